@@ -1,0 +1,156 @@
+"""File and environment in; a `Config`, or every fault at once, out."""
+
+import difflib
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import ValidationError
+
+from relay.config.schema import Config
+
+DEFAULT_FILE = "config.toml"
+_PREFIX = "WAYPOST_"
+_NOT_A_KEY = "WAYPOST_CONFIG"
+
+# Any: what TOML holds before the schema has judged it.
+Tree = dict[str, Any]
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used. `faults` has a line for each reason."""
+
+    def __init__(self, faults: list[str]) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = faults
+
+
+def find(given: str | None, environment: Mapping[str, str] = os.environ) -> Path | None:
+    """The file to read: `--config`, else `$WAYPOST_CONFIG`, else `./config.toml` if it is there, else none."""
+    if given or environment.get(_NOT_A_KEY):
+        return Path(given or environment[_NOT_A_KEY])
+    path = Path(DEFAULT_FILE)
+    return path if path.exists() else None
+
+
+def load(path: Path | None, environment: Mapping[str, str] = os.environ) -> Config:
+    """The configuration. A relative `data_dir` or certificate is relative to the file. Raises ConfigError."""
+    name = str(path) if path else "defaults"
+    tree = _read(path) if path else {}
+    from_environment = _override(tree, environment)
+    try:
+        config = Config.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError([_fault(detail, name, from_environment) for detail in error.errors()]) from None
+    return _anchored(config, (path.parent if path else Path()).absolute())
+
+
+def _read(path: Path) -> Tree:
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise ConfigError([f"{path}: cannot read the configuration: {error.strerror}"]) from None
+    except UnicodeDecodeError:
+        raise ConfigError([f"{path}: not UTF-8 text"]) from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError([f"{path}: not valid TOML: {error}"]) from None
+
+
+def _override(tree: Tree, environment: Mapping[str, str]) -> dict[tuple[str, ...], str]:
+    """Puts `WAYPOST_TABLE__KEY` into the tree. Returns which variable gave which key.
+
+    A list of tables (`[[listen]]`, `[[upstream]]`) is reached at its first table, which is made where
+    there is none: `WAYPOST_UPSTREAM__ADDRESS` is enough to turn on an upstream.
+    """
+    given: dict[tuple[str, ...], str] = {}
+    for variable in sorted(environment):
+        if not variable.startswith(_PREFIX) or variable == _NOT_A_KEY or "__" not in variable:
+            continue
+        table, _, key = variable.removeprefix(_PREFIX).lower().partition("__")
+        place = tree.setdefault(table, [{}] if _is_list_of_tables(table) else {})
+        where: tuple[str, ...] = (table, key)
+        if isinstance(place, list):
+            if not place:
+                place.append({})
+            place, where = place[0], (table, "0", key)
+        if isinstance(place, dict):
+            place[key] = _value(environment[variable])
+            given[where] = variable
+    return given
+
+
+def _is_list_of_tables(table: str) -> bool:
+    field = Config.model_fields.get(table)
+    return field is not None and str(field.annotation).startswith("list[")
+
+
+def _value(text: str) -> object:
+    # Lists and inline tables are written as in TOML; everything else is taken as it is, and the schema reads it.
+    if text.lstrip().startswith(("[", "{")):
+        try:
+            return tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            return text
+    return text
+
+
+def _fault(detail: Any, name: str, from_environment: dict[tuple[str, ...], str]) -> str:  # Any: pydantic's own shape
+    location = [str(part) for part in detail["loc"]]
+    message = detail["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    if detail["type"] == "extra_forbidden":
+        message = f"unknown key{_suggestion(location)}"
+    elif detail["type"] == "missing":
+        message = "is required"
+    elif "input" in detail and isinstance(detail["input"], str | int | float) and "secret" not in location[-1:]:
+        message += f" (not {detail['input']!r})" if detail["type"] != "value_error" or len(location) > 1 else ""
+    if variable := from_environment.get(tuple(location)):
+        return f"environment: {variable}: {message}"
+    return f"{name}: {_place(location)}: {message}" if location else f"{name}: {message}"
+
+
+def _place(location: list[str]) -> str:
+    """`("upstream", "0", "tls")` as `[[upstream]] #1 tls`."""
+    out, tables = "", ""
+    for n, part in enumerate(location):
+        following = location[n + 1] if n + 1 < len(location) else ""
+        if part.isdecimal():
+            out += f" #{int(part) + 1}"
+        elif following.isdecimal() and n + 2 < len(location):
+            tables += f".{part}" if tables else part
+            out = f"[[{tables}]]"
+        elif n == 0 or (n + 1 < len(location) and not following.isdecimal()):
+            tables += f".{part}" if tables else part
+            out = f"[{tables}]"
+        else:
+            out += f" {part}"
+    return out
+
+
+def _suggestion(location: list[str]) -> str:
+    table: Any = Config  # Any: annotations are of many kinds
+    for part in location[:-1]:
+        if not part.isdecimal() and part in table.model_fields:
+            annotation = table.model_fields[part].annotation
+            table = (get_args(annotation) or (annotation,))[0]
+    close = difflib.get_close_matches(location[-1], list(table.model_fields), n=1)
+    return f", did you mean {close[0]!r}?" if close else ""
+
+
+def _anchored(config: Config, directory: Path) -> Config:
+    def under(path: Path | None) -> Path | None:
+        return directory / path if path else None
+
+    return config.model_copy(
+        update={
+            "relay": config.relay.model_copy(update={"data_dir": directory / config.relay.data_dir}),
+            "listen": [
+                listen.model_copy(update={"certificate": under(listen.certificate), "key": under(listen.key)})
+                for listen in config.listen
+            ],
+            "upstream": [
+                upstream.model_copy(update={"ca_file": under(upstream.ca_file)}) for upstream in config.upstream
+            ],
+        }
+    )

@@ -1,0 +1,200 @@
+"""The tables of `config.toml`: every key, its type, its default, and the faults that one table can show."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+
+from relay.config.values import (
+    Address,
+    Duration,
+    HostPort,
+    Network,
+    PublicUrl,
+    Secret,
+    Size,
+    Subnet,
+    read_network,
+)
+
+Tls = Literal["off", "starttls", "implicit"]
+_NO_SECRET = SecretStr("")
+
+
+class Table(BaseModel):
+    """A table: frozen, and closed to keys that it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, validate_default=False)
+
+
+class Relay(Table):
+    hostname: str = Field("localhost", min_length=1, pattern=r"^[A-Za-z0-9.\-_:\[\]]+$")
+    data_dir: Path = Path("var")
+    workers: int = Field(1, ge=1, le=64)
+
+
+class Database(Table):
+    url: Secret = _NO_SECRET
+
+
+class Listen(Table):
+    address: Address = HostPort("127.0.0.1", 2525)
+    tls: Tls = "off"
+    certificate: Path | None = None
+    key: Path | None = None
+    proxy_protocol: bool = False
+
+    @model_validator(mode="after")
+    def _has_certificate(self) -> Self:
+        if self.tls != "off" and not (self.certificate and self.key):
+            raise ValueError(f'tls = "{self.tls}" needs certificate and key (paths of PEM files)')
+        return self
+
+
+class User(Table):
+    name: str = Field(min_length=1)
+    password_hash: str = Field(pattern=r"^\$argon2id?\$.+")
+    senders: list[str] = ["*"]
+    stream: str = ""
+
+
+class Access(Table):
+    networks: list[Subnet] = [read_network("127.0.0.0/8"), read_network("::1/128")]
+    auth: Literal["none", "users", "upstream"] = "users"
+    max_size: Size = 25 << 20
+    max_recipients: int = Field(1000, ge=1)
+    max_connections_per_ip: int = Field(100, ge=1)
+    user: list[User] = []
+
+    @field_validator("networks")
+    @classmethod
+    def _are_not_the_internet(cls, networks: list[Network]) -> list[Network]:
+        for network in networks:
+            # No organisation holds more than a /8 (IPv4); a /16 is far more than any in IPv6.
+            if network.prefixlen < (8 if network.version == 4 else 16):
+                raise ValueError(
+                    f"{network} would make this an open relay; name your own networks and give others a [[access.user]]"
+                )
+        return networks
+
+
+class Upstream(Table):
+    name: str = Field("primary", min_length=1)
+    address: Address
+    tls: Tls = "starttls"
+    ca_file: Path | None = None
+    username: str = ""
+    password: Secret = _NO_SECRET
+    senders: list[str] = ["*"]
+    connections: int = Field(20, ge=1, le=1000)
+
+    @model_validator(mode="after")
+    def _keeps_credentials_safe(self) -> Self:
+        if self.username and self.tls == "off" and not self.address.is_loopback:
+            raise ValueError('tls = "off" would send the password in clear; use "starttls" or "implicit"')
+        if self.username and not self.password.get_secret_value():
+            raise ValueError("username is set but password is not")
+        return self
+
+
+class Delivery(Table):
+    mode: Literal["inline", "queued"] = "inline"
+    inline_timeout: Duration = timedelta(seconds=30)
+    inline_recipients: int = Field(10, ge=1)
+    retry: list[Duration] = Field(
+        [timedelta(minutes=minutes) for minutes in (1, 5, 15, 30, 60, 120, 240)],
+        min_length=1,
+    )
+    expire_after: Duration = timedelta(days=5)
+
+
+class Tracking(Table):
+    public_url: PublicUrl = "http://127.0.0.1:8080"
+    listen: Address = HostPort("127.0.0.1", 8080)
+    opens: bool = True
+    clicks: bool = True
+    text_links: bool = False
+    text_is_url: Literal["skip", "track"] = "skip"
+    exclude: list[str] = []
+    already_signed: Literal["skip", "strip"] = "skip"
+    dialects: list[str] = ["postmark", "mailgun", "mandrill", "sendgrid", "sparkpost", "postal", "cuttlefish"]
+    trusted_proxies: list[Subnet] = []
+
+
+class Unsubscribe(Table):
+    header: Literal["add", "replace", "off"] = "add"
+    streams: list[str] = ["*"]
+    exempt: list[str] = ["transactional"]
+    mailto: str = ""
+
+
+class Bounces(Table):
+    return_path: str = ""
+    suppress_hard: bool = True
+    suppressed: Literal["drop", "reject"] = "drop"
+
+
+class DkimKey(Table):
+    domain: str = Field(min_length=1)
+    selector: str = Field(min_length=1)
+    private_key: Secret
+
+
+class Dkim(Table):
+    key: list[DkimKey] = []
+
+
+class Privacy(Table):
+    mode: Literal["full", "pseudonymous", "aggregate", "off"] = "full"
+    ip: Literal["full", "truncated", "none"] = "truncated"
+    keep_events: Duration = timedelta(days=400)
+    keep_content: Duration = timedelta(days=7)
+
+
+class Console(Table):
+    listen: Address = HostPort("127.0.0.1", 8081)
+
+
+class Webhook(Table):
+    url: PublicUrl
+    secret: Secret
+    events: list[str] = ["*"]
+    format: Literal["waypost", "postmark", "sendgrid", "mailgun"] = "waypost"
+
+
+class Config(Table):
+    """The whole file. Lists of tables are named as in TOML: `[[listen]]`, `[[upstream]]`."""
+
+    relay: Relay = Relay()
+    database: Database = Database()
+    listen: list[Listen] = Field([Listen()], min_length=1)
+    access: Access = Access()
+    upstream: list[Upstream] = []
+    delivery: Delivery = Delivery()
+    tracking: Tracking = Tracking()
+    unsubscribe: Unsubscribe = Unsubscribe()
+    bounces: Bounces = Bounces()
+    dkim: Dkim = Dkim()
+    privacy: Privacy = Privacy()
+    console: Console = Console()
+    webhook: list[Webhook] = []
+
+    @property
+    def is_sandbox(self) -> bool:
+        """True where no upstream is configured: mail is kept and shown, and goes nowhere."""
+        return not self.upstream
+
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> Self:
+        listeners = [(f"[[listen]] #{n}", listen.address) for n, listen in enumerate(self.listen, 1)]
+        listeners += [("[tracking] listen", self.tracking.listen), ("[console] listen", self.console.listen)]
+        seen: dict[HostPort, str] = {}
+        for name, address in listeners:
+            if address.port and address in seen:
+                raise ValueError(f"{name}: {address} is taken by {seen[address]}")
+            seen[address] = name
+        names = [upstream.name for upstream in self.upstream]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"[[upstream]] name: {sorted(twice)[0]!r} is given twice")
+        return self

@@ -1,0 +1,124 @@
+"""The kinds of value that a configuration holds, each with how it is written and what is wrong with it.
+
+Every reader here takes what TOML or the environment gave and raises ValueError with a sentence that
+says what to write instead.
+"""
+
+import ipaddress
+import os
+import re
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, NamedTuple
+from urllib.parse import urlsplit
+
+from pydantic import BeforeValidator, SecretStr
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)")
+_UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+_SIZE = re.compile(r"(\d+)\s*([KMG]i?)?B?", re.IGNORECASE)
+_UNIT_OCTETS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+
+
+class HostPort(NamedTuple):
+    """Where to listen or connect: a host name or IP address, and a TCP port (0: any free one)."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def is_loopback(self) -> bool:
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+
+def read_duration(value: object) -> timedelta:
+    """`30s`, `5m`, `1h30m`, `400d`; `0` is none."""
+    if isinstance(value, timedelta):
+        return value
+    text = str(value).strip().lower()
+    if text == "0":
+        return timedelta(0)
+    if not re.fullmatch(rf"(?:{_DURATION.pattern}\s*)+", text):
+        raise ValueError('must be a duration such as "30s", "5m", "1h" or "400d"')
+    return timedelta(seconds=sum(float(number) * _UNIT_S[unit] for number, unit in _DURATION.findall(text)))
+
+
+def read_size(value: object) -> int:
+    """Octets: `25MB`, `512KB`, `1GB` (1 KB is 1024 octets) or a bare number."""
+    found = _SIZE.fullmatch(str(value).strip())
+    if not found or isinstance(value, bool):
+        raise ValueError('must be a size such as "25MB" or "512KB"')
+    return int(found[1]) * _UNIT_OCTETS[(found[2] or "").upper().rstrip("I")]
+
+
+def read_host_port(value: object) -> HostPort:
+    """`127.0.0.1:2525`, `smtp.example.com:587`, `[::1]:25`."""
+    if isinstance(value, HostPort):
+        return value
+    host, colon, port = str(value).strip().rpartition(":")
+    bare = host.removeprefix("[").removesuffix("]")
+    if not colon or not bare or not port.isdecimal() or int(port) > 65535 or (":" in bare and host == bare):
+        raise ValueError('must be HOST:PORT such as "127.0.0.1:2525" or "[::1]:25"')
+    return HostPort(bare, int(port))
+
+
+def read_url(value: object) -> str:
+    """An http or https URL without query, and without a final slash."""
+    text = str(value).strip().rstrip("/")
+    try:
+        parts = urlsplit(text)
+        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        valid = False
+    # DESIGN R8: tracking URLs go into any quoting and charset as they are.
+    if not valid or not re.fullmatch(r"[A-Za-z0-9:/._~%@!$()*+,;\[\]-]+", text):
+        raise ValueError('must be an address such as "https://links.example.com", in plain ASCII and without a query')
+    return text
+
+
+def read_secret(value: object) -> SecretStr:
+    """The secret itself, or where it stands: `{ env = "NAME" }`, `{ file = "PATH" }`."""
+    if isinstance(value, SecretStr):
+        return value
+    if isinstance(value, str):
+        return SecretStr(value)
+    match value:
+        case {"env": str(name), **rest} if not rest:
+            if name not in os.environ:
+                raise ValueError(f"the environment has no variable {name}")
+            return SecretStr(os.environ[name])
+        case {"file": str(path), **rest} if not rest:
+            try:
+                return SecretStr(Path(path).read_text("utf-8").rstrip("\r\n"))
+            except (OSError, UnicodeDecodeError) as error:
+                raise ValueError(f"cannot read the secret's file {path}: {_reason(error)}") from None
+    raise ValueError('must be a string, { env = "NAME" } or { file = "PATH" }')
+
+
+def read_network(value: object) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    """An IP address or network, `10.0.0.0/8`, `::1`."""
+    try:
+        return ipaddress.ip_network(str(value).strip(), strict=False)
+    except ValueError:
+        raise ValueError('must be an IP address or network such as "10.0.0.0/8"') from None
+
+
+def _reason(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+Duration = Annotated[timedelta, BeforeValidator(read_duration)]
+Size = Annotated[int, BeforeValidator(read_size)]
+Address = Annotated[HostPort, BeforeValidator(read_host_port)]
+PublicUrl = Annotated[str, BeforeValidator(read_url)]
+Secret = Annotated[SecretStr, BeforeValidator(read_secret)]
+Subnet = Annotated[Network, BeforeValidator(read_network)]

@@ -1,0 +1,45 @@
+"""The SMTP envelope of one transaction and the client that gave it.  RFC 5321 §2.3.1."""
+
+from dataclasses import dataclass
+
+from relay.address import Mailbox
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """Who speaks to the edge."""
+
+    ip: str
+    helo: str = ""
+    esmtp: bool = True
+    tls: bool = False
+    user: str = ""  # the authenticated name; "" when admitted by network
+
+    @property
+    def protocol(self) -> str:
+        """The `with` clause of Received: RFC 5321 §4.4, RFC 3848."""
+        if not self.esmtp:
+            return "SMTP"
+        return "ESMTP" + ("S" if self.tls else "") + ("A" if self.user else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Recipient:
+    """One RCPT, with its DSN parameters as they came (RFC 3461 §4.1, §4.2)."""
+
+    mailbox: Mailbox
+    notify: str = ""
+    orcpt: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """MAIL and its RCPTs, in order."""
+
+    reverse_path: Mailbox
+    recipients: tuple[Recipient, ...]
+    body: str = ""  # "", 7BIT or 8BITMIME (RFC 6152)
+    smtputf8: bool = False  # RFC 6531
+    ret: str = ""  # RFC 3461 §4.3
+    envid: str = ""  # RFC 3461 §4.4
+    stream: str = ""  # the credential's stream, if it has one

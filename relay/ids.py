@@ -1,0 +1,42 @@
+"""Identifiers of messages and events: short, sortable by time, unique without a database.
+
+Twelve octets (48 bits of milliseconds since 1970, 48 random bits), written as 20 characters
+of base32hex in lower case, whose order is the order of time.
+"""
+
+import base64
+import os
+import time
+from datetime import UTC, datetime
+
+OCTETS = 12
+
+
+def new() -> str:
+    """A new id, 20 characters of `0-9a-v`."""
+    return encode(time.time_ns() // 1_000_000 % (1 << 48), os.urandom(6))
+
+
+def encode(milliseconds: int, random: bytes) -> str:
+    """The id of that time (milliseconds since 1970) and those six random octets."""
+    return from_octets(milliseconds.to_bytes(6, "big") + random)
+
+
+def from_octets(octets: bytes) -> str:
+    """The written form of an id's 12 octets."""
+    return base64.b32hexencode(octets).decode("ascii").rstrip("=").lower()
+
+
+def to_octets(text: str) -> bytes:
+    """The 12 octets of a written id. Raises ValueError for anything that is not one."""
+    if len(text) != 20:
+        raise ValueError("an id has 20 characters")
+    octets = base64.b32hexdecode(text.upper() + "====")
+    if from_octets(octets) != text:
+        raise ValueError("an id is written in one way only")
+    return octets
+
+
+def time_of(text: str) -> datetime:
+    """When the id was made (UTC, to the millisecond). Raises ValueError for anything that is not one."""
+    return datetime.fromtimestamp(int.from_bytes(to_octets(text)[:6], "big") / 1000, UTC)

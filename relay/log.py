@@ -1,0 +1,142 @@
+"""The log is a language: one function per fact, stable keys, no message text, no secrets, no addresses.
+
+Lines go to standard error as `TIME LEVEL fact key=value …`; values with spaces are quoted.
+"""
+
+import logging
+import sys
+from datetime import UTC, datetime
+
+_log = logging.getLogger("waypost")
+
+
+class _Lines(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        line = f"{at} {record.levelname.lower()} {record.getMessage()}"
+        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
+def start(level: int = logging.INFO) -> None:
+    """Sends the log to standard error. Libraries speak only from warnings on."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Lines())
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(logging.WARNING)
+    _log.setLevel(level)
+
+
+def _say(level: int, fact: str, /, **keys: object) -> None:
+    if _log.isEnabledFor(level):
+        _log.log(level, "%s", " ".join([fact, *(f"{key}={_written(value)}" for key, value in keys.items())]))
+
+
+def _written(value: object) -> str:
+    text = str(value)
+    if text and text.isprintable() and not any(character in text for character in ' "='):
+        return text
+    return '"' + text.encode("unicode_escape").decode("ascii").replace('"', '\\"') + '"'
+
+
+# --- the process
+
+
+def starting(version: str, mode: str, upstreams: int) -> None:
+    _say(logging.INFO, "starting", version=version, mode=mode, upstreams=upstreams)
+
+
+def role_started(role: str, pid: int) -> None:
+    _say(logging.INFO, "role-started", role=role, pid=pid)
+
+
+def role_died(role: str, pid: int, status: int) -> None:
+    _say(logging.ERROR, "role-died", role=role, pid=pid, status=status)
+
+
+def draining(seconds: float) -> None:
+    _say(logging.INFO, "draining", at_most_s=seconds)
+
+
+def stopped() -> None:
+    _say(logging.INFO, "stopped")
+
+
+# --- mail in
+
+
+def refused(ip: str, code: int, status: str, text: str) -> None:
+    _say(logging.INFO, "refused", ip=ip, code=code, status=status, text=text)
+
+
+def accepted(message: str, recipients: int, octets: int, mode: str) -> None:
+    _say(logging.INFO, "accepted", message=message, recipients=recipients, octets=octets, mode=mode)
+
+
+def fault(where: str, fault_id: str) -> None:
+    """An exception of ours, with its traceback. The client or page got `fault_id`."""
+    _log.exception("fault where=%s id=%s", where, fault_id)
+
+
+# --- mail out
+
+
+def delivered(message: str, number: int, upstream: str, took_ms: int) -> None:
+    _say(logging.INFO, "delivered", message=message, number=number, upstream=upstream, took_ms=took_ms)
+
+
+def failed(message: str, number: int, upstream: str, phase: str, code: int, status: str, outcome: str) -> None:
+    _say(
+        logging.WARNING,
+        "failed",
+        message=message,
+        number=number,
+        upstream=upstream,
+        phase=phase,
+        code=code,
+        status=status,
+        outcome=outcome,
+    )
+
+
+def suppressed(message: str, number: int, reason: str) -> None:
+    _say(logging.INFO, "suppressed", message=message, number=number, reason=reason)
+
+
+# --- the store
+
+
+def journaled(fact: str, reason: str) -> None:
+    _say(logging.WARNING, "journaled", fact=fact, reason=reason)
+
+
+def replay_failed(reason: str) -> None:
+    _say(logging.WARNING, "replay-failed", reason=reason)
+
+
+def lost(fact: str, reason: str) -> None:
+    """Neither the database nor the journal took it."""
+    _say(logging.ERROR, "lost", fact=fact, reason=reason)
+
+
+def expired_content(messages: int) -> None:
+    _say(logging.INFO, "expired-content", messages=messages)
+
+
+# --- the web
+
+
+def hit(kind: str, message: str, number: int, verdict: str) -> None:
+    _say(logging.INFO, "hit", kind=kind, message=message, number=number, verdict=verdict)
+
+
+def bad_token(kind: str) -> None:
+    _say(logging.INFO, "bad-token", kind=kind)
+
+
+def signed_in(account: str) -> None:
+    _say(logging.INFO, "signed-in", account=account)
+
+
+def sign_in_failed(ip: str) -> None:
+    _say(logging.WARNING, "sign-in-failed", ip=ip)

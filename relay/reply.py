@@ -1,0 +1,65 @@
+"""SMTP replies, ours and the upstream's.  RFC 5321 §4.2, RFC 2034, RFC 3463."""
+
+import re
+from typing import NamedTuple
+
+# RFC 3463 §2: class "." subject "." detail
+_STATUS = re.compile(r"([245])\.(\d{1,3})\.(\d{1,3})(?=[\s:;,-]|$)[ \t:;,-]*")
+_NOT_PRINTABLE = re.compile(r"[^\x20-\x7e]")
+
+
+class Reply(NamedTuple):
+    """A reply: three digits, an enhanced status (`""` where there is none) and text, lines parted by LF."""
+
+    code: int
+    status: str
+    text: str
+
+    @property
+    def accepts(self) -> bool:
+        return 200 <= self.code < 400
+
+    @property
+    def is_permanent(self) -> bool:
+        return 500 <= self.code < 600
+
+    def wire(self) -> bytes:
+        """The reply as it goes over the connection, one or more lines, each CRLF-ended.
+
+        Octets outside printable ASCII become `?`: a reply that we pass on must not end or begin a line.
+        """
+        lines = self.text.split("\n") or [""]
+        prefix = f"{self.status} " if self.status else ""
+        last = len(lines) - 1
+        return b"".join(
+            f"{self.code}{' ' if n == last else '-'}{prefix}{_NOT_PRINTABLE.sub('?', line)[:900]}".rstrip().encode(
+                "ascii"
+            )
+            + b"\r\n"
+            for n, line in enumerate(lines)
+        )
+
+    def __str__(self) -> str:
+        return " ".join(part for part in (str(self.code), self.status, self.text.replace("\n", " ")) if part)
+
+
+def read(code: int, text: str) -> Reply:
+    """The reply that an upstream gave, with the enhanced status taken off each line of its text."""
+    found = _STATUS.match(text)
+    if not found:
+        return Reply(code, "", text.strip())
+    lines = [_STATUS.sub("", line, count=1) if _STATUS.match(line) else line for line in text.split("\n")]
+    return Reply(code, ".".join(found.groups()), "\n".join(lines).strip())
+
+
+class Refused(Exception):
+    """We say no, with this reply. One line at the edge turns it into wire."""
+
+    def __init__(self, reply: Reply) -> None:
+        super().__init__(str(reply))
+        self.reply = reply
+
+
+def refused(code: int, status: str, text: str) -> Refused:
+    """Short for `Refused(Reply(…))`."""
+    return Refused(Reply(code, status, text))

@@ -1,0 +1,45 @@
+"""SQLite or PostgreSQL, opened the way the store needs it."""
+
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.pool import NullPool
+
+BUSY_TIMEOUT_S = 5.0
+DATABASE_FILE = "waypost.db"
+
+
+def url(configured: str, data_dir: Path) -> str:
+    """The database's URL: the configured one, or a file in `data_dir`."""
+    return configured or f"sqlite:///{data_dir / DATABASE_FILE}"
+
+
+def open_engine(database_url: str, *, writes: bool) -> sa.Engine:
+    """An engine. One that writes takes SQLite's write lock when a transaction begins, so that none
+    fails half-way for want of it; one that only reads never waits for a writer (WAL)."""
+    if not database_url.startswith("sqlite"):
+        return sa.create_engine(database_url, pool_pre_ping=True, pool_size=1 if writes else 5)
+    engine = sa.create_engine(
+        database_url,
+        connect_args={"timeout": BUSY_TIMEOUT_S, "check_same_thread": False},
+        **({"poolclass": NullPool} if writes else {}),
+    )
+
+    def prepare(connection: Any, _record: object) -> None:  # Any: sqlite3's connection behind SQLAlchemy
+        connection.isolation_level = None  # the driver's own BEGIN comes too late and is never IMMEDIATE
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute("PRAGMA synchronous=FULL")  # a 250 means: on disk (DESIGN §4)
+        cursor.execute("PRAGMA foreign_keys=ON")
+        cursor.execute("PRAGMA temp_store=MEMORY")
+        if not writes:
+            cursor.execute("PRAGMA query_only=ON")
+        cursor.close()
+
+    def begin(connection: sa.Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    sa.event.listen(engine, "connect", prepare)
+    sa.event.listen(engine, "begin", begin)
+    return engine

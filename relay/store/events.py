@@ -1,0 +1,130 @@
+"""Opens, clicks, unsubscribes: what recipients do, written down once each."""
+
+from datetime import datetime
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from relay import address
+from relay.store import suppressions, tables
+from relay.store.tables import Event, EventType
+
+# Which counter of the delivery an event moves.
+_COUNTERS = {
+    (type_, verdict): f"{plural}_{verdict}"
+    for type_, plural, verdicts in (
+        (EventType.OPENED, "opens", ("human", "proxied", "machine", "unknown")),
+        (EventType.CLICKED, "clicks", ("human", "machine", "unknown")),
+    )
+    for verdict in verdicts
+}
+
+
+class Hit(NamedTuple):
+    """A request that counts, as the web side saw it."""
+
+    id: str
+    type: EventType
+    at: datetime
+    message: str
+    number: int
+    verdict: str = ""
+    reasons: tuple[str, ...] = ()
+    url: str = ""
+    user_agent: str = ""
+    ip: str = ""
+
+
+class NotKnownYet(LookupError):
+    """The delivery is not in the database: its own facts may still wait in a journal."""
+
+
+def record(session: sa.Connection, hit: Hit) -> None:
+    """Writes the hit down and moves the delivery's counters. A second time changes nothing.
+
+    A recipient who asked not to be tracked leaves no open or click. An unsubscribe suppresses the
+    message's stream; only the first one is an event. Raises NotKnownYet.
+    """
+    if session.scalar(sa.select(tables.event.c.id).where(tables.event.c.id == hit.id)):
+        return
+    where = (tables.delivery.c.message == hit.message, tables.delivery.c.number == hit.number)
+    found = session.execute(
+        sa.select(tables.delivery.c.recipient, tables.delivery.c.unsubscribed_at, tables.message.c.stream)
+        .join(tables.message, tables.message.c.id == tables.delivery.c.message)
+        .where(*where)
+    ).first()
+    if found is None:
+        raise NotKnownYet(hit.message)
+    if hit.type is EventType.UNSUBSCRIBED:
+        suppressions.add(
+            session,
+            found.recipient,
+            reason=suppressions.UNSUBSCRIBE,
+            at=hit.at,
+            stream=found.stream,
+            evidence=hit.user_agent,
+            message=hit.message,
+        )
+        if found.unsubscribed_at is not None:
+            return
+        change: dict[str, object] = {"unsubscribed_at": hit.at}
+    else:
+        if suppressions.untracked(session, [found.recipient]):
+            return
+        counter = _COUNTERS[hit.type, hit.verdict]
+        change = {counter: tables.delivery.c[counter] + 1}
+    session.execute(sa.update(tables.delivery).where(*where).values(**change))
+    event = Event(**hit._asdict() | {"reasons": list(hit.reasons), "recipient": found.recipient})
+    session.execute(sa.insert(tables.event), tables.values(event))
+
+
+class Asked(NamedTuple):
+    """A recipient asked, with the link of a message, to be left untracked."""
+
+    at: datetime
+    message: str
+    number: int
+
+
+def untrack(session: sa.Connection, asked: Asked) -> None:
+    """Notes it for the address behind the delivery. Raises NotKnownYet."""
+    recipient = recipient_of(session, asked.message, asked.number)
+    if recipient is None:
+        raise NotKnownYet(asked.message)
+    suppressions.untrack(session, recipient, asked.at)
+
+
+def resubscribe(session: sa.Connection, message: str, number: int) -> bool:
+    """Takes an unsubscribe back, by the recipient's own link. False if there is none."""
+    row = session.execute(
+        sa.select(tables.delivery.c.recipient, tables.message.c.stream)
+        .join(tables.message, tables.message.c.id == tables.delivery.c.message)
+        .where(tables.delivery.c.message == message, tables.delivery.c.number == number)
+    ).first()
+    if row is None:
+        return False
+    table = tables.suppression
+    gone = session.execute(
+        sa.delete(table).where(
+            table.c.address == address.canonical(row.recipient),
+            table.c.scope == suppressions.STREAM,
+            table.c.stream == row.stream,
+            table.c.reason == suppressions.UNSUBSCRIBE,
+        )
+    )
+    session.execute(
+        sa.update(tables.delivery)
+        .where(tables.delivery.c.message == message, tables.delivery.c.number == number)
+        .values(unsubscribed_at=None)
+    )
+    return gone.rowcount > 0
+
+
+def recipient_of(session: sa.Connection, message: str, number: int) -> str | None:
+    """The address of a delivery; None if it is not known."""
+    found: str | None = session.scalar(
+        sa.select(tables.delivery.c.recipient).where(
+            tables.delivery.c.message == message, tables.delivery.c.number == number
+        )
+    )
+    return found

@@ -1,0 +1,34 @@
+"""Brings the database's schema to this program's version, under a lock.
+
+The steps are Alembic's, in `migrations/versions`; a migrated database's version stands in `alembic_version`.
+"""
+
+from pathlib import Path
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+
+_HERE = Path(__file__).parent / "migrations"
+_LOCK = 0x57415950  # "WAYP": PostgreSQL's advisory lock; SQLite's BEGIN IMMEDIATE is one already
+
+
+class TooNew(Exception):
+    """The database was written by a later Waypost."""
+
+
+def upgrade(engine: sa.Engine) -> None:
+    """Migrates. Several processes may call it at once. Raises TooNew, sqlalchemy.exc.SQLAlchemyError."""
+    config = Config()
+    config.set_main_option("script_location", str(_HERE))
+    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    with engine.begin() as session:
+        if engine.dialect.name == "postgresql":
+            session.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
+        if sa.inspect(session).has_table("alembic_version"):
+            version = session.scalar(sa.text("SELECT version_num FROM alembic_version"))
+            if version is not None and version not in known:
+                raise TooNew(f"the database is of a later version of Waypost ({version}); start that one")
+        config.attributes["session"] = session
+        command.upgrade(config, "head")

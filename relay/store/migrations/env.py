@@ -1,0 +1,13 @@
+"""Alembic's entry: runs the steps in the transaction that `relay.store.migrate` opened."""
+
+from alembic import context
+from sqlmodel import SQLModel
+
+from relay.store import tables  # noqa: F401  fills the metadata
+
+context.configure(
+    connection=context.config.attributes["session"],
+    target_metadata=SQLModel.metadata,
+    render_as_batch=True,
+)
+context.run_migrations()

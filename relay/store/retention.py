@@ -1,0 +1,45 @@
+"""What has expired goes: octets first, then messages and events (`[privacy]` of the configuration)."""
+
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from relay.store import tables
+
+BATCH = 1000  # rows a commit: the writer's other work waits no longer than that takes
+
+
+def drop_content(session: sa.Connection, before: datetime) -> int:
+    """Deletes octets and plans of messages accepted before then, unless a delivery still waits.
+
+    Returns how many; call again until it returns 0.
+    """
+    waits = sa.select(tables.delivery.c.message).where(tables.delivery.c.next_attempt_at.is_not(None))
+    old = (
+        sa.select(tables.message.c.id)
+        .join(tables.content, tables.content.c.message == tables.message.c.id)
+        .where(tables.message.c.accepted_at < before, tables.message.c.id.not_in(waits))
+        .limit(BATCH)
+    )
+    ids = list(session.scalars(old))
+    session.execute(sa.delete(tables.content).where(tables.content.c.message.in_(ids)))
+    session.execute(sa.update(tables.message).where(tables.message.c.id.in_(ids)).values(plan=""))
+    return len(ids)
+
+
+def drop_messages(session: sa.Connection, before: datetime) -> int:
+    """Deletes messages accepted before then with all that hangs on them, unless a delivery still waits.
+
+    Returns how many; call again until it returns 0.
+    """
+    waits = sa.select(tables.delivery.c.message).where(tables.delivery.c.next_attempt_at.is_not(None))
+    old = (
+        sa.select(tables.message.c.id)
+        .where(tables.message.c.accepted_at < before, tables.message.c.id.not_in(waits))
+        .limit(BATCH)
+    )
+    ids = list(session.scalars(old))
+    for table in (tables.event, tables.attempt, tables.delivery, tables.content):
+        session.execute(sa.delete(table).where(table.c.message.in_(ids)))
+    session.execute(sa.delete(tables.message).where(tables.message.c.id.in_(ids)))
+    return len(ids)

@@ -1,0 +1,97 @@
+"""The store's one door: read, write, and a journal for when writing fails."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import sqlalchemy as sa
+from pydantic import TypeAdapter
+
+from relay.store import engine, events, migrate, queue
+from relay.store.journal import Fact, Journal
+from relay.store.writer import Writer
+
+T = TypeVar("T")
+READERS = 4
+
+
+class Settled(NamedTuple):
+    """How attempts at one message ended, as a fact."""
+
+    message: str
+    outcomes: list[queue.Outcome]
+
+
+FACTS = {
+    "filing": Fact(TypeAdapter(queue.Filing), queue.file),
+    "settled": Fact(TypeAdapter(Settled), lambda session, fact: queue.settle(session, fact.message, fact.outcomes)),
+    "hit": Fact(TypeAdapter(events.Hit), events.record),
+    "untrack": Fact(TypeAdapter(events.Asked), events.untrack),
+}
+
+
+class Store:
+    """One process's way to the database. Make it after a fork, never before one."""
+
+    def __init__(self, database_url: str, data_dir: Path) -> None:
+        self._reading = engine.open_engine(database_url, writes=False)
+        self._writing = engine.open_engine(database_url, writes=True)
+        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="waypost-reader")
+        self.writer = Writer(self._writing)
+        self.journal = Journal(data_dir / "journal", FACTS)
+
+    @contextlib.contextmanager
+    def session(self) -> Iterator[sa.Connection]:
+        """A session that reads."""
+        with self._reading.begin() as session:
+            yield session
+
+    async def read(self, work: Callable[[sa.Connection], T]) -> T:
+        """Runs `work(session)` on a reader's thread. Raises sqlalchemy.exc.SQLAlchemyError."""
+
+        def run() -> T:
+            with self.session() as session:
+                return work(session)
+
+        return await asyncio.get_running_loop().run_in_executor(self._readers, run)
+
+    async def write(self, work: Callable[[sa.Connection], T]) -> T:
+        """Runs `work(session)` in the writer's next commit; returns when it is durable."""
+        return await asyncio.wrap_future(self.writer.submit(work))
+
+    async def keep(self, name: str, value: object) -> None:
+        """Commits a fact, or else journals it: it is on disk when this returns. Raises OSError if neither goes."""
+        fact = FACTS[name]
+        try:
+            await self.write(lambda session: fact.apply(session, value))
+        except (sa.exc.SQLAlchemyError, LookupError):
+            await asyncio.to_thread(self.journal.append, name, value)
+
+    async def replay(self) -> None:
+        """Commits what the journal holds. Raises sqlalchemy.exc.SQLAlchemyError while the database is away."""
+        for path in await asyncio.to_thread(self.journal.claim):
+
+            def work(session: sa.Connection, path: Path = path) -> list[bytes]:
+                return self.journal.replay(session, path)
+
+            later = await self.write(work)
+            self.journal.settle(path, later)
+
+    def close(self) -> None:
+        """Commits what was submitted and lets go of the database."""
+        self.writer.close()
+        self._readers.shutdown()
+        self._reading.dispose()
+        self._writing.dispose()
+
+
+def prepare(database_url: str) -> None:
+    """Makes or migrates the database. Raises migrate.TooNew, sqlalchemy.exc.SQLAlchemyError."""
+    writing = engine.open_engine(database_url, writes=True)
+    try:
+        migrate.upgrade(writing)
+    finally:
+        writing.dispose()

@@ -1,0 +1,92 @@
+"""The one thread of a process that writes: what has gathered is committed together.
+
+Measured: 1,457 single commits a second, 29,900 rows a second at 32 a commit (DESIGN §8).
+"""
+
+import contextlib
+import queue
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, NamedTuple, TypeVar
+
+import sqlalchemy as sa
+
+T = TypeVar("T")
+Work = Callable[[sa.Connection], T]
+
+LARGEST_GROUP = 256
+
+
+class _Job(NamedTuple):
+    work: Work[Any]  # Any: a job's result goes to its own future only
+    future: "Future[Any]"
+
+
+class Writer:
+    """Commits work in order. A job that fails is undone alone; a commit that fails, fails all in it."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="waypost-writer", daemon=True)
+        self._connection: sa.Connection | None = None
+        self._thread.start()
+
+    def submit(self, work: Work[T]) -> "Future[T]":
+        """Runs `work(session)` in the next commit. The future has its result when it is durable, or the error."""
+        future: Future[T] = Future()
+        self._jobs.put(_Job(work, future))
+        return future
+
+    def close(self) -> None:
+        """Commits what has been submitted, then ends the thread."""
+        self._jobs.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        last = False
+        while not last:
+            group: list[_Job] = []
+            job = self._jobs.get()
+            while job is not None:
+                group.append(job)
+                if len(group) >= LARGEST_GROUP:
+                    break
+                try:
+                    job = self._jobs.get_nowait()
+                except queue.Empty:
+                    break
+            last = job is None
+            if group:
+                self._commit(group)
+        self._disconnect()
+
+    def _commit(self, group: list[_Job]) -> None:
+        done: list[tuple[Future[Any], Any]] = []
+        try:
+            if self._connection is None:
+                self._connection = self._engine.connect()
+            with self._connection.begin():
+                for job in group:
+                    try:
+                        with self._connection.begin_nested():
+                            done.append((job.future, job.work(self._connection)))
+                    except sa.exc.OperationalError:
+                        raise  # the database's fault, not the job's
+                    except Exception as error:  # noqa: BLE001  the job's fault goes to whoever gave it
+                        job.future.set_exception(error)
+        except Exception as error:  # noqa: BLE001  the thread must live; whoever waits decides
+            self._disconnect()
+            for job in group:
+                if not job.future.done():
+                    job.future.set_exception(error)
+            return
+        for future, result in done:
+            future.set_result(result)
+
+    def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(sa.exc.SQLAlchemyError):
+                connection.close()

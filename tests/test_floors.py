@@ -1,0 +1,67 @@
+"""A module imports only downwards, and siblings of a floor do not know each other (docs/design: rooms and floors)."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+FLOORS = {
+    "relay.cli": 4,
+    "relay.node": 3,
+    "web": 3,
+    "relay.edge": 2,
+    "relay.delivery": 2,
+    "relay.rewrite": 1,
+    "relay.bounce": 1,
+    "relay.store": 1,
+}
+# What floor 3 may not reach: the web answers without the mail side.
+FORBIDDEN = {"web": ("relay.edge", "relay.delivery", "relay.node", "relay.cli")}
+
+
+def _module(path: Path) -> str:
+    name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    return name.removesuffix(".__init__")
+
+
+def _room(module: str) -> str:
+    parts = module.split(".")
+    if parts[0] == "web":
+        return "web"
+    return ".".join(parts[:2])
+
+
+def _imports(path: Path) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            found.update(name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute"
+            found.update({f"{node.module}.{name.name}" for name in node.names})
+    return {name for name in found if name.split(".")[0] in ("relay", "web")}
+
+
+MODULES = sorted(path for top in ("relay", "web") for path in (ROOT / top).rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=_module)
+def test_a_module_imports_only_downwards(path: Path) -> None:
+    here = _room(_module(path))
+    for imported in _imports(path):
+        there = _room(imported)
+        if there == here or there == "relay":
+            continue
+        assert FLOORS.get(there, 0) <= FLOORS.get(here, 0), f"{here} reaches up to {imported}"
+        if FLOORS.get(here, 0) and FLOORS.get(there, 0) == FLOORS[here]:
+            assert (here, there) == ("relay.node", "web"), f"{here} and {there} are siblings"
+        assert there not in FORBIDDEN.get(here, ()), f"{here} may not know {there}"
+
+
+def test_every_package_is_a_docstring() -> None:
+    for path in MODULES:
+        if path.name == "__init__.py":
+            tree = ast.parse(path.read_text("utf-8"))
+            assert ast.get_docstring(tree), f"{path} is the map of its room, and it is blank"
