@@ -1,8 +1,11 @@
 """The SMTP envelope of one transaction and the client that gave it.  RFC 5321 §2.3.1."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import datetime
 
 from relay.address import Mailbox
+from relay.reply import Reply
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,3 +46,19 @@ class Envelope:
     ret: str = ""  # RFC 3461 §4.3
     envid: str = ""  # RFC 3461 §4.4
     stream: str = ""  # the credential's stream, if it has one
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A message as the edge took it in, before anybody is responsible for it."""
+
+    id: str  # relay.ids
+    at: datetime
+    client: Client
+    envelope: Envelope
+    octets: bytes  # as they came, dot-unstuffed, every line CRLF-ended
+    above: tuple[bytes, ...]  # whole fields to stand above them: Received, and Date or Message-ID where missing
+
+
+Take = Callable[[Accepted], Awaitable[Reply]]  # whoever takes responsibility answers the client; or raises Refused
+Admit = Callable[[Mailbox], Awaitable[None]]  # raises Refused for a recipient that shall get no mail

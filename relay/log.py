@@ -106,6 +106,16 @@ def suppressed(message: str, number: int, reason: str) -> None:
 # --- the store
 
 
+def unreadable(reason: str) -> None:
+    """The database cannot be read; mail flows on without it."""
+    _say(logging.WARNING, "unreadable", reason=reason)
+
+
+def not_stored(message: str, reason: str) -> None:
+    """The message could not be made durable, and the client was told so."""
+    _say(logging.ERROR, "not-stored", message=message, reason=reason)
+
+
 def journaled(fact: str, reason: str) -> None:
     _say(logging.WARNING, "journaled", fact=fact, reason=reason)
 
@@ -119,8 +129,8 @@ def lost(fact: str, reason: str) -> None:
     _say(logging.ERROR, "lost", fact=fact, reason=reason)
 
 
-def expired_content(messages: int) -> None:
-    _say(logging.INFO, "expired-content", messages=messages)
+def expired(what: str, messages: int) -> None:
+    _say(logging.INFO, "expired", what=what, messages=messages)
 
 
 # --- the web

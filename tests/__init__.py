@@ -1,0 +1,1 @@
+"""Tests that go through the doors: SMTP in, a scripted SMTP server behind, HTTP on the links that arrived."""

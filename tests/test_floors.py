@@ -8,6 +8,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 FLOORS = {
+    "relay.__main__": 5,
     "relay.cli": 4,
     "relay.node": 3,
     "web": 3,

@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 from pydantic import ValidationError
 
+from relay.config import later
 from relay.config.schema import Config
 
 DEFAULT_FILE = "config.toml"
@@ -44,6 +45,8 @@ def load(path: Path | None, environment: Mapping[str, str] = os.environ) -> Conf
         config = Config.model_validate(tree)
     except ValidationError as error:
         raise ConfigError([_fault(detail, name, from_environment) for detail in error.errors()]) from None
+    if faults := later.faults(config):
+        raise ConfigError([f"{name}: {fault}" for fault in faults])
     return _anchored(config, (path.parent if path else Path()).absolute())
 
 

@@ -1,5 +1,6 @@
 """Opens, clicks, unsubscribes: what recipients do, written down once each."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -128,3 +129,14 @@ def recipient_of(session: sa.Connection, message: str, number: int) -> str | Non
         )
     )
     return found
+
+
+def latest(session: sa.Connection, limit: int) -> Sequence[sa.RowMapping]:
+    """The newest events, newest first."""
+    return session.execute(sa.select(tables.event).order_by(tables.event.c.id.desc()).limit(limit)).mappings().all()
+
+
+def since(session: sa.Connection, after: str, limit: int) -> Sequence[sa.RowMapping]:
+    """Events after the one with that id, oldest first."""
+    wanted = sa.select(tables.event).where(tables.event.c.id > after).order_by(tables.event.c.id).limit(limit)
+    return session.execute(wanted).mappings().all()

@@ -139,16 +139,8 @@ def settle(session: sa.Connection, message: str, outcomes: Iterable[Outcome]) ->
 def lease(session: sa.Connection, now: datetime, until: datetime, worker: str, limit: int) -> dict[str, list[Delivery]]:
     """What is due, by message id, leased to `worker` until `until`. A lapsed lease counts as due."""
     table = tables.delivery
-    due = (
-        sa.select(table)
-        .where(
-            table.c.next_attempt_at <= now,
-            sa.or_(table.c.leased_until.is_(None), table.c.leased_until < now),
-        )
-        .order_by(table.c.next_attempt_at)
-        .limit(limit)
-        .with_for_update(skip_locked=True)  # no effect on SQLite, whose writer is alone
-    )
+    # SKIP LOCKED has no effect on SQLite, whose writer is alone.
+    due = _due(now).order_by(table.c.next_attempt_at).limit(limit).with_for_update(skip_locked=True)
     rows = [Delivery(**row) for row in session.execute(due).mappings()]
     by_message: dict[str, list[Delivery]] = {}
     for row in rows:
@@ -162,21 +154,25 @@ def lease(session: sa.Connection, now: datetime, until: datetime, worker: str, l
     return by_message
 
 
-def release(session: sa.Connection, worker: str) -> None:
-    """Gives back all leases of a worker that stops before it has attempted them."""
+def release(session: sa.Connection, worker: str | None = None) -> None:
+    """Gives back the leases of a worker that has stopped; of all, where none can be running."""
     table = tables.delivery
-    session.execute(sa.update(table).where(table.c.leased_by == worker).values(leased_by="", leased_until=None))
+    held = sa.update(table).values(leased_by="", leased_until=None)
+    mine = table.c.leased_by != "" if worker is None else table.c.leased_by.startswith(worker)
+    session.execute(held.where(mine))
 
 
-def next_due(session: sa.Connection) -> datetime | None:
-    """When the next delivery that nobody holds is due; None if there is none."""
+def _due(now: datetime) -> sa.Select[Any]:  # Any: a whole row
     table = tables.delivery
-    found: datetime | None = session.scalar(
-        sa.select(sa.func.min(table.c.next_attempt_at, type_=tables.UtcTime)).where(
-            table.c.next_attempt_at.is_not(None)
-        )
+    return sa.select(table).where(
+        table.c.next_attempt_at <= now,
+        sa.or_(table.c.leased_until.is_(None), table.c.leased_until < now),
     )
-    return found
+
+
+def is_due(session: sa.Connection, now: datetime) -> bool:
+    """True if a delivery is due that nobody holds."""
+    return session.execute(_due(now).limit(1)).first() is not None
 
 
 def fetch(session: sa.Connection, message: str) -> tuple[Message, bytes] | None:
@@ -184,6 +180,11 @@ def fetch(session: sa.Connection, message: str) -> tuple[Message, bytes] | None:
     row = session.execute(sa.select(tables.message).where(tables.message.c.id == message)).mappings().first()
     octets = session.scalar(sa.select(tables.content.c.octets).where(tables.content.c.message == message))
     return (Message(**row), octets) if row is not None and octets is not None else None
+
+
+def recent(session: sa.Connection, limit: int) -> Sequence[str]:
+    """Ids of the latest messages, newest first."""
+    return session.scalars(sa.select(tables.message.c.id).order_by(tables.message.c.id.desc()).limit(limit)).all()
 
 
 def open_deliveries(session: sa.Connection, limit: int) -> Sequence[sa.RowMapping]:

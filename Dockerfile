@@ -1,0 +1,28 @@
+# Two stages: the first builds a virtual environment, the second is what runs, without a compiler or pip's cache.
+FROM python:3.13-slim AS build
+WORKDIR /src
+COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY relay relay
+COPY web web
+RUN python -m venv /opt/waypost \
+ && /opt/waypost/bin/pip install --no-cache-dir --constraint constraints.txt .
+
+FROM python:3.13-slim
+RUN useradd --system --uid 10001 --home-dir /data waypost \
+ && mkdir /data && chown waypost: /data
+COPY --from=build /opt/waypost /opt/waypost
+ENV PATH=/opt/waypost/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    WAYPOST_RELAY__DATA_DIR=/data \
+    WAYPOST_LISTEN__ADDRESS=0.0.0.0:2525 \
+    WAYPOST_TRACKING__LISTEN=0.0.0.0:8080 \
+    WAYPOST_CONSOLE__LISTEN=0.0.0.0:8081
+# Mount a config.toml at /data/config.toml, or say it all with WAYPOST_TABLE__KEY.
+WORKDIR /data
+VOLUME /data
+USER waypost
+EXPOSE 2525 8080 8081
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=30s --timeout=5s --start-period=20s \
+  CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8080/readyz', timeout=4)"]
+CMD ["waypost", "serve"]

@@ -1,0 +1,47 @@
+# Two commands matter: `make run` and `make test`. Everything lives in .venv.
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/pip --disable-pip-version-check --quiet
+
+.PHONY: run demo test check faults bench lock clean
+
+run: .venv/.run
+	exec $(BIN)/waypost serve
+
+demo: .venv/.run
+	exec $(BIN)/waypost demo
+
+test: .venv/.test
+	$(BIN)/pytest -n auto
+
+check: .venv/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest tests/test_floors.py
+
+bench: .venv/.test
+	$(BIN)/python benchmarks/relay.py
+
+# Pins what is installed from scratch today: names and versions, nothing of this machine.
+lock:
+	rm -rf .venv/lock && $(PYTHON) -m venv .venv/lock
+	.venv/lock/bin/pip --disable-pip-version-check --quiet install '.[test]'
+	.venv/lock/bin/pip freeze --exclude waypost > constraints.txt
+	rm -rf .venv/lock build
+
+clean:
+	rm -rf .venv build *.egg-info
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Waypost needs Python 3.11 or later; set PYTHON=python3.12, say"; exit 1; }
+	@$(PYTHON) -m venv .venv || { echo "No venv here: apt-get install python3-venv"; rm -rf .venv; exit 1; }
+
+.venv/.run: .venv/bin/python pyproject.toml constraints.txt
+	$(PIP) install --constraint constraints.txt --editable .
+	@touch $@
+
+.venv/.test: .venv/bin/python pyproject.toml constraints.txt
+	$(PIP) install --constraint constraints.txt --editable '.[test]'
+	@touch $@ .venv/.run

@@ -1,0 +1,278 @@
+"""Judge a reply: is the address dead, the mailbox full, the sender blocked, the upstream ill?
+
+In: a reply, the phase of the transaction it answers, the upstream's name.  Out: a Verdict that names
+its category and the rule that decided.  Pure; any text gets an answer.  RFC 5321 §4.2, RFC 3463,
+RFC 5248 and its registry; what the large receivers say beyond those is in `rules.toml`.
+
+The code says whether an answer is final, everything else only says why: a 4xx never kills an
+address, and an enhanced status of another class than its code does not change the code.
+"""
+
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import relay.reply
+from relay.bounce import phrases
+
+
+class Phase(StrEnum):
+    """What a reply answers: the greeting, a command, or the final dot."""
+
+    CONNECT = "connect"
+    HELO = "helo"
+    AUTH = "auth"
+    MAIL = "mail"
+    RCPT = "rcpt"
+    DATA = "data"
+    DOT = "dot"
+
+
+class BounceKind(StrEnum):
+    HARD = "hard"
+    SOFT = "soft"
+    NONE = "none"
+
+
+class Category(NamedTuple):
+    """`retry`: try again even after a 5xx. `suppress`: a 5xx of this category ends mail to the address."""
+
+    kind: BounceKind
+    suppress: bool
+    retry: bool
+    advice: str
+
+
+class Verdict(NamedTuple):
+    """`retry`: the queue should try this recipient again; `status`: enhanced status, `""` if none."""
+
+    kind: BounceKind
+    category: str
+    rule: str
+    suppress: bool
+    retry: bool
+    status: str
+
+
+class Rule(NamedTuple):
+    """One rule of the file. An empty condition is no condition; statuses are without their class."""
+
+    name: str
+    category: str
+    codes: tuple[str, ...]
+    statuses: frozenset[str]
+    phases: frozenset[Phase]
+    upstreams: tuple[str, ...]
+    unless: tuple[phrases.Phrase, ...]
+    samples: tuple[str, ...]
+
+
+class _Turn(NamedTuple):
+    """Before RCPT nothing is the recipient's fault: these categories become that one."""
+
+    name: str
+    categories: frozenset[str]
+    into: str
+
+
+class _Clue(NamedTuple):
+    """One way to a rule. The order is unique, so sorting never compares further."""
+
+    order: int
+    rule: Rule
+    phrase: phrases.Phrase | None
+
+
+_LAYERS = ("transport", "provider", "text", "status", "code", "class")
+_RULE_KEYS = {"name", "category", "match", "unless", "code", "status", "phase", "upstream", "sample"}
+# Trouble in these is the upstream's and passes with it, whatever code it chose.
+_INFRASTRUCTURE = frozenset({Phase.CONNECT, Phase.HELO, Phase.AUTH})
+
+# RFC 3463 §2, anywhere in a text: "#5.1.0 Address rejected", "sorry (#5.1.1)". Not inside an IP address.
+_STATUS = re.compile(r"(?<![\w.])[245]\.\d{1,3}\.\d{1,3}(?![\w.]*\d)")
+
+
+def _phrases_of(value: object, named: Mapping[str, tuple[str, ...]]) -> list[phrases.Phrase]:
+    return [phrases.parse(phrase, named) for phrase in value] if isinstance(value, list) else []
+
+
+def _statuses(entries: list[str]) -> Iterator[str]:
+    """`7.606-649` is each of these; `""` is no status at all."""
+    for entry in entries:
+        first, _, last = entry.partition("-")
+        subject, _, detail = first.partition(".")
+        for number in range(int(detail or 0), int(last or detail or 0) + 1):
+            yield f"{subject}.{number}" if entry else ""
+
+
+class _Book:
+    """The rules file, read and indexed: a text's words lead to the few rules worth trying."""
+
+    # Any: what TOML holds is known only after the checks below.
+    def __init__(self, toml: Mapping[str, Any]) -> None:
+        self.categories: dict[str, Category] = {
+            name: Category(BounceKind(c["kind"]), c["suppress"], c["retry"], c["advice"])
+            for name, c in toml["category"].items()
+        }
+        self.named = {name: tuple(words) for name, words in toml["words"].items()}
+        self.turns: dict[Phase, _Turn] = {}
+        self.turn_samples: dict[str, tuple[str, ...]] = {}
+        for phase, turn in toml["phase"].items():
+            name = f"phase.{phase}"
+            self.turns[Phase(phase)] = _Turn(name, frozenset(turn["turns"]), turn["into"])
+            self.turn_samples[name] = tuple(turn["sample"])
+        self.rules: list[Rule] = []
+        self.index: dict[str, list[_Clue]] = {}
+        self._order = 0
+        matches: dict[str, Any] = {}
+        for layer in _LAYERS:
+            for entry in toml[layer]:
+                match = entry.get("match")
+                matches[f"{layer}.{entry['name']}"] = match
+                self._add(layer, entry, matches[match] if isinstance(match, str) else match)
+
+    # Any: as above.
+    def _add(self, layer: str, entry: Mapping[str, Any], match: object) -> None:
+        rule = Rule(
+            name=f"{layer}.{entry['name']}",
+            category=entry["category"],
+            codes=tuple(entry.get("code", ())),
+            statuses=frozenset(_statuses(entry.get("status", []))),
+            phases=frozenset(Phase(phase) for phase in entry.get("phase", ())),
+            upstreams=tuple(entry.get("upstream", ())),
+            unless=tuple(_phrases_of(entry.get("unless"), self.named)),
+            samples=tuple(entry["sample"]),
+        )
+        if unknown := entry.keys() - _RULE_KEYS:
+            raise ValueError(f"{rule.name}: unknown keys {sorted(unknown)}")
+        if rule.category not in self.categories:
+            raise ValueError(f"{rule.name}: unknown category {rule.category!r}")
+        self.rules.append(rule)
+        for phrase in _phrases_of(match, self.named):
+            self._point(phrase.keys, rule, phrase)
+        if match is None:
+            self._point([f"#{s}" for s in rule.statuses] or [f"={c}" for c in rule.codes], rule, None)
+
+    def _point(self, keys: tuple[str, ...] | list[str], rule: Rule, phrase: phrases.Phrase | None) -> None:
+        self._order += 1
+        for key in keys:
+            self.index.setdefault(key, []).append(_Clue(self._order, rule, phrase))
+
+    def decide(self, code: int, status: str, text: str, phase: Phase, upstream: str) -> Rule | None:
+        """The first rule, in the file's order, that holds."""
+        words = phrases.words(text)
+        number = str(code)
+        detail = status.partition(".")[2]
+        index = self.index
+        clues: list[_Clue] = []
+        for word in {*words, f"#{detail}", f"={number}", f"={number[0]}"}:
+            if word in index:
+                clues += index[word]
+        clues.sort()
+        known = 200 <= code < 600
+        canonical = phrases.canonical(words)
+        for _, rule, phrase in clues:
+            # First what excludes most.
+            if phrase is not None and not phrase.search(canonical):
+                continue
+            # Outside SMTP's codes only the rules that ask for such a code have a say.
+            if not number.startswith(rule.codes) if rule.codes else not known:
+                continue
+            if rule.statuses and detail not in rule.statuses:
+                continue
+            if rule.phases and phase not in rule.phases:
+                continue
+            if rule.upstreams and not any(name in upstream for name in rule.upstreams):
+                continue
+            if not any(exception.search(canonical) for exception in rule.unless):
+                return rule
+        return None
+
+
+BOOK = _Book(tomllib.loads(Path(__file__).with_name("rules.toml").read_text(encoding="utf-8")))
+CATEGORIES: Mapping[str, Category] = BOOK.categories
+
+
+def classify(reply: relay.reply.Reply, phase: Phase = Phase.RCPT, upstream: str = "") -> Verdict:
+    """The verdict on a reply. Never raises; what nobody understands is `undetermined` and soft.
+
+    `retry` follows the code: 4xx yes, 5xx no. The exceptions: before MAIL the trouble is the upstream's and
+    is tried again; so are the categories whose `retry` says so. After DATA a reply speaks for every
+    recipient of the transaction: with several, a hard verdict names none of them.
+    """
+    status = reply.status or _status_in(reply.text)
+    if 200 <= reply.code < 400:
+        return Verdict(BounceKind.NONE, "accepted", "class.accepted", False, False, status)
+    # X.0.0 and Exchange's 5.0.350 only wrap what the text quotes.
+    told = (_status_in(reply.text) if status[1:4] == ".0." else "") or status
+    # No code, but a status (some hosts send only that): its class is all we have.
+    code = reply.code or (int(status[0]) * 100 + 50 if status[:1] in ("4", "5") else 0)
+    rule = BOOK.decide(code, "" if told.startswith("2") else told, reply.text, phase, upstream)
+    name, found = (rule.name, rule.category) if rule else ("class.none", "undetermined")
+    turn = BOOK.turns.get(phase)
+    if turn and found in turn.categories:
+        name, found = turn.name, turn.into
+    category = CATEGORIES[found]
+    permanent = 500 <= code < 700
+    kind = category.kind if permanent else BounceKind.SOFT
+    return Verdict(
+        kind=kind,
+        category=found,
+        rule=name,
+        suppress=category.suppress and kind is BounceKind.HARD,
+        retry=not permanent or category.retry or phase in _INFRASTRUCTURE,
+        status=status,
+    )
+
+
+def _status_in(text: str) -> str:
+    found = _STATUS.search(text, 0, phrases.MAX_CHARACTERS)
+    return found[0] if found else ""
+
+
+def advice(category: str) -> str:
+    """One sentence for the operator; for a category that we do not know, the one for `undetermined`."""
+    return CATEGORIES.get(category, CATEGORIES["undetermined"]).advice
+
+
+_PHASES: Mapping[str, Phase] = {phase.value: phase for phase in Phase}
+# A reply as people paste it: bare, or behind "host mx.example.com[192.0.2.1] said: ", "smtp; ", a log's time.
+_BARE = re.compile(r"\s*([2-6]\d\d)(?=[\s:-]|$)")
+_QUOTED = re.compile(r"(?:said:|smtp;|[:;=(\"'>])\s*([2-5]\d\d)(?=[ -])")
+_INSIDE = re.compile(r"(?<![\w.\[-])([245]\d\d)(?=[ -]#?[245]\.\d{1,3}\.\d{1,3}\b)")
+_LINE_END = re.compile(r"(?:\\r)?\\n|\r\n?|\n")
+
+
+def parse_line(line: str, default_phase: Phase) -> tuple[Phase, relay.reply.Reply]:
+    """A phase and a reply from one line of text; without a code in it, the reply's code is 0.
+
+    A phase and a tab may stand before the reply. Its lines may be parted by LF, by a written `\\n`, or
+    only by the repeated code, as logs join them: `550-5.1.1 one 550 5.1.1 two`.
+    """
+    head, tab, rest = line.partition("\t")
+    phase = _PHASES.get(head.strip().lower(), default_phase)
+    if tab and head.strip().lower() in _PHASES:
+        line = rest
+    line = _LINE_END.sub("\n", line.strip())
+    found = _BARE.match(line) or _QUOTED.search(line) or _INSIDE.search(line)
+    if not found:
+        return phase, relay.reply.read(0, line)
+    code, rest = found[1], line[found.end() :]
+    lines = re.split(rf"\s+{code}(?=[ -]|$)" if rest.startswith("-") else rf"\n{code}(?=[ -]|$)", rest)
+    text = "\n".join(part.lstrip("-: \t").rstrip() for part in lines)
+    return phase, relay.reply.read(int(code), text)
+
+
+def as_json(verdict: Verdict) -> dict[str, str | bool]:
+    """The object that `waypost classify` prints."""
+    return {
+        "kind": verdict.kind.value,
+        "category": verdict.category,
+        "rule": verdict.rule,
+        "suppress": verdict.suppress,
+        "retry": verdict.retry,
+        "status": verdict.status,
+    }

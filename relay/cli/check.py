@@ -1,0 +1,85 @@
+"""`waypost check`: is the configuration right, and does what it names answer?"""
+
+import argparse
+import asyncio
+
+from relay.cli import command
+from relay.cli.command import Commands
+from relay.config import load
+from relay.config.schema import Config
+from relay.delivery.upstream import Upstream
+from relay.edge import server
+from relay.node import ground
+
+_ABOUT = """\
+Reads the configuration and names every fault at once: file, table, key, and what to write instead.
+--online also tries the data directory, the database, the certificates and every upstream (connection, TLS,
+login; no mail is sent). Exit status 1 if anything is wrong."""
+
+
+def add(commands: Commands) -> None:
+    parser = commands.add_parser("check", help="check the configuration", description=_ABOUT)
+    parser.add_argument("--online", action="store_true", help="also try what the configuration names")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    path = load.find(arguments.config)
+    config = load.load(path)
+    command.say(f"ok    {path or 'no config.toml here; the defaults'}")
+    command.say(f"note  {_mode(config)}")
+    for note in _notes(config):
+        command.say(f"note  {note}")
+    if not arguments.online:
+        return 0
+    findings = [_ground(config), *_certificates(config), *asyncio.run(_upstreams(config))]
+    for name, fault in findings:
+        command.say(f"FAIL  {name}: {fault}" if fault else f"ok    {name}")
+    return 1 if any(fault for _, fault in findings) else 0
+
+
+def _mode(config: Config) -> str:
+    if config.is_sandbox:
+        return "sandbox: no [[upstream]], so mail is kept in the console's mailbox and goes nowhere"
+    return f"{config.delivery.mode} delivery through {', '.join(one.name for one in config.upstream)}"
+
+
+def _notes(config: Config) -> list[str]:
+    notes = []
+    url = config.tracking.public_url
+    if not config.is_sandbox and ("//127." in url or "//localhost" in url):
+        notes.append(f"[tracking] public_url is {url}: links in mail lead to this machine only")
+    if url.startswith("http://") and config.unsubscribe.header != "off" and not config.is_sandbox:
+        notes.append("[tracking] public_url is not https: one-click unsubscribe (RFC 8058) needs it")
+    return notes
+
+
+def _ground(config: Config) -> tuple[str, str]:
+    try:
+        ground.prepare(config)
+    except ground.Unusable as error:
+        return "data and database", str(error)
+    return f"data and database in {config.relay.data_dir}", ""
+
+
+def _certificates(config: Config) -> list[tuple[str, str]]:
+    findings = []
+    for listen in config.listen:
+        if listen.tls != "off":
+            try:
+                server.server_context(listen)
+                fault = ""
+            except OSError as error:
+                fault = f"{error.strerror or error}; give PEM files in certificate and key"
+            findings.append((f"certificate of {listen.address}", fault))
+    return findings
+
+
+async def _upstreams(config: Config) -> list[tuple[str, str]]:
+    findings = []
+    for settings in config.upstream:
+        upstream = Upstream(settings, config.relay.hostname)
+        fault = await upstream.probe()
+        await upstream.close()
+        findings.append((f"upstream {settings.name} at {settings.address}", fault))
+    return findings

@@ -1,0 +1,55 @@
+"""What all commands share: how they are added, how they fail, where the configuration comes from."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeAlias
+
+import sqlalchemy as sa
+
+from relay.config import load
+from relay.config.schema import Config
+from relay.node import ground
+from relay.store.store import Store
+
+Run = Callable[[argparse.Namespace], int]
+# argparse has no public name for what add_subparsers returns.
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
+class Failed(Exception):
+    """The command cannot do it; the text is its one line on standard error. Exit status 1."""
+
+
+def configured(arguments: argparse.Namespace) -> Config:
+    """The configuration that `--config` names. Raises load.ConfigError."""
+    return load.load(load.find(arguments.config))
+
+
+@contextmanager
+def store(config: Config) -> Iterator[Store]:
+    """The store, opened for one command. Raises Failed."""
+    try:
+        ground.prepare(config)
+    except ground.Unusable as error:
+        raise Failed(str(error)) from None
+    opened = ground.open_store(config)
+    try:
+        yield opened
+    except sa.exc.SQLAlchemyError as error:
+        reason = error.orig if isinstance(error, sa.exc.DBAPIError) else error
+        raise Failed(f"the database says: {reason}") from None
+    finally:
+        opened.close()
+
+
+def say(line: str) -> None:
+    """A line on standard output."""
+    sys.stdout.write(line + "\n")
+
+
+def say_json(value: object) -> None:
+    """A JSON object on a line of its own; times in ISO 8601."""
+    say(json.dumps(value, ensure_ascii=False, default=str))

@@ -1,0 +1,192 @@
+"""`waypost demo`: everything at once, on sample mail, through the real doors.
+
+Starts a sandbox server in a folder of its own, sends sample mail by SMTP, and plays what recipients and
+their mail programs do with it by HTTP: opens, clicks, an unsubscribe, a scanner that follows every link.
+"""
+
+import argparse
+import contextlib
+import os
+import re
+import secrets
+import signal
+import smtplib
+import subprocess
+import sys
+import tempfile
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+from relay import tokens
+from relay.cli import command, samples
+from relay.cli.command import Commands, Failed
+from relay.config import load
+from relay.config.schema import Config
+from relay.edits import Hole
+from relay.node import ground
+from relay.rewrite.plan import Plan
+from relay.store import accounts, queue
+from relay.store.store import Store
+
+_ABOUT = """\
+Starts a sandbox with sample mail of several kinds, sent through real SMTP; plays the opens, clicks and the
+unsubscribe of its recipients; prints where the console is, and stays up until ^C. Nothing leaves this machine,
+and nothing of the demo remains: it runs in a temporary folder, on the addresses of config.toml."""
+
+_URL = re.compile(rb"https?://[^\s\"'<>]+/([ocu])/[A-Za-z0-9_-]+(?:\.gif)?")
+ACCOUNT = "demo"
+
+
+class Letter(NamedTuple):
+    """A sample as it arrived at one recipient: the tracking URLs in it, by what they do."""
+
+    key: str
+    opens: list[str]
+    clicks: list[str]
+    unsubscribes: list[str]
+
+
+def add(commands: Commands) -> None:
+    parser = commands.add_parser("demo", help="see everything at once, on sample mail", description=_ABOUT)
+    parser.add_argument("--once", action="store_true", help="leave when everything has been played")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    base = command.configured(arguments)
+    with tempfile.TemporaryDirectory(prefix="waypost-demo-") as folder:
+        config = load.load(_write(Path(folder), base), {})
+        password = secrets.token_urlsafe(9)
+        with command.store(config) as store:
+            store.writer.submit(lambda session: accounts.put(session, ACCOUNT, password, datetime.now(UTC))).result()
+        with _server(Path(folder)) as (server, ready):
+            console = ready.rpartition("console=")[2]
+            smtp = ready.partition("smtp=")[2].partition(" ")[0]
+            command.say(f"sandbox is up: SMTP {smtp}, console {console}")
+            with contextlib.closing(ground.open_store(config)) as store:
+                _play(config, store, smtp)
+            command.say(f"\ndemo ready console={console} user={ACCOUNT} password={password}")
+            command.say("Send some of your own: swaks --server " + smtp + " --to you@example.com")
+            sys.stdout.flush()
+            if not arguments.once:
+                command.say("^C ends the demo and deletes its data.")
+                sys.stdout.flush()
+                with contextlib.suppress(KeyboardInterrupt):
+                    server.wait()
+    return 0
+
+
+def _write(folder: Path, base: Config) -> Path:
+    """A configuration for the demo, on the addresses of the user's own."""
+    path = folder / "config.toml"
+    path.write_text(
+        f'[relay]\ndata_dir = "data"\n'
+        f'[[listen]]\naddress = "{base.listen[0].address}"\n'
+        f'[tracking]\npublic_url = "{base.tracking.public_url}"\nlisten = "{base.tracking.listen}"\n'
+        f'[console]\nlisten = "{base.console.listen}"\n',
+        "utf-8",
+    )
+    return path
+
+
+@contextlib.contextmanager
+def _server(folder: Path) -> Iterator[tuple["subprocess.Popen[str]", str]]:
+    """The real server, as a process of its own, and its ready line."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("WAYPOST_")}
+    with (folder / "server.log").open("w+") as log:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "relay", "--config", str(folder / "config.toml"), "serve"],
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            env=environment,
+        )
+        previous = signal.signal(signal.SIGTERM, lambda *_: server.terminate())
+        try:
+            assert server.stdout is not None
+            ready = server.stdout.readline().strip()
+            if not ready.startswith("ready "):
+                server.wait()
+                log.seek(0)
+                lines = log.read().strip().splitlines() or ["no reason given"]
+                raise Failed(f"the demo's server did not start: {lines[-1]}")
+            yield server, ready
+        finally:
+            server.terminate()
+            server.wait()
+            signal.signal(signal.SIGTERM, previous)
+
+
+def _play(config: Config, store: Store, smtp: str) -> None:
+    sent: dict[str, str] = {}
+    for sample in samples.ALL:
+        heard = _send(smtp, sample)
+        command.say(f"sent      {sample.key:<12} to {', '.join(sample.recipients):<58} {heard}")
+        sent[sample.key] = sample.subject
+    letters = {letter.key: letter for letter in _letters(config, store, sent)}
+    for act in samples.PLAY:
+        letter = letters[act.key]
+        urls = {"open": letter.opens, "click": letter.clicks, "unsubscribe": letter.unsubscribes}[act.what]
+        for url in urls[: act.links]:
+            answer = _visit(url, act.user_agent, post=act.what == "unsubscribe")
+            command.say(f"{act.what:<9} {act.key:<12} {act.who:<61} {answer}")
+    second = samples.ALL[0]
+    command.say(
+        f"sent      {second.key:<12} again, also to the one who has unsubscribed {'':<17} {_send(smtp, second)}"
+    )
+
+
+def _send(smtp: str, sample: samples.Sample) -> str:
+    """Sends by SMTP. Returns what the client hears."""
+    host, _, port = smtp.rpartition(":")
+    with smtplib.SMTP(host.strip("[]"), int(port), local_hostname="demo.example") as client:
+        client.ehlo()
+        client.mail(sample.sender)
+        for recipient in sample.recipients:
+            client.rcpt(recipient)
+        code, text = client.data(sample.octets)
+        return f"{code} {text.decode('ascii', 'replace')}"
+
+
+def _letters(config: Config, store: Store, sent: dict[str, str]) -> Iterator[Letter]:
+    """What arrived, as each message's first recipient got it."""
+    minter = tokens.Minter(ground.open_ring(config), config.tracking.public_url)
+    keys = {subject: key for key, subject in sent.items()}
+    with store.session() as session:
+        for message_id in queue.recent(session, 2 * len(sent)):
+            fetched = queue.fetch(session, message_id)
+            if fetched is None:
+                continue
+            message, octets = fetched
+
+            def mint(hole: Hole, message_id: str = message_id) -> bytes:
+                return minter.url(hole, message_id, 0)
+
+            rendered = Plan.from_json(message.plan).render(octets, mint)
+            found: dict[bytes, list[str]] = {b"o": [], b"c": [], b"u": []}
+            for hit in _URL.finditer(rendered.replace(b"=\r\n", b"")):
+                found[hit[1]].append(hit[0].decode("ascii"))
+            yield Letter(keys[message.subject], found[b"o"], found[b"c"], found[b"u"])
+
+
+class _Stay(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *_: object) -> None:  # the redirect's target is not ours to visit
+        return None
+
+
+_OPENER = urllib.request.build_opener(_Stay, urllib.request.ProxyHandler({}))
+
+
+def _visit(url: str, user_agent: str, *, post: bool) -> str:
+    body = b"List-Unsubscribe=One-Click" if post else None
+    request = urllib.request.Request(url, data=body, headers={"User-Agent": user_agent})  # noqa: S310  our own URL
+    try:
+        with _OPENER.open(request, timeout=10) as answer:
+            return f"{answer.status} {answer.headers.get('Content-Type', '')}"
+    except urllib.error.HTTPError as answer:
+        with answer:
+            return f"{answer.code} {answer.headers.get('Location', '')}"

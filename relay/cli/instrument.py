@@ -1,0 +1,125 @@
+"""`waypost instrument`: what would become of this mail?"""
+
+import argparse
+import json
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+from relay import address, ids
+from relay.cli import command
+from relay.cli.command import Commands, Failed
+from relay.config.schema import Config
+from relay.delivery import dossier
+from relay.edge import trace
+from relay.edge.data import Data
+from relay.edits import Edit, Hole
+from relay.envelope import Accepted, Client, Envelope, Recipient
+from relay.node import ground
+from relay.reply import Refused
+from relay.rewrite import plan as planning
+from relay.rewrite.plan import Plan
+from relay.tokens import Minter
+
+_ABOUT = """\
+Writes to standard output the very octets that the upstream would get for one recipient, and sends nothing.
+Lines that end in a bare LF are taken as CRLF, as the relay would. The report (--report FILE, JSON) has every
+link with its decision and reason, and the edits: half-open octet spans of the input with what replaces them.
+
+  waypost instrument newsletter.eml --to ann@example.com --report report.json > out.eml"""
+
+
+def add(commands: Commands) -> None:
+    parser = commands.add_parser("instrument", help="show what would become of a mail", description=_ABOUT)
+    parser.add_argument("file", metavar="FILE", help="the mail; - for standard input")
+    parser.add_argument("--to", required=True, metavar="ADDRESS", help="the recipient")
+    parser.add_argument("--from", dest="reverse_path", default="", metavar="ADDRESS", help="the reverse-path")
+    parser.add_argument("--report", metavar="FILE", help="write the report there (- for standard error)")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    config = command.configured(arguments)
+    octets = _crlf(_read(arguments.file), config)
+    accepted = _accepted(config, octets, arguments.reverse_path, arguments.to)
+    plan = planning.plan(octets, dossier.settings(config, accepted))
+    minter = Minter(ground.open_ring(config), config.tracking.public_url)
+
+    def mint(hole: Hole) -> bytes:
+        return minter.url(hole, accepted.id, 0)
+
+    edits = plan.edits(octets, mint)
+    if arguments.report:
+        text = json.dumps(report(plan, octets, edits), ensure_ascii=False, indent=1) + "\n"
+        if arguments.report == "-":
+            sys.stderr.write(text)
+        else:
+            try:
+                Path(arguments.report).write_text(text, "utf-8")
+            except OSError as error:
+                raise Failed(f"cannot write {arguments.report}: {error.strerror}") from None
+    sys.stdout.buffer.write(plan.render(octets, mint))
+    sys.stdout.buffer.flush()
+    return 0
+
+
+def report(plan: Plan, octets: bytes, edits: list[Edit]) -> dict[str, object]:
+    """The report of INTERFACE.md. `old` is what stood in the span, so that output and report undo the change."""
+    return {
+        "untouched": plan.untouched,
+        "reasons": list(plan.reasons),
+        "pixels": plan.pixels,
+        "links": [
+            {"url": link.url, "decision": link.decision, "reason": link.reason, "text": link.text}
+            for link in plan.links
+        ],
+        "edits": [
+            {
+                "start": edit.start,
+                "end": edit.end,
+                "old": octets[edit.start : edit.end].decode("latin-1"),
+                "new": edit.new.decode("latin-1"),
+                "why": edit.why,
+            }
+            for edit in edits
+        ],
+    }
+
+
+def _read(name: str) -> bytes:
+    try:
+        return sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
+    except OSError as error:
+        raise Failed(f"cannot read {name}: {error.strerror}") from None
+
+
+def _crlf(octets: bytes, config: Config) -> bytes:
+    """The octets as the edge would have them. Raises Failed with the edge's own refusal."""
+    stuffed = octets.replace(b"\r\n.", b"\r\n..")
+    data = Data(max(config.access.max_size, len(octets)))
+    data.feed(
+        (b"." if stuffed.startswith(b".") else b"")
+        + stuffed
+        + (b"" if octets.endswith(b"\r\n") else b"\r\n")
+        + b".\r\n"
+    )
+    try:
+        whole = data.finish()
+    except Refused as refusal:
+        raise Failed(f"the relay would refuse this mail: {refusal.reply}") from None
+    # A file need not end in a line end, and the report's spans are the file's.
+    return whole if octets.endswith(b"\n") else whole.removesuffix(b"\r\n")
+
+
+def _accepted(config: Config, octets: bytes, reverse_path: str, to: str) -> Accepted:
+    try:
+        sender, recipient = address.parse_path(f"<{reverse_path}>"), address.parse_path(f"<{to}>")
+    except address.PathSyntaxError as error:
+        raise Failed(f"{error}: {to if reverse_path == '' else f'{reverse_path} or {to}'}") from None
+    if not recipient.mailbox:
+        raise Failed("--to needs an address")
+    now, message = datetime.now(UTC), ids.new()
+    client = Client(ip="127.0.0.1", helo="localhost")
+    envelope = Envelope(sender.mailbox, (Recipient(recipient.mailbox),))
+    above = trace.fields(octets, message, config.relay.hostname, client, envelope, now)
+    return Accepted(message, now, client, envelope, octets, above)

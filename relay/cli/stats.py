@@ -1,0 +1,37 @@
+"""`waypost stats`: the numbers, people apart from machines."""
+
+import argparse
+from datetime import UTC, datetime
+
+from relay.cli import command
+from relay.cli.command import Commands, Failed
+from relay.config.values import read_duration
+from relay.store import totals
+
+_ABOUT = """\
+What happened in a span of time, as one JSON object. Opens and clicks are counted by verdict: human, proxied (a
+person, behind a mail provider's image proxy), machine (prefetch, scanner, preview) and unknown.
+
+  waypost stats --last 7d"""
+
+
+def add(commands: Commands) -> None:
+    parser = commands.add_parser("stats", help="the numbers", description=_ABOUT)
+    parser.add_argument("--last", default="1d", metavar="SPAN", help="24h, 7d, 400d (default: 1d)")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    try:
+        span = read_duration(arguments.last)
+    except ValueError as error:
+        raise Failed(f"--last {error}") from None
+    with command.store(command.configured(arguments)) as store, store.session() as session:
+        found = totals.since(session, datetime.now(UTC) - span)
+        waiting = totals.waiting(session)
+    command.say_json(
+        found._asdict()
+        | {"opens": found.opens._asdict(), "clicks": found.clicks._asdict()}
+        | {"queued": waiting.queued, "waiting": waiting.queued + waiting.deferred}
+    )
+    return 0

@@ -1,0 +1,51 @@
+"""`waypost user add`: accounts of the console, and password hashes for `[[access.user]]`."""
+
+import argparse
+import getpass
+import sys
+from datetime import UTC, datetime
+
+from relay.cli import command
+from relay.cli.command import Commands, Failed
+from relay.store import accounts
+
+_ABOUT = """\
+Asks for a password (or reads a line of standard input). By default the account is the console's; one that
+exists gets the new password. With --smtp nothing is stored: the table for config.toml is printed.
+
+  waypost user add ann
+  waypost user add shop --smtp >> config.toml"""
+
+
+def add(commands: Commands) -> None:
+    parser = commands.add_parser("user", help="add an account", description=_ABOUT)
+    actions = parser.add_subparsers(metavar="ACTION", required=True)
+    adding = actions.add_parser("add", help="add an account, or change its password")
+    adding.add_argument("name")
+    adding.add_argument("--smtp", action="store_true", help="an SMTP user: print its [[access.user]] table")
+    adding.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    password = _password(arguments.name)
+    if arguments.smtp:
+        command.say(
+            f'\n[[access.user]]\nname = "{arguments.name}"\npassword_hash = "{accounts.hash_password(password)}"'
+        )
+        return 0
+    with command.store(command.configured(arguments)) as store:
+        store.writer.submit(lambda session: accounts.put(session, arguments.name, password, datetime.now(UTC))).result()
+    command.say(f"{arguments.name} may use the console")
+    return 0
+
+
+def _password(name: str) -> str:
+    if not sys.stdin.isatty():
+        password = sys.stdin.readline().rstrip("\r\n")
+    else:
+        password = getpass.getpass(f"Password for {name}: ")
+        if getpass.getpass("Again: ") != password:
+            raise Failed("the passwords differ")
+    if len(password) < 8:
+        raise Failed("the password needs 8 characters or more")
+    return password

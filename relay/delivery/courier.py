@@ -1,0 +1,168 @@
+"""One message to its recipients: who is left out, who gets the same octets, what came of each."""
+
+import asyncio
+import fnmatch
+import random
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import NamedTuple, Protocol
+
+import sqlalchemy as sa
+
+from relay import address, log
+from relay.bounce.classify import Phase
+from relay.config.schema import Config
+from relay.delivery import schedule
+from relay.delivery.schedule import Answer
+from relay.delivery.transaction import Outgoing
+from relay.edits import Hole
+from relay.envelope import Recipient
+from relay.rewrite.plan import Plan
+from relay.store import suppressions
+from relay.store.queue import Outcome
+from relay.store.store import Store
+from relay.store.tables import Message, Status
+from relay.tokens import Minter
+
+_OFF_LOOP = 1 << 18  # octets from which rendering goes to a thread
+
+
+class Sender(Protocol):
+    """Upstreams, or the sandbox."""
+
+    async def send(self, mail: Outgoing) -> list[Answer]: ...
+
+    async def close(self) -> None: ...
+
+
+class Stop(NamedTuple):
+    """A recipient to be served: the delivery's number, the address, and the attempts so far."""
+
+    number: int
+    recipient: Recipient
+    attempts: int = 0
+
+
+class Load(NamedTuple):
+    """A message on its way."""
+
+    message: Message
+    plan: Plan
+    octets: bytes
+
+
+class _Held(NamedTuple):
+    suppressed: dict[str, str]
+    untracked: set[str]
+
+
+class Courier:
+    """Makes attempts and says how they ended. Writes nothing down."""
+
+    def __init__(
+        self,
+        config: Config,
+        store: Store,
+        sender: Sender,
+        minter: Minter,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._config = config
+        self._store = store
+        self._sender = sender
+        self._minter = minter
+        self._now = now
+
+    async def attempt(self, load: Load, stops: list[Stop]) -> list[Outcome]:
+        """One attempt for each stop; the outcomes in the order of the stops."""
+        held = await self._held(load.message, stops)
+        outcomes: dict[int, Outcome] = {}
+        going: dict[bool, list[Stop]] = {True: [], False: []}
+        for stop in stops:
+            who = address.canonical(stop.recipient.mailbox)
+            if reason := held.suppressed.get(who):
+                log.suppressed(load.message.id, stop.number, reason)
+                outcomes[stop.number] = schedule.suppressed(
+                    number=stop.number, recipient=stop.recipient.mailbox, now=self._now(), reason=reason
+                )
+            elif load.message.expires_at <= self._now():
+                outcomes[stop.number] = schedule.expired(
+                    number=stop.number, recipient=stop.recipient.mailbox, now=self._now()
+                )
+            else:
+                going[who not in held.untracked].append(stop)
+        trips = []
+        for tracked, group in going.items():
+            # Where the octets are equal one copy serves all; else each recipient has its own.
+            parties = [[stop] for stop in group] if load.plan.varies else [group] if group else []
+            trips += [self._trip(load, party, tracked) for party in parties]
+        for made in await asyncio.gather(*trips):
+            outcomes.update({outcome.number: outcome for outcome in made})
+        return [outcomes[stop.number] for stop in stops]
+
+    async def _held(self, message: Message, stops: list[Stop]) -> _Held:
+        """Who is left out or left untracked. With the database away mail flows on: nobody."""
+        mailboxes = [stop.recipient.mailbox for stop in stops]
+        exempt = any(fnmatch.fnmatch(message.stream, pattern) for pattern in self._config.unsubscribe.exempt)
+
+        def look(session: sa.Connection) -> _Held:
+            return _Held(
+                suppressions.find(session, mailboxes, message.stream, self._now(), exempt=exempt),
+                suppressions.untracked(session, mailboxes),
+            )
+
+        try:
+            return await self._store.read(look)
+        except sa.exc.SQLAlchemyError as error:
+            log.unreadable(type(error).__name__)
+            return _Held({}, set())
+
+    async def _trip(self, load: Load, stops: list[Stop], tracked: bool) -> list[Outcome]:
+        message = load.message
+        if len(load.octets) > _OFF_LOOP:
+            octets = await asyncio.to_thread(self._render, load, stops[0], tracked)
+        else:
+            octets = self._render(load, stops[0], tracked)
+        answers = await self._sender.send(
+            Outgoing(
+                reverse_path=message.reverse_path,
+                recipients=[stop.recipient for stop in stops],
+                octets=octets,
+                body=message.body,
+                smtputf8=message.smtputf8,
+                ret=message.ret,
+                envid=message.envid,
+            )
+        )
+        # After RCPT a reply speaks of all recipients at once: it proves no single address dead.
+        shared = len(stops) > 1
+        return [
+            self._outcome(message, stop, answer, tracked, shared and answer.phase is not Phase.RCPT)
+            for stop, answer in zip(stops, answers, strict=True)
+        ]
+
+    def _render(self, load: Load, stop: Stop, tracked: bool) -> bytes:
+        def mint(hole: Hole) -> bytes:
+            return self._minter.url(hole, load.message.id, stop.number)
+
+        return load.plan.render(load.octets, mint, tracked=tracked)
+
+    def _outcome(self, message: Message, stop: Stop, answer: Answer, tracked: bool, is_shared: bool) -> Outcome:
+        outcome = schedule.outcome(
+            self._config.delivery,
+            answer,
+            number=stop.number,
+            recipient=stop.recipient.mailbox,
+            attempts_before=stop.attempts,
+            expires_at=message.expires_at,
+            now=self._now(),
+            jitter=random.random(),  # noqa: S311  not a secret
+            suppress_hard=self._config.bounces.suppress_hard and not is_shared,
+            tracked=tracked,
+        )
+        if outcome.status is Status.DELIVERED:
+            log.delivered(message.id, stop.number, answer.upstream, answer.took_ms)
+        else:
+            reply = answer.reply
+            log.failed(message.id, stop.number, answer.upstream, answer.phase, reply.code, reply.status, outcome.status)
+        return outcome

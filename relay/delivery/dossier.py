@@ -1,0 +1,88 @@
+"""What is written down of a message: the rows that the store keeps, made from what was accepted and planned."""
+
+import contextlib
+import dataclasses
+import re
+from datetime import datetime, timedelta
+
+from relay.config.schema import Config
+from relay.config.values import read_duration
+from relay.envelope import Accepted, Recipient
+from relay.rewrite.plan import Plan, Settings
+from relay.store.tables import Delivery, Message, Status
+
+
+def settings(config: Config, accepted: Accepted) -> Settings:
+    """How this message is to be rewritten."""
+    tracking, unsubscribe = config.tracking, config.unsubscribe
+    is_tracked = config.privacy.mode != "off"
+    return Settings(
+        public_url=tracking.public_url,
+        opens=tracking.opens and is_tracked,
+        clicks=tracking.clicks and is_tracked,
+        exclude=frozenset(host.lower() for host in tracking.exclude),
+        text_is_url=tracking.text_is_url,
+        already_signed=tracking.already_signed,
+        unsubscribe_header=unsubscribe.header,
+        unsubscribe_streams=tuple(unsubscribe.streams),
+        unsubscribe_exempt=tuple(unsubscribe.exempt),
+        unsubscribe_mailto=unsubscribe.mailto,
+        stream=accepted.envelope.stream,
+        above=accepted.above,
+    )
+
+
+def expires_at(config: Config, accepted: Accepted, plan: Plan) -> datetime:
+    """When delivery is given up: after `expire_after`, or sooner if the app said so."""
+    longest: timedelta = config.delivery.expire_after
+    if plan.control.expires_in:
+        with contextlib.suppress(ValueError):  # what cannot be read leaves the default
+            longest = min(longest, read_duration(plan.control.expires_in))
+    return accepted.at + longest
+
+
+def message(config: Config, accepted: Accepted, plan: Plan) -> Message:
+    """The message's row."""
+    envelope, client = accepted.envelope, accepted.client
+    return Message(
+        id=accepted.id,
+        accepted_at=accepted.at,
+        message_id=plan.facts.message_id or _added_message_id(accepted.above),
+        author=plan.facts.author,
+        subject=plan.facts.subject,
+        reverse_path=envelope.reverse_path,
+        size_octets=len(accepted.octets),
+        stream=plan.control.stream,
+        tags=list(plan.control.tags),
+        meta=dict(plan.control.metadata),
+        links=[dataclasses.asdict(link) for link in plan.links],
+        reasons=list(plan.reasons),
+        pixels=plan.pixels,
+        plan=plan.to_json(),
+        body=envelope.body,
+        smtputf8=envelope.smtputf8,
+        ret=envelope.ret,
+        envid=envelope.envid,
+        client=" ".join(part for part in (client.ip, client.user, client.protocol) if part),
+        expires_at=expires_at(config, accepted, plan),
+    )
+
+
+def delivery(message_id: str, number: int, recipient: Recipient, next_attempt_at: datetime | None) -> Delivery:
+    """A recipient's row, still queued."""
+    return Delivery(
+        message=message_id,
+        number=number,
+        recipient=recipient.mailbox,
+        notify=recipient.notify,
+        orcpt=recipient.orcpt,
+        status=Status.QUEUED,
+        next_attempt_at=next_attempt_at,
+    )
+
+
+def _added_message_id(above: tuple[bytes, ...]) -> str:
+    for field in above:
+        if found := re.match(rb"Message-ID: <(.*)>", field):
+            return found[1].decode("ascii")
+    return ""

@@ -1,0 +1,5 @@
+"""SMTP in.
+
+`server` listeners and their drain · `session` one client's dialogue · `data` the octets between DATA and
+the dot · `policy` who may do what · `auth` AUTH PLAIN and LOGIN · `trace` the fields that a relay adds.
+"""

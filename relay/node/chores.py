@@ -1,0 +1,46 @@
+"""What every role does now and then: replay the journal, and let expired data go."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import sqlalchemy as sa
+
+from relay import log
+from relay.config.schema import Config
+from relay.store import retention
+from relay.store.store import Store
+
+REPLAY_EVERY_S = 2.0
+RETENTION_EVERY_S = 3600.0
+
+
+async def replay(store: Store) -> None:
+    """Commits journaled facts as soon as the database takes them. Never returns."""
+    while True:
+        try:
+            if store.journal.waits:
+                await store.replay()
+        except (sa.exc.SQLAlchemyError, OSError) as error:
+            log.replay_failed(type(error).__name__)
+        await asyncio.sleep(REPLAY_EVERY_S)
+
+
+async def retain(store: Store, config: Config) -> None:
+    """Deletes what `[privacy]` keeps no longer. Never returns."""
+    while True:
+        now = datetime.now(UTC)
+        try:
+            await _drop(store, now, config.privacy.keep_content, config.privacy.keep_events)
+        except sa.exc.SQLAlchemyError as error:
+            log.unreadable(type(error).__name__)
+        await asyncio.sleep(RETENTION_EVERY_S)
+
+
+async def _drop(store: Store, now: datetime, keep_content: timedelta, keep_events: timedelta) -> None:
+    for drop, keep in ((retention.drop_content, keep_content), (retention.drop_messages, keep_events)):
+        before = now - keep
+        gone = 0
+        while count := await store.write(lambda session, drop=drop, before=before: drop(session, before)):  # type: ignore[misc]
+            gone += count
+        if gone:
+            log.expired(drop.__name__.removeprefix("drop_"), gone)

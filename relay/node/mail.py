@@ -1,0 +1,44 @@
+"""The mail role: edge, delivery and queue of one process, put together."""
+
+import asyncio
+import socket
+from collections.abc import Sequence
+
+from relay import tokens
+from relay.config.schema import Config
+from relay.delivery.courier import Courier, Sender
+from relay.delivery.intake import Intake
+from relay.delivery.runner import Runner
+from relay.delivery.sandbox import Sandbox
+from relay.delivery.upstream import Upstreams
+from relay.edge.server import Edge
+from relay.node import chores, ground
+
+DRAIN_S = 20.0
+
+
+async def serve(config: Config, sockets: Sequence[socket.socket], ready: asyncio.Event, stop: asyncio.Event) -> None:
+    """Serves mail on the sockets until `stop`, then drains: transactions end, leases go back."""
+    store = ground.open_store(config)
+    sender: Sender = Sandbox() if config.is_sandbox else Upstreams(config.upstream, config.relay.hostname)
+    minter = tokens.Minter(ground.open_ring(config), config.tracking.public_url)
+    courier = Courier(config, store, sender, minter)
+    runner = Runner(store, courier)
+    intake = Intake(config, store, courier, runner)
+    edge = Edge(config, intake.take, intake.admit)
+    await edge.start(sockets)
+    tasks = [
+        asyncio.create_task(runner.run()),
+        asyncio.create_task(chores.replay(store)),
+        asyncio.create_task(chores.retain(store, config)),
+    ]
+    ready.set()
+    await stop.wait()
+    await edge.drain(DRAIN_S)
+    await intake.drain(DRAIN_S)
+    await runner.drain(DRAIN_S)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await sender.close()
+    await asyncio.to_thread(store.close)

@@ -1,0 +1,57 @@
+"""The web role: the public tracking site and the console, each on its own listener, in one process."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Iterator, Sequence
+
+import uvicorn
+
+from relay.config.schema import Config
+from relay.node import chores, ground
+from web import app
+
+DRAIN_S = 5
+
+
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield  # signals are the node's
+
+
+async def serve(config: Config, sockets: Sequence[socket.socket], ready: asyncio.Event, stop: asyncio.Event) -> None:
+    """Serves tracking on the first socket and the console on the second until `stop`."""
+    store = ground.open_store(config)
+    ring = ground.open_ring(config)
+    apps = (app.tracking(config, store, ring), app.console(config, store, ring))
+    servers = [
+        _Server(
+            uvicorn.Config(
+                one,
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,
+                timeout_graceful_shutdown=DRAIN_S,
+            )
+        )
+        for one in apps
+    ]
+    serving = [
+        asyncio.create_task(server.serve(sockets=[listener])) for server, listener in zip(servers, sockets, strict=True)
+    ]
+    # uvicorn signals nobody when it has started.
+    while not all(server.started for server in servers) and not any(task.done() for task in serving):  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    replaying = asyncio.create_task(chores.replay(store))
+    ready.set()
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({stopping, *serving}, return_when=asyncio.FIRST_COMPLETED)
+    for server in servers:
+        server.should_exit = True
+    await asyncio.gather(*serving)
+    for task in (replaying, stopping):
+        task.cancel()
+    await asyncio.gather(replaying, stopping, return_exceptions=True)
+    await asyncio.to_thread(store.close)

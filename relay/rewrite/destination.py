@@ -1,0 +1,122 @@
+"""From an href's octets to the URL that a browser would ask for.
+
+In: the octets of an attribute value.  Out: `text`, its character references resolved once; and `request`,
+ASCII octets fit for a Location header.  WHATWG HTML §13.2.5.73 (attribute values), URL §4.4.
+"""
+
+import re
+import unicodedata
+from html.entities import html5
+
+_REFERENCE = re.compile(r"&(?:#([0-9]+);?|#[xX]([0-9A-Fa-f]+);?|([A-Za-z][A-Za-z0-9]*)(;|(?![A-Za-z0-9=])))")
+_C0_OR_SPACE = "".join(map(chr, range(0x21)))
+_DROPPED = str.maketrans("", "", "\t\r\n")
+_URL = re.compile(
+    r"(?P<scheme>https?)://(?P<authority>[^/?#\\]*)(?P<path>[^?#]*)(?P<query>\?[^#]*)?(?P<fragment>#.*)?", re.I | re.S
+)
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
+_HOST = re.compile(r"(?:[^@]*@)?(\[[0-9A-Fa-f:.]+\]|[^:@\[\]]+)(?::(\d*))?")
+_DOTS = re.compile("[.\u3002\uff0e\uff61]")
+_UNFIT = re.compile(r"[\x00-\x20\x7f]")
+
+
+def text(value: str) -> str:
+    """The value as a browser holds it: references resolved by the rules for attributes, trimmed, and without
+    TAB, CR and LF."""
+    return trimmed(_REFERENCE.sub(_resolve, value) if "&" in value else value)
+
+
+def trimmed(url: str) -> str:
+    """The URL without the white space and controls that browsers drop (URL §4.4)."""
+    return url.strip(_C0_OR_SPACE).translate(_DROPPED)
+
+
+def _resolve(found: re.Match[str]) -> str:
+    decimal, hexadecimal, name, close = found.groups()
+    if name:
+        # A name without its semicolon counts only if no `=`, letter or digit follows: `&copy=3` stays.
+        return html5.get(name + close, found[0])
+    digits = (decimal or hexadecimal).lstrip("0")
+    code = int(digits or "0", 10 if decimal else 16) if len(digits) < 8 else 0x110000
+    if not 0 < code < 0x110000 or 0xD800 <= code < 0xE000:
+        return "\ufffd"
+    if 0x80 <= code < 0xA0:  # §13.2.5.80: these numbers mean Windows-1252
+        return bytes([code]).decode("cp1252", "ignore") or chr(code)
+    return chr(code)
+
+
+def scheme(url: str) -> str:
+    """The URL's scheme in lower case; empty where it has none."""
+    found = _SCHEME.match(url)
+    return found[1].lower() if found else ""
+
+
+def host(url: str) -> str:
+    """The host of an http(s) URL in its ASCII form, lower case, without port and final dot; empty if there is none."""
+    found = _URL.fullmatch(url)
+    named = _HOST.fullmatch(found["authority"]) if found else None
+    return (_ascii_host(named[1]) or "").rstrip(".") if named else ""
+
+
+def site(url: str) -> tuple[str, str]:
+    """Host and port of an http(s) URL."""
+    found = _URL.fullmatch(url)
+    named = _HOST.fullmatch(found["authority"]) if found else None
+    if not found or not named:
+        return "", ""
+    return host(url), named[2] or {"http": "80", "https": "443"}[found["scheme"].lower()]
+
+
+def request(url: str, codec: str) -> bytes | None:
+    """The octets of the Location header that leads where this http(s) URL leads; None if it leads nowhere.
+
+    ASCII stays octet for octet, but for white space and controls, which are percent-encoded. Else the host goes
+    by IDNA, path and fragment by UTF-8, and the query by the document's charset, as browsers do (URL §4.4).
+    """
+    found = _URL.fullmatch(url)
+    if not found or not host(url):
+        return None
+    if url.isascii():
+        return _UNFIT.sub(lambda c: f"%{ord(c[0]):02X}", url).encode("ascii")
+    userinfo, at, hostport = found["authority"].rpartition("@")
+    named = _HOST.fullmatch(hostport)
+    if not named:
+        return None
+    authority = (
+        _percent(userinfo, "utf-8") + at.encode() + hostport.replace(named[1], _ascii_host(named[1]) or "", 1).encode()
+    )
+    return b"".join(
+        (
+            found["scheme"].encode() + b"://" + authority,
+            _percent(found["path"], "utf-8"),
+            _percent(found["query"] or "", codec),
+            _percent(found["fragment"] or "", "utf-8"),
+        )
+    )
+
+
+def _percent(part: str, codec: str) -> bytes:
+    return b"".join(c.encode() if "!" <= c <= "~" else _percent_one(c, codec) for c in part)
+
+
+def _percent_one(character: str, codec: str) -> bytes:
+    # URL §1.3: what the document's charset lacks goes as a character reference.
+    octets = character.encode(codec, "ignore")
+    if not octets:
+        return b"%%26%%23%d%%3B" % ord(character)
+    return b"".join(b"%%%02X" % octet for octet in octets)
+
+
+def _ascii_host(name: str) -> str | None:
+    """The host in lower case, its other labels in Punycode; None for one that cannot be.
+
+    RFC 5891 without its tables of exceptions, keeping `ß` and its like as browsers now do (UTS #46,
+    non-transitional); the standard library knows only the IDNA of 2003, which would lead elsewhere.
+    """
+    if name.isascii():
+        return name.lower()
+    labels = []
+    for label in _DOTS.split(unicodedata.normalize("NFKC", name).lower()):
+        label = unicodedata.normalize("NFKC", label)
+        labels.append(label if label.isascii() else "xn--" + label.encode("punycode").decode("ascii"))
+    return ".".join(labels)

@@ -1,0 +1,139 @@
+"""Edits with holes, as data: what a plan keeps, and how it becomes edits for one recipient.
+
+In: the accepted octets, drafts and a mint.  Out: `edits.Edit`s.  The transfer encoding is applied here, for
+only now is the length of a URL known.  A draft can be written as JSON and read back, so that a retry after
+a restart gives the same octets.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import lru_cache
+from typing import Any
+
+from relay import edits, tokens
+from relay.rewrite import coding
+
+TRACKING = frozenset({"click", "pixel", "line"})  # what a recipient who is not to be tracked does not get
+_NEAR = 2 * coding.QP_LINE  # lines longer than this are all alike to us
+
+
+class Coding(StrEnum):
+    """How the pieces are written into the leaf."""
+
+    PLAIN = ""
+    QUOTED_PRINTABLE = "qp"
+    BASE64 = "base64"  # the span is a whole leaf, the inner drafts count in its decoded octets
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """`octets[start:end]` becomes the pieces, once their holes are filled."""
+
+    start: int
+    end: int
+    pieces: tuple[edits.Piece, ...]
+    why: str
+    coding: Coding = Coding.PLAIN
+    width: int = 0  # of base64 lines
+    inner: tuple["Draft", ...] = ()
+
+    @property
+    def varies(self) -> bool:
+        """True if the octets differ by recipient."""
+        return any(isinstance(piece, edits.Hole) for piece in self.pieces) or any(d.varies for d in self.inner)
+
+
+def make(octets: bytes, drafts: tuple[Draft, ...], mint: edits.Mint, *, tracked: bool = True) -> list[edits.Edit]:
+    """The edits for one recipient, in order."""
+    kept = [draft for draft in drafts if tracked or draft.why not in TRACKING]
+    made: list[edits.Edit] = []
+    past, column_past = 0, 0  # where the last edit ended, and the column there once it is made
+    for n, draft in enumerate(kept):
+        if draft.coding is Coding.BASE64:
+            inner = tuple(d for d in draft.inner if tracked or d.why not in TRACKING)
+            if inner:
+                made.append(edits.Edit(draft.start, draft.end, _base64(octets, draft, inner, mint), draft.why))
+            continue
+        new = edits.fill(draft.pieces, mint)
+        if draft.coding is Coding.QUOTED_PRINTABLE:
+            begin = octets.rfind(b"\n", max(0, draft.start - _NEAR), draft.start) + 1
+            column = draft.start - (begin or max(0, draft.start - _NEAR))
+            if past > begin:
+                column = column_past + draft.start - past
+            after = kept[n + 1].start if n + 1 < len(kept) else len(octets)
+            new = coding.wrap(new, column, _tail(octets, draft.end, after))
+            past, column_past = draft.end, _column(column, new)
+        made.append(edits.Edit(draft.start, draft.end, new, draft.why))
+    return made
+
+
+def _tail(octets: bytes, at: int, after: int) -> int:
+    """How much stays on the line that goes on at `at`; `after` is where the next edit begins."""
+    stop = octets.find(b"\n", at, at + _NEAR)
+    stop = at + _NEAR if stop < 0 and len(octets) > at + _NEAR else stop
+    stop = len(octets) if stop < 0 else stop
+    if after <= stop:
+        return after - at + 1  # room for the soft break that the next edit may begin with
+    return stop - at - (octets[stop - 1 : stop] == b"\r" and stop > at)
+
+
+def _column(column: int, new: bytes) -> int:
+    line = new.rfind(b"\n")
+    return column + len(new) if line < 0 else len(new) - line - 1
+
+
+def _base64(octets: bytes, draft: Draft, inner: tuple[Draft, ...], mint: edits.Mint) -> bytes:
+    found = coding.from_base64(octets[draft.start : draft.end])
+    if found is None:
+        raise ValueError("a draft for base64 lies over something else")
+    return coding.to_base64(edits.splice(found[0], make(found[0], inner, mint)), draft.width)
+
+
+def longest_url(public_url: str, hole: edits.Hole) -> int:
+    """How many octets the URL in this hole can take, not counting that deflate may make it shorter."""
+    return min(tokens.LONGEST_URL, _plain_url(public_url, hole.url)) + len(".gif")
+
+
+def fits(public_url: str, url: bytes) -> bool:
+    """True if the click URL for this destination is not too long."""
+    # Deflate takes its time (30 µs), and decides only about long ones.
+    is_short = _plain_url(public_url, url) <= tokens.LONGEST_URL
+    return is_short or tokens.click_url_octets(public_url, url) <= tokens.LONGEST_URL
+
+
+def _plain_url(public_url: str, url: bytes) -> int:
+    return _bare_url(public_url) + -(-4 * len(url) // 3)
+
+
+@lru_cache(maxsize=16)
+def _bare_url(public_url: str) -> int:
+    return tokens.click_url_octets(public_url, b"") + 1
+
+
+def to_data(draft: Draft) -> list[Any]:
+    """The draft as lists, numbers and strings, octets as Latin-1 text."""
+    pieces = [
+        piece.decode("latin-1") if isinstance(piece, bytes) else [piece.kind, piece.link, piece.url.decode("latin-1")]
+        for piece in draft.pieces
+    ]
+    inner = [to_data(d) for d in draft.inner]
+    return [draft.start, draft.end, pieces, draft.why, draft.coding, draft.width, inner]
+
+
+def from_data(data: list[Any]) -> Draft:
+    """The draft that `to_data` wrote. `Any`: it comes from JSON."""
+    start, end, pieces, why, how, width, inner = data
+    return Draft(
+        start,
+        end,
+        tuple(
+            piece.encode("latin-1")
+            if isinstance(piece, str)
+            else edits.Hole(edits.Kind(piece[0]), piece[1], piece[2].encode("latin-1"))
+            for piece in pieces
+        ),
+        why,
+        Coding(how),
+        width,
+        tuple(from_data(d) for d in inner),
+    )

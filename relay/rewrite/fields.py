@@ -1,0 +1,71 @@
+"""A header section as spans.
+
+In: octets and where a header section begins.  Out: a Head whose fields are spans into those octets; nothing
+is decoded or copied until `value` is asked for.  RFC 5322 §2.2, with the obsolete forms of §4.5.
+"""
+
+import re
+from typing import NamedTuple
+
+# RFC 5322 §3.6.8: printable ASCII except the colon; §4.5 allowed white space before the colon.
+_FIELD = re.compile(rb"([!-9;-~]+)([ \t]*):[^\n]*\n?(?:[ \t][^\n]*\n?)*")
+_LINE = re.compile(rb"[^\n]*\n?(?:[ \t][^\n]*\n?)*")
+_BLANK = re.compile(rb"\n\r?\n")
+_FOLD = re.compile(rb"\r?\n(?=[ \t])")
+
+
+class Field(NamedTuple):
+    """A header field; `octets[start:end]` is all of it, folded lines and final line end included."""
+
+    name: bytes  # lower case
+    start: int
+    value: int  # the octet after the colon
+    end: int
+
+
+class Head(NamedTuple):
+    """A header section: its fields in order, where the body begins, and whether all lines were fields."""
+
+    fields: tuple[Field, ...]
+    body: int
+    is_malformed: bool
+
+    def named(self, name: bytes) -> list[Field]:
+        """The fields of that (lower-case) name, in order."""
+        return [field for field in self.fields if field.name == name]
+
+
+def read(octets: bytes, start: int, end: int) -> Head:
+    """The header section that begins at `start`; without a blank line it reaches to `end`.
+
+    Lines that are no field are passed over and make the head malformed, as does white space before a
+    colon: readers do not agree on where such a header ends or which fields it has.
+    """
+    stop, body = _bounds(octets, start, end)
+    fields: list[Field] = []
+    is_malformed = False
+    at = start
+    while at < stop:
+        found = _FIELD.match(octets, at, stop)
+        if found:
+            fields.append(Field(found[1].lower(), at, found.end(2) + 1, found.end()))
+            is_malformed = is_malformed or bool(found[2])
+        else:
+            is_malformed = True
+            found = _LINE.match(octets, at, stop)
+        at = max(found.end() if found else stop, at + 1)
+    return Head(tuple(fields), body, is_malformed)
+
+
+def _bounds(octets: bytes, start: int, end: int) -> tuple[int, int]:
+    """Where the fields end, and where the body begins."""
+    for empty in (b"\r\n", b"\n"):
+        if octets.startswith(empty, start, end):
+            return start, start + len(empty)
+    blank = _BLANK.search(octets, start, end)
+    return (blank.start() + 1, blank.end()) if blank else (end, end)
+
+
+def value(octets: bytes, field: Field) -> bytes:
+    """The field's value, unfolded, without the white space around it."""
+    return _FOLD.sub(b"", octets[field.value : field.end]).strip()

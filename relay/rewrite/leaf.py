@@ -1,0 +1,84 @@
+"""A text leaf, opened and closed: from encoded octets to decoded ones, and drafts the other way.
+
+In: a part.  Out: a Leaf whose `text` can be searched, or the reason why it cannot be read without doubt;
+and from drafts in its decoded offsets, drafts in the message's.
+"""
+
+from typing import NamedTuple
+
+from relay.rewrite import charset, coding
+from relay.rewrite.drafts import Coding, Draft
+from relay.rewrite.parts import TRANSPARENT, Part
+
+LARGEST = 8_000_000  # octets; no reader shows such a text in full
+
+
+class Base64(NamedTuple):
+    """Where in the part's body the base64 lines lie, and how long they are."""
+
+    start: int = 0
+    end: int = 0
+    width: int = 0
+
+
+class Leaf(NamedTuple):
+    """A leaf that can be edited."""
+
+    part: Part
+    text: coding.Text
+    masked: bytes  # for the tokenizer: what only looks like ASCII is masked
+    codec: str
+    coding: Coding
+    base64: Base64
+
+    @property
+    def octets(self) -> bytes:
+        return self.text.octets
+
+
+def open_leaf(octets: bytes, part: Part) -> Leaf | str:
+    """The leaf, or a reason."""
+    if part.end - part.body > LARGEST:
+        return "too_large"
+    decoded = decode(octets, part)
+    if decoded is None:
+        return "base64" if part.encoding == "base64" else f"encoding:{part.encoding[:30]}"
+    how, text, base64 = decoded
+    label = part.parameters.get("charset", "")
+    codec = charset.codec(label, text.octets)
+    masked = charset.masked(text.octets, codec) if codec else None
+    if codec is None or masked is None:
+        return f"charset:{label[:40].lower()}"
+    if b"\x00" in text.octets:  # every parser has its own way with NUL
+        return "nul"
+    return Leaf(part, text, masked, codec, how, base64)
+
+
+def decode(octets: bytes, part: Part) -> tuple[Coding, coding.Text, Base64] | None:
+    """How the part is encoded, its decoded text, and its base64 lines; None if that is in doubt."""
+    encoded = octets[part.body : part.end]
+    if part.encoding in TRANSPARENT:
+        return Coding.PLAIN, coding.from_identity(encoded), Base64()
+    if part.encoding == "quoted-printable":
+        return Coding.QUOTED_PRINTABLE, coding.from_quoted_printable(encoded), Base64()
+    found = coding.from_base64(encoded) if part.encoding == "base64" else None
+    if not found:
+        return None
+    text, start, end = found
+    return Coding.BASE64, coding.from_identity(text), Base64(start, end, coding.base64_width(encoded[start:end]))
+
+
+def close(leaf: Leaf, drafts: list[Draft]) -> list[Draft]:
+    """Drafts in the message's offsets for drafts, in order, in the leaf's decoded ones."""
+    if not drafts:
+        return []
+    base = leaf.part.body
+    if leaf.coding is Coding.BASE64:
+        start, end, width = leaf.base64
+        return [Draft(base + start, base + end, (), "body", Coding.BASE64, width, tuple(drafts))]
+    placed = []
+    for draft in drafts:
+        start = leaf.text.start(draft.start)
+        end = start if draft.start == draft.end else leaf.text.end(draft.end)
+        placed.append(Draft(base + start, base + end, draft.pieces, draft.why, leaf.coding))
+    return placed

@@ -1,0 +1,197 @@
+"""Which links are tracked, and why the others are not (DESIGN §6 R3, R4, R5).
+
+In: HTML octets, their markup and the rules of this message.  Out: every href of the text in document order,
+with its span and a verdict.
+"""
+
+import html as entities
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from relay.rewrite import charset, destination, drafts, tags, unsubscribe
+
+_LONGEST_LABEL = 200  # characters
+_MOST_TAGS_IN_LABEL = 100
+_HTTP = ("http", "https")
+_NO_TEXT = frozenset({b"style", b"script", b"title", b"textarea", b"noframes", b"xmp", b"iframe", b"noembed"})
+_NOT_TEXT = re.compile(rb"<!--.*?-->|<[!?/][^>]*>", re.DOTALL)
+# {{…}}, *|…|*, %recipient…%, [[…]], <%…%>, {%…%}, ${…}: somebody was to fill it in, or still will.
+_PLACEHOLDER = re.compile(
+    r"\{\{|\}\}|\*\||\|\*|%recipient[^%]*%|\[\[|\]\]|<%|%>|\{%|%\}|\$\{|%7B%7B|%7D%7D", re.IGNORECASE
+)
+# R5: the attributes by which an app of any provider exempts a link, with the values that mean it.
+_OPT_OUTS: dict[bytes, frozenset[bytes] | None] = {
+    b"clicktracking": frozenset({b"off", b"false", b"no", b"0"}),  # SendGrid
+    b"data-pm-no-track": None,  # Postmark; there its presence is enough
+    b"ses:no-track": None,  # Amazon
+    b"mc:disable-tracking": None,  # Mandrill
+    b"data-msys-clicktrack": frozenset({b"0", b"false", b"off", b"no"}),  # SparkPost
+    b"disable-tracking": frozenset({b"", b"true", b"yes", b"1", b"disable-tracking"}),  # Mailgun
+    b"data-no-track": None,
+}
+# A link's text that reads as an address: a scheme, `www.`, or a bare name under a well-known domain.
+_ADDRESS = re.compile(r"(?:(?:https?:)?//|(?=www\.))(?P<host>[^\s/?#:]+\.[^\s/?#:]+)(?:[/?#:]\S*)?", re.IGNORECASE)
+_BARE_ADDRESS = re.compile(r"(?P<host>(?:[^\W_](?:[\w-]*[^\W_])?\.)+[^\W\d_]{2,})(?:[/?#:]\S*)?", re.IGNORECASE)
+_GENERIC = frozenset(
+    {"com", "net", "org", "edu", "gov", "mil", "int", "info", "biz", "app", "dev", "shop", "online", "store"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A link as the report shows it. `number` counts all links of the message from 1, tracked or not."""
+
+    number: int
+    url: str  # the decoded href
+    decision: str  # tracked | skipped
+    reason: str  # why it is skipped; "" if it is tracked
+    text: str  # what the reader sees
+
+
+class Rules(NamedTuple):
+    """What decides about links in this message."""
+
+    public_url: str
+    clicks: bool
+    exclude: frozenset[str]
+    text_is_url: str
+    list_unsubscribe: frozenset[str]  # the URLs in the message's own field
+
+
+class Anchor(NamedTuple):
+    """An element with an href; spans count in the HTML octets."""
+
+    tag: tags.Tag
+    href: tags.Attribute
+    is_conditional: bool  # inside `<!--[if …]>`
+    url: str
+    seen: str  # the URL as a reader of Latin-1 sees it, for the witness
+    text: str
+    opts_out: bool
+
+    @property
+    def is_live_http(self) -> bool:
+        return not self.is_conditional and destination.scheme(self.seen) in _HTTP
+
+
+def find(html: bytes, masked: bytes, markup: tags.Markup, codec: str) -> list[Anchor]:
+    """Every live href, and those of Outlook's conditional comments, in document order."""
+    found = _anchors(html, masked, markup.tags, codec, is_conditional=False)
+    for start, end in markup.conditions:
+        inside = tags.read(masked, start, end)
+        if not inside.doubt:
+            found += _anchors(html, masked, inside.tags, codec, is_conditional=True)
+    if markup.conditions:
+        found.sort(key=lambda anchor: anchor.tag.start)
+    return found
+
+
+def judge(anchor: Anchor, rules: Rules, codec: str) -> tuple[str, bytes]:
+    """Why the link is skipped and b"", or "" and the octets that its redirect will give."""
+    url = anchor.url
+    scheme = destination.scheme(url)
+    if reason := _no_address(url, scheme):
+        return reason, b""
+    if anchor.opts_out:
+        return "opt_out", b""
+    target = destination.request(url, codec)
+    if target is None:
+        return "malformed", b""
+    host = destination.host(url)
+    if destination.site(url) == destination.site(rules.public_url):
+        return "own_host", b""
+    if any(host == name or host.endswith("." + name) for name in rules.exclude):
+        return "excluded_host", b""
+    if url in rules.list_unsubscribe:
+        return "list_unsubscribe", b""
+    if rules.text_is_url != "track" and shows_address(anchor.text, host):
+        return "text_is_url", b""
+    if not rules.clicks:
+        return "clicks_off", b""
+    if not drafts.fits(rules.public_url, target):
+        return "too_long", b""
+    return "", target
+
+
+def _no_address(url: str, scheme: str) -> str:
+    if not url:
+        return "empty"
+    if unsubscribe.is_marked(url):
+        return "unsubscribe"
+    if _PLACEHOLDER.search(url):
+        return "placeholder"
+    if url.startswith("#"):
+        return "fragment"
+    if scheme not in _HTTP:
+        return f"scheme:{scheme[:30]}" if scheme else "relative"
+    return ""
+
+
+def shows_address(text: str, host: str) -> bool:
+    """True if the link's text is itself an address, which a reader or a phishing filter would compare with the
+    link's. Wrapped, the two never agree (R5)."""
+    text = text.strip(" \u00a0<>()[]\"'.,;:!")
+    if _ADDRESS.fullmatch(text):
+        return True
+    found = _BARE_ADDRESS.fullmatch(text)
+    if not found:
+        return False
+    shown = found["host"].lower()
+    is_kin = shown == host or shown.endswith("." + host) or host.endswith("." + shown)
+    return is_kin or shown.rpartition(".")[2] in _GENERIC
+
+
+def _anchors(
+    html: bytes, masked: bytes, found: Sequence[tags.Tag], codec: str, *, is_conditional: bool
+) -> list[Anchor]:
+    anchors: list[Anchor] = []
+    for n, tag in enumerate(found):
+        if tag.is_closing or not tag.is_live:
+            continue
+        if tag.name not in (b"a", b"area") and not (is_conditional and tag.name.startswith(b"v:")):
+            continue
+        attributes = {attribute.name: attribute for attribute in tags.attributes(masked, tag)}
+        href = attributes.get(b"href")
+        if href is None:
+            continue
+        raw = html[href.start : href.end]
+        seen = destination.text(masked[href.start : href.end].decode("latin-1"))
+        url = seen if raw.isascii() and b"\x1b" not in raw else destination.text(charset.decoded(raw, codec))
+        label = _label(html, masked, found, n, codec) if tag.name != b"area" else ""
+        anchors.append(Anchor(tag, href, is_conditional, url, seen, label, _opts_out(masked, attributes)))
+    return anchors
+
+
+def _opts_out(html: bytes, attributes: dict[bytes, tags.Attribute]) -> bool:
+    for name in _OPT_OUTS.keys() & attributes.keys():
+        meant = _OPT_OUTS[name]
+        found = attributes[name]
+        if meant is None or html[found.start : found.end].strip().lower() in meant:
+            return True
+    return False
+
+
+def _label(html: bytes, masked: bytes, found: Sequence[tags.Tag], n: int, codec: str) -> str:
+    """What the reader sees of the link that the n-th tag opens: its text, or else its pictures' alt texts."""
+    words: list[str] = []
+    alts: list[str] = []
+    at, is_text = found[n].end, True
+    for tag in found[n + 1 : n + 1 + _MOST_TAGS_IN_LABEL]:
+        if is_text:
+            words.append(_text(html[at : tag.start][: 8 * _LONGEST_LABEL], codec))
+        if tag.name == found[n].name:
+            break
+        if tag.name == b"img":
+            alts += (_text(html[a.start : a.end], codec) for a in tags.attributes(masked, tag) if a.name == b"alt")
+        is_text = tag.is_closing or tag.name not in _NO_TEXT
+        at = tag.end
+    text = " ".join("".join(words).split()) or " ".join(" ".join(alts).split())
+    return text[:_LONGEST_LABEL]
+
+
+def _text(octets: bytes, codec: str) -> str:
+    if b"<" in octets:
+        octets = _NOT_TEXT.sub(b"", octets)
+    return entities.unescape(charset.decoded(octets, codec))

@@ -1,0 +1,25 @@
+"""The open pixel: what it looks like and where it stands (DESIGN §6 R6)."""
+
+from relay import edits
+from relay.rewrite import tags
+
+# Attributes for Outlook, which sizes by them; `block`, for an inline picture would open a line of text's
+# height. Not hidden: several clients do not fetch what is not shown.
+HEAD = b"<img"
+ATTRIBUTES: tuple[bytes, edits.Hole, bytes] = (
+    b'src="',
+    edits.Hole(edits.Kind.OPEN),
+    b'" width="1" height="1" border="0" alt="" style="display:block;width:1px;height:1px"',
+)
+END = b">"
+TAG: tuple[edits.Piece, ...] = (HEAD + b" " + ATTRIBUTES[0], ATTRIBUTES[1], ATTRIBUTES[2] + END)
+
+
+def place(html: bytes, markup: tags.Markup) -> int | None:
+    """Where the pixel goes: right before the last live `</body>`, or `</html>`, else before the white space
+    that ends the text. None if that would be inside a construct."""
+    for name in (b"body", b"html"):
+        for tag in reversed(markup.tags):
+            if tag.name == name and tag.is_closing and tag.is_live:
+                return tag.start
+    return None if markup.is_open else len(html.rstrip(b"\t\n\r "))

@@ -1,0 +1,159 @@
+"""The public door: from a message's octets to the plan of its edits.
+
+In: the accepted octets, CRLF-ended, and the settings that hold for them.  Out: a Plan, which makes the octets
+for each recipient. A message is planned once and rendered many times. Any octets have a plan; what is in
+doubt passes as it came, and `reasons` says why (DESIGN §6).
+"""
+
+import json
+from dataclasses import asdict, dataclass, field
+
+from relay.edits import Edit, Mint, splice
+from relay.rewrite import body, dialects, drafts, facts, links, parts, unsubscribe, verify
+from relay.rewrite.dialects import Control
+from relay.rewrite.drafts import Draft
+from relay.rewrite.facts import Facts
+from relay.rewrite.links import Link
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the installation, the credential and the edge say about a message."""
+
+    public_url: str  # without a final slash
+    opens: bool = True  # unless the message says otherwise; clicks too
+    clicks: bool = True
+    exclude: frozenset[str] = frozenset()  # hosts never wrapped, nor their subdomains; lower case
+    text_is_url: str = "skip"  # skip | track
+    already_signed: str = "skip"  # skip | strip
+    unsubscribe_header: str = "add"  # add | replace | off
+    unsubscribe_streams: tuple[str, ...] = ("*",)
+    unsubscribe_exempt: tuple[str, ...] = ("transactional",)
+    unsubscribe_mailto: str = ""
+    stream: str = ""  # where the message names none
+    above: tuple[bytes, ...] = ()  # whole fields, CRLF-ended, for the very top
+    dialects: tuple[str, ...] = ("postmark", "mailgun")  # beside our own
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to be done to a message, the same for all its recipients but for the holes."""
+
+    drafts: tuple[Draft, ...]
+    links: tuple[Link, ...] = ()  # in document order over all parts
+    pixels: int = 0
+    reasons: tuple[str, ...] = ()  # why the message or parts of it pass as they came
+    control: Control = field(default_factory=Control)
+    facts: Facts = field(default_factory=Facts)
+
+    @property
+    def untouched(self) -> bool:
+        """True if what is sent ends with exactly the octets that came."""
+        return all(draft.start == draft.end == 0 for draft in self.drafts)
+
+    @property
+    def varies(self) -> bool:
+        """True if recipients get different octets."""
+        return any(draft.varies for draft in self.drafts)
+
+    def edits(self, octets: bytes, mint: Mint, *, tracked: bool = True) -> list[Edit]:
+        """The edits for one recipient, in order; without pixel and click links if not `tracked`."""
+        return drafts.make(octets, self.drafts, mint, tracked=tracked)
+
+    def render(self, octets: bytes, mint: Mint, *, tracked: bool = True) -> bytes:
+        """The octets for one recipient."""
+        return splice(octets, self.edits(octets, mint, tracked=tracked))
+
+    def to_json(self) -> str:
+        """The plan as text, to be kept with the message."""
+        data = {name: asdict(getattr(self, name)) for name in ("control", "facts")}
+        return json.dumps(
+            {
+                "drafts": [drafts.to_data(draft) for draft in self.drafts],
+                "links": [[link.number, link.url, link.decision, link.reason, link.text] for link in self.links],
+                "pixels": self.pixels,
+                "reasons": self.reasons,
+                **data,
+            },
+            separators=(",", ":"),
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> "Plan":
+        """The plan that `to_json` wrote; it renders the same octets."""
+        data = json.loads(text)
+        control = Control(**{**data["control"], "tags": tuple(data["control"]["tags"])})
+        return cls(
+            tuple(drafts.from_data(draft) for draft in data["drafts"]),
+            tuple(Link(*link) for link in data["links"]),
+            data["pixels"],
+            tuple(data["reasons"]),
+            control,
+            Facts(**data["facts"]),
+        )
+
+
+def plan(octets: bytes, settings: Settings) -> Plan:
+    """The plan for these octets. Never raises: a fault of ours gives one that only adds `above`."""
+    try:
+        return _plan(octets, settings)
+    except Exception as error:  # noqa: BLE001 - R10: a fault anywhere sends the original
+        return Plan(_above(settings), reasons=(f"fault:{type(error).__name__}",))
+
+
+def _plan(octets: bytes, settings: Settings) -> Plan:
+    tree = parts.walk(octets)
+    head = tree[0].head
+    control, unwanted = dialects.read(octets, head, settings.dialects)
+    top = [Draft(gone.start, gone.end, (), "control") for gone in unwanted]
+    reasons: list[str] = []
+    letter = body.Body()
+    signatures = head.named(b"dkim-signature")
+    if signatures and settings.already_signed != "strip":
+        reasons.append("already_signed")
+    else:
+        top += (Draft(gone.start, gone.end, (), "dkim") for gone in signatures)
+        pair, reason = unsubscribe.pair(head, _unsubscribe_rules(settings, control))
+        top += pair
+        reasons.append(reason)
+        letter = _letter(octets, tree, control, settings)
+    top.sort(key=lambda draft: (draft.start, draft.end))
+    made = (*_above(settings), *top, *letter.drafts)
+    if letter.drafts and not verify.holds(octets, tree, made, letter.edited, settings.public_url):
+        made = made[: -len(letter.drafts)]
+        letter = body.Body(reasons=[*letter.reasons, "verify_failed"])
+    reasons = [reason for reason in dict.fromkeys(reasons + letter.reasons) if reason]
+    return Plan(made, tuple(letter.links), letter.pixels, tuple(reasons), control, facts.read(octets, head))
+
+
+def _letter(octets: bytes, tree: list[parts.Part], control: Control, settings: Settings) -> body.Body:
+    """The edits of the letter, as the settings and the app wish."""
+    if not octets.count(b"\r\n") == octets.count(b"\r") == octets.count(b"\n"):
+        return body.Body(reasons=["line_ends"])  # readers take lone CR and LF in three ways
+    opens = settings.opens if control.track_opens is None else control.track_opens
+    clicks = settings.clicks if control.track_clicks is None else control.track_clicks
+    rules = links.Rules(
+        settings.public_url,
+        clicks,
+        settings.exclude,
+        settings.text_is_url,
+        unsubscribe.urls(octets, tree[0].head),
+    )
+    letter = body.read(octets, tree, rules, opens=opens)
+    letter.reasons += [reason for reason, on in (("opens_off", opens), ("clicks_off", clicks)) if not on]
+    return letter
+
+
+def _unsubscribe_rules(settings: Settings, control: Control) -> unsubscribe.Rules:
+    return unsubscribe.Rules(
+        settings.public_url,
+        settings.unsubscribe_header,
+        settings.unsubscribe_streams,
+        settings.unsubscribe_exempt,
+        settings.unsubscribe_mailto,
+        control.stream or settings.stream,
+    )
+
+
+def _above(settings: Settings) -> tuple[Draft, ...]:
+    return tuple(Draft(0, 0, (field,), "above") for field in settings.above)

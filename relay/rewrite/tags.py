@@ -1,0 +1,226 @@
+"""An HTML tokenizer that says where each tag lies.
+
+In: HTML octets of any ASCII superset.  Out: the tags that a browser would see, with spans, those in
+template, svg and math marked as not live; conditional comments; and whether the text ends inside a
+construct.  WHATWG HTML §13.2.5 (tokenization), and of §13.2.6 (tree construction) what decides how the
+tokenizer goes on. Where that would take a whole tree, it does not guess: `doubt` says why.
+
+Driven by regular expressions, about 1 µs a tag; none of them can backtrack over what it has taken, so that
+hostile text takes linear time too.
+"""
+
+import re
+from typing import NamedTuple
+
+_SPACE = rb"\t\n\f\r "
+_ATTRIBUTE = (
+    rb"[^%(s)s/>][^%(s)s/>=]*(?:[%(s)s]*=[%(s)s]*"
+    rb"(?:\"[^\"]*\"|'[^']*'|[^%(s)s>\"'][^%(s)s>]*|(?=>)|[\"'].*))?" % {b"s": _SPACE}
+)  # an open quote takes all the rest
+_MARKUP = re.compile(
+    rb"<(?:(/?)([A-Za-z][^%(s)s/>]*)((?:[%(s)s/]+|%(a)s)*)|!--|[!?/])" % {b"s": _SPACE, b"a": _ATTRIBUTE}, re.DOTALL
+)
+_PARTS = re.compile(
+    rb"([^%(s)s/>][^%(s)s/>=]*)(?:[%(s)s]*=[%(s)s]*(?:\"([^\"]*)\"|'([^']*)'|([^%(s)s>\"'][^%(s)s>]*)))?"
+    % {b"s": _SPACE}
+)
+_EMPTY_COMMENT = re.compile(rb"-?>")
+_COMMENT_END = re.compile(rb"--!?>")
+_SCRIPT_MARK = re.compile(rb"<!--|-->|<(/?)script(?=[%s/>])" % _SPACE, re.IGNORECASE)
+_CONDITION = re.compile(rb"\s*\[if\b", re.IGNORECASE)
+
+_RAW_TEXT = {
+    name: re.compile(rb"</%s(?=[%s/>])" % (name, _SPACE), re.IGNORECASE)
+    for name in (b"title", b"textarea", b"style", b"xmp", b"iframe", b"noembed", b"noframes")
+}
+# A start tag that ends svg or math (§13.2.6.5), or that HTML may hold inside them.
+_BREAKS_OUT = frozenset(
+    b"b big blockquote body br center code dd div dl dt em embed h1 h2 h3 h4 h5 h6 head hr i img li listing menu meta "
+    b"nobr ol p pre ruby s small span strong strike sub sup table tt u ul var font".split()
+)
+_HOLDS_HTML = frozenset(b"foreignobject desc title mi mo mn ms mtext annotation-xml".split())
+_LEAVES_SELECT = frozenset(b"select input keygen textarea".split())
+_SPECIAL = frozenset(_RAW_TEXT) | frozenset(
+    b"a area script plaintext template svg math select input keygen frameset body html".split()
+)
+_DEEPEST_FOREIGN = 200
+_MOST_ATTRIBUTE_OCTETS = 20_000  # a tag longer than this is counted; lxml is quadratic in attributes
+_MOST_ATTRIBUTES = 2_000
+
+
+class Tag(NamedTuple):
+    """`html[start:end]` is the whole tag, `html[inner:end]` what follows its name."""
+
+    name: bytes  # lower case
+    start: int
+    inner: int
+    end: int
+    is_closing: bool
+    is_live: bool
+
+
+class Attribute(NamedTuple):
+    """An attribute; `html[start:end]` is its value without quotes, empty where it has none."""
+
+    name: bytes  # lower case
+    named: int  # where the name begins
+    start: int
+    end: int
+    after: int  # behind the closing quote
+
+
+class Markup(NamedTuple):
+    """What the tokenizer saw."""
+
+    tags: list[Tag]
+    conditions: list[tuple[int, int]]  # insides of live `<!--[if …]>` comments
+    is_open: bool  # the text ends inside a construct: nothing can be appended to it
+    doubt: str  # "" or why browsers could see something else
+
+
+def read(html: bytes, start: int = 0, end: int | None = None) -> Markup:
+    """The markup in that span, in order. On doubt the lists end where it arose."""
+    scan = _Scan(html, start, len(html) if end is None else end)
+    scan.run()
+    is_open = scan.is_open or bool(scan.foreign) or scan.templates > 0 or scan.in_select
+    return Markup(scan.tags, scan.conditions, is_open, scan.doubt)
+
+
+def attributes(html: bytes, tag: Tag) -> list[Attribute]:
+    """The tag's attributes in order, of several with one name the first (§13.2.5.33)."""
+    found: dict[bytes, Attribute] = {}
+    for part in _PARTS.finditer(html, tag.inner, tag.end - 1):
+        name = part[1].lower()
+        if name not in found:
+            group = part.lastindex or 1
+            start, end = part.span(group) if group > 1 else (part.end(), part.end())
+            found[name] = Attribute(name, part.start(), start, end, part.end())
+    return list(found.values())
+
+
+class _Scan:
+    def __init__(self, html: bytes, at: int, end: int) -> None:
+        self.html, self.at, self.end = html, at, end
+        self.tags: list[Tag] = []
+        self.conditions: list[tuple[int, int]] = []
+        self.is_open = False
+        self.doubt = ""
+        self.templates = 0
+        self.foreign: list[bytes] = []  # open elements from svg or math inwards
+        self.in_select = False
+
+    def run(self) -> None:
+        html, end, search = self.html, self.end, _MARKUP.search
+        while not (self.is_open or self.doubt):
+            found = search(html, self.at, end)
+            if not found:
+                return
+            if found[2] is None:
+                self._declaration(found)
+                continue
+            stop = found.end()
+            if html[stop : stop + 1] != b">" or stop >= end:  # EOF in a tag: it never was
+                self.is_open = True
+                return
+            self.at = stop + 1
+            name = found[2].lower()
+            is_live = not (self.templates or self.foreign)
+            tag = Tag(name, found.start(), found.end(2), stop + 1, found[1] == b"/", is_live)
+            if stop - found.end(2) > _MOST_ATTRIBUTE_OCTETS and len(_PARTS.findall(found[3])) > _MOST_ATTRIBUTES:
+                self.doubt = "too_many_attributes"
+                return
+            if self.foreign:
+                self._foreign_tag(tag)
+            elif name in _SPECIAL:
+                self._special_tag(tag)
+            self.tags.append(tag)
+
+    def _declaration(self, found: re.Match[bytes]) -> None:
+        """A comment, doctype, CDATA section or bogus comment."""
+        html, start, inner = self.html, found.start(), found.end()
+        if found[0] == b"<!--":
+            close = _EMPTY_COMMENT.match(html, inner, self.end) or _COMMENT_END.search(html, inner, self.end)
+            if close and not (self.templates or self.foreign) and _CONDITION.match(html, inner, close.start()):
+                self.conditions.append((inner, close.start()))
+            self._go_on(close.end() if close else -1)
+        elif found[0] == b"</" and html.startswith(b">", inner, self.end):
+            self.at = inner + 1
+        elif found[0] == b"</" and inner >= self.end:
+            self.at = inner
+        elif self.foreign and html.startswith(b"<![CDATA[", start, self.end):
+            self._go_on(html.find(b"]]>", start + len(b"<![CDATA["), self.end) + 3, 3)
+        else:
+            self._go_on(html.find(b">", inner, self.end) + 1, 1)
+
+    def _go_on(self, at: int, missing: int = 0) -> None:
+        """Continue at that place; one below `missing` says that the construct has no end."""
+        self.is_open = at < missing or at < 0
+        self.at = at
+
+    def _special_tag(self, tag: Tag) -> None:
+        name = tag.name
+        if self.in_select:
+            if name == b"select" or (name in _LEAVES_SELECT and not tag.is_closing):
+                self.in_select = False
+            else:
+                self.doubt = "select"  # old and new browsers differ on what may stand in it
+            if name != b"textarea":
+                return
+        if tag.is_closing:
+            if name == b"template":
+                self.templates = max(0, self.templates - 1)
+        elif name in _RAW_TEXT:
+            close = _RAW_TEXT[name].search(self.html, tag.end, self.end)
+            self._go_on(close.start() if close else -1)
+        elif name == b"script":
+            self._go_on(self._script_end())
+        elif name == b"plaintext":
+            self.is_open = True
+        elif name == b"template":
+            self.templates += 1
+        elif name == b"select":
+            self.in_select = True
+        elif name == b"frameset":
+            self.doubt = "frameset"
+        elif name in (b"svg", b"math") and not self._closes_itself(tag):
+            self.foreign.append(name)
+
+    def _foreign_tag(self, tag: Tag) -> None:
+        """A tag inside svg or math, where only orderly markup leaves no doubt (§13.2.6.5)."""
+        if tag.is_closing:
+            if tag.name not in self.foreign:
+                self.doubt = "foreign_content"
+                return
+            while self.foreign.pop() != tag.name:
+                pass
+        elif tag.name in _BREAKS_OUT or self.foreign[-1] in _HOLDS_HTML:
+            self.doubt = "foreign_content"
+        elif not self._closes_itself(tag):
+            self.foreign.append(tag.name)
+            if len(self.foreign) > _DEEPEST_FOREIGN:
+                self.doubt = "foreign_content"
+
+    def _closes_itself(self, tag: Tag) -> bool:
+        if self.html[tag.end - 2 : tag.end - 1] != b"/":
+            return False
+        last = attributes(self.html, tag)[-1:]
+        return not last or last[0].after < tag.end - 1
+
+    def _script_end(self) -> int:
+        """Where the end tag of the script begins that begins here; -1 if nowhere. §13.2.5.15 to .31."""
+        is_escaped = is_doubly = False
+        at = self.at
+        while mark := _SCRIPT_MARK.search(self.html, at, self.end):
+            at = mark.end()
+            if mark[0] == b"<!--":
+                is_escaped = True
+                at -= 2  # its own dashes may end it: `<!-->`
+            elif mark[0] == b"-->":
+                is_escaped = is_doubly = False
+            elif not mark[1]:
+                is_doubly = is_escaped
+            elif is_doubly:
+                is_doubly = False
+            else:
+                return mark.start()
+        return -1

@@ -1,0 +1,95 @@
+"""List-Unsubscribe and the mark that apps put where an unsubscribe link is wanted.
+
+In: the header section and the settings.  Out: drafts.  RFC 2369 §3.2, RFC 8058 §3.1: the pair is added
+together or not at all, for HTTPS only, above the existing fields (DESIGN §6 R7).
+"""
+
+import ipaddress
+import re
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from relay import edits
+from relay.rewrite import drafts, fields
+from relay.rewrite.drafts import Draft
+
+FIELD, POST = b"list-unsubscribe", b"list-unsubscribe-post"
+# Editors percent-encode the braces of an href, and put `http://` before what has no scheme.
+_NAME = b"waypost_unsubscribe_url"
+_MARK = re.compile(rb"(?:https?://)?(?:\{\{|%%7[Bb]%%7[Bb])(?: |%%20)*%s(?: |%%20)*(?:\}\}|%%7[Dd]%%7[Dd])" % _NAME)
+_HOLE = edits.Hole(edits.Kind.UNSUBSCRIBE)
+_URL = re.compile(r"<([^<>]*)>")
+_FOLD_AT = 78  # RFC 5322 §2.1.1
+
+
+class Rules(NamedTuple):
+    """What decides about the pair in this message."""
+
+    public_url: str
+    header: str  # add | replace | off
+    streams: tuple[str, ...]
+    exempt: tuple[str, ...]
+    mailto: str
+    stream: str
+
+
+def pair(head: fields.Head, rules: Rules) -> tuple[list[Draft], str]:
+    """The drafts that add the pair (and with `replace` remove the app's), or none and perhaps a reason."""
+    own = head.named(FIELD) + head.named(POST)
+    is_wanted = _matches(rules.stream, rules.streams) and not _matches(rules.stream, rules.exempt)
+    if rules.header == "off" or not is_wanted or (own and rules.header != "replace"):
+        return [], ""
+    if not _is_safe(rules.public_url):
+        return [], "unsubscribe_needs_https"
+    longest = len(b"List-Unsubscribe: <>,") + drafts.longest_url(rules.public_url, _HOLE)
+    space = b"\r\n " if longest > _FOLD_AT else b" "
+    mailto = rules.mailto.removeprefix("mailto:")
+    rest = b">,\r\n <mailto:%s>" % mailto.encode() if mailto else b">"
+    added = [
+        Draft(
+            0,
+            0,
+            (
+                b"List-Unsubscribe:" + space + b"<",
+                _HOLE,
+                rest + b"\r\nList-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n",
+            ),
+            "list_unsubscribe",
+        )
+    ]
+    return added + [Draft(field.start, field.end, (), "list_unsubscribe") for field in own], ""
+
+
+def urls(octets: bytes, head: fields.Head) -> frozenset[str]:
+    """The URLs in the message's own List-Unsubscribe. RFC 2369 §2: white space inside is ignored."""
+    values = (fields.value(octets, field).decode("utf-8", "replace") for field in head.named(FIELD))
+    return frozenset("".join(url.split()) for value in values for url in _URL.findall(value))
+
+
+def links(html: bytes) -> list[Draft]:
+    """The marks in a leaf's decoded text, each to become the recipient's unsubscribe link."""
+    if _NAME not in html:
+        return []
+    return [Draft(*mark.span(), (_HOLE,), "unsubscribe") for mark in _MARK.finditer(html)]
+
+
+def is_marked(url: str) -> bool:
+    """True if the URL holds the mark."""
+    return _NAME in url.encode() and bool(_MARK.search(url.encode()))
+
+
+def _matches(stream: str, patterns: Iterable[str]) -> bool:
+    return any(fnmatchcase(stream.lower(), pattern.lower()) for pattern in patterns)
+
+
+def _is_safe(public_url: str) -> bool:
+    """HTTPS, or a sandbox that only this machine sees."""
+    url = urlsplit(public_url)
+    if url.scheme == "https":
+        return True
+    try:
+        return url.hostname == "localhost" or ipaddress.ip_address(url.hostname or "").is_loopback
+    except ValueError:
+        return False

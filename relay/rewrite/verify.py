@@ -1,0 +1,53 @@
+"""The second look: does the edited message still say the same? (DESIGN §6 R10)
+
+In: the octets, their parts, and all drafts.  Out: yes or no. It is made once for each plan, with URLs of
+the greatest length, and guards against faults of ours in every other module.
+"""
+
+from relay import edits
+from relay.rewrite import coding, drafts, leaf, parts
+from relay.rewrite.drafts import Draft
+from relay.rewrite.parts import ROOT, Part
+
+
+def holds(
+    octets: bytes, before: list[Part], made: tuple[Draft, ...], edited: dict[int, list[Draft]], public_url: str
+) -> bool:
+    """True if the edited message has the same parts, the edited leaves decode to their spliced text, all
+    others are identical, and no line over 998 octets is new."""
+
+    def mint(hole: edits.Hole) -> bytes:
+        url = f"{public_url}/{hole.kind}/".encode()
+        return url + b"A" * (drafts.longest_url(public_url, hole) - len(url))
+
+    result = edits.splice(octets, drafts.make(octets, made, mint))
+    after = parts.walk(result)
+    if len(after) != len(before):
+        return False
+    parents = {part.parent for part in before}
+    for index, (old, new) in enumerate(zip(before, after, strict=True)):
+        if (old.type, old.parent, old.sealed, old.encoding) != (new.type, new.parent, new.sealed, new.encoding):
+            return False
+        if old.parent != ROOT and octets[old.start : old.body] != result[new.start : new.body]:
+            return False
+        if edited.get(index):
+            if not _is_spliced(octets, old, result, new, edited[index], mint):
+                return False
+        elif index not in parents and octets[old.body : old.end] != result[new.body : new.end]:
+            return False
+    return True
+
+
+def _is_spliced(octets: bytes, old: Part, result: bytes, new: Part, inner: list[Draft], mint: edits.Mint) -> bool:
+    source, outcome = leaf.decode(octets, old), leaf.decode(result, new)
+    if source is None or outcome is None:
+        return False
+    text = source[1].octets
+    if outcome[1].octets != edits.splice(text, drafts.make(text, tuple(inner), mint)):
+        return False
+    limit = max(coding.LONGEST_LINE, _longest_line(source[1].encoded))
+    return _longest_line(outcome[1].encoded) <= limit
+
+
+def _longest_line(octets: bytes) -> int:
+    return max(len(line) for line in octets.split(b"\r\n"))

@@ -1,0 +1,1 @@
+"""The room `relay/rewrite`: octets in, plans out."""

@@ -1,0 +1,178 @@
+"""Waypost itself, started as a user starts it: a real process, a real configuration, real sockets."""
+
+import json
+import os
+import re
+import signal
+import smtplib
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Any
+
+import httpx
+
+ROOT = Path(__file__).parents[1]
+CASES = ROOT.parent / "shared" / "cases"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Waypost:
+    """A server in a folder of its own. `tables` is TOML that goes into its configuration."""
+
+    def __init__(self, folder: Path, upstream_port: int | None = None, tables: str = "", relay: str = "") -> None:
+        self.folder = folder
+        self.port, tracking, console = free_port(), free_port(), free_port()
+        self.tracking, self.console = f"http://127.0.0.1:{tracking}", f"http://127.0.0.1:{console}"
+        upstream = (
+            f'[[upstream]]\nname = "scripted"\naddress = "127.0.0.1:{upstream_port}"\ntls = "off"\n'
+            if upstream_port
+            else ""
+        )
+        self.config = folder / "config.toml"
+        folder.mkdir(parents=True, exist_ok=True)
+        self.config.write_text(
+            f'[relay]\ndata_dir = "data"\n{relay}\n'
+            f'[[listen]]\naddress = "127.0.0.1:{self.port}"\n'
+            f'[console]\nlisten = "127.0.0.1:{console}"\n'
+            f"{upstream}{tables}\n" + ("" if "[tracking]" in tables else "[tracking]\n")
+        )
+        text = self.config.read_text()
+        place = f'[tracking]\npublic_url = "{self.tracking}"\nlisten = "127.0.0.1:{tracking}"\n'
+        self.config.write_text(text.replace("[tracking]\n", place))
+        self.process: subprocess.Popen[str] | None = None
+        self.ready = ""
+
+    def start(self, *words: str) -> "Waypost":
+        self.log = (self.folder / "log").open("a")
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "relay", "serve", "--config", str(self.config), *words],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=self.log,
+            text=True,
+            env=_environment(),
+        )
+        assert self.process.stdout is not None
+        self.ready = self.process.stdout.readline().strip()
+        assert self.ready.startswith("ready "), self.read_log()
+        return self
+
+    def stop(self, timeout_s: float = 30) -> int:
+        """SIGTERM; the exit status."""
+        assert self.process is not None
+        self.process.terminate()
+        return self.wait(timeout_s)
+
+    def wait(self, timeout_s: float = 30) -> int:
+        """The exit status of a server that has been told to stop."""
+        assert self.process is not None
+        status = self.process.wait(timeout_s)
+        self._closed()
+        return status
+
+    def kill(self) -> None:
+        """kill -9, as a power cut would."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+        self._closed()
+
+    def _closed(self) -> None:
+        assert self.process is not None and self.process.stdout is not None
+        self.process.stdout.close()
+        self.log.close()
+        self.process = None
+
+    def __enter__(self) -> "Waypost":
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        if self.process is not None:
+            self.stop()
+
+    def read_log(self) -> str:
+        return (self.folder / "log").read_text()
+
+    def client(self) -> smtplib.SMTP:
+        return smtplib.SMTP("127.0.0.1", self.port, local_hostname="app.test", timeout=40)
+
+    def send(
+        self, octets: bytes, *recipients: str, sender: str = "app@sender.test", options: tuple[str, ...] = ()
+    ) -> str:
+        """Sends by SMTP, as an app would. Returns the reply to the dot, code and text."""
+        with self.client() as client:
+            client.ehlo()
+            code, text = client.mail(sender, options)
+            assert code == 250, text
+            for recipient in recipients:
+                code, text = client.rcpt(recipient)
+                assert code == 250, text
+            code, text = client.data(octets)
+            return f"{code} {text.decode()}"
+
+    def cli(self, *words: str, given: bytes = b"", status: int = 0) -> bytes:
+        """Standard output of a command on this server's configuration."""
+        done = subprocess.run(
+            [sys.executable, "-m", "relay", *words, "--config", str(self.config)],
+            cwd=ROOT,
+            input=given,
+            capture_output=True,
+            env=_environment(),
+            timeout=60,
+        )
+        assert done.returncode == status, (done.returncode, done.stderr.decode())
+        return done.stdout if status == 0 else done.stderr
+
+    def rows(self, *words: str) -> list[dict[str, Any]]:
+        """A command's JSON lines."""
+        return [json.loads(line) for line in self.cli(*words).splitlines()]
+
+    def events(self, type_: str, recipient: str, count: int = 1, timeout_s: float = 10) -> list[dict[str, Any]]:
+        """The recipient's events of a type, as soon as there are that many."""
+        end = monotonic() + timeout_s
+        while True:
+            found = [
+                row
+                for row in self.rows("events", "--limit", "10000")
+                if row["type"] == type_ and row["recipient"] == recipient
+            ]
+            if len(found) >= count:
+                return found
+            assert monotonic() < end, f"{len(found)} of {count} {type_} events of {recipient}"
+            sleep(0.1)
+
+    def get(self, path: str, **more: Any) -> httpx.Response:
+        return httpx.get(path if path.startswith("http") else f"{self.tracking}{path}", **more)
+
+
+def _environment() -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("WAYPOST_")}
+    return kept | {"PYTHONPATH": str(ROOT)}
+
+
+def html_mail(
+    subject: str = "Hello", link: str = "https://shop.example/a?b=1", header: str = "", extra: str = ""
+) -> bytes:
+    """A small HTML mail with one link."""
+    return (
+        f"From: App <app@sender.test>\r\nTo: you@example.com\r\nSubject: {subject}\r\n"
+        "Date: Thu, 12 Nov 2026 09:01:00 +0000\r\nMessage-ID: <m1@sender.test>\r\n"
+        f"MIME-Version: 1.0\r\n{header}Content-Type: text/html; charset=utf-8\r\n\r\n"
+        f'<html><body><p>See <a href="{link}">this</a>.</p>{extra}</body></html>\r\n'
+    ).encode()
+
+
+def tracking_urls(octets: bytes) -> dict[str, list[str]]:
+    """The tracking URLs in a mail, by kind: o, c, u."""
+    found: dict[str, list[str]] = {"o": [], "c": [], "u": []}
+    for hit in re.finditer(rb"https?://[^\s\"'<>]+?/([ocu])/[A-Za-z0-9_-]+(?:\.gif)?", octets.replace(b"=\r\n", b"")):
+        found[hit[1].decode()].append(hit[0].decode())
+    return found

@@ -1,0 +1,158 @@
+"""A recipient's server that follows a script: the only fake in the house.
+
+The local part of an address says what is answered, and anything after a `+` is free:
+`e550-5.1.1@…` that reply to RCPT, `d554-5.6.0@…` that reply to the dot, `e451-4.3.0-n2@…` only the first
+two times, `x421@…` 421 and a closed connection, `hang@…` no answer. MAIL FROM:<e…> answers MAIL.
+What arrives is kept octet for octet, dot-unstuffed.
+"""
+
+import asyncio
+import re
+import threading
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from time import monotonic, sleep
+
+EXTENSIONS = ("PIPELINING", "SIZE 100000000", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES")
+
+
+@dataclass
+class Arrival:
+    """A mail as it came in."""
+
+    mail: str  # the whole MAIL line
+    rcpts: list[str]
+    octets: bytes
+    connection: int
+
+    @property
+    def recipients(self) -> list[str]:
+        return [line.partition("<")[2].partition(">")[0] for line in self.rcpts]
+
+
+@dataclass
+class Upstream:
+    """The server, in a thread of its own."""
+
+    extensions: tuple[str, ...] = EXTENSIONS
+    arrivals: list[Arrival] = field(default_factory=list)
+    connections: int = 0
+    delay_s: float = 0.0  # before the reply to the dot
+    port: int = 0
+
+    def __post_init__(self) -> None:
+        self._seen: Counter[str] = Counter()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+        self._server: asyncio.Server | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.start()
+
+    def start(self) -> None:
+        """Listens, on the same port as before."""
+        asyncio.run_coroutine_threadsafe(self._start(), self._loop).result(5)
+
+    def stop(self) -> None:
+        """Hangs up on everybody and listens no more."""
+        asyncio.run_coroutine_threadsafe(self._stop(), self._loop).result(5)
+
+    def close(self) -> None:
+        self.stop()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def wait_for(self, wanted: Callable[[Arrival], bool], count: int = 1, timeout_s: float = 10) -> list[Arrival]:
+        """The arrivals that fit, as soon as there are that many."""
+        end = monotonic() + timeout_s
+        while True:
+            found = [arrival for arrival in self.arrivals if wanted(arrival)]
+            if len(found) >= count:
+                return found
+            assert monotonic() < end, f"{len(found)} of {count} mails arrived within {timeout_s} s"
+            sleep(0.02)
+
+    def to(self, recipient: str, count: int = 1, timeout_s: float = 10) -> list[Arrival]:
+        return self.wait_for(lambda arrival: recipient in arrival.recipients, count, timeout_s)
+
+    async def _start(self) -> None:
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port, limit=1 << 26)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def _stop(self) -> None:
+        if self._server:
+            self._server.close()
+            self._server = None
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        self.connections += 1
+        try:
+            await self._converse(reader, writer, self.connections)
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            pass
+        finally:
+            self._tasks.discard(task)
+            writer.close()
+
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int) -> None:
+        def say(line: str) -> None:
+            writer.write(line.encode() + b"\r\n")
+
+        say("220 upstream.test ESMTP")
+        mail, rcpts, at_dot = "", [], ""
+        while line := (await reader.readuntil(b"\n")).decode("utf-8").rstrip("\r\n"):
+            verb = line[:4].upper()
+            played = self._script(line, "e")
+            if verb == "EHLO":
+                lines = ["upstream.test", *self.extensions]
+                for n, text in enumerate(lines):
+                    say(f"250{' ' if n == len(lines) - 1 else '-'}{text}")
+            elif verb == "HELO":
+                say("250 upstream.test")
+            elif verb == "MAIL":
+                mail, rcpts, at_dot = line, [], ""
+                say(played or "250 2.1.0 ok")
+            elif verb == "RCPT" and "<hang@" in line:
+                await asyncio.sleep(3600)
+            elif verb == "RCPT" and "<x421" in line:
+                say("421 4.3.2 closing")
+                return
+            elif verb == "RCPT":
+                at_dot = at_dot or self._script(line, "d")
+                if not played:
+                    rcpts.append(line)
+                say(played or "250 2.1.5 ok")
+            elif verb == "DATA":
+                say("354 go ahead" if rcpts else "554 5.5.1 no recipients")
+                if rcpts:
+                    octets = bytearray(b"\r\n")
+                    while not octets.endswith(b"\r\n.\r\n"):
+                        octets += await reader.readuntil(b"\r\n")
+                    await asyncio.sleep(self.delay_s)
+                    if not at_dot:
+                        body = bytes(octets[:-3]).replace(b"\r\n.", b"\r\n")[2:]
+                        self.arrivals.append(Arrival(mail, rcpts, body, number))
+                    say(at_dot or f"250 2.0.0 Ok: queued as U{len(self.arrivals)}")
+            elif verb == "QUIT":
+                say("221 2.0.0 bye")
+                return
+            else:
+                say("250 2.0.0 ok")
+            await writer.drain()
+
+    def _script(self, line: str, letter: str) -> str:
+        found = re.search(rf"<{letter}(\d\d\d)(?:-(\d\.\d+\.\d+))?(?:-n(\d+))?[^>]*>", line)
+        if not found:
+            return ""
+        self._seen[line] += 1
+        if found[3] and self._seen[line] > int(found[3]):
+            return ""
+        return f"{found[1]} {found[2] + ' ' if found[2] else ''}scripted"

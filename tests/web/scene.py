@@ -1,0 +1,171 @@
+"""Both applications on real sockets, in front of a real store, with mail already filed."""
+
+import asyncio
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
+
+import httpx
+import sqlalchemy as sa
+import uvicorn
+
+from relay import ids, tokens
+from relay.config.schema import Config
+from relay.edits import Hole, Kind
+from relay.store import accounts, events, queue, store, tables
+from relay.store.tables import Delivery, EventType, Message, Status
+from tests.stage import free_port
+from web import app
+
+T = TypeVar("T")
+NAME, PASSWORD = "ann", "correct horse"
+URL = b"https://shop.example/a?b=1&c=%7Bx%7D"
+MAIL = b"From: app@example.com\r\nTo: you@example.com\r\nSubject: Hello\r\n\r\nHello.\r\n"
+
+
+@cache
+def _empty_database() -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "waypost.db"
+        store.prepare(f"sqlite:///{path}")
+        return path.read_bytes()
+
+
+class Scene:
+    """A web side in a folder. `tables` are those of the configuration, as a mapping."""
+
+    def __init__(self, folder: Path, given: Mapping[str, Mapping[str, object]] | None = None, path: str = "") -> None:
+        tracking, console = free_port(), free_port()
+        self.tracking, self.console = f"http://127.0.0.1:{tracking}", f"http://127.0.0.1:{console}"
+        given = dict(given or {})
+        given["tracking"] = {"public_url": self.tracking + path, "listen": f"127.0.0.1:{tracking}"} | dict(
+            given.get("tracking", {})
+        )
+        given["console"] = {"listen": f"127.0.0.1:{console}"}
+        self.config = Config.model_validate(given)
+        (folder / "waypost.db").write_bytes(_empty_database())
+        url = f"sqlite:///{folder / 'waypost.db'}"
+        self.folder = folder
+        self.store = store.Store(url, folder)
+        self.ring = tokens.open_ring(folder / "keys.json")
+        apps = (
+            (app.tracking(self.config, self.store, self.ring), tracking),
+            (app.console(self.config, self.store, self.ring), console),
+        )
+        self._servers = [
+            uvicorn.Server(uvicorn.Config(application, port=port, log_level="error", access_log=False))
+            for application, port in apps
+        ]
+        for server in self._servers:
+            server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
+
+    async def _serve(self) -> None:
+        await asyncio.gather(*(server.serve() for server in self._servers))
+
+    def __enter__(self) -> "Scene":
+        self._thread.start()
+        until(lambda: all(server.started for server in self._servers))
+        self.http = httpx.Client(
+            base_url=self.tracking, timeout=10, headers={"user-agent": "Mozilla/5.0 (X11) Firefox/140"}
+        )
+        return self
+
+    def stop(self) -> None:
+        """Both servers shut down as on SIGTERM."""
+        for server in self._servers:
+            server.should_exit = True
+        self._thread.join()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.http.close()
+        self.stop()
+        self.store.close()
+
+    def write(self, work: Callable[[sa.Connection], T]) -> T:
+        return self.store.writer.submit(work).result(10)
+
+    def read(self, work: Callable[[sa.Connection], T]) -> T:
+        with self.store.session() as session:
+            return work(session)
+
+    def file(
+        self,
+        *recipients: str,
+        octets: bytes | None = MAIL,
+        status: Status = Status.DELIVERED,
+        tried: queue.Try | None = None,
+        **fields: Any,  # Any: those of the message's row
+    ) -> str:
+        """A message that was accepted just now. Returns its id."""
+        now = datetime.now(UTC)
+        row = {
+            "id": ids.new(),
+            "accepted_at": now,
+            "expires_at": now + timedelta(days=5),
+            "subject": "Hello",
+            "author": "app@example.com",
+            "message_id": "1@example.com",
+            "stream": "news",
+            "size_octets": len(octets or b""),
+        } | fields
+        message = Message(**row)
+        recipients = recipients or ("you@example.com",)
+        deliveries = [
+            Delivery(message=message.id, number=number, recipient=recipient, next_attempt_at=now)
+            for number, recipient in enumerate(recipients)
+        ]
+        tried = tried or queue.Try("primary", "dot", 250, "2.0.0", "queued as 1A2B", 120)
+        outcomes = [
+            queue.Outcome(ids.new(), number, recipient, status, now, tried=tried)
+            for number, recipient in enumerate(recipients)
+        ]
+        self.write(lambda session: queue.file(session, queue.Filing(message, octets, deliveries, outcomes)))
+        return message.id
+
+    def hit(self, message: str, type_: EventType, verdict: str, number: int = 0, **fields: Any) -> None:
+        """An event as the web side would write it. Any: fields of the hit."""
+        hit = events.Hit(ids.new(), type_, datetime.now(UTC), message, number, verdict, **fields)
+        self.write(lambda session: events.record(session, hit))
+
+    def path(self, kind: Kind, message: str, number: int = 0, url: bytes = URL) -> str:
+        """The path of a tracking URL, with its suffix for a pixel."""
+        hole = Hole(kind, 1 if kind is Kind.CLICK else 0, url if kind is Kind.CLICK else b"")
+        suffix = ".gif" if kind is Kind.OPEN else ""
+        return f"/{kind}/{self.ring.mint(hole, message, number)}{suffix}"
+
+    def delivery(self, message: str, number: int = 0) -> sa.RowMapping:
+        query = sa.select(tables.delivery).filter_by(message=message, number=number)
+        return self.read(lambda session: session.execute(query).mappings().one())
+
+    def events(self, message: str, *types: EventType) -> list[sa.RowMapping]:
+        """The events of recipients' doing, or of those types, in order."""
+        wanted = types or (EventType.OPENED, EventType.CLICKED, EventType.UNSUBSCRIBED)
+        query = (
+            sa.select(tables.event)
+            .where(tables.event.c.message == message, tables.event.c.type.in_(wanted))
+            .order_by(tables.event.c.id)
+        )
+        return self.read(lambda session: list(session.execute(query).mappings()))
+
+    def sign_in(self) -> httpx.Client:
+        """A console client with a session."""
+        if not self.read(lambda session: accounts.password_hash(session, NAME)):  # a new password ends sessions
+            self.write(lambda session: accounts.put(session, NAME, PASSWORD, datetime.now(UTC)))
+        answer = httpx.post(f"{self.console}/login", data={"name": NAME, "password": PASSWORD})
+        assert answer.status_code == 303, answer.text
+        return httpx.Client(base_url=self.console, timeout=10, cookies=answer.cookies)
+
+
+def until(what: Callable[[], object], seconds: float = 5) -> None:
+    """Waits until it is true."""
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline, "it did not come to that in time"
+        time.sleep(0.005)

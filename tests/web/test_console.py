@@ -1,0 +1,297 @@
+"""The console, as an operator's browser uses it.
+
+Always: no page without a session; what came in mail is shown as text; every page has a policy without scripts.
+"""
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from email.message import EmailMessage
+from pathlib import Path
+
+import httpx
+import pytest
+from starlette.routing import Mount, Route
+
+from relay.store import accounts, queue, suppressions
+from relay.store.tables import EventType, Status
+from tests.web.scene import NAME, PASSWORD, Scene
+from web import app, auth
+
+EVIL = "<script>alert('x')</script>\"'&<b>"
+
+
+@pytest.fixture(scope="module")
+def browser(scene: Scene) -> Iterator[httpx.Client]:
+    with scene.sign_in() as client:
+        yield client
+
+
+def csrf(page: httpx.Response) -> str:
+    found = re.search(r'name="csrf" value="([^"]+)"', page.text)
+    assert found
+    return found[1]
+
+
+def anonymous(scene: Scene) -> httpx.Client:
+    return httpx.Client(base_url=scene.console, timeout=10)
+
+
+def test_no_page_is_shown_without_a_session(scene: Scene) -> None:
+    message = scene.file()
+    seen = 0
+    with anonymous(scene) as client:
+        for route in app.console(scene.config, scene.store, scene.ring).routes:
+            if isinstance(route, Mount):
+                assert route.path == "/static"
+                continue
+            assert isinstance(route, Route)
+            path = re.sub(r"\{number:int\}", "0", route.path).replace("{message}", message)
+            for method in route.methods or ():
+                if path in ("/login", "/healthz"):
+                    continue
+                answer = client.request(method, path)
+                assert answer.status_code == 303, (method, path)
+                assert answer.headers["location"].startswith("/login")
+                assert "Hello" not in answer.text
+                seen += 1
+        assert seen >= 14
+        assert client.get("/no/such/page").headers["location"] == "/login?next=/no/such/page"
+        assert client.get("/messages?q=a%26b").headers["location"] == "/login?next=/messages%3Fq%3Da%2526b"
+        assert client.get("/healthz").text == "ok\n"
+        assert client.get("/static/console.css").headers["content-type"].startswith("text/css")
+
+
+def test_signing_in_leads_to_the_page_that_was_asked_for(scene: Scene) -> None:
+    scene.sign_in().close()
+    with anonymous(scene) as client:
+        form = client.get("/login?next=/messages%3Fq%3Dx")
+        assert form.status_code == 200 and 'type="password"' in form.text
+        answer = client.post("/login", data={"name": NAME, "password": PASSWORD, "next": "/messages?q=x"})
+        assert (answer.status_code, answer.headers["location"]) == (303, "/messages?q=x")
+        cookie = answer.headers["set-cookie"].lower()
+        assert "httponly" in cookie and "samesite=lax" in cookie and f"max-age={14 * 86400}" in cookie
+        assert client.get("/messages").status_code == 200
+
+
+@pytest.mark.parametrize("target", ["https://evil.example/", "//evil.example", "/\\evil.example", "javascript:x", ""])
+def test_signing_in_never_leads_to_another_host(scene: Scene, target: str) -> None:
+    scene.sign_in().close()
+    with anonymous(scene) as client:
+        answer = client.post("/login", data={"name": NAME, "password": PASSWORD, "next": target})
+        assert answer.headers["location"] == "/"
+
+
+def test_a_wrong_password_is_refused_and_guessing_gets_slow(tmp_path: Path) -> None:
+    with Scene(tmp_path) as scene:
+        scene.sign_in().close()
+        with anonymous(scene) as client:
+            for name in (NAME, "nobody", NAME, NAME, NAME):
+                answer = client.post("/login", data={"name": name, "password": EVIL})
+                assert answer.status_code == 401
+                assert "do not match" in answer.text and EVIL not in answer.text
+                assert "set-cookie" not in answer.headers
+            slow = client.post("/login", data={"name": NAME, "password": PASSWORD})
+            assert slow.status_code == 429 and int(slow.headers["retry-after"]) >= 1
+            assert client.get("/").status_code == 303
+
+
+def test_the_throttle_doubles_the_wait_and_forgets() -> None:
+    throttle = auth.Throttle()
+    for n in range(5):
+        assert throttle.wait_s("a", float(n)) == 0
+        throttle.failed("a", float(n))
+    assert throttle.wait_s("a", 4.0) == 1.0
+    throttle.failed("a", 10.0)
+    assert throttle.wait_s("a", 10.0) == 2.0
+    assert throttle.wait_s("b", 10.0) == 0
+    assert throttle.wait_s("a", 2000.0) == 0
+
+
+def test_a_new_password_and_signing_out_end_the_session(tmp_path: Path) -> None:
+    with Scene(tmp_path) as scene:
+        with scene.sign_in() as client:
+            assert client.get("/").status_code == 200
+            scene.write(lambda session: accounts.put(session, NAME, "another one", datetime.now(UTC)))
+            assert client.get("/").status_code == 303
+        scene.write(lambda session: accounts.put(session, NAME, PASSWORD, datetime.now(UTC)))
+        with scene.sign_in() as client:
+            assert client.post("/logout").status_code == 403
+            assert client.post("/logout", data={"csrf": csrf(client.get("/"))}).status_code == 303
+            assert client.get("/").status_code == 303
+
+
+def test_a_forged_cookie_is_no_session(scene: Scene, browser: httpx.Client) -> None:
+    good = browser.cookies[auth.COOKIE]
+    payload, rest = good.split(".", 1)
+    for cookie in ("x", payload, f"{payload[:-2]}AA.{rest}", good[:-1]):
+        with httpx.Client(base_url=scene.console, cookies={auth.COOKIE: cookie}) as client:
+            assert client.get("/").status_code == 303
+
+
+def test_a_form_of_another_site_changes_nothing(scene: Scene, browser: httpx.Client) -> None:
+    token = csrf(browser.get("/suppressions"))
+    form = {"address": "forged@example.com"}
+    for data, headers in (
+        (form, {}),
+        (form | {"csrf": "x"}, {}),
+        (form | {"csrf": token}, {"sec-fetch-site": "cross-site"}),
+        (form | {"csrf": token}, {"sec-fetch-site": "same-site"}),
+        (form | {"csrf": token}, {"origin": "https://evil.example"}),
+        (form | {"csrf": token}, {"origin": "null"}),
+    ):
+        answer = browser.post("/suppressions", data=data, headers=headers)
+        assert answer.status_code == 403
+        assert "out of date" in answer.text
+    assert not scene.read(lambda session: suppressions.listing(session, 10, "forged"))
+    elsewhere = {"origin": "https://evil.example"}
+    assert browser.post("/login", data={"name": NAME, "password": PASSWORD}, headers=elsewhere).status_code == 403
+
+
+def test_the_first_account_is_made_once(tmp_path: Path) -> None:
+    with Scene(tmp_path) as scene:
+        made = auth.first_account(scene.store)
+        assert made is not None and made[0] == "admin"
+        assert re.fullmatch(r"([a-z2-9]{5}-){3}[a-z2-9]{5}", made[1])
+        assert auth.first_account(scene.store) is None
+        with anonymous(scene) as client:
+            assert client.post("/login", data=dict(zip(("name", "password"), made, strict=True))).status_code == 303
+
+
+@pytest.mark.parametrize("upstream", [[], [{"address": "127.0.0.1:25"}]])
+def test_every_page_teaches_when_there_is_nothing_yet(tmp_path: Path, upstream: list[dict[str, object]]) -> None:
+    with Scene(tmp_path, {"upstream": upstream}) as scene, scene.sign_in() as client:  # type: ignore[dict-item]
+        for path in ("/", "/messages", "/mailbox"):
+            page = client.get(path)
+            assert page.status_code == 200
+            assert "swaks --server 127.0.0.1:2525" in page.text
+        assert ("Sandbox: mail goes nowhere" in client.get("/").text) is (not upstream)
+        assert "Nobody is suppressed" in client.get("/suppressions").text
+
+
+def test_pages_have_a_policy_without_scripts(browser: httpx.Client) -> None:
+    for path in ("/", "/messages", "/mailbox", "/suppressions", "/login", "/nothing"):
+        answer = browser.get(path)
+        policy = answer.headers["content-security-policy"]
+        assert "default-src 'none'" in policy and "script-src" not in policy and "unsafe" not in policy
+        assert "frame-ancestors 'none'" in policy and "form-action 'self'" in policy
+        assert answer.headers["cache-control"] == "no-store"
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert not re.search(r"<script| style=|\son\w+=|(?:src|href)=\"(?:https?:)?//", answer.text)
+
+
+def test_what_came_in_mail_is_shown_as_text(scene: Scene, browser: httpx.Client) -> None:
+    mail = EmailMessage()
+    mail["Subject"], mail["From"], mail["To"] = EVIL, "app@example.com", "you@example.com"
+    mail["X-Evil"] = EVIL
+    mail.set_content(EVIL)
+    message = scene.file(
+        octets=bytes(mail),
+        subject=EVIL,
+        author=EVIL,
+        message_id=EVIL,
+        stream=EVIL,
+        tags=[EVIL],
+        meta={EVIL: EVIL},
+        client=EVIL,
+        reverse_path=EVIL,
+        links=[{"url": EVIL, "decision": EVIL, "reason": EVIL, "text": EVIL}],
+        reasons=[EVIL],
+        tried=queue.Try(EVIL, EVIL, 250, EVIL, EVIL, 1),
+    )
+    scene.hit(message, EventType.CLICKED, "human", url=EVIL, user_agent=EVIL, reasons=(EVIL,), ip=EVIL)
+    paths = ["/", "/messages", f"/messages/{message}", "/mailbox", f"/messages?q={EVIL}&stream={EVIL}"]
+    paths += [f"/mailbox/{message}/0?view={view}" for view in ("text", "headers", "source")]
+    paths += [f"/suppressions?q={EVIL}", f"/mailbox?q={EVIL}"]
+    for path in paths:
+        page = browser.get(path)
+        assert page.status_code == 200, path
+        assert "<script>" not in page.text and '<b>"' not in page.text
+        assert "&lt;script&gt;" in page.text, path
+
+
+def test_the_overview_counts_people_apart_from_machines(tmp_path: Path) -> None:
+    with Scene(tmp_path) as scene, scene.sign_in() as client:
+        message = scene.file("a@example.com", "b@example.com")
+        scene.file(status=Status.BOUNCED)
+        for verdict, count in (("human", 2), ("proxied", 1), ("machine", 4)):
+            for _ in range(count):
+                scene.hit(message, EventType.OPENED, verdict)
+        text = re.sub(r"<[^>]+>|\s+", " ", client.get("/").text)
+        text = re.sub(r"\s+", " ", text)
+        assert "Messages accepted 2 2 today" in text
+        assert "Delivered 2 2 today" in text
+        assert "Bounced 1 1 today" in text
+        assert "Opens 2 by people 2 today People 2 Through mail proxies 1 Machines 4 Unknown 0" in text
+        assert "1 delivery opened by a person or through a proxy; 2 deliveries went out" in text
+
+
+def test_messages_are_found_and_paged(tmp_path: Path) -> None:
+    with Scene(tmp_path) as scene, scene.sign_in() as client:
+        for n in range(60):
+            scene.file(f"r{n}@example.com", subject=f"Number {n:02}", stream="news" if n % 2 else "bills")
+        bounced = scene.file("gone@example.com", status=Status.BOUNCED, subject="100 % gone", message_id="x1@y.example")
+
+        def subjects(path: str) -> list[str]:
+            return re.findall(r'<td class="what"><a [^>]+>([^<]+)</a>', client.get(path).text)
+
+        first = client.get("/messages")
+        older = re.search(r'href="(/messages\?before=[^"]+)">Older', first.text)
+        assert older
+        both = subjects("/messages") + subjects(older[1])
+        assert both == ["100 % gone", *(f"Number {n:02}" for n in reversed(range(60)))]
+        assert subjects("/messages?q=R7@EXAMPLE") == ["Number 07"]
+        assert subjects("/messages?q=%25") == ["100 % gone"]  # a letter, not a pattern
+        assert subjects("/messages?q=%3Cx1@y.example%3E") == ["100 % gone"]
+        assert subjects("/messages?status=bounced") == ["100 % gone"]
+        assert len(subjects("/messages?stream=bills")) == 30
+        assert "Nothing matches" in client.get("/messages?q=nothing+like+it").text
+        assert client.get(f"/messages/{bounced}").status_code == 200
+        assert client.get("/messages/unknown").status_code == 404
+
+
+def test_one_message_tells_its_whole_story(scene: Scene, browser: httpx.Client) -> None:
+    tried = queue.Try("primary", "rcpt", 451, "4.7.1", "Greylisted, try in 5 minutes", 142)
+    message = scene.file(
+        "you@example.com",
+        status=Status.DEFERRED,
+        tried=tried,
+        links=[{"url": "https://a.example/", "decision": "skipped", "reason": "opt_out", "text": "A"}],
+        reasons=["already_signed"],
+    )
+    scene.hit(message, EventType.OPENED, "machine", reasons=("apple_prefetch",), user_agent="Mozilla/5.0")
+    page = browser.get(f"/messages/{message}").text
+    for fact in (
+        "451 4.7.1",
+        "Greylisted, try in 5 minutes",
+        "142 ms",
+        "Picture fetched by a machine",
+        "apple prefetch",
+        "https://a.example/",
+        "opt out",
+        "already signed",
+    ):
+        assert fact in page, fact
+    places = [page.index(f'<p class="told">{told}') for told in ("Accepted", "Deferred", "Picture fetched")]
+    assert places == sorted(places)
+
+
+def test_suppressions_are_added_and_removed_after_asking(scene: Scene, browser: httpx.Client) -> None:
+    def form(**fields: str) -> dict[str, str]:
+        return {"csrf": csrf(browser.get("/suppressions")), **fields}
+
+    answer = browser.post("/suppressions", data=form(address="Stop@Example.com", stream=""), follow_redirects=True)
+    assert "Stop@Example.com gets no more mail." in answer.text
+    assert "Stop@Example.com gets" not in browser.get("/suppressions").text  # said once
+    now = datetime.now(UTC) + timedelta(seconds=1)
+    assert scene.read(lambda session: suppressions.find(session, ["stop@example.com"], "any", now))
+    assert "stop@example.com" in browser.get("/suppressions?q=STOP").text
+    entry = {"address": "stop@example.com", "scope": "all", "stream": ""}
+    asked = browser.get("/suppressions/remove", params=entry)
+    assert "Write to stop@example.com again?" in asked.text
+    assert scene.read(lambda session: suppressions.find(session, ["stop@example.com"], "any", now))
+    browser.post("/suppressions/remove", data=form(**entry))
+    assert not scene.read(lambda session: suppressions.find(session, ["stop@example.com"], "any", now))
+    for bad in ("", "nobody", "<>", "a@b>\r\nx", "postmaster"):
+        refused = browser.post("/suppressions", data=form(address=bad), follow_redirects=True)
+        assert "no mail address" in refused.text

@@ -1,0 +1,148 @@
+"""The way out, as mailbox providers and people take it.  RFC 8058.
+
+Always: GET changes nothing; a POST takes effect at once, and a second one changes nothing more.
+"""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from relay import ids
+from relay.edits import Kind
+from relay.store import store, suppressions
+from relay.store.tables import EventType
+from tests.web.scene import Scene, until
+from web.unsubscribe import mask
+
+ONE_CLICK = {"List-Unsubscribe": "One-Click"}
+
+
+def held_back(scene: Scene, recipient: str, stream: str) -> bool:
+    now = datetime.now(UTC)
+    return bool(scene.read(lambda session: suppressions.find(session, [recipient], stream, now)))
+
+
+def test_get_asks_and_changes_nothing(scene: Scene) -> None:
+    message = scene.file("anna@example.com")
+    answer = scene.http.get(scene.path(Kind.UNSUBSCRIBE, message))
+    assert answer.status_code == 200
+    assert "a***@example.com" in answer.text and "anna" not in answer.text
+    assert answer.text.count('<form method="post">') == 2
+    assert 'value="unsubscribe"' in answer.text and 'value="dont-track"' in answer.text
+    assert "<script" not in answer.text and "http://" not in answer.text and "https://" not in answer.text
+    assert 'name="viewport"' in answer.text
+    assert "set-cookie" not in answer.headers
+    assert "style-src 'sha256-" in answer.headers["content-security-policy"]
+    assert not scene.events(message)
+    assert not held_back(scene, "anna@example.com", "news")
+
+
+@pytest.mark.parametrize("encoding", ["urlencoded", "multipart", "odd case", "empty", "no type"])
+def test_one_click_acts_at_once_in_every_encoding(scene: Scene, encoding: str) -> None:
+    recipient = f"{encoding.replace(' ', '.')}@example.com"
+    path = scene.path(Kind.UNSUBSCRIBE, scene.file(recipient))
+    match encoding:
+        case "urlencoded":
+            answer = scene.http.post(path, data=ONE_CLICK)
+        case "multipart":
+            answer = scene.http.post(path, files={"List-Unsubscribe": (None, "One-Click")})
+        case "odd case":
+            answer = scene.http.post(path, data={"list-unsubscribe": "one-click"})
+        case "empty":
+            answer = scene.http.post(path)
+        case _:
+            answer = scene.http.post(path, content=b"List-Unsubscribe=One-Click")
+    assert answer.status_code == 200
+    assert "unsubscribed" in answer.text
+    assert "set-cookie" not in answer.headers and "location" not in answer.headers
+    assert held_back(scene, recipient, "news")
+    assert not held_back(scene, recipient, "receipts")
+
+
+def test_a_second_time_changes_nothing(scene: Scene) -> None:
+    message = scene.file("twice@example.com")
+    path = scene.path(Kind.UNSUBSCRIBE, message)
+    answers = [scene.http.post(path, data=ONE_CLICK) for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [200] * 3
+    (event,) = scene.events(message, EventType.UNSUBSCRIBED)
+    assert (event["reasons"], event["verdict"]) == (["one_click"], "human")
+    entries = scene.read(lambda session: suppressions.listing(session, 10, "twice@example.com"))
+    assert [(entry["scope"], entry["stream"], entry["reason"]) for entry in entries] == [
+        ("stream", "news", "unsubscribe")
+    ]
+
+
+def test_the_page_s_own_form_confirms_and_offers_to_undo(scene: Scene) -> None:
+    message = scene.file("undo@example.com")
+    path = scene.path(Kind.UNSUBSCRIBE, message)
+    gone = scene.http.post(path, data={"action": "unsubscribe"})
+    assert gone.status_code == 200
+    assert "You are unsubscribed" in gone.text and 'value="resubscribe"' in gone.text
+    assert held_back(scene, "undo@example.com", "news")
+    assert "You are unsubscribed" in scene.http.get(path).text
+    back = scene.http.post(path, data={"action": "resubscribe"})
+    assert back.status_code == 200 and "subscribed again" in back.text
+    assert not held_back(scene, "undo@example.com", "news")
+    assert "Unsubscribe?" in scene.http.get(path).text
+    scene.http.post(path, data={"action": "unsubscribe"})
+    assert held_back(scene, "undo@example.com", "news")
+
+
+def test_being_left_untracked_is_apart_from_unsubscribing(scene: Scene) -> None:
+    message = scene.file("private@example.com")
+    path = scene.path(Kind.UNSUBSCRIBE, message)
+    answer = scene.http.post(path, data={"action": "dont-track"})
+    assert answer.status_code == 200
+    assert "not recorded" in answer.text and "Unsubscribe?" in answer.text
+    assert not held_back(scene, "private@example.com", "news")
+    assert "not recorded" in scene.http.get(path).text
+
+
+@pytest.mark.parametrize("body", [{"action": "delete"}, {"List-Unsubscribe": "Two-Click"}, {"x": ""}])
+def test_a_form_that_says_something_else_gets_the_page_that_asks(scene: Scene, body: dict[str, str]) -> None:
+    message = scene.file("else@example.com")
+    answer = scene.http.post(scene.path(Kind.UNSUBSCRIBE, message), data=body)
+    assert answer.status_code == 400
+    assert "Unsubscribe?" in answer.text
+    assert not held_back(scene, "else@example.com", "news")
+
+
+def test_bad_tokens_and_bodies_change_nothing(scene: Scene) -> None:
+    message = scene.file("bad@example.com")
+    for path in ("/u/x", scene.path(Kind.UNSUBSCRIBE, message)[:-2], "/u/" + scene.path(Kind.CLICK, message)[3:]):
+        assert scene.http.get(path).status_code == 404
+        assert scene.http.post(path, data=ONE_CLICK).status_code == 404
+    path = scene.path(Kind.UNSUBSCRIBE, message)
+    too_long = scene.http.post(path, content=b"x" * (1 << 20), headers={"content-type": "text/plain"})
+    assert too_long.status_code == 413
+    too_many = scene.http.post(path, content=b"&".join(b"a=b" for _ in range(100)))
+    assert too_many.status_code == 400
+    broken = scene.http.post(path, content=b"--x", headers={"content-type": "multipart/form-data"})
+    assert broken.status_code == 400
+    assert not held_back(scene, "bad@example.com", "news")
+
+
+def test_a_message_that_is_not_known_yet_can_be_left_all_the_same(scene: Scene) -> None:
+    path = scene.path(Kind.UNSUBSCRIBE, ids.new())
+    assert "You will get no more" in scene.http.get(path).text
+    assert scene.http.post(path, data=ONE_CLICK).status_code == 200
+    until(lambda: scene.store.journal.waits)
+
+
+def test_if_it_cannot_be_kept_it_does_not_look_done(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refuse(self: store.Store, name: str, value: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(store.Store, "keep", refuse)
+    path = scene.path(Kind.UNSUBSCRIBE, scene.file("full@example.com"))
+    assert scene.http.post(path, data=ONE_CLICK).status_code == 503
+    page = scene.http.post(path, data={"action": "unsubscribe"})
+    assert page.status_code == 503 and "nothing has changed" in page.text
+
+
+@pytest.mark.parametrize(
+    ("recipient", "shown"),
+    [("anna@example.com", "a***@example.com"), ('"a@b"@example.com', '"***@example.com'), ("postmaster", "***")],
+)
+def test_a_recipient_is_shown_masked(recipient: str, shown: str) -> None:
+    assert mask(recipient) == shown

@@ -1,0 +1,121 @@
+"""The two applications, each a list of routes.
+
+`tracking` is what recipients meet, under `tracking.public_url`; `console` is the operators', on a listener of its
+own. Neither opens the store or a socket: the node does.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from urllib.parse import urlsplit
+
+import sqlalchemy as sa
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import BaseRoute, Mount, Route, Router
+
+from relay import tokens
+from relay.config.schema import Config
+from relay.store.store import Store
+from web import pages
+from web.console import Console
+from web.guard import Guard
+from web.tracking import Hits, Tracking, image
+from web.unsubscribe import Unsubscribe
+
+_READY_WITHIN_S = 1.0
+_LARGEST_BODY = 64 << 10  # octets; forms of ours and one-click bodies are far smaller
+
+
+def tracking(config: Config, store: Store, ring: tokens.KeyRing) -> Starlette:
+    """`/o` `/c` `/u` `/healthz` `/readyz` `/robots.txt`, at the root and under the path of `public_url`.
+
+    Both, since a proxy in front may pass that path on or strip it.
+    """
+    public = pages.public()
+    hits = Hits(config, store)
+    opens_and_clicks = Tracking(ring, hits, public)
+    unsubscribe = Unsubscribe(store, ring, hits, public)
+    routes: list[BaseRoute] = [
+        Route("/o/{name:path}", opens_and_clicks.open),
+        Route("/c/{token}", opens_and_clicks.click),
+        Route("/u/{token}", unsubscribe.ask),
+        Route("/u/{token}", unsubscribe.act, methods=["POST"]),
+        Route("/healthz", _alive),
+        Route("/readyz", _Ready(store).answer),
+        Route("/robots.txt", _robots),
+    ]
+    if prefix := urlsplit(config.tracking.public_url).path:
+        # A router of its own: one made by Mount would redirect on a stray slash, and we redirect to signed URLs only.
+        routes.insert(0, Mount(prefix, app=Router(list(routes), redirect_slashes=False)))
+
+    def fault(request: Request, fault_id: str) -> Response:
+        if "/o/" in request.url.path:
+            return image(request.url.path)
+        return public.answer("fault.html", 500, fault_id=fault_id)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        yield
+        await hits.settled()
+
+    return _application(routes, public, Middleware(Guard, where="tracking", fault=fault), lifespan=lifespan)
+
+
+def console(config: Config, store: Store, ring: tokens.KeyRing) -> Starlette:
+    """The pages of the operators, all behind the login but `/healthz`, `/login` and the style sheet."""
+    operator = Console(config, store, ring)
+
+    def fault(request: Request, fault_id: str) -> Response:
+        return operator.pages.answer("fault.html", 500, fault_id=fault_id, account="")
+
+    guard = Middleware(Guard, where="console", fault=fault)
+    routes = [Route("/healthz", _alive), *operator.routes()]
+    return _application(routes, operator.pages, guard, *operator.middleware())
+
+
+def _application(
+    routes: list[BaseRoute],
+    shown: pages.Pages,
+    *middleware: Middleware,
+    lifespan: "pages.Lifespan | None" = None,
+) -> Starlette:
+    async def refuse(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        return shown.answer("missing.html", error.status_code, error.headers, account="")
+
+    app = Starlette(
+        routes=routes,
+        middleware=middleware,
+        exception_handlers={HTTPException: refuse},
+        lifespan=lifespan,
+        max_body_size=_LARGEST_BODY,
+    )
+    app.router.redirect_slashes = False
+    return app
+
+
+async def _alive(request: Request) -> Response:
+    return PlainTextResponse("ok\n", headers={"cache-control": "no-store"})
+
+
+async def _robots(request: Request) -> Response:
+    return PlainTextResponse("User-agent: *\nDisallow: /\n")
+
+
+class _Ready:
+    """Whether the database answers, which links do not need and balancers like to know."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def answer(self, request: Request) -> Response:
+        try:
+            async with asyncio.timeout(_READY_WITHIN_S):
+                await self._store.read(lambda session: session.scalar(sa.select(1)))
+        except (sa.exc.SQLAlchemyError, TimeoutError):
+            return PlainTextResponse("the database does not answer\n", 503, headers={"cache-control": "no-store"})
+        return PlainTextResponse("ok\n", headers={"cache-control": "no-store"})

@@ -1,0 +1,147 @@
+"""The mailbox: mail as its recipients see it, one page a delivery.
+
+In: a message's id and a recipient's number.  Out: its list, its page, its HTML in a frame of its own, its octets
+as they were sent and as they came, and each edit between the two.
+"""
+
+import asyncio
+import re
+from collections.abc import Callable
+from typing import NamedTuple
+from urllib.parse import urlencode
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from relay import tokens
+from relay.config.schema import Config
+from relay.edits import Edit, splice
+from relay.store import queue, reports
+from relay.store.store import Store
+from relay.store.tables import Delivery, Message
+from web import mailbox
+
+_PAGE = 50
+_MOST_RECIPIENTS = 1 << 31  # what an INTEGER column holds
+_VIEWS = ("html", "text", "headers", "source", "changes")
+
+
+class _Opened(NamedTuple):
+    message: Message
+    delivery: Delivery
+    received: bytes
+    edits: list[Edit]
+    octets: bytes  # as sent
+
+
+class Letters:
+    """The routes under `/mailbox`."""
+
+    def __init__(self, config: Config, store: Store, ring: tokens.KeyRing, page: Callable[..., Response]) -> None:
+        self._store = store
+        self._minter = tokens.Minter(ring, config.tracking.public_url)
+        self._page = page
+
+    def routes(self) -> list[BaseRoute]:
+        one = "/mailbox/{message}/{number:int}"
+        return [
+            Route("/mailbox", self.listing),
+            Route(one, self.letter),
+            Route(f"{one}/html", self.frame),
+            Route(f"{one}/sent.eml", self.sent),
+            Route(f"{one}/received.eml", self.received),
+        ]
+
+    async def listing(self, request: Request) -> Response:
+        asked = request.query_params
+        query = asked.get("q", "").strip()
+        message, _, number = asked.get("before", "").partition(".")
+        before = (message, int(number)) if re.fullmatch(r"[0-9]{1,9}", number) else None
+        letters = await self._store.read(
+            lambda session: reports.mailbox(session, _PAGE + 1, query=query, before=before)
+        )
+        shown = letters[:_PAGE]
+        older = ""
+        if len(letters) > _PAGE:
+            older = "/mailbox?" + urlencode({"q": query, "before": f"{shown[-1].message}.{shown[-1].number}"})
+        return self._page(
+            request,
+            "mailbox.html",
+            "mailbox",
+            letters=shown,
+            q=query,
+            older=older,
+            newest="/mailbox?" + urlencode({"q": query}) if query else "/mailbox",
+            is_later_page=before is not None,
+        )
+
+    async def letter(self, request: Request) -> Response:
+        found = await self._open(request)
+        mail = await asyncio.to_thread(mailbox.read, found.octets)
+        has = {"html": bool(mail.html), "text": bool(mail.text), "headers": True, "source": True, "changes": True}
+        asked = request.query_params.get("view", "")
+        view = asked if has.get(asked) else next(view for view in _VIEWS if has[view])
+        return self._page(
+            request,
+            "letter.html",
+            "mailbox",
+            message=found.message,
+            delivery=found.delivery,
+            mail=mail,
+            view=view,
+            views=[view for view in _VIEWS if has[view]],
+            here=f"/mailbox/{found.message.id}/{found.delivery.number}",
+            source=found.octets[: mailbox.LONGEST_SOURCE].decode("utf-8", "replace") if view == "source" else "",
+            changes=mailbox.changes(found.received, found.edits) if view == "changes" else [],
+            is_cut=len(found.octets) > mailbox.LONGEST_SOURCE,
+            sent_octets=len(found.octets),
+        )
+
+    async def frame(self, request: Request) -> Response:
+        found = await self._open(request)
+        mail = await asyncio.to_thread(mailbox.read, found.octets)
+        headers = {"content-security-policy": mailbox.FRAME_POLICY, "cache-control": "no-store"}
+        return HTMLResponse(mailbox.framed(mail.html), headers=headers)
+
+    async def sent(self, request: Request) -> Response:
+        found = await self._open(request)
+        return _file(f"{found.message.id}-{found.delivery.number}-sent.eml", found.octets)
+
+    async def received(self, request: Request) -> Response:
+        message_id = request.path_params["message"]
+        fetched = await self._store.read(lambda session: queue.fetch(session, message_id))
+        if fetched is None:
+            raise HTTPException(404)
+        return _file(f"{message_id}-received.eml", fetched[1])
+
+    async def _open(self, request: Request) -> _Opened:
+        message_id, number = request.path_params["message"], request.path_params["number"]
+        if number >= _MOST_RECIPIENTS:
+            raise HTTPException(404)
+        fetched, delivery = await self._store.read(
+            lambda session: (queue.fetch(session, message_id), reports.delivery(session, message_id, number))
+        )
+        if fetched is None or delivery is None:
+            raise HTTPException(404)
+        message, received = fetched
+
+        def opened() -> _Opened:
+            made = mailbox.edits(message, received, self._minter, number, tracked=delivery.tracked)
+            return _Opened(message, delivery, received, made, splice(received, made))
+
+        return await asyncio.to_thread(opened)
+
+
+def _file(name: str, octets: bytes) -> Response:
+    # The policy is for a browser that would show it all the same.
+    return Response(
+        octets,
+        media_type="message/rfc822",
+        headers={
+            "content-disposition": f'attachment; filename="{name}"',
+            "content-security-policy": "sandbox; default-src 'none'",
+            "cache-control": "no-store",
+        },
+    )

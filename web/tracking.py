@@ -1,0 +1,127 @@
+"""Pixel and click: the answer goes at once, the event is written down behind it.
+
+In: a token in a path.  Out: an image, always; the redirect to the exact octets that were signed, or 404.
+Nothing here waits for the database: an outage slows no reader of mail down, and its hits go to the journal.
+"""
+
+import asyncio
+import base64
+import re
+from datetime import UTC, datetime
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from relay import ids, log, tokens
+from relay.config.schema import Config
+from relay.edits import Kind
+from relay.store.events import Hit
+from relay.store.store import Store
+from relay.store.tables import EventType
+from web import visitors
+from web.pages import Pages
+
+GIF = base64.b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7")
+PNG = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAAC0lEQVR42mNgAAIAAAUAAen63NgAAAAASUVORK5CYII=")
+_NEVER_CACHED = {
+    "cache-control": "no-store, no-cache, must-revalidate, private, max-age=0",
+    "pragma": "no-cache",
+    "expires": "0",
+}
+# The second check of the scheme: the first is made before the link is signed. No control octets: they would end
+# the header field (RFC 9110 §5.5).
+_DESTINATION = re.compile(rb"https?://[^\x00-\x1f\x7f]+", re.IGNORECASE)
+_EVENTS = {Kind.OPEN: EventType.OPENED, Kind.CLICK: EventType.CLICKED}
+
+
+class Hits:
+    """The events on their way to the store."""
+
+    def __init__(self, config: Config, store: Store) -> None:
+        self._config = config
+        self._store = store
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def ip(self, request: Request) -> str:
+        """The visitor's address as the privacy settings let it be kept."""
+        if self._config.privacy.mode != "full":  # the other modes keep no address (DESIGN §10)
+            return ""
+        return visitors.kept(visitors.address(request, self._config.tracking.trusted_proxies), self._config.privacy.ip)
+
+    def note(self, token: tokens.Token, request: Request) -> None:
+        """Starts to write the hit down, and returns. HEAD counts nothing; neither does privacy mode "off"."""
+        if request.method != "GET" or self._config.privacy.mode == "off":
+            return
+        visit = visitors.visit_of(token.kind, request)
+        verdict, reasons = visitors.judge(visit)
+        hit = Hit(
+            id=ids.new(),
+            type=_EVENTS[token.kind],
+            at=datetime.now(UTC),
+            message=token.message,
+            number=token.recipient,
+            verdict=verdict,
+            reasons=reasons,
+            url=token.url.decode("utf-8", "replace"),
+            user_agent=visit.user_agent[: visitors.LONGEST_USER_AGENT],
+            ip=self.ip(request),
+        )
+        task = asyncio.create_task(self._keep(hit))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _keep(self, hit: Hit) -> None:
+        try:
+            await self._store.keep("hit", hit)
+        except Exception as error:  # noqa: BLE001  the task's outermost frame: nobody waits for it
+            log.lost("hit", str(error))
+        else:
+            log.hit(hit.type, hit.message, hit.number, hit.verdict)
+
+    async def settled(self) -> None:
+        """Waits until every hit so far is on disk."""
+        while self._tasks:
+            await asyncio.gather(*self._tasks)
+
+
+def image(path: str) -> Response:
+    """The transparent pixel, as the type that the path's suffix names; GIF for anything else."""
+    octets, media_type = (PNG, "image/png") if path.endswith(".png") else (GIF, "image/gif")
+    return Response(octets, media_type=media_type, headers=_NEVER_CACHED)
+
+
+class Tracking:
+    """The endpoints that a mail's own reader calls."""
+
+    def __init__(self, ring: tokens.KeyRing, hits: Hits, pages: Pages) -> None:
+        self._ring = ring
+        self._hits = hits
+        self._pages = pages
+
+    async def open(self, request: Request) -> Response:
+        name: str = request.path_params["name"]
+        token, dot, suffix = name.rpartition(".")
+        if dot and suffix in ("gif", "png"):
+            try:
+                self._hits.note(self._ring.read(Kind.OPEN, token), request)
+            except tokens.BadToken:
+                log.bad_token(Kind.OPEN)
+        return image(name)
+
+    async def click(self, request: Request) -> Response:
+        try:
+            token = self._ring.read(Kind.CLICK, request.path_params["token"])
+        except tokens.BadToken:
+            log.bad_token(Kind.CLICK)
+            return self._pages.answer("missing.html", 404)
+        if not _DESTINATION.fullmatch(token.url):
+            log.bad_token(Kind.CLICK)
+            return self._pages.answer("missing.html", 404)
+        self._hits.note(token, request)
+        response = Response(
+            status_code=302,
+            headers={"cache-control": "no-store", "referrer-policy": "no-referrer", "x-robots-tag": "noindex"},
+        )
+        # As octets: Starlette's RedirectResponse would quote them anew.
+        response.raw_headers.append((b"location", token.url))
+        return response

@@ -1,0 +1,142 @@
+"""The way out: a page that asks, its form, and one-click.  RFC 8058, RFC 2369.
+
+In: a token in a path, and for POST a form.  Out: GET changes nothing; POST acts at once, any number of times
+with one effect, without cookie or redirect. Being left untracked is asked for apart from unsubscribing.
+
+A POST with an empty body unsubscribes: RFC 8058 §3.1 wants `List-Unsubscribe=One-Click` in it, but some programs
+send none, nothing but a wish to leave makes a POST to this address, and the page offers to undo it. A body that says
+something else changes nothing.
+"""
+
+import asyncio
+import urllib.parse
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+import sqlalchemy as sa
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+
+from relay import ids, log, tokens
+from relay.edits import Kind
+from relay.store import events, reports
+from relay.store.events import Asked, Hit
+from relay.store.store import Store
+from relay.store.tables import EventType
+from web import visitors
+from web.pages import Pages
+from web.tracking import Hits
+
+_UNSUBSCRIBE, _DONT_TRACK, _RESUBSCRIBE = "unsubscribe", "dont-track", "resubscribe"
+_MOST_FIELDS = 20
+_NAME_WITHIN_S = 1.0  # the page can do without the recipient's name, so it does not wait long for it
+
+
+class Unsubscribe:
+    """The endpoints under `/u/`."""
+
+    def __init__(self, store: Store, ring: tokens.KeyRing, hits: Hits, pages: Pages) -> None:
+        self._store = store
+        self._ring = ring
+        self._hits = hits
+        self._pages = pages
+
+    async def ask(self, request: Request) -> Response:
+        token = self._token(request)
+        if token is None:
+            return self._pages.answer("missing.html", 404)
+        return await self._page(token)
+
+    async def act(self, request: Request) -> Response:
+        token = self._token(request)
+        if token is None:
+            return self._pages.answer("missing.html", 404)
+        form = await _form(request)
+        asked, one_click = _wish(form)
+        try:
+            if asked == _UNSUBSCRIBE:
+                await self._unsubscribe(token, request, "one_click" if one_click else "page")
+            elif asked == _DONT_TRACK:
+                await self._store.keep("untrack", Asked(datetime.now(UTC), token.message, token.recipient))
+            elif asked == _RESUBSCRIBE:
+                await self._store.write(lambda session: events.resubscribe(session, token.message, token.recipient))
+            else:
+                return await self._page(token, status=400)
+        except (OSError, sa.exc.SQLAlchemyError) as error:
+            # Neither database nor disk: the sender's wish to be left alone must not look granted.
+            log.lost(asked, str(error))
+            if one_click:
+                return PlainTextResponse("Not done. Please try again later.\n", 503, headers={"retry-after": "60"})
+            return self._pages.answer("later.html", 503, {"retry-after": "60"})
+        if one_click:
+            return PlainTextResponse("You are unsubscribed.\n", headers={"cache-control": "no-store"})
+        return await self._page(token, done=asked)
+
+    def _token(self, request: Request) -> tokens.Token | None:
+        try:
+            return self._ring.read(Kind.UNSUBSCRIBE, request.path_params["token"])
+        except tokens.BadToken:
+            log.bad_token(Kind.UNSUBSCRIBE)
+            return None
+
+    async def _unsubscribe(self, token: tokens.Token, request: Request, way: str) -> None:
+        agent = visitors.visit_of(token.kind, request).user_agent
+        hit = Hit(
+            id=ids.new(),
+            type=EventType.UNSUBSCRIBED,
+            at=datetime.now(UTC),
+            message=token.message,
+            number=token.recipient,
+            verdict=visitors.HUMAN,  # a POST is made on somebody's word, whichever program carries it
+            reasons=(way,),
+            user_agent=agent[: visitors.LONGEST_USER_AGENT],
+            ip=self._hits.ip(request),
+        )
+        await self._store.keep("hit", hit)
+        log.hit(hit.type, hit.message, hit.number, hit.verdict)
+
+    async def _page(self, token: tokens.Token, *, status: int = 200, done: str = "") -> Response:
+        try:
+            async with asyncio.timeout(_NAME_WITHIN_S):
+                standing = await self._store.read(
+                    lambda session: reports.standing(session, token.message, token.recipient)
+                )
+        except (sa.exc.SQLAlchemyError, TimeoutError):
+            standing = None
+        return self._pages.answer(
+            "unsubscribe.html",
+            status,
+            recipient=mask(standing.recipient) if standing else "",
+            unsubscribed=bool(standing and standing.unsubscribed) if done != _UNSUBSCRIBE else True,
+            untracked=bool(standing and standing.untracked) or done == _DONT_TRACK,
+            done=done,
+        )
+
+
+def mask(recipient: str) -> str:
+    """`a***@example.com`: enough for the owner to know it, too little for a finder of the link."""
+    local, at, domain = recipient.rpartition("@")
+    return f"{local[:1]}***@{domain}" if at else "***"
+
+
+def _wish(form: dict[str, str]) -> tuple[str, bool]:
+    """What the form asks for, and whether it is one-click; empty if it asks for nothing we know."""
+    if not form or form.get("list-unsubscribe", "").lower() == "one-click":
+        return _UNSUBSCRIBE, True
+    action = form.get("action", "")
+    return (action if action in (_UNSUBSCRIBE, _DONT_TRACK, _RESUBSCRIBE) else ""), False
+
+
+async def _form(request: Request) -> dict[str, str]:
+    """The body's fields by lower-case name, of either encoding; a body of another type is read as a form too."""
+    fields: Iterable[tuple[str, object]]
+    if request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+        fields = (await request.form(max_files=4, max_fields=_MOST_FIELDS)).items()
+    else:
+        body = (await request.body()).decode("utf-8", "replace")
+        try:
+            fields = urllib.parse.parse_qsl(body, keep_blank_values=True, max_num_fields=_MOST_FIELDS)
+        except ValueError:
+            raise HTTPException(400) from None
+    return {name.lower(): value.strip() for name, value in fields if isinstance(value, str)}
