@@ -20,7 +20,7 @@ from starlette.staticfiles import StaticFiles
 
 from relay import address, tokens
 from relay.config.schema import Config
-from relay.store import reports, suppressions, totals
+from relay.store import reports, story, suppressions, totals
 from relay.store.store import Store
 from relay.store.tables import EventType, Status
 from web import auth, pages
@@ -128,13 +128,13 @@ class Console:
         )
 
     async def message(self, request: Request) -> Response:
-        story = await self._store.read(lambda session: reports.message(session, request.path_params["message"]))
-        if story is None:
+        found = await self._store.read(lambda session: story.read(session, request.path_params["message"]))
+        if found is None:
             raise HTTPException(404)
         clicks = Counter(
-            event.url for event in story.events if event.type == EventType.CLICKED and event.verdict == "human"
+            event.url for event in found.events if event.type == EventType.CLICKED and event.verdict == "human"
         )
-        return self.page(request, "message.html", "messages", story=story, clicks=clicks)
+        return self.page(request, "message.html", "messages", story=found, clicks=clicks)
 
     async def suppressions(self, request: Request) -> Response:
         asked = request.query_params

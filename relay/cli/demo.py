@@ -6,6 +6,7 @@ their mail programs do with it by HTTP: opens, clicks, an unsubscribe, a scanner
 
 import argparse
 import contextlib
+import email
 import os
 import re
 import secrets
@@ -29,7 +30,7 @@ from relay.config.schema import Config
 from relay.edits import Hole
 from relay.node import ground
 from relay.rewrite.plan import Plan
-from relay.store import accounts, queue
+from relay.store import accounts, queue, reports
 from relay.store.store import Store
 
 _ABOUT = """\
@@ -44,7 +45,6 @@ ACCOUNT = "demo"
 class Letter(NamedTuple):
     """A sample as it arrived at one recipient: the tracking URLs in it, by what they do."""
 
-    key: str
     opens: list[str]
     clicks: list[str]
     unsubscribes: list[str]
@@ -125,19 +125,22 @@ def _play(config: Config, store: Store, smtp: str) -> None:
     sent: dict[str, str] = {}
     for sample in samples.ALL:
         heard = _send(smtp, sample)
-        command.say(f"sent      {sample.key:<12} to {', '.join(sample.recipients):<58} {heard}")
+        command.say(f"{'sent':<12}{sample.key:<12}{f'to {_shown(sample.recipients)}':<44}{heard}")
         sent[sample.key] = sample.subject
-    letters = {letter.key: letter for letter in _letters(config, store, sent)}
+    with store.session() as session:
+        ids = {line.subject: line.id for line in reports.messages(session, len(sent)).items}
     for act in samples.PLAY:
-        letter = letters[act.key]
+        letter = _letter(config, store, ids[sent[act.key]], act.recipient)
         urls = {"open": letter.opens, "click": letter.clicks, "unsubscribe": letter.unsubscribes}[act.what]
         for url in urls[: act.links]:
             answer = _visit(url, act.user_agent, post=act.what == "unsubscribe")
-            command.say(f"{act.what:<9} {act.key:<12} {act.who:<61} {answer}")
-    second = samples.ALL[0]
-    command.say(
-        f"sent      {second.key:<12} again, also to the one who has unsubscribed {'':<17} {_send(smtp, second)}"
-    )
+            command.say(f"{act.what:<12}{act.key:<12}{act.who:<44}{answer}")
+    again = samples.ALL[0]
+    command.say(f"{'sent':<12}{again.key:<12}{'again; one has unsubscribed and gets none':<44}{_send(smtp, again)}")
+
+
+def _shown(recipients: tuple[str, ...]) -> str:
+    return recipients[0] + (f" and {len(recipients) - 1} more" if len(recipients) > 1 else "")
 
 
 def _send(smtp: str, sample: samples.Sample) -> str:
@@ -152,25 +155,23 @@ def _send(smtp: str, sample: samples.Sample) -> str:
         return f"{code} {text.decode('ascii', 'replace')}"
 
 
-def _letters(config: Config, store: Store, sent: dict[str, str]) -> Iterator[Letter]:
-    """What arrived, as each message's first recipient got it."""
+def _letter(config: Config, store: Store, message_id: str, recipient: int) -> Letter:
+    """A message as it arrived at its n-th recipient."""
     minter = tokens.Minter(ground.open_ring(config), config.tracking.public_url)
-    keys = {subject: key for key, subject in sent.items()}
     with store.session() as session:
-        for message_id in queue.recent(session, 2 * len(sent)):
-            fetched = queue.fetch(session, message_id)
-            if fetched is None:
-                continue
-            message, octets = fetched
+        fetched = queue.fetch(session, message_id)
+    assert fetched is not None
+    message, octets = fetched
 
-            def mint(hole: Hole, message_id: str = message_id) -> bytes:
-                return minter.url(hole, message_id, 0)
+    def mint(hole: Hole) -> bytes:
+        return minter.url(hole, message_id, recipient)
 
-            rendered = Plan.from_json(message.plan).render(octets, mint)
-            found: dict[bytes, list[str]] = {b"o": [], b"c": [], b"u": []}
-            for hit in _URL.finditer(rendered.replace(b"=\r\n", b"")):
+    found: dict[bytes, list[str]] = {b"o": [], b"c": [], b"u": []}
+    for part in email.message_from_bytes(Plan.from_json(message.plan).render(octets, mint)).walk():
+        if part.get_content_type() == "text/html":
+            for hit in _URL.finditer(bytes(part.get_payload(decode=True))):
                 found[hit[1]].append(hit[0].decode("ascii"))
-            yield Letter(keys[message.subject], found[b"o"], found[b"c"], found[b"u"])
+    return Letter(found[b"o"], found[b"c"], found[b"u"])
 
 
 class _Stay(urllib.request.HTTPRedirectHandler):

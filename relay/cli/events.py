@@ -8,14 +8,18 @@ from relay.cli.command import Commands
 from relay.store import events
 
 _ABOUT = """\
-The latest events, oldest first, one JSON object a line. --follow goes on until ^C."""
+The latest events, oldest first, one JSON object a line: what was accepted, delivered, deferred, bounced, expired or
+suppressed, and who opened, clicked or unsubscribed.
+
+  waypost events --limit 500
+  waypost events --follow | grep bounced      goes on until ^C"""
 
 _POLL_S = 0.5
 
 
 def add(commands: Commands) -> None:
     parser = commands.add_parser("events", help="list or follow events", description=_ABOUT)
-    parser.add_argument("--limit", type=int, default=50)
+    parser.add_argument("--limit", type=int, default=50, metavar="N", help="the latest N (default: 50)")
     parser.add_argument("--follow", action="store_true", help="go on as events happen")
     parser.set_defaults(run=run)
 

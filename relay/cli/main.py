@@ -1,44 +1,31 @@
 """The `waypost` command: words in, exit status out (0 done, 1 failed and said why, 2 wrong usage)."""
 
 import argparse
+import importlib
 import os
 import sys
 from collections.abc import Sequence
 
 from relay import __version__
-from relay.cli import (
-    check,
-    classify,
-    command,
-    demo,
-    events,
-    instrument,
-    keys,
-    messages,
-    queue,
-    serve,
-    stats,
-    suppressions,
-    token,
-    user,
-)
+from relay.cli import command
 from relay.config import load
 from relay.node import ground
 
+# In the order of --help. A command is the module of its name, and only the one that is asked for is loaded.
 _COMMANDS = (
-    serve,
-    check,
-    demo,
-    instrument,
-    classify,
-    messages,
-    events,
-    stats,
-    queue,
-    suppressions,
-    token,
-    keys,
-    user,
+    "serve",
+    "check",
+    "demo",
+    "instrument",
+    "classify",
+    "messages",
+    "events",
+    "stats",
+    "queue",
+    "suppressions",
+    "token",
+    "keys",
+    "user",
 )
 
 _ABOUT = """\
@@ -64,8 +51,10 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=f"waypost {__version__}")
     parser.add_argument("--config", metavar="FILE", help="default: $WAYPOST_CONFIG, else ./config.toml")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in _COMMANDS:
-        module.add(commands)
+    words = sys.argv[1:] if words is None else words
+    asked = next((word for word in words if word in _COMMANDS), None)
+    for name in [asked] if asked else _COMMANDS:
+        importlib.import_module(f"relay.cli.{name}").add(commands)
     _also_behind(commands)
     arguments = parser.parse_args(words)
     run: command.Run = arguments.run

@@ -25,6 +25,7 @@ class Act(NamedTuple):
     who: str
     user_agent: str
     links: int = 1
+    recipient: int = 0  # the recipient's number
 
 
 _IPHONE = (
@@ -181,11 +182,14 @@ ALL = (
 )
 
 PLAY = (
-    Act("newsletter", "open", "Apple's prefetch, before anybody looked", _APPLE),
-    Act("newsletter", "open", "on a phone", _IPHONE),
-    Act("newsletter", "click", "on a phone", _IPHONE, links=1),
-    Act("receipt", "open", "through Gmail's image proxy", _GMAIL),
-    Act("receipt", "click", "in Firefox", _FIREFOX),
+    Act("newsletter", "open", "Apple's prefetch, before Ada has looked", _APPLE),
+    Act("newsletter", "open", "Ada, on her phone", _IPHONE),
+    Act("newsletter", "click", "Ada, on her phone", _IPHONE, links=2),
+    Act("newsletter", "open", "Ben, through Gmail's image proxy", _GMAIL, recipient=1),
+    Act("newsletter", "open", "Cleo, in Firefox", _FIREFOX, recipient=2),
+    Act("newsletter", "open", "Cleo looks again", _FIREFOX, recipient=2),
+    Act("newsletter", "unsubscribe", "Cleo, one click in her mail program", _FIREFOX, recipient=2),
+    Act("receipt", "open", "Ida, through Gmail's image proxy", _GMAIL),
+    Act("receipt", "click", "Ida, in Firefox", _FIREFOX),
     Act("reset", "click", "a security scanner follows every link", _SCANNER, links=9),
-    Act("newsletter", "unsubscribe", "one click in the mail program (RFC 8058)", _FIREFOX),
 )

@@ -16,6 +16,7 @@ from relay.rewrite.links import Link
 from relay.rewrite.parts import ROOT, Part
 
 _ARMOUR = re.compile(rb"^-----BEGIN PGP (?:SIGNED )?MESSAGE-----", re.MULTILINE)
+_SPACE, _NOTHING = (b" ",), (b"",)
 _ISLANDS = frozenset({b"template", b"svg", b"math"})
 
 
@@ -124,7 +125,7 @@ def _within_lines(text: bytes, drafts: list[Draft], tracked: list[links.Anchor],
     for draft in drafts:
         for piece in _apart(draft):
             length = sum(_longest(octets, public_url) for octets in piece.pieces)
-            may_break = piece.why == "pixel" and length <= 1
+            may_break = piece.pieces in (_SPACE, _NOTHING)
             broken = Draft(piece.start, piece.end, (b"\r\n",), piece.why)
             steps.append((lines.Event(piece.start, piece.end, length, may_break), piece, broken))
     for anchor in tracked:
@@ -136,7 +137,7 @@ def _within_lines(text: bytes, drafts: list[Draft], tracked: list[links.Anchor],
     if not chosen:
         return drafts
     made = (broken if n in chosen else kept for n, (_, kept, broken) in enumerate(steps))
-    return [draft for draft in made if draft and draft.pieces != (b"",)]
+    return [draft for draft in made if draft and draft.pieces != _NOTHING]
 
 
 def _apart(draft: Draft) -> list[Draft]:
@@ -144,7 +145,7 @@ def _apart(draft: Draft) -> list[Draft]:
     if draft.why != "pixel":
         return [draft]
     source, hole, rest = pixel.ATTRIBUTES
-    groups: tuple[tuple[edits.Piece, ...], ...] = ((pixel.HEAD,), (b" ",), (source, hole, rest), (b"",), (pixel.END,))
+    groups: tuple[tuple[edits.Piece, ...], ...] = ((pixel.HEAD,), _SPACE, (source, hole, rest), _NOTHING, (pixel.END,))
     return [Draft(draft.start, draft.end, group, draft.why) for group in groups]
 
 

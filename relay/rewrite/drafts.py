@@ -47,7 +47,7 @@ def make(octets: bytes, drafts: tuple[Draft, ...], mint: edits.Mint, *, tracked:
     """The edits for one recipient, in order."""
     kept = [draft for draft in drafts if tracked or draft.why not in TRACKING]
     made: list[edits.Edit] = []
-    past, column_past = 0, 0  # where the last edit ended, and the column there once it is made
+    past, column_past = -1, 0  # where the last edit ended, and the column there once it is made
     for n, draft in enumerate(kept):
         if draft.coding is Coding.BASE64:
             inner = tuple(d for d in draft.inner if tracked or d.why not in TRACKING)
@@ -58,7 +58,7 @@ def make(octets: bytes, drafts: tuple[Draft, ...], mint: edits.Mint, *, tracked:
         if draft.coding is Coding.QUOTED_PRINTABLE:
             begin = octets.rfind(b"\n", max(0, draft.start - _NEAR), draft.start) + 1
             column = draft.start - (begin or max(0, draft.start - _NEAR))
-            if past > begin:
+            if past >= begin:
                 column = column_past + draft.start - past
             after = kept[n + 1].start if n + 1 < len(kept) else len(octets)
             new = coding.wrap(new, column, _tail(octets, draft.end, after))

@@ -145,17 +145,15 @@ class _Scan:
             self._go_on(close.end() if close else -1)
         elif found[0] == b"</" and html.startswith(b">", inner, self.end):
             self.at = inner + 1
-        elif found[0] == b"</" and inner >= self.end:
-            self.at = inner
         elif self.foreign and html.startswith(b"<![CDATA[", start, self.end):
-            self._go_on(html.find(b"]]>", start + len(b"<![CDATA["), self.end) + 3, 3)
+            self._go_on(html.find(b"]]>", start + len(b"<![CDATA["), self.end), len(b"]]>"))
         else:
-            self._go_on(html.find(b">", inner, self.end) + 1, 1)
+            self._go_on(html.find(b">", inner, self.end), len(b">"))
 
-    def _go_on(self, at: int, missing: int = 0) -> None:
-        """Continue at that place; one below `missing` says that the construct has no end."""
-        self.is_open = at < missing or at < 0
-        self.at = at
+    def _go_on(self, found: int, length: int = 0) -> None:
+        """Continue behind what was found there; -1 says that the construct has no end."""
+        self.is_open = found < 0
+        self.at = found + length
 
     def _special_tag(self, tag: Tag) -> None:
         name = tag.name

@@ -14,7 +14,7 @@ def holds(
     octets: bytes, before: list[Part], made: tuple[Draft, ...], edited: dict[int, list[Draft]], public_url: str
 ) -> bool:
     """True if the edited message has the same parts, the edited leaves decode to their spliced text, all
-    others are identical, and no line over 998 octets is new."""
+    others are identical, and there are no more lines over 998 octets than before."""
 
     def mint(hole: edits.Hole) -> bytes:
         url = f"{public_url}/{hole.kind}/".encode()
@@ -45,9 +45,8 @@ def _is_spliced(octets: bytes, old: Part, result: bytes, new: Part, inner: list[
     text = source[1].octets
     if outcome[1].octets != edits.splice(text, drafts.make(text, tuple(inner), mint)):
         return False
-    limit = max(coding.LONGEST_LINE, _longest_line(source[1].encoded))
-    return _longest_line(outcome[1].encoded) <= limit
+    return _long_lines(outcome[1].encoded) <= _long_lines(source[1].encoded)
 
 
-def _longest_line(octets: bytes) -> int:
-    return max(len(line) for line in octets.split(b"\r\n"))
+def _long_lines(octets: bytes) -> int:
+    return sum(len(line) > coding.LONGEST_LINE for line in octets.split(b"\r\n"))

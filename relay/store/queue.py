@@ -182,11 +182,6 @@ def fetch(session: sa.Connection, message: str) -> tuple[Message, bytes] | None:
     return (Message(**row), octets) if row is not None and octets is not None else None
 
 
-def recent(session: sa.Connection, limit: int) -> Sequence[str]:
-    """Ids of the latest messages, newest first."""
-    return session.scalars(sa.select(tables.message.c.id).order_by(tables.message.c.id.desc()).limit(limit)).all()
-
-
 def open_deliveries(session: sa.Connection, limit: int) -> Sequence[sa.RowMapping]:
     """Deliveries that still wait, the next due first."""
     table, message = tables.delivery, tables.message

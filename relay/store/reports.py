@@ -4,7 +4,7 @@ Lists are paged by key, the newest first: the last row's id is the next page's c
 its depth.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -15,8 +15,6 @@ from relay.store import tables
 from relay.store.tables import Status
 from relay.store.totals import Tally
 
-MOST_DELIVERIES = 500  # of one message on its page
-MOST_EVENTS = 1000
 _RECENT = 500  # messages whose streams are offered as a filter
 
 
@@ -44,77 +42,6 @@ class Page(NamedTuple):
 
     items: list[Line]
     next: str
-
-
-class Attempt(NamedTuple):
-    """One try and its reply."""
-
-    at: datetime
-    upstream: str
-    phase: str
-    code: int
-    status: str
-    text: str
-    took_ms: int
-    rule: str
-
-
-class Delivery(NamedTuple):
-    """Message × recipient, with its attempts in order."""
-
-    number: int
-    recipient: str
-    status: str
-    kind: str
-    category: str
-    tracked: bool
-    next_attempt_at: datetime | None
-    settled_at: datetime | None
-    attempts: list[Attempt]
-    opens: Tally
-    clicks: Tally
-    unsubscribed_at: datetime | None
-    complained_at: datetime | None
-
-
-class Happening(NamedTuple):
-    """An event of a message."""
-
-    id: str
-    type: str
-    at: datetime
-    number: int | None
-    recipient: str
-    verdict: str
-    reasons: list[str]
-    url: str
-    user_agent: str
-    ip: str
-    detail: str
-
-
-class Story(NamedTuple):
-    """All that is known of one message, without its octets."""
-
-    id: str
-    message_id: str
-    author: str
-    subject: str
-    reverse_path: str
-    accepted_at: datetime
-    expires_at: datetime
-    size_octets: int
-    stream: str
-    tags: list[str]
-    meta: dict[str, str]
-    client: str
-    pixels: int
-    links: list[dict[str, Any]]  # Any: as the rewriting reported them
-    reasons: list[str]
-    deliveries: list[Delivery]
-    recipients: int  # of all deliveries, also where not all are in the list
-    events: list[Happening]  # in order of time
-    has_content: bool
 
 
 class Letter(NamedTuple):
@@ -196,36 +123,6 @@ def streams(session: sa.Connection) -> list[str]:
     """The streams of recent messages."""
     recent = sa.select(tables.message.c.stream).order_by(tables.message.c.id.desc()).limit(_RECENT).subquery()
     return sorted(session.scalars(sa.select(recent.c.stream).distinct()))
-
-
-def message(session: sa.Connection, message_id: str) -> Story | None:
-    """One message with its deliveries, their attempts, and its events; None if there is none of that id."""
-    table = tables.message
-    kept = sa.exists().where(tables.content.c.message == table.c.id)
-    names = [name for name in Story._fields if name in table.c]  # not the plan: it can be large
-    row = (
-        session.execute(
-            sa.select(*(table.c[name] for name in names), kept.label("has_content")).filter_by(id=message_id)
-        )
-        .mappings()
-        .first()
-    )
-    if row is None:
-        return None
-    count = session.scalar(sa.select(sa.func.count()).where(tables.delivery.c.message == message_id))
-    event = tables.event
-    happened = session.execute(
-        sa.select(*(event.c[name] for name in Happening._fields))
-        .where(event.c.message == message_id)
-        .order_by(event.c.at, event.c.id)
-        .limit(MOST_EVENTS)
-    )
-    return Story(
-        **row,
-        deliveries=_deliveries(session, message_id),
-        recipients=count or 0,
-        events=[Happening(*found) for found in happened],
-    )
 
 
 def mailbox(
@@ -314,8 +211,8 @@ def _sums(session: sa.Connection, message_ids: Sequence[str]) -> dict[str, dict[
         sums["recipients"] += row["count"]
         sums["statuses"][row["status"]] = row["count"]
         sums["unsubscribed"] += row["unsubscribed"]
-        sums["opens"] = _plus(sums["opens"], _opens(row))
-        sums["clicks"] = _plus(sums["clicks"], _clicks(row))
+        sums["opens"] = _plus(sums["opens"], opens_of(row))
+        sums["clicks"] = _plus(sums["clicks"], clicks_of(row))
     return found
 
 
@@ -323,38 +220,12 @@ def _plus(one: Tally, other: Tally) -> Tally:
     return Tally(*map(sum, zip(one, other, strict=True)))
 
 
-def _opens(row: sa.RowMapping) -> Tally:
+def opens_of(row: sa.RowMapping) -> Tally:
+    """The open counters of a delivery's row."""
     return Tally(*(int(row[name]) for name in _OPENS))
 
 
-def _clicks(row: sa.RowMapping) -> Tally:
+def clicks_of(row: sa.RowMapping) -> Tally:
+    """The click counters of a delivery's row."""
     human, machine, unknown = (int(row[name]) for name in _CLICKS)
     return Tally(human=human, machine=machine, unknown=unknown)
-
-
-def _deliveries(session: sa.Connection, message_id: str) -> list[Delivery]:
-    table, attempt = tables.delivery, tables.attempt
-    rows = (
-        session.execute(sa.select(table).filter_by(message=message_id).order_by(table.c.number).limit(MOST_DELIVERIES))
-        .mappings()
-        .all()
-    )
-    tried: dict[int, list[Attempt]] = {}
-    if rows:
-        found: Iterable[Any] = session.execute(
-            sa.select(attempt.c.number, *(attempt.c[name] for name in Attempt._fields))
-            .where(attempt.c.message == message_id, attempt.c.number <= rows[-1]["number"])
-            .order_by(attempt.c.id)
-        )
-        for number, *values in found:
-            tried.setdefault(number, []).append(Attempt(*values))
-    same = [name for name in Delivery._fields if name in table.c and name != "attempts"]
-    return [
-        Delivery(
-            **{name: row[name] for name in same},
-            attempts=tried.get(row["number"], []),
-            opens=_opens(row),
-            clicks=_clicks(row),
-        )
-        for row in rows
-    ]

@@ -1,0 +1,1 @@
+"""The web side, over real HTTP: what recipients and operators meet."""

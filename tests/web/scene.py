@@ -59,7 +59,9 @@ class Scene:
             (app.console(self.config, self.store, self.ring), console),
         )
         self._servers = [
-            uvicorn.Server(uvicorn.Config(application, port=port, log_level="error", access_log=False))
+            uvicorn.Server(
+                uvicorn.Config(application, port=port, log_level="error", access_log=False, proxy_headers=False)
+            )
             for application, port in apps
         ]
         for server in self._servers:

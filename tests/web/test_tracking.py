@@ -287,6 +287,13 @@ def test_the_address_is_kept_as_far_as_privacy_allows(
             assert scene.events(message, EventType.OPENED)[0]["ip"] == ip
 
 
+def test_nobody_s_word_on_addresses_is_believed_by_default(scene: Scene) -> None:
+    message = scene.file()
+    scene.http.get(scene.path(Kind.OPEN, message), headers={"x-forwarded-for": "203.0.113.77"})
+    until(lambda: scene.events(message))
+    assert scene.events(message)[0]["ip"] == "127.0.0.0"
+
+
 def test_a_path_in_the_public_url_may_be_passed_on_or_stripped(tmp_path: Path) -> None:
     with Scene(tmp_path, path="/mail/x") as scene:
         message = scene.file()

@@ -1,0 +1,213 @@
+"""Starting and stopping: one line when ready, every fault at once, one server to a data directory."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from time import sleep
+
+import pytest
+
+from relay.config import load
+from relay.store import tables
+from tests.stage import ROOT, Waypost, html_mail
+
+
+def waypost(*words: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "relay", *words],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+    )
+
+
+def test_ready_is_one_line_that_says_where(sandbox: Waypost) -> None:
+    assert sandbox.ready == f"ready smtp=127.0.0.1:{sandbox.port} tracking={sandbox.tracking} console={sandbox.console}"
+
+
+def test_the_first_start_says_how_to_get_into_the_console_and_a_second_does_not(tmp_path: Path) -> None:
+    relay = Waypost(tmp_path)
+    with relay:
+        pass
+    first = relay.read_log()
+    assert re.search(r"first account: +admin +/ +\S{12,}", first)
+    with relay:
+        pass
+    assert relay.read_log().count("first account") == 1
+
+
+def test_every_fault_is_named_at_once_by_file_table_and_key(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        '[relay]\nhostnme = "x"\n[tracking]\npublic_url = "ftp://x"\nopens = "maybe"\n'
+        '[[upstream]]\nadress = "x"\ntls = "on"\n[access]\nnetworks = ["0.0.0.0/0"]\n'
+        '[delivery]\nretry = ["1m", "soon"]\n[nope]\nx = 1\n'
+    )
+    for command in ("check", "serve"):
+        done = waypost(command, "--config", str(path), cwd=tmp_path)
+        assert done.returncode == 1 and done.stdout == ""
+        for fault in [
+            "[relay] hostnme: unknown key, did you mean 'hostname'?",
+            "[tracking] public_url: must be an address such as",
+            "[tracking] opens: should be a valid boolean",
+            "[[upstream]] #1 address: is required",
+            "[[upstream]] #1 adress: unknown key, did you mean 'address'?",
+            "[[upstream]] #1 tls: should be 'off', 'starttls' or 'implicit'",
+            "[access] networks: 0.0.0.0/0 would make this an open relay",
+            "[delivery] retry #2: must be a duration",
+            "[nope]: unknown key",
+        ]:
+            assert f"{path}: {fault}" in done.stderr
+
+
+def test_the_environment_overrides_and_is_named_when_it_is_wrong(tmp_path: Path) -> None:
+    assert waypost("check", cwd=tmp_path).returncode == 0
+    done = waypost("check", cwd=tmp_path, WAYPOST_DELIVERY__MODE="later", WAYPOST_TRACKING__OPENS="no")
+    assert done.returncode == 1
+    assert done.stderr.startswith("environment: WAYPOST_DELIVERY__MODE: should be 'inline' or 'queued'")
+    done = waypost("check", cwd=tmp_path, WAYPOST_UPSTREAM__ADDRESS="smtp.example.com:587")
+    assert "inline delivery through primary" in done.stdout
+
+
+def test_the_example_configuration_is_the_defaults() -> None:
+    assert load.load(ROOT / "config.toml", {}) == load.load(None, {}).model_copy(
+        update={"relay": load.load(ROOT / "config.toml", {}).relay}
+    )
+
+
+def test_every_key_is_explained_in_the_example_configuration() -> None:
+    text = (ROOT / "config.toml").read_text()
+    from relay.config import schema
+
+    for table in vars(schema).values():
+        if isinstance(table, type) and issubclass(table, schema.Table) and table not in (
+            schema.Table, schema.Config, schema.Dkim, schema.DkimKey, schema.Webhook,
+        ):  # fmt: skip
+            for key in table.model_fields:
+                if key not in ("user",):
+                    assert re.search(rf"(?m)^#? *{key} *=", text), f"{table.__name__}.{key}"
+
+
+def test_secrets_come_from_the_environment_or_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    (tmp_path / "secret").write_text("from a file\n")
+    table = '[[upstream]]\naddress = "127.0.0.1:25"\ntls = "off"\nusername = "u"\npassword = {}\n'
+    path.write_text(table.format(f'{{ file = "{tmp_path}/secret" }}'))
+    assert load.load(path, {}).upstream[0].password.get_secret_value() == "from a file"
+    path.write_text(table.format('{ env = "NO_SUCH_VARIABLE" }'))
+    with pytest.raises(
+        load.ConfigError, match=r"\[\[upstream\]\] #1 password: the environment has no variable NO_SUCH"
+    ):
+        load.load(path, {})
+
+
+def test_what_this_version_cannot_do_stops_the_start(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text('[bounces]\nreturn_path = "b.example.com"\n[privacy]\nmode = "aggregate"\n')
+    with pytest.raises(load.ConfigError) as error:
+        load.load(path, {})
+    assert len(error.value.faults) == 2 and all("not available in this version" in line for line in error.value.faults)
+
+
+def test_a_taken_port_is_named(tmp_path: Path) -> None:
+    relay = Waypost(tmp_path)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", relay.port))
+        taken.listen()
+        error = relay.cli("serve", status=1).decode()
+    assert f"[[listen]] address: cannot listen on 127.0.0.1:{relay.port}: Address already in use" in error
+
+
+def test_two_servers_do_not_share_a_data_directory(sandbox: Waypost) -> None:
+    assert sandbox.process is not None
+    error = sandbox.cli("serve", status=1).decode()
+    assert f"another Waypost (process {sandbox.process.pid}) already serves smtp" in error
+
+
+def test_sigterm_ends_with_0_and_leaves_no_process(tmp_path: Path) -> None:
+    relay = Waypost(tmp_path).start()
+    assert relay.process is not None
+    pid = relay.process.pid
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    assert relay.stop() == 0
+    assert children and not any(Path(f"/proc/{child}").exists() for child in children)
+
+
+def test_a_killed_supervisor_takes_its_roles_along(tmp_path: Path) -> None:
+    relay = Waypost(tmp_path).start()
+    relay.kill()
+    with relay:
+        assert relay.send(html_mail(), "again@example.com").startswith("250")
+
+
+def test_the_roles_start_alone_too(tmp_path: Path) -> None:
+    relay = Waypost(tmp_path)
+    relay.start("--only", "web")
+    assert " smtp=" not in relay.ready and relay.get("/healthz").status_code == 200
+    relay.stop()
+    relay.start("--only", "smtp", "--workers", "2")
+    assert "tracking=" not in relay.ready
+    assert relay.send(html_mail(), "alone@example.com").startswith("250")
+    relay.stop()
+
+
+def test_wrong_usage_is_2_and_help_teaches() -> None:
+    assert waypost("serve", "--nope", cwd=ROOT).returncode == 2
+    for command in ("serve", "check", "demo", "instrument", "classify", "messages", "events", "stats", "queue",
+                    "suppressions", "token", "keys", "user"):  # fmt: skip
+        done = waypost(command, "--help", cwd=ROOT)
+        assert done.returncode == 0 and len(done.stdout.splitlines()) > 8, command
+
+
+def test_a_second_interrupt_stops_at_once(tmp_path: Path) -> None:
+    relay = Waypost(tmp_path).start()
+    assert relay.process is not None
+    with relay.client() as busy:
+        busy.ehlo()
+        busy.mail("app@sender.test")  # a transaction that never ends keeps the drain waiting
+        relay.process.send_signal(signal.SIGINT)
+        sleep(0.5)
+        assert relay.process.poll() is None
+        relay.process.send_signal(signal.SIGINT)
+        assert relay.wait(5) == 1
+
+
+def test_check_online_tries_the_upstream(tmp_path: Path) -> None:
+    relay = Waypost(tmp_path, upstream_port=1)
+    done = waypost("check", "--online", "--config", str(relay.config), cwd=tmp_path)
+    assert done.returncode == 1
+    assert "FAIL  upstream scripted at 127.0.0.1:1: connect: " in done.stdout
+    assert "ok    data and database" in done.stdout
+
+
+def test_migrations_give_the_schema_that_the_code_has(tmp_path: Path) -> None:
+    from alembic.autogenerate import compare_metadata
+    from alembic.migration import MigrationContext
+    from sqlmodel import SQLModel
+
+    from relay.store import engine, store
+
+    url = engine.url("", tmp_path)
+    store.prepare(url)
+    opened = engine.open_engine(url, writes=True)
+    with opened.begin() as session:
+        assert compare_metadata(MigrationContext.configure(session), SQLModel.metadata) == []
+        assert tables.message.name == "message"
+    opened.dispose()
+
+
+def test_a_database_of_a_later_version_is_not_touched(tmp_path: Path) -> None:
+    import sqlite3
+
+    relay = Waypost(tmp_path)
+    relay.cli("messages")
+    with sqlite3.connect(tmp_path / "data" / "waypost.db") as database:
+        database.execute("UPDATE alembic_version SET version_num = '9999'")
+    database.close()
+    assert b"later version of Waypost (9999)" in relay.cli("serve", status=1)
