@@ -4,8 +4,10 @@ A mailbox is kept as the text that the client gave, without angle brackets and s
 the null reverse-path is the empty string. Nothing is decoded: the envelope is not a header.
 """
 
+import fnmatch
 import ipaddress
 import re
+from collections.abc import Iterable
 from typing import NamedTuple, NewType
 
 Mailbox = NewType("Mailbox", str)
@@ -113,6 +115,18 @@ def canonical(mailbox: str) -> str:
     """
     local, at, _ = mailbox.rpartition("@")
     return f"{local.lower()}@{domain(mailbox)}" if at else mailbox.lower()
+
+
+def matches(mailbox: str, patterns: Iterable[str]) -> bool:
+    """True if one of the patterns is the address, its domain (`@example.com`), or fits it with `*`.
+
+    The null reverse-path fits any: it is nobody's, and bounces must flow.
+    """
+    who = canonical(mailbox)
+    return not who or any(
+        who.endswith(pattern.lower()) if pattern.startswith("@") else fnmatch.fnmatchcase(who, pattern.lower())
+        for pattern in patterns
+    )
 
 
 def is_ascii(mailbox: str) -> bool:

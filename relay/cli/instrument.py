@@ -13,7 +13,7 @@ from relay.config.schema import Config
 from relay.delivery import dossier
 from relay.edge import trace
 from relay.edge.data import Data
-from relay.edits import Edit, Hole
+from relay.edits import Edit, Hole, splice
 from relay.envelope import Accepted, Client, Envelope, Recipient
 from relay.node import ground
 from relay.reply import Refused
@@ -48,7 +48,8 @@ def run(arguments: argparse.Namespace) -> int:
     def mint(hole: Hole) -> bytes:
         return minter.url(hole, accepted.id, 0)
 
-    edits = plan.edits(octets, mint)
+    tracked = config.privacy.mode != "off"
+    edits = plan.edits(octets, mint, tracked=tracked)
     if arguments.report:
         text = json.dumps(report(plan, octets, edits), ensure_ascii=False, indent=1) + "\n"
         if arguments.report == "-":
@@ -58,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
                 Path(arguments.report).write_text(text, "utf-8")
             except OSError as error:
                 raise Failed(f"cannot write {arguments.report}: {error.strerror}") from None
-    sys.stdout.buffer.write(plan.render(octets, mint))
+    sys.stdout.buffer.write(splice(octets, edits))
     sys.stdout.buffer.flush()
     return 0
 

@@ -18,6 +18,7 @@ from relay.config.values import (
     read_network,
 )
 
+Dialect = Literal["postmark", "mailgun", "mandrill", "sendgrid", "sparkpost", "postal", "cuttlefish"]
 Tls = Literal["off", "starttls", "implicit"]
 _NO_SECRET = SecretStr("")
 
@@ -118,7 +119,7 @@ class Tracking(Table):
     text_is_url: Literal["skip", "track"] = "skip"
     exclude: list[str] = []
     already_signed: Literal["skip", "strip"] = "skip"
-    dialects: list[str] = ["postmark", "mailgun", "mandrill", "sendgrid", "sparkpost", "postal", "cuttlefish"]
+    dialects: list[Dialect] = ["postmark", "mailgun", "mandrill", "sendgrid", "sparkpost", "postal", "cuttlefish"]
     trusted_proxies: list[Subnet] = []
 
 

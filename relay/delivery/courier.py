@@ -72,6 +72,7 @@ class Courier:
         self._sender = sender
         self._minter = minter
         self._now = now
+        self._tracks = config.privacy.mode != "off"  # whatever an app says in its mail
 
     async def attempt(self, load: Load, stops: list[Stop]) -> list[Outcome]:
         """One attempt for each stop; the outcomes in the order of the stops."""
@@ -90,7 +91,7 @@ class Courier:
                     number=stop.number, recipient=stop.recipient.mailbox, now=self._now()
                 )
             else:
-                going[who not in held.untracked].append(stop)
+                going[self._tracks and who not in held.untracked].append(stop)
         trips = []
         for tracked, group in going.items():
             # Where the octets are equal one copy serves all; else each recipient has its own.

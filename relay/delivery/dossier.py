@@ -29,6 +29,7 @@ def settings(config: Config, accepted: Accepted) -> Settings:
         unsubscribe_mailto=unsubscribe.mailto,
         stream=accepted.envelope.stream,
         above=accepted.above,
+        dialects=tuple(tracking.dialects),
     )
 
 
@@ -52,7 +53,7 @@ def message(config: Config, accepted: Accepted, plan: Plan) -> Message:
         subject=plan.facts.subject,
         reverse_path=envelope.reverse_path,
         size_octets=len(accepted.octets),
-        stream=plan.control.stream,
+        stream=plan.control.stream or envelope.stream,
         tags=list(plan.control.tags),
         meta=dict(plan.control.metadata),
         links=[dataclasses.asdict(link) for link in plan.links],

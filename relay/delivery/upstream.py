@@ -5,7 +5,6 @@ turns out to be dead before the message was sent is replaced once, without anybo
 """
 
 import asyncio
-import fnmatch
 import ssl
 import time
 from collections import deque
@@ -57,12 +56,7 @@ class Upstream:
 
     def serves(self, reverse_path: str) -> bool:
         """True if mail with that reverse-path goes here (`senders`)."""
-        who = address.canonical(reverse_path)
-        return any(
-            pattern == "*"
-            or (who.endswith(pattern.lower()) if pattern.startswith("@") else fnmatch.fnmatch(who, pattern.lower()))
-            for pattern in self._settings.senders
-        )
+        return address.matches(reverse_path, self._settings.senders)
 
     async def send(self, mail: Outgoing) -> list[Answer]:
         """Hands the mail over; one answer for each recipient, in their order."""

@@ -1,5 +1,6 @@
 """SMTP in.
 
-`server` listeners and their drain · `session` one client's dialogue · `data` the octets between DATA and
-the dot · `policy` who may do what · `auth` AUTH PLAIN and LOGIN · `trace` the fields that a relay adds.
+`server` listeners and their drain · `dialogue` one client's lines and replies · `session` the commands ·
+`data` the octets between DATA and the dot · `policy` who may do what · `auth` AUTH PLAIN and LOGIN ·
+`trace` the fields that a relay adds
 """

@@ -1,6 +1,5 @@
 """Who may do what: networks, credentials, limits. Decides and raises `Refused`; does nothing itself."""
 
-import fnmatch
 import ipaddress
 from collections import Counter
 
@@ -18,6 +17,7 @@ class Policy:
     def __init__(self, config: Config) -> None:
         self._access = config.access
         self._users = {user.name: user for user in config.access.user} if config.access.auth == "users" else {}
+        self._served = [upstream.senders for upstream in config.upstream]
         self._open: Counter[str] = Counter()
 
     # --- connections
@@ -46,12 +46,14 @@ class Policy:
         """Raises Refused unless the client may relay mail with that reverse-path."""
         if client.user:
             user = self._users[client.user]
-            if not any(_matches(reverse_path, pattern) for pattern in user.senders):
+            if not address.matches(reverse_path, user.senders):
                 raise refused(553, "5.7.1", f"{client.user} may not send as this address")
         elif not self._is_ours(client.ip):
             if self._users:
                 raise refused(530, "5.7.0", "authentication required")
             raise refused(550, "5.7.1", "relaying denied: your address is not in [access] networks")
+        if self._served and not any(address.matches(reverse_path, senders) for senders in self._served):
+            raise refused(550, "5.7.1", "no [[upstream]] sends for this address (senders)")
 
     def _is_ours(self, ip: str) -> bool:
         there = ipaddress.ip_address(ip)
@@ -66,11 +68,3 @@ class Policy:
     def may_be_large(self, declared_octets: int) -> None:
         if declared_octets > self._access.max_size:
             raise refused(552, "5.3.4", f"message is larger than the {self._access.max_size} octets allowed here")
-
-
-def _matches(mailbox: str, pattern: str) -> bool:
-    """A pattern is an address, a domain (`@example.com`), or has `*`. The null reverse-path is anybody's."""
-    who = address.canonical(mailbox)
-    return (
-        not who or who.endswith(pattern.lower()) if pattern.startswith("@") else fnmatch.fnmatch(who, pattern.lower())
-    )

@@ -6,8 +6,9 @@ import ssl
 from collections.abc import Sequence
 
 from relay.config.schema import Config, Listen
+from relay.edge.dialogue import Door
 from relay.edge.policy import Policy
-from relay.edge.session import Door, Session
+from relay.edge.session import Session
 from relay.envelope import Admit, Take
 
 _POLL_S = 0.05

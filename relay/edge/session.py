@@ -1,137 +1,27 @@
-"""One client's dialogue.  RFC 5321 §4, with RFC 1870, 2034, 2920, 3207, 3461, 4954, 6152 and 6531.
+"""The commands of SMTP and what they mean.  RFC 5321 §4.1, with RFC 1870, 2034, 2920, 3207, 3461, 4954, 6152, 6531.
 
-aiosmtpd gives the connection, the timer and STARTTLS; the commands are ours, because its own decode
-addresses as header fields, answer without enhanced status, read DATA line by line, and turn a fault of
-the server into a 500 (DESIGN §3).
+They are ours and not aiosmtpd's, whose own decode addresses as header fields, answer without enhanced status,
+read DATA line by line, and turn a fault of the server into a 500 (DESIGN §3).
 """
 
 import asyncio
 import base64
-import secrets
-import ssl
-from collections import defaultdict
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
-from datetime import UTC, datetime
-from typing import NamedTuple
 
-from aiosmtpd.smtp import SMTP
-
-from relay import address, ids, log
+from relay import address, ids
 from relay.edge import auth, trace
 from relay.edge.data import Data
-from relay.edge.policy import MOST_RECEIVED, Policy
-from relay.envelope import Accepted, Admit, Client, Envelope, Recipient, Take
+from relay.edge.dialogue import Dialogue
+from relay.edge.policy import MOST_RECEIVED
+from relay.envelope import Accepted, Envelope, Recipient
 from relay.reply import Refused, Reply, refused
 
-IDLE_S = 300.0  # RFC 5321 §4.5.3.2.7
-LONGEST_COMMAND = 2048  # octets; 512 and what extensions add (RFC 5321 §4.5.3.1.4)
-MOST_ERRORS = 20
 _OFF_LOOP = 1 << 20  # octets from which work on a message goes to a thread
-_NEEDS = {"RCPT": "MAIL", "DATA": "RCPT"}
 
 
-class Door(NamedTuple):
-    """What all sessions of a process share."""
-
-    hostname: str
-    max_size: int
-    policy: Policy
-    take: Take
-    admit: Admit
-    sessions: "set[Session]"
-    now: Callable[[], datetime] = lambda: datetime.now(UTC)
-
-
-class Session(SMTP):
-    """A dialogue. Every reply is a `Reply`; a command that says no raises `Refused`."""
-
-    line_length_limit = 1 << 17  # the reader's buffer: large blocks of DATA
-
-    def __init__(self, door: Door, tls: ssl.SSLContext | None, *, implicit_tls: bool) -> None:
-        super().__init__(
-            None,
-            hostname=door.hostname,
-            enable_SMTPUTF8=True,
-            timeout=IDLE_S,
-            tls_context=None if implicit_tls else tls,
-            loop=asyncio.get_running_loop(),
-        )
-        self.command_size_limits = defaultdict(lambda: LONGEST_COMMAND)  # aiosmtpd shares one between connections
-        self._door = door
-        self._implicit_tls = implicit_tls
-        self._client = Client(ip="")
-        self._mail: Envelope | None = None
-        self._errors = 0
-        self._is_draining = False
-        self.is_busy = False  # between MAIL and the reply to the dot
-
-    # --- the dialogue
-
-    async def _handle_client(self) -> None:
-        """aiosmtpd's task for a connection."""
-        peer = self.session.peer if self.session else None
-        ip = str(peer[0]).partition("%")[0] if isinstance(peer, tuple) else "127.0.0.1"
-        self._client = Client(ip=ip, tls=self._implicit_tls)
-        self._door.sessions.add(self)
-        try:
-            self._door.policy.enter(ip)
-            await self._say(Reply(220, "", f"{self._door.hostname} ESMTP Waypost"))
-            await self._converse()
-        except Refused as refusal:
-            await self._say(refusal.reply)
-        except (ConnectionError, asyncio.IncompleteReadError):
-            pass  # the client is gone
-        finally:
-            self._door.policy.leave(ip)
-            self._door.sessions.discard(self)
-            if self.transport is not None:
-                self.transport.close()
-
-    async def _converse(self) -> None:
-        is_first = True
-        while self.transport is not None and not (self._is_draining and self._mail is None):
-            line = await self._command_line()
-            self._reset_timeout()
-            verb, _, argument = line.partition(" ")
-            verb = verb.upper()
-            if is_first and argument.upper().endswith((" HTTP/1.0", " HTTP/1.1")):
-                return  # a browser or a forged cross-protocol request: not a word to it
-            is_first = False
-            try:
-                await self._obey(verb, argument.strip())
-            except Refused as refusal:
-                self._errors += 1
-                log.refused(self._client.ip, *refusal.reply)
-                await self._say(refusal.reply)
-                if refusal.reply.code == 421:
-                    return
-            except (ConnectionError, asyncio.IncompleteReadError):
-                raise
-            except Exception:  # noqa: BLE001  the outermost loop: what we do not understand is temporary
-                fault = secrets.token_hex(4)
-                log.fault("edge", fault)
-                self._forget()
-                await self._say(Reply(451, "4.3.0", f"internal fault {fault}; please try again later"))
-            if verb == "QUIT":
-                return
-            if self._errors >= MOST_ERRORS:
-                raise refused(421, "4.7.0", "too many errors")
-        if self._is_draining and self.transport is not None:
-            await self._say(Reply(421, "4.3.2", "shutting down, please come back"))
-
-    async def _command_line(self) -> str:
-        while True:
-            try:
-                line: bytes = await self._reader.readuntil(b"\n")
-            except asyncio.LimitOverrunError as overrun:
-                await self._reader.read(overrun.consumed)
-                continue
-            if len(line) > LONGEST_COMMAND:
-                self._errors += 1
-                await self._say(Reply(500, "5.5.2", "line too long"))
-                continue
-            return line.rstrip(b"\r\n").decode("utf-8", "surrogateescape")
+class Session(Dialogue):
+    """A dialogue that sends mail."""
 
     async def _obey(self, verb: str, argument: str) -> None:
         command = _COMMANDS.get(verb)
@@ -140,43 +30,6 @@ class Session(SMTP):
         if verb in ("MAIL", "RCPT", "DATA", "AUTH") and not self._client.helo:
             raise refused(503, "5.5.1", "send EHLO first")
         await command(self, argument)
-
-    async def _say(self, reply: Reply) -> None:
-        self._writer.write(reply.wire())
-        await self._writer.drain()
-
-    def _forget(self) -> None:
-        """Ends the transaction (RFC 5321 §4.1.1.5)."""
-        self._mail = None
-        self.is_busy = False
-
-    def drain(self) -> None:
-        """Ends the dialogue politely: at once when idle, else after the transaction."""
-        self._is_draining = True
-        if self._mail is None and self.transport is not None:
-            self._writer.write(Reply(421, "4.3.2", "shutting down, please come back").wire())
-            self.transport.close()
-
-    # --- aiosmtpd's hooks
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        was_plain = self._original_transport is None
-        super().connection_made(transport)
-        if not was_plain:  # RFC 3207 §4.2: after STARTTLS all is forgotten
-            self._client = Client(ip=self._client.ip, tls=True)
-            self._forget()
-
-    def eof_received(self) -> bool:
-        # A client may close its half after the dot and still wait for the reply.
-        self._reader.feed_eof()
-        return self.transport is not None and self.transport.get_extra_info("sslcontext") is None
-
-    def _timeout_cb(self) -> None:
-        if self.transport is not None:
-            self._writer.write(Reply(421, "4.4.2", "idle for too long").wire())
-            self.transport.close()
-
-    # --- commands
 
     async def _helo(self, argument: str) -> None:
         self._greeted(argument, esmtp=False)

@@ -154,12 +154,8 @@ def _gaps(text: bytes, href: tags.Attribute) -> list[tuple[int, int]]:
     gaps = []
     if text[href.named - 1 : href.named] in (b" ", b"\t"):
         gaps.append((href.named - 1, href.named))
-    following = text[href.after : href.after + 1]
-    if following in (b" ", b"\t"):
-        gaps.append((href.after, href.after + 1))
-    elif following == b">":
-        gaps.append((href.after, href.after))
-    return gaps
+    has_space = text[href.after : href.after + 1] in (b" ", b"\t")
+    return [*gaps, (href.after, href.after + has_space)]
 
 
 def _longest(piece: edits.Piece, public_url: str) -> int:

@@ -34,7 +34,7 @@ def decoded(value: bytes) -> str:
     except UnicodeDecodeError:
         text = value[: 8 * _LONGEST].decode("latin-1")
     if "=?" in text:
-        with suppress(email.errors.HeaderParseError, LookupError, ValueError):
+        with suppress(email.errors.MessageError, LookupError, ValueError):
             text = str(email.header.make_header(email.header.decode_header(text)))
     text = text.encode("utf-8", "replace").decode()  # lone surrogates cannot be stored
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:_LONGEST]

@@ -4,6 +4,7 @@ In: a part.  Out: a Leaf whose `text` can be searched, or the reason why it cann
 and from drafts in its decoded offsets, drafts in the message's.
 """
 
+import re
 from typing import NamedTuple
 
 from relay.rewrite import charset, coding
@@ -38,20 +39,26 @@ class Leaf(NamedTuple):
 
 def open_leaf(octets: bytes, part: Part) -> Leaf | str:
     """The leaf, or a reason."""
+    if part.body >= part.end:  # perhaps not even a blank line after the header
+        return "empty"
     if part.end - part.body > LARGEST:
         return "too_large"
     decoded = decode(octets, part)
     if decoded is None:
-        return "base64" if part.encoding == "base64" else f"encoding:{part.encoding[:30]}"
+        return "base64" if part.encoding == "base64" else f"encoding:{_word(part.encoding) or 'none'}"
     how, text, base64 = decoded
     label = part.parameters.get("charset", "")
     codec = charset.codec(label, text.octets)
     masked = charset.masked(text.octets, codec) if codec else None
     if codec is None or masked is None:
-        return f"charset:{label[:40].lower()}"
+        return f"charset:{_word(label) or 'none'}"
     if b"\x00" in text.octets:  # every parser has its own way with NUL
         return "nul"
     return Leaf(part, text, masked, codec, how, base64)
+
+
+def _word(name: str) -> str:
+    return re.sub(r"[^a-z0-9._-]", "?", name.lower()[:40])
 
 
 def decode(octets: bytes, part: Part) -> tuple[Coding, coding.Text, Base64] | None:

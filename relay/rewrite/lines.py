@@ -25,11 +25,13 @@ def breaks(text: bytes, events: Sequence[Event]) -> set[int]:
     first = 0
     while first < len(events):
         begin = text.rfind(b"\n", 0 if first == 0 else events[first - 1].end, events[first].start) + 1
-        stop = text.find(b"\n", events[first].start)
-        stop = len(text) if stop < 0 else stop
+        stop = begin
         past = first
         grown = 0
-        while past < len(events) and events[past].start <= stop:
+        while past < len(events) and (past == first or events[past].start <= stop):
+            if events[past].end >= stop:  # a span may hold line ends, which go with it
+                stop = text.find(b"\n", events[past].end)
+                stop = len(text) if stop < 0 else stop
             grown += events[past].length - (events[past].end - events[past].start)
             past += 1
         if stop - begin + grown > LONGEST_LINE:

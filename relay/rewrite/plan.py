@@ -116,7 +116,7 @@ def _plan(octets: bytes, settings: Settings) -> Plan:
         pair, reason = unsubscribe.pair(head, _unsubscribe_rules(settings, control))
         top += pair
         reasons.append(reason)
-        letter = _letter(octets, tree, control, settings)
+        letter = _read(octets, tree, control, settings)
     top.sort(key=lambda draft: (draft.start, draft.end))
     made = (*_above(settings), *top, *letter.drafts)
     if letter.drafts and not verify.holds(octets, tree, made, letter.edited, settings.public_url):
@@ -124,6 +124,14 @@ def _plan(octets: bytes, settings: Settings) -> Plan:
         letter = body.Body(reasons=[*letter.reasons, "verify_failed"])
     reasons = [reason for reason in dict.fromkeys(reasons + letter.reasons) if reason]
     return Plan(made, tuple(letter.links), letter.pixels, tuple(reasons), control, facts.read(octets, head))
+
+
+def _read(octets: bytes, tree: list[parts.Part], control: Control, settings: Settings) -> body.Body:
+    """The edits of the letter, or none: a fault in there must not pass Bcc and control fields on."""
+    try:
+        return _letter(octets, tree, control, settings)
+    except Exception as error:  # noqa: BLE001 - R10, as in `plan`
+        return body.Body(reasons=[f"fault:{type(error).__name__}"])
 
 
 def _letter(octets: bytes, tree: list[parts.Part], control: Control, settings: Settings) -> body.Body:

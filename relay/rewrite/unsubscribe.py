@@ -12,7 +12,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from relay import edits
-from relay.rewrite import drafts, fields
+from relay.rewrite import fields
 from relay.rewrite.drafts import Draft
 
 FIELD, POST = b"list-unsubscribe", b"list-unsubscribe-post"
@@ -21,7 +21,6 @@ _NAME = b"waypost_unsubscribe_url"
 _MARK = re.compile(rb"(?:https?://)?(?:\{\{|%%7[Bb]%%7[Bb])(?: |%%20)*%s(?: |%%20)*(?:\}\}|%%7[Dd]%%7[Dd])" % _NAME)
 _HOLE = edits.Hole(edits.Kind.UNSUBSCRIBE)
 _URL = re.compile(r"<([^<>]*)>")
-_FOLD_AT = 78  # RFC 5322 §2.1.1
 
 
 class Rules(NamedTuple):
@@ -43,16 +42,15 @@ def pair(head: fields.Head, rules: Rules) -> tuple[list[Draft], str]:
         return [], ""
     if not _is_safe(rules.public_url):
         return [], "unsubscribe_needs_https"
-    longest = len(b"List-Unsubscribe: <>,") + drafts.longest_url(rules.public_url, _HOLE)
-    space = b"\r\n " if longest > _FOLD_AT else b" "
     mailto = rules.mailto.removeprefix("mailto:")
     rest = b">,\r\n <mailto:%s>" % mailto.encode() if mailto else b">"
+    # RFC 5322 §2.1.1: folded, for with the URL beside the name every such line would pass 78 octets.
     added = [
         Draft(
             0,
             0,
             (
-                b"List-Unsubscribe:" + space + b"<",
+                b"List-Unsubscribe:\r\n <",
                 _HOLE,
                 rest + b"\r\nList-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n",
             ),

@@ -45,7 +45,7 @@ def _is_spliced(octets: bytes, old: Part, result: bytes, new: Part, inner: list[
     text = source[1].octets
     if outcome[1].octets != edits.splice(text, drafts.make(text, tuple(inner), mint)):
         return False
-    return _long_lines(outcome[1].encoded) <= _long_lines(source[1].encoded)
+    return _long_lines(result[new.body : new.end]) <= _long_lines(octets[old.body : old.end])
 
 
 def _long_lines(octets: bytes) -> int:

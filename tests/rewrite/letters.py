@@ -43,7 +43,9 @@ def letter(body: bytes, *fields: bytes, type_: bytes = b"text/html; charset=utf-
 def multipart(subtype: bytes, *parts: bytes, boundary: bytes = b"bb", close: bytes = b"--bb--\r\n") -> bytes:
     """A multipart message; each part is its header, a blank line and its body."""
     inside = b"".join(b"--" + boundary + b"\r\n" + part + b"\r\n" for part in parts)
-    return b'MIME-Version: 1.0\r\nContent-Type: multipart/%s; boundary="%s"\r\n\r\n' % (subtype, boundary) + inside + close
+    return (
+        b'MIME-Version: 1.0\r\nContent-Type: multipart/%s; boundary="%s"\r\n\r\n' % (subtype, boundary) + inside + close
+    )
 
 
 def tracked(made: plan.Plan) -> list[str]:

@@ -129,9 +129,7 @@ def _flatten(element: ElementTree.Element, flat: list[tuple[str, dict[str, str],
     flat.append((f"/{name}", {}, element.tail or ""))
 
 
-def _compare(
-    before: list[tuple[str, dict[str, str], str]], after: list[tuple[str, dict[str, str], str]]
-) -> None:
+def _compare(before: list[tuple[str, dict[str, str], str]], after: list[tuple[str, dict[str, str], str]]) -> None:
     assert [name for name, _, _ in before] == [name for name, _, _ in after]
     for (name, old, old_text), (_, new, new_text) in zip(before, after, strict=True):
         if f"{PUBLIC_URL}/c/" in new.get("href", ""):

@@ -1,0 +1,142 @@
+"""What an app says in control fields is heard, and goes no further."""
+
+import pytest
+
+from relay.rewrite import facts, fields, plan
+from relay.rewrite.dialects import Control
+from tests.rewrite.letters import PUBLIC_URL, SETTINGS, letter, mint, multipart
+
+_PAGE = b'<html><body><a href="https://a.example/">x</a></body></html>\r\n'
+
+
+def _control(*said: bytes) -> Control:
+    return plan.plan(letter(_PAGE, *said), SETTINGS).control
+
+
+@pytest.mark.parametrize(
+    ("value", "opens", "clicks"),
+    [
+        (b"opens=no, clicks=no", False, False),
+        (b"opens=no", False, None),
+        (b"clicks=No;opens=YES", True, False),
+        (b"no", False, False),
+        (b" yes ", True, True),
+        (b"opens = no,\r\n clicks = yes", False, True),
+        (b"perhaps", None, None),
+        (b"", None, None),
+    ],
+)
+def test_tracking_can_be_turned_off_and_on(value: bytes, opens: bool | None, clicks: bool | None) -> None:
+    control = _control(b"X-Waypost-Track: " + value)
+    assert (control.track_opens, control.track_clicks) == (opens, clicks)
+
+
+def test_what_is_turned_off_is_left_out_with_the_reason() -> None:
+    made = plan.plan(letter(_PAGE, b"X-Waypost-Track: no"), SETTINGS)
+    assert made.pixels == 0
+    assert [link.reason for link in made.links] == ["clicks_off"]
+    assert made.reasons == ("opens_off", "clicks_off")
+    assert plan.plan(letter(_PAGE), plan.Settings(PUBLIC_URL, opens=False)).reasons == ("opens_off",)
+
+
+def test_the_message_overrules_the_default_in_both_directions() -> None:
+    settings = plan.Settings(PUBLIC_URL, opens=False, clicks=False)
+    made = plan.plan(letter(_PAGE, b"X-Waypost-Track: yes"), settings)
+    assert (made.pixels, made.links[0].decision) == (1, "tracked")
+
+
+def test_tags_metadata_stream_and_expiry_are_heard() -> None:
+    assert _control(
+        b"X-Waypost-Tag: welcome",
+        b"x-waypost-tag: =?utf-8?q?gr=C3=BCn?=",
+        b"X-Waypost-Tag: welcome",
+        b"X-Waypost-Meta-Order-Id: 17",
+        b"X-WAYPOST-META-colour:\r\n dark\r\n red",
+        b"X-Waypost-Stream: receipts",
+        b"X-Waypost-Expires-In: 15m",
+    ) == Control("receipts", ("welcome", "grün"), {"order-id": "17", "colour": "dark red"}, None, None, "15m")
+
+
+def test_other_providers_words_are_understood_and_ours_win() -> None:
+    assert _control(
+        b"X-PM-Tag: a",
+        b"X-PM-TrackOpens: false",
+        b"X-PM-TrackLinks: HtmlOnly",
+        b"X-PM-Metadata-id: 1",
+        b"X-PM-Message-Stream: broadcast",
+        b"X-Waypost-Track: opens=yes",
+    ) == Control("broadcast", ("a",), {"id": "1"}, True, True)
+    assert _control(
+        b"X-Mailgun-Tag: b",
+        b"X-Mailgun-Track: no",
+        b"X-Mailgun-Track-Opens: yes",
+        b'X-Mailgun-Variables: {"id": 2, "name": "x"}',
+    ) == Control("", ("b",), {"id": "2", "name": "x"}, False, False)
+
+
+def test_a_dialect_that_is_off_is_left_in_the_message() -> None:
+    octets = letter(_PAGE, b"X-PM-Tag: a")
+    made = plan.plan(octets, plan.Settings(PUBLIC_URL, dialects=()))
+    assert made.control.tags == ()
+    assert b"X-PM-Tag: a" in made.render(octets, mint)
+
+
+def test_control_fields_and_bcc_are_removed_with_their_folded_lines_and_nothing_else() -> None:
+    kept = b"To: a@b.example,\r\n c@d.example", b"X-Waypost: not ours", b"X-Bcc: x"
+    gone = (
+        b"X-Waypost-Tag: a,\r\n\tb",
+        b"BCC: secret@d.example,\r\n more@d.example",
+        b"Resent-Bcc: x@y.example",
+        b"Return-Path: <x@y.example>",
+        b"X-Waypost-Meta-A:",
+    )
+    page = letter(_PAGE, kept[0], gone[0], gone[1], kept[1], gone[2], gone[3], kept[2], gone[4])
+    result = plan.plan(page, SETTINGS).render(page, mint)
+    head, _, _ = result.partition(b"\r\n\r\n")
+    assert head.endswith(letter(_PAGE, *kept).partition(b"\r\n\r\n")[0])
+
+
+def test_bcc_inside_a_part_is_the_parts_own() -> None:
+    octets = multipart(
+        b"mixed", b"Content-Type: message/rfc822\r\n\r\nBcc: x@y.example\r\nX-Waypost-Tag: a\r\n\r\nhello"
+    )
+    assert plan.plan(octets, SETTINGS).untouched
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (b"plain", "plain"),
+        (b"=?utf-8?B?SGVyYnN0?=", "Herbst"),
+        (b"=?ISO-2022-JP?B?GyRCR2MkJEoqGyhC?=", "買い物"),
+        (b"=?utf-8?q?gr=C3=BCn?= und =?utf-8?q?rot?=", "grün und rot"),
+        (b"=?nosuch?q?x?=", "=?nosuch?q?x?="),
+        (b"=?utf-8?B?a?=", "=?utf-8?B?a?="),
+        (b"=?utf-\xe98?q?x?=", "=?utf-é8?q?x?="),
+        (b"raw \xc3\xbc", "raw ü"),
+        (b"raw \xfc", "raw ü"),
+        (b"a\x00b\x1b[31m", "a b [31m"),
+        (b"x" * 5000, "x" * 500),
+    ],
+)
+def test_facts_are_decoded_for_display(value: bytes, shown: str) -> None:
+    assert facts.decoded(value) == shown
+
+
+def test_facts_of_a_message() -> None:
+    made = plan.plan(letter(_PAGE, b"Message-ID: <a@b.example>"), SETTINGS)
+    assert made.facts == facts.Facts("Kettle", "Orla <orla@bramble.example>", "<a@b.example>")
+    assert plan.plan(b"", SETTINGS).facts == facts.Facts()
+
+
+def test_fields_are_spans_with_their_folded_lines() -> None:
+    octets = b"A: 1\r\nB:2\r\n 3\r\n\t4\r\njunk\r\nC : 5\r\n\r\nD: 6\r\n"
+    head = fields.read(octets, 0, len(octets))
+    assert [(f.name, octets[f.start : f.end]) for f in head.fields] == [
+        (b"a", b"A: 1\r\n"),
+        (b"b", b"B:2\r\n 3\r\n\t4\r\n"),
+        (b"c", b"C : 5\r\n"),
+    ]
+    assert head.is_malformed
+    assert [fields.value(octets, f) for f in head.fields] == [b"1", b"2 3\t4", b"5"]
+    assert octets[head.body :] == b"D: 6\r\n"

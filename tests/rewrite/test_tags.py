@@ -1,0 +1,140 @@
+"""The tokenizer sees what a browser sees.
+
+Whatever the markup, its live links are those of html5lib's tree, or it says that it is in doubt.
+"""
+
+import html5lib
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from relay.rewrite import links, tags, witness
+
+_LINK = '<a href="https://e.example/{n}">'
+_PIECES = (
+    _LINK,
+    "<a href=https://e.example/{n}>",
+    "<A\nHREF = 'https://e.example/{n}'>",
+    "<a/href=https://e.example/{n}>",
+    '<a title=">" href="https://e.example/{n}"x=1 href="https://e.example/twice">',
+    '<img alt="<a href=https://e.example/{n}>">',
+    '<area href="https://e.example/{n}">',
+    *("</a>", "<p>", "</p>", "<div>", "</div>", "<b>", "</b>", "<table>", "<tr>", "<td>", "</table>", "<br/>"),
+    *("text", " ", "\r\n", "\f", "<", ">", '"', "'", "=", "/", "</", "<?x>", "<!x>", "<!doctype html>"),
+    *("<!--", "-->", "--!>", "<!-->", "<!--->", "<!----!>", "<![CDATA[", "]]>", "<![if !mso]>", "<![endif]>"),
+    *("<title>", "</title>", "<textarea>", "</textarea >", "<style>", "</style/>", "<xmp>", "</xmp>", "<plaintext>"),
+    *("<iframe>", "</iframe>", "<noembed>", "</noembed>", "<noframes>", "</noframes>", "<noscript>", "</noscript>"),
+    *("<script>", "</script>", "<script ", "</script ", "<!--<script>", "--></script>"),
+    *("<svg>", "</svg>", "<svg/>", "<path d=1/>", "<g>", "</g>", "<math>", "</math>", "<mi>", "<desc>"),
+    *("<select>", "<option>", "</select>", "<body>", "</body>", "<html>", "</html>", "<head>", "</head>", "<frameset>"),
+    *('<a b="', "<a c='", "<a ", "<a href>", "<a =href=https://e.example/{n}>", "<o:p>", "</o:p>", "<form>", "<li>"),
+)
+
+
+@settings(max_examples=1000, deadline=None)
+@given(st.lists(st.sampled_from(_PIECES), max_size=12))
+def test_the_live_links_are_those_of_a_browser(pieces: list[str]) -> None:
+    html = "".join(piece.replace("{n}", str(n)) for n, piece in enumerate(pieces))
+    markup = tags.read(html.encode())
+    if not markup.doubt:
+        assert set(_live(html)) == _in_the_tree(html)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.sampled_from(_PIECES), max_size=12))
+def test_a_link_added_where_nothing_is_open_is_live(pieces: list[str]) -> None:
+    html = "".join(piece.replace("{n}", str(n)) for n, piece in enumerate(pieces))
+    markup = tags.read(html.encode())
+    if not markup.is_open and not markup.doubt:
+        assert "https://last.example/" in _in_the_tree(html + "<a href=https://last.example/>", "https://last")
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=300))
+def test_any_octets_have_markup_whose_spans_are_in_order(html: bytes) -> None:
+    markup = tags.read(html)
+    past = 0
+    for tag in markup.tags:
+        assert past <= tag.start < tag.inner < tag.end <= len(html)
+        assert html[tag.start : tag.start + 1] == b"<"
+        assert html[tag.end - 1 : tag.end] == b">"
+        past = tag.end
+
+
+@pytest.mark.parametrize(
+    ("html", "live"),
+    [
+        ("<template><a href=https://e.example/1></template>" + _LINK, ["{n}"]),
+        ("<template><template></template>" + _LINK, []),
+        ("</template>" + _LINK, ["{n}"]),
+        ("<svg><a href=https://e.example/1></a></svg>" + _LINK, ["{n}"]),
+        ("<svg><style><a href=https://e.example/1></a></style></svg>" + _LINK, ["{n}"]),
+        ("<svg><![CDATA[<a href=https://e.example/1>]]></svg>" + _LINK, ["{n}"]),
+        ("<svg width=1/>" + _LINK, []),
+        ("<svg width='1'/>" + _LINK, ["{n}"]),
+        ("<script><!--<script></script>" + _LINK + "--></script>" + _LINK, ["{n}"]),
+        ("<script><!-->" + _LINK + "</script>" + _LINK, ["{n}"]),
+        ("<a\x0bhref=https://e.example/1>" + _LINK, ["{n}"]),
+        (_LINK + "<a href='https://e.example/1", ["{n}"]),
+    ],
+)
+def test_links_in_templates_pictures_and_scripts_are_dead(html: str, live: list[str]) -> None:
+    assert _live(html) == [f"https://e.example/{n}" for n in live]
+
+
+@pytest.mark.parametrize(
+    "html",
+    [
+        "<svg><p>",
+        "<div><svg></div>",
+        "<svg><title><b></b></title></svg>",
+        "<select><a href=x>",
+        "<frameset>",
+        "<svg>" + "<g>" * 300,
+        "<a " + " ".join(f"x{n}=1" for n in range(5000)) + ">",
+    ],
+)
+def test_where_only_a_tree_would_tell_it_is_in_doubt(html: str) -> None:
+    assert tags.read(html.encode()).doubt
+
+
+def test_of_attributes_with_one_name_the_first_counts() -> None:
+    html = b"<a HREF = 'x' href=y title>"
+    found = tags.attributes(html, tags.read(html).tags[0])
+    assert [(a.name, html[a.start : a.end]) for a in found] == [(b"href", b"x"), (b"title", b"")]
+
+
+def test_conditional_comments_are_found_and_others_are_not() -> None:
+    html = b"<!--[if mso]><a><![endif]--><!-- [IF gte mso 9]>x--><!-- if --><!--[if !mso]><!-->y<!--<![endif]-->"
+    assert [html[a:b] for a, b in tags.read(html).conditions] == [
+        b"[if mso]><a><![endif]",
+        b" [IF gte mso 9]>x",
+        b"[if !mso]><!",
+    ]
+
+
+@pytest.mark.parametrize("html", ["<p>a</p>" + _LINK, _LINK + "</a></body></html><p>" + _LINK, "<!-- x -->", "", "  "])
+def test_the_witness_agrees_about_plain_documents(html: str) -> None:
+    assert witness.hrefs(html.encode(), has_islands=False) == _live(html)
+
+
+def _live(html: str) -> list[str]:
+    octets = html.encode()
+    anchors = links.find(octets, octets, tags.read(octets), "utf-8")
+    return [anchor.seen for anchor in anchors if anchor.is_live_http]
+
+
+def _in_the_tree(html: str, prefix: str = "https://e") -> set[str]:
+    """The http(s) hrefs of HTML's own `a` and `area` outside svg and math."""
+    root = html5lib.parse(html, treebuilder="etree")
+    found: set[str] = set()
+    waiting = [root]
+    while waiting:
+        element = waiting.pop()
+        namespace, _, name = str(element.tag).rpartition("}")  # a comment's is a function
+        if namespace.endswith(("svg", "MathML")):
+            continue
+        if name in ("a", "area") and element.get("href", "").startswith(prefix):
+            found.add(element.get("href", ""))
+        waiting += list(element)
+    return found
