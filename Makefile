@@ -7,10 +7,10 @@ PIP := $(BIN)/pip --disable-pip-version-check --quiet
 .PHONY: run demo test check faults bench lock clean
 
 run: .venv/.run
-	exec $(BIN)/waypost serve
+	@exec $(BIN)/waypost serve
 
 demo: .venv/.run
-	exec $(BIN)/waypost demo
+	@exec $(BIN)/waypost demo
 
 test: .venv/.test
 	$(BIN)/pytest -n auto

@@ -125,13 +125,10 @@ class Intake:
         octets = load.octets if self._config.privacy.keep_content else None
         filing = self._filing(load, stops, outcomes, None, octets)
         try:
-            await self._store.write(lambda session: queue.file(session, filing))
-        except sa.exc.SQLAlchemyError as error:
-            log.journaled("filing", type(error).__name__)
-            try:
-                await asyncio.to_thread(self._store.journal.append, "filing", filing._replace(octets=None))
-            except OSError as full:
-                log.lost("filing", str(full))
+            # The journal takes the facts alone: the octets have arrived where they were to go.
+            await self._store.keep("filing", filing, journaled=filing._replace(octets=None))
+        except OSError as full:
+            log.lost("filing", str(full))
 
     def _filing(
         self, load: Load, stops: list[Stop], outcomes: list[Outcome], due: datetime | None, octets: bytes | None

@@ -10,12 +10,14 @@ from typing import NamedTuple, TypeVar
 import sqlalchemy as sa
 from pydantic import TypeAdapter
 
+from relay import log
 from relay.store import engine, events, migrate, queue
 from relay.store.journal import Fact, Journal
 from relay.store.writer import Writer
 
 T = TypeVar("T")
 READERS = 4
+PATIENCE_S = 1.0  # with a database that does not answer
 
 
 class Settled(NamedTuple):
@@ -62,13 +64,23 @@ class Store:
         """Runs `work(session)` in the writer's next commit; returns when it is durable."""
         return await asyncio.wrap_future(self.writer.submit(work))
 
-    async def keep(self, name: str, value: object) -> None:
-        """Commits a fact, or else journals it: it is on disk when this returns. Raises OSError if neither goes."""
+    async def keep(self, name: str, value: object, *, journaled: object = None) -> None:
+        """Commits a fact, or else journals it (`journaled` in its place, if given): it is on disk when this returns.
+
+        A database that does not answer in time is not waited for. If it commits the fact after all, replaying
+        it changes nothing. Raises OSError if neither takes it.
+        """
         fact = FACTS[name]
-        try:
-            await self.write(lambda session: fact.apply(session, value))
-        except (sa.exc.SQLAlchemyError, LookupError):
-            await asyncio.to_thread(self.journal.append, name, value)
+        writing = asyncio.ensure_future(self.write(lambda session: fact.apply(session, value)))
+        done, _ = await asyncio.wait({writing}, timeout=PATIENCE_S)
+        error = writing.exception() if done else None
+        if done and error is None:
+            return
+        if error is not None and not isinstance(error, sa.exc.SQLAlchemyError | LookupError):
+            raise error
+        writing.add_done_callback(_heard)
+        log.journaled(name, type(error).__name__ if error else "slow")
+        await asyncio.to_thread(self.journal.append, name, value if journaled is None else journaled)
 
     async def replay(self) -> None:
         """Commits what the journal holds. Raises sqlalchemy.exc.SQLAlchemyError while the database is away."""
@@ -86,6 +98,12 @@ class Store:
         self._readers.shutdown()
         self._reading.dispose()
         self._writing.dispose()
+
+
+def _heard(writing: "asyncio.Future[None]") -> None:
+    # Whatever became of it, the journal has the fact; asyncio wants its exception looked at.
+    if not writing.cancelled():
+        writing.exception()
 
 
 def prepare(database_url: str) -> None:

@@ -64,6 +64,8 @@ class Writer:
 
     def _commit(self, group: list[_Job]) -> None:
         done: list[tuple[Future[Any], Any]] = []
+        # From here on nobody can cancel what is under way, and what was cancelled before is left out.
+        group = [job for job in group if job.future.set_running_or_notify_cancel()]
         try:
             if self._connection is None:
                 self._connection = self._engine.connect()

@@ -1,0 +1,92 @@
+"""The database away: mail flows on inline, queued mail is put off, links answer, and nothing is forgotten."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from time import monotonic, sleep
+
+import pytest
+
+from tests.stage import Waypost, html_mail, tracking_urls
+from tests.upstream import Upstream
+
+PHONE = {"User-Agent": "Mozilla/5.0 (iPhone; CPU iPhone OS 18_1 like Mac OS X) AppleWebKit/605.1.15 Mobile/15E148"}
+
+
+@contextmanager
+def locked(relay: Waypost) -> Iterator[None]:
+    """Somebody else holds the database's write lock."""
+    with closing(sqlite3.connect(relay.folder / "data" / "waypost.db", isolation_level=None)) as database:
+        database.execute("BEGIN EXCLUSIVE")
+        yield
+        database.execute("ROLLBACK")
+
+
+def journal(relay: Waypost) -> list[Path]:
+    return list((relay.folder / "data" / "journal").glob("*.jsonl"))
+
+
+@pytest.fixture
+def own(tmp_path: Path, upstream: Upstream) -> Iterator[Waypost]:
+    with Waypost(tmp_path, upstream.port, '[delivery]\nretry = ["1s"]\n') as relay:
+        yield relay
+
+
+def test_mail_flows_and_links_answer_and_the_facts_are_replayed(own: Waypost, upstream: Upstream) -> None:
+    own.send(html_mail(), "before@example.com")
+    urls = tracking_urls(upstream.to("before@example.com")[0].octets)
+    with locked(own):
+        started = monotonic()
+        assert own.send(html_mail(), "during@example.com").startswith("250 2.0.0 Ok: queued")
+        assert own.send(html_mail(), "e550-5.1.1+during@example.com").startswith("550 5.1.1")
+        assert monotonic() - started < 5
+        during = tracking_urls(upstream.to("during@example.com")[0].octets)
+        started = monotonic()
+        assert own.get(urls["c"][0], headers=PHONE).headers["location"] == "https://shop.example/a?b=1"
+        assert own.get(urls["o"][0], headers=PHONE).status_code == 200
+        assert own.get(during["c"][0], headers=PHONE).status_code == 302
+        assert monotonic() - started < 1
+        sleep(2.5)
+        assert journal(own)
+    assert len(own.events("opened", "before@example.com")) == 1
+    assert len(own.events("clicked", "before@example.com")) == 1
+    assert own.events("delivered", "during@example.com")
+    assert own.events("bounced", "e550-5.1.1+during@example.com")
+    assert len(own.events("clicked", "during@example.com")) == 1
+    end = monotonic() + 10
+    while journal(own):
+        assert monotonic() < end
+        sleep(0.2)
+    # Replayed is counted once.
+    assert len(own.events("clicked", "before@example.com")) == 1
+    [row] = own.rows("messages", "--query", "before@example.com")
+    assert row["opens"]["human"] == row["clicks"]["human"] == 1
+
+
+def test_what_can_be_made_safe_nowhere_is_put_off(own: Waypost, upstream: Upstream) -> None:
+    with locked(own):
+        assert own.send(html_mail(), "e451-4.3.0-n1+unsafe@example.com").startswith("451 4.3.0")
+    assert own.send(html_mail(), "e451-4.3.0-n1+unsafe@example.com").startswith("250")
+
+
+def test_an_unsubscribe_while_the_database_is_away_holds_when_it_is_back(own: Waypost, upstream: Upstream) -> None:
+    own.send(html_mail(), "leaving@example.com")
+    [url] = tracking_urls(upstream.to("leaving@example.com")[0].octets)["u"]
+    import httpx
+
+    with locked(own):
+        assert httpx.post(url, data={"List-Unsubscribe": "One-Click"}, timeout=10).status_code == 200
+    assert own.events("unsubscribed", "leaving@example.com")
+    own.send(html_mail(), "leaving@example.com")
+    assert own.events("suppressed", "leaving@example.com")
+
+
+def test_a_journal_that_a_dead_server_left_is_replayed_at_the_next_start(tmp_path: Path, upstream: Upstream) -> None:
+    relay = Waypost(tmp_path, upstream.port).start()
+    with locked(relay):
+        relay.send(html_mail(), "orphan@example.com")
+        assert journal(relay)
+        relay.kill()
+    with relay:
+        assert relay.events("delivered", "orphan@example.com")
