@@ -1,12 +1,18 @@
 """Servers that many tests share: one of each kind for a test process."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.stage import Waypost
 from tests.upstream import Upstream
+
+# A machine under load is slow, not wrong. CI plays the same examples every time; at a desk they are new ones.
+settings.register_profile("waypost", deadline=None, derandomize="CI" in os.environ)
+settings.load_profile("waypost")
 
 
 @pytest.fixture(scope="session")
