@@ -64,10 +64,7 @@ def file(session: sa.Connection, filing: Filing) -> None:
     message = filing.message
     if session.scalar(sa.select(tables.message.c.id).where(tables.message.c.id == message.id)):
         return
-    session.execute(sa.insert(tables.message), tables.values(message))
-    if filing.octets is not None:
-        session.execute(sa.insert(tables.content), {"message": message.id, "octets": filing.octets})
-    session.execute(sa.insert(tables.delivery), [tables.values(row) for row in filing.deliveries])
+    deliveries = {row.number: tables.values(row) for row in filing.deliveries}
     accepted = Event(
         id=message.id,  # one of each, and both unique
         type=EventType.ACCEPTED,
@@ -75,65 +72,95 @@ def file(session: sa.Connection, filing: Filing) -> None:
         message=message.id,
         detail=message.client,
     )
-    session.execute(sa.insert(tables.event), tables.values(accepted))
-    settle(session, message.id, filing.outcomes)
+    events, attempts = [tables.values(accepted)], []
+    for outcome in filing.outcomes:
+        deliveries[outcome.number] |= _standing(outcome) | {"attempts": _count(outcome)}
+        events.append(_event(message.id, outcome))
+        attempts += _attempt(message.id, outcome)
+    session.execute(sa.insert(tables.message), tables.values(message))
+    if filing.octets is not None:
+        session.execute(sa.insert(tables.content), {"message": message.id, "octets": filing.octets})
+    session.execute(sa.insert(tables.delivery), list(deliveries.values()))
+    session.execute(sa.insert(tables.event), events)
+    if attempts:
+        session.execute(sa.insert(tables.attempt), attempts)
+    for outcome in filing.outcomes:
+        _suppress(session, message.id, outcome)
 
 
 def settle(session: sa.Connection, message: str, outcomes: Iterable[Outcome]) -> None:
     """Writes down how attempts at a message's deliveries ended, and lets go of their leases."""
+    table = tables.delivery
     for outcome in outcomes:
         if session.scalar(sa.select(tables.event.c.id).where(tables.event.c.id == outcome.id)):
             continue
-        tried = outcome.tried
-        if tried:
-            session.execute(
-                sa.insert(tables.attempt),
-                {
-                    "message": message,
-                    "number": outcome.number,
-                    "at": outcome.at,
-                    "rule": outcome.rule,
-                    **tried._asdict(),
-                },
-            )
-        table = tables.delivery
         session.execute(
             sa.update(table)
             .where(table.c.message == message, table.c.number == outcome.number)
-            .values(
-                status=outcome.status,
-                kind=outcome.kind,
-                category=outcome.category,
-                attempts=table.c.attempts + (1 if tried and outcome.counts else 0),
-                next_attempt_at=outcome.next_attempt_at,
-                leased_by="",
-                leased_until=None,
-                settled_at=None if outcome.status.is_open else outcome.at,
-                tracked=outcome.tracked,
-            )
+            .values(**_standing(outcome), attempts=table.c.attempts + _count(outcome))
         )
-        event = Event(
-            id=outcome.id,
-            type=EventType(outcome.status.value),
+        session.execute(sa.insert(tables.event), _event(message, outcome))
+        for attempt in _attempt(message, outcome):
+            session.execute(sa.insert(tables.attempt), attempt)
+        _suppress(session, message, outcome)
+
+
+def _standing(outcome: Outcome) -> dict[str, object]:
+    """A delivery's columns after that outcome."""
+    return {
+        "status": outcome.status,
+        "kind": outcome.kind,
+        "category": outcome.category,
+        "next_attempt_at": outcome.next_attempt_at,
+        "leased_by": "",
+        "leased_until": None,
+        "settled_at": None if outcome.status.is_open else outcome.at,
+        "tracked": outcome.tracked,
+    }
+
+
+def _count(outcome: Outcome) -> int:
+    return 1 if outcome.tried and outcome.counts else 0
+
+
+def _attempt(message: str, outcome: Outcome) -> list[dict[str, object]]:
+    if outcome.tried is None:
+        return []
+    return [
+        {"message": message, "number": outcome.number, "at": outcome.at, "rule": outcome.rule} | outcome.tried._asdict()
+    ]
+
+
+def _event(message: str, outcome: Outcome) -> dict[str, Any]:  # Any: a row's values
+    row = Event(
+        id=outcome.id,
+        type=EventType(outcome.status.value),
+        at=outcome.at,
+        message=message,
+        number=outcome.number,
+        recipient=outcome.recipient,
+        reasons=[outcome.category] if outcome.category else [],
+        detail=_evidence(outcome),
+    )
+    return tables.values(row)
+
+
+def _evidence(outcome: Outcome) -> str:
+    """The very reply, or the rule where there was none."""
+    tried = outcome.tried
+    return " ".join(str(part) for part in (tried.code, tried.status, tried.text) if part) if tried else outcome.rule
+
+
+def _suppress(session: sa.Connection, message: str, outcome: Outcome) -> None:
+    if outcome.suppress:
+        suppressions.add(
+            session,
+            outcome.recipient,
+            reason="hard_bounce",
             at=outcome.at,
+            evidence=_evidence(outcome),
             message=message,
-            number=outcome.number,
-            recipient=outcome.recipient,
-            reasons=[outcome.category] if outcome.category else [],
-            detail=" ".join(str(part) for part in (tried.code, tried.status, tried.text) if part)
-            if tried
-            else outcome.rule,
         )
-        session.execute(sa.insert(tables.event), tables.values(event))
-        if outcome.suppress:
-            suppressions.add(
-                session,
-                outcome.recipient,
-                reason="hard_bounce",
-                at=outcome.at,
-                evidence=event.detail,
-                message=message,
-            )
 
 
 def lease(session: sa.Connection, now: datetime, until: datetime, worker: str, limit: int) -> dict[str, list[Delivery]]:

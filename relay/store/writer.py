@@ -23,8 +23,15 @@ class _Job(NamedTuple):
     future: "Future[Any]"
 
 
+class _Fault(NamedTuple):
+    error: Exception
+
+
 class Writer:
-    """Commits work in order. A job that fails is undone alone; a commit that fails, fails all in it."""
+    """Commits work in order. A job that fails is undone alone; a commit that fails, fails all in it.
+
+    Work may be run twice before it is committed once, so it does nothing but with its session.
+    """
 
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
@@ -63,29 +70,49 @@ class Writer:
         self._disconnect()
 
     def _commit(self, group: list[_Job]) -> None:
-        done: list[tuple[Future[Any], Any]] = []
         # From here on nobody can cancel what is under way, and what was cancelled before is left out.
         group = [job for job in group if job.future.set_running_or_notify_cancel()]
         try:
-            if self._connection is None:
-                self._connection = self._engine.connect()
-            with self._connection.begin():
-                for job in group:
-                    try:
-                        with self._connection.begin_nested():
-                            done.append((job.future, job.work(self._connection)))
-                    except sa.exc.OperationalError:
-                        raise  # the database's fault, not the job's
-                    except Exception as error:  # noqa: BLE001  the job's fault goes to whoever gave it
-                        job.future.set_exception(error)
+            try:
+                results = self._together(group)
+            except sa.exc.OperationalError:
+                raise  # the database's fault, not a job's
+            except Exception:  # noqa: BLE001  one job's fault: find out whose, and spare the others
+                results = self._apart(group)
         except Exception as error:  # noqa: BLE001  the thread must live; whoever waits decides
             self._disconnect()
             for job in group:
-                if not job.future.done():
-                    job.future.set_exception(error)
+                job.future.set_exception(error)
             return
-        for future, result in done:
-            future.set_result(result)
+        for job, result in zip(group, results, strict=True):
+            if isinstance(result, _Fault):
+                job.future.set_exception(result.error)
+            else:
+                job.future.set_result(result)
+
+    def _together(self, group: list[_Job]) -> list[Any]:
+        """All in one commit; the results in order."""
+        with self._session().begin():
+            return [job.work(self._session()) for job in group]
+
+    def _apart(self, group: list[_Job]) -> list[Any]:
+        """All in one commit but for those that fail, which are undone alone."""
+        results: list[Any] = []
+        with self._session().begin():
+            for job in group:
+                try:
+                    with self._session().begin_nested():
+                        results.append(job.work(self._session()))
+                except sa.exc.OperationalError:
+                    raise
+                except Exception as error:  # noqa: BLE001  the job's fault goes to whoever gave it
+                    results.append(_Fault(error))
+        return results
+
+    def _session(self) -> sa.Connection:
+        if self._connection is None:
+            self._connection = self._engine.connect()
+        return self._connection
 
     def _disconnect(self) -> None:
         connection, self._connection = self._connection, None

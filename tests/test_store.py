@@ -1,0 +1,140 @@
+"""What is kept: one writer, facts once, and nothing longer than it should be."""
+
+import asyncio
+from collections.abc import Iterator
+from concurrent.futures import Future
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from relay import ids
+from relay.store import engine, queue, retention, store, suppressions, tables
+from relay.store.store import Store
+from relay.store.tables import Delivery, Message, Status
+
+NOW = datetime(2026, 11, 21, 9, tzinfo=UTC)
+
+
+@pytest.fixture
+def opened(tmp_path: Path) -> Iterator[Store]:
+    url = engine.url("", tmp_path)
+    store.prepare(url)
+    one = Store(url, tmp_path)
+    yield one
+    one.close()
+
+
+def filing(recipient: str, status: Status = Status.QUEUED, at: datetime = NOW) -> queue.Filing:
+    message = Message(id=ids.new(), accepted_at=at, expires_at=at + timedelta(days=5), subject=recipient)
+    due = at if status.is_open else None
+    row = Delivery(message=message.id, number=0, recipient=recipient, status=status, next_attempt_at=due)
+    return queue.Filing(message, b"octets", [row], [])
+
+
+def file(opened: Store, *filings: queue.Filing) -> None:
+    for one in filings:
+        opened.writer.submit(lambda session, one=one: queue.file(session, one)).result(10)
+
+
+def count(opened: Store, table: sa.Table) -> int:
+    with opened.session() as session:
+        return session.scalar(sa.select(sa.func.count()).select_from(table)) or 0
+
+
+def test_work_that_fails_is_undone_alone(opened: Store) -> None:
+    def fails(session: sa.Connection) -> None:
+        suppressions.add(session, "half@example.com", reason="manual", at=NOW)
+        raise KeyError("mine")
+
+    done: list[Future[object]] = []
+    for n in range(20):
+        if n % 5 == 2:
+            done.append(opened.writer.submit(fails))
+        else:
+            done.append(
+                opened.writer.submit(
+                    lambda session, n=n: suppressions.add(session, f"{n}@example.com", reason="manual", at=NOW)
+                )
+            )
+    for n, future in enumerate(done):
+        if n % 5 == 2:
+            with pytest.raises(KeyError):
+                future.result(10)
+        else:
+            assert future.result(10) is True
+    with opened.session() as session:
+        assert len(suppressions.listing(session, 100)) == 16
+        assert not suppressions.find(session, ["half@example.com"], "", NOW)
+
+
+def test_work_that_nobody_waits_for_any_more_does_not_end_the_writer(opened: Store) -> None:
+    async def impatient() -> None:
+        for n in range(50):
+            work = asyncio.ensure_future(opened.write(lambda session, n=n: n))
+            await asyncio.sleep(0)
+            work.cancel()
+        assert await opened.write(lambda session: "alive") == "alive"
+
+    asyncio.run(impatient())
+
+
+def test_a_second_filing_and_a_second_settling_change_nothing(opened: Store) -> None:
+    one = filing("twice@example.com")
+    outcome = queue.Outcome(
+        ids.new(), 0, "twice@example.com", Status.BOUNCED, NOW, kind="hard", category="user_unknown",
+        tried=queue.Try("up", "rcpt", 550, "5.1.1", "no", 3), suppress=True,
+    )  # fmt: skip
+    for _ in range(2):
+        file(opened, one)
+        opened.writer.submit(lambda session: queue.settle(session, one.message.id, [outcome])).result(10)
+    assert (count(opened, tables.message), count(opened, tables.event), count(opened, tables.attempt)) == (1, 2, 1)
+    with opened.session() as session:
+        [row] = session.execute(sa.select(tables.delivery)).mappings()
+        assert (row["status"], row["attempts"], row["next_attempt_at"]) == ("bounced", 1, None)
+        [held] = suppressions.listing(session, 10)
+        assert (held["reason"], held["evidence"]) == ("hard_bounce", "550 5.1.1 no")
+
+
+def test_what_is_leased_is_nobody_elses_until_the_lease_lapses(opened: Store) -> None:
+    file(opened, *(filing(f"{n}@example.com") for n in range(5)))
+
+    def lease(worker: str, now: datetime) -> int:
+        until = now + timedelta(minutes=1)
+        return len(opened.writer.submit(lambda session: queue.lease(session, now, until, worker, 3)).result(10))
+
+    assert [lease("a", NOW), lease("b", NOW), lease("c", NOW)] == [3, 2, 0]
+    assert lease("c", NOW + timedelta(minutes=2)) == 3
+    opened.writer.submit(lambda session: queue.release(session, "c")).result(10)
+    assert lease("d", NOW + timedelta(minutes=2)) == 3
+
+
+def test_an_unsubscribe_holds_for_its_stream_and_a_dead_address_for_all(opened: Store) -> None:
+    def add(session: sa.Connection) -> None:
+        suppressions.add(session, "Ann@Example.com", reason="unsubscribe", at=NOW, stream="news")
+        suppressions.add(session, "dead@example.com", reason="hard_bounce", at=NOW)
+
+    opened.writer.submit(add).result(10)
+    both = ["ann@example.COM", "dead@example.com"]
+    with opened.session() as session:
+        assert set(suppressions.find(session, both, "news", NOW)) == {"ann@example.com", "dead@example.com"}
+        assert set(suppressions.find(session, both, "other", NOW)) == {"dead@example.com"}
+        assert set(suppressions.find(session, both, "news", NOW, exempt=True)) == {"dead@example.com"}
+
+
+def test_what_has_expired_goes_and_what_still_waits_stays(opened: Store) -> None:
+    old = NOW - timedelta(days=30)
+    file(
+        opened,
+        filing("old@example.com", Status.DELIVERED, old),
+        filing("waits@example.com", Status.DEFERRED, old),
+        filing("new@example.com", Status.DELIVERED),
+    )
+    before = NOW - timedelta(days=7)
+    assert opened.writer.submit(lambda session: retention.drop_content(session, before)).result(10) == 1
+    assert (count(opened, tables.content), count(opened, tables.message)) == (2, 3)
+    assert opened.writer.submit(lambda session: retention.drop_messages(session, before)).result(10) == 1
+    assert (count(opened, tables.message), count(opened, tables.delivery)) == (2, 2)
+    with opened.session() as session:
+        assert set(session.scalars(sa.select(tables.message.c.subject))) == {"waits@example.com", "new@example.com"}
