@@ -24,6 +24,11 @@ def encode(milliseconds: int, random: bytes) -> str:
     return from_octets(milliseconds.to_bytes(6, "big") + random)
 
 
+def first(at: datetime) -> str:
+    """The least id of that time: a range of ids is a range of time."""
+    return encode(int(at.timestamp() * 1000), bytes(6))
+
+
 def from_octets(octets: bytes) -> str:
     """The written form of an id's 12 octets."""
     return base64.b32hexencode(octets).decode("ascii").rstrip("=").lower()

@@ -99,6 +99,11 @@ def failed(message: str, number: int, upstream: str, phase: str, code: int, stat
     )
 
 
+def not_signed(message: str, domain: str, reason: str) -> None:
+    """The mail should have had a DKIM signature; it went out as it came."""
+    _say(logging.ERROR, "not-signed", message=message, domain=domain, reason=reason)
+
+
 def suppressed(message: str, number: int, reason: str) -> None:
     _say(logging.INFO, "suppressed", message=message, number=number, reason=reason)
 
@@ -118,6 +123,11 @@ def not_stored(message: str, reason: str) -> None:
 
 def journaled(fact: str, reason: str) -> None:
     _say(logging.WARNING, "journaled", fact=fact, reason=reason)
+
+
+def bad_fact(fact: str, reason: str) -> None:
+    """A journaled fact can never be committed; it lies beside the journal, for a person to look at."""
+    _say(logging.ERROR, "bad-fact", fact=fact, reason=reason)
 
 
 def replay_failed(reason: str) -> None:

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 # RFC 3463 §2: class "." subject "." detail
 _STATUS = re.compile(r"([245])\.(\d{1,3})\.(\d{1,3})(?=[\s:;,-]|$)[ \t:;,-]*")
+LONGEST_TEXT = 4000  # characters that are kept of an upstream's reply
 _NOT_PRINTABLE = re.compile(r"[^\x20-\x7e]")
 
 
@@ -17,7 +18,7 @@ class Reply(NamedTuple):
 
     @property
     def accepts(self) -> bool:
-        return 200 <= self.code < 400
+        return 200 <= self.code < 300
 
     @property
     def is_permanent(self) -> bool:
@@ -44,7 +45,11 @@ class Reply(NamedTuple):
 
 
 def read(code: int, text: str) -> Reply:
-    """The reply that an upstream gave, with the enhanced status taken off each line of its text."""
+    """The reply that an upstream gave, with the enhanced status taken off each line of its text.
+
+    Whatever octets it had, the text can be written down: it is UTF-8, without NUL, and of bounded length.
+    """
+    text = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace").replace("\0", "")[:LONGEST_TEXT]
     found = _STATUS.match(text)
     if not found:
         return Reply(code, "", text.strip())

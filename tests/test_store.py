@@ -1,6 +1,7 @@
 """What is kept: one writer, facts once, and nothing longer than it should be."""
 
 import asyncio
+import os
 from collections.abc import Iterator
 from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
@@ -27,7 +28,8 @@ def opened(tmp_path: Path) -> Iterator[Store]:
 
 
 def filing(recipient: str, status: Status = Status.QUEUED, at: datetime = NOW) -> queue.Filing:
-    message = Message(id=ids.new(), accepted_at=at, expires_at=at + timedelta(days=5), subject=recipient)
+    made = ids.encode(int(at.timestamp() * 1000), os.urandom(6))
+    message = Message(id=made, accepted_at=at, expires_at=at + timedelta(days=5), subject=recipient)
     due = at if status.is_open else None
     row = Delivery(message=message.id, number=0, recipient=recipient, status=status, next_attempt_at=due)
     return queue.Filing(message, b"octets", [row], [])

@@ -37,8 +37,10 @@ class Upstream:
 
     extensions: tuple[str, ...] = EXTENSIONS
     arrivals: list[Arrival] = field(default_factory=list)
+    turned_away: list[Arrival] = field(default_factory=list)  # at the dot
     connections: int = 0
     delay_s: float = 0.0  # before the reply to the dot
+    text: bytes = b""  # of that reply, if it is to be an odd one
     port: int = 0
 
     def __post_init__(self) -> None:
@@ -137,10 +139,12 @@ class Upstream:
                     while not octets.endswith(b"\r\n.\r\n"):
                         octets += await reader.readuntil(b"\r\n")
                     await asyncio.sleep(self.delay_s)
-                    if not at_dot:
-                        body = bytes(octets[:-3]).replace(b"\r\n.", b"\r\n")[2:]
-                        self.arrivals.append(Arrival(mail, rcpts, body, number))
-                    say(at_dot or f"250 2.0.0 Ok: queued as U{len(self.arrivals)}")
+                    body = bytes(octets[:-3]).replace(b"\r\n.", b"\r\n")[2:]
+                    (self.turned_away if at_dot else self.arrivals).append(Arrival(mail, rcpts, body, number))
+                    if self.text:
+                        writer.write(b"250 2.0.0 " + self.text + b"\r\n")
+                    else:
+                        say(at_dot or f"250 2.0.0 Ok: queued as U{len(self.arrivals)}")
             elif verb == "QUIT":
                 say("221 2.0.0 bye")
                 return

@@ -18,6 +18,7 @@ from starlette.routing import BaseRoute, Route
 from relay import tokens
 from relay.config.schema import Config
 from relay.edits import Edit, splice
+from relay.rewrite import dkim
 from relay.store import queue, reports
 from relay.store.store import Store
 from relay.store.tables import Delivery, Message
@@ -42,6 +43,7 @@ class Letters:
     def __init__(self, config: Config, store: Store, ring: tokens.KeyRing, page: Callable[..., Response]) -> None:
         self._store = store
         self._minter = tokens.Minter(ring, config.tracking.public_url)
+        self._signer = dkim.Signer(config.dkim.key)
         self._page = page
 
     def routes(self) -> list[BaseRoute]:
@@ -128,7 +130,7 @@ class Letters:
         message, received = fetched
 
         def opened() -> _Opened:
-            made = mailbox.edits(message, received, self._minter, number, tracked=delivery.tracked)
+            made = mailbox.edits(message, received, self._minter, self._signer, number, tracked=delivery.tracked)
             return _Opened(message, delivery, received, made, splice(received, made))
 
         return await asyncio.to_thread(opened)

@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 from relay import tokens
 from relay.edits import Edit, Hole
+from relay.rewrite import dkim
 from relay.rewrite.plan import Plan
 from relay.store.tables import Message
 
@@ -68,7 +69,9 @@ class Mail(NamedTuple):
         return next((value for field, value in self.fields if field.lower() == name.lower()), "")
 
 
-def edits(message: Message, octets: bytes, minter: tokens.Minter, number: int, *, tracked: bool) -> list[Edit]:
+def edits(
+    message: Message, octets: bytes, minter: tokens.Minter, signer: dkim.Signer, number: int, *, tracked: bool
+) -> list[Edit]:
     """What was changed for that recipient: `splice(octets, …)` makes the very octets that their server got."""
     if not message.plan:
         return []
@@ -76,7 +79,7 @@ def edits(message: Message, octets: bytes, minter: tokens.Minter, number: int, *
     def mint(hole: Hole) -> bytes:
         return minter.url(hole, message.id, number)
 
-    return Plan.from_json(message.plan).edits(octets, mint, tracked=tracked)
+    return Plan.from_json(message.plan).edits(octets, mint, tracked=tracked, sign=signer.at(message.accepted_at))
 
 
 def changes(octets: bytes, made: list[Edit]) -> list[Change]:

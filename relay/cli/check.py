@@ -3,18 +3,29 @@
 import argparse
 import asyncio
 
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+
 from relay.cli import command
 from relay.cli.command import Commands
 from relay.config import load
 from relay.config.schema import Config
+from relay.delivery import dossier
 from relay.delivery.upstream import Upstream
 from relay.edge import server
 from relay.node import ground
+from relay.rewrite import dkim, providers
 
+_RSA_BITS = 2048
 _ABOUT = """\
 Reads the configuration and names every fault at once: file, table, key, and what to write instead.
 --online also tries the data directory, the database, the certificates and every upstream (connection, TLS,
-login; no mail is sent). Exit status 1 if anything is wrong."""
+login; no mail is sent). Exit status 1 if anything is wrong.
+
+Each [[dkim.key]] is shown as the record to publish, in the form of a zone file:
+
+  dns   s1._domainkey.example.com. IN TXT "v=DKIM1; k=rsa; p=MIIB…" "…"
+
+Where a form asks for one value, join what stands in quotes."""
 
 
 def add(commands: Commands) -> None:
@@ -30,6 +41,8 @@ def run(arguments: argparse.Namespace) -> int:
     command.say(f"note  {_mode(config)}")
     for note in _notes(config):
         command.say(f"note  {note}")
+    for line in _records(config):
+        command.say(f"dns   {line}")
     if not arguments.online:
         return 0
     findings = [_ground(config), *_certificates(config), *asyncio.run(_upstreams(config))]
@@ -51,7 +64,23 @@ def _notes(config: Config) -> list[str]:
         notes.append(f"[tracking] public_url is {url}: links in mail lead to this machine only")
     if url.startswith("http://") and config.unsubscribe.header != "off" and not config.is_sandbox:
         notes.append("[tracking] public_url is not https: one-click unsubscribe (RFC 8058) needs it")
+    for upstream in config.upstream:
+        if (name := dossier.provider(upstream)) and (caveat := providers.DIALECTS[name].caveat):
+            notes.append(f"[[upstream]] {upstream.name}: {caveat}")
+    for key in config.dkim.key:
+        # RFC 8301 §3.2: at least 1024 bits, and 2048 is what signers should have.
+        private = key.private_key
+        if isinstance(private, RSAPrivateKey) and private.key_size < _RSA_BITS:
+            notes.append(f"[[dkim.key]] {key.selector} of {key.domain}: {private.key_size} bits; use {_RSA_BITS}")
     return notes
+
+
+def _records(config: Config) -> list[str]:
+    lines = []
+    for key in config.dkim.key:
+        name, text = dkim.record(key)
+        lines.append(" ".join([f"{name}. IN TXT", *(f'"{string}"' for string in dkim.strings(text))]))
+    return lines
 
 
 def _ground(config: Config) -> tuple[str, str]:

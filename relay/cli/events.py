@@ -1,8 +1,13 @@
 """`waypost events`: what happened, as it happens."""
 
 import argparse
+import sys
 import time
+from datetime import UTC, datetime, timedelta
 
+import sqlalchemy as sa
+
+from relay import ids
 from relay.cli import command
 from relay.cli.command import Commands
 from relay.store import events
@@ -15,6 +20,7 @@ suppressed, and who opened, clicked or unsubscribed.
   waypost events --follow | grep bounced      goes on until ^C"""
 
 _POLL_S = 0.5
+_LOOK_BACK = timedelta(minutes=2)
 
 
 def add(commands: Commands) -> None:
@@ -28,13 +34,21 @@ def run(arguments: argparse.Namespace) -> int:
     with command.store(command.configured(arguments)) as store:
         with store.session() as session:
             rows = list(reversed(events.latest(session, arguments.limit)))
-        last = ""
-        while True:
-            for row in rows:
-                command.say_json(dict(row))
-                last = row["id"]
-            if not arguments.follow:
-                return 0
+            seen = {row["id"] for row in _recent(session)}
+        for row in rows:
+            command.say_json(dict(row))
+        while arguments.follow:
+            sys.stdout.flush()
             time.sleep(_POLL_S)
             with store.session() as session:
-                rows = list(events.since(session, last, 1000))
+                rows = _recent(session)
+            for row in rows:
+                if row["id"] not in seen:
+                    command.say_json(dict(row))
+            seen = {row["id"] for row in rows}
+    return 0
+
+
+def _recent(session: sa.Connection) -> list[sa.RowMapping]:
+    # An event's id is older than its commit by as long as its message took: look back that far.
+    return list(events.since(session, ids.first(datetime.now(UTC) - _LOOK_BACK), 100_000))

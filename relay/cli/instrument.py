@@ -17,6 +17,7 @@ from relay.edits import Edit, Hole, splice
 from relay.envelope import Accepted, Client, Envelope, Recipient
 from relay.node import ground
 from relay.reply import Refused
+from relay.rewrite import dkim
 from relay.rewrite import plan as planning
 from relay.rewrite.plan import Plan
 from relay.tokens import Minter
@@ -49,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
         return minter.url(hole, accepted.id, 0)
 
     tracked = config.privacy.mode != "off"
-    edits = plan.edits(octets, mint, tracked=tracked)
+    edits = plan.edits(octets, mint, tracked=tracked, sign=dkim.Signer(config.dkim.key).at(accepted.at))
     if arguments.report:
         text = json.dumps(report(plan, octets, edits), ensure_ascii=False, indent=1) + "\n"
         if arguments.report == "-":

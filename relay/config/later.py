@@ -11,9 +11,7 @@ from relay.config.schema import Config
 _LATER: list[tuple[str, Callable[[Config], bool]]] = [
     ("[[listen]] proxy_protocol = true", lambda config: any(listen.proxy_protocol for listen in config.listen)),
     ('[access] auth = "upstream"', lambda config: config.access.auth == "upstream"),
-    ("[tracking] text_links = true", lambda config: config.tracking.text_links),
     ("[bounces] return_path", lambda config: bool(config.bounces.return_path)),
-    ("[[dkim.key]]", lambda config: bool(config.dkim.key)),
     ('[privacy] mode = "pseudonymous"', lambda config: config.privacy.mode == "pseudonymous"),
     ('[privacy] mode = "aggregate"', lambda config: config.privacy.mode == "aggregate"),
     ("[[webhook]]", lambda config: bool(config.webhook)),

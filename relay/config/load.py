@@ -15,6 +15,7 @@ from relay.config.schema import Config
 DEFAULT_FILE = "config.toml"
 _PREFIX = "WAYPOST_"
 _NOT_A_KEY = "WAYPOST_CONFIG"
+_SECRETS = frozenset({"secret", "password", "password_hash", "private_key", "url"})  # keys whose values are never shown
 
 # Any: what TOML holds before the schema has judged it.
 Tree = dict[str, Any]
@@ -37,17 +38,18 @@ def find(given: str | None, environment: Mapping[str, str] = os.environ) -> Path
 
 
 def load(path: Path | None, environment: Mapping[str, str] = os.environ) -> Config:
-    """The configuration. A relative `data_dir` or certificate is relative to the file. Raises ConfigError."""
+    """The configuration. A relative path in it is relative to the file. Raises ConfigError."""
     name = str(path) if path else "defaults"
     tree = _read(path) if path else {}
     from_environment = _override(tree, environment)
+    directory = (path.parent if path else Path()).absolute()
     try:
-        config = Config.model_validate(tree)
+        config = Config.model_validate(tree, context={"directory": directory})
     except ValidationError as error:
         raise ConfigError([_fault(detail, name, from_environment) for detail in error.errors()]) from None
     if faults := later.faults(config):
         raise ConfigError([f"{name}: {fault}" for fault in faults])
-    return _anchored(config, (path.parent if path else Path()).absolute())
+    return _anchored(config, directory)
 
 
 def _read(path: Path) -> Tree:
@@ -106,7 +108,7 @@ def _fault(detail: Any, name: str, from_environment: dict[tuple[str, ...], str])
         message = f"unknown key{_suggestion(location)}"
     elif detail["type"] == "missing":
         message = "is required"
-    elif "input" in detail and isinstance(detail["input"], str | int | float) and "secret" not in location[-1:]:
+    elif "input" in detail and isinstance(detail["input"], str | int | float) and location[-1] not in _SECRETS:
         message += f" (not {detail['input']!r})" if detail["type"] != "value_error" or len(location) > 1 else ""
     if variable := from_environment.get(tuple(location)):
         return f"environment: {variable}: {message}"

@@ -1,5 +1,6 @@
 """The tables of `config.toml`: every key, its type, its default, and the faults that one table can show."""
 
+import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Literal, Self
@@ -8,17 +9,20 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, m
 
 from relay.config.values import (
     Address,
+    Domain,
     Duration,
     HostPort,
     Network,
     PublicUrl,
     Secret,
+    SigningKey,
     Size,
     Subnet,
     read_network,
 )
 
 Dialect = Literal["postmark", "mailgun", "mandrill", "sendgrid", "sparkpost", "postal", "cuttlefish"]
+Provider = Literal["", "none", Dialect]
 Tls = Literal["off", "starttls", "implicit"]
 _NO_SECRET = SecretStr("")
 
@@ -37,6 +41,13 @@ class Relay(Table):
 
 class Database(Table):
     url: Secret = _NO_SECRET
+
+    @field_validator("url")
+    @classmethod
+    def _is_one_we_speak(cls, url: SecretStr) -> SecretStr:
+        if not re.match(r"$|sqlite:///|postgresql\+psycopg://", url.get_secret_value()):
+            raise ValueError('must be "" or "postgresql+psycopg://user:password@host/database"')
+        return url
 
 
 class Listen(Table):
@@ -88,7 +99,15 @@ class Upstream(Table):
     username: str = ""
     password: Secret = _NO_SECRET
     senders: list[str] = ["*"]
+    provider: Provider = ""
     connections: int = Field(20, ge=1, le=1000)
+
+    @field_validator("address")
+    @classmethod
+    def _has_a_port(cls, address: HostPort) -> HostPort:
+        if not address.port:
+            raise ValueError("needs a port, 587 or 465 or 25")
+        return address
 
     @model_validator(mode="after")
     def _keeps_credentials_safe(self) -> Self:
@@ -108,6 +127,13 @@ class Delivery(Table):
         min_length=1,
     )
     expire_after: Duration = timedelta(days=5)
+
+    @field_validator("retry")
+    @classmethod
+    def _give_the_upstream_a_rest(cls, intervals: list[timedelta]) -> list[timedelta]:
+        if any(interval < timedelta(seconds=1) for interval in intervals):
+            raise ValueError('must not hold an interval under "1s"')
+        return intervals
 
 
 class Tracking(Table):
@@ -137,13 +163,23 @@ class Bounces(Table):
 
 
 class DkimKey(Table):
-    domain: str = Field(min_length=1)
-    selector: str = Field(min_length=1)
-    private_key: Secret
+    model_config = ConfigDict(arbitrary_types_allowed=True)  # the key itself: read once, and never printed
+
+    domain: Domain
+    selector: Domain
+    private_key: SigningKey
 
 
 class Dkim(Table):
     key: list[DkimKey] = []
+
+    @field_validator("key")
+    @classmethod
+    def _are_told_apart(cls, keys: list[DkimKey]) -> list[DkimKey]:
+        names = [f"{key.selector}._domainkey.{key.domain}" for key in keys]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"{sorted(twice)[0]} is given twice; every key of a domain needs a selector of its own")
+        return keys
 
 
 class Privacy(Table):

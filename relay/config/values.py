@@ -7,17 +7,28 @@ says what to write instead.
 import ipaddress
 import os
 import re
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, NamedTuple
 from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, SecretStr
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from pydantic import BeforeValidator, SecretStr, ValidationInfo
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)")
 _UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+_LONGEST_S = 100 * 365 * 86400.0  # any date that is that far away can still be computed
 _SIZE = re.compile(r"(\d+)\s*([KMG]i?)?B?", re.IGNORECASE)
 _UNIT_OCTETS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+_LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
+_LEAST_RSA_BITS = 1024  # RFC 8301 §3.2
+_NOT_PRIVATE = {"PUBLIC KEY-----": "public key", "CERTIFICATE-----": "certificate"}
+
+PrivateKey = RSAPrivateKey | Ed25519PrivateKey
 
 
 class HostPort(NamedTuple):
@@ -48,7 +59,10 @@ def read_duration(value: object) -> timedelta:
         return timedelta(0)
     if not re.fullmatch(rf"(?:{_DURATION.pattern}\s*)+", text):
         raise ValueError('must be a duration such as "30s", "5m", "1h" or "400d"')
-    return timedelta(seconds=sum(float(number) * _UNIT_S[unit] for number, unit in _DURATION.findall(text)))
+    seconds = sum(float(number) * _UNIT_S[unit] for number, unit in _DURATION.findall(text))
+    if seconds > _LONGEST_S:
+        raise ValueError("must not be longer than 100 years")
+    return timedelta(seconds=seconds)
 
 
 def read_size(value: object) -> int:
@@ -84,8 +98,8 @@ def read_url(value: object) -> str:
     return text
 
 
-def read_secret(value: object) -> SecretStr:
-    """The secret itself, or where it stands: `{ env = "NAME" }`, `{ file = "PATH" }`."""
+def read_secret(value: object, info: ValidationInfo) -> SecretStr:
+    """The secret itself, or where it stands: `{ env = "NAME" }`, `{ file = "PATH" }`, relative to the configuration."""
     if isinstance(value, SecretStr):
         return value
     if isinstance(value, str):
@@ -97,10 +111,40 @@ def read_secret(value: object) -> SecretStr:
             return SecretStr(os.environ[name])
         case {"file": str(path), **rest} if not rest:
             try:
-                return SecretStr(Path(path).read_text("utf-8").rstrip("\r\n"))
+                return SecretStr((_directory(info.context) / path).read_text("utf-8").rstrip("\r\n"))
             except (OSError, UnicodeDecodeError) as error:
                 raise ValueError(f"cannot read the secret's file {path}: {_reason(error)}") from None
     raise ValueError('must be a string, { env = "NAME" } or { file = "PATH" }')
+
+
+def read_private_key(value: object, info: ValidationInfo) -> PrivateKey:
+    """A secret that is an RSA (PKCS#1, PKCS#8) or Ed25519 (PKCS#8) private key in PEM."""
+    if isinstance(value, RSAPrivateKey | Ed25519PrivateKey):
+        return value
+    text = read_secret(value, info).get_secret_value()
+    try:
+        key = load_pem_private_key(text.encode(), password=None)
+    except TypeError:
+        raise ValueError("the private key is encrypted; give it without a passphrase") from None
+    except (ValueError, UnsupportedAlgorithm):
+        instead = next((f", not a {what}" for mark, what in _NOT_PRIVATE.items() if mark in text), "")
+        raise ValueError(f"must be a private key in PEM (-----BEGIN PRIVATE KEY-----){instead}") from None
+    if isinstance(key, RSAPrivateKey) and key.key_size < _LEAST_RSA_BITS:
+        raise ValueError(f"an RSA key of {key.key_size} bits is not accepted by anybody; make one of 2048")
+    if not isinstance(key, RSAPrivateKey | Ed25519PrivateKey):
+        raise ValueError("must be an RSA or Ed25519 key: DKIM has no other")
+    return key
+
+
+def read_domain(value: object) -> str:
+    """A domain name, in lower case and A-labels (RFC 5890)."""
+    try:
+        domain = str(value).strip().rstrip(".").encode("idna").decode("ascii").lower()
+    except UnicodeError:
+        domain = ""
+    if not re.fullmatch(rf"{_LABEL}(?:\.{_LABEL})*", domain) or len(domain) > 253:
+        raise ValueError('must be a domain such as "example.com"')
+    return domain
 
 
 def read_network(value: object) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
@@ -109,6 +153,10 @@ def read_network(value: object) -> ipaddress.IPv4Network | ipaddress.IPv6Network
         return ipaddress.ip_network(str(value).strip(), strict=False)
     except ValueError:
         raise ValueError('must be an IP address or network such as "10.0.0.0/8"') from None
+
+
+def _directory(context: Mapping[str, Path] | None) -> Path:
+    return (context or {}).get("directory", Path())
 
 
 def _reason(error: Exception) -> str:
@@ -121,4 +169,6 @@ Size = Annotated[int, BeforeValidator(read_size)]
 Address = Annotated[HostPort, BeforeValidator(read_host_port)]
 PublicUrl = Annotated[str, BeforeValidator(read_url)]
 Secret = Annotated[SecretStr, BeforeValidator(read_secret)]
+SigningKey = Annotated[PrivateKey, BeforeValidator(read_private_key)]
+Domain = Annotated[str, BeforeValidator(read_domain)]
 Subnet = Annotated[Network, BeforeValidator(read_network)]

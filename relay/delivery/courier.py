@@ -17,6 +17,8 @@ from relay.delivery.schedule import Answer
 from relay.delivery.transaction import Outgoing
 from relay.edits import Hole
 from relay.envelope import Recipient
+from relay.reply import Reply
+from relay.rewrite import dkim
 from relay.rewrite.plan import Plan
 from relay.store import suppressions
 from relay.store.queue import Outcome
@@ -24,6 +26,7 @@ from relay.store.store import Store
 from relay.store.tables import Message, Status
 from relay.tokens import Minter
 
+MOST_TOGETHER = 50  # recipients of one transaction; RFC 5321 §4.5.3.1.8 has servers take 100
 _OFF_LOOP = 1 << 18  # octets from which rendering goes to a thread
 
 
@@ -41,6 +44,13 @@ class Stop(NamedTuple):
     number: int
     recipient: Recipient
     attempts: int = 0
+
+
+class Trips(NamedTuple):
+    """Attempts that have begun: what is decided already, and a task for each trip under way."""
+
+    decided: list[Outcome]
+    under_way: "list[asyncio.Task[list[Outcome]]]"
 
 
 class Load(NamedTuple):
@@ -71,35 +81,35 @@ class Courier:
         self._store = store
         self._sender = sender
         self._minter = minter
+        self._signer = dkim.Signer(config.dkim.key)
         self._now = now
         self._tracks = config.privacy.mode != "off"  # whatever an app says in its mail
 
-    async def attempt(self, load: Load, stops: list[Stop]) -> list[Outcome]:
-        """One attempt for each stop; the outcomes in the order of the stops."""
+    async def depart(self, load: Load, stops: list[Stop]) -> Trips:
+        """Begins one attempt for each stop. What each trip ends with can be written down when that one ends."""
         held = await self._held(load.message, stops)
-        outcomes: dict[int, Outcome] = {}
+        decided: list[Outcome] = []
         going: dict[bool, list[Stop]] = {True: [], False: []}
         for stop in stops:
             who = address.canonical(stop.recipient.mailbox)
             if reason := held.suppressed.get(who):
                 log.suppressed(load.message.id, stop.number, reason)
-                outcomes[stop.number] = schedule.suppressed(
-                    number=stop.number, recipient=stop.recipient.mailbox, now=self._now(), reason=reason
+                decided.append(
+                    schedule.suppressed(
+                        number=stop.number, recipient=stop.recipient.mailbox, now=self._now(), reason=reason
+                    )
                 )
             elif load.message.expires_at <= self._now():
-                outcomes[stop.number] = schedule.expired(
-                    number=stop.number, recipient=stop.recipient.mailbox, now=self._now()
-                )
+                decided.append(schedule.expired(number=stop.number, recipient=stop.recipient.mailbox, now=self._now()))
             else:
                 going[self._tracks and who not in held.untracked].append(stop)
-        trips = []
+        under_way: list[asyncio.Task[list[Outcome]]] = []
         for tracked, group in going.items():
-            # Where the octets are equal one copy serves all; else each recipient has its own.
-            parties = [[stop] for stop in group] if load.plan.varies else [group] if group else []
-            trips += [self._trip(load, party, tracked) for party in parties]
-        for made in await asyncio.gather(*trips):
-            outcomes.update({outcome.number: outcome for outcome in made})
-        return [outcomes[stop.number] for stop in stops]
+            # Where the octets are equal one copy serves many; else each recipient has its own.
+            size = 1 if load.plan.varies else MOST_TOGETHER
+            for at in range(0, len(group), size):
+                under_way.append(asyncio.create_task(self._trip(load, group[at : at + size], tracked)))
+        return Trips(decided, under_way)
 
     async def _held(self, message: Message, stops: list[Stop]) -> _Held:
         """Who is left out or left untracked. With the database away mail flows on: nobody."""
@@ -120,21 +130,26 @@ class Courier:
 
     async def _trip(self, load: Load, stops: list[Stop], tracked: bool) -> list[Outcome]:
         message = load.message
-        if len(load.octets) > _OFF_LOOP:
-            octets = await asyncio.to_thread(self._render, load, stops[0], tracked)
-        else:
-            octets = self._render(load, stops[0], tracked)
-        answers = await self._sender.send(
-            Outgoing(
-                reverse_path=message.reverse_path,
-                recipients=[stop.recipient for stop in stops],
-                octets=octets,
-                body=message.body,
-                smtputf8=message.smtputf8,
-                ret=message.ret,
-                envid=message.envid,
-            )
+
+        async def render() -> bytes:
+            if len(load.octets) > _OFF_LOOP or load.plan.dkim:  # an RSA signature takes about a millisecond
+                return await asyncio.to_thread(self._render, load, stops[0], tracked)
+            return self._render(load, stops[0], tracked)
+
+        mail = Outgoing(
+            reverse_path=message.reverse_path,
+            recipients=[stop.recipient for stop in stops],
+            render=render,
+            body=message.body,
+            smtputf8=message.smtputf8,
+            ret=message.ret,
+            envid=message.envid,
         )
+        try:
+            answers = await self._sender.send(mail)
+        except Exception:  # noqa: BLE001  a fault of ours delays one trip; the others are not its business
+            log.fault("courier", message.id)
+            answers = [Answer("none", Phase.CONNECT, Reply(0, "", "internal fault"), 0)] * len(stops)
         # After RCPT a reply speaks of all recipients at once: it proves no single address dead.
         shared = len(stops) > 1
         return [
@@ -146,7 +161,14 @@ class Courier:
         def mint(hole: Hole) -> bytes:
             return self._minter.url(hole, load.message.id, stop.number)
 
-        return load.plan.render(load.octets, mint, tracked=tracked)
+        def sign(octets: bytes, domain: str) -> bytes:
+            try:
+                return self._signer.at(load.message.accepted_at)(octets, domain)
+            except Exception as error:
+                log.not_signed(load.message.id, domain, type(error).__name__)
+                raise
+
+        return load.plan.render(load.octets, mint, tracked=tracked, sign=sign)
 
     def _outcome(self, message: Message, stop: Stop, answer: Answer, tracked: bool, is_shared: bool) -> Outcome:
         outcome = schedule.outcome(

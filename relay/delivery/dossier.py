@@ -5,9 +5,11 @@ import dataclasses
 import re
 from datetime import datetime, timedelta
 
-from relay.config.schema import Config
+from relay import address
+from relay.config.schema import Config, Upstream
 from relay.config.values import read_duration
 from relay.envelope import Accepted, Recipient
+from relay.rewrite import providers
 from relay.rewrite.plan import Plan, Settings
 from relay.store.tables import Delivery, Message, Status
 
@@ -22,6 +24,7 @@ def settings(config: Config, accepted: Accepted) -> Settings:
         clicks=tracking.clicks and is_tracked,
         exclude=frozenset(host.lower() for host in tracking.exclude),
         text_is_url=tracking.text_is_url,
+        text_links=tracking.text_links,
         already_signed=tracking.already_signed,
         unsubscribe_header=unsubscribe.header,
         unsubscribe_streams=tuple(unsubscribe.streams),
@@ -30,6 +33,9 @@ def settings(config: Config, accepted: Accepted) -> Settings:
         stream=accepted.envelope.stream,
         above=accepted.above,
         dialects=tuple(tracking.dialects),
+        providers=_providers(config, accepted.envelope.reverse_path),
+        dkim=frozenset(key.domain for key in config.dkim.key),
+        authors=_authors(config, accepted.client.user),
     )
 
 
@@ -80,6 +86,24 @@ def delivery(message_id: str, number: int, recipient: Recipient, next_attempt_at
         status=Status.QUEUED,
         next_attempt_at=next_attempt_at,
     )
+
+
+def provider(upstream: Upstream) -> str:
+    """The provider that this upstream is; empty if it is none that we know."""
+    name = upstream.provider or providers.of(upstream.address.host)
+    return "" if name == "none" else name
+
+
+def _providers(config: Config, reverse_path: str) -> tuple[str, ...]:
+    """The providers among the upstreams that may serve the mail: one takes over when another is down."""
+    serving = (one for one in config.upstream if address.matches(reverse_path, one.senders))
+    return tuple(name for name in dict.fromkeys(map(provider, serving)) if name)
+
+
+def _authors(config: Config, user: str) -> tuple[str, ...]:
+    """Whom that account may send as; a network that may relay is trusted."""
+    senders = (one.senders for one in config.access.user if one.name == user)
+    return tuple(next(senders, ["*"]))
 
 
 def _added_message_id(above: tuple[bytes, ...]) -> str:

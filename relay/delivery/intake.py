@@ -13,14 +13,14 @@ from relay import log
 from relay.address import Mailbox
 from relay.config.schema import Config
 from relay.delivery import dossier
-from relay.delivery.courier import Courier, Load, Stop
+from relay.delivery.courier import Courier, Load, Stop, Trips
 from relay.delivery.runner import LEASE, Runner
 from relay.envelope import Accepted
 from relay.reply import Refused, Reply, refused
 from relay.rewrite import plan as planning
 from relay.store import queue, suppressions
 from relay.store.queue import Filing, Outcome
-from relay.store.store import Settled, Store
+from relay.store.store import Store
 from relay.store.tables import Status
 
 _OFF_LOOP = 1 << 17  # octets from which planning goes to a thread
@@ -70,72 +70,70 @@ class Intake:
             raise refused(550, "5.7.1", f"this recipient is suppressed ({reason})")
 
     async def _queued(self, load: Load, stops: list[Stop]) -> Reply:
-        await self._file(load, stops, [], due=load.message.accepted_at)
+        await self._commit(self._filing(load, stops, [], due=load.message.accepted_at))
         self._runner.wake()
         return Reply(250, "2.0.0", f"queued as {load.message.id}")
 
     async def _inline(self, load: Load, stops: list[Stop]) -> Reply:
-        attempt = asyncio.ensure_future(self._courier.attempt(load, stops))
-        done, _ = await asyncio.wait({attempt}, timeout=self._config.delivery.inline_timeout.total_seconds())
-        if not done:
-            return await self._go_on_alone(load, stops, attempt)
-        outcomes = attempt.result()
-        if any(outcome.status.is_open for outcome in outcomes):
-            # Durable before 250: from now on the retry is ours.
-            await self._file(load, stops, outcomes)
+        trips = await self._courier.depart(load, stops)
+        outcomes, pending = list(trips.decided), set(trips.under_way)
+        if pending:
+            done, pending = await asyncio.wait(pending, timeout=self._config.delivery.inline_timeout.total_seconds())
+            for trip in done:
+                outcomes += trip.result()
+        outcomes.sort(key=lambda outcome: outcome.number)
+        if pending:
+            return await self._go_on_alone(load, stops, outcomes, Trips([], list(pending)))
+        if all(outcome.status.is_open for outcome in outcomes):
+            # Nobody has it yet: durable in the database before 250, or the client keeps it.
+            await self._commit(self._filing(load, stops, outcomes))
         else:
-            await self._note(load, stops, outcomes)
+            has_retries = any(outcome.status.is_open for outcome in outcomes)
+            await self._note(load, self._filing(load, stops, outcomes), must_hold=has_retries)
         return _reply(load.message.id, outcomes)
 
-    async def _go_on_alone(self, load: Load, stops: list[Stop], attempt: "asyncio.Future[list[Outcome]]") -> Reply:
-        """The client has waited long enough. The attempt goes on under a lease, so that it is not made twice."""
+    async def _go_on_alone(self, load: Load, stops: list[Stop], outcomes: list[Outcome], trips: Trips) -> Reply:
+        """The client has waited long enough. The trips go on under a lease, so that none is made twice."""
+        filing = self._filing(load, stops, outcomes, due=load.message.accepted_at)
+        for row in filing.deliveries:
+            row.leased_by, row.leased_until = self._runner.name, datetime.now(UTC) + LEASE
         try:
-            await self._file(load, stops, [], due=load.message.accepted_at, is_leased=True)
+            await self._note(load, filing, must_hold=True)
         except Refused:
-            attempt.cancel()
+            for trip in trips.under_way:
+                trip.cancel()
             raise
-        self._hold(asyncio.ensure_future(self._settle_later(load.message.id, attempt)))
+        self._hold(asyncio.ensure_future(self._runner.settle(load.message.id, trips)))
         return Reply(250, "2.0.0", f"accepted as {load.message.id}; the upstream is slow, delivery goes on")
 
-    async def _settle_later(self, message: str, attempt: "asyncio.Future[list[Outcome]]") -> None:
-        await self._store.keep("settled", Settled(message, await attempt))
-
-    async def _file(
-        self,
-        load: Load,
-        stops: list[Stop],
-        outcomes: list[Outcome],
-        *,
-        due: datetime | None = None,
-        is_leased: bool = False,
-    ) -> None:
-        """Commits the message with its octets. Raises Refused with 451 if that fails."""
-        filing = self._filing(load, stops, outcomes, due, load.octets)
-        if is_leased:
-            for row in filing.deliveries:
-                row.leased_by, row.leased_until = self._runner.name, datetime.now(UTC) + LEASE
+    async def _commit(self, filing: Filing) -> None:
+        """Makes the message durable in the database. Raises Refused with 451 if that fails."""
         try:
             await self._store.write(lambda session: queue.file(session, filing))
         except sa.exc.SQLAlchemyError as error:
-            log.not_stored(load.message.id, type(error).__name__)
+            log.not_stored(filing.message.id, type(error).__name__)
             raise refused(*_NOTHING_IS_SAFE) from error
 
-    async def _note(self, load: Load, stops: list[Stop], outcomes: list[Outcome]) -> None:
-        """Writes down a message that is settled already. The mail has gone: whatever happens, the client hears so."""
-        octets = load.octets if self._config.privacy.keep_content else None
-        filing = self._filing(load, stops, outcomes, None, octets)
-        try:
-            # The journal takes the facts alone: the octets have arrived where they were to go.
-            await self._store.keep("filing", filing, journaled=filing._replace(octets=None))
-        except OSError as full:
-            log.lost("filing", str(full))
+    async def _note(self, load: Load, filing: Filing, *, must_hold: bool) -> None:
+        """Writes down a message that somebody has already: in the database, or else on the journal's disk.
 
-    def _filing(
-        self, load: Load, stops: list[Stop], outcomes: list[Outcome], due: datetime | None, octets: bytes | None
-    ) -> Filing:
+        `must_hold`: something is still to be done, so its octets go to the journal too, and where that fails
+        as well the client hears 451. Otherwise nothing that happens here is the client's business any more.
+        """
+        keeps_octets = must_hold or self._config.is_sandbox
+        try:
+            await self._store.keep("filing", filing, journaled=filing if keeps_octets else filing._replace(octets=None))
+        except Exception as error:
+            log.lost("filing", f"{type(error).__name__}: {error}")
+            if must_hold:
+                raise refused(*_NOTHING_IS_SAFE) from error
+
+    def _filing(self, load: Load, stops: list[Stop], outcomes: list[Outcome], due: datetime | None = None) -> Filing:
         message = load.message
+        is_settled = due is None and not any(outcome.status.is_open for outcome in outcomes)
+        keeps = bool(self._config.privacy.keep_content) or not is_settled
         rows = [dossier.delivery(message.id, stop.number, stop.recipient, due) for stop in stops]
-        return Filing(message, octets, rows, outcomes)
+        return Filing(message, load.octets if keeps else None, rows, outcomes)
 
     def _hold(self, task: "asyncio.Task[object]") -> None:
         # The event loop itself keeps no task alive.
@@ -149,12 +147,17 @@ class Intake:
 
 
 def _reply(message: str, outcomes: list[Outcome]) -> Reply:
-    """What the client hears. Mixed outcomes are 250: the refused ones are written down."""
-    if all(outcome.status is Status.BOUNCED for outcome in outcomes):
-        tried = outcomes[0].tried
-        assert tried is not None
-        return Reply(tried.code, tried.status, tried.text)
-    delivered = [outcome.tried for outcome in outcomes if outcome.status is Status.DELIVERED]
-    if delivered and len(delivered) == len(outcomes) and (tried := delivered[-1]):
-        return Reply(tried.code, tried.status, tried.text)
+    """What the client hears. Where some have it or will be tried again it is 250: the rest is written down."""
+    tried = [(outcome.status, outcome.tried) for outcome in outcomes if outcome.tried]
+    if not tried and any(outcome.status is Status.EXPIRED for outcome in outcomes):
+        return Reply(451, "4.4.7", "the message expired before it could be sent")
+    if tried and all(status in (Status.BOUNCED, Status.EXPIRED) for status, _ in tried):
+        # Nobody has it and nobody will: the client still holds it, and hears what the upstream said.
+        _, first = tried[0]
+        if first.code >= 400:
+            return Reply(first.code, first.status, first.text)
+        return Reply(451, "4.4.7", f"the message expired while the upstream was out: {first.text}")
+    if tried and all(outcome.status is Status.DELIVERED for outcome in outcomes):
+        _, last = tried[-1]
+        return Reply(last.code, last.status, last.text)
     return Reply(250, "2.0.0", f"accepted as {message}")

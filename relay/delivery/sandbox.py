@@ -29,7 +29,8 @@ class Sandbox:
     """Stands where the upstreams stand."""
 
     async def send(self, mail: Outgoing) -> list[Answer]:
-        """An answer for each recipient, in their order."""
+        """An answer for each recipient, in their order. The copy is made, as it would be for a real one."""
+        await mail.render()
         return [_answer(recipient.mailbox) for recipient in mail.recipients]
 
     async def close(self) -> None:

@@ -4,8 +4,9 @@ RFC 5321 §3.3, §4.5.3.2 (timeouts), RFC 1870, 3461, 6152, 6531. aiosmtplib is 
 `sendmail` loses the replies to single recipients, and its `rcpt` rewrites odd addresses (DESIGN §5).
 """
 
+import contextlib
 import re
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
 import aiosmtplib
@@ -21,11 +22,14 @@ _LINE_START_DOT = re.compile(rb"^\.", re.MULTILINE)
 
 
 class Outgoing(NamedTuple):
-    """The envelope of one transaction and its octets, CRLF-ended lines, not dot-stuffed."""
+    """The envelope of one transaction and, when they are asked for, its octets: CRLF-ended lines, not dot-stuffed.
+
+    A copy is made when there is a connection for it: a thousand that wait are a thousand closures, not copies.
+    """
 
     reverse_path: str
     recipients: Sequence[Recipient]
-    octets: bytes
+    render: Callable[[], Awaitable[bytes]]
     body: str = ""
     smtputf8: bool = False
     ret: str = ""
@@ -58,12 +62,15 @@ async def send(client: aiosmtplib.SMTP, mail: Outgoing) -> list[Said]:
     def rest(reply: Reply) -> list[Said]:
         return [one or Said(phase, reply) for one in said]
 
+    octets = await mail.render()
     try:
         needs_utf8 = mail.smtputf8 and client.supports_extension("smtputf8")
         if mail.smtputf8 and not needs_utf8 and not _is_ascii(mail):
             # RFC 6531 §3.2: such an address cannot be written for this server.
             return rest(Reply(550, "5.6.7", "the upstream does not support internationalised addresses (SMTPUTF8)"))
-        reply = await _command(client, MAIL_S, f"MAIL FROM:<{mail.reverse_path}>", *_mail_parameters(client, mail))
+        reply = await _command(
+            client, MAIL_S, f"MAIL FROM:<{mail.reverse_path}>", *_mail_parameters(client, mail, octets)
+        )
         if not reply.accepts:
             await _reset(client)
             return rest(reply)
@@ -80,7 +87,7 @@ async def send(client: aiosmtplib.SMTP, mail: Outgoing) -> list[Said]:
             await _reset(client)
             return rest(reply)
         phase = Phase.DATA
-        reply = await _command(client, DATA_S, "DATA")
+        reply = await _command(client, DATA_S, "DATA", wanted=354)
         if reply.code != 354:
             await _reset(client)
             return rest(reply)
@@ -88,37 +95,54 @@ async def send(client: aiosmtplib.SMTP, mail: Outgoing) -> list[Said]:
         protocol = client.protocol
         if protocol is None:
             raise aiosmtplib.SMTPServerDisconnected("connection lost")
-        protocol.write(_stuffed(mail.octets))
+        protocol.write(_stuffed(octets))
         response = await protocol.read_response(timeout=DOT_S)
-        return rest(replies.read(response.code, response.message))
+        return rest(_expected(replies.read(response.code, response.message)))
     except (aiosmtplib.SMTPException, OSError, ValueError) as error:
         client.close()
         raise Broken(rest(_no_reply(phase, error))) from error
 
 
-async def _command(client: aiosmtplib.SMTP, timeout_s: float, *words: str) -> Reply:
+async def _command(client: aiosmtplib.SMTP, timeout_s: float, *words: str, wanted: int = 250) -> Reply:
     response = await client.execute_command(*(word.encode("utf-8") for word in words), timeout=timeout_s)
-    return replies.read(response.code, response.message)
+    return _expected(replies.read(response.code, response.message), wanted)
+
+
+def _expected(reply: Reply, wanted: int = 250) -> Reply:
+    """The reply, if it is one that may stand there. A 354 to the dot, or a 250 to DATA, has no meaning to act on."""
+    if reply.code // 100 == wanted // 100 or 400 <= reply.code < 600:
+        return reply
+    raise _Unexpected(f"unexpected reply: {reply}"[:500])
+
+
+class _Unexpected(ValueError):
+    """The two sides have lost step."""
 
 
 async def _reset(client: aiosmtplib.SMTP) -> None:
-    if client.is_connected:
-        await _command(client, MAIL_S, "RSET")
+    """Ready for the next mail. If that fails, what was said of this one still holds."""
+    with contextlib.suppress(aiosmtplib.SMTPException, OSError, ValueError):
+        if client.is_connected:
+            await _command(client, MAIL_S, "RSET")
+            return
+    client.close()
 
 
 def _no_reply(phase: Phase, error: Exception) -> Reply:
     if isinstance(error, aiosmtplib.SMTPResponseException):  # garbage instead of a reply
-        return Reply(0, "", f"not an SMTP reply: {error.message}"[:500])
+        return replies.read(0, f"not an SMTP reply: {error.message}"[:500])
+    if isinstance(error, _Unexpected):
+        return Reply(0, "", str(error))
     what = "timed out" if isinstance(error, aiosmtplib.SMTPTimeoutError) else "connection lost"
     after = " after the message was sent; it may have arrived" if phase is Phase.DOT else ""
     return Reply(0, "", f"{what}{after}")
 
 
-def _mail_parameters(client: aiosmtplib.SMTP, mail: Outgoing) -> list[str]:
+def _mail_parameters(client: aiosmtplib.SMTP, mail: Outgoing, octets: bytes) -> list[str]:
     out = []
     if client.supports_extension("size"):
-        out.append(f"SIZE={len(mail.octets)}")
-    if client.supports_extension("8bitmime") and (mail.body == "8BITMIME" or not mail.octets.isascii()):
+        out.append(f"SIZE={len(octets)}")
+    if client.supports_extension("8bitmime") and (mail.body == "8BITMIME" or not octets.isascii()):
         out.append("BODY=8BITMIME")
     if mail.smtputf8 and client.supports_extension("smtputf8"):
         out.append("SMTPUTF8")

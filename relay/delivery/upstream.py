@@ -101,7 +101,7 @@ class Upstream:
             kept = self._idle.pop()
             if kept.client.is_connected and now - kept.used < IDLE_S and now - kept.born < AGE_S:
                 return kept, True
-            await _quit(kept.client)
+            kept.client.close()  # no goodbye: mail waits
         return _Connection(await self._connect(), now, now, 0), False
 
     async def _keep(self, connection: _Connection, said: Sequence[Said]) -> None:
@@ -113,7 +113,10 @@ class Upstream:
 
     async def _connect(self) -> aiosmtplib.SMTP:
         settings = self._settings
-        tls = self._context() if settings.tls != "off" else None
+        try:
+            tls = self._context() if settings.tls != "off" else None
+        except OSError as error:
+            raise _Unreachable(Phase.CONNECT, Reply(0, "", f"ca_file {settings.ca_file}: {error}")) from error
         client = aiosmtplib.SMTP(
             hostname=settings.address.host,
             port=settings.address.port,
@@ -196,10 +199,10 @@ class Upstreams:
 
 def _reply(error: Exception) -> Reply:
     if isinstance(error, aiosmtplib.SMTPResponseException):
-        return replies.read(error.code, error.message) if error.code > 0 else Reply(0, "", error.message[:500])
+        return replies.read(max(error.code, 0), error.message)
     if isinstance(error, aiosmtplib.SMTPTimeoutError):
         return Reply(0, "", "timed out")
-    return Reply(0, "", str(error) or type(error).__name__)
+    return replies.read(0, str(error) or type(error).__name__)
 
 
 async def _greet(client: aiosmtplib.SMTP) -> None:

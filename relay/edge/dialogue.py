@@ -21,7 +21,9 @@ from relay.reply import Refused, Reply, refused
 
 IDLE_S = 300.0  # RFC 5321 §4.5.3.2.7
 LONGEST_COMMAND = 2048  # octets; 512 and what extensions add (RFC 5321 §4.5.3.1.4)
-MOST_ERRORS = 20
+MOST_ERRORS = 20  # between two accepted messages
+# The client's own: syntax, sequence, credentials. A recipient that we refuse is none of them.
+_MISTAKES = frozenset({500, 501, 502, 503, 504, 535, 555})
 
 
 class Door(NamedTuple):
@@ -94,7 +96,7 @@ class Dialogue(SMTP):
             try:
                 await self._obey(verb, argument.strip())
             except Refused as refusal:
-                self._errors += 1
+                self._errors += refusal.reply.code in _MISTAKES
                 log.refused(self._client.ip, *refusal.reply)
                 await self._say(refusal.reply)
                 if refusal.reply.code == 421:
@@ -159,6 +161,11 @@ class Dialogue(SMTP):
         # A client may close its half after the dot and still wait for the reply.
         self._reader.feed_eof()
         return self.transport is not None and self.transport.get_extra_info("sslcontext") is None
+
+    def _suspend_timeout(self) -> None:
+        """While we work on a message, the client is not idle."""
+        if self._timeout_handle is not None:
+            self._timeout_handle.cancel()
 
     def _timeout_cb(self) -> None:
         if self.transport is not None:

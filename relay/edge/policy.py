@@ -37,7 +37,7 @@ class Policy:
 
     def offers_auth(self, client: Client) -> bool:
         """AUTH is for known users, and never in clear over a network."""
-        return bool(self._users) and (client.tls or ipaddress.ip_address(client.ip).is_loopback)
+        return bool(self._users) and (client.tls or _address(client.ip).is_loopback)
 
     def user(self, name: str) -> User | None:
         return self._users.get(name)
@@ -56,9 +56,7 @@ class Policy:
             raise refused(550, "5.7.1", "no [[upstream]] sends for this address (senders)")
 
     def _is_ours(self, ip: str) -> bool:
-        there = ipaddress.ip_address(ip)
-        if isinstance(there, ipaddress.IPv6Address) and there.ipv4_mapped:
-            there = there.ipv4_mapped
+        there = _address(ip)
         return any(there in network for network in self._access.networks)
 
     def may_receive(self, recipients_so_far: int) -> None:
@@ -68,3 +66,9 @@ class Policy:
     def may_be_large(self, declared_octets: int) -> None:
         if declared_octets > self._access.max_size:
             raise refused(552, "5.3.4", f"message is larger than the {self._access.max_size} octets allowed here")
+
+
+def _address(ip: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """The address; an IPv4 client on an IPv6 listener is its IPv4 self (RFC 4291 §2.5.5.2)."""
+    there = ipaddress.ip_address(ip)
+    return (there.ipv4_mapped or there) if isinstance(there, ipaddress.IPv6Address) else there

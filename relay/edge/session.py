@@ -97,9 +97,11 @@ class Session(Dialogue):
             raise refused(555, "5.5.4", f"parameter not supported: {_shown(next(iter(given)))}")
         self._door.policy.may_receive(len(self._mail.recipients))
         await self._door.admit(path.mailbox)
+        is_new = all(recipient.mailbox != other.mailbox for other in self._mail.recipients)
         self._mail = replace(
             self._mail,
-            recipients=(*self._mail.recipients, recipient),
+            # Twice the same recipient is one delivery, as with any server.
+            recipients=(*self._mail.recipients, recipient) if is_new else self._mail.recipients,
             smtputf8=self._mail.smtputf8 or not address.is_ascii(path.mailbox),
         )
         await self._say(Reply(250, "2.1.5", "recipient ok"))
@@ -119,8 +121,11 @@ class Session(Dialogue):
             above = trace.fields(octets, message, self._door.hostname, self._client, mail, now)
             taking = asyncio.ensure_future(self._door.take(Accepted(message, now, self._client, mail, octets, above)))
             # Once begun, taking responsibility goes on though the client hangs up.
+            self._suspend_timeout()
             reply = await asyncio.shield(taking)
+            self._errors = 0
         finally:
+            self._reset_timeout()
             self._forget()
         await self._say(reply)
 
@@ -172,6 +177,8 @@ class Session(Dialogue):
             raise refused(502, "5.5.1", "AUTH is not available here")
         if self._client.user or self._mail is not None:
             raise refused(503, "5.5.1", "not now")
+        if not argument.isascii():
+            raise refused(501, "5.5.2", "not base64")
         mechanism, _, initial = argument.partition(" ")
         name, password = await auth.exchange(mechanism.upper(), initial.strip() or None, self._challenge)
         await auth.check(self._door.policy, name, password)
@@ -180,7 +187,10 @@ class Session(Dialogue):
 
     async def _challenge(self, text: bytes) -> bytes:
         await self._say(Reply(334, "", base64.b64encode(text).decode("ascii")))
-        line: bytes = await self._reader.readuntil(b"\n")
+        try:
+            line: bytes = await self._reader.readuntil(b"\n")
+        except asyncio.LimitOverrunError:
+            raise refused(421, "5.5.6", "the response is too long") from None
         return line.strip()
 
 

@@ -3,8 +3,6 @@
 import asyncio
 from datetime import UTC, datetime, timedelta
 
-import sqlalchemy as sa
-
 from relay import log
 from relay.config.schema import Config
 from relay.store import retention
@@ -14,14 +12,19 @@ REPLAY_EVERY_S = 2.0
 RETENTION_EVERY_S = 3600.0
 
 
+async def replay_once(store: Store) -> None:
+    """Commits journaled facts if the database takes them now."""
+    try:
+        if store.journal.waits:
+            await store.replay()
+    except Exception as error:  # noqa: BLE001  the outermost frame: the next round may go better
+        log.replay_failed(type(error).__name__)
+
+
 async def replay(store: Store) -> None:
     """Commits journaled facts as soon as the database takes them. Never returns."""
     while True:
-        try:
-            if store.journal.waits:
-                await store.replay()
-        except (sa.exc.SQLAlchemyError, OSError) as error:
-            log.replay_failed(type(error).__name__)
+        await replay_once(store)
         await asyncio.sleep(REPLAY_EVERY_S)
 
 
@@ -31,7 +34,7 @@ async def retain(store: Store, config: Config) -> None:
         now = datetime.now(UTC)
         try:
             await _drop(store, now, config.privacy.keep_content, config.privacy.keep_events)
-        except sa.exc.SQLAlchemyError as error:
+        except Exception as error:  # noqa: BLE001  the outermost loop
             log.unreadable(type(error).__name__)
         await asyncio.sleep(RETENTION_EVERY_S)
 

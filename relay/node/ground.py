@@ -38,6 +38,7 @@ def open_ring(config: Config) -> tokens.KeyRing:
 
 def prepare(config: Config) -> None:
     """Makes the directory, the keys and the database, or brings them up to date. Raises Unusable."""
+    os.umask(0o077)  # mail is nobody else's to read
     directory = config.relay.data_dir
     try:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)

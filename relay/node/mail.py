@@ -26,6 +26,8 @@ async def serve(config: Config, sockets: Sequence[socket.socket], ready: asyncio
     runner = Runner(store, courier)
     intake = Intake(config, store, courier, runner)
     edge = Edge(config, intake.take, intake.admit)
+    # What a predecessor did but could not write down comes first: nothing that is done is done again.
+    await chores.replay_once(store)
     await edge.start(sockets)
     tasks = [
         asyncio.create_task(runner.run()),
@@ -33,7 +35,10 @@ async def serve(config: Config, sockets: Sequence[socket.socket], ready: asyncio
         asyncio.create_task(chores.retain(store, config)),
     ]
     ready.set()
-    await stop.wait()
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({stopping, *tasks}, return_when=asyncio.FIRST_COMPLETED)
+    failed = not stop.is_set()  # a task that never ends has ended
+    stopping.cancel()
     await edge.drain(DRAIN_S)
     await intake.drain(DRAIN_S)
     await runner.drain(DRAIN_S)
@@ -42,3 +47,5 @@ async def serve(config: Config, sockets: Sequence[socket.socket], ready: asyncio
     await asyncio.gather(*tasks, return_exceptions=True)
     await sender.close()
     await asyncio.to_thread(store.close)
+    if failed:
+        raise RuntimeError("a task of the mail role has ended by itself")

@@ -15,9 +15,12 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
+import sqlalchemy as sa
+
 from relay import __version__, log
 from relay.config.schema import Config
 from relay.config.values import HostPort
+from relay.delivery import runner
 from relay.node import ground, mail, pages
 from relay.node.ground import Unusable
 from relay.store import queue
@@ -29,6 +32,7 @@ _BIND_FOR_S = 3.0  # a predecessor may still be on its way out
 _RESTART_AFTER_S = 1.0
 _READY, _FAILED = b"r", b""
 _PR_SET_PDEATHSIG = 1
+_STOPPING = (signal.SIGTERM, signal.SIGINT)
 
 
 class Role(NamedTuple):
@@ -52,7 +56,7 @@ def serve(config: Config, only: str | None) -> int:
             smtp = [_bind(listen.address, "[[listen]] address") for listen in config.listen]
             roles += [Role("smtp", mail.serve, smtp) for _ in range(config.relay.workers)]
             if not config.database.url.get_secret_value():
-                _release_leases(config)
+                _bury(config, None)  # this machine's only server starts: whoever held a lease is dead
         if only in (None, "web"):
             web = [
                 _bind(config.tracking.listen, "[tracking] listen"),
@@ -85,11 +89,17 @@ def _bind(address: HostPort, key: str) -> socket.socket:
             time.sleep(0.1)
 
 
-def _release_leases(config: Config) -> None:
-    # This machine's only server starts: whoever held a lease is dead, and its mail need not wait.
+def _bury(config: Config, worker: str | None) -> None:
+    """Settles what a dead worker did but could not write down, then gives its leases back; None: of all workers.
+
+    In that order, or delivered mail would go out again. With the database away the leases lapse by themselves.
+    """
     store = ground.open_store(config)
     try:
-        store.writer.submit(queue.release).result()
+        asyncio.run(store.replay())
+        store.writer.submit(lambda session: queue.release(session, worker)).result()
+    except (sa.exc.SQLAlchemyError, OSError) as error:
+        log.unreadable(type(error).__name__)
     finally:
         store.close()
 
@@ -156,18 +166,31 @@ class _Supervisor:
         sys.stdout.flush()
         sys.stderr.flush()
         parent = os.getpid()
+        # A signal between the fork and its being noted would miss the child, or find the parent's handler in it.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)
+        if self._must_stop():
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            os.close(heart)
+            os.close(line)
+            return
         pid = os.fork()
         if pid == 0:
             os.close(heart)
             status = 1
             try:
+                signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's ^C goes to all; the supervisor passes it on
+                signal.signal(signal.SIGTERM, signal.SIG_DFL)
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
                 status = _live(self._config, role, line, parent)
             finally:
                 sys.stderr.flush()
                 os._exit(status)
         os.close(line)
         self._children[pid] = _Child(role, heart)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         log.role_started(role.name, pid)
+        if self._must_stop():  # the handler ran between the fork and the note of it
+            os.kill(pid, signal.SIGTERM)
 
     def _watch(self) -> None:
         """Until all children are gone. Each that dies unasked is started again."""
@@ -181,8 +204,13 @@ class _Supervisor:
             if not self._is_stopping:
                 log.role_died(child.role.name, pid, status)
                 time.sleep(_RESTART_AFTER_S)
+                if child.role.name == "smtp":
+                    _bury(self._config, runner.name(pid))
             if not self._is_stopping:
                 self._start(child.role)
+
+    def _must_stop(self) -> bool:
+        return self._is_stopping  # which a signal changes at any moment
 
     def _on_stop(self, number: int, frame: object) -> None:
         if self._is_stopping:  # a second one: at once
@@ -200,8 +228,6 @@ class _Supervisor:
 
 def _live(config: Config, role: Role, line: int, parent: int) -> int:
     """The child's life. Returns its exit status."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's ^C goes to all; the supervisor passes it on
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     _die_with(parent)
 
     async def main() -> None:

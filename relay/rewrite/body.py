@@ -5,11 +5,13 @@ pass as they came (DESIGN §6 R1 to R6).
 """
 
 import re
+from bisect import bisect_left
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from relay import edits
-from relay.rewrite import leaf, lines, links, pixel, tags, unsubscribe, witness
+from relay.rewrite import leaf, lines, links, marks, pixel, tags, witness
+from relay.rewrite import text as plain_text
 from relay.rewrite.drafts import Coding, Draft, longest_url
 from relay.rewrite.leaf import Leaf
 from relay.rewrite.links import Link
@@ -52,7 +54,7 @@ def read(octets: bytes, parts: list[Part], rules: links.Rules, *, opens: bool) -
         found = leaf.open_leaf(octets, part)
         if isinstance(found, Leaf):
             texts[index] = found
-        elif part.type == "text/html":
+        elif part.type == "text/html" or (rules.text_links and found != "empty"):
             body.reasons.append(found)
     if any(_ARMOUR.search(text.octets) for text in texts.values()):
         body.reasons.append("pgp_armour")
@@ -67,7 +69,7 @@ def read(octets: bytes, parts: list[Part], rules: links.Rules, *, opens: bool) -
     last = max(pages, default=-1)
     for index, text in texts.items():
         if text.part.type == "text/plain":
-            inner = unsubscribe.links(text.masked)
+            inner = _links_in_text(text, body, rules)
         elif index in pages:
             inner = _instrument(pages[index], body, rules, with_pixel=opens and index == last)
         else:
@@ -77,6 +79,14 @@ def read(octets: bytes, parts: list[Part], rules: links.Rules, *, opens: bool) -
     if not pages and not body.reasons:
         body.reasons.append("no_html")
     return body
+
+
+def _links_in_text(text: Leaf, body: Body, rules: links.Rules) -> list[Draft]:
+    """The drafts for one text, in its decoded offsets and in order; reports as it goes."""
+    found = plain_text.instrument(text, marks.in_text(text.masked, rules.marks), rules, len(body.links) + 1)
+    body.links += found.links
+    body.reasons += found.reasons
+    return found.drafts
 
 
 def _page(text: Leaf) -> Page | str:
@@ -94,16 +104,23 @@ def _page(text: Leaf) -> Page | str:
 
 def _instrument(page: Page, body: Body, rules: links.Rules, *, with_pixel: bool) -> list[Draft]:
     """The drafts for one page, in its decoded offsets and in order; counts and reports as it goes."""
-    drafts = unsubscribe.links(page.leaf.masked)
-    tracked: list[links.Anchor] = []
+    drafts: list[Draft] = []
+    tracked: list[tuple[Draft, tags.Attribute]] = []
     for anchor in page.anchors:
-        reason, target = links.judge(anchor, rules, page.leaf.codec)
         number = len(body.links) + 1
+        reason, target = "too_many_links", b""
+        if number <= links.MOST:
+            reason, target = links.judge(anchor, rules, page.leaf.codec)
         body.links.append(Link(number, anchor.url, "skipped" if reason else "tracked", reason, anchor.text))
         if not reason:
             hole = edits.Hole(edits.Kind.CLICK, number, target)
             drafts.append(Draft(anchor.href.start, anchor.href.end, (hole,), "click"))
-            tracked.append(anchor)
+            tracked.append((drafts[-1], anchor.href))
+        elif anchor.unsubscribes and "sparkpost" in rules.marks:
+            hole = edits.Hole(edits.Kind.UNSUBSCRIBE)
+            drafts.append(Draft(anchor.href.start, anchor.href.end, (hole,), "unsubscribe"))
+            tracked.append((drafts[-1], anchor.href))
+    drafts += _apart_from(drafts, marks.in_html(page.leaf.masked, page.markup, rules.marks))
     if with_pixel:
         at = pixel.place(page.leaf.masked, page.markup)
         if at is None:
@@ -113,31 +130,84 @@ def _instrument(page: Page, body: Body, rules: links.Rules, *, with_pixel: bool)
             body.pixels = 1
     drafts.sort(key=lambda draft: draft.start)
     if page.leaf.coding is Coding.PLAIN:
-        return _within_lines(page.leaf.octets, drafts, tracked, rules.public_url)
+        drafts, lost = _within_lines(page.leaf.octets, drafts, tracked, rules.public_url)
+        _give_up(lost, body)
     return drafts
 
 
-def _within_lines(text: bytes, drafts: list[Draft], tracked: list[links.Anchor], public_url: str) -> list[Draft]:
-    """The drafts, with line ends in tags where lines would become too long."""
-    # What happens in the text, and the draft if it becomes a line end: before and after an href, before and
-    # after the pixel's attributes.
-    steps: list[tuple[lines.Event, Draft | None, Draft | None]] = []
+def _apart_from(drafts: list[Draft], inner: list[Draft]) -> list[Draft]:
+    """Those of the marks' drafts, in order, that lie in none of the others."""
+    starts = [draft.start for draft in drafts]
+    kept = []
+    for mark in inner:
+        n = bisect_left(starts, mark.end)
+        if n == 0 or drafts[n - 1].end <= mark.start:
+            kept.append(mark)
+    return kept
+
+
+class _Step(NamedTuple):
+    """What happens in the text, and the draft for it, or for a line end in its place."""
+
+    event: lines.Event
+    kept: Draft | None
+    broken: Draft
+    draft: Draft  # of which it is a part, or which gives room for it
+
+
+def _within_lines(
+    text: bytes, drafts: list[Draft], tracked: list[tuple[Draft, tags.Attribute]], public_url: str
+) -> tuple[list[Draft], list[Draft]]:
+    """The drafts, with line ends in tags where lines would become too long; and those that do not fit even so."""
+    lost: list[Draft] = []
+    while True:
+        steps = _steps(text, drafts, tracked, public_url)
+        events = [step.event for step in steps]
+        chosen = lines.breaks(text, events)
+        gone: set[Draft] = set()
+        for line in lines.overfull(text, events, chosen):
+            there = {steps[n].draft for n in line}
+            gone |= {draft for draft in there if draft.why == "pixel"} or there
+        if not gone:  # at the third time at the latest: by then no line in doubt has drafts
+            break
+        lost += gone
+        drafts = [draft for draft in drafts if draft not in gone]
+        tracked = [pair for pair in tracked if pair[0] not in gone]
+    if not chosen:
+        return drafts, lost
+    made = (step.broken if n in chosen else step.kept for n, step in enumerate(steps))
+    return [draft for draft in made if draft and draft.pieces != _NOTHING], lost
+
+
+def _steps(
+    text: bytes, drafts: list[Draft], tracked: list[tuple[Draft, tags.Attribute]], public_url: str
+) -> list[_Step]:
+    """What happens in the text, in order. It may be broken before and after an href, and around the pixel's
+    attributes."""
+    steps: list[_Step] = []
     for draft in drafts:
         for piece in _apart(draft):
             length = sum(_longest(octets, public_url) for octets in piece.pieces)
-            may_break = piece.pieces in (_SPACE, _NOTHING)
-            broken = Draft(piece.start, piece.end, (b"\r\n",), piece.why)
-            steps.append((lines.Event(piece.start, piece.end, length, may_break), piece, broken))
-    for anchor in tracked:
-        for start, end in _gaps(text, anchor.href):
-            broken = Draft(start, end, (b"\r\n",), "line")
-            steps.append((lines.Event(start, end, end - start, may_break=True), None, broken))
-    steps.sort(key=lambda step: step[0].start)
-    chosen = lines.breaks(text, [event for event, _, _ in steps])
-    if not chosen:
-        return drafts
-    made = (broken if n in chosen else kept for n, (_, kept, broken) in enumerate(steps))
-    return [draft for draft in made if draft and draft.pieces != _NOTHING]
+            event = lines.Event(piece.start, piece.end, length, piece.pieces in (_SPACE, _NOTHING))
+            steps.append(_Step(event, piece, Draft(piece.start, piece.end, (b"\r\n",), piece.why), draft))
+    for draft, href in tracked:
+        for start, end in _gaps(text, href):
+            event = lines.Event(start, end, end - start, may_break=True)
+            steps.append(_Step(event, None, Draft(start, end, (b"\r\n",), "line"), draft))
+    steps.sort(key=lambda step: step.event.start)
+    return steps
+
+
+def _give_up(lost: list[Draft], body: Body) -> None:
+    """Reports what found no room: a line of 998 octets without white space in a tag (RFC 5322 §2.1.1)."""
+    for draft in lost:
+        for piece in draft.pieces:
+            if draft.why == "click" and isinstance(piece, edits.Hole):
+                body.links[piece.link - 1] = body.links[piece.link - 1].left("line_too_long")
+        if draft.why == "pixel":
+            body.pixels = 0
+        if draft.why != "click":
+            body.reasons.append(f"no_room_for_{draft.why}")
 
 
 def _apart(draft: Draft) -> list[Draft]:

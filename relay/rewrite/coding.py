@@ -10,6 +10,7 @@ from bisect import bisect_right
 from typing import NamedTuple
 
 QP_LINE = 76  # RFC 2045 §6.7 rule 5
+LONGEST_CODE = 3  # octets: =XX
 BASE64_LINE = 76  # RFC 2045 §6.8
 LONGEST_LINE = 998  # RFC 5322 §2.1.1
 _ESCAPE = re.compile(rb"=(?:([0-9A-Fa-f]{2})|[ \t]*(?:\r?\n|\Z))")
@@ -97,13 +98,19 @@ def to_base64(octets: bytes, width: int) -> bytes:
     return b"\r\n".join(code[at : at + width] for at in range(0, len(code), width))
 
 
-def wrap(text: bytes, column: int, tail: int) -> bytes:
+def last_code(encoded: bytes, at: int) -> bytes:
+    """The code of the octet before `at`, in quoted-printable."""
+    escape = _ESCAPE.fullmatch(encoded, at - LONGEST_CODE, at)
+    return escape[0] if escape and escape[1] else encoded[at - 1 : at]
+
+
+def wrap(text: bytes, column: int, tail: int, before: bytes = b"") -> bytes:
     """The text in quoted-printable, with soft breaks so that no line of ours passes 76 octets.
 
     `column` is how much stands on the line before it, `tail` how much follows on it (a soft break's `=`
     counts). Text without line ends is expected.
     """
-    code = _ENCODED.sub(lambda octet: b"=%02X" % ord(octet[0]), text)
+    code = before + _ENCODED.sub(lambda octet: b"=%02X" % ord(octet[0]), text)
     out: list[bytes] = []
     at = 0
     while len(code) - at > QP_LINE - 1 - column:

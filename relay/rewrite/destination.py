@@ -6,6 +6,7 @@ ASCII octets fit for a Location header.  WHATWG HTML §13.2.5.73 (attribute valu
 
 import re
 import unicodedata
+from functools import lru_cache
 from html.entities import html5
 
 _REFERENCE = re.compile(r"&(?:#([0-9]+);?|#[xX]([0-9A-Fa-f]+);?|([A-Za-z][A-Za-z0-9]*)(;|(?![A-Za-z0-9=])))")
@@ -51,6 +52,7 @@ def scheme(url: str) -> str:
     return found[1].lower() if found else ""
 
 
+@lru_cache(maxsize=8)  # asked several times about each URL, and of each message about our own
 def host(url: str) -> str:
     """The host of an http(s) URL in its ASCII form, lower case, without port and final dot; empty if there is none."""
     found = _URL.fullmatch(url)
@@ -58,6 +60,7 @@ def host(url: str) -> str:
     return (_ascii_host(named[1]) or "").rstrip(".") if named else ""
 
 
+@lru_cache(maxsize=8)
 def site(url: str) -> tuple[str, str]:
     """Host and port of an http(s) URL."""
     found = _URL.fullmatch(url)

@@ -55,15 +55,21 @@ def make(octets: bytes, drafts: tuple[Draft, ...], mint: edits.Mint, *, tracked:
                 made.append(edits.Edit(draft.start, draft.end, _base64(octets, draft, inner, mint), draft.why))
             continue
         new = edits.fill(draft.pieces, mint)
+        start = draft.start
         if draft.coding is Coding.QUOTED_PRINTABLE:
             begin = octets.rfind(b"\n", max(0, draft.start - _NEAR), draft.start) + 1
             column = draft.start - (begin or max(0, draft.start - _NEAR))
             if past >= begin:
                 column = column_past + draft.start - past
             after = kept[n + 1].start if n + 1 < len(kept) else len(octets)
-            new = coding.wrap(new, column, _tail(octets, draft.end, after))
+            again = b""
+            if new and column == coding.QP_LINE and past < draft.start - coding.LONGEST_CODE:
+                # No room for the soft break: the last octet before us goes to the next line with us.
+                again = coding.last_code(octets, draft.start)
+                start, column = start - len(again), column - len(again)
+            new = coding.wrap(new, column, _tail(octets, draft.end, after), again)
             past, column_past = draft.end, _column(column, new)
-        made.append(edits.Edit(draft.start, draft.end, new, draft.why))
+        made.append(edits.Edit(start, draft.end, new, draft.why))
     return made
 
 

@@ -36,7 +36,12 @@ def decoded(value: bytes) -> str:
     if "=?" in text:
         with suppress(email.errors.MessageError, LookupError, ValueError):
             text = str(email.header.make_header(email.header.decode_header(text)))
-    text = text.encode("utf-8", "replace").decode()  # lone surrogates cannot be stored
+    return shown(text)
+
+
+def shown(text: str) -> str:
+    """At most 500 characters of it, on one line, without control characters."""
+    text = text[: 8 * _LONGEST].encode("utf-8", "replace").decode()  # lone surrogates cannot be stored
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:_LONGEST]
 
 

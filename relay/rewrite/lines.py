@@ -1,10 +1,10 @@
 """Where a tag may be broken so that no line of more than 998 octets is created (RFC 5322 §2.1.1).
 
 In: the text of a 7bit or 8bit leaf and what happens in it, in order.  Out: which of the possible breaks
-are made. Lines that were too long before are broken where we edit, and otherwise left.
+are made, and what does not fit. Lines that were too long before are broken where we edit, and otherwise left.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from relay.rewrite.coding import LONGEST_LINE
@@ -22,6 +22,58 @@ class Event(NamedTuple):
 def breaks(text: bytes, events: Sequence[Event]) -> set[int]:
     """The indexes of the events that become line ends: as few as will do, in each line from its beginning."""
     chosen: set[int] = set()
+    for line in _lines(text, events):
+        if line.stop - line.begin + line.grown > LONGEST_LINE:
+            chosen |= _fill(events, line)
+    return chosen
+
+
+def overfull(text: bytes, events: Sequence[Event], chosen: set[int]) -> list[range]:
+    """The events, as indexes, of each line that passes the limit in spite of those breaks, and did not before."""
+    found: list[range] = []
+    for line in _lines(text, events):
+        if line.stop - line.begin + line.grown <= LONGEST_LINE or _was_long(text, line):
+            continue
+        at, column = line.begin, 0
+        widest = 0
+        for n in range(line.first, line.past):
+            column += events[n].start - at + (0 if n in chosen else events[n].length)
+            at = events[n].end
+            widest = max(widest, column)
+            column = 0 if n in chosen else column
+        if max(widest, column + line.stop - at) > LONGEST_LINE:
+            found.append(range(line.first, line.past))
+    return found
+
+
+def fitting(text: bytes, events: Sequence[Event], is_first: Sequence[bool]) -> set[int]:
+    """The indexes of the events that can be made where no line can be broken. Those that come first have the
+    room first, and are made in lines that were too long before; nothing else is."""
+    kept: set[int] = set()
+    for line in _lines(text, events):
+        was_long = _was_long(text, line)
+        room = LONGEST_LINE - (line.stop - line.begin)
+        for n in sorted(range(line.first, line.past), key=lambda n: not is_first[n]):
+            growth = events[n].length - (events[n].end - events[n].start)
+            if is_first[n] if was_long else growth <= room:
+                kept.add(n)
+                room -= growth
+    return kept
+
+
+class _Line(NamedTuple):
+    """`text[begin:stop]` is a line, without its end, in which `events[first:past]` happen. Where spans hold
+    line ends, it is as many lines as they join."""
+
+    first: int
+    past: int
+    begin: int
+    stop: int
+    grown: int
+
+
+def _lines(text: bytes, events: Sequence[Event]) -> Iterator[_Line]:
+    """The lines in which something happens."""
     first = 0
     while first < len(events):
         begin = text.rfind(b"\n", 0 if first == 0 else events[first - 1].end, events[first].start) + 1
@@ -34,18 +86,23 @@ def breaks(text: bytes, events: Sequence[Event]) -> set[int]:
                 stop = len(text) if stop < 0 else stop
             grown += events[past].length - (events[past].end - events[past].start)
             past += 1
-        if stop - begin + grown > LONGEST_LINE:
-            chosen |= _fill(events, first, past, begin, stop - (text[stop - 1 : stop] == b"\r"))
+        yield _Line(first, past, begin, stop - (text[stop - 1 : stop] == b"\r" and stop > begin), grown)
         first = past
-    return chosen
 
 
-def _fill(events: Sequence[Event], first: int, past: int, begin: int, stop: int) -> set[int]:
-    """Breaks for the line `[begin, stop)`, greedily: a break is made once the line would pass the limit after it."""
+def _was_long(text: bytes, line: _Line) -> bool:
+    """True if one of the lines was too long before."""
+    if line.stop - line.begin <= LONGEST_LINE:
+        return False
+    return max(len(old) for old in text[line.begin : line.stop].split(b"\r\n")) > LONGEST_LINE
+
+
+def _fill(events: Sequence[Event], line: _Line) -> set[int]:
+    """Breaks for the line, greedily: a break is made once the line would pass the limit after it."""
     chosen: set[int] = set()
-    at, column = begin, 0
+    at, column = line.begin, 0
     place, column_there = -1, 0  # the last possible break, and the column behind it
-    for n in range(first, past):
+    for n in range(line.first, line.past):
         event = events[n]
         for length, is_break in ((event.start - at, False), (event.length, event.may_break)):
             column += length
@@ -56,6 +113,6 @@ def _fill(events: Sequence[Event], first: int, past: int, begin: int, stop: int)
             if is_break:
                 place, column_there = n, column
         at = event.end
-    if column + stop - at > LONGEST_LINE and place >= 0:
+    if column + line.stop - at > LONGEST_LINE and place >= 0:
         chosen.add(place)
     return chosen

@@ -7,19 +7,23 @@ with its span and a verdict.
 import html as entities
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from relay.rewrite import charset, destination, drafts, tags, unsubscribe
+from relay.rewrite import charset, destination, drafts, marks, tags
 
+MOST = 10_000  # links tracked in a message: every one costs every recipient a token
 _LONGEST_LABEL = 200  # characters
 _MOST_TAGS_IN_LABEL = 100
 _HTTP = ("http", "https")
 _NO_TEXT = frozenset({b"style", b"script", b"title", b"textarea", b"noframes", b"xmp", b"iframe", b"noembed"})
 _NOT_TEXT = re.compile(rb"<!--.*?-->|<[!?/][^>]*>", re.DOTALL)
-# {{…}}, *|…|*, %recipient…%, [[…]], <%…%>, {%…%}, ${…}: somebody was to fill it in, or still will.
+# {{…}}, *|…|*, %recipient…%, %…unsubscribe_url%, [[…]], <%…%>, {%…%}, ${…}: somebody was to fill it in, or still
+# will.
 _PLACEHOLDER = re.compile(
-    r"\{\{|\}\}|\*\||\|\*|%recipient[^%]*%|\[\[|\]\]|<%|%>|\{%|%\}|\$\{|%7B%7B|%7D%7D", re.IGNORECASE
+    r"\{\{|\}\}|\*\||\|\*|%recipient[^%]*%|%[a-z_]{0,20}unsubscribe_url%|\[unsubscribe\]|\[\[|\]\]|<%|%>|\{%|%\}|\$\{"
+    r"|%7B%7B|%7D%7D|\*%7C|%7C\*|%3C%25|%25%3E|%25[a-z_]{0,20}unsubscribe_url%25",
+    re.IGNORECASE,
 )
 # R5: the attributes by which an app of any provider exempts a link, with the values that mean it.
 _OPT_OUTS: dict[bytes, frozenset[bytes] | None] = {
@@ -49,6 +53,10 @@ class Link:
     reason: str  # why it is skipped; "" if it is tracked
     text: str  # what the reader sees
 
+    def left(self, reason: str) -> "Link":
+        """The same link, skipped for that reason, or for the one it has."""
+        return replace(self, decision="skipped", reason=self.reason or reason)
+
 
 class Rules(NamedTuple):
     """What decides about links in this message."""
@@ -58,6 +66,8 @@ class Rules(NamedTuple):
     exclude: frozenset[str]
     text_is_url: str
     list_unsubscribe: frozenset[str]  # the URLs in the message's own field
+    text_links: bool = False  # those of text/plain too
+    marks: tuple[str, ...] = ()  # the dialects whose marks are ours to fill in
 
 
 class Anchor(NamedTuple):
@@ -70,6 +80,7 @@ class Anchor(NamedTuple):
     seen: str  # the URL as a reader of Latin-1 sees it, for the witness
     text: str
     opts_out: bool
+    unsubscribes: bool = False  # SparkPost makes it an unsubscribe link
 
     @property
     def is_live_http(self) -> bool:
@@ -90,11 +101,17 @@ def find(html: bytes, masked: bytes, markup: tags.Markup, codec: str) -> list[An
 
 def judge(anchor: Anchor, rules: Rules, codec: str) -> tuple[str, bytes]:
     """Why the link is skipped and b"", or "" and the octets that its redirect will give."""
-    url = anchor.url
+    if anchor.unsubscribes:
+        return "unsubscribe", b""
+    return verdict(anchor.url, rules, codec, opts_out=anchor.opts_out, label=anchor.text)
+
+
+def verdict(url: str, rules: Rules, codec: str, *, opts_out: bool = False, label: str = "") -> tuple[str, bytes]:
+    """The same for a URL that stands in a text, or in an element with that label."""
     scheme = destination.scheme(url)
-    if reason := _no_address(url, scheme):
+    if reason := _no_address(url, scheme, rules.marks):
         return reason, b""
-    if anchor.opts_out:
+    if opts_out:
         return "opt_out", b""
     target = destination.request(url, codec)
     if target is None:
@@ -106,7 +123,7 @@ def judge(anchor: Anchor, rules: Rules, codec: str) -> tuple[str, bytes]:
         return "excluded_host", b""
     if url in rules.list_unsubscribe:
         return "list_unsubscribe", b""
-    if rules.text_is_url != "track" and shows_address(anchor.text, host):
+    if rules.text_is_url != "track" and shows_address(label, host):
         return "text_is_url", b""
     if not rules.clicks:
         return "clicks_off", b""
@@ -115,11 +132,13 @@ def judge(anchor: Anchor, rules: Rules, codec: str) -> tuple[str, bytes]:
     return "", target
 
 
-def _no_address(url: str, scheme: str) -> str:
+def _no_address(url: str, scheme: str, dialects: tuple[str, ...]) -> str:
     if not url:
         return "empty"
-    if unsubscribe.is_marked(url):
+    if marks.is_unsubscribe(url, dialects):
         return "unsubscribe"
+    if "+notrack://" in url.lower():  # R5: Postal's opt-out
+        return "opt_out"
     if _PLACEHOLDER.search(url):
         return "placeholder"
     if url.startswith("#"):
@@ -160,7 +179,11 @@ def _anchors(
         seen = destination.text(masked[href.start : href.end].decode("latin-1"))
         url = seen if raw.isascii() and b"\x1b" not in raw else destination.text(charset.decoded(raw, codec))
         label = _label(html, masked, found, n, codec) if tag.name != b"area" else ""
-        anchors.append(Anchor(tag, href, is_conditional, url, seen, label, _opts_out(masked, attributes)))
+        msys = attributes.get(b"data-msys-unsubscribe")
+        unsubscribes = msys is not None and masked[msys.start : msys.end].strip() == b"1"
+        unsubscribes = unsubscribes and destination.scheme(url) in _HTTP
+        opts_out = _opts_out(masked, attributes)
+        anchors.append(Anchor(tag, href, is_conditional, url, seen, label, opts_out, unsubscribes))
     return anchors
 
 

@@ -13,6 +13,8 @@ ATTRIBUTES: tuple[bytes, edits.Hole, bytes] = (
 )
 END = b">"
 TAG: tuple[edits.Piece, ...] = (HEAD + b" " + ATTRIBUTES[0], ATTRIBUTES[1], ATTRIBUTES[2] + END)
+_SPACE = b"\t\n\f\r "
+_OF_THE_HEAD = frozenset(b"html head title style script noscript base link meta template".split())
 
 
 def place(html: bytes, markup: tags.Markup) -> int | None:
@@ -22,4 +24,10 @@ def place(html: bytes, markup: tags.Markup) -> int | None:
         for tag in reversed(markup.tags):
             if tag.name == name and tag.is_closing and tag.is_live:
                 return tag.start
-    return None if markup.is_open else len(html.rstrip(b"\t\n\r "))
+    if markup.is_open:
+        return None
+    text = html.rstrip(_SPACE)
+    # White space before any body belongs to the head, or to nothing; behind the pixel it would be the body's.
+    last = markup.tags[-1].name if markup.tags else b"html"
+    is_before_body = last in _OF_THE_HEAD and (not text or text.endswith(b">"))
+    return len(html) if is_before_body else len(text)

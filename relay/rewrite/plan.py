@@ -9,8 +9,21 @@ import json
 from dataclasses import asdict, dataclass, field
 
 from relay.edits import Edit, Mint, splice
-from relay.rewrite import body, dialects, drafts, facts, links, parts, unsubscribe, verify
-from relay.rewrite.dialects import Control
+from relay.rewrite import (
+    body,
+    dialects,
+    drafts,
+    facts,
+    fields,
+    links,
+    parts,
+    providers,
+    signatures,
+    unsubscribe,
+    verify,
+)
+from relay.rewrite.control import Control
+from relay.rewrite.dkim import Sign
 from relay.rewrite.drafts import Draft
 from relay.rewrite.facts import Facts
 from relay.rewrite.links import Link
@@ -25,6 +38,7 @@ class Settings:
     clicks: bool = True
     exclude: frozenset[str] = frozenset()  # hosts never wrapped, nor their subdomains; lower case
     text_is_url: str = "skip"  # skip | track
+    text_links: bool = False  # the URLs of text/plain too
     already_signed: str = "skip"  # skip | strip
     unsubscribe_header: str = "add"  # add | replace | off
     unsubscribe_streams: tuple[str, ...] = ("*",)
@@ -32,7 +46,10 @@ class Settings:
     unsubscribe_mailto: str = ""
     stream: str = ""  # where the message names none
     above: tuple[bytes, ...] = ()  # whole fields, CRLF-ended, for the very top
-    dialects: tuple[str, ...] = ("postmark", "mailgun")  # beside our own
+    dialects: tuple[str, ...] = providers.NAMES  # beside our own
+    providers: tuple[str, ...] = ()  # those that the mail may go out through
+    dkim: frozenset[str] = frozenset()  # the domains that we hold keys for
+    authors: tuple[str, ...] = ("*",)  # whom the client may have us sign for, as `address.matches` reads it
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +62,7 @@ class Plan:
     reasons: tuple[str, ...] = ()  # why the message or parts of it pass as they came
     control: Control = field(default_factory=Control)
     facts: Facts = field(default_factory=Facts)
+    dkim: str = ""  # the domain whose keys sign what is sent; empty where nobody does
 
     @property
     def untouched(self) -> bool:
@@ -56,13 +74,24 @@ class Plan:
         """True if recipients get different octets."""
         return any(draft.varies for draft in self.drafts)
 
-    def edits(self, octets: bytes, mint: Mint, *, tracked: bool = True) -> list[Edit]:
-        """The edits for one recipient, in order; without pixel and click links if not `tracked`."""
-        return drafts.make(octets, self.drafts, mint, tracked=tracked)
+    def edits(self, octets: bytes, mint: Mint, *, tracked: bool = True, sign: Sign | None = None) -> list[Edit]:
+        """The edits for one recipient, in order; without pixel and click links if not `tracked`.
 
-    def render(self, octets: bytes, mint: Mint, *, tracked: bool = True) -> bytes:
+        The signature is made last, over all the others. Where that fails the mail goes as it came, with the
+        signature it came with: rewritten and unsigned it could be refused for its author's DMARC policy.
+        """
+        made = drafts.make(octets, self.drafts, mint, tracked=tracked)
+        if not self.dkim or sign is None:
+            return made
+        try:
+            return [Edit(0, 0, sign(splice(octets, made), self.dkim), "dkim"), *made]
+        except Exception:  # noqa: BLE001 - R10; whoever signs has logged it
+            harmless = tuple(draft for draft in self.drafts if draft.why in signatures.HARMLESS)
+            return drafts.make(octets, harmless, mint)
+
+    def render(self, octets: bytes, mint: Mint, *, tracked: bool = True, sign: Sign | None = None) -> bytes:
         """The octets for one recipient."""
-        return splice(octets, self.edits(octets, mint, tracked=tracked))
+        return splice(octets, self.edits(octets, mint, tracked=tracked, sign=sign))
 
     def to_json(self) -> str:
         """The plan as text, to be kept with the message."""
@@ -73,6 +102,7 @@ class Plan:
                 "links": [[link.number, link.url, link.decision, link.reason, link.text] for link in self.links],
                 "pixels": self.pixels,
                 "reasons": self.reasons,
+                "dkim": self.dkim,
                 **data,
             },
             separators=(",", ":"),
@@ -90,6 +120,7 @@ class Plan:
             tuple(data["reasons"]),
             control,
             Facts(**data["facts"]),
+            data.get("dkim", ""),  # plans that wait since before it was there
         )
 
 
@@ -104,26 +135,33 @@ def plan(octets: bytes, settings: Settings) -> Plan:
 def _plan(octets: bytes, settings: Settings) -> Plan:
     tree = parts.walk(octets)
     head = tree[0].head
-    control, unwanted = dialects.read(octets, head, settings.dialects)
+    control, unwanted = dialects.read(octets, head, settings.dialects, settings.providers)
     top = [Draft(gone.start, gone.end, (), "control") for gone in unwanted]
     reasons: list[str] = []
     letter = body.Body()
-    signatures = head.named(b"dkim-signature")
-    if signatures and settings.already_signed != "strip":
+    signed = signatures.present(head)
+    signer = _signer(octets, head, settings)
+    if signed and not signer and settings.already_signed != "strip":
         reasons.append("already_signed")
     else:
-        top += (Draft(gone.start, gone.end, (), "dkim") for gone in signatures)
+        if not signer:
+            top += (Draft(gone.start, gone.end, (), "dkim") for gone in signed)
         pair, reason = unsubscribe.pair(head, _unsubscribe_rules(settings, control))
-        top += pair
+        top += pair + dialects.switched_off(octets, head, settings.providers)
         reasons.append(reason)
         letter = _read(octets, tree, control, settings)
     top.sort(key=lambda draft: (draft.start, draft.end))
     made = (*_above(settings), *top, *letter.drafts)
-    if letter.drafts and not verify.holds(octets, tree, made, letter.edited, settings.public_url):
+    if letter.drafts and not _holds(octets, tree, made, letter, settings):
         made = made[: -len(letter.drafts)]
-        letter = body.Body(reasons=[*letter.reasons, "verify_failed"])
+        left = [link.left("verify_failed") for link in letter.links]
+        letter = body.Body(links=left, reasons=[*letter.reasons, "verify_failed"])
+    if signer:
+        gone = signatures.dropped(octets, head, made, signer)
+        signer = "" if gone is None else signer
+        made = tuple(sorted((*made, *(gone or ())), key=lambda draft: (draft.start, draft.end)))
     reasons = [reason for reason in dict.fromkeys(reasons + letter.reasons) if reason]
-    return Plan(made, tuple(letter.links), letter.pixels, tuple(reasons), control, facts.read(octets, head))
+    return Plan(made, tuple(letter.links), letter.pixels, tuple(reasons), control, facts.read(octets, head), signer)
 
 
 def _read(octets: bytes, tree: list[parts.Part], control: Control, settings: Settings) -> body.Body:
@@ -132,6 +170,16 @@ def _read(octets: bytes, tree: list[parts.Part], control: Control, settings: Set
         return _letter(octets, tree, control, settings)
     except Exception as error:  # noqa: BLE001 - R10, as in `plan`
         return body.Body(reasons=[f"fault:{type(error).__name__}"])
+
+
+def _holds(
+    octets: bytes, tree: list[parts.Part], made: tuple[Draft, ...], letter: body.Body, settings: Settings
+) -> bool:
+    """What `verify` says; a fault in there is a no."""
+    try:
+        return verify.holds(octets, tree, made, letter.edited, settings.public_url)
+    except Exception:  # noqa: BLE001 - R10, as in `plan`
+        return False
 
 
 def _letter(octets: bytes, tree: list[parts.Part], control: Control, settings: Settings) -> body.Body:
@@ -146,10 +194,19 @@ def _letter(octets: bytes, tree: list[parts.Part], control: Control, settings: S
         settings.exclude,
         settings.text_is_url,
         unsubscribe.urls(octets, tree[0].head),
+        marks=tuple(name for name in settings.dialects if name not in settings.providers),
+        text_links=settings.text_links and control.track_text is not False,
     )
     letter = body.read(octets, tree, rules, opens=opens)
     letter.reasons += [reason for reason, on in (("opens_off", opens), ("clicks_off", clicks)) if not on]
     return letter
+
+
+def _signer(octets: bytes, head: fields.Head, settings: Settings) -> str:
+    """The domain that signs. A signed mail that readers could read in two ways keeps the signature it has."""
+    if head.is_malformed and head.named(signatures.FIELD):
+        return ""
+    return signatures.signer(octets, head, settings.dkim, settings.authors)
 
 
 def _unsubscribe_rules(settings: Settings, control: Control) -> unsubscribe.Rules:

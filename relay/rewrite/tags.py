@@ -33,10 +33,10 @@ _RAW_TEXT = {
     name: re.compile(rb"</%s(?=[%s/>])" % (name, _SPACE), re.IGNORECASE)
     for name in (b"title", b"textarea", b"style", b"xmp", b"iframe", b"noembed", b"noframes")
 }
-# A start tag that ends svg or math (§13.2.6.5), or that HTML may hold inside them.
+# Start tags that end svg and math (§13.2.6.5), and elements in there that may hold HTML.
 _BREAKS_OUT = frozenset(
     b"b big blockquote body br center code dd div dl dt em embed h1 h2 h3 h4 h5 h6 head hr i img li listing menu meta "
-    b"nobr ol p pre ruby s small span strong strike sub sup table tt u ul var font".split()
+    b"nobr ol p pre ruby s small span strong strike sub sup table tt u ul var".split()
 )
 _HOLDS_HTML = frozenset(b"foreignobject desc title mi mo mn ms mtext annotation-xml".split())
 _LEAVES_SELECT = frozenset(b"select input keygen textarea".split())
@@ -129,6 +129,9 @@ class _Scan:
             if stop - found.end(2) > _MOST_ATTRIBUTE_OCTETS and len(_PARTS.findall(found[3])) > _MOST_ATTRIBUTES:
                 self.doubt = "too_many_attributes"
                 return
+            if self.foreign and not tag.is_closing and name in _BREAKS_OUT and _HOLDS_HTML.isdisjoint(self.foreign):
+                self.foreign.clear()  # §13.2.6.5: it ends svg and math, and is HTML's own
+                tag = tag._replace(is_live=not self.templates)
             if self.foreign:
                 self._foreign_tag(tag)
             elif name in _SPECIAL:
@@ -191,8 +194,8 @@ class _Scan:
                 return
             while self.foreign.pop() != tag.name:
                 pass
-        elif tag.name in _BREAKS_OUT or self.foreign[-1] in _HOLDS_HTML:
-            self.doubt = "foreign_content"
+        elif tag.name in _BREAKS_OUT or tag.name == b"font" or self.foreign[-1] in _HOLDS_HTML:
+            self.doubt = "foreign_content"  # `font` ends them if it has one of three attributes
         elif not self._closes_itself(tag):
             self.foreign.append(tag.name)
             if len(self.foreign) > _DEEPEST_FOREIGN:

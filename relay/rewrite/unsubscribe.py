@@ -1,4 +1,4 @@
-"""List-Unsubscribe and the mark that apps put where an unsubscribe link is wanted.
+"""List-Unsubscribe and List-Unsubscribe-Post.
 
 In: the header section and the settings.  Out: drafts.  RFC 2369 §3.2, RFC 8058 §3.1: the pair is added
 together or not at all, for HTTPS only, above the existing fields (DESIGN §6 R7).
@@ -16,9 +16,6 @@ from relay.rewrite import fields
 from relay.rewrite.drafts import Draft
 
 FIELD, POST = b"list-unsubscribe", b"list-unsubscribe-post"
-# Editors percent-encode the braces of an href, and put `http://` before what has no scheme.
-_NAME = b"waypost_unsubscribe_url"
-_MARK = re.compile(rb"(?:https?://)?(?:\{\{|%%7[Bb]%%7[Bb])(?: |%%20)*%s(?: |%%20)*(?:\}\}|%%7[Dd]%%7[Dd])" % _NAME)
 _HOLE = edits.Hole(edits.Kind.UNSUBSCRIBE)
 _URL = re.compile(r"<([^<>]*)>")
 
@@ -64,18 +61,6 @@ def urls(octets: bytes, head: fields.Head) -> frozenset[str]:
     """The URLs in the message's own List-Unsubscribe. RFC 2369 §2: white space inside is ignored."""
     values = (fields.value(octets, field).decode("utf-8", "replace") for field in head.named(FIELD))
     return frozenset("".join(url.split()) for value in values for url in _URL.findall(value))
-
-
-def links(html: bytes) -> list[Draft]:
-    """The marks in a leaf's decoded text, each to become the recipient's unsubscribe link."""
-    if _NAME not in html:
-        return []
-    return [Draft(*mark.span(), (_HOLE,), "unsubscribe") for mark in _MARK.finditer(html)]
-
-
-def is_marked(url: str) -> bool:
-    """True if the URL holds the mark."""
-    return _NAME in url.encode() and bool(_MARK.search(url.encode()))
 
 
 def _matches(stream: str, patterns: Iterable[str]) -> bool:

@@ -19,10 +19,17 @@ def open_engine(database_url: str, *, writes: bool) -> sa.Engine:
     """An engine. One that writes takes SQLite's write lock when a transaction begins, so that none
     fails half-way for want of it; one that only reads never waits for a writer (WAL)."""
     if not database_url.startswith("sqlite"):
-        return sa.create_engine(database_url, pool_pre_ping=True, pool_size=1 if writes else 5)
+        return sa.create_engine(
+            database_url,
+            pool_pre_ping=True,
+            pool_size=1 if writes else 5,
+            hide_parameters=True,
+            connect_args={"connect_timeout": round(BUSY_TIMEOUT_S), "tcp_user_timeout": 30_000},
+        )
     engine = sa.create_engine(
         database_url,
         connect_args={"timeout": BUSY_TIMEOUT_S, "check_same_thread": False},
+        hide_parameters=True,  # a traceback in the log names no addresses
         **({"poolclass": NullPool} if writes else {}),
     )
 

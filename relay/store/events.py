@@ -1,12 +1,12 @@
 """Opens, clicks, unsubscribes: what recipients do, written down once each."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from relay import address
+from relay import address, ids
 from relay.store import suppressions, tables
 from relay.store.tables import Event, EventType
 
@@ -19,6 +19,9 @@ _COUNTERS = {
     )
     for verdict in verdicts
 }
+
+
+_MAY_STILL_COME = timedelta(days=1)  # an outage of the database that is longer loses hits on mail from within it
 
 
 class Hit(NamedTuple):
@@ -55,7 +58,8 @@ def record(session: sa.Connection, hit: Hit) -> None:
         .where(*where)
     ).first()
     if found is None:
-        raise NotKnownYet(hit.message)
+        _may_be_unknown(hit.message, hit.at)
+        return
     if hit.type is EventType.UNSUBSCRIBED:
         suppressions.add(
             session,
@@ -87,12 +91,19 @@ class Asked(NamedTuple):
     number: int
 
 
+def _may_be_unknown(message: str, at: datetime) -> None:
+    """A hit on a message that is not here: its facts may still wait in a journal, or it has expired long ago."""
+    if at - ids.time_of(message) < _MAY_STILL_COME:
+        raise NotKnownYet(message)
+
+
 def untrack(session: sa.Connection, asked: Asked) -> None:
     """Notes it for the address behind the delivery. Raises NotKnownYet."""
     recipient = recipient_of(session, asked.message, asked.number)
     if recipient is None:
-        raise NotKnownYet(asked.message)
-    suppressions.untrack(session, recipient, asked.at)
+        _may_be_unknown(asked.message, asked.at)
+    else:
+        suppressions.untrack(session, recipient, asked.at)
 
 
 def resubscribe(session: sa.Connection, message: str, number: int) -> bool:

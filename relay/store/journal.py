@@ -1,25 +1,24 @@
 """Facts that could not be committed wait here, on disk, and are replayed in order.
 
-A journal is a folder of files, one a process, each line `{"fact": NAME, "value": …}`, forced to disk
-when it is written. Replaying is harmless twice: every fact carries its own id.
+A journal is a folder of files, one a process, each line the fact's name, a space, and its value as JSON,
+forced to disk when it is written. Whoever holds a file's lock may write to it or replay it, nobody else.
+Replaying is harmless twice: every fact carries its own id.
 """
 
+import contextlib
 import fcntl
-import json
 import os
 import threading
-from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from pydantic import TypeAdapter
 
-from relay import ids
+from relay import ids, log
 
-# A hit whose message stays unknown this long is of a message that has expired.
-_PATIENCE = timedelta(days=7)
+SUFFIX = ".jsonl"
 
 
 class Fact(NamedTuple):
@@ -27,6 +26,13 @@ class Fact(NamedTuple):
 
     form: TypeAdapter[Any]  # Any: each kind has its own type, which only `apply` needs to know
     apply: Callable[[sa.Connection, Any], None]
+
+
+class Replayed(NamedTuple):
+    """Lines that are still in the file: not to be committed yet, or never."""
+
+    later: list[bytes]
+    bad: list[bytes]
 
 
 class Journal:
@@ -37,84 +43,105 @@ class Journal:
         self._facts = facts
         self._lock = threading.Lock()
         self._file: int | None = None
-        self._path = directory
 
     def append(self, name: str, value: object) -> None:
         """Puts a fact on disk. Raises OSError if the disk refuses it, and then nothing is kept."""
-        line = json.dumps({"fact": name, "value": self._facts[name].form.dump_python(value, mode="json")})
+        line = name.encode() + b" " + self._facts[name].form.dump_json(value) + b"\n"
         with self._lock:
             if self._file is None:
-                self._open()
-            assert self._file is not None
+                self._file = self._open()
             end = os.fstat(self._file).st_size
-            octets = line.encode() + b"\n"
             try:
-                if os.write(self._file, octets) != len(octets):
+                if os.write(self._file, line) != len(line):
                     raise OSError("the journal's disk is full")
                 os.fsync(self._file)
             except OSError:
                 os.ftruncate(self._file, end)
                 raise
 
-    def _open(self) -> None:
+    def _open(self) -> int:
         self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._path = self._directory / f"{ids.new()}.jsonl"
-        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
-        fcntl.flock(self._file, fcntl.LOCK_EX)  # held for as long as the process writes to it
-
-    def claim(self) -> list[Path]:
-        """Files to replay, oldest first: our own so far, and those that dead processes left."""
-        with self._lock:
-            if self._file is not None:
-                os.close(self._file)
-                self._file = None
-        return [path for path in sorted(self._directory.glob("*.jsonl")) if _is_free(path)]
+        path = self._directory / f"{ids.new()}.new"
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+        fcntl.flock(file, fcntl.LOCK_EX)  # before it has a name that others look for
+        path.rename(path.with_suffix(SUFFIX))
+        _sync(self._directory)
+        return file
 
     @property
     def waits(self) -> bool:
         """True if there may be something to replay."""
-        return self._directory.is_dir() and any(self._directory.glob("*.jsonl"))
+        return self._directory.is_dir() and any(self._directory.glob(f"*{SUFFIX}"))
 
-    def replay(self, session: sa.Connection, path: Path) -> list[bytes]:
-        """Commits a file's facts with the session. Returns the lines that cannot be committed yet.
+    @contextlib.contextmanager
+    def claimed(self) -> Iterator[list[Path]]:
+        """Files to replay, oldest first, locked meanwhile: our own so far, and those that dead processes left."""
+        with self._lock:
+            if self._file is not None:
+                os.close(self._file)
+                self._file = None
+        held: list[tuple[Path, int]] = []
+        try:
+            for path in sorted(self._directory.glob(f"*{SUFFIX}")):
+                file = _locked(path)
+                if file is not None:
+                    held.append((path, file))
+            yield [path for path, _ in held]
+        finally:
+            for _, file in held:
+                os.close(file)
 
-        The caller deletes the file after its commit (`settle`).
-        """
+    def replay(self, session: sa.Connection, lines: list[bytes]) -> Replayed:
+        """Commits the lines' facts with the session. Returns those that stay."""
         later: list[bytes] = []
-        for line in path.read_bytes().splitlines():
+        bad: list[bytes] = []
+        for line in lines:
+            name, _, value = line.partition(b" ")
             try:
-                row = json.loads(line)
-                fact = self._facts[row["fact"]]
-                value = fact.form.validate_python(row["value"], strict=False)
-            except (ValueError, KeyError, TypeError):
-                continue  # torn by a crash in mid-write: it was never promised
-            try:
+                fact = self._facts[name.decode()]
                 with session.begin_nested():
-                    fact.apply(session, value)
+                    fact.apply(session, fact.form.validate_json(value))
             except LookupError:
-                if datetime.now(UTC) - ids.time_of(path.stem) < _PATIENCE:
-                    later.append(line)
-        return later
+                (later if name.decode("ascii", "replace") in self._facts else bad).append(line)
+            except sa.exc.OperationalError:
+                raise  # the database's fault, not the line's
+            except Exception as error:  # noqa: BLE001  one line must not stop the others
+                log.bad_fact(name.decode("ascii", "replace"), type(error).__name__)
+                bad.append(line)
+        return Replayed(later, bad)
 
-    def settle(self, path: Path, later: list[bytes]) -> None:
-        """After the commit: the file goes, but for what must wait on."""
-        if later:
+    def settle(self, path: Path, stays: Replayed) -> None:
+        """After the commit: the file goes, but for what must wait on. What can never be read lies beside, as `.bad`."""
+        if stays.bad:
+            with path.with_suffix(".bad").open("ab") as file:
+                file.write(b"\n".join(stays.bad) + b"\n")
+        if stays.later:
             draft = path.with_suffix(".draft")
-            draft.write_bytes(b"\n".join(later) + b"\n")
+            draft.write_bytes(b"\n".join(stays.later) + b"\n")
             draft.replace(path)
         else:
             path.unlink(missing_ok=True)
 
 
-def _is_free(path: Path) -> bool:
+def _locked(path: Path) -> int | None:
+    """The file, open and locked; None if another process has it or has just dealt with it."""
     try:
         file = os.open(path, os.O_RDONLY)
     except FileNotFoundError:
-        return False
+        return None
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.fstat(file).st_nlink:
+            return file
     except BlockingIOError:
-        return False
+        pass
+    os.close(file)
+    return None
+
+
+def _sync(directory: Path) -> None:
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(handle)
     finally:
-        os.close(file)
-    return True
+        os.close(handle)

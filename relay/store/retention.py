@@ -4,6 +4,7 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
+from relay import ids
 from relay.store import tables
 
 BATCH = 1000  # rows a commit: the writer's other work waits no longer than that takes
@@ -18,13 +19,13 @@ def drop_content(session: sa.Connection, before: datetime) -> int:
     old = (
         sa.select(tables.message.c.id)
         .join(tables.content, tables.content.c.message == tables.message.c.id)
-        .where(tables.message.c.accepted_at < before, tables.message.c.id.not_in(waits))
+        .where(tables.message.c.id < ids.first(before), tables.message.c.id.not_in(waits))
         .limit(BATCH)
     )
-    ids = list(session.scalars(old))
-    session.execute(sa.delete(tables.content).where(tables.content.c.message.in_(ids)))
-    session.execute(sa.update(tables.message).where(tables.message.c.id.in_(ids)).values(plan=""))
-    return len(ids)
+    gone = list(session.scalars(old))
+    session.execute(sa.delete(tables.content).where(tables.content.c.message.in_(gone)))
+    session.execute(sa.update(tables.message).where(tables.message.c.id.in_(gone)).values(plan=""))
+    return len(gone)
 
 
 def drop_messages(session: sa.Connection, before: datetime) -> int:
@@ -35,11 +36,11 @@ def drop_messages(session: sa.Connection, before: datetime) -> int:
     waits = sa.select(tables.delivery.c.message).where(tables.delivery.c.next_attempt_at.is_not(None))
     old = (
         sa.select(tables.message.c.id)
-        .where(tables.message.c.accepted_at < before, tables.message.c.id.not_in(waits))
+        .where(tables.message.c.id < ids.first(before), tables.message.c.id.not_in(waits))
         .limit(BATCH)
     )
-    ids = list(session.scalars(old))
+    gone = list(session.scalars(old))
     for table in (tables.event, tables.attempt, tables.delivery, tables.content):
-        session.execute(sa.delete(table).where(table.c.message.in_(ids)))
-    session.execute(sa.delete(tables.message).where(tables.message.c.id.in_(ids)))
-    return len(ids)
+        session.execute(sa.delete(table).where(table.c.message.in_(gone)))
+    session.execute(sa.delete(tables.message).where(tables.message.c.id.in_(gone)))
+    return len(gone)

@@ -2,22 +2,26 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import sqlalchemy as sa
-from pydantic import TypeAdapter
+from pydantic import ConfigDict, TypeAdapter
 
 from relay import log
 from relay.store import engine, events, migrate, queue
-from relay.store.journal import Fact, Journal
+from relay.store.journal import Fact, Journal, Replayed
 from relay.store.writer import Writer
 
 T = TypeVar("T")
 READERS = 4
 PATIENCE_S = 1.0  # with a database that does not answer
+REPLAYED_TOGETHER = 200  # facts a commit: other work goes in between
+LATER_S = 30.0
+_OCTETS = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
 
 
 class Settled(NamedTuple):
@@ -28,7 +32,7 @@ class Settled(NamedTuple):
 
 
 FACTS = {
-    "filing": Fact(TypeAdapter(queue.Filing), queue.file),
+    "filing": Fact(TypeAdapter(queue.Filing, config=_OCTETS), queue.file),
     "settled": Fact(TypeAdapter(Settled), lambda session, fact: queue.settle(session, fact.message, fact.outcomes)),
     "hit": Fact(TypeAdapter(events.Hit), events.record),
     "untrack": Fact(TypeAdapter(events.Asked), events.untrack),
@@ -44,6 +48,7 @@ class Store:
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="waypost-reader")
         self.writer = Writer(self._writing)
         self.journal = Journal(data_dir / "journal", FACTS)
+        self._not_before: dict[Path, float] = {}
 
     @contextlib.contextmanager
     def session(self) -> Iterator[sa.Connection]:
@@ -76,21 +81,28 @@ class Store:
         error = writing.exception() if done else None
         if done and error is None:
             return
-        if error is not None and not isinstance(error, sa.exc.SQLAlchemyError | LookupError):
-            raise error
         writing.add_done_callback(_heard)
         log.journaled(name, type(error).__name__ if error else "slow")
         await asyncio.to_thread(self.journal.append, name, value if journaled is None else journaled)
 
     async def replay(self) -> None:
-        """Commits what the journal holds. Raises sqlalchemy.exc.SQLAlchemyError while the database is away."""
-        for path in await asyncio.to_thread(self.journal.claim):
-
-            def work(session: sa.Connection, path: Path = path) -> list[bytes]:
-                return self.journal.replay(session, path)
-
-            later = await self.write(work)
-            self.journal.settle(path, later)
+        """Commits what the journal holds. Raises sqlalchemy.exc.SQLAlchemyError while the database is away, OSError."""
+        with self.journal.claimed() as paths:
+            for path in paths:
+                if self._not_before.get(path, 0.0) > time.monotonic():
+                    continue
+                lines = (await asyncio.to_thread(path.read_bytes)).splitlines()
+                stays = Replayed([], [])
+                for at in range(0, len(lines), REPLAYED_TOGETHER):
+                    chunk = lines[at : at + REPLAYED_TOGETHER]
+                    done = await self.write(lambda session, chunk=chunk: self.journal.replay(session, chunk))  # type: ignore[misc]
+                    stays.later.extend(done.later)
+                    stays.bad.extend(done.bad)
+                self.journal.settle(path, stays)
+                # What is not known yet will not be known in two seconds either.
+                self._not_before[path] = time.monotonic() + LATER_S
+                if not stays.later:
+                    del self._not_before[path]
 
     def close(self) -> None:
         """Commits what was submitted and lets go of the database."""

@@ -64,7 +64,7 @@ def since(session: sa.Connection, start: datetime) -> Totals:
     event = tables.event
     rows = session.execute(
         sa.select(event.c.type, event.c.verdict, sa.func.count())
-        .where(event.c.id >= _first_id(start))
+        .where(event.c.id >= ids.first(start))
         .group_by(event.c.type, event.c.verdict)
     )
     delivery = event.c.message + ":" + sa.cast(event.c.number, sa.String)
@@ -72,7 +72,7 @@ def since(session: sa.Connection, start: datetime) -> Totals:
         sa.select(event.c.type, sa.func.count(sa.distinct(delivery)).label("deliveries"))
         .where(
             event.c.type.in_([EventType.OPENED, EventType.CLICKED]),
-            event.c.id >= _first_id(start),
+            event.c.id >= ids.first(start),
             event.c.verdict.in_(["human", "proxied"]),
         )
         .group_by(event.c.type)
@@ -88,7 +88,7 @@ def days(session: sa.Connection, first: datetime, count: int) -> list[Day]:
     day = sa.type_coerce(event.c.at, sa.BigInteger) // sa.literal_column(str(_DAY_US), sa.BigInteger)
     rows = session.execute(
         sa.select(day, event.c.type, event.c.verdict, sa.func.count())
-        .where(event.c.id >= _first_id(first))
+        .where(event.c.id >= ids.first(first))
         .group_by(day, event.c.type, event.c.verdict)
     )
     found: dict[int, dict[tuple[str, str], int]] = {}
@@ -110,10 +110,6 @@ def waiting(session: sa.Connection) -> Waiting:
     return Waiting(
         depth.get(Status.QUEUED, 0), depth.get(Status.DEFERRED, 0), min((due for *_, due in rows), default=None)
     )
-
-
-def _first_id(since: datetime) -> str:
-    return ids.encode(int(since.timestamp() * 1000), bytes(6))
 
 
 def _totals(counts: dict[tuple[str, str], int], people: dict[str, int]) -> Totals:

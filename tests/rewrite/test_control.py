@@ -3,7 +3,7 @@
 import pytest
 
 from relay.rewrite import facts, fields, plan
-from relay.rewrite.dialects import Control
+from relay.rewrite.control import Control
 from tests.rewrite.letters import PUBLIC_URL, SETTINGS, letter, mint, multipart
 
 _PAGE = b'<html><body><a href="https://a.example/">x</a></body></html>\r\n'
@@ -65,7 +65,7 @@ def test_other_providers_words_are_understood_and_ours_win() -> None:
         b"X-PM-Metadata-id: 1",
         b"X-PM-Message-Stream: broadcast",
         b"X-Waypost-Track: opens=yes",
-    ) == Control("broadcast", ("a",), {"id": "1"}, True, True)
+    ) == Control("broadcast", ("a",), {"id": "1"}, True, True, track_text=False)
     assert _control(
         b"X-Mailgun-Tag: b",
         b"X-Mailgun-Track: no",

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from relay.rewrite import media, parts
-from tests.rewrite.letters import multipart
+from relay.rewrite import media, parts, plan
+from tests.rewrite.letters import SETTINGS, multipart, tracked
 
 _TEXT = b"Content-Type: text/plain\r\n\r\nhello"
 _HTML = b"Content-Type: text/html\r\n\r\n<p>hello</p>"
@@ -89,6 +89,40 @@ def test_depth_is_limited_and_takes_no_recursion() -> None:
     found = parts.walk(octets)
     assert found[-1].sealed == "too_deep"
     assert len(found) == parts.DEEPEST + 1
+
+
+def test_a_page_is_found_up_to_the_greatest_depth_and_not_below() -> None:
+    for depth, count in ((parts.DEEPEST, 1), (parts.DEEPEST + 1, 0)):
+        octets = b'Content-Type: text/html\r\n\r\n<a href="https://a.example/">x</a>'
+        for n in range(depth):
+            octets = multipart(b"mixed", octets, boundary=b"b%dx" % n, close=b"--b%dx--\r\n" % n)
+        made = plan.plan(octets, SETTINGS)
+        assert len(tracked(made)) == count
+        assert made.reasons == (() if count else ("too_deep",))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b'multipart/mixed;\r\n\tboundary="b=_b"',
+        b'multipart\r\n /mixed;\r\n boundary\r\n =\r\n "b=_b"\r\n ;',
+        b'multipart/mixed; boundary="b\\=_b"; charset="x;boundary=no"',
+        b"multipart/mixed; boundary=b=_b",
+        b'Multipart/MIXED (a "; boundary=no); BOUNDARY = "b=_b" (so (it) is)',
+        b"multipart/mixed; boundary*=us-ascii'en'b%3D_b",
+        b'multipart/mixed; boundary*0="b="; x=y;\r\n boundary*1=_b',
+        b"multipart/mixed; boundary*1*=%5Fb; boundary*0*=us-ascii''b%3D",
+    ],
+)
+def test_a_boundary_is_read_however_it_is_written(value: bytes) -> None:
+    inside = b"--b=_b \t\r\n" + _TEXT + b"\r\n--b=_b\r\n" + _HTML + b"\r\n--b=_b--\r\n"
+    octets = b"Subject: x\r\nContent-Type: " + value + b"\r\n\r\npreamble\r\n" + inside + b"epilogue"
+    assert [(part.type, part.sealed) for part in parts.walk(octets)] == [
+        ("multipart/mixed", ""),
+        ("text/plain", ""),
+        ("text/html", ""),
+    ]
+    assert plan.plan(octets, SETTINGS).pixels == 1
 
 
 def test_the_number_of_parts_is_limited() -> None:

@@ -1,13 +1,11 @@
 """The public door: any octets have a plan, and a plan changes nothing but what it says."""
 
 import base64
-import time
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from relay import edits
 from relay.rewrite import body, facts, plan
 from tests.rewrite.letters import PUBLIC_URL, SETTINGS, letter, mint, mint_for, multipart, tracked, undone
 
@@ -114,7 +112,7 @@ def test_a_signature_may_be_stripped() -> None:
         (b"Content-Type: text/html\r\n", "empty"),
         (letter(_PAGE.replace(b"\r\n", b"\n")), "line_ends"),
         (letter(b"<title/>" + _PAGE), "witness_disagrees"),
-        (letter(b"<svg><p>" + _PAGE), "foreign_content"),
+        (letter(b"<svg><desc><p>" + _PAGE), "foreign_content"),
         (letter(b"<pre>\r\n-----BEGIN PGP MESSAGE-----\r\n" + _PAGE), "pgp_armour"),
         (letter(_PAGE, type_=b"application/pkcs7-mime"), "pkcs7"),
         (letter(_PAGE, type_=b"text/x-amp-html"), "no_html"),
@@ -226,73 +224,3 @@ def test_an_edit_that_changes_more_than_it_should_is_dropped(monkeypatch: pytest
     made = plan.plan(letter(_PAGE), SETTINGS)
     assert made.reasons == ("verify_failed",)
     assert made.untouched
-
-
-_MILLION = 1_000_000
-_HOSTILE = {
-    "less-than": b"<" * _MILLION,
-    "tags": b"<a" * (_MILLION // 2),
-    "ends": b"</" * (_MILLION // 2),
-    "comments": b"<!--" * (_MILLION // 4),
-    "conditions": b"<!--[if x]>" * (_MILLION // 11),
-    "closed comments": b"<!--[if x]>-->" * (_MILLION // 14),
-    "bogus comments": b"<!" * (_MILLION // 2),
-    "double quotes": b"<a " + b'"' * _MILLION,
-    "open quotes": b"<a " + b"='" * (_MILLION // 2),
-    "attributes": b"<a " + b" ".join(b"a%d" % n for n in range(250_000)) + b">",
-    "one attribute": b"<a " + b"a=1 " * 250_000 + b">",
-    "equals": b"<a " + b"= " * (_MILLION // 2) + b">",
-    "spaces": b"<a" + b" " * _MILLION,
-    "scripts": b"<script><!--" + b"<script>" * (_MILLION // 8),
-    "svg": b"<svg>" * (_MILLION // 5),
-    "deep": b"<div>" * (_MILLION // 5),
-    "titles": b"<title>" * (_MILLION // 7),
-    "references": b'<a href="https://a.example/' + b"&a" * (_MILLION // 2) + b'">',
-    "marks": b"{{waypost_unsubscribe_url" * (_MILLION // 25),
-    "braces": b"{{ " * (_MILLION // 3) + b"waypost_unsubscribe_url",
-}
-
-
-@pytest.mark.parametrize("name", _HOSTILE)
-def test_hostile_pages_take_linear_time(name: str) -> None:
-    _in_time(letter(_HOSTILE[name]))
-
-
-@pytest.mark.parametrize(
-    "octets",
-    [
-        letter(b"=" * _MILLION, encoding=b"quoted-printable"),
-        letter(b"= " * (_MILLION // 2), encoding=b"quoted-printable"),
-        letter(b"=\r\n" * (_MILLION // 3), encoding=b"quoted-printable"),
-        letter(b"\r\n" * (_MILLION // 2), encoding=b"base64"),
-        b"A: b\r\n" * (_MILLION // 6),
-        b" \r\n" * (_MILLION // 3),
-        b":" * _MILLION,
-        b"Content-Type: text/html" + b"; a" * (_MILLION // 3) + b"\r\n\r\n",
-        b"Content-Type: text/html " + b"(" * _MILLION + b"\r\n\r\n",
-        b'Content-Type: text/html; a="' + b"\\" * _MILLION + b"\r\n\r\n",
-        multipart(b"mixed", b"--a\r\n" * (_MILLION // 5), boundary=b"a"),
-        multipart(b"mixed", *[b"\r\n"] * (_MILLION // 10)),
-        b"From: " + b"=?utf-8?q?=" * (_MILLION // 10) + b"\r\n\r\n",
-    ],
-    ids=range(13),
-)
-def test_hostile_mail_takes_linear_time(octets: bytes) -> None:
-    _in_time(octets)
-
-
-def _in_time(octets: bytes) -> None:
-    begun = time.perf_counter()
-    made = plan.plan(octets, SETTINGS)
-    made.render(octets, mint)
-    assert time.perf_counter() - begun < 2.0  # about 0.3 on a quiet machine
-    assert not any(reason.startswith("fault") for reason in made.reasons)
-
-
-def test_many_links_on_one_line_take_linear_time() -> None:
-    octets = letter(b'<a href="https://a.example/">x</a>' * 5_000)
-    begun = time.perf_counter()
-    made = plan.plan(octets, SETTINGS)
-    made.render(octets, lambda hole: edits.fill([b"https://track.example/x"], mint))
-    assert time.perf_counter() - begun < 3.0
-    assert len(tracked(made)) == 5_000

@@ -25,7 +25,7 @@ _PIECES = (
     *("<title>", "</title>", "<textarea>", "</textarea >", "<style>", "</style/>", "<xmp>", "</xmp>", "<plaintext>"),
     *("<iframe>", "</iframe>", "<noembed>", "</noembed>", "<noframes>", "</noframes>", "<noscript>", "</noscript>"),
     *("<script>", "</script>", "<script ", "</script ", "<!--<script>", "--></script>"),
-    *("<svg>", "</svg>", "<svg/>", "<path d=1/>", "<g>", "</g>", "<math>", "</math>", "<mi>", "<desc>"),
+    *("<svg>", "</svg>", "<svg/>", "<path d=1/>", "<g>", "</g>", "<math>", "</math>", "<mi>", "<desc>", "<img>"),
     *("<select>", "<option>", "</select>", "<body>", "</body>", "<html>", "</html>", "<head>", "</head>", "<frameset>"),
     *('<a b="', "<a c='", "<a ", "<a href>", "<a =href=https://e.example/{n}>", "<o:p>", "</o:p>", "<form>", "<li>"),
 )
@@ -71,6 +71,10 @@ def test_any_octets_have_markup_whose_spans_are_in_order(html: bytes) -> None:
         ("<svg><style><a href=https://e.example/1></a></style></svg>" + _LINK, ["{n}"]),
         ("<svg><![CDATA[<a href=https://e.example/1>]]></svg>" + _LINK, ["{n}"]),
         ("<svg width=1/>" + _LINK, []),
+        ("<svg><path d=1></svg>" + _LINK, ["{n}"]),
+        ("<svg><g><image href=1 /><img src=1></g></svg>" + _LINK, ["{n}"]),
+        ("<svg><p>" + _LINK, ["{n}"]),
+        ("<template><svg><p>" + _LINK, []),
         ("<svg width='1'/>" + _LINK, ["{n}"]),
         ("<script><!--<script></script>" + _LINK + "--></script>" + _LINK, ["{n}"]),
         ("<script><!-->" + _LINK + "</script>" + _LINK, ["{n}"]),
@@ -85,7 +89,8 @@ def test_links_in_templates_pictures_and_scripts_are_dead(html: str, live: list[
 @pytest.mark.parametrize(
     "html",
     [
-        "<svg><p>",
+        "<svg><font>",
+        "<svg><desc><p>",
         "<div><svg></div>",
         "<svg><title><b></b></title></svg>",
         "<select><a href=x>",

@@ -68,6 +68,42 @@ def test_an_apps_own_fields_stay_or_are_replaced_both(own: bytes) -> None:
 
 
 @pytest.mark.parametrize(
+    "own",
+    [
+        (b"List-Unsubscribe: <mailto:a@b.example>",),
+        (b"List-Unsubscribe:\r\n <mailto:a@b.example>,\r\n\t<https://a.example/out>", b"List-Unsubscribe-Post: x"),
+        (b"List-Unsubscribe: <https://a.example/1>", b"List-Unsubscribe: <https://a.example/2>"),
+        (b"LIST-UNSUBSCRIBE-POST: List-Unsubscribe=One-Click",),
+        (b"List-Unsubscribe:",),
+    ],
+)
+def test_of_an_apps_own_fields_no_half_is_added_or_left(own: tuple[bytes, ...]) -> None:
+    octets = letter(b"x", *own)
+    kept = b"\r\n".join(own)
+    for settings in (
+        {},
+        {"unsubscribe_header": "replace", "stream": "transactional"},
+        {"unsubscribe_header": "replace", "public_url": "http://t.example"},
+    ):
+        assert _added(octets, **settings) == b""
+        made = plan.plan(octets, plan.Settings(**{"public_url": PUBLIC_URL, **settings}))  # type: ignore[arg-type]
+        assert kept in made.render(octets, mint)
+    replaced = plan.plan(octets, plan.Settings(PUBLIC_URL, unsubscribe_header="replace")).render(octets, mint)
+    assert replaced.lower().count(b"list-unsubscribe:") == replaced.lower().count(b"list-unsubscribe-post:") == 1
+    assert not any(line in replaced for line in own if line.startswith(b"List-Unsubscribe: "))
+    assert b"a.example/out" not in replaced
+
+
+def test_the_links_of_an_apps_own_fields_are_never_tracked() -> None:
+    page = b'<body><a href="https://a.example/1">x</a><a href="https://a.example/2">y</a></body>'
+    fields = (
+        b"List-Unsubscribe: <mailto:x@y.example>,\r\n <https://a.exam\r\n ple/1>",
+        b"List-Unsubscribe: <https://a.example/2>",
+    )
+    assert tracked(plan.plan(letter(page, *fields), SETTINGS)) == []
+
+
+@pytest.mark.parametrize(
     ("url", "is_safe"),
     [
         ("https://t.example", True),

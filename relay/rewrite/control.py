@@ -1,0 +1,75 @@
+"""What an app wishes for its mail, in whatever words it was said.
+
+In: what the dialects hear, one wish after the other.  Out: a Control. Of two wishes for the same thing the
+first counts.
+"""
+
+import contextlib
+import json
+from dataclasses import dataclass, field
+
+from relay.rewrite import facts
+
+_MOST_TAGS = 50
+_MOST_METADATA = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """The app's wishes; None and "" where it is silent. Metadata names are lower case."""
+
+    stream: str = ""
+    tags: tuple[str, ...] = ()
+    metadata: dict[str, str] = field(default_factory=dict)
+    track_opens: bool | None = None
+    track_clicks: bool | None = None
+    expires_in: str = ""  # as given
+    track_text: bool | None = None  # clicks in text/plain, where they are tracked at all
+
+
+@dataclass(slots=True)
+class Heard:
+    """The wishes so far."""
+
+    stream: str = ""
+    tags: list[str] = field(default_factory=list)
+    metadata: dict[str, str] = field(default_factory=dict)
+    opens: bool | None = None
+    clicks: bool | None = None
+    text: bool | None = None
+    expires_in: str = ""
+
+    def track(self, opens: bool | None = None, clicks: bool | None = None, text: bool | None = None) -> None:
+        self.opens = opens if self.opens is None else self.opens
+        self.clicks = clicks if self.clicks is None else self.clicks
+        self.text = text if self.text is None else self.text
+
+    def tag(self, name: object) -> None:
+        name = _text(name)
+        if name and name not in self.tags and len(self.tags) < _MOST_TAGS:
+            self.tags.append(name)
+
+    def note(self, name: str, content: object) -> None:
+        name = facts.shown(name).lower()
+        if name and len(self.metadata) < _MOST_METADATA:
+            self.metadata.setdefault(name, _text(content))
+
+    def name_stream(self, name: object) -> None:
+        self.stream = self.stream or _text(name)
+
+    def expire(self, after: str) -> None:
+        self.expires_in = self.expires_in or after
+
+    @property
+    def control(self) -> Control:
+        tags = tuple(self.tags)
+        return Control(self.stream, tags, self.metadata, self.opens, self.clicks, self.expires_in, self.text)
+
+
+def _text(content: object) -> str:
+    """Text as it is, anything else as JSON."""
+    if not isinstance(content, str):
+        with contextlib.suppress(RecursionError):
+            return facts.shown(json.dumps(content, ensure_ascii=False))
+        return ""
+    return facts.shown(content)

@@ -1,0 +1,114 @@
+"""Mail made to be slow: it takes time in proportion to its size, under a second a megabyte.
+
+Time is the thread's own, so that a busy machine fails nobody. The slowest took half a second.
+"""
+
+import time
+
+import pytest
+
+from relay.rewrite import links, plan
+from tests.rewrite.letters import SETTINGS, letter, mint, multipart, skipped, tracked
+
+_LIMIT_S = 1.5
+_MILLION = 1_000_000
+_HOSTILE = {
+    "less-than": b"<" * _MILLION,
+    "tags": b"<a" * (_MILLION // 2),
+    "ends": b"</" * (_MILLION // 2),
+    "comments": b"<!--" * (_MILLION // 4),
+    "conditions": b"<!--[if x]>" * (_MILLION // 11),
+    "closed comments": b"<!--[if x]>-->" * (_MILLION // 14),
+    "bogus comments": b"<!" * (_MILLION // 2),
+    "double quotes": b"<a " + b'"' * _MILLION,
+    "open quotes": b"<a " + b"='" * (_MILLION // 2),
+    "attributes": b"<a " + b" ".join(b"a%d" % n for n in range(250_000)) + b">",
+    "one attribute": b"<a " + b"a=1 " * 250_000 + b">",
+    "equals": b"<a " + b"= " * (_MILLION // 2) + b">",
+    "spaces": b"<a" + b" " * _MILLION,
+    "scripts": b"<script><!--" + b"<script>" * (_MILLION // 8),
+    "svg": b"<svg>" * (_MILLION // 5),
+    "deep": b"<div>" * (_MILLION // 5),
+    "titles": b"<title>" * (_MILLION // 7),
+    "references": b'<a href="https://a.example/' + b"&a" * (_MILLION // 2) + b'">',
+    "marks": b"{{waypost_unsubscribe_url" * (_MILLION // 25),
+    "braces": b"{{ " * (_MILLION // 3) + b"waypost_unsubscribe_url",
+}
+
+
+@pytest.mark.parametrize("name", _HOSTILE)
+def test_hostile_pages_take_linear_time(name: str) -> None:
+    _in_time(letter(_HOSTILE[name]))
+
+
+def _deep(octets: bytes) -> bytes:
+    for n in range(100):
+        octets = multipart(b"mixed", octets, boundary=b"b%dx" % n, close=b"--b%dx--\r\n" % n)
+    return octets
+
+
+@pytest.mark.parametrize(
+    "octets",
+    [
+        letter(b"=" * _MILLION, encoding=b"quoted-printable"),
+        letter(b"= " * (_MILLION // 2), encoding=b"quoted-printable"),
+        letter(b"=\r\n" * (_MILLION // 3), encoding=b"quoted-printable"),
+        letter(b"\r\n" * (_MILLION // 2), encoding=b"base64"),
+        b"A: b\r\n" * (_MILLION // 6),
+        b" \r\n" * (_MILLION // 3),
+        b":" * _MILLION,
+        b"Content-Type: text/html" + b"; a" * (_MILLION // 3) + b"\r\n\r\n",
+        b"Content-Type: text/html " + b"(" * _MILLION + b"\r\n\r\n",
+        b'Content-Type: text/html; a="' + b"\\" * _MILLION + b"\r\n\r\n",
+        multipart(b"mixed", b"--a\r\n" * (_MILLION // 5), boundary=b"a"),
+        multipart(b"mixed", *[b"\r\n"] * (_MILLION // 10)),
+        _deep(b"Content-Type: text/html\r\n\r\n" + b"--b--\r\n" * (_MILLION // 7)),
+        b"From: " + b"=?utf-8?q?=" * (_MILLION // 10) + b"\r\n\r\n",
+    ],
+    ids=range(14),
+)
+def test_hostile_mail_takes_linear_time(octets: bytes) -> None:
+    _in_time(octets)
+
+
+def _in_time(octets: bytes) -> plan.Plan:
+    begun = time.thread_time()
+    made = plan.plan(octets, SETTINGS)
+    made.render(octets, mint)
+    assert time.thread_time() - begun < _LIMIT_S
+    assert not any(reason.startswith("fault") for reason in made.reasons)
+    return made
+
+
+@pytest.mark.parametrize("line_end", [b"", b"\r\n"])
+def test_many_links_take_linear_time(line_end: bytes) -> None:
+    made = _in_time(letter((b'<a href="https://a.example/">x</a>' + line_end) * 5_000))
+    assert len(tracked(made)) == 5_000
+
+
+def test_only_so_many_links_are_tracked() -> None:
+    page = b'<a href="https://a.example/">x</a>\r\n' * (links.MOST + 2)
+    made = plan.plan(multipart(b"mixed", b"Content-Type: text/html\r\n\r\n" + page), SETTINGS)
+    assert len(tracked(made)) == links.MOST
+    assert skipped(made) == ["too_many_links"] * 2
+
+
+_NO_ROOM = b"x" * 900 + b"<a/href='https://a.example/'>"
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        (_NO_ROOM + b"\r\n") * 1000,
+        (b"<a/href=https://a>" * 55 + b"\r\n") * 1000,
+        b"<a/href=https://a>" * 50_000,
+        b"<a/href='https://a.example/\r\n'>" * 30_000,
+        (b"{{waypost_unsubscribe_url}}" * 36 + b"\r\n") * 1000,
+    ],
+    ids=range(5),
+)
+def test_links_without_room_take_linear_time(page: bytes) -> None:
+    begun = time.thread_time()
+    made = plan.plan(letter(page), SETTINGS)
+    assert time.thread_time() - begun < 2 * _LIMIT_S
+    assert not any(reason.startswith(("fault", "verify")) for reason in made.reasons)

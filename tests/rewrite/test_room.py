@@ -1,0 +1,108 @@
+"""Where there is no room for an edit, that edit is dropped and says so; all others are made.
+
+No line over 998 octets is created (RFC 5322 §2.1.1), none over 76 in quoted-printable (RFC 2045 §6.7).
+"""
+
+import re
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from relay.rewrite import coding, parts, plan, verify
+from tests.rewrite.letters import PUBLIC_URL, SETTINGS, letter, mint, skipped, tracked, undone
+
+_LINK = b'<a href="https://a.example/">z</a>'
+_MARK = b"{{waypost_unsubscribe_url}}"
+
+
+def _widest(octets: bytes) -> int:
+    return max(len(line) for line in octets.split(b"\r\n"))
+
+
+@pytest.mark.parametrize("column", range(990, 999))
+def test_a_pixel_without_room_is_left_out_and_the_links_are_not(column: int) -> None:
+    octets = letter(_LINK + b"\r\n<p>" + b"x" * (column - 3))
+    made = plan.plan(octets, SETTINGS)
+    assert tracked(made) == ["https://a.example/"]
+    assert made.reasons == ("no_room_for_pixel",) * (1 - made.pixels)
+    assert made.pixels == (column <= 994)  # `<img` must fit
+    assert _widest(made.render(octets, mint)) <= 998
+
+
+def test_a_link_without_room_is_skipped_and_the_others_are_not() -> None:
+    octets = letter(b"x" * 900 + b"<a/href='https://a.example/1'\r\n>z</a>\r\n" + _LINK)
+    made = plan.plan(octets, SETTINGS)
+    assert skipped(made) == ["line_too_long"]
+    assert tracked(made) == ["https://a.example/"]
+    assert made.pixels == 1
+
+
+def test_an_unsubscribe_mark_without_room_stays_and_says_so() -> None:
+    octets = letter(b"<p>" + b"x" * 960 + _MARK + b"\r\n" + _LINK + _MARK)
+    made = plan.plan(octets, SETTINGS)
+    assert made.reasons == ("no_room_for_unsubscribe",)
+    assert tracked(made) == ["https://a.example/"]
+    assert made.render(octets, mint).count(_MARK) == 1
+
+
+def test_lines_that_were_too_long_are_edited_all_the_same() -> None:
+    octets = letter(b"<p>" + b"x" * 3000 + _LINK + b"y" * 3000 + _LINK + _MARK)
+    made = plan.plan(octets, SETTINGS)
+    assert made.reasons == ()
+    assert made.pixels == 1
+    assert len(tracked(made)) == 2
+    assert _MARK not in made.render(octets, mint)
+
+
+_PIECES = st.sampled_from(
+    [
+        *(_LINK, _MARK, b"<a/href='https://a.example/'>", b'<a class=x href="https://a.example/">', b"<b>\r\n</b>"),
+        *(b"<a href='\r\nhttps://a.example/'\r\n>", b"\r\n", b"\r\n", b"x" * 100, b"x" * 300, b"x" * 900, b"x" * 1200),
+        *(b"</body>", b"<body>", b" "),
+    ]
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(_PIECES, max_size=14).map(b"".join), st.booleans())
+def test_no_line_becomes_too_long_and_nothing_fails(page: bytes, is_text: bool) -> None:
+    octets = letter(page, type_=b"text/plain" if is_text else b"text/html")
+    made = plan.plan(octets, plan.Settings(PUBLIC_URL, text_links=True))
+    assert not any(reason.startswith(("fault", "verify")) for reason in made.reasons)
+    result = made.render(octets, mint)
+    assert undone(octets, made.edits(octets, mint), result) == octets
+    if _widest(octets) <= 998:
+        assert _widest(result) <= 998
+    shown = re.findall(rb"https://track\.example/([ocu])/", result.partition(b"\r\n\r\n")[2])
+    assert shown.count(b"c") == len(tracked(made))
+    assert shown.count(b"o") == made.pixels
+
+
+@pytest.mark.parametrize("end", [b"x", b"=3D", b" ", b"=E9"])
+@pytest.mark.parametrize("width", range(70, 77))
+def test_quoted_printable_lines_that_are_full_before_us_stay_within_76(width: int, end: bytes) -> None:
+    line = b"<p>" + b"x" * (width - 3 - len(end)) + end
+    octets = letter(line, type_=b"text/html; charset=iso-8859-1", encoding=b"quoted-printable")
+    made = plan.plan(octets, SETTINGS)
+    assert made.pixels == 1
+    result = made.render(octets, mint).partition(b"\r\n\r\n")[2]
+    assert _widest(result) <= coding.QP_LINE
+    text = coding.from_quoted_printable(result).octets
+    assert text.startswith(coding.from_quoted_printable(line).octets.rstrip(b" "))
+    assert text.count(b"<img") == 1
+    assert undone(octets, made.edits(octets, mint), made.render(octets, mint)) == octets
+
+
+def test_where_the_second_look_says_no_the_links_are_listed_as_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stumble(*_: object) -> list[parts.Part]:
+        raise KeyError("x")
+
+    octets = letter(_LINK + b'<a href="#x">y</a>', b"Bcc: secret@example.com")
+    for name, fault in (("holds", lambda *_: False), ("holds", stumble)):
+        monkeypatch.setattr(verify, name, fault)
+        made = plan.plan(octets, SETTINGS)
+        assert made.reasons == ("verify_failed",)
+        assert skipped(made) == ["verify_failed", "fragment"]
+        assert made.pixels == 0
+        assert b"secret" not in made.render(octets, mint)

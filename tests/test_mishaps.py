@@ -1,0 +1,151 @@
+"""What goes wrong at the wrong moment: nothing accepted is lost, and nothing that is done is done again."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+from time import monotonic, sleep
+
+import pytest
+
+from tests.stage import ROOT, Waypost, html_mail
+from tests.upstream import Upstream
+
+QUEUED = '[delivery]\nmode = "queued"\nretry = ["1s"]\n'
+
+
+@pytest.fixture
+def other(tmp_path: Path):
+    server = Upstream()
+    yield server
+    server.close()
+
+
+def test_a_reply_of_odd_octets_is_passed_on_and_written_down(tmp_path: Path, other: Upstream) -> None:
+    other.text = b"Nachricht \xfcbernommen \x00"
+    with Waypost(tmp_path, other.port) as relay:
+        assert relay.send(html_mail(), "umlaut@example.com").startswith("250 2.0.0 Nachricht ?bernommen")
+        assert relay.events("delivered", "umlaut@example.com")
+
+
+@pytest.mark.parametrize("mode", ["inline", "queued"])
+def test_a_recipient_that_hangs_makes_no_duplicates_of_the_others(tmp_path: Path, other: Upstream, mode: str) -> None:
+    recipients = [f"quick-{n}@example.com" for n in range(6)]
+    relay = Waypost(tmp_path, other.port, QUEUED.replace("queued", mode) + 'inline_timeout = "1s"\n').start()
+    assert relay.send(html_mail(), *recipients, "hang@example.com").startswith("250")
+    for recipient in recipients:
+        relay.events("delivered", recipient)
+    relay.kill()
+    with relay:
+        sleep(2)
+        assert {recipient: len(other.to(recipient)) for recipient in recipients} == dict.fromkeys(recipients, 1)
+
+
+def test_a_clean_stop_makes_no_duplicates_either(tmp_path: Path, other: Upstream) -> None:
+    relay = Waypost(tmp_path, other.port, '[delivery]\ninline_timeout = "1s"\n').start()
+    assert relay.send(html_mail(), "done@example.com", "hang@example.com").startswith("250")
+    assert relay.stop(40) == 0
+    with relay:
+        sleep(2)
+        assert len(other.to("done@example.com")) == 1
+
+
+def test_what_a_dead_server_journaled_is_settled_before_its_leases_go_back(tmp_path: Path, other: Upstream) -> None:
+    relay = Waypost(tmp_path, other.port, QUEUED).start()
+    other.delay_s = 1.0
+    for n in range(3):
+        assert relay.send(html_mail(), f"journaled-{n}@example.com").startswith("250")
+    sleep(0.5)
+    with closing(sqlite3.connect(tmp_path / "data" / "waypost.db", isolation_level=None)) as database:
+        database.execute("BEGIN EXCLUSIVE")
+        for n in range(3):
+            other.to(f"journaled-{n}@example.com")
+        end = monotonic() + 10
+        while sum(path.read_bytes().count(b"settled ") for path in (tmp_path / "data" / "journal").glob("*")) < 3:
+            assert monotonic() < end
+            sleep(0.1)
+        relay.kill()
+    other.delay_s = 0.0
+    with relay:
+        sleep(3)
+        assert [len(other.to(f"journaled-{n}@example.com")) for n in range(3)] == [1, 1, 1]
+
+
+def test_a_killed_mail_process_does_not_keep_its_leases(tmp_path: Path, other: Upstream) -> None:
+    with Waypost(tmp_path, other.port, QUEUED) as relay:
+        other.delay_s = 60.0
+        assert relay.send(html_mail(), "released@example.com").startswith("250")
+        sleep(1)
+        assert relay.process is not None
+        children = Path(f"/proc/{relay.process.pid}/task/{relay.process.pid}/children").read_text().split()
+        other.delay_s = 0.0
+        os.kill(int(children[0]), signal.SIGKILL)
+        assert other.to("released@example.com", timeout_s=15)
+
+
+def test_sigterm_at_any_moment_of_the_start_ends_it(tmp_path: Path) -> None:
+    relay = Waypost(tmp_path)
+    for delay_s in (0.0, 0.008, 0.016, 0.024, 0.04):
+        with (tmp_path / "log").open("w") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "relay", "--config", str(relay.config), "serve", "--workers", "3"],
+                cwd=ROOT,
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+            )
+            try:
+                while "role-started" not in relay.read_log():
+                    sleep(0.001)
+                sleep(delay_s)
+                process.terminate()
+                assert process.wait(15) == 0
+            finally:
+                process.kill()
+                process.wait()
+
+
+def test_what_expires_at_the_first_attempt_stays_with_the_app(relay: Waypost) -> None:
+    mail = html_mail(header="X-Waypost-Expires-In: 500ms\r\n")
+    assert relay.send(mail, "e451-4.3.0+now@example.com").startswith("451 4.3.0 scripted")
+    assert relay.send(html_mail(header="X-Waypost-Expires-In: 99999999999999999w\r\n"), "far@example.com")[:3] == "250"
+
+
+@pytest.mark.parametrize(("recipient", "phase"), [("d354@example.com", "dot"), ("e354@example.com", "rcpt")])
+def test_a_reply_in_the_wrong_place_is_no_delivery(relay: Waypost, recipient: str, phase: str) -> None:
+    assert relay.send(html_mail(), recipient).startswith("250 2.0.0 accepted as ")
+    assert relay.events("deferred", recipient)
+    assert not [row for row in relay.rows("events") if row["recipient"] == recipient and row["type"] == "delivered"]
+
+
+def test_refused_recipients_do_not_use_up_the_clients_patience(tmp_path: Path, upstream: Upstream) -> None:
+    with Waypost(tmp_path, upstream.port, "[access]\nmax_recipients = 3\n") as relay, relay.client() as client:
+        client.ehlo()
+        client.mail("app@sender.test")
+        replies = [client.rcpt(f"many-{n}@example.com")[0] for n in range(60)]
+        assert replies == [250] * 3 + [452] * 57
+        assert client.data(b"Subject: x\r\n\r\nx\r\n")[0] == 250
+
+
+def test_the_same_recipient_twice_is_one_delivery(relay: Waypost, upstream: Upstream) -> None:
+    relay.send(html_mail(), "double@example.com", "double@example.com")
+    sleep(0.5)
+    assert len(upstream.to("double@example.com")) == 1
+
+
+def test_mail_is_nobody_elses_to_read(relay: Waypost) -> None:
+    for path in (relay.folder / "data").rglob("*"):
+        assert path.stat().st_mode & 0o077 == 0, path
+
+
+def test_secrets_are_not_shown_in_faults(tmp_path: Path) -> None:
+    relay = Waypost(tmp_path)
+    relay.config.write_text(
+        '[[upstream]]\naddress = "a:1"\npassword = 12345678\n'
+        '[[access.user]]\nname = "x"\npassword_hash = "hunter2secret"\n'
+        '[database]\nurl = "mysql://me:geheim@x"\n'
+    )
+    error = relay.cli("check", status=1).decode()
+    assert "password" in error and not any(secret in error for secret in ("12345678", "hunter2secret", "geheim"))
