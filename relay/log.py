@@ -146,10 +146,6 @@ def expired(what: str, messages: int) -> None:
 # --- the web
 
 
-def hit(kind: str, message: str, number: int, verdict: str) -> None:
-    _say(logging.INFO, "hit", kind=kind, message=message, number=number, verdict=verdict)
-
-
 def bad_token(kind: str) -> None:
     _say(logging.INFO, "bad-token", kind=kind)
 

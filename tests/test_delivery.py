@@ -18,8 +18,8 @@ def status(relay: Waypost, recipient: str) -> dict:
 
 def settled(relay: Waypost, recipient: str, wanted: str, timeout_s: float = 10) -> None:
     end = monotonic() + timeout_s
-    while wanted not in status(relay, recipient)["statuses"]:
-        assert monotonic() < end, status(relay, recipient)["statuses"]
+    while status(relay, recipient)["deliveries"][0]["status"] != wanted:
+        assert monotonic() < end, status(relay, recipient)["deliveries"]
         sleep(0.1)
 
 
@@ -30,7 +30,8 @@ def test_the_upstreams_reply_is_the_apps_reply(relay: Waypost, upstream: Upstrea
     heard = relay.send(html_mail(), "reply@example.com")
     assert heard.startswith("250 2.0.0 Ok: queued as U")
     assert upstream.to("reply@example.com")
-    assert status(relay, "reply@example.com")["statuses"] == {"delivered": 1}
+    [delivery] = status(relay, "reply@example.com")["deliveries"]
+    assert delivery["status"] == "delivered" and delivery["attempts"][0]["code"] == 250
 
 
 def test_a_refusal_for_good_goes_to_the_app_as_if_we_were_not_there(relay: Waypost) -> None:

@@ -61,7 +61,8 @@ def test_mail_flows_and_links_answer_and_the_facts_are_replayed(own: Waypost, up
     # Replayed is counted once.
     assert len(own.events("clicked", "before@example.com")) == 1
     [row] = own.rows("messages", "--query", "before@example.com")
-    assert row["opens"]["human"] == row["clicks"]["human"] == 1
+    [delivery] = row["deliveries"]
+    assert delivery["opens"]["human"] == delivery["clicks"]["human"] == 1
 
 
 def test_what_can_be_made_safe_nowhere_is_put_off(own: Waypost, upstream: Upstream) -> None:

@@ -41,6 +41,7 @@ class Letters:
     """The routes under `/mailbox`."""
 
     def __init__(self, config: Config, store: Store, ring: tokens.KeyRing, page: Callable[..., Response]) -> None:
+        self._config = config
         self._store = store
         self._minter = tokens.Minter(ring, config.tracking.public_url)
         self._signer = dkim.Signer(config.dkim.key)
@@ -102,7 +103,8 @@ class Letters:
         )
 
     async def frame(self, request: Request) -> Response:
-        found = await self._open(request)
+        # In a sandbox the recipient is whoever looks; else an onlooker must not count as the recipient.
+        found = await self._open(request, is_live=self._config.is_sandbox)
         mail = await asyncio.to_thread(mailbox.read, found.octets)
         headers = {"content-security-policy": mailbox.FRAME_POLICY, "cache-control": "no-store"}
         return HTMLResponse(mailbox.framed(mail.html), headers=headers)
@@ -118,7 +120,7 @@ class Letters:
             raise HTTPException(404)
         return _file(f"{message_id}-received.eml", fetched[1])
 
-    async def _open(self, request: Request) -> _Opened:
+    async def _open(self, request: Request, *, is_live: bool = True) -> _Opened:
         message_id, number = request.path_params["message"], request.path_params["number"]
         if number >= _MOST_RECIPIENTS:
             raise HTTPException(404)
@@ -130,7 +132,9 @@ class Letters:
         message, received = fetched
 
         def opened() -> _Opened:
-            made = mailbox.edits(message, received, self._minter, self._signer, number, tracked=delivery.tracked)
+            made = mailbox.edits(
+                message, received, self._minter, self._signer, number, tracked=delivery.tracked, is_live=is_live
+            )
             return _Opened(message, delivery, received, made, splice(received, made))
 
         return await asyncio.to_thread(opened)

@@ -70,15 +70,26 @@ class Mail(NamedTuple):
 
 
 def edits(
-    message: Message, octets: bytes, minter: tokens.Minter, signer: dkim.Signer, number: int, *, tracked: bool
+    message: Message,
+    octets: bytes,
+    minter: tokens.Minter,
+    signer: dkim.Signer,
+    number: int,
+    *,
+    tracked: bool,
+    is_live: bool = True,
 ) -> list[Edit]:
-    """What was changed for that recipient: `splice(octets, …)` makes the very octets that their server got."""
+    """What was changed for that recipient: `splice(octets, …)` makes the very octets that their server got.
+
+    Not `is_live`: for an onlooker, without the pixel, with the links as they were, and with none that unsubscribes.
+    """
     if not message.plan:
         return []
 
     def mint(hole: Hole) -> bytes:
-        return minter.url(hole, message.id, number)
+        return minter.url(hole, message.id, number) if is_live else f"{minter.public_url}/preview".encode("ascii")
 
+    tracked = tracked and is_live
     return Plan.from_json(message.plan).edits(octets, mint, tracked=tracked, sign=signer.at(message.accepted_at))
 
 

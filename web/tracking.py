@@ -75,8 +75,6 @@ class Hits:
             await self._store.keep("hit", hit)
         except Exception as error:  # noqa: BLE001  the task's outermost frame: nobody waits for it
             log.lost("hit", str(error))
-        else:
-            log.hit(hit.type, hit.message, hit.number, hit.verdict)
 
     async def settled(self) -> None:
         """Waits until every hit so far is on disk."""

@@ -94,7 +94,6 @@ class Unsubscribe:
             ip=self._hits.ip(request),
         )
         await self._store.keep("hit", hit)
-        log.hit(hit.type, hit.message, hit.number, hit.verdict)
 
     async def _page(self, token: tokens.Token, *, status: int = 200, done: str = "") -> Response:
         try:

@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from typing import TypeAlias
 
 import sqlalchemy as sa
@@ -12,6 +13,7 @@ import sqlalchemy as sa
 from relay.config import load
 from relay.config.schema import Config
 from relay.node import ground
+from relay.store import objects
 from relay.store.store import Store
 
 Run = Callable[[argparse.Namespace], int]
@@ -45,6 +47,14 @@ def store(config: Config) -> Iterator[Store]:
         opened.close()
 
 
+def count(text: str) -> int:
+    """How many, for argparse: 1 or more."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be 1 or more")
+    return number
+
+
 def say(line: str) -> None:
     """A line on standard output."""
     sys.stdout.write(line + "\n")
@@ -52,4 +62,10 @@ def say(line: str) -> None:
 
 def say_json(value: object) -> None:
     """A JSON object on a line of its own; times in ISO 8601."""
-    say(json.dumps(value, ensure_ascii=False, default=str))
+    say(json.dumps(value, ensure_ascii=False, default=_written))
+
+
+def _written(value: object) -> object:
+    if isinstance(value, datetime):
+        return objects.time(value)
+    raise TypeError(f"not JSON: {type(value).__name__}")

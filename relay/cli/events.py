@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from relay import ids
 from relay.cli import command
 from relay.cli.command import Commands
-from relay.store import events
+from relay.store import events, objects
 
 _ABOUT = """\
 The latest events, oldest first, one JSON object a line: what was accepted, delivered, deferred, bounced, expired or
@@ -25,7 +25,7 @@ _LOOK_BACK = timedelta(minutes=2)
 
 def add(commands: Commands) -> None:
     parser = commands.add_parser("events", help="list or follow events", description=_ABOUT)
-    parser.add_argument("--limit", type=int, default=50, metavar="N", help="the latest N (default: 50)")
+    parser.add_argument("--limit", type=command.count, default=50, metavar="N", help="the latest N (default: 50)")
     parser.add_argument("--follow", action="store_true", help="go on as events happen")
     parser.set_defaults(run=run)
 
@@ -36,7 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
             rows = list(reversed(events.latest(session, arguments.limit)))
             seen = {row["id"] for row in _recent(session)}
         for row in rows:
-            command.say_json(dict(row))
+            command.say_json(objects.event(row))
         while arguments.follow:
             sys.stdout.flush()
             time.sleep(_POLL_S)
@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
                 rows = _recent(session)
             for row in rows:
                 if row["id"] not in seen:
-                    command.say_json(dict(row))
+                    command.say_json(objects.event(row))
             seen = {row["id"] for row in rows}
     return 0
 

@@ -115,7 +115,8 @@ def _crlf(octets: bytes, config: Config) -> bytes:
 
 def _accepted(config: Config, octets: bytes, reverse_path: str, to: str) -> Accepted:
     try:
-        sender, recipient = address.parse_path(f"<{reverse_path}>"), address.parse_path(f"<{to}>")
+        sender = address.parse_path(f"<{reverse_path.removeprefix('<').removesuffix('>')}>")
+        recipient = address.parse_path(f"<{to.removeprefix('<').removesuffix('>')}>")
     except address.PathSyntaxError as error:
         raise Failed(f"{error}: {to if reverse_path == '' else f'{reverse_path} or {to}'}") from None
     if not recipient.mailbox:

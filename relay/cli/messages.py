@@ -4,7 +4,8 @@ import argparse
 
 from relay.cli import command
 from relay.cli.command import Commands
-from relay.store import reports
+from relay.store import objects, reports, story
+from relay.store.tables import Status
 
 _ABOUT = """\
 The latest messages, newest first, one JSON object a line.
@@ -16,15 +17,17 @@ The latest messages, newest first, one JSON object a line.
 def add(commands: Commands) -> None:
     parser = commands.add_parser("messages", help="list messages", description=_ABOUT)
     parser.add_argument("--query", default="", help="part of a recipient, subject or Message-ID")
-    parser.add_argument("--status", default="", help="with a delivery of this status")
-    parser.add_argument("--limit", type=int, default=50)
+    statuses = [status.value for status in Status]
+    parser.add_argument("--status", default="", choices=statuses, help="with a delivery of this status")
+    parser.add_argument("--limit", type=command.count, default=50, metavar="N", help="the latest N (default: 50)")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     with command.store(command.configured(arguments)) as store, store.session() as session:
         page = reports.messages(session, arguments.limit, query=arguments.query, status=arguments.status)
-    for line in page.items:
-        row = line._asdict()
-        command.say_json(row | {"opens": line.opens._asdict(), "clicks": line.clicks._asdict()})
+        found = [story.read(session, line.id) for line in page.items]
+    for one in found:
+        if one is not None:
+            command.say_json(objects.message(one))
     return 0

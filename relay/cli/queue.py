@@ -19,7 +19,7 @@ def add(commands: Commands) -> None:
     parser = commands.add_parser("queue", help="list or retry mail that waits", description=_ABOUT)
     actions = parser.add_subparsers(metavar="ACTION", required=True)
     listing = actions.add_parser("list", help="the next due first, one JSON object a line")
-    listing.add_argument("--limit", type=int, default=1000)
+    listing.add_argument("--limit", type=command.count, default=1000, metavar="N")
     listing.set_defaults(run=_list)
     retrying = actions.add_parser("retry", help="make mail due now")
     retrying.add_argument("id", nargs="?", metavar="ID", help="a message's id")

@@ -18,15 +18,19 @@ SIGTERM or ^C drains: transactions end, attempts finish, nothing is lost. A seco
 def add(commands: Commands) -> None:
     parser = commands.add_parser("serve", help="start the relay, the tracking site and the console", description=_ABOUT)
     parser.add_argument("--only", choices=("smtp", "web"), help="start one role only")
-    parser.add_argument("--workers", type=int, metavar="N", help="mail processes (default: [relay] workers)")
+    parser.add_argument(
+        "--workers",
+        type=int,
+        choices=range(1, 65),
+        metavar="N",
+        help="mail processes, 1 to 64 (default: [relay] workers)",
+    )
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     config = command.configured(arguments)
     if arguments.workers is not None:
-        if arguments.workers < 1:
-            raise command.Failed("--workers must be 1 or more")
         config = config.model_copy(update={"relay": config.relay.model_copy(update={"workers": arguments.workers})})
     log.start()
     return supervisor.serve(config, arguments.only)

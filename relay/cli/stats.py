@@ -4,7 +4,7 @@ import argparse
 from datetime import UTC, datetime
 
 from relay.cli import command
-from relay.cli.command import Commands, Failed
+from relay.cli.command import Commands
 from relay.config.values import read_duration
 from relay.store import totals
 
@@ -17,17 +17,13 @@ person, behind a mail provider's image proxy), machine (prefetch, scanner, previ
 
 def add(commands: Commands) -> None:
     parser = commands.add_parser("stats", help="the numbers", description=_ABOUT)
-    parser.add_argument("--last", default="1d", metavar="SPAN", help="24h, 7d, 400d (default: 1d)")
+    parser.add_argument("--last", default="1d", type=read_duration, metavar="SPAN", help="24h, 7d, 400d (default: 1d)")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    try:
-        span = read_duration(arguments.last)
-    except ValueError as error:
-        raise Failed(f"--last {error}") from None
     with command.store(command.configured(arguments)) as store, store.session() as session:
-        found = totals.since(session, datetime.now(UTC) - span)
+        found = totals.since(session, datetime.now(UTC) - arguments.last)
         waiting = totals.waiting(session)
     command.say_json(
         found._asdict()

@@ -21,7 +21,7 @@ def add(commands: Commands) -> None:
     actions = parser.add_subparsers(metavar="ACTION", required=True)
     listing = actions.add_parser("list", help="the entries, newest first, one JSON object a line")
     listing.add_argument("query", nargs="?", default="", help="part of an address")
-    listing.add_argument("--limit", type=int, default=1000)
+    listing.add_argument("--limit", type=command.count, default=1000, metavar="N")
     listing.set_defaults(run=_list)
     adding = actions.add_parser("add", help="suppress an address")
     adding.add_argument("address")

@@ -17,6 +17,8 @@ _PREFIX = "WAYPOST_"
 _NOT_A_KEY = "WAYPOST_CONFIG"
 _SECRETS = frozenset({"secret", "password", "password_hash", "private_key", "url"})  # keys whose values are never shown
 
+_MOST_ROUNDS = 20
+
 # Any: what TOML holds before the schema has judged it.
 Tree = dict[str, Any]
 
@@ -43,13 +45,51 @@ def load(path: Path | None, environment: Mapping[str, str] = os.environ) -> Conf
     tree = _read(path) if path else {}
     from_environment = _override(tree, environment)
     directory = (path.parent if path else Path()).absolute()
-    try:
-        config = Config.model_validate(tree, context={"directory": directory})
-    except ValidationError as error:
-        raise ConfigError([_fault(detail, name, from_environment) for detail in error.errors()]) from None
-    if faults := later.faults(config):
-        raise ConfigError([f"{name}: {fault}" for fault in faults])
-    return _anchored(config, directory)
+    faults: list[str] = []
+    config = None
+    for _ in range(_MOST_ROUNDS):
+        try:
+            config = Config.model_validate(tree, context={"directory": directory})
+            break
+        except ValidationError as error:
+            faults += [_fault(detail, name, from_environment) for detail in error.errors()]
+            # A fault of a key hides those of its table and of the whole: look again without it.
+            taken_out = [_without(tree, detail["loc"]) for detail in reversed(error.errors())]
+            if not all(taken_out):
+                break
+    if config is not None:
+        config = _anchored(config, directory)
+        faults += [f"{name}: {fault}" for fault in later.faults(config)]
+        faults += [f"{name}: {fault}" for fault in _missing_files(config)]
+    if faults or config is None:
+        raise ConfigError(list(dict.fromkeys(faults)))
+    return config
+
+
+def _without(tree: Tree, location: tuple[int | str, ...]) -> bool:
+    """Takes what is at fault out of the tree. False if it cannot be taken out."""
+    if not location:
+        return False
+    place: Any = tree  # Any: as TOML has it
+    for step in location[:-1]:
+        if not isinstance(place, dict | list) or (isinstance(place, dict) and step not in place):
+            return True  # a required key that is missing, say, or gone with its table already
+        place = place[step]  # type: ignore[index]  # a list's step is its number
+    if isinstance(place, dict) and location[-1] not in place:
+        # Something required is missing: then the table goes.
+        return len(location) > 1 and _without(tree, location[:-1])
+    del place[location[-1]]
+    return True
+
+
+def _missing_files(config: Config) -> list[str]:
+    named = [
+        (f"[[listen]] #{n} {key}", path)
+        for n, listen in enumerate(config.listen, 1)
+        for key, path in (("certificate", listen.certificate), ("key", listen.key))
+    ]
+    named += [(f"[[upstream]] #{n} ca_file", upstream.ca_file) for n, upstream in enumerate(config.upstream, 1)]
+    return [f"{key}: no such file: {path}" for key, path in named if path and not path.is_file()]
 
 
 def _read(path: Path) -> Tree:

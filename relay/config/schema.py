@@ -5,6 +5,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Literal, Self
 
+import argon2
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from relay.config.values import (
@@ -13,10 +14,13 @@ from relay.config.values import (
     Duration,
     HostPort,
     Network,
+    OptionalMailbox,
     PublicUrl,
     Secret,
+    Senders,
     SigningKey,
     Size,
+    Stream,
     Subnet,
     read_network,
 )
@@ -66,18 +70,35 @@ class Listen(Table):
 
 class User(Table):
     name: str = Field(min_length=1)
-    password_hash: str = Field(pattern=r"^\$argon2id?\$.+")
-    senders: list[str] = ["*"]
-    stream: str = ""
+    password_hash: str
+    senders: list[Senders] = ["*"]
+    stream: Stream = ""
+
+    @field_validator("password_hash")
+    @classmethod
+    def _is_argon2(cls, text: str) -> str:
+        try:
+            argon2.extract_parameters(text)
+        except argon2.exceptions.InvalidHashError:
+            raise ValueError("must be an argon2 hash; `waypost user add NAME --smtp` prints one") from None
+        return text
 
 
 class Access(Table):
     networks: list[Subnet] = [read_network("127.0.0.0/8"), read_network("::1/128")]
     auth: Literal["none", "users", "upstream"] = "users"
-    max_size: Size = 25 << 20
+    max_size: Size = Field(25 << 20, ge=1024)
     max_recipients: int = Field(1000, ge=1)
     max_connections_per_ip: int = Field(100, ge=1)
     user: list[User] = []
+
+    @field_validator("user")
+    @classmethod
+    def _are_told_apart(cls, users: list[User]) -> list[User]:
+        names = [user.name for user in users]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"name {sorted(twice)[0]!r} is given twice")
+        return users
 
     @field_validator("networks")
     @classmethod
@@ -98,7 +119,7 @@ class Upstream(Table):
     ca_file: Path | None = None
     username: str = ""
     password: Secret = _NO_SECRET
-    senders: list[str] = ["*"]
+    senders: list[Senders] = ["*"]
     provider: Provider = ""
     connections: int = Field(20, ge=1, le=1000)
 
@@ -128,6 +149,13 @@ class Delivery(Table):
     )
     expire_after: Duration = timedelta(days=5)
 
+    @field_validator("expire_after", "inline_timeout")
+    @classmethod
+    def _are_some_time(cls, span: timedelta) -> timedelta:
+        if span < timedelta(seconds=1):
+            raise ValueError('must be "1s" or more')
+        return span
+
     @field_validator("retry")
     @classmethod
     def _give_the_upstream_a_rest(cls, intervals: list[timedelta]) -> list[timedelta]:
@@ -143,7 +171,7 @@ class Tracking(Table):
     clicks: bool = True
     text_links: bool = False
     text_is_url: Literal["skip", "track"] = "skip"
-    exclude: list[str] = []
+    exclude: list[Domain] = []
     already_signed: Literal["skip", "strip"] = "skip"
     dialects: list[Dialect] = ["postmark", "mailgun", "mandrill", "sendgrid", "sparkpost", "postal", "cuttlefish"]
     trusted_proxies: list[Subnet] = []
@@ -151,9 +179,9 @@ class Tracking(Table):
 
 class Unsubscribe(Table):
     header: Literal["add", "replace", "off"] = "add"
-    streams: list[str] = ["*"]
-    exempt: list[str] = ["transactional"]
-    mailto: str = ""
+    streams: list[Stream] = ["*"]
+    exempt: list[Stream] = ["transactional"]
+    mailto: OptionalMailbox = ""
 
 
 class Bounces(Table):

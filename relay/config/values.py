@@ -19,6 +19,8 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from pydantic import BeforeValidator, SecretStr, ValidationInfo
 
+from relay import address
+
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)")
 _UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _LONGEST_S = 100 * 365 * 86400.0  # any date that is that far away can still be computed
@@ -155,6 +157,29 @@ def read_network(value: object) -> ipaddress.IPv4Network | ipaddress.IPv6Network
         raise ValueError('must be an IP address or network such as "10.0.0.0/8"') from None
 
 
+def read_senders(value: object) -> str:
+    """A pattern for reverse-paths: `*`, `@example.com`, `ann@example.com`, `*@*.example.com`."""
+    text = str(value).strip()
+    if text != "*" and not re.fullmatch(r"[^@\s]*@[^@\s]+", text):
+        raise ValueError('must be "*", a domain such as "@example.com", or an address')
+    return text
+
+
+def read_stream(value: object) -> str:
+    """A stream's name or pattern. Streams are the same in any case."""
+    return str(value).strip().lower()
+
+
+def read_optional_mailbox(value: object) -> str:
+    """An address, or nothing."""
+    text = str(value).strip()
+    try:
+        address.parse_path(f"<{text}>")
+    except address.PathSyntaxError as error:
+        raise ValueError(f'must be an address such as "leave@example.com": {error}') from None
+    return text
+
+
 def _directory(context: Mapping[str, Path] | None) -> Path:
     return (context or {}).get("directory", Path())
 
@@ -171,4 +196,7 @@ PublicUrl = Annotated[str, BeforeValidator(read_url)]
 Secret = Annotated[SecretStr, BeforeValidator(read_secret)]
 SigningKey = Annotated[PrivateKey, BeforeValidator(read_private_key)]
 Domain = Annotated[str, BeforeValidator(read_domain)]
+Senders = Annotated[str, BeforeValidator(read_senders)]
+Stream = Annotated[str, BeforeValidator(read_stream)]
+OptionalMailbox = Annotated[str, BeforeValidator(read_optional_mailbox)]
 Subnet = Annotated[Network, BeforeValidator(read_network)]

@@ -26,7 +26,8 @@ def settings(config: Config, accepted: Accepted) -> Settings:
         text_is_url=tracking.text_is_url,
         text_links=tracking.text_links,
         already_signed=tracking.already_signed,
-        unsubscribe_header=unsubscribe.header,
+        # A notification is not list mail: nobody subscribed to it.
+        unsubscribe_header=unsubscribe.header if accepted.envelope.reverse_path else "off",
         unsubscribe_streams=tuple(unsubscribe.streams),
         unsubscribe_exempt=tuple(unsubscribe.exempt),
         unsubscribe_mailto=unsubscribe.mailto,

@@ -1,6 +1,6 @@
 """When to try again, and what an answer means for a delivery. Decides; does nothing."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from relay import ids
@@ -11,6 +11,7 @@ from relay.reply import Reply
 from relay.store.queue import Outcome, Try
 from relay.store.tables import Status
 
+LAST_MOMENT = timedelta(seconds=1)
 JITTER = 0.2  # of an interval, to either side: what failed together shall not come back together
 _UPSTREAMS_OWN = (Phase.CONNECT, Phase.HELO, Phase.AUTH)
 
@@ -71,6 +72,8 @@ def outcome(
     if answer.is_outage:
         # No attempt was made: the upstream is asked again soon, however often it was out.
         again = min(again, next_attempt(settings, 1, now, jitter))
+    if again > expires_at > now + LAST_MOMENT:
+        again = expires_at - LAST_MOMENT  # mail that is given little time has one more try in it
     if again > expires_at:
         return base._replace(status=Status.EXPIRED)
     return base._replace(status=Status.DEFERRED, next_attempt_at=again)

@@ -21,7 +21,8 @@ def fields(
     above = [_received(message, hostname, client, envelope, at)]
     header = header_section(octets)
     if not re.search(rb"(?im)^message-id[ \t]*:", header):
-        domain = address.domain(envelope.reverse_path) or hostname
+        domain = address.domain(envelope.reverse_path)
+        domain = domain if domain and domain.isascii() else hostname
         above.append(f"Message-ID: <{message}@{_ascii(domain)}>\r\n".encode("ascii"))
     if not re.search(rb"(?im)^date[ \t]*:", header):
         above.append(f"Date: {format_datetime(at)}\r\n".encode("ascii"))

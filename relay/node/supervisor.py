@@ -219,6 +219,9 @@ class _Supervisor:
         self._is_stopping = True
         log.draining(mail.DRAIN_S)
         self._tell(signal.SIGTERM)
+        for role in self._roles:  # the roles close theirs: from then on new clients are turned away, not kept waiting
+            for listener in role.sockets:
+                listener.close()
 
     def _tell(self, number: signal.Signals) -> None:
         for pid in list(self._children):

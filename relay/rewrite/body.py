@@ -19,7 +19,6 @@ from relay.rewrite.parts import ROOT, Part
 
 _ARMOUR = re.compile(rb"^-----BEGIN PGP (?:SIGNED )?MESSAGE-----", re.MULTILINE)
 _SPACE, _NOTHING = (b" ",), (b"",)
-_ISLANDS = frozenset({b"template", b"svg", b"math"})
 
 
 class Page(NamedTuple):
@@ -56,7 +55,7 @@ def read(octets: bytes, parts: list[Part], rules: links.Rules, *, opens: bool) -
             texts[index] = found
         elif part.type == "text/html" or (rules.text_links and found != "empty"):
             body.reasons.append(found)
-    if any(_ARMOUR.search(text.octets) for text in texts.values()):
+    if any(b"-----BEGIN PGP " in text.octets and _ARMOUR.search(text.octets) for text in texts.values()):
         body.reasons.append("pgp_armour")
         return body
     for index, text in texts.items():
@@ -76,7 +75,7 @@ def read(octets: bytes, parts: list[Part], rules: links.Rules, *, opens: bool) -
             continue
         body.edited[index] = inner
         body.drafts += leaf.close(text, inner)
-    if not pages and not body.reasons:
+    if not pages and not body.reasons and not any(link.decision == "tracked" for link in body.links):
         body.reasons.append("no_html")
     return body
 
@@ -94,8 +93,7 @@ def _page(text: Leaf) -> Page | str:
     markup = tags.read(text.masked)
     if markup.doubt:
         return markup.doubt
-    has_islands = any(tag.name in _ISLANDS for tag in markup.tags)
-    seen = witness.hrefs(text.masked, has_islands=has_islands)
+    seen = witness.hrefs(text.masked, has_islands=markup.has_islands)
     anchors = links.find(text.octets, text.masked, markup, text.codec)
     if seen != [anchor.seen for anchor in anchors if anchor.is_live_http]:
         return "witness_disagrees"
@@ -159,6 +157,9 @@ def _within_lines(
     text: bytes, drafts: list[Draft], tracked: list[tuple[Draft, tags.Attribute]], public_url: str
 ) -> tuple[list[Draft], list[Draft]]:
     """The drafts, with line ends in tags where lines would become too long; and those that do not fit even so."""
+    whole = [lines.Event(draft.start, draft.end, _most(draft, public_url), may_break=False) for draft in drafts]
+    if lines.fit(text, whole):  # as nearly all mail does
+        return drafts, []
     lost: list[Draft] = []
     while True:
         steps = _steps(text, drafts, tracked, public_url)
@@ -187,8 +188,7 @@ def _steps(
     steps: list[_Step] = []
     for draft in drafts:
         for piece in _apart(draft):
-            length = sum(_longest(octets, public_url) for octets in piece.pieces)
-            event = lines.Event(piece.start, piece.end, length, piece.pieces in (_SPACE, _NOTHING))
+            event = lines.Event(piece.start, piece.end, _most(piece, public_url), piece.pieces in (_SPACE, _NOTHING))
             steps.append(_Step(event, piece, Draft(piece.start, piece.end, (b"\r\n",), piece.why), draft))
     for draft, href in tracked:
         for start, end in _gaps(text, href):
@@ -228,6 +228,6 @@ def _gaps(text: bytes, href: tags.Attribute) -> list[tuple[int, int]]:
     return [*gaps, (href.after, href.after + has_space)]
 
 
-def _longest(piece: edits.Piece, public_url: str) -> int:
-    """How many octets the piece can take."""
-    return len(piece) if isinstance(piece, bytes) else longest_url(public_url, piece)
+def _most(draft: Draft, public_url: str) -> int:
+    """How many octets the draft can take."""
+    return sum(len(piece) if isinstance(piece, bytes) else longest_url(public_url, piece) for piece in draft.pieces)

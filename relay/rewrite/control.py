@@ -55,7 +55,7 @@ class Heard:
             self.metadata.setdefault(name, _text(content))
 
     def name_stream(self, name: object) -> None:
-        self.stream = self.stream or _text(name)
+        self.stream = self.stream or _text(name).strip().lower()  # the same in any case: an unsubscribe must hold
 
     def expire(self, after: str) -> None:
         self.expires_in = self.expires_in or after

@@ -19,6 +19,11 @@ class Event(NamedTuple):
     may_break: bool
 
 
+def fit(text: bytes, events: Sequence[Event]) -> bool:
+    """True if no line becomes too long, or longer than too long, even if none is broken."""
+    return all(line.stop - line.begin + line.grown <= LONGEST_LINE for line in _lines(text, events))
+
+
 def breaks(text: bytes, events: Sequence[Event]) -> set[int]:
     """The indexes of the events that become line ends: as few as will do, in each line from its beginning."""
     chosen: set[int] = set()

@@ -10,6 +10,7 @@ hostile text takes linear time too.
 """
 
 import re
+from functools import partial
 from typing import NamedTuple
 
 _SPACE = rb"\t\n\f\r "
@@ -18,7 +19,8 @@ _ATTRIBUTE = (
     rb"(?:\"[^\"]*\"|'[^']*'|[^%(s)s>\"'][^%(s)s>]*|(?=>)|[\"'].*))?" % {b"s": _SPACE}
 )  # an open quote takes all the rest
 _MARKUP = re.compile(
-    rb"<(?:(/?)([A-Za-z][^%(s)s/>]*)((?:[%(s)s/]+|%(a)s)*)|!--|[!?/])" % {b"s": _SPACE, b"a": _ATTRIBUTE}, re.DOTALL
+    rb"<(?:(/?)([A-Za-z][^%(s)s/>]*)(?:>|(?:[%(s)s/]+|%(a)s)*(>?))|!--|[!?/])" % {b"s": _SPACE, b"a": _ATTRIBUTE},
+    re.DOTALL,
 )
 _PARTS = re.compile(
     rb"([^%(s)s/>][^%(s)s/>=]*)(?:[%(s)s]*=[%(s)s]*(?:\"([^\"]*)\"|'([^']*)'|([^%(s)s>\"'][^%(s)s>]*)))?"
@@ -59,6 +61,9 @@ class Tag(NamedTuple):
     is_live: bool
 
 
+_tag = partial(tuple.__new__, Tag)  # twice as fast as Tag(…), which counts here alone
+
+
 class Attribute(NamedTuple):
     """An attribute; `html[start:end]` is its value without quotes, empty where it has none."""
 
@@ -75,6 +80,7 @@ class Markup(NamedTuple):
     tags: list[Tag]
     conditions: list[tuple[int, int]]  # insides of live `<!--[if …]>` comments
     is_open: bool  # the text ends inside a construct: nothing can be appended to it
+    has_islands: bool  # template, svg or math stand in it
     doubt: str  # "" or why browsers could see something else
 
 
@@ -83,7 +89,7 @@ def read(html: bytes, start: int = 0, end: int | None = None) -> Markup:
     scan = _Scan(html, start, len(html) if end is None else end)
     scan.run()
     is_open = scan.is_open or bool(scan.foreign) or scan.templates > 0 or scan.in_select
-    return Markup(scan.tags, scan.conditions, is_open, scan.doubt)
+    return Markup(scan.tags, scan.conditions, is_open, scan.has_islands, scan.doubt)
 
 
 def attributes(html: bytes, tag: Tag) -> list[Attribute]:
@@ -104,39 +110,50 @@ class _Scan:
         self.tags: list[Tag] = []
         self.conditions: list[tuple[int, int]] = []
         self.is_open = False
+        self.has_islands = False
         self.doubt = ""
         self.templates = 0
         self.foreign: list[bytes] = []  # open elements from svg or math inwards
         self.in_select = False
 
     def run(self) -> None:
-        html, end, search = self.html, self.end, _MARKUP.search
+        """Reads on until the end, or until something is open or in doubt. Most of our time is spent here."""
         while not (self.is_open or self.doubt):
-            found = search(html, self.at, end)
-            if not found:
+            is_dead = bool(self.templates or self.foreign)
+            for found in _MARKUP.finditer(self.html, self.at, self.end):
+                slash, name, close = found.groups()
+                if name is None:
+                    self._declaration(found)
+                    break
+                if close == b"":  # EOF in a tag: it never was
+                    self.is_open = True
+                    break
+                name = name.lower()
+                start, stop = found.span()
+                tag = _tag((name, start, found.end(2), stop, slash == b"/", not is_dead))
+                if name in _SPECIAL or self.foreign or stop - start > _MOST_ATTRIBUTE_OCTETS:
+                    self.at = stop
+                    self._telling_tag(tag)
+                    break  # for what follows may be read in another way, or from another place
+                self.tags.append(tag)
+            else:
                 return
-            if found[2] is None:
-                self._declaration(found)
-                continue
-            stop = found.end()
-            if html[stop : stop + 1] != b">" or stop >= end:  # EOF in a tag: it never was
-                self.is_open = True
-                return
-            self.at = stop + 1
-            name = found[2].lower()
-            is_live = not (self.templates or self.foreign)
-            tag = Tag(name, found.start(), found.end(2), stop + 1, found[1] == b"/", is_live)
-            if stop - found.end(2) > _MOST_ATTRIBUTE_OCTETS and len(_PARTS.findall(found[3])) > _MOST_ATTRIBUTES:
-                self.doubt = "too_many_attributes"
-                return
-            if self.foreign and not tag.is_closing and name in _BREAKS_OUT and _HOLDS_HTML.isdisjoint(self.foreign):
-                self.foreign.clear()  # §13.2.6.5: it ends svg and math, and is HTML's own
-                tag = tag._replace(is_live=not self.templates)
-            if self.foreign:
-                self._foreign_tag(tag)
-            elif name in _SPECIAL:
-                self._special_tag(tag)
-            self.tags.append(tag)
+
+    def _telling_tag(self, tag: Tag) -> None:
+        """A tag that may change how the text goes on."""
+        is_long = tag.end - tag.inner > _MOST_ATTRIBUTE_OCTETS
+        if is_long and len(_PARTS.findall(self.html, tag.inner, tag.end - 1)) > _MOST_ATTRIBUTES:
+            self.doubt = "too_many_attributes"
+            return
+        breaks_out = self.foreign and not tag.is_closing and tag.name in _BREAKS_OUT
+        if breaks_out and _HOLDS_HTML.isdisjoint(self.foreign):
+            self.foreign.clear()  # §13.2.6.5: it ends svg and math, and is HTML's own
+            tag = tag._replace(is_live=not self.templates)
+        if self.foreign:
+            self._foreign_tag(tag)
+        elif tag.name in _SPECIAL:
+            self._special_tag(tag)
+        self.tags.append(tag)
 
     def _declaration(self, found: re.Match[bytes]) -> None:
         """A comment, doctype, CDATA section or bogus comment."""
@@ -179,12 +196,15 @@ class _Scan:
             self.is_open = True
         elif name == b"template":
             self.templates += 1
+            self.has_islands = True
         elif name == b"select":
             self.in_select = True
         elif name == b"frameset":
             self.doubt = "frameset"
-        elif name in (b"svg", b"math") and not self._closes_itself(tag):
-            self.foreign.append(name)
+        elif name in (b"svg", b"math"):
+            self.has_islands = True
+            if not self._closes_itself(tag):
+                self.foreign.append(name)
 
     def _foreign_tag(self, tag: Tag) -> None:
         """A tag inside svg or math, where only orderly markup leaves no doubt (§13.2.6.5)."""

@@ -46,11 +46,16 @@ def _is_spliced(octets: bytes, old: Part, result: bytes, new: Part, inner: list[
     if outcome[1].octets != edits.splice(text, drafts.make(text, tuple(inner), mint)):
         return False
     count, excess = _long_lines(result[new.body : new.end])
+    if not count:
+        return True
     count_before, excess_before = _long_lines(octets[old.body : old.end])
     return count <= count_before or excess <= excess_before
 
 
 def _long_lines(octets: bytes) -> tuple[int, int]:
     """How many lines are too long, and by how much together: a line broken in two can still be two of them."""
-    over = [len(line) - coding.LONGEST_LINE for line in octets.split(b"\r\n") if len(line) > coding.LONGEST_LINE]
+    lengths = [*map(len, octets.split(b"\r\n"))]
+    if max(lengths) <= coding.LONGEST_LINE:
+        return 0, 0
+    over = [length - coding.LONGEST_LINE for length in lengths if length > coding.LONGEST_LINE]
     return len(over), sum(over)

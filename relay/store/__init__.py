@@ -3,7 +3,8 @@
 `tables` the rows · `engine` SQLite or PostgreSQL, opened · `writer` the one thread that commits ·
 `store` both behind one door · `migrate` and `migrations/` the schema's history · `queue` what is to be
 delivered and what became of it · `events` opens, clicks, unsubscribes · `suppressions` whom not to write to ·
-`reports` lists for the console · `story` one message · `totals` counts over time · `accounts` who may look ·
+`reports` lists for the console · `story` one message · `totals` counts over time · `objects` rows as JSON ·
+`accounts` who may look ·
 `retention` what has expired · `journal` facts that could not be committed yet.
 
 Functions take a session (an open transaction) and never open or commit one.

@@ -6,7 +6,7 @@ last, so that undoing the edits still gives what came.
 
 import re
 from datetime import UTC, datetime
-from time import perf_counter
+from time import process_time
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -282,9 +282,9 @@ def test_thousands_of_signatures_take_linear_time() -> None:
         b"DKIM-Signature: d=esp.example; h=from:x-%d\r\nX-Waypost-Meta-%d: x\r\n" % (n, n) for n in range(9000)
     )
     octets = many + letter(b"text\r\n", type_=b"text/plain")
-    started = perf_counter()
+    started = process_time()
     assert plan.plan(octets, _SETTINGS).dkim
-    assert perf_counter() - started < 2
+    assert process_time() - started < 2
 
 
 @given(st.binary(max_size=200), st.binary(max_size=120))

@@ -213,7 +213,7 @@ _MANY = 300_000
     ids=range(6),
 )
 def test_hostile_headers_take_linear_time(octets: bytes) -> None:
-    begun = time.perf_counter()
+    begun = time.process_time()
     for upstreams in ((), ("sendgrid", "postmark")):
         _plan(octets, *upstreams)
-    assert time.perf_counter() - begun < 3.0  # about 0.3 on a quiet machine
+    assert time.process_time() - begun < 3.0  # about 0.3 on a quiet machine

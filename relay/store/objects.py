@@ -1,0 +1,86 @@
+"""Messages, deliveries and events as the JSON objects that scripts and programs are given (INTERFACE.md).
+
+Times are ISO 8601 in UTC with a final Z. A delivery's id is its message's and its number, joined by a dot.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from relay.store.story import Delivery, Story
+
+Object = dict[str, Any]  # Any: what JSON can hold
+
+
+def message(story: Story) -> Object:
+    """A message with its deliveries."""
+    return {
+        "id": story.id,
+        "message_id": story.message_id,
+        "from": story.author,
+        "subject": story.subject,
+        "accepted_at": time(story.accepted_at),
+        "size": story.size_octets,
+        "stream": story.stream,
+        "tags": story.tags,
+        "metadata": story.meta,
+        "reasons": story.reasons,
+        "deliveries": [delivery(story.id, one) for one in story.deliveries],
+        "links": story.links,
+    }
+
+
+def delivery(message_id: str, one: Delivery) -> Object:
+    """A message × recipient."""
+    return {
+        "id": delivery_id(message_id, one.number),
+        "recipient": one.recipient,
+        "status": one.status,
+        "kind": one.kind or None,
+        "category": one.category or None,
+        "attempts": [
+            {
+                "at": time(tried.at),
+                "upstream": tried.upstream,
+                "phase": tried.phase,
+                "code": tried.code,
+                "status": tried.status,
+                "text": tried.text,
+                "ms": tried.took_ms,
+                "rule": tried.rule,
+            }
+            for tried in one.attempts
+        ],
+        "next_attempt_at": time(one.next_attempt_at),
+        "opens": one.opens._asdict(),
+        "clicks": one.clicks._asdict(),
+        "unsubscribed_at": time(one.unsubscribed_at),
+        "complained_at": time(one.complained_at),
+    }
+
+
+def event(row: Mapping[Any, Any]) -> Object:  # Any: a row's values
+    """Something that happened. `verdict` is null where nothing was judged."""
+    number = row["number"]
+    return {
+        "id": row["id"],
+        "type": row["type"],
+        "at": time(row["at"]),
+        "message": row["message"],
+        "delivery": None if number is None else delivery_id(row["message"], number),
+        "recipient": row["recipient"] or None,
+        "verdict": row["verdict"] or None,
+        "reasons": row["reasons"],
+        "url": row["url"] or None,
+        "user_agent": row["user_agent"] or None,
+        "ip": row["ip"] or None,
+        "detail": row["detail"] or None,
+    }
+
+
+def delivery_id(message_id: str, number: int) -> str:
+    return f"{message_id}.{number}"
+
+
+def time(at: datetime | None) -> str | None:
+    return None if at is None else at.isoformat().replace("+00:00", "Z")
