@@ -42,7 +42,7 @@ class Edit(NamedTuple):
 
 def fill(pieces: Iterable[Piece], mint: Mint) -> bytes:
     """The pieces as octets, every hole filled."""
-    return b"".join(piece if isinstance(piece, bytes) else mint(piece) for piece in pieces)
+    return b"".join([piece if isinstance(piece, bytes) else mint(piece) for piece in pieces])
 
 
 def splice(octets: bytes, edits: Iterable[Edit]) -> bytes:

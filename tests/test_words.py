@@ -109,6 +109,11 @@ def test_ids_keep_the_order_of_time_and_are_written_in_one_way(milliseconds: int
         assert ids.encode(milliseconds - 1, b"\xff" * 6) < text
 
 
+def test_ids_of_one_process_come_in_the_order_in_which_they_were_made() -> None:
+    made = [ids.new() for _ in range(5000)]
+    assert made == sorted(set(made))
+
+
 # --- addresses
 
 

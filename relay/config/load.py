@@ -46,16 +46,18 @@ def load(path: Path | None, environment: Mapping[str, str] = os.environ) -> Conf
     from_environment = _override(tree, environment)
     directory = (path.parent if path else Path()).absolute()
     faults: list[str] = []
+    named: set[tuple[int | str, ...]] = set()
     config = None
     for _ in range(_MOST_ROUNDS):
         try:
             config = Config.model_validate(tree, context={"directory": directory})
             break
         except ValidationError as error:
-            faults += [_fault(detail, name, from_environment) for detail in error.errors()]
+            found = [detail for detail in error.errors() if detail["loc"] not in named]
+            faults += [_fault(detail, name, from_environment) for detail in found]
+            named |= {detail["loc"] for detail in error.errors()}
             # A fault of a key hides those of its table and of the whole: look again without it.
-            taken_out = [_without(tree, detail["loc"]) for detail in reversed(error.errors())]
-            if not all(taken_out):
+            if not _take_out(tree, {detail["loc"] for detail in error.errors()}):
                 break
     if config is not None:
         config = _anchored(config, directory)
@@ -66,19 +68,28 @@ def load(path: Path | None, environment: Mapping[str, str] = os.environ) -> Conf
     return config
 
 
-def _without(tree: Tree, location: tuple[int | str, ...]) -> bool:
-    """Takes what is at fault out of the tree. False if it cannot be taken out."""
-    if not location:
+def _take_out(tree: Tree, locations: set[tuple[int | str, ...]]) -> bool:
+    """Takes what is at fault out of the tree; for something required that is missing, its table.
+
+    False if there is nothing to take out.
+    """
+    wanted = {location if _holds(tree, location) else location[:-1] for location in locations} - {()}
+    # From the end, so that numbers in a list stay right; a table's keys go with it.
+    for location in sorted(wanted, key=lambda location: [str(step).zfill(6) for step in location], reverse=True):
+        if not any(location[:n] in wanted for n in range(1, len(location))):
+            place: Any = tree  # Any: as TOML has it
+            for step in location[:-1]:
+                place = place[step]
+            del place[location[-1]]
+    return bool(wanted)
+
+
+def _holds(place: Any, location: tuple[int | str, ...]) -> bool:  # Any: as TOML has it
+    try:
+        for step in location:
+            place = place[step]
+    except (KeyError, IndexError, TypeError):
         return False
-    place: Any = tree  # Any: as TOML has it
-    for step in location[:-1]:
-        if not isinstance(place, dict | list) or (isinstance(place, dict) and step not in place):
-            return True  # a required key that is missing, say, or gone with its table already
-        place = place[step]  # type: ignore[index]  # a list's step is its number
-    if isinstance(place, dict) and location[-1] not in place:
-        # Something required is missing: then the table goes.
-        return len(location) > 1 and _without(tree, location[:-1])
-    del place[location[-1]]
     return True
 
 
@@ -162,7 +173,7 @@ def _place(location: list[str]) -> str:
         following = location[n + 1] if n + 1 < len(location) else ""
         if part.isdecimal():
             out += f" #{int(part) + 1}"
-        elif following.isdecimal() and n + 2 < len(location):
+        elif following.isdecimal() and (n == 0 or n + 2 < len(location)):
             tables += f".{part}" if tables else part
             out = f"[[{tables}]]"
         elif n == 0 or (n + 1 < len(location) and not following.isdecimal()):

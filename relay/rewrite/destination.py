@@ -29,7 +29,8 @@ def text(value: str) -> str:
 
 def trimmed(url: str) -> str:
     """The URL without the white space and controls that browsers drop (URL §4.4)."""
-    return url.strip(_C0_OR_SPACE).translate(_DROPPED)
+    url = url.strip(_C0_OR_SPACE)
+    return url if url.isprintable() else url.translate(_DROPPED)
 
 
 def _resolve(found: re.Match[str]) -> str:

@@ -31,7 +31,7 @@ def read(
     said = 0
     removed = {found for found in head.fields if found.name in _NEVER_PASSED}
     index = _index(head)
-    for name in (providers.OURS, *dialects):
+    for name in (providers.OURS, *dialects) if index else ():
         dialect = providers.DIALECTS[name]
         for row, hear in dialect.rows:
             there = _named(index, row)

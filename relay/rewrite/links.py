@@ -16,6 +16,8 @@ MOST = 10_000  # links tracked in a message: every one costs every recipient a t
 _LONGEST_LABEL = 200  # characters
 _MOST_TAGS_IN_LABEL = 100
 _HTTP = ("http", "https")
+_NAMES = (b"a", b"area")
+_HREF = re.compile(rb"href", re.IGNORECASE)
 _NO_TEXT = frozenset({b"style", b"script", b"title", b"textarea", b"noframes", b"xmp", b"iframe", b"noembed"})
 _NOT_TEXT = re.compile(rb"<!--.*?-->|<[!?/][^>]*>", re.DOTALL)
 # {{…}}, *|…|*, %recipient…%, %…unsubscribe_url%, [[…]], <%…%>, {%…%}, ${…}: somebody was to fill it in, or still
@@ -91,6 +93,8 @@ def find(html: bytes, masked: bytes, markup: tags.Markup, codec: str) -> list[An
     """Every live href, and those of Outlook's conditional comments, in document order."""
     found = _anchors(html, masked, markup.tags, codec, is_conditional=False)
     for start, end in markup.conditions:
+        if not _HREF.search(masked, start, end):  # most are ghost tables
+            continue
         inside = tags.read(masked, start, end)
         if not inside.doubt:
             found += _anchors(html, masked, inside.tags, codec, is_conditional=True)
@@ -167,11 +171,10 @@ def _anchors(
 ) -> list[Anchor]:
     anchors: list[Anchor] = []
     for n, tag in enumerate(found):
-        if tag.is_closing or not tag.is_live:
+        is_link = tag.name in _NAMES or (is_conditional and tag.name.startswith(b"v:"))
+        if not is_link or tag.is_closing or not tag.is_live:
             continue
-        if tag.name not in (b"a", b"area") and not (is_conditional and tag.name.startswith(b"v:")):
-            continue
-        attributes = {attribute.name: attribute for attribute in tags.attributes(masked, tag)}
+        attributes = tags.attributes(masked, tag)
         href = attributes.get(b"href")
         if href is None:
             continue
@@ -207,7 +210,8 @@ def _label(html: bytes, masked: bytes, found: Sequence[tags.Tag], n: int, codec:
         if tag.name == found[n].name:
             break
         if tag.name == b"img":
-            alts += (_text(html[a.start : a.end], codec) for a in tags.attributes(masked, tag) if a.name == b"alt")
+            alt = tags.attributes(masked, tag).get(b"alt")
+            alts += [_text(html[alt.start : alt.end], codec)] if alt else []
         is_text = tag.is_closing or tag.name not in _NO_TEXT
         at = tag.end
     text = " ".join("".join(words).split()) or " ".join(" ".join(alts).split())

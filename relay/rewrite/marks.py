@@ -72,10 +72,13 @@ def is_unsubscribe(url: str, dialects: Collection[str]) -> bool:
 def _found(text: bytes, dialects: Collection[str]) -> list[re.Match[bytes]]:
     """The marks, in order."""
     lower = text.lower()
+    hints = [hint for hint in _HINTS if hint in lower]
+    if not hints:
+        return []
     pattern = _pattern(frozenset(dialects))
     found: list[re.Match[bytes]] = []
     past = 0
-    for at in sorted(place for hint in _HINTS for place in _places(lower, hint)):
+    for at in sorted(place for hint in hints for place in _places(lower, hint)):
         for begun in _BEGINNING.finditer(text, max(past, at - _LONGEST_BEGINNING), max(past, at + 1)):
             if mark := pattern.match(text, begun.start()):
                 found.append(mark)

@@ -15,11 +15,11 @@ from typing import NamedTuple
 
 _SPACE = rb"\t\n\f\r "
 _ATTRIBUTE = (
-    rb"[^%(s)s/>][^%(s)s/>=]*(?:[%(s)s]*=[%(s)s]*"
-    rb"(?:\"[^\"]*\"|'[^']*'|[^%(s)s>\"'][^%(s)s>]*|(?=>)|[\"'].*))?" % {b"s": _SPACE}
+    rb"[^%(s)s/>][^%(s)s/>=]*(?:=\"[^\"]*\"|[%(s)s]*=[%(s)s]*"
+    rb"(?:\"[^\"]*\"|'[^']*'|[^%(s)s>\"'][^%(s)s>]*|(?=>)|[\"'].*))?[%(s)s/]*" % {b"s": _SPACE}
 )  # an open quote takes all the rest
 _MARKUP = re.compile(
-    rb"<(?:(/?)([A-Za-z][^%(s)s/>]*)(?:>|(?:[%(s)s/]+|%(a)s)*(>?))|!--|[!?/])" % {b"s": _SPACE, b"a": _ATTRIBUTE},
+    rb"<(?:(/?)([A-Za-z][^%(s)s/>]*)(?:>|[%(s)s/]*(?:%(a)s)*(>?))|!--|[!?/])" % {b"s": _SPACE, b"a": _ATTRIBUTE},
     re.DOTALL,
 )
 _PARTS = re.compile(
@@ -42,9 +42,8 @@ _BREAKS_OUT = frozenset(
 )
 _HOLDS_HTML = frozenset(b"foreignobject desc title mi mo mn ms mtext annotation-xml".split())
 _LEAVES_SELECT = frozenset(b"select input keygen textarea".split())
-_SPECIAL = frozenset(_RAW_TEXT) | frozenset(
-    b"a area script plaintext template svg math select input keygen frameset body html".split()
-)
+_SPECIAL = frozenset(_RAW_TEXT) | frozenset(b"script plaintext template svg math select frameset".split())
+_SPECIAL_IN_SELECT = _SPECIAL | frozenset(b"a area input keygen body html".split())
 _DEEPEST_FOREIGN = 200
 _MOST_ATTRIBUTE_OCTETS = 20_000  # a tag longer than this is counted; lxml is quadratic in attributes
 _MOST_ATTRIBUTES = 2_000
@@ -61,7 +60,7 @@ class Tag(NamedTuple):
     is_live: bool
 
 
-_tag = partial(tuple.__new__, Tag)  # twice as fast as Tag(…), which counts here alone
+_tag = partial(tuple.__new__, Tag)  # twice as fast as Tag(…), which counts for tags and attributes alone
 
 
 class Attribute(NamedTuple):
@@ -72,6 +71,9 @@ class Attribute(NamedTuple):
     start: int
     end: int
     after: int  # behind the closing quote
+
+
+_attribute = partial(tuple.__new__, Attribute)
 
 
 class Markup(NamedTuple):
@@ -92,16 +94,16 @@ def read(html: bytes, start: int = 0, end: int | None = None) -> Markup:
     return Markup(scan.tags, scan.conditions, is_open, scan.has_islands, scan.doubt)
 
 
-def attributes(html: bytes, tag: Tag) -> list[Attribute]:
-    """The tag's attributes in order, of several with one name the first (§13.2.5.33)."""
+def attributes(html: bytes, tag: Tag) -> dict[bytes, Attribute]:
+    """The tag's attributes by name, in order; of several with one name the first (§13.2.5.33)."""
     found: dict[bytes, Attribute] = {}
     for part in _PARTS.finditer(html, tag.inner, tag.end - 1):
         name = part[1].lower()
         if name not in found:
             group = part.lastindex or 1
             start, end = part.span(group) if group > 1 else (part.end(), part.end())
-            found[name] = Attribute(name, part.start(), start, end, part.end())
-    return list(found.values())
+            found[name] = _attribute((name, part.start(), start, end, part.end()))
+    return found
 
 
 class _Scan:
@@ -120,6 +122,7 @@ class _Scan:
         """Reads on until the end, or until something is open or in doubt. Most of our time is spent here."""
         while not (self.is_open or self.doubt):
             is_dead = bool(self.templates or self.foreign)
+            special = _SPECIAL_IN_SELECT if self.in_select else _SPECIAL
             for found in _MARKUP.finditer(self.html, self.at, self.end):
                 slash, name, close = found.groups()
                 if name is None:
@@ -131,7 +134,7 @@ class _Scan:
                 name = name.lower()
                 start, stop = found.span()
                 tag = _tag((name, start, found.end(2), stop, slash == b"/", not is_dead))
-                if name in _SPECIAL or self.foreign or stop - start > _MOST_ATTRIBUTE_OCTETS:
+                if name in special or self.foreign or stop - start > _MOST_ATTRIBUTE_OCTETS:
                     self.at = stop
                     self._telling_tag(tag)
                     break  # for what follows may be read in another way, or from another place
@@ -151,7 +154,7 @@ class _Scan:
             tag = tag._replace(is_live=not self.templates)
         if self.foreign:
             self._foreign_tag(tag)
-        elif tag.name in _SPECIAL:
+        elif tag.name in _SPECIAL_IN_SELECT:
             self._special_tag(tag)
         self.tags.append(tag)
 
@@ -224,8 +227,9 @@ class _Scan:
     def _closes_itself(self, tag: Tag) -> bool:
         if self.html[tag.end - 2 : tag.end - 1] != b"/":
             return False
-        last = attributes(self.html, tag)[-1:]
-        return not last or last[0].after < tag.end - 1
+        # Of all its attributes, twins too: the value of `x=1/` ends in a slash.
+        ends = [part.end() for part in _PARTS.finditer(self.html, tag.inner, tag.end - 1)]
+        return not ends or ends[-1] < tag.end - 1
 
     def _script_end(self) -> int:
         """Where the end tag of the script begins that begins here; -1 if nowhere. §13.2.5.15 to .31."""

@@ -4,6 +4,8 @@ In: the octets, their parts, and all drafts.  Out: yes or no. It is made once fo
 the greatest length, and guards against faults of ours in every other module.
 """
 
+from functools import cache
+
 from relay import edits
 from relay.rewrite import coding, drafts, leaf, parts
 from relay.rewrite.drafts import Draft
@@ -16,6 +18,7 @@ def holds(
     """True if the edited message has the same parts, the edited leaves decode to their spliced text, all
     others are identical, and there are no more lines over 998 octets than before, or no more octets in them."""
 
+    @cache
     def mint(hole: edits.Hole) -> bytes:
         url = f"{public_url}/{hole.kind}/".encode()
         return url + b"A" * (drafts.longest_url(public_url, hole) - len(url))

@@ -71,6 +71,7 @@ def test_any_octets_have_markup_whose_spans_are_in_order(html: bytes) -> None:
         ("<svg><style><a href=https://e.example/1></a></style></svg>" + _LINK, ["{n}"]),
         ("<svg><![CDATA[<a href=https://e.example/1>]]></svg>" + _LINK, ["{n}"]),
         ("<svg width=1/>" + _LINK, []),
+        ("<svg x=1 x=1/>" + _LINK, []),
         ("<svg><path d=1></svg>" + _LINK, ["{n}"]),
         ("<svg><g><image href=1 /><img src=1></g></svg>" + _LINK, ["{n}"]),
         ("<svg><p>" + _LINK, ["{n}"]),
@@ -106,7 +107,7 @@ def test_where_only_a_tree_would_tell_it_is_in_doubt(html: str) -> None:
 def test_of_attributes_with_one_name_the_first_counts() -> None:
     html = b"<a HREF = 'x' href=y title>"
     found = tags.attributes(html, tags.read(html).tags[0])
-    assert [(a.name, html[a.start : a.end]) for a in found] == [(b"href", b"x"), (b"title", b"")]
+    assert [(name, html[a.start : a.end]) for name, a in found.items()] == [(b"href", b"x"), (b"title", b"")]
 
 
 def test_conditional_comments_are_found_and_others_are_not() -> None:
