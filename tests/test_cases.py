@@ -61,6 +61,14 @@ def test_through_the_smtp_door(path: Path, relay: Waypost, upstream: Upstream) -
     _check(json.loads(path.with_suffix(".expect.json").read_text()), original, arrival.octets, ring)
 
 
+def test_why_mail_passes_as_it_came_stands_with_its_event(relay: Waypost) -> None:
+    signed = (CASES / "p11_multipart_signed.eml").read_bytes()
+    relay.send(signed, "reasons@larkhollow.example")
+    [message] = relay.rows("messages", "--query", "reasons@larkhollow.example")
+    [accepted] = [row for row in relay.rows("events", "--limit", "10000") if row["id"] == message["id"]]
+    assert accepted["reasons"] == message["reasons"] == ["signed"]
+
+
 @pytest.mark.parametrize("path", ALL, ids=lambda path: path.stem)
 def test_through_instrument(path: Path, relay: Waypost, tmp_path: Path) -> None:
     original = path.read_bytes()

@@ -70,6 +70,7 @@ def file(session: sa.Connection, filing: Filing) -> None:
         type=EventType.ACCEPTED,
         at=message.accepted_at,
         message=message.id,
+        reasons=message.reasons,  # why it passes as it came, where it does
         detail=message.client,
     )
     events, attempts = [tables.values(accepted)], []
