@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
-.PHONY: run demo test check faults bench lock clean
+.PHONY: run demo test check faults bench corpora lock clean
 
 run: .venv/.run
 	@exec $(BIN)/waypost serve
@@ -21,13 +21,18 @@ check: .venv/.test
 	$(BIN)/mypy
 	$(BIN)/pytest tests/test_floors.py
 
-bench: .venv/.test
+bench: .venv/.bench
 	$(BIN)/python benchmarks/relay.py
+	$(BIN)/python benchmarks/rewrite.py
+
+# Fetches the mail and HTML that packages ship, and measures what rewriting does to it.
+corpora: .venv/.test
+	$(BIN)/python benchmarks/corpora.py
 
 # Pins what is installed from scratch today: names and versions, nothing of this machine.
 lock:
 	rm -rf .venv/lock && $(PYTHON) -m venv .venv/lock
-	.venv/lock/bin/pip --disable-pip-version-check --quiet install '.[test]'
+	.venv/lock/bin/pip --disable-pip-version-check --quiet install '.[test,bench]'
 	.venv/lock/bin/pip freeze --exclude waypost > constraints.txt
 	rm -rf .venv/lock build
 
@@ -45,3 +50,7 @@ clean:
 .venv/.test: .venv/bin/python pyproject.toml constraints.txt
 	$(PIP) install --constraint constraints.txt --editable '.[test]'
 	@touch $@ .venv/.run
+
+.venv/.bench: .venv/.test
+	$(PIP) install --constraint constraints.txt --editable '.[test,bench]'
+	@touch $@

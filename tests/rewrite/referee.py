@@ -148,7 +148,8 @@ def _is_found(
 
 def _parsed(html: str) -> ElementTree.Element:
     builder = getTreeBuilder("etree", fullTree=True)
-    return html5lib.HTMLParser(builder).parse(html)
+    root: ElementTree.Element = html5lib.HTMLParser(builder).parse(html)
+    return root
 
 
 def _flat(root: ElementTree.Element, *, without_reopened: bool = False) -> list[Node]:

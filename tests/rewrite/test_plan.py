@@ -151,6 +151,10 @@ def test_double_byte_text_that_looks_like_markup_is_not() -> None:
         (b"<p>x</p>\r\n\r\n", b"\r\n\r\n"),
         (b"<p>x", b""),
         (b"<template></body></template>", b""),
+        (b"<title>x</title><p>y</p>\r\n", b"\r\n"),
+        # White space before any body belongs to the head; the pixel would make it the body's.
+        (b"<title>x</title>\r\n", b""),
+        (b" \r\n", b""),
     ],
 )
 def test_the_pixel_stands_before_the_end_of_the_body(page: bytes, before: bytes) -> None:
