@@ -34,7 +34,9 @@ def test_a_reply_of_odd_octets_is_passed_on_and_written_down(tmp_path: Path, oth
 @pytest.mark.parametrize("mode", ["inline", "queued"])
 def test_a_recipient_that_hangs_makes_no_duplicates_of_the_others(tmp_path: Path, other: Upstream, mode: str) -> None:
     recipients = [f"quick-{n}@example.com" for n in range(6)]
-    relay = Waypost(tmp_path, other.port, QUEUED.replace("queued", mode) + 'inline_timeout = "1s"\n').start()
+    relay = Waypost(
+        tmp_path, other.port, QUEUED.replace("queued", mode) + 'inline_timeout = "1s"\n', 'drain = "1s"'
+    ).start()
     assert relay.send(html_mail(), *recipients, "hang@example.com").startswith("250")
     for recipient in recipients:
         relay.events("delivered", recipient)
@@ -45,9 +47,11 @@ def test_a_recipient_that_hangs_makes_no_duplicates_of_the_others(tmp_path: Path
 
 
 def test_a_clean_stop_makes_no_duplicates_either(tmp_path: Path, other: Upstream) -> None:
-    relay = Waypost(tmp_path, other.port, '[delivery]\ninline_timeout = "1s"\n').start()
+    relay = Waypost(tmp_path, other.port, '[delivery]\ninline_timeout = "1s"\n', relay='drain = "2s"').start()
     assert relay.send(html_mail(), "done@example.com", "hang@example.com").startswith("250")
-    assert relay.stop(40) == 0
+    started = monotonic()
+    assert relay.stop() == 0
+    assert monotonic() - started < 6  # the two seconds are for all of it
     with relay:
         sleep(2)
         assert len(other.to("done@example.com")) == 1

@@ -41,6 +41,7 @@ class Relay(Table):
     hostname: str = Field("localhost", min_length=1, pattern=r"^[A-Za-z0-9.\-_:\[\]]+$")
     data_dir: Path = Path("var")
     workers: int = Field(1, ge=1, le=64)
+    drain: Duration = timedelta(seconds=20)
 
 
 class Database(Table):

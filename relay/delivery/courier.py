@@ -52,6 +52,11 @@ class Trips(NamedTuple):
     decided: list[Outcome]
     under_way: "list[asyncio.Task[list[Outcome]]]"
 
+    def cancel(self) -> None:
+        """Ends what is still under way."""
+        for trip in self.under_way:
+            trip.cancel()
+
 
 class Load(NamedTuple):
     """A message on its way."""

@@ -78,7 +78,13 @@ class Intake:
         trips = await self._courier.depart(load, stops)
         outcomes, pending = list(trips.decided), set(trips.under_way)
         if pending:
-            done, pending = await asyncio.wait(pending, timeout=self._config.delivery.inline_timeout.total_seconds())
+            try:
+                done, pending = await asyncio.wait(
+                    pending, timeout=self._config.delivery.inline_timeout.total_seconds()
+                )
+            except asyncio.CancelledError:
+                trips.cancel()  # the client has no reply, and keeps the mail
+                raise
             for trip in done:
                 outcomes += trip.result()
         outcomes.sort(key=lambda outcome: outcome.number)
@@ -100,8 +106,7 @@ class Intake:
         try:
             await self._note(load, filing, must_hold=True)
         except Refused:
-            for trip in trips.under_way:
-                trip.cancel()
+            trips.cancel()
             raise
         self._hold(asyncio.ensure_future(self._runner.settle(load.message.id, trips)))
         return Reply(250, "2.0.0", f"accepted as {load.message.id}; the upstream is slow, delivery goes on")
@@ -141,9 +146,12 @@ class Intake:
         task.add_done_callback(self._running.discard)
 
     async def drain(self, at_most_s: float) -> None:
-        """Waits for what has been taken on."""
+        """Waits for what has been taken on, and ends what lasts longer: it is durable under a lease."""
         if self._running:
-            await asyncio.wait(set(self._running), timeout=at_most_s)
+            _, lasting = await asyncio.wait(set(self._running), timeout=at_most_s)
+            for task in lasting:
+                task.cancel()
+            await asyncio.gather(*lasting, return_exceptions=True)
 
 
 def _reply(message: str, outcomes: list[Outcome]) -> Reply:

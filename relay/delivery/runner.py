@@ -88,9 +88,12 @@ class Runner:
 
     async def settle(self, message: str, trips: Trips) -> None:
         """Writes down how each trip ended when it ends, so that only what is in flight can be repeated."""
-        await self._write_down(message, trips.decided)
-        for ended in asyncio.as_completed(trips.under_way):
-            await self._write_down(message, await ended)
+        try:
+            await self._write_down(message, trips.decided)
+            for ended in asyncio.as_completed(trips.under_way):
+                await self._write_down(message, await ended)
+        finally:
+            trips.cancel()  # nothing for those that have ended; the others must not arrive unwritten
 
     async def _write_down(self, message: str, outcomes: list[Outcome]) -> None:
         if not outcomes:
@@ -115,7 +118,7 @@ class Runner:
         return await self._courier.depart(Load(row, Plan.from_json(row.plan), octets), stops)
 
     async def drain(self, at_most_s: float) -> None:
-        """Leases no more, waits for attempts under way, and gives back what is left. Call it while `run` runs."""
+        """Leases no more, waits for attempts under way, and ends those that last longer. Call it while `run` runs."""
         self._is_stopping = True
         self._woken.set()
         await self._has_ended.wait()
@@ -124,6 +127,9 @@ class Runner:
         for task in set(self._tasks):  # what has ended is written down; what has not goes back
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def give_back(self) -> None:
+        """Lets go of every lease that is left."""
         try:
             await self._store.write(lambda session: queue.release(session, self.name))
         except sa.exc.SQLAlchemyError as error:

@@ -14,8 +14,6 @@ from relay.delivery.upstream import Upstreams
 from relay.edge.server import Edge
 from relay.node import chores, ground
 
-DRAIN_S = 20.0
-
 
 async def serve(config: Config, sockets: Sequence[socket.socket], ready: asyncio.Event, stop: asyncio.Event) -> None:
     """Serves mail on the sockets until `stop`, then drains: transactions end, leases go back."""
@@ -39,9 +37,14 @@ async def serve(config: Config, sockets: Sequence[socket.socket], ready: asyncio
     await asyncio.wait({stopping, *tasks}, return_when=asyncio.FIRST_COMPLETED)
     failed = not stop.is_set()  # a task that never ends has ended
     stopping.cancel()
-    await edge.drain(DRAIN_S)
-    await intake.drain(DRAIN_S)
-    await runner.drain(DRAIN_S)
+    end = asyncio.get_running_loop().time() + config.relay.drain.total_seconds()
+
+    def left_s() -> float:
+        return max(0.0, end - asyncio.get_running_loop().time())
+
+    await edge.drain(left_s())
+    await asyncio.gather(intake.drain(left_s()), runner.drain(left_s()))
+    await runner.give_back()  # after both: what is still under way now is nobody's
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

@@ -217,7 +217,7 @@ class _Supervisor:
             self._tell(signal.SIGKILL)
             os._exit(1)
         self._is_stopping = True
-        log.draining(mail.DRAIN_S)
+        log.draining(self._config.relay.drain.total_seconds())
         self._tell(signal.SIGTERM)
         for role in self._roles:  # the roles close theirs: from then on new clients are turned away, not kept waiting
             for listener in role.sockets:
