@@ -29,7 +29,8 @@ def read(
     that this mail may go to."""
     heard = Heard()
     said = 0
-    removed = {found for found in head.fields if found.name in _NEVER_PASSED}
+    # What begins with our name is for us, also where we do not know it: a slip of the pen, or a later version's.
+    removed = {found for found in head.fields if found.name in _NEVER_PASSED or found.name.startswith(b"x-waypost-")}
     index = _index(head)
     for name in (providers.OURS, *dialects) if index else ():
         dialect = providers.DIALECTS[name]

@@ -96,6 +96,12 @@ def test_control_fields_and_bcc_are_removed_with_their_folded_lines_and_nothing_
     assert head.endswith(letter(_PAGE, *kept).partition(b"\r\n\r\n")[0])
 
 
+def test_what_begins_with_our_name_goes_no_further_though_we_do_not_know_it() -> None:
+    octets = letter(_PAGE, b"X-Waypost-Trak: no", b"X-Wayposter: stays")
+    header = plan.plan(octets, SETTINGS).render(octets, mint).partition(b"\r\n\r\n")[0]
+    assert b"Trak" not in header and b"X-Wayposter: stays" in header
+
+
 def test_bcc_inside_a_part_is_the_parts_own() -> None:
     octets = multipart(
         b"mixed", b"Content-Type: message/rfc822\r\n\r\nBcc: x@y.example\r\nX-Waypost-Tag: a\r\n\r\nhello"
