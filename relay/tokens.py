@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from relay import ids
-from relay.edits import Hole, Kind
+from relay.edits import Hole, Kind, Mint
 
 VERSION = 1
 LONGEST_URL = 900  # octets of a whole tracking URL (DESIGN §7); longer ones break in some clients
@@ -152,6 +152,10 @@ class Minter:
         """The tracking URL: printable ASCII without any of & " ' < > = or space (DESIGN R8)."""
         suffix = ".gif" if hole.kind is Kind.OPEN else ""
         return f"{self.public_url}/{hole.kind}/{self.ring.mint(hole, message, recipient)}{suffix}".encode("ascii")
+
+    def urls_of(self, message: str, recipient: int) -> Mint:
+        """What fills the holes of that message for that recipient."""
+        return lambda hole: self.url(hole, message, recipient)
 
 
 def click_url_octets(public_url: str, destination: bytes) -> int:

@@ -19,7 +19,7 @@ import re
 from typing import NamedTuple
 
 from relay import tokens
-from relay.edits import Edit, Hole
+from relay.edits import Edit, Mint
 from relay.rewrite import dkim
 from relay.rewrite.plan import Plan
 from relay.store.tables import Message
@@ -86,9 +86,8 @@ def edits(
     if not message.plan:
         return []
 
-    def mint(hole: Hole) -> bytes:
-        return minter.url(hole, message.id, number) if is_live else f"{minter.public_url}/preview".encode("ascii")
-
+    dead = f"{minter.public_url}/preview".encode("ascii")
+    mint: Mint = minter.urls_of(message.id, number) if is_live else lambda _: dead
     tracked = tracked and is_live
     return Plan.from_json(message.plan).edits(octets, mint, tracked=tracked, sign=signer.at(message.accepted_at))
 

@@ -27,7 +27,6 @@ from relay.cli import command, samples
 from relay.cli.command import Commands, Failed
 from relay.config import load
 from relay.config.schema import Config
-from relay.edits import Hole
 from relay.node import ground
 from relay.rewrite.plan import Plan
 from relay.store import accounts, queue, reports
@@ -163,9 +162,7 @@ def _letter(config: Config, store: Store, message_id: str, recipient: int) -> Le
     assert fetched is not None
     message, octets = fetched
 
-    def mint(hole: Hole) -> bytes:
-        return minter.url(hole, message_id, recipient)
-
+    mint = minter.urls_of(message_id, recipient)
     found: dict[bytes, list[str]] = {b"o": [], b"c": [], b"u": []}
     for part in email.message_from_bytes(Plan.from_json(message.plan).render(octets, mint)).walk():
         if part.get_content_type() == "text/html":

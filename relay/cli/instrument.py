@@ -13,7 +13,7 @@ from relay.config.schema import Config
 from relay.delivery import dossier
 from relay.edge import trace
 from relay.edge.data import Data
-from relay.edits import Edit, Hole, splice
+from relay.edits import Edit, splice
 from relay.envelope import Accepted, Client, Envelope, Recipient
 from relay.node import ground
 from relay.reply import Refused
@@ -46,9 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
     plan = planning.plan(octets, dossier.settings(config, accepted))
     minter = Minter(ground.open_ring(config), config.tracking.public_url)
 
-    def mint(hole: Hole) -> bytes:
-        return minter.url(hole, accepted.id, 0)
-
+    mint = minter.urls_of(accepted.id, 0)
     tracked = config.privacy.mode != "off"
     edits = plan.edits(octets, mint, tracked=tracked, sign=dkim.Signer(config.dkim.key).at(accepted.at))
     if arguments.report:

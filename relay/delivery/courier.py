@@ -15,7 +15,6 @@ from relay.config.schema import Config
 from relay.delivery import schedule
 from relay.delivery.schedule import Answer
 from relay.delivery.transaction import Outgoing
-from relay.edits import Hole
 from relay.envelope import Recipient
 from relay.reply import Reply
 from relay.rewrite import dkim
@@ -163,8 +162,7 @@ class Courier:
         ]
 
     def _render(self, load: Load, stop: Stop, tracked: bool) -> bytes:
-        def mint(hole: Hole) -> bytes:
-            return self._minter.url(hole, load.message.id, stop.number)
+        mint = self._minter.urls_of(load.message.id, stop.number)
 
         def sign(octets: bytes, domain: str) -> bytes:
             try:

@@ -95,7 +95,7 @@ class Intake:
             await self._commit(self._filing(load, stops, outcomes))
         else:
             has_retries = any(outcome.status.is_open for outcome in outcomes)
-            await self._note(load, self._filing(load, stops, outcomes), must_hold=has_retries)
+            await self._note(self._filing(load, stops, outcomes), must_hold=has_retries)
         return _reply(load.message.id, outcomes)
 
     async def _go_on_alone(self, load: Load, stops: list[Stop], outcomes: list[Outcome], trips: Trips) -> Reply:
@@ -104,7 +104,7 @@ class Intake:
         for row in filing.deliveries:
             row.leased_by, row.leased_until = self._runner.name, datetime.now(UTC) + LEASE
         try:
-            await self._note(load, filing, must_hold=True)
+            await self._note(filing, must_hold=True)
         except Refused:
             trips.cancel()
             raise
@@ -119,7 +119,7 @@ class Intake:
             log.not_stored(filing.message.id, type(error).__name__)
             raise refused(*_NOTHING_IS_SAFE) from error
 
-    async def _note(self, load: Load, filing: Filing, *, must_hold: bool) -> None:
+    async def _note(self, filing: Filing, *, must_hold: bool) -> None:
         """Writes down a message that somebody has already: in the database, or else on the journal's disk.
 
         `must_hold`: something is still to be done, so its octets go to the journal too, and where that fails

@@ -59,7 +59,6 @@ class Dialogue(SMTP):
         self._mail: Envelope | None = None
         self._errors = 0
         self._is_draining = False
-        self.is_busy = False  # between MAIL and the reply to the dot
 
     # --- the dialogue
 
@@ -139,7 +138,6 @@ class Dialogue(SMTP):
     def _forget(self) -> None:
         """Ends the transaction (RFC 5321 §4.1.1.5)."""
         self._mail = None
-        self.is_busy = False
 
     def drain(self) -> None:
         """Ends the dialogue politely: at once when idle, else after the transaction."""

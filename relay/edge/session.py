@@ -15,7 +15,7 @@ from relay.edge.data import Data
 from relay.edge.dialogue import Dialogue
 from relay.edge.policy import MOST_RECEIVED
 from relay.envelope import Accepted, Envelope, Recipient
-from relay.reply import Refused, Reply, refused
+from relay.reply import Reply, refused
 
 _OFF_LOOP = 1 << 20  # octets from which work on a message goes to a thread
 
@@ -60,7 +60,7 @@ class Session(Dialogue):
     async def _mail_from(self, argument: str) -> None:
         if self._mail is not None:
             raise refused(503, "5.5.1", "nested MAIL command")
-        path = _path(argument, "FROM:", "501 MAIL FROM:<address>")
+        path = _path(argument, "FROM:", "MAIL FROM:<address>")
         given = dict(path.parameters)
         size = given.pop("SIZE", "0")
         body = given.pop("BODY", "").upper()
@@ -68,7 +68,7 @@ class Session(Dialogue):
         ret, envid = given.pop("RET", "").upper(), given.pop("ENVID", "")
         given.pop("AUTH", None)  # RFC 4954 §5: trusted from nobody, refused to nobody
         if given:
-            raise refused(555, "5.5.4", f"parameter not supported: {_shown(next(iter(given)))}")
+            raise refused(555, "5.5.4", f"parameter not supported: {next(iter(given))[:40]}")
         if not size.isdecimal() or body not in ("", "7BIT", "8BITMIME") or ret not in ("", "FULL", "HDRS"):
             raise refused(501, "5.5.4", "a parameter's value is malformed")
         self._door.policy.may_send(self._client, path.mailbox)
@@ -82,19 +82,18 @@ class Session(Dialogue):
             envid=envid,
             stream=user.stream if (user := self._door.policy.user(self._client.user)) else "",
         )
-        self.is_busy = True
         await self._say(Reply(250, "2.1.0", "sender ok"))
 
     async def _rcpt_to(self, argument: str) -> None:
         if self._mail is None:
             raise refused(503, "5.5.1", "MAIL first")
-        path = _path(argument, "TO:", "501 RCPT TO:<address>")
+        path = _path(argument, "TO:", "RCPT TO:<address>")
         if not path.mailbox:
             raise refused(501, "5.1.3", "a recipient is needed")
         given = dict(path.parameters)
         recipient = Recipient(path.mailbox, notify=given.pop("NOTIFY", "").upper(), orcpt=given.pop("ORCPT", ""))
         if given:
-            raise refused(555, "5.5.4", f"parameter not supported: {_shown(next(iter(given)))}")
+            raise refused(555, "5.5.4", f"parameter not supported: {next(iter(given))[:40]}")
         self._door.policy.may_receive(len(self._mail.recipients))
         await self._door.admit(path.mailbox)
         is_new = all(recipient.mailbox != other.mailbox for other in self._mail.recipients)
@@ -113,8 +112,8 @@ class Session(Dialogue):
         if argument:
             raise refused(501, "5.5.4", "DATA takes no argument")
         await self._say(Reply(354, "", "go ahead, end with <CRLF>.<CRLF>"))
-        octets = await self._read_data()
         try:
+            octets = await self._read_data()
             if trace.hops(octets) > MOST_RECEIVED:
                 raise refused(554, "5.4.6", "mail loop: too many Received fields")
             now, message = self._door.now(), ids.new()
@@ -125,7 +124,8 @@ class Session(Dialogue):
             reply = await asyncio.shield(taking)
             self._errors = 0
         finally:
-            self._reset_timeout()
+            if self.transport is not None:  # a connection that is gone needs no timer
+                self._reset_timeout()
             self._forget()
         await self._say(reply)
 
@@ -143,11 +143,7 @@ class Session(Dialogue):
                 if rest:
                     self._reader.feed_data(rest)  # pipelined commands (RFC 2920)
                 break
-        try:
-            return await asyncio.to_thread(data.finish) if received > _OFF_LOOP else data.finish()
-        except Refused:
-            self._forget()
-            raise
+        return await asyncio.to_thread(data.finish) if received > _OFF_LOOP else data.finish()
 
     async def _rset(self, argument: str) -> None:
         self._forget()
@@ -212,7 +208,7 @@ _COMMANDS: dict[str, Callable[[Session, str], Coroutine[None, None, None]]] = {
 
 def _path(argument: str, keyword: str, usage: str) -> address.Path:
     if argument[: len(keyword)].upper() != keyword:
-        raise refused(501, "5.5.4", f"syntax: {usage.partition(' ')[2]}")
+        raise refused(501, "5.5.4", f"syntax: {usage}")
     text = argument[len(keyword) :]
     try:
         text.encode("utf-8")
@@ -221,7 +217,3 @@ def _path(argument: str, keyword: str, usage: str) -> address.Path:
         raise refused(553, "5.6.7", "the address is not UTF-8") from None
     except address.PathSyntaxError as error:
         raise refused(553 if "address" in str(error) else 501, "5.1.3", str(error)) from None
-
-
-def _shown(text: str) -> str:
-    return text[:40]

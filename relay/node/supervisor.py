@@ -7,6 +7,7 @@ turned away. A role that dies is started again; the supervisor's own death ends 
 import asyncio
 import contextlib
 import ctypes
+import errno
 import os
 import signal
 import socket
@@ -30,7 +31,7 @@ Serve = Callable[[Config, Sequence[socket.socket], asyncio.Event, asyncio.Event]
 
 _BIND_FOR_S = 3.0  # a predecessor may still be on its way out
 _RESTART_AFTER_S = 1.0
-_READY, _FAILED = b"r", b""
+_READY = b"r"
 _PR_SET_PDEATHSIG = 1
 _STOPPING = (signal.SIGTERM, signal.SIGINT)
 
@@ -84,7 +85,7 @@ def _bind(address: HostPort, key: str) -> socket.socket:
                 raise
             return listener
         except OSError as error:
-            if time.monotonic() > end or not isinstance(error, OSError) or error.errno != 98:
+            if time.monotonic() > end or error.errno != errno.EADDRINUSE:
                 raise Unusable(f"{key}: cannot listen on {address}: {error.strerror}") from None
             time.sleep(0.1)
 
@@ -195,10 +196,7 @@ class _Supervisor:
     def _watch(self) -> None:
         """Until all children are gone. Each that dies unasked is started again."""
         while self._children:
-            try:
-                pid, status = os.wait()
-            except InterruptedError:
-                continue
+            pid, status = os.wait()
             child = self._children.pop(pid)
             os.close(child.heartline)
             if not self._is_stopping:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from relay import address, ids
+from relay import ids
 from relay.store import suppressions, tables
 from relay.store.tables import Event, EventType
 
@@ -51,12 +51,7 @@ def record(session: sa.Connection, hit: Hit) -> None:
     """
     if session.scalar(sa.select(tables.event.c.id).where(tables.event.c.id == hit.id)):
         return
-    where = (tables.delivery.c.message == hit.message, tables.delivery.c.number == hit.number)
-    found = session.execute(
-        sa.select(tables.delivery.c.recipient, tables.delivery.c.unsubscribed_at, tables.message.c.stream)
-        .join(tables.message, tables.message.c.id == tables.delivery.c.message)
-        .where(*where)
-    ).first()
+    found = _delivery(session, hit.message, hit.number)
     if found is None:
         _may_be_unknown(hit.message, hit.at)
         return
@@ -78,7 +73,7 @@ def record(session: sa.Connection, hit: Hit) -> None:
             return
         counter = _COUNTERS[hit.type, hit.verdict]
         change = {counter: tables.delivery.c[counter] + 1}
-    session.execute(sa.update(tables.delivery).where(*where).values(**change))
+    _change(session, hit.message, hit.number, **change)
     event = Event(**hit._asdict() | {"reasons": list(hit.reasons), "recipient": found.recipient})
     session.execute(sa.insert(tables.event), tables.values(event))
 
@@ -99,47 +94,42 @@ def _may_be_unknown(message: str, at: datetime) -> None:
 
 def untrack(session: sa.Connection, asked: Asked) -> None:
     """Notes it for the address behind the delivery. Raises NotKnownYet."""
-    recipient = recipient_of(session, asked.message, asked.number)
-    if recipient is None:
+    found = _delivery(session, asked.message, asked.number)
+    if found is None:
         _may_be_unknown(asked.message, asked.at)
     else:
-        suppressions.untrack(session, recipient, asked.at)
+        suppressions.untrack(session, found.recipient, asked.at)
 
 
 def resubscribe(session: sa.Connection, message: str, number: int) -> bool:
     """Takes an unsubscribe back, by the recipient's own link. False if there is none."""
-    row = session.execute(
-        sa.select(tables.delivery.c.recipient, tables.message.c.stream)
-        .join(tables.message, tables.message.c.id == tables.delivery.c.message)
-        .where(tables.delivery.c.message == message, tables.delivery.c.number == number)
-    ).first()
-    if row is None:
+    found = _delivery(session, message, number)
+    if found is None:
         return False
-    table = tables.suppression
-    gone = session.execute(
-        sa.delete(table).where(
-            table.c.address == address.canonical(row.recipient),
-            table.c.scope == suppressions.STREAM,
-            table.c.stream == row.stream,
-            table.c.reason == suppressions.UNSUBSCRIBE,
-        )
+    _change(session, message, number, unsubscribed_at=None)
+    gone = suppressions.remove(
+        session,
+        found.recipient,
+        scope=suppressions.STREAM,
+        stream=found.stream,
+        reason=suppressions.UNSUBSCRIBE,
     )
-    session.execute(
-        sa.update(tables.delivery)
-        .where(tables.delivery.c.message == message, tables.delivery.c.number == number)
-        .values(unsubscribed_at=None)
-    )
-    return gone.rowcount > 0
+    return gone > 0
 
 
-def recipient_of(session: sa.Connection, message: str, number: int) -> str | None:
-    """The address of a delivery; None if it is not known."""
-    found: str | None = session.scalar(
-        sa.select(tables.delivery.c.recipient).where(
-            tables.delivery.c.message == message, tables.delivery.c.number == number
-        )
-    )
-    return found
+def _delivery(session: sa.Connection, message: str, number: int) -> sa.Row[str, datetime | None, str] | None:
+    """Recipient, `unsubscribed_at` and the message's stream; None if it is not known."""
+    table = tables.delivery
+    return session.execute(
+        sa.select(table.c.recipient, table.c.unsubscribed_at, tables.message.c.stream)
+        .join(tables.message, tables.message.c.id == table.c.message)
+        .where(table.c.message == message, table.c.number == number)
+    ).first()
+
+
+def _change(session: sa.Connection, message: str, number: int, **values: object) -> None:
+    table = tables.delivery
+    session.execute(sa.update(table).where(table.c.message == message, table.c.number == number).values(**values))
 
 
 def latest(session: sa.Connection, limit: int) -> Sequence[sa.RowMapping]:

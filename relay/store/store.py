@@ -99,10 +99,10 @@ class Store:
                     stays.later.extend(done.later)
                     stays.bad.extend(done.bad)
                 self.journal.settle(path, stays)
-                # What is not known yet will not be known in two seconds either.
-                self._not_before[path] = time.monotonic() + LATER_S
-                if not stays.later:
-                    del self._not_before[path]
+                if stays.later:  # what is not known yet will not be known in two seconds either
+                    self._not_before[path] = time.monotonic() + LATER_S
+                else:
+                    self._not_before.pop(path, None)
 
     def close(self) -> None:
         """Commits what was submitted and lets go of the database."""

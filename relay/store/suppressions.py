@@ -39,14 +39,23 @@ def add(
     return True
 
 
-def remove(session: sa.Connection, mailbox: str, *, scope: str | None = None, stream: str | None = None) -> int:
-    """Lets mail to an address flow again: of one scope or stream, or of all. Returns how many entries went."""
+def remove(
+    session: sa.Connection,
+    mailbox: str,
+    *,
+    scope: str | None = None,
+    stream: str | None = None,
+    reason: str | None = None,
+) -> int:
+    """Lets mail to an address flow again: of one scope, stream or reason, or of all. Returns how many entries went."""
     table = tables.suppression
     gone = sa.delete(table).where(table.c.address == address.canonical(mailbox))
     if scope is not None:
         gone = gone.where(table.c.scope == scope)
     if stream is not None:
         gone = gone.where(table.c.stream == stream)
+    if reason is not None:
+        gone = gone.where(table.c.reason == reason)
     return session.execute(gone).rowcount
 
 

@@ -11,26 +11,8 @@ from hypothesis import strategies as st
 
 from relay.rewrite import fields, plan, providers
 from relay.rewrite.control import Control
-from tests.rewrite.letters import PUBLIC_URL, letter, mint, undone
-
-_PAGE = b'<html><body><a href="https://a.example/">x</a></body></html>\r\n'
-
-
-def _plan(octets: bytes, *upstreams: str, **more: object) -> plan.Plan:
-    return plan.plan(octets, plan.Settings(PUBLIC_URL, providers=upstreams, unsubscribe_header="off", **more))  # type: ignore[arg-type]
-
-
-def _head(octets: bytes, *upstreams: str, **more: object) -> list[bytes]:
-    """The fields that are sent, unfolded, without those that every letter here has."""
-    result = _plan(octets, *upstreams, **more).render(octets, mint)
-    head = fields.read(result, 0, len(result))
-    usual = {b"from", b"subject", b"mime-version", b"content-type", b"content-transfer-encoding"}
-    return [
-        result[field.start : field.value] + b" " + fields.value(result, field)
-        for field in head.fields
-        if field.name not in usual
-    ]
-
+from tests.rewrite.letters import letter, mint, undone
+from tests.rewrite.sent import PAGE, planned, sent_fields
 
 # --- what is heard
 
@@ -93,22 +75,22 @@ _MSYS = b"""X-MSYS-API: {"campaign_id": "autumn", "tags": ["a"], "metadata": {"p
     ids=lambda value: value[0].partition(b":")[0].decode() if isinstance(value, list) else "",
 )
 def test_each_dialect_is_heard_and_goes_no_further(said: list[bytes], control: Control) -> None:
-    octets = letter(_PAGE, *said)
-    assert _plan(octets).control == control
-    assert _head(octets) == []
+    octets = letter(PAGE, *said)
+    assert planned(octets).control == control
+    assert sent_fields(octets) == []
 
 
 def test_our_own_words_win_and_then_the_first_dialect() -> None:
-    octets = letter(_PAGE, b"X-MC-Track: opens", b"X-PM-TrackOpens: false", b"X-Waypost-Track: clicks=yes")
-    control = _plan(octets).control
+    octets = letter(PAGE, b"X-MC-Track: opens", b"X-PM-TrackOpens: false", b"X-Waypost-Track: clicks=yes")
+    control = planned(octets).control
     assert (control.track_opens, control.track_clicks) == (False, True)
-    assert _plan(octets, dialects=("mandrill", "postmark")).control.track_opens is True
+    assert planned(octets, dialects=("mandrill", "postmark")).control.track_opens is True
 
 
 def test_a_dialect_that_is_off_is_somebody_elses_words() -> None:
-    octets = letter(_PAGE, b"X-PM-Tag: a", b'X-SMTPAPI: {"category": "b"}')
-    assert _plan(octets, dialects=("sendgrid",)).control.tags == ("b",)
-    assert _head(octets, dialects=("sendgrid",)) == [b"X-PM-Tag: a"]
+    octets = letter(PAGE, b"X-PM-Tag: a", b'X-SMTPAPI: {"category": "b"}')
+    assert planned(octets, dialects=("sendgrid",)).control.tags == ("b",)
+    assert sent_fields(octets, dialects=("sendgrid",)) == [b"X-PM-Tag: a"]
 
 
 def test_fields_that_name_other_people_are_not_for_the_recipients() -> None:
@@ -117,7 +99,7 @@ def test_fields_that_name_other_people_are_not_for_the_recipients() -> None:
         b"X-MC-MergeVars: {}",
         b"X-MC-BccAddress: a@b.example",
     )
-    assert _head(letter(_PAGE, *said, b"X-MC-Autotext: on")) == [b"X-MC-Autotext: on"]
+    assert sent_fields(letter(PAGE, *said, b"X-MC-Autotext: on")) == [b"X-MC-Autotext: on"]
 
 
 @pytest.mark.parametrize(
@@ -142,12 +124,12 @@ def test_fields_that_name_other_people_are_not_for_the_recipients() -> None:
 )
 def test_json_that_says_nothing_is_removed_and_nothing_breaks(value: bytes) -> None:
     said = [name + value for name in (b"X-SMTPAPI: ", b"X-MSYS-API: ", b"X-MC-Metadata: ", b"X-Mailgun-Variables: ")]
-    octets = letter(_PAGE, *said)
-    made = _plan(octets)
+    octets = letter(PAGE, *said)
+    made = planned(octets)
     assert not any(reason.startswith("fault") for reason in made.reasons)
     assert plan.Plan.from_json(made.to_json()) == made
     json.dumps([made.control.metadata, made.control.tags], ensure_ascii=False).encode()
-    assert _head(octets) == []
+    assert sent_fields(octets) == []
 
 
 # --- any octets
@@ -169,7 +151,7 @@ def test_any_header_is_heard_and_all_other_fields_stay(
     said: list[tuple[bytes, bytes]], upstreams: tuple[str, ...]
 ) -> None:
     octets = b"".join(name + b": " + value + b"\r\n" for name, value in said) + b"\r\nbody\r\n"
-    made = _plan(octets, *upstreams)
+    made = planned(octets, *upstreams)
     assert not any(reason.startswith("fault") for reason in made.reasons)
     assert plan.Plan.from_json(made.to_json()) == made
     result = made.render(octets, mint)

@@ -7,27 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.rewrite import fields, members, plan, providers
+from relay.rewrite import fields, members, providers
 from relay.rewrite.control import Control
-from tests.rewrite.letters import PUBLIC_URL, letter, mint
-
-_PAGE = b'<html><body><a href="https://a.example/">x</a></body></html>\r\n'
-
-
-def _plan(octets: bytes, *upstreams: str, **more: object) -> plan.Plan:
-    return plan.plan(octets, plan.Settings(PUBLIC_URL, providers=upstreams, unsubscribe_header="off", **more))  # type: ignore[arg-type]
-
-
-def _head(octets: bytes, *upstreams: str, **more: object) -> list[bytes]:
-    """The fields that are sent, unfolded, without those that every letter here has."""
-    result = _plan(octets, *upstreams, **more).render(octets, mint)
-    head = fields.read(result, 0, len(result))
-    usual = {b"from", b"subject", b"mime-version", b"content-type", b"content-transfer-encoding"}
-    return [
-        result[field.start : field.value] + b" " + fields.value(result, field)
-        for field in head.fields
-        if field.name not in usual
-    ]
+from tests.rewrite.letters import letter, mint
+from tests.rewrite.sent import PAGE, planned, sent_fields
 
 
 def _off(name: bytes, *path: str) -> object:
@@ -55,19 +38,19 @@ _SMTPAPI = b"""X-SMTPAPI: {"category": ["a", "b"], "unique_args": {"Order": 17, 
     ],
 )
 def test_its_own_tracking_is_turned_off(name: str, off: list[bytes]) -> None:
-    assert _head(letter(_PAGE), name) == off
-    untracked = letter(_PAGE, b"X-Waypost-Track: no")
-    assert _head(untracked, name) == off  # what the app wants untracked, the provider must not track
-    assert _head(letter(_PAGE, type_=b"application/pkcs7-mime"), name) == off
-    assert _head(letter(_PAGE), name, dialects=()) == off
+    assert sent_fields(letter(PAGE), name) == off
+    untracked = letter(PAGE, b"X-Waypost-Track: no")
+    assert sent_fields(untracked, name) == off  # what the app wants untracked, the provider must not track
+    assert sent_fields(letter(PAGE, type_=b"application/pkcs7-mime"), name) == off
+    assert sent_fields(letter(PAGE), name, dialects=()) == off
 
 
 def test_sendgrid_and_sparkpost_are_told_in_json() -> None:
-    [field] = _head(letter(_PAGE), "sendgrid")
+    [field] = sent_fields(letter(PAGE), "sendgrid")
     assert field.startswith(b"X-SMTPAPI: {")
     for name in ("opentrack", "clicktrack"):
         assert _off(field, "filters", name, "settings", "enable") == 0
-    [field] = _head(letter(_PAGE), "sparkpost")
+    [field] = sent_fields(letter(PAGE), "sparkpost")
     assert field.startswith(b"X-MSYS-API: {")
     assert _off(field, "options") == {"open_tracking": False, "click_tracking": False}
 
@@ -80,19 +63,24 @@ def test_what_the_app_says_to_it_reaches_it_but_for_the_tracking() -> None:
         b"X-PM-Metadata-a:\r\n b",
         b"X-MC-Tags: c",
     )
-    octets = letter(_PAGE, *said)
+    octets = letter(PAGE, *said)
     off = [b"X-PM-TrackOpens: false", b"X-PM-TrackLinks: None"]
-    assert _head(octets, "postmark") == [*off, b"X-PM-Tag: a", b"X-PM-Message-Stream: news", b"X-PM-Metadata-a: b"]
-    assert _plan(octets, "postmark").control == Control("news", ("a", "c"), {"a": "b"}, True)
-    assert _head(octets, "mandrill", "postmark")[-1] == b"X-MC-Tags: c"  # either may serve
+    assert sent_fields(octets, "postmark") == [
+        *off,
+        b"X-PM-Tag: a",
+        b"X-PM-Message-Stream: news",
+        b"X-PM-Metadata-a: b",
+    ]
+    assert planned(octets, "postmark").control == Control("news", ("a", "c"), {"a": "b"}, True)
+    assert sent_fields(octets, "mandrill", "postmark")[-1] == b"X-MC-Tags: c"  # either may serve
 
 
 def test_a_json_field_is_edited_in_place_and_no_other_octet_of_it() -> None:
-    octets = letter(_PAGE, _SMTPAPI)
-    result = _plan(octets, "sendgrid").render(octets, mint)
+    octets = letter(PAGE, _SMTPAPI)
+    result = planned(octets, "sendgrid").render(octets, mint)
     # Open tracking is off already; of the rest only the "1" of clicktrack changes.
     assert _SMTPAPI.replace(b'"1"', b"0") in result
-    assert _plan(octets, "sendgrid").control.tags == ("a", "b")
+    assert planned(octets, "sendgrid").control.tags == ("a", "b")
 
 
 @pytest.mark.parametrize(
@@ -115,8 +103,8 @@ def test_a_json_field_is_edited_in_place_and_no_other_octet_of_it() -> None:
     ],
 )
 def test_the_merge_keeps_every_octet_and_the_header_its_form(value: bytes) -> None:
-    octets = letter(_PAGE, b"X-SMTPAPI: " + value, b"X-After: y")
-    made = _plan(octets, "sendgrid", opens=False, clicks=False)
+    octets = letter(PAGE, b"X-SMTPAPI: " + value, b"X-After: y")
+    made = planned(octets, "sendgrid", opens=False, clicks=False)
     result = made.render(octets, mint)
     [field] = [line for line in fields.read(result, 0, len(result)).fields if line.name == b"x-smtpapi"]
     merged = json.loads(fields.value(result, field).decode("latin-1"), strict=False)
@@ -137,15 +125,15 @@ def test_the_merge_keeps_every_octet_and_the_header_its_form(value: bytes) -> No
     "value", [b"", b"{", b'{"a": 1} x', b"[]", b"[" * 100_000, b'{"filters":' * 50_000, b"=?utf-8?q?{}?="]
 )
 def test_json_that_cannot_be_read_is_left_to_its_provider(value: bytes) -> None:
-    octets = letter(_PAGE, b"X-SMTPAPI: " + value, b"X-MSYS-API: " + value)
-    result = _plan(octets, "sendgrid", "sparkpost").render(octets, mint)
+    octets = letter(PAGE, b"X-SMTPAPI: " + value, b"X-MSYS-API: " + value)
+    result = planned(octets, "sendgrid", "sparkpost").render(octets, mint)
     assert b"X-SMTPAPI: " + value + b"\r\nX-MSYS-API: " + value + b"\r\n" in result
     assert result.lower().count(b"x-smtpapi") == 1
 
 
 def test_signed_mail_that_is_left_alone_gets_nothing_added() -> None:
-    octets = letter(_PAGE, b"DKIM-Signature: v=1", b"X-PM-TrackOpens: true", b'X-SMTPAPI: {"category": "a"}')
-    made = _plan(octets, "postmark", "sendgrid")
+    octets = letter(PAGE, b"DKIM-Signature: v=1", b"X-PM-TrackOpens: true", b'X-SMTPAPI: {"category": "a"}')
+    made = planned(octets, "postmark", "sendgrid")
     assert made.reasons == ("already_signed",) and made.render(octets, mint) == octets
 
 
@@ -215,5 +203,5 @@ _MANY = 300_000
 def test_hostile_headers_take_linear_time(octets: bytes) -> None:
     begun = time.process_time()
     for upstreams in ((), ("sendgrid", "postmark")):
-        _plan(octets, *upstreams)
+        planned(octets, *upstreams)
     assert time.process_time() - begun < 3.0  # about 0.3 on a quiet machine

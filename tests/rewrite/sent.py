@@ -1,0 +1,22 @@
+"""A page sent through providers: its plan, and the fields that go on."""
+
+from relay.rewrite import fields, plan
+from tests.rewrite.letters import PUBLIC_URL, mint
+
+PAGE = b'<html><body><a href="https://a.example/">x</a></body></html>\r\n'
+
+
+def planned(octets: bytes, *upstreams: str, **more: object) -> plan.Plan:
+    return plan.plan(octets, plan.Settings(PUBLIC_URL, providers=upstreams, unsubscribe_header="off", **more))  # type: ignore[arg-type]
+
+
+def sent_fields(octets: bytes, *upstreams: str, **more: object) -> list[bytes]:
+    """The fields that are sent, unfolded, without those that every letter here has."""
+    result = planned(octets, *upstreams, **more).render(octets, mint)
+    head = fields.read(result, 0, len(result))
+    usual = {b"from", b"subject", b"mime-version", b"content-type", b"content-transfer-encoding"}
+    return [
+        result[field.start : field.value] + b" " + fields.value(result, field)
+        for field in head.fields
+        if field.name not in usual
+    ]
