@@ -1,11 +1,19 @@
 """The SMTP envelope of one transaction and the client that gave it.  RFC 5321 §2.3.1."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from relay.address import Mailbox
 from relay.reply import Reply
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """A name and password for an upstream. Held in memory only: never stored, never logged."""
+
+    username: str
+    password: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ What arrives is kept octet for octet, dot-unstuffed.
 """
 
 import asyncio
+import base64
 import re
 import threading
 from collections import Counter
@@ -25,6 +26,7 @@ class Arrival:
     rcpts: list[str]
     octets: bytes
     connection: int
+    user: str = ""  # who was logged in
 
     @property
     def recipients(self) -> list[str]:
@@ -41,6 +43,7 @@ class Upstream:
     connections: int = 0
     delay_s: float = 0.0  # before the reply to the dot
     text: bytes = b""  # of that reply, if it is to be an odd one
+    passwords: dict[str, str] = field(default_factory=dict)  # by user; with some, AUTH is offered
     port: int = 0
 
     def __post_init__(self) -> None:
@@ -109,14 +112,18 @@ class Upstream:
             writer.write(line.encode() + b"\r\n")
 
         say("220 upstream.test ESMTP")
-        mail, rcpts, at_dot = "", [], ""
+        mail, rcpts, at_dot, user = "", [], "", ""
         while line := (await reader.readuntil(b"\n")).decode("utf-8").rstrip("\r\n"):
             verb = line[:4].upper()
             played = self._script(line, "e")
             if verb == "EHLO":
-                lines = ["upstream.test", *self.extensions]
+                lines = ["upstream.test", *self.extensions, *(["AUTH PLAIN LOGIN"] if self.passwords else [])]
                 for n, text in enumerate(lines):
                     say(f"250{' ' if n == len(lines) - 1 else '-'}{text}")
+            elif verb == "AUTH":
+                name, _, password = base64.b64decode(line.split(" ")[2])[1:].decode().partition("\0")
+                user = name if self.passwords.get(name) == password else ""
+                say("235 2.7.0 welcome" if user else "535 5.7.8 bad credentials")
             elif verb == "HELO":
                 say("250 upstream.test")
             elif verb == "MAIL":
@@ -140,7 +147,7 @@ class Upstream:
                         octets += await reader.readuntil(b"\r\n")
                     await asyncio.sleep(self.delay_s)
                     body = bytes(octets[:-3]).replace(b"\r\n.", b"\r\n")[2:]
-                    (self.turned_away if at_dot else self.arrivals).append(Arrival(mail, rcpts, body, number))
+                    (self.turned_away if at_dot else self.arrivals).append(Arrival(mail, rcpts, body, number, user))
                     if self.text:
                         writer.write(b"250 2.0.0 " + self.text + b"\r\n")
                     else:

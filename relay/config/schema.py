@@ -263,4 +263,17 @@ class Config(Table):
         names = [upstream.name for upstream in self.upstream]
         if twice := {name for name in names if names.count(name) > 1}:
             raise ValueError(f"[[upstream]] name: {sorted(twice)[0]!r} is given twice")
+        self._can_try_clients_credentials()
         return self
+
+    def _can_try_clients_credentials(self) -> None:
+        if self.access.auth != "upstream":
+            return
+        if self.is_sandbox:
+            raise ValueError('[access] auth = "upstream" needs an [[upstream]] that knows the passwords; there is none')
+        for upstream in self.upstream:
+            if upstream.tls == "off" and not upstream.address.is_loopback:
+                raise ValueError(
+                    f'[[upstream]] {upstream.name}: tls = "off" would send the clients\' passwords in clear '
+                    '([access] auth = "upstream"); use "starttls" or "implicit"'
+                )

@@ -13,7 +13,7 @@ import aiosmtplib
 
 from relay import reply as replies
 from relay.bounce.classify import Phase
-from relay.envelope import Recipient
+from relay.envelope import Login, Recipient
 from relay.reply import Reply
 
 # RFC 5321 §4.5.3.2, in seconds.
@@ -34,6 +34,7 @@ class Outgoing(NamedTuple):
     smtputf8: bool = False
     ret: str = ""
     envid: str = ""
+    login: Login | None = None  # the client's own credentials, used instead of the upstream's configured ones
 
 
 class Said(NamedTuple):

@@ -21,6 +21,7 @@ from relay.config import schema
 from relay.delivery import transaction
 from relay.delivery.schedule import Answer
 from relay.delivery.transaction import Broken, Outgoing, Said
+from relay.envelope import Login
 from relay.reply import Reply
 
 CONNECT_S, HELO_S, AUTH_S = 30.0, 300.0, 60.0  # RFC 5321 §4.5.3.2 has 300 s for the greeting
@@ -38,6 +39,7 @@ class _Unreachable(Exception):
 
 class _Connection(NamedTuple):
     client: aiosmtplib.SMTP
+    login: Login | None  # whose it is: mail of another login never goes over it
     born: float
     used: float
     mails: int
@@ -50,7 +52,8 @@ class Upstream:
         self.name = settings.name
         self._settings = settings
         self._hostname = hostname
-        self._idle: deque[_Connection] = deque()
+        self._login = Login(settings.username, settings.password.get_secret_value()) if settings.username else None
+        self._idle: dict[Login | None, deque[_Connection]] = {}
         self._room = asyncio.Semaphore(settings.connections)
         self._tls: ssl.SSLContext | None = None
 
@@ -69,16 +72,27 @@ class Upstream:
     async def probe(self) -> str:
         """Connects, with TLS and login, and sends nothing. Returns the fault, or nothing where all is well."""
         try:
-            connection, _ = await self._connection()
+            connection, _ = await self._connection(self._login)
         except _Unreachable as fault:
             return f"{fault.phase}: {fault.reply}"
-        self._idle.append(connection)
+        self._put_back(connection)
         return ""
+
+    async def try_login(self, login: Login) -> Answer:
+        """Logs in and keeps the connection. 235, or what was said instead and in which phase."""
+        async with self._room:
+            try:
+                client = await self._connect(login)
+            except _Unreachable as fault:
+                return Answer(self.name, fault.phase, fault.reply, 0)
+        now = time.monotonic()
+        self._put_back(_Connection(client, login, now, now, 0))
+        return Answer(self.name, Phase.AUTH, Reply(235, "2.7.0", "authentication succeeded"), 0)
 
     async def _send(self, mail: Outgoing) -> list[Said]:
         while True:
             try:
-                connection, is_kept = await self._connection()
+                connection, is_kept = await self._connection(mail.login or self._login)
             except _Unreachable as fault:
                 return [Said(fault.phase, fault.reply)] * len(mail.recipients)
             try:
@@ -95,23 +109,32 @@ class Upstream:
                 continue  # it said goodbye while it was kept
             return said
 
-    async def _connection(self) -> tuple[_Connection, bool]:
+    async def _connection(self, login: Login | None) -> tuple[_Connection, bool]:
         now = time.monotonic()
-        while self._idle:
-            kept = self._idle.pop()
+        while kept := self._take(login):
             if kept.client.is_connected and now - kept.used < IDLE_S and now - kept.born < AGE_S:
                 return kept, True
             kept.client.close()  # no goodbye: mail waits
-        return _Connection(await self._connect(), now, now, 0), False
+        return _Connection(await self._connect(login), login, now, now, 0), False
+
+    def _take(self, login: Login | None) -> _Connection | None:
+        kept = self._idle.get(login)
+        taken = kept.pop() if kept else None
+        if not kept:
+            self._idle.pop(login, None)
+        return taken
+
+    def _put_back(self, connection: _Connection) -> None:
+        self._idle.setdefault(connection.login, deque()).append(connection)
 
     async def _keep(self, connection: _Connection, said: Sequence[Said]) -> None:
         mails = connection.mails + 1
         if mails >= MAILS or any(one.reply.code == 421 for one in said) or not connection.client.is_connected:
             await _quit(connection.client)
         else:
-            self._idle.append(connection._replace(used=time.monotonic(), mails=mails))
+            self._put_back(connection._replace(used=time.monotonic(), mails=mails))
 
-    async def _connect(self) -> aiosmtplib.SMTP:
+    async def _connect(self, login: Login | None) -> aiosmtplib.SMTP:
         settings = self._settings
         try:
             tls = self._context() if settings.tls != "off" else None
@@ -138,9 +161,9 @@ class Upstream:
                 await client.starttls(tls_context=tls)
                 phase = Phase.HELO
                 await _greet(client)
-            if settings.username:
+            if login:
                 phase = Phase.AUTH
-                await self._log_in(client)
+                await _log_in(client, login)
         except (aiosmtplib.SMTPException, OSError, ValueError) as error:
             client.close()
             raise _Unreachable(phase, _reply(error)) from error
@@ -154,24 +177,12 @@ class Upstream:
             self._tls = ssl.create_default_context(cafile=self._settings.ca_file)
         return self._tls
 
-    async def _log_in(self, client: aiosmtplib.SMTP) -> None:
-        # One mechanism, once: a wrong password tried three times in three ways locks accounts.
-        name, password = self._settings.username, self._settings.password.get_secret_value()
-        offered = client.supported_auth_methods
-        for mechanism, log_in in (
-            ("plain", client.auth_plain),
-            ("login", client.auth_login),
-            ("cram-md5", client.auth_crammd5),
-        ):
-            if mechanism in offered:
-                await log_in(name, password, timeout=AUTH_S)
-                return
-        raise _Unreachable(Phase.AUTH, Reply(0, "", "the upstream offers none of AUTH PLAIN, LOGIN, CRAM-MD5"))
-
     async def close(self) -> None:
         """Says goodbye on every kept connection."""
-        while self._idle:
-            await _quit(self._idle.pop().client)
+        kept = [connection for connections in self._idle.values() for connection in connections]
+        self._idle.clear()
+        for connection in kept:
+            await _quit(connection.client)
 
 
 class Upstreams:
@@ -192,9 +203,38 @@ class Upstreams:
         nobody = Reply(0, "", "no [[upstream]] serves this reverse-path (senders)")
         return answers or [Answer("none", Phase.CONNECT, nobody, 0)] * len(mail.recipients)
 
+    async def try_login(self, login: Login, reverse_path: str = "") -> Reply:
+        """What the upstream says to those credentials: 235, or its refusal; 454 of ours while it is out.
+
+        The first upstream that serves the reverse-path is asked, the next ones only while it cannot be.
+        """
+        answer = None
+        for upstream in self._all:
+            if upstream.serves(reverse_path):
+                answer = await upstream.try_login(login)
+                reply = answer.reply
+                if answer.phase is Phase.AUTH and (reply.accepts or 400 <= reply.code < 600):
+                    return reply if reply.status else reply._replace(status=f"{reply.code // 100}.7.0")
+        what = f"{answer.phase}: {answer.reply.text}" if answer else "no [[upstream]] serves this reverse-path"
+        return Reply(454, "4.7.0", f"the credentials cannot be checked now; try again later ({what})")
+
     async def close(self) -> None:
         for upstream in self._all:
             await upstream.close()
+
+
+async def _log_in(client: aiosmtplib.SMTP, login: Login) -> None:
+    # One mechanism, once: a wrong password tried three times in three ways locks accounts.
+    offered = client.supported_auth_methods
+    for mechanism, log_in in (
+        ("plain", client.auth_plain),
+        ("login", client.auth_login),
+        ("cram-md5", client.auth_crammd5),
+    ):
+        if mechanism in offered:
+            await log_in(login.username, login.password, timeout=AUTH_S)
+            return
+    raise _Unreachable(Phase.AUTH, Reply(0, "", "the upstream offers none of AUTH PLAIN, LOGIN, CRAM-MD5"))
 
 
 def _reply(error: Exception) -> Reply:
