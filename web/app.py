@@ -22,10 +22,11 @@ from relay.config.schema import Config
 from relay.store.store import Store
 from web import pages
 from web.console import Console
-from web.guard import Guard
-from web.tracking import Hits, Tracking, image
+from web.guard import Guard, Hosts
+from web.tracking import Hits, Reader, Tracking, image
 from web.unsubscribe import Unsubscribe
 
+_HEALTH = ("/healthz", "/readyz")
 _READY_WITHIN_S = 1.0
 _LARGEST_BODY = 64 << 10  # octets; forms of ours and one-click bodies are far smaller
 
@@ -37,13 +38,13 @@ def tracking(config: Config, store: Store, ring: tokens.KeyRing) -> Starlette:
     """
     public = pages.public()
     hits = Hits(config, store)
-    opens_and_clicks = Tracking(ring, hits, public)
-    unsubscribe = Unsubscribe(store, ring, hits, public)
+    reader = Reader(config, ring, public)
+    opens_and_clicks = Tracking(reader, hits)
+    unsubscribe = Unsubscribe(store, reader, hits, public)
     routes: list[BaseRoute] = [
         Route("/o/{name:path}", opens_and_clicks.open),
         Route("/c/{token}", opens_and_clicks.click),
-        Route("/u/{token}", unsubscribe.ask),
-        Route("/u/{token}", unsubscribe.act, methods=["POST"]),
+        Route("/u/{token}", unsubscribe.answer, methods=["GET", "POST"]),
         Route("/healthz", _alive),
         Route("/readyz", _Ready(store).answer),
         Route("/robots.txt", _robots),
@@ -62,7 +63,13 @@ def tracking(config: Config, store: Store, ring: tokens.KeyRing) -> Starlette:
         yield
         await hits.settled()
 
-    return _application(routes, public, Middleware(Guard, where="tracking", fault=fault), lifespan=lifespan)
+    hosts = Middleware(
+        Hosts,
+        known=[urlsplit(config.tracking.public_url).hostname or "", *config.tracking.aliases],
+        always=_HEALTH,
+        unknown=lambda: public.answer("missing.html", 404),
+    )
+    return _application(routes, public, Middleware(Guard, where="tracking", fault=fault), hosts, lifespan=lifespan)
 
 
 def console(config: Config, store: Store, ring: tokens.KeyRing) -> Starlette:

@@ -1,15 +1,20 @@
 """The rim of both applications: every answer carries the safe headers, no exception leaves.
 
-In: an ASGI application and the answer for a fault of ours.  Out: the same application, guarded.
+In: an ASGI application and the answer for a fault of ours.  Out: the same application, guarded. `Hosts` turns
+away who asks for a site that is not ours; `Tries` counts the bad tokens of a network.
 """
 
-from collections.abc import Callable
+import ipaddress
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Collection
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from relay import ids, log
+from web import visitors
 
 _ALWAYS = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"))
 
@@ -45,3 +50,61 @@ class Guard:
             log.fault(self._where, fault_id)
             if not started:
                 await self._fault(Request(scope), fault_id)(scope, receive, sending)
+
+
+class Hosts:
+    """Answers for the named hosts only, on any port, and for this machine's own names: a proxy in front often
+    passes on 127.0.0.1. Whether the process lives may be asked under every name."""
+
+    def __init__(
+        self, app: ASGIApp, known: Collection[str], always: Collection[str], unknown: Callable[[], Response]
+    ) -> None:
+        self._app = app
+        self._known = {name.lower().rstrip(".") for name in known}
+        self._always = always
+        self._unknown = unknown
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"].endswith(tuple(self._always)) or self._knows(scope):
+            await self._app(scope, receive, send)
+        else:
+            await self._unknown()(scope, receive, send)
+
+    def _knows(self, scope: Scope) -> bool:
+        named = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"host"), "")
+        host = named.strip().lower()
+        # RFC 9110 §7.2: a name or an address, and perhaps a port.
+        host = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
+        host = host.rstrip(".")
+        return host in self._known or host == "localhost" or _is_loopback(host)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+class Tries:
+    """How many bad tokens a network may try: a bucket each, and the memory of `networks` of them at most.
+
+    Good tokens are never counted: what a mail carries works however many ask for it.
+    """
+
+    def __init__(self, burst: int = 300, each_s: float = 0.2, networks: int = 10_000) -> None:
+        self._burst = burst
+        self._each_s = each_s  # seconds until a further try is allowed
+        self._networks = networks
+        self._free_at: OrderedDict[str, float] = OrderedDict()  # when the bucket will be full again
+
+    def allow(self, address: str, now: float | None = None) -> bool:
+        """Counts a bad token from that address (/24, /48). False if there were too many."""
+        now = time.monotonic() if now is None else now
+        network = visitors.kept(address, "truncated")
+        free_at = max(self._free_at.pop(network, now), now)
+        allowed = free_at - now < self._burst * self._each_s
+        self._free_at[network] = free_at + self._each_s if allowed else free_at
+        if len(self._free_at) > self._networks:
+            self._free_at.popitem(last=False)
+        return allowed

@@ -10,7 +10,7 @@ import re
 from datetime import UTC, datetime
 
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 
 from relay import ids, log, tokens
 from relay.config.schema import Config
@@ -19,6 +19,7 @@ from relay.store.events import Hit
 from relay.store.store import Store
 from relay.store.tables import EventType
 from web import visitors
+from web.guard import Tries
 from web.pages import Pages
 
 GIF = base64.b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7")
@@ -31,6 +32,8 @@ _NEVER_CACHED = {
 # The second check of the scheme: the first is made before the link is signed. No control octets: they would end
 # the header field (RFC 9110 §5.5).
 _DESTINATION = re.compile(rb"https?://[^\x00-\x1f\x7f]+", re.IGNORECASE)
+# What mail programs glue to a URL that stands in text, or a reader copies with it. None of it is base64url.
+_GLUED = "'\")]}*>.,;:!"
 _EVENTS = {Kind.OPEN: EventType.OPENED, Kind.CLICK: EventType.CLICKED}
 
 
@@ -88,33 +91,52 @@ def image(path: str) -> Response:
     return Response(octets, media_type=media_type, headers=_NEVER_CACHED)
 
 
+class Reader:
+    """Reads the token in a path, and says no to those that are none."""
+
+    def __init__(self, config: Config, ring: tokens.KeyRing, pages: Pages) -> None:
+        self._trusted = config.tracking.trusted_proxies
+        self._ring = ring
+        self._pages = pages
+        self._tries = Tries()
+
+    def read(self, kind: Kind, text: str, request: Request) -> tokens.Token | None:
+        """The token; None for what is not one of ours."""
+        try:
+            return self._ring.read(kind, text.rstrip(_GLUED))
+        except tokens.BadToken:
+            request.state.refused = not self._tries.allow(visitors.address(request, self._trusted))
+            if not request.state.refused:  # a flood is not worth a line each
+                log.bad_token(kind)
+            return None
+
+    def missing(self, request: Request) -> Response:
+        """The page for a bad token: 404, and 429 to a network that has tried very many."""
+        if getattr(request.state, "refused", False):
+            return PlainTextResponse("Too many links that are none of ours. Please wait.\n", 429, {"retry-after": "60"})
+        return self._pages.answer("missing.html", 404)
+
+
 class Tracking:
     """The endpoints that a mail's own reader calls."""
 
-    def __init__(self, ring: tokens.KeyRing, hits: Hits, pages: Pages) -> None:
-        self._ring = ring
+    def __init__(self, reader: Reader, hits: Hits) -> None:
+        self._reader = reader
         self._hits = hits
-        self._pages = pages
 
     async def open(self, request: Request) -> Response:
-        name: str = request.path_params["name"]
-        token, dot, suffix = name.rpartition(".")
+        name: str = request.path_params["name"].rstrip(_GLUED)
+        text, dot, suffix = name.rpartition(".")
         if dot and suffix in ("gif", "png"):
-            try:
-                self._hits.note(self._ring.read(Kind.OPEN, token), request)
-            except tokens.BadToken:
-                log.bad_token(Kind.OPEN)
+            token = self._reader.read(Kind.OPEN, text, request)
+            if token is not None:
+                self._hits.note(token, request)
         return image(name)
 
     async def click(self, request: Request) -> Response:
-        try:
-            token = self._ring.read(Kind.CLICK, request.path_params["token"])
-        except tokens.BadToken:
-            log.bad_token(Kind.CLICK)
-            return self._pages.answer("missing.html", 404)
-        if not _DESTINATION.fullmatch(token.url):
-            log.bad_token(Kind.CLICK)
-            return self._pages.answer("missing.html", 404)
+        token = self._reader.read(Kind.CLICK, request.path_params["token"], request)
+        if token is None or not _DESTINATION.fullmatch(token.url):
+            return self._reader.missing(request)
         self._hits.note(token, request)
         response = Response(
             status_code=302,

@@ -26,7 +26,7 @@ from relay.store.store import Store
 from relay.store.tables import EventType
 from web import visitors
 from web.pages import Pages
-from web.tracking import Hits
+from web.tracking import Hits, Reader
 
 _UNSUBSCRIBE, _DONT_TRACK, _RESUBSCRIBE = "unsubscribe", "dont-track", "resubscribe"
 _MOST_FIELDS = 20
@@ -36,22 +36,20 @@ _NAME_WITHIN_S = 1.0  # the page can do without the recipient's name, so it does
 class Unsubscribe:
     """The endpoints under `/u/`."""
 
-    def __init__(self, store: Store, ring: tokens.KeyRing, hits: Hits, pages: Pages) -> None:
+    def __init__(self, store: Store, reader: Reader, hits: Hits, pages: Pages) -> None:
         self._store = store
-        self._ring = ring
+        self._reader = reader
         self._hits = hits
         self._pages = pages
 
-    async def ask(self, request: Request) -> Response:
-        token = self._token(request)
+    async def answer(self, request: Request) -> Response:
+        """GET and HEAD ask, POST acts."""
+        token = self._reader.read(Kind.UNSUBSCRIBE, request.path_params["token"], request)
         if token is None:
-            return self._pages.answer("missing.html", 404)
-        return await self._page(token)
+            return self._reader.missing(request)
+        return await (self._act(token, request) if request.method == "POST" else self._page(token))
 
-    async def act(self, request: Request) -> Response:
-        token = self._token(request)
-        if token is None:
-            return self._pages.answer("missing.html", 404)
+    async def _act(self, token: tokens.Token, request: Request) -> Response:
         form = await _form(request)
         asked, one_click = _wish(form)
         try:
@@ -72,13 +70,6 @@ class Unsubscribe:
         if one_click:
             return PlainTextResponse("You are unsubscribed.\n", headers={"cache-control": "no-store"})
         return await self._page(token, done=asked)
-
-    def _token(self, request: Request) -> tokens.Token | None:
-        try:
-            return self._ring.read(Kind.UNSUBSCRIBE, request.path_params["token"])
-        except tokens.BadToken:
-            log.bad_token(Kind.UNSUBSCRIBE)
-            return None
 
     async def _unsubscribe(self, token: tokens.Token, request: Request, way: str) -> None:
         agent = visitors.visit_of(token.kind, request).user_agent

@@ -168,6 +168,7 @@ class Delivery(Table):
 class Tracking(Table):
     public_url: PublicUrl = "http://127.0.0.1:8080"
     listen: Address = HostPort("127.0.0.1", 8080)
+    aliases: list[Domain] = []
     opens: bool = True
     clicks: bool = True
     text_links: bool = False

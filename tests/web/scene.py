@@ -22,6 +22,7 @@ from relay.store import accounts, events, queue, store, tables
 from relay.store.tables import Delivery, EventType, Message, Status
 from tests.stage import free_port
 from web import app
+from web.tracking import GIF, PNG
 
 T = TypeVar("T")
 NAME, PASSWORD = "ann", "correct horse"
@@ -171,3 +172,14 @@ def until(what: Callable[[], object], seconds: float = 5) -> None:
     while not what():
         assert time.monotonic() < deadline, "it did not come to that in time"
         time.sleep(0.005)
+
+
+def is_image(answer: httpx.Response, kind: str) -> bool:
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == f"image/{kind}"
+    assert answer.headers["cache-control"] == "no-store, no-cache, must-revalidate, private, max-age=0"
+    assert answer.headers["pragma"] == "no-cache"
+    assert answer.headers["expires"] == "0"
+    assert "set-cookie" not in answer.headers
+    assert int(answer.headers["content-length"]) == len(GIF if kind == "gif" else PNG)
+    return answer.content == (GIF if kind == "gif" else PNG)

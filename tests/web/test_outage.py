@@ -1,0 +1,86 @@
+"""The web side while the database is away: the same answers, and every event afterwards, once."""
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from relay import ids
+from relay.edits import Kind
+from relay.store import engine, events, store
+from tests.web.scene import Scene, is_image, until
+
+
+@pytest.fixture
+def locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Scene, sqlite3.Connection]]:
+    monkeypatch.setattr(engine, "BUSY_TIMEOUT_S", 0.4)
+    with Scene(tmp_path) as scene:
+        lock = sqlite3.connect(tmp_path / "waypost.db", isolation_level=None)
+        yield scene, lock
+        lock.close()
+
+
+def test_with_the_database_locked_answers_come_at_once_and_the_events_wait_in_the_journal(
+    locked: tuple[Scene, sqlite3.Connection],
+) -> None:
+    scene, lock = locked
+    message = scene.file()
+    lock.execute("BEGIN IMMEDIATE")
+    began = time.monotonic()
+    for _ in range(10):
+        assert is_image(scene.http.get(scene.path(Kind.OPEN, message)), "gif")
+        assert scene.http.get(scene.path(Kind.CLICK, message)).status_code == 302
+    assert time.monotonic() - began < 0.4
+    assert scene.http.get(scene.path(Kind.UNSUBSCRIBE, message)).status_code == 200
+    assert scene.http.post(scene.path(Kind.UNSUBSCRIBE, message), data={"action": "unsubscribe"}).status_code == 200
+    until(lambda: sum(len(path.read_bytes().splitlines()) for path in (scene.folder / "journal").iterdir()) == 21)
+    lock.execute("ROLLBACK")
+    assert not scene.events(message)
+    asyncio.run(scene.store.replay())
+    asyncio.run(scene.store.replay())
+    assert (scene.delivery(message)["opens_human"], scene.delivery(message)["clicks_human"]) == (10, 10)
+    assert scene.delivery(message)["unsubscribed_at"] is not None
+
+
+def test_with_the_database_gone_answers_come_all_the_same(tmp_path: Path) -> None:
+    with Scene(tmp_path) as scene:
+        message = scene.file()
+        scene.store._reading.dispose()
+        scene.store.writer._disconnect()
+        (tmp_path / "waypost.db").write_bytes(b"this is no database" * 1000)
+        for name in ("waypost.db-wal", "waypost.db-shm"):
+            (tmp_path / name).unlink(missing_ok=True)
+        assert is_image(scene.http.get(scene.path(Kind.OPEN, message)), "gif")
+        assert scene.http.get(scene.path(Kind.CLICK, message)).status_code == 302
+        page = scene.http.get(scene.path(Kind.UNSUBSCRIBE, message))
+        assert page.status_code == 200 and "Unsubscribe" in page.text
+        assert scene.http.get("/readyz").status_code == 503
+        assert scene.http.get("/healthz").status_code == 200
+        until(lambda: sum(len(path.read_bytes().splitlines()) for path in (tmp_path / "journal").iterdir()) == 2)
+
+
+def test_a_hit_of_a_message_that_is_not_written_down_yet_waits_in_the_journal(tmp_path: Path) -> None:
+    with Scene(tmp_path) as scene:
+        early = ids.new()
+        assert is_image(scene.http.get(scene.path(Kind.OPEN, early)), "gif")
+        until(lambda: scene.store.journal.waits)
+        scene.file(id=early)
+        asyncio.run(scene.store.replay())
+        assert scene.delivery(early)["opens_human"] == 1
+
+
+def test_stopping_waits_for_the_hits_that_are_on_their_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def slowly(session: sa.Connection, hit: events.Hit) -> None:
+        time.sleep(0.2)
+        events.record(session, hit)
+
+    with Scene(tmp_path) as scene:
+        message = scene.file()
+        monkeypatch.setitem(store.FACTS, "hit", store.FACTS["hit"]._replace(apply=slowly))
+        scene.http.get(scene.path(Kind.OPEN, message))
+        scene.stop()
+        assert scene.delivery(message)["opens_human"] == 1
