@@ -203,11 +203,11 @@ def classify(reply: relay.reply.Reply, phase: Phase = Phase.RCPT, upstream: str 
     is tried again; so are the categories whose `retry` says so. After DATA a reply speaks for every
     recipient of the transaction: with several, a hard verdict names none of them.
     """
-    status = reply.status or _status_in(reply.text)
+    status = reply.status or status_in(reply.text)
     if 200 <= reply.code < 400:
         return Verdict(BounceKind.NONE, "accepted", "class.accepted", False, False, status)
     # X.0.0 and Exchange's 5.0.350 only wrap what the text quotes.
-    told = (_status_in(reply.text) if status[1:4] == ".0." else "") or status
+    told = (status_in(reply.text) if status[1:4] == ".0." else "") or status
     # No code, but a status (some hosts send only that): its class is all we have.
     code = reply.code or (int(status[0]) * 100 + 50 if status[:1] in ("4", "5") else 0)
     rule = BOOK.decide(code, "" if told.startswith("2") else told, reply.text, phase, upstream)
@@ -228,7 +228,8 @@ def classify(reply: relay.reply.Reply, phase: Phase = Phase.RCPT, upstream: str 
     )
 
 
-def _status_in(text: str) -> str:
+def status_in(text: str) -> str:
+    """The first enhanced status in a text; `""` if it has none."""
     found = _STATUS.search(text, 0, phrases.MAX_CHARACTERS)
     return found[0] if found else ""
 

@@ -1,10 +1,13 @@
-"""`waypost classify`: what a server's reply means for the address."""
+"""`waypost classify`: what a server's reply, or a report that came by mail, means for the address."""
 
 import argparse
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 
-from relay.bounce import classify
+from relay.bounce import classify, mbox, report
 from relay.bounce.classify import Phase
+from relay.bounce.report import Report
 from relay.cli import command
 from relay.cli.command import Commands
 
@@ -14,23 +17,86 @@ the address is suppressed and whether the mail is tried again.
 
   waypost classify "550 5.1.1 user unknown"
   waypost classify --phase dot "554 5.7.1 blocked using zen.example.org"
-  waypost classify --lines < replies.txt      one reply a line, a phase and a tab may stand before it"""
+  waypost classify --lines < replies.txt      one reply a line, a phase and a tab may stand before it
+
+With --mail it reads bounces, complaints and automatic replies, and prints one object for each recipient found
+(one with an empty recipient, if there is none). A FILE holds a mail or is an mbox; of a folder every file is
+read, and - is standard input.
+
+  waypost classify --mail bounce.eml ~/Maildir/new"""
 
 
 def add(commands: Commands) -> None:
-    parser = commands.add_parser("classify", help="classify SMTP replies", description=_ABOUT)
+    parser = commands.add_parser("classify", help="classify SMTP replies and bounce mails", description=_ABOUT)
     parser.add_argument("reply", nargs="?", metavar="REPLY")
     parser.add_argument("--phase", choices=[phase.value for phase in Phase], default=Phase.RCPT.value)
     parser.add_argument("--lines", action="store_true", help="read replies from standard input")
+    parser.add_argument("--mail", nargs="+", metavar="FILE", help="read bounce mails from these files")
     parser.set_defaults(run=run, usage=parser.error)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    if arguments.lines == (arguments.reply is not None):
-        arguments.usage("give one REPLY, or --lines")
+    if [arguments.lines, arguments.mail is not None, arguments.reply is not None].count(True) != 1:
+        arguments.usage("give one REPLY, or --lines, or --mail FILE")
+    if arguments.mail:
+        return _mails(arguments.mail)
     lines = sys.stdin if arguments.lines else [arguments.reply]
     for line in lines:
         if line.strip():
             phase, reply = classify.parse_line(line.rstrip("\r\n"), Phase(arguments.phase))
             command.say_json(classify.as_json(classify.classify(reply, phase)))
     return 0
+
+
+def _mails(names: list[str]) -> int:
+    """All that can be read is judged; what cannot has its line on standard error and makes the exit status 1."""
+    status = 0
+    for name in (each for given in names for each in _files(given)):
+        try:
+            octets = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
+        except OSError as error:
+            sys.stderr.write(f"waypost: {name}: {error.strerror or error}\n")
+            status = 1
+            continue
+        for one in mbox.split(octets):
+            for line in _as_json(name, report.read(one)):
+                command.say_json(line)
+    return status
+
+
+def _files(name: str) -> Iterator[str]:
+    """The file itself, or all files below a folder, in the order of their names."""
+    path = Path(name)
+    if name != "-" and path.is_dir():
+        yield from (str(below) for below in sorted(path.rglob("*")) if below.is_file())
+    else:
+        yield name
+
+
+def _as_json(name: str, read: Report) -> Iterator[dict[str, object]]:
+    for one in read.failures:
+        yield {
+            "file": name,
+            "report": read.kind.value,
+            "recipient": one.recipient,
+            "action": one.action,
+            "status": one.status,
+            "code": one.code,
+            "kind": one.verdict.kind.value,
+            "category": one.verdict.category,
+            "rule": one.verdict.rule,
+            "suppress": one.verdict.suppress,
+        }
+    if not read.failures:
+        yield {
+            "file": name,
+            "report": read.kind.value,
+            "recipient": "",
+            "action": "",
+            "status": "",
+            "code": 0,
+            "kind": "none",
+            "category": "complaint" if read.kind is report.ReportKind.ARF else "",
+            "rule": "",
+            "suppress": False,
+        }

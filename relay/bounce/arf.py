@@ -1,0 +1,73 @@
+"""Read complaints: somebody pressed "this is spam", and the receiver tells us.
+
+In: a mail's parts.  Out: the kind of feedback and who complained, as far as it was not redacted.  RFC 5965, RFC 6650,
+RFC 6591; Microsoft's form, which is a bare copy of the mail with one field added.
+"""
+
+from typing import NamedTuple
+
+from relay.bounce import failure, mail
+from relay.bounce.classify import BounceKind, Verdict
+from relay.bounce.failure import Failure
+
+# The field in which Microsoft's Junk Mail Reporting names who complained.
+MICROSOFT = "x-hmxmroriginalrecipient"
+# What a person asked for by it: no more of this. RFC 6650 §5.3 and the registry of feedback types.
+UNWANTED = frozenset(
+    {"abuse", "fraud", "opt-out", "opt-out-list", "opt-out-all", "complaint", "unsubscribe", "miscategorized"}
+)
+_REDACTED = ("redacted", "undisclosed", "unknown", "removed", "suppressed")
+_RECIPIENT_FIELDS = (
+    "original-rcpt-to",
+    "removal-recipient",
+    "redacted-address",
+    "original-recipient",
+    "final-recipient",
+)
+_ORIGINAL_FIELDS = (MICROSOFT, "x-original-to", "delivered-to", "envelope-to", "x-envelope-to", "to", "apparently-to")
+
+
+class Complaint(NamedTuple):
+    """`feedback`: the type in lower case; `complainants`: one Failure each, without action and code."""
+
+    feedback: str
+    complainants: tuple[Failure, ...]
+
+
+def complaint(whole: mail.Part, original: mail.Part | None) -> Complaint | None:
+    """The complaint that this mail is, or None."""
+    reports = [part for part in whole.walk() if part.type == "message/feedback-report"]
+    is_bare = (original is not None and bool(original.get(MICROSOFT))) or bool(whole.get(MICROSOFT))
+    if not reports and not is_bare and whole.parameters.get("report-type", "").lower() != "feedback-report":
+        return None
+    told: dict[str, list[str]] = {}
+    for part in reports:
+        for block in part.text.strip().split("\n\n"):
+            for name, value in mail.fields(block.encode("utf-8", "replace"))[0]:
+                told.setdefault(name, []).append(value)
+    feedback = told.get("feedback-type", ["abuse"])[0].split(";")[0].strip().lower() or "abuse"
+    named = [address for name in _RECIPIENT_FIELDS for value in told.get(name, ()) if (address := _address(value))]
+    if not named:
+        named = _of_original(original or whole)
+    verdict = Verdict(BounceKind.NONE, "complaint", f"arf.{feedback}"[:60], feedback in UNWANTED, False, "")
+    unique = {address.lower(): address for address in named}
+    return Complaint(feedback, tuple(Failure(a, "", "", 0, "", "", "", verdict) for a in unique.values()))
+
+
+def _of_original(original: mail.Part) -> list[str]:
+    for name in _ORIGINAL_FIELDS:
+        addresses = [a for value in original.all(name) for a in failure.addresses(value) if not _is_redacted(a)]
+        if addresses:
+            # A To with several does not tell which of them complained.
+            return addresses if len(addresses) == 1 or name == MICROSOFT else []
+    return []
+
+
+def _address(value: str) -> str:
+    addresses = failure.addresses(value)
+    return addresses[0] if addresses and not _is_redacted(addresses[0]) else ""
+
+
+def _is_redacted(address: str) -> bool:
+    local = address.partition("@")[0].lower()
+    return any(word in local for word in _REDACTED) or not local.strip("x*-_.")

@@ -1,0 +1,120 @@
+"""Read delivery status notifications: the machine-readable part, as loosely as it is written.
+
+In: a mail's parts.  Out: a Failure for each recipient block.  RFC 3464, RFC 6533; old forms with comments, without
+address types, without blank lines between the blocks or with too many of them.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+
+from relay.bounce import failure, mail
+from relay.bounce.failure import Failure
+
+TYPES = ("message/delivery-status", "message/global-delivery-status", "message/delivery-report")
+MAX_RECIPIENTS = 10_000
+
+_STATUS_TEXT = re.compile(
+    r"^\s*(?:reporting-mta|final-recipient|original-recipient)[ \t]*:", re.IGNORECASE | re.MULTILINE
+)
+_FIELD = re.compile(r"([A-Za-z][A-Za-z0-9-]{1,60})[ \t]*:[ \t]*(.*)")
+_STATUS = re.compile(r"(?<![\d.])[245]\.\d{1,3}\.\d{1,3}(?![\d.]*\d)")
+_TYPE = re.compile(r"\s*([A-Za-z][\w-]{0,30})\s*;\s*")
+# RFC 6533 §3: "\x{20AC}"; RFC 3461 §4: only what xtext must encode, for `+20` is a part of real addresses.
+_EMBEDDED = re.compile(r"\\x\{([0-9A-Fa-f]{2,6})\}")
+_XTEXT = re.compile(r"\+(2B|3D)")
+_ONCE = {"final-recipient", "original-recipient", "action", "status"}
+_ACTIONS = {
+    "fail": "failed", "undeliv": "failed", "error": "failed", "delay": "delayed", "deliver": "delivered",
+    "relay": "relayed", "expand": "expanded",
+}  # fmt: skip
+
+
+def status_parts(whole: mail.Part) -> list[mail.Part]:
+    """The parts that hold status blocks: by their type, else by what they say. Those of a returned report do not."""
+    own = list(_outside_messages(whole))
+    return [part for part in own if part.type in TYPES and _STATUS_TEXT.search(part.text)] or [
+        part
+        for part in own
+        if not part.children and part is not whole and _STATUS_TEXT.match(part.text) and "action" in part.text.lower()
+    ]
+
+
+def failures(parts: list[mail.Part]) -> list[Failure]:
+    """What the blocks say, in order, each address once per action."""
+    seen: dict[tuple[str, str], Failure] = {}
+    for part in parts:
+        for block in _blocks(part.text):
+            if len(seen) >= MAX_RECIPIENTS:
+                break
+            one = _failure(block)
+            key = one.recipient.lower(), one.action
+            if one.recipient and (key not in seen or not seen[key].text):
+                seen[key] = one
+    return list(seen.values())
+
+
+def _outside_messages(part: mail.Part) -> Iterator[mail.Part]:
+    yield part
+    for child in part.children:
+        if not part.type.startswith("message/"):
+            yield from _outside_messages(child)
+
+
+def _blocks(text: str) -> Iterator[Mapping[str, str]]:
+    """The recipients' fields. A block ends where a field that it has comes again."""
+    block: dict[str, str] = {}
+    last = ""
+    for line in text.split("\n"):
+        field = _FIELD.match(line)
+        if field:
+            last = field[1].lower()
+            if last in _ONCE and last in block:
+                yield block
+                block = {}
+            block.setdefault(last, field[2])
+        elif not line.strip():
+            last = ""
+            # The second of these lacks in many, and some leave a blank line between any two fields.
+            if "action" in block and "final-recipient" in block and "status" in block:
+                yield block
+                block = {}
+        elif last:
+            # Folded, or broken without the white space that folding asks for.
+            block[last] = f"{block[last]}\n{line.strip()}"[: 4 * failure.MAX_TEXT]
+    yield block
+
+
+def _failure(block: Mapping[str, str]) -> Failure:
+    final, original = address(block.get("final-recipient", "")), address(block.get("original-recipient", ""))
+    status = _STATUS.search(block.get("status", ""))
+    diagnostic = block.get("diagnostic-code", "") or block.get("x-display-diagnostic", "")
+    typed = _TYPE.match(diagnostic)
+    remote = block.get("remote-mta", "").rpartition(";")[2].split("(")[0].strip()
+    return failure.judge(
+        original or final,
+        action(block.get("action", ""), status[0] if status else ""),
+        status[0] if status else "",
+        diagnostic[typed.end() :] if typed else diagnostic,
+        remote[:255],
+        original,
+    )
+
+
+def action(value: str, status: str) -> str:
+    """The action in RFC 3464's word; where there is none, a status has to tell."""
+    word = value.strip().lower()
+    for beginning, name in _ACTIONS.items():
+        if word.startswith(beginning):
+            return name
+    return {"4": "delayed", "2": "delivered"}.get(status[:1], "failed")
+
+
+def address(value: str) -> str:
+    """The mailbox that a recipient field names; `""` if it names none."""
+    typed = _TYPE.match(value)
+    value = value[typed.end() :] if typed else value
+    kind = typed[1].lower() if typed else ""
+    value = _XTEXT.sub(lambda m: chr(int(m[1], 16)), value) if kind == "rfc822" else value
+    value = _EMBEDDED.sub(lambda m: chr(int(m[1], 16)) if int(m[1], 16) < 0x110000 else "", value)
+    address = failure.ADDRESS.search(value)
+    return address["address"].rstrip(".") if address else ""

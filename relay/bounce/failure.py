@@ -1,0 +1,90 @@
+"""What a report says of one recipient, and our verdict on it.
+
+In: an address, an action, a status and the diagnostic as the report has them.  Out: a Failure, which carries the
+verdict of `relay.bounce.classify`.  RFC 3464 §2.3, RFC 6533 §3.
+"""
+
+import re
+from typing import NamedTuple
+
+from relay.bounce import classify
+from relay.bounce.classify import BounceKind, Phase, Verdict
+from relay.reply import Reply
+
+# Bounded on both sides of the @, so that a search through a long line of letters stays linear.
+ADDRESS = re.compile(
+    r"(?<![\w.!#$%&'*+/=?^`{|}~@-])(?P<address>(?:\"[^\"\s@]{1,64}\"|[\w!#$%&'*+/=?^`{|}~.-]{1,128})"
+    r"@(?:(?!-)[\w-]{1,63}\.){0,10}[\w-]{1,63}(?:(?<=\w)|(?<=-)(?=\W))|(?<=<)[\w.+-]{1,64}@\[[\d.]{7,15}\])"
+)
+MAX_TEXT = 2000  # characters of a diagnostic that are kept
+
+FAILED, DELAYED = "failed", "delayed"
+_NO_FAILURE = Verdict(BounceKind.NONE, "accepted", "report.no_failure", False, False, "")
+
+# What a report says of the command that was answered; without a word of it we take RCPT.
+_PHASES = (
+    (
+        Phase.DOT,
+        re.compile(r"end of (?:the )?data|after (?:the )?(?:end of data|message body)|final dot|pipelined data"),
+    ),
+    (
+        Phase.MAIL,
+        re.compile(r"(?:reply to|after|in response to|response to) (?:the )?(?:pipelined )?mail(?: from| command)"),
+    ),
+    (Phase.DATA, re.compile(r"(?:reply to|after|in response to|response to) (?:the )?(?:pipelined )?data\b")),
+    (Phase.HELO, re.compile(r"(?:reply to|after|in response to) (?:the )?(?:helo|ehlo|lhlo)\b")),
+)
+
+
+class Failure(NamedTuple):
+    """One recipient of a report, whatever the action was.
+
+    `recipient`: the address that was mailed, as far as the report tells; `original`: what Original-Recipient names;
+    `action`: failed, delayed, delivered, relayed, expanded or, in a complaint, `""`; `code`: 0 if none was told;
+    `text`: the diagnostic, on one line; `remote`: the host that gave it.
+    """
+
+    recipient: str
+    action: str
+    status: str
+    code: int
+    text: str
+    remote: str
+    original: str
+    verdict: Verdict
+
+
+def judge(recipient: str, action: str, status: str, diagnostic: str, remote: str = "", original: str = "") -> Failure:
+    """The failure with its verdict. `diagnostic` may hold a reply anywhere, over several lines or none."""
+    diagnostic = diagnostic[: 4 * MAX_TEXT]
+    _, reply = classify.parse_line(diagnostic, Phase.RCPT)
+    told = reply.status or classify.status_in(reply.text)
+    text = " ".join(diagnostic.split())[:MAX_TEXT]
+    return Failure(
+        recipient, action, status or told, reply.code, text, remote, original, _verdict(action, status, reply, text)
+    )
+
+
+def _verdict(action: str, status: str, reply: Reply, text: str) -> Verdict:
+    if action not in (FAILED, DELAYED):
+        return _NO_FAILURE._replace(status=status)
+    code = reply.code
+    if action == DELAYED:
+        # The host still tries: nothing is final, whatever it was told last.
+        code = 450
+    elif not 400 <= code < 700:
+        # A status alone carries the class; a failure without either is final all the same.
+        code = 450 if (status or reply.status).startswith("4") else 550
+    # A status of the reply is the receiver's own; the field's may be the reporting host's guess.
+    told = reply.status if reply.status and not reply.status.endswith(".0.0") else status or reply.status
+    return classify.classify(Reply(code, told, reply.text), _phase(text))
+
+
+def _phase(text: str) -> Phase:
+    lower = text.lower()
+    return next((phase for phase, pattern in _PHASES if pattern.search(lower)), Phase.RCPT)
+
+
+def addresses(text: str) -> list[str]:
+    """The addresses in a text, in order."""
+    return [match["address"] for match in ADDRESS.finditer(text)]

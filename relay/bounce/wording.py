@@ -1,0 +1,15 @@
+"""The wording of reports, from `reports.toml`: each list as one pattern, made when it is first needed."""
+
+import re
+import tomllib
+from functools import cache
+from pathlib import Path
+
+_LISTS = tomllib.loads(Path(__file__).with_name("reports.toml").read_text(encoding="utf-8"))
+
+
+@cache
+def pattern(table: str, name: str, around: str = "{}") -> re.Pattern[str]:
+    """The entries of a list as alternatives, put into `around`."""
+    entries = "|".join(_LISTS[table][name]).replace("'", "['’]")
+    return re.compile(around.replace("{}", f"(?:{entries})"), re.IGNORECASE)

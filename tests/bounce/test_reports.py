@@ -1,0 +1,83 @@
+"""Reports that come in later.
+
+*Any octets: an answer, never a traceback.*
+*LF, CRLF or CR, a "From " line first or blank lines: the same answer.*
+"""
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from relay.bounce import report
+from relay.bounce.report import ReportKind
+
+DSN = b"""\
+Return-Path: <>
+From: MAILER-DAEMON@mx.example.net (Mail Delivery System)
+To: b+token@bounces.example.org
+Subject: Undelivered Mail Returned to Sender
+Auto-Submitted: auto-replied
+MIME-Version: 1.0
+Content-Type: multipart/report; report-type=delivery-status; boundary="A/mx.example.net"
+
+--A/mx.example.net
+Content-Type: text/plain
+
+I'm sorry to have to inform you that your message could not be delivered.
+
+<ann@example.com>: host mx.example.com[192.0.2.1] said: 550 5.1.1 User unknown (in reply to RCPT TO command)
+
+--A/mx.example.net
+Content-Type: message/delivery-status
+
+Reporting-MTA: dns; mx.example.net
+
+Final-Recipient: rfc822; ann-local@mx.example.com
+Original-Recipient: rfc822;ann@example.com
+Action: failed
+Status: 5.1.1
+Remote-MTA: dns; mx.example.com
+Diagnostic-Code: smtp; 550 5.1.1 <ann@example.com>:
+    User unknown
+
+Final-Recipient: RFC822; <bob@example.com>
+Action: DELAYED (temporary)
+Status: 4.4.1 (no answer)
+
+--A/mx.example.net
+Content-Type: message/rfc822
+
+Message-ID: <1234@app.example.org>
+From: news@example.org
+To: ann@example.com
+
+Hello
+--A/mx.example.net--
+"""
+
+
+def test_a_standard_report_names_recipient_action_status_and_original() -> None:
+    got = report.read(DSN)
+    assert (got.kind, got.message_id) == (ReportKind.DSN, "1234@app.example.org")
+    assert got.addresses == ("b+token@bounces.example.org",)
+    ann, bob = got.failures
+    assert (ann.recipient, ann.original, ann.action) == ("ann@example.com", "ann@example.com", "failed")
+    assert (ann.status, ann.code, ann.remote) == ("5.1.1", 550, "mx.example.com")
+    assert ann.text == "550 5.1.1 <ann@example.com>: User unknown"
+    assert (ann.verdict.category, ann.verdict.suppress) == ("user_unknown", True)
+    assert (bob.recipient, bob.action, bob.status) == ("bob@example.com", "delayed", "4.4.1")
+    assert (bob.verdict.kind, bob.verdict.suppress) == ("soft", False)
+
+
+def test_line_ends_and_what_stands_before_the_mail_change_nothing() -> None:
+    wanted = report.read(DSN)
+    assert report.read(DSN.replace(b"\n", b"\r\n")) == wanted
+    assert report.read(DSN.replace(b"\n", b"\r")) == wanted
+    assert report.read(b"From MAILER-DAEMON Wed Oct  4 02:03:34 2000\n" + DSN) == wanted
+    assert report.read(b"\r\n\r\n" + DSN) == wanted
+
+
+@settings(max_examples=150)
+@given(st.binary(max_size=300), st.integers(0, len(DSN)), st.integers(0, 300))
+def test_any_octets_get_an_answer(octets: bytes, at: int, cut: int) -> None:
+    report.read(octets)
+    report.read(DSN[:at] + octets + DSN[at + cut :])
