@@ -69,4 +69,5 @@ class Accepted:
 
 
 Take = Callable[[Accepted], Awaitable[Reply]]  # whoever takes responsibility answers the client; or raises Refused
-Admit = Callable[[Mailbox], Awaitable[None]]  # raises Refused for a recipient that shall get no mail
+# Raises Refused for a recipient that shall get no mail from that client.
+Admit = Callable[[Mailbox, Client, Envelope], Awaitable[None]]

@@ -104,6 +104,11 @@ def not_signed(message: str, domain: str, reason: str) -> None:
     _say(logging.ERROR, "not-signed", message=message, domain=domain, reason=reason)
 
 
+def overridden(message: str, number: int, reason: str) -> None:
+    """The address is suppressed, and the app, which may, had the mail sent all the same."""
+    _say(logging.WARNING, "overridden", message=message, number=number, reason=reason)
+
+
 def suppressed(message: str, number: int, reason: str) -> None:
     _say(logging.INFO, "suppressed", message=message, number=number, reason=reason)
 

@@ -1,23 +1,51 @@
 """`waypost suppressions`: whom not to write to."""
 
 import argparse
-from datetime import UTC, datetime
+import io
+import itertools
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TextIO
 
 from relay import address
 from relay.cli import command
 from relay.cli.command import Commands, Failed
-from relay.store import suppressions
+from relay.config import values
+from relay.store import lists, suppressions
+from relay.store.lists import Defaults, Refusal
+
+_CHUNK = 2000  # records a commit
+_MOST_SHOWN = 100  # lines that are refused
+_SHOWN = ("address", "scope", "stream", "reason", "evidence", "message", "created_at", "expires_at")
 
 _ABOUT = """\
 Addresses that get no mail: of all kinds (hard bounces, complaints), or of one stream (unsubscribes).
 
   waypost suppressions list
-  waypost suppressions add ann@example.com --stream newsletter
-  waypost suppressions remove ann@example.com"""
+  waypost suppressions add ann@example.com --stream newsletter --expires-in 30d
+  waypost suppressions remove ann@example.com
+  waypost suppressions export suppressed.csv
+  waypost suppressions import suppressed.csv"""
+
+_IMPORT = """\
+Reads CSV, from a file or standard input (-), and adds what is new:
+
+  address,scope,stream,reason,evidence,created_at,expires_at
+
+Only the address is needed; a bare list of addresses will do, and so will the exports of SendGrid, Mailgun, Postmark,
+SES and SparkPost. scope is all or stream; reason is hard_bounce, complaint, unsubscribe or manual. An entry that is
+there already stays as it is, unless it would end sooner. Lines that cannot be read are named on standard error, and
+all others are taken. Exit status 1 if any line was refused."""
 
 
 def add(commands: Commands) -> None:
-    parser = commands.add_parser("suppressions", help="list, add or remove suppressed addresses", description=_ABOUT)
+    parser = commands.add_parser(
+        "suppressions", help="list, add, remove, import or export suppressed addresses", description=_ABOUT
+    )
     actions = parser.add_subparsers(metavar="ACTION", required=True)
     listing = actions.add_parser("list", help="the entries, newest first, one JSON object a line")
     listing.add_argument("query", nargs="?", default="", help="part of an address")
@@ -26,28 +54,46 @@ def add(commands: Commands) -> None:
     adding = actions.add_parser("add", help="suppress an address")
     adding.add_argument("address")
     adding.add_argument("--stream", help="this stream only (default: all mail)")
+    adding.add_argument("--reason", choices=suppressions.REASONS, default=suppressions.MANUAL)
+    adding.add_argument("--evidence", default="", metavar="TEXT", help="what speaks for it, for whoever asks later")
+    adding.add_argument("--expires-in", type=_duration, metavar="TIME", help="30d, 12h … (default: never)")
     adding.set_defaults(run=_add)
     removing = actions.add_parser("remove", help="let mail flow again")
     removing.add_argument("address")
     removing.add_argument("--stream", help="this stream only (default: every entry)")
     removing.set_defaults(run=_remove)
+    importing = actions.add_parser("import", help="add what a CSV file names", description=_IMPORT)
+    importing.add_argument("file", metavar="FILE", help="- is standard input")
+    importing.add_argument("--stream", help="for lines that name neither scope nor stream: this stream only")
+    importing.add_argument(
+        "--reason", choices=suppressions.REASONS, default=suppressions.MANUAL, help="for lines that give none"
+    )
+    importing.set_defaults(run=_import)
+    exporting = actions.add_parser("export", help="all entries that hold, as CSV")
+    exporting.add_argument("file", nargs="?", metavar="FILE", help="default: standard output")
+    exporting.set_defaults(run=_export)
 
 
 def _list(arguments: argparse.Namespace) -> int:
     with command.store(command.configured(arguments)) as store, store.session() as session:
         for row in suppressions.listing(session, arguments.limit, arguments.query):
-            command.say_json(
-                {key: row[key] for key in ("address", "scope", "stream", "reason", "evidence", "created_at")}
-            )
+            command.say_json({key: row[key] for key in _SHOWN})
     return 0
 
 
 def _add(arguments: argparse.Namespace) -> int:
     mailbox = _mailbox(arguments.address)
+    now = datetime.now(UTC)
     with command.store(command.configured(arguments)) as store:
         added = store.writer.submit(
             lambda session: suppressions.add(
-                session, mailbox, reason="manual", at=datetime.now(UTC), stream=arguments.stream
+                session,
+                mailbox,
+                reason=arguments.reason,
+                at=now,
+                stream=_stream(arguments.stream),
+                evidence=arguments.evidence,
+                expires_at=now + arguments.expires_in if arguments.expires_in else None,
             )
         ).result()
     command.say("suppressed" if added else "was suppressed already")
@@ -58,12 +104,66 @@ def _remove(arguments: argparse.Namespace) -> int:
     mailbox = _mailbox(arguments.address)
     with command.store(command.configured(arguments)) as store:
         gone = store.writer.submit(
-            lambda session: suppressions.remove(session, mailbox, stream=arguments.stream)
+            lambda session: suppressions.remove(session, mailbox, stream=_stream(arguments.stream))
         ).result()
     if not gone:
         raise Failed(f"{mailbox} is not suppressed")
     command.say(f"removed {gone}")
     return 0
+
+
+def _import(arguments: argparse.Namespace) -> int:
+    defaults = Defaults(datetime.now(UTC), arguments.reason, _stream(arguments.stream))
+    added = known = refused = 0
+    with command.store(command.configured(arguments)) as store:
+        records = lists.read(_lines(arguments.file), defaults)
+        while chunk := list(itertools.islice(records, _CHUNK)):
+            entries = [one for one in chunk if not isinstance(one, Refusal)]
+            new = store.writer.submit(lambda session, entries=entries: suppressions.add_all(session, entries)).result()  # type: ignore[misc]
+            for one in chunk:
+                if isinstance(one, Refusal):
+                    refused += 1
+                    if refused <= _MOST_SHOWN:
+                        sys.stderr.write(f"line {one.line}: {one.why}\n")
+            added, known = added + new, known + len(entries) - new
+            if sys.stderr.isatty():
+                sys.stderr.write(f"\r{added + known + refused} read ")
+    if refused > _MOST_SHOWN:
+        sys.stderr.write(f"and {refused - _MOST_SHOWN} more lines\n")
+    command.say(f"added {added}, known {known}, refused {refused}")
+    return 1 if refused else 0
+
+
+def _lines(name: str) -> Iterator[str]:
+    """The file's lines; octets that are not UTF-8 become U+FFFD. Excel's UTF-16 is known by its mark. Raises Failed."""
+    try:
+        with Path("/dev/stdin" if name == "-" else name).open("rb") as file:
+            encoding = "utf-16" if file.peek(2)[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+            yield from io.TextIOWrapper(file, encoding, "replace")
+    except OSError as error:
+        raise Failed(f"{name}: {error.strerror}") from None
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    now = datetime.now(UTC)
+    with command.store(command.configured(arguments)) as store, store.session() as session, ExitStack() as opened:
+        out: TextIO = sys.stdout
+        if arguments.file:
+            try:
+                # Whoever unsubscribed is nobody else's business.
+                out = opened.enter_context(open(arguments.file, "w", encoding="utf-8", opener=_private))
+            except OSError as error:
+                raise Failed(f"{arguments.file}: {error.strerror}") from None
+        out.write(lists.write([], header=True))
+        page, last = suppressions.entries(session, now, 0, _CHUNK)
+        while page:
+            out.write(lists.write(page, header=False))
+            page, last = suppressions.entries(session, now, last, _CHUNK)
+    return 0
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def _mailbox(text: str) -> str:
@@ -74,3 +174,14 @@ def _mailbox(text: str) -> str:
     if not mailbox:
         raise Failed("an address is needed")
     return mailbox
+
+
+def _stream(name: str | None) -> str | None:
+    return None if name is None else values.read_stream(name)
+
+
+def _duration(text: str) -> timedelta:
+    try:
+        return values.read_duration(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None

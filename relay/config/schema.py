@@ -2,6 +2,7 @@
 
 import re
 from datetime import timedelta
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Literal, Self
 
@@ -74,6 +75,7 @@ class User(Table):
     password_hash: str
     senders: list[Senders] = ["*"]
     stream: Stream = ""
+    override: bool = False
 
     @field_validator("password_hash")
     @classmethod
@@ -91,7 +93,12 @@ class Access(Table):
     max_size: Size = Field(25 << 20, ge=1024)
     max_recipients: int = Field(1000, ge=1)
     max_connections_per_ip: int = Field(100, ge=1)
+    override: bool = False
     user: list[User] = []
+
+    def may_override(self, user: str) -> bool:
+        """True if mail of that account ("" is a network without AUTH) may go to suppressed addresses."""
+        return next((one.override for one in self.user if one.name == user), False) if user else self.override
 
     @field_validator("user")
     @classmethod
@@ -184,6 +191,10 @@ class Unsubscribe(Table):
     streams: list[Stream] = ["*"]
     exempt: list[Stream] = ["transactional"]
     mailto: OptionalMailbox = ""
+
+    def is_exempt(self, stream: str) -> bool:
+        """True if unsubscribes do not hold back that stream."""
+        return any(fnmatch(stream, pattern) for pattern in self.exempt)
 
 
 class Bounces(Table):

@@ -1,7 +1,6 @@
 """One message to its recipients: who is left out, who gets the same octets, what came of each."""
 
 import asyncio
-import fnmatch
 import random
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -96,14 +95,18 @@ class Courier:
         going: dict[bool, list[Stop]] = {True: [], False: []}
         for stop in stops:
             who = address.canonical(stop.recipient.mailbox)
-            if reason := held.suppressed.get(who):
+            reason = held.suppressed.get(who, "")
+            if reason and load.plan.control.override:
+                log.overridden(load.message.id, stop.number, reason)
+            elif reason:
                 log.suppressed(load.message.id, stop.number, reason)
                 decided.append(
                     schedule.suppressed(
                         number=stop.number, recipient=stop.recipient.mailbox, now=self._now(), reason=reason
                     )
                 )
-            elif load.message.expires_at <= self._now():
+                continue
+            if load.message.expires_at <= self._now():
                 decided.append(schedule.expired(number=stop.number, recipient=stop.recipient.mailbox, now=self._now()))
             else:
                 going[self._tracks and who not in held.untracked].append(stop)
@@ -118,7 +121,7 @@ class Courier:
     async def _held(self, message: Message, stops: list[Stop]) -> _Held:
         """Who is left out or left untracked. With the database away mail flows on: nobody."""
         mailboxes = [stop.recipient.mailbox for stop in stops]
-        exempt = any(fnmatch.fnmatch(message.stream, pattern) for pattern in self._config.unsubscribe.exempt)
+        exempt = self._config.unsubscribe.is_exempt(message.stream)
 
         def look(session: sa.Connection) -> _Held:
             return _Held(

@@ -5,6 +5,7 @@ What fails softly is durable before 250 is said. queued: 250 only after one comm
 """
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import sqlalchemy as sa
@@ -15,7 +16,7 @@ from relay.config.schema import Config
 from relay.delivery import dossier
 from relay.delivery.courier import Courier, Load, Stop, Trips
 from relay.delivery.runner import LEASE, Runner
-from relay.envelope import Accepted
+from relay.envelope import Accepted, Client, Envelope
 from relay.reply import Refused, Reply, refused
 from relay.rewrite import plan as planning
 from relay.store import queue, suppressions
@@ -46,6 +47,8 @@ class Intake:
             plan = await asyncio.to_thread(planning.plan, accepted.octets, settings)
         else:
             plan = planning.plan(accepted.octets, settings)
+        if plan.control.override and not self._config.access.may_override(accepted.client.user):
+            plan = replace(plan, control=replace(plan.control, override=False))
         load = Load(dossier.message(self._config, accepted, plan), plan, accepted.octets)
         recipients = accepted.envelope.recipients
         stops = [Stop(number, recipient) for number, recipient in enumerate(recipients)]
@@ -55,14 +58,19 @@ class Intake:
         log.accepted(accepted.id, len(recipients), len(accepted.octets), "inline" if is_inline else "queued")
         return await (self._inline(load, stops) if is_inline else self._queued(load, stops))
 
-    async def admit(self, mailbox: Mailbox) -> None:
-        """Raises Refused for a recipient that is suppressed for all mail, where `suppressed = "reject"`."""
-        if self._config.bounces.suppressed != "reject":
-            return
+    async def admit(self, mailbox: Mailbox, client: Client, envelope: Envelope) -> None:
+        """Raises Refused for a recipient that is suppressed for all mail or for the credential's stream, where
+        `suppressed = "reject"`."""
+        if self._config.bounces.suppressed != "reject" or self._config.access.may_override(client.user):
+            return  # whether it does override, the message says, which is still to come
+        # So is the stream, where the credential has none: then only what holds for all mail counts here.
+        stream = envelope.stream or None
+        exempt = stream is None or self._config.unsubscribe.is_exempt(stream)
         now = datetime.now(UTC)
         try:
-            # The stream stands in the message, which is still to come: only what holds for all mail counts here.
-            held = await self._store.read(lambda session: suppressions.find(session, [mailbox], "", now, exempt=True))
+            held = await self._store.read(
+                lambda session: suppressions.find(session, [mailbox], stream, now, exempt=exempt)
+            )
         except sa.exc.SQLAlchemyError as error:
             log.unreadable(type(error).__name__)
             return

@@ -8,6 +8,7 @@ from relay.bounce import classify
 from relay.bounce.classify import Phase
 from relay.config.schema import Delivery as Settings
 from relay.reply import Reply
+from relay.store import strikes
 from relay.store.queue import Outcome, Try
 from relay.store.tables import Status
 
@@ -67,7 +68,11 @@ def outcome(
         return base
     base = base._replace(kind=verdict.kind, category=verdict.category, rule=verdict.rule)
     if reply.is_permanent and not verdict.retry:
-        return base._replace(status=Status.BOUNCED, suppress=verdict.suppress and suppress_hard)
+        return base._replace(
+            status=Status.BOUNCED,
+            suppress=verdict.suppress and suppress_hard,
+            counts_against=verdict.category in strikes.COUNTED and suppress_hard,
+        )
     again = next_attempt(settings, attempts_before + 1, now, jitter)
     if answer.is_outage:
         # No attempt was made: the upstream is asked again soon, however often it was out.

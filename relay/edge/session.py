@@ -95,7 +95,7 @@ class Session(Dialogue):
         if given:
             raise refused(555, "5.5.4", f"parameter not supported: {next(iter(given))[:40]}")
         self._door.policy.may_receive(len(self._mail.recipients))
-        await self._door.admit(path.mailbox)
+        await self._door.admit(path.mailbox, self._client, self._mail)
         is_new = all(recipient.mailbox != other.mailbox for other in self._mail.recipients)
         self._mail = replace(
             self._mail,

@@ -40,7 +40,12 @@ async def retain(store: Store, config: Config) -> None:
 
 
 async def _drop(store: Store, now: datetime, keep_content: timedelta, keep_events: timedelta) -> None:
-    for drop, keep in ((retention.drop_content, keep_content), (retention.drop_messages, keep_events)):
+    for drop, keep in (
+        (retention.drop_content, keep_content),
+        (retention.drop_messages, keep_events),
+        (retention.drop_suppressions, timedelta(0)),
+        (retention.drop_strikes, keep_events),
+    ):
         before = now - keep
         gone = 0
         while count := await store.write(lambda session, drop=drop, before=before: drop(session, before)):  # type: ignore[misc]

@@ -25,6 +25,7 @@ class Control:
     track_clicks: bool | None = None
     expires_in: str = ""  # as given
     track_text: bool | None = None  # clicks in text/plain, where they are tracked at all
+    override: bool = False  # send to suppressed addresses too; heeded only where the client may
 
 
 @dataclass(slots=True)
@@ -38,6 +39,7 @@ class Heard:
     clicks: bool | None = None
     text: bool | None = None
     expires_in: str = ""
+    override: bool = False
 
     def track(self, opens: bool | None = None, clicks: bool | None = None, text: bool | None = None) -> None:
         self.opens = opens if self.opens is None else self.opens
@@ -63,7 +65,9 @@ class Heard:
     @property
     def control(self) -> Control:
         tags = tuple(self.tags)
-        return Control(self.stream, tags, self.metadata, self.opens, self.clicks, self.expires_in, self.text)
+        return Control(
+            self.stream, tags, self.metadata, self.opens, self.clicks, self.expires_in, self.text, self.override
+        )
 
 
 def _text(content: object) -> str:

@@ -115,6 +115,10 @@ def _expires_in(heard: Heard, _: str, value: bytes) -> None:
     heard.expire(facts.decoded(value))
 
 
+def _override(heard: Heard, _: str, value: bytes) -> None:
+    heard.override = heard.override or wish(facts.decoded(value)) is True
+
+
 def _nothing(_: Heard, __: str, ___: bytes) -> None:
     """An instruction to the provider alone."""
 
@@ -197,6 +201,7 @@ DIALECTS: dict[str, Dialect] = {
             (b"x-waypost-meta-", _note),
             (b"x-waypost-stream", _stream),
             (b"x-waypost-expires-in", _expires_in),
+            (b"x-waypost-override-suppression", _override),
         )
     ),
     "postmark": Dialect(

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from pydantic import BeforeValidator
 from sqlmodel import SQLModel
 
-from relay.store import suppressions, tables
+from relay.store import strikes, suppressions, tables
 from relay.store.tables import Delivery, Event, EventType, Message, Status
 
 
@@ -43,6 +43,7 @@ class Outcome(NamedTuple):
     next_attempt_at: datetime | None = None
     suppress: bool = False
     tracked: bool = True
+    counts_against: bool = False  # a soft failure that is hard if it comes again (`strikes`)
 
 
 def _read(row: type[SQLModel]) -> Callable[[Any], Any]:  # Any: pydantic gives a row or a mapping
@@ -74,7 +75,8 @@ def file(session: sa.Connection, filing: Filing) -> None:
         detail=message.client,
     )
     events, attempts = [tables.values(accepted)], []
-    for outcome in filing.outcomes:
+    outcomes = [_judged(session, outcome) for outcome in filing.outcomes]
+    for outcome in outcomes:
         deliveries[outcome.number] |= _standing(outcome) | {"attempts": _count(outcome)}
         events.append(_event(message.id, outcome))
         attempts += _attempt(message.id, outcome)
@@ -85,7 +87,7 @@ def file(session: sa.Connection, filing: Filing) -> None:
     session.execute(sa.insert(tables.event), events)
     if attempts:
         session.execute(sa.insert(tables.attempt), attempts)
-    for outcome in filing.outcomes:
+    for outcome in outcomes:
         _suppress(session, message.id, outcome)
 
 
@@ -95,6 +97,7 @@ def settle(session: sa.Connection, message: str, outcomes: Iterable[Outcome]) ->
     for outcome in outcomes:
         if session.scalar(sa.select(tables.event.c.id).where(tables.event.c.id == outcome.id)):
             continue
+        outcome = _judged(session, outcome)
         session.execute(
             sa.update(table)
             .where(table.c.message == message, table.c.number == outcome.number)
@@ -104,6 +107,13 @@ def settle(session: sa.Connection, message: str, outcomes: Iterable[Outcome]) ->
         for attempt in _attempt(message, outcome):
             session.execute(sa.insert(tables.attempt), attempt)
         _suppress(session, message, outcome)
+
+
+def _judged(session: sa.Connection, outcome: Outcome) -> Outcome:
+    """The outcome, hard if it is a soft one that has come again."""
+    if outcome.counts_against and strikes.again(session, outcome.recipient, outcome.category, outcome.at):
+        return outcome._replace(kind="hard", suppress=True)
+    return outcome
 
 
 def _standing(outcome: Outcome) -> dict[str, object]:
@@ -157,7 +167,7 @@ def _suppress(session: sa.Connection, message: str, outcome: Outcome) -> None:
         suppressions.add(
             session,
             outcome.recipient,
-            reason="hard_bounce",
+            reason=suppressions.HARD_BOUNCE,
             at=outcome.at,
             evidence=_evidence(outcome),
             message=message,

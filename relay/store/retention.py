@@ -10,6 +10,20 @@ from relay.store import tables
 BATCH = 1000  # rows a commit: the writer's other work waits no longer than that takes
 
 
+def drop_suppressions(session: sa.Connection, before: datetime) -> int:
+    """Deletes suppressions that expired before then. Returns how many; call again until it returns 0."""
+    table = tables.suppression
+    gone = sa.select(table.c.id).where(table.c.expires_at < before).limit(BATCH)
+    return session.execute(sa.delete(table).where(table.c.id.in_(gone))).rowcount
+
+
+def drop_strikes(session: sa.Connection, before: datetime) -> int:
+    """Deletes counts of soft failures that nothing was added to since then, as above."""
+    table = tables.strike
+    gone = sa.select(table.c.address).where(table.c.last_at < before).limit(BATCH)
+    return session.execute(sa.delete(table).where(table.c.address.in_(gone), table.c.last_at < before)).rowcount
+
+
 def drop_content(session: sa.Connection, before: datetime) -> int:
     """Deletes octets and plans of messages accepted before then, unless a delivery still waits.
 

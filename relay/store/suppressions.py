@@ -1,10 +1,12 @@
 """Whom not to write to, and who does not want to be tracked.
 
-A hard bounce or a complaint suppresses an address for all mail, an unsubscribe for one stream.
+A hard bounce or a complaint suppresses an address for all mail, an unsubscribe for one stream. An entry may
+expire; one that has is as good as gone.
 """
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from typing import NamedTuple
 
 import sqlalchemy as sa
 
@@ -12,8 +14,24 @@ from relay import address
 from relay.store import tables
 
 ALL, STREAM = "all", "stream"
-UNSUBSCRIBE = "unsubscribe"
+HARD_BOUNCE, UNSUBSCRIBE, COMPLAINT, MANUAL = REASONS = ("hard_bounce", "unsubscribe", "complaint", "manual")
 _CHUNK = 500  # SQLite's oldest limit on variables of a statement is 999
+
+
+class Entry(NamedTuple):
+    """A suppression, as it is written to a file and read from one. `stream` "" with that scope: the default one."""
+
+    address: str
+    scope: str
+    stream: str
+    reason: str
+    evidence: str
+    created_at: datetime
+    expires_at: datetime | None
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        return address.canonical(self.address), self.scope, self.stream
 
 
 def add(
@@ -25,18 +43,46 @@ def add(
     stream: str | None = None,
     evidence: str = "",
     message: str = "",
+    expires_at: datetime | None = None,
 ) -> bool:
-    """Suppresses an address: for one stream, or for all mail. False if it was already."""
-    table = tables.suppression
+    """Suppresses an address: for one stream, or for all mail. False if it was already, at least as long."""
     scope = ALL if stream is None else STREAM
-    row = {"address": address.canonical(mailbox), "scope": scope, "stream": stream or ""}
-    if session.scalar(sa.select(table.c.id).filter_by(**row)):
-        return False
-    session.execute(
-        sa.insert(table),
-        row | {"reason": reason, "evidence": evidence, "message": message, "created_at": at, "expires_at": None},
-    )
-    return True
+    entry = Entry(mailbox, scope, stream or "", reason, evidence, at, expires_at)
+    return add_all(session, [entry], message=message) == 1
+
+
+def add_all(session: sa.Connection, entries: Sequence[Entry], *, message: str = "") -> int:
+    """Adds many, a few statements for each 500. Returns how many were not known yet.
+
+    An entry that is there stays as it is, unless it would end before the new one does.
+    """
+    table = tables.suppression
+    added = 0
+    for at in range(0, len(entries), _CHUNK):
+        new: dict[tuple[str, str, str], Entry] = {}
+        for entry in entries[at : at + _CHUNK]:
+            if entry.key not in new or _outlasts(entry.expires_at, new[entry.key].expires_at):
+                new[entry.key] = entry
+        there = session.execute(
+            sa.select(table.c.id, table.c.address, table.c.scope, table.c.stream, table.c.expires_at).where(
+                table.c.address.in_({who for who, _, _ in new})
+            )
+        ).all()
+        for row in there:
+            key = (row.address, row.scope, row.stream)
+            if key in new and not _outlasts(new[key].expires_at, row.expires_at):
+                del new[key]
+            elif key in new:  # its place is taken by the one that holds longer
+                session.execute(sa.delete(table).where(table.c.id == row.id))
+        if new:
+            rows = [entry._asdict() | {"address": who, "message": message} for (who, _, _), entry in new.items()]
+            session.execute(sa.insert(table), rows)
+        added += len(new)
+    return added
+
+
+def _outlasts(end: datetime | None, other: datetime | None) -> bool:
+    return other is not None and (end is None or end > other)
 
 
 def remove(
@@ -56,13 +102,18 @@ def remove(
         gone = gone.where(table.c.stream == stream)
     if reason is not None:
         gone = gone.where(table.c.reason == reason)
+    if scope in (None, ALL):  # what is forgiven is forgotten
+        strike = tables.strike
+        session.execute(sa.delete(strike).where(strike.c.address == address.canonical(mailbox)))
     return session.execute(gone).rowcount
 
 
 def find(
-    session: sa.Connection, mailboxes: Iterable[str], stream: str, now: datetime, *, exempt: bool = False
+    session: sa.Connection, mailboxes: Iterable[str], stream: str | None, now: datetime, *, exempt: bool = False
 ) -> dict[str, str]:
     """Which of the addresses get no mail of that stream, each with the reason, by canonical address.
+
+    Stream None: it is not known yet, and only what holds for all mail counts.
 
     `exempt`: the stream is not held back by unsubscribes (password resets, receipts).
     """
@@ -72,7 +123,7 @@ def find(
     for at in range(0, len(wanted), _CHUNK):
         query = sa.select(table.c.address, table.c.reason).where(
             table.c.address.in_(wanted[at : at + _CHUNK]),
-            sa.or_(table.c.scope == ALL, table.c.stream == stream),
+            table.c.scope == ALL if stream is None else sa.or_(table.c.scope == ALL, table.c.stream == stream),
             sa.or_(table.c.expires_at.is_(None), table.c.expires_at > now),
         )
         if exempt:
@@ -90,6 +141,19 @@ def listing(session: sa.Connection, limit: int, query: str = "", after: int = 0)
     if after:
         wanted = wanted.where(table.c.id < after)
     return session.execute(wanted).mappings().all()
+
+
+def entries(session: sa.Connection, now: datetime, after: int, limit: int) -> tuple[list[Entry], int]:
+    """Those that hold now, in the order in which they came, after the one with that id; and the last one's id."""
+    table = tables.suppression
+    wanted = (
+        sa.select(table.c.id, *(table.c[name] for name in Entry._fields))
+        .where(table.c.id > after, sa.or_(table.c.expires_at.is_(None), table.c.expires_at > now))
+        .order_by(table.c.id)
+        .limit(limit)
+    )
+    rows = session.execute(wanted).all()
+    return [Entry(*row[1:]) for row in rows], rows[-1].id if rows else after
 
 
 def untrack(session: sa.Connection, mailbox: str, at: datetime) -> None:

@@ -171,6 +171,16 @@ class Suppression(SQLModel, table=True):
     expires_at: datetime | None = Field(default=None, sa_type=UtcTime)
 
 
+class Strike(SQLModel, table=True):
+    """A soft failure that counts against an address if it comes again."""
+
+    __tablename__ = "strike"
+    address: str = Field(primary_key=True)  # relay.address.canonical
+    category: str = Field(primary_key=True)
+    first_at: datetime = Field(sa_type=UtcTime)
+    last_at: datetime = Field(sa_type=UtcTime)
+
+
 class Untracked(SQLModel, table=True):
     """An address that asked not to be tracked, apart from any unsubscribe."""
 
@@ -201,6 +211,7 @@ delivery = _table(Delivery)
 attempt = _table(Attempt)
 event = _table(Event)
 suppression = _table(Suppression)
+strike = _table(Strike)
 untracked = _table(Untracked)
 account = _table(Account)
 

@@ -1,0 +1,275 @@
+"""Whom not to write to: lists in and out, what holds when, and who may write all the same."""
+
+import csv
+import io
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relay import ids
+from relay.store import accounts, lists, queue, retention, suppressions, tables
+from relay.store.lists import Defaults, Refusal
+from relay.store.store import Store
+from relay.store.suppressions import Entry
+from relay.store.tables import Status
+from tests.stage import Waypost, html_mail
+from tests.test_store import NOW, file, filing, opened
+from tests.upstream import Upstream
+
+assert opened  # the fixture
+
+DEFAULTS = Defaults(NOW)
+
+
+def entry(mailbox: str, **more: object) -> Entry:
+    return Entry(mailbox, "all", "", "manual", "", NOW, None)._replace(**more)
+
+
+# --- lists
+
+
+def test_what_is_exported_can_be_imported_elsewhere(relay: Waypost, tmp_path: Path) -> None:
+    other = Waypost(tmp_path / "other")
+    given_csv = (
+        "address,scope,stream,reason,evidence,created_at,expires_at\n"
+        'Lists@Example.com,all,,hard_bounce,"550 5.1.1 no such user\nsecond ""line""",2026-01-02T03:04:05+00:00,\n'
+        "lists2@example.com,stream,news,unsubscribe,,2026-01-02T03:04:05+00:00,2099-01-01T00:00:00+00:00\n"
+    )
+    said = relay.cli("suppressions", "import", "-", given=given_csv.encode())
+    assert said == b"added 2, known 0, refused 0\n"
+    assert relay.cli("suppressions", "import", "-", given=given_csv.encode()) == b"added 0, known 2, refused 0\n"
+    path = tmp_path / "out.csv"
+    relay.cli("suppressions", "export", str(path))
+    assert path.stat().st_mode & 0o777 == 0o600
+    rows = [row for row in csv.DictReader(io.StringIO(path.read_text())) if row["address"].startswith("lists")]
+    assert rows == list(csv.DictReader(io.StringIO(given_csv.replace("Lists@Example", "lists@example"))))
+    other.cli("suppressions", "import", str(path))
+    assert other.cli("suppressions", "export") == path.read_bytes()
+    [shown] = relay.rows("suppressions", "list", "lists2@")
+    assert (shown["scope"], shown["stream"], shown["expires_at"]) == ("stream", "news", "2099-01-01T00:00:00Z")
+
+
+def test_bad_lines_are_named_and_the_others_taken(relay: Waypost) -> None:
+    lines = [
+        b"good1@bad.example",
+        b"no address here",
+        b"",
+        b"good2@bad.example;and more",
+        b"gr\xfcn@bad.example",
+        b"a b@bad.example",
+        b"good3@bad.example",
+    ]
+    said = relay.cli("suppressions", "import", "-", given=b"\xef\xbb\xbf" + b"\r\n".join(lines), status=1).decode()
+    assert [line.partition(":")[0] for line in said.splitlines()] == ["line 2", "line 5", "line 6"]
+    taken = [row["address"] for row in relay.rows("suppressions", "list", "@bad.example")]
+    assert sorted(taken) == ["good1@bad.example", "good2@bad.example", "good3@bad.example"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "status,reason,email,created\n5.1.1,550 5.1.1 The email account does not exist,dead@example.com,1443651125",
+            ("all", "hard_bounce", "550 5.1.1 The email account does not exist", "2015-09-30T22:12:05"),
+        ),
+        (
+            '"address","code","error","created_at"\n'
+            '"dead@example.com","550","No such mailbox","Fri, 21 Oct 2011 11:02:55 UTC"\n',
+            ("all", "manual", "No such mailbox", "2011-10-21T11:02:55"),
+        ),
+        (
+            "EmailAddress,SuppressionReason,Origin,CreatedAt\ndead@example.com,SpamComplaint,Recipient,2019-12-10T08:58:33-05:00\n",
+            ("all", "complaint", "", "2019-12-10T13:58:33"),
+        ),
+        (
+            "Email address\tReason\tLast update time\ndead@example.com\tBOUNCE\t2020-04-10T21:03:05.000000-04:00\n",
+            ("all", "hard_bounce", "", "2020-04-11T01:03:05"),
+        ),
+        (
+            "recipient,type,source,description\ndead@example.com,non_transactional,List Unsubscribe,left\n",
+            ("all", "manual", "left", NOW.isoformat()[:19]),
+        ),
+    ],
+)
+def test_exports_of_other_senders_are_understood(text: str, expected: tuple[str, ...]) -> None:
+    [found] = lists.read(io.StringIO(text), DEFAULTS)
+    assert isinstance(found, Entry) and found.address == "dead@example.com"
+    assert (found.scope, found.reason, found.evidence, found.created_at.isoformat()[:19]) == expected
+
+
+def test_a_quote_that_is_never_closed_swallows_nothing() -> None:
+    text = "address\n" + '"open@example.com\n' + "".join(f"{n}@example.com\n" for n in range(200))
+    found = list(lists.read(io.StringIO(text), DEFAULTS))
+    assert sum(isinstance(one, Entry) for one in found) >= 200
+
+
+def test_an_expiry_that_cannot_be_read_is_refused_and_not_guessed() -> None:
+    text = "email,expires_at\na@example.com,soon\nb@example.com,2027-01-31\n"
+    refusal, kept = lists.read(io.StringIO(text), DEFAULTS)
+    assert isinstance(refusal, Refusal) and refusal.line == 2 and "soon" in refusal.why
+    assert isinstance(kept, Entry) and kept.expires_at == datetime(2027, 1, 31, tzinfo=UTC)
+
+
+@given(st.text(alphabet=st.characters(codec="utf-8", exclude_characters="\r")))
+def test_any_text_has_an_answer_for_each_record(text: str) -> None:
+    for one in lists.read(io.StringIO(text), DEFAULTS):
+        assert isinstance(one, Entry | Refusal)
+
+
+_STREAMS = st.tuples(st.just("all"), st.just("")) | st.tuples(st.just("stream"), st.sampled_from(["", "news"]))
+_TIMES = st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC))
+
+
+@given(
+    _STREAMS, st.sampled_from(suppressions.REASONS), st.text(st.characters(codec="utf-8")), _TIMES, st.none() | _TIMES
+)
+def test_an_entry_that_is_written_is_read_as_it_was(
+    where: tuple[str, str], reason: str, evidence: str, created_at: datetime, expires_at: datetime | None
+) -> None:
+    evidence = " ".join(evidence.replace("\0", "").split())
+    one = Entry("ann@example.com", *where, reason, evidence, created_at, expires_at)
+    assert list(lists.read(io.StringIO(lists.write([one], header=True)), DEFAULTS)) == [one]
+
+
+def test_a_hundred_thousand_addresses_take_seconds(opened: Store) -> None:
+    lines = (f"{n}@example.com\n" for n in range(100_000))
+    started = time.monotonic()
+    read = [one for one in lists.read(lines, DEFAULTS) if isinstance(one, Entry)]
+    assert opened.writer.submit(lambda session: suppressions.add_all(session, read)).result(60) == 100_000
+    assert time.monotonic() - started < 30
+    with opened.session() as session:
+        page, last = suppressions.entries(session, NOW, 0, 10)
+    assert [one.address for one in page] == [f"{n}@example.com" for n in range(10)] and last == 10
+
+
+# --- what holds when
+
+
+def test_an_entry_ends_when_it_expires_and_a_longer_one_takes_its_place(opened: Store) -> None:
+    def add(**more: object) -> int:
+        return opened.writer.submit(
+            lambda session: suppressions.add_all(session, [entry("Ends@example.com", **more)])
+        ).result(10)
+
+    def holds(at: datetime) -> dict[str, str]:
+        with opened.session() as session:
+            return suppressions.find(session, ["ends@Example.com"], "news", at)
+
+    assert add(expires_at=NOW + timedelta(days=1)) == 1
+    assert holds(NOW) and not holds(NOW + timedelta(days=2))
+    assert add(expires_at=NOW + timedelta(hours=1)) == 0
+    assert add(reason="complaint") == 1
+    assert holds(NOW + timedelta(days=999)) == {"ends@example.com": "complaint"}
+    assert add(expires_at=NOW + timedelta(days=5)) == 0
+
+
+def test_expired_entries_are_swept(opened: Store) -> None:
+    rows = [entry("gone@example.com", expires_at=NOW), entry("stays@example.com")]
+    opened.writer.submit(lambda session: suppressions.add_all(session, rows)).result(10)
+    later = NOW + timedelta(seconds=1)
+    sweep = opened.writer.submit(lambda session: retention.drop_suppressions(session, later))
+    assert sweep.result(10) == 1
+    with opened.session() as session:
+        assert [row["address"] for row in suppressions.listing(session, 9)] == ["stays@example.com"]
+
+
+def disabled(opened: Store, recipient: str, at: datetime) -> queue.Outcome:
+    """A delivery that ends at a mailbox which is switched off. Returns how it was told."""
+    one = filing(recipient, at=at)
+    file(opened, one)
+    tried = queue.Try("up", "rcpt", 550, "5.2.1", "mailbox disabled", 3)
+    outcome = queue.Outcome(
+        ids.new(), 0, recipient, Status.BOUNCED, at, "soft", "mailbox_disabled", "r", tried, counts_against=True
+    )
+    opened.writer.submit(lambda session: queue.settle(session, one.message.id, [outcome])).result(10)
+    return outcome
+
+
+def held(opened: Store, recipient: str) -> list[str]:
+    with opened.session() as session:
+        return [row["evidence"] for row in suppressions.listing(session, 9, recipient)]
+
+
+@pytest.fixture
+def off(opened: Store) -> Iterator[Store]:
+    """A mailbox that was found switched off once."""
+    disabled(opened, "Off@example.com", NOW)
+    assert not held(opened, "off@example.com")
+    yield opened
+
+
+def test_a_mailbox_that_is_switched_off_is_dead_when_it_still_is_a_day_later(off: Store) -> None:
+    disabled(off, "Off@example.com", NOW + timedelta(hours=23))
+    assert not held(off, "off@example.com")
+    disabled(off, "off@EXAMPLE.com", NOW + timedelta(hours=25))
+    assert held(off, "off@example.com") == ["550 5.2.1 mailbox disabled"]
+    with off.session() as session:
+        kinds = session.execute(sa.select(tables.delivery.c.kind).order_by(tables.delivery.c.message))
+        assert [kind for (kind,) in kinds] == ["soft", "soft", "hard"]
+
+
+def test_a_delivery_in_between_clears_the_count(off: Store) -> None:
+    one = filing("off@example.com", at=NOW)
+    file(off, one)
+    arrived = queue.Outcome(ids.new(), 0, "off@example.com", Status.DELIVERED, NOW + timedelta(hours=2))
+    off.writer.submit(lambda session: queue.settle(session, one.message.id, [arrived])).result(10)
+    disabled(off, "off@example.com", NOW + timedelta(days=2))
+    assert not held(off, "off@example.com")
+    disabled(off, "off@example.com", NOW + timedelta(days=3, hours=1))
+    assert held(off, "off@example.com")
+
+
+def test_who_was_forgiven_begins_anew(off: Store) -> None:
+    disabled(off, "off@example.com", NOW + timedelta(days=2))
+    assert off.writer.submit(lambda session: suppressions.remove(session, "OFF@example.com")).result(10) == 1
+    disabled(off, "off@example.com", NOW + timedelta(days=4))
+    assert not held(off, "off@example.com")
+
+
+# --- through the doors
+
+
+def test_mail_that_waits_is_not_sent_once_its_recipient_is_suppressed(relay: Waypost, upstream: Upstream) -> None:
+    who = "e451-4.3.0+waits@example.com"
+    assert relay.send(html_mail(), who).startswith("250")
+    relay.cli("suppressions", "add", who, "--evidence", "asked by phone")
+    [event] = relay.events("suppressed", who)
+    assert event["reasons"] == ["suppressed"]
+    assert not [arrival for arrival in upstream.arrivals if who in arrival.recipients]
+
+
+def test_only_who_may_override_writes_to_the_suppressed(tmp_path: Path, upstream: Upstream) -> None:
+    accounts_table = "".join(
+        f'[[access.user]]\nname = "{name}"\npassword_hash = "{accounts.hash_password("secret")}"\n{more}'
+        for name, more in (("may", "override = true\n"), ("not", 'stream = "news"\n'), ("other", ""))
+    )
+    tables = '[bounces]\nsuppressed = "reject"\n[access]\nnetworks = []\n' + accounts_table
+    mail = html_mail(header="X-Waypost-Override-Suppression: yes\r\n")
+    with Waypost(tmp_path, upstream.port, tables) as relay:
+        relay.cli("suppressions", "add", "dead@override.example")
+        relay.cli("suppressions", "add", "left@override.example", "--stream", "News", "--reason", "unsubscribe")
+
+        def send(user: str, octets: bytes, to: str) -> str:
+            with relay.client() as client:
+                client.login(user, "secret")
+                client.mail("app@sender.test")
+                code, text = client.rcpt(to)
+                if code == 250:
+                    code, text = client.data(octets)
+                return f"{code} {text.decode()}"
+
+        assert send("not", mail, "dead@override.example") == "550 5.7.1 this recipient is suppressed (manual)"
+        assert send("not", mail, "left@override.example") == "550 5.7.1 this recipient is suppressed (unsubscribe)"
+        assert send("other", html_mail(), "left@override.example").startswith("250 ")
+        assert send("may", html_mail(), "dead@override.example").startswith("250 2.0.0 accepted")
+        assert relay.events("suppressed", "dead@override.example")
+        assert send("may", mail, "dead@override.example").startswith("250 ")
+    [arrival] = upstream.to("dead@override.example")
+    assert b"override-suppression" not in arrival.octets.lower()
+    assert " overridden message=" in relay.read_log()
