@@ -23,22 +23,23 @@ _VALUES = (
     ("x-ms-exchange-generated-message-source", ("mailbox rules agent",)),
     ("x-ms-exchange-inbox-rules-loop", ("",)),
 )
-_MACHINE = ("auto-submitted", "x-auto-response-suppress", "precedence")
 
 
-def is_auto_reply(whole: mail.Part) -> bool:
+def is_auto_reply(whole: mail.Part, by_subject_only: bool = False) -> bool:
     """True for a mail that a program wrote in answer to another one."""
+    subject = whole.get("subject")[:300]
+    if wording.pattern("auto_reply", "subject", r"^(?:\W|re:|aw:|sv:|antw:|rif:)*{}").search(subject):
+        return True
+    if wording.pattern("auto_reply", "challenge").search(subject):
+        return True
+    if by_subject_only:
+        return False
     values = {name: value.lower() for name, value in reversed(whole.fields)}
     if any(name in values for name in _FIELDS):
         return True
     if any(name in values and values[name].startswith(beginnings) for name, beginnings in _VALUES):
         return True
     if whole.parameters.get("report-type", "").lower() == "disposition-notification":
-        return True
-    subject = whole.get("subject")[:300]
-    if wording.pattern("auto_reply", "subject", r"^(?:\W|re:|aw:|sv:|antw:|rif:)*{}").search(subject):
-        return True
-    if wording.pattern("auto_reply", "challenge").search(subject):
         return True
     # A machine wrote it and says that it is an answer.
     return values.get("auto-submitted", "no").startswith("auto-") and "in-reply-to" in values

@@ -95,8 +95,8 @@ def _failure(block: Mapping[str, str]) -> Failure:
         action(block.get("action", ""), status[0] if status else ""),
         status[0] if status else "",
         diagnostic[typed.end() :] if typed else diagnostic,
-        remote[:255],
-        original,
+        remote=remote[:255],
+        original=original,
     )
 
 

@@ -7,6 +7,7 @@ verdict of `relay.bounce.classify`.  RFC 3464 §2.3, RFC 6533 §3.
 import re
 from typing import NamedTuple
 
+import relay.reply
 from relay.bounce import classify
 from relay.bounce.classify import BounceKind, Phase, Verdict
 from relay.reply import Reply
@@ -36,6 +37,19 @@ _PHASES = (
 )
 
 
+# A reply of 4yz or 5yz, the surest sign first: with an enhanced status, at a line's start, behind "said:" and the like.
+_REPLIES = tuple(
+    re.compile(pattern, re.MULTILINE | re.IGNORECASE)
+    for pattern in (
+        r"(?<![\w.@#/-])([45]\d\d)[ -]#?[45]\.\d{1,3}\.\d{1,3}(?![\w.])",
+        r"^[\W_]{0,8}([45]\d\d)(?=[ :-]\D|-?$)",
+        r"(?:said|says|reply|response|error|code|with|smtp|was|returned|status|reason)\W{1,4}([45]\d\d)(?![\w./])",
+        r"[:;=(\"'>«“\[]\s*([45]\d\d)(?=[ -]\D)",
+        r"(?<![\w.@#/:-])(5[0-57]\d)(?= [A-Za-z<\[#])",
+    )
+)
+
+
 class Failure(NamedTuple):
     """One recipient of a report, whatever the action was.
 
@@ -54,15 +68,34 @@ class Failure(NamedTuple):
     verdict: Verdict
 
 
-def judge(recipient: str, action: str, status: str, diagnostic: str, remote: str = "", original: str = "") -> Failure:
-    """The failure with its verdict. `diagnostic` may hold a reply anywhere, over several lines or none."""
+def judge(
+    recipient: str,
+    action: str,
+    status: str,
+    diagnostic: str,
+    context: str = "",
+    remote: str = "",
+    original: str = "",
+) -> Failure:
+    """The failure with its verdict. `diagnostic` may hold a reply anywhere, over several lines or none; where it
+    explains nothing, `context` may."""
     diagnostic = diagnostic[: 4 * MAX_TEXT]
-    _, reply = classify.parse_line(diagnostic, Phase.RCPT)
-    told = reply.status or classify.status_in(reply.text)
     text = " ".join(diagnostic.split())[:MAX_TEXT]
-    return Failure(
-        recipient, action, status or told, reply.code, text, remote, original, _verdict(action, status, reply, text)
-    )
+    reply = _reply(diagnostic)
+    told = reply.status or classify.status_in(reply.text)
+    verdict = _verdict(action, status, reply, text)
+    if verdict.category == "undetermined" and context:
+        verdict = _verdict(action, status, Reply(reply.code, reply.status, f"{reply.text}\n{context}"), text)
+    return Failure(recipient, action, status or told, reply.code, text, remote, original, verdict)
+
+
+def _reply(text: str) -> Reply:
+    """The refusal in the text, with all that follows it; code 0 if there is none."""
+    match = next((match for pattern in _REPLIES if (match := pattern.search(text))), None)
+    if not match:
+        return relay.reply.read(0, text)
+    _, reply = classify.parse_line(text[match.start(1) :], Phase.RCPT)
+    return reply
 
 
 def _verdict(action: str, status: str, reply: Reply, text: str) -> Verdict:

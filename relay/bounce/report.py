@@ -33,25 +33,50 @@ class Report(NamedTuple):
     addresses: tuple[str, ...] = ()
 
 
+class _Seen(NamedTuple):
+    """What the readers of texts need of a mail. `rest`: the text from where the returned mail begins."""
+
+    whole: mail.Part
+    original: mail.Part | None
+    notice: str
+    rest: str
+    sent_to: tuple[str, ...]
+
+
 _SENT_TO = ("delivered-to", "x-original-to", "envelope-to", "x-envelope-to", "x-rcpt-to", "to", "cc", "apparently-to")
-_MESSAGE_ID = re.compile(r"^[> \t]*message-id:\s*<([^<>\s]{1,900})>", re.IGNORECASE | re.MULTILINE)
+_MESSAGE_ID = re.compile(r"^[> \t]*(?:\w+ )?message-id:\s*<([^<>\s]{1,900})>", re.IGNORECASE | re.MULTILINE)
+_TO = re.compile(r"^[> \t]*to:[ \t]*(.*(?:\n[> ]*[ \t].*){0,5})", re.IGNORECASE | re.MULTILINE)
+_FIELDS = re.compile(r"^[> \t]*[A-Za-z][A-Za-z0-9-]*:.*(?:\n[ \t].*)*$", re.MULTILINE)
+MAX_EXPLAINED = 100  # recipients for whom the notice is searched, too
+_ANSWER = re.compile(r"\s*(?:re|aw|sv|fwd?|wg|tr|rv|antw|odp|res|回复|答复|回覆|转发)\s*(?:\[\d+\])?:", re.IGNORECASE)
 
 
 def read(octets: bytes) -> Report:
     """What this mail reports. Never raises."""
-    whole = mail.read(octets)
+    return _read(mail.read(octets))
+
+
+def _read(whole: mail.Part) -> Report:
     original = _original(whole)
-    sent_to = tuple(
-        dict.fromkeys(a for name in _SENT_TO for value in whole.all(name) for a in failure.addresses(value))
-    )
-    own, rest = _texts(whole)
-    message_id = _message_id(original, rest or own)
+    values = [value for name in _SENT_TO for value in whole.all(name)]
+    sent_to = tuple(dict.fromkeys(address for value in values for address in failure.addresses(value)))
+    notice, rest = _texts(whole)
+    seen = _Seen(whole, original, notice, rest, sent_to)
+    message_id = _message_id(original, rest, notice)
     if complained := arf.complaint(whole, original):
         return Report(ReportKind.ARF, complained.complainants, message_id, complained.feedback, sent_to)
     if failures := dsn.failures(dsn.status_parts(whole)):
-        return Report(ReportKind.DSN, tuple(failures), message_id, "", sent_to)
-    if _is_bounce(whole) and (failures := _from_text(whole, own, sent_to)):
-        return Report(ReportKind.TEXT, tuple(failures), message_id, "", sent_to)
+        return Report(ReportKind.DSN, tuple(_told(failures, seen)), message_id, "", sent_to)
+    if _is_bounce(seen):
+        if failures := _from_text(seen):
+            return Report(ReportKind.TEXT, tuple(failures), message_id, "", sent_to)
+        # A gateway has wrapped the report.
+        if original and (inner := _read(original)).kind is ReportKind.DSN:
+            return inner._replace(addresses=sent_to)
+        if failures := _from_original(seen):
+            return Report(ReportKind.TEXT, tuple(failures), message_id, "", sent_to)
+        if not auto_reply.is_auto_reply(whole):
+            return Report(ReportKind.TEXT, (), message_id, "", sent_to)
     kind = ReportKind.AUTO_REPLY if auto_reply.is_auto_reply(whole) else ReportKind.NONE
     return Report(kind, (), message_id, "", sent_to)
 
@@ -63,41 +88,111 @@ def _original(whole: mail.Part) -> mail.Part | None:
             continue
         if part.type.startswith("message/") and part.children:
             return part.children[0]
-        if part.type in ("text/rfc822-headers", "message/global-headers"):
+        if part.type in ("text/rfc822-headers", "message/global-headers", "text/rfc822", "message/rfc822-headers"):
             return mail.Part(*mail.fields(part.octets.replace(b"\r\n", b"\n").lstrip(b"\n")))
     return None
 
 
-def _message_id(original: mail.Part | None, texts: str) -> str:
+def _message_id(original: mail.Part | None, *texts: str) -> str:
     id_ = original.get("message-id").strip().strip("<>") if original else ""
-    match = None if id_ else _MESSAGE_ID.search(texts)
-    return match[1] if match else id_
+    if not id_:
+        matches = (_MESSAGE_ID.search(each) for each in texts)
+        id_ = next((match[1] for match in matches if match), "")
+    return id_
 
 
 def _texts(whole: mail.Part) -> tuple[str, str]:
-    """The notice, and the text behind it."""
-    leaves = [part for part in _own(whole) if not part.children and part.type.startswith("text/")]
-    plain = [part for part in leaves if part.type == "text/plain" and part.text.strip()] or leaves
-    return text.notice("\n".join(part.text for part in plain)[: mail.MAX_TEXT])
+    """The notice, and the text from where the returned mail begins."""
+    leaves = [part for part in _own(whole) if not part.children and part.type.startswith(("text/", "multipart/"))]
+    plain = [part for part in leaves if part.type != "text/html" and part.text.strip()]
+    if not any("@" in part.text for part in plain):
+        plain = leaves
+    return text.notice("\n\n".join(part.text for part in plain)[: mail.MAX_TEXT])
 
 
 def _own(part: mail.Part) -> list[mail.Part]:
-    if part.type.startswith("message/") or part.type == "text/rfc822-headers":
+    """The parts outside of any returned message."""
+    if part.type.startswith("message/") or part.type in ("text/rfc822-headers", "text/rfc822"):
         return []
     return [part, *(below for child in part.children for below in _own(child))]
 
 
-def _is_bounce(whole: mail.Part) -> bool:
+def _is_bounce(seen: _Seen) -> bool:
+    """True if enough speaks for it: at least one thing in the header section, and two in all."""
+    whole, subject = seen.whole, seen.whole.get("subject")[:500]
     if whole.get("x-failed-recipients"):
         return True
-    return bool(
-        wording.pattern("bounce", "sender").search(whole.get("from"))
-        or wording.pattern("bounce", "subject").search(whole.get("subject"))
+    is_daemon = bool(wording.pattern("bounce", "daemon").search(whole.get("from")[:500]))
+    if not is_daemon and (_ANSWER.match(subject) or auto_reply.is_auto_reply(whole, by_subject_only=True)):
+        return False
+    header = 2 * is_daemon + bool(wording.pattern("bounce", "subject").search(subject))
+    header += whole.get("return-path").strip() == "<>" or not whole.get("from").strip()
+    header += 2 * (whole.parameters.get("report-type", "").lower() == "delivery-status")
+    said = bool(wording.pattern("bounce", "phrase").search(seen.notice[:20_000]))
+    return header > 0 and header + said >= 2 and (said or header > 2)
+
+
+def _from_text(seen: _Seen) -> list[Failure]:
+    """Whom the notice names; what X-Failed-Recipients lists comes first."""
+    senders = failure.addresses(" ".join([seen.whole.get("from"), seen.whole.get("return-path")]))
+    others = frozenset(address.lower() for address in (*seen.sent_to, *senders))
+    everything = f"{seen.notice}\n{_FIELDS.sub('', seen.rest)}"
+    named: list[text.Named] = []
+    if failed := dict.fromkeys(failure.addresses(" ".join(seen.whole.all("x-failed-recipients")))):
+        about = {one.address.lower(): one for one in text.recipients(seen.notice, frozenset(), text.Grade.MENTIONED)}
+        named = [about.get(address.lower(), text.Named(address, seen.notice[:2000], "")) for address in failed]
+    named = (
+        named
+        or text.recipients(seen.notice, others)
+        or text.recipients(everything, others)
+        or text.recipients(seen.whole.get("subject"), others)
+        or text.recipients(seen.notice, others, text.Grade.MENTIONED)
     )
+    if not named and (domain := next((address.partition("@")[2] for address in senders), "")):
+        named = text.bare_names(seen.notice, domain)
+    return [_judge(one, seen) for one in named]
 
 
-def _from_text(whole: mail.Part, notice: str, sent_to: tuple[str, ...]) -> list[Failure]:
-    others = frozenset(a.lower() for a in (*sent_to, *failure.addresses(whole.get("from"))))
-    named = text.recipients(notice, others)
-    action = failure.DELAYED if wording.pattern("bounce", "delayed").search(notice) else failure.FAILED
-    return [failure.judge(one.address, action, "", one.words) for one in named]
+def _from_original(seen: _Seen) -> list[Failure]:
+    """The recipient of the returned mail, if it has but one: the last resort."""
+    values = list(seen.original.all("to")) if seen.original else [match[1] for match in _TO.finditer(seen.rest)][:1]
+    named = list(dict.fromkeys(failure.addresses(" ".join(values))))
+    # Mail to a list comes back to the list's own domain, and its To is no recipient.
+    senders = {address.partition("@")[2].lower() for address in seen.sent_to}
+    if len(named) != 1 or named[0].partition("@")[2].lower() in senders:
+        return []
+    return [_judge(text.Named(named[0], seen.notice[:2000], ""), seen)]
+
+
+def _judge(one: text.Named, seen: _Seen) -> Failure:
+    return failure.judge(one.address, _action(seen), "", one.words, f"{seen.whole.get('subject')[:300]}\n{one.context}")
+
+
+def _action(seen: _Seen) -> str:
+    if wording.pattern("bounce", "given_up").search(seen.notice):
+        return failure.FAILED
+    is_delayed = wording.pattern("bounce", "delayed").search(seen.notice)
+    is_delayed = is_delayed or wording.pattern("bounce", "delayed_subject").search(seen.whole.get("subject")[:500])
+    return failure.DELAYED if is_delayed else failure.FAILED
+
+
+def _told(failures: list[Failure], seen: _Seen) -> list[Failure]:
+    """With what the notice says, where the status part gives no diagnostic."""
+    if all(one.code for one in failures) or len(failures) > MAX_EXPLAINED:
+        return failures
+    about = {one.address.lower(): one.words for one in text.recipients(seen.notice, frozenset(), text.Grade.MENTIONED)}
+    alone = seen.notice[:2000] if len(failures) == 1 else ""
+    return [
+        one
+        if one.code
+        else failure.judge(
+            one.recipient,
+            one.action,
+            one.status,
+            f"{one.text}\n{about.get(one.recipient.lower(), '')}".strip(),
+            alone,
+            one.remote,
+            one.original,
+        )
+        for one in failures
+    ]

@@ -1,94 +1,168 @@
 """Find who could not be reached in a report that is written for people.
 
-In: the text of a notice, and what is known of the mail around it.  Out: recipients, each with the words about it.
-No standard: MTAs put the address on a line of its own, before or behind the reason, or into a sentence.
+In: the text of a notice.  Out: recipients, each with the words about it.  No standard: systems put the address on a
+line of its own, before or behind the reason, or into a sentence, in any language.
 
-Every address of the notice is a candidate of a grade, by how it stands there; the best grade that occurs wins.
+Every address of the notice gets a grade by how it stands there; the best that occur win. Measured on a public corpus
+of real reports, that finds more than a pattern for each system, and it also reads systems that nobody has seen yet.
 """
 
 import re
+from collections.abc import Iterable
+from enum import IntEnum
 from typing import NamedTuple
 
 from relay.bounce import failure, wording
 
-MAX_LINES = 3000
-MAX_RECIPIENTS = 1000
+MAX_LINES = 5000
+MAX_RECIPIENTS = 10_000
+_MAX_LINE = 1000
+_BLOCK_LINES = 30  # that follow an address and may speak of it
 
 
 class Named(NamedTuple):
-    """A recipient and the lines that speak of it."""
+    """A recipient, what is said of it, and what is said in general."""
 
     address: str
     words: str
+    context: str
 
 
-_TRACE = re.compile(
-    r"^[> \t]*(?:Received|Return-Path|X-Original-To|DKIM-Signature|X-Received|MIME-Version):\s*\S", re.IGNORECASE
-)
-_FIELD_LINE = re.compile(r"^[> \t]*[A-Za-z][A-Za-z0-9-]*:\s|^[ \t]+\S")
+class Grade(IntEnum):
+    """How sure it is that the address is the one: by words around it, or on a line of its own."""
 
-_REPLY = re.compile(r"(?<![\w.])[45]\d\d(?:[ -]|$)|[45]\.\d{1,3}\.\d{1,3}")
+    OTHER = 0
+    MENTIONED = 1
+    SAID = 2
+    LISTED = 3
+
+
+_TRACE = re.compile(r"[> \t]*(?:received|return-path|x-original-to|dkim-signature|x-received):\s*\S", re.IGNORECASE)
+_FIELD_LINE = re.compile(r"[> \t]*[A-Za-z][A-Za-z0-9-]*:(?:\s|$)|[ \t]+\S")
+_REPLY = re.compile(r"(?<![\w.@])[45](?:\d\d(?=[ :;,)\]-]|$)|\.\d{1,3}\.\d{1,3}\b)")
+_EXPANDED = re.compile(r"\b(?:expanded|generated|forwarded|ultimately generated) from:?\W*$", re.IGNORECASE)
+_BULLET = re.compile(r"(?:[\s*•·\-–>|#~]|\d{1,3}[.)])*$")
+_BARE = re.compile(r"\s*<?([\w.+-]{2,64})>?\s*[:.]?\s*$")
+_QUOTED = re.compile(r"\s*(?:<<<|>>>)")
 
 
 def notice(text: str) -> tuple[str, str]:
     """The text before the returned mail, and the rest."""
-    lines = text.split("\n")[:MAX_LINES]
+    lines = text.split("\n", MAX_LINES)[:MAX_LINES]
+    begins = wording.pattern("notice", "original", r"^[\W_]*{}")
     for at, line in enumerate(lines):
-        if at and _begins_original(line[:200]) and any(line.strip() for line in lines[:at]):
-            return "\n".join(lines[:at]), "\n".join(lines[at:])
-        if _TRACE.match(line) and all(_FIELD_LINE.match(next_) for next_ in lines[at + 1 : at + 3]):
+        cut = begins.search(line[:200]) or (
+            _TRACE.match(line) and all(_FIELD_LINE.match(below) for below in lines[at + 1 : at + 3])
+        )
+        if cut and any(above.strip(" -=_*#") for above in lines[:at]):
             return "\n".join(lines[:at]), "\n".join(lines[at:])
     return "\n".join(lines), ""
 
 
-def _begins_original(line: str) -> bool:
-    return bool(wording.pattern("notice", "original", r"^[\W_]*{}").search(line))
+def recipients(text: str, others: frozenset[str], sure: Grade = Grade.SAID) -> list[Named]:
+    """Whom the notice says could not be reached, in its order.
 
-
-def recipients(text: str, others: frozenset[str]) -> list[Named]:
-    """Whom the notice says could not be reached. `others`: addresses in lower case that it cannot mean."""
-    graded: dict[int, dict[str, int]] = {}
-    lines = text.split("\n")
-    under_lead = False
+    `others`: addresses in lower case that it cannot mean; `sure`: what is below that grade does not count.
+    """
+    lines = [line[:_MAX_LINE] for line in text.split("\n", MAX_LINES)[:MAX_LINES]]
+    places: dict[str, tuple[Grade, int, str]] = {}
     for at, line in enumerate(lines):
-        line = line[:1000]
+        # In a session's transcript each command names everybody.
+        if "@" not in line or _QUOTED.match(line) or len(places) >= MAX_RECIPIENTS:
+            continue
         for match in failure.ADDRESS.finditer(line):
             address = match["address"].rstrip(".")
-            grade = _grade(line, match.start("address"), match.end("address"), under_lead)
-            if grade and address.lower() not in others and len(graded.get(grade, ())) < MAX_RECIPIENTS:
-                graded.setdefault(grade, {}).setdefault(address, at)
-        if line.strip():
-            under_lead = bool(wording.pattern("notice", "leads", r"{}[^\n]*:\W*$").search(line)) or (
-                under_lead and line[:1] in " \t<"
-            )
-    if not graded:
+            key = address.lower()
+            grade = _grade(line, match.start("address"), match.end("address"))
+            # People write to themselves, too; then it is listed.
+            if key in others and grade < Grade.LISTED:
+                continue
+            if key not in places or grade > places[key][0]:
+                places[key] = grade, at, address
+    best = max((grade for grade, _, _ in places.values()), default=Grade.OTHER)
+    if best < max(sure, Grade.MENTIONED):
         return []
-    best = graded[max(graded)]
-    unique = {address.lower(): (address, at) for address, at in reversed(best.items())}
-    places = sorted(unique.values(), key=lambda place: place[1])
-    starts = [at for _, at in places] + [len(lines)]
-    return [Named(address, _words(lines, at, starts[n + 1])) for n, (address, at) in enumerate(places)]
+    chosen = sorted((at, address) for grade, at, address in places.values() if grade is best)
+    return list(_with_words(lines, chosen))
 
 
-def _grade(line: str, start: int, end: int, under_lead: bool) -> int:
-    before, after = line[:start].rstrip(" \t<\"'([:"), line[end:].lstrip(" \t>\"')]")
-    if wording.pattern("notice", "others", r"{}\W*\S*\W*$").search(line[:start]):
-        return 0
-    if not before.strip(" \t*->|"):
-        if not after.strip(" \t.,;:-") or after[:1] in ":(" or after.startswith("..."):
-            return 5 if under_lead else 4
-        return 4 if _REPLY.match(after) or under_lead else 3
-    if _REPLY.search(before[-60:]) or _REPLY.search(after[:40]):
-        return 3
-    return 2 if wording.pattern("notice", "recipient", r"{}\W*(?:to|for|an|à)?\W*$").search(before) else 1
+def bare_names(text: str, domain: str) -> list[Named]:
+    """Recipients that are listed without a domain, as a receiver does that knows only its own."""
+    lines = [line[:_MAX_LINE] for line in text.split("\n", MAX_LINES)[:MAX_LINES]]
+    leads = wording.pattern("notice", "leads", r"{}[^\n]*:\W*$")
+    chosen: list[tuple[int, str]] = []
+    is_list = False
+    for at, line in enumerate(lines):
+        bare = _BARE.match(line)
+        if is_list and bare and len(chosen) < MAX_RECIPIENTS:
+            chosen.append((at, f"{bare[1]}@{domain}"))
+        elif line.strip():
+            is_list = bool(leads.search(line))
+    return list(_with_words(lines, chosen))
 
 
-def _words(lines: list[str], start: int, end: int) -> str:
+def _grade(line: str, start: int, end: int) -> Grade:
+    before, after = line[:start].rstrip(" \t<\"'([:“«「"), line[end:].lstrip(" \t>\"')]”»」")
+    if _EXPANDED.search(before):
+        return Grade.LISTED
+    if wording.pattern("notice", "others", r"{}\W*\S*\W*$").search(before[-80:]):
+        return Grade.OTHER
+    if re.fullmatch(r"\W*to", before, re.IGNORECASE):
+        return Grade.MENTIONED  # all whom the mail was for
+    if _BULLET.match(before):
+        if not after.strip(" \t.,;:-|") or after[0] in ":(,;|<" or after.startswith(("...", "- ", "\u2026")):
+            return Grade.LISTED
+        return Grade.LISTED if _REPLY.match(after) else Grade.SAID
+    if wording.pattern("notice", "recipient", r"(?<!\w){}\W*(?:to|for|an|à)?\W*$").search(before[-80:]):
+        return Grade.SAID
+    if _REPLY.search(before[-60:]) or _REPLY.search(after[:60]):
+        return Grade.SAID
+    return Grade.SAID if wording.pattern("notice", "behind", r"^\W*{}").search(after[:80]) else Grade.MENTIONED
+
+
+def _with_words(lines: list[str], chosen: list[tuple[int, str]]) -> Iterable[Named]:
+    """The words about each: what follows it, else lines elsewhere that name it, else what is said of all."""
+    replies: dict[str, list[str]] = {}
+    common: list[str] = []
+    command_to = ""
+    for at, line in enumerate(lines):
+        named = (
+            {match["address"].rstrip(".").lower() for match in failure.ADDRESS.finditer(line)} if "@" in line else set()
+        )
+        if line.lstrip().startswith(">>>"):
+            command_to = next(iter(named), "")
+        elif _REPLY.search(line):
+            said = "\n".join(_paragraph(lines, at))
+            for address in named or ({command_to} if line.lstrip().startswith("<<<") else set()):
+                replies.setdefault(address, []).append(said)
+            if len(common) < 5:
+                common.append(said)
+    context = "\n".join(line.strip() for line in lines[:60] if line.strip())
+    for n, (at, address) in enumerate(chosen):
+        end = next((later for later, _ in chosen[n + 1 :] if later > at), len(lines)) if n < 1000 else at + 10
+        own = "\n".join(_block(lines, at, end))
+        if not _REPLY.search(own.replace(address, "")):
+            about = replies.get(address.lower())
+            own = "\n".join([*about[-2:], own] if about else [own, *common[:1]])
+        yield Named(address, own, context)
+
+
+def _paragraph(lines: list[str], at: int) -> list[str]:
+    """The line and those under it up to a blank one."""
+    said = []
+    for line in lines[at : at + 8]:
+        if not line.strip():
+            break
+        said.append(line.strip(" \t><"))
+    return said
+
+
+def _block(lines: list[str], start: int, end: int) -> list[str]:
     """From the address to the next one, at most to the blank line after something was said."""
     said: list[str] = []
-    for line in lines[start : min(end, start + 30)]:
+    for line in lines[start : min(end, start + _BLOCK_LINES)]:
         if not line.strip() and len(said) > 1:
             break
         if line.strip():
             said.append(line.strip())
-    return "\n".join(said)
+    return said
