@@ -10,7 +10,7 @@ address, and an enhanced status of another class than its code does not change t
 
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -79,11 +79,15 @@ class _Turn(NamedTuple):
 
 
 class _Clue(NamedTuple):
-    """One way to a rule. The order is unique, so sorting never compares further."""
+    """One way to a rule. The order is unique, so sorting never compares further.
+
+    `where` the phrase may be: in the `whole` text, or first `outside` links, then in these `too`.
+    """
 
     order: int
     rule: Rule
     phrase: phrases.Phrase | None
+    where: str
 
 
 _LAYERS = ("transport", "provider", "text", "status", "code", "class")
@@ -129,13 +133,22 @@ class _Book:
         self._order = 0
         matches: dict[str, Any] = {}
         for layer in _LAYERS:
+            linked = []
             for entry in toml[layer]:
                 match = entry.get("match")
                 matches[f"{layer}.{entry['name']}"] = match
-                self._add(layer, entry, matches[match] if isinstance(match, str) else match)
+                rule = self._rule(layer, entry)
+                said = _phrases_of(matches[match] if isinstance(match, str) else match, self.named)
+                for phrase in said:
+                    self._point(phrase.keys, rule, phrase, "outside" if layer == "text" else "whole")
+                if match is None:
+                    self._point([f"#{s}" for s in rule.statuses] or [f"={c}" for c in rule.codes], rule, None)
+                linked += [(rule, phrase) for phrase in said if layer == "text"]
+            for rule, phrase in linked:
+                self._point(phrase.keys, rule, phrase, "too")
 
     # Any: as above.
-    def _add(self, layer: str, entry: Mapping[str, Any], match: object) -> None:
+    def _rule(self, layer: str, entry: Mapping[str, Any]) -> Rule:
         rule = Rule(
             name=f"{layer}.{entry['name']}",
             category=entry["category"],
@@ -151,15 +164,12 @@ class _Book:
         if rule.category not in self.categories:
             raise ValueError(f"{rule.name}: unknown category {rule.category!r}")
         self.rules.append(rule)
-        for phrase in _phrases_of(match, self.named):
-            self._point(phrase.keys, rule, phrase)
-        if match is None:
-            self._point([f"#{s}" for s in rule.statuses] or [f"={c}" for c in rule.codes], rule, None)
+        return rule
 
-    def _point(self, keys: tuple[str, ...] | list[str], rule: Rule, phrase: phrases.Phrase | None) -> None:
+    def _point(self, keys: Iterable[str], rule: Rule, phrase: phrases.Phrase | None, where: str = "whole") -> None:
         self._order += 1
         for key in keys:
-            self.index.setdefault(key, []).append(_Clue(self._order, rule, phrase))
+            self.index.setdefault(key, []).append(_Clue(self._order, rule, phrase, where))
 
     def decide(self, code: int, status: str, text: str, phase: Phase, upstream: str) -> Rule | None:
         """The first rule, in the file's order, that holds."""
@@ -173,10 +183,15 @@ class _Book:
                 clues += index[word]
         clues.sort()
         known = 200 <= code < 600
-        canonical = phrases.canonical(words)
-        for _, rule, phrase in clues:
+        whole = phrases.canonical(words)
+        bare = phrases.without_links(text)
+        outside = whole if bare is text else phrases.canonical(phrases.words(bare))
+        for _, rule, phrase, where in clues:
+            said = outside if where == "outside" else whole
+            if where == "too" and outside is whole:
+                continue
             # First what excludes most.
-            if phrase is not None and not phrase.search(canonical):
+            if phrase is not None and not phrase.search(said):
                 continue
             # Outside SMTP's codes only the rules that ask for such a code have a say.
             if not number.startswith(rule.codes) if rule.codes else not known:
@@ -187,7 +202,7 @@ class _Book:
                 continue
             if rule.upstreams and not any(name in upstream for name in rule.upstreams):
                 continue
-            if not any(exception.search(canonical) for exception in rule.unless):
+            if not any(exception.search(said) for exception in rule.unless):
                 return rule
         return None
 

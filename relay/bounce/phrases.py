@@ -13,6 +13,7 @@ expression per rule took 26, and would differ from rule to rule in how it treats
 """
 
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,6 +23,10 @@ from functools import cached_property
 _ADDRESS = re.compile(r"[^\s<>@()]{1,64}@[\w.\-\[\]]+")
 _IPV4 = re.compile(r"\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}")
 _WORD = re.compile(r"[^\W_]+|@")
+# What a link holds was written for a browser: ".../spam-policy?ip=203.0.113.9".
+_LINK = re.compile(r"(?:https?:/{0,2}|www\.)\S+")
+# Chinese and Japanese put no spaces between words; each character counts as one.
+_IDEOGRAPH = re.compile("([\u3040-\u30ff\u3400-\u9fff])")
 _GAPS = {".": r"(?: \S+){0,3}?", "..": r"(?: \S+){0,8}?"}
 
 # Longer replies exist only where somebody plays with us.
@@ -44,11 +49,24 @@ class Phrase:
 
 def words(text: str) -> list[str]:
     """The words of a text: lower case, `@` for any address, `ipv4` for one of those, `not` for `n't`."""
-    lower = text[:MAX_CHARACTERS].lower().replace("’", "'")
+    lower = _folded(text[:MAX_CHARACTERS].lower())
     lower = lower.replace("n't", " not").replace("cannot", "can not").replace("e-mail", "email").replace("'", "")
     if "@" in lower:
         lower = _ADDRESS.sub(" @ ", lower)
     return _WORD.findall(_IPV4.sub(" ipv4 ", lower))
+
+
+def without_links(text: str) -> str:
+    """The text as it would read without its links."""
+    return _LINK.sub(" ", text[:MAX_CHARACTERS]) if "://" in text or "www." in text else text
+
+
+def _folded(lower: str) -> str:
+    """Without accents, and with each ideograph apart: servers write `não` and `nao`, `Empfänger` and `Empfanger`."""
+    if lower.isascii():
+        return lower
+    bare = "".join(c for c in unicodedata.normalize("NFD", lower.replace("’", "'")) if not unicodedata.combining(c))
+    return _IDEOGRAPH.sub(r" \1 ", bare)
 
 
 def canonical(of: Iterable[str]) -> str:
@@ -65,7 +83,7 @@ def parse(phrase: str, named: Mapping[str, tuple[str, ...]]) -> Phrase:
     common = named.get("COMMON", ())
     source: list[str] = []
     places: list[tuple[str, ...]] = []
-    for token in phrase.split():
+    for token in _folded(phrase).split():
         if token in _GAPS:
             source.append(_GAPS[token])
             continue

@@ -40,12 +40,17 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.usage("give one REPLY, or --lines, or --mail FILE")
     if arguments.mail:
         return _mails(arguments.mail)
-    lines = sys.stdin if arguments.lines else [arguments.reply]
-    for line in lines:
+    for line in _lines() if arguments.lines else [arguments.reply]:
         if line.strip():
             phase, reply = classify.parse_line(line.rstrip("\r\n"), Phase(arguments.phase))
             command.say_json(classify.as_json(classify.classify(reply, phase)))
     return 0
+
+
+def _lines() -> Iterator[str]:
+    """Standard input's lines. Servers write what they like: octets that are no UTF-8 are replaced."""
+    for octets in sys.stdin.buffer:
+        yield octets.decode("utf-8", "replace")
 
 
 def _mails(names: list[str]) -> int:
