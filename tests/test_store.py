@@ -1,48 +1,17 @@
 """What is kept: one writer, facts once, and nothing longer than it should be."""
 
 import asyncio
-import os
-from collections.abc import Iterator
 from concurrent.futures import Future
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from datetime import datetime, timedelta
 
 import pytest
 import sqlalchemy as sa
 
 from relay import ids
-from relay.store import engine, queue, retention, store, suppressions, tables
+from relay.store import leases, queue, retention, suppressions, tables
 from relay.store.store import Store
-from relay.store.tables import Delivery, Message, Status
-
-NOW = datetime(2026, 11, 21, 9, tzinfo=UTC)
-
-
-@pytest.fixture
-def opened(tmp_path: Path) -> Iterator[Store]:
-    url = engine.url("", tmp_path)
-    store.prepare(url)
-    one = Store(url, tmp_path)
-    yield one
-    one.close()
-
-
-def filing(recipient: str, status: Status = Status.QUEUED, at: datetime = NOW) -> queue.Filing:
-    made = ids.encode(int(at.timestamp() * 1000), os.urandom(6))
-    message = Message(id=made, accepted_at=at, expires_at=at + timedelta(days=5), subject=recipient)
-    due = at if status.is_open else None
-    row = Delivery(message=message.id, number=0, recipient=recipient, status=status, next_attempt_at=due)
-    return queue.Filing(message, b"octets", [row], [])
-
-
-def file(opened: Store, *filings: queue.Filing) -> None:
-    for one in filings:
-        opened.writer.submit(lambda session, one=one: queue.file(session, one)).result(10)
-
-
-def count(opened: Store, table: sa.Table) -> int:
-    with opened.session() as session:
-        return session.scalar(sa.select(sa.func.count()).select_from(table)) or 0
+from relay.store.tables import Status
+from tests.filings import NOW, count, file, filing
 
 
 def test_work_that_fails_is_undone_alone(opened: Store) -> None:
@@ -104,11 +73,11 @@ def test_what_is_leased_is_nobody_elses_until_the_lease_lapses(opened: Store) ->
 
     def lease(worker: str, now: datetime) -> int:
         until = now + timedelta(minutes=1)
-        return len(opened.writer.submit(lambda session: queue.lease(session, now, until, worker, 3)).result(10))
+        return len(opened.writer.submit(lambda session: leases.lease(session, now, until, worker, 3)).result(10))
 
     assert [lease("a", NOW), lease("b", NOW), lease("c", NOW)] == [3, 2, 0]
     assert lease("c", NOW + timedelta(minutes=2)) == 3
-    opened.writer.submit(lambda session: queue.release(session, "c")).result(10)
+    opened.writer.submit(lambda session: leases.release(session, "c")).result(10)
     assert lease("d", NOW + timedelta(minutes=2)) == 3
 
 
@@ -129,9 +98,9 @@ def test_what_has_expired_goes_and_what_still_waits_stays(opened: Store) -> None
     old = NOW - timedelta(days=30)
     file(
         opened,
-        filing("old@example.com", Status.DELIVERED, old),
-        filing("waits@example.com", Status.DEFERRED, old),
-        filing("new@example.com", Status.DELIVERED),
+        filing("old@example.com", status=Status.DELIVERED, at=old),
+        filing("waits@example.com", status=Status.DEFERRED, at=old),
+        filing("new@example.com", status=Status.DELIVERED),
     )
     before = NOW - timedelta(days=7)
     assert opened.writer.submit(lambda session: retention.drop_content(session, before)).result(10) == 1

@@ -12,6 +12,7 @@ from relay import address, log
 from relay.bounce.classify import Phase
 from relay.config.schema import Config
 from relay.delivery import schedule
+from relay.delivery.freight import Freight
 from relay.delivery.schedule import Answer
 from relay.delivery.transaction import Outgoing
 from relay.envelope import Recipient
@@ -86,6 +87,7 @@ class Courier:
         self._minter = minter
         self._signer = dkim.Signer(config.dkim.key)
         self._now = now
+        self._freight = Freight()  # the copies; their originals are whoever's that loaded them
         self._tracks = config.privacy.mode != "off"  # whatever an app says in its mail
 
     async def depart(self, load: Load, stops: list[Stop]) -> Trips:
@@ -153,7 +155,8 @@ class Courier:
             envid=message.envid,
         )
         try:
-            answers = await self._sender.send(mail)
+            async with self._freight.aboard(len(load.octets)):
+                answers = await self._sender.send(mail)
         except Exception:  # noqa: BLE001  a fault of ours delays one trip; the others are not its business
             log.fault("courier", message.id)
             answers = [Answer("none", Phase.CONNECT, Reply(0, "", "internal fault"), 0)] * len(stops)

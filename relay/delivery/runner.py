@@ -1,9 +1,12 @@
 """The queue, worked off: leases what is due, has it attempted, writes down how it ended."""
 
 import asyncio
+import contextlib
+import functools
 import os
 import socket
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
 import sqlalchemy as sa
@@ -12,16 +15,19 @@ from relay import ids, log
 from relay.address import Mailbox
 from relay.delivery import schedule
 from relay.delivery.courier import Courier, Load, Stop, Trips
+from relay.delivery.freight import Freight
 from relay.envelope import Recipient
 from relay.rewrite.plan import Plan
-from relay.store import queue
+from relay.store import leases, queue
 from relay.store.queue import Outcome
 from relay.store.store import Settled, Store
-from relay.store.tables import Delivery
+from relay.store.tables import Delivery, Message
 
-LEASE = timedelta(minutes=30)  # longer than a transaction can last by RFC 5321 §4.5.3.2
+LEASE = timedelta(minutes=3)  # renewed while the attempt lasts: it is only how long a lost machine is waited for
+_RENEW_S = 60.0
 _POLL_S = 1.0
-_IN_FLIGHT = 64  # messages
+_IN_FLIGHT = 128  # deliveries
+_OF_ONE_STREAM = 64  # of these: a mailing to a server that hangs leaves room for everybody else
 
 
 def name(pid: int) -> str:
@@ -43,7 +49,9 @@ class Runner:
         self._courier = courier
         self._now = now
         self._woken = asyncio.Event()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], list[Delivery]] = {}
+        self._held: Counter[str] = Counter()  # messages of which something is leased
+        self._freight = Freight()
         self._is_stopping = False
         self._has_ended = asyncio.Event()
 
@@ -61,7 +69,7 @@ class Runner:
                 leased = {}
             for message, deliveries in leased.items():
                 task = asyncio.create_task(self._work(message, deliveries))
-                self._tasks.add(task)
+                self._tasks[task] = deliveries
                 task.add_done_callback(self._done)
             if not leased:
                 self._woken.clear()
@@ -69,29 +77,67 @@ class Runner:
         self._has_ended.set()
 
     async def _lease(self) -> dict[str, list[Delivery]]:
-        room = _IN_FLIGHT - len(self._tasks)
+        under_way = [row for deliveries in self._tasks.values() for row in deliveries]
+        room = _IN_FLIGHT - len(under_way)
         now = self._now()
-        if room <= 0 or not await self._store.read(lambda session: queue.is_due(session, now)):
+        if room <= 0 or not await self._store.read(lambda session: leases.is_due(session, now)):
             return {}
-        return await self._store.write(lambda session: queue.lease(session, now, now + LEASE, self.name, room))
+        return await self._store.write(
+            lambda session: leases.lease(
+                session,
+                now,
+                now + LEASE,
+                self.name,
+                room,
+                stream_limit=_OF_ONE_STREAM,
+                held=Counter(row.stream for row in under_way),
+                with_suspect=not any(row.crashes for row in under_way),
+            )
+        )
+
+    async def renew(self) -> None:
+        """Holds on to the leases of what is under way. Never returns."""
+        while True:
+            await asyncio.sleep(_RENEW_S)
+            renew = functools.partial(
+                leases.renew, worker=self.name, messages=list(self._held), until=self._now() + LEASE
+            )
+            try:
+                await self._store.write(renew)
+            except sa.exc.SQLAlchemyError as error:
+                log.unreadable(type(error).__name__)  # nobody else can lease either
 
     def _done(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
+        del self._tasks[task]
         self._woken.set()  # there is room again
+
+    @contextlib.contextmanager
+    def _holding(self, message: str) -> Iterator[None]:
+        self._held[message] += 1
+        try:
+            yield
+        finally:
+            self._held[message] -= 1
+            if not self._held[message]:
+                del self._held[message]
 
     async def _work(self, message: str, deliveries: list[Delivery]) -> None:
         try:
-            trips = await self._depart(message, deliveries)
-            await self.settle(message, trips)
+            with self._holding(message):
+                row = await self._store.read(lambda session: queue.message(session, message))
+                async with self._freight.aboard(row.size_octets if row else 0):
+                    trips = await self._depart(row, deliveries)
+                    await self.settle(message, trips)
         except Exception:  # noqa: BLE001  the outermost loop: the lease lapses, the mail stays
             log.fault("runner", message)
 
     async def settle(self, message: str, trips: Trips) -> None:
         """Writes down how each trip ended when it ends, so that only what is in flight can be repeated."""
         try:
-            await self._write_down(message, trips.decided)
-            for ended in asyncio.as_completed(trips.under_way):
-                await self._write_down(message, await ended)
+            with self._holding(message):
+                await self._write_down(message, trips.decided)
+                for ended in asyncio.as_completed(trips.under_way):
+                    await self._write_down(message, await ended)
         finally:
             trips.cancel()  # nothing for those that have ended; the others must not arrive unwritten
 
@@ -99,23 +145,26 @@ class Runner:
         if not outcomes:
             return
         try:
-            await self._store.keep("settled", Settled(message, outcomes))
+            await self._store.keep("settled", Settled(message, outcomes, self.name))
         except OSError as error:
             log.lost("settled", str(error))  # the lease lapses and the attempt is made again
 
-    async def _depart(self, message: str, deliveries: list[Delivery]) -> Trips:
-        fetched = await self._store.read(lambda session: queue.fetch(session, message))
-        if fetched is None:
+    async def _depart(self, row: Message | None, deliveries: list[Delivery]) -> Trips:
+        def load(session: sa.Connection) -> Load | None:
+            kept = queue.octets(session, row.id) if row else None
+            return Load(row, Plan.from_json(row.plan), kept) if row and kept is not None else None
+
+        loaded = await self._store.read(load)  # on a thread, the plan of a large message as well
+        if loaded is None:
             now = self._now()
             return Trips(
-                [schedule.expired(number=row.number, recipient=row.recipient, now=now) for row in deliveries], []
+                [schedule.expired(number=one.number, recipient=one.recipient, now=now) for one in deliveries], []
             )
-        row, octets = fetched
         stops = [
             Stop(one.number, Recipient(Mailbox(one.recipient), one.notify, one.orcpt), one.attempts)
             for one in deliveries
         ]
-        return await self._courier.depart(Load(row, Plan.from_json(row.plan), octets), stops)
+        return await self._courier.depart(loaded, stops)
 
     async def drain(self, at_most_s: float) -> None:
         """Leases no more, waits for attempts under way, and ends those that last longer. Call it while `run` runs."""
@@ -131,7 +180,7 @@ class Runner:
     async def give_back(self) -> None:
         """Lets go of every lease that is left."""
         try:
-            await self._store.write(lambda session: queue.release(session, self.name))
+            await self._store.write(lambda session: leases.release(session, self.name))
         except sa.exc.SQLAlchemyError as error:
             log.unreadable(type(error).__name__)  # the next start gives them back
 

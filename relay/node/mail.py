@@ -29,6 +29,7 @@ async def serve(config: Config, sockets: Sequence[socket.socket], ready: asyncio
     await edge.start(sockets)
     tasks = [
         asyncio.create_task(runner.run()),
+        asyncio.create_task(runner.renew()),
         asyncio.create_task(chores.replay(store)),
         asyncio.create_task(chores.retain(store, config)),
     ]

@@ -24,7 +24,7 @@ from relay.config.values import HostPort
 from relay.delivery import runner
 from relay.node import ground, mail, pages
 from relay.node.ground import Unusable
-from relay.store import queue
+from relay.store import leases
 from web import auth
 
 Serve = Callable[[Config, Sequence[socket.socket], asyncio.Event, asyncio.Event], Awaitable[None]]
@@ -94,11 +94,16 @@ def _bury(config: Config, worker: str | None) -> None:
     """Settles what a dead worker did but could not write down, then gives its leases back; None: of all workers.
 
     In that order, or delivered mail would go out again. With the database away the leases lapse by themselves.
+    The death of one worker counts against what it was attempting; that of them all is the machine's or an operator's.
     """
     store = ground.open_store(config)
     try:
         asyncio.run(store.replay())
-        store.writer.submit(lambda session: queue.release(session, worker)).result()
+        if worker is None:
+            store.writer.submit(leases.release).result()
+        else:
+            for spot in store.writer.submit(lambda session: leases.bury(session, worker)).result():
+                log.parked(spot.message, spot.number, leases.MOST_CRASHES)
     except (sa.exc.SQLAlchemyError, OSError) as error:
         log.unreadable(type(error).__name__)
     finally:

@@ -1,18 +1,19 @@
 """What is to be delivered and what became of it.
 
-`file` takes a message in; `lease` hands out what is due; `settle` writes down how attempts ended: the
-delivery, the attempt, the event and a suppression in one commit.
+`file` takes a message in; `settle` writes down how attempts ended: the delivery, the attempt, the event and a
+suppression in one commit. `leases` hands out what is due; here an operator sees it, hurries it, or drops it.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Any, NamedTuple
 
 import sqlalchemy as sa
 from pydantic import BeforeValidator
 from sqlmodel import SQLModel
 
-from relay.store import strikes, suppressions, tables
+from relay import ids
+from relay.store import leases, strikes, suppressions, tables
 from relay.store.tables import Delivery, Event, EventType, Message, Status
 
 
@@ -65,7 +66,7 @@ def file(session: sa.Connection, filing: Filing) -> None:
     message = filing.message
     if session.scalar(sa.select(tables.message.c.id).where(tables.message.c.id == message.id)):
         return
-    deliveries = {row.number: tables.values(row) for row in filing.deliveries}
+    deliveries = {row.number: tables.values(row) | {"stream": message.stream} for row in filing.deliveries}
     accepted = Event(
         id=message.id,  # one of each, and both unique
         type=EventType.ACCEPTED,
@@ -91,17 +92,35 @@ def file(session: sa.Connection, filing: Filing) -> None:
         _suppress(session, message.id, outcome)
 
 
-def settle(session: sa.Connection, message: str, outcomes: Iterable[Outcome]) -> None:
-    """Writes down how attempts at a message's deliveries ended, and lets go of their leases."""
+class NotFiled(LookupError):
+    """The message is not in the database: its own filing may still wait in a journal."""
+
+
+_MAY_STILL_COME = timedelta(days=30)  # what was accepted longer ago has expired
+
+
+def settle(session: sa.Connection, message: str, outcomes: Iterable[Outcome], worker: str = "") -> None:
+    """Writes down how attempts at a message's deliveries ended, and lets go of their leases. Raises NotFiled.
+
+    A second telling changes nothing. What comes late (another worker has taken over since, or it is decided) is
+    written down as an attempt; only what is final counts then: a delivery above all, for nobody can undo it.
+    """
     table = tables.delivery
     for outcome in outcomes:
         if session.scalar(sa.select(tables.event.c.id).where(tables.event.c.id == outcome.id)):
             continue
+        this = (table.c.message == message, table.c.number == outcome.number)
+        row = session.execute(sa.select(table).where(*this).with_for_update()).first()
+        if row is None:
+            if outcome.at - ids.time_of(message) < _MAY_STILL_COME:
+                raise NotFiled(message)
+            continue
+        if not _is_news(row, outcome, worker):
+            _remember(session, message, outcome)
+            continue
         outcome = _judged(session, outcome)
         session.execute(
-            sa.update(table)
-            .where(table.c.message == message, table.c.number == outcome.number)
-            .values(**_standing(outcome), attempts=table.c.attempts + _count(outcome))
+            sa.update(table).where(*this).values(**_standing(outcome), attempts=table.c.attempts + _count(outcome))
         )
         session.execute(sa.insert(tables.event), _event(message, outcome))
         for attempt in _attempt(message, outcome):
@@ -116,6 +135,26 @@ def _judged(session: sa.Connection, outcome: Outcome) -> Outcome:
     return outcome
 
 
+def _is_news(row: Any, outcome: Outcome, worker: str) -> bool:  # Any: a delivery's row
+    """True if the delivery stands, from now on, as the outcome says."""
+    if not Status(row.status).is_open:
+        return outcome.status is Status.DELIVERED and row.status != Status.DELIVERED and outcome.tried is not None
+    if not outcome.status.is_open:
+        return True
+    if row.leased_by:
+        return row.leased_by == worker or not worker
+    return row.next_attempt_at is None or row.next_attempt_at <= outcome.at  # else a later attempt has set it
+
+
+def _remember(session: sa.Connection, message: str, outcome: Outcome) -> None:
+    """Writes down an attempt that decided nothing, once."""
+    table = tables.attempt
+    for attempt in _attempt(message, outcome):
+        same = sa.select(table.c.id).filter_by(message=message, number=outcome.number, at=outcome.at)
+        if session.scalar(same.limit(1)) is None:
+            session.execute(sa.insert(table), attempt)
+
+
 def _standing(outcome: Outcome) -> dict[str, object]:
     """A delivery's columns after that outcome."""
     return {
@@ -125,6 +164,7 @@ def _standing(outcome: Outcome) -> dict[str, object]:
         "next_attempt_at": outcome.next_attempt_at,
         "leased_by": "",
         "leased_until": None,
+        "crashes": 0,
         "settled_at": None if outcome.status.is_open else outcome.at,
         "tracked": outcome.tracked,
     }
@@ -174,50 +214,24 @@ def _suppress(session: sa.Connection, message: str, outcome: Outcome) -> None:
         )
 
 
-def lease(session: sa.Connection, now: datetime, until: datetime, worker: str, limit: int) -> dict[str, list[Delivery]]:
-    """What is due, by message id, leased to `worker` until `until`. A lapsed lease counts as due."""
-    table = tables.delivery
-    # SKIP LOCKED has no effect on SQLite, whose writer is alone.
-    due = _due(now).order_by(table.c.next_attempt_at).limit(limit).with_for_update(skip_locked=True)
-    rows = [Delivery(**row) for row in session.execute(due).mappings()]
-    by_message: dict[str, list[Delivery]] = {}
-    for row in rows:
-        by_message.setdefault(row.message, []).append(row)
-    for message, deliveries in by_message.items():
-        session.execute(
-            sa.update(table)
-            .where(table.c.message == message, table.c.number.in_([row.number for row in deliveries]))
-            .values(leased_by=worker, leased_until=until)
-        )
-    return by_message
+def message(session: sa.Connection, message_id: str) -> Message | None:
+    """A message's row."""
+    row = session.execute(sa.select(tables.message).where(tables.message.c.id == message_id)).mappings().first()
+    return Message(**row) if row is not None else None
 
 
-def release(session: sa.Connection, worker: str | None = None) -> None:
-    """Gives back the leases of a worker that has stopped; of all, where none can be running."""
-    table = tables.delivery
-    held = sa.update(table).values(leased_by="", leased_until=None)
-    mine = table.c.leased_by != "" if worker is None else table.c.leased_by.startswith(worker)
-    session.execute(held.where(mine))
-
-
-def _due(now: datetime) -> sa.Select[Any]:  # Any: a whole row
-    table = tables.delivery
-    return sa.select(table).where(
-        table.c.next_attempt_at <= now,
-        sa.or_(table.c.leased_until.is_(None), table.c.leased_until < now),
+def octets(session: sa.Connection, message_id: str) -> bytes | None:
+    """A message as it was accepted; None if that is no longer kept."""
+    kept: bytes | None = session.scalar(
+        sa.select(tables.content.c.octets).where(tables.content.c.message == message_id)
     )
+    return kept
 
 
-def is_due(session: sa.Connection, now: datetime) -> bool:
-    """True if a delivery is due that nobody holds."""
-    return session.execute(_due(now).limit(1)).first() is not None
-
-
-def fetch(session: sa.Connection, message: str) -> tuple[Message, bytes] | None:
+def fetch(session: sa.Connection, message_id: str) -> tuple[Message, bytes] | None:
     """A message and its octets; None if either is gone."""
-    row = session.execute(sa.select(tables.message).where(tables.message.c.id == message)).mappings().first()
-    octets = session.scalar(sa.select(tables.content.c.octets).where(tables.content.c.message == message))
-    return (Message(**row), octets) if row is not None and octets is not None else None
+    row, kept = message(session, message_id), octets(session, message_id)
+    return (row, kept) if row is not None and kept is not None else None
 
 
 def open_deliveries(session: sa.Connection, limit: int) -> Sequence[sa.RowMapping]:
@@ -236,10 +250,15 @@ def open_deliveries(session: sa.Connection, limit: int) -> Sequence[sa.RowMappin
     )
 
 
-def retry(session: sa.Connection, now: datetime, message: str | None = None) -> int:
-    """Makes waiting deliveries due now: of one message, or all. Returns how many."""
+def retry(session: sa.Connection, now: datetime, message: str | None = None, number: int | None = None) -> int:
+    """Makes waiting deliveries due now: of one message or one delivery, also where they are parked; or all that are
+    not. Returns how many."""
     table = tables.delivery
-    due = sa.update(table).where(table.c.next_attempt_at.is_not(None)).values(next_attempt_at=now)
-    if message is not None:
-        due = due.where(table.c.message == message)
-    return session.execute(due).rowcount
+    due = sa.update(table).where(table.c.next_attempt_at.is_not(None))
+    if message is None:
+        due = due.where(table.c.crashes < leases.MOST_CRASHES)
+    else:
+        due = due.where(table.c.message == message).values(crashes=0)
+    if number is not None:
+        due = due.where(table.c.number == number)
+    return session.execute(due.values(next_attempt_at=now)).rowcount

@@ -29,11 +29,12 @@ class Settled(NamedTuple):
 
     message: str
     outcomes: list[queue.Outcome]
+    worker: str = ""  # who held the leases
 
 
 FACTS = {
     "filing": Fact(TypeAdapter(queue.Filing, config=_OCTETS), queue.file),
-    "settled": Fact(TypeAdapter(Settled), lambda session, fact: queue.settle(session, fact.message, fact.outcomes)),
+    "settled": Fact(TypeAdapter(Settled), lambda session, fact: queue.settle(session, *fact)),
     "hit": Fact(TypeAdapter(events.Hit), events.record),
     "untrack": Fact(TypeAdapter(events.Asked), events.untrack),
 }

@@ -108,6 +108,10 @@ class Delivery(SQLModel, table=True):
     next_attempt_at: datetime | None = Field(default=None, sa_type=UtcTime)
     leased_by: str = ""
     leased_until: datetime | None = Field(default=None, sa_type=UtcTime)
+    stream: str = ""  # its message's: what is due is taken in turns
+    crashes: int = 0  # processes that died attempting it, since it was last settled
+    owes: str = ""  # what the reverse-path is still to be told: failed | delayed | relayed
+    told: str = ""  # what it was told last
     settled_at: datetime | None = Field(default=None, sa_type=UtcTime)
     tracked: bool = True
     opens_human: int = 0
@@ -198,6 +202,11 @@ class Account(SQLModel, table=True):
     created_at: datetime = Field(sa_type=UtcTime)
 
 
+# Literals: of a parameter, SQLite cannot know that a partial index covers it.
+_ZERO: sa.ColumnElement[int] = sa.literal_column("0")
+_EMPTY: sa.ColumnElement[str] = sa.literal_column("''")
+
+
 def _table(model: type[SQLModel]) -> sa.Table:
     table = SQLModel.metadata.tables[str(model.__tablename__)]
     assert isinstance(table, sa.Table)
@@ -215,6 +224,9 @@ strike = _table(Strike)
 untracked = _table(Untracked)
 account = _table(Account)
 
+has_crashed = delivery.c.crashes > _ZERO
+is_owing = delivery.c.owes != _EMPTY
+
 sa.Index("event_by_message", event.c.message)
 sa.Index("event_by_type", event.c.type, event.c.id)
 sa.Index("attempt_by_message", attempt.c.message, attempt.c.number)
@@ -225,6 +237,15 @@ sa.Index(
     sqlite_where=delivery.c.next_attempt_at.is_not(None),
     postgresql_where=delivery.c.next_attempt_at.is_not(None),
 )
+sa.Index(
+    "delivery_due_by_stream",
+    delivery.c.stream,
+    delivery.c.next_attempt_at,
+    sqlite_where=delivery.c.next_attempt_at.is_not(None),
+    postgresql_where=delivery.c.next_attempt_at.is_not(None),
+)
+for _name, _few in (("delivery_crashed", has_crashed), ("delivery_owes", is_owing)):
+    sa.Index(_name, delivery.c.message, sqlite_where=_few, postgresql_where=_few)
 sa.Index("delivery_by_recipient", delivery.c.recipient)
 sa.Index("suppression_address", suppression.c.address, suppression.c.scope, suppression.c.stream, unique=True)
 

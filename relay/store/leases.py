@@ -1,0 +1,166 @@
+"""Who attempts what: deliveries that are due are leased, and come back when their holder is gone.
+
+In: the clock, a worker's name, how much room it has.  Out: leased deliveries, by message. Streams take turns, and in
+a stream the oldest and the newest of what is due do, so that a large mailing holds nobody up. What was under way each
+time a process died is tried alone at last, and then parked: it waits for an operator.
+"""
+
+import itertools
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from datetime import datetime
+from typing import Any, NamedTuple, TypeVar
+
+import sqlalchemy as sa
+
+from relay.store import tables
+from relay.store.tables import Delivery
+
+T = TypeVar("T")
+MOST_CRASHES = 3
+_SUSPECT = MOST_CRASHES - 1  # crashes after which it is tried with no other suspect beside it
+_DEPTH = 200  # of the oldest are looked at, and more if more are wanted: one message may have them all
+
+
+class Spot(NamedTuple):
+    """A delivery in the queue."""
+
+    message: str
+    number: int
+
+
+def lease(
+    session: sa.Connection,
+    now: datetime,
+    until: datetime,
+    worker: str,
+    limit: int,
+    *,
+    stream_limit: int | None = None,
+    held: Mapping[str, int] | None = None,
+    with_suspect: bool = True,
+) -> dict[str, list[Delivery]]:
+    """What is due, by message id, leased to `worker` until `until`. A lapsed lease counts as due.
+
+    `limit` deliveries in all, and of each stream as many as make `stream_limit` with those `held` of it.
+    """
+    room = limit if stream_limit is None else stream_limit
+    streams = {stream: min(limit, room - (held or {}).get(stream, 0)) for stream in _streams(session, now)}
+    queues = [_turns(session, now, stream, share) for stream, share in streams.items() if share > 0]
+    chosen = _suspect(session, now) if with_suspect else []
+    chosen += itertools.islice(_in_turns(queues), limit - len(chosen))
+    found: dict[str, list[Delivery]] = {}
+    table = tables.delivery
+    for message, spots in itertools.groupby(sorted(chosen), key=lambda spot: spot.message):
+        those = (table.c.message == message, table.c.number.in_([spot.number for spot in spots]))
+        session.execute(sa.update(table).where(*those).values(leased_by=worker, leased_until=until))
+        rows = session.execute(sa.select(table).where(*those).order_by(table.c.number)).mappings()
+        found[message] = [Delivery(**row) for row in rows]
+    return found
+
+
+def is_due(session: sa.Connection, now: datetime) -> bool:
+    """True if a delivery is due that nobody holds."""
+    return bool(_streams(session, now) or _suspect(session, now))
+
+
+def renew(session: sa.Connection, worker: str, messages: Collection[str], until: datetime) -> None:
+    """Holds what the worker has of those messages for longer."""
+    table = tables.delivery
+    mine = (table.c.message.in_(sorted(messages)), table.c.leased_by == worker)
+    session.execute(sa.update(table).where(*mine).values(leased_until=until))
+
+
+def release(session: sa.Connection, worker: str | None = None) -> None:
+    """Gives back the leases of a worker that has stopped; of all, where none can be running."""
+    session.execute(sa.update(tables.delivery).where(*_held(worker)).values(leased_by="", leased_until=None))
+
+
+def bury(session: sa.Connection, worker: str) -> list[Spot]:
+    """Gives back the leases of a worker that died, which counts against them. Returns what is parked from now on."""
+    table = tables.delivery
+    spots = (table.c.message, table.c.number)
+    parked = session.execute(sa.select(*spots).where(*_held(worker), table.c.crashes == _SUSPECT))
+    ended = [Spot(*row) for row in parked]
+    session.execute(sa.update(table).where(*_held(worker)).values(crashes=table.c.crashes + 1))
+    release(session, worker)
+    return ended
+
+
+def _held(worker: str | None) -> tuple[sa.ColumnElement[bool], ...]:
+    table = tables.delivery
+    whose = table.c.leased_by != "" if worker is None else table.c.leased_by.startswith(worker, autoescape=True)
+    return table.c.next_attempt_at.is_not(None), whose  # the first for the index: nothing else is ever leased
+
+
+def _free(table: Any, now: datetime) -> sa.ColumnElement[bool]:  # Any: the table or an alias of it
+    return sa.and_(
+        table.c.next_attempt_at <= now,
+        sa.or_(table.c.leased_until.is_(None), table.c.leased_until < now),
+    )
+
+
+def _streams(session: sa.Connection, now: datetime) -> list[str]:
+    """The streams of which something is due, the one that waits longest first.
+
+    From name to name along the index, then one look at each: a million deliveries cost no more than ten.
+    """
+    table, other, due = tables.delivery, tables.delivery.alias("other"), tables.delivery.alias("due")
+    names = (
+        sa.select(sa.func.min(table.c.stream).label("stream"))
+        .where(table.c.next_attempt_at.is_not(None))
+        .cte("names", recursive=True)
+    )
+    later = sa.select(other.c.stream).where(other.c.next_attempt_at.is_not(None), other.c.stream > names.c.stream)
+    names = names.union_all(
+        sa.select(later.order_by(other.c.stream).limit(1).scalar_subquery()).where(names.c.stream.is_not(None))
+    )
+    oldest = sa.select(due.c.next_attempt_at).where(
+        due.c.stream == names.c.stream, _free(due, now), due.c.crashes < _SUSPECT
+    )
+    heads = sa.select(
+        names.c.stream, oldest.order_by(due.c.next_attempt_at).limit(1).scalar_subquery().label("since")
+    ).subquery()
+    found = session.execute(sa.select(heads.c.stream).where(heads.c.since.is_not(None)).order_by(heads.c.since))
+    return list(found.scalars())
+
+
+def _turns(session: sa.Connection, now: datetime, stream: str, share: int) -> Iterator[Spot]:
+    """A stream's due deliveries: by turns the oldest, of each message in turn, and the newest."""
+    table = tables.delivery
+    due = (
+        sa.select(table.c.message, table.c.number)
+        .where(table.c.stream == stream, _free(table, now), table.c.crashes < _SUSPECT)
+        .with_for_update(skip_locked=True)  # has no effect on SQLite, whose writer is alone
+    )
+    oldest = [
+        Spot(*row) for row in session.execute(due.order_by(table.c.next_attempt_at).limit(max(_DEPTH, 2 * share)))
+    ]
+    newest = [Spot(*row) for row in session.execute(due.order_by(table.c.next_attempt_at.desc()).limit(share))]
+    by_message: dict[str, list[Spot]] = {}
+    for spot in oldest:
+        by_message.setdefault(spot.message, []).append(spot)
+    return itertools.islice(dict.fromkeys(_in_turns([_in_turns(by_message.values()), newest])), share)
+
+
+def _suspect(session: sa.Connection, now: datetime) -> list[Spot]:
+    table = tables.delivery
+    due = (
+        sa.select(table.c.message, table.c.number)
+        .where(tables.has_crashed, table.c.crashes == _SUSPECT, _free(table, now))
+        .limit(1)
+        .with_for_update(skip_locked=True)
+    )
+    return [Spot(*row) for row in session.execute(due)]
+
+
+def _in_turns(queues: Iterable[Iterable[T]]) -> Iterator[T]:
+    """The first of each, the second of each, …"""
+    waiting = [iter(queue) for queue in queues]
+    while waiting:
+        going = []
+        for queue in waiting:
+            for one in queue:
+                yield one
+                going.append(queue)
+                break
+        waiting = going

@@ -1,0 +1,44 @@
+"""Messages as the store is given them, without the mail itself."""
+
+import os
+from datetime import UTC, datetime, timedelta
+
+import sqlalchemy as sa
+
+from relay import ids
+from relay.store import queue
+from relay.store.store import Store
+from relay.store.tables import Delivery, Message, Status
+
+NOW = datetime(2026, 11, 21, 9, tzinfo=UTC)
+
+
+def filing(
+    *recipients: str, status: Status = Status.QUEUED, at: datetime = NOW, stream: str = "", octets: bytes = b"octets"
+) -> queue.Filing:
+    """A message to these, due when it was accepted."""
+    made = ids.encode(int(at.timestamp() * 1000), os.urandom(6))
+    message = Message(
+        id=made,
+        accepted_at=at,
+        expires_at=at + timedelta(days=5),
+        subject=recipients[0],
+        stream=stream,
+        reverse_path="app@sender.test",
+    )
+    due = at if status.is_open else None
+    rows = [
+        Delivery(message=made, number=number, recipient=recipient, status=status, next_attempt_at=due)
+        for number, recipient in enumerate(recipients)
+    ]
+    return queue.Filing(message, octets, rows, [])
+
+
+def file(opened: Store, *filings: queue.Filing) -> None:
+    for one in filings:
+        opened.writer.submit(lambda session, one=one: queue.file(session, one)).result(10)
+
+
+def count(opened: Store, table: sa.Table) -> int:
+    with opened.session() as session:
+        return session.scalar(sa.select(sa.func.count()).select_from(table)) or 0

@@ -1,0 +1,175 @@
+"""Whose turn it is, who holds what, and what an operator can do: on both databases, and at the command line."""
+
+from collections import Counter
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from relay import ids
+from relay.store import leases, queue, tables
+from relay.store.queue import Outcome, Try
+from relay.store.store import Store
+from relay.store.tables import Status
+from tests.filings import NOW, count, file, filing
+
+MINUTE = timedelta(minutes=1)
+
+
+def lease(opened: Store, worker: str, limit: int, now: datetime = NOW, **more: object) -> Counter[str]:
+    """How many deliveries of which message are leased, by the name of its first recipient."""
+    found = opened.writer.submit(
+        lambda session: leases.lease(session, now, now + MINUTE, worker, limit, **more)  # type: ignore[arg-type]
+    ).result(10)
+    with opened.session() as session:
+        rows = session.execute(sa.select(tables.message.c.id, tables.message.c.subject))
+        names = {one.id: one.subject for one in rows}
+    return Counter({names[message]: len(rows) for message, rows in found.items()})
+
+
+def outcome(status: Status, at: datetime = NOW, number: int = 0, code: int = 250) -> Outcome:
+    again = at + 5 * MINUTE if status.is_open else None
+    tried = Try("up", "dot", code, "", str(status), 3)
+    return Outcome(ids.new(), number, "x@example.com", status, at, tried=tried, next_attempt_at=again)
+
+
+def settle(opened: Store, message: str, *outcomes: Outcome, worker: str = "a") -> None:
+    opened.writer.submit(lambda session: queue.settle(session, message, outcomes, worker)).result(10)
+
+
+def row(opened: Store, message: str) -> sa.RowMapping:
+    with opened.session() as session:
+        return session.execute(sa.select(tables.delivery).filter_by(message=message, number=0)).mappings().one()
+
+
+# --- whose turn it is
+
+
+def test_a_large_mailing_does_not_hold_up_another_stream(opened: Store) -> None:
+    mailing = [filing(f"news-{n}", *(f"{n}.{m}@x.example" for m in range(99)), stream="news") for n in range(5)]
+    file(opened, *mailing, filing("reset", at=NOW + MINUTE, stream="transactional"))
+    leased = lease(opened, "a", 8, NOW + MINUTE)
+    assert leased["reset"] == 1 and leased.total() == 8
+
+
+def test_what_came_last_does_not_wait_for_a_mailing_of_its_own_stream(opened: Store) -> None:
+    file(opened, *(filing(f"news-{n}") for n in range(50)), filing("reset", at=NOW + MINUTE))
+    assert lease(opened, "a", 4, NOW + MINUTE)["reset"] == 1
+
+
+def test_the_messages_of_a_stream_take_turns(opened: Store) -> None:
+    many = [f"{n}@x.example" for n in range(20)]
+    file(opened, filing("large", *many), filing("few", *many[:3]), filing("newest", *many, at=NOW + MINUTE))
+    assert lease(opened, "a", 6, NOW + MINUTE) == {"large": 1, "few": 1, "newest": 4}
+
+
+def test_one_stream_leaves_room_for_the_others(opened: Store) -> None:
+    file(opened, *(filing(f"news-{n}", stream="news") for n in range(10)), filing("reset", stream="transactional"))
+    assert lease(opened, "a", 10, stream_limit=4).total() == 5
+    assert lease(opened, "a", 10, stream_limit=6, held={"news": 4}).total() == 2
+
+
+@pytest.mark.parametrize("opened", ["sqlite"], indirect=True)
+def test_looking_for_work_follows_the_indexes_however_much_waits(opened: Store) -> None:
+    seen: list[tuple[str, Any]] = []
+    file(opened, filing("one"), filing("two", stream="news"))
+    with opened.session() as session:
+
+        def note(_connection: object, _cursor: object, statement: str, values: object, *_: object) -> None:
+            seen.append((statement, values))
+
+        sa.event.listen(session, "before_cursor_execute", note)
+        assert leases.is_due(session, NOW)
+        leases._suspect(session, NOW)
+        list(leases._turns(session, NOW, "news", 10))
+        sa.event.remove(session, "before_cursor_execute", note)
+        plans = [
+            [str(step[3]) for step in session.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values)]
+            for statement, values in seen
+        ]
+    assert len(plans) == 4
+    for plan in plans:
+        steps = [step for step in plan if "delivery" in step or "other" in step or "due" in step]
+        assert steps and all("USING INDEX" in step or "USING COVERING INDEX" in step for step in steps), plan
+    for plan in plans[1:]:
+        assert not any("TEMP B-TREE" in step for step in plan), plan
+
+
+# --- who holds what
+
+
+def test_a_lease_that_is_renewed_is_kept_and_another_workers_is_not_touched(opened: Store) -> None:
+    one, other = filing("one"), filing("other")
+    file(opened, one)
+    assert lease(opened, "a", 5) == {"one": 1}
+    file(opened, other)
+    assert lease(opened, "b", 5) == {"other": 1}
+    until = NOW + 10 * MINUTE
+    both = [one.message.id, other.message.id]
+    opened.writer.submit(lambda session: leases.renew(session, "a", both, until)).result(10)
+    assert lease(opened, "c", 5, NOW + 2 * MINUTE) == {"other": 1}
+
+
+def test_an_outcome_after_a_takeover_is_an_attempt_and_no_more(opened: Store) -> None:
+    one = filing("late")
+    file(opened, one)
+    lease(opened, "a", 1)
+    lease(opened, "b", 1, NOW + 2 * MINUTE)
+    late = outcome(Status.DEFERRED, NOW + 3 * MINUTE, code=451)
+    for _ in range(2):
+        settle(opened, one.message.id, late, worker="a")
+    assert row(opened, one.message.id)["leased_by"] == "b" and row(opened, one.message.id)["status"] == "queued"
+    assert (count(opened, tables.attempt), count(opened, tables.event)) == (1, 1)
+    settle(opened, one.message.id, outcome(Status.DELIVERED, NOW + 4 * MINUTE), worker="b")
+    settle(opened, one.message.id, outcome(Status.BOUNCED, NOW + 5 * MINUTE, code=550), worker="a")
+    assert row(opened, one.message.id)["status"] == "delivered" and count(opened, tables.attempt) == 3
+
+
+def test_a_delivery_wins_over_whatever_was_written_down_meanwhile(opened: Store) -> None:
+    for n, first in enumerate((Status.DEFERRED, Status.BOUNCED, Status.EXPIRED)):
+        one = filing(f"wins-{n}")
+        file(opened, one)
+        lease(opened, "a", 1)
+        settle(opened, one.message.id, outcome(first, NOW + 2 * MINUTE), worker="b" if first.is_open else "a")
+        settle(opened, one.message.id, outcome(Status.DELIVERED, NOW + 3 * MINUTE), worker="a")
+        found = row(opened, one.message.id)
+        assert (found["status"], found["next_attempt_at"], found["leased_by"]) == ("delivered", None, "")
+
+
+def test_replayed_late_an_outcome_does_not_turn_the_clock_back(opened: Store) -> None:
+    one = filing("replayed")
+    file(opened, one)
+    lease(opened, "a", 1)
+    settle(opened, one.message.id, newer := outcome(Status.DEFERRED, NOW + 9 * MINUTE, code=451))
+    settle(opened, one.message.id, outcome(Status.DEFERRED, NOW + MINUTE, code=451))
+    assert row(opened, one.message.id)["next_attempt_at"] == newer.next_attempt_at
+    assert count(opened, tables.attempt) == 2
+
+
+# --- what ends processes
+
+
+def test_after_three_crashes_it_is_parked_and_what_was_beside_it_is_not(opened: Store) -> None:
+    poison = filing("poison")
+    file(opened, poison, *(filing(f"beside-{n}") for n in range(5)))
+
+    def crash() -> list[leases.Spot]:
+        return opened.writer.submit(lambda session: leases.bury(session, "a")).result(10)
+
+    for _ in range(2):
+        assert lease(opened, "a", 10).total() == 6 and crash() == []
+    for _ in range(5):  # each is tried alone now, and those that do no harm go
+        [name] = lease(opened, "a", 10)
+        assert lease(opened, "a", 10, with_suspect=False).total() == 0
+        if name == "poison":
+            assert crash() == [(poison.message.id, 0)]
+        else:
+            with opened.session() as session:
+                mine = session.scalar(sa.select(tables.message.c.id).filter_by(subject=name))
+            settle(opened, str(mine), outcome(Status.DEFERRED, NOW, code=451))
+    found = row(opened, poison.message.id)
+    assert (found["crashes"], found["status"]) == (leases.MOST_CRASHES, "queued")
+    assert not lease(opened, "a", 10, NOW + MINUTE)["poison"]
+    opened.writer.submit(lambda session: queue.retry(session, NOW, poison.message.id)).result(10)
+    assert lease(opened, "b", 10)["poison"] == 1
