@@ -39,6 +39,10 @@ class PathSyntaxError(ValueError):
     """The client's path or parameters are not of RFC 5321's form."""
 
 
+class ParameterSyntaxError(PathSyntaxError):
+    """It is the parameters."""
+
+
 def parse_path(text: str) -> Path:
     """The path and its ESMTP parameters.
 
@@ -94,10 +98,10 @@ def _parameters(text: str) -> dict[str, str]:
     for word in text.split():
         found = _PARAMETER.fullmatch(word)
         if not found:
-            raise PathSyntaxError("a parameter is malformed")
+            raise ParameterSyntaxError("a parameter is malformed")
         name = found["name"].upper()
         if name in parameters:
-            raise PathSyntaxError(f"{name} is given twice")
+            raise ParameterSyntaxError(f"{name} is given twice")
         parameters[name] = found["value"] or ""
     return parameters
 

@@ -71,3 +71,4 @@ class Accepted:
 Take = Callable[[Accepted], Awaitable[Reply]]  # whoever takes responsibility answers the client; or raises Refused
 # Raises Refused for a recipient that shall get no mail from that client.
 Admit = Callable[[Mailbox, Client, Envelope], Awaitable[None]]
+LogIn = Callable[[str, str], Awaitable[None]]  # a client's name and password; raises Refused unless they are good

@@ -24,6 +24,7 @@ def start(level: int = logging.INFO) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.WARNING)
+    logging.getLogger("mail.log").setLevel(logging.CRITICAL)  # aiosmtpd's; what it has to say we say ourselves
     _log.setLevel(level)
 
 
@@ -67,6 +68,20 @@ def stopped() -> None:
 
 def refused(ip: str, code: int, status: str, text: str) -> None:
     _say(logging.INFO, "refused", ip=ip, code=code, status=status, text=text)
+
+
+def proxy_refused(ip: str, reason: str) -> None:
+    """A connection to a listener with `proxy_protocol` that brought no PROXY header, or may not bring one."""
+    _say(logging.WARNING, "proxy-refused", ip=ip, reason=reason)
+
+
+def certificate_renewed(listener: str) -> None:
+    _say(logging.INFO, "certificate-renewed", listener=listener)
+
+
+def certificate_unusable(listener: str, reason: str) -> None:
+    """The certificate's files have changed and cannot be used; the one before them stays in service."""
+    _say(logging.ERROR, "certificate-unusable", listener=listener, reason=reason)
 
 
 def accepted(message: str, recipients: int, octets: int, mode: str) -> None:

@@ -11,7 +11,7 @@ from relay.config import load
 from relay.config.schema import Config
 from relay.delivery import dossier
 from relay.delivery.upstream import Upstream
-from relay.edge import server
+from relay.edge import tls
 from relay.node import ground
 from relay.rewrite import dkim, providers
 
@@ -96,7 +96,7 @@ def _certificates(config: Config) -> list[tuple[str, str]]:
     for listen in config.listen:
         if listen.tls != "off":
             try:
-                server.server_context(listen)
+                tls.context(listen)
                 fault = ""
             except OSError as error:
                 fault = f"{error.strerror or error}; give PEM files in certificate and key"

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from relay.config.schema import Config
 
 _LATER: list[tuple[str, Callable[[Config], bool]]] = [
-    ("[[listen]] proxy_protocol = true", lambda config: any(listen.proxy_protocol for listen in config.listen)),
     ('[access] auth = "upstream"', lambda config: config.access.auth == "upstream"),
     ("[bounces] return_path", lambda config: bool(config.bounces.return_path)),
     ('[privacy] mode = "pseudonymous"', lambda config: config.privacy.mode == "pseudonymous"),

@@ -62,6 +62,7 @@ class Listen(Table):
     certificate: Path | None = None
     key: Path | None = None
     proxy_protocol: bool = False
+    proxy_networks: list[Subnet] = [read_network("127.0.0.0/8"), read_network("::1/128")]
 
     @model_validator(mode="after")
     def _has_certificate(self) -> Self:
@@ -94,7 +95,22 @@ class Access(Table):
     max_recipients: int = Field(1000, ge=1)
     max_connections_per_ip: int = Field(100, ge=1)
     override: bool = False
+    max_in_flight: Size = 256 << 20
+    idle_timeout: Duration = timedelta(minutes=5)  # RFC 5321 §4.5.3.2.7
     user: list[User] = []
+
+    @field_validator("idle_timeout")
+    @classmethod
+    def _lets_clients_think(cls, span: timedelta) -> timedelta:
+        if span < timedelta(seconds=1):
+            raise ValueError('must be "1s" or more; RFC 5321 asks for "5m"')
+        return span
+
+    @model_validator(mode="after")
+    def _has_room_for_a_message(self) -> Self:
+        if self.max_in_flight < self.max_size:
+            raise ValueError("max_in_flight must not be less than max_size: no message of that size could come in")
+        return self
 
     def may_override(self, user: str) -> bool:
         """True if mail of that account ("" is a network without AUTH) may go to suppressed addresses."""

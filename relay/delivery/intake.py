@@ -18,6 +18,7 @@ from relay.delivery.courier import Courier, Load, Stop, Trips
 from relay.delivery.runner import LEASE, Runner
 from relay.envelope import Accepted, Client, Envelope
 from relay.reply import Refused, Reply, refused
+from relay.rewrite import parts
 from relay.rewrite import plan as planning
 from relay.store import queue, suppressions
 from relay.store.queue import Filing, Outcome
@@ -49,6 +50,8 @@ class Intake:
             plan = planning.plan(accepted.octets, settings)
         if plan.control.override and not self._config.access.may_override(accepted.client.user):
             plan = replace(plan, control=replace(plan.control, override=False))
+        if "too_deep" in plan.reasons:  # it could be passed on as it came, and would be refused by the next server
+            raise refused(554, "5.6.0", f"MIME parts are nested more than {parts.DEEPEST} deep")
         load = Load(dossier.message(self._config, accepted, plan), plan, accepted.octets)
         recipients = accepted.envelope.recipients
         stops = [Stop(number, recipient) for number, recipient in enumerate(recipients)]

@@ -1,13 +1,11 @@
-"""One client's dialogue: lines in, replies out, a timer, an error budget, a polite end.  RFC 5321 §4.
+"""One client's dialogue: lines in, replies out, TLS, a timer, an error budget, a polite end.  RFC 5321 §4, RFC 3207.
 
-aiosmtpd gives the connection, the timer and STARTTLS. What a command means is `session`'s.
+aiosmtpd gives the connection and the timer. What a command means is `session`'s.
 """
 
 import asyncio
 import secrets
-import ssl
 from abc import abstractmethod
-from collections import defaultdict
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -15,15 +13,21 @@ from typing import NamedTuple
 from aiosmtpd.smtp import SMTP
 
 from relay import log
+from relay.config.schema import Listen
+from relay.edge import proxy, tls
+from relay.edge.incoming import Incoming, LineTooLong
 from relay.edge.policy import Policy
-from relay.envelope import Admit, Client, Envelope, Take
+from relay.envelope import Admit, Client, Envelope, LogIn, Take
 from relay.reply import Refused, Reply, refused
 
-IDLE_S = 300.0  # RFC 5321 §4.5.3.2.7
 LONGEST_COMMAND = 2048  # octets; 512 and what extensions add (RFC 5321 §4.5.3.1.4)
+LONGEST_RESPONSE = 12288  # octets of a line with credentials (RFC 4954 §4)
 MOST_ERRORS = 20  # between two accepted messages
+WRONG_PASSWORD = 4  # counts as that many: five guesses
 # The client's own: syntax, sequence, credentials. A recipient that we refuse is none of them.
-_MISTAKES = frozenset({500, 501, 502, 503, 504, 535, 555})
+_MISTAKES = dict.fromkeys((500, 501, 502, 503, 504, 555), 1) | {535: WRONG_PASSWORD}
+_GROUPED = frozenset({"RSET", "MAIL", "RCPT"})  # RFC 2920 §3.2: their replies may wait for each other
+_TLS_HELLO = "\x16\x03"  # RFC 8446 §5.1: a handshake record
 
 
 class Door(NamedTuple):
@@ -31,11 +35,20 @@ class Door(NamedTuple):
 
     hostname: str
     max_size: int
+    idle_s: float
     policy: Policy
     take: Take
     admit: Admit
+    log_in: LogIn
     sessions: "set[Dialogue]"
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
+
+
+class Gate(NamedTuple):
+    """What the sessions of one `[[listen]]` share."""
+
+    listen: Listen
+    certificate: tls.Certificate | None
 
 
 class Dialogue(SMTP):
@@ -43,21 +56,16 @@ class Dialogue(SMTP):
 
     line_length_limit = 1 << 17  # the reader's buffer: large blocks of DATA
 
-    def __init__(self, door: Door, tls: ssl.SSLContext | None, *, implicit_tls: bool) -> None:
-        super().__init__(
-            None,
-            hostname=door.hostname,
-            enable_SMTPUTF8=True,
-            timeout=IDLE_S,
-            tls_context=None if implicit_tls else tls,
-            loop=asyncio.get_running_loop(),
-        )
-        self.command_size_limits = defaultdict(lambda: LONGEST_COMMAND)  # aiosmtpd shares one between connections
+    def __init__(self, door: Door, gate: Gate) -> None:
+        loop = asyncio.get_running_loop()
+        super().__init__(None, hostname=door.hostname, enable_SMTPUTF8=True, timeout=door.idle_s, loop=loop)
         self._door = door
-        self._implicit_tls = implicit_tls
+        self._gate = gate
         self._client = Client(ip="")
         self._mail: Envelope | None = None
         self._errors = 0
+        self._verb = ""
+        self._unsent = bytearray()
         self._is_draining = False
 
     # --- the dialogue
@@ -66,20 +74,27 @@ class Dialogue(SMTP):
         """aiosmtpd's task for a connection."""
         peer = self.session.peer if self.session else None
         ip = str(peer[0]).partition("%")[0] if isinstance(peer, tuple) else "127.0.0.1"
-        self._client = Client(ip=ip, tls=self._implicit_tls)
+        self._incoming = Incoming(self._reader)
         self._door.sessions.add(self)
         try:
-            self._door.policy.enter(ip)
-            await self._say(Reply(220, "", f"{self._door.hostname} ESMTP Waypost"))
-            await self._converse()
+            if self._gate.listen.proxy_protocol:
+                ip = await self._named_by_proxy(ip)
+            self._client = Client(ip=ip)
+            if self._gate.listen.tls == "implicit":
+                await self._start_tls(early=bytes(self._reader._buffer))  # type: ignore[attr-defined]  # it has no peek
+            with self._door.policy.entered(ip):
+                await self._say(Reply(220, "", f"{self._door.hostname} ESMTP Waypost"))
+                await self._converse()
         except Refused as refusal:
             await self._say(refusal.reply)
+        except proxy.BadHeader as error:
+            log.proxy_refused(ip, str(error))
         except (ConnectionError, asyncio.IncompleteReadError):
             pass  # the client is gone
         finally:
-            self._door.policy.leave(ip)
             self._door.sessions.discard(self)
             if self.transport is not None:
+                self._writer.write(bytes(self._unsent))
                 self.transport.close()
 
     async def _converse(self) -> None:
@@ -88,14 +103,14 @@ class Dialogue(SMTP):
             line = await self._command_line()
             self._reset_timeout()
             verb, _, argument = line.partition(" ")
-            verb = verb.upper()
-            if is_first and argument.upper().endswith((" HTTP/1.0", " HTTP/1.1")):
-                return  # a browser or a forged cross-protocol request: not a word to it
+            self._verb = verb.upper()
+            if is_first and (argument.upper().endswith((" HTTP/1.0", " HTTP/1.1")) or line.startswith(_TLS_HELLO)):
+                return  # a browser, a forged cross-protocol request, TLS where none is spoken: not a word to it
             is_first = False
             try:
-                await self._obey(verb, argument.strip())
+                await self._obey(self._verb, argument.strip())
             except Refused as refusal:
-                self._errors += refusal.reply.code in _MISTAKES
+                self._errors += _MISTAKES.get(refusal.reply.code, 0)
                 log.refused(self._client.ip, *refusal.reply)
                 await self._say(refusal.reply)
                 if refusal.reply.code == 421:
@@ -107,7 +122,7 @@ class Dialogue(SMTP):
                 log.fault("edge", fault)
                 self._forget()
                 await self._say(Reply(451, "4.3.0", f"internal fault {fault}; please try again later"))
-            if verb == "QUIT":
+            if self._verb == "QUIT":
                 return
             if self._errors >= MOST_ERRORS:
                 raise refused(421, "4.7.0", "too many errors")
@@ -117,22 +132,29 @@ class Dialogue(SMTP):
     async def _command_line(self) -> str:
         while True:
             try:
-                line: bytes = await self._reader.readuntil(b"\n")
-            except asyncio.LimitOverrunError as overrun:
-                await self._reader.read(overrun.consumed)
-                continue
-            if len(line) > LONGEST_COMMAND:
+                line = await self._incoming.line(LONGEST_RESPONSE)
+                if len(line) > LONGEST_COMMAND and line[:5].upper() != b"AUTH ":
+                    raise LineTooLong
+            except LineTooLong:
                 self._errors += 1
+                self._verb = ""
                 await self._say(Reply(500, "5.5.2", "line too long"))
                 continue
-            return line.rstrip(b"\r\n").decode("utf-8", "surrogateescape")
+            return line.decode("utf-8", "surrogateescape")
 
     @abstractmethod
     async def _obey(self, verb: str, argument: str) -> None:
         """Does what the command says and answers it. Raises Refused."""
 
     async def _say(self, reply: Reply) -> None:
-        self._writer.write(reply.wire())
+        self._unsent += reply.wire()
+        if self._verb in _GROUPED and self._incoming.holds_line:
+            return  # more was sent ahead: the replies go together
+        await self._send()
+
+    async def _send(self) -> None:
+        unsent, self._unsent = bytes(self._unsent), bytearray()
+        self._writer.write(unsent)
         await self._writer.drain()
 
     def _forget(self) -> None:
@@ -143,16 +165,54 @@ class Dialogue(SMTP):
         """Ends the dialogue politely: at once when idle, else after the transaction."""
         self._is_draining = True
         if self._mail is None and self.transport is not None:
-            self._writer.write(Reply(421, "4.3.2", "shutting down, please come back").wire())
-            self.transport.close()
+            self._last_words(Reply(421, "4.3.2", "shutting down, please come back"))
+
+    def _last_words(self, reply: Reply) -> None:
+        assert self.transport is not None
+        if self._client.ip:  # else it has not been greeted
+            self._writer.write(bytes(self._unsent) + reply.wire())
+        self.transport.close()
+
+    # --- before the greeting, and TLS
+
+    async def _named_by_proxy(self, peer: str) -> str:
+        if not self._door.policy.may_speak_for_others(peer, self._gate.listen):
+            raise proxy.BadHeader("not in the listener's proxy_networks")
+        self._reset_timeout(proxy.HEADER_S)
+        ip = await proxy.client_ip(self._reader, peer)
+        self._reset_timeout()
+        return ip
+
+    async def _start_tls(self, early: bytes = b"") -> None:
+        """The connection goes on under TLS; all that was said in clear is forgotten (RFC 3207 §4.2).
+
+        `early` is what the client has sent of the handshake already: with implicit TLS it need not wait for us. What
+        is sent ahead of STARTTLS's 220 is dropped, and never carried into the protected dialogue.
+        Raises ConnectionError when the handshake fails.
+        """
+        assert self._gate.certificate is not None and isinstance(self.transport, asyncio.Transport)
+        shaken: asyncio.Future[None] = self.loop.create_future()
+        below = self.transport
+        layer = tls.Layer(self.loop, self, self._gate.certificate.context(), shaken)
+        self._tls_protocol, self._original_transport = layer, below
+        below.set_protocol(layer)
+        self.transport = layer._app_transport
+        layer.connection_made(below)
+        below.resume_reading()  # a reader with too much in it had paused it
+        layer.begin_with(early)
+        try:
+            await shaken
+        except OSError as error:
+            raise ConnectionError("no TLS handshake") from error
 
     # --- aiosmtpd's hooks
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         was_plain = self._original_transport is None
         super().connection_made(transport)
-        if not was_plain:  # RFC 3207 §4.2: after STARTTLS all is forgotten
+        if not was_plain:
             self._client = Client(ip=self._client.ip, tls=True)
+            self._incoming.forget()
             self._forget()
 
     def eof_received(self) -> bool:
@@ -167,5 +227,4 @@ class Dialogue(SMTP):
 
     def _timeout_cb(self) -> None:
         if self.transport is not None:
-            self._writer.write(Reply(421, "4.4.2", "idle for too long").wire())
-            self.transport.close()
+            self._last_words(Reply(421, "4.4.2", "idle for too long"))

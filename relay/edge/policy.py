@@ -1,14 +1,20 @@
 """Who may do what: networks, credentials, limits. Decides and raises `Refused`; does nothing itself."""
 
+import contextlib
 import ipaddress
 from collections import Counter
+from collections.abc import Iterator
 
 from relay import address
-from relay.config.schema import Config, User
+from relay.config.schema import Config, Listen, User
+from relay.config.values import Network
 from relay.envelope import Client
 from relay.reply import refused
 
 MOST_RECEIVED = 100  # RFC 5321 §6.3
+MOST_OURS = 2  # Received fields of our own: a list server may send back what it got, a loop does so again
+NO_ROOM = (452, "4.3.1", "too much mail is coming in at once; please try again shortly")
+MOST_HEADER = 1 << 20  # octets of a header section
 
 
 class Policy:
@@ -17,27 +23,35 @@ class Policy:
     def __init__(self, config: Config) -> None:
         self._access = config.access
         self._users = {user.name: user for user in config.access.user} if config.access.auth == "users" else {}
+        self._offers_auth = bool(self._users) or config.access.auth == "upstream"
         self._served = [upstream.senders for upstream in config.upstream]
         self._open: Counter[str] = Counter()
+        self._in_flight = 0
 
     # --- connections
 
-    def enter(self, ip: str) -> None:
-        """A client connects. Raises Refused, and counts it all the same: `leave` follows in any case."""
+    @contextlib.contextmanager
+    def entered(self, ip: str) -> Iterator[None]:
+        """While a client is connected. Raises Refused where its address has too many connections."""
         self._open[ip] += 1
-        if self._open[ip] > self._access.max_connections_per_ip:
-            raise refused(421, "4.7.0", "too many connections from your address, try again later")
+        try:
+            if self._open[ip] > self._access.max_connections_per_ip:
+                raise refused(421, "4.7.0", "too many connections from your address, try again later")
+            yield
+        finally:
+            self._open[ip] -= 1
+            if not self._open[ip]:
+                del self._open[ip]
 
-    def leave(self, ip: str) -> None:
-        self._open[ip] -= 1
-        if self._open[ip] <= 0:
-            del self._open[ip]
+    def may_speak_for_others(self, ip: str, listen: Listen) -> bool:
+        """True if a PROXY header from that address is believed."""
+        return _is_in(ip, listen.proxy_networks)
 
     # --- mail
 
     def offers_auth(self, client: Client) -> bool:
         """AUTH is for known users, and never in clear over a network."""
-        return bool(self._users) and (client.tls or _address(client.ip).is_loopback)
+        return self._offers_auth and (client.tls or _address(client.ip).is_loopback)
 
     def user(self, name: str) -> User | None:
         return self._users.get(name)
@@ -45,19 +59,15 @@ class Policy:
     def may_send(self, client: Client, reverse_path: str) -> None:
         """Raises Refused unless the client may relay mail with that reverse-path."""
         if client.user:
-            user = self._users[client.user]
-            if not address.matches(reverse_path, user.senders):
-                raise refused(553, "5.7.1", f"{client.user} may not send as this address")
-        elif not self._is_ours(client.ip):
-            if self._users:
+            user = self._users.get(client.user)  # none: the upstream knows the user, and whom it may send as
+            if user and not address.matches(reverse_path, user.senders):
+                raise refused(553, "5.7.1", "this user may not send as this address (senders)")
+        elif not _is_in(client.ip, self._access.networks):
+            if self._offers_auth:
                 raise refused(530, "5.7.0", "authentication required")
             raise refused(550, "5.7.1", "relaying denied: your address is not in [access] networks")
         if self._served and not any(address.matches(reverse_path, senders) for senders in self._served):
             raise refused(550, "5.7.1", "no [[upstream]] sends for this address (senders)")
-
-    def _is_ours(self, ip: str) -> bool:
-        there = _address(ip)
-        return any(there in network for network in self._access.networks)
 
     def may_receive(self, recipients_so_far: int) -> None:
         if recipients_so_far >= self._access.max_recipients:
@@ -66,6 +76,26 @@ class Policy:
     def may_be_large(self, declared_octets: int) -> None:
         if declared_octets > self._access.max_size:
             raise refused(552, "5.3.4", f"message is larger than the {self._access.max_size} octets allowed here")
+
+    # --- octets in memory
+
+    def may_begin(self, declared_octets: int) -> None:
+        """Raises Refused where a message of that size finds no room beside those that are being taken in."""
+        if self._in_flight + declared_octets > self._access.max_in_flight:
+            raise refused(*NO_ROOM)
+
+    def hold(self, octets: int) -> bool:
+        """Counts octets that have arrived; False if they are too many. `let_go` follows in any case."""
+        self._in_flight += octets
+        return self._in_flight <= self._access.max_in_flight
+
+    def let_go(self, octets: int) -> None:
+        self._in_flight -= octets
+
+
+def _is_in(ip: str, networks: list[Network]) -> bool:
+    there = _address(ip)
+    return any(there in network for network in networks)
 
 
 def _address(ip: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:

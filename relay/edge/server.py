@@ -2,14 +2,14 @@
 
 import asyncio
 import socket
-import ssl
 from collections.abc import Sequence
 
-from relay.config.schema import Config, Listen
-from relay.edge.dialogue import Door
+from relay.config.schema import Config
+from relay.edge import auth, tls
+from relay.edge.dialogue import Door, Gate
 from relay.edge.policy import Policy
 from relay.edge.session import Session
-from relay.envelope import Admit, Take
+from relay.envelope import Admit, LogIn, Take
 
 _POLL_S = 0.05
 
@@ -17,24 +17,38 @@ _POLL_S = 0.05
 class Edge:
     """The SMTP listeners of one process."""
 
-    def __init__(self, config: Config, take: Take, admit: Admit) -> None:
-        self._config = config
-        self._door = Door(config.relay.hostname, config.access.max_size, Policy(config), take, admit, set())
+    def __init__(self, config: Config, take: Take, admit: Admit, log_in: LogIn | None = None) -> None:
+        """`log_in` judges clients' passwords; without it the `[[access.user]]` tables do."""
+        self._door = Door(
+            hostname=config.relay.hostname,
+            max_size=config.access.max_size,
+            idle_s=config.access.idle_timeout.total_seconds(),
+            policy=Policy(config),
+            take=take,
+            admit=admit,
+            log_in=log_in or auth.Users(config.access.user).log_in,
+            sessions=set(),
+        )
+        self._gates = [
+            Gate(listen, tls.Certificate(listen) if listen.tls != "off" else None) for listen in config.listen
+        ]
         self._servers: list[asyncio.Server] = []
 
     async def start(self, sockets: Sequence[socket.socket]) -> None:
         """Serves the sockets, one for each `[[listen]]`, in order. They are bound already."""
         loop = asyncio.get_running_loop()
-        for listen, listener in zip(self._config.listen, sockets, strict=True):
-            tls = server_context(listen)
-            implicit = listen.tls == "implicit"
+        for gate, listener in zip(self._gates, sockets, strict=True):
 
-            def session(tls: ssl.SSLContext | None = tls, implicit: bool = implicit) -> Session:
-                return Session(self._door, tls, implicit_tls=implicit)
+            def session(gate: Gate = gate) -> Session:
+                return Session(self._door, gate)
 
-            self._servers.append(
-                await loop.create_server(session, sock=listener, ssl=tls if implicit else None, backlog=1024)
-            )
+            self._servers.append(await loop.create_server(session, sock=listener, backlog=1024))
+
+    def renew(self) -> None:
+        """Reads the certificates again. New connections get them; those that are open go on."""
+        for gate in self._gates:
+            if gate.certificate:
+                gate.certificate.renew()
 
     async def drain(self, at_most_s: float) -> None:
         """Takes no new clients, lets transactions end, and closes what is left after that time."""
@@ -49,12 +63,3 @@ class Edge:
         for session in list(self._door.sessions):
             if session.transport is not None:
                 session.transport.close()
-
-
-def server_context(listen: Listen) -> ssl.SSLContext | None:
-    """The listener's TLS. Raises OSError, ssl.SSLError for files that cannot be used."""
-    if listen.tls == "off" or listen.certificate is None or listen.key is None:
-        return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(listen.certificate, listen.key)
-    return context

@@ -6,22 +6,32 @@ read DATA line by line, and turn a fault of the server into a 500 (DESIGN §3).
 
 import asyncio
 import base64
+import re
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 
 from relay import address, ids
-from relay.edge import auth, trace
+from relay.edge import auth, dsn, trace
 from relay.edge.data import Data
-from relay.edge.dialogue import Dialogue
-from relay.edge.policy import MOST_RECEIVED
+from relay.edge.dialogue import LONGEST_RESPONSE, Dialogue
+from relay.edge.incoming import LineTooLong
+from relay.edge.policy import MOST_HEADER, MOST_OURS, MOST_RECEIVED, NO_ROOM
 from relay.envelope import Accepted, Envelope, Recipient
 from relay.reply import Reply, refused
 
-_OFF_LOOP = 1 << 20  # octets from which work on a message goes to a thread
+# RFC 5321 §4.5.3.2.5 has minutes between two blocks of DATA, and an octet a minute would hold a connection for ever:
+# each block buys time at this rate, up to the idle time.
+_LEAST_RATE = 64  # octets a second
+
+
+_SIZE = re.compile(r"[0-9]{1,20}")  # RFC 1870 §4
 
 
 class Session(Dialogue):
     """A dialogue that sends mail."""
+
+    _declared = 0  # octets of the mail under way, by its client's word
+    _held = 0  # octets of it that count against what the process may hold
 
     async def _obey(self, verb: str, argument: str) -> None:
         command = _COMMANDS.get(verb)
@@ -44,8 +54,9 @@ class Session(Dialogue):
             "8BITMIME",
             "SMTPUTF8",
             "ENHANCEDSTATUSCODES",
+            "DSN",
         ]
-        if self.tls_context and not self._client.tls:
+        if self._may_start_tls:
             offers.append("STARTTLS")
         if self._door.policy.offers_auth(self._client):
             offers.append(f"AUTH {' '.join(auth.MECHANISMS)}")
@@ -64,20 +75,22 @@ class Session(Dialogue):
         given = dict(path.parameters)
         size = given.pop("SIZE", "0")
         body = given.pop("BODY", "").upper()
-        smtputf8 = given.pop("SMTPUTF8", None) is not None
-        ret, envid = given.pop("RET", "").upper(), given.pop("ENVID", "")
+        smtputf8 = given.pop("SMTPUTF8", None)
+        ret = dsn.ret(given.pop("RET")) if "RET" in given else ""
+        envid = dsn.envid(given.pop("ENVID")) if "ENVID" in given else ""
         given.pop("AUTH", None)  # RFC 4954 §5: trusted from nobody, refused to nobody
         if given:
             raise refused(555, "5.5.4", f"parameter not supported: {next(iter(given))[:40]}")
-        if not size.isdecimal() or body not in ("", "7BIT", "8BITMIME") or ret not in ("", "FULL", "HDRS"):
+        if not _SIZE.fullmatch(size) or body not in ("", "7BIT", "8BITMIME") or smtputf8:
             raise refused(501, "5.5.4", "a parameter's value is malformed")
         self._door.policy.may_send(self._client, path.mailbox)
         self._door.policy.may_be_large(int(size))
+        self._declared = int(size)
         self._mail = Envelope(
             path.mailbox,
             (),
             body=body,
-            smtputf8=smtputf8 or not address.is_ascii(path.mailbox),
+            smtputf8=smtputf8 is not None or not address.is_ascii(path.mailbox),
             ret=ret,
             envid=envid,
             stream=user.stream if (user := self._door.policy.user(self._client.user)) else "",
@@ -91,7 +104,11 @@ class Session(Dialogue):
         if not path.mailbox:
             raise refused(501, "5.1.3", "a recipient is needed")
         given = dict(path.parameters)
-        recipient = Recipient(path.mailbox, notify=given.pop("NOTIFY", "").upper(), orcpt=given.pop("ORCPT", ""))
+        recipient = Recipient(
+            path.mailbox,
+            notify=dsn.notify(given.pop("NOTIFY")) if "NOTIFY" in given else "",
+            orcpt=dsn.orcpt(given.pop("ORCPT")) if "ORCPT" in given else "",
+        )
         if given:
             raise refused(555, "5.5.4", f"parameter not supported: {next(iter(given))[:40]}")
         self._door.policy.may_receive(len(self._mail.recipients))
@@ -111,39 +128,51 @@ class Session(Dialogue):
             raise refused(503, "5.5.1", f"{'MAIL' if mail is None else 'RCPT'} first")
         if argument:
             raise refused(501, "5.5.4", "DATA takes no argument")
+        self._door.policy.may_begin(self._declared)
         await self._say(Reply(354, "", "go ahead, end with <CRLF>.<CRLF>"))
+        self._held = 0
         try:
             octets = await self._read_data()
-            if trace.hops(octets) > MOST_RECEIVED:
-                raise refused(554, "5.4.6", "mail loop: too many Received fields")
-            now, message = self._door.now(), ids.new()
-            above = trace.fields(octets, message, self._door.hostname, self._client, mail, now)
-            taking = asyncio.ensure_future(self._door.take(Accepted(message, now, self._client, mail, octets, above)))
+            taking = asyncio.ensure_future(self._door.take(self._accept(mail, octets)))
             # Once begun, taking responsibility goes on though the client hangs up.
             self._suspend_timeout()
             reply = await asyncio.shield(taking)
             self._errors = 0
         finally:
+            self._door.policy.let_go(self._held)
             if self.transport is not None:  # a connection that is gone needs no timer
                 self._reset_timeout()
             self._forget()
-        await self._say(reply)
+        # RFC 2034 §4: every reply has a status; an upstream may have given none.
+        await self._say(reply if reply.status else reply._replace(status=f"{reply.code // 100}.0.0"))
 
     async def _read_data(self) -> bytes:
         data = Data(self._door.max_size)
-        received = 0
+        left_s, at = self._door.idle_s, self.loop.time()
         while True:
-            block: bytes = await self._reader.read(1 << 30)  # all that is there
-            if not block:
-                raise asyncio.IncompleteReadError(b"", None)
-            self._reset_timeout()
-            received += len(block)
+            block = await self._incoming.block()
+            left_s += len(block) / _LEAST_RATE - (self.loop.time() - at)
+            left_s, at = min(left_s, self._door.idle_s), self.loop.time()
+            self._reset_timeout(max(left_s, 0.001))
             rest = data.feed(block)
+            self._held += len(block)
+            if not self._door.policy.hold(len(block)):
+                data.refuse(Reply(*NO_ROOM))
             if rest is not None:
-                if rest:
-                    self._reader.feed_data(rest)  # pipelined commands (RFC 2920)
-                break
-        return await asyncio.to_thread(data.finish) if received > _OFF_LOOP else data.finish()
+                self._incoming.put_back(rest)  # commands sent ahead (RFC 2920)
+                return data.finish()
+
+    def _accept(self, mail: Envelope, octets: bytes) -> Accepted:
+        """The message as it was taken in. Raises Refused for one that loops or is all header."""
+        header = trace.header_section(octets, MOST_HEADER)
+        if header is None:
+            raise refused(552, "5.3.4", f"the header section is larger than the {MOST_HEADER} octets allowed here")
+        relays, ours = trace.hops(header, self._door.hostname)
+        if relays > MOST_RECEIVED or ours >= MOST_OURS:
+            raise refused(554, "5.4.6", "mail loop: too many Received fields" + (" of this host" if ours else ""))
+        now, message = self._door.now(), ids.new()
+        above = trace.fields(header, message, self._door.hostname, self._client, mail, now)
+        return Accepted(message, now, self._client, mail, octets, above)
 
     async def _rset(self, argument: str) -> None:
         self._forget()
@@ -155,39 +184,53 @@ class Session(Dialogue):
     async def _vrfy(self, argument: str) -> None:
         await self._say(Reply(252, "2.5.2", "cannot verify, but will try to deliver"))
 
+    async def _expn(self, argument: str) -> None:
+        raise refused(502, "5.5.1", "there are no lists here")
+
     async def _help(self, argument: str) -> None:
         await self._say(Reply(214, "2.0.0", f"commands: {' '.join(_COMMANDS)}"))
 
     async def _quit(self, argument: str) -> None:
         await self._say(Reply(221, "2.0.0", "goodbye"))
 
+    @property
+    def _may_start_tls(self) -> bool:
+        return self._gate.certificate is not None and not self._client.tls
+
     async def _starttls(self, argument: str) -> None:
-        if self._client.tls or not self.tls_context:
-            raise refused(
-                503 if self._client.tls else 502, "5.5.1", "TLS is on already" if self._client.tls else "no TLS here"
+        if not self._may_start_tls:
+            raise (
+                refused(503, "5.5.1", "TLS is on already") if self._client.tls else refused(502, "5.5.1", "no TLS here")
             )
-        await super().smtp_STARTTLS(argument)
+        if argument:
+            raise refused(501, "5.5.4", "STARTTLS takes no argument")
+        await self._say(Reply(220, "2.0.0", "ready for TLS"))
+        await self._start_tls()
 
     async def _auth(self, argument: str) -> None:
         if not self._door.policy.offers_auth(self._client):
             raise refused(502, "5.5.1", "AUTH is not available here")
         if self._client.user or self._mail is not None:
-            raise refused(503, "5.5.1", "not now")
+            raise refused(503, "5.5.1", "already authenticated" if self._client.user else "not within a transaction")
         if not argument.isascii():
             raise refused(501, "5.5.2", "not base64")
         mechanism, _, initial = argument.partition(" ")
         name, password = await auth.exchange(mechanism.upper(), initial.strip() or None, self._challenge)
-        await auth.check(self._door.policy, name, password)
+        self._suspend_timeout()
+        try:
+            await self._door.log_in(name, password)
+        finally:
+            if self.transport is not None:
+                self._reset_timeout()
         self._client = replace(self._client, user=name)
         await self._say(Reply(235, "2.7.0", "authentication succeeded"))
 
     async def _challenge(self, text: bytes) -> bytes:
         await self._say(Reply(334, "", base64.b64encode(text).decode("ascii")))
         try:
-            line: bytes = await self._reader.readuntil(b"\n")
-        except asyncio.LimitOverrunError:
-            raise refused(421, "5.5.6", "the response is too long") from None
-        return line.strip()
+            return (await self._incoming.line(LONGEST_RESPONSE)).strip()
+        except LineTooLong:
+            raise refused(500, "5.5.6", "the response is too long") from None
 
 
 _COMMANDS: dict[str, Callable[[Session, str], Coroutine[None, None, None]]] = {
@@ -200,6 +243,7 @@ _COMMANDS: dict[str, Callable[[Session, str], Coroutine[None, None, None]]] = {
     "NOOP": Session._noop,
     "QUIT": Session._quit,
     "VRFY": Session._vrfy,
+    "EXPN": Session._expn,
     "HELP": Session._help,
     "STARTTLS": Session._starttls,
     "AUTH": Session._auth,
@@ -215,5 +259,7 @@ def _path(argument: str, keyword: str, usage: str) -> address.Path:
         return address.parse_path(text)
     except UnicodeEncodeError:
         raise refused(553, "5.6.7", "the address is not UTF-8") from None
+    except address.ParameterSyntaxError as error:
+        raise refused(501, "5.5.4", str(error)) from None
     except address.PathSyntaxError as error:
         raise refused(553 if "address" in str(error) else 501, "5.1.3", str(error)) from None

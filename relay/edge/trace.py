@@ -15,11 +15,10 @@ _RECEIVED = re.compile(rb"(?im)^received[ \t]*:")
 
 
 def fields(
-    octets: bytes, message: str, hostname: str, client: Client, envelope: Envelope, at: datetime
+    header: bytes, message: str, hostname: str, client: Client, envelope: Envelope, at: datetime
 ) -> tuple[bytes, ...]:
     """The fields, each CRLF-ended, in the order in which they go above the message."""
     above = [_received(message, hostname, client, envelope, at)]
-    header = header_section(octets)
     if not re.search(rb"(?im)^message-id[ \t]*:", header):
         domain = address.domain(envelope.reverse_path)
         domain = domain if domain and domain.isascii() else hostname
@@ -29,15 +28,21 @@ def fields(
     return tuple(above)
 
 
-def hops(octets: bytes) -> int:
-    """How many relays the message has gone through (RFC 5321 §6.3)."""
-    return len(_RECEIVED.findall(header_section(octets)))
+def hops(header: bytes, hostname: str) -> tuple[int, int]:
+    """How many relays the message has gone through (RFC 5321 §6.3), and how often it was here."""
+    mark = re.escape(b"by " + _ascii(hostname).encode("ascii") + b" (Waypost) with ")
+    here = re.compile(rb"(?im)^received[ \t]*:[^\n]*\n?(?:[ \t][^\n]*\n)*?[ \t]*" + mark)
+    return len(_RECEIVED.findall(header)), len(here.findall(header))
 
 
-def header_section(octets: bytes) -> bytes:
-    """The header section with its last line end, without the blank line."""
-    end = octets.find(b"\r\n\r\n")
-    return octets if end < 0 else octets[: end + 2]
+def header_section(octets: bytes, longest_octets: int) -> bytes | None:
+    """The header section with its last line end, without the blank line. None: it is longer than that."""
+    if octets.startswith(b"\r\n"):
+        return b""
+    end = octets.find(b"\r\n\r\n", 0, longest_octets + 4)
+    if end >= 0:
+        return octets[: end + 2]
+    return octets if len(octets) <= longest_octets else None
 
 
 def _received(message: str, hostname: str, client: Client, envelope: Envelope, at: datetime) -> bytes:

@@ -1,6 +1,7 @@
 """The mail role: edge, delivery and queue of one process, put together."""
 
 import asyncio
+import signal
 import socket
 from collections.abc import Sequence
 
@@ -27,6 +28,7 @@ async def serve(config: Config, sockets: Sequence[socket.socket], ready: asyncio
     # What a predecessor did but could not write down comes first: nothing that is done is done again.
     await chores.replay_once(store)
     await edge.start(sockets)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, edge.renew)
     tasks = [
         asyncio.create_task(runner.run()),
         asyncio.create_task(runner.renew()),

@@ -9,6 +9,7 @@ import contextlib
 import ctypes
 import errno
 import os
+import resource
 import signal
 import socket
 import sys
@@ -34,6 +35,7 @@ _RESTART_AFTER_S = 1.0
 _READY = b"r"
 _PR_SET_PDEATHSIG = 1
 _STOPPING = (signal.SIGTERM, signal.SIGINT)
+_FILES = 1 << 20  # open at a time in a process: a connection each, and more than a machine serves
 
 
 class Role(NamedTuple):
@@ -46,6 +48,7 @@ class Role(NamedTuple):
 
 def serve(config: Config, only: str | None) -> int:
     """Runs the node until SIGTERM or SIGINT. Returns the exit status. Raises Unusable."""
+    _raise_file_limit()
     ground.prepare(config)
     with contextlib.ExitStack() as held:
         for role in ("smtp", "web"):
@@ -66,6 +69,15 @@ def serve(config: Config, only: str | None) -> int:
             roles.append(Role("web", pages.serve, web))
             _welcome(config)
         return _Supervisor(config, roles, _ready_line(config, roles)).run()
+
+
+def _raise_file_limit() -> None:
+    """Many systems start a program with 1,024 open files, which is as many clients."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _FILES if hard == resource.RLIM_INFINITY else min(hard, _FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(ValueError, OSError):  # a system that says no keeps its limit
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _bind(address: HostPort, key: str) -> socket.socket:
@@ -154,6 +166,8 @@ class _Supervisor:
     def run(self) -> int:
         signal.signal(signal.SIGTERM, self._on_stop)
         signal.signal(signal.SIGINT, self._on_stop)
+        # A daemon reads its certificates again; a server in a terminal that closes has been left.
+        signal.signal(signal.SIGHUP, self._on_stop if sys.stdin and sys.stdin.isatty() else self._on_hangup)
         for role in self._roles:
             self._start(role)
         for child in list(self._children.values()):
@@ -185,6 +199,7 @@ class _Supervisor:
             status = 1
             try:
                 signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's ^C goes to all; the supervisor passes it on
+                signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the mail role listens to it
                 signal.signal(signal.SIGTERM, signal.SIG_DFL)
                 signal.pthread_sigmask(signal.SIG_SETMASK, before)
                 status = _live(self._config, role, line, parent)
@@ -225,6 +240,9 @@ class _Supervisor:
         for role in self._roles:  # the roles close theirs: from then on new clients are turned away, not kept waiting
             for listener in role.sockets:
                 listener.close()
+
+    def _on_hangup(self, number: int, frame: object) -> None:
+        self._tell(signal.SIGHUP)
 
     def _tell(self, number: signal.Signals) -> None:
         for pid in list(self._children):

@@ -1,0 +1,45 @@
+"""The parameters by which a client asks for delivery status notifications.  RFC 3461 §4, RFC 6533 §3.
+
+In: the values of NOTIFY, ORCPT, RET, ENVID as they came.  Out: the same, checked, to be passed on.
+"""
+
+import re
+
+from relay.reply import refused
+
+LONGEST_ENVID, LONGEST_ORCPT = 100, 500  # characters: RFC 3461 §4.4, §4.2
+_KEYWORDS = frozenset({"SUCCESS", "FAILURE", "DELAY"})
+# RFC 3461 §4: xtext = printable ASCII, with + and = (and anything else) as +HH.
+_XTEXT = r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})"
+_ENVID = re.compile(rf"{_XTEXT}+")
+# RFC 6533 §3: the type utf-8 also has \x{HEX} and, under SMTPUTF8, the characters themselves.
+_ORCPT = re.compile(rf"(?:(?!utf-8;)[A-Za-z0-9.\-]+;{_XTEXT}+|(?i:utf-8);(?:{_XTEXT}|[\u0080-\U0010ffff])+)")
+
+
+def notify(text: str) -> str:
+    """`NEVER`, or some of `SUCCESS,FAILURE,DELAY`, in upper case. Raises Refused."""
+    wanted = text.upper()
+    if wanted != "NEVER" and not _KEYWORDS.issuperset(wanted.split(",")):
+        raise refused(501, "5.5.4", "NOTIFY is NEVER alone, or some of SUCCESS,FAILURE,DELAY")
+    return wanted
+
+
+def orcpt(text: str) -> str:
+    """`TYPE;ADDRESS` with the address in xtext. Raises Refused."""
+    if len(text) > LONGEST_ORCPT or not _ORCPT.fullmatch(text):
+        raise refused(501, "5.5.4", f"ORCPT is TYPE;ADDRESS in xtext, at most {LONGEST_ORCPT} characters")
+    return text
+
+
+def ret(text: str) -> str:
+    """`FULL` or `HDRS`. Raises Refused."""
+    if text.upper() not in ("FULL", "HDRS"):
+        raise refused(501, "5.5.4", "RET is FULL or HDRS")
+    return text.upper()
+
+
+def envid(text: str) -> str:
+    """The client's own name for the envelope, in xtext. Raises Refused."""
+    if len(text) > LONGEST_ENVID or not _ENVID.fullmatch(text):
+        raise refused(501, "5.5.4", f"ENVID is xtext, at most {LONGEST_ENVID} characters")
+    return text

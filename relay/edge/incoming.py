@@ -1,0 +1,63 @@
+"""What a client has sent and nobody has read yet: by line, or by block.  RFC 5321 §2.3.8.
+
+What follows a message's dot is put back and read as commands (RFC 2920), also after the client has
+closed its half of the connection.
+"""
+
+import asyncio
+
+_BLOCK = 1 << 20
+
+
+class LineTooLong(Exception):
+    """The line was longer than may be. It has been read to its end."""
+
+
+class Incoming:
+    """The octets of one connection, in order."""
+
+    def __init__(self, reader: asyncio.StreamReader) -> None:
+        self._reader = reader
+        self._octets = bytearray()
+
+    @property
+    def holds_line(self) -> bool:
+        """True if a whole line is here already."""
+        return b"\n" in self._octets
+
+    async def line(self, longest_octets: int) -> bytes:
+        """The next line without its end. Raises LineTooLong; IncompleteReadError where nothing more comes."""
+        is_too_long, searched = False, 0
+        while (end := self._octets.find(b"\n", searched)) < 0:
+            if len(self._octets) > longest_octets:
+                is_too_long = True
+                self._octets.clear()
+            searched = len(self._octets)
+            self._octets += await self._more()
+        line = bytes(self._octets[:end]).rstrip(b"\r")
+        del self._octets[: end + 1]
+        if is_too_long or len(line) > longest_octets:
+            raise LineTooLong
+        return line
+
+    async def block(self) -> bytes:
+        """Whatever is here, at least one octet. Raises IncompleteReadError where nothing more comes."""
+        if not self._octets:
+            return await self._more()
+        block = bytes(self._octets)
+        self._octets.clear()
+        return block
+
+    def put_back(self, octets: bytes) -> None:
+        """These come next."""
+        self._octets[:0] = octets
+
+    def forget(self) -> None:
+        """Drops what was sent ahead (RFC 3207 §4.2: what came before TLS is nobody's word)."""
+        self._octets.clear()
+
+    async def _more(self) -> bytes:
+        block = await self._reader.read(_BLOCK)
+        if not block:
+            raise asyncio.IncompleteReadError(b"", None)
+        return block

@@ -1,0 +1,85 @@
+"""TLS of a listener: its certificate, read again when its files change, and the layer under a connection."""
+
+import asyncio
+import ssl
+from asyncio import sslproto
+
+from relay import log
+from relay.config.schema import Listen
+
+_HANDSHAKE_S = 60
+_GOODBYE_S = 2.0  # for a client that does not answer ours (RFC 8446 §6.1); it has had its replies
+
+
+class Layer(sslproto.SSLProtocol):
+    """asyncio's TLS with a smaller buffer: 256 KB for each of 2,000 idle clients would be half a gigabyte."""
+
+    max_size = 1 << 15
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        above: asyncio.Protocol,
+        context: ssl.SSLContext,
+        shaken: "asyncio.Future[None]",
+    ) -> None:
+        """`shaken` is done, or fails, with the handshake."""
+        super().__init__(
+            loop,
+            above,
+            context,
+            shaken,
+            server_side=True,
+            ssl_handshake_timeout=_HANDSHAKE_S,
+            ssl_shutdown_timeout=_GOODBYE_S,
+        )
+
+    def begin_with(self, octets: bytes) -> None:
+        """Octets of the handshake that had been read before the layer was there."""
+        while octets:
+            room = self.get_buffer(len(octets))
+            size = min(len(room), len(octets))
+            room[:size] = octets[:size]
+            self.buffer_updated(size)
+            octets = octets[size:]
+
+
+def context(listen: Listen) -> ssl.SSLContext:
+    """The listener's TLS. Raises OSError (ssl.SSLError is one) for files that cannot be used."""
+    assert listen.certificate and listen.key  # the schema saw to it
+    made = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    made.load_cert_chain(listen.certificate, listen.key)
+    return made
+
+
+class Certificate:
+    """The certificate that new connections get. One that cannot be used leaves the last good one in place."""
+
+    def __init__(self, listen: Listen) -> None:
+        self._listen = listen
+        self._stamp = self._now()
+        self._context = context(listen)
+
+    def context(self) -> ssl.SSLContext:
+        """For the next connection: a look at the files' times costs microseconds, so it is always the newest."""
+        stamp = self._now()
+        if stamp != self._stamp:
+            self._stamp = stamp
+            self.renew()
+        return self._context
+
+    def renew(self) -> None:
+        """Reads the files again."""
+        try:
+            self._context = context(self._listen)
+        except OSError as error:  # renewed half: the key follows in a moment, and its time tells
+            log.certificate_unusable(str(self._listen.address), error.strerror or str(error))
+        else:
+            log.certificate_renewed(str(self._listen.address))
+
+    def _now(self) -> tuple[tuple[int, int, int], ...] | None:
+        try:
+            stats = [path.stat() for path in (self._listen.certificate, self._listen.key) if path]
+        except OSError:
+            return None
+        return tuple((stat.st_mtime_ns, stat.st_ino, stat.st_size) for stat in stats)

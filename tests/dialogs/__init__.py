@@ -1,0 +1,1 @@
+"""SMTP dialogs as scripts: `*.txt`, played against the real server by `test_dialogs`."""
