@@ -114,6 +114,15 @@ def failed(message: str, number: int, upstream: str, phase: str, code: int, stat
     )
 
 
+def upstream_out(upstream: str, phase: str, code: int, status: str) -> None:
+    """Nothing is sent to it until a probe succeeds; its mail waits or goes to the next one."""
+    _say(logging.ERROR, "upstream-out", upstream=upstream, phase=phase, code=code, status=status)
+
+
+def upstream_back(upstream: str) -> None:
+    _say(logging.WARNING, "upstream-back", upstream=upstream)
+
+
 def not_signed(message: str, domain: str, reason: str) -> None:
     """The mail should have had a DKIM signature; it went out as it came."""
     _say(logging.ERROR, "not-signed", message=message, domain=domain, reason=reason)

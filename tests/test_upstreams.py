@@ -9,7 +9,7 @@ import pytest
 from relay.address import Mailbox
 from relay.config import schema
 from relay.config.values import HostPort
-from relay.delivery.transaction import Outgoing
+from relay.delivery.fit import Outgoing
 from relay.delivery.upstream import Upstreams
 from relay.envelope import Login, Recipient
 from tests.stage import Waypost, free_port
@@ -30,7 +30,7 @@ def table(port: int, **keys: object) -> schema.Upstream:
 
 
 def mail(*recipients: str, login: Login | None = None, octets: bytes = b"Subject: x\r\n\r\nx\r\n") -> Outgoing:
-    async def render() -> bytes:
+    async def render(_seven_bit: bool) -> bytes:
         return octets
 
     return Outgoing("app@sender.test", [Recipient(Mailbox(one)) for one in recipients], render, login=login)

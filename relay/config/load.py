@@ -15,7 +15,9 @@ from relay.config.schema import Config
 DEFAULT_FILE = "config.toml"
 _PREFIX = "WAYPOST_"
 _NOT_A_KEY = "WAYPOST_CONFIG"
-_SECRETS = frozenset({"secret", "password", "password_hash", "private_key", "url"})  # keys whose values are never shown
+_SECRETS = frozenset(
+    {"secret", "password", "password_hash", "private_key", "url", "token"}
+)  # keys whose values are never shown
 
 _MOST_ROUNDS = 20
 

@@ -17,6 +17,8 @@ from relay.config.values import (
     Network,
     OptionalMailbox,
     PublicUrl,
+    Rate,
+    RenewedSecret,
     Secret,
     Senders,
     SigningKey,
@@ -144,8 +146,16 @@ class Upstream(Table):
     username: str = ""
     password: Secret = _NO_SECRET
     senders: list[Senders] = ["*"]
+    auth: Literal["auto", "plain", "login", "cram-md5", "xoauth2"] = "auto"
+    token: RenewedSecret | None = None
     provider: Provider = ""
     connections: int = Field(20, ge=1, le=1000)
+    rate: Rate = 0.0
+    connect_timeout: Duration = timedelta(seconds=30)
+    idle: Duration = timedelta(seconds=25)
+    age: Duration = timedelta(minutes=5)
+    messages: int = Field(100, ge=1)
+    outages: int = Field(5, ge=1)
 
     @field_validator("address")
     @classmethod
@@ -158,9 +168,20 @@ class Upstream(Table):
     def _keeps_credentials_safe(self) -> Self:
         if self.username and self.tls == "off" and not self.address.is_loopback:
             raise ValueError('tls = "off" would send the password in clear; use "starttls" or "implicit"')
-        if self.username and not self.password.get_secret_value():
+        if self.auth == "xoauth2" and self.token is None:
+            raise ValueError('auth = "xoauth2" needs a token: { file = "PATH" }, which is read at each login')
+        if self.token is not None and (not self.username or self.auth not in ("auto", "xoauth2")):
+            raise ValueError('token is for XOAUTH2: it needs a username, and auth = "xoauth2"')
+        if self.username and self.token is None and not self.password.get_secret_value():
             raise ValueError("username is set but password is not")
         return self
+
+    @field_validator("connect_timeout")
+    @classmethod
+    def _is_some_time(cls, span: timedelta) -> timedelta:
+        if span < timedelta(seconds=1):
+            raise ValueError('must be "1s" or more')
+        return span
 
 
 class Delivery(Table):

@@ -119,6 +119,41 @@ def read_secret(value: object, info: ValidationInfo) -> SecretStr:
     raise ValueError('must be a string, { env = "NAME" } or { file = "PATH" }')
 
 
+class Renewed(NamedTuple):
+    """A secret that somebody else renews: `read` says what it is now."""
+
+    text: SecretStr
+    path: Path | None  # read again each time
+
+    def read(self) -> str:
+        """Raises OSError, and ValueError if the file is not text."""
+        if self.path is None:
+            return self.text.get_secret_value()
+        return self.path.read_text("utf-8").strip()
+
+
+def read_renewed(value: object, info: ValidationInfo) -> Renewed:
+    """A secret; if it stands in a file, the file is read each time it is needed."""
+    if isinstance(value, Renewed):
+        return value
+    text = read_secret(value, info)  # a file that is missing is found at the start
+    path = _directory(info.context) / value["file"] if isinstance(value, dict) and "file" in value else None
+    return Renewed(text, path)
+
+
+def read_rate(value: object) -> float:
+    """`10/s`, `600/m`, `5000/h`: a rate in mails a second; empty is none, which is 0."""
+    if isinstance(value, float):
+        return value
+    text = str(value).strip().lower()
+    if not text:
+        return 0.0
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*/\s*([smhd])", text)
+    if not found or not float(found[1]):
+        raise ValueError('must be a rate such as "10/s", "600/m" or "5000/h", or empty for none')
+    return float(found[1]) / _UNIT_S[found[2]]
+
+
 def read_private_key(value: object, info: ValidationInfo) -> PrivateKey:
     """A secret that is an RSA (PKCS#1, PKCS#8) or Ed25519 (PKCS#8) private key in PEM."""
     if isinstance(value, RSAPrivateKey | Ed25519PrivateKey):
@@ -194,6 +229,8 @@ Size = Annotated[int, BeforeValidator(read_size)]
 Address = Annotated[HostPort, BeforeValidator(read_host_port)]
 PublicUrl = Annotated[str, BeforeValidator(read_url)]
 Secret = Annotated[SecretStr, BeforeValidator(read_secret)]
+RenewedSecret = Annotated[Renewed, BeforeValidator(read_renewed)]
+Rate = Annotated[float, BeforeValidator(read_rate)]
 SigningKey = Annotated[PrivateKey, BeforeValidator(read_private_key)]
 Domain = Annotated[str, BeforeValidator(read_domain)]
 Senders = Annotated[str, BeforeValidator(read_senders)]

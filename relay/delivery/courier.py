@@ -12,9 +12,9 @@ from relay import address, log
 from relay.bounce.classify import Phase
 from relay.config.schema import Config
 from relay.delivery import schedule
+from relay.delivery.fit import Outgoing
 from relay.delivery.freight import Freight
 from relay.delivery.schedule import Answer
-from relay.delivery.transaction import Outgoing
 from relay.envelope import Recipient
 from relay.reply import Reply
 from relay.rewrite import dkim
@@ -140,10 +140,10 @@ class Courier:
     async def _trip(self, load: Load, stops: list[Stop], tracked: bool) -> list[Outcome]:
         message = load.message
 
-        async def render() -> bytes:
+        async def render(seven_bit: bool) -> bytes:
             if len(load.octets) > _OFF_LOOP or load.plan.dkim:  # an RSA signature takes about a millisecond
-                return await asyncio.to_thread(self._render, load, stops[0], tracked)
-            return self._render(load, stops[0], tracked)
+                return await asyncio.to_thread(self._render, load, stops[0], tracked, seven_bit)
+            return self._render(load, stops[0], tracked, seven_bit)
 
         mail = Outgoing(
             reverse_path=message.reverse_path,
@@ -167,7 +167,7 @@ class Courier:
             for stop, answer in zip(stops, answers, strict=True)
         ]
 
-    def _render(self, load: Load, stop: Stop, tracked: bool) -> bytes:
+    def _render(self, load: Load, stop: Stop, tracked: bool, seven_bit: bool) -> bytes:
         mint = self._minter.urls_of(load.message.id, stop.number)
 
         def sign(octets: bytes, domain: str) -> bytes:
@@ -177,7 +177,7 @@ class Courier:
                 log.not_signed(load.message.id, domain, type(error).__name__)
                 raise
 
-        return load.plan.render(load.octets, mint, tracked=tracked, sign=sign)
+        return load.plan.render(load.octets, mint, tracked=tracked, sign=sign, seven_bit=seven_bit)
 
     def _outcome(self, message: Message, stop: Stop, answer: Answer, tracked: bool, is_shared: bool) -> Outcome:
         outcome = schedule.outcome(

@@ -6,8 +6,8 @@ to play, so that bounces can be seen without a real one: `bounce@`, `full@`, `bl
 
 from relay import address
 from relay.bounce.classify import Phase
+from relay.delivery.fit import Outgoing
 from relay.delivery.schedule import Answer
-from relay.delivery.transaction import Outgoing
 from relay.reply import Reply
 
 NAME = "sandbox"
@@ -30,7 +30,7 @@ class Sandbox:
 
     async def send(self, mail: Outgoing) -> list[Answer]:
         """An answer for each recipient, in their order. The copy is made, as it would be for a real one."""
-        await mail.render()
+        await mail.render(False)
         return [_answer(recipient.mailbox) for recipient in mail.recipients]
 
     async def close(self) -> None:

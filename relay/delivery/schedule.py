@@ -24,6 +24,7 @@ class Answer(NamedTuple):
     phase: Phase
     reply: Reply
     took_ms: int
+    uncertain: bool = False  # all was sent and no reply came: it may have arrived
 
     @property
     def is_outage(self) -> bool:
@@ -53,7 +54,7 @@ def outcome(
     """What becomes of a delivery after that answer: delivered, bounced, expired, or deferred until when."""
     reply = answer.reply
     verdict = classify.classify(reply, answer.phase, answer.upstream)
-    tried = Try(answer.upstream, answer.phase, reply.code, reply.status, reply.text, answer.took_ms)
+    tried = Try(answer.upstream, answer.phase, reply.code, reply.status, reply.text, answer.took_ms, answer.uncertain)
     base = Outcome(
         id=ids.new(),
         number=number,

@@ -1,40 +1,25 @@
 """One mail transaction over an open connection: MAIL, RCPT…, DATA, dot, a reply for each recipient.
 
-RFC 5321 §3.3, §4.5.3.2 (timeouts), RFC 1870, 3461, 6152, 6531. aiosmtplib is the transport; its own
-`sendmail` loses the replies to single recipients, and its `rcpt` rewrites odd addresses (DESIGN §5).
+RFC 5321 §3.3, §4.5.3.2 (timeouts), RFC 2920: where the server offers it, all commands go out at once, and the
+octets after one round trip. Replies are read in order; what stands in the wrong place ends the connection.
 """
 
 import contextlib
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
-import aiosmtplib
-
-from relay import reply as replies
 from relay.bounce.classify import Phase
-from relay.envelope import Login, Recipient
+from relay.delivery import fit
+from relay.delivery.fit import Outgoing
+from relay.delivery.wire import Lost, Wire
 from relay.reply import Reply
 
 # RFC 5321 §4.5.3.2, in seconds.
-MAIL_S, RCPT_S, DATA_S, DOT_S = 300.0, 300.0, 120.0, 600.0
+MAIL_S, RCPT_S, DATA_S, BLOCK_S, DOT_S = 300.0, 300.0, 120.0, 180.0, 600.0
 _LINE_START_DOT = re.compile(rb"^\.", re.MULTILINE)
-
-
-class Outgoing(NamedTuple):
-    """The envelope of one transaction and, when they are asked for, its octets: CRLF-ended lines, not dot-stuffed.
-
-    A copy is made when there is a connection for it: a thousand that wait are a thousand closures, not copies.
-    """
-
-    reverse_path: str
-    recipients: Sequence[Recipient]
-    render: Callable[[], Awaitable[bytes]]
-    body: str = ""
-    smtputf8: bool = False
-    ret: str = ""
-    envid: str = ""
-    login: Login | None = None  # the client's own credentials, used instead of the upstream's configured ones
+_LONE_DOT = b".\r\n"
+_CLOSING = 421  # RFC 5321 §3.8
 
 
 class Said(NamedTuple):
@@ -42,6 +27,7 @@ class Said(NamedTuple):
 
     phase: Phase
     reply: Reply
+    uncertain: bool = False  # all was sent and no reply came: it may have arrived
 
 
 class Broken(Exception):
@@ -51,121 +37,142 @@ class Broken(Exception):
         super().__init__(str(said[0].reply) if said else "")
         self.said = said
 
+    @property
+    def is_sent(self) -> bool:
+        """True if the mail may have arrived: trying again could make a second one."""
+        return any(one.uncertain for one in self.said)
 
-async def send(client: aiosmtplib.SMTP, mail: Outgoing) -> list[Said]:
+
+async def send(wire: Wire, mail: Outgoing) -> list[Said]:
     """Hands a mail over. Returns what was said of each recipient, in their order.
 
     Raises Broken when the connection fails on the way; after the dot, the mail may have arrived all the same.
     """
-    said: list[Said | None] = [None] * len(mail.recipients)
-    phase = Phase.MAIL
-
-    def rest(reply: Reply) -> list[Said]:
-        return [one or Said(phase, reply) for one in said]
-
-    octets = await mail.render()
+    fitted = await fit.fit(wire, mail)
+    course = _Course(wire, fitted)
     try:
-        needs_utf8 = mail.smtputf8 and client.supports_extension("smtputf8")
-        if mail.smtputf8 and not needs_utf8 and not _is_ascii(mail):
-            # RFC 6531 §3.2: such an address cannot be written for this server.
-            return rest(Reply(550, "5.6.7", "the upstream does not support internationalised addresses (SMTPUTF8)"))
-        reply = await _command(
-            client, MAIL_S, f"MAIL FROM:<{mail.reverse_path}>", *_mail_parameters(client, mail, octets)
-        )
+        if not all(course.said):
+            await course.run()
+    except Lost as lost:
+        wire.abort()
+        if not all(course.said):
+            after = " after the message was sent; it may have arrived" if course.is_sent else ""
+            raise Broken(course.rest(Reply(0, "", f"{lost}{after}"), uncertain=course.is_sent)) from lost
+    return course.rest(Reply(0, "", ""))
+
+
+class _Course:
+    """A transaction on its way."""
+
+    def __init__(self, wire: Wire, fitted: fit.Fitted) -> None:
+        self.said = [reply and Said(Phase.MAIL, reply) for reply in fitted.refused]
+        self.is_sent = False
+        self._wire = wire
+        self._octets = fitted.octets
+        self._phase = Phase.MAIL
+        self._mail = fitted.mail
+        self._rcpts = [(n, rcpt) for n, rcpt in enumerate(fitted.rcpts) if self.said[n] is None]
+        self._is_pipelined = wire.offers("pipelining")
+
+    def rest(self, reply: Reply, *, uncertain: bool = False) -> list[Said]:
+        """What was said of each; of those that nothing was said of, this."""
+        return [one or Said(self._phase, reply, uncertain) for one in self.said]
+
+    async def run(self) -> None:
+        """From MAIL to the reply to the dot. Raises Lost."""
+        wire = self._wire
+        if self._is_pipelined:
+            reset = [b"RSET\r\n"] if wire.needs_reset else []
+            wire.write(b"".join([*reset, self._mail, *(rcpt for _, rcpt in self._rcpts), b"DATA\r\n"]))
+        if wire.needs_reset and not (reply := await self._ask(b"RSET\r\n", MAIL_S)).accepts:
+            raise Lost(f"unexpected reply to RSET: {reply}")
+        wire.needs_reset = True  # until the transaction has come to its end
+        reply = await self._ask(self._mail, MAIL_S)
         if not reply.accepts:
-            await _reset(client)
-            return rest(reply)
-        phase = Phase.RCPT
-        for n, recipient in enumerate(mail.recipients):
-            reply = await _command(
-                client, RCPT_S, f"RCPT TO:<{recipient.mailbox}>", *_rcpt_parameters(client, recipient)
-            )
+            self._settle(reply)
+            if not self._is_pipelined or reply.code == _CLOSING:
+                return
+        self._phase = Phase.RCPT
+        for n, rcpt in self._rcpts:
+            reply = await self._ask(rcpt, RCPT_S)
             if not reply.accepts:
-                said[n] = Said(phase, reply)
-                if reply.code == 421:  # RFC 5321 §3.8: the server is closing
-                    return rest(reply)
-        if all(said):
-            await _reset(client)
-            return rest(reply)
-        phase = Phase.DATA
-        reply = await _command(client, DATA_S, "DATA", wanted=354)
-        if reply.code != 354:
-            await _reset(client)
-            return rest(reply)
-        phase = Phase.DOT
-        protocol = client.protocol
-        if protocol is None:
-            raise aiosmtplib.SMTPServerDisconnected("connection lost")
-        protocol.write(_stuffed(octets))
-        response = await protocol.read_response(timeout=DOT_S)
-        return rest(_expected(replies.read(response.code, response.message)))
-    except (aiosmtplib.SMTPException, OSError, ValueError) as error:
-        client.close()
-        raise Broken(rest(_no_reply(phase, error))) from error
-
-
-async def _command(client: aiosmtplib.SMTP, timeout_s: float, *words: str, wanted: int = 250) -> Reply:
-    response = await client.execute_command(*(word.encode("utf-8") for word in words), timeout=timeout_s)
-    return _expected(replies.read(response.code, response.message), wanted)
-
-
-def _expected(reply: Reply, wanted: int = 250) -> Reply:
-    """The reply, if it is one that may stand there. A 354 to the dot, or a 250 to DATA, has no meaning to act on."""
-    if reply.code // 100 == wanted // 100 or 400 <= reply.code < 600:
-        return reply
-    raise _Unexpected(f"unexpected reply: {reply}"[:500])
-
-
-class _Unexpected(ValueError):
-    """The two sides have lost step."""
-
-
-async def _reset(client: aiosmtplib.SMTP) -> None:
-    """Ready for the next mail. If that fails, what was said of this one still holds."""
-    with contextlib.suppress(aiosmtplib.SMTPException, OSError, ValueError):
-        if client.is_connected:
-            await _command(client, MAIL_S, "RSET")
+                self.said[n] = self.said[n] or Said(Phase.RCPT, reply)
+                if reply.code == _CLOSING:
+                    self._settle(reply)
+                    return
+        if all(self.said):
+            if self._is_pipelined:
+                await self._withdraw()
             return
-    client.close()
+        self._phase = Phase.DATA
+        reply = await self._ask(b"DATA\r\n", DATA_S, _is_go_ahead)
+        if reply.code == 354:
+            await self._hand_over()
+        else:
+            self._settle(reply)
+
+    async def _hand_over(self) -> None:
+        wire = self._wire
+        if not wire.is_quiet:
+            # It speaks before it has heard anything: a refusal that could not wait, or the two have lost step.
+            reply = await self._read(DATA_S, _is_refusal)
+            self._settle(reply)
+            wire.close()
+            return
+        octets = _stuffed(self._octets)
+        # The end goes out on its own block: until then a lost connection has delivered nothing.
+        end = max(0, len(octets) - (1 << 15))
+        await wire.transfer(octets[:end], BLOCK_S)
+        wire.write(octets[end:])
+        self.is_sent = True
+        self._phase = Phase.DOT
+        self._settle(await self._read(DOT_S, _is_final))
+        wire.needs_reset = False
+
+    async def _withdraw(self) -> None:
+        """DATA went out ahead and there is nobody to send to: RFC 2920 §3.1."""
+        if (await self._read(DATA_S, _is_go_ahead)).code == 354:
+            self._wire.write(_LONE_DOT)
+            await self._read(DOT_S, _is_final)
+            self._wire.needs_reset = False
+
+    async def _ask(self, command: bytes, timeout_s: float, fits: "_Fits | None" = None) -> Reply:
+        if not self._is_pipelined:
+            self._wire.write(command)
+        return await self._read(timeout_s, fits or _is_final)
+
+    async def _read(self, timeout_s: float, fits: "_Fits") -> Reply:
+        """The next reply, if it is one that may stand there. A 354 to the dot, or a 250 to DATA, has no
+        meaning to act on."""
+        reply = await self._wire.read(timeout_s)
+        if not fits(reply):
+            raise Lost(f"unexpected reply: {reply}"[:500])
+        return reply
+
+    def _settle(self, reply: Reply) -> None:
+        self.said = [one or Said(self._phase, reply) for one in self.said]
+        if reply.code == _CLOSING:
+            with contextlib.suppress(Lost):
+                self._wire.say_goodbye()
 
 
-def _no_reply(phase: Phase, error: Exception) -> Reply:
-    if isinstance(error, aiosmtplib.SMTPResponseException):  # garbage instead of a reply
-        return replies.read(0, f"not an SMTP reply: {error.message}"[:500])
-    if isinstance(error, _Unexpected):
-        return Reply(0, "", str(error))
-    what = "timed out" if isinstance(error, aiosmtplib.SMTPTimeoutError) else "connection lost"
-    after = " after the message was sent; it may have arrived" if phase is Phase.DOT else ""
-    return Reply(0, "", f"{what}{after}")
+_Fits = Callable[[Reply], bool]
 
 
-def _mail_parameters(client: aiosmtplib.SMTP, mail: Outgoing, octets: bytes) -> list[str]:
-    out = []
-    if client.supports_extension("size"):
-        out.append(f"SIZE={len(octets)}")
-    if client.supports_extension("8bitmime") and (mail.body == "8BITMIME" or not octets.isascii()):
-        out.append("BODY=8BITMIME")
-    if mail.smtputf8 and client.supports_extension("smtputf8"):
-        out.append("SMTPUTF8")
-    if client.supports_extension("dsn"):
-        out += [f"RET={mail.ret}"] if mail.ret else []
-        out += [f"ENVID={mail.envid}"] if mail.envid else []
-    return out
+def _is_refusal(reply: Reply) -> bool:
+    return 400 <= reply.code < 600
 
 
-def _rcpt_parameters(client: aiosmtplib.SMTP, recipient: Recipient) -> list[str]:
-    if not client.supports_extension("dsn"):
-        return []
-    out = [f"NOTIFY={recipient.notify}"] if recipient.notify else []
-    return out + ([f"ORCPT={recipient.orcpt}"] if recipient.orcpt else [])
+def _is_final(reply: Reply) -> bool:
+    return reply.accepts or _is_refusal(reply)
 
 
-def _is_ascii(mail: Outgoing) -> bool:
-    return mail.reverse_path.isascii() and all(recipient.mailbox.isascii() for recipient in mail.recipients)
+def _is_go_ahead(reply: Reply) -> bool:
+    return reply.code == 354 or _is_refusal(reply)
 
 
 def _stuffed(octets: bytes) -> bytes:
     """Dot-stuffed and ended (RFC 5321 §4.5.2). Lines end in CRLF already: the edge saw to it."""
     if not octets.endswith(b"\r\n"):
         octets += b"\r\n"
-    return _LINE_START_DOT.sub(b"..", octets) + b".\r\n"
+    return _LINE_START_DOT.sub(b"..", octets) + _LONE_DOT

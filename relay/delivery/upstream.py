@@ -1,261 +1,256 @@
-"""Upstreams: kept connections to a server, and which server is whose.
+"""Upstreams: which server is whose, whether it is to be tried now, and what came of it.
 
-A connection is used again for the next mail, within limits of age, idleness and count. A kept one that
-turns out to be dead before the message was sent is replaced once, without anybody noticing.
+In: a mail.  Out: an answer for each of its recipients, from the first upstream that serves its reverse-path
+and can be spoken to. Behind each stand a pool of connections, a circuit breaker and a rate.  DESIGN §4, §5.
 """
 
 import asyncio
-import ssl
+import random
 import time
-from collections import deque
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import NamedTuple
 
-import aiosmtplib
-
-from relay import address
-from relay import reply as replies
+from relay import address, log
 from relay.bounce.classify import Phase
 from relay.config import schema
 from relay.delivery import transaction
+from relay.delivery.breaker import Breaker
+from relay.delivery.dial import Dialler, Unreachable
+from relay.delivery.fit import Outgoing
+from relay.delivery.pace import Pace
+from relay.delivery.pool import Connection, Limits, Pool
 from relay.delivery.schedule import Answer
-from relay.delivery.transaction import Broken, Outgoing, Said
+from relay.delivery.transaction import Broken, Said
 from relay.envelope import Login
 from relay.reply import Reply
 
-CONNECT_S, HELO_S, AUTH_S = 30.0, 300.0, 60.0  # RFC 5321 §4.5.3.2 has 300 s for the greeting
-IDLE_S = 25.0  # many servers hang up after 30 s or more
-AGE_S = 300.0
-MAILS = 100  # a connection; Postfix upstreams count, Exchange slows down
+# Together shorter than a lease: what waits too long is told so and tried again later.
+MOST_WAIT_S = 240.0  # for a connection, or a turn by the rate
+MOST_S = 1200.0  # for a transaction
+_CLOSING = 421
 
 
-class _Unreachable(Exception):
-    def __init__(self, phase: Phase, reply: Reply) -> None:
-        super().__init__(str(reply))
-        self.phase = phase
-        self.reply = reply
+class State(NamedTuple):
+    """How an upstream is. `fault` and `since` are those of the outage, where it is out."""
+
+    name: str
+    is_out: bool
+    since: datetime | None
+    fault: str
+    in_use: int
+    kept: int
+    waiting: int  # transactions that wait for a connection
 
 
-class _Connection(NamedTuple):
-    client: aiosmtplib.SMTP
-    login: Login | None  # whose it is: mail of another login never goes over it
-    born: float
-    used: float
-    mails: int
+class _Busy(Exception):
+    """There was no connection or turn in time: ours to wait for, no fault of the upstream's."""
 
 
 class Upstream:
-    """One `[[upstream]]` and its connections."""
+    """One `[[upstream]]`. With several mail processes on a machine each has its share of connections and rate."""
 
-    def __init__(self, settings: schema.Upstream, hostname: str) -> None:
+    def __init__(self, settings: schema.Upstream, hostname: str, processes: int = 1) -> None:
         self.name = settings.name
-        self._settings = settings
-        self._hostname = hostname
-        self._login = Login(settings.username, settings.password.get_secret_value()) if settings.username else None
-        self._idle: dict[Login | None, deque[_Connection]] = {}
-        self._room = asyncio.Semaphore(settings.connections)
-        self._tls: ssl.SSLContext | None = None
+        self._senders = settings.senders
+        limits = Limits(
+            max(1, settings.connections // processes),
+            settings.idle.total_seconds(),
+            settings.age.total_seconds(),
+            settings.messages,
+        )
+        self._pool = Pool(limits, Dialler(settings, hostname).dial)
+        self._breaker = Breaker(settings.outages)
+        self._pace = Pace(settings.rate / processes)
+        self._waiting = 0
+        self._probing: asyncio.Task[None] | None = None
 
     def serves(self, reverse_path: str) -> bool:
         """True if mail with that reverse-path goes here (`senders`)."""
-        return address.matches(reverse_path, self._settings.senders)
+        return address.matches(reverse_path, self._senders)
+
+    @property
+    def state(self) -> State:
+        breaker = self._breaker
+        return State(self.name, breaker.is_open, breaker.since, breaker.fault, *self._pool.counts, self._waiting)
 
     async def send(self, mail: Outgoing) -> list[Answer]:
-        """Hands the mail over; one answer for each recipient, in their order."""
+        """Hands the mail over; one answer for each recipient, in their order. Raises _Busy."""
         started = time.monotonic()
-        async with self._room:
-            said = await self._send(mail)
+        try:
+            async with self._place(paced=True):
+                said = await self._send(mail)
+        except Unreachable as fault:
+            said = [Said(fault.phase, fault.reply)] * len(mail.recipients)
         took_ms = round((time.monotonic() - started) * 1000)
-        return [Answer(self.name, one.phase, one.reply, took_ms) for one in said]
+        return [Answer(self.name, one.phase, one.reply, took_ms, one.uncertain) for one in said]
 
     async def probe(self) -> str:
         """Connects, with TLS and login, and sends nothing. Returns the fault, or nothing where all is well."""
         try:
-            connection, _ = await self._connection(self._login)
-        except _Unreachable as fault:
-            return f"{fault.phase}: {fault.reply}"
-        self._put_back(connection)
+            await self._knock()
+        except Unreachable as fault:
+            return str(fault)
         return ""
 
     async def try_login(self, login: Login) -> Answer:
-        """Logs in and keeps the connection. 235, or what was said instead and in which phase."""
-        async with self._room:
+        """Logs in and keeps the connection. 235, or what was said instead and in which phase. Raises _Busy.
+
+        A connection that is kept with those very credentials says as much: it is not older than `age`.
+        """
+        if not self._pool.has(login):
             try:
-                client = await self._connect(login)
-            except _Unreachable as fault:
+                async with self._place(paced=False):
+                    self._pool.put(await self._take(login))
+            except Unreachable as fault:
                 return Answer(self.name, fault.phase, fault.reply, 0)
-        now = time.monotonic()
-        self._put_back(_Connection(client, login, now, now, 0))
         return Answer(self.name, Phase.AUTH, Reply(235, "2.7.0", "authentication succeeded"), 0)
 
+    @asynccontextmanager
+    async def _place(self, *, paced: bool) -> AsyncIterator[None]:
+        """A place for one connection, and a turn by the rate. Raises Unreachable while the breaker is open."""
+        self._refuse_while_out()
+        await self._wait_for_place(paced)
+        try:
+            self._refuse_while_out()  # it may have gone out meanwhile
+            yield
+        finally:
+            self._pool.room.release()
+
+    async def _wait_for_place(self, paced: bool) -> None:
+        room, clock = self._pool.room, asyncio.get_running_loop().time
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(MOST_WAIT_S):
+                await room.acquire()
+        except TimeoutError:
+            raise _Busy("all connections are in use") from None
+        finally:
+            self._waiting -= 1
+        try:
+            if paced and self._pace.wait_s(clock()) > MOST_WAIT_S:
+                raise _Busy("its rate is used up")
+            if paced and (wait_s := self._pace.take(clock())):
+                await asyncio.sleep(wait_s)
+        except BaseException:
+            room.release()
+            raise
+
+    def _refuse_while_out(self) -> None:
+        if self._breaker.is_open:
+            raise Unreachable(Phase.CONNECT, Reply(0, "", f"the upstream is out: {self._breaker.fault}"[:1000]))
+
     async def _send(self, mail: Outgoing) -> list[Said]:
+        fresh = False
         while True:
+            connection = await self._take(mail.login, fresh=fresh)
+            connection.wire.deadline = asyncio.get_running_loop().time() + MOST_S
             try:
-                connection, is_kept = await self._connection(mail.login or self._login)
-            except _Unreachable as fault:
-                return [Said(fault.phase, fault.reply)] * len(mail.recipients)
-            try:
-                said = await transaction.send(connection.client, mail)
+                said = await transaction.send(connection.wire, mail)
             except Broken as broken:
-                if is_kept and all(one.phase is Phase.MAIL for one in broken.said):
-                    continue  # it had died while it was kept, and nothing was sent
+                self._pool.drop(connection)
+                if connection.is_kept and not broken.is_sent:
+                    fresh = True  # it died while it was kept: nobody's attempt
+                    continue
                 return broken.said
             except BaseException:
-                connection.client.close()
+                self._pool.drop(connection)
                 raise
-            await self._keep(connection, said)
-            if is_kept and all(one.phase is Phase.MAIL and one.reply.code == 421 for one in said):
-                continue  # it said goodbye while it was kept
+            self._pool.put(connection)
+            if connection.is_kept and any(one.reply.code == _CLOSING and one.phase is not Phase.DOT for one in said):
+                fresh = True  # it said goodbye while it was kept
+                continue
             return said
 
-    async def _connection(self, login: Login | None) -> tuple[_Connection, bool]:
-        now = time.monotonic()
-        while kept := self._take(login):
-            if kept.client.is_connected and now - kept.used < IDLE_S and now - kept.born < AGE_S:
-                return kept, True
-            kept.client.close()  # no goodbye: mail waits
-        return _Connection(await self._connect(login), login, now, now, 0), False
-
-    def _take(self, login: Login | None) -> _Connection | None:
-        kept = self._idle.get(login)
-        taken = kept.pop() if kept else None
-        if not kept:
-            self._idle.pop(login, None)
-        return taken
-
-    def _put_back(self, connection: _Connection) -> None:
-        self._idle.setdefault(connection.login, deque()).append(connection)
-
-    async def _keep(self, connection: _Connection, said: Sequence[Said]) -> None:
-        mails = connection.mails + 1
-        if mails >= MAILS or any(one.reply.code == 421 for one in said) or not connection.client.is_connected:
-            await _quit(connection.client)
-        else:
-            self._put_back(connection._replace(used=time.monotonic(), mails=mails))
-
-    async def _connect(self, login: Login | None) -> aiosmtplib.SMTP:
-        settings = self._settings
+    async def _take(self, login: Login | None, *, fresh: bool = False) -> Connection:
+        """A connection; what comes of it is the breaker's to know. Raises Unreachable."""
         try:
-            tls = self._context() if settings.tls != "off" else None
-        except OSError as error:
-            raise _Unreachable(Phase.CONNECT, Reply(0, "", f"ca_file {settings.ca_file}: {error}")) from error
-        client = aiosmtplib.SMTP(
-            hostname=settings.address.host,
-            port=settings.address.port,
-            local_hostname=self._hostname,
-            use_tls=settings.tls == "implicit",
-            start_tls=False,
-            tls_context=tls,
-            timeout=CONNECT_S,
-        )
-        phase = Phase.CONNECT
-        try:
-            await client.connect()
-            phase = Phase.HELO
-            await _greet(client)
-            if settings.tls == "starttls":
-                phase = Phase.CONNECT
-                if not client.supports_extension("starttls"):
-                    raise _Unreachable(phase, Reply(0, "", "the upstream offers no STARTTLS"))
-                await client.starttls(tls_context=tls)
-                phase = Phase.HELO
-                await _greet(client)
-            if login:
-                phase = Phase.AUTH
-                await _log_in(client, login)
-        except (aiosmtplib.SMTPException, OSError, ValueError) as error:
-            client.close()
-            raise _Unreachable(phase, _reply(error)) from error
-        except BaseException:
-            client.close()
+            connection = await self._pool.take(login, fresh=fresh)
+        except Unreachable as fault:
+            is_login = fault.phase is Phase.AUTH and fault.reply.is_permanent
+            if login is None or not is_login:  # a client's own wrong password is no outage
+                self._failed(fault, is_login=is_login)
             raise
-        return client
+        if not connection.is_kept and self._breaker.succeeded():
+            log.upstream_back(self.name)
+        return connection
 
-    def _context(self) -> ssl.SSLContext:
-        if self._tls is None:
-            self._tls = ssl.create_default_context(cafile=self._settings.ca_file)
-        return self._tls
+    def _failed(self, fault: Unreachable, *, is_login: bool) -> None:
+        if self._breaker.failed(str(fault), datetime.now(UTC), is_login=is_login):
+            log.upstream_out(self.name, fault.phase, fault.reply.code, fault.reply.status)
+            self._probing = asyncio.create_task(self._probe_until_back())
+
+    async def _probe_until_back(self) -> None:
+        while self._breaker.is_open:
+            await asyncio.sleep(self._breaker.next_probe_s(random.random()))  # noqa: S311  not a secret
+            try:
+                await self._knock()
+            except Unreachable:
+                continue
+            except Exception:  # noqa: BLE001  the outermost loop: an upstream that is never probed stays out for ever
+                log.fault("probe", self.name)
+
+    async def _knock(self) -> None:
+        self._pool.put(await self._take(None, fresh=True))
 
     async def close(self) -> None:
-        """Says goodbye on every kept connection."""
-        kept = [connection for connections in self._idle.values() for connection in connections]
-        self._idle.clear()
-        for connection in kept:
-            await _quit(connection.client)
+        """Stops probing and says goodbye on every kept connection."""
+        if self._probing:
+            self._probing.cancel()
+            await asyncio.gather(self._probing, return_exceptions=True)
+        self._pool.close()
 
 
 class Upstreams:
     """All of them, in the order of the configuration."""
 
-    def __init__(self, settings: Sequence[schema.Upstream], hostname: str) -> None:
-        self._all = [Upstream(one, hostname) for one in settings]
+    def __init__(self, settings: Sequence[schema.Upstream], hostname: str, processes: int = 1) -> None:
+        self._all = [Upstream(one, hostname, processes) for one in settings]
+
+    def states(self) -> list[State]:
+        """How each of them is, in the order of the configuration."""
+        return [upstream.state for upstream in self._all]
 
     async def send(self, mail: Outgoing) -> list[Answer]:
-        """Hands the mail to the first upstream that serves its reverse-path; the next ones take over
-        while it cannot be spoken to."""
-        answers: list[Answer] = []
-        for upstream in self._all:
-            if upstream.serves(mail.reverse_path):
-                answers = await upstream.send(mail)
-                if not all(answer.is_outage for answer in answers):
-                    break
+        """Hands the mail to the first upstream that serves its reverse-path; the next ones take over the
+        recipients whom it has nothing to say about because it is out or closing."""
         nobody = Reply(0, "", "no [[upstream]] serves this reverse-path (senders)")
-        return answers or [Answer("none", Phase.CONNECT, nobody, 0)] * len(mail.recipients)
+        answers = [Answer("none", Phase.CONNECT, nobody, 0)] * len(mail.recipients)
+        left = list(range(len(answers)))
+        for upstream in self._all:
+            if not left or not upstream.serves(mail.reverse_path):
+                continue
+            try:
+                given = await upstream.send(mail._replace(recipients=[mail.recipients[n] for n in left]))
+            except _Busy as busy:
+                for n in left:  # it is up and wants its mail later; the next one is not for that
+                    answers[n] = Answer(upstream.name, Phase.CONNECT, Reply(0, "", f"put off: {busy}"), 0)
+                break
+            for n, answer in zip(left, given, strict=True):
+                answers[n] = answer
+            left = [n for n in left if answers[n].is_outage or answers[n].reply.code == _CLOSING]
+        return answers
 
     async def try_login(self, login: Login, reverse_path: str = "") -> Reply:
         """What the upstream says to those credentials: 235, or its refusal; 454 of ours while it is out.
 
         The first upstream that serves the reverse-path is asked, the next ones only while it cannot be.
         """
-        answer = None
+        what = "no [[upstream]] serves this reverse-path"
         for upstream in self._all:
-            if upstream.serves(reverse_path):
+            if not upstream.serves(reverse_path):
+                continue
+            try:
                 answer = await upstream.try_login(login)
-                reply = answer.reply
-                if answer.phase is Phase.AUTH and (reply.accepts or 400 <= reply.code < 600):
-                    return reply if reply.status else reply._replace(status=f"{reply.code // 100}.7.0")
-        what = f"{answer.phase}: {answer.reply.text}" if answer else "no [[upstream]] serves this reverse-path"
+            except _Busy as busy:
+                what = str(busy)
+                continue
+            reply, what = answer.reply, f"{answer.phase}: {answer.reply.text}"
+            if answer.phase is Phase.AUTH and (reply.accepts or 400 <= reply.code < 600):
+                return reply if reply.status else reply._replace(status=f"{reply.code // 100}.7.0")
         return Reply(454, "4.7.0", f"the credentials cannot be checked now; try again later ({what})")
 
     async def close(self) -> None:
         for upstream in self._all:
             await upstream.close()
-
-
-async def _log_in(client: aiosmtplib.SMTP, login: Login) -> None:
-    # One mechanism, once: a wrong password tried three times in three ways locks accounts.
-    offered = client.supported_auth_methods
-    for mechanism, log_in in (
-        ("plain", client.auth_plain),
-        ("login", client.auth_login),
-        ("cram-md5", client.auth_crammd5),
-    ):
-        if mechanism in offered:
-            await log_in(login.username, login.password, timeout=AUTH_S)
-            return
-    raise _Unreachable(Phase.AUTH, Reply(0, "", "the upstream offers none of AUTH PLAIN, LOGIN, CRAM-MD5"))
-
-
-def _reply(error: Exception) -> Reply:
-    if isinstance(error, aiosmtplib.SMTPResponseException):
-        return replies.read(max(error.code, 0), error.message)
-    if isinstance(error, aiosmtplib.SMTPTimeoutError):
-        return Reply(0, "", "timed out")
-    return replies.read(0, str(error) or type(error).__name__)
-
-
-async def _greet(client: aiosmtplib.SMTP) -> None:
-    try:
-        await client.ehlo(timeout=HELO_S)
-    except aiosmtplib.SMTPHeloError:
-        if not client.is_connected:
-            raise
-        await client.helo(timeout=HELO_S)  # RFC 5321 §3.2: a server of old
-
-
-async def _quit(client: aiosmtplib.SMTP) -> None:
-    with suppress(aiosmtplib.SMTPException, OSError):
-        if client.is_connected:
-            await client.quit(timeout=2)
-    client.close()

@@ -19,7 +19,11 @@ from relay.node import chores, ground
 async def serve(config: Config, sockets: Sequence[socket.socket], ready: asyncio.Event, stop: asyncio.Event) -> None:
     """Serves mail on the sockets until `stop`, then drains: transactions end, leases go back."""
     store = ground.open_store(config)
-    sender: Sender = Sandbox() if config.is_sandbox else Upstreams(config.upstream, config.relay.hostname)
+    sender: Sender = (
+        Sandbox()
+        if config.is_sandbox
+        else Upstreams(config.upstream, config.relay.hostname, processes=config.relay.workers)
+    )
     minter = tokens.Minter(ground.open_ring(config), config.tracking.public_url)
     courier = Courier(config, store, sender, minter)
     runner = Runner(store, courier)

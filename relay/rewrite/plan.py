@@ -18,6 +18,7 @@ from relay.rewrite import (
     links,
     parts,
     providers,
+    seven,
     signatures,
     unsubscribe,
     verify,
@@ -86,12 +87,33 @@ class Plan:
         try:
             return [Edit(0, 0, sign(splice(octets, made), self.dkim), "dkim"), *made]
         except Exception:  # noqa: BLE001 - R10; whoever signs has logged it
-            harmless = tuple(draft for draft in self.drafts if draft.why in signatures.HARMLESS)
-            return drafts.make(octets, harmless, mint)
+            return self._harmless(octets, mint)
 
-    def render(self, octets: bytes, mint: Mint, *, tracked: bool = True, sign: Sign | None = None) -> bytes:
-        """The octets for one recipient."""
-        return splice(octets, self.edits(octets, mint, tracked=tracked, sign=sign))
+    def _harmless(self, octets: bytes, mint: Mint) -> list[Edit]:
+        return drafts.make(octets, tuple(one for one in self.drafts if one.why in signatures.HARMLESS), mint)
+
+    def render(
+        self,
+        octets: bytes,
+        mint: Mint,
+        *,
+        tracked: bool = True,
+        sign: Sign | None = None,
+        seven_bit: bool = False,
+    ) -> bytes:
+        """The octets for one recipient; with bodies of 7 bits, where that is asked for.
+
+        Raises seven.NotConvertible, only if it was.
+        """
+        if not seven_bit:
+            return splice(octets, self.edits(octets, mint, tracked=tracked, sign=sign))
+        converted = seven.convert(splice(octets, self.edits(octets, mint, tracked=tracked)))
+        if not self.dkim or sign is None:
+            return converted
+        try:
+            return sign(converted, self.dkim) + converted
+        except Exception:  # noqa: BLE001 - R10, as in `edits`
+            return seven.convert(splice(octets, self._harmless(octets, mint)))
 
     def to_json(self) -> str:
         """The plan as text, to be kept with the message."""

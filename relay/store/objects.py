@@ -48,6 +48,7 @@ def delivery(message_id: str, one: Delivery) -> Object:
                 "text": tried.text,
                 "ms": tried.took_ms,
                 "rule": tried.rule,
+                "uncertain": tried.uncertain,
             }
             for tried in one.attempts
         ],

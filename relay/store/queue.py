@@ -26,6 +26,7 @@ class Try(NamedTuple):
     status: str
     text: str
     took_ms: int
+    uncertain: bool = False  # all was sent and no reply came: it may have arrived
 
 
 class Outcome(NamedTuple):

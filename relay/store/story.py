@@ -25,6 +25,7 @@ class Attempt(NamedTuple):
     text: str
     took_ms: int
     rule: str
+    uncertain: bool  # it may have arrived
 
 
 class Delivery(NamedTuple):

@@ -140,6 +140,7 @@ class Attempt(SQLModel, table=True):
     text: str = ""
     took_ms: int = 0
     rule: str = ""
+    uncertain: bool = False  # it may have arrived
 
 
 class Event(SQLModel, table=True):

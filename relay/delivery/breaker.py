@@ -1,0 +1,50 @@
+"""A circuit breaker: when an upstream counts as out, and when to look again. Decides; does nothing.  DESIGN §4.
+
+In: how connections ended.  Out: whether mail is tried, and how long to wait before the next probe.
+Refused credentials open it at once and are probed seldom: trying on locks accounts.
+"""
+
+from datetime import datetime
+
+FIRST_PROBE_S, LAST_PROBE_S = 1.0, 60.0
+FIRST_LOGIN_S, LAST_LOGIN_S = 30.0, 600.0
+_JITTER = 0.2  # to either side
+
+
+class Breaker:
+    """Of one upstream. Closed: mail flows. Open: it waits, and probes find out when it flows again."""
+
+    def __init__(self, after: int) -> None:
+        self._after = after  # outages in a row
+        self._outages = 0
+        self._probes = 0
+        self._is_login = False
+        self.fault = ""  # the last
+        self.since: datetime | None = None  # open since then
+
+    @property
+    def is_open(self) -> bool:
+        return self.since is not None
+
+    def failed(self, fault: str, now: datetime, *, is_login: bool = False) -> bool:
+        """An outage. True if it opened the breaker."""
+        self.fault = fault
+        self._outages += 1
+        self._is_login = is_login
+        if self.is_open or not (is_login or self._outages >= self._after):
+            return False
+        self.since, self._probes = now, 0
+        return True
+
+    def succeeded(self) -> bool:
+        """The upstream can be spoken to. True if that closed the breaker."""
+        was_open = self.is_open
+        self._outages, self.since, self.fault = 0, None, ""
+        return was_open
+
+    def next_probe_s(self, jitter: float) -> float:
+        """How long to wait before the next probe: twice as long each time, within limits. `jitter` is in 0…1."""
+        first, last = (FIRST_LOGIN_S, LAST_LOGIN_S) if self._is_login else (FIRST_PROBE_S, LAST_PROBE_S)
+        wait_s = min(last, first * 2.0 ** min(self._probes, 20))
+        self._probes += 1
+        return wait_s * (1 + _JITTER * (2 * jitter - 1))

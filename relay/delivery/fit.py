@@ -1,0 +1,107 @@
+"""What a mail needs, against what the upstream offers: the parameters of MAIL and RCPT, and what cannot go.
+
+RFC 1870 (SIZE), 3461 (DSN), 6152 (8BITMIME: converted where it is missing), 6531 (SMTPUTF8: asked for only
+where it is needed). What is refused here is of our own making, says so, and belongs to the phase of MAIL.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import NamedTuple
+
+from relay.delivery.wire import Wire
+from relay.envelope import Login, Recipient
+from relay.reply import Reply
+from relay.rewrite import parts, seven
+
+
+class Outgoing(NamedTuple):
+    """The envelope of one transaction and, when they are asked for, its octets: CRLF-ended lines, not dot-stuffed.
+
+    A copy is made when there is a connection for it: a thousand that wait are a thousand closures, not copies.
+    `render(True)` makes one whose bodies are of 7 bits; it raises seven.NotConvertible.
+    """
+
+    reverse_path: str
+    recipients: Sequence[Recipient]
+    render: Callable[[bool], Awaitable[bytes]]
+    body: str = ""
+    smtputf8: bool = False
+    ret: str = ""
+    envid: str = ""
+    login: Login | None = None  # the client's own credentials, used instead of the upstream's configured ones
+
+
+class Fitted(NamedTuple):
+    """The mail as this upstream takes it. `refused` has a reply for each recipient that cannot be served."""
+
+    octets: bytes
+    mail: bytes  # the whole command, CRLF-ended
+    rcpts: list[bytes]
+    refused: list[Reply | None]
+
+
+async def fit(wire: Wire, mail: Outgoing) -> Fitted:
+    """Makes the octets and the commands for that connection."""
+    has_8bit = wire.offers("8bitmime")
+    try:
+        octets = await mail.render(not has_8bit)
+    except seven.NotConvertible as reason:
+        text = f"not sent: the upstream takes 7 bits only and the message cannot be converted ({reason})"
+        return _nobody(mail, Reply(554, "5.6.3", text))
+    limit = wire.parameter("size").strip()
+    if limit.isdecimal() and 0 < int(limit) < len(octets):
+        text = f"not sent: the message has {len(octets)} octets, the upstream takes {int(limit)}"
+        return _nobody(mail, Reply(552, "5.3.4", text))
+    has_utf8 = wire.offers("smtputf8")
+    needs_utf8 = not _is_ascii(mail) or (mail.smtputf8 and _has_utf8_fields(octets))
+    if needs_utf8 and not has_utf8:
+        # RFC 6531 §3.2: neither such an address nor such a header can be written for this server.
+        if not mail.reverse_path.isascii():
+            return _nobody(mail, _no_utf8("this sender's address"))
+        if mail.smtputf8 and _has_utf8_fields(octets):
+            reply = Reply(554, "5.6.9", "not sent: the upstream takes no header in UTF-8 (SMTPUTF8)")
+            return _nobody(mail, reply)
+    refused = [
+        None if has_utf8 or recipient.mailbox.isascii() else _no_utf8("this address") for recipient in mail.recipients
+    ]
+    words = [f"MAIL FROM:<{mail.reverse_path}>"]
+    words += [f"SIZE={len(octets)}"] if wire.offers("size") else []
+    words += ["BODY=8BITMIME"] if has_8bit and (mail.body == "8BITMIME" or not octets.isascii()) else []
+    words += ["SMTPUTF8"] if needs_utf8 and has_utf8 else []
+    if has_dsn := wire.offers("dsn"):
+        words += [f"RET={mail.ret}"] if mail.ret else []
+        words += [f"ENVID={mail.envid}"] if mail.envid else []
+    return Fitted(octets, _command(words), [_rcpt(recipient, has_dsn) for recipient in mail.recipients], refused)
+
+
+def _nobody(mail: Outgoing, reply: Reply) -> Fitted:
+    return Fitted(b"", b"", [], [reply] * len(mail.recipients))
+
+
+def _no_utf8(what: str) -> Reply:
+    return Reply(553, "5.6.7", f"not sent: the upstream does not support {what} (SMTPUTF8)")
+
+
+def _rcpt(recipient: Recipient, has_dsn: bool) -> bytes:
+    words = [f"RCPT TO:<{recipient.mailbox}>"]
+    if has_dsn:
+        words += [f"NOTIFY={recipient.notify}"] if recipient.notify else []
+        words += [f"ORCPT={recipient.orcpt}"] if recipient.orcpt else []
+    return _command(words)
+
+
+def _command(words: list[str]) -> bytes:
+    line = " ".join(words).encode("utf-8")
+    if any(octet < 0x20 or octet == 0x7F for octet in line):  # the edge lets none in; a second command never goes out
+        raise ValueError("a control character in the envelope")
+    return line + b"\r\n"
+
+
+def _is_ascii(mail: Outgoing) -> bool:
+    return mail.reverse_path.isascii() and all(recipient.mailbox.isascii() for recipient in mail.recipients)
+
+
+def _has_utf8_fields(octets: bytes) -> bool:
+    """RFC 6532 §3: in the header, or in that of a part."""
+    if octets.isascii():
+        return False
+    return any(not octets[part.start : part.body].isascii() for part in parts.walk(octets))

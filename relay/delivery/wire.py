@@ -1,0 +1,153 @@
+"""An open connection to an SMTP server: octets out, replies in, in the order in which they come.
+
+In: the transport of a connection that is greeted, encrypted and logged in, and what the server offers.
+Out: `read` gives one reply after the other, so that commands may be written ahead of them (RFC 2920), and
+bounds what a server may say and how long it may take.  RFC 5321 §4.2.
+"""
+
+import asyncio
+import re
+import socket
+from collections.abc import Mapping
+
+from relay import reply as replies
+from relay.reply import Reply
+
+LONGEST_REPLY = 1 << 16  # octets, all lines together
+_BLOCK = 1 << 16
+_LINE = re.compile(rb"([0-9]{3})(?:([ -])([^\n]*))?\r?\n")
+# A peer that has gone without a word is found: while nothing is said after a minute, while we send after three.
+_OPTIONS = (
+    ("SO_KEEPALIVE", socket.SOL_SOCKET, 1),
+    ("TCP_KEEPIDLE", socket.IPPROTO_TCP, 30),
+    ("TCP_KEEPINTVL", socket.IPPROTO_TCP, 10),
+    ("TCP_KEEPCNT", socket.IPPROTO_TCP, 3),
+    ("TCP_USER_TIMEOUT", socket.IPPROTO_TCP, 180_000),  # ms
+)
+
+
+class Lost(Exception):
+    """The connection is gone, or cannot be understood any more. It says in what way."""
+
+
+class Wire(asyncio.Protocol):
+    """One connection. Whoever uses it is alone with it."""
+
+    def __init__(self, transport: asyncio.Transport, extensions: Mapping[str, str]) -> None:
+        self.needs_reset = False  # a transaction was begun on it and not ended
+        self.deadline = float("inf")  # of the event loop's clock; no read or write lasts beyond it
+        self._transport = transport
+        self._extensions = dict(extensions)
+        self._buffer = bytearray()
+        self._arrived = asyncio.Event()
+        self._writable = asyncio.Event()
+        self._writable.set()
+        self._gone = ""
+        _set_options(transport.get_extra_info("socket"))
+        transport.set_protocol(self)
+
+    def offers(self, extension: str) -> bool:
+        """True if the server named it in its EHLO reply. Lower case."""
+        return extension in self._extensions
+
+    def parameter(self, extension: str) -> str:
+        """What stood behind it there."""
+        return self._extensions.get(extension, "")
+
+    @property
+    def is_quiet(self) -> bool:
+        """True while it is open and the server has said nothing unasked."""
+        return not self._gone and not self._buffer and not self._transport.is_closing()
+
+    def write(self, octets: bytes) -> None:
+        """Sends without waiting. Raises Lost."""
+        if self._gone or self._transport.is_closing():
+            raise Lost(self._gone or "connection lost")
+        self._transport.write(octets)
+
+    async def transfer(self, octets: bytes, timeout_s: float) -> None:
+        """Sends all but what the network is still to take; `timeout_s` is for each block. Raises Lost."""
+        for at in range(0, len(octets), _BLOCK):
+            self.write(octets[at : at + _BLOCK])
+            if not self._writable.is_set():
+                await self._wait(self._writable, timeout_s)
+
+    async def read(self, timeout_s: float) -> Reply:
+        """The next reply. Raises Lost."""
+        while (reply := self._next()) is None:
+            if self._gone:
+                raise Lost(self._gone)
+            self._arrived.clear()
+            await self._wait(self._arrived, timeout_s)
+        return reply
+
+    async def _wait(self, event: asyncio.Event, timeout_s: float) -> None:
+        end = asyncio.get_running_loop().time() + timeout_s
+        try:
+            async with asyncio.timeout_at(min(end, self.deadline)):
+                await event.wait()
+        except TimeoutError:
+            raise Lost("timed out") from None
+
+    def _next(self) -> Reply | None:
+        """The first reply in the buffer, taken out of it; None while it is not whole."""
+        at, text = 0, []
+        while found := _LINE.match(self._buffer, at):
+            at = found.end()
+            text.append((found[3] or b"").strip(b" \t\r"))
+            if found[2] != b"-":
+                code = int(found[1])
+                del self._buffer[:at]
+                return replies.read(code, b"\n".join(text).decode("utf-8", "surrogateescape"))
+        if (end := self._buffer.find(b"\n", at)) >= 0:
+            line = replies.read(0, bytes(self._buffer[at:end][:200]).decode("utf-8", "surrogateescape"))
+            raise Lost(f"not an SMTP reply: {line.text}")
+        if len(self._buffer) > LONGEST_REPLY:
+            raise Lost("the reply has no end")
+        return None
+
+    def close(self) -> None:
+        """Hangs up. What is written goes out as far as the other side takes it."""
+        self._transport.close()
+
+    def abort(self) -> None:
+        """Hangs up at once."""
+        self._transport.abort()
+
+    def say_goodbye(self) -> None:
+        """QUIT, without waiting for its reply (RFC 5321 §4.1.1.10 wants us to; nobody minds)."""
+        if not self._gone and not self._transport.is_closing():
+            self._transport.write(b"QUIT\r\n")
+        self._transport.close()
+
+    # --- what the event loop calls
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        if len(self._buffer) > 4 * LONGEST_REPLY:
+            self._transport.abort()
+        self._arrived.set()
+
+    def eof_received(self) -> bool:
+        self._end()
+        return False  # and the transport closes
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._end()
+
+    def pause_writing(self) -> None:
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        self._writable.set()
+
+    def _end(self) -> None:
+        self._gone = "connection lost"
+        self._arrived.set()
+        self._writable.set()
+
+
+def _set_options(sock: socket.socket | None) -> None:
+    for name, level, value in _OPTIONS:
+        if sock is not None and hasattr(socket, name):  # not on every system
+            sock.setsockopt(level, getattr(socket, name), value)
