@@ -47,6 +47,7 @@ _DICTIONARY = (
     b"&utm_id=&utm_term=&utm_content=&utm_campaign=newsletter?utm_source=email&utm_medium=email&utm_campaign="
 )
 _PLAIN, _DEFLATED = 0, 1
+EVERYBODY = (1 << 28) - 1  # the number in a token that is the same for all recipients; no message has so many
 
 
 class Token(NamedTuple):
@@ -54,7 +55,7 @@ class Token(NamedTuple):
 
     kind: Kind
     message: str
-    recipient: int  # the recipient's number in the message, from 0
+    recipient: int  # the recipient's number in the message, from 0; EVERYBODY: the mail tells them not apart
     link: int  # from 1; 0 where there is none
     url: bytes  # a click's destination, octet for octet; empty for other kinds
 
@@ -147,10 +148,12 @@ class Minter:
 
     ring: KeyRing
     public_url: str  # without a final slash
+    tells_apart: bool = True  # False: all recipients of a message get the same URLs
 
     def url(self, hole: Hole, message: str, recipient: int) -> bytes:
         """The tracking URL: printable ASCII without any of & " ' < > = or space (DESIGN R8)."""
         suffix = ".gif" if hole.kind is Kind.OPEN else ""
+        recipient = recipient if self.tells_apart else EVERYBODY
         return f"{self.public_url}/{hole.kind}/{self.ring.mint(hole, message, recipient)}{suffix}".encode("ascii")
 
     def urls_of(self, message: str, recipient: int) -> Mint:

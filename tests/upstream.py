@@ -42,6 +42,7 @@ class Upstream:
     turned_away: list[Arrival] = field(default_factory=list)  # at the dot
     connections: int = 0
     delay_s: float = 0.0  # before the reply to the dot
+    quotes: bool = False  # scripted replies quote the address, as many servers do
     text: bytes = b""  # of that reply, if it is to be an odd one
     passwords: dict[str, str] = field(default_factory=dict)  # by user; with some, AUTH is offered
     port: int = 0
@@ -166,4 +167,5 @@ class Upstream:
         self._seen[line] += 1
         if found[3] and self._seen[line] > int(found[3]):
             return ""
-        return f"{found[1]} {found[2] + ' ' if found[2] else ''}scripted"
+        said = f"{line.partition(':')[2]} scripted" if self.quotes else "scripted"
+        return f"{found[1]} {found[2] + ' ' if found[2] else ''}{said}"

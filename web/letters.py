@@ -43,7 +43,7 @@ class Letters:
     def __init__(self, config: Config, store: Store, ring: tokens.KeyRing, page: Callable[..., Response]) -> None:
         self._config = config
         self._store = store
-        self._minter = tokens.Minter(ring, config.tracking.public_url)
+        self._minter = tokens.Minter(ring, config.tracking.public_url, config.privacy.tells_apart)
         self._signer = dkim.Signer(config.dkim.key)
         self._page = page
 

@@ -43,6 +43,7 @@ class Hits:
     def __init__(self, config: Config, store: Store) -> None:
         self._config = config
         self._store = store
+        self.tells_apart = config.privacy.tells_apart
         self._tasks: set[asyncio.Task[None]] = set()
 
     def ip(self, request: Request) -> str:
@@ -62,12 +63,13 @@ class Hits:
             type=_EVENTS[token.kind],
             at=datetime.now(UTC),
             message=token.message,
-            number=token.recipient,
+            number=None if token.recipient == tokens.EVERYBODY else token.recipient,
             verdict=verdict,
             reasons=reasons,
             url=token.url.decode("utf-8", "replace"),
-            user_agent=visit.user_agent[: visitors.LONGEST_USER_AGENT],
+            user_agent=visit.user_agent[: visitors.LONGEST_USER_AGENT] if self.tells_apart else "",
             ip=self.ip(request),
+            apart=not self.tells_apart,
         )
         task = asyncio.create_task(self._keep(hit))
         self._tasks.add(task)

@@ -47,6 +47,8 @@ class Unsubscribe:
         token = self._reader.read(Kind.UNSUBSCRIBE, request.path_params["token"], request)
         if token is None:
             return self._reader.missing(request)
+        if token.recipient == tokens.EVERYBODY:
+            return self._pages.answer("nobody.html", 400 if request.method == "POST" else 200)
         return await (self._act(token, request) if request.method == "POST" else self._page(token))
 
     async def _act(self, token: tokens.Token, request: Request) -> Response:
@@ -81,7 +83,7 @@ class Unsubscribe:
             number=token.recipient,
             verdict=visitors.HUMAN,  # a POST is made on somebody's word, whichever program carries it
             reasons=(way,),
-            user_agent=agent[: visitors.LONGEST_USER_AGENT],
+            user_agent=agent[: visitors.LONGEST_USER_AGENT] if self._hits.tells_apart else "",
             ip=self._hits.ip(request),
         )
         await self._store.keep("hit", hit)
@@ -97,7 +99,7 @@ class Unsubscribe:
         return self._pages.answer(
             "unsubscribe.html",
             status,
-            recipient=mask(standing.recipient) if standing else "",
+            recipient=mask(standing.recipient) if standing and "@" in standing.recipient else "",
             unsubscribed=bool(standing and standing.unsubscribed) if done != _UNSUBSCRIBE else True,
             untracked=bool(standing and standing.untracked) or done == _DONT_TRACK,
             done=done,

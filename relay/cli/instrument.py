@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
     octets = _crlf(_read(arguments.file), config)
     accepted = _accepted(config, octets, arguments.reverse_path, arguments.to)
     plan = planning.plan(octets, dossier.settings(config, accepted))
-    minter = Minter(ground.open_ring(config), config.tracking.public_url)
+    minter = Minter(ground.open_ring(config), config.tracking.public_url, config.privacy.tells_apart)
 
     mint = minter.urls_of(accepted.id, 0)
     tracked = config.privacy.mode != "off"

@@ -11,8 +11,6 @@ from relay.config.schema import Config
 _LATER: list[tuple[str, Callable[[Config], bool]]] = [
     ('[access] auth = "upstream"', lambda config: config.access.auth == "upstream"),
     ("[bounces] return_path", lambda config: bool(config.bounces.return_path)),
-    ('[privacy] mode = "pseudonymous"', lambda config: config.privacy.mode == "pseudonymous"),
-    ('[privacy] mode = "aggregate"', lambda config: config.privacy.mode == "aggregate"),
     ("[[webhook]]", lambda config: bool(config.webhook)),
 ]
 

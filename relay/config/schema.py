@@ -262,9 +262,21 @@ class Dkim(Table):
 
 class Privacy(Table):
     mode: Literal["full", "pseudonymous", "aggregate", "off"] = "full"
+    consent: Literal["assumed", "asked"] = "assumed"
     ip: Literal["full", "truncated", "none"] = "truncated"
     keep_events: Duration = timedelta(days=400)
     keep_content: Duration = timedelta(days=7)
+
+    @property
+    def tells_apart(self) -> bool:
+        """True if a link leads to its recipient."""
+        return self.mode != "aggregate"
+
+    @model_validator(mode="after")
+    def _can_ask(self) -> Self:
+        if self.consent == "asked" and not self.tells_apart:
+            raise ValueError('consent = "asked" needs to tell recipients apart, which mode = "aggregate" does not')
+        return self
 
 
 class Console(Table):

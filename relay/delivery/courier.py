@@ -19,7 +19,7 @@ from relay.envelope import Recipient
 from relay.reply import Reply
 from relay.rewrite import dkim
 from relay.rewrite.plan import Plan
-from relay.store import suppressions
+from relay.store import consent, suppressions
 from relay.store.queue import Outcome
 from relay.store.store import Store
 from relay.store.tables import Message, Status
@@ -93,6 +93,7 @@ class Courier:
     async def depart(self, load: Load, stops: list[Stop]) -> Trips:
         """Begins one attempt for each stop. What each trip ends with can be written down when that one ends."""
         held = await self._held(load.message, stops)
+        tracks = self._tracks and load.plan.control.consent is not False
         decided: list[Outcome] = []
         going: dict[bool, list[Stop]] = {True: [], False: []}
         for stop in stops:
@@ -111,31 +112,33 @@ class Courier:
             if load.message.expires_at <= self._now():
                 decided.append(schedule.expired(number=stop.number, recipient=stop.recipient.mailbox, now=self._now()))
             else:
-                going[self._tracks and who not in held.untracked].append(stop)
+                going[tracks and who not in held.untracked].append(stop)
         under_way: list[asyncio.Task[list[Outcome]]] = []
         for tracked, group in going.items():
             # Where the octets are equal one copy serves many; else each recipient has its own.
-            size = 1 if load.plan.varies else MOST_TOGETHER
+            size = 1 if load.plan.varies and self._config.privacy.tells_apart else MOST_TOGETHER
             for at in range(0, len(group), size):
                 under_way.append(asyncio.create_task(self._trip(load, group[at : at + size], tracked)))
         return Trips(decided, under_way)
 
     async def _held(self, message: Message, stops: list[Stop]) -> _Held:
-        """Who is left out or left untracked. With the database away mail flows on: nobody."""
+        """Who is left out or left untracked. With the database away mail flows on: nobody, or where `consent` is
+        asked for, nobody is tracked."""
         mailboxes = [stop.recipient.mailbox for stop in stops]
         exempt = self._config.unsubscribe.is_exempt(message.stream)
 
         def look(session: sa.Connection) -> _Held:
             return _Held(
                 suppressions.find(session, mailboxes, message.stream, self._now(), exempt=exempt),
-                suppressions.untracked(session, mailboxes),
+                consent.untracked(session, mailboxes),
             )
 
         try:
             return await self._store.read(look)
         except sa.exc.SQLAlchemyError as error:
             log.unreadable(type(error).__name__)
-            return _Held({}, set())
+            asks = self._config.privacy.consent == "asked"
+            return _Held({}, {address.canonical(mailbox) for mailbox in mailboxes} if asks else set())
 
     async def _trip(self, load: Load, stops: list[Stop], tracked: bool) -> list[Outcome]:
         message = load.message

@@ -5,7 +5,7 @@ import dataclasses
 import re
 from datetime import datetime, timedelta
 
-from relay import address
+from relay import address, traces
 from relay.config.schema import Config, Upstream
 from relay.config.values import read_duration
 from relay.envelope import Accepted, Recipient
@@ -27,7 +27,7 @@ def settings(config: Config, accepted: Accepted) -> Settings:
         text_links=tracking.text_links,
         already_signed=tracking.already_signed,
         # A notification is not list mail: nobody subscribed to it.
-        unsubscribe_header=unsubscribe.header if accepted.envelope.reverse_path else "off",
+        unsubscribe_header=_unsubscribe_header(config, accepted),
         unsubscribe_streams=tuple(unsubscribe.streams),
         unsubscribe_exempt=tuple(unsubscribe.exempt),
         unsubscribe_mailto=unsubscribe.mailto,
@@ -35,9 +35,23 @@ def settings(config: Config, accepted: Accepted) -> Settings:
         above=accepted.above,
         dialects=tuple(tracking.dialects),
         providers=_providers(config, accepted.envelope.reverse_path),
+        unnamed=_unnamed(config, accepted),
         dkim=frozenset(key.domain for key in config.dkim.key),
         authors=_authors(config, accepted.client.user),
     )
+
+
+def _unsubscribe_header(config: Config, accepted: Accepted) -> str:
+    if not accepted.envelope.reverse_path:
+        return "off"
+    return config.unsubscribe.header if config.privacy.tells_apart else "for_nobody"
+
+
+def _unnamed(config: Config, accepted: Accepted) -> frozenset[str]:
+    """Words that no tracked link may have in it: its token, and its clicks, would lead to a recipient."""
+    if config.privacy.tells_apart:
+        return frozenset()
+    return traces.words((one.mailbox for one in accepted.envelope.recipients), with_local_part=True)
 
 
 def expires_at(config: Config, accepted: Accepted, plan: Plan) -> datetime:

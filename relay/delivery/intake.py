@@ -20,7 +20,8 @@ from relay.envelope import Accepted, Client, Envelope
 from relay.reply import Refused, Reply, refused
 from relay.rewrite import parts
 from relay.rewrite import plan as planning
-from relay.store import queue, suppressions
+from relay.store import consent, queue, suppressions
+from relay.store.consent import Wish
 from relay.store.queue import Filing, Outcome
 from relay.store.store import Store
 from relay.store.tables import Status
@@ -54,6 +55,7 @@ class Intake:
             raise refused(554, "5.6.0", f"MIME parts are nested more than {parts.DEEPEST} deep")
         load = Load(dossier.message(self._config, accepted, plan), plan, accepted.octets)
         recipients = accepted.envelope.recipients
+        await self._heed(plan.control.consent, accepted)
         stops = [Stop(number, recipient) for number, recipient in enumerate(recipients)]
         is_inline = (
             self._config.delivery.mode == "inline" and len(recipients) <= self._config.delivery.inline_recipients
@@ -79,6 +81,16 @@ class Intake:
             return
         for reason in held.values():
             raise refused(550, "5.7.1", f"this recipient is suppressed ({reason})")
+
+    async def _heed(self, is_yes: bool | None, accepted: Accepted) -> None:
+        """Writes down what the app says of its recipients' consent."""
+        if is_yes is None:
+            return
+        mailboxes = [str(one.mailbox) for one in accepted.envelope.recipients]
+        try:
+            await self._store.keep("consent", Wish(mailboxes, accepted.at, is_yes, consent.HEADER))
+        except OSError as error:
+            log.lost("consent", str(error))
 
     async def _queued(self, load: Load, stops: list[Stop]) -> Reply:
         await self._commit(self._filing(load, stops, [], due=load.message.accepted_at))

@@ -10,6 +10,7 @@ from relay.store.store import Store
 
 REPLAY_EVERY_S = 2.0
 RETENTION_EVERY_S = 3600.0
+FORGET_EVERY_S = 2.0
 
 
 async def replay_once(store: Store) -> None:
@@ -39,6 +40,17 @@ async def retain(store: Store, config: Config) -> None:
         await asyncio.sleep(RETENTION_EVERY_S)
 
 
+async def forget(store: Store) -> None:
+    """Where no address outlives its delivery: clears what SQLite's write-ahead log still has of them. Never returns."""
+    while True:
+        await asyncio.sleep(FORGET_EVERY_S)
+        if store.people.are_veiled:
+            try:
+                await asyncio.to_thread(store.checkpoint)
+            except Exception as error:  # noqa: BLE001  the outermost loop
+                log.unreadable(type(error).__name__)
+
+
 async def _drop(store: Store, now: datetime, keep_content: timedelta, keep_events: timedelta) -> None:
     for drop, keep in (
         (retention.drop_content, keep_content),
@@ -51,4 +63,6 @@ async def _drop(store: Store, now: datetime, keep_content: timedelta, keep_event
         while count := await store.write(lambda session, drop=drop, before=before: drop(session, before)):  # type: ignore[misc]
             gone += count
         if gone:
+            while await store.write(retention.give_back):
+                pass
             log.expired(drop.__name__.removeprefix("drop_"), gone)

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from relay import tokens
 from relay.config.schema import Config
-from relay.store import engine, migrate, store
+from relay.store import engine, migrate, people, store
 
 KEYS_FILE = "keys.json"
 
@@ -25,7 +25,10 @@ def database_url(config: Config) -> str:
 
 def open_store(config: Config) -> store.Store:
     """This process's store. Call `prepare` before, in this or another process."""
-    return store.Store(database_url(config), config.relay.data_dir)
+    known = people.People(
+        config.privacy.mode, open_ring(config).secret_for(people.PURPOSE), config.privacy.consent == "asked"
+    )
+    return store.Store(database_url(config), config.relay.data_dir, known)
 
 
 def open_ring(config: Config) -> tokens.KeyRing:

@@ -24,7 +24,7 @@ async def serve(config: Config, sockets: Sequence[socket.socket], ready: asyncio
         if config.is_sandbox
         else Upstreams(config.upstream, config.relay.hostname, processes=config.relay.workers)
     )
-    minter = tokens.Minter(ground.open_ring(config), config.tracking.public_url)
+    minter = tokens.Minter(ground.open_ring(config), config.tracking.public_url, config.privacy.tells_apart)
     courier = Courier(config, store, sender, minter)
     runner = Runner(store, courier)
     intake = Intake(config, store, courier, runner)
@@ -38,6 +38,7 @@ async def serve(config: Config, sockets: Sequence[socket.socket], ready: asyncio
         asyncio.create_task(runner.renew()),
         asyncio.create_task(chores.replay(store)),
         asyncio.create_task(chores.retain(store, config)),
+        asyncio.create_task(chores.forget(store)),
     ]
     ready.set()
     stopping = asyncio.create_task(stop.wait())

@@ -24,6 +24,7 @@ class Control:
     track_opens: bool | None = None
     track_clicks: bool | None = None
     expires_in: str = ""  # as given
+    consent: bool | None = None  # what its recipients said about being tracked
     track_text: bool | None = None  # clicks in text/plain, where they are tracked at all
     override: bool = False  # send to suppressed addresses too; heeded only where the client may
 
@@ -38,6 +39,7 @@ class Heard:
     opens: bool | None = None
     clicks: bool | None = None
     text: bool | None = None
+    consent: bool | None = None
     expires_in: str = ""
     override: bool = False
 
@@ -66,7 +68,15 @@ class Heard:
     def control(self) -> Control:
         tags = tuple(self.tags)
         return Control(
-            self.stream, tags, self.metadata, self.opens, self.clicks, self.expires_in, self.text, self.override
+            self.stream,
+            tags,
+            self.metadata,
+            self.opens,
+            self.clicks,
+            self.expires_in,
+            self.consent,
+            self.text,
+            self.override,
         )
 
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from relay import traces
 from relay.rewrite import charset, destination, drafts, marks, tags
 
 MOST = 10_000  # links tracked in a message: every one costs every recipient a token
@@ -70,6 +71,7 @@ class Rules(NamedTuple):
     list_unsubscribe: frozenset[str]  # the URLs in the message's own field
     text_links: bool = False  # those of text/plain too
     marks: tuple[str, ...] = ()  # the dialects whose marks are ours to fill in
+    unnamed: frozenset[str] = frozenset()  # words that would lead to a recipient
 
 
 class Anchor(NamedTuple):
@@ -131,6 +133,8 @@ def verdict(url: str, rules: Rules, codec: str, *, opts_out: bool = False, label
         return "text_is_url", b""
     if not rules.clicks:
         return "clicks_off", b""
+    if traces.stand_in(url, rules.unnamed):
+        return "names_recipient", b""
     if not drafts.fits(rules.public_url, target):
         return "too_long", b""
     return "", target

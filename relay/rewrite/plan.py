@@ -41,7 +41,7 @@ class Settings:
     text_is_url: str = "skip"  # skip | track
     text_links: bool = False  # the URLs of text/plain too
     already_signed: str = "skip"  # skip | strip
-    unsubscribe_header: str = "add"  # add | replace | off
+    unsubscribe_header: str = "add"  # add | replace | off | for_nobody: links lead to no recipient
     unsubscribe_streams: tuple[str, ...] = ("*",)
     unsubscribe_exempt: tuple[str, ...] = ("transactional",)
     unsubscribe_mailto: str = ""
@@ -49,6 +49,7 @@ class Settings:
     above: tuple[bytes, ...] = ()  # whole fields, CRLF-ended, for the very top
     dialects: tuple[str, ...] = providers.NAMES  # beside our own
     providers: tuple[str, ...] = ()  # those that the mail may go out through
+    unnamed: frozenset[str] = frozenset()  # words in lower case that no tracked URL may have in it
     dkim: frozenset[str] = frozenset()  # the domains that we hold keys for
     authors: tuple[str, ...] = ("*",)  # whom the client may have us sign for, as `address.matches` reads it
 
@@ -218,6 +219,7 @@ def _letter(octets: bytes, tree: list[parts.Part], control: Control, settings: S
         unsubscribe.urls(octets, tree[0].head),
         marks=tuple(name for name in settings.dialects if name not in settings.providers),
         text_links=settings.text_links and control.track_text is not False,
+        unnamed=settings.unnamed,
     )
     letter = body.read(octets, tree, rules, opens=opens)
     letter.reasons += [reason for reason, on in (("opens_off", opens), ("clicks_off", clicks)) if not on]

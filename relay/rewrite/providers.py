@@ -119,6 +119,10 @@ def _override(heard: Heard, _: str, value: bytes) -> None:
     heard.override = heard.override or wish(facts.decoded(value)) is True
 
 
+def _consent(heard: Heard, _: str, value: bytes) -> None:
+    heard.consent = wish(facts.decoded(value)) if heard.consent is None else heard.consent
+
+
 def _nothing(_: Heard, __: str, ___: bytes) -> None:
     """An instruction to the provider alone."""
 
@@ -202,6 +206,7 @@ DIALECTS: dict[str, Dialect] = {
             (b"x-waypost-stream", _stream),
             (b"x-waypost-expires-in", _expires_in),
             (b"x-waypost-override-suppression", _override),
+            (b"x-waypost-consent", _consent),
         )
     ),
     "postmark": Dialect(

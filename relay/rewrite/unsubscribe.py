@@ -24,7 +24,7 @@ class Rules(NamedTuple):
     """What decides about the pair in this message."""
 
     public_url: str
-    header: str  # add | replace | off
+    header: str  # add | replace | off | for_nobody
     streams: tuple[str, ...]
     exempt: tuple[str, ...]
     mailto: str
@@ -37,6 +37,8 @@ def pair(head: fields.Head, rules: Rules) -> tuple[list[Draft], str]:
     is_wanted = _matches(rules.stream, rules.streams) and not _matches(rules.stream, rules.exempt)
     if rules.header == "off" or not is_wanted or (own and rules.header != "replace"):
         return [], ""
+    if rules.header == "for_nobody":
+        return [], "unsubscribe_needs_recipient"
     if not _is_safe(rules.public_url):
         return [], "unsubscribe_needs_https"
     mailto = rules.mailto.removeprefix("mailto:")

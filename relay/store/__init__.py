@@ -3,6 +3,7 @@
 `tables` the rows · `engine` SQLite or PostgreSQL, opened · `writer` the one thread that commits ·
 `store` both behind one door · `migrate` and `migrations/` the schema's history · `queue` what is to be
 delivered and what became of it · `events` opens, clicks, unsubscribes · `suppressions` whom not to write to ·
+`consent` who is tracked · `people` what they are called here · `veil` facts as privacy lets them be kept ·
 `strikes` soft failures that count when they come again · `lists` suppressions as CSV ·
 `reports` lists for the console · `story` one message · `totals` counts over time · `objects` rows as JSON ·
 `accounts` who may look ·

@@ -6,8 +6,11 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
+from relay.store import people
+
 BUSY_TIMEOUT_S = 5.0
 DATABASE_FILE = "waypost.db"
+NOBODY_KNOWN = people.People()
 
 
 def url(configured: str, data_dir: Path) -> str:
@@ -15,28 +18,35 @@ def url(configured: str, data_dir: Path) -> str:
     return configured or f"sqlite:///{data_dir / DATABASE_FILE}"
 
 
-def open_engine(database_url: str, *, writes: bool) -> sa.Engine:
-    """An engine. One that writes takes SQLite's write lock when a transaction begins, so that none
-    fails half-way for want of it; one that only reads never waits for a writer (WAL)."""
+def open_engine(database_url: str, *, writes: bool, known: people.People = NOBODY_KNOWN) -> sa.Engine:
+    """An engine whose sessions know how people are written down.
+
+    One that writes takes SQLite's write lock when a transaction begins, so that none fails half-way for want of it;
+    one that only reads never waits for a writer (WAL)."""
     if not database_url.startswith("sqlite"):
         return sa.create_engine(
             database_url,
             pool_pre_ping=True,
             pool_size=1 if writes else 5,
             hide_parameters=True,
+            execution_options=people.options(known),
             connect_args={"connect_timeout": round(BUSY_TIMEOUT_S), "tcp_user_timeout": 30_000},
         )
     engine = sa.create_engine(
         database_url,
         connect_args={"timeout": BUSY_TIMEOUT_S, "check_same_thread": False},
         hide_parameters=True,  # a traceback in the log names no addresses
+        execution_options=people.options(known),
         **({"poolclass": NullPool} if writes else {}),
     )
 
     def prepare(connection: Any, _record: object) -> None:  # Any: sqlite3's connection behind SQLAlchemy
         connection.isolation_level = None  # the driver's own BEGIN comes too late and is never IMMEDIATE
         cursor = connection.cursor()
+        # A new database's file gives space back (`retention.give_back`); this must come before its first page.
+        cursor.execute("PRAGMA auto_vacuum=INCREMENTAL")
         cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute("PRAGMA secure_delete=ON")  # what is deleted is overwritten
         cursor.execute("PRAGMA synchronous=FULL")  # a 250 means: on disk (DESIGN §4)
         cursor.execute("PRAGMA foreign_keys=ON")
         cursor.execute("PRAGMA temp_store=MEMORY")

@@ -6,8 +6,9 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from relay import ids
-from relay.store import suppressions, tables
+from relay import ids, traces
+from relay.store import consent, people, suppressions, tables
+from relay.store.consent import Wish
 from relay.store.tables import Event, EventType
 
 # Which counter of the delivery an event moves.
@@ -31,12 +32,13 @@ class Hit(NamedTuple):
     type: EventType
     at: datetime
     message: str
-    number: int
+    number: int | None  # None: of a message that tells its recipients not apart
     verdict: str = ""
     reasons: tuple[str, ...] = ()
     url: str = ""
     user_agent: str = ""
     ip: str = ""
+    apart: bool = False  # counts for the message, not for this recipient
 
 
 class NotKnownYet(LookupError):
@@ -47,9 +49,13 @@ def record(session: sa.Connection, hit: Hit) -> None:
     """Writes the hit down and moves the delivery's counters. A second time changes nothing.
 
     A recipient who asked not to be tracked leaves no open or click. An unsubscribe suppresses the
-    message's stream; only the first one is an event. Raises NotKnownYet.
+    message's stream; only the first one is an event. A hit of nobody in particular counts for the message alone.
+    Raises NotKnownYet.
     """
     if session.scalar(sa.select(tables.event.c.id).where(tables.event.c.id == hit.id)):
+        return
+    if hit.number is None:
+        _record_apart(session, hit)
         return
     found = _delivery(session, hit.message, hit.number)
     if found is None:
@@ -69,13 +75,31 @@ def record(session: sa.Connection, hit: Hit) -> None:
             return
         change: dict[str, object] = {"unsubscribed_at": hit.at}
     else:
-        if suppressions.untracked(session, [found.recipient]):
+        if consent.untracked(session, [found.recipient]):
+            return
+        if hit.apart:
+            _record_apart(session, hit)
             return
         counter = _COUNTERS[hit.type, hit.verdict]
         change = {counter: tables.delivery.c[counter] + 1}
     _change(session, hit.message, hit.number, **change)
-    event = Event(**hit._asdict() | {"reasons": list(hit.reasons), "recipient": found.recipient})
-    session.execute(sa.insert(tables.event), tables.values(event))
+    _write(session, hit, people.of(session).shown(found.recipient))
+
+
+def _record_apart(session: sa.Connection, hit: Hit) -> None:
+    table = tables.message
+    counter = table.c[_COUNTERS[hit.type, hit.verdict]]
+    if session.execute(sa.update(table).where(table.c.id == hit.message).values({counter: counter + 1})).rowcount:
+        _write(session, hit._replace(number=None), "")
+    else:
+        _may_be_unknown(hit.message, hit.at)
+
+
+def _write(session: sa.Connection, hit: Hit, recipient: str) -> None:
+    url = traces.without_addresses(hit.url) if people.of(session).are_veiled else hit.url
+    values = hit._asdict() | {"reasons": list(hit.reasons), "recipient": recipient, "url": url}
+    del values["apart"]
+    session.execute(sa.insert(tables.event), tables.values(Event(**values)))
 
 
 class Asked(NamedTuple):
@@ -98,7 +122,7 @@ def untrack(session: sa.Connection, asked: Asked) -> None:
     if found is None:
         _may_be_unknown(asked.message, asked.at)
     else:
-        suppressions.untrack(session, found.recipient, asked.at)
+        consent.decide(session, Wish([found.recipient], asked.at, is_yes=False, source=consent.RECIPIENT))
 
 
 def resubscribe(session: sa.Connection, message: str, number: int) -> bool:

@@ -17,15 +17,17 @@ import sqlalchemy as sa
 from pydantic import TypeAdapter
 
 from relay import ids, log
+from relay.store.people import People
 
 SUFFIX = ".jsonl"
 
 
 class Fact(NamedTuple):
-    """A kind of fact: how its value is written, and the store function that commits it."""
+    """A kind of fact: how its value is written, the store function that commits it, and what of it may be kept."""
 
-    form: TypeAdapter[Any]  # Any: each kind has its own type, which only `apply` needs to know
+    form: TypeAdapter[Any]  # Any: each kind has its own type, which only `apply` and `veil` need to know
     apply: Callable[[sa.Connection, Any], None]
+    veil: Callable[[People, Any], Any] = lambda _, value: value
 
 
 class Replayed(NamedTuple):

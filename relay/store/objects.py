@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from relay.store.story import Delivery, Story
+from relay.store.totals import Tally
 
 Object = dict[str, Any]  # Any: what JSON can hold
 
@@ -25,6 +26,8 @@ def message(story: Story) -> Object:
         "tags": story.tags,
         "metadata": story.meta,
         "reasons": story.reasons,
+        "opens": sum_of(story.opens, *(one.opens for one in story.deliveries))._asdict(),
+        "clicks": sum_of(story.clicks, *(one.clicks for one in story.deliveries))._asdict(),
         "deliveries": [delivery(story.id, one) for one in story.deliveries],
         "links": story.links,
     }
@@ -34,7 +37,7 @@ def delivery(message_id: str, one: Delivery) -> Object:
     """A message × recipient."""
     return {
         "id": delivery_id(message_id, one.number),
-        "recipient": one.recipient,
+        "recipient": one.recipient or None,  # aggregate privacy keeps none
         "status": one.status,
         "kind": one.kind or None,
         "category": one.category or None,
@@ -77,6 +80,10 @@ def event(row: Mapping[Any, Any]) -> Object:  # Any: a row's values
         "ip": row["ip"] or None,
         "detail": row["detail"] or None,
     }
+
+
+def sum_of(*tallies: Tally) -> Tally:
+    return Tally(*map(sum, zip(*tallies, strict=True)))
 
 
 def delivery_id(message_id: str, number: int) -> str:

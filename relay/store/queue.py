@@ -13,7 +13,7 @@ from pydantic import BeforeValidator
 from sqlmodel import SQLModel
 
 from relay import ids
-from relay.store import leases, strikes, suppressions, tables
+from relay.store import leases, people, strikes, suppressions, tables, veil
 from relay.store.tables import Delivery, Event, EventType, Message, Status
 
 
@@ -64,6 +64,7 @@ class Filing(NamedTuple):
 
 def file(session: sa.Connection, filing: Filing) -> None:
     """Writes a message, its deliveries and how the first attempts ended. A second filing changes nothing."""
+    filing = veil.filing(people.of(session), filing)
     message = filing.message
     if session.scalar(sa.select(tables.message.c.id).where(tables.message.c.id == message.id)):
         return
@@ -80,7 +81,7 @@ def file(session: sa.Connection, filing: Filing) -> None:
     outcomes = [_judged(session, outcome) for outcome in filing.outcomes]
     for outcome in outcomes:
         deliveries[outcome.number] |= _standing(outcome) | {"attempts": _count(outcome)}
-        events.append(_event(message.id, outcome))
+        events.append(_event(session, message.id, outcome))
         attempts += _attempt(message.id, outcome)
     session.execute(sa.insert(tables.message), tables.values(message))
     if filing.octets is not None:
@@ -107,7 +108,9 @@ def settle(session: sa.Connection, message: str, outcomes: Iterable[Outcome], wo
     written down as an attempt; only what is final counts then: a delivery above all, for nobody can undo it.
     """
     table = tables.delivery
-    for outcome in outcomes:
+    known = people.of(session)
+    forgotten: list[str] = []
+    for outcome in veil.outcomes(known, outcomes):
         if session.scalar(sa.select(tables.event.c.id).where(tables.event.c.id == outcome.id)):
             continue
         this = (table.c.message == message, table.c.number == outcome.number)
@@ -120,18 +123,24 @@ def settle(session: sa.Connection, message: str, outcomes: Iterable[Outcome], wo
             _remember(session, message, outcome)
             continue
         outcome = _judged(session, outcome)
-        session.execute(
-            sa.update(table).where(*this).values(**_standing(outcome), attempts=table.c.attempts + _count(outcome))
-        )
-        session.execute(sa.insert(tables.event), _event(message, outcome))
+        change = _standing(outcome)
+        if known.are_veiled and not outcome.status.is_open:
+            forgotten.append(row.recipient)
+            change |= {"recipient": known.shown(outcome.recipient), "orcpt": ""}
+        session.execute(sa.update(table).where(*this).values(**change, attempts=table.c.attempts + _count(outcome)))
+        session.execute(sa.insert(tables.event), _event(session, message, outcome))
         for attempt in _attempt(message, outcome):
             session.execute(sa.insert(tables.attempt), attempt)
         _suppress(session, message, outcome)
+    if forgotten:
+        veil.forget(session, message, forgotten)
 
 
 def _judged(session: sa.Connection, outcome: Outcome) -> Outcome:
     """The outcome, hard if it is a soft one that has come again."""
-    if outcome.counts_against and strikes.again(session, outcome.recipient, outcome.category, outcome.at):
+    # Where deliveries name nobody, it cannot be seen that one arrived in between.
+    can_tell = people.of(session).mode != "aggregate"
+    if outcome.counts_against and can_tell and strikes.again(session, outcome.recipient, outcome.category, outcome.at):
         return outcome._replace(kind="hard", suppress=True)
     return outcome
 
@@ -183,14 +192,14 @@ def _attempt(message: str, outcome: Outcome) -> list[dict[str, object]]:
     ]
 
 
-def _event(message: str, outcome: Outcome) -> dict[str, Any]:  # Any: a row's values
+def _event(session: sa.Connection, message: str, outcome: Outcome) -> dict[str, Any]:  # Any: a row's values
     row = Event(
         id=outcome.id,
         type=EventType(outcome.status.value),
         at=outcome.at,
         message=message,
         number=outcome.number,
-        recipient=outcome.recipient,
+        recipient=people.of(session).shown(outcome.recipient),
         reasons=[outcome.category] if outcome.category else [],
         detail=_evidence(outcome),
     )
@@ -211,7 +220,7 @@ def _suppress(session: sa.Connection, message: str, outcome: Outcome) -> None:
             reason=suppressions.HARD_BOUNCE,
             at=outcome.at,
             evidence=_evidence(outcome),
-            message=message,
+            message="" if people.of(session).mode == "aggregate" else message,
         )
 
 

@@ -10,8 +10,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from relay import address
-from relay.store import tables
+from relay.store import consent, people, tables
 from relay.store.tables import Status
 from relay.store.totals import Tally
 
@@ -110,6 +109,7 @@ def messages(
             sa.or_(
                 *(text.icontains(bare, autoescape=True) for text in texts),
                 _any_delivery(delivery.c.recipient.icontains(bare, autoescape=True)),
+                _any_delivery(delivery.c.recipient == people.of(session).pseudonym(bare)),
             )
         )
     rows = session.execute(wanted).mappings().all()
@@ -172,8 +172,8 @@ def standing(session: sa.Connection, message_id: str, number: int) -> Standing |
     ).first()
     if row is None:
         return None
-    asked = sa.exists().where(tables.untracked.c.address == address.canonical(row.recipient))
-    return Standing(row.recipient, row.unsubscribed_at is not None, bool(session.scalar(sa.select(asked))))
+    untracked = bool(consent.untracked(session, [row.recipient]))
+    return Standing(row.recipient, row.unsubscribed_at is not None, untracked)
 
 
 def _any_delivery(condition: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
@@ -182,6 +182,7 @@ def _any_delivery(condition: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
 
 _OPENS = [f"opens_{verdict}" for verdict in Tally._fields]
 _CLICKS = [f"clicks_{verdict}" for verdict in ("human", "machine", "unknown")]
+HITS = (*_OPENS, *_CLICKS)
 _NOTHING: dict[str, Any] = {  # Any: the fields of Line that _sums gives
     "recipients": 0,
     "statuses": {},
@@ -200,7 +201,7 @@ def _sums(session: sa.Connection, message_ids: Sequence[str]) -> dict[str, dict[
             table.c.status,
             sa.func.count().label("count"),
             sa.func.count(table.c.unsubscribed_at).label("unsubscribed"),
-            *(sa.func.sum(table.c[name]).label(name) for name in (*_OPENS, *_CLICKS)),
+            *(sa.func.sum(table.c[name]).label(name) for name in HITS),
         )
         .where(table.c.message.in_(message_ids))
         .group_by(table.c.message, table.c.status)
@@ -211,6 +212,12 @@ def _sums(session: sa.Connection, message_ids: Sequence[str]) -> dict[str, dict[
         sums["recipients"] += row["count"]
         sums["statuses"][row["status"]] = row["count"]
         sums["unsubscribed"] += row["unsubscribed"]
+        sums["opens"] = _plus(sums["opens"], opens_of(row))
+        sums["clicks"] = _plus(sums["clicks"], clicks_of(row))
+    message = tables.message
+    apart = sa.select(message.c.id, *(message.c[name] for name in HITS))
+    for row in session.execute(apart.where(message.c.id.in_(message_ids))).mappings():
+        sums = found.setdefault(row["id"], {**_NOTHING, "statuses": {}})
         sums["opens"] = _plus(sums["opens"], opens_of(row))
         sums["clicks"] = _plus(sums["clicks"], clicks_of(row))
     return found

@@ -1,4 +1,8 @@
-"""What has expired goes: octets first, then messages and events (`[privacy]` of the configuration)."""
+"""What has expired goes: octets first, then messages and events (`[privacy]` of the configuration).
+
+A chunk is what one commit takes: the writer's other work waits no longer than that. Counters stand with the rows that
+go, so that what stays adds up.
+"""
 
 from datetime import datetime
 
@@ -7,7 +11,40 @@ import sqlalchemy as sa
 from relay import ids
 from relay.store import tables
 
-BATCH = 1000  # rows a commit: the writer's other work waits no longer than that takes
+BATCH = 1000  # messages a commit, at most
+DELIVERIES = 1000  # of them together: each has an event or more, and attempts
+OCTETS = 8 << 20  # of contents together: what is deleted is overwritten
+PAGES = 2000  # of 4 KiB, given back to the disk in one commit
+
+
+def drop_content(session: sa.Connection, before: datetime) -> int:
+    """Deletes octets and plans of messages accepted before then, unless a delivery still waits.
+
+    Returns how many; call again until it returns 0.
+    """
+    kept = tables.content.c.message
+    gone = _oldest(
+        session,
+        _settled(before, tables.message.c.size_octets).join(tables.content, kept == tables.message.c.id),
+        OCTETS,
+    )
+    session.execute(sa.delete(tables.content).where(kept.in_(gone)))
+    session.execute(sa.update(tables.message).where(tables.message.c.id.in_(gone)).values(plan=""))
+    return len(gone)
+
+
+def drop_messages(session: sa.Connection, before: datetime) -> int:
+    """Deletes messages accepted before then with all that hangs on them, unless a delivery still waits.
+
+    Returns how many; call again until it returns 0.
+    """
+    delivery = tables.delivery
+    count = sa.select(sa.func.count()).where(delivery.c.message == tables.message.c.id).scalar_subquery()
+    gone = _oldest(session, _settled(before, count), DELIVERIES)
+    for table in (tables.event, tables.attempt, tables.delivery, tables.content):
+        session.execute(sa.delete(table).where(table.c.message.in_(gone)))
+    session.execute(sa.delete(tables.message).where(tables.message.c.id.in_(gone)))
+    return len(gone)
 
 
 def drop_suppressions(session: sa.Connection, before: datetime) -> int:
@@ -24,37 +61,37 @@ def drop_strikes(session: sa.Connection, before: datetime) -> int:
     return session.execute(sa.delete(table).where(table.c.address.in_(gone), table.c.last_at < before)).rowcount
 
 
-def drop_content(session: sa.Connection, before: datetime) -> int:
-    """Deletes octets and plans of messages accepted before then, unless a delivery still waits.
+def give_back(session: sa.Connection) -> int:
+    """Returns a chunk of SQLite's free pages to the disk. Returns how many; call again until it returns 0.
 
-    Returns how many; call again until it returns 0.
+    A database that was made before it could shrink (0 at once, with pages free) does so after one `VACUUM`.
+    PostgreSQL's autovacuum does it by itself.
     """
+    if session.dialect.name != "sqlite" or session.exec_driver_sql("PRAGMA auto_vacuum").scalar() != 2:
+        return 0
+    free: int = session.exec_driver_sql("PRAGMA freelist_count").scalar() or 0
+    session.exec_driver_sql(f"PRAGMA incremental_vacuum({PAGES})").all()
+    left: int = session.exec_driver_sql("PRAGMA freelist_count").scalar() or 0
+    return free - left
+
+
+def _settled(before: datetime, weight: "sa.ColumnElement[int] | sa.ScalarSelect[int]") -> sa.Select[str, int]:
+    """Id and weight of messages accepted before then of which nothing waits, the oldest first."""
     waits = sa.select(tables.delivery.c.message).where(tables.delivery.c.next_attempt_at.is_not(None))
-    old = (
-        sa.select(tables.message.c.id)
-        .join(tables.content, tables.content.c.message == tables.message.c.id)
+    return (
+        sa.select(tables.message.c.id, weight)
         .where(tables.message.c.id < ids.first(before), tables.message.c.id.not_in(waits))
+        .order_by(tables.message.c.id)
         .limit(BATCH)
     )
-    gone = list(session.scalars(old))
-    session.execute(sa.delete(tables.content).where(tables.content.c.message.in_(gone)))
-    session.execute(sa.update(tables.message).where(tables.message.c.id.in_(gone)).values(plan=""))
-    return len(gone)
 
 
-def drop_messages(session: sa.Connection, before: datetime) -> int:
-    """Deletes messages accepted before then with all that hangs on them, unless a delivery still waits.
-
-    Returns how many; call again until it returns 0.
-    """
-    waits = sa.select(tables.delivery.c.message).where(tables.delivery.c.next_attempt_at.is_not(None))
-    old = (
-        sa.select(tables.message.c.id)
-        .where(tables.message.c.id < ids.first(before), tables.message.c.id.not_in(waits))
-        .limit(BATCH)
-    )
-    gone = list(session.scalars(old))
-    for table in (tables.event, tables.attempt, tables.delivery, tables.content):
-        session.execute(sa.delete(table).where(table.c.message.in_(gone)))
-    session.execute(sa.delete(tables.message).where(tables.message.c.id.in_(gone)))
-    return len(gone)
+def _oldest(session: sa.Connection, wanted: sa.Select[str, int], most: int) -> list[str]:
+    """The first of them, as many as do not outweigh that; one in any case."""
+    found: list[str] = []
+    for message, weight in session.execute(wanted):
+        most -= weight
+        if found and most < 0:
+            break
+        found.append(message)
+    return found

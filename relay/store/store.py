@@ -12,8 +12,9 @@ import sqlalchemy as sa
 from pydantic import ConfigDict, TypeAdapter
 
 from relay import log
-from relay.store import engine, events, migrate, queue
+from relay.store import consent, engine, events, migrate, queue, veil
 from relay.store.journal import Fact, Journal, Replayed
+from relay.store.people import People
 from relay.store.writer import Writer
 
 T = TypeVar("T")
@@ -21,6 +22,7 @@ READERS = 4
 PATIENCE_S = 1.0  # with a database that does not answer
 REPLAYED_TOGETHER = 200  # facts a commit: other work goes in between
 LATER_S = 30.0
+_CHECKPOINT_MS = 200  # meanwhile nobody writes
 _OCTETS = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
 
 
@@ -33,19 +35,25 @@ class Settled(NamedTuple):
 
 
 FACTS = {
-    "filing": Fact(TypeAdapter(queue.Filing, config=_OCTETS), queue.file),
-    "settled": Fact(TypeAdapter(Settled), lambda session, fact: queue.settle(session, *fact)),
+    "filing": Fact(TypeAdapter(queue.Filing, config=_OCTETS), queue.file, veil.filing),
+    "settled": Fact(
+        TypeAdapter(Settled),
+        lambda session, fact: queue.settle(session, *fact),
+        lambda people, fact: fact._replace(outcomes=veil.outcomes(people, fact.outcomes)),
+    ),
     "hit": Fact(TypeAdapter(events.Hit), events.record),
     "untrack": Fact(TypeAdapter(events.Asked), events.untrack),
+    "consent": Fact(TypeAdapter(consent.Wish), consent.decide),
 }
 
 
 class Store:
     """One process's way to the database. Make it after a fork, never before one."""
 
-    def __init__(self, database_url: str, data_dir: Path) -> None:
-        self._reading = engine.open_engine(database_url, writes=False)
-        self._writing = engine.open_engine(database_url, writes=True)
+    def __init__(self, database_url: str, data_dir: Path, people: People = engine.NOBODY_KNOWN) -> None:
+        self.people = people
+        self._reading = engine.open_engine(database_url, writes=False, known=people)
+        self._writing = engine.open_engine(database_url, writes=True, known=people)
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="waypost-reader")
         self.writer = Writer(self._writing)
         self.journal = Journal(data_dir / "journal", FACTS)
@@ -84,7 +92,9 @@ class Store:
             return
         writing.add_done_callback(_heard)
         log.journaled(name, type(error).__name__ if error else "slow")
-        await asyncio.to_thread(self.journal.append, name, value if journaled is None else journaled)
+        await asyncio.to_thread(
+            self.journal.append, name, fact.veil(self.people, value if journaled is None else journaled)
+        )
 
     async def replay(self) -> None:
         """Commits what the journal holds. Raises sqlalchemy.exc.SQLAlchemyError while the database is away, OSError."""
@@ -104,6 +114,15 @@ class Store:
                     self._not_before[path] = time.monotonic() + LATER_S
                 else:
                     self._not_before.pop(path, None)
+
+    def checkpoint(self) -> None:
+        """Moves what SQLite's write-ahead log holds into the database, and empties it: old rows lie in there as they
+        were. Where readers hold it up, the next call does it. Raises sqlalchemy.exc.SQLAlchemyError."""
+        if self._writing.dialect.name == "sqlite":
+            with contextlib.closing(self._writing.raw_connection()) as connection:
+                cursor = connection.cursor()
+                cursor.execute(f"PRAGMA busy_timeout={_CHECKPOINT_MS}")
+                cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def close(self) -> None:
         """Commits what was submitted and lets go of the database."""

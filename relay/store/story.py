@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from relay.store import tables
-from relay.store.reports import clicks_of, opens_of
+from relay.store.reports import HITS, clicks_of, opens_of
 from relay.store.totals import Tally
 
 MOST_DELIVERIES = 500  # of one message on its page
@@ -80,6 +80,8 @@ class Story(NamedTuple):
     pixels: int
     links: list[dict[str, Any]]  # Any: as the rewriting reported them
     reasons: list[str]
+    opens: Tally  # of nobody in particular; beside those of the deliveries
+    clicks: Tally
     deliveries: list[Delivery]
     recipients: int  # of all deliveries, also where not all are in the list
     events: list[Happening]  # in order of time
@@ -93,7 +95,7 @@ def read(session: sa.Connection, message_id: str) -> Story | None:
     names = [name for name in Story._fields if name in table.c]  # not the plan: it can be large
     row = (
         session.execute(
-            sa.select(*(table.c[name] for name in names), kept.label("has_content")).filter_by(id=message_id)
+            sa.select(*(table.c[name] for name in (*names, *HITS)), kept.label("has_content")).filter_by(id=message_id)
         )
         .mappings()
         .first()
@@ -109,7 +111,9 @@ def read(session: sa.Connection, message_id: str) -> Story | None:
         .limit(MOST_EVENTS)
     )
     return Story(
-        **row,
+        **{name: row[name] for name in (*names, "has_content")},
+        opens=opens_of(row),
+        clicks=clicks_of(row),
         deliveries=_deliveries(session, message_id),
         recipients=count or 0,
         events=[Happening(*found) for found in happened],

@@ -1,7 +1,7 @@
-"""Whom not to write to, and who does not want to be tracked.
+"""Whom not to write to.
 
 A hard bounce or a complaint suppresses an address for all mail, an unsubscribe for one stream. An entry may
-expire; one that has is as good as gone.
+expire; one that has is as good as gone. Entries stand under the names that `people` gives: addresses, or pseudonyms.
 """
 
 from collections.abc import Iterable, Sequence
@@ -11,7 +11,7 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from relay import address
-from relay.store import tables
+from relay.store import people, tables
 
 ALL, STREAM = "all", "stream"
 HARD_BOUNCE, UNSUBSCRIBE, COMPLAINT, MANUAL = REASONS = ("hard_bounce", "unsubscribe", "complaint", "manual")
@@ -54,28 +54,34 @@ def add(
 def add_all(session: sa.Connection, entries: Sequence[Entry], *, message: str = "") -> int:
     """Adds many, a few statements for each 500. Returns how many were not known yet.
 
-    An entry that is there stays as it is, unless it would end before the new one does.
+    An entry that is there stays as it is, unless it would end before the new one does. One without an address is
+    nobody's.
     """
-    table = tables.suppression
+    table, known = tables.suppression, people.of(session)
     added = 0
     for at in range(0, len(entries), _CHUNK):
         new: dict[tuple[str, str, str], Entry] = {}
         for entry in entries[at : at + _CHUNK]:
+            if not entry.address:
+                continue
             if entry.key not in new or _outlasts(entry.expires_at, new[entry.key].expires_at):
                 new[entry.key] = entry
+        named = known.by_name(who for who, _, _ in new)
         there = session.execute(
             sa.select(table.c.id, table.c.address, table.c.scope, table.c.stream, table.c.expires_at).where(
-                table.c.address.in_({who for who, _, _ in new})
+                table.c.address.in_(named)
             )
         ).all()
         for row in there:
-            key = (row.address, row.scope, row.stream)
+            key = (named[row.address], row.scope, row.stream)
             if key in new and not _outlasts(new[key].expires_at, row.expires_at):
                 del new[key]
             elif key in new:  # its place is taken by the one that holds longer
                 session.execute(sa.delete(table).where(table.c.id == row.id))
         if new:
-            rows = [entry._asdict() | {"address": who, "message": message} for (who, _, _), entry in new.items()]
+            rows = [
+                entry._asdict() | {"address": known.name(who), "message": message} for (who, _, _), entry in new.items()
+            ]
             session.execute(sa.insert(table), rows)
         added += len(new)
     return added
@@ -95,7 +101,8 @@ def remove(
 ) -> int:
     """Lets mail to an address flow again: of one scope, stream or reason, or of all. Returns how many entries went."""
     table = tables.suppression
-    gone = sa.delete(table).where(table.c.address == address.canonical(mailbox))
+    names = people.of(session).names(mailbox)
+    gone = sa.delete(table).where(table.c.address.in_(names))
     if scope is not None:
         gone = gone.where(table.c.scope == scope)
     if stream is not None:
@@ -104,7 +111,7 @@ def remove(
         gone = gone.where(table.c.reason == reason)
     if scope in (None, ALL):  # what is forgiven is forgotten
         strike = tables.strike
-        session.execute(sa.delete(strike).where(strike.c.address == address.canonical(mailbox)))
+        session.execute(sa.delete(strike).where(strike.c.address.in_(names)))
     return session.execute(gone).rowcount
 
 
@@ -118,7 +125,8 @@ def find(
     `exempt`: the stream is not held back by unsubscribes (password resets, receipts).
     """
     table = tables.suppression
-    wanted = sorted({address.canonical(mailbox) for mailbox in mailboxes})
+    named = people.of(session).by_name(mailboxes)
+    wanted = sorted(named)
     found: dict[str, str] = {}
     for at in range(0, len(wanted), _CHUNK):
         query = sa.select(table.c.address, table.c.reason).where(
@@ -128,7 +136,7 @@ def find(
         )
         if exempt:
             query = query.where(table.c.reason != UNSUBSCRIBE)
-        found.update({row.address: row.reason for row in session.execute(query)})
+        found.update({named[row.address]: row.reason for row in session.execute(query)})
     return found
 
 
@@ -137,7 +145,8 @@ def listing(session: sa.Connection, limit: int, query: str = "", after: int = 0)
     table = tables.suppression
     wanted = sa.select(table).order_by(table.c.id.desc()).limit(limit)
     if query:
-        wanted = wanted.where(table.c.address.contains(address.canonical(query), autoescape=True))
+        part = table.c.address.contains(address.canonical(query), autoescape=True)
+        wanted = wanted.where(sa.or_(part, table.c.address.in_(people.of(session).names(query))))
     if after:
         wanted = wanted.where(table.c.id < after)
     return session.execute(wanted).mappings().all()
@@ -154,22 +163,3 @@ def entries(session: sa.Connection, now: datetime, after: int, limit: int) -> tu
     )
     rows = session.execute(wanted).all()
     return [Entry(*row[1:]) for row in rows], rows[-1].id if rows else after
-
-
-def untrack(session: sa.Connection, mailbox: str, at: datetime) -> None:
-    """Notes that an address asked not to be tracked; also holds for mail already sent."""
-    table = tables.untracked
-    who = address.canonical(mailbox)
-    if not session.scalar(sa.select(table.c.address).where(table.c.address == who)):
-        session.execute(sa.insert(table), {"address": who, "asked_at": at})
-
-
-def untracked(session: sa.Connection, mailboxes: Iterable[str]) -> set[str]:
-    """Which of the addresses asked not to be tracked, as canonical addresses."""
-    table = tables.untracked
-    wanted = sorted({address.canonical(mailbox) for mailbox in mailboxes})
-    found: set[str] = set()
-    for at in range(0, len(wanted), _CHUNK):
-        query = sa.select(table.c.address).where(table.c.address.in_(wanted[at : at + _CHUNK]))
-        found.update(session.scalars(query))
-    return found

@@ -82,6 +82,14 @@ class Message(SQLModel, table=True):
     envid: str = ""
     client: str = ""
     expires_at: datetime = Field(sa_type=UtcTime)
+    # Hits that are counted for the message and nobody in particular (`[privacy] mode = "aggregate"`).
+    opens_human: int = 0
+    opens_proxied: int = 0
+    opens_machine: int = 0
+    opens_unknown: int = 0
+    clicks_human: int = 0
+    clicks_machine: int = 0
+    clicks_unknown: int = 0
 
 
 class Content(SQLModel, table=True):
@@ -166,7 +174,7 @@ class Suppression(SQLModel, table=True):
 
     __tablename__ = "suppression"
     id: int | None = Field(default=None, primary_key=True)
-    address: str  # relay.address.canonical
+    address: str  # relay.store.people
     scope: str = "all"  # all | stream
     stream: str = ""
     reason: str = "manual"  # hard_bounce | unsubscribe | complaint | manual
@@ -180,18 +188,20 @@ class Strike(SQLModel, table=True):
     """A soft failure that counts against an address if it comes again."""
 
     __tablename__ = "strike"
-    address: str = Field(primary_key=True)  # relay.address.canonical
+    address: str = Field(primary_key=True)  # relay.store.people
     category: str = Field(primary_key=True)
     first_at: datetime = Field(sa_type=UtcTime)
     last_at: datetime = Field(sa_type=UtcTime)
 
 
-class Untracked(SQLModel, table=True):
-    """An address that asked not to be tracked, apart from any unsubscribe."""
+class Consent(SQLModel, table=True):
+    """What somebody said about being tracked, apart from any unsubscribe."""
 
-    __tablename__ = "untracked"
-    address: str = Field(primary_key=True)
-    asked_at: datetime = Field(sa_type=UtcTime)
+    __tablename__ = "consent"
+    address: str = Field(primary_key=True)  # relay.store.people
+    is_yes: bool
+    at: datetime = Field(sa_type=UtcTime)
+    source: str  # recipient | api | header
 
 
 class Account(SQLModel, table=True):
@@ -222,7 +232,7 @@ attempt = _table(Attempt)
 event = _table(Event)
 suppression = _table(Suppression)
 strike = _table(Strike)
-untracked = _table(Untracked)
+consent = _table(Consent)
 account = _table(Account)
 
 has_crashed = delivery.c.crashes > _ZERO

@@ -18,7 +18,7 @@ import uvicorn
 from relay import ids, tokens
 from relay.config.schema import Config
 from relay.edits import Hole, Kind
-from relay.store import accounts, events, queue, store, tables
+from relay.store import accounts, events, people, queue, store, tables
 from relay.store.tables import Delivery, EventType, Message, Status
 from tests.stage import free_port
 from web import app
@@ -53,8 +53,10 @@ class Scene:
         (folder / "waypost.db").write_bytes(_empty_database())
         url = f"sqlite:///{folder / 'waypost.db'}"
         self.folder = folder
-        self.store = store.Store(url, folder)
         self.ring = tokens.open_ring(folder / "keys.json")
+        privacy = self.config.privacy
+        known = people.People(privacy.mode, self.ring.secret_for(people.PURPOSE), privacy.consent == "asked")
+        self.store = store.Store(url, folder, known)
         apps = (
             (app.tracking(self.config, self.store, self.ring), tracking),
             (app.console(self.config, self.store, self.ring), console),

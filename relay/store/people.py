@@ -1,0 +1,86 @@
+"""What the store calls people: by their address, by a keyed pseudonym, or not at all (`[privacy] mode`).
+
+In: addresses, and texts that may quote them.  Out: what is written down in their place.  A pseudonym is an HMAC
+(RFC 2104) of the canonical address under a key that lies beside the database, not in it: the same address has the
+same one, so that unique counts work and an unsubscribe holds, and without the key it leads to nobody.
+"""
+
+import base64
+import hmac
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from relay import address, traces
+
+PURPOSE = "people"  # of the key, as `tokens.KeyRing.secret_for` wants it
+_OPTION = "waypost_people"
+_MARK = "~"  # no address begins so and has no @
+_PSEUDONYM_OCTETS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class People:
+    """How this installation writes people down."""
+
+    mode: str = "full"
+    key: bytes = b""
+    asks: bool = False  # tracked are only those who said yes
+
+    @property
+    def are_veiled(self) -> bool:
+        """True if no address is kept of what is settled."""
+        return self.mode in ("pseudonymous", "aggregate")
+
+    def pseudonym(self, mailbox: str) -> str:
+        """`~` and 26 characters; of a pseudonym itself, and of nothing, the same."""
+        if not mailbox or is_pseudonym(mailbox) or not self.key:
+            return mailbox
+        mac = hmac.digest(self.key, address.canonical(mailbox).encode("utf-8", "surrogatepass"), "sha256")
+        return _MARK + base64.b32hexencode(mac[:_PSEUDONYM_OCTETS]).decode("ascii").rstrip("=").lower()
+
+    def name(self, mailbox: str) -> str:
+        """Under which a suppression or a wish is written down."""
+        return self.pseudonym(mailbox) if self.are_veiled else address.canonical(mailbox)
+
+    def names(self, mailbox: str) -> list[str]:
+        """Under which one may stand: an earlier mode wrote addresses, and an erased address is a pseudonym."""
+        return list(dict.fromkeys((address.canonical(mailbox), self.pseudonym(mailbox))))
+
+    def by_name(self, mailboxes: Iterable[str]) -> dict[str, str]:
+        """All names under which the addresses may stand, each with the canonical address."""
+        return {name: address.canonical(mailbox) for mailbox in set(mailboxes) for name in self.names(mailbox)}
+
+    def shown(self, mailbox: str) -> str:
+        """What an event or a settled delivery says of its recipient."""
+        if self.mode == "aggregate":
+            return ""
+        return self.pseudonym(mailbox) if self.are_veiled else mailbox
+
+    def said(self, code: int, text: str, recipient: str) -> str:
+        """A reply's text as it is kept: servers like to quote the address. In aggregate mode none of theirs is."""
+        if not self.are_veiled or (self.mode == "aggregate" and code):
+            return "" if self.are_veiled else text
+        return traces.scrubbed(traces.without_addresses(text), traces.words([recipient]))
+
+    def marks(self, mailboxes: Iterable[str]) -> frozenset[str]:
+        """What would name one of them, beside what is kept anyway; empty where everything is."""
+        if not self.are_veiled:
+            return frozenset()
+        return traces.words(mailboxes, with_local_part=self.mode == "aggregate")
+
+
+def of(session: sa.Connection) -> People:
+    """How the store that this session belongs to writes people down."""
+    found = session.get_execution_options().get(_OPTION)
+    return found if isinstance(found, People) else People()
+
+
+def options(people: People) -> dict[str, People]:
+    """The execution options of an engine whose sessions know these people."""
+    return {_OPTION: people}
+
+
+def is_pseudonym(text: str) -> bool:
+    return text.startswith(_MARK) and "@" not in text
