@@ -22,6 +22,7 @@ _TYPE = re.compile(r"\s*([A-Za-z][\w-]{0,30})\s*;\s*")
 # RFC 6533 §3: "\x{20AC}"; RFC 3461 §4: only what xtext must encode, for `+20` is a part of real addresses.
 _EMBEDDED = re.compile(r"\\x\{([0-9A-Fa-f]{2,6})\}")
 _XTEXT = re.compile(r"\+(2B|3D)")
+_MAILBOX = re.compile(r"(?<![^\s<;:(])((?:\"[^\"\n]{1,128}\"|[^\s<>@\"(),;:]{1,256})@(?:[^\s<>@\"(),;:]{1,255}))")
 _ONCE = {"final-recipient", "original-recipient", "action", "status"}
 _ACTIONS = {
     "fail": "failed", "undeliv": "failed", "error": "failed", "delay": "delayed", "deliver": "delivered",
@@ -116,5 +117,6 @@ def address(value: str) -> str:
     kind = typed[1].lower() if typed else ""
     value = _XTEXT.sub(lambda m: chr(int(m[1], 16)), value) if kind == "rfc822" else value
     value = _EMBEDDED.sub(lambda m: chr(int(m[1], 16)) if int(m[1], 16) < 0x110000 else "", value)
-    address = failure.ADDRESS.search(value)
-    return address["address"].rstrip(".") if address else ""
+    # The bounds of addresses in running text do not hold here.
+    whole = _MAILBOX.search(value)
+    return whole[1].rstrip(".") if whole else ""

@@ -12,14 +12,19 @@ from relay.bounce import classify
 from relay.bounce.classify import BounceKind, Phase, Verdict
 from relay.reply import Reply
 
+# Letters that stand next to an address without a space between: Chinese, Japanese and Korean run on.
+_RUN_ON = r"\u1100-\u11ff\u2e80-\ua4cf\uac00-\ud7af\uf900-\ufaff\uff00-\uffef"
+_ATEXT = rf"(?:(?![{_RUN_ON}])[\w!#$%&'*+/=?^`{{|}}~.-])"
 # Bounded on both sides of the @, so that a search through a long line of letters stays linear.
 ADDRESS = re.compile(
-    r"(?<![\w.!#$%&'*+/=?^`{|}~@-])(?P<address>(?:\"[^\"\s@]{1,64}\"|[\w!#$%&'*+/=?^`{|}~.-]{1,128})"
-    r"@(?:(?!-)[\w-]{1,63}\.){0,10}[\w-]{1,63}(?:(?<=\w)|(?<=-)(?=\W))|(?<=<)[\w.+-]{1,64}@\[[\d.]{7,15}\])"
+    rf"(?<![A-Za-z0-9_.!#$%&'*+/=?^`{{|}}~@-])(?P<address>(?:\"[^\"\s@]{{1,64}}\"|{_ATEXT}{{1,128}})"
+    rf"@(?:(?:(?!-)(?:(?![{_RUN_ON}])[\w-]){{1,63}}\.){{0,10}}(?:(?![{_RUN_ON}])[\w-]){{1,63}}|\[[\d.]{{7,15}}\]))"
 )
 MAX_TEXT = 2000  # characters of a diagnostic that are kept
 
 FAILED, DELAYED = "failed", "delayed"
+# Rules by which a verdict rests on no word of the text.
+_SAY_NOTHING = ("class.", "code.")
 _NO_FAILURE = Verdict(BounceKind.NONE, "accepted", "report.no_failure", False, False, "")
 
 # What a report says of the command that was answered; without a word of it we take RCPT.
@@ -84,8 +89,9 @@ def judge(
     reply = _reply(diagnostic)
     told = reply.status or classify.status_in(reply.text)
     verdict = _verdict(action, status, reply, text)
-    if verdict.category == "undetermined" and context:
-        verdict = _verdict(action, status, Reply(reply.code, reply.status, f"{reply.text}\n{context}"), text)
+    if verdict.rule.startswith(_SAY_NOTHING) and context:
+        wider = _verdict(action, status, Reply(reply.code, reply.status, f"{reply.text}\n{context}"), text)
+        verdict = verdict if wider.rule.startswith(_SAY_NOTHING) else wider
     return Failure(recipient, action, status or told, reply.code, text, remote, original, verdict)
 
 

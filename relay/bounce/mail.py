@@ -32,6 +32,7 @@ _BASE64_BODY = re.compile(rb"\s*(?:[A-Za-z0-9+/]{60,76}\n){2,}")
 
 _HIDDEN = re.compile(r"<(style|script|head|title)\b.*?(?:</\1\s*>|\Z)", re.IGNORECASE | re.DOTALL)
 _BREAK = re.compile(r"<(?:/?(?:p|div|tr|table|ul|ol|li|h[1-6]|blockquote|pre)|br|hr)\b[^<>]*>", re.IGNORECASE)
+_CELL = re.compile(r"</?t[dh]\b[^<>]*>", re.IGNORECASE)
 # An address in brackets is no tag.
 _TAG = re.compile(r"<!--.*?(?:-->|\Z)|</?[A-Za-z!?][^<>@=]*(?:=[^<>]*)?>", re.DOTALL)
 _CODECS_THAT_ARE_NO_CHARSET = {"idna", "punycode", "undefined", "unicode_escape", "raw_unicode_escape"}
@@ -179,5 +180,5 @@ def _word(found: re.Match[str]) -> str:
 
 def strip_tags(text: str) -> str:
     """The text of an HTML document, its blocks on lines of their own."""
-    text = _BREAK.sub("\n", _HIDDEN.sub(" ", text))
+    text = _CELL.sub(" ", _BREAK.sub("\n", _HIDDEN.sub(" ", text)))
     return html.unescape(_TAG.sub("", text)).replace("\xa0", " ")

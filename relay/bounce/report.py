@@ -7,7 +7,7 @@ Pure. Any octets get an answer; work is bounded by MAX_OCTETS and MAX_DEPTH of `
 """
 
 import re
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from typing import NamedTuple
 
 from relay.bounce import arf, auto_reply, dsn, failure, mail, text, wording
@@ -31,6 +31,12 @@ class Report(NamedTuple):
     message_id: str = ""
     feedback: str = ""
     addresses: tuple[str, ...] = ()
+
+
+class Likely(IntEnum):
+    NOT = 0
+    PERHAPS = 1
+    SURELY = 2
 
 
 class _Seen(NamedTuple):
@@ -67,16 +73,17 @@ def _read(whole: mail.Part) -> Report:
         return Report(ReportKind.ARF, complained.complainants, message_id, complained.feedback, sent_to)
     if failures := dsn.failures(dsn.status_parts(whole)):
         return Report(ReportKind.DSN, tuple(_told(failures, seen)), message_id, "", sent_to)
-    if _is_bounce(seen):
-        if failures := _from_text(seen):
+    likely = _likely(seen)
+    if likely and (failures := _from_text(seen)):
+        # Where little speaks for a bounce, the words have to.
+        if likely is Likely.SURELY or any(one.code or one.verdict.category != "undetermined" for one in failures):
             return Report(ReportKind.TEXT, tuple(failures), message_id, "", sent_to)
-        # A gateway has wrapped the report.
+    elif likely is Likely.SURELY:
+        # A gateway may have wrapped the report.
         if original and (inner := _read(original)).kind is ReportKind.DSN:
             return inner._replace(addresses=sent_to)
-        if failures := _from_original(seen):
+        if (failures := _from_original(seen)) or not auto_reply.is_auto_reply(whole):
             return Report(ReportKind.TEXT, tuple(failures), message_id, "", sent_to)
-        if not auto_reply.is_auto_reply(whole):
-            return Report(ReportKind.TEXT, (), message_id, "", sent_to)
     kind = ReportKind.AUTO_REPLY if auto_reply.is_auto_reply(whole) else ReportKind.NONE
     return Report(kind, (), message_id, "", sent_to)
 
@@ -117,25 +124,33 @@ def _own(part: mail.Part) -> list[mail.Part]:
     return [part, *(below for child in part.children for below in _own(child))]
 
 
-def _is_bounce(seen: _Seen) -> bool:
-    """True if enough speaks for it: at least one thing in the header section, and two in all."""
+def _likely(seen: _Seen) -> Likely:
+    """How likely the mail is a bounce: something in the header section must speak for it, and the notice, too."""
     whole, subject = seen.whole, seen.whole.get("subject")[:500]
     if whole.get("x-failed-recipients"):
-        return True
+        return Likely.SURELY
     is_daemon = bool(wording.pattern("bounce", "daemon").search(whole.get("from")[:500]))
     if not is_daemon and (_ANSWER.match(subject) or auto_reply.is_auto_reply(whole, by_subject_only=True)):
-        return False
-    header = 2 * is_daemon + bool(wording.pattern("bounce", "subject").search(subject))
-    header += whole.get("return-path").strip() == "<>" or not whole.get("from").strip()
-    header += 2 * (whole.parameters.get("report-type", "").lower() == "delivery-status")
-    said = bool(wording.pattern("bounce", "phrase").search(seen.notice[:20_000]))
-    return header > 0 and header + said >= 2 and (said or header > 2)
+        return Likely.NOT
+    is_report = whole.parameters.get("report-type", "").lower() == "delivery-status"
+    is_null = whole.get("return-path").strip() == "<>" or not whole.get("from").strip()
+    is_subject = bool(wording.pattern("bounce", "subject").search(subject))
+    is_said = bool(wording.pattern("bounce", "phrase").search(seen.notice[:20_000]))
+    is_sure = bool(wording.pattern("bounce", "subject_sure").search(subject))
+    if (
+        is_report
+        or (is_sure and is_said)
+        or (is_daemon and (is_said or is_subject))
+        or (is_null and is_subject and is_said)
+    ):
+        return Likely.SURELY
+    return Likely.PERHAPS if is_said and (is_null or is_subject) else Likely.NOT
 
 
 def _from_text(seen: _Seen) -> list[Failure]:
     """Whom the notice names; what X-Failed-Recipients lists comes first."""
     senders = failure.addresses(" ".join([seen.whole.get("from"), seen.whole.get("return-path")]))
-    others = frozenset(address.lower() for address in (*seen.sent_to, *senders))
+    others, never = (frozenset(each.lower() for each in addresses) for addresses in (seen.sent_to, senders))
     everything = f"{seen.notice}\n{_FIELDS.sub('', seen.rest)}"
     named: list[text.Named] = []
     if failed := dict.fromkeys(failure.addresses(" ".join(seen.whole.all("x-failed-recipients")))):
@@ -143,10 +158,10 @@ def _from_text(seen: _Seen) -> list[Failure]:
         named = [about.get(address.lower(), text.Named(address, seen.notice[:2000], "")) for address in failed]
     named = (
         named
-        or text.recipients(seen.notice, others)
-        or text.recipients(everything, others)
-        or text.recipients(seen.whole.get("subject"), others)
-        or text.recipients(seen.notice, others, text.Grade.MENTIONED)
+        or text.recipients(seen.notice, others, never=never)
+        or text.recipients(everything, others, never=never)
+        or text.recipients(seen.whole.get("subject"), others, never=never)
+        or text.recipients(seen.notice, others, text.Grade.MENTIONED, never)
     )
     if not named and (domain := next((address.partition("@")[2] for address in senders), "")):
         named = text.bare_names(seen.notice, domain)

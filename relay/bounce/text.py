@@ -59,10 +59,13 @@ def notice(text: str) -> tuple[str, str]:
     return "\n".join(lines), ""
 
 
-def recipients(text: str, others: frozenset[str], sure: Grade = Grade.SAID) -> list[Named]:
+def recipients(
+    text: str, others: frozenset[str], sure: Grade = Grade.SAID, never: frozenset[str] = frozenset()
+) -> list[Named]:
     """Whom the notice says could not be reached, in its order.
 
-    `others`: addresses in lower case that it cannot mean; `sure`: what is below that grade does not count.
+    `others`: addresses in lower case that it means only where it lists them; `never`: not even there; `sure`: what is
+    below that grade does not count.
     """
     lines = [line[:_MAX_LINE] for line in text.split("\n", MAX_LINES)[:MAX_LINES]]
     places: dict[str, tuple[Grade, int, str]] = {}
@@ -75,7 +78,9 @@ def recipients(text: str, others: frozenset[str], sure: Grade = Grade.SAID) -> l
             key = address.lower()
             grade = _grade(line, match.start("address"), match.end("address"))
             # People write to themselves, too; then it is listed.
-            if key in others and grade < Grade.LISTED:
+            if key in never or (key in others and grade < Grade.LISTED):
+                continue
+            if grade is Grade.LISTED and at and _is_other(lines[at - 1]):
                 continue
             if key not in places or grade > places[key][0]:
                 places[key] = grade, at, address
@@ -83,6 +88,8 @@ def recipients(text: str, others: frozenset[str], sure: Grade = Grade.SAID) -> l
     if best < max(sure, Grade.MENTIONED):
         return []
     chosen = sorted((at, address) for grade, at, address in places.values() if grade is best)
+    # "ann@local-store" beside "ann@example.com": the name inside the house beside the one that was mailed.
+    chosen = [place for place in chosen if "." in place[1].rpartition("@")[2]] or chosen
     return list(_with_words(lines, chosen))
 
 
@@ -105,7 +112,7 @@ def _grade(line: str, start: int, end: int) -> Grade:
     before, after = line[:start].rstrip(" \t<\"'([:“«「"), line[end:].lstrip(" \t>\"')]”»」")
     if _EXPANDED.search(before):
         return Grade.LISTED
-    if wording.pattern("notice", "others", r"{}\W*\S*\W*$").search(before[-80:]):
+    if _is_other(before):
         return Grade.OTHER
     if re.fullmatch(r"\W*to", before, re.IGNORECASE):
         return Grade.MENTIONED  # all whom the mail was for
@@ -117,7 +124,14 @@ def _grade(line: str, start: int, end: int) -> Grade:
         return Grade.SAID
     if _REPLY.search(before[-60:]) or _REPLY.search(after[:60]):
         return Grade.SAID
+    if not after.strip(" .") and line[:start].rstrip(" \t<\"'(").endswith(":"):
+        return Grade.SAID
     return Grade.SAID if wording.pattern("notice", "behind", r"^\W*{}").search(after[:80]) else Grade.MENTIONED
+
+
+def _is_other(before: str) -> bool:
+    """True if the words before an address say that it is the sender's, or of somebody who helps."""
+    return bool(wording.pattern("notice", "others", r"(?<!\w){}(?:\W+\w+)?\W*$").search(before[-80:]))
 
 
 def _with_words(lines: list[str], chosen: list[tuple[int, str]]) -> Iterable[Named]:
@@ -137,7 +151,9 @@ def _with_words(lines: list[str], chosen: list[tuple[int, str]]) -> Iterable[Nam
                 replies.setdefault(address, []).append(said)
             if len(common) < 5:
                 common.append(said)
-    context = "\n".join(line.strip() for line in lines[:60] if line.strip())
+    # With several, what stands behind the first may be about another one.
+    general = lines[: chosen[0][0]] if len(chosen) > 1 else lines
+    context = "\n".join(line.strip() for line in general[:60] if line.strip())
     for n, (at, address) in enumerate(chosen):
         end = next((later for later, _ in chosen[n + 1 :] if later > at), len(lines)) if n < 1000 else at + 10
         own = "\n".join(_block(lines, at, end))

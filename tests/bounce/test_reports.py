@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from relay.bounce import report
 from relay.bounce.report import ReportKind
+from tests.bounces import score_reports
 
 DSN = b"""\
 Return-Path: <>
@@ -81,3 +82,12 @@ def test_line_ends_and_what_stands_before_the_mail_change_nothing() -> None:
 def test_any_octets_get_an_answer(octets: bytes, at: int, cut: int) -> None:
     report.read(octets)
     report.read(DSN[:at] + octets + DSN[at + cut :])
+
+
+def test_the_labelled_reports_are_read_right() -> None:
+    got = score_reports.score()
+    assert got.mails >= 80
+    assert min(got.found, got.kind, got.action) >= 0.98, got.wrong
+    assert got.invented <= 0.02, got.wrong
+    assert min(got.hard_precision, got.hard_recall) >= 0.95, got.wrong
+    assert got.category >= 0.92, got.wrong
