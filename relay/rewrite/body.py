@@ -90,11 +90,11 @@ def _links_in_text(text: Leaf, body: Body, rules: links.Rules) -> list[Draft]:
 
 def _page(text: Leaf) -> Page | str:
     """The leaf's markup and links, or why they are in doubt."""
-    markup = tags.read(text.masked)
+    markup = tags.skim(text.masked)
     if markup.doubt:
         return markup.doubt
     seen = witness.hrefs(text.masked, has_islands=markup.has_islands)
-    anchors = links.find(text.octets, text.masked, markup, text.codec)
+    anchors = links.find(text.octets, markup, text.codec)
     if seen != [anchor.seen for anchor in anchors if anchor.is_live_http]:
         return "witness_disagrees"
     return Page(text, markup, anchors)
@@ -118,9 +118,9 @@ def _instrument(page: Page, body: Body, rules: links.Rules, *, with_pixel: bool)
             hole = edits.Hole(edits.Kind.UNSUBSCRIBE)
             drafts.append(Draft(anchor.href.start, anchor.href.end, (hole,), "unsubscribe"))
             tracked.append((drafts[-1], anchor.href))
-    drafts += _apart_from(drafts, marks.in_html(page.leaf.masked, page.markup, rules.marks))
+    drafts += _apart_from(drafts, marks.in_html(page.leaf.masked, rules.marks))
     if with_pixel:
-        at = pixel.place(page.leaf.masked, page.markup)
+        at = pixel.place(page.markup)
         if at is None:
             body.reasons.append("no_place_for_pixel")
         else:

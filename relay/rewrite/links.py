@@ -18,7 +18,6 @@ _LONGEST_LABEL = 200  # characters
 _MOST_TAGS_IN_LABEL = 100
 _HTTP = ("http", "https")
 _NAMES = (b"a", b"area")
-_HREF = re.compile(rb"href", re.IGNORECASE)
 _NO_TEXT = frozenset({b"style", b"script", b"title", b"textarea", b"noframes", b"xmp", b"iframe", b"noembed"})
 _NOT_TEXT = re.compile(rb"<!--.*?-->|<[!?/][^>]*>", re.DOTALL)
 # {{…}}, *|…|*, %recipient…%, %…unsubscribe_url%, [[…]], <%…%>, {%…%}, ${…}: somebody was to fill it in, or still
@@ -38,6 +37,8 @@ _OPT_OUTS: dict[bytes, frozenset[bytes] | None] = {
     b"disable-tracking": frozenset({b"", b"true", b"yes", b"1", b"disable-tracking"}),  # Mailgun
     b"data-no-track": None,
 }
+_WANTED = tags.only((b"href", b"data-msys-unsubscribe", *_OPT_OUTS))
+_ALT = tags.only((b"alt",))
 # A link's text that reads as an address: a scheme, `www.`, or a bare name under a well-known domain.
 _ADDRESS = re.compile(r"(?:(?:https?:)?//|(?=www\.))(?P<host>[^\s/?#:]+\.[^\s/?#:]+)(?:[/?#:]\S*)?", re.IGNORECASE)
 _BARE_ADDRESS = re.compile(r"(?P<host>(?:[^\W_](?:[\w-]*[^\W_])?\.)+[^\W\d_]{2,})(?:[/?#:]\S*)?", re.IGNORECASE)
@@ -91,15 +92,15 @@ class Anchor(NamedTuple):
         return not self.is_conditional and destination.scheme(self.seen) in _HTTP
 
 
-def find(html: bytes, masked: bytes, markup: tags.Markup, codec: str) -> list[Anchor]:
+def find(html: bytes, markup: tags.Markup, codec: str) -> list[Anchor]:
     """Every live href, and those of Outlook's conditional comments, in document order."""
-    found = _anchors(html, masked, markup.tags, codec, is_conditional=False)
+    found = _anchors(html, markup, codec, is_conditional=False)
     for start, end in markup.conditions:
-        if not _HREF.search(masked, start, end):  # most are ghost tables
+        if markup.lower.find(b"href", start, end) < 0:  # most are ghost tables
             continue
-        inside = tags.read(masked, start, end)
+        inside = markup.within(start, end)
         if not inside.doubt:
-            found += _anchors(html, masked, inside.tags, codec, is_conditional=True)
+            found += _anchors(html, inside, codec, is_conditional=True)
     if markup.conditions:
         found.sort(key=lambda anchor: anchor.tag.start)
     return found
@@ -170,51 +171,65 @@ def shows_address(text: str, host: str) -> bool:
     return is_kin or shown.rpartition(".")[2] in _GENERIC
 
 
-def _anchors(
-    html: bytes, masked: bytes, found: Sequence[tags.Tag], codec: str, *, is_conditional: bool
-) -> list[Anchor]:
+def _anchors(html: bytes, markup: tags.Markup, codec: str, *, is_conditional: bool) -> list[Anchor]:
+    masked, lower, found = markup.html, markup.lower, markup.tags
     anchors: list[Anchor] = []
     for n, tag in enumerate(found):
         is_link = tag.name in _NAMES or (is_conditional and tag.name.startswith(b"v:"))
         if not is_link or tag.is_closing or not tag.is_live:
             continue
-        attributes = tags.attributes(masked, tag)
+        attributes = tags.attributes(lower, tag, _WANTED)
         href = attributes.get(b"href")
         if href is None:
             continue
         raw = html[href.start : href.end]
         seen = destination.text(masked[href.start : href.end].decode("latin-1"))
         url = seen if raw.isascii() and b"\x1b" not in raw else destination.text(charset.decoded(raw, codec))
-        label = _label(html, masked, found, n, codec) if tag.name != b"area" else ""
+        label = ""
+        if tag.name != b"area":
+            inside = found[n + 1 : n + 1 + _MOST_TAGS_IN_LABEL] if is_conditional else _inside(markup, n)
+            label = _label(html, lower, tag, inside, codec)
         msys = attributes.get(b"data-msys-unsubscribe")
-        unsubscribes = msys is not None and masked[msys.start : msys.end].strip() == b"1"
+        unsubscribes = msys is not None and lower[msys.start : msys.end].strip() == b"1"
         unsubscribes = unsubscribes and destination.scheme(url) in _HTTP
-        opts_out = _opts_out(masked, attributes)
+        opts_out = len(attributes) > 1 and _opts_out(lower, attributes)
         anchors.append(Anchor(tag, href, is_conditional, url, seen, label, opts_out, unsubscribes))
     return anchors
 
 
-def _opts_out(html: bytes, attributes: dict[bytes, tags.Attribute]) -> bool:
+def _opts_out(lower: bytes, attributes: dict[bytes, tags.Attribute]) -> bool:
     for name in _OPT_OUTS.keys() & attributes.keys():
         meant = _OPT_OUTS[name]
         found = attributes[name]
-        if meant is None or html[found.start : found.end].strip().lower() in meant:
+        if meant is None or lower[found.start : found.end].strip() in meant:
             return True
     return False
 
 
-def _label(html: bytes, masked: bytes, found: Sequence[tags.Tag], n: int, codec: str) -> str:
-    """What the reader sees of the link that the n-th tag opens: its text, or else its pictures' alt texts."""
+def _inside(markup: tags.Markup, n: int) -> Sequence[tags.Tag]:
+    """The tags from behind the n-th, an `a`, to the next `a`: what was skimmed over is read now."""
+    begin, found = markup.tags[n].end, markup.tags
+    m = n + 1
+    while m < len(found) and found[m].name != b"a":
+        m += 1
+    end = found[m].start if m < len(found) else len(markup.lower)
+    if markup.lower.find(b"<", begin, end) < 0:
+        return found[m : m + 1]
+    return [*markup.within(begin, end).tags[:_MOST_TAGS_IN_LABEL], *found[m : m + 1]]
+
+
+def _label(html: bytes, lower: bytes, link: tags.Tag, inside: Sequence[tags.Tag], codec: str) -> str:
+    """What the reader sees of a link with these tags in and behind it: its text, or else its pictures' alt texts."""
     words: list[str] = []
     alts: list[str] = []
-    at, is_text = found[n].end, True
-    for tag in found[n + 1 : n + 1 + _MOST_TAGS_IN_LABEL]:
-        if is_text:
-            words.append(_text(html[at : tag.start][: 8 * _LONGEST_LABEL], codec))
-        if tag.name == found[n].name:
+    at, is_text = link.end, True
+    for tag in inside:
+        if is_text and at < tag.start:
+            words.append(_text(html[at : min(tag.start, at + 8 * _LONGEST_LABEL)], codec))
+        if tag.name == link.name:
             break
         if tag.name == b"img":
-            alt = tags.attributes(masked, tag).get(b"alt")
+            alt = tags.attributes(lower, tag, _ALT).get(b"alt")
             alts += [_text(html[alt.start : alt.end], codec)] if alt else []
         is_text = tag.is_closing or tag.name not in _NO_TEXT
         at = tag.end

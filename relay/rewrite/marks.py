@@ -10,9 +10,9 @@ from collections.abc import Collection, Iterator
 from functools import lru_cache
 
 from relay import edits
+from relay.rewrite import tags
 from relay.rewrite.drafts import Draft
 from relay.rewrite.providers import OURS
-from relay.rewrite.tags import Markup
 
 _HOLE = edits.Hole(edits.Kind.UNSUBSCRIBE)
 _S = rb"(?:\s|%20|&nbsp;){0,8}"
@@ -50,10 +50,13 @@ def in_text(text: bytes, dialects: Collection[str]) -> list[Draft]:
     return made
 
 
-def in_html(html: bytes, markup: Markup, dialects: Collection[str]) -> list[Draft]:
+def in_html(html: bytes, dialects: Collection[str]) -> list[Draft]:
     """The drafts for a page, in order. What its provider would make a whole link in running text, we do too."""
     found = _found(html, dialects)
-    starts = [tag.start for tag in markup.tags] if found else []
+    if not found:
+        return []
+    markup = tags.read(html)
+    starts = [tag.start for tag in markup.tags]
     made: list[Draft] = []
     for mark in found:
         draft = _draft(mark, html, made[-1].end if made else 0)
@@ -134,7 +137,7 @@ def _means_link(mark: re.Match[bytes]) -> bool:
     )
 
 
-def _is_running_text(html: bytes, markup: Markup, starts: list[int], at: int) -> bool:
+def _is_running_text(html: bytes, markup: tags.Markup, starts: list[int], at: int) -> bool:
     """True if a link may stand there for certain: outside of tags, comments, raw text and other links."""
     n = bisect_right(starts, at) - 1
     if n < 0:

@@ -17,7 +17,7 @@ _SPACE = b"\t\n\f\r "
 _OF_THE_HEAD = frozenset(b"html head title style script noscript base link meta template".split())
 
 
-def place(html: bytes, markup: tags.Markup) -> int | None:
+def place(markup: tags.Markup) -> int | None:
     """Where the pixel goes: right before the last live `</body>`, or `</html>`, else before the white space
     that ends the text. None if that would be inside a construct."""
     for name in (b"body", b"html"):
@@ -26,8 +26,10 @@ def place(html: bytes, markup: tags.Markup) -> int | None:
                 return tag.start
     if markup.is_open:
         return None
+    html = markup.html
     text = html.rstrip(_SPACE)
     # White space before any body belongs to the head, or to nothing; behind the pixel it would be the body's.
-    last = markup.tags[-1].name if markup.tags else b"html"
+    rest = markup.within(markup.tags[-1].end if markup.tags else 0, len(html)).tags
+    last = (rest or markup.tags)[-1].name if rest or markup.tags else b"html"
     is_before_body = last in _OF_THE_HEAD and (not text or text.endswith(b">"))
     return len(html) if is_before_body else len(text)

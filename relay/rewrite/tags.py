@@ -5,11 +5,12 @@ template, svg and math marked as not live; conditional comments; and whether the
 construct.  WHATWG HTML §13.2.5 (tokenization), and of §13.2.6 (tree construction) what decides how the
 tokenizer goes on. Where that would take a whole tree, it does not guess: `doubt` says why.
 
-Driven by regular expressions, about 1 µs a tag; none of them can backtrack over what it has taken, so that
-hostile text takes linear time too.
+Driven by regular expressions over the text in lower case, 0.2 µs for a tag that tells nothing; none of them can
+backtrack over what it has taken, so that hostile text takes linear time too.
 """
 
 import re
+from collections.abc import Iterable
 from functools import partial
 from typing import NamedTuple
 
@@ -18,21 +19,19 @@ _ATTRIBUTE = (
     rb"[^%(s)s/>][^%(s)s/>=]*(?:=\"[^\"]*\"|[%(s)s]*=[%(s)s]*"
     rb"(?:\"[^\"]*\"|'[^']*'|[^%(s)s>\"'][^%(s)s>]*|(?=>)|[\"'].*))?[%(s)s/]*" % {b"s": _SPACE}
 )  # an open quote takes all the rest
-_MARKUP = re.compile(
-    rb"<(?:(/?)([A-Za-z][^%(s)s/>]*)(?:>|[%(s)s/]*(?:%(a)s)*(>?))|!--|[!?/])" % {b"s": _SPACE, b"a": _ATTRIBUTE},
-    re.DOTALL,
-)
+_TAG = rb"<(?:(/?)([a-z][^%(s)s/>]*)(?:>|[%(s)s/]*(?:%(a)s)*(>?))|(!--|[!?/]))" % {b"s": _SPACE, b"a": _ATTRIBUTE}
+_MARKUP = re.compile(_TAG, re.DOTALL)
 _PARTS = re.compile(
     rb"([^%(s)s/>][^%(s)s/>=]*)(?:[%(s)s]*=[%(s)s]*(?:\"([^\"]*)\"|'([^']*)'|([^%(s)s>\"'][^%(s)s>]*)))?"
     % {b"s": _SPACE}
 )
 _EMPTY_COMMENT = re.compile(rb"-?>")
 _COMMENT_END = re.compile(rb"--!?>")
-_SCRIPT_MARK = re.compile(rb"<!--|-->|<(/?)script(?=[%s/>])" % _SPACE, re.IGNORECASE)
-_CONDITION = re.compile(rb"\s*\[if\b", re.IGNORECASE)
+_SCRIPT_MARK = re.compile(rb"<!--|-->|<(/?)script(?=[%s/>])" % _SPACE)
+_CONDITION = re.compile(rb"\s*\[if\b")
 
 _RAW_TEXT = {
-    name: re.compile(rb"</%s(?=[%s/>])" % (name, _SPACE), re.IGNORECASE)
+    name: re.compile(rb"</%s(?=[%s/>])" % (name, _SPACE))
     for name in (b"title", b"textarea", b"style", b"xmp", b"iframe", b"noembed", b"noframes")
 }
 # Start tags that end svg and math (§13.2.6.5), and elements in there that may hold HTML.
@@ -47,6 +46,15 @@ _SPECIAL_IN_SELECT = _SPECIAL | frozenset(b"a area input keygen body html".split
 _DEEPEST_FOREIGN = 200
 _MOST_ATTRIBUTE_OCTETS = 20_000  # a tag longer than this is counted; lxml is quadratic in attributes
 _MOST_ATTRIBUTES = 2_000
+
+# Text and plain tags up to the next that tells something: what the tokenizer need not stop at. A plain tag has
+# no quote or `=` but those of values; what is unusual is left to _TAG.
+_PLAIN_TAG = (
+    rb"<(?!/?+(?:%(names)b)[%(s)b/>])/?+[a-z][^%(s)b/>]*+"
+    rb"(?:[^>\"'=]{0,2000}+(?<=[^%(s)b/>\"'=])=(?:\"[^\"]*+\"|'[^']*+'|[^%(s)b>\"'][^%(s)b>]*+)){0,200}+[^>\"'=]{0,2000}+>"
+    % {b"s": _SPACE, b"names": b"|".join(sorted(_SPECIAL_IN_SELECT))}
+)
+_NEXT = re.compile(rb"(?:[^<]++|%b|<(?![a-z/!?]))*+(?:%b|\Z)" % (_PLAIN_TAG, _TAG), re.DOTALL)
 
 
 class Tag(NamedTuple):
@@ -79,36 +87,61 @@ _attribute = partial(tuple.__new__, Attribute)
 class Markup(NamedTuple):
     """What the tokenizer saw."""
 
+    html: bytes
+    lower: bytes  # the same in lower case
     tags: list[Tag]
     conditions: list[tuple[int, int]]  # insides of live `<!--[if …]>` comments
     is_open: bool  # the text ends inside a construct: nothing can be appended to it
     has_islands: bool  # template, svg or math stand in it
     doubt: str  # "" or why browsers could see something else
 
+    def within(self, start: int, end: int) -> "Markup":
+        """All markup of a part of the text, read on its own."""
+        return _read(self.html, self.lower, start, end, _MARKUP)
 
-def read(html: bytes, start: int = 0, end: int | None = None) -> Markup:
-    """The markup in that span, in order. On doubt the lists end where it arose."""
-    scan = _Scan(html, start, len(html) if end is None else end)
+
+def read(html: bytes) -> Markup:
+    """The markup, in order. On doubt the lists end where it arose."""
+    return _read(html, html.lower(), 0, len(html), _MARKUP)
+
+
+def skim(html: bytes) -> Markup:
+    """The same without most of the tags that neither link nor change how the text goes on: four times as fast."""
+    return _read(html, html.lower(), 0, len(html), _NEXT)
+
+
+def _read(html: bytes, lower: bytes, start: int, end: int, pattern: re.Pattern[bytes]) -> Markup:
+    scan = _Scan(html, lower, start, end, pattern)
     scan.run()
     is_open = scan.is_open or bool(scan.foreign) or scan.templates > 0 or scan.in_select
-    return Markup(scan.tags, scan.conditions, is_open, scan.has_islands, scan.doubt)
+    return Markup(html, lower, scan.tags, scan.conditions, is_open, scan.has_islands, scan.doubt)
 
 
-def attributes(html: bytes, tag: Tag) -> dict[bytes, Attribute]:
+def only(names: Iterable[bytes]) -> re.Pattern[bytes]:
+    """What has `attributes` find none but those of these (lower-case) names, and pass over the others at once."""
+    wanted = rb"(?!(?:%b)(?:[%b/=]|\Z))" % (b"|".join(sorted(names)), _SPACE)
+    value = rb"[%(s)b]*+=[%(s)b]*+(?:\"[^\"]*+\"|'[^']*+'|[^%(s)b>\"'][^%(s)b>]*+)" % {b"s": _SPACE}
+    others = rb"(?:[%(s)b/>]++|%(w)b[^%(s)b/>][^%(s)b/>=]*+(?:%(v)b)?+)*+" % {b"s": _SPACE, b"w": wanted, b"v": value}
+    return re.compile(rb"%b(?:%b|\Z)" % (others, _PARTS.pattern))
+
+
+def attributes(lower: bytes, tag: Tag, wanted: re.Pattern[bytes] = _PARTS) -> dict[bytes, Attribute]:
     """The tag's attributes by name, in order; of several with one name the first (§13.2.5.33)."""
     found: dict[bytes, Attribute] = {}
-    for part in _PARTS.finditer(html, tag.inner, tag.end - 1):
-        name = part[1].lower()
+    for part in wanted.finditer(lower, tag.inner, tag.end - 1):
+        name = part[1]
+        if name is None:
+            break
         if name not in found:
             group = part.lastindex or 1
             start, end = part.span(group) if group > 1 else (part.end(), part.end())
-            found[name] = _attribute((name, part.start(), start, end, part.end()))
+            found[name] = _attribute((name, part.start(1), start, end, part.end()))
     return found
 
 
 class _Scan:
-    def __init__(self, html: bytes, at: int, end: int) -> None:
-        self.html, self.at, self.end = html, at, end
+    def __init__(self, html: bytes, lower: bytes, at: int, end: int, pattern: re.Pattern[bytes]) -> None:
+        self.raw, self.lower, self.at, self.end, self.pattern = html, lower, at, end, pattern
         self.tags: list[Tag] = []
         self.conditions: list[tuple[int, int]] = []
         self.is_open = False
@@ -123,16 +156,18 @@ class _Scan:
         while not (self.is_open or self.doubt):
             is_dead = bool(self.templates or self.foreign)
             special = _SPECIAL_IN_SELECT if self.in_select else _SPECIAL
-            for found in _MARKUP.finditer(self.html, self.at, self.end):
-                slash, name, close = found.groups()
+            pattern = _MARKUP if self.foreign else self.pattern
+            for found in pattern.finditer(self.lower, self.at, self.end):
+                slash, name, close, mark = found.groups()
                 if name is None:
-                    self._declaration(found)
+                    if mark is None:
+                        return
+                    self._declaration(mark, found.start(4) - 1, found.end())
                     break
                 if close == b"":  # EOF in a tag: it never was
                     self.is_open = True
                     break
-                name = name.lower()
-                start, stop = found.span()
+                start, stop = found.start(2) - 1 - len(slash), found.end()
                 tag = _tag((name, start, found.end(2), stop, slash == b"/", not is_dead))
                 if name in special or self.foreign or stop - start > _MOST_ATTRIBUTE_OCTETS:
                     self.at = stop
@@ -145,7 +180,7 @@ class _Scan:
     def _telling_tag(self, tag: Tag) -> None:
         """A tag that may change how the text goes on."""
         is_long = tag.end - tag.inner > _MOST_ATTRIBUTE_OCTETS
-        if is_long and len(_PARTS.findall(self.html, tag.inner, tag.end - 1)) > _MOST_ATTRIBUTES:
+        if is_long and len(_PARTS.findall(self.lower, tag.inner, tag.end - 1)) > _MOST_ATTRIBUTES:
             self.doubt = "too_many_attributes"
             return
         breaks_out = self.foreign and not tag.is_closing and tag.name in _BREAKS_OUT
@@ -158,20 +193,20 @@ class _Scan:
             self._special_tag(tag)
         self.tags.append(tag)
 
-    def _declaration(self, found: re.Match[bytes]) -> None:
+    def _declaration(self, mark: bytes, start: int, inner: int) -> None:
         """A comment, doctype, CDATA section or bogus comment."""
-        html, start, inner = self.html, found.start(), found.end()
-        if found[0] == b"<!--":
-            close = _EMPTY_COMMENT.match(html, inner, self.end) or _COMMENT_END.search(html, inner, self.end)
-            if close and not (self.templates or self.foreign) and _CONDITION.match(html, inner, close.start()):
+        lower = self.lower
+        if mark == b"!--":
+            close = _EMPTY_COMMENT.match(lower, inner, self.end) or _COMMENT_END.search(lower, inner, self.end)
+            if close and not (self.templates or self.foreign) and _CONDITION.match(lower, inner, close.start()):
                 self.conditions.append((inner, close.start()))
             self._go_on(close.end() if close else -1)
-        elif found[0] == b"</" and html.startswith(b">", inner, self.end):
+        elif mark == b"/" and lower.startswith(b">", inner, self.end):
             self.at = inner + 1
-        elif self.foreign and html.startswith(b"<![CDATA[", start, self.end):
-            self._go_on(html.find(b"]]>", start + len(b"<![CDATA["), self.end), len(b"]]>"))
+        elif self.foreign and self.raw.startswith(b"<![CDATA[", start, self.end):
+            self._go_on(lower.find(b"]]>", start + len(b"<![CDATA["), self.end), len(b"]]>"))
         else:
-            self._go_on(html.find(b">", inner, self.end), len(b">"))
+            self._go_on(lower.find(b">", inner, self.end), len(b">"))
 
     def _go_on(self, found: int, length: int = 0) -> None:
         """Continue behind what was found there; -1 says that the construct has no end."""
@@ -191,7 +226,7 @@ class _Scan:
             if name == b"template":
                 self.templates = max(0, self.templates - 1)
         elif name in _RAW_TEXT:
-            close = _RAW_TEXT[name].search(self.html, tag.end, self.end)
+            close = _RAW_TEXT[name].search(self.lower, tag.end, self.end)
             self._go_on(close.start() if close else -1)
         elif name == b"script":
             self._go_on(self._script_end())
@@ -225,17 +260,17 @@ class _Scan:
                 self.doubt = "foreign_content"
 
     def _closes_itself(self, tag: Tag) -> bool:
-        if self.html[tag.end - 2 : tag.end - 1] != b"/":
+        if self.lower[tag.end - 2 : tag.end - 1] != b"/":
             return False
         # Of all its attributes, twins too: the value of `x=1/` ends in a slash.
-        ends = [part.end() for part in _PARTS.finditer(self.html, tag.inner, tag.end - 1)]
+        ends = [part.end() for part in _PARTS.finditer(self.lower, tag.inner, tag.end - 1)]
         return not ends or ends[-1] < tag.end - 1
 
     def _script_end(self) -> int:
         """Where the end tag of the script begins that begins here; -1 if nowhere. §13.2.5.15 to .31."""
         is_escaped = is_doubly = False
         at = self.at
-        while mark := _SCRIPT_MARK.search(self.html, at, self.end):
+        while mark := _SCRIPT_MARK.search(self.lower, at, self.end):
             at = mark.end()
             if mark[0] == b"<!--":
                 is_escaped = True

@@ -30,6 +30,12 @@ _PIECES = (
     *('<a b="', "<a c='", "<a ", "<a href>", "<a =href=https://e.example/{n}>", "<o:p>", "</o:p>", "<form>", "<li>"),
 )
 
+_TELLING = frozenset(b"a area body html script style title textarea template svg select frameset".split())
+_ATTRIBUTES = (
+    *("href", "x:y", "hre", "hreff", "a", "=", " = ", '"', "'", "/", " ", "\n", "1", '="b"', "='c'", "=d", '="'),
+    *('href="1"', " href=2 ", "x:y ", 'style="href=3"', " b=href ", "=href"),
+)
+
 
 @settings(max_examples=1000, deadline=None)
 @given(st.lists(st.sampled_from(_PIECES), max_size=12))
@@ -59,6 +65,26 @@ def test_any_octets_have_markup_whose_spans_are_in_order(html: bytes) -> None:
         assert html[tag.start : tag.start + 1] == b"<"
         assert html[tag.end - 1 : tag.end] == b">"
         past = tag.end
+
+
+@settings(max_examples=1000, deadline=None)
+@given(st.lists(st.sampled_from(_PIECES), max_size=12))
+def test_skimming_passes_over_plain_tags_and_nothing_else(pieces: list[str]) -> None:
+    html = "".join(pieces).encode()
+    skimmed, whole = tags.skim(html), tags.read(html)
+    assert skimmed[3:] == whole[3:]
+    assert set(skimmed.tags) <= set(whole.tags)
+    assert {tag for tag in whole.tags if tag.name in _TELLING} <= set(skimmed.tags)
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.lists(st.sampled_from(_ATTRIBUTES), max_size=8))
+def test_wanted_attributes_are_those_among_all(pieces: list[str]) -> None:
+    html = f"<a {''.join(pieces)}>".encode()
+    for tag in tags.read(html).tags[:1]:
+        every = tags.attributes(html, tag)
+        wanted = {name: value for name, value in every.items() if name in (b"href", b"x:y")}
+        assert tags.attributes(html, tag, tags.only((b"href", b"x:y"))) == wanted
 
 
 @pytest.mark.parametrize(
@@ -106,7 +132,7 @@ def test_where_only_a_tree_would_tell_it_is_in_doubt(html: str) -> None:
 
 def test_of_attributes_with_one_name_the_first_counts() -> None:
     html = b"<a HREF = 'x' href=y title>"
-    found = tags.attributes(html, tags.read(html).tags[0])
+    found = tags.attributes(html.lower(), tags.read(html).tags[0])
     assert [(name, html[a.start : a.end]) for name, a in found.items()] == [(b"href", b"x"), (b"title", b"")]
 
 
@@ -126,7 +152,7 @@ def test_the_witness_agrees_about_plain_documents(html: str) -> None:
 
 def _live(html: str) -> list[str]:
     octets = html.encode()
-    anchors = links.find(octets, octets, tags.read(octets), "utf-8")
+    anchors = links.find(octets, tags.read(octets), "utf-8")
     return [anchor.seen for anchor in anchors if anchor.is_live_http]
 
 
