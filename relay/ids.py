@@ -10,6 +10,7 @@ import re
 import threading
 import time
 from datetime import UTC, datetime
+from functools import lru_cache
 
 OCTETS = 12
 _lock = threading.Lock()
@@ -43,6 +44,7 @@ def from_octets(octets: bytes) -> str:
     return base64.b32hexencode(octets).decode("ascii").rstrip("=").lower()
 
 
+@lru_cache(maxsize=64)  # asked for every link of a message
 def to_octets(text: str) -> bytes:
     """The 12 octets of a written id. Raises ValueError for anything that is not one."""
     if not _WRITTEN.fullmatch(text):

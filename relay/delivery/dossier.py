@@ -1,7 +1,6 @@
 """What is written down of a message: the rows that the store keeps, made from what was accepted and planned."""
 
 import contextlib
-import dataclasses
 import re
 from datetime import datetime, timedelta
 
@@ -77,7 +76,7 @@ def message(config: Config, accepted: Accepted, plan: Plan) -> Message:
         stream=plan.control.stream or envelope.stream,
         tags=list(plan.control.tags),
         meta=dict(plan.control.metadata),
-        links=[dataclasses.asdict(link) for link in plan.links],
+        links=[link._asdict() for link in plan.links],
         reasons=list(plan.reasons),
         pixels=plan.pixels,
         plan=plan.to_json(),

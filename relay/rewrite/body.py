@@ -118,7 +118,7 @@ def _instrument(page: Page, body: Body, rules: links.Rules, *, with_pixel: bool)
             hole = edits.Hole(edits.Kind.UNSUBSCRIBE)
             drafts.append(Draft(anchor.href.start, anchor.href.end, (hole,), "unsubscribe"))
             tracked.append((drafts[-1], anchor.href))
-    drafts += _apart_from(drafts, marks.in_html(page.leaf.masked, rules.marks))
+    drafts += _apart_from(drafts, marks.in_html(page.markup, rules.marks))
     if with_pixel:
         at = pixel.place(page.markup)
         if at is None:

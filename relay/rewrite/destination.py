@@ -8,6 +8,7 @@ import re
 import unicodedata
 from functools import lru_cache
 from html.entities import html5
+from typing import NamedTuple
 
 _REFERENCE = re.compile(r"&(?:#([0-9]+);?|#[xX]([0-9A-Fa-f]+);?|([A-Za-z][A-Za-z0-9]*)(;|(?![A-Za-z0-9=])))")
 _C0_OR_SPACE = "".join(map(chr, range(0x21)))
@@ -24,7 +25,12 @@ _UNFIT = re.compile(r"[\x00-\x20\x7f]")
 def text(value: str) -> str:
     """The value as a browser holds it: references resolved by the rules for attributes, trimmed, and without
     TAB, CR and LF."""
-    return trimmed(_REFERENCE.sub(_resolve, value) if "&" in value else value)
+    count = value.count("&")
+    if count:
+        plain = value.replace("&amp;", "&")  # as nearly all are; nothing else is resolved, and nothing twice
+        is_plain = len(value) - len(plain) == count * (len("&amp;") - 1)
+        value = plain if is_plain else _REFERENCE.sub(_resolve, value)
+    return trimmed(value)
 
 
 def trimmed(url: str) -> str:
@@ -49,26 +55,39 @@ def _resolve(found: re.Match[str]) -> str:
 
 def scheme(url: str) -> str:
     """The URL's scheme in lower case; empty where it has none."""
+    if url.startswith("https:"):  # as nearly all do
+        return "https"
     found = _SCHEME.match(url)
     return found[1].lower() if found else ""
 
 
+class _Parts(NamedTuple):
+    found: re.Match[str]
+    named: re.Match[str]  # in the authority
+    host: str  # ASCII, lower case, without final dot
+
+
 @lru_cache(maxsize=8)  # asked several times about each URL, and of each message about our own
+def _parts(url: str) -> _Parts | None:
+    """An http(s) URL taken apart; None if it has no host."""
+    found = _URL.fullmatch(url)
+    named = _HOST.fullmatch(found["authority"]) if found else None
+    name = (_ascii_host(named[1]) or "").rstrip(".") if named else ""
+    return _Parts(found, named, name) if found and named and name else None
+
+
 def host(url: str) -> str:
     """The host of an http(s) URL in its ASCII form, lower case, without port and final dot; empty if there is none."""
-    found = _URL.fullmatch(url)
-    named = _HOST.fullmatch(found["authority"]) if found else None
-    return (_ascii_host(named[1]) or "").rstrip(".") if named else ""
+    parts = _parts(url)
+    return parts.host if parts else ""
 
 
-@lru_cache(maxsize=8)
 def site(url: str) -> tuple[str, str]:
     """Host and port of an http(s) URL."""
-    found = _URL.fullmatch(url)
-    named = _HOST.fullmatch(found["authority"]) if found else None
-    if not found or not named:
+    parts = _parts(url)
+    if not parts:
         return "", ""
-    return host(url), named[2] or {"http": "80", "https": "443"}[found["scheme"].lower()]
+    return parts.host, parts.named[2] or {"http": "80", "https": "443"}[parts.found["scheme"].lower()]
 
 
 def request(url: str, codec: str) -> bytes | None:
@@ -77,11 +96,12 @@ def request(url: str, codec: str) -> bytes | None:
     ASCII stays octet for octet, but for white space and controls, which are percent-encoded. Else the host goes
     by IDNA, path and fragment by UTF-8, and the query by the document's charset, as browsers do (URL §4.4).
     """
-    found = _URL.fullmatch(url)
-    if not found or not host(url):
+    parts = _parts(url)
+    if not parts:
         return None
     if url.isascii():
         return _UNFIT.sub(lambda c: f"%{ord(c[0]):02X}", url).encode("ascii")
+    found = parts.found
     userinfo, at, hostport = found["authority"].rpartition("@")
     named = _HOST.fullmatch(hostport)
     if not named:

@@ -5,10 +5,9 @@ only now is the length of a URL known.  A draft can be written as JSON and read 
 a restart gives the same octets.
 """
 
-from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from relay import edits, tokens
 from relay.rewrite import coding
@@ -25,8 +24,7 @@ class Coding(StrEnum):
     BASE64 = "base64"  # the span is a whole leaf, the inner drafts count in its decoded octets
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
+class Draft(NamedTuple):
     """`octets[start:end]` becomes the pieces, once their holes are filled."""
 
     start: int
@@ -97,7 +95,8 @@ def _base64(octets: bytes, draft: Draft, inner: tuple[Draft, ...], mint: edits.M
 
 def longest_url(public_url: str, hole: edits.Hole) -> int:
     """How many octets the URL in this hole can take, not counting that deflate may make it shorter."""
-    return min(tokens.LONGEST_URL, _plain_url(public_url, hole.url)) + len(".gif")
+    plain = _plain_url(public_url, hole.url)
+    return (plain if plain < tokens.LONGEST_URL else tokens.LONGEST_URL) + 4  # ".gif"
 
 
 def fits(public_url: str, url: bytes) -> bool:

@@ -42,7 +42,9 @@ def decoded(value: bytes) -> str:
 def shown(text: str) -> str:
     """At most 500 characters of it, on one line, without control characters."""
     text = text[: 8 * _LONGEST].encode("utf-8", "replace").decode()  # lone surrogates cannot be stored
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:_LONGEST]
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else " " for c in text)
+    return " ".join(text.split())[:_LONGEST]
 
 
 def _first(octets: bytes, head: fields.Head, name: bytes) -> str:

@@ -7,7 +7,6 @@ with its span and a verdict.
 import html as entities
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from relay import traces
@@ -16,6 +15,7 @@ from relay.rewrite import charset, destination, drafts, marks, tags
 MOST = 10_000  # links tracked in a message: every one costs every recipient a token
 _LONGEST_LABEL = 200  # characters
 _MOST_TAGS_IN_LABEL = 100
+_FARTHEST_END = 30  # of those that skimming leaves
 _HTTP = ("http", "https")
 _NAMES = (b"a", b"area")
 _NO_TEXT = frozenset({b"style", b"script", b"title", b"textarea", b"noframes", b"xmp", b"iframe", b"noembed"})
@@ -27,6 +27,7 @@ _PLACEHOLDER = re.compile(
     r"|%7B%7B|%7D%7D|\*%7C|%7C\*|%3C%25|%25%3E|%25[a-z_]{0,20}unsubscribe_url%25",
     re.IGNORECASE,
 )
+_IN_PLACEHOLDERS = re.compile(r"[{}|%\[\]]")  # every one has one of these
 # R5: the attributes by which an app of any provider exempts a link, with the values that mean it.
 _OPT_OUTS: dict[bytes, frozenset[bytes] | None] = {
     b"clicktracking": frozenset({b"off", b"false", b"no", b"0"}),  # SendGrid
@@ -37,8 +38,6 @@ _OPT_OUTS: dict[bytes, frozenset[bytes] | None] = {
     b"disable-tracking": frozenset({b"", b"true", b"yes", b"1", b"disable-tracking"}),  # Mailgun
     b"data-no-track": None,
 }
-_WANTED = tags.only((b"href", b"data-msys-unsubscribe", *_OPT_OUTS))
-_ALT = tags.only((b"alt",))
 # A link's text that reads as an address: a scheme, `www.`, or a bare name under a well-known domain.
 _ADDRESS = re.compile(r"(?:(?:https?:)?//|(?=www\.))(?P<host>[^\s/?#:]+\.[^\s/?#:]+)(?:[/?#:]\S*)?", re.IGNORECASE)
 _BARE_ADDRESS = re.compile(r"(?P<host>(?:[^\W_](?:[\w-]*[^\W_])?\.)+[^\W\d_]{2,})(?:[/?#:]\S*)?", re.IGNORECASE)
@@ -47,8 +46,7 @@ _GENERIC = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
+class Link(NamedTuple):
     """A link as the report shows it. `number` counts all links of the message from 1, tracked or not."""
 
     number: int
@@ -59,7 +57,7 @@ class Link:
 
     def left(self, reason: str) -> "Link":
         """The same link, skipped for that reason, or for the one it has."""
-        return replace(self, decision="skipped", reason=self.reason or reason)
+        return self._replace(decision="skipped", reason=self.reason or reason)
 
 
 class Rules(NamedTuple):
@@ -98,7 +96,7 @@ def find(html: bytes, markup: tags.Markup, codec: str) -> list[Anchor]:
     for start, end in markup.conditions:
         if markup.lower.find(b"href", start, end) < 0:  # most are ghost tables
             continue
-        inside = markup.within(start, end)
+        inside = markup.skim_within(start, end)
         if not inside.doubt:
             found += _anchors(html, inside, codec, is_conditional=True)
     if markup.conditions:
@@ -126,7 +124,7 @@ def verdict(url: str, rules: Rules, codec: str, *, opts_out: bool = False, label
     host = destination.host(url)
     if destination.site(url) == destination.site(rules.public_url):
         return "own_host", b""
-    if any(host == name or host.endswith("." + name) for name in rules.exclude):
+    if rules.exclude and any(host == name or host.endswith("." + name) for name in rules.exclude):
         return "excluded_host", b""
     if url in rules.list_unsubscribe:
         return "list_unsubscribe", b""
@@ -146,9 +144,9 @@ def _no_address(url: str, scheme: str, dialects: tuple[str, ...]) -> str:
         return "empty"
     if marks.is_unsubscribe(url, dialects):
         return "unsubscribe"
-    if "+notrack://" in url.lower():  # R5: Postal's opt-out
+    if "+n" in url and "+notrack://" in url.lower():  # R5: Postal's opt-out
         return "opt_out"
-    if _PLACEHOLDER.search(url):
+    if _IN_PLACEHOLDERS.search(url) and _PLACEHOLDER.search(url):
         return "placeholder"
     if url.startswith("#"):
         return "fragment"
@@ -178,7 +176,7 @@ def _anchors(html: bytes, markup: tags.Markup, codec: str, *, is_conditional: bo
         is_link = tag.name in _NAMES or (is_conditional and tag.name.startswith(b"v:"))
         if not is_link or tag.is_closing or not tag.is_live:
             continue
-        attributes = tags.attributes(lower, tag, _WANTED)
+        attributes = tags.attributes(lower, tag)
         href = attributes.get(b"href")
         if href is None:
             continue
@@ -187,18 +185,21 @@ def _anchors(html: bytes, markup: tags.Markup, codec: str, *, is_conditional: bo
         url = seen if raw.isascii() and b"\x1b" not in raw else destination.text(charset.decoded(raw, codec))
         label = ""
         if tag.name != b"area":
-            inside = found[n + 1 : n + 1 + _MOST_TAGS_IN_LABEL] if is_conditional else _inside(markup, n)
-            label = _label(html, lower, tag, inside, codec)
-        msys = attributes.get(b"data-msys-unsubscribe")
-        unsubscribes = msys is not None and lower[msys.start : msys.end].strip() == b"1"
-        unsubscribes = unsubscribes and destination.scheme(url) in _HTTP
-        opts_out = len(attributes) > 1 and _opts_out(lower, attributes)
+            label = _label(html, lower, tag, _inside(markup, n), codec)
+        opts_out = unsubscribes = False
+        if len(attributes) > 1:
+            opts_out = _opts_out(lower, attributes)
+            msys = attributes.get(b"data-msys-unsubscribe")
+            unsubscribes = msys is not None and lower[msys.start : msys.end].strip() == b"1"
+            unsubscribes = unsubscribes and destination.scheme(url) in _HTTP
         anchors.append(Anchor(tag, href, is_conditional, url, seen, label, opts_out, unsubscribes))
     return anchors
 
 
 def _opts_out(lower: bytes, attributes: dict[bytes, tags.Attribute]) -> bool:
-    for name in _OPT_OUTS.keys() & attributes.keys():
+    for name in attributes:
+        if name not in _OPT_OUTS:
+            continue
         meant = _OPT_OUTS[name]
         found = attributes[name]
         if meant is None or lower[found.start : found.end].strip() in meant:
@@ -207,15 +208,17 @@ def _opts_out(lower: bytes, attributes: dict[bytes, tags.Attribute]) -> bool:
 
 
 def _inside(markup: tags.Markup, n: int) -> Sequence[tags.Tag]:
-    """The tags from behind the n-th, an `a`, to the next `a`: what was skimmed over is read now."""
-    begin, found = markup.tags[n].end, markup.tags
+    """The tags from behind the n-th, a link, to the next of its name: what was skimmed over is read now."""
+    link, found = markup.tags[n], markup.tags
+    last = min(len(found), n + 1 + _FARTHEST_END)
     m = n + 1
-    while m < len(found) and found[m].name != b"a":
+    while m < last and found[m].name != link.name:
         m += 1
-    end = found[m].start if m < len(found) else len(markup.lower)
-    if markup.lower.find(b"<", begin, end) < 0:
+    if m == last:
+        return []  # nobody closes it: its text could be the rest of the page
+    if markup.lower.find(b"<", link.end, found[m].start) < 0:
         return found[m : m + 1]
-    return [*markup.within(begin, end).tags[:_MOST_TAGS_IN_LABEL], *found[m : m + 1]]
+    return [*markup.within(link.end, found[m].start).tags[:_MOST_TAGS_IN_LABEL], found[m]]
 
 
 def _label(html: bytes, lower: bytes, link: tags.Tag, inside: Sequence[tags.Tag], codec: str) -> str:
@@ -229,7 +232,7 @@ def _label(html: bytes, lower: bytes, link: tags.Tag, inside: Sequence[tags.Tag]
         if tag.name == link.name:
             break
         if tag.name == b"img":
-            alt = tags.attributes(lower, tag, _ALT).get(b"alt")
+            alt = tags.attributes(lower, tag).get(b"alt")
             alts += [_text(html[alt.start : alt.end], codec)] if alt else []
         is_text = tag.is_closing or tag.name not in _NO_TEXT
         at = tag.end

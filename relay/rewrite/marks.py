@@ -31,7 +31,9 @@ _FORMS = {
     "postal": rb"(?<=http)\+notrack(?=://)|(?<=https)\+notrack(?=://)",
 }
 # Every form holds one of these, which are found a hundred times as fast, and begins shortly before it.
-_HINTS = (b"unsub", b"asm_preferences", b"+notrack", b"data-msys-")
+_UNSUB = b"unsub"
+_HINTS = (_UNSUB, b"asm_preferences", b"+notrack", b"data-msys-")
+_BEFORE_UNSUB = frozenset(b"%c" % octet for octet in b"_:%5|c[-")  # in a form; the mere word has others
 _BEGINNING = re.compile(rb"[%{*<&\[+hH]")
 _LONGEST_BEGINNING = 100  # octets
 _LABEL = b'"Unsubscribe"'
@@ -50,12 +52,13 @@ def in_text(text: bytes, dialects: Collection[str]) -> list[Draft]:
     return made
 
 
-def in_html(html: bytes, dialects: Collection[str]) -> list[Draft]:
+def in_html(page: tags.Markup, dialects: Collection[str]) -> list[Draft]:
     """The drafts for a page, in order. What its provider would make a whole link in running text, we do too."""
-    found = _found(html, dialects)
+    html = page.html
+    found = _found(html, dialects, page.lower)
     if not found:
         return []
-    markup = tags.read(html)
+    markup = tags.read(html)  # the page may have been skimmed
     starts = [tag.start for tag in markup.tags]
     made: list[Draft] = []
     for mark in found:
@@ -69,19 +72,22 @@ def in_html(html: bytes, dialects: Collection[str]) -> list[Draft]:
 
 def is_unsubscribe(url: str, dialects: Collection[str]) -> bool:
     """True if the URL holds the mark of one of the dialects, or ours."""
+    lower = url.lower()
+    if not ("unsub" in lower or "+notrack" in lower or "data-msys-" in lower or "asm_preferences" in lower):
+        return False  # as for nearly all; `any` over _HINTS would take three times as long
     return any(not _opts_out(mark) for mark in _found(url.encode("utf-8", "replace"), dialects))
 
 
-def _found(text: bytes, dialects: Collection[str]) -> list[re.Match[bytes]]:
+def _found(text: bytes, dialects: Collection[str], lower: bytes = b"") -> list[re.Match[bytes]]:
     """The marks, in order."""
-    lower = text.lower()
-    hints = [hint for hint in _HINTS if hint in lower]
-    if not hints:
+    lower = lower or text.lower()
+    places = sorted(place for hint in _HINTS for place in _places(lower, hint))
+    if not places:
         return []
     pattern = _pattern(frozenset(dialects))
     found: list[re.Match[bytes]] = []
     past = 0
-    for at in sorted(place for hint in hints for place in _places(lower, hint)):
+    for at in places:
         for begun in _BEGINNING.finditer(text, max(past, at - _LONGEST_BEGINNING), max(past, at + 1)):
             if mark := pattern.match(text, begun.start()):
                 found.append(mark)
@@ -94,7 +100,8 @@ def _found(text: bytes, dialects: Collection[str]) -> list[re.Match[bytes]]:
 def _places(lower: bytes, hint: bytes) -> Iterator[int]:
     at = lower.find(hint)
     while at >= 0:
-        yield at
+        if hint != _UNSUB or lower[at - 1 : at] in _BEFORE_UNSUB:
+            yield at
         at = lower.find(hint, at + 1)
 
 

@@ -5,6 +5,8 @@ readers could take the value in two ways.  RFC 2045 §5.1 and §6.1, RFC 2183, R
 """
 
 import re
+from collections.abc import Mapping
+from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
@@ -16,12 +18,14 @@ _PARAMETER = re.compile(rf"\s*;\s*(?:({_ATOM})\s*=\s*(?:\"((?:[^\"\\]|\\.)*)\"|(
 _COMMENT_MARK = re.compile(r"\\.|[()\"]", re.DOTALL)
 _SECTION = re.compile(r"([^*]+)(?:\*(0|[1-9]\d{0,2}))?(\*)?")
 
+_LONGEST_KEPT = 200  # octets
+
 
 class Media(NamedTuple):
     """`name` is `type/subtype` or a single word; parameter names are lower case, values as Latin-1 text."""
 
     name: str
-    parameters: dict[str, str]
+    parameters: Mapping[str, str]
 
 
 def content_type(value: bytes) -> Media | None:
@@ -41,6 +45,15 @@ def transfer_encoding(value: bytes) -> str | None:
 
 
 def _read(value: bytes, head: re.Pattern[str]) -> Media | None:
+    return _kept(value, head) if len(value) <= _LONGEST_KEPT else _parsed(value, head)
+
+
+@lru_cache(maxsize=256)  # mail says the same again and again
+def _kept(value: bytes, head: re.Pattern[str]) -> Media | None:
+    return _parsed(value, head)
+
+
+def _parsed(value: bytes, head: re.Pattern[str]) -> Media | None:
     text = _without_comments(value.decode("latin-1"))
     found = head.match(text) if text is not None else None
     if text is None or found is None:

@@ -6,7 +6,7 @@ change, is sealed, with the reason.  RFC 2045, RFC 2046 §5.1, RFC 2387.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -38,7 +38,7 @@ class Part:
     parent: int  # its index in the list of parts; ROOT for the message itself
     head: fields.Head
     type: str  # "text/html"; "" where the field cannot be read
-    parameters: dict[str, str]
+    parameters: Mapping[str, str]
     encoding: str  # lower case; "" where the field cannot be read
     is_file: bool  # an attachment, not a body
     sealed: str = ""  # why nothing inside may change; its own reason or its parent's
@@ -108,7 +108,7 @@ def _read(octets: bytes, start: int, end: int, parent: int, parts: list[Part], i
     return Part(start, head.body, end, parent, head, type_, parameters, encoding, is_file, sealed)
 
 
-def _type(values: list[bytes], above: Part | None) -> tuple[str, dict[str, str], str]:
+def _type(values: list[bytes], above: Part | None) -> tuple[str, Mapping[str, str], str]:
     """Type, parameters, and why it is sealed, if it is."""
     if not values:  # RFC 2046 §5.1.5 for digests, RFC 2045 §5.2 else
         return ("message/rfc822" if above and above.type == "multipart/digest" else "text/plain"), {}, ""
@@ -120,7 +120,7 @@ def _type(values: list[bytes], above: Part | None) -> tuple[str, dict[str, str],
     return "", {}, "content_type" if might_matter or not above else ""
 
 
-def _is_file(values: list[bytes], parameters: dict[str, str], above: Part | None, is_root: bool) -> bool:
+def _is_file(values: list[bytes], parameters: Mapping[str, str], above: Part | None, is_root: bool) -> bool:
     """True for what a reader offers as a file instead of showing it as the letter.
 
     RFC 2183 §2.8: an unknown disposition is an attachment. A name alone makes a file too, except where

@@ -10,7 +10,6 @@ backtrack over what it has taken, so that hostile text takes linear time too.
 """
 
 import re
-from collections.abc import Iterable
 from functools import partial
 from typing import NamedTuple
 
@@ -20,15 +19,15 @@ _ATTRIBUTE = (
     rb"(?:\"[^\"]*\"|'[^']*'|[^%(s)s>\"'][^%(s)s>]*|(?=>)|[\"'].*))?[%(s)s/]*" % {b"s": _SPACE}
 )  # an open quote takes all the rest
 _TAG = rb"<(?:(/?)([a-z][^%(s)s/>]*)(?:>|[%(s)s/]*(?:%(a)s)*(>?))|(!--|[!?/]))" % {b"s": _SPACE, b"a": _ATTRIBUTE}
-_MARKUP = re.compile(_TAG, re.DOTALL)
+# A comment with an end, whose group is there if it is Outlook's.
+_COMMENT = rb"<!--(?!-?>)(\s*+\[if\b)?+[^-]*+(?:-(?!-!?>)[^-]*+)*+--!?>"
+_MARKUP = re.compile(rb"%b|%b" % (_COMMENT, _TAG), re.DOTALL)
 _PARTS = re.compile(
     rb"([^%(s)s/>][^%(s)s/>=]*)(?:[%(s)s]*=[%(s)s]*(?:\"([^\"]*)\"|'([^']*)'|([^%(s)s>\"'][^%(s)s>]*)))?"
     % {b"s": _SPACE}
 )
 _EMPTY_COMMENT = re.compile(rb"-?>")
-_COMMENT_END = re.compile(rb"--!?>")
 _SCRIPT_MARK = re.compile(rb"<!--|-->|<(/?)script(?=[%s/>])" % _SPACE)
-_CONDITION = re.compile(rb"\s*\[if\b")
 
 _RAW_TEXT = {
     name: re.compile(rb"</%s(?=[%s/>])" % (name, _SPACE))
@@ -47,14 +46,23 @@ _DEEPEST_FOREIGN = 200
 _MOST_ATTRIBUTE_OCTETS = 20_000  # a tag longer than this is counted; lxml is quadratic in attributes
 _MOST_ATTRIBUTES = 2_000
 
+
+def _any_of(names: frozenset[bytes]) -> bytes:
+    """A pattern for one of them, by first letters: half as long to fail."""
+    by_letter = {name[:1]: [other[1:] for other in sorted(names) if other[:1] == name[:1]] for name in sorted(names)}
+    return b"|".join(letter + b"(?:%b)" % b"|".join(rests) for letter, rests in by_letter.items())
+
+
 # Text and plain tags up to the next that tells something: what the tokenizer need not stop at. A plain tag has
-# no quote or `=` but those of values; what is unusual is left to _TAG.
+# no quote or `=` but those of values; what is unusual is left to _TAG, but for a doctype or a bogus comment.
 _PLAIN_TAG = (
-    rb"<(?!/?+(?:%(names)b)[%(s)b/>])/?+[a-z][^%(s)b/>]*+"
+    rb"<(?!/?+(?:(?:%(names)b)[%(s)b/>]|v:))/?+[a-z][^%(s)b/>]*+"
     rb"(?:[^>\"'=]{0,2000}+(?<=[^%(s)b/>\"'=])=(?:\"[^\"]*+\"|'[^']*+'|[^%(s)b>\"'][^%(s)b>]*+)){0,200}+[^>\"'=]{0,2000}+>"
-    % {b"s": _SPACE, b"names": b"|".join(sorted(_SPECIAL_IN_SELECT))}
+    % {b"s": _SPACE, b"names": _any_of(_SPECIAL_IN_SELECT)}
 )
-_NEXT = re.compile(rb"(?:[^<]++|%b|<(?![a-z/!?]))*+(?:%b|\Z)" % (_PLAIN_TAG, _TAG), re.DOTALL)
+_NEXT = re.compile(
+    rb"(?:[^<]++|%b|<![^->][^>]*+>|<(?![a-z/!?]))*+(?:%b|%b|\Z)" % (_PLAIN_TAG, _COMMENT, _TAG), re.DOTALL
+)
 
 
 class Tag(NamedTuple):
@@ -99,6 +107,10 @@ class Markup(NamedTuple):
         """All markup of a part of the text, read on its own."""
         return _read(self.html, self.lower, start, end, _MARKUP)
 
+    def skim_within(self, start: int, end: int) -> "Markup":
+        """The same without the tags that `skim` passes over."""
+        return _read(self.html, self.lower, start, end, _NEXT)
+
 
 def read(html: bytes) -> Markup:
     """The markup, in order. On doubt the lists end where it arose."""
@@ -117,21 +129,11 @@ def _read(html: bytes, lower: bytes, start: int, end: int, pattern: re.Pattern[b
     return Markup(html, lower, scan.tags, scan.conditions, is_open, scan.has_islands, scan.doubt)
 
 
-def only(names: Iterable[bytes]) -> re.Pattern[bytes]:
-    """What has `attributes` find none but those of these (lower-case) names, and pass over the others at once."""
-    wanted = rb"(?!(?:%b)(?:[%b/=]|\Z))" % (b"|".join(sorted(names)), _SPACE)
-    value = rb"[%(s)b]*+=[%(s)b]*+(?:\"[^\"]*+\"|'[^']*+'|[^%(s)b>\"'][^%(s)b>]*+)" % {b"s": _SPACE}
-    others = rb"(?:[%(s)b/>]++|%(w)b[^%(s)b/>][^%(s)b/>=]*+(?:%(v)b)?+)*+" % {b"s": _SPACE, b"w": wanted, b"v": value}
-    return re.compile(rb"%b(?:%b|\Z)" % (others, _PARTS.pattern))
-
-
-def attributes(lower: bytes, tag: Tag, wanted: re.Pattern[bytes] = _PARTS) -> dict[bytes, Attribute]:
+def attributes(lower: bytes, tag: Tag) -> dict[bytes, Attribute]:
     """The tag's attributes by name, in order; of several with one name the first (§13.2.5.33)."""
     found: dict[bytes, Attribute] = {}
-    for part in wanted.finditer(lower, tag.inner, tag.end - 1):
+    for part in _PARTS.finditer(lower, tag.inner, tag.end - 1):
         name = part[1]
-        if name is None:
-            break
         if name not in found:
             group = part.lastindex or 1
             start, end = part.span(group) if group > 1 else (part.end(), part.end())
@@ -158,17 +160,20 @@ class _Scan:
             special = _SPECIAL_IN_SELECT if self.in_select else _SPECIAL
             pattern = _MARKUP if self.foreign else self.pattern
             for found in pattern.finditer(self.lower, self.at, self.end):
-                slash, name, close, mark = found.groups()
+                condition, slash, name, close, mark = found.groups()
                 if name is None:
-                    if mark is None:
-                        return
-                    self._declaration(mark, found.start(4) - 1, found.end())
-                    break
+                    if mark is not None:
+                        self._declaration(mark, found.start(5) - 1, found.end())
+                        break
+                    if condition and not is_dead:
+                        end = found.end()
+                        self.conditions.append((found.start(1), self.lower.rindex(b"--", 0, end)))
+                    continue
                 if close == b"":  # EOF in a tag: it never was
                     self.is_open = True
                     break
-                start, stop = found.start(2) - 1 - len(slash), found.end()
-                tag = _tag((name, start, found.end(2), stop, slash == b"/", not is_dead))
+                start, stop = found.start(3) - 1 - len(slash), found.end()
+                tag = _tag((name, start, found.end(3), stop, slash == b"/", not is_dead))
                 if name in special or self.foreign or stop - start > _MOST_ATTRIBUTE_OCTETS:
                     self.at = stop
                     self._telling_tag(tag)
@@ -197,10 +202,8 @@ class _Scan:
         """A comment, doctype, CDATA section or bogus comment."""
         lower = self.lower
         if mark == b"!--":
-            close = _EMPTY_COMMENT.match(lower, inner, self.end) or _COMMENT_END.search(lower, inner, self.end)
-            if close and not (self.templates or self.foreign) and _CONDITION.match(lower, inner, close.start()):
-                self.conditions.append((inner, close.start()))
-            self._go_on(close.end() if close else -1)
+            empty = _EMPTY_COMMENT.match(lower, inner, self.end)
+            self._go_on(empty.end() if empty else -1)
         elif mark == b"/" and lower.startswith(b">", inner, self.end):
             self.at = inner + 1
         elif self.foreign and self.raw.startswith(b"<![CDATA[", start, self.end):
