@@ -3,12 +3,15 @@
 The local part of an address says what is answered, and anything after a `+` is free:
 `e550-5.1.1@…` that reply to RCPT, `d554-5.6.0@…` that reply to the dot, `e451-4.3.0-n2@…` only the first
 two times, `x421@…` 421 and a closed connection, `hang@…` no answer. MAIL FROM:<e…> answers MAIL.
+`garbage@…` is answered what is no reply, `endless@…` a reply without end, `early@…` a refusal before the
+octets, `close@…` hangs up there, `cut@…` after the dot; those too take `-n2`.
 What arrives is kept octet for octet, dot-unstuffed.
 """
 
 import asyncio
 import base64
 import re
+import ssl
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -27,6 +30,7 @@ class Arrival:
     octets: bytes
     connection: int
     user: str = ""  # who was logged in
+    ahead: int = 0  # octets that had come when MAIL was still to be answered
 
     @property
     def recipients(self) -> list[str]:
@@ -45,6 +49,11 @@ class Upstream:
     quotes: bool = False  # scripted replies quote the address, as many servers do
     text: bytes = b""  # of that reply, if it is to be an odd one
     passwords: dict[str, str] = field(default_factory=dict)  # by user; with some, AUTH is offered
+    mechanisms: str = "PLAIN LOGIN"
+    greeting: str = "220 upstream.test ESMTP"
+    is_lax: bool = False  # takes DATA without a recipient
+    tls: ssl.SSLContext | None = None  # from the first octet
+    verbs: Counter[str] = field(default_factory=Counter)  # what was heard
     port: int = 0
 
     def __post_init__(self) -> None:
@@ -84,7 +93,7 @@ class Upstream:
         return self.wait_for(lambda arrival: recipient in arrival.recipients, count, timeout_s)
 
     async def _start(self) -> None:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port, limit=1 << 26)
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port, limit=1 << 26, ssl=self.tls)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def _stop(self) -> None:
@@ -112,24 +121,28 @@ class Upstream:
         def say(line: str) -> None:
             writer.write(line.encode() + b"\r\n")
 
-        say("220 upstream.test ESMTP")
-        mail, rcpts, at_dot, user = "", [], "", ""
+        say(self.greeting)
+        mail, rcpts, at_dot, user, ahead, odd = "", [], "", "", 0, ""
         while line := (await reader.readuntil(b"\n")).decode("utf-8").rstrip("\r\n"):
             verb = line[:4].upper()
+            self.verbs[verb] += 1
             played = self._script(line, "e")
             if verb == "EHLO":
-                lines = ["upstream.test", *self.extensions, *(["AUTH PLAIN LOGIN"] if self.passwords else [])]
+                auth = [f"AUTH {self.mechanisms}"] if self.passwords else []
+                lines = ["upstream.test", *self.extensions, *auth]
                 for n, text in enumerate(lines):
                     say(f"250{' ' if n == len(lines) - 1 else '-'}{text}")
             elif verb == "AUTH":
-                name, _, password = base64.b64decode(line.split(" ")[2])[1:].decode().partition("\0")
-                user = name if self.passwords.get(name) == password else ""
+                user = self._log_in(line)
                 say("235 2.7.0 welcome" if user else "535 5.7.8 bad credentials")
             elif verb == "HELO":
                 say("250 upstream.test")
             elif verb == "MAIL":
-                mail, rcpts, at_dot = line, [], ""
+                mail, rcpts, at_dot, odd = "" if played else line, [], "", ""
+                ahead = len(reader._buffer)  # type: ignore[attr-defined]  # nothing public says so
                 say(played or "250 2.1.0 ok")
+            elif verb == "RCPT" and not mail:
+                say("503 5.5.1 no sender")
             elif verb == "RCPT" and "<hang@" in line:
                 await asyncio.sleep(3600)
             elif verb == "RCPT" and "<x421" in line:
@@ -137,18 +150,30 @@ class Upstream:
                 return
             elif verb == "RCPT":
                 at_dot = at_dot or self._script(line, "d")
+                odd = odd or self._oddity(line)
+                if odd == "close":
+                    return
+                if odd in ("garbage", "endless"):
+                    writer.write(b"Hello there!\r\n" if odd == "garbage" else b"250-more\r\n" * 9000)
+                    continue
                 if not played:
                     rcpts.append(line)
                 say(played or "250 2.1.5 ok")
             elif verb == "DATA":
-                say("354 go ahead" if rcpts else "554 5.5.1 no recipients")
-                if rcpts:
+                say("354 go ahead" if rcpts or self.is_lax else "554 5.5.1 no recipients")
+                if odd == "early":
+                    say("552 5.3.4 too much, whatever it is")
+                    return
+                if rcpts or self.is_lax:
                     octets = bytearray(b"\r\n")
                     while not octets.endswith(b"\r\n.\r\n"):
                         octets += await reader.readuntil(b"\r\n")
                     await asyncio.sleep(self.delay_s)
                     body = bytes(octets[:-3]).replace(b"\r\n.", b"\r\n")[2:]
-                    (self.turned_away if at_dot else self.arrivals).append(Arrival(mail, rcpts, body, number, user))
+                    arrival = Arrival(mail, rcpts, body, number, user, ahead)
+                    (self.turned_away if at_dot or not rcpts else self.arrivals).append(arrival)
+                    if odd == "cut":
+                        return
                     if self.text:
                         writer.write(b"250 2.0.0 " + self.text + b"\r\n")
                     else:
@@ -159,6 +184,23 @@ class Upstream:
             else:
                 say("250 2.0.0 ok")
             await writer.drain()
+
+    def _log_in(self, line: str) -> str:
+        """The user, if the password is right. XOAUTH2's is the token."""
+        _, mechanism, response = line.split(" ")
+        text = base64.b64decode(response).decode()
+        if mechanism == "XOAUTH2":
+            name, password = text.removeprefix("user=").removesuffix("\1\1").split("\1auth=Bearer ")
+        else:
+            name, _, password = text[1:].partition("\0")
+        return name if self.passwords.get(name) == password else ""
+
+    def _oddity(self, line: str) -> str:
+        found = re.search(r"<(garbage|endless|early|close|cut)(?:-n(\d+))?[+@]", line)
+        if not found:
+            return ""
+        self._seen[line] += 1
+        return "" if found[2] and self._seen[line] > int(found[2]) else found[1]
 
     def _script(self, line: str, letter: str) -> str:
         found = re.search(rf"<{letter}(\d\d\d)(?:-(\d\.\d+\.\d+))?(?:-n(\d+))?[^>]*>", line)

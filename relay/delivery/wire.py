@@ -91,19 +91,20 @@ class Wire(asyncio.Protocol):
 
     def _next(self) -> Reply | None:
         """The first reply in the buffer, taken out of it; None while it is not whole."""
-        at, text = 0, []
-        while found := _LINE.match(self._buffer, at):
-            at = found.end()
+        at, code, text = 0, b"", []
+        while at <= LONGEST_REPLY and (found := _LINE.match(self._buffer, at)):
+            if code not in (b"", found[1]):  # RFC 5321 §4.2.1: the same on every line
+                break
+            at, code = found.end(), found[1]
             text.append((found[3] or b"").strip(b" \t\r"))
             if found[2] != b"-":
-                code = int(found[1])
                 del self._buffer[:at]
-                return replies.read(code, b"\n".join(text).decode("utf-8", "surrogateescape"))
+                return replies.read(int(code), b"\n".join(text).decode("utf-8", "surrogateescape"))
+        if max(at, len(self._buffer)) > LONGEST_REPLY:
+            raise Lost("the reply has no end")
         if (end := self._buffer.find(b"\n", at)) >= 0:
             line = replies.read(0, bytes(self._buffer[at:end][:200]).decode("utf-8", "surrogateescape"))
             raise Lost(f"not an SMTP reply: {line.text}")
-        if len(self._buffer) > LONGEST_REPLY:
-            raise Lost("the reply has no end")
         return None
 
     def close(self) -> None:
