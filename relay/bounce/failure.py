@@ -17,7 +17,7 @@ _RUN_ON = r"\u1100-\u11ff\u2e80-\ua4cf\uac00-\ud7af\uf900-\ufaff\uff00-\uffef"
 _ATEXT = rf"(?:(?![{_RUN_ON}])[\w!#$%&'*+/=?^`{{|}}~.-])"
 # Bounded on both sides of the @, so that a search through a long line of letters stays linear.
 ADDRESS = re.compile(
-    rf"(?<![A-Za-z0-9_.!#$%&'*+/=?^`{{|}}~@-])(?P<address>(?:\"[^\"\s@]{{1,64}}\"|{_ATEXT}{{1,128}})"
+    rf"(?<![A-Za-z0-9_.!#$%&'*+/=?^`{{|}}~@-])(?:(?i:smtp|rfc822)=|')?(?P<address>(?!['=])(?:\"[^\"\s@]{{1,64}}\"|{_ATEXT}{{1,128}})"
     rf"@(?:(?:(?!-)(?:(?![{_RUN_ON}])[\w-]){{1,63}}\.){{0,10}}(?:(?![{_RUN_ON}])[\w-]){{1,63}}|\[[\d.]{{7,15}}\]))"
 )
 MAX_TEXT = 2000  # characters of a diagnostic that are kept
