@@ -47,6 +47,7 @@ _DICTIONARY = (
     b"&utm_id=&utm_term=&utm_content=&utm_campaign=newsletter?utm_source=email&utm_medium=email&utm_campaign="
 )
 _PLAIN, _DEFLATED = 0, 1
+PIXEL = (1 << 28) - 2  # stands in a stand-alone pixel's token, whose message is the pixel
 EVERYBODY = (1 << 28) - 1  # the number in a token that is the same for all recipients; no message has so many
 
 

@@ -2,7 +2,8 @@
 
 `app` the two applications · `tracking` pixel and click · `unsubscribe` the page that asks, and one-click ·
 `visitors` who is asking: a person, a proxy or a machine · `console` the operator's pages · `auth` who may see
-them · `letters` and `mailbox` a delivery as its recipient sees it · `pages` templates to answers · `guard` no
+them · `api` the same for programs · `pixels` stand-alone ones ·
+`letters` and `mailbox` a delivery as its recipient sees it · `pages` templates to answers · `guard` no
 exception, and no answer without its headers, leaves.
 
 It knows the relay's words, `rewrite` and `store`, never the mail side: links answer while that restarts.

@@ -23,8 +23,9 @@ from relay.config.schema import Config
 from relay.store import reports, story, suppressions, totals
 from relay.store.store import Store
 from relay.store.tables import EventType, Status
-from web import auth, pages
+from web import api, auth, pages
 from web.letters import Letters
+from web.pixels import Pixels
 
 PAGE = 50  # rows of a list
 _RECENT = 8
@@ -56,8 +57,10 @@ class Console:
             Route("/suppressions", self.suppress, methods=["POST"]),
             Route("/suppressions/remove", self.ask_to_remove),
             Route("/suppressions/remove", self.remove, methods=["POST"]),
+            *Pixels(self._config, self._store, self._ring, self.page).routes(),
             *Letters(self._config, self._store, self._ring, self.page).routes(),
             *auth.Login(self._config, self._store, self.pages).routes(),
+            Mount(api.PATH, api.application(self._store, *api.routes(self._config, self._store, self._ring))),
             Mount("/static", StaticFiles(directory=pages.STATIC)),
         ]
 

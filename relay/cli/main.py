@@ -25,7 +25,9 @@ _COMMANDS = (
     "suppressions",
     "token",
     "keys",
+    "pixel",
     "user",
+    "api-key",
 )
 
 _ABOUT = """\
@@ -54,7 +56,7 @@ def main(words: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if words is None else words
     asked = next((word for word in words if word in _COMMANDS), None)
     for name in [asked] if asked else _COMMANDS:
-        importlib.import_module(f"relay.cli.{name}").add(commands)
+        importlib.import_module(f"relay.cli.{name.replace('-', '_')}").add(commands)
     _also_behind(commands)
     arguments = parser.parse_args(words)
     run: command.Run = arguments.run

@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
             {
                 "kind": token.kind.name.lower(),
                 "message": token.message,
-                "recipient": None if token.recipient == tokens.EVERYBODY else token.recipient,
+                "recipient": None if token.recipient in (tokens.EVERYBODY, tokens.PIXEL) else token.recipient,
                 "link": token.link,
                 "url": token.url.decode("ascii", "backslashreplace"),
                 "minted": ids.time_of(token.message).isoformat(),

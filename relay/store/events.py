@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from relay import ids, traces
-from relay.store import consent, people, suppressions, tables
+from relay import ids, tokens, traces
+from relay.store import consent, people, pixels, suppressions, tables
 from relay.store.consent import Wish
 from relay.store.tables import Event, EventType
 
@@ -53,6 +53,10 @@ def record(session: sa.Connection, hit: Hit) -> None:
     Raises NotKnownYet.
     """
     if session.scalar(sa.select(tables.event.c.id).where(tables.event.c.id == hit.id)):
+        return
+    if hit.number == tokens.PIXEL:
+        if not pixels.record(session, hit):
+            _may_be_unknown(hit.message, hit.at)
         return
     if hit.number is None:
         _record_apart(session, hit)

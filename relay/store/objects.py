@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from relay.store.pixels import Line, Seen, url
 from relay.store.story import Delivery, Story
 from relay.store.totals import Tally
 
@@ -80,6 +81,34 @@ def event(row: Mapping[Any, Any]) -> Object:  # Any: a row's values
         "ip": row["ip"] or None,
         "detail": row["detail"] or None,
     }
+
+
+def pixel(seen: Seen, public_url: str, log: list[Line] | None = None) -> Object:
+    """A stand-alone pixel, with its log where that is given."""
+    address = url(public_url, seen.token)
+    shown: Object = {
+        "id": seen.id,
+        "name": seen.name,
+        "url": address,
+        "html": f'<img src="{address}" width="1" height="1" alt="">',
+        "created_at": time(seen.created_at),
+        "opens": seen.opens._asdict(),
+        "last_at": time(seen.last_at),
+    }
+    if log is not None:
+        shown["log"] = [
+            {
+                "first_at": time(line.first_at),
+                "last_at": time(line.last_at),
+                "count": line.times,
+                "verdict": line.verdict,
+                "reasons": line.reasons,
+                "user_agent": line.user_agent or None,
+                "ip": line.ip or None,
+            }
+            for line in log
+        ]
+    return shown
 
 
 def sum_of(*tallies: Tally) -> Tally:

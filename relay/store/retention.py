@@ -61,6 +61,13 @@ def drop_strikes(session: sa.Connection, before: datetime) -> int:
     return session.execute(sa.delete(table).where(table.c.address.in_(gone), table.c.last_at < before)).rowcount
 
 
+def drop_pixel_hits(session: sa.Connection, before: datetime) -> int:
+    """Deletes the log of stand-alone pixels up to then, as above. A pixel's counters stay with it."""
+    table = tables.pixel_hit
+    gone = sa.select(table.c.id).where(table.c.id < ids.first(before)).limit(BATCH)
+    return session.execute(sa.delete(table).where(table.c.id.in_(gone))).rowcount
+
+
 def give_back(session: sa.Connection) -> int:
     """Returns a chunk of SQLite's free pages to the disk. Returns how many; call again until it returns 0.
 
@@ -72,7 +79,7 @@ def give_back(session: sa.Connection) -> int:
     free: int = session.exec_driver_sql("PRAGMA freelist_count").scalar() or 0
     session.exec_driver_sql(f"PRAGMA incremental_vacuum({PAGES})").all()
     left: int = session.exec_driver_sql("PRAGMA freelist_count").scalar() or 0
-    return free - left
+    return max(0, free - left)
 
 
 def _settled(before: datetime, weight: "sa.ColumnElement[int] | sa.ScalarSelect[int]") -> sa.Select[str, int]:

@@ -204,6 +204,42 @@ class Consent(SQLModel, table=True):
     source: str  # recipient | api | header
 
 
+class Pixel(SQLModel, table=True):
+    """A stand-alone pixel, to be pasted into a mail by hand. Its address stays the same when keys rotate."""
+
+    __tablename__ = "pixel"
+    id: str = Field(primary_key=True)
+    name: str = Field(unique=True)
+    token: str
+    created_at: datetime = Field(sa_type=UtcTime)
+    opens_human: int = 0
+    opens_proxied: int = 0
+    opens_machine: int = 0
+    opens_unknown: int = 0
+
+
+class PixelHit(SQLModel, table=True):
+    """A request for a stand-alone pixel."""
+
+    __tablename__ = "pixel_hit"
+    id: str = Field(primary_key=True)
+    pixel: str
+    at: datetime = Field(sa_type=UtcTime)
+    verdict: str
+    reasons: list[str] = Field(default_factory=list, sa_type=sa.JSON)
+    user_agent: str = ""
+    ip: str = ""
+
+
+class ApiKey(SQLModel, table=True):
+    """A key of the JSON API, by the SHA-256 of its 256 random bits."""
+
+    __tablename__ = "api_key"
+    name: str = Field(primary_key=True)
+    digest: str = Field(unique=True)
+    created_at: datetime = Field(sa_type=UtcTime)
+
+
 class Account(SQLModel, table=True):
     """Who may use the console."""
 
@@ -233,11 +269,15 @@ event = _table(Event)
 suppression = _table(Suppression)
 strike = _table(Strike)
 consent = _table(Consent)
+pixel = _table(Pixel)
+pixel_hit = _table(PixelHit)
+api_key = _table(ApiKey)
 account = _table(Account)
 
 has_crashed = delivery.c.crashes > _ZERO
 is_owing = delivery.c.owes != _EMPTY
 
+sa.Index("pixel_hit_by_pixel", pixel_hit.c.pixel, pixel_hit.c.id)
 sa.Index("event_by_message", event.c.message)
 sa.Index("event_by_type", event.c.type, event.c.id)
 sa.Index("attempt_by_message", attempt.c.message, attempt.c.number)

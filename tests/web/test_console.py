@@ -44,7 +44,7 @@ def test_no_page_is_shown_without_a_session(scene: Scene) -> None:
     with anonymous(scene) as client:
         for route in app.console(scene.config, scene.store, scene.ring).routes:
             if isinstance(route, Mount):
-                assert route.path == "/static"
+                assert route.path in ("/static", "/api/v1")  # the API asks for a key: test_pixels
                 continue
             assert isinstance(route, Route)
             path = re.sub(r"\{number:int\}", "0", route.path).replace("{message}", message)

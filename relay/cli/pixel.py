@@ -1,0 +1,62 @@
+"""`waypost pixel`: stand-alone pixels."""
+
+import argparse
+from datetime import UTC, datetime
+
+from relay.cli import command
+from relay.cli.command import Commands, Failed
+from relay.node import ground
+from relay.store import objects, pixels
+
+_ABOUT = """\
+A real 1x1 picture at an address of its own, to be pasted into a mail that does not pass through the relay. Each fetch
+is logged with what is known of who fetched it. The address stays the same for good, and ends in .png or .gif.
+
+  waypost pixel create "Offer to Ann"
+  waypost pixel list
+  waypost pixel show "Offer to Ann\""""
+
+
+def add(commands: Commands) -> None:
+    parser = commands.add_parser("pixel", help="make, list or show stand-alone pixels", description=_ABOUT)
+    actions = parser.add_subparsers(metavar="ACTION", required=True)
+    creating = actions.add_parser("create", help="make one; prints its id and URL")
+    creating.add_argument("name")
+    creating.set_defaults(run=_create)
+    listing = actions.add_parser("list", help="the newest first, one JSON object a line")
+    listing.add_argument("--limit", type=command.count, default=1000, metavar="N")
+    listing.set_defaults(run=_list)
+    showing = actions.add_parser("show", help="one with its log: quick repeats of a visitor are one entry")
+    showing.add_argument("pixel", metavar="NAME|ID")
+    showing.set_defaults(run=_show)
+
+
+def _create(arguments: argparse.Namespace) -> int:
+    config = command.configured(arguments)
+    ring = ground.open_ring(config)
+    with command.store(config) as store:
+        making = store.writer.submit(lambda session: pixels.create(session, ring, arguments.name, datetime.now(UTC)))
+        try:
+            made = making.result()
+        except ValueError as error:
+            raise Failed(str(error)) from None
+    command.say(f"{made.id}  {pixels.url(config.tracking.public_url, made.token)}")
+    return 0
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    config = command.configured(arguments)
+    with command.store(config) as store, store.session() as session:
+        for seen in pixels.listing(session, arguments.limit):
+            command.say_json(objects.pixel(seen, config.tracking.public_url))
+    return 0
+
+
+def _show(arguments: argparse.Namespace) -> int:
+    config = command.configured(arguments)
+    with command.store(config) as store, store.session() as session:
+        seen = pixels.find(session, arguments.pixel)
+        if seen is None:
+            raise Failed(f"there is no pixel {arguments.pixel}")
+        command.say_json(objects.pixel(seen, config.tracking.public_url, pixels.log(session, seen.id)))
+    return 0
