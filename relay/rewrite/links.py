@@ -6,7 +6,6 @@ with its span and a verdict.
 
 import html as entities
 import re
-from collections.abc import Sequence
 from typing import NamedTuple
 
 from relay import traces
@@ -19,6 +18,12 @@ _FARTHEST_END = 30  # of those that skimming leaves
 _HTTP = ("http", "https")
 _NAMES = (b"a", b"area")
 _NO_TEXT = frozenset({b"style", b"script", b"title", b"textarea", b"noframes", b"xmp", b"iframe", b"noembed"})
+# Text and tags that neither hide nor show anything; without an ampersand a tag could cut in two.
+_INLINE_TAG = re.compile(
+    rb"</?(?:b|i|u|em|strong|span|font|br|center|small|big|w:anchorlock)(?:[\s/][^<>\"']*+(?:\"[^<>\"]*+\"[^<>\"']*+)*+)?>",
+    re.I,
+)
+_PLAIN_LABEL = re.compile(rb"[^<]*+(?:%b[^<&]*+)*+" % _INLINE_TAG.pattern)
 _NOT_TEXT = re.compile(rb"<!--.*?-->|<[!?/][^>]*>", re.DOTALL)
 # {{…}}, *|…|*, %recipient…%, %…unsubscribe_url%, [[…]], <%…%>, {%…%}, ${…}: somebody was to fill it in, or still
 # will.
@@ -183,9 +188,7 @@ def _anchors(html: bytes, markup: tags.Markup, codec: str, *, is_conditional: bo
         raw = html[href.start : href.end]
         seen = destination.text(masked[href.start : href.end].decode("latin-1"))
         url = seen if raw.isascii() and b"\x1b" not in raw else destination.text(charset.decoded(raw, codec))
-        label = ""
-        if tag.name != b"area":
-            label = _label(html, lower, tag, _inside(markup, n), codec)
+        label = _label(html, markup, n, codec) if tag.name != b"area" else ""
         opts_out = unsubscribes = False
         if len(attributes) > 1:
             opts_out = _opts_out(lower, attributes)
@@ -207,37 +210,41 @@ def _opts_out(lower: bytes, attributes: dict[bytes, tags.Attribute]) -> bool:
     return False
 
 
-def _inside(markup: tags.Markup, n: int) -> Sequence[tags.Tag]:
-    """The tags from behind the n-th, a link, to the next of its name: what was skimmed over is read now."""
+def _label(html: bytes, markup: tags.Markup, n: int, codec: str) -> str:
+    """What the reader sees of the n-th tag's link, to the next tag of its name: its text, or its pictures' alts."""
     link, found = markup.tags[n], markup.tags
     last = min(len(found), n + 1 + _FARTHEST_END)
     m = n + 1
     while m < last and found[m].name != link.name:
         m += 1
     if m == last:
-        return []  # nobody closes it: its text could be the rest of the page
-    if markup.lower.find(b"<", link.end, found[m].start) < 0:
-        return found[m : m + 1]
-    return [*markup.within(link.end, found[m].start).tags[:_MOST_TAGS_IN_LABEL], found[m]]
+        return ""  # nobody closes it: its text could be the rest of the page
+    stop = found[m].start
+    if _PLAIN_LABEL.fullmatch(markup.lower, link.end, stop):
+        octets = html[link.end : stop][: 8 * _LONGEST_LABEL]
+        label = entities.unescape(charset.decoded(_INLINE_TAG.sub(b"", octets), codec))
+    else:
+        label = _read_label(html, markup.within(link.end, stop), link.end, stop, codec)
+    return " ".join(label.split())[:_LONGEST_LABEL]
 
 
-def _label(html: bytes, lower: bytes, link: tags.Tag, inside: Sequence[tags.Tag], codec: str) -> str:
-    """What the reader sees of a link with these tags in and behind it: its text, or else its pictures' alt texts."""
+def _read_label(html: bytes, inside: tags.Markup, at: int, stop: int, codec: str) -> str:
+    """The same of a span whose markup is at hand: what was skimmed over had to be read."""
     words: list[str] = []
     alts: list[str] = []
-    at, is_text = link.end, True
-    for tag in inside:
+    is_text = True
+    for tag in inside.tags[:_MOST_TAGS_IN_LABEL]:
         if is_text and at < tag.start:
             words.append(_text(html[at : min(tag.start, at + 8 * _LONGEST_LABEL)], codec))
-        if tag.name == link.name:
-            break
         if tag.name == b"img":
-            alt = tags.attributes(lower, tag).get(b"alt")
+            alt = tags.attributes(inside.lower, tag).get(b"alt")
             alts += [_text(html[alt.start : alt.end], codec)] if alt else []
         is_text = tag.is_closing or tag.name not in _NO_TEXT
         at = tag.end
-    text = " ".join("".join(words).split()) or " ".join(" ".join(alts).split())
-    return text[:_LONGEST_LABEL]
+    if is_text and len(inside.tags) <= _MOST_TAGS_IN_LABEL:
+        words.append(_text(html[at : min(stop, at + 8 * _LONGEST_LABEL)], codec))
+    text = "".join(words)
+    return " ".join(alts) if not text or text.isspace() else text
 
 
 def _text(octets: bytes, codec: str) -> str:
