@@ -13,6 +13,7 @@ from typing import NamedTuple
 from relay.rewrite import fields, media
 
 DEEPEST = 100
+WINDOW = 1 << 20  # octets that are looked through at a time
 MOST_PARTS = 1000
 _MOST_DELIMITERS = 10_000
 _TAIL = re.compile(rb"(--)?[ \t]*(?:\r?\n|\Z)")
@@ -178,9 +179,12 @@ def _scan(octets: bytes, start: int, end: int, mark: bytes) -> _Split:
 def _lines_beginning(octets: bytes, start: int, end: int, mark: bytes) -> Iterator[int]:
     if octets.startswith(mark, start, end):
         yield start
-    at = start
-    while at := octets.find(b"\n" + mark, at, end) + 1:
-        yield at
+    found = b"\n" + mark
+    for window in range(start, end, WINDOW):
+        # A find through 25 MB would hold the interpreter for as long, and the event loop waits for it.
+        at, stop = window, min(end, window + WINDOW + len(mark))
+        while at := octets.find(found, at, stop) + 1:
+            yield at
 
 
 def _before_line_end(octets: bytes, at: int) -> int:

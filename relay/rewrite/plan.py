@@ -207,7 +207,7 @@ def _holds(
 
 def _letter(octets: bytes, tree: list[parts.Part], control: Control, settings: Settings) -> body.Body:
     """The edits of the letter, as the settings and the app wish."""
-    if not octets.count(b"\r\n") == octets.count(b"\r") == octets.count(b"\n"):
+    if not _has_only_crlf(octets):
         return body.Body(reasons=["line_ends"])  # readers take lone CR and LF in three ways
     opens = settings.opens if control.track_opens is None else control.track_opens
     clicks = settings.clicks if control.track_clicks is None else control.track_clicks
@@ -224,6 +224,17 @@ def _letter(octets: bytes, tree: list[parts.Part], control: Control, settings: S
     letter = body.read(octets, tree, rules, opens=opens)
     letter.reasons += [reason for reason, on in (("opens_off", opens), ("clicks_off", clicks)) if not on]
     return letter
+
+
+def _has_only_crlf(octets: bytes) -> bool:
+    at = 0
+    while at < len(octets):  # by windows, as in `parts`
+        end = at + parts.WINDOW
+        end += octets[end - 1 : end] == b"\r"
+        window, at = octets[at:end], end
+        if not window.count(b"\r\n") == window.count(b"\r") == window.count(b"\n"):
+            return False
+    return True
 
 
 def _signer(octets: bytes, head: fields.Head, settings: Settings) -> str:
