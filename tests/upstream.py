@@ -53,6 +53,8 @@ class Upstream:
     greeting: str = "220 upstream.test ESMTP"
     is_lax: bool = False  # takes DATA without a recipient
     tls: ssl.SSLContext | None = None  # from the first octet
+    close_at_mail: bool = False  # once
+    most_at_once: int = 0  # connections
     verbs: Counter[str] = field(default_factory=Counter)  # what was heard
     port: int = 0
 
@@ -109,6 +111,7 @@ class Upstream:
         assert task is not None
         self._tasks.add(task)
         self.connections += 1
+        self.most_at_once = max(self.most_at_once, len(self._tasks))
         try:
             await self._converse(reader, writer, self.connections)
         except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
@@ -137,6 +140,9 @@ class Upstream:
                 say("235 2.7.0 welcome" if user else "535 5.7.8 bad credentials")
             elif verb == "HELO":
                 say("250 upstream.test")
+            elif verb == "MAIL" and self.close_at_mail:
+                self.close_at_mail = False
+                return
             elif verb == "MAIL":
                 mail, rcpts, at_dot, odd = "" if played else line, [], "", ""
                 ahead = len(reader._buffer)  # type: ignore[attr-defined]  # nothing public says so
