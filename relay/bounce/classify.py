@@ -256,8 +256,9 @@ def advice(category: str) -> str:
 
 _PHASES: Mapping[str, Phase] = {phase.value: phase for phase in Phase}
 # A reply as people paste it: bare, or behind "host mx.example.com[192.0.2.1] said: ", "smtp; ", a log's time.
-_BARE = re.compile(r"\s*([2-6]\d\d)(?=[\s:-]|$)")
-_QUOTED = re.compile(r"(?:said:|smtp;|[:;=(\"'>])\s*([2-5]\d\d)(?=[ -])")
+_BARE = re.compile(r"\s*([2-6]\d\d)(?=[\s:;,_#-]|$)")
+_QUOTED = re.compile(r"(?:[;=(\"'>]|:\s|>:|\.\.\.)\s*([2-5]\d\d)(?=[ -]|['\"]?, )")
+_TOLD = re.compile(r"\b(?:said|replied|answered|returned|error|code)[:=]?\s+([245]\d\d)(?=[ :-])", re.IGNORECASE)
 _INSIDE = re.compile(r"(?<![\w.\[-])([245]\d\d)(?=[ -]#?[245]\.\d{1,3}\.\d{1,3}\b)")
 _LINE_END = re.compile(r"(?:\\r)?\\n|\r\n?|\n")
 
@@ -273,12 +274,12 @@ def parse_line(line: str, default_phase: Phase) -> tuple[Phase, relay.reply.Repl
     if tab and head.strip().lower() in _PHASES:
         line = rest
     line = _LINE_END.sub("\n", line.strip())
-    found = _BARE.match(line) or _QUOTED.search(line) or _INSIDE.search(line)
+    found = _BARE.match(line) or _QUOTED.search(line) or _INSIDE.search(line) or _TOLD.search(line)
     if not found:
         return phase, relay.reply.read(0, line)
     code, rest = found[1], line[found.end() :]
-    lines = re.split(rf"\s+{code}(?=[ -]|$)" if rest.startswith("-") else rf"\n{code}(?=[ -]|$)", rest)
-    text = "\n".join(part.lstrip("-: \t").rstrip() for part in lines)
+    lines = re.split(rf"(?<!\s)\s+{code}(?=[ -]|$)" if rest.startswith("-") else rf"\n{code}(?=[ -]|$)", rest)
+    text = "\n".join(part.lstrip("-:;,_'\" \t").rstrip() for part in lines)
     return phase, relay.reply.read(int(code), text)
 
 

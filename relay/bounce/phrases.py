@@ -27,6 +27,11 @@ _WORD = re.compile(r"[^\W_]+|@")
 _LINK = re.compile(r"(?:https?:/{0,2}|www\.)\S+")
 # Chinese and Japanese put no spaces between words; each character counts as one.
 _IDEOGRAPH = re.compile("([\u3040-\u30ff\u3400-\u9fff])")
+_ONE_SPELLING = (
+    ("n't", " not"), ("cannot", "can not"), ("e-mail", "email"), ("'", ""), ("mail-box", "mailbox"),
+    ("mail box", "mailbox"), ("local-part", "localpart"), ("local part", "localpart"),
+    ("user name", "username"), ("user id", "userid"),
+)  # fmt: skip
 _GAPS = {".": r"(?: \S+){0,3}?", "..": r"(?: \S+){0,8}?"}
 
 # Longer replies exist only where somebody plays with us.
@@ -50,7 +55,8 @@ class Phrase:
 def words(text: str) -> list[str]:
     """The words of a text: lower case, `@` for any address, `ipv4` for one of those, `not` for `n't`."""
     lower = _folded(text[:MAX_CHARACTERS].lower())
-    lower = lower.replace("n't", " not").replace("cannot", "can not").replace("e-mail", "email").replace("'", "")
+    for written, meant in _ONE_SPELLING:
+        lower = lower.replace(written, meant)
     if "@" in lower:
         lower = _ADDRESS.sub(" @ ", lower)
     return _WORD.findall(_IPV4.sub(" ipv4 ", lower))

@@ -5,17 +5,14 @@
 *An address or the case of letters never changes a verdict.*
 """
 
-from pathlib import Path
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from relay.bounce import classify, phrases
+from relay.bounce import classify
 from relay.bounce.classify import BounceKind, Phase
 from relay.reply import Reply
 
-NAMED = {"WHO": ("user", "mailbox")}
 BEFORE_RCPT = (Phase.CONNECT, Phase.HELO, Phase.AUTH, Phase.MAIL)
 SAMPLES = [
     (rule.name, rule.category, sample, rule.upstreams[0] if rule.upstreams else "")
@@ -165,78 +162,6 @@ def test_an_upstream_has_words_of_its_own() -> None:
     assert verdict(line, "smtp.example.com:587").category == "undetermined"
 
 
-# ------------------------------------------------------------------------------------------------ replies
-
-
-def test_the_labelled_replies_are_judged_right() -> None:
-    lines = Path(__file__).with_name("replies.tsv").read_text(encoding="utf-8").splitlines()[2:]
-    samples = {sample for _, _, sample, _ in SAMPLES}
-    wrong, false_alarms, missed, hard = [], [], [], 0
-    for line in lines:
-        wanted, _, text = line.partition("\t")
-        assert text not in samples, text
-        got = verdict(text)
-        is_hard = got.kind is BounceKind.HARD
-        should_be = text.startswith("5") and classify.CATEGORIES[wanted].kind is BounceKind.HARD
-        hard += should_be
-        if got.category != wanted:
-            wrong.append(f"{wanted}, not {got.category}: {text}")
-        if is_hard and not should_be:
-            false_alarms.append(text)
-        if should_be and not is_hard:
-            missed.append(text)
-    assert len(wrong) < 0.05 * len(lines), wrong
-    assert len(false_alarms) < 0.02 * hard, false_alarms
-    assert len(missed) < 0.05 * hard, missed
-
-
-# ------------------------------------------------------------------------------------------- parse_line
-
-
-@pytest.mark.parametrize(
-    ("line", "reply"),
-    [
-        ("550 5.1.1 text", Reply(550, "5.1.1", "text")),
-        ("  550 5.1.1 text \n", Reply(550, "5.1.1", "text")),
-        ("550", Reply(550, "", "")),
-        ("550: text", Reply(550, "", "text")),
-        ("550-5.1.1 one 550 5.1.1 two", Reply(550, "5.1.1", "one\ntwo")),
-        ("550-5.1.1 one\\n550-5.1.1 two\\n550 5.1.1 three", Reply(550, "5.1.1", "one\ntwo\nthree")),
-        ("550-5.1.1 one\\r\\n550 5.1.1 two", Reply(550, "5.1.1", "one\ntwo")),
-        ("550-5.1.1 one\r\n550 5.1.1 two", Reply(550, "5.1.1", "one\ntwo")),
-        ("550 5.1.1 there are 550 of them", Reply(550, "5.1.1", "there are 550 of them")),
-        ("host mx.example.com[203.0.113.9] said: 550 5.1.1 text", Reply(550, "5.1.1", "text")),
-        ("host mx.example.com said: 550-5.1.1 one 550 5.1.1 two", Reply(550, "5.1.1", "one\ntwo")),
-        ("smtp; 550 5.1.1 text", Reply(550, "5.1.1", "text")),
-        ("smtp;550 text", Reply(550, "", "text")),
-        ("remote server answered 550 5.1.1 text", Reply(550, "5.1.1", "text")),
-        ("no code here after 300 seconds", Reply(0, "", "no code here after 300 seconds")),
-        ("5.1.1 text", Reply(0, "5.1.1", "text")),
-        ("", Reply(0, "", "")),
-    ],
-)
-def test_a_line_becomes_a_reply(line: str, reply: Reply) -> None:
-    assert classify.parse_line(line, Phase.RCPT) == (Phase.RCPT, reply)
-
-
-def test_a_phase_and_a_tab_may_stand_before_a_reply() -> None:
-    assert classify.parse_line("dot\t554 no", Phase.RCPT) == (Phase.DOT, Reply(554, "", "no"))
-    assert classify.parse_line("AUTH \t535 no", Phase.RCPT) == (Phase.AUTH, Reply(535, "", "no"))
-    assert classify.parse_line("554\tno", Phase.DATA) == (Phase.DATA, Reply(554, "", "no"))
-    assert classify.parse_line("rcpt 554 5.7.1 no", Phase.DATA) == (Phase.DATA, Reply(554, "5.7.1", "no"))
-
-
-def test_a_verdict_as_json_has_the_contracts_keys() -> None:
-    assert classify.as_json(verdict("550 5.1.1 User unknown")) == {
-        "kind": "hard",
-        "category": "user_unknown",
-        "rule": "text.unknown",
-        "suppress": True,
-        "retry": False,
-        "status": "5.1.1",
-    }
-
-
 # ------------------------------------------------------------------------------------------- invariants
 
 # Text that looks like replies reaches deeper than noise.
@@ -268,10 +193,16 @@ def test_any_line_becomes_a_reply(line: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["user " * 100_000, "a" * 400_000, "5." * 200_000, "a@" * 200_000, "x.1.1.1 " * 50_000]
+    "text", ["user " * 100_000, "a" * 400_000, "5." * 200_000, "a@" * 200_000, "x.1.1.1 " * 50_000, "é用" * 100_000]
 )
 def test_a_hostile_text_is_read_only_so_far(text: str) -> None:
     assert classify.classify(Reply(550, "", text)).kind is BounceKind.SOFT
+
+
+@pytest.mark.parametrize("unit", [" ", "(", "said ", ": ", "550 x\n", "http://", "www."])
+def test_a_long_line_takes_time_in_proportion(unit: str) -> None:
+    phase, reply = classify.parse_line("550-" + unit * (1_000_000 // len(unit)) + "x", Phase.RCPT)
+    assert classify.classify(reply, phase).kind is BounceKind.SOFT
 
 
 def test_neither_case_nor_addresses_change_a_verdict() -> None:
@@ -281,38 +212,17 @@ def test_neither_case_nor_addresses_change_a_verdict() -> None:
         assert classify.classify(loud, phase, upstream).rule == name, sample
 
 
-# ---------------------------------------------------------------------------------------------- phrases
+def test_what_a_link_holds_decides_only_where_the_text_around_it_does_not() -> None:
+    assert verdict("550 No such user, see https://example.com/spam-policy").category == "user_unknown"
+    assert verdict("550 https://example.com/spam-policy").category != "undetermined"
 
 
-@pytest.mark.parametrize(
-    ("phrase", "text", "holds"),
-    [
-        ("user unknown", "User unknown", True),
-        ("user unknown", '"user"... (UNKNOWN)!', True),
-        ("user unknown", "users unknown", False),
-        ("WHO unknown", "mailbox unknown", True),
-        ("WHO/host unknown", "host unknown", True),
-        ("mailbox is? full", "mailbox full", True),
-        ("mailbox is? full", "mailbox was full", False),
-        ("mailbox . full", "mailbox for <joe@example.com> is full", True),
-        ("mailbox . full", "mailbox a b c d full", False),
-        ("mailbox .. full", "mailbox a b c d full", True),
-        ("exceed* quota", "exceeding quota", True),
-        ("does not exist", "doesn’t exist", True),
-        ("not be found", "can't be found", True),
-        ("@ can not", "joe@example.com cannot", True),
-        ("ipv4 blocked", "[203.0.113.9] blocked", True),
-        ("over quota", "Over-Quota", True),
-        ("full", "<full@full.example>", False),
-    ],
-)
-def test_a_phrase(phrase: str, text: str, holds: bool) -> None:
-    assert bool(phrases.parse(phrase, NAMED).search(phrases.canonical(phrases.words(text)))) is holds
-
-
-@pytest.mark.parametrize(
-    "phrase", ["", "..", "word* .", "a? b*", "NOBODY unknown", "doesn't exist", "e-mail full", "Full"]
-)
-def test_a_phrase_that_no_text_could_have_is_an_error(phrase: str) -> None:
-    with pytest.raises(ValueError, match="phrase"):
-        phrases.parse(phrase, NAMED)
+def test_a_verdict_as_json_has_the_contracts_keys() -> None:
+    assert classify.as_json(verdict("550 5.1.1 User unknown")) == {
+        "kind": "hard",
+        "category": "user_unknown",
+        "rule": "text.unknown_outright",
+        "suppress": True,
+        "retry": False,
+        "status": "5.1.1",
+    }
