@@ -15,14 +15,15 @@ class Kind(StrEnum):
     OPEN = "o"
     CLICK = "c"
     UNSUBSCRIBE = "u"
+    MAILTO = "mailto"  # no URL of the site: an address that unsubscribes
 
 
 class Hole(NamedTuple):
-    """The place of a URL that is different for every recipient."""
+    """The place of a URL or an address that is different for every recipient."""
 
     kind: Kind
     link: int = 0  # the link's number in the message, from 1; 0 where there is none
-    url: bytes = b""  # a click's destination
+    url: bytes = b""  # a click's destination; of an address its domain
 
 
 Piece = bytes | Hole

@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Protocol
 
 from relay.address import Mailbox
 from relay.reply import Reply
@@ -54,6 +55,7 @@ class Envelope:
     ret: str = ""  # RFC 3461 §4.3
     envid: str = ""  # RFC 3461 §4.4
     stream: str = ""  # the credential's stream, if it has one
+    is_report: bool = False  # for the return path: it goes no further
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,16 @@ class Accepted:
     envelope: Envelope
     octets: bytes  # as they came, dot-unstuffed, every line CRLF-ended
     above: tuple[bytes, ...]  # whole fields to stand above them: Received, and Date or Message-ID where missing
+
+
+class Reports(Protocol):
+    """Whoever reads the mail of the return path's domain."""
+
+    def expects(self, mailbox: Mailbox) -> bool:
+        """True for an address of that domain that takes mail. Raises Refused for one of it that does not."""
+
+    async def take(self, accepted: Accepted) -> Reply:
+        """The reply to the dot. Raises Refused."""
 
 
 Take = Callable[[Accepted], Awaitable[Reply]]  # whoever takes responsibility answers the client; or raises Refused

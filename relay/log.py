@@ -142,6 +142,19 @@ def parked(message: str, number: int, crashes: int) -> None:
     _say(logging.ERROR, "parked", message=message, number=number, crashes=crashes)
 
 
+# --- what comes back
+
+
+def told(message: str, number: int, what: str, teller: str, is_new: bool) -> None:
+    """A report or a provider said what became of a delivery."""
+    _say(logging.INFO, "told", message=message, number=number, what=what, teller=teller, new=is_new)
+
+
+def not_told(message: str, number: int, what: str) -> None:
+    """Mail for the return path that says nothing of a delivery: an automatic reply, a letter."""
+    _say(logging.INFO, "not-told", message=message, number=number, what=what)
+
+
 # --- the store
 
 

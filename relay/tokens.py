@@ -26,12 +26,14 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from relay import ids
+from relay import ids, return_path
+from relay.address import Mailbox
 from relay.edits import Hole, Kind, Mint
+from relay.return_path import Purpose, Return
 
 VERSION = 1
 LONGEST_URL = 900  # octets of a whole tracking URL (DESIGN §7); longer ones break in some clients
-_MARK = {Kind.OPEN: b"open", Kind.CLICK: b"click", Kind.UNSUBSCRIBE: b"unsubscribe"}
+_MARK = {Kind.OPEN: b"open", Kind.CLICK: b"click", Kind.UNSUBSCRIBE: b"unsubscribe", Kind.MAILTO: b"mailto"}
 _KEY_OCTETS = 32  # AES-128-SIV takes two keys of 16
 _OVERHEAD = 2 + 16  # version, key id, SIV
 _RELOAD_AFTER_S = 5.0
@@ -152,10 +154,19 @@ class Minter:
     tells_apart: bool = True  # False: all recipients of a message get the same URLs
 
     def url(self, hole: Hole, message: str, recipient: int) -> bytes:
-        """The tracking URL: printable ASCII without any of & " ' < > = or space (DESIGN R8)."""
+        """The tracking URL: printable ASCII without any of & " ' < > = or space (DESIGN R8). So is the address."""
+        if hole.kind is Kind.MAILTO:
+            return self._mailbox(hole.url.decode(), Return(Purpose.UNSUBSCRIBE, message, recipient)).encode("ascii")
         suffix = ".gif" if hole.kind is Kind.OPEN else ""
         recipient = recipient if self.tells_apart else EVERYBODY
         return f"{self.public_url}/{hole.kind}/{self.ring.mint(hole, message, recipient)}{suffix}".encode("ascii")
+
+    def reverse_path(self, domain: str, message: str, recipient: int) -> Mailbox:
+        """The address at that domain to which bounces of this delivery come."""
+        return self._mailbox(domain, Return(Purpose.BOUNCE, message, recipient))
+
+    def _mailbox(self, domain: str, told: Return) -> Mailbox:
+        return return_path.mailbox(self.ring.secret_for(return_path.PURPOSE), domain, told)
 
     def urls_of(self, message: str, recipient: int) -> Mint:
         """What fills the holes of that message for that recipient."""

@@ -18,11 +18,9 @@ from relay.store.lists import Defaults, Refusal
 from relay.store.store import Store
 from relay.store.suppressions import Entry
 from relay.store.tables import Status
+from tests.filings import NOW, file, filing
 from tests.stage import Waypost, html_mail
-from tests.test_store import NOW, file, filing, opened
 from tests.upstream import Upstream
-
-assert opened  # the fixture
 
 DEFAULTS = Defaults(NOW)
 

@@ -80,6 +80,8 @@ def _records(config: Config) -> list[str]:
     for key in config.dkim.key:
         name, text = dkim.record(key)
         lines.append(" ".join([f"{name}. IN TXT", *(f'"{string}"' for string in dkim.strings(text))]))
+    if domain := config.bounces.return_path:
+        lines.append(f"{domain}. IN MX 10 {config.relay.hostname}.")
     return lines
 
 

@@ -10,7 +10,6 @@ from relay.config.schema import Config
 
 _LATER: list[tuple[str, Callable[[Config], bool]]] = [
     ('[access] auth = "upstream"', lambda config: config.access.auth == "upstream"),
-    ("[bounces] return_path", lambda config: bool(config.bounces.return_path)),
     ("[[webhook]]", lambda config: bool(config.webhook)),
 ]
 

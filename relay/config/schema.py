@@ -15,6 +15,7 @@ from relay.config.values import (
     Duration,
     HostPort,
     Network,
+    OptionalDomain,
     OptionalMailbox,
     PublicUrl,
     Rate,
@@ -235,7 +236,7 @@ class Unsubscribe(Table):
 
 
 class Bounces(Table):
-    return_path: str = ""
+    return_path: OptionalDomain = ""
     suppress_hard: bool = True
     suppressed: Literal["drop", "reject"] = "drop"
 
@@ -321,6 +322,10 @@ class Config(Table):
             if address.port and address in seen:
                 raise ValueError(f"{name}: {address} is taken by {seen[address]}")
             seen[address] = name
+        if self.bounces.return_path and self.privacy.mode == "aggregate":
+            raise ValueError(
+                '[bounces] return_path names each delivery in its reverse-path; [privacy] mode = "aggregate" does not'
+            )
         names = [upstream.name for upstream in self.upstream]
         if twice := {name for name in names if names.count(name) > 1}:
             raise ValueError(f"[[upstream]] name: {sorted(twice)[0]!r} is given twice")

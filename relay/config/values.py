@@ -184,6 +184,11 @@ def read_domain(value: object) -> str:
     return domain
 
 
+def read_optional_domain(value: object) -> str:
+    """A domain name, or nothing."""
+    return read_domain(value) if str(value).strip() else ""
+
+
 def read_network(value: object) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
     """An IP address or network, `10.0.0.0/8`, `::1`."""
     try:
@@ -233,6 +238,7 @@ RenewedSecret = Annotated[Renewed, BeforeValidator(read_renewed)]
 Rate = Annotated[float, BeforeValidator(read_rate)]
 SigningKey = Annotated[PrivateKey, BeforeValidator(read_private_key)]
 Domain = Annotated[str, BeforeValidator(read_domain)]
+OptionalDomain = Annotated[str, BeforeValidator(read_optional_domain)]
 Senders = Annotated[str, BeforeValidator(read_senders)]
 Stream = Annotated[str, BeforeValidator(read_stream)]
 OptionalMailbox = Annotated[str, BeforeValidator(read_optional_mailbox)]

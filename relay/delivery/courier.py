@@ -116,7 +116,8 @@ class Courier:
         under_way: list[asyncio.Task[list[Outcome]]] = []
         for tracked, group in going.items():
             # Where the octets are equal one copy serves many; else each recipient has its own.
-            size = 1 if load.plan.varies and self._config.privacy.tells_apart else MOST_TOGETHER
+            is_own = load.plan.varies and self._config.privacy.tells_apart
+            size = 1 if is_own or self._config.bounces.return_path else MOST_TOGETHER
             for at in range(0, len(group), size):
                 under_way.append(asyncio.create_task(self._trip(load, group[at : at + size], tracked)))
         return Trips(decided, under_way)
@@ -149,7 +150,8 @@ class Courier:
             return self._render(load, stops[0], tracked, seven_bit)
 
         mail = Outgoing(
-            reverse_path=message.reverse_path,
+            reverse_path=self._reverse_path(message, stops),
+            sender=message.reverse_path,
             recipients=[stop.recipient for stop in stops],
             render=render,
             body=message.body,
@@ -169,6 +171,13 @@ class Courier:
             self._outcome(message, stop, answer, tracked, shared and answer.phase is not Phase.RCPT)
             for stop, answer in zip(stops, answers, strict=True)
         ]
+
+    def _reverse_path(self, message: Message, stops: list[Stop]) -> str:
+        """The app's own, or one under which bounces of this very delivery come back. The null one stays null."""
+        domain = self._config.bounces.return_path
+        if not domain or not message.reverse_path:
+            return message.reverse_path
+        return self._minter.reverse_path(domain, message.id, stops[0].number)
 
     def _render(self, load: Load, stop: Stop, tracked: bool, seven_bit: bool) -> bytes:
         mint = self._minter.urls_of(load.message.id, stop.number)

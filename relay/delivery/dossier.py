@@ -30,6 +30,7 @@ def settings(config: Config, accepted: Accepted) -> Settings:
         unsubscribe_streams=tuple(unsubscribe.streams),
         unsubscribe_exempt=tuple(unsubscribe.exempt),
         unsubscribe_mailto=unsubscribe.mailto,
+        unsubscribe_mailto_at=config.bounces.return_path,
         stream=accepted.envelope.stream,
         above=accepted.above,
         dialects=tuple(tracking.dialects),

@@ -28,6 +28,7 @@ class Outgoing(NamedTuple):
     ret: str = ""
     envid: str = ""
     login: Login | None = None  # the client's own credentials, used instead of the upstream's configured ones
+    sender: str = ""  # the app's own reverse-path where ours stands in its place: it chooses the upstream
 
 
 class Fitted(NamedTuple):

@@ -219,7 +219,7 @@ class Upstreams:
         answers = [Answer("none", Phase.CONNECT, nobody, 0)] * len(mail.recipients)
         left = list(range(len(answers)))
         for upstream in self._all:
-            if not left or not upstream.serves(mail.reverse_path):
+            if not left or not upstream.serves(mail.sender or mail.reverse_path):
                 continue
             try:
                 given = await upstream.send(mail._replace(recipients=[mail.recipients[n] for n in left]))

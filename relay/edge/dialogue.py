@@ -17,7 +17,7 @@ from relay.config.schema import Listen
 from relay.edge import proxy, tls
 from relay.edge.incoming import Incoming, LineTooLong
 from relay.edge.policy import Policy
-from relay.envelope import Admit, Client, Envelope, LogIn, Take
+from relay.envelope import Admit, Client, Envelope, LogIn, Reports, Take
 from relay.reply import Refused, Reply, refused
 
 LONGEST_COMMAND = 2048  # octets; 512 and what extensions add (RFC 5321 §4.5.3.1.4)
@@ -42,6 +42,7 @@ class Door(NamedTuple):
     log_in: LogIn
     sessions: "set[Dialogue]"
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    reports: Reports | None = None  # for mail to the return path, which anybody may send
 
 
 class Gate(NamedTuple):

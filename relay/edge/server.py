@@ -9,7 +9,7 @@ from relay.edge import auth, tls
 from relay.edge.dialogue import Door, Gate
 from relay.edge.policy import Policy
 from relay.edge.session import Session
-from relay.envelope import Admit, LogIn, Take
+from relay.envelope import Admit, LogIn, Reports, Take
 
 _POLL_S = 0.05
 
@@ -17,8 +17,11 @@ _POLL_S = 0.05
 class Edge:
     """The SMTP listeners of one process."""
 
-    def __init__(self, config: Config, take: Take, admit: Admit, log_in: LogIn | None = None) -> None:
-        """`log_in` judges clients' passwords; without it the `[[access.user]]` tables do."""
+    def __init__(
+        self, config: Config, take: Take, admit: Admit, log_in: LogIn | None = None, reports: Reports | None = None
+    ) -> None:
+        """`log_in` judges clients' passwords; without it the `[[access.user]]` tables do. `reports` reads what comes
+        to the return path; without it nobody does."""
         self._door = Door(
             hostname=config.relay.hostname,
             max_size=config.access.max_size,
@@ -28,6 +31,7 @@ class Edge:
             admit=admit,
             log_in=log_in or auth.Users(config.access.user).log_in,
             sessions=set(),
+            reports=reports,
         )
         self._gates = [
             Gate(listen, tls.Certificate(listen) if listen.tls != "off" else None) for listen in config.listen

@@ -17,7 +17,7 @@ from relay.edge.dialogue import LONGEST_RESPONSE, Dialogue
 from relay.edge.incoming import LineTooLong
 from relay.edge.policy import MOST_HEADER, MOST_OURS, MOST_RECEIVED, NO_ROOM
 from relay.envelope import Accepted, Envelope, Recipient
-from relay.reply import Reply, refused
+from relay.reply import Refused, Reply, refused
 
 # RFC 5321 §4.5.3.2.5 has minutes between two blocks of DATA, and an octet a minute would hold a connection for ever:
 # each block buys time at this rate, up to the idle time.
@@ -32,6 +32,7 @@ class Session(Dialogue):
 
     _declared = 0  # octets of the mail under way, by its client's word
     _held = 0  # octets of it that count against what the process may hold
+    _barred: Refused | None = None  # why the client may not relay: said when it names a recipient elsewhere
 
     async def _obey(self, verb: str, argument: str) -> None:
         command = _COMMANDS.get(verb)
@@ -83,7 +84,7 @@ class Session(Dialogue):
             raise refused(555, "5.5.4", f"parameter not supported: {next(iter(given))[:40]}")
         if not _SIZE.fullmatch(size) or body not in ("", "7BIT", "8BITMIME") or smtputf8:
             raise refused(501, "5.5.4", "a parameter's value is malformed")
-        self._door.policy.may_send(self._client, path.mailbox)
+        self._barred = self._may_not_send(path.mailbox)
         self._door.policy.may_be_large(int(size))
         self._declared = int(size)
         self._mail = Envelope(
@@ -96,6 +97,25 @@ class Session(Dialogue):
             stream=user.stream if (user := self._door.policy.user(self._client.user)) else "",
         )
         await self._say(Reply(250, "2.1.0", "sender ok"))
+
+    def _may_not_send(self, reverse_path: address.Mailbox) -> Refused | None:
+        """Raises Refused where the client may not relay, or returns it where it may still bring a report."""
+        try:
+            self._door.policy.may_send(self._client, reverse_path)
+        except Refused as refusal:
+            if self._door.reports is None:
+                raise
+            return refusal
+        return None
+
+    def _is_report(self, mail: Envelope, recipient: address.Mailbox) -> bool:
+        """True if the mail is for the return path: anybody may send that, and it has no other recipient."""
+        is_report = self._door.reports is not None and self._door.reports.expects(recipient)
+        if self._barred and not is_report:
+            raise self._barred
+        if mail.recipients and (is_report or mail.is_report):
+            raise refused(452, "4.5.3", "one recipient at a time where the return path is among them")
+        return is_report
 
     async def _rcpt_to(self, argument: str) -> None:
         if self._mail is None:
@@ -112,13 +132,16 @@ class Session(Dialogue):
         if given:
             raise refused(555, "5.5.4", f"parameter not supported: {next(iter(given))[:40]}")
         self._door.policy.may_receive(len(self._mail.recipients))
-        await self._door.admit(path.mailbox, self._client, self._mail)
+        is_report = self._is_report(self._mail, path.mailbox)
+        if not is_report:
+            await self._door.admit(path.mailbox, self._client, self._mail)
         is_new = all(recipient.mailbox != other.mailbox for other in self._mail.recipients)
         self._mail = replace(
             self._mail,
             # Twice the same recipient is one delivery, as with any server.
             recipients=(*self._mail.recipients, recipient) if is_new else self._mail.recipients,
             smtputf8=self._mail.smtputf8 or not address.is_ascii(path.mailbox),
+            is_report=is_report,
         )
         await self._say(Reply(250, "2.1.5", "recipient ok"))
 
@@ -133,7 +156,8 @@ class Session(Dialogue):
         self._held = 0
         try:
             octets = await self._read_data()
-            taking = asyncio.ensure_future(self._door.take(self._accept(mail, octets)))
+            take = self._door.reports.take if mail.is_report and self._door.reports else self._door.take
+            taking = asyncio.ensure_future(take(self._accept(mail, octets)))
             # Once begun, taking responsibility goes on though the client hangs up.
             self._suspend_timeout()
             reply = await asyncio.shield(taking)

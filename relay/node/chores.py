@@ -58,6 +58,7 @@ async def _drop(store: Store, now: datetime, keep_content: timedelta, keep_event
         (retention.drop_suppressions, timedelta(0)),
         (retention.drop_strikes, keep_events),
         (retention.drop_pixel_hits, keep_events),
+        (retention.drop_heard, keep_events),
     ):
         before = now - keep
         gone = 0

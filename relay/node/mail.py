@@ -9,6 +9,7 @@ from relay import tokens
 from relay.config.schema import Config
 from relay.delivery.courier import Courier, Sender
 from relay.delivery.intake import Intake
+from relay.delivery.returns import Returns
 from relay.delivery.runner import Runner
 from relay.delivery.sandbox import Sandbox
 from relay.delivery.upstream import Upstreams
@@ -24,11 +25,14 @@ async def serve(config: Config, sockets: Sequence[socket.socket], ready: asyncio
         if config.is_sandbox
         else Upstreams(config.upstream, config.relay.hostname, processes=config.relay.workers)
     )
-    minter = tokens.Minter(ground.open_ring(config), config.tracking.public_url, config.privacy.tells_apart)
+    ring = ground.open_ring(config)
+    minter = tokens.Minter(ring, config.tracking.public_url, config.privacy.tells_apart)
     courier = Courier(config, store, sender, minter)
     runner = Runner(store, courier)
     intake = Intake(config, store, courier, runner)
-    edge = Edge(config, intake.take, intake.admit)
+    edge = Edge(
+        config, intake.take, intake.admit, reports=Returns(config, store, ring) if config.bounces.return_path else None
+    )
     # What a predecessor did but could not write down comes first: nothing that is done is done again.
     await chores.replay_once(store)
     await edge.start(sockets)

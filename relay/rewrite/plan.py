@@ -45,6 +45,7 @@ class Settings:
     unsubscribe_streams: tuple[str, ...] = ("*",)
     unsubscribe_exempt: tuple[str, ...] = ("transactional",)
     unsubscribe_mailto: str = ""
+    unsubscribe_mailto_at: str = ""  # where that is empty: the domain of an address for each recipient
     stream: str = ""  # where the message names none
     above: tuple[bytes, ...] = ()  # whole fields, CRLF-ended, for the very top
     dialects: tuple[str, ...] = providers.NAMES  # beside our own
@@ -252,6 +253,7 @@ def _unsubscribe_rules(settings: Settings, control: Control) -> unsubscribe.Rule
         settings.unsubscribe_exempt,
         settings.unsubscribe_mailto,
         control.stream or settings.stream,
+        settings.unsubscribe_mailto_at,
     )
 
 

@@ -29,6 +29,7 @@ class Rules(NamedTuple):
     exempt: tuple[str, ...]
     mailto: str
     stream: str
+    mailto_at: str = ""  # without `mailto`: the domain at which each recipient has an address to leave by
 
 
 def pair(head: fields.Head, rules: Rules) -> tuple[list[Draft], str]:
@@ -41,8 +42,6 @@ def pair(head: fields.Head, rules: Rules) -> tuple[list[Draft], str]:
         return [], "unsubscribe_needs_recipient"
     if not _is_safe(rules.public_url):
         return [], "unsubscribe_needs_https"
-    mailto = rules.mailto.removeprefix("mailto:")
-    rest = b">,\r\n <mailto:%s>" % mailto.encode() if mailto else b">"
     # RFC 5322 §2.1.1: folded, for with the URL beside the name every such line would pass 78 octets.
     added = [
         Draft(
@@ -51,12 +50,23 @@ def pair(head: fields.Head, rules: Rules) -> tuple[list[Draft], str]:
             (
                 b"List-Unsubscribe:\r\n <",
                 _HOLE,
-                rest + b"\r\nList-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n",
+                *_mailto(rules),
+                b">\r\nList-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n",
             ),
             "list_unsubscribe",
         )
     ]
     return added + [Draft(field.start, field.end, (), "list_unsubscribe") for field in own], ""
+
+
+def _mailto(rules: Rules) -> tuple[edits.Piece, ...]:
+    """What stands between the link and the last bracket."""
+    if rules.mailto:
+        return (b">,\r\n <mailto:%s" % rules.mailto.removeprefix("mailto:").encode(),)
+    if rules.mailto_at:
+        address = edits.Hole(edits.Kind.MAILTO, url=rules.mailto_at.encode())
+        return b">,\r\n <mailto:", address, b"?subject=unsubscribe"
+    return ()
 
 
 def urls(octets: bytes, head: fields.Head) -> frozenset[str]:

@@ -56,14 +56,14 @@ def record(session: sa.Connection, hit: Hit) -> None:
         return
     if hit.number == tokens.PIXEL:
         if not pixels.record(session, hit):
-            _may_be_unknown(hit.message, hit.at)
+            may_be_unknown(hit.message, hit.at)
         return
     if hit.number is None:
         _record_apart(session, hit)
         return
     found = _delivery(session, hit.message, hit.number)
     if found is None:
-        _may_be_unknown(hit.message, hit.at)
+        may_be_unknown(hit.message, hit.at)
         return
     if hit.type is EventType.UNSUBSCRIBED:
         suppressions.add(
@@ -77,7 +77,7 @@ def record(session: sa.Connection, hit: Hit) -> None:
         )
         if found.unsubscribed_at is not None:
             return
-        change: dict[str, object] = {"unsubscribed_at": hit.at}
+        columns: dict[str, object] = {"unsubscribed_at": hit.at}
     else:
         if consent.untracked(session, [found.recipient]):
             return
@@ -85,8 +85,8 @@ def record(session: sa.Connection, hit: Hit) -> None:
             _record_apart(session, hit)
             return
         counter = _COUNTERS[hit.type, hit.verdict]
-        change = {counter: tables.delivery.c[counter] + 1}
-    _change(session, hit.message, hit.number, **change)
+        columns = {counter: tables.delivery.c[counter] + 1}
+    change(session, hit.message, hit.number, **columns)
     _write(session, hit, people.of(session).shown(found.recipient))
 
 
@@ -96,7 +96,7 @@ def _record_apart(session: sa.Connection, hit: Hit) -> None:
     if session.execute(sa.update(table).where(table.c.id == hit.message).values({counter: counter + 1})).rowcount:
         _write(session, hit._replace(number=None), "")
     else:
-        _may_be_unknown(hit.message, hit.at)
+        may_be_unknown(hit.message, hit.at)
 
 
 def _write(session: sa.Connection, hit: Hit, recipient: str) -> None:
@@ -114,7 +114,7 @@ class Asked(NamedTuple):
     number: int
 
 
-def _may_be_unknown(message: str, at: datetime) -> None:
+def may_be_unknown(message: str, at: datetime) -> None:
     """A hit on a message that is not here: its facts may still wait in a journal, or it has expired long ago."""
     if at - ids.time_of(message) < _MAY_STILL_COME:
         raise NotKnownYet(message)
@@ -124,7 +124,7 @@ def untrack(session: sa.Connection, asked: Asked) -> None:
     """Notes it for the address behind the delivery. Raises NotKnownYet."""
     found = _delivery(session, asked.message, asked.number)
     if found is None:
-        _may_be_unknown(asked.message, asked.at)
+        may_be_unknown(asked.message, asked.at)
     else:
         consent.decide(session, Wish([found.recipient], asked.at, is_yes=False, source=consent.RECIPIENT))
 
@@ -134,7 +134,7 @@ def resubscribe(session: sa.Connection, message: str, number: int) -> bool:
     found = _delivery(session, message, number)
     if found is None:
         return False
-    _change(session, message, number, unsubscribed_at=None)
+    change(session, message, number, unsubscribed_at=None)
     gone = suppressions.remove(
         session,
         found.recipient,
@@ -155,7 +155,7 @@ def _delivery(session: sa.Connection, message: str, number: int) -> sa.Row[str, 
     ).first()
 
 
-def _change(session: sa.Connection, message: str, number: int, **values: object) -> None:
+def change(session: sa.Connection, message: str, number: int, **values: object) -> None:
     table = tables.delivery
     session.execute(sa.update(table).where(table.c.message == message, table.c.number == number).values(**values))
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from relay.store.pixels import Line, Seen, url
 from relay.store.story import Delivery, Story
+from relay.store.tables import Status
 from relay.store.totals import Tally
 
 Object = dict[str, Any]  # Any: what JSON can hold
@@ -57,6 +58,8 @@ def delivery(message_id: str, one: Delivery) -> Object:
             for tried in one.attempts
         ],
         "next_attempt_at": time(one.next_attempt_at),
+        "delivered_at": time(one.delivered_at),
+        "bounced_at": time(one.settled_at) if one.status == Status.BOUNCED else None,
         "opens": one.opens._asdict(),
         "clicks": one.clicks._asdict(),
         "unsubscribed_at": time(one.unsubscribed_at),

@@ -101,11 +101,14 @@ class NotFiled(LookupError):
 _MAY_STILL_COME = timedelta(days=30)  # what was accepted longer ago has expired
 
 
-def settle(session: sa.Connection, message: str, outcomes: Iterable[Outcome], worker: str = "") -> None:
+def settle(
+    session: sa.Connection, message: str, outcomes: Iterable[Outcome], worker: str = "", *, is_final: bool = False
+) -> None:
     """Writes down how attempts at a message's deliveries ended, and lets go of their leases. Raises NotFiled.
 
     A second telling changes nothing. What comes late (another worker has taken over since, or it is decided) is
     written down as an attempt; only what is final counts then: a delivery above all, for nobody can undo it.
+    `is_final`: whoever tells has seen the row, and knows that it now stands so (`returns`).
     """
     table = tables.delivery
     known = people.of(session)
@@ -119,7 +122,7 @@ def settle(session: sa.Connection, message: str, outcomes: Iterable[Outcome], wo
             if outcome.at - ids.time_of(message) < _MAY_STILL_COME:
                 raise NotFiled(message)
             continue
-        if not _is_news(row, outcome, worker):
+        if not is_final and not _is_news(row, outcome, worker):
             _remember(session, message, outcome)
             continue
         outcome = _judged(session, outcome)
@@ -167,7 +170,7 @@ def _remember(session: sa.Connection, message: str, outcome: Outcome) -> None:
 
 def _standing(outcome: Outcome) -> dict[str, object]:
     """A delivery's columns after that outcome."""
-    return {
+    return ({"delivered_at": outcome.at} if outcome.status is Status.DELIVERED else {}) | {
         "status": outcome.status,
         "kind": outcome.kind,
         "category": outcome.category,
@@ -201,15 +204,14 @@ def _event(session: sa.Connection, message: str, outcome: Outcome) -> dict[str, 
         number=outcome.number,
         recipient=people.of(session).shown(outcome.recipient),
         reasons=[outcome.category] if outcome.category else [],
-        detail=_evidence(outcome),
+        detail=evidence(outcome.tried, outcome.rule),
     )
     return tables.values(row)
 
 
-def _evidence(outcome: Outcome) -> str:
+def evidence(tried: Try | None, rule: str) -> str:
     """The very reply, or the rule where there was none."""
-    tried = outcome.tried
-    return " ".join(str(part) for part in (tried.code, tried.status, tried.text) if part) if tried else outcome.rule
+    return " ".join(str(part) for part in (tried.code, tried.status, tried.text) if part) if tried else rule
 
 
 def _suppress(session: sa.Connection, message: str, outcome: Outcome) -> None:
@@ -219,7 +221,7 @@ def _suppress(session: sa.Connection, message: str, outcome: Outcome) -> None:
             outcome.recipient,
             reason=suppressions.HARD_BOUNCE,
             at=outcome.at,
-            evidence=_evidence(outcome),
+            evidence=evidence(outcome.tried, outcome.rule),
             message="" if people.of(session).mode == "aggregate" else message,
         )
 

@@ -68,6 +68,13 @@ def drop_pixel_hits(session: sa.Connection, before: datetime) -> int:
     return session.execute(sa.delete(table).where(table.c.id.in_(gone))).rowcount
 
 
+def drop_heard(session: sa.Connection, before: datetime) -> int:
+    """Deletes what nobody will tell a second time, as above."""
+    table = tables.heard
+    gone = sa.select(table.c.id).where(table.c.at < before).limit(BATCH)
+    return session.execute(sa.delete(table).where(table.c.id.in_(gone))).rowcount
+
+
 def give_back(session: sa.Connection) -> int:
     """Returns a chunk of SQLite's free pages to the disk. Returns how many; call again until it returns 0.
 

@@ -39,6 +39,7 @@ class Delivery(NamedTuple):
     tracked: bool
     next_attempt_at: datetime | None
     settled_at: datetime | None
+    delivered_at: datetime | None  # also of one that bounced later
     attempts: list[Attempt]
     opens: Tally
     clicks: Tally

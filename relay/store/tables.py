@@ -121,6 +121,7 @@ class Delivery(SQLModel, table=True):
     owes: str = ""  # what the reverse-path is still to be told: failed | delayed | relayed
     told: str = ""  # what it was told last
     settled_at: datetime | None = Field(default=None, sa_type=UtcTime)
+    delivered_at: datetime | None = Field(default=None, sa_type=UtcTime)  # stays when a bounce comes back later
     tracked: bool = True
     opens_human: int = 0
     opens_proxied: int = 0
@@ -182,6 +183,14 @@ class Suppression(SQLModel, table=True):
     message: str = ""
     created_at: datetime = Field(sa_type=UtcTime)
     expires_at: datetime | None = Field(default=None, sa_type=UtcTime)
+
+
+class Heard(SQLModel, table=True):
+    """Something that a provider told us, by its own id: a second telling changes nothing."""
+
+    __tablename__ = "heard"
+    id: str = Field(primary_key=True)
+    at: datetime = Field(sa_type=UtcTime)
 
 
 class Strike(SQLModel, table=True):
@@ -272,6 +281,7 @@ consent = _table(Consent)
 pixel = _table(Pixel)
 pixel_hit = _table(PixelHit)
 api_key = _table(ApiKey)
+heard = _table(Heard)
 account = _table(Account)
 
 has_crashed = delivery.c.crashes > _ZERO
@@ -298,6 +308,7 @@ sa.Index(
 for _name, _few in (("delivery_crashed", has_crashed), ("delivery_owes", is_owing)):
     sa.Index(_name, delivery.c.message, sqlite_where=_few, postgresql_where=_few)
 sa.Index("delivery_by_recipient", delivery.c.recipient)
+sa.Index("message_by_message_id", message.c.message_id)
 sa.Index("suppression_address", suppression.c.address, suppression.c.scope, suppression.c.stream, unique=True)
 
 

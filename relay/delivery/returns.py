@@ -1,0 +1,189 @@
+"""Mail for the return path: bounces, complaints and unsubscribes settle the delivery that their token names.
+
+In: a mail to `[bounces] return_path`.  Out: a commit, then 250. Whatever address a report names, its token decides,
+and one without a token that we made changes nothing. Nothing here is relayed or answered.
+"""
+
+import asyncio
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from relay import ids, log, return_path, tokens
+from relay.address import Mailbox
+from relay.bounce import arf, failure, report
+from relay.bounce.classify import BounceKind
+from relay.bounce.failure import Failure
+from relay.bounce.report import Report, ReportKind
+from relay.config.schema import Config
+from relay.edits import Kind
+from relay.envelope import Accepted
+from relay.reply import Refused, Reply, refused
+from relay.return_path import NotOurs, Purpose, Return
+from relay.store import returns, strikes
+from relay.store.events import Hit, NotKnownYet
+from relay.store.queue import Try
+from relay.store.returns import Tiding
+from relay.store.store import Store
+from relay.store.tables import EventType
+
+LARGEST = 10 << 20  # octets; a report that returns a larger mail whole is rare, and an attacker's chance
+# RFC 5321 §4.5.1 and RFC 2142: where feedback loops and postmasters send what has no token in its address. It is
+# taken only if there is one inside.
+_ROLES = frozenset({"postmaster", "abuse", "fbl"})
+# Feedback by which people leave a list, and do not complain of it (RFC 5965 §7.3).
+_LEAVING = frozenset({"opt-out", "opt-out-list", "opt-out-all", "unsubscribe"})
+_SPARE = timedelta(days=7)  # a token outlives its message's row by that: what comes then is known, and unknown
+_MOST_SEARCHED = 1 << 20  # octets
+
+
+class _Word(NamedTuple):
+    """What a report comes to."""
+
+    type: EventType
+    said: Failure | None
+    reasons: tuple[str, ...] = ()
+
+
+class Returns:
+    """Reads what comes back. Its methods are the edge's `Reports`."""
+
+    def __init__(
+        self,
+        config: Config,
+        store: Store,
+        ring: tokens.KeyRing,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._config = config
+        self._store = store
+        self._ring = ring
+        self._domain = config.bounces.return_path
+        self._secret = ring.secret_for(return_path.PURPOSE)
+        self._now = now
+
+    def expects(self, mailbox: Mailbox) -> bool:
+        """True for an address of the return path's domain that takes mail. Raises Refused for its others."""
+        if not return_path.is_at(self._domain, mailbox):
+            return False
+        if _local_part(mailbox) not in _ROLES:
+            self._read(mailbox)
+        return True
+
+    async def take(self, accepted: Accepted) -> Reply:
+        """The reply to the dot, once what the mail says is durable. Raises Refused."""
+        if len(accepted.octets) > LARGEST:
+            raise refused(552, "5.3.4", f"reports of more than {LARGEST} octets are not read")
+        mailbox = accepted.envelope.recipients[0].mailbox
+        told = None if _local_part(mailbox) in _ROLES else self._read(mailbox)
+        read = await asyncio.to_thread(report.read, accepted.octets)
+        if told is None:
+            told = self._found(accepted.octets)
+            if told is None or read.kind in (ReportKind.NONE, ReportKind.AUTO_REPLY):
+                raise refused(550, "5.7.1", "only reports on mail of ours are read here, and this is none")
+        elif told.purpose is Purpose.UNSUBSCRIBE:
+            return await self._unsubscribe(told, read, accepted)
+        word = _word(read)
+        if word is None:
+            log.not_told(told.message, told.number, read.kind)
+            return Reply(250, "2.0.0", "read")
+        await self._settle(_tiding(told, word, self._now(), suppress_hard=self._config.bounces.suppress_hard))
+        return Reply(250, "2.0.0", "read")
+
+    def _read(self, mailbox: Mailbox) -> Return:
+        """The delivery that the address is of. Raises Refused; what is forged or too old is unknown like any other."""
+        try:
+            told = return_path.read(self._secret, _local_part(mailbox))
+        except NotOurs:
+            raise refused(550, "5.1.1", "no such mailbox here") from None
+        if self._now() - ids.time_of(told.message) > self._config.privacy.keep_events + _SPARE:
+            raise refused(550, "5.1.1", "no such mailbox here any more")
+        return told
+
+    def _found(self, octets: bytes) -> Return | None:
+        """The delivery of which a token stands in the returned mail: its reverse-path, or its way to unsubscribe."""
+        text = octets[:_MOST_SEARCHED].replace(b"=\r\n", b"").decode("latin-1")
+        if told := return_path.find(self._secret, self._domain, text):
+            return told
+        site = re.escape(self._config.tracking.public_url)
+        for found in re.finditer(rf"{site}/u/([A-Za-z0-9_-]{{20,80}})", text):
+            try:
+                token = self._ring.read(Kind.UNSUBSCRIBE, found[1])
+            except tokens.BadToken:
+                continue
+            return Return(Purpose.UNSUBSCRIBE, token.message, token.recipient)
+        return None
+
+    async def _unsubscribe(self, told: Return, read: Report, accepted: Accepted) -> Reply:
+        """As POST /u/ does. A machine's answer is nobody's wish: neither a bounce nor an automatic reply counts."""
+        if not accepted.envelope.reverse_path or read.kind is not ReportKind.NONE:
+            log.not_told(told.message, told.number, read.kind)
+            return Reply(250, "2.0.0", "read")
+        hit = Hit(
+            ids.new(), EventType.UNSUBSCRIBED, self._now(), told.message, told.number, "human", reasons=("mailto",)
+        )
+        try:
+            await self._store.keep("hit", hit)
+        except OSError as error:
+            log.lost("hit", str(error))
+            raise _not_now() from error
+        log.told(told.message, told.number, hit.type, "mailto", True)
+        return Reply(250, "2.0.0", "you are unsubscribed")
+
+    async def _settle(self, tiding: Tiding) -> None:
+        try:
+            is_new = await self._store.write(lambda session: returns.settle(session, tiding))
+        except (sa.exc.SQLAlchemyError, NotKnownYet) as error:  # whoever reports it tries again
+            log.not_stored(tiding.message, type(error).__name__)
+            raise _not_now() from error
+        log.told(tiding.message, tiding.number, tiding.type, tiding.tried.upstream, is_new)
+
+
+def _word(read: Report) -> _Word | None:
+    """What the report comes to; None if it is no news of a delivery."""
+    if read.kind is ReportKind.ARF:
+        said = next(iter(read.failures), None)
+        if read.feedback in _LEAVING:
+            return _Word(EventType.UNSUBSCRIBED, said, (read.feedback,))
+        return _Word(EventType.COMPLAINED, said, (read.feedback,)) if read.feedback in arf.UNWANTED else None
+    for action, type_ in ((failure.FAILED, EventType.BOUNCED), (failure.DELAYED, EventType.DEFERRED)):
+        said = next((one for one in read.failures if one.action == action), None)
+        if said is not None:
+            return _Word(type_, said, (said.verdict.category, "report"))
+    return None
+
+
+def _tiding(told: Return, word: _Word, now: datetime, *, suppress_hard: bool) -> Tiding:
+    said = word.said
+    tried = Try(
+        upstream=(said.remote if said else "") or "report",
+        phase=returns.PHASE,
+        code=said.code if said else 0,
+        status=said.status if said else "",
+        text=(said.text if said else "") or f"a report says so: {word.reasons[0]}",
+        took_ms=0,
+    )
+    tiding = Tiding(ids.new(), word.type, now, told.message, told.number, tried, reasons=word.reasons)
+    if said is None or word.type is not EventType.BOUNCED:
+        return tiding
+    verdict = said.verdict
+    # The reporting host has given up: what it says of trying again is past.
+    kind = verdict.kind if verdict.kind is not BounceKind.NONE else BounceKind.SOFT
+    return tiding._replace(
+        kind=kind,
+        category=verdict.category,
+        rule=verdict.rule,
+        suppress=verdict.suppress and suppress_hard,
+        counts_against=verdict.category in strikes.COUNTED and suppress_hard,
+    )
+
+
+def _local_part(mailbox: Mailbox) -> str:
+    return mailbox.rpartition("@")[0].lower()
+
+
+def _not_now() -> Refused:
+    return refused(451, "4.3.0", "this cannot be written down now; please try again later")

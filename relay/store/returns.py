@@ -1,0 +1,177 @@
+"""What is told of a delivery after it has left us: bounces, delays and complaints, by mail or by a provider's webhook.
+
+In: a Tiding, which names the delivery.  Out: the same rows as a live reply leaves, in the same commit. A second
+telling changes nothing, and tidings may come in any order: the later time decides, a complaint always counts.
+"""
+
+from datetime import datetime
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from relay.store import events, people, queue, suppressions, tables
+from relay.store.events import Hit
+from relay.store.queue import Outcome, Try
+from relay.store.tables import Delivery, Event, EventType, Status
+
+PHASE = "report"  # of the attempts that these leave
+_FAILED = (Status.BOUNCED, Status.EXPIRED, Status.SUPPRESSED)
+
+
+class Tiding(NamedTuple):
+    """What is told. `type` is bounced, deferred, delivered, complained or unsubscribed; `source` is the teller's own
+    id of it, if there is one."""
+
+    id: str  # of the event that it becomes
+    type: EventType
+    at: datetime
+    message: str
+    number: int
+    tried: Try
+    kind: str = ""
+    category: str = ""
+    rule: str = ""
+    suppress: bool = False
+    counts_against: bool = False
+    reasons: tuple[str, ...] = ()
+    source: str = ""
+
+
+def settle(session: sa.Connection, tiding: Tiding) -> bool:
+    """Writes it down; False if it changes nothing. Raises events.NotKnownYet for a message too young to be unknown."""
+    table = tables.delivery
+    found = session.execute(
+        sa.select(table).where(table.c.message == tiding.message, table.c.number == tiding.number)
+    ).mappings()
+    row = next((Delivery(**one) for one in found), None)
+    if row is None:
+        events.may_be_unknown(tiding.message, tiding.at)
+        return False
+    said = people.of(session).said(tiding.tried.code, tiding.tried.text, row.recipient)
+    tiding = tiding._replace(tried=tiding.tried._replace(text=said))
+    if tiding.source:
+        heard = tables.heard
+        if session.scalar(sa.select(heard.c.id).where(heard.c.id == tiding.source)):
+            return False
+        session.execute(sa.insert(heard), {"id": tiding.source, "at": tiding.at})
+    match tiding.type:
+        case EventType.BOUNCED:
+            return _bounced(session, tiding, row)
+        case EventType.DELIVERED:
+            return _delivered(session, tiding, row)
+        case EventType.DEFERRED:
+            return _deferred(session, tiding, row)
+        case EventType.COMPLAINED:
+            return _complained(session, tiding, row)
+        case EventType.UNSUBSCRIBED:
+            return _unsubscribed(session, tiding, row)
+    raise ValueError(f"no tiding: {tiding.type}")
+
+
+def _bounced(session: sa.Connection, tiding: Tiding, row: Delivery) -> bool:
+    if row.status in _FAILED:
+        return False
+    arrived = _told_delivered_at(session, tiding)
+    if arrived is not None and arrived > tiding.at:
+        return False
+    queue.settle(session, tiding.message, [_outcome(tiding, row, Status.BOUNCED)], is_final=True)
+    return True
+
+
+def _delivered(session: sa.Connection, tiding: Tiding, row: Delivery) -> bool:
+    """That our upstream took it, we know; that it had arrived after it had bounced is news."""
+    if row.status == Status.BOUNCED and row.settled_at is not None and tiding.at > row.settled_at:
+        queue.settle(session, tiding.message, [_outcome(tiding, row, Status.DELIVERED)], is_final=True)
+        return True
+    _note_attempt(session, tiding)
+    return False
+
+
+def _deferred(session: sa.Connection, tiding: Tiding, row: Delivery) -> bool:
+    """Somebody else still tries: noted, and nothing more."""
+    event, detail = tables.event, queue.evidence(tiding.tried, tiding.rule)
+    same = sa.select(event.c.id).where(
+        event.c.message == tiding.message,
+        event.c.number == tiding.number,
+        event.c.type == EventType.DEFERRED,
+        event.c.detail == detail,
+    )
+    if session.scalar(same):
+        return False
+    _note_attempt(session, tiding)
+    _note_event(session, tiding, row, detail)
+    return True
+
+
+def _complained(session: sa.Connection, tiding: Tiding, row: Delivery) -> bool:
+    evidence = queue.evidence(tiding.tried, tiding.rule)
+    suppressions.add(
+        session,
+        row.recipient,
+        reason=suppressions.COMPLAINT,
+        at=tiding.at,
+        evidence=evidence,
+        message=tiding.message,
+    )
+    if row.complained_at is not None:
+        return False
+    events.change(session, tiding.message, tiding.number, complained_at=tiding.at)
+    _note_event(session, tiding, row, evidence)
+    return True
+
+
+def _unsubscribed(session: sa.Connection, tiding: Tiding, row: Delivery) -> bool:
+    hit = Hit(tiding.id, EventType.UNSUBSCRIBED, tiding.at, tiding.message, tiding.number, "human", tiding.reasons)
+    events.record(session, hit)
+    return row.unsubscribed_at is None
+
+
+def _outcome(tiding: Tiding, row: Delivery, status: Status) -> Outcome:
+    return Outcome(
+        tiding.id,
+        tiding.number,
+        row.recipient,
+        status,
+        tiding.at,
+        kind=tiding.kind,
+        category=tiding.category,
+        rule=tiding.rule,
+        tried=tiding.tried,
+        counts=False,
+        suppress=tiding.suppress,
+        tracked=row.tracked,
+        counts_against=tiding.counts_against,
+    )
+
+
+def _told_delivered_at(session: sa.Connection, tiding: Tiding) -> datetime | None:
+    """The last time at which somebody told that it arrived. Our upstream's own 250 is no such word."""
+    table = tables.attempt
+    found: datetime | None = session.scalar(
+        sa.select(sa.func.max(table.c.at, type_=tables.UtcTime)).where(
+            table.c.message == tiding.message,
+            table.c.number == tiding.number,
+            table.c.phase == PHASE,
+            table.c.code.between(200, 299),
+        )
+    )
+    return found
+
+
+def _note_attempt(session: sa.Connection, tiding: Tiding) -> None:
+    row = {"message": tiding.message, "number": tiding.number, "at": tiding.at, "rule": tiding.rule}
+    session.execute(sa.insert(tables.attempt), row | tiding.tried._asdict())
+
+
+def _note_event(session: sa.Connection, tiding: Tiding, row: Delivery, detail: str) -> None:
+    event = Event(
+        id=tiding.id,
+        type=tiding.type,
+        at=tiding.at,
+        message=tiding.message,
+        number=tiding.number,
+        recipient=row.recipient,
+        reasons=list(tiding.reasons),
+        detail=detail,
+    )
+    session.execute(sa.insert(tables.event), tables.values(event))
