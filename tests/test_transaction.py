@@ -10,11 +10,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives import serialization
 
+from tests.rewrite.keys import ED25519, Key, verdicts
 from tests.stage import Waypost, html_mail, tracking_urls
 from tests.upstream import EXTENSIONS, Upstream
 
 FULL = (*EXTENSIONS, "DSN")
+SIGNER = Key("seven.test", "e1", ED25519.private_key)
 SERVERS = {
     "full": {"extensions": FULL},
     "old": {"extensions": ("SIZE 4000",)},
@@ -42,6 +45,9 @@ def relay(servers: dict[str, Upstream], tmp_path_factory: pytest.TempPathFactory
     # Wants STARTTLS of a server that does not offer it: somebody between may have taken it out.
     tables += f'[[upstream]]\nname = "stripped"\naddress = "127.0.0.1:{servers["full"].port}"\n'
     tables += 'tls = "starttls"\nusername = "me"\npassword = "secret-word"\nsenders = ["@stripped.test"]\n'
+    form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    pem = SIGNER.private_key.private_bytes(*form).decode("ascii")
+    tables += f'[[dkim.key]]\ndomain = "{SIGNER.domain}"\nselector = "e1"\nprivate_key = """{pem}"""\n'
     with Waypost(tmp_path_factory.mktemp("transaction"), tables=tables) as running:
         yield running
 
@@ -72,6 +78,9 @@ def test_where_all_recipients_are_refused_a_server_that_says_354_gets_no_message
     assert [arrival.octets for arrival in lax.turned_away] == [b""]
     assert lax.to("next@example.com")[0].connection == lax.turned_away[0].connection
     assert lax.verbs["RSET"] == 0  # the lone dot has ended the transaction
+    assert relay.send(html_mail(), "somebody@example.com", sender="e550-5.7.1@lax.test").startswith("550 5.7.1")
+    assert relay.send(html_mail(), "last@example.com", sender="a@lax.test").startswith("250")
+    assert len(lax.turned_away) == 1 and len(lax.arrivals) == 2  # an empty mail would have reached somebody
 
 
 def test_a_refused_sender_costs_only_its_own_mail(relay: Waypost, servers: dict[str, Upstream]) -> None:
@@ -111,6 +120,10 @@ def test_mail_of_eight_bits_reaches_a_server_of_seven_with_the_same_text(
     assert arrival.octets.isascii() and "BODY=" not in arrival.mail
     text = email.message_from_bytes(arrival.octets, policy=email.policy.SMTP).get_content()
     assert "<p>Grüße, 東京</p>" in text and tracking_urls(text.encode())["c"]
+    mail = mail.replace(b"app@sender.test>\r\nTo", b"a@seven.test>\r\nTo")  # signed for its author
+    assert relay.send(mail, "signed@example.com", sender="a@seven.test").startswith("250")
+    [arrival] = servers["seven"].to("signed@example.com")
+    assert arrival.octets.isascii() and verdicts(arrival.octets, SIGNER) == [True]
     assert relay.send(mail, "eight@example.com", sender="a@full.test").startswith("250")
     [arrival] = servers["full"].to("eight@example.com")
     assert "<p>Grüße, 東京</p>".encode() in arrival.octets and "BODY=8BITMIME" in arrival.mail

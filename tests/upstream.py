@@ -51,8 +51,9 @@ class Upstream:
     passwords: dict[str, str] = field(default_factory=dict)  # by user; with some, AUTH is offered
     mechanisms: str = "PLAIN LOGIN"
     greeting: str = "220 upstream.test ESMTP"
-    is_lax: bool = False  # takes DATA without a recipient
+    is_lax: bool = False  # takes RCPT without a sender, and DATA without a recipient
     tls: ssl.SSLContext | None = None  # from the first octet
+    starttls: ssl.SSLContext | None = None
     close_at_mail: bool = False  # once
     most_at_once: int = 0  # connections
     verbs: Counter[str] = field(default_factory=Counter)  # what was heard
@@ -132,9 +133,12 @@ class Upstream:
             played = self._script(line, "e")
             if verb == "EHLO":
                 auth = [f"AUTH {self.mechanisms}"] if self.passwords else []
-                lines = ["upstream.test", *self.extensions, *auth]
+                lines = ["upstream.test", *self.extensions, *auth, *(["STARTTLS"] if self.starttls else [])]
                 for n, text in enumerate(lines):
                     say(f"250{' ' if n == len(lines) - 1 else '-'}{text}")
+            elif verb == "STAR" and self.starttls:
+                say("220 2.0.0 go ahead")
+                await writer.start_tls(self.starttls)
             elif verb == "AUTH":
                 user = self._log_in(line)
                 say("235 2.7.0 welcome" if user else "535 5.7.8 bad credentials")
@@ -147,7 +151,7 @@ class Upstream:
                 mail, rcpts, at_dot, odd = "" if played else line, [], "", ""
                 ahead = len(reader._buffer)  # type: ignore[attr-defined]  # nothing public says so
                 say(played or "250 2.1.0 ok")
-            elif verb == "RCPT" and not mail:
+            elif verb == "RCPT" and not mail and not self.is_lax:
                 say("503 5.5.1 no sender")
             elif verb == "RCPT" and "<hang@" in line:
                 await asyncio.sleep(3600)

@@ -91,16 +91,19 @@ class _Course:
             self._settle(reply)
             if not self._is_pipelined or reply.code == _CLOSING:
                 return
-        self._phase = Phase.RCPT
+        self._phase, has_accepted = Phase.RCPT, False
         for n, rcpt in self._rcpts:
             reply = await self._ask(rcpt, RCPT_S)
+            has_accepted = has_accepted or reply.accepts
             if not reply.accepts:
                 self.said[n] = self.said[n] or Said(Phase.RCPT, reply)
                 if reply.code == _CLOSING:
                     self._settle(reply)
                     return
         if all(self.said):
-            if self._is_pipelined:
+            if self._is_pipelined and has_accepted:
+                wire.abort()  # a recipient without a sender: what ended this DATA would reach somebody
+            elif self._is_pipelined:
                 await self._withdraw()
             return
         self._phase = Phase.DATA
