@@ -1,0 +1,111 @@
+"""One request, by what it says of itself.
+
+In: what was asked for, the User-Agent, headers and address.  Out: a verdict with its reasons. When in doubt about a
+named browser it is a person; `history` may relabel.
+"""
+
+import ipaddress
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from typing import NamedTuple
+
+from relay.attribution import rules
+
+HUMAN, PROXIED, MACHINE, UNKNOWN = "human", "proxied", "machine", "unknown"
+PREFETCH = "prefetch"
+NETWORK = "scanner_network:"
+
+# Carriers' and offices' inner addresses, and our own: many people, or a proxy that keeps the visitor's to itself.
+_INNER = [
+    ipaddress.ip_network(text)
+    for text in ("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "100.64.0.0/10")
+] + [ipaddress.ip_network(text) for text in ("::1/128", "fc00::/7", "fe80::/10")]
+
+
+class Verdict(NamedTuple):
+    """What we take a visitor for, and by which rules."""
+
+    verdict: str
+    reasons: tuple[str, ...] = ()
+
+
+def judge(agent: str, headers: Mapping[str, str], address: str, *, is_click: bool) -> Verdict:
+    """The verdict on a request. Header names are in lower case."""
+    return look(agent, (*_ahead(headers), *_scanning(address, is_click)), is_click=is_click)
+
+
+def lasting(reasons: Iterable[str]) -> tuple[str, ...]:
+    """Those of an event's reasons that came from what is not kept: headers, and the whole address."""
+    return tuple(reason for reason in reasons if reason == PREFETCH or reason.startswith(NETWORK))
+
+
+@lru_cache(maxsize=4096)
+def look(agent: str, lasting: tuple[str, ...] = (), *, is_click: bool) -> Verdict:
+    """The verdict on a User-Agent, with what else is known of the request.
+
+    Image proxies do not follow links for people: what clicks under a proxy's name is a machine.
+    """
+    agent = agent.strip()
+    proxies = tuple(reason for reason, pattern in rules.PROXIES if pattern.search(agent))[:1]
+    if proxies and not is_click and PREFETCH not in lasting:
+        return Verdict(PROXIED, proxies)
+    early = tuple(reason for reason, pattern in rules.PREFETCHERS if pattern.fullmatch(agent))
+    scanner = [f"scanner:{name}" for name, pattern in rules.SCANNERS if pattern.search(agent)][:1]
+    machine = (*early, *scanner, *lasting)
+    if not machine and not proxies:
+        machine = _age(agent)
+    if machine or proxies:
+        return Verdict(MACHINE, (*proxies, *machine))
+    if not agent:
+        return Verdict(UNKNOWN, ("no_user_agent",))
+    if not rules.PEOPLE.search(agent):
+        return Verdict(MACHINE if is_click else UNKNOWN, ("no_browser",))
+    return Verdict(HUMAN)
+
+
+def network(address: str) -> str:
+    """The network that an address belongs to (/24, /48); empty if it tells nobody apart from others."""
+    found = read(address)
+    if found is None or any(found in inner for inner in _INNER):
+        return ""
+    return str(ipaddress.ip_network((found, 24 if found.version == 4 else 48), strict=False))
+
+
+@lru_cache(maxsize=4096)
+def read(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """An IP address; None for anything else. What a dual-stack listener shows as ::ffff:192.0.2.1 is IPv4."""
+    try:
+        found = ipaddress.ip_address(text.strip().partition("%")[0])
+    except ValueError:
+        return None
+    return (found.ipv4_mapped if found.version == 6 else None) or found  # RFC 4291 §2.5.5.2
+
+
+def _ahead(headers: Mapping[str, str]) -> tuple[str, ...]:
+    is_ahead = any(value in headers.get(name, "").lower() for name, value in rules.HEADERS.items())
+    return (PREFETCH,) if is_ahead else ()
+
+
+def _scanning(address: str, is_click: bool) -> tuple[str, ...]:
+    found = read(address)
+    if found is None:
+        return ()
+    names = (
+        one.name
+        for one in rules.NETWORKS
+        if (is_click or not one.clicks_only) and any(found in network for network in one.networks)
+    )
+    return tuple(NETWORK + name for name in names)[:1]
+
+
+def _age(agent: str) -> tuple[str, ...]:
+    for reason, known in (("obsolete_browser", rules.OBSOLETE), ("impossible_browser", rules.IMPOSSIBLE)):
+        for one in known:
+            found = one.agent.search(agent)
+            if (
+                found
+                and not one.least <= int(found[1]) <= one.greatest
+                and not (one.unless and one.unless.search(agent))
+            ):
+                return (reason,)
+    return ()

@@ -1,0 +1,204 @@
+"""All hits of one delivery beside each other: what one request alone does not tell.
+
+In: the hits with the verdicts that each had by itself, what was seen beside them, and when the upstream took the
+mail.  Out: a verdict for each, and which click stands for an open too. Nothing here knows of time but by its
+arguments, so that the past can be judged anew. The numbers are those of `rules.toml`.
+"""
+
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+from relay.attribution import agents
+from relay.attribution.agents import HUMAN, MACHINE, PROXIED, Verdict
+from relay.attribution.rules import TIMING
+
+# What is seen beside hits, and counts nothing: the unsubscribe page, a HEAD, an address that went on to many others.
+PAGE, HEAD, MANY = "page", "head", "many"
+
+BEFORE_DELIVERY, BURST, SWEEP, TOO_SOON = "before_delivery", "burst", "sweep", "too_soon"
+UNSEEN, ECHO, HEAD_FIRST, MANY_RECIPIENTS, SAME_VISITOR = "unseen", "echo", "head", "many_recipients", "same_visitor"
+REASONS = frozenset({BEFORE_DELIVERY, BURST, SWEEP, TOO_SOON, UNSEEN, ECHO, HEAD_FIRST, MANY_RECIPIENTS, SAME_VISITOR})
+_PEOPLE = (HUMAN, PROXIED)
+
+
+class Hit(NamedTuple):
+    """A pixel or a link that was asked for."""
+
+    at: datetime
+    is_click: bool
+    link: str  # which one, for a click
+    agent: str
+    address: str  # as far as it is kept
+    alone: Verdict  # by itself
+
+
+class Aside(NamedTuple):
+    """What was seen beside the hits."""
+
+    at: datetime
+    what: str
+    agent: str
+    address: str
+
+
+class Judgment(NamedTuple):
+    """The verdicts in the order of the hits, and the click that implies an open, if one does."""
+
+    verdicts: list[Verdict]
+    implies_open: int | None
+
+
+def judge(hits: Sequence[Hit], asides: Sequence[Aside] = (), delivered_at: datetime | None = None) -> Judgment:
+    """Judges the hits, given in any order."""
+    order = sorted(range(len(hits)), key=lambda n: hits[n].at)
+    case = _Case([hits[n] for n in order], asides, delivered_at)
+    case.judge()
+    verdicts: list[Verdict] = [Verdict("")] * len(hits)
+    for n, verdict in zip(order, case.verdicts(), strict=True):
+        verdicts[n] = verdict
+    opened = any(not hits[n].is_click and verdicts[n].verdict in _PEOPLE for n in order)
+    clicked = (n for n in order if hits[n].is_click and verdicts[n].verdict == HUMAN)
+    return Judgment(verdicts, None if opened else next(clicked, None))
+
+
+class _Case:
+    """The hits in order of time, and the reasons found against them."""
+
+    def __init__(self, hits: list[Hit], asides: Sequence[Aside], delivered_at: datetime | None) -> None:
+        self.hits = hits
+        self.asides = asides
+        self.after_s = [(hit.at - delivered_at).total_seconds() if delivered_at else None for hit in hits]
+        self.networks = [agents.network(hit.address) for hit in hits]
+        self.found: list[dict[str, None]] = [{} for _ in hits]
+        self.clicks = [n for n, hit in enumerate(hits) if hit.is_click]
+
+    def judge(self) -> None:
+        for n, after_s in enumerate(self.after_s):
+            # Long before is another attempt, which ended without a reply and may have arrived all the same.
+            if after_s is not None and -TIMING.attempt_s < after_s < -TIMING.before_delivery_s:
+                self._blame(n, BEFORE_DELIVERY)
+        self._bursts()
+        self._sweeps()
+        self._beside(HEAD, HEAD_FIRST, TIMING.head_s)
+        self._beside(MANY, MANY_RECIPIENTS, TIMING.head_s)
+        if len(set(self.networks) - {""}) > 1:
+            self._too_soon()
+            self._unseen()
+            self._echoes()
+        self._same_visitors()
+
+    def verdicts(self) -> Iterator[Verdict]:
+        for hit, found in zip(self.hits, self.found, strict=True):
+            if found:
+                yield Verdict(MACHINE, (*(hit.alone.reasons if hit.alone.verdict == MACHINE else ()), *found))
+            else:
+                yield hit.alone
+
+    def _blame(self, n: int, reason: str) -> None:
+        self.found[n][reason] = None
+
+    def _is_person(self, n: int) -> bool:
+        return not self.found[n] and self.hits[n].alone.verdict == HUMAN
+
+    def _apart_s(self, n: int, m: int) -> float:
+        return (self.hits[m].at - self.hits[n].at).total_seconds()
+
+    def _is_other(self, n: int, m: int) -> bool:
+        """Two visitors for sure: another network and another program."""
+        if not self.networks[n] or not self.networks[m] or self.networks[n] == self.networks[m]:
+            return False
+        return self.hits[n].agent != self.hits[m].agent
+
+    def _has_opened(self, n: int) -> bool:
+        """Whether a picture was loaded from that visitor's network, or with its program."""
+        return any(
+            not hit.is_click and (self.networks[m] == self.networks[n] or hit.agent == self.hits[n].agent)
+            for m, hit in enumerate(self.hits)
+        )
+
+    def _windows(self, seconds: float) -> Iterator[list[int]]:
+        """For each click, those within so many seconds from it on."""
+        times = [self.hits[n].at.timestamp() for n in self.clicks]
+        for k, start in enumerate(times):
+            yield self.clicks[k : bisect_left(times, start + seconds + 1e-6)]
+
+    def _bursts(self) -> None:
+        pages = [aside.at.timestamp() for aside in self.asides if aside.what == PAGE]
+        for window in self._windows(TIMING.burst_s):
+            first, last = self.hits[window[0]].at.timestamp(), self.hits[window[-1]].at.timestamp()
+            has_page = any(last - TIMING.burst_s <= page <= first + TIMING.burst_s for page in pages)
+            if len({self.hits[n].link for n in window}) + has_page < TIMING.burst_links:
+                continue
+            # A scanner's own links are enough: who else clicked just then is another.
+            mine = [n for n in window if (self.networks[n], self.hits[n].agent) == self._visitor(window[0])]
+            alone = len({self.hits[n].link for n in mine}) + has_page >= TIMING.burst_links
+            for n in mine if alone else window:
+                self._blame(n, BURST)
+
+    def _visitor(self, n: int) -> tuple[str, str]:
+        return self.networks[n], self.hits[n].agent
+
+    def _sweeps(self) -> None:
+        for window in self._windows(TIMING.sweep_s):
+            mine = [n for n in window if self.networks[n] and self._visitor(n) == self._visitor(window[0])]
+            if len({self.hits[n].link for n in mine}) < TIMING.sweep_links or self._has_opened(window[0]):
+                continue
+            start = self.hits[window[0]].at
+            if any(hit.at <= start and hit.alone.verdict == PROXIED for hit in self.hits):
+                continue  # a person behind a provider's proxy, opening several tabs
+            for n in mine:
+                self._blame(n, SWEEP)
+
+    def _beside(self, what: str, reason: str, seconds: float) -> None:
+        for aside in self.asides:
+            network = agents.network(aside.address)
+            if aside.what != what or not network:
+                continue
+            for n, hit in enumerate(self.hits):
+                is_near = abs((hit.at - aside.at).total_seconds()) <= seconds
+                is_same = (network, aside.agent) == self._visitor(n) and hit.alone.verdict != PROXIED
+                if is_same and is_near:
+                    self._blame(n, reason)
+
+    def _too_soon(self) -> None:
+        for n, hit in enumerate(self.hits):
+            after_s = self.after_s[n]
+            limit_s = TIMING.too_soon_click_s if hit.is_click else TIMING.too_soon_open_s
+            if after_s is None or after_s > limit_s or not self._is_person(n):
+                continue
+            if any(
+                self._is_person(m) and self._is_other(n, m) and self._apart_s(n, m) > limit_s
+                for m in range(n + 1, len(self.hits))
+            ):
+                self._blame(n, TOO_SOON)
+
+    def _unseen(self) -> None:
+        opens = [n for n, hit in enumerate(self.hits) if not hit.is_click and hit.alone.verdict in _PEOPLE]
+        opens = [n for n in opens if not self.found[n]]
+        for n in self.clicks:
+            after_s = self.after_s[n]
+            if after_s is None or after_s > TIMING.unseen_s or not self._is_person(n) or self._has_opened(n):
+                continue
+            if opens and all(self._apart_s(n, m) > 0 for m in opens) and any(self._is_other(n, m) for m in opens):
+                self._blame(n, UNSEEN)
+
+    def _echoes(self) -> None:
+        """Of two visitors at one link it is the one who never loaded a picture; else the second."""
+        for window in self._windows(TIMING.echo_s):
+            n = window[0]
+            for m in window[1:]:
+                is_echo = self.hits[n].link == self.hits[m].link and self._is_other(n, m)
+                if not is_echo or not self._is_person(n) or not self._is_person(m):
+                    continue
+                self._blame(n if self._has_opened(m) and not self._has_opened(n) else m, ECHO)
+
+    def _same_visitors(self) -> None:
+        guilty = [n for n, found in enumerate(self.found) if found and self.networks[n]]
+        for n in guilty:
+            for m, hit in enumerate(self.hits):
+                is_near = abs(self._apart_s(n, m)) <= TIMING.visitor_s
+                is_same = self._visitor(m) == self._visitor(n) and hit.alone.verdict != PROXIED
+                if is_near and is_same and not self.found[m]:
+                    self._blame(m, SAME_VISITOR)

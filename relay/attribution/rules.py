@@ -1,0 +1,66 @@
+"""Reads `rules.toml`, once.  In: the file beside this one.  Out: compiled patterns, networks and numbers.
+
+A fault in the file is a fault of ours and raises at import: a test reads it.
+"""
+
+import ipaddress
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+Pattern = re.Pattern[str]
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+_DATA: dict[str, Any] = tomllib.loads(Path(__file__).with_name("rules.toml").read_text("utf-8"))  # Any: TOML
+
+
+class Versioned(NamedTuple):
+    """Browsers by their version, the pattern's only group."""
+
+    agent: Pattern
+    least: int
+    greatest: int
+    unless: Pattern | None
+
+
+class Scanning(NamedTuple):
+    """A scanner's networks."""
+
+    name: str
+    networks: tuple[Network, ...]
+    clicks_only: bool
+
+
+class Crowd(NamedTuple):
+    """How many recipients in how long are more than one person's."""
+
+    recipients: int
+    within_s: float
+
+
+def _pattern(text: str) -> Pattern:
+    return re.compile(text, re.IGNORECASE)
+
+
+def _named(rows: list[Mapping[str, str]]) -> list[tuple[str, Pattern]]:
+    return [(row["reason"], _pattern(row["agent"])) for row in rows]
+
+
+PROXIES = _named(_DATA["proxy"])
+PREFETCHERS = _named(_DATA["prefetch"])
+HEADERS: Mapping[str, str] = _DATA["headers"]
+SCANNERS = [(name, _pattern(text)) for name, text in _DATA["scanners"].items()]
+PEOPLE = _pattern(_DATA["programs"]["people"])
+OBSOLETE = [
+    Versioned(_pattern(row["agent"]), row["oldest"], 1 << 30, _pattern(row["unless"])) for row in _DATA["obsolete"]
+]
+IMPOSSIBLE = [Versioned(_pattern(row["agent"]), 0, row["latest"], None) for row in _DATA["impossible"]]
+NETWORKS = [
+    Scanning(row["name"], tuple(map(ipaddress.ip_network, row["networks"])), row.get("clicks_only", False))
+    for row in _DATA["network"]
+]
+MANY = [Crowd(row["recipients"], row["within_s"]) for row in _DATA["many"]]
+TIMING = SimpleNamespace(**_DATA["timing"])
