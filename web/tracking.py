@@ -4,22 +4,26 @@ In: a token in a path.  Out: an image, always; the redirect to the exact octets 
 Nothing here waits for the database: an outage slows no reader of mail down, and its hits go to the journal.
 """
 
-import asyncio
 import base64
 import re
+import time
 from datetime import UTC, datetime
 
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from relay import ids, log, tokens
+from relay.attribution import history
 from relay.config.schema import Config
 from relay.edits import Kind
 from relay.store.events import Hit
 from relay.store.store import Store
 from relay.store.tables import EventType
+from relay.store.verdicts import Sight
 from web import visitors
+from web.crowds import Crowds, Step
 from web.guard import Tries
+from web.outbox import Outbox
 from web.pages import Pages
 
 GIF = base64.b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7")
@@ -42,22 +46,31 @@ class Hits:
 
     def __init__(self, config: Config, store: Store) -> None:
         self._config = config
-        self._store = store
         self.tells_apart = config.privacy.tells_apart
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._outbox = Outbox(store)
+        self._crowds = Crowds()
 
     def ip(self, request: Request) -> str:
         """The visitor's address as the privacy settings let it be kept."""
         if self._config.privacy.mode != "full":  # the other modes keep no address (DESIGN §10)
             return ""
-        return visitors.kept(visitors.address(request, self._config.tracking.trusted_proxies), self._config.privacy.ip)
+        return visitors.kept(self._address(request), self._config.privacy.ip)
+
+    def _address(self, request: Request) -> str:
+        return visitors.address(request, self._config.tracking.trusted_proxies)
 
     def note(self, token: tokens.Token, request: Request) -> None:
         """Starts to write the hit down, and returns. HEAD counts nothing; neither does privacy mode "off"."""
-        if request.method != "GET" or self._config.privacy.mode == "off":
+        if self._config.privacy.mode == "off":
             return
         visit = visitors.visit_of(token.kind, request)
-        verdict, reasons = visitors.judge(visit)
+        address = self._address(request)
+        agent = visit.user_agent[: visitors.LONGEST_USER_AGENT]
+        verdict, reasons = visitors.judge(visit, address)
+        if request.method != "GET":
+            if verdict == visitors.HUMAN:
+                self.sight(token, history.HEAD, agent, self.ip(request))
+            return
         hit = Hit(
             id=ids.new(),
             type=_EVENTS[token.kind],
@@ -67,24 +80,27 @@ class Hits:
             verdict=verdict,
             reasons=reasons,
             url=token.url.decode("utf-8", "replace"),
-            user_agent=visit.user_agent[: visitors.LONGEST_USER_AGENT] if self.tells_apart else "",
+            user_agent=agent if self.tells_apart else "",
             ip=self.ip(request),
             apart=not self.tells_apart,
+            link=token.link,
         )
-        task = asyncio.create_task(self._keep(hit))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._outbox.put("hit", hit)
+        if verdict == visitors.HUMAN and hit.number is not None:
+            step = Step(time.monotonic(), token.message, token.recipient)
+            for one in self._crowds.seen(address, agent, step):
+                self.sight(one, history.MANY, agent, hit.ip)
 
-    async def _keep(self, hit: Hit) -> None:
-        try:
-            await self._store.keep("hit", hit)
-        except Exception as error:  # noqa: BLE001  the task's outermost frame: nobody waits for it
-            log.lost("hit", str(error))
+    def sight(self, at: tokens.Token | Step, what: str, agent: str = "", ip: str = "") -> None:
+        """Notes what counts nothing, and tells about the hits beside it. Without an address to compare only the
+        unsubscribe page tells anything."""
+        number = at.recipient if isinstance(at, tokens.Token) else at.number
+        if self._config.privacy.mode == "full" and (ip or what == history.PAGE):
+            self._outbox.put("sight", Sight(datetime.now(UTC), at.message, number, what, agent, ip))
 
     async def settled(self) -> None:
         """Waits until every hit so far is on disk."""
-        while self._tasks:
-            await asyncio.gather(*self._tasks)
+        await self._outbox.settled()
 
 
 def image(path: str) -> Response:

@@ -19,6 +19,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from relay import ids, log, tokens
+from relay.attribution import history
 from relay.edits import Kind
 from relay.store import events, reports
 from relay.store.events import Asked, Hit
@@ -49,7 +50,11 @@ class Unsubscribe:
             return self._reader.missing(request)
         if token.recipient == tokens.EVERYBODY:
             return self._pages.answer("nobody.html", 400 if request.method == "POST" else 200)
-        return await (self._act(token, request) if request.method == "POST" else self._page(token))
+        if request.method == "POST":
+            return await self._act(token, request)
+        if request.method == "GET":
+            self._hits.sight(token, history.PAGE)
+        return await self._page(token)
 
     async def _act(self, token: tokens.Token, request: Request) -> Response:
         form = await _form(request)

@@ -71,6 +71,12 @@ def network(address: str) -> str:
     return str(ipaddress.ip_network((found, 24 if found.version == 4 else 48), strict=False))
 
 
+def is_hosted(address: str) -> bool:
+    """Whether it is a data centre's, where programs live and people seldom."""
+    found = read(address)
+    return found is not None and any(found in network for network in rules.HOSTING)
+
+
 @lru_cache(maxsize=4096)
 def read(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     """An IP address; None for anything else. What a dual-stack listener shows as ::ffff:192.0.2.1 is IPv4."""

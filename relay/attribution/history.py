@@ -7,7 +7,7 @@ arguments, so that the past can be judged anew. The numbers are those of `rules.
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from relay.attribution import agents
@@ -18,8 +18,11 @@ from relay.attribution.rules import TIMING
 PAGE, HEAD, MANY = "page", "head", "many"
 
 BEFORE_DELIVERY, BURST, SWEEP, TOO_SOON = "before_delivery", "burst", "sweep", "too_soon"
-UNSEEN, ECHO, HEAD_FIRST, MANY_RECIPIENTS, SAME_VISITOR = "unseen", "echo", "head", "many_recipients", "same_visitor"
-REASONS = frozenset({BEFORE_DELIVERY, BURST, SWEEP, TOO_SOON, UNSEEN, ECHO, HEAD_FIRST, MANY_RECIPIENTS, SAME_VISITOR})
+UNSEEN, HOSTED, ECHO, HEAD_FIRST = "unseen", "hosted", "echo", "head"
+MANY_RECIPIENTS, SAME_VISITOR = "many_recipients", "same_visitor"
+REASONS = frozenset(
+    {BEFORE_DELIVERY, BURST, SWEEP, TOO_SOON, UNSEEN, HOSTED, ECHO, HEAD_FIRST, MANY_RECIPIENTS, SAME_VISITOR}
+)
 _PEOPLE = (HUMAN, PROXIED)
 
 
@@ -87,6 +90,7 @@ class _Case:
             self._too_soon()
             self._unseen()
             self._echoes()
+        self._hosted()
         self._same_visitors()
 
     def verdicts(self) -> Iterator[Verdict]:
@@ -125,16 +129,20 @@ class _Case:
             yield self.clicks[k : bisect_left(times, start + seconds + 1e-6)]
 
     def _bursts(self) -> None:
-        pages = [aside.at.timestamp() for aside in self.asides if aside.what == PAGE]
         for window in self._windows(TIMING.burst_s):
-            first, last = self.hits[window[0]].at.timestamp(), self.hits[window[-1]].at.timestamp()
-            has_page = any(last - TIMING.burst_s <= page <= first + TIMING.burst_s for page in pages)
-            if len({self.hits[n].link for n in window}) + has_page < TIMING.burst_links:
-                continue
-            # A scanner's own links are enough: who else clicked just then is another.
-            mine = [n for n in window if (self.networks[n], self.hits[n].agent) == self._visitor(window[0])]
-            alone = len({self.hits[n].link for n in mine}) + has_page >= TIMING.burst_links
-            for n in mine if alone else window:
+            self._burst([n for n in window if self._visitor(n) == self._visitor(window[0])])
+        # And from many addresses at once; who else clicked just then had seen the mail before.
+        for window in self._windows(TIMING.burst_s):
+            self._burst([n for n in window if not self.found[n] and not self._has_opened(n)])
+
+    def _burst(self, clicks: list[int]) -> None:
+        if not clicks:
+            return
+        first, last = self.hits[clicks[0]].at, self.hits[clicks[-1]].at
+        whole = timedelta(seconds=TIMING.burst_s)
+        has_page = any(one.what == PAGE and last - whole <= one.at <= first + whole for one in self.asides)
+        if len({self.hits[n].link for n in clicks}) + has_page >= TIMING.burst_links:
+            for n in clicks:
                 self._blame(n, BURST)
 
     def _visitor(self, n: int) -> tuple[str, str]:
@@ -169,10 +177,15 @@ class _Case:
             if after_s is None or after_s > limit_s or not self._is_person(n):
                 continue
             if any(
-                self._is_person(m) and self._is_other(n, m) and self._apart_s(n, m) > limit_s
+                self._comes_later(n, m) and self._is_other(n, m) and self._apart_s(n, m) >= TIMING.later_s
                 for m in range(n + 1, len(self.hits))
             ):
                 self._blame(n, TOO_SOON)
+
+    def _comes_later(self, n: int, m: int) -> bool:
+        """Whether m is a person's. Behind a provider's proxy he may have clicked first, but not loaded the picture."""
+        is_proxied = self.hits[m].alone.verdict == PROXIED and not self.hits[n].is_click
+        return self._is_person(m) or (is_proxied and not self.found[m])
 
     def _unseen(self) -> None:
         opens = [n for n, hit in enumerate(self.hits) if not hit.is_click and hit.alone.verdict in _PEOPLE]
@@ -183,6 +196,14 @@ class _Case:
                 continue
             if opens and all(self._apart_s(n, m) > 0 for m in opens) and any(self._is_other(n, m) for m in opens):
                 self._blame(n, UNSEEN)
+
+    def _hosted(self) -> None:
+        for n in self.clicks:
+            after_s = self.after_s[n]
+            if after_s is None or after_s > TIMING.hosted_s or not self._is_person(n) or self._has_opened(n):
+                continue
+            if agents.is_hosted(self.hits[n].address):
+                self._blame(n, HOSTED)
 
     def _echoes(self) -> None:
         """Of two visitors at one link it is the one who never loaded a picture; else the second."""
@@ -195,10 +216,14 @@ class _Case:
                 self._blame(n if self._has_opened(m) and not self._has_opened(n) else m, ECHO)
 
     def _same_visitors(self) -> None:
-        guilty = [n for n, found in enumerate(self.found) if found and self.networks[n]]
+        guilty = [
+            n
+            for n, found in enumerate(self.found)
+            if self.networks[n] and (found or any(r.startswith(agents.NETWORK) for r in self.hits[n].alone.reasons))
+        ]
         for n in guilty:
             for m, hit in enumerate(self.hits):
                 is_near = abs(self._apart_s(n, m)) <= TIMING.visitor_s
-                is_same = self._visitor(m) == self._visitor(n) and hit.alone.verdict != PROXIED
+                is_same = self._visitor(m) == self._visitor(n) and hit.alone.verdict not in (PROXIED, MACHINE)
                 if is_near and is_same and not self.found[m]:
                     self._blame(m, SAME_VISITOR)

@@ -62,5 +62,6 @@ NETWORKS = [
     Scanning(row["name"], tuple(map(ipaddress.ip_network, row["networks"])), row.get("clicks_only", False))
     for row in _DATA["network"]
 ]
+HOSTING: list[Network] = [ipaddress.ip_network(text) for text in _DATA["hosting"]["networks"]]
 MANY = [Crowd(row["recipients"], row["within_s"]) for row in _DATA["many"]]
 TIMING = SimpleNamespace(**_DATA["timing"])

@@ -1,23 +1,33 @@
-"""`waypost events`: what happened, as it happens."""
+"""`waypost events`: what happened, as it happens; and who it was, judged anew."""
 
 import argparse
 import sys
 import time
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import sqlalchemy as sa
 
 from relay import ids
 from relay.cli import command
 from relay.cli.command import Commands
-from relay.store import events, objects
+from relay.config.values import read_duration
+from relay.store import events, objects, verdicts
 
 _ABOUT = """\
 The latest events, oldest first, one JSON object a line: what was accepted, delivered, deferred, bounced, expired or
 suppressed, and who opened, clicked or unsubscribed.
 
   waypost events --limit 500
-  waypost events --follow | grep bounced      goes on until ^C"""
+  waypost events --follow | grep bounced      goes on until ^C
+  waypost events reclassify --since 30d       judges opens and clicks by the rules of today"""
+
+_ANEW = """\
+Judges opens and clicks of the past by the rules of this version (relay/attribution/rules.toml), each with all hits of
+its delivery beside it, and moves the counters. Goes on beside a running server; running it twice changes nothing.
+
+  waypost events reclassify
+  waypost events reclassify --since 30d"""
 
 _POLL_S = 0.5
 _LOOK_BACK = timedelta(minutes=2)
@@ -28,6 +38,10 @@ def add(commands: Commands) -> None:
     parser.add_argument("--limit", type=command.count, default=50, metavar="N", help="the latest N (default: 50)")
     parser.add_argument("--follow", action="store_true", help="go on as events happen")
     parser.set_defaults(run=run)
+    actions = parser.add_subparsers(metavar="ACTION")
+    anew = actions.add_parser("reclassify", help="judge opens and clicks by the rules of today", description=_ANEW)
+    anew.add_argument("--since", type=read_duration, metavar="SPAN", help="hits of the last 24h, 30d (default: all)")
+    anew.set_defaults(run=_reclassify)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -52,3 +66,23 @@ def run(arguments: argparse.Namespace) -> int:
 def _recent(session: sa.Connection) -> list[sa.RowMapping]:
     # An event's id is older than its commit by as long as its message took: look back that far.
     return list(events.since(session, ids.first(datetime.now(UTC) - _LOOK_BACK), 100_000))
+
+
+def _reclassify(arguments: argparse.Namespace) -> int:
+    since = datetime.now(UTC) - arguments.since if arguments.since is not None else None
+    hits = changed = 0
+    with command.store(command.configured(arguments)) as store:
+        after: tuple[str, int] | None = None
+        while True:
+            # A batch is a commit of its own: a server's writes go in between.
+            work = partial(verdicts.reclassify, since=since, after=after)
+            done = store.writer.submit(work).result()
+            hits, changed, after = hits + done.hits, changed + done.changed, done.after
+            if sys.stderr.isatty():
+                sys.stderr.write(f"\r{hits:,} hits judged, {changed:,} changed")
+            if after is None:
+                break
+    if sys.stderr.isatty():
+        sys.stderr.write("\n")
+    command.say_json({"judged": hits, "changed": changed})
+    return 0

@@ -7,20 +7,9 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from relay import ids, tokens, traces
-from relay.store import consent, people, pixels, suppressions, tables
+from relay.store import consent, people, pixels, suppressions, tables, verdicts
 from relay.store.consent import Wish
 from relay.store.tables import Event, EventType
-
-# Which counter of the delivery an event moves.
-_COUNTERS = {
-    (type_, verdict): f"{plural}_{verdict}"
-    for type_, plural, verdicts in (
-        (EventType.OPENED, "opens", ("human", "proxied", "machine", "unknown")),
-        (EventType.CLICKED, "clicks", ("human", "machine", "unknown")),
-    )
-    for verdict in verdicts
-}
-
 
 _MAY_STILL_COME = timedelta(days=1)  # an outage of the database that is longer loses hits on mail from within it
 
@@ -39,6 +28,7 @@ class Hit(NamedTuple):
     user_agent: str = ""
     ip: str = ""
     apart: bool = False  # counts for the message, not for this recipient
+    link: int = 0
 
 
 class NotKnownYet(LookupError):
@@ -84,15 +74,17 @@ def record(session: sa.Connection, hit: Hit) -> None:
         if hit.apart:
             _record_apart(session, hit)
             return
-        counter = _COUNTERS[hit.type, hit.verdict]
+        counter = verdicts.COUNTERS[hit.type, hit.verdict]
         columns = {counter: tables.delivery.c[counter] + 1}
     change(session, hit.message, hit.number, **columns)
     _write(session, hit, people.of(session).shown(found.recipient))
+    if hit.type is not EventType.UNSUBSCRIBED:
+        verdicts.judge(session, hit.message, hit.number)
 
 
 def _record_apart(session: sa.Connection, hit: Hit) -> None:
     table = tables.message
-    counter = table.c[_COUNTERS[hit.type, hit.verdict]]
+    counter = table.c[verdicts.COUNTERS[hit.type, hit.verdict]]
     if session.execute(sa.update(table).where(table.c.id == hit.message).values({counter: counter + 1})).rowcount:
         _write(session, hit._replace(number=None), "")
     else:

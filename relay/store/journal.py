@@ -9,7 +9,7 @@ import contextlib
 import fcntl
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -48,7 +48,11 @@ class Journal:
 
     def append(self, name: str, value: object) -> None:
         """Puts a fact on disk. Raises OSError if the disk refuses it, and then nothing is kept."""
-        line = name.encode() + b" " + self._facts[name].form.dump_json(value) + b"\n"
+        self.append_all([(name, value)])
+
+    def append_all(self, facts: Sequence[tuple[str, object]]) -> None:
+        """The same for several, all or none."""
+        line = b"".join(name.encode() + b" " + self._facts[name].form.dump_json(value) + b"\n" for name, value in facts)
         with self._lock:
             if self._file is None:
                 self._file = self._open()

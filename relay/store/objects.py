@@ -32,6 +32,8 @@ def message(story: Story) -> Object:
         "clicks": sum_of(story.clicks, *(one.clicks for one in story.deliveries))._asdict(),
         "deliveries": [delivery(story.id, one) for one in story.deliveries],
         "links": story.links,
+        "opened_by": story.opened_by,
+        "clicked_by": story.clicked_by,
     }
 
 
@@ -62,6 +64,7 @@ def delivery(message_id: str, one: Delivery) -> Object:
         "bounced_at": time(one.settled_at) if one.status == Status.BOUNCED else None,
         "opens": one.opens._asdict(),
         "clicks": one.clicks._asdict(),
+        "opens_implied": one.opens_implied,
         "unsubscribed_at": time(one.unsubscribed_at),
         "complained_at": time(one.complained_at),
     }

@@ -3,16 +3,16 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import sqlalchemy as sa
 from pydantic import ConfigDict, TypeAdapter
 
 from relay import log
-from relay.store import consent, engine, events, migrate, queue, veil
+from relay.store import consent, engine, events, migrate, queue, veil, verdicts
 from relay.store.journal import Fact, Journal, Replayed
 from relay.store.people import People
 from relay.store.writer import Writer
@@ -24,6 +24,10 @@ REPLAYED_TOGETHER = 200  # facts a commit: other work goes in between
 LATER_S = 30.0
 _CHECKPOINT_MS = 200  # meanwhile nobody writes
 _OCTETS = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
+
+
+class Away(Exception):
+    """The database does not answer."""
 
 
 class Settled(NamedTuple):
@@ -42,6 +46,7 @@ FACTS = {
         lambda people, fact: fact._replace(outcomes=veil.outcomes(people, fact.outcomes)),
     ),
     "hit": Fact(TypeAdapter(events.Hit), events.record),
+    "sight": Fact(TypeAdapter(verdicts.Sight), verdicts.note),
     "untrack": Fact(TypeAdapter(events.Asked), events.untrack),
     "consent": Fact(TypeAdapter(consent.Wish), consent.decide),
 }
@@ -96,6 +101,24 @@ class Store:
             self.journal.append, name, fact.veil(self.people, value if journaled is None else journaled)
         )
 
+    async def commit(self, facts: Sequence[tuple[str, Any]]) -> list[tuple[str, Any]]:  # Any: as in Fact
+        """Commits facts together. Returns those that must wait in the journal; raises Away if the database does not
+        answer in time."""
+        writing = asyncio.ensure_future(self.write(lambda session: _apply(session, facts)))
+        done, _ = await asyncio.wait({writing}, timeout=PATIENCE_S)
+        if done and writing.exception() is None:
+            return writing.result()
+        error = writing.exception() if done else None
+        writing.cancel()  # what has not begun need not; what commits after all is replayed without effect
+        writing.add_done_callback(_heard)
+        log.journaled(facts[0][0], type(error).__name__ if error else "slow")
+        raise Away
+
+    async def journal_all(self, facts: Sequence[tuple[str, Any]]) -> None:
+        """Puts facts on disk. Raises OSError."""
+        if facts:
+            await asyncio.to_thread(self.journal.append_all, facts)
+
     async def replay(self) -> None:
         """Commits what the journal holds. Raises sqlalchemy.exc.SQLAlchemyError while the database is away, OSError."""
         with self.journal.claimed() as paths:
@@ -132,7 +155,21 @@ class Store:
         self._writing.dispose()
 
 
-def _heard(writing: "asyncio.Future[None]") -> None:
+def _apply(session: sa.Connection, facts: Sequence[tuple[str, Any]]) -> list[tuple[str, Any]]:
+    """Commits each by itself. Returns those that are to wait in the journal."""
+    later = []
+    for name, value in facts:
+        try:
+            with session.begin_nested():
+                FACTS[name].apply(session, value)
+        except sa.exc.OperationalError:
+            raise  # the database's fault, not the fact's
+        except Exception:  # noqa: BLE001  one fact must not stop the others: the journal says what is wrong with it
+            later.append((name, value))
+    return later
+
+
+def _heard(writing: "asyncio.Future[Any]") -> None:
     # Whatever became of it, the journal has the fact; asyncio wants its exception looked at.
     if not writing.cancelled():
         writing.exception()

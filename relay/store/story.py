@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from relay.store import tables
 from relay.store.reports import HITS, clicks_of, opens_of
+from relay.store.tables import EventType
 from relay.store.totals import Tally
 
 MOST_DELIVERIES = 500  # of one message on its page
@@ -43,6 +44,7 @@ class Delivery(NamedTuple):
     attempts: list[Attempt]
     opens: Tally
     clicks: Tally
+    opens_implied: int  # of opens: not seen, but a person clicked
     unsubscribed_at: datetime | None
     complained_at: datetime | None
 
@@ -85,6 +87,8 @@ class Story(NamedTuple):
     clicks: Tally
     deliveries: list[Delivery]
     recipients: int  # of all deliveries, also where not all are in the list
+    opened_by: int  # deliveries that a person opened, however often; with those where a click implies it
+    clicked_by: int
     events: list[Happening]  # in order of time
     has_content: bool
 
@@ -103,7 +107,10 @@ def read(session: sa.Connection, message_id: str) -> Story | None:
     )
     if row is None:
         return None
-    count = session.scalar(sa.select(sa.func.count()).where(tables.delivery.c.message == message_id))
+    delivery = tables.delivery
+    opened, clicked = delivery.c.opens_human + delivery.c.opens_proxied > 0, delivery.c.clicks_human > 0
+    some = [sa.func.count(sa.case((one, 1))) for one in (sa.true(), opened, clicked)]
+    counts = session.execute(sa.select(*some).where(delivery.c.message == message_id)).one()
     event = tables.event
     happened = session.execute(
         sa.select(*(event.c[name] for name in Happening._fields))
@@ -112,13 +119,31 @@ def read(session: sa.Connection, message_id: str) -> Story | None:
         .limit(MOST_EVENTS)
     )
     return Story(
-        **{name: row[name] for name in (*names, "has_content")},
+        **{name: row[name] for name in (*names, "has_content")} | {"links": _links(session, message_id, row["links"])},
         opens=opens_of(row),
         clicks=clicks_of(row),
         deliveries=_deliveries(session, message_id),
-        recipients=count or 0,
+        recipients=counts[0],
+        opened_by=counts[1],
+        clicked_by=counts[2],
         events=[Happening(*found) for found in happened],
     )
+
+
+def _links(session: sa.Connection, message_id: str, links: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The links with their clicks by verdict, and by how many recipients of flesh and blood. Any: as reported."""
+    event = tables.event
+    rows = session.execute(
+        sa.select(event.c.link, event.c.verdict, sa.func.count(), sa.func.count(sa.distinct(event.c.number)))
+        .where(event.c.message == message_id, event.c.type == EventType.CLICKED)
+        .group_by(event.c.link, event.c.verdict)
+    )
+    clicks: dict[int, dict[str, int]] = {}
+    for link, verdict, hits, recipients in rows:
+        counts = clicks.setdefault(link, {"human": 0, "machine": 0, "unknown": 0, "unique": 0})
+        counts[verdict] = hits
+        counts["unique"] += recipients if verdict == "human" else 0
+    return [link | {"clicks": clicks[n]} if (n := link.get("number", 0)) in clicks else link for link in links]
 
 
 def _deliveries(session: sa.Connection, message_id: str) -> list[Delivery]:

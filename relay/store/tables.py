@@ -127,9 +127,11 @@ class Delivery(SQLModel, table=True):
     opens_proxied: int = 0
     opens_machine: int = 0
     opens_unknown: int = 0
+    opens_implied: int = 0  # of opens_human: not seen, but a person clicked
     clicks_human: int = 0
     clicks_machine: int = 0
     clicks_unknown: int = 0
+    asides: list[Any] = Field(default_factory=list, sa_type=sa.JSON)  # Any: what relay.store.verdicts notes
     unsubscribed_at: datetime | None = Field(default=None, sa_type=UtcTime)
     complained_at: datetime | None = Field(default=None, sa_type=UtcTime)
 
@@ -165,9 +167,11 @@ class Event(SQLModel, table=True):
     verdict: str = ""
     reasons: list[str] = Field(default_factory=list, sa_type=sa.JSON)
     url: str = ""
+    link: int = 0  # the link's number in the message, from 1
     user_agent: str = ""
     ip: str = ""
     detail: str = ""
+    implies_open: bool = False  # a person's click that stands for an open too
 
 
 class Suppression(SQLModel, table=True):
@@ -288,7 +292,7 @@ has_crashed = delivery.c.crashes > _ZERO
 is_owing = delivery.c.owes != _EMPTY
 
 sa.Index("pixel_hit_by_pixel", pixel_hit.c.pixel, pixel_hit.c.id)
-sa.Index("event_by_message", event.c.message)
+sa.Index("event_by_message", event.c.message, event.c.number)
 sa.Index("event_by_type", event.c.type, event.c.id)
 sa.Index("attempt_by_message", attempt.c.message, attempt.c.number)
 # Only what is still to be delivered: the index stays small however much mail has gone through.

@@ -15,6 +15,11 @@ from relay.store.tables import EventType, Status
 _DAY_US = 86_400_000_000
 
 
+# A person's click where no open was seen stands for one.
+_IMPLIED = sa.and_(tables.event.c.type == EventType.CLICKED, tables.event.c.implies_open)
+_OPENED = sa.or_(tables.event.c.type == EventType.OPENED, _IMPLIED)
+
+
 class Tally(NamedTuple):
     """Hits by verdict."""
 
@@ -67,18 +72,19 @@ def since(session: sa.Connection, start: datetime) -> Totals:
         .where(event.c.id >= ids.first(start))
         .group_by(event.c.type, event.c.verdict)
     )
-    delivery = event.c.message + ":" + sa.cast(event.c.number, sa.String)
-    people = session.execute(
-        sa.select(event.c.type, sa.func.count(sa.distinct(delivery)).label("deliveries"))
-        .where(
-            event.c.type.in_([EventType.OPENED, EventType.CLICKED]),
-            event.c.id >= ids.first(start),
-            event.c.verdict.in_(["human", "proxied"]),
-        )
-        .group_by(event.c.type)
-    )
     counts = {(type_, verdict): count for type_, verdict, count in rows}
-    return _totals(counts, {row.type: row.deliveries for row in people})
+    delivery = event.c.message + ":" + sa.cast(event.c.number, sa.String)
+    by_person = sa.and_(event.c.id >= ids.first(start), event.c.verdict.in_(["human", "proxied"]))
+    people: dict[str, int] = {
+        type_: session.scalar(sa.select(sa.func.count(sa.distinct(delivery))).where(by_person, is_one)) or 0
+        for type_, is_one in (
+            (EventType.OPENED, _OPENED),
+            (EventType.CLICKED, event.c.type == EventType.CLICKED),
+        )
+    }
+    implied = sa.select(sa.func.count()).where(event.c.id >= ids.first(start), _IMPLIED)
+    counts[EventType.OPENED, "human"] = counts.get((EventType.OPENED, "human"), 0) + (session.scalar(implied) or 0)
+    return _totals(counts, people)
 
 
 def days(session: sa.Connection, first: datetime, count: int) -> list[Day]:
@@ -94,6 +100,10 @@ def days(session: sa.Connection, first: datetime, count: int) -> list[Day]:
     found: dict[int, dict[tuple[str, str], int]] = {}
     for at, type_, verdict, how_many in rows:
         found.setdefault(at, {})[type_, verdict] = how_many
+    implied = sa.select(day, sa.func.count()).where(event.c.id >= ids.first(first), _IMPLIED).group_by(day)
+    for at, how_many in session.execute(implied):
+        counts = found.setdefault(at, {})
+        counts[EventType.OPENED, "human"] = counts.get((EventType.OPENED, "human"), 0) + how_many
     start = int(first.timestamp()) // 86_400
     return [Day(first + timedelta(days=n), _totals(found.get(start + n, {}), {})) for n in range(count)]
 

@@ -72,6 +72,8 @@ class Writer:
     def _commit(self, group: list[_Job]) -> None:
         # From here on nobody can cancel what is under way, and what was cancelled before is left out.
         group = [job for job in group if job.future.set_running_or_notify_cancel()]
+        if not group:
+            return
         try:
             try:
                 results = self._together(group)

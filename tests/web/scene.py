@@ -139,9 +139,9 @@ class Scene:
         hit = events.Hit(ids.new(), type_, datetime.now(UTC), message, number, verdict, **fields)
         self.write(lambda session: events.record(session, hit))
 
-    def path(self, kind: Kind, message: str, number: int = 0, url: bytes = URL) -> str:
+    def path(self, kind: Kind, message: str, number: int = 0, url: bytes = URL, link: int = 1) -> str:
         """The path of a tracking URL, with its suffix for a pixel."""
-        hole = Hole(kind, 1 if kind is Kind.CLICK else 0, url if kind is Kind.CLICK else b"")
+        hole = Hole(kind, link if kind is Kind.CLICK else 0, url if kind is Kind.CLICK else b"")
         suffix = ".gif" if kind is Kind.OPEN else ""
         return f"/{kind}/{self.ring.mint(hole, message, number)}{suffix}"
 

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import asdict
 from email.message import EmailMessage
 
 import httpx
@@ -88,7 +87,7 @@ def test_the_mail_is_shown_with_its_pixel_and_links_at_work(scene: Scene, browse
         b'<html><body><a href="https://shop.example/?a=1&amp;b=2">Shop</a></body></html>\r\n'
     )
     made = plan.plan(octets, plan.Settings(scene.tracking, stream="news"))
-    message = scene.file(octets=octets, plan=made.to_json(), links=[asdict(link) for link in made.links])
+    message = scene.file(octets=octets, plan=made.to_json(), links=[link._asdict() for link in made.links])
     here = f"/mailbox/{message}/0"
     framed = browser.get(f"{here}/html").text
     pixel, click = (re.search(rf"{scene.tracking}(/{kind}/[^\"]+)", framed) for kind in "oc")

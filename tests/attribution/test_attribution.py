@@ -1,0 +1,111 @@
+"""Who is told from whom, on labelled sequences.  Always: in whatever order hits come, the same in the end."""
+
+import random
+from datetime import timedelta
+
+import pytest
+
+from relay.attribution import agents, history
+from tests.attribution import traces
+from tests.attribution.traces import DELIVERED
+
+TRACES = traces.read()
+WIN = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/145.0.0.0 Safari/537.36"
+MAC = "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko) Safari/605.1.15"
+
+
+def test_there_are_enough_sequences_of_every_kind() -> None:
+    assert len(TRACES) >= 150
+    assert len({trace.group for trace in TRACES}) >= 14
+    assert all(trace.steps for trace in TRACES)
+
+
+def test_people_and_machines_are_told_apart() -> None:
+    found = traces.score()
+    assert found["people"].precision >= 0.98 and found["people"].recall >= 0.99
+    assert found["machine"].precision >= 0.99 and found["machine"].recall >= 0.97
+
+
+@pytest.mark.parametrize("group", sorted({trace.group for trace in TRACES}))
+def test_no_person_of_any_group_is_called_a_machine(group: str) -> None:
+    for trace, step, verdict in traces.judged():
+        if trace.group == group and step.who in ("person", "proxied"):
+            assert verdict.verdict == step.who.replace("person", "human"), (trace.title, verdict)
+
+
+def test_the_order_in_which_hits_come_in_makes_no_difference() -> None:
+    dice = random.Random(6)
+    for trace in TRACES:
+        hits = traces.hits(trace)
+        whole = history.judge(hits, traces.asides(trace), DELIVERED)
+        order = dice.sample(range(len(hits)), len(hits))
+        mixed = history.judge([hits[n] for n in order], traces.asides(trace), DELIVERED)
+        assert [whole.verdicts[n] for n in order] == mixed.verdicts, trace.title
+
+
+def verdicts(*steps: tuple[float, str, str, str], asides: tuple[tuple[float, str, str, str], ...] = ()) -> list[str]:
+    """Of (second, link or "" for an open, agent, address)."""
+    hits = [
+        history.Hit(
+            DELIVERED + timedelta(seconds=second),
+            bool(link),
+            link,
+            agent,
+            address,
+            agents.judge(agent, {}, address, is_click=bool(link)),
+        )
+        for second, link, agent, address in steps
+    ]
+    seen = [history.Aside(DELIVERED + timedelta(seconds=s), what, agent, ip) for s, what, agent, ip in asides]
+    return [one.verdict for one in history.judge(hits, seen, DELIVERED).verdicts]
+
+
+def test_three_links_within_two_seconds_are_a_machine_s_wherever_it_sits() -> None:
+    for address in ("127.0.0.1", "", "192.0.2.1"):
+        assert verdicts((90, "1", WIN, address), (91, "2", WIN, address), (91.9, "3", WIN, address)) == ["machine"] * 3
+        assert verdicts((90, "1", WIN, address), (91, "2", WIN, address), (92.9, "3", WIN, address)) == ["human"] * 3
+        assert verdicts((90, "1", WIN, address), (90, "1", WIN, address), (91, "1", WIN, address)) == ["human"] * 3
+
+
+def test_the_unsubscribe_page_is_a_link_too() -> None:
+    page = ((91.0, "page", "", ""),)
+    assert verdicts((90, "1", WIN, "192.0.2.1"), (91, "2", WIN, "192.0.2.1"), asides=page) == ["machine"] * 2
+    assert verdicts((90, "1", WIN, "192.0.2.1"), asides=page) == ["human"]
+
+
+def test_a_person_who_clicks_during_a_scanner_s_burst_stays_a_person() -> None:
+    burst = [(400 + n / 4, str(n), WIN, "20.51.8.9") for n in range(1, 5)]
+    assert verdicts((300, "", MAC, "192.0.2.9"), *burst, (401, "2", MAC, "192.0.2.9")) == [
+        "human", *["machine"] * 4, "human",
+    ]  # fmt: skip
+
+
+def test_a_click_within_seconds_from_another_network_than_the_person_s() -> None:
+    assert verdicts((4, "1", WIN, "198.51.100.7"), (60, "", MAC, "203.0.113.9")) == ["machine", "human"]
+    assert verdicts((4, "1", WIN, "198.51.100.7")) == ["human"]  # nobody else came: it may have been the person
+    assert verdicts((4, "1", WIN, "198.51.100.7"), (60, "", MAC, "198.51.100.9")) == ["human", "human"]  # one network
+    assert verdicts((4, "1", WIN, "127.0.0.1"), (60, "", MAC, "10.0.0.9")) == ["human", "human"]  # which tell nothing
+
+
+def test_a_visitor_at_very_many_mailboxes_is_a_machine_for_a_while() -> None:
+    many = ((300.0, "many", WIN, "198.51.100.7"),)
+    assert verdicts((301, "1", WIN, "198.51.100.7"), (4000, "1", WIN, "198.51.100.7"), asides=many) == [
+        "machine", "human",
+    ]  # fmt: skip
+    assert verdicts((301, "1", MAC, "198.51.100.7"), asides=many) == ["human"]
+
+
+def test_a_click_implies_an_open_where_none_was_seen() -> None:
+    click = history.Hit(DELIVERED, True, "1", WIN, "", agents.Verdict("human"))
+    assert history.judge([click]).implies_open == 0
+    for verdict, implied in (("human", None), ("proxied", None), ("machine", 1)):
+        opened = history.Hit(DELIVERED, False, "", WIN, "", agents.Verdict(verdict))
+        assert history.judge([opened, click]).implies_open == implied
+    machine = click._replace(alone=agents.Verdict("machine", ("scanner:curl",)))
+    assert history.judge([machine]).implies_open is None
+
+
+def test_hits_of_a_mail_that_the_upstream_has_not_taken_yet_are_machines() -> None:
+    assert verdicts((-8, "", WIN, "")) == ["machine"]
+    assert verdicts((-1, "", WIN, "")) == ["human"]  # clocks differ
+    assert verdicts((-300, "", WIN, "")) == ["human"]  # an earlier attempt, which arrived without a reply

@@ -1,0 +1,125 @@
+"""Reads `traces.txt`, and scores the verdicts on it: `python -m tests.attribution.traces` prints precision and recall.
+
+In: sequences of hits with who made each.  Out: for people (with proxied) and machines, how many of those that we
+say are such are, and how many of those that are we find.
+"""
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import NamedTuple
+
+from relay.attribution import agents, history
+
+DELIVERED = datetime(2026, 3, 2, 9, tzinfo=UTC)
+_LINE = re.compile(r"\s*(\S+)\s+(open|click|head|page|many)(?: (\d+))?( prefetch)?\s+(\w+)\s+(\S+)\s+(\S+)")
+PEOPLE = ("human", "proxied")
+
+
+class Step(NamedTuple):
+    """One line of a sequence."""
+
+    at: datetime
+    what: str
+    link: str
+    is_ahead: bool
+    agent: str
+    address: str
+    who: str
+
+    @property
+    def is_hit(self) -> bool:
+        return self.what in ("open", "click")
+
+
+class Trace(NamedTuple):
+    """One delivery."""
+
+    group: str
+    title: str
+    steps: list[Step]
+
+
+class Score(NamedTuple):
+    """Of one kind of visitor."""
+
+    precision: float
+    recall: float
+
+
+def read() -> list[Trace]:
+    """All sequences, in the file's order."""
+    names: dict[str, str] = {}
+    traces: list[Trace] = []
+    for line in Path(__file__).with_name("traces.txt").read_text("utf-8").splitlines():
+        if line.startswith("@"):
+            _, name, *agent = line.split(maxsplit=2)
+            names[name] = agent[0] if agent else ""
+        elif line.startswith("="):
+            group, _, title = line[1:].partition(":")
+            traces.append(Trace(group.strip(), title.strip(), []))
+        elif line and not line.startswith("#"):
+            found = _LINE.fullmatch(line)
+            assert found, line
+            second, what, link, ahead, agent_name, address, who = found.groups()
+            at = DELIVERED + timedelta(seconds=float(second))
+            traces[-1].steps.append(Step(at, what, link or "", bool(ahead), names[agent_name], address, who))
+    return traces
+
+
+def hits(trace: Trace) -> list[history.Hit]:
+    return [
+        history.Hit(step.at, step.what == "click", step.link, step.agent, step.address, alone(step))
+        for step in trace.steps
+        if step.is_hit
+    ]
+
+
+def alone(step: Step) -> agents.Verdict:
+    headers = {"sec-purpose": "prefetch"} if step.is_ahead else {}
+    return agents.judge(step.agent, headers, step.address, is_click=step.what == "click")
+
+
+def asides(trace: Trace) -> list[history.Aside]:
+    return [history.Aside(step.at, step.what, step.agent, step.address) for step in trace.steps if not step.is_hit]
+
+
+def judged() -> Iterator[tuple[Trace, Step, agents.Verdict]]:
+    """Every hit with its verdict in the end."""
+    for trace in read():
+        found = history.judge(hits(trace), asides(trace), DELIVERED)
+        steps = [step for step in trace.steps if step.is_hit]
+        for step, verdict in zip(steps, found.verdicts, strict=True):
+            yield trace, step, verdict
+
+
+def score() -> dict[str, Score]:
+    """Of `people` and of `machine`."""
+    pairs = [
+        ("people" if step.who in ("person", "proxied") else "machine", verdict)
+        for _, step, verdict in judged()
+        if step.who != "-"
+    ]
+    scores = {}
+    for kind, verdicts in (("people", PEOPLE), ("machine", ("machine",))):
+        said = [who for who, verdict in pairs if verdict.verdict in verdicts]
+        right = said.count(kind)
+        scores[kind] = Score(right / len(said), right / sum(who == kind for who, _ in pairs))
+    return scores
+
+
+def main() -> None:
+    """Prints what is wrong, then the scores."""
+    for trace, step, verdict in judged():
+        expected = ("machine",) if step.who == "machine" else PEOPLE
+        if step.who != "-" and verdict.verdict not in expected:
+            second = (step.at - DELIVERED).total_seconds()
+            print(f"{trace.group}: {trace.title}: {second:g} s {step.what} is {step.who}, not {verdict}")
+    print(f"{len(read())} sequences, {sum(1 for _ in judged())} hits")
+    for kind, found in score().items():
+        print(f"{kind:<8} precision {found.precision:.3f}  recall {found.recall:.3f}")
+
+
+if __name__ == "__main__":
+    main()
