@@ -2,5 +2,5 @@
 
 `serve` `check` `demo` the node · `instrument` `classify` `token` what the mail side does, shown by hand ·
 `suppressions` `queue` `messages` `events` `stats` the store, read and changed ·
-`pixel` stand-alone pixels · `keys` `user` `api_key` the installation
+`pixel` stand-alone pixels · `person` all about one address · `keys` `user` `api_key` the installation
 """

@@ -26,6 +26,7 @@ _COMMANDS = (
     "token",
     "keys",
     "pixel",
+    "person",
     "user",
     "api-key",
 )

@@ -7,7 +7,7 @@ delivered and what became of it · `events` opens, clicks, unsubscribes · `supp
 `strikes` soft failures that count when they come again · `lists` suppressions as CSV ·
 `returns` what is told of a delivery later ·
 `reports` lists for the console · `story` one message · `totals` counts over time · `objects` rows as JSON ·
-`pixels` stand-alone ones with their log · `accounts` who may look ·
+`person` all about one address · `pixels` stand-alone ones with their log · `accounts` who may look ·
 `retention` what has expired · `journal` facts that could not be committed yet.
 
 Functions take a session (an open transaction) and never open or commit one.

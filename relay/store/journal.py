@@ -97,6 +97,21 @@ class Journal:
             for _, file in held:
                 os.close(file)
 
+    def strike_out(self, word: str) -> int:
+        """Takes the lines with that word, in any case, out of every file that no living process holds, and of those
+        that can never be read. Returns how many."""
+        gone = 0
+        with self.claimed() as paths:
+            for path in [*paths, *self._directory.glob("*.bad")]:
+                lines = path.read_bytes().splitlines(keepends=True)
+                kept = [line for line in lines if word.lower().encode() not in line.lower()]
+                gone += len(lines) - len(kept)
+                if len(kept) < len(lines):
+                    draft = path.with_suffix(".draft")
+                    draft.write_bytes(b"".join(kept))
+                    draft.replace(path)
+        return gone
+
     def replay(self, session: sa.Connection, lines: list[bytes]) -> Replayed:
         """Commits the lines' facts with the session. Returns those that stay."""
         later: list[bytes] = []

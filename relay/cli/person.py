@@ -1,0 +1,103 @@
+"""`waypost person`: everything about one address, told or erased."""
+
+import argparse
+import asyncio
+import sys
+import time
+from datetime import UTC, datetime
+
+from relay import address
+from relay.address import Mailbox
+from relay.cli import command
+from relay.cli.command import Commands, Failed
+from relay.store import person
+from relay.store.person import Erased
+from relay.store.store import Store
+
+_ABOUT = """\
+What this installation knows of an address as a recipient of mail: messages, deliveries, attempts, events with IP and
+user agent, suppressions, consent. In pseudonymous mode it is found by the address's pseudonym.
+
+  waypost person export ann@example.com > ann.json
+  waypost person erase ann@example.com
+
+erase takes the address out of all of it, with the IP and user agent of its events, replies that quote it, subject,
+metadata and content of the mail; mail that still waits is given up. Counters and totals stay, for they name nobody.
+A suppression stays as a pseudonym, which only this installation's key leads to from the address: whoever unsubscribed
+gets no mail again, and a "no" to tracking goes on holding. --no-keep-suppression erases those as well."""
+
+_JOURNAL_WITHIN_S = 15.0
+
+
+def add(commands: Commands) -> None:
+    parser = commands.add_parser("person", help="export or erase all about one address", description=_ABOUT)
+    actions = parser.add_subparsers(metavar="ACTION", required=True)
+    exporting = actions.add_parser("export", help="everything, as one JSON object")
+    exporting.add_argument("address")
+    exporting.add_argument("--content", action="store_true", help="with the mail itself, in base64")
+    exporting.set_defaults(run=_export)
+    erasing = actions.add_parser("erase", help="take the address out of everything")
+    erasing.add_argument("address")
+    erasing.add_argument("--yes", action="store_true", help="do not ask")
+    erasing.add_argument(
+        "--keep-suppression",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="keep suppressions and a no to tracking, as pseudonyms (the default)",
+    )
+    erasing.set_defaults(run=_erase)
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    mailbox = _mailbox(arguments.address)
+    with command.store(command.configured(arguments)) as store, store.session() as session:
+        command.say_json(person.export(session, mailbox, with_content=arguments.content))
+    return 0
+
+
+def _erase(arguments: argparse.Namespace) -> int:
+    mailbox = _mailbox(arguments.address)
+    if not arguments.yes:
+        if not sys.stdin.isatty():
+            raise Failed("this cannot be undone; say --yes")
+        if input(f"This cannot be undone. Type the address to erase {mailbox}: ").strip() != arguments.address:
+            raise Failed("not the same address; nothing was erased")
+    with command.store(command.configured(arguments)) as store:
+        _replayed(store)
+        done = _erased(store, mailbox, keep=arguments.keep_suppression)
+        lines = store.journal.strike_out(str(mailbox))
+        store.checkpoint()
+    command.say_json({"address": mailbox} | done._asdict() | {"journal_lines": lines})
+    return 0
+
+
+def _erased(store: Store, mailbox: Mailbox, *, keep: bool) -> Erased:
+    now = datetime.now(UTC)
+    with store.session() as session:
+        if count := person.under_way(session, mailbox, now):
+            raise Failed(f"{count} deliveries to it are under way; nothing was erased, try again in a minute")
+    done = Erased()
+    while (step := store.writer.submit(lambda session: person.erase(session, mailbox, now)).result()).deliveries:
+        done += step
+    standing = store.writer.submit(lambda session: person.erase_standing(session, mailbox, keep_suppressions=keep))
+    return done + standing.result()
+
+
+def _replayed(store: Store) -> None:
+    """Waits until the journal is in the database: what it holds would come back. Raises Failed."""
+    end = time.monotonic() + _JOURNAL_WITHIN_S
+    while store.journal.waits:
+        asyncio.run(store.replay())
+        if not store.journal.waits or time.monotonic() > end:
+            break
+        time.sleep(0.5)
+
+
+def _mailbox(text: str) -> Mailbox:
+    try:
+        mailbox = address.parse_path(f"<{text}>").mailbox
+    except address.PathSyntaxError as error:
+        raise Failed(f"{error}: {text}") from None
+    if not address.domain(mailbox):
+        raise Failed("an address is needed")
+    return mailbox
