@@ -137,6 +137,11 @@ def suppressed(message: str, number: int, reason: str) -> None:
     _say(logging.INFO, "suppressed", message=message, number=number, reason=reason)
 
 
+def notified(message: str, recipients: int) -> None:
+    """A notice to the message's reverse-path was put into the queue."""
+    _say(logging.INFO, "notified", message=message, recipients=recipients)
+
+
 def parked(message: str, number: int, crashes: int) -> None:
     """A delivery during whose attempts processes died: nobody tries it again before an operator says so."""
     _say(logging.ERROR, "parked", message=message, number=number, crashes=crashes)

@@ -1,7 +1,13 @@
 """Whose turn it is, who holds what, and what an operator can do: on both databases, and at the command line."""
 
+import os
+import signal
+import sqlite3
 from collections import Counter
+from contextlib import closing
 from datetime import datetime, timedelta
+from pathlib import Path
+from time import monotonic, sleep
 from typing import Any
 
 import pytest
@@ -13,6 +19,8 @@ from relay.store.queue import Outcome, Try
 from relay.store.store import Store
 from relay.store.tables import Status
 from tests.filings import NOW, count, file, filing
+from tests.stage import Waypost, html_mail
+from tests.upstream import Upstream
 
 MINUTE = timedelta(minutes=1)
 
@@ -173,3 +181,72 @@ def test_after_three_crashes_it_is_parked_and_what_was_beside_it_is_not(opened: 
     assert not lease(opened, "a", 10, NOW + MINUTE)["poison"]
     opened.writer.submit(lambda session: queue.retry(session, NOW, poison.message.id)).result(10)
     assert lease(opened, "b", 10)["poison"] == 1
+
+
+def test_mail_that_ends_its_process_three_times_is_parked_until_an_operator_retries_it(tmp_path: Path) -> None:
+    upstream = Upstream()
+    try:
+        with Waypost(tmp_path, upstream.port, '[delivery]\nmode = "queued"\nretry = ["1s"]\n') as relay:
+            assert relay.process is not None
+            children = Path(f"/proc/{relay.process.pid}/task/{relay.process.pid}/children")
+            assert relay.send(html_mail(), "hang@example.com").startswith("250")
+            for _ in range(leases.MOST_CRASHES):
+                holder = _until(lambda: leased_by(relay))
+                mail = holder.split("/")[1]
+                assert mail in children.read_text().split()
+                os.kill(int(mail), signal.SIGKILL)
+                _until(lambda holder=holder: leased_by(relay) != holder)
+            _until(lambda: " parked " in relay.read_log())
+            assert relay.send(html_mail(), "next@example.com").startswith("250") and upstream.to("next@example.com")
+            [row] = relay.rows("queue", "list")
+            assert row["parked"] and row["leased_by"] is None and row["recipient"] == "hang@example.com"
+            assert f"parked message={row['message']} number=0 crashes=3" in relay.read_log()
+            assert relay.cli("queue", "retry", "--all") == b"0 due now\n"
+            assert relay.cli("queue", "retry", row["id"]) == b"1 due now\n"
+            assert _until(lambda: leased_by(relay))
+            assert relay.cli("queue", "drop", row["id"]).startswith(b"1 dropped\n1 of them are being attempted")
+    finally:
+        upstream.close()
+
+
+def leased_by(relay: Waypost) -> str:
+    with closing(sqlite3.connect(relay.folder / "data" / "waypost.db")) as database:
+        [(holder,)] = database.execute("SELECT leased_by FROM delivery WHERE next_attempt_at IS NOT NULL")
+        return str(holder)
+
+
+def _until(look: Any, timeout_s: float = 20) -> Any:
+    """What `look` finds, as soon as it finds something."""
+    end = monotonic() + timeout_s
+    while not (found := look()):
+        assert monotonic() < end
+        sleep(0.1)
+    return found
+
+
+# --- at the command line
+
+
+def test_what_waits_is_shown_with_its_attempts_and_dropped_without_a_word_unless_asked(
+    relay: Waypost, upstream: Upstream
+) -> None:
+    mail = html_mail(header="X-Waypost-Expires-In: soon\r\n")
+    recipients = [f"e451-4.3.0+{name}@example.com" for name in ("shown", "second")]
+    for _ in range(2):
+        assert relay.send(mail, *recipients, sender="operator@sender.test").startswith("250")
+    waiting = [row for row in relay.rows("queue", "list") if row["recipient"] == recipients[0]]
+    silent, told = (row["message"] for row in waiting)
+    [shown] = relay.rows("queue", "show", silent)
+    assert shown["reasons"] == ["bad_expires_in"] and shown["reverse_path"] == "operator@sender.test"
+    assert [one["recipient"] for one in shown["deliveries"]] == recipients
+    assert shown["deliveries"][0]["attempts"][0]["text"] == "scripted" and not shown["deliveries"][0]["parked"]
+
+    assert relay.cli("queue", "drop", f"{silent}.1").startswith(b"1 dropped\n")
+    assert relay.cli("queue", "drop", silent).startswith(b"1 dropped\n")
+    assert b"the reverse-path is told of 2\n" in relay.cli("queue", "drop", told, "--notify")
+    [shown] = relay.rows("queue", "show", f"{silent}.1")
+    assert {(row["status"], row["category"]) for row in shown["deliveries"]} == {("expired", "dropped")}
+    [arrived] = upstream.to("operator@sender.test")
+    assert b"took the message out" in arrived.octets.replace(b"=\r\n", b"")
+    for words in (("retry", silent), ("show", "06gvq2rnm5t2k7i09b50.x")):
+        assert relay.cli("queue", *words, status=1).startswith(b"waypost: ")

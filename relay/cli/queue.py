@@ -1,59 +1,164 @@
-"""`waypost queue`: mail that still waits."""
+"""`waypost queue`: mail that still waits; seen, hurried, or dropped."""
 
 import argparse
 from datetime import UTC, datetime
+from typing import Any, NamedTuple
 
+import sqlalchemy as sa
+
+from relay import ids
 from relay.cli import command
 from relay.cli.command import Commands, Failed
-from relay.store import queue
+from relay.delivery import notices
+from relay.store import leases, objects, queue, story
+from relay.store.queue import Outcome
+from relay.store.tables import Delivery, Status
 
 _ABOUT = """\
-Deliveries that wait for another attempt.
+Deliveries that wait for another attempt. An ID is a message's, or a delivery's: the message's, a dot and a number.
 
   waypost queue list
-  waypost queue retry 06gvq2rnm5t2k7i09b50
-  waypost queue retry --all"""
+  waypost queue show 06gvq2rnm5t2k7i09b50
+  waypost queue retry 06gvq2rnm5t2k7i09b50.0
+  waypost queue retry --all
+  waypost queue drop 06gvq2rnm5t2k7i09b50 --notify
+
+A delivery is parked after three processes died attempting it: nobody tries it again until you retry or drop it."""
+_SHOWN = ("message", "number", "recipient", "stream", "status", "category", "attempts", "next_attempt_at", "subject")
+
+
+class _Found(NamedTuple):
+    message: str
+    number: int | None  # None: all of the message's
+
+
+class _Dropped(NamedTuple):
+    waiting: int
+    under_way: int
+    told: int
 
 
 def add(commands: Commands) -> None:
-    parser = commands.add_parser("queue", help="list or retry mail that waits", description=_ABOUT)
+    parser = commands.add_parser("queue", help="list, show, retry or drop mail that waits", description=_ABOUT)
     actions = parser.add_subparsers(metavar="ACTION", required=True)
     listing = actions.add_parser("list", help="the next due first, one JSON object a line")
     listing.add_argument("--limit", type=command.count, default=1000, metavar="N")
     listing.set_defaults(run=_list)
+    showing = actions.add_parser("show", help="a message, its deliveries and their attempts, as a JSON object")
+    showing.add_argument("id", metavar="ID")
+    showing.set_defaults(run=_show)
     retrying = actions.add_parser("retry", help="make mail due now")
-    retrying.add_argument("id", nargs="?", metavar="ID", help="a message's id")
-    retrying.add_argument("--all", action="store_true")
+    retrying.add_argument("id", nargs="?", metavar="ID")
+    retrying.add_argument("--all", action="store_true", help="all that waits and is not parked")
     retrying.set_defaults(run=_retry, usage=retrying.error)
+    dropping = actions.add_parser("drop", help="give mail up: it expires now, in the category dropped")
+    dropping.add_argument("id", metavar="ID")
+    dropping.add_argument("--notify", action="store_true", help="tell the reverse-path (default: nobody is told)")
+    dropping.set_defaults(run=_drop)
 
 
 def _list(arguments: argparse.Namespace) -> int:
     with command.store(command.configured(arguments)) as store, store.session() as session:
         for row in queue.open_deliveries(session, arguments.limit):
-            command.say_json(
-                {
-                    key: row[key]
-                    for key in (
-                        "message",
-                        "number",
-                        "recipient",
-                        "status",
-                        "category",
-                        "attempts",
-                        "next_attempt_at",
-                        "subject",
-                    )
-                }
-            )
+            about = {"id": objects.delivery_id(row["message"], row["number"])} | {key: row[key] for key in _SHOWN}
+            command.say_json(about | _standing(row))
     return 0
+
+
+def _show(arguments: argparse.Namespace) -> int:
+    asked = _read(arguments.id)
+    with command.store(command.configured(arguments)) as store, store.session() as session:
+        found = story.read(session, asked.message)
+        rows = {row.number: row for row in queue.deliveries(session, asked.message, asked.number)}
+    if found is None or not rows:
+        raise Failed(f"there is no {arguments.id}")
+    whole = objects.message(found)
+    whole["deliveries"] = [
+        objects.delivery(found.id, one) | _standing(rows[one.number].__dict__)
+        for one in found.deliveries
+        if one.number in rows
+    ]
+    envelope = {"reverse_path": found.reverse_path, "expires_at": found.expires_at, "octets_kept": found.has_content}
+    command.say_json(whole | envelope)
+    return 0
+
+
+def _standing(row: Any) -> dict[str, object]:  # Any: a delivery's row, as a mapping
+    """Who has it, and what holds it back."""
+    is_open = row["next_attempt_at"] is not None
+    return {
+        "parked": is_open and row["crashes"] >= leases.MOST_CRASHES,
+        "crashes": row["crashes"],
+        "leased_by": row["leased_by"] or None,
+        "leased_until": row["leased_until"],
+        "notified": row["told"] or None,
+    }
 
 
 def _retry(arguments: argparse.Namespace) -> int:
     if bool(arguments.id) == arguments.all:
         arguments.usage("give an ID, or --all")
+    asked = _read(arguments.id) if arguments.id else _Found("", None)
     with command.store(command.configured(arguments)) as store:
-        due = store.writer.submit(lambda session: queue.retry(session, datetime.now(UTC), arguments.id)).result()
+        due = store.writer.submit(
+            lambda session: queue.retry(session, datetime.now(UTC), asked.message or None, asked.number)
+        ).result()
     if arguments.id and not due:
         raise Failed(f"nothing of {arguments.id} waits")
     command.say(f"{due} due now")
     return 0
+
+
+def _drop(arguments: argparse.Namespace) -> int:
+    config = command.configured(arguments)
+    asked = _read(arguments.id)
+
+    def drop(session: sa.Connection) -> _Dropped:
+        now = datetime.now(UTC)
+        rows = [row for row in queue.deliveries(session, asked.message, asked.number) if Status(row.status).is_open]
+        message = queue.message(session, asked.message)
+        if message is None:
+            return _Dropped(0, 0, 0)
+        is_told = arguments.notify and notices.are_taken(
+            message.reverse_path, queue.octets(session, asked.message) or b""
+        )
+        outcomes = [_given_up(row, now) for row in rows]
+        if is_told:
+            outcomes = [
+                one._replace(owes=notices.owed(config.delivery, row.notify, message.accepted_at, one))
+                for row, one in zip(rows, outcomes, strict=True)
+            ]
+        queue.settle(session, asked.message, outcomes)
+        under_way = sum(row.leased_until is not None and row.leased_until > now for row in rows)
+        return _Dropped(len(rows), under_way, sum(bool(one.owes) for one in outcomes))
+
+    with command.store(config) as store:
+        done = store.writer.submit(drop).result()
+    if not done.waiting:
+        raise Failed(f"nothing of {arguments.id} waits")
+    command.say(f"{done.waiting} dropped")
+    if done.under_way:
+        command.say(f"{done.under_way} of them are being attempted just now, and may still arrive")
+    if arguments.notify:
+        command.say(
+            f"the reverse-path is told of {done.told}"
+            if done.told
+            else "nobody is told: the mail has a null reverse-path, is bulk, or asked for no notice"
+        )
+    return 0
+
+
+def _given_up(row: Delivery, now: datetime) -> Outcome:
+    return Outcome(
+        ids.new(), row.number, row.recipient, Status.EXPIRED, now,
+        kind="none", category=notices.DROPPED, rule="operator", tracked=row.tracked,
+    )  # fmt: skip
+
+
+def _read(text: str) -> _Found:
+    message, dot, number = text.partition(".")
+    try:
+        ids.to_octets(message)
+        return _Found(message, int(number) if dot else None)
+    except ValueError:
+        raise Failed(f"{text} is no ID: 20 characters of a message, or those, a dot and a number") from None

@@ -194,6 +194,8 @@ class Delivery(Table):
         min_length=1,
     )
     expire_after: Duration = timedelta(days=5)
+    notices: bool = True
+    notify_delay: Duration = timedelta(hours=4)
 
     @field_validator("expire_after", "inline_timeout")
     @classmethod

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from relay import address, log
 from relay.bounce.classify import Phase
 from relay.config.schema import Config
-from relay.delivery import schedule
+from relay.delivery import notices, schedule
 from relay.delivery.fit import Outgoing
 from relay.delivery.freight import Freight
 from relay.delivery.schedule import Answer
@@ -110,7 +110,8 @@ class Courier:
                 )
                 continue
             if load.message.expires_at <= self._now():
-                decided.append(schedule.expired(number=stop.number, recipient=stop.recipient.mailbox, now=self._now()))
+                expired = schedule.expired(number=stop.number, recipient=stop.recipient.mailbox, now=self._now())
+                decided.append(self._owing(load, stop, expired))
             else:
                 going[tracks and who not in held.untracked].append(stop)
         under_way: list[asyncio.Task[list[Outcome]]] = []
@@ -168,7 +169,9 @@ class Courier:
         # After RCPT a reply speaks of all recipients at once: it proves no single address dead.
         shared = len(stops) > 1
         return [
-            self._outcome(message, stop, answer, tracked, shared and answer.phase is not Phase.RCPT)
+            self._owing(
+                load, stop, self._outcome(message, stop, answer, tracked, shared and answer.phase is not Phase.RCPT)
+            )
             for stop, answer in zip(stops, answers, strict=True)
         ]
 
@@ -190,6 +193,13 @@ class Courier:
                 raise
 
         return load.plan.render(load.octets, mint, tracked=tracked, sign=sign, seven_bit=seven_bit)
+
+    def _owing(self, load: Load, stop: Stop, outcome: Outcome) -> Outcome:
+        """The outcome, with what the reverse-path is to be told of it."""
+        owes = notices.owed(self._config.delivery, stop.recipient.notify, load.message.accepted_at, outcome)
+        if owes and notices.are_taken(load.message.reverse_path, load.octets):
+            return outcome._replace(owes=owes)
+        return outcome
 
     def _outcome(self, message: Message, stop: Stop, answer: Answer, tracked: bool, is_shared: bool) -> Outcome:
         outcome = schedule.outcome(

@@ -1,6 +1,5 @@
 """What is written down of a message: the rows that the store keeps, made from what was accepted and planned."""
 
-import contextlib
 import re
 from datetime import datetime, timedelta
 
@@ -57,10 +56,22 @@ def _unnamed(config: Config, accepted: Accepted) -> frozenset[str]:
 def expires_at(config: Config, accepted: Accepted, plan: Plan) -> datetime:
     """When delivery is given up: after `expire_after`, or sooner if the app said so."""
     longest: timedelta = config.delivery.expire_after
-    if plan.control.expires_in:
-        with contextlib.suppress(ValueError):  # what cannot be read leaves the default
-            longest = min(longest, read_duration(plan.control.expires_in))
-    return accepted.at + longest
+    return accepted.at + min(longest, _expires_in(plan) or longest)
+
+
+def _expires_in(plan: Plan) -> timedelta | None:
+    """What the app asked for; None where it asked for nothing that can be read."""
+    try:
+        asked = read_duration(plan.control.expires_in)
+    except ValueError:
+        return None
+    return asked or None
+
+
+def reasons(plan: Plan) -> list[str]:
+    """Why the mail passes as it came, where it does, and which of the app's wishes could not be read."""
+    is_unread = bool(plan.control.expires_in) and _expires_in(plan) is None
+    return [*plan.reasons, *(["bad_expires_in"] if is_unread else [])]
 
 
 def message(config: Config, accepted: Accepted, plan: Plan) -> Message:
@@ -78,7 +89,7 @@ def message(config: Config, accepted: Accepted, plan: Plan) -> Message:
         tags=list(plan.control.tags),
         meta=dict(plan.control.metadata),
         links=[link._asdict() for link in plan.links],
-        reasons=list(plan.reasons),
+        reasons=reasons(plan),
         pixels=plan.pixels,
         plan=plan.to_json(),
         body=envelope.body,

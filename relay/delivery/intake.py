@@ -113,13 +113,16 @@ class Intake:
         outcomes.sort(key=lambda outcome: outcome.number)
         if pending:
             return await self._go_on_alone(load, stops, outcomes, Trips([], list(pending)))
+        reply = _reply(load.message.id, outcomes)
+        if not reply.accepts:  # the client hears it, and still holds the mail: nobody else needs to be told
+            outcomes = [outcome._replace(owes="") for outcome in outcomes]
         if all(outcome.status.is_open for outcome in outcomes):
             # Nobody has it yet: durable in the database before 250, or the client keeps it.
             await self._commit(self._filing(load, stops, outcomes))
         else:
             has_retries = any(outcome.status.is_open for outcome in outcomes)
             await self._note(self._filing(load, stops, outcomes), must_hold=has_retries)
-        return _reply(load.message.id, outcomes)
+        return reply
 
     async def _go_on_alone(self, load: Load, stops: list[Stop], outcomes: list[Outcome], trips: Trips) -> Reply:
         """The client has waited long enough. The trips go on under a lease, so that none is made twice."""
@@ -148,7 +151,7 @@ class Intake:
         `must_hold`: something is still to be done, so its octets go to the journal too, and where that fails
         as well the client hears 451. Otherwise nothing that happens here is the client's business any more.
         """
-        keeps_octets = must_hold or self._config.is_sandbox
+        keeps_octets = must_hold or self._config.is_sandbox or any(outcome.owes for outcome in filing.outcomes)
         try:
             await self._store.keep("filing", filing, journaled=filing if keeps_octets else filing._replace(octets=None))
         except Exception as error:
@@ -158,7 +161,7 @@ class Intake:
 
     def _filing(self, load: Load, stops: list[Stop], outcomes: list[Outcome], due: datetime | None = None) -> Filing:
         message = load.message
-        is_settled = due is None and not any(outcome.status.is_open for outcome in outcomes)
+        is_settled = due is None and not any(outcome.status.is_open or outcome.owes for outcome in outcomes)
         keeps = bool(self._config.privacy.keep_content) or not is_settled
         rows = [dossier.delivery(message.id, stop.number, stop.recipient, due) for stop in stops]
         return Filing(message, load.octets if keeps else None, rows, outcomes)

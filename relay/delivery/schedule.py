@@ -1,6 +1,7 @@
 """When to try again, and what an answer means for a delivery. Decides; does nothing."""
 
-from datetime import datetime, timedelta
+import re
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from relay import ids
@@ -14,6 +15,22 @@ from relay.store.tables import Status
 
 LAST_MOMENT = timedelta(seconds=1)
 JITTER = 0.2  # of an interval, to either side: what failed together shall not come back together
+_LATER = 0.1  # of a wait that was asked for: never sooner than that
+_UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+# "try again in 5 minutes", "greylisted for 300 seconds", "retry after 90s", "come back in 00:04:59", "Retry-After: 60"
+_WAIT = re.compile(
+    r"\b(?:in|for|after|within|wait|retry[- ]after:?|again|least|delay(?:ed)?(?: of)?|another)\s+"
+    r"(?:(?:at least|about|approximately|another|the next)\s+)?"
+    r"(?:(?P<clock>\d{1,2}(?::\d\d){1,2})\b|(?P<number>\d{1,7})\s*(?P<unit>[a-z]+)?)",
+    re.IGNORECASE,
+)
+_UNITS = re.compile(r"(?:(s)(?:ec(?:ond)?s?)?|(m)(?:in(?:ute)?s?)?|(h)(?:(?:ou)?rs?)?|(d)(?:ays?)?)", re.IGNORECASE)
+_ASKS = re.compile(
+    r"retr(?:y|ies)|try|again|later|greylist|graylist|come back|defer|delay|wait|throttl|slow", re.IGNORECASE
+)
+_MOMENT = re.compile(
+    r"\b(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d(?::\d\d)?)(?:\.\d+)?\s*(Z|UTC|GMT|[+-]\d\d:?\d\d)?(?!\d)", re.IGNORECASE
+)
 _UPSTREAMS_OWN = (Phase.CONNECT, Phase.HELO, Phase.AUTH)
 
 
@@ -36,6 +53,36 @@ def next_attempt(settings: Settings, attempts: int, now: datetime, jitter: float
     """When to try again after `attempts` attempts (at least 1). `jitter` is between 0 and 1."""
     interval = settings.retry[min(attempts, len(settings.retry)) - 1]
     return now + interval * (1 + JITTER * (2 * jitter - 1))
+
+
+def hint(text: str, now: datetime) -> timedelta | None:
+    """How long the reply asks to wait; None where it names no time. A moment without a zone is taken as UTC."""
+    if not _ASKS.search(text):
+        return None
+    if found := _MOMENT.search(text):
+        zone = (found[3] or "Z").upper().replace("UTC", "Z").replace("GMT", "Z")
+        try:
+            return max(timedelta(0), datetime.fromisoformat(f"{found[1]}T{found[2]}{zone}").astimezone(UTC) - now)
+        except ValueError:
+            return None
+    for found in _WAIT.finditer(text):
+        if found["clock"]:
+            parts = [int(part) for part in found["clock"].split(":")]
+            hours, minutes, seconds = [0] * (3 - len(parts)) + parts
+            return timedelta(hours=hours, minutes=minutes, seconds=seconds)
+        unit = _UNITS.fullmatch(found["unit"] or "")
+        if unit:
+            letter = next(part for part in unit.groups() if part).lower()
+            return timedelta(seconds=int(found["number"]) * _UNIT_S[letter])
+        if found[0].lower().startswith("retry"):  # as in HTTP: bare seconds
+            return timedelta(seconds=int(found["number"]))
+    return None
+
+
+def heeded(settings: Settings, wait: timedelta, now: datetime, jitter: float) -> datetime:
+    """When to try again if a reply asks for that wait: within the bounds of the schedule, and not before."""
+    wait = max(min(settings.retry), min(wait, max(settings.retry)))
+    return now + wait * (1 + _LATER * jitter)
 
 
 def outcome(
@@ -75,6 +122,8 @@ def outcome(
             counts_against=verdict.category in strikes.COUNTED and suppress_hard,
         )
     again = next_attempt(settings, attempts_before + 1, now, jitter)
+    if (wait := hint(reply.text, now)) is not None and not answer.is_outage:
+        again = heeded(settings, wait, now, jitter)
     if answer.is_outage:
         # No attempt was made: the upstream is asked again soon, however often it was out.
         again = min(again, next_attempt(settings, 1, now, jitter))

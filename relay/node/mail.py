@@ -9,6 +9,7 @@ from relay import tokens
 from relay.config.schema import Config
 from relay.delivery.courier import Courier, Sender
 from relay.delivery.intake import Intake
+from relay.delivery.notices import Notices
 from relay.delivery.returns import Returns
 from relay.delivery.runner import Runner
 from relay.delivery.sandbox import Sandbox
@@ -40,6 +41,7 @@ async def serve(config: Config, sockets: Sequence[socket.socket], ready: asyncio
     tasks = [
         asyncio.create_task(runner.run()),
         asyncio.create_task(runner.renew()),
+        asyncio.create_task(Notices(config, store, runner.wake).run()),
         asyncio.create_task(chores.replay(store)),
         asyncio.create_task(chores.retain(store, config)),
         asyncio.create_task(chores.forget(store)),

@@ -45,6 +45,7 @@ class Outcome(NamedTuple):
     next_attempt_at: datetime | None = None
     suppress: bool = False
     tracked: bool = True
+    owes: str = ""  # what the reverse-path is to be told of it: failed | delayed | relayed
     counts_against: bool = False  # a soft failure that is hard if it comes again (`strikes`)
 
 
@@ -126,8 +127,8 @@ def settle(
             _remember(session, message, outcome)
             continue
         outcome = _judged(session, outcome)
-        change = _standing(outcome)
-        if known.are_veiled and not outcome.status.is_open:
+        change = _standing(outcome, row.told)
+        if known.are_veiled and not outcome.status.is_open and not change["owes"]:
             forgotten.append(row.recipient)
             change |= {"recipient": known.shown(outcome.recipient), "orcpt": ""}
         session.execute(sa.update(table).where(*this).values(**change, attempts=table.c.attempts + _count(outcome)))
@@ -168,7 +169,7 @@ def _remember(session: sa.Connection, message: str, outcome: Outcome) -> None:
             session.execute(sa.insert(table), attempt)
 
 
-def _standing(outcome: Outcome) -> dict[str, object]:
+def _standing(outcome: Outcome, told: str = "") -> dict[str, object]:
     """A delivery's columns after that outcome."""
     return ({"delivered_at": outcome.at} if outcome.status is Status.DELIVERED else {}) | {
         "status": outcome.status,
@@ -178,6 +179,7 @@ def _standing(outcome: Outcome) -> dict[str, object]:
         "leased_by": "",
         "leased_until": None,
         "crashes": 0,
+        "owes": outcome.owes if outcome.owes != told else "",
         "settled_at": None if outcome.status.is_open else outcome.at,
         "tracked": outcome.tracked,
     }
@@ -260,6 +262,15 @@ def open_deliveries(session: sa.Connection, limit: int) -> Sequence[sa.RowMappin
         .mappings()
         .all()
     )
+
+
+def deliveries(session: sa.Connection, message_id: str, number: int | None = None) -> list[Delivery]:
+    """A message's deliveries, or the one of that number, in order."""
+    table = tables.delivery
+    wanted = sa.select(table).where(table.c.message == message_id).order_by(table.c.number)
+    if number is not None:
+        wanted = wanted.where(table.c.number == number)
+    return [Delivery(**row) for row in session.execute(wanted).mappings()]
 
 
 def retry(session: sa.Connection, now: datetime, message: str | None = None, number: int | None = None) -> int:

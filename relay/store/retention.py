@@ -90,8 +90,12 @@ def give_back(session: sa.Connection) -> int:
 
 
 def _settled(before: datetime, weight: "sa.ColumnElement[int] | sa.ScalarSelect[int]") -> sa.Select[str, int]:
-    """Id and weight of messages accepted before then of which nothing waits, the oldest first."""
-    waits = sa.select(tables.delivery.c.message).where(tables.delivery.c.next_attempt_at.is_not(None))
+    """Id and weight of messages accepted before then of which nothing waits or is to be told, the oldest first."""
+    table = tables.delivery
+    waits = sa.union_all(
+        sa.select(table.c.message).where(table.c.next_attempt_at.is_not(None)),
+        sa.select(table.c.message).where(tables.is_owing),
+    )
     return (
         sa.select(tables.message.c.id, weight)
         .where(tables.message.c.id < ids.first(before), tables.message.c.id.not_in(waits))

@@ -36,7 +36,8 @@ def filing(known: People, whole: "Filing") -> "Filing":
     """A message with its deliveries. Its own texts are scrubbed of all its recipients."""
     if not known.are_veiled:
         return whole
-    ended = {one.number for one in whole.outcomes if not one.status.is_open}
+    # A notice that is owed names whom it is about; `notices` veils them when it is told.
+    ended = {one.number for one in whole.outcomes if not one.status.is_open and not one.owes}
     is_settled = all(row.number in ended for row in whole.deliveries)
     unwanted = known.marks(row.recipient for row in whole.deliveries)
     message = Message(**tables.values(whole.message) | _message(whole.message, unwanted))
@@ -76,9 +77,12 @@ def _return_path(known: People, message: Message, unwanted: frozenset[str]) -> t
 
 
 def forget(session: sa.Connection, message: str, recipients: list[str]) -> None:
-    """Where nothing of the message waits any more: lets go of what was for its delivery and could lead to these."""
+    """Where nothing of the message waits any more, nor is to be told: lets go of what was for its delivery and
+    could lead to these."""
     delivery, table, known = tables.delivery, tables.message, people.of(session)
-    waits = sa.select(delivery.c.number).where(delivery.c.message == message, delivery.c.next_attempt_at.is_not(None))
+    waits = sa.select(delivery.c.number).where(
+        delivery.c.message == message, sa.or_(delivery.c.next_attempt_at.is_not(None), tables.is_owing)
+    )
     row = session.execute(sa.select(table.c.reverse_path, table.c.envid).where(table.c.id == message)).first()
     if row is None or session.execute(waits.limit(1)).first():
         return

@@ -1,0 +1,196 @@
+"""Write a delivery status notification: what a person reads, what a program reads, and the mail it is about.
+
+In: the mail that it is about, what became of it for some of its recipients.  Out: octets, CRLF-ended.
+RFC 3464, RFC 3461 §6, RFC 6522; RFC 6533 where the mail was internationalised.
+"""
+
+import quopri
+import re
+from collections.abc import Sequence
+from datetime import datetime
+from email.utils import format_datetime
+from typing import NamedTuple
+
+FAILED, DELAYED, RELAYED = "failed", "delayed", "relayed"
+_SUBJECTS = {
+    FAILED: "Undelivered mail: returned to its sender",
+    DELAYED: "Delayed mail: still being tried",
+    RELAYED: "Mail handed on: no further notice will come",
+}
+_SENTENCES = {
+    FAILED: "Your message could not be delivered to the recipients below, and will not be tried again.",
+    DELAYED: "Your message has not been delivered to the recipients below yet. It is still being tried:\n"
+    "you need not send it again.",
+    RELAYED: "Your message was handed to a mail server for the recipients below. That server sends no\n"
+    "confirmations, so this is the last that you will hear of it if all goes well.",
+}
+_LARGEST_FULL = 256 << 10  # octets of a message that is returned whole, where that is asked for
+_LONGEST_LINE = 998  # RFC 5322 §2.1.1
+_PRIVATE = re.compile(rb"(?im)^(?:resent-)?bcc[ \t]*:[^\n]*\n(?:[ \t][^\n]*\n)*")
+_XTEXT = re.compile(r"\+([0-9A-F]{2})")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+
+
+class Fate(NamedTuple):
+    """What became of one recipient. Without a `remote` the reply is ours: what happened."""
+
+    recipient: str
+    orcpt: str  # as the client gave it; empty where it did not
+    action: str
+    status: str
+    remote: str  # the server that gave the reply; empty where none did
+    reply: str  # code, status and text
+    at: datetime  # of the last attempt
+    retried_until: datetime | None = None
+
+
+class About(NamedTuple):
+    """The mail that the notice is about. `head` is its header section, `whole` all of it, where kept and wanted."""
+
+    reverse_path: str
+    message_id: str  # with angle brackets; empty where unknown
+    subject: str
+    accepted_at: datetime
+    envid: str
+    is_international: bool  # it came with SMTPUTF8
+    head: bytes
+    whole: bytes | None
+
+
+def compose(notice_id: str, hostname: str, now: datetime, about: About, fates: Sequence[Fate]) -> bytes:
+    """The notice, ready to be sent with a null reverse-path."""
+    action = next(one for one in (FAILED, DELAYED, RELAYED) if any(fate.action == one for fate in fates))
+    boundary = f"=_{notice_id}"
+    fields = [
+        f"From: Mail Delivery System <MAILER-DAEMON@{hostname}>",
+        f"To: <{about.reverse_path}>",
+        f"Subject: {_SUBJECTS[action]}",
+        f"Date: {format_datetime(now)}",
+        f"Message-ID: <{notice_id}@{hostname}>",
+        "Auto-Submitted: auto-replied",  # RFC 3834 §5.1
+        *_thread(about.message_id),
+        "MIME-Version: 1.0",
+        f'Content-Type: multipart/report; report-type=delivery-status;\r\n boundary="{boundary}"',
+    ]
+    parts = (_letter(hostname, about, fates), _status(hostname, about, fates), _returned(about, action))
+    delimiter = f"\r\n--{boundary}\r\n".encode("ascii")
+    octets = "\r\n".join([*fields, "", "This is a report in MIME format."]).encode() + b"\r\n"
+    for part in parts:
+        octets += delimiter + part
+    return octets + f"\r\n--{boundary}--\r\n".encode("ascii")
+
+
+def _thread(message_id: str) -> list[str]:
+    if not re.fullmatch(r"<[\x21-\x7e]{1,900}>", message_id):
+        return []
+    return [f"In-Reply-To: {message_id}", f"References: {message_id}"]
+
+
+def _letter(hostname: str, about: About, fates: Sequence[Fate]) -> bytes:
+    lines = [f"This is the mail system at {hostname}.", ""]
+    for action, sentence in _SENTENCES.items():
+        those = [fate for fate in fates if fate.action == action]
+        if those:
+            lines += [sentence, ""]
+        for fate in those:
+            who = f"The server {fate.remote} said:" if fate.remote else "What happened:"
+            lines += [f"<{fate.recipient}>", f"    {who}", f"    {_line(fate.reply)}"]
+            if fate.retried_until:
+                lines.append(f"    It will be tried until {format_datetime(fate.retried_until)}.")
+            lines.append("")
+    lines += [
+        "The message:",
+        f"    Subject: {about.subject or '(none)'}",
+        f"    Accepted: {format_datetime(about.accepted_at)}",
+        f"    Message-ID: {about.message_id or '(none)'}",
+        "",
+    ]
+    text = quopri.encodestring("\n".join(lines).encode()).replace(b"\n", b"\r\n")
+    return b"Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n" + text
+
+
+def _status(hostname: str, about: About, fates: Sequence[Fate]) -> bytes:
+    is_global = about.is_international
+    blocks = [[f"Reporting-MTA: dns; {hostname}", f"Arrival-Date: {format_datetime(about.accepted_at)}"]]
+    if about.envid:
+        blocks[0].insert(0, f"Original-Envelope-Id: {_plain(_from_xtext(about.envid), is_global)}")
+    for fate in fates:
+        block = [f"Original-Recipient: {_original(fate.orcpt, is_global)}"] if fate.orcpt else []
+        block += [
+            f"Final-Recipient: {_final(fate.recipient, is_global)}",
+            f"Action: {fate.action}",
+            f"Status: {fate.status}",
+        ]
+        if fate.remote:
+            block.append(f"Remote-MTA: dns; {fate.remote}")
+        kind = "smtp" if fate.remote else "x-waypost"
+        block.append(f"Diagnostic-Code: {kind}; {_plain(_line(fate.reply), is_global)}")
+        block.append(f"Last-Attempt-Date: {format_datetime(fate.at)}")
+        if fate.retried_until:
+            block.append(f"Will-Retry-Until: {format_datetime(fate.retried_until)}")
+        blocks.append(block)
+    text = "\r\n".join("\r\n".join([*map(_folded, block), ""]) for block in blocks)
+    # RFC 6533 §4: the same fields, in UTF-8.
+    kind, coding = ("global-delivery-status", "8bit") if is_global else ("delivery-status", "7bit")
+    return f"Content-Type: message/{kind}\r\nContent-Transfer-Encoding: {coding}\r\n\r\n{text}".encode()
+
+
+def _returned(about: About, action: str) -> bytes:
+    whole = about.whole
+    if action == FAILED and whole and len(whole) <= _LARGEST_FULL and _is_text(whole):
+        kind = "global" if about.is_international and not about.head.isascii() else "rfc822"
+        coding = "7bit" if whole.isascii() else "8bit"
+        octets = _PRIVATE.sub(b"", about.head) + whole[len(about.head) :]
+        return f"Content-Type: message/{kind}\r\nContent-Transfer-Encoding: {coding}\r\n\r\n".encode("ascii") + octets
+    head = _PRIVATE.sub(b"", about.head)
+    if head.isascii() and _is_text(head):
+        return b"Content-Type: text/rfc822-headers\r\nContent-Transfer-Encoding: 7bit\r\n\r\n" + head
+    kind = "message/global-headers" if about.is_international else "text/rfc822-headers"
+    # RFC 6522 §4: broken headers may be encoded.
+    coded = quopri.encodestring(head.replace(b"\r\n", b"\n")).replace(b"\n", b"\r\n")
+    return f"Content-Type: {kind}\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n".encode("ascii") + coded
+
+
+def _is_text(octets: bytes) -> bool:
+    return b"\0" not in octets and all(len(line) <= _LONGEST_LINE for line in octets.split(b"\r\n"))
+
+
+def _line(text: str) -> str:
+    return _CONTROL.sub(" ", text)
+
+
+def _original(orcpt: str, is_global: bool) -> str:
+    """RFC 3461 §4.2: the address type stays, the xtext is decoded."""
+    kind, _, text = orcpt.partition(";")
+    return f"{kind}; {_plain(_from_xtext(text) if kind.lower() == 'rfc822' else text, is_global)}"
+
+
+def _final(recipient: str, is_global: bool) -> str:
+    if recipient.isascii():
+        return f"rfc822; {recipient}"
+    if is_global:
+        return f"utf-8; {recipient}"
+    # RFC 6533 §3: utf-8-addr-xtext
+    return "utf-8; " + "".join(c if c.isascii() else f"\\x{{{ord(c):X}}}" for c in recipient)
+
+
+def _from_xtext(text: str) -> str:
+    octets = _XTEXT.sub(lambda found: chr(int(found[1], 16)), text)
+    return _CONTROL.sub("?", octets)
+
+
+def _plain(text: str, is_global: bool) -> str:
+    return text if is_global else text.encode("ascii", "replace").decode("ascii")
+
+
+def _folded(field: str) -> str:
+    """A field in lines of at most 78 characters where words allow it, 900 octets where they do not."""
+    lines = [""]
+    for word in field.split(" "):
+        for at in range(0, max(len(word), 1), 200):
+            piece = word[at : at + 200]
+            if lines[-1] and len(lines[-1]) + 1 + len(piece) > 78:
+                lines.append(f" {piece}")
+            else:
+                lines[-1] += f" {piece}" if lines[-1] else piece
+    return "\r\n".join(lines)
