@@ -23,6 +23,8 @@ ADDRESS = re.compile(
 MAX_TEXT = 2000  # characters of a diagnostic that are kept
 
 FAILED, DELAYED = "failed", "delayed"
+# Exim puts why it gave up behind why it failed.
+_GAVE_UP = re.compile(r"(?<=\w): ?retry time(?:out| not reached) [^\n]{0,80}", re.IGNORECASE)
 # Rules by which a verdict rests on no word of the text.
 _SAY_NOTHING = ("class.", "code.")
 _NO_FAILURE = Verdict(BounceKind.NONE, "accepted", "report.no_failure", False, False, "")
@@ -84,7 +86,7 @@ def judge(
 ) -> Failure:
     """The failure with its verdict. `diagnostic` may hold a reply anywhere, over several lines or none; where it
     explains nothing, `context` may."""
-    diagnostic = diagnostic[: 4 * MAX_TEXT]
+    diagnostic = _GAVE_UP.sub("", diagnostic[: 4 * MAX_TEXT])
     text = " ".join(diagnostic.split())[:MAX_TEXT]
     reply = _reply(diagnostic)
     told = reply.status or classify.status_in(reply.text)
@@ -100,7 +102,9 @@ def _reply(text: str) -> Reply:
     match = next((match for pattern in _REPLIES if (match := pattern.search(text))), None)
     if not match:
         return relay.reply.read(0, text)
-    _, reply = classify.parse_line(text[match.start(1) :], Phase.RCPT)
+    # "ResponseCode 421, , Host not reachable"
+    code, rest = match[1], text[match.end(1) :]
+    _, reply = classify.parse_line(code + (rest if rest[:1] in " -:\n" else " " + rest.lstrip(",;.)]} ")), Phase.RCPT)
     return reply
 
 

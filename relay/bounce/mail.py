@@ -130,7 +130,7 @@ def _split(part: Part) -> Iterator[bytes]:
     lines = rb"^--" + re.escape(boundary) + rb"(--)?[ \t]*$"
     if not boundary or not re.search(lines, part.body, re.MULTILINE):
         # No boundary, or one that is not there: the first line that could be one is.
-        guess = re.search(rb"^--([^\s-].{0,70}?|-{2,}\S.{0,70}?)[ \t]*\n(?=content-)", part.body, re.M | re.I)
+        guess = re.search(rb"^--(\S.{0,70}?)[ \t]*\n(?=content-)", part.body, re.M | re.I)
         if not guess:
             return
         lines = rb"^--" + re.escape(guess[1]) + rb"(--)?[ \t]*$"

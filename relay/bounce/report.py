@@ -165,7 +165,7 @@ def _from_text(seen: _Seen) -> list[Failure]:
     )
     if not named and (domain := next((address.partition("@")[2] for address in senders), "")):
         named = text.bare_names(seen.notice, domain)
-    return [_judge(one, seen) for one in named]
+    return _judged(named, seen)
 
 
 def _from_original(seen: _Seen) -> list[Failure]:
@@ -176,11 +176,12 @@ def _from_original(seen: _Seen) -> list[Failure]:
     senders = {address.partition("@")[2].lower() for address in seen.sent_to}
     if len(named) != 1 or named[0].partition("@")[2].lower() in senders:
         return []
-    return [_judge(text.Named(named[0], seen.notice[:2000], ""), seen)]
+    return _judged([text.Named(named[0], seen.notice[:2000], "")], seen)
 
 
-def _judge(one: text.Named, seen: _Seen) -> Failure:
-    return failure.judge(one.address, _action(seen), "", one.words, f"{seen.whole.get('subject')[:300]}\n{one.context}")
+def _judged(named: list[text.Named], seen: _Seen) -> list[Failure]:
+    action, subject = _action(seen), seen.whole.get("subject")[:300]
+    return [failure.judge(one.address, action, "", one.words, f"{subject}\n{one.context}") for one in named]
 
 
 def _action(seen: _Seen) -> str:

@@ -14,8 +14,9 @@ from typing import NamedTuple
 
 from relay.bounce import failure, wording
 
-MAX_LINES = 5000
+MAX_LINES = 20_000
 MAX_RECIPIENTS = 10_000
+MAX_GRADED = 20_000  # addresses that are looked at
 _MAX_LINE = 1000
 _BLOCK_LINES = 30  # that follow an address and may speak of it
 
@@ -37,7 +38,7 @@ class Grade(IntEnum):
     LISTED = 3
 
 
-_TRACE = re.compile(r"[> \t]*(?:received|return-path|x-original-to|dkim-signature|x-received):\s*\S", re.IGNORECASE)
+_TRACE = re.compile(r"(?:> ?)*(?:received|return-path|x-original-to|dkim-signature|x-received):\s*\S", re.IGNORECASE)
 _FIELD_LINE = re.compile(r"[> \t]*[A-Za-z][A-Za-z0-9-]*:(?:\s|$)|[ \t]+\S")
 _REPLY = re.compile(r"(?<![\w.@])[45](?:\d\d(?=[ :;,)\]-]|$)|\.\d{1,3}\.\d{1,3}\b)")
 _EXPANDED = re.compile(r"\b(?:expanded|generated|forwarded|ultimately generated) from:?\W*$", re.IGNORECASE)
@@ -49,7 +50,7 @@ _QUOTED = re.compile(r"\s*(?:<<<|>>>)")
 def notice(text: str) -> tuple[str, str]:
     """The text before the returned mail, and the rest."""
     lines = text.split("\n", MAX_LINES)[:MAX_LINES]
-    begins = wording.pattern("notice", "original", r"^[\W_]*{}")
+    begins = wording.pattern("notice", "original", r"^[\W_]*+{}")
     for at, line in enumerate(lines):
         cut = begins.search(line[:200]) or (
             _TRACE.match(line) and all(_FIELD_LINE.match(below) for below in lines[at + 1 : at + 3])
@@ -69,11 +70,13 @@ def recipients(
     """
     lines = [line[:_MAX_LINE] for line in text.split("\n", MAX_LINES)[:MAX_LINES]]
     places: dict[str, tuple[Grade, int, str]] = {}
+    graded = 0
     for at, line in enumerate(lines):
         # In a session's transcript each command names everybody.
-        if "@" not in line or _QUOTED.match(line) or len(places) >= MAX_RECIPIENTS:
+        if "@" not in line or _QUOTED.match(line) or graded >= MAX_GRADED:
             continue
         for match in failure.ADDRESS.finditer(line):
+            graded += 1
             address = match["address"].rstrip(".")
             key = address.lower()
             grade = _grade(line, match.start("address"), match.end("address"))
@@ -149,7 +152,7 @@ def _with_words(lines: list[str], chosen: list[tuple[int, str]]) -> Iterable[Nam
             said = "\n".join(_paragraph(lines, at))
             for address in named or ({command_to} if line.lstrip().startswith("<<<") else set()):
                 replies.setdefault(address, []).append(said)
-            if len(common) < 5:
+            if len(common) < 5 and (len(chosen) == 1 or not named):
                 common.append(said)
     # With several, what stands behind the first may be about another one.
     general = lines[: chosen[0][0]] if len(chosen) > 1 else lines
