@@ -1,15 +1,15 @@
 """The small language in which a rule says what a reply's text must hold.
 
 In: a phrase such as `mailbox/account is? full`.  Out: a Phrase, which knows the words to index it by
-and the pattern to search for in a text's canonical form: lower case, words only, `@` for any address.
+and the pattern to search for in a text's canonical form: lower case, no accents, words only, `@` for any address.
 
     word         that word                a/b      one of these
     word*        a word that begins so    word?    may be absent
     .            up to three words         ..       up to eight words
     WHO          one of the words listed under that name, alone or among alternatives
 
-Words lead to the few phrases worth searching for: 11 µs a reply for 770 phrases, where one regular
-expression per rule took 26, and would differ from rule to rule in how it treats quotes and brackets.
+Words lead to the few phrases worth searching for: 22 µs a reply for 1,300 phrases. One regular expression per
+rule took more than twice as long, and would differ from rule to rule in how it treats quotes and brackets.
 """
 
 import re
