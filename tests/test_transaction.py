@@ -4,6 +4,7 @@ Invariants: *no octet of a message goes to a server that has not said 354 to it*
 marked, and comes again with the same octets*; *a mail is fitted to its upstream or refused, never cut*.
 """
 
+import contextlib
 import email
 import email.policy
 from collections.abc import Iterator
@@ -11,7 +12,10 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives import serialization
+from hypothesis import given
+from hypothesis import strategies as st
 
+from relay.delivery import wire
 from tests.rewrite.keys import ED25519, Key, verdicts
 from tests.stage import Waypost, html_mail, tracking_urls
 from tests.upstream import EXTENSIONS, Upstream
@@ -50,6 +54,34 @@ def relay(servers: dict[str, Upstream], tmp_path_factory: pytest.TempPathFactory
     tables += f'[[dkim.key]]\ndomain = "{SIGNER.domain}"\nselector = "e1"\nprivate_key = """{pem}"""\n'
     with Waypost(tmp_path_factory.mktemp("transaction"), tables=tables) as running:
         yield running
+
+
+@given(
+    st.lists(st.tuples(st.integers(200, 599), st.lists(st.text("ab \u00e9", max_size=9), min_size=1)), max_size=5),
+    st.data(),
+)
+def test_replies_are_the_same_whole_and_in_any_pieces(said: list[tuple[int, list[str]]], data: st.DataObject) -> None:
+    octets = "".join(
+        f"{code}{' ' if n == len(lines) - 1 else '-'}{line}\r\n" for code, lines in said for n, line in enumerate(lines)
+    ).encode()
+    buffer, found, at = bytearray(), [], 0
+    while at < len(octets):
+        size = data.draw(st.integers(1, 40))
+        buffer += octets[at : at + size]
+        at += size
+        while reply := wire.take_reply(buffer):
+            found.append((reply.code, reply.text))
+    assert not buffer
+    assert found == [(code, "\n".join(line.strip() for line in lines).strip()) for code, lines in said]
+
+
+@given(st.binary(max_size=300) | st.lists(st.sampled_from([b"250-", b"250 x", b"\r\n", b"\n", b"99"])).map(b"".join))
+def test_any_octets_are_replies_or_a_lost_connection(octets: bytes) -> None:
+    buffer = bytearray(octets)
+    with contextlib.suppress(wire.Lost):
+        while reply := wire.take_reply(buffer):
+            assert 0 <= reply.code <= 999 and reply.text.encode()
+        assert b"\n" not in buffer or buffer.startswith(b"250-")
 
 
 def attempts(relay: Waypost, recipient: str) -> list[dict[str, Any]]:

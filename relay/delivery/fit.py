@@ -53,14 +53,14 @@ async def fit(wire: Wire, mail: Outgoing) -> Fitted:
         text = f"not sent: the message has {len(octets)} octets, the upstream takes {int(limit)}"
         return _nobody(mail, Reply(552, "5.3.4", text))
     has_utf8 = wire.offers("smtputf8")
-    needs_utf8 = not _is_ascii(mail) or (mail.smtputf8 and _has_utf8_fields(octets))
-    if needs_utf8 and not has_utf8:
-        # RFC 6531 §3.2: neither such an address nor such a header can be written for this server.
-        if not mail.reverse_path.isascii():
-            return _nobody(mail, _no_utf8("this sender's address"))
-        if mail.smtputf8 and _has_utf8_fields(octets):
-            reply = Reply(554, "5.6.9", "not sent: the upstream takes no header in UTF-8 (SMTPUTF8)")
-            return _nobody(mail, reply)
+    is_utf8_header = mail.smtputf8 and _has_utf8_fields(octets)
+    needs_utf8 = is_utf8_header or not _is_ascii(mail)
+    # RFC 6531 §3.2: neither such an address nor such a header can be written for a server without it.
+    if not has_utf8 and not mail.reverse_path.isascii():
+        return _nobody(mail, _no_utf8("this sender's address"))
+    if not has_utf8 and is_utf8_header:
+        text = "not sent: the upstream takes no header in UTF-8 (SMTPUTF8)"
+        return _nobody(mail, Reply(554, "5.6.9", text))
     refused = [
         None if has_utf8 or recipient.mailbox.isascii() else _no_utf8("this address") for recipient in mail.recipients
     ]

@@ -69,12 +69,14 @@ class Wire(asyncio.Protocol):
         """Sends all but what the network is still to take; `timeout_s` is for each block. Raises Lost."""
         for at in range(0, len(octets), _BLOCK):
             self.write(octets[at : at + _BLOCK])
-            if not self._writable.is_set():
+            if self._writable.is_set():
+                await asyncio.sleep(0)  # others want to speak too
+            else:
                 await self._wait(self._writable, timeout_s)
 
     async def read(self, timeout_s: float) -> Reply:
         """The next reply. Raises Lost."""
-        while (reply := self._next()) is None:
+        while (reply := take_reply(self._buffer)) is None:
             if self._gone:
                 raise Lost(self._gone)
             self._arrived.clear()
@@ -88,24 +90,6 @@ class Wire(asyncio.Protocol):
                 await event.wait()
         except TimeoutError:
             raise Lost("timed out") from None
-
-    def _next(self) -> Reply | None:
-        """The first reply in the buffer, taken out of it; None while it is not whole."""
-        at, code, text = 0, b"", []
-        while at <= LONGEST_REPLY and (found := _LINE.match(self._buffer, at)):
-            if code not in (b"", found[1]):  # RFC 5321 §4.2.1: the same on every line
-                break
-            at, code = found.end(), found[1]
-            text.append((found[3] or b"").strip(b" \t\r"))
-            if found[2] != b"-":
-                del self._buffer[:at]
-                return replies.read(int(code), b"\n".join(text).decode("utf-8", "surrogateescape"))
-        if max(at, len(self._buffer)) > LONGEST_REPLY:
-            raise Lost("the reply has no end")
-        if (end := self._buffer.find(b"\n", at)) >= 0:
-            line = replies.read(0, bytes(self._buffer[at:end][:200]).decode("utf-8", "surrogateescape"))
-            raise Lost(f"not an SMTP reply: {line.text}")
-        return None
 
     def close(self) -> None:
         """Hangs up. What is written goes out as far as the other side takes it."""
@@ -146,6 +130,26 @@ class Wire(asyncio.Protocol):
         self._gone = "connection lost"
         self._arrived.set()
         self._writable.set()
+
+
+def take_reply(buffer: bytearray) -> Reply | None:
+    """The reply that the buffer begins with, taken out of it; None while it is not whole. Raises Lost."""
+    at, code, text = 0, b"", []
+    while at <= LONGEST_REPLY and (found := _LINE.match(buffer, at)):
+        if code not in (b"", found[1]):  # RFC 5321 §4.2.1: the same on every line
+            break
+        at, code = found.end(), found[1]
+        text.append((found[3] or b"").strip(b" \t\r"))
+        if found[2] != b"-" and at <= LONGEST_REPLY:
+            del buffer[:at]
+            return replies.read(int(code), b"\n".join(text).decode("utf-8", "surrogateescape"))
+    end = buffer.find(b"\n", at)
+    if at > LONGEST_REPLY or (end < 0 and len(buffer) > LONGEST_REPLY):
+        raise Lost("the reply has no end")
+    if end >= 0:
+        line = replies.read(0, bytes(buffer[at:end][:200]).decode("utf-8", "surrogateescape"))
+        raise Lost(f"not an SMTP reply: {line.text}")
+    return None
 
 
 def _set_options(sock: socket.socket | None) -> None:

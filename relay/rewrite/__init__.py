@@ -11,5 +11,6 @@ value as the URL a browser asks for · `links` which links are tracked, and why 
 control fields · `providers` the tables of their words · `control` its wishes · `members` fields that hold JSON ·
 `facts` · `body` the edits of one leaf ·
 `signatures` whose key signs, and which old signatures go · `dkim` the signature itself ·
+`seven` bodies of 7 bits ·
 `drafts` edits with holes · `verify` the second look · `plan` the public door
 """
