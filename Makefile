@@ -15,6 +15,10 @@ demo: .venv/.run
 test: .venv/.test
 	$(BIN)/pytest -n auto
 
+# What the suite does in seconds, for as long as it takes: outages of a minute, a million forged tokens.
+faults: .venv/.test
+	WAYPOST_FAULTS=long $(BIN)/pytest -s tests/faults
+
 check: .venv/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

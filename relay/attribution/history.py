@@ -75,6 +75,8 @@ class _Case:
         self.after_s = [(hit.at - delivered_at).total_seconds() if delivered_at else None for hit in hits]
         self.networks = [agents.network(hit.address) for hit in hits]
         self.found: list[dict[str, None]] = [{} for _ in hits]
+        self.opened_from = {network for hit, network in zip(hits, self.networks, strict=True) if not hit.is_click}
+        self.opened_with = {hit.agent for hit in hits if not hit.is_click}
         self.clicks = [n for n, hit in enumerate(hits) if hit.is_click]
 
     def judge(self) -> None:
@@ -117,10 +119,7 @@ class _Case:
 
     def _has_opened(self, n: int) -> bool:
         """Whether a picture was loaded from that visitor's network, or with its program."""
-        return any(
-            not hit.is_click and (self.networks[m] == self.networks[n] or hit.agent == self.hits[n].agent)
-            for m, hit in enumerate(self.hits)
-        )
+        return self.networks[n] in self.opened_from or self.hits[n].agent in self.opened_with
 
     def _windows(self, seconds: float) -> Iterator[list[int]]:
         """For each click, those within so many seconds from it on."""

@@ -1,7 +1,9 @@
 """SQLite or PostgreSQL, opened the way the store needs it."""
 
+import sqlite3
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
@@ -18,8 +20,10 @@ def url(configured: str, data_dir: Path) -> str:
     return configured or f"sqlite:///{data_dir / DATABASE_FILE}"
 
 
-def open_engine(database_url: str, *, writes: bool, known: people.People = NOBODY_KNOWN) -> sa.Engine:
-    """An engine whose sessions know how people are written down.
+def open_engine(
+    database_url: str, *, writes: bool, known: people.People = NOBODY_KNOWN, creates: bool = False
+) -> sa.Engine:
+    """An engine whose sessions know how people are written down. Only one that `creates` makes a missing file.
 
     One that writes takes SQLite's write lock when a transaction begins, so that none fails half-way for want of it;
     one that only reads never waits for a writer (WAL)."""
@@ -32,15 +36,19 @@ def open_engine(database_url: str, *, writes: bool, known: people.People = NOBOD
             execution_options=people.options(known),
             connect_args={"connect_timeout": round(BUSY_TIMEOUT_S), "tcp_user_timeout": 30_000},
         )
+    path = sa.make_url(database_url).database or ""
+    # A file that was moved away is not made anew, or what comes back would find a stranger's log beside it.
+    name = f"file:{quote(path)}?mode={'rwc' if creates else 'rw'}"
     engine = sa.create_engine(
         database_url,
-        connect_args={"timeout": BUSY_TIMEOUT_S, "check_same_thread": False},
+        creator=lambda: sqlite3.connect(name, uri=True, timeout=BUSY_TIMEOUT_S, check_same_thread=False),
         hide_parameters=True,  # a traceback in the log names no addresses
         execution_options=people.options(known),
         **({"poolclass": NullPool} if writes else {}),
     )
 
-    def prepare(connection: Any, _record: object) -> None:  # Any: sqlite3's connection behind SQLAlchemy
+    def prepare(connection: Any, record: Any) -> None:  # Any: sqlite3's connection behind SQLAlchemy, and its record
+        record.info["file"] = _identity(path)
         connection.isolation_level = None  # the driver's own BEGIN comes too late and is never IMMEDIATE
         cursor = connection.cursor()
         # A new database's file gives space back (`retention.give_back`); this must come before its first page.
@@ -54,9 +62,26 @@ def open_engine(database_url: str, *, writes: bool, known: people.People = NOBOD
             cursor.execute("PRAGMA query_only=ON")
         cursor.close()
 
+    def checkout(_connection: object, record: Any, _proxy: object) -> None:  # Any: as above
+        if record.info["file"] != _identity(path):
+            raise sa.exc.DisconnectionError  # and the pool connects anew
+
     def begin(connection: sa.Connection) -> None:
+        # The writer keeps its connection. To a file without its name commits would be made that nobody finds again.
+        if connection.connection.info["file"] != _identity(path):
+            gone = sqlite3.OperationalError("the database's file is gone, or is another one")
+            raise sa.exc.OperationalError("BEGIN", None, gone)
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     sa.event.listen(engine, "connect", prepare)
+    sa.event.listen(engine, "checkout", checkout)
     sa.event.listen(engine, "begin", begin)
     return engine
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        found = Path(path).stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

@@ -177,7 +177,7 @@ def _heard(writing: "asyncio.Future[Any]") -> None:
 
 def prepare(database_url: str) -> None:
     """Makes or migrates the database. Raises migrate.TooNew, sqlalchemy.exc.SQLAlchemyError."""
-    writing = engine.open_engine(database_url, writes=True)
+    writing = engine.open_engine(database_url, writes=True, creates=True)
     try:
         migrate.upgrade(writing)
     finally:

@@ -16,7 +16,7 @@ from relay.store import tables
 from relay.store.tables import EventType
 
 IMPLIES_OPEN = "implies_open"  # the reason on a person's click where no open was seen
-_MOST = 100  # hits of a delivery that a new one is judged with; more than that no person makes
+_MOST = 50  # hits of a delivery that a new one is judged with; more than that no person makes
 _MOST_EVER = 20_000
 _MOST_ASIDES = 12
 _BATCH = 200  # deliveries a commit

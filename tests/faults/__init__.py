@@ -1,0 +1,1 @@
+"""Faults of the ground that Waypost stands on, played with real processes."""

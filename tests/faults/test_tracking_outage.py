@@ -1,0 +1,148 @@
+"""The database taken away under load: no redirect fails, no event is lost or counted twice.
+
+A few seconds in the suite; WAYPOST_FAULTS=long takes it away for a minute each time and prints the figures.
+"""
+
+import asyncio
+import os
+import resource
+import sqlite3
+import statistics
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import httpx
+import pytest
+
+from tests.stage import Waypost, html_mail, tracking_urls
+from tests.upstream import Upstream
+
+IS_LONG = os.environ.get("WAYPOST_FAULTS") == "long"
+BEFORE_S, AWAY_S = (10.0, 60.0) if IS_LONG else (0.7, 2.2)
+AT_A_TIME = 4
+RECIPIENTS = 20
+PHONE = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_1 like Mac OS X) AppleWebKit/605.1.15 Mobile/15E148"
+TARGET = "https://shop.example/a?b=1"
+
+
+def database(relay: Waypost) -> Path:
+    return relay.folder / "data" / "waypost.db"
+
+
+@contextmanager
+def locked(relay: Waypost) -> Iterator[None]:
+    """Somebody else holds the write lock."""
+    with closing(sqlite3.connect(database(relay), isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        yield
+        other.execute("ROLLBACK")
+
+
+@contextmanager
+def gone(relay: Waypost) -> Iterator[None]:
+    """The file has been moved away."""
+    aside = database(relay).with_name("elsewhere.db")
+    database(relay).rename(aside)
+    yield
+    assert not database(relay).exists(), "an empty database was made in its place"
+    aside.rename(database(relay))
+
+
+@contextmanager
+def full(relay: Waypost) -> Iterator[None]:
+    """The database cannot grow: the kernel refuses to write behind 32 KB of any file (the journal's are new)."""
+    assert relay.process is not None
+    children = Path(f"/proc/{relay.process.pid}/task/{relay.process.pid}/children").read_text().split()
+    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for child in map(int, children):
+        resource.prlimit(child, resource.RLIMIT_FSIZE, (32 << 10, unlimited[1]))
+    yield
+    for child in map(int, children):
+        resource.prlimit(child, resource.RLIMIT_FSIZE, unlimited)
+
+
+class Load(NamedTuple):
+    """What was asked for, and how long each answer took."""
+
+    asked: Counter[str]  # by URL
+    failures: list[str]
+    took_s: list[float]
+
+
+async def play(urls: list[str], seconds: float, load: Load) -> None:
+    """Opens and clicks, several at a time, one after the other."""
+    end = time.monotonic() + seconds
+    limits = httpx.Limits(max_connections=AT_A_TIME)
+    async with httpx.AsyncClient(timeout=5, limits=limits, headers={"user-agent": PHONE}) as client:
+
+        async def ask(url: str) -> None:
+            started = time.perf_counter()
+            answer = await client.get(url)
+            load.took_s.append(time.perf_counter() - started)
+            load.asked[url] += 1
+            is_right = answer.headers.get("location") == TARGET if "/c/" in url else answer.status_code == 200
+            if not is_right:
+                load.failures.append(f"{answer.status_code} {url}")
+
+        async def visitor(first: int) -> None:
+            n = first
+            while time.monotonic() < end:
+                await ask(urls[n % len(urls)])
+                await asyncio.sleep(0.005)
+                n += AT_A_TIME
+
+        await asyncio.gather(*(visitor(first) for first in range(AT_A_TIME)))
+
+
+def counted(relay: Waypost, who: list[str]) -> Counter[tuple[str, str]]:
+    with closing(sqlite3.connect(f"file:{database(relay)}?mode=ro", uri=True)) as reader:
+        rows = reader.execute("SELECT recipient, type FROM event WHERE type IN ('opened', 'clicked')").fetchall()
+    return Counter(row for row in rows if row[0] in who)
+
+
+def ms(seconds: list[float], percent: int) -> float:
+    return statistics.quantiles(seconds, n=100)[percent - 1] * 1000
+
+
+@pytest.fixture(scope="module")
+def relay(tmp_path_factory: pytest.TempPathFactory, upstream: Upstream) -> Iterator[Waypost]:
+    with Waypost(tmp_path_factory.mktemp("outage"), upstream.port, "[delivery]\ninline_recipients = 50\n") as running:
+        yield running
+
+
+@pytest.mark.parametrize("away", [locked, gone, full])
+def test_no_redirect_fails_and_no_event_is_lost(
+    relay: Waypost, upstream: Upstream, away: Callable[[Waypost], Iterator[None]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    who = [f"{away.__name__}{n}@example.com" for n in range(RECIPIENTS)]
+    relay.send(html_mail(link=TARGET), *who)
+    owner: dict[str, tuple[str, str]] = {}
+    for one in who:
+        found = tracking_urls(upstream.to(one)[0].octets)
+        owner |= {found["o"][0]: (one, "opened"), found["c"][0]: (one, "clicked")}
+    before, during = Load(Counter(), [], []), Load(Counter(), [], [])
+    asyncio.run(play(list(owner), BEFORE_S, before))
+    with away(relay):
+        asyncio.run(play(list(owner), AWAY_S, during))
+        assert list((relay.folder / "data" / "journal").glob("*.jsonl")), "it was not away at all"
+    asked = Counter({owner[url]: count for url, count in (before.asked + during.asked).items()})
+    end = time.monotonic() + (60 if IS_LONG else 20)
+    while (kept := counted(relay, who)) != asked and time.monotonic() < end:
+        time.sleep(0.1)
+    lost, doubled = asked - kept, kept - asked
+    if IS_LONG:
+        with capsys.disabled():
+            print(
+                f"\n{away.__name__}: {asked.total():,} requests, {len(before.failures + during.failures)} failed; "
+                f"before p50 {ms(before.took_s, 50):.1f} p99 {ms(before.took_s, 99):.1f} ms, "
+                f"away p50 {ms(during.took_s, 50):.1f} p99 {ms(during.took_s, 99):.1f} ms; "
+                f"{lost.total()} events lost, {doubled.total()} doubled"
+            )
+    assert not before.failures and not during.failures
+    assert not lost and not doubled
+    assert ms(during.took_s, 50) < 2 * ms(before.took_s, 50) + 5  # 5: what a busy machine adds
+    assert not list((relay.folder / "data" / "journal").glob("*.bad"))
