@@ -9,7 +9,6 @@ from collections.abc import Callable
 from relay.config.schema import Config
 
 _LATER: list[tuple[str, Callable[[Config], bool]]] = [
-    ('[access] auth = "upstream"', lambda config: config.access.auth == "upstream"),
     ("[[webhook]]", lambda config: bool(config.webhook)),
 ]
 

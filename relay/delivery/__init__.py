@@ -5,5 +5,6 @@
 `pool` its connections · `dial` how one is opened · `wire` replies in order · `fit` what the mail needs against what
 the server offers · `transaction` MAIL to the dot, with a reply for each recipient ·
 `sandbox` the upstream that is none · `schedule` when to try again ·
-`runner` the queue, worked off · `dossier` what is written down of a message · `returns` what comes back by mail
+`logins` clients' own credentials · `runner` the queue, worked off · `dossier` what is written down of a message ·
+`returns` what comes back by mail
 """

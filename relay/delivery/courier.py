@@ -14,6 +14,7 @@ from relay.config.schema import Config
 from relay.delivery import notices, schedule
 from relay.delivery.fit import Outgoing
 from relay.delivery.freight import Freight
+from relay.delivery.logins import WAITS, Logins
 from relay.delivery.schedule import Answer
 from relay.envelope import Recipient
 from relay.reply import Reply
@@ -80,8 +81,10 @@ class Courier:
         sender: Sender,
         minter: Minter,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        logins: Logins | None = None,
     ) -> None:
         self._config = config
+        self._logins = logins
         self._store = store
         self._sender = sender
         self._minter = minter
@@ -162,7 +165,7 @@ class Courier:
         )
         try:
             async with self._freight.aboard(len(load.octets)):
-                answers = await self._sender.send(mail)
+                answers = await self._send(mail, message.login)
         except Exception:  # noqa: BLE001  a fault of ours delays one trip; the others are not its business
             log.fault("courier", message.id)
             answers = [Answer("none", Phase.CONNECT, Reply(0, "", "internal fault"), 0)] * len(stops)
@@ -181,6 +184,18 @@ class Courier:
         if not domain or not message.reverse_path:
             return message.reverse_path
         return self._minter.reverse_path(domain, message.id, stops[0].number)
+
+    async def _send(self, mail: Outgoing, user: str) -> list[Answer]:
+        """With the user's own credentials, where the mail is one's that has some."""
+        if not user or self._logins is None:
+            return await self._sender.send(mail)
+        login = self._logins.of(user)
+        if login is None:
+            return [Answer("none", Phase.AUTH, WAITS, 0)] * len(mail.recipients)
+        answers = await self._sender.send(mail._replace(login=login))
+        if any(answer.phase is Phase.AUTH and answer.reply.is_permanent for answer in answers):
+            self._logins.forget(login)
+        return answers
 
     def _render(self, load: Load, stop: Stop, tracked: bool, seven_bit: bool) -> bytes:
         mint = self._minter.urls_of(load.message.id, stop.number)

@@ -97,6 +97,7 @@ def message(config: Config, accepted: Accepted, plan: Plan) -> Message:
         ret=envelope.ret,
         envid=envelope.envid,
         client=" ".join(part for part in (client.ip, client.user, client.protocol) if part),
+        login=client.user if config.access.auth == "upstream" else "",
         expires_at=expires_at(config, accepted, plan),
     )
 

@@ -112,7 +112,7 @@ class Notices:
         )
         plan = planning.plan(letter, settings)
         row = dossier.message(self._config, accepted, plan)
-        row.client = ""
+        row.client, row.login = "", message.login  # an upstream that wants the user's credentials wants them here too
         return Filing(row, letter, [dossier.delivery(made, 0, to, now)], [])
 
     def _fate(self, message: Message, debt: Owed) -> Fate:

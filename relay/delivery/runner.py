@@ -52,12 +52,18 @@ class Runner:
         self._tasks: dict[asyncio.Task[None], list[Delivery]] = {}
         self._held: Counter[str] = Counter()  # messages of which something is leased
         self._freight = Freight()
+        self._logged_in: set[str] = set()
         self._is_stopping = False
         self._has_ended = asyncio.Event()
 
     def wake(self) -> None:
         """Something is due."""
         self._woken.set()
+
+    def resume(self, login: str) -> None:
+        """That user's credentials are known again: what waits for them is due."""
+        self._logged_in.add(login)
+        self.wake()
 
     async def run(self) -> None:
         """Works until `drain`."""
@@ -77,6 +83,9 @@ class Runner:
         self._has_ended.set()
 
     async def _lease(self) -> dict[str, list[Delivery]]:
+        if logins := frozenset(self._logged_in):
+            await self._store.write(lambda session: queue.resume(session, self._now(), logins))
+            self._logged_in -= logins
         under_way = [row for deliveries in self._tasks.values() for row in deliveries]
         room = _IN_FLIGHT - len(under_way)
         now = self._now()

@@ -9,6 +9,7 @@ from relay import tokens
 from relay.config.schema import Config
 from relay.delivery.courier import Courier, Sender
 from relay.delivery.intake import Intake
+from relay.delivery.logins import Logins
 from relay.delivery.notices import Notices
 from relay.delivery.returns import Returns
 from relay.delivery.runner import Runner
@@ -28,11 +29,21 @@ async def serve(config: Config, sockets: Sequence[socket.socket], ready: asyncio
     )
     ring = ground.open_ring(config)
     minter = tokens.Minter(ring, config.tracking.public_url, config.privacy.tells_apart)
-    courier = Courier(config, store, sender, minter)
+    logins = Logins(sender) if isinstance(sender, Upstreams) and config.access.auth == "upstream" else None
+    courier = Courier(config, store, sender, minter, logins=logins)
     runner = Runner(store, courier)
     intake = Intake(config, store, courier, runner)
+
+    async def log_in(name: str, password: str) -> None:
+        if logins and await logins.log_in(name, password):
+            runner.resume(name)
+
     edge = Edge(
-        config, intake.take, intake.admit, reports=Returns(config, store, ring) if config.bounces.return_path else None
+        config,
+        intake.take,
+        intake.admit,
+        log_in if logins else None,
+        reports=Returns(config, store, ring) if config.bounces.return_path else None,
     )
     # What a predecessor did but could not write down comes first: nothing that is done is done again.
     await chores.replay_once(store)

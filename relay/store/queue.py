@@ -4,7 +4,7 @@
 suppression in one commit. `leases` hands out what is due; here an operator sees it, hurries it, or drops it.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Annotated, Any, NamedTuple
 
@@ -271,6 +271,22 @@ def deliveries(session: sa.Connection, message_id: str, number: int | None = Non
     if number is not None:
         wanted = wanted.where(table.c.number == number)
     return [Delivery(**row) for row in session.execute(wanted).mappings()]
+
+
+def resume(session: sa.Connection, now: datetime, logins: Collection[str]) -> None:
+    """Makes due what waits for those users' credentials."""
+    table, message = tables.delivery, tables.message
+    theirs = sa.select(message.c.id).where(message.c.login.in_(logins))
+    session.execute(
+        sa.update(table)
+        .where(
+            table.c.next_attempt_at > now,
+            table.c.category == "upstream_auth",
+            table.c.crashes < leases.MOST_CRASHES,
+            table.c.message.in_(theirs),
+        )
+        .values(next_attempt_at=now)
+    )
 
 
 def retry(session: sa.Connection, now: datetime, message: str | None = None, number: int | None = None) -> int:

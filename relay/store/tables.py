@@ -81,6 +81,7 @@ class Message(SQLModel, table=True):
     ret: str = ""
     envid: str = ""
     client: str = ""
+    login: str = ""  # the user whose own credentials its attempts use upstream; "" is the upstream's configured ones
     expires_at: datetime = Field(sa_type=UtcTime)
     # Hits that are counted for the message and nobody in particular (`[privacy] mode = "aggregate"`).
     opens_human: int = 0
