@@ -14,6 +14,7 @@ FLOORS = {
     "web": 3,
     "relay.edge": 2,
     "relay.delivery": 2,
+    "relay.tracking": 2,
     "relay.rewrite": 1,
     "relay.bounce": 1,
     "relay.store": 1,

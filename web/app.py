@@ -21,9 +21,10 @@ from relay import tokens
 from relay.config.schema import Config
 from relay.store.store import Store
 from web import pages
+from web.answers import image
 from web.console import Console
 from web.guard import Guard, Hosts
-from web.tracking import Hits, Reader, Tracking, image
+from web.tracking import Hits, Reader, Tracking
 from web.unsubscribe import Unsubscribe
 
 _HEALTH = ("/healthz", "/readyz")

@@ -4,8 +4,6 @@ In: a token in a path.  Out: an image, always; the redirect to the exact octets 
 Nothing here waits for the database: an outage slows no reader of mail down, and its hits go to the journal.
 """
 
-import base64
-import re
 import time
 from datetime import UTC, datetime
 
@@ -20,22 +18,13 @@ from relay.store.events import Hit
 from relay.store.store import Store
 from relay.store.tables import EventType
 from relay.store.verdicts import Sight
-from web import visitors
+from web import embedded, visitors
+from web.answers import image, may_redirect, redirect
 from web.crowds import Crowds, Step
 from web.guard import Tries
 from web.outbox import Outbox
 from web.pages import Pages
 
-GIF = base64.b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7")
-PNG = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAAC0lEQVR42mNgAAIAAAUAAen63NgAAAAASUVORK5CYII=")
-_NEVER_CACHED = {
-    "cache-control": "no-store, no-cache, must-revalidate, private, max-age=0",
-    "pragma": "no-cache",
-    "expires": "0",
-}
-# The second check of the scheme: the first is made before the link is signed. No control octets: they would end
-# the header field (RFC 9110 §5.5).
-_DESTINATION = re.compile(rb"https?://[^\x00-\x1f\x7f]+", re.IGNORECASE)
 # What mail programs glue to a URL that stands in text, or a reader copies with it. None of it is base64url.
 _GLUED = "'\")]}*>.,;:!"
 _EVENTS = {Kind.OPEN: EventType.OPENED, Kind.CLICK: EventType.CLICKED}
@@ -103,12 +92,6 @@ class Hits:
         await self._outbox.settled()
 
 
-def image(path: str) -> Response:
-    """The transparent pixel, as the type that the path's suffix names; GIF for anything else."""
-    octets, media_type = (PNG, "image/png") if path.endswith(".png") else (GIF, "image/gif")
-    return Response(octets, media_type=media_type, headers=_NEVER_CACHED)
-
-
 class Reader:
     """Reads the token in a path, and says no to those that are none."""
 
@@ -153,13 +136,11 @@ class Tracking:
 
     async def click(self, request: Request) -> Response:
         token = self._reader.read(Kind.CLICK, request.path_params["token"], request)
-        if token is None or not _DESTINATION.fullmatch(token.url):
+        if token is None or not may_redirect(token.url):
             return self._reader.missing(request)
         self._hits.note(token, request)
-        response = Response(
-            status_code=302,
-            headers={"cache-control": "no-store", "referrer-policy": "no-referrer", "x-robots-tag": "noindex"},
-        )
-        # As octets: Starlette's RedirectResponse would quote them anew.
-        response.raw_headers.append((b"location", token.url))
-        return response
+        return redirect(token.url)
+
+
+# For programs that send by themselves (`relay.tracking`): the same endpoints, with their own tokens and events.
+routes = embedded.routes

@@ -22,7 +22,7 @@ from relay.store import accounts, events, people, queue, store, tables
 from relay.store.tables import Delivery, EventType, Message, Status
 from tests.stage import free_port
 from web import app
-from web.tracking import GIF, PNG
+from web.answers import GIF, PNG
 
 T = TypeVar("T")
 NAME, PASSWORD = "ann", "correct horse"

@@ -8,7 +8,7 @@ import pytest
 
 from relay.edits import Hole, Kind
 from tests.web.scene import Scene, is_image, until
-from web.tracking import GIF, PNG
+from web.answers import GIF, PNG
 
 
 def test_the_png_is_one_transparent_pixel() -> None:

@@ -1,0 +1,192 @@
+"""The door for Python programs that send mail by themselves: tracking URLs without relay, store or configuration.
+
+In: HTML, or a link, and metadata of the program's own.  Out: HTML and URLs that carry the metadata, encrypted and
+authenticated (AES-SIV, RFC 5297); and from such a URL what it says. `web.tracking.routes` answers them.
+
+Keys are derived for this use alone (HKDF, RFC 5869): a token from here is nothing to a relay, and none of its is one
+here. The same link and metadata give the same URL.
+"""
+
+import base64
+import json
+import re
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal, NamedTuple, TypeVar
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.ciphers.aead import AESSIV
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from relay.edits import Edit, fill, splice
+from relay.rewrite import charset, destination, links, pixel, tags, witness
+from relay.tokens import BadToken
+
+LONGEST_URL = 2000  # characters; longer ones break in some clients
+LEAST_SECRET = 32  # characters
+_VERSION = 0x4C  # no version of the relay's own tokens
+_WEB = re.compile(r"https?://[^\s\"'<>&=]+", re.IGNORECASE)
+_PATH = re.compile(r"(?:^|/)(?P<kind>[oc])/(?P<token>[A-Za-z0-9_-]+)(?:\.(?:png|gif))?/?(?:[?#].*)?$")
+
+Kind = Literal["open", "click"]
+Metadata = Mapping[str, Any]  # Any: what JSON can hold
+Text = TypeVar("Text", str, bytes)
+
+
+class Tracked(NamedTuple):
+    """What a URL says."""
+
+    kind: Kind
+    url: str  # a click's destination; empty for an open
+    metadata: dict[str, Any]  # Any: as it was given
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Somebody opened a mail or followed a link."""
+
+    kind: Kind
+    url: str
+    metadata: dict[str, Any]  # Any: as it was given
+    verdict: str  # human | proxied | machine | unknown
+    reasons: tuple[str, ...]
+    ip: str  # as far as it is kept
+    user_agent: str
+    at: datetime
+
+
+class Tracker:
+    """Mints and reads the URLs of one program.
+
+    `base_url` is where its routes are reached, `secret` 32 random characters or more. Of several secrets the first one
+    mints, and all read, so that links of mail already sent outlive a change. `metadata` goes with every URL.
+    Raises ValueError for what cannot work.
+    """
+
+    def __init__(self, base_url: str, secret: str | Sequence[str], metadata: Metadata | None = None) -> None:
+        secrets = [secret] if isinstance(secret, str) else list(secret)
+        if not secrets or any(len(one) < LEAST_SECRET for one in secrets):
+            raise ValueError(f"a secret has {LEAST_SECRET} random characters or more")
+        if not base_url.isascii() or not _WEB.fullmatch(base_url):
+            raise ValueError("base_url must be an http(s) address without query, quotes or spaces")
+        self.base_url = base_url.rstrip("/")
+        self._metadata = dict(metadata or {})
+        self._ciphers: dict[Kind, list[AESSIV]] = {
+            kind: [_cipher(one, kind) for one in secrets] for kind in ("open", "click")
+        }
+
+    def open_url(self, metadata: Metadata | None = None, *, suffix: Literal["png", "gif"] = "png") -> str:
+        """The address of a picture of one transparent point. Raises ValueError for metadata that JSON cannot hold, or
+        that makes the address longer than 2,000 characters."""
+        return self._checked(f"{self.base_url}/o/{self._mint('open', '', metadata)}.{suffix}")
+
+    def click_url(self, url: str, metadata: Metadata | None = None) -> str:
+        """The address that redirects to that http(s) URL: what is ASCII in it octet for octet, the rest encoded as
+        browsers do. Raises ValueError as above."""
+        if destination.scheme(url) not in ("http", "https") or not url.isprintable() or not destination.host(url):
+            raise ValueError(f"not a web address: {url[:100]!r}")
+        return self._checked(f"{self.base_url}/c/{self._mint('click', url, metadata)}")
+
+    def read(self, url: str) -> Tracked:
+        """What an address or its path says. Raises BadToken for all that was not minted here."""
+        found = _PATH.search(url)
+        if not found:
+            raise BadToken("not a tracking URL")
+        return self.read_token("open" if found["kind"] == "o" else "click", found["token"])
+
+    def read_token(self, kind: Kind, token: str) -> Tracked:
+        """The same for a bare token of that kind."""
+        try:
+            octets = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
+        except ValueError:
+            raise BadToken("not base64url") from None
+        if octets[:1] != bytes((_VERSION,)) or len(octets) < 18 or _b64(octets) != token:
+            raise BadToken("not a token")
+        for cipher in self._ciphers[kind]:
+            try:
+                plain = cipher.decrypt(octets[1:], [octets[:1]])
+            except InvalidTag:
+                continue
+            destination_url, metadata = json.loads(zlib.decompress(plain, -15))
+            return Tracked(kind, destination_url, metadata)
+        raise BadToken("not authentic")
+
+    def instrument_html(
+        self,
+        html: Text,
+        metadata: Metadata | None = None,
+        *,
+        opens: bool = True,
+        clicks: bool = True,
+        exclude: Sequence[str] = (),
+        text_is_url: Literal["skip", "track"] = "skip",
+    ) -> Text:
+        """The HTML with its links replaced and a pixel before `</body>`, and no other octet changed.
+
+        The rules are the relay's: links with an opt-out (`data-no-track`), placeholders, links to ourselves and to
+        hosts in `exclude` stay, and so does HTML that two parsers read differently. Octets are read as UTF-8, else
+        Windows-1252. What would get too long an address stays. Raises ValueError for metadata that JSON cannot hold.
+        """
+        octets = html.encode("utf-8", "surrogatepass") if isinstance(html, str) else html
+        edits = self._edits(
+            octets,
+            self._merged(metadata),
+            links.Rules(self.base_url, clicks, frozenset(map(str.lower, exclude)), text_is_url, frozenset()),
+            opens=opens,
+        )
+        made = splice(octets, edits)
+        return made.decode("utf-8", "surrogatepass") if isinstance(html, str) else made
+
+    def _edits(self, octets: bytes, metadata: Metadata, rules: links.Rules, *, opens: bool) -> list[Edit]:
+        codec = charset.codec("", octets)
+        if codec is None or b"\x00" in octets:
+            return []
+        markup = tags.skim(octets)
+        anchors = [] if markup.doubt else links.find(octets, markup, codec)
+        seen = [anchor.seen for anchor in anchors if anchor.is_live_http]
+        if markup.doubt or witness.hrefs(octets, has_islands=markup.has_islands) != seen:
+            return []
+        edits = []
+        for anchor in anchors[: links.MOST]:
+            reason, target = links.judge(anchor, rules, codec)
+            address = f"{self.base_url}/c/{self._sealed('click', target.decode('ascii', 'replace'), metadata)}"
+            if not reason and len(address) <= LONGEST_URL:
+                edits.append(Edit(anchor.href.start, anchor.href.end, address.encode("ascii"), "click"))
+        at = pixel.place(markup)
+        if opens and at is not None and f"{self.base_url}/o/".encode() not in octets:
+            address = f"{self.base_url}/o/{self._sealed('open', '', metadata)}.png"
+            if len(address) <= LONGEST_URL:
+                edits.append(Edit(at, at, fill(pixel.TAG, lambda _: address.encode("ascii")), "pixel"))
+        return sorted(edits, key=lambda edit: edit.start)
+
+    def _merged(self, metadata: Metadata | None) -> dict[str, Any]:
+        return self._metadata | dict(metadata or {})
+
+    def _mint(self, kind: Kind, url: str, metadata: Metadata | None) -> str:
+        return self._sealed(kind, url, self._merged(metadata))
+
+    def _sealed(self, kind: Kind, url: str, metadata: Metadata) -> str:
+        try:
+            plain = json.dumps([url, metadata], separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+        except (TypeError, UnicodeEncodeError) as error:
+            raise ValueError(f"metadata must be what JSON can hold: {error}") from None
+        deflate = zlib.compressobj(9, zlib.DEFLATED, -15)
+        head = bytes((_VERSION,))
+        return _b64(head + self._ciphers[kind][0].encrypt(deflate.compress(plain) + deflate.flush(), [head]))
+
+    def _checked(self, address: str) -> str:
+        if len(address) > LONGEST_URL:
+            raise ValueError(f"the address would have {len(address)} characters; at most {LONGEST_URL} work everywhere")
+        return address
+
+
+def _cipher(secret: str, kind: Kind) -> AESSIV:
+    derived = HKDF(hashes.SHA256(), 32, salt=None, info=b"waypost/library/1/" + kind.encode())
+    return AESSIV(derived.derive(secret.encode("utf-8")))
+
+
+def _b64(octets: bytes) -> str:
+    return base64.urlsafe_b64encode(octets).decode("ascii").rstrip("=")

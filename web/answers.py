@@ -1,0 +1,42 @@
+"""What recipients' mail programs are answered: an image, or a redirect.
+
+In: a path's suffix, or a destination.  Out: answers that nothing caches.
+"""
+
+import base64
+import re
+
+from starlette.responses import Response
+
+GIF = base64.b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7")
+PNG = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAAC0lEQVR42mNgAAIAAAUAAen63NgAAAAASUVORK5CYII=")
+_NEVER_CACHED = {
+    "cache-control": "no-store, no-cache, must-revalidate, private, max-age=0",
+    "pragma": "no-cache",
+    "expires": "0",
+}
+# The second check of the scheme: the first is made before the link is signed. No control octets: they would end
+# the header field (RFC 9110 §5.5).
+_DESTINATION = re.compile(rb"https?://[^\x00-\x1f\x7f]+", re.IGNORECASE)
+
+
+def image(path: str) -> Response:
+    """The transparent pixel, as the type that the path's suffix names; GIF for anything else."""
+    octets, media_type = (PNG, "image/png") if path.endswith(".png") else (GIF, "image/gif")
+    return Response(octets, media_type=media_type, headers=_NEVER_CACHED)
+
+
+def may_redirect(url: bytes) -> bool:
+    """True for a web address that can stand in a header field."""
+    return _DESTINATION.fullmatch(url) is not None
+
+
+def redirect(url: bytes) -> Response:
+    """302 to the very octets. The URL must be one that `may_redirect`."""
+    response = Response(
+        status_code=302,
+        headers={"cache-control": "no-store", "referrer-policy": "no-referrer", "x-robots-tag": "noindex"},
+    )
+    # As octets: Starlette's RedirectResponse would quote them anew.
+    response.raw_headers.append((b"location", url))
+    return response
