@@ -1,0 +1,1 @@
+"""Programs that send mail, each through Waypost as its users would set it up."""

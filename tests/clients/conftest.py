@@ -1,0 +1,85 @@
+"""One server for all clients: a listener in clear, one with STARTTLS, one with TLS from the first octet."""
+
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from relay.store import accounts
+from tests.stage import Waypost, free_port
+from tests.upstream import Arrival, Upstream
+
+USER, PASSWORD = "shop", "correct horse"
+WAYS = ["plain", "login", "starttls", "implicit"]
+
+
+class Way(NamedTuple):
+    """How a client is to send: to which port, under which TLS, and whether it logs in."""
+
+    name: str
+    port: int
+    tls: str  # "" | starttls | implicit
+    has_login: bool
+    certificate: Path  # of the authority to trust
+    protocol: str  # what Received will say
+
+    @property
+    def recipient(self) -> str:
+        return f"{self.name}@example.com"
+
+
+class Shop(NamedTuple):
+    """The server and what is behind it."""
+
+    ways: dict[str, Way]
+    upstream: Upstream
+    relay: Waypost
+
+
+@pytest.fixture(scope="session")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    folder = tmp_path_factory.mktemp("clients")
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
+         "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", folder / "key.pem",
+         "-out", folder / "cert.pem"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    upstream, starttls, implicit = Upstream(), free_port(), free_port()
+    tables = f'[access]\n[[access.user]]\nname = "{USER}"\npassword_hash = "{accounts.hash_password(PASSWORD)}"\n'
+    for tls, port in (("starttls", starttls), ("implicit", implicit)):
+        tables += (
+            f'[[listen]]\naddress = "127.0.0.1:{port}"\ntls = "{tls}"\ncertificate = "cert.pem"\nkey = "key.pem"\n'
+        )
+    with Waypost(folder, upstream.port, tables) as relay:
+        certificate = folder / "cert.pem"
+        ways = [
+            Way("plain", relay.port, "", False, certificate, "ESMTP"),
+            Way("login", relay.port, "", True, certificate, "ESMTPA"),
+            Way("starttls", starttls, "starttls", True, certificate, "ESMTPSA"),
+            Way("implicit", implicit, "implicit", True, certificate, "ESMTPSA"),
+        ]
+        yield Shop({way.name: way for way in ways}, upstream, relay)
+    upstream.close()
+
+
+@pytest.fixture(params=WAYS)
+def way(request: pytest.FixtureRequest, shop: Shop) -> Way:
+    return shop.ways[request.param]
+
+
+@pytest.fixture
+def arrived(shop: Shop, way: Way) -> Callable[[str], Arrival]:
+    """The mail of that client, checked for how it came in."""
+
+    def look(client: str) -> Arrival:
+        [arrival] = shop.upstream.wait_for(
+            lambda one: way.recipient in one.recipients and f"Subject: {client}\r\n".encode() in one.octets
+        )
+        assert f" with {way.protocol} id ".encode() in arrival.octets
+        assert arrival.mail.startswith("MAIL FROM:<app@sender.test>")
+        return arrival
+
+    return look
