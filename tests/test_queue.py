@@ -14,7 +14,7 @@ import pytest
 import sqlalchemy as sa
 
 from relay import ids
-from relay.store import leases, queue, tables
+from relay.store import leases, notices, queue, tables
 from relay.store.queue import Outcome, Try
 from relay.store.store import Store
 from relay.store.tables import Status
@@ -78,6 +78,15 @@ def test_one_stream_leaves_room_for_the_others(opened: Store) -> None:
     assert lease(opened, "a", 10, stream_limit=6, held={"news": 4}).total() == 2
 
 
+def test_where_there_is_room_for_one_it_goes_to_the_stream_that_holds_least_then_to_the_newest(opened: Store) -> None:
+    file(opened, *(filing(f"news-{n}", stream="news", at=NOW + n * MINUTE) for n in range(9)))
+    file(opened, filing("reset", stream="transactional", at=NOW + 9 * MINUTE))
+    now = NOW + 10 * MINUTE
+    assert lease(opened, "a", 1, now) == {"news-0": 1}
+    assert lease(opened, "a", 1, now, held={"news": 1}) == {"reset": 1}
+    assert lease(opened, "a", 1, now, newest_first=True) == {"news-8": 1}
+
+
 @pytest.mark.parametrize("opened", ["sqlite"], indirect=True)
 def test_looking_for_work_follows_the_indexes_however_much_waits(opened: Store) -> None:
     seen: list[tuple[str, Any]] = []
@@ -90,13 +99,15 @@ def test_looking_for_work_follows_the_indexes_however_much_waits(opened: Store) 
         sa.event.listen(session, "before_cursor_execute", note)
         assert leases.is_due(session, NOW)
         leases._suspect(session, NOW)
-        list(leases._turns(session, NOW, "news", 10))
+        notices.owing(session, NOW)
+        list(leases._turns(session, NOW, "news", 10, 200, False))
         sa.event.remove(session, "before_cursor_execute", note)
         plans = [
             [str(step[3]) for step in session.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values)]
             for statement, values in seen
         ]
-    assert len(plans) == 4
+    assert len(plans) == 5
+    assert "delivery_crashed (crashes=?)" in plans[1][0] and "delivery_owes (owes=?)" in plans[2][0]
     for plan in plans:
         steps = [step for step in plan if "delivery" in step or "other" in step or "due" in step]
         assert steps and all("USING INDEX" in step or "USING COVERING INDEX" in step for step in steps), plan
@@ -167,7 +178,7 @@ def test_after_three_crashes_it_is_parked_and_what_was_beside_it_is_not(opened: 
 
     for _ in range(2):
         assert lease(opened, "a", 10).total() == 6 and crash() == []
-    for _ in range(5):  # each is tried alone now, and those that do no harm go
+    for _ in range(6):  # each is tried alone now, and those that do no harm go
         [name] = lease(opened, "a", 10)
         assert lease(opened, "a", 10, with_suspect=False).total() == 0
         if name == "poison":

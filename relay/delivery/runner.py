@@ -53,6 +53,7 @@ class Runner:
         self._held: Counter[str] = Counter()  # messages of which something is leased
         self._freight = Freight()
         self._logged_in: set[str] = set()
+        self._newest_first = False
         self._is_stopping = False
         self._has_ended = asyncio.Event()
 
@@ -89,6 +90,7 @@ class Runner:
         under_way = [row for deliveries in self._tasks.values() for row in deliveries]
         room = _IN_FLIGHT - len(under_way)
         now = self._now()
+        self._newest_first = newest_first = not self._newest_first
         if room <= 0 or not await self._store.read(lambda session: leases.is_due(session, now)):
             return {}
         return await self._store.write(
@@ -101,6 +103,7 @@ class Runner:
                 stream_limit=_OF_ONE_STREAM,
                 held=Counter(row.stream for row in under_way),
                 with_suspect=not any(row.crashes for row in under_way),
+                newest_first=newest_first,
             )
         )
 

@@ -18,7 +18,7 @@ from relay.store.tables import Delivery
 T = TypeVar("T")
 MOST_CRASHES = 3
 _SUSPECT = MOST_CRASHES - 1  # crashes after which it is tried with no other suspect beside it
-_DEPTH = 200  # of the oldest are looked at, and more if more are wanted: one message may have them all
+_DEPTH = 200  # of the oldest are looked at, over all streams: one message may have them all
 
 
 class Spot(NamedTuple):
@@ -38,14 +38,22 @@ def lease(
     stream_limit: int | None = None,
     held: Mapping[str, int] | None = None,
     with_suspect: bool = True,
+    newest_first: bool = False,
 ) -> dict[str, list[Delivery]]:
     """What is due, by message id, leased to `worker` until `until`. A lapsed lease counts as due.
 
-    `limit` deliveries in all, and of each stream as many as make `stream_limit` with those `held` of it.
+    `limit` deliveries in all, and of each stream as many as make `stream_limit` with those `held` of it. Where there is
+    room for one at a time, the stream that holds least has it, and `newest_first` is to be set every other time.
     """
+    held = held or {}
     room = limit if stream_limit is None else stream_limit
-    streams = {stream: min(limit, room - (held or {}).get(stream, 0)) for stream in _streams(session, now)}
-    queues = [_turns(session, now, stream, share) for stream, share in streams.items() if share > 0]
+    streams = sorted(_streams(session, now), key=lambda stream: held.get(stream, 0))
+    share = 2 * -(-limit // max(1, len(streams)))  # what others leave is for the next time
+    depth = max(2 * share, _DEPTH // max(1, len(streams)))
+    queues = [
+        itertools.islice(_turns(session, now, stream, share, depth, newest_first), max(0, room - held.get(stream, 0)))
+        for stream in streams
+    ]
     chosen = _suspect(session, now) if with_suspect else []
     chosen += itertools.islice(_in_turns(queues), limit - len(chosen))
     found: dict[str, list[Delivery]] = {}
@@ -124,22 +132,23 @@ def _streams(session: sa.Connection, now: datetime) -> list[str]:
     return list(found.scalars())
 
 
-def _turns(session: sa.Connection, now: datetime, stream: str, share: int) -> Iterator[Spot]:
-    """A stream's due deliveries: by turns the oldest, of each message in turn, and the newest."""
+def _turns(
+    session: sa.Connection, now: datetime, stream: str, share: int, depth: int, newest_first: bool
+) -> Iterator[Spot]:
+    """A stream's due deliveries: by turns the oldest, of each message in turn, and the newest. Lazy."""
     table = tables.delivery
     due = (
         sa.select(table.c.message, table.c.number)
         .where(table.c.stream == stream, _free(table, now), table.c.crashes < _SUSPECT)
         .with_for_update(skip_locked=True)  # has no effect on SQLite, whose writer is alone
     )
-    oldest = [
-        Spot(*row) for row in session.execute(due.order_by(table.c.next_attempt_at).limit(max(_DEPTH, 2 * share)))
-    ]
+    oldest = [Spot(*row) for row in session.execute(due.order_by(table.c.next_attempt_at).limit(depth))]
     newest = [Spot(*row) for row in session.execute(due.order_by(table.c.next_attempt_at.desc()).limit(share))]
     by_message: dict[str, list[Spot]] = {}
     for spot in oldest:
         by_message.setdefault(spot.message, []).append(spot)
-    return itertools.islice(dict.fromkeys(_in_turns([_in_turns(by_message.values()), newest])), share)
+    ends: list[Iterable[Spot]] = [_in_turns(by_message.values()), newest]
+    yield from itertools.islice(dict.fromkeys(_in_turns(reversed(ends) if newest_first else ends)), share)
 
 
 def _suspect(session: sa.Connection, now: datetime) -> list[Spot]:

@@ -27,7 +27,7 @@ class Owed(NamedTuple):
 Compose = Callable[[Message, bytes | None, list[Owed]], Filing]
 
 
-def owing(session: sa.Connection, now: datetime, limit: int = 100) -> list[str]:
+def owing(session: sa.Connection, now: datetime, limit: int = 1000) -> list[str]:
     """Messages whose reverse-path is to be told something now: nothing of them is under way, or it takes too long."""
     table, other = tables.delivery, tables.delivery.alias("other")
     busy = sa.exists().where(
@@ -36,7 +36,7 @@ def owing(session: sa.Connection, now: datetime, limit: int = 100) -> list[str]:
         sa.or_(other.c.leased_by != "", other.c.status == Status.QUEUED),
     )
     due = sa.select(table.c.message).where(tables.is_owing, sa.or_(~busy, table.c.settled_at < now - PATIENCE))
-    return list(session.scalars(due.distinct().limit(limit)))
+    return list(dict.fromkeys(session.scalars(due.limit(limit))))
 
 
 def tell(session: sa.Connection, message_id: str, compose: Compose) -> int:

@@ -290,7 +290,8 @@ heard = _table(Heard)
 account = _table(Account)
 
 has_crashed = delivery.c.crashes > _ZERO
-is_owing = delivery.c.owes != _EMPTY
+_owes = delivery.c.owes != _EMPTY
+is_owing = sa.and_(_owes, delivery.c.owes.in_(["failed", "delayed", "relayed"]))  # by equality the index is followed
 
 sa.Index("pixel_hit_by_pixel", pixel_hit.c.pixel, pixel_hit.c.id)
 sa.Index("event_by_message", event.c.message, event.c.number)
@@ -310,8 +311,8 @@ sa.Index(
     sqlite_where=delivery.c.next_attempt_at.is_not(None),
     postgresql_where=delivery.c.next_attempt_at.is_not(None),
 )
-for _name, _few in (("delivery_crashed", has_crashed), ("delivery_owes", is_owing)):
-    sa.Index(_name, delivery.c.message, sqlite_where=_few, postgresql_where=_few)
+sa.Index("delivery_crashed", delivery.c.crashes, sqlite_where=has_crashed, postgresql_where=has_crashed)
+sa.Index("delivery_owes", delivery.c.owes, sqlite_where=_owes, postgresql_where=_owes)
 sa.Index("delivery_by_recipient", delivery.c.recipient)
 sa.Index("message_by_message_id", message.c.message_id)
 sa.Index("suppression_address", suppression.c.address, suppression.c.scope, suppression.c.stream, unique=True)

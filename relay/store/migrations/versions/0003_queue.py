@@ -8,8 +8,8 @@ down_revision = "0002"
 
 _PARTIAL = (
     ("delivery_due_by_stream", ["stream", "next_attempt_at"], sa.text("next_attempt_at IS NOT NULL")),
-    ("delivery_crashed", ["message"], sa.text("crashes > 0")),
-    ("delivery_owes", ["message"], sa.text("owes != ''")),
+    ("delivery_crashed", ["crashes"], sa.text("crashes > 0")),
+    ("delivery_owes", ["owes"], sa.text("owes != ''")),
 )
 
 
