@@ -50,7 +50,8 @@ class _Seen(NamedTuple):
 
 
 _SENT_TO = ("delivered-to", "x-original-to", "envelope-to", "x-envelope-to", "x-rcpt-to", "to", "cc", "apparently-to")
-_MESSAGE_ID = re.compile(r"^[> \t]*(?:\w+ )?message-id:\s*<([^<>\s]{1,900})>", re.IGNORECASE | re.MULTILINE)
+_MESSAGE_ID = re.compile(r"(?<![\w.])(?:x-)?(?:original[- ])?message-id:\s{0,80}<([^<>\s]{1,900})>", re.IGNORECASE)
+_NAMES_ORIGINAL = (*dsn.TYPES, "message/disposition-notification", "message/feedback-report")
 _TO = re.compile(r"^[> \t]*to:[ \t]*(.*(?:\n[> ]*[ \t].*){0,5})", re.IGNORECASE | re.MULTILINE)
 _FIELDS = re.compile(r"^[> \t]*[A-Za-z][A-Za-z0-9-]*:.*(?:\n[ \t].*)*$", re.MULTILINE)
 MAX_EXPLAINED = 100  # recipients for whom the notice is searched, too
@@ -68,7 +69,7 @@ def _read(whole: mail.Part) -> Report:
     sent_to = tuple(dict.fromkeys(address for value in values for address in failure.addresses(value)))
     notice, rest = _texts(whole)
     seen = _Seen(whole, original, notice, rest, sent_to)
-    message_id = _message_id(original, rest, notice)
+    message_id = _message_id(whole, original, rest, notice)
     if complained := arf.complaint(whole, original):
         return Report(ReportKind.ARF, complained.complainants, message_id, complained.feedback, sent_to)
     if failures := dsn.failures(dsn.status_parts(whole)):
@@ -100,12 +101,14 @@ def _original(whole: mail.Part) -> mail.Part | None:
     return None
 
 
-def _message_id(original: mail.Part | None, *texts: str) -> str:
-    id_ = original.get("message-id").strip().strip("<>") if original else ""
-    if not id_:
-        matches = (_MESSAGE_ID.search(each) for each in texts)
-        id_ = next((match[1] for match in matches if match), "")
-    return id_
+def _message_id(whole: mail.Part, original: mail.Part | None, *texts: str) -> str:
+    """The returned mail's: its own field, what a text says of it, else what the report says that it answers."""
+    told = original.get("message-id") if original else ""
+    if not told:
+        status = (part.text[:20_000] for part in whole.walk() if part.type in _NAMES_ORIGINAL)
+        matches = (_MESSAGE_ID.search(each, 0, 200_000) for each in (*texts, *status))
+        told = next((match[1] for match in matches if match), "") or whole.get("in-reply-to")
+    return told.strip().partition(">")[0].strip("< ")[:1000]
 
 
 def _texts(whole: mail.Part) -> tuple[str, str]:

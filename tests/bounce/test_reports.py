@@ -84,6 +84,14 @@ def test_any_octets_get_an_answer(octets: bytes, at: int, cut: int) -> None:
     report.read(DSN[:at] + octets + DSN[at + cut :])
 
 
+def test_the_returned_mail_is_named_wherever_its_message_id_stands() -> None:
+    for labelled in score_reports.mails():
+        octets = (score_reports.HERE / "reports" / f"{labelled.name}.eml").read_bytes()
+        wanted = "1234@app.example.org" if b"1234@app.example.org" in octets else ""
+        assert labelled.read.message_id == wanted or labelled.name == "bounced-bounce", labelled.name
+        assert labelled.read.addresses == ("b+t@bounces.example.org",), labelled.name
+
+
 def test_the_labelled_reports_are_read_right() -> None:
     got = score_reports.score()
     assert got.mails >= 80
