@@ -16,9 +16,12 @@ from relay.reply import Reply
 _RUN_ON = r"\u1100-\u11ff\u2e80-\ua4cf\uac00-\ud7af\uf900-\ufaff\uff00-\uffef"
 _ATEXT = rf"(?:(?![{_RUN_ON}])[\w!#$%&'*+/=?^`{{|}}~.-])"
 # Bounded on both sides of the @, so that a search through a long line of letters stays linear.
+_DOMAIN = rf"(?:(?:(?!-)(?:(?![{_RUN_ON}])[\w-]){{1,63}}\.){{0,10}}(?:(?![{_RUN_ON}])[\w-]){{1,63}}|\[[\d.]{{7,15}}\])"
 ADDRESS = re.compile(
-    rf"(?<![A-Za-z0-9_.!#$%&'*+/=?^`{{|}}~@-])(?:(?i:smtp|rfc822)=|')?(?P<address>(?!['=])(?:\"[^\"\s@]{{1,64}}\"|{_ATEXT}{{1,128}})"
-    rf"@(?:(?:(?!-)(?:(?![{_RUN_ON}])[\w-]){{1,63}}\.){{0,10}}(?:(?![{_RUN_ON}])[\w-]){{1,63}}|\[[\d.]{{7,15}}\]))"
+    rf"(?<![A-Za-z0-9_.!#$%&'*+/=?^`{{|}}~@-])(?:(?i:smtp|rfc822)=|')?"
+    rf"(?P<address>(?!['=])(?:\"[^\"\n@]{{1,64}}\"|{_ATEXT}{{1,128}})@{_DOMAIN}"
+    # In brackets there is no doubt where it ends, in any script.
+    r"|(?<=<)[^\s<>@\"():]{1,128}@[^\s<>@\"()]{1,255}(?=>))"
 )
 MAX_TEXT = 2000  # characters of a diagnostic that are kept
 
@@ -80,20 +83,23 @@ def judge(
     action: str,
     status: str,
     diagnostic: str,
-    context: str = "",
+    context: tuple[str, ...] = (),
     remote: str = "",
     original: str = "",
 ) -> Failure:
     """The failure with its verdict. `diagnostic` may hold a reply anywhere, over several lines or none; where it
-    explains nothing, `context` may."""
+    explains nothing, the texts of `context` may, the nearest first."""
     diagnostic = _GAVE_UP.sub("", diagnostic[: 4 * MAX_TEXT])
     text = " ".join(diagnostic.split())[:MAX_TEXT]
     reply = _reply(diagnostic)
     told = reply.status or classify.status_in(reply.text)
     verdict = _verdict(action, status, reply, text)
-    if verdict.rule.startswith(_SAY_NOTHING) and context:
-        wider = _verdict(action, status, Reply(reply.code, reply.status, f"{reply.text}\n{context}"), text)
-        verdict = verdict if wider.rule.startswith(_SAY_NOTHING) else wider
+    # One text at a time: put together, the end of one and the beginning of the next could make a phrase.
+    for wider in context if verdict.rule.startswith(_SAY_NOTHING) else ():
+        by_context = _verdict(action, status, Reply(reply.code, reply.status, wider), text)
+        if not by_context.rule.startswith(_SAY_NOTHING):
+            verdict = by_context
+            break
     return Failure(recipient, action, status or told, reply.code, text, remote, original, verdict)
 
 

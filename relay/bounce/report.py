@@ -165,6 +165,7 @@ def _from_text(seen: _Seen) -> list[Failure]:
         or text.recipients(everything, others, never=never)
         or text.recipients(seen.whole.get("subject"), others, never=never)
         or text.recipients(seen.notice, others, text.Grade.MENTIONED, never)
+        or text.recipients(seen.whole.get("subject"), others, text.Grade.MENTIONED, never)
     )
     if not named and (domain := next((address.partition("@")[2] for address in senders), "")):
         named = text.bare_names(seen.notice, domain)
@@ -184,7 +185,7 @@ def _from_original(seen: _Seen) -> list[Failure]:
 
 def _judged(named: list[text.Named], seen: _Seen) -> list[Failure]:
     action, subject = _action(seen), seen.whole.get("subject")[:300]
-    return [failure.judge(one.address, action, "", one.words, f"{subject}\n{one.context}") for one in named]
+    return [failure.judge(one.address, action, "", one.words, (one.context, subject)) for one in named]
 
 
 def _action(seen: _Seen) -> str:
@@ -209,7 +210,7 @@ def _told(failures: list[Failure], seen: _Seen) -> list[Failure]:
             one.action,
             one.status,
             f"{one.text}\n{about.get(one.recipient.lower(), '')}".strip(),
-            alone,
+            (alone,),
             one.remote,
             one.original,
         )

@@ -44,6 +44,7 @@ _REPLY = re.compile(r"(?<![\w.@])[45](?:\d\d(?=[ :;,)\]-]|$)|\.\d{1,3}\.\d{1,3}\
 _EXPANDED = re.compile(r"\b(?:expanded|generated|forwarded|ultimately generated) from:?\W*$", re.IGNORECASE)
 _BULLET = re.compile(r"(?:[\s*•·\-–>|#~]|\d{1,3}[.)])*$")
 _BARE = re.compile(r"\s*<?([\w.+-]{2,64})>?\s*[:.]?\s*$")
+_SEPARATOR = re.compile(r"[\s,;<>()]{1,10}(?:(?:and|or|und|et|y|e|и)\s{1,3}<?)?", re.IGNORECASE)
 _QUOTED = re.compile(r"\s*(?:<<<|>>>)")
 
 
@@ -70,16 +71,21 @@ def recipients(
     """
     lines = [line[:_MAX_LINE] for line in text.split("\n", MAX_LINES)[:MAX_LINES]]
     places: dict[str, tuple[Grade, int, str]] = {}
-    graded = 0
+    graded, most = 0, Grade.LISTED
     for at, line in enumerate(lines):
+        if line.rstrip() == "--":
+            most = Grade.MENTIONED  # a signature
         # In a session's transcript each command names everybody.
         if "@" not in line or _QUOTED.match(line) or graded >= MAX_GRADED:
             continue
+        last_end, grade = 0, Grade.OTHER
         for match in failure.ADDRESS.finditer(line):
             graded += 1
             address = match["address"].rstrip(".")
             key = address.lower()
-            grade = _grade(line, match.start("address"), match.end("address"))
+            if not (last_end and _SEPARATOR.fullmatch(line, last_end, match.start("address"))):
+                grade = min(_grade(line, match.start("address"), match.end("address")), most)
+            last_end = match.end("address")
             # People write to themselves, too; then it is listed.
             if key in never or (key in others and grade < Grade.LISTED):
                 continue
@@ -120,7 +126,7 @@ def _grade(line: str, start: int, end: int) -> Grade:
     if re.fullmatch(r"\W*to", before, re.IGNORECASE):
         return Grade.MENTIONED  # all whom the mail was for
     if _BULLET.match(before):
-        if not after.strip(" \t.,;:-|") or after[0] in ":(,;|<" or after.startswith(("...", "- ", "\u2026")):
+        if not after.strip(" \t.,;:-|") or after[0] in ":(,;|<[" or after.startswith(("...", "- ", "\u2026")):
             return Grade.LISTED
         return Grade.LISTED if _REPLY.match(after) else Grade.SAID
     if wording.pattern("notice", "recipient", r"(?<!\w){}\W*(?:to|for|an|à)?\W*$").search(before[-80:]):
