@@ -203,6 +203,21 @@ def test_an_upstream_that_is_out_is_probed_and_not_tried_with_mail(other: Upstre
     play(scene, table(other.port, outages=3))
 
 
+def test_a_queue_does_not_write_down_again_and_again_that_it_waits(tmp_path: Path, other: Upstream) -> None:
+    other.stop()
+    upstream = f'[[upstream]]\naddress = "127.0.0.1:{other.port}"\ntls = "off"\noutages = 1\n'
+    with Waypost(tmp_path, tables=f'{upstream}[delivery]\nmode = "queued"\nretry = ["1s"]\n') as relay:
+        for n in range(20):
+            assert relay.send(b"Subject: x\r\n\r\nx\r\n", f"{n}@example.com").startswith("250")
+        time.sleep(2)
+        assert "upstream-out upstream=primary phase=connect" in relay.read_log()
+        deferred = [row for row in relay.rows("events", "--limit", "1000") if row["type"] == "deferred"]
+        assert len(deferred) <= 30  # 20 each second, were they all tried
+        other.start()
+        assert len(other.wait_for(lambda _: True, 20)) == 20
+        assert "upstream-back upstream=primary" in relay.read_log()
+
+
 def test_the_next_one_takes_over_the_recipients_whom_a_closing_upstream_leaves(other: Upstream) -> None:
     second = Upstream()
 

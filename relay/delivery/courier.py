@@ -33,6 +33,9 @@ _OFF_LOOP = 1 << 18  # octets from which rendering goes to a thread
 class Sender(Protocol):
     """Upstreams, or the sandbox."""
 
+    @property
+    def is_out(self) -> bool: ...
+
     async def send(self, mail: Outgoing) -> list[Answer]: ...
 
     async def close(self) -> None: ...
@@ -92,6 +95,11 @@ class Courier:
         self._now = now
         self._freight = Freight()  # the copies; their originals are whoever's that loaded them
         self._tracks = config.privacy.mode != "off"  # whatever an app says in its mail
+
+    @property
+    def is_out(self) -> bool:
+        """True while there is nobody to hand mail to."""
+        return self._sender.is_out
 
     async def depart(self, load: Load, stops: list[Stop]) -> Trips:
         """Begins one attempt for each stop. What each trip ends with can be written down when that one ends."""

@@ -78,7 +78,9 @@ class Runner:
                 task = asyncio.create_task(self._work(message, deliveries))
                 self._tasks[task] = deliveries
                 task.add_done_callback(self._done)
-            if not leased:
+            if self._courier.is_out:
+                await asyncio.sleep(_POLL_S)
+            elif not leased:
                 self._woken.clear()
                 await _any_of(self._woken, _POLL_S)
         self._has_ended.set()
@@ -88,7 +90,9 @@ class Runner:
             await self._store.write(lambda session: queue.resume(session, self._now(), logins))
             self._logged_in -= logins
         under_way = [row for deliveries in self._tasks.values() for row in deliveries]
-        room = _IN_FLIGHT - len(under_way)
+        # While everything is out only one a second is looked at (its time may have run out): a long queue would
+        # write down again and again that it waits. The rest stays due, and goes as soon as a probe succeeds.
+        room = (1 if self._courier.is_out else _IN_FLIGHT) - len(under_way)
         now = self._now()
         self._newest_first = newest_first = not self._newest_first
         if room <= 0 or not await self._store.read(lambda session: leases.is_due(session, now)):

@@ -28,6 +28,8 @@ _KEPT = Reply(250, "2.0.0", "kept in the sandbox, delivered to nobody")
 class Sandbox:
     """Stands where the upstreams stand."""
 
+    is_out = False
+
     async def send(self, mail: Outgoing) -> list[Answer]:
         """An answer for each recipient, in their order. The copy is made, as it would be for a real one."""
         await mail.render(False)

@@ -212,6 +212,11 @@ class Upstreams:
         """How each of them is, in the order of the configuration."""
         return [upstream.state for upstream in self._all]
 
+    @property
+    def is_out(self) -> bool:
+        """True while not one of them is up."""
+        return all(upstream.state.is_out for upstream in self._all)
+
     async def send(self, mail: Outgoing) -> list[Answer]:
         """Hands the mail to the first upstream that serves its reverse-path; the next ones take over the
         recipients whom it has nothing to say about because it is out or closing."""
