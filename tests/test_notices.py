@@ -2,6 +2,8 @@
 
 import email
 import email.policy
+import sqlite3
+from contextlib import closing
 from email.message import EmailMessage
 from pathlib import Path
 from time import sleep
@@ -176,5 +178,26 @@ def test_notices_can_be_turned_off_and_a_crash_neither_loses_nor_doubles_one(tmp
             assert (block["Action"], block["Status"]) == ("delayed", "4.2.1") and block["Will-Retry-Until"]
             assert len(relay.events("deferred", "e450-4.2.1+late@example.com", count=3)) >= 3
             assert len(notices(upstream, "late@sender.test")) == 1
+    finally:
+        upstream.close()
+
+
+def test_where_addresses_are_not_kept_the_notice_still_names_them_and_the_records_do_not(tmp_path: Path) -> None:
+    upstream = Upstream()
+    gone = f"{GONE}+veiled@example.com"
+    try:
+        with Waypost(tmp_path, upstream.port, '[privacy]\nmode = "pseudonymous"\n') as relay:
+            assert relay.send(html_mail(), "ok@example.com", gone, sender="veiled@sender.test").startswith("250")
+            [notice] = notices(upstream, "veiled@sender.test")
+            assert blocks(notice)[1]["Final-Recipient"] == f"rfc822; {gone}"
+            with closing(sqlite3.connect(tmp_path / "data" / "waypost.db")) as database:
+                for _ in range(100):  # until the notice's own delivery is settled too
+                    rows = database.execute("SELECT recipient, owes, told FROM delivery ORDER BY message, number")
+                    kept = rows.fetchall()
+                    if not any("@" in recipient for recipient, _, _ in kept):
+                        break
+                    sleep(0.1)
+            assert [row[1:] for row in kept] == [("", ""), ("", "failed"), ("", "")]
+            assert not [recipient for recipient, _, _ in kept if "@" in recipient]
     finally:
         upstream.close()

@@ -1,5 +1,6 @@
 """The database away: mail flows on inline, queued mail is put off, links answer, and nothing is forgotten."""
 
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -91,3 +92,15 @@ def test_a_journal_that_a_dead_server_left_is_replayed_at_the_next_start(tmp_pat
         relay.kill()
     with relay:
         assert relay.events("delivered", "orphan@example.com")
+
+
+def test_with_neither_database_nor_journal_mail_flows_and_only_what_must_be_kept_is_put_off(own: Waypost) -> None:
+    folder = own.folder / "data" / "journal"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.write_text("no folder: nothing can be written here")
+    with locked(own):
+        assert own.send(html_mail(), "flows@example.com").startswith("250 2.0.0 Ok: queued")
+        assert own.send(html_mail(), "e550-5.1.1+flows@example.com").startswith("550 5.1.1")
+        assert own.send(html_mail(), "e451-4.3.0-n1+nowhere@example.com").startswith("451 4.3.0")
+    folder.unlink()
+    assert own.send(html_mail(), "e451-4.3.0-n1+nowhere@example.com").startswith("250")
