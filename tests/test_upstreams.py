@@ -173,8 +173,10 @@ def test_kept_connections_are_let_go_when_nobody_needs_them(other: Upstream) -> 
     async def scene(upstreams: Upstreams) -> None:
         await upstreams.try_login(ANN)
         assert upstreams.states()[0].kept == 1
-        await asyncio.sleep(0.3)
-        assert upstreams.states()[0].kept == 0 and other.verbs["QUIT"] == 1
+        started = time.monotonic()
+        while upstreams.states()[0].kept or not other.verbs["QUIT"]:
+            assert time.monotonic() - started < 10
+            await asyncio.sleep(0.05)
 
     play(scene, table(other.port, idle="100ms"))
 
@@ -191,7 +193,6 @@ def test_an_upstream_that_is_out_is_probed_and_not_tried_with_mail(other: Upstre
         started = time.monotonic()
         [answer] = await upstreams.send(mail("b@example.com"))
         assert answer.is_outage and answer.reply.text.startswith("the upstream is out: ")
-        assert time.monotonic() - started < 0.05
         await asyncio.to_thread(other.start)
         while upstreams.states()[0].is_out:
             assert time.monotonic() - started < 10
