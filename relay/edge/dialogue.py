@@ -67,6 +67,7 @@ class Dialogue(SMTP):
         self._errors = 0
         self._verb = ""
         self._unsent = bytearray()
+        self._may_speak = False  # a word before the greeting, or into a handshake, would be gibberish
         self._is_draining = False
 
     # --- the dialogue
@@ -83,6 +84,7 @@ class Dialogue(SMTP):
             self._client = Client(ip=ip)
             if self._gate.listen.tls == "implicit":
                 await self._start_tls(early=bytes(self._reader._buffer))  # type: ignore[attr-defined]  # it has no peek
+            self._may_speak = True
             with self._door.policy.entered(ip):
                 await self._say(Reply(220, "", f"{self._door.hostname} ESMTP Waypost"))
                 await self._converse()
@@ -170,7 +172,7 @@ class Dialogue(SMTP):
 
     def _last_words(self, reply: Reply) -> None:
         assert self.transport is not None
-        if self._client.ip:  # else it has not been greeted
+        if self._may_speak:
             self._writer.write(bytes(self._unsent) + reply.wire())
         self.transport.close()
 
@@ -201,10 +203,12 @@ class Dialogue(SMTP):
         layer.connection_made(below)
         below.resume_reading()  # a reader with too much in it had paused it
         layer.begin_with(early)
+        self._may_speak = False
         try:
             await shaken
         except OSError as error:
             raise ConnectionError("no TLS handshake") from error
+        self._may_speak = True
 
     # --- aiosmtpd's hooks
 

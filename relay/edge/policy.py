@@ -64,7 +64,9 @@ class Policy:
                 raise refused(553, "5.7.1", "this user may not send as this address (senders)")
         elif not _is_in(client.ip, self._access.networks):
             if self._offers_auth:
-                raise refused(530, "5.7.0", "authentication required")
+                raise refused(
+                    530, "5.7.0", f"authentication required{'' if self.offers_auth(client) else ', under TLS'}"
+                )
             raise refused(550, "5.7.1", "relaying denied: your address is not in [access] networks")
         if self._served and not any(address.matches(reverse_path, senders) for senders in self._served):
             raise refused(550, "5.7.1", "no [[upstream]] sends for this address (senders)")

@@ -215,6 +215,23 @@ def test_a_renewed_certificate_is_used_without_a_restart(guarded: Guarded, tmp_p
     assert serial("implicit") == second
 
 
+def test_a_connection_that_turns_to_gibberish_is_the_clients_end_and_no_fault(guarded: Guarded) -> None:
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    for before in (b"EHLO app.test\r\n", b"EHLO app.test\r\nAUTH LOGIN\r\n"):
+        with connected(guarded.ports["implicit"]) as (client, _), context.wrap_socket(client) as wrapped:
+            wrapped.sendall(before)
+            wrapped.recv(100)
+            with socket.socket(fileno=wrapped.detach()) as bare:
+                bare.settimeout(20)
+                bare.sendall(b"this is not a TLS record\r\n" * 10)
+                with contextlib.suppress(ConnectionResetError):
+                    while bare.recv(65536):
+                        pass
+    log = guarded.relay.read_log()
+    assert "fault" not in log and "Traceback" not in log and "never retrieved" not in log
+
+
 def test_a_fault_of_ours_is_temporary_and_has_a_number() -> None:
     async def take(accepted: Accepted) -> Reply:
         raise ZeroDivisionError("a secret of the house")
