@@ -63,6 +63,7 @@ def look(agent: str, lasting: tuple[str, ...] = (), *, is_click: bool) -> Verdic
     return Verdict(HUMAN)
 
 
+@lru_cache(maxsize=4096)
 def network(address: str) -> str:
     """The network that an address belongs to (/24, /48); empty if it tells nobody apart from others."""
     found = read(address)
@@ -71,6 +72,7 @@ def network(address: str) -> str:
     return str(ipaddress.ip_network((found, 24 if found.version == 4 else 48), strict=False))
 
 
+@lru_cache(maxsize=4096)
 def is_hosted(address: str) -> bool:
     """Whether it is a data centre's, where programs live and people seldom."""
     found = read(address)

@@ -79,7 +79,7 @@ def record(session: sa.Connection, hit: Hit) -> None:
     change(session, hit.message, hit.number, **columns)
     _write(session, hit, people.of(session).shown(found.recipient))
     if hit.type is not EventType.UNSUBSCRIBED:
-        verdicts.judge(session, hit.message, hit.number)
+        verdicts.added(session, hit.message, hit.number)
 
 
 def _record_apart(session: sa.Connection, hit: Hit) -> None:

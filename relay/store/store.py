@@ -129,7 +129,7 @@ class Store:
                 stays = Replayed([], [])
                 for at in range(0, len(lines), REPLAYED_TOGETHER):
                     chunk = lines[at : at + REPLAYED_TOGETHER]
-                    done = await self.write(lambda session, chunk=chunk: self.journal.replay(session, chunk))  # type: ignore[misc]
+                    done = await self.write(lambda session, chunk=chunk: _replay(self.journal, session, chunk))  # type: ignore[misc]
                     stays.later.extend(done.later)
                     stays.bad.extend(done.bad)
                 self.journal.settle(path, stays)
@@ -158,15 +158,21 @@ class Store:
 def _apply(session: sa.Connection, facts: Sequence[tuple[str, Any]]) -> list[tuple[str, Any]]:
     """Commits each by itself. Returns those that are to wait in the journal."""
     later = []
-    for name, value in facts:
-        try:
-            with session.begin_nested():
-                FACTS[name].apply(session, value)
-        except sa.exc.OperationalError:
-            raise  # the database's fault, not the fact's
-        except Exception:  # noqa: BLE001  one fact must not stop the others: the journal says what is wrong with it
-            later.append((name, value))
+    with verdicts.together(session):
+        for name, value in facts:
+            try:
+                with session.begin_nested():
+                    FACTS[name].apply(session, value)
+            except sa.exc.OperationalError:
+                raise  # the database's fault, not the fact's
+            except Exception:  # noqa: BLE001  one fact must not stop the others: the journal says what is wrong with it
+                later.append((name, value))
     return later
+
+
+def _replay(journal: Journal, session: sa.Connection, lines: list[bytes]) -> Replayed:
+    with verdicts.together(session):
+        return journal.replay(session, lines)
 
 
 def _heard(writing: "asyncio.Future[Any]") -> None:

@@ -294,7 +294,7 @@ _owes = delivery.c.owes != _EMPTY
 is_owing = sa.and_(_owes, delivery.c.owes.in_(["failed", "delayed", "relayed"]))  # by equality the index is followed
 
 sa.Index("pixel_hit_by_pixel", pixel_hit.c.pixel, pixel_hit.c.id)
-sa.Index("event_by_message", event.c.message, event.c.number)
+sa.Index("event_by_message", event.c.message, event.c.number, event.c.id)
 sa.Index("event_by_type", event.c.type, event.c.id)
 sa.Index("attempt_by_message", attempt.c.message, attempt.c.number)
 # Only what is still to be delivered: the index stays small however much mail has gone through.

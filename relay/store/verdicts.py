@@ -3,6 +3,7 @@
 A new hit may relabel earlier ones; `reclassify` judges those of the past by the rules of today.
 """
 
+import contextlib
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -20,6 +21,7 @@ _MOST = 50  # hits of a delivery that a new one is judged with; more than that n
 _MOST_EVER = 20_000
 _MOST_ASIDES = 12
 _BATCH = 200  # deliveries a commit
+_WAITING = "deliveries whose hits are to be judged"
 _HITS = (EventType.OPENED, EventType.CLICKED)
 
 # Which counter of the delivery a hit moves.
@@ -63,6 +65,27 @@ def note(session: sa.Connection, sight: Sight) -> None:
         return
     _change(session, sight.message, sight.number, asides=[*asides, entry])
     judge(session, sight.message, sight.number)
+
+
+@contextlib.contextmanager
+def together(session: sa.Connection) -> Iterator[None]:
+    """Hits that are written down meanwhile are judged at its end, once for each delivery."""
+    waiting: set[tuple[str, int]] = set()
+    session.info[_WAITING] = waiting
+    try:
+        yield
+    finally:
+        del session.info[_WAITING]
+    for message, number in sorted(waiting):
+        judge(session, message, number)
+
+
+def added(session: sa.Connection, message: str, number: int) -> None:
+    """A hit was written down: judges those of its delivery, now or at the end of `together`."""
+    if _WAITING in session.info:
+        session.info[_WAITING].add((message, number))
+    else:
+        judge(session, message, number)
 
 
 def judge(session: sa.Connection, message: str, number: int, *, anew: bool = False) -> tuple[int, int]:

@@ -13,4 +13,4 @@ def upgrade() -> None:
     op.add_column("delivery", sa.Column("opens_implied", sa.Integer, nullable=False, server_default="0"))
     op.add_column("delivery", sa.Column("asides", sa.JSON, nullable=False, server_default="[]"))
     op.drop_index("event_by_message", "event")
-    op.create_index("event_by_message", "event", ["message", "number"])
+    op.create_index("event_by_message", "event", ["message", "number", "id"])
