@@ -41,7 +41,7 @@ def tracking(config: Config, store: Store, ring: tokens.KeyRing) -> Starlette:
     hits = Hits(config, store)
     reader = Reader(config, ring, public)
     opens_and_clicks = Tracking(reader, hits)
-    unsubscribe = Unsubscribe(store, reader, hits, public)
+    unsubscribe = Unsubscribe(config, store, reader, hits, public)
     routes: list[BaseRoute] = [
         Route("/o/{name:path}", opens_and_clicks.open),
         Route("/c/{token}", opens_and_clicks.click),

@@ -15,7 +15,10 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 from starlette.applications import Starlette
+from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
+
+from web import texts
 
 STATIC = Path(__file__).parent / "static"
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -37,10 +40,23 @@ class Pages:
             lstrip_blocks=True,
             auto_reload=False,
         )
-        self._templates.globals.update(shared)
+        self._templates.globals.update({"t": texts.ENGLISH} | dict(shared))
         self._templates.filters.update(
             moment=moment, clock=clock, ago=ago, number=number, size=size, person=person, plural=plural
         )
+
+    def speaking(
+        self,
+        request: Request,
+        template: str,
+        status: int = 200,
+        headers: Mapping[str, str] | None = None,
+        **values: object,
+    ) -> Response:
+        """The same in the visitor's language."""
+        chosen = texts.choose(request.headers.get("accept-language", ""))
+        named = {"content-language": chosen["lang"], "vary": "accept-language"}
+        return self.answer(template, status, named | dict(headers or {}), t=chosen, **values)
 
     def answer(
         self, template: str, status: int = 200, headers: Mapping[str, str] | None = None, **values: object

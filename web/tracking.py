@@ -115,7 +115,7 @@ class Reader:
         """The page for a bad token: 404, and 429 to a network that has tried very many."""
         if getattr(request.state, "refused", False):
             return PlainTextResponse("Too many links that are none of ours. Please wait.\n", 429, {"retry-after": "60"})
-        return self._pages.answer("missing.html", 404)
+        return self._pages.speaking(request, "missing.html", 404)
 
 
 class Tracking:

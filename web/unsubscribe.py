@@ -9,9 +9,11 @@ something else changes nothing.
 """
 
 import asyncio
+import fnmatch
 import urllib.parse
-from collections.abc import Iterable
-from datetime import UTC, datetime
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 import sqlalchemy as sa
 from starlette.exceptions import HTTPException
@@ -20,9 +22,11 @@ from starlette.responses import PlainTextResponse, Response
 
 from relay import ids, log, tokens
 from relay.attribution import history
+from relay.config.schema import Config
 from relay.edits import Kind
-from relay.store import events, reports
+from relay.store import preferences, reports
 from relay.store.events import Asked, Hit
+from relay.store.preferences import Choice, Wants
 from relay.store.store import Store
 from relay.store.tables import EventType
 from web import visitors
@@ -30,14 +34,27 @@ from web.pages import Pages
 from web.tracking import Hits, Reader
 
 _UNSUBSCRIBE, _DONT_TRACK, _RESUBSCRIBE = "unsubscribe", "dont-track", "resubscribe"
-_MOST_FIELDS = 20
+_PREFERENCES, _UNSUBSCRIBE_ALL = "preferences", "unsubscribe-all"
+_ACTIONS = (_UNSUBSCRIBE, _DONT_TRACK, _RESUBSCRIBE, _PREFERENCES, _UNSUBSCRIBE_ALL)
+_MOST_FIELDS = 90
+_MOST_STREAMS = 40
+_STILL_UNKNOWN = timedelta(days=1)  # a younger message's facts may wait in a journal
 _NAME_WITHIN_S = 1.0  # the page can do without the recipient's name, so it does not wait long for it
+
+
+class _Known(NamedTuple):
+    """What the database says of the recipient."""
+
+    standing: reports.Standing | None = None
+    wants: Wants = Wants([], from_all=False)
+    is_expired: bool = False  # the message was let go: nobody knows any more whom the link is of
 
 
 class Unsubscribe:
     """The endpoints under `/u/`."""
 
-    def __init__(self, store: Store, reader: Reader, hits: Hits, pages: Pages) -> None:
+    def __init__(self, config: Config, store: Store, reader: Reader, hits: Hits, pages: Pages) -> None:
+        self._exempt = config.unsubscribe.exempt
         self._store = store
         self._reader = reader
         self._hits = hits
@@ -49,34 +66,55 @@ class Unsubscribe:
         if token is None:
             return self._reader.missing(request)
         if token.recipient == tokens.EVERYBODY:
-            return self._pages.answer("nobody.html", 400 if request.method == "POST" else 200)
+            return self._pages.speaking(request, "nobody.html", 400 if request.method == "POST" else 200)
+        known = await self._look(token)
         if request.method == "POST":
-            return await self._act(token, request)
+            return await self._act(token, request, known)
         if request.method == "GET":
             self._hits.sight(token, history.PAGE)
-        return await self._page(token)
+        return self._expired(request) if known.is_expired else self._page(request, known)
 
-    async def _act(self, token: tokens.Token, request: Request) -> Response:
+    async def _act(self, token: tokens.Token, request: Request, known: _Known) -> Response:
         form = await _form(request)
         asked, one_click = _wish(form)
+        if known.is_expired and asked:
+            if one_click:
+                return PlainTextResponse("Not done: the sender no longer knows to whom this mail went.\n", 410)
+            return self._expired(request)
         try:
             if asked == _UNSUBSCRIBE:
                 await self._unsubscribe(token, request, "one_click" if one_click else "page")
             elif asked == _DONT_TRACK:
                 await self._store.keep("untrack", Asked(datetime.now(UTC), token.message, token.recipient))
-            elif asked == _RESUBSCRIBE:
-                await self._store.write(lambda session: events.resubscribe(session, token.message, token.recipient))
+            elif asked:
+                await self._store.keep("preferences", self._choice(token, request, asked, form))
             else:
-                return await self._page(token, status=400)
+                return self._page(request, known, status=400)
         except (OSError, sa.exc.SQLAlchemyError) as error:
             # Neither database nor disk: the sender's wish to be left alone must not look granted.
             log.lost(asked, str(error))
             if one_click:
                 return PlainTextResponse("Not done. Please try again later.\n", 503, headers={"retry-after": "60"})
-            return self._pages.answer("later.html", 503, {"retry-after": "60"})
+            return self._pages.speaking(request, "later.html", 503, {"retry-after": "60"})
         if one_click:
             return PlainTextResponse("You are unsubscribed.\n", headers={"cache-control": "no-store"})
-        return await self._page(token, done=asked)
+        return self._page(request, await self._look(token), done=asked)
+
+    def _choice(self, token: tokens.Token, request: Request, asked: str, form: Mapping[str, str]) -> Choice:
+        agent = visitors.visit_of(token.kind, request).user_agent
+        streams = {name[5:]: value for name, value in form.items() if name.startswith("seen-")}
+        return Choice(
+            ids.new(),
+            datetime.now(UTC),
+            token.message,
+            token.recipient,
+            keep=[stream for n, stream in streams.items() if f"keep-{n}" in form],
+            leave=[stream for n, stream in streams.items() if f"keep-{n}" not in form],
+            leave_all=asked == _UNSUBSCRIBE_ALL,
+            undo=asked == _RESUBSCRIBE,
+            user_agent=agent[: visitors.LONGEST_USER_AGENT] if self._hits.tells_apart else "",
+            ip=self._hits.ip(request),
+        )
 
     async def _unsubscribe(self, token: tokens.Token, request: Request, way: str) -> None:
         agent = visitors.visit_of(token.kind, request).user_agent
@@ -93,20 +131,41 @@ class Unsubscribe:
         )
         await self._store.keep("hit", hit)
 
-    async def _page(self, token: tokens.Token, *, status: int = 200, done: str = "") -> Response:
+    async def _look(self, token: tokens.Token) -> _Known:
+        """What is known of the recipient; nothing if the database does not answer in time."""
+
+        def look(session: sa.Connection) -> _Known:
+            standing = reports.standing(session, token.message, token.recipient)
+            if standing is None:
+                age = datetime.now(UTC) - ids.time_of(token.message)
+                return _Known(is_expired=age > _STILL_UNKNOWN)
+            wants = preferences.read(session, token.message, token.recipient, datetime.now(UTC))
+            return _Known(standing, wants)
+
         try:
             async with asyncio.timeout(_NAME_WITHIN_S):
-                standing = await self._store.read(
-                    lambda session: reports.standing(session, token.message, token.recipient)
-                )
+                return await self._store.read(look)
         except (sa.exc.SQLAlchemyError, TimeoutError):
-            standing = None
-        return self._pages.answer(
+            return _Known()
+
+    def _expired(self, request: Request) -> Response:
+        return self._pages.speaking(request, "expired.html", 410)
+
+    def _page(self, request: Request, known: _Known, *, status: int = 200, done: str = "") -> Response:
+        standing, wants = known.standing, known.wants
+        from_all = wants.from_all or done == _UNSUBSCRIBE_ALL
+        streams = [
+            one for one in wants.streams if not any(fnmatch.fnmatch(one.name, exempt) for exempt in self._exempt)
+        ]
+        return self._pages.speaking(
+            request,
             "unsubscribe.html",
             status,
             recipient=mask(standing.recipient) if standing and "@" in standing.recipient else "",
-            unsubscribed=bool(standing and standing.unsubscribed) if done != _UNSUBSCRIBE else True,
+            unsubscribed=bool(standing and standing.unsubscribed) or from_all or done == _UNSUBSCRIBE,
             untracked=bool(standing and standing.untracked) or done == _DONT_TRACK,
+            from_all=from_all,
+            streams=streams[:_MOST_STREAMS],
             done=done,
         )
 
@@ -122,7 +181,7 @@ def _wish(form: dict[str, str]) -> tuple[str, bool]:
     if not form or form.get("list-unsubscribe", "").lower() == "one-click":
         return _UNSUBSCRIBE, True
     action = form.get("action", "")
-    return (action if action in (_UNSUBSCRIBE, _DONT_TRACK, _RESUBSCRIBE) else ""), False
+    return (action if action in _ACTIONS else ""), False
 
 
 async def _form(request: Request) -> dict[str, str]:

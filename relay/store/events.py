@@ -51,7 +51,7 @@ def record(session: sa.Connection, hit: Hit) -> None:
     if hit.number is None:
         _record_apart(session, hit)
         return
-    found = _delivery(session, hit.message, hit.number)
+    found = delivery(session, hit.message, hit.number)
     if found is None:
         may_be_unknown(hit.message, hit.at)
         return
@@ -114,30 +114,14 @@ def may_be_unknown(message: str, at: datetime) -> None:
 
 def untrack(session: sa.Connection, asked: Asked) -> None:
     """Notes it for the address behind the delivery. Raises NotKnownYet."""
-    found = _delivery(session, asked.message, asked.number)
+    found = delivery(session, asked.message, asked.number)
     if found is None:
         may_be_unknown(asked.message, asked.at)
     else:
         consent.decide(session, Wish([found.recipient], asked.at, is_yes=False, source=consent.RECIPIENT))
 
 
-def resubscribe(session: sa.Connection, message: str, number: int) -> bool:
-    """Takes an unsubscribe back, by the recipient's own link. False if there is none."""
-    found = _delivery(session, message, number)
-    if found is None:
-        return False
-    change(session, message, number, unsubscribed_at=None)
-    gone = suppressions.remove(
-        session,
-        found.recipient,
-        scope=suppressions.STREAM,
-        stream=found.stream,
-        reason=suppressions.UNSUBSCRIBE,
-    )
-    return gone > 0
-
-
-def _delivery(session: sa.Connection, message: str, number: int) -> sa.Row[str, datetime | None, str] | None:
+def delivery(session: sa.Connection, message: str, number: int) -> sa.Row[str, datetime | None, str] | None:
     """Recipient, `unsubscribed_at` and the message's stream; None if it is not known."""
     table = tables.delivery
     return session.execute(

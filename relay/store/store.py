@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from pydantic import ConfigDict, TypeAdapter
 
 from relay import log
-from relay.store import consent, engine, events, migrate, queue, veil, verdicts
+from relay.store import consent, engine, events, migrate, preferences, queue, veil, verdicts
 from relay.store.journal import Fact, Journal, Replayed
 from relay.store.people import People
 from relay.store.writer import Writer
@@ -47,6 +47,7 @@ FACTS = {
     ),
     "hit": Fact(TypeAdapter(events.Hit), events.record),
     "sight": Fact(TypeAdapter(verdicts.Sight), verdicts.note),
+    "preferences": Fact(TypeAdapter(preferences.Choice), preferences.choose),
     "untrack": Fact(TypeAdapter(events.Asked), events.untrack),
     "consent": Fact(TypeAdapter(consent.Wish), consent.decide),
 }

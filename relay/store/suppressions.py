@@ -109,10 +109,21 @@ def remove(
         gone = gone.where(table.c.stream == stream)
     if reason is not None:
         gone = gone.where(table.c.reason == reason)
-    if scope in (None, ALL):  # what is forgiven is forgotten
+    if scope in (None, ALL) and reason != UNSUBSCRIBE:  # what is forgiven is forgotten
         strike = tables.strike
         session.execute(sa.delete(strike).where(strike.c.address.in_(names)))
     return session.execute(gone).rowcount
+
+
+def unsubscribed(session: sa.Connection, mailbox: str, now: datetime) -> set[str | None]:
+    """The streams that the address has unsubscribed from; None among them: from all."""
+    table = tables.suppression
+    query = sa.select(table.c.scope, table.c.stream).where(
+        table.c.address.in_(people.of(session).names(mailbox)),
+        table.c.reason == UNSUBSCRIBE,
+        sa.or_(table.c.expires_at.is_(None), table.c.expires_at > now),
+    )
+    return {None if row.scope == ALL else row.stream for row in session.execute(query)}
 
 
 def find(

@@ -55,6 +55,7 @@ class EventType(StrEnum):
     OPENED = "opened"
     CLICKED = "clicked"
     UNSUBSCRIBED = "unsubscribed"
+    RESUBSCRIBED = "resubscribed"  # took it back
     COMPLAINED = "complained"
 
 

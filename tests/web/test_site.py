@@ -140,7 +140,7 @@ def test_links_answer_under_the_public_host_its_aliases_and_this_machine_s_names
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "OPTIONS", "POST", "TRACE"])
 def test_other_methods_are_told_which_are_allowed(scene: Scene, method: str) -> None:
     message = scene.file()
-    for kind in Kind:
+    for kind in (Kind.OPEN, Kind.CLICK, Kind.UNSUBSCRIBE):
         if method == "POST" and kind is Kind.UNSUBSCRIBE:
             continue
         answer = scene.http.request(method, scene.path(kind, message))
