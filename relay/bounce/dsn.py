@@ -110,13 +110,17 @@ def action(value: str, status: str) -> str:
     return {"4": "delayed", "2": "delivered"}.get(status[:1], "failed")
 
 
+def _character(point: int) -> str:
+    return chr(point) if point < 0xD800 or 0xE000 <= point < 0x110000 else ""
+
+
 def address(value: str) -> str:
     """The mailbox that a recipient field names; `""` if it names none."""
     typed = _TYPE.match(value)
     value = value[typed.end() :] if typed else value
     kind = typed[1].lower() if typed else ""
     value = _XTEXT.sub(lambda m: chr(int(m[1], 16)), value) if kind == "rfc822" else value
-    value = _EMBEDDED.sub(lambda m: chr(int(m[1], 16)) if int(m[1], 16) < 0x110000 else "", value)
+    value = _EMBEDDED.sub(lambda m: _character(int(m[1], 16)), value)
     # The bounds of addresses in running text do not hold here.
     whole = _MAILBOX.search(value)
     return whole[1].rstrip(".") if whole else ""

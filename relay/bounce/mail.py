@@ -159,7 +159,8 @@ def decode(octets: bytes, charset: str) -> str:
     for name in (charset, "utf-8"):
         try:
             if name and codecs.lookup(name).name not in _CODECS_THAT_ARE_NO_CHARSET:
-                return octets.decode(name)
+                # UTF-7 can make halves of a pair, which nothing can write.
+                return octets.decode(name).encode("utf-8", "replace").decode()
         except (LookupError, ValueError):
             continue
     return octets.decode("cp1252", "replace")

@@ -1,6 +1,7 @@
 """`waypost classify`: what a server's reply, or a report that came by mail, means for the address."""
 
 import argparse
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -64,7 +65,8 @@ def _mails(names: list[str]) -> int:
             status = 1
             continue
         for one in mbox.split(octets):
-            for line in _as_json(name, report.read(one)):
+            # A file's name may hold any octets.
+            for line in _as_json(os.fsencode(name).decode("utf-8", "replace"), report.read(one)):
                 command.say_json(line)
     return status
 

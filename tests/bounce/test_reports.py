@@ -80,8 +80,17 @@ def test_line_ends_and_what_stands_before_the_mail_change_nothing() -> None:
 @settings(max_examples=150)
 @given(st.binary(max_size=300), st.integers(0, len(DSN)), st.integers(0, 300))
 def test_any_octets_get_an_answer(octets: bytes, at: int, cut: int) -> None:
-    report.read(octets)
-    report.read(DSN[:at] + octets + DSN[at + cut :])
+    for one in (report.read(octets), report.read(DSN[:at] + octets + DSN[at + cut :])):
+        repr(one).encode()
+
+
+def test_what_no_text_can_hold_is_left_out() -> None:
+    halves = DSN.replace(b"rfc822;ann@", rb"utf-8;\x{D800}\x{110000}\x{E4}nn@")
+    assert report.read(halves).failures[0].recipient == "änn@example.com"
+    utf7 = b"From: MAILER-DAEMON@x\nSubject: Undelivered\nContent-Type: text/plain; charset=utf-7\n\n"
+    [failed] = report.read(utf7 + b"<ann+AEA-example.com>: 550 5.1.1 unknown +2AA-x").failures
+    assert failed.recipient == "ann@example.com"
+    failed.text.encode()
 
 
 def test_the_returned_mail_is_named_wherever_its_message_id_stands() -> None:
