@@ -27,6 +27,7 @@ def lived(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Itera
         urls = tracking_urls(upstream.to(ANN)[0].octets)
         for url in (*urls["o"], *urls["c"]):
             relay.get(url, headers=PHONE)
+        httpx.head(urls["o"][0], headers=PHONE)
         relay.send(html_mail("For both").replace(b"you@example.com", f"{ANN}, {BEN}".encode()), ANN, BEN)
         relay.get(tracking_urls(upstream.to(BEN)[0].octets)["o"][0], headers=PHONE)
         relay.events("opened", BEN)
@@ -49,6 +50,8 @@ def test_the_export_has_everything_about_the_address_and_nothing_of_others(lived
     assert {(event["ip"], event["user_agent"]) for event in told["events"] if event["type"] == "opened"} == {
         ("127.0.0.1", PHONE["User-Agent"])
     }
+    [sight] = [sight for message in told["messages"] for sight in message["sights"] if sight["what"] == "head"]
+    assert (sight["ip"], sight["user_agent"]) == ("127.0.0.1", PHONE["User-Agent"])
     assert [(row["reason"], row["stream"]) for row in told["suppressions"]] == [("unsubscribe", "news")]
     assert (told["consent"]["consent"], told["consent"]["source"]) == (False, "recipient")
     assert "content" not in lived.rows("person", "export", ANN)[0]["messages"][0]
@@ -84,6 +87,9 @@ def test_an_erased_address_is_in_no_file_and_still_gets_no_mail(lived: Waypost, 
     assert lived.events("opened", BEN)[0]["ip"] == "127.0.0.1"
     opened = [row for row in lived.rows("events", "--limit", "100") if row["type"] == "clicked"]
     assert {(row["recipient"], row["ip"], row["user_agent"]) for row in opened} == {(None, None, None)}
+
+    with contextlib.closing(sqlite3.connect(lived.folder / "data" / "waypost.db")) as database:
+        assert {row[0] for row in database.execute("SELECT asides FROM delivery WHERE recipient = ''")} == {"[]"}
 
     # She left, and she said not to track her: both still hold.
     count = len(upstream.to(ANN))

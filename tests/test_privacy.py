@@ -143,6 +143,16 @@ def test_in_aggregate_mode_a_dead_address_gets_no_more_mail_and_is_nowhere_in_cl
     assert not aggregate.rows("suppressions", "list", dead)
 
 
+def test_in_aggregate_mode_a_notice_names_the_recipient_and_is_forgotten_too(
+    aggregate: Waypost, upstream: Upstream
+) -> None:
+    dead, app = "e550-5.1.1+georgiana@five.example", "notices.of@sender.test"
+    assert aggregate.send(html_mail(), "fine@five.example", dead, sender=app).startswith("250")
+    [notice] = upstream.to(app)
+    assert dead.encode() in notice.octets
+    gone_from_disk(aggregate, dead)
+
+
 def test_in_aggregate_mode_an_outage_leaves_no_address_in_the_journal(aggregate: Waypost, upstream: Upstream) -> None:
     who = "eleonora.t@six.example"
     with locked(aggregate):

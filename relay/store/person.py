@@ -49,6 +49,7 @@ def export(session: sa.Connection, mailbox: str, *, with_content: bool = False) 
             continue
         own = found._replace(deliveries=[one for one in found.deliveries if one.number in numbers])
         told = objects.message(own) | {"reverse_path": found.reverse_path, "client": found.client}
+        told["sights"] = _sights(session, message, numbers)
         if with_content:
             octets = session.scalar(sa.select(tables.content.c.octets).filter_by(message=message))
             told["content"] = base64.b64encode(octets).decode("ascii") if octets is not None else None
@@ -86,7 +87,7 @@ def erase(session: sa.Connection, mailbox: str, now: datetime) -> Erased:
     done = Erased()
     for row in _deliveries(session, mailbox, BATCH):
         this = {"message": row.message, "number": row.number}
-        blank: dict[str, Any] = {"recipient": "", "orcpt": ""}  # Any: a row's values
+        blank: dict[str, Any] = {"recipient": "", "orcpt": "", "asides": [], "owes": ""}  # Any: a row's values
         if row.next_attempt_at is not None:
             blank |= {"status": Status.EXPIRED, "kind": "soft", "category": "erased", "settled_at": now}
             blank |= {"next_attempt_at": None, "leased_by": "", "leased_until": None}
@@ -178,6 +179,22 @@ def _deliveries(
 def _named(session: sa.Connection, table: sa.Table, mailbox: str) -> Sequence[sa.RowMapping]:
     mine = table.c.address.in_(people.of(session).names(mailbox))
     return session.execute(sa.select(table).where(mine)).mappings().all()
+
+
+def _sights(session: sa.Connection, message: str, numbers: set[int]) -> list[objects.Object]:
+    """What counted nothing and was kept beside the hits (`verdicts.note`)."""
+    table = tables.delivery
+    asides = session.scalars(sa.select(table.c.asides).where(table.c.message == message, table.c.number.in_(numbers)))
+    return [
+        {
+            "at": objects.time(tables.UtcTime().process_result_value(at, session.dialect)),
+            "what": what,
+            "user_agent": user_agent,
+            "ip": ip,
+        }
+        for noted in asides
+        for at, what, user_agent, ip in noted or ()
+    ]
 
 
 def _told(row: sa.RowMapping) -> objects.Object:

@@ -84,7 +84,10 @@ def give_back(session: sa.Connection) -> int:
     if session.dialect.name != "sqlite" or session.exec_driver_sql("PRAGMA auto_vacuum").scalar() != 2:
         return 0
     free: int = session.exec_driver_sql("PRAGMA freelist_count").scalar() or 0
-    session.exec_driver_sql(f"PRAGMA incremental_vacuum({PAGES})").all()
+    cursor = session.connection.cursor()
+    cursor.execute(f"PRAGMA incremental_vacuum({PAGES})")
+    cursor.fetchall()  # a page for each row without columns, which SQLAlchemy takes for none
+    cursor.close()
     left: int = session.exec_driver_sql("PRAGMA freelist_count").scalar() or 0
     return max(0, free - left)
 

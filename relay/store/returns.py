@@ -170,7 +170,7 @@ def _note_event(session: sa.Connection, tiding: Tiding, row: Delivery, detail: s
         at=tiding.at,
         message=tiding.message,
         number=tiding.number,
-        recipient=row.recipient,
+        recipient=people.of(session).shown(row.recipient),
         reasons=list(tiding.reasons),
         detail=detail,
     )

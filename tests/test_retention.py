@@ -1,0 +1,105 @@
+"""What is kept goes when its time is over: in chunks, with the space, and without a wrong count."""
+
+import os
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from relay import ids
+from relay.store import events, queue, reports, retention, tables, totals
+from relay.store.events import Hit
+from relay.store.store import Store
+from relay.store.tables import Delivery, EventType, Message, Status
+
+NOW = datetime(2026, 11, 21, 9, tzinfo=UTC)
+OLD = NOW - timedelta(days=30)
+LIMIT = NOW - timedelta(days=7)
+
+
+def file(opened: Store, at: datetime, recipients: int = 1, octets: int = 10, status: Status = Status.DELIVERED) -> str:
+    made = ids.encode(int(at.timestamp() * 1000), os.urandom(6))
+    message = Message(id=made, accepted_at=at, expires_at=at + timedelta(days=5), plan="{}", size_octets=octets)
+    due = at if status.is_open else None
+    rows = [
+        Delivery(message=made, number=n, recipient=f"{n}@example.com", status=status, next_attempt_at=due)
+        for n in range(recipients)
+    ]
+    outcomes = (
+        []
+        if status.is_open
+        else [queue.Outcome(ids.new(), n, rows[n].recipient, status, at) for n in range(recipients)]
+    )
+    filing = queue.Filing(message, os.urandom(octets), rows, outcomes)
+    opened.writer.submit(lambda session: queue.file(session, filing)).result(20)
+    return made
+
+
+def in_steps(opened: Store, drop: object) -> list[int]:
+    """How much each commit took, until nothing is left."""
+    steps: list[int] = []
+    while count := opened.writer.submit(lambda session: drop(session, LIMIT)).result(20):  # type: ignore[operator]
+        steps.append(count)
+    return steps
+
+
+def count(opened: Store, table: sa.Table) -> int:
+    with opened.session() as session:
+        return session.scalar(sa.select(sa.func.count()).select_from(table)) or 0
+
+
+def test_messages_go_in_chunks_by_how_much_hangs_on_them(opened: Store) -> None:
+    for n, recipients in enumerate((700, 700, 1, 1, 1)):
+        file(opened, OLD + timedelta(seconds=n), recipients)
+    kept = file(opened, NOW, 3)
+    waits = file(opened, OLD, 2, status=Status.DEFERRED)
+    assert in_steps(opened, retention.drop_messages) == [1, 4]  # never more than 1,000 deliveries together
+    with opened.session() as session:
+        assert set(session.scalars(sa.select(tables.message.c.id))) == {kept, waits}
+    for table in (tables.delivery, tables.event, tables.content):
+        with opened.session() as session:
+            assert set(session.scalars(sa.select(table.c.message))) <= {kept, waits}
+
+
+def test_contents_go_in_chunks_by_their_size(opened: Store) -> None:
+    for octets in (5 << 20, 5 << 20, 9 << 20, 1, 1):
+        file(opened, OLD, octets=octets)
+    steps = in_steps(opened, retention.drop_content)
+    assert sum(steps) == 5 and len(steps) >= 3  # 8 MB together, or one that is larger
+    assert (count(opened, tables.content), count(opened, tables.message)) == (0, 5)
+
+
+def test_what_stays_still_adds_up(opened: Store) -> None:
+    old, new = file(opened, OLD), file(opened, NOW, 2)
+    for message, number in ((old, 0), (new, 0), (new, 1), (new, 1)):
+        hit = Hit(ids.new(), EventType.OPENED, NOW, message, number, "human")
+        opened.writer.submit(lambda session, hit=hit: events.record(session, hit)).result(10)
+    before = _seen(opened)[new]
+    assert in_steps(opened, retention.drop_messages) == [1]
+    assert _seen(opened) == {new: before} and before == 3
+    with opened.session() as session:
+        found = totals.since(session, NOW - timedelta(days=1))
+        assert (found.opens.human, found.opened_by) == (3, 2)
+        assert session.scalar(sa.select(sa.func.sum(tables.delivery.c.opens_human))) == 3
+
+
+def _seen(opened: Store) -> dict[str, int]:
+    with opened.session() as session:
+        return {line.id: line.opens.human for line in reports.messages(session, 10).items}
+
+
+def test_the_disk_gets_its_space_back(opened: Store, tmp_path: Path) -> None:
+    path = tmp_path / "waypost.db"
+    for _ in range(4):
+        file(opened, OLD, octets=2 << 20)
+    in_steps(opened, retention.drop_content)
+    if not path.exists():  # PostgreSQL does it by itself
+        assert opened.writer.submit(retention.give_back).result(20) == 0
+        return
+    opened.checkpoint()
+    before = path.stat().st_size
+    steps = 0
+    while opened.writer.submit(retention.give_back).result(20):
+        steps += 1
+    opened.checkpoint()
+    assert steps >= 2 and before > 8 << 20 and path.stat().st_size < 1 << 20
