@@ -15,7 +15,6 @@ class Kind(StrEnum):
     OPEN = "o"
     CLICK = "c"
     UNSUBSCRIBE = "u"
-    MAILTO = "mailto"  # no URL of the site: an address that unsubscribes
 
 
 class Hole(NamedTuple):
@@ -23,7 +22,7 @@ class Hole(NamedTuple):
 
     kind: Kind
     link: int = 0  # the link's number in the message, from 1; 0 where there is none
-    url: bytes = b""  # a click's destination; of an address its domain
+    url: bytes = b""  # a click's destination; of an address that unsubscribes, in the link's place, its domain
 
 
 Piece = bytes | Hole

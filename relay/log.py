@@ -160,6 +160,15 @@ def not_told(message: str, number: int, what: str) -> None:
     _say(logging.INFO, "not-told", message=message, number=number, what=what)
 
 
+def words(provider: str, taken: int, known: int, unknown: int) -> None:
+    """A provider's webhook: what was news, what changed nothing, what was of no mail of ours."""
+    _say(logging.INFO, "words", provider=provider, taken=taken, known=known, unknown=unknown)
+
+
+def refused_word(provider: str, reason: str) -> None:
+    _say(logging.WARNING, "refused-word", provider=provider, reason=reason)
+
+
 # --- the store
 
 

@@ -33,7 +33,7 @@ from relay.return_path import Purpose, Return
 
 VERSION = 1
 LONGEST_URL = 900  # octets of a whole tracking URL (DESIGN §7); longer ones break in some clients
-_MARK = {Kind.OPEN: b"open", Kind.CLICK: b"click", Kind.UNSUBSCRIBE: b"unsubscribe", Kind.MAILTO: b"mailto"}
+_MARK = {Kind.OPEN: b"open", Kind.CLICK: b"click", Kind.UNSUBSCRIBE: b"unsubscribe"}
 _KEY_OCTETS = 32  # AES-128-SIV takes two keys of 16
 _OVERHEAD = 2 + 16  # version, key id, SIV
 _RELOAD_AFTER_S = 5.0
@@ -155,7 +155,7 @@ class Minter:
 
     def url(self, hole: Hole, message: str, recipient: int) -> bytes:
         """The tracking URL: printable ASCII without any of & " ' < > = or space (DESIGN R8). So is the address."""
-        if hole.kind is Kind.MAILTO:
+        if hole.kind is Kind.UNSUBSCRIBE and hole.url:
             return self._mailbox(hole.url.decode(), Return(Purpose.UNSUBSCRIBE, message, recipient)).encode("ascii")
         suffix = ".gif" if hole.kind is Kind.OPEN else ""
         recipient = recipient if self.tells_apart else EVERYBODY

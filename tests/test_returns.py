@@ -1,12 +1,16 @@
 """What comes back by mail: every token is ours or it changes nothing, and a report is as good as a live reply."""
 
+import hashlib
+import hmac
 import re
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -97,7 +101,7 @@ class Scene:
 @pytest.fixture(scope="module")
 def scene(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     tables = (
-        f'[bounces]\nreturn_path = "{DOMAIN}"\n[access]\nnetworks = []\n'
+        f'[bounces]\nreturn_path = "{DOMAIN}"\n[inbound]\nmailgun = "key"\n[access]\nnetworks = []\n'
         f'[[access.user]]\nname = "app"\npassword_hash = "{accounts.hash_password("secret")}"\n'
     )
     folder: Path = tmp_path_factory.mktemp("returns")
@@ -291,6 +295,21 @@ def test_addresses_outlive_a_rotation_of_keys(scene: Scene) -> None:
     scene.relay.cli("keys", "rotate")
     assert scene.comes(to, dsn(who, "5.1.1", DEAD)).startswith("250")
     assert scene.delivery(who)["status"] == "bounced"
+
+
+def test_a_providers_webhook_settles_mail_that_went_through(scene: Scene) -> None:
+    who = "webhook@example.com"
+    scene.sent(who)
+    stamp, token = str(int(time.time())), "t1"
+    signature = hmac.new(b"key", (stamp + token).encode(), hashlib.sha256).hexdigest()
+    event = {
+        "event": "failed", "severity": "permanent", "id": "e1", "timestamp": time.time(), "recipient": who,
+        "message": {"headers": {"message-id": "m1@sender.test"}}, "delivery-status": {"code": 550, "message": DEAD},
+    }  # fmt: skip
+    body = {"signature": {"timestamp": stamp, "token": token, "signature": signature}, "event-data": event}
+    answer = httpx.post(f"{scene.relay.tracking}/in/mailgun", json=body)
+    assert (answer.status_code, answer.json()["taken"]) == (200, 1)
+    assert scene.delivery(who)["status"] == "bounced" and scene.suppressed(who)
 
 
 def test_without_a_return_path_the_apps_own_goes_on_and_strangers_are_turned_away_at_once(

@@ -24,6 +24,9 @@ from web import pages
 from web.answers import image
 from web.console import Console
 from web.guard import Guard, Hosts
+from web.inbound.desk import LARGEST, Desk
+from web.inbound.fetch import fetch
+from web.inbound.sns import Fetch
 from web.tracking import Hits, Reader, Tracking
 from web.unsubscribe import Unsubscribe
 
@@ -32,8 +35,8 @@ _READY_WITHIN_S = 1.0
 _LARGEST_BODY = 64 << 10  # octets; forms of ours and one-click bodies are far smaller
 
 
-def tracking(config: Config, store: Store, ring: tokens.KeyRing) -> Starlette:
-    """`/o` `/c` `/u` `/healthz` `/readyz` `/robots.txt`, at the root and under the path of `public_url`.
+def tracking(config: Config, store: Store, ring: tokens.KeyRing, fetch: Fetch = fetch) -> Starlette:
+    """`/o` `/c` `/u` `/in` `/healthz` `/readyz` `/robots.txt`, at the root and under the path of `public_url`.
 
     Both, since a proxy in front may pass that path on or strip it.
     """
@@ -46,6 +49,7 @@ def tracking(config: Config, store: Store, ring: tokens.KeyRing) -> Starlette:
         Route("/o/{name:path}", opens_and_clicks.open),
         Route("/c/{token}", opens_and_clicks.click),
         Route("/u/{token}", unsubscribe.answer, methods=["GET", "POST"]),
+        Route("/in/{provider}", Desk(config, store, ring, fetch).take, methods=["POST"], max_body_size=LARGEST),
         Route("/healthz", _alive),
         Route("/readyz", _Ready(store).answer),
         Route("/robots.txt", _robots),

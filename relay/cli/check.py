@@ -4,6 +4,7 @@ import argparse
 import asyncio
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from pydantic import SecretStr
 
 from relay.cli import command
 from relay.cli.command import Commands
@@ -67,6 +68,9 @@ def _notes(config: Config) -> list[str]:
     for upstream in config.upstream:
         if (name := dossier.provider(upstream)) and (caveat := providers.DIALECTS[name].caveat):
             notes.append(f"[[upstream]] {upstream.name}: {caveat}")
+    for name, given in config.inbound:
+        if given and not (isinstance(given, SecretStr) and not given.get_secret_value()):
+            notes.append(f"[inbound] {name}: let its webhook POST to {url}/in/{name}")
     for key in config.dkim.key:
         # RFC 8301 §3.2: at least 1024 bits, and 2048 is what signers should have.
         private = key.private_key

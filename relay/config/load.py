@@ -16,7 +16,7 @@ DEFAULT_FILE = "config.toml"
 _PREFIX = "WAYPOST_"
 _NOT_A_KEY = "WAYPOST_CONFIG"
 _SECRETS = frozenset(
-    {"secret", "password", "password_hash", "private_key", "url", "token"}
+    {"secret", "password", "password_hash", "private_key", "url", "mailgun", "postmark", "sparkpost", "token"}
 )  # keys whose values are never shown
 
 _MOST_ROUNDS = 20

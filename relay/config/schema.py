@@ -26,6 +26,7 @@ from relay.config.values import (
     Size,
     Stream,
     Subnet,
+    VerifyingKey,
     read_network,
 )
 
@@ -243,6 +244,22 @@ class Bounces(Table):
     suppressed: Literal["drop", "reject"] = "drop"
 
 
+class Inbound(Table):
+    ses: list[str] = []
+    sendgrid: VerifyingKey = ""
+    mailgun: Secret = _NO_SECRET
+    postmark: Secret = _NO_SECRET
+    sparkpost: Secret = _NO_SECRET
+
+    @field_validator("ses")
+    @classmethod
+    def _are_topics(cls, topics: list[str]) -> list[str]:
+        for topic in topics:
+            if not re.fullmatch(r"arn:aws[a-z-]*:sns:[a-z0-9-]+:\d{12}:[\w.-]+", topic):
+                raise ValueError(f'must be ARNs such as "arn:aws:sns:us-east-1:123456789012:bounces" (not {topic!r})')
+        return topics
+
+
 class DkimKey(Table):
     model_config = ConfigDict(arbitrary_types_allowed=True)  # the key itself: read once, and never printed
 
@@ -305,6 +322,7 @@ class Config(Table):
     tracking: Tracking = Tracking()
     unsubscribe: Unsubscribe = Unsubscribe()
     bounces: Bounces = Bounces()
+    inbound: Inbound = Inbound()
     dkim: Dkim = Dkim()
     privacy: Privacy = Privacy()
     console: Console = Console()

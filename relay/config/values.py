@@ -4,6 +4,7 @@ Every reader here takes what TOML or the environment gave and raises ValueError 
 says what to write instead.
 """
 
+import base64
 import ipaddress
 import os
 import re
@@ -14,9 +15,10 @@ from typing import Annotated, NamedTuple
 from urllib.parse import urlsplit
 
 from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.hazmat.primitives.serialization import load_der_public_key, load_pem_private_key
 from pydantic import BeforeValidator, SecretStr, ValidationInfo
 
 from relay import address
@@ -173,6 +175,17 @@ def read_private_key(value: object, info: ValidationInfo) -> PrivateKey:
     return key
 
 
+def read_verifying_key(value: object) -> str:
+    """An ECDSA public key as SendGrid shows it: DER (SubjectPublicKeyInfo) in base64, on one line. Or nothing."""
+    text = "".join(str(value).split()).removeprefix("-----BEGINPUBLICKEY-----").removesuffix("-----ENDPUBLICKEY-----")
+    try:
+        if text and not isinstance(load_der_public_key(base64.b64decode(text, validate=True)), EllipticCurvePublicKey):
+            raise ValueError
+    except (ValueError, UnsupportedAlgorithm):
+        raise ValueError("must be the verification key that SendGrid shows for its signed event webhook") from None
+    return text
+
+
 def read_domain(value: object) -> str:
     """A domain name, in lower case and A-labels (RFC 5890)."""
     try:
@@ -238,6 +251,7 @@ RenewedSecret = Annotated[Renewed, BeforeValidator(read_renewed)]
 Rate = Annotated[float, BeforeValidator(read_rate)]
 SigningKey = Annotated[PrivateKey, BeforeValidator(read_private_key)]
 Domain = Annotated[str, BeforeValidator(read_domain)]
+VerifyingKey = Annotated[str, BeforeValidator(read_verifying_key)]
 OptionalDomain = Annotated[str, BeforeValidator(read_optional_domain)]
 Senders = Annotated[str, BeforeValidator(read_senders)]
 Stream = Annotated[str, BeforeValidator(read_stream)]

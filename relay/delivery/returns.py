@@ -15,7 +15,6 @@ import sqlalchemy as sa
 from relay import ids, log, return_path, tokens
 from relay.address import Mailbox
 from relay.bounce import arf, failure, report
-from relay.bounce.classify import BounceKind
 from relay.bounce.failure import Failure
 from relay.bounce.report import Report, ReportKind
 from relay.config.schema import Config
@@ -23,7 +22,7 @@ from relay.edits import Kind
 from relay.envelope import Accepted
 from relay.reply import Refused, Reply, refused
 from relay.return_path import NotOurs, Purpose, Return
-from relay.store import returns, strikes
+from relay.store import returns
 from relay.store.events import Hit, NotKnownYet
 from relay.store.queue import Try
 from relay.store.returns import Tiding
@@ -169,16 +168,7 @@ def _tiding(told: Return, word: _Word, now: datetime, *, suppress_hard: bool) ->
     tiding = Tiding(ids.new(), word.type, now, told.message, told.number, tried, reasons=word.reasons)
     if said is None or word.type is not EventType.BOUNCED:
         return tiding
-    verdict = said.verdict
-    # The reporting host has given up: what it says of trying again is past.
-    kind = verdict.kind if verdict.kind is not BounceKind.NONE else BounceKind.SOFT
-    return tiding._replace(
-        kind=kind,
-        category=verdict.category,
-        rule=verdict.rule,
-        suppress=verdict.suppress and suppress_hard,
-        counts_against=verdict.category in strikes.COUNTED and suppress_hard,
-    )
+    return returns.failed(tiding, said.verdict, suppress_hard=suppress_hard)
 
 
 def _local_part(mailbox: Mailbox) -> str:

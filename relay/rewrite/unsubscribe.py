@@ -64,7 +64,7 @@ def _mailto(rules: Rules) -> tuple[edits.Piece, ...]:
     if rules.mailto:
         return (b">,\r\n <mailto:%s" % rules.mailto.removeprefix("mailto:").encode(),)
     if rules.mailto_at:
-        address = edits.Hole(edits.Kind.MAILTO, url=rules.mailto_at.encode())
+        address = edits.Hole(edits.Kind.UNSUBSCRIBE, url=rules.mailto_at.encode())
         return b">,\r\n <mailto:", address, b"?subject=unsubscribe"
     return ()
 

@@ -4,16 +4,21 @@ In: a Tiding, which names the delivery.  Out: the same rows as a live reply leav
 telling changes nothing, and tidings may come in any order: the later time decides, a complaint always counts.
 """
 
-from datetime import datetime
-from typing import NamedTuple
+from datetime import datetime, timedelta
+from typing import NamedTuple, Protocol
 
 import sqlalchemy as sa
 
-from relay.store import events, people, queue, suppressions, tables
+from relay import ids
+from relay.store import events, people, queue, strikes, suppressions, tables
 from relay.store.events import Hit
 from relay.store.queue import Outcome, Try
 from relay.store.tables import Delivery, Event, EventType, Status
 
+_RECENT = timedelta(days=30)  # mail of which its upstream still tells
+_CLOCKS_DIFFER = timedelta(minutes=5)
+_MOST_LOOKED_AT = 1000  # recipients of mail with one Message-ID
+_LEAST_RECEIPT = 8  # characters; less stands in any text by chance
 PHASE = "report"  # of the attempts that these leave
 _FAILED = (Status.BOUNCED, Status.EXPIRED, Status.SUPPRESSED)
 
@@ -37,6 +42,69 @@ class Tiding(NamedTuple):
     source: str = ""
 
 
+class Clues(NamedTuple):
+    """What a teller knows of a delivery: the recipient, and the mail's Message-ID (without brackets) or the id that our
+    upstream gave it in its 250."""
+
+    recipient: str
+    at: datetime
+    message_id: str = ""
+    receipt: str = ""
+
+
+class Judged(Protocol):
+    """A verdict of `relay.bounce.classify`."""
+
+    @property
+    def kind(self) -> str: ...
+    @property
+    def category(self) -> str: ...
+    @property
+    def rule(self) -> str: ...
+    @property
+    def suppress(self) -> bool: ...
+
+
+def failed(tiding: Tiding, verdict: Judged, *, suppress_hard: bool) -> Tiding:
+    """The tiding of a failure, as judged. Whoever tells it has given up: it is soft at least."""
+    return tiding._replace(
+        kind="soft" if verdict.kind == "none" else str(verdict.kind),
+        category=verdict.category,
+        rule=verdict.rule,
+        suppress=verdict.suppress and suppress_hard,
+        counts_against=verdict.category in strikes.COUNTED and suppress_hard,
+    )
+
+
+def find(session: sa.Connection, clues: Clues) -> tuple[str, int] | None:
+    """Message and number of the delivery that is meant; None if there is none. The recipient must agree in any case."""
+    message, delivery = tables.message, tables.delivery
+    known = people.of(session)
+    wanted = sa.select(delivery.c.message, delivery.c.number, delivery.c.recipient).order_by(delivery.c.message.desc())
+    if clues.message_id:
+        written = (clues.message_id, f"<{clues.message_id}>")  # as the app wrote it, or as we made it
+        for row in session.execute(
+            wanted.join(message, message.c.id == delivery.c.message)
+            .where(message.c.message_id.in_(written), message.c.accepted_at <= clues.at + _CLOCKS_DIFFER)
+            .limit(_MOST_LOOKED_AT)
+        ):
+            if set(known.names(row.recipient)) & set(known.names(clues.recipient)):
+                return row.message, row.number
+    if len(clues.receipt) >= _LEAST_RECEIPT:
+        attempt = tables.attempt
+        names = {clues.recipient, *known.names(clues.recipient)}
+        tried = sa.exists().where(
+            attempt.c.message == delivery.c.message,
+            attempt.c.number == delivery.c.number,
+            attempt.c.code.between(200, 299),
+            attempt.c.text.contains(clues.receipt, autoescape=True),
+        )
+        recent = (delivery.c.recipient.in_(names), delivery.c.message >= ids.first(clues.at - _RECENT))
+        latest = session.execute(wanted.where(*recent, tried).limit(1)).first()
+        return (latest.message, latest.number) if latest else None
+    return None
+
+
 def settle(session: sa.Connection, tiding: Tiding) -> bool:
     """Writes it down; False if it changes nothing. Raises events.NotKnownYet for a message too young to be unknown."""
     table = tables.delivery
@@ -49,11 +117,8 @@ def settle(session: sa.Connection, tiding: Tiding) -> bool:
         return False
     said = people.of(session).said(tiding.tried.code, tiding.tried.text, row.recipient)
     tiding = tiding._replace(tried=tiding.tried._replace(text=said))
-    if tiding.source:
-        heard = tables.heard
-        if session.scalar(sa.select(heard.c.id).where(heard.c.id == tiding.source)):
-            return False
-        session.execute(sa.insert(heard), {"id": tiding.source, "at": tiding.at})
+    if tiding.source and not hear(session, tiding.source, tiding.at):
+        return False
     match tiding.type:
         case EventType.BOUNCED:
             return _bounced(session, tiding, row)
@@ -68,12 +133,23 @@ def settle(session: sa.Connection, tiding: Tiding) -> bool:
     raise ValueError(f"no tiding: {tiding.type}")
 
 
+def hear(session: sa.Connection, source: str, at: datetime) -> bool:
+    """Remembers what a teller said, by its own id of it. False if it has said so before."""
+    heard = tables.heard
+    if session.scalar(sa.select(heard.c.id).where(heard.c.id == source)):
+        return False
+    session.execute(sa.insert(heard), {"id": source, "at": at})
+    return True
+
+
 def _bounced(session: sa.Connection, tiding: Tiding, row: Delivery) -> bool:
     if row.status in _FAILED:
         return False
     arrived = _told_delivered_at(session, tiding)
     if arrived is not None and arrived > tiding.at:
         return False
+    if row.delivered_at is not None:  # nothing bounces before it is sent, whatever another's clock says
+        tiding = tiding._replace(at=max(tiding.at, row.delivered_at))
     queue.settle(session, tiding.message, [_outcome(tiding, row, Status.BOUNCED)], is_final=True)
     return True
 

@@ -23,6 +23,7 @@ from relay.store.tables import Delivery, EventType, Message, Status
 from tests.stage import free_port
 from web import app
 from web.answers import GIF, PNG
+from web.inbound.sns import Fetch
 
 T = TypeVar("T")
 NAME, PASSWORD = "ann", "correct horse"
@@ -41,7 +42,13 @@ def _empty_database() -> bytes:
 class Scene:
     """A web side in a folder. `tables` are those of the configuration, as a mapping."""
 
-    def __init__(self, folder: Path, given: Mapping[str, Mapping[str, object]] | None = None, path: str = "") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        given: Mapping[str, Mapping[str, object]] | None = None,
+        path: str = "",
+        fetch: Fetch | None = None,
+    ) -> None:
         tracking, console = free_port(), free_port()
         self.tracking, self.console = f"http://127.0.0.1:{tracking}", f"http://127.0.0.1:{console}"
         given = dict(given or {})
@@ -58,7 +65,7 @@ class Scene:
         known = people.People(privacy.mode, self.ring.secret_for(people.PURPOSE), privacy.consent == "asked")
         self.store = store.Store(url, folder, known)
         apps = (
-            (app.tracking(self.config, self.store, self.ring), tracking),
+            (app.tracking(self.config, self.store, self.ring, *([fetch] if fetch else [])), tracking),
             (app.console(self.config, self.store, self.ring), console),
         )
         self._servers = [

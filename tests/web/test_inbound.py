@@ -1,0 +1,359 @@
+"""Providers' webhooks: signed, or nothing happens; told twice or out of order, the same comes of it."""
+
+import base64
+import hashlib
+import hmac
+import json
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relay import return_path
+from relay.return_path import Purpose, Return
+from relay.store import queue, suppressions
+from relay.store.tables import EventType, Status
+from tests.web.scene import Scene
+from web.inbound import mailgun, postmark, sendgrid, ses, sns, sparkpost
+from web.inbound.word import Malformed
+
+TOPIC = "arn:aws:sns:eu-west-1:123456789012:bounces"
+CERTIFICATE_URL = "https://sns.eu-west-1.amazonaws.com/SimpleNotificationService-1.pem"
+SENDGRID = ec.generate_private_key(ec.SECP256R1())
+AMAZON = rsa.generate_private_key(65537, 2048)
+OTHER = rsa.generate_private_key(65537, 2048)
+FETCHED: list[str] = []
+DOMAIN = "bounces.example.com"
+DEAD = "550 5.1.1 <x@example.com>: user unknown"
+
+
+def certificate(key: rsa.RSAPrivateKey) -> bytes:
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "sns.amazonaws.com")])
+    now = datetime.now(UTC)
+    made = x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + timedelta(days=1))
+    return made.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+
+CERTIFICATE = certificate(AMAZON)
+
+
+async def fetch(url: str) -> bytes:
+    FETCHED.append(url)
+    return CERTIFICATE
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    public = SENDGRID.public_key().public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    inbound = {
+        "ses": [TOPIC],
+        "sendgrid": base64.b64encode(public).decode(),
+        "mailgun": "signing key",
+        "postmark": "hook:secret",
+        "sparkpost": "token of ours",
+    }
+    given_tables: dict[str, dict[str, object]] = {"inbound": inbound, "bounces": {"return_path": DOMAIN}}
+    with Scene(tmp_path_factory.mktemp("inbound"), given_tables, fetch=fetch) as running:
+        yield running
+
+
+# --- as the providers send
+
+
+def from_sendgrid(scene: Scene, *events: dict[str, Any], key: ec.EllipticCurvePrivateKey = SENDGRID) -> httpx.Response:
+    body = json.dumps(events).encode()
+    signature = key.sign(b"1700000000" + body, ec.ECDSA(hashes.SHA256()))
+    headers = {sendgrid.SIGNATURE: base64.b64encode(signature).decode(), sendgrid.TIMESTAMP: "1700000000"}
+    return scene.http.post("/in/sendgrid", content=body, headers=headers)
+
+
+def from_mailgun(
+    scene: Scene, event: dict[str, Any], token: str = "", key: str = "signing key", at: float = 0
+) -> httpx.Response:
+    stamp, token = str(int(at or time.time())), token or f"token-{time.monotonic_ns()}"
+    signature = hmac.new(key.encode(), (stamp + token).encode(), hashlib.sha256).hexdigest()
+    signed = {"timestamp": stamp, "token": token, "signature": signature}
+    return scene.http.post("/in/mailgun", json={"signature": signed, "event-data": event})
+
+
+def from_amazon(
+    scene: Scene, said: object, key: rsa.RSAPrivateKey = AMAZON, version: str = "2", **more: str
+) -> httpx.Response:
+    message = {
+        "Type": "Notification",
+        "MessageId": f"m-{time.monotonic_ns()}",
+        "TopicArn": TOPIC,
+        "Message": said if isinstance(said, str) else json.dumps(said),
+        "Timestamp": "2026-11-21T09:00:00.000Z",
+        "SignatureVersion": version,
+        "SigningCertURL": CERTIFICATE_URL,
+    } | more
+    algorithm = hashes.SHA1() if version == "1" else hashes.SHA256()
+    signature = key.sign(sns.signed(message, message["Type"]), padding.PKCS1v15(), algorithm)
+    message["Signature"] = base64.b64encode(signature).decode()
+    return scene.http.post("/in/ses", content=json.dumps(message), headers={"content-type": "text/plain"})
+
+
+def from_postmark(scene: Scene, record: dict[str, Any], auth: tuple[str, str] = ("hook", "secret")) -> httpx.Response:
+    return scene.http.post("/in/postmark", json=record, auth=auth)
+
+
+def from_sparkpost(scene: Scene, *events: dict[str, Any], token: str = "token of ours") -> httpx.Response:
+    body = [{"msys": {"message_event": event}} for event in events]
+    return scene.http.post("/in/sparkpost", json=body, headers={"authorization": f"Bearer {token}"})
+
+
+def sent(scene: Scene, who: str, receipt: str = "queued as 1A2B") -> str:
+    tried = queue.Try("primary", "dot", 250, "2.0.0", receipt, 120)
+    return scene.file(who, message_id=f"{who}.id", tried=tried)
+
+
+def bounced(who: str, **more: object) -> dict[str, Any]:
+    """As SendGrid has it."""
+    return {
+        "email": who, "event": "bounce", "timestamp": int(time.time()), "sg_event_id": f"b-{who}",
+        "smtp-id": f"<{who}.id>", "status": "5.1.1", "reason": DEAD, "type": "bounce",
+    } | more  # fmt: skip
+
+
+def status(scene: Scene, message: str) -> tuple[str, str, str]:
+    row = scene.delivery(message)
+    return row["status"], row["kind"], row["category"]
+
+
+def held(scene: Scene, who: str) -> list[tuple[str, str]]:
+    rows = scene.read(lambda session: suppressions.listing(session, 10, who))
+    return [(row["scope"], row["reason"]) for row in rows]
+
+
+# --- signatures
+
+
+def test_a_bounce_that_sendgrid_signed_settles_the_delivery(scene: Scene) -> None:
+    message = sent(scene, "sg@example.com")
+    assert from_sendgrid(scene, bounced("sg@example.com")).json() == {"taken": 1, "known": 0, "unknown": 0}
+    assert status(scene, message) == ("bounced", "hard", "user_unknown")
+    assert held(scene, "sg@example.com") == [("all", "hard_bounce")]
+    [event] = scene.events(message, EventType.BOUNCED)
+    assert event["detail"] == f"550 5.1.1 {DEAD}"
+    assert scene.delivery(message)["delivered_at"] <= scene.delivery(message)["settled_at"]
+    # Told again, alone or in a batch: the same.
+    assert from_sendgrid(scene, bounced("sg@example.com"), bounced("sg@example.com", sg_event_id="x")).json() == {
+        "taken": 0, "known": 2, "unknown": 0,
+    }  # fmt: skip
+    assert len(scene.events(message, EventType.BOUNCED)) == 1
+
+
+def test_what_is_not_signed_changes_nothing(scene: Scene) -> None:
+    who = "forged@example.com"
+    message = sent(scene, who, "queued as forged-0123456789")
+    failed = {
+        "event": "failed", "severity": "permanent", "id": "f", "timestamp": time.time(), "recipient": who,
+        "message": {"headers": {"message-id": f"{who}.id"}}, "delivery-status": {"code": 550, "message": DEAD},
+    }  # fmt: skip
+    from_ses = bounce_of_ses(who, message_id=f"{who}.id")
+    old = time.time() - 3 * 86400
+    answers = [
+        from_sendgrid(scene, bounced(who), key=ec.generate_private_key(ec.SECP256R1())),
+        scene.http.post("/in/sendgrid", json=[bounced(who)]),
+        from_mailgun(scene, failed, key="another key"),
+        from_mailgun(scene, failed, at=old),
+        from_amazon(scene, from_ses, key=OTHER),
+        from_amazon(scene, from_ses, TopicArn=TOPIC + "2"),
+        from_amazon(scene, from_ses, SigningCertURL="https://sns.eu-west-1.amazonaws.com.evil.example/x.pem"),
+        from_amazon(scene, from_ses, SigningCertURL="http://sns.eu-west-1.amazonaws.com/x.pem"),
+        from_amazon(scene, from_ses, SigningCertURL="https://evil@sns.eu-west-1.amazonaws.com:444/x.pem"),
+        from_amazon(scene, from_ses, Type="SubscriptionConfirmation", Token="t", SubscribeURL="https://evil.example/"),
+        from_postmark(scene, {"RecordType": "Bounce"}, auth=("hook", "wrong")),
+        scene.http.post("/in/postmark", json={}),
+        from_sparkpost(scene, {"type": "bounce"}, token="another"),
+    ]
+    assert [answer.status_code for answer in answers] == [401] * len(answers)
+    assert {answer.json()["error"]["code"] for answer in answers} == {"forged"}
+    assert status(scene, message)[0] == "delivered" and not held(scene, who)
+    assert all(url.startswith("https://sns.eu-west-1.amazonaws.com/") for url in FETCHED)
+
+
+def test_who_is_not_configured_is_not_there(tmp_path_factory: pytest.TempPathFactory) -> None:
+    with Scene(tmp_path_factory.mktemp("none")) as bare:
+        for provider in ("ses", "sendgrid", "mailgun", "postmark", "sparkpost", "mandrill"):
+            assert bare.http.post(f"/in/{provider}", json={}).status_code == 404
+
+
+def test_what_cannot_be_read_is_named(scene: Scene) -> None:
+    def signed(body: bytes) -> httpx.Response:
+        signature = base64.b64encode(SENDGRID.sign(b"1" + body, ec.ECDSA(hashes.SHA256()))).decode()
+        headers = {sendgrid.SIGNATURE: signature, sendgrid.TIMESTAMP: "1"}
+        return scene.http.post("/in/sendgrid", content=body, headers=headers)
+
+    for body, why in (
+        (b"[{", "not JSON"),
+        (b"{}", "not a list"),
+        (b"[" * 100_000, "not JSON"),
+        (b'[{"event": "bounce", "timestamp": "soon"}]', "timestamp: no time: 'soon'"),
+    ):
+        answer = signed(body)
+        assert answer.status_code == 400 and why in answer.json()["error"]["message"]
+    assert signed(b'[1, null, {"event": "new one"}, {"event": ["bounce"]}]').json()["taken"] == 0
+    assert scene.http.post("/in/sendgrid", content=b"x" * (11 << 20)).status_code == 413
+    assert scene.http.get("/in/sendgrid").status_code == 405
+
+
+# --- each provider's words
+
+
+def bounce_of_ses(who: str, message_id: str = "", receipt: str = "", **more: object) -> dict[str, Any]:
+    return {
+        "notificationType": "Bounce",
+        "bounce": {
+            "bounceType": "Permanent", "bounceSubType": "General", "timestamp": datetime.now(UTC).isoformat(),
+            "feedbackId": f"f-{who}", "reportingMTA": "dns; mx.ses.example",
+            "bouncedRecipients": [
+                {"emailAddress": who, "action": "failed", "status": "5.1.1", "diagnosticCode": f"smtp; {DEAD}"}
+            ],
+        },
+        "mail": {"messageId": receipt, "source": "app@sender.test", "commonHeaders": {"messageId": f"<{message_id}>"}},
+    } | more  # fmt: skip
+
+
+@pytest.mark.parametrize("version", ["1", "2"])
+def test_ses_is_known_by_the_id_that_its_250_gave(scene: Scene, version: str) -> None:
+    who = f"ses{version}@example.com"
+    message = sent(scene, who, f"Ok 0102018f-{version}-000000")
+    said = bounce_of_ses(who, "another@email.amazonses.com", f"0102018f-{version}-000000")
+    assert from_amazon(scene, said, version=version).json()["taken"] == 1
+    assert status(scene, message) == ("bounced", "hard", "user_unknown")
+    complaint = {
+        "notificationType": "Complaint",
+        "complaint": {"complainedRecipients": [{"emailAddress": who}], "timestamp": datetime.now(UTC).isoformat(),
+                      "feedbackId": f"c-{who}", "complaintFeedbackType": "abuse"},
+        "mail": said["mail"],
+    }  # fmt: skip
+    assert from_amazon(scene, complaint, version=version).json()["taken"] == 1
+    assert scene.delivery(message)["complained_at"] is not None
+    assert from_amazon(scene, "Successfully validated SNS topic for Amazon SES event publishing.").json()["taken"] == 0
+
+
+def test_a_subscription_is_confirmed_where_amazon_says(scene: Scene) -> None:
+    url = "https://sns.eu-west-1.amazonaws.com/?Action=ConfirmSubscription&Token=t"
+    answer = from_amazon(scene, "You have chosen", Type="SubscriptionConfirmation", Token="t", SubscribeURL=url)
+    assert answer.status_code == 200 and url in FETCHED
+
+
+def test_mailgun_tells_soft_from_hard_and_a_token_counts_once(scene: Scene) -> None:
+    who = "mg@example.com"
+    message = sent(scene, who)
+    event = {
+        "event": "failed", "severity": "temporary", "id": "mg1", "timestamp": time.time(), "recipient": who,
+        "message": {"headers": {"message-id": f"{who}.id"}}, "reason": "generic",
+        "delivery-status": {"code": 452, "message": "4.2.2 mailbox is full", "mx-host": "mx.example.com"},
+    }  # fmt: skip
+    assert from_mailgun(scene, event, token="once").json()["taken"] == 1
+    assert status(scene, message)[0] == "delivered"
+    [delayed] = scene.events(message, EventType.DEFERRED)
+    assert "mailbox is full" in delayed["detail"]
+    dead = event | {"severity": "permanent", "id": "mg2", "delivery-status": {"code": 550, "message": DEAD}}
+    assert from_mailgun(scene, dead, token="once").json()["taken"] == 0  # another body under a token that was used
+    assert status(scene, message)[0] == "delivered"
+    assert from_mailgun(scene, dead).json()["taken"] == 1
+    assert status(scene, message) == ("bounced", "hard", "user_unknown")
+    left = event | {"event": "unsubscribed", "id": "mg3"}
+    assert from_mailgun(scene, left).json()["taken"] == 1
+    assert ("stream", "unsubscribe") in held(scene, who)
+
+
+def test_postmark_and_sparkpost_are_understood(scene: Scene) -> None:
+    uuid = "883953f4-6105-42a2-a16a-77a8eac79483"
+    message = sent(scene, "pm@example.com", f"Ok: queued as {uuid}")
+    now = datetime.now(UTC).isoformat()
+    record = {"RecordType": "Bounce", "ID": 42, "Type": "SoftBounce", "MessageID": uuid, "Email": "pm@example.com",
+              "BouncedAt": now, "Details": "smtp;552 5.2.2 mailbox is full"}  # fmt: skip
+    assert from_postmark(scene, record | {"Type": "AutoResponder"}).json()["taken"] == 0
+    assert from_postmark(scene, record).json()["taken"] == 1
+    assert status(scene, message) == ("bounced", "soft", "mailbox_full") and not held(scene, "pm@example.com")
+    complaint = record | {"RecordType": "SpamComplaint", "Type": "SpamComplaint", "ID": 43}
+    assert from_postmark(scene, complaint).json()["taken"] == 1
+    assert held(scene, "pm@example.com") == [("all", "complaint")]
+
+    message = sent(scene, "sp@example.com")
+    secret = scene.ring.secret_for(return_path.PURPOSE)
+    event = {
+        "type": "bounce", "event_id": "1", "timestamp": str(int(time.time())), "rcpt_to": "sp@example.com",
+        "msg_from": return_path.mailbox(secret, DOMAIN, Return(Purpose.BOUNCE, message, 0)), "raw_reason": DEAD,
+    }  # fmt: skip
+    assert from_sparkpost(scene).json()["taken"] == 0
+    assert from_sparkpost(scene, event, event | {"type": "open"}).json()["taken"] == 1
+    assert status(scene, message) == ("bounced", "hard", "user_unknown")
+
+
+# --- what comes of them
+
+
+def test_the_order_in_which_they_come_does_not_matter(scene: Scene) -> None:
+    message = sent(scene, "order@example.com")
+    now = int(time.time())
+    delivered = {"event": "delivered", "response": "250 2.0.0 OK", "reason": ""}
+    late = bounced("order@example.com", timestamp=now + 2)
+    assert from_sendgrid(scene, late).json()["taken"] == 1
+    early = bounced("order@example.com", sg_event_id="d1", timestamp=now + 1, status="2.0.0") | delivered
+    assert from_sendgrid(scene, early).json()["taken"] == 0
+    assert status(scene, message)[0] == "bounced"
+    later = bounced("order@example.com", sg_event_id="d2", timestamp=now + 5, status="2.0.0") | delivered
+    assert from_sendgrid(scene, later).json()["taken"] == 1
+    assert status(scene, message)[0] == "delivered"
+    # What happened before that is no news of it, and a complaint is, whenever it comes.
+    assert from_sendgrid(scene, bounced("order@example.com", sg_event_id="b2", timestamp=now + 3)).json()["taken"] == 0
+    complaint = bounced("order@example.com", sg_event_id="c", timestamp=now - 60, event="spamreport")
+    assert from_sendgrid(scene, complaint).json()["taken"] == 1
+    assert status(scene, message)[0] == "delivered" and scene.delivery(message)["complained_at"]
+
+
+def test_mail_of_others_and_other_recipients_are_nobodys(scene: Scene) -> None:
+    message = sent(scene, "mine@example.com", "queued as mine-0123456789")
+    unknown = [
+        bounced("mine@example.com", **{"smtp-id": "<other@id>"}),
+        bounced("theirs@example.com", **{"smtp-id": "<mine@example.com.id>"}),
+        bounced("theirs@example.com", **{"smtp-id": "", "sg_message_id": "mine-0123456789.filter"}),
+        bounced("mine@example.com", **{"smtp-id": "", "sg_message_id": "queued"}),
+        bounced("", **{"smtp-id": ""}),
+    ]
+    assert from_sendgrid(scene, *unknown).json() == {"taken": 0, "known": 0, "unknown": 5}
+    assert status(scene, message)[0] == "delivered" and not held(scene, "mine@example.com")
+
+
+def test_mail_that_the_providers_own_list_held_back_bounces_and_proves_nothing(scene: Scene) -> None:
+    who = "dropped@example.com"
+    message = sent(scene, who)
+    assert from_sendgrid(scene, bounced(who, event="dropped", reason="Bounced Address", status="5.0.0")).json()["taken"]
+    assert status(scene, message) == (Status.BOUNCED, "soft", "suppressed") and not held(scene, who)
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+_KEYS = (
+    "event", "timestamp", "email", "event-data", "msys", "type", "RecordType", "Type", "notificationType", "bounce",
+    "bouncedRecipients", "mail", "BouncedAt", "message", "delivery-status", "severity", "bounced", "failed", "Bounce",
+)  # fmt: skip
+_SHAPED = st.dictionaries(st.sampled_from(_KEYS), st.sampled_from(_KEYS) | _JSON, max_size=6)
+
+
+@given(_JSON | _SHAPED | st.lists(_SHAPED, max_size=3) | st.fixed_dictionaries({"event-data": _SHAPED}))
+def test_any_json_has_an_answer(data: object) -> None:
+    for read in (sendgrid.words, mailgun.words, postmark.words, sparkpost.words, lambda said: ses.words(said, "m")):
+        try:
+            list(read(data))
+        except Malformed as error:
+            assert str(error)
