@@ -42,7 +42,7 @@ def record(session: sa.Connection, hit: Hit) -> None:
     message's stream; only the first one is an event. A hit of nobody in particular counts for the message alone.
     Raises NotKnownYet.
     """
-    if session.scalar(sa.select(tables.event.c.id).where(tables.event.c.id == hit.id)):
+    if session.scalar(_SEEN, {"id": hit.id}):
         return
     if hit.number == tokens.PIXEL:
         if not pixels.record(session, hit):
@@ -121,14 +121,18 @@ def untrack(session: sa.Connection, asked: Asked) -> None:
         consent.decide(session, Wish([found.recipient], asked.at, is_yes=False, source=consent.RECIPIENT))
 
 
+# Statements of the hottest path, made once: making one takes longer than running it.
+_SEEN = sa.select(tables.event.c.id).where(tables.event.c.id == sa.bindparam("id"))
+_DELIVERY = (
+    sa.select(tables.delivery.c.recipient, tables.delivery.c.unsubscribed_at, tables.message.c.stream)
+    .join(tables.message, tables.message.c.id == tables.delivery.c.message)
+    .where(tables.delivery.c.message == sa.bindparam("message"), tables.delivery.c.number == sa.bindparam("number"))
+)
+
+
 def delivery(session: sa.Connection, message: str, number: int) -> sa.Row[str, datetime | None, str] | None:
     """Recipient, `unsubscribed_at` and the message's stream; None if it is not known."""
-    table = tables.delivery
-    return session.execute(
-        sa.select(table.c.recipient, table.c.unsubscribed_at, tables.message.c.stream)
-        .join(tables.message, tables.message.c.id == table.c.message)
-        .where(table.c.message == message, table.c.number == number)
-    ).first()
+    return session.execute(_DELIVERY, {"message": message, "number": number}).first()
 
 
 def change(session: sa.Connection, message: str, number: int, **values: object) -> None:

@@ -92,16 +92,8 @@ def judge(session: sa.Connection, message: str, number: int, *, anew: bool = Fal
     """Judges a delivery's latest hits beside each other, and moves its counters. Returns how many hits, and how
     many changed. `anew`: all its hits, also what each is by itself."""
     event = tables.event
-    rows = (
-        session.execute(
-            sa.select(event)
-            .where(event.c.message == message, event.c.number == number, event.c.type.in_(_HITS))
-            .order_by(event.c.id.desc())
-            .limit(_MOST_EVER if anew else _MOST)
-        )
-        .mappings()
-        .all()
-    )
+    most = _MOST_EVER if anew else _MOST
+    rows = session.execute(_LATEST, {"message": message, "number": number, "most": most}).mappings().all()
     delivery = _delivery(session, message, number)
     if delivery is None or not rows:
         return 0, 0
@@ -173,10 +165,25 @@ def _asides(delivery: sa.RowMapping) -> Iterator[history.Aside]:
         yield history.Aside(datetime.fromtimestamp(at / 1_000_000, tz=UTC), what, user_agent, ip)
 
 
+# Made once: making a statement takes longer than running it.
+_EVENT, _DELIVERIES = tables.event, tables.delivery
+_LATEST = (
+    sa.select(_EVENT)
+    .where(
+        _EVENT.c.message == sa.bindparam("message"),
+        _EVENT.c.number == sa.bindparam("number"),
+        _EVENT.c.type.in_(_HITS),
+    )
+    .order_by(_EVENT.c.id.desc())
+    .limit(sa.bindparam("most", type_=sa.Integer))
+)
+_ONE = sa.select(_DELIVERIES.c.settled_at, _DELIVERIES.c.asides).where(
+    _DELIVERIES.c.message == sa.bindparam("message"), _DELIVERIES.c.number == sa.bindparam("number")
+)
+
+
 def _delivery(session: sa.Connection, message: str, number: int) -> sa.RowMapping | None:
-    table = tables.delivery
-    wanted = sa.select(table.c.settled_at, table.c.asides).where(table.c.message == message, table.c.number == number)
-    return session.execute(wanted).mappings().first()
+    return session.execute(_ONE, {"message": message, "number": number}).mappings().first()
 
 
 def _move(moved: dict[str, int], counter: str, by: int) -> None:
