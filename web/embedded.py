@@ -86,7 +86,7 @@ class _Door:
     def _event(self, tracked: Tracked, request: Request) -> Event:
         visit = visitors.visit_of(_KINDS[tracked.kind], request)
         address = visitors.address(request, self._trusted)
-        verdict, reasons = visitors.judge(visit)
+        verdict, reasons = visitors.judge(visit, address)
         return Event(
             tracked.kind,
             tracked.url,
