@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay import ids
-from relay.store import accounts, lists, queue, retention, suppressions, tables
+from relay.store import accounts, lists, queue, retention, returns, suppressions, tables
 from relay.store.lists import Defaults, Refusal
 from relay.store.store import Store
 from relay.store.suppressions import Entry
-from relay.store.tables import Status
+from relay.store.tables import EventType, Status
 from tests.filings import NOW, file, filing
 from tests.stage import Waypost, html_mail
 from tests.upstream import Upstream
@@ -271,3 +271,38 @@ def test_only_who_may_override_writes_to_the_suppressed(tmp_path: Path, upstream
     [arrival] = upstream.to("dead@override.example")
     assert b"override-suppression" not in arrival.octets.lower()
     assert " overridden message=" in relay.read_log()
+
+
+# --- what is told later, on every database
+
+
+def test_a_tiding_is_found_by_its_clues_and_settles_once(opened: Store) -> None:
+    one = filing("Told@example.com", at=NOW)
+    one.message.message_id = "<told@sender.test>"
+    file(opened, one)
+    tried = queue.Try("up", "dot", 250, "2.0.0", "queued as 4fZk3Q0gKXz1", 3)
+    arrived = queue.Outcome(ids.new(), 0, "Told@example.com", Status.DELIVERED, NOW, tried=tried)
+    opened.writer.submit(lambda session: queue.settle(session, one.message.id, [arrived])).result(10)
+    later = NOW + timedelta(hours=1)
+    with opened.session() as session:
+        for clues in (
+            returns.Clues("told@example.com", later, message_id="told@sender.test"),
+            returns.Clues("Told@example.com", later, receipt="4fZk3Q0gKXz1"),
+        ):
+            assert returns.find(session, clues) == (one.message.id, 0)
+        assert (
+            returns.find(session, returns.Clues("other@example.com", later, "told@sender.test", "4fZk3Q0gKXz1")) is None
+        )
+    said = queue.Try("mx.far.example", returns.PHASE, 550, "5.1.1", "no such user", 0)
+    tiding = returns.Tiding(
+        ids.new(), EventType.BOUNCED, later, one.message.id, 0, said, "hard", "user_unknown", "r", suppress=True
+    )
+    news = [
+        opened.writer.submit(lambda session, n=n: returns.settle(session, tiding._replace(id=ids.new(), source=f"{n}")))
+        for n in (1, 1, 2)
+    ]
+    assert [told.result(10) for told in news] == [True, False, False]
+    with opened.session() as session:
+        [row] = session.execute(sa.select(tables.delivery)).mappings()
+    assert (row["status"], row["delivered_at"], row["settled_at"]) == (Status.BOUNCED, NOW, later)
+    assert held(opened, "told@example.com") == ["550 5.1.1 no such user"]
