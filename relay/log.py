@@ -195,6 +195,11 @@ def replay_failed(reason: str) -> None:
     _say(logging.WARNING, "replay-failed", reason=reason)
 
 
+def unwritten(fact: str, reason: str) -> None:
+    """Neither the database nor the journal takes it now; it is tried again."""
+    _say(logging.ERROR, "unwritten", fact=fact, reason=reason)
+
+
 def lost(fact: str, reason: str) -> None:
     """Neither the database nor the journal took it."""
     _say(logging.ERROR, "lost", fact=fact, reason=reason)

@@ -158,12 +158,13 @@ class Runner:
             trips.cancel()  # nothing for those that have ended; the others must not arrive unwritten
 
     async def _write_down(self, message: str, outcomes: list[Outcome]) -> None:
-        if not outcomes:
-            return
-        try:
-            await self._store.keep("settled", Settled(message, outcomes, self.name))
-        except OSError as error:
-            log.lost("settled", str(error))  # the lease lapses and the attempt is made again
+        while outcomes:  # until it stands somewhere: what nobody knows delivered is delivered again
+            try:
+                await self._store.keep("settled", Settled(message, outcomes, self.name))
+                return
+            except OSError as error:
+                log.unwritten("settled", str(error))
+                await asyncio.sleep(_POLL_S)
 
     async def _depart(self, row: Message | None, deliveries: list[Delivery]) -> Trips:
         def load(session: sa.Connection) -> Load | None:
