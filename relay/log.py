@@ -195,6 +195,11 @@ def replay_failed(reason: str) -> None:
     _say(logging.WARNING, "replay-failed", reason=reason)
 
 
+def clock_set(by_s: float) -> None:
+    """Somebody has set the machine's clock."""
+    _say(logging.WARNING, "clock-set", by_s=round(by_s))
+
+
 def unwritten(fact: str, reason: str) -> None:
     """Neither the database nor the journal takes it now; it is tried again."""
     _say(logging.ERROR, "unwritten", fact=fact, reason=reason)

@@ -28,7 +28,7 @@ MINUTE = timedelta(minutes=1)
 def lease(opened: Store, worker: str, limit: int, now: datetime = NOW, **more: object) -> Counter[str]:
     """How many deliveries of which message are leased, by the name of its first recipient."""
     found = opened.writer.submit(
-        lambda session: leases.lease(session, now, now + MINUTE, worker, limit, **more)  # type: ignore[arg-type]
+        lambda session: leases.lease(session, leases.Clock(now, now), now + MINUTE, worker, limit, **more)  # type: ignore[arg-type]
     ).result(10)
     with opened.session() as session:
         rows = session.execute(sa.select(tables.message.c.id, tables.message.c.subject))
@@ -97,10 +97,11 @@ def test_looking_for_work_follows_the_indexes_however_much_waits(opened: Store) 
             seen.append((statement, values))
 
         sa.event.listen(session, "before_cursor_execute", note)
-        assert leases.is_due(session, NOW)
-        leases._suspect(session, NOW)
+        clock = leases.Clock(NOW, NOW)
+        assert leases.is_due(session, clock)
+        leases._suspect(session, clock)
         notices.owing(session, NOW)
-        list(leases._turns(session, NOW, "news", 10, 200, False))
+        list(leases._turns(session, clock, "news", 10, 200, False))
         sa.event.remove(session, "before_cursor_execute", note)
         plans = [
             [str(step[3]) for step in session.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values)]

@@ -73,7 +73,11 @@ def test_what_is_leased_is_nobody_elses_until_the_lease_lapses(opened: Store) ->
 
     def lease(worker: str, now: datetime) -> int:
         until = now + timedelta(minutes=1)
-        return len(opened.writer.submit(lambda session: leases.lease(session, now, until, worker, 3)).result(10))
+        return len(
+            opened.writer.submit(
+                lambda session: leases.lease(session, leases.Clock(now, now), until, worker, 3)
+            ).result(10)
+        )
 
     assert [lease("a", NOW), lease("b", NOW), lease("c", NOW)] == [3, 2, 0]
     assert lease("c", NOW + timedelta(minutes=2)) == 3

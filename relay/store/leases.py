@@ -7,7 +7,7 @@ time a process died is tried alone at last, and then parked: it waits for an ope
 
 import itertools
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple, TypeVar
 
 import sqlalchemy as sa
@@ -28,9 +28,16 @@ class Spot(NamedTuple):
     number: int
 
 
+class Clock(NamedTuple):
+    """What time it is, and what is enough for a lease to have lapsed: less, after the clock was set."""
+
+    now: datetime
+    lapsed: datetime
+
+
 def lease(
     session: sa.Connection,
-    now: datetime,
+    clock: Clock,
     until: datetime,
     worker: str,
     limit: int,
@@ -47,14 +54,14 @@ def lease(
     """
     held = held or {}
     room = limit if stream_limit is None else stream_limit
-    streams = sorted(_streams(session, now), key=lambda stream: held.get(stream, 0))
+    streams = sorted(_streams(session, clock), key=lambda stream: held.get(stream, 0))
     share = 2 * -(-limit // max(1, len(streams)))  # what others leave is for the next time
     depth = max(2 * share, _DEPTH // max(1, len(streams)))
     queues = [
-        itertools.islice(_turns(session, now, stream, share, depth, newest_first), max(0, room - held.get(stream, 0)))
+        itertools.islice(_turns(session, clock, stream, share, depth, newest_first), max(0, room - held.get(stream, 0)))
         for stream in streams
     ]
-    chosen = _suspect(session, now) if with_suspect else []
+    chosen = _suspect(session, clock) if with_suspect else []
     chosen += itertools.islice(_in_turns(queues), limit - len(chosen))
     found: dict[str, list[Delivery]] = {}
     table = tables.delivery
@@ -66,9 +73,21 @@ def lease(
     return found
 
 
-def is_due(session: sa.Connection, now: datetime) -> bool:
+def is_due(session: sa.Connection, clock: Clock) -> bool:
     """True if a delivery is due that nobody holds."""
-    return bool(_streams(session, now) or _suspect(session, now))
+    return bool(_streams(session, clock) or _suspect(session, clock))
+
+
+def shift(session: sa.Connection, step: timedelta) -> None:
+    """Moves all due times by that, where the clock was set back: they would lie too far ahead."""
+    table = tables.delivery
+    rows = session.execute(
+        sa.select(table.c.message, table.c.number, table.c.next_attempt_at).where(table.c.next_attempt_at.is_not(None))
+    )
+    moved = [{"of": row.message, "nth": row.number, "at": row.next_attempt_at + step} for row in rows]
+    if moved:
+        one = sa.update(table).where(table.c.message == sa.bindparam("of"), table.c.number == sa.bindparam("nth"))
+        session.execute(one.values(next_attempt_at=sa.bindparam("at")), moved)
 
 
 def renew(session: sa.Connection, worker: str, messages: Collection[str], until: datetime) -> None:
@@ -100,14 +119,14 @@ def _held(worker: str | None) -> tuple[sa.ColumnElement[bool], ...]:
     return table.c.next_attempt_at.is_not(None), whose  # the first for the index: nothing else is ever leased
 
 
-def _free(table: Any, now: datetime) -> sa.ColumnElement[bool]:  # Any: the table or an alias of it
+def _free(table: Any, clock: Clock) -> sa.ColumnElement[bool]:  # Any: the table or an alias of it
     return sa.and_(
-        table.c.next_attempt_at <= now,
-        sa.or_(table.c.leased_until.is_(None), table.c.leased_until < now),
+        table.c.next_attempt_at <= clock.now,
+        sa.or_(table.c.leased_until.is_(None), table.c.leased_until < clock.lapsed),
     )
 
 
-def _streams(session: sa.Connection, now: datetime) -> list[str]:
+def _streams(session: sa.Connection, clock: Clock) -> list[str]:
     """The streams of which something is due, the one that waits longest first.
 
     From name to name along the index, then one look at each: a million deliveries cost no more than ten.
@@ -123,7 +142,7 @@ def _streams(session: sa.Connection, now: datetime) -> list[str]:
         sa.select(later.order_by(other.c.stream).limit(1).scalar_subquery()).where(names.c.stream.is_not(None))
     )
     oldest = sa.select(due.c.next_attempt_at).where(
-        due.c.stream == names.c.stream, _free(due, now), due.c.crashes < _SUSPECT
+        due.c.stream == names.c.stream, _free(due, clock), due.c.crashes < _SUSPECT
     )
     heads = sa.select(
         names.c.stream, oldest.order_by(due.c.next_attempt_at).limit(1).scalar_subquery().label("since")
@@ -133,13 +152,13 @@ def _streams(session: sa.Connection, now: datetime) -> list[str]:
 
 
 def _turns(
-    session: sa.Connection, now: datetime, stream: str, share: int, depth: int, newest_first: bool
+    session: sa.Connection, clock: Clock, stream: str, share: int, depth: int, newest_first: bool
 ) -> Iterator[Spot]:
     """A stream's due deliveries: by turns the oldest, of each message in turn, and the newest. Lazy."""
     table = tables.delivery
     due = (
         sa.select(table.c.message, table.c.number)
-        .where(table.c.stream == stream, _free(table, now), table.c.crashes < _SUSPECT)
+        .where(table.c.stream == stream, _free(table, clock), table.c.crashes < _SUSPECT)
         .with_for_update(skip_locked=True)  # has no effect on SQLite, whose writer is alone
     )
     oldest = [Spot(*row) for row in session.execute(due.order_by(table.c.next_attempt_at).limit(depth))]
@@ -151,11 +170,11 @@ def _turns(
     yield from itertools.islice(dict.fromkeys(_in_turns(reversed(ends) if newest_first else ends)), share)
 
 
-def _suspect(session: sa.Connection, now: datetime) -> list[Spot]:
+def _suspect(session: sa.Connection, clock: Clock) -> list[Spot]:
     table = tables.delivery
     due = (
         sa.select(table.c.message, table.c.number)
-        .where(tables.has_crashed, table.c.crashes == _SUSPECT, _free(table, now))
+        .where(tables.has_crashed, table.c.crashes == _SUSPECT, _free(table, clock))
         .limit(1)
         .with_for_update(skip_locked=True)
     )

@@ -1,10 +1,9 @@
 """The database taken away under load: no redirect fails, no event is lost or counted twice.
 
-A few seconds in the suite; WAYPOST_FAULTS=long takes it away for a minute each time and prints the figures.
+A few seconds in the suite; WAYPOST_FAULTS=long takes it away for a minute each time.
 """
 
 import asyncio
-import os
 import resource
 import sqlite3
 import statistics
@@ -18,10 +17,11 @@ from typing import NamedTuple
 import httpx
 import pytest
 
+from tests.faults import IS_LONG
+from tests.faults.conftest import Figure
 from tests.stage import Waypost, html_mail, tracking_urls
 from tests.upstream import Upstream
 
-IS_LONG = os.environ.get("WAYPOST_FAULTS") == "long"
 BEFORE_S, AWAY_S = (10.0, 60.0) if IS_LONG else (0.7, 2.2)
 AT_A_TIME = 4
 RECIPIENTS = 20
@@ -116,7 +116,7 @@ def relay(tmp_path_factory: pytest.TempPathFactory, upstream: Upstream) -> Itera
 
 @pytest.mark.parametrize("away", [locked, gone, full])
 def test_no_redirect_fails_and_no_event_is_lost(
-    relay: Waypost, upstream: Upstream, away: Callable[[Waypost], Iterator[None]], capsys: pytest.CaptureFixture[str]
+    relay: Waypost, upstream: Upstream, away: Callable[[Waypost], Iterator[None]], figure: Figure
 ) -> None:
     who = [f"{away.__name__}{n}@example.com" for n in range(RECIPIENTS)]
     relay.send(html_mail(link=TARGET), *who)
@@ -134,14 +134,12 @@ def test_no_redirect_fails_and_no_event_is_lost(
     while (kept := counted(relay, who)) != asked and time.monotonic() < end:
         time.sleep(0.1)
     lost, doubled = asked - kept, kept - asked
-    if IS_LONG:
-        with capsys.disabled():
-            print(
-                f"\n{away.__name__}: {asked.total():,} requests, {len(before.failures + during.failures)} failed; "
-                f"before p50 {ms(before.took_s, 50):.1f} p99 {ms(before.took_s, 99):.1f} ms, "
-                f"away p50 {ms(during.took_s, 50):.1f} p99 {ms(during.took_s, 99):.1f} ms; "
-                f"{lost.total()} events lost, {doubled.total()} doubled"
-            )
+    figure(
+        f"{asked.total():,} requests, {len(before.failures + during.failures)} failed; "
+        f"before p50 {ms(before.took_s, 50):.1f} p99 {ms(before.took_s, 99):.1f} ms, "
+        f"away p50 {ms(during.took_s, 50):.1f} p99 {ms(during.took_s, 99):.1f} ms; "
+        f"{lost.total()} events lost, {doubled.total()} doubled"
+    )
     assert not before.failures and not during.failures
     assert not lost and not doubled
     assert ms(during.took_s, 50) < 2 * ms(before.took_s, 50) + 5  # 5: what a busy machine adds

@@ -1,0 +1,53 @@
+"""The clock is set while mail is under way: nothing is sent twice, nothing is forgotten."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from time import sleep
+
+import pytest
+
+from tests.faults.conftest import Figure
+from tests.faults.test_kills import drained
+from tests.stage import Waypost, html_mail
+from tests.upstream import Upstream
+
+_LIBRARY = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
+
+
+@pytest.fixture
+def clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A file whose text sets the clock of the servers that are started: `+1h`, say."""
+    if _LIBRARY is None:
+        pytest.skip("no libfaketime here: apt-get install faketime")
+    file = tmp_path / "clock"
+    file.write_text("+0")
+    for name, value in {
+        "LD_PRELOAD": str(_LIBRARY),
+        "FAKETIME_TIMESTAMP_FILE": str(file),
+        "FAKETIME_NO_CACHE": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }.items():
+        monkeypatch.setitem(os.environ, name, value)
+    yield file
+
+
+@pytest.mark.parametrize("step", ["+1h", "-1h"])
+def test_a_step_of_the_clock_doubles_and_forgets_nothing(
+    step: str, tmp_path: Path, clock: Path, sink: Upstream, figure: Figure
+) -> None:
+    tables = '[delivery]\nretry = ["1s"]\ninline_timeout = "1s"\n'
+    with Waypost(tmp_path, sink.port, tables) as relay:
+        sink.delay_s = 3.0  # under way when the clock is set
+        assert relay.send(html_mail(), "under-way@example.com").startswith("250")
+        sink.delay_s = 0.0
+        assert relay.send(html_mail(), "e451-4.3.0-n1+waiting@example.com").startswith("250")
+        clock.write_text(step)
+        assert relay.send(html_mail(), "e451-4.3.0-n1+after@example.com").startswith("250")
+        for recipient in ("under-way", "e451-4.3.0-n1+waiting", "e451-4.3.0-n1+after"):
+            sink.to(f"{recipient}@example.com", timeout_s=20)
+        sleep(2)
+        drained(relay)
+        assert len(sink.arrivals) == 3
+        figure(f"3 mails under way when the clock went {step}: lost 0, twice 0")

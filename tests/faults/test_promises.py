@@ -1,0 +1,54 @@
+"""What 250 means in queued mode: the mail is on the disk. Seen from outside, by the system calls of the server."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from time import monotonic, sleep
+
+import pytest
+
+from tests.faults.conftest import Figure
+from tests.faults.test_kills import children
+from tests.stage import Waypost, html_mail
+from tests.upstream import Upstream
+
+MAILS = 20
+_SYNCED = re.compile(r"f(?:data)?sync(?:\(\d+\)|.* resumed>\)) += 0")
+
+
+@pytest.mark.skipif(not shutil.which("strace"), reason="no strace here: apt-get install strace")
+def test_queued_mail_is_synced_to_the_disk_before_its_250(tmp_path: Path, sink: Upstream, figure: Figure) -> None:
+    trace = tmp_path / "trace"
+    with Waypost(tmp_path, sink.port, '[delivery]\nmode = "queued"\n') as relay:
+        strace = subprocess.Popen(
+            [
+                "strace",
+                *("-f", "-s", "60", "-e", "trace=fsync,fdatasync,sendto,sendmsg,write", "-o", str(trace)),
+                *("-p", str(children(relay)[0])),
+            ],
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert strace.stderr is not None
+        if "attached" not in (said := strace.stderr.readline()):
+            strace.kill()
+            pytest.skip(f"strace may not look into processes here: {said.strip()}")
+        for n in range(MAILS):
+            assert relay.send(html_mail(), f"synced-{n}@example.com").startswith("250 2.0.0 queued as")
+        end = monotonic() + 10
+        while trace.read_text().count("queued as") < MAILS:
+            assert monotonic() < end
+            sleep(0.05)
+        strace.terminate()
+        strace.communicate()
+    synced = syncs = 0
+    for line in trace.read_text().splitlines():
+        if '"354 ' in line:
+            synced = 0
+        elif _SYNCED.search(line):
+            synced += 1
+            syncs += 1
+        elif '"250 2.0.0 queued as' in line:
+            assert synced, f"a 250 before the disk had it: {line}"
+    figure(f"{MAILS} mails, each synced between 354 and 250; {syncs} syncs in all")
