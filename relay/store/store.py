@@ -64,6 +64,7 @@ class Store:
         self.writer = Writer(self._writing)
         self.journal = Journal(data_dir / "journal", FACTS)
         self._not_before: dict[Path, float] = {}
+        self._unanswered: set[asyncio.Future[None]] = set()  # writes that `keep` no longer waits for
 
     @contextlib.contextmanager
     def session(self) -> Iterator[sa.Connection]:
@@ -87,20 +88,27 @@ class Store:
     async def keep(self, name: str, value: object, *, journaled: object = None) -> None:
         """Commits a fact, or else journals it (`journaled` in its place, if given): it is on disk when this returns.
 
-        A database that does not answer in time is not waited for. If it commits the fact after all, replaying
-        it changes nothing. Raises OSError if neither takes it.
+        A database that does not answer in time is not waited for, nor asked again before it does. If it commits
+        the fact after all, replaying it changes nothing. Raises OSError if neither takes it.
         """
         fact = FACTS[name]
-        writing = asyncio.ensure_future(self.write(lambda session: fact.apply(session, value)))
-        done, _ = await asyncio.wait({writing}, timeout=PATIENCE_S)
-        error = writing.exception() if done else None
-        if done and error is None:
-            return
-        writing.add_done_callback(_heard)
-        log.journaled(name, type(error).__name__ if error else "slow")
+        if not self._unanswered:
+            writing = asyncio.ensure_future(self.write(lambda session: fact.apply(session, value)))
+            done, _ = await asyncio.wait({writing}, timeout=PATIENCE_S)
+            error = writing.exception() if done else None
+            if done and error is None:
+                return
+            log.journaled(name, type(error).__name__ if error else "slow")
+            if not done:
+                self._unanswered.add(writing)
+                writing.add_done_callback(self._answered)
         await asyncio.to_thread(
             self.journal.append, name, fact.veil(self.people, value if journaled is None else journaled)
         )
+
+    def _answered(self, writing: "asyncio.Future[None]") -> None:
+        self._unanswered.discard(writing)
+        _heard(writing)
 
     async def commit(self, facts: Sequence[tuple[str, Any]]) -> list[tuple[str, Any]]:  # Any: as in Fact
         """Commits facts together. Returns those that must wait in the journal; raises Away if the database does not
