@@ -169,6 +169,28 @@ def refused_word(provider: str, reason: str) -> None:
     _say(logging.WARNING, "refused-word", provider=provider, reason=reason)
 
 
+# --- webhooks
+
+
+def webhook_failing(webhook: str, event: str, reason: object) -> None:
+    """An endpoint took something before and does not now; it is tried again."""
+    _say(logging.WARNING, "webhook-failing", webhook=webhook, event=event, reason=reason)
+
+
+def webhook_back(webhook: str) -> None:
+    _say(logging.INFO, "webhook-back", webhook=webhook)
+
+
+def webhook_gave_up(webhook: str, event: str, reason: object) -> None:
+    """It was tried for a day, or refused for good; `waypost webhooks replay` tells it again."""
+    _say(logging.ERROR, "webhook-gave-up", webhook=webhook, event=event, reason=reason)
+
+
+def webhook_disabled(webhook: str, reason: str) -> None:
+    """Nothing is told to it until `waypost webhooks enable`."""
+    _say(logging.ERROR, "webhook-disabled", webhook=webhook, reason=reason)
+
+
 # --- the store
 
 

@@ -9,7 +9,6 @@ from typing import Any, get_args
 
 from pydantic import ValidationError
 
-from relay.config import later
 from relay.config.schema import Config
 
 DEFAULT_FILE = "config.toml"
@@ -63,7 +62,6 @@ def load(path: Path | None, environment: Mapping[str, str] = os.environ) -> Conf
                 break
     if config is not None:
         config = _anchored(config, directory)
-        faults += [f"{name}: {fault}" for fault in later.faults(config)]
         faults += [f"{name}: {fault}" for fault in _missing_files(config)]
     if faults or config is None:
         raise ConfigError(list(dict.fromkeys(faults)))

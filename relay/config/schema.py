@@ -29,6 +29,7 @@ from relay.config.values import (
     VerifyingKey,
     read_network,
 )
+from relay.config.webhook import Webhook
 
 Dialect = Literal["postmark", "mailgun", "mandrill", "sendgrid", "sparkpost", "postal", "cuttlefish"]
 Provider = Literal["", "none", Dialect]
@@ -303,13 +304,6 @@ class Console(Table):
     listen: Address = HostPort("127.0.0.1", 8081)
 
 
-class Webhook(Table):
-    url: PublicUrl
-    secret: Secret
-    events: list[str] = ["*"]
-    format: Literal["waypost", "postmark", "sendgrid", "mailgun"] = "waypost"
-
-
 class Config(Table):
     """The whole file. Lists of tables are named as in TOML: `[[listen]]`, `[[upstream]]`."""
 
@@ -350,7 +344,20 @@ class Config(Table):
         if twice := {name for name in names if names.count(name) > 1}:
             raise ValueError(f"[[upstream]] name: {sorted(twice)[0]!r} is given twice")
         self._can_try_clients_credentials()
+        self._can_sign_webhooks()
         return self
+
+    def _can_sign_webhooks(self) -> None:
+        seen: set[tuple[str, str]] = set()
+        for one in self.webhook:
+            if not one.secret.get_secret_value() and one.format in ("waypost", "mailgun"):
+                raise ValueError(
+                    f'[[webhook]] {one.url}: format = "{one.format}" is signed and needs a secret; '
+                    "waypost webhooks secret   makes one"
+                )
+            if (one.url, one.format) in seen:
+                raise ValueError(f"[[webhook]] {one.url} is given twice with the same format")
+            seen.add((one.url, one.format))
 
     def _can_try_clients_credentials(self) -> None:
         if self.access.auth != "upstream":

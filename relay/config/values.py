@@ -102,6 +102,19 @@ def read_url(value: object) -> str:
     return text
 
 
+def read_webhook_url(value: object) -> str:
+    """An http or https URL; a name and password in it are sent as basic authentication."""
+    text = str(value).strip()
+    try:
+        parts = urlsplit(text)
+        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        valid = False
+    if not valid or not re.fullmatch(r"[!-~]+", text) or parts.fragment:
+        raise ValueError('must be an address such as "https://app.example.com/hooks/mail", in plain ASCII')
+    return text
+
+
 def read_secret(value: object, info: ValidationInfo) -> SecretStr:
     """The secret itself, or where it stands: `{ env = "NAME" }`, `{ file = "PATH" }`, relative to the configuration."""
     if isinstance(value, SecretStr):
@@ -246,6 +259,7 @@ Duration = Annotated[timedelta, BeforeValidator(read_duration)]
 Size = Annotated[int, BeforeValidator(read_size)]
 Address = Annotated[HostPort, BeforeValidator(read_host_port)]
 PublicUrl = Annotated[str, BeforeValidator(read_url)]
+WebhookUrl = Annotated[str, BeforeValidator(read_webhook_url)]
 Secret = Annotated[SecretStr, BeforeValidator(read_secret)]
 RenewedSecret = Annotated[Renewed, BeforeValidator(read_renewed)]
 Rate = Annotated[float, BeforeValidator(read_rate)]

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 from relay import log
 from relay.config.schema import Config
-from relay.store import retention
+from relay.store import retention, webhooks
 from relay.store.store import Store
 
 REPLAY_EVERY_S = 2.0
@@ -59,6 +59,7 @@ async def _drop(store: Store, now: datetime, keep_content: timedelta, keep_event
         (retention.drop_strikes, keep_events),
         (retention.drop_pixel_hits, keep_events),
         (retention.drop_heard, keep_events),
+        (webhooks.trim, keep_content),
     ):
         before = now - keep
         gone = 0

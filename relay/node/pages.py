@@ -1,4 +1,4 @@
-"""The web role: the public tracking site and the console, each on its own listener, in one process."""
+"""The web role: the public tracking site, the console, and the webhooks' requests, in one process."""
 
 import asyncio
 import contextlib
@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 import uvicorn
 
 from relay.config.schema import Config
+from relay.delivery.webhooks import Webhooks
 from relay.node import chores, ground
 from web import app
 
@@ -45,12 +46,14 @@ async def serve(config: Config, sockets: Sequence[socket.socket], ready: asyncio
     while not all(server.started for server in servers) and not any(task.done() for task in serving):  # noqa: ASYNC110
         await asyncio.sleep(0.01)
     replaying = asyncio.create_task(chores.replay(store))
+    hooks = Webhooks(config, store, ring)
+    telling = asyncio.create_task(hooks.run())
     ready.set()
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({stopping, *serving}, return_when=asyncio.FIRST_COMPLETED)
     for server in servers:
         server.should_exit = True
-    await asyncio.gather(*serving)
+    await asyncio.gather(*serving, hooks.drain(DRAIN_S), telling)
     for task in (replaying, stopping):
         task.cancel()
     await asyncio.gather(replaying, stopping, return_exceptions=True)

@@ -15,6 +15,7 @@ import socket
 import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 import sqlalchemy as sa
@@ -25,7 +26,7 @@ from relay.config.values import HostPort
 from relay.delivery import runner
 from relay.node import ground, mail, pages
 from relay.node.ground import Unusable
-from relay.store import leases
+from relay.store import leases, outbox, webhooks
 from web import auth
 
 Serve = Callable[[Config, Sequence[socket.socket], asyncio.Event, asyncio.Event], Awaitable[None]]
@@ -54,6 +55,7 @@ def serve(config: Config, only: str | None) -> int:
         for role in ("smtp", "web"):
             if only in (None, role):
                 held.enter_context(ground.locked(config, role))
+        _learn_webhooks(config)
         log.starting(__version__, "sandbox" if config.is_sandbox else config.delivery.mode, len(config.upstream))
         roles: list[Role] = []
         if only in (None, "smtp"):
@@ -118,6 +120,24 @@ def _bury(config: Config, worker: str | None) -> None:
                 log.parked(spot.message, spot.number, leases.MOST_CRASHES)
     except (sa.exc.SQLAlchemyError, OSError) as error:
         log.unreadable(type(error).__name__)
+    finally:
+        store.close()
+
+
+def _learn_webhooks(config: Config) -> None:
+    """Has the database know the webhooks of the configuration before the first event; on a database of our own,
+    whoever held a lease on something to tell is dead."""
+    store = ground.open_store(config)
+
+    def learn(session: sa.Connection) -> None:
+        webhooks.adopt(session, config.webhook, datetime.now(UTC))
+        if not config.database.url.get_secret_value():
+            outbox.release(session)
+
+    try:
+        store.writer.submit(learn).result()
+    except sa.exc.SQLAlchemyError as error:
+        raise Unusable(f"cannot write to the database: {type(error).__name__}") from None
     finally:
         store.close()
 

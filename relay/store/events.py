@@ -7,7 +7,7 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from relay import ids, tokens, traces
-from relay.store import consent, people, pixels, suppressions, tables, verdicts
+from relay.store import consent, outbox, people, pixels, suppressions, tables, verdicts
 from relay.store.consent import Wish
 from relay.store.tables import Event, EventType
 
@@ -95,7 +95,7 @@ def _write(session: sa.Connection, hit: Hit, recipient: str) -> None:
     url = traces.without_addresses(hit.url) if people.of(session).are_veiled else hit.url
     values = hit._asdict() | {"reasons": list(hit.reasons), "recipient": recipient, "url": url}
     del values["apart"]
-    session.execute(sa.insert(tables.event), tables.values(Event(**values)))
+    outbox.write(session, [tables.values(Event(**values))])
 
 
 class Asked(NamedTuple):

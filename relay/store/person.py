@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from relay import address
-from relay.store import consent, objects, people, story, tables
+from relay.store import consent, objects, people, story, tables, webhook_tables
 from relay.store.tables import Status
 from relay.traces import scrubbed, without_addresses, words
 
@@ -102,6 +102,8 @@ def erase(session: sa.Connection, mailbox: str, now: datetime) -> Erased:
             clean = _clean(reply.text, unwanted)
             session.execute(sa.update(attempt).where(attempt.c.id == reply.id).values(text=clean))
         contents = _erase_message(session, row.message, unwanted)
+        # Requests name whom they are about.
+        session.execute(sa.delete(webhook_tables.log).filter_by(message=row.message))
         given_up = row.next_attempt_at is not None
         done += Erased(1, int(given_up), len(texts), len(replies), contents)
     return done

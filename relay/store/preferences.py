@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from relay.store import events, people, suppressions, tables
+from relay.store import events, outbox, people, suppressions, tables
 from relay.store.tables import Event, EventType
 
 _RECENT = 1000  # deliveries whose streams are offered
@@ -124,4 +124,4 @@ def _note(
         ip=choice.ip,
         detail="streams: " + ", ".join(names),
     )
-    session.execute(sa.insert(tables.event), tables.values(event))
+    outbox.write(session, [tables.values(event)])

@@ -13,7 +13,7 @@ from pydantic import BeforeValidator
 from sqlmodel import SQLModel
 
 from relay import ids
-from relay.store import leases, people, strikes, suppressions, tables, veil
+from relay.store import leases, outbox, people, strikes, suppressions, tables, veil
 from relay.store.tables import Delivery, Event, EventType, Message, Status
 
 
@@ -88,7 +88,7 @@ def file(session: sa.Connection, filing: Filing) -> None:
     if filing.octets is not None:
         session.execute(sa.insert(tables.content), {"message": message.id, "octets": filing.octets})
     session.execute(sa.insert(tables.delivery), list(deliveries.values()))
-    session.execute(sa.insert(tables.event), events)
+    outbox.write(session, events)
     if attempts:
         session.execute(sa.insert(tables.attempt), attempts)
     for outcome in outcomes:
@@ -132,7 +132,7 @@ def settle(
             forgotten.append(row.recipient)
             change |= {"recipient": known.shown(outcome.recipient), "orcpt": ""}
         session.execute(sa.update(table).where(*this).values(**change, attempts=table.c.attempts + _count(outcome)))
-        session.execute(sa.insert(tables.event), _event(session, message, outcome))
+        outbox.write(session, [_event(session, message, outcome)])
         for attempt in _attempt(message, outcome):
             session.execute(sa.insert(tables.attempt), attempt)
         _suppress(session, message, outcome)

@@ -9,7 +9,7 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from relay import ids
-from relay.store import tables
+from relay.store import tables, webhook_tables
 
 BATCH = 1000  # messages a commit, at most
 DELIVERIES = 1000  # of them together: each has an event or more, and attempts
@@ -41,7 +41,8 @@ def drop_messages(session: sa.Connection, before: datetime) -> int:
     delivery = tables.delivery
     count = sa.select(sa.func.count()).where(delivery.c.message == tables.message.c.id).scalar_subquery()
     gone = _oldest(session, _settled(before, count), DELIVERIES)
-    for table in (tables.event, tables.attempt, tables.delivery, tables.content):
+    hanging = (tables.event, tables.attempt, tables.delivery, tables.content, webhook_tables.outbox, webhook_tables.log)
+    for table in hanging:
         session.execute(sa.delete(table).where(table.c.message.in_(gone)))
     session.execute(sa.delete(tables.message).where(tables.message.c.id.in_(gone)))
     return len(gone)

@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 import sqlalchemy as sa
 
 from relay import ids
-from relay.store import events, people, queue, strikes, suppressions, tables
+from relay.store import events, outbox, people, queue, strikes, suppressions, tables
 from relay.store.events import Hit
 from relay.store.queue import Outcome, Try
 from relay.store.tables import Delivery, Event, EventType, Status
@@ -250,4 +250,4 @@ def _note_event(session: sa.Connection, tiding: Tiding, row: Delivery, detail: s
         reasons=list(tiding.reasons),
         detail=detail,
     )
-    session.execute(sa.insert(tables.event), tables.values(event))
+    outbox.write(session, [tables.values(event)])

@@ -1,0 +1,43 @@
+"""`[[webhook]]`: who is told of events, of which, and in which words."""
+
+from datetime import timedelta
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+
+from relay import signatures
+from relay.config.values import Duration, Secret, WebhookUrl
+
+EventName = Literal[
+    "accepted",
+    "delivered",
+    "deferred",
+    "bounced",
+    "expired",
+    "suppressed",
+    "opened",
+    "clicked",
+    "unsubscribed",
+    "resubscribed",
+    "complained",
+]
+_NO_SECRET = SecretStr("")
+
+
+class Webhook(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    url: WebhookUrl
+    secret: Secret = _NO_SECRET
+    old_secret: Secret = _NO_SECRET
+    events: list[Literal["*", EventName]] = Field(["*"], min_length=1)
+    format: Literal["waypost", "postmark", "sendgrid", "mailgun"] = "waypost"
+    machines: bool = False
+    retry: list[Duration] = Field([timedelta(seconds=s) for s in (5, 300, 1800, 7200, 18_000, 36_000)], min_length=1)
+    timeout: Duration = Field(timedelta(seconds=10), gt=timedelta(0), le=timedelta(seconds=60))
+
+    @field_validator("secret", "old_secret")
+    @classmethod
+    def _is_a_key(cls, secret: SecretStr) -> SecretStr:
+        signatures.octets(secret.get_secret_value())
+        return secret

@@ -1,0 +1,324 @@
+"""Webhooks, as a receiver meets them: told at least once, in order for each message, signed; and what failure does."""
+
+import asyncio
+import base64
+import hashlib
+import hmac
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from time import monotonic, sleep
+
+import pytest
+
+from relay import ids, signatures, tokens
+from relay.config.schema import Config
+from relay.config.webhook import Webhook as Configured
+from relay.delivery.webhook_call import next_attempt
+from relay.delivery.webhooks import Webhooks
+from relay.store import outbox, webhook_tables, webhooks
+from relay.store.queue import Filing, Outcome, Try
+from relay.store.store import Store
+from relay.store.tables import Status
+from relay.store.webhook_tables import Telling, Webhook
+from tests.filings import count, file, filing
+from tests.receiver import Arrived, Receiver, receiving
+from tests.stage import Waypost, html_mail, tracking_urls
+from tests.upstream import Upstream
+
+SECRET = signatures.new_secret()
+DAY = timedelta(days=1)
+
+
+class Clock:
+    """The time, which a test moves."""
+
+    def __init__(self) -> None:
+        self.at = datetime(2026, 11, 21, 9, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.at
+
+
+class Desk:
+    """A store with a webhook, and what happens between them."""
+
+    def __init__(self, opened: Store, folder: Path) -> None:
+        self.store, self.clock = opened, Clock()
+        self.ring = tokens.open_ring(folder / "keys.json")
+
+    def hook(self, url: str, **more: object) -> Webhook:
+        given = Configured.model_validate({"url": url, "secret": SECRET} | more)
+        made: Webhook = self.store.writer.submit(lambda s: webhooks.add(s, given, self.clock())).result(10)
+        self.clock.at += timedelta(seconds=1)
+        return made
+
+    def happened(self, *recipients: str, status: Status = Status.DELIVERED) -> Filing:
+        """A message to these, and how its first attempt ended."""
+        one = filing(*recipients, at=self.clock())
+        said = Try("scripted", "dot", 250, "2.0.0", "taken", 3)
+        outcomes = [Outcome(ids.new(), n, who, status, self.clock(), tried=said) for n, who in enumerate(recipients)]
+        file(self.store, one._replace(outcomes=outcomes))
+        return one
+
+    def tell(self, config: Config | None = None) -> None:
+        """Tells all that is due, as the web role does."""
+
+        async def run() -> None:
+            teller = Webhooks(config or Config(), self.store, self.ring, now=self.clock, jitter=lambda: 0.0)
+            await teller.settle_all()
+            await teller.drain(1)
+
+        asyncio.run(run())
+
+    def standing(self, hook: Webhook) -> webhooks.Standing:
+        with self.store.session() as session:
+            return webhooks.standings(session, [hook.id])[0]
+
+    def log(self, hook: Webhook) -> list[Telling]:
+        with self.store.session() as session:
+            return webhooks.log(session, hook.id, 100)
+
+
+@pytest.fixture
+def desk(opened: Store, tmp_path: Path) -> Desk:
+    return Desk(opened, tmp_path)
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with receiving() as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def listener() -> Iterator[Receiver]:
+    """The one of the relay's configuration."""
+    with receiving() as one:
+        yield one
+
+
+def verified(arrived: Arrived, secret: str, signature: int = 0) -> bool:
+    """By the words of the standard: base64 of HMAC-SHA256 over id, timestamp and body."""
+    signed = b"%s.%s.%s" % (
+        arrived.headers["webhook-id"].encode(),
+        arrived.headers["webhook-timestamp"].encode(),
+        arrived.body,
+    )
+    digest = hmac.new(base64.b64decode(secret.removeprefix("whsec_")), signed, hashlib.sha256).digest()
+    return arrived.headers["webhook-signature"].split(" ")[signature] == "v1," + base64.b64encode(digest).decode()
+
+
+def test_the_signature_is_the_one_of_the_standards_own_example() -> None:
+    # https://github.com/standard-webhooks/standard-webhooks, the example of its libraries.
+    made = signatures.standard(
+        ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"], "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, b'{"test": 2432232314}'
+    )
+    assert made == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
+
+
+def test_an_event_is_told_as_the_api_shows_it_and_signed(desk: Desk, receiver: Receiver) -> None:
+    hook = desk.hook(f"{receiver.url}/object/ok")
+    message = desk.happened("ann@example.com").message
+    desk.tell()
+    accepted, delivered = receiver.at("/object/ok")
+    assert (accepted.said["type"], accepted.said["id"], accepted.said["delivery"]) == ("accepted", message.id, None)
+    assert delivered.said["recipient"] == "ann@example.com" and delivered.said["delivery"] == f"{message.id}.0"
+    assert delivered.said["detail"] == "250 2.0.0 taken" and delivered.headers["webhook-id"] == delivered.said["id"]
+    assert all(verified(one, SECRET) for one in (accepted, delivered))
+    assert desk.standing(hook).waiting == 0
+    [newest, _] = desk.log(hook)
+    assert (newest.code, newest.response, newest.event) == (200, "thank you", delivered.said["id"])
+    assert newest.request.encode() == delivered.body and newest.headers["webhook-id"] == delivered.said["id"]
+
+
+def test_only_the_events_that_were_asked_for_are_told(desk: Desk, receiver: Receiver) -> None:
+    desk.hook(f"{receiver.url}/chosen/ok", events=["bounced", "accepted"])
+    desk.happened("ann@example.com")
+    desk.tell()
+    assert [one.said["type"] for one in receiver.at("/chosen/ok")] == ["accepted"]
+
+
+def test_a_message_is_told_in_order_and_one_that_fails_holds_up_no_other(desk: Desk, receiver: Receiver) -> None:
+    hook = desk.hook(f"{receiver.url}/order/e503-n1")
+    first, second = (desk.happened(who).message.id for who in ("ann@example.com", "bob@example.com"))
+    desk.tell()
+    tried = [one.said["message"] for one in receiver.at("/order/e503-n1")]
+    held = tried[0]  # its first event failed, and its second waits behind that
+    assert tried.count(held) == 1 and tried.count(second if held == first else first) == 2
+    desk.clock.at += timedelta(seconds=6)
+    desk.tell()
+    told = [one.said["type"] for one in receiver.at("/order/e503-n1") if one.said["message"] == held]
+    assert told == ["accepted", "accepted", "delivered"]
+    assert desk.standing(hook).waiting == 0 and desk.standing(hook).webhook.failing_since is None
+
+
+def test_an_endpoint_that_is_down_is_asked_by_one_request_at_a_time(desk: Desk, receiver: Receiver) -> None:
+    hook = desk.hook(f"{receiver.url}/down/e500", events=["delivered"])
+    other = desk.hook(f"{receiver.url}/beside/ok", events=["delivered"])
+    for n in range(40):
+        desk.happened(f"r{n}@example.com")
+    desk.tell()
+    assert 1 <= len(receiver.at("/down/e500")) <= 18  # those that were under way together, and one more
+    assert [(one.code, one.error) for one in desk.log(other) if one.code != 200] == []
+    assert len(receiver.at("/beside/ok")) == 40
+    assert desk.standing(hook).waiting == 40 and desk.standing(other).waiting == 0
+
+
+def test_an_endpoint_that_takes_nothing_for_a_day_is_disabled_and_can_be_enabled(
+    desk: Desk, receiver: Receiver
+) -> None:
+    hook = desk.hook(f"{receiver.url}/day/500", events=["delivered"])
+    receiver.answers["/day/500"] = 500
+    desk.happened("ann@example.com")
+    at = []
+    while desk.standing(hook).webhook.state == "on":
+        desk.tell()
+        at.append(desk.log(hook)[0].at)
+        desk.clock.at = desk.log(hook)[0].next_attempt_at or desk.clock.at
+        assert len(at) < 20
+    since = [round((one - at[0]) / timedelta(minutes=1)) for one in at]
+    assert since == [0, 0, 5, 35, 155, 455, 1055, 1440]
+    assert "24 hours" in desk.standing(hook).webhook.reason and "500" in desk.standing(hook).webhook.reason
+    desk.happened("bob@example.com")
+    assert desk.standing(hook).waiting == 0  # the one was given up, the other is not kept for it
+    receiver.answers["/day/500"] = 204
+    desk.store.writer.submit(lambda s: webhooks.enable(s, hook.id, desk.clock())).result(10)
+    count_, _ = desk.store.writer.submit(
+        lambda s: webhooks.replay(s, hook.id, desk.clock(), desk.clock() - 2 * DAY, desk.clock() + DAY)
+    ).result(10)
+    desk.tell()
+    assert count_ == 2
+    told = [one.said["recipient"] for one in receiver.at("/day/500")][-2:]
+    assert sorted(told) == ["ann@example.com", "bob@example.com"]
+
+
+def test_410_disables_at_once_and_a_redirect_is_a_failure(desk: Desk, receiver: Receiver) -> None:
+    gone, moved = desk.hook(f"{receiver.url}/gone/e410"), desk.hook(f"{receiver.url}/moved/e302")
+    receiver.headers["location"] = f"{receiver.url}/elsewhere/ok"
+    desk.happened("ann@example.com")
+    desk.tell()
+    receiver.headers.clear()
+    assert (desk.standing(gone).webhook.state, desk.standing(gone).webhook.reason) == (
+        "disabled",
+        "it answered 410 Gone",
+    )
+    assert desk.log(moved)[0].code == 302 and not receiver.at("/elsewhere/ok")
+
+
+def test_retry_after_is_waited_for(desk: Desk, receiver: Receiver) -> None:
+    hook = desk.hook(f"{receiver.url}/wait/e429", events=["delivered"])
+    receiver.headers["retry-after"] = "3600"
+    desk.happened("ann@example.com")
+    desk.tell()
+    receiver.headers.clear()
+    assert desk.log(hook)[0].next_attempt_at == desk.clock() + timedelta(hours=1)
+
+
+def test_an_endpoint_that_hangs_or_talks_without_end_holds_nobody_up(desk: Desk, receiver: Receiver) -> None:
+    hanging = Configured(url=f"{receiver.url}/hang", secret=SECRET, events=["delivered"], timeout="300ms")
+    config = Config(webhook=[hanging])
+    desk.store.writer.submit(lambda s: webhooks.adopt(s, config.webhook, desk.clock())).result(10)
+    large, nobody = desk.hook(f"{receiver.url}/large"), desk.hook("http://127.0.0.1:9/", events=["delivered"])
+    desk.happened("ann@example.com")
+    desk.tell(config)
+    with desk.store.session() as session:
+        [held] = webhooks.log(session, webhooks.configured_id(hanging), 10)
+    assert (held.code, held.error) == (0, "no answer within 0.3 s")
+    assert [one.response for one in desk.log(large)] == ["x" * 2048] * 2
+    assert desk.log(nobody)[0].error.startswith("ConnectError")
+
+
+def test_while_a_secret_changes_requests_are_signed_with_both(desk: Desk, receiver: Receiver) -> None:
+    hook = desk.hook(f"{receiver.url}/both/ok", events=["delivered"])
+    new: str = desk.store.writer.submit(lambda s: webhooks.rotate(s, hook.id, desk.clock())).result(10)
+    desk.happened("ann@example.com")
+    desk.tell()
+    [one] = receiver.at("/both/ok")
+    assert verified(one, new) and verified(one, SECRET, 1)
+    desk.clock.at += DAY
+    desk.happened("ann@example.com")
+    desk.tell()
+    assert receiver.at("/both/ok")[1].headers["webhook-signature"].count("v1,") == 1
+
+
+def test_what_is_leased_by_a_worker_that_died_is_told_when_the_lease_lapses(desk: Desk, receiver: Receiver) -> None:
+    hook = desk.hook(f"{receiver.url}/lapse/ok", events=["delivered"])
+    desk.happened("ann@example.com")
+    now = desk.clock()
+    held = desk.store.writer.submit(
+        lambda s: outbox.lease(s, {hook.id: 5}, "dead", now, now + timedelta(minutes=2))
+    ).result(10)
+    desk.tell()
+    assert len(held) == 1 and not receiver.at("/lapse/ok")
+    desk.clock.at += timedelta(minutes=3)
+    desk.tell()
+    assert len(receiver.at("/lapse/ok")) == 1
+
+
+def test_events_owe_nothing_where_nobody_listens_and_the_log_is_kept_small(
+    desk: Desk, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.happened("ann@example.com")
+    assert count(desk.store, webhook_tables.outbox) == 0
+    hook = desk.hook(f"{receiver.url}/small/ok")
+    monkeypatch.setattr(webhooks, "MOST_LOGGED", 3)
+    desk.happened("ann@example.com", "bob@example.com", "cy@example.com")
+    desk.tell()
+    assert len(desk.log(hook)) == 4
+    newest = desk.log(hook)[0].id
+    assert desk.store.writer.submit(lambda s: webhooks.trim(s, desk.clock() - DAY)).result(10) == 1
+    assert len(desk.log(hook)) == 3 and desk.log(hook)[0].id == newest
+    assert desk.store.writer.submit(lambda s: webhooks.trim(s, datetime.now(UTC) + DAY)).result(10) == 3
+
+
+def test_retries_end_after_a_day_and_the_last_one_is_then() -> None:
+    first = datetime(2026, 1, 1, tzinfo=UTC)
+    hour = (timedelta(hours=1),)
+    assert next_attempt(hour, 1, first, first, 0.5) == first + timedelta(hours=1.05)
+    assert next_attempt(hour, 30, first, first + timedelta(hours=23.5), 0) == first + DAY
+    assert next_attempt(hour, 31, first, first + DAY, 0) is None
+    assert next_attempt(hour, 1, first, first, 0, timedelta(hours=3)) == first + timedelta(hours=3)
+
+
+@pytest.fixture(scope="module")
+def told(listener: Receiver, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Waypost]:
+    """A relay whose configuration names a webhook."""
+    table = f'[[webhook]]\nurl = "{listener.url}/relay/ok"\nsecret = "{SECRET}"\nretry = ["100ms"]\n'
+    with Waypost(tmp_path_factory.mktemp("told"), upstream.port, table) as running:
+        yield running
+
+
+def test_from_acceptance_to_click_the_receiver_hears_it_all(
+    told: Waypost, listener: Receiver, upstream: Upstream
+) -> None:
+    assert told.send(html_mail(), "heard@example.com").startswith("250")
+    urls = tracking_urls(upstream.to("heard@example.com")[0].octets)
+    assert told.get(urls["c"][0]).status_code == 302
+    arrived = listener.wait("/relay/ok", 3)
+    assert [one.said["type"] for one in arrived] == ["accepted", "delivered", "clicked"]
+    assert all(verified(one, SECRET) for one in arrived)
+    assert arrived[2].said == next(row for row in told.rows("events") if row["type"] == "clicked")
+
+
+def test_nothing_is_lost_when_the_server_is_killed(told: Waypost, listener: Receiver) -> None:
+    listener.answers["/relay/ok"] = 503
+    before = len(listener.at("/relay/ok"))
+    for n in range(5):
+        assert told.send(html_mail(), f"kill{n}@example.com").startswith("250")
+    listener.wait("/relay/ok", before + 1)
+    told.kill()
+    listener.answers["/relay/ok"] = 200
+    before = len(listener.at("/relay/ok"))
+    told.start()
+    end = monotonic() + 10
+    arrived: list[Arrived] = []
+    while len({one.said["id"] for one in arrived}) < 10:
+        assert monotonic() < end, len(arrived)
+        sleep(0.05)
+        arrived = listener.at("/relay/ok")[before:]
+    by_message: dict[str, list[str]] = {}
+    for one in arrived:
+        by_message.setdefault(one.said["message"], []).append(one.said["type"])
+    # At least once: what was answered as the server died may come again.
+    assert [list(dict.fromkeys(types)) for types in by_message.values()] == [["accepted", "delivered"]] * 5
