@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from relay.attribution import agents
 from relay.attribution.agents import HUMAN, MACHINE, PROXIED, Verdict
-from relay.attribution.rules import TIMING
+from relay.attribution.rules import SWEEPS, TIMING, Sweep
 
 # What is seen beside hits, and counts nothing: the unsubscribe page, a HEAD, an address that went on to many others.
 PAGE, HEAD, MANY = "page", "head", "many"
@@ -148,15 +148,21 @@ class _Case:
         return self.networks[n], self.hits[n].agent
 
     def _sweeps(self) -> None:
-        for window in self._windows(TIMING.sweep_s):
-            mine = [n for n in window if self.networks[n] and self._visitor(n) == self._visitor(window[0])]
-            if len({self.hits[n].link for n in mine}) < TIMING.sweep_links or self._has_opened(window[0]):
-                continue
-            start = self.hits[window[0]].at
-            if any(hit.at <= start and hit.alone.verdict == PROXIED for hit in self.hits):
-                continue  # a person behind a provider's proxy, opening several tabs
-            for n in mine:
-                self._blame(n, SWEEP)
+        for rule in SWEEPS:
+            for window in self._windows(rule.within_s):
+                self._sweep(rule, window)
+
+    def _sweep(self, rule: Sweep, window: list[int]) -> None:
+        first = window[0]
+        mine = [n for n in window if self.networks[n] and self._visitor(n) == self._visitor(first)]
+        if len({self.hits[n].link for n in mine}) < rule.links or self._has_opened(first):
+            return
+        if (self.after_s[first] or 0) > rule.delivered_s:
+            return
+        if any(hit.at <= self.hits[first].at and hit.alone.verdict == PROXIED for hit in self.hits):
+            return  # a person behind a provider's proxy, opening several tabs
+        for n in mine:
+            self._blame(n, SWEEP)
 
     def _beside(self, what: str, reason: str, seconds: float) -> None:
         for aside in self.asides:
@@ -199,10 +205,19 @@ class _Case:
     def _hosted(self) -> None:
         for n in self.clicks:
             after_s = self.after_s[n]
-            if after_s is None or after_s > TIMING.hosted_s or not self._is_person(n) or self._has_opened(n):
+            if after_s is None or after_s > TIMING.hosted_s or not self._is_person(n):
                 continue
-            if agents.is_hosted(self.hits[n].address):
+            if agents.is_hosted(self.hits[n].address) and (not self._has_opened(n) or self._glanced(n)):
                 self._blame(n, HOSTED)
+
+    def _glanced(self, n: int) -> bool:
+        """Whether the only pictures were loaded by that visitor, hardly before its first click: pages are loaded so."""
+        opens = [m for m, hit in enumerate(self.hits) if not hit.is_click and hit.alone.verdict in _PEOPLE]
+        clicks = [m for m in self.clicks if self._visitor(m) == self._visitor(n)]
+        return all(
+            self._visitor(m) == self._visitor(n) and -TIMING.glance_s < self._apart_s(m, clicks[0]) < TIMING.glance_s
+            for m in opens
+        )
 
     def _echoes(self) -> None:
         """Of two visitors at one link it is the one who never loaded a picture; else the second."""

@@ -4,6 +4,7 @@ A fault in the file is a fault of ours and raises at import: a test reads it.
 """
 
 import ipaddress
+import math
 import re
 import tomllib
 from collections.abc import Mapping
@@ -41,6 +42,14 @@ class Crowd(NamedTuple):
     within_s: float
 
 
+class Sweep(NamedTuple):
+    """How many links in how long are more than a reader's, so long after the delivery."""
+
+    links: int
+    within_s: float
+    delivered_s: float
+
+
 def _pattern(text: str) -> Pattern:
     return re.compile(text, re.IGNORECASE)
 
@@ -63,5 +72,6 @@ NETWORKS = [
     for row in _DATA["network"]
 ]
 HOSTING: list[Network] = [ipaddress.ip_network(text) for text in _DATA["hosting"]["networks"]]
+SWEEPS = [Sweep(row["links"], row["within_s"], row.get("delivered_s", math.inf)) for row in _DATA["sweep"]]
 MANY = [Crowd(row["recipients"], row["within_s"]) for row in _DATA["many"]]
 TIMING = SimpleNamespace(**_DATA["timing"])

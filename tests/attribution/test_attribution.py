@@ -10,6 +10,7 @@ from tests.attribution import traces
 from tests.attribution.traces import DELIVERED
 
 TRACES = traces.read()
+SECOND = traces.read(traces.SECOND)
 WIN = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/145.0.0.0 Safari/537.36"
 MAC = "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko) Safari/605.1.15"
 
@@ -26,6 +27,13 @@ def test_people_and_machines_are_told_apart() -> None:
     assert found["machine"].precision >= 0.99 and found["machine"].recall >= 0.97
 
 
+def test_so_they_are_in_sequences_written_without_knowing_the_rules() -> None:
+    assert len(SECOND) >= 120
+    found = traces.score(traces.SECOND)
+    assert found["people"].precision >= 0.99 and found["people"].recall >= 0.99
+    assert found["machine"].precision >= 0.99 and found["machine"].recall >= 0.99
+
+
 @pytest.mark.parametrize("group", sorted({trace.group for trace in TRACES}))
 def test_no_person_of_any_group_is_called_a_machine(group: str) -> None:
     for trace, step, verdict in traces.judged():
@@ -35,7 +43,7 @@ def test_no_person_of_any_group_is_called_a_machine(group: str) -> None:
 
 def test_the_order_in_which_hits_come_in_makes_no_difference() -> None:
     dice = random.Random(6)
-    for trace in TRACES:
+    for trace in TRACES + SECOND:
         hits = traces.hits(trace)
         whole = history.judge(hits, traces.asides(trace), DELIVERED)
         order = dice.sample(range(len(hits)), len(hits))
@@ -78,6 +86,26 @@ def test_a_person_who_clicks_during_a_scanner_s_burst_stays_a_person() -> None:
     assert verdicts((300, "", MAC, "192.0.2.9"), *burst, (401, "2", MAC, "192.0.2.9")) == [
         "human", *["machine"] * 4, "human",
     ]  # fmt: skip
+
+
+def test_who_follows_many_links_without_a_picture_is_a_machine_the_sooner_the_surer() -> None:
+    def verdict(start: float, apart: float, links: int, *more: tuple[float, str, str, str]) -> set[str]:
+        clicks = [(start + n * apart, str(n), WIN, "203.0.113.7") for n in range(1, links + 1)]
+        return set(verdicts(*clicks, *more)[:links])
+
+    assert verdict(10, 5, 3) == verdict(60, 5, 6) == verdict(3600, 2.5, 4) == {"machine"}
+    assert verdict(3600, 5, 6) == verdict(120, 5, 3) == verdict(60, 12, 5) == {"human"}
+    for agent, address in ((WIN, "198.51.100.7"), (MAC, "203.0.113.9")):  # the program, or the network, had shown it
+        assert verdict(60, 5, 6, (50, "", agent, address)) == {"human"}
+
+
+def test_a_picture_loaded_with_the_links_makes_no_reader_of_a_data_centre() -> None:
+    cloud = "20.51.8.9"
+    assert verdicts((8, "", WIN, cloud), (9, "1", WIN, cloud), (11, "2", WIN, cloud)) == ["machine"] * 3
+    assert verdicts((8, "", WIN, cloud), (19, "1", WIN, cloud)) == ["human"] * 2
+    assert verdicts((8, "", MAC, cloud), (9, "1", WIN, cloud)) == ["human"] * 2  # the mail program, then the browser
+    assert verdicts((2000, "", WIN, cloud), (2001, "1", WIN, cloud)) == ["human"] * 2
+    assert verdicts((8, "", WIN, "203.0.113.7"), (9, "1", WIN, "203.0.113.7")) == ["human"] * 2
 
 
 def test_a_click_within_seconds_from_another_network_than_the_person_s() -> None:

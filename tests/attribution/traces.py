@@ -1,7 +1,8 @@
-"""Reads `traces.txt`, and scores the verdicts on it: `python -m tests.attribution.traces` prints precision and recall.
+"""Reads labelled sequences, and scores the verdicts: `python -m tests.attribution.traces` prints precision and recall.
 
 In: sequences of hits with who made each.  Out: for people (with proxied) and machines, how many of those that we
-say are such are, and how many of those that are we find.
+say are such are, and how many of those that are we find. `FIRST` grew with the rules; `SECOND` was written by somebody
+who had not read them.
 """
 
 import re
@@ -15,6 +16,7 @@ from relay.attribution import agents, history
 DELIVERED = datetime(2026, 3, 2, 9, tzinfo=UTC)
 _LINE = re.compile(r"\s*(\S+)\s+(open|click|head|page|many)(?: (\d+))?( prefetch)?\s+(\w+)\s+(\S+)\s+(\S+)")
 PEOPLE = ("human", "proxied")
+FIRST, SECOND = "traces.txt", "second.txt"
 
 
 class Step(NamedTuple):
@@ -48,14 +50,14 @@ class Score(NamedTuple):
     recall: float
 
 
-def read() -> list[Trace]:
+def read(name: str = FIRST) -> list[Trace]:
     """All sequences, in the file's order."""
     names: dict[str, str] = {}
     traces: list[Trace] = []
-    for line in Path(__file__).with_name("traces.txt").read_text("utf-8").splitlines():
+    for line in Path(__file__).with_name(name).read_text("utf-8").splitlines():
         if line.startswith("@"):
-            _, name, *agent = line.split(maxsplit=2)
-            names[name] = agent[0] if agent else ""
+            _, agent_name, *agent = line.split(maxsplit=2)
+            names[agent_name] = agent[0] if agent else ""
         elif line.startswith("="):
             group, _, title = line[1:].partition(":")
             traces.append(Trace(group.strip(), title.strip(), []))
@@ -85,20 +87,20 @@ def asides(trace: Trace) -> list[history.Aside]:
     return [history.Aside(step.at, step.what, step.agent, step.address) for step in trace.steps if not step.is_hit]
 
 
-def judged() -> Iterator[tuple[Trace, Step, agents.Verdict]]:
+def judged(name: str = FIRST) -> Iterator[tuple[Trace, Step, agents.Verdict]]:
     """Every hit with its verdict in the end."""
-    for trace in read():
+    for trace in read(name):
         found = history.judge(hits(trace), asides(trace), DELIVERED)
         steps = [step for step in trace.steps if step.is_hit]
         for step, verdict in zip(steps, found.verdicts, strict=True):
             yield trace, step, verdict
 
 
-def score() -> dict[str, Score]:
+def score(name: str = FIRST) -> dict[str, Score]:
     """Of `people` and of `machine`."""
     pairs = [
         ("people" if step.who in ("person", "proxied") else "machine", verdict)
-        for _, step, verdict in judged()
+        for _, step, verdict in judged(name)
         if step.who != "-"
     ]
     scores = {}
@@ -110,15 +112,16 @@ def score() -> dict[str, Score]:
 
 
 def main() -> None:
-    """Prints what is wrong, then the scores."""
-    for trace, step, verdict in judged():
-        expected = ("machine",) if step.who == "machine" else PEOPLE
-        if step.who != "-" and verdict.verdict not in expected:
-            second = (step.at - DELIVERED).total_seconds()
-            print(f"{trace.group}: {trace.title}: {second:g} s {step.what} is {step.who}, not {verdict}")
-    print(f"{len(read())} sequences, {sum(1 for _ in judged())} hits")
-    for kind, found in score().items():
-        print(f"{kind:<8} precision {found.precision:.3f}  recall {found.recall:.3f}")
+    """Prints what is wrong, then the scores, for each set."""
+    for name in (FIRST, SECOND):
+        for trace, step, verdict in judged(name):
+            expected = ("machine",) if step.who == "machine" else PEOPLE
+            if step.who != "-" and verdict.verdict not in expected:
+                second = (step.at - DELIVERED).total_seconds()
+                print(f"{trace.group}: {trace.title}: {second:g} s {step.what} is {step.who}, not {verdict}")
+        print(f"{name}: {len(read(name))} sequences, {sum(1 for _ in judged(name))} hits")
+        for kind, found in score(name).items():
+            print(f"{kind:<8} precision {found.precision:.3f}  recall {found.recall:.3f}")
 
 
 if __name__ == "__main__":
