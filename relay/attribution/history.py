@@ -162,7 +162,8 @@ class _Case:
         if any(hit.at <= self.hits[first].at and hit.alone.verdict == PROXIED for hit in self.hits):
             return  # a person behind a provider's proxy, opening several tabs
         for n in mine:
-            self._blame(n, SWEEP)
+            if BURST not in self.found[n]:  # which says it all
+                self._blame(n, SWEEP)
 
     def _beside(self, what: str, reason: str, seconds: float) -> None:
         for aside in self.asides:
