@@ -6,15 +6,17 @@ import re
 import signal
 import smtplib
 import socket
-import subprocess
-import sys
+import tempfile
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
 import httpx
 
+from tests.nursery import Nursery, Process
+
 ROOT = Path(__file__).parents[1]
+_NURSERY = Nursery()
 CASES = ROOT.parent / "shared" / "cases"
 
 
@@ -47,21 +49,17 @@ class Waypost:
         text = self.config.read_text()
         place = f'[tracking]\npublic_url = "{self.tracking}"\nlisten = "127.0.0.1:{tracking}"\n'
         self.config.write_text(text.replace("[tracking]\n", place))
-        self.process: subprocess.Popen[str] | None = None
+        self.process: Process | None = None
         self.ready = ""
 
     def start(self, *words: str) -> "Waypost":
-        self.log = (self.folder / "log").open("a")
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "relay", "serve", "--config", str(self.config), *words],
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            stderr=self.log,
-            text=True,
-            env=_environment(),
-        )
-        assert self.process.stdout is not None
-        self.ready = self.process.stdout.readline().strip()
+        reads, writes = os.pipe()
+        with Path(os.devnull).open("rb") as nothing, (self.folder / "log").open("ab") as log:
+            command = ["serve", "--config", str(self.config), *words]
+            self.process = _NURSERY.start(command, nothing, writes, log)
+        os.close(writes)
+        self._stdout = os.fdopen(reads)
+        self.ready = self._stdout.readline().strip()
         assert self.ready.startswith("ready "), self.read_log()
         return self
 
@@ -82,13 +80,11 @@ class Waypost:
         """kill -9, as a power cut would."""
         assert self.process is not None
         self.process.send_signal(signal.SIGKILL)
-        self.process.wait()
+        self.process.wait(30)
         self._closed()
 
     def _closed(self) -> None:
-        assert self.process is not None and self.process.stdout is not None
-        self.process.stdout.close()
-        self.log.close()
+        self._stdout.close()
         self.process = None
 
     def __enter__(self) -> "Waypost":
@@ -120,16 +116,15 @@ class Waypost:
 
     def cli(self, *words: str, given: bytes = b"", status: int = 0) -> bytes:
         """Standard output of a command on this server's configuration."""
-        done = subprocess.run(
-            [sys.executable, "-m", "relay", *words, "--config", str(self.config)],
-            cwd=ROOT,
-            input=given,
-            capture_output=True,
-            env=_environment(),
-            timeout=60,
-        )
-        assert done.returncode == status, (done.returncode, done.stderr.decode())
-        return done.stdout if status == 0 else done.stderr
+        with tempfile.TemporaryFile() as fed, tempfile.TemporaryFile() as said, tempfile.TemporaryFile() as complained:
+            fed.write(given)
+            fed.seek(0)
+            done = _NURSERY.start([*words, "--config", str(self.config)], fed, said, complained).wait(60)
+            said.seek(0)
+            complained.seek(0)
+            output, errors = said.read(), complained.read()
+        assert done == status, (done, errors.decode())
+        return output if status == 0 else errors
 
     def rows(self, *words: str) -> list[dict[str, Any]]:
         """A command's JSON lines."""
@@ -151,11 +146,6 @@ class Waypost:
 
     def get(self, path: str, **more: Any) -> httpx.Response:
         return httpx.get(path if path.startswith("http") else f"{self.tracking}{path}", **more)
-
-
-def _environment() -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("WAYPOST_")}
-    return kept | {"PYTHONPATH": str(ROOT)}
 
 
 def html_mail(

@@ -4,6 +4,7 @@ Passwords are kept as argon2id hashes (RFC 9106), the API's keys as SHA-256: the
 guesses however fast the hash is.
 """
 
+import functools
 import hashlib
 import secrets
 from collections.abc import Sequence
@@ -16,8 +17,12 @@ from argon2.exceptions import InvalidHashError, VerificationError
 from relay.store import tables
 
 _HASHER = PasswordHasher()
-# Verified when there is no such account, so that the answer takes as long as for a wrong password.
-_NOBODY = _HASHER.hash("nobody")
+
+
+@functools.cache
+def _nobody() -> str:
+    """Verified when there is no such account, so that the answer takes as long as for a wrong password."""
+    return _HASHER.hash("nobody")
 
 
 def put(session: sa.Connection, name: str, password: str, at: datetime) -> None:
@@ -43,7 +48,7 @@ def hash_password(password: str) -> str:
 def verify(stored: str | None, password: str) -> bool:
     """True if the password is the one of the hash. Takes tens of milliseconds: not on an event loop."""
     try:
-        return _HASHER.verify(stored or _NOBODY, password) and stored is not None
+        return _HASHER.verify(stored or _nobody(), password) and stored is not None
     except (VerificationError, InvalidHashError):
         return False
 

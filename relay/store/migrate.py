@@ -6,11 +6,8 @@ The steps are Alembic's, in `migrations/versions`; a migrated database's version
 from pathlib import Path
 
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config
-from alembic.script import ScriptDirectory
 
-_HERE = Path(__file__).parent / "migrations"
+_HERE = Path(__file__).parent / "migrations"  # a file's name begins with its revision, and the last one is the newest
 _LOCK = 0x57415950  # "WAYP": PostgreSQL's advisory lock; SQLite's BEGIN IMMEDIATE is one already
 
 
@@ -20,15 +17,25 @@ class TooNew(Exception):
 
 def upgrade(engine: sa.Engine) -> None:
     """Migrates. Several processes may call it at once. Raises TooNew, sqlalchemy.exc.SQLAlchemyError."""
-    config = Config()
-    config.set_main_option("script_location", str(_HERE))
-    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    known = {path.name[:4] for path in (_HERE / "versions").glob("[0-9]*.py")}
     with engine.begin() as session:
         if engine.dialect.name == "postgresql":
             session.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
+        version = None
         if sa.inspect(session).has_table("alembic_version"):
             version = session.scalar(sa.text("SELECT version_num FROM alembic_version"))
-            if version is not None and version not in known:
-                raise TooNew(f"the database is of a later version of Waypost ({version}); start that one")
-        config.attributes["session"] = session
-        command.upgrade(config, "head")
+        if version is not None and version not in known:
+            raise TooNew(f"the database is of a later version of Waypost ({version}); start that one")
+        if version != max(known):
+            _migrate(session)
+
+
+def _migrate(session: sa.Connection) -> None:
+    # Here, since it takes a fifth of a command's start, and nearly all find nothing to do.
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(_HERE))
+    config.attributes["session"] = session
+    command.upgrade(config, "head")

@@ -1,0 +1,163 @@
+"""Waypost's processes, each forked from one that has the program in memory already.
+
+In: a command's words, and its three streams.  Out: a process of its own, with signals, streams and an exit status
+like any other. What is saved is the time to import everything, some 0.6 s of the processor for each command and 1 s
+for each server; `tests/test_start.py` starts the program as a user does.
+"""
+
+import atexit
+import contextlib
+import gc
+import importlib
+import json
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import IO
+
+ROOT = Path(__file__).parents[1]
+_LONGEST = 1 << 17  # octets of a request
+
+
+class Process:
+    """A process of the nursery. The same words as subprocess.Popen, those that are needed."""
+
+    def __init__(self, pid: int, status: int) -> None:
+        self.pid = pid
+        self.returncode: int | None = None  # negative: the signal that ended it
+        self._status = status
+
+    def poll(self) -> int | None:
+        return self._ended(0)
+
+    def wait(self, timeout_s: float) -> int:
+        """The exit status. Raises subprocess.TimeoutExpired."""
+        status = self._ended(timeout_s)
+        if status is None:
+            raise subprocess.TimeoutExpired(f"process {self.pid}", timeout_s)
+        return status
+
+    def send_signal(self, number: signal.Signals) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
+
+    def _ended(self, timeout_s: float) -> int | None:
+        if self.returncode is None:
+            with selectors.DefaultSelector() as selector:
+                selector.register(self._status, selectors.EVENT_READ)
+                if selector.select(timeout_s):
+                    self.returncode = int(os.read(self._status, 32) or b"-9")
+                    os.close(self._status)
+        return self.returncode
+
+
+class Nursery:
+    """The process that has the program in memory, begun when it is first needed."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._socket: socket.socket | None = None
+
+    def start(self, words: list[str], stdin: IO[bytes], stdout: IO[bytes] | int, stderr: IO[bytes]) -> Process:
+        """Runs `waypost WORDS` in a process of its own."""
+        told, tells = os.pipe()
+        streams = [one if isinstance(one, int) else one.fileno() for one in (stdin, stdout, stderr)]
+        with self._lock:
+            if self._socket is None:
+                self._socket = self._begin()
+            socket.send_fds(self._socket, [json.dumps(words).encode()], [*streams, tells])
+            pid = int(self._socket.recv(32))
+        os.close(tells)
+        return Process(pid, told)
+
+    def _begin(self) -> socket.socket:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("WAYPOST_")}
+        with theirs:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "tests.nursery", str(theirs.fileno())],
+                cwd=ROOT,
+                env=kept | {"PYTHONPATH": str(ROOT)},
+                stdin=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+            )
+        atexit.register(_end, ours, process)
+        return ours
+
+
+def _end(requests: socket.socket, process: "subprocess.Popen[bytes]") -> None:
+    requests.close()
+    process.wait(30)
+
+
+def _nurse(requests: socket.socket) -> list[str]:
+    """Forks until the other side goes, and ends what it left. Returns in a child alone: the words it is to run."""
+    wakes, woken = os.pipe()
+    os.set_blocking(woken, False)
+    signal.set_wakeup_fd(woken, warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's ^C: the tests end first, and their servers with them
+    living: dict[int, int] = {}  # a child's process id, and where its status is awaited
+    with selectors.DefaultSelector() as selector:
+        selector.register(requests, selectors.EVENT_READ)
+        selector.register(wakes, selectors.EVENT_READ)
+        while True:
+            ready = [key.fileobj for key, _ in selector.select()]
+            if wakes in ready:
+                os.read(wakes, 4096)
+                _report(living)
+            if requests not in ready:
+                continue
+            text, streams, _, _ = socket.recv_fds(requests, _LONGEST, 4)
+            if not text:
+                break
+            pid = os.fork()
+            if pid == 0:
+                signal.set_wakeup_fd(-1)
+                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                signal.signal(signal.SIGINT, signal.default_int_handler)
+                for number, stream in enumerate(streams[:3]):
+                    os.dup2(stream, number)
+                for left in (*streams, wakes, woken, requests.fileno(), *living.values()):
+                    os.close(left)
+                requests.detach()
+                words: list[str] = json.loads(text)
+                return words
+            living[pid] = streams[3]
+            for stream in streams[:3]:
+                os.close(stream)
+            requests.send(str(pid).encode())
+    for pid in living:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    os._exit(0)
+
+
+def _report(living: dict[int, int]) -> None:
+    while living:
+        pid, status = os.waitpid(-1, os.WNOHANG)
+        if not pid:
+            return
+        told = living.pop(pid)
+        with contextlib.suppress(BrokenPipeError):
+            os.write(told, str(os.waitstatus_to_exitcode(status)).encode())
+        os.close(told)
+
+
+if __name__ == "__main__":
+    main = importlib.import_module("relay.cli.main")
+    for name in main._COMMANDS:
+        importlib.import_module(f"relay.cli.{name.replace('-', '_')}")
+    importlib.import_module("alembic.command")
+    gc.freeze()
+    given = _nurse(socket.socket(fileno=int(sys.argv[1])))
+    sys.argv = ["waypost", *given]
+    sys.exit(main.main(given))
