@@ -9,7 +9,7 @@ from pathlib import Path
 from time import sleep
 
 from tests.stage import Waypost, html_mail
-from tests.upstream import Arrival, Upstream
+from tests.upstream import EXTENSIONS, Arrival, Upstream
 
 GONE = "e550-5.1.1"
 
@@ -122,6 +122,44 @@ def test_the_parameters_of_the_client_are_honoured(relay: Waypost, upstream: Ups
     [arrived] = arrivals(upstream, sender)
     assert b"X-Name: Zo\xeb\r\n" in arrived.octets and b'<a href="https://shop.example/a?b=1">' in arrived.octets
     assert "BODY=8BITMIME" in arrived.mail
+
+
+def test_who_asks_for_success_is_told_where_the_next_server_cannot_tell(
+    relay: Waypost, upstream: Upstream, tmp_path: Path
+) -> None:
+    def send(by: Waypost, sender: str) -> None:
+        with by.client() as client:
+            client.ehlo()
+            assert client.mail(sender, ("ENVID=S1",))[0] == 250
+            for recipient, parameters in (
+                ("glad@example.com", ("NOTIFY=SUCCESS,FAILURE", "ORCPT=rfc822;glad@old.example")),
+                ("quiet@example.com", ("NOTIFY=FAILURE",)),
+                (f"{GONE}+glad@example.com", ("NOTIFY=SUCCESS,FAILURE",)),
+            ):
+                assert client.rcpt(recipient, parameters)[0] == 250
+            assert client.data(html_mail())[0] == 250
+
+    def told(by: Upstream, sender: str) -> list[tuple[str, str]]:
+        [notice] = notices(by, sender)
+        return [(block["Final-Recipient"].removeprefix("rfc822; "), block["Action"]) for block in blocks(notice)[1:]]
+
+    send(relay, "success@sender.test")
+    failed = (f"{GONE}+glad@example.com", "failed")
+    assert told(upstream, "success@sender.test") == [("glad@example.com", "relayed"), failed]
+    [notice] = notices(upstream, "success@sender.test")
+    block = blocks(notice)[1]
+    assert block["Original-Recipient"] == "rfc822; glad@old.example" and block["Status"] == "2.0.0"
+    assert "sends no" in next(notice.iter_parts()).get_content()  # type: ignore[union-attr]
+
+    second = Upstream(extensions=(*EXTENSIONS, "DSN"))
+    try:
+        with Waypost(tmp_path, second.port) as other:
+            send(other, "success@sender.test")
+            assert told(second, "success@sender.test") == [failed]
+            [arrival] = second.to("glad@example.com")
+            assert "NOTIFY=SUCCESS,FAILURE" in arrival.rcpts[0]
+    finally:
+        second.close()
 
 
 def test_an_internationalised_mail_has_an_internationalised_notice(relay: Waypost, upstream: Upstream) -> None:

@@ -181,7 +181,10 @@ class Courier:
         shared = len(stops) > 1
         return [
             self._owing(
-                load, stop, self._outcome(message, stop, answer, tracked, shared and answer.phase is not Phase.RCPT)
+                load,
+                stop,
+                self._outcome(message, stop, answer, tracked, shared and answer.phase is not Phase.RCPT),
+                tells=answer.tells and not self._config.bounces.return_path,  # else it tells us, and not the app
             )
             for stop, answer in zip(stops, answers, strict=True)
         ]
@@ -217,9 +220,10 @@ class Courier:
 
         return load.plan.render(load.octets, mint, tracked=tracked, sign=sign, seven_bit=seven_bit)
 
-    def _owing(self, load: Load, stop: Stop, outcome: Outcome) -> Outcome:
+    def _owing(self, load: Load, stop: Stop, outcome: Outcome, *, tells: bool = False) -> Outcome:
         """The outcome, with what the reverse-path is to be told of it."""
-        owes = notices.owed(self._config.delivery, stop.recipient.notify, load.message.accepted_at, outcome)
+        settings, accepted_at = self._config.delivery, load.message.accepted_at
+        owes = notices.owed(settings, stop.recipient.notify, accepted_at, outcome, tells=tells)
         if owes and notices.are_taken(load.message.reverse_path, load.octets):
             return outcome._replace(owes=owes)
         return outcome

@@ -46,10 +46,13 @@ def are_taken(reverse_path: str, octets: bytes) -> bool:
     return all(_NOT_AUTOMATIC.match(fields.value(octets, found)) for found in head.named(b"auto-submitted"))
 
 
-def owed(settings: schema.Delivery, notify: str, accepted_at: datetime, outcome: Outcome) -> str:
+def owed(
+    settings: schema.Delivery, notify: str, accepted_at: datetime, outcome: Outcome, *, tells: bool = False
+) -> str:
     """What the reverse-path is to be told of that outcome, if notices are taken: an action, or nothing.
 
-    RFC 3461 §4.1: without NOTIFY it is told of failures; DELAY and SUCCESS are for those who ask.
+    RFC 3461 §4.1: without NOTIFY it is told of failures; DELAY and SUCCESS are for those who ask. §5.2.2: where the
+    next server cannot tell of success (`tells`), the mail was relayed, and this is the last that is heard of it.
     """
     wanted = notify.upper().split(",") if notify else ["FAILURE"]
     if not settings.notices:
@@ -59,6 +62,8 @@ def owed(settings: schema.Delivery, notify: str, accepted_at: datetime, outcome:
             return dsn.FAILED
         case Status.DEFERRED if "DELAY" in wanted and outcome.at - accepted_at >= settings.notify_delay:
             return dsn.DELAYED
+        case Status.DELIVERED if "SUCCESS" in wanted and not tells:
+            return dsn.RELAYED
     return ""
 
 

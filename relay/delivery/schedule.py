@@ -42,6 +42,7 @@ class Answer(NamedTuple):
     reply: Reply
     took_ms: int
     uncertain: bool = False  # all was sent and no reply came: it may have arrived
+    tells: bool = False  # the upstream offers DSN: it tells of success itself (RFC 3461)
 
     @property
     def is_outage(self) -> bool:

@@ -27,6 +27,7 @@ class Said(NamedTuple):
     phase: Phase
     reply: Reply
     uncertain: bool = False  # all was sent and no reply came: it may have arrived
+    tells: bool = False  # the server offers DSN: what is asked for of success is its to say
 
 
 class Broken(Exception):
@@ -154,7 +155,7 @@ class _Course:
         return reply
 
     def _settle(self, reply: Reply) -> None:
-        self.said = [one or Said(self._phase, reply) for one in self.said]
+        self.said = [one or Said(self._phase, reply, tells=self._wire.offers("dsn")) for one in self.said]
         if reply.code == _CLOSING:
             with contextlib.suppress(Lost):
                 self._wire.say_goodbye()

@@ -84,7 +84,7 @@ class Upstream:
         except Unreachable as fault:
             said = [Said(fault.phase, fault.reply)] * len(mail.recipients)
         took_ms = round((time.monotonic() - started) * 1000)
-        return [Answer(self.name, one.phase, one.reply, took_ms, one.uncertain) for one in said]
+        return [Answer(self.name, one.phase, one.reply, took_ms, one.uncertain, one.tells) for one in said]
 
     async def probe(self) -> str:
         """Connects, with TLS and login, and sends nothing. Returns the fault, or nothing where all is well."""
