@@ -102,12 +102,13 @@ def test_looking_for_work_follows_the_indexes_however_much_waits(opened: Store) 
         leases._suspect(session, clock)
         notices.owing(session, NOW)
         list(leases._turns(session, clock, "news", 10, 200, False))
+        leases.is_expired(session, clock)
         sa.event.remove(session, "before_cursor_execute", note)
         plans = [
             [str(step[3]) for step in session.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values)]
             for statement, values in seen
         ]
-    assert len(plans) == 5
+    assert len(plans) == 6
     assert "delivery_crashed (crashes=?)" in plans[1][0] and "delivery_owes (owes=?)" in plans[2][0]
     for plan in plans:
         steps = [step for step in plan if "delivery" in step or "other" in step or "due" in step]

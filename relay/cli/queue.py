@@ -23,7 +23,8 @@ Deliveries that wait for another attempt. An ID is a message's, or a delivery's:
   waypost queue retry --all
   waypost queue drop 06gvq2rnm5t2k7i09b50 --notify
 
-A delivery is parked after three processes died attempting it: nobody tries it again until you retry or drop it."""
+A delivery is parked after three processes died attempting it: nobody tries it again until you retry or drop it, or
+until its time is over and its sender is told."""
 _SHOWN = ("message", "number", "recipient", "stream", "status", "category", "attempts", "next_attempt_at", "subject")
 
 

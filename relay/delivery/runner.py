@@ -28,6 +28,7 @@ from relay.store.tables import Delivery, Message
 LEASE = timedelta(minutes=3)  # renewed while the attempt lasts: it is only how long a lost machine is waited for
 _RENEW_S = 60.0
 _POLL_S = 1.0
+_REST = 20  # times as long as a look for what has expired takes
 _IN_FLIGHT = 128  # deliveries
 _OF_ONE_STREAM = 64  # of these: a mailing to a server that hangs leaves room for everybody else
 
@@ -58,6 +59,7 @@ class Runner:
         self._newest_first = False
         self._watch = Watch(now, time.monotonic)
         self._trusts_lapses_at_s = 0.0
+        self._looks_for_expired_at_s = 0.0
         self._is_stopping = False
         self._has_ended = asyncio.Event()
 
@@ -95,13 +97,15 @@ class Runner:
             await self._store.write(lambda session: queue.resume(session, self._now(), logins))
             self._logged_in -= logins
         under_way = [row for deliveries in self._tasks.values() for row in deliveries]
-        # While everything is out only one a second is looked at (its time may have run out): a long queue would
-        # write down again and again that it waits. The rest stays due, and goes as soon as a probe succeeds.
-        room = (1 if self._courier.is_out else _IN_FLIGHT) - len(under_way)
         now = self._now()
         self._newest_first = newest_first = not self._newest_first
         has_faith = time.monotonic() >= self._trusts_lapses_at_s
         clock = leases.Clock(now, now if has_faith else datetime.fromtimestamp(0, UTC))
+        if expired := await self._lease_expired(clock, _IN_FLIGHT - len(under_way)):
+            return expired
+        # While everything is out only one a second is looked at: a long queue would write down again and again that
+        # it waits. The rest stays due, and goes as soon as a probe succeeds.
+        room = (1 if self._courier.is_out else _IN_FLIGHT) - len(under_way)
         if room <= 0 or not await self._store.read(lambda session: leases.is_due(session, clock)):
             return {}
         return await self._store.write(
@@ -117,6 +121,18 @@ class Runner:
                 newest_first=newest_first,
             )
         )
+
+    async def _lease_expired(self, clock: leases.Clock, room: int) -> dict[str, list[Delivery]]:
+        """What is past its time ends at that time, though its turn does not come while the upstreams are out."""
+        started = time.monotonic()
+        if room <= 0 or started < self._looks_for_expired_at_s:
+            return {}
+        if not await self._store.read(lambda session: leases.is_expired(session, clock)):
+            # All that is due is looked at, which may be a million: for a part of the time.
+            self._looks_for_expired_at_s = time.monotonic() + max(_POLL_S, _REST * (time.monotonic() - started))
+            return {}
+        until = clock.now + LEASE
+        return await self._store.write(lambda session: leases.lease_expired(session, clock, until, self.name, room))
 
     async def _mind_the_clock(self) -> None:
         """A clock that was set makes leases lapse that are held, and puts what is due off."""

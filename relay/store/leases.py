@@ -2,7 +2,7 @@
 
 In: the clock, a worker's name, how much room it has.  Out: leased deliveries, by message. Streams take turns, and in
 a stream the oldest and the newest of what is due do, so that a large mailing holds nobody up. What was under way each
-time a process died is tried alone at last, and then parked: it waits for an operator.
+time a process died is tried alone at last, and then parked: it waits for an operator, or for its time to be over.
 """
 
 import itertools
@@ -63,6 +63,35 @@ def lease(
     ]
     chosen = _suspect(session, clock) if with_suspect else []
     chosen += itertools.islice(_in_turns(queues), limit - len(chosen))
+    return _lease(session, chosen, until, worker)
+
+
+def lease_expired(
+    session: sa.Connection, clock: Clock, until: datetime, worker: str, limit: int
+) -> dict[str, list[Delivery]]:
+    """The same for what is past its time, whatever its turn, also where it is parked."""
+    over = [Spot(*row) for row in session.execute(_expired(clock).limit(limit))]
+    return _lease(session, over, until, worker)
+
+
+def is_expired(session: sa.Connection, clock: Clock) -> bool:
+    """True if something waits past its time that nobody holds."""
+    return session.execute(_expired(clock).limit(1)).first() is not None
+
+
+def _expired(clock: Clock) -> sa.Select[Any]:  # Any: columns of a table that is no class
+    table, message = tables.delivery, tables.message
+    is_over = sa.exists().where(message.c.id == table.c.message, message.c.expires_at <= clock.now)
+    return (
+        sa.select(table.c.message, table.c.number)
+        # What ends its process even then stays: once more would be for ever.
+        .where(_free(table, clock), table.c.crashes <= MOST_CRASHES, is_over)
+        .order_by(table.c.next_attempt_at)
+        .with_for_update(skip_locked=True, of=table)
+    )
+
+
+def _lease(session: sa.Connection, chosen: list[Spot], until: datetime, worker: str) -> dict[str, list[Delivery]]:
     found: dict[str, list[Delivery]] = {}
     table = tables.delivery
     for message, spots in itertools.groupby(sorted(chosen), key=lambda spot: spot.message):

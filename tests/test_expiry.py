@@ -1,0 +1,69 @@
+"""What is past its time ends at that time, wherever it waits: behind upstreams that are out, or parked."""
+
+from datetime import timedelta
+from pathlib import Path
+from time import monotonic, sleep
+
+import sqlalchemy as sa
+
+from relay.store import leases, tables
+from relay.store.store import Store
+from tests.filings import NOW, file, filing
+from tests.stage import Waypost, html_mail
+from tests.upstream import Upstream
+
+LATE = NOW + timedelta(days=6)
+
+
+def over(opened: Store) -> list[str]:
+    """Whose time is over, leased."""
+    clock = leases.Clock(LATE, LATE)
+    with opened.session() as session:
+        is_expired = leases.is_expired(session, clock)
+    leased = opened.writer.submit(
+        lambda session: leases.lease_expired(session, clock, LATE + timedelta(minutes=1), "a", 10)
+    ).result(10)
+    found = sorted(row.recipient for rows in leased.values() for row in rows)
+    assert is_expired == bool(found)
+    return found
+
+
+def test_what_is_parked_ends_too_unless_that_ends_its_process_again(opened: Store) -> None:
+    young = filing("young", at=LATE - timedelta(days=1))
+    crashes = {"fresh": 0, "suspect": leases.MOST_CRASHES - 1, "parked": leases.MOST_CRASHES}
+    old = {name: filing(name) for name in [*crashes, "hopeless", "later"]}
+    file(opened, young, *old.values())
+    table = tables.delivery
+
+    def prepare(session: sa.Connection) -> None:
+        for name, count in (crashes | {"hopeless": leases.MOST_CRASHES + 1}).items():
+            session.execute(sa.update(table).where(table.c.recipient == name).values(crashes=count))
+        session.execute(
+            sa.update(table).where(table.c.recipient == "later").values(next_attempt_at=LATE + NOW.resolution)
+        )
+
+    opened.writer.submit(prepare).result(10)
+    assert over(opened) == ["fresh", "parked", "suspect"]
+    assert over(opened) == []  # each has a holder
+
+
+def test_while_the_upstream_is_out_many_expire_at_once_and_the_sender_hears_of_them_later(tmp_path: Path) -> None:
+    upstream = Upstream()
+    upstream.stop()
+    settings = f'[[upstream]]\naddress = "127.0.0.1:{upstream.port}"\ntls = "off"\noutages = 1\n'
+    settings += '[delivery]\nmode = "queued"\nretry = ["1s"]\n'
+    recipients = [f"{n}@example.com" for n in range(60)]
+    try:
+        with Waypost(tmp_path, tables=settings) as relay:
+            mail = html_mail(header="X-Waypost-Expires-In: 2s\r\n")
+            assert relay.send(mail, *recipients, sender="app@sender.test").startswith("250")
+            end = monotonic() + 40  # one a second, as the rest is looked at, makes 60
+            while waiting := [row for row in relay.rows("queue", "list") if row["recipient"] in recipients]:
+                assert monotonic() < end, len(waiting)
+                sleep(0.1)
+            upstream.start()
+            while (told := sum(one.octets.count(b"Action: failed") for one in upstream.arrivals)) != len(recipients):
+                assert monotonic() < end, told
+                sleep(0.1)
+    finally:
+        upstream.close()
