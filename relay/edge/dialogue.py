@@ -28,6 +28,7 @@ WRONG_PASSWORD = 4  # counts as that many: five guesses
 _MISTAKES = dict.fromkeys((500, 501, 502, 503, 504, 555), 1) | {535: WRONG_PASSWORD}
 _GROUPED = frozenset({"RSET", "MAIL", "RCPT"})  # RFC 2920 §3.2: their replies may wait for each other
 _TLS_HELLO = "\x16\x03"  # RFC 8446 §5.1: a handshake record
+_LAST_READ_S = 30.0  # for a client to read what was said last, or as long as it may be idle
 
 
 class Door(NamedTuple):
@@ -82,14 +83,15 @@ class Dialogue(SMTP):
             if self._gate.listen.proxy_protocol:
                 ip = await self._named_by_proxy(ip)
             self._client = Client(ip=ip)
-            if self._gate.listen.tls == "implicit":
-                await self._start_tls(early=bytes(self._reader._buffer))  # type: ignore[attr-defined]  # it has no peek
-            self._may_speak = True
+            self._may_speak = self._gate.listen.tls != "implicit"
             with self._door.policy.entered(ip):
+                if not self._may_speak:
+                    await self._start_tls(early=bytes(self._reader._buffer))  # type: ignore[attr-defined]  # no peek
                 await self._say(Reply(220, "", f"{self._door.hostname} ESMTP Waypost"))
                 await self._converse()
         except Refused as refusal:
-            await self._say(refusal.reply)
+            if self._may_speak:
+                await self._say(refusal.reply)
         except proxy.BadHeader as error:
             log.proxy_refused(ip, str(error))
         except (ConnectionError, asyncio.IncompleteReadError):
@@ -98,7 +100,7 @@ class Dialogue(SMTP):
             self._door.sessions.discard(self)
             if self.transport is not None:
                 self._writer.write(bytes(self._unsent))
-                self.transport.close()
+                self._hang_up()
 
     async def _converse(self) -> None:
         is_first = True
@@ -174,7 +176,17 @@ class Dialogue(SMTP):
         assert self.transport is not None
         if self._may_speak:
             self._writer.write(bytes(self._unsent) + reply.wire())
+        self._hang_up()
+
+    def _hang_up(self) -> None:
+        """Closes when the client has read what was said: one that never reads would hold its connection for ever."""
+        assert isinstance(self.transport, asyncio.Transport)
+        if self.transport.is_closing():
+            return
+        is_unread = self.transport.get_write_buffer_size() > 0
         self.transport.close()
+        if is_unread:
+            self.loop.call_later(min(_LAST_READ_S, self._door.idle_s), self.transport.abort)
 
     # --- before the greeting, and TLS
 

@@ -177,6 +177,24 @@ def test_2000_idle_clients_take_little_and_hold_up_nobody(
     upstream.to("crowd@example.com")
 
 
+def test_a_client_that_never_reads_does_not_hold_its_connection_for_ever(guarded: Guarded) -> None:
+    with connected(guarded.ports["starttls"]) as (client, _):
+        client.settimeout(20)
+        with pytest.raises(ConnectionError):  # not a timeout: the server has hung up
+            while True:
+                client.sendall(b"HELP\r\n" * 1000)
+
+
+def test_who_only_begins_a_handshake_counts_as_a_connection(guarded: Guarded) -> None:
+    with contextlib.ExitStack() as open_:
+        clients = [open_.enter_context(connected(guarded.ports["implicit"], "127.0.2.1"))[0] for _ in range(101)]
+        clients[100].settimeout(1.5)  # the others are idle for longer
+        assert clients[100].recv(100) == b""  # not a word in clear
+        clients[0].setblocking(False)
+        with pytest.raises(BlockingIOError):
+            clients[0].recv(100)
+
+
 def _resident_kb(relay: Waypost) -> int:
     assert relay.process is not None
     children = Path(f"/proc/{relay.process.pid}/task/{relay.process.pid}/children").read_text().split()
