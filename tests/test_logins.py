@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives import serialization
 
+from tests.rewrite.keys import ED25519
 from tests.stage import Waypost, html_mail
 from tests.upstream import Upstream
 
@@ -16,7 +18,14 @@ networks = ["192.0.2.1"]
 auth = "upstream"
 [delivery]
 retry = ["1h"]
+[[dkim.key]]
+domain = "sender.test"
+selector = "e1"
+private_key = { file = "key.pem" }
 """
+KEY = ED25519.private_key.private_bytes(
+    serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+)
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +37,9 @@ def upstream() -> Iterator[Upstream]:
 
 @pytest.fixture(scope="module")
 def relay(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Waypost]:
-    with Waypost(tmp_path_factory.mktemp("logins"), upstream.port, TABLES) as running:
+    folder = tmp_path_factory.mktemp("logins")
+    (folder / "key.pem").write_bytes(KEY)
+    with Waypost(folder, upstream.port, TABLES) as running:
         yield running
 
 
@@ -46,6 +57,13 @@ def test_mail_is_sent_with_the_clients_own_credentials(relay: Waypost, upstream:
     assert arrivals[0].connection == arrivals[1].connection != arrivals[2].connection
 
 
+def test_a_user_is_signed_for_as_its_own_domain_only(relay: Waypost, upstream: Upstream) -> None:
+    for login in (ANN, BEN):  # both write as app@sender.test: who ben is, only the upstream knows
+        send(relay, login, f"{login[0].partition('@')[0]}-signed@example.com")
+    [anns], [bens] = upstream.to("ann-signed@example.com"), upstream.to("ben-signed@example.com")
+    assert anns.octets.startswith(b"DKIM-Signature: ") and b"DKIM-Signature" not in bens.octets
+
+
 def test_the_upstream_judges(relay: Waypost) -> None:
     with relay.client() as client:
         client.ehlo()
@@ -59,7 +77,7 @@ def test_the_upstream_judges(relay: Waypost) -> None:
 
 def test_while_the_upstream_is_out_nobody_is_told_that_the_password_is_wrong(tmp_path: Path) -> None:
     upstream = Upstream(passwords=dict((ANN,)))
-    with Waypost(tmp_path, upstream.port, TABLES) as relay:
+    with Waypost(tmp_path, upstream.port, TABLES.partition("[[dkim.key]]")[0]) as relay:
         upstream.close()
         with relay.client() as client, pytest.raises(smtplib.SMTPAuthenticationError) as refusal:
             client.login(*ANN)

@@ -128,9 +128,13 @@ def _providers(config: Config, reverse_path: str) -> tuple[str, ...]:
 
 
 def _authors(config: Config, user: str) -> tuple[str, ...]:
-    """Whom that account may send as; a network that may relay is trusted."""
-    senders = (one.senders for one in config.access.user if one.name == user)
-    return tuple(next(senders, ["*"]))
+    """Whom that account may send as; a network that may relay is trusted. Whom a login of the upstream's may send as
+    the upstream knows, not we: where its name is an address we sign for that domain, else for none."""
+    if not user:
+        return ("*",)
+    if config.access.auth == "upstream":
+        return (f"@{address.domain(user)}",) if "@" in user else ()
+    return tuple(next((one.senders for one in config.access.user if one.name == user), ()))
 
 
 def _added_message_id(above: tuple[bytes, ...]) -> str:
