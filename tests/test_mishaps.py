@@ -46,6 +46,16 @@ def test_a_recipient_that_hangs_makes_no_duplicates_of_the_others(tmp_path: Path
         assert {recipient: len(other.to(recipient)) for recipient in recipients} == dict.fromkeys(recipients, 1)
 
 
+def test_large_mail_that_an_upstream_hangs_on_does_not_fill_the_memory(tmp_path: Path, other: Upstream) -> None:
+    other.delay_s = 600.0
+    large = b"Subject: large\r\n\r\n" + (b"x" * 998 + b"\r\n") * (22 << 10)
+    with Waypost(tmp_path, other.port, '[delivery]\ninline_timeout = "1s"\n', relay='drain = "1s"') as relay:
+        for _ in range(2):
+            assert "the upstream is slow" in relay.send(large, "large@example.com")
+        assert relay.send(large, "large@example.com").startswith("250 2.0.0 queued as ")
+        assert "the upstream is slow" in relay.send(html_mail(), "small@example.com")
+
+
 def test_a_clean_stop_makes_no_duplicates_either(tmp_path: Path, other: Upstream) -> None:
     relay = Waypost(tmp_path, other.port, '[delivery]\ninline_timeout = "1s"\n', relay='drain = "2s"').start()
     assert relay.send(html_mail(), "done@example.com", "hang@example.com").startswith("250")

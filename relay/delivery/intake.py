@@ -27,6 +27,7 @@ from relay.store.store import Store
 from relay.store.tables import Status
 
 _OFF_LOOP = 1 << 17  # octets from which planning goes to a thread
+_MOST_ALONE = 64 << 20  # octets of mail whose client has been answered while its first attempt goes on
 _NOTHING_IS_SAFE = (451, "4.3.0", "the message cannot be stored now; please try again later")
 
 
@@ -39,6 +40,7 @@ class Intake:
         self._courier = courier
         self._runner = runner
         self._running: set[asyncio.Task[object]] = set()
+        self._alone_octets = 0
 
     async def take(self, accepted: Accepted) -> Reply:
         """The reply to the client's dot. Raises Refused."""
@@ -58,7 +60,10 @@ class Intake:
         await self._heed(plan.control.consent, accepted)
         stops = [Stop(number, recipient) for number, recipient in enumerate(recipients)]
         is_inline = (
-            self._config.delivery.mode == "inline" and len(recipients) <= self._config.delivery.inline_recipients
+            self._config.delivery.mode == "inline"
+            and len(recipients) <= self._config.delivery.inline_recipients
+            # Behind an upstream that hangs, memory would fill with what its clients have long been answered for.
+            and self._alone_octets + len(accepted.octets) <= _MOST_ALONE
         )
         log.accepted(accepted.id, len(recipients), len(accepted.octets), "inline" if is_inline else "queued")
         return await (self._inline(load, stops) if is_inline else self._queued(load, stops))
@@ -134,8 +139,15 @@ class Intake:
         except Refused:
             trips.cancel()
             raise
-        self._hold(asyncio.ensure_future(self._runner.settle(load.message.id, trips)))
+        self._hold(asyncio.ensure_future(self._settle_alone(load, trips)))
         return Reply(250, "2.0.0", f"accepted as {load.message.id}; the upstream is slow, delivery goes on")
+
+    async def _settle_alone(self, load: Load, trips: Trips) -> None:
+        self._alone_octets += len(load.octets)
+        try:
+            await self._runner.settle(load.message.id, trips)
+        finally:
+            self._alone_octets -= len(load.octets)
 
     async def _commit(self, filing: Filing) -> None:
         """Makes the message durable in the database. Raises Refused with 451 if that fails."""
