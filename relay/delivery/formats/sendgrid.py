@@ -85,7 +85,7 @@ def _own(occasion: Occasion) -> dict[str, Any]:  # Any: JSON
         case EventType.SUPPRESSED:
             return {"reason": _DROPPED.get(occasion.detail, "Suppressed Address")}
         case EventType.OPENED:
-            return _visitor(occasion) | {"sg_machine_open": occasion.verdict == "machine"}
+            return _visitor(occasion) | ({"sg_machine_open": True} if occasion.verdict == "machine" else {})
         case EventType.CLICKED:
             return _visitor(occasion) | {"url": occasion.url}
     return {}
