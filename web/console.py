@@ -23,9 +23,10 @@ from relay.config.schema import Config
 from relay.store import reports, story, suppressions, totals
 from relay.store.store import Store
 from relay.store.tables import EventType, Status
-from web import api, auth, pages
+from web import api, auth, pages, webhooks_api
 from web.letters import Letters
 from web.pixels import Pixels
+from web.webhooks import Webhooks
 
 PAGE = 50  # rows of a list
 _RECENT = 8
@@ -60,7 +61,15 @@ class Console:
             *Pixels(self._config, self._store, self._ring, self.page).routes(),
             *Letters(self._config, self._store, self._ring, self.page).routes(),
             *auth.Login(self._config, self._store, self.pages).routes(),
-            Mount(api.PATH, api.application(self._store, *api.routes(self._config, self._store, self._ring))),
+            *Webhooks(self._store, self._ring, self.page).routes(),
+            Mount(
+                api.PATH,
+                api.application(
+                    self._store,
+                    *api.routes(self._config, self._store, self._ring),
+                    webhooks_api.Webhooks(self._store, self._ring).routes(),
+                ),
+            ),
             Mount("/static", StaticFiles(directory=pages.STATIC)),
         ]
 

@@ -23,6 +23,7 @@ _COMMANDS = (
     "stats",
     "queue",
     "suppressions",
+    "webhooks",
     "token",
     "keys",
     "pixel",

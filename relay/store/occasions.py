@@ -77,3 +77,27 @@ def read(session: sa.Connection, event_id: str) -> Occasion | None:
     return told._replace(
         **{name: about[name] for name in names}, tags=tuple(about["tags"]), meta=tuple(about["meta"].items())
     )
+
+
+def example(event_id: str, message_id: str, now: datetime) -> Occasion:
+    """An event that never was, to try an endpoint with."""
+    who, reply = "test@example.com", "250 2.0.0 this is a test"
+    values = {"id": event_id, "type": EventType.DELIVERED, "at": now, "message": message_id, "number": 0}
+    empty = {"recipient": who, "verdict": "", "reasons": ["test"], "url": "", "user_agent": "", "ip": ""}
+    return Occasion(
+        told=event_object(values | empty | {"detail": reply}),
+        id=event_id,
+        type=EventType.DELIVERED,
+        at=now,
+        message=message_id,
+        recipients=[who],
+        verdict="",
+        url="",
+        user_agent="",
+        ip="",
+        detail=reply,
+        category="test",
+        attempt=1,
+        message_id="test@example.com",
+        subject="A test",
+    )

@@ -1,0 +1,235 @@
+"""`waypost webhooks`: who is told of events, how that went, and telling it again."""
+
+import argparse
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import TypeVar
+
+import sqlalchemy as sa
+from pydantic import ValidationError
+
+from relay import ids, signatures, tokens
+from relay.cli import command
+from relay.cli.command import Commands, Failed
+from relay.config import values
+from relay.config.schema import Config
+from relay.config.webhook import Webhook as Configured
+from relay.delivery.formats import post as posts
+from relay.delivery.webhook_call import Answer, Caller
+from relay.delivery.webhooks import endpoint
+from relay.node import ground
+from relay.store import objects, occasions, webhook_objects, webhooks
+from relay.store.store import Store
+from relay.store.webhook_tables import Webhook
+
+T = TypeVar("T")
+
+_ABOUT = """\
+Endpoints that are told of events as they happen: those of config.toml and such as are added here, in the console or by
+the API. Each request is signed (https://www.standardwebhooks.com), logged, and repeated for a day until it is taken.
+
+  waypost webhooks add https://app.example.com/hooks/mail --events bounced,complained
+  waypost webhooks test ID
+  waypost webhooks log ID --failed
+  waypost webhooks replay ID --since 12h
+
+--format postmark, sendgrid or mailgun speaks as those do, so that handlers written for them work unchanged."""
+
+
+def add(commands: Commands) -> None:
+    parser = commands.add_parser("webhooks", help="who is told of events: list, add, log, replay …", description=_ABOUT)
+    actions = parser.add_subparsers(metavar="ACTION", required=True)
+    listing = actions.add_parser("list", help="all of them and how they stand, one JSON object a line")
+    listing.set_defaults(run=_list)
+    adding = actions.add_parser("add", help="add one; prints it with its secret, which is shown this once")
+    adding.add_argument("url", metavar="URL", help="http://user:password@… is sent as basic authentication")
+    adding.add_argument("--events", default="*", metavar="TYPES", help="bounced,complained … (default: all)")
+    adding.add_argument("--format", choices=posts.FORMATS, default=posts.WAYPOST)
+    adding.add_argument("--secret", default="", help="whsec_… or any text (default: a new one)")
+    adding.add_argument("--machines", action="store_true", help="in others' formats: tell hits of machines too")
+    adding.set_defaults(run=_add)
+    for name, run, help_ in (
+        ("remove", _remove, "take one away, with its log and what it is owed"),
+        ("enable", _enable, "tell it events again, first what it is still owed"),
+        ("disable", _disable, "tell it nothing until it is enabled"),
+        ("rotate", _rotate, "give it a new secret and print that; the old one signs beside it for a day"),
+        ("test", _test, "send it a made-up event now, and show what it answers"),
+    ):
+        action = actions.add_parser(name, help=help_, description=help_)
+        action.add_argument("webhook", metavar="ID")
+        action.set_defaults(run=run)
+    logging = actions.add_parser("log", help="its latest requests and their answers, one JSON object a line")
+    logging.add_argument("webhook", metavar="ID")
+    logging.add_argument("--failed", action="store_true", help="only such as were not taken")
+    logging.add_argument("--limit", type=command.count, default=100, metavar="N")
+    logging.set_defaults(run=_log)
+    replaying = actions.add_parser("replay", help="tell it events again: one, or all of the last hours")
+    replaying.add_argument("webhook", metavar="ID")
+    which = replaying.add_mutually_exclusive_group(required=True)
+    which.add_argument("--event", metavar="EVENT", help="the event of that id")
+    which.add_argument("--since", type=_duration, metavar="TIME", help="those of the last 30m, 12h, 7d …")
+    replaying.set_defaults(run=_replay)
+    secret = actions.add_parser("secret", help="print a new secret, to put into config.toml")
+    secret.set_defaults(run=_secret)
+
+
+def _secret(_: argparse.Namespace) -> int:
+    command.say(signatures.new_secret())
+    return 0
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    config = command.configured(arguments)
+    ring = ground.open_ring(config)
+    with command.store(config) as store:
+        _learn(store, config)
+        with store.session() as session:
+            for one in webhooks.standings(session):
+                command.say_json(webhook_objects.webhook(one, ring))
+    return 0
+
+
+def _add(arguments: argparse.Namespace) -> int:
+    config = command.configured(arguments)
+    try:
+        given = Configured.model_validate(
+            {
+                "url": arguments.url,
+                "events": arguments.events.split(","),
+                "format": arguments.format,
+                "secret": arguments.secret,
+                "machines": arguments.machines,
+            }
+        )
+    except ValidationError as error:
+        raise Failed("; ".join(f"{one['loc'][0]}: {one['msg']}" for one in error.errors())) from None
+    ring = ground.open_ring(config)
+
+    def make(session: sa.Connection) -> objects.Object:
+        made = webhooks.add(session, given, datetime.now(UTC))
+        return webhook_objects.webhook(webhooks.standings(session, [made.id])[0], ring) | {"secret": made.secret}
+
+    with command.store(config) as store:
+        command.say_json(store.writer.submit(make).result())
+    return 0
+
+
+def _remove(arguments: argparse.Namespace) -> int:
+    return _change(arguments, lambda session: webhooks.remove(session, arguments.webhook), lambda _: "removed")
+
+
+def _enable(arguments: argparse.Namespace) -> int:
+    return _change(
+        arguments,
+        lambda session: webhooks.enable(session, arguments.webhook, datetime.now(UTC)),
+        lambda owed: f"enabled; {owed} events are told now",
+    )
+
+
+def _disable(arguments: argparse.Namespace) -> int:
+    return _change(arguments, lambda session: webhooks.disable(session, arguments.webhook), lambda _: "disabled")
+
+
+def _rotate(arguments: argparse.Namespace) -> int:
+    return _change(
+        arguments, lambda session: webhooks.rotate(session, arguments.webhook, datetime.now(UTC)), lambda made: made
+    )
+
+
+def _log(arguments: argparse.Namespace) -> int:
+    with command.store(command.configured(arguments)) as store, store.session() as session:
+        _found(session, arguments.webhook)
+        for one in webhooks.log(session, arguments.webhook, arguments.limit, failed=arguments.failed):
+            command.say_json(webhook_objects.telling(one))
+    return 0
+
+
+def _replay(arguments: argparse.Namespace) -> int:
+    now = datetime.now(UTC)
+    with command.store(command.configured(arguments)) as store:
+        with store.session() as session:
+            _found(session, arguments.webhook)
+        if arguments.event:
+            again = store.writer.submit(
+                lambda session: webhooks.replay_event(session, arguments.webhook, arguments.event, now)
+            )
+            if not again.result():
+                raise Failed(f"there is no event {arguments.event}")
+            command.say("1 event is told again")
+            return 0
+        count, after = 0, ""
+        while True:
+            chunk, after = store.writer.submit(
+                lambda session, after=after: webhooks.replay(  # type: ignore[misc]
+                    session, arguments.webhook, now, now - arguments.since, now, after
+                )
+            ).result()
+            count += chunk
+            if not after:
+                break
+        command.say(f"{count} events are told again")
+    return 0
+
+
+def _test(arguments: argparse.Namespace) -> int:
+    config = command.configured(arguments)
+    ring = ground.open_ring(config)
+    with command.store(config) as store:
+        _learn(store, config)
+        with store.session() as session:
+            row = _found(session, arguments.webhook)
+    answer = asyncio.run(_call(config, ring, row))
+    command.say_json({"code": answer.code, "error": answer.error, "ms": answer.took_ms, "response": answer.text})
+    return 0 if answer.is_taken else 1
+
+
+async def _call(config: Config, ring: tokens.KeyRing, row: Webhook) -> Answer:
+    now = datetime.now(UTC)
+    to = endpoint(row, {webhooks.configured_id(one): one for one in config.webhook}, ring, now)
+    if to is None:
+        raise Failed(f"{row.id} stands in another configuration; its secret is not known here")
+    post = posts.compose(to, occasions.example(ids.new(), ids.new(), now), int(now.timestamp()))
+    assert post is not None  # every format has a word for what is delivered
+    caller = Caller()
+    try:
+        return await caller.call(to, post)
+    finally:
+        await caller.close()
+
+
+def _change(arguments: argparse.Namespace, work: Callable[[sa.Connection], T], said: Callable[[T], str]) -> int:
+    config = command.configured(arguments)
+    with command.store(config) as store:
+        _learn(store, config)
+        try:
+            done = store.writer.submit(work).result()
+        except webhooks.Unknown:
+            raise _unknown(arguments.webhook) from None
+        except ValueError as error:
+            raise Failed(str(error)) from None
+    command.say(said(done))
+    return 0
+
+
+def _learn(store: Store, config: Config) -> None:
+    """What config.toml says now, should no server have read it yet."""
+    store.writer.submit(lambda session: webhooks.adopt(session, config.webhook, datetime.now(UTC))).result()
+
+
+def _found(session: sa.Connection, webhook: str) -> Webhook:
+    try:
+        return webhooks.get(session, webhook)
+    except webhooks.Unknown:
+        raise _unknown(webhook) from None
+
+
+def _unknown(webhook: str) -> Failed:
+    return Failed(f"there is no webhook {webhook}; waypost webhooks list   shows them all")
+
+
+def _duration(text: str) -> timedelta:
+    try:
+        return values.read_duration(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None

@@ -1,0 +1,160 @@
+"""The API's webhooks: `GET|POST webhooks`, `GET|DELETE webhooks/ID`, its log, and what is done with it.
+
+In: requests behind the API's gate.  Out: JSON, as web.api says. A secret is in the answer that
+makes it, and never again.
+"""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Literal, TypeVar
+
+import sqlalchemy as sa
+from pydantic import Field, ValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from relay import tokens
+from relay.config import values
+from relay.config.webhook import Webhook as Configured
+from relay.store import webhook_objects, webhooks
+from relay.store.objects import Object
+from relay.store.store import Store
+from web.api import PATH, Body, Fault, answer, body, limit, listed
+
+T = TypeVar("T")
+
+
+class Webhooks:
+    """Who is told of events."""
+
+    class _New(Body):
+        url: str
+        events: list[str] = Field(default=["*"])
+        format: Literal["waypost", "postmark", "sendgrid", "mailgun"] = "waypost"
+        secret: str = ""
+        machines: bool = False
+
+    class _Again(Body):
+        event: str = ""
+        since: str = ""
+
+    def __init__(self, store: Store, ring: tokens.KeyRing) -> None:
+        self._store = store
+        self._ring = ring
+
+    def routes(self) -> list[BaseRoute]:
+        one = "/webhooks/{webhook}"
+        return [
+            Route("/webhooks", self.listing),
+            Route("/webhooks", self.create, methods=["POST"]),
+            Route(one, self.one),
+            Route(one, self.remove, methods=["DELETE"]),
+            Route("/webhooks", self.remove, methods=["DELETE"]),  # ?id=
+            Route(f"{one}/log", self.log),
+            Route(f"{one}/replay", self.replay, methods=["POST"]),
+            Route(f"{one}/enable", self.enable, methods=["POST"]),
+            Route(f"{one}/disable", self.disable, methods=["POST"]),
+            Route(f"{one}/rotate", self.rotate, methods=["POST"]),
+        ]
+
+    async def listing(self, request: Request) -> Response:
+        found = await self._store.read(webhooks.standings)
+        return listed([webhook_objects.webhook(one, self._ring) for one in found], "")
+
+    async def create(self, request: Request) -> Response:
+        new = await body(request, self._New)
+        given = configured(new.model_dump())
+        made = await self._store.write(lambda session: webhooks.add(session, given, datetime.now(UTC)))
+        shown = await self._shown(made.id) | {"secret": made.secret}
+        return answer(shown, 201, {"location": f"{PATH}/webhooks/{made.id}"})
+
+    async def one(self, request: Request) -> Response:
+        return answer(await self._shown(_id(request)))
+
+    async def remove(self, request: Request) -> Response:
+        await self._write(lambda session: webhooks.remove(session, _id(request)))
+        return Response(status_code=204)
+
+    async def enable(self, request: Request) -> Response:
+        await self._write(lambda session: webhooks.enable(session, _id(request), datetime.now(UTC)))
+        return answer(await self._shown(_id(request)))
+
+    async def disable(self, request: Request) -> Response:
+        await self._write(lambda session: webhooks.disable(session, _id(request)))
+        return answer(await self._shown(_id(request)))
+
+    async def rotate(self, request: Request) -> Response:
+        secret = await self._write(lambda session: webhooks.rotate(session, _id(request), datetime.now(UTC)))
+        return answer(await self._shown(_id(request)) | {"secret": secret})
+
+    async def log(self, request: Request) -> Response:
+        most, before = limit(request), request.query_params.get("cursor", "")
+        failed = request.query_params.get("failed", "") in ("1", "true", "yes")
+        await self._shown(_id(request))
+        found = await self._store.read(
+            lambda session: webhooks.log(session, _id(request), most + 1, before, failed=failed)
+        )
+        shown = found[:most]
+        return listed([webhook_objects.telling(one) for one in shown], shown[-1].id if len(found) > most else "")
+
+    async def replay(self, request: Request) -> Response:
+        again, now = await body(request, self._Again), datetime.now(UTC)
+        if bool(again.event) is bool(again.since):
+            raise Fault(422, "invalid", 'say either {"event": ID} or {"since": "12h"}')
+        if again.event:
+            known = await self._write(lambda session: webhooks.replay_event(session, _id(request), again.event, now))
+            if not known:
+                raise Fault(404, "not_found", f"there is no event {again.event}")
+            return answer({"replayed": 1}, 202)
+        return answer({"replayed": await replayed(self._store, _id(request), now, _age(again.since))}, 202)
+
+    async def _shown(self, webhook: str) -> Object:
+        found = await self._store.read(lambda session: webhooks.standings(session, [webhook]))
+        if not found:
+            raise HTTPException(404)
+        return webhook_objects.webhook(found[0], self._ring)
+
+    async def _write(self, work: Callable[[sa.Connection], T]) -> T:
+        try:
+            return await self._store.write(work)
+        except webhooks.Unknown:
+            raise HTTPException(404) from None
+        except ValueError as error:
+            raise Fault(409, "conflict", str(error)) from None
+
+
+def configured(given: dict[str, object]) -> Configured:
+    """A webhook as it may be added. Raises Fault that names every field at fault."""
+    try:
+        return Configured.model_validate(given)
+    except ValidationError as error:
+        faults = (f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+        raise Fault(422, "invalid", "; ".join(faults)) from None
+
+
+async def replayed(store: Store, webhook: str, now: datetime, age: timedelta) -> int:
+    """Owes it again what happened within that time; returns how many events. Raises HTTPException."""
+    count, after = 0, ""
+    while True:
+        work = partial(webhooks.replay, webhook=webhook, now=now, since=now - age, until=now, after=after)
+        try:
+            some, after = await store.write(work)
+        except webhooks.Unknown:
+            raise HTTPException(404) from None
+        count += some
+        if not after:
+            return count
+
+
+def _age(text: str) -> timedelta:
+    try:
+        return values.read_duration(text)
+    except ValueError as error:
+        raise Fault(422, "invalid", f"since: {error}") from None
+
+
+def _id(request: Request) -> str:
+    return str(request.path_params.get("webhook") or request.query_params.get("id", ""))
