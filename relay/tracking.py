@@ -1,4 +1,4 @@
-"""The door for Python programs that send mail by themselves: tracking URLs without relay, store or configuration.
+"""The door for Python programs that send mail by themselves: tracking URLs without relay or store.
 
 In: HTML, or a link, and metadata of the program's own.  Out: HTML and URLs that carry the metadata, encrypted and
 authenticated (AES-SIV, RFC 5297); and from such a URL what it says. `web.tracking.routes` answers them.
@@ -9,6 +9,7 @@ here. The same link and metadata give the same URL.
 
 import base64
 import json
+import os
 import re
 import zlib
 from collections.abc import Mapping, Sequence
@@ -21,6 +22,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from relay import tokens
+from relay.config import load
 from relay.edits import Edit, fill, splice
 from relay.rewrite import charset, destination, links, pixel, tags, witness
 from relay.tokens import BadToken
@@ -181,6 +184,26 @@ class Tracker:
         if len(address) > LONGEST_URL:
             raise ValueError(f"the address would have {len(address)} characters; at most {LONGEST_URL} work everywhere")
         return address
+
+
+def default(environment: Mapping[str, str] = os.environ) -> Tracker:
+    """The tracker of this environment: `$WAYPOST_TRACKING_URL`, and `$WAYPOST_TRACKING_SECRET` (several with spaces
+    between them, the newest first); what is not set is taken from the relay's configuration (`$WAYPOST_CONFIG`, else
+    `./config.toml`), its `public_url` and a secret of its key ring. Raises ValueError that says what to set."""
+    url, secret = environment.get("WAYPOST_TRACKING_URL", ""), environment.get("WAYPOST_TRACKING_SECRET", "").split()
+    if not url or not secret:
+        path = load.find(None, environment)
+        if path is None:
+            raise ValueError(
+                "set WAYPOST_TRACKING_URL and WAYPOST_TRACKING_SECRET, or WAYPOST_CONFIG, or pass a Tracker"
+            )
+        try:
+            config = load.load(path, environment)
+        except load.ConfigError as error:
+            raise ValueError(str(error)) from None
+        url = url or config.tracking.public_url
+        secret = secret or [tokens.open_ring(config.relay.data_dir / "keys.json").secret_for("library").hex()]
+    return Tracker(url, secret)
 
 
 def _cipher(secret: str, kind: Kind) -> AESSIV:

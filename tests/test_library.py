@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from relay import ids, tokens
+from relay import ids, tokens, tracking
 from relay.edits import Hole, Kind
 from relay.tracking import Event, Tracker
 from tests.stage import ROOT
@@ -44,7 +44,11 @@ def ask(app: Any, *urls: str, method: str = "GET", agent: str = PHONE) -> list[h
     return asyncio.run(run())
 
 
-def test_the_readmes_example_runs_as_it_is_written(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_readmes_example_runs_as_it_is_written(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WAYPOST_TRACKING_URL", BASE)
+    monkeypatch.setenv("WAYPOST_TRACKING_SECRET", f"{SECRET.replace(' ', '-')} {OTHER.replace(' ', '-')}")
     [example] = re.findall(r"```python\n(from starlette.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
     space: dict[str, Any] = {}
     exec(compile(example, "README.md", "exec"), space)
@@ -54,9 +58,35 @@ def test_the_readmes_example_runs_as_it_is_written(capsys: pytest.CaptureFixture
     assert (image.status_code, image.headers["content-type"]) == (200, "image/png")
     told = capsys.readouterr().out.splitlines()
     assert told == [
-        "click human https://shop.example/1047 {'app': 'shop', 'order': 1047}",
-        "open human  {'app': 'shop', 'order': 1047}",
+        "click human https://shop.example/1047 {'order': 1047}",
+        "open human  {'order': 1047}",
     ]
+
+
+def test_without_a_tracker_the_environment_or_the_configuration_gives_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="WAYPOST_TRACKING_SECRET"):
+        routes(on_event=print)
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "config.toml").write_text(
+        '[relay]\ndata_dir = "data"\n[tracking]\npublic_url = "https://app.example/t"\n'
+    )
+    seen: list[Event] = []
+    app = Starlette(routes=[Mount("/t", routes=routes(on_event=seen.append))])
+    click = tracking.default().click_url("https://shop.example/", {"n": 1})
+    tokens.rotate(tmp_path / "data/keys.json")
+    assert tracking.default().read(click) == tracking.Tracked("click", "https://shop.example/", {"n": 1})
+    [redirect] = ask(app, click)
+    assert (redirect.status_code, redirect.headers["location"]) == (302, "https://shop.example/")
+    assert [(event.kind, event.metadata) for event in seen] == [("click", {"n": 1})]
+    monkeypatch.setenv("WAYPOST_TRACKING_SECRET", "a-secret-of-this-environment-alone")
+    with pytest.raises(tokens.BadToken):
+        tracking.default().read(click)
+    (tmp_path / "config.toml").write_text("[relay]\nnonsense = 1\n")
+    with pytest.raises(ValueError, match="nonsense"):
+        routes(on_event=print)
 
 
 @given(JSON, st.sampled_from(["https://shop.example/ü?q=€#x", "http://a.example", "HTTPS://b.example/%zz?a=1&b={2}"]))

@@ -1,7 +1,8 @@
 """Pixel and click for programs that send mail by themselves, in an application of their own.
 
-In: a `relay.tracking.Tracker`, and a function for what happens.  Out: Starlette routes, to be mounted in any Starlette
-or ASGI application where the tracker's `base_url` leads. The answer never waits for the function, nor depends on it.
+In: a function for what happens, and a `relay.tracking.Tracker`, else the environment's.  Out: Starlette routes, to be
+mounted in any Starlette or ASGI application where the tracker's `base_url` leads. The answer never waits for the
+function, nor depends on it.
 """
 
 import inspect
@@ -15,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from relay import edits, ids, log
+from relay import edits, ids, log, tracking
 from relay.config.values import read_network
 from relay.rewrite import destination
 from relay.tokens import BadToken
@@ -28,19 +29,19 @@ _KINDS: dict[Kind, edits.Kind] = {"open": edits.Kind.OPEN, "click": edits.Kind.C
 
 
 def routes(
-    tracker: Tracker,
-    on_event: OnEvent,
+    tracker: Tracker | None = None,
+    on_event: OnEvent | None = None,
     *,
     ip: Literal["full", "truncated", "none"] = "truncated",
     trusted_proxies: Sequence[str] = (),
 ) -> list[BaseRoute]:
-    """`/o/TOKEN.png` `.gif` and `/c/TOKEN`.
+    """`/o/TOKEN.png` `.gif` and `/c/TOKEN`, for the tokens of that tracker, else of `relay.tracking.default()`.
 
     `on_event`, a function or a coroutine function, is called with an Event after the answer; what it raises is logged.
     HEAD is no event. `ip` is how much of the visitor's address an event has, `trusted_proxies` the networks whose
-    X-Forwarded-For is believed. Raises ValueError for what is no network.
+    X-Forwarded-For is believed. Raises ValueError for what is no network, and where nothing says which tracker.
     """
-    door = _Door(tracker, on_event, ip, trusted_proxies)
+    door = _Door(tracker or tracking.default(), on_event, ip, trusted_proxies)
     return [Route("/o/{name:path}", door.open), Route("/c/{token}", door.click)]
 
 
@@ -48,7 +49,7 @@ class _Door:
     def __init__(
         self,
         tracker: Tracker,
-        on_event: OnEvent,
+        on_event: OnEvent | None,
         ip: Literal["full", "truncated", "none"],
         trusted_proxies: Sequence[str],
     ) -> None:
@@ -79,8 +80,8 @@ class _Door:
 
     def _answered(self, response: Response, tracked: Tracked | None, request: Request) -> Response:
         response.headers["x-content-type-options"] = "nosniff"
-        if tracked is not None and request.method == "GET":
-            response.background = BackgroundTask(self._tell, self._event(tracked, request))
+        if self._on_event and tracked is not None and request.method == "GET":
+            response.background = BackgroundTask(self._tell, self._on_event, self._event(tracked, request))
         return response
 
     def _event(self, tracked: Tracked, request: Request) -> Event:
@@ -98,12 +99,12 @@ class _Door:
             datetime.now(UTC),
         )
 
-    async def _tell(self, event: Event) -> None:
+    async def _tell(self, on_event: OnEvent, event: Event) -> None:
         try:
-            if inspect.iscoroutinefunction(self._on_event):
-                await self._on_event(event)
+            if inspect.iscoroutinefunction(on_event):
+                await on_event(event)
             else:  # it may block
-                coming = await run_in_threadpool(self._on_event, event)
+                coming = await run_in_threadpool(on_event, event)
                 if inspect.isawaitable(coming):
                     await coming
         except Exception:  # noqa: BLE001  the program's own fault must not become a recipient's
