@@ -60,32 +60,34 @@ class Process:
 
 
 class Nursery:
-    """The process that has the program in memory, begun when it is first needed."""
+    """The processes that have the program in memory: one for each environment, begun when it is first needed."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._socket: socket.socket | None = None
+        self._sockets: dict[frozenset[tuple[str, str]], socket.socket] = {}
 
     def start(self, words: list[str], stdin: IO[bytes], stdout: IO[bytes] | int, stderr: IO[bytes]) -> Process:
         """Runs `waypost WORDS` in a process of its own."""
         told, tells = os.pipe()
+        own = ("WAYPOST_", "PYTEST_")  # what is set for the tests, and by them for each
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(own)}
         streams = [one if isinstance(one, int) else one.fileno() for one in (stdin, stdout, stderr)]
         with self._lock:
-            if self._socket is None:
-                self._socket = self._begin()
-            socket.send_fds(self._socket, [json.dumps(words).encode()], [*streams, tells])
-            pid = int(self._socket.recv(32))
+            key = frozenset(environment.items())
+            if key not in self._sockets:
+                self._sockets[key] = self._begin(environment)
+            socket.send_fds(self._sockets[key], [json.dumps(words).encode()], [*streams, tells])
+            pid = int(self._sockets[key].recv(32))
         os.close(tells)
         return Process(pid, told)
 
-    def _begin(self) -> socket.socket:
+    def _begin(self, environment: dict[str, str]) -> socket.socket:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("WAYPOST_")}
         with theirs:
             process = subprocess.Popen(
                 [sys.executable, "-m", "tests.nursery", str(theirs.fileno())],
                 cwd=ROOT,
-                env=kept | {"PYTHONPATH": str(ROOT)},
+                env=environment | {"PYTHONPATH": str(ROOT)},
                 stdin=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
             )

@@ -50,4 +50,5 @@ def test_a_step_of_the_clock_doubles_and_forgets_nothing(
         sleep(2)
         drained(relay)
         assert len(sink.arrivals) == 3
+        assert "clock-set" in relay.read_log()  # it was, as far as the server sees
         figure(f"3 mails under way when the clock went {step}: lost 0, twice 0")
