@@ -5,7 +5,7 @@ import secrets
 import smtplib
 import threading
 from collections import Counter
-from time import sleep
+from time import monotonic, sleep
 from types import TracebackType
 
 from tests.upstream import Upstream
@@ -34,6 +34,13 @@ class Load:
         self._stopping.set()
         for thread in self._threads:
             thread.join()
+
+    def wait_for(self, count: int, timeout_s: float = 60) -> None:
+        """Until so many more are accepted."""
+        enough, end = len(self.accepted) + count, monotonic() + timeout_s
+        while len(self.accepted) < enough:
+            assert monotonic() < end, f"{count} mails were not accepted within {timeout_s} s"
+            sleep(0.01)
 
     def _run(self, number: int) -> None:
         count = 0

@@ -46,7 +46,8 @@ def test_a_kill_loses_nothing_that_was_accepted(mode: str, tmp_path: Path, sink:
     with Waypost(tmp_path, None, settings(sink, mode)) as relay:
         with Load(relay.port) as load:
             for n in range(KILLS):
-                sleep(chance.uniform(0.1, 0.8))
+                load.wait_for(10)
+                sleep(chance.uniform(0.0, 0.5))
                 if IS_LONG and n % 3 == 2:  # a role alone: the supervisor starts it again
                     os.kill(children(relay)[0], signal.SIGKILL)
                 else:
@@ -60,7 +61,7 @@ def test_a_kill_loses_nothing_that_was_accepted(mode: str, tmp_path: Path, sink:
         f"{KILLS} kills, accepted {len(load.accepted)}, lost {len(lost)}, twice {twice}, "
         f"cut off after the dot {len(load.unsure)}"
     )
-    assert len(load.accepted) > 10 * KILLS
+    assert len(load.accepted) >= 10 * KILLS
     assert not lost
     # In flight: what each connection carried, and what it had just carried and was being written down.
     assert twice <= KILLS * 2 * CONNECTIONS
@@ -73,7 +74,7 @@ def test_a_stop_under_load_loses_and_doubles_nothing(mode: str, tmp_path: Path, 
     with Waypost(tmp_path, None, settings(sink, mode)) as relay:
         for _ in range(stops):
             with Load(relay.port) as load:
-                sleep(0.8)
+                load.wait_for(20)
                 assert relay.stop() == 0
             accepted |= {f"{name}" for name in load.accepted}
             assert not load.unsure
