@@ -1,9 +1,11 @@
 """Read complaints: somebody pressed "this is spam", and the receiver tells us.
 
 In: a mail's parts.  Out: the kind of feedback and who complained, as far as it was not redacted.  RFC 5965, RFC 6650,
-RFC 6591; Microsoft's form, which is a bare copy of the mail with one field added.
+RFC 6591; Microsoft's form, which is a bare copy of the mail with one field added; X-ARF, and SpamCop's form.
 """
 
+import re
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from relay.bounce import failure, mail
@@ -24,6 +26,11 @@ _RECIPIENT_FIELDS = (
     "original-recipient",
     "final-recipient",
 )
+# X-ARF 0.2's fields, and what SpamCop writes; neither says who complained, which their readers are not to learn.
+_XARF = re.compile(
+    r"^(?:report-type:(?=[^\0]{0,2000}^reported-from:)|reported-from:(?=[^\0]{0,2000}^report-type:))", re.I | re.M
+)
+_SPAMCOP = re.compile(r"^\[ ?SpamCop V", re.MULTILINE)
 _ORIGINAL_FIELDS = (MICROSOFT, "x-original-to", "delivered-to", "envelope-to", "x-envelope-to", "to", "apparently-to")
 
 
@@ -39,7 +46,7 @@ def complaint(whole: mail.Part, original: mail.Part | None) -> Complaint | None:
     reports = [part for part in whole.walk() if part.type == "message/feedback-report"]
     is_bare = (original is not None and bool(original.get(MICROSOFT))) or bool(whole.get(MICROSOFT))
     if not reports and not is_bare and whole.parameters.get("report-type", "").lower() != "feedback-report":
-        return None
+        return Complaint("abuse", ()) if _is_of_spam(whole) else None
     told: dict[str, list[str]] = {}
     for part in reports:
         for block in part.text.strip().split("\n\n"):
@@ -49,9 +56,22 @@ def complaint(whole: mail.Part, original: mail.Part | None) -> Complaint | None:
     named = [address for name in _RECIPIENT_FIELDS for value in told.get(name, ()) if (address := _address(value))]
     if not named:
         named = _of_original(original or whole)
+    return Complaint(feedback, failures(feedback, named))
+
+
+def failures(feedback: str, named: Iterable[str]) -> tuple[Failure, ...]:
+    """One Failure for each address, once, with the verdict on feedback of that type."""
     verdict = Verdict(BounceKind.NONE, "complaint", f"arf.{feedback}"[:60], feedback in UNWANTED, False, "")
     unique = {address.lower(): address for address in named}
-    return Complaint(feedback, tuple(Failure(a, "", "", 0, "", "", "", verdict) for a in unique.values()))
+    return tuple(Failure(a, "", "", 0, "", "", "", verdict) for a in unique.values())
+
+
+def _is_of_spam(whole: mail.Part) -> bool:
+    """True for a report that follows X-ARF or SpamCop's form; X-ARF knows other abuse than mail."""
+    texts = [part.text[:20_000] for part in whole.children or [whole] if part.type.startswith("text/")]
+    if "spamcop" in whole.get("from").lower():
+        return any(_SPAMCOP.search(each) for each in texts)
+    return bool(whole.get("x-xarf")) and any(_XARF.search(each) and "spam" in each.lower() for each in texts)
 
 
 def _of_original(original: mail.Part) -> list[str]:

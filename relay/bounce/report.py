@@ -10,7 +10,7 @@ import re
 from enum import IntEnum, StrEnum
 from typing import NamedTuple
 
-from relay.bounce import arf, auto_reply, dsn, failure, mail, text, wording
+from relay.bounce import arf, auto_reply, dsn, failure, mail, notification, text, wording
 from relay.bounce.failure import Failure
 
 
@@ -74,6 +74,9 @@ def _read(whole: mail.Part) -> Report:
         return Report(ReportKind.ARF, complained.complainants, message_id, complained.feedback, sent_to)
     if failures := dsn.failures(dsn.status_parts(whole)):
         return Report(ReportKind.DSN, tuple(_told(failures, seen)), message_id, "", sent_to)
+    if told := notification.read(f"{notice}\n{rest}"):
+        kind = ReportKind.ARF if told.feedback else ReportKind.TEXT
+        return Report(kind, told.failures, told.message_id or message_id, told.feedback, sent_to)
     likely = _likely(seen)
     if likely and (failures := _from_text(seen)):
         # Where little speaks for a bounce, the words have to.
@@ -136,6 +139,8 @@ def _likely(seen: _Seen) -> Likely:
     if not is_daemon and (_ANSWER.match(subject) or auto_reply.is_auto_reply(whole, by_subject_only=True)):
         return Likely.NOT
     is_report = whole.parameters.get("report-type", "").lower() == "delivery-status"
+    if not is_daemon and not is_report and (whole.get("list-unsubscribe") or whole.get("list-id")):
+        return Likely.NOT  # a mailing, whatever it writes of bounces
     is_null = whole.get("return-path").strip() == "<>" or not whole.get("from").strip()
     is_subject = bool(wording.pattern("bounce", "subject").search(subject))
     is_said = bool(wording.pattern("bounce", "phrase").search(seen.notice[:20_000]))
