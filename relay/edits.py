@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable
 from enum import StrEnum
 from typing import NamedTuple
 
+STORED = b"stored:"  # before a destination that is stored; no scheme of a tracked link, and none that is redirected to
+
 
 class Kind(StrEnum):
     """What a tracking URL does; the value is its first path segment."""
@@ -23,6 +25,11 @@ class Hole(NamedTuple):
     kind: Kind
     link: int = 0  # the link's number in the message, from 1; 0 where there is none
     url: bytes = b""  # a click's destination; of an address that unsubscribes, in the link's place, its domain
+
+    @property
+    def stored(self) -> bytes:
+        """The destination that the token only refers to, too long for a URL; empty where there is none."""
+        return self.url[len(STORED) :] if self.url.startswith(STORED) else b""
 
 
 Piece = bytes | Hole

@@ -204,6 +204,11 @@ def not_stored(message: str, reason: str) -> None:
     _say(logging.ERROR, "not-stored", message=message, reason=reason)
 
 
+def links_left(message: str, reason: str) -> None:
+    """Links too long for a token went as they came: where they lead could not be stored."""
+    _say(logging.WARNING, "links-left", message=message, reason=reason)
+
+
 def journaled(fact: str, reason: str) -> None:
     _say(logging.WARNING, "journaled", fact=fact, reason=reason)
 

@@ -10,11 +10,11 @@ Measured: an open token has 42 or 43 characters, a click token 44 to 46 plus 4/3
 
 import base64
 import binascii
+import hmac
 import json
 import os
 import secrets
 import time
-import zlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -26,29 +26,20 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from relay import ids, return_path
+from relay import ids, packing, return_path
 from relay.address import Mailbox
-from relay.edits import Hole, Kind, Mint
+from relay.edits import STORED, Hole, Kind, Mint
 from relay.return_path import Purpose, Return
 
 VERSION = 1
 LONGEST_URL = 900  # octets of a whole tracking URL (DESIGN §7); longer ones break in some clients
+LONGEST_DESTINATION = 8192  # octets of one that is stored; few servers take a longer request line
+REFERENCE_OCTETS = 16
 _MARK = {Kind.OPEN: b"open", Kind.CLICK: b"click", Kind.UNSUBSCRIBE: b"unsubscribe"}
 _KEY_OCTETS = 32  # AES-128-SIV takes two keys of 16
 _OVERHEAD = 2 + 16  # version, key id, SIV
 _RELOAD_AFTER_S = 5.0
 
-# What links in mail are made of, the most frequent last (zlib favours short distances). Part of
-# version 1: a change here is a new version.
-_DICTIONARY = (
-    b".aspx.html.php?id=&id=&ref=&source=&lang=en&uid=&mc_cid=&mc_eid=&token=&email=&redirect=/account/orders/product/category"
-    b"/collections/blog/news/help/support/settings/unsubscribe/preferences/verify/confirm/reset-password/download"
-    b"https://play.google.com/store/apps/details?id=https://apps.apple.com/app/https://twitter.com/https://x.com/"
-    b"https://www.youtube.com/watch?v=https://www.linkedin.com/company/https://www.instagram.com/https://www.facebook.com/"
-    b".co.uk/.org/.net/.io/.de/.com/http://www.http://https://www.https://"
-    b"&utm_id=&utm_term=&utm_content=&utm_campaign=newsletter?utm_source=email&utm_medium=email&utm_campaign="
-)
-_PLAIN, _DEFLATED = 0, 1
 PIXEL = (1 << 28) - 2  # stands in a stand-alone pixel's token, whose message is the pixel
 EVERYBODY = (1 << 28) - 1  # the number in a token that is the same for all recipients; no message has so many
 
@@ -60,7 +51,12 @@ class Token(NamedTuple):
     message: str
     recipient: int  # the recipient's number in the message, from 0; EVERYBODY: the mail tells them not apart
     link: int  # from 1; 0 where there is none
-    url: bytes  # a click's destination, octet for octet; empty for other kinds
+    url: bytes  # a click's destination, octet for octet, or `stored:` and a reference; empty for other kinds
+
+    @property
+    def stored(self) -> bytes:
+        """The reference under which `relay.store.destinations` has the destination; empty where the token has it."""
+        return self.url[len(STORED) :] if self.url.startswith(STORED) else b""
 
 
 class BadToken(ValueError):
@@ -114,12 +110,18 @@ class KeyRing:
         so that a rotation does not end them."""
         return _derive(self.keys[0].secret, purpose.encode())
 
+    def reference(self, url: bytes) -> bytes:
+        """16 octets that stand for a destination too long for a token: the same for equal URLs, for as long as the
+        oldest key is there, and nobody's to compute without it (RFC 2104)."""
+        key = _reference_key(self.keys[0].secret)
+        return hmac.digest(key, url, "sha256")[:REFERENCE_OCTETS]
+
     def mint(self, hole: Hole, message: str, recipient: int) -> str:
         """The token for that hole, message id and recipient; the same text on every call."""
         key = self.current
-        plain = ids.to_octets(message) + _varint(recipient) + _varint(hole.link)
+        plain = ids.to_octets(message) + packing.varint(recipient) + packing.varint(hole.link)
         if hole.kind is Kind.CLICK:
-            plain += _pack(hole.url)
+            plain += packing.refer(self.reference(hole.stored)) if hole.stored else packing.pack(hole.url)
         head = bytes((VERSION, key.id))
         return _b64(head + _cipher(key.secret, hole.kind).encrypt(plain, [head]))
 
@@ -140,9 +142,9 @@ class KeyRing:
         except InvalidTag:
             raise BadToken("not authentic") from None
         message = ids.from_octets(plain[: ids.OCTETS])
-        recipient, at = _read_varint(plain, ids.OCTETS)
-        link, at = _read_varint(plain, at)
-        return Token(kind, message, recipient, link, _unpack(plain[at:]) if kind is Kind.CLICK else b"")
+        recipient, at = packing.read_varint(plain, ids.OCTETS)
+        link, at = packing.read_varint(plain, at)
+        return Token(kind, message, recipient, link, packing.unpack(plain[at:]) if kind is Kind.CLICK else b"")
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +177,7 @@ class Minter:
 
 def click_url_octets(public_url: str, destination: bytes) -> int:
     """The length that a click URL for this destination can have at most, in octets."""
-    plain = ids.OCTETS + 3 + 3 + len(_pack(destination))
+    plain = ids.OCTETS + 3 + 3 + len(packing.pack(destination))
     return len(public_url) + len("/c/") + -(-4 * (_OVERHEAD + plain) // 3)
 
 
@@ -254,6 +256,11 @@ def _derive(secret: bytes, purpose: bytes) -> bytes:
     return HKDF(hashes.SHA256(), _KEY_OCTETS, salt=None, info=b"waypost/1/" + purpose).derive(secret)
 
 
+@lru_cache(maxsize=16)
+def _reference_key(secret: bytes) -> bytes:
+    return _derive(secret, b"destination")
+
+
 @lru_cache(maxsize=1024)
 def _cipher(secret: bytes, kind: Kind) -> AESSIV:
     return AESSIV(_derive(secret, _MARK[kind]))
@@ -261,36 +268,3 @@ def _cipher(secret: bytes, kind: Kind) -> AESSIV:
 
 def _b64(octets: bytes) -> str:
     return base64.urlsafe_b64encode(octets).decode("ascii").rstrip("=")
-
-
-def _pack(url: bytes) -> bytes:
-    # A window of 1 KiB and the least memory: 6 µs instead of 70, and not an octet longer on URLs.
-    deflate = zlib.compressobj(9, zlib.DEFLATED, -10, 1, zdict=_DICTIONARY)
-    small = deflate.compress(url) + deflate.flush()
-    return bytes((_DEFLATED,)) + small if len(small) < len(url) else bytes((_PLAIN,)) + url
-
-
-def _unpack(packed: bytes) -> bytes:
-    if packed[0] == _PLAIN:
-        return packed[1:]
-    return zlib.decompressobj(-15, zdict=_DICTIONARY).decompress(packed[1:])
-
-
-def _varint(number: int) -> bytes:
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
-
-
-def _read_varint(octets: bytes, at: int) -> tuple[int, int]:
-    number = shift = 0
-    while True:
-        octet = octets[at]
-        at += 1
-        number |= (octet & 0x7F) << shift
-        if octet < 0x80:
-            return number, at
-        shift += 7

@@ -43,7 +43,7 @@ def tracking(config: Config, store: Store, ring: tokens.KeyRing, fetch: Fetch = 
     public = pages.public()
     hits = Hits(config, store)
     reader = Reader(config, ring, public)
-    opens_and_clicks = Tracking(reader, hits)
+    opens_and_clicks = Tracking(store, reader, hits)
     unsubscribe = Unsubscribe(config, store, reader, hits, public)
     routes: list[BaseRoute] = [
         Route("/o/{name:path}", opens_and_clicks.open),

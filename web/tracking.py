@@ -15,7 +15,7 @@ from relay.attribution import history
 from relay.config.schema import Config
 from relay.edits import Kind
 from relay.store.events import Hit
-from relay.store.store import Store
+from relay.store.store import Away, Store
 from relay.store.tables import EventType
 from relay.store.verdicts import Sight
 from web import embedded, visitors
@@ -121,7 +121,8 @@ class Reader:
 class Tracking:
     """The endpoints that a mail's own reader calls."""
 
-    def __init__(self, reader: Reader, hits: Hits) -> None:
+    def __init__(self, store: Store, reader: Reader, hits: Hits) -> None:
+        self._store = store
         self._reader = reader
         self._hits = hits
 
@@ -136,6 +137,11 @@ class Tracking:
 
     async def click(self, request: Request) -> Response:
         token = self._reader.read(Kind.CLICK, request.path_params["token"], request)
+        if token is not None and token.stored:
+            try:
+                token = token._replace(url=await self._store.destination(token.stored) or b"")
+            except Away:
+                return PlainTextResponse("Please try this link again in a minute.\n", 503, {"retry-after": "60"})
         if token is None or not may_redirect(token.url):
             return self._reader.missing(request)
         self._hits.note(token, request)

@@ -1,6 +1,7 @@
 """`waypost instrument`: what would become of this mail?"""
 
 import argparse
+import dataclasses
 import json
 import sys
 from datetime import UTC, datetime
@@ -20,12 +21,15 @@ from relay.reply import Refused
 from relay.rewrite import dkim
 from relay.rewrite import plan as planning
 from relay.rewrite.plan import Plan
-from relay.tokens import Minter
+from relay.store.destinations import Destinations
+from relay.tokens import KeyRing, Minter
 
 _ABOUT = """\
 Writes to standard output the very octets that the upstream would get for one recipient, and sends nothing.
 Lines that end in a bare LF are taken as CRLF, as the relay would. The report (--report FILE, JSON) has every
 link with its decision and reason, and the edits: half-open octet spans of the input with what replaces them.
+A link too long for a tracking URL is shown as skipped (too_long) unless its destination is stored already; the
+relay stores it (up to 8 KB) before the mail leaves, and tracks it.
 
   waypost instrument newsletter.eml --to ann@example.com --report report.json > out.eml"""
 
@@ -43,8 +47,9 @@ def run(arguments: argparse.Namespace) -> int:
     config = command.configured(arguments)
     octets = _crlf(_read(arguments.file), config)
     accepted = _accepted(config, octets, arguments.reverse_path, arguments.to)
-    plan = planning.plan(octets, dossier.settings(config, accepted))
-    minter = Minter(ground.open_ring(config), config.tracking.public_url, config.privacy.tells_apart)
+    ring = ground.open_ring(config)
+    plan = _plan(config, ring, accepted)
+    minter = Minter(ring, config.tracking.public_url, config.privacy.tells_apart)
 
     mint = minter.urls_of(accepted.id, 0)
     tracked = config.privacy.mode != "off"
@@ -61,6 +66,17 @@ def run(arguments: argparse.Namespace) -> int:
     sys.stdout.buffer.write(splice(octets, edits))
     sys.stdout.buffer.flush()
     return 0
+
+
+def _plan(config: Config, ring: KeyRing, accepted: Accepted) -> Plan:
+    """The relay's own plan. Where that has destinations to store that are not stored yet, links to them stay: this
+    command writes nothing, and what it shows must work."""
+    settings = dossier.settings(config, accepted)
+    plan = planning.plan(accepted.octets, settings)
+    stored = Destinations(config.relay.data_dir)
+    if all(stored.find(ring.reference(url)) is not None for url in plan.destinations):
+        return plan
+    return planning.plan(accepted.octets, dataclasses.replace(settings, stores=False))
 
 
 def report(plan: Plan, octets: bytes, edits: list[Edit]) -> dict[str, object]:

@@ -6,12 +6,16 @@ import re
 from relay import ids, tokens
 from relay.cli import command
 from relay.cli.command import Commands, Failed
+from relay.config.schema import Config
 from relay.edits import Kind
 from relay.node import ground
+from relay.store import destinations
+from relay.store.destinations import Destinations
 
 _ABOUT = """\
 Prints what tracking URLs carry, one JSON object each. No address stands in a token: the message's id and the
-recipient's number in it lead to one only with this installation's database.
+recipient's number in it lead to one only with this installation's database. A destination too long for
+a URL is looked up where it is stored, in data_dir or the database; "url" is null once it has expired.
 
   waypost token read http://127.0.0.1:8080/c/AQF..."""
 
@@ -25,7 +29,8 @@ def add(commands: Commands) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    ring = ground.open_ring(command.configured(arguments))
+    config = command.configured(arguments)
+    ring = ground.open_ring(config)
     for url in arguments.url:
         found = re.search(r"(?:^|/)([ocu])/([A-Za-z0-9_-]+)(?:\.gif|\.png)?(?:[?#].*)?$", url)
         if not found:
@@ -40,8 +45,19 @@ def run(arguments: argparse.Namespace) -> int:
                 "message": token.message,
                 "recipient": None if token.recipient in (tokens.EVERYBODY, tokens.PIXEL) else token.recipient,
                 "link": token.link,
-                "url": token.url.decode("ascii", "backslashreplace"),
+                "url": _url(config, token),
                 "minted": ids.time_of(token.message).isoformat(),
             }
         )
     return 0
+
+
+def _url(config: Config, token: tokens.Token) -> str | None:
+    """Where a click leads; None if it led to a stored destination that has expired."""
+    url: bytes | None = token.url
+    if token.stored:
+        url = Destinations(config.relay.data_dir).find(token.stored)
+        if url is None:  # another machine's
+            with command.store(config) as opened, opened.session() as session:
+                url = destinations.row(session, token.stored)
+    return None if url is None else url.decode("ascii", "backslashreplace")

@@ -21,6 +21,7 @@ from relay.reply import Reply
 from relay.rewrite import dkim
 from relay.rewrite.plan import Plan
 from relay.store import consent, suppressions
+from relay.store.destinations import Rows
 from relay.store.queue import Outcome
 from relay.store.store import Store
 from relay.store.tables import Message, Status
@@ -67,6 +68,7 @@ class Load(NamedTuple):
     message: Message
     plan: Plan
     octets: bytes
+    stored: Rows = ()  # what is to be filed with it: destinations that its links only refer to
 
 
 class _Held(NamedTuple):

@@ -36,6 +36,7 @@ def settings(config: Config, accepted: Accepted) -> Settings:
         providers=_providers(config, accepted.envelope.reverse_path),
         unnamed=_unnamed(config, accepted),
         dkim=frozenset(key.domain for key in config.dkim.key),
+        stores=True,
         authors=_authors(config, accepted.client.user),
     )
 

@@ -20,11 +20,14 @@ from relay.envelope import Accepted, Client, Envelope
 from relay.reply import Refused, Reply, refused
 from relay.rewrite import parts
 from relay.rewrite import plan as planning
+from relay.rewrite.plan import Plan, Settings
 from relay.store import consent, queue, suppressions
 from relay.store.consent import Wish
+from relay.store.destinations import MOST_TOGETHER, Rows
 from relay.store.queue import Filing, Outcome
 from relay.store.store import Store
 from relay.store.tables import Status
+from relay.tokens import KeyRing
 
 _OFF_LOOP = 1 << 17  # octets from which planning goes to a thread
 _MOST_ALONE = 64 << 20  # octets of mail whose client has been answered while its first attempt goes on
@@ -34,11 +37,12 @@ _NOTHING_IS_SAFE = (451, "4.3.0", "the message cannot be stored now; please try 
 class Intake:
     """Takes responsibility for messages, one call of `take` each."""
 
-    def __init__(self, config: Config, store: Store, courier: Courier, runner: Runner) -> None:
+    def __init__(self, config: Config, store: Store, courier: Courier, runner: Runner, ring: KeyRing) -> None:
         self._config = config
         self._store = store
         self._courier = courier
         self._runner = runner
+        self._ring = ring
         self._running: set[asyncio.Task[object]] = set()
         self._alone_octets = 0
 
@@ -46,16 +50,12 @@ class Intake:
         """The reply to the client's dot. Raises Refused."""
         if task := asyncio.current_task():
             self._hold(task)
-        settings = dossier.settings(self._config, accepted)
-        if len(accepted.octets) > _OFF_LOOP:
-            plan = await asyncio.to_thread(planning.plan, accepted.octets, settings)
-        else:
-            plan = planning.plan(accepted.octets, settings)
+        plan, stored = await self._plan(accepted)
         if plan.control.override and not self._config.access.may_override(accepted.client.user):
             plan = replace(plan, control=replace(plan.control, override=False))
         if "too_deep" in plan.reasons:  # it could be passed on as it came, and would be refused by the next server
             raise refused(554, "5.6.0", f"MIME parts are nested more than {parts.DEEPEST} deep")
-        load = Load(dossier.message(self._config, accepted, plan), plan, accepted.octets)
+        load = Load(dossier.message(self._config, accepted, plan), plan, accepted.octets, stored)
         recipients = accepted.envelope.recipients
         await self._heed(plan.control.consent, accepted)
         stops = [Stop(number, recipient) for number, recipient in enumerate(recipients)]
@@ -67,6 +67,21 @@ class Intake:
         )
         log.accepted(accepted.id, len(recipients), len(accepted.octets), "inline" if is_inline else "queued")
         return await (self._inline(load, stops) if is_inline else self._queued(load, stops))
+
+    async def _plan(self, accepted: Accepted) -> tuple[Plan, Rows]:
+        """The plan, and the destinations that its links only refer to: on disk when this returns. Links whose
+        destination cannot be stored go as they came."""
+        settings = dossier.settings(self._config, accepted)
+        plan = await _planned(accepted.octets, settings)
+        if not plan.destinations:
+            return plan, ()
+        if len(plan.destinations) <= MOST_TOGETHER:
+            urls = {self._ring.reference(url): url for url in plan.destinations}
+            try:
+                return plan, await asyncio.to_thread(self._store.destinations.keep, urls)
+            except OSError as error:
+                log.links_left(accepted.id, str(error))
+        return await _planned(accepted.octets, replace(settings, stores=False)), ()
 
     async def admit(self, mailbox: Mailbox, client: Client, envelope: Envelope) -> None:
         """Raises Refused for a recipient that is suppressed for all mail or for the credential's stream, where
@@ -176,7 +191,7 @@ class Intake:
         is_settled = due is None and not any(outcome.status.is_open or outcome.owes for outcome in outcomes)
         keeps = bool(self._config.privacy.keep_content) or not is_settled
         rows = [dossier.delivery(message.id, stop.number, stop.recipient, due) for stop in stops]
-        return Filing(message, load.octets if keeps else None, rows, outcomes)
+        return Filing(message, load.octets if keeps else None, rows, outcomes, load.stored)
 
     def _hold(self, task: "asyncio.Task[object]") -> None:
         # The event loop itself keeps no task alive.
@@ -190,6 +205,12 @@ class Intake:
             for task in lasting:
                 task.cancel()
             await asyncio.gather(*lasting, return_exceptions=True)
+
+
+async def _planned(octets: bytes, settings: Settings) -> Plan:
+    if len(octets) > _OFF_LOOP:
+        return await asyncio.to_thread(planning.plan, octets, settings)
+    return planning.plan(octets, settings)
 
 
 def _reply(message: str, outcomes: list[Outcome]) -> Reply:

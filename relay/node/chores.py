@@ -35,9 +35,19 @@ async def retain(store: Store, config: Config) -> None:
         now = datetime.now(UTC)
         try:
             await _drop(store, now, config.privacy.keep_content, config.privacy.keep_events)
+            await _sweep(store, now - config.privacy.keep_events - config.delivery.expire_after)
         except Exception as error:  # noqa: BLE001  the outermost loop
             log.unreadable(type(error).__name__)
         await asyncio.sleep(RETENTION_EVERY_S)
+
+
+async def _sweep(store: Store, before: datetime) -> None:
+    """Lets stored destinations go: a mail may have waited for `expire_after` before its events began."""
+    gone = await asyncio.to_thread(store.destinations.sweep, before)
+    while count := await store.write(lambda session: retention.drop_destinations(session, before)):
+        gone += count
+    if gone:
+        log.expired("destinations", gone)
 
 
 async def forget(store: Store) -> None:

@@ -32,7 +32,7 @@ async def serve(config: Config, sockets: Sequence[socket.socket], ready: asyncio
     logins = Logins(sender) if isinstance(sender, Upstreams) and config.access.auth == "upstream" else None
     courier = Courier(config, store, sender, minter, logins=logins)
     runner = Runner(store, courier)
-    intake = Intake(config, store, courier, runner)
+    intake = Intake(config, store, courier, runner, ring)
 
     async def log_in(name: str, password: str) -> None:
         if logins and await logins.log_in(name, password):

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from relay import edits
 from relay.rewrite import leaf, lines, links, marks, pixel, tags, witness
 from relay.rewrite import text as plain_text
-from relay.rewrite.drafts import Coding, Draft, longest_url
+from relay.rewrite.drafts import Coding, Draft, click, longest_url
 from relay.rewrite.leaf import Leaf
 from relay.rewrite.links import Link
 from relay.rewrite.parts import ROOT, Part
@@ -111,7 +111,7 @@ def _instrument(page: Page, body: Body, rules: links.Rules, *, with_pixel: bool)
             reason, target = links.judge(anchor, rules, page.leaf.codec)
         body.links.append(Link(number, anchor.url, "skipped" if reason else "tracked", reason, anchor.text))
         if not reason:
-            hole = edits.Hole(edits.Kind.CLICK, number, target)
+            hole = click(rules.public_url, number, target)
             drafts.append(Draft(anchor.href.start, anchor.href.end, (hole,), "click"))
             tracked.append((drafts[-1], anchor.href))
         elif anchor.unsubscribes and "sparkpost" in rules.marks:

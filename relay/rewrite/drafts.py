@@ -95,7 +95,7 @@ def _base64(octets: bytes, draft: Draft, inner: tuple[Draft, ...], mint: edits.M
 
 def longest_url(public_url: str, hole: edits.Hole) -> int:
     """How many octets the URL in this hole can take, not counting that deflate may make it shorter."""
-    plain = _plain_url(public_url, hole.url)
+    plain = _plain_url(public_url, bytes(tokens.REFERENCE_OCTETS) if hole.stored else hole.url)
     return (plain if plain < tokens.LONGEST_URL else tokens.LONGEST_URL) + 4  # ".gif"
 
 
@@ -104,6 +104,20 @@ def fits(public_url: str, url: bytes) -> bool:
     # Deflate takes its time (30 µs), and decides only about long ones.
     is_short = _plain_url(public_url, url) <= tokens.LONGEST_URL
     return is_short or tokens.click_url_octets(public_url, url) <= tokens.LONGEST_URL
+
+
+def click(public_url: str, link: int, url: bytes) -> edits.Hole:
+    """The hole of a tracked link."""
+    return edits.Hole(edits.Kind.CLICK, link, url if fits(public_url, url) else edits.STORED + url)
+
+
+def stored(drafts: tuple[Draft, ...]) -> list[bytes]:
+    """The destinations that the drafts' tokens only refer to, each once."""
+    found: dict[bytes, None] = {}
+    for draft in drafts:
+        found |= dict.fromkeys(piece.stored for piece in draft.pieces if isinstance(piece, edits.Hole) and piece.stored)
+        found |= dict.fromkeys(stored(draft.inner))
+    return list(found)
 
 
 def _plain_url(public_url: str, url: bytes) -> int:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from relay import traces
 from relay.rewrite import charset, destination, drafts, marks, tags
+from relay.tokens import LONGEST_DESTINATION
 
 MOST = 10_000  # links tracked in a message: every one costs every recipient a token
 _LONGEST_LABEL = 200  # characters
@@ -76,6 +77,7 @@ class Rules(NamedTuple):
     text_links: bool = False  # those of text/plain too
     marks: tuple[str, ...] = ()  # the dialects whose marks are ours to fill in
     unnamed: frozenset[str] = frozenset()  # words that would lead to a recipient
+    stores: bool = False  # whether a destination too long for a URL can be stored
 
 
 class Anchor(NamedTuple):
@@ -139,7 +141,7 @@ def verdict(url: str, rules: Rules, codec: str, *, opts_out: bool = False, label
         return "clicks_off", b""
     if traces.stand_in(url, rules.unnamed):
         return "names_recipient", b""
-    if not drafts.fits(rules.public_url, target):
+    if not drafts.fits(rules.public_url, target) and not (rules.stores and len(target) <= LONGEST_DESTINATION):
         return "too_long", b""
     return "", target
 

@@ -52,6 +52,7 @@ class Settings:
     providers: tuple[str, ...] = ()  # those that the mail may go out through
     unnamed: frozenset[str] = frozenset()  # words in lower case that no tracked URL may have in it
     dkim: frozenset[str] = frozenset()  # the domains that we hold keys for
+    stores: bool = False  # destinations too long for a URL can be stored before the mail leaves
     authors: tuple[str, ...] = ("*",)  # whom the client may have us sign for, as `address.matches` reads it
 
 
@@ -76,6 +77,11 @@ class Plan:
     def varies(self) -> bool:
         """True if recipients get different octets."""
         return any(draft.varies for draft in self.drafts)
+
+    @property
+    def destinations(self) -> list[bytes]:
+        """What must be stored before a copy leaves: tokens only refer to it."""
+        return drafts.stored(self.drafts)
 
     def edits(self, octets: bytes, mint: Mint, *, tracked: bool = True, sign: Sign | None = None) -> list[Edit]:
         """The edits for one recipient, in order; without pixel and click links if not `tracked`.
@@ -221,6 +227,7 @@ def _letter(octets: bytes, tree: list[parts.Part], control: Control, settings: S
         marks=tuple(name for name in settings.dialects if name not in settings.providers),
         text_links=settings.text_links and control.track_text is not False,
         unnamed=settings.unnamed,
+        stores=settings.stores,
     )
     letter = body.read(octets, tree, rules, opens=opens)
     letter.reasons += [reason for reason, on in (("opens_off", opens), ("clicks_off", clicks)) if not on]

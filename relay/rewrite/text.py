@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from relay import edits
 from relay.rewrite import charset, lines, links
-from relay.rewrite.drafts import Coding, Draft, longest_url
+from relay.rewrite.drafts import Coding, Draft, click, longest_url
 from relay.rewrite.leaf import Leaf
 from relay.rewrite.links import Link
 
@@ -68,7 +68,7 @@ def instrument(leaf: Leaf, marks: list[Draft], rules: links.Rules, number: int) 
         link = Link(number + len(shown), found.url, "skipped" if reason else "tracked", reason, found.url)
         shown.append(link)
         if not reason:
-            hole = edits.Hole(edits.Kind.CLICK, link.number, target)
+            hole = click(rules.public_url, link.number, target)
             wanted.append((Draft(found.start, found.end, (hole,), "click"), link))
     wanted.sort(key=lambda pair: pair[0].start)
     reasons: list[str] = []

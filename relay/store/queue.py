@@ -13,7 +13,8 @@ from pydantic import BeforeValidator
 from sqlmodel import SQLModel
 
 from relay import ids
-from relay.store import leases, outbox, people, strikes, suppressions, tables, veil
+from relay.store import destinations, leases, outbox, people, strikes, suppressions, tables, veil
+from relay.store.destinations import Rows
 from relay.store.tables import Delivery, Event, EventType, Message, Status
 
 
@@ -61,6 +62,7 @@ class Filing(NamedTuple):
     octets: bytes | None
     deliveries: list[Annotated[Delivery, BeforeValidator(_read(Delivery))]]
     outcomes: list[Outcome]
+    destinations: Rows = ()  # those that its links only refer to, as `destinations.keep` returned them
 
 
 def file(session: sa.Connection, filing: Filing) -> None:
@@ -85,6 +87,7 @@ def file(session: sa.Connection, filing: Filing) -> None:
         events.append(_event(session, message.id, outcome))
         attempts += _attempt(message.id, outcome)
     session.execute(sa.insert(tables.message), tables.values(message))
+    destinations.note(session, filing.destinations, message.accepted_at)
     if filing.octets is not None:
         session.execute(sa.insert(tables.content), {"message": message.id, "octets": filing.octets})
     session.execute(sa.insert(tables.delivery), list(deliveries.values()))

@@ -76,6 +76,13 @@ def drop_heard(session: sa.Connection, before: datetime) -> int:
     return session.execute(sa.delete(table).where(table.c.id.in_(gone))).rowcount
 
 
+def drop_destinations(session: sa.Connection, before: datetime) -> int:
+    """Deletes destinations that no mail has been sent with since then, as above."""
+    table = tables.destination
+    gone = sa.select(table.c.name).where(table.c.used_at < before).limit(BATCH)
+    return session.execute(sa.delete(table).where(table.c.name.in_(gone))).rowcount
+
+
 def give_back(session: sa.Connection) -> int:
     """Returns a chunk of SQLite's free pages to the disk. Returns how many; call again until it returns 0.
 

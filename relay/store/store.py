@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from pydantic import ConfigDict, TypeAdapter
 
 from relay import log
-from relay.store import consent, engine, events, migrate, preferences, queue, veil, verdicts
+from relay.store import consent, destinations, engine, events, migrate, preferences, queue, veil, verdicts
 from relay.store.journal import Fact, Journal, Replayed
 from relay.store.people import People
 from relay.store.writer import Writer
@@ -63,6 +63,7 @@ class Store:
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="waypost-reader")
         self.writer = Writer(self._writing)
         self.journal = Journal(data_dir / "journal", FACTS)
+        self.destinations = destinations.Destinations(data_dir)
         self._not_before: dict[Path, float] = {}
         self._unanswered: set[asyncio.Future[None]] = set()  # writes that `keep` no longer waits for
 
@@ -80,6 +81,22 @@ class Store:
                 return work(session)
 
         return await asyncio.get_running_loop().run_in_executor(self._readers, run)
+
+    async def destination(self, reference: bytes) -> bytes | None:
+        """Where a link leads whose token only refers to it; None if nobody knows any more. Raises Away where no file
+        has it and the database cannot be asked."""
+        url = self.destinations.find(reference)
+        if url is not None:
+            return url
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                url = await self.read(lambda session: destinations.row(session, reference))
+        except (sa.exc.SQLAlchemyError, TimeoutError):
+            raise Away from None
+        if url is not None:  # another machine's mail: from now on it is here too
+            with contextlib.suppress(OSError):
+                await asyncio.to_thread(self.destinations.keep, {reference: url})
+        return url
 
     async def write(self, work: Callable[[sa.Connection], T]) -> T:
         """Runs `work(session)` in the writer's next commit; returns when it is durable."""

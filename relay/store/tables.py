@@ -264,6 +264,15 @@ class Account(SQLModel, table=True):
     created_at: datetime = Field(sa_type=UtcTime)
 
 
+class Destination(SQLModel, table=True):
+    """Where a link leads whose URL is too long for its token, sealed (`relay.store.destinations`)."""
+
+    __tablename__ = "destination"
+    name: str = Field(primary_key=True)
+    sealed: bytes = Field(sa_type=sa.LargeBinary)
+    used_at: datetime = Field(sa_type=UtcTime)
+
+
 # Literals: of a parameter, SQLite cannot know that a partial index covers it.
 _ZERO: sa.ColumnElement[int] = sa.literal_column("0")
 _EMPTY: sa.ColumnElement[str] = sa.literal_column("''")
@@ -289,11 +298,13 @@ pixel_hit = _table(PixelHit)
 api_key = _table(ApiKey)
 heard = _table(Heard)
 account = _table(Account)
+destination = _table(Destination)
 
 has_crashed = delivery.c.crashes > _ZERO
 _owes = delivery.c.owes != _EMPTY
 is_owing = sa.and_(_owes, delivery.c.owes.in_(["failed", "delayed", "relayed"]))  # by equality the index is followed
 
+sa.Index("destination_by_use", destination.c.used_at)
 sa.Index("pixel_hit_by_pixel", pixel_hit.c.pixel, pixel_hit.c.id)
 sa.Index("event_by_message", event.c.message, event.c.number, event.c.id)
 sa.Index("event_by_type", event.c.type, event.c.id)
