@@ -24,6 +24,7 @@ from relay.reply import Refused, Reply, refused
 _LEAST_RATE = 64  # octets a second
 
 
+_OFF_LOOP = 1 << 20  # octets from which pieces are joined on a thread
 _SIZE = re.compile(r"[0-9]{1,20}")  # RFC 1870 §4
 
 
@@ -184,7 +185,7 @@ class Session(Dialogue):
                 data.refuse(Reply(*NO_ROOM))
             if rest is not None:
                 self._incoming.put_back(rest)  # commands sent ahead (RFC 2920)
-                return data.finish()
+                return data.finish() if self._held < _OFF_LOOP else await asyncio.to_thread(data.finish)
 
     def _accept(self, mail: Envelope, octets: bytes) -> Accepted:
         """The message as it was taken in. Raises Refused for one that loops or is all header."""
