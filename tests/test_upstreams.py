@@ -219,6 +219,25 @@ def test_a_queue_does_not_write_down_again_and_again_that_it_waits(tmp_path: Pat
         assert "upstream-back upstream=primary" in relay.read_log()
 
 
+def test_an_outage_of_one_of_several_is_written_down_once(tmp_path: Path, other: Upstream) -> None:
+    out = Upstream()
+    out.stop()
+    tables = "".join(
+        f'[[upstream]]\nname = "{one.port}"\naddress = "127.0.0.1:{one.port}"\ntls = "off"\noutages = 1\n'
+        f'senders = ["{sender}"]\n'
+        for one, sender in ((out, "app@out.test"), (other, "app@sender.test"))
+    )
+    with Waypost(tmp_path, tables=f'{tables}[delivery]\nretry = ["1s"]\n') as relay:
+        assert relay.send(b"Subject: x\r\n\r\nx\r\n", "waits@example.com", sender="app@out.test").startswith("250")
+        time.sleep(4)
+        assert len(relay.events("deferred", "waits@example.com")) == 1
+        [waiting] = relay.rows("queue", "list")
+        assert waiting["attempts"] == 0 and waiting["category"] == "upstream_connect"
+        out.start()
+        assert out.to("waits@example.com", timeout_s=20)
+    out.close()
+
+
 def test_the_next_one_takes_over_the_recipients_whom_a_closing_upstream_leaves(other: Upstream) -> None:
     second = Upstream()
 

@@ -204,7 +204,7 @@ class Courier:
             return await self._sender.send(mail)
         login = self._logins.of(user)
         if login is None:
-            return [Answer("none", Phase.AUTH, WAITS, 0)] * len(mail.recipients)
+            return [Answer("none", Phase.AUTH, WAITS, 0, is_known=True)] * len(mail.recipients)
         answers = await self._sender.send(mail._replace(login=login))
         if any(answer.phase is Phase.AUTH and answer.reply.is_permanent for answer in answers):
             self._logins.forget(login)

@@ -24,10 +24,11 @@ _OFFERED = ("plain", "login", "cram-md5")  # in that order: under TLS none is sa
 class Unreachable(Exception):
     """The upstream cannot be spoken to: in which phase, and what it said. Code 0: it said nothing."""
 
-    def __init__(self, phase: Phase, reply: Reply) -> None:
+    def __init__(self, phase: Phase, reply: Reply, *, is_known: bool = False) -> None:
         super().__init__(f"{phase}: {reply}")
         self.phase = phase
         self.reply = reply
+        self.is_known = is_known  # from before: nothing was tried
 
 
 class Dialler:

@@ -43,6 +43,7 @@ class Answer(NamedTuple):
     took_ms: int
     uncertain: bool = False  # all was sent and no reply came: it may have arrived
     tells: bool = False  # the upstream offers DSN: it tells of success itself (RFC 3461)
+    is_known: bool = False  # from before: nothing was tried
 
     @property
     def is_outage(self) -> bool:
@@ -111,6 +112,7 @@ def outcome(
         at=now,
         tried=tried,
         counts=not answer.is_outage,
+        is_known=answer.is_known,
         tracked=tracked,
     )
     if reply.accepts:

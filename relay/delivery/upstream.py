@@ -77,14 +77,14 @@ class Upstream:
 
     async def send(self, mail: Outgoing) -> list[Answer]:
         """Hands the mail over; one answer for each recipient, in their order. Raises _Busy."""
-        started = time.monotonic()
+        started, is_known = time.monotonic(), False
         try:
             async with self._place(paced=True):
                 said = await self._send(mail)
         except Unreachable as fault:
-            said = [Said(fault.phase, fault.reply)] * len(mail.recipients)
+            said, is_known = [Said(fault.phase, fault.reply)] * len(mail.recipients), fault.is_known
         took_ms = round((time.monotonic() - started) * 1000)
-        return [Answer(self.name, one.phase, one.reply, took_ms, one.uncertain, one.tells) for one in said]
+        return [Answer(self.name, one.phase, one.reply, took_ms, one.uncertain, one.tells, is_known) for one in said]
 
     async def probe(self) -> str:
         """Connects, with TLS and login, and sends nothing. Returns the fault, or nothing where all is well."""
@@ -139,7 +139,8 @@ class Upstream:
 
     def _refuse_while_out(self) -> None:
         if self._breaker.is_open:
-            raise Unreachable(Phase.CONNECT, Reply(0, "", f"the upstream is out: {self._breaker.fault}"[:1000]))
+            out = Reply(0, "", f"the upstream is out: {self._breaker.fault}"[:1000])
+            raise Unreachable(Phase.CONNECT, out, is_known=True)
 
     async def _send(self, mail: Outgoing) -> list[Said]:
         fresh = False

@@ -48,6 +48,7 @@ class Outcome(NamedTuple):
     tracked: bool = True
     owes: str = ""  # what the reverse-path is to be told of it: failed | delayed | relayed
     counts_against: bool = False  # a soft failure that is hard if it comes again (`strikes`)
+    is_known: bool = False  # nothing was tried, for a reason known before: said once, however long it holds
 
 
 def _read(row: type[SQLModel]) -> Callable[[Any], Any]:  # Any: pydantic gives a row or a mapping
@@ -135,6 +136,8 @@ def settle(
             forgotten.append(row.recipient)
             change |= {"recipient": known.shown(outcome.recipient), "orcpt": ""}
         session.execute(sa.update(table).where(*this).values(**change, attempts=table.c.attempts + _count(outcome)))
+        if outcome.is_known and (row.status, row.category) == (outcome.status, outcome.category):
+            continue
         outbox.write(session, [_event(session, message, outcome)])
         for attempt in _attempt(message, outcome):
             session.execute(sa.insert(tables.attempt), attempt)
