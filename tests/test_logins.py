@@ -109,6 +109,18 @@ def test_after_a_restart_mail_waits_for_its_user_and_no_password_was_written_dow
             assert not [path for path, octets in written.items() if form.encode() in octets], form
 
 
+def test_all_mail_processes_know_a_login(tmp_path: Path, upstream: Upstream) -> None:
+    tables = TABLES.partition("[[dkim.key]]")[0].replace("1h", "1s")
+    recipients = [f"e451-4.3.0-n1+both{n}@example.com" for n in range(12)]
+    with Waypost(tmp_path, upstream.port, tables, relay="workers = 2") as relay:
+        with relay.client() as client:
+            client.login(*ANN)
+            for recipient in recipients:
+                client.sendmail(ANN[0], recipient, html_mail())
+        assert {upstream.to(recipient)[0].user for recipient in recipients} == {ANN[0]}
+        assert not [event for event in relay.rows("events") if event["reasons"] == ["upstream_auth"]]
+
+
 def _encoded(name: str, password: str) -> list[str]:
     """As they go over the wire."""
     plain = base64.b64encode(f"\0{name}\0{password}".encode()).decode()

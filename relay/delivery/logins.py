@@ -1,7 +1,7 @@
 """The clients' own credentials, tried upstream and used there (`[access] auth = "upstream"`).
 
 In: a name and password that a client gave.  Out: the Login with which that user's mail is sent. They are held
-in this process's memory and nowhere else: after a restart, mail of a user waits until the user logs in again.
+in the mail processes' memory and nowhere else: after a restart, mail of a user waits until the user logs in again.
 """
 
 from typing import Protocol
@@ -41,6 +41,14 @@ class Logins:
     def of(self, name: str) -> Login | None:
         """The user's credentials, if the user has logged in since the start."""
         return self._known.get(name)
+
+    def known(self) -> list[Login]:
+        """All of them."""
+        return list(self._known.values())
+
+    def learn(self, login: Login) -> None:
+        """Another process has seen that they are good."""
+        self._known[login.username] = login
 
     def forget(self, login: Login) -> None:
         """The upstream refuses them now. Nothing happens if the user has given others meanwhile."""

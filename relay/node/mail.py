@@ -16,10 +16,14 @@ from relay.delivery.runner import Runner
 from relay.delivery.sandbox import Sandbox
 from relay.delivery.upstream import Upstreams
 from relay.edge.server import Edge
+from relay.envelope import Login
 from relay.node import chores, ground
+from relay.node.circle import Circle
 
 
-async def serve(config: Config, sockets: Sequence[socket.socket], ready: asyncio.Event, stop: asyncio.Event) -> None:
+async def serve(
+    config: Config, sockets: Sequence[socket.socket], ready: asyncio.Event, stop: asyncio.Event, circle: Circle
+) -> None:
     """Serves mail on the sockets until `stop`, then drains: transactions end, leases go back."""
     store = ground.open_store(config)
     sender: Sender = (
@@ -37,6 +41,12 @@ async def serve(config: Config, sockets: Sequence[socket.socket], ready: asyncio
     async def log_in(name: str, password: str) -> None:
         if logins and await logins.log_in(name, password):
             runner.resume(name)
+            circle.tell([Login(name, password)])
+
+    def learn(login: Login) -> None:
+        if logins:
+            logins.learn(login)
+            runner.resume(login.username)
 
     edge = Edge(
         config,
@@ -47,6 +57,8 @@ async def serve(config: Config, sockets: Sequence[socket.socket], ready: asyncio
     )
     # What a predecessor did but could not write down comes first: nothing that is done is done again.
     await chores.replay_once(store)
+    if logins:
+        circle.join(logins.known, learn)
     await edge.start(sockets)
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, edge.renew)
     tasks = [

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import ctypes
 import errno
+import functools
 import os
 import resource
 import signal
@@ -25,6 +26,7 @@ from relay.config.schema import Config
 from relay.config.values import HostPort
 from relay.delivery import runner
 from relay.node import ground, mail, pages
+from relay.node.circle import circles
 from relay.node.ground import Unusable
 from relay.store import leases, outbox, webhooks
 from web import auth
@@ -60,7 +62,10 @@ def serve(config: Config, only: str | None) -> int:
         roles: list[Role] = []
         if only in (None, "smtp"):
             smtp = [_bind(listen.address, "[[listen]] address") for listen in config.listen]
-            roles += [Role("smtp", mail.serve, smtp) for _ in range(config.relay.workers)]
+            roles += [
+                Role("smtp", functools.partial(mail.serve, circle=circle), smtp)
+                for circle in circles(config.relay.workers)
+            ]
             if not config.database.url.get_secret_value():
                 _bury(config, None)  # this machine's only server starts: whoever held a lease is dead
         if only in (None, "web"):
