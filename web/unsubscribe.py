@@ -48,6 +48,7 @@ class _Known(NamedTuple):
     standing: reports.Standing | None = None
     wants: Wants = Wants([], from_all=False)
     is_expired: bool = False  # the message was let go: nobody knows any more whom the link is of
+    is_sure: bool = True  # False: the database does not answer, and the message is old enough to have been let go
 
 
 class Unsubscribe:
@@ -55,6 +56,7 @@ class Unsubscribe:
 
     def __init__(self, config: Config, store: Store, reader: Reader, hits: Hits, pages: Pages) -> None:
         self._exempt = config.unsubscribe.exempt
+        self._keep_events = config.privacy.keep_events
         self._store = store
         self._reader = reader
         self._hits = hits
@@ -81,6 +83,8 @@ class Unsubscribe:
             if one_click:
                 return PlainTextResponse("Not done: the sender no longer knows to whom this mail went.\n", 410)
             return self._expired(request)
+        if not known.is_sure:  # what is journaled now may turn out to be nobody's wish: it must not look granted
+            return self._later(request, one_click=one_click)
         try:
             if asked == _UNSUBSCRIBE:
                 await self._unsubscribe(token, request, "one_click" if one_click else "page")
@@ -93,9 +97,7 @@ class Unsubscribe:
         except (OSError, sa.exc.SQLAlchemyError) as error:
             # Neither database nor disk: the sender's wish to be left alone must not look granted.
             log.lost(asked, str(error))
-            if one_click:
-                return PlainTextResponse("Not done. Please try again later.\n", 503, headers={"retry-after": "60"})
-            return self._pages.speaking(request, "later.html", 503, {"retry-after": "60"})
+            return self._later(request, one_click=one_click)
         if one_click:
             return PlainTextResponse("You are unsubscribed.\n", headers={"cache-control": "no-store"})
         return self._page(request, await self._look(token), done=asked)
@@ -146,7 +148,13 @@ class Unsubscribe:
             async with asyncio.timeout(_NAME_WITHIN_S):
                 return await self._store.read(look)
         except (sa.exc.SQLAlchemyError, TimeoutError):
-            return _Known()
+            age = datetime.now(UTC) - ids.time_of(token.message)
+            return _Known(is_sure=age < self._keep_events)
+
+    def _later(self, request: Request, *, one_click: bool) -> Response:
+        if one_click:
+            return PlainTextResponse("Not done. Please try again later.\n", 503, headers={"retry-after": "60"})
+        return self._pages.speaking(request, "later.html", 503, {"retry-after": "60"})
 
     def _expired(self, request: Request) -> Response:
         return self._pages.speaking(request, "expired.html", 410)

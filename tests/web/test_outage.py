@@ -4,6 +4,7 @@ import asyncio
 import sqlite3
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,29 @@ def test_with_the_database_gone_answers_come_all_the_same(tmp_path: Path) -> Non
         assert scene.http.get("/readyz").status_code == 503
         assert scene.http.get("/healthz").status_code == 200
         until(lambda: sum(len(path.read_bytes().splitlines()) for path in (tmp_path / "journal").iterdir()) == 2)
+
+
+def test_with_the_database_gone_an_unsubscribe_is_granted_only_where_the_message_cannot_have_expired(
+    tmp_path: Path,
+) -> None:
+    with Scene(tmp_path) as scene:
+        keep = scene.config.privacy.keep_events
+        young, old = (
+            scene.path(Kind.UNSUBSCRIBE, ids.encode(int((datetime.now(UTC) - keep + by).timestamp() * 1000), b"abcdef"))
+            for by in (timedelta(hours=1), -timedelta(hours=1))
+        )
+        (tmp_path / "waypost.db").rename(tmp_path / "elsewhere.db")
+        for form, words in (
+            ({"List-Unsubscribe": "One-Click"}, "Not done"),
+            ({"action": "unsubscribe"}, "nothing has"),
+        ):
+            answer = scene.http.post(old, data=form)
+            assert answer.status_code == 503 and words in answer.text
+        assert not scene.store.journal.waits
+        assert scene.http.post(young, data={"action": "unsubscribe"}).status_code == 200
+        assert scene.store.journal.waits
+        (tmp_path / "elsewhere.db").rename(tmp_path / "waypost.db")
+        assert scene.http.post(old, data={"action": "unsubscribe"}).status_code == 410
 
 
 def test_a_hit_of_a_message_that_is_not_written_down_yet_waits_in_the_journal(tmp_path: Path) -> None:
