@@ -3,8 +3,8 @@
 In: requests with `Authorization: Bearer KEY` (RFC 6750).  Out: JSON; lists as `{"items": […], "next": CURSOR|null}`,
 errors as `{"error": {"code", "message"}}`.
 
-A resource is a list of routes, given to `application`; its endpoints return `answer` or `listed`, and raise `Fault`.
-Everything here is behind the gate.
+A resource is a list of routes, given to `application`; its endpoints return `answer` or `listed`, raise `Fault`, and
+tell `web.openapi` what they are. Everything here is behind the gate, but the description.
 """
 
 import re
@@ -22,15 +22,18 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from relay import address, tokens
+from relay import __version__, address, tokens
 from relay.config.schema import Config
 from relay.store import accounts, consent, objects, pixels
 from relay.store.consent import Wish
 from relay.store.objects import Object
 from relay.store.store import Store
+from web import openapi
 from web.guard import Guard
+from web.openapi import says
 
 PATH = "/api/v1"
+DESCRIPTION = "/api/openapi.json"
 _MOST = 500  # items of a list
 _USUAL = 50
 _BEARER = re.compile(r"bearer +(\S+)", re.IGNORECASE)
@@ -91,6 +94,16 @@ def application(store: Store, *resources: Sequence[BaseRoute]) -> Starlette:
     return app
 
 
+def description(*resources: Sequence[BaseRoute]) -> Route:
+    """The route of the API's description, which tells nothing of this installation and needs no key."""
+    told = openapi.document(resources, PATH, __version__)
+
+    async def describe(request: Request) -> Response:
+        return answer(told)
+
+    return Route(DESCRIPTION, describe)
+
+
 def routes(config: Config, store: Store, ring: tokens.KeyRing) -> list[Sequence[BaseRoute]]:
     """All resources."""
     return [Pixels(config, store, ring).routes(), Consents(store).routes()]
@@ -136,7 +149,7 @@ def _fault(request: Request, fault_id: str) -> Response:
 
 
 class Pixels:
-    """`GET|POST pixels`, `GET pixels/ID`."""
+    """`GET|POST pixels`, `GET|DELETE pixels/ID`."""
 
     class _New(Body):
         name: str
@@ -151,8 +164,10 @@ class Pixels:
             Route("/pixels", self.listing),
             Route("/pixels", self.create, methods=["POST"]),
             Route("/pixels/{pixel}", self.one),
+            Route("/pixels/{pixel}", self.remove, methods=["DELETE"]),
         ]
 
+    @says("Stand-alone pixels, the newest first", query=openapi.PAGED)
     async def listing(self, request: Request) -> Response:
         most, before = limit(request), request.query_params.get("cursor", "")
         found = await self._store.read(lambda session: pixels.listing(session, most + 1, before))
@@ -161,6 +176,7 @@ class Pixels:
             [objects.pixel(one, self._public_url) for one in shown], shown[-1].id if len(found) > most else ""
         )
 
+    @says("Make a pixel", takes=_New, status=201)
     async def create(self, request: Request) -> Response:
         new = await body(request, self._New)
         try:
@@ -173,12 +189,20 @@ class Pixels:
             raise Fault(422, "invalid", f"name: {error}") from None
         return answer(objects.pixel(made, self._public_url, []), 201, {"location": f"{PATH}/pixels/{made.id}"})
 
+    @says("A pixel with its log, quick repeats together")
     async def one(self, request: Request) -> Response:
         wanted = request.path_params["pixel"]
         seen, log = await self._store.read(lambda session: (pixels.find(session, wanted), pixels.log(session, wanted)))
         if seen is None or seen.id != wanted:
             raise HTTPException(404)
         return answer(objects.pixel(seen, self._public_url, log))
+
+    @says("Remove a pixel and its log; its address goes on showing a picture", status=204)
+    async def remove(self, request: Request) -> Response:
+        wanted = request.path_params["pixel"]
+        if not await self._store.write(lambda session: pixels.remove(session, wanted)):
+            raise HTTPException(404)
+        return Response(status_code=204)
 
 
 class Consents:
@@ -197,14 +221,17 @@ class Consents:
             Route("/consent/{address:path}", self.take_back, methods=["DELETE"]),
         ]
 
+    @says("What an address said about being tracked")
     async def show(self, request: Request) -> Response:
         return await self._standing(_mailbox(request))
 
+    @says("Say yes or no for an address; also for mail already sent", takes=_Said)
     async def say(self, request: Request) -> Response:
         mailbox = _mailbox(request)
         said = await body(request, self._Said)
         return await self._decide(mailbox, said.consent)
 
+    @says("Forget what was said")
     async def take_back(self, request: Request) -> Response:
         return await self._decide(_mailbox(request), None)
 

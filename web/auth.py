@@ -36,7 +36,7 @@ from web.pages import Pages
 
 LIFETIME = timedelta(days=14)
 COOKIE = "waypost_console"
-_OPEN_PATHS = ("/login", "/healthz")
+_OPEN_PATHS = ("/login", "/healthz", api.DESCRIPTION)
 _OPEN_FOLDER = "/static/"
 _FREE_FAILURES = 5
 _LONGEST_WAIT_S = 300.0

@@ -50,6 +50,10 @@ class Console:
         )
 
     def routes(self) -> list[BaseRoute]:
+        resources = [
+            *api.routes(self._config, self._store, self._ring),
+            webhooks_api.Webhooks(self._store, self._ring).routes(),
+        ]
         return [
             Route("/", self.overview),
             Route("/messages", self.messages),
@@ -62,14 +66,8 @@ class Console:
             *Letters(self._config, self._store, self._ring, self.page).routes(),
             *auth.Login(self._config, self._store, self.pages).routes(),
             *Webhooks(self._store, self._ring, self.page).routes(),
-            Mount(
-                api.PATH,
-                api.application(
-                    self._store,
-                    *api.routes(self._config, self._store, self._ring),
-                    webhooks_api.Webhooks(self._store, self._ring).routes(),
-                ),
-            ),
+            api.description(*resources),
+            Mount(api.PATH, api.application(self._store, *resources)),
             Mount("/static", StaticFiles(directory=pages.STATIC)),
         ]
 

@@ -35,6 +35,7 @@ class Pixels:
             Route("/pixels", self.listing),
             Route("/pixels", self.create, methods=["POST"]),
             Route("/pixels/{pixel}", self.one),
+            Route("/pixels/{pixel}/remove", self.remove, methods=["POST"]),
         ]
 
     async def listing(self, request: Request) -> Response:
@@ -73,3 +74,11 @@ class Pixels:
             gif=pixels.url(url, seen.token, "gif"),
             mode=self._config.privacy.mode,
         )
+
+    async def remove(self, request: Request) -> Response:
+        await auth.checked_form(request)
+        wanted = request.path_params["pixel"]
+        if not await self._store.write(lambda session: pixels.remove(session, wanted)):
+            raise HTTPException(404)
+        request.session["notice"] = "The pixel and its log are gone."
+        return RedirectResponse("/pixels", 303)

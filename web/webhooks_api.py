@@ -23,6 +23,7 @@ from relay.store import webhook_objects, webhooks
 from relay.store.objects import Object
 from relay.store.store import Store
 from web.api import PATH, Body, Fault, answer, body, limit, listed
+from web.openapi import PAGED, says
 
 T = TypeVar("T")
 
@@ -60,10 +61,12 @@ class Webhooks:
             Route(f"{one}/rotate", self.rotate, methods=["POST"]),
         ]
 
+    @says("Webhooks, with how they do")
     async def listing(self, request: Request) -> Response:
         found = await self._store.read(webhooks.standings)
         return listed([webhook_objects.webhook(one, self._ring) for one in found], "")
 
+    @says("Add a webhook; the answer has its secret, once", takes=_New, status=201)
     async def create(self, request: Request) -> Response:
         new = await body(request, self._New)
         given = configured(new.model_dump())
@@ -71,25 +74,31 @@ class Webhooks:
         shown = await self._shown(made.id) | {"secret": made.secret}
         return answer(shown, 201, {"location": f"{PATH}/webhooks/{made.id}"})
 
+    @says("A webhook")
     async def one(self, request: Request) -> Response:
         return answer(await self._shown(_id(request)))
 
+    @says("Remove a webhook", status=204)
     async def remove(self, request: Request) -> Response:
         await self._write(lambda session: webhooks.remove(session, _id(request)))
         return Response(status_code=204)
 
+    @says("Tell it of events again")
     async def enable(self, request: Request) -> Response:
         await self._write(lambda session: webhooks.enable(session, _id(request), datetime.now(UTC)))
         return answer(await self._shown(_id(request)))
 
+    @says("Tell it of nothing more")
     async def disable(self, request: Request) -> Response:
         await self._write(lambda session: webhooks.disable(session, _id(request)))
         return answer(await self._shown(_id(request)))
 
+    @says("Make a new secret; the answer has it, once")
     async def rotate(self, request: Request) -> Response:
         secret = await self._write(lambda session: webhooks.rotate(session, _id(request), datetime.now(UTC)))
         return answer(await self._shown(_id(request)) | {"secret": secret})
 
+    @says("What it was told and what it answered", query={**PAGED, "failed": "`1`: only what failed"})
     async def log(self, request: Request) -> Response:
         most, before = limit(request), request.query_params.get("cursor", "")
         failed = request.query_params.get("failed", "") in ("1", "true", "yes")
@@ -100,6 +109,7 @@ class Webhooks:
         shown = found[:most]
         return listed([webhook_objects.telling(one) for one in shown], shown[-1].id if len(found) > most else "")
 
+    @says("Tell it of an event again, or of all since a time", takes=_Again, status=202)
     async def replay(self, request: Request) -> Response:
         again, now = await body(request, self._Again), datetime.now(UTC)
         if bool(again.event) is bool(again.since):

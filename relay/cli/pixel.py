@@ -14,11 +14,12 @@ is logged with what is known of who fetched it. The address stays the same for g
 
   waypost pixel create "Offer to Ann"
   waypost pixel list
-  waypost pixel show "Offer to Ann\""""
+  waypost pixel show "Offer to Ann"
+  waypost pixel remove "Offer to Ann\""""
 
 
 def add(commands: Commands) -> None:
-    parser = commands.add_parser("pixel", help="make, list or show stand-alone pixels", description=_ABOUT)
+    parser = commands.add_parser("pixel", help="make, list, show or remove stand-alone pixels", description=_ABOUT)
     actions = parser.add_subparsers(metavar="ACTION", required=True)
     creating = actions.add_parser("create", help="make one; prints its id and URL")
     creating.add_argument("name")
@@ -29,6 +30,9 @@ def add(commands: Commands) -> None:
     showing = actions.add_parser("show", help="one with its log: quick repeats of a visitor are one entry")
     showing.add_argument("pixel", metavar="NAME|ID")
     showing.set_defaults(run=_show)
+    removing = actions.add_parser("remove", help="it and its log; its address goes on showing a picture")
+    removing.add_argument("pixel", metavar="NAME|ID")
+    removing.set_defaults(run=_remove)
 
 
 def _create(arguments: argparse.Namespace) -> int:
@@ -59,4 +63,15 @@ def _show(arguments: argparse.Namespace) -> int:
         if seen is None:
             raise Failed(f"there is no pixel {arguments.pixel}")
         command.say_json(objects.pixel(seen, config.tracking.public_url, pixels.log(session, seen.id)))
+    return 0
+
+
+def _remove(arguments: argparse.Namespace) -> int:
+    with command.store(command.configured(arguments)) as store:
+        with store.session() as session:
+            seen = pixels.find(session, arguments.pixel)
+        if seen is None:
+            raise Failed(f"there is no pixel {arguments.pixel}")
+        store.writer.submit(lambda session: pixels.remove(session, seen.id)).result()
+    command.say(f"removed {seen.id}")
     return 0

@@ -64,6 +64,13 @@ def create(session: sa.Connection, ring: tokens.KeyRing, name: str, at: datetime
     return Seen(made, name, token, at, Tally(), None)
 
 
+def remove(session: sa.Connection, pixel: str) -> bool:
+    """Removes the pixel of that id and its log. What is fetched at its address counts nothing any more. False if there
+    is none."""
+    session.execute(sa.delete(tables.pixel_hit).where(tables.pixel_hit.c.pixel == pixel))
+    return bool(session.execute(sa.delete(tables.pixel).where(tables.pixel.c.id == pixel)).rowcount)
+
+
 def url(public_url: str, token: str, suffix: str = "png") -> str:
     """Its address; with `gif` as well."""
     return f"{public_url}/{Kind.OPEN}/{token}.{suffix}"

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import httpx
 import pytest
+import sqlalchemy as sa
 from starlette.routing import Mount, Route
 
 from relay import tokens
 from relay.edits import Kind
-from relay.store import accounts, pixels, retention
+from relay.store import accounts, pixels, retention, tables
 from relay.store.tables import EventType, PixelHit
 from tests.stage import Waypost
 from tests.web.scene import Scene, until
@@ -194,6 +195,47 @@ def test_the_console_makes_a_pixel_and_shows_what_to_paste_and_its_log(scene: Sc
         assert browser.get("/pixels/none").status_code == 404
 
 
+def test_a_pixel_that_was_removed_shows_its_picture_and_counts_nothing(scene: Scene, program: httpx.Client) -> None:
+    made = program.post("/pixels", json={"name": "Away"}).json()
+    assert fetch(made["url"], PHONE).status_code == 200
+    until(lambda: program.get(f"/pixels/{made['id']}").json()["log"])
+    assert program.delete(f"/pixels/{made['id']}").status_code == 204
+    assert program.delete(f"/pixels/{made['id']}").status_code == 404
+    assert program.get(f"/pixels/{made['id']}").status_code == 404
+    left = scene.write(
+        lambda session: session.scalars(sa.select(tables.pixel_hit.c.id).filter_by(pixel=made["id"])).all()
+    )
+    assert left == []
+    assert (fetch(made["url"], PHONE).status_code, fetch(made["url"], PHONE).content[:4]) == (200, b"\x89PNG")
+
+    again = program.post("/pixels", json={"name": "Away"}).json()
+    with scene.sign_in() as browser:
+        page = browser.get(f"/pixels/{again['id']}").text
+        token = re.search(r'name="csrf" value="([^"]+)"', page)
+        assert token and f'action="/pixels/{again["id"]}/remove"' in page
+        assert browser.post(f"/pixels/{again['id']}/remove").status_code == 403
+        assert browser.post(f"/pixels/{again['id']}/remove", data={"csrf": token[1]}).headers["location"] == "/pixels"
+        shown = browser.get("/pixels").text
+        assert "gone" in shown and "Away" not in shown
+
+
+def test_the_api_is_described_by_what_it_does(scene: Scene, program: httpx.Client) -> None:
+    told = httpx.get(f"{scene.console}/api/openapi.json").json()
+    assert told["openapi"].startswith("3.") and told["servers"] == [{"url": "/api/v1"}]
+    paths = told["paths"]
+    assert set(paths["/pixels/{pixel}"]) == {"get", "delete"} and set(paths["/consent/{address}"]) == {
+        "get", "put", "delete",
+    }  # fmt: skip
+    body = paths["/pixels"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    assert body["required"] == ["name"] and "201" in paths["/pixels"]["post"]["responses"]
+    assert {"limit", "cursor"} == {one["name"] for one in paths["/pixels"]["get"]["parameters"]}
+    operations = [(path, method) for path, methods in paths.items() for method in methods]
+    assert len({paths[path][method]["operationId"] for path, method in operations}) == len(operations) >= 14
+    for path, method in operations:  # each is there: a method that is not would get 405
+        answer = program.request(method.upper(), re.sub(r"\{\w+\}", "x", path), content=b"?")
+        assert answer.status_code not in (405, 500), (method, path)
+
+
 def test_quick_repeats_of_one_visitor_are_one_line_and_strangers_are_not() -> None:
     def hit(seconds: float, agent: str = PHONE, ip: str = "192.0.2.0", verdict: str = "human") -> PixelHit:
         return PixelHit(id=str(seconds), pixel="p", at=NOW + timedelta(seconds=seconds), verdict=verdict,
@@ -207,7 +249,7 @@ def test_quick_repeats_of_one_visitor_are_one_line_and_strangers_are_not() -> No
     assert [line.times for line in pixels.grouped(nobody)] == [1, 1, 1]
 
 
-def test_the_command_line_makes_lists_and_shows_pixels_and_keys(sandbox: Waypost) -> None:
+def test_the_command_line_makes_lists_shows_and_removes_pixels_and_keys(sandbox: Waypost) -> None:
     id_, url = sandbox.cli("pixel", "create", "By hand").decode().split()
     assert fetch(url, PHONE).status_code == 200
     assert sandbox.rows("token", "read", url)[0]["recipient"] is None
@@ -221,6 +263,8 @@ def test_the_command_line_makes_lists_and_shows_pixels_and_keys(sandbox: Waypost
     key = sandbox.cli("api-key", "create", "shop").decode().strip()
     headers = {"authorization": f"Bearer {key}"}
     assert httpx.get(f"{sandbox.console}/api/v1/pixels", headers=headers).json()["items"][0]["id"] == id_
+    assert sandbox.cli("pixel", "remove", "By hand").decode().split() == ["removed", id_]
+    assert b"no pixel" in sandbox.cli("pixel", "remove", id_, status=1)
     assert b"shop" in sandbox.cli("api-key", "create", "shop", status=1)
     assert [row["name"] for row in sandbox.rows("api-key", "list")] == ["shop"]
     sandbox.cli("api-key", "revoke", "shop")
