@@ -13,6 +13,7 @@ from hypothesis import settings
 
 from relay.store import engine, store
 from relay.store.store import Store
+from tests.returning import scene as scene
 from tests.stage import Waypost
 from tests.upstream import Upstream
 

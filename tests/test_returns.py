@@ -4,11 +4,8 @@ import hashlib
 import hmac
 import re
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -17,11 +14,10 @@ from hypothesis import strategies as st
 
 from relay import ids, return_path
 from relay.return_path import NotOurs, Purpose, Return
-from relay.store import accounts
+from tests.returning import DEAD, DOMAIN, Scene, arf, dsn, reverse_path
 from tests.stage import Waypost, html_mail
-from tests.upstream import Arrival, Upstream
+from tests.upstream import Upstream
 
-DOMAIN = "bounces.example.com"
 SECRET = b"s" * 32
 RETURNS = st.builds(
     Return,
@@ -64,87 +60,6 @@ def test_any_local_part_has_an_answer(text: str) -> None:
 # --- a relay with a return path
 
 
-@dataclass
-class Scene:
-    """A relay whose return path is open to everybody, and which relays for nobody but an account."""
-
-    relay: Waypost
-    upstream: Upstream
-
-    def sent(self, recipient: str, octets: bytes = b"", sender: str = "app@sender.test") -> Arrival:
-        """A mail of the app's, as it arrived."""
-        with self.relay.client() as app:
-            app.login("app", "secret")
-            app.sendmail(sender, [recipient], octets or html_mail())
-        return self.upstream.to(recipient)[-1]
-
-    def comes(self, to: str, octets: bytes, sender: str = "") -> str:
-        """Mail from somewhere in the world. Returns the last reply."""
-        with self.relay.client() as world:
-            world.ehlo()
-            code, text = world.mail(sender)
-            if code == 250:
-                code, text = world.rcpt(to)
-            if code == 250:
-                code, text = world.data(octets)
-            return f"{code} {text.decode()}"
-
-    def delivery(self, recipient: str) -> dict[str, Any]:
-        [message] = self.relay.rows("messages", "--query", recipient)
-        [delivery] = message["deliveries"]
-        return delivery
-
-    def suppressed(self, recipient: str) -> list[dict[str, Any]]:
-        return self.relay.rows("suppressions", "list", recipient)
-
-
-@pytest.fixture(scope="module")
-def scene(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
-    tables = (
-        f'[bounces]\nreturn_path = "{DOMAIN}"\n[inbound]\nmailgun = "key"\n[access]\nnetworks = []\n'
-        f'[[access.user]]\nname = "app"\npassword_hash = "{accounts.hash_password("secret")}"\n'
-    )
-    folder: Path = tmp_path_factory.mktemp("returns")
-    with Waypost(folder, upstream.port, tables.replace("[access]", '[delivery]\nretry = ["1s"]\n[access]')) as relay:
-        yield Scene(relay, upstream)
-
-
-def reverse_path(arrival: Arrival) -> str:
-    return arrival.mail.partition("<")[2].partition(">")[0]
-
-
-def dsn(recipient: str, status: str, text: str, action: str = "failed", returned: bytes = b"") -> bytes:
-    return (
-        (
-            "From: MAILER-DAEMON@mx.example\r\nSubject: Undelivered Mail\r\nMIME-Version: 1.0\r\n"
-            'Content-Type: multipart/report; report-type=delivery-status; boundary="b"\r\n\r\n'
-            "--b\r\n\r\nIt did not arrive.\r\n--b\r\nContent-Type: message/delivery-status\r\n\r\n"
-            f"Reporting-MTA: dns; mx.example\r\n\r\nFinal-Recipient: rfc822; {recipient}\r\nAction: {action}\r\n"
-            f"Status: {status}\r\nRemote-MTA: dns; mx.far.example\r\nDiagnostic-Code: smtp; {text}\r\n\r\n"
-            "--b\r\nContent-Type: message/rfc822\r\n\r\n"
-        ).encode()
-        + (returned or b"Subject: x\r\n\r\nx\r\n")
-        + b"\r\n--b--\r\n"
-    )
-
-
-def arf(feedback: str, returned: bytes) -> bytes:
-    return (
-        (
-            "From: fbl@mail.example\r\nTo: abuse@example.com\r\nSubject: complaint\r\nMIME-Version: 1.0\r\n"
-            'Content-Type: multipart/report; report-type=feedback-report; boundary="b"\r\n\r\n'
-            "--b\r\n\r\nThis is an abuse report.\r\n--b\r\nContent-Type: message/feedback-report\r\n\r\n"
-            f"Feedback-Type: {feedback}\r\nUser-Agent: x/1\r\nVersion: 1\r\n\r\n"
-            "--b\r\nContent-Type: message/rfc822\r\n\r\n"
-        ).encode()
-        + returned
-        + b"\r\n--b--\r\n"
-    )
-
-
-DEAD = "550 5.1.1 <x>: user unknown"
-
-
 def test_each_recipient_has_a_reverse_path_of_its_own_and_the_null_one_stays_null(scene: Scene) -> None:
     with scene.relay.client() as app:
         app.login("app", "secret")
@@ -160,7 +75,7 @@ def test_a_late_hard_bounce_turns_delivered_into_bounced_and_keeps_both_times(sc
     to = reverse_path(scene.sent(who))
     before = scene.delivery(who)
     assert before["status"] == "delivered" and before["bounced_at"] is None
-    arrivals = len(scene.upstream.arrivals)
+    arrivals = scene.arrived
     # Somebody else's address is named: the token decides.
     assert scene.comes(to.upper(), dsn("forwarded@other.example", "5.1.1", DEAD)) == "250 2.0.0 read"
     after = scene.delivery(who)
@@ -174,7 +89,7 @@ def test_a_late_hard_bounce_turns_delivered_into_bounced_and_keeps_both_times(sc
     # A second time changes nothing, and nobody was answered.
     assert scene.comes(to, dsn(who, "5.1.1", DEAD)).startswith("250")
     assert len(scene.relay.events("bounced", who)) == 1 and len(scene.delivery(who)["attempts"]) == 2
-    assert len(scene.upstream.arrivals) == arrivals
+    assert scene.arrived == arrivals
     assert not scene.suppressed("other.example")
 
 
@@ -216,7 +131,7 @@ def test_forged_expired_and_unknown_addresses_are_refused_and_change_nothing(sce
 
 def test_anybody_may_report_and_nobody_may_relay(scene: Scene) -> None:
     to = reverse_path(scene.sent("open@example.com"))
-    arrivals = len(scene.upstream.arrivals)
+    arrivals = scene.arrived
     assert scene.comes("victim@elsewhere.example", b"x", "spammer@example.net").startswith("530 5.7.0")
     with scene.relay.client() as world:
         world.ehlo()
@@ -234,7 +149,7 @@ def test_anybody_may_report_and_nobody_may_relay(scene: Scene) -> None:
         app.mail("app@sender.test")
         assert app.rcpt(to)[0] == 250
         assert app.rcpt("friend@example.com")[0] == 452
-    assert len(scene.upstream.arrivals) == arrivals
+    assert scene.arrived == arrivals
     assert scene.delivery("open@example.com")["status"] == "delivered"
 
 
@@ -263,12 +178,12 @@ def test_not_spam_is_no_complaint_and_an_opt_out_is_an_unsubscribe(scene: Scene)
 def test_an_automatic_reply_changes_nothing_and_gets_no_answer(scene: Scene) -> None:
     who = "away@example.com"
     to = reverse_path(scene.sent(who))
-    arrivals = len(scene.upstream.arrivals)
+    arrivals = scene.arrived
     away = (
         b"From: away@example.com\r\nSubject: Out of office\r\nAuto-Submitted: auto-replied\r\n\r\nBack on Monday.\r\n"
     )
     assert scene.comes(to, away, who) == "250 2.0.0 read"
-    assert scene.delivery(who)["status"] == "delivered" and len(scene.upstream.arrivals) == arrivals
+    assert scene.delivery(who)["status"] == "delivered" and scene.arrived == arrivals
 
 
 def test_who_writes_to_the_mailto_address_is_unsubscribed(scene: Scene) -> None:

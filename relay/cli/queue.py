@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from relay import ids
 from relay.cli import command
 from relay.cli.command import Commands, Failed
-from relay.delivery import notices
+from relay.delivery import dossier, notices
 from relay.store import leases, objects, queue, story
 from relay.store.queue import Outcome
 from relay.store.tables import Delivery, Status
@@ -120,7 +120,7 @@ def _drop(arguments: argparse.Namespace) -> int:
         message = queue.message(session, asked.message)
         if message is None:
             return _Dropped(0, 0, 0)
-        is_told = arguments.notify and notices.are_taken(
+        is_told = arguments.notify and dossier.takes_notices(
             message.reverse_path, queue.octets(session, asked.message) or b""
         )
         outcomes = [_given_up(row, now) for row in rows]

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from relay import address, log
 from relay.bounce.classify import Phase
 from relay.config.schema import Config
-from relay.delivery import notices, schedule
+from relay.delivery import dossier, notices, schedule
 from relay.delivery.fit import Outgoing
 from relay.delivery.freight import Freight
 from relay.delivery.logins import WAITS, Logins
@@ -226,7 +226,7 @@ class Courier:
         """The outcome, with what the reverse-path is to be told of it."""
         settings, accepted_at = self._config.delivery, load.message.accepted_at
         owes = notices.owed(settings, stop.recipient.notify, accepted_at, outcome, tells=tells)
-        if owes and notices.are_taken(load.message.reverse_path, load.octets):
+        if owes and dossier.takes_notices(load.message.reverse_path, load.octets):
             return outcome._replace(owes=owes)
         return outcome
 

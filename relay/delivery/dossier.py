@@ -7,9 +7,12 @@ from relay import address, traces
 from relay.config.schema import Config, Upstream
 from relay.config.values import read_duration
 from relay.envelope import Accepted, Recipient
-from relay.rewrite import providers
+from relay.rewrite import fields, providers
 from relay.rewrite.plan import Plan, Settings
 from relay.store.tables import Delivery, Message, Status
+
+_BULK = re.compile(rb"\s*(?:bulk|list|junk)\b", re.IGNORECASE)
+_NOT_AUTOMATIC = re.compile(rb"\s*no\s*(?:;|\(|$)", re.IGNORECASE)
 
 
 def settings(config: Config, accepted: Accepted) -> Settings:
@@ -85,6 +88,7 @@ def message(config: Config, accepted: Accepted, plan: Plan) -> Message:
         author=plan.facts.author,
         subject=plan.facts.subject,
         reverse_path=envelope.reverse_path,
+        takes_notices=takes_notices(envelope.reverse_path, accepted.octets),
         size_octets=len(accepted.octets),
         stream=plan.control.stream or envelope.stream,
         tags=list(plan.control.tags),
@@ -101,6 +105,18 @@ def message(config: Config, accepted: Accepted, plan: Plan) -> Message:
         login=client.user if config.access.auth == "upstream" else "",
         expires_at=expires_at(config, accepted, plan),
     )
+
+
+def takes_notices(reverse_path: str, octets: bytes) -> bool:
+    """True if somebody is there to read a notice: not for a null reverse-path, bulk or automatic mail."""
+    if not reverse_path:
+        return False
+    head = fields.read(octets, 0, len(octets))
+    if head.named(b"list-id") or head.named(b"list-unsubscribe"):
+        return False
+    if any(_BULK.match(fields.value(octets, found)) for found in head.named(b"precedence")):
+        return False
+    return all(_NOT_AUTOMATIC.match(fields.value(octets, found)) for found in head.named(b"auto-submitted"))
 
 
 def delivery(message_id: str, number: int, recipient: Recipient, next_attempt_at: datetime | None) -> Delivery:

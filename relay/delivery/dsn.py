@@ -166,6 +166,8 @@ def _original(orcpt: str, is_global: bool) -> str:
 
 
 def _final(recipient: str, is_global: bool) -> str:
+    if "@" not in recipient:  # the address itself is kept no longer (`[privacy] mode`)
+        return f"x-pseudonym; {recipient}"
     if recipient.isascii():
         return f"rfc822; {recipient}"
     if is_global:

@@ -6,7 +6,6 @@ null reverse-path, so that a notice which bounces ends there; nor for bulk mail,
 
 import asyncio
 import dataclasses
-import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -30,20 +29,6 @@ STREAM = "notice"
 DROPPED = "dropped"  # the category of what an operator took out of the queue
 _DIGIT = {dsn.FAILED: "5", dsn.DELAYED: "4", dsn.RELAYED: "2"}
 _POLL_S = 1.0
-_BULK = re.compile(rb"\s*(?:bulk|list|junk)\b", re.IGNORECASE)
-_NOT_AUTOMATIC = re.compile(rb"\s*no\s*(?:;|\(|$)", re.IGNORECASE)
-
-
-def are_taken(reverse_path: str, octets: bytes) -> bool:
-    """True if somebody is there to read a notice: not for a null reverse-path, bulk or automatic mail."""
-    if not reverse_path:
-        return False
-    head = fields.read(octets, 0, len(octets))
-    if head.named(b"list-id") or head.named(b"list-unsubscribe"):
-        return False
-    if any(_BULK.match(fields.value(octets, found)) for found in head.named(b"precedence")):
-        return False
-    return all(_NOT_AUTOMATIC.match(fields.value(octets, found)) for found in head.named(b"auto-submitted"))
 
 
 def owed(
@@ -54,7 +39,7 @@ def owed(
     RFC 3461 §4.1: without NOTIFY it is told of failures; DELAY and SUCCESS are for those who ask. §5.2.2: where the
     next server cannot tell of success (`tells`), the mail was relayed, and this is the last that is heard of it.
     """
-    wanted = notify.upper().split(",") if notify else ["FAILURE"]
+    wanted = notices.wanted(notify)
     if not settings.notices:
         return ""
     match outcome.status:

@@ -89,7 +89,7 @@ class Returns:
         if word is None:
             log.not_told(told.message, told.number, read.kind)
             return Reply(250, "2.0.0", "read")
-        await self._settle(_tiding(told, word, self._now(), suppress_hard=self._config.bounces.suppress_hard))
+        await self._settle(_tiding(told, word, self._now(), self._config))
         return Reply(250, "2.0.0", "read")
 
     def _read(self, mailbox: Mailbox) -> Return:
@@ -155,7 +155,7 @@ def _word(read: Report) -> _Word | None:
     return None
 
 
-def _tiding(told: Return, word: _Word, now: datetime, *, suppress_hard: bool) -> Tiding:
+def _tiding(told: Return, word: _Word, now: datetime, config: Config) -> Tiding:
     said = word.said
     tried = Try(
         upstream=(said.remote if said else "") or "report",
@@ -165,10 +165,12 @@ def _tiding(told: Return, word: _Word, now: datetime, *, suppress_hard: bool) ->
         text=(said.text if said else "") or f"a report says so: {word.reasons[0]}",
         took_ms=0,
     )
-    tiding = Tiding(ids.new(), word.type, now, told.message, told.number, tried, reasons=word.reasons)
+    tiding = Tiding(
+        ids.new(), word.type, now, told.message, told.number, tried, reasons=word.reasons, tells=config.delivery.notices
+    )
     if said is None or word.type is not EventType.BOUNCED:
         return tiding
-    return returns.failed(tiding, said.verdict, suppress_hard=suppress_hard)
+    return returns.failed(tiding, said.verdict, suppress_hard=config.bounces.suppress_hard)
 
 
 def _local_part(mailbox: Mailbox) -> str:

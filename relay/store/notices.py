@@ -24,6 +24,11 @@ class Owed(NamedTuple):
     attempt: Attempt | None
 
 
+def wanted(notify: str) -> list[str]:
+    """Of what a reverse-path is told that gave this NOTIFY. RFC 3461 §4.1: without it of failures."""
+    return notify.upper().split(",") if notify else ["FAILURE"]
+
+
 Compose = Callable[[Message, bytes | None, list[Owed]], Filing]
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 import sqlalchemy as sa
 
 from relay import ids
-from relay.store import events, outbox, people, queue, strikes, suppressions, tables
+from relay.store import events, notices, outbox, people, queue, strikes, suppressions, tables
 from relay.store.events import Hit
 from relay.store.queue import Outcome, Try
 from relay.store.tables import Delivery, Event, EventType, Status
@@ -40,6 +40,7 @@ class Tiding(NamedTuple):
     counts_against: bool = False
     reasons: tuple[str, ...] = ()
     source: str = ""
+    tells: bool = False  # the app hears of it from us alone: the mail went under a reverse-path of ours
 
 
 class Clues(NamedTuple):
@@ -109,7 +110,7 @@ def settle(session: sa.Connection, tiding: Tiding) -> bool:
     """Writes it down; False if it changes nothing. Raises events.NotKnownYet for a message too young to be unknown."""
     table = tables.delivery
     found = session.execute(
-        sa.select(table).where(table.c.message == tiding.message, table.c.number == tiding.number)
+        sa.select(table).where(table.c.message == tiding.message, table.c.number == tiding.number).with_for_update()
     ).mappings()
     row = next((Delivery(**one) for one in found), None)
     if row is None:
@@ -150,8 +151,18 @@ def _bounced(session: sa.Connection, tiding: Tiding, row: Delivery) -> bool:
         return False
     if row.delivered_at is not None:  # nothing bounces before it is sent, whatever another's clock says
         tiding = tiding._replace(at=max(tiding.at, row.delivered_at))
-    queue.settle(session, tiding.message, [_outcome(tiding, row, Status.BOUNCED)], is_final=True)
+    outcome = _outcome(tiding, row, Status.BOUNCED)
+    outcome = outcome._replace(owes="failed" if _is_owed(session, tiding, row, "FAILURE") else "")
+    queue.settle(session, tiding.message, [outcome], is_final=True)
     return True
+
+
+def _is_owed(session: sa.Connection, tiding: Tiding, row: Delivery, condition: str) -> bool:
+    """True if the reverse-path asked to hear of that (RFC 3461 §4.1), and there is somebody to tell."""
+    if not tiding.tells or condition not in notices.wanted(row.notify):
+        return False
+    message = queue.message(session, tiding.message)
+    return message is not None and message.takes_notices and bool(message.reverse_path)
 
 
 def _delivered(session: sa.Connection, tiding: Tiding, row: Delivery) -> bool:
@@ -176,6 +187,8 @@ def _deferred(session: sa.Connection, tiding: Tiding, row: Delivery) -> bool:
         return False
     _note_attempt(session, tiding)
     _note_event(session, tiding, row, detail)
+    if not row.told and not row.owes and _is_owed(session, tiding, row, "DELAY"):
+        events.change(session, tiding.message, tiding.number, owes="delayed")
     return True
 
 

@@ -69,6 +69,7 @@ class Message(SQLModel, table=True):
     author: str = ""
     subject: str = ""
     reverse_path: str = ""
+    takes_notices: bool = False  # somebody is there to read one, as far as the mail itself tells
     size_octets: int = 0
     stream: str = ""
     tags: list[str] = Field(default_factory=list, sa_type=sa.JSON)

@@ -151,6 +151,7 @@ class Desk:
                       judged.status, said, 0),
             reasons=(one.reason or one.type, "report"),
             source=f"{provider} {one.id}" if one.id else "",
+            tells=self._config.delivery.notices and bool(self._config.bounces.return_path),
         )  # fmt: skip
         if one.type is not EventType.BOUNCED:
             return tiding
