@@ -85,7 +85,7 @@ class Scene:
         given = Configured.model_validate({"url": url, "secret": SECRET, "format": format_} | more)
         self.hook = self.store.writer.submit(lambda s: webhooks.add(s, given, NOW)).result(10)
         one = filing("ann@example.com", at=NOW, stream="news")
-        one.message.message_id, one.message.subject = "m1@sender.test", "Spring"
+        one.message.message_id, one.message.subject = "<m1@sender.test>", "Spring"
         one.message.tags, one.message.meta = ["spring", "offer"], {"order": "1047"}
         self.message = one.message.id
         self._write(lambda session: queue.file(session, one))

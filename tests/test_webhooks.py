@@ -16,9 +16,10 @@ from relay.config.schema import Config
 from relay.config.webhook import Webhook as Configured
 from relay.delivery.webhook_call import next_attempt
 from relay.delivery.webhooks import Webhooks
-from relay.store import outbox, webhook_tables, webhooks
+from relay.store import engine, outbox, webhook_tables, webhooks
+from relay.store.people import People
 from relay.store.queue import Filing, Outcome, Try
-from relay.store.store import Store
+from relay.store.store import Store, prepare
 from relay.store.tables import Status
 from relay.store.webhook_tables import Telling, Webhook
 from tests.filings import count, file, filing
@@ -254,6 +255,19 @@ def test_what_is_leased_by_a_worker_that_died_is_told_when_the_lease_lapses(desk
     desk.clock.at += timedelta(minutes=3)
     desk.tell()
     assert len(receiver.at("/lapse/ok")) == 1
+
+
+def test_where_people_are_veiled_a_webhook_and_its_log_name_nobody(receiver: Receiver, tmp_path: Path) -> None:
+    prepare(engine.url("", tmp_path))
+    one = Store(engine.url("", tmp_path), tmp_path, People("pseudonymous", bytes(32)))
+    desk = Desk(one, tmp_path)
+    hook = desk.hook(f"{receiver.url}/veiled/ok", format="sendgrid", events=["accepted"])
+    file(one, filing("ann@example.com", "bob@example.com"))  # both still wait
+    desk.tell()
+    [arrived] = receiver.at("/veiled/ok")
+    assert len({told["email"] for told in arrived.said}) == 2 and b"@example.com" not in arrived.body
+    assert [(line.code, line.request, line.response) for line in desk.log(hook)] == [(200, "", "")]
+    one.close()
 
 
 def test_events_owe_nothing_where_nobody_listens_and_the_log_is_kept_small(

@@ -158,6 +158,7 @@ class Webhooks:
     def _telling(self, to: Endpoint, row: Outgoing, type_: str, post: Post, answer: Answer) -> Telling:
         """The log's entry."""
         now, again = self._now(), None
+        is_veiled = self._store.people.are_veiled  # then a log would be one more place where people are written down
         if not answer.is_taken and not posts.is_refused(to.format, answer.code):
             wait, attempts = asked_to_wait(answer, now), row.attempts + 1
             again = next_attempt(to.retry, attempts, row.first_at or now, now, self._jitter(), wait)
@@ -174,9 +175,8 @@ class Webhooks:
             took_ms=answer.took_ms,
             next_attempt_at=again,
             headers=post.headers,
-            request=post.body.decode()[:_REQUEST_KEPT],
-            # Who is told of a pseudonym may know the address behind it, and say so.
-            response="" if self._store.people.are_veiled else answer.text,
+            request="" if is_veiled else post.body.decode()[:_REQUEST_KEPT],
+            response="" if is_veiled else answer.text,
         )
 
     def _note(self, to: Endpoint, row: Outgoing, telling: Telling, answer: Answer) -> None:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from relay.store import tables
+from relay.store import people, tables
 from relay.store.objects import Object
 from relay.store.objects import event as event_object
 from relay.store.tables import EventType
@@ -28,7 +28,7 @@ class Occasion(NamedTuple):
     category: str
     attempt: int
     is_first: bool = False  # of its sort and delivery
-    message_id: str = ""
+    message_id: str = ""  # without angle brackets
     author: str = ""
     reverse_path: str = ""
     subject: str = ""
@@ -44,12 +44,15 @@ def read(session: sa.Connection, event_id: str) -> Occasion | None:
     row = session.execute(sa.select(event).where(event.c.id == event_id)).mappings().first()
     if row is None:
         return None
+    known = people.of(session)
     about = session.execute(sa.select(message).where(message.c.id == row["message"])).mappings().first()
     recipients = [row["recipient"]] if row["recipient"] else []
     tries = 0
     if row["number"] is None and row["type"] == EventType.ACCEPTED:
         named = sa.select(delivery.c.recipient).where(delivery.c.message == row["message"], delivery.c.recipient != "")
-        recipients = list(session.scalars(named.order_by(delivery.c.number)))
+        # What still waits names its recipients; whoever is told may know no more than the event will.
+        shown = map(known.shown, session.scalars(named.order_by(delivery.c.number)))
+        recipients = [who for who in shown if who]
     elif row["type"] == EventType.DEFERRED:
         until = (attempt.c.message == row["message"], attempt.c.number == row["number"], attempt.c.at <= row["at"])
         tries = session.scalar(sa.select(sa.func.count()).where(*until)) or 0
@@ -73,9 +76,13 @@ def read(session: sa.Connection, event_id: str) -> Occasion | None:
     )
     if about is None:
         return told
-    names = ("message_id", "author", "reverse_path", "subject", "size_octets", "stream")
+    names = ("author", "subject", "size_octets", "stream")
     return told._replace(
-        **{name: about[name] for name in names}, tags=tuple(about["tags"]), meta=tuple(about["meta"].items())
+        message_id=about["message_id"].strip("<>"),
+        reverse_path="" if known.are_veiled else about["reverse_path"],  # may name the recipient (VERP)
+        **{name: about[name] for name in names},
+        tags=tuple(about["tags"]),
+        meta=tuple(about["meta"].items()),
     )
 
 

@@ -25,7 +25,7 @@ _LISTENING = sa.select(webhook_tables.webhook.c.id, webhook_tables.webhook.c.eve
 def write(session: sa.Connection, events: Sequence[Mapping[str, Any]]) -> None:  # Any: rows' values
     """Writes events down, in their order, and owes them to the webhooks that want them."""
     session.execute(sa.insert(tables.event), events)
-    listening = session.execute(_LISTENING).all()  # measured: 25 µs with SQLite, where there is none
+    listening = session.execute(_LISTENING).all()  # measured: 40 µs with SQLite
     if listening:
         owe(
             session,
