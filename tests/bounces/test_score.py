@@ -3,7 +3,7 @@
 from collections import Counter
 
 from relay.bounce import classify
-from relay.bounce.classify import BounceKind
+from relay.bounce.classify import BounceKind, Phase
 from tests.bounces import score
 
 REPLIES = score.load()
@@ -38,3 +38,33 @@ def test_no_set_is_left_behind() -> None:
         assert got.precision >= 0.95, name
         assert got.recall >= 0.90, name
         assert got.categories >= 0.85, name
+
+
+NOT_THE_RECIPIENT = (
+    "sender address", "sender's domain", "sender account", "return path", "originating address", "envelope sender",
+    "client host", "sending server", "your email address", "your domain", "your mail server", "authenticated user",
+    "Message-ID", "DKIM key", "SPF record", "reverse DNS name", "HELO name", "author domain", "certificate",
+)  # fmt: skip
+THE_RECIPIENT = (
+    "user",
+    "mailbox",
+    "recipient",
+    "address",
+    "email account",
+    "addressee",
+    "mailaddress",
+    "<x@y.example>",
+)
+IS_NOT_THERE = (
+    "unknown", "does not exist", "not found", "no longer exists", "is not valid", "could not be found", "is invalid",
+)  # fmt: skip
+
+
+def test_the_same_words_blame_the_recipient_only_if_they_are_about_it() -> None:
+    for phase in (Phase.RCPT, Phase.DOT):
+        for said in IS_NOT_THERE:
+            for whose, blamed in ((NOT_THE_RECIPIENT, False), (THE_RECIPIENT, True)):
+                for what in whose:
+                    _, reply = classify.parse_line(f"550 5.7.1 The {what} {said}", phase)
+                    verdict = classify.classify(reply, phase)
+                    assert (verdict.kind is BounceKind.HARD) == blamed, (reply.text, verdict)
