@@ -60,7 +60,9 @@ class Waypost:
         os.close(writes)
         self._stdout = os.fdopen(reads)
         self.ready = self._stdout.readline().strip()
-        assert self.ready.startswith("ready "), self.read_log()
+        if not self.ready.startswith("ready "):
+            self._stdout.close()
+            raise AssertionError(self.read_log())
         return self
 
     def stop(self, timeout_s: float = 30) -> int:

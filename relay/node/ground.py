@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from relay.config.schema import Config
 from relay.store import engine, migrate, people, store
 
 KEYS_FILE = "keys.json"
+_WAIT_FOR_S = 3.0  # a killed server's roles, which die right after it
 
 
 class Unusable(Exception):
@@ -65,16 +67,37 @@ def locked(config: Config, role: str) -> Iterator[None]:
     path: Path = config.relay.data_dir / f"{role}.lock"
     file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.read(file, 32).decode("ascii", "replace").strip() or "unknown"
+        end = time.monotonic() + _WAIT_FOR_S
+        while not _lock(file):
+            holder = os.pread(file, 32, 0).decode("ascii", "replace").strip() or "unknown"
+            if _is_gone(holder) and time.monotonic() < end:
+                time.sleep(0.05)
+                continue
             raise Unusable(
                 f"another Waypost (process {holder}) already serves {role} on {config.relay.data_dir}; "
                 "stop it, or give this one another [relay] data_dir"
-            ) from None
+            )
         os.truncate(file, 0)
         os.pwrite(file, f"{os.getpid()}\n".encode(), 0)
         yield
     finally:
         os.close(file)
+
+
+def _lock(file: int) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _is_gone(holder: str) -> bool:
+    """True if there is no process of that number."""
+    try:
+        os.kill(int(holder), 0)
+    except (ProcessLookupError, ValueError, OverflowError):
+        return True
+    except PermissionError:  # somebody else's, and alive
+        pass
+    return False
