@@ -257,6 +257,25 @@ def test_what_is_leased_by_a_worker_that_died_is_told_when_the_lease_lapses(desk
     assert len(receiver.at("/lapse/ok")) == 1
 
 
+def test_two_machines_tell_each_event_once_and_in_order(desk: Desk, receiver: Receiver) -> None:
+    desk.hook(f"{receiver.url}/two/ok")
+    for n in range(12):
+        desk.happened(f"r{n}@example.com")
+
+    async def run() -> None:
+        two = [Webhooks(Config(), desk.store, desk.ring, now=desk.clock) for _ in range(2)]
+        tasks = [asyncio.create_task(one.run()) for one in two]
+        while count(desk.store, webhook_tables.outbox):
+            await asyncio.sleep(0.02)
+        await asyncio.gather(*(one.drain(2) for one in two), *tasks)
+
+    asyncio.run(asyncio.wait_for(run(), 20))
+    by_message: dict[str, list[str]] = {}
+    for arrived in receiver.at("/two/ok"):
+        by_message.setdefault(arrived.said["message"], []).append(arrived.said["type"])
+    assert list(by_message.values()) == [["accepted", "delivered"]] * 12
+
+
 def test_where_people_are_veiled_a_webhook_and_its_log_name_nobody(receiver: Receiver, tmp_path: Path) -> None:
     prepare(engine.url("", tmp_path))
     one = Store(engine.url("", tmp_path), tmp_path, People("pseudonymous", bytes(32)))

@@ -77,9 +77,12 @@ class Webhooks:
         self._not_before: dict[str, datetime] = {}
         self._woken = asyncio.Event()
         self._is_stopping = False
+        self._rests = asyncio.Event()  # `run` begins nothing
+        self._rests.set()
 
     async def run(self) -> None:
         """Works until `drain`."""
+        self._rests.clear()
         while not self._is_stopping:
             self._woken.clear()
             try:
@@ -89,6 +92,7 @@ class Webhooks:
                 has_begun = False
             if not has_begun:
                 await _any_of(self._woken, _POLL_S)
+        self._rests.set()
 
     async def settle_all(self) -> None:
         """Tells all that is due now, and returns when nothing is left to begin or under way."""
@@ -99,6 +103,7 @@ class Webhooks:
         """Begins no more, waits for requests under way, and gives back what lasts longer."""
         self._is_stopping = True
         self._woken.set()
+        await self._rests.wait()  # what it was about to begin counts as under way
         if self._under_way:
             await asyncio.wait(set(self._under_way), timeout=at_most_s)
         for task in set(self._under_way):
