@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from functools import cache
 from typing import NamedTuple
 
 import sqlalchemy as sa
@@ -67,7 +68,7 @@ def record(session: sa.Connection, hit: Hit) -> None:
         )
         if found.unsubscribed_at is not None:
             return
-        columns: dict[str, object] = {"unsubscribed_at": hit.at}
+        change(session, hit.message, hit.number, unsubscribed_at=hit.at)
     else:
         if consent.untracked(session, [found.recipient]):
             return
@@ -75,8 +76,7 @@ def record(session: sa.Connection, hit: Hit) -> None:
             _record_apart(session, hit)
             return
         counter = verdicts.COUNTERS[hit.type, hit.verdict]
-        columns = {counter: tables.delivery.c[counter] + 1}
-    change(session, hit.message, hit.number, **columns)
+        session.execute(_one_more(counter), {"of_message": hit.message, "of_number": hit.number})
     _write(session, hit, people.of(session).shown(found.recipient))
     if hit.type is not EventType.UNSUBSCRIBED:
         verdicts.added(session, hit.message, hit.number)
@@ -128,6 +128,13 @@ _DELIVERY = (
     .join(tables.message, tables.message.c.id == tables.delivery.c.message)
     .where(tables.delivery.c.message == sa.bindparam("message"), tables.delivery.c.number == sa.bindparam("number"))
 )
+
+
+@cache
+def _one_more(counter: str) -> sa.Update:
+    table = tables.delivery
+    mine = table.c.message == sa.bindparam("of_message"), table.c.number == sa.bindparam("of_number")
+    return sa.update(table).where(*mine).values({counter: table.c[counter] + 1})
 
 
 def delivery(session: sa.Connection, message: str, number: int) -> sa.Row[str, datetime | None, str] | None:
