@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from tests.stage import Waypost, html_mail, tracking_urls
+from tests.test_outage import locked
 from tests.test_privacy import PHONE, found_on_disk
 from tests.upstream import Upstream
 
@@ -105,6 +106,17 @@ def test_an_erasure_can_take_the_suppressions_along(lived: Waypost) -> None:
     [done] = lived.rows("person", "erase", who, "--yes", "--no-keep-suppression")
     assert done["suppressions"] == 1
     assert not lived.rows("suppressions", "list", who)
+
+
+def test_an_erasure_waits_for_what_a_running_server_holds_in_its_journal(lived: Waypost, upstream: Upstream) -> None:
+    who = "cordelia.w@person.example"
+    with locked(lived):
+        lived.send(html_mail(f"Dear {who}"), who)
+        upstream.to(who)
+        assert [name for name, _ in found_on_disk(lived, who) if name.endswith(".jsonl")]
+    [done] = lived.rows("person", "erase", who, "--yes")
+    assert done["deliveries"] == 1
+    assert not found_on_disk(lived, who)
 
 
 def test_an_erased_suppression_is_found_by_its_address_only(lived: Waypost) -> None:

@@ -33,9 +33,11 @@ from web import visitors
 from web.pages import Pages
 from web.tracking import Hits, Reader
 
-_UNSUBSCRIBE, _DONT_TRACK, _RESUBSCRIBE = "unsubscribe", "dont-track", "resubscribe"
+_UNSUBSCRIBE, _RESUBSCRIBE = "unsubscribe", "resubscribe"
+_DONT_TRACK, _TRACK = "dont-track", "track"
 _PREFERENCES, _UNSUBSCRIBE_ALL = "preferences", "unsubscribe-all"
-_ACTIONS = (_UNSUBSCRIBE, _DONT_TRACK, _RESUBSCRIBE, _PREFERENCES, _UNSUBSCRIBE_ALL)
+_TRACKING = {_DONT_TRACK: "untrack", _TRACK: "track"}  # the store's words
+_ACTIONS = (_UNSUBSCRIBE, *_TRACKING, _RESUBSCRIBE, _PREFERENCES, _UNSUBSCRIBE_ALL)
 _MOST_FIELDS = 90
 _MOST_STREAMS = 40
 _STILL_UNKNOWN = timedelta(days=1)  # a younger message's facts may wait in a journal
@@ -88,8 +90,8 @@ class Unsubscribe:
         try:
             if asked == _UNSUBSCRIBE:
                 await self._unsubscribe(token, request, "one_click" if one_click else "page")
-            elif asked == _DONT_TRACK:
-                await self._store.keep("untrack", Asked(datetime.now(UTC), token.message, token.recipient))
+            elif asked in _TRACKING:
+                await self._store.keep(_TRACKING[asked], Asked(datetime.now(UTC), token.message, token.recipient))
             elif asked:
                 await self._store.keep("preferences", self._choice(token, request, asked, form))
             else:
@@ -171,7 +173,8 @@ class Unsubscribe:
             status,
             recipient=mask(standing.recipient) if standing and "@" in standing.recipient else "",
             unsubscribed=bool(standing and standing.unsubscribed) or from_all or done == _UNSUBSCRIBE,
-            untracked=bool(standing and standing.untracked) or done == _DONT_TRACK,
+            untracked=bool(standing and standing.untracked and done != _TRACK) or done == _DONT_TRACK,
+            may_track=bool(standing and standing.asked_not_to_be) or done == _DONT_TRACK,
             from_all=from_all,
             streams=streams[:_MOST_STREAMS],
             done=done,

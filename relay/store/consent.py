@@ -48,6 +48,12 @@ def of(session: sa.Connection, mailbox: str) -> sa.RowMapping | None:
     return session.execute(mine).mappings().first()
 
 
+def asked_not_to_be(session: sa.Connection, mailbox: str) -> bool:
+    """Whether it was the recipient who said no."""
+    said = of(session, mailbox)
+    return said is not None and not said["is_yes"] and said["source"] == RECIPIENT
+
+
 def untracked(session: sa.Connection, mailboxes: Iterable[str]) -> set[str]:
     """Which of the addresses are not to be tracked, as canonical addresses."""
     table, known = tables.consent, people.of(session)

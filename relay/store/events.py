@@ -121,6 +121,17 @@ def untrack(session: sa.Connection, asked: Asked) -> None:
         consent.decide(session, Wish([found.recipient], asked.at, is_yes=False, source=consent.RECIPIENT))
 
 
+def track(session: sa.Connection, asked: Asked) -> None:
+    """Undoes `untrack`, and no more: what others said of the address stays. Raises NotKnownYet."""
+    found = delivery(session, asked.message, asked.number)
+    if found is None:
+        may_be_unknown(asked.message, asked.at)
+    elif consent.asked_not_to_be(session, found.recipient):
+        # Where consent is asked for, forgetting the no would be a no.
+        is_yes = True if people.of(session).asks else None
+        consent.decide(session, Wish([found.recipient], asked.at, is_yes, consent.RECIPIENT))
+
+
 # Statements of the hottest path, made once: making one takes longer than running it.
 _SEEN = sa.select(tables.event.c.id).where(tables.event.c.id == sa.bindparam("id"))
 _DELIVERY = (

@@ -112,6 +112,14 @@ class Journal:
                     draft.replace(path)
         return gone
 
+    def names(self, word: str) -> bool:
+        """Whether any file has that word, in any case; also one that a living process holds."""
+        for path in self._directory.glob("*"):
+            with contextlib.suppress(FileNotFoundError):  # replayed just now
+                if word.lower().encode() in path.read_bytes().lower():
+                    return True
+        return False
+
     def replay(self, session: sa.Connection, lines: list[bytes]) -> Replayed:
         """Commits the lines' facts with the session. Returns those that stay."""
         try:

@@ -63,6 +63,7 @@ class Standing(NamedTuple):
     recipient: str
     unsubscribed: bool
     untracked: bool
+    asked_not_to_be: bool  # tracked; else somebody else decided it
 
 
 def messages(
@@ -173,7 +174,8 @@ def standing(session: sa.Connection, message_id: str, number: int) -> Standing |
     if row is None:
         return None
     untracked = bool(consent.untracked(session, [row.recipient]))
-    return Standing(row.recipient, row.unsubscribed_at is not None, untracked)
+    asked = consent.asked_not_to_be(session, row.recipient)
+    return Standing(row.recipient, row.unsubscribed_at is not None, untracked, asked)
 
 
 def _any_delivery(condition: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:

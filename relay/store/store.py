@@ -49,6 +49,7 @@ FACTS = {
     "sight": Fact(TypeAdapter(verdicts.Sight), verdicts.note),
     "preferences": Fact(TypeAdapter(preferences.Choice), preferences.choose),
     "untrack": Fact(TypeAdapter(events.Asked), events.untrack),
+    "track": Fact(TypeAdapter(events.Asked), events.track),
     "consent": Fact(TypeAdapter(consent.Wish), consent.decide),
 }
 

@@ -9,7 +9,7 @@ import pytest
 
 from relay import ids
 from relay.edits import Kind
-from relay.store import store, suppressions
+from relay.store import consent, store, suppressions
 from relay.store.tables import EventType
 from tests.web.scene import Scene, until
 from web.unsubscribe import mask
@@ -96,6 +96,31 @@ def test_being_left_untracked_is_apart_from_unsubscribing(scene: Scene) -> None:
     assert "not recorded" in answer.text and "Unsubscribe?" in answer.text
     assert not held_back(scene, "private@example.com", "news")
     assert "not recorded" in scene.http.get(path).text
+
+
+def test_do_not_track_me_can_be_undone_by_who_said_it_and_nobody_else_s_no(scene: Scene) -> None:
+    def untracked(who: str) -> bool:
+        return bool(scene.write(lambda session: consent.untracked(session, [who])))
+
+    path = scene.path(Kind.UNSUBSCRIBE, scene.file("again@example.com"))
+    scene.http.post(path, data={"action": "dont-track"})
+    assert untracked("again@example.com")
+    assert 'value="track"' in scene.http.get(path).text
+    answer = scene.http.post(path, data={"action": "track"})
+    assert "recorded again" in answer.text and 'value="dont-track"' in answer.text
+    assert not untracked("again@example.com")
+    assert 'value="track"' not in scene.http.get(path).text
+
+    path = scene.path(Kind.UNSUBSCRIBE, scene.file("theirs@example.com"))
+    scene.write(
+        lambda session: consent.decide(
+            session, consent.Wish(["theirs@example.com"], datetime.now(UTC), is_yes=False, source=consent.API)
+        )
+    )
+    page = scene.http.get(path).text
+    assert "not recorded" in page and 'value="track"' not in page
+    scene.http.post(path, data={"action": "track"})
+    assert untracked("theirs@example.com")
 
 
 @pytest.mark.parametrize("body", [{"action": "delete"}, {"List-Unsubscribe": "Two-Click"}, {"x": ""}])
