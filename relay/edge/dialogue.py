@@ -28,6 +28,7 @@ WRONG_PASSWORD = 4  # counts as that many: five guesses
 _MISTAKES = dict.fromkeys((500, 501, 502, 503, 504, 555), 1) | {535: WRONG_PASSWORD}
 _GROUPED = frozenset({"RSET", "MAIL", "RCPT"})  # RFC 2920 §3.2: their replies may wait for each other
 _TLS_HELLO = "\x16\x03"  # RFC 8446 §5.1: a handshake record
+_QUIT_S = 1.0  # for a client that has had its 250 to say so while we shut down
 _LAST_READ_S = 30.0  # for a client to read what was said last, or as long as it may be idle
 
 
@@ -132,6 +133,20 @@ class Dialogue(SMTP):
             if self._errors >= MOST_ERRORS:
                 raise refused(421, "4.7.0", "too many errors")
         if self._is_draining and self.transport is not None:
+            await self._part()
+
+    async def _part(self) -> None:
+        """The end of a dialogue while we shut down. Its mail has had its 250; where QUIT is answered 421, programs
+        (smtplib) take all that they did for failed, and do it again."""
+        try:
+            async with asyncio.timeout(_QUIT_S):
+                line = await self._command_line()
+        except TimeoutError:
+            line = ""
+        if line.strip().upper() == "QUIT":
+            await self._obey("QUIT", "")
+        else:
+            self._verb = ""
             await self._say(Reply(421, "4.3.2", "shutting down, please come back"))
 
     async def _command_line(self) -> str:
