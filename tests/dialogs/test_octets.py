@@ -119,18 +119,27 @@ def test_25_megabytes_do_not_keep_others_waiting(
 ) -> None:
     line = b"." + b"0123456789abcdef" * 4 + b"\r\n"
     octets = b"Subject: large\r\n\r\n" + line * ((24 * MB) // len(line))
+    for attempt in range(5):  # what else the machine does makes us wait now and then, our own work every time
+        counted, longest_ms = _waits_beside(relay, octets, f"stall{attempt}@example.com")
+        with capsys.disabled():
+            print(f"\n  25 MB come in: another client's longest wait {longest_ms:.0f} ms of {counted:.0f} commands")
+        assert upstream.to(f"stall{attempt}@example.com")[0].octets.endswith(octets)
+        assert longest_ms < 500
+        if longest_ms < 80:
+            break
+    assert longest_ms < 80  # the aim is 50 ms on a machine that has nothing else to do; tests share theirs
+
+
+def _waits_beside(relay: Waypost, octets: bytes, recipient: str) -> tuple[float, float]:
+    """How many commands another client sent meanwhile, and its longest wait in milliseconds."""
     # Beside us: this process is busy with both ends of the large mail, and would count its own waits.
     probe = subprocess.Popen(
         [sys.executable, "-c", PROBE, str(relay.port)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     assert probe.stdout is not None and probe.stdout.readline() == "ready\n"
-    assert relay.send(octets, "stall@example.com").startswith("250")
+    assert relay.send(octets, recipient).startswith("250")
     counted, longest_ms = map(float, probe.communicate("stop")[0].split())
-    with capsys.disabled():
-        print(f"\n  25 MB come in: another client's longest wait {longest_ms:.0f} ms of {counted:.0f} commands")
-    assert upstream.to("stall@example.com")[0].octets.endswith(octets)
-    # The aim is 50 ms on a machine that has nothing else to do; tests share theirs.
-    assert longest_ms < 500
+    return counted, longest_ms
 
 
 def test_octets_in_flight_are_bounded(guarded: Guarded) -> None:
