@@ -84,7 +84,7 @@ def message(config: Config, accepted: Accepted, plan: Plan) -> Message:
     return Message(
         id=accepted.id,
         accepted_at=accepted.at,
-        message_id=plan.facts.message_id or _added_message_id(accepted.above),
+        message_id=plan.facts.message_id.removeprefix("<").removesuffix(">") or _added_message_id(accepted.above),
         author=plan.facts.author,
         subject=plan.facts.subject,
         reverse_path=envelope.reverse_path,

@@ -5,6 +5,7 @@ and one without a token that we made changes nothing. Nothing here is relayed or
 """
 
 import asyncio
+import itertools
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -14,7 +15,7 @@ import sqlalchemy as sa
 
 from relay import ids, log, return_path, tokens
 from relay.address import Mailbox
-from relay.bounce import arf, failure, report
+from relay.bounce import arf, failure, mail, report
 from relay.bounce.failure import Failure
 from relay.bounce.report import Report, ReportKind
 from relay.config.schema import Config
@@ -36,7 +37,9 @@ _ROLES = frozenset({"postmaster", "abuse", "fbl"})
 # Feedback by which people leave a list, and do not complain of it (RFC 5965 §7.3).
 _LEAVING = frozenset({"opt-out", "opt-out-list", "opt-out-all", "unsubscribe"})
 _SPARE = timedelta(days=7)  # a token outlives its message's row by that: what comes then is known, and unknown
+_BOUNCES = (ReportKind.DSN, ReportKind.TEXT)
 _MOST_SEARCHED = 1 << 20  # octets
+_MOST_TRIED = 100  # links
 
 
 class _Word(NamedTuple):
@@ -81,7 +84,9 @@ class Returns:
         read = await asyncio.to_thread(report.read, accepted.octets)
         if told is None:
             told = self._found(accepted.octets)
-            if told is None or read.kind in (ReportKind.NONE, ReportKind.AUTO_REPLY):
+            # The links of a mail are in every copy of it: they may complain, but only its return path may bounce.
+            is_bounce = told is not None and told.purpose is Purpose.BOUNCE and read.kind in _BOUNCES
+            if told is None or not (is_bounce or read.kind is ReportKind.ARF):
                 raise refused(550, "5.7.1", "only reports on mail of ours are read here, and this is none")
         elif told.purpose is Purpose.UNSUBSCRIBE:
             return await self._unsubscribe(told, read, accepted)
@@ -103,17 +108,20 @@ class Returns:
         return told
 
     def _found(self, octets: bytes) -> Return | None:
-        """The delivery of which a token stands in the returned mail: its reverse-path, or its way to unsubscribe."""
-        text = octets[:_MOST_SEARCHED].replace(b"=\r\n", b"").decode("latin-1")
+        """The delivery of which a token stands in the returned mail: its reverse-path, or a link of ours."""
+        pieces = [octets[:_MOST_SEARCHED].replace(b"=\r\n", b"")]
+        pieces += (part.octets for part in mail.read(octets).walk() if not part.children and _is_base64(part))
+        text = b"\n".join(pieces).decode("latin-1")
         if told := return_path.find(self._secret, self._domain, text):
             return told
         site = re.escape(self._config.tracking.public_url)
-        for found in re.finditer(rf"{site}/u/([A-Za-z0-9_-]{{20,80}})", text):
+        for found in itertools.islice(re.finditer(rf"{site}/([ocu])/([A-Za-z0-9_-]{{20,900}})", text), _MOST_TRIED):
             try:
-                token = self._ring.read(Kind.UNSUBSCRIBE, found[1])
+                token = self._ring.read(Kind(found[1]), found[2])
             except tokens.BadToken:
                 continue
-            return Return(Purpose.UNSUBSCRIBE, token.message, token.recipient)
+            if token.recipient != tokens.EVERYBODY:
+                return Return(Purpose.UNSUBSCRIBE, token.message, token.recipient)
         return None
 
     async def _unsubscribe(self, told: Return, read: Report, accepted: Accepted) -> Reply:
@@ -171,6 +179,10 @@ def _tiding(told: Return, word: _Word, now: datetime, config: Config) -> Tiding:
     if said is None or word.type is not EventType.BOUNCED:
         return tiding
     return returns.failed(tiding, said.verdict, suppress_hard=config.bounces.suppress_hard)
+
+
+def _is_base64(part: mail.Part) -> bool:
+    return part.get("content-transfer-encoding").strip().lower() == "base64"
 
 
 def _local_part(mailbox: Mailbox) -> str:

@@ -82,7 +82,7 @@ def file(session: sa.Connection, filing: Filing) -> None:
         detail=message.client,
     )
     events, attempts = [tables.values(accepted)], []
-    outcomes = [_judged(session, outcome) for outcome in filing.outcomes]
+    outcomes = [_judged(session, message.id, outcome) for outcome in filing.outcomes]
     for outcome in outcomes:
         deliveries[outcome.number] |= _standing(outcome) | {"attempts": _count(outcome)}
         events.append(_event(session, message.id, outcome))
@@ -130,7 +130,7 @@ def settle(
         if not is_final and not _is_news(row, outcome, worker):
             _remember(session, message, outcome)
             continue
-        outcome = _judged(session, outcome)
+        outcome = _judged(session, message, outcome)
         change = _standing(outcome, row.told)
         if known.are_veiled and not outcome.status.is_open and not change["owes"]:
             forgotten.append(row.recipient)
@@ -146,11 +146,13 @@ def settle(
         veil.forget(session, message, forgotten)
 
 
-def _judged(session: sa.Connection, outcome: Outcome) -> Outcome:
+def _judged(session: sa.Connection, message: str, outcome: Outcome) -> Outcome:
     """The outcome, hard if it is a soft one that has come again."""
     # Where deliveries name nobody, it cannot be seen that one arrived in between.
     can_tell = people.of(session).mode != "aggregate"
-    if outcome.counts_against and can_tell and strikes.again(session, outcome.recipient, outcome.category, outcome.at):
+    if not outcome.counts_against or not can_tell:
+        return outcome
+    if strikes.again(session, outcome.recipient, outcome.category, outcome.at, message):
         return outcome._replace(kind="hard", suppress=True)
     return outcome
 

@@ -187,7 +187,7 @@ def _deferred(session: sa.Connection, tiding: Tiding, row: Delivery) -> bool:
         return False
     _note_attempt(session, tiding)
     _note_event(session, tiding, row, detail)
-    if not row.told and not row.owes and _is_owed(session, tiding, row, "DELAY"):
+    if row.told not in ("delayed", "failed") and not row.owes and _is_owed(session, tiding, row, "DELAY"):
         events.change(session, tiding.message, tiding.number, owes="delayed")
     return True
 
