@@ -1,5 +1,6 @@
 """Providers' webhooks: signed, or nothing happens; told twice or out of order, the same comes of it."""
 
+import asyncio
 import base64
 import hashlib
 import hmac
@@ -21,6 +22,7 @@ from relay import return_path
 from relay.return_path import Purpose, Return
 from relay.store import queue, suppressions
 from relay.store.tables import EventType, Status
+from tests.filings import filing
 from tests.web.scene import Scene
 from web.inbound import mailgun, postmark, sendgrid, ses, sns, sparkpost
 from web.inbound.word import Malformed
@@ -329,6 +331,18 @@ def test_mail_of_others_and_other_recipients_are_nobodys(scene: Scene) -> None:
     ]
     assert from_sendgrid(scene, *unknown).json() == {"taken": 0, "known": 0, "unknown": 5}
     assert status(scene, message)[0] == "delivered" and not held(scene, "mine@example.com")
+
+
+def test_what_may_still_wait_in_the_journal_is_asked_for_again(scene: Scene) -> None:
+    who = "journaled@example.com"
+    one = filing(who, at=datetime.now(UTC))
+    one.message.message_id = f"{who}.id"
+    scene.store.journal.append("filing", one)
+    answer = from_sendgrid(scene, bounced(who))
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "60")
+    asyncio.run(scene.store.replay())
+    assert from_sendgrid(scene, bounced(who)).json() == {"taken": 1, "known": 0, "unknown": 0}
+    assert status(scene, one.message.id) == ("bounced", "hard", "user_unknown")
 
 
 def test_mail_that_the_providers_own_list_held_back_bounces_and_proves_nothing(scene: Scene) -> None:

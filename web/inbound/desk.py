@@ -123,6 +123,8 @@ class Desk:
             else:
                 is_new = returns.settle(session, self._tiding(provider, one, *delivery))
                 counts["taken" if is_new else "known"] += 1
+        if counts["unknown"] and self._store.journal.waits:
+            raise NotKnownYet(provider)  # what it is about may stand there; nothing of this is kept, all comes again
         log.words(provider, **counts)
         return counts
 
