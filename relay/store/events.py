@@ -93,9 +93,14 @@ def _record_apart(session: sa.Connection, hit: Hit) -> None:
 
 def _write(session: sa.Connection, hit: Hit, recipient: str) -> None:
     url = traces.without_addresses(hit.url) if people.of(session).are_veiled else hit.url
-    values = hit._asdict() | {"reasons": list(hit.reasons), "recipient": recipient, "url": url}
+    values = _REST | hit._asdict() | {"reasons": list(hit.reasons), "recipient": recipient, "url": url}
     del values["apart"]
-    outbox.write(session, [tables.values(Event(**values))])
+    outbox.write(session, [values])
+
+
+# What a hit does not say; a row object for each would take as long as writing it.
+_BLANK = tables.values(Event(id="", type="", at=datetime.min))
+_REST = {name: _BLANK[name] for name in _BLANK.keys() - set(Hit._fields)}
 
 
 class Asked(NamedTuple):

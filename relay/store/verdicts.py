@@ -168,7 +168,10 @@ def _asides(delivery: sa.RowMapping) -> Iterator[history.Aside]:
 # Made once: making a statement takes longer than running it.
 _EVENT, _DELIVERIES = tables.event, tables.delivery
 _LATEST = (
-    sa.select(_EVENT)
+    sa.select(
+        *(_EVENT.c[name] for name in ("id", "type", "at", "verdict", "reasons", "implies_open")),
+        *(_EVENT.c[name] for name in ("link", "url", "user_agent", "ip")),
+    )
     .where(
         _EVENT.c.message == sa.bindparam("message"),
         _EVENT.c.number == sa.bindparam("number"),
