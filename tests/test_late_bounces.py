@@ -87,7 +87,15 @@ def test_a_250_that_came_back_does_not_clear_the_count(opened: Store) -> None:
     assert held["reason"] == suppressions.HARD_BOUNCE
 
 
-# --- reports without an address of ours
+# --- odd reports
+
+
+def test_a_report_that_returns_a_large_mail_whole_is_read(scene: Scene) -> None:
+    who = "large+tardy@example.com"
+    to = reverse_path(scene.sent(who))
+    whole = b"Subject: x\r\n\r\n" + (b"y" * 76 + b"\r\n") * 150_000
+    assert scene.comes(to, dsn(who, "5.1.1", DEAD, returned=whole)) == "250 2.0.0 read"
+    assert scene.delivery(who)["status"] == "bounced"
 
 
 def test_at_a_role_address_any_link_complains_and_only_the_return_path_bounces(scene: Scene) -> None:

@@ -30,7 +30,6 @@ from relay.store.returns import Tiding
 from relay.store.store import Store
 from relay.store.tables import EventType
 
-LARGEST = 10 << 20  # octets; a report that returns a larger mail whole is rare, and an attacker's chance
 # RFC 5321 §4.5.1 and RFC 2142: where feedback loops and postmasters send what has no token in its address. It is
 # taken only if there is one inside.
 _ROLES = frozenset({"postmaster", "abuse", "fbl"})
@@ -77,10 +76,9 @@ class Returns:
 
     async def take(self, accepted: Accepted) -> Reply:
         """The reply to the dot, once what the mail says is durable. Raises Refused."""
-        if len(accepted.octets) > LARGEST:
-            raise refused(552, "5.3.4", f"reports of more than {LARGEST} octets are not read")
         mailbox = accepted.envelope.recipients[0].mailbox
         told = None if _local_part(mailbox) in _ROLES else self._read(mailbox)
+        # Some return the whole mail: what matters stands first, and no more is read (`mail.MAX_OCTETS`).
         read = await asyncio.to_thread(report.read, accepted.octets)
         if told is None:
             told = self._found(accepted.octets)
