@@ -149,6 +149,13 @@ def test_the_same_recipient_twice_is_one_delivery(relay: Waypost, upstream: Upst
     assert len(upstream.to("double@example.com")) == 1
 
 
+def test_an_operators_look_waits_for_nobody_who_writes(relay: Waypost) -> None:
+    with closing(sqlite3.connect(relay.folder / "data" / "waypost.db", isolation_level=None)) as database:
+        database.execute("BEGIN IMMEDIATE")
+        relay.cli("queue", "list")
+        relay.cli("stats")
+
+
 def test_mail_is_nobody_elses_to_read(relay: Waypost) -> None:
     for path in (relay.folder / "data").rglob("*"):
         assert path.stat().st_mode & 0o077 == 0, path

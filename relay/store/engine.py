@@ -51,8 +51,10 @@ def open_engine(
         record.info["file"] = _identity(path)
         connection.isolation_level = None  # the driver's own BEGIN comes too late and is never IMMEDIATE
         cursor = connection.cursor()
-        # A new database's file gives space back (`retention.give_back`); this must come before its first page.
-        cursor.execute("PRAGMA auto_vacuum=INCREMENTAL")
+        if creates:
+            # A new database's file gives space back (`retention.give_back`); this must come before its first page,
+            # and waits for the write lock.
+            cursor.execute("PRAGMA auto_vacuum=INCREMENTAL")
         cursor.execute("PRAGMA journal_mode=WAL")
         cursor.execute("PRAGMA secure_delete=ON")  # what is deleted is overwritten
         cursor.execute("PRAGMA synchronous=FULL")  # a 250 means: on disk (DESIGN §4)

@@ -15,19 +15,34 @@ class TooNew(Exception):
     """The database was written by a later Waypost."""
 
 
+def is_current(engine: sa.Engine) -> bool:
+    """True if there is nothing to do. Needs no lock. Raises sqlalchemy.exc.SQLAlchemyError."""
+    with engine.begin() as session:
+        return _version(session) == max(_known())
+
+
 def upgrade(engine: sa.Engine) -> None:
     """Migrates. Several processes may call it at once. Raises TooNew, sqlalchemy.exc.SQLAlchemyError."""
-    known = {path.name[:4] for path in (_HERE / "versions").glob("[0-9]*.py")}
+    known = _known()
     with engine.begin() as session:
         if engine.dialect.name == "postgresql":
             session.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
-        version = None
-        if sa.inspect(session).has_table("alembic_version"):
-            version = session.scalar(sa.text("SELECT version_num FROM alembic_version"))
+        version = _version(session)
         if version is not None and version not in known:
             raise TooNew(f"the database is of a later version of Waypost ({version}); start that one")
         if version != max(known):
             _migrate(session)
+
+
+def _known() -> set[str]:
+    return {path.name[:4] for path in (_HERE / "versions").glob("[0-9]*.py")}
+
+
+def _version(session: sa.Connection) -> str | None:
+    if not sa.inspect(session).has_table("alembic_version"):
+        return None
+    version: str | None = session.scalar(sa.text("SELECT version_num FROM alembic_version"))
+    return version
 
 
 def _migrate(session: sa.Connection) -> None:

@@ -222,6 +222,13 @@ def _heard(writing: "asyncio.Future[Any]") -> None:
 
 def prepare(database_url: str) -> None:
     """Makes or migrates the database. Raises migrate.TooNew, sqlalchemy.exc.SQLAlchemyError."""
+    reading = engine.open_engine(database_url, writes=False)
+    try:
+        with contextlib.suppress(sa.exc.OperationalError):  # there is none yet
+            if migrate.is_current(reading):
+                return  # nobody who only looks waits for the server's writes
+    finally:
+        reading.dispose()
     writing = engine.open_engine(database_url, writes=True, creates=True)
     try:
         migrate.upgrade(writing)
