@@ -1,8 +1,10 @@
 """Waypost itself, started as a user starts it: a real process, a real configuration, real sockets."""
 
+import contextlib
 import json
 import os
 import re
+import secrets
 import signal
 import smtplib
 import socket
@@ -21,9 +23,12 @@ CASES = ROOT.parent / "shared" / "cases"
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Not one of those that the system gives to clients: theirs it could be while its server is started again."""
+    while True:
+        port = 20_000 + secrets.randbelow(12_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 class Waypost:
