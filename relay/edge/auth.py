@@ -28,6 +28,8 @@ async def exchange(mechanism: str, initial: str | None, ask: Ask) -> tuple[str, 
         parts = response.split(b"\0")
         if len(parts) != 3:
             raise refused(501, "5.5.2", "the PLAIN response needs three parts (RFC 4616)")
+        if parts[0] not in (b"", parts[1]):  # RFC 4616 §2: to act as somebody else
+            raise refused(535, "5.7.8", "authentication failed: nobody may act as another user here")
         return _text(parts[1]), _text(parts[2])
     if mechanism == "LOGIN":
         name = _decode(initial.encode()) if initial else _decode(await ask(b"Username:"))
