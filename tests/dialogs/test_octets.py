@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import random
 import resource
+import select
 import signal
 import socket
 import ssl
@@ -202,6 +203,21 @@ def test_who_only_begins_a_handshake_counts_as_a_connection(guarded: Guarded) ->
         clients[0].setblocking(False)
         with pytest.raises(BlockingIOError):
             clients[0].recv(100)
+
+
+def test_passwords_are_checked_while_others_are_served(guarded: Guarded) -> None:
+    with contextlib.ExitStack() as open_:
+        *crowd, (other, replies) = [open_.enter_context(connected(guarded.ports["stranger"])) for _ in range(17)]
+        for client, greeted in [*crowd, (other, replies)]:
+            client.sendall(b"EHLO app.test\r\n")
+            assert greeted.next(2).startswith("250 ")
+        for client, _ in crowd:
+            client.sendall(b"AUTH PLAIN AHNob3AAY29ycmVjdCBob3JzZQ==\r\n")
+        other.sendall(b"NOOP\r\n")
+        assert replies.next().startswith("250 ")
+        answered, _, _ = select.select([client for client, _ in crowd], [], [], 0)
+        assert len(answered) < 16
+        assert all(waiting.next().startswith("235 ") for _, waiting in crowd)
 
 
 def _resident_kb(relay: Waypost) -> int:
