@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.bounce.classify import Phase
-from relay.config.schema import Delivery
+from relay.config.mail import Delivery
 from relay.delivery import schedule
 from relay.delivery.schedule import Answer
 from relay.reply import Reply

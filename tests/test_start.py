@@ -83,9 +83,9 @@ def test_the_example_configuration_is_the_defaults() -> None:
 
 def test_every_key_is_explained_in_the_example_configuration() -> None:
     text = (ROOT / "config.toml").read_text()
-    from relay.config import schema
+    from relay.config import mail, schema
 
-    for table in vars(schema).values():
+    for table in (vars(mail) | vars(schema)).values():
         if isinstance(table, type) and issubclass(table, (schema.Table, schema.Webhook)) and table not in (
             schema.Table, schema.Config, schema.Dkim,
         ):  # fmt: skip

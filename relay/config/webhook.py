@@ -3,9 +3,10 @@
 from datetime import timedelta
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator
 
 from relay import signatures
+from relay.config.table import NO_SECRET, Table
 from relay.config.values import Duration, Secret, WebhookUrl
 
 EventName = Literal[
@@ -21,15 +22,12 @@ EventName = Literal[
     "resubscribed",
     "complained",
 ]
-_NO_SECRET = SecretStr("")
 
 
-class Webhook(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
+class Webhook(Table):
     url: WebhookUrl
-    secret: Secret = _NO_SECRET
-    old_secret: Secret = _NO_SECRET
+    secret: Secret = NO_SECRET
+    old_secret: Secret = NO_SECRET
     events: list[Literal["*", EventName]] = Field(["*"], min_length=1)
     format: Literal["waypost", "postmark", "sendgrid", "mailgun"] = "waypost"
     machines: bool = False

@@ -12,7 +12,7 @@ import aiosmtplib
 
 from relay import reply as replies
 from relay.bounce.classify import Phase
-from relay.config import schema
+from relay.config import mail
 from relay.delivery.wire import Wire
 from relay.envelope import Login
 from relay.reply import Reply
@@ -34,7 +34,7 @@ class Unreachable(Exception):
 class Dialler:
     """Opens connections to one upstream."""
 
-    def __init__(self, settings: schema.Upstream, hostname: str) -> None:
+    def __init__(self, settings: mail.Upstream, hostname: str) -> None:
         self._settings = settings
         self._hostname = hostname
         self._tls: ssl.SSLContext | None = None

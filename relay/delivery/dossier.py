@@ -4,7 +4,8 @@ import re
 from datetime import datetime, timedelta
 
 from relay import address, traces
-from relay.config.schema import Config, Upstream
+from relay.config.mail import Upstream
+from relay.config.schema import Config
 from relay.config.values import read_duration
 from relay.envelope import Accepted, Recipient
 from relay.rewrite import fields, providers

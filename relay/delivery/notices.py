@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 from relay import address, ids, log
 from relay.address import Mailbox
-from relay.config import schema
+from relay.config import mail
 from relay.config.schema import Config
 from relay.delivery import dossier, dsn
 from relay.delivery.dsn import About, Fate
@@ -31,9 +31,7 @@ _DIGIT = {dsn.FAILED: "5", dsn.DELAYED: "4", dsn.RELAYED: "2"}
 _POLL_S = 1.0
 
 
-def owed(
-    settings: schema.Delivery, notify: str, accepted_at: datetime, outcome: Outcome, *, tells: bool = False
-) -> str:
+def owed(settings: mail.Delivery, notify: str, accepted_at: datetime, outcome: Outcome, *, tells: bool = False) -> str:
     """What the reverse-path is to be told of that outcome, if notices are taken: an action, or nothing.
 
     RFC 3461 §4.1: without NOTIFY it is told of failures; DELAY and SUCCESS are for those who ask. §5.2.2: where the

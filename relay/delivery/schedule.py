@@ -7,7 +7,7 @@ from typing import NamedTuple
 from relay import ids
 from relay.bounce import classify
 from relay.bounce.classify import Phase
-from relay.config.schema import Delivery as Settings
+from relay.config.mail import Delivery as Settings
 from relay.reply import Reply
 from relay.store import strikes
 from relay.store.queue import Outcome, Try

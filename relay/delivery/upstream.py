@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from relay import address, log
 from relay.bounce.classify import Phase
-from relay.config import schema
+from relay.config import mail
 from relay.delivery import transaction
 from relay.delivery.breaker import Breaker
 from relay.delivery.dial import Dialler, Unreachable
@@ -51,7 +51,7 @@ class _Busy(Exception):
 class Upstream:
     """One `[[upstream]]`. With several mail processes on a machine each has its share of connections and rate."""
 
-    def __init__(self, settings: schema.Upstream, hostname: str, processes: int = 1) -> None:
+    def __init__(self, settings: mail.Upstream, hostname: str, processes: int = 1) -> None:
         self.name = settings.name
         self._senders = settings.senders
         limits = Limits(
@@ -206,7 +206,7 @@ class Upstream:
 class Upstreams:
     """All of them, in the order of the configuration."""
 
-    def __init__(self, settings: Sequence[schema.Upstream], hostname: str, processes: int = 1) -> None:
+    def __init__(self, settings: Sequence[mail.Upstream], hostname: str, processes: int = 1) -> None:
         self._all = [Upstream(one, hostname, processes) for one in settings]
 
     def states(self) -> list[State]:

@@ -10,7 +10,7 @@ import binascii
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from relay.config.schema import User
+from relay.config.mail import User
 from relay.reply import refused
 from relay.store import accounts
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from aiosmtpd.smtp import SMTP
 
 from relay import log
-from relay.config.schema import Listen
+from relay.config.mail import Listen
 from relay.edge import proxy, tls
 from relay.edge.incoming import Incoming, LineTooLong
 from relay.edge.policy import Policy

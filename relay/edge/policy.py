@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Iterator
 
 from relay import address
-from relay.config.schema import Config, Listen, User
+from relay.config.mail import Listen, User
+from relay.config.schema import Config
 from relay.config.values import Network
 from relay.envelope import Client
 from relay.reply import refused

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
-from relay.store import tables
+from relay.store import console_tables
 
 _HASHER = PasswordHasher()
 
@@ -27,17 +27,19 @@ def _nobody() -> str:
 
 def put(session: sa.Connection, name: str, password: str, at: datetime) -> None:
     """Makes an account, or gives an existing one a new password."""
-    table = tables.account
+    table = console_tables.account
     session.execute(sa.delete(table).where(table.c.name == name))
     session.execute(sa.insert(table), {"name": name, "password_hash": hash_password(password), "created_at": at})
 
 
 def any_exist(session: sa.Connection) -> bool:
-    return session.scalar(sa.select(tables.account.c.name).limit(1)) is not None
+    return session.scalar(sa.select(console_tables.account.c.name).limit(1)) is not None
 
 
 def password_hash(session: sa.Connection, name: str) -> str | None:
-    found: str | None = session.scalar(sa.select(tables.account.c.password_hash).where(tables.account.c.name == name))
+    found: str | None = session.scalar(
+        sa.select(console_tables.account.c.password_hash).where(console_tables.account.c.name == name)
+    )
     return found
 
 
@@ -58,7 +60,7 @@ _KEY_PREFIX = "wp_"  # so that a key that leaks is found, by people and by scann
 
 def new_key(session: sa.Connection, name: str, at: datetime) -> str | None:
     """Makes a key of the API and returns it, to be shown once; None if there is one of that name."""
-    table = tables.api_key
+    table = console_tables.api_key
     if session.scalar(sa.select(table.c.name).where(table.c.name == name)):
         return None
     key = _KEY_PREFIX + secrets.token_urlsafe(32)
@@ -68,19 +70,19 @@ def new_key(session: sa.Connection, name: str, at: datetime) -> str | None:
 
 def keys(session: sa.Connection) -> Sequence[sa.RowMapping]:
     """The keys' names and ages, the oldest first."""
-    table = tables.api_key
+    table = console_tables.api_key
     wanted = sa.select(table.c.name, table.c.created_at).order_by(table.c.created_at, table.c.name)
     return session.execute(wanted).mappings().all()
 
 
 def revoke_key(session: sa.Connection, name: str) -> bool:
     """Ends a key at once. False if there is none of that name."""
-    return session.execute(sa.delete(tables.api_key).where(tables.api_key.c.name == name)).rowcount > 0
+    return session.execute(sa.delete(console_tables.api_key).where(console_tables.api_key.c.name == name)).rowcount > 0
 
 
 def key_name(session: sa.Connection, key: str) -> str | None:
     """Whose key that is; None for no key of ours."""
-    table = tables.api_key
+    table = console_tables.api_key
     found: str | None = session.scalar(sa.select(table.c.name).where(table.c.digest == _digest(key)))
     return found
 

@@ -11,8 +11,8 @@ import sqlalchemy as sa
 
 from relay import ids, tokens
 from relay.edits import Hole, Kind
-from relay.store import tables
-from relay.store.tables import Pixel, PixelHit
+from relay.store import console_tables, tables
+from relay.store.console_tables import Pixel, PixelHit
 from relay.store.totals import Tally
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def create(session: sa.Connection, ring: tokens.KeyRing, name: str, at: datetime
     name = name.strip()
     if not name or len(name) > LONGEST_NAME or not name.isprintable():
         raise ValueError(f"a name has 1 to {LONGEST_NAME} characters on one line")
-    table = tables.pixel
+    table = console_tables.pixel
     if session.scalar(sa.select(table.c.id).where(table.c.name == name)):
         raise NameTaken(f"there is a pixel named {name!r} already")
     made = ids.new()
@@ -67,8 +67,8 @@ def create(session: sa.Connection, ring: tokens.KeyRing, name: str, at: datetime
 def remove(session: sa.Connection, pixel: str) -> bool:
     """Removes the pixel of that id and its log. What is fetched at its address counts nothing any more. False if there
     is none."""
-    session.execute(sa.delete(tables.pixel_hit).where(tables.pixel_hit.c.pixel == pixel))
-    return bool(session.execute(sa.delete(tables.pixel).where(tables.pixel.c.id == pixel)).rowcount)
+    session.execute(sa.delete(console_tables.pixel_hit).where(console_tables.pixel_hit.c.pixel == pixel))
+    return bool(session.execute(sa.delete(console_tables.pixel).where(console_tables.pixel.c.id == pixel)).rowcount)
 
 
 def url(public_url: str, token: str, suffix: str = "png") -> str:
@@ -78,7 +78,7 @@ def url(public_url: str, token: str, suffix: str = "png") -> str:
 
 def record(session: sa.Connection, hit: "Hit") -> bool:
     """Writes a hit down, once, and moves the counter. False if there is no such pixel."""
-    hits, table = tables.pixel_hit, tables.pixel
+    hits, table = console_tables.pixel_hit, console_tables.pixel
     if session.scalar(sa.select(hits.c.id).where(hits.c.id == hit.id)):
         return True
     counter = table.c[f"opens_{hit.verdict}"]
@@ -100,20 +100,20 @@ def record(session: sa.Connection, hit: "Hit") -> bool:
 
 def listing(session: sa.Connection, limit: int, before: str = "") -> list[Seen]:
     """Pixels, the newest first, older than the one with the id `before`."""
-    wanted = _seen().order_by(tables.pixel.c.id.desc()).limit(limit)
-    return _read(session, wanted.where(tables.pixel.c.id < before) if before else wanted)
+    wanted = _seen().order_by(console_tables.pixel.c.id.desc()).limit(limit)
+    return _read(session, wanted.where(console_tables.pixel.c.id < before) if before else wanted)
 
 
 def find(session: sa.Connection, id_or_name: str) -> Seen | None:
     """The pixel of that id, or else of that name."""
-    table = tables.pixel
+    table = console_tables.pixel
     found = _read(session, _seen().where(sa.or_(table.c.id == id_or_name, table.c.name == id_or_name)).limit(2))
     return next((one for one in found if one.id == id_or_name), found[0] if found else None)
 
 
 def log(session: sa.Connection, pixel: str) -> list[Line]:
     """Its latest hits, the newest first, quick repeats together."""
-    table = tables.pixel_hit
+    table = console_tables.pixel_hit
     wanted = sa.select(table).where(table.c.pixel == pixel).order_by(table.c.id.desc()).limit(MOST_HITS)
     return grouped(PixelHit(**row) for row in session.execute(wanted).mappings())
 
@@ -137,7 +137,7 @@ def grouped(hits: Iterable[PixelHit]) -> list[Line]:
 
 
 def _seen() -> sa.Select[tuple[object, ...]]:
-    table, hits = tables.pixel, tables.pixel_hit
+    table, hits = console_tables.pixel, console_tables.pixel_hit
     last = sa.select(sa.func.max(hits.c.at, type_=tables.UtcTime)).where(hits.c.pixel == table.c.id).scalar_subquery()
     return sa.select(table, last.label("last_at"))
 

@@ -9,7 +9,7 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from relay import ids
-from relay.store import tables, webhook_tables
+from relay.store import console_tables, tables, webhook_tables
 
 BATCH = 1000  # messages a commit, at most
 DELIVERIES = 1000  # of them together: each has an event or more, and attempts
@@ -64,7 +64,7 @@ def drop_strikes(session: sa.Connection, before: datetime) -> int:
 
 def drop_pixel_hits(session: sa.Connection, before: datetime) -> int:
     """Deletes the log of stand-alone pixels up to then, as above. A pixel's counters stay with it."""
-    table = tables.pixel_hit
+    table = console_tables.pixel_hit
     gone = sa.select(table.c.id).where(table.c.id < ids.first(before)).limit(BATCH)
     return session.execute(sa.delete(table).where(table.c.id.in_(gone))).rowcount
 

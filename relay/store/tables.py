@@ -9,7 +9,7 @@ from sqlalchemy.types import TypeDecorator
 from sqlmodel import Field, SQLModel
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_BigId: Any = sa.BigInteger().with_variant(sa.Integer, "sqlite")  # Any: sqlmodel's stubs want a class here
+BigId: Any = sa.BigInteger().with_variant(sa.Integer, "sqlite")  # Any: sqlmodel's stubs want a class here
 
 
 class UtcTime(TypeDecorator[datetime]):
@@ -143,7 +143,7 @@ class Attempt(SQLModel, table=True):
     """One try to hand a delivery to an upstream, and its reply. Code 0: there was no reply."""
 
     __tablename__ = "attempt"
-    id: int | None = Field(default=None, primary_key=True, sa_type=_BigId)
+    id: int | None = Field(default=None, primary_key=True, sa_type=BigId)
     message: str
     number: int
     at: datetime = Field(sa_type=UtcTime)
@@ -220,51 +220,6 @@ class Consent(SQLModel, table=True):
     source: str  # recipient | api | header
 
 
-class Pixel(SQLModel, table=True):
-    """A stand-alone pixel, to be pasted into a mail by hand. Its address stays the same when keys rotate."""
-
-    __tablename__ = "pixel"
-    id: str = Field(primary_key=True)
-    name: str = Field(unique=True)
-    token: str
-    created_at: datetime = Field(sa_type=UtcTime)
-    opens_human: int = 0
-    opens_proxied: int = 0
-    opens_machine: int = 0
-    opens_unknown: int = 0
-
-
-class PixelHit(SQLModel, table=True):
-    """A request for a stand-alone pixel."""
-
-    __tablename__ = "pixel_hit"
-    id: str = Field(primary_key=True)
-    pixel: str
-    at: datetime = Field(sa_type=UtcTime)
-    verdict: str
-    reasons: list[str] = Field(default_factory=list, sa_type=sa.JSON)
-    user_agent: str = ""
-    ip: str = ""
-
-
-class ApiKey(SQLModel, table=True):
-    """A key of the JSON API, by the SHA-256 of its 256 random bits."""
-
-    __tablename__ = "api_key"
-    name: str = Field(primary_key=True)
-    digest: str = Field(unique=True)
-    created_at: datetime = Field(sa_type=UtcTime)
-
-
-class Account(SQLModel, table=True):
-    """Who may use the console."""
-
-    __tablename__ = "account"
-    name: str = Field(primary_key=True)
-    password_hash: str
-    created_at: datetime = Field(sa_type=UtcTime)
-
-
 class Destination(SQLModel, table=True):
     """Where a link leads whose URL is too long for its token, sealed (`relay.store.destinations`)."""
 
@@ -279,34 +234,29 @@ _ZERO: sa.ColumnElement[int] = sa.literal_column("0")
 _EMPTY: sa.ColumnElement[str] = sa.literal_column("''")
 
 
-def _table(model: type[SQLModel]) -> sa.Table:
+def table(model: type[SQLModel]) -> sa.Table:
     table = SQLModel.metadata.tables[str(model.__tablename__)]
     assert isinstance(table, sa.Table)
     return table
 
 
 # Core statements on the hot paths run on these (97 % of raw sqlite3's speed; `session.add` a third: DESIGN §8).
-message = _table(Message)
-content = _table(Content)
-delivery = _table(Delivery)
-attempt = _table(Attempt)
-event = _table(Event)
-suppression = _table(Suppression)
-strike = _table(Strike)
-consent = _table(Consent)
-pixel = _table(Pixel)
-pixel_hit = _table(PixelHit)
-api_key = _table(ApiKey)
-heard = _table(Heard)
-account = _table(Account)
-destination = _table(Destination)
+message = table(Message)
+content = table(Content)
+delivery = table(Delivery)
+attempt = table(Attempt)
+event = table(Event)
+suppression = table(Suppression)
+strike = table(Strike)
+consent = table(Consent)
+heard = table(Heard)
+destination = table(Destination)
 
 has_crashed = delivery.c.crashes > _ZERO
 _owes = delivery.c.owes != _EMPTY
 is_owing = sa.and_(_owes, delivery.c.owes.in_(["failed", "delayed", "relayed"]))  # by equality the index is followed
 
 sa.Index("destination_by_use", destination.c.used_at)
-sa.Index("pixel_hit_by_pixel", pixel_hit.c.pixel, pixel_hit.c.id)
 sa.Index("event_by_message", event.c.message, event.c.number, event.c.id)
 sa.Index("event_by_type", event.c.type, event.c.id)
 sa.Index("attempt_by_message", attempt.c.message, attempt.c.number)

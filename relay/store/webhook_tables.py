@@ -1,14 +1,11 @@
 """The rows of webhooks: who is told of events, what they are still to be told, and how it went."""
 
 from datetime import datetime
-from typing import Any
 
 import sqlalchemy as sa
 from sqlmodel import Field, SQLModel
 
-from relay.store.tables import UtcTime
-
-_BigId: Any = sa.BigInteger().with_variant(sa.Integer, "sqlite")  # Any: sqlmodel's stubs want a class here
+from relay.store.tables import BigId, UtcTime
 
 
 class Webhook(SQLModel, table=True):
@@ -34,7 +31,7 @@ class Outgoing(SQLModel, table=True):
     """An event that a webhook is still to be told. Its id is the order in which they are told, message by message."""
 
     __tablename__ = "outbox"
-    id: int | None = Field(default=None, primary_key=True, sa_type=_BigId)
+    id: int | None = Field(default=None, primary_key=True, sa_type=BigId)
     webhook: str
     event: str
     message: str

@@ -15,8 +15,9 @@ from starlette.routing import Mount, Route
 
 from relay import tokens
 from relay.edits import Kind
-from relay.store import accounts, pixels, retention, tables
-from relay.store.tables import EventType, PixelHit
+from relay.store import accounts, console_tables, pixels, retention
+from relay.store.console_tables import PixelHit
+from relay.store.tables import EventType
 from tests.stage import Waypost
 from tests.web.scene import Scene, until
 from web import app
@@ -203,7 +204,7 @@ def test_a_pixel_that_was_removed_shows_its_picture_and_counts_nothing(scene: Sc
     assert program.delete(f"/pixels/{made['id']}").status_code == 404
     assert program.get(f"/pixels/{made['id']}").status_code == 404
     left = scene.write(
-        lambda session: session.scalars(sa.select(tables.pixel_hit.c.id).filter_by(pixel=made["id"])).all()
+        lambda session: session.scalars(sa.select(console_tables.pixel_hit.c.id).filter_by(pixel=made["id"])).all()
     )
     assert left == []
     assert (fetch(made["url"], PHONE).status_code, fetch(made["url"], PHONE).content[:4]) == (200, b"\x89PNG")
