@@ -15,7 +15,8 @@ from pydantic import SecretStr
 
 from relay.address import Mailbox
 from relay.bounce.classify import Phase
-from relay.config import load, mail
+from relay.config import load
+from relay.config.mail import Upstream as Settings
 from relay.config.values import HostPort, Renewed
 from relay.delivery.breaker import Breaker
 from relay.delivery.fit import Outgoing
@@ -35,8 +36,8 @@ def other() -> Iterator[Upstream]:
     server.close()
 
 
-def table(port: int, **keys: object) -> mail.Upstream:
-    return mail.Upstream.model_validate({"address": HostPort("127.0.0.1", port), "tls": "off", **keys})
+def table(port: int, **keys: object) -> Settings:
+    return Settings.model_validate({"address": HostPort("127.0.0.1", port), "tls": "off", **keys})
 
 
 def mail(*recipients: str, login: Login | None = None, octets: bytes = b"Subject: x\r\n\r\nx\r\n") -> Outgoing:
@@ -46,7 +47,7 @@ def mail(*recipients: str, login: Login | None = None, octets: bytes = b"Subject
     return Outgoing("app@sender.test", [Recipient(Mailbox(one)) for one in recipients], render, login=login)
 
 
-def play(scene: Callable[[Upstreams], Awaitable[None]], *tables: mail.Upstream) -> None:
+def play(scene: Callable[[Upstreams], Awaitable[None]], *tables: Settings) -> None:
     """Runs a scene with these upstreams, and says goodbye."""
 
     async def run() -> None:
