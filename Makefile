@@ -12,8 +12,9 @@ run: .venv/.run
 demo: .venv/.run
 	@exec $(BIN)/waypost demo
 
+# Two for each processor: half of the time a test waits.
 test: .venv/.test
-	$(BIN)/pytest -n auto
+	$(BIN)/pytest -n $$((2 * $$(nproc)))
 
 # What the suite does in seconds, for as long as it takes: outages of a minute, a million forged tokens.
 faults: .venv/.test

@@ -19,6 +19,7 @@ _URL = re.compile(
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 _HOST = re.compile(r"(?:[^@]*@)?(\[[0-9A-Fa-f:.]+\]|[^:@\[\]]+)(?::(\d*))?")
 _DOTS = re.compile("[.\u3002\uff0e\uff61]")
+_LONGEST_KEPT = 1000  # characters
 _UNFIT = re.compile(r"[\x00-\x20\x7f]")
 
 
@@ -67,9 +68,17 @@ class _Parts(NamedTuple):
     host: str  # ASCII, lower case, without final dot
 
 
-@lru_cache(maxsize=8)  # asked several times about each URL, and of each message about our own
 def _parts(url: str) -> _Parts | None:
     """An http(s) URL taken apart; None if it has no host."""
+    return _kept(url) if len(url) <= _LONGEST_KEPT else _take_apart(url)
+
+
+@lru_cache(maxsize=1024)  # asked several times about each URL; and the same links go to many
+def _kept(url: str) -> _Parts | None:
+    return _take_apart(url)
+
+
+def _take_apart(url: str) -> _Parts | None:
     found = _URL.fullmatch(url)
     named = _HOST.fullmatch(found["authority"]) if found else None
     name = (_ascii_host(named[1]) or "").rstrip(".") if named else ""
