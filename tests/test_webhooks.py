@@ -7,7 +7,6 @@ import hmac
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from time import monotonic, sleep
 
 import pytest
 
@@ -24,8 +23,6 @@ from relay.store.tables import Status
 from relay.store.webhook_tables import Telling, Webhook
 from tests.filings import count, file, filing
 from tests.receiver import Arrived, Receiver, receiving
-from tests.stage import Waypost, html_mail, tracking_urls
-from tests.upstream import Upstream
 
 SECRET = signatures.new_secret()
 DAY = timedelta(days=1)
@@ -92,13 +89,6 @@ def receiver() -> Iterator[Receiver]:
         yield one
 
 
-@pytest.fixture(scope="module")
-def listener() -> Iterator[Receiver]:
-    """The one of the relay's configuration."""
-    with receiving() as one:
-        yield one
-
-
 def verified(arrived: Arrived, secret: str, signature: int = 0) -> bool:
     """By the words of the standard: base64 of HMAC-SHA256 over id, timestamp and body."""
     signed = b"%s.%s.%s" % (
@@ -145,8 +135,8 @@ def test_a_message_is_told_in_order_and_one_that_fails_holds_up_no_other(desk: D
     first, second = (desk.happened(who).message.id for who in ("ann@example.com", "bob@example.com"))
     desk.tell()
     tried = [one.said["message"] for one in receiver.at("/order/e503-n1")]
-    held = tried[0]  # its first event failed, and its second waits behind that
-    assert tried.count(held) == 1 and tried.count(second if held == first else first) == 2
+    held, other = sorted((first, second), key=tried.count)  # they are told side by side; one's first event failed,
+    assert (tried.count(held), tried.count(other)) == (1, 2)  # and its second waits behind that
     desk.clock.at += timedelta(seconds=6)
     desk.tell()
     told = [one.said["type"] for one in receiver.at("/order/e503-n1") if one.said["message"] == held]
@@ -312,46 +302,3 @@ def test_retries_end_after_a_day_and_the_last_one_is_then() -> None:
     assert next_attempt(hour, 30, first, first + timedelta(hours=23.5), 0) == first + DAY
     assert next_attempt(hour, 31, first, first + DAY, 0) is None
     assert next_attempt(hour, 1, first, first, 0, timedelta(hours=3)) == first + timedelta(hours=3)
-
-
-@pytest.fixture(scope="module")
-def told(listener: Receiver, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Waypost]:
-    """A relay whose configuration names a webhook."""
-    table = f'[[webhook]]\nurl = "{listener.url}/relay/ok"\nsecret = "{SECRET}"\nretry = ["100ms"]\n'
-    with Waypost(tmp_path_factory.mktemp("told"), upstream.port, table) as running:
-        yield running
-
-
-def test_from_acceptance_to_click_the_receiver_hears_it_all(
-    told: Waypost, listener: Receiver, upstream: Upstream
-) -> None:
-    assert told.send(html_mail(), "heard@example.com").startswith("250")
-    urls = tracking_urls(upstream.to("heard@example.com")[0].octets)
-    assert told.get(urls["c"][0]).status_code == 302
-    arrived = listener.wait("/relay/ok", 3)
-    assert [one.said["type"] for one in arrived] == ["accepted", "delivered", "clicked"]
-    assert all(verified(one, SECRET) for one in arrived)
-    assert arrived[2].said == next(row for row in told.rows("events") if row["type"] == "clicked")
-
-
-def test_nothing_is_lost_when_the_server_is_killed(told: Waypost, listener: Receiver) -> None:
-    listener.answers["/relay/ok"] = 503
-    before = len(listener.at("/relay/ok"))
-    for n in range(5):
-        assert told.send(html_mail(), f"kill{n}@example.com").startswith("250")
-    listener.wait("/relay/ok", before + 1)
-    told.kill()
-    listener.answers["/relay/ok"] = 200
-    before = len(listener.at("/relay/ok"))
-    told.start()
-    end = monotonic() + 10
-    arrived: list[Arrived] = []
-    while len({one.said["id"] for one in arrived}) < 10:
-        assert monotonic() < end, len(arrived)
-        sleep(0.05)
-        arrived = listener.at("/relay/ok")[before:]
-    by_message: dict[str, list[str]] = {}
-    for one in arrived:
-        by_message.setdefault(one.said["message"], []).append(one.said["type"])
-    # At least once: what was answered as the server died may come again.
-    assert [list(dict.fromkeys(types)) for types in by_message.values()] == [["accepted", "delivered"]] * 5
