@@ -139,12 +139,14 @@ def _likely(seen: _Seen) -> Likely:
     if not is_daemon and (_ANSWER.match(subject) or auto_reply.is_auto_reply(whole, by_subject_only=True)):
         return Likely.NOT
     is_report = whole.parameters.get("report-type", "").lower() == "delivery-status"
-    if not is_daemon and not is_report and (whole.get("list-unsubscribe") or whole.get("list-id")):
-        return Likely.NOT  # a mailing, whatever it writes of bounces
     is_null = whole.get("return-path").strip() == "<>" or not whole.get("from").strip()
     is_subject = bool(wording.pattern("bounce", "subject").search(subject))
     is_said = bool(wording.pattern("bounce", "phrase").search(seen.notice[:20_000]))
     is_sure = bool(wording.pattern("bounce", "subject_sure").search(subject))
+    # A mailing, whatever it writes of bounces; but some servers return a list's own fields with its mail.
+    is_mailing = whole.get("list-unsubscribe") or (whole.get("list-id") and not (is_sure and is_said))
+    if is_mailing and not is_daemon and not is_report:
+        return Likely.NOT
     if (
         is_report
         or (is_sure and is_said)
