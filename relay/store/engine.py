@@ -69,8 +69,9 @@ def open_engine(
             raise sa.exc.DisconnectionError  # and the pool connects anew
 
     def begin(connection: sa.Connection) -> None:
-        # The writer keeps its connection. To a file without its name commits would be made that nobody finds again.
-        if connection.connection.info["file"] != _identity(path):
+        # The writer keeps its connection, which no checkout looks at. To a file without its name commits would be made
+        # that nobody finds again.
+        if writes and connection.connection.info["file"] != _identity(path):
             gone = sqlite3.OperationalError("the database's file is gone, or is another one")
             raise sa.exc.OperationalError("BEGIN", None, gone)
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
