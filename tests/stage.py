@@ -8,7 +8,10 @@ import secrets
 import signal
 import smtplib
 import socket
+import sqlite3
 import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
@@ -100,6 +103,20 @@ class Waypost:
     def __exit__(self, *_: object) -> None:
         if self.process is not None:
             self.stop()
+
+    def children(self) -> list[int]:
+        """The processes of the roles, in the order of their start: mail first."""
+        assert self.process is not None
+        pid = self.process.pid
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Somebody else holds the database's write lock."""
+        with closing(sqlite3.connect(self.folder / "data" / "waypost.db", isolation_level=None)) as database:
+            database.execute("BEGIN EXCLUSIVE")
+            yield
+            database.execute("ROLLBACK")
 
     def read_log(self) -> str:
         return (self.folder / "log").read_text()

@@ -69,10 +69,13 @@ def test_a_clean_stop_makes_no_duplicates_either(tmp_path: Path, other: Upstream
 
 def test_what_a_dead_server_journaled_is_settled_before_its_leases_go_back(tmp_path: Path, other: Upstream) -> None:
     relay = Waypost(tmp_path, other.port, QUEUED).start()
-    other.delay_s = 1.0
+    other.delay_s = 2.0
     for n in range(3):
         assert relay.send(html_mail(), f"journaled-{n}@example.com").startswith("250")
-    sleep(0.5)
+    end = monotonic() + 10
+    while other.verbs["DATA"] < 3:  # all are under way, and none has ended yet
+        assert monotonic() < end
+        sleep(0.01)
     with closing(sqlite3.connect(tmp_path / "data" / "waypost.db", isolation_level=None)) as database:
         database.execute("BEGIN EXCLUSIVE")
         for n in range(3):
@@ -93,10 +96,9 @@ def test_a_killed_mail_process_does_not_keep_its_leases(tmp_path: Path, other: U
         other.delay_s = 60.0
         assert relay.send(html_mail(), "released@example.com").startswith("250")
         sleep(1)
-        assert relay.process is not None
-        children = Path(f"/proc/{relay.process.pid}/task/{relay.process.pid}/children").read_text().split()
+        child = relay.children()[0]
         other.delay_s = 0.0
-        os.kill(int(children[0]), signal.SIGKILL)
+        os.kill(child, signal.SIGKILL)
         assert other.to("released@example.com", timeout_s=15)
 
 

@@ -1,9 +1,7 @@
 """The database away: mail flows on inline, queued mail is put off, links answer, and nothing is forgotten."""
 
 import shutil
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from pathlib import Path
 from time import monotonic, sleep
 
@@ -13,15 +11,6 @@ from tests.stage import Waypost, html_mail, tracking_urls
 from tests.upstream import Upstream
 
 PHONE = {"User-Agent": "Mozilla/5.0 (iPhone; CPU iPhone OS 18_1 like Mac OS X) AppleWebKit/605.1.15 Mobile/15E148"}
-
-
-@contextmanager
-def locked(relay: Waypost) -> Iterator[None]:
-    """Somebody else holds the database's write lock."""
-    with closing(sqlite3.connect(relay.folder / "data" / "waypost.db", isolation_level=None)) as database:
-        database.execute("BEGIN EXCLUSIVE")
-        yield
-        database.execute("ROLLBACK")
 
 
 def journal(relay: Waypost) -> list[Path]:
@@ -37,7 +26,7 @@ def own(tmp_path: Path, upstream: Upstream) -> Iterator[Waypost]:
 def test_mail_flows_and_links_answer_and_the_facts_are_replayed(own: Waypost, upstream: Upstream) -> None:
     own.send(html_mail(), "before@example.com")
     urls = tracking_urls(upstream.to("before@example.com")[0].octets)
-    with locked(own):
+    with own.locked():
         started = monotonic()
         assert own.send(html_mail(), "during@example.com").startswith("250 2.0.0 Ok: queued")
         assert own.send(html_mail(), "e550-5.1.1+during@example.com").startswith("550 5.1.1")
@@ -67,7 +56,7 @@ def test_mail_flows_and_links_answer_and_the_facts_are_replayed(own: Waypost, up
 
 
 def test_what_can_be_made_safe_nowhere_is_put_off(own: Waypost, upstream: Upstream) -> None:
-    with locked(own):
+    with own.locked():
         assert own.send(html_mail(), "e451-4.3.0-n1+unsafe@example.com").startswith("451 4.3.0")
     assert own.send(html_mail(), "e451-4.3.0-n1+unsafe@example.com").startswith("250")
 
@@ -77,7 +66,7 @@ def test_an_unsubscribe_while_the_database_is_away_holds_when_it_is_back(own: Wa
     [url] = tracking_urls(upstream.to("leaving@example.com")[0].octets)["u"]
     import httpx
 
-    with locked(own):
+    with own.locked():
         assert httpx.post(url, data={"List-Unsubscribe": "One-Click"}, timeout=10).status_code == 200
     assert own.events("unsubscribed", "leaving@example.com")
     own.send(html_mail(), "leaving@example.com")
@@ -86,7 +75,7 @@ def test_an_unsubscribe_while_the_database_is_away_holds_when_it_is_back(own: Wa
 
 def test_a_journal_that_a_dead_server_left_is_replayed_at_the_next_start(tmp_path: Path, upstream: Upstream) -> None:
     relay = Waypost(tmp_path, upstream.port).start()
-    with locked(relay):
+    with relay.locked():
         relay.send(html_mail(), "orphan@example.com")
         assert journal(relay)
         relay.kill()
@@ -98,7 +87,7 @@ def test_with_neither_database_nor_journal_mail_flows_and_only_what_must_be_kept
     folder = own.folder / "data" / "journal"
     shutil.rmtree(folder, ignore_errors=True)
     folder.write_text("no folder: nothing can be written here")
-    with locked(own):
+    with own.locked():
         assert own.send(html_mail(), "flows@example.com").startswith("250 2.0.0 Ok: queued")
         assert own.send(html_mail(), "e550-5.1.1+flows@example.com").startswith("550 5.1.1")
         assert own.send(html_mail(), "e451-4.3.0-n1+nowhere@example.com").startswith("451 4.3.0")

@@ -10,7 +10,6 @@ import httpx
 import pytest
 
 from tests.stage import Waypost, html_mail, tracking_urls
-from tests.test_outage import locked
 from tests.test_privacy import PHONE, found_on_disk
 from tests.upstream import Upstream
 
@@ -110,7 +109,7 @@ def test_an_erasure_can_take_the_suppressions_along(lived: Waypost) -> None:
 
 def test_an_erasure_waits_for_what_a_running_server_holds_in_its_journal(lived: Waypost, upstream: Upstream) -> None:
     who = "cordelia.w@person.example"
-    with locked(lived):
+    with lived.locked():
         lived.send(html_mail(f"Dear {who}"), who)
         upstream.to(who)
         assert [name for name, _ in found_on_disk(lived, who) if name.endswith(".jsonl")]

@@ -12,7 +12,6 @@ import httpx
 import pytest
 
 from tests.stage import Waypost, html_mail, tracking_urls
-from tests.test_outage import locked
 from tests.upstream import Upstream
 
 PHONE = {"User-Agent": "Mozilla/5.0 (iPhone; CPU iPhone OS 18_1 like Mac OS X) AppleWebKit/605.1.15 Mobile/15E148"}
@@ -155,7 +154,7 @@ def test_in_aggregate_mode_a_notice_names_the_recipient_and_is_forgotten_too(
 
 def test_in_aggregate_mode_an_outage_leaves_no_address_in_the_journal(aggregate: Waypost, upstream: Upstream) -> None:
     who = "eleonora.t@six.example"
-    with locked(aggregate):
+    with aggregate.locked():
         assert aggregate.send(html_mail(f"Dear {who}"), who).startswith("250")
         assert list((aggregate.folder / "data" / "journal").glob("*.jsonl"))
         assert not found_on_disk(aggregate, who)

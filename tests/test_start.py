@@ -124,9 +124,7 @@ def test_two_servers_do_not_share_a_data_directory(sandbox: Waypost) -> None:
 
 def test_sigterm_ends_with_0_and_leaves_no_process(tmp_path: Path) -> None:
     relay = Waypost(tmp_path).start()
-    assert relay.process is not None
-    pid = relay.process.pid
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    children = relay.children()
     assert relay.stop() == 0
     assert children and not any(Path(f"/proc/{child}").exists() for child in children)
 

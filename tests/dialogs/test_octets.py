@@ -221,9 +221,7 @@ def test_passwords_are_checked_while_others_are_served(guarded: Guarded) -> None
 
 
 def _resident_kb(relay: Waypost) -> int:
-    assert relay.process is not None
-    children = Path(f"/proc/{relay.process.pid}/task/{relay.process.pid}/children").read_text().split()
-    texts = [Path(f"/proc/{pid}/status").read_text() for pid in children]
+    texts = [Path(f"/proc/{pid}/status").read_text() for pid in relay.children()]
     return sum(int(text.partition("VmRSS:")[2].split()[0]) for text in texts)
 
 

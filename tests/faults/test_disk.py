@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.conftest import Figure
-from tests.faults.test_kills import children, drained
+from tests.faults.test_kills import drained
 from tests.stage import Waypost, html_mail
 from tests.upstream import Upstream
 
@@ -71,7 +71,7 @@ def test_a_full_disk_refuses_for_a_while_and_loses_nothing(small_disk: Path, sin
 @contextmanager
 def failing(relay: Waypost) -> Iterator[None]:
     """Every write that makes a file of the server's longer fails (EFBIG), as on a disk that fails."""
-    processes = children(relay)
+    processes = relay.children()
     for pid in processes:
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (1, resource.RLIM_INFINITY))
     yield

@@ -25,13 +25,6 @@ def settings(sink: Upstream, mode: str) -> str:
     )
 
 
-def children(relay: Waypost) -> list[int]:
-    """The processes of the roles, in the order of their start: mail first."""
-    assert relay.process is not None
-    pid = relay.process.pid
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
 def drained(relay: Waypost, timeout_s: float = 60) -> None:
     """Waits until nothing is left in the queue."""
     end = monotonic() + timeout_s
@@ -49,7 +42,7 @@ def test_a_kill_loses_nothing_that_was_accepted(mode: str, tmp_path: Path, sink:
                 load.wait_for(10)
                 sleep(chance.uniform(0.0, 0.5))
                 if IS_LONG and n % 3 == 2:  # a role alone: the supervisor starts it again
-                    os.kill(children(relay)[0], signal.SIGKILL)
+                    os.kill(relay.children()[0], signal.SIGKILL)
                 else:
                     relay.kill()
                     relay.start()

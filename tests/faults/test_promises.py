@@ -9,7 +9,6 @@ from time import monotonic, sleep
 import pytest
 
 from tests.faults.conftest import Figure
-from tests.faults.test_kills import children
 from tests.stage import Waypost, html_mail
 from tests.upstream import Upstream
 
@@ -25,7 +24,7 @@ def test_queued_mail_is_synced_to_the_disk_before_its_250(tmp_path: Path, sink: 
             [
                 "strace",
                 *("-f", "-s", "60", "-e", "trace=fsync,fdatasync,sendto,sendmsg,write", "-o", str(trace)),
-                *("-p", str(children(relay)[0])),
+                *("-p", str(relay.children()[0])),
             ],
             stderr=subprocess.PIPE,
             text=True,

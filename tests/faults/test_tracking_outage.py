@@ -34,13 +34,7 @@ def database(relay: Waypost) -> Path:
     return relay.folder / "data" / "waypost.db"
 
 
-@contextmanager
-def locked(relay: Waypost) -> Iterator[None]:
-    """Somebody else holds the write lock."""
-    with closing(sqlite3.connect(database(relay), isolation_level=None)) as other:
-        other.execute("BEGIN EXCLUSIVE")
-        yield
-        other.execute("ROLLBACK")
+locked = Waypost.locked
 
 
 @contextmanager
@@ -56,13 +50,12 @@ def gone(relay: Waypost) -> Iterator[None]:
 @contextmanager
 def full(relay: Waypost) -> Iterator[None]:
     """The database cannot grow: the kernel refuses to write behind 32 KB of any file (the journal's are new)."""
-    assert relay.process is not None
-    children = Path(f"/proc/{relay.process.pid}/task/{relay.process.pid}/children").read_text().split()
+    children = relay.children()
     unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
-    for child in map(int, children):
+    for child in children:
         resource.prlimit(child, resource.RLIMIT_FSIZE, (32 << 10, unlimited[1]))
     yield
-    for child in map(int, children):
+    for child in children:
         resource.prlimit(child, resource.RLIMIT_FSIZE, unlimited)
 
 
