@@ -18,11 +18,16 @@ _last = 0
 _WRITTEN = re.compile(r"[0-9a-v]{19}[0g]")  # 100 bits for 96: the last four are zero
 
 
-def new() -> str:
-    """A new id, 20 characters of `0-9a-v`; greater than any that this process has made in the same millisecond."""
+def new(at: datetime | None = None) -> str:
+    """A new id, 20 characters of `0-9a-v`; greater than any that this process has made in the same millisecond.
+
+    `at` is the time of what it names: rows are looked up by ranges of ids, so that an id and the time that stands
+    beside it have to come from one clock. Without it the time is now.
+    """
     global _last
+    milliseconds = time.time_ns() // 1_000_000 if at is None else int(at.timestamp() * 1000)
     with _lock:
-        made = (time.time_ns() // 1_000_000 << 48) + int.from_bytes(os.urandom(6), "big")
+        made = (milliseconds << 48) + int.from_bytes(os.urandom(6), "big")
         if made >> 48 == _last >> 48:
             made = _last + 1 + (made & 0xFFFF)  # still not to be guessed, and unique among processes
         _last = made

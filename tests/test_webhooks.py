@@ -55,7 +55,8 @@ class Desk:
         """A message to these, and how its first attempt ended."""
         one = filing(*recipients, at=self.clock())
         said = Try("scripted", "dot", 250, "2.0.0", "taken", 3)
-        outcomes = [Outcome(ids.new(), n, who, status, self.clock(), tried=said) for n, who in enumerate(recipients)]
+        now = self.clock()
+        outcomes = [Outcome(ids.new(now), n, who, status, now, tried=said) for n, who in enumerate(recipients)]
         file(self.store, one._replace(outcomes=outcomes))
         return one
 

@@ -60,10 +60,11 @@ class Hits:
             if verdict == visitors.HUMAN:
                 self.sight(token, history.HEAD, agent, self.ip(request))
             return
+        now = datetime.now(UTC)
         hit = Hit(
-            id=ids.new(),
+            id=ids.new(now),
             type=_EVENTS[token.kind],
-            at=datetime.now(UTC),
+            at=now,
             message=token.message,
             number=None if token.recipient == tokens.EVERYBODY else token.recipient,
             verdict=verdict,

@@ -107,9 +107,10 @@ class Unsubscribe:
     def _choice(self, token: tokens.Token, request: Request, asked: str, form: Mapping[str, str]) -> Choice:
         agent = visitors.visit_of(token.kind, request).user_agent
         streams = {name[5:]: value for name, value in form.items() if name.startswith("seen-")}
+        now = datetime.now(UTC)
         return Choice(
-            ids.new(),
-            datetime.now(UTC),
+            ids.new(now),
+            now,
             token.message,
             token.recipient,
             keep=[stream for n, stream in streams.items() if f"keep-{n}" in form],
@@ -122,10 +123,11 @@ class Unsubscribe:
 
     async def _unsubscribe(self, token: tokens.Token, request: Request, way: str) -> None:
         agent = visitors.visit_of(token.kind, request).user_agent
+        now = datetime.now(UTC)
         hit = Hit(
-            id=ids.new(),
+            id=ids.new(now),
             type=EventType.UNSUBSCRIBED,
-            at=datetime.now(UTC),
+            at=now,
             message=token.message,
             number=token.recipient,
             verdict=visitors.HUMAN,  # a POST is made on somebody's word, whichever program carries it

@@ -135,7 +135,8 @@ def _accepted(config: Config, octets: bytes, reverse_path: str, to: str) -> Acce
         raise Failed(f"{error}: {to if reverse_path == '' else f'{reverse_path} or {to}'}") from None
     if not recipient.mailbox:
         raise Failed("--to needs an address")
-    now, message = datetime.now(UTC), ids.new()
+    now = datetime.now(UTC)
+    message = ids.new(now)
     client = Client(ip="127.0.0.1", helo="localhost")
     envelope = Envelope(sender.mailbox, (Recipient(recipient.mailbox),))
     above = trace.fields(octets, message, config.relay.hostname, client, envelope, now)

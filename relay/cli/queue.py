@@ -151,7 +151,7 @@ def _drop(arguments: argparse.Namespace) -> int:
 
 def _given_up(row: Delivery, now: datetime) -> Outcome:
     return Outcome(
-        ids.new(), row.number, row.recipient, Status.EXPIRED, now,
+        ids.new(now), row.number, row.recipient, Status.EXPIRED, now,
         kind="none", category=notices.DROPPED, rule="operator", tracked=row.tracked,
     )  # fmt: skip
 

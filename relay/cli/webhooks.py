@@ -189,7 +189,7 @@ async def _call(config: Config, ring: tokens.KeyRing, row: Webhook) -> Answer:
     to = endpoint(row, {webhooks.configured_id(one): one for one in config.webhook}, ring, now)
     if to is None:
         raise Failed(f"{row.id} stands in another configuration; its secret is not known here")
-    post = posts.compose(to, occasions.example(ids.new(), ids.new(), now), int(now.timestamp()))
+    post = posts.compose(to, occasions.example(ids.new(now), ids.new(now), now), int(now.timestamp()))
     assert post is not None  # every format has a word for what is delivered
     caller = Caller()
     try:

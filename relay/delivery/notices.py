@@ -83,7 +83,7 @@ class Notices:
     def _filing(self, message: Message, octets: bytes | None, debts: list[Owed]) -> Filing:
         """The notice as a message of its own: not tracked, and from nobody."""
         now = self._now()
-        made = ids.new()
+        made = ids.new(now)
         fates = [self._fate(message, one) for one in debts]
         letter = dsn.compose(made, self._config.relay.hostname, now, _about(message, octets), fates)
         to = Recipient(Mailbox(message.reverse_path), notify="NEVER")  # RFC 3461 §6.2

@@ -127,9 +127,8 @@ class Returns:
         if not accepted.envelope.reverse_path or read.kind is not ReportKind.NONE:
             log.not_told(told.message, told.number, read.kind)
             return Reply(250, "2.0.0", "read")
-        hit = Hit(
-            ids.new(), EventType.UNSUBSCRIBED, self._now(), told.message, told.number, "human", reasons=("mailto",)
-        )
+        now = self._now()
+        hit = Hit(ids.new(now), EventType.UNSUBSCRIBED, now, told.message, told.number, "human", reasons=("mailto",))
         try:
             await self._store.keep("hit", hit)
         except OSError as error:
@@ -172,7 +171,7 @@ def _tiding(told: Return, word: _Word, now: datetime, config: Config) -> Tiding:
         took_ms=0,
     )
     tiding = Tiding(
-        ids.new(), word.type, now, told.message, told.number, tried, reasons=word.reasons, tells=config.delivery.notices
+        ids.new(now), word.type, now, told.message, told.number, tried, reasons=word.reasons, tells=config.delivery.notices
     )
     if said is None or word.type is not EventType.BOUNCED:
         return tiding

@@ -105,7 +105,7 @@ def outcome(
     verdict = classify.classify(reply, answer.phase, answer.upstream)
     tried = Try(answer.upstream, answer.phase, reply.code, reply.status, reply.text, answer.took_ms, answer.uncertain)
     base = Outcome(
-        id=ids.new(),
+        id=ids.new(now),
         number=number,
         recipient=recipient,
         status=Status.DELIVERED,
@@ -140,12 +140,12 @@ def outcome(
 def expired(*, number: int, recipient: str, now: datetime) -> Outcome:
     """A delivery whose time has run out before another attempt."""
     return Outcome(
-        ids.new(), number, recipient, Status.EXPIRED, now, kind="soft", category="expired", rule="expire_after"
+        ids.new(now), number, recipient, Status.EXPIRED, now, kind="soft", category="expired", rule="expire_after"
     )
 
 
 def suppressed(*, number: int, recipient: str, now: datetime, reason: str) -> Outcome:
     """A delivery that is not attempted because the address is suppressed."""
     return Outcome(
-        ids.new(), number, recipient, Status.SUPPRESSED, now, kind="none", category="suppressed", rule=reason
+        ids.new(now), number, recipient, Status.SUPPRESSED, now, kind="none", category="suppressed", rule=reason
     )

@@ -168,7 +168,7 @@ class Webhooks:
             wait, attempts = asked_to_wait(answer, now), row.attempts + 1
             again = next_attempt(to.retry, attempts, row.first_at or now, now, self._jitter(), wait)
         return Telling(
-            id=ids.new(),
+            id=ids.new(now),
             webhook=to.id,
             event=row.event,
             type=type_,

@@ -195,7 +195,8 @@ class Session(Dialogue):
         relays, ours = trace.hops(header, self._door.hostname)
         if relays > MOST_RECEIVED or ours >= MOST_OURS:
             raise refused(554, "5.4.6", "mail loop: too many Received fields" + (" of this host" if ours else ""))
-        now, message = self._door.now(), ids.new()
+        now = self._door.now()
+        message = ids.new(now)
         above = trace.fields(header, message, self._door.hostname, self._client, mail, now)
         return Accepted(message, now, self._client, mail, octets, above)
 

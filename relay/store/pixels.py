@@ -58,7 +58,7 @@ def create(session: sa.Connection, ring: tokens.KeyRing, name: str, at: datetime
     table = console_tables.pixel
     if session.scalar(sa.select(table.c.id).where(table.c.name == name)):
         raise NameTaken(f"there is a pixel named {name!r} already")
-    made = ids.new()
+    made = ids.new(at)
     token = ring.mint(Hole(Kind.OPEN), made, tokens.PIXEL)
     session.execute(sa.insert(table), tables.values(Pixel(id=made, name=name, token=token, created_at=at)))
     return Seen(made, name, token, at, Tally(), None)

@@ -75,7 +75,7 @@ def add(session: sa.Connection, given: Configured, now: datetime) -> Webhook:
     """Adds one, with a secret of ours where none is given."""
     secret = given.secret.get_secret_value() or signatures.new_secret()
     row = Webhook(
-        id=ids.new(),
+        id=ids.new(now),
         url=given.url,
         events=list(given.events),
         format=given.format,

@@ -144,7 +144,7 @@ class Desk:
         said = judged.text or f"{provider} says so: {one.reason}"
         now = datetime.now(UTC)
         tiding = Tiding(
-            id=ids.new(),
+            id=ids.new(now),
             type=one.type,
             at=min(one.at, now + _CLOCKS_DIFFER),
             message=message,
