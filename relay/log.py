@@ -93,6 +93,17 @@ def fault(where: str, fault_id: str) -> None:
     _log.exception("fault where=%s id=%s", where, fault_id)
 
 
+def child_fault(where: str, trace: str) -> None:
+    """An exception of ours in a process that reads what strangers send, with its traceback."""
+    _log.error("fault where=%s\n%s", where, trace)
+
+
+def report_abandoned(octets: int, reason: str, status: int | None) -> None:
+    """A report took more time or memory to read than it may; whoever sent it was told to come again.
+    `status`: of the process that read it, minus the signal that ended it."""
+    _say(logging.ERROR, "report-abandoned", octets=octets, reason=reason, status=status)
+
+
 # --- mail out
 
 

@@ -9,6 +9,7 @@ import base64
 import hashlib
 import hmac
 import re
+from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -64,9 +65,20 @@ def read(secret: bytes, local_part: str) -> Return:
 
 def find(secret: bytes, domain: str, text: str) -> Return | None:
     """What the first address of ours in the text says; None if there is none that is authentic."""
-    for found in re.finditer(rf"\b([bu]\+[0-9a-v]{{20,{_LONGEST}}})@{re.escape(domain)}\b", text, re.IGNORECASE):
+    return first_authentic(secret, candidates(domain, text))
+
+
+def candidates(domain: str, text: str) -> Iterator[str]:
+    """The local parts in the text that may be ours."""
+    pattern = rf"\b([bu]\+[0-9a-v]{{20,{_LONGEST}}})@{re.escape(domain)}\b"
+    return (found[1] for found in re.finditer(pattern, text, re.IGNORECASE))
+
+
+def first_authentic(secret: bytes, local_parts: Iterable[str]) -> Return | None:
+    """What the first of them says that is ours; None if none is."""
+    for local_part in local_parts:
         try:
-            return read(secret, found[1])
+            return read(secret, local_part)
         except NotOurs:
             continue
     return None

@@ -4,9 +4,6 @@ In: a mail to `[bounces] return_path`.  Out: a commit, then 250. Whatever addres
 and one without a token that we made changes nothing. Nothing here is relayed or answered.
 """
 
-import asyncio
-import itertools
-import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
@@ -15,10 +12,12 @@ import sqlalchemy as sa
 
 from relay import ids, log, return_path, tokens
 from relay.address import Mailbox
-from relay.bounce import arf, failure, mail, report
+from relay.bounce import arf, failure
 from relay.bounce.failure import Failure
 from relay.bounce.report import Report, ReportKind
 from relay.config.schema import Config
+from relay.delivery.report_process import Reading
+from relay.delivery.report_reader import ReportReader, UnreadableReportError
 from relay.edits import Kind
 from relay.envelope import Accepted
 from relay.reply import Refused, Reply, refused
@@ -37,8 +36,6 @@ _ROLES = frozenset({"postmaster", "abuse", "fbl"})
 _LEAVING = frozenset({"opt-out", "opt-out-list", "opt-out-all", "unsubscribe"})
 _SPARE = timedelta(days=7)  # a token outlives its message's row by that: what comes then is known, and unknown
 _BOUNCES = (ReportKind.DSN, ReportKind.TEXT)
-_MOST_SEARCHED = 1 << 20  # octets
-_MOST_TRIED = 100  # links
 
 
 class _Word(NamedTuple):
@@ -65,6 +62,11 @@ class Returns:
         self._domain = config.bounces.return_path
         self._secret = ring.secret_for(return_path.PURPOSE)
         self._now = now
+        self._reader = ReportReader(self._domain, config.tracking.public_url)
+
+    async def close(self) -> None:
+        """Ends what reads."""
+        await self._reader.close()
 
     def expects(self, mailbox: Mailbox) -> bool:
         """True for an address of the return path's domain that takes mail. Raises Refused for its others."""
@@ -78,10 +80,13 @@ class Returns:
         """The reply to the dot, once what the mail says is durable. Raises Refused."""
         mailbox = accepted.envelope.recipients[0].mailbox
         told = None if _local_part(mailbox) in _ROLES else self._read(mailbox)
-        # Some return the whole mail: what matters stands first, and no more is read (`mail.MAX_OCTETS`).
-        read = await asyncio.to_thread(report.read, accepted.octets)
+        try:
+            reading = await self._reader.read(accepted.octets)
+        except UnreadableReportError as error:
+            raise refused(451, "4.3.0", "this cannot be read now; please try again later") from error
+        read = reading.report
         if told is None:
-            told = self._found(accepted.octets)
+            told = self._found(reading)
             # The links of a mail are in every copy of it: they may complain, but only its return path may bounce.
             is_bounce = told is not None and told.purpose is Purpose.BOUNCE and read.kind in _BOUNCES
             if told is None or not (is_bounce or read.kind is ReportKind.ARF):
@@ -105,17 +110,13 @@ class Returns:
             raise refused(550, "5.1.1", "no such mailbox here any more")
         return told
 
-    def _found(self, octets: bytes) -> Return | None:
+    def _found(self, reading: Reading) -> Return | None:
         """The delivery of which a token stands in the returned mail: its reverse-path, or a link of ours."""
-        pieces = [octets[:_MOST_SEARCHED].replace(b"=\r\n", b"")]
-        pieces += (part.octets for part in mail.read(octets).walk() if not part.children and _is_base64(part))
-        text = b"\n".join(pieces).decode("latin-1")
-        if told := return_path.find(self._secret, self._domain, text):
+        if told := return_path.first_authentic(self._secret, reading.local_parts):
             return told
-        site = re.escape(self._config.tracking.public_url)
-        for found in itertools.islice(re.finditer(rf"{site}/([ocu])/([A-Za-z0-9_-]{{20,900}})", text), _MOST_TRIED):
+        for kind, written in reading.links:
             try:
-                token = self._ring.read(Kind(found[1]), found[2])
+                token = self._ring.read(Kind(kind), written)
             except tokens.BadToken:
                 continue
             if token.recipient != tokens.EVERYBODY:
@@ -171,15 +172,18 @@ def _tiding(told: Return, word: _Word, now: datetime, config: Config) -> Tiding:
         took_ms=0,
     )
     tiding = Tiding(
-        ids.new(now), word.type, now, told.message, told.number, tried, reasons=word.reasons, tells=config.delivery.notices
+        ids.new(now),
+        word.type,
+        now,
+        told.message,
+        told.number,
+        tried,
+        reasons=word.reasons,
+        tells=config.delivery.notices,
     )
     if said is None or word.type is not EventType.BOUNCED:
         return tiding
     return returns.failed(tiding, said.verdict, suppress_hard=config.bounces.suppress_hard)
-
-
-def _is_base64(part: mail.Part) -> bool:
-    return part.get("content-transfer-encoding").strip().lower() == "base64"
 
 
 def _local_part(mailbox: Mailbox) -> str:

@@ -48,13 +48,8 @@ async def serve(
             logins.learn(login)
             runner.resume(login.username)
 
-    edge = Edge(
-        config,
-        intake.take,
-        intake.admit,
-        log_in if logins else None,
-        reports=Returns(config, store, ring) if config.bounces.return_path else None,
-    )
+    reports = Returns(config, store, ring) if config.bounces.return_path else None
+    edge = Edge(config, intake.take, intake.admit, log_in if logins else None, reports=reports)
     # What a predecessor did but could not write down comes first: nothing that is done is done again.
     await chores.replay_once(store)
     if logins:
@@ -86,6 +81,8 @@ async def serve(
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     await sender.close()
+    if reports:
+        await reports.close()
     await asyncio.to_thread(store.close)
     if failed:
         raise RuntimeError("a task of the mail role has ended by itself")
