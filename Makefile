@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
-.PHONY: run demo test check faults bench corpora bounces lock clean
+.PHONY: run demo test later check faults bench corpora bounces lock clean
 
 run: .venv/.run
 	@exec $(BIN)/waypost serve
@@ -15,6 +15,12 @@ demo: .venv/.run
 # Two for each processor: half of the time a test waits.
 test: .venv/.test
 	$(BIN)/pytest -n $$((2 * $$(nproc)))
+
+# The same forty days ahead: a test that holds a date of today fails here first.
+FAKETIME_LIBRARY = $(firstword $(wildcard /usr/lib/*/faketime/libfaketimeMT.so.1))
+later: .venv/.test
+	@test -n "$(FAKETIME_LIBRARY)" || { echo "No libfaketime here: apt-get install faketime"; exit 1; }
+	LD_PRELOAD=$(FAKETIME_LIBRARY) FAKETIME=+40d FAKETIME_DONT_FAKE_MONOTONIC=1 $(BIN)/pytest -n $$((2 * $$(nproc)))
 
 # What the suite does in seconds, for as long as it takes: outages of a minute, a million forged tokens.
 faults: .venv/.test
