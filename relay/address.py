@@ -1,17 +1,23 @@
 """Paths and mailboxes of the SMTP envelope.  RFC 5321 §4.1.2, §4.1.3, RFC 6531 §3.3.
 
-A mailbox is kept as the text that the client gave, without angle brackets and source route;
-the null reverse-path is the empty string. Nothing is decoded: the envelope is not a header.
+A mailbox is kept as the text that the client gave, without angle brackets, source route and the domain's final dot;
+the null reverse-path is the empty string. Nothing is decoded: the envelope is not a header. One mailbox may be
+spelled in several ways; `canonical` gives the one under which it is known here.
 """
 
 import fnmatch
 import ipaddress
 import re
+import unicodedata
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import NamedTuple, NewType
+
+from relay import domain_names
 
 Mailbox = NewType("Mailbox", str)
 NULL = Mailbox("")
+MAX_LOCAL_PART, MAX_DOMAIN = 256, 255  # octets
 
 # RFC 5321 §4.1.2 with RFC 6531 §3.3: every octet above ASCII may stand where an atext or a qtext may.
 _ATEXT = r"[A-Za-z0-9!#$%&'*+\-/=?^_`{|}~\u0080-\U0010ffff]"
@@ -21,8 +27,15 @@ _LOOSE_DOT_STRING = rf"(?:{_ATEXT}|\.)+"
 _QUOTED = r'"(?:[\x20\x21\x23-\x5b\x5d-\x7e\u0080-\U0010ffff]|\\[\x20-\x7e])*"'
 _LABEL = r"[A-Za-z0-9\u0080-\U0010ffff](?:[A-Za-z0-9_\-\u0080-\U0010ffff]*[A-Za-z0-9_\u0080-\U0010ffff])?"
 _DOMAIN = rf"(?:{_LABEL}(?:\.{_LABEL})*\.?|\[[A-Za-z0-9:.\-]+\])"
+_ASCII_DOMAIN = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*+")
 _MAILBOX = re.compile(rf"(?P<local>{_LOOSE_DOT_STRING}|{_QUOTED})@(?P<domain>{_DOMAIN})")
 _ROUTE = re.compile(rf"@{_DOMAIN}(?:,@{_DOMAIN})*:")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_STRING = r'"(?:[^"\\]|\\.)*+"'  # may hold `>`, `<` and spaces
+# Words before the bracket: what clients take over from a header field. None that could be an address or a parameter.
+_DISPLAY_NAME = re.compile(rf"(?:[^\"<>@=\\:,;]|{_STRING})*+<")
+_BRACKETED = re.compile(rf"{_DISPLAY_NAME.pattern}(?P<twice><)?(?P<path>(?:[^\"<>]|{_STRING})*+)>(?(twice)>)")
+_BARE = re.compile(rf"(?:[^\"<> \t]|{_STRING})++")
 _PARAMETER = re.compile(
     r"(?P<name>[A-Za-z0-9][A-Za-z0-9-]*)(?:=(?P<value>[\x21-\x3c\x3e-\x7e\u0080-\U0010ffff]+(?:=[\x21-\x7e]*)?))?"
 )
@@ -46,23 +59,24 @@ class ParameterSyntaxError(PathSyntaxError):
 def parse_path(text: str) -> Path:
     """The path and its ESMTP parameters.
 
-    White space before the path is forgiven (many clients write `FROM: <a@b>`), and so are missing
-    angle brackets. Raises PathSyntaxError with a sentence for the client.
+    What clients write and Postfix takes is forgiven: white space before the path, in its brackets and around the @,
+    brackets that are missing or doubled, quotes round the whole address, a display name before it. Raises
+    PathSyntaxError with a sentence for the client.
     """
     text = text.strip(" \t")
-    if re.search(r"[\x00-\x1f\x7f]", text):
+    if _CONTROL.search(text):
         raise PathSyntaxError("control characters are not allowed")
-    if text.startswith("<"):
-        # A quoted local part may hold `>` and spaces.
-        closed = re.match(r'<((?:[^"<>]|"(?:[^"\\]|\\.)*")*)>', text)
-        if not closed:
-            raise PathSyntaxError("the path has no closing angle bracket")
-        inner, rest = closed[1], text[closed.end() :]
+    if found := _BRACKETED.match(text):
+        inner = found["path"].strip(" \t")
+        if '"' not in inner:
+            inner = "@".join(part.strip(" \t") for part in inner.split("@"))
+    elif "<" in text and _DISPLAY_NAME.match(text):
+        raise PathSyntaxError("the path has no closing angle bracket")
+    elif not (found := _BARE.match(text)):
+        raise PathSyntaxError("the address is malformed" if text else "no path given")
     else:
-        inner, _, rest = text.partition(" ")
-        rest = " " + rest if rest else ""
-        if not inner:
-            raise PathSyntaxError("no path given")
+        inner = found[0]
+    rest = text[found.end() :]
     if rest and not rest.startswith((" ", "\t")):
         raise PathSyntaxError("no space between path and parameters")
     return Path(_mailbox(inner), _parameters(rest))
@@ -76,14 +90,17 @@ def _mailbox(inner: str) -> Mailbox:
     if inner.lower() == "postmaster":  # RFC 5321 §4.5.1
         return Mailbox(inner)
     found = _MAILBOX.fullmatch(inner)
+    if not found and len(inner) > 2 and inner[0] == inner[-1] == '"':  # all of it, not only the local part
+        found = _MAILBOX.fullmatch(inner[1:-1].strip(" \t"))
     if not found:
         raise PathSyntaxError("the address is malformed")
     # RFC 5321 §4.5.3.1 allows 64 and 255; real local parts (VERP) are longer, so only a bound against abuse.
-    if len(found["local"].encode()) > 256 or len(found["domain"].encode()) > 255:
+    if len(found["local"].encode()) > MAX_LOCAL_PART or len(found["domain"].encode()) > MAX_DOMAIN:
         raise PathSyntaxError("the address is too long")
     if found["domain"].startswith("["):
         _check_literal(found["domain"][1:-1])
-    return Mailbox(inner)
+    # The dot of an absolute name (RFC 1034 §3.1) is no part of an address; upstreams refuse it as often as not.
+    return Mailbox(f"{found['local']}@{found['domain'].removesuffix('.')}")
 
 
 def _check_literal(text: str) -> None:
@@ -107,18 +124,49 @@ def _parameters(text: str) -> dict[str, str]:
 
 
 def domain(mailbox: str) -> str:
-    """The domain in lower case, without a final dot; empty for the null reverse-path and bare postmaster."""
-    return mailbox.rpartition("@")[2].rstrip(".").lower() if "@" in mailbox else ""
+    """The domain in lower case and A-labels, without a final dot; empty for the null reverse-path and bare postmaster.
+
+    A name that cannot be (RFC 1035's lengths, what UTS #46 forbids) is given in lower case as it stands.
+    """
+    if "@" not in mailbox:
+        return ""
+    name = mailbox.rpartition("@")[2].rstrip(".")
+    return domain_names.to_ascii(name) or unicodedata.normalize("NFC", name.lower())
 
 
 def canonical(mailbox: str) -> str:
-    """The form under which suppressions and people are looked up.
+    """The form under which suppressions and people are looked up: one for all spellings of an address.
 
     The whole address in lower case: RFC 5321 §2.4 lets a local part be case-sensitive, no large
-    receiver does, and an unsubscribe must hold for `Ann@` and `ann@` alike.
+    receiver does, and an unsubscribe must hold for `Ann@` and `ann@` alike. The local part in NFC (RFC 6532 §3.1), the
+    domain in A-labels (RFC 5890): `bücher.example` and `xn--bcher-kva.example` are one.
     """
     local, at, _ = mailbox.rpartition("@")
-    return f"{local.lower()}@{domain(mailbox)}" if at else mailbox.lower()
+    return f"{_lower(local)}@{domain(mailbox)}" if at else _lower(mailbox)
+
+
+def _lower(text: str) -> str:
+    return text.lower() if text.isascii() else unicodedata.normalize("NFC", text.lower())
+
+
+def earlier_canonicals(mailbox: str) -> list[str]:
+    """What versions before A-labels wrote down for the same mailbox; none for a name without any."""
+    local, at, name = mailbox.rpartition("@")
+    if not at or (name.isascii() and "xn--" not in name.lower()):
+        return []
+    local, readable = local.lower(), domain_names.to_unicode(domain(mailbox))
+    names = (name.rstrip(".").lower(), readable, unicodedata.normalize("NFD", readable))
+    return list(dict.fromkeys(f"{local}@{name}" for name in names))
+
+
+def with_ascii_domain(mailbox: Mailbox) -> Mailbox | None:
+    """The mailbox as a server without SMTPUTF8 takes it (RFC 6531 §3.2); None where its local part or its domain has
+    no form in ASCII."""
+    if mailbox.isascii():
+        return mailbox
+    local, _, _ = mailbox.rpartition("@")
+    name = domain(mailbox)
+    return Mailbox(f"{local}@{name}") if local.isascii() and _ASCII_DOMAIN.fullmatch(name) else None
 
 
 def matches(mailbox: str, patterns: Iterable[str]) -> bool:
@@ -128,9 +176,16 @@ def matches(mailbox: str, patterns: Iterable[str]) -> bool:
     """
     who = canonical(mailbox)
     return not who or any(
-        who.endswith(pattern.lower()) if pattern.startswith("@") else fnmatch.fnmatchcase(who, pattern.lower())
+        who.endswith(_pattern(pattern)) if pattern.startswith("@") else fnmatch.fnmatchcase(who, _pattern(pattern))
         for pattern in patterns
     )
+
+
+@lru_cache(maxsize=1024)
+def _pattern(text: str) -> str:
+    """The pattern as it is compared with canonical mailboxes."""
+    local, at, name = text.rpartition("@")
+    return f"{_lower(local)}@{domain_names.to_ascii(name) or name.lower()}" if at else _lower(text)
 
 
 def is_ascii(mailbox: str) -> bool:

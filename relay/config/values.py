@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_der_public_key, load_pem_private_key
 from pydantic import BeforeValidator, SecretStr, ValidationInfo
 
-from relay import address
+from relay import address, domain_names
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)")
 _UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
@@ -201,10 +201,7 @@ def read_verifying_key(value: object) -> str:
 
 def read_domain(value: object) -> str:
     """A domain name, in lower case and A-labels (RFC 5890)."""
-    try:
-        domain = str(value).strip().rstrip(".").encode("idna").decode("ascii").lower()
-    except UnicodeError:
-        domain = ""
+    domain = domain_names.to_ascii(str(value).strip().rstrip(".")) or ""
     if not re.fullmatch(rf"{_LABEL}(?:\.{_LABEL})*", domain) or len(domain) > 253:
         raise ValueError('must be a domain such as "example.com"')
     return domain

@@ -1,12 +1,14 @@
 """What a mail needs, against what the upstream offers: the parameters of MAIL and RCPT, and what cannot go.
 
 RFC 1870 (SIZE), 3461 (DSN), 6152 (8BITMIME: converted where it is missing), 6531 (SMTPUTF8: asked for only
-where it is needed). What is refused here is of our own making, says so, and belongs to the phase of MAIL.
+where it is needed; a domain goes out in A-labels where the upstream has none, RFC 5890). What is refused here is of
+our own making, says so, and belongs to the phase of MAIL.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
+from relay import address
 from relay.delivery.wire import Wire
 from relay.envelope import Login, Recipient
 from relay.reply import Reply
@@ -56,22 +58,26 @@ async def fit(wire: Wire, mail: Outgoing) -> Fitted:
     is_utf8_header = mail.smtputf8 and _has_utf8_fields(octets)
     needs_utf8 = is_utf8_header or not _is_ascii(mail)
     # RFC 6531 §3.2: neither such an address nor such a header can be written for a server without it.
-    if not has_utf8 and not mail.reverse_path.isascii():
+    reverse_path = _writable(mail.reverse_path, has_utf8)
+    if reverse_path is None:
         return _nobody(mail, _no_utf8("this sender's address"))
     if not has_utf8 and is_utf8_header:
         text = "not sent: the upstream takes no header in UTF-8 (SMTPUTF8)"
         return _nobody(mail, Reply(554, "5.6.9", text))
-    refused = [
-        None if has_utf8 or recipient.mailbox.isascii() else _no_utf8("this address") for recipient in mail.recipients
-    ]
-    words = [f"MAIL FROM:<{mail.reverse_path}>"]
+    mailboxes = [_writable(recipient.mailbox, has_utf8) for recipient in mail.recipients]
+    refused = [_no_utf8("this address") if mailbox is None else None for mailbox in mailboxes]
+    words = [f"MAIL FROM:<{reverse_path}>"]
     words += [f"SIZE={len(octets)}"] if wire.offers("size") else []
     words += ["BODY=8BITMIME"] if has_8bit and (mail.body == "8BITMIME" or not octets.isascii()) else []
     words += ["SMTPUTF8"] if needs_utf8 and has_utf8 else []
     if has_dsn := wire.offers("dsn"):
         words += [f"RET={mail.ret}"] if mail.ret else []
         words += [f"ENVID={mail.envid}"] if mail.envid else []
-    return Fitted(octets, _command(words), [_rcpt(recipient, has_dsn) for recipient in mail.recipients], refused)
+    rcpts = [
+        _rcpt(recipient, mailbox or recipient.mailbox, has_dsn, has_utf8)
+        for recipient, mailbox in zip(mail.recipients, mailboxes, strict=True)
+    ]
+    return Fitted(octets, _command(words), rcpts, refused)
 
 
 def _nobody(mail: Outgoing, reply: Reply) -> Fitted:
@@ -82,12 +88,22 @@ def _no_utf8(what: str) -> Reply:
     return Reply(553, "5.6.7", f"not sent: the upstream does not support {what} (SMTPUTF8)")
 
 
-def _rcpt(recipient: Recipient, has_dsn: bool) -> bytes:
-    words = [f"RCPT TO:<{recipient.mailbox}>"]
+def _writable(mailbox: str, has_utf8: bool) -> str | None:
+    """The mailbox as that server takes it; None where it cannot be written for it."""
+    return mailbox if has_utf8 else address.with_ascii_domain(address.Mailbox(mailbox))
+
+
+def _rcpt(recipient: Recipient, mailbox: str, has_dsn: bool, has_utf8: bool) -> bytes:
+    words = [f"RCPT TO:<{mailbox}>"]
     if has_dsn:
         words += [f"NOTIFY={recipient.notify}"] if recipient.notify else []
-        words += [f"ORCPT={recipient.orcpt}"] if recipient.orcpt else []
+        words += [f"ORCPT={recipient.orcpt if has_utf8 else _embedded(recipient.orcpt)}"] if recipient.orcpt else []
     return _command(words)
+
+
+def _embedded(orcpt: str) -> str:
+    r"""RFC 6533 §3: what is not ASCII as \x{HEX}."""
+    return "".join(c if c.isascii() else rf"\x{{{ord(c):X}}}" for c in orcpt)
 
 
 def _command(words: list[str]) -> bytes:

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
-from relay import address, edits
+from relay import address, domain_names, edits
 from relay.rewrite import fields
 from relay.rewrite.drafts import Draft
 
@@ -138,7 +138,4 @@ def _authors(octets: bytes, head: fields.Head) -> list[str]:
 
 def _ascii(domain: str) -> str:
     """The domain in A-labels and lower case; empty if it is none."""
-    try:
-        return domain.rstrip(".").encode("idna").decode("ascii").lower()
-    except UnicodeError:
-        return ""
+    return domain_names.to_ascii(domain.rstrip(".")) or ""

@@ -37,7 +37,10 @@ class People:
         """`~` and 26 characters; of a pseudonym itself, and of nothing, the same."""
         if not mailbox or is_pseudonym(mailbox) or not self.key:
             return mailbox
-        mac = hmac.digest(self.key, address.canonical(mailbox).encode("utf-8", "surrogatepass"), "sha256")
+        return self._pseudonym(address.canonical(mailbox))
+
+    def _pseudonym(self, canonical: str) -> str:
+        mac = hmac.digest(self.key, canonical.encode("utf-8", "surrogatepass"), "sha256")
         return _MARK + base64.b32hexencode(mac[:_PSEUDONYM_OCTETS]).decode("ascii").rstrip("=").lower()
 
     def name(self, mailbox: str) -> str:
@@ -45,8 +48,13 @@ class People:
         return self.pseudonym(mailbox) if self.are_veiled else address.canonical(mailbox)
 
     def names(self, mailbox: str) -> list[str]:
-        """Under which one may stand: an earlier mode wrote addresses, and an erased address is a pseudonym."""
-        return list(dict.fromkeys((address.canonical(mailbox), self.pseudonym(mailbox))))
+        """Under which one may stand: an earlier mode wrote addresses, an erased address is a pseudonym, and an earlier
+        version spelled internationalised domains as they came."""
+        who = address.canonical(mailbox)
+        names = [who, self.pseudonym(mailbox)]
+        for earlier in address.earlier_canonicals(mailbox):
+            names += [earlier, self._pseudonym(earlier) if self.key else earlier]
+        return list(dict.fromkeys(names))
 
     def by_name(self, mailboxes: Iterable[str]) -> dict[str, str]:
         """All names under which the addresses may stand, each with the canonical address."""
