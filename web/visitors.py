@@ -17,7 +17,8 @@ from relay.config.values import Network
 from relay.edits import Kind
 
 HUMAN = agents.HUMAN
-LONGEST_USER_AGENT = 512  # characters that are kept
+LONGEST_USER_AGENT = agents.MAX_AGENT  # characters that are looked at, and kept
+_MAX_HOP = 80  # characters of one entry of X-Forwarded-For: an address with a zone, brackets and a port
 
 
 class Visit(NamedTuple):
@@ -34,7 +35,7 @@ def judge(visit: Visit, address: str = "") -> Verdict:
 
 
 def visit_of(kind: Kind, request: Request) -> Visit:
-    return Visit(kind, request.headers.get("user-agent", "").strip(), request.headers)
+    return Visit(kind, request.headers.get("user-agent", "").strip()[:LONGEST_USER_AGENT], request.headers)
 
 
 def address(request: Request, trusted: Sequence[Network]) -> str:
@@ -64,7 +65,7 @@ def kept(ip: str, how: Literal["full", "truncated", "none"]) -> str:
 
 
 def _read(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    text = text.strip()
+    text = text.strip()[:_MAX_HOP]
     if with_port := re.fullmatch(r"\[([0-9A-Fa-f:.]+)\](?::\d+)?|([0-9.]+):\d+", text):
         text = with_port[1] or with_port[2]
     return agents.read(text)

@@ -14,6 +14,9 @@ from relay.attribution import rules
 HUMAN, PROXIED, MACHINE, UNKNOWN = "human", "proxied", "machine", "unknown"
 PREFETCH = "prefetch"
 NETWORK = "scanner_network:"
+# What stands in requests is bounded before a pattern looks at it and before a cache keeps it.
+MAX_AGENT = 512  # characters
+_MAX_ADDRESS = 64  # characters; the longest IPv6 address has 45, a zone some more
 
 # Carriers' and offices' inner addresses, and our own: many people, or a proxy that keeps the visitor's to itself.
 _INNER = [
@@ -39,14 +42,21 @@ def lasting(reasons: Iterable[str]) -> tuple[str, ...]:
     return tuple(reason for reason in reasons if reason == PREFETCH or reason.startswith(NETWORK))
 
 
-@lru_cache(maxsize=4096)
 def look(agent: str, lasting: tuple[str, ...] = (), *, is_click: bool) -> Verdict:
-    """The verdict on a User-Agent, with what else is known of the request.
+    """The verdict on a User-Agent (its first MAX_AGENT characters), with what else is known of the request.
 
     Image proxies do not follow links for people: what clicks under a proxy's name is a machine.
     """
-    agent = agent.strip()
-    proxies = tuple(reason for reason, pattern in rules.PROXIES if pattern.search(agent))[:1]
+    return _judge_agent(agent.strip()[:MAX_AGENT], lasting, is_click)
+
+
+@lru_cache(maxsize=4096)
+def _judge_agent(agent: str, lasting: tuple[str, ...], is_click: bool) -> Verdict:
+    proxies = tuple(
+        reason
+        for reason, pattern, unless in rules.PROXIES
+        if pattern.search(agent) and not (unless and unless.search(agent))
+    )[:1]
     if proxies and not is_click and PREFETCH not in lasting:
         return Verdict(PROXIED, proxies)
     early = tuple(reason for reason, pattern in rules.PREFETCHERS if pattern.fullmatch(agent))
@@ -63,27 +73,40 @@ def look(agent: str, lasting: tuple[str, ...] = (), *, is_click: bool) -> Verdic
     return Verdict(HUMAN)
 
 
-@lru_cache(maxsize=4096)
 def network(address: str) -> str:
     """The network that an address belongs to (/24, /48); empty if it tells nobody apart from others."""
+    return _network(address) if len(address) <= _MAX_ADDRESS else ""
+
+
+@lru_cache(maxsize=4096)
+def _network(address: str) -> str:
     found = read(address)
     if found is None or any(found in inner for inner in _INNER):
         return ""
     return str(ipaddress.ip_network((found, 24 if found.version == 4 else 48), strict=False))
 
 
-@lru_cache(maxsize=4096)
 def is_hosted(address: str) -> bool:
     """Whether it is a data centre's, where programs live and people seldom."""
+    return len(address) <= _MAX_ADDRESS and _is_hosted(address)
+
+
+@lru_cache(maxsize=4096)
+def _is_hosted(address: str) -> bool:
     found = read(address)
     return found is not None and any(found in network for network in rules.HOSTING)
 
 
-@lru_cache(maxsize=4096)
 def read(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     """An IP address; None for anything else. What a dual-stack listener shows as ::ffff:192.0.2.1 is IPv4."""
+    text = text.strip()
+    return _read(text) if len(text) <= _MAX_ADDRESS else None
+
+
+@lru_cache(maxsize=4096)
+def _read(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
-        found = ipaddress.ip_address(text.strip().partition("%")[0])
+        found = ipaddress.ip_address(text.partition("%")[0])
     except ValueError:
         return None
     return (found.ipv4_mapped if found.version == 6 else None) or found  # RFC 4291 §2.5.5.2
@@ -114,6 +137,7 @@ def _age(agent: str) -> tuple[str, ...]:
                 found
                 and not one.least <= int(found[1]) <= one.greatest
                 and not (one.unless and one.unless.search(agent))
+                and (one.platform is None or one.platform.search(agent))
             ):
                 return (reason,)
     return ()

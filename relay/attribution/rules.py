@@ -24,7 +24,8 @@ class Versioned(NamedTuple):
     agent: Pattern
     least: int
     greatest: int
-    unless: Pattern | None
+    unless: Pattern | None = None
+    platform: Pattern | None = None
 
 
 class Scanning(NamedTuple):
@@ -58,7 +59,10 @@ def _named(rows: list[Mapping[str, str]]) -> list[tuple[str, Pattern]]:
     return [(row["reason"], _pattern(row["agent"])) for row in rows]
 
 
-PROXIES = _named(_DATA["proxy"])
+PROXIES = [
+    (row["reason"], _pattern(row["agent"]), _pattern(row["unless"]) if "unless" in row else None)
+    for row in _DATA["proxy"]
+]
 PREFETCHERS = _named(_DATA["prefetch"])
 HEADERS: Mapping[str, str] = _DATA["headers"]
 SCANNERS = [(name, _pattern(text)) for name, text in _DATA["scanners"].items()]
@@ -66,7 +70,10 @@ PEOPLE = _pattern(_DATA["programs"]["people"])
 OBSOLETE = [
     Versioned(_pattern(row["agent"]), row["oldest"], 1 << 30, _pattern(row["unless"])) for row in _DATA["obsolete"]
 ]
-IMPOSSIBLE = [Versioned(_pattern(row["agent"]), 0, row["latest"], None) for row in _DATA["impossible"]]
+IMPOSSIBLE = [
+    Versioned(_pattern(row["agent"]), 0, row["latest"], platform=_pattern(row["platform"]))
+    for row in _DATA["impossible"]
+]
 NETWORKS = [
     Scanning(row["name"], tuple(map(ipaddress.ip_network, row["networks"])), row.get("clicks_only", False))
     for row in _DATA["network"]

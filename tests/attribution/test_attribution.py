@@ -1,11 +1,13 @@
 """Who is told from whom, on labelled sequences.  Always: in whatever order hits come, the same in the end."""
 
 import random
+import time
+from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
 
-from relay.attribution import agents, history
+from relay.attribution import agents, history, rules
 from tests.attribution import traces
 from tests.attribution.traces import DELIVERED
 
@@ -137,3 +139,69 @@ def test_hits_of_a_mail_that_the_upstream_has_not_taken_yet_are_machines() -> No
     assert verdicts((-8, "", WIN, "")) == ["machine"]
     assert verdicts((-1, "", WIN, "")) == ["human"]  # clocks differ
     assert verdicts((-300, "", WIN, "")) == ["human"]  # an earlier attempt, which arrived without a reply
+
+
+def test_browsers_of_scanners_makers_and_outlook_for_mac_are_people() -> None:
+    chrome = WIN.removesuffix("Chrome/145.0.0.0 Safari/537.36")
+    for agent in (
+        f"{chrome}Chrome/126.0.0.0 Safari/537.36 Avast/126.0.0",
+        f"{chrome}Chrome/126.0.0.0 Safari/537.36 AvastSecureBrowser/126",
+        f"{chrome}Chrome/126.0.0.0 Safari/537.36 Avast SecureBrowser/126",
+        f"{chrome}Chrome/126.0.0.0 Safari/537.36 AVG/126.0.0.0",
+        f"{chrome}Chrome/126.0.0.0 Safari/537.36 ESETSecureBrowser/1.0",
+        "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko) CiscoWebex/44.6",
+        "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko) Cisco Spark/4.9",
+        "MacOutlook/16.61.22041701 (Intelx64 Mac OS X Version 12.3.1)",
+    ):
+        for is_click in (False, True):
+            assert agents.judge(agent, {}, "", is_click=is_click).verdict == "human", agent
+    for agent in ("Avast Web Shield", "ESET Mail Security", "Mozilla/5.0 (compatible; Cisco Umbrella)", "Kaspersky"):
+        assert agents.judge(agent, {}, "", is_click=False).verdict == "machine", agent
+
+
+def test_gmails_prefetch_is_told_by_its_whole_name_only() -> None:
+    edge = (
+        "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/42.0.2311.135 "
+        "Safari/537.36 Edge/12.246"
+    )
+    assert "gmail_prefetch" in agents.judge(f"{edge} Mozilla/5.0", {}, "", is_click=False).reasons
+    assert "gmail_prefetch" not in agents.judge(edge, {}, "", is_click=False).reasons
+
+
+def patterns() -> Iterator[rules.Pattern]:
+    yield from (pattern for _, pattern in rules.PREFETCHERS + rules.SCANNERS)
+    yield rules.PEOPLE
+    for _, agent, unless in rules.PROXIES:
+        yield from filter(None, (agent, unless))
+    for one in rules.OBSOLETE + rules.IMPOSSIBLE:
+        yield from filter(None, (one.agent, one.unless, one.platform))
+
+
+PUMPED = (
+    "Mozilla/5.0 (", "AppleWebKit/", " Chrome/42.0.2311.135 ", "Viber/", "Microsoft Teams", "Office Mobile",
+    "imageproxy ", "Windows NT 6.1", "Chrome/", "1", " ", "a", "bot", "link_", "Edge/12.246 ", "\t", "é",
+)  # fmt: skip
+
+
+def test_no_pattern_takes_more_than_linear_time_on_what_anybody_may_write() -> None:
+    def took_s(pattern: rules.Pattern, text: str) -> float:
+        started = time.thread_time()
+        pattern.search(text)
+        pattern.fullmatch(text)
+        return time.thread_time() - started
+
+    for pattern in patterns():
+        for part in PUMPED:
+            for head in ("", "Mozilla/5.0 (x) AppleWebKit/1"):
+                # Four times as long may take eight times as long; a square takes sixteen. Short times say nothing.
+                short, long = (head + part * (length // len(part)) + "!" for length in (16_000, 64_000))
+                if took_s(pattern, long) > 0.05:
+                    once = min(took_s(pattern, short) for _ in range(3))
+                    assert min(took_s(pattern, long) for _ in range(3)) < max(8 * once, 0.05), (pattern.pattern, part)
+
+
+def test_a_user_agent_is_judged_and_kept_by_its_first_characters_alone() -> None:
+    long = WIN + " " + "x" * agents.MAX_AGENT
+    assert agents.look(long + "curl/8", is_click=True) is agents.look(long + "HeadlessChrome", is_click=True)
+    for address in ("192.0.2.1" + " " * 100_000, "f" * 100_000, "fe80::1%" + "x" * 100_000):
+        assert agents.network(address) == "" and not agents.is_hosted(address)
