@@ -331,6 +331,14 @@ def test_bare_lf_becomes_crlf_and_bare_cr_is_refused() -> None:
         data.finish()
 
 
+def test_a_nul_is_refused() -> None:
+    data = Data(1 << 20)
+    assert data.feed(b"a\r\n\0.\r\nb\r\n.\r\n") == b""
+    with pytest.raises(Refused, match="NUL") as refusal:
+        data.finish()
+    assert refusal.value.reply[:2] == (550, "5.6.0")
+
+
 def test_too_much_data_is_read_to_its_end_and_not_kept() -> None:
     data = Data(1000)
     for _ in range(100):

@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from relay import address, ids
-from relay.cli import command
+from relay.cli import command, file_octets
 from relay.cli.command import Commands, Failed
 from relay.config.schema import Config
 from relay.delivery import dossier
-from relay.edge import trace
+from relay.edge import header, trace
 from relay.edge.data import Data
 from relay.edits import Edit, splice
 from relay.envelope import Accepted, Client, Envelope, Recipient
@@ -27,7 +27,9 @@ from relay.tokens import KeyRing, Minter
 _ABOUT = """\
 Writes to standard output the very octets that the upstream would get for one recipient, and sends nothing.
 Lines that end in a bare LF are taken as CRLF, as the relay would. The report (--report FILE, JSON) has every
-link with its decision and reason, and the edits: half-open octet spans of the input with what replaces them.
+link with its decision and reason, and the edits: half-open octet spans of the file with what replaces them. Among
+them are the line ends that the file lacks (line_end) and the beginning of a header that it lacks (header), so that
+the edits alone lead from the file to the output, and back.
 A link too long for a tracking URL is shown as skipped (too_long) unless its destination is stored already; the
 relay stores it (up to 8 KB) before the mail leaves, and tracks it.
 
@@ -45,7 +47,9 @@ def add(commands: Commands) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     config = command.configured(arguments)
-    octets = _crlf(_read(arguments.file), config)
+    original = _read(arguments.file)
+    taken = _taken(original, config)
+    octets = taken.octets
     accepted = _accepted(config, octets, arguments.reverse_path, arguments.to)
     ring = ground.open_ring(config)
     plan = _plan(config, ring, accepted)
@@ -55,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
     tracked = config.privacy.mode != "off"
     edits = plan.edits(octets, mint, tracked=tracked, sign=dkim.Signer(config.dkim.key).at(accepted.at))
     if arguments.report:
-        text = json.dumps(report(plan, octets, edits), ensure_ascii=False, indent=1) + "\n"
+        text = json.dumps(report(plan, original, taken.edits_of_file(edits)), ensure_ascii=False, indent=1) + "\n"
         if arguments.report == "-":
             sys.stderr.write(text)
         else:
@@ -109,22 +113,18 @@ def _read(name: str) -> bytes:
         raise Failed(f"cannot read {name}: {error.strerror}") from None
 
 
-def _crlf(octets: bytes, config: Config) -> bytes:
+def _taken(octets: bytes, config: Config) -> file_octets.Taken:
     """The octets as the edge would have them. Raises Failed with the edge's own refusal."""
-    stuffed = octets.replace(b"\r\n.", b"\r\n..")
-    data = Data(max(config.access.max_size, len(octets)))
-    data.feed(
-        (b"." if stuffed.startswith(b".") else b"")
-        + stuffed
-        + (b"" if octets.endswith(b"\r\n") else b"\r\n")
-        + b".\r\n"
-    )
+    taken = file_octets.take(octets)
+    stuffed = taken.octets.replace(b"\r\n.", b"\r\n..")
+    data = Data(max(config.access.max_size, len(stuffed)))
+    data.feed((b"." if stuffed.startswith(b".") else b"") + stuffed + b".\r\n")
     try:
-        whole = data.finish()
+        data.finish()
+        header.read(taken.octets)
     except Refused as refusal:
         raise Failed(f"the relay would refuse this mail: {refusal.reply}") from None
-    # A file need not end in a line end, and the report's spans are the file's.
-    return whole if octets.endswith(b"\n") else whole.removesuffix(b"\r\n")
+    return taken
 
 
 def _accepted(config: Config, octets: bytes, reverse_path: str, to: str) -> Accepted:
@@ -139,5 +139,5 @@ def _accepted(config: Config, octets: bytes, reverse_path: str, to: str) -> Acce
     message = ids.new(now)
     client = Client(ip="127.0.0.1", helo="localhost")
     envelope = Envelope(sender.mailbox, (Recipient(recipient.mailbox),))
-    above = trace.fields(octets, message, config.relay.hostname, client, envelope, now)
+    above = trace.fields_above(header.read(octets), message, config.relay.hostname, client, envelope, now)
     return Accepted(message, now, client, envelope, octets, above)

@@ -6,10 +6,15 @@ Pure: no I/O, the same answer whole or octet by octet. Each block is worked thro
 256 KB); at the end of 25 MB its pieces are joined, during which Python lets other threads run.
 """
 
+import re
+
 from relay.reply import Refused, Reply
 
 _END = b"\r\n.\r\n"
 _PIECE = 1 << 20
+# RFC 5321 §4.5.2 leaves NUL out; a server that drops it would see an end of data where there is none.
+_NUL = Reply(550, "5.6.0", "message has a NUL octet; encode it, in base64 for example (RFC 2045)")
+_FAULT = re.compile(rb"\0|\r(?!\n)")
 _BARE_CR = Reply(550, "5.6.0", "message has a bare CR; lines end in CRLF (RFC 5321 section 2.3.8)")
 
 
@@ -48,8 +53,8 @@ class Data:
             return
         piece = piece.replace(b"\r\n.", b"\r\n")
         ends = piece.count(b"\r\n")
-        if piece.count(b"\r") != ends:
-            self.refuse(_BARE_CR)
+        if piece.count(b"\r") != ends or b"\0" in piece:
+            self.refuse(_NUL if _FAULT.search(piece)[0] == b"\0" else _BARE_CR)  # type: ignore[index]  # there is one
             return
         if piece.count(b"\n") != ends:
             piece = piece.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
@@ -62,7 +67,7 @@ class Data:
             self.refuse(Reply(552, "5.3.4", f"message is larger than the {self._limit} octets allowed here"))
 
     def finish(self) -> bytes:
-        """The message, once. Raises Refused if it is too large or has a bare CR."""
+        """The message, once. Raises Refused if it is too large, or has a bare CR or a NUL."""
         if self._refusal:
             raise Refused(self._refusal)
         pieces, last = self._pieces, bytes(self._octets)

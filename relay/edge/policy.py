@@ -15,7 +15,6 @@ from relay.reply import refused
 MOST_RECEIVED = 100  # RFC 5321 §6.3
 MOST_OURS = 2  # Received fields of our own: a list server may send back what it got, a loop does so again
 NO_ROOM = (452, "4.3.1", "too much mail is coming in at once; please try again shortly")
-MOST_HEADER = 1 << 20  # octets of a header section
 
 
 class Policy:

@@ -11,11 +11,11 @@ from collections.abc import Callable, Coroutine
 from dataclasses import replace
 
 from relay import address, ids
-from relay.edge import auth, dsn, trace
+from relay.edge import auth, dsn, header, trace
 from relay.edge.data import Data
 from relay.edge.dialogue import LONGEST_RESPONSE, Dialogue
 from relay.edge.incoming import LineTooLong
-from relay.edge.policy import MOST_HEADER, MOST_OURS, MOST_RECEIVED, NO_ROOM
+from relay.edge.policy import MOST_OURS, MOST_RECEIVED, NO_ROOM
 from relay.envelope import Accepted, Envelope, Recipient
 from relay.reply import Refused, Reply, refused
 
@@ -189,15 +189,13 @@ class Session(Dialogue):
 
     def _accept(self, mail: Envelope, octets: bytes) -> Accepted:
         """The message as it was taken in. Raises Refused for one that loops or is all header."""
-        header = trace.header_section(octets, MOST_HEADER)
-        if header is None:
-            raise refused(552, "5.3.4", f"the header section is larger than the {MOST_HEADER} octets allowed here")
-        relays, ours = trace.hops(header, self._door.hostname)
+        octets = header.completed(octets)
+        head = header.read(octets)
+        relays, ours = trace.count_hops(octets, head, self._door.hostname)
         if relays > MOST_RECEIVED or ours >= MOST_OURS:
             raise refused(554, "5.4.6", "mail loop: too many Received fields" + (" of this host" if ours else ""))
-        now = self._door.now()
-        message = ids.new(now)
-        above = trace.fields(header, message, self._door.hostname, self._client, mail, now)
+        now, message = self._door.now(), ids.new()
+        above = trace.fields_above(head, message, self._door.hostname, self._client, mail, now)
         return Accepted(message, now, self._client, mail, octets, above)
 
     async def _rset(self, argument: str) -> None:

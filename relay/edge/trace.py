@@ -9,40 +9,32 @@ from email.utils import format_datetime
 
 from relay import address
 from relay.envelope import Client, Envelope
+from relay.rewrite.fields import Head
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9.\-_:\[\]]")
-_RECEIVED = re.compile(rb"(?im)^received[ \t]*:")
+_MAX_RECEIVED_OCTETS = 2048  # of a field, in which our name is looked for
 
 
-def fields(
-    header: bytes, message: str, hostname: str, client: Client, envelope: Envelope, at: datetime
+def fields_above(
+    head: Head, message: str, hostname: str, client: Client, envelope: Envelope, at: datetime
 ) -> tuple[bytes, ...]:
     """The fields, each CRLF-ended, in the order in which they go above the message."""
     above = [_received(message, hostname, client, envelope, at)]
-    if not re.search(rb"(?im)^message-id[ \t]*:", header):
+    if not head.named(b"message-id"):
         domain = address.domain(envelope.reverse_path)
         domain = domain if domain and domain.isascii() else hostname
         above.append(f"Message-ID: <{message}@{_ascii(domain)}>\r\n".encode("ascii"))
-    if not re.search(rb"(?im)^date[ \t]*:", header):
+    if not head.named(b"date"):
         above.append(f"Date: {format_datetime(at)}\r\n".encode("ascii"))
     return tuple(above)
 
 
-def hops(header: bytes, hostname: str) -> tuple[int, int]:
+def count_hops(octets: bytes, head: Head, hostname: str) -> tuple[int, int]:
     """How many relays the message has gone through (RFC 5321 §6.3), and how often it was here."""
-    mark = re.escape(b"by " + _ascii(hostname).encode("ascii") + b" (Waypost) with ")
-    here = re.compile(rb"(?im)^received[ \t]*:[^\n]*\n?(?:[ \t][^\n]*\n)*?[ \t]*" + mark)
-    return len(_RECEIVED.findall(header)), len(here.findall(header))
-
-
-def header_section(octets: bytes, longest_octets: int) -> bytes | None:
-    """The header section with its last line end, without the blank line. None: it is longer than that."""
-    if octets.startswith(b"\r\n"):
-        return b""
-    end = octets.find(b"\r\n\r\n", 0, longest_octets + 4)
-    if end >= 0:
-        return octets[: end + 2]
-    return octets if len(octets) <= longest_octets else None
+    received = head.named(b"received")
+    mark = b"by %s (waypost) with " % _ascii(hostname).lower().encode("ascii")
+    begins = (octets[field.value : min(field.end, field.value + _MAX_RECEIVED_OCTETS)] for field in received)
+    return len(received), sum(mark in b" ".join(begin.lower().split()) for begin in begins)
 
 
 def _received(message: str, hostname: str, client: Client, envelope: Envelope, at: datetime) -> bytes:

@@ -8,8 +8,8 @@ import re
 from typing import NamedTuple
 
 # RFC 5322 §3.6.8: printable ASCII except the colon; §4.5 allowed white space before the colon.
-_FIELD = re.compile(rb"([!-9;-~]+)([ \t]*):[^\n]*\n?(?:[ \t][^\n]*\n?)*")
-_LINE = re.compile(rb"[^\n]*\n?(?:[ \t][^\n]*\n?)*")
+_FIELD = re.compile(rb"([!-9;-~]++)([ \t]*+):[^\n]*+\n?+(?:[ \t][^\n]*+\n?+)*+")
+_LINE = re.compile(rb"[^\n]*+\n?+(?:[ \t][^\n]*+\n?+)*+")
 _BLANK = re.compile(rb"\n\r?\n")
 _FOLD = re.compile(rb"\r?\n(?=[ \t])")
 
