@@ -1,6 +1,7 @@
 """The tables of mail in and out: `[[listen]]`, `[access]`, `[[upstream]]`, `[delivery]`."""
 
 from datetime import timedelta
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal, Self
 
@@ -48,6 +49,7 @@ class User(Table):
     password_hash: str
     senders: list[Senders] = ["*"]
     stream: Stream = ""
+    streams: list[Stream] | None = None  # beside `stream`; None: as `Access.may_name` has it
     override: bool = False
 
     @field_validator("password_hash")
@@ -66,6 +68,7 @@ class Access(Table):
     max_size: Size = Field(25 << 20, ge=1024)
     max_recipients: int = Field(1000, ge=1)
     max_connections_per_ip: int = Field(100, ge=1)
+    streams: list[Stream] = ["*"]
     override: bool = False
     max_in_flight: Size = 256 << 20
     idle_timeout: Duration = timedelta(minutes=5)  # RFC 5321 §4.5.3.2.7
@@ -83,6 +86,22 @@ class Access(Table):
         if self.max_in_flight < self.max_size:
             raise ValueError("max_in_flight must not be less than max_size: no message of that size could come in")
         return self
+
+    def may_name(self, user: str, stream: str, *, is_exempt: bool) -> bool:
+        """True if mail of that account may say that it is of that stream.
+
+        An account without `streams` may name its own stream; one that has none may name any, but for those that no
+        unsubscribe holds back. `[access] streams` is for networks without AUTH, and for logins that only the upstream
+        knows.
+        """
+        account = next((one for one in self.user if one.name == user), None) if user else None
+        if account is None:
+            return any(fnmatchcase(stream, pattern) for pattern in self.streams)
+        if stream == account.stream:
+            return True
+        if account.streams is None:
+            return not account.stream and not is_exempt
+        return any(fnmatchcase(stream, pattern) for pattern in account.streams)
 
     def may_override(self, user: str) -> bool:
         """True if mail of that account ("" is a network without AUTH) may go to suppressed addresses."""

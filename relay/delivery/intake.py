@@ -53,6 +53,7 @@ class Intake:
         plan, stored = await self._plan(accepted)
         if plan.control.override and not self._config.access.may_override(accepted.client.user):
             plan = replace(plan, control=replace(plan.control, override=False))
+        self._may_name(plan.control.stream, accepted.client)
         if "too_deep" in plan.reasons:  # it could be passed on as it came, and would be refused by the next server
             raise refused(554, "5.6.0", f"MIME parts are nested more than {parts.DEEPEST} deep")
         load = Load(dossier.message(self._config, accepted, plan), plan, accepted.octets, stored)
@@ -67,6 +68,13 @@ class Intake:
         )
         log.accepted(accepted.id, len(recipients), len(accepted.octets), "inline" if is_inline else "queued")
         return await (self._inline(load, stops) if is_inline else self._queued(load, stops))
+
+    def _may_name(self, stream: str, client: Client) -> None:
+        """Raises Refused for a stream that is not the client's to name: mail of an exempt one reaches who has
+        unsubscribed, and under another account's name one could evade an unsubscribe."""
+        is_exempt = self._config.unsubscribe.is_exempt(stream)
+        if stream and not self._config.access.may_name(client.user, stream, is_exempt=is_exempt):
+            raise refused(550, "5.7.1", f'this client may not send as stream "{stream[:80]}" (streams)')
 
     async def _plan(self, accepted: Accepted) -> tuple[Plan, Rows]:
         """The plan, and the destinations that its links only refer to: on disk when this returns. Links whose

@@ -11,6 +11,7 @@ from relay.config.schema import Config
 from relay.config.values import Network
 from relay.envelope import Client
 from relay.reply import refused
+from relay.rewrite import fields, mailboxes
 
 MOST_RECEIVED = 100  # RFC 5321 §6.3
 MOST_OURS = 2  # Received fields of our own: a list server may send back what it got, a loop does so again
@@ -70,6 +71,24 @@ class Policy:
             raise refused(550, "5.7.1", "relaying denied: your address is not in [access] networks")
         if self._served and not any(address.matches(reverse_path, senders) for senders in self._served):
             raise refused(550, "5.7.1", "no [[upstream]] sends for this address (senders)")
+
+    def may_write_as(self, client: Client, octets: bytes, head: fields.Head) -> None:
+        """Raises Refused unless the user may send as everybody whom the mail says it is from.
+
+        `senders` that named only the reverse-path would let an account write as anybody: readers show From. One that
+        may send as all may do that too, and a text without any header says nothing.
+        """
+        user = self._users.get(client.user)
+        if user is None or "*" in user.senders or not head.fields:
+            return
+        authors = head.named(b"from")
+        if len(authors) != 1:  # programs differ in which of several they show
+            raise refused(550, "5.7.1", f"this user's mail needs exactly one From field, not {len(authors)} (senders)")
+        for field in (*authors, *head.named(b"sender")):
+            who = mailboxes.read(fields.value(octets, field))
+            if not who or not all(address.matches(mailbox, user.senders) for mailbox in who):
+                name = field.name.decode("ascii").capitalize()
+                raise refused(550, "5.7.1", f"this user may not send as what {name} says (senders)")
 
     def may_receive(self, recipients_so_far: int) -> None:
         if recipients_so_far >= self._access.max_recipients:

@@ -188,12 +188,14 @@ class Session(Dialogue):
                 return data.finish() if self._held < _OFF_LOOP else await asyncio.to_thread(data.finish)
 
     def _accept(self, mail: Envelope, octets: bytes) -> Accepted:
-        """The message as it was taken in. Raises Refused for one that loops or is all header."""
+        """The message as it was taken in. Raises Refused for one that loops, is all header, or is from somebody
+        that its user may not send as."""
         octets = header.completed(octets)
         head = header.read(octets)
         relays, ours = trace.count_hops(octets, head, self._door.hostname)
         if relays > MOST_RECEIVED or ours >= MOST_OURS:
             raise refused(554, "5.4.6", "mail loop: too many Received fields" + (" of this host" if ours else ""))
+        self._door.policy.may_write_as(self._client, octets, head)
         now, message = self._door.now(), ids.new()
         above = trace.fields_above(head, message, self._door.hostname, self._client, mail, now)
         return Accepted(message, now, self._client, mail, octets, above)

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 from relay import address, domain_names, edits
-from relay.rewrite import fields
+from relay.rewrite import fields, mailboxes
 from relay.rewrite.drafts import Draft
 
 FIELD = b"dkim-signature"
@@ -19,13 +19,6 @@ FIELD = b"dkim-signature"
 _SEALS = (b"arc-seal", b"arc-message-signature")
 _RESULTS = b"arc-authentication-results"
 HARMLESS = frozenset({"above", "control"})  # what is done to every mail, signed or not
-_LONGEST_FROM = 4096  # octets; more is nobody's
-# RFC 5322 §3.2.2, §3.2.4: text in quotes, and comments (which may nest; twice is enough for real mail).
-_QUOTED_OR_COMMENT = re.compile(
-    rb'"(?:[^"\\]|\\.)*"|\((?:[^()\\]|\\.|\((?:[^()\\]|\\.)*\))*\)',
-    re.DOTALL,
-)
-_MAILBOX = re.compile(rb'(?:[^<>]*<)?\s*((?:""|[^<>@\s()":;\\]+)@[^<>@\s()":;\\]+)\s*>?\s*')
 _NAME = re.compile(rb"^([!-9;-~]+)[ \t]*:", re.MULTILINE)
 
 
@@ -120,20 +113,9 @@ def _read(octets: bytes, field: fields.Field) -> Signature:
 def _authors(octets: bytes, head: fields.Head) -> list[str]:
     """The mailboxes in From; none if they cannot be told for certain."""
     found = head.named(b"from")
-    if len(found) != 1 or found[0].end - found[0].start > _LONGEST_FROM:
+    if len(found) != 1 or found[0].end - found[0].start > mailboxes.MAX_OCTETS:
         return []  # two From fields: programs differ in which one they show
-    value = fields.value(octets, found[0])
-    bare = _QUOTED_OR_COMMENT.sub(lambda hit: b'""' if hit[0].startswith(b'"') else b" ", value)
-    who: list[str] = []
-    for one in bare.split(b","):
-        if b"@" in one:
-            mailbox = _MAILBOX.fullmatch(one)
-            if mailbox is None or one.count(b"<") != one.count(b">"):
-                return []
-            who.append(mailbox[1].decode("utf-8", "replace"))
-        elif b"<" in one or b">" in one:
-            return []
-    return who
+    return mailboxes.read(fields.value(octets, found[0])) or []
 
 
 def _ascii(domain: str) -> str:
