@@ -69,7 +69,7 @@ def send(shared: Waypost) -> Send:
         (OWN + b"junk\r\nfrom: ceo@other.example\r\n", False),
         (OWN + b"Sender: ceo@other.example\r\n", False),
         (OWN + b"Sender: a@shop.example\r\nSender: ceo@other.example\r\n", False),
-        (b"Subject: x\r\n", False),
+        (b"X-From: ceo@other.example\r\n", True),  # names nobody
     ],
 )
 @pytest.mark.parametrize("sender", ["app@shop.example", ""])

@@ -75,15 +75,15 @@ class Policy:
     def may_write_as(self, client: Client, octets: bytes, head: fields.Head) -> None:
         """Raises Refused unless the user may send as everybody whom the mail says it is from.
 
-        `senders` that named only the reverse-path would let an account write as anybody: readers show From. One that
-        may send as all may do that too, and a text without any header says nothing.
+        `senders` that named only the reverse-path would let an account write as anybody: readers show From. Mail
+        without a From names nobody, and may go; one that may send as all may write as all.
         """
         user = self._users.get(client.user)
-        if user is None or "*" in user.senders or not head.fields:
+        if user is None or "*" in user.senders:
             return
         authors = head.named(b"from")
-        if len(authors) != 1:  # programs differ in which of several they show
-            raise refused(550, "5.7.1", f"this user's mail needs exactly one From field, not {len(authors)} (senders)")
+        if len(authors) > 1:  # programs differ in which one they show
+            raise refused(550, "5.7.1", "this user's mail may have one From field only (senders)")
         for field in (*authors, *head.named(b"sender")):
             who = mailboxes.read(fields.value(octets, field))
             if not who or not all(address.matches(mailbox, user.senders) for mailbox in who):
