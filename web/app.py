@@ -6,10 +6,11 @@ own. Neither opens the store or a socket: the node does.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from urllib.parse import urlsplit
 
 import sqlalchemy as sa
+from cryptography import x509
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -24,9 +25,9 @@ from web import pages
 from web.answers import image
 from web.console import Console
 from web.guard import Guard, Hosts
-from web.inbound.desk import LARGEST, Desk
+from web.inbound.certificates import Fetch
+from web.inbound.desk import MAX_BODY, Desk
 from web.inbound.fetch import fetch
-from web.inbound.sns import Fetch
 from web.tracking import Hits, Reader, Tracking
 from web.unsubscribe import Unsubscribe
 
@@ -35,10 +36,17 @@ _READY_WITHIN_S = 1.0
 _LARGEST_BODY = 64 << 10  # octets; forms of ours and one-click bodies are far smaller
 
 
-def tracking(config: Config, store: Store, ring: tokens.KeyRing, fetch: Fetch = fetch) -> Starlette:
+def tracking(
+    config: Config,
+    store: Store,
+    ring: tokens.KeyRing,
+    fetch: Fetch = fetch,
+    roots: Sequence[x509.Certificate] | None = None,
+) -> Starlette:
     """`/o` `/c` `/u` `/in` `/healthz` `/readyz` `/robots.txt`, at the root and under the path of `public_url`.
 
-    Both, since a proxy in front may pass that path on or strip it.
+    Both, since a proxy in front may pass that path on or strip it. `roots`: who is trusted to certify Amazon; None is
+    whom the system trusts.
     """
     public = pages.public()
     hits = Hits(config, store)
@@ -49,7 +57,7 @@ def tracking(config: Config, store: Store, ring: tokens.KeyRing, fetch: Fetch = 
         Route("/o/{name:path}", opens_and_clicks.open),
         Route("/c/{token}", opens_and_clicks.click),
         Route("/u/{token}", unsubscribe.answer, methods=["GET", "POST"]),
-        Route("/in/{provider}", Desk(config, store, ring, fetch).take, methods=["POST"], max_body_size=LARGEST),
+        Route("/in/{provider}", Desk(config, store, ring, fetch, roots).take, methods=["POST"], max_body_size=MAX_BODY),
         Route("/healthz", _alive),
         Route("/readyz", _Ready(store).answer),
         Route("/robots.txt", _robots),

@@ -29,7 +29,7 @@ FAILED, DELAYED = "failed", "delayed"
 # Exim puts why it gave up behind why it failed.
 _GAVE_UP = re.compile(r"(?<=\w): ?retry time(?:out| not reached) [^\n]{0,80}", re.IGNORECASE)
 # Rules by which a verdict rests on no word of the text.
-_SAY_NOTHING = ("class.", "code.")
+SAY_NOTHING = ("class.", "code.")
 _NO_FAILURE = Verdict(BounceKind.NONE, "accepted", "report.no_failure", False, False, "")
 
 # What a report says of the command that was answered; without a word of it we take RCPT.
@@ -95,9 +95,9 @@ def judge(
     told = reply.status or classify.status_in(reply.text)
     verdict = _verdict(action, status, reply, text)
     # One text at a time: put together, the end of one and the beginning of the next could make a phrase.
-    for wider in context if verdict.rule.startswith(_SAY_NOTHING) else ():
+    for wider in context if verdict.rule.startswith(SAY_NOTHING) else ():
         by_context = _verdict(action, status, Reply(reply.code, reply.status, wider), text)
-        if not by_context.rule.startswith(_SAY_NOTHING):
+        if not by_context.rule.startswith(SAY_NOTHING):
             verdict = by_context
             break
     return Failure(recipient, action, status or told, reply.code, text, remote, original, verdict)

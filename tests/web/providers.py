@@ -12,34 +12,101 @@ import httpx
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID
 
 from relay.store import queue, suppressions
 from tests.web.scene import Scene
 from web.inbound import sendgrid, sns
 
 TOPIC = "arn:aws:sns:eu-west-1:123456789012:bounces"
-CERTIFICATE_URL = "https://sns.eu-west-1.amazonaws.com/SimpleNotificationService-1.pem"
+CERTIFICATE_URL = "https://sns.eu-west-1.amazonaws.com/SimpleNotificationService-0123456789abcdef0123456789abcdef.pem"
 SENDGRID = ec.generate_private_key(ec.SECP256R1())
 AMAZON = rsa.generate_private_key(65537, 2048)
 OTHER = rsa.generate_private_key(65537, 2048)
 FETCHED: list[str] = []
 DOMAIN = "bounces.example.com"
+PUBLIC = SENDGRID.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+TABLES: dict[str, dict[str, object]] = {
+    "inbound": {
+        "ses": [TOPIC],
+        "sendgrid": base64.b64encode(PUBLIC).decode(),
+        "mailgun": "signing key",
+        "postmark": "hook:secret",
+        "sparkpost": "token of ours",
+    },
+    "bounces": {"return_path": DOMAIN},
+}
 DEAD = "550 5.1.1 <x@example.com>: user unknown"
 
 
-def certificate(key: rsa.RSAPrivateKey) -> bytes:
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "sns.amazonaws.com")])
+ROOT_KEY = ec.generate_private_key(ec.SECP256R1())
+ISSUER_KEY = ec.generate_private_key(ec.SECP256R1())
+ISSUER_URL = "http://crt.r2m01.amazontrust.com/r2m01.cer"
+
+
+def name_of(text: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, text)])
+
+
+def authority(
+    subject: str, issuer: str, key: ec.EllipticCurvePrivateKey, by: ec.EllipticCurvePrivateKey
+) -> x509.Certificate:
     now = datetime.now(UTC)
-    made = x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + timedelta(days=1))
-    return made.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+    usage = x509.KeyUsage(False, False, False, False, False, True, True, False, False)
+    return (
+        x509.CertificateBuilder(name_of(issuer), name_of(subject), key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=300))
+        .not_valid_after(now + timedelta(days=300))
+        .add_extension(x509.BasicConstraints(True, None), critical=True)
+        .add_extension(usage, critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(by.public_key()), critical=False)
+        .sign(by, hashes.SHA256())
+    )
 
 
-CERTIFICATE = certificate(AMAZON)
+ROOT = authority("Root of tests", "Root of tests", ROOT_KEY, ROOT_KEY)
+ISSUER = authority("Issuer of tests", "Root of tests", ISSUER_KEY, ROOT_KEY)
+
+
+def certificate(
+    key: rsa.RSAPrivateKey,
+    name: str = "sns.amazonaws.com",
+    ends: timedelta = timedelta(days=20),
+    by: ec.EllipticCurvePrivateKey = ISSUER_KEY,
+) -> bytes:
+    """As Amazon serves it, without the one that it was issued under."""
+    ends_at = datetime.now(UTC) + ends
+    access = x509.AccessDescription(
+        AuthorityInformationAccessOID.CA_ISSUERS, x509.UniformResourceIdentifier(ISSUER_URL)
+    )
+    made = (
+        x509.CertificateBuilder(
+            name_of("Issuer of tests"), name_of(name), key.public_key(), x509.random_serial_number()
+        )
+        .not_valid_before(ends_at - timedelta(days=60))
+        .not_valid_after(ends_at)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(by.public_key()), critical=False)
+        .add_extension(x509.AuthorityInformationAccess([access]), critical=False)
+        .sign(by, hashes.SHA256())
+    )
+    return made.public_bytes(serialization.Encoding.PEM)
+
+
+def certificate_url(number: int) -> str:
+    return f"https://sns.eu-west-1.amazonaws.com/SimpleNotificationService-{number:032x}.pem"
+
+
+SERVED = {CERTIFICATE_URL: certificate(AMAZON), ISSUER_URL: ISSUER.public_bytes(serialization.Encoding.DER)}
 
 
 async def fetch(url: str) -> bytes:
     FETCHED.append(url)
-    return CERTIFICATE
+    if url not in SERVED and "ConfirmSubscription" not in url:
+        raise OSError("404")
+    return SERVED.get(url, b"")
 
 
 # --- as the providers send
@@ -58,7 +125,7 @@ def from_mailgun(
     stamp, token = str(int(at or time.time())), token or f"token-{time.monotonic_ns()}"
     signature = hmac.new(key.encode(), (stamp + token).encode(), hashlib.sha256).hexdigest()
     signed = {"timestamp": stamp, "token": token, "signature": signature}
-    return scene.http.post("/in/mailgun", json={"signature": signed, "event-data": event})
+    return scene.http.post("/in/mailgun", content=json.dumps({"signature": signed, "event-data": event}))
 
 
 def from_amazon(
@@ -69,7 +136,7 @@ def from_amazon(
         "MessageId": f"m-{time.monotonic_ns()}",
         "TopicArn": TOPIC,
         "Message": said if isinstance(said, str) else json.dumps(said),
-        "Timestamp": "2026-11-21T09:00:00.000Z",
+        "Timestamp": datetime.now(UTC).isoformat(),
         "SignatureVersion": version,
         "SigningCertURL": CERTIFICATE_URL,
     } | more
@@ -80,12 +147,12 @@ def from_amazon(
 
 
 def from_postmark(scene: Scene, record: dict[str, Any], auth: tuple[str, str] = ("hook", "secret")) -> httpx.Response:
-    return scene.http.post("/in/postmark", json=record, auth=auth)
+    return scene.http.post("/in/postmark", content=json.dumps(record), auth=auth)
 
 
 def from_sparkpost(scene: Scene, *events: dict[str, Any], token: str = "token of ours") -> httpx.Response:
     body = [{"msys": {"message_event": event}} for event in events]
-    return scene.http.post("/in/sparkpost", json=body, headers={"authorization": f"Bearer {token}"})
+    return scene.http.post("/in/sparkpost", content=json.dumps(body), headers={"authorization": f"Bearer {token}"})
 
 
 def sent(scene: Scene, who: str, receipt: str = "queued as 1A2B") -> str:

@@ -4,7 +4,7 @@ import asyncio
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import httpx
 import sqlalchemy as sa
 import uvicorn
+from cryptography import x509
 
 from relay import ids, tokens
 from relay.config.schema import Config
@@ -23,7 +24,7 @@ from relay.store.tables import Delivery, EventType, Message, Status
 from tests.stage import free_port
 from web import app
 from web.answers import GIF, PNG
-from web.inbound.sns import Fetch
+from web.inbound.certificates import Fetch
 
 T = TypeVar("T")
 NAME, PASSWORD = "ann", "correct horse"
@@ -39,6 +40,10 @@ def _empty_database() -> bytes:
         return path.read_bytes()
 
 
+async def fetch_nothing(url: str) -> bytes:
+    raise OSError(f"no network in tests: {url}")
+
+
 class Scene:
     """A web side in a folder. `tables` are those of the configuration, as a mapping."""
 
@@ -48,6 +53,7 @@ class Scene:
         given: Mapping[str, Mapping[str, object]] | None = None,
         path: str = "",
         fetch: Fetch | None = None,
+        roots: Sequence[x509.Certificate] | None = None,
     ) -> None:
         tracking, console = free_port(), free_port()
         self.tracking, self.console = f"http://127.0.0.1:{tracking}", f"http://127.0.0.1:{console}"
@@ -65,7 +71,7 @@ class Scene:
         known = people.People(privacy.mode, self.ring.secret_for(people.PURPOSE), privacy.consent == "asked")
         self.store = store.Store(url, folder, known)
         apps = (
-            (app.tracking(self.config, self.store, self.ring, *([fetch] if fetch else [])), tracking),
+            (app.tracking(self.config, self.store, self.ring, fetch or fetch_nothing, roots), tracking),
             (app.console(self.config, self.store, self.ring), console),
         )
         self._servers = [

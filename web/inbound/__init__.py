@@ -2,5 +2,5 @@
 
 `desk` the endpoints under `/in/`, from a signed body to a commit · `word` what all of them come to ·
 `sendgrid` `mailgun` `postmark` `sparkpost` each its signature and its words · `ses` `sns` Amazon's ·
-`fetch` a certificate from Amazon
+`certificates` whose signatures those are · `fetch` what Amazon serves
 """

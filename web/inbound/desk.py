@@ -1,25 +1,27 @@
 """The endpoints under `/in/`: a provider's signed word goes in, and the same rows come of it as of a live reply.
 
 In: POST with a body in the provider's own form.  Out: 200 with how much was taken; 404 for a provider that
-`[inbound]` does not name, 401 for a bad signature, 400 for what cannot be read, 503 while nothing can be kept.
+`[inbound]` does not name, 401 for a bad signature, 400 for what cannot be read, 413 for more than that provider sends,
+503 while nothing can be kept. What stands in the header is checked before the body is read.
 A mail that we did not send is nobody's; opens and clicks of theirs are not counted, for ours are.
 """
 
 import base64
-import binascii
 import hmac
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 import sqlalchemy as sa
+from cryptography import x509
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from relay import ids, log, return_path, tokens
-from relay.bounce import failure
+from relay.bounce import classify, failure
+from relay.bounce.classify import BounceKind, Verdict
 from relay.config.schema import Config
 from relay.store import returns
 from relay.store.events import NotKnownYet
@@ -28,61 +30,110 @@ from relay.store.returns import Clues, Tiding
 from relay.store.store import Store
 from relay.store.tables import EventType
 from web.inbound import mailgun, postmark, sendgrid, ses, sparkpost, word
-from web.inbound.sns import Fetch, Sns
+from web.inbound.certificates import Fetch
+from web.inbound.sns import Sns
 from web.inbound.word import Forged, Malformed, Word
 
-LARGEST = 10 << 20  # octets; SendGrid and SparkPost send thousands of events at once
+MAX_BODY = 10 << 20  # octets; SendGrid and SparkPost send thousands of events at once
+_MAX_OBJECT = 1 << 20  # of one event; Postmark's may hold the start of a bounce
+_MAX_SNS = 256 << 10  # the most that SNS carries
+_MAX_IN_FLIGHT = 64 << 20  # octets of bodies that nobody has verified yet
 _CLOCKS_DIFFER = timedelta(minutes=10)
 
 
 class _Heard(NamedTuple):
-    """A verified body: what it says, and a token that counts once."""
+    """A verified body: what it says, a token that counts once, and what of a batch could not be read."""
 
     words: list[Word]
     once: str = ""
+    faults: Sequence[Malformed] = ()
+
+
+class _Provider(NamedTuple):
+    """`check` raises Forged for a header that cannot be the provider's; `listen` verifies and reads a body."""
+
+    max_octets: int
+    check: Callable[[Request], None]
+    listen: Callable[[bytes, Request], Awaitable[_Heard]]
 
 
 class Desk:
     """The providers that the configuration names."""
 
-    def __init__(self, config: Config, store: Store, ring: tokens.KeyRing, fetch: Fetch) -> None:
+    def __init__(
+        self,
+        config: Config,
+        store: Store,
+        ring: tokens.KeyRing,
+        fetch: Fetch,
+        roots: Sequence[x509.Certificate] | None = None,
+    ) -> None:
         self._config = config
         self._store = store
         self._secret = ring.secret_for(return_path.PURPOSE)
-        self._sns = Sns(config.inbound.ses, fetch)
-        listening: dict[str, tuple[object, Callable[[Request, bytes], Awaitable[_Heard]]]] = {
-            "ses": (config.inbound.ses, self._ses),
-            "sendgrid": (config.inbound.sendgrid, self._sendgrid),
-            "mailgun": (config.inbound.mailgun.get_secret_value(), self._mailgun),
-            "postmark": (config.inbound.postmark.get_secret_value(), self._postmark),
-            "sparkpost": (config.inbound.sparkpost.get_secret_value(), self._sparkpost),
+        self._sns = Sns(config.inbound.ses, fetch, roots)
+        self._in_flight = 0  # octets
+        inbound = config.inbound
+        providers = {
+            "ses": (inbound.ses, _Provider(_MAX_SNS, _check_nothing, self._ses)),
+            "sendgrid": (inbound.sendgrid, _Provider(MAX_BODY, _check_sendgrid, self._sendgrid)),
+            "mailgun": (inbound.mailgun.get_secret_value(), _Provider(_MAX_OBJECT, _check_nothing, self._mailgun)),
+            "postmark": (
+                inbound.postmark.get_secret_value(),
+                _Provider(_MAX_OBJECT, _checks(inbound.postmark.get_secret_value()), self._postmark),
+            ),
+            "sparkpost": (
+                inbound.sparkpost.get_secret_value(),
+                _Provider(MAX_BODY, _checks(inbound.sparkpost.get_secret_value()), self._sparkpost),
+            ),
         }
-        self._providers = {name: listen for name, (given, listen) in listening.items() if given}
+        self._providers = {name: provider for name, (given, provider) in providers.items() if given}
 
     async def take(self, request: Request) -> Response:
-        provider: str = request.path_params["provider"]
-        listen = self._providers.get(provider)
-        if listen is None:
+        name: str = request.path_params["provider"]
+        provider = self._providers.get(name)
+        if provider is None:
             raise HTTPException(404)
         try:
-            heard = await listen(request, await request.body())
-            counts = await self._store.write(lambda session: self._settle(session, provider, heard))
+            provider.check(request)
+            heard = await provider.listen(await self._body(request, provider.max_octets), request)
+            counts = await self._store.write(lambda session: self._settle(session, name, heard))
         except Forged as error:
-            log.refused_word(provider, str(error))
+            log.refused_word(name, str(error))
             return _fault(401, "forged", str(error), {"www-authenticate": 'Basic realm="webhooks"'})
         except Malformed as error:
-            log.refused_word(provider, str(error))
+            log.refused_word(name, str(error))
             return _fault(400, "malformed", str(error))
+        except ClientDisconnect:
+            return Response(status_code=400)  # which nobody reads
         except (sa.exc.SQLAlchemyError, OSError, NotKnownYet) as error:
             log.unreadable(type(error).__name__)
             return _fault(503, "later", "this cannot be taken now; please send it again", {"retry-after": "60"})
         return JSONResponse(counts)
 
+    async def _body(self, request: Request, max_octets: int) -> bytes:
+        """Raises HTTPException for one that is too large, before more of it is read; OSError for too many at once."""
+        said = request.headers.get("content-length", "")
+        if said.isascii() and said.isdigit() and int(said[:20]) > max_octets:
+            raise HTTPException(413)
+        body = bytearray()
+        try:
+            async for octets in request.stream():
+                body += octets
+                self._in_flight += len(octets)
+                if len(body) > max_octets:
+                    raise HTTPException(413)
+                if self._in_flight > _MAX_IN_FLIGHT:
+                    raise OSError("too many webhooks at once")
+        finally:
+            self._in_flight -= len(body)
+        return bytes(body)
+
     # --- each provider's proof
 
-    async def _ses(self, request: Request, body: bytes) -> _Heard:
+    async def _ses(self, body: bytes, _: Request) -> _Heard:
         message = _json(body)
-        if await self._sns.verify(message) != "Notification":
+        if await self._sns.verify(message, datetime.now(UTC)) != "Notification":
             if word.text(message, "Type") == "SubscriptionConfirmation":
                 await self._sns.confirm(message)
             return _Heard([])
@@ -91,28 +142,30 @@ class Desk:
             return _Heard([])  # the words by which SES tries a new topic
         return _Heard(list(ses.words(_json(said.encode()), word.name(message, "MessageId"))))
 
-    async def _sendgrid(self, request: Request, body: bytes) -> _Heard:
+    async def _sendgrid(self, body: bytes, request: Request) -> _Heard:
         sendgrid.verify(self._config.inbound.sendgrid, request.headers, body)
-        return _Heard(list(sendgrid.words(_json(body))))
+        batch = sendgrid.words(_json(body))
+        return _Heard(batch.words, faults=batch.faults)
 
-    async def _mailgun(self, request: Request, body: bytes) -> _Heard:
+    async def _mailgun(self, body: bytes, _: Request) -> _Heard:
         data = _json(body)
         once = mailgun.verify(self._config.inbound.mailgun.get_secret_value(), data, datetime.now(UTC))
         return _Heard(list(mailgun.words(data)), once)
 
-    async def _postmark(self, request: Request, body: bytes) -> _Heard:
-        _check(request, self._config.inbound.postmark.get_secret_value())
+    async def _postmark(self, body: bytes, _: Request) -> _Heard:
         return _Heard(list(postmark.words(_json(body))))
 
-    async def _sparkpost(self, request: Request, body: bytes) -> _Heard:
-        _check(request, self._config.inbound.sparkpost.get_secret_value())
-        return _Heard(list(sparkpost.words(_json(body))))
+    async def _sparkpost(self, body: bytes, _: Request) -> _Heard:
+        batch = sparkpost.words(_json(body))
+        return _Heard(batch.words, faults=batch.faults)
 
     # --- what comes of it
 
     def _settle(self, session: sa.Connection, provider: str, heard: _Heard) -> dict[str, int]:
         """How many words were news, were known or changed nothing, and were of no mail of ours."""
         counts = {"taken": 0, "known": 0, "unknown": 0}
+        if heard.faults:
+            log.refused_word(provider, f"{len(heard.faults)} events of a batch: {heard.faults[0]}")
         if heard.once and not returns.hear(session, f"{provider} token {heard.once}", datetime.now(UTC)):
             return counts | {"known": len(heard.words)}
         # In the order of time, whatever the order in which they stand.
@@ -126,7 +179,7 @@ class Desk:
         if counts["unknown"] and self._store.journal.waits:
             raise NotKnownYet(provider)  # what it is about may stand there; nothing of this is kept, all comes again
         log.words(provider, **counts)
-        return counts
+        return counts | ({"malformed": len(heard.faults)} if heard.faults else {})
 
     def _delivery(self, session: sa.Connection, one: Word) -> tuple[str, int] | None:
         domain = self._config.bounces.return_path
@@ -159,7 +212,28 @@ class Desk:
             return tiding
         if one.is_held:  # its list's word is old news of the address, and no proof
             return tiding._replace(kind="soft", category="suppressed", rule=f"{provider}.held")
-        return returns.failed(tiding, judged.verdict, suppress_hard=self._config.bounces.suppress_hard)
+        verdict = _verdict(provider, one, judged.verdict)
+        return returns.failed(tiding, verdict, suppress_hard=self._config.bounces.suppress_hard)
+
+
+def _verdict(provider: str, one: Word, verdict: Verdict) -> Verdict:
+    """What the reply says; the provider's own class where no word of it does; never more than the provider says."""
+    said_nothing = verdict.rule.startswith(failure.SAY_NOTHING)
+    if one.own and said_nothing and (one.own.is_specific or not any(letter.isalpha() for letter in one.text)):
+        verdict = _of_category(one.own.category, f"{provider}.{one.reason}", verdict)
+    if verdict.kind is BounceKind.HARD and not one.may_be_hard:
+        category = one.own.category if one.own else "undetermined"
+        verdict = _of_category(category, f"{provider}.{one.reason}", verdict)._replace(
+            kind=BounceKind.SOFT, suppress=False
+        )
+    return verdict
+
+
+def _of_category(category: str, rule: str, verdict: Verdict) -> Verdict:
+    found = classify.CATEGORIES[category]
+    return verdict._replace(
+        kind=found.kind, category=category, rule=rule, suppress=found.suppress and found.kind is BounceKind.HARD
+    )
 
 
 def _json(body: bytes) -> object:
@@ -170,17 +244,29 @@ def _json(body: bytes) -> object:
     return found
 
 
-def _check(request: Request, secret: str) -> None:
-    """Raises Forged unless the request carries the secret, in one of the ways in which providers send theirs."""
-    scheme, _, given = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() == "basic":
-        try:
-            given = base64.b64decode(given.strip(), validate=True).decode("utf-8", "replace")
-        except binascii.Error:
-            given = ""
-    given = given or request.headers.get("x-messagesystems-webhook-token", "")
-    if not hmac.compare_digest(given.strip().encode(), secret.encode()):
-        raise Forged("the credentials are not those of [inbound]")
+def _check_nothing(_: Request) -> None:
+    """What proves who sent it stands in the body."""
+
+
+def _check_sendgrid(request: Request) -> None:
+    sendgrid.check(request.headers)
+
+
+def _checks(secret: str) -> Callable[[Request], None]:
+    """Raises Forged unless a request carries the secret, in one of the ways in which providers send theirs."""
+
+    def check(request: Request) -> None:
+        scheme, _, given = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "basic":
+            try:
+                given = base64.b64decode(given.strip(), validate=True).decode("utf-8", "replace")
+            except ValueError:
+                given = ""
+        given = given or request.headers.get("x-messagesystems-webhook-token", "")
+        if not hmac.compare_digest(given.strip().encode(), secret.encode()):
+            raise Forged("the credentials are not those of [inbound]")
+
+    return check
 
 
 def _fault(status: int, code: str, message: str, headers: dict[str, str] | None = None) -> Response:

@@ -1,10 +1,11 @@
 """Fetch a URL of Amazon's: a small body, no redirects, within seconds."""
 
 import asyncio
+import http.client
 import urllib.request
 
 _TIMEOUT_S = 10
-_MOST_OCTETS = 1 << 16
+_MAX_OCTETS = 1 << 16
 
 
 class _Stay(urllib.request.HTTPRedirectHandler):
@@ -16,11 +17,14 @@ _OPENER = urllib.request.build_opener(_Stay)
 
 
 async def fetch(url: str) -> bytes:
-    """The body. Raises OSError, also for any status but 200."""
+    """The body. Raises OSError, also for any status but 200, for what is no HTTP and for what is no URL."""
 
     def read() -> bytes:
-        with _OPENER.open(url, timeout=_TIMEOUT_S) as answer:
-            octets: bytes = answer.read(_MOST_OCTETS)
-            return octets
+        try:
+            with _OPENER.open(url, timeout=_TIMEOUT_S) as answer:
+                octets: bytes = answer.read(_MAX_OCTETS)
+                return octets
+        except (http.client.HTTPException, ValueError) as error:
+            raise OSError(f"{type(error).__name__}: {error}") from None
 
     return await asyncio.to_thread(read)

@@ -5,14 +5,18 @@ In: a JSON object.  Out: Words. The signature does not cover the event itself, s
 
 import hashlib
 import hmac
+import re
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from relay.store.tables import EventType
 from web.inbound import word
-from web.inbound.word import Forged, Word
+from web.inbound.word import Class, Forged, Word
 
 WINDOW = timedelta(hours=12)  # a webhook that failed is sent again for eight hours
+_MAX_TOKEN = 100  # characters; Mailgun's have 50
+# Timestamp and token are signed as one text: only where the length of the first is known is the second.
+_STAMP = re.compile(r"[0-9]{10}")
 _TYPES = {
     "delivered": EventType.DELIVERED,
     "failed": EventType.BOUNCED,
@@ -20,39 +24,56 @@ _TYPES = {
     "complained": EventType.COMPLAINED,
     "unsubscribed": EventType.UNSUBSCRIBED,
 }
+# Codes of Mailgun's own (498 no MX, 605 on its list, …) tell of no reply.
+_CODE = re.compile(r"(?!49[89])[245][0-9]{2}")
+# A permanent failure's code without a text: what RFC 5321 §4.2.2 has it mean.
+_UNKNOWN_USER = frozenset({"550", "551", "553"})
+_CLASSES = {
+    "bounce": Class("user_unknown"),
+    "hardfail": word.PERMANENT,
+    "old": Class("expired"),
+    "espblock": Class("reputation"),
+    "greylisted": Class("greylisted"),
+}
 
 
 def verify(key: str, data: object, now: datetime) -> str:
-    """The token that must not be used again. Raises Forged, Malformed."""
+    """The token that must not be used again. Raises Forged."""
     stamp, token = word.text(data, "signature", "timestamp"), word.text(data, "signature", "token")
     signature = hmac.digest(key.encode(), (stamp + token).encode(), hashlib.sha256).hex()
-    if not token or not hmac.compare_digest(signature.encode(), word.text(data, "signature", "signature").encode()):
+    if not _STAMP.fullmatch(stamp) or not 0 < len(token) <= _MAX_TOKEN:
+        raise Forged("no timestamp and token of Mailgun's")
+    if not hmac.compare_digest(signature.encode(), word.text(data, "signature", "signature").encode()):
         raise Forged("the signature is not Mailgun's")
-    if abs(now - word.time(data, "signature", "timestamp")) > WINDOW:
+    if abs(now - datetime.fromtimestamp(int(stamp), UTC)) > WINDOW:
         raise Forged("the signature is too old")
-    return token[:100]
+    return token
 
 
 def words(data: object) -> Iterator[Word]:
     """What it says. Raises Malformed."""
     event = word.at(data, "event-data")
-    type_ = _TYPES.get(word.text(event, "event"))
+    name, why = word.text(event, "event"), word.text(event, "reason")
+    type_ = _TYPES.get(name)
     if type_ is None:
         return
     if type_ is EventType.BOUNCED and word.text(event, "severity") == "temporary":
         type_ = EventType.DEFERRED
     status = word.at(event, "delivery-status")
-    code, said = word.text(status, "code"), word.text(status, "message") or word.text(status, "description")
+    code, said = word.text(status, "code"), word.reply(status, "message") or word.reply(status, "description")
+    if name == "rejected":
+        said = said or word.reply(event, "reject", "reason") or word.reply(event, "reject", "description")
     yield Word(
         type=type_,
         id=word.name(event, "id"),
         at=word.time(event, "timestamp"),
         recipient=word.name(event, "recipient"),
         message_id=word.name(event, "message", "headers", "message-id"),
-        status=word.name(status, "enhanced-code"),
-        # Codes of Mailgun's own (605, 607 …) tell of its lists, not of a reply.
-        text=f"{code} {said}" if code[:1] in ("2", "4", "5") and not said.startswith(code) else said,
-        remote=word.name(status, "mx-host") or "mailgun",
+        status=word.status(status, "enhanced-code"),
+        text=f"{code} {said}" if _CODE.fullmatch(code) and not said.startswith(code) else said,
+        remote=word.host(status, "mx-host") or "mailgun",
         reason=word.name(event, "reason") or word.name(event, "event"),
-        is_held=word.text(event, "reason").startswith("suppress-"),
+        is_held=why.startswith("suppress-"),
+        own=_CLASSES.get(why) or (word.PERMANENT if name == "failed" and code in _UNKNOWN_USER else None),
+        may_be_hard=name == "failed",
     )

@@ -4,6 +4,7 @@ In: headers and a body, a batch as a JSON list.  Out: Words.
 """
 
 import base64
+import re
 from collections.abc import Iterator, Mapping
 
 from cryptography.exceptions import InvalidSignature
@@ -12,10 +13,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from relay.store.tables import EventType
 from web.inbound import word
-from web.inbound.word import Forged, Malformed, Word
+from web.inbound.word import Batch, Class, Forged, Word
 
 SIGNATURE = "x-twilio-email-event-webhook-signature"
 TIMESTAMP = "x-twilio-email-event-webhook-timestamp"
+_STAMP = re.compile(r"[0-9]{1,20}")
 _TYPES = {
     "delivered": EventType.DELIVERED,
     "deferred": EventType.DEFERRED,
@@ -25,6 +27,33 @@ _TYPES = {
     "unsubscribe": EventType.UNSUBSCRIBED,
     "group_unsubscribe": EventType.UNSUBSCRIBED,
 }
+EXPIRED = Class("expired")
+# bounce_classification, which tells for what a mail was refused.
+_CLASSES = {
+    "Invalid Address": Class("user_unknown"),
+    "Technical": Class("system"),
+    "Technical Failure": Class("system"),
+    "Content": Class("content"),
+    "Reputation": Class("reputation"),
+    "Frequency/Volume": Class("rate_limited"),
+    "Frequency or Volume Too High": Class("rate_limited"),
+    "Mailbox Unavailable": Class("mailbox_full"),  # full, inactive or suspended; the mildest of these
+}
+# Why a mail was dropped: the addresses that are on its lists, and what says nothing of an address.
+_HELD = frozenset({"Bounced Address", "Unsubscribed Address", "Spam Reporting Address"})
+_DROPPED = {
+    "Invalid": Class("user_unknown"),
+    "Invalid SMTPAPI header": Class("protocol"),
+    "Spam Content (if Spam Checker app is enabled)": Class("spam"),
+    "Spam Content": Class("spam"),
+    "Recipient List over Package Quota": Class("rate_limited"),
+}
+
+
+def check(headers: Mapping[str, str]) -> None:
+    """Raises Forged for a request that has no signature, before its body is read."""
+    if not headers.get(SIGNATURE) or not _STAMP.fullmatch(headers.get(TIMESTAMP, "")):
+        raise Forged("the signature is not SendGrid's")
 
 
 def verify(key: str, headers: Mapping[str, str], body: bytes) -> None:
@@ -38,24 +67,36 @@ def verify(key: str, headers: Mapping[str, str], body: bytes) -> None:
         raise Forged("the signature is not SendGrid's") from None
 
 
-def words(data: object) -> Iterator[Word]:
+def words(data: object) -> Batch:
     """What the batch says. Raises Malformed."""
-    if not isinstance(data, list):
-        raise Malformed("not a list of events")
-    for event in data:
-        type_ = _TYPES.get(word.text(event, "event"))
-        if type_ is None:
-            continue
-        yield Word(
-            type=type_,
-            id=word.name(event, "sg_event_id"),
-            at=word.time(event, "timestamp"),
-            recipient=word.name(event, "email"),
-            message_id=word.name(event, "smtp-id"),
-            receipt=word.name(event, "sg_message_id").partition(".")[0],
-            status=word.name(event, "status"),
-            text=word.text(event, "reason") or word.text(event, "response"),
-            remote="sendgrid",
-            reason=word.name(event, "event"),
-            is_held=word.text(event, "event") == "dropped",
-        )
+    return word.read_all(data, _words)
+
+
+def _words(event: object) -> Iterator[Word]:
+    name, kind = word.text(event, "event"), word.text(event, "type")
+    type_ = _TYPES.get(name)
+    if type_ is None:
+        return
+    why = word.reply(event, "reason")
+    own = _DROPPED.get(why) if name == "dropped" else _CLASSES.get(word.text(event, "bounce_classification"))
+    reason = kind if kind in ("blocked", "expired") else name
+    if name == "dropped":  # in words of SendGrid's own, which are no reply
+        why, reason = "", word.name(event, "reason") or name
+    if own is None and kind in ("bounce", "expired"):
+        own = EXPIRED if kind == "expired" else word.PERMANENT
+    yield Word(
+        type=type_,
+        id=word.name(event, "sg_event_id"),
+        at=word.time(event, "timestamp"),
+        recipient=word.name(event, "email"),
+        message_id=word.name(event, "smtp-id"),
+        receipt=word.name(event, "sg_message_id").partition(".")[0],
+        status=word.status(event, "status"),
+        text=why or word.reply(event, "response"),
+        remote="sendgrid",
+        reason=reason,
+        is_held=name == "dropped" and reason in _HELD,
+        own=own,
+        # `blocked` is the receiver's view of the sender, and puts no address on SendGrid's list.
+        may_be_hard=name == "bounce" and kind not in ("blocked", "expired"),
+    )

@@ -8,38 +8,115 @@ from typing import Any
 
 from relay.store.tables import EventType
 from web.inbound import word
-from web.inbound.word import Word
+from web.inbound.word import Class, Word
 
-# The event: its type with us, its list of recipients.
+# The event: its type with us, its object, its list of recipients.
 _EVENTS = {
     "Bounce": (EventType.BOUNCED, "bounce", "bouncedRecipients"),
     "Complaint": (EventType.COMPLAINED, "complaint", "complainedRecipients"),
     "Delivery": (EventType.DELIVERED, "delivery", "recipients"),
     "DeliveryDelay": (EventType.DEFERRED, "deliveryDelay", "delayedRecipients"),
 }
+# Mail that never left SES (a virus, a template): all whom it was for.
+_NEVER_SENT = {"Reject": ("reject", "reason"), "Rendering Failure": ("failure", "errorMessage")}
+_HELD = frozenset({"Suppressed", "OnAccountSuppressionList", "UnsubscribedRecipient"})
+# By type and subtype of a bounce. What is not permanent is never hard.
+_CLASSES = {
+    ("Permanent", "General"): word.PERMANENT,
+    ("Permanent", ""): word.PERMANENT,
+    ("Permanent", "NoEmail"): Class("user_unknown"),
+    ("Transient", "MailboxFull"): Class("mailbox_full"),
+    ("Transient", "MessageTooLarge"): Class("too_large"),
+    ("Transient", "ContentRejected"): Class("content"),
+    ("Transient", "AttachmentRejected"): Class("content"),
+    ("Transient", "CustomTimeoutExceeded"): Class("expired"),
+}
 
 
 def words(data: object, notification: str) -> Iterator[Word]:
     """What it says. `notification`: the id of the SNS message. Raises Malformed."""
     name = word.text(data, "notificationType") or word.text(data, "eventType")
-    if name not in _EVENTS or word.text(data, "complaint", "complaintFeedbackType") == "not-spam":
-        return
+    if name in _NEVER_SENT:
+        yield from _never_sent(data, name, notification)
+    elif name == "Subscription":
+        yield from _unsubscribed(data, notification)
+    elif name in _EVENTS:
+        yield from _told(data, name, notification)
+
+
+def _told(data: object, name: str, notification: str) -> Iterator[Word]:
     type_, key, recipients = _EVENTS[name]
     event: Any = word.at(data, key)  # Any: what JSON holds
-    sub_type = word.text(event, "bounceSubType")
+    kind, sub_type = word.text(event, "bounceType"), word.text(event, "bounceSubType")
+    if word.text(event, "complaintFeedbackType") in word.NO_COMPLAINTS:
+        return
+    # The mail of who had complained before was held back; nobody complained now.
+    is_held = sub_type in _HELD or word.text(event, "complaintSubType") in _HELD
     for one in word.items(event, recipients):
-        recipient = one if isinstance(one, str) else word.name(one, "emailAddress")
+        recipient = word.name({"": one}, "") if isinstance(one, str) else word.name(one, "emailAddress")
+        status, said = word.status(one, "status"), word.reply(one, "diagnosticCode")
+        if (kind, sub_type) == ("Transient", "General") and not (status or said or word.text(one, "action")):
+            continue  # so SES tells of an absence note: no failure
         yield Word(
-            type=type_,
+            type=EventType.BOUNCED if is_held else type_,
             id=f"{word.name(event, 'feedbackId') or notification} {recipient}",
             at=word.time(event, "timestamp"),
             recipient=recipient,
-            message_id=word.name(data, "mail", "commonHeaders", "messageId"),
-            receipt=word.name(data, "mail", "messageId"),
-            reverse_path=word.name(data, "mail", "source"),
-            status=word.name(one, "status") or ("5.1.1" if sub_type == "NoEmail" else ""),
-            text=word.text(one, "diagnosticCode") or word.text(event, "smtpResponse"),
-            remote=word.name(event, "reportingMTA").rpartition(" ")[2] or "ses",
-            reason=sub_type or word.name(event, "complaintFeedbackType") or name,
-            is_held=sub_type in ("Suppressed", "OnAccountSuppressionList"),
+            **_mail(data),
+            status=status,
+            text=said or word.reply(event, "smtpResponse"),
+            remote=word.host(event, "reportingMTA") or "ses",
+            reason=(
+                word.name(event, "bounceSubType")
+                or word.name(event, "complaintFeedbackType")
+                or word.name(event, "delayType")
+                or name
+            ),
+            is_held=is_held,
+            own=_CLASSES.get((kind, sub_type)),
+            may_be_hard=kind == "Permanent" or bool(said),
         )
+
+
+def _never_sent(data: object, name: str, notification: str) -> Iterator[Word]:
+    key, why = _NEVER_SENT[name]
+    for one in word.items(data, "mail", "destination"):
+        recipient = word.name({"": one}, "")
+        yield Word(
+            type=EventType.BOUNCED,
+            id=f"{notification} {recipient}",
+            at=word.time(data, "mail", "timestamp"),
+            recipient=recipient,
+            **_mail(data),
+            text=word.reply(data, key, why),
+            remote="ses",
+            reason=name,
+            own=Class("content"),
+            may_be_hard=False,
+        )
+
+
+def _unsubscribed(data: object, notification: str) -> Iterator[Word]:
+    """Who left all topics of a list of SES's. A mail to several does not say who of them it was."""
+    recipients = list(word.items(data, "mail", "destination"))
+    if word.at(data, "subscription", "newTopicPreferences", "unsubscribeAll") is not True or len(recipients) != 1:
+        return
+    recipient = word.name({"": recipients[0]}, "")
+    yield Word(
+        type=EventType.UNSUBSCRIBED,
+        id=f"{notification} {recipient}",
+        at=word.time(data, "subscription", "timestamp"),
+        recipient=recipient,
+        **_mail(data),
+        remote="ses",
+        reason="Subscription",
+    )
+
+
+def _mail(data: object) -> dict[str, Any]:  # Any: fields of a Word
+    """By what the mail is known."""
+    return {
+        "message_id": word.name(data, "mail", "commonHeaders", "messageId"),
+        "receipt": word.name(data, "mail", "messageId"),
+        "reverse_path": word.name(data, "mail", "source"),
+    }

@@ -1,24 +1,30 @@
 """Messages of Amazon SNS: signed with RSA by a key whose certificate Amazon serves.
 
-In: a message's JSON and a way to fetch a URL.  Out: nothing, or Forged. Signature versions 1 (SHA-1) and 2 (SHA-256).
-Nothing is fetched that is not Amazon's, and nothing is confirmed that the configuration does not name.
+In: a message's JSON.  Out: its type, or Forged. Signature versions 1 (SHA-1) and 2 (SHA-256).
+No URL of a message is followed: the certificate's has one form only, for the region of the topic, and a subscription
+is confirmed at a URL that is made of the topic and its token.
 """
 
 import base64
 import re
-from collections.abc import Awaitable, Callable, Sequence
-from urllib.parse import urlsplit
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import NamedTuple
+from urllib.parse import urlencode
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives.asymmetric import padding
 
 from web.inbound import word
-from web.inbound.word import Forged
+from web.inbound.certificates import Certificates, Fetch
+from web.inbound.word import Forged, Malformed
 
-Fetch = Callable[[str], Awaitable[bytes]]  # raises OSError
-_HOST = re.compile(r"sns\.[a-z0-9-]{3,30}\.amazonaws\.com(\.cn)?")
+MAX_AGE = timedelta(hours=1)
+_MAX_TOKEN = 2000  # characters
+_TOPIC = re.compile(r"arn:(aws[a-z-]*):sns:([a-z0-9-]+):\d{12}:[\w.-]+")
+_CERTIFICATE_PATH = re.compile(r"/SimpleNotificationService-[0-9a-f]{32}\.pem")
 _HASHES: dict[str, hashes.HashAlgorithm] = {"1": hashes.SHA1(), "2": hashes.SHA256()}  # noqa: S303  it signs so
 # In this order, each as name, LF, value, LF; what is missing is left out.
 _SIGNED = {
@@ -26,60 +32,68 @@ _SIGNED = {
     "SubscriptionConfirmation": ("Message", "MessageId", "SubscribeURL", "Timestamp", "Token", "TopicArn", "Type"),
     "UnsubscribeConfirmation": ("Message", "MessageId", "SubscribeURL", "Timestamp", "Token", "TopicArn", "Type"),
 }
-_MOST_CERTIFICATES = 20
+
+
+class _Place(NamedTuple):
+    """Where a topic is served, and whose certificate signs for it."""
+
+    host: str
+    names: tuple[str, ...]
 
 
 class Sns:
-    """The topics that are believed, and the certificates that have been seen."""
+    """The topics that are believed."""
 
-    def __init__(self, topics: Sequence[str], fetch: Fetch) -> None:
-        self._topics = frozenset(topics)
+    def __init__(self, topics: Sequence[str], fetch: Fetch, roots: Sequence[x509.Certificate] | None = None) -> None:
+        self._places = {topic: _place(topic) for topic in topics}
         self._fetch = fetch
-        self._keys: dict[str, rsa.RSAPublicKey] = {}
+        self._certificates = Certificates(fetch, roots)
 
-    async def verify(self, data: object) -> str:
+    async def verify(self, data: object, now: datetime) -> str:
         """The message's type. Raises Forged, and OSError while Amazon cannot be reached."""
         type_ = word.text(data, "Type")
         algorithm = _HASHES.get(word.text(data, "SignatureVersion"))
-        if type_ not in _SIGNED or algorithm is None or word.text(data, "TopicArn") not in self._topics:
+        place = self._places.get(word.text(data, "TopicArn"))
+        if type_ not in _SIGNED or algorithm is None or place is None:
             raise Forged("not a message of a topic in [inbound] ses")
-        key = await self._key(word.text(data, "SigningCertURL"))
         try:
             signature = base64.b64decode(word.text(data, "Signature"), validate=True)
+            at = word.time(data, "Timestamp")
+        except Malformed as error:
+            raise Forged(str(error)) from None
+        except ValueError:
+            raise Forged("the signature is not Amazon's") from None
+        if abs(now - at) > MAX_AGE:
+            raise Forged("the message is more than an hour old")
+        url, origin = word.text(data, "SigningCertURL"), f"https://{place.host}"
+        if not url.startswith(origin) or not _CERTIFICATE_PATH.fullmatch(url, len(origin)):
+            raise Forged("the certificate is not Amazon's")
+        key = await self._certificates.key(url, place.names)
+        try:
             key.verify(signature, signed(data, type_), padding.PKCS1v15(), algorithm)
-        except (ValueError, InvalidSignature):
+        except InvalidSignature:
             raise Forged("the signature is not Amazon's") from None
         return type_
 
     async def confirm(self, data: object) -> None:
-        """Subscribes, as a verified message asks us to. Raises Forged, OSError."""
-        await self._fetch(_amazons(word.text(data, "SubscribeURL")))
-
-    async def _key(self, url: str) -> rsa.RSAPublicKey:
-        if url not in self._keys:
-            if not urlsplit(_amazons(url)).path.endswith(".pem"):
-                raise Forged("the certificate is not Amazon's")
-            try:
-                key = x509.load_pem_x509_certificate(await self._fetch(url)).public_key()
-            except ValueError:
-                raise Forged("no certificate") from None
-            if not isinstance(key, rsa.RSAPublicKey):
-                raise Forged("no certificate of an RSA key")
-            if len(self._keys) >= _MOST_CERTIFICATES:
-                self._keys.clear()
-            self._keys[url] = key
-        return self._keys[url]
+        """Subscribes, as a verified message asks us to. Raises Malformed, OSError."""
+        topic, token = word.text(data, "TopicArn"), word.text(data, "Token")
+        if not token or len(token) > _MAX_TOKEN:
+            raise Malformed("no token")
+        query = urlencode({"Action": "ConfirmSubscription", "TopicArn": topic, "Token": token})
+        await self._fetch(f"https://{self._places[topic].host}/?{query}")
 
 
 def signed(data: object, type_: str) -> bytes:
     """The octets that Amazon signs."""
     return "".join(
         f"{name}\n{word.at(data, name)}\n" for name in _SIGNED[type_] if word.at(data, name) is not None
-    ).encode()
+    ).encode("utf-8", "replace")
 
 
-def _amazons(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme != "https" or not _HOST.fullmatch(parts.netloc):
-        raise Forged("the URL is not Amazon's")
-    return url
+def _place(topic: str) -> _Place:
+    found = _TOPIC.fullmatch(topic)
+    assert found is not None, topic  # the configuration has looked
+    domain = "amazonaws.com.cn" if found[1] == "aws-cn" else "amazonaws.com"
+    host = f"sns.{found[2]}.{domain}"
+    return _Place(host, (f"sns.{domain}", host))

@@ -4,7 +4,8 @@ In: JSON of any shape.  Out: a Word, or a Malformed that says what is wrong with
 """
 
 import math
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -13,6 +14,12 @@ from typing import Any, NamedTuple
 from relay.store.tables import EventType
 
 _LONGEST = 1000  # characters of an id
+_MAX_TIME = 100  # characters
+_MAX_TEXT = 8000  # characters of a reply that are looked at
+_HOST = re.compile(r"[A-Za-z0-9._:\[\]-]{1,255}")
+_STATUS = re.compile(r"[245]\.[0-9]{1,3}\.[0-9]{1,3}")  # RFC 3463 §2
+# Types of feedback that are no recipient's complaint (RFC 5965 §7.3 and its registry).
+NO_COMPLAINTS = frozenset({"not-spam", "auth-failure", "virus"})
 
 
 class Forged(Exception):
@@ -23,10 +30,23 @@ class Malformed(ValueError):
     """The body is not what the provider's documentation says; the text says how."""
 
 
+class Class(NamedTuple):
+    """A provider's class of a failure, as a category of `relay.bounce`. It decides where no word of the reply does;
+    one that is not specific ("permanent") only where there is no reply."""
+
+    category: str
+    is_specific: bool = True
+
+
+PERMANENT = Class("user_unknown", is_specific=False)
+
+
 class Word(NamedTuple):
     """`id`: the provider's own, of this event and recipient; `receipt`: its id of the mail.
 
     `status` and `text` are of the reply that it got from `remote`; `is_held`: its own suppression list held the mail.
+    `own`: the class that the provider gave a failure. `may_be_hard`: false where the provider says that the address is
+    not to blame, whatever the reply says.
     """
 
     type: EventType
@@ -41,6 +61,15 @@ class Word(NamedTuple):
     remote: str = ""
     reason: str = ""
     is_held: bool = False
+    own: Class | None = None
+    may_be_hard: bool = True
+
+
+class Batch(NamedTuple):
+    """What could be read of a list of events, and what was wrong with the others."""
+
+    words: list[Word]
+    faults: list[Malformed]
 
 
 def at(data: object, *path: str) -> Any:  # Any: what JSON holds
@@ -53,7 +82,15 @@ def at(data: object, *path: str) -> Any:  # Any: what JSON holds
 def text(data: object, *path: str) -> str:
     """The text or number that stands there; "" where there is none."""
     found = at(data, *path)
-    return str(found).replace("\0", "") if isinstance(found, str | int | float) and not isinstance(found, bool) else ""
+    if not isinstance(found, str | int | float) or isinstance(found, bool):
+        return ""
+    # Half a surrogate pair, which JSON can spell, is no character; a database takes neither that nor NUL.
+    return str(found).replace("\0", "").encode("utf-8", "replace").decode()
+
+
+def reply(data: object, *path: str) -> str:
+    """As `text`, but no longer than a reply is."""
+    return text(data, *path)[:_MAX_TEXT]
 
 
 def name(data: object, *path: str) -> str:
@@ -61,7 +98,19 @@ def name(data: object, *path: str) -> str:
     found = text(data, *path).strip()
     if found.startswith("<") and found.endswith(">"):
         found = found[1:-1]
-    return found[:_LONGEST]
+    return "".join(one for one in found[:_LONGEST] if one.isprintable())
+
+
+def host(data: object, *path: str) -> str:
+    """The name or address of a host; "" where anything else stands."""
+    found = text(data, *path).rpartition(" ")[2]
+    return found if _HOST.fullmatch(found) else ""
+
+
+def status(data: object, *path: str) -> str:
+    """An enhanced status; "" where anything else stands."""
+    found = text(data, *path).strip()
+    return found if _STATUS.fullmatch(found) else ""
 
 
 def items(data: object, *path: str) -> Iterator[Any]:  # Any: what JSON holds
@@ -70,15 +119,32 @@ def items(data: object, *path: str) -> Iterator[Any]:  # Any: what JSON holds
     yield from found if isinstance(found, list) else ()
 
 
+def read_all(events: object, read: Callable[[object], Iterator[Word]]) -> Batch:
+    """A batch: one bad event does not lose the others. Raises Malformed if it is no list, or all of it is bad."""
+    if not isinstance(events, list):
+        raise Malformed("not a list of events")
+    words: list[Word] = []
+    faults: list[Malformed] = []
+    for one in events:
+        try:
+            words += read(one)
+        except Malformed as error:
+            faults.append(error)
+    if faults and len(faults) == len(events):
+        raise faults[0]
+    return Batch(words, faults)
+
+
 def time(data: object, *path: str) -> datetime:
     """Seconds since 1970, ISO 8601, or as in mail. Raises Malformed."""
-    said = text(data, *path)
+    said = text(data, *path)[:_MAX_TIME]
+    found = None
     with suppress(ValueError, OverflowError, OSError):
         if math.isfinite(number := float(said)):
-            return datetime.fromtimestamp(number, UTC)
-    found = None
-    with suppress(ValueError):
-        found = datetime.fromisoformat(said)
+            found = datetime.fromtimestamp(number, UTC)
+    if found is None:
+        with suppress(ValueError):
+            found = datetime.fromisoformat(said)
     if found is None:
         with suppress(ValueError, TypeError, IndexError):
             found = parsedate_to_datetime(said)

@@ -1,0 +1,152 @@
+"""The certificates with which Amazon signs: fetched once, checked, and kept until they end.
+
+In: a certificate's URL, and the names that it must have.  Out: its RSA key, or Forged; OSError while it cannot be had.
+RFC 5280: the chain leads to one of the system's roots. Anybody can make us fetch, so one fetch is under way at most,
+and a URL that led to no certificate is not asked for again for a while.
+"""
+
+import asyncio
+import re
+import ssl
+import time
+import warnings
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.x509 import verification
+from cryptography.x509.oid import AuthorityInformationAccessOID
+
+from web.inbound.word import Forged
+
+Fetch = Callable[[str], Awaitable[bytes]]  # raises OSError
+_MAX_KEYS = 20
+_MAX_REFUSED = 1000  # URLs
+_REFUSED_FOR_S = 600
+_AWAY_FOR_S = 20  # Amazon asks again after 20 s, three times
+_MAX_CHAIN = 5  # certificates beside the first
+# Where Amazon's own authority serves the certificate that signed one (RFC 5280 §4.2.2.1). Its signature is checked,
+# so that plain HTTP, which is what such URLs are, does no harm.
+_ISSUER_URL = re.compile(r"http://crt\.[a-z0-9]{1,30}\.amazontrust\.com/[a-z0-9]{1,30}\.(?:cer|crt)")
+_PEM = re.compile(rb"-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]++-----END CERTIFICATE-----")
+
+
+class _Key(NamedTuple):
+    key: rsa.RSAPublicKey
+    ends_at: datetime
+
+
+class Certificates:
+    """Those that have been seen. `roots`: who is trusted; None is whom the system trusts."""
+
+    def __init__(self, fetch: Fetch, roots: Sequence[x509.Certificate] | None = None) -> None:
+        self._fetch = fetch
+        self._roots = roots
+        self._keys: dict[str, _Key] = {}
+        self._refused: OrderedDict[str, tuple[float, Exception]] = OrderedDict()  # until when, and why
+        self._under_way = ""
+        self._lock = asyncio.Lock()
+
+    async def key(self, url: str, names: Sequence[str]) -> rsa.RSAPublicKey:
+        """The key of the certificate at a URL that has been looked at. Raises Forged, OSError."""
+        known = self._keys.get(url)
+        if known is not None and datetime.now(UTC) < known.ends_at:
+            return known.key
+        if self._lock.locked() and self._under_way != url:
+            raise OSError("another certificate is being fetched")
+        async with self._lock:
+            self._under_way = url
+            known = self._keys.get(url)  # whoever waited here finds it
+            if known is None or datetime.now(UTC) >= known.ends_at:
+                self._keys.pop(url, None)
+                known = await self._checked(url, names)
+                if len(self._keys) >= _MAX_KEYS:
+                    self._keys.clear()
+                self._keys[url] = known
+            return known.key
+
+    async def _checked(self, url: str, names: Sequence[str]) -> _Key:
+        until, why = self._refused.get(url, (0.0, None))
+        if why is not None and time.monotonic() < until:
+            raise type(why)(*why.args)
+        try:
+            found = await self._verified(await self._fetch(url), names)
+        except OSError:
+            self._refuse(url, OSError("the certificate could not be fetched a short time ago"), _AWAY_FOR_S)
+            raise
+        except Forged as error:
+            self._refuse(url, error, _REFUSED_FOR_S)
+            raise
+        self._refused.pop(url, None)
+        return found
+
+    def _refuse(self, url: str, why: Exception, for_s: int) -> None:
+        self._refused[url] = (time.monotonic() + for_s, why)
+        self._refused.move_to_end(url)
+        if len(self._refused) > _MAX_REFUSED:
+            self._refused.popitem(last=False)
+
+    async def _verified(self, octets: bytes, names: Sequence[str]) -> _Key:
+        try:
+            first, *others = [x509.load_pem_x509_certificate(pem) for pem in _PEM.findall(octets)[: 1 + _MAX_CHAIN]]
+            key = first.public_key()
+        except (ValueError, UnsupportedAlgorithm):
+            raise Forged("no certificate") from None
+        if not isinstance(key, rsa.RSAPublicKey):
+            raise Forged("no certificate of an RSA key")
+        if self._roots is None:
+            self._roots = await asyncio.to_thread(_system_roots)
+        if not self._leads_to_a_root(first, others, names):
+            others += await self._issuer(first)  # what a server leaves out of the chain, its certificate names
+            if not self._leads_to_a_root(first, others, names):
+                raise Forged("the certificate is not Amazon's, or not of today")
+        return _Key(key, first.not_valid_after_utc)
+
+    def _leads_to_a_root(
+        self, first: x509.Certificate, others: Sequence[x509.Certificate], names: Sequence[str]
+    ) -> bool:
+        if not self._roots:
+            return False
+        builder = verification.PolicyBuilder().store(verification.Store(list(self._roots))).time(datetime.now(UTC))
+        for name in names:
+            try:
+                builder.build_server_verifier(x509.DNSName(name)).verify(first, list(others))
+            except (verification.VerificationError, ValueError):
+                continue
+            return True
+        return False
+
+    async def _issuer(self, certificate: x509.Certificate) -> list[x509.Certificate]:
+        try:
+            access = certificate.extensions.get_extension_for_class(x509.AuthorityInformationAccess).value
+            urls = [
+                one.access_location.value
+                for one in access
+                if one.access_method == AuthorityInformationAccessOID.CA_ISSUERS
+                and isinstance(one.access_location, x509.UniformResourceIdentifier)
+            ]
+            url = next((url for url in urls if _ISSUER_URL.fullmatch(url)), "")
+            return [x509.load_der_x509_certificate(await self._fetch(url))] if url else []
+        except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
+            return []
+
+
+def _system_roots() -> list[x509.Certificate]:
+    """Whom this machine trusts: OpenSSL's file, else the files of its folder."""
+    paths = ssl.get_default_verify_paths()
+    files = [Path(paths.cafile)] if paths.cafile else sorted(Path(paths.capath).glob("*.0")) if paths.capath else []
+    found: dict[bytes, x509.Certificate] = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of old roots, which do not follow the RFC in all
+        for file in files:
+            for pem in _PEM.findall(file.read_bytes()):
+                try:
+                    found[pem] = x509.load_pem_x509_certificate(pem)
+                except ValueError:
+                    continue
+    return list(found.values())
