@@ -53,6 +53,9 @@ class Upstream:
     passwords: dict[str, str] = field(default_factory=dict)  # by user; with some, AUTH is offered
     mechanisms: str = "PLAIN LOGIN"
     greeting: str = "220 upstream.test ESMTP"
+    greeting_after_s: float = 0.0
+    at_helo: str = ""  # said to EHLO and HELO, if it is to be a refusal
+    greeted_by: list[str] = field(default_factory=list)  # what clients called themselves
     is_lax: bool = False  # takes RCPT without a sender, and DATA without a recipient
     tls: ssl.SSLContext | None = None  # from the first octet
     starttls: ssl.SSLContext | None = None
@@ -128,13 +131,18 @@ class Upstream:
         def say(line: str) -> None:
             writer.write(line.encode() + b"\r\n")
 
+        await asyncio.sleep(self.greeting_after_s)
         say(self.greeting)
         mail, rcpts, at_dot, user, ahead, odd = "", [], "", "", 0, ""
         while line := (await reader.readuntil(b"\n")).decode("utf-8").rstrip("\r\n"):
             verb = line[:4].upper()
             self.verbs[verb] += 1
             played = self._script(line, "e")
-            if verb == "EHLO":
+            if verb in ("EHLO", "HELO"):
+                self.greeted_by.append(line[5:])
+            if verb in ("EHLO", "HELO") and self.at_helo:
+                say(self.at_helo)
+            elif verb == "EHLO":
                 auth = [f"AUTH {self.mechanisms}"] if self.passwords else []
                 lines = ["upstream.test", *self.extensions, *auth, *(["STARTTLS"] if self.starttls else [])]
                 for n, text in enumerate(lines):

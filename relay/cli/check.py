@@ -10,7 +10,7 @@ from relay.cli import command
 from relay.cli.command import Commands
 from relay.config import load
 from relay.config.schema import Config
-from relay.delivery import dossier
+from relay.delivery import dossier, own_name
 from relay.delivery.upstream import Upstream
 from relay.edge import tls
 from relay.node import ground
@@ -65,6 +65,10 @@ def _notes(config: Config) -> list[str]:
         notes.append(f"[tracking] public_url is {url}: links in mail lead to this machine only")
     if url.startswith("http://") and config.unsubscribe.header != "off" and not config.is_sandbox:
         notes.append("[tracking] public_url is not https: one-click unsubscribe (RFC 8058) needs it")
+    hostname = config.relay.hostname
+    if not config.is_sandbox and not own_name.is_qualified(hostname):
+        told = own_name.machine_name() or "this machine's address in brackets"
+        notes.append(f'[relay] hostname is "{hostname}", which servers refuse; upstreams are told {told} instead')
     for upstream in config.upstream:
         if (name := dossier.provider(upstream)) and (caveat := providers.DIALECTS[name].caveat):
             notes.append(f"[[upstream]] {upstream.name}: {caveat}")

@@ -13,6 +13,7 @@ import aiosmtplib
 from relay import reply as replies
 from relay.bounce.classify import Phase
 from relay.config import mail
+from relay.delivery import own_name
 from relay.delivery.wire import Wire
 from relay.envelope import Login
 from relay.reply import Reply
@@ -47,16 +48,17 @@ class Dialler:
         try:
             tls = self._context()
             client = self._client(tls)
-            await client.connect()
+            await self._connect(client)
             phase = Phase.HELO
-            await _greet(client)
+            name = await own_name.ehlo_name(self._hostname, client.transport)
+            await _greet(client, name)
             if self._settings.tls == "starttls":
                 phase = Phase.CONNECT
                 if not client.supports_extension("starttls"):
                     raise Unreachable(phase, Reply(0, "", "the upstream offers no STARTTLS"))
                 await client.starttls(tls_context=tls)
                 phase = Phase.HELO
-                await _greet(client)
+                await _greet(client, name)
             phase = Phase.AUTH
             await self._log_in(client, login)
             return _hand_over(client)
@@ -80,6 +82,21 @@ class Dialler:
             tls_context=tls,
             timeout=settings.connect_timeout.total_seconds(),
         )
+
+    async def _connect(self, client: aiosmtplib.SMTP) -> None:
+        """To the end of the greeting. Servers that put spammers off greet after half a minute and more, and RFC 5321
+        §4.5.3.2.1 gives them five; a connection that does not come about has less time."""
+        settings = self._settings
+        connecting = asyncio.ensure_future(client.connect(timeout=settings.greeting_timeout.total_seconds()))
+        try:
+            await asyncio.wait({connecting}, timeout=settings.connect_timeout.total_seconds())
+            if not connecting.done() and client.transport is None:
+                raise aiosmtplib.SMTPConnectTimeoutError("no connection")
+            await connecting
+        finally:
+            if not connecting.done():
+                connecting.cancel()
+                await asyncio.gather(connecting, return_exceptions=True)
 
     def _context(self) -> ssl.SSLContext | None:
         if self._settings.tls != "off" and self._tls is None:
@@ -127,13 +144,13 @@ def _hand_over(client: aiosmtplib.SMTP) -> Wire:
     return Wire(transport, client.esmtp_extensions)
 
 
-async def _greet(client: aiosmtplib.SMTP) -> None:
+async def _greet(client: aiosmtplib.SMTP, name: str) -> None:
     try:
-        await client.ehlo(timeout=HELO_S)
+        await client.ehlo(hostname=name, timeout=HELO_S)
     except aiosmtplib.SMTPHeloError:
         if not client.is_connected:
             raise
-        await client.helo(timeout=HELO_S)  # RFC 5321 §3.2: a server of old
+        await client.helo(hostname=name, timeout=HELO_S)  # RFC 5321 §3.2: a server of old
 
 
 def _reply(error: Exception) -> Reply:
