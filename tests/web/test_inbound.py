@@ -69,6 +69,7 @@ def test_a_bounce_that_sendgrid_signed_settles_the_delivery(scene: Scene) -> Non
 
 
 def test_what_is_not_signed_changes_nothing(scene: Scene) -> None:
+    FETCHED.clear()
     who = "forged@example.com"
     message = sent(scene, who, "queued as forged-0123456789")
     failed = {

@@ -42,8 +42,8 @@ from tests.web.providers import (
     from_sparkpost,
     sent,
 )
-from tests.web.scene import Scene
-from web.inbound import sendgrid
+from tests.web.scene import Scene, until
+from web.inbound import desk, sendgrid
 from web.inbound.certificates import Certificates
 from web.inbound.word import Forged
 
@@ -219,6 +219,35 @@ def test_no_more_is_read_than_a_provider_sends(scene: Scene) -> None:
         headers = dict(field.split(": ") for field in fields)
         assert scene.http.post(f"/in/{provider}", content=body, headers=headers).status_code == 413
     assert scene.http.post("/in/ses", content=b" " * (256 << 10)).status_code == 400  # read, and no JSON
+
+
+def test_bodies_that_nobody_has_verified_have_a_budget_together(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(desk, "_MAX_IN_FLIGHT", 10_000)
+    url = urlsplit(scene.tracking)
+
+    def code() -> int:
+        return scene.http.post("/in/ses", content=b" " * 4000).status_code
+
+    assert code() == 400
+    with socket.create_connection((url.hostname, url.port), timeout=5) as connection:
+        head = f"POST /in/mailgun HTTP/1.1\r\nHost: {url.netloc}\r\nContent-Length: 9000\r\n\r\n"
+        connection.sendall(head.encode() + b" " * 8000)
+        until(lambda: code() == 503)
+    until(lambda: code() == 400)
+
+
+def test_odd_paths_and_methods_lead_nowhere(scene: Scene) -> None:
+    url = urlsplit(scene.tracking)
+    with no_fault_logged():
+        for line in (
+            "POST /in/", "POST /in", "POST /in/%00", "POST /in/%ff%fe", "POST /in/ses/", "POST /in/ses%2f..",
+            "POST /in/SES", "POST //in/ses", "POST /in/../in/x", "GET /in/ses", "PUT /in/ses", "HEAD /in/ses",
+            "TRACE /in/ses", "POST /in/" + "a" * 5000,
+        ):  # fmt: skip
+            with socket.create_connection((url.hostname, url.port), timeout=5) as connection:
+                head = f"{line} HTTP/1.1\r\nHost: {url.netloc}\r\nContent-Length: 2\r\nConnection: close\r\n\r\n"
+                connection.sendall(head.encode() + b"{}")
+                assert connection.recv(20)[9:12] in (b"400", b"404", b"405", b"414"), line
 
 
 def test_who_hangs_up_in_a_body_leaves_no_fault(scene: Scene) -> None:

@@ -30,9 +30,11 @@ _MAX_REFUSED = 1000  # URLs
 _REFUSED_FOR_S = 600
 _AWAY_FOR_S = 20  # Amazon asks again after 20 s, three times
 _MAX_CHAIN = 5  # certificates beside the first
-# Where Amazon's own authority serves the certificate that signed one (RFC 5280 §4.2.2.1). Its signature is checked,
-# so that plain HTTP, which is what such URLs are, does no harm.
-_ISSUER_URL = re.compile(r"http://crt\.[a-z0-9]{1,30}\.amazontrust\.com/[a-z0-9]{1,30}\.(?:cer|crt)")
+# Where Amazon's authorities, its own and DigiCert, serve the certificate that signed one (RFC 5280 §4.2.2.1). Its
+# signature is checked, so that plain HTTP, which is what such URLs are, does no harm.
+_ISSUER_URL = re.compile(
+    r"http://(?:crt\.[a-z0-9]{1,30}\.amazontrust\.com|cacerts\.digicert\.com)/[A-Za-z0-9-]{1,80}(?:\.cer|\.crt)"
+)
 _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]++-----END CERTIFICATE-----")
 
 

@@ -97,7 +97,6 @@ class Desk:
         try:
             provider.check(request)
             heard = await provider.listen(await self._body(request, provider.max_octets), request)
-            counts = await self._store.write(lambda session: self._settle(session, name, heard))
         except Forged as error:
             log.refused_word(name, str(error))
             return _fault(401, "forged", str(error), {"www-authenticate": 'Basic realm="webhooks"'})
@@ -106,9 +105,14 @@ class Desk:
             return _fault(400, "malformed", str(error))
         except ClientDisconnect:
             return Response(status_code=400)  # which nobody reads
+        except OSError as error:  # of Amazon, or of too many at once: the database has not been asked yet
+            log.refused_word(name, f"later: {error}")
+            return _later()
+        try:
+            counts = await self._store.write(lambda session: self._settle(session, name, heard))
         except (sa.exc.SQLAlchemyError, OSError, NotKnownYet) as error:
             log.unreadable(type(error).__name__)
-            return _fault(503, "later", "this cannot be taken now; please send it again", {"retry-after": "60"})
+            return _later()
         return JSONResponse(counts)
 
     async def _body(self, request: Request, max_octets: int) -> bytes:
@@ -267,6 +271,10 @@ def _checks(secret: str) -> Callable[[Request], None]:
             raise Forged("the credentials are not those of [inbound]")
 
     return check
+
+
+def _later() -> Response:
+    return _fault(503, "later", "this cannot be taken now; please send it again", {"retry-after": "60"})
 
 
 def _fault(status: int, code: str, message: str, headers: dict[str, str] | None = None) -> Response:
