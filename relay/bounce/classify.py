@@ -96,7 +96,7 @@ _RULE_KEYS = {"name", "category", "match", "unless", "code", "status", "phase", 
 _INFRASTRUCTURE = frozenset({Phase.CONNECT, Phase.HELO, Phase.AUTH})
 
 # RFC 3463 §2, anywhere in a text: "#5.1.0 Address rejected", "sorry (#5.1.1)". Not inside an IP address.
-_STATUS = re.compile(r"(?<![\w.])[245]\.\d{1,3}\.\d{1,3}(?![\w.]*\d)")
+_STATUS = re.compile(r"(?<![\w.])[245]\.[0-9]{1,3}\.[0-9]{1,3}(?![\w.]*[0-9])")
 
 
 def _phrases_of(value: object, named: Mapping[str, tuple[str, ...]]) -> list[phrases.Phrase]:
@@ -256,10 +256,10 @@ def advice(category: str) -> str:
 
 _PHASES: Mapping[str, Phase] = {phase.value: phase for phase in Phase}
 # A reply as people paste it: bare, or behind "host mx.example.com[192.0.2.1] said: ", "smtp; ", a log's time.
-_BARE = re.compile(r"\s*([2-6]\d\d)(?=[\s:;,_#-]|$)")
-_QUOTED = re.compile(r"(?:[;=(\"'>]|:\s|>:|\.\.\.)\s*([2-5]\d\d)(?=[ -]|['\"]?, )")
-_TOLD = re.compile(r"\b(?:said|replied|answered|returned|error|code)[:=]?\s+([245]\d\d)(?=[ :-])", re.IGNORECASE)
-_INSIDE = re.compile(r"(?<![\w.\[-])([245]\d\d)(?=[ -]#?[245]\.\d{1,3}\.\d{1,3}\b)")
+_BARE = re.compile(r"\A([2-6][0-9]{2})(?=[\s:;,_#-]|$)")
+_QUOTED = re.compile(r"(?:[;=(\"'>]|:\s|>:|\.\.\.)\s*+([2-5][0-9]{2})(?=[ -]|['\"]?, )")
+_TOLD = re.compile(r"\b(?:said|replied|answered|returned|error|code)[:=]?\s++([245][0-9]{2})(?=[ :-])", re.IGNORECASE)
+_INSIDE = re.compile(r"(?<![\w.\[-])([245][0-9]{2})(?=[ -]#?[245]\.[0-9]{1,3}\.[0-9]{1,3}\b)")
 _LINE_END = re.compile(r"(?:\\r)?\\n|\r\n?|\n")
 
 

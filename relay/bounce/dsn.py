@@ -13,12 +13,15 @@ from relay.bounce.failure import Failure
 TYPES = ("message/delivery-status", "message/global-delivery-status", "message/delivery-report")
 MAX_RECIPIENTS = 10_000
 
+# Blanks, not white space: white space runs over line ends, and from each of them anew.
 _STATUS_TEXT = re.compile(
-    r"^\s*(?:reporting-mta|final-recipient|original-recipient)[ \t]*:", re.IGNORECASE | re.MULTILINE
+    r"^[ \t]*+(?:reporting-mta|final-recipient|original-recipient)[ \t]*+:", re.IGNORECASE | re.MULTILINE
 )
-_FIELD = re.compile(r"([A-Za-z][A-Za-z0-9-]{1,60})[ \t]*:[ \t]*(.*)")
-_STATUS = re.compile(r"(?<![\d.])[245]\.\d{1,3}\.\d{1,3}(?![\d.]*\d)")
-_TYPE = re.compile(r"\s*([A-Za-z][\w-]{0,30})\s*;\s*")
+_FIELD = re.compile(r"\A([A-Za-z][A-Za-z0-9-]{1,60})[ \t]*+:[ \t]*+(.*)")
+_STATUS = re.compile(r"(?<![0-9.])[245]\.[0-9]{1,3}\.[0-9]{1,3}(?![0-9.]*[0-9])")
+_TYPE = re.compile(r"\A([A-Za-z][\w-]{0,30})\s*+;\s*+")
+# A host or an address: what a report says there goes into our own notices and logs.
+_REMOTE = re.compile(r"[A-Za-z0-9._:\[\]-]{1,255}")
 # RFC 6533 §3: "\x{20AC}"; RFC 3461 §4: only what xtext must encode, for `+20` is a part of real addresses.
 _EMBEDDED = re.compile(r"\\x\{([0-9A-Fa-f]{2,6})\}")
 _XTEXT = re.compile(r"\+(2B|3D)")
@@ -36,7 +39,10 @@ def status_parts(whole: mail.Part) -> list[mail.Part]:
     return [part for part in own if part.type in TYPES and _STATUS_TEXT.search(part.text)] or [
         part
         for part in own
-        if not part.children and part is not whole and _STATUS_TEXT.match(part.text) and "action" in part.text.lower()
+        if not part.children
+        and part is not whole
+        and _STATUS_TEXT.match(part.text.lstrip())
+        and "action" in part.text.lower()
     ]
 
 
@@ -89,14 +95,14 @@ def _failure(block: Mapping[str, str]) -> Failure:
     final, original = address(block.get("final-recipient", "")), address(block.get("original-recipient", ""))
     status = _STATUS.search(block.get("status", ""))
     diagnostic = block.get("diagnostic-code", "") or block.get("x-display-diagnostic", "")
+    diagnostic = diagnostic.lstrip()
     typed = _TYPE.match(diagnostic)
-    remote = block.get("remote-mta", "").rpartition(";")[2].split("(")[0].strip()
     return failure.judge(
         original or final,
         action(block.get("action", ""), status[0] if status else ""),
         status[0] if status else "",
         diagnostic[typed.end() :] if typed else diagnostic,
-        remote=remote[:255],
+        remote=_remote(block.get("remote-mta", "")),
         original=original,
     )
 
@@ -110,12 +116,19 @@ def action(value: str, status: str) -> str:
     return {"4": "delayed", "2": "delivered"}.get(status[:1], "failed")
 
 
+def _remote(value: str) -> str:
+    """The host that a Remote-MTA field names; `""` for anything but a name or an address."""
+    host = value.rpartition(";")[2].partition("(")[0].strip()
+    return host if _REMOTE.fullmatch(host) else ""
+
+
 def _character(point: int) -> str:
     return chr(point) if point < 0xD800 or 0xE000 <= point < 0x110000 else ""
 
 
 def address(value: str) -> str:
     """The mailbox that a recipient field names; `""` if it names none."""
+    value = value.lstrip()
     typed = _TYPE.match(value)
     value = value[typed.end() :] if typed else value
     kind = typed[1].lower() if typed else ""

@@ -18,7 +18,8 @@ _ATEXT = rf"(?:(?![{_RUN_ON}])[\w!#$%&'*+/=?^`{{|}}~.-])"
 # Bounded on both sides of the @, so that a search through a long line of letters stays linear.
 _DOMAIN = rf"(?:(?:(?!-)(?:(?![{_RUN_ON}])[\w-]){{1,63}}\.){{0,10}}(?:(?![{_RUN_ON}])[\w-]){{1,63}}|\[[\d.]{{7,15}}\])"
 ADDRESS = re.compile(
-    rf"(?<![A-Za-z0-9_.!#$%&'*+/=?^`{{|}}~@-])(?:(?i:smtp|rfc822)=|')?"
+    # Behind letters of any script, else each of a long line would be a start.
+    rf"(?:(?<![\w.!#$%&'*+/=?^`{{|}}~@-])|(?<=[{_RUN_ON}]))(?:(?i:smtp|rfc822)=|')?"
     rf"(?P<address>(?!['=])(?:\"[^\"\n@]{{1,64}}\"|{_ATEXT}{{1,128}})@{_DOMAIN}"
     # In brackets there is no doubt where it ends, in any script.
     r"|(?<=<)[^\s<>@\"():]{1,128}@[^\s<>@\"()]{1,255}(?=>))"
@@ -51,11 +52,11 @@ _PHASES = (
 _REPLIES = tuple(
     re.compile(pattern, re.MULTILINE | re.IGNORECASE)
     for pattern in (
-        r"(?<![\w.@#/-])([45]\d\d)[ -]#?[45]\.\d{1,3}\.\d{1,3}(?![\w.])",
-        r"^[\W_]{0,8}([45]\d\d)(?=[ :-]\D|-?$)",
-        r"(?:said|says|reply|response|error|code|with|smtp|was|returned|status|reason)\W{1,4}([45]\d\d)(?![\w./])",
-        r"[:;=(\"'>«“\[]\s*([45]\d\d)(?=[ -]\D)",
-        r"(?<![\w.@#/:-])(5[0-57]\d)(?= [A-Za-z<\[#])",
+        r"(?<![\w.@#/-])([45][0-9]{2})[ -]#?[45]\.[0-9]{1,3}\.[0-9]{1,3}(?![\w.])",
+        r"^[\W_]{0,8}([45][0-9]{2})(?=[ :-]\D|-?$)",
+        r"(?:said|says|reply|response|error|code|with|smtp|was|returned|status|reason)\W{1,4}([45][0-9]{2})(?![\w./])",
+        r"[:;=(\"'>«“\[]\s*+([45][0-9]{2})(?=[ -]\D)",
+        r"(?<![\w.@#/:-])(5[0-57][0-9])(?= [A-Za-z<\[#])",
     )
 )
 

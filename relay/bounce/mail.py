@@ -23,18 +23,20 @@ MAX_PARTS = 200
 MAX_FIELDS = 1000
 MAX_TEXT = 1_000_000  # octets of one part that are decoded
 
-_FIELD = re.compile(rb"([!-9;-~]{1,100})[ \t]*:[ \t]*(.*(?:\n[ \t].*)*)\n?")
-_PARAMETER = re.compile(r";\s*([\w!#$%&'*+.^`{|}~-]+)\s*=\s*(?:\"((?:[^\"\\]|\\.)*)\"|([^\s;\"]*))")
+_FIELD = re.compile(rb"([!-9;-~]{1,100}+)[ \t]*+:[ \t]*+(.*+(?:\n[ \t].*+)*+)\n?")
+_PARAMETER = re.compile(r";\s*+([\w!#$%&'*+.^`{|}~-]++)\s*+=\s*+(?:\"((?:[^\"\\]|\\.)*+)\"|([^\s;\"]*+))")
 _ENCODED_WORD = re.compile(r"=\?([\w.:-]{1,40})(?:\*[\w-]*)?\?([bBqQ])\?([^?\s]*)\?=")
-_BETWEEN_WORDS = re.compile(r"(\?=)\s+(?==\?)")
+_BETWEEN_WORDS = re.compile(r"(\?=)\s++(?==\?)")
 _NOT_BASE64 = re.compile(rb"[^A-Za-z0-9+/]")
-_BASE64_BODY = re.compile(rb"\s*(?:[A-Za-z0-9+/]{60,76}\n){2,}")
+_BASE64_BODY = re.compile(rb"\A(?:[A-Za-z0-9+/]{60,76}\n){2}")
 
-_HIDDEN = re.compile(r"<(style|script|head|title)\b.*?(?:</\1\s*>|\Z)", re.IGNORECASE | re.DOTALL)
+_HIDDEN = re.compile(r"<(style|script|head|title)\b.*?(?:</\1\s*+>|\Z)", re.IGNORECASE | re.DOTALL)
 _BREAK = re.compile(r"<(?:/?(?:p|div|tr|table|ul|ol|li|h[1-6]|blockquote|pre)|br|hr)\b[^<>]*>", re.IGNORECASE)
 _CELL = re.compile(r"</?t[dh]\b[^<>]*>", re.IGNORECASE)
 # An address in brackets is no tag.
 _TAG = re.compile(r"<!--.*?(?:-->|\Z)|</?[A-Za-z!?][^<>@=]*(?:=[^<>]*)?>", re.DOTALL)
+# html.unescape raises ValueError for a number of more digits than int() takes; no character needs eight.
+_LONG_REFERENCE = re.compile(r"&#(?:[0-9]{8,}+|[xX][0-9A-Fa-f]{8,}+);?")
 _CODECS_THAT_ARE_NO_CHARSET = {"idna", "punycode", "undefined", "unicode_escape", "raw_unicode_escape"}
 
 
@@ -71,7 +73,7 @@ class Part:
         """The body with its transfer encoding taken off, or as it is where it does not hold to it."""
         body = self.body[:MAX_TEXT]
         encoding = self.get("content-transfer-encoding").strip(' ;"').lower()
-        if encoding == "base64" or (encoding in ("", "7bit", "8bit") and _BASE64_BODY.match(body)):
+        if encoding == "base64" or (encoding in ("", "7bit", "8bit") and _BASE64_BODY.match(body.lstrip())):
             decoded = _base64(body)
             # A report in clear text that calls itself base64.
             return decoded if b" " not in body.strip() or decoded.isascii() else body
@@ -84,7 +86,7 @@ class Part:
         """The text of this leaf, LF-ended, HTML without its tags."""
         decoded = decode(self.octets, self.parameters.get("charset", ""))
         decoded = decoded.replace("\r\n", "\n").replace("\r", "\n").replace("\0", "")
-        looks_html = self.type != "text/plain" or re.match(r"\s*<(?:!doctype|html)\b", decoded, re.IGNORECASE)
+        looks_html = self.type != "text/plain" or decoded.lstrip()[:9].lower().startswith(("<!doctype", "<html"))
         return strip_tags(decoded) if self.type == "text/html" or (looks_html and "<body" in decoded) else decoded
 
     def walk(self) -> Iterator["Part"]:
@@ -127,13 +129,13 @@ def _part(octets: bytes, depth: int, budget: list[int]) -> Part:
 
 def _split(part: Part) -> Iterator[bytes]:
     boundary = part.parameters.get("boundary", "").encode("utf-8", "replace").rstrip()
-    lines = rb"^--" + re.escape(boundary) + rb"(--)?[ \t]*$"
+    lines = rb"^--" + re.escape(boundary) + rb"(--)?[ \t]*+$"
     if not boundary or not re.search(lines, part.body, re.MULTILINE):
         # No boundary, or one that is not there: the first line that could be one is.
-        guess = re.search(rb"^--(\S.{0,70}?)[ \t]*\n(?=content-)", part.body, re.M | re.I)
+        guess = re.search(rb"^--(\S.{0,70}?)[ \t]{0,20}+\n(?=content-)", part.body, re.M | re.I)
         if not guess:
             return
-        lines = rb"^--" + re.escape(guess[1]) + rb"(--)?[ \t]*$"
+        lines = rb"^--" + re.escape(guess[1]) + rb"(--)?[ \t]*+$"
     start = -1
     for found in re.finditer(lines, part.body, re.MULTILINE):
         if start >= 0:
@@ -182,4 +184,4 @@ def _word(found: re.Match[str]) -> str:
 def strip_tags(text: str) -> str:
     """The text of an HTML document, its blocks on lines of their own."""
     text = _CELL.sub(" ", _BREAK.sub("\n", _HIDDEN.sub(" ", text)))
-    return html.unescape(_TAG.sub("", text)).replace("\xa0", " ")
+    return html.unescape(_LONG_REFERENCE.sub("\ufffd", _TAG.sub("", text))).replace("\xa0", " ")

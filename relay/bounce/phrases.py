@@ -32,7 +32,7 @@ _ONE_SPELLING = (
     ("mail box", "mailbox"), ("local-part", "localpart"), ("local part", "localpart"),
     ("user name", "username"), ("user id", "userid"),
 )  # fmt: skip
-_GAPS = {".": r"(?: \S+){0,3}?", "..": r"(?: \S+){0,8}?"}
+_GAPS = {".": r"(?: \S++){0,3}?", "..": r"(?: \S++){0,8}?"}
 
 # Longer replies exist only where somebody plays with us.
 MAX_CHARACTERS = 4096

@@ -52,10 +52,12 @@ class _Seen(NamedTuple):
 _SENT_TO = ("delivered-to", "x-original-to", "envelope-to", "x-envelope-to", "x-rcpt-to", "to", "cc", "apparently-to")
 _MESSAGE_ID = re.compile(r"(?<![\w.])(?:x-)?(?:original[- ])?message-id:\s{0,80}<([^<>\s]{1,900})>", re.IGNORECASE)
 _NAMES_ORIGINAL = (*dsn.TYPES, "message/disposition-notification", "message/feedback-report")
-_TO = re.compile(r"^[> \t]*to:[ \t]*(.*(?:\n[> ]*[ \t].*){0,5})", re.IGNORECASE | re.MULTILINE)
-_FIELDS = re.compile(r"^[> \t]*[A-Za-z][A-Za-z0-9-]*:.*(?:\n[ \t].*)*$", re.MULTILINE)
+_TO = re.compile(r"^[> \t]*+to:[ \t]*+(.*+(?:\n[> ]{0,80}[ \t].*+){0,5})", re.IGNORECASE | re.MULTILINE)
+_FIELDS = re.compile(r"^[> \t]*+[A-Za-z][A-Za-z0-9-]*+:.*+(?:\n[ \t].*+)*+$", re.MULTILINE)
 MAX_EXPLAINED = 100  # recipients for whom the notice is searched, too
-_ANSWER = re.compile(r"\s*(?:re|aw|sv|fwd?|wg|tr|rv|antw|odp|res|回复|答复|回覆|转发)\s*(?:\[\d+\])?:", re.IGNORECASE)
+_ANSWER = re.compile(
+    r"\A(?:re|aw|sv|fwd?|wg|tr|rv|antw|odp|res|回复|答复|回覆|转发)\s*+(?:\[\d{1,9}\])?:", re.IGNORECASE
+)
 
 
 def read(octets: bytes) -> Report:
@@ -136,7 +138,7 @@ def _likely(seen: _Seen) -> Likely:
     if whole.get("x-failed-recipients"):
         return Likely.SURELY
     is_daemon = bool(wording.pattern("bounce", "daemon").search(whole.get("from")[:500]))
-    if not is_daemon and (_ANSWER.match(subject) or auto_reply.is_auto_reply(whole, by_subject_only=True)):
+    if not is_daemon and (_ANSWER.match(subject.lstrip()) or auto_reply.is_auto_reply(whole, by_subject_only=True)):
         return Likely.NOT
     is_report = whole.parameters.get("report-type", "").lower() == "delivery-status"
     is_null = whole.get("return-path").strip() == "<>" or not whole.get("from").strip()

@@ -38,14 +38,16 @@ class Grade(IntEnum):
     LISTED = 3
 
 
-_TRACE = re.compile(r"(?:> ?)*(?:received|return-path|x-original-to|dkim-signature|x-received):\s*\S", re.IGNORECASE)
-_FIELD_LINE = re.compile(r"[> \t]*[A-Za-z][A-Za-z0-9-]*:(?:\s|$)|[ \t]+\S")
-_REPLY = re.compile(r"(?<![\w.@])[45](?:\d\d(?=[ :;,)\]-]|$)|\.\d{1,3}\.\d{1,3}\b)")
-_EXPANDED = re.compile(r"\b(?:expanded|generated|forwarded|ultimately generated) from:?\W*$", re.IGNORECASE)
-_BULLET = re.compile(r"(?:[\s*•·\-–>|#~]|\d{1,3}[.)])*$")
-_BARE = re.compile(r"\s*<?([\w.+-]{2,64})>?\s*[:.]?\s*$")
+# `\A` and possessive quantifiers: linear also where a pattern is searched for.
+_TRACE = re.compile(
+    r"\A(?:> ?)*+(?:received|return-path|x-original-to|dkim-signature|x-received):\s*+\S", re.IGNORECASE
+)
+_FIELD_LINE = re.compile(r"\A(?:[> \t]*+[A-Za-z][A-Za-z0-9-]*+:(?:\s|$)|[ \t]++\S)")
+_REPLY = re.compile(r"(?<![\w.@])[45](?:[0-9]{2}(?=[ :;,)\]-]|$)|\.[0-9]{1,3}\.[0-9]{1,3}\b)")
+_EXPANDED = re.compile(r"\b(?:expanded|generated|forwarded|ultimately generated) from:?\W*+$", re.IGNORECASE)
+_BULLET = re.compile(r"\A(?:[\s*•·\-–>|#~]|\d{1,3}[.)])*+\Z")
+_BARE = re.compile(r"\A<?([\w.+-]{2,64})>?\s{0,3}[:.]?\Z")
 _SEPARATOR = re.compile(r"[\s,;<>()]{1,10}(?:(?:and|or|und|et|y|e|и)\s{1,3}<?)?", re.IGNORECASE)
-_QUOTED = re.compile(r"\s*(?:<<<|>>>)")
 
 
 def notice(text: str) -> tuple[str, str]:
@@ -76,7 +78,7 @@ def recipients(
         if line.rstrip() == "--":
             most = Grade.MENTIONED  # a signature
         # In a session's transcript each command names everybody.
-        if "@" not in line or _QUOTED.match(line) or graded >= MAX_GRADED:
+        if "@" not in line or line.lstrip().startswith(("<<<", ">>>")) or graded >= MAX_GRADED:
             continue
         last_end, grade = 0, Grade.OTHER
         for match in failure.ADDRESS.finditer(line):
@@ -105,15 +107,16 @@ def recipients(
 def bare_names(text: str, domain: str) -> list[Named]:
     """Recipients that are listed without a domain, as a receiver does that knows only its own."""
     lines = [line[:_MAX_LINE] for line in text.split("\n", MAX_LINES)[:MAX_LINES]]
-    leads = wording.pattern("notice", "leads", r"{}[^\n]*:\W*$")
+    leads = wording.pattern("notice", "leads")
     chosen: list[tuple[int, str]] = []
     is_list = False
     for at, line in enumerate(lines):
-        bare = _BARE.match(line)
+        bare = _BARE.match(line.strip())
         if is_list and bare and len(chosen) < MAX_RECIPIENTS:
             chosen.append((at, f"{bare[1]}@{domain}"))
         elif line.strip():
-            is_list = bool(leads.search(line))
+            head, colon, behind = line.rpartition(":")
+            is_list = bool(colon) and not any(map(str.isalnum, behind)) and bool(leads.search(head))
     return list(_with_words(lines, chosen))
 
 
@@ -123,24 +126,24 @@ def _grade(line: str, start: int, end: int) -> Grade:
         return Grade.LISTED
     if _is_other(before):
         return Grade.OTHER
-    if re.fullmatch(r"\W*to", before, re.IGNORECASE):
+    if before[-2:].lower() == "to" and not any(map(str.isalnum, before[:-2])):
         return Grade.MENTIONED  # all whom the mail was for
     if _BULLET.match(before):
         if not after.strip(" \t.,;:-|") or after[0] in ":(,;|<[" or after.startswith(("...", "- ", "\u2026")):
             return Grade.LISTED
         return Grade.LISTED if _REPLY.match(after) else Grade.SAID
-    if wording.pattern("notice", "recipient", r"(?<!\w){}\W*(?:to|for|an|à)?\W*$").search(before[-80:]):
+    if wording.pattern("notice", "recipient", r"(?<!\w){}\W*+(?:(?:to|for|an|à)\W*+)?$").search(before[-80:]):
         return Grade.SAID
     if _REPLY.search(before[-60:]) or _REPLY.search(after[:60]):
         return Grade.SAID
     if not after.strip(" .") and line[:start].rstrip(" \t<\"'(").endswith(":"):
         return Grade.SAID
-    return Grade.SAID if wording.pattern("notice", "behind", r"^\W*{}").search(after[:80]) else Grade.MENTIONED
+    return Grade.SAID if wording.pattern("notice", "behind", r"^\W*+{}").search(after[:80]) else Grade.MENTIONED
 
 
 def _is_other(before: str) -> bool:
     """True if the words before an address say that it is the sender's, or of somebody who helps."""
-    return bool(wording.pattern("notice", "others", r"(?<!\w){}(?:\W+\w+)?\W*$").search(before[-80:]))
+    return bool(wording.pattern("notice", "others", r"(?<!\w){}(?:\W++\w++)?\W*+$").search(before[-80:]))
 
 
 def _with_words(lines: list[str], chosen: list[tuple[int, str]]) -> Iterable[Named]:

@@ -28,6 +28,7 @@ _LARGEST_FULL = 256 << 10  # octets of a message that is returned whole, where t
 _LONGEST_LINE = 998  # RFC 5322 §2.1.1
 _PRIVATE = re.compile(rb"(?im)^(?:resent-)?bcc[ \t]*:[^\n]*\n(?:[ \t][^\n]*\n)*")
 _XTEXT = re.compile(r"\+([0-9A-F]{2})")
+_BARE_END = re.compile(rb"[\r\n]")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 
@@ -62,11 +63,11 @@ def compose(notice_id: str, hostname: str, now: datetime, about: About, fates: S
     action = next(one for one in (FAILED, DELAYED, RELAYED) if any(fate.action == one for fate in fates))
     boundary = f"=_{notice_id}"
     fields = [
-        f"From: Mail Delivery System <MAILER-DAEMON@{hostname}>",
-        f"To: <{about.reverse_path}>",
+        f"From: Mail Delivery System <MAILER-DAEMON@{_line(hostname)}>",
+        f"To: <{_line(about.reverse_path)}>",
         f"Subject: {_SUBJECTS[action]}",
         f"Date: {format_datetime(now)}",
-        f"Message-ID: <{notice_id}@{hostname}>",
+        f"Message-ID: <{notice_id}@{_line(hostname)}>",
         "Auto-Submitted: auto-replied",  # RFC 3834 §5.1
         *_thread(about.message_id),
         "MIME-Version: 1.0",
@@ -74,7 +75,7 @@ def compose(notice_id: str, hostname: str, now: datetime, about: About, fates: S
     ]
     parts = (_letter(hostname, about, fates), _status(hostname, about, fates), _returned(about, action))
     delimiter = f"\r\n--{boundary}\r\n".encode("ascii")
-    octets = "\r\n".join([*fields, "", "This is a report in MIME format."]).encode() + b"\r\n"
+    octets = "\r\n".join([*fields, "", "This is a report in MIME format."]).encode("utf-8", "replace") + b"\r\n"
     for part in parts:
         octets += delimiter + part
     return octets + f"\r\n--{boundary}--\r\n".encode("ascii")
@@ -87,25 +88,25 @@ def _thread(message_id: str) -> list[str]:
 
 
 def _letter(hostname: str, about: About, fates: Sequence[Fate]) -> bytes:
-    lines = [f"This is the mail system at {hostname}.", ""]
+    lines = [f"This is the mail system at {_line(hostname)}.", ""]
     for action, sentence in _SENTENCES.items():
         those = [fate for fate in fates if fate.action == action]
         if those:
             lines += [sentence, ""]
         for fate in those:
-            who = f"The server {fate.remote} said:" if fate.remote else "What happened:"
-            lines += [f"<{fate.recipient}>", f"    {who}", f"    {_line(fate.reply)}"]
+            who = f"The server {_line(fate.remote)} said:" if fate.remote else "What happened:"
+            lines += [f"<{_line(fate.recipient)}>", f"    {who}", f"    {_line(fate.reply)}"]
             if fate.retried_until:
                 lines.append(f"    It will be tried until {format_datetime(fate.retried_until)}.")
             lines.append("")
     lines += [
         "The message:",
-        f"    Subject: {about.subject or '(none)'}",
+        f"    Subject: {_line(about.subject) or '(none)'}",
         f"    Accepted: {format_datetime(about.accepted_at)}",
-        f"    Message-ID: {about.message_id or '(none)'}",
+        f"    Message-ID: {_line(about.message_id) or '(none)'}",
         "",
     ]
-    text = quopri.encodestring("\n".join(lines).encode()).replace(b"\n", b"\r\n")
+    text = quopri.encodestring("\n".join(lines).encode("utf-8", "replace")).replace(b"\n", b"\r\n")
     return b"Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n" + text
 
 
@@ -132,7 +133,8 @@ def _status(hostname: str, about: About, fates: Sequence[Fate]) -> bytes:
     text = "\r\n".join("\r\n".join([*map(_folded, block), ""]) for block in blocks)
     # RFC 6533 §4: the same fields, in UTF-8.
     kind, coding = ("global-delivery-status", "8bit") if is_global else ("delivery-status", "7bit")
-    return f"Content-Type: message/{kind}\r\nContent-Transfer-Encoding: {coding}\r\n\r\n{text}".encode()
+    head = f"Content-Type: message/{kind}\r\nContent-Transfer-Encoding: {coding}\r\n\r\n"
+    return (head + text).encode("utf-8" if is_global else "ascii", "replace")
 
 
 def _returned(about: About, action: str) -> bytes:
@@ -152,7 +154,8 @@ def _returned(about: About, action: str) -> bytes:
 
 
 def _is_text(octets: bytes) -> bool:
-    return b"\0" not in octets and all(len(line) <= _LONGEST_LINE for line in octets.split(b"\r\n"))
+    lines = octets.split(b"\r\n")
+    return b"\0" not in octets and all(len(line) <= _LONGEST_LINE and not _BARE_END.search(line) for line in lines)
 
 
 def _line(text: str) -> str:
@@ -186,10 +189,13 @@ def _plain(text: str, is_global: bool) -> str:
 
 
 def _folded(field: str) -> str:
-    """A field in lines of at most 78 characters where words allow it, 900 octets where they do not."""
+    """A field in lines of at most 78 characters where words allow it, 900 octets where they do not.
+
+    Whatever its value holds, what comes out is one field: most of it is a stranger's text.
+    """
     lines = [""]
-    for word in field.split(" "):
-        for at in range(0, max(len(word), 1), 200):
+    for word in filter(None, _line(field).split(" ")):  # a line of blanks alone would end the block for some
+        for at in range(0, len(word), 200):
             piece = word[at : at + 200]
             if lines[-1] and len(lines[-1]) + 1 + len(piece) > 78:
                 lines.append(f" {piece}")

@@ -50,6 +50,9 @@ async def fit(wire: Wire, mail: Outgoing) -> Fitted:
     except seven.NotConvertible as reason:
         text = f"not sent: the upstream takes 7 bits only and the message cannot be converted ({reason})"
         return _nobody(mail, Reply(554, "5.6.3", text))
+    if not _has_whole_lines(octets):
+        # The edge lets none in, so one of ours came out wrong: temporary, and still ours.
+        return _nobody(mail, Reply(451, "4.3.0", "not sent: a line of the copy does not end in CRLF"))
     limit = wire.parameter("size").strip()
     if limit.isdecimal() and 0 < int(limit) < len(octets):
         text = f"not sent: the message has {len(octets)} octets, the upstream takes {int(limit)}"
@@ -78,6 +81,12 @@ async def fit(wire: Wire, mail: Outgoing) -> Fitted:
         for recipient, mailbox in zip(mail.recipients, mailboxes, strict=True)
     ]
     return Fitted(octets, _command(words), rcpts, refused)
+
+
+def _has_whole_lines(octets: bytes) -> bool:
+    """False for a CR or LF on its own, which could end the message early for a lenient server."""
+    ends = octets.count(b"\r\n")
+    return octets.count(b"\r") == ends == octets.count(b"\n")
 
 
 def _nobody(mail: Outgoing, reply: Reply) -> Fitted:

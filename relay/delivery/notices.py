@@ -131,7 +131,8 @@ def _about(message: Message, octets: bytes | None) -> About:
     above = _above(message)
     whole = above + octets if octets is not None else None
     if octets is None:
-        head = f"Message-ID: <{message.message_id.strip('<>')}>\r\nSubject: {message.subject}\r\n".encode()
+        subject = " ".join(message.subject.split())
+        head = f"Message-ID: <{message.message_id.strip('<>')}>\r\nSubject: {subject}\r\n".encode("utf-8", "replace")
     else:
         found = fields.read(octets, 0, len(octets))
         head = above + octets[: found.body].removesuffix(b"\r\n")

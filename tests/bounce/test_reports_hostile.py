@@ -3,6 +3,8 @@
 from time import process_time
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from relay.bounce import mail, report
 from relay.bounce.report import ReportKind
@@ -12,6 +14,7 @@ STATUS = NOTICE + (
     b'Content-Type: multipart/report; report-type=delivery-status; boundary="b"\n\n'
     b"--b\n\nfailed\n--b\nContent-Type: message/delivery-status\n\nReporting-MTA: dns; x\n\n"
 )
+STATUS_PART = STATUS.removesuffix(b"Reporting-MTA: dns; x\n\n")
 HTML = NOTICE + b"Content-Type: text/html\n\nfailed "
 
 
@@ -37,6 +40,12 @@ HTML = NOTICE + b"Content-Type: text/html\n\nfailed "
         pytest.param(
             STATUS + b"Final-Recipient: rfc822;" + b"<" * 300_000 + b"a@" * 100_000, id="a recipient without end"
         ),
+        pytest.param(STATUS_PART + b"x" + b"\r\n" * 400_000 + b"y", id="blank lines in a status part"),
+        pytest.param(STATUS_PART + b"\n" * 400_000, id="nothing but blank lines in a status part"),
+        pytest.param(NOTICE + b"\nfailed\n" + ("@é" * 400 + "\n").encode() * 250, id="letters beyond ASCII behind @"),
+        pytest.param(NOTICE + b"\nfailed\n" + (b"recipient" + b":" * 900 + b"x\n") * 400, id="colons behind a word"),
+        pytest.param(NOTICE + b"\nfailed\n" + (b">" * 900 + b"x\n") * 400, id="quotes of quotes"),
+        pytest.param(NOTICE + b"X-XARF: yes\n\n" + b"report-type:\n" * 20_000, id="a field of X-ARF again and again"),
         pytest.param(STATUS + b"Diagnostic-Code: smtp;\n" + b" 550 a\n" * 200_000, id="a diagnostic without end"),
         pytest.param(
             NOTICE + b"X-Failed-Recipients: " + b"u@example.com, " * 100_000 + b"\n\nfailed", id="failed without end"
@@ -70,3 +79,43 @@ def test_a_thousand_levels_are_cut_off() -> None:
 def test_a_mail_without_anything_is_no_report() -> None:
     for octets in (b"", b"\n", b"\0", b"\xff" * 100, b"From ", b":", b"--\n" * 10):
         assert report.read(octets) == report.Report(ReportKind.NONE)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(b"Content-Type: text/html\n\n&#" + b"1" * 5000 + b";", id="a character of 5,000 digits"),
+        pytest.param(b"Content-Type: text/html\n\n&#x" + b"f" * 5000, id="a character of 5,000 hexadecimal digits"),
+        pytest.param(b"Content-Type: text/plain; charset=" + b"a" * 5000 + b"\n\nx", id="a charset of 5,000 letters"),
+        pytest.param(b'Content-Type: text/plain; charset="\0"\n\nx', id="a charset that is NUL"),
+        pytest.param(b"Content-Type: text/plain; charset=mbcs\n\nx", id="a charset of another system"),
+        pytest.param(b'\n"notificationType"\n' + b'{"a":' * 20_000, id="an object of 20,000 levels"),
+        pytest.param(b'\n{"notificationType": ' + b"9" * 5000 + b"}", id="a number of 5,000 digits"),
+        pytest.param(b"\n<a@x.example>: \xd9\xa4\xd9\xa5\xd9\xa0 no", id="a code in another script's digits"),
+    ],
+)
+def test_nothing_in_a_report_raises(body: bytes) -> None:
+    for octets in (NOTICE + body, NOTICE + b"Content-Type: message/rfc822\n\n" + NOTICE + body):
+        report.read(octets)
+
+
+PIECES = (
+    "\n", "\n\n", "\r\n", "\r", "\0", " ", "\t", "--b", "--b\n", "--b--", ":", ";", "<", ">", "@", '"', "\\", "=?", "?=", "&#",
+    "Content-Type: multipart/report; report-type=delivery-status; boundary=b\n", "Content-Type: message/rfc822\n\n",
+    "Content-Type: message/delivery-status\n\n", "Content-Type: text/html\n\n", "Content-Transfer-Encoding: base64\n\n",
+    "Content-Type: text/plain; charset=utf-7\n\n", "Content-Type: message/feedback-report\n\n", "Final-Recipient: rfc822;",
+    "Action: failed\n", "Status: 5.1.1\n", "Diagnostic-Code: smtp;", "Remote-MTA: dns;", "550 5.1.1 User unknown\n",
+    "<ann@example.com>: ", "X-Failed-Recipients: ann@example.com\n", "X-Supplementary-Info: <a #5.1.1 smtp;", "\\x{FFFFFF}",
+    '{"notificationType":"Bounce","bounce":{"bouncedRecipients":[{"emailAddress":"a@b.c"}]},"mail":{}}', "\ud800", "é", "収",
+    "=?utf-7?q?+2AA-?=", "[SpamCop V", "Feedback-Type: abuse\n", "could not be delivered", "9" * 50,
+)  # fmt: skip
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.sampled_from(PIECES) | st.text(max_size=8), max_size=30), st.binary(max_size=40))
+def test_any_octets_get_a_report(pieces: list[str], tail: bytes) -> None:
+    for head in (b"", NOTICE, STATUS_PART):
+        read = report.read(head + "".join(pieces).encode("utf-8", "surrogatepass") + tail)
+        for one in read.failures:
+            (one.recipient + one.text + one.status + one.remote + read.message_id).encode()
+            assert not set("\r\n ") & set(one.remote + one.status)
