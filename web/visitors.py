@@ -65,7 +65,9 @@ def kept(ip: str, how: Literal["full", "truncated", "none"]) -> str:
 
 
 def _read(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    text = text.strip()[:_MAX_HOP]
+    text = text.strip()
+    if len(text) > _MAX_HOP:
+        return None
     if with_port := re.fullmatch(r"\[([0-9A-Fa-f:.]+)\](?::\d+)?|([0-9.]+):\d+", text):
         text = with_port[1] or with_port[2]
     return agents.read(text)
