@@ -100,13 +100,17 @@ def test_nothing_in_a_report_raises(body: bytes) -> None:
 
 
 PIECES = (
-    "\n", "\n\n", "\r\n", "\r", "\0", " ", "\t", "--b", "--b\n", "--b--", ":", ";", "<", ">", "@", '"', "\\", "=?", "?=", "&#",
+    "\n", "\n\n", "\r\n", "\r", "\0", " ", "\t", "--b", "--b\n", "--b--", ":", ";", "<", ">", "@", '"', "\\",
+    "=?", "?=", "&#",
     "Content-Type: multipart/report; report-type=delivery-status; boundary=b\n", "Content-Type: message/rfc822\n\n",
     "Content-Type: message/delivery-status\n\n", "Content-Type: text/html\n\n", "Content-Transfer-Encoding: base64\n\n",
-    "Content-Type: text/plain; charset=utf-7\n\n", "Content-Type: message/feedback-report\n\n", "Final-Recipient: rfc822;",
+    "Content-Type: text/plain; charset=utf-7\n\n", "Content-Type: message/feedback-report\n\n",
+    "Final-Recipient: rfc822;",
     "Action: failed\n", "Status: 5.1.1\n", "Diagnostic-Code: smtp;", "Remote-MTA: dns;", "550 5.1.1 User unknown\n",
-    "<ann@example.com>: ", "X-Failed-Recipients: ann@example.com\n", "X-Supplementary-Info: <a #5.1.1 smtp;", "\\x{FFFFFF}",
-    '{"notificationType":"Bounce","bounce":{"bouncedRecipients":[{"emailAddress":"a@b.c"}]},"mail":{}}', "\ud800", "é", "収",
+    "<ann@example.com>: ", "X-Failed-Recipients: ann@example.com\n", "X-Supplementary-Info: <a #5.1.1 smtp;",
+    "\\x{FFFFFF}",
+    '{"notificationType":"Bounce","bounce":{"bouncedRecipients":[{"emailAddress":"a@b.c"}]},"mail":{}}',
+    "\ud800", "é", "収",
     "=?utf-7?q?+2AA-?=", "[SpamCop V", "Feedback-Type: abuse\n", "could not be delivered", "9" * 50,
 )  # fmt: skip
 
