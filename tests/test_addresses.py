@@ -43,6 +43,33 @@ def test_an_upstream_without_smtputf8_gets_a_labels(in_front: Waypost, ascii_ups
     assert arrived.mail.startswith("MAIL FROM:<app@xn--exmple-cua.test>") and "SMTPUTF8" not in arrived.mail
 
 
+def test_address_fields_are_written_in_ascii_too(in_front: Waypost, ascii_upstream: Upstream) -> None:
+    header = (
+        'From: "@ b" <app@exämple.test>\r\nTo: Ann <field@bücher.example>,\r\n'
+        ' bob@example.com (x@y), "a @ b"@BÜCHER.example\r\nSubject: to x@y\r\n'
+    )
+    plain = b"From: App <app@sender.test>\r\nTo: you@example.com\r\nSubject: Hello\r\n"
+    mail = html_mail().replace(plain, header.encode())
+    assert in_front.send(mail, "field@bücher.example", options=UTF8).startswith("250")
+    [arrived] = ascii_upstream.to("field@xn--bcher-kva.example")
+    expected = (
+        'From: "@ b" <app@xn--exmple-cua.test>\r\nTo: Ann <field@xn--bcher-kva.example>,\r\n'
+        ' bob@example.com (x@y), "a @ b"@xn--bcher-kva.example\r\nSubject: to x@y\r\n'
+    )
+    assert expected.encode() in arrived.octets
+    signed = b"DKIM-Signature: v=1; d=x.example; h=from\r\n" + mail
+    assert in_front.send(signed, "signed@bücher.example", options=UTF8).startswith("250")
+    assert header.encode() in ascii_upstream.to("signed@xn--bcher-kva.example")[0].octets
+
+
+@pytest.mark.parametrize(
+    "address", ["jürgen@example.com", '"j ü"@example.com', "a@\u0301x.example", "ann@b.example> (für"]
+)
+def test_a_field_that_has_no_form_in_ascii_is_refused(in_front: Waypost, address: str) -> None:
+    mail = html_mail().replace(b"you@example.com", f"Ann <{address}>".encode())
+    assert in_front.send(mail, "none@bücher.example", options=UTF8).startswith("554 5.6.9")
+
+
 def test_an_upstream_with_smtputf8_gets_what_the_client_wrote(relay: Waypost, upstream: Upstream) -> None:
     assert relay.send(html_mail(), "addresses@bücher.example", options=UTF8).startswith("250")
     [arrived] = upstream.to("addresses@bücher.example")

@@ -12,7 +12,7 @@ from relay import address
 from relay.delivery.wire import Wire
 from relay.envelope import Login, Recipient
 from relay.reply import Reply
-from relay.rewrite import parts, seven
+from relay.rewrite import fields, mailboxes, parts, seven
 
 
 class Outgoing(NamedTuple):
@@ -64,11 +64,13 @@ async def fit(wire: Wire, mail: Outgoing) -> Fitted:
     reverse_path = _writable(mail.reverse_path, has_utf8)
     if reverse_path is None:
         return _nobody(mail, _no_utf8("this sender's address"))
-    if not has_utf8 and is_utf8_header:
+    written = octets if has_utf8 or not is_utf8_header else _with_ascii_header(octets)
+    if written is None:
         text = "not sent: the upstream takes no header in UTF-8 (SMTPUTF8)"
         return _nobody(mail, Reply(554, "5.6.9", text))
-    mailboxes = [_writable(recipient.mailbox, has_utf8) for recipient in mail.recipients]
-    refused = [_no_utf8("this address") if mailbox is None else None for mailbox in mailboxes]
+    octets = written
+    paths = [_writable(recipient.mailbox, has_utf8) for recipient in mail.recipients]
+    refused = [_no_utf8("this address") if mailbox is None else None for mailbox in paths]
     words = [f"MAIL FROM:<{reverse_path}>"]
     words += [f"SIZE={len(octets)}"] if wire.offers("size") else []
     words += ["BODY=8BITMIME"] if has_8bit and (mail.body == "8BITMIME" or not octets.isascii()) else []
@@ -78,7 +80,7 @@ async def fit(wire: Wire, mail: Outgoing) -> Fitted:
         words += [f"ENVID={mail.envid}"] if mail.envid else []
     rcpts = [
         _rcpt(recipient, mailbox or recipient.mailbox, has_dsn, has_utf8)
-        for recipient, mailbox in zip(mail.recipients, mailboxes, strict=True)
+        for recipient, mailbox in zip(mail.recipients, paths, strict=True)
     ]
     return Fitted(octets, _command(words), rcpts, refused)
 
@@ -124,6 +126,17 @@ def _command(words: list[str]) -> bytes:
 
 def _is_ascii(mail: Outgoing) -> bool:
     return mail.reverse_path.isascii() and all(recipient.mailbox.isascii() for recipient in mail.recipients)
+
+
+def _with_ascii_header(octets: bytes) -> bytes | None:
+    """The message for a server without SMTPUTF8, where nothing but domains in its header is beyond ASCII.
+
+    What is signed goes as it came: a signature that does not verify does more harm than a domain in UTF-8.
+    """
+    written = mailboxes.with_ascii_domains(octets)
+    if written is None or _has_utf8_fields(written):
+        return None
+    return octets if fields.read(octets, 0, len(octets)).named(b"dkim-signature") else written
 
 
 def _has_utf8_fields(octets: bytes) -> bool:

@@ -1,22 +1,32 @@
-"""The mailboxes of an address field: who a mail says it is from.
+"""The mailboxes of an address field: who a mail says it is from, and to.
 
 In: the value of From or Sender, unfolded.  Out: its addresses in order, or None where two readers could tell different
-ones.  RFC 5322 §3.4; what is in quotes or comments is no address.
+ones.  RFC 5322 §3.4; what is in quotes or comments is no address.  In: a message for a server without SMTPUTF8.  Out:
+the same with A-labels in its address fields (RFC 5890, RFC 6531 §3.2).
 """
 
 import re
 
+from relay import domain_names
+from relay.edits import Edit, splice
+from relay.rewrite import fields
+
 MAX_OCTETS = 4096  # of a field; more is nobody's
 _OUTSIDE = re.compile(rb'[^"()\\]++|\\.?|"(?:[^"\\]|\\.)*+"|["()]', re.DOTALL)
 _IN_COMMENT = re.compile(rb"[^()\\]++|\\.?|[()]", re.DOTALL)  # a quote begins nothing there
-_MAILBOX = re.compile(rb'(?:[^<>]*+<)?+[ \t]*+((?:""|[^<>@\s()":;\\]++)@[^<>@\s()":;\\]++)[ \t]*+(>?)[ \t]*+')
+_MAILBOX = re.compile(rb'(?:[^<>]*+<)?+[ \t]*+((?:"++|[^<>@\s()":;\\]++)@[^<>@\s()":;\\]++)[ \t]*+(>?)[ \t]*+')
+_STRING = re.compile(rb'"++')
+_ADDRESS = re.compile(rb'(?:"++|[^<>@\s",:;]++)@(?P<domain>[^<>@\s",:;\[\]]++)')
+_ADDRESS_FIELDS = frozenset(
+    f"{resent}{name}".encode() for resent in ("", "resent-") for name in ("from", "sender", "reply-to", "to", "cc")
+) | {b"disposition-notification-to", b"errors-to"}
 
 
 def read(value: bytes) -> list[str] | None:
     """The mailboxes. A quoted local part is given as `""`: it is nobody's in particular, but its domain stands."""
     if len(value) > MAX_OCTETS:
         return None
-    bare = _without_words(value)
+    bare = _masked(value)
     if bare is None:
         return None
     who: list[str] = []
@@ -25,27 +35,45 @@ def read(value: bytes) -> list[str] | None:
             mailbox = _MAILBOX.fullmatch(one)
             if mailbox is None or one.count(b"<") != one.count(b">") or one.count(b"<") > 1:
                 return None
-            who.append(mailbox[1].decode("utf-8", "replace"))
+            who.append(_STRING.sub(b'""', mailbox[1]).decode("utf-8", "replace"))
         elif b"<" in one or b">" in one:
             return None
     return who
 
 
-def _without_words(value: bytes) -> bytes | None:
-    """Strings as `""`, comments as a blank; None where one of them has no end."""
+def with_ascii_domains(octets: bytes) -> bytes | None:
+    """The message with the addresses of its header in A-labels. None where a local part is beyond ASCII, or a domain
+    has no A-labels. Words beside the addresses stay.
+    """
+    head = fields.read(octets, 0, len(octets))
+    edits: list[Edit] = []
+    for field in head.fields:
+        value = octets[field.value : field.end]
+        if field.name not in _ADDRESS_FIELDS or value.isascii():
+            continue
+        for found in _ADDRESS.finditer(_masked(value) or b""):
+            domain = found["domain"]
+            local = value[found.start() : found.start("domain")]
+            name = domain_names.to_ascii(domain.decode("utf-8", "replace"))
+            if not local.isascii() or name is None or not name.isascii():
+                return None
+            if not domain.isascii():
+                start, end = (field.value + offset for offset in found.span("domain"))
+                edits.append(Edit(start, end, name.encode("ascii"), "a_label"))
+    return splice(octets, edits)
+
+
+def _masked(value: bytes) -> bytes | None:
+    """As long as the value, with strings as quotes only and comments as blanks; None where one of them has no end."""
     out: list[bytes] = []
     at = depth = 0
     while found := (_IN_COMMENT if depth else _OUTSIDE).match(value, at):
         token, at = found[0], found.end()
-        if token == b"(":
-            depth += 1
-        elif token == b")" and depth:
-            depth -= 1
-            out.append(b" ")
-        elif depth:
-            continue
+        if depth or token == b"(":
+            depth += {b"(": 1, b")": -1}.get(token, 0)
+            out.append(b" " * len(token))
         elif token in (b")", b'"'):
             return None
         else:
-            out.append(b'""' if token.startswith(b'"') else token)
+            out.append(b'"' * len(token) if token.startswith(b'"') else token)
     return None if depth else b"".join(out)
