@@ -4,6 +4,7 @@ import asyncio
 import base64
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
 
@@ -129,6 +130,23 @@ def test_one_bad_event_of_a_batch_does_not_lose_the_others(scene: Scene) -> None
     answer = from_sendgrid(scene, bad, bounced("batch@example.com", sg_event_id="batch"), bad)
     assert answer.json() == {"taken": 1, "known": 0, "unknown": 0, "malformed": 2}
     assert status(scene, message) == ("bounced", "hard", "user_unknown")
+
+
+def test_a_batch_of_thousands_lets_other_writes_in_between(scene: Scene) -> None:
+    message = sent(scene, "thousands@example.com")
+    strangers = [bounced(f"{n}@elsewhere.example") for n in range(3000)]
+    waits_s: list[float] = []
+    started = time.perf_counter()
+    with ThreadPoolExecutor(1) as other:
+        telling = other.submit(from_sendgrid, scene, *strangers, bounced("thousands@example.com"))
+        while not telling.done():
+            asked = time.perf_counter()
+            scene.write(lambda session: None)
+            waits_s.append(time.perf_counter() - asked)
+    took_s = time.perf_counter() - started
+    assert telling.result().json() == {"taken": 1, "known": 0, "unknown": 3000}
+    assert status(scene, message) == ("bounced", "hard", "user_unknown")
+    assert max(waits_s) < took_s / 2
 
 
 # --- each provider's words

@@ -26,6 +26,7 @@ from web.inbound.word import Forged
 
 Fetch = Callable[[str], Awaitable[bytes]]  # raises OSError
 _MAX_KEYS = 20
+_MAX_WAITING = 50  # messages, of 256 KB each
 _MAX_REFUSED = 1000  # URLs
 _REFUSED_FOR_S = 600
 _AWAY_FOR_S = 20  # Amazon asks again after 20 s, three times
@@ -52,6 +53,7 @@ class Certificates:
         self._keys: dict[str, _Key] = {}
         self._refused: OrderedDict[str, tuple[float, Exception]] = OrderedDict()  # until when, and why
         self._under_way = ""
+        self._waiting = 0  # for the one that is under way
         self._lock = asyncio.Lock()
 
     async def key(self, url: str, names: Sequence[str]) -> rsa.RSAPublicKey:
@@ -59,18 +61,22 @@ class Certificates:
         known = self._keys.get(url)
         if known is not None and datetime.now(UTC) < known.ends_at:
             return known.key
-        if self._lock.locked() and self._under_way != url:
-            raise OSError("another certificate is being fetched")
-        async with self._lock:
-            self._under_way = url
-            known = self._keys.get(url)  # whoever waited here finds it
-            if known is None or datetime.now(UTC) >= known.ends_at:
-                self._keys.pop(url, None)
-                known = await self._checked(url, names)
-                if len(self._keys) >= _MAX_KEYS:
-                    self._keys.clear()
-                self._keys[url] = known
-            return known.key
+        if self._waiting and (self._under_way != url or self._waiting >= _MAX_WAITING):
+            raise OSError("a certificate is being fetched")
+        self._waiting += 1
+        self._under_way = url
+        try:
+            async with self._lock:
+                known = self._keys.get(url)  # whoever waited here finds it
+                if known is None or datetime.now(UTC) >= known.ends_at:
+                    self._keys.pop(url, None)
+                    known = await self._checked(url, names)
+                    if len(self._keys) >= _MAX_KEYS:
+                        self._keys.clear()
+                    self._keys[url] = known
+                return known.key
+        finally:
+            self._waiting -= 1
 
     async def _checked(self, url: str, names: Sequence[str]) -> _Key:
         until, why = self._refused.get(url, (0.0, None))

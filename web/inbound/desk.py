@@ -9,8 +9,10 @@ A mail that we did not send is nobody's; opens and clicks of theirs are not coun
 import base64
 import hmac
 import json
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import NamedTuple
 
 import sqlalchemy as sa
@@ -37,6 +39,7 @@ from web.inbound.word import Forged, Malformed, Word
 MAX_BODY = 10 << 20  # octets; SendGrid and SparkPost send thousands of events at once
 _MAX_OBJECT = 1 << 20  # of one event; Postmark's may hold the start of a bounce
 _MAX_SNS = 256 << 10  # the most that SNS carries
+_MAX_IN_A_COMMIT = 200  # events
 _MAX_IN_FLIGHT = 64 << 20  # octets of bodies that nobody has verified yet
 _CLOCKS_DIFFER = timedelta(minutes=10)
 
@@ -109,7 +112,7 @@ class Desk:
             log.refused_word(name, f"later: {error}")
             return _later()
         try:
-            counts = await self._store.write(lambda session: self._settle(session, name, heard))
+            counts = await self._settle_all(name, heard)
         except (sa.exc.SQLAlchemyError, OSError, NotKnownYet) as error:
             log.unreadable(type(error).__name__)
             return _later()
@@ -165,15 +168,24 @@ class Desk:
 
     # --- what comes of it
 
-    def _settle(self, session: sa.Connection, provider: str, heard: _Heard) -> dict[str, int]:
+    async def _settle_all(self, provider: str, heard: _Heard) -> dict[str, int]:
         """How many words were news, were known or changed nothing, and were of no mail of ours."""
-        counts = {"taken": 0, "known": 0, "unknown": 0}
         if heard.faults:
             log.refused_word(provider, f"{len(heard.faults)} events of a batch: {heard.faults[0]}")
+        # In the order of time, whatever the order in which they stand. Not all at once: mail waits for the writer, too.
+        words = sorted(heard.words, key=lambda one: one.at)
+        parts = [words[at : at + _MAX_IN_A_COMMIT] for at in range(0, len(words), _MAX_IN_A_COMMIT)]
+        counts = Counter(taken=0, known=0, unknown=0)
+        for part in parts:
+            counts.update(await self._store.write(partial(self._settle, provider, heard._replace(words=part))))
+        log.words(provider, **counts)
+        return dict(counts) | ({"malformed": len(heard.faults)} if heard.faults else {})
+
+    def _settle(self, provider: str, heard: _Heard, session: sa.Connection) -> dict[str, int]:
+        counts = {"taken": 0, "known": 0, "unknown": 0}
         if heard.once and not returns.hear(session, f"{provider} token {heard.once}", datetime.now(UTC)):
             return counts | {"known": len(heard.words)}
-        # In the order of time, whatever the order in which they stand.
-        for one in sorted(heard.words, key=lambda one: one.at):
+        for one in heard.words:
             delivery = self._delivery(session, one)
             if delivery is None:
                 counts["unknown"] += 1
@@ -182,8 +194,7 @@ class Desk:
                 counts["taken" if is_new else "known"] += 1
         if counts["unknown"] and self._store.journal.waits:
             raise NotKnownYet(provider)  # what it is about may stand there; nothing of this is kept, all comes again
-        log.words(provider, **counts)
-        return counts | ({"malformed": len(heard.faults)} if heard.faults else {})
+        return counts
 
     def _delivery(self, session: sa.Connection, one: Word) -> tuple[str, int] | None:
         domain = self._config.bounces.return_path
