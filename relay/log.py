@@ -111,7 +111,20 @@ def delivered(message: str, number: int, upstream: str, took_ms: int) -> None:
     _say(logging.INFO, "delivered", message=message, number=number, upstream=upstream, took_ms=took_ms)
 
 
-def failed(message: str, number: int, upstream: str, phase: str, code: int, status: str, outcome: str) -> None:
+def failed(
+    message: str,
+    number: int,
+    upstream: str,
+    phase: str,
+    code: int,
+    status: str,
+    outcome: str,
+    *,
+    reason: str,
+    uncertain: bool,
+) -> None:
+    """`reason`, in our own words, stands where no reply came; `uncertain` where the mail may have arrived."""
+    more = {"reason": reason} if reason else {}
     _say(
         logging.WARNING,
         "failed",
@@ -122,12 +135,20 @@ def failed(message: str, number: int, upstream: str, phase: str, code: int, stat
         code=code,
         status=status,
         outcome=outcome,
+        **more,
+        **({"uncertain": "true"} if uncertain else {}),
     )
 
 
-def upstream_out(upstream: str, phase: str, code: int, status: str) -> None:
+def lease_lost(message: str, deliveries: int) -> None:
+    """This process was stopped for longer than its lease; another one has them, and they are not sent here."""
+    _say(logging.WARNING, "lease-lost", message=message, deliveries=deliveries)
+
+
+def upstream_out(upstream: str, phase: str, code: int, status: str, reason: str) -> None:
     """Nothing is sent to it until a probe succeeds; its mail waits or goes to the next one."""
-    _say(logging.ERROR, "upstream-out", upstream=upstream, phase=phase, code=code, status=status)
+    more = {"reason": reason} if reason else {}
+    _say(logging.ERROR, "upstream-out", upstream=upstream, phase=phase, code=code, status=status, **more)
 
 
 def upstream_back(upstream: str) -> None:

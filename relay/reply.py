@@ -6,6 +6,9 @@ from typing import NamedTuple
 # RFC 3463 §2: class "." subject "." detail
 _STATUS = re.compile(r"([245])\.(\d{1,3})\.(\d{1,3})(?=[\s:;,-]|$)[ \t:;,-]*")
 LONGEST_TEXT = 4000  # characters that are kept of an upstream's reply
+# What of ours is followed by words of the server's, or of an earlier fault.
+_QUOTES = ("unexpected reply", "not an SMTP reply", "Malformed SMTP response", "the upstream is out")
+MAX_REASON = 200  # characters
 _NOT_PRINTABLE = re.compile(r"[^\x20-\x7e]")
 
 
@@ -23,6 +26,17 @@ class Reply(NamedTuple):
     @property
     def is_permanent(self) -> bool:
         return 500 <= self.code < 600
+
+    @property
+    def own_words(self) -> str:
+        """Why there was no reply, for the log: without what the server said, and without addresses."""
+        if self.code:
+            return ""
+        text = self.text
+        for phrase in _QUOTES:
+            if (at := text.find(phrase)) >= 0:
+                text = text[: at + len(phrase)]
+        return " ".join(word for word in text.split() if "@" not in word)[:MAX_REASON]
 
     def wire(self) -> bytes:
         """The reply as it goes over the connection, one or more lines, each CRLF-ended.

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple, Protocol
 
@@ -12,7 +12,7 @@ from relay import address, log
 from relay.bounce.classify import Phase
 from relay.config.schema import Config
 from relay.delivery import dossier, notices, schedule
-from relay.delivery.fit import Outgoing
+from relay.delivery.fit import LeaseLostError, Outgoing
 from relay.delivery.freight import Freight
 from relay.delivery.logins import WAITS, Logins
 from relay.delivery.schedule import Answer
@@ -40,6 +40,9 @@ class Sender(Protocol):
     async def send(self, mail: Outgoing) -> list[Answer]: ...
 
     async def close(self) -> None: ...
+
+
+CheckLease = Callable[[str, Sequence[int]], Awaitable[None]]  # of a message's deliveries; raises LeaseLostError
 
 
 class Stop(NamedTuple):
@@ -94,6 +97,7 @@ class Courier:
         self._sender = sender
         self._minter = minter
         self._signer = dkim.Signer(config.dkim.key)
+        self.check_lease: CheckLease | None = None  # the runner's, which holds the leases
         self._now = now
         self._freight = Freight()  # the copies; their originals are whoever's that loaded them
         self._tracks = config.privacy.mode != "off"  # whatever an app says in its mail
@@ -172,10 +176,14 @@ class Courier:
             smtputf8=message.smtputf8,
             ret=message.ret,
             envid=message.envid,
+            check_lease=self._lease_check(message.id, [stop.number for stop in stops]),
         )
         try:
             async with self._freight.aboard(len(load.octets)):
                 answers = await self._send(mail, message.login)
+        except LeaseLostError:
+            log.lease_lost(message.id, len(stops))
+            return []
         except Exception:  # noqa: BLE001  a fault of ours delays one trip; the others are not its business
             log.fault("courier", message.id)
             answers = [Answer("none", Phase.CONNECT, Reply(0, "", "internal fault"), 0)] * len(stops)
@@ -190,6 +198,10 @@ class Courier:
             )
             for stop, answer in zip(stops, answers, strict=True)
         ]
+
+    def _lease_check(self, message: str, numbers: list[int]) -> Callable[[], Awaitable[None]] | None:
+        check = self.check_lease
+        return (lambda: check(message, numbers)) if check else None
 
     def _reverse_path(self, message: Message, stops: list[Stop]) -> str:
         """The app's own, or one under which bounces of this very delivery come back. The null one stays null."""
@@ -247,5 +259,15 @@ class Courier:
             log.delivered(message.id, stop.number, answer.upstream, answer.took_ms)
         else:
             reply = answer.reply
-            log.failed(message.id, stop.number, answer.upstream, answer.phase, reply.code, reply.status, outcome.status)
+            log.failed(
+                message.id,
+                stop.number,
+                answer.upstream,
+                answer.phase,
+                reply.code,
+                reply.status,
+                outcome.status,
+                reason=reply.own_words,
+                uncertain=answer.uncertain,
+            )
         return outcome

@@ -15,6 +15,10 @@ from relay.reply import Reply
 from relay.rewrite import fields, mailboxes, parts, seven
 
 
+class LeaseLostError(Exception):
+    """Another worker has the deliveries now: nothing of this mail may be sent."""
+
+
 class Outgoing(NamedTuple):
     """The envelope of one transaction and, when they are asked for, its octets: CRLF-ended lines, not dot-stuffed.
 
@@ -31,6 +35,7 @@ class Outgoing(NamedTuple):
     envid: str = ""
     login: Login | None = None  # the client's own credentials, used instead of the upstream's configured ones
     sender: str = ""  # the app's own reverse-path where ours stands in its place: it chooses the upstream
+    check_lease: Callable[[], Awaitable[None]] | None = None  # called before the first octet; raises LeaseLostError
 
 
 class Fitted(NamedTuple):

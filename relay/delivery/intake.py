@@ -155,6 +155,7 @@ class Intake:
     async def _go_on_alone(self, load: Load, stops: list[Stop], outcomes: list[Outcome], trips: Trips) -> Reply:
         """The client has waited long enough. The trips go on under a lease, so that none is made twice."""
         filing = self._filing(load, stops, outcomes, due=load.message.accepted_at)
+        numbers = {stop.number for stop in stops} - {outcome.number for outcome in outcomes}
         for row in filing.deliveries:
             row.leased_by, row.leased_until = self._runner.name, datetime.now(UTC) + LEASE
         try:
@@ -162,13 +163,14 @@ class Intake:
         except Refused:
             trips.cancel()
             raise
-        self._hold(asyncio.ensure_future(self._settle_alone(load, trips)))
+        self._hold(asyncio.ensure_future(self._settle_alone(load, trips, numbers)))
         return Reply(250, "2.0.0", f"accepted as {load.message.id}; the upstream is slow, delivery goes on")
 
-    async def _settle_alone(self, load: Load, trips: Trips) -> None:
+    async def _settle_alone(self, load: Load, trips: Trips, numbers: set[int]) -> None:
         self._alone_octets += len(load.octets)
         try:
-            await self._runner.settle(load.message.id, trips)
+            with self._runner.holding(load.message.id, numbers):
+                await self._runner.settle(load.message.id, trips)
         finally:
             self._alone_octets -= len(load.octets)
 

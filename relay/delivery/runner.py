@@ -2,12 +2,11 @@
 
 import asyncio
 import contextlib
-import functools
 import os
 import socket
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
 import sqlalchemy as sa
@@ -17,6 +16,7 @@ from relay.address import Mailbox
 from relay.delivery import schedule
 from relay.delivery.clock import Watch
 from relay.delivery.courier import Courier, Load, Stop, Trips
+from relay.delivery.fit import LeaseLostError
 from relay.delivery.freight import Freight
 from relay.envelope import Recipient
 from relay.rewrite.plan import Plan
@@ -27,6 +27,7 @@ from relay.store.tables import Delivery, Message
 
 LEASE = timedelta(minutes=3)  # renewed while the attempt lasts: it is only how long a lost machine is waited for
 _RENEW_S = 60.0
+_LEASE_MARGIN = timedelta(minutes=1)  # before a lease ends it is no longer relied on
 _POLL_S = 1.0
 _REST = 20  # times as long as a look for what has expired takes
 _IN_FLIGHT = 128  # deliveries
@@ -53,7 +54,11 @@ class Runner:
         self._now = now
         self._woken = asyncio.Event()
         self._tasks: dict[asyncio.Task[None], list[Delivery]] = {}
-        self._held: Counter[str] = Counter()  # messages of which something is leased
+        self._held: Counter[leases.Spot] = Counter()  # deliveries that are under way under a lease
+        self._renewed_at: tuple[float, datetime] = time.monotonic(), now()  # by both clocks: the last time it succeeded
+        self._lost: set[leases.Spot] = set()
+        self._renewing = asyncio.Lock()
+        courier.check_lease = self.check_lease
         self._freight = Freight()
         self._logged_in: set[str] = set()
         self._newest_first = False
@@ -147,31 +152,69 @@ class Runner:
         """Holds on to the leases of what is under way. Never returns."""
         while True:
             await asyncio.sleep(_RENEW_S)
-            renew = functools.partial(
-                leases.renew, worker=self.name, messages=list(self._held), until=self._now() + LEASE
-            )
             try:
-                await self._store.write(renew)
+                async with self._renewing:
+                    await self._renew()
             except sa.exc.SQLAlchemyError as error:
                 log.unreadable(type(error).__name__)  # nobody else can lease either
+
+    async def _renew(self) -> None:
+        at, spots = (time.monotonic(), self._now()), set(self._held)
+        messages = {spot.message for spot in spots}
+
+        def renew(session: sa.Connection) -> set[leases.Spot]:
+            leases.renew(session, self.name, messages, at[1] + LEASE)
+            return leases.find_lost(session, self.name, spots)
+
+        self._lost = await self._store.write(renew)
+        self._renewed_at = at
+
+    async def check_lease(self, message: str, numbers: Sequence[int]) -> None:
+        """Raises LeaseLostError if a process that was stopped meanwhile has lost one of these to another.
+
+        Costs two looks at a clock, unless no renewal has succeeded for most of a lease. A suspended machine is seen by
+        the clock that goes on, a clock that was set back by the other one.
+        """
+        spots = [leases.Spot(message, number) for number in numbers]
+        if not any(spot in self._held for spot in spots):
+            return  # its client waits, and nobody else knows of it
+        if self._is_stale():
+            async with self._renewing:
+                if self._is_stale():
+                    try:
+                        await self._renew()
+                    except sa.exc.SQLAlchemyError as error:
+                        log.unreadable(type(error).__name__)
+                        raise LeaseLostError from error  # who holds it cannot be known: it is tried later
+        if any(spot in self._lost for spot in spots):
+            raise LeaseLostError
+
+    def _is_stale(self) -> bool:
+        elapsed_s, at = self._renewed_at
+        passed_s = max(time.monotonic() - elapsed_s, (self._now() - at).total_seconds())
+        return passed_s > (LEASE - _LEASE_MARGIN).total_seconds()
 
     def _done(self, task: asyncio.Task[None]) -> None:
         del self._tasks[task]
         self._woken.set()  # there is room again
 
     @contextlib.contextmanager
-    def _holding(self, message: str) -> Iterator[None]:
-        self._held[message] += 1
+    def holding(self, message: str, numbers: Iterable[int]) -> Iterator[None]:
+        """Their leases are renewed meanwhile."""
+        spots = [leases.Spot(message, number) for number in numbers]
+        self._held.update(spots)
         try:
             yield
         finally:
-            self._held[message] -= 1
-            if not self._held[message]:
-                del self._held[message]
+            for spot in spots:
+                self._held[spot] -= 1
+                if not self._held[spot]:
+                    del self._held[spot]
+                    self._lost.discard(spot)
 
     async def _work(self, message: str, deliveries: list[Delivery]) -> None:
         try:
-            with self._holding(message):
+            with self.holding(message, [one.number for one in deliveries]):
                 row = await self._store.read(lambda session: queue.message(session, message))
                 async with self._freight.aboard(row.size_octets if row else 0):
                     trips = await self._depart(row, deliveries)
@@ -180,12 +223,13 @@ class Runner:
             log.fault("runner", message)
 
     async def settle(self, message: str, trips: Trips) -> None:
-        """Writes down how each trip ended when it ends, so that only what is in flight can be repeated."""
+        """Writes down how each trip ended when it ends, so that only what is in flight can be repeated.
+
+        Call it while `holding` what they serve."""
         try:
-            with self._holding(message):
-                await self._write_down(message, trips.decided)
-                for ended in asyncio.as_completed(trips.under_way):
-                    await self._write_down(message, await ended)
+            await self._write_down(message, trips.decided)
+            for ended in asyncio.as_completed(trips.under_way):
+                await self._write_down(message, await ended)
         finally:
             trips.cancel()  # nothing for those that have ended; the others must not arrive unwritten
 

@@ -148,6 +148,8 @@ class Upstream:
             connection = await self._take(mail.login, fresh=fresh)
             connection.wire.deadline = asyncio.get_running_loop().time() + MOST_S
             try:
+                if mail.check_lease is not None:
+                    await mail.check_lease()
                 said = await transaction.send(connection.wire, mail)
             except Broken as broken:
                 self._pool.drop(connection)
@@ -179,7 +181,7 @@ class Upstream:
 
     def _failed(self, fault: Unreachable, *, is_login: bool) -> None:
         if self._breaker.failed(str(fault), datetime.now(UTC), is_login=is_login):
-            log.upstream_out(self.name, fault.phase, fault.reply.code, fault.reply.status)
+            log.upstream_out(self.name, fault.phase, fault.reply.code, fault.reply.status, fault.reply.own_words)
             self._probing = asyncio.create_task(self._probe_until_back())
 
     async def _probe_until_back(self) -> None:

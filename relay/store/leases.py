@@ -126,6 +126,21 @@ def renew(session: sa.Connection, worker: str, messages: Collection[str], until:
     session.execute(sa.update(table).where(*mine).values(leased_until=until))
 
 
+def find_lost(session: sa.Connection, worker: str, spots: Collection[Spot]) -> set[Spot]:
+    """Which of these the worker does not hold: another one has taken them over, or has settled them.
+
+    What is not in the database is nobody else's either.
+    """
+    table = tables.delivery
+    messages, numbers = {spot.message for spot in spots}, {spot.number for spot in spots}
+    rows = session.execute(
+        sa.select(table.c.message, table.c.number).where(
+            table.c.message.in_(sorted(messages)), table.c.number.in_(sorted(numbers)), table.c.leased_by != worker
+        )
+    )
+    return {Spot(*row) for row in rows}.intersection(spots)
+
+
 def release(session: sa.Connection, worker: str | None = None) -> None:
     """Gives back the leases of a worker that has stopped; of all, where none can be running."""
     session.execute(sa.update(tables.delivery).where(*_held(worker)).values(leased_by="", leased_until=None))

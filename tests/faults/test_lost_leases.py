@@ -1,0 +1,81 @@
+"""A process that stood still for longer than its lease looks before it sends: another one may have its mail."""
+
+import os
+import signal
+import sqlite3
+from pathlib import Path
+from time import monotonic, sleep
+
+import pytest
+
+from tests.faults import IS_LONG
+from tests.faults.conftest import Figure
+from tests.faults.load import doubles
+from tests.faults.test_clock import clock
+from tests.faults.test_kills import drained
+from tests.stage import Waypost, html_mail
+from tests.upstream import Upstream
+
+__all__ = ["clock"]
+_QUEUED = '[delivery]\nmode = "queued"\nretry = ["1s"]\n'
+
+
+def _database(folder: Path) -> sqlite3.Connection:
+    return sqlite3.connect(folder / "data" / "waypost.db", timeout=30, isolation_level=None)
+
+
+def _wait_until_leased(folder: Path, count: int) -> None:
+    end = monotonic() + 20
+    while True:
+        with _database(folder) as database:
+            [[leased]] = database.execute("select count(*) from delivery where leased_by != ''").fetchall()
+        if leased >= count:
+            return
+        assert monotonic() < end, f"{leased} of {count} leased"
+        sleep(0.05)
+
+
+def test_what_another_worker_took_over_is_not_sent_after_a_suspension(
+    tmp_path: Path, clock: Path, sink: Upstream, figure: Figure
+) -> None:
+    with Waypost(tmp_path, sink.port, f"connections = 1\n{_QUEUED}") as relay:
+        sink.delay_s = 4.0
+        for number in range(12):
+            relay.send(html_mail(), f"to-{number}@example.com")
+        _wait_until_leased(tmp_path, 12)
+        mail = relay.children()[0]
+        os.kill(mail, signal.SIGSTOP)
+        clock.write_text("+200s")  # as for a machine that was suspended
+        with _database(tmp_path) as database:
+            database.execute("update delivery set leased_by = 'another', leased_until = '2999-01-01 00:00:00.000000'")
+        sink.delay_s = 0.0
+        os.kill(mail, signal.SIGCONT)
+        end = monotonic() + 20
+        while relay.read_log().count(" lease-lost ") < 11:
+            assert monotonic() < end, relay.read_log()
+            sleep(0.05)
+        sleep(1)
+        assert len(sink.arrivals) == 1  # had begun
+        figure("12 leased mails, stopped past the lease and taken over: 11 dropped, sent 1, which had begun")
+
+
+@pytest.mark.skipif(not IS_LONG, reason="200 s: WAYPOST_FAULTS=long")
+def test_a_worker_that_was_stopped_past_its_lease_doubles_only_what_had_begun(
+    tmp_path: Path, sink: Upstream, figure: Figure
+) -> None:
+    sink.delay_s = 1.0
+    connections = 4
+    with Waypost(tmp_path, sink.port, f"connections = {connections}\n{_QUEUED}", "workers = 2\n") as relay:
+        for number in range(120):
+            relay.send(html_mail(), f"to-{number}@example.com")
+        _wait_until_leased(tmp_path, 64)
+        stopped = relay.children()[0]
+        os.kill(stopped, signal.SIGSTOP)
+        sleep(200)
+        sink.delay_s = 0.0
+        sleep(5)
+        os.kill(stopped, signal.SIGCONT)
+        drained(relay, 120)
+        sleep(3)
+        assert doubles(sink) <= connections
+        figure(f"120 mails, one of two workers stopped for 200 s: twice {doubles(sink)} of {connections} begun")
