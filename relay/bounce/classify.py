@@ -91,6 +91,7 @@ class _Clue(NamedTuple):
 
 
 _LAYERS = ("transport", "provider", "text", "status", "code", "class")
+_DOUBT = "doubt"
 _RULE_KEYS = {"name", "category", "match", "unless", "code", "status", "phase", "upstream", "sample"}
 # Trouble in these is the upstream's and passes with it, whatever code it chose.
 _INFRASTRUCTURE = frozenset({Phase.CONNECT, Phase.HELO, Phase.AUTH})
@@ -130,22 +131,25 @@ class _Book:
             self.turn_samples[name] = tuple(turn["sample"])
         self.rules: list[Rule] = []
         self.index: dict[str, list[_Clue]] = {}
+        self.doubts: dict[str, list[_Clue]] = {}
         self._order = 0
         matches: dict[str, Any] = {}
-        for layer in _LAYERS:
+        for layer in (*_LAYERS, _DOUBT):
             linked = []
+            index = self.doubts if layer == _DOUBT else self.index
             for entry in toml[layer]:
                 match = entry.get("match")
                 matches[f"{layer}.{entry['name']}"] = match
                 rule = self._rule(layer, entry)
                 said = _phrases_of(matches[match] if isinstance(match, str) else match, self.named)
                 for phrase in said:
-                    self._point(phrase.keys, rule, phrase, "outside" if layer == "text" else "whole")
+                    self._point(index, phrase.keys, rule, phrase, "outside" if layer == "text" else "whole")
                 if match is None:
-                    self._point([f"#{s}" for s in rule.statuses] or [f"={c}" for c in rule.codes], rule, None)
+                    keys = [f"#{s}" for s in rule.statuses] or [f"={c}" for c in rule.codes]
+                    self._point(index, keys, rule, None)
                 linked += [(rule, phrase) for phrase in said if layer == "text"]
             for rule, phrase in linked:
-                self._point(phrase.keys, rule, phrase, "too")
+                self._point(index, phrase.keys, rule, phrase, "too")
 
     # Any: as above.
     def _rule(self, layer: str, entry: Mapping[str, Any]) -> Rule:
@@ -166,21 +170,44 @@ class _Book:
         self.rules.append(rule)
         return rule
 
-    def _point(self, keys: Iterable[str], rule: Rule, phrase: phrases.Phrase | None, where: str = "whole") -> None:
+    def _point(
+        self,
+        index: dict[str, list[_Clue]],
+        keys: Iterable[str],
+        rule: Rule,
+        phrase: phrases.Phrase | None,
+        where: str = "whole",
+    ) -> None:
         self._order += 1
         for key in keys:
-            self.index.setdefault(key, []).append(_Clue(self._order, rule, phrase, where))
+            index.setdefault(key, []).append(_Clue(self._order, rule, phrase, where))
 
     def decide(self, code: int, status: str, text: str, phase: Phase, upstream: str) -> Rule | None:
-        """The first rule, in the file's order, that holds."""
+        """The first rule, in the file's order, that holds; where it is a hard one, a doubt that holds beside it."""
         words = phrases.words(text)
+        found = self._first(self.index, words, code, status, text, phase, upstream)
+        if found and self.categories[found.category].kind is BounceKind.HARD:
+            return self._first(self.doubts, words, code, status, text, phase, upstream) or found
+        return found
+
+    def _first(
+        self,
+        index: Mapping[str, list[_Clue]],
+        words: list[str],
+        code: int,
+        status: str,
+        text: str,
+        phase: Phase,
+        upstream: str,
+    ) -> Rule | None:
         number = str(code)
         detail = status.partition(".")[2]
-        index = self.index
         clues: list[_Clue] = []
         for word in {*words, f"#{detail}", f"={number}", f"={number[0]}"}:
             if word in index:
                 clues += index[word]
+        if not clues:
+            return None
         clues.sort()
         known = 200 <= code < 600
         whole = phrases.canonical(words)
