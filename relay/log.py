@@ -151,6 +151,11 @@ def upstream_out(upstream: str, phase: str, code: int, status: str, reason: str)
     _say(logging.ERROR, "upstream-out", upstream=upstream, phase=phase, code=code, status=status, **more)
 
 
+def upstream_slow(upstream: str, mute: int, connections: int, for_s: float) -> None:
+    """Mail waits, and so many of the connections have not moved for so long."""
+    _say(logging.WARNING, "upstream-slow", upstream=upstream, mute=mute, connections=connections, for_s=for_s)
+
+
 def upstream_back(upstream: str) -> None:
     _say(logging.WARNING, "upstream-back", upstream=upstream)
 

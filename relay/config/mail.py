@@ -142,6 +142,7 @@ class Upstream(Table):
     rate: Rate = 0.0
     connect_timeout: Duration = timedelta(seconds=30)
     greeting_timeout: Duration = timedelta(minutes=5)  # RFC 5321 §4.5.3.2.1
+    stall_timeout: Duration = timedelta(seconds=30)
     idle: Duration = timedelta(seconds=25)
     age: Duration = timedelta(minutes=5)
     messages: int = Field(100, ge=1)
@@ -166,7 +167,7 @@ class Upstream(Table):
             raise ValueError("username is set but password is not")
         return self
 
-    @field_validator("connect_timeout", "greeting_timeout")
+    @field_validator("connect_timeout", "greeting_timeout", "stall_timeout")
     @classmethod
     def _is_some_time(cls, span: timedelta) -> timedelta:
         if span < timedelta(seconds=1):

@@ -36,6 +36,13 @@ class Breaker:
         self.since, self._probes = now, 0
         return True
 
+    def open(self, fault: str, now: datetime) -> bool:
+        """Opens it at once. True if it was closed."""
+        if self.is_open:
+            return False
+        self.fault, self.since, self._probes, self._is_login = fault, now, 0, False
+        return True
+
     def succeeded(self) -> bool:
         """The upstream can be spoken to. True if that closed the breaker."""
         was_open = self.is_open

@@ -41,6 +41,7 @@ class Pool:
         self.room = asyncio.Semaphore(limits.connections)
         self._limits = limits
         self._dial = dial
+        self.extra = 0  # beyond the limit: as many as are left to wait for their replies
         self._in_use = 0
         self._kept: deque[Connection] = deque()  # the longest unused first
         self._sweeping: asyncio.TimerHandle | None = None
@@ -84,7 +85,7 @@ class Pool:
         return any(one.login == login and self._is_usable(one, now) for one in self._kept)
 
     async def _open(self, login: Login | None) -> Connection:
-        while self._kept and self._in_use + len(self._kept) > self._limits.connections:
+        while self._kept and self._in_use + len(self._kept) > self._limits.connections + self.extra:
             self._kept.popleft().wire.say_goodbye()  # another login's: the limit is for all together
         wire = await self._dial(login)
         now = asyncio.get_running_loop().time()

@@ -22,6 +22,7 @@ from relay.delivery.fit import Outgoing
 from relay.delivery.pace import Pace
 from relay.delivery.pool import Connection, Limits, Pool
 from relay.delivery.schedule import Answer
+from relay.delivery.stall import Place, Places
 from relay.delivery.transaction import Broken, Said
 from relay.envelope import Login
 from relay.reply import Reply
@@ -29,6 +30,9 @@ from relay.reply import Reply
 # Together shorter than a lease: what waits too long is told so and tried again later.
 MOST_WAIT_S = 240.0  # for a connection, or a turn by the rate
 MOST_S = 1200.0  # for a transaction
+_TRIAL_S = 10.0  # an upstream that stalled has so long for the one mail that shows whether it is well
+_SAY_AGAIN_S = 60.0
+_PROBE_S = 15.0  # for the first probe that hangs, twice as long for each after it
 _CLOSING = 421
 
 
@@ -60,10 +64,16 @@ class Upstream:
             settings.age.total_seconds(),
             settings.messages,
         )
+        self._limit = limits.connections
         self._pool = Pool(limits, Dialler(settings, hostname).dial)
         self._breaker = Breaker(settings.outages)
         self._pace = Pace(settings.rate / processes)
         self._waiting = 0
+        self._patience: set[asyncio.Timeout] = set()  # of those that wait for a place
+        self._places = Places(limits.connections)
+        self._stall_s = settings.stall_timeout.total_seconds()
+        self._is_on_trial = False  # it stalled, and answers new connections: one mail is to show whether it is well
+        self._watching: asyncio.Task[None] | None = None
         self._probing: asyncio.Task[None] | None = None
 
     def serves(self, reverse_path: str) -> bool:
@@ -79,8 +89,10 @@ class Upstream:
         """Hands the mail over; one answer for each recipient, in their order. Raises _Busy."""
         started, is_known = time.monotonic(), False
         try:
-            async with self._place(paced=True):
-                said = await self._send(mail)
+            async with self._place(paced=True) as place:
+                said = await self._send(mail, place)
+            if self._is_on_trial and said[0].reply.code:
+                self._replace_mute_places()
         except Unreachable as fault:
             said, is_known = [Said(fault.phase, fault.reply)] * len(mail.recipients), fault.is_known
         took_ms = round((time.monotonic() - started) * 1000)
@@ -108,23 +120,29 @@ class Upstream:
         return Answer(self.name, Phase.AUTH, Reply(235, "2.7.0", "authentication succeeded"), 0)
 
     @asynccontextmanager
-    async def _place(self, *, paced: bool) -> AsyncIterator[None]:
+    async def _place(self, *, paced: bool) -> AsyncIterator[Place]:
         """A place for one connection, and a turn by the rate. Raises Unreachable while the breaker is open."""
         self._refuse_while_out()
         await self._wait_for_place(paced)
+        place = self._places.take()
         try:
             self._refuse_while_out()  # it may have gone out meanwhile
-            yield
+            yield place
         finally:
-            self._pool.room.release()
+            if self._places.leave(place):
+                self._pool.room.release()
+            self._pool.extra = self._places.replaced
 
     async def _wait_for_place(self, paced: bool) -> None:
         room, clock = self._pool.room, asyncio.get_running_loop().time
         self._waiting += 1
         try:
-            async with asyncio.timeout(MOST_WAIT_S):
+            if not room.locked():
                 await room.acquire()
+            else:
+                await self._wait_for_room()
         except TimeoutError:
+            self._refuse_while_out()
             raise _Busy("all connections are in use") from None
         finally:
             self._waiting -= 1
@@ -137,15 +155,62 @@ class Upstream:
             room.release()
             raise
 
+    async def _wait_for_room(self) -> None:
+        """All places are taken. Raises TimeoutError after a while, and as soon as the upstream is out."""
+        if self._watching is None or self._watching.done():
+            self._watching = asyncio.create_task(self._watch_for_stall())
+        async with asyncio.timeout(MOST_WAIT_S) as patience:
+            self._patience.add(patience)
+            try:
+                await self._pool.room.acquire()
+            finally:
+                self._patience.discard(patience)
+
+    async def _watch_for_stall(self) -> None:
+        """While mail waits for a place: an upstream on all of whose connections nothing moves counts as out."""
+        said_at_s = float("-inf")
+        while self._waiting:
+            await asyncio.sleep(min(1.0, self._stall_s / 4))
+            now_s = asyncio.get_running_loop().time()
+            after_s = min(self._stall_s, _TRIAL_S) if self._is_on_trial else self._stall_s
+            mute = self._places.count_mute(now_s, after_s)
+            if self._waiting and self._pool.room.locked() and self._places.mute_s(now_s) >= after_s:
+                self._stalled(f"mute for {after_s:g} s")
+            elif mute * 2 >= self._limit and now_s - said_at_s >= _SAY_AGAIN_S:
+                said_at_s = now_s
+                log.upstream_slow(self.name, mute, self._limit, after_s)
+
+    def _stalled(self, fault: str) -> None:
+        if self._breaker.open(fault, datetime.now(UTC)):
+            log.upstream_out(self.name, Phase.DOT, 0, "", fault)
+            self._is_on_trial = True
+            self._went_out()
+
+    def _replace_mute_places(self, limit: int | None = None) -> None:
+        """Gives out places for connections that hang; these go on waiting for their replies beside them."""
+        now_s = asyncio.get_running_loop().time()
+        after_s = min(self._stall_s, _TRIAL_S)
+        for _ in range(self._places.replace(now_s, after_s, self._limit if limit is None else limit)):
+            self._pool.room.release()
+        self._pool.extra = self._places.replaced
+        self._is_on_trial = limit is not None
+
+    def _went_out(self) -> None:
+        for patience in self._patience:  # they need not wait: the next upstream has them, or the queue
+            patience.reschedule(asyncio.get_running_loop().time())
+        self._probing = asyncio.create_task(self._probe_until_back())
+
     def _refuse_while_out(self) -> None:
         if self._breaker.is_open:
             out = Reply(0, "", f"the upstream is out: {self._breaker.fault}"[:1000])
             raise Unreachable(Phase.CONNECT, out, is_known=True)
 
-    async def _send(self, mail: Outgoing) -> list[Said]:
+    async def _send(self, mail: Outgoing, place: Place) -> list[Said]:
         fresh = False
         while True:
             connection = await self._take(mail.login, fresh=fresh)
+            place.wire = connection.wire
+            connection.wire.moved_at_s = asyncio.get_running_loop().time()  # it may have been kept for long
             connection.wire.deadline = asyncio.get_running_loop().time() + MOST_S
             try:
                 if mail.check_lease is not None:
@@ -182,13 +247,18 @@ class Upstream:
     def _failed(self, fault: Unreachable, *, is_login: bool) -> None:
         if self._breaker.failed(str(fault), datetime.now(UTC), is_login=is_login):
             log.upstream_out(self.name, fault.phase, fault.reply.code, fault.reply.status, fault.reply.own_words)
-            self._probing = asyncio.create_task(self._probe_until_back())
+            self._went_out()
 
     async def _probe_until_back(self) -> None:
+        patience_s = _PROBE_S
         while self._breaker.is_open:
             await asyncio.sleep(self._breaker.next_probe_s(random.random()))  # noqa: S311  not a secret
             try:
-                await self._knock()
+                # One that hangs says nothing of the next; but some servers take minutes to greet.
+                async with asyncio.timeout(patience_s):
+                    await self._knock()
+            except TimeoutError:
+                patience_s *= 2
             except Unreachable:
                 continue
             except Exception:  # noqa: BLE001  the outermost loop: an upstream that is never probed stays out for ever
@@ -196,12 +266,14 @@ class Upstream:
 
     async def _knock(self) -> None:
         self._pool.put(await self._take(None, fresh=True))
+        if self._is_on_trial:
+            self._replace_mute_places(limit=1)
 
     async def close(self) -> None:
         """Stops probing and says goodbye on every kept connection."""
-        if self._probing:
-            self._probing.cancel()
-            await asyncio.gather(self._probing, return_exceptions=True)
+        for task in filter(None, (self._probing, self._watching)):
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
         self._pool.close()
 
 

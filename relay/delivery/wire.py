@@ -35,6 +35,7 @@ class Wire(asyncio.Protocol):
 
     def __init__(self, transport: asyncio.Transport, extensions: Mapping[str, str]) -> None:
         self.needs_reset = False  # a transaction was begun on it and not ended
+        self.moved_at_s = asyncio.get_running_loop().time()  # when something last came, or went
         self.deadline = float("inf")  # of the event loop's clock; no read or write lasts beyond it
         self._transport = transport
         self._extensions = dict(extensions)
@@ -90,6 +91,7 @@ class Wire(asyncio.Protocol):
                 await event.wait()
         except TimeoutError:
             raise Lost("timed out") from None
+        self.moved_at_s = asyncio.get_running_loop().time()
 
     def close(self) -> None:
         """Hangs up. What is written goes out as far as the other side takes it."""
