@@ -34,8 +34,8 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _STRING = r'"(?:[^"\\]|\\.)*+"'  # may hold `>`, `<` and spaces
 # Words before the bracket: what clients take over from a header field. None that could be an address or a parameter.
 _DISPLAY_NAME = re.compile(rf"(?:[^\"<>@=\\:,;]|{_STRING})*+<")
-_BRACKETED = re.compile(rf"{_DISPLAY_NAME.pattern}(?P<twice><)?(?P<path>(?:[^\"<>]|{_STRING})*+)>(?(twice)>)")
-_BARE = re.compile(rf"(?:[^\"<> \t]|{_STRING})++")
+_BRACKETED = re.compile(rf"\A{_DISPLAY_NAME.pattern}(?P<twice><)?(?P<path>(?:[^\"<>]|{_STRING})*+)>(?(twice)>)")
+_BARE = re.compile(rf"\A(?:[^\"<> \t]|{_STRING})++")
 _PARAMETER = re.compile(
     r"(?P<name>[A-Za-z0-9][A-Za-z0-9-]*)(?:=(?P<value>[\x21-\x3c\x3e-\x7e\u0080-\U0010ffff]+(?:=[\x21-\x7e]*)?))?"
 )
@@ -150,13 +150,17 @@ def _lower(text: str) -> str:
 
 
 def earlier_canonicals(mailbox: str) -> list[str]:
-    """What versions before A-labels wrote down for the same mailbox; none for a name without any."""
+    """What versions before A-labels and NFC wrote down for the same mailbox; none where that was the same."""
     local, at, name = mailbox.rpartition("@")
-    if not at or (name.isascii() and "xn--" not in name.lower()):
+    if not at or (mailbox.isascii() and "xn--" not in name.lower()):
         return []
-    local, readable = local.lower(), domain_names.to_unicode(domain(mailbox))
-    names = (name.rstrip(".").lower(), readable, unicodedata.normalize("NFD", readable))
-    return list(dict.fromkeys(f"{local}@{name}" for name in names))
+    names = [name.rstrip(".").lower(), *_normal_forms(domain_names.to_unicode(domain(mailbox)))]
+    locals_ = [local.lower(), *_normal_forms(local.lower())]
+    return list(dict.fromkeys(f"{one}@{other}" for one in locals_ for other in names))
+
+
+def _normal_forms(text: str) -> list[str]:
+    return [unicodedata.normalize("NFC", text), unicodedata.normalize("NFD", text)]
 
 
 def with_ascii_domain(mailbox: Mailbox) -> Mailbox | None:

@@ -8,6 +8,7 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
+from relay import address
 from relay.store import consent, people, suppressions, tables
 from relay.store.people import People
 from relay.store.store import Store
@@ -63,10 +64,10 @@ def test_address_fields_are_written_in_ascii_too(in_front: Waypost, ascii_upstre
 
 
 @pytest.mark.parametrize(
-    "address", ["jürgen@example.com", '"j ü"@example.com', "a@\u0301x.example", "ann@b.example> (für"]
+    "written", ["jürgen@example.com", '"j ü"@example.com', "a@\u0301x.example", "ann@b.example> (für"]
 )
-def test_a_field_that_has_no_form_in_ascii_is_refused(in_front: Waypost, address: str) -> None:
-    mail = html_mail().replace(b"you@example.com", f"Ann <{address}>".encode())
+def test_a_field_that_has_no_form_in_ascii_is_refused(in_front: Waypost, written: str) -> None:
+    mail = html_mail().replace(b"you@example.com", f"Ann <{written}>".encode())
     assert in_front.send(mail, "none@bücher.example", options=UTF8).startswith("554 5.6.9")
 
 
@@ -104,6 +105,14 @@ def test_the_final_dot_of_a_domain_does_not_go_out(relay: Waypost, upstream: Ups
 
 
 # --- who is one person
+
+
+def test_a_local_part_has_spellings_too() -> None:
+    composed, apart = "jürgen@example.com", unicodedata.normalize("NFD", "jürgen@example.com")
+    for mailbox in (composed, apart, composed.upper()):
+        assert address.canonical(mailbox) == composed
+        assert {composed, apart} <= set(address.earlier_canonicals(mailbox))
+    assert address.earlier_canonicals("ann@example.com") == []
 
 
 def test_an_unsubscribe_holds_for_every_spelling_of_the_domain(in_front: Waypost, ascii_upstream: Upstream) -> None:

@@ -16,7 +16,8 @@ _OUTSIDE = re.compile(rb'[^"()\\]++|\\.?|"(?:[^"\\]|\\.)*+"|["()]', re.DOTALL)
 _IN_COMMENT = re.compile(rb"[^()\\]++|\\.?|[()]", re.DOTALL)  # a quote begins nothing there
 _MAILBOX = re.compile(rb'(?:[^<>]*+<)?+[ \t]*+((?:"++|[^<>@\s()":;\\]++)@[^<>@\s()":;\\]++)[ \t]*+(>?)[ \t]*+')
 _STRING = re.compile(rb'"++')
-_ADDRESS = re.compile(rb'(?:"++|[^<>@\s",:;]++)@(?P<domain>[^<>@\s",:;\[\]]++)')
+_DOMAIN = re.compile(rb'@([^<>@\s",:;\[\]]++)')
+_NO_LOCAL_PART = b"<>@ \t\r\n,:;"
 _ADDRESS_FIELDS = frozenset(
     f"{resent}{name}".encode() for resent in ("", "resent-") for name in ("from", "sender", "reply-to", "to", "cc")
 ) | {b"disposition-notification-to", b"errors-to"}
@@ -51,14 +52,16 @@ def with_ascii_domains(octets: bytes) -> bytes | None:
         value = octets[field.value : field.end]
         if field.name not in _ADDRESS_FIELDS or value.isascii():
             continue
-        for found in _ADDRESS.finditer(_masked(value) or b""):
-            domain = found["domain"]
-            local = value[found.start() : found.start("domain")]
+        masked = _masked(value) or b""
+        for found in _DOMAIN.finditer(masked):
+            domain, begin = found[1], found.start()
+            while begin and masked[begin - 1] not in _NO_LOCAL_PART:
+                begin -= 1
             name = domain_names.to_ascii(domain.decode("utf-8", "replace"))
-            if not local.isascii() or name is None or not name.isascii():
+            if not value[begin : found.start()].isascii() or name is None or not name.isascii():
                 return None
             if not domain.isascii():
-                start, end = (field.value + offset for offset in found.span("domain"))
+                start, end = (field.value + offset for offset in found.span(1))
                 edits.append(Edit(start, end, name.encode("ascii"), "a_label"))
     return splice(octets, edits)
 
