@@ -28,7 +28,29 @@ _SEEN_AS = {
     "shift_jis": "cp932",
     "euc_kr": "cp949",
 }
-_LABELS = {"iso-8859-8-i": "iso8859-8", "iso-8859-8-e": "iso8859-8", "x-sjis": "shift_jis", "x-gbk": "gbk"}
+# The labels of WHATWG Encoding §4.2 that Python does not know, by Python's names.
+_ALIASES = {
+    "utf-8": "unicode-1-1-utf-8 unicode11utf8 unicode20utf8 x-unicode20utf8",
+    "iso8859-6": "csiso88596e csiso88596i iso-8859-6-e iso-8859-6-i",
+    "iso8859-7": "sun_eu_greek",
+    "iso8859-8": "iso-8859-8-i iso-8859-8-e csiso88598e csiso88598i visual logical",
+    "iso8859-15": "csisolatin9",
+    "koi8-r": "koi koi8",
+    "koi8-u": "koi8-ru",
+    "mac-roman": "csmacintosh mac x-mac-roman",
+    "mac-cyrillic": "x-mac-cyrillic x-mac-ukrainian",
+    "cp874": "dos-874 windows-874",
+    "gbk": "x-gbk csgb2312 gb_2312 gb_2312-80",
+    "big5": "cn-big5 x-x-big5",
+    "euc_jp": "cseucpkdfmtjapanese x-euc-jp",
+    "shift_jis": "x-sjis windows-31j",
+    "cp949": "cseuckr csksc56011987 iso-ir-149 ks_c_5601-1989 ksc_5601 windows-949",
+}
+_ALIASES |= {f"iso8859-{n}": f"{_ALIASES.get(f'iso8859-{n}', '')} iso8859{n}" for n in (*range(1, 12), 13, 14, 15)}
+_ALIASES |= {f"cp125{n}": f"x-cp125{n}" for n in range(9)}
+_LABELS = {label: name for name, labels in _ALIASES.items() for label in labels.split()}
+# What programs write that do not know the charset. No reader knows a charset of that name.
+_SAY_NOTHING = frozenset({"default", "default_charset", "unknown", "unknown-8bit", "x-unknown"})
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:()+-]{0,39}")
 _WIDE_MARKS = (b"\xff\xfe", b"\xfe\xff")
 # RFC 1468: ESC ( B is ASCII, ESC ( J JIS X 0201 Roman; every other set's octets may look like markup.
@@ -42,7 +64,8 @@ def codec(label: str, octets: bytes) -> str | None:
     """
     if octets.startswith(_WIDE_MARKS):  # a byte order mark beats any label
         return None
-    if not label:
+    label = label.strip("'").lower()  # quotes of that kind are no quotes to RFC 2045, and none to any reader's table
+    if not label or (label in _SAY_NOTHING and octets.isascii()):
         if b"\x1b" in octets:
             return None
         try:
@@ -53,7 +76,7 @@ def codec(label: str, octets: bytes) -> str | None:
     if not _LABEL.fullmatch(label):
         return None
     try:
-        name = codecs.lookup(_LABELS.get(label.lower(), label)).name
+        name = codecs.lookup(_LABELS.get(label, label)).name
     except LookupError:
         return None
     if name in _ISO_2022_JP:

@@ -4,11 +4,14 @@ In: the octets of an attribute value.  Out: `text`, its character references res
 ASCII octets fit for a Location header.  WHATWG HTML §13.2.5.73 (attribute values), URL §4.4.
 """
 
+import ipaddress
 import re
-import unicodedata
 from functools import lru_cache
 from html.entities import html5
 from typing import NamedTuple
+from urllib.parse import unquote_to_bytes
+
+from relay import domain_names
 
 _REFERENCE = re.compile(r"&(?:#([0-9]+);?|#[xX]([0-9A-Fa-f]+);?|([A-Za-z][A-Za-z0-9]*)(;|(?![A-Za-z0-9=])))")
 _C0_OR_SPACE = "".join(map(chr, range(0x21)))
@@ -18,7 +21,10 @@ _URL = re.compile(
 )
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 _HOST = re.compile(r"(?:[^@]*@)?(\[[0-9A-Fa-f:.]+\]|[^:@\[\]]+)(?::(\d*))?")
-_DOTS = re.compile("[.\u3002\uff0e\uff61]")
+_MAX_HOST = 1000  # characters, percent-encoded perhaps
+# URL §3.5: no domain has one of these. `:`, `[` and `]` cannot come this far but percent-encoded.
+_FORBIDDEN_IN_DOMAIN = re.compile(r"[\x00-\x20#%/:<>?@\[\\\]^|\x7f]")
+_NUMBER = re.compile(r"[0-9]+|0[xX][0-9A-Fa-f]*")
 _LONGEST_KEPT = 1000  # characters
 _UNFIT = re.compile(r"[\x00-\x20\x7f]")
 
@@ -141,15 +147,42 @@ def _percent_one(character: str, codec: str) -> bytes:
 
 
 def _ascii_host(name: str) -> str | None:
-    """The host in lower case, its other labels in Punycode; None for one that cannot be.
+    """The host as a browser asks for it, in lower case and A-labels; None for one that no browser opens (URL §3.5)."""
+    if name.startswith("["):
+        try:
+            return f"[{ipaddress.IPv6Address(name[1:-1])}]"
+        except ValueError:
+            return None
+    if len(name) > _MAX_HOST:
+        return None
+    if "%" in name:
+        try:
+            name = unquote_to_bytes(name).decode()
+        except UnicodeDecodeError:
+            return None
+    domain = domain_names.to_ascii(name)
+    if not domain or _FORBIDDEN_IN_DOMAIN.search(domain):
+        return None
+    last = domain.removesuffix(".").rpartition(".")[2]
+    if last[:1].isdigit() and _NUMBER.fullmatch(last) and not _is_ipv4(domain.removesuffix(".")):
+        return None
+    return domain
 
-    RFC 5891 without its tables of exceptions, keeping `ß` and its like as browsers now do (UTS #46,
-    non-transitional); the standard library knows only the IDNA of 2003, which would lead elsewhere.
-    """
-    if name.isascii():
-        return name.lower()
-    labels = []
-    for label in _DOTS.split(unicodedata.normalize("NFKC", name).lower()):
-        label = unicodedata.normalize("NFKC", label)
-        labels.append(label if label.isascii() else "xn--" + label.encode("punycode").decode("ascii"))
-    return ".".join(labels)
+
+def _is_ipv4(domain: str) -> bool:
+    """True if the URL standard's IPv4 parser takes it: of one to four numbers the last fills what is left (§3.5)."""
+    numbers = domain.split(".")
+    if len(numbers) > 4 or not all(_NUMBER.fullmatch(number) for number in numbers):
+        return False
+    try:
+        values = [_ipv4_number(number) for number in numbers]
+    except ValueError:
+        return False
+    return all(value < 256 for value in values[:-1]) and values[-1] < 256 ** (5 - len(values))
+
+
+def _ipv4_number(number: str) -> int:
+    """Raises ValueError for an octal number with an 8 or 9."""
+    if number[:2] in ("0x", "0X"):
+        return int(number[2:] or "0", 16)
+    return int(number, 8 if len(number) > 1 and number[0] == "0" else 10)

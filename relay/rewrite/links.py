@@ -120,6 +120,8 @@ def judge(anchor: Anchor, rules: Rules, codec: str) -> tuple[str, bytes]:
 
 def verdict(url: str, rules: Rules, codec: str, *, opts_out: bool = False, label: str = "") -> tuple[str, bytes]:
     """The same for a URL that stands in a text, or in an element with that label."""
+    if len(url) > LONGEST_DESTINATION:  # before anything else looks through it
+        return "too_long", b""
     scheme = destination.scheme(url)
     if reason := _no_address(url, scheme, rules.marks):
         return reason, b""

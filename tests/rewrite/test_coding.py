@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relay import edits
-from relay.rewrite import coding, drafts
+from relay.rewrite import charset, coding, drafts
 from relay.rewrite.drafts import Coding, Draft
 
 _QP = st.lists(st.sampled_from([b"=3D", b"=\r\n", b"= \r\n", b"\r\n", b"=c3=A9", b"abc", b" ", b"=", b"=Z", b"."])).map(
@@ -124,3 +124,17 @@ def test_base64_agrees_with_the_standard_library() -> None:
     code = base64.encodebytes(octets).replace(b"\n", b"\r\n").rstrip()
     assert coding.to_base64(octets, 76) == code
     assert binascii.a2b_base64(code) == octets
+
+
+@pytest.mark.parametrize(
+    "label",
+    "windows-874 windows-31j windows-949 x-cp1252 iso88591 iso885915 ksc_5601 gb_2312-80 x-euc-jp x-mac-cyrillic "
+    "unicode-1-1-utf-8 iso-8859-6-i visual logical koi8-ru x-x-big5 csisolatin9 'utf-8' DEFAULT unknown-8bit".split(),
+)
+def test_the_charsets_that_browsers_know_by_other_names_are_read(label: str) -> None:
+    assert charset.codec(label, b"<p>plain") is not None
+
+
+@pytest.mark.parametrize("label", ["utf-16", "utf-7", "hz", "nobody-knows", "default"])
+def test_a_text_whose_charset_is_in_doubt_is_not(label: str) -> None:
+    assert charset.codec(label, b"<p>\xe4") is None

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import time
 
 import pytest
 
@@ -156,3 +157,53 @@ def test_what_reads_as_an_address_is_told_from_what_does_not() -> None:
     assert not links.shows_address("1.5", "a.example")
     assert not links.shows_address("e.g. this", "a.example")
     assert not links.shows_address("", "a.example")
+
+
+@pytest.mark.parametrize(
+    ("href", "asked_for"),
+    [
+        ("https://sho&shy;p.example/e", b"https://shop.example/e"),
+        ("https://shop\u200b.example/b", b"https://shop.example/b"),
+        ("https://sho\ufe0fp.example/c", b"https://shop.example/c"),
+        ("https://\ufeffshop.example/d", b"https://shop.example/d"),
+        ("https://fa\xdf.example/", b"https://xn--fa-hia.example/"),
+        ("https://B\xdcCHER.example/", b"https://xn--bcher-kva.example/"),
+        ("https://bu\u0308cher\u3002example/", b"https://xn--bcher-kva.example/"),
+        ("https://\u2603.example:8443/\xe4", b"https://xn--n3h.example:8443/%C3%A4"),
+        ("http://127.1/", b"http://127.1/"),
+        ("http://[::1]/", b"http://[::1]/"),
+    ],
+)
+def test_a_link_asks_for_the_host_that_a_browser_would_ask_for(href: str, asked_for: bytes) -> None:
+    assert destination.request(destination.text(href), "utf-8") == asked_for
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "shop.example&nbsp; Lantern",
+        "shop.example Lantern",
+        "a%40b.example",
+        "a%20b.example",
+        "1.2.3.4.5",
+        "256.1.1.1",
+        "09.1.1.1",
+        "[::1",
+        "[1::2::3]",
+        "\ufffd.example",
+        "a\uff0fb.example",
+        f"{64 * 'a'}.example",
+        f"{60 * chr(0xE4)}{60 * chr(0xF6)}.example",
+        ".".join(5 * [60 * "a"]),
+    ],
+)
+def test_a_host_that_no_browser_opens_is_left_alone(host: str) -> None:
+    assert skipped(_planned(f'<a href="https://{host}/">x</a>')) == ["malformed"]
+
+
+def test_a_host_of_thousands_of_foreign_letters_costs_no_time() -> None:
+    long = "".join(map(chr, range(0x4E00, 0x4E00 + 20_000)))
+    began = time.process_time()
+    assert skipped(_planned(f'<a href="https://{long}.example/">x</a>')) == ["too_long"]
+    assert skipped(_planned(f'<a href="https://{long[:5000]}.example/">x</a>')) == ["malformed"]
+    assert time.process_time() - began < 5  # with Punycode over all of them it was minutes
