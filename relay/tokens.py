@@ -13,6 +13,7 @@ import binascii
 import hmac
 import json
 import os
+import re
 import secrets
 import time
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ from relay.edits import STORED, Hole, Kind, Mint
 from relay.return_path import Purpose, Return
 
 VERSION = 1
+_TOKEN = re.compile(r"[A-Za-z0-9_-]*+")
 LONGEST_URL = 900  # octets of a whole tracking URL (DESIGN §7); longer ones break in some clients
 LONGEST_DESTINATION = 8192  # octets of one that is stored; few servers take a longer request line
 REFERENCE_OCTETS = 16
@@ -250,6 +252,13 @@ def _stamp(path: Path | None) -> tuple[int, int] | None:
     except OSError:
         return None
     return (found.st_mtime_ns, found.st_ino) if found else None
+
+
+def without_rest(text: str) -> str:
+    """The token that the text begins with. Mail programs and readers take along what stands behind a link: a full stop,
+    a bracket, a quotation mark of any script, `&fbclid=…`; none of it is base64url at its first character."""
+    found = _TOKEN.match(text)
+    return found[0] if found else ""
 
 
 def _derive(secret: bytes, purpose: bytes) -> bytes:

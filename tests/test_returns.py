@@ -189,7 +189,7 @@ def test_an_automatic_reply_changes_nothing_and_gets_no_answer(scene: Scene) -> 
 def test_who_writes_to_the_mailto_address_is_unsubscribed(scene: Scene) -> None:
     who = "leaves@example.com"
     octets = scene.sent(who, html_mail(header="X-Waypost-Stream: news\r\n")).octets
-    found = re.search(rb"List-Unsubscribe:\r\n <http[^>]+>,\r\n <mailto:([^>?]+)\?subject=unsubscribe>\r\n", octets)
+    found = re.search(rb"List-Unsubscribe: <http[^>]+>,\r\n <mailto:([^>?]+)\?subject=unsubscribe>\r\n", octets)
     assert found and b"\r\nList-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n" in octets
     to = found[1].decode()
     away = b"From: x@example.com\r\nSubject: Auto: away\r\nAuto-Submitted: auto-replied\r\n\r\nBack on Monday.\r\n"

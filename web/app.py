@@ -55,8 +55,8 @@ def tracking(
     unsubscribe = Unsubscribe(config, store, reader, hits, public)
     routes: list[BaseRoute] = [
         Route("/o/{name:path}", opens_and_clicks.open),
-        Route("/c/{token}", opens_and_clicks.click),
-        Route("/u/{token}", unsubscribe.answer, methods=["GET", "POST"]),
+        Route("/c/{token:path}", opens_and_clicks.click),
+        Route("/u/{token:path}", unsubscribe.answer, methods=["GET", "POST"]),
         Route("/in/{provider}", Desk(config, store, ring, fetch, roots).take, methods=["POST"], max_body_size=MAX_BODY),
         Route("/healthz", _alive),
         Route("/readyz", _Ready(store).answer),

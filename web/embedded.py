@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from relay import edits, ids, log, tracking
+from relay import edits, ids, log, tokens, tracking
 from relay.config.values import read_network
 from relay.rewrite import destination
 from relay.tokens import BadToken
@@ -42,7 +42,7 @@ def routes(
     X-Forwarded-For is believed. Raises ValueError for what is no network, and where nothing says which tracker.
     """
     door = _Door(tracker or tracking.default(), on_event, ip, trusted_proxies)
-    return [Route("/o/{name:path}", door.open), Route("/c/{token}", door.click)]
+    return [Route("/o/{name:path}", door.open), Route("/c/{token:path}", door.click)]
 
 
 class _Door:
@@ -60,12 +60,15 @@ class _Door:
 
     async def open(self, request: Request) -> Response:
         name: str = request.path_params["name"]
-        text, dot, suffix = name.rpartition(".")
-        tracked = self._read("open", text) if dot and suffix in ("gif", "png") else None
+        text = tokens.without_rest(name)
+        tracked = None
+        if name.startswith((".gif", ".png"), len(text)):
+            name = name[: len(text) + len(".gif")]
+            tracked = self._read("open", text)
         return self._answered(image(name), tracked, request)
 
     async def click(self, request: Request) -> Response:
-        tracked = self._read("click", request.path_params["token"])
+        tracked = self._read("click", tokens.without_rest(request.path_params["token"]))
         target = (destination.request(tracked.url, "utf-8") if tracked else None) or b""
         if not may_redirect(target):
             return PlainTextResponse("There is nothing here.\n", 404)

@@ -25,8 +25,6 @@ from web.guard import Tries
 from web.outbox import Outbox
 from web.pages import Pages
 
-# What mail programs glue to a URL that stands in text, or a reader copies with it. None of it is base64url.
-_GLUED = "'\")]}*>.,;:!"
 _EVENTS = {Kind.OPEN: EventType.OPENED, Kind.CLICK: EventType.CLICKED}
 
 
@@ -105,7 +103,7 @@ class Reader:
     def read(self, kind: Kind, text: str, request: Request) -> tokens.Token | None:
         """The token; None for what is not one of ours."""
         try:
-            return self._ring.read(kind, text.rstrip(_GLUED))
+            return self._ring.read(kind, tokens.without_rest(text))
         except tokens.BadToken:
             request.state.refused = not self._tries.allow(visitors.address(request, self._trusted))
             if not request.state.refused:  # a flood is not worth a line each
@@ -128,9 +126,10 @@ class Tracking:
         self._hits = hits
 
     async def open(self, request: Request) -> Response:
-        name: str = request.path_params["name"].rstrip(_GLUED)
-        text, dot, suffix = name.rpartition(".")
-        if dot and suffix in ("gif", "png"):
+        name: str = request.path_params["name"]
+        text = tokens.without_rest(name)
+        if name.startswith((".gif", ".png"), len(text)):
+            name = name[: len(text) + len(".gif")]
             token = self._reader.read(Kind.OPEN, text, request)
             if token is not None:
                 self._hits.note(token, request)

@@ -118,7 +118,9 @@ def _instrument(page: Page, body: Body, rules: links.Rules, *, with_pixel: bool)
             hole = edits.Hole(edits.Kind.UNSUBSCRIBE)
             drafts.append(Draft(anchor.href.start, anchor.href.end, (hole,), "unsubscribe"))
             tracked.append((drafts[-1], anchor.href))
-    drafts += _apart_from(drafts, marks.in_html(page.markup, rules.marks))
+    filled = _apart_from(drafts, marks.in_html(page.markup, rules.marks))
+    tracked += _in_hrefs(filled, page.anchors, body.links[len(body.links) - len(page.anchors) :], body)
+    drafts += filled
     if with_pixel:
         at = pixel.place(page.markup)
         if at is None:
@@ -131,6 +133,21 @@ def _instrument(page: Page, body: Body, rules: links.Rules, *, with_pixel: bool)
         drafts, lost = _within_lines(page.leaf.octets, drafts, tracked, rules.public_url)
         _give_up(lost, body)
     return drafts
+
+
+def _in_hrefs(
+    filled: list[Draft], anchors: list[links.Anchor], shown: list[Link], body: Body
+) -> list[tuple[Draft, tags.Attribute]]:
+    """The marks' drafts that stand in an href, with it; and the report says so of the link."""
+    found: list[tuple[Draft, tags.Attribute]] = []
+    n = 0
+    for draft in filled:
+        while n < len(anchors) and anchors[n].href.end < draft.end:
+            n += 1
+        if n < len(anchors) and anchors[n].href.start <= draft.start and draft.why == "unsubscribe":
+            found.append((draft, anchors[n].href))
+            body.links[shown[n].number - 1] = shown[n]._replace(decision="skipped", reason="unsubscribe")
+    return found
 
 
 def _apart_from(drafts: list[Draft], inner: list[Draft]) -> list[Draft]:
@@ -185,6 +202,8 @@ def _steps(
 ) -> list[_Step]:
     """What happens in the text, in order. It may be broken before and after an href, and around the pixel's
     attributes."""
+    # A recipient who is not tracked gets the marks filled in too, and needs the line ends for them.
+    why = "unsubscribe" if any(draft.why == "unsubscribe" for draft in drafts) else "line"
     steps: list[_Step] = []
     for draft in drafts:
         for piece in _apart(draft):
@@ -193,7 +212,7 @@ def _steps(
     for draft, href in tracked:
         for start, end in _gaps(text, href):
             event = lines.Event(start, end, end - start, may_break=True)
-            steps.append(_Step(event, None, Draft(start, end, (b"\r\n",), "line"), draft))
+            steps.append(_Step(event, None, Draft(start, end, (b"\r\n",), why), draft))
     steps.sort(key=lambda step: step.event.start)
     return steps
 

@@ -27,6 +27,7 @@ class Control:
     consent: bool | None = None  # what its recipients said about being tracked
     track_text: bool | None = None  # clicks in text/plain, where they are tracked at all
     override: bool = False  # send to suppressed addresses too; heeded only where the client may
+    unreadable: bool = False  # a field of theirs could not be read
 
 
 @dataclass(slots=True)
@@ -42,6 +43,12 @@ class Heard:
     consent: bool | None = None
     expires_in: str = ""
     override: bool = False
+    unreadable: bool = False
+    may_be_forbidden: bool = False  # to track: what could not be read may have said so
+
+    def misread(self, *, may_forbid: bool) -> None:
+        self.unreadable = True
+        self.may_be_forbidden = self.may_be_forbidden or may_forbid
 
     def track(self, opens: bool | None = None, clicks: bool | None = None, text: bool | None = None) -> None:
         self.opens = opens if self.opens is None else self.opens
@@ -71,12 +78,13 @@ class Heard:
             self.stream,
             tags,
             self.metadata,
-            self.opens,
-            self.clicks,
+            False if self.opens is None and self.may_be_forbidden else self.opens,
+            False if self.clicks is None and self.may_be_forbidden else self.clicks,
             self.expires_in,
             self.consent,
             self.text,
             self.override,
+            self.unreadable,
         )
 
 

@@ -29,14 +29,23 @@ def read(octets: bytes, head: fields.Head) -> Facts:
 
 def decoded(value: bytes) -> str:
     """An unfolded field value as text of at most 500 characters, on one line, without control characters."""
+    return shown(whole(value[: 8 * _LONGEST]))
+
+
+def whole(value: bytes) -> str:
+    """An unfolded field value as text of any length, its encoded words (RFC 2047) decoded where that can be done."""
     try:
-        text = value[: 8 * _LONGEST].decode()
+        text = value.decode()
     except UnicodeDecodeError:
-        text = value[: 8 * _LONGEST].decode("latin-1")
-    if "=?" in text:
-        with suppress(email.errors.MessageError, LookupError, ValueError):
-            text = str(email.header.make_header(email.header.decode_header(text)))
-    return shown(text)
+        text = value.decode("latin-1")
+    # What begins a word after the last one's end would be looked through to the end of the line, each time anew.
+    end = text.rfind("?=") + len("?=") if "?=" in text else 0
+    words, rest = text[:end], text[end:]
+    if "=?" not in words or len(words.splitlines()) > 1:
+        return text
+    with suppress(email.errors.MessageError, LookupError, ValueError):
+        return str(email.header.make_header(email.header.decode_header(words))) + rest
+    return text
 
 
 def shown(text: str) -> str:

@@ -51,11 +51,11 @@ def overfull(text: bytes, events: Sequence[Event], chosen: set[int]) -> list[ran
     return found
 
 
-def fitting(text: bytes, events: Sequence[Event], is_first: Sequence[bool]) -> set[int]:
-    """The indexes of the events that can be made where no line can be broken. Those that come first have the
-    room first, and are made in lines that were too long before; nothing else is."""
+def fitting(text: bytes, events: Sequence[Event], is_first: Sequence[bool], is_end: Sequence[bool]) -> set[int]:
+    """The indexes of the events that can be made where a line ends only at the events that say so. Those that come
+    first have the room first, and are made in lines that were too long before; nothing else is."""
     kept: set[int] = set()
-    for line in _lines(text, events):
+    for line in _parted(_lines(text, events), events, is_end):
         was_long = _was_long(text, line)
         room = LONGEST_LINE - (line.stop - line.begin)
         for n in sorted(range(line.first, line.past), key=lambda n: not is_first[n]):
@@ -63,7 +63,19 @@ def fitting(text: bytes, events: Sequence[Event], is_first: Sequence[bool]) -> s
             if is_first[n] if was_long else growth <= room:
                 kept.add(n)
                 room -= growth
+    kept.update(n for n, ends in enumerate(is_end) if ends)
     return kept
+
+
+def _parted(lines: Iterator["_Line"], events: Sequence[Event], is_end: Sequence[bool]) -> Iterator["_Line"]:
+    """The lines, each parted at the events that end it."""
+    for line in lines:
+        first, begin = line.first, line.begin
+        for n in range(line.first, line.past):
+            if is_end[n]:
+                yield _Line(first, n, begin, events[n].start, 0)
+                first, begin = n + 1, events[n].end
+        yield _Line(first, line.past, begin, line.stop, 0)
 
 
 class _Line(NamedTuple):

@@ -39,9 +39,12 @@ def disposition(value: bytes) -> Media | None:
 
 
 def transfer_encoding(value: bytes) -> str | None:
-    """The encoding's name in lower case; None for anything but one word."""
+    """The encoding's name in lower case; None for anything but one word. Readers disagree on `base64;`, and decode
+    nothing in `8bit;` either."""
     media = _read(value, _WORD)
-    return media.name if media and not media.parameters else None
+    if not media or media.parameters or (b";" in value and media.name not in ("7bit", "8bit", "binary")):
+        return None
+    return media.name
 
 
 def _read(value: bytes, head: re.Pattern[str]) -> Media | None:

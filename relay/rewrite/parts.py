@@ -99,9 +99,6 @@ def _read(octets: bytes, start: int, end: int, parent: int, parts: list[Part], i
     for name in _ONCE:
         if len(values[name]) > 1:
             sealed = sealed or f"duplicate_{name.decode().replace('-', '_')}"
-    if type_.startswith("multipart/") and encoding not in TRANSPARENT:
-        # RFC 2045 §6.4 forbids it; some readers decode, most do not.
-        sealed = sealed or "encoding_on_multipart"
     if above and "start" in above.parameters:  # RFC 2387 §3.2
         ids = [fields.value(octets, field) for field in head.named(b"content-id")]
         is_root = ids == [above.parameters["start"].encode("latin-1")]
@@ -145,13 +142,14 @@ def _divide(octets: bytes, part: Part, depth: int, count: int) -> _Split:
         return _Split([], [], [], "boundary")
     if depth >= DEEPEST:
         return _Split([], [], [], "too_deep")
-    split = _scan(octets, part.body, part.end, b"--" + boundary)
+    # The message's own multipart may end with the message, and is read alike; an inner one might take in too much.
+    split = _scan(octets, part.body, part.end, b"--" + boundary, may_stay_open=part.parent == ROOT)
     if split.sealed or len(split.spans) + count <= MOST_PARTS:
         return split
     return _Split([], [], [], "too_many_parts")
 
 
-def _scan(octets: bytes, start: int, end: int, mark: bytes) -> _Split:
+def _scan(octets: bytes, start: int, end: int, mark: bytes, *, may_stay_open: bool) -> _Split:
     spans: list[tuple[int, int]] = []
     delimiters: list[int] = []
     near: list[int] = []
@@ -171,6 +169,8 @@ def _scan(octets: bytes, start: int, end: int, mark: bytes) -> _Split:
                 spans.append((begun, max(begun, _before_line_end(octets, at))))
             begun = tail.end()
             is_closed = bool(tail[1])
+    if begun >= 0 and not is_closed and may_stay_open:
+        return _Split([*spans, (begun, end)], delimiters, near, "")
     if not is_closed:
         return _Split([], [], [], "missing_final_boundary" if delimiters else "missing_boundary")
     return _Split(spans, delimiters, near, "")

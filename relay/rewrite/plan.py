@@ -167,7 +167,7 @@ def _plan(octets: bytes, settings: Settings) -> Plan:
     head = tree[0].head
     control, unwanted = dialects.read(octets, head, settings.dialects, settings.providers)
     top = [Draft(gone.start, gone.end, (), "control") for gone in unwanted]
-    reasons: list[str] = []
+    reasons = ["control_unreadable"] if control.unreadable else []
     letter = body.Body()
     signed = signatures.present(head)
     signer = _signer(octets, head, settings)

@@ -43,24 +43,19 @@ def wish(said: object) -> bool | None:
     return True if word in _YES else False if word in _NO else None
 
 
-def _whole(value: bytes) -> str:
-    """The value as text of any length."""
-    try:
-        return value.decode()
-    except UnicodeDecodeError:
-        return value.decode("latin-1")
-
-
-def _object(value: bytes) -> dict[str, Any]:  # Any: what JSON holds
-    """The JSON object in the value; empty if it is none."""
-    text = _whole(value)
-    if text.startswith("=?"):  # some libraries encode long fields, JSON or not
-        text = facts.decoded(value)
+def _object(heard: Heard, value: bytes, *, may_forbid: bool = False) -> dict[str, Any]:  # Any: what JSON holds
+    """The JSON object in the value; empty if it is none, which is noted. A field that `may_forbid` tracking does so
+    where it cannot be read."""
+    text = facts.whole(value)  # some libraries encode long fields, JSON or not
     try:
         found = json.loads(text, strict=False)
     except (ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
+        found = None
+    if isinstance(found, dict):
+        return found
+    if text.strip():
+        heard.misread(may_forbid=may_forbid)
+    return {}
 
 
 def _at(said: object, *path: str) -> Any:  # Any: what JSON holds
@@ -144,7 +139,7 @@ def _mailgun_no(heard: Heard, _: str, value: bytes) -> None:
 
 
 def _mailgun_variables(heard: Heard, _: str, value: bytes) -> None:
-    _notes(heard, _object(value))
+    _notes(heard, _object(heard, value))
 
 
 def _mandrill_track(heard: Heard, _: str, value: bytes) -> None:
@@ -156,19 +151,18 @@ def _mandrill_track(heard: Heard, _: str, value: bytes) -> None:
 
 
 def _mandrill_tags(heard: Heard, _: str, value: bytes) -> None:
-    text = _whole(value)
-    for name in (facts.decoded(value) if "=?" in text else text).split(","):
+    for name in facts.whole(value).split(","):
         heard.tag(name)
 
 
 def _mandrill_metadata(heard: Heard, _: str, value: bytes) -> None:
-    said = _object(value)
+    said = _object(heard, value)
     if "_rcpt" not in said:  # what is said of one recipient is not the message's
         _notes(heard, said)
 
 
 def _sendgrid(heard: Heard, _: str, value: bytes) -> None:
-    said = _object(value)
+    said = _object(heard, value, may_forbid=True)
     opens, clicks = (_at(said, "filters", name, "settings") for name in ("opentrack", "clicktrack"))
     heard.track(wish(_at(opens, "enable")), wish(_at(clicks, "enable")), wish(_at(clicks, "enable_text")))
     for name in _each(said.get("category")):
@@ -182,7 +176,7 @@ def _sendgrid(heard: Heard, _: str, value: bytes) -> None:
 
 
 def _sparkpost(heard: Heard, _: str, value: bytes) -> None:
-    said = _object(value)
+    said = _object(heard, value, may_forbid=True)
     heard.track(wish(_at(said, "options", "open_tracking")), wish(_at(said, "options", "click_tracking")))
     for name in _each(said.get("tags")) + _each(said.get("campaign_id")):
         heard.tag(name)

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from relay import edits
 from relay.rewrite import charset, lines, links
+from relay.rewrite.coding import LONGEST_LINE
 from relay.rewrite.drafts import Coding, Draft, click, longest_url
 from relay.rewrite.leaf import Leaf
 from relay.rewrite.links import Link
@@ -20,6 +21,7 @@ from relay.rewrite.links import Link
 # RFC 3986 §2 and what else stands in real URLs: all printable ASCII but the delimiters of appendix C. What is
 # not ASCII ends it, and must not look like its rest.
 _RUN = re.compile(rb"https?://[!#-;=?-~]*", re.IGNORECASE)
+_LINE_END = (b"\r\n",)
 _OPENS = b"<([{\"'*_|`>,;:!"
 # Those of that list that cannot be the second half of a double-byte character, and the codecs that have such.
 _SURELY_OPENS = b"<(\"'*>,;:!"
@@ -73,6 +75,7 @@ def instrument(leaf: Leaf, marks: list[Draft], rules: links.Rules, number: int) 
     wanted.sort(key=lambda pair: pair[0].start)
     reasons: list[str] = []
     if leaf.coding is Coding.PLAIN:
+        wanted = _with_line_ends(leaf.octets, wanted, rules.public_url)
         wanted, lost = _within_lines(leaf.octets, wanted, rules.public_url)
         if None in lost:
             reasons.append("no_room_for_unsubscribe")
@@ -80,15 +83,57 @@ def instrument(leaf: Leaf, marks: list[Draft], rules: links.Rules, number: int) 
     return Result([draft for draft, _ in wanted], shown, reasons)
 
 
+def _with_line_ends(
+    octets: bytes, wanted: list[tuple[Draft, Link | None]], public_url: str
+) -> list[tuple[Draft, Link | None]]:
+    """The same, and where a mark would make a line too long, the spaces around it made line ends: a link to
+    unsubscribe by must not stay a mark."""
+    made: list[tuple[Draft, Link | None]] = []
+    begin = grown = 0  # of the line that we are in
+    for n, (draft, link) in enumerate(wanted):
+        past = made[-1][0].end if made else 0
+        line_end = octets.rfind(b"\n", past, draft.start) + 1
+        begin, grown = (line_end, 0) if line_end else (begin, grown)
+        growing = _growth(draft, public_url)
+        rest = octets[draft.end : draft.end + LONGEST_LINE].partition(b"\r\n")[0]
+        if link is not None or draft.end - begin + grown + growing + len(rest) <= LONGEST_LINE:
+            made.append((draft, link))
+            grown += growing
+            continue
+        space = octets.rfind(b" ", max(past, begin, draft.start - LONGEST_LINE), draft.start)
+        if space > begin:
+            made.append((_line_end(space), None))
+            begin, grown = space + 1, 0
+        made.append((draft, link))
+        grown += growing
+        space = octets.find(b" ", draft.end, draft.end + len(rest))
+        is_free = n + 1 == len(wanted) or space < wanted[n + 1][0].start
+        is_long = draft.end - begin + grown + len(rest) > LONGEST_LINE
+        # No line of ours begins like a delimiter, a quotation or `From `.
+        if space >= 0 and is_free and is_long and not octets.startswith((b"-", b">", b"From "), space + 1):
+            made.append((_line_end(space), None))
+            begin, grown = space + 1, 0
+    return made
+
+
+def _line_end(at: int) -> Draft:
+    return Draft(at, at + 1, _LINE_END, "unsubscribe")
+
+
+def _growth(draft: Draft, public_url: str) -> int:
+    return sum(_longest(piece, public_url) for piece in draft.pieces) - (draft.end - draft.start)
+
+
 def _within_lines(
     octets: bytes, wanted: list[tuple[Draft, Link | None]], public_url: str
 ) -> tuple[list[tuple[Draft, Link | None]], set[Link | None]]:
-    """What fits without a line of over 998 octets, and what does not: a line of text cannot be broken."""
+    """What fits without a line of over 998 octets, and what does not."""
     events = [
         lines.Event(draft.start, draft.end, sum(_longest(piece, public_url) for piece in draft.pieces), may_break=False)
         for draft, _ in wanted
     ]
-    kept = lines.fitting(octets, events, [link is None for _, link in wanted])
+    is_end = [draft.pieces == _LINE_END for draft, _ in wanted]
+    kept = lines.fitting(octets, events, [link is None for _, link in wanted], is_end)
     lost = {link for n, (_, link) in enumerate(wanted) if n not in kept}
     return [pair for n, pair in enumerate(wanted) if n in kept], lost
 

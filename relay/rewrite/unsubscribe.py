@@ -12,7 +12,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from relay import edits
-from relay.rewrite import fields
+from relay.rewrite import facts, fields
 from relay.rewrite.drafts import Draft
 
 FIELD, POST = b"list-unsubscribe", b"list-unsubscribe-post"
@@ -42,13 +42,14 @@ def pair(head: fields.Head, rules: Rules) -> tuple[list[Draft], str]:
         return [], "unsubscribe_needs_recipient"
     if not _is_safe(rules.public_url):
         return [], "unsubscribe_needs_https"
-    # RFC 5322 §2.1.1: folded, for with the URL beside the name every such line would pass 78 octets.
+    # Never folded right behind the colon: OpenDKIM up to 2.10.3 hashes such a field in its own way, and MailEnable
+    # misreads it. So the line passes 78 octets, which RFC 5322 §2.1.1 allows.
     added = [
         Draft(
             0,
             0,
             (
-                b"List-Unsubscribe:\r\n <",
+                b"List-Unsubscribe: <",
                 _HOLE,
                 *_mailto(rules),
                 b">\r\nList-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n",
@@ -71,7 +72,7 @@ def _mailto(rules: Rules) -> tuple[edits.Piece, ...]:
 
 def urls(octets: bytes, head: fields.Head) -> frozenset[str]:
     """The URLs in the message's own List-Unsubscribe. RFC 2369 §2: white space inside is ignored."""
-    values = (fields.value(octets, field).decode("utf-8", "replace") for field in head.named(FIELD))
+    values = (facts.whole(fields.value(octets, field)) for field in head.named(FIELD))
     return frozenset("".join(url.split()) for value in values for url in _URL.findall(value))
 
 

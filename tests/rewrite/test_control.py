@@ -1,10 +1,12 @@
 """What an app says in control fields is heard, and goes no further."""
 
+import base64
+
 import pytest
 
 from relay.rewrite import facts, fields, plan
 from relay.rewrite.control import Control
-from tests.rewrite.letters import PUBLIC_URL, SETTINGS, letter, mint, multipart
+from tests.rewrite.letters import PUBLIC_URL, SETTINGS, letter, mint, multipart, skipped
 
 _PAGE = b'<html><body><a href="https://a.example/">x</a></body></html>\r\n'
 
@@ -146,3 +148,20 @@ def test_fields_are_spans_with_their_folded_lines() -> None:
     assert head.is_malformed
     assert [fields.value(octets, f) for f in head.fields] == [b"1", b"2 3\t4", b"5"]
     assert octets[head.body :] == b"D: 6\r\n"
+
+
+def test_a_long_field_in_encoded_words_is_obeyed() -> None:
+    said = '{"unique_args": {"store": "é%s"}, "filters": {"opentrack": {"settings": {"enable": 0}}}}' % (3000 * "x")
+    words = [base64.b64encode(said[at : at + 40].encode()).decode() for at in range(0, len(said), 40)]
+    field = "X-SMTPAPI: " + "\r\n ".join(f"=?UTF-8?B?{word}?=" for word in words)
+    made = plan.plan(letter(b"<p>x</p>", field.encode()), SETTINGS)
+    assert made.pixels == 0
+    assert "control_unreadable" not in made.reasons
+    assert made.control.metadata["store"].startswith("éxxx")
+
+
+def test_a_field_that_cannot_be_read_and_may_forbid_tracking_does() -> None:
+    made = plan.plan(letter(b'<a href="https://a.example/">x</a>', b'X-SMTPAPI: {"filters": {"open'), SETTINGS)
+    assert made.pixels == 0
+    assert skipped(made) == ["clicks_off"]
+    assert "control_unreadable" in made.reasons

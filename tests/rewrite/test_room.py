@@ -106,3 +106,32 @@ def test_where_the_second_look_says_no_the_links_are_listed_as_skipped(monkeypat
         assert skipped(made) == ["verify_failed", "fragment"]
         assert made.pixels == 0
         assert b"secret" not in made.render(octets, mint)
+
+
+@pytest.mark.parametrize("tracked", [True, False])
+@pytest.mark.parametrize("size", [870, 900, 960, 1500])
+def test_an_unsubscribe_mark_in_an_href_gets_a_line_of_its_own(size: int, *, tracked: bool) -> None:
+    line = b'<p style="' + b"x" * size + b'"></p><a class="u" href="' + _MARK + b'" style="color:red">Stop</a>'
+    octets = letter(line + b"\r\n" + _LINK)
+    made = plan.plan(octets, SETTINGS)
+    result = made.render(octets, mint, tracked=tracked)
+    assert not any("room" in reason for reason in made.reasons)
+    assert _MARK not in result
+    assert _widest(result) <= max(998, _widest(octets) - 1)
+
+
+@pytest.mark.parametrize("after", [b"", b" or stay with us", b" or stay" + 150 * b" with us"])
+@pytest.mark.parametrize("words", [180, 190, 194, 400])
+def test_an_unsubscribe_mark_in_a_paragraph_gets_a_line_of_its_own(words: int, after: bytes) -> None:
+    octets = letter(b"word " * words + _MARK + after + b"\r\n", type_=b"text/plain")
+    made = plan.plan(octets, SETTINGS)
+    result = made.render(octets, mint)
+    assert "no_room_for_unsubscribe" not in made.reasons
+    assert _MARK not in result
+    assert _widest(result) <= max(998, _widest(octets) - 1)
+    assert undone(octets, made.edits(octets, mint), result) == octets
+
+
+def test_the_report_says_that_a_mark_was_filled_in_and_is_no_placeholder() -> None:
+    made = plan.plan(letter(b'<a href="[unsubscribe]">stop</a><a href="[[x]]">y</a>'), SETTINGS)
+    assert skipped(made) == ["unsubscribe", "placeholder"]

@@ -166,7 +166,9 @@ def test_a_line_that_would_become_too_long_keeps_its_url() -> None:
 
 
 def test_the_unsubscribe_mark_has_the_room_first() -> None:
-    made = _planned("https://a.example/1 {{waypost_unsubscribe_url}} " + "x" * 850 + "\r\n")
+    made = _planned(
+        "<https://a.example/1>\t{{waypost_unsubscribe_url}}\t" + "x" * 850 + "\r\n"
+    )  # no space to end a line at
     assert skipped(made) == ["line_too_long"]
     assert made.varies
     octets = letter(b"x" * 965 + b"{{waypost_unsubscribe_url}}\r\nhttps://a.example/\r\n", type_=b"text/plain")
