@@ -20,6 +20,8 @@ _STATUS_TEXT = re.compile(
 _FIELD = re.compile(r"\A([A-Za-z][A-Za-z0-9-]{1,60})[ \t]*+:[ \t]*+(.*)")
 _STATUS = re.compile(r"(?<![0-9.])[245]\.[0-9]{1,3}\.[0-9]{1,3}(?![0-9.]*[0-9])")
 _TYPE = re.compile(r"\A([A-Za-z][\w-]{0,30})\s*+;\s*+")
+# Exchange's own place for what the next server said: "<mx.example.com #5.7.1 smtp;550 5.7.1 ...>".
+_SUPPLEMENT = re.compile(r"\A<?[^\s#]{0,255}+\s{0,5}#[245]\.[0-9]{1,3}\.[0-9]{1,3}\s{0,5}(?=smtp\s?;)", re.IGNORECASE)
 # A host or an address: what a report says there goes into our own notices and logs.
 _REMOTE = re.compile(r"[A-Za-z0-9._:\[\]-]{1,255}")
 # RFC 6533 §3: "\x{20AC}"; RFC 3461 §4: only what xtext must encode, for `+20` is a part of real addresses.
@@ -95,6 +97,8 @@ def _failure(block: Mapping[str, str]) -> Failure:
     final, original = address(block.get("final-recipient", "")), address(block.get("original-recipient", ""))
     status = _STATUS.search(block.get("status", ""))
     diagnostic = block.get("diagnostic-code", "") or block.get("x-display-diagnostic", "")
+    if not diagnostic:
+        diagnostic = _SUPPLEMENT.sub("", block.get("x-supplementary-info", "").strip().removesuffix(">"))
     diagnostic = diagnostic.lstrip()
     typed = _TYPE.match(diagnostic)
     return failure.judge(

@@ -48,6 +48,9 @@ _PHASES = (
 )
 
 
+# Sendmail's transcript of a session: a command, and on the next line the refusal.
+_TRANSCRIPT = re.compile(r"^>>> (mail|ehlo|helo|rcpt|data)\b[^\n]*+\n<<< [45]", re.MULTILINE)
+_COMMANDS = {"mail": Phase.MAIL, "ehlo": Phase.HELO, "helo": Phase.HELO}
 # A reply of 4yz or 5yz, the surest sign first: with an enhanced status, at a line's start, behind "said:" and the like.
 _REPLIES = tuple(
     re.compile(pattern, re.MULTILINE | re.IGNORECASE)
@@ -87,17 +90,20 @@ def judge(
     context: tuple[str, ...] = (),
     remote: str = "",
     original: str = "",
+    phase: Phase | None = None,
 ) -> Failure:
     """The failure with its verdict. `diagnostic` may hold a reply anywhere, over several lines or none; where it
-    explains nothing, the texts of `context` may, the nearest first."""
+    explains nothing, the texts of `context` may, the nearest first. `phase`: what was answered, unless `diagnostic`
+    says it."""
     diagnostic = _GAVE_UP.sub("", diagnostic[: 4 * MAX_TEXT])
     text = " ".join(diagnostic.split())[:MAX_TEXT]
     reply = _reply(diagnostic)
     told = reply.status or classify.status_in(reply.text)
-    verdict = _verdict(action, status, reply, text)
+    answered = phase_in(text) or phase or Phase.RCPT
+    verdict = _verdict(action, status, reply, answered)
     # One text at a time: put together, the end of one and the beginning of the next could make a phrase.
     for wider in context if verdict.rule.startswith(SAY_NOTHING) else ():
-        by_context = _verdict(action, status, Reply(reply.code, reply.status, wider), text)
+        by_context = _verdict(action, status, Reply(reply.code, reply.status, wider), answered)
         if not by_context.rule.startswith(SAY_NOTHING):
             verdict = by_context
             break
@@ -115,7 +121,7 @@ def _reply(text: str) -> Reply:
     return reply
 
 
-def _verdict(action: str, status: str, reply: Reply, text: str) -> Verdict:
+def _verdict(action: str, status: str, reply: Reply, phase: Phase) -> Verdict:
     if action not in (FAILED, DELAYED):
         return _NO_FAILURE._replace(status=status)
     code = reply.code
@@ -127,14 +133,23 @@ def _verdict(action: str, status: str, reply: Reply, text: str) -> Verdict:
         code = 450 if (status or reply.status).startswith("4") else 550
     # A status of the reply is the receiver's own; the field's may be the reporting host's guess.
     told = reply.status if reply.status and not reply.status.endswith(".0.0") else status or reply.status
-    return classify.classify(Reply(code, told, reply.text), _phase(text))
+    return classify.classify(Reply(code, told, reply.text), phase)
 
 
-def _phase(text: str) -> Phase:
-    lower = text.lower()
-    return next((phase for phase, pattern in _PHASES if pattern.search(lower)), Phase.RCPT)
+def phase_in(text: str) -> Phase | None:
+    """The command that was answered, as the text tells it in words or by a transcript; None if it does not."""
+    lower = " ".join(text.lower().split())  # Postfix breaks the line within "in reply to MAIL FROM"
+    if told := next((phase for phase, pattern in _PHASES if pattern.search(lower)), None):
+        return told
+    return transcript_phase(text)
+
+
+def transcript_phase(text: str) -> Phase | None:
+    """The command that was answered, if a transcript shows but one; it is the same for all recipients then."""
+    answered = {found[1] for found in _TRANSCRIPT.finditer(text.lower())}
+    return _COMMANDS.get(answered.pop()) if len(answered) == 1 else None
 
 
 def addresses(text: str) -> list[str]:
     """The addresses in a text, in order."""
-    return [match["address"] for match in ADDRESS.finditer(text)]
+    return [match["address"].rstrip(".") for match in ADDRESS.finditer(text)]

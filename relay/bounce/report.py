@@ -11,6 +11,7 @@ from enum import IntEnum, StrEnum
 from typing import NamedTuple
 
 from relay.bounce import arf, auto_reply, dsn, failure, mail, notification, text, wording
+from relay.bounce.classify import BounceKind
 from relay.bounce.failure import Failure
 
 
@@ -194,7 +195,8 @@ def _from_original(seen: _Seen) -> list[Failure]:
 
 def _judged(named: list[text.Named], seen: _Seen) -> list[Failure]:
     action, subject = _action(seen), seen.whole.get("subject")[:300]
-    return [failure.judge(one.address, action, "", one.words, (one.context, subject)) for one in named]
+    phase = failure.phase_in(seen.notice) if len(named) == 1 else failure.transcript_phase(seen.notice)
+    return [failure.judge(one.address, action, "", one.words, (one.context, subject), phase=phase) for one in named]
 
 
 def _action(seen: _Seen) -> str:
@@ -206,22 +208,23 @@ def _action(seen: _Seen) -> str:
 
 
 def _told(failures: list[Failure], seen: _Seen) -> list[Failure]:
-    """With what the notice says, where the status part gives no diagnostic."""
-    if all(one.code for one in failures) or len(failures) > MAX_EXPLAINED:
+    """With what the notice says: the phase, and all of it where the status part gives no diagnostic."""
+    of_all = failure.phase_in(seen.notice)
+    if (all(one.code for one in failures) and not of_all) or len(failures) > MAX_EXPLAINED:
         return failures
     about = {one.address.lower(): one.words for one in text.recipients(seen.notice, frozenset(), text.Grade.MENTIONED)}
     alone = seen.notice[:2000] if len(failures) == 1 else ""
-    return [
-        one
-        if one.code
-        else failure.judge(
-            one.recipient,
-            one.action,
-            one.status,
-            f"{one.text}\n{about.get(one.recipient.lower(), '')}".strip(),
-            (alone,),
-            one.remote,
-            one.original,
-        )
-        for one in failures
-    ]
+    if len(failures) > 1:
+        of_all = failure.transcript_phase(seen.notice)
+    told = []
+    for one in failures:
+        words = about.get(one.recipient.lower(), "")
+        phase = failure.phase_in(words) or of_all
+        if not one.code or (phase and one.verdict.kind is BounceKind.HARD):
+            diagnostic = one.text if one.code else f"{one.text}\n{words}".strip()
+            context = () if one.code else (alone,)
+            one = failure.judge(
+                one.recipient, one.action, one.status, diagnostic, context, one.remote, one.original, phase
+            )
+        told.append(one)
+    return told

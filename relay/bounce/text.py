@@ -93,6 +93,12 @@ def recipients(
                 continue
             if grade is Grade.LISTED and at and _is_other(lines[at - 1]):
                 continue
+            if _EXPANDED.search(line[: match.start("address")].rstrip(" \t<")):
+                # The address above is what this one expands to; this one was mailed.
+                above = next((one for one in reversed(places) if places[one][0] is Grade.LISTED), "")
+                if above and at - 2 <= places[above][1] < at:
+                    places[key] = Grade.LISTED, places.pop(above)[1], address
+                    continue
             if key not in places or grade > places[key][0]:
                 places[key] = grade, at, address
     best = max((grade for grade, _, _ in places.values()), default=Grade.OTHER)
@@ -151,6 +157,11 @@ def _with_words(lines: list[str], chosen: list[tuple[int, str]]) -> Iterable[Nam
     replies: dict[str, list[str]] = {}
     common: list[str] = []
     command_to = ""
+    # Between the first and the end of the last one's block a reply is somebody's own.
+    own_lines = range(0)
+    if len(chosen) > 1:
+        last = chosen[-1][0]
+        own_lines = range(chosen[0][0], last + max(1, len(_block(lines, last, len(lines)))))
     for at, line in enumerate(lines):
         named = (
             {match["address"].rstrip(".").lower() for match in failure.ADDRESS.finditer(line)} if "@" in line else set()
@@ -159,9 +170,10 @@ def _with_words(lines: list[str], chosen: list[tuple[int, str]]) -> Iterable[Nam
             command_to = next(iter(named), "")
         elif _REPLY.search(line):
             said = "\n".join(_paragraph(lines, at))
-            for address in named or ({command_to} if line.lstrip().startswith("<<<") else set()):
+            about = named or ({command_to} - {""} if line.lstrip().startswith("<<<") else set())
+            for address in about:
                 replies.setdefault(address, []).append(said)
-            if len(common) < 5 and (len(chosen) == 1 or not named):
+            if len(common) < 5 and (len(chosen) == 1 or not (about or at in own_lines)):
                 common.append(said)
     # With several, what stands behind the first may be about another one.
     general = lines[: chosen[0][0]] if len(chosen) > 1 else lines
@@ -170,8 +182,8 @@ def _with_words(lines: list[str], chosen: list[tuple[int, str]]) -> Iterable[Nam
         end = next((later for later, _ in chosen[n + 1 :] if later > at), len(lines)) if n < 1000 else at + 10
         own = "\n".join(_block(lines, at, end))
         if not _REPLY.search(own.replace(address, "")):
-            about = replies.get(address.lower())
-            own = "\n".join([*about[-2:], own] if about else [own, *common[:1]])
+            told = replies.get(address.lower())
+            own = "\n".join([*told[-2:], own] if told else [own, *common[:1]])
         yield Named(address, own, context)
 
 
