@@ -70,6 +70,11 @@ def refused(ip: str, code: int, status: str, text: str) -> None:
     _say(logging.INFO, "refused", ip=ip, code=code, status=status, text=text)
 
 
+def refused_again(ip: str, count: int) -> None:
+    """A connection has ended. Of its refusals, those that said the same as one before it are counted here only."""
+    _say(logging.INFO, "refused-again", ip=ip, count=count)
+
+
 def proxy_refused(ip: str, reason: str) -> None:
     """A connection to a listener with `proxy_protocol` that brought no PROXY header, or may not bring one."""
     _say(logging.WARNING, "proxy-refused", ip=ip, reason=reason)

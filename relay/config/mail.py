@@ -71,6 +71,8 @@ class Access(Table):
     streams: list[Stream] = ["*"]
     override: bool = False
     max_in_flight: Size = 256 << 20
+    max_report_size: Size = Field(4 << 20, ge=1024)
+    max_reports_in_flight: Size = 16 << 20
     idle_timeout: Duration = timedelta(minutes=5)  # RFC 5321 §4.5.3.2.7
     user: list[User] = []
 
@@ -85,6 +87,10 @@ class Access(Table):
     def _has_room_for_a_message(self) -> Self:
         if self.max_in_flight < self.max_size:
             raise ValueError("max_in_flight must not be less than max_size: no message of that size could come in")
+        if self.max_reports_in_flight < self.max_report_size:
+            raise ValueError(
+                "max_reports_in_flight must not be less than max_report_size: no such report could come in"
+            )
         return self
 
     def may_name(self, user: str, stream: str, *, is_exempt: bool) -> bool:

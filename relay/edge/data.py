@@ -48,6 +48,11 @@ class Data:
         self._refusal = self._refusal or reply
         self._pieces, self._octets = [], bytearray()
 
+    @property
+    def is_refused(self) -> bool:
+        """True once nothing is kept any more."""
+        return self._refusal is not None
+
     def _keep(self, piece: bytes) -> None:
         if self._refusal or not piece:
             return

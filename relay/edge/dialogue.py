@@ -6,6 +6,7 @@ aiosmtpd gives the connection and the timer. What a command means is `session`'s
 import asyncio
 import secrets
 from abc import abstractmethod
+from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -26,6 +27,9 @@ MOST_ERRORS = 20  # between two accepted messages
 WRONG_PASSWORD = 4  # counts as that many: five guesses
 # The client's own: syntax, sequence, credentials. A recipient that we refuse is none of them.
 _MISTAKES = dict.fromkeys((500, 501, 502, 503, 504, 555), 1) | {535: WRONG_PASSWORD}
+# From that many mistakes on a stranger waits before each reply that says no, longer each time.
+_PATIENCE, _PAUSE_S, _MAX_PAUSE_S = 5, 0.1, 1.0
+_LINES_A_TURN = 20  # commands that are sent ahead: then others have their turn
 _GROUPED = frozenset({"RSET", "MAIL", "RCPT"})  # RFC 2920 §3.2: their replies may wait for each other
 _TLS_HELLO = "\x16\x03"  # RFC 8446 §5.1: a handshake record
 _QUIT_S = 1.0  # for a client that has had its 250 to say so while we shut down
@@ -67,6 +71,9 @@ class Dialogue(SMTP):
         self._client = Client(ip="")
         self._mail: Envelope | None = None
         self._errors = 0
+        self._junk = 0  # commands since the last mail that bring none nearer
+        self._lines = 0
+        self._refusals: Counter[tuple[int, str]] = Counter()
         self._verb = ""
         self._unsent = bytearray()
         self._may_speak = False  # a word before the greeting, or into a handshake, would be gibberish
@@ -99,6 +106,8 @@ class Dialogue(SMTP):
             pass  # the client is gone
         finally:
             self._door.sessions.discard(self)
+            if repeated := self._refusals.total() - len(self._refusals):
+                log.refused_again(self._client.ip, repeated)
             if self.transport is not None:
                 self._writer.write(bytes(self._unsent))
                 self._hang_up()
@@ -117,7 +126,8 @@ class Dialogue(SMTP):
                 await self._obey(self._verb, argument.strip())
             except Refused as refusal:
                 self._errors += _MISTAKES.get(refusal.reply.code, 0)
-                log.refused(self._client.ip, *refusal.reply)
+                self._log_refusal(refusal.reply)
+                await self._pause()
                 await self._say(refusal.reply)
                 if refusal.reply.code == 421:
                     return
@@ -130,10 +140,28 @@ class Dialogue(SMTP):
                 await self._say(Reply(451, "4.3.0", f"internal fault {fault}; please try again later"))
             if self._verb == "QUIT":
                 return
-            if self._errors >= MOST_ERRORS:
-                raise refused(421, "4.7.0", "too many errors")
+            self._may_err()
         if self._is_draining and self.transport is not None:
             await self._part()
+
+    def _may_err(self) -> None:
+        if self._errors >= MOST_ERRORS:
+            raise refused(421, "4.7.0", "too many errors")
+
+    @property
+    def _is_stranger(self) -> bool:
+        return not self._door.policy.may_relay(self._client)
+
+    def _log_refusal(self, reply: Reply) -> None:
+        """Says a refusal once; how often it came again is said when the connection ends."""
+        key = reply.code, reply.status
+        self._refusals[key] += 1
+        if self._refusals[key] == 1:
+            log.refused(self._client.ip, *reply)
+
+    async def _pause(self) -> None:
+        if self._errors >= _PATIENCE and self._is_stranger:
+            await asyncio.sleep(min((self._errors - _PATIENCE + 1) * _PAUSE_S, _MAX_PAUSE_S))
 
     async def _part(self) -> None:
         """The end of a dialogue while we shut down. Its mail has had its 250; where QUIT is answered 421, programs
@@ -151,6 +179,9 @@ class Dialogue(SMTP):
 
     async def _command_line(self) -> str:
         while True:
+            self._lines += 1
+            if self._lines % _LINES_A_TURN == 0:
+                await asyncio.sleep(0)  # lines that are here already would be read without a turn for anybody else
             try:
                 line = await self._incoming.line(LONGEST_RESPONSE)
                 if len(line) > LONGEST_COMMAND and line[:5].upper() != b"AUTH ":
@@ -159,6 +190,7 @@ class Dialogue(SMTP):
                 self._errors += 1
                 self._verb = ""
                 await self._say(Reply(500, "5.5.2", "line too long"))
+                self._may_err()
                 continue
             return line.decode("utf-8", "surrogateescape")
 

@@ -27,7 +27,7 @@ class Policy:
         self._offers_auth = bool(self._users) or config.access.auth == "upstream"
         self._served = [upstream.senders for upstream in config.upstream]
         self._open: Counter[str] = Counter()
-        self._in_flight = 0
+        self._in_flight = {True: 0, False: 0}  # octets, of clients that may relay and of strangers
 
     # --- connections
 
@@ -94,24 +94,37 @@ class Policy:
         if recipients_so_far >= self._access.max_recipients:
             raise refused(452, "4.5.3", f"too many recipients; at most {self._access.max_recipients} a message")
 
-    def may_be_large(self, declared_octets: int) -> None:
-        if declared_octets > self._access.max_size:
-            raise refused(552, "5.3.4", f"message is larger than the {self._access.max_size} octets allowed here")
+    def may_relay(self, client: Client) -> bool:
+        """False for a stranger, who may bring reports only."""
+        return bool(client.user) or _is_in(client.ip, self._access.networks)
+
+    def max_size(self, *, is_report: bool) -> int:
+        return min(self._access.max_size, self._access.max_report_size) if is_report else self._access.max_size
+
+    def may_be_large(self, declared_octets: int, *, is_report: bool) -> None:
+        limit = self.max_size(is_report=is_report)
+        if declared_octets > limit:
+            raise refused(552, "5.3.4", f"message is larger than the {limit} octets allowed here")
 
     # --- octets in memory
 
-    def may_begin(self, declared_octets: int) -> None:
+    # Strangers have a budget of their own: what they send never takes the room of those who may relay.
+
+    def may_begin(self, declared_octets: int, *, may_relay: bool) -> None:
         """Raises Refused where a message of that size finds no room beside those that are being taken in."""
-        if self._in_flight + declared_octets > self._access.max_in_flight:
+        if self._in_flight[may_relay] + declared_octets > self._max_in_flight(may_relay):
             raise refused(*NO_ROOM)
 
-    def hold(self, octets: int) -> bool:
+    def hold(self, octets: int, *, may_relay: bool) -> bool:
         """Counts octets that have arrived; False if they are too many. `let_go` follows in any case."""
-        self._in_flight += octets
-        return self._in_flight <= self._access.max_in_flight
+        self._in_flight[may_relay] += octets
+        return self._in_flight[may_relay] <= self._max_in_flight(may_relay)
 
-    def let_go(self, octets: int) -> None:
-        self._in_flight -= octets
+    def let_go(self, octets: int, *, may_relay: bool) -> None:
+        self._in_flight[may_relay] -= octets
+
+    def _max_in_flight(self, may_relay: bool) -> int:
+        return self._access.max_in_flight if may_relay else self._access.max_reports_in_flight
 
 
 def _is_in(ip: str, networks: list[Network]) -> bool:

@@ -22,7 +22,11 @@ from relay.reply import Refused, Reply, refused
 # RFC 5321 §4.5.3.2.5 has minutes between two blocks of DATA, and an octet a minute would hold a connection for ever:
 # each block buys time at this rate, up to the idle time.
 _LEAST_RATE = 64  # octets a second
+MAX_REPORT_S = 180.0  # for the DATA of a client that may not relay, however fast it sends
 
+# Of a stranger, since the last mail: from here on each counts as a mistake. Who may relay may keep a connection open.
+MAX_JUNK, MAX_REFUSED_RECIPIENTS = 100, 20
+_JUNK = frozenset({"NOOP", "RSET", "VRFY", "EXPN", "EHLO", "HELO", "HELP"})
 
 _OFF_LOOP = 1 << 20  # octets from which pieces are joined on a thread
 _SIZE = re.compile(r"[0-9]{1,20}")  # RFC 1870 §4
@@ -32,6 +36,7 @@ class Session(Dialogue):
     """A dialogue that sends mail."""
 
     _declared = 0  # octets of the mail under way, by its client's word
+    _refused_recipients = 0  # since the last mail
     _held = 0  # octets of it that count against what the process may hold
     _barred: Refused | None = None  # why the client may not relay: said when it names a recipient elsewhere
 
@@ -41,7 +46,18 @@ class Session(Dialogue):
             raise refused(500, "5.5.2", "command not recognised")
         if verb in ("MAIL", "RCPT", "DATA", "AUTH") and not self._client.helo:
             raise refused(503, "5.5.1", "send EHLO first")
-        await command(self, argument)
+        if verb in _JUNK and self._is_stranger:
+            self._junk += 1
+            if self._junk > MAX_JUNK:
+                self._errors += 1
+        try:
+            await command(self, argument)
+        except Refused:
+            if verb == "RCPT" and self._is_stranger:
+                self._refused_recipients += 1
+                if self._refused_recipients >= MAX_REFUSED_RECIPIENTS:
+                    self._errors += 1
+            raise
 
     async def _helo(self, argument: str) -> None:
         self._greeted(argument, esmtp=False)
@@ -86,7 +102,7 @@ class Session(Dialogue):
         if not _SIZE.fullmatch(size) or body not in ("", "7BIT", "8BITMIME") or smtputf8:
             raise refused(501, "5.5.4", "a parameter's value is malformed")
         self._barred = self._may_not_send(path.mailbox)
-        self._door.policy.may_be_large(int(size))
+        self._door.policy.may_be_large(int(size), is_report=self._barred is not None)
         self._declared = int(size)
         self._mail = Envelope(
             path.mailbox,
@@ -152,40 +168,50 @@ class Session(Dialogue):
             raise refused(503, "5.5.1", f"{'MAIL' if mail is None else 'RCPT'} first")
         if argument:
             raise refused(501, "5.5.4", "DATA takes no argument")
-        self._door.policy.may_begin(self._declared)
+        may_relay = not self._is_stranger
+        self._door.policy.may_be_large(self._declared, is_report=mail.is_report)
+        self._door.policy.may_begin(self._declared, may_relay=may_relay)
         await self._say(Reply(354, "", "go ahead, end with <CRLF>.<CRLF>"))
         self._held = 0
         try:
-            octets = await self._read_data()
+            octets = await self._read_data(may_relay=may_relay, is_report=mail.is_report)
             take = self._door.reports.take if mail.is_report and self._door.reports else self._door.take
             taking = asyncio.ensure_future(take(self._accept(mail, octets)))
             # Once begun, taking responsibility goes on though the client hangs up.
             self._suspend_timeout()
             reply = await asyncio.shield(taking)
-            self._errors = 0
+            self._errors = self._junk = self._refused_recipients = 0
         finally:
-            self._door.policy.let_go(self._held)
+            self._door.policy.let_go(self._held, may_relay=may_relay)
             if self.transport is not None:  # a connection that is gone needs no timer
                 self._reset_timeout()
             self._forget()
         # RFC 2034 §4: every reply has a status; an upstream may have given none.
         await self._say(reply if reply.status else reply._replace(status=f"{reply.code // 100}.0.0"))
 
-    async def _read_data(self) -> bytes:
-        data = Data(self._door.max_size)
+    async def _read_data(self, *, may_relay: bool, is_report: bool) -> bytes:
+        data = Data(self._door.policy.max_size(is_report=is_report))
         left_s, at = self._door.idle_s, self.loop.time()
+        size, end = 0, at + MAX_REPORT_S
         while True:
             block = await self._incoming.block()
             left_s += len(block) / _LEAST_RATE - (self.loop.time() - at)
             left_s, at = min(left_s, self._door.idle_s), self.loop.time()
-            self._reset_timeout(max(left_s, 0.001))
+            if at > end and not may_relay:
+                raise refused(421, "4.4.2", "the message takes too long")
+            self._reset_timeout(max(left_s if may_relay else min(left_s, end - at), 0.001))
             rest = data.feed(block)
-            self._held += len(block)
-            if not self._door.policy.hold(len(block)):
-                data.refuse(Reply(*NO_ROOM))
+            size += len(block)
+            if not data.is_refused:
+                self._held += len(block)
+                if not self._door.policy.hold(len(block), may_relay=may_relay):
+                    data.refuse(Reply(*NO_ROOM))
+            if data.is_refused:  # it keeps nothing, so nothing counts
+                self._door.policy.let_go(self._held, may_relay=may_relay)
+                self._held = 0
             if rest is not None:
                 self._incoming.put_back(rest)  # commands sent ahead (RFC 2920)
-                return data.finish() if self._held < _OFF_LOOP else await asyncio.to_thread(data.finish)
+                return data.finish() if size < _OFF_LOOP else await asyncio.to_thread(data.finish)
 
     def _accept(self, mail: Envelope, octets: bytes) -> Accepted:
         """The message as it was taken in. Raises Refused for one that loops, is all header, or is from somebody
