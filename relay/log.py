@@ -75,6 +75,11 @@ def refused_again(ip: str, count: int) -> None:
     _say(logging.INFO, "refused-again", ip=ip, count=count)
 
 
+def login_failed(door: str, ip: str) -> None:
+    """A wrong name or password, at `smtp` or `console`. docs/fail2ban reads this line."""
+    _say(logging.WARNING, "login-failed", ip=ip, door=door)
+
+
 def proxy_refused(ip: str, reason: str) -> None:
     """A connection to a listener with `proxy_protocol` that brought no PROXY header, or may not bring one."""
     _say(logging.WARNING, "proxy-refused", ip=ip, reason=reason)

@@ -4,11 +4,19 @@ In: a name and password that a client gave.  Out: the Login with which that user
 in the mail processes' memory and nowhere else: after a restart, mail of a user waits until the user logs in again.
 """
 
+import hmac
+import secrets
+import time
+from collections import OrderedDict
 from typing import Protocol
 
+from relay import clients
 from relay.envelope import Login
 from relay.reply import Reply, refused
 
+# A wrong password is answered from memory for so long: an upstream sees one address, ours, and locks accounts.
+_REFUSED_FOR_S = 300.0
+_MOST_REFUSED = 10_000
 WAITS = Reply(0, "", "authentication: the password is not known after a restart; waiting for the user to log in again")
 
 
@@ -24,19 +32,39 @@ class Logins:
     def __init__(self, judge: Judge) -> None:
         self._judge = judge
         self._known: dict[str, Login] = {}
+        self._key = secrets.token_bytes(32)
+        self._refused: OrderedDict[bytes, float] = OrderedDict()  # keyed hashes of credentials, oldest first
+        self._failed = clients.failed_logins()  # by user
 
     async def log_in(self, name: str, password: str) -> bool:
         """True if they are good and were not known yet. Raises Refused: 535, or 454 where nobody can say."""
         login = Login(name, password)
+        now = time.monotonic()
+        tried, user = self._digest(name, password), self._digest(name).hex()
+        if self._refused.get(tried, 0.0) > now:
+            raise refused(535, "5.7.8", "authentication failed: the upstream refuses these credentials")
+        if self._failed.is_key_over(user, now):
+            known = self._known.get(name)
+            # The rightful user goes on while somebody guesses: these were good when the upstream last saw them.
+            if known and hmac.compare_digest(self._digest(name, known.password), tried):
+                return False
+            raise refused(454, "4.7.0", "too many failed logins of this user; please try again later")
         # Where upstreams differ by sender, the user's own address says which one knows the user.
         reply = await self._judge.try_login(login, name if "@" in name else "")
         if reply.is_permanent:
+            self._failed.count_key(user, now)
+            self._refused[tried] = now + _REFUSED_FOR_S
+            if len(self._refused) > _MOST_REFUSED:
+                self._refused.popitem(last=False)
             raise refused(535, "5.7.8", "authentication failed: the upstream refuses these credentials")
         if not reply.accepts:
             raise refused(454, "4.7.0", "the upstream cannot check credentials now; please try again later")
         is_new = self._known.get(name) != login
         self._known[name] = login
         return is_new
+
+    def _digest(self, *texts: str) -> bytes:
+        return hmac.digest(self._key, "\0".join(texts).encode("utf-8", "surrogateescape"), "sha256")
 
     def of(self, name: str) -> Login | None:
         """The user's credentials, if the user has logged in since the start."""
@@ -49,6 +77,7 @@ class Logins:
     def learn(self, login: Login) -> None:
         """Another process has seen that they are good."""
         self._known[login.username] = login
+        self._refused.pop(self._digest(login.username, login.password), None)
 
     def forget(self, login: Login) -> None:
         """The upstream refuses them now. Nothing happens if the user has given others meanwhile."""

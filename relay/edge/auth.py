@@ -7,18 +7,22 @@ verified against argon2 hashes on threads of their own, never on the event loop.
 import asyncio
 import base64
 import binascii
-from collections.abc import Awaitable, Callable, Sequence
+import contextlib
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from relay import clients, log
 from relay.config.mail import User
-from relay.reply import refused
+from relay.reply import Refused, refused
 from relay.store import accounts
 
 Ask = Callable[[bytes], Awaitable[bytes]]
 MECHANISMS = ("PLAIN", "LOGIN")
 # argon2id takes 64 MB and tens of milliseconds a password: a crowd that guesses gets no more of the machine than this,
 # and those who would have to wait for seconds are told to come back.
-_AT_A_TIME, _MOST_WAITING = 2, 64
+_AT_A_TIME, _MOST_WAITING, _AT_A_TIME_BY_ADDRESS = 2, 64, 2
 
 
 async def exchange(mechanism: str, initial: str | None, ask: Ask) -> tuple[str, str]:
@@ -35,6 +39,39 @@ async def exchange(mechanism: str, initial: str | None, ask: Ask) -> tuple[str, 
         name = _decode(initial.encode()) if initial else _decode(await ask(b"Username:"))
         return _text(name), _text(_decode(await ask(b"Password:")))
     raise refused(504, "5.5.4", f"mechanism not supported; use {' or '.join(MECHANISMS)}")
+
+
+class Guesses:
+    """The wrong passwords of each client, and how many of its own are checked at a time."""
+
+    def __init__(self) -> None:
+        self._failed = clients.failed_logins()
+        self._tries: Counter[str] = Counter()  # by address, those that wait among them
+        self._places: dict[str, asyncio.Semaphore] = {}
+
+    def may_try(self, ip: str) -> None:
+        """Raises Refused where the address or a network around it had too many wrong passwords."""
+        if self._failed.is_over(ip, time.monotonic()):
+            raise refused(421, "4.7.0", "too many failed logins from your network, try again later")
+
+    @contextlib.asynccontextmanager
+    async def trying(self, ip: str) -> AsyncIterator[None]:
+        """While a password is checked. One address waits for places of its own, and never takes those of all."""
+        network = clients.networks(ip)[0]
+        self._tries[network] += 1
+        try:
+            async with self._places.setdefault(network, asyncio.Semaphore(_AT_A_TIME_BY_ADDRESS)):
+                self.may_try(ip)  # others of that address may have failed while this one waited
+                yield
+        except Refused as refusal:
+            if refusal.reply.code == 535:
+                self._failed.count(ip, time.monotonic())
+                log.login_failed("smtp", ip)
+            raise
+        finally:
+            self._tries[network] -= 1
+            if not self._tries[network]:
+                del self._tries[network], self._places[network]
 
 
 class Users:

@@ -15,7 +15,7 @@ from aiosmtpd.smtp import SMTP
 
 from relay import log
 from relay.config.mail import Listen
-from relay.edge import proxy, tls
+from relay.edge import auth, proxy, tls
 from relay.edge.incoming import Incoming, LineTooLong
 from relay.edge.policy import Policy
 from relay.envelope import Admit, Client, Envelope, LogIn, Reports, Take
@@ -46,6 +46,7 @@ class Door(NamedTuple):
     take: Take
     admit: Admit
     log_in: LogIn
+    guesses: auth.Guesses
     sessions: "set[Dialogue]"
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     reports: Reports | None = None  # for mail to the return path, which anybody may send

@@ -30,6 +30,7 @@ class Edge:
             take=take,
             admit=admit,
             log_in=log_in or auth.Users(config.access.user).log_in,
+            guesses=auth.Guesses(),
             sessions=set(),
             reports=reports,
         )

@@ -266,11 +266,13 @@ class Session(Dialogue):
             raise refused(503, "5.5.1", "already authenticated" if self._client.user else "not within a transaction")
         if not argument.isascii():
             raise refused(501, "5.5.2", "not base64")
+        self._door.guesses.may_try(self._client.ip)
         mechanism, _, initial = argument.partition(" ")
         name, password = await auth.exchange(mechanism.upper(), initial.strip() or None, self._challenge)
         self._suspend_timeout()
         try:
-            await self._door.log_in(name, password)
+            async with self._door.guesses.trying(self._client.ip):
+                await self._door.log_in(name, password)
         finally:
             if self.transport is not None:
                 self._reset_timeout()

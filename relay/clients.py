@@ -1,0 +1,83 @@
+"""What clients did lately, by their networks: connections, mistakes, wrong passwords, reports, wrong tokens.
+
+Pure: the time is an argument, in seconds of any clock that does not go back. Memory is bounded: where there are too
+many networks, those that have not been heard of for the longest time are forgotten.
+"""
+
+import ipaddress
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import NamedTuple
+
+MAX_NETWORKS = 30_000  # remembered for each limit
+MINUTE_S, HOUR_S, DAY_S = 60.0, 3600.0, 86400.0
+# One network may do what its limit says, the next wider one three times that, the widest nine times.
+_IPV4, _IPV6 = (32, 24, 21), (64, 48, 32)
+_FACTORS = (1, 3, 9)
+
+
+class Limit(NamedTuple):
+    """At most that many in a window of time, by one address."""
+
+    most: int
+    window_s: float
+
+
+def networks(ip: str) -> tuple[str, ...]:
+    """The address's own network and two wider ones: /32, /24, /21; of IPv6, where a client has a /64, /64, /48, /32.
+
+    An IPv4 address that was mapped into IPv6 is its IPv4 self. Raises ValueError.
+    """
+    address = ipaddress.ip_address(ip.partition("%")[0])
+    if isinstance(address, ipaddress.IPv6Address):
+        address = address.ipv4_mapped or address
+    number, bits = int(address), address.max_prefixlen
+    return tuple(
+        f"{type(address)(number >> (bits - prefix) << (bits - prefix))}/{prefix}"
+        for prefix in (_IPV4 if bits == 32 else _IPV6)
+    )
+
+
+class Clients:
+    """Counts one kind of event, by network or by any other key."""
+
+    def __init__(self, limits: Sequence[Limit], max_networks: int = MAX_NETWORKS) -> None:
+        self._limits = tuple(limits)
+        self._max = max_networks
+        # Of each limit: the window's number and the events in it, the key heard of last at the end.
+        self._counts: list[OrderedDict[str, tuple[int, int]]] = [OrderedDict() for _ in self._limits]
+
+    def count(self, ip: str, now: float) -> None:
+        """One more event of that address."""
+        for network in networks(ip):
+            self.count_key(network, now)
+
+    def is_over(self, ip: str, now: float) -> bool:
+        """True if the address, or a network that it is in, has had all that it may have."""
+        return any(
+            self.is_key_over(network, now, factor) for network, factor in zip(networks(ip), _FACTORS, strict=True)
+        )
+
+    def count_key(self, key: str, now: float) -> None:
+        for limit, counts in zip(self._limits, self._counts, strict=True):
+            window = int(now // limit.window_s)
+            counts[key] = (window, self._in_window(counts, key, window) + 1)
+            counts.move_to_end(key)
+            if len(counts) > self._max:
+                counts.popitem(last=False)
+
+    def is_key_over(self, key: str, now: float, factor: int = 1) -> bool:
+        return any(
+            self._in_window(counts, key, int(now // limit.window_s)) >= limit.most * factor
+            for limit, counts in zip(self._limits, self._counts, strict=True)
+        )
+
+    @staticmethod
+    def _in_window(counts: OrderedDict[str, tuple[int, int]], key: str, window: int) -> int:
+        known = counts.get(key)
+        return known[1] if known and known[0] == window else 0
+
+
+def failed_logins() -> Clients:
+    """Ten wrong passwords a minute and fifty a day by address, as mox has it."""
+    return Clients((Limit(10, MINUTE_S), Limit(50, DAY_S)))
