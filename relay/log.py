@@ -3,11 +3,13 @@
 Lines go to standard error as `TIME LEVEL fact key=value …`; values with spaces are quoted.
 """
 
+import codecs
 import logging
 import sys
 from datetime import UTC, datetime
 
 _log = logging.getLogger("waypost")
+codecs.lookup("unicode_escape")  # Python loads it from a file at its first use: too late when out of descriptors
 
 
 class _Lines(logging.Formatter):
@@ -53,6 +55,12 @@ def role_started(role: str, pid: int) -> None:
 
 def role_died(role: str, pid: int, status: int) -> None:
     _say(logging.ERROR, "role-died", role=role, pid=pid, status=status)
+
+
+def out_of_descriptors(limit: int, reason: str) -> None:
+    """No connection can be taken in. Said once a minute, however many wait."""
+    remedy = "raise LimitNOFILE (ulimit -n), or look for who holds connections open"
+    _say(logging.ERROR, "out-of-file-descriptors", limit=limit, reason=reason, remedy=remedy)
 
 
 def draining(seconds: float) -> None:

@@ -39,7 +39,7 @@ class Edge:
         ]
         self._servers: list[asyncio.Server] = []
 
-    async def start(self, sockets: Sequence[socket.socket]) -> None:
+    async def start(self, sockets: Sequence[socket.socket], accept_a_turn: int = 64) -> None:
         """Serves the sockets, one for each `[[listen]]`, in order. They are bound already."""
         loop = asyncio.get_running_loop()
         for gate, listener in zip(self._gates, sockets, strict=True):
@@ -47,7 +47,7 @@ class Edge:
             def session(gate: Gate = gate) -> Session:
                 return Session(self._door, gate)
 
-            self._servers.append(await loop.create_server(session, sock=listener, backlog=1024))
+            self._servers.append(await loop.create_server(session, sock=listener, backlog=accept_a_turn))
 
     def renew(self) -> None:
         """Reads the certificates again. New connections get them; those that are open go on."""

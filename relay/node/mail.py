@@ -17,7 +17,7 @@ from relay.delivery.sandbox import Sandbox
 from relay.delivery.upstream import Upstreams
 from relay.edge.server import Edge
 from relay.envelope import Login
-from relay.node import chores, ground
+from relay.node import chores, descriptors, ground
 from relay.node.circle import Circle
 
 
@@ -25,6 +25,7 @@ async def serve(
     config: Config, sockets: Sequence[socket.socket], ready: asyncio.Event, stop: asyncio.Event, circle: Circle
 ) -> None:
     """Serves mail on the sockets until `stop`, then drains: transactions end, leases go back."""
+    descriptors.report_shortage(asyncio.get_running_loop())
     store = ground.open_store(config)
     sender: Sender = (
         Sandbox()
@@ -54,7 +55,8 @@ async def serve(
     await chores.replay_once(store)
     if logins:
         circle.join(logins.known, learn)
-    await edge.start(sockets)
+    await edge.start(sockets, descriptors.ACCEPT_A_TURN)
+    descriptors.widen_backlog(sockets)
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, edge.renew)
     tasks = [
         asyncio.create_task(runner.run()),

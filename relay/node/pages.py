@@ -10,7 +10,7 @@ import uvicorn
 
 from relay.config.schema import Config
 from relay.delivery.webhooks import Webhooks
-from relay.node import chores, ground
+from relay.node import chores, descriptors, ground
 from web import app
 
 DRAIN_S = 5
@@ -26,6 +26,7 @@ class _Server(uvicorn.Server):
 async def serve(config: Config, sockets: Sequence[socket.socket], ready: asyncio.Event, stop: asyncio.Event) -> None:
     """Serves tracking on the first socket and the console on the second until `stop`."""
     sys.setswitchinterval(_SWITCH_S)
+    descriptors.report_shortage(asyncio.get_running_loop())
     store = ground.open_store(config)
     ring = ground.open_ring(config)
     apps = (app.tracking(config, store, ring), app.console(config, store, ring))
@@ -36,6 +37,7 @@ async def serve(config: Config, sockets: Sequence[socket.socket], ready: asyncio
                 log_config=None,
                 access_log=False,
                 server_header=False,
+                backlog=descriptors.ACCEPT_A_TURN,
                 proxy_headers=False,
                 timeout_graceful_shutdown=DRAIN_S,
             )
@@ -48,6 +50,7 @@ async def serve(config: Config, sockets: Sequence[socket.socket], ready: asyncio
     # uvicorn signals nobody when it has started.
     while not all(server.started for server in servers) and not any(task.done() for task in serving):  # noqa: ASYNC110
         await asyncio.sleep(0.01)
+    descriptors.widen_backlog(sockets)
     replaying = asyncio.create_task(chores.replay(store))
     hooks = Webhooks(config, store, ring)
     telling = asyncio.create_task(hooks.run())

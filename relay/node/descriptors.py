@@ -1,0 +1,42 @@
+"""What the event loop says when the process is out of file descriptors: one line a minute.
+
+asyncio tries to accept as many connections a turn as the backlog has room for, and reports each failure with its
+traceback: megabytes of log a second.
+"""
+
+import asyncio
+import errno
+import resource
+import socket
+from collections.abc import Iterable
+from typing import Any
+
+from relay import log
+
+# Connections that a loop accepts in one turn, given to it as its backlog; the socket's own is larger.
+ACCEPT_A_TURN = 64
+BACKLOG = 1024
+_EVERY_S = 60.0
+_OUT = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+
+def report_shortage(loop: asyncio.AbstractEventLoop) -> None:
+    """Makes the loop say once a minute that descriptors are short. Everything else it reports as before."""
+    said_at = float("-inf")
+
+    def report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        nonlocal said_at
+        error = context.get("exception")
+        if not (isinstance(error, OSError) and error.errno in _OUT):
+            loop.default_exception_handler(context)
+        elif loop.time() >= said_at + _EVERY_S:
+            said_at = loop.time()
+            log.out_of_descriptors(resource.getrlimit(resource.RLIMIT_NOFILE)[0], error.strerror or "")
+
+    loop.set_exception_handler(report)
+
+
+def widen_backlog(sockets: Iterable[socket.socket]) -> None:
+    """Lets the system hold connections that wait to be accepted, once the loop has set its own backlog."""
+    for listener in sockets:
+        listener.listen(BACKLOG)
