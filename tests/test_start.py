@@ -6,12 +6,16 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from time import sleep
+from typing import get_args, get_origin
 
 import pytest
+from pydantic import BaseModel
 
 from relay.config import load
+from relay.config.schema import Config
 from relay.store import tables
 from tests.stage import ROOT, Waypost, html_mail
 
@@ -200,3 +204,43 @@ def test_a_database_of_a_later_version_is_not_touched(tmp_path: Path) -> None:
         database.execute("UPDATE alembic_version SET version_num = '9999'")
     database.close()
     assert b"later version of Waypost (9999)" in relay.cli("serve", status=1)
+
+
+def secret_keys(table: type[BaseModel], place: str = "") -> Iterator[tuple[str, str]]:
+    """The header of its table and the name of each key that holds a secret."""
+    for name, field in table.model_fields.items():
+        kinds = [field.annotation, *get_args(field.annotation)]
+        inner = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
+        path = f"{place}.{name}" if place else name
+        for kind in inner:
+            for header, key in secret_keys(kind, path):
+                is_list = header == f"[{path}]" and get_origin(field.annotation) is list
+                yield (f"[{header}]" if is_list else header), key
+        if not inner and ("SecretStr" in str(field.annotation) or "Renewed" in str(field.annotation)):
+            yield f"[{place}]", name
+
+
+def test_no_secret_is_shown_in_a_fault(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    keys = list(secret_keys(Config))
+    assert {("[[webhook]]", "old_secret"), ("[[upstream]]", "password"), ("[database]", "url")} <= set(keys)
+    for header, key in keys:
+        for value in ("31415926535", '"whsec_31415926535###"', "{ env = 31415926535 }"):
+            path.write_text(f"{header}\n{key} = {value}\n")
+            try:
+                load.load(path, {})
+            except load.ConfigError as error:
+                assert "31415926535" not in str(error), (header, key)
+            else:
+                assert value.startswith('"'), (header, key)
+
+
+def test_the_password_in_a_webhooks_url_is_not_shown_in_a_fault(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    hook = '[[webhook]]\nurl = "https://user:31415926535@app.example.com/hook?key=31415926535"\n'
+    signed = f'{hook}secret = "whsec_{"A" * 44}"\n'
+    for text, fault in ((signed * 2, "is given twice"), (hook, "needs a secret")):
+        path.write_text(text)
+        with pytest.raises(load.ConfigError, match=fault) as caught:
+            load.load(path, {})
+        assert "https://app.example.com/hook" in str(caught.value) and "31415926535" not in str(caught.value)

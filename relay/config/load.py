@@ -15,7 +15,18 @@ DEFAULT_FILE = "config.toml"
 _PREFIX = "WAYPOST_"
 _NOT_A_KEY = "WAYPOST_CONFIG"
 _SECRETS = frozenset(
-    {"secret", "password", "password_hash", "private_key", "url", "mailgun", "postmark", "sparkpost", "token"}
+    {
+        "secret",
+        "old_secret",
+        "password",
+        "password_hash",
+        "private_key",
+        "url",
+        "mailgun",
+        "postmark",
+        "sparkpost",
+        "token",
+    }
 )  # keys whose values are never shown
 
 _MOST_ROUNDS = 20
@@ -159,7 +170,7 @@ def _fault(detail: Any, name: str, from_environment: dict[tuple[str, ...], str])
         message = f"unknown key{_suggestion(location)}"
     elif detail["type"] == "missing":
         message = "is required"
-    elif "input" in detail and isinstance(detail["input"], str | int | float) and location[-1] not in _SECRETS:
+    elif "input" in detail and isinstance(detail["input"], str | int | float) and _SECRETS.isdisjoint(location):
         message += f" (not {detail['input']!r})" if detail["type"] != "value_error" or len(location) > 1 else ""
     if variable := from_environment.get(tuple(location)):
         return f"environment: {variable}: {message}"

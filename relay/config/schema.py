@@ -23,6 +23,7 @@ from relay.config.values import (
     Stream,
     Subnet,
     VerifyingKey,
+    without_userinfo,
 )
 from relay.config.webhook import Webhook
 
@@ -183,11 +184,11 @@ class Config(Table):
         for one in self.webhook:
             if not one.secret.get_secret_value() and one.format in ("waypost", "mailgun"):
                 raise ValueError(
-                    f'[[webhook]] {one.url}: format = "{one.format}" is signed and needs a secret; '
+                    f'[[webhook]] {without_userinfo(one.url)}: format = "{one.format}" is signed and needs a secret; '
                     "waypost webhooks secret   makes one"
                 )
             if (one.url, one.format) in seen:
-                raise ValueError(f"[[webhook]] {one.url} is given twice with the same format")
+                raise ValueError(f"[[webhook]] {without_userinfo(one.url)} is given twice with the same format")
             seen.add((one.url, one.format))
 
     def _can_try_clients_credentials(self) -> None:

@@ -115,6 +115,12 @@ def read_webhook_url(value: object) -> str:
     return text
 
 
+def without_userinfo(url: str) -> str:
+    """The URL as messages may show it: without the name and password, and without the query, which may hold a key."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
 def read_secret(value: object, info: ValidationInfo) -> SecretStr:
     """The secret itself, or where it stands: `{ env = "NAME" }`, `{ file = "PATH" }`, relative to the configuration."""
     if isinstance(value, SecretStr):
