@@ -33,7 +33,7 @@ LONGEST_SOURCE = 256 << 10  # octets shown on a page; the download is whole
 _LONGEST_CHANGE = 2000  # octets; a part in base64 is one edit
 _MOST_INLINE = 8 << 20  # octets of pictures put into the HTML
 _CID = re.compile(r"\bcid:([^\"'\s<>)]+)", re.IGNORECASE)
-_HEAD = re.compile(r"<head(?:\s[^>]*)?>", re.IGNORECASE)
+_HEAD = re.compile(r"<head(?:\s[^<>]*+)?>", re.IGNORECASE)
 _DOCTYPE = re.compile(r"\s*<!doctype[^>]*>", re.IGNORECASE)
 _NEW_TAB = '<base target="_blank">'
 

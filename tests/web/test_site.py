@@ -184,3 +184,11 @@ def test_the_memory_of_bad_tokens_is_bounded() -> None:
     assert tries.allow("10.0.0.1", 11.0)
     assert all(tries.allow(f"10.0.{n}.1", 11.0) for n in range(1, 100))
     assert len(tries._free_at) == 3
+
+
+def test_a_field_of_blanks_holds_nobody_up(scene: Scene) -> None:
+    # Bounded by the processor's time, of which the server in this process takes its share.
+    for field in ("a" + " " * 60_000 + "!", "a;" + " " * 60_000 + "!", "a-a," * 15_000):
+        began = time.process_time()
+        assert scene.http.get("/c/x", headers={"accept-language": field}).status_code == 404
+        assert time.process_time() - began < 2
