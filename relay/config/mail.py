@@ -71,8 +71,8 @@ class Access(Table):
     streams: list[Stream] = ["*"]
     override: bool = False
     max_in_flight: Size = 256 << 20
-    max_report_size: Size = Field(4 << 20, ge=1024)
-    max_reports_in_flight: Size = 16 << 20
+    max_report_size: Size = Field(16 << 20, ge=1024)
+    max_reports_in_flight: Size = 32 << 20
     idle_timeout: Duration = timedelta(minutes=5)  # RFC 5321 §4.5.3.2.7
     user: list[User] = []
 

@@ -9,7 +9,7 @@ import pytest
 from tests.dialogs.test_octets import connected
 from tests.returning import DOMAIN, Scene, scene  # noqa: F401  a fixture
 
-REPORT_OCTETS = (4 << 20) + 1
+REPORT_OCTETS = (16 << 20) + 1
 
 
 def _replies_until_closed(port: int, octets: bytes) -> list[bytes]:
