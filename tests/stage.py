@@ -25,10 +25,18 @@ _NURSERY = Nursery()
 CASES = ROOT.parent / "shared" / "cases"
 
 
+_PORTS = 1500  # of each test process its own, so that none takes another's while a server is started again
+_FIRST_PORT = 20_000 + _PORTS * (int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % 8)
+_given_out: set[int] = set()
+
+
 def free_port() -> int:
-    """Not one of those that the system gives to clients: theirs it could be while its server is started again."""
+    """One that no other test has had, nor the system gives to clients: theirs it could be between two starts."""
     while True:
-        port = 20_000 + secrets.randbelow(12_000)
+        port = _FIRST_PORT + secrets.randbelow(_PORTS)
+        if port in _given_out and len(_given_out) < _PORTS - 100:
+            continue
+        _given_out.add(port)
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port
