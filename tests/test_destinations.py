@@ -87,7 +87,7 @@ def test_it_leads_there_after_a_kill_right_behind_the_250_and_with_the_database_
         assert [leads_to(relay, one) for one in tracked] == [first, second]
         tracked.append(sent(relay, upstream, third, "kill2@example.com"))  # and one whose filing is journaled
         assert leads_to(relay, tracked[2]) == third
-    assert relay.events("clicked", "kill2@example.com")[0]["url"] == third
+    assert relay.events("clicked", "kill2@example.com", timeout_s=60)[0]["url"] == third
     with closing(sqlite3.connect(relay.folder / "data" / "waypost.db")) as reader:
         (rows,) = reader.execute("SELECT count(*) FROM destination").fetchone()
     assert rows == len(list((relay.folder / "data" / "destinations").glob("??/*")))  # other machines have them all
@@ -115,6 +115,7 @@ def test_a_destination_that_cannot_be_stored_is_left_in_the_mail(
 ) -> None:
     url, too_long = long_url("left"), long_url("left", tokens.LONGEST_DESTINATION + 1)
     folder = relay.folder / "data" / "destinations"
+    sent(relay, upstream, long_url("before"), "before@example.com")  # makes it, where this test is the first
     folder.rename(tmp_path / "aside")
     folder.write_bytes(b"")  # no folder can be made here
     relay.send(html_mail(link=url), "left@example.com")
