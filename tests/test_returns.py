@@ -63,7 +63,9 @@ def test_any_local_part_has_an_answer(text: str) -> None:
 def test_each_recipient_has_a_reverse_path_of_its_own_and_the_null_one_stays_null(scene: Scene) -> None:
     with scene.relay.client() as app:
         app.login("app", "secret")
-        app.sendmail("app@sender.test", ["verp-one@example.com", "verp-two@example.com"], b"Subject: x\r\n\r\nplain\r\n")
+        app.sendmail(
+            "app@sender.test", ["verp-one@example.com", "verp-two@example.com"], b"Subject: x\r\n\r\nplain\r\n"
+        )
     paths = [reverse_path(scene.upstream.to(f"verp-{name}@example.com")[0]) for name in ("one", "two")]
     assert len(set(paths)) == 2
     assert all(re.fullmatch(rf"b\+[0-9a-v]{{30,62}}@{DOMAIN}", path) for path in paths)
