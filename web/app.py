@@ -14,6 +14,7 @@ from cryptography import x509
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Mount, Route, Router
@@ -107,12 +108,14 @@ def _application(
         assert isinstance(error, HTTPException)
         return shown.answer("missing.html", error.status_code, error.headers, account="")
 
+    guard, *others = middleware
+    # Within the guard, so that this answer too carries the headers that all do.
+    body_limit = Middleware(RequestBodyLimitMiddleware, max_body_size=_LARGEST_BODY)
     app = Starlette(
         routes=routes,
-        middleware=middleware,
+        middleware=[guard, body_limit, *others],
         exception_handlers={HTTPException: refuse},
         lifespan=lifespan,
-        max_body_size=_LARGEST_BODY,
     )
     app.router.redirect_slashes = False
     return app

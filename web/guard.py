@@ -9,7 +9,8 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection
 
-from starlette.requests import Request
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -20,7 +21,11 @@ _ALWAYS = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-re
 
 
 class Guard:
-    """Catches what the application raises, logs it, and shows the visitor no more than its id."""
+    """Catches what the application raises, logs it, and shows the visitor no more than its id.
+
+    No fault is what ends a request on purpose: a client that has gone, and a refusal (a body that is too large) by
+    whoever stands around this application.
+    """
 
     def __init__(self, app: ASGIApp, where: str, fault: Callable[[Request, str], Response]) -> None:
         self._app = app
@@ -31,21 +36,29 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started = False
+        started = is_sending = False
 
         async def sending(message: Message) -> None:
-            nonlocal started
+            nonlocal started, is_sending
             if message["type"] == "http.response.start":
                 started = True
                 headers = list(message.get("headers", ()))
                 present = {name for name, _ in headers}
                 headers += [header for header in _ALWAYS if header[0] not in present]
                 message = {**message, "headers": headers}
+            is_sending = True
             await send(message)
+            is_sending = False
 
         try:
             await self._app(scope, receive, sending)
-        except Exception:  # noqa: BLE001  the outermost frame of a request
+        except ClientDisconnect:
+            return
+        except HTTPException:
+            raise
+        except Exception:
+            if is_sending:  # Starlette answers in our stead when a body is too large, and ends the request in this way
+                raise
             fault_id = ids.new()
             log.fault(self._where, fault_id)
             if not started:

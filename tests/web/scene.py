@@ -1,10 +1,12 @@
 """Both applications on real sockets, in front of a real store, with mail already filed."""
 
 import asyncio
+import contextlib
+import logging
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -187,6 +189,25 @@ def until(what: Callable[[], object], seconds: float = 5) -> None:
     while not what():
         assert time.monotonic() < deadline, "it did not come to that in time"
         time.sleep(0.005)
+
+
+@contextlib.contextmanager
+def no_fault_logged() -> Iterator[None]:
+    """Nothing is logged as an error, nor with a traceback."""
+    faults: list[str] = []
+
+    class Noted(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.levelno >= logging.ERROR or record.exc_info:
+                faults.append(record.getMessage())
+
+    handler = Noted()
+    logging.getLogger().addHandler(handler)
+    try:
+        yield
+    finally:
+        logging.getLogger().removeHandler(handler)
+    assert not faults
 
 
 def is_image(answer: httpx.Response, kind: str) -> bool:

@@ -2,11 +2,9 @@
 
 import asyncio
 import base64
-import contextlib
 import hashlib
 import hmac
 import json
-import logging
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -42,7 +40,7 @@ from tests.web.providers import (
     from_sparkpost,
     sent,
 )
-from tests.web.scene import Scene, until
+from tests.web.scene import Scene, no_fault_logged, until
 from web.inbound import desk, sendgrid
 from web.inbound.certificates import Certificates
 from web.inbound.word import Forged
@@ -54,24 +52,6 @@ PROVIDERS = ("ses", "sendgrid", "mailgun", "postmark", "sparkpost")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     with Scene(tmp_path_factory.mktemp("strangers"), TABLES, fetch=fetch, roots=[ROOT]) as running:
         yield running
-
-
-@contextlib.contextmanager
-def no_fault_logged() -> Iterator[None]:
-    faults: list[str] = []
-
-    class Noted(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            if record.levelno >= logging.ERROR or record.exc_info:
-                faults.append(record.getMessage())
-
-    handler = Noted()
-    logging.getLogger().addHandler(handler)
-    try:
-        yield
-    finally:
-        logging.getLogger().removeHandler(handler)
-    assert not faults
 
 
 # --- any octets
