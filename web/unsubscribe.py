@@ -8,7 +8,6 @@ send none, nothing but a wish to leave makes a POST to this address, and the pag
 something else changes nothing.
 """
 
-import asyncio
 import fnmatch
 import urllib.parse
 from collections.abc import Iterable, Mapping
@@ -41,7 +40,6 @@ _ACTIONS = (_UNSUBSCRIBE, *_TRACKING, _RESUBSCRIBE, _PREFERENCES, _UNSUBSCRIBE_A
 _MOST_FIELDS = 90
 _MOST_STREAMS = 40
 _STILL_UNKNOWN = timedelta(days=1)  # a younger message's facts may wait in a journal
-_NAME_WITHIN_S = 1.0  # the page can do without the recipient's name, so it does not wait long for it
 
 
 class _Known(NamedTuple):
@@ -149,8 +147,7 @@ class Unsubscribe:
             return _Known(standing, wants)
 
         try:
-            async with asyncio.timeout(_NAME_WITHIN_S):
-                return await self._store.read(look)
+            return await self._store.read_in_time(look)
         except (sa.exc.SQLAlchemyError, TimeoutError):
             age = datetime.now(UTC) - ids.time_of(token.message)
             return _Known(is_sure=age < self._keep_events)

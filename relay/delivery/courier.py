@@ -107,9 +107,11 @@ class Courier:
         """True while there is nobody to hand mail to."""
         return self._sender.is_out
 
-    async def depart(self, load: Load, stops: list[Stop]) -> Trips:
-        """Begins one attempt for each stop. What each trip ends with can be written down when that one ends."""
-        held = await self._held(load.message, stops)
+    async def depart(self, load: Load, stops: list[Stop], *, is_awaited: bool = False) -> Trips:
+        """Begins one attempt for each stop. What each trip ends with can be written down when that one ends.
+
+        `is_awaited`: a client waits for the reply."""
+        held = await self._held(load.message, stops, is_awaited=is_awaited)
         tracks = self._tracks and load.plan.control.consent is not False
         decided: list[Outcome] = []
         going: dict[bool, list[Stop]] = {True: [], False: []}
@@ -140,9 +142,9 @@ class Courier:
                 under_way.append(asyncio.create_task(self._trip(load, group[at : at + size], tracked)))
         return Trips(decided, under_way)
 
-    async def _held(self, message: Message, stops: list[Stop]) -> _Held:
+    async def _held(self, message: Message, stops: list[Stop], *, is_awaited: bool) -> _Held:
         """Who is left out or left untracked. With the database away mail flows on: nobody, or where `consent` is
-        asked for, nobody is tracked."""
+        asked for, nobody is tracked. What is in the queue has time: it waits for a database that hangs."""
         mailboxes = [stop.recipient.mailbox for stop in stops]
         exempt = self._config.unsubscribe.is_exempt(message.stream)
 
@@ -153,11 +155,13 @@ class Courier:
             )
 
         try:
-            return await self._store.read(look)
+            return await (self._store.read_in_time(look) if is_awaited else self._store.read(look))
+        except TimeoutError:
+            pass
         except sa.exc.SQLAlchemyError as error:
             log.unreadable(type(error).__name__)
-            asks = self._config.privacy.consent == "asked"
-            return _Held({}, {address.canonical(mailbox) for mailbox in mailboxes} if asks else set())
+        asks = self._config.privacy.consent == "asked"
+        return _Held({}, {address.canonical(mailbox) for mailbox in mailboxes} if asks else set())
 
     async def _trip(self, load: Load, stops: list[Stop], tracked: bool) -> list[Outcome]:
         message = load.message

@@ -101,9 +101,11 @@ class Intake:
         exempt = stream is None or self._config.unsubscribe.is_exempt(stream)
         now = datetime.now(UTC)
         try:
-            held = await self._store.read(
+            held = await self._store.read_in_time(
                 lambda session: suppressions.find(session, [mailbox], stream, now, exempt=exempt)
             )
+        except TimeoutError:
+            return
         except sa.exc.SQLAlchemyError as error:
             log.unreadable(type(error).__name__)
             return
@@ -126,7 +128,7 @@ class Intake:
         return Reply(250, "2.0.0", f"queued as {load.message.id}")
 
     async def _inline(self, load: Load, stops: list[Stop]) -> Reply:
-        trips = await self._courier.depart(load, stops)
+        trips = await self._courier.depart(load, stops, is_awaited=True)
         outcomes, pending = list(trips.decided), set(trips.under_way)
         if pending:
             try:

@@ -13,6 +13,14 @@ from relay.store import people
 BUSY_TIMEOUT_S = 5.0
 DATABASE_FILE = "waypost.db"
 NOBODY_KNOWN = people.People()
+# A PostgreSQL server that has gone without a word is found within a minute, also by who waits for its answer.
+_LINK = {
+    "connect_timeout": round(BUSY_TIMEOUT_S),
+    "tcp_user_timeout": 30_000,  # ms
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+}
 
 
 def url(configured: str, data_dir: Path) -> str:
@@ -34,7 +42,7 @@ def open_engine(
             pool_size=1 if writes else 5,
             hide_parameters=True,
             execution_options=people.options(known),
-            connect_args={"connect_timeout": round(BUSY_TIMEOUT_S), "tcp_user_timeout": 30_000},
+            connect_args=_LINK,
         )
     path = sa.make_url(database_url).database or ""
     # A file that was moved away is not made anew, or what comes back would find a stranger's log beside it.

@@ -15,6 +15,7 @@ from relay import log
 from relay.store import consent, destinations, engine, events, migrate, preferences, queue, veil, verdicts
 from relay.store.journal import Fact, Journal, Replayed
 from relay.store.people import People
+from relay.store.reader import Reader
 from relay.store.writer import Writer
 
 T = TypeVar("T")
@@ -62,6 +63,7 @@ class Store:
         self._reading = engine.open_engine(database_url, writes=False, known=people)
         self._writing = engine.open_engine(database_url, writes=True, known=people)
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="waypost-reader")
+        self._prompt = Reader(self._reading)
         self.writer = Writer(self._writing)
         self.journal = Journal(data_dir / "journal", FACTS)
         self.destinations = destinations.Destinations(data_dir)
@@ -83,6 +85,10 @@ class Store:
 
         return await asyncio.get_running_loop().run_in_executor(self._readers, run)
 
+    async def read_in_time(self, work: Callable[[sa.Connection], T]) -> T:
+        """The same for whoever cannot wait. Raises TimeoutError if the database does not answer in time, too."""
+        return await self._prompt.read(work)
+
     async def destination(self, reference: bytes) -> bytes | None:
         """Where a link leads whose token only refers to it; None if nobody knows any more. Raises Away where no file
         has it and the database cannot be asked."""
@@ -90,8 +96,7 @@ class Store:
         if url is not None:
             return url
         try:
-            async with asyncio.timeout(PATIENCE_S):
-                url = await self.read(lambda session: destinations.row(session, reference))
+            url = await self.read_in_time(lambda session: destinations.row(session, reference))
         except (sa.exc.SQLAlchemyError, TimeoutError):
             raise Away from None
         if url is not None:  # another machine's mail: from now on it is here too
@@ -177,6 +182,7 @@ class Store:
     def close(self) -> None:
         """Commits what was submitted and lets go of the database."""
         self.writer.close()
+        self._prompt.close()
         self._readers.shutdown()
         self._reading.dispose()
         self._writing.dispose()

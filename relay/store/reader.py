@@ -1,0 +1,66 @@
+"""Reads with a limit, for whoever cannot wait: mail whose client waits for a reply, links.
+
+A database may hang without an error: its disk stalls, its host is suspended, somebody holds a lock. Who asks then is
+told so after `MAX_READ_S`, and from then on at once. Every other second one read tries whether it answers again.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import sqlalchemy as sa
+
+from relay import log
+
+T = TypeVar("T")
+MAX_READ_S = 1.0
+_THREADS = 4  # so many may hang at a time
+_STATEMENT_MS = 2000  # then PostgreSQL ends what waits for a lock, and the thread is free again
+_ASK_AGAIN_S = 2.0
+_SAY_AGAIN_S = 60.0
+
+
+class Reader:
+    """Threads of their own: no other read of the process stands before these."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="waypost-prompt-reader")
+        self._asks_again_at_s = 0.0  # while it does not answer
+        self._said_at_s = float("-inf")
+
+    async def read(self, work: Callable[[sa.Connection], T]) -> T:
+        """Runs `work(session)`. Raises TimeoutError if there is no answer in time, sqlalchemy.exc.SQLAlchemyError."""
+        now_s = time.monotonic()
+        if now_s < self._asks_again_at_s:
+            raise TimeoutError
+        if self._asks_again_at_s:
+            self._asks_again_at_s = now_s + _ASK_AGAIN_S  # this one tries; nobody else waits with it
+        reading = asyncio.get_running_loop().run_in_executor(self._threads, self._run, work)
+        try:
+            # `asyncio.timeout` would drop an answer that came while the event loop was busy.
+            await asyncio.wait({reading}, timeout=MAX_READ_S)
+            if reading.done():
+                return reading.result()
+        finally:
+            reading.cancel()  # what has not begun need not
+        self._asks_again_at_s = time.monotonic() + _ASK_AGAIN_S
+        if time.monotonic() - self._said_at_s >= _SAY_AGAIN_S:
+            self._said_at_s = time.monotonic()
+            log.unreadable("slow")
+        raise TimeoutError
+
+    def _run(self, work: Callable[[sa.Connection], T]) -> T:
+        with self._engine.begin() as session:
+            if session.dialect.name == "postgresql":
+                # LOCAL: behind a pooler (PgBouncer) the session is somebody else's afterwards.
+                session.exec_driver_sql(f"SET LOCAL statement_timeout = {_STATEMENT_MS}")
+            result = work(session)
+        self._asks_again_at_s = 0.0
+        return result
+
+    def close(self) -> None:
+        """Ends the threads. What hangs is not waited for."""
+        self._threads.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,108 @@
+"""A database that hangs is one that is away: inline mail flows on, queued mail hears 4xx, and nothing is sent twice."""
+
+import contextlib
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from time import monotonic, sleep
+
+import httpx
+import psycopg
+import pytest
+
+from tests.faults import IS_LONG
+from tests.faults.conftest import Figure
+from tests.faults.load import Load, arrived
+from tests.faults.test_kills import drained, settings
+from tests.stage import Waypost, html_mail, tracking_urls
+from tests.upstream import Upstream
+
+_HANG_S = 45.0 if IS_LONG else 0.0
+_SOON_S = 3.0  # within which an inline mail has its reply
+
+
+class _Server:
+    """PostgreSQL, and a database of the test's own there."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._plain = url.replace("postgresql+psycopg://", "postgresql://", 1)
+
+    def connect(self) -> psycopg.Connection:
+        return psycopg.connect(self._plain)
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """All its processes stand still: the kernel takes what is sent to them, and nobody answers."""
+        with self.connect() as session:
+            row = session.execute("SHOW data_directory").fetchone()
+        assert row
+        first = int(Path(row[0], "postmaster.pid").read_text().split()[0])
+        os.kill(first, signal.SIGSTOP)  # from now on it has no new children
+        pids = [first, *map(int, Path(f"/proc/{first}/task/{first}/children").read_text().split())]
+        try:
+            _signal(pids[1:], signal.SIGSTOP)
+            yield
+        finally:
+            _signal(pids, signal.SIGCONT)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Somebody changes the table that every mail looks into."""
+        with self.connect() as session:
+            session.execute("LOCK TABLE suppression IN ACCESS EXCLUSIVE MODE")
+            yield
+            session.rollback()
+
+
+def _signal(pids: list[int], number: signal.Signals) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):  # its client has gone
+            os.kill(pid, number)
+
+
+Hang = Callable[[_Server], AbstractContextManager[None]]
+
+
+@pytest.fixture
+def server(postgresql: Callable[[], str]) -> _Server:
+    return _Server(postgresql())
+
+
+def _tables(server: _Server, sink: Upstream, mode: str) -> str:
+    return f'{settings(sink, mode)}[database]\nurl = "{server.url}"\n'
+
+
+@pytest.mark.parametrize("hang", [_Server.stopped, _Server.locked])
+def test_inline_mail_flows_on_and_links_answer(
+    hang: Hang, server: _Server, tmp_path: Path, sink: Upstream, figure: Figure
+) -> None:
+    with Waypost(tmp_path, None, _tables(server, sink, "inline")) as relay:
+        relay.cli("suppressions", "add", "gone@example.com")
+        relay.send(html_mail(), "before@example.com")
+        [url] = tracking_urls(sink.to("before@example.com")[0].octets)["c"]
+        longest_s, count = 0.0, 0
+        with Load(relay.port, threads=2, pause_s=0.02) as load:
+            load.wait_for(5)
+            with hang(server):  # until all this is done: who waits for the database waits for ever
+                end = monotonic() + _HANG_S
+                while count < 5 or monotonic() < end:
+                    started = monotonic()
+                    assert relay.send(html_mail(), f"{count}@during.example").startswith("250 2.0.0 Ok: queued")
+                    longest_s = max(longest_s, monotonic() - started)
+                    assert httpx.get(url, timeout=10).status_code == 302
+                    count += 1
+            load.wait_for(5)
+        end = monotonic() + 10
+        while "Ok: queued" in relay.send(html_mail(), "gone@example.com"):
+            assert monotonic() < end
+            sleep(0.1)
+        drained(relay)
+        assert 1 <= relay.read_log().count("unreadable reason=slow") <= 2 + _HANG_S // 60  # mail's, and the links'
+        figure(f"{count} mails taken while it hung, the slowest in {longest_s:.1f} s")
+    assert longest_s < _SOON_S or not IS_LONG
+    assert not load.refused and not load.unsure
+    assert all(arrived(sink)[name] == 1 for name in load.accepted)
+    assert all(len(sink.to(f"{n}@during.example")) == 1 for n in range(count))
