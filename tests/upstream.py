@@ -48,6 +48,7 @@ class Upstream:
     turned_away: list[Arrival] = field(default_factory=list)  # at the dot
     connections: int = 0
     delay_s: float = 0.0  # before the reply to the dot
+    is_holding: bool = False  # while it is, no dot is answered
     quotes: bool = False  # scripted replies quote the address, as many servers do
     text: bytes = b""  # of that reply, if it is to be an odd one
     passwords: dict[str, str] = field(default_factory=dict)  # by user; with some, AUTH is offered
@@ -109,9 +110,11 @@ class Upstream:
         if self._server:
             self._server.close()
             self._server = None
-        for task in list(self._tasks):
+        # All, also those of connections whose first step is still to come.
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -121,8 +124,10 @@ class Upstream:
         self.most_at_once = max(self.most_at_once, len(self._tasks))
         try:
             await self._converse(reader, writer, self.connections)
-        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+        except (ConnectionError, asyncio.IncompleteReadError):
             pass
+        except asyncio.CancelledError:
+            writer.transport.abort()  # nothing waits for what the other side has not read
         finally:
             self._tasks.discard(task)
             writer.close()
@@ -190,6 +195,8 @@ class Upstream:
                     while not octets.endswith(b"\r\n.\r\n"):
                         octets += await reader.readuntil(b"\r\n")
                     await asyncio.sleep(self.delay_s)
+                    while self.is_holding:
+                        await asyncio.sleep(0.02)
                     body = bytes(octets[:-3]).replace(b"\r\n.", b"\r\n")[2:]
                     arrival = Arrival(mail, rcpts, body, number, user, ahead)
                     (self.turned_away if at_dot or not rcpts else self.arrivals).append(arrival)

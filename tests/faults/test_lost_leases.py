@@ -38,7 +38,7 @@ def test_what_another_worker_took_over_is_not_sent_after_a_suspension(
     tmp_path: Path, clock: Path, sink: Upstream, figure: Figure
 ) -> None:
     with Waypost(tmp_path, sink.port, f"connections = 1\n{_QUEUED}") as relay:
-        sink.delay_s = 4.0
+        sink.is_holding = True
         for number in range(12):
             relay.send(html_mail(), f"to-{number}@example.com")
         _wait_until_leased(tmp_path, 12)
@@ -47,7 +47,7 @@ def test_what_another_worker_took_over_is_not_sent_after_a_suspension(
         clock.write_text("+200s")  # as for a machine that was suspended
         with _database(tmp_path) as database:
             database.execute("update delivery set leased_by = 'another', leased_until = '2999-01-01 00:00:00.000000'")
-        sink.delay_s = 0.0
+        sink.is_holding = False
         os.kill(mail, signal.SIGCONT)
         end = monotonic() + 20
         while relay.read_log().count(" lease-lost ") < 11:

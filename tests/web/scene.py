@@ -93,7 +93,7 @@ class Scene:
         self._thread.start()
         until(lambda: all(server.started for server in self._servers))
         self.http = httpx.Client(
-            base_url=self.tracking, timeout=10, headers={"user-agent": "Mozilla/5.0 (X11) Firefox/140"}
+            base_url=self.tracking, timeout=60, headers={"user-agent": "Mozilla/5.0 (X11) Firefox/140"}
         )
         return self
 
