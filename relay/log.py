@@ -5,10 +5,18 @@ Lines go to standard error as `TIME LEVEL fact key=value …`; values with space
 
 import codecs
 import logging
+import re
 import sys
+import time
+import traceback
 from datetime import UTC, datetime
 
+from relay import traces
+
 _log = logging.getLogger("waypost")
+_AGAIN_AFTER_S = 60.0  # what goes wrong in each round of a loop is not written out each time
+_VALUES = re.compile(r"^(DETAIL|CONTEXT|LINE \d+):.*\n?", re.MULTILINE)  # PostgreSQL quotes rows in these
+_said_at: dict[object, float] = {}
 codecs.lookup("unicode_escape")  # Python loads it from a file at its first use: too late when out of descriptors
 
 
@@ -16,7 +24,9 @@ class _Lines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         line = f"{at} {record.levelname.lower()} {record.getMessage()}"
-        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+        if not record.exc_info:
+            return line
+        return f"{line}\n{traces.without_addresses(_VALUES.sub('', self.formatException(record.exc_info)))}"
 
 
 def start(level: int = logging.INFO) -> None:
@@ -32,7 +42,22 @@ def start(level: int = logging.INFO) -> None:
 
 def _say(level: int, fact: str, /, **keys: object) -> None:
     if _log.isEnabledFor(level):
-        _log.log(level, "%s", " ".join([fact, *(f"{key}={_written(value)}" for key, value in keys.items())]))
+        _log.log(level, "%s", _line(fact, **keys))
+
+
+def _line(fact: str, /, **keys: object) -> str:
+    return " ".join([fact, *(f"{key}={_written(value)}" for key, value in keys.items())])
+
+
+def _is_new(key: object) -> bool:
+    """True if that was not said within the last minute."""
+    now = time.monotonic()
+    if _said_at.get(key, -_AGAIN_AFTER_S) > now - _AGAIN_AFTER_S:
+        return False
+    for old in [one for one, at in list(_said_at.items()) if at <= now - _AGAIN_AFTER_S]:
+        _said_at.pop(old, None)
+    _said_at[key] = now
+    return True
 
 
 def _written(value: object) -> str:
@@ -107,8 +132,15 @@ def accepted(message: str, recipients: int, octets: int, mode: str) -> None:
 
 
 def fault(where: str, fault_id: str) -> None:
-    """An exception of ours, with its traceback. The client or page got `fault_id`."""
-    _log.exception("fault where=%s id=%s", where, fault_id)
+    """An exception of ours that is being handled, with its traceback: the first in a minute at that place.
+    `fault_id`: what the client or page got, or the item that it was about."""
+    error = sys.exc_info()[1]
+    place = ""
+    for frame, line in traceback.walk_tb(error.__traceback__ if error else None):
+        place = f"{frame.f_code.co_filename.rpartition('/')[2]}:{line}"
+    name = type(error).__name__
+    is_new = _is_new((where, place, name))
+    _log.error("%s", _line("fault", where=where, id=fault_id, error=name, place=place), exc_info=is_new)
 
 
 def child_fault(where: str, trace: str) -> None:
@@ -250,8 +282,9 @@ def webhook_disabled(webhook: str, reason: str) -> None:
 
 
 def unreadable(reason: str) -> None:
-    """The database cannot be read; mail flows on without it."""
-    _say(logging.WARNING, "unreadable", reason=reason)
+    """The database or the disk says no; mail flows on without it. The same reason is said once a minute."""
+    if _is_new(("unreadable", reason)):
+        _say(logging.WARNING, "unreadable", reason=reason)
 
 
 def not_stored(message: str, reason: str) -> None:
@@ -274,7 +307,9 @@ def bad_fact(fact: str, reason: str) -> None:
 
 
 def replay_failed(reason: str) -> None:
-    _say(logging.WARNING, "replay-failed", reason=reason)
+    """The journal must wait on. The same reason is said once a minute."""
+    if _is_new(("replay-failed", reason)):
+        _say(logging.WARNING, "replay-failed", reason=reason)
 
 
 def clock_set(by_s: float) -> None:

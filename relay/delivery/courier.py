@@ -20,7 +20,7 @@ from relay.envelope import Recipient
 from relay.reply import Reply
 from relay.rewrite import dkim
 from relay.rewrite.plan import Plan
-from relay.store import consent, suppressions
+from relay.store import consent, errors, suppressions
 from relay.store.destinations import Rows
 from relay.store.queue import Outcome
 from relay.store.store import Store
@@ -159,7 +159,7 @@ class Courier:
         except TimeoutError:
             pass
         except sa.exc.SQLAlchemyError as error:
-            log.unreadable(type(error).__name__)
+            errors.log_failure(error, "suppressions", message.id)
         asks = self._config.privacy.consent == "asked"
         return _Held({}, {address.canonical(mailbox) for mailbox in mailboxes} if asks else set())
 

@@ -21,7 +21,7 @@ from relay.reply import Refused, Reply, refused
 from relay.rewrite import parts
 from relay.rewrite import plan as planning
 from relay.rewrite.plan import Plan, Settings
-from relay.store import consent, queue, suppressions
+from relay.store import consent, errors, queue, suppressions
 from relay.store.consent import Wish
 from relay.store.destinations import MOST_TOGETHER, Rows
 from relay.store.queue import Filing, Outcome
@@ -107,7 +107,7 @@ class Intake:
         except TimeoutError:
             return
         except sa.exc.SQLAlchemyError as error:
-            log.unreadable(type(error).__name__)
+            errors.log_failure(error, "admit")
             return
         for reason in held.values():
             raise refused(550, "5.7.1", f"this recipient is suppressed ({reason})")

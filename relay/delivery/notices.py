@@ -7,7 +7,7 @@ null reverse-path, so that a notice which bounces ends there; nor for bulk mail,
 import asyncio
 import dataclasses
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from relay import address, ids, log
 from relay.address import Mailbox
@@ -19,7 +19,7 @@ from relay.envelope import Accepted, Client, Envelope, Recipient
 from relay.rewrite import fields
 from relay.rewrite import plan as planning
 from relay.rewrite.plan import Plan
-from relay.store import notices
+from relay.store import errors, notices
 from relay.store.notices import Owed
 from relay.store.queue import Filing, Outcome
 from relay.store.store import Store
@@ -29,6 +29,7 @@ STREAM = "notice"
 DROPPED = "dropped"  # the category of what an operator took out of the queue
 _DIGIT = {dsn.FAILED: "5", dsn.DELAYED: "4", dsn.RELAYED: "2"}
 _POLL_S = 1.0
+_SET_ASIDE = timedelta(hours=1)  # what cannot be composed; a later version, when it starts, tries at once
 
 
 def owed(settings: mail.Delivery, notify: str, accepted_at: datetime, outcome: Outcome, *, tells: bool = False) -> str:
@@ -64,21 +65,34 @@ class Notices:
         self._store = store
         self._wake = wake
         self._now = now
+        self._set_aside: dict[str, datetime] = {}
 
     async def run(self) -> None:
         """Never returns."""
         while True:
             try:
-                for message in await self._store.read(lambda session: notices.owing(session, self._now())):
-                    count = await self._store.write(
-                        lambda session, message=message: notices.tell(session, message, self._filing)  # type: ignore[misc]
-                    )
-                    if count:
-                        log.notified(message, count)
-                        self._wake()
+                await self._pay()
             except Exception as error:  # noqa: BLE001  the outermost loop: what is owed stays owed
-                log.unreadable(type(error).__name__)
+                errors.log_failure(error, "notices")
             await asyncio.sleep(_POLL_S)
+
+    async def _pay(self) -> None:
+        now = self._now()
+        self._set_aside = {message: until for message, until in self._set_aside.items() if until > now}
+        for message in await self._store.read(lambda session: notices.owing(session, now, list(self._set_aside))):
+            try:
+                count = await self._store.write(
+                    lambda session, message=message: notices.tell(session, message, self._filing)  # type: ignore[misc]
+                )
+            except Exception as error:
+                if errors.is_database_fault(error):
+                    raise
+                log.fault("notice", message)  # those behind it go out all the same
+                self._set_aside[message] = now + _SET_ASIDE
+                continue
+            if count:
+                log.notified(message, count)
+                self._wake()
 
     def _filing(self, message: Message, octets: bytes | None, debts: list[Owed]) -> Filing:
         """The notice as a message of its own: not tracked, and from nobody."""

@@ -20,7 +20,7 @@ from relay.delivery.fit import LeaseLostError
 from relay.delivery.freight import Freight
 from relay.envelope import Recipient
 from relay.rewrite.plan import Plan
-from relay.store import leases, queue
+from relay.store import errors, leases, queue
 from relay.store.queue import Outcome
 from relay.store.store import Settled, Store
 from relay.store.tables import Delivery, Message
@@ -84,7 +84,7 @@ class Runner:
                 await self._mind_the_clock()
                 leased = await self._lease()
             except Exception as error:  # noqa: BLE001  the outermost loop: the queue is worked on whatever happens
-                log.unreadable(type(error).__name__)
+                errors.log_failure(error, "queue")
                 leased = {}
             for message, deliveries in leased.items():
                 task = asyncio.create_task(self._work(message, deliveries))
@@ -155,8 +155,8 @@ class Runner:
             try:
                 async with self._renewing:
                     await self._renew()
-            except sa.exc.SQLAlchemyError as error:
-                log.unreadable(type(error).__name__)  # nobody else can lease either
+            except Exception as error:  # noqa: BLE001  the outermost loop: the next round may go better
+                errors.log_failure(error, "leases")  # with the database away nobody else can lease either
 
     async def _renew(self) -> None:
         at, spots = (time.monotonic(), self._now()), set(self._held)
@@ -184,7 +184,7 @@ class Runner:
                     try:
                         await self._renew()
                     except sa.exc.SQLAlchemyError as error:
-                        log.unreadable(type(error).__name__)
+                        errors.log_failure(error, "leases", message)
                         raise LeaseLostError from error  # who holds it cannot be known: it is tried later
         if any(spot in self._lost for spot in spots):
             raise LeaseLostError
@@ -275,7 +275,7 @@ class Runner:
         try:
             await self._store.write(lambda session: leases.release(session, self.name))
         except sa.exc.SQLAlchemyError as error:
-            log.unreadable(type(error).__name__)  # the next start gives them back
+            errors.log_failure(error, "leases")  # the next start gives them back
 
 
 async def _any_of(event: asyncio.Event, timeout_s: float) -> None:

@@ -18,7 +18,7 @@ from relay.delivery import runner
 from relay.delivery.formats import post as posts
 from relay.delivery.formats.post import Endpoint, Post
 from relay.delivery.webhook_call import Answer, Caller, asked_to_wait, next_attempt
-from relay.store import occasions, outbox, webhooks
+from relay.store import errors, occasions, outbox, webhooks
 from relay.store.store import Store
 from relay.store.webhook_tables import Outgoing, Telling, Webhook
 from relay.tokens import KeyRing
@@ -88,7 +88,7 @@ class Webhooks:
             try:
                 has_begun = await self._begin()
             except Exception as error:  # noqa: BLE001  the outermost loop: what is owed stays owed
-                log.unreadable(type(error).__name__)
+                errors.log_failure(error, "webhooks")
                 has_begun = False
             if not has_begun:
                 await _any_of(self._woken, _POLL_S)
@@ -112,7 +112,7 @@ class Webhooks:
         try:
             await self._store.write(lambda session: outbox.release(session, self.name))
         except Exception as error:  # noqa: BLE001  the outermost frame: the leases lapse
-            log.unreadable(type(error).__name__)
+            errors.log_failure(error, "webhooks")
         await self._caller.close()
 
     async def _begin(self) -> bool:

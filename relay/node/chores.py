@@ -1,11 +1,15 @@
 """What every role does now and then: replay the journal, and let expired data go."""
 
 import asyncio
+from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
+
+import sqlalchemy as sa
 
 from relay import log
 from relay.config.schema import Config
-from relay.store import retention, webhooks
+from relay.store import errors, retention, webhooks
 from relay.store.store import Store
 
 REPLAY_EVERY_S = 2.0
@@ -19,7 +23,10 @@ async def replay_once(store: Store) -> None:
         if store.journal.waits:
             await store.replay()
     except Exception as error:  # noqa: BLE001  the outermost frame: the next round may go better
-        log.replay_failed(type(error).__name__)
+        if errors.is_database_fault(error):
+            log.replay_failed(errors.describe(error))
+        else:
+            log.fault("replay", "")
 
 
 async def replay(store: Store) -> None:
@@ -32,22 +39,47 @@ async def replay(store: Store) -> None:
 async def retain(store: Store, config: Config) -> None:
     """Deletes what `[privacy]` keeps no longer. Never returns."""
     while True:
-        now = datetime.now(UTC)
-        try:
-            await _drop(store, now, config.privacy.keep_content, config.privacy.keep_events)
-            await _sweep(store, now - config.privacy.keep_events - config.delivery.expire_after)
-        except Exception as error:  # noqa: BLE001  the outermost loop
-            log.unreadable(type(error).__name__)
+        for what, work in _expiry(store, config, datetime.now(UTC)):
+            try:
+                if gone := await work():
+                    log.expired(what, gone)
+            except Exception as error:  # noqa: BLE001  the outermost loop: the others do not wait for this one
+                errors.log_failure(error, "retention", what)
         await asyncio.sleep(RETENTION_EVERY_S)
 
 
-async def _sweep(store: Store, before: datetime) -> None:
-    """Lets stored destinations go: a mail may have waited for `expire_after` before its events began."""
+def _expiry(store: Store, config: Config, now: datetime) -> Iterator[tuple[str, Callable[[], Awaitable[int]]]]:
+    """What is dropped, by name, and the work, which returns how many there were."""
+    keep_content, keep_events = config.privacy.keep_content, config.privacy.keep_events
+    for drop, keep in (
+        (retention.drop_content, keep_content),
+        (retention.drop_messages, keep_events),
+        (retention.drop_suppressions, timedelta(0)),
+        (retention.drop_strikes, keep_events),
+        (retention.drop_pixel_hits, keep_events),
+        (retention.drop_heard, keep_events),
+        (webhooks.trim, keep_content),
+    ):
+        yield drop.__name__.removeprefix("drop_"), partial(_drop, store, drop, now - keep)
+    # A mail may have waited for `expire_after` before its events began.
+    yield "destinations", partial(_sweep, store, now - keep_events - config.delivery.expire_after)
+
+
+async def _drop(store: Store, drop: Callable[[sa.Connection, datetime], int], before: datetime) -> int:
+    gone = 0
+    while count := await store.write(lambda session: drop(session, before)):
+        gone += count
+    while gone and await store.write(retention.give_back):
+        pass
+    return gone
+
+
+async def _sweep(store: Store, before: datetime) -> int:
+    """Lets stored destinations go."""
     gone = await asyncio.to_thread(store.destinations.sweep, before)
     while count := await store.write(lambda session: retention.drop_destinations(session, before)):
         gone += count
-    if gone:
-        log.expired("destinations", gone)
+    return gone
 
 
 async def forget(store: Store) -> None:
@@ -58,24 +90,4 @@ async def forget(store: Store) -> None:
             try:
                 await asyncio.to_thread(store.checkpoint)
             except Exception as error:  # noqa: BLE001  the outermost loop
-                log.unreadable(type(error).__name__)
-
-
-async def _drop(store: Store, now: datetime, keep_content: timedelta, keep_events: timedelta) -> None:
-    for drop, keep in (
-        (retention.drop_content, keep_content),
-        (retention.drop_messages, keep_events),
-        (retention.drop_suppressions, timedelta(0)),
-        (retention.drop_strikes, keep_events),
-        (retention.drop_pixel_hits, keep_events),
-        (retention.drop_heard, keep_events),
-        (webhooks.trim, keep_content),
-    ):
-        before = now - keep
-        gone = 0
-        while count := await store.write(lambda session, drop=drop, before=before: drop(session, before)):  # type: ignore[misc]
-            gone += count
-        if gone:
-            while await store.write(retention.give_back):
-                pass
-            log.expired(drop.__name__.removeprefix("drop_"), gone)
+                errors.log_failure(error, "checkpoint")

@@ -28,7 +28,7 @@ from relay.delivery import runner
 from relay.node import ground, mail, pages
 from relay.node.circle import circles
 from relay.node.ground import Unusable
-from relay.store import leases, outbox, webhooks
+from relay.store import errors, leases, outbox, webhooks
 from web import auth
 
 Serve = Callable[[Config, Sequence[socket.socket], asyncio.Event, asyncio.Event], Awaitable[None]]
@@ -124,7 +124,7 @@ def _bury(config: Config, worker: str | None) -> None:
             for spot in store.writer.submit(lambda session: leases.bury(session, worker)).result():
                 log.parked(spot.message, spot.number, leases.MOST_CRASHES)
     except (sa.exc.SQLAlchemyError, OSError) as error:
-        log.unreadable(type(error).__name__)
+        errors.log_failure(error, "leases")
     finally:
         store.close()
 

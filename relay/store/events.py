@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from relay import ids, tokens, traces
 from relay.store import consent, outbox, people, pixels, suppressions, tables, verdicts
 from relay.store.consent import Wish
+from relay.store.errors import NotYetError
 from relay.store.tables import Event, EventType
 
 _MAY_STILL_COME = timedelta(days=1)  # an outage of the database that is longer loses hits on mail from within it
@@ -32,7 +33,7 @@ class Hit(NamedTuple):
     link: int = 0
 
 
-class NotKnownYet(LookupError):
+class NotKnownYet(NotYetError):
     """The delivery is not in the database: its own facts may still wait in a journal."""
 
 

@@ -3,7 +3,7 @@
 So a crash neither loses a notice nor doubles it, and what fails together is told together.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -32,8 +32,9 @@ def wanted(notify: str) -> list[str]:
 Compose = Callable[[Message, bytes | None, list[Owed]], Filing]
 
 
-def owing(session: sa.Connection, now: datetime, limit: int = 1000) -> list[str]:
-    """Messages whose reverse-path is to be told something now: nothing of them is under way, or it takes too long."""
+def owing(session: sa.Connection, now: datetime, set_aside: Sequence[str] = (), limit: int = 1000) -> list[str]:
+    """Messages whose reverse-path is to be told something now: nothing of them is under way, or it takes too long.
+    Without those that are `set_aside`."""
     table, other = tables.delivery, tables.delivery.alias("other")
     busy = sa.exists().where(
         other.c.message == table.c.message,
@@ -41,6 +42,7 @@ def owing(session: sa.Connection, now: datetime, limit: int = 1000) -> list[str]
         sa.or_(other.c.leased_by != "", other.c.status == Status.QUEUED),
     )
     due = sa.select(table.c.message).where(tables.is_owing, sa.or_(~busy, table.c.settled_at < now - PATIENCE))
+    due = due.where(table.c.message.not_in(set_aside)) if set_aside else due
     return list(dict.fromkeys(session.scalars(due.limit(limit))))
 
 

@@ -15,6 +15,7 @@ from sqlmodel import SQLModel
 from relay import ids
 from relay.store import destinations, leases, outbox, people, strikes, suppressions, tables, veil
 from relay.store.destinations import Rows
+from relay.store.errors import NotYetError
 from relay.store.tables import Delivery, Event, EventType, Message, Status
 
 
@@ -99,7 +100,7 @@ def file(session: sa.Connection, filing: Filing) -> None:
         _suppress(session, message.id, outcome)
 
 
-class NotFiled(LookupError):
+class NotFiled(NotYetError):
     """The message is not in the database: its own filing may still wait in a journal."""
 
 

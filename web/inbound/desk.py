@@ -25,7 +25,7 @@ from relay import ids, log, return_path, tokens
 from relay.bounce import classify, failure
 from relay.bounce.classify import BounceKind, Verdict
 from relay.config.schema import Config
-from relay.store import returns
+from relay.store import errors, returns
 from relay.store.events import NotKnownYet
 from relay.store.queue import Try
 from relay.store.returns import Clues, Tiding
@@ -114,7 +114,8 @@ class Desk:
         try:
             counts = await self._settle_all(name, heard)
         except (sa.exc.SQLAlchemyError, OSError, NotKnownYet) as error:
-            log.unreadable(type(error).__name__)
+            if not isinstance(error, NotKnownYet):
+                errors.log_failure(error, "inbound", name)
             return _later()
         return JSONResponse(counts)
 
