@@ -143,9 +143,9 @@ def fault(where: str, fault_id: str) -> None:
     _log.error("%s", _line("fault", where=where, id=fault_id, error=name, place=place), exc_info=is_new)
 
 
-def child_fault(where: str, trace: str) -> None:
-    """An exception of ours in a process that reads what strangers send, with its traceback."""
-    _log.error("fault where=%s\n%s", where, trace)
+def fault_trace(where: str, fault_id: str, trace: str) -> None:
+    """An exception of ours that was dealt with elsewhere, in another process or without the log: its traceback."""
+    _log.error("%s\n%s", _line("fault", where=where, id=fault_id), traces.without_addresses(trace))
 
 
 def report_abandoned(octets: int, reason: str, status: int | None) -> None:

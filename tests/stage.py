@@ -65,13 +65,15 @@ class Waypost:
         text = self.config.read_text()
         place = f'[tracking]\npublic_url = "{self.tracking}"\nlisten = "127.0.0.1:{tracking}"\n'
         self.config.write_text(text.replace("[tracking]\n", place))
+        self.mistakes: list[str] = []  # functions of the program, as module:function, that fail each time
         self.process: Process | None = None
         self.ready = ""
 
     def start(self, *words: str) -> "Waypost":
         reads, writes = os.pipe()
         with Path(os.devnull).open("rb") as nothing, (self.folder / "log").open("ab") as log:
-            command = ["serve", "--config", str(self.config), *words]
+            mistakes = [f"--mistake={one}" for one in self.mistakes]
+            command = [*mistakes, "serve", "--config", str(self.config), *words]
             self.process = _NURSERY.start(command, nothing, writes, log)
         os.close(writes)
         self._stdout = os.fdopen(reads)

@@ -7,7 +7,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from relay import address, ids
+from relay import address, ids, log
 from relay.cli import command, file_octets
 from relay.cli.command import Commands, Failed
 from relay.config.schema import Config
@@ -53,6 +53,8 @@ def run(arguments: argparse.Namespace) -> int:
     accepted = _accepted(config, octets, arguments.reverse_path, arguments.to)
     ring = ground.open_ring(config)
     plan = _plan(config, ring, accepted)
+    for fault in plan.faults:
+        log.fault_trace("plan", accepted.id, fault)
     minter = Minter(ring, config.tracking.public_url, config.privacy.tells_apart)
 
     mint = minter.urls_of(accepted.id, 0)

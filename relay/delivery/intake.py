@@ -81,6 +81,8 @@ class Intake:
         destination cannot be stored go as they came."""
         settings = dossier.settings(self._config, accepted)
         plan = await _planned(accepted.octets, settings)
+        for trace in plan.faults:
+            log.fault_trace("plan", accepted.id, trace)
         if not plan.destinations:
             return plan, ()
         if len(plan.destinations) <= MOST_TOGETHER:
@@ -181,7 +183,9 @@ class Intake:
         try:
             await self._store.write(lambda session: queue.file(session, filing))
         except sa.exc.SQLAlchemyError as error:
-            log.not_stored(filing.message.id, type(error).__name__)
+            if not errors.is_database_fault(error):
+                log.fault("filing", filing.message.id)
+            log.not_stored(filing.message.id, errors.describe(error))
             raise refused(*_NOTHING_IS_SAFE) from error
 
     async def _note(self, filing: Filing, *, must_hold: bool) -> None:
@@ -192,9 +196,12 @@ class Intake:
         """
         keeps_octets = must_hold or self._config.is_sandbox or any(outcome.owes for outcome in filing.outcomes)
         try:
-            await self._store.keep("filing", filing, journaled=filing if keeps_octets else filing._replace(octets=None))
+            journaled = filing if keeps_octets else filing._replace(octets=None)
+            await self._store.keep("filing", filing, journaled=journaled, raises_faults=must_hold)
         except Exception as error:
-            log.lost("filing", f"{type(error).__name__}: {error}")
+            if not errors.is_database_fault(error):
+                log.fault("filing", filing.message.id)
+            log.lost("filing", errors.describe(error))
             if must_hold:
                 raise refused(*_NOTHING_IS_SAFE) from error
 

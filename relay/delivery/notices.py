@@ -113,6 +113,8 @@ class Notices:
             dossier.settings(self._config, accepted), opens=False, clicks=False, unsubscribe_header="off"
         )
         plan = planning.plan(letter, settings)
+        for trace in plan.faults:
+            log.fault_trace("plan", made, trace)
         row = dossier.message(self._config, accepted, plan)
         row.client, row.login = "", message.login  # an upstream that wants the user's credentials wants them here too
         return Filing(row, letter, [dossier.delivery(made, 0, to, now)], [])

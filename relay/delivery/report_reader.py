@@ -49,7 +49,7 @@ class ReportReader:
         finally:
             self._waiting -= 1
         if reading.fault:
-            log.child_fault("report", reading.fault)
+            log.fault_trace("report", "", reading.fault)
             raise UnreadableReportError("an error of ours")
         return reading
 

@@ -6,6 +6,7 @@ doubt passes as it came, and `reasons` says why (DESIGN §6).
 """
 
 import json
+import traceback
 from dataclasses import asdict, dataclass, field
 
 from relay.edits import Edit, Mint, splice
@@ -67,6 +68,7 @@ class Plan:
     control: Control = field(default_factory=Control)
     facts: Facts = field(default_factory=Facts)
     dkim: str = ""  # the domain whose keys sign what is sent; empty where nobody does
+    faults: tuple[str, ...] = field(default=(), compare=False)  # ours, as tracebacks for the log; not kept
 
     @property
     def untouched(self) -> bool:
@@ -156,13 +158,21 @@ class Plan:
 
 def plan(octets: bytes, settings: Settings) -> Plan:
     """The plan for these octets. Never raises: a fault of ours gives one that only adds `above`."""
+    faults: list[str] = []
     try:
-        return _plan(octets, settings)
+        return _plan(octets, settings, faults)
     except Exception as error:  # noqa: BLE001 - R10: a fault anywhere sends the original
-        return Plan(_above(settings), reasons=(f"fault:{type(error).__name__}",))
+        faults.append(_trace(error))
+        return Plan(_above(settings), reasons=(f"fault:{type(error).__name__}",), faults=tuple(faults))
 
 
-def _plan(octets: bytes, settings: Settings) -> Plan:
+def _trace(error: Exception) -> str:
+    """Where it came from and what it is; not its words, which may quote the mail."""
+    return "".join((*traceback.format_tb(error.__traceback__), type(error).__name__))
+
+
+def _plan(octets: bytes, settings: Settings, faults: list[str]) -> Plan:
+    """Raises what goes wrong outside the letter; what does within it is added to `faults`."""
     tree = parts.walk(octets)
     head = tree[0].head
     control, unwanted = dialects.read(octets, head, settings.dialects, settings.providers)
@@ -179,10 +189,10 @@ def _plan(octets: bytes, settings: Settings) -> Plan:
         pair, reason = unsubscribe.pair(head, _unsubscribe_rules(settings, control))
         top += pair + dialects.switched_off(octets, head, settings.providers)
         reasons.append(reason)
-        letter = _read(octets, tree, control, settings)
+        letter = _read(octets, tree, control, settings, faults)
     top.sort(key=lambda draft: (draft.start, draft.end))
     made = (*_above(settings), *top, *letter.drafts)
-    if letter.drafts and not _holds(octets, tree, made, letter, settings):
+    if letter.drafts and not _holds(octets, tree, made, letter, settings, faults):
         made = made[: -len(letter.drafts)]
         left = [link.left("verify_failed") for link in letter.links]
         letter = body.Body(links=left, reasons=[*letter.reasons, "verify_failed"])
@@ -191,24 +201,32 @@ def _plan(octets: bytes, settings: Settings) -> Plan:
         signer = "" if gone is None else signer
         made = tuple(sorted((*made, *(gone or ())), key=lambda draft: (draft.start, draft.end)))
     reasons = [reason for reason in dict.fromkeys(reasons + letter.reasons) if reason]
-    return Plan(made, tuple(letter.links), letter.pixels, tuple(reasons), control, facts.read(octets, head), signer)
+    found = facts.read(octets, head)
+    return Plan(made, tuple(letter.links), letter.pixels, tuple(reasons), control, found, signer, tuple(faults))
 
 
-def _read(octets: bytes, tree: list[parts.Part], control: Control, settings: Settings) -> body.Body:
+def _read(octets: bytes, tree: list[parts.Part], control: Control, settings: Settings, faults: list[str]) -> body.Body:
     """The edits of the letter, or none: a fault in there must not pass Bcc and control fields on."""
     try:
         return _letter(octets, tree, control, settings)
     except Exception as error:  # noqa: BLE001 - R10, as in `plan`
+        faults.append(_trace(error))
         return body.Body(reasons=[f"fault:{type(error).__name__}"])
 
 
 def _holds(
-    octets: bytes, tree: list[parts.Part], made: tuple[Draft, ...], letter: body.Body, settings: Settings
+    octets: bytes,
+    tree: list[parts.Part],
+    made: tuple[Draft, ...],
+    letter: body.Body,
+    settings: Settings,
+    faults: list[str],
 ) -> bool:
     """What `verify` says; a fault in there is a no."""
     try:
         return verify.holds(octets, tree, made, letter.edited, settings.public_url)
-    except Exception:  # noqa: BLE001 - R10, as in `plan`
+    except Exception as error:  # noqa: BLE001 - R10, as in `plan`
+        faults.append(_trace(error))
         return False
 
 

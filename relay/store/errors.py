@@ -5,6 +5,7 @@ is the database's fault, whatever was asked is asked again later; what fails by 
 """
 
 import sqlite3
+import traceback
 
 import sqlalchemy as sa
 
@@ -61,6 +62,11 @@ def describe(error: BaseException) -> str:
     cause = error.orig if isinstance(error, sa.exc.DBAPIError) and error.orig else error
     first = next(iter(str(cause).splitlines()), "").strip()
     return traces.without_addresses(first)[:_MAX_REASON] or type(cause).__name__
+
+
+def trace(error: BaseException) -> str:
+    """The traceback of an error that nobody is handling now."""
+    return "".join(traceback.format_exception(error))
 
 
 def log_failure(error: BaseException, where: str, what: str = "") -> None:

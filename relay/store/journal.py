@@ -9,7 +9,7 @@ import contextlib
 import fcntl
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +17,8 @@ import sqlalchemy as sa
 from pydantic import TypeAdapter
 
 from relay import ids, log
+from relay.store import errors
+from relay.store.errors import NotYetError
 from relay.store.people import People
 
 SUFFIX = ".jsonl"
@@ -28,6 +30,7 @@ class Fact(NamedTuple):
     form: TypeAdapter[Any]  # Any: each kind has its own type, which only `apply` and `veil` need to know
     apply: Callable[[sa.Connection, Any], None]
     veil: Callable[[People, Any], Any] = lambda _, value: value
+    salvage: Callable[[sa.Connection, Any], None] = lambda _session, _value: None  # where `apply` fails by itself
 
 
 class Replayed(NamedTuple):
@@ -120,6 +123,16 @@ class Journal:
                     return True
         return False
 
+    def find(self, name: str, words: Collection[str]) -> set[str]:
+        """Which of the words stand in facts of that kind that are still to be replayed, by whatever process."""
+        found: set[str] = set()
+        for path in self._directory.glob(f"*{SUFFIX}"):
+            with contextlib.suppress(FileNotFoundError), path.open("rb") as file:  # replayed just now
+                for line in file:
+                    if line.startswith(name.encode() + b" "):
+                        found |= {word for word in words if word.encode() in line}
+        return found
+
     def replay(self, session: sa.Connection, lines: list[bytes]) -> Replayed:
         """Commits the lines' facts with the session. Returns those that stay."""
         try:
@@ -129,10 +142,10 @@ class Journal:
                     fact = self._facts[name.decode()]
                     fact.apply(session, fact.form.validate_json(value))
             return Replayed([], [])
-        except sa.exc.OperationalError:
-            raise
-        except Exception:  # noqa: BLE001  one line's fault: find out which, and spare the others
-            return self._apart(session, lines)
+        except Exception as error:
+            if errors.is_database_fault(error):
+                raise
+            return self._apart(session, lines)  # one line's fault: find out which, and spare the others
 
     def _apart(self, session: sa.Connection, lines: list[bytes]) -> Replayed:
         """The same, each line by itself."""
@@ -142,15 +155,24 @@ class Journal:
             name, _, value = line.partition(b" ")
             try:
                 fact = self._facts[name.decode()]
-                with session.begin_nested():
-                    fact.apply(session, fact.form.validate_json(value))
-            except LookupError:
-                (later if name.decode("ascii", "replace") in self._facts else bad).append(line)
-            except sa.exc.OperationalError:
-                raise  # the database's fault, not the line's
-            except Exception as error:  # noqa: BLE001  one line must not stop the others
+                given = fact.form.validate_json(value)
+            except (LookupError, ValueError) as error:
                 log.bad_fact(name.decode("ascii", "replace"), type(error).__name__)
                 bad.append(line)
+                continue
+            try:
+                with session.begin_nested():
+                    fact.apply(session, given)
+            except NotYetError:
+                later.append(line)
+            except Exception as error:
+                if errors.is_database_fault(error):
+                    raise
+                log.fault("journal", name.decode())
+                log.bad_fact(name.decode(), type(error).__name__)
+                bad.append(line)  # one line must not stop the others
+                with contextlib.suppress(NotYetError), session.begin_nested():
+                    fact.salvage(session, given)
         return Replayed(later, bad)
 
     def settle(self, path: Path, stays: Replayed) -> None:

@@ -12,7 +12,20 @@ import sqlalchemy as sa
 from pydantic import ConfigDict, TypeAdapter
 
 from relay import log
-from relay.store import consent, destinations, engine, events, migrate, preferences, queue, veil, verdicts
+from relay.store import (
+    consent,
+    destinations,
+    engine,
+    errors,
+    events,
+    migrate,
+    preferences,
+    queue,
+    results,
+    veil,
+    verdicts,
+)
+from relay.store.errors import NotYetError
 from relay.store.journal import Fact, Journal, Replayed
 from relay.store.people import People
 from relay.store.reader import Reader
@@ -45,6 +58,7 @@ FACTS = {
         TypeAdapter(Settled),
         lambda session, fact: queue.settle(session, *fact),
         lambda people, fact: fact._replace(outcomes=veil.outcomes(people, fact.outcomes)),
+        lambda session, fact: results.settle_in_short(session, *fact),
     ),
     "hit": Fact(TypeAdapter(events.Hit), events.record),
     "sight": Fact(TypeAdapter(verdicts.Sight), verdicts.note),
@@ -108,11 +122,12 @@ class Store:
         """Runs `work(session)` in the writer's next commit; returns when it is durable."""
         return await asyncio.wrap_future(self.writer.submit(work))
 
-    async def keep(self, name: str, value: object, *, journaled: object = None) -> None:
+    async def keep(self, name: str, value: object, *, journaled: object = None, raises_faults: bool = False) -> None:
         """Commits a fact, or else journals it (`journaled` in its place, if given): it is on disk when this returns.
 
         A database that does not answer in time is not waited for, nor asked again before it does. If it commits
-        the fact after all, replaying it changes nothing. Raises OSError if neither takes it.
+        the fact after all, replaying it changes nothing. What fails by itself the journal will set aside, for a
+        person to look at; or else it is raised. Raises OSError if neither takes it.
         """
         fact = FACTS[name]
         if not self._unanswered:
@@ -121,7 +136,11 @@ class Store:
             error = writing.exception() if done else None
             if done and error is None:
                 return
-            log.journaled(name, type(error).__name__ if error else "slow")
+            if error and not errors.is_database_fault(error) and not isinstance(error, NotYetError):
+                if raises_faults:
+                    raise error
+                log.fault_trace(name, "", errors.trace(error))
+            log.journaled(name, errors.describe(error) if error else "slow")
             if not done:
                 self._unanswered.add(writing)
                 writing.add_done_callback(self._answered)
@@ -143,7 +162,9 @@ class Store:
         error = writing.exception() if done else None
         writing.cancel()  # what has not begun need not; what commits after all is replayed without effect
         writing.add_done_callback(_heard)
-        log.journaled(facts[0][0], type(error).__name__ if error else "slow")
+        if error and not errors.is_database_fault(error):
+            log.fault_trace("facts", facts[0][0], errors.trace(error))
+        log.journaled(facts[0][0], errors.describe(error) if error else "slow")
         raise Away
 
     async def journal_all(self, facts: Sequence[tuple[str, Any]]) -> None:
@@ -157,18 +178,28 @@ class Store:
             for path in paths:
                 if self._not_before.get(path, 0.0) > time.monotonic():
                     continue
-                lines = (await asyncio.to_thread(path.read_bytes)).splitlines()
-                stays = Replayed([], [])
-                for at in range(0, len(lines), REPLAYED_TOGETHER):
-                    chunk = lines[at : at + REPLAYED_TOGETHER]
-                    done = await self.write(lambda session, chunk=chunk: _replay(self.journal, session, chunk))  # type: ignore[misc]
-                    stays.later.extend(done.later)
-                    stays.bad.extend(done.bad)
-                self.journal.settle(path, stays)
-                if stays.later:  # what is not known yet will not be known in two seconds either
+                self._not_before.pop(path, None)
+                try:
+                    is_done = await self._replay_file(path)
+                except Exception as error:
+                    if errors.is_database_fault(error):
+                        raise
+                    log.fault("replay", path.name)  # the other files do not wait for this one
+                    is_done = False
+                if not is_done:  # what is not known yet will not be known in two seconds either
                     self._not_before[path] = time.monotonic() + LATER_S
-                else:
-                    self._not_before.pop(path, None)
+
+    async def _replay_file(self, path: Path) -> bool:
+        """False if lines are left for later."""
+        lines = (await asyncio.to_thread(path.read_bytes)).splitlines()
+        stays = Replayed([], [])
+        for at in range(0, len(lines), REPLAYED_TOGETHER):
+            chunk = lines[at : at + REPLAYED_TOGETHER]
+            done = await self.write(lambda session, chunk=chunk: _replay(self.journal, session, chunk))  # type: ignore[misc]
+            stays.later.extend(done.later)
+            stays.bad.extend(done.bad)
+        self.journal.settle(path, stays)
+        return not stays.later
 
     def checkpoint(self) -> None:
         """Moves what SQLite's write-ahead log holds into the database, and empties it: old rows lie in there as they
@@ -195,10 +226,10 @@ def _apply(session: sa.Connection, facts: Sequence[tuple[str, Any]]) -> list[tup
             with session.begin_nested():  # one savepoint for all: each costs as much as a statement
                 for name, value in facts:
                     FACTS[name].apply(session, value)
-        except sa.exc.OperationalError:
-            raise  # the database's fault, not a fact's
-        except Exception:  # noqa: BLE001  one fact's: find out whose, and spare the others
-            return _apart(session, facts)
+        except Exception as error:
+            if errors.is_database_fault(error):
+                raise
+            return _apart(session, facts)  # one fact's fault: find out whose, and spare the others
     return []
 
 
@@ -208,9 +239,10 @@ def _apart(session: sa.Connection, facts: Sequence[tuple[str, Any]]) -> list[tup
         try:
             with session.begin_nested():
                 FACTS[name].apply(session, value)
-        except sa.exc.OperationalError:
-            raise
-        except Exception:  # noqa: BLE001  one fact must not stop the others: the journal says what is wrong with it
+        except Exception as error:
+            if errors.is_database_fault(error):
+                raise
+            # One fact must not stop the others: the journal says what is wrong with it.
             later.append((name, value))
     return later
 

@@ -12,6 +12,8 @@ from typing import Any, NamedTuple, TypeVar
 
 import sqlalchemy as sa
 
+from relay.store import errors
+
 T = TypeVar("T")
 Work = Callable[[sa.Connection], T]
 
@@ -77,10 +79,10 @@ class Writer:
         try:
             try:
                 results = self._together(group)
-            except sa.exc.OperationalError:
-                raise  # the database's fault, not a job's
-            except Exception:  # noqa: BLE001  one job's fault: find out whose, and spare the others
-                results = self._apart(group)
+            except Exception as error:
+                if errors.is_database_fault(error):
+                    raise
+                results = self._apart(group)  # one job's fault: find out whose, and spare the others
         except Exception as error:  # noqa: BLE001  the thread must live; whoever waits decides
             self._disconnect()
             for job in group:
@@ -105,9 +107,9 @@ class Writer:
                 try:
                     with self._session().begin_nested():
                         results.append(job.work(self._session()))
-                except sa.exc.OperationalError:
-                    raise
-                except Exception as error:  # noqa: BLE001  the job's fault goes to whoever gave it
+                except Exception as error:
+                    if errors.is_database_fault(error):
+                        raise
                     results.append(_Fault(error))
         return results
 
