@@ -1,12 +1,23 @@
 """A fault of ours is seen in the log, with its traceback and what it was about, and holds nothing else up."""
 
+import asyncio
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 from time import monotonic, sleep
 
+import pytest
+import sqlalchemy as sa
+
+from relay import ids
+from relay.store import tables
+from relay.store.events import Hit
+from relay.store.store import Store
+from relay.store.tables import EventType
+from tests.filings import NOW, file, filing
 from tests.stage import Waypost, html_mail
 from tests.upstream import Upstream
+from web.outbox import Outbox
 
 GONE = "e550-5.1.1"
 
@@ -43,3 +54,88 @@ def test_a_notice_that_cannot_be_composed_holds_up_none_behind_it(tmp_path: Path
     assert "Traceback" in log and "in _above" in log
     assert " unreadable " not in log
     assert log.count("where=notice ") == 1  # in the hour
+
+
+def test_a_fault_while_planning_is_logged_with_the_message_and_without_its_words(
+    tmp_path: Path, upstream: Upstream
+) -> None:
+    relay = Waypost(tmp_path, upstream.port)
+    relay.mistakes = ["relay.rewrite.body:read"]
+    with relay:
+        assert relay.send(html_mail(), "planned@example.com").startswith("250")
+        [message] = relay.rows("messages", "--query", "planned@example.com")
+        assert message["reasons"] == ["fault:KeyError"]
+        log = wait_for(relay, " error fault where=plan ", f"id={message['id']}")
+    assert "in _letter" in log and "KeyError" in log and "secret@" not in log
+
+
+def test_a_result_that_cannot_be_stored_as_it_is_is_stored_in_short(tmp_path: Path, upstream: Upstream) -> None:
+    refuse = (
+        "CREATE TRIGGER refuse BEFORE INSERT ON attempt WHEN NEW.text LIKE '%queued%'"
+        " BEGIN SELECT RAISE(ABORT, 'not these words'); END"
+    )
+    with Waypost(tmp_path, upstream.port, '[delivery]\nmode = "queued"\n') as relay:
+        with closing(sqlite3.connect(tmp_path / "data" / "waypost.db", timeout=10)) as database:
+            database.execute(refuse)
+        relay.send(html_mail(), "short@example.com")
+        assert relay.events("delivered", "short@example.com")
+        log = wait_for(relay, " error bad-fact fact=settled ")
+    assert "fault where=settled" in log and "IntegrityError" in log and "Traceback" in log
+    assert len(upstream.to("short@example.com")) == 1
+
+
+@pytest.mark.parametrize("mistake", ["relay.store.queue:settle", "relay.store.veil:outcomes"])
+def test_a_result_that_can_be_stored_in_no_way_is_never_answered_by_a_second_delivery(
+    mistake: str, tmp_path: Path, upstream: Upstream
+) -> None:
+    who = f"once-{mistake[-6:]}@example.com"
+    relay = Waypost(tmp_path, upstream.port, '[delivery]\nmode = "queued"\n')
+    relay.mistakes = [mistake]
+    with relay:
+        relay.send(html_mail(), who)
+        log = wait_for(relay, " parked ", "number=0")
+        assert "fault where=settled" in log and "secret@" not in log
+    relay.mistakes = []
+    with relay:
+        relay.send(html_mail(), "after@example.com")
+        assert relay.events("delivered", "after@example.com")
+        [waiting] = relay.rows("queue", "list")
+        assert (waiting["recipient"], waiting["parked"]) == (who, True)
+    assert len(upstream.to(who)) == 1
+
+
+def test_a_fault_about_one_recipients_refusal_is_not_the_others_business(tmp_path: Path, upstream: Upstream) -> None:
+    relay = Waypost(tmp_path, upstream.port)
+    relay.mistakes = ["relay.bounce.classify:classify"]
+    plain = b"From: app@sender.test\r\nSubject: plain\r\n\r\nplain\r\n"
+    with relay:
+        assert relay.send(plain, "taken@example.com", f"{GONE}+fault@example.com").startswith("250")
+        assert relay.events("delivered", "taken@example.com")
+        assert relay.events("deferred", f"{GONE}+fault@example.com")
+        [message] = relay.rows("messages", "--query", "taken@example.com")
+        log = wait_for(relay, " error fault where=outcome ", f"id={message['id']}")
+    assert "secret@" not in log and "a mistake of ours, about …" in log
+    assert len(upstream.to("taken@example.com")) == 1
+
+
+def test_of_hits_that_cannot_be_written_only_the_bad_one_is_lost(
+    opened: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    file(opened, filing("hit@example.com"))
+    with opened.session() as session:
+        message = session.scalar(sa.select(tables.message.c.id)) or ""
+
+    async def run() -> None:
+        outbox = Outbox(opened)
+        for n in range(7):
+            hit = Hit(ids.new(NOW), EventType.CLICKED, NOW, message, 0, "human", url=f"https://shop.example/{n}")
+            outbox.put("hit", hit if n != 3 else object())
+        await asyncio.wait_for(outbox.settled(), 15)
+
+    asyncio.run(run())
+    with opened.session() as session:
+        found = session.scalars(sa.select(tables.event.c.url).where(tables.event.c.type == EventType.CLICKED))
+        assert sorted(found) == [f"https://shop.example/{n}" for n in range(7) if n != 3]
+    assert not opened.journal.waits
+    assert [one.exc_info for one in caplog.records if "fault where=fact id=hit" in one.getMessage()]
+    assert [one for one in caplog.records if one.getMessage().startswith("lost fact=hit ")]

@@ -12,6 +12,7 @@ from collections import deque
 from typing import Any
 
 from relay import log
+from relay.store import errors
 from relay.store.store import Away, Store
 
 MOST_WAITING = 50_000  # facts in memory, some 50 MB; reached only when neither database nor disk takes them
@@ -34,6 +35,7 @@ class Outbox:
         self._waiting: deque[Fact] = deque()
         self._sending: asyncio.Task[None] | None = None
         self._away_until = 0.0
+        self._one_by_one = 0  # facts among which one fails by itself
         self._closing_at: float | None = None
 
     def put(self, name: str, value: object) -> None:
@@ -54,20 +56,36 @@ class Outbox:
     async def _send(self) -> None:
         try:
             while self._waiting:
-                batch = [self._waiting.popleft() for _ in range(min(_TOGETHER, len(self._waiting)))]
+                most = 1 if self._one_by_one else _TOGETHER
+                self._one_by_one = max(0, self._one_by_one - 1)
+                batch = [self._waiting.popleft() for _ in range(min(most, len(self._waiting)))]
                 try:
                     await self._keep(batch)
                 except Exception as error:  # noqa: BLE001  the task's outermost frame: nobody waits for it
-                    if self._closing_at and time.monotonic() > self._closing_at:
-                        log.lost(f"{len(batch)} facts", str(error))
+                    if await self._is_hopeless(batch, error):
                         continue
-                    log.journaled(batch[0][0], f"not even: {type(error).__name__}")
                     self._waiting.extendleft(reversed(batch))
-                    await asyncio.sleep(_NO_DISK_S)
-                if self._closing_at is None:
+                if self._closing_at is None and not self._one_by_one:
                     await asyncio.sleep(_GATHER_S)
         finally:
             self._sending = None
+
+    async def _is_hopeless(self, batch: list[Fact], error: Exception) -> bool:
+        """True if the batch is not to be tried again. Of several facts that fail together each is tried by itself."""
+        name = batch[0][0]
+        if not errors.is_database_fault(error):
+            if len(batch) > 1:
+                self._one_by_one = len(batch)
+                return False
+            log.fault("fact", name)
+            log.lost(name, "it can be written neither into the database nor into the journal")
+            return True
+        if self._closing_at and time.monotonic() > self._closing_at:
+            log.lost(f"{len(batch)} facts", errors.describe(error))
+            return True
+        log.unwritten(name, errors.describe(error))
+        await asyncio.sleep(_NO_DISK_S)
+        return False
 
     async def _keep(self, batch: list[Fact]) -> None:
         if time.monotonic() >= self._away_until:

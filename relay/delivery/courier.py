@@ -194,14 +194,28 @@ class Courier:
         # After RCPT a reply speaks of all recipients at once: it proves no single address dead.
         shared = len(stops) > 1
         return [
-            self._owing(
-                load,
-                stop,
-                self._outcome(message, stop, answer, tracked, shared and answer.phase is not Phase.RCPT),
-                tells=answer.tells and not self._config.bounces.return_path,  # else it tells us, and not the app
-            )
+            self._conclude(load, stop, answer, tracked, shared and answer.phase is not Phase.RCPT)
             for stop, answer in zip(stops, answers, strict=True)
         ]
+
+    def _conclude(self, load: Load, stop: Stop, answer: Answer, tracked: bool, is_shared: bool) -> Outcome:
+        """What the answer comes to. A fault of ours makes a refusal temporary, and undoes nobody's delivery."""
+        outcome = schedule.undecided(
+            self._config.delivery,
+            answer,
+            number=stop.number,
+            recipient=stop.recipient.mailbox,
+            attempts_before=stop.attempts,
+            now=self._now(),
+            tracked=tracked,
+        )
+        try:
+            outcome = self._outcome(load.message, stop, answer, tracked, is_shared)
+            tells = answer.tells and not self._config.bounces.return_path  # else it tells us, and not the app
+            return self._owing(load, stop, outcome, tells=tells)
+        except Exception:  # noqa: BLE001  one recipient's; the others are not its business
+            log.fault("outcome", load.message.id)
+            return outcome
 
     def _lease_check(self, message: str, numbers: list[int]) -> Callable[[], Awaitable[None]] | None:
         check = self.check_lease

@@ -22,7 +22,7 @@ from relay.edits import Kind
 from relay.envelope import Accepted
 from relay.reply import Refused, Reply, refused
 from relay.return_path import NotOurs, Purpose, Return
-from relay.store import returns
+from relay.store import errors, returns
 from relay.store.events import Hit, NotKnownYet
 from relay.store.queue import Try
 from relay.store.returns import Tiding
@@ -133,7 +133,7 @@ class Returns:
         try:
             await self._store.keep("hit", hit)
         except OSError as error:
-            log.lost("hit", str(error))
+            log.lost("hit", errors.describe(error))
             raise _not_now() from error
         log.told(told.message, told.number, hit.type, "mailto", True)
         return Reply(250, "2.0.0", "you are unsubscribed")
@@ -142,7 +142,9 @@ class Returns:
         try:
             is_new = await self._store.write(lambda session: returns.settle(session, tiding))
         except (sa.exc.SQLAlchemyError, NotKnownYet) as error:  # whoever reports it tries again
-            log.not_stored(tiding.message, type(error).__name__)
+            if not errors.is_database_fault(error) and not isinstance(error, NotKnownYet):
+                log.fault("report", tiding.message)
+            log.not_stored(tiding.message, errors.describe(error))
             raise _not_now() from error
         log.told(tiding.message, tiding.number, tiding.type, tiding.tried.upstream, is_new)
 

@@ -20,7 +20,7 @@ from relay.delivery.fit import LeaseLostError
 from relay.delivery.freight import Freight
 from relay.envelope import Recipient
 from relay.rewrite.plan import Plan
-from relay.store import errors, leases, queue
+from relay.store import errors, leases, queue, results
 from relay.store.queue import Outcome
 from relay.store.store import Settled, Store
 from relay.store.tables import Delivery, Message
@@ -29,6 +29,7 @@ LEASE = timedelta(minutes=3)  # renewed while the attempt lasts: it is only how 
 _RENEW_S = 60.0
 _LEASE_MARGIN = timedelta(minutes=1)  # before a lease ends it is no longer relied on
 _POLL_S = 1.0
+_PUT_OFF = timedelta(seconds=5)
 _REST = 20  # times as long as a look for what has expired takes
 _IN_FLIGHT = 128  # deliveries
 _OF_ONE_STREAM = 64  # of these: a mailing to a server that hangs leaves room for everybody else
@@ -59,6 +60,7 @@ class Runner:
         self._lost: set[leases.Spot] = set()
         self._renewing = asyncio.Lock()
         courier.check_lease = self.check_lease
+        self._put_off: set[leases.Spot] = set()  # leased, and not begun
         self._freight = Freight()
         self._logged_in: set[str] = set()
         self._newest_first = False
@@ -82,7 +84,7 @@ class Runner:
         while not self._is_stopping:
             try:
                 await self._mind_the_clock()
-                leased = await self._lease()
+                leased = await self._without_decided(await self._lease())
             except Exception as error:  # noqa: BLE001  the outermost loop: the queue is worked on whatever happens
                 errors.log_failure(error, "queue")
                 leased = {}
@@ -101,6 +103,10 @@ class Runner:
         if logins := frozenset(self._logged_in):
             await self._store.write(lambda session: queue.resume(session, self._now(), logins))
             self._logged_in -= logins
+        if put_off := frozenset(self._put_off):
+            until = self._now() + _PUT_OFF
+            await self._store.write(lambda session: leases.shorten(session, self.name, put_off, until))
+            self._put_off -= put_off
         under_way = [row for deliveries in self._tasks.values() for row in deliveries]
         now = self._now()
         self._newest_first = newest_first = not self._newest_first
@@ -126,6 +132,16 @@ class Runner:
                 newest_first=newest_first,
             )
         )
+
+    async def _without_decided(self, leased: dict[str, list[Delivery]]) -> dict[str, list[Delivery]]:
+        """Of what was leased that of which no journal says how it ended: after a long outage a lease may lapse before
+        the journal is replayed, and that mail would be sent again."""
+        if not leased or not self._store.journal.waits:
+            return leased
+        decided = await asyncio.to_thread(self._store.journal.find, "settled", list(leased))
+        for message in decided:
+            self._put_off.update(leases.Spot(message, one.number) for one in leased[message])
+        return {message: deliveries for message, deliveries in leased.items() if message not in decided}
 
     async def _lease_expired(self, clock: leases.Clock, room: int) -> dict[str, list[Delivery]]:
         """What is past its time ends at that time, though its turn does not come while the upstreams are out."""
@@ -219,8 +235,10 @@ class Runner:
                 async with self._freight.aboard(row.size_octets if row else 0):
                     trips = await self._depart(row, deliveries)
                     await self.settle(message, trips)
-        except Exception:  # noqa: BLE001  the outermost loop: the lease lapses, the mail stays
-            log.fault("runner", message)
+        except Exception as error:  # noqa: BLE001  the outermost loop: the lease lapses, the mail stays
+            errors.log_failure(error, "delivery", message)
+            if errors.is_database_fault(error):  # nothing was begun
+                self._put_off.update(leases.Spot(message, one.number) for one in deliveries)
 
     async def settle(self, message: str, trips: Trips) -> None:
         """Writes down how each trip ended when it ends, so that only what is in flight can be repeated.
@@ -229,17 +247,31 @@ class Runner:
         try:
             await self._write_down(message, trips.decided)
             for ended in asyncio.as_completed(trips.under_way):
-                await self._write_down(message, await ended)
+                try:
+                    outcomes = await ended
+                except Exception:  # noqa: BLE001  this one is tried again; what the others did is still to be written
+                    log.fault("attempt", message)
+                    continue
+                await self._write_down(message, outcomes)
         finally:
             trips.cancel()  # nothing for those that have ended; the others must not arrive unwritten
 
     async def _write_down(self, message: str, outcomes: list[Outcome]) -> None:
+        result = Settled(message, outcomes, self.name)
+        is_storable = True
         while outcomes:  # until it stands somewhere: what nobody knows delivered is delivered again
             try:
-                await self._store.keep("settled", Settled(message, outcomes, self.name))
+                if is_storable:
+                    await self._store.keep("settled", result)
+                else:
+                    await self._store.write(lambda session: results.settle_in_short(session, *result))
                 return
-            except OSError as error:
-                log.unwritten("settled", str(error))
+            except Exception as error:  # noqa: BLE001  whatever it is, the mail must not go out again
+                if is_storable and not errors.is_database_fault(error):
+                    log.fault("settled", message)
+                    is_storable = False
+                    continue
+                log.unwritten("settled", errors.describe(error))
                 await asyncio.sleep(_POLL_S)
 
     async def _depart(self, row: Message | None, deliveries: list[Delivery]) -> Trips:

@@ -102,22 +102,19 @@ def outcome(
 ) -> Outcome:
     """What becomes of a delivery after that answer: delivered, bounced, expired, or deferred until when."""
     reply = answer.reply
-    verdict = classify.classify(reply, answer.phase, answer.upstream)
-    tried = Try(answer.upstream, answer.phase, reply.code, reply.status, reply.text, answer.took_ms, answer.uncertain)
-    base = Outcome(
-        id=ids.new(now),
+    base = undecided(
+        settings,
+        answer,
         number=number,
         recipient=recipient,
-        status=Status.DELIVERED,
-        at=now,
-        tried=tried,
-        counts=not answer.is_outage,
-        is_known=answer.is_known,
+        attempts_before=attempts_before,
+        now=now,
         tracked=tracked,
     )
     if reply.accepts:
         return base
-    base = base._replace(kind=verdict.kind, category=verdict.category, rule=verdict.rule)
+    verdict = classify.classify(reply, answer.phase, answer.upstream)
+    base = base._replace(kind=verdict.kind, category=verdict.category, rule=verdict.rule, next_attempt_at=None)
     if reply.is_permanent and not verdict.retry:
         return base._replace(
             status=Status.BOUNCED,
@@ -135,6 +132,37 @@ def outcome(
     if again > expires_at:
         return base._replace(status=Status.EXPIRED)
     return base._replace(status=Status.DEFERRED, next_attempt_at=again)
+
+
+def undecided(
+    settings: Settings,
+    answer: Answer,
+    *,
+    number: int,
+    recipient: str,
+    attempts_before: int,
+    now: datetime,
+    tracked: bool,
+) -> Outcome:
+    """The same without a look at what the reply says: delivered, or deferred by a fault of ours."""
+    reply = answer.reply
+    return Outcome(
+        id=ids.new(now),
+        number=number,
+        recipient=recipient,
+        status=Status.DELIVERED if reply.accepts else Status.DEFERRED,
+        at=now,
+        kind="" if reply.accepts else "soft",
+        category="" if reply.accepts else "undetermined",
+        rule="" if reply.accepts else "fault",
+        tried=Try(
+            answer.upstream, answer.phase, reply.code, reply.status, reply.text, answer.took_ms, answer.uncertain
+        ),
+        counts=not answer.is_outage,
+        next_attempt_at=None if reply.accepts else next_attempt(settings, attempts_before + 1, now, 0.5),
+        is_known=answer.is_known,
+        tracked=tracked,
+    )
 
 
 def expired(*, number: int, recipient: str, now: datetime) -> Outcome:

@@ -126,6 +126,21 @@ def renew(session: sa.Connection, worker: str, messages: Collection[str], until:
     session.execute(sa.update(table).where(*mine).values(leased_until=until))
 
 
+def shorten(session: sa.Connection, worker: str, spots: Collection[Spot], until: datetime) -> None:
+    """Has the worker's leases on these end sooner."""
+    table = tables.delivery
+    for spot in spots:
+        mine = (table.c.message == spot.message, table.c.number == spot.number, table.c.leased_by == worker)
+        session.execute(sa.update(table).where(*mine).values(leased_until=until))
+
+
+def park(session: sa.Connection, spot: Spot) -> None:
+    """Nobody tries it again before an operator says so."""
+    table = tables.delivery
+    this = (table.c.message == spot.message, table.c.number == spot.number, table.c.next_attempt_at.is_not(None))
+    session.execute(sa.update(table).where(*this).values(crashes=MOST_CRASHES, leased_by="", leased_until=None))
+
+
 def find_lost(session: sa.Connection, worker: str, spots: Collection[Spot]) -> set[Spot]:
     """Which of these the worker does not hold: another one has taken them over, or has settled them.
 
