@@ -9,12 +9,13 @@ from time import monotonic, sleep
 import pytest
 import sqlalchemy as sa
 
-from relay import ids
+from relay import ids, signatures
 from relay.store import tables
 from relay.store.events import Hit
 from relay.store.store import Store
 from relay.store.tables import EventType
 from tests.filings import NOW, file, filing
+from tests.receiver import Receiver, receiving
 from tests.stage import Waypost, html_mail
 from tests.upstream import Upstream
 from web.outbox import Outbox
@@ -139,3 +140,34 @@ def test_of_hits_that_cannot_be_written_only_the_bad_one_is_lost(
     assert not opened.journal.waits
     assert [one.exc_info for one in caplog.records if "fault where=fact id=hit" in one.getMessage()]
     assert [one for one in caplog.records if one.getMessage().startswith("lost fact=hit ")]
+
+
+def test_an_event_that_cannot_be_told_is_tried_again_and_holds_up_no_other_message(
+    tmp_path: Path, upstream: Upstream
+) -> None:
+    with receiving() as receiver:
+        receiver.answers["/hook"] = 503
+        table = f'[[webhook]]\nurl = "{receiver.url}/hook"\nsecret = "{signatures.new_secret()}"\nretry = ["100ms"]\n'
+        with Waypost(tmp_path, upstream.port, table) as relay:
+            relay.send(html_mail(), "broken-event@example.com")
+            [message] = relay.rows("messages", "--query", "broken-event@example.com")
+            receiver.wait("/hook")
+            change(relay, "UPDATE message SET tags = '{' WHERE id = ?", message["id"])
+            end = monotonic() + 15
+            while relay.read_log().count(" error fault where=webhook ") < 2:  # and not after a whole lease
+                assert monotonic() < end, relay.read_log()
+                sleep(0.05)
+            receiver.answers["/hook"] = 200
+            relay.send(html_mail(), "sound-event@example.com")
+            told(receiver, "sound-event@example.com")
+            change(relay, "UPDATE message SET tags = '[]' WHERE id = ?", message["id"])
+            told(receiver, "broken-event@example.com")
+            assert " unreadable " not in relay.read_log()
+
+
+def told(receiver: Receiver, who: str) -> None:
+    """Waits until the receiver has heard of the delivery."""
+    end = monotonic() + 15
+    while not any(one.said["type"] == "delivered" and one.said["recipient"] == who for one in receiver.at("/hook")):
+        assert monotonic() < end, [one.said for one in receiver.at("/hook")]
+        sleep(0.05)

@@ -119,8 +119,7 @@ class Webhooks:
         """Leases what is due and begins to tell it. False if there is nothing, or no room."""
         now = self._now()
         rows = await self._store.read(lambda session: webhooks.listing(session, only_on=True))
-        made = (endpoint(row, self._configured, self._ring, now) for row in rows)
-        endpoints = {one.id: one for one in made if one}
+        endpoints = {one.id: one for row in rows if (one := self._endpoint(row, now))}
         room = {key: room for key in endpoints if (room := self._room(key, now)) > 0}
         due = await self._store.read(lambda session: outbox.are_due(session, list(room), now)) if room else []
         if not due or self._is_stopping:
@@ -132,6 +131,13 @@ class Webhooks:
             self._under_way[task] = row.webhook
             task.add_done_callback(self._done)
         return bool(leased)
+
+    def _endpoint(self, row: Webhook, now: datetime) -> Endpoint | None:
+        try:
+            return endpoint(row, self._configured, self._ring, now)
+        except Exception:  # noqa: BLE001  one webhook's; the others are told
+            log.fault("webhook", row.id)
+            return None
 
     def _room(self, key: str, now: datetime) -> int:
         """How many requests to that endpoint may begin now."""
@@ -145,6 +151,7 @@ class Webhooks:
         self._woken.set()
 
     async def _tell(self, to: Endpoint, row: Outgoing) -> None:
+        is_taken = False
         try:
             occasion = await self._store.read(lambda session: occasions.read(session, row.event))
             post = posts.compose(to, occasion, int(self._now().timestamp())) if occasion else None
@@ -152,13 +159,31 @@ class Webhooks:
                 await self._store.write(lambda session: outbox.drop(session, row))
                 return
             answer = await self._caller.call(to, post)
+            is_taken = answer.is_taken
             telling = self._telling(to, row, occasion.type, post, answer)
             reason = await self._store.write(lambda session: outbox.settle(session, row, telling, took=answer.is_taken))
             self._note(to, row, telling, answer)
             if reason:
                 log.webhook_disabled(to.id, reason)
-        except Exception:  # noqa: BLE001  the outermost loop of a telling: its lease lapses, and it is told again
-            log.fault("webhook", row.event)
+        except Exception as error:  # noqa: BLE001  the outermost loop of a telling
+            errors.log_failure(error, "webhook", row.event)
+            if not errors.is_database_fault(error):  # else the lease lapses, and it is told again
+                await self._put_off(to, row, is_taken=is_taken)
+
+    async def _put_off(self, to: Endpoint, row: Outgoing, *, is_taken: bool) -> None:
+        """After a fault of ours: it is tried later and at last given up, so that its message's next events are told."""
+        now = self._now()
+        again = None if is_taken else next_attempt(to.retry, row.attempts + 1, row.first_at or now, now, self._jitter())
+        try:
+            if again is None:
+                await self._store.write(lambda session: outbox.drop(session, row))
+            else:
+                await self._store.write(lambda session: outbox.put_off(session, row, now, again))
+        except Exception as error:  # noqa: BLE001  the outermost frame: the lease lapses
+            errors.log_failure(error, "webhook", row.event)
+            return
+        if again is None and not is_taken:
+            log.webhook_gave_up(to.id, row.event, "a fault of ours")
 
     def _telling(self, to: Endpoint, row: Outgoing, type_: str, post: Post, answer: Answer) -> Telling:
         """The log's entry."""

@@ -95,29 +95,26 @@ def drop(session: sa.Connection, row: Outgoing) -> None:
     session.execute(sa.delete(table).where(table.c.id == row.id))
 
 
+def put_off(session: sa.Connection, row: Outgoing, now: datetime, again: datetime) -> None:
+    """An attempt has failed, and the next one is `again`."""
+    table = webhook_tables.outbox
+    change = {"attempts": row.attempts + 1, "first_at": row.first_at or now, "next_attempt_at": again}
+    session.execute(sa.update(table).where(table.c.id == row.id).values(**change, leased_by="", leased_until=None))
+
+
 def settle(session: sa.Connection, row: Outgoing, telling: Telling, *, took: bool) -> str:
     """Writes down how a request ended; `telling.next_attempt_at` says when the next one is, if there is one.
 
     Returns why the webhook is disabled from now on: it said that it is gone, or it took nothing for a day; "" if it
     stays as it is.
     """
-    table, hook = webhook_tables.outbox, webhook_tables.webhook
-    this, its = table.c.id == row.id, hook.c.id == row.webhook
+    hook = webhook_tables.webhook
+    its = hook.c.id == row.webhook
     session.execute(sa.insert(webhook_tables.log), tables.values(telling))
     if took or telling.next_attempt_at is None:
-        session.execute(sa.delete(table).where(this))
+        drop(session, row)
     else:
-        session.execute(
-            sa.update(table)
-            .where(this)
-            .values(
-                attempts=row.attempts + 1,
-                first_at=row.first_at or telling.at,
-                next_attempt_at=telling.next_attempt_at,
-                leased_by="",
-                leased_until=None,
-            )
-        )
+        put_off(session, row, telling.at, telling.next_attempt_at)
     if took:
         session.execute(sa.update(hook).where(its, hook.c.failing_since.is_not(None)).values(failing_since=None))
         return ""

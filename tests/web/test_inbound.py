@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
+import sqlalchemy as sa
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 
 from relay import return_path
 from relay.return_path import Purpose, Return
+from relay.store import returns
 from relay.store.tables import EventType, Status
 from tests.filings import filing
 from tests.web.providers import (
@@ -147,6 +149,25 @@ def test_a_batch_of_thousands_lets_other_writes_in_between(scene: Scene) -> None
     assert telling.result().json() == {"taken": 1, "known": 0, "unknown": 3000}
     assert status(scene, message) == ("bounced", "hard", "user_unknown")
     assert max(waits_s) < took_s / 2
+
+
+def test_of_a_batch_in_which_one_event_meets_a_fault_of_ours_the_others_are_settled(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    messages = [sent(scene, f"batch{n}@example.com") for n in range(3)]
+    real = returns.settle
+
+    def settle(session: sa.Connection, tiding: returns.Tiding) -> bool:
+        if tiding.message == messages[1]:
+            raise KeyError("ours")
+        return real(session, tiding)
+
+    monkeypatch.setattr(returns, "settle", settle)
+    events = [bounced(f"batch{n}@example.com") for n in range(3)]
+    assert from_sendgrid(scene, *events).status_code == 500
+    assert [status(scene, message)[0] for message in messages] == ["bounced", "delivered", "bounced"]
+    monkeypatch.setattr(returns, "settle", real)
+    assert from_sendgrid(scene, *events).json() == {"taken": 1, "known": 2, "unknown": 0}
 
 
 # --- each provider's words

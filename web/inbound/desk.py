@@ -177,8 +177,21 @@ class Desk:
         words = sorted(heard.words, key=lambda one: one.at)
         parts = [words[at : at + _MAX_IN_A_COMMIT] for at in range(0, len(words), _MAX_IN_A_COMMIT)]
         counts = Counter(taken=0, known=0, unknown=0)
-        for part in parts:
-            counts.update(await self._store.write(partial(self._settle, provider, heard._replace(words=part))))
+        fault: Exception | None = None
+        while parts:
+            part = parts.pop(0)
+            try:
+                counts.update(await self._store.write(partial(self._settle, provider, heard._replace(words=part))))
+            except Exception as error:
+                if errors.is_database_fault(error) or isinstance(error, NotKnownYet):
+                    raise
+                if len(part) > 1:
+                    parts = [[one] for one in part] + parts  # the others are not its business
+                else:
+                    log.fault("inbound", provider)
+                    fault = error
+        if fault:
+            raise fault  # the provider tells it all again, which changes nothing of what is settled
         log.words(provider, **counts)
         return dict(counts) | ({"malformed": len(heard.faults)} if heard.faults else {})
 
