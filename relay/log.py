@@ -1,70 +1,17 @@
 """The log is a language: one function per fact, stable keys, no message text, no secrets, no addresses.
 
-Lines go to standard error as `TIME LEVEL fact key=value …`; values with spaces are quoted.
+How a line looks, `log_lines` knows.
 """
 
-import codecs
 import logging
-import re
 import sys
-import time
 import traceback
-from datetime import UTC, datetime
 
-from relay import traces
+from relay import log_lines, traces
 
 _log = logging.getLogger("waypost")
-_AGAIN_AFTER_S = 60.0  # what goes wrong in each round of a loop is not written out each time
-_VALUES = re.compile(r"^(DETAIL|CONTEXT|LINE \d+):.*\n?", re.MULTILINE)  # PostgreSQL quotes rows in these
-_said_at: dict[object, float] = {}
-codecs.lookup("unicode_escape")  # Python loads it from a file at its first use: too late when out of descriptors
-
-
-class _Lines(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        line = f"{at} {record.levelname.lower()} {record.getMessage()}"
-        if not record.exc_info:
-            return line
-        return f"{line}\n{traces.without_addresses(_VALUES.sub('', self.formatException(record.exc_info)))}"
-
-
-def start(level: int = logging.INFO) -> None:
-    """Sends the log to standard error. Libraries speak only from warnings on."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Lines())
-    root = logging.getLogger()
-    root.handlers = [handler]
-    root.setLevel(logging.WARNING)
-    logging.getLogger("mail.log").setLevel(logging.CRITICAL)  # aiosmtpd's; what it has to say we say ourselves
-    _log.setLevel(level)
-
-
-def _say(level: int, fact: str, /, **keys: object) -> None:
-    if _log.isEnabledFor(level):
-        _log.log(level, "%s", _line(fact, **keys))
-
-
-def _line(fact: str, /, **keys: object) -> str:
-    return " ".join([fact, *(f"{key}={_written(value)}" for key, value in keys.items())])
-
-
-def _is_new(key: object) -> bool:
-    """True if that was not said within the last minute."""
-    now = time.monotonic()
-    if _said_at.get(key, -_AGAIN_AFTER_S) > now - _AGAIN_AFTER_S:
-        return False
-    for old in [one for one, at in list(_said_at.items()) if at <= now - _AGAIN_AFTER_S]:
-        _said_at.pop(old, None)
-    _said_at[key] = now
-    return True
-
-
-def _written(value: object) -> str:
-    text = str(value)
-    if text and text.isprintable() and not any(character in text for character in ' "='):
-        return text
-    return '"' + text.encode("unicode_escape").decode("ascii").replace('"', '\\"') + '"'
+_say = log_lines.say
+start = log_lines.start
 
 
 # --- the process
@@ -139,13 +86,15 @@ def fault(where: str, fault_id: str) -> None:
     for frame, line in traceback.walk_tb(error.__traceback__ if error else None):
         place = f"{frame.f_code.co_filename.rpartition('/')[2]}:{line}"
     name = type(error).__name__
-    is_new = _is_new((where, place, name))
-    _log.error("%s", _line("fault", where=where, id=fault_id, error=name, place=place), exc_info=is_new)
+    is_new = log_lines.is_new((where, place, name))
+    _log.error("%s", log_lines.line("fault", where=where, id=fault_id, error=name, place=place), exc_info=is_new)
 
 
 def fault_trace(where: str, fault_id: str, trace: str) -> None:
     """An exception of ours that was dealt with elsewhere, in another process or without the log: its traceback."""
-    _log.error("%s\n%s", _line("fault", where=where, id=fault_id), traces.without_addresses(trace))
+    is_new = log_lines.is_new((where, trace))
+    more = f"\n{traces.without_addresses(trace)}" if is_new else " (as before)"
+    _log.error("%s%s", log_lines.line("fault", where=where, id=fault_id), more)
 
 
 def report_abandoned(octets: int, reason: str, status: int | None) -> None:
@@ -283,8 +232,14 @@ def webhook_disabled(webhook: str, reason: str) -> None:
 
 def unreadable(reason: str) -> None:
     """The database or the disk says no; mail flows on without it. The same reason is said once a minute."""
-    if _is_new(("unreadable", reason)):
+    if log_lines.is_new(("unreadable", reason)):
         _say(logging.WARNING, "unreadable", reason=reason)
+
+
+def database_damaged(path: str, reason: str) -> None:
+    """SQLite has met damage: this process commits nothing to that file any more. Said once for a file."""
+    remedy = "stop the server, put a backup in the file's place, delete its -wal and -shm, start"
+    _say(logging.CRITICAL, "database-damaged", path=path, reason=reason, remedy=remedy)
 
 
 def not_stored(message: str, reason: str) -> None:
@@ -308,7 +263,7 @@ def bad_fact(fact: str, reason: str) -> None:
 
 def replay_failed(reason: str) -> None:
     """The journal must wait on. The same reason is said once a minute."""
-    if _is_new(("replay-failed", reason)):
+    if log_lines.is_new(("replay-failed", reason)):
         _say(logging.WARNING, "replay-failed", reason=reason)
 
 

@@ -1,0 +1,68 @@
+"""How a line of the log looks and where it goes: standard error, `TIME LEVEL fact key=value …`.
+
+Values with spaces are quoted. Of a traceback what looks like an address is left out, and what PostgreSQL quotes.
+"""
+
+import codecs
+import logging
+import re
+import sys
+import time
+from datetime import UTC, datetime
+
+from relay import traces
+
+_log = logging.getLogger("waypost")
+_AGAIN_AFTER_S = 60.0  # what goes wrong in each round of a loop is not written out each time
+_VALUES = re.compile(r"^(DETAIL|CONTEXT|LINE \d+):.*\n?", re.MULTILINE)  # PostgreSQL quotes rows in these
+_said_at: dict[object, float] = {}
+codecs.lookup("unicode_escape")  # Python loads it from a file at its first use: too late when out of descriptors
+
+
+class _Formatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        line = f"{at} {record.levelname.lower()} {record.getMessage()}"
+        if not record.exc_info:
+            return line
+        return f"{line}\n{traces.without_addresses(_VALUES.sub('', self.formatException(record.exc_info)))}"
+
+
+def start(level: int = logging.INFO) -> None:
+    """Sends the log to standard error. Libraries speak only from warnings on."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Formatter())
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(logging.WARNING)
+    logging.getLogger("mail.log").setLevel(logging.CRITICAL)  # aiosmtpd's; what it has to say we say ourselves
+    _log.setLevel(level)
+
+
+def say(level: int, fact: str, /, **keys: object) -> None:
+    """Writes a line."""
+    if _log.isEnabledFor(level):
+        _log.log(level, "%s", line(fact, **keys))
+
+
+def line(fact: str, /, **keys: object) -> str:
+    """`fact key=value …`."""
+    return " ".join([fact, *(f"{key}={_written(value)}" for key, value in keys.items())])
+
+
+def is_new(key: object) -> bool:
+    """True if that was not said within the last minute."""
+    now = time.monotonic()
+    if _said_at.get(key, -_AGAIN_AFTER_S) > now - _AGAIN_AFTER_S:
+        return False
+    for old in [one for one, at in list(_said_at.items()) if at <= now - _AGAIN_AFTER_S]:
+        _said_at.pop(old, None)
+    _said_at[key] = now
+    return True
+
+
+def _written(value: object) -> str:
+    text = str(value)
+    if text and text.isprintable() and not any(character in text for character in ' "='):
+        return text
+    return '"' + text.encode("unicode_escape").decode("ascii").replace('"', '\\"') + '"'
