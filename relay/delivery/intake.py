@@ -21,7 +21,7 @@ from relay.reply import Refused, Reply, refused
 from relay.rewrite import parts
 from relay.rewrite import plan as planning
 from relay.rewrite.plan import Plan, Settings
-from relay.store import consent, errors, queue, suppressions
+from relay.store import consent, errors, suppressions
 from relay.store.consent import Wish
 from relay.store.destinations import MOST_TOGETHER, Rows
 from relay.store.queue import Filing, Outcome
@@ -181,7 +181,7 @@ class Intake:
     async def _commit(self, filing: Filing) -> None:
         """Makes the message durable in the database. Raises Refused with 451 if that fails."""
         try:
-            await self._store.write(lambda session: queue.file(session, filing))
+            await self._store.record("filing", filing)
         except sa.exc.SQLAlchemyError as error:
             if not errors.is_database_fault(error):
                 log.fault("filing", filing.message.id)

@@ -8,10 +8,12 @@ from urllib.parse import quote
 import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
-from relay.store import people
+from relay import log
+from relay.store import errors, people
 
 BUSY_TIMEOUT_S = 5.0
 DATABASE_FILE = "waypost.db"
+_damaged: set[tuple[int, int]] = set()  # files in which a session of this process has met damage
 NOBODY_KNOWN = people.People()
 # A PostgreSQL server that has gone without a word is found within a minute, also by who waits for its answer.
 _LINK = {
@@ -82,12 +84,29 @@ def open_engine(
         if writes and connection.connection.info["file"] != _identity(path):
             gone = sqlite3.OperationalError("the database's file is gone, or is another one")
             raise sa.exc.OperationalError("BEGIN", None, gone)
+        # Commits into a damaged file succeed as long as they touch no bad page, and nobody finds them again either.
+        if writes and _identity(path) in _damaged:
+            damaged = sqlite3.OperationalError("the database's file is damaged")
+            raise sa.exc.OperationalError("BEGIN", None, damaged)
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    def look(context: sa.engine.ExceptionContext) -> None:
+        found = _identity(path)
+        if found and found not in _damaged and errors.is_damage(context.original_exception):
+            _damaged.add(found)
+            log.database_damaged(path, errors.describe(context.original_exception))
 
     sa.event.listen(engine, "connect", prepare)
     sa.event.listen(engine, "checkout", checkout)
     sa.event.listen(engine, "begin", begin)
+    sa.event.listen(engine, "handle_error", look)
     return engine
+
+
+def is_damaged(engine: sa.Engine) -> bool:
+    """True if a session of this process has met damage in the engine's file: nothing is committed to it any more."""
+    path = engine.url.database if _damaged else None
+    return engine.dialect.name == "sqlite" and path is not None and _identity(path) in _damaged
 
 
 def _identity(path: str) -> tuple[int, int] | None:

@@ -57,6 +57,12 @@ def is_database_fault(error: BaseException) -> bool:
     )
 
 
+def is_damage(error: BaseException) -> bool:
+    """True if SQLite says that its file holds what it cannot."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return code is not None and code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
 def describe(error: BaseException) -> str:
     """What the database said, in its first line: neither statements nor their values, nor addresses."""
     cause = error.orig if isinstance(error, sa.exc.DBAPIError) and error.orig else error

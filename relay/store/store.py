@@ -29,6 +29,7 @@ from relay.store.errors import NotYetError
 from relay.store.journal import Fact, Journal, Replayed
 from relay.store.people import People
 from relay.store.reader import Reader
+from relay.store.recent import RecentFacts
 from relay.store.writer import Writer
 
 T = TypeVar("T")
@@ -80,6 +81,9 @@ class Store:
         self._prompt = Reader(self._reading)
         self.writer = Writer(self._writing)
         self.journal = Journal(data_dir / "journal", FACTS)
+        self._recent = RecentFacts()
+        for one in (self._reading, self._writing):
+            sa.event.listen(one, "handle_error", self._look_for_damage)
         self.destinations = destinations.Destinations(data_dir)
         self._not_before: dict[Path, float] = {}
         self._unanswered: set[asyncio.Future[None]] = set()  # writes that `keep` no longer waits for
@@ -122,6 +126,11 @@ class Store:
         """Runs `work(session)` in the writer's next commit; returns when it is durable."""
         return await asyncio.wrap_future(self.writer.submit(work))
 
+    async def record(self, name: str, value: object) -> None:
+        """Commits a fact: it is in the database when this returns. Raises sqlalchemy.exc.SQLAlchemyError."""
+        await self.write(lambda session: FACTS[name].apply(session, value))
+        self._remember(name, value)
+
     async def keep(self, name: str, value: object, *, journaled: object = None, raises_faults: bool = False) -> None:
         """Commits a fact, or else journals it (`journaled` in its place, if given): it is on disk when this returns.
 
@@ -135,6 +144,7 @@ class Store:
             done, _ = await asyncio.wait({writing}, timeout=PATIENCE_S)
             error = writing.exception() if done else None
             if done and error is None:
+                self._remember(name, value if journaled is None else journaled)
                 return
             if error and not errors.is_database_fault(error) and not isinstance(error, NotYetError):
                 if raises_faults:
@@ -147,6 +157,28 @@ class Store:
         await asyncio.to_thread(
             self.journal.append, name, fact.veil(self.people, value if journaled is None else journaled)
         )
+
+    def _remember(self, name: str, value: object) -> None:
+        if self._writing.dialect.name != "sqlite":
+            return
+        octets = value.octets if isinstance(value, queue.Filing) and value.octets else b""
+        self._recent.add(name, value, len(octets))
+        if engine.is_damaged(self._writing):  # this commit had begun before that was known
+            self._rescue()
+
+    def _look_for_damage(self, context: sa.engine.ExceptionContext) -> None:
+        if errors.is_damage(context.original_exception):
+            self._rescue()
+
+    def _rescue(self) -> None:
+        """Journals what was committed just now: with the backup in place it is replayed, and changes nothing twice."""
+        facts = [(name, FACTS[name].veil(self.people, value)) for name, value in self._recent.take()]
+        if not facts:
+            return
+        try:
+            self.journal.append_all(facts)
+        except OSError as error:
+            log.lost(f"{len(facts)} facts", errors.describe(error))
 
     def _answered(self, writing: "asyncio.Future[None]") -> None:
         self._unanswered.discard(writing)

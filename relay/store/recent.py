@@ -1,0 +1,47 @@
+"""Facts that were committed just now, for the case that the database's file turns out to be damaged.
+
+Commits into a damaged file succeed until a session meets a bad page; with the backup in its place they are gone. Here
+lies, for as long as that may take, what has been promised to somebody: mail, results, a recipient's wishes.
+"""
+
+import threading
+import time
+from collections import deque
+from typing import Any, NamedTuple
+
+_MAX_AGE_S = 10.0  # the queue is looked at each second, and much else with each mail
+_MAX_OCTETS = 32 << 20
+
+
+class _Committed(NamedTuple):
+    at_s: float
+    name: str
+    value: Any  # as in journal.Fact
+    octets: int
+
+
+class RecentFacts:
+    """Its methods may be called from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._facts: deque[_Committed] = deque()
+        self._octets = 0
+
+    def add(self, name: str, value: Any, octets: int) -> None:  # Any: as above
+        """`octets`: of the mail in it."""
+        now = time.monotonic()
+        with self._lock:
+            self._facts.append(_Committed(now, name, value, octets))
+            self._octets += octets
+            while self._octets > _MAX_OCTETS or self._facts[0].at_s < now - _MAX_AGE_S:
+                self._octets -= self._facts.popleft().octets
+                if not self._facts:
+                    break
+
+    def take(self) -> list[tuple[str, Any]]:  # Any: as above
+        """All of them, in order; they are forgotten here."""
+        with self._lock:
+            facts, self._octets = [(one.name, one.value) for one in self._facts], 0
+            self._facts.clear()
+        return facts
