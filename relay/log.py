@@ -43,6 +43,12 @@ def stopped() -> None:
     _say(logging.INFO, "stopped")
 
 
+def too_many_connections(site: str, group: str, most: int) -> None:
+    """A connection to a site was turned away: that network, or all, have that many, and none is idle.
+    Said once a minute, however many come."""
+    _say(logging.WARNING, "too-many-connections", site=site, group=group, most=most)
+
+
 # --- mail in
 
 

@@ -1,4 +1,4 @@
-"""Out of file descriptors: a line, and service once there are some again."""
+"""Out of file descriptors: a line, and service once there are some again; a site keeps clear of it."""
 
 import contextlib
 import resource
@@ -6,22 +6,22 @@ import socket
 from pathlib import Path
 from time import monotonic, sleep
 
+import httpx
 import pytest
 
 from tests.stage import Waypost
 
 FEW = 64
+SOME = 256
 
 
-@pytest.mark.parametrize("door", ["smtp", "http"])
-def test_a_crowd_costs_a_line_of_log_and_service_comes_back(tmp_path: Path, door: str) -> None:
+def test_a_crowd_costs_a_line_of_log_and_service_comes_back(tmp_path: Path) -> None:
     with Waypost(tmp_path) as relay:
         for pid in relay.children():
             resource.prlimit(pid, resource.RLIMIT_NOFILE, (FEW, FEW))
-        port = relay.port if door == "smtp" else int(relay.tracking.rpartition(":")[2])
         with contextlib.ExitStack() as open_:
             for _ in range(2 * FEW):
-                open_.enter_context(socket.create_connection(("127.0.0.1", port), 10))
+                open_.enter_context(socket.create_connection(("127.0.0.1", relay.port), 10))
             end = monotonic() + 20
             while "out-of-file-descriptors" not in relay.read_log():
                 assert monotonic() < end, relay.read_log()
@@ -31,7 +31,22 @@ def test_a_crowd_costs_a_line_of_log_and_service_comes_back(tmp_path: Path, door
         assert log.count("out-of-file-descriptors") == 1
         assert f"limit={FEW}" in log and "LimitNOFILE" in log
         assert "Traceback" not in log
-        if door == "smtp":
-            assert relay.send(b"Subject: x\r\n\r\nx\r\n", "after@example.com").startswith("250")
-        else:
-            assert relay.get("/healthz").status_code in (200, 404)
+        assert relay.send(b"Subject: x\r\n\r\nx\r\n", "after@example.com").startswith("250")
+
+
+@pytest.mark.parametrize("hosts", [1, 200], ids=["one client", "many networks"])
+def test_a_site_serves_others_while_idle_connections_would_take_all_descriptors(tmp_path: Path, hosts: int) -> None:
+    with Waypost(tmp_path) as relay, contextlib.ExitStack() as open_:
+        for pid in relay.children():
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, (SOME, SOME))
+        other = open_.enter_context(httpx.Client(transport=httpx.HTTPTransport(local_address="127.200.0.1")))
+        before = relay.read_log().count("\n")
+        for site in (relay.tracking, relay.console):
+            port = int(site.rpartition(":")[2])
+            for number in range(SOME + 50):
+                source = (f"127.0.{number % hosts}.1", 0)
+                open_.enter_context(socket.create_connection(("127.0.0.1", port), 10, source_address=source))
+            assert other.get(f"{site}/healthz", headers={"connection": "close"}, timeout=10).text == "ok\n"
+        log = relay.read_log()
+        assert "out-of-file-descriptors" not in log
+        assert log.count("\n") <= before + 4

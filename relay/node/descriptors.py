@@ -8,13 +8,15 @@ import asyncio
 import errno
 import resource
 import socket
+import sys
 from collections.abc import Iterable
 from typing import Any
 
 from relay import log
 
-# Connections that a loop accepts in one turn, given to it as its backlog; the socket's own is larger.
-ACCEPT_A_TURN = 64
+# Connections that a loop accepts in one turn, given to it as its backlog; the socket's own is larger. Few, for it takes
+# four turns until one that finds no room is closed again, and whoever is connected waits for his turn meanwhile.
+ACCEPT_A_TURN = 16
 BACKLOG = 1024
 _EVERY_S = 60.0
 _OUT = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
@@ -34,6 +36,14 @@ def report_shortage(loop: asyncio.AbstractEventLoop) -> None:
             log.out_of_descriptors(resource.getrlimit(resource.RLIMIT_NOFILE)[0], error.strerror or "")
 
     loop.set_exception_handler(report)
+
+
+def room_for_clients() -> int:
+    """Connections that clients may have open in this process: half of the descriptors. The database, files, our own
+    connections and those that are just being accepted have the other half. Asks the system, which may have been told
+    otherwise since."""
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return (limit if limit != resource.RLIM_INFINITY else sys.maxsize) // 2
 
 
 def widen_backlog(sockets: Iterable[socket.socket]) -> None:

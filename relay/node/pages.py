@@ -1,26 +1,18 @@
 """The web role: the public tracking site, the console, and the webhooks' requests, in one process."""
 
 import asyncio
-import contextlib
 import socket
 import sys
-from collections.abc import Iterator, Sequence
-
-import uvicorn
+from collections.abc import Sequence
 
 from relay.config.schema import Config
 from relay.delivery.webhooks import Webhooks
 from relay.node import chores, descriptors, ground
-from web import app
+from web import app, protocol
+from web.connections import Connections
 
-DRAIN_S = 5
+_MAX_TRACKING, _MAX_CONSOLE = 2000, 500  # connections; each may hold 64 KB that nobody has read yet
 _SWITCH_S = 0.0005  # a redirect does not wait 5 ms for each turn while hits are written down on another thread
-
-
-class _Server(uvicorn.Server):
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield  # signals are the node's
 
 
 async def serve(config: Config, sockets: Sequence[socket.socket], ready: asyncio.Event, stop: asyncio.Event) -> None:
@@ -29,20 +21,13 @@ async def serve(config: Config, sockets: Sequence[socket.socket], ready: asyncio
     descriptors.report_shortage(asyncio.get_running_loop())
     store = ground.open_store(config)
     ring = ground.open_ring(config)
-    apps = (app.tracking(config, store, ring), app.console(config, store, ring))
+    trusted = config.tracking.trusted_proxies
     servers = [
-        _Server(
-            uvicorn.Config(
-                one,
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                backlog=descriptors.ACCEPT_A_TURN,
-                proxy_headers=False,
-                timeout_graceful_shutdown=DRAIN_S,
-            )
+        protocol.Server(one, Connections(site, trusted, max_open), accept_a_turn=descriptors.ACCEPT_A_TURN)
+        for site, one, max_open in (
+            ("tracking", app.tracking(config, store, ring), _max_tracking),
+            ("console", app.console(config, store, ring), _max_console),
         )
-        for one in apps
     ]
     serving = [
         asyncio.create_task(server.serve(sockets=[listener])) for server, listener in zip(servers, sockets, strict=True)
@@ -59,8 +44,16 @@ async def serve(config: Config, sockets: Sequence[socket.socket], ready: asyncio
     await asyncio.wait({stopping, *serving}, return_when=asyncio.FIRST_COMPLETED)
     for server in servers:
         server.should_exit = True
-    await asyncio.gather(*serving, hooks.drain(DRAIN_S), telling)
+    await asyncio.gather(*serving, hooks.drain(protocol.DRAIN_S), telling)
     for task in (replaying, stopping):
         task.cancel()
     await asyncio.gather(replaying, stopping, return_exceptions=True)
     await asyncio.to_thread(store.close)
+
+
+def _max_tracking() -> int:
+    return min(_MAX_TRACKING, descriptors.room_for_clients() * 3 // 4)
+
+
+def _max_console() -> int:
+    return min(_MAX_CONSOLE, descriptors.room_for_clients() // 4)

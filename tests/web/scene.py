@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import socket
 import tempfile
 import threading
 import time
@@ -15,7 +16,6 @@ from typing import Any, TypeVar
 
 import httpx
 import sqlalchemy as sa
-import uvicorn
 from cryptography import x509
 
 from relay import ids, tokens
@@ -24,8 +24,9 @@ from relay.edits import Hole, Kind
 from relay.store import accounts, events, people, queue, store, tables
 from relay.store.tables import Delivery, EventType, Message, Status
 from tests.stage import free_port
-from web import app
+from web import app, protocol
 from web.answers import GIF, PNG
+from web.connections import Connections
 from web.inbound.certificates import Fetch
 
 T = TypeVar("T")
@@ -47,7 +48,7 @@ async def fetch_nothing(url: str) -> bytes:
 
 
 class Scene:
-    """A web side in a folder. `tables` are those of the configuration, as a mapping."""
+    """A web side in a folder. `given` are the tables of the configuration; all addresses count as public ones."""
 
     def __init__(
         self,
@@ -56,6 +57,9 @@ class Scene:
         path: str = "",
         fetch: Fetch | None = None,
         roots: Sequence[x509.Certificate] | None = None,
+        limits: protocol.Limits = protocol.DEFAULTS,
+        max_open: int = 1000,
+        is_public: Callable[[str], bool] = bool,
     ) -> None:
         tracking, console = free_port(), free_port()
         self.tracking, self.console = f"http://127.0.0.1:{tracking}", f"http://127.0.0.1:{console}"
@@ -72,22 +76,22 @@ class Scene:
         privacy = self.config.privacy
         known = people.People(privacy.mode, self.ring.secret_for(people.PURPOSE), privacy.consent == "asked")
         self.store = store.Store(url, folder, known)
-        apps = (
-            (app.tracking(self.config, self.store, self.ring, fetch or fetch_nothing, roots), tracking),
-            (app.console(self.config, self.store, self.ring), console),
-        )
+        trusted = self.config.tracking.trusted_proxies
+        apps = {
+            "tracking": app.tracking(self.config, self.store, self.ring, fetch or fetch_nothing, roots),
+            "console": app.console(self.config, self.store, self.ring),
+        }
         self._servers = [
-            uvicorn.Server(
-                uvicorn.Config(application, port=port, log_level="error", access_log=False, proxy_headers=False)
-            )
-            for application, port in apps
+            protocol.Server(one, Connections(site, trusted, lambda: max_open, is_public), limits)
+            for site, one in apps.items()
         ]
-        for server in self._servers:
-            server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
+        self._sockets = [_listening(port) for port in (tracking, console)]
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
 
     async def _serve(self) -> None:
-        await asyncio.gather(*(server.serve() for server in self._servers))
+        await asyncio.gather(
+            *(server.serve([listener]) for server, listener in zip(self._servers, self._sockets, strict=True))
+        )
 
     def __enter__(self) -> "Scene":
         self._thread.start()
@@ -181,6 +185,15 @@ class Scene:
         answer = httpx.post(f"{self.console}/login", data={"name": NAME, "password": PASSWORD})
         assert answer.status_code == 303, answer.text
         return httpx.Client(base_url=self.console, timeout=10, cookies=answer.cookies)
+
+
+def _listening(port: int) -> socket.socket:
+    listener = socket.socket(
+        socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP
+    )  # or asyncio leaves Nagle's delay on
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(("127.0.0.1", port))
+    return listener
 
 
 def until(what: Callable[[], object], seconds: float = 5) -> None:
