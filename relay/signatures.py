@@ -24,18 +24,19 @@ def new_secret() -> str:
     return PREFIX + base64.b64encode(os.urandom(_OCTETS)).decode("ascii")
 
 
-def octets(secret: str) -> bytes:
+def octets(secret: str | bytes) -> bytes:
     """The key that a secret stands for: of `whsec_…` what its base64 says, of any other text its UTF-8. Raises
     ValueError."""
-    if not secret.startswith(PREFIX):
-        return secret.encode()
+    raw = secret if isinstance(secret, bytes) else secret.encode()
+    if not raw.startswith(PREFIX.encode()):
+        return raw
     try:
-        return base64.b64decode(secret.removeprefix(PREFIX), validate=True)
+        return base64.b64decode(raw.removeprefix(PREFIX.encode()), validate=True)
     except binascii.Error:
         raise ValueError(f"what follows {PREFIX} is not base64") from None
 
 
-def standard(secrets: Iterable[str], webhook_id: str, timestamp: int, body: bytes) -> str:
+def standard(secrets: Iterable[str | bytes], webhook_id: str, timestamp: int, body: bytes) -> str:
     """The `webhook-signature`: one for each secret, so that a receiver may know the old one or the new one."""
     signed = f"{webhook_id}.{timestamp}.".encode() + body
     made = (hmac.new(octets(secret), signed, hashlib.sha256).digest() for secret in secrets)

@@ -1,7 +1,8 @@
 """The door for Python programs that send mail by themselves: tracking URLs without relay or store.
 
 In: HTML, or a link, and metadata of the program's own.  Out: HTML and URLs that carry the metadata, encrypted and
-authenticated (AES-SIV, RFC 5297); and from such a URL what it says. `web.tracking.routes` answers them.
+authenticated (AES-SIV, RFC 5297); and from such a URL what it says. `web.embedded` answers them, and makes an Event of
+each answer; a Webhook tells it to another program.
 
 Keys are derived for this use alone (HKDF, RFC 5869): a token from here is nothing to a relay, and none of its is one
 here. The same link and metadata give the same URL.
@@ -11,25 +12,29 @@ import base64
 import json
 import os
 import re
+import ssl
+import time
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any, Literal, NamedTuple, TypeVar
 
+import httpx
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from relay import tokens
+from relay import __version__, ids, signatures, tokens
 from relay.config import load
 from relay.edits import Edit, fill, splice
 from relay.rewrite import charset, destination, links, pixel, tags, witness
 from relay.tokens import BadToken
 
 LONGEST_URL = 2000  # characters; longer ones break in some clients
-LEAST_SECRET = 32  # characters
+LEAST_SECRET = 32  # characters, or octets
+PIXEL_PNG, PIXEL_GIF = pixel.PNG, pixel.GIF  # for views of the program's own
 _VERSION = 0x4C  # no version of the relay's own tokens
 _WEB = re.compile(r"https?://[^\s\"'<>&=]+", re.IGNORECASE)
 _PATH = re.compile(r"(?:^|/)(?P<kind>[oc])/(?P<token>[A-Za-z0-9_-]+)(?:\.(?:png|gif))?/?(?:[?#].*)?$")
@@ -37,6 +42,7 @@ _PATH = re.compile(r"(?:^|/)(?P<kind>[oc])/(?P<token>[A-Za-z0-9_-]+)(?:\.(?:png|
 Kind = Literal["open", "click"]
 Metadata = Mapping[str, Any]  # Any: what JSON can hold
 Text = TypeVar("Text", str, bytes)
+Secret = str | bytes  # the same characters are the same secret
 
 
 class Tracked(NamedTuple):
@@ -59,23 +65,92 @@ class Event:
     ip: str  # as far as it is kept
     user_agent: str
     at: datetime
+    id: str = field(default_factory=ids.new)
+
+    def to_json(self) -> str:
+        """All of it as a JSON object; `at` as in `2026-11-26T08:00:00.123456Z`."""
+        at = self.at.isoformat().replace("+00:00", "Z")
+        return json.dumps(asdict(self) | {"at": at}, ensure_ascii=False, separators=(",", ":"))
+
+
+@dataclass(frozen=True, slots=True)
+class BadLink:
+    """Somebody asked for a pixel or a click that was not minted here."""
+
+    kind: Kind
+    token: str
+    error: str  # what is wrong with it
+    ip: str  # as far as it is kept
+    user_agent: str
+    at: datetime
+
+
+class WebhookError(Exception):
+    """Whom an event was told did not take it, or could not be reached."""
+
+
+class Webhook:
+    """Tells events to a URL: its `send` is a site's `on_event`. It is a POST of the event's JSON, signed as Standard
+    Webhooks (https://www.standardwebhooks.com) says if there is a secret: `whsec_…` is base64, any other the key
+    itself. Of several secrets each signs, so that the receiver may know the old one or the new one.
+    """
+
+    def __init__(self, url: str, secret: Secret | Sequence[Secret] = (), *, timeout_s: float = 10.0) -> None:
+        if destination.scheme(url) not in ("http", "https") or not destination.host(url):
+            raise ValueError(f"not a web address: {url[:100]!r}")
+        self.url = url
+        self._secrets = _listed(secret)
+        for one in self._secrets:
+            if not signatures.octets(one):
+                raise ValueError("a webhook's secret is empty")
+        self._timeout_s = timeout_s
+        self._trusts = ssl.create_default_context()
+
+    def request(self, event: Event, timestamp: int | None = None) -> tuple[dict[str, str], bytes]:
+        """Header fields and body, signed as of that time (seconds since 1970), else of now: for programs that send by
+        means of their own."""
+        body = event.to_json().encode()
+        headers = {"content-type": "application/json", "user-agent": f"Waypost/{__version__}"}
+        if self._secrets:
+            signed_at = int(time.time()) if timestamp is None else timestamp
+            headers |= {
+                "webhook-id": event.id,
+                "webhook-timestamp": str(signed_at),
+                "webhook-signature": signatures.standard(self._secrets, event.id, signed_at, body),
+            }
+        return headers, body
+
+    def send(self, event: Event) -> None:
+        """Sends it, once. Raises WebhookError unless the answer is 2xx; redirects are not followed."""
+        headers, body = self.request(event)
+        try:
+            with (
+                httpx.Client(timeout=self._timeout_s, verify=self._trusts, trust_env=False) as client,
+                client.stream("POST", self.url, content=body, headers=headers) as answer,
+            ):
+                if not answer.is_success:
+                    raise WebhookError(f"{answer.url.host} answered {answer.status_code}")
+        except (httpx.HTTPError, OSError) as error:
+            host = destination.host(self.url)  # no more of it: it may hold a password
+            raise WebhookError(f"{host}: {type(error).__name__}: {error}".removesuffix(": ")) from error
 
 
 class Tracker:
     """Mints and reads the URLs of one program.
 
-    `base_url` is where its routes are reached, `secret` 32 random characters or more. Of several secrets the first one
-    mints, and all read, so that links of mail already sent outlive a change. `metadata` goes with every URL.
+    `base_url` is where its routes are reached, `secret` 32 random characters or octets or more. Of several secrets the
+    first one mints, and all read, so that links of mail already sent outlive a change. `metadata` goes with every URL.
     Raises ValueError for what cannot work.
     """
 
-    def __init__(self, base_url: str, secret: str | Sequence[str], metadata: Metadata | None = None) -> None:
-        secrets = [secret] if isinstance(secret, str) else list(secret)
+    def __init__(self, base_url: str, secret: Secret | Sequence[Secret], metadata: Metadata | None = None) -> None:
+        secrets = _listed(secret)
         if not secrets or any(len(one) < LEAST_SECRET for one in secrets):
             raise ValueError(f"a secret has {LEAST_SECRET} random characters or more")
         if not base_url.isascii() or not _WEB.fullmatch(base_url):
             raise ValueError("base_url must be an http(s) address without query, quotes or spaces")
         self.base_url = base_url.rstrip("/")
+        self._bare_scheme = destination.scheme(base_url)
         self._metadata = dict(metadata or {})
         self._ciphers: dict[Kind, list[AESSIV]] = {
             kind: [_cipher(one, kind) for one in secrets] for kind in ("open", "click")
@@ -88,7 +163,9 @@ class Tracker:
 
     def click_url(self, url: str, metadata: Metadata | None = None) -> str:
         """The address that redirects to that http(s) URL: what is ASCII in it octet for octet, the rest encoded as
-        browsers do. Raises ValueError as above."""
+        browsers do. `//host/path` is read as a browser would read it in a page of `base_url`. Raises ValueError as
+        above."""
+        url = destination.with_scheme(url, self._bare_scheme)
         if destination.scheme(url) not in ("http", "https") or not url.isprintable() or not destination.host(url):
             raise ValueError(f"not a web address: {url[:100]!r}")
         return self._checked(f"{self.base_url}/c/{self._mint('click', url, metadata)}")
@@ -137,7 +214,14 @@ class Tracker:
         edits = self._edits(
             octets,
             self._merged(metadata),
-            links.Rules(self.base_url, clicks, frozenset(map(str.lower, exclude)), text_is_url, frozenset()),
+            links.Rules(
+                self.base_url,
+                clicks,
+                frozenset(map(str.lower, exclude)),
+                text_is_url,
+                frozenset(),
+                bare_scheme=self._bare_scheme,
+            ),
             opens=opens,
         )
         made = splice(octets, edits)
@@ -149,8 +233,9 @@ class Tracker:
             return []
         markup = tags.skim(octets)
         anchors = [] if markup.doubt else links.find(octets, markup, codec)
-        seen = [anchor.seen for anchor in anchors if anchor.is_live_http]
-        if markup.doubt or witness.hrefs(octets, has_islands=markup.has_islands) != seen:
+        seen = [anchor.seen for anchor in anchors if anchor.is_live_http or anchor.is_live_bare_host]
+        witnessed = witness.hrefs(octets, has_islands=markup.has_islands, with_bare_hosts=True)
+        if markup.doubt or witnessed != seen:
             return []
         edits = []
         for anchor in anchors[: links.MOST]:
@@ -206,9 +291,13 @@ def default(environment: Mapping[str, str] = os.environ) -> Tracker:
     return Tracker(url, secret)
 
 
-def _cipher(secret: str, kind: Kind) -> AESSIV:
+def _listed(secret: Secret | Sequence[Secret]) -> list[Secret]:
+    return [secret] if isinstance(secret, (str, bytes)) else list(secret)
+
+
+def _cipher(secret: Secret, kind: Kind) -> AESSIV:
     derived = HKDF(hashes.SHA256(), 32, salt=None, info=b"waypost/library/1/" + kind.encode())
-    return AESSIV(derived.derive(secret.encode("utf-8")))
+    return AESSIV(derived.derive(secret if isinstance(secret, bytes) else secret.encode("utf-8")))
 
 
 def _b64(octets: bytes) -> str:

@@ -1,7 +1,7 @@
 """Waypost's web side: what recipients meet, and what operators look at.
 
 `app` the two applications · `tracking` pixel and click · `answers` what they are answered ·
-`embedded` the same for other programs' applications · `unsubscribe` the page that asks, and one-click ·
+`embedded` the same for other programs' sites · `unsubscribe` the page that asks, and one-click ·
 `visitors` who is asking: a person, a proxy or a machine · `console` the operator's pages · `auth` who may see
 them · `api` the same for programs · `pixels` stand-alone ones · `inbound` what providers tell us ·
 `letters` and `mailbox` a delivery as its recipient sees it · `pages` templates to answers · `guard` no

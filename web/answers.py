@@ -3,13 +3,12 @@
 In: a path's suffix, or a destination.  Out: answers that nothing caches.
 """
 
-import base64
 import re
 
 from starlette.responses import Response
 
-GIF = base64.b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7")
-PNG = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAAC0lEQVR42mNgAAIAAAUAAen63NgAAAAASUVORK5CYII=")
+from relay.rewrite import pixel
+
 _NEVER_CACHED = {
     "cache-control": "no-store, no-cache, must-revalidate, private, max-age=0",
     "pragma": "no-cache",
@@ -22,7 +21,7 @@ _DESTINATION = re.compile(rb"https?://[^\x00-\x1f\x7f]+", re.IGNORECASE)
 
 def image(path: str) -> Response:
     """The transparent pixel, as the type that the path's suffix names; GIF for anything else."""
-    octets, media_type = (PNG, "image/png") if path.endswith(".png") else (GIF, "image/gif")
+    octets, media_type = (pixel.PNG, "image/png") if path.endswith(".png") else (pixel.GIF, "image/gif")
     return Response(octets, media_type=media_type, headers=_NEVER_CACHED)
 
 

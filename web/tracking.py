@@ -18,9 +18,10 @@ from relay.store.events import Hit
 from relay.store.store import Away, Store
 from relay.store.tables import EventType
 from relay.store.verdicts import Sight
-from web import embedded, visitors
+from web import visitors
 from web.answers import image, may_redirect, redirect
 from web.crowds import Crowds, Step
+from web.embedded import asgi
 from web.guard import Tries
 from web.outbox import Outbox
 from web.pages import Pages
@@ -50,7 +51,7 @@ class Hits:
         """Starts to write the hit down, and returns. HEAD counts nothing; neither does privacy mode "off"."""
         if self._config.privacy.mode == "off":
             return
-        visit = visitors.visit_of(token.kind, request)
+        visit = visitors.visit_of(token.kind, request.headers)
         address = self._address(request)
         agent = visit.user_agent[: visitors.LONGEST_USER_AGENT]
         verdict, reasons = visitors.judge(visit, address)
@@ -149,4 +150,4 @@ class Tracking:
 
 
 # For programs that send by themselves (`relay.tracking`): the same endpoints, with their own tokens and events.
-routes = embedded.routes
+routes = asgi.routes

@@ -103,7 +103,7 @@ class Unsubscribe:
         return self._page(request, await self._look(token), done=asked)
 
     def _choice(self, token: tokens.Token, request: Request, asked: str, form: Mapping[str, str]) -> Choice:
-        agent = visitors.visit_of(token.kind, request).user_agent
+        agent = visitors.visit_of(token.kind, request.headers).user_agent
         streams = {name[5:]: value for name, value in form.items() if name.startswith("seen-")}
         now = datetime.now(UTC)
         return Choice(
@@ -120,7 +120,7 @@ class Unsubscribe:
         )
 
     async def _unsubscribe(self, token: tokens.Token, request: Request, way: str) -> None:
-        agent = visitors.visit_of(token.kind, request).user_agent
+        agent = visitors.visit_of(token.kind, request.headers).user_agent
         now = datetime.now(UTC)
         hit = Hit(
             id=ids.new(now),

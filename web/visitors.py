@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
+from starlette.datastructures import Headers
 from starlette.requests import Request
 
 from relay.attribution import agents
@@ -18,6 +19,7 @@ from relay.edits import Kind
 
 HUMAN = agents.HUMAN
 LONGEST_USER_AGENT = agents.MAX_AGENT  # characters that are looked at, and kept
+_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _MAX_HOP = 80  # characters of one entry of X-Forwarded-For: an address with a zone, brackets and a port
 
 
@@ -34,23 +36,32 @@ def judge(visit: Visit, address: str = "") -> Verdict:
     return agents.judge(visit.user_agent, visit.headers, address, is_click=visit.kind is Kind.CLICK)
 
 
-def visit_of(kind: Kind, request: Request) -> Visit:
-    return Visit(kind, request.headers.get("user-agent", "").strip()[:LONGEST_USER_AGENT], request.headers)
+def visit_of(kind: Kind, headers: Headers) -> Visit:
+    return Visit(kind, headers.get("user-agent", "").strip()[:LONGEST_USER_AGENT], headers)
 
 
 def address(request: Request, trusted: Sequence[Network]) -> str:
-    """The visitor's IP address; empty if there is none (a socket file).
+    """The visitor's IP address; empty if there is none (a socket file)."""
+    return address_behind(request.client.host if request.client else "", request.headers, trusted)
+
+
+def address_behind(peer: str, headers: Headers, trusted: Sequence[Network]) -> str:
+    """The address of whom `peer` speaks for: its own, or one that a trusted proxy names.
 
     X-Forwarded-For is believed only from trusted proxies, from the right: the first hop that is not one of
-    them. What stands further left was written by anybody.
+    them. What stands further left was written by anybody. X-Real-IP, nginx's field, counts where there is no
+    X-Forwarded-For: a proxy that writes that one passes the other on as it came. Who has no address came by a
+    socket file, where only a proxy of this machine is; it is trusted if any is.
     """
-    found = _read(request.client.host) if request.client else None
-    hops = [hop for line in request.headers.getlist("x-forwarded-for") for hop in line.split(",")]
-    while found is not None and hops and any(found in network for network in trusted):
+    lines = headers.getlist("x-forwarded-for") or headers.getlist("x-real-ip")
+    hops = [hop for line in lines for hop in line.split(",")]
+    found = _read(peer)
+    is_proxy = _is_in(found, trusted) if peer else bool(trusted)
+    while is_proxy and hops:
         nearer = _read(hops.pop())
         if nearer is None:
             break
-        found = nearer
+        found, is_proxy = nearer, _is_in(nearer, trusted)
     return str(found) if found is not None else ""
 
 
@@ -64,7 +75,11 @@ def kept(ip: str, how: Literal["full", "truncated", "none"]) -> str:
     return str(ipaddress.ip_network((found, 24 if found.version == 4 else 48), strict=False).network_address)
 
 
-def _read(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+def _is_in(found: _Address | None, networks: Sequence[Network]) -> bool:
+    return found is not None and any(found in network for network in networks)
+
+
+def _read(text: str) -> _Address | None:
     text = text.strip()
     if len(text) > _MAX_HOP:
         return None

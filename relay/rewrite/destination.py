@@ -68,6 +68,11 @@ def scheme(url: str) -> str:
     return found[1].lower() if found else ""
 
 
+def with_scheme(url: str, name: str) -> str:
+    """A URL like `//host/path` with that scheme, any other as it is (URL §4.3, scheme-relative)."""
+    return f"{name}:{url}" if url.startswith("//") else url
+
+
 class _Parts(NamedTuple):
     found: re.Match[str]
     named: re.Match[str]  # in the authority

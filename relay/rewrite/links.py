@@ -78,6 +78,7 @@ class Rules(NamedTuple):
     marks: tuple[str, ...] = ()  # the dialects whose marks are ours to fill in
     unnamed: frozenset[str] = frozenset()  # words that would lead to a recipient
     stores: bool = False  # whether a destination too long for a URL can be stored
+    bare_scheme: str = ""  # what `//host/` is read with; without it, as in mail, it leads nowhere certain
 
 
 class Anchor(NamedTuple):
@@ -95,6 +96,10 @@ class Anchor(NamedTuple):
     @property
     def is_live_http(self) -> bool:
         return not self.is_conditional and destination.scheme(self.seen) in _HTTP
+
+    @property
+    def is_live_bare_host(self) -> bool:
+        return not self.is_conditional and self.seen.startswith("//")
 
 
 def find(html: bytes, markup: tags.Markup, codec: str) -> list[Anchor]:
@@ -122,6 +127,8 @@ def verdict(url: str, rules: Rules, codec: str, *, opts_out: bool = False, label
     """The same for a URL that stands in a text, or in an element with that label."""
     if len(url) > LONGEST_DESTINATION:  # before anything else looks through it
         return "too_long", b""
+    if rules.bare_scheme:
+        url = destination.with_scheme(url, rules.bare_scheme)
     scheme = destination.scheme(url)
     if reason := _no_address(url, scheme, rules.marks):
         return reason, b""

@@ -1,8 +1,13 @@
-"""The open pixel: what it looks like and where it stands (DESIGN §6 R6)."""
+"""The open pixel: its octets, what it looks like and where it stands (DESIGN §6 R6)."""
+
+import base64
 
 from relay import edits
 from relay.rewrite import tags
 
+# One transparent point.
+GIF = base64.b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7")
+PNG = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAAC0lEQVR42mNgAAIAAAUAAen63NgAAAAASUVORK5CYII=")
 # Attributes for Outlook, which sizes by them; `block`, for an inline picture would open a line of text's
 # height. Not hidden: several clients do not fetch what is not shown.
 HEAD = b"<img"

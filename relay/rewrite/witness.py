@@ -13,8 +13,9 @@ from relay.rewrite import destination
 _NOT_LIVE = frozenset({"template", "svg", "math"})
 
 
-def hrefs(html: bytes, *, has_islands: bool) -> list[str] | None:
-    """The http(s) hrefs of `a` and `area` in document order; None if lxml gives up.
+def hrefs(html: bytes, *, has_islands: bool, with_bare_hosts: bool = False) -> list[str] | None:
+    """The http(s) hrefs of `a` and `area` in document order, and those like `//host/` if they count; None if lxml
+    gives up.
 
     Octets are read as Latin-1, and so must be what they are compared with. With `has_islands`, those inside
     template, svg and math are left out.
@@ -33,7 +34,7 @@ def hrefs(html: bytes, *, has_islands: bool) -> list[str] | None:
         if has_islands and any(above.tag in _NOT_LIVE for above in element.iterancestors()):
             continue
         url = destination.trimmed(element.get("href") or "")
-        if destination.scheme(url) in ("http", "https"):
+        if destination.scheme(url) in ("http", "https") or (with_bare_hosts and url.startswith("//")):
             found.append(url)
     return found
 

@@ -21,11 +21,11 @@ from cryptography import x509
 from relay import ids, tokens
 from relay.config.schema import Config
 from relay.edits import Hole, Kind
+from relay.rewrite.pixel import GIF, PNG
 from relay.store import accounts, events, people, queue, store, tables
 from relay.store.tables import Delivery, EventType, Message, Status
 from tests.stage import free_port
 from web import app, protocol
-from web.answers import GIF, PNG
 from web.connections import Connections
 from web.inbound.certificates import Fetch
 

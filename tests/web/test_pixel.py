@@ -7,8 +7,8 @@ import zlib
 import pytest
 
 from relay.edits import Hole, Kind
+from relay.rewrite.pixel import GIF, PNG
 from tests.web.scene import Scene, is_image, until
-from web.answers import GIF, PNG
 
 
 def test_the_png_is_one_transparent_pixel() -> None:
