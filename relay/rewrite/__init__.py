@@ -6,7 +6,8 @@ The map, from octets to plan (DESIGN §6):
 `charset` which texts may be read as ASCII · `coding` transfer encodings, read with an offset map and
 written · `tags` an HTML tokenizer with spans · `witness` lxml's view of the same · `destination` an href's
 value as the URL a browser asks for · `links` which links are tracked, and why the others are not ·
-`text` where the URLs of a plain text end · `lines` where a line has room · `pixel` ·
+`text` where the URLs of a plain text end · `lines` where a line has room · `gaps` where it may end ·
+`pixel` ·
 `unsubscribe` · `marks` what apps leave in their text for a provider to fill in · `dialects` what an app says in
 control fields · `providers` the tables of their words · `control` its wishes · `members` fields that hold JSON ·
 `facts` · `body` the edits of one leaf ·

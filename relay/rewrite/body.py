@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from relay import edits
-from relay.rewrite import leaf, lines, links, marks, pixel, tags, witness
+from relay.rewrite import gaps, leaf, lines, links, marks, pixel, tags, witness
 from relay.rewrite import text as plain_text
 from relay.rewrite.drafts import Coding, Draft, click, longest_url
 from relay.rewrite.leaf import Leaf
@@ -130,7 +130,7 @@ def _instrument(page: Page, body: Body, rules: links.Rules, *, with_pixel: bool)
             body.pixels = 1
     drafts.sort(key=lambda draft: draft.start)
     if page.leaf.coding is Coding.PLAIN:
-        drafts, lost = _within_lines(page.leaf.octets, drafts, tracked, rules.public_url)
+        drafts, lost = _within_lines(page, drafts, tracked, rules.public_url)
         _give_up(lost, body)
     return drafts
 
@@ -171,15 +171,22 @@ class _Step(NamedTuple):
 
 
 def _within_lines(
-    text: bytes, drafts: list[Draft], tracked: list[tuple[Draft, tags.Attribute]], public_url: str
+    page: Page, drafts: list[Draft], tracked: list[tuple[Draft, tags.Attribute]], public_url: str
 ) -> tuple[list[Draft], list[Draft]]:
-    """The drafts, with line ends in tags where lines would become too long; and those that do not fit even so."""
+    """The drafts, with line ends in tags, and at spaces beside marks, where lines would become too long; and those that
+    do not fit even so."""
+    text = page.leaf.octets
     whole = [lines.Event(draft.start, draft.end, _most(draft, public_url), may_break=False) for draft in drafts]
     if lines.fit(text, whole):  # as nearly all mail does
         return drafts, []
+    places = [(draft, *gap) for draft, href in tracked for gap in gaps.beside(text, href)]
+    in_tags = {draft for draft, _ in tracked}
+    in_text = [draft for draft in drafts if draft.why == "unsubscribe" and draft not in in_tags]
+    if in_text:
+        places += gaps.around(page.markup, drafts, in_text)
     lost: list[Draft] = []
     while True:
-        steps = _steps(text, drafts, tracked, public_url)
+        steps = _steps(drafts, places, public_url)
         events = [step.event for step in steps]
         chosen = lines.breaks(text, events)
         gone: set[Draft] = set()
@@ -190,18 +197,16 @@ def _within_lines(
             break
         lost += gone
         drafts = [draft for draft in drafts if draft not in gone]
-        tracked = [pair for pair in tracked if pair[0] not in gone]
+        places = [place for place in places if place[0] not in gone]
     if not chosen:
         return drafts, lost
     made = (step.broken if n in chosen else step.kept for n, step in enumerate(steps))
     return [draft for draft in made if draft and draft.pieces != _NOTHING], lost
 
 
-def _steps(
-    text: bytes, drafts: list[Draft], tracked: list[tuple[Draft, tags.Attribute]], public_url: str
-) -> list[_Step]:
-    """What happens in the text, in order. It may be broken before and after an href, and around the pixel's
-    attributes."""
+def _steps(drafts: list[Draft], places: list[tuple[Draft, int, int]], public_url: str) -> list[_Step]:
+    """What happens in the text, in order. It may be broken at the places that are left for its drafts, and around the
+    pixel's attributes."""
     # A recipient who is not tracked gets the marks filled in too, and needs the line ends for them.
     why = "unsubscribe" if any(draft.why == "unsubscribe" for draft in drafts) else "line"
     steps: list[_Step] = []
@@ -209,8 +214,10 @@ def _steps(
         for piece in _apart(draft):
             event = lines.Event(piece.start, piece.end, _most(piece, public_url), piece.pieces in (_SPACE, _NOTHING))
             steps.append(_Step(event, piece, Draft(piece.start, piece.end, (b"\r\n",), piece.why), draft))
-    for draft, href in tracked:
-        for start, end in _gaps(text, href):
+    known: set[int] = set()
+    for draft, start, end in places:
+        if start not in known:  # two drafts may share a place
+            known.add(start)
             event = lines.Event(start, end, end - start, may_break=True)
             steps.append(_Step(event, None, Draft(start, end, (b"\r\n",), why), draft))
     steps.sort(key=lambda step: step.event.start)
@@ -236,15 +243,6 @@ def _apart(draft: Draft) -> list[Draft]:
     source, hole, rest = pixel.ATTRIBUTES
     groups: tuple[tuple[edits.Piece, ...], ...] = ((pixel.HEAD,), _SPACE, (source, hole, rest), _NOTHING, (pixel.END,))
     return [Draft(draft.start, draft.end, group, draft.why) for group in groups]
-
-
-def _gaps(text: bytes, href: tags.Attribute) -> list[tuple[int, int]]:
-    """The spans before and after an href that may become a line end without a change of meaning."""
-    gaps = []
-    if text[href.named - 1 : href.named] in (b" ", b"\t"):
-        gaps.append((href.named - 1, href.named))
-    has_space = text[href.after : href.after + 1] in (b" ", b"\t")
-    return [*gaps, (href.after, href.after + has_space)]
 
 
 def _most(draft: Draft, public_url: str) -> int:

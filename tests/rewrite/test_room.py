@@ -55,11 +55,49 @@ def test_lines_that_were_too_long_are_edited_all_the_same() -> None:
     assert _MARK not in made.render(octets, mint)
 
 
+_WORDS = b"word " * 250
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "broken"),
+    [
+        (b"<p>%s", b"</p>", b" "),
+        (b"<p>%s", b" and more</p>", b" "),
+        (b"<p>{half}", b" {half}</p>", b" "),
+        (b"<table><td>%s</td></table><p>", b"</p>", b""),
+        (b"<table><td>%s</td></table><p>{two}, or ", b"</p>", b""),
+        (b"<pre>%s", b"</pre>", b" "),
+        (b"<p>%s<br/>", b"</p>", b""),
+        (b"<p>%s<br />", b"<b title='x > y'>z</b></p>", b""),
+    ],
+)
+def test_a_mark_in_running_text_finds_room_where_a_line_may_end(before: bytes, after: bytes, broken: bytes) -> None:
+    for size in range(900, 999, 7):
+        words = _WORDS[: size - len(before) - len(after) - len(_MARK)]
+        half = _WORDS[: (size - len(_MARK) - 20) // 2]
+        page = (before.replace(b"%s", words) + _MARK + after).replace(b"{half}", half).replace(b"{two}", _MARK)
+        octets = letter(page + b"\r\n")
+        made = plan.plan(octets, SETTINGS)
+        result = made.render(octets, mint)
+        assert made.reasons == () and _MARK not in result and made.pixels == 1
+        assert _widest(result) <= 998
+        assert undone(octets, made.edits(octets, mint), result) == octets
+        ends = {octets[edit.start : edit.end] for edit in made.edits(octets, mint) if edit.new == "\r\n"}
+        assert ends <= {b"", broken}
+
+
+@pytest.mark.parametrize("name", [b"script", b"style", b"textarea", b"title"])
+def test_no_line_of_raw_text_is_broken_at_a_space(name: bytes) -> None:
+    octets = letter(b"<%b>// %b %b</%b>\r\n<p>x</p>" % (name, _WORDS[:940], _MARK, name))
+    made = plan.plan(octets, SETTINGS)
+    assert [edit.why for edit in made.edits(octets, mint) if edit.new == "\r\n"] == []
+
+
 _PIECES = st.sampled_from(
     [
         *(_LINK, _MARK, b"<a/href='https://a.example/'>", b'<a class=x href="https://a.example/">', b"<b>\r\n</b>"),
         *(b"<a href='\r\nhttps://a.example/'\r\n>", b"\r\n", b"\r\n", b"x" * 100, b"x" * 300, b"x" * 900, b"x" * 1200),
-        *(b"</body>", b"<body>", b" "),
+        *(b"</body>", b"<body>", b" ", b"<p>", b"</p>", b"<br/>", b"word " * 60, b"<!-- a -- ", b"-->", b"<pre>"),
     ]
 )
 
