@@ -204,8 +204,8 @@ def test_only_trusted_proxies_say_whose_request_it_is(
         assert [event.ip for event in heard.wait(1)] == [expected]
 
 
-def test_a_socket_file_is_a_trusted_proxy_where_any_is() -> None:
-    for trusted, expected in (([], ""), (["10.0.0.0/8"], "192.0.2.8")):
+def test_a_socket_file_is_this_machine() -> None:
+    for trusted, expected in (([], "127.0.0.1"), (["127.0.0.0/8"], "192.0.2.8")):
         endpoints = Endpoints(TRACKER, ip="full", trusted_proxies=trusted)
         made = endpoints.answer("GET", CLICK.removeprefix(BASE), {"X-Real-IP": "192.0.2.8"}, "")
         assert isinstance(made.fact, Event) and made.fact.ip == expected

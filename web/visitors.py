@@ -19,7 +19,6 @@ from relay.edits import Kind
 
 HUMAN = agents.HUMAN
 LONGEST_USER_AGENT = agents.MAX_AGENT  # characters that are looked at, and kept
-_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _MAX_HOP = 80  # characters of one entry of X-Forwarded-For: an address with a zone, brackets and a port
 
 
@@ -50,18 +49,16 @@ def address_behind(peer: str, headers: Headers, trusted: Sequence[Network]) -> s
 
     X-Forwarded-For is believed only from trusted proxies, from the right: the first hop that is not one of
     them. What stands further left was written by anybody. X-Real-IP, nginx's field, counts where there is no
-    X-Forwarded-For: a proxy that writes that one passes the other on as it came. Who has no address came by a
-    socket file, where only a proxy of this machine is; it is trusted if any is.
+    X-Forwarded-For: a proxy that writes that one passes the other on as it came.
     """
     lines = headers.getlist("x-forwarded-for") or headers.getlist("x-real-ip")
     hops = [hop for line in lines for hop in line.split(",")]
     found = _read(peer)
-    is_proxy = _is_in(found, trusted) if peer else bool(trusted)
-    while is_proxy and hops:
+    while found is not None and hops and any(found in network for network in trusted):
         nearer = _read(hops.pop())
         if nearer is None:
             break
-        found, is_proxy = nearer, _is_in(nearer, trusted)
+        found = nearer
     return str(found) if found is not None else ""
 
 
@@ -75,11 +72,7 @@ def kept(ip: str, how: Literal["full", "truncated", "none"]) -> str:
     return str(ipaddress.ip_network((found, 24 if found.version == 4 else 48), strict=False).network_address)
 
 
-def _is_in(found: _Address | None, networks: Sequence[Network]) -> bool:
-    return found is not None and any(found in network for network in networks)
-
-
-def _read(text: str) -> _Address | None:
+def _read(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     text = text.strip()
     if len(text) > _MAX_HOP:
         return None

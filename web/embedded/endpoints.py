@@ -26,6 +26,7 @@ from web.answers import image, may_redirect, redirect
 OnEvent = Callable[[Event], Awaitable[None] | None]
 OnBadLink = Callable[[BadLink], Awaitable[None] | None]
 _KINDS: dict[Kind, edits.Kind] = {"open": edits.Kind.OPEN, "click": edits.Kind.CLICK}
+_THIS_MACHINE = "127.0.0.1"
 _MAX_BAD_TOKEN = 500  # characters of it that a hook is shown
 
 
@@ -71,7 +72,7 @@ class Endpoints:
 
     def answer(self, method: str, path: str, headers: Mapping[str, str], peer: str) -> Answer:
         """The answer to a request for that path, decoded, with or without the path of `base_url` before it. `peer` is
-        the address that the connection comes from; empty for a socket file."""
+        the address that the connection comes from; empty for a socket file, which counts as 127.0.0.1."""
         if not isinstance(headers, Headers):
             headers = Headers(headers)
         if path.startswith(f"{self._prefix}/"):
@@ -103,7 +104,7 @@ class Endpoints:
     def _fact(self, kind: Kind, token: str, headers: Headers, peer: str) -> Event | BadLink:
         visit = visitors.visit_of(_KINDS[kind], headers)
         agent, now = visit.user_agent, datetime.now(UTC)
-        address = visitors.address_behind(peer, headers, self._trusted)
+        address = visitors.address_behind(peer or _THIS_MACHINE, headers, self._trusted)
         ip = visitors.kept(address, self._ip)
         try:
             tracked = self._tracker.read_token(kind, token)
