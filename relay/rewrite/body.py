@@ -132,6 +132,8 @@ def _instrument(page: Page, body: Body, rules: links.Rules, *, with_pixel: bool)
     if page.leaf.coding is Coding.PLAIN:
         drafts, lost = _within_lines(page, drafts, tracked, rules.public_url)
         _give_up(lost, body)
+    if any(draft.why == "pixel" for draft in drafts) and _pixel_at(drafts, rules.public_url) > pixel.MAX_SHOWN:
+        body.reasons.append("pixel_clipped_by_gmail")
     return drafts
 
 
@@ -243,6 +245,13 @@ def _apart(draft: Draft) -> list[Draft]:
     source, hole, rest = pixel.ATTRIBUTES
     groups: tuple[tuple[edits.Piece, ...], ...] = ((pixel.HEAD,), _SPACE, (source, hole, rest), _NOTHING, (pixel.END,))
     return [Draft(draft.start, draft.end, group, draft.why) for group in groups]
+
+
+def _pixel_at(drafts: list[Draft], public_url: str) -> int:
+    """Where the pixel ends once the page is filled in."""
+    last = max(n for n, draft in enumerate(drafts) if draft.why == "pixel")
+    growth = sum(_most(draft, public_url) - (draft.end - draft.start) for draft in drafts[: last + 1])
+    return drafts[last].end + growth
 
 
 def _most(draft: Draft, public_url: str) -> int:

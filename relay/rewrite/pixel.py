@@ -17,6 +17,7 @@ ATTRIBUTES: tuple[bytes, edits.Hole, bytes] = (
     b'" width="1" height="1" border="0" alt="" style="display:block;width:1px;height:1px"',
 )
 END = b">"
+MAX_SHOWN = 102 * 1024  # octets of a page that Gmail shows at once; the rest, and a pixel in it, is behind a link
 TAG: tuple[edits.Piece, ...] = (HEAD + b" " + ATTRIBUTES[0], ATTRIBUTES[1], ATTRIBUTES[2] + END)
 _SPACE = b"\t\n\f\r "
 _OF_THE_HEAD = frozenset(b"html head title style script noscript base link meta template".split())

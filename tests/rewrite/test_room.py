@@ -3,6 +3,7 @@
 No line over 998 octets is created (RFC 5322 §2.1.1), none over 76 in quoted-printable (RFC 2045 §6.7).
 """
 
+import base64
 import re
 
 import pytest
@@ -173,3 +174,17 @@ def test_an_unsubscribe_mark_in_a_paragraph_gets_a_line_of_its_own(words: int, a
 def test_the_report_says_that_a_mark_was_filled_in_and_is_no_placeholder() -> None:
     made = plan.plan(letter(b'<a href="[unsubscribe]">stop</a><a href="[[x]]">y</a>'), SETTINGS)
     assert skipped(made) == ["unsubscribe", "placeholder"]
+
+
+@pytest.mark.parametrize("type_", [b"8bit", b"base64"])
+def test_a_pixel_that_gmail_does_not_show_is_reported(type_: bytes) -> None:
+    for links, filler, expected in (
+        (0, 103_900, ()),
+        (0, 104_500, ("pixel_clipped_by_gmail",)),
+        (200, 90_000, ("pixel_clipped_by_gmail",)),
+    ):
+        page = b"<body>" + _LINK * links + b"<p>word</p>\r\n" * (filler // 13) + b"</body>"
+        in_base64 = base64.encodebytes(page).replace(b"\n", b"\r\n")
+        octets = letter(in_base64 if type_ == b"base64" else page, encoding=type_)
+        made = plan.plan(octets, SETTINGS)
+        assert (made.reasons, made.pixels) == (expected, 1)
