@@ -110,6 +110,13 @@ def site(url: str) -> tuple[str, str]:
     return parts.host, parts.named[2] or {"http": "80", "https": "443"}[parts.found["scheme"].lower()]
 
 
+def comparable(url: str) -> str:
+    """The URL with scheme and authority in lower case (RFC 3986 §6.2.2.1), for comparison only."""
+    parts = _parts(url)
+    cut = parts.found.end("authority") if parts else 0
+    return url[:cut].lower() + url[cut:]
+
+
 def request(url: str, codec: str) -> bytes | None:
     """The octets of the Location header that leads where this http(s) URL leads; None if it leads nowhere.
 

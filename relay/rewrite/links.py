@@ -73,7 +73,7 @@ class Rules(NamedTuple):
     clicks: bool
     exclude: frozenset[str]
     text_is_url: str
-    list_unsubscribe: frozenset[str]  # the URLs in the message's own field
+    list_unsubscribe: frozenset[str]  # the URLs in the message's own field, comparable
     text_links: bool = False  # those of text/plain too
     marks: tuple[str, ...] = ()  # the dialects whose marks are ours to fill in
     unnamed: frozenset[str] = frozenset()  # words that would lead to a recipient
@@ -142,7 +142,7 @@ def verdict(url: str, rules: Rules, codec: str, *, opts_out: bool = False, label
         return "own_host", b""
     if rules.exclude and any(host == name or host.endswith("." + name) for name in rules.exclude):
         return "excluded_host", b""
-    if url in rules.list_unsubscribe:
+    if rules.list_unsubscribe and destination.comparable(url) in rules.list_unsubscribe:
         return "list_unsubscribe", b""
     if rules.text_is_url != "track" and shows_address(label, host):
         return "text_is_url", b""

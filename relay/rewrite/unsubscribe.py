@@ -12,7 +12,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from relay import edits
-from relay.rewrite import facts, fields
+from relay.rewrite import destination, facts, fields
 from relay.rewrite.drafts import Draft
 
 FIELD, POST = b"list-unsubscribe", b"list-unsubscribe-post"
@@ -71,9 +71,11 @@ def _mailto(rules: Rules) -> tuple[edits.Piece, ...]:
 
 
 def urls(octets: bytes, head: fields.Head) -> frozenset[str]:
-    """The URLs in the message's own List-Unsubscribe. RFC 2369 §2: white space inside is ignored."""
+    """The URLs in the message's own List-Unsubscribe, to be compared (`destination.comparable`). RFC 2369 §2: white
+    space inside is ignored. Some apps forget the brackets."""
     values = (facts.whole(fields.value(octets, field)) for field in head.named(FIELD))
-    return frozenset("".join(url.split()) for value in values for url in _URL.findall(value))
+    found = (url for value in values for url in _URL.findall(value) or value.split(","))
+    return frozenset(destination.comparable("".join(url.split())) for url in found)
 
 
 def _matches(stream: str, patterns: Iterable[str]) -> bool:

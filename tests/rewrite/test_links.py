@@ -207,3 +207,22 @@ def test_a_host_of_thousands_of_foreign_letters_costs_no_time() -> None:
     assert skipped(_planned(f'<a href="https://{long}.example/">x</a>')) == ["too_long"]
     assert skipped(_planned(f'<a href="https://{long[:5000]}.example/">x</a>')) == ["malformed"]
     assert time.process_time() - began < 5  # with Punycode over all of them it was minutes
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"<https://shop.example/out?Id=1>",
+        b"<mailto:out@shop.example>, <HTTPS://Shop.example/out?Id=1>",
+        b"https://shop.example/out?Id=1",
+        b"mailto:out@shop.example, https://shop.example/out?Id=1",
+        b"=?utf-8?q?=3Chttps=3A//shop=2Eexample/out=3FId=3D1=3E?=",
+    ],
+)
+def test_the_apps_own_way_to_leave_is_not_tracked_however_it_is_written(value: bytes) -> None:
+    page = b'<a href="https://shop.example/out?Id=1">x</a><a href="https://SHOP.example/out?Id=1">y</a>'
+    made = plan.plan(
+        letter(page + b'<a href="https://shop.example/out?id=1">z</a>', b"List-Unsubscribe: " + value), SETTINGS
+    )
+    assert skipped(made) == ["list_unsubscribe"] * 2
+    assert tracked(made) == ["https://shop.example/out?id=1"]
