@@ -15,6 +15,8 @@ _MEDIA = re.compile(rf"\s*({_ATOM})\s*/\s*({_ATOM})\s*")
 _WORD = re.compile(rf"\s*({_ATOM})\s*")
 # Unquoted values are taken up to white space or semicolon: real boundaries hold `=`, `/` and `:` bare.
 _PARAMETER = re.compile(rf"\s*;\s*(?:({_ATOM})\s*=\s*(?:\"((?:[^\"\\]|\\.)*)\"|([^\s;\"]+))\s*)?(?=;|\Z)", re.DOTALL)
+# `8bits`, `7-bit`, `"8bit"`, a charset's name, nothing at all: seen in real mail.
+_PLAIN = re.compile(rb"\"?[78][ -]?bits?\"?|none|utf-?8|", re.IGNORECASE)
 _COMMENT_MARK = re.compile(r"\\.|[()\"]", re.DOTALL)
 _SECTION = re.compile(r"([^*]+)(?:\*(0|[1-9]\d{0,2}))?(\*)?")
 
@@ -40,7 +42,10 @@ def disposition(value: bytes) -> Media | None:
 
 def transfer_encoding(value: bytes) -> str | None:
     """The encoding's name in lower case; None for anything but one word. Readers disagree on `base64;`, and decode
-    nothing in `8bit;` either."""
+    nothing in `8bit;` either. What can only mean that nothing is encoded is `8bit`: RFC 2045 §6.4 would make a file of
+    it, but readers show it."""
+    if _PLAIN.fullmatch(value.strip()):
+        return "8bit"
     media = _read(value, _WORD)
     if not media or media.parameters or (b";" in value and media.name not in ("7bit", "8bit", "binary")):
         return None

@@ -83,6 +83,12 @@ def test_an_encoding_that_not_every_reader_decodes_is_left_alone() -> None:
     assert plan.plan(letter(link.replace(b"3D", b""), encoding=b"8bit;"), SETTINGS).pixels == 1
 
 
+@pytest.mark.parametrize("name", [b"8bits", b"7-BIT", b"8 bit", b'"8bit"', b"none", b"UTF-8", b""])
+def test_an_encoding_that_can_only_mean_none_is_none(name: bytes) -> None:
+    made = plan.plan(letter(b'<a href="https://a.example/">x</a>', encoding=name), SETTINGS)
+    assert (made.reasons, made.pixels, len(tracked(made))) == ((), 1, 1)
+
+
 def test_only_the_part_in_doubt_is_sealed() -> None:
     cut = multipart(b"alternative", _TEXT, boundary=b"cc", close=b"")
     found = parts.walk(multipart(b"mixed", cut, _HTML))
