@@ -52,10 +52,19 @@ class Clients:
         for network in networks(ip):
             self.count_key(network, now)
 
+    def take_back(self, ip: str, now: float) -> None:
+        """Undoes a `count` of that time: there was no such event after all."""
+        for network in networks(ip):
+            self.take_back_key(network, now)
+
     def is_over(self, ip: str, now: float) -> bool:
         """True if the address, or a network that it is in, has had all that it may have."""
-        return any(
-            self.is_key_over(network, now, factor) for network, factor in zip(networks(ip), _FACTORS, strict=True)
+        return self.wait_s(ip, now) > 0
+
+    def wait_s(self, ip: str, now: float) -> float:
+        """How long it is until the address may have more; 0 if it may now."""
+        return max(
+            self.key_wait_s(network, now, factor) for network, factor in zip(networks(ip), _FACTORS, strict=True)
         )
 
     def count_key(self, key: str, now: float) -> None:
@@ -66,11 +75,22 @@ class Clients:
             if len(counts) > self._max:
                 counts.popitem(last=False)
 
+    def take_back_key(self, key: str, now: float) -> None:
+        for limit, counts in zip(self._limits, self._counts, strict=True):
+            window = int(now // limit.window_s)
+            if in_window := self._in_window(counts, key, window):
+                counts[key] = (window, in_window - 1)
+
     def is_key_over(self, key: str, now: float, factor: int = 1) -> bool:
-        return any(
-            self._in_window(counts, key, int(now // limit.window_s)) >= limit.most * factor
+        return self.key_wait_s(key, now, factor) > 0
+
+    def key_wait_s(self, key: str, now: float, factor: int = 1) -> float:
+        waits = [
+            limit.window_s - now % limit.window_s
             for limit, counts in zip(self._limits, self._counts, strict=True)
-        )
+            if self._in_window(counts, key, int(now // limit.window_s)) >= limit.most * factor
+        ]
+        return max(waits, default=0.0)
 
     @staticmethod
     def _in_window(counts: OrderedDict[str, tuple[int, int]], key: str, window: int) -> int:

@@ -62,7 +62,7 @@ def refused_again(ip: str, count: int) -> None:
 
 
 def login_failed(door: str, ip: str) -> None:
-    """A wrong name or password, at `smtp` or `console`. docs/fail2ban reads this line."""
+    """A wrong name, password or key, at `smtp`, `console` or `api`. docs/fail2ban reads this line."""
     _say(logging.WARNING, "login-failed", ip=ip, door=door)
 
 
@@ -301,7 +301,3 @@ def bad_token(kind: str) -> None:
 
 def signed_in(account: str) -> None:
     _say(logging.INFO, "signed-in", account=account)
-
-
-def sign_in_failed(ip: str) -> None:
-    _say(logging.WARNING, "sign-in-failed", ip=ip)

@@ -8,6 +8,7 @@ tell `web.openapi` what they are. Everything here is behind the gate, but the de
 """
 
 import re
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -22,13 +23,13 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from relay import __version__, address, tokens
+from relay import __version__, address, clients, log, tokens
 from relay.config.schema import Config
 from relay.store import accounts, consent, objects, pixels
 from relay.store.consent import Wish
 from relay.store.objects import Object
 from relay.store.store import Store
-from web import openapi
+from web import openapi, visitors
 from web.guard import Guard
 from web.openapi import says
 
@@ -83,11 +84,11 @@ async def body(request: Request, form: type[Given]) -> Given:
         raise Fault(422, "invalid", "; ".join(faults)) from None
 
 
-def application(store: Store, *resources: Sequence[BaseRoute]) -> Starlette:
+def application(config: Config, store: Store, *resources: Sequence[BaseRoute]) -> Starlette:
     """The API, to be mounted at PATH."""
     app = Starlette(
         routes=[route for resource in resources for route in resource],
-        middleware=[Middleware(Guard, where="api", fault=_fault), Middleware(_Gate, store=store)],
+        middleware=[Middleware(Guard, where="api", fault=_fault), Middleware(_Gate, config=config, store=store)],
         exception_handlers={HTTPException: _refuse, Fault: _refuse},
     )
     app.router.redirect_slashes = False
@@ -112,9 +113,11 @@ def routes(config: Config, store: Store, ring: tokens.KeyRing) -> list[Sequence[
 class _Gate:
     """Lets nobody through without a key."""
 
-    def __init__(self, app: ASGIApp, store: Store) -> None:
+    def __init__(self, app: ASGIApp, config: Config, store: Store) -> None:
         self._app = app
         self._store = store
+        self._trusted = visitors.proxies_and_this_machine(config)
+        self._failed = clients.failed_logins()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -126,10 +129,20 @@ class _Gate:
                 await busy(scope, receive, send)
                 return
             if name is None:
+                if said:
+                    self._note_failure(visitors.address(Request(scope), self._trusted))
                 what = "send Authorization: Bearer KEY; waypost api-key create NAME makes one"
                 await _error(401, "unauthorized", what, {"www-authenticate": "Bearer"})(scope, receive, send)
                 return
         await self._app(scope, receive, send)
+
+    def _note_failure(self, ip: str) -> None:
+        """Says so in the log, but not without end. Nobody is kept out: a key has 256 bits."""
+        now = time.monotonic()
+        if not ip or self._failed.is_over(ip, now):
+            return
+        self._failed.count(ip, now)
+        log.login_failed("api", ip)
 
 
 def _error(status: int, code: str, message: str, headers: dict[str, str] | None = None) -> Response:
@@ -192,10 +205,10 @@ class Pixels:
     @says("A pixel with its log, quick repeats together")
     async def one(self, request: Request) -> Response:
         wanted = request.path_params["pixel"]
-        seen, log = await self._store.read(lambda session: (pixels.find(session, wanted), pixels.log(session, wanted)))
+        seen, hits = await self._store.read(lambda session: (pixels.find(session, wanted), pixels.log(session, wanted)))
         if seen is None or seen.id != wanted:
             raise HTTPException(404)
-        return answer(objects.pixel(seen, self._public_url, log))
+        return answer(objects.pixel(seen, self._public_url, hits))
 
     @says("Remove a pixel and its log; its address goes on showing a picture", status=204)
     async def remove(self, request: Request) -> Response:

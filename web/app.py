@@ -6,6 +6,7 @@ own. Neither opens the store or a socket: the node does.
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator, Sequence
 from urllib.parse import urlsplit
 
@@ -22,7 +23,7 @@ from starlette.routing import BaseRoute, Mount, Route, Router
 from relay import tokens
 from relay.config.schema import Config
 from relay.store.store import Store
-from web import pages
+from web import api, pages
 from web.answers import image
 from web.console import Console
 from web.guard import Guard, Hosts
@@ -80,7 +81,7 @@ def tracking(
     hosts = Middleware(
         Hosts,
         known=[urlsplit(config.tracking.public_url).hostname or "", *config.tracking.aliases],
-        always=_HEALTH,
+        is_open=lambda path: path.endswith(_HEALTH),
         unknown=lambda: public.answer("missing.html", 404),
     )
     return _application(routes, public, Middleware(Guard, where="tracking", fault=fault), hosts, lifespan=lifespan)
@@ -94,8 +95,15 @@ def console(config: Config, store: Store, ring: tokens.KeyRing) -> Starlette:
         return operator.pages.answer("fault.html", 500, fault_id=fault_id, account="")
 
     guard = Middleware(Guard, where="console", fault=fault)
+    hosts = Middleware(
+        Hosts,
+        known=[*config.console.hosts, config.console.listen.host, config.relay.hostname, socket.gethostname()],
+        is_open=lambda path: path in _HEALTH or api.is_api(path),  # whose keys no browser sends by itself
+        unknown=lambda: operator.pages.answer("missing.html", 421, account=""),
+        any_address=True,
+    )
     routes = [Route("/healthz", _alive), *operator.routes()]
-    return _application(routes, operator.pages, guard, *operator.middleware())
+    return _application(routes, operator.pages, guard, hosts, *operator.middleware())
 
 
 def _application(

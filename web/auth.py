@@ -1,27 +1,23 @@
-"""Who may see the console: accounts, a signed cookie, and a gate in front of everything.
+"""Who may see the console: accounts, sessions, and a gate in front of everything.
 
-In: a name and a password, checked against argon2id hashes.  Out: a session in a cookie that the server signed and
-no script can read, bound to the password: a new password ends it.
+In: a name and a password, checked against argon2id hashes.  Out: a session, which the database knows and a cookie
+names. It ends when it is signed out of or is two weeks old, and with its account's password.
 
 Against requests that another site makes in the operator's name: every form carries a token of the session, and what
 the browser says of a request's origin (`Sec-Fetch-Site`, `Origin`) is believed when it says "elsewhere".
 """
 
 import asyncio
-import hashlib
 import hmac
 import math
 import secrets
-import time
-from collections import deque
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from urllib.parse import quote, urlsplit
 
 import sqlalchemy as sa
 from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.middleware.sessions import SessionMiddleware
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
@@ -29,20 +25,16 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from relay import log, tokens
 from relay.config.schema import Config
-from relay.store import accounts
+from relay.store import accounts, console_sessions
 from relay.store.store import Store
-from web import api, visitors
+from web import api, cookies, guesses, visitors
 from web.pages import Pages
 
-LIFETIME = timedelta(days=14)
-COOKIE = "waypost_console"
 _OPEN_PATHS = ("/login", "/healthz", api.DESCRIPTION)
 _OPEN_FOLDER = "/static/"
-_FREE_FAILURES = 5
-_LONGEST_WAIT_S = 300.0
-_FORGET_AFTER_S = 900.0
-_MOST_ADDRESSES = 10_000
 _LONGEST_PASSWORD = 1024  # characters; argon2 reads them all
+_LONGEST_NAME = 200  # characters that a name is counted by
+_AWAY = "The database does not answer, so nobody can sign in now. Please try again in a moment."
 # Letters and digits that nobody mistakes for each other.
 _READABLE = "abcdefghjkmnpqrstuvwxyz23456789"
 
@@ -62,32 +54,6 @@ def first_account(store: Store) -> tuple[str, str] | None:
     return (name, password) if store.writer.submit(make).result() else None
 
 
-class Throttle:
-    """Slows down who guesses: after five failures each further one doubles the wait, by address."""
-
-    def __init__(self) -> None:
-        self._failures: dict[str, deque[float]] = {}
-
-    def wait_s(self, ip: str, now_s: float) -> float:
-        """How long this address must wait before its next try; 0 for not at all."""
-        failures = self._failures.get(ip)
-        if not failures:
-            return 0.0
-        if now_s - failures[-1] > _FORGET_AFTER_S:
-            del self._failures[ip]
-            return 0.0
-        excess = len(failures) - _FREE_FAILURES
-        return max(0.0, failures[-1] + min(2.0**excess, _LONGEST_WAIT_S) - now_s) if excess >= 0 else 0.0
-
-    def failed(self, ip: str, now_s: float) -> None:
-        if ip not in self._failures and len(self._failures) >= _MOST_ADDRESSES:
-            del self._failures[next(iter(self._failures))]
-        self._failures.setdefault(ip, deque(maxlen=_FREE_FAILURES + 10)).append(now_s)
-
-    def succeeded(self, ip: str) -> None:
-        self._failures.pop(ip, None)
-
-
 class Gate:
     """Lets nobody through to a page without a session; a route that somebody adds is closed from the start."""
 
@@ -105,33 +71,42 @@ class Gate:
         if api.is_api(path):  # which has keys for a gate
             await self._app(scope, receive, send)
             return
-        is_open = path in _OPEN_PATHS or path.startswith(_OPEN_FOLDER)
         if request.method not in ("GET", "HEAD") and _comes_from_elsewhere(request):
             await self._pages.answer("missing.html", 403, account="")(scope, receive, send)
             return
-        if is_open or await self._is_signed_in(request):
-            await self._app(scope, receive, send)
-            return
-        request.session.clear()
-        target = f"/login?next={_quoted(path, request.url.query)}" if request.method in ("GET", "HEAD") else "/login"
-        await RedirectResponse(target, 303)(scope, receive, send)
+        if path not in _OPEN_PATHS and not path.startswith(_OPEN_FOLDER):
+            try:
+                session = await self._session(request)
+            except sa.exc.SQLAlchemyError as error:
+                await unavailable(self._pages, error)(scope, receive, send)
+                return
+            if session is None:
+                await _to_login(request)(scope, receive, send)
+                return
+            request.state.account, request.state.session = session["account"], session["digest"]
+        await self._app(scope, receive, send)
 
-    async def _is_signed_in(self, request: Request) -> bool:
-        name, seal = request.session.get("account"), request.session.get("seal")
-        if not isinstance(name, str) or not isinstance(seal, str):
-            return False
-        stored = await self._store.read(lambda session: accounts.password_hash(session, name))
-        return stored is not None and hmac.compare_digest(_seal(stored), seal)
+    async def _session(self, request: Request) -> sa.RowMapping | None:
+        """The session that the cookie names, if it lasts. Raises sqlalchemy.exc.SQLAlchemyError."""
+        named, now = request.session.get("id"), datetime.now(UTC)
+        if not isinstance(named, str):
+            return None
+        row = await self._store.read(lambda connection: console_sessions.find(connection, named, now))
+        if row is not None and console_sessions.is_use_due(row, now):
+            # Not waited for: pages are shown while somebody else writes.
+            self._store.writer.submit(lambda connection: console_sessions.note_use(connection, row["digest"], now))
+        return row
 
 
 class Login:
     """The login form and the way out."""
 
-    def __init__(self, config: Config, store: Store, pages: Pages) -> None:
-        self._config = config
+    def __init__(self, config: Config, store: Store, ring: tokens.KeyRing, pages: Pages) -> None:
         self._store = store
         self._pages = pages
-        self._throttle = Throttle()
+        self._trusted = visitors.proxies_and_this_machine(config)
+        self._guesses = guesses.Guesses()
+        self._browsers = guesses.Browsers(ring.secret_for("console-browser"))
         self._verifying = asyncio.Semaphore(2)  # each takes a core and 64 MB for a moment
 
     def routes(self) -> list[BaseRoute]:
@@ -147,28 +122,52 @@ class Login:
     async def enter(self, request: Request) -> Response:
         form = await request.form(max_files=0)
         name, password, wanted = (_text(form, field) for field in ("name", "password", "next"))
-        ip = visitors.address(request, self._config.tracking.trusted_proxies)
-        wait_s = self._throttle.wait_s(ip, time.monotonic())
-        if wait_s > 0:
-            seconds = math.ceil(wait_s)
-            return self._page(
-                wanted, name, f"Too many tries. Please wait {seconds} s.", 429, {"retry-after": str(seconds)}
-            )
-        stored = await self._store.read(lambda session: accounts.password_hash(session, name))
+        ip = visitors.address(request, self._trusted)
+        browser = self._browsers.read(cookies.browser(request), name)
+        wait_s, guess = self._guesses.wait_s(ip, name[:_LONGEST_NAME], browser)
+        if wait_s:
+            return self._page(wanted, name, _please_wait(ip, wait_s), 429, {"retry-after": str(math.ceil(wait_s))})
+        try:
+            session = await self._sign_in(name, password, request, ip)
+        except sa.exc.SQLAlchemyError as error:
+            self._guesses.take_back(guess)
+            log.unreadable(type(error).__name__)
+            return self._page(wanted, name, _AWAY, 503, {"retry-after": "5"})
+        if session is None:
+            log.login_failed("console", ip)
+            return self._page(wanted, name, "That name and password do not match.", 401)
+        self._guesses.take_back(guess)
+        log.signed_in(name)
+        request.session.clear()
+        request.session.update(id=session, csrf=secrets.token_urlsafe(24))
+        answer = RedirectResponse(_local(wanted), 303)
+        cookies.keep_browser(request, answer, cookies.browser(request) if browser else self._browsers.new(name))
+        return answer
+
+    async def _sign_in(self, name: str, password: str, request: Request, ip: str) -> str | None:
+        """Begins a session and returns its random bits; None if name and password do not match.
+        Raises sqlalchemy.exc.SQLAlchemyError."""
+        stored = await self._store.read(lambda connection: accounts.password_hash(connection, name))
         async with self._verifying:
             is_right = await asyncio.to_thread(accounts.verify, stored, password[:_LONGEST_PASSWORD])
         if not is_right or stored is None:
-            self._throttle.failed(ip, time.monotonic())
-            log.sign_in_failed(ip)
-            return self._page(wanted, name, "That name and password do not match.", 401)
-        self._throttle.succeeded(ip)
-        log.signed_in(name)
-        request.session.clear()
-        request.session.update(account=name, seal=_seal(stored), csrf=secrets.token_urlsafe(24))
-        return RedirectResponse(_local(wanted), 303)
+            return None
+        session, user_agent, now = secrets.token_urlsafe(32), request.headers.get("user-agent", ""), datetime.now(UTC)
+        before = request.session.get("id")
+
+        def start(connection: sa.Connection) -> bool:
+            if isinstance(before, str):
+                console_sessions.end(connection, console_sessions.digest(before))
+            return console_sessions.start(connection, session, name, stored, now, user_agent=user_agent, ip=ip)
+
+        return session if await self._store.write(start) else None
 
     async def leave(self, request: Request) -> Response:
         await checked_form(request)
+        try:
+            await self._store.write(lambda connection: console_sessions.end(connection, request.state.session))
+        except sa.exc.SQLAlchemyError as error:  # the session would go on for whoever has its cookie
+            return unavailable(self._pages, error)
         request.session.clear()
         return RedirectResponse("/login", 303)
 
@@ -181,15 +180,15 @@ class Login:
 def middleware(store: Store, ring: tokens.KeyRing, pages: Pages) -> list[Middleware]:
     """The session's cookie, then the gate."""
     return [
-        Middleware(
-            SessionMiddleware,
-            secret_key=ring.secret_for("console-session").hex(),
-            session_cookie=COOKIE,
-            max_age=int(LIFETIME.total_seconds()),
-            same_site="lax",  # strict would show the login to whoever follows a link from a chat
-        ),
+        Middleware(cookies.Sessions, key=ring.secret_for("console-session")),
         Middleware(Gate, store=store, pages=pages),
     ]
+
+
+def unavailable(pages: Pages, error: sa.exc.SQLAlchemyError) -> Response:
+    """What is shown while the database does not answer."""
+    log.unreadable(type(error).__name__)
+    return pages.answer("unavailable.html", 503, {"retry-after": "5"}, account="")
 
 
 async def checked_form(request: Request) -> FormData:
@@ -209,8 +208,19 @@ def _comes_from_elsewhere(request: Request) -> bool:
     return origin is not None and urlsplit(origin).netloc.lower() != request.headers.get("host", "").lower()
 
 
-def _seal(stored: str) -> str:
-    return hashlib.sha256(stored.encode()).hexdigest()[:32]
+def _to_login(request: Request) -> Response:
+    request.session.clear()
+    if request.method not in ("GET", "HEAD"):
+        return RedirectResponse("/login", 303)
+    return RedirectResponse(f"/login?next={_quoted(request.url.path, request.url.query)}", 303)
+
+
+def _please_wait(ip: str, wait_s: float) -> str:
+    wait = f"{math.ceil(wait_s)} s" if wait_s < 120 else f"{math.ceil(wait_s / 60)} minutes"
+    return (
+        f"Too many wrong passwords came from the network of {ip}, or for this name. Please wait {wait}, or use a "
+        "browser that has signed in before. If that is your proxy, name it in [tracking] trusted_proxies."
+    )
 
 
 def _text(form: FormData, field: str) -> str:

@@ -26,6 +26,7 @@ from relay.store.tables import EventType, Status
 from web import api, auth, pages, webhooks_api
 from web.letters import Letters
 from web.pixels import Pixels
+from web.sessions import Sessions
 from web.webhooks import Webhooks
 
 PAGE = 50  # rows of a list
@@ -64,10 +65,11 @@ class Console:
             Route("/suppressions/remove", self.remove, methods=["POST"]),
             *Pixels(self._config, self._store, self._ring, self.page).routes(),
             *Letters(self._config, self._store, self._ring, self.page).routes(),
-            *auth.Login(self._config, self._store, self.pages).routes(),
+            *auth.Login(self._config, self._store, self._ring, self.pages).routes(),
+            *Sessions(self._store, self.page).routes(),
             *Webhooks(self._store, self._ring, self.page).routes(),
             api.description(*resources),
-            Mount(api.PATH, api.application(self._store, *resources)),
+            Mount(api.PATH, api.application(self._config, self._store, *resources)),
             Mount("/static", StaticFiles(directory=pages.STATIC)),
         ]
 
@@ -79,7 +81,7 @@ class Console:
         session = request.session
         values |= {
             "section": section,
-            "account": session["account"],
+            "account": request.state.account,
             "csrf": session["csrf"],
             "notice": session.pop("notice") if "notice" in session else "",
         }
@@ -181,7 +183,7 @@ class Console:
                 reason="manual",
                 at=datetime.now(UTC),
                 stream=stream or None,
-                evidence=f"by {request.session['account']}",
+                evidence=f"by {request.state.account}",
             )
         )
         what = f"mail of the stream {stream}" if stream else "mail"

@@ -67,18 +67,28 @@ class Guard:
 
 class Hosts:
     """Answers for the named hosts only, on any port, and for this machine's own names: a proxy in front often
-    passes on 127.0.0.1. Whether the process lives may be asked under every name."""
+    passes on 127.0.0.1. Whether the process lives may be asked under every name.
+
+    `any_address`: under every IP address too. What matters is that a name of somebody else's that is made to lead here
+    (DNS rebinding) gets no answer, for the browser would take it for that site's.
+    """
 
     def __init__(
-        self, app: ASGIApp, known: Collection[str], always: Collection[str], unknown: Callable[[], Response]
+        self,
+        app: ASGIApp,
+        known: Collection[str],
+        is_open: Callable[[str], bool],
+        unknown: Callable[[], Response],
+        any_address: bool = False,
     ) -> None:
         self._app = app
-        self._known = {name.lower().rstrip(".") for name in known}
-        self._always = always
+        self._known = {"localhost", *(name.lower().rstrip(".") for name in known)}
+        self._is_open = is_open
         self._unknown = unknown
+        self._any_address = any_address
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"].endswith(tuple(self._always)) or self._knows(scope):
+        if scope["type"] != "http" or self._is_open(scope["path"]) or self._knows(scope):
             await self._app(scope, receive, send)
         else:
             await self._unknown()(scope, receive, send)
@@ -89,14 +99,12 @@ class Hosts:
         # RFC 9110 §7.2: a name or an address, and perhaps a port.
         host = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
         host = host.rstrip(".")
-        return host in self._known or host == "localhost" or _is_loopback(host)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+        if host in self._known:
+            return True
+        try:
+            return ipaddress.ip_address(host).is_loopback or self._any_address
+        except ValueError:
+            return False
 
 
 class Tries:

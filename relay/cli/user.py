@@ -1,4 +1,4 @@
-"""`waypost user add`: accounts of the console, and password hashes for `[[access.user]]`."""
+"""`waypost user`: accounts of the console, and password hashes for `[[access.user]]`."""
 
 import argparse
 import getpass
@@ -10,23 +10,29 @@ from relay.cli.command import Commands, Failed
 from relay.store import accounts
 
 _ABOUT = """\
-Asks for a password (or reads a line of standard input). By default the account is the console's; one that
-exists gets the new password. With --smtp nothing is stored: the table for config.toml is printed.
+add asks for a password (or reads a line of standard input). By default the account is the console's; one that
+exists gets the new password, which signs it out everywhere. With --smtp nothing is stored: the table for config.toml
+is printed.
 
   waypost user add ann
-  waypost user add shop --smtp >> config.toml"""
+  waypost user add shop --smtp >> config.toml
+  waypost user remove ann"""
 
 
 def add(commands: Commands) -> None:
-    parser = commands.add_parser("user", help="add an account", description=_ABOUT)
+    parser = commands.add_parser("user", help="add, list or remove accounts", description=_ABOUT)
     actions = parser.add_subparsers(metavar="ACTION", required=True)
     adding = actions.add_parser("add", help="add an account, or change its password")
     adding.add_argument("name")
     adding.add_argument("--smtp", action="store_true", help="an SMTP user: print its [[access.user]] table")
-    adding.set_defaults(run=run)
+    adding.set_defaults(run=_add)
+    actions.add_parser("list", help="the console's accounts and their ages").set_defaults(run=_list)
+    removing = actions.add_parser("remove", help="take a console account away, and end its sessions")
+    removing.add_argument("name")
+    removing.set_defaults(run=_remove)
 
 
-def run(arguments: argparse.Namespace) -> int:
+def _add(arguments: argparse.Namespace) -> int:
     password = _password(arguments.name)
     if arguments.smtp:
         command.say(
@@ -36,6 +42,22 @@ def run(arguments: argparse.Namespace) -> int:
     with command.store(command.configured(arguments)) as store:
         store.writer.submit(lambda session: accounts.put(session, arguments.name, password, datetime.now(UTC))).result()
     command.say(f"{arguments.name} may use the console")
+    return 0
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    with command.store(command.configured(arguments)) as store, store.session() as connection:
+        for row in accounts.listing(connection):
+            command.say_json(dict(row))
+    return 0
+
+
+def _remove(arguments: argparse.Namespace) -> int:
+    with command.store(command.configured(arguments)) as store:
+        is_gone = store.writer.submit(lambda connection: accounts.remove(connection, arguments.name)).result()
+    if not is_gone:
+        raise Failed(f"there is no account named {arguments.name}")
+    command.say(f"{arguments.name} may no longer use the console")
     return 0
 
 

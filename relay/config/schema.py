@@ -134,6 +134,7 @@ class Privacy(Table):
 
 class Console(Table):
     listen: Address = HostPort("127.0.0.1", 8081)
+    hosts: list[Domain] = []
 
 
 class Config(Table):

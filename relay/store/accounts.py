@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
-from relay.store import console_tables
+from relay.store import console_sessions, console_tables
 
 _HASHER = PasswordHasher()
 
@@ -26,10 +26,23 @@ def _nobody() -> str:
 
 
 def put(session: sa.Connection, name: str, password: str, at: datetime) -> None:
-    """Makes an account, or gives an existing one a new password."""
+    """Makes an account, or gives an existing one a new password, which ends its sessions."""
     table = console_tables.account
-    session.execute(sa.delete(table).where(table.c.name == name))
+    remove(session, name)
     session.execute(sa.insert(table), {"name": name, "password_hash": hash_password(password), "created_at": at})
+
+
+def remove(session: sa.Connection, name: str) -> bool:
+    """Takes an account away, and ends its sessions. False if there is none of that name."""
+    console_sessions.end_all(session, name)
+    return session.execute(sa.delete(console_tables.account).where(console_tables.account.c.name == name)).rowcount > 0
+
+
+def listing(session: sa.Connection) -> Sequence[sa.RowMapping]:
+    """The accounts' names and ages, the oldest first."""
+    table = console_tables.account
+    wanted = sa.select(table.c.name, table.c.created_at).order_by(table.c.created_at, table.c.name)
+    return session.execute(wanted).mappings().all()
 
 
 def any_exist(session: sa.Connection) -> bool:

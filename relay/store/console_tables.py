@@ -1,4 +1,5 @@
-"""The rows of what the console's people make: accounts, API keys, stand-alone pixels."""
+"""The rows of what the console's people make: accounts and their sessions, API keys,
+stand-alone pixels."""
 
 from datetime import datetime
 
@@ -53,9 +54,23 @@ class Account(SQLModel, table=True):
     created_at: datetime = Field(sa_type=UtcTime)
 
 
+class ConsoleSession(SQLModel, table=True):
+    """A browser that is signed in, by the SHA-256 of the 256 random bits in its cookie."""
+
+    __tablename__ = "console_session"
+    digest: str = Field(primary_key=True)
+    account: str
+    created_at: datetime = Field(sa_type=UtcTime)
+    used_at: datetime = Field(sa_type=UtcTime)
+    expires_at: datetime = Field(sa_type=UtcTime)
+    user_agent: str = ""
+    ip: str = ""
+
+
 pixel = table(Pixel)
 pixel_hit = table(PixelHit)
 api_key = table(ApiKey)
 account = table(Account)
+console_session = table(ConsoleSession)
 
 sa.Index("pixel_hit_by_pixel", pixel_hit.c.pixel, pixel_hit.c.id)

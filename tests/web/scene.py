@@ -67,7 +67,7 @@ class Scene:
         given["tracking"] = {"public_url": self.tracking + path, "listen": f"127.0.0.1:{tracking}"} | dict(
             given.get("tracking", {})
         )
-        given["console"] = {"listen": f"127.0.0.1:{console}"}
+        given["console"] = {"listen": f"127.0.0.1:{console}"} | dict(given.get("console", {}))
         self.config = Config.model_validate(given)
         (folder / "waypost.db").write_bytes(_empty_database())
         url = f"sqlite:///{folder / 'waypost.db'}"
