@@ -3,7 +3,7 @@
 `app` the two applications · `tracking` pixel and click · `answers` what they are answered ·
 `embedded` the same for other programs' sites · `unsubscribe` the page that asks, and one-click ·
 `visitors` who is asking: a person, a proxy or a machine · `console` the operator's pages · `auth` who may see
-them · `api` the same for programs · `pixels` stand-alone ones · `inbound` what providers tell us ·
+them · `api` the same for programs, behind `api_gate` · `pixels` stand-alone ones · `inbound` what providers tell us ·
 `letters` and `mailbox` a delivery as its recipient sees it · `pages` templates to answers · `guard` no
 exception, and no answer without its headers, leaves · `protocol` the bounds of a connection · `connections` how many.
 

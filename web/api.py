@@ -1,19 +1,17 @@
-"""The JSON API under `/api/v1`: its gate, the form of its answers, and its resources.
+"""The JSON API under `/api/v1`: the form of its answers, and its resources.
 
 In: requests with `Authorization: Bearer KEY` (RFC 6750).  Out: JSON; lists as `{"items": […], "next": CURSOR|null}`,
 errors as `{"error": {"code", "message"}}`.
 
 A resource is a list of routes, given to `application`; its endpoints return `answer` or `listed`, raise `Fault`, and
-tell `web.openapi` what they are. Everything here is behind the gate, but the description.
+tell `web.openapi` what they are. Everything here is behind `web.api_gate`, but the description.
 """
 
 import re
-import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TypeVar
 
-import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -21,15 +19,15 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
-from starlette.types import ASGIApp, Receive, Scope, Send
 
-from relay import __version__, address, clients, log, tokens
+from relay import __version__, address, tokens
 from relay.config.schema import Config
-from relay.store import accounts, consent, objects, pixels
+from relay.store import consent, objects, pixels
 from relay.store.consent import Wish
 from relay.store.objects import Object
 from relay.store.store import Store
-from web import openapi, visitors
+from web import openapi
+from web.api_gate import Gate
 from web.guard import Guard
 from web.openapi import says
 
@@ -37,7 +35,6 @@ PATH = "/api/v1"
 DESCRIPTION = "/api/openapi.json"
 _MOST = 500  # items of a list
 _USUAL = 50
-_BEARER = re.compile(r"bearer +(\S+)", re.IGNORECASE)
 _CODES = {400: "bad_request", 401: "unauthorized", 404: "not_found", 405: "method_not_allowed", 413: "too_large"}
 
 Given = TypeVar("Given", bound=BaseModel)
@@ -88,7 +85,10 @@ def application(config: Config, store: Store, *resources: Sequence[BaseRoute]) -
     """The API, to be mounted at PATH."""
     app = Starlette(
         routes=[route for resource in resources for route in resource],
-        middleware=[Middleware(Guard, where="api", fault=_fault), Middleware(_Gate, config=config, store=store)],
+        middleware=[
+            Middleware(Guard, where="api", fault=_fault),
+            Middleware(Gate, config=config, store=store, path=PATH, refuse=_error),
+        ],
         exception_handlers={HTTPException: _refuse, Fault: _refuse},
     )
     app.router.redirect_slashes = False
@@ -108,41 +108,6 @@ def description(*resources: Sequence[BaseRoute]) -> Route:
 def routes(config: Config, store: Store, ring: tokens.KeyRing) -> list[Sequence[BaseRoute]]:
     """All resources."""
     return [Pixels(config, store, ring).routes(), Consents(store).routes()]
-
-
-class _Gate:
-    """Lets nobody through without a key."""
-
-    def __init__(self, app: ASGIApp, config: Config, store: Store) -> None:
-        self._app = app
-        self._store = store
-        self._trusted = visitors.proxies_and_this_machine(config)
-        self._failed = clients.failed_logins()
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            said = _BEARER.fullmatch(Request(scope).headers.get("authorization", ""))
-            try:
-                name = await self._store.read(lambda session: accounts.key_name(session, said[1])) if said else None
-            except sa.exc.SQLAlchemyError:
-                busy = _error(503, "unavailable", "the database does not answer; try again", {"retry-after": "5"})
-                await busy(scope, receive, send)
-                return
-            if name is None:
-                if said:
-                    self._note_failure(visitors.address(Request(scope), self._trusted))
-                what = "send Authorization: Bearer KEY; waypost api-key create NAME makes one"
-                await _error(401, "unauthorized", what, {"www-authenticate": "Bearer"})(scope, receive, send)
-                return
-        await self._app(scope, receive, send)
-
-    def _note_failure(self, ip: str) -> None:
-        """Says so in the log, but not without end. Nobody is kept out: a key has 256 bits."""
-        now = time.monotonic()
-        if not ip or self._failed.is_over(ip, now):
-            return
-        self._failed.count(ip, now)
-        log.login_failed("api", ip)
 
 
 def _error(status: int, code: str, message: str, headers: dict[str, str] | None = None) -> Response:

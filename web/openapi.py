@@ -11,6 +11,8 @@ from typing import Any, NamedTuple, TypeVar
 from pydantic import BaseModel
 from starlette.routing import BaseRoute, Route
 
+from web.api_gate import wanted_scopes
+
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])  # Any: Starlette's endpoints
 Json = dict[str, Any]  # Any: what JSON can hold
 
@@ -50,7 +52,7 @@ def document(resources: Iterable[Iterable[BaseRoute]], path: str, version: str) 
             for method in sorted(route.methods or ()):
                 if method != "HEAD":
                     paths.setdefault(plain, {})[method.lower()] = _operation(route, plain, method)
-    key = {"type": "http", "scheme": "bearer", "description": "waypost api-key create NAME"}
+    key = {"type": "http", "scheme": "bearer", "description": "waypost api-key create NAME --scope SCOPE"}
     schema = {"type": "object", "properties": {name: {"type": "string"} for name in ("code", "message")}}
     error = {"type": "object", "properties": {"error": schema}}
     return {
@@ -83,6 +85,7 @@ def _operation(route: Route, path: str, method: str) -> Json:
         "tags": [path.split("/")[1]],
         "summary": saying.summary,
         "parameters": parameters,
+        "security": [{"key": [scope]} for scope in wanted_scopes(method, path)] or [{"key": []}],
         "responses": {str(saying.status): success, "default": _ERROR},
     }
     if saying.takes is not None:

@@ -1,18 +1,23 @@
 """`waypost api-key`: the keys of the JSON API."""
 
 import argparse
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time
 
 from relay.cli import command
 from relay.cli.command import Commands, Failed
-from relay.store import accounts
+from relay.config import values
+from relay.store import api_keys
 
 _ABOUT = """\
 Programs that use the API say "Authorization: Bearer KEY". A key is shown once, when it is made, and kept as a hash;
 a revoked one ends at once.
 
-  waypost api-key create shop
-  curl -H "Authorization: Bearer wp_..." http://127.0.0.1:8081/api/v1/pixels"""
+  waypost api-key create shop --scope consent --scope read --expires 90d
+  curl -H "Authorization: Bearer wp_..." http://127.0.0.1:8081/api/v1/pixels
+
+The scope read may look at everything; messages, suppressions, queue, consent, pixels and webhooks may each look at and
+change what they name. Who may change webhooks can have all events sent to where he likes. Without --scope a key may do
+all."""
 
 
 def add(commands: Commands) -> None:
@@ -20,16 +25,28 @@ def add(commands: Commands) -> None:
     actions = parser.add_subparsers(metavar="ACTION", required=True)
     creating = actions.add_parser("create", help="make a key and print it, this once")
     creating.add_argument("name", help="who will use it")
+    creating.add_argument(
+        "--scope",
+        action="append",
+        type=_scopes,
+        metavar="SCOPE",
+        help=f"what it may do: {', '.join(api_keys.SCOPES)}; more of them with commas, or again (default: all)",
+    )
+    creating.add_argument("--expires", type=_expiry, metavar="TIME", help="after 12h, 90d …, or on 2027-12-31 (UTC)")
     creating.set_defaults(run=_create)
-    actions.add_parser("list", help="their names and ages").set_defaults(run=_list)
+    listing = actions.add_parser("list", help="their names, scopes and times, one JSON object a line")
+    listing.set_defaults(run=_list)
     revoking = actions.add_parser("revoke", help="end a key at once")
     revoking.add_argument("name")
     revoking.set_defaults(run=_revoke)
 
 
 def _create(arguments: argparse.Namespace) -> int:
+    scopes = sorted({scope for some in arguments.scope or [[api_keys.ALL]] for scope in some})
     with command.store(command.configured(arguments)) as store:
-        key = store.writer.submit(lambda session: accounts.new_key(session, arguments.name, datetime.now(UTC))).result()
+        key = store.writer.submit(
+            lambda connection: api_keys.create(connection, arguments.name, datetime.now(UTC), scopes, arguments.expires)
+        ).result()
     if key is None:
         raise Failed(f"there is a key named {arguments.name}; revoke it first, or choose another name")
     command.say(key)
@@ -37,16 +54,37 @@ def _create(arguments: argparse.Namespace) -> int:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    with command.store(command.configured(arguments)) as store, store.session() as session:
-        for row in accounts.keys(session):
+    with command.store(command.configured(arguments)) as store, store.session() as connection:
+        for row in api_keys.listing(connection):
             command.say_json(dict(row))
     return 0
 
 
 def _revoke(arguments: argparse.Namespace) -> int:
     with command.store(command.configured(arguments)) as store:
-        is_gone = store.writer.submit(lambda session: accounts.revoke_key(session, arguments.name)).result()
+        is_gone = store.writer.submit(lambda connection: api_keys.revoke(connection, arguments.name)).result()
     if not is_gone:
         raise Failed(f"there is no key named {arguments.name}")
     command.say(f"{arguments.name} is revoked")
     return 0
+
+
+def _scopes(text: str) -> list[str]:
+    scopes = text.split(",")
+    if unknown := [scope for scope in scopes if scope not in api_keys.SCOPES]:
+        raise argparse.ArgumentTypeError(f"there is no scope {unknown[0]!r}; one of {', '.join(api_keys.SCOPES)}")
+    return scopes
+
+
+def _expiry(text: str) -> datetime:
+    now = datetime.now(UTC)
+    try:
+        at = now + values.read_duration(text)
+    except ValueError:
+        try:
+            at = datetime.combine(datetime.fromisoformat(text).date(), time(23, 59, 59), UTC)
+        except ValueError:
+            raise argparse.ArgumentTypeError('must be a duration such as "90d", or a day such as 2027-12-31') from None
+    if at <= now:
+        raise argparse.ArgumentTypeError("that is past already")
+    return at

@@ -1,12 +1,6 @@
-"""Who may use the console and the API.
-
-Passwords are kept as argon2id hashes (RFC 9106), the API's keys as SHA-256: they are 256 random bits, which nobody
-guesses however fast the hash is.
-"""
+"""Who may use the console. Passwords are kept as argon2id hashes (RFC 9106)."""
 
 import functools
-import hashlib
-import secrets
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -66,39 +60,3 @@ def verify(stored: str | None, password: str) -> bool:
         return _HASHER.verify(stored or _nobody(), password) and stored is not None
     except (VerificationError, InvalidHashError):
         return False
-
-
-_KEY_PREFIX = "wp_"  # so that a key that leaks is found, by people and by scanners
-
-
-def new_key(session: sa.Connection, name: str, at: datetime) -> str | None:
-    """Makes a key of the API and returns it, to be shown once; None if there is one of that name."""
-    table = console_tables.api_key
-    if session.scalar(sa.select(table.c.name).where(table.c.name == name)):
-        return None
-    key = _KEY_PREFIX + secrets.token_urlsafe(32)
-    session.execute(sa.insert(table), {"name": name, "digest": _digest(key), "created_at": at})
-    return key
-
-
-def keys(session: sa.Connection) -> Sequence[sa.RowMapping]:
-    """The keys' names and ages, the oldest first."""
-    table = console_tables.api_key
-    wanted = sa.select(table.c.name, table.c.created_at).order_by(table.c.created_at, table.c.name)
-    return session.execute(wanted).mappings().all()
-
-
-def revoke_key(session: sa.Connection, name: str) -> bool:
-    """Ends a key at once. False if there is none of that name."""
-    return session.execute(sa.delete(console_tables.api_key).where(console_tables.api_key.c.name == name)).rowcount > 0
-
-
-def key_name(session: sa.Connection, key: str) -> str | None:
-    """Whose key that is; None for no key of ours."""
-    table = console_tables.api_key
-    found: str | None = session.scalar(sa.select(table.c.name).where(table.c.digest == _digest(key)))
-    return found
-
-
-def _digest(key: str) -> str:
-    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()

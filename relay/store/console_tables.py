@@ -43,6 +43,9 @@ class ApiKey(SQLModel, table=True):
     name: str = Field(primary_key=True)
     digest: str = Field(unique=True)
     created_at: datetime = Field(sa_type=UtcTime)
+    scopes: list[str] = Field(default_factory=list, sa_type=sa.JSON, sa_column_kwargs={"server_default": '["*"]'})
+    expires_at: datetime | None = Field(default=None, sa_type=UtcTime)
+    used_at: datetime | None = Field(default=None, sa_type=UtcTime)
 
 
 class Account(SQLModel, table=True):

@@ -15,7 +15,7 @@ from starlette.routing import Mount, Route
 
 from relay import tokens
 from relay.edits import Kind
-from relay.store import accounts, console_tables, pixels, retention
+from relay.store import api_keys, console_tables, pixels, retention
 from relay.store.console_tables import PixelHit
 from relay.store.tables import EventType
 from tests.stage import Waypost
@@ -29,7 +29,7 @@ NOW = datetime(2026, 11, 21, 9, tzinfo=UTC)
 
 @pytest.fixture(scope="module")
 def program(scene: Scene) -> Iterator[httpx.Client]:
-    key = scene.write(lambda session: accounts.new_key(session, "test", NOW))
+    key = scene.write(lambda session: api_keys.create(session, "test", NOW))
     with httpx.Client(base_url=f"{scene.console}/api/v1", headers={"authorization": f"Bearer {key}"}) as client:
         yield client
 
@@ -60,11 +60,11 @@ def test_nothing_of_the_api_is_answered_without_a_key(scene: Scene, program: htt
 
 
 def test_a_revoked_key_ends_at_once_and_a_session_is_no_key(scene: Scene) -> None:
-    key = scene.write(lambda session: accounts.new_key(session, "short", NOW))
-    assert scene.write(lambda session: accounts.new_key(session, "short", NOW)) is None
+    key = scene.write(lambda session: api_keys.create(session, "short", NOW))
+    assert scene.write(lambda session: api_keys.create(session, "short", NOW)) is None
     headers = {"authorization": f"bearer {key}"}
     assert httpx.get(f"{scene.console}/api/v1/pixels", headers=headers).status_code == 200
-    scene.write(lambda session: accounts.revoke_key(session, "short"))
+    scene.write(lambda session: api_keys.revoke(session, "short"))
     assert httpx.get(f"{scene.console}/api/v1/pixels", headers=headers).status_code == 401
     with scene.sign_in() as browser:
         assert browser.get("/api/v1/pixels").status_code == 401
