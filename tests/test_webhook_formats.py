@@ -83,7 +83,7 @@ class Scene:
         self.receiver, self.format, self.at = receiver, format_, NOW
         url = receiver.url.replace("://", "://ann:secret@") + f"/{format_}/ok"
         given = Configured.model_validate({"url": url, "secret": SECRET, "format": format_} | more)
-        self.hook = self.store.writer.submit(lambda s: webhooks.add(s, given, NOW)).result(10)
+        self.hook = self.store.writer.submit(lambda s: webhooks.add(s, given, NOW, webhooks.COMMAND)).result(10)
         one = filing("ann@example.com", at=NOW, stream="news")
         one.message.message_id, one.message.subject = "<m1@sender.test>", "Spring"
         one.message.tags, one.message.meta = ["spring", "offer"], {"order": "1047"}

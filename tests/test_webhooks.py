@@ -45,9 +45,9 @@ class Desk:
         self.store, self.clock = opened, Clock()
         self.ring = tokens.open_ring(folder / "keys.json")
 
-    def hook(self, url: str, **more: object) -> Webhook:
+    def hook(self, url: str, source: str = webhooks.COMMAND, **more: object) -> Webhook:
         given = Configured.model_validate({"url": url, "secret": SECRET} | more)
-        made: Webhook = self.store.writer.submit(lambda s: webhooks.add(s, given, self.clock())).result(10)
+        made: Webhook = self.store.writer.submit(lambda s: webhooks.add(s, given, self.clock(), source)).result(10)
         self.clock.at += timedelta(seconds=1)
         return made
 

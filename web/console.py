@@ -53,7 +53,7 @@ class Console:
     def routes(self) -> list[BaseRoute]:
         resources = [
             *api.routes(self._config, self._store, self._ring),
-            webhooks_api.Webhooks(self._store, self._ring).routes(),
+            webhooks_api.Webhooks(self._config, self._store, self._ring).routes(),
         ]
         return [
             Route("/", self.overview),
@@ -67,7 +67,7 @@ class Console:
             *Letters(self._config, self._store, self._ring, self.page).routes(),
             *auth.Login(self._config, self._store, self._ring, self.pages).routes(),
             *Sessions(self._store, self.page).routes(),
-            *Webhooks(self._store, self._ring, self.page).routes(),
+            *Webhooks(self._config, self._store, self._ring, self.page).routes(),
             api.description(*resources),
             Mount(api.PATH, api.application(self._config, self._store, *resources)),
             Mount("/static", StaticFiles(directory=pages.STATIC)),

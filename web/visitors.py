@@ -15,12 +15,11 @@ from starlette.requests import Request
 from relay.attribution import agents
 from relay.attribution.agents import Verdict
 from relay.config.schema import Config
-from relay.config.values import Network
+from relay.config.values import THIS_MACHINE, Network
 from relay.edits import Kind
 
 HUMAN = agents.HUMAN
 LONGEST_USER_AGENT = agents.MAX_AGENT  # characters that are looked at, and kept
-_THIS_MACHINE = [ipaddress.ip_network(network) for network in ("127.0.0.0/8", "::1/128")]
 _MAX_HOP = 80  # characters of one entry of X-Forwarded-For: an address with a zone, brackets and a port
 
 
@@ -67,7 +66,7 @@ def address_behind(peer: str, headers: Headers, trusted: Sequence[Network]) -> s
 def proxies_and_this_machine(config: Config) -> list[Network]:
     """Whose X-Forwarded-For is believed where wrong passwords and keys are counted: the configured proxies', and one's
     on this machine, or whoever guesses through that one would be counted as everybody behind it."""
-    return [*config.tracking.trusted_proxies, *_THIS_MACHINE]
+    return [*config.tracking.trusted_proxies, *THIS_MACHINE]
 
 
 def kept(ip: str, how: Literal["full", "truncated", "none"]) -> str:

@@ -16,6 +16,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from relay import tokens
+from relay.config.schema import Config
 from relay.store import webhook_objects, webhooks
 from relay.store.store import Store
 from relay.store.tables import EventType
@@ -29,7 +30,8 @@ _SPANS = {"1h": timedelta(hours=1), "24h": timedelta(hours=24), "7d": timedelta(
 class Webhooks:
     """The routes under `/webhooks`."""
 
-    def __init__(self, store: Store, ring: tokens.KeyRing, page: Callable[..., Response]) -> None:
+    def __init__(self, config: Config, store: Store, ring: tokens.KeyRing, page: Callable[..., Response]) -> None:
+        self._config = config
         self._store = store
         self._ring = ring
         self._page = page
@@ -64,11 +66,13 @@ class Webhooks:
             "machines": "machines" in form,
         }
         try:
-            wanted = webhooks_api.configured(given)
+            wanted = await webhooks_api.configured(given, self._config)
         except Fault as fault:
             request.session["notice"] = f"Nothing was added: {fault}."
             return RedirectResponse("/webhooks", 303)
-        made = await self._store.write(lambda session: webhooks.add(session, wanted, datetime.now(UTC)))
+        made = await self._store.write(
+            lambda session: webhooks.add(session, wanted, datetime.now(UTC), webhooks.DATABASE)
+        )
         return await self._show(request, made.id, secret=made.secret, status=201)
 
     async def one(self, request: Request) -> Response:

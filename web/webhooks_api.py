@@ -4,10 +4,12 @@ In: requests behind the API's gate.  Out: JSON, as web.api says. A secret is in 
 makes it, and never again.
 """
 
+import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Literal, TypeVar
+from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 from pydantic import Field, ValidationError
@@ -16,8 +18,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from relay import tokens
+from relay import public_addresses, tokens
 from relay.config import values
+from relay.config.schema import Config
 from relay.config.webhook import Webhook as Configured
 from relay.store import webhook_objects, webhooks
 from relay.store.objects import Object
@@ -26,6 +29,7 @@ from web.api import PATH, Body, Fault, answer, body, limit, listed
 from web.openapi import PAGED, says
 
 T = TypeVar("T")
+_RESOLVE_FOR_S = 2.0
 
 
 class Webhooks:
@@ -42,7 +46,8 @@ class Webhooks:
         event: str = ""
         since: str = ""
 
-    def __init__(self, store: Store, ring: tokens.KeyRing) -> None:
+    def __init__(self, config: Config, store: Store, ring: tokens.KeyRing) -> None:
+        self._config = config
         self._store = store
         self._ring = ring
 
@@ -69,8 +74,10 @@ class Webhooks:
     @says("Add a webhook; the answer has its secret, once", takes=_New, status=201)
     async def create(self, request: Request) -> Response:
         new = await body(request, self._New)
-        given = configured(new.model_dump())
-        made = await self._store.write(lambda session: webhooks.add(session, given, datetime.now(UTC)))
+        given = await configured(new.model_dump(), self._config)
+        made = await self._store.write(
+            lambda session: webhooks.add(session, given, datetime.now(UTC), webhooks.DATABASE)
+        )
         shown = await self._shown(made.id) | {"secret": made.secret}
         return answer(shown, 201, {"location": f"{PATH}/webhooks/{made.id}"})
 
@@ -136,13 +143,23 @@ class Webhooks:
             raise Fault(409, "conflict", str(error)) from None
 
 
-def configured(given: dict[str, object]) -> Configured:
+async def configured(given: dict[str, object], config: Config) -> Configured:
     """A webhook as it may be added. Raises Fault that names every field at fault."""
     try:
-        return Configured.model_validate(given)
+        wanted = Configured.model_validate(given)
     except ValidationError as error:
         faults = (f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
         raise Fault(422, "invalid", "; ".join(faults)) from None
+    parts = urlsplit(wanted.url)
+    try:
+        # Each connection is judged again; here whoever adds it learns why it would never work.
+        async with asyncio.timeout(_RESOLVE_FOR_S):
+            await public_addresses.reachable(parts.hostname or "", parts.port or 443, config.webhook_networks)
+    except public_addresses.NotPublicError as error:
+        raise Fault(422, "invalid", f"url: {error}") from None
+    except (OSError, UnicodeError, TimeoutError):  # its name may be in the DNS later
+        pass
+    return wanted
 
 
 async def replayed(store: Store, webhook: str, now: datetime, age: timedelta) -> int:

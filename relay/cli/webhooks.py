@@ -107,7 +107,7 @@ def _add(arguments: argparse.Namespace) -> int:
     ring = ground.open_ring(config)
 
     def make(session: sa.Connection) -> objects.Object:
-        made = webhooks.add(session, given, datetime.now(UTC))
+        made = webhooks.add(session, given, datetime.now(UTC), webhooks.COMMAND)
         return webhook_objects.webhook(webhooks.standings(session, [made.id])[0], ring) | {"secret": made.secret}
 
     with command.store(config) as store:
@@ -191,7 +191,7 @@ async def _call(config: Config, ring: tokens.KeyRing, row: Webhook) -> Answer:
         raise Failed(f"{row.id} stands in another configuration; its secret is not known here")
     post = posts.compose(to, occasions.example(ids.new(now), ids.new(now), now), int(now.timestamp()))
     assert post is not None  # every format has a word for what is delivered
-    caller = Caller()
+    caller = Caller(config.webhook_networks)
     try:
         return await caller.call(to, post)
     finally:

@@ -11,10 +11,12 @@ from pydantic import ConfigDict, Field, SecretStr, field_validator, model_valida
 from relay.config.mail import Access, Delivery, Dialect, Listen, Upstream
 from relay.config.table import NO_SECRET, Table
 from relay.config.values import (
+    THIS_MACHINE,
     Address,
     Domain,
     Duration,
     HostPort,
+    Network,
     OptionalDomain,
     OptionalMailbox,
     PublicUrl,
@@ -137,6 +139,10 @@ class Console(Table):
     hosts: list[Domain] = []
 
 
+class Webhooks(Table):
+    allow_networks: list[Subnet] = []
+
+
 class Config(Table):
     """The whole file. Lists of tables are named as in TOML: `[[listen]]`, `[[upstream]]`."""
 
@@ -153,12 +159,20 @@ class Config(Table):
     dkim: Dkim = Dkim()
     privacy: Privacy = Privacy()
     console: Console = Console()
+    webhooks: Webhooks = Webhooks()
     webhook: list[Webhook] = []
 
     @property
     def is_sandbox(self) -> bool:
         """True where no upstream is configured: mail is kept and shown, and goes nowhere."""
         return not self.upstream
+
+    @property
+    def webhook_networks(self) -> list[Network]:
+        """The networks besides the public Internet that webhooks of the console and the API may reach. In a sandbox
+        whose console is on loopback, this machine is one: the handler that somebody writes runs beside it."""
+        is_bench = self.is_sandbox and self.console.listen.is_loopback
+        return [*self.webhooks.allow_networks, *(THIS_MACHINE if is_bench else ())]
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> Self:

@@ -7,14 +7,18 @@ proxies of the environment are not used, and of the answer no more is read than 
 import asyncio
 import ssl
 import time
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import NamedTuple
 
+import httpcore
 import httpx
 
+from relay import public_addresses
 from relay.delivery.formats.post import Endpoint, Post
+from relay.public_addresses import Network
 from relay.store.outbox import GIVE_UP_AFTER
 
 RESPONSE_OCTETS = 2048  # of an answer's body are read and kept
@@ -39,17 +43,18 @@ class Answer(NamedTuple):
 class Caller:
     """Makes requests over connections that are kept for the next ones."""
 
-    def __init__(self) -> None:
+    def __init__(self, allowed: Sequence[Network]) -> None:
         no_cookies = CookieJar(DefaultCookiePolicy(allowed_domains=[]))
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=50, keepalive_expiry=30.0)
-        self._client = httpx.AsyncClient(
-            verify=ssl.create_default_context(),
-            trust_env=False,
-            follow_redirects=False,
-            timeout=None,  # noqa: S113  the whole request has one, below
-            limits=limits,
-            cookies=no_cookies,
-            headers={"accept": "*/*", "accept-encoding": "identity"},
+        self._operators, self._others = (
+            httpx.AsyncClient(
+                transport=transport,
+                trust_env=False,
+                follow_redirects=False,
+                timeout=None,  # noqa: S113  the whole request has one, below
+                cookies=no_cookies,
+                headers={"accept": "*/*", "accept-encoding": "identity"},
+            )
+            for transport in (_transport(httpcore.AnyIOBackend()), _transport(_PublicOnly(allowed)))
         )
 
     async def call(self, endpoint: Endpoint, post: Post) -> Answer:
@@ -57,15 +62,18 @@ class Caller:
         began = time.monotonic()
         try:
             async with asyncio.timeout(endpoint.timeout.total_seconds()):
-                answer = await self._post(endpoint.url, post)
+                answer = await self._post(endpoint, post)
         except TimeoutError:
             answer = Answer(0, f"no answer within {endpoint.timeout.total_seconds():g} s")
         except (httpx.HTTPError, httpx.InvalidURL, OSError, UnicodeError) as error:
             answer = Answer(0, f"{type(error).__name__}: {error}".removesuffix(": "))
         return answer._replace(took_ms=round((time.monotonic() - began) * 1000))
 
-    async def _post(self, url: str, post: Post) -> Answer:
-        async with self._client.stream("POST", url, content=post.body, headers=post.headers) as response:
+    async def _post(self, endpoint: Endpoint, post: Post) -> Answer:
+        client = self._operators if endpoint.is_operators else self._others
+        async with client.stream("POST", endpoint.url, content=post.body, headers=post.headers) as response:
+            if not endpoint.is_operators:  # what stands there is not for whoever chose the place
+                return Answer(response.status_code, retry_after=response.headers.get("retry-after", ""))
             read = b""
             async for chunk in response.aiter_raw():
                 read += chunk
@@ -75,7 +83,50 @@ class Caller:
             return Answer(response.status_code, "", text, response.headers.get("retry-after", ""))
 
     async def close(self) -> None:
-        await self._client.aclose()
+        await self._operators.aclose()
+        await self._others.aclose()
+
+
+class _PublicOnly(httpcore.AsyncNetworkBackend):
+    """Opens connections to public addresses and allowed networks only, and to those that it has looked at."""
+
+    def __init__(self, allowed: Sequence[Network]) -> None:
+        self._allowed = allowed
+        self._backend = httpcore.AnyIOBackend()
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # noqa: ASYNC109  httpcore's interface
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        try:
+            addresses = await public_addresses.reachable(host, port, self._allowed)
+        except OSError as error:
+            raise httpcore.ConnectError(str(error)) from None
+        failed = httpcore.ConnectError(f"{host} has no address")
+        for address in addresses:
+            try:
+                return await self._backend.connect_tcp(str(address), port, timeout, local_address, socket_options)
+            except httpcore.ConnectError as error:
+                failed = error
+        raise failed
+
+
+def _transport(backend: httpcore.AsyncNetworkBackend) -> httpx.AsyncHTTPTransport:
+    """httpx's own, with connections that `backend` opens. TLS is of the name in the URL, whatever is connected to."""
+    made = httpx.AsyncHTTPTransport(trust_env=False)
+    # httpx has no door for a backend; a test notices if it puts its pool elsewhere.
+    made._pool = httpcore.AsyncConnectionPool(
+        ssl_context=ssl.create_default_context(),
+        max_connections=None,
+        max_keepalive_connections=50,
+        keepalive_expiry=30.0,
+        network_backend=backend,
+    )
+    return made
 
 
 def next_attempt(

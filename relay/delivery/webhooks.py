@@ -50,6 +50,7 @@ def endpoint(row: Webhook, configured: Mapping[str, Configured], ring: KeyRing, 
         ring.secret_for(signatures.purpose(row.id)),
         tuple(said.retry),
         said.timeout,
+        row.source != webhooks.DATABASE,
     )
 
 
@@ -71,7 +72,7 @@ class Webhooks:
         self._ring = ring
         self._now = now
         self._jitter = jitter
-        self._caller = Caller()
+        self._caller = Caller(config.webhook_networks)
         self._under_way: dict[asyncio.Task[None], str] = {}
         self._failures: Counter[str] = Counter()  # of an endpoint, since it last took something
         self._not_before: dict[str, datetime] = {}

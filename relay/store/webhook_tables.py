@@ -9,7 +9,8 @@ from relay.store.tables import BigId, UtcTime
 
 
 class Webhook(SQLModel, table=True):
-    """An endpoint. `source` config: it stands in config.toml, and so do its secrets."""
+    """An endpoint. `source` config: it stands in config.toml, and so do its secrets. What was added in the console or
+    by the API (database) reaches public addresses only."""
 
     __tablename__ = "webhook"
     id: str = Field(primary_key=True)
@@ -20,7 +21,7 @@ class Webhook(SQLModel, table=True):
     secret: str = ""
     old_secret: str = ""
     old_until: datetime | None = Field(default=None, sa_type=UtcTime)
-    source: str = "database"  # database | config
+    source: str = "database"  # database | command | config
     state: str = "on"  # on | off (by hand) | disabled (by its failures) | gone (from config.toml)
     reason: str = ""
     created_at: datetime = Field(sa_type=UtcTime)

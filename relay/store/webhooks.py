@@ -17,6 +17,7 @@ from relay.config.webhook import Webhook as Configured
 from relay.store import outbox, tables, webhook_tables
 from relay.store.webhook_tables import Telling, Webhook
 
+DATABASE, COMMAND, CONFIG = "database", "command", "config"
 ON, OFF, DISABLED, GONE = "on", "off", "disabled", "gone"
 OLD_SECRET_FOR = timedelta(hours=24)
 MOST_LOGGED = 10_000  # requests of a webhook; older ones go
@@ -71,8 +72,8 @@ def adopt(session: sa.Connection, configured: Sequence[Configured], now: datetim
         session.execute(sa.update(table).where(table.c.id.in_(sorted(known))).values(state=GONE, reason=""))
 
 
-def add(session: sa.Connection, given: Configured, now: datetime) -> Webhook:
-    """Adds one, with a secret of ours where none is given."""
+def add(session: sa.Connection, given: Configured, now: datetime, source: str) -> Webhook:
+    """Adds one, with a secret of ours where none is given. `source`: DATABASE, or COMMAND for an operator's own."""
     secret = given.secret.get_secret_value() or signatures.new_secret()
     row = Webhook(
         id=ids.new(now),
@@ -81,6 +82,7 @@ def add(session: sa.Connection, given: Configured, now: datetime) -> Webhook:
         format=given.format,
         machines=given.machines,
         secret=secret,
+        source=source,
         created_at=now,
     )
     session.execute(sa.insert(webhook_tables.webhook), tables.values(row))

@@ -101,8 +101,9 @@ def test_the_console_adds_one_and_shows_what_it_was_told(
     hook = re.findall(r'action="/webhooks/([0-9a-v]{20})"', made.text)[0]
     sandbox.send(html_mail(subject="For the console"), "console-hook@example.com")
     receiver.wait("/console/ok")
-    until(lambda: "thank you" in operator.get(f"/webhooks/{hook}").text)
+    until(lambda: "not kept: this webhook was added" in operator.get(f"/webhooks/{hook}").text)
     page = operator.get(f"/webhooks/{hook}").text
+    assert "thank you" not in page
     assert "whsec_" not in page and "pass-5417" not in page + operator.get("/webhooks").text
     assert "webhook-signature" in page and "console-hook" not in page  # `accepted` names nobody
     page = operator.post(f"/webhooks/{hook}", data={"csrf": csrf, "do": "disable"}).text

@@ -29,6 +29,7 @@ class Endpoint(NamedTuple):
     seed: bytes  # 32 octets that its ECDSA key is derived from
     retry: tuple[timedelta, ...]
     timeout: timedelta
+    is_operators: bool = True  # else it reaches public addresses only, and what it answers is not kept
 
 
 class Post(NamedTuple):

@@ -1,0 +1,61 @@
+"""Which IP addresses are anybody's on the Internet, and which are of a network's inside.
+
+In: a host and a port that somebody chose who may not reach the inside.  Out: addresses to connect to. Whoever asks
+connects to these and does not look the name up again, for the next answer may be another (DNS rebinding).
+"""
+
+import asyncio
+import ipaddress
+import socket
+from collections.abc import Sequence
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+# RFC 4291 §2.4: what is outside of it is local, multicast, a form of IPv4, or nobody's.
+_GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052 §2.1
+_TEREDO = ipaddress.IPv6Network("2001::/32")  # RFC 4380: the relay's own, or whatever lies behind it
+
+
+class NotPublicError(ConnectionError):
+    """The host is of the inside. Says which address, and where it could be allowed."""
+
+
+def is_public(address: Address) -> bool:
+    """True if the address is of the public Internet, also where it carries an IPv4 address in it."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return address.is_global and not address.is_multicast
+    if inner := _inner(address):
+        return is_public(inner)
+    return address in _GLOBAL_UNICAST and address not in _TEREDO and address.is_global
+
+
+async def reachable(host: str, port: int, allowed: Sequence[Network]) -> list[Address]:
+    """The host's addresses, all public or in an allowed network. One that is neither spoils them all.
+    Raises NotPublicError, and OSError if there is no such host."""
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    addresses = [_read(str(place[0])) for *_, place in found]
+    for address in addresses:
+        if not is_public(address) and not _is_allowed(address, allowed):
+            named = f"{host} is" if host == str(address) else f"{host} is at {address},"
+            raise NotPublicError(
+                f"{named} no public address; webhooks of the console and the API reach the networks in "
+                "[webhooks] allow_networks only"
+            )
+    return list(dict.fromkeys(addresses))
+
+
+def _inner(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    if address.ipv4_mapped or address.sixtofour:  # RFC 4291 §2.5.5.2, RFC 3056 §2
+        return address.ipv4_mapped or address.sixtofour
+    return ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF) if address in _NAT64 else None
+
+
+def _is_allowed(address: Address, allowed: Sequence[Network]) -> bool:
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return any((mapped or address) in network for network in allowed)
+
+
+def _read(text: str) -> Address:
+    return ipaddress.ip_address(text.partition("%")[0])
