@@ -8,7 +8,7 @@ import asyncio
 import re
 from collections.abc import Callable
 from typing import NamedTuple
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -25,6 +25,7 @@ from relay.store.tables import Delivery, Message
 from web import mailbox
 
 _PAGE = 50
+_AT_A_TIME = 2  # mails are read: links and pixels are answered in the same process
 _MOST_RECIPIENTS = 1 << 31  # what an INTEGER column holds
 _VIEWS = ("html", "text", "headers", "source", "changes")
 
@@ -46,6 +47,7 @@ class Letters:
         self._minter = tokens.Minter(ring, config.tracking.public_url, config.privacy.tells_apart)
         self._signer = dkim.Signer(config.dkim.key)
         self._page = page
+        self._reading = asyncio.Semaphore(_AT_A_TIME)
 
     def routes(self) -> list[BaseRoute]:
         one = "/mailbox/{message}/{number:int}"
@@ -82,7 +84,9 @@ class Letters:
 
     async def letter(self, request: Request) -> Response:
         found = await self._open(request)
-        mail = await asyncio.to_thread(mailbox.read, found.octets)
+        async with self._reading:
+            mail = await asyncio.to_thread(mailbox.read, found.octets)
+            has_remote = await asyncio.to_thread(mailbox.has_remote, mail.html)
         has = {"html": bool(mail.html), "text": bool(mail.text), "headers": True, "source": True, "changes": True}
         asked = request.query_params.get("view", "")
         view = asked if has.get(asked) else next(view for view in _VIEWS if has[view])
@@ -95,19 +99,23 @@ class Letters:
             mail=mail,
             view=view,
             views=[view for view in _VIEWS if has[view]],
+            has_remote=has_remote,
+            loads_remote=_loads_remote(request),
             here=f"/mailbox/{found.message.id}/{found.delivery.number}",
             source=found.octets[: mailbox.LONGEST_SOURCE].decode("utf-8", "replace") if view == "source" else "",
             changes=mailbox.changes(found.received, found.edits) if view == "changes" else [],
-            is_cut=len(found.octets) > mailbox.LONGEST_SOURCE,
+            source_is_cut=len(found.octets) > mailbox.LONGEST_SOURCE,
             sent_octets=len(found.octets),
         )
 
     async def frame(self, request: Request) -> Response:
         # In a sandbox the recipient is whoever looks; else an onlooker must not count as the recipient.
         found = await self._open(request, is_live=self._config.is_sandbox)
-        mail = await asyncio.to_thread(mailbox.read, found.octets)
-        headers = {"content-security-policy": mailbox.FRAME_POLICY, "cache-control": "no-store"}
-        return HTMLResponse(mailbox.framed(mail.html), headers=headers)
+        async with self._reading:
+            html = await asyncio.to_thread(lambda: mailbox.framed(mailbox.read(found.octets).html).encode())
+        own = _origin(self._config.tracking.public_url) if self._config.is_sandbox else ""
+        policy = mailbox.policy(own, remote=_loads_remote(request))
+        return HTMLResponse(html, headers={"content-security-policy": policy, "cache-control": "no-store"})
 
     async def sent(self, request: Request) -> Response:
         found = await self._open(request)
@@ -137,7 +145,17 @@ class Letters:
             )
             return _Opened(message, delivery, received, made, splice(received, made))
 
-        return await asyncio.to_thread(opened)
+        async with self._reading:
+            return await asyncio.to_thread(opened)
+
+
+def _loads_remote(request: Request) -> bool:
+    return request.query_params.get("remote") == "yes"
+
+
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
 
 
 def _file(name: str, octets: bytes) -> Response:

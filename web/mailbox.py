@@ -1,20 +1,13 @@
 """A delivery as its recipient gets it: what a mail program would show, and a frame that keeps it harmless.
 
-In: a message's octets and its plan.  Out: what was changed in them, and a `Mail` to look at. The standard library's
-e-mail package parses here, for display only: nothing that is shown goes back into the mail.
+In: a message's octets and its plan.  Out: what was changed in them, and a `Mail` to look at.
 
 A mail's HTML is anybody's: it is served alone, under a policy (CSP3 `sandbox`) that gives it an origin of its own, no
-scripts and no forms, so that it can neither act in the console nor read it. Pictures load and links open a new tab,
-as they would for the recipient: the pixel and the clicks are real.
+scripts and no forms, so that it can neither act in the console nor read it. Links open a new tab. What lies elsewhere
+(pictures, styles, fonts) loads when the operator asks for it, since its host would see who looks.
 """
 
 import base64
-import contextlib
-import email
-import email.errors
-import email.header
-import email.message
-import email.policy
 import re
 from typing import NamedTuple
 
@@ -23,17 +16,25 @@ from relay.edits import Edit, Mint
 from relay.rewrite import dkim
 from relay.rewrite.plan import Plan
 from relay.store.tables import Message
+from web import letter_parts
+from web.letter_parts import Leaf
 
-FRAME_POLICY = (
-    "sandbox allow-popups allow-popups-to-escape-sandbox; default-src 'none'; img-src http: https: data:; "
-    "style-src 'unsafe-inline' http: https:; font-src http: https: data:; media-src http: https:; "
+_POLICY = (
+    "sandbox allow-popups allow-popups-to-escape-sandbox; default-src 'none'; img-src data: {0}; "
+    "style-src 'unsafe-inline' {1}; font-src data: {1}; media-src {2}; "
     "base-uri http: https:; form-action 'none'; frame-ancestors 'self'"
 )
 LONGEST_SOURCE = 256 << 10  # octets shown on a page; the download is whole
+MAX_TEXT = 1 << 20  # octets of a text or of HTML that are shown
 _LONGEST_CHANGE = 2000  # octets; a part in base64 is one edit
 _MOST_INLINE = 8 << 20  # octets of pictures put into the HTML
 _CID = re.compile(r"\bcid:([^\"'\s<>)]+)", re.IGNORECASE)
 _HEAD = re.compile(r"<head(?:\s[^<>]*+)?>", re.IGNORECASE)
+_REMOTE = re.compile(
+    r"""\b(?:src|srcset|background|poster|data)\s*+=\s*+["']?+\s*+(?:https?:)?//"""
+    r"""|url\(\s*+["']?+\s*+(?:https?:)?//|@import|<link\b""",
+    re.IGNORECASE,
+)
 _DOCTYPE = re.compile(r"\s*<!doctype[^>]*>", re.IGNORECASE)
 _NEW_TAB = '<base target="_blank">'
 
@@ -63,6 +64,7 @@ class Mail(NamedTuple):
     html: str  # with its own pictures inside; empty where there is none
     text: str
     attachments: list[Attachment]
+    is_cut: bool  # HTML or text is longer than what is shown
 
     def field(self, name: str) -> str:
         """The first field of that name; empty where there is none."""
@@ -101,25 +103,32 @@ def changes(octets: bytes, made: list[Edit]) -> list[Change]:
 
 def read(octets: bytes) -> Mail:
     """The mail as a mail program would show it. Never fails: what cannot be read is shown as it stands."""
-    # compat32: the newer policies raise on fields that real mail has.
-    parsed = email.message_from_bytes(octets, policy=email.policy.compat32)
     html = text = ""
-    pictures: dict[str, email.message.Message] = {}
+    is_cut = False
+    pictures: dict[str, Leaf] = {}
     attachments: list[Attachment] = []
-    for part in _leaves(parsed):
-        kind = part.get_content_type()
-        is_attached = part.get_content_disposition() == "attachment"
-        content_id = str(part.get("Content-ID", "")).strip("<> \t\r\n")
-        if content_id and part.get_content_maintype() == "image":
-            pictures[content_id] = part
-        if kind == "text/html" and not is_attached and not html:
-            html = _text(part)
-        elif kind == "text/plain" and not is_attached and not part.get_filename() and not text:
-            text = _text(part)
-        elif not (content_id and html and f"cid:{content_id}" in html):
-            attachments.append(Attachment(_name(part), kind, len(_octets(part))))
-    fields = [(name, _decoded(str(value))) for name, value in parsed.items()]
-    return Mail(fields, _with_pictures(html, pictures), text, attachments)
+    for part in letter_parts.leaves(octets):
+        if part.content_id and part.type.startswith("image/"):
+            pictures[part.content_id] = part
+        is_body = not part.is_attached and part.type in ("text/html", "text/plain")
+        if is_body and part.type == "text/html" and not html:
+            html, is_cut = part.text(MAX_TEXT), is_cut or len(part.body) > MAX_TEXT
+        elif is_body and part.type == "text/plain" and not part.name and not text:
+            text, is_cut = part.text(MAX_TEXT), is_cut or len(part.body) > MAX_TEXT
+        elif not (part.content_id and html and f"cid:{part.content_id}" in html):
+            attachments.append(Attachment(part.name or part.type, part.type, part.size_octets))
+    return Mail(letter_parts.read_fields(octets), _with_pictures(html, pictures), text, attachments, is_cut)
+
+
+def policy(own: str = "", *, remote: bool = False) -> str:
+    """The frame's policy. `own`: whose pictures load always, the pixel's in a sandbox; `remote`: everybody's do."""
+    everywhere = "http: https:"
+    return _POLICY.format(*([everywhere] * 3 if remote else (own, "", "'none'")))
+
+
+def has_remote(html: str) -> bool:
+    """True if it would load something from elsewhere."""
+    return bool(_REMOTE.search(html))
 
 
 def framed(html: str) -> str:
@@ -135,58 +144,16 @@ def _shown(octets: bytes) -> str:
     return text + "…" if len(octets) > _LONGEST_CHANGE else text
 
 
-def _leaves(part: email.message.Message) -> list[email.message.Message]:
-    # A message within is one part; a body that should have had parts and has none is one too.
-    children = part.get_payload() if part.is_multipart() and part.get_content_type() != "message/rfc822" else None
-    if not isinstance(children, list):
-        return [part]
-    return [leaf for child in children if isinstance(child, email.message.Message) for leaf in _leaves(child)]
-
-
-def _octets(part: email.message.Message) -> bytes:
-    if part.is_multipart():
-        with contextlib.suppress(LookupError, ValueError, AttributeError):  # the generator fails on odd mail within
-            return part.as_bytes()
-        return b""
-    found = part.get_payload(decode=True)
-    return found if isinstance(found, bytes) else b""
-
-
-def _text(part: email.message.Message) -> str:
-    charset = part.get_content_charset("utf-8")
-    try:
-        return _octets(part).decode(charset, "replace")
-    except (LookupError, ValueError):  # a charset that nobody knows
-        return _octets(part).decode("latin-1")
-
-
-def _name(part: email.message.Message) -> str:
-    try:
-        return _decoded(part.get_filename() or "") or part.get_content_type()
-    except (LookupError, ValueError):
-        return part.get_content_type()
-
-
-def _decoded(value: str) -> str:
-    unfolded = re.sub(r"\r?\n(?=[ \t])", "", value).strip()
-    try:
-        decoded = str(email.header.make_header(email.header.decode_header(unfolded)))
-    except (LookupError, ValueError, email.errors.HeaderParseError):
-        decoded = unfolded
-    # Octets above ASCII come as surrogates: raw UTF-8 (RFC 6532) or whatever the author's program wrote.
-    return decoded.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-
-
-def _with_pictures(html: str, pictures: dict[str, email.message.Message]) -> str:
+def _with_pictures(html: str, pictures: dict[str, Leaf]) -> str:
     left = _MOST_INLINE
 
     def inline(found: re.Match[str]) -> str:
         nonlocal left
         part = pictures.get(found[1])
-        octets = _octets(part) if part else b""
-        if part is None or len(octets) > left:
+        if part is None or len(part.body) > left:
             return found[0]
-        left -= len(octets)
-        return f"data:{part.get_content_type()};base64,{base64.b64encode(octets).decode('ascii')}"
+        left -= len(part.body)
+        octets = part.octets(len(part.body))
+        return f"data:{part.type};base64,{base64.b64encode(octets).decode('ascii')}"
 
     return _CID.sub(inline, html) if pictures else html

@@ -9,12 +9,13 @@ size times its depth. Here both are bounded.
 
 import base64
 import binascii
-import codecs
 import html
 import quopri
 import re
 from collections.abc import Iterator
 from functools import cached_property
+
+from relay import charsets
 
 # Reports put what matters first, and the returned mail last.
 MAX_OCTETS = 4_000_000
@@ -37,7 +38,6 @@ _CELL = re.compile(r"</?t[dh]\b[^<>]*>", re.IGNORECASE)
 _TAG = re.compile(r"<!--.*?(?:-->|\Z)|</?[A-Za-z!?][^<>@=]*(?:=[^<>]*)?>", re.DOTALL)
 # html.unescape raises ValueError for a number of more digits than int() takes; no character needs eight.
 _LONG_REFERENCE = re.compile(r"&#(?:[0-9]{8,}+|[xX][0-9A-Fa-f]{8,}+);?")
-_CODECS_THAT_ARE_NO_CHARSET = {"idna", "punycode", "undefined", "unicode_escape", "raw_unicode_escape"}
 
 
 class Part:
@@ -84,7 +84,7 @@ class Part:
     @cached_property
     def text(self) -> str:
         """The text of this leaf, LF-ended, HTML without its tags."""
-        decoded = decode(self.octets, self.parameters.get("charset", ""))
+        decoded = charsets.decode(self.octets, self.parameters.get("charset", ""))
         decoded = decoded.replace("\r\n", "\n").replace("\r", "\n").replace("\0", "")
         looks_html = self.type != "text/plain" or decoded.lstrip()[:9].lower().startswith(("<!doctype", "<html"))
         return strip_tags(decoded) if self.type == "text/html" or (looks_html and "<body" in decoded) else decoded
@@ -109,7 +109,7 @@ def fields(octets: bytes) -> tuple[tuple[tuple[str, str], ...], bytes]:
     found: list[tuple[str, str]] = []
     at = 0
     while len(found) < MAX_FIELDS and (match := _FIELD.match(octets, at)):
-        value = decode(match[2][:20_000], "").replace("\n", " ").strip()
+        value = charsets.decode(match[2][:20_000], "").replace("\n", " ").strip()
         found.append((match[1].decode("ascii").lower(), value))
         at = match.end()
     return tuple(found), octets[at + 1 :] if octets[at : at + 1] == b"\n" else octets[at:]
@@ -156,18 +156,6 @@ def _base64(body: bytes) -> bytes:
         return body
 
 
-def decode(octets: bytes, charset: str) -> str:
-    """The text in that charset if it can be, else in UTF-8 if it can be, else in Windows-1252. Never raises."""
-    for name in (charset, "utf-8"):
-        try:
-            if name and codecs.lookup(name).name not in _CODECS_THAT_ARE_NO_CHARSET:
-                # UTF-7 can make halves of a pair, which nothing can write.
-                return octets.decode(name).encode("utf-8", "replace").decode()
-        except (LookupError, ValueError):
-            continue
-    return octets.decode("cp1252", "replace")
-
-
 def decode_words(value: str) -> str:
     """The value with its encoded words decoded (RFC 2047), leniently."""
     if "=?" not in value:
@@ -178,7 +166,7 @@ def decode_words(value: str) -> str:
 def _word(found: re.Match[str]) -> str:
     octets = found[3].encode("utf-8", "replace")
     decoded = _base64(octets) if found[2] in "bB" else quopri.decodestring(octets, header=True)
-    return decode(decoded, found[1])
+    return charsets.decode(decoded, found[1])
 
 
 def strip_tags(text: str) -> str:

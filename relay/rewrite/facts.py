@@ -5,12 +5,15 @@ In: a header section.  Out: short text; a value that cannot be decoded is shown 
 
 import email.errors
 import email.header
+import re
 from contextlib import suppress
 from dataclasses import dataclass
 
+from relay import charsets
 from relay.rewrite import fields
 
 _LONGEST = 500  # characters
+_CHARSET = re.compile(r"=\?([^?*]*+)[^?]*+\?[bqBQ]\?")  # RFC 2231 §5: a language may follow it
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +44,7 @@ def whole(value: bytes) -> str:
     # What begins a word after the last one's end would be looked through to the end of the line, each time anew.
     end = text.rfind("?=") + len("?=") if "?=" in text else 0
     words, rest = text[:end], text[end:]
-    if "=?" not in words or len(words.splitlines()) > 1:
+    if "=?" not in words or len(words.splitlines()) > 1 or not all(map(charsets.lookup, _CHARSET.findall(words))):
         return text
     with suppress(email.errors.MessageError, LookupError, ValueError):
         return str(email.header.make_header(email.header.decode_header(words))) + rest

@@ -64,8 +64,9 @@ def _deep(octets: bytes) -> bytes:
         multipart(b"mixed", *[b"\r\n"] * (_MILLION // 10)),
         _deep(b"Content-Type: text/html\r\n\r\n" + b"--b--\r\n" * (_MILLION // 7)),
         b"From: " + b"=?utf-8?q?=" * (_MILLION // 10) + b"\r\n\r\n",
+        b"List-Unsubscribe: =?punycode?q?a-" + b"kb2a" * (_MILLION // 4) + b"?=\r\n\r\n",
     ],
-    ids=range(14),
+    ids=range(15),
 )
 def test_hostile_mail_takes_linear_time(octets: bytes) -> None:
     _in_time(octets)

@@ -1,8 +1,11 @@
 """The mailbox: mail shown as its recipient sees it, and kept from doing harm."""
 
 import re
+import time
 from collections.abc import Iterator
 from email.message import EmailMessage
+from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -144,6 +147,81 @@ def test_whatever_the_mail_it_can_be_looked_at(scene: Scene, browser: httpx.Clie
     message = scene.file(octets=octets)
     for rest in ("", "?view=text", "?view=headers", "?view=source", "?view=changes", "/html"):
         assert browser.get(f"/mailbox/{message}/0{rest}").status_code == 200
+
+
+def nested(depth: int) -> bytes:
+    """A message in a message in a message …"""
+    return b"Content-Type: message/rfc822\r\n\r\n" * depth + b"Subject: inmost\r\n\r\nhello"
+
+
+def multiparts(depth: int) -> bytes:
+    heads = [f"Content-Type: multipart/mixed; boundary=b{n}\r\n\r\n--b{n}\r\n" for n in range(depth)]
+    return "".join(heads).encode() + b"Content-Type: text/html\r\n\r\n<p>inmost"
+
+
+@pytest.mark.parametrize(
+    "octets",
+    [
+        nested(1500),
+        multiparts(1500),
+        b'Content-Type: multipart/mixed; boundary="b"\r\n\r\n' + b"--b\r\n\r\nx\r\n" * 20_000,
+        b"Content-Type: text/html; charset=punycode\r\n\r\na-" + b"kb2a" * 100_000,
+        b"Subject: =?punycode?q?a-" + b"kb2a" * 100_000 + b"?=\r\n\r\nx",
+        b"Subject: " + b"=?punycode?q?a-kb2akb2a?= " * 10_000 + b"\r\n\r\nx",
+        b"Content-Type: text/html\r\n\r\n" + b"<head " * 200_000,
+        b"Content-Type: text/html\r\n\r\n" + b"src = " + b" " * 500_000 + b"url(" * 100_000,
+        b"".join(b"X-%d: =?utf-8?q?a?=\r\n" % n for n in range(20_000)) + b"\r\nx",
+    ],
+    ids=["messages", "multiparts", "parts", "charset", "word", "words", "heads", "sources", "fields"],
+)
+def test_what_is_made_to_be_slow_can_be_looked_at(scene: Scene, browser: httpx.Client, octets: bytes) -> None:
+    message = scene.file(octets=octets)
+    began = time.process_time()
+    for rest in ("", "?view=text", "?view=headers", "/html"):
+        assert browser.get(f"/mailbox/{message}/0{rest}").status_code == 200
+    assert time.process_time() - began < 10  # of the processor, with the server's; by the square it is minutes
+
+
+def test_a_text_of_megabytes_is_cut_and_says_so(scene: Scene, browser: httpx.Client) -> None:
+    octets = b"Content-Type: text/html\r\n\r\n<p>begin " + b"word " * 600_000 + b"the end"
+    message = scene.file(octets=octets)
+    framed = browser.get(f"/mailbox/{message}/0/html")
+    assert "begin" in framed.text and "the end" not in framed.text and len(framed.content) < 1_100_000
+    assert "Only the first part is shown" in browser.get(f"/mailbox/{message}/0").text
+    assert browser.get(f"/mailbox/{message}/0/sent.eml").content == octets
+    assert "Only the first part" not in browser.get(f"/mailbox/{scene.file(octets=letter())}/0").text
+
+
+PICTURES = b'Content-Type: text/html\r\n\r\n<p>See <img src="https://elsewhere.example/p.png"></p>'
+
+
+def pictures_from(answer: httpx.Response) -> str:
+    """Whose pictures a browser may load in the frame."""
+    found = re.search(r"img-src ([^;]*);", answer.headers["content-security-policy"])
+    assert found
+    return found[1].strip()
+
+
+def test_what_lies_elsewhere_loads_only_when_the_switch_is_used(tmp_path: Path) -> None:
+    upstream: dict[str, Any] = {"upstream": [{"address": "127.0.0.1:9"}]}
+    with Scene(tmp_path, upstream) as scene, scene.sign_in() as browser:
+        here = f"/mailbox/{scene.file(octets=PICTURES)}/0"
+        closed = browser.get(f"{here}/html")
+        assert pictures_from(closed) == "data:"
+        for kind in ("style-src", "font-src", "media-src"):
+            assert not re.search(rf"{kind} [^;]*http", closed.headers["content-security-policy"])
+        page = browser.get(here).text
+        assert f'src="{here}/html"' in page and f'href="{here}?view=html&amp;remote=yes"' in page
+        page = browser.get(f"{here}?view=html&remote=yes").text
+        assert f'src="{here}/html?remote=yes"' in page
+        assert pictures_from(browser.get(f"{here}/html?remote=yes")) == "data: http: https:"
+        plain = f"/mailbox/{scene.file(octets=letter())}/0"
+        assert "remote=yes" not in browser.get(plain).text
+
+
+def test_in_a_sandbox_the_pixel_loads_and_nobody_else_s_pictures(scene: Scene, browser: httpx.Client) -> None:
+    message = scene.file(octets=PICTURES)
+    assert pictures_from(browser.get(f"/mailbox/{message}/0/html")) == f"data: {scene.tracking}"
 
 
 _WORDS = [
