@@ -95,7 +95,7 @@ class Scene:
 
     def __enter__(self) -> "Scene":
         self._thread.start()
-        until(lambda: all(server.started for server in self._servers))
+        until(lambda: all(server.started for server in self._servers), 60)
         self.http = httpx.Client(
             base_url=self.tracking, timeout=60, headers={"user-agent": "Mozilla/5.0 (X11) Firefox/140"}
         )
@@ -182,9 +182,9 @@ class Scene:
         """A console client with a session."""
         if not self.read(lambda session: accounts.password_hash(session, NAME)):  # a new password ends sessions
             self.write(lambda session: accounts.put(session, NAME, PASSWORD, datetime.now(UTC)))
-        answer = httpx.post(f"{self.console}/login", data={"name": NAME, "password": PASSWORD})
+        answer = httpx.post(f"{self.console}/login", data={"name": NAME, "password": PASSWORD}, timeout=60)
         assert answer.status_code == 303, answer.text
-        return httpx.Client(base_url=self.console, timeout=10, cookies=answer.cookies)
+        return httpx.Client(base_url=self.console, timeout=60, cookies=answer.cookies)
 
 
 def _listening(port: int) -> socket.socket:

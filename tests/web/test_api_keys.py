@@ -22,7 +22,7 @@ def asking(scene: Scene, *scopes: str, expires_at: datetime | None = None) -> ht
     scene.write(lambda connection: api_keys.revoke(connection, name))
     key = scene.write(lambda connection: api_keys.create(connection, name, now, scopes, expires_at))
     headers = {"authorization": f"Bearer {key}"}
-    return httpx.Client(base_url=f"{scene.console}/api/v1", timeout=30, headers=headers)
+    return httpx.Client(base_url=f"{scene.console}/api/v1", timeout=60, headers=headers)
 
 
 def code(answer: httpx.Response) -> str:
@@ -84,7 +84,7 @@ def test_a_key_ends_when_it_expires_and_says_when(scene: Scene) -> None:
 
 
 def test_the_description_says_what_scope_each_call_needs(scene: Scene) -> None:
-    paths = httpx.get(f"{scene.console}/api/openapi.json").json()["paths"]
+    paths = httpx.get(f"{scene.console}/api/openapi.json", timeout=60).json()["paths"]
     assert paths["/webhooks"]["post"]["security"] == [{"key": ["webhooks"]}]
     assert paths["/consent/{address}"]["get"]["security"] == [{"key": ["consent"]}, {"key": ["read"]}]
 
@@ -103,7 +103,7 @@ def test_keys_are_made_listed_and_revoked_on_the_command_line(tmp_path: Path) ->
             "name": "all", "scopes": ["*"], "created_at": None, "expires_at": None, "used_at": None,
         }  # fmt: skip
         assert "digest" not in json.dumps(rows) and key not in json.dumps(rows)
-        asked = httpx.get(f"{relay.console}/api/v1/pixels", headers={"authorization": f"Bearer {key}"})
+        asked = httpx.get(f"{relay.console}/api/v1/pixels", timeout=60, headers={"authorization": f"Bearer {key}"})
         assert asked.status_code == 200
         until(lambda: {row["name"]: row for row in relay.rows("api-key", "list")}["all"]["used_at"])
         for words, said in (
@@ -113,7 +113,7 @@ def test_keys_are_made_listed_and_revoked_on_the_command_line(tmp_path: Path) ->
         ):
             assert said in relay.cli("api-key", "create", "bad", *words.split(), status=2)
         relay.cli("api-key", "revoke", "all")
-        asked = httpx.get(f"{relay.console}/api/v1/pixels", headers={"authorization": f"Bearer {key}"})
+        asked = httpx.get(f"{relay.console}/api/v1/pixels", timeout=60, headers={"authorization": f"Bearer {key}"})
         assert asked.status_code == 401
 
 

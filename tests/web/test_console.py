@@ -35,7 +35,7 @@ def csrf(page: httpx.Response) -> str:
 
 
 def anonymous(scene: Scene) -> httpx.Client:
-    return httpx.Client(base_url=scene.console, timeout=10)
+    return httpx.Client(base_url=scene.console, timeout=60)
 
 
 def test_no_page_is_shown_without_a_session(scene: Scene) -> None:
