@@ -29,6 +29,16 @@ def role_died(role: str, pid: int, status: int) -> None:
     _say(logging.ERROR, "role-died", role=role, pid=pid, status=status)
 
 
+def role_silent(role: str, pid: int, silent_s: float) -> None:
+    """It has not answered for `[relay] watchdog`. It says where it stands, is ended, and is started again."""
+    _say(logging.ERROR, "role-silent", role=role, pid=pid, silent_s=round(silent_s, 1))
+
+
+def role_unstopped(role: str, pid: int, after_s: float, silent_s: float) -> None:
+    """It was asked to stop, had the time for it, and is ended."""
+    _say(logging.ERROR, "role-unstopped", role=role, pid=pid, after_s=round(after_s, 1), silent_s=round(silent_s, 1))
+
+
 def out_of_descriptors(limit: int, reason: str) -> None:
     """No connection can be taken in. Said once a minute, however many wait."""
     remedy = "raise LimitNOFILE (ulimit -n), or look for who holds connections open"

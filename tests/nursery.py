@@ -100,6 +100,12 @@ def _end(requests: socket.socket, process: "subprocess.Popen[bytes]") -> None:
     process.wait(30)
 
 
+def hang(*_: object) -> None:
+    """What a process is made to do by SIGUSR1: never to come back to its event loop."""
+    while True:
+        pass
+
+
 def _nurse(requests: socket.socket) -> list[str]:
     """Forks until the other side goes, and ends what it left. Returns in a child alone: the words it is to run."""
     wakes, woken = os.pipe()
@@ -168,5 +174,6 @@ if __name__ == "__main__":
     while given[0].startswith("--mistake="):  # a function of the program that fails each time
         module, _, function = given.pop(0).partition("=")[2].partition(":")
         setattr(importlib.import_module(module), function, _stumble)
+    signal.signal(signal.SIGUSR1, hang)
     sys.argv = ["waypost", *given]
     sys.exit(main.main(given))

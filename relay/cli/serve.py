@@ -5,7 +5,7 @@ import argparse
 from relay import log
 from relay.cli import command
 from relay.cli.command import Commands
-from relay.node import supervisor
+from relay.node import server
 
 _ABOUT = """\
 Starts everything that config.toml describes and, when all listeners are up, prints one line:
@@ -33,4 +33,4 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.workers is not None:
         config = config.model_copy(update={"relay": config.relay.model_copy(update={"workers": arguments.workers})})
     log.start()
-    return supervisor.serve(config, arguments.only)
+    return server.serve(config, arguments.only)

@@ -35,6 +35,14 @@ class Relay(Table):
     data_dir: Path = Path("var")
     workers: int = Field(1, ge=1, le=64)
     drain: Duration = timedelta(seconds=20)
+    watchdog: Duration = timedelta(seconds=30)
+
+    @field_validator("watchdog")
+    @classmethod
+    def _lets_roles_breathe(cls, span: timedelta) -> timedelta:
+        if timedelta(0) < span < timedelta(seconds=3):
+            raise ValueError('must be "3s" or more, or "0s" for none: a busy machine would end roles that are well')
+        return span
 
 
 class Database(Table):

@@ -1,305 +1,229 @@
-"""One command, several processes: binds, prepares, starts the roles and keeps them up.
+"""Keeps the roles up: starts a process for each, and starts it again when it dies or no longer answers.
 
-The sockets belong to the supervisor: while a role restarts, its clients wait in the backlog and none is
-turned away. A role that dies is started again; the supervisor's own death ends them all.
+In: the roles, signals, and from each process an octet a second (`role`).  Out: the ready line, and the log. What does
+not answer for `[relay] watchdog` is sent SIGABRT, so that it says where it stands, and then SIGKILL. Time is counted
+here only while this process runs: what it slept through, its roles may have slept through too.
 """
 
-import asyncio
 import contextlib
-import ctypes
-import errno
-import functools
 import os
-import resource
+import select
 import signal
-import socket
 import sys
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
-import sqlalchemy as sa
-
-from relay import __version__, log
+from relay import log
 from relay.config.schema import Config
-from relay.config.values import HostPort
-from relay.delivery import runner
-from relay.node import ground, mail, pages
-from relay.node.circle import circles
+from relay.node import role, systemd
 from relay.node.ground import Unusable
-from relay.store import errors, leases, outbox, webhooks
-from web import auth
+from relay.node.role import Role
+from web import protocol
 
-Serve = Callable[[Config, Sequence[socket.socket], asyncio.Event, asyncio.Event], Awaitable[None]]
-
-_BIND_FOR_S = 3.0  # a predecessor may still be on its way out
+_TURN_S = 0.5
+_MAX_TURN_S = 2 * _TURN_S  # more is not counted: this process was stopped, or the machine is too busy
 _RESTART_AFTER_S = 1.0
-_READY = b"r"
-_PR_SET_PDEATHSIG = 1
+_START_WITHIN_S = 600.0  # a long journal is replayed before a role is ready
+_DUMP_WITHIN_S = 3.0  # from SIGABRT to SIGKILL: a process that is stopped obeys the second only
+_MUTE_S = 3.0  # without a beat, when a stop has no more time
+_CLOSE_WITHIN_S = 5.0  # after the drain: leases go back, the database is closed
 _STOPPING = (signal.SIGTERM, signal.SIGINT)
-_FILES = 1 << 20  # open at a time in a process: a connection each, and more than a machine serves
+_WATCHED = (*_STOPPING, signal.SIGHUP, signal.SIGCHLD)
 
 
-class Role(NamedTuple):
-    """A process to run: what it serves, and on which sockets."""
+@dataclass
+class _Child:
+    """A role's process."""
 
-    name: str
-    serve: Serve
-    sockets: Sequence[socket.socket]
-
-
-def serve(config: Config, only: str | None) -> int:
-    """Runs the node until SIGTERM or SIGINT. Returns the exit status. Raises Unusable."""
-    _raise_file_limit()
-    ground.prepare(config)
-    with contextlib.ExitStack() as held:
-        for role in ("smtp", "web"):
-            if only in (None, role):
-                held.enter_context(ground.locked(config, role))
-        _learn_webhooks(config)
-        log.starting(__version__, "sandbox" if config.is_sandbox else config.delivery.mode, len(config.upstream))
-        roles: list[Role] = []
-        if only in (None, "smtp"):
-            smtp = [_bind(listen.address, "[[listen]] address") for listen in config.listen]
-            roles += [
-                Role("smtp", functools.partial(mail.serve, circle=circle), smtp)
-                for circle in circles(config.relay.workers)
-            ]
-            if not config.database.url.get_secret_value():
-                _bury(config, None)  # this machine's only server starts: whoever held a lease is dead
-        if only in (None, "web"):
-            web = [
-                _bind(config.tracking.listen, "[tracking] listen"),
-                _bind(config.console.listen, "[console] listen"),
-            ]
-            roles.append(Role("web", pages.serve, web))
-            _welcome(config)
-        return _Supervisor(config, roles, _ready_line(config, roles)).run()
-
-
-def _raise_file_limit() -> None:
-    """Many systems start a program with 1,024 open files, which is as many clients."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _FILES if hard == resource.RLIM_INFINITY else min(hard, _FILES)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        with contextlib.suppress(ValueError, OSError):  # a system that says no keeps its limit
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
-def _bind(address: HostPort, key: str) -> socket.socket:
-    end = time.monotonic() + _BIND_FOR_S
-    while True:
-        try:
-            found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-            family, kind, protocol, _, name = found[0]
-            listener = socket.socket(family, kind, protocol)
-            try:
-                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                listener.bind(name)
-                listener.listen(1024)
-                listener.setblocking(False)
-            except OSError:
-                listener.close()
-                raise
-            return listener
-        except OSError as error:
-            if time.monotonic() > end or error.errno != errno.EADDRINUSE:
-                raise Unusable(f"{key}: cannot listen on {address}: {error.strerror}") from None
-            time.sleep(0.1)
-
-
-def _bury(config: Config, worker: str | None) -> None:
-    """Settles what a dead worker did but could not write down, then gives its leases back; None: of all workers.
-
-    In that order, or delivered mail would go out again. With the database away the leases lapse by themselves.
-    The death of one worker counts against what it was attempting; that of them all is the machine's or an operator's.
-    """
-    store = ground.open_store(config)
-    try:
-        asyncio.run(store.replay())
-        if worker is None:
-            store.writer.submit(leases.release).result()
-        else:
-            for spot in store.writer.submit(lambda session: leases.bury(session, worker)).result():
-                log.parked(spot.message, spot.number, leases.MOST_CRASHES)
-    except (sa.exc.SQLAlchemyError, OSError) as error:
-        errors.log_failure(error, "leases")
-    finally:
-        store.close()
-
-
-def _learn_webhooks(config: Config) -> None:
-    """Has the database know the webhooks of the configuration before the first event; on a database of our own,
-    whoever held a lease on something to tell is dead."""
-    store = ground.open_store(config)
-
-    def learn(session: sa.Connection) -> None:
-        webhooks.adopt(session, config.webhook, datetime.now(UTC))
-        if not config.database.url.get_secret_value():
-            outbox.release(session)
-
-    try:
-        store.writer.submit(learn).result()
-    except sa.exc.SQLAlchemyError as error:
-        raise Unusable(f"cannot write to the database: {type(error).__name__}") from None
-    finally:
-        store.close()
-
-
-def _welcome(config: Config) -> None:
-    """At the very first start: how to get into the console."""
-    store = ground.open_store(config)
-    try:
-        account = auth.first_account(store)
-    finally:
-        store.close()
-    if account:
-        name, password = account
-        sys.stderr.write(
-            "\n"
-            f"  The console's first account:  {name}  /  {password}\n"
-            f"  Shown this once. Change it with: waypost user add {name}\n"
-            "\n"
-        )
-
-
-def _ready_line(config: Config, roles: Sequence[Role]) -> str:
-    words = ["ready"]
-    for role in {role.name: role for role in roles}.values():
-        places = [HostPort(*listener.getsockname()[:2]) for listener in role.sockets]
-        if role.name == "smtp":
-            words.append("smtp=" + ",".join(map(str, places)))
-        else:
-            words += [f"tracking={config.tracking.public_url}", f"console=http://{places[1]}"]
-    return " ".join(words)
-
-
-class _Child(NamedTuple):
     role: Role
-    heartline: int  # read end of a pipe that says ready, then closes with the child
+    heartline: int | None  # None: the process has closed it, and is about to end
+    dead: tuple[int, ...]  # its predecessors since the role was last ready
+    is_ready: bool = False
+    silent_s: float = 0.0  # since its last beat, or since its start where it is not ready
+    aborted_s: float | None = None  # since SIGABRT
+    is_killed: bool = False
 
 
-class _Supervisor:
-    def __init__(self, config: Config, roles: Sequence[Role], ready_line: str) -> None:
+class _Restart(NamedTuple):
+    at_s: float
+    role: Role
+    dead: tuple[int, ...]
+
+
+class Supervisor:
+    """The parent of the roles' processes. It does nothing that could keep it waiting."""
+
+    def __init__(self, config: Config, roles: Sequence[Role], on_ready: Callable[[], None]) -> None:
+        self._drain_s = config.relay.drain.total_seconds()
+        self._watchdog_s = config.relay.watchdog.total_seconds() or float("inf")
         self._config = config
         self._roles = roles
-        self._ready_line = ready_line
+        self._on_ready = on_ready
+        # A daemon reads its certificates again at SIGHUP; a server in a terminal that closes has been left.
+        self._ends_with_terminal = bool(sys.stdin) and sys.stdin.isatty()
         self._children: dict[int, _Child] = {}
-        self._is_stopping = False
+        self._restarts: list[_Restart] = []
+        self._has_been_ready = False
+        self._stopping_s: float | None = None  # since a stop was asked for
+        self._turned_at_s = time.monotonic()
+        self._signals, self._signalled = os.pipe()  # the numbers of signals that came
 
     def run(self) -> int:
-        signal.signal(signal.SIGTERM, self._on_stop)
-        signal.signal(signal.SIGINT, self._on_stop)
-        # A daemon reads its certificates again; a server in a terminal that closes has been left.
-        signal.signal(signal.SIGHUP, self._on_stop if sys.stdin and sys.stdin.isatty() else self._on_hangup)
-        for role in self._roles:
-            self._start(role)
-        for child in list(self._children.values()):
-            if os.read(child.heartline, 1) != _READY and not self._is_stopping:
-                self._tell(signal.SIGTERM)
-                raise Unusable(f"the {child.role.name} role did not start; its reason stands above")
-        if not self._is_stopping:
-            sys.stdout.write(self._ready_line + "\n")
-            sys.stdout.flush()
-        self._watch()
+        """Until SIGTERM or SIGINT, and until all roles have ended. Returns the exit status; raises Unusable."""
+        for end in (self._signals, self._signalled):
+            os.set_blocking(end, False)
+        signal.set_wakeup_fd(self._signalled, warn_on_full_buffer=False)
+        for number in _WATCHED:
+            signal.signal(number, lambda *_: None)
+        for each in self._roles:
+            self._start(each, ())
+        while self._children or self._restarts:
+            self._turn()
         log.stopped()
         return 0
 
-    def _start(self, role: Role) -> None:
-        heart, line = os.pipe()
+    def _turn(self) -> None:
+        heartlines = {child.heartline: child for child in self._children.values() if child.heartline is not None}
+        readable, _, _ = select.select([self._signals, *heartlines], [], [], _TURN_S)
+        now_s = time.monotonic()
+        passed_s = min(now_s - self._turned_at_s, _MAX_TURN_S)
+        self._turned_at_s = now_s
+        if self._stopping_s is not None:
+            self._stopping_s += passed_s
+        for child in self._children.values():
+            child.silent_s += passed_s
+        for heartline in readable:
+            if heartline in heartlines:
+                self._hear(heartlines[heartline], heartline)
+        self._obey()
+        self._reap()
+        for pid, child in self._children.items():
+            self._check(pid, child, passed_s)
+        for restart in [one for one in self._restarts if one.at_s <= now_s]:
+            self._restarts.remove(restart)
+            self._start(restart.role, restart.dead)
+        systemd.beat()
+
+    def _hear(self, child: _Child, heartline: int) -> None:
+        if not os.read(heartline, 4096):
+            os.close(heartline)
+            child.heartline = None
+            return
+        child.silent_s = 0.0
+        child.is_ready, child.dead = True, ()
+        if not self._has_been_ready and all(one.is_ready for one in self._children.values()):
+            self._has_been_ready = True
+            if self._stopping_s is None:
+                self._on_ready()
+
+    def _obey(self) -> None:
+        """Does what signals have asked for. They come through a pipe, so that none interrupts anything here."""
+        try:
+            numbers = os.read(self._signals, 4096)
+        except BlockingIOError:
+            return
+        for number in numbers:
+            if number in _STOPPING or (number == signal.SIGHUP and self._ends_with_terminal):
+                self._stop()
+            elif number == signal.SIGHUP:
+                self._tell(signal.SIGHUP)
+
+    def _stop(self) -> None:
+        if self._stopping_s is not None:  # a second one: at once
+            self._tell(signal.SIGKILL)
+            os._exit(1)
+        self._stopping_s = 0.0
+        self._restarts.clear()
+        log.draining(self._drain_s)
+        systemd.notify("STOPPING=1")
+        self._tell(signal.SIGTERM)
+        for each in self._roles:  # the roles close theirs: from then on new clients are turned away, not kept waiting
+            for listener in each.sockets:
+                listener.close()
+
+    def _reap(self) -> None:
+        """Notes who has ended. Each that ends unasked is started again."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if not pid:
+                return
+            child = self._children.pop(pid, None)
+            if child is None:
+                continue  # in a container this may be everybody's last parent
+            if child.heartline is not None:
+                os.close(child.heartline)
+            if self._stopping_s is not None:
+                continue
+            if not self._has_been_ready:
+                self._tell(signal.SIGTERM)
+                raise Unusable(f"the {child.role.name} role did not start; its reason stands above")
+            log.role_died(child.role.name, pid, status)
+            at_s = time.monotonic() + _RESTART_AFTER_S
+            self._restarts.append(_Restart(at_s, child.role, (*child.dead, pid)))
+
+    def _check(self, pid: int, child: _Child, passed_s: float) -> None:
+        """Ends a process that does not answer, or does not end when it should: once, and in two steps."""
+        if child.is_killed:
+            return
+        if child.aborted_s is not None:
+            child.aborted_s += passed_s
+            if child.aborted_s >= _DUMP_WITHIN_S:
+                child.is_killed = True
+                os.kill(pid, signal.SIGKILL)
+            return
+        if child.silent_s >= (self._watchdog_s if child.is_ready else max(self._watchdog_s, _START_WITHIN_S)):
+            log.role_silent(child.role.name, pid, child.silent_s)
+        elif self._stopping_s is not None and self._stopping_s >= self._may_stop_within_s(child):
+            log.role_unstopped(child.role.name, pid, self._stopping_s, child.silent_s)
+        else:
+            return
+        child.aborted_s = 0.0
+        os.kill(pid, signal.SIGABRT)
+
+    def _may_stop_within_s(self, child: _Child) -> float:
+        if child.silent_s >= _MUTE_S:
+            return self._drain_s - _DUMP_WITHIN_S
+        return max(self._drain_s, protocol.DRAIN_S) + _CLOSE_WITHIN_S
+
+    def _start(self, each: Role, dead: tuple[int, ...]) -> None:
+        heartline, writes = os.pipe()
         sys.stdout.flush()
         sys.stderr.flush()
         parent = os.getpid()
-        # A signal between the fork and its being noted would miss the child, or find the parent's handler in it.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)
-        if self._must_stop():
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-            os.close(heart)
-            os.close(line)
-            return
+        # What the child hears before it has handlers of its own would come out of our pipe.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _WATCHED)
         pid = os.fork()
         if pid == 0:
-            os.close(heart)
             status = 1
             try:
-                signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's ^C goes to all; the supervisor passes it on
-                signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the mail role listens to it
-                signal.signal(signal.SIGTERM, signal.SIG_DFL)
+                self._leave(heartline)
                 signal.pthread_sigmask(signal.SIG_SETMASK, before)
-                status = _live(self._config, role, line, parent)
+                status = role.live(self._config, each, writes, parent, dead)
             finally:
                 sys.stderr.flush()
                 os._exit(status)
-        os.close(line)
-        self._children[pid] = _Child(role, heart)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        log.role_started(role.name, pid)
-        if self._must_stop():  # the handler ran between the fork and the note of it
-            os.kill(pid, signal.SIGTERM)
+        os.close(writes)
+        self._children[pid] = _Child(each, heartline, dead)
+        log.role_started(each.name, pid)
 
-    def _watch(self) -> None:
-        """Until all children are gone. Each that dies unasked is started again."""
-        while self._children:
-            pid, status = os.wait()
-            child = self._children.pop(pid)
-            os.close(child.heartline)
-            if not self._is_stopping:
-                log.role_died(child.role.name, pid, status)
-                time.sleep(_RESTART_AFTER_S)
-                if child.role.name == "smtp":
-                    _bury(self._config, runner.name(pid))
-            if not self._is_stopping:
-                self._start(child.role)
-
-    def _must_stop(self) -> bool:
-        return self._is_stopping  # which a signal changes at any moment
-
-    def _on_stop(self, number: int, frame: object) -> None:
-        if self._is_stopping:  # a second one: at once
-            self._tell(signal.SIGKILL)
-            os._exit(1)
-        self._is_stopping = True
-        log.draining(self._config.relay.drain.total_seconds())
-        self._tell(signal.SIGTERM)
-        for role in self._roles:  # the roles close theirs: from then on new clients are turned away, not kept waiting
-            for listener in role.sockets:
-                listener.close()
-
-    def _on_hangup(self, number: int, frame: object) -> None:
-        self._tell(signal.SIGHUP)
+    def _leave(self, heartline: int) -> None:
+        """In a child: drops what is the supervisor's."""
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's ^C goes to all; the supervisor passes it on
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the mail role listens to it
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        siblings = [child.heartline for child in self._children.values() if child.heartline is not None]
+        for end in (heartline, self._signals, self._signalled, *siblings):
+            os.close(end)
 
     def _tell(self, number: signal.Signals) -> None:
-        for pid in list(self._children):
+        for pid in self._children:  # each of them is there, if only as a zombie: nobody else waits for them
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
-
-
-def _live(config: Config, role: Role, line: int, parent: int) -> int:
-    """The child's life. Returns its exit status."""
-    _die_with(parent)
-
-    async def main() -> None:
-        ready, stop = asyncio.Event(), asyncio.Event()
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-        serving = asyncio.ensure_future(role.serve(config, role.sockets, ready, stop))
-        getting_ready = asyncio.ensure_future(ready.wait())
-        await asyncio.wait({serving, getting_ready}, return_when=asyncio.FIRST_COMPLETED)
-        if ready.is_set():
-            os.write(line, _READY)
-        await serving
-
-    try:
-        asyncio.run(main())
-    except Exception:  # noqa: BLE001  the outermost: the supervisor starts this role again
-        log.fault(role.name, "start")
-        return 1
-    return 0
-
-
-def _die_with(parent: int) -> None:
-    """Linux ends this process with its parent, so that a killed supervisor leaves nobody behind."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(1)

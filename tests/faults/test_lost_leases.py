@@ -64,7 +64,9 @@ def test_a_worker_that_was_stopped_past_its_lease_doubles_only_what_had_begun(
 ) -> None:
     sink.delay_s = 1.0
     connections = 4
-    with Waypost(tmp_path, sink.port, f"connections = {connections}\n{_QUEUED}", "workers = 2\n") as relay:
+    with Waypost(
+        tmp_path, sink.port, f"connections = {connections}\n{_QUEUED}", 'workers = 2\nwatchdog = "0s"\n'
+    ) as relay:
         for number in range(120):
             relay.send(html_mail(), f"to-{number}@example.com")
         _wait_until_leased(tmp_path, 64)

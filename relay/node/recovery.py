@@ -1,0 +1,33 @@
+"""What mail processes leave behind when they die: outcomes in the journal, and leases."""
+
+import asyncio
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+
+from relay import log
+from relay.config.schema import Config
+from relay.delivery import runner
+from relay.node import ground
+from relay.store import errors, leases
+
+
+def recover(config: Config, dead: Sequence[int] | None) -> None:
+    """Settles what dead processes did but could not write down, then gives their leases back; None: of all there were.
+
+    In that order, or delivered mail would go out again. With the database away the leases lapse by themselves.
+    The death of one worker counts against what it was attempting; that of them all is the machine's or an operator's.
+    """
+    store = ground.open_store(config)
+    try:
+        asyncio.run(store.replay())
+        if dead is None:
+            store.writer.submit(leases.release).result()
+        for pid in dead or ():
+            worker = runner.name(pid)
+            for spot in store.writer.submit(lambda session, worker=worker: leases.bury(session, worker)).result():  # type: ignore[misc]
+                log.parked(spot.message, spot.number, leases.MOST_CRASHES)
+    except (sa.exc.SQLAlchemyError, OSError) as error:
+        errors.log_failure(error, "leases")
+    finally:
+        store.close()

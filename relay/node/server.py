@@ -1,0 +1,138 @@
+"""One command, several processes: prepares the data, binds the sockets, and has the supervisor run the roles.
+
+The sockets belong to the supervisor: while a role restarts, its clients wait in the backlog and none is turned away.
+"""
+
+import contextlib
+import errno
+import functools
+import resource
+import socket
+import sys
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import sqlalchemy as sa
+
+from relay import __version__, log
+from relay.config.schema import Config
+from relay.config.values import HostPort
+from relay.node import ground, mail, pages, recovery, systemd
+from relay.node.circle import circles
+from relay.node.ground import Unusable
+from relay.node.role import Role
+from relay.node.supervisor import Supervisor
+from relay.store import outbox, webhooks
+from web import auth
+
+_BIND_FOR_S = 3.0  # a predecessor may still be on its way out
+_FILES = 1 << 20  # open at a time in a process: a connection each, and more than a machine serves
+
+
+def serve(config: Config, only: str | None) -> int:
+    """Runs the node until SIGTERM or SIGINT. Returns the exit status. Raises Unusable."""
+    _raise_file_limit()
+    ground.prepare(config)
+    with contextlib.ExitStack() as held:
+        for role in ("smtp", "web"):
+            if only in (None, role):
+                held.enter_context(ground.locked(config, role))
+        _learn_webhooks(config)
+        log.starting(__version__, "sandbox" if config.is_sandbox else config.delivery.mode, len(config.upstream))
+        roles: list[Role] = []
+        if only in (None, "smtp"):
+            smtp = [_bind(listen.address, "[[listen]] address") for listen in config.listen]
+            roles += [
+                Role("smtp", functools.partial(mail.serve, circle=circle), smtp, recovery.recover)
+                for circle in circles(config.relay.workers)
+            ]
+            if not config.database.url.get_secret_value():
+                recovery.recover(config, None)  # this machine's only server starts: whoever held a lease is dead
+        if only in (None, "web"):
+            web = [
+                _bind(config.tracking.listen, "[tracking] listen"),
+                _bind(config.console.listen, "[console] listen"),
+            ]
+            roles.append(Role("web", pages.serve, web))
+            _welcome(config)
+        return Supervisor(config, roles, functools.partial(_say_ready, config, roles)).run()
+
+
+def _raise_file_limit() -> None:
+    """Many systems start a program with 1,024 open files, which is as many clients."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _FILES if hard == resource.RLIM_INFINITY else min(hard, _FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(ValueError, OSError):  # a system that says no keeps its limit
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _bind(address: HostPort, key: str) -> socket.socket:
+    end = time.monotonic() + _BIND_FOR_S
+    while True:
+        try:
+            found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+            family, kind, protocol, _, name = found[0]
+            listener = socket.socket(family, kind, protocol)
+            try:
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                listener.bind(name)
+                listener.listen(1024)
+                listener.setblocking(False)
+            except OSError:
+                listener.close()
+                raise
+            return listener
+        except OSError as error:
+            if time.monotonic() > end or error.errno != errno.EADDRINUSE:
+                raise Unusable(f"{key}: cannot listen on {address}: {error.strerror}") from None
+            time.sleep(0.1)
+
+
+def _learn_webhooks(config: Config) -> None:
+    """Has the database know the webhooks of the configuration before the first event; on a database of our own,
+    whoever held a lease on something to tell is dead."""
+    store = ground.open_store(config)
+
+    def learn(session: sa.Connection) -> None:
+        webhooks.adopt(session, config.webhook, datetime.now(UTC))
+        if not config.database.url.get_secret_value():
+            outbox.release(session)
+
+    try:
+        store.writer.submit(learn).result()
+    except sa.exc.SQLAlchemyError as error:
+        raise Unusable(f"cannot write to the database: {type(error).__name__}") from None
+    finally:
+        store.close()
+
+
+def _welcome(config: Config) -> None:
+    """At the very first start: how to get into the console."""
+    store = ground.open_store(config)
+    try:
+        account = auth.first_account(store)
+    finally:
+        store.close()
+    if account:
+        name, password = account
+        sys.stderr.write(
+            "\n"
+            f"  The console's first account:  {name}  /  {password}\n"
+            f"  Shown this once. Change it with: waypost user add {name}\n"
+            "\n"
+        )
+
+
+def _say_ready(config: Config, roles: Sequence[Role]) -> None:
+    words = ["ready"]
+    for role in {role.name: role for role in roles}.values():
+        places = [HostPort(*listener.getsockname()[:2]) for listener in role.sockets]
+        if role.name == "smtp":
+            words.append("smtp=" + ",".join(map(str, places)))
+        else:
+            words += [f"tracking={config.tracking.public_url}", f"console=http://{places[1]}"]
+    sys.stdout.write(" ".join(words) + "\n")
+    sys.stdout.flush()
+    systemd.notify("READY=1")

@@ -1,0 +1,156 @@
+"""A process that does not answer says where it stands, is ended and started again; the others are left alone."""
+
+import contextlib
+import os
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from time import monotonic, sleep
+
+import pytest
+
+from tests.faults.conftest import Figure
+from tests.faults.load import Load, arrived
+from tests.stage import Waypost, html_mail
+from tests.upstream import Upstream
+
+WATCHDOG_S = 3
+WATCHED = f'watchdog = "{WATCHDOG_S}s"\ndrain = "5s"\n'
+UNWATCHED = 'watchdog = "0s"\ndrain = "5s"\n'
+
+
+def wait_until(holds: Callable[[], object], relay: Waypost, timeout_s: float = 60) -> None:
+    end = monotonic() + timeout_s
+    while not holds():
+        assert monotonic() < end, relay.read_log()
+        sleep(0.05)
+
+
+def logged(relay: Waypost, fact: str, times: int = 1) -> Callable[[], bool]:
+    return lambda: relay.read_log().count(f" {fact} ") >= times
+
+
+@contextlib.contextmanager
+def stopped(*pids: int) -> Iterator[None]:
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+
+
+@pytest.mark.parametrize("mode", ["inline", "queued"])
+def test_a_stopped_mail_role_is_replaced_and_loses_nothing(
+    mode: str, tmp_path: Path, sink: Upstream, figure: Figure
+) -> None:
+    tables = f'connections = 2\n[delivery]\nmode = "{mode}"\nretry = ["1s"]\n'
+    with Waypost(tmp_path, sink.port, tables, WATCHED) as relay:
+        mail, web = relay.children()
+        with Load(relay.port) as load:
+            load.wait_for(20)
+            began = monotonic()
+            os.kill(mail, signal.SIGSTOP)
+            load.wait_for(20)
+            figure(f"{mode}: stopped, replaced and accepting again after {monotonic() - began:.1f} s")
+        log = relay.read_log()
+        assert log.count(f" role-silent role=smtp pid={mail} silent_s=") == 1
+        assert log.count(f" role-died role=smtp pid={mail} status={int(signal.SIGKILL)}") == 1
+        assert set(relay.children()).isdisjoint({mail}) and web in relay.children()
+        wait_until(lambda: load.accepted <= set(arrived(sink)), relay)
+        assert relay.stop() == 0
+        assert relay.read_log().count(" role-silent ") == 1
+
+
+def test_a_stopped_web_role_is_replaced(tmp_path: Path) -> None:
+    with Waypost(tmp_path, relay=WATCHED) as relay:
+        mail, web = relay.children()
+        os.kill(web, signal.SIGSTOP)
+        assert relay.get("/healthz", timeout=60).status_code == 200  # waits in the backlog for the new one
+        assert relay.read_log().count(f" role-silent role=web pid={web} silent_s=") == 1
+        assert mail in relay.children() and web not in relay.children()
+        assert relay.stop() == 0
+
+
+@pytest.mark.parametrize("role", ["smtp", "web"])
+def test_a_hanging_role_says_where_it_stands(role: str, tmp_path: Path) -> None:
+    with Waypost(tmp_path, relay=WATCHED) as relay:
+        hanging = relay.children()[role == "web"]
+        os.kill(hanging, signal.SIGUSR1)
+        wait_until(logged(relay, "role-started", 3), relay)
+        log = relay.read_log()
+        assert f" role-silent role={role} pid={hanging} " in log
+        assert "Fatal Python error: Aborted" in log and "nursery.py" in log and " in hang\n" in log
+        assert relay.send(html_mail(), "after@example.com").startswith("250")
+        assert relay.get("/healthz").status_code == 200
+
+
+def test_a_supervisor_that_was_stopped_itself_ends_nobody(tmp_path: Path) -> None:
+    with Waypost(tmp_path, relay=WATCHED) as relay:
+        assert relay.process is not None
+        roles = relay.children()
+        with stopped(relay.process.pid):  # it alone
+            sleep(2 * WATCHDOG_S)
+        with stopped(relay.process.pid, *roles):  # as with a machine that was suspended
+            sleep(2 * WATCHDOG_S)
+        os.kill(roles[1], signal.SIGKILL)
+        wait_until(logged(relay, "role-started", 3), relay)  # it has looked at all of them, more than once
+        assert " role-silent " not in relay.read_log()
+        assert relay.children()[0] == roles[0]
+
+
+def test_a_role_has_time_to_start(tmp_path: Path) -> None:
+    with Waypost(tmp_path, relay=WATCHED) as relay:
+        mail = relay.children()[0]
+        with relay.locked():
+            os.kill(mail, signal.SIGKILL)  # the next one gives back leases first, and waits for the database
+            wait_until(logged(relay, "unreadable"), relay)
+        assert relay.send(html_mail(), "after@example.com").startswith("250")
+        assert " role-silent " not in relay.read_log()
+
+
+@pytest.mark.parametrize("settings", [WATCHED, UNWATCHED], ids=["watched", "unwatched"])
+@pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGUSR1], ids=["stopped", "hanging"])
+def test_a_stop_does_not_wait_for_a_role_that_hangs(
+    number: signal.Signals, settings: str, tmp_path: Path, figure: Figure
+) -> None:
+    with Waypost(tmp_path, relay=settings) as relay:
+        os.kill(relay.children()[0], number)
+        began = monotonic()
+        assert relay.stop(60) == 0
+        figure(f"drain 5 s, stopped after {monotonic() - began:.1f} s")
+        log = relay.read_log()
+        assert log.count(" role-unstopped ") + log.count(" role-silent ") == 1
+        assert log.count(" role-started ") == 2  # it is not started again
+
+
+def test_a_stop_is_heard_while_a_role_is_being_replaced(tmp_path: Path) -> None:
+    with Waypost(tmp_path, relay=WATCHED) as relay:
+        os.kill(relay.children()[0], signal.SIGSTOP)
+        wait_until(logged(relay, "role-silent"), relay)
+        assert relay.stop(60) == 0
+        assert relay.read_log().count(" role-started ") == 2
+
+
+def test_the_watch_can_be_turned_off_and_not_be_made_too_short(tmp_path: Path) -> None:
+    said = Waypost(tmp_path / "short", relay='watchdog = "2s"').cli("check", status=1)
+    assert b'[relay] watchdog: must be "3s" or more, or "0s" for none' in said
+    Waypost(tmp_path / "off", relay='watchdog = "0s"').cli("check")
+
+
+def test_systemd_hears_of_the_start_of_each_second_and_of_the_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.settimeout(30)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        monkeypatch.setenv("WATCHDOG_USEC", "30000000")
+        with Waypost(tmp_path / "relay"):
+            states = [systemd.recv(100) for _ in range(20)]
+            assert b"READY=1" in states and states.count(b"WATCHDOG=1") >= 10
+        while systemd.recv(100) != b"STOPPING=1":
+            pass
