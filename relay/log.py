@@ -21,6 +21,11 @@ def starting(version: str, mode: str, upstreams: int) -> None:
     _say(logging.INFO, "starting", version=version, mode=mode, upstreams=upstreams)
 
 
+def runs_as_root() -> None:
+    remedy = "name a user in [relay] user: root is needed to bind low ports only"
+    _say(logging.WARNING, "runs-as-root", remedy=remedy)
+
+
 def role_started(role: str, pid: int) -> None:
     _say(logging.INFO, "role-started", role=role, pid=pid)
 

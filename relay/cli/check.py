@@ -13,7 +13,7 @@ from relay.config.schema import Config
 from relay.delivery import dossier, own_name
 from relay.delivery.upstream import Upstream
 from relay.edge import tls
-from relay.node import ground
+from relay.node import ground, privileges
 from relay.rewrite import dkim, providers
 
 _RSA_BITS = 2048
@@ -60,6 +60,8 @@ def _mode(config: Config) -> str:
 
 def _notes(config: Config) -> list[str]:
     notes = []
+    if privileges.is_bare_root(config):
+        notes.append("this is root, and so would be the server: name a user in [relay] user, or start it as one")
     url = config.tracking.public_url
     if not config.is_sandbox and ("//127." in url or "//localhost" in url):
         notes.append(f"[tracking] public_url is {url}: links in mail lead to this machine only")

@@ -28,6 +28,7 @@ def _list(arguments: argparse.Namespace) -> int:
 
 def _rotate(arguments: argparse.Namespace) -> int:
     config = command.configured(arguments)
+    ground.open_ring(config)  # as whom it belongs to
     try:
         key = tokens.rotate(config.relay.data_dir / ground.KEYS_FILE)
     except (OSError, ValueError) as error:

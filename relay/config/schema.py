@@ -36,6 +36,8 @@ class Relay(Table):
     workers: int = Field(1, ge=1, le=64)
     drain: Duration = timedelta(seconds=20)
     watchdog: Duration = timedelta(seconds=30)
+    user: str = ""
+    group: str = ""
 
     @field_validator("watchdog")
     @classmethod
@@ -43,6 +45,12 @@ class Relay(Table):
         if timedelta(0) < span < timedelta(seconds=3):
             raise ValueError('must be "3s" or more, or "0s" for none: a busy machine would end roles that are well')
         return span
+
+    @model_validator(mode="after")
+    def _has_the_users_group(self) -> Self:
+        if self.group and not self.user:
+            raise ValueError("group needs user: who is to be in it")
+        return self
 
 
 class Database(Table):

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from relay import tokens
 from relay.config.schema import Config
+from relay.node import privileges
 from relay.store import engine, migrate, people, store
 
 KEYS_FILE = "keys.json"
@@ -35,6 +36,7 @@ def open_store(config: Config) -> store.Store:
 
 def open_ring(config: Config) -> tokens.KeyRing:
     """The installation's keys, made at the first start. Raises Unusable."""
+    _become_owner(config)
     try:
         return tokens.open_ring(config.relay.data_dir / KEYS_FILE)
     except (OSError, ValueError) as error:
@@ -42,7 +44,11 @@ def open_ring(config: Config) -> tokens.KeyRing:
 
 
 def prepare(config: Config) -> None:
-    """Makes the directory, the keys and the database, or brings them up to date. Raises Unusable."""
+    """Makes the directory, the keys and the database, or brings them up to date. Raises Unusable.
+
+    From here on, and in `open_ring`, root has become `[relay] user`: what commands write there the server can read.
+    """
+    _become_owner(config)
     os.umask(0o077)  # mail is nobody else's to read
     directory = config.relay.data_dir
     try:
@@ -59,6 +65,13 @@ def prepare(config: Config) -> None:
     except sa.exc.SQLAlchemyError as error:
         reason = error.orig if isinstance(error, sa.exc.DBAPIError) else error
         raise Unusable(f"cannot open the database: {reason}") from None
+
+
+def _become_owner(config: Config) -> None:
+    try:
+        privileges.leave(config)
+    except privileges.PrivilegeError as error:
+        raise Unusable(str(error)) from None
 
 
 @contextlib.contextmanager

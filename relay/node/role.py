@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from relay import log
 from relay.config.schema import Config
+from relay.node import privileges
 
 Serve = Callable[[Config, Sequence[socket.socket], asyncio.Event, asyncio.Event], Awaitable[None]]
 Recover = Callable[[Config, Sequence[int]], None]
@@ -39,6 +40,7 @@ def live(config: Config, role: Role, heartline: int, parent: int, dead: Sequence
     """The life of the process that was just forked. Returns its exit status."""
     faulthandler.enable()  # SIGABRT: standard error gets where each thread stands, whatever holds the interpreter
     _die_with(parent)
+    privileges.forbid_new()
     os.set_blocking(heartline, False)  # a supervisor that is stopped does not read
 
     async def main() -> None:

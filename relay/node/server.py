@@ -4,12 +4,9 @@ The sockets belong to the supervisor: while a role restarts, its clients wait in
 """
 
 import contextlib
-import errno
 import functools
 import resource
-import socket
 import sys
-import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -18,7 +15,7 @@ import sqlalchemy as sa
 from relay import __version__, log
 from relay.config.schema import Config
 from relay.config.values import HostPort
-from relay.node import ground, mail, pages, recovery, systemd
+from relay.node import ground, listeners, mail, pages, privileges, recovery, systemd
 from relay.node.circle import circles
 from relay.node.ground import Unusable
 from relay.node.role import Role
@@ -26,13 +23,15 @@ from relay.node.supervisor import Supervisor
 from relay.store import outbox, webhooks
 from web import auth
 
-_BIND_FOR_S = 3.0  # a predecessor may still be on its way out
 _FILES = 1 << 20  # open at a time in a process: a connection each, and more than a machine serves
 
 
 def serve(config: Config, only: str | None) -> int:
     """Runs the node until SIGTERM or SIGINT. Returns the exit status. Raises Unusable."""
     _raise_file_limit()
+    if privileges.is_bare_root(config):
+        log.runs_as_root()
+    bound = listeners.bind(config, only) if privileges.are_left(config) else None  # ports that only root may have
     ground.prepare(config)
     with contextlib.ExitStack() as held:
         for role in ("smtp", "web"):
@@ -40,21 +39,17 @@ def serve(config: Config, only: str | None) -> int:
                 held.enter_context(ground.locked(config, role))
         _learn_webhooks(config)
         log.starting(__version__, "sandbox" if config.is_sandbox else config.delivery.mode, len(config.upstream))
+        bound = bound or listeners.bind(config, only)
         roles: list[Role] = []
         if only in (None, "smtp"):
-            smtp = [_bind(listen.address, "[[listen]] address") for listen in config.listen]
             roles += [
-                Role("smtp", functools.partial(mail.serve, circle=circle), smtp, recovery.recover)
+                Role("smtp", functools.partial(mail.serve, circle=circle), bound.smtp, recovery.recover)
                 for circle in circles(config.relay.workers)
             ]
             if not config.database.url.get_secret_value():
                 recovery.recover(config, None)  # this machine's only server starts: whoever held a lease is dead
         if only in (None, "web"):
-            web = [
-                _bind(config.tracking.listen, "[tracking] listen"),
-                _bind(config.console.listen, "[console] listen"),
-            ]
-            roles.append(Role("web", pages.serve, web))
+            roles.append(Role("web", pages.serve, bound.web))
             _welcome(config)
         return Supervisor(config, roles, functools.partial(_say_ready, config, roles)).run()
 
@@ -66,28 +61,6 @@ def _raise_file_limit() -> None:
     if soft != resource.RLIM_INFINITY and soft < wanted:
         with contextlib.suppress(ValueError, OSError):  # a system that says no keeps its limit
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
-def _bind(address: HostPort, key: str) -> socket.socket:
-    end = time.monotonic() + _BIND_FOR_S
-    while True:
-        try:
-            found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-            family, kind, protocol, _, name = found[0]
-            listener = socket.socket(family, kind, protocol)
-            try:
-                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                listener.bind(name)
-                listener.listen(1024)
-                listener.setblocking(False)
-            except OSError:
-                listener.close()
-                raise
-            return listener
-        except OSError as error:
-            if time.monotonic() > end or error.errno != errno.EADDRINUSE:
-                raise Unusable(f"{key}: cannot listen on {address}: {error.strerror}") from None
-            time.sleep(0.1)
 
 
 def _learn_webhooks(config: Config) -> None:
