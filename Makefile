@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
-.PHONY: run demo test later check faults bench corpora bounces lock clean
+.PHONY: run demo test later check faults fuzz bench corpora bounces lock clean
 
 run: .venv/.run
 	@exec $(BIN)/waypost serve
@@ -27,6 +27,10 @@ later: .venv/.test
 # What the suite does in seconds, for as long as it takes: outages of a minute, a million forged tokens.
 faults: .venv/.test
 	WAYPOST_FAULTS=long $(BIN)/pytest -s tests/faults
+
+# The properties that hold for any octets, tried on twenty times as many, and on new ones each time.
+fuzz: .venv/.test
+	WAYPOST_FUZZ=20 $(BIN)/pytest -n $$(nproc) -m hypothesis
 
 check: .venv/.test
 	$(BIN)/ruff check .

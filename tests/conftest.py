@@ -22,6 +22,17 @@ settings.register_profile("waypost", deadline=None, derandomize="CI" in os.envir
 settings.load_profile("waypost")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """`make fuzz`: so many times the examples that each property has here, its own number of them or the usual one."""
+    factor = int(os.environ.get("WAYPOST_FUZZ", "1"))
+    for item in items if factor > 1 else ():
+        test = getattr(item, "obj", None)
+        # Hypothesis lets nobody change a test's settings from outside; this is where it looks them up.
+        if own := getattr(test, "_hypothesis_internal_use_settings", None):
+            more = settings(own, max_examples=factor * own.max_examples, derandomize=False)
+            test._hypothesis_internal_use_settings = more
+
+
 @pytest.fixture(scope="session")
 def upstream() -> Iterator[Upstream]:
     server = Upstream()
