@@ -1,5 +1,6 @@
 """The SMTP envelope of one transaction and the client that gave it.  RFC 5321 §2.3.1."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -68,6 +69,7 @@ class Accepted:
     envelope: Envelope
     octets: bytes  # as they came, dot-unstuffed, every line CRLF-ended
     above: tuple[bytes, ...]  # whole fields to stand above them: Received, and Date or Message-ID where missing
+    hung_up: "asyncio.Future[None] | None" = None  # done when its client no longer waits for the reply
 
 
 class Reports(Protocol):

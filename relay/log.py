@@ -268,6 +268,11 @@ def not_stored(message: str, reason: str) -> None:
     _say(logging.ERROR, "not-stored", message=message, reason=reason)
 
 
+def abandoned(message: str) -> None:
+    """Its client hung up before anybody had the message: it is the client's, and is not sent."""
+    _say(logging.WARNING, "abandoned", message=message)
+
+
 def links_left(message: str, reason: str) -> None:
     """Links too long for a token went as they came: where they lead could not be stored."""
     _say(logging.WARNING, "links-left", message=message, reason=reason)

@@ -53,11 +53,14 @@ class Stop(NamedTuple):
     attempts: int = 0
 
 
+Trip = asyncio.Task[list[Outcome]]
+
+
 class Trips(NamedTuple):
     """Attempts that have begun: what is decided already, and a task for each trip under way."""
 
     decided: list[Outcome]
-    under_way: "list[asyncio.Task[list[Outcome]]]"
+    under_way: list[Trip]
 
     def cancel(self) -> None:
         """Ends what is still under way."""
@@ -107,11 +110,11 @@ class Courier:
         """True while there is nobody to hand mail to."""
         return self._sender.is_out
 
-    async def depart(self, load: Load, stops: list[Stop], *, is_awaited: bool = False) -> Trips:
+    async def depart(self, load: Load, stops: list[Stop], begun: asyncio.Event | None = None) -> Trips:
         """Begins one attempt for each stop. What each trip ends with can be written down when that one ends.
 
-        `is_awaited`: a client waits for the reply."""
-        held = await self._held(load.message, stops, is_awaited=is_awaited)
+        `begun`: a client waits for the reply, and this is set before the first octet goes out."""
+        held = await self._held(load.message, stops, is_awaited=begun is not None)
         tracks = self._tracks and load.plan.control.consent is not False
         decided: list[Outcome] = []
         going: dict[bool, list[Stop]] = {True: [], False: []}
@@ -139,7 +142,7 @@ class Courier:
             is_own = load.plan.varies and self._config.privacy.tells_apart
             size = 1 if is_own or self._config.bounces.return_path else MOST_TOGETHER
             for at in range(0, len(group), size):
-                under_way.append(asyncio.create_task(self._trip(load, group[at : at + size], tracked)))
+                under_way.append(asyncio.create_task(self._trip(load, group[at : at + size], tracked, begun)))
         return Trips(decided, under_way)
 
     async def _held(self, message: Message, stops: list[Stop], *, is_awaited: bool) -> _Held:
@@ -163,7 +166,7 @@ class Courier:
         asks = self._config.privacy.consent == "asked"
         return _Held({}, {address.canonical(mailbox) for mailbox in mailboxes} if asks else set())
 
-    async def _trip(self, load: Load, stops: list[Stop], tracked: bool) -> list[Outcome]:
+    async def _trip(self, load: Load, stops: list[Stop], tracked: bool, begun: asyncio.Event | None) -> list[Outcome]:
         message = load.message
 
         async def render(seven_bit: bool) -> bytes:
@@ -180,7 +183,7 @@ class Courier:
             smtputf8=message.smtputf8,
             ret=message.ret,
             envid=message.envid,
-            check_lease=self._lease_check(message.id, [stop.number for stop in stops]),
+            begin=self._beginning(message.id, [stop.number for stop in stops], begun),
         )
         try:
             async with self._freight.aboard(len(load.octets)):
@@ -217,9 +220,16 @@ class Courier:
             log.fault("outcome", load.message.id)
             return outcome
 
-    def _lease_check(self, message: str, numbers: list[int]) -> Callable[[], Awaitable[None]] | None:
-        check = self.check_lease
-        return (lambda: check(message, numbers)) if check else None
+    def _beginning(
+        self, message: str, numbers: list[int], begun: asyncio.Event | None
+    ) -> Callable[[], Awaitable[None]]:
+        async def begin() -> None:
+            if self.check_lease is not None:
+                await self.check_lease(message, numbers)
+            if begun is not None:
+                begun.set()
+
+        return begin
 
     def _reverse_path(self, message: Message, stops: list[Stop]) -> str:
         """The app's own, or one under which bounces of this very delivery come back. The null one stays null."""

@@ -35,7 +35,7 @@ class Outgoing(NamedTuple):
     envid: str = ""
     login: Login | None = None  # the client's own credentials, used instead of the upstream's configured ones
     sender: str = ""  # the app's own reverse-path where ours stands in its place: it chooses the upstream
-    check_lease: Callable[[], Awaitable[None]] | None = None  # called before the first octet; raises LeaseLostError
+    begin: Callable[[], Awaitable[None]] | None = None  # called before the first octet; raises LeaseLostError
 
 
 class Fitted(NamedTuple):

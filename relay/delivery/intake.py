@@ -14,14 +14,14 @@ from relay import log
 from relay.address import Mailbox
 from relay.config.schema import Config
 from relay.delivery import dossier
-from relay.delivery.courier import Courier, Load, Stop, Trips
+from relay.delivery.courier import Courier, Load, Stop, Trip, Trips
 from relay.delivery.runner import LEASE, Runner
 from relay.envelope import Accepted, Client, Envelope
 from relay.reply import Refused, Reply, refused
 from relay.rewrite import parts
 from relay.rewrite import plan as planning
 from relay.rewrite.plan import Plan, Settings
-from relay.store import consent, errors, suppressions
+from relay.store import consent, errors, retention, suppressions
 from relay.store.consent import Wish
 from relay.store.destinations import MOST_TOGETHER, Rows
 from relay.store.queue import Filing, Outcome
@@ -32,6 +32,8 @@ from relay.tokens import KeyRing
 _OFF_LOOP = 1 << 17  # octets from which planning goes to a thread
 _MOST_ALONE = 64 << 20  # octets of mail whose client has been answered while its first attempt goes on
 _NOTHING_IS_SAFE = (451, "4.3.0", "the message cannot be stored now; please try again later")
+
+HungUp = asyncio.Future[None] | None  # done when the client no longer waits
 
 
 class Intake:
@@ -67,7 +69,8 @@ class Intake:
             and self._alone_octets + len(accepted.octets) <= _MOST_ALONE
         )
         log.accepted(accepted.id, len(recipients), len(accepted.octets), "inline" if is_inline else "queued")
-        return await (self._inline(load, stops) if is_inline else self._queued(load, stops))
+        take = self._inline if is_inline else self._queued
+        return await take(load, stops, accepted.hung_up)
 
     def _may_name(self, stream: str, client: Client) -> None:
         """Raises Refused for a stream that is not the client's to name: mail of an exempt one reaches who has
@@ -124,22 +127,19 @@ class Intake:
         except OSError as error:
             log.lost("consent", str(error))
 
-    async def _queued(self, load: Load, stops: list[Stop]) -> Reply:
-        await self._commit(self._filing(load, stops, [], due=load.message.accepted_at))
+    async def _queued(self, load: Load, stops: list[Stop], hung_up: HungUp) -> Reply:
+        await self._commit(self._filing(load, stops, [], due=load.message.accepted_at), hung_up)
         self._runner.wake()
         return Reply(250, "2.0.0", f"queued as {load.message.id}")
 
-    async def _inline(self, load: Load, stops: list[Stop]) -> Reply:
-        trips = await self._courier.depart(load, stops, is_awaited=True)
+    async def _inline(self, load: Load, stops: list[Stop], hung_up: HungUp) -> Reply:
+        begun = asyncio.Event()
+        trips = await self._courier.depart(load, stops, begun)
         outcomes, pending = list(trips.decided), set(trips.under_way)
         if pending:
-            try:
-                done, pending = await asyncio.wait(
-                    pending, timeout=self._config.delivery.inline_timeout.total_seconds()
-                )
-            except asyncio.CancelledError:
-                trips.cancel()  # the client has no reply, and keeps the mail
-                raise
+            done, pending = await self._wait(trips, begun, hung_up)
+            if any(trip.cancelled() for trip in done):
+                raise _abandoned(load.message.id)
             for trip in done:
                 outcomes += trip.result()
         outcomes.sort(key=lambda outcome: outcome.number)
@@ -150,11 +150,30 @@ class Intake:
             outcomes = [outcome._replace(owes="") for outcome in outcomes]
         if all(outcome.status.is_open for outcome in outcomes):
             # Nobody has it yet: durable in the database before 250, or the client keeps it.
-            await self._commit(self._filing(load, stops, outcomes))
+            await self._commit(self._filing(load, stops, outcomes), hung_up)
         else:
             has_retries = any(outcome.status.is_open for outcome in outcomes)
             await self._note(self._filing(load, stops, outcomes), must_hold=has_retries)
         return reply
+
+    async def _wait(self, trips: Trips, begun: asyncio.Event, hung_up: HungUp) -> tuple[set[Trip], set[Trip]]:
+        """Until all have ended or the client has waited long enough: those that have ended, and the others. If the
+        client hangs up before an octet has been sent, all are cancelled."""
+
+        def cancel(_: object) -> None:
+            if not begun.is_set():
+                trips.cancel()
+
+        if hung_up:
+            hung_up.add_done_callback(cancel)
+        try:
+            return await asyncio.wait(trips.under_way, timeout=self._config.delivery.inline_timeout.total_seconds())
+        except asyncio.CancelledError:
+            trips.cancel()  # the client has no reply, and keeps the mail
+            raise
+        finally:
+            if hung_up:
+                hung_up.remove_done_callback(cancel)
 
     async def _go_on_alone(self, load: Load, stops: list[Stop], outcomes: list[Outcome], trips: Trips) -> Reply:
         """The client has waited long enough. The trips go on under a lease, so that none is made twice."""
@@ -178,14 +197,26 @@ class Intake:
         finally:
             self._alone_octets -= len(load.octets)
 
-    async def _commit(self, filing: Filing) -> None:
-        """Makes the message durable in the database. Raises Refused with 451 if that fails."""
+    async def _commit(self, filing: Filing, hung_up: HungUp) -> None:
+        """Makes the message durable in the database. Raises Refused with 451 if that fails, or takes too long: then it
+        is not sent, whatever the database does later. So it is where the client hangs up meanwhile."""
+        message = filing.message.id
         try:
-            await self._store.record("filing", filing)
+            await self._store.record(
+                "filing",
+                filing,
+                undo=lambda session: retention.drop_refused(session, message),
+                unless=hung_up,
+            )
+        except TimeoutError as error:
+            if hung_up and hung_up.done():
+                raise _abandoned(message) from error
+            log.not_stored(message, "slow")
+            raise refused(*_NOTHING_IS_SAFE) from error
         except sa.exc.SQLAlchemyError as error:
             if not errors.is_database_fault(error):
-                log.fault("filing", filing.message.id)
-            log.not_stored(filing.message.id, errors.describe(error))
+                log.fault("filing", message)
+            log.not_stored(message, errors.describe(error))
             raise refused(*_NOTHING_IS_SAFE) from error
 
     async def _note(self, filing: Filing, *, must_hold: bool) -> None:
@@ -224,6 +255,12 @@ class Intake:
             for task in lasting:
                 task.cancel()
             await asyncio.gather(*lasting, return_exceptions=True)
+
+
+def _abandoned(message: str) -> Refused:
+    """For a client that has hung up. It hears this if it has only closed its half."""
+    log.abandoned(message)
+    return refused(451, "4.4.2", "you hung up, so the message was not sent")
 
 
 async def _planned(octets: bytes, settings: Settings) -> Plan:

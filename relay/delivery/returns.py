@@ -140,7 +140,10 @@ class Returns:
 
     async def _settle(self, tiding: Tiding) -> None:
         try:
-            is_new = await self._store.write(lambda session: returns.settle(session, tiding))
+            is_new = await self._store.writer.write_in_time(lambda session: returns.settle(session, tiding))
+        except TimeoutError as error:
+            log.not_stored(tiding.message, "slow")
+            raise _not_now() from error
         except (sa.exc.SQLAlchemyError, NotKnownYet) as error:  # whoever reports it tries again
             if not errors.is_database_fault(error) and not isinstance(error, NotKnownYet):
                 log.fault("report", tiding.message)

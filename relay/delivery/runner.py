@@ -130,7 +130,8 @@ class Runner:
                 held=Counter(row.stream for row in under_way),
                 with_suspect=not any(row.crashes for row in under_way),
                 newest_first=newest_first,
-            )
+            ),
+            begins_commit=True,
         )
 
     async def _without_decided(self, leased: dict[str, list[Delivery]]) -> dict[str, list[Delivery]]:

@@ -213,8 +213,8 @@ class Upstream:
             connection.wire.moved_at_s = asyncio.get_running_loop().time()  # it may have been kept for long
             connection.wire.deadline = asyncio.get_running_loop().time() + MOST_S
             try:
-                if mail.check_lease is not None:
-                    await mail.check_lease()
+                if mail.begin is not None:
+                    await mail.begin()
                 said = await transaction.send(connection.wire, mail)
             except Broken as broken:
                 self._pool.drop(connection)

@@ -33,6 +33,7 @@ _LINES_A_TURN = 20  # commands that are sent ahead: then others have their turn
 _GROUPED = frozenset({"RSET", "MAIL", "RCPT"})  # RFC 2920 §3.2: their replies may wait for each other
 _TLS_HELLO = "\x16\x03"  # RFC 8446 §5.1: a handshake record
 _QUIT_S = 1.0  # for a client that has had its 250 to say so while we shut down
+_HALF_CLOSE_S = 3.0  # after the dot: a client that closes its half later than that has lost patience
 _LAST_READ_S = 30.0  # for a client to read what was said last, or as long as it may be idle
 
 
@@ -77,6 +78,8 @@ class Dialogue(SMTP):
         self._refusals: Counter[tuple[int, str]] = Counter()
         self._verb = ""
         self._unsent = bytearray()
+        self._dot_at_s = 0.0  # of the event loop's clock
+        self._hung_up: asyncio.Future[None] | None = None  # while a reply to the dot is awaited
         self._may_speak = False  # a word before the greeting, or into a handshake, would be gibberish
         self._is_draining = False
 
@@ -212,7 +215,7 @@ class Dialogue(SMTP):
 
     def _forget(self) -> None:
         """Ends the transaction (RFC 5321 §4.1.1.5)."""
-        self._mail = None
+        self._mail = self._hung_up = None
 
     def drain(self) -> None:
         """Ends the dialogue politely: at once when idle, else after the transaction."""
@@ -280,10 +283,23 @@ class Dialogue(SMTP):
             self._incoming.forget()
             self._forget()
 
+    def connection_lost(self, error: Exception | None) -> None:
+        self._note_hang_up()
+        super().connection_lost(error)
+
     def eof_received(self) -> bool:
-        # A client may close its half after the dot and still wait for the reply.
+        # A client may close its half after the dot and still wait for the reply. One that has lost patience closes
+        # both; that looks the same until we speak, and then it is too late, but it comes later.
+        if self.loop.time() - self._dot_at_s > _HALF_CLOSE_S:
+            self._note_hang_up()
         self._reader.feed_eof()
         return self.transport is not None and self.transport.get_extra_info("sslcontext") is None
+
+    def _note_hang_up(self) -> None:
+        """RFC 5321 §4.1.1.10: a client that breaks off keeps its mail, unless it is too late to give that back, as
+        `take` decides. One that has sent QUIT ahead does not break off."""
+        if self._hung_up is not None and not self._hung_up.done() and self._incoming.is_empty:
+            self._hung_up.set_result(None)
 
     def _suspend_timeout(self) -> None:
         """While we work on a message, the client is not idle."""

@@ -25,6 +25,11 @@ class Incoming:
         """True if a whole line is here already."""
         return b"\n" in self._octets
 
+    @property
+    def is_empty(self) -> bool:
+        """True if nothing has come that nobody has read."""
+        return not self._octets and not self._reader._buffer  # type: ignore[attr-defined]  # no peek
+
     async def line(self, longest_octets: int) -> bytes:
         """The next line without its end. Raises LineTooLong; IncompleteReadError where nothing more comes."""
         is_too_long, searched = False, 0

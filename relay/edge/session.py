@@ -176,8 +176,8 @@ class Session(Dialogue):
         try:
             octets = await self._read_data(may_relay=may_relay, is_report=mail.is_report)
             take = self._door.reports.take if mail.is_report and self._door.reports else self._door.take
+            self._dot_at_s, self._hung_up = self.loop.time(), self.loop.create_future()
             taking = asyncio.ensure_future(take(self._accept(mail, octets)))
-            # Once begun, taking responsibility goes on though the client hangs up.
             self._suspend_timeout()
             reply = await asyncio.shield(taking)
             self._errors = self._junk = self._refused_recipients = 0
@@ -224,7 +224,7 @@ class Session(Dialogue):
         self._door.policy.may_write_as(self._client, octets, head)
         now, message = self._door.now(), ids.new()
         above = trace.fields_above(head, message, self._door.hostname, self._client, mail, now)
-        return Accepted(message, now, self._client, mail, octets, above)
+        return Accepted(message, now, self._client, mail, octets, above, self._hung_up)
 
     async def _rset(self, argument: str) -> None:
         self._forget()

@@ -41,11 +41,23 @@ def drop_messages(session: sa.Connection, before: datetime) -> int:
     delivery = tables.delivery
     count = sa.select(sa.func.count()).where(delivery.c.message == tables.message.c.id).scalar_subquery()
     gone = _oldest(session, _settled(before, count), DELIVERIES)
+    _drop(session, gone)
+    return len(gone)
+
+
+def drop_refused(session: sa.Connection, message: str) -> None:
+    """Deletes a message that was filed when its client had been told that it was not, unless it is under way."""
+    table = tables.delivery
+    is_under_way = sa.or_(table.c.leased_by != "", table.c.next_attempt_at.is_(None))
+    if not session.execute(sa.select(table.c.number).where(table.c.message == message, is_under_way)).first():
+        _drop(session, [message])
+
+
+def _drop(session: sa.Connection, gone: list[str]) -> None:
     hanging = (tables.event, tables.attempt, tables.delivery, tables.content, webhook_tables.outbox, webhook_tables.log)
     for table in hanging:
         session.execute(sa.delete(table).where(table.c.message.in_(gone)))
     session.execute(sa.delete(tables.message).where(tables.message.c.id.in_(gone)))
-    return len(gone)
 
 
 def drop_suppressions(session: sa.Connection, before: datetime) -> int:

@@ -122,13 +122,20 @@ class Store:
                 await asyncio.to_thread(self.destinations.keep, {reference: url})
         return url
 
-    async def write(self, work: Callable[[sa.Connection], T]) -> T:
+    async def write(self, work: Callable[[sa.Connection], T], *, begins_commit: bool = False) -> T:
         """Runs `work(session)` in the writer's next commit; returns when it is durable."""
-        return await asyncio.wrap_future(self.writer.submit(work))
+        return await asyncio.wrap_future(self.writer.submit(work, begins_commit=begins_commit))
 
-    async def record(self, name: str, value: object) -> None:
-        """Commits a fact: it is in the database when this returns. Raises sqlalchemy.exc.SQLAlchemyError."""
-        await self.write(lambda session: FACTS[name].apply(session, value))
+    async def record(
+        self,
+        name: str,
+        value: object,
+        undo: Callable[[sa.Connection], None] | None = None,
+        unless: "asyncio.Future[None] | None" = None,
+    ) -> None:
+        """Commits a fact: it is in the database when this returns. Raises TimeoutError as the writer does,
+        sqlalchemy.exc.SQLAlchemyError."""
+        await self.writer.write_in_time(lambda session: FACTS[name].apply(session, value), undo, unless)
         self._remember(name, value)
 
     async def keep(self, name: str, value: object, *, journaled: object = None, raises_faults: bool = False) -> None:

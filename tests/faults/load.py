@@ -19,6 +19,7 @@ class Load:
     def __init__(self, port: int, threads: int = 4, pause_s: float = 0.0) -> None:
         self.accepted: set[str] = set()  # answered 250
         self.refused: Counter[int] = Counter()  # by code
+        self.put_off: set[str] = set()  # refused at the dot: their apps send them again
         self.unsure: set[str] = set()  # cut off after the dot
         self._port, self._pause_s = port, pause_s
         self._stopping = threading.Event()
@@ -66,6 +67,7 @@ class Load:
                     self.accepted.add(name)
                 else:
                     self.refused[code] += 1
+                    self.put_off.add(name)
             except smtplib.SMTPResponseException as refusal:
                 self.refused[refusal.smtp_code] += 1
                 client = _closed(client)

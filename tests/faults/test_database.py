@@ -40,6 +40,7 @@ def test_mail_outlives_the_database(mode: str, away: Away, tmp_path: Path, sink:
     )
     assert not lost
     assert not doubles(sink)
+    assert not load.put_off & set(arrived(sink))
     assert not load.unsure
     assert all(400 <= code < 500 for code in load.refused), load.refused
     if mode == "inline":

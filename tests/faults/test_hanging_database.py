@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from time import monotonic, sleep
+from typing import LiteralString
 
 import httpx
 import psycopg
@@ -16,6 +17,7 @@ from tests.faults import IS_LONG
 from tests.faults.conftest import Figure
 from tests.faults.load import Load, arrived
 from tests.faults.test_kills import drained, settings
+from tests.hanging_up import Impatient, wait_for_log
 from tests.stage import Waypost, html_mail, tracking_urls
 from tests.upstream import Upstream
 
@@ -49,10 +51,10 @@ class _Server:
             _signal(pids, signal.SIGCONT)
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Somebody changes the table that every mail looks into."""
+    def locked(self, table: LiteralString = "suppression") -> Iterator[None]:
+        """Somebody changes a table: that which every mail looks into, or another."""
         with self.connect() as session:
-            session.execute("LOCK TABLE suppression IN ACCESS EXCLUSIVE MODE")
+            session.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
             yield
             session.rollback()
 
@@ -106,3 +108,55 @@ def test_inline_mail_flows_on_and_links_answer(
     assert not load.refused and not load.unsure
     assert all(arrived(sink)[name] == 1 for name in load.accepted)
     assert all(len(sink.to(f"{n}@during.example")) == 1 for n in range(count))
+
+
+def test_queued_mail_hears_451_within_seconds_and_is_not_sent_later(
+    server: _Server, tmp_path: Path, sink: Upstream, figure: Figure
+) -> None:
+    with Waypost(tmp_path, None, _tables(server, sink, "queued")) as relay:
+        with Load(relay.port, threads=3, pause_s=0.05) as load:
+            load.wait_for(5)
+            with server.stopped():
+                end = monotonic() + max(_HANG_S, 30)
+                while len(load.put_off) < 6 or (IS_LONG and monotonic() < end):
+                    assert monotonic() < end + 1, load.refused
+                    sleep(0.1)
+            load.wait_for(5)
+        drained(relay)
+        figure(f"{len(load.put_off)} put off, {len(load.accepted)} taken")
+    assert set(load.refused) == {451} and not load.unsure
+    assert all(arrived(sink)[name] == 1 for name in load.accepted)
+    assert not load.put_off & set(arrived(sink))
+
+
+def test_what_is_committed_after_its_client_heard_451_is_taken_back(
+    server: _Server, tmp_path: Path, sink: Upstream
+) -> None:
+    with Waypost(tmp_path, None, _tables(server, sink, "queued")) as relay:
+        with server.locked("message"):  # so that the commit has begun
+            assert relay.send(html_mail(), "refused@example.com").startswith("451 4.3.0")
+        _no_trace(relay, sink, "refused@example.com")
+
+
+def test_what_a_client_gave_up_on_while_it_was_committed_is_taken_back(
+    server: _Server, tmp_path: Path, sink: Upstream
+) -> None:
+    with Waypost(tmp_path, None, _tables(server, sink, "queued")) as relay:
+        with server.locked("message"), Impatient(relay, "waits@example.com") as other:
+            Impatient(relay, "reset@example.com").reset()
+            wait_for_log(relay, " abandoned message=")
+            assert "not-stored" not in relay.read_log()  # the other one waits still: this one was not waited for
+            assert other.reply() == 451
+        _no_trace(relay, sink, "reset@example.com", "waits@example.com")
+
+
+def _no_trace(relay: Waypost, sink: Upstream, *recipients: str) -> None:
+    """What comes after them has been sent, and nobody knows of them."""
+    end = monotonic() + 20
+    while not relay.send(html_mail(), "after@example.com").startswith("250"):
+        assert monotonic() < end
+    sink.to("after@example.com")
+    drained(relay)
+    for recipient in recipients:
+        assert not relay.rows("messages", "--query", recipient)
+        assert all(recipient not in arrival.recipients for arrival in sink.arrivals)

@@ -1,0 +1,82 @@
+"""What its client was told is not kept is taken back where the database kept it, before it is sent."""
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from relay.store import leases, queue, retention, tables
+from relay.store.queue import Filing
+from relay.store.store import Store
+from tests.filings import NOW, count, filing
+
+
+def _submit(opened: Store, one: Filing, before: Callable[[], object] = lambda: None) -> "Future[None]":
+    def file(session: sa.Connection) -> None:
+        before()
+        queue.file(session, one)
+
+    return opened.writer.submit(file, undo=lambda session: retention.drop_refused(session, one.message.id))
+
+
+def _lease(opened: Store) -> "Future[dict[str, Any]]":
+    return opened.writer.submit(
+        lambda session: leases.lease(session, leases.Clock(NOW, NOW), NOW + timedelta(minutes=3), "me", 10),
+        begins_commit=True,
+    )
+
+
+def test_what_is_withdrawn_while_it_is_committed_is_gone_before_anybody_looks(opened: Store) -> None:
+    has_begun, may_end = threading.Event(), threading.Event()
+    filed = _submit(opened, filing("late@example.com"), lambda: (has_begun.set(), may_end.wait(10)))
+    assert has_begun.wait(10)
+    beside = _submit(opened, filing("beside@example.com"))
+    not_begun = _submit(opened, filing("not-begun@example.com"))
+    leased = _lease(opened)
+    assert opened.writer.withdraw(filed) and opened.writer.withdraw(not_begun)
+    may_end.set()
+    beside.result(10)
+    assert len(leased.result(10)) == 1
+    assert not opened.writer.withdraw(beside)  # it is decided
+    for table in (tables.message, tables.delivery, tables.content, tables.event):
+        assert count(opened, table) == 1
+
+
+def test_in_one_commit_with_its_lease_it_is_gone_as_well(opened: Store) -> None:
+    may_begin, has_begun, may_end = threading.Event(), threading.Event(), threading.Event()
+    opened.writer.submit(lambda _: may_begin.wait(10))
+    filed = _submit(opened, filing("late@example.com"), lambda: (has_begun.set(), may_end.wait(10)))
+    leased = _lease(opened)
+    may_begin.set()
+    assert has_begun.wait(10) and opened.writer.withdraw(filed)
+    may_end.set()
+    assert leased.result(10) == {}
+    assert count(opened, tables.message) == 0
+
+
+def test_a_commit_that_was_made_and_failed_is_taken_back(opened: Store) -> None:
+    failures = [sa.exc.OperationalError("COMMIT", None, ConnectionError("gone"))]
+
+    def commit_and_fail(connection: sa.Connection) -> None:
+        if failures:
+            driver: Any = connection.connection.driver_connection  # of either database
+            driver.execute("COMMIT")
+            raise failures.pop()
+
+    sa.event.listen(opened._writing, "commit", commit_and_fail)
+    with pytest.raises(sa.exc.OperationalError):
+        _submit(opened, filing("unsure@example.com")).result(10)
+    assert _lease(opened).result(10) == {}
+    assert count(opened, tables.message) == 0
+
+
+def test_what_somebody_else_has_leased_already_stays(opened: Store) -> None:
+    one = filing("sent@example.com")
+    _submit(opened, one).result(10)
+    assert _lease(opened).result(10)
+    opened.writer.submit(lambda session: retention.drop_refused(session, one.message.id)).result(10)
+    assert count(opened, tables.delivery) == 1
