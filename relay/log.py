@@ -26,6 +26,11 @@ def runs_as_root() -> None:
     _say(logging.WARNING, "runs-as-root", remedy=remedy)
 
 
+def secrets_readable(file: str, keys: str) -> None:
+    """The configuration holds secrets, and every user of this machine may read it."""
+    _say(logging.WARNING, "secrets-readable", file=file, keys=keys, remedy="chmod o-r")
+
+
 def role_started(role: str, pid: int) -> None:
     _say(logging.INFO, "role-started", role=role, pid=pid)
 

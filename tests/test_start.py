@@ -1,6 +1,7 @@
 """Starting and stopping: one line when ready, every fault at once, one server to a data directory."""
 
 import os
+import pty
 import re
 import signal
 import socket
@@ -11,6 +12,7 @@ from pathlib import Path
 from time import sleep
 from typing import get_args, get_origin
 
+import httpx
 import pytest
 from pydantic import BaseModel
 
@@ -44,6 +46,68 @@ def test_the_first_start_says_how_to_get_into_the_console_and_a_second_does_not(
     with relay:
         pass
     assert relay.read_log().count("first account") == 1
+
+
+def sign_in(relay: Waypost, name: str, password: str) -> int:
+    form = {"name": name, "password": password}
+    return httpx.post(f"{relay.console}/login", data=form, timeout=60).status_code
+
+
+def test_the_first_password_is_in_a_file_until_it_is_used_and_never_in_a_journal(tmp_path: Path) -> None:
+    file = tmp_path / "data" / "first-password"
+    with Waypost(tmp_path) as relay:
+        password = file.read_text().strip()
+        assert file.stat().st_mode & 0o777 == 0o600 and len(password) > 20
+        assert str(file) in relay.read_log()
+        assert sign_in(relay, "admin", "wrong") == 401
+        assert file.exists()
+        assert sign_in(relay, "admin", password) == 303
+        assert not file.exists()
+        assert sign_in(relay, "admin", password) == 303
+    assert password not in relay.read_log()
+
+
+def test_a_new_password_takes_the_file_of_the_first_one_away(tmp_path: Path) -> None:
+    with Waypost(tmp_path) as relay:
+        relay.cli("user", "add", "admin", given=b"another one\n")
+        assert not (tmp_path / "data" / "first-password").exists()
+        assert sign_in(relay, "admin", "another one") == 303
+
+
+def test_on_a_terminal_the_first_password_is_shown(tmp_path: Path) -> None:
+    relay = Waypost(tmp_path)
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "relay", "serve", "--config", str(relay.config)]
+    process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=theirs)
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith(b"ready ")
+    seen = os.read(ours, 1 << 16).decode()
+    while "first account" not in seen:
+        seen += os.read(ours, 1 << 16).decode()
+    found = re.search(r"first account: +admin +/ +(\S{12,})", seen)
+    assert found and sign_in(relay, "admin", found[1]) == 303
+    assert not (tmp_path / "data" / "first-password").exists()
+    process.terminate()
+    assert process.wait(30) == 0
+    process.stdout.close()
+    os.close(ours)
+    os.close(theirs)
+
+
+def test_a_configuration_with_secrets_that_all_may_read_is_remarked_on(tmp_path: Path) -> None:
+    tables = '[[upstream]]\naddress = "127.0.0.1:9"\ntls = "off"\nusername = "u"\npassword = "TOPSECRET"\n'
+    tables += '[[webhook]]\nurl = "https://user:TOPSECRET@a.example/"\nformat = "postmark"\n'
+    relay = Waypost(tmp_path, tables=tables)
+    relay.config.chmod(0o644)
+    said = relay.cli("check").decode()
+    assert "holds [[upstream]] #1 password, [[webhook]] #1 url: chmod o-r" in said and "TOPSECRET" not in said
+    with relay:
+        assert "secrets-readable" in relay.read_log() and "TOPSECRET" not in relay.read_log()
+    relay.config.chmod(0o640)
+    assert b"chmod" not in relay.cli("check")
+    relay.config.write_text(relay.config.read_text().replace('"TOPSECRET"', '{ env = "HOME" }').replace("user:TOP", ""))
+    relay.config.chmod(0o644)
+    assert b"chmod" not in relay.cli("check")
 
 
 def test_every_fault_is_named_at_once_by_file_table_and_key(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ the browser says of a request's origin (`Sec-Fetch-Site`, `Origin`) is believed 
 """
 
 import asyncio
+import contextlib
 import hmac
 import math
 import secrets
@@ -42,7 +43,7 @@ _READABLE = "abcdefghjkmnpqrstuvwxyz23456789"
 def first_account(store: Store) -> tuple[str, str] | None:
     """Makes the account `admin` if there is no account at all. Returns its name and password, to be shown once;
     else None. Blocks until it is durable. Raises sqlalchemy.exc.SQLAlchemyError."""
-    name = "admin"
+    name = accounts.FIRST
     password = "-".join("".join(secrets.choice(_READABLE) for _ in range(5)) for _ in range(4))  # 99 bits
 
     def make(session: sa.Connection) -> bool:
@@ -104,6 +105,7 @@ class Login:
     def __init__(self, config: Config, store: Store, ring: tokens.KeyRing, pages: Pages) -> None:
         self._store = store
         self._pages = pages
+        self._first_password = accounts.first_password(config.relay.data_dir)
         self._trusted = visitors.proxies_and_this_machine(config)
         self._guesses = guesses.Guesses()
         self._browsers = guesses.Browsers(ring.secret_for("console-browser"))
@@ -138,6 +140,9 @@ class Login:
             return self._page(wanted, name, "That name and password do not match.", 401)
         self._guesses.take_back(guess)
         log.signed_in(name)
+        if name == accounts.FIRST:
+            with contextlib.suppress(OSError):
+                self._first_password.unlink(missing_ok=True)
         request.session.clear()
         request.session.update(id=session, csrf=secrets.token_urlsafe(24))
         answer = RedirectResponse(_local(wanted), 303)

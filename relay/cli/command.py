@@ -1,6 +1,7 @@
 """What all commands share: how they are added, how they fail, where the configuration comes from."""
 
 import argparse
+import getpass
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -45,6 +46,11 @@ def store(config: Config) -> Iterator[Store]:
         raise Failed(f"the database says: {reason}") from None
     finally:
         opened.close()
+
+
+def ask_for_secret(prompt: str) -> str:
+    """A line from the terminal that it does not show, or else of standard input."""
+    return getpass.getpass(prompt) if sys.stdin.isatty() else sys.stdin.readline().rstrip("\r\n")
 
 
 def count(text: str) -> int:

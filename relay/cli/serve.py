@@ -3,8 +3,8 @@
 import argparse
 
 from relay import log
-from relay.cli import command
 from relay.cli.command import Commands
+from relay.config import load
 from relay.node import server
 
 _ABOUT = """\
@@ -29,8 +29,11 @@ def add(commands: Commands) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    config = command.configured(arguments)
+    path = load.find(arguments.config)
+    config = load.load(path)
     if arguments.workers is not None:
         config = config.model_copy(update={"relay": config.relay.model_copy(update={"workers": arguments.workers})})
     log.start()
+    if path and (secrets := load.readable_secrets(path)):
+        log.secrets_readable(str(path), ", ".join(secrets))
     return server.serve(config, arguments.only)

@@ -1,7 +1,6 @@
 """`waypost user`: accounts of the console, and password hashes for `[[access.user]]`."""
 
 import argparse
-import getpass
 import sys
 from datetime import UTC, datetime
 
@@ -39,8 +38,11 @@ def _add(arguments: argparse.Namespace) -> int:
             f'\n[[access.user]]\nname = "{arguments.name}"\npassword_hash = "{accounts.hash_password(password)}"'
         )
         return 0
-    with command.store(command.configured(arguments)) as store:
+    config = command.configured(arguments)
+    with command.store(config) as store:
         store.writer.submit(lambda session: accounts.put(session, arguments.name, password, datetime.now(UTC))).result()
+    if arguments.name == accounts.FIRST:
+        accounts.first_password(config.relay.data_dir).unlink(missing_ok=True)
     command.say(f"{arguments.name} may use the console")
     return 0
 
@@ -62,12 +64,9 @@ def _remove(arguments: argparse.Namespace) -> int:
 
 
 def _password(name: str) -> str:
-    if not sys.stdin.isatty():
-        password = sys.stdin.readline().rstrip("\r\n")
-    else:
-        password = getpass.getpass(f"Password for {name}: ")
-        if getpass.getpass("Again: ") != password:
-            raise Failed("the passwords differ")
+    password = command.ask_for_secret(f"Password for {name}: ")
+    if sys.stdin.isatty() and command.ask_for_secret("Again: ") != password:
+        raise Failed("the passwords differ")
     if len(password) < 8:
         raise Failed("the password needs 8 characters or more")
     return password

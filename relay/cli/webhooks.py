@@ -46,7 +46,12 @@ def add(commands: Commands) -> None:
     adding.add_argument("url", metavar="URL", help="http://user:password@… is sent as basic authentication")
     adding.add_argument("--events", default="*", metavar="TYPES", help="bounced,complained … (default: all)")
     adding.add_argument("--format", choices=posts.FORMATS, default=posts.WAYPOST)
-    adding.add_argument("--secret", default="", help="whsec_… or any text (default: a new one)")
+    adding.add_argument(
+        "--secret",
+        default="",
+        help="whsec_… or any text (default: a new one); - asks for it, or reads a line of standard input, so that the "
+        "list of processes does not show it",
+    )
     adding.add_argument("--machines", action="store_true", help="in others' formats: tell hits of machines too")
     adding.set_defaults(run=_add)
     for name, run, help_ in (
@@ -92,13 +97,14 @@ def _list(arguments: argparse.Namespace) -> int:
 
 def _add(arguments: argparse.Namespace) -> int:
     config = command.configured(arguments)
+    is_asked_for = arguments.secret == "-"  # noqa: S105  no secret
     try:
         given = Configured.model_validate(
             {
                 "url": arguments.url,
                 "events": arguments.events.split(","),
                 "format": arguments.format,
-                "secret": arguments.secret,
+                "secret": command.ask_for_secret("Secret: ") if is_asked_for else arguments.secret,
                 "machines": arguments.machines,
             }
         )

@@ -2,10 +2,12 @@
 
 import difflib
 import os
+import stat
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
+from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
@@ -77,6 +79,28 @@ def load(path: Path | None, environment: Mapping[str, str] = os.environ) -> Conf
     if faults or config is None:
         raise ConfigError(list(dict.fromkeys(faults)))
     return config
+
+
+def readable_secrets(path: Path | None) -> list[str]:
+    """The keys of the file that hold a secret themselves, if everybody on this machine may read it; else none."""
+    if path is None or not path.stat().st_mode & stat.S_IROTH:
+        return []
+    found: list[str] = []
+    waiting: list[tuple[list[str], Any]] = [([], _read(path))]  # Any: as TOML has it
+    while waiting:
+        location, value = waiting.pop()
+        if isinstance(value, dict | list):
+            inner = value.items() if isinstance(value, dict) else enumerate(value)
+            waiting += [([*location, str(step)], one) for step, one in inner]
+        elif isinstance(value, str) and _is_secret(location[-1], value):
+            found.append(_place(location))
+    return sorted(found)
+
+
+def _is_secret(key: str, value: str) -> bool:
+    if key == "url":
+        return bool(urlsplit(value).password)
+    return bool(value) and key in _SECRETS and key != "password_hash"
 
 
 def _take_out(tree: Tree, locations: set[tuple[int | str, ...]]) -> bool:

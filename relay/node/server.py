@@ -5,6 +5,7 @@ The sockets belong to the supervisor: while a role restarts, its clients wait in
 
 import contextlib
 import functools
+import os
 import resource
 import sys
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ from relay.node.circle import circles
 from relay.node.ground import Unusable
 from relay.node.role import Role
 from relay.node.supervisor import Supervisor
-from relay.store import outbox, webhooks
+from relay.store import accounts, outbox, webhooks
 from web import auth
 
 _FILES = 1 << 20  # open at a time in a process: a connection each, and more than a machine serves
@@ -88,14 +89,22 @@ def _welcome(config: Config) -> None:
         account = auth.first_account(store)
     finally:
         store.close()
-    if account:
-        name, password = account
-        sys.stderr.write(
-            "\n"
-            f"  The console's first account:  {name}  /  {password}\n"
-            f"  Shown this once. Change it with: waypost user add {name}\n"
-            "\n"
-        )
+    if account is None:
+        return
+    name, password = account
+    shown, what = password, "Shown this once."
+    if not sys.stderr.isatty():  # a journal would keep it for ever
+        path = accounts.first_password(config.relay.data_dir)
+        try:
+            with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:  # noqa: PTH123
+                file.write(f"{password}\n")
+        except OSError as error:
+            path.unlink(missing_ok=True)
+            raise Unusable(f"cannot write {path}: {error.strerror}; waypost user add {name} sets a password") from None
+        shown, what = str(path), "That file holds its password, until it signs in."
+    sys.stderr.write(
+        f"\n  The console's first account:  {name}  /  {shown}\n  {what} Change it with: waypost user add {name}\n\n"
+    )
 
 
 def _say_ready(config: Config, roles: Sequence[Role]) -> None:

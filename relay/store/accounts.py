@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Sequence
 from datetime import datetime
+from pathlib import Path
 
 import sqlalchemy as sa
 from argon2 import PasswordHasher
@@ -10,7 +11,13 @@ from argon2.exceptions import InvalidHashError, VerificationError
 
 from relay.store import console_sessions, console_tables
 
+FIRST = "admin"  # the account that the first start makes
 _HASHER = PasswordHasher()
+
+
+def first_password(data_dir: Path) -> Path:
+    """Where that account's password lies, from a start without a terminal until it signs in."""
+    return data_dir / "first-password"
 
 
 @functools.cache

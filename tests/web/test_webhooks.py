@@ -54,6 +54,13 @@ def test_the_command_adds_tries_logs_and_removes_one(sandbox: Waypost, receiver:
     sandbox.cli("webhooks", "remove", hook)
 
 
+def test_a_secret_need_not_stand_on_the_command_line(sandbox: Waypost) -> None:
+    said = sandbox.cli("webhooks", "add", "https://a.example/", "--secret", "-", given=b"from standard input\n")
+    made = json.loads(said)
+    assert made["secret"] == "from standard input"
+    sandbox.cli("webhooks", "remove", made["id"])
+
+
 def test_what_cannot_be_a_webhook_is_refused_with_what_to_say_instead(sandbox: Waypost, api: httpx.Client) -> None:
     refused = sandbox.cli("webhooks", "add", "ftp://a.example/", "--events", "exploded", status=1)
     assert b"must be an address such as" in refused and b"events" in refused
