@@ -64,7 +64,8 @@ def stopped() -> None:
 
 
 def too_many_connections(site: str, group: str, most: int) -> None:
-    """A connection to a site was turned away: that network, or all, have that many, and none is idle.
+    """A connection to a site was turned away: that network, or all, have that many, and none is idle;
+    or that address brought that many in a second.
     Said once a minute, however many come."""
     _say(logging.WARNING, "too-many-connections", site=site, group=group, most=most)
 

@@ -1,4 +1,4 @@
-"""How many connections a site has open: by a client's network, of strangers, and in all.
+"""How many connections a site has open: by a client's network, and in all; and how many come in a second.
 
 In: connections as they come, what they are at, and go.  Out: whether a new one has room. Where there is none, the one
 that has waited longest without a request makes room: an idle client comes again, one that hogs connections loses
@@ -18,6 +18,7 @@ from relay.attribution import agents
 from relay.config.values import Network
 
 _MAX_BY_ADDRESS = 100  # or an eighth of all; a network has three times that
+_RATE = clients.Limit(200, 1.0)  # new ones by address; wider networks have three and nine times that
 _SAID_EACH_S = 60.0
 
 
@@ -46,6 +47,7 @@ class Connections:
         trusted: Sequence[Network],
         max_open: Callable[[], int],
         is_public: Callable[[str], bool] = _is_public,
+        rate: clients.Limit = _RATE,
     ) -> None:
         """`max_open` is asked at each connection: the system's limit may be changed while we run."""
         self._site = site
@@ -54,7 +56,20 @@ class Connections:
         self._is_public = is_public
         self._groups: dict[str, _Group] = {}
         self._groups_of: dict[Connection, tuple[str, ...]] = {}
+        self._rate = rate
+        self._arrivals = clients.Clients((rate,))
         self._said_at = float("-inf")
+
+    def may_come(self, ip: str) -> bool:
+        """Counts a connection that wants to come in. False if its network brings too many in a second."""
+        if self._is_trusted(ip) or not self._is_public(ip):
+            return True
+        now = monotonic()
+        if self._arrivals.is_over(ip, now):
+            self._say(f"{ip}, in a second", self._rate.most)
+            return False
+        self._arrivals.count(ip, now)
+        return True
 
     def enter(self, connection: Connection, ip: str) -> bool:
         """Counts a connection, which waits for its first request. False if there is no room for it."""
@@ -94,8 +109,7 @@ class Connections:
     def _limits(self, ip: str) -> dict[str, int]:
         """The groups of that address, the narrowest first, and how many each may have."""
         most = self._max_open()
-        there = agents.read(ip)
-        if there is not None and any(there in network for network in self._trusted):
+        if self._is_trusted(ip):
             return {"all": most}
         limits = {"others": most * 3 // 4, "all": most}
         if not self._is_public(ip):
@@ -103,6 +117,10 @@ class Connections:
         address, network, _ = clients.networks(ip)
         by_address = max(1, min(_MAX_BY_ADDRESS, most // 8))
         return {address: by_address, network: 3 * by_address} | limits
+
+    def _is_trusted(self, ip: str) -> bool:
+        there = agents.read(ip)
+        return there is not None and any(there in network for network in self._trusted)
 
     def _say(self, key: str, most: int) -> None:
         if monotonic() >= self._said_at + _SAID_EACH_S:

@@ -10,6 +10,7 @@ from relay.delivery.webhooks import Webhooks
 from relay.node import chores, descriptors, ground
 from web import app, protocol
 from web.connections import Connections
+from web.listener import Listener
 
 _MAX_TRACKING, _MAX_CONSOLE = 2000, 500  # connections; each may hold 64 KB that nobody has read yet
 _SWITCH_S = 0.0005  # a redirect does not wait 5 ms for each turn while hits are written down on another thread
@@ -22,20 +23,20 @@ async def serve(config: Config, sockets: Sequence[socket.socket], ready: asyncio
     store = ground.open_store(config)
     ring = ground.open_ring(config)
     trusted = config.tracking.trusted_proxies
+    sites = [Connections("tracking", trusted, _max_tracking), Connections("console", trusted, _max_console)]
+    apps = [app.tracking(config, store, ring), app.console(config, store, ring)]
     servers = [
-        protocol.Server(one, Connections(site, trusted, max_open), accept_a_turn=descriptors.ACCEPT_A_TURN)
-        for site, one, max_open in (
-            ("tracking", app.tracking(config, store, ring), _max_tracking),
-            ("console", app.console(config, store, ring), _max_console),
-        )
+        protocol.Server(one, site, accept_a_turn=descriptors.ACCEPT_A_TURN)
+        for one, site in zip(apps, sites, strict=True)
     ]
+    listeners = [Listener(listener, site.may_come) for listener, site in zip(sockets, sites, strict=True)]
     serving = [
-        asyncio.create_task(server.serve(sockets=[listener])) for server, listener in zip(servers, sockets, strict=True)
+        asyncio.create_task(server.serve([listener])) for server, listener in zip(servers, listeners, strict=True)
     ]
     # uvicorn signals nobody when it has started.
     while not all(server.started for server in servers) and not any(task.done() for task in serving):  # noqa: ASYNC110
         await asyncio.sleep(0.01)
-    descriptors.widen_backlog(sockets)
+    descriptors.widen_backlog(listeners)
     replaying = asyncio.create_task(chores.replay(store))
     hooks = Webhooks(config, store, ring)
     telling = asyncio.create_task(hooks.run())

@@ -18,7 +18,7 @@ import httpx
 import sqlalchemy as sa
 from cryptography import x509
 
-from relay import ids, tokens
+from relay import clients, ids, tokens
 from relay.config.schema import Config
 from relay.edits import Hole, Kind
 from relay.rewrite.pixel import GIF, PNG
@@ -28,6 +28,7 @@ from tests.stage import free_port
 from web import app, protocol
 from web.connections import Connections
 from web.inbound.certificates import Fetch
+from web.listener import Listener
 
 T = TypeVar("T")
 NAME, PASSWORD = "ann", "correct horse"
@@ -48,7 +49,7 @@ async def fetch_nothing(url: str) -> bytes:
 
 
 class Scene:
-    """A web side in a folder. `given` are the tables of the configuration; all addresses count as public ones."""
+    """A web side in a folder. `given` are the tables of the configuration."""
 
     def __init__(
         self,
@@ -59,7 +60,8 @@ class Scene:
         roots: Sequence[x509.Certificate] | None = None,
         limits: protocol.Limits = protocol.DEFAULTS,
         max_open: int = 1000,
-        is_public: Callable[[str], bool] = bool,
+        is_public: Callable[[str], bool] = lambda ip: False,
+        rate: clients.Limit = clients.Limit(1000, 1.0),
     ) -> None:
         tracking, console = free_port(), free_port()
         self.tracking, self.console = f"http://127.0.0.1:{tracking}", f"http://127.0.0.1:{console}"
@@ -81,11 +83,10 @@ class Scene:
             "tracking": app.tracking(self.config, self.store, self.ring, fetch or fetch_nothing, roots),
             "console": app.console(self.config, self.store, self.ring),
         }
-        self._servers = [
-            protocol.Server(one, Connections(site, trusted, lambda: max_open, is_public), limits)
-            for site, one in apps.items()
-        ]
-        self._sockets = [_listening(port) for port in (tracking, console)]
+        sites = {site: Connections(site, trusted, lambda: max_open, is_public, rate) for site in apps}
+        self._servers = [protocol.Server(one, sites[site], limits) for site, one in apps.items()]
+        ports = {"tracking": tracking, "console": console}
+        self._sockets = [Listener(_listening(ports[site]), one.may_come) for site, one in sites.items()]
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
 
     async def _serve(self) -> None:

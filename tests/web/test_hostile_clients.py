@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from relay.clients import Limit
 from relay.edits import Kind
 from tests.web.scene import Scene, no_fault_logged
 from web.protocol import Limits
@@ -29,10 +30,9 @@ def quick(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
 @pytest.fixture(scope="module")
 def patient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     """A web side that has few places, and as much time as in service. One address may have 2 of 16."""
-    with Scene(
-        tmp_path_factory.mktemp("patient"), {"tracking": {"trusted_proxies": ["127.1.0.0/16"]}}, max_open=16
-    ) as it:
-        yield it
+    tables = {"tracking": {"trusted_proxies": ["127.1.0.0/16"]}}
+    with Scene(tmp_path_factory.mktemp("patient"), tables, max_open=16, is_public=bool) as running:
+        yield running
 
 
 def connect(site: str, address: str = "127.0.0.1") -> socket.socket:
@@ -219,7 +219,21 @@ def test_the_console_has_places_of_its_own(patient: Scene) -> None:
 
 
 def test_an_address_that_many_share_has_no_limit_of_its_own(tmp_path: Path) -> None:
-    with Scene(tmp_path, max_open=16, is_public=lambda ip: False) as scene, contextlib.ExitStack() as open_:
+    with Scene(tmp_path, max_open=16) as scene, contextlib.ExitStack() as open_:
         for _ in range(12):
             open_.enter_context(slow_body(scene, "127.0.0.1"))
         assert scene.http.get("/healthz").status_code == 503
+
+
+def test_who_connects_too_often_is_closed_and_others_are_served(tmp_path: Path) -> None:
+    with Scene(tmp_path, is_public=bool, rate=Limit(3, 1e6)) as scene:
+        for _ in range(3):
+            with connect(scene.tracking, FAR) as client:
+                client.sendall(request(scene))
+                read_ok(client)
+        for _ in range(200):
+            with connect(scene.tracking, FAR) as client:
+                with contextlib.suppress(ConnectionError):
+                    client.sendall(request(scene))
+                assert read_all(client) == b""
+        assert scene.http.get("/healthz").text == "ok\n"
