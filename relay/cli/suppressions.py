@@ -37,9 +37,12 @@ Reads CSV, from a file or standard input (-), and adds what is new:
   address,scope,stream,reason,evidence,created_at,expires_at
 
 Only the address is needed; a bare list of addresses will do, and so will the exports of SendGrid, Mailgun, Postmark,
-SES and SparkPost. scope is all or stream; reason is hard_bounce, complaint, unsubscribe or manual. An entry that is
-there already stays as it is, unless it would end sooner. Lines that cannot be read are named on standard error, and
-all others are taken. Exit status 1 if any line was refused."""
+SES and SparkPost, also as Excel saves them (semicolons, tabs, a first line such as sep=;). scope is all or stream;
+reason is hard_bounce, complaint, unsubscribe or manual. An entry that is there already stays as it is, unless it would
+end sooner. Lines that cannot be read are named on standard error, and all others are taken. Exit status 1 if any line
+was refused.
+
+export puts a ' before a cell that a spreadsheet would run as a formula (= + - @); import takes it off."""
 
 
 def add(commands: Commands) -> None:

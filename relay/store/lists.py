@@ -2,6 +2,9 @@
 
 In: lines of text.  Out: an Entry or a Refusal for each record, in order. Columns are known by their names, which
 differ by provider; what nobody can read is refused by its line, and the lines after it are read all the same.
+
+Spreadsheets run a cell that begins with = + - @ or a control character as a formula, and strangers write evidence: such
+a cell is written with a ' before it, which is taken off when it is read.
 """
 
 import csv
@@ -39,6 +42,12 @@ _SAID = (  # what is looked for in a reason, the first that is found
     (HARD_BOUNCE, re.compile("bounce|invalid", re.IGNORECASE)),
     (MANUAL, re.compile("manual", re.IGNORECASE)),
 )
+_SEPARATOR = re.compile(r'"?sep=([^\w\r\n"])"?\s*+')  # the first line of files that Excel reads and writes
+_IN_BRACKETS = re.compile(r"[^<>]*<([^<>]*)>")  # an address as mail programs write it: Ann <ann@example.com>
+# Where a formula would begin: at a cell's head, and behind what a spreadsheet of another locale takes for a cell's end.
+# A ' that is there already is doubled, so that what is read is what was written.
+_BEFORE_FORMULA = re.compile(r"\A(?='*+[=+\-@\t\n])|(?<=[;\t\n])(?='*+[=+\-@])")
+_MARKED_FORMULA = re.compile(r"\A'(?='*+[=+\-@\t\n])|(?<=[;\t\n])'(?='*+[=+\-@])")
 
 
 class Refusal(NamedTuple):
@@ -57,21 +66,27 @@ class Defaults(NamedTuple):
 
 
 def read(lines: Iterable[str], defaults: Defaults) -> Iterator[Entry | Refusal]:
-    """What the lines say. The first that is not empty may name the columns; without names, addresses come first."""
+    """What the lines say. The first that is not empty may name the separator (`sep=;`), the next one the columns;
+    without names, addresses come first."""
     columns: list[str] = []
     delimiter = ""
     for number, text in _records(lines):
+        if number == 1:
+            text = text.removeprefix("\ufeff")
         if not text.strip():
             continue
+        if not columns and not delimiter and (named_separator := _SEPARATOR.fullmatch(text)):
+            delimiter = named_separator[1]
+            continue
         try:
-            cells = [cell.strip() for cell in next(csv.reader([text], delimiter=delimiter or _delimiter(text)))]
+            cells = [_without_mark(cell) for cell in next(csv.reader([text], delimiter=delimiter or _delimiter(text)))]
         except csv.Error as error:
             yield Refusal(number, str(error))
             continue
         if not columns:
             named = [_COLUMN.get(re.sub(r"[\s_-]", "", cell.lower()), "") for cell in cells]
             if "address" in named and not any("@" in cell for cell in cells):
-                columns, delimiter = named, _delimiter(text)
+                columns, delimiter = named, delimiter or _delimiter(text)
                 continue
             columns = ["address"]
         row: dict[str, str] = {}
@@ -95,7 +110,15 @@ def write(entries: Iterable[Entry], *, header: bool) -> str:
 
 
 def _written(value: str | datetime | None) -> str:
-    return value.isoformat() if isinstance(value, datetime) else value or ""
+    if isinstance(value, datetime):
+        return value.isoformat()
+    # csv does not quote a bare CR, which spreadsheets take for the end of a row.
+    text = (value or "").replace("\r\n", "\n").replace("\r", "\n")
+    return _BEFORE_FORMULA.sub("'", text)
+
+
+def _without_mark(cell: str) -> str:
+    return _MARKED_FORMULA.sub("", cell.strip()).strip()
 
 
 def _records(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
@@ -146,6 +169,8 @@ def _mailbox(text: str) -> str:
         raise ValueError("no address")
     if not text.isprintable() or "\ufffd" in text:
         raise ValueError("not UTF-8 text, or with control characters")
+    if in_brackets := _IN_BRACKETS.fullmatch(text):
+        text = in_brackets[1].strip()
     try:
         mailbox = address.parse_path(f"<{text}>").mailbox
     except address.PathSyntaxError as error:
