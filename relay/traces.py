@@ -1,27 +1,43 @@
 """What leads to an address: the address itself, and what others make of it.
 
 In: addresses, and texts that may quote them.  Out: the words that would give them away, and the texts without those.
+Texts are read as links, reports and people spell them: percent-encoded (also twice), as HTML entities, `ann (at) …`.
+Time is linear in the text: strangers write it.
 """
 
 import base64
 import hashlib
+import html
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from urllib.parse import unquote
 
 from relay import address
 
 GONE = "…"  # stands where an address stood
-_ADDRESS = re.compile(r"""[^\s<>()\[\]"',;:&?/=#@%]+(?:@|%40)[^\s<>()\[\]"',;:&?/=#@%]+""", re.IGNORECASE)
+_STOPS = r"""\s<>()\[\]{}"',;:&?/=#@＠"""  # what ends either half of an address
+_HALF = rf"(?:[^{_STOPS}%]|%(?!(?:25)*40|20)[0-9a-f]{{2}})++"
+_AT = r"(?:@|＠|%(?:25)*40|&#0*64;?|&#x0*40;?|&commat;?)"
+# Words that say so: a host must follow, for "look at that" names nobody.
+_AT_IN_WORDS = r"(?:\s*[(\[{]\s*(?:a|at|ät)\s*[)\]}]\s*|(?:\s|\+|%20)+at(?:\s|\+|%20)+)(?=[\w-]+\.[\w-]*[a-z])"
+_ADDRESS = re.compile(rf"(?<![^{_STOPS}]){_HALF}(?:{_AT}|{_AT_IN_WORDS}){_HALF}", re.IGNORECASE)
+_ANY_AT = re.compile(f"{_AT}|{_AT_IN_WORDS}", re.IGNORECASE)
+_VERP = re.compile(r"(?<==)[\w.+~-]++=[\w-]++(?:\.[\w-]++)+")  # a parameter's value that is `ann=example.com`
 # Where a text may name somebody, the widest first: address, VERP's `ann=example.com`, hashes and base64, a word.
 _TOKENS = (
     _ADDRESS,
-    re.compile(r"[\w.+~-]+=[\w.-]+"),
-    re.compile(r"[\w.]+=[\w.-]+"),
+    re.compile(r"(?<![\w.+~-])[\w.+~-]++=[\w.-]+"),
+    re.compile(r"(?<![\w.])[\w.]++=[\w.-]+"),
     re.compile(r"[\w.+~/-]+"),
     re.compile(r"[\w.-]+"),
     re.compile(r"\w+"),
 )
+_RUN = re.compile(r"\S+")
+_PIECE = re.compile(r"([/?&])")  # of a URL
+_JOINT = re.compile("[=@]")
+_HOST = re.compile(r"[\w.-]{1,255}")
+_MAX_LOCAL_PART = 64  # octets; RFC 5321 §4.5.3.1.1
+_MAX_ENCODED = 4  # times
 
 
 def words(mailboxes: Iterable[str], *, with_local_part: bool = False) -> frozenset[str]:
@@ -32,8 +48,9 @@ def words(mailboxes: Iterable[str], *, with_local_part: bool = False) -> frozens
         local, at, domain = mailbox.rpartition("@")
         if not at:
             continue
-        found |= {mailbox.lower(), f"{local}%40{domain}".lower(), f"{local}={domain}".lower()}
-        for octets in {mailbox.encode("utf-8", "replace"), address.canonical(mailbox).encode("utf-8", "replace")}:
+        canonical = address.canonical(mailbox)
+        found |= {mailbox.lower(), canonical, f"{local}%40{domain}".lower(), f"{local}={domain}".lower()}
+        for octets in {mailbox.encode("utf-8", "replace"), canonical.encode("utf-8", "replace")}:
             for name in ("md5", "sha1", "sha224", "sha256", "sha384", "sha512"):
                 digest = hashlib.new(name, octets, usedforsecurity=False).digest()
                 found |= {digest.hex(), *_base64(digest)}
@@ -49,22 +66,56 @@ def scrubbed(text: str, unwanted: frozenset[str]) -> str:
         return text
     for pattern in _TOKENS:
         text = pattern.sub(lambda token: GONE if _is_in(token[0], unwanted) else token[0], text)
-    return text
+    return _RUN.sub(lambda run: _without_hidden(run[0], unwanted), text)
 
 
 def stand_in(text: str, unwanted: frozenset[str]) -> bool:
-    """True if the text, or what it is when percent-decoded, has such a word."""
-    return bool(unwanted) and any(scrubbed(form, unwanted) != form for form in {text, unquote(text)})
+    """True if the text, or what it is when decoded, has such a word."""
+    return scrubbed(text, unwanted) != text
 
 
 def without_addresses(text: str) -> str:
     """The text with everything that looks like an address replaced."""
-    return _ADDRESS.sub(GONE, text)
+    return _VERP.sub(GONE, _ADDRESS.sub(GONE, text))
 
 
 def _is_in(token: str, unwanted: frozenset[str]) -> bool:
-    token = token.lower()
+    token = _ANY_AT.sub("@", token.lower())
     return token in unwanted or token.strip(".-=") in unwanted
+
+
+def _without_hidden(run: str, unwanted: frozenset[str]) -> str:
+    """The run of characters without the pieces that name somebody once they are decoded; all of it where none does
+    by itself."""
+    if not _hides(run, unwanted):
+        return run
+    rest = "".join(GONE if _hides(piece, unwanted) else piece for piece in _PIECE.split(run))
+    return GONE if _hides(rest, unwanted) else rest
+
+
+def _hides(run: str, unwanted: frozenset[str]) -> bool:
+    decoded = run
+    for _ in range(_MAX_ENCODED):
+        before, decoded = decoded, unquote(html.unescape(decoded))
+        if decoded == before:
+            break
+    if decoded != run:
+        for pattern in _TOKENS:
+            if any(_is_in(token, unwanted) for token in pattern.findall(decoded)):
+                return True
+    return any(mailbox in unwanted for mailbox in _mailboxes(_ANY_AT.sub("@", decoded.lower())))
+
+
+def _mailboxes(text: str) -> Iterator[str]:
+    """What may be an address within the text, whatever stands before it: `bounce-ann=example.com`, `a=ann=…`."""
+    for joint in _JOINT.finditer(text):
+        host = _HOST.match(text, joint.end())
+        if host is None:
+            continue
+        domain, local = host[0].strip(".-"), text[max(joint.start() - _MAX_LOCAL_PART, 0) : joint.start()]
+        for at in range(len(local)):
+            if at == 0 or not local[at - 1].isalnum():
+                yield f"{local[at:]}@{domain}"
 
 
 def _base64(octets: bytes) -> set[str]:

@@ -93,10 +93,19 @@ def _record_apart(session: sa.Connection, hit: Hit) -> None:
 
 
 def _write(session: sa.Connection, hit: Hit, recipient: str) -> None:
-    url = traces.without_addresses(hit.url) if people.of(session).are_veiled else hit.url
-    values = _REST | hit._asdict() | {"reasons": list(hit.reasons), "recipient": recipient, "url": url}
+    values = _REST | hit._asdict() | {"reasons": list(hit.reasons), "recipient": recipient, "url": _url(session, hit)}
     del values["apart"]
     outbox.write(session, [values])
+
+
+def _url(session: sa.Connection, hit: Hit) -> str:
+    """Where a click led, as it may be kept. The mail's own links were scrubbed while its recipients were known."""
+    if not hit.url or not people.of(session).are_veiled:
+        return hit.url
+    table = tables.message
+    links = session.scalar(sa.select(table.c.links).where(table.c.id == hit.message)) or []
+    scrubbed = (str(link["url"]) for link in links if link.get("number") == hit.link and traces.GONE in link["url"])
+    return next(scrubbed, None) or traces.without_addresses(hit.url)
 
 
 # What a hit does not say; a row object for each would take as long as writing it.

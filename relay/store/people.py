@@ -7,6 +7,7 @@ same one, so that unique counts work and an unsubscribe holds, and without the k
 
 import base64
 import hmac
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -16,8 +17,9 @@ from relay import address, traces
 
 PURPOSE = "people"  # of the key, as `tokens.KeyRing.secret_for` wants it
 _OPTION = "waypost_people"
-_MARK = "~"  # no address begins so and has no @
+MARK = "~"  # no address begins so and has no @
 _PSEUDONYM_OCTETS = 16
+_RECEIPT, _MAX_RECEIPTS = re.compile(r"[\w-]{8,}"), 8  # words of a 250 that may be an id
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,7 @@ class People:
 
     def _pseudonym(self, canonical: str) -> str:
         mac = hmac.digest(self.key, canonical.encode("utf-8", "surrogatepass"), "sha256")
-        return _MARK + base64.b32hexencode(mac[:_PSEUDONYM_OCTETS]).decode("ascii").rstrip("=").lower()
+        return MARK + base64.b32hexencode(mac[:_PSEUDONYM_OCTETS]).decode("ascii").rstrip("=").lower()
 
     def name(self, mailbox: str) -> str:
         """Under which a suppression or a wish is written down."""
@@ -66,11 +68,22 @@ class People:
             return ""
         return self.pseudonym(mailbox) if self.are_veiled else mailbox
 
-    def said(self, code: int, text: str, recipient: str) -> str:
-        """A reply's text as it is kept: servers like to quote the address. In aggregate mode none of theirs is."""
-        if not self.are_veiled or (self.mode == "aggregate" and code):
-            return "" if self.are_veiled else text
-        return traces.scrubbed(traces.without_addresses(text), traces.words([recipient]))
+    def said(self, code: int, text: str, recipient: str, *, is_ours: bool) -> str:
+        """A reply's text as it is kept. Servers quote the address in more ways than can be known, so of what others
+        say none is, but the words of a yes as digests: by them its upstream names the mail later."""
+        if not self.are_veiled:
+            return text
+        if is_ours:
+            return traces.scrubbed(traces.without_addresses(text), traces.words([recipient]))
+        if self.mode == "aggregate" or not 200 <= code < 300:
+            return ""
+        if text and all(map(is_pseudonym, text.split())):
+            return text  # it is veiled already
+        return " ".join(self.digest(word) for word in _RECEIPT.findall(text)[:_MAX_RECEIPTS])
+
+    def digest(self, text: str) -> str:
+        """What stands for an id of others', which may name somebody: always the same, and nobody's to undo."""
+        return self._pseudonym(text)
 
     def marks(self, mailboxes: Iterable[str]) -> frozenset[str]:
         """What would name one of them, beside what is kept anyway; empty where everything is."""
@@ -91,4 +104,4 @@ def options(people: People) -> dict[str, People]:
 
 
 def is_pseudonym(text: str) -> bool:
-    return text.startswith(_MARK) and "@" not in text
+    return text.startswith(MARK) and "@" not in text

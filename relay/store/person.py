@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from relay import address
-from relay.store import consent, objects, people, story, tables, webhook_tables
+from relay.store import consent, objects, people, story, tables, veil, webhook_tables
 from relay.store.tables import Status
-from relay.traces import scrubbed, without_addresses, words
+from relay.traces import scrubbed, words
 
 BATCH = 200  # deliveries a commit
 
@@ -94,12 +94,12 @@ def erase(session: sa.Connection, mailbox: str, now: datetime) -> Erased:
         session.execute(sa.update(delivery).filter_by(**this).values(**blank))
         texts = session.execute(sa.select(event.c.id, event.c.url, event.c.detail).filter_by(**this)).all()
         for one in texts:
-            kept = {"url": _clean(one.url, unwanted), "detail": _clean(one.detail, unwanted)}
+            kept = {"url": veil.nameless(one.url, unwanted), "detail": veil.nameless(one.detail, unwanted)}
             gone = sa.update(event).where(event.c.id == one.id)
             session.execute(gone.values(**kept, recipient="", ip="", user_agent=""))
         replies = session.execute(sa.select(attempt.c.id, attempt.c.text).filter_by(**this)).all()
         for reply in replies:
-            clean = _clean(reply.text, unwanted)
+            clean = veil.nameless(reply.text, unwanted)
             session.execute(sa.update(attempt).where(attempt.c.id == reply.id).values(text=clean))
         contents = _erase_message(session, row.message, unwanted)
         # Requests name whom they are about.
@@ -142,13 +142,13 @@ def _erase_message(session: sa.Connection, message: str, unwanted: frozenset[str
     waits = sa.select(delivery.c.number).where(delivery.c.message == message, delivery.c.next_attempt_at.is_not(None))
     is_shared, is_needed = session.execute(others).first() is not None, session.execute(waits).first() is not None
     change: dict[str, Any] = {  # Any: a row's values
-        "subject": _clean(row["subject"], unwanted) if is_shared else "",
+        "subject": veil.nameless(row["subject"], unwanted) if is_shared else "",
         "author": scrubbed(row["author"], unwanted),
         "message_id": scrubbed(row["message_id"], unwanted),
-        "meta": {name: _clean(value, unwanted) for name, value in row["meta"].items()} if is_shared else {},
-        "tags": [_clean(tag, unwanted) for tag in row["tags"]],
+        "meta": {name: veil.nameless(value, unwanted) for name, value in row["meta"].items()} if is_shared else {},
+        "tags": [veil.nameless(tag, unwanted) for tag in row["tags"]],
         "links": [
-            link | {name: _clean(str(link.get(name, "")), unwanted) for name in ("url", "text")}
+            link | {name: veil.nameless(str(link.get(name, "")), unwanted) for name in ("url", "text")}
             for link in row["links"]
         ],
     }
@@ -157,10 +157,6 @@ def _erase_message(session: sa.Connection, message: str, unwanted: frozenset[str
         gone = session.execute(sa.delete(tables.content).where(tables.content.c.message == message)).rowcount
     session.execute(sa.update(table).where(table.c.id == message).values(**change))
     return gone if not is_needed else 0
-
-
-def _clean(text: str, unwanted: frozenset[str]) -> str:
-    return scrubbed(without_addresses(text), unwanted)
 
 
 def _theirs(session: sa.Connection, mailbox: str) -> sa.ColumnElement[bool]:

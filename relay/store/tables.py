@@ -193,7 +193,7 @@ class Suppression(SQLModel, table=True):
 
 
 class Heard(SQLModel, table=True):
-    """Something that a provider told us, by its own id: a second telling changes nothing."""
+    """Something that a provider told us, by a digest of its own id: a second telling changes nothing."""
 
     __tablename__ = "heard"
     id: str = Field(primary_key=True)

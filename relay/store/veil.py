@@ -24,7 +24,7 @@ def outcome(known: People, one: "Outcome") -> "Outcome":
         return one
     tried = one.tried
     if tried:
-        tried = tried._replace(text=known.said(tried.code, tried.text, one.recipient))
+        tried = tried._replace(text=known.said(tried.code, tried.text, one.recipient, is_ours=not tried.code))
     return one._replace(recipient=known.pseudonym(one.recipient), tried=tried)
 
 
@@ -55,14 +55,19 @@ def _message(message: Message, unwanted: frozenset[str]) -> dict[str, Any]:  # A
     return {
         "message_id": scrubbed(message.message_id, unwanted),
         "author": scrubbed(message.author, unwanted),
-        "subject": scrubbed(message.subject, unwanted),
-        "tags": [scrubbed(tag, unwanted) for tag in message.tags],
-        "meta": {name: scrubbed(value, unwanted) for name, value in message.meta.items()},
+        "subject": nameless(message.subject, unwanted),
+        "tags": [nameless(tag, unwanted) for tag in message.tags],
+        "meta": {name: nameless(value, unwanted) for name, value in message.meta.items()},
         "links": [
-            link | {name: scrubbed(without_addresses(str(link.get(name, ""))), unwanted) for name in ("url", "text")}
+            link | {name: nameless(str(link.get(name, "")), unwanted) for name in ("url", "text")}
             for link in message.links
         ],
     }
+
+
+def nameless(text: str, unwanted: frozenset[str]) -> str:
+    """The text without addresses, and without what leads to these."""
+    return scrubbed(without_addresses(text), unwanted)
 
 
 def _delivery(known: People, row: Delivery) -> Delivery:

@@ -220,6 +220,7 @@ class Desk:
         return returns.find(session, Clues(one.recipient, one.at, one.message_id, one.receipt))
 
     def _tiding(self, provider: str, one: Word, message: str, number: int) -> Tiding:
+        one = one._replace(reason=word.keyword(one.reason) or str(one.type))
         action = {EventType.BOUNCED: failure.FAILED, EventType.DEFERRED: failure.DELAYED}.get(one.type, "")
         judged = failure.judge(one.recipient, action, one.status, one.text, remote=one.remote)
         code = judged.code or (250 if one.type is EventType.DELIVERED else 0)
@@ -233,7 +234,7 @@ class Desk:
             number=number,
             tried=Try(f"{provider}: {one.remote}" if one.remote != provider else provider, returns.PHASE, code,
                       judged.status, said, 0),
-            reasons=(one.reason or one.type, "report"),
+            reasons=(one.reason, "report"),
             source=f"{provider} {one.id}" if one.id else "",
             tells=self._config.delivery.notices and bool(self._config.bounces.return_path),
         )  # fmt: skip

@@ -18,6 +18,7 @@ _MAX_TIME = 100  # characters
 _MAX_TEXT = 8000  # characters of a reply that are looked at
 _HOST = re.compile(r"[A-Za-z0-9._:\[\]-]{1,255}")
 _STATUS = re.compile(r"[245]\.[0-9]{1,3}\.[0-9]{1,3}")  # RFC 3463 §2
+_KEYWORD = re.compile(r"[\w .:/-]{1,64}")
 # Types of feedback that are no recipient's complaint (RFC 5965 §7.3 and its registry).
 NO_COMPLAINTS = frozenset({"not-spam", "auth-failure", "virus"})
 
@@ -99,6 +100,11 @@ def name(data: object, *path: str) -> str:
     if found.startswith("<") and found.endswith(">"):
         found = found[1:-1]
     return "".join(one for one in found[:_LONGEST] if one.isprintable())
+
+
+def keyword(text: str) -> str:
+    """A provider's name for a kind of event; "" where it is prose, which may name somebody."""
+    return text if _KEYWORD.fullmatch(text) else ""
 
 
 def host(data: object, *path: str) -> str:

@@ -1,0 +1,86 @@
+"""What providers tell names people; what is kept of it does so no longer than `[privacy] mode` says."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from relay.store import person, queue
+from tests.web.providers import (
+    ROOT,
+    TABLES,
+    fetch,
+    from_amazon,
+    from_mailgun,
+    from_postmark,
+    from_sendgrid,
+    from_sparkpost,
+)
+from tests.web.scene import Scene
+
+WHO = "Alice.Liddell@rcpt.example"
+SAYS = "550 5.7.1 no mail for alice.liddell (a) rcpt.example, see http://x.example/?a=alice.liddell=rcpt.example"
+
+
+def scene(folder: Path, mode: str) -> Scene:
+    return Scene(folder, {"inbound": TABLES["inbound"], "privacy": {"mode": mode}}, fetch=fetch, roots=[ROOT])
+
+
+def tell_all(running: Scene) -> list[str]:
+    """Every provider tells of a bounce, with the address wherever it can stand. Returns the messages that are meant."""
+    now = datetime.now(UTC)
+    receipts = [f"Ok 0102018f-{name}-000000" for name in ("ses", "postmark", "sendgrid", "mailgun", "sparkpost")]
+    messages = [
+        running.file(WHO, message_id=f"{n}@app.example", tried=queue.Try("primary", "dot", 250, "2.0.0", receipt, 9))
+        for n, receipt in enumerate(receipts)
+    ]
+    ids = [receipt.removeprefix("Ok ") for receipt in receipts]
+    from_amazon(
+        running,
+        {
+            "notificationType": "Bounce",
+            "bounce": {
+                "bounceType": "Permanent", "bounceSubType": f"General {WHO}", "timestamp": now.isoformat(),
+                "feedbackId": f"f-{WHO}",
+                "bouncedRecipients": [{"emailAddress": WHO, "action": "failed", "diagnosticCode": f"smtp; {SAYS}"}],
+            },
+            "mail": {"messageId": ids[0], "source": "app@sender.test", "destination": [WHO]},
+        },
+    )  # fmt: skip
+    postmark = {"RecordType": "Bounce", "ID": 78, "Type": "Blocked", "Email": WHO, "BouncedAt": now.isoformat()}
+    from_postmark(running, postmark | {"MessageID": ids[1], "Details": SAYS})
+    sendgrid = {"email": WHO, "event": "dropped", "timestamp": int(now.timestamp()), "sg_event_id": f"x{WHO}"}
+    from_sendgrid(running, sendgrid | {"sg_message_id": f"{ids[2]}.filter", "reason": f"Bounced Address {WHO}"})
+    mailgun = {"event": "failed", "severity": "permanent", "id": f"m {WHO}", "timestamp": now.timestamp()}
+    status = {"code": 550, "message": SAYS}
+    named = {"message": {"headers": {"message-id": "3@app.example"}}, "delivery-status": status, "reason": WHO}
+    from_mailgun(running, mailgun | {"recipient": WHO} | named)
+    sparkpost = {"type": "bounce", "event_id": f"s {WHO}", "timestamp": int(now.timestamp()), "rcpt_to": WHO}
+    from_sparkpost(running, sparkpost | {"message_id": ids[4], "raw_reason": SAYS, "reason": SAYS})
+    return messages
+
+
+def names_her(folder: Path) -> set[str]:
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {path.name for path in files if b"liddell" in path.read_bytes().lower()}
+
+
+@pytest.mark.parametrize("mode", ["pseudonymous", "aggregate"])
+def test_what_a_provider_tells_leaves_no_address(tmp_path: Path, mode: str) -> None:
+    with scene(tmp_path, mode) as running:
+        messages = tell_all(running)
+        if mode == "pseudonymous":  # where it is told apart, its upstream's own id is still known
+            assert [running.delivery(message)["status"] for message in messages].count("bounced") == len(messages)
+    assert not names_her(tmp_path)
+
+
+def test_what_a_provider_told_is_erased_with_the_person(tmp_path: Path) -> None:
+    with scene(tmp_path, "full") as running:
+        messages = tell_all(running)
+        assert {running.delivery(message)["status"] for message in messages} == {"bounced"}
+        assert names_her(tmp_path)
+        while running.write(lambda session: person.erase(session, WHO, datetime.now(UTC))).deliveries:
+            pass
+        running.write(lambda session: person.erase_standing(session, WHO, keep_suppressions=True))
+        running.store.checkpoint()
+    assert not names_her(tmp_path)
