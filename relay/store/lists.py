@@ -46,8 +46,9 @@ _SEPARATOR = re.compile(r'"?sep=([^\w\r\n"])"?\s*+')  # the first line of files 
 _IN_BRACKETS = re.compile(r"[^<>]*<([^<>]*)>")  # an address as mail programs write it: Ann <ann@example.com>
 # Where a formula would begin: at a cell's head, and behind what a spreadsheet of another locale takes for a cell's end.
 # A ' that is there already is doubled, so that what is read is what was written.
-_BEFORE_FORMULA = re.compile(r"\A(?='*+[=+\-@\t\n])|(?<=[;\t\n])(?='*+[=+\-@])")
-_MARKED_FORMULA = re.compile(r"\A'(?='*+[=+\-@\t\n])|(?<=[;\t\n])'(?='*+[=+\-@])")
+_FORMULA = r"""['"]*+[=+\-@\t\n]"""
+_BEFORE_FORMULA = re.compile(rf"(?:\A|(?<=[;\t\n]))(?={_FORMULA})")
+_MARKED_FORMULA = re.compile(rf"(?:\A|(?<=[;\t\n]))'(?={_FORMULA})")
 
 
 class Refusal(NamedTuple):
