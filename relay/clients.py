@@ -7,6 +7,7 @@ many networks, those that have not been heard of for the longest time are forgot
 import ipaddress
 from collections import OrderedDict
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 MAX_NETWORKS = 30_000  # remembered for each limit
@@ -23,6 +24,7 @@ class Limit(NamedTuple):
     window_s: float
 
 
+@lru_cache(4096)
 def networks(ip: str) -> tuple[str, ...]:
     """The address's own network and two wider ones: /32, /24, /21; of IPv6, where a client has a /64, /64, /48, /32.
 
@@ -47,10 +49,10 @@ class Clients:
         # Of each limit: the window's number and the events in it, the key heard of last at the end.
         self._counts: list[OrderedDict[str, tuple[int, int]]] = [OrderedDict() for _ in self._limits]
 
-    def count(self, ip: str, now: float) -> None:
-        """One more event of that address."""
+    def count(self, ip: str, now: float, amount: int = 1) -> None:
+        """One more event of that address, or more of whatever is counted."""
         for network in networks(ip):
-            self.count_key(network, now)
+            self.count_key(network, now, amount)
 
     def take_back(self, ip: str, now: float) -> None:
         """Undoes a `count` of that time: there was no such event after all."""
@@ -67,10 +69,10 @@ class Clients:
             self.key_wait_s(network, now, factor) for network, factor in zip(networks(ip), _FACTORS, strict=True)
         )
 
-    def count_key(self, key: str, now: float) -> None:
+    def count_key(self, key: str, now: float, amount: int = 1) -> None:
         for limit, counts in zip(self._limits, self._counts, strict=True):
             window = int(now // limit.window_s)
-            counts[key] = (window, self._in_window(counts, key, window) + 1)
+            counts[key] = (window, self._in_window(counts, key, window) + amount)
             counts.move_to_end(key)
             if len(counts) > self._max:
                 counts.popitem(last=False)
@@ -96,6 +98,11 @@ class Clients:
     def _in_window(counts: OrderedDict[str, tuple[int, int]], key: str, window: int) -> int:
         known = counts.get(key)
         return known[1] if known and known[0] == window else 0
+
+
+def reading_ms() -> Clients:
+    """Milliseconds of processor time for reports: a minute an hour by address. A report takes some five."""
+    return Clients((Limit(60_000, HOUR_S),))
 
 
 def failed_logins() -> Clients:

@@ -75,8 +75,9 @@ class Accepted:
 class Reports(Protocol):
     """Whoever reads the mail of the return path's domain."""
 
-    def expects(self, mailbox: Mailbox) -> bool:
-        """True for an address of that domain that takes mail. Raises Refused for one of it that does not."""
+    def expects(self, mailbox: Mailbox, stranger: Client | None = None) -> bool:
+        """True for an address of that domain that takes mail. Raises Refused for one of it that does not; and for a
+        stranger whose network has brought as much as is read within an hour."""
 
     async def take(self, accepted: Accepted) -> Reply:
         """The reply to the dot. Raises Refused."""

@@ -67,6 +67,7 @@ class Access(Table):
     auth: Literal["none", "users", "upstream"] = "users"
     max_size: Size = Field(25 << 20, ge=1024)
     max_recipients: int = Field(1000, ge=1)
+    max_connections: int = Field(4000, ge=4)
     max_connections_per_ip: int = Field(100, ge=1)
     streams: list[Stream] = ["*"]
     override: bool = False

@@ -26,6 +26,10 @@ class UnreadableReportError(Exception):
     """The mail was not read: it took too much, too many wait, or there was an error of ours."""
 
 
+class BusyReaderError(UnreadableReportError):
+    """Too many wait: it was not tried."""
+
+
 class ReportReader:
     """The processes that read. Closed by `close`."""
 
@@ -40,7 +44,7 @@ class ReportReader:
     async def read(self, octets: bytes) -> Reading:
         """What the mail reports. Raises UnreadableReportError."""
         if self._waiting >= MAX_WAITING:
-            raise UnreadableReportError("too many reports wait to be read")
+            raise BusyReaderError("too many reports wait to be read")
         self._waiting += 1
         try:
             async with self._places:

@@ -4,22 +4,25 @@ In: a mail to `[bounces] return_path`.  Out: a commit, then 250. Whatever addres
 and one without a token that we made changes nothing. Nothing here is relayed or answered.
 """
 
+import time
+from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from relay import ids, log, return_path, tokens
+from relay import clients, ids, log, return_path, tokens
 from relay.address import Mailbox
 from relay.bounce import arf, failure
 from relay.bounce.failure import Failure
 from relay.bounce.report import Report, ReportKind
 from relay.config.schema import Config
+from relay.delivery import report_process
 from relay.delivery.report_process import Reading
-from relay.delivery.report_reader import ReportReader, UnreadableReportError
+from relay.delivery.report_reader import MAX_WAITING, BusyReaderError, ReportReader, UnreadableReportError
 from relay.edits import Kind
-from relay.envelope import Accepted
+from relay.envelope import Accepted, Client
 from relay.reply import Refused, Reply, refused
 from relay.return_path import NotOurs, Purpose, Return
 from relay.store import errors, returns
@@ -35,6 +38,7 @@ _ROLES = frozenset({"postmaster", "abuse", "fbl"})
 # Feedback by which people leave a list, and do not complain of it (RFC 5965 §7.3).
 _LEAVING = frozenset({"opt-out", "opt-out-list", "opt-out-all", "unsubscribe"})
 _SPARE = timedelta(days=7)  # a token outlives its message's row by that: what comes then is known, and unknown
+MAX_WAITING_OF_ONE = MAX_WAITING // 2  # reports of one network: others find places too
 _BOUNCES = (ReportKind.DSN, ReportKind.TEXT)
 
 
@@ -63,27 +67,52 @@ class Returns:
         self._secret = ring.secret_for(return_path.PURPOSE)
         self._now = now
         self._reader = ReportReader(self._domain, config.tracking.public_url)
+        self._spent_ms = clients.reading_ms()
+        self._reading: Counter[str] = Counter()  # reports under way, by network
 
     async def close(self) -> None:
         """Ends what reads."""
         await self._reader.close()
 
-    def expects(self, mailbox: Mailbox) -> bool:
-        """True for an address of the return path's domain that takes mail. Raises Refused for its others."""
+    def expects(self, mailbox: Mailbox, stranger: Client | None = None) -> bool:
+        """True for an address of the return path's domain that takes mail. Raises Refused for its others, and for a
+        stranger whose network has had what is spent on it in an hour: its reports wait there."""
         if not return_path.is_at(self._domain, mailbox):
             return False
+        if stranger and self._spent_ms.is_over(stranger.ip, time.monotonic()):
+            raise refused(451, "4.7.0", "too many reports from your network, please try again later")
         if _local_part(mailbox) not in _ROLES:
             self._read(mailbox)
         return True
+
+    async def _read_report(self, accepted: Accepted) -> Reading:
+        """What the mail says, at its sender's cost. Raises Refused."""
+        ip = accepted.client.ip
+        network = clients.networks(ip)[0]
+        if self._reading[network] >= MAX_WAITING_OF_ONE:
+            raise refused(451, "4.7.0", "too many reports from your network at once, please try again later")
+        self._reading[network] += 1
+        took_ms = report_process.MAX_CPU_S * 1000
+        try:
+            reading = await self._reader.read(accepted.octets)
+            took_ms = reading.took_ms
+        except BusyReaderError as error:
+            took_ms = 0
+            raise _not_read() from error
+        except UnreadableReportError as error:
+            raise _not_read() from error
+        finally:
+            self._reading[network] -= 1
+            if not self._reading[network]:
+                del self._reading[network]
+            self._spent_ms.count(ip, time.monotonic(), took_ms)
+        return reading
 
     async def take(self, accepted: Accepted) -> Reply:
         """The reply to the dot, once what the mail says is durable. Raises Refused."""
         mailbox = accepted.envelope.recipients[0].mailbox
         told = None if _local_part(mailbox) in _ROLES else self._read(mailbox)
-        try:
-            reading = await self._reader.read(accepted.octets)
-        except UnreadableReportError as error:
-            raise refused(451, "4.3.0", "this cannot be read now; please try again later") from error
+        reading = await self._read_report(accepted)
         read = reading.report
         if told is None:
             told = self._found(reading)
@@ -193,6 +222,10 @@ def _tiding(told: Return, word: _Word, now: datetime, config: Config) -> Tiding:
 
 def _local_part(mailbox: Mailbox) -> str:
     return mailbox.rpartition("@")[0].lower()
+
+
+def _not_read() -> Refused:
+    return refused(451, "4.3.0", "this cannot be read now; please try again later")
 
 
 def _not_now() -> Refused:

@@ -16,6 +16,7 @@ from aiosmtpd.smtp import SMTP
 from relay import log
 from relay.config.mail import Listen
 from relay.edge import auth, proxy, tls
+from relay.edge.connections import Connections, Place
 from relay.edge.incoming import Incoming, LineTooLong
 from relay.edge.policy import Policy
 from relay.envelope import Admit, Client, Envelope, LogIn, Reports, Take
@@ -24,6 +25,10 @@ from relay.reply import Refused, Reply, refused
 LONGEST_COMMAND = 2048  # octets; 512 and what extensions add (RFC 5321 §4.5.3.1.4)
 LONGEST_RESPONSE = 12288  # octets of a line with credentials (RFC 4954 §4)
 MOST_ERRORS = 20  # between two accepted messages
+MAX_IDLE_TIMES = 4  # without a mail: then a stranger has been here for long enough, whatever it says meanwhile
+# Commands that bring no mail, and MAIL, RCPT and DATA that were refused, since the last mail: of strangers (True)
+# and of others, who may keep a connection open for days. From there on each counts as a mistake.
+MAX_JUNK, MAX_REFUSED = {True: 100, False: 10_000}, {True: 20, False: 10_000}
 WRONG_PASSWORD = 4  # counts as that many: five guesses
 # The client's own: syntax, sequence, credentials. A recipient that we refuse is none of them.
 _MISTAKES = dict.fromkeys((500, 501, 502, 503, 504, 555), 1) | {535: WRONG_PASSWORD}
@@ -44,6 +49,7 @@ class Door(NamedTuple):
     max_size: int
     idle_s: float
     policy: Policy
+    connections: Connections
     take: Take
     admit: Admit
     log_in: LogIn
@@ -73,7 +79,9 @@ class Dialogue(SMTP):
         self._client = Client(ip="")
         self._mail: Envelope | None = None
         self._errors = 0
-        self._junk = 0  # commands since the last mail that bring none nearer
+        self._junk = self._refused = 0
+        self._place: Place | None = None
+        self._last_mail_at = loop.time()  # or when it connected
         self._lines = 0
         self._refusals: Counter[tuple[int, str]] = Counter()
         self._verb = ""
@@ -82,6 +90,10 @@ class Dialogue(SMTP):
         self._hung_up: asyncio.Future[None] | None = None  # while a reply to the dot is awaited
         self._may_speak = False  # a word before the greeting, or into a handshake, would be gibberish
         self._is_draining = False
+
+    def __dir__(self) -> list[str]:
+        """Nothing: aiosmtpd looks through these for commands of its own, which took half the time of a connection."""
+        return []
 
     # --- the dialogue
 
@@ -96,11 +108,11 @@ class Dialogue(SMTP):
                 ip = await self._named_by_proxy(ip)
             self._client = Client(ip=ip)
             self._may_speak = self._gate.listen.tls != "implicit"
-            with self._door.policy.entered(ip):
-                if not self._may_speak:
-                    await self._start_tls(early=bytes(self._reader._buffer))  # type: ignore[attr-defined]  # no peek
-                await self._say(Reply(220, "", f"{self._door.hostname} ESMTP Waypost"))
-                await self._converse()
+            self._place = self._door.connections.enter(ip, may_relay=not self._is_stranger)
+            if not self._may_speak:
+                await self._start_tls(early=bytes(self._reader._buffer))  # type: ignore[attr-defined]  # no peek
+            await self._say(Reply(220, "", f"{self._door.hostname} ESMTP Waypost"))
+            await self._converse()
         except Refused as refusal:
             if self._may_speak:
                 await self._say(refusal.reply)
@@ -110,6 +122,8 @@ class Dialogue(SMTP):
             pass  # the client is gone
         finally:
             self._door.sessions.discard(self)
+            if self._place:
+                self._place.leave()
             if repeated := self._refusals.total() - len(self._refusals):
                 log.refused_again(self._client.ip, repeated)
             if self.transport is not None:
@@ -127,6 +141,7 @@ class Dialogue(SMTP):
                 return  # a browser, a forged cross-protocol request, TLS where none is spoken: not a word to it
             is_first = False
             try:
+                self._may_stay()
                 await self._obey(self._verb, argument.strip())
             except Refused as refusal:
                 self._errors += _MISTAKES.get(refusal.reply.code, 0)
@@ -151,6 +166,10 @@ class Dialogue(SMTP):
     def _may_err(self) -> None:
         if self._errors >= MOST_ERRORS:
             raise refused(421, "4.7.0", "too many errors")
+
+    def _may_stay(self) -> None:
+        if self._is_stranger and self.loop.time() - self._last_mail_at > MAX_IDLE_TIMES * self._door.idle_s:
+            raise refused(421, "4.4.2", "too long without a mail")
 
     @property
     def _is_stranger(self) -> bool:

@@ -1,9 +1,6 @@
 """Who may do what: networks, credentials, limits. Decides and raises `Refused`; does nothing itself."""
 
-import contextlib
 import ipaddress
-from collections import Counter
-from collections.abc import Iterator
 
 from relay import address
 from relay.config.mail import Listen, User
@@ -14,35 +11,25 @@ from relay.reply import refused
 from relay.rewrite import fields, mailboxes
 
 MOST_RECEIVED = 100  # RFC 5321 §6.3
+MAX_REPORTS_RATE = 8 << 20  # octets a second of all strangers' mail; a tenth of a processor
 MOST_OURS = 2  # Received fields of our own: a list server may send back what it got, a loop does so again
 NO_ROOM = (452, "4.3.1", "too much mail is coming in at once; please try again shortly")
 
 
 class Policy:
-    """The rules of one configuration, and the connections that are open."""
+    """The rules of one configuration, and the octets that are being taken in."""
 
     def __init__(self, config: Config) -> None:
         self._access = config.access
         self._users = {user.name: user for user in config.access.user} if config.access.auth == "users" else {}
         self._offers_auth = bool(self._users) or config.access.auth == "upstream"
         self._served = [upstream.senders for upstream in config.upstream]
-        self._open: Counter[str] = Counter()
         self._in_flight = {True: 0, False: 0}  # octets, of clients that may relay and of strangers
+        self._read_until = (
+            0.0  # what strangers have sent so far keeps us busy until then, at the rate that they may have
+        )
 
     # --- connections
-
-    @contextlib.contextmanager
-    def entered(self, ip: str) -> Iterator[None]:
-        """While a client is connected. Raises Refused where its address has too many connections."""
-        self._open[ip] += 1
-        try:
-            if self._open[ip] > self._access.max_connections_per_ip:
-                raise refused(421, "4.7.0", "too many connections from your address, try again later")
-            yield
-        finally:
-            self._open[ip] -= 1
-            if not self._open[ip]:
-                del self._open[ip]
 
     def may_speak_for_others(self, ip: str, listen: Listen) -> bool:
         """True if a PROXY header from that address is believed."""
@@ -122,6 +109,11 @@ class Policy:
 
     def let_go(self, octets: int, *, may_relay: bool) -> None:
         self._in_flight[may_relay] -= octets
+
+    def pause_s(self, octets: int, now: float) -> float:
+        """How long a stranger that sent these is to wait, so that all strangers together keep to their rate."""
+        self._read_until = max(self._read_until, now) + octets / MAX_REPORTS_RATE
+        return self._read_until - now
 
     def _max_in_flight(self, may_relay: bool) -> int:
         return self._access.max_in_flight if may_relay else self._access.max_reports_in_flight

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from relay.config.schema import Config
 from relay.edge import auth, tls
+from relay.edge.connections import Connections
 from relay.edge.dialogue import Door, Gate
 from relay.edge.policy import Policy
 from relay.edge.session import Session
@@ -27,6 +28,7 @@ class Edge:
             max_size=config.access.max_size,
             idle_s=config.access.idle_timeout.total_seconds(),
             policy=Policy(config),
+            connections=Connections(config.access),
             take=take,
             admit=admit,
             log_in=log_in or auth.Users(config.access.user).log_in,

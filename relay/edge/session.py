@@ -13,7 +13,7 @@ from dataclasses import replace
 from relay import address, ids
 from relay.edge import auth, dsn, header, trace
 from relay.edge.data import Data
-from relay.edge.dialogue import LONGEST_RESPONSE, Dialogue
+from relay.edge.dialogue import LONGEST_RESPONSE, MAX_JUNK, MAX_REFUSED, Dialogue
 from relay.edge.incoming import LineTooLong
 from relay.edge.policy import MOST_OURS, MOST_RECEIVED, NO_ROOM
 from relay.envelope import Accepted, Envelope, Recipient
@@ -24,8 +24,6 @@ from relay.reply import Refused, Reply, refused
 _LEAST_RATE = 64  # octets a second
 MAX_REPORT_S = 180.0  # for the DATA of a client that may not relay, however fast it sends
 
-# Of a stranger, since the last mail: from here on each counts as a mistake. Who may relay may keep a connection open.
-MAX_JUNK, MAX_REFUSED_RECIPIENTS = 100, 20
 _JUNK = frozenset({"NOOP", "RSET", "VRFY", "EXPN", "EHLO", "HELO", "HELP"})
 
 _OFF_LOOP = 1 << 20  # octets from which pieces are joined on a thread
@@ -36,7 +34,6 @@ class Session(Dialogue):
     """A dialogue that sends mail."""
 
     _declared = 0  # octets of the mail under way, by its client's word
-    _refused_recipients = 0  # since the last mail
     _held = 0  # octets of it that count against what the process may hold
     _barred: Refused | None = None  # why the client may not relay: said when it names a recipient elsewhere
 
@@ -46,17 +43,15 @@ class Session(Dialogue):
             raise refused(500, "5.5.2", "command not recognised")
         if verb in ("MAIL", "RCPT", "DATA", "AUTH") and not self._client.helo:
             raise refused(503, "5.5.1", "send EHLO first")
-        if verb in _JUNK and self._is_stranger:
+        if verb in _JUNK:
             self._junk += 1
-            if self._junk > MAX_JUNK:
-                self._errors += 1
+            self._errors += self._junk > MAX_JUNK[self._is_stranger]
         try:
             await command(self, argument)
         except Refused:
-            if verb == "RCPT" and self._is_stranger:
-                self._refused_recipients += 1
-                if self._refused_recipients >= MAX_REFUSED_RECIPIENTS:
-                    self._errors += 1
+            if verb in ("MAIL", "RCPT", "DATA"):
+                self._refused += 1
+                self._errors += self._refused >= MAX_REFUSED[self._is_stranger]
             raise
 
     async def _helo(self, argument: str) -> None:
@@ -127,7 +122,8 @@ class Session(Dialogue):
 
     def _is_report(self, mail: Envelope, recipient: address.Mailbox) -> bool:
         """True if the mail is for the return path: anybody may send that, and it has no other recipient."""
-        is_report = self._door.reports is not None and self._door.reports.expects(recipient)
+        stranger = self._client if self._barred else None
+        is_report = self._door.reports is not None and self._door.reports.expects(recipient, stranger)
         if self._barred and not is_report:
             raise self._barred
         if mail.recipients and (is_report or mail.is_report):
@@ -180,7 +176,8 @@ class Session(Dialogue):
             taking = asyncio.ensure_future(take(self._accept(mail, octets)))
             self._suspend_timeout()
             reply = await asyncio.shield(taking)
-            self._errors = self._junk = self._refused_recipients = 0
+            self._errors = self._junk = self._refused = 0
+            self._last_mail_at = self.loop.time()
         finally:
             self._door.policy.let_go(self._held, may_relay=may_relay)
             if self.transport is not None:  # a connection that is gone needs no timer
@@ -199,6 +196,7 @@ class Session(Dialogue):
             left_s, at = min(left_s, self._door.idle_s), self.loop.time()
             if at > end and not may_relay:
                 raise refused(421, "4.4.2", "the message takes too long")
+            await asyncio.sleep(0 if may_relay else self._door.policy.pause_s(len(block), at))
             self._reset_timeout(max(left_s if may_relay else min(left_s, end - at), 0.001))
             rest = data.feed(block)
             size += len(block)
@@ -277,6 +275,8 @@ class Session(Dialogue):
             if self.transport is not None:
                 self._reset_timeout()
         self._client = replace(self._client, user=name)
+        if self._place:
+            self._place.trust()
         await self._say(Reply(235, "2.7.0", "authentication succeeded"))
 
     async def _challenge(self, text: bytes) -> bytes:
