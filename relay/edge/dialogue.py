@@ -25,7 +25,7 @@ from relay.reply import Refused, Reply, refused
 LONGEST_COMMAND = 2048  # octets; 512 and what extensions add (RFC 5321 §4.5.3.1.4)
 LONGEST_RESPONSE = 12288  # octets of a line with credentials (RFC 4954 §4)
 MOST_ERRORS = 20  # between two accepted messages
-MAX_IDLE_TIMES = 4  # without a mail: then a stranger has been here for long enough, whatever it says meanwhile
+MAX_IDLE_TIMES = 4  # of waiting for a stranger's commands without a mail: then it has been here for long enough
 # Commands that bring no mail, and MAIL, RCPT and DATA that were refused, since the last mail: of strangers (True)
 # and of others, who may keep a connection open for days. From there on each counts as a mistake.
 MAX_JUNK, MAX_REFUSED = {True: 100, False: 10_000}, {True: 20, False: 10_000}
@@ -81,7 +81,7 @@ class Dialogue(SMTP):
         self._errors = 0
         self._junk = self._refused = 0
         self._place: Place | None = None
-        self._last_mail_at = loop.time()  # or when it connected
+        self._waited_s = 0.0  # for commands, since the last mail
         self._lines = 0
         self._refusals: Counter[tuple[int, str]] = Counter()
         self._verb = ""
@@ -133,7 +133,9 @@ class Dialogue(SMTP):
     async def _converse(self) -> None:
         is_first = True
         while self.transport is not None and not (self._is_draining and self._mail is None):
+            began = self.loop.time()
             line = await self._command_line()
+            self._waited_s += self.loop.time() - began
             self._reset_timeout()
             verb, _, argument = line.partition(" ")
             self._verb = verb.upper()
@@ -168,7 +170,7 @@ class Dialogue(SMTP):
             raise refused(421, "4.7.0", "too many errors")
 
     def _may_stay(self) -> None:
-        if self._is_stranger and self.loop.time() - self._last_mail_at > MAX_IDLE_TIMES * self._door.idle_s:
+        if self._is_stranger and self._waited_s > MAX_IDLE_TIMES * self._door.idle_s:
             raise refused(421, "4.4.2", "too long without a mail")
 
     @property

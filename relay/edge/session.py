@@ -177,7 +177,7 @@ class Session(Dialogue):
             self._suspend_timeout()
             reply = await asyncio.shield(taking)
             self._errors = self._junk = self._refused = 0
-            self._last_mail_at = self.loop.time()
+            self._waited_s = 0.0
         finally:
             self._door.policy.let_go(self._held, may_relay=may_relay)
             if self.transport is not None:  # a connection that is gone needs no timer
