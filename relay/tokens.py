@@ -11,13 +11,10 @@ Measured: an open token has 42 or 43 characters, a click token 44 to 46 plus 4/3
 import base64
 import binascii
 import hmac
-import json
-import os
 import re
-import secrets
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -27,9 +24,10 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from relay import ids, packing, return_path
+from relay import ids, key_file, packing, return_path
 from relay.address import Mailbox
 from relay.edits import STORED, Hole, Kind, Mint
+from relay.key_file import Key, KeyFile, RevokedKey
 from relay.return_path import Purpose, Return
 
 VERSION = 1
@@ -41,6 +39,9 @@ _MARK = {Kind.OPEN: b"open", Kind.CLICK: b"click", Kind.UNSUBSCRIBE: b"unsubscri
 _KEY_OCTETS = 32  # AES-128-SIV takes two keys of 16
 _OVERHEAD = 2 + 16  # version, key id, SIV
 _RELOAD_AFTER_S = 5.0
+# Of these the oldest key's secret stays when it is revoked: pseudonyms are all that is known of who left, and cannot be
+# made again under another key without the addresses.
+LASTING = ("people",)
 
 PIXEL = (1 << 28) - 2  # stands in a stand-alone pixel's token, whose message is the pixel
 EVERYBODY = (1 << 28) - 1  # the number in a token that is the same for all recipients; no message has so many
@@ -65,56 +66,57 @@ class BadToken(ValueError):
     """Not a token of ours: malformed, tampered with, of another kind, or signed with a key we never had."""
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
-    """A master secret. `id` is 0 to 255 and stands in every token made with it."""
-
-    id: int
-    created: datetime
-    secret: bytes
-
-
 class KeyRing:
     """The keys of an installation, oldest first. The last one signs; all of them read."""
 
-    def __init__(self, keys: list[Key], path: Path | None = None) -> None:
-        if not keys:
-            raise ValueError("a key ring needs a key")
+    def __init__(
+        self, keys: Sequence[Key], path: Path | None = None, lasting: Mapping[str, bytes] | None = None
+    ) -> None:
         self._path = path
         self._checked_at = time.monotonic()
-        self._set(keys)
+        self._set(KeyFile(tuple(keys), (), lasting or {}))
 
-    def _set(self, keys: list[Key]) -> None:
-        self.keys = tuple(keys)
-        self._by_id = {key.id: key for key in keys}
-        self._stamp = _stamp(self._path)
+    def _set(self, found: KeyFile) -> None:
+        if not found.keys:
+            raise ValueError("a key ring needs a key")
+        self.keys = found.keys
+        self._lasting = found.lasting
+        self._by_id = {key.id: key for key in found.keys}
+        self._stamp = key_file.stamp(self._path)
 
     @property
     def current(self) -> Key:
-        """The key that signs. Sees a rotation by another process within seconds."""
-        now = time.monotonic()
-        if now - self._checked_at > _RELOAD_AFTER_S:
-            self._checked_at = now
-            self._reload()
+        """The key that signs."""
+        self._refresh()
         return self.keys[-1]
 
     def find(self, key_id: int) -> Key | None:
+        self._refresh()
         if key_id not in self._by_id:
             self._reload()
         return self._by_id.get(key_id)
 
+    def _refresh(self) -> None:
+        """Sees within seconds what another process did: a rotation, or a key that was revoked."""
+        now = time.monotonic()
+        if now - self._checked_at > _RELOAD_AFTER_S:
+            self._checked_at = now
+            self._reload()
+
     def _reload(self) -> None:
-        if self._path and _stamp(self._path) not in (None, self._stamp):
-            self._set(_read_keys(self._path))
+        if self._path and key_file.stamp(self._path) not in (None, self._stamp):
+            self._set(key_file.read(self._path))
 
     def secret_for(self, purpose: str) -> bytes:
-        """32 octets for a use of our own outside tokens (session cookies, say), from the oldest key,
-        so that a rotation does not end them."""
-        return _derive(self.keys[0].secret, purpose.encode())
+        """32 octets for a use of our own outside tokens (the return path, say), from the oldest key, so that a rotation
+        does not end them; of a purpose in LASTING the same for ever."""
+        self._refresh()
+        return self._lasting.get(purpose) or _derive(self.keys[0].secret, purpose.encode())
 
     def reference(self, url: bytes) -> bytes:
         """16 octets that stand for a destination too long for a token: the same for equal URLs, for as long as the
         oldest key is there, and nobody's to compute without it (RFC 2104)."""
+        self._refresh()
         key = _reference_key(self.keys[0].secret)
         return hmac.digest(key, url, "sha256")[:REFERENCE_OCTETS]
 
@@ -189,69 +191,41 @@ def open_ring(path: Path) -> KeyRing:
     Safe when several processes start at once. Raises OSError, and ValueError for a damaged file.
     """
     if not path.exists():
-        _write_keys(path, [_new_key(1)], only_if_absent=True)
-    return KeyRing(_read_keys(path), path)
+        key_file.write(path, KeyFile((KeyFile(()).new_key(),)), only_if_absent=True)
+    found = key_file.read(path)
+    return KeyRing(found.keys, path, found.lasting)
 
 
 def rotate(path: Path) -> Key:
     """Adds a key that signs from now on; the old ones go on reading. Raises OSError, ValueError."""
-    keys = list(open_ring(path).keys)
-    if keys[-1].id >= 255:
-        raise ValueError("key ids are used up (255 rotations)")
-    key = _new_key(keys[-1].id + 1)
-    _write_keys(path, [*keys, key])
+    open_ring(path)
+    found = key_file.read(path)
+    key = found.new_key()
+    key_file.write(path, found._replace(keys=(*found.keys, key)))
     return key
 
 
-def _new_key(key_id: int) -> Key:
-    return Key(key_id, datetime.now(UTC).replace(microsecond=0), secrets.token_bytes(32))
+def revoke(path: Path, key_id: int) -> Key:
+    """Takes the key away, with all that hangs on it but what LASTING names. Returns the key that signs from now on, a
+    new one if it was the last. Raises OSError, ValueError."""
+    found = key_file.read(path)
+    gone = next((key for key in found.keys if key.id == key_id), None)
+    if gone is None:
+        raise ValueError(f"there is no key {key_id}")
+    revoked = (*found.revoked, RevokedKey(gone.id, gone.created, key_file.now()))
+    lasting = dict(found.lasting)
+    if gone == found.keys[0]:
+        lasting = {purpose: _derive(gone.secret, purpose.encode()) for purpose in LASTING} | lasting
+    left = tuple(key for key in found.keys if key != gone)
+    if gone == found.keys[-1]:
+        left = (*left, found.new_key())
+    key_file.write(path, KeyFile(left, revoked, lasting))
+    return left[-1]
 
 
-def _read_keys(path: Path) -> list[Key]:
-    try:
-        rows = json.loads(path.read_text("utf-8"))["keys"]
-        keys = [
-            Key(int(row["id"]), datetime.fromisoformat(row["created"]), bytes.fromhex(row["secret"])) for row in rows
-        ]
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path}: not a key file ({error})") from None
-    if not keys or any(len(key.secret) != 32 or not 0 <= key.id <= 255 for key in keys):
-        raise ValueError(f"{path}: not a key file")
-    return keys
-
-
-def _write_keys(path: Path, keys: list[Key], *, only_if_absent: bool = False) -> None:
-    rows = [{"id": key.id, "created": key.created.isoformat(), "secret": key.secret.hex()} for key in keys]
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    draft = path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
-    try:
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump({"keys": rows}, file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        if only_if_absent:
-            try:
-                os.link(draft, path)
-            except FileExistsError:
-                return  # another process was first
-        else:
-            draft.replace(path)
-        directory = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
-    finally:
-        draft.unlink(missing_ok=True)
-
-
-def _stamp(path: Path | None) -> tuple[int, int] | None:
-    try:
-        found = path.stat() if path else None
-    except OSError:
-        return None
-    return (found.st_mtime_ns, found.st_ino) if found else None
+def revoked(path: Path) -> tuple[RevokedKey, ...]:
+    """The keys that were, oldest first. Raises OSError, ValueError."""
+    return key_file.read(path).revoked
 
 
 def without_rest(text: str) -> str:

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay import address, domain_names, edits, ids, reply, tokens
+from relay import address, domain_names, edits, ids, key_file, reply, tokens
 from relay.edge.data import Data
 from relay.edits import Edit, Hole, Kind
 from relay.reply import Refused, Reply
 
-KEYS = [tokens.Key(n, datetime(2026, 11, 1, tzinfo=UTC), bytes([n]) * 32) for n in (1, 2, 3, 4)]
+KEYS = [key_file.Key(n, datetime(2026, 11, 1, tzinfo=UTC), bytes([n]) * 32) for n in (1, 2, 3, 4)]
 RING = tokens.KeyRing(KEYS)
 MESSAGE = ids.encode(1_763_000_000_000, b"abcdef")
 

@@ -1,28 +1,57 @@
 """`waypost keys`: the keys that sign tracking URLs."""
 
 import argparse
+import sys
+from datetime import datetime
+
+import sqlalchemy as sa
 
 from relay import tokens
 from relay.cli import command
 from relay.cli.command import Commands, Failed
+from relay.config.schema import Config
+from relay.key_file import Key
 from relay.node import ground
+from relay.store import totals
 
 _ABOUT = """\
 The newest key signs new mail; older keys go on reading the links of mail already sent, so never delete the
 key file while people may still click. A running server takes a new key up within seconds."""
 
+_REVOKE = """\
+For a key that somebody else may have: whoever had keys.json can make links under your name for ever. The key's secret
+is deleted, in this file; copies and backups of it are yours to find. If it was the key that signs, a new one does.
+A running server takes it up within seconds, console sessions at its next start."""
+
+# What is derived from the oldest key, because a rotation must not end it.
+_OF_THE_OLDEST = (
+    "return path, webhook signatures of SendGrid's format, console sessions, links of programs that use relay.tracking"
+)
+
 
 def add(commands: Commands) -> None:
-    parser = commands.add_parser("keys", help="list or rotate the keys of tracking URLs", description=_ABOUT)
+    parser = commands.add_parser("keys", help="list, rotate or revoke the keys of tracking URLs", description=_ABOUT)
     actions = parser.add_subparsers(metavar="ACTION", required=True)
-    actions.add_parser("list", help="their ids and ages").set_defaults(run=_list)
+    actions.add_parser("list", help="since when they are, and what hangs on each").set_defaults(run=_list)
     actions.add_parser("rotate", help="make a new key that signs from now on").set_defaults(run=_rotate)
+    revoking = actions.add_parser("revoke", help="end a key and all its links", description=_REVOKE)
+    revoking.add_argument("id", type=int, metavar="ID", help="as `waypost keys list` has it")
+    revoking.add_argument("--yes", action="store_true", help="do it: mail already sent loses its links")
+    revoking.set_defaults(run=_revoke)
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    ring = ground.open_ring(command.configured(arguments))
-    for key in ring.keys:
-        command.say(f"{key.id:>3}  {key.created:%Y-%m-%d %H:%M} UTC  {'signs' if key is ring.keys[-1] else 'reads'}")
+    config = command.configured(arguments)
+    keys = ground.open_ring(config).keys
+    for key, mails in zip(keys, _mails(config, keys), strict=True):
+        parts = [
+            f"links of {mails}",
+            *(["signs new mail"] if key is keys[-1] else []),
+            *([_OF_THE_OLDEST] if key is keys[0] else []),
+        ]
+        command.say(f"{key.id:>3}  since {_written(key.created)}  {'; '.join(parts)}")
+    for gone in tokens.revoked(config.relay.data_dir / ground.KEYS_FILE):
+        command.say(f"{gone.id:>3}  since {_written(gone.created)}  revoked {_written(gone.revoked)}")
     return 0
 
 
@@ -35,3 +64,55 @@ def _rotate(arguments: argparse.Namespace) -> int:
         raise Failed(f"cannot rotate the keys: {error}") from None
     command.say(f"key {key.id} signs from now on; older keys still read")
     return 0
+
+
+def _revoke(arguments: argparse.Namespace) -> int:
+    config = command.configured(arguments)
+    keys = ground.open_ring(config).keys
+    key = next((one for one in keys if one.id == arguments.id), None)
+    if key is None:
+        raise Failed(f"there is no key {arguments.id}; `waypost keys list` shows those that are")
+    if not arguments.yes:
+        mails = _mails(config, keys)[keys.index(key)]
+        sys.stderr.write(_warning(key, mails, is_oldest=key is keys[0]))
+        raise Failed("nothing was revoked; say --yes")
+    try:
+        signing = tokens.revoke(config.relay.data_dir / ground.KEYS_FILE, key.id)
+    except (OSError, ValueError) as error:
+        raise Failed(f"cannot revoke the key: {error}") from None
+    command.say(f"key {key.id} is revoked; key {signing.id} signs")
+    return 0
+
+
+def _warning(key: Key, mails: str, *, is_oldest: bool) -> str:
+    lines = [
+        f"Key {key.id}, of {_written(key.created)}. Without it:",
+        f"- links in {mails} that it signed lead to a page that says so (404), those to unsubscribe among them;",
+        "  opens and clicks of that mail count no more.",
+    ]
+    if is_oldest:
+        lines += [
+            "- bounces and complaints of mail sent so far are refused (550): the return path hangs on the oldest key.",
+            "- webhooks in SendGrid's format are signed anew: give their receivers the new public key.",
+            "- links that programs made with relay.tracking and this key ring are dead; sign in to the console again.",
+            "Pseudonyms stay, so that whoever left gets no mail: their key cannot be replaced.",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _mails(config: Config, keys: tuple[Key, ...]) -> list[str]:
+    """How much mail each key signed, in words: of what is still known."""
+    ends: list[datetime | None] = [*(key.created for key in keys[1:]), None]
+    try:
+        with command.store(config) as store, store.session() as session:
+            counts = [
+                totals.accepted(session, key.created if n else None, end)
+                for n, (key, end) in enumerate(zip(keys, ends, strict=True))
+            ]
+    except (Failed, sa.exc.SQLAlchemyError):
+        return ["mail"] * len(keys)  # the keys are asked for while the database is away
+    return [f"{count:,} {'mail' if count == 1 else 'mails'}" for count in counts]
+
+
+def _written(at: datetime) -> str:
+    return f"{at:%Y-%m-%d %H:%M} UTC"

@@ -64,11 +64,14 @@ class Returns:
         self._store = store
         self._ring = ring
         self._domain = config.bounces.return_path
-        self._secret = ring.secret_for(return_path.PURPOSE)
         self._now = now
         self._reader = ReportReader(self._domain, config.tracking.public_url)
         self._spent_ms = clients.reading_ms()
         self._reading: Counter[str] = Counter()  # reports under way, by network
+
+    @property
+    def _secret(self) -> bytes:
+        return self._ring.secret_for(return_path.PURPOSE)  # another one once its key is revoked
 
     async def close(self) -> None:
         """Ends what reads."""

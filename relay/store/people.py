@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from relay import address, traces
 
-PURPOSE = "people"  # of the key, as `tokens.KeyRing.secret_for` wants it
+PURPOSE = "people"  # of the key, as `tokens.KeyRing.secret_for` wants it; `tokens.LASTING` has it
 _OPTION = "waypost_people"
 MARK = "~"  # no address begins so and has no @
 _PSEUDONYM_OCTETS = 16

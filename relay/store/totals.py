@@ -14,10 +14,20 @@ from relay.store.tables import EventType, Status
 
 _DAY_US = 86_400_000_000
 
-
 # A person's click where no open was seen stands for one.
 _IMPLIED = sa.and_(tables.event.c.type == EventType.CLICKED, tables.event.c.implies_open)
 _OPENED = sa.or_(tables.event.c.type == EventType.OPENED, _IMPLIED)
+
+
+def accepted(session: sa.Connection, since: datetime | None, until: datetime | None) -> int:
+    """How many messages were accepted in that time."""
+    table = tables.message
+    wanted = sa.select(sa.func.count()).select_from(table)
+    if since is not None:
+        wanted = wanted.where(table.c.id >= ids.first(since))
+    if until is not None:
+        wanted = wanted.where(table.c.id < ids.first(until))
+    return session.scalar(wanted) or 0
 
 
 class Tally(NamedTuple):

@@ -73,7 +73,7 @@ class Desk:
     ) -> None:
         self._config = config
         self._store = store
-        self._secret = ring.secret_for(return_path.PURPOSE)
+        self._ring = ring
         self._sns = Sns(config.inbound.ses, fetch, roots)
         self._in_flight = 0  # octets
         inbound = config.inbound
@@ -212,7 +212,8 @@ class Desk:
 
     def _delivery(self, session: sa.Connection, one: Word) -> tuple[str, int] | None:
         domain = self._config.bounces.return_path
-        told = return_path.find(self._secret, domain, one.reverse_path) if domain and one.reverse_path else None
+        secret = self._ring.secret_for(return_path.PURPOSE)
+        told = return_path.find(secret, domain, one.reverse_path) if domain and one.reverse_path else None
         if told is not None:
             return told.message, told.number
         if not one.recipient:

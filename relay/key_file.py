@@ -1,0 +1,124 @@
+"""The file of the installation's keys, `keys.json`.
+
+In: a path.  Out: its keys, which of them were revoked and when, and secrets that outlive their key.  It is replaced
+whole and forced to disk, so that no reader ever sees half of it.
+"""
+
+import json
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+SECRET_OCTETS = 32
+MAX_ID = 255
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A master secret. `id` is 0 to 255 and stands in every token made with it."""
+
+    id: int
+    created: datetime
+    secret: bytes
+
+
+class RevokedKey(NamedTuple):
+    """What is left of a key: its secret is gone."""
+
+    id: int
+    created: datetime
+    revoked: datetime
+
+
+class KeyFile(NamedTuple):
+    """Keys, oldest first, and revoked ones; `lasting`: secrets of these, by purpose, that nothing replaces."""
+
+    keys: tuple[Key, ...]
+    revoked: tuple[RevokedKey, ...] = ()
+    lasting: Mapping[str, bytes] = {}
+
+    def new_key(self) -> Key:
+        """A key with an id that none had before. Raises ValueError where the ids are used up."""
+        last = max((*(key.id for key in self.keys), *(key.id for key in self.revoked)), default=0)
+        if last >= MAX_ID:
+            raise ValueError(f"key ids are used up ({MAX_ID})")
+        return Key(last + 1, now(), secrets.token_bytes(SECRET_OCTETS))
+
+
+def now() -> datetime:
+    return datetime.now(UTC).replace(microsecond=0)
+
+
+def stamp(path: Path | None) -> tuple[int, int] | None:
+    """Something that differs once the file is another; None where there is none."""
+    try:
+        found = path.stat() if path else None
+    except OSError:
+        return None
+    return (found.st_mtime_ns, found.st_ino) if found else None
+
+
+def read(path: Path) -> KeyFile:
+    """Raises OSError, and ValueError for a damaged file."""
+    try:
+        rows = json.loads(path.read_text("utf-8"))
+        found = KeyFile(
+            tuple(Key(int(row["id"]), _time(row["created"]), bytes.fromhex(row["secret"])) for row in rows["keys"]),
+            tuple(
+                RevokedKey(int(row["id"]), _time(row["created"]), _time(row["revoked"]))
+                for row in rows.get("revoked", ())
+            ),
+            {purpose: bytes.fromhex(secret) for purpose, secret in rows.get("lasting", {}).items()},
+        )
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: not a key file ({error})") from None
+    sound = all(len(key.secret) == SECRET_OCTETS and 0 <= key.id <= MAX_ID for key in found.keys)
+    if not found.keys or not sound or any(len(secret) != SECRET_OCTETS for secret in found.lasting.values()):
+        raise ValueError(f"{path}: not a key file")
+    return found
+
+
+def write(path: Path, contents: KeyFile, *, only_if_absent: bool = False) -> None:
+    """Replaces the file. Raises OSError."""
+    rows: dict[str, object] = {
+        "keys": [
+            {"id": key.id, "created": key.created.isoformat(), "secret": key.secret.hex()} for key in contents.keys
+        ]
+    }
+    if contents.revoked:
+        rows["revoked"] = [
+            {"id": key.id, "created": key.created.isoformat(), "revoked": key.revoked.isoformat()}
+            for key in contents.revoked
+        ]
+    if contents.lasting:
+        rows["lasting"] = {purpose: secret.hex() for purpose, secret in contents.lasting.items()}
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    draft = path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    try:
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            json.dump(rows, file, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+        if only_if_absent:
+            try:
+                os.link(draft, path)
+            except FileExistsError:
+                return  # another process was first
+        else:
+            draft.replace(path)
+        directory = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text)

@@ -1,0 +1,97 @@
+"""A key that somebody else may have had is revoked: what hangs on it ends, and nothing else."""
+
+import base64
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from time import monotonic, sleep
+
+import httpx
+import pytest
+
+from relay.store import accounts
+from tests.returning import DEAD, DOMAIN, Scene, dsn, reverse_path
+from tests.stage import Waypost, html_mail, tracking_urls
+from tests.upstream import Upstream
+
+
+@pytest.fixture
+def leaked(upstream: Upstream, tmp_path: Path) -> Iterator[Scene]:
+    tables = (
+        f'[delivery]\nretry = ["1s"]\n[bounces]\nreturn_path = "{DOMAIN}"\n[privacy]\nmode = "pseudonymous"\n'
+        "[access]\nnetworks = []\n"
+        f'[[access.user]]\nname = "app"\npassword_hash = "{accounts.hash_password("secret")}"\n'
+    )
+    with Waypost(tmp_path, upstream.port, tables) as relay:
+        yield Scene(relay, upstream)
+
+
+def becomes(url: str, status: int) -> httpx.Response:
+    """Its answer, once a running server has seen what was done to the keys."""
+    end = monotonic() + 30
+    while (answer := httpx.get(url)).status_code != status:
+        assert monotonic() < end, answer
+        sleep(0.2)
+    return answer
+
+
+def token_key(url: str) -> int:
+    return base64.urlsafe_b64decode(url.rpartition("/")[2][:4])[1]
+
+
+def test_a_revoked_key_ends_its_links_and_addresses_and_no_others(leaked: Scene) -> None:
+    relay = leaked.relay
+    header = html_mail(header="X-Waypost-Stream: news\r\n")
+    before = leaked.sent("before.keys@example.com", header)
+    old = tracking_urls(before.octets)
+    assert httpx.post(old["u"][0], data={"List-Unsubscribe": "One-Click"}).status_code == 200
+    relay.cli("keys", "rotate")
+    end = monotonic() + 30
+    while True:  # a server takes a new key up within seconds
+        after = leaked.sent("after.keys@example.com")
+        if token_key(tracking_urls(after.octets)["c"][0]) == 2:
+            break
+        assert monotonic() < end
+        sleep(0.3)
+    first, second = relay.cli("keys", "list").decode().splitlines()
+    assert first.startswith("  1  since 20") and re.search(r"links of \d+ mails?; return path, webhook", first)
+    assert second.startswith("  2  since 20") and second.endswith("signs new mail")
+
+    warning = relay.cli("keys", "revoke", "1", status=1).decode()
+    assert "links in " in warning and "bounces and complaints" in warning and "say --yes" in warning
+    assert httpx.get(old["c"][0]).status_code == 302  # nothing happened
+    assert relay.cli("keys", "revoke", "1", "--yes") == b"key 1 is revoked; key 2 signs\n"
+
+    assert "<html" in becomes(old["c"][0], 404).text
+    assert httpx.get(old["o"][0]).status_code == 200  # an image, always
+    assert relay.cli("token", "read", old["c"][0], status=1)
+    assert leaked.comes(reverse_path(before), dsn("before.keys@example.com", "5.1.1", DEAD)).startswith("550 5.1.1")
+    new = leaked.sent("new.keys@example.com")
+    assert becomes(tracking_urls(new.octets)["c"][0], 302)
+    assert leaked.comes(reverse_path(new), dsn("new.keys@example.com", "5.1.1", DEAD)).startswith("250")
+    assert httpx.get(tracking_urls(after.octets)["c"][0]).status_code == 302
+    # Who left stays away: pseudonyms keep their key, and nothing else of it is left in the file.
+    leaked.relay.events("unsubscribed", relay.rows("suppressions", "list", "before.keys@example.com")[0]["address"])
+    with relay.client() as app:
+        app.login("app", "secret")
+        app.sendmail("app@sender.test", ["before.keys@example.com"], header)
+    assert len(leaked.upstream.to("before.keys@example.com")) == 1
+    written = json.loads((relay.folder / "data" / "keys.json").read_text())
+    assert [key["id"] for key in written["keys"]] == [2] and list(written["lasting"]) == ["people"]
+    assert set(written["revoked"][0]) == {"id", "created", "revoked"}
+
+
+def test_the_key_that_signs_is_followed_by_a_new_one_with_a_new_id(tmp_path: Path) -> None:
+    relay = Waypost(tmp_path)
+    relay.cli("keys", "rotate")
+    assert relay.cli("keys", "revoke", "2", "--yes") == b"key 2 is revoked; key 3 signs\n"
+    assert relay.cli("keys", "revoke", "3", "--yes") == b"key 3 is revoked; key 4 signs\n"
+    assert relay.cli("keys", "revoke", "1", "--yes") == b"key 1 is revoked; key 4 signs\n"
+    assert relay.cli("keys", "revoke", "4", "--yes") == b"key 4 is revoked; key 5 signs\n"
+    assert b"there is no key 4" in relay.cli("keys", "revoke", "4", "--yes", status=1)
+    lines = relay.cli("keys", "list").decode().splitlines()
+    assert [line.split()[0] for line in lines] == ["5", "2", "3", "1", "4"]
+    assert all(" revoked 20" in line for line in lines[1:])
+    relay.cli("keys", "rotate")
+    assert relay.cli("keys", "list").split()[0] == b"5"
