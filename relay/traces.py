@@ -19,7 +19,11 @@ _STOPS = r"""\s<>()\[\]{}"',;:&?/=#@＠"""  # what ends either half of an addres
 _HALF = rf"(?:[^{_STOPS}%]|%(?!(?:25)*40|20)[0-9a-f]{{2}})++"
 _AT = r"(?:@|＠|%(?:25)*40|&#0*64;?|&#x0*40;?|&commat;?)"
 # Words that say so: a host must follow, for "look at that" names nobody.
-_AT_IN_WORDS = r"(?:\s*[(\[{]\s*(?:a|at|ät)\s*[)\]}]\s*|(?:\s|\+|%20)+at(?:\s|\+|%20)+)(?=[\w-]+\.[\w-]*[a-z])"
+_BLANK = r"(?:\s|\+|%20)"
+_AT_IN_WORDS = (
+    rf"(?:{_BLANK}{{0,3}}[(\[{{]\s{{0,3}}(?:a|at|ät)\s{{0,3}}[)\]}}]{_BLANK}{{0,3}}|{_BLANK}{{1,3}}at{_BLANK}{{1,3}})"
+    r"(?=[\w-]{1,63}\.[\w-]{0,63}[a-z])"
+)
 _ADDRESS = re.compile(rf"(?<![^{_STOPS}]){_HALF}(?:{_AT}|{_AT_IN_WORDS}){_HALF}", re.IGNORECASE)
 _ANY_AT = re.compile(f"{_AT}|{_AT_IN_WORDS}", re.IGNORECASE)
 _VERP = re.compile(r"(?<==)[\w.+~-]++=[\w-]++(?:\.[\w-]++)+")  # a parameter's value that is `ann=example.com`

@@ -43,7 +43,6 @@ _SAID = (  # what is looked for in a reason, the first that is found
     (MANUAL, re.compile("manual", re.IGNORECASE)),
 )
 _SEPARATOR = re.compile(r'"?sep=([^\w\r\n"])"?\s*+')  # the first line of files that Excel reads and writes
-_IN_BRACKETS = re.compile(r"[^<>]*<([^<>]*)>")  # an address as mail programs write it: Ann <ann@example.com>
 # Where a formula would begin: at a cell's head, and behind what a spreadsheet of another locale takes for a cell's end.
 # A ' that is there already is doubled, so that what is read is what was written.
 _FORMULA = r"""['"]*+[=+\-@\t\n]"""
@@ -170,8 +169,8 @@ def _mailbox(text: str) -> str:
         raise ValueError("no address")
     if not text.isprintable() or "\ufffd" in text:
         raise ValueError("not UTF-8 text, or with control characters")
-    if in_brackets := _IN_BRACKETS.fullmatch(text):
-        text = in_brackets[1].strip()
+    if text.endswith(">") and text.count("<") == 1:  # as mail programs write it: Ann <ann@example.com>
+        text = text[:-1].partition("<")[2].strip()
     try:
         mailbox = address.parse_path(f"<{text}>").mailbox
     except address.PathSyntaxError as error:
