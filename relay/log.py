@@ -22,8 +22,7 @@ def starting(version: str, mode: str, upstreams: int) -> None:
 
 
 def runs_as_root() -> None:
-    remedy = "name a user in [relay] user: root is needed to bind low ports only"
-    _say(logging.WARNING, "runs-as-root", remedy=remedy)
+    _say(logging.WARNING, "runs-as-root", remedy="name a user in [relay] user: root is needed to bind low ports only")
 
 
 def secrets_readable(file: str, keys: str) -> None:
@@ -150,20 +149,9 @@ def failed(
     uncertain: bool,
 ) -> None:
     """`reason`, in our own words, stands where no reply came; `uncertain` where the mail may have arrived."""
-    more = {"reason": reason} if reason else {}
-    _say(
-        logging.WARNING,
-        "failed",
-        message=message,
-        number=number,
-        upstream=upstream,
-        phase=phase,
-        code=code,
-        status=status,
-        outcome=outcome,
-        **more,
-        **({"uncertain": "true"} if uncertain else {}),
-    )
+    where = {"message": message, "number": number, "upstream": upstream, "phase": phase}
+    more = ({"reason": reason} if reason else {}) | ({"uncertain": "true"} if uncertain else {})
+    _say(logging.WARNING, "failed", **where, code=code, status=status, outcome=outcome, **more)
 
 
 def lease_lost(message: str, deliveries: int) -> None:
