@@ -1,7 +1,9 @@
 """The database away: mail flows on inline, queued mail is put off, links answer, and nothing is forgotten."""
 
 import shutil
-from collections.abc import Iterator
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from time import monotonic, sleep
 
@@ -93,3 +95,53 @@ def test_with_neither_database_nor_journal_mail_flows_and_only_what_must_be_kept
         assert own.send(html_mail(), "e451-4.3.0-n1+nowhere@example.com").startswith("451 4.3.0")
     folder.unlink()
     assert own.send(html_mail(), "e451-4.3.0-n1+nowhere@example.com").startswith("250")
+
+
+def test_what_the_journal_knows_the_end_of_is_not_sent_again_though_its_lease_has_lapsed(tmp_path: Path) -> None:
+    sink = Upstream(delay_s=1.5)
+    relay = Waypost(tmp_path, sink.port, '[delivery]\nmode = "queued"\nretry = ["1s"]\n')
+    relay.mistakes = ["relay.store.store:_replay"]  # the journal is replayed later than the queue is looked at
+    with relay:
+        relay.send(html_mail(), "lapsed@example.com")
+        _until(lambda: sink.verbs["DATA"] > 0)
+        with closing(sqlite3.connect(tmp_path / "data" / "waypost.db", isolation_level=None)) as database:
+            database.execute("BEGIN EXCLUSIVE")
+            _until(lambda: any(b"settled " in one.read_bytes() for one in journal(relay)))
+            assert relay.send(html_mail(), "refused@example.com").startswith(
+                "451"
+            )  # behind it: the database refused both
+            # As after an outage of more than three minutes.
+            database.execute("UPDATE delivery SET leased_until = next_attempt_at")
+            database.execute("COMMIT")
+        sink.delay_s = 0.0
+        for n in range(3):
+            relay.send(html_mail(), f"next{n}@example.com")
+            assert relay.events("delivered", f"next{n}@example.com")
+            sleep(1)
+    relay.mistakes = []
+    with relay:
+        assert relay.events("delivered", "lapsed@example.com")
+    assert len(sink.to("lapsed@example.com")) == 1
+    sink.close()
+
+
+def test_mail_that_cannot_be_read_right_after_it_was_leased_goes_out_soon_after_it_can(tmp_path: Path) -> None:
+    sink = Upstream(at_helo="451 4.3.0 later")
+    with Waypost(tmp_path, sink.port, '[delivery]\nmode = "queued"\nretry = ["1s"]\n') as relay:
+        relay.send(html_mail(), "unread@example.com")
+        with closing(sqlite3.connect(tmp_path / "data" / "waypost.db", timeout=10)) as database:
+            database.execute("ALTER TABLE content RENAME TO aside")
+            sink.at_helo = ""
+            _until(lambda: 'unreadable reason="no such table: content"' in relay.read_log())
+            database.execute("ALTER TABLE aside RENAME TO content")
+        assert sink.wait_for(lambda one: "unread@example.com" in one.recipients, 1, timeout_s=20)
+        assert "Traceback" not in relay.read_log()
+        assert relay.events("delivered", "unread@example.com")
+    sink.close()
+
+
+def _until(holds: Callable[[], bool]) -> None:
+    end = monotonic() + 20
+    while not holds():
+        assert monotonic() < end
+        sleep(0.02)

@@ -84,7 +84,7 @@ class Runner:
         while not self._is_stopping:
             try:
                 await self._mind_the_clock()
-                leased = await self._without_decided(await self._lease())
+                leased = await self._lease_undecided()
             except Exception as error:  # noqa: BLE001  the outermost loop: the queue is worked on whatever happens
                 errors.log_failure(error, "queue")
                 leased = {}
@@ -134,15 +134,18 @@ class Runner:
             begins_commit=True,
         )
 
-    async def _without_decided(self, leased: dict[str, list[Delivery]]) -> dict[str, list[Delivery]]:
-        """Of what was leased that of which no journal says how it ended: after a long outage a lease may lapse before
-        the journal is replayed, and that mail would be sent again."""
-        if not leased or not self._store.journal.waits:
-            return leased
-        decided = await asyncio.to_thread(self._store.journal.find, "settled", list(leased))
+    async def _lease_undecided(self) -> dict[str, list[Delivery]]:
+        """Leases what no journal knows the end of: after a long outage a lease may lapse before the journal is
+        replayed, and that mail would be sent again. It is asked before, for what is replayed meanwhile, and after."""
+        results = await self._store.find_journaled("settled")
+        leased = await self._lease()
+        if not leased:
+            return {}
+        results += await self._store.find_journaled("settled")
+        decided = {message for message in leased if any(message.encode() in line for line in results)}
         for message in decided:
-            self._put_off.update(leases.Spot(message, one.number) for one in leased[message])
-        return {message: deliveries for message, deliveries in leased.items() if message not in decided}
+            self._put_off.update(leases.Spot(message, one.number) for one in leased.pop(message))
+        return leased
 
     async def _lease_expired(self, clock: leases.Clock, room: int) -> dict[str, list[Delivery]]:
         """What is past its time ends at that time, though its turn does not come while the upstreams are out."""

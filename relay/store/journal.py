@@ -9,7 +9,7 @@ import contextlib
 import fcntl
 import os
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -123,14 +123,12 @@ class Journal:
                     return True
         return False
 
-    def find(self, name: str, words: Collection[str]) -> set[str]:
-        """Which of the words stand in facts of that kind that are still to be replayed, by whatever process."""
-        found: set[str] = set()
+    def lines(self, name: str) -> list[bytes]:
+        """The facts of that kind that are still to be replayed, by whatever process."""
+        found: list[bytes] = []
         for path in self._directory.glob(f"*{SUFFIX}"):
             with contextlib.suppress(FileNotFoundError), path.open("rb") as file:  # replayed just now
-                for line in file:
-                    if line.startswith(name.encode() + b" "):
-                        found |= {word for word in words if word.encode() in line}
+                found += (line for line in file if line.startswith(name.encode() + b" "))
         return found
 
     def replay(self, session: sa.Connection, lines: list[bytes]) -> Replayed:

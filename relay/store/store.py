@@ -211,6 +211,10 @@ class Store:
         if facts:
             await asyncio.to_thread(self.journal.append_all, facts)
 
+    async def find_journaled(self, name: str) -> list[bytes]:
+        """The facts of that kind that wait in the journals of this machine, as they are written there."""
+        return await asyncio.to_thread(self.journal.lines, name) if self.journal.waits else []
+
     async def replay(self) -> None:
         """Commits what the journal holds. Raises sqlalchemy.exc.SQLAlchemyError while the database is away, OSError."""
         with self.journal.claimed() as paths:
