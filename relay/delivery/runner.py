@@ -67,7 +67,7 @@ class Runner:
         self._watch = Watch(now, time.monotonic)
         self._trusts_lapses_at_s = 0.0
         self._looks_for_expired_at_s = 0.0
-        self._is_stopping = False
+        self._is_stopping = self._has_drained = False
         self._has_ended = asyncio.Event()
 
     def wake(self) -> None:
@@ -88,6 +88,8 @@ class Runner:
             except Exception as error:  # noqa: BLE001  the outermost loop: the queue is worked on whatever happens
                 errors.log_failure(error, "queue")
                 leased = {}
+            if self._has_drained:
+                return
             for message, deliveries in leased.items():
                 task = asyncio.create_task(self._work(message, deliveries))
                 self._tasks[task] = deliveries
@@ -299,7 +301,8 @@ class Runner:
         """Leases no more, waits for attempts under way, and ends those that last longer. Call it while `run` runs."""
         self._is_stopping = True
         self._woken.set()
-        await self._has_ended.wait()
+        await _any_of(self._has_ended, at_most_s)  # a database that hangs is not waited for
+        self._has_drained = True
         if self._tasks:
             await asyncio.wait(set(self._tasks), timeout=at_most_s)
         for task in set(self._tasks):  # what has ended is written down; what has not goes back
@@ -309,8 +312,8 @@ class Runner:
     async def give_back(self) -> None:
         """Lets go of every lease that is left."""
         try:
-            await self._store.write(lambda session: leases.release(session, self.name))
-        except sa.exc.SQLAlchemyError as error:
+            await self._store.writer.write_in_time(lambda session: leases.release(session, self.name))
+        except (TimeoutError, sa.exc.SQLAlchemyError) as error:
             errors.log_failure(error, "leases")  # the next start gives them back
 
 

@@ -5,6 +5,7 @@ share nothing: each has its own room, and one that fails is asked by one request
 """
 
 import asyncio
+import contextlib
 import os
 import random
 from collections import Counter
@@ -104,14 +105,16 @@ class Webhooks:
         """Begins no more, waits for requests under way, and gives back what lasts longer."""
         self._is_stopping = True
         self._woken.set()
-        await self._rests.wait()  # what it was about to begin counts as under way
+        with contextlib.suppress(TimeoutError):  # a database that hangs is not waited for
+            async with asyncio.timeout(at_most_s):
+                await self._rests.wait()  # what it was about to begin counts as under way
         if self._under_way:
             await asyncio.wait(set(self._under_way), timeout=at_most_s)
         for task in set(self._under_way):
             task.cancel()
         await asyncio.gather(*self._under_way, return_exceptions=True)
         try:
-            await self._store.write(lambda session: outbox.release(session, self.name))
+            await self._store.writer.write_in_time(lambda session: outbox.release(session, self.name))
         except Exception as error:  # noqa: BLE001  the outermost frame: the leases lapse
             errors.log_failure(error, "webhooks")
         await self._caller.close()

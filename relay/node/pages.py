@@ -45,10 +45,11 @@ async def serve(config: Config, sockets: Sequence[socket.socket], ready: asyncio
     await asyncio.wait({stopping, *serving}, return_when=asyncio.FIRST_COMPLETED)
     for server in servers:
         server.should_exit = True
-    await asyncio.gather(*serving, hooks.drain(protocol.DRAIN_S), telling)
-    for task in (replaying, stopping):
+    await asyncio.gather(*serving, hooks.drain(protocol.DRAIN_S))
+    ending = (replaying, stopping, telling)
+    for task in ending:
         task.cancel()
-    await asyncio.gather(replaying, stopping, return_exceptions=True)
+    await asyncio.gather(*ending, return_exceptions=True)
     await asyncio.to_thread(store.close)
 
 

@@ -257,7 +257,7 @@ class Store:
         """Commits what was submitted and lets go of the database."""
         self.writer.close()
         self._prompt.close()
-        self._readers.shutdown()
+        self._readers.shutdown(wait=False, cancel_futures=True)  # it may hang
         self._reading.dispose()
         self._writing.dispose()
 

@@ -74,7 +74,7 @@ class Writer:
         """The same for whoever cannot wait. Raises TimeoutError if the database does not answer in time, and as soon
         as `unless` is done. Then the work does not stand."""
         if self.busy_s > MAX_WRITE_S:
-            raise TimeoutError
+            raise TimeoutError("no answer in time")
         future = self.submit(work, undo)
         writing = asyncio.wrap_future(future)
         try:
@@ -85,7 +85,7 @@ class Writer:
             raise
         if self.withdraw(future):
             writing.cancel()
-            raise TimeoutError
+            raise TimeoutError("no answer in time")
         return await writing
 
     def withdraw(self, future: "Future[Any]") -> bool:
@@ -99,9 +99,10 @@ class Writer:
             return True
 
     def close(self) -> None:
-        """Commits what has been submitted, then ends the thread."""
+        """Commits what has been submitted, then ends the thread. A database that hangs is not waited for."""
         self._jobs.put(None)
-        self._thread.join()
+        while self._thread.is_alive() and self.busy_s <= 2 * MAX_WRITE_S:
+            self._thread.join(0.1)
 
     def _run(self) -> None:
         last, held = False, None

@@ -160,3 +160,15 @@ def _no_trace(relay: Waypost, sink: Upstream, *recipients: str) -> None:
     for recipient in recipients:
         assert not relay.rows("messages", "--query", recipient)
         assert all(recipient not in arrival.recipients for arrival in sink.arrivals)
+
+
+@pytest.mark.parametrize("mode", ["inline", "queued"])
+def test_a_server_whose_database_hangs_can_be_stopped(
+    mode: str, server: _Server, tmp_path: Path, sink: Upstream
+) -> None:
+    with Waypost(tmp_path, None, _tables(server, sink, mode), 'drain = "1s"\n') as relay:
+        assert relay.send(html_mail(), "before@example.com").startswith("250")
+        sink.to("before@example.com")
+        with server.stopped():
+            sleep(1.5)  # the queue has looked for work meanwhile
+            assert relay.stop(timeout_s=60) == 0
