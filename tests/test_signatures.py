@@ -118,6 +118,18 @@ def test_mail_whose_key_was_withdrawn_goes_as_it_came_with_its_old_signature(
     assert " not-signed message=" in relay.read_log() and "domain=sender.test" in relay.read_log()
 
 
+def test_a_fault_of_ours_while_signing_is_shown_and_the_mail_goes_as_it_came(
+    tmp_path: Path, upstream: Upstream
+) -> None:
+    relay = Waypost(tmp_path, upstream.port, _DELIVERY + _table(_KEYS[0], f'"""{_pem(RSA.private_key)}"""'))
+    relay.mistakes = ["relay.rewrite.dkim:signature"]
+    with relay:
+        assert relay.send(html_mail(), "unsigned@example.com").startswith("250")
+    [arrival] = upstream.to("unsigned@example.com")
+    assert arrival.octets.endswith(html_mail()) and b"DKIM-Signature" not in arrival.octets
+    assert "fault where=dkim" in relay.read_log() and "not-signed message=" in relay.read_log()
+
+
 def test_the_console_shows_the_very_octets_that_were_signed() -> None:
     received, minter = html_mail(), Minter(RING, "https://track.example")
     made = planning.plan(received, planning.Settings("https://track.example", dkim=frozenset({"sender.test"})))

@@ -23,7 +23,7 @@ from relay import ids, log, tokens
 from relay.attribution import history
 from relay.config.schema import Config
 from relay.edits import Kind
-from relay.store import preferences, reports
+from relay.store import errors, preferences, reports
 from relay.store.events import Asked, Hit
 from relay.store.preferences import Choice, Wants
 from relay.store.store import Store
@@ -96,7 +96,7 @@ class Unsubscribe:
                 return self._page(request, known, status=400)
         except (OSError, sa.exc.SQLAlchemyError) as error:
             # Neither database nor disk: the sender's wish to be left alone must not look granted.
-            log.lost(asked, str(error))
+            log.lost(asked, errors.describe(error))
             return self._later(request, one_click=one_click)
         if one_click:
             return PlainTextResponse("You are unsubscribed.\n", headers={"cache-control": "no-store"})

@@ -257,6 +257,8 @@ class Courier:
             try:
                 return self._signer.at(load.message.accepted_at)(octets, domain)
             except Exception as error:
+                if not isinstance(error, dkim.NoKeyError):
+                    log.fault("dkim", load.message.id)
                 log.not_signed(load.message.id, domain, type(error).__name__)
                 raise
 

@@ -125,7 +125,7 @@ class Intake:
         try:
             await self._store.keep("consent", Wish(mailboxes, accepted.at, is_yes, consent.HEADER))
         except OSError as error:
-            log.lost("consent", str(error))
+            log.lost("consent", errors.describe(error))
 
     async def _queued(self, load: Load, stops: list[Stop], hung_up: HungUp) -> Reply:
         await self._commit(self._filing(load, stops, [], due=load.message.accepted_at), hung_up)

@@ -21,7 +21,7 @@ from relay.node.circle import circles
 from relay.node.ground import Unusable
 from relay.node.role import Role
 from relay.node.supervisor import Supervisor
-from relay.store import accounts, outbox, webhooks
+from relay.store import accounts, errors, outbox, webhooks
 from web import auth
 
 _FILES = 1 << 20  # open at a time in a process: a connection each, and more than a machine serves
@@ -77,7 +77,7 @@ def _learn_webhooks(config: Config) -> None:
     try:
         store.writer.submit(learn).result()
     except sa.exc.SQLAlchemyError as error:
-        raise Unusable(f"cannot write to the database: {type(error).__name__}") from None
+        raise Unusable(f"cannot write to the database: {errors.describe(error)}") from None
     finally:
         store.close()
 

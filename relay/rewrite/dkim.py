@@ -63,6 +63,10 @@ class Key(Protocol):
     def private_key(self) -> PrivateKey: ...
 
 
+class NoKeyError(KeyError):
+    """The domain has no key any more."""
+
+
 class Signer:
     """The keys of an installation, read once."""
 
@@ -75,9 +79,15 @@ class Signer:
         """Signs as of that time: of the message, not of the attempt, so that a retry is the same.
 
         The domain's keys are today's, not those of the first attempt: the old one may have been withdrawn since.
-        Raises KeyError for a domain that has none any more.
+        Raises NoKeyError.
         """
-        return lambda octets, domain: b"".join(signature(octets, key, when) for key in self._keys[domain])
+
+        def sign(octets: bytes, domain: str) -> bytes:
+            if domain not in self._keys:
+                raise NoKeyError(domain)
+            return b"".join(signature(octets, key, when) for key in self._keys[domain])
+
+        return sign
 
 
 def signature(octets: bytes, key: Key, when: datetime) -> bytes:
