@@ -26,7 +26,7 @@ from relay.bounce.report import Report
 MAX_CPU_S = 5  # of processor time for a mail; measured: 4 MB of the slowest text known take 1 s
 MAX_MEMORY = 1 << 30  # octets of address space
 _MAX_FILES = 16
-_NICE = 10  # what the mail role does meanwhile comes first
+_NICE = 5  # what the mail role does meanwhile comes first
 _MAX_SEARCHED = 1 << 20  # octets in which tokens are looked for
 _MAX_CANDIDATES = 100
 _LENGTH_OCTETS = 4

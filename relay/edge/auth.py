@@ -8,8 +8,6 @@ import asyncio
 import base64
 import binascii
 import contextlib
-import os
-import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -24,7 +22,6 @@ Ask = Callable[[bytes], Awaitable[bytes]]
 MECHANISMS = ("PLAIN", "LOGIN")
 # argon2id takes 64 MB and tens of milliseconds a password: a crowd that guesses gets no more of the machine than this,
 # and those who would have to wait for seconds are told to come back.
-_NICE = 10
 _AT_A_TIME, _MOST_WAITING, _AT_A_TIME_BY_ADDRESS = 2, 64, 2
 
 
@@ -84,7 +81,7 @@ class Users:
         self._hashes = {user.name: user.password_hash for user in users}
         # Verified for a name that does not exist: the same work as for one that does.
         self._decoy = users[0].password_hash if users else None
-        self._threads = ThreadPoolExecutor(_AT_A_TIME, "password", initializer=_yield_to_mail)
+        self._threads = ThreadPoolExecutor(_AT_A_TIME, "password")
         self._waiting = 0
 
     async def log_in(self, name: str, password: str) -> None:
@@ -101,12 +98,6 @@ class Users:
             self._waiting -= 1
         if not (is_right and stored):
             raise refused(535, "5.7.8", "authentication failed")
-
-
-def _yield_to_mail() -> None:
-    """The thread that calls it has the processor when no mail wants it: on Linux, niceness is a thread's."""
-    if sys.platform == "linux":
-        os.nice(_NICE)
 
 
 def _decode(line: bytes) -> bytes:
