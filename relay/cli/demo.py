@@ -38,7 +38,6 @@ Starts a sandbox with sample mail of several kinds, sent through real SMTP; play
 unsubscribe of its recipients; prints where the console is, and stays up until ^C. Nothing leaves this machine,
 and nothing of the demo remains: it runs in a temporary folder, on the addresses of config.toml."""
 
-_URL = re.compile(rb"https?://[^\s\"'<>]+/([ocu])/[A-Za-z0-9_-]+(?:\.gif)?")
 ACCOUNT = "demo"
 _RECORDED_WITHIN_S = 20.0
 
@@ -170,7 +169,9 @@ def _send(smtp: str, sample: samples.Sample) -> str:
 
 def _letter(config: Config, store: Store, message_id: str, recipient: int) -> Letter:
     """A message as it arrived at its n-th recipient."""
-    minter = tokens.Minter(ground.open_ring(config), config.tracking.public_url)
+    public_url = config.tracking.public_url
+    minter = tokens.Minter(ground.open_ring(config), public_url)
+    url = rb"%b/([ocu])/[A-Za-z0-9_-]++(?:\.gif)?" % re.escape(public_url.encode("ascii"))
     with store.session() as session:
         fetched = queue.fetch(session, message_id)
     assert fetched is not None
@@ -180,7 +181,7 @@ def _letter(config: Config, store: Store, message_id: str, recipient: int) -> Le
     found: dict[bytes, list[str]] = {b"o": [], b"c": [], b"u": []}
     for part in email.message_from_bytes(Plan.from_json(message.plan).render(octets, mint)).walk():
         if part.get_content_type() == "text/html":
-            for hit in _URL.finditer(bytes(part.get_payload(decode=True))):
+            for hit in re.finditer(url, bytes(part.get_payload(decode=True))):
                 found[hit[1]].append(hit[0].decode("ascii"))
     return Letter(found[b"o"], found[b"c"], found[b"u"])
 

@@ -25,7 +25,7 @@ _INLINE_TAG = re.compile(
     re.I,
 )
 _PLAIN_LABEL = re.compile(rb"[^<]*+(?:%b[^<&]*+)*+" % _INLINE_TAG.pattern)
-_NOT_TEXT = re.compile(rb"<!--.*?-->|<[!?/][^>]*>", re.DOTALL)
+_NOT_TEXT = re.compile(rb"<!--.*?(?:-->|\Z)|<[!?/][^>]*+(?:>|\Z)", re.DOTALL)
 # {{…}}, *|…|*, %recipient…%, %…unsubscribe_url%, [[…]], <%…%>, {%…%}, ${…}: somebody was to fill it in, or still
 # will.
 _PLACEHOLDER = re.compile(
@@ -45,7 +45,10 @@ _OPT_OUTS: dict[bytes, frozenset[bytes] | None] = {
     b"data-no-track": None,
 }
 # A link's text that reads as an address: a scheme, `www.`, or a bare name under a well-known domain.
-_ADDRESS = re.compile(r"(?:(?:https?:)?//|(?=www\.))(?P<host>[^\s/?#:]+\.[^\s/?#:]+)(?:[/?#:]\S*)?", re.IGNORECASE)
+_ADDRESS = re.compile(
+    r"(?:(?:https?:)?//|(?=www\.))(?P<host>(?=[^\s/?#:][^\s/?#:.]*+\.[^\s/?#:])[^\s/?#:]++)(?:[/?#:]\S*+)?",
+    re.IGNORECASE,
+)
 _BARE_ADDRESS = re.compile(r"(?P<host>(?:[^\W_](?:[\w-]*[^\W_])?\.)+[^\W\d_]{2,})(?:[/?#:]\S*)?", re.IGNORECASE)
 _GENERIC = frozenset(
     {"com", "net", "org", "edu", "gov", "mil", "int", "info", "biz", "app", "dev", "shop", "online", "store"}
@@ -249,7 +252,7 @@ def _read_label(html: bytes, inside: tags.Markup, at: int, stop: int, codec: str
             words.append(_text(html[at : min(tag.start, at + 8 * _LONGEST_LABEL)], codec))
         if tag.name == b"img":
             alt = tags.attributes(inside.lower, tag).get(b"alt")
-            alts += [_text(html[alt.start : alt.end], codec)] if alt else []
+            alts += [_text(html[alt.start : min(alt.end, alt.start + 8 * _LONGEST_LABEL)], codec)] if alt else []
         is_text = tag.is_closing or tag.name not in _NO_TEXT
         at = tag.end
     if is_text and len(inside.tags) <= _MOST_TAGS_IN_LABEL:

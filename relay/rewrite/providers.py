@@ -80,7 +80,7 @@ def _notes(heard: Heard, said: object) -> None:
 def _track(heard: Heard, _: str, value: bytes) -> None:
     """`yes`, `no`, or `opens=no, clicks=no`."""
     text = facts.decoded(value).lower()
-    both, said = wish(text), dict(re.findall(r"(\w+)\s*[=:]\s*(\w+)", text))
+    both, said = wish(text), dict(re.findall(r"\b(\w++)\s*+[=:]\s*+(\w++)", text))
     opens, clicks = wish(said.get("opens", "")), wish(said.get("clicks", ""))
     heard.track(both if opens is None else opens, both if clicks is None else clicks)
 

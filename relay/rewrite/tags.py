@@ -18,7 +18,12 @@ _ATTRIBUTE = (
     rb"[^%(s)s/>][^%(s)s/>=]*(?:=\"[^\"]*\"|[%(s)s]*=[%(s)s]*"
     rb"(?:\"[^\"]*\"|'[^']*'|[^%(s)s>\"'][^%(s)s>]*|(?=>)|[\"'].*))?[%(s)s/]*" % {b"s": _SPACE}
 )  # an open quote takes all the rest
-_TAG = rb"<(?:(/?)([a-z][^%(s)s/>]*)(?:>|[%(s)s/]*(?:%(a)s)*(>?))|(!--|[!?/]))" % {b"s": _SPACE, b"a": _ATTRIBUTE}
+_BOGUS = rb"(!--|[!?/])(?:(?<=!--)(?!-?>).*+)?+"  # a comment without an end takes all the rest, too
+_TAG = rb"<(?:(/?)([a-z][^%(s)s/>]*)(?:>|[%(s)s/]*(?:%(a)s)*(>?))|%(b)s)" % {
+    b"s": _SPACE,
+    b"a": _ATTRIBUTE,
+    b"b": _BOGUS,
+}
 # A comment with an end, whose group is there if it is Outlook's.
 _COMMENT = rb"<!--(?!-?>)(\s*+\[if\b)?+[^-]*+(?:-(?!-!?>)[^-]*+)*+--!?>"
 _MARKUP = re.compile(rb"%b|%b" % (_COMMENT, _TAG), re.DOTALL)
@@ -163,7 +168,7 @@ class _Scan:
                 condition, slash, name, close, mark = found.groups()
                 if name is None:
                     if mark is not None:
-                        self._declaration(mark, found.start(5) - 1, found.end())
+                        self._declaration(mark, found.start(5) - 1, found.end(5))
                         break
                     if condition and not is_dead:
                         end = found.end()

@@ -4,9 +4,11 @@ Time is the thread's own, so that a busy machine fails nobody. The slowest took 
 """
 
 import time
+from dataclasses import replace
 
 import pytest
 
+from relay import traces
 from relay.rewrite import links, plan
 from tests.rewrite.letters import PUBLIC_URL, SETTINGS, letter, mint, multipart, skipped, tracked
 
@@ -32,6 +34,7 @@ _HOSTILE = {
     "titles": b"<title>" * (_MILLION // 7),
     "references": b'<a href="https://a.example/' + b"&a" * (_MILLION // 2) + b'">',
     "marks": b"{{waypost_unsubscribe_url" * (_MILLION // 25),
+    "comments in a label": b'<a href="https://a.example/"><img alt="' + b"<!--" * (_MILLION // 4) + b'"></a>',
     "braces": b"{{ " * (_MILLION // 3) + b"waypost_unsubscribe_url",
 }
 
@@ -65,16 +68,24 @@ def _deep(octets: bytes) -> bytes:
         _deep(b"Content-Type: text/html\r\n\r\n" + b"--b--\r\n" * (_MILLION // 7)),
         b"From: " + b"=?utf-8?q?=" * (_MILLION // 10) + b"\r\n\r\n",
         b"List-Unsubscribe: =?punycode?q?a-" + b"kb2a" * (_MILLION // 4) + b"?=\r\n\r\n",
+        b"X-Waypost-Track: " + b"a" * _MILLION + b"\r\n\r\n",
     ],
-    ids=range(15),
+    ids=range(16),
 )
 def test_hostile_mail_takes_linear_time(octets: bytes) -> None:
     _in_time(octets)
 
 
-def _in_time(octets: bytes) -> plan.Plan:
+@pytest.mark.parametrize("word", [b"a", b"a=", b"@a", b"a+", b"%40"])
+def test_long_links_are_searched_for_names_in_linear_time(word: bytes) -> None:
+    link = b'<a href="https://a.example/' + word * (7_000 // len(word)) + b'">x</a>\r\n'
+    page = link * (_MILLION // len(link))
+    _in_time(letter(page), replace(SETTINGS, unnamed=traces.words(["ann@rcpt.example"])))
+
+
+def _in_time(octets: bytes, settings: plan.Settings = SETTINGS) -> plan.Plan:
     begun = time.thread_time()
-    made = plan.plan(octets, SETTINGS)
+    made = plan.plan(octets, settings)
     made.render(octets, mint)
     assert time.thread_time() - begun < _LIMIT_S
     assert not any(reason.startswith("fault") for reason in made.reasons)
