@@ -18,7 +18,8 @@ _ATTRIBUTE = (
     rb"[^%(s)s/>][^%(s)s/>=]*(?:=\"[^\"]*\"|[%(s)s]*=[%(s)s]*"
     rb"(?:\"[^\"]*\"|'[^']*'|[^%(s)s>\"'][^%(s)s>]*|(?=>)|[\"'].*))?[%(s)s/]*" % {b"s": _SPACE}
 )  # an open quote takes all the rest
-_BOGUS = rb"(!--|[!?/])(?:(?<=!--)(?!-?>).*+)?+"  # a comment without an end takes all the rest, too
+# Nothing in it is read again: a comment without an end takes all the rest, the others all to their end.
+_BOGUS = rb"(!--|[!?/])(?:(?<=!--)(?!-?>).*+|(?<!--)[^>]*+)?+"
 _TAG = rb"<(?:(/?)([a-z][^%(s)s/>]*)(?:>|[%(s)s/]*(?:%(a)s)*(>?))|%(b)s)" % {
     b"s": _SPACE,
     b"a": _ATTRIBUTE,

@@ -1,0 +1,15 @@
+"""Prints how many patterns there are, how long all take, and which are superlinear."""
+
+import time
+
+from tests.patterns import inventory, pumping
+
+found = inventory.take()
+took: dict[str, float] = {}
+for one in found.patterns:
+    begun = time.thread_time()
+    if proof := pumping.superlinear(one.pattern, one.ways):
+        print(f"superlinear: {one.place} {one.pattern.pattern!r} {proof}")
+    took[one.place] = time.thread_time() - begun
+slowest = sorted(took, key=lambda place: -took[place])[:5]
+print(f"{len(found.patterns)} patterns, {sum(took.values()):.1f} s; most of it: {', '.join(slowest)}")
