@@ -10,6 +10,7 @@ import hashlib
 import html
 import re
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from urllib.parse import unquote
 
 from relay import address
@@ -107,16 +108,23 @@ def _hides(run: str, unwanted: frozenset[str]) -> bool:
         for pattern in _TOKENS:
             if any(_is_in(token, unwanted) for token in pattern.findall(decoded)):
                 return True
-    return any(mailbox in unwanted for mailbox in _mailboxes(_ANY_AT.sub("@", decoded.lower())))
+    return any(mailbox in unwanted for mailbox in _mailboxes(_ANY_AT.sub("@", decoded.lower()), _domains(unwanted)))
 
 
-def _mailboxes(text: str) -> Iterator[str]:
+@lru_cache(maxsize=64)  # asked for each word of a mail
+def _domains(unwanted: frozenset[str]) -> frozenset[str]:
+    return frozenset(word.rpartition("@")[2] for word in unwanted if "@" in word)
+
+
+def _mailboxes(text: str, domains: frozenset[str]) -> Iterator[str]:
     """What may be an address within the text, whatever stands before it: `bounce-ann=example.com`, `a=ann=…`."""
     for joint in _JOINT.finditer(text):
         host = _HOST.match(text, joint.end())
         if host is None:
             continue
         domain, local = host[0].strip(".-"), text[max(joint.start() - _MAX_LOCAL_PART, 0) : joint.start()]
+        if domain not in domains:
+            continue
         for at in range(len(local)):
             if at == 0 or not local[at - 1].isalnum():
                 yield f"{local[at:]}@{domain}"
