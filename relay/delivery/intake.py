@@ -5,8 +5,10 @@ What fails softly is durable before 250 is said. queued: 250 only after one comm
 """
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import ParamSpec, TypeVar
 
 import sqlalchemy as sa
 
@@ -20,7 +22,7 @@ from relay.envelope import Accepted, Client, Envelope
 from relay.reply import Refused, Reply, refused
 from relay.rewrite import parts
 from relay.rewrite import plan as planning
-from relay.rewrite.plan import Plan, Settings
+from relay.rewrite.plan import Plan
 from relay.store import consent, errors, retention, suppressions
 from relay.store.consent import Wish
 from relay.store.destinations import MOST_TOGETHER, Rows
@@ -29,7 +31,9 @@ from relay.store.store import Store
 from relay.store.tables import Status
 from relay.tokens import KeyRing
 
-_OFF_LOOP = 1 << 17  # octets from which planning goes to a thread
+P = ParamSpec("P")
+T = TypeVar("T")
+_OFF_LOOP = 1 << 15  # octets of mail from which what is computed of it goes to a thread: the worst take 3 s a megabyte
 _MOST_ALONE = 64 << 20  # octets of mail whose client has been answered while its first attempt goes on
 _NOTHING_IS_SAFE = (451, "4.3.0", "the message cannot be stored now; please try again later")
 
@@ -58,7 +62,8 @@ class Intake:
         self._may_name(plan.control.stream, accepted.client)
         if "too_deep" in plan.reasons:  # it could be passed on as it came, and would be refused by the next server
             raise refused(554, "5.6.0", f"MIME parts are nested more than {parts.DEEPEST} deep")
-        load = Load(dossier.message(self._config, accepted, plan), plan, accepted.octets, stored)
+        message = await _computed(accepted, dossier.message, self._config, accepted, plan)
+        load = Load(message, plan, accepted.octets, stored)
         recipients = accepted.envelope.recipients
         await self._heed(plan.control.consent, accepted)
         stops = [Stop(number, recipient) for number, recipient in enumerate(recipients)]
@@ -83,7 +88,7 @@ class Intake:
         """The plan, and the destinations that its links only refer to: on disk when this returns. Links whose
         destination cannot be stored go as they came."""
         settings = dossier.settings(self._config, accepted)
-        plan = await _planned(accepted.octets, settings)
+        plan = await _computed(accepted, planning.plan, accepted.octets, settings)
         for trace in plan.faults:
             log.fault_trace("plan", accepted.id, trace)
         if not plan.destinations:
@@ -94,7 +99,8 @@ class Intake:
                 return plan, await asyncio.to_thread(self._store.destinations.keep, urls)
             except OSError as error:
                 log.links_left(accepted.id, str(error))
-        return await _planned(accepted.octets, replace(settings, stores=False)), ()
+        again = replace(settings, stores=False)
+        return await _computed(accepted, planning.plan, accepted.octets, again), ()
 
     async def admit(self, mailbox: Mailbox, client: Client, envelope: Envelope) -> None:
         """Raises Refused for a recipient that is suppressed for all mail or for the credential's stream, where
@@ -263,10 +269,11 @@ def _abandoned(message: str) -> Refused:
     return refused(451, "4.4.2", "you hung up, so the message was not sent")
 
 
-async def _planned(octets: bytes, settings: Settings) -> Plan:
-    if len(octets) > _OFF_LOOP:
-        return await asyncio.to_thread(planning.plan, octets, settings)
-    return planning.plan(octets, settings)
+async def _computed(accepted: Accepted, compute: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+    """What a function makes of a message, without keeping others waiting."""
+    if len(accepted.octets) > _OFF_LOOP:
+        return await asyncio.to_thread(compute, *arguments, **named)
+    return compute(*arguments, **named)
 
 
 def _reply(message: str, outcomes: list[Outcome]) -> Reply:

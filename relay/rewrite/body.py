@@ -93,6 +93,8 @@ def _page(text: Leaf) -> Page | str:
     markup = tags.skim(text.masked)
     if markup.doubt:
         return markup.doubt
+    if markup.lower.count(b"href") > links.MAX_IN_PAGE:
+        return "too_many_links"
     seen = witness.hrefs(text.masked, has_islands=markup.has_islands)
     anchors = links.find(text.octets, markup, text.codec)
     if seen != [anchor.seen for anchor in anchors if anchor.is_live_http]:

@@ -13,6 +13,8 @@ from relay.rewrite import charset, destination, drafts, marks, tags
 from relay.tokens import LONGEST_DESTINATION
 
 MOST = 10_000  # links tracked in a message: every one costs every recipient a token
+MAX_REPORTED = MOST + 100  # the report would grow with the mail, a hundred octets for ten of it
+MAX_IN_PAGE = 3 * MOST  # a page with more goes as it came: it is no letter, and each takes 0.1 ms
 _LONGEST_LABEL = 200  # characters
 _MOST_TAGS_IN_LABEL = 100
 _FARTHEST_END = 30  # of those that skimming leaves

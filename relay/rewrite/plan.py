@@ -30,6 +30,8 @@ from relay.rewrite.drafts import Draft
 from relay.rewrite.facts import Facts
 from relay.rewrite.links import Link
 
+_MAX_EDITS = 3 * links.MOST  # of a letter; the plan is written out for each message, and read for each attempt
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -190,19 +192,28 @@ def _plan(octets: bytes, settings: Settings, faults: list[str]) -> Plan:
         top += pair + dialects.switched_off(octets, head, settings.providers)
         reasons.append(reason)
         letter = _read(octets, tree, control, settings, faults)
+        if len(letter.drafts) > _MAX_EDITS:
+            letter = _left(letter, "too_many_edits")
     top.sort(key=lambda draft: (draft.start, draft.end))
     made = (*_above(settings), *top, *letter.drafts)
     if letter.drafts and not _holds(octets, tree, made, letter, settings, faults):
         made = made[: -len(letter.drafts)]
-        left = [link.left("verify_failed") for link in letter.links]
-        letter = body.Body(links=left, reasons=[*letter.reasons, "verify_failed"])
+        letter = _left(letter, "verify_failed")
     if signer:
         gone = signatures.dropped(octets, head, made, signer)
         signer = "" if gone is None else signer
         made = tuple(sorted((*made, *(gone or ())), key=lambda draft: (draft.start, draft.end)))
     reasons = [reason for reason in dict.fromkeys(reasons + letter.reasons) if reason]
     found = facts.read(octets, head)
-    return Plan(made, tuple(letter.links), letter.pixels, tuple(reasons), control, found, signer, tuple(faults))
+    if len(letter.links) > links.MAX_REPORTED:
+        reasons.append("too_many_links")
+    reported = tuple(letter.links[: links.MAX_REPORTED])
+    return Plan(made, reported, letter.pixels, tuple(reasons), control, found, signer, tuple(faults))
+
+
+def _left(letter: body.Body, reason: str) -> body.Body:
+    """The same letter as it came, for that reason."""
+    return body.Body(links=[link.left(reason) for link in letter.links], reasons=[*letter.reasons, reason])
 
 
 def _read(octets: bytes, tree: list[parts.Part], control: Control, settings: Settings, faults: list[str]) -> body.Body:

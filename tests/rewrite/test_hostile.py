@@ -105,6 +105,30 @@ def test_only_so_many_links_are_tracked() -> None:
     assert skipped(made) == ["too_many_links"] * 2
 
 
+def test_the_report_does_not_grow_with_the_mail() -> None:
+    page = b'<a href="https://a.example/">x</a>\r\n' * (2 * links.MOST)
+    made = plan.plan(letter(page), SETTINGS)
+    assert len(tracked(made)) == links.MOST
+    assert len(made.links) == links.MAX_REPORTED
+    assert "too_many_links" in made.reasons
+
+
+@pytest.mark.parametrize(
+    ("page", "reason"),
+    [
+        (b"<a href=https://a.example/>x</a>\r\n" * (links.MAX_IN_PAGE + 1), "too_many_links"),
+        (b"{{waypost_unsubscribe_url}}\r\n" * 31_000, "too_many_edits"),
+    ],
+)
+def test_what_would_take_too_many_edits_goes_as_it_came(page: bytes, reason: str) -> None:
+    octets = letter(page)
+    made = _in_time(octets)
+    assert reason in made.reasons
+    assert not tracked(made)
+    assert made.render(octets, mint).endswith(page)
+    assert len(made.to_json()) < 2_000_000
+
+
 _NO_ROOM = b"x" * 900 + b"<a/href='https://a.example/'>"
 
 
