@@ -22,8 +22,6 @@ from tests.nursery import Nursery, Process
 
 ROOT = Path(__file__).parents[1]
 _NURSERY = Nursery()
-CASES = ROOT.parent / "shared" / "cases"
-
 
 _PORTS = 1500  # of each test process its own, so that none takes another's while a server is started again
 _FIRST_PORT = 20_000 + _PORTS * (int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % 8)

@@ -1,4 +1,4 @@
-"""Mail that must be handled: each shared case through the SMTP front door and through `waypost instrument`."""
+"""Mail that must be handled: each golden mail through the SMTP front door and through `waypost instrument`."""
 
 import json
 import re
@@ -10,12 +10,10 @@ import pytest
 
 from relay import tokens
 from relay.edits import Kind
-from tests.stage import CASES, Waypost
+from tests import cases
+from tests.stage import Waypost
 from tests.upstream import Upstream
 
-pytestmark = pytest.mark.skipif(not CASES.is_dir(), reason="the shared cases do not lie beside the project")
-
-ALL = sorted(CASES.glob("*.eml"))
 _TRACKED = re.compile(rb"http://127\.0\.0\.1:\d+/([ocu])/([A-Za-z0-9_-]+)(\.gif)?")
 
 
@@ -49,7 +47,7 @@ def _check(expected: dict, original: bytes, arrived: bytes, ring: tokens.KeyRing
         assert max(map(len, arrived.split(b"\r\n"))) <= limit
 
 
-@pytest.mark.parametrize("path", ALL, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", cases.ALL, ids=lambda path: path.stem)
 def test_through_the_smtp_door(path: Path, relay: Waypost, upstream: Upstream) -> None:
     original = path.read_bytes()
     recipient = f"{path.stem}@larkhollow.example"
@@ -62,14 +60,14 @@ def test_through_the_smtp_door(path: Path, relay: Waypost, upstream: Upstream) -
 
 
 def test_why_mail_passes_as_it_came_stands_with_its_event(relay: Waypost) -> None:
-    signed = (CASES / "p11_multipart_signed.eml").read_bytes()
+    [signed] = [path.read_bytes() for path in cases.ALL if path.stem == "smime_signed"]
     relay.send(signed, "reasons@larkhollow.example")
     [message] = relay.rows("messages", "--query", "reasons@larkhollow.example")
     [accepted] = [row for row in relay.rows("events", "--limit", "10000") if row["id"] == message["id"]]
     assert accepted["reasons"] == message["reasons"] == ["signed"]
 
 
-@pytest.mark.parametrize("path", ALL, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", cases.ALL, ids=lambda path: path.stem)
 def test_through_instrument(path: Path, relay: Waypost, tmp_path: Path) -> None:
     original = path.read_bytes()
     out = relay.cli("instrument", str(path), "--to", "fenn@larkhollow.example", "--report", str(tmp_path / "report"))

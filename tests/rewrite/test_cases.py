@@ -15,13 +15,9 @@ import html5lib
 import pytest
 
 from relay.rewrite import destination, plan
+from tests import cases
 from tests.rewrite.letters import PUBLIC_URL, SETTINGS, mint, tracked, undone
 from tests.rewrite.letters import destination as leads_to
-
-_FOLDER = Path(__file__).parents[2].parent / "shared" / "cases"
-_NAMES = sorted(path.stem for path in _FOLDER.glob("*.eml"))
-if not _NAMES:
-    pytest.skip(f"the shared cases are not there (looked in {_FOLDER})", allow_module_level=True)
 
 
 class Case(NamedTuple):
@@ -31,10 +27,11 @@ class Case(NamedTuple):
     result: bytes
 
 
-@pytest.fixture(params=_NAMES)
+@pytest.fixture(params=cases.ALL, ids=lambda path: path.stem)
 def case(request: pytest.FixtureRequest) -> Case:
-    octets = (_FOLDER / f"{request.param}.eml").read_bytes()
-    expected = json.loads((_FOLDER / f"{request.param}.expect.json").read_text("utf-8"))
+    path: Path = request.param
+    octets = path.read_bytes()
+    expected = json.loads(path.with_suffix(".expect.json").read_text("utf-8"))
     made = plan.plan(octets, SETTINGS)
     return Case(octets, expected, made, made.render(octets, mint))
 
