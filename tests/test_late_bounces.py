@@ -24,7 +24,9 @@ def test_a_late_bounce_is_told_to_the_apps_own_reverse_path_once(scene: Scene) -
     [notice] = notices(scene.upstream, app)
     _, block = blocks(notice)
     assert block["Final-Recipient"] == f"rfc822; {who}" and block["Action"] == "failed" and block["Status"] == "5.1.1"
-    assert (block["Remote-MTA"], "user unknown" in block["Diagnostic-Code"]) == ("dns; mx.far.example", True)
+    assert (block["Remote-MTA"], block["Diagnostic-Code"]) == ("dns; mx.far.example", f"smtp; {DEAD}")
+    [held] = scene.relay.rows("suppressions", "list", who)
+    assert held["evidence"] == DEAD
     assert notice["References"] == "<m1@sender.test>"
     # Another mail's notice comes later than a second one of this would.
     to = reverse_path(scene.sent("gone2@example.com", sender="other+tardy@sender.test"))

@@ -81,6 +81,15 @@ class Failure(NamedTuple):
     original: str
     verdict: Verdict
 
+    @property
+    def words(self) -> str:
+        """The text without the code and the status that it may begin with: those have fields of their own."""
+        text = self.text
+        for number in (str(self.code), self.status):
+            if text.startswith(number) and text[len(number) : len(number) + 1] in ("", " ", "-"):
+                text = text[len(number) + 1 :].lstrip()
+        return text or self.text
+
 
 def judge(
     recipient: str,

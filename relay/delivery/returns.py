@@ -205,7 +205,7 @@ def _tiding(told: Return, word: _Word, now: datetime, config: Config) -> Tiding:
         phase=returns.PHASE,
         code=said.code if said else 0,
         status=said.status if said else "",
-        text=(said.text if said else "") or f"a report says so: {word.reasons[0]}",
+        text=(said.words if said else "") or f"a report says so: {word.reasons[0]}",
         took_ms=0,
     )
     tiding = Tiding(

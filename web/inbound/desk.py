@@ -225,7 +225,7 @@ class Desk:
         action = {EventType.BOUNCED: failure.FAILED, EventType.DEFERRED: failure.DELAYED}.get(one.type, "")
         judged = failure.judge(one.recipient, action, one.status, one.text, remote=one.remote)
         code = judged.code or (250 if one.type is EventType.DELIVERED else 0)
-        said = judged.text or f"{provider} says so: {one.reason}"
+        said = judged.words or f"{provider} says so: {one.reason}"
         now = datetime.now(UTC)
         tiding = Tiding(
             id=ids.new(now),
