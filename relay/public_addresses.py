@@ -12,6 +12,12 @@ from collections.abc import Sequence
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
+_OF_NETWORKS = (
+    # RFC 6890 §2.2.2 sets the whole block aside. Python below 3.13 takes most of it as global, and a provider had its
+    # machines' credentials at 192.0.0.192.
+    ipaddress.IPv4Network("192.0.0.0/24"),
+    ipaddress.IPv4Network("168.63.129.16/32"),  # Azure's own host, to each of its machines
+)
 # RFC 4291 §2.4: what is outside of it is local, multicast, a form of IPv4, or nobody's.
 _GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052 §2.1
@@ -25,6 +31,8 @@ class NotPublicError(ConnectionError):
 def is_public(address: Address) -> bool:
     """True if the address is of the public Internet, also where it carries an IPv4 address in it."""
     if isinstance(address, ipaddress.IPv4Address):
+        if any(address in network for network in _OF_NETWORKS):
+            return False
         return address.is_global and not address.is_multicast
     if inner := _inner(address):
         return is_public(inner)
