@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import ctypes
 import faulthandler
+import gc
 import os
 import signal
 import socket
@@ -41,6 +42,7 @@ def live(config: Config, role: Role, heartline: int, parent: int, dead: Sequence
     faulthandler.enable()  # SIGABRT: standard error gets where each thread stands, whatever holds the interpreter
     _die_with(parent)
     privileges.forbid_new()
+    gc.freeze()  # else each full collection, for which all wait, passes through the whole program too
     os.set_blocking(heartline, False)  # a supervisor that is stopped does not read
 
     async def main() -> None:
