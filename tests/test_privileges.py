@@ -146,7 +146,25 @@ def test_a_user_that_cannot_be_is_refused(tmp_path: Path) -> None:
             (f'group = "{USER}"', "group needs user"),
         ]
     ):
-        assert fault in Waypost(tmp_path / str(number), relay=settings).cli("serve", status=1).decode()
+        relay = Waypost(tmp_path / str(number), relay=settings)
+        assert fault in relay.cli("serve", status=1).decode()
+        assert fault in relay.cli("check", status=1 if "needs" in fault else 0).decode()
+
+
+@as_root
+def test_a_program_that_the_user_may_not_read_is_refused_with_the_remedy(folder: Path, python: str) -> None:
+    closed = folder / "closed"
+    closed.mkdir(mode=0o700)
+    for package in ("relay", "web"):
+        (closed / package).symlink_to(ROOT / package)
+    relay = Waypost(folder, relay=f'user = "{USER}"\n')
+    done = subprocess.run(
+        [python, "-m", "relay", "serve", "--config", str(relay.config)], cwd="/", capture_output=True, text=True,
+        env={**ENVIRONMENT, "PYTHONPATH": f"{sysconfig.get_path('purelib')}:{closed}"}, check=False, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert f'"{USER}" may not read {closed}/relay/' in done.stderr
+    assert "install Python and Waypost where all users may read" in done.stderr
 
 
 @as_root

@@ -64,6 +64,8 @@ def _notes(config: Config) -> list[str]:
     notes = []
     if privileges.is_bare_root(config):
         notes.append("this is root, and so would be the server: name a user in [relay] user, or start it as one")
+    if fault := privileges.find_fault(config):
+        notes.append(fault)
     url = config.tracking.public_url
     if not config.is_sandbox and ("//127." in url or "//localhost" in url):
         notes.append(f"[tracking] public_url is {url}: links in mail lead to this machine only")

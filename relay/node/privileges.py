@@ -37,6 +37,16 @@ def is_bare_root(config: Config) -> bool:
     return os.geteuid() == 0 and not config.relay.user
 
 
+def find_fault(config: Config) -> str:
+    """Why this machine could not become `[relay] user`, as far as the configuration tells; else nothing."""
+    try:
+        if config.relay.user:
+            _account(config)
+    except PrivilegeError as error:
+        return str(error)
+    return ""
+
+
 def leave(config: Config) -> None:
     """Becomes `[relay] user` for good, where root has started this. Raises PrivilegeError."""
     if not are_left(config):
@@ -46,6 +56,13 @@ def leave(config: Config) -> None:
     os.initgroups(account.user, account.gid)
     os.setresgid(account.gid, account.gid, account.gid)
     os.setresuid(account.uid, account.uid, account.uid)
+    # What is imported later would fail in the middle of something.
+    for path in (os.__file__, __file__):
+        if not os.access(path, os.R_OK):
+            raise PrivilegeError(
+                f'[relay] user: "{account.user}" may not read {path}, which this program needs; '
+                "install Python and Waypost where all users may read, not in root's home"
+            )
 
 
 def forbid_new() -> None:
