@@ -101,6 +101,11 @@ def test_the_demo_shows_everything(tmp_path) -> None:
     assert "302 https://door.example/help" in shown
 
 
+def test_the_demo_says_so_where_a_server_runs_already(relay: Waypost) -> None:
+    said = relay.cli("demo", "--once", status=1).decode()
+    assert f"something listens on 127.0.0.1:{relay.port} already: stop the server" in said
+
+
 def test_classify_speaks_json_lines(relay: Waypost) -> None:
     [verdict] = relay.rows("classify", "550 5.1.1 <a@b.example>: Recipient address rejected: User unknown")
     assert (verdict["kind"], verdict["category"], verdict["suppress"], verdict["retry"], verdict["status"]) == (

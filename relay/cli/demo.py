@@ -12,6 +12,7 @@ import re
 import secrets
 import signal
 import smtplib
+import socket
 import subprocess
 import sys
 import tempfile
@@ -58,6 +59,7 @@ def add(commands: Commands) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     base = command.configured(arguments)
+    _require_free_addresses(base)
     with tempfile.TemporaryDirectory(prefix="waypost-demo-") as folder:
         config = load.load(_write(Path(folder), base), {})
         password = secrets.token_urlsafe(9)
@@ -78,6 +80,16 @@ def run(arguments: argparse.Namespace) -> int:
                 with contextlib.suppress(KeyboardInterrupt):
                     server.wait()
     return 0
+
+
+def _require_free_addresses(base: Config) -> None:
+    """Raises Failed if somebody listens there: a server would wait for him to go, for seconds, and then say less."""
+    for address in (base.listen[0].address, base.tracking.listen, base.console.listen):
+        with contextlib.suppress(OSError), socket.create_connection((address.host, address.port), timeout=1):
+            raise Failed(
+                f"something listens on {address} already: stop the server that runs here for the time of the demo, "
+                "or name other addresses in config.toml"
+            )
 
 
 def _write(folder: Path, base: Config) -> Path:
