@@ -57,9 +57,15 @@ def _list(arguments: argparse.Namespace) -> int:
 def _remove(arguments: argparse.Namespace) -> int:
     with command.store(command.configured(arguments)) as store:
         is_gone = store.writer.submit(lambda connection: accounts.remove(connection, arguments.name)).result()
+        with store.session() as connection:
+            is_last = not accounts.any_exist(connection)
     if not is_gone:
         raise Failed(f"there is no account named {arguments.name}")
     command.say(f"{arguments.name} may no longer use the console")
+    if is_last:
+        command.say(
+            f"It was the last account: waypost user add NAME makes one, and so does the next start ({accounts.FIRST})"
+        )
     return 0
 
 

@@ -282,6 +282,7 @@ def test_accounts_are_listed_and_removed_on_the_command_line(tmp_path: Path) -> 
         answer = httpx.post(f"{relay.console}/login", timeout=60, data={"name": "ann", "password": "correct horse"})
         with httpx.Client(timeout=60, base_url=relay.console, cookies=answer.cookies) as client:
             assert client.get("/").status_code == 200
-            relay.cli("user", "remove", "ann")
+            assert b"the last account" not in relay.cli("user", "remove", "ann")
             assert client.get("/").status_code == 303
         assert b"no account" in relay.cli("user", "remove", "ann", status=1)
+        assert b"It was the last account: waypost user add" in relay.cli("user", "remove", "admin")
