@@ -26,6 +26,8 @@ _AT_IN_WORDS = (
     r"(?=[\w-]{1,63}\.[\w-]{0,63}[a-z])"
 )
 _ADDRESS = re.compile(rf"(?<![^{_STOPS}]){_HALF}(?:{_AT}|{_AT_IN_WORDS}){_HALF}", re.IGNORECASE)
+# `a@b@c` too, of which a part would still look like one.
+_ADDRESSES = re.compile(rf"(?<![^{_STOPS}]){_HALF}(?:(?:{_AT}|{_AT_IN_WORDS}){_HALF})++", re.IGNORECASE)
 _ANY_AT = re.compile(f"{_AT}|{_AT_IN_WORDS}", re.IGNORECASE)
 _VERP = re.compile(r"(?<==)[\w.+~-]++=[\w-]++(?:\.[\w-]++)+")  # a parameter's value that is `ann=example.com`
 # Where a text may name somebody, the widest first: address, VERP's `ann=example.com`, hashes and base64, a word.
@@ -81,7 +83,7 @@ def stand_in(text: str, unwanted: frozenset[str]) -> bool:
 
 def without_addresses(text: str) -> str:
     """The text with everything that looks like an address replaced."""
-    return _VERP.sub(GONE, _ADDRESS.sub(GONE, text))
+    return _VERP.sub(GONE, _ADDRESSES.sub(GONE, text))
 
 
 def _is_in(token: str, unwanted: frozenset[str]) -> bool:

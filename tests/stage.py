@@ -118,6 +118,11 @@ class Waypost:
         pid = self.process.pid
         return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
+    def processor_s(self) -> float:
+        """What the roles have used of the processor so far."""
+        stats = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in self.children()]
+        return sum(int(fields[11]) + int(fields[12]) for fields in stats) / os.sysconf("SC_CLK_TCK")
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Somebody else holds the database's write lock."""

@@ -38,7 +38,7 @@ def test_mail_flows_and_links_answer_and_the_facts_are_replayed(own: Waypost, up
         assert own.get(urls["c"][0], headers=PHONE).headers["location"] == "https://shop.example/a?b=1"
         assert own.get(urls["o"][0], headers=PHONE).status_code == 200
         assert own.get(during["c"][0], headers=PHONE).status_code == 302
-        assert monotonic() - started < 1
+        assert monotonic() - started < 5
         sleep(2.5)
         assert journal(own)
     assert len(own.events("opened", "before@example.com")) == 1

@@ -10,7 +10,7 @@ from time import monotonic, process_time, sleep
 
 import httpx
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from relay import traces as privacy_traces
@@ -257,6 +257,8 @@ def test_however_an_address_is_spelled_its_traces_go(place: str, spelling: int) 
 
 
 @given(st.text("aeu.-+=@%&#;()[] t1/?46x０＠", max_size=80))
+@example("1@1@1")
+@example("1@1 at a.b")
 def test_any_text_is_scrubbed_once_and_for_all(text: str) -> None:
     unwanted = privacy_traces.words(["a@e.u", "t.x@a1.e"])
     kept = veil.nameless(text, unwanted)

@@ -110,11 +110,11 @@ class Upstream:
         if self._server:
             self._server.close()
             self._server = None
-        # All, also those of connections whose first step is still to come.
-        tasks = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in tasks:
+        await asyncio.sleep(0.01)  # connections that have just been made take their first step
+        for task in list(self._tasks):
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.sleep(0.01)  # and those that end close their sockets
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
