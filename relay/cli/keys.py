@@ -102,13 +102,15 @@ def _warning(key: Key, mails: str, *, is_oldest: bool) -> str:
 
 def _mails(config: Config, keys: tuple[Key, ...]) -> list[str]:
     """How much mail each key signed, in words: of what is still known."""
-    ends: list[datetime | None] = [*(key.created for key in keys[1:]), None]
+    revoked = tokens.revoked(config.relay.data_dir / ground.KEYS_FILE)
+    made = sorted([*(key.created for key in keys), *(key.created for key in revoked)])
     try:
         with command.store(config) as store, store.session() as session:
-            counts = [
-                totals.accepted(session, key.created if n else None, end)
-                for n, (key, end) in enumerate(zip(keys, ends, strict=True))
-            ]
+            counts = []
+            for key in keys:
+                start = key.created if key.created > made[0] else None
+                end = next((at for at in made if at > key.created), None)
+                counts.append(totals.accepted(session, start, end))
     except (Failed, sa.exc.SQLAlchemyError):
         return ["mail"] * len(keys)  # the keys are asked for while the database is away
     return [f"{count:,} {'mail' if count == 1 else 'mails'}" for count in counts]
