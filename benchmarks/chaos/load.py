@@ -22,6 +22,7 @@ class Load:
     sent: int = 0
     accepted: dict[str, float] = field(default_factory=dict)  # answered 250: when
     refused: Counter[str] = field(default_factory=Counter)  # by code
+    said: dict[str, str] = field(default_factory=dict)  # an example of each
     cut: set[str] = field(default_factory=set)  # whole mails without an answer
     longest_s: float = 0.0
 
@@ -58,20 +59,20 @@ class Load:
                     for line in ("", "EHLO load.test", "MAIL FROM:<app@load.test>", f"RCPT TO:<{name}@x.test>", "DATA"):
                         if line:
                             writer.write(f"{line}\r\n".encode())
-                        code = await _reply(reader)
-                        if code[:1] not in "23":
-                            self.refused[code or "closed"] += 1
+                        said = await _reply(reader)
+                        if said[:1] not in ("2", "3"):
+                            self._refuse(said)
                             return
                     writer.write(_mail(name, self.octets))
                     is_whole = True
-                    code = await _reply(reader)
+                    said = await _reply(reader)
                 finally:
                     writer.close()
-                if code == "250":
+                if said.startswith("250"):
                     self.accepted[name] = monotonic()
                 else:
-                    self.refused[code or "closed"] += 1
-                    if not code:
+                    self._refuse(said)
+                    if not said:
                         self.cut.add(name)
         except TimeoutError:
             self.refused["gave up"] += 1
@@ -84,12 +85,16 @@ class Load:
         finally:
             self.longest_s = max(self.longest_s, monotonic() - begun)
 
+    def _refuse(self, said: str) -> None:
+        self.refused[said[:3] or "closed"] += 1
+        self.said.setdefault(said[:3] or "closed", said)
+
 
 async def _reply(reader: asyncio.StreamReader) -> str:
-    """The code; nothing where the connection ended."""
+    """Its last line; nothing where the connection ended."""
     while line := await reader.readline():
         if line[3:4] != b"-":
-            return line[:3].decode("latin-1")
+            return line.decode("latin-1").strip()
     return ""
 
 

@@ -98,7 +98,7 @@ class Scene:
         self.nodes: list[Waypost] = []
         for n, database in enumerate(databases):
             place = self.folder / f"node-{n}"
-            text = f'{more or ""}{keys}{database}[delivery]\nmode = "{mode}"\n{RETRY}{tables}'
+            text = f'{more or ""}{keys}{database}[delivery]\nmode = "{mode}"\n{RETRY}{ACCESS}{tables}'
             node = Waypost(place, self.upstreams[0].port, text, relay)
             if n:  # all machines of one service share their keys
                 (place / "data").mkdir(mode=0o700)
@@ -149,7 +149,10 @@ class Scene:
         self.row.accepted += len(sender.accepted)
         self.row.longest_s = max(self.row.longest_s, sender.longest_s)
         if sender.refused:
-            self.note("refused " + ", ".join(f"{code} × {count}" for code, count in sender.refused.most_common()))
+            self.note(
+                "refused "
+                + ", ".join(f"{sender.said.get(code, code)} × {count}" for code, count in sender.refused.most_common())
+            )
 
     @contextlib.contextmanager
     def links(self, node: Waypost | None = None) -> Iterator[None]:
