@@ -28,7 +28,8 @@ from relay.store.tables import Message, Status
 from relay.tokens import Minter
 
 MOST_TOGETHER = 50  # recipients of one transaction; RFC 5321 §4.5.3.1.8 has servers take 100
-_OFF_LOOP = 1 << 18  # octets from which rendering goes to a thread
+_OFF_LOOP = 1 << 15  # octets from which rendering goes to a thread,
+_MANY_LINKS = 100  # and links: each is a token, and copies for many recipients are made right after one another
 
 
 class Sender(Protocol):
@@ -170,7 +171,8 @@ class Courier:
         message = load.message
 
         async def render(seven_bit: bool) -> bytes:
-            if len(load.octets) > _OFF_LOOP or load.plan.dkim:  # an RSA signature takes about a millisecond
+            is_much = len(load.octets) > _OFF_LOOP or len(load.plan.links) > _MANY_LINKS
+            if is_much or load.plan.dkim:  # an RSA signature takes about a millisecond
                 return await asyncio.to_thread(self._render, load, stops[0], tracked, seven_bit)
             return self._render(load, stops[0], tracked, seven_bit)
 
