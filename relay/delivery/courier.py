@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import NamedTuple, Protocol
 
@@ -101,6 +102,8 @@ class Courier:
         self._sender = sender
         self._minter = minter
         self._signer = dkim.Signer(config.dkim.key)
+        # One: several would take the interpreter in turns, and the loop would wait for each of them.
+        self._rendering = ThreadPoolExecutor(1, "render")
         self.check_lease: CheckLease | None = None  # the runner's, which holds the leases
         self._now = now
         self._freight = Freight()  # the copies; their originals are whoever's that loaded them
@@ -173,7 +176,8 @@ class Courier:
         async def render(seven_bit: bool) -> bytes:
             is_much = len(load.octets) > _OFF_LOOP or len(load.plan.links) > _MANY_LINKS
             if is_much or load.plan.dkim:  # an RSA signature takes about a millisecond
-                return await asyncio.to_thread(self._render, load, stops[0], tracked, seven_bit)
+                loop = asyncio.get_running_loop()
+                return await loop.run_in_executor(self._rendering, self._render, load, stops[0], tracked, seven_bit)
             return self._render(load, stops[0], tracked, seven_bit)
 
         mail = Outgoing(
