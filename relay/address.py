@@ -25,10 +25,12 @@ _DOT_STRING = rf"{_ATEXT}+(?:\.{_ATEXT}+)*"
 # Real addresses carry stray dots (`a..b@docomo.example`); the receiver decides, not we.
 _LOOSE_DOT_STRING = rf"(?:{_ATEXT}|\.)+"
 _QUOTED = r'"(?:[\x20\x21\x23-\x5b\x5d-\x7e\u0080-\U0010ffff]|\\[\x20-\x7e])*"'
+_QUOTED_WORD = re.compile(r'"((?:[^"\\]|\\.)*+)"')
 _LABEL = r"[A-Za-z0-9\u0080-\U0010ffff](?:[A-Za-z0-9_\-\u0080-\U0010ffff]*[A-Za-z0-9_\u0080-\U0010ffff])?"
 _DOMAIN = rf"(?:{_LABEL}(?:\.{_LABEL})*\.?|\[[A-Za-z0-9:.\-]+\])"
 _ASCII_DOMAIN = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*+")
 _MAILBOX = re.compile(rf"(?P<local>{_LOOSE_DOT_STRING}|{_QUOTED})@(?P<domain>{_DOMAIN})")
+_BARE_LOCAL = re.compile(rf"{_LOOSE_DOT_STRING}")
 _ROUTE = re.compile(rf"@{_DOMAIN}(?:,@{_DOMAIN})*:")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _STRING = r'"(?:[^"\\]|\\.)*+"'  # may hold `>`, `<` and spaces
@@ -138,11 +140,18 @@ def canonical(mailbox: str) -> str:
     """The form under which suppressions and people are looked up: one for all spellings of an address.
 
     The whole address in lower case: RFC 5321 §2.4 lets a local part be case-sensitive, no large
-    receiver does, and an unsubscribe must hold for `Ann@` and `ann@` alike. The local part in NFC (RFC 6532 §3.1), the
-    domain in A-labels (RFC 5890): `bücher.example` and `xn--bcher-kva.example` are one.
+    receiver does, and an unsubscribe must hold for `Ann@` and `ann@` alike. The local part in NFC (RFC 6532 §3.1) and
+    without quotes that it does not need (RFC 5321 §4.1.2): `"ann"` is `ann`. The domain in A-labels (RFC 5890):
+    `bücher.example` and `xn--bcher-kva.example` are one.
     """
     local, at, _ = mailbox.rpartition("@")
-    return f"{_lower(local)}@{domain(mailbox)}" if at else _lower(mailbox)
+    return f"{_lower(_unquoted(local))}@{domain(mailbox)}" if at else _lower(mailbox)
+
+
+def _unquoted(local: str) -> str:
+    quoted = _QUOTED_WORD.fullmatch(local)
+    bare = re.sub(r"\\(.)", r"\1", quoted[1]) if quoted else ""
+    return bare if _BARE_LOCAL.fullmatch(bare) else local
 
 
 def _lower(text: str) -> str:
@@ -150,12 +159,14 @@ def _lower(text: str) -> str:
 
 
 def earlier_canonicals(mailbox: str) -> list[str]:
-    """What versions before A-labels and NFC wrote down for the same mailbox; none where that was the same."""
+    """What versions before A-labels, NFC and bare local parts wrote down for the same mailbox; none where that was
+    the same."""
     local, at, name = mailbox.rpartition("@")
-    if not at or (mailbox.isascii() and "xn--" not in name.lower()):
+    is_plain = mailbox.isascii() and "xn--" not in name.lower()
+    if not at or (is_plain and not local.startswith('"')):
         return []
     names = [name.rstrip(".").lower(), *_normal_forms(domain_names.to_unicode(domain(mailbox)))]
-    locals_ = [local.lower(), *_normal_forms(local.lower())]
+    locals_ = [form for one in (local, _unquoted(local)) for form in (one.lower(), *_normal_forms(one.lower()))]
     return list(dict.fromkeys(f"{one}@{other}" for one in locals_ for other in names))
 
 
