@@ -7,7 +7,7 @@ import logging
 import sys
 import traceback
 
-from relay import log_lines, traces
+from relay import log_lines, redaction
 
 _log = logging.getLogger("waypost")
 _say = log_lines.say
@@ -119,7 +119,7 @@ def fault(where: str, fault_id: str) -> None:
 def fault_trace(where: str, fault_id: str, trace: str) -> None:
     """An exception of ours that was dealt with elsewhere, in another process or without the log: its traceback."""
     is_new = log_lines.is_new((where, trace))
-    more = f"\n{traces.without_addresses(trace)}" if is_new else " (as before)"
+    more = f"\n{redaction.without_addresses(trace)}" if is_new else " (as before)"
     _log.error("%s%s", log_lines.line("fault", where=where, id=fault_id), more)
 
 

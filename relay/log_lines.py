@@ -10,7 +10,7 @@ import sys
 import time
 from datetime import UTC, datetime
 
-from relay import traces
+from relay import redaction
 
 _log = logging.getLogger("waypost")
 _AGAIN_AFTER_S = 60.0  # what goes wrong in each round of a loop is not written out each time
@@ -25,7 +25,7 @@ class _Formatter(logging.Formatter):
         line = f"{at} {record.levelname.lower()} {record.getMessage()}"
         if not record.exc_info:
             return line
-        return f"{line}\n{traces.without_addresses(_VALUES.sub('', self.formatException(record.exc_info)))}"
+        return f"{line}\n{redaction.without_addresses(_VALUES.sub('', self.formatException(record.exc_info)))}"
 
 
 def start(level: int = logging.INFO) -> None:

@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from relay import ids, key_file, packing, return_path
+from relay import ids, key_file, return_path, token_payload
 from relay.address import Mailbox
 from relay.edits import STORED, Hole, Kind, Mint
 from relay.key_file import Key, KeyFile, RevokedKey
@@ -58,7 +58,7 @@ class Token(NamedTuple):
 
     @property
     def stored(self) -> bytes:
-        """The reference under which `relay.store.destinations` has the destination; empty where the token has it."""
+        """The reference under which `relay.store.queue.long_urls` has the destination; empty where the token has it."""
         return self.url[len(STORED) :] if self.url.startswith(STORED) else b""
 
 
@@ -123,9 +123,9 @@ class KeyRing:
     def mint(self, hole: Hole, message: str, recipient: int) -> str:
         """The token for that hole, message id and recipient; the same text on every call."""
         key = self.current
-        plain = ids.to_octets(message) + packing.varint(recipient) + packing.varint(hole.link)
+        plain = ids.to_octets(message) + token_payload.varint(recipient) + token_payload.varint(hole.link)
         if hole.kind is Kind.CLICK:
-            plain += packing.refer(self.reference(hole.stored)) if hole.stored else packing.pack(hole.url)
+            plain += token_payload.refer(self.reference(hole.stored)) if hole.stored else token_payload.pack(hole.url)
         head = bytes((VERSION, key.id))
         return _b64(head + _cipher(key.secret, hole.kind).encrypt(plain, [head]))
 
@@ -146,9 +146,9 @@ class KeyRing:
         except InvalidTag:
             raise BadToken("not authentic") from None
         message = ids.from_octets(plain[: ids.OCTETS])
-        recipient, at = packing.read_varint(plain, ids.OCTETS)
-        link, at = packing.read_varint(plain, at)
-        return Token(kind, message, recipient, link, packing.unpack(plain[at:]) if kind is Kind.CLICK else b"")
+        recipient, at = token_payload.read_varint(plain, ids.OCTETS)
+        link, at = token_payload.read_varint(plain, at)
+        return Token(kind, message, recipient, link, token_payload.unpack(plain[at:]) if kind is Kind.CLICK else b"")
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +181,7 @@ class Minter:
 
 def click_url_octets(public_url: str, destination: bytes) -> int:
     """The length that a click URL for this destination can have at most, in octets."""
-    plain = ids.OCTETS + 3 + 3 + len(packing.pack(destination))
+    plain = ids.OCTETS + 3 + 3 + len(token_payload.pack(destination))
     return len(public_url) + len("/c/") + -(-4 * (_OVERHEAD + plain) // 3)
 
 

@@ -1,7 +1,7 @@
 """The door for Python programs that send mail by themselves: tracking URLs without relay or store.
 
 In: HTML, or a link, and metadata of the program's own.  Out: HTML and URLs that carry the metadata, encrypted and
-authenticated (AES-SIV, RFC 5297); and from such a URL what it says. `web.embedded` answers them, and makes an Event of
+authenticated (AES-SIV, RFC 5297); and from such a URL what it says. `web.library` answers them, and makes an Event of
 each answer; a Webhook tells it to another program.
 
 Keys are derived for this use alone (HKDF, RFC 5869): a token from here is nothing to a relay, and none of its is one
@@ -26,10 +26,11 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from relay import __version__, ids, signatures, tokens
+from relay import __version__, ids, tokens, webhook_signatures
 from relay.config import load
 from relay.edits import Edit, fill, splice
-from relay.rewrite import charset, destination, links, pixel, tags, witness
+from relay.mime import charset
+from relay.rewrite import html_tokenizer, link_url, links, lxml_check, pixel
 from relay.tokens import BadToken
 
 LONGEST_URL = 2000  # characters; longer ones break in some clients
@@ -96,12 +97,12 @@ class Webhook:
     """
 
     def __init__(self, url: str, secret: Secret | Sequence[Secret] = (), *, timeout_s: float = 10.0) -> None:
-        if destination.scheme(url) not in ("http", "https") or not destination.host(url):
+        if link_url.scheme(url) not in ("http", "https") or not link_url.host(url):
             raise ValueError(f"not a web address: {url[:100]!r}")
         self.url = url
         self._secrets = _listed(secret)
         for one in self._secrets:
-            if not signatures.octets(one):
+            if not webhook_signatures.octets(one):
                 raise ValueError("a webhook's secret is empty")
         self._timeout_s = timeout_s
         self._trusts = ssl.create_default_context()
@@ -116,7 +117,7 @@ class Webhook:
             headers |= {
                 "webhook-id": event.id,
                 "webhook-timestamp": str(signed_at),
-                "webhook-signature": signatures.standard(self._secrets, event.id, signed_at, body),
+                "webhook-signature": webhook_signatures.standard(self._secrets, event.id, signed_at, body),
             }
         return headers, body
 
@@ -131,7 +132,7 @@ class Webhook:
                 if not answer.is_success:
                     raise WebhookError(f"{answer.url.host} answered {answer.status_code}")
         except (httpx.HTTPError, OSError) as error:
-            host = destination.host(self.url)  # no more of it: it may hold a password
+            host = link_url.host(self.url)  # no more of it: it may hold a password
             raise WebhookError(f"{host}: {type(error).__name__}: {error}".removesuffix(": ")) from error
 
 
@@ -150,7 +151,7 @@ class Tracker:
         if not base_url.isascii() or not _WEB.fullmatch(base_url):
             raise ValueError("base_url must be an http(s) address without query, quotes or spaces")
         self.base_url = base_url.rstrip("/")
-        self._bare_scheme = destination.scheme(base_url)
+        self._bare_scheme = link_url.scheme(base_url)
         self._metadata = dict(metadata or {})
         self._ciphers: dict[Kind, list[AESSIV]] = {
             kind: [_cipher(one, kind) for one in secrets] for kind in ("open", "click")
@@ -165,8 +166,8 @@ class Tracker:
         """The address that redirects to that http(s) URL: what is ASCII in it octet for octet, the rest encoded as
         browsers do. `//host/path` is read as a browser would read it in a page of `base_url`. Raises ValueError as
         above."""
-        url = destination.with_scheme(url, self._bare_scheme)
-        if destination.scheme(url) not in ("http", "https") or not url.isprintable() or not destination.host(url):
+        url = link_url.with_scheme(url, self._bare_scheme)
+        if link_url.scheme(url) not in ("http", "https") or not url.isprintable() or not link_url.host(url):
             raise ValueError(f"not a web address: {url[:100]!r}")
         return self._checked(f"{self.base_url}/c/{self._mint('click', url, metadata)}")
 
@@ -231,10 +232,10 @@ class Tracker:
         codec = charset.codec("", octets)
         if codec is None or b"\x00" in octets:
             return []
-        markup = tags.skim(octets)
+        markup = html_tokenizer.skim(octets)
         anchors = [] if markup.doubt else links.find(octets, markup, codec)
         seen = [anchor.seen for anchor in anchors if anchor.is_live_http or anchor.is_live_bare_host]
-        witnessed = witness.hrefs(octets, has_islands=markup.has_islands, with_bare_hosts=True)
+        witnessed = lxml_check.hrefs(octets, has_islands=markup.has_islands, with_bare_hosts=True)
         if markup.doubt or witnessed != seen:
             return []
         edits = []

@@ -11,7 +11,8 @@ import psycopg
 import pytest
 from hypothesis import settings
 
-from relay.store import engine, store
+from relay.store import store
+from relay.store.database import engine
 from relay.store.store import Store
 from tests.returning import scene as scene
 from tests.stage import Waypost

@@ -6,16 +6,16 @@ from datetime import UTC, datetime, timedelta
 import sqlalchemy as sa
 
 from relay import ids
-from relay.store import queue
+from relay.store.database.tables import Delivery, Message, Status
+from relay.store.queue import deliveries
 from relay.store.store import Store
-from relay.store.tables import Delivery, Message, Status
 
 NOW = datetime(2026, 11, 21, 9, tzinfo=UTC)
 
 
 def filing(
     *recipients: str, status: Status = Status.QUEUED, at: datetime = NOW, stream: str = "", octets: bytes = b"octets"
-) -> queue.Filing:
+) -> deliveries.Filing:
     """A message to these, due when it was accepted."""
     made = ids.encode(int(at.timestamp() * 1000), os.urandom(6))
     message = Message(
@@ -31,12 +31,12 @@ def filing(
         Delivery(message=made, number=number, recipient=recipient, status=status, next_attempt_at=due)
         for number, recipient in enumerate(recipients)
     ]
-    return queue.Filing(message, octets, rows, [])
+    return deliveries.Filing(message, octets, rows, [])
 
 
-def file(opened: Store, *filings: queue.Filing) -> None:
+def file(opened: Store, *filings: deliveries.Filing) -> None:
     for one in filings:
-        opened.writer.submit(lambda session, one=one: queue.file(session, one)).result(10)
+        opened.writer.submit(lambda session, one=one: deliveries.file(session, one)).result(10)
 
 
 def count(opened: Store, table: sa.Table) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from relay.store import accounts
+from relay.store.console import accounts
 from tests.stage import Waypost, html_mail
 from tests.upstream import Arrival, Upstream
 

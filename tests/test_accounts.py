@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from relay.store import accounts
+from relay.store.console import accounts
 from tests.stage import Waypost, html_mail
 from tests.upstream import Upstream
 

@@ -9,8 +9,9 @@ import pytest
 import sqlalchemy as sa
 
 from relay import address
-from relay.store import consent, people, suppressions, tables
-from relay.store.people import People
+from relay.store.database import identities, tables
+from relay.store.database.identities import People
+from relay.store.recipients import consent, suppressions
 from relay.store.store import Store
 from tests.filings import NOW
 from tests.stage import Waypost, html_mail, tracking_urls
@@ -151,7 +152,7 @@ def test_what_an_earlier_version_wrote_down_still_holds(opened: Store, earlier: 
     who, later = "ida@xn--bcher-kva.example", NOW + timedelta(days=1)
 
     def work(connection: sa.Connection) -> None:
-        session = connection.execution_options(**people.options(known))
+        session = connection.execution_options(**identities.options(known))
         session.execute(sa.insert(tables.suppression), row | {"created_at": NOW, "expires_at": None})
         session.execute(sa.insert(tables.consent), said)
         for spelling in SPELLINGS:

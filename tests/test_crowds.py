@@ -14,12 +14,14 @@ import pytest
 from relay import clients, ids, return_path, tokens
 from relay.clients import HOUR_S, Clients, Limit
 from relay.config.schema import Config
-from relay.delivery.returns import Returns
+from relay.delivery.return_path_mail import Returns
 from relay.edge.server import Edge
 from relay.envelope import Accepted
 from relay.reply import Reply
 from relay.return_path import Purpose, Return
-from relay.store import accounts, engine, store
+from relay.store import store
+from relay.store.console import accounts
+from relay.store.database import engine
 from relay.store.store import Store
 from tests.dialogs.test_octets import connected
 from tests.returning import DOMAIN

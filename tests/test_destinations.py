@@ -16,8 +16,10 @@ import pytest
 
 from relay import tokens
 from relay.rewrite.plan import Plan
-from relay.store import destinations, retention, tables
-from relay.store.destinations import Destinations
+from relay.store import retention
+from relay.store.database import tables
+from relay.store.queue import long_urls
+from relay.store.queue.long_urls import Destinations
 from relay.store.store import Away, Store
 from tests.stage import Waypost, html_mail, tracking_urls
 from tests.test_retention import count, in_steps
@@ -97,7 +99,7 @@ def test_what_was_changed_on_disk_leads_nowhere(relay: Waypost, upstream: Upstre
     tracked = [sent(relay, upstream, long_url(f"evil{n}"), f"evil{n}@example.com") for n in range(2)]
     ring = tokens.open_ring(relay.folder / "data" / "keys.json")
     found = [ring.read(tokens.Kind.CLICK, url.rpartition("/")[2]).stored for url in tracked]
-    names = [destinations.name_of(reference) for reference in found]
+    names = [long_urls.name_of(reference) for reference in found]
     paths = [relay.folder / "data" / "destinations" / name[:2] / name for name in names]
     octets = [path.read_bytes() for path in paths]
     paths[0].write_bytes(octets[1])  # somebody else's
@@ -159,7 +161,7 @@ def test_another_machine_has_it_from_the_database_and_keeps_it(opened: Store, tm
     reference, url = os.urandom(16), long_url("elsewhere").encode()
     rows = opened.destinations.keep({reference: url})
     for _ in range(2):
-        opened.writer.submit(lambda session: destinations.note(session, rows, AT)).result(20)
+        opened.writer.submit(lambda session: long_urls.note(session, rows, AT)).result(20)
     other = Store(opened._writing.url.render_as_string(hide_password=False), tmp_path / "other")
     try:
         assert asyncio.run(other.destination(os.urandom(16))) is None
@@ -179,15 +181,15 @@ def _lost(folder: Path) -> Store:
 def test_destinations_go_when_no_mail_has_used_them_for_long(opened: Store) -> None:
     old, used, new = (os.urandom(16) for _ in range(3))
     rows = {one: opened.destinations.keep({one: b"https://shop.example/"}) for one in (old, used, new)}
-    folder = opened.journal._directory.parent / destinations.FOLDER
+    folder = opened.journal._directory.parent / long_urls.FOLDER
     for one in (old, used):
-        name = destinations.name_of(one)
+        name = long_urls.name_of(one)
         os.utime(folder / name[:2] / name, (AT.timestamp(), AT.timestamp()))
-        opened.writer.submit(lambda session, one=one: destinations.note(session, rows[one], AT)).result(20)  # type: ignore[misc]
+        opened.writer.submit(lambda session, one=one: long_urls.note(session, rows[one], AT)).result(20)  # type: ignore[misc]
     now = datetime.now(UTC)
     for one in (used, new):
         opened.destinations.keep({one: b"https://shop.example/"})
-        opened.writer.submit(lambda session, one=one: destinations.note(session, rows[one], now)).result(20)  # type: ignore[misc]
+        opened.writer.submit(lambda session, one=one: long_urls.note(session, rows[one], now)).result(20)  # type: ignore[misc]
     assert opened.destinations.sweep(AT + timedelta(days=1)) == 1
     assert in_steps(opened, retention.drop_destinations) == [1]
     assert count(opened, tables.destination) == 2

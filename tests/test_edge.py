@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from relay.store import accounts
+from relay.store.console import accounts
 from tests.stage import Waypost, html_mail
 from tests.upstream import Upstream
 

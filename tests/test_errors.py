@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from relay.store import engine, errors, suppressions
+from relay.store import errors
+from relay.store.database import engine
+from relay.store.recipients import suppressions
 from relay.store.store import Store
 from tests.filings import NOW
 

@@ -6,7 +6,8 @@ from time import monotonic, sleep
 
 import sqlalchemy as sa
 
-from relay.store import leases, tables
+from relay.store.database import tables
+from relay.store.queue import leases
 from relay.store.store import Store
 from tests.filings import NOW, file, filing
 from tests.stage import Waypost, html_mail

@@ -9,16 +9,16 @@ from time import monotonic, sleep
 import pytest
 import sqlalchemy as sa
 
-from relay import ids, signatures
-from relay.store import tables
-from relay.store.events import Hit
+from relay import ids, webhook_signatures
+from relay.store.database import tables
+from relay.store.database.tables import EventType
 from relay.store.store import Store
-from relay.store.tables import EventType
+from relay.store.tracking.hits import Hit
 from tests.filings import NOW, file, filing
 from tests.receiver import Receiver, receiving
 from tests.stage import Waypost, html_mail
 from tests.upstream import Upstream
-from web.outbox import Outbox
+from web.public.write_behind import Outbox
 
 GONE = "e550-5.1.1"
 
@@ -61,7 +61,7 @@ def test_a_fault_while_planning_is_logged_with_the_message_and_without_its_words
     tmp_path: Path, upstream: Upstream
 ) -> None:
     relay = Waypost(tmp_path, upstream.port)
-    relay.mistakes = ["relay.rewrite.body:read"]
+    relay.mistakes = ["relay.rewrite.instrument:read"]
     with relay:
         assert relay.send(html_mail(), "planned@example.com").startswith("250")
         [message] = relay.rows("messages", "--query", "planned@example.com")
@@ -85,7 +85,7 @@ def test_a_result_that_cannot_be_stored_as_it_is_is_stored_in_short(tmp_path: Pa
     assert len(upstream.to("short@example.com")) == 1
 
 
-@pytest.mark.parametrize("mistake", ["relay.store.queue:settle", "relay.store.veil:outcomes"])
+@pytest.mark.parametrize("mistake", ["relay.store.queue.deliveries:settle", "relay.store.queue.redaction:outcomes"])
 def test_a_result_that_can_be_stored_in_no_way_is_never_answered_by_a_second_delivery(
     mistake: str, tmp_path: Path, upstream: Upstream
 ) -> None:
@@ -148,7 +148,8 @@ def test_an_event_that_cannot_be_told_is_tried_again_and_holds_up_no_other_messa
 ) -> None:
     with receiving() as receiver:
         receiver.answers["/hook"] = 503
-        table = f'[[webhook]]\nurl = "{receiver.url}/hook"\nsecret = "{signatures.new_secret()}"\nretry = ["100ms"]\n'
+        secret = webhook_signatures.new_secret()
+        table = f'[[webhook]]\nurl = "{receiver.url}/hook"\nsecret = "{secret}"\nretry = ["100ms"]\n'
         with Waypost(tmp_path, upstream.port, table) as relay:
             relay.send(html_mail(), "broken-event@example.com")
             [message] = relay.rows("messages", "--query", "broken-event@example.com")

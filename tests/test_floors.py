@@ -62,8 +62,11 @@ def test_a_module_imports_only_downwards(path: Path) -> None:
         assert there not in FORBIDDEN.get(here, ()), f"{here} may not know {there}"
 
 
-def test_every_package_is_a_docstring() -> None:
-    for path in MODULES:
-        if path.name == "__init__.py":
-            tree = ast.parse(path.read_text("utf-8"))
-            assert ast.get_docstring(tree), f"{path} is the map of its room, and it is blank"
+@pytest.mark.parametrize("path", [path for path in MODULES if path.name == "__init__.py"], ids=_module)
+def test_every_module_is_on_the_map_of_its_package(path: Path) -> None:
+    text = ast.get_docstring(ast.parse(path.read_text("utf-8"))) or ""
+    for other in sorted(path.parent.iterdir()):
+        if other.suffix == ".py" and other.stem != "__init__":
+            assert f"`{other.stem}`" in text, f"{path} does not say what {other.stem} is"
+        elif (other / "__init__.py").is_file():
+            assert f"`{other.name}/`" in text or f"`{other.name}`" in text, f"{path} does not say what {other.name}/ is"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from relay import clients
-from relay.store import accounts
+from relay.store.console import accounts
 from tests.stage import Waypost
 from tests.upstream import Upstream
 

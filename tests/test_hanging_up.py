@@ -14,7 +14,7 @@ from tests.hanging_up import Impatient, wait_for_log
 from tests.stage import Waypost, html_mail
 from tests.upstream import Upstream
 
-_LATE_S = 3.2  # relay.edge.dialogue: an end that comes so long after the dot is no half-close
+_LATE_S = 3.2  # relay.edge.connection: an end that comes so long after the dot is no half-close
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from time import monotonic, sleep, time
 import httpx
 import pytest
 
-from relay.store import accounts
+from relay.store.console import accounts
 from tests.returning import DEAD, DOMAIN, Scene, dsn, reverse_path
 from tests.stage import Waypost, html_mail, tracking_urls
 from tests.upstream import Upstream

@@ -5,9 +5,10 @@ from base64 import b64encode
 from datetime import datetime, timedelta
 
 from relay import ids
-from relay.store import queue, returns, suppressions
+from relay.store.database.tables import EventType, Status
+from relay.store.queue import deliveries, late_reports
+from relay.store.recipients import suppressions
 from relay.store.store import Store
-from relay.store.tables import EventType, Status
 from tests.filings import NOW, file, filing
 from tests.returning import DEAD, DOMAIN, Scene, arf, dsn, reverse_path
 from tests.stage import html_mail, tracking_urls
@@ -71,12 +72,14 @@ def late(opened: Store, at: datetime) -> None:
     """Mail that was taken with 250, and came back five minutes later: the mailbox is switched off."""
     one, who = filing("Tardy@example.com", at=at), "Tardy@example.com"
     file(opened, one)
-    tried = queue.Try("up", "dot", 250, "2.0.0", "queued", 3)
-    arrived = queue.Outcome(ids.new(), 0, who, Status.DELIVERED, at, tried=tried)
-    opened.writer.submit(lambda session: queue.settle(session, one.message.id, [arrived])).result(10)
-    later, said = at + timedelta(minutes=5), tried._replace(phase=returns.PHASE, code=550, text="mailbox disabled")
-    tiding = returns.Tiding(ids.new(), EventType.BOUNCED, later, one.message.id, 0, said, "soft", "mailbox_disabled")
-    opened.writer.submit(lambda session: returns.settle(session, tiding._replace(counts_against=True))).result(10)
+    tried = deliveries.Try("up", "dot", 250, "2.0.0", "queued", 3)
+    arrived = deliveries.Outcome(ids.new(), 0, who, Status.DELIVERED, at, tried=tried)
+    opened.writer.submit(lambda session: deliveries.settle(session, one.message.id, [arrived])).result(10)
+    later, said = at + timedelta(minutes=5), tried._replace(phase=late_reports.PHASE, code=550, text="mailbox disabled")
+    tiding = late_reports.Tiding(
+        ids.new(), EventType.BOUNCED, later, one.message.id, 0, said, "soft", "mailbox_disabled"
+    )
+    opened.writer.submit(lambda session: late_reports.settle(session, tiding._replace(counts_against=True))).result(10)
 
 
 def test_a_250_that_came_back_does_not_clear_the_count(opened: Store) -> None:

@@ -30,13 +30,13 @@ from django.urls import include, path
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from relay import signatures, tracking
+from relay import tracking, webhook_signatures
 from relay.tracking import BadLink, Event, Tracker, Webhook, WebhookError
 from tests.receiver import receiving
 from tests.stage import ROOT
-from web.embedded import asgi, wsgi
-from web.embedded import django as urls
-from web.embedded.endpoints import Endpoints
+from web.library import asgi, wsgi
+from web.library import django as urls
+from web.library.endpoints import Endpoints
 
 SECRET = "a secret of thirty-two characters"
 BASE = "https://app.example/t"
@@ -235,7 +235,7 @@ def test_the_examples_of_the_documentation_run(
 
 
 def test_an_event_is_told_to_a_url_signed_and_whole() -> None:
-    secret = signatures.new_secret()
+    secret = webhook_signatures.new_secret()
     with receiving() as receiver:
         for given in (secret, secret.encode(), [secret, b"\xff another"], "", b"plain"):
             if given == "":

@@ -9,7 +9,7 @@ import pytest
 
 from relay.address import Mailbox
 from relay.config import load
-from relay.delivery import dossier
+from relay.delivery import message_rows
 from relay.envelope import Accepted, Client, Envelope, Recipient
 from tests.stage import Waypost, html_mail, tracking_urls
 from tests.upstream import Upstream
@@ -59,4 +59,4 @@ def test_the_providers_are_those_of_the_upstreams_that_may_serve_the_mail(
     )
     envelope = Envelope(Mailbox(sender), (Recipient(Mailbox("b@c.example")),))
     accepted = Accepted("0" * 20, datetime.now(UTC), Client(ip="127.0.0.1", helo="x"), envelope, b"", ())
-    assert dossier.settings(load.load(path, {}), accepted).providers == names
+    assert message_rows.settings(load.load(path, {}), accepted).providers == names

@@ -14,10 +14,11 @@ import pytest
 import sqlalchemy as sa
 
 from relay import ids
-from relay.store import leases, notices, queue, tables
-from relay.store.queue import Outcome, Try
+from relay.store.database import tables
+from relay.store.database.tables import Status
+from relay.store.queue import deliveries, dsn_due, leases
+from relay.store.queue.deliveries import Outcome, Try
 from relay.store.store import Store
-from relay.store.tables import Status
 from tests.filings import NOW, count, file, filing
 from tests.stage import Waypost, html_mail
 from tests.upstream import Upstream
@@ -43,7 +44,7 @@ def outcome(status: Status, at: datetime = NOW, number: int = 0, code: int = 250
 
 
 def settle(opened: Store, message: str, *outcomes: Outcome, worker: str = "a") -> None:
-    opened.writer.submit(lambda session: queue.settle(session, message, outcomes, worker)).result(10)
+    opened.writer.submit(lambda session: deliveries.settle(session, message, outcomes, worker)).result(10)
 
 
 def row(opened: Store, message: str) -> sa.RowMapping:
@@ -100,7 +101,7 @@ def test_looking_for_work_follows_the_indexes_however_much_waits(opened: Store) 
         clock = leases.Clock(NOW, NOW)
         assert leases.is_due(session, clock)
         leases._suspect(session, clock)
-        notices.owing(session, NOW)
+        dsn_due.owing(session, NOW)
         list(leases._turns(session, clock, "news", 10, 200, False))
         leases.is_expired(session, clock)
         sa.event.remove(session, "before_cursor_execute", note)
@@ -192,7 +193,7 @@ def test_after_three_crashes_it_is_parked_and_what_was_beside_it_is_not(opened: 
     found = row(opened, poison.message.id)
     assert (found["crashes"], found["status"]) == (leases.MOST_CRASHES, "queued")
     assert not lease(opened, "a", 10, NOW + MINUTE)["poison"]
-    opened.writer.submit(lambda session: queue.retry(session, NOW, poison.message.id)).result(10)
+    opened.writer.submit(lambda session: deliveries.retry(session, NOW, poison.message.id)).result(10)
     assert lease(opened, "b", 10)["poison"] == 1
 
 

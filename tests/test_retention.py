@@ -7,10 +7,14 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from relay import ids
-from relay.store import events, queue, reports, retention, tables, totals
-from relay.store.events import Hit
+from relay.store import retention
+from relay.store.database import tables
+from relay.store.database.tables import Delivery, EventType, Message, Status
+from relay.store.queue import deliveries
 from relay.store.store import Store
-from relay.store.tables import Delivery, EventType, Message, Status
+from relay.store.tracking import hits
+from relay.store.tracking.hits import Hit
+from relay.store.views import message_list, statistics
 
 NOW = datetime(2026, 11, 21, 9, tzinfo=UTC)
 OLD = NOW - timedelta(days=30)
@@ -28,10 +32,10 @@ def file(opened: Store, at: datetime, recipients: int = 1, octets: int = 10, sta
     outcomes = (
         []
         if status.is_open
-        else [queue.Outcome(ids.new(), n, rows[n].recipient, status, at) for n in range(recipients)]
+        else [deliveries.Outcome(ids.new(), n, rows[n].recipient, status, at) for n in range(recipients)]
     )
-    filing = queue.Filing(message, os.urandom(octets), rows, outcomes)
-    opened.writer.submit(lambda session: queue.file(session, filing)).result(20)
+    filing = deliveries.Filing(message, os.urandom(octets), rows, outcomes)
+    opened.writer.submit(lambda session: deliveries.file(session, filing)).result(20)
     return made
 
 
@@ -73,19 +77,19 @@ def test_what_stays_still_adds_up(opened: Store) -> None:
     old, new = file(opened, OLD), file(opened, NOW, 2)
     for message, number in ((old, 0), (new, 0), (new, 1), (new, 1)):
         hit = Hit(ids.new(), EventType.OPENED, NOW, message, number, "human")
-        opened.writer.submit(lambda session, hit=hit: events.record(session, hit)).result(10)
+        opened.writer.submit(lambda session, hit=hit: hits.record(session, hit)).result(10)
     before = _seen(opened)[new]
     assert in_steps(opened, retention.drop_messages) == [1]
     assert _seen(opened) == {new: before} and before == 3
     with opened.session() as session:
-        found = totals.since(session, NOW - timedelta(days=1))
+        found = statistics.since(session, NOW - timedelta(days=1))
         assert (found.opens.human, found.opened_by) == (3, 2)
         assert session.scalar(sa.select(sa.func.sum(tables.delivery.c.opens_human))) == 3
 
 
 def _seen(opened: Store) -> dict[str, int]:
     with opened.session() as session:
-        return {line.id: line.opens.human for line in reports.messages(session, 10).items}
+        return {line.id: line.opens.human for line in message_list.messages(session, 10).items}
 
 
 def test_the_disk_gets_its_space_back(opened: Store, tmp_path: Path) -> None:

@@ -19,13 +19,13 @@ from relay.config.values import PrivateKey
 from relay.edits import splice
 from relay.rewrite import dkim
 from relay.rewrite import plan as planning
-from relay.store.tables import Message
+from relay.store.database.tables import Message
 from relay.tokens import Minter
 from tests.rewrite.keys import ED25519, OTHER, RSA, Key, verdicts
 from tests.rewrite.letters import RING
 from tests.stage import Waypost, html_mail, tracking_urls
 from tests.upstream import Arrival, Upstream
-from web import mailbox
+from web.console import mail_view
 
 _WHEN = datetime(2026, 11, 12, 9, 1, tzinfo=UTC)
 _DELIVERY = '[delivery]\nretry = ["1s"]\n'
@@ -134,7 +134,7 @@ def test_the_console_shows_the_very_octets_that_were_signed() -> None:
     received, minter = html_mail(), Minter(RING, "https://track.example")
     made = planning.plan(received, planning.Settings("https://track.example", dkim=frozenset({"sender.test"})))
     message = Message(id=ids.new(), accepted_at=_WHEN, plan=made.to_json())
-    edits = mailbox.edits(message, received, minter, dkim.Signer(_KEYS), 0, tracked=True)
+    edits = mail_view.edits(message, received, minter, dkim.Signer(_KEYS), 0, tracked=True)
     assert verdicts(splice(received, edits), *_KEYS) == [True, True]
 
 

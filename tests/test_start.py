@@ -18,7 +18,7 @@ from pydantic import BaseModel
 
 from relay.config import load
 from relay.config.schema import Config
-from relay.store import tables
+from relay.store.database import tables
 from tests.stage import ROOT, Waypost, html_mail
 
 
@@ -151,9 +151,9 @@ def test_the_example_configuration_is_the_defaults() -> None:
 
 def test_every_key_is_explained_in_the_example_configuration() -> None:
     text = (ROOT / "config.toml").read_text()
-    from relay.config import mail, schema
+    from relay.config import schema, smtp
 
-    for table in (vars(mail) | vars(schema)).values():
+    for table in (vars(smtp) | vars(schema)).values():
         if isinstance(table, type) and issubclass(table, (schema.Table, schema.Webhook)) and table not in (
             schema.Table, schema.Config, schema.Dkim,
         ):  # fmt: skip
@@ -248,7 +248,8 @@ def test_migrations_give_the_schema_that_the_code_has(tmp_path: Path) -> None:
     from alembic.migration import MigrationContext
     from sqlmodel import SQLModel
 
-    from relay.store import engine, store
+    from relay.store import store
+    from relay.store.database import engine
 
     url = engine.url("", tmp_path)
     store.prepare(url)

@@ -8,9 +8,12 @@ import pytest
 import sqlalchemy as sa
 
 from relay import ids
-from relay.store import leases, queue, retention, suppressions, tables
+from relay.store import retention
+from relay.store.database import tables
+from relay.store.database.tables import Status
+from relay.store.queue import deliveries, leases
+from relay.store.recipients import suppressions
 from relay.store.store import Store
-from relay.store.tables import Status
 from tests.filings import NOW, count, file, filing
 
 
@@ -53,13 +56,13 @@ def test_work_that_nobody_waits_for_any_more_does_not_end_the_writer(opened: Sto
 
 def test_a_second_filing_and_a_second_settling_change_nothing(opened: Store) -> None:
     one = filing("twice@example.com")
-    outcome = queue.Outcome(
+    outcome = deliveries.Outcome(
         ids.new(), 0, "twice@example.com", Status.BOUNCED, NOW, kind="hard", category="user_unknown",
-        tried=queue.Try("up", "rcpt", 550, "5.1.1", "no", 3), suppress=True,
+        tried=deliveries.Try("up", "rcpt", 550, "5.1.1", "no", 3), suppress=True,
     )  # fmt: skip
     for _ in range(2):
         file(opened, one)
-        opened.writer.submit(lambda session: queue.settle(session, one.message.id, [outcome])).result(10)
+        opened.writer.submit(lambda session: deliveries.settle(session, one.message.id, [outcome])).result(10)
     assert (count(opened, tables.message), count(opened, tables.event), count(opened, tables.attempt)) == (1, 2, 1)
     with opened.session() as session:
         [row] = session.execute(sa.select(tables.delivery)).mappings()

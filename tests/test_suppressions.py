@@ -12,11 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relay import ids
-from relay.store import accounts, lists, queue, retention, returns, suppressions, tables
-from relay.store.lists import Defaults, Refusal
+from relay.store import retention
+from relay.store.console import accounts
+from relay.store.database import tables
+from relay.store.database.tables import EventType, Status
+from relay.store.queue import deliveries, late_reports
+from relay.store.recipients import suppression_csv, suppressions
+from relay.store.recipients.suppression_csv import Defaults, Refusal
+from relay.store.recipients.suppressions import Entry
 from relay.store.store import Store
-from relay.store.suppressions import Entry
-from relay.store.tables import EventType, Status
 from tests.filings import NOW, file, filing
 from tests.stage import Waypost, html_mail
 from tests.upstream import Upstream
@@ -95,7 +99,7 @@ def test_bad_lines_are_named_and_the_others_taken(relay: Waypost) -> None:
     ],
 )
 def test_exports_of_other_senders_are_understood(text: str, expected: tuple[str, ...]) -> None:
-    [found] = lists.read(io.StringIO(text), DEFAULTS)
+    [found] = suppression_csv.read(io.StringIO(text), DEFAULTS)
     assert isinstance(found, Entry) and found.address == "dead@example.com"
     assert (found.scope, found.reason, found.evidence, found.created_at.isoformat()[:19]) == expected
 
@@ -112,13 +116,13 @@ def test_the_line_that_names_excels_separator_is_no_record(relay: Waypost, separ
 
 
 def test_a_separator_may_be_named_without_columns() -> None:
-    [found] = lists.read(io.StringIO("\ufeffsep=;\nann@example.com;x,y\n"), DEFAULTS)
+    [found] = suppression_csv.read(io.StringIO("\ufeffsep=;\nann@example.com;x,y\n"), DEFAULTS)
     assert isinstance(found, Entry) and found.address == "ann@example.com"
 
 
 def test_addresses_in_brackets_are_taken() -> None:
     text = 'email\n<ann@example.net>\n"""Ann A"" <ben@example.net>"\nAnn <>\nAnn <a@example.net> <b@example.net>\n'
-    found = list(lists.read(io.StringIO(text), DEFAULTS))
+    found = list(suppression_csv.read(io.StringIO(text), DEFAULTS))
     assert [one.address for one in found if isinstance(one, Entry)] == ["ann@example.net", "ben@example.net"]
     assert [one.line for one in found if isinstance(one, Refusal)] == [4, 5]
 
@@ -142,27 +146,27 @@ def test_no_cell_of_an_export_is_a_formula(relay: Waypost) -> None:
 @settings(max_examples=300)
 @given(st.lists(st.sampled_from((*_FORMULAS, "x", ";", ",", '"', "'", " ")), max_size=6).map("".join))
 def test_whatever_separates_cells_none_begins_a_formula(delimiter: str, evidence: str) -> None:
-    text = lists.write([entry("ann@example.com", evidence=evidence)], header=False)
+    text = suppression_csv.write([entry("ann@example.com", evidence=evidence)], header=False)
     for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter):
         assert not [cell for cell in row if cell.startswith(("=", "+", "-", "@", "\t", "\r"))]
 
 
 def test_a_quote_that_is_never_closed_swallows_nothing() -> None:
     text = "address\n" + '"open@example.com\n' + "".join(f"{n}@example.com\n" for n in range(200))
-    found = list(lists.read(io.StringIO(text), DEFAULTS))
+    found = list(suppression_csv.read(io.StringIO(text), DEFAULTS))
     assert sum(isinstance(one, Entry) for one in found) >= 200
 
 
 def test_an_expiry_that_cannot_be_read_is_refused_and_not_guessed() -> None:
     text = "email,expires_at\na@example.com,soon\nb@example.com,2027-01-31\n"
-    refusal, kept = lists.read(io.StringIO(text), DEFAULTS)
+    refusal, kept = suppression_csv.read(io.StringIO(text), DEFAULTS)
     assert isinstance(refusal, Refusal) and refusal.line == 2 and "soon" in refusal.why
     assert isinstance(kept, Entry) and kept.expires_at == datetime(2027, 1, 31, tzinfo=UTC)
 
 
 @given(st.text(alphabet=st.characters(codec="utf-8", exclude_characters="\r")))
 def test_any_text_has_an_answer_for_each_record(text: str) -> None:
-    for one in lists.read(io.StringIO(text), DEFAULTS):
+    for one in suppression_csv.read(io.StringIO(text), DEFAULTS):
         assert isinstance(one, Entry | Refusal)
 
 
@@ -182,12 +186,12 @@ def test_an_entry_that_is_written_is_read_as_it_was(
 ) -> None:
     evidence = evidence.replace("\0", "").replace("\r", "").strip()
     one = Entry("ann@example.com", *where, reason, evidence, created_at, expires_at)
-    assert list(lists.read(io.StringIO(lists.write([one], header=True)), DEFAULTS)) == [one]
+    assert list(suppression_csv.read(io.StringIO(suppression_csv.write([one], header=True)), DEFAULTS)) == [one]
 
 
 def test_a_hundred_thousand_addresses_go_in_at_once(opened: Store) -> None:
     lines = (f"{n}@example.com\n" for n in range(100_000))
-    read = [one for one in lists.read(lines, DEFAULTS) if isinstance(one, Entry)]
+    read = [one for one in suppression_csv.read(lines, DEFAULTS) if isinstance(one, Entry)]
     assert opened.writer.submit(lambda session: suppressions.add_all(session, read)).result(300) == 100_000
     with opened.session() as session:
         page, last = suppressions.entries(session, NOW, 0, 10)
@@ -225,15 +229,15 @@ def test_expired_entries_are_swept(opened: Store) -> None:
         assert [row["address"] for row in suppressions.listing(session, 9)] == ["stays@example.com"]
 
 
-def disabled(opened: Store, recipient: str, at: datetime) -> queue.Outcome:
+def disabled(opened: Store, recipient: str, at: datetime) -> deliveries.Outcome:
     """A delivery that ends at a mailbox which is switched off. Returns how it was told."""
     one = filing(recipient, at=at)
     file(opened, one)
-    tried = queue.Try("up", "rcpt", 550, "5.2.1", "mailbox disabled", 3)
-    outcome = queue.Outcome(
+    tried = deliveries.Try("up", "rcpt", 550, "5.2.1", "mailbox disabled", 3)
+    outcome = deliveries.Outcome(
         ids.new(), 0, recipient, Status.BOUNCED, at, "soft", "mailbox_disabled", "r", tried, counts_against=True
     )
-    opened.writer.submit(lambda session: queue.settle(session, one.message.id, [outcome])).result(10)
+    opened.writer.submit(lambda session: deliveries.settle(session, one.message.id, [outcome])).result(10)
     return outcome
 
 
@@ -263,8 +267,8 @@ def test_a_mailbox_that_is_switched_off_is_dead_when_it_still_is_a_day_later(off
 def test_a_delivery_in_between_clears_the_count(off: Store) -> None:
     one = filing("off@example.com", at=NOW)
     file(off, one)
-    arrived = queue.Outcome(ids.new(), 0, "off@example.com", Status.DELIVERED, NOW + timedelta(hours=2))
-    off.writer.submit(lambda session: queue.settle(session, one.message.id, [arrived])).result(10)
+    arrived = deliveries.Outcome(ids.new(), 0, "off@example.com", Status.DELIVERED, NOW + timedelta(hours=2))
+    off.writer.submit(lambda session: deliveries.settle(session, one.message.id, [arrived])).result(10)
     disabled(off, "off@example.com", NOW + timedelta(days=2))
     assert not held(off, "off@example.com")
     disabled(off, "off@example.com", NOW + timedelta(days=3, hours=1))
@@ -328,25 +332,30 @@ def test_a_tiding_is_found_by_its_clues_and_settles_once(opened: Store) -> None:
     one = filing("Told@example.com", at=NOW)
     one.message.message_id = "<told@sender.test>"
     file(opened, one)
-    tried = queue.Try("up", "dot", 250, "2.0.0", "queued as 4fZk3Q0gKXz1", 3)
-    arrived = queue.Outcome(ids.new(), 0, "Told@example.com", Status.DELIVERED, NOW, tried=tried)
-    opened.writer.submit(lambda session: queue.settle(session, one.message.id, [arrived])).result(10)
+    tried = deliveries.Try("up", "dot", 250, "2.0.0", "queued as 4fZk3Q0gKXz1", 3)
+    arrived = deliveries.Outcome(ids.new(), 0, "Told@example.com", Status.DELIVERED, NOW, tried=tried)
+    opened.writer.submit(lambda session: deliveries.settle(session, one.message.id, [arrived])).result(10)
     later = NOW + timedelta(hours=1)
     with opened.session() as session:
         for clues in (
-            returns.Clues("told@example.com", later, message_id="told@sender.test"),
-            returns.Clues("Told@example.com", later, receipt="4fZk3Q0gKXz1"),
+            late_reports.Clues("told@example.com", later, message_id="told@sender.test"),
+            late_reports.Clues("Told@example.com", later, receipt="4fZk3Q0gKXz1"),
         ):
-            assert returns.find(session, clues) == (one.message.id, 0)
+            assert late_reports.find(session, clues) == (one.message.id, 0)
         assert (
-            returns.find(session, returns.Clues("other@example.com", later, "told@sender.test", "4fZk3Q0gKXz1")) is None
+            late_reports.find(
+                session, late_reports.Clues("other@example.com", later, "told@sender.test", "4fZk3Q0gKXz1")
+            )
+            is None
         )
-    said = queue.Try("mx.far.example", returns.PHASE, 550, "5.1.1", "no such user", 0)
-    tiding = returns.Tiding(
+    said = deliveries.Try("mx.far.example", late_reports.PHASE, 550, "5.1.1", "no such user", 0)
+    tiding = late_reports.Tiding(
         ids.new(), EventType.BOUNCED, later, one.message.id, 0, said, "hard", "user_unknown", "r", suppress=True
     )
     news = [
-        opened.writer.submit(lambda session, n=n: returns.settle(session, tiding._replace(id=ids.new(), source=f"{n}")))
+        opened.writer.submit(
+            lambda session, n=n: late_reports.settle(session, tiding._replace(id=ids.new(), source=f"{n}"))
+        )
         for n in (1, 1, 2)
     ]
     assert [told.result(10) for told in news] == [True, False, False]

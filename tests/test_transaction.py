@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import serialization
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.delivery import wire
+from relay.delivery.smtp import protocol
 from tests.rewrite.keys import ED25519, Key, verdicts
 from tests.stage import Waypost, html_mail, tracking_urls
 from tests.upstream import EXTENSIONS, Upstream
@@ -69,7 +69,7 @@ def test_replies_are_the_same_whole_and_in_any_pieces(said: list[tuple[int, list
         size = data.draw(st.integers(1, 40))
         buffer += octets[at : at + size]
         at += size
-        while reply := wire.take_reply(buffer):
+        while reply := protocol.take_reply(buffer):
             found.append((reply.code, reply.text))
     assert not buffer
     assert found == [(code, "\n".join(line.strip() for line in lines).strip()) for code, lines in said]
@@ -78,8 +78,8 @@ def test_replies_are_the_same_whole_and_in_any_pieces(said: list[tuple[int, list
 @given(st.binary(max_size=300) | st.lists(st.sampled_from([b"250-", b"250 x", b"\r\n", b"\n", b"99"])).map(b"".join))
 def test_any_octets_are_replies_or_a_lost_connection(octets: bytes) -> None:
     buffer = bytearray(octets)
-    with contextlib.suppress(wire.Lost):
-        while reply := wire.take_reply(buffer):
+    with contextlib.suppress(protocol.Lost):
+        while reply := protocol.take_reply(buffer):
             assert 0 <= reply.code <= 999 and reply.text.encode()
         assert b"\n" not in buffer or buffer.startswith(b"250-")
 

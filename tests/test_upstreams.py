@@ -17,13 +17,13 @@ from pydantic import SecretStr
 from relay.address import Mailbox
 from relay.bounce.classify import Phase
 from relay.config import load
-from relay.config.mail import Upstream as Settings
+from relay.config.smtp import Upstream as Settings
 from relay.config.values import HostPort, Renewed
-from relay.delivery import own_name
-from relay.delivery.breaker import Breaker
-from relay.delivery.fit import Outgoing
-from relay.delivery.pace import Pace
-from relay.delivery.upstream import Upstreams
+from relay.delivery.smtp import helo_name
+from relay.delivery.smtp.breaker import Breaker
+from relay.delivery.smtp.negotiation import Outgoing
+from relay.delivery.smtp.rate_limit import Pace
+from relay.delivery.smtp.upstream import Upstreams
 from relay.envelope import Login, Recipient
 from tests.stage import Waypost, free_port, html_mail
 from tests.upstream import Upstream
@@ -349,10 +349,10 @@ def test_no_upstream_is_told_a_name_without_a_dot(
         ("box.localdomain", "[127.0.0.1]"),
     ):
         monkeypatch.setattr(socket, "getfqdn", lambda machine=machine: machine)
-        own_name.machine_name.cache_clear()
+        helo_name.machine_name.cache_clear()
         asyncio.run(scene())
         assert other.greeted_by.pop() == told
-    own_name.machine_name.cache_clear()
+    helo_name.machine_name.cache_clear()
 
 
 def test_a_name_of_ones_own_is_told_as_it_is(other: Upstream) -> None:

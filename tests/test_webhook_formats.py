@@ -17,16 +17,20 @@ import django
 import pytest
 from django.conf import settings
 
-from relay import ids, signatures, tokens
+from relay import ids, tokens, webhook_signatures
 from relay.config.schema import Config
 from relay.config.webhook import Webhook as Configured
-from relay.delivery.webhooks import Webhooks
-from relay.store import engine, events, queue, returns, store, webhooks
-from relay.store.events import Hit
-from relay.store.queue import Outcome, Try
-from relay.store.returns import Tiding
+from relay.delivery.webhooks.sender import Webhooks
+from relay.store import store
+from relay.store.database import engine
+from relay.store.database.tables import EventType, Status
+from relay.store.queue import deliveries, late_reports
+from relay.store.queue.deliveries import Outcome, Try
+from relay.store.queue.late_reports import Tiding
 from relay.store.store import Store
-from relay.store.tables import EventType, Status
+from relay.store.tracking import hits
+from relay.store.tracking.hits import Hit
+from relay.store.webhooks import endpoints
 from tests.filings import filing
 from tests.receiver import Arrived, Receiver, receiving
 
@@ -83,12 +87,12 @@ class Scene:
         self.receiver, self.format, self.at = receiver, format_, NOW
         url = receiver.url.replace("://", "://ann:secret@") + f"/{format_}/ok"
         given = Configured.model_validate({"url": url, "secret": SECRET, "format": format_} | more)
-        self.hook = self.store.writer.submit(lambda s: webhooks.add(s, given, NOW, webhooks.COMMAND)).result(10)
+        self.hook = self.store.writer.submit(lambda s: endpoints.add(s, given, NOW, endpoints.COMMAND)).result(10)
         one = filing("ann@example.com", at=NOW, stream="news")
         one.message.message_id, one.message.subject = "<m1@sender.test>", "Spring"
         one.message.tags, one.message.meta = ["spring", "offer"], {"order": "1047"}
         self.message = one.message.id
-        self._write(lambda session: queue.file(session, one))
+        self._write(lambda session: deliveries.file(session, one))
 
     def _write(self, work: Callable[[Any], object]) -> None:
         self.at += timedelta(seconds=30)
@@ -100,16 +104,16 @@ class Scene:
         one = Outcome(
             ids.new(), 0, "ann@example.com", status, self.at, "hard", category, rule, tried, next_attempt_at=again
         )
-        self._write(lambda session: queue.settle(session, self.message, [one]))
+        self._write(lambda session: deliveries.settle(session, self.message, [one]))
 
     def hit(self, type_: EventType, verdict: str, **more: Any) -> None:  # Any: a Hit's fields
         one = Hit(ids.new(), type_, self.at, self.message, 0, verdict, user_agent=PHONE, ip="203.0.113.0", **more)
-        self._write(lambda session: events.record(session, one))
+        self._write(lambda session: hits.record(session, one))
 
     def complained(self) -> None:
         tried = Try("", "report", 0, "", "abuse", 0)
         one = Tiding(ids.new(), EventType.COMPLAINED, self.at, self.message, 0, tried)
-        self._write(lambda session: returns.settle(session, one))
+        self._write(lambda session: late_reports.settle(session, one))
 
     def told(self) -> list[Arrived]:
         async def run() -> None:
@@ -137,8 +141,10 @@ def play(
             life(scene)
             keys = dict(KEYS[format_])
             if format_ == "sendgrid":
-                seed = scene.ring.secret_for(signatures.purpose(scene.hook.id))
-                keys["tracking_webhook_verification_key"] = signatures.public_key(signatures.private_key(seed))
+                seed = scene.ring.secret_for(webhook_signatures.purpose(scene.hook.id))
+                keys["tracking_webhook_verification_key"] = webhook_signatures.public_key(
+                    webhook_signatures.private_key(seed)
+                )
             arrived = scene.told()
             understood = [event for one in arrived for event in anymail(format_, one, keys)]
             return [one.said for one in arrived], understood

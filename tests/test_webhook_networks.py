@@ -12,8 +12,8 @@ import pytest
 
 from relay import public_addresses
 from relay.config.schema import Config
-from relay.store import webhooks
 from relay.store.store import Store
+from relay.store.webhooks import endpoints
 from tests.receiver import Receiver, receiving
 from tests.stage import Waypost
 from tests.test_webhooks import Desk
@@ -151,8 +151,8 @@ def test_a_name_that_leads_inside_by_now_is_not_asked(
     names["hook.example"] = ["127.0.0.1"]
     desk = Desk(opened, tmp_path)
     url = receiver.url.replace("127.0.0.1", "hook.example") + "/rebound/ok"
-    theirs = desk.hook(url, source=webhooks.DATABASE, events=["delivered"])
-    ours = desk.hook(f"{url}/ours", source=webhooks.COMMAND, events=["delivered"])
+    theirs = desk.hook(url, source=endpoints.DATABASE, events=["delivered"])
+    ours = desk.hook(f"{url}/ours", source=endpoints.COMMAND, events=["delivered"])
     desk.happened("a@example.com")
     desk.tell(Config.model_validate({"upstream": [{"address": "127.0.0.1:9"}]}))
     [refused] = desk.log(theirs)
@@ -168,7 +168,9 @@ def test_what_is_connected_to_is_the_address_that_was_looked_at(
     names["twice.example"] = ["127.0.0.1", "127.0.0.2"]  # the receiver is at the first
     desk = Desk(opened, tmp_path)
     hook = desk.hook(
-        receiver.url.replace("127.0.0.1", "twice.example") + "/twice/ok", source=webhooks.DATABASE, events=["delivered"]
+        receiver.url.replace("127.0.0.1", "twice.example") + "/twice/ok",
+        source=endpoints.DATABASE,
+        events=["delivered"],
     )
     desk.happened("a@example.com")
     given = {"upstream": [{"address": "127.0.0.1:9"}], "webhooks": {"allow_networks": ["127.0.0.1"]}}
@@ -184,7 +186,7 @@ def test_one_inside_address_spoils_a_name_that_has_public_ones_too(
     names["two.example"] = ["192.0.2.1 127.0.0.1"]  # the first is allowed
     desk = Desk(opened, tmp_path)
     hook = desk.hook(
-        receiver.url.replace("127.0.0.1", "two.example") + "/local/ok", source=webhooks.DATABASE, events=["delivered"]
+        receiver.url.replace("127.0.0.1", "two.example") + "/local/ok", source=endpoints.DATABASE, events=["delivered"]
     )
     desk.happened("a@example.com")
     given = {"upstream": [{"address": "127.0.0.1:9"}], "webhooks": {"allow_networks": ["192.0.2.0/24"]}}

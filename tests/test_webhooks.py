@@ -10,21 +10,22 @@ from pathlib import Path
 
 import pytest
 
-from relay import ids, signatures, tokens
+from relay import ids, tokens, webhook_signatures
 from relay.config.schema import Config
 from relay.config.webhook import Webhook as Configured
-from relay.delivery.webhook_call import next_attempt
-from relay.delivery.webhooks import Webhooks
-from relay.store import engine, outbox, webhook_tables, webhooks
-from relay.store.people import People
-from relay.store.queue import Filing, Outcome, Try
+from relay.delivery.webhooks.request import next_attempt
+from relay.delivery.webhooks.sender import Webhooks
+from relay.store.database import engine, webhook_tables
+from relay.store.database.identities import People
+from relay.store.database.tables import Status
+from relay.store.database.webhook_tables import Telling, Webhook
+from relay.store.queue.deliveries import Filing, Outcome, Try
 from relay.store.store import Store, prepare
-from relay.store.tables import Status
-from relay.store.webhook_tables import Telling, Webhook
+from relay.store.webhooks import endpoints, outbox
 from tests.filings import count, file, filing
 from tests.receiver import Arrived, Receiver, receiving
 
-SECRET = signatures.new_secret()
+SECRET = webhook_signatures.new_secret()
 DAY = timedelta(days=1)
 
 
@@ -45,9 +46,9 @@ class Desk:
         self.store, self.clock = opened, Clock()
         self.ring = tokens.open_ring(folder / "keys.json")
 
-    def hook(self, url: str, source: str = webhooks.COMMAND, **more: object) -> Webhook:
+    def hook(self, url: str, source: str = endpoints.COMMAND, **more: object) -> Webhook:
         given = Configured.model_validate({"url": url, "secret": SECRET} | more)
-        made: Webhook = self.store.writer.submit(lambda s: webhooks.add(s, given, self.clock(), source)).result(10)
+        made: Webhook = self.store.writer.submit(lambda s: endpoints.add(s, given, self.clock(), source)).result(10)
         self.clock.at += timedelta(seconds=1)
         return made
 
@@ -70,13 +71,13 @@ class Desk:
 
         asyncio.run(run())
 
-    def standing(self, hook: Webhook) -> webhooks.Standing:
+    def standing(self, hook: Webhook) -> endpoints.Standing:
         with self.store.session() as session:
-            return webhooks.standings(session, [hook.id])[0]
+            return endpoints.standings(session, [hook.id])[0]
 
     def log(self, hook: Webhook) -> list[Telling]:
         with self.store.session() as session:
-            return webhooks.log(session, hook.id, 100)
+            return endpoints.log(session, hook.id, 100)
 
 
 @pytest.fixture
@@ -103,7 +104,7 @@ def verified(arrived: Arrived, secret: str, signature: int = 0) -> bool:
 
 def test_the_signature_is_the_one_of_the_standards_own_example() -> None:
     # https://github.com/standard-webhooks/standard-webhooks, the example of its libraries.
-    made = signatures.standard(
+    made = webhook_signatures.standard(
         ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"], "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, b'{"test": 2432232314}'
     )
     assert made == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
@@ -175,9 +176,9 @@ def test_an_endpoint_that_takes_nothing_for_a_day_is_disabled_and_can_be_enabled
     desk.happened("bob@example.com")
     assert desk.standing(hook).waiting == 0  # the one was given up, the other is not kept for it
     receiver.answers["/day/500"] = 204
-    desk.store.writer.submit(lambda s: webhooks.enable(s, hook.id, desk.clock())).result(10)
+    desk.store.writer.submit(lambda s: endpoints.enable(s, hook.id, desk.clock())).result(10)
     count_, _ = desk.store.writer.submit(
-        lambda s: webhooks.replay(s, hook.id, desk.clock(), desk.clock() - 2 * DAY, desk.clock() + DAY)
+        lambda s: endpoints.replay(s, hook.id, desk.clock(), desk.clock() - 2 * DAY, desk.clock() + DAY)
     ).result(10)
     desk.tell()
     assert count_ == 2
@@ -210,12 +211,12 @@ def test_retry_after_is_waited_for(desk: Desk, receiver: Receiver) -> None:
 def test_an_endpoint_that_hangs_or_talks_without_end_holds_nobody_up(desk: Desk, receiver: Receiver) -> None:
     hanging = Configured(url=f"{receiver.url}/hang", secret=SECRET, events=["delivered"], timeout="300ms")
     config = Config(webhook=[hanging])
-    desk.store.writer.submit(lambda s: webhooks.adopt(s, config.webhook, desk.clock())).result(10)
+    desk.store.writer.submit(lambda s: endpoints.adopt(s, config.webhook, desk.clock())).result(10)
     large, nobody = desk.hook(f"{receiver.url}/large"), desk.hook("http://127.0.0.1:9/", events=["delivered"])
     desk.happened("ann@example.com")
     desk.tell(config)
     with desk.store.session() as session:
-        [held] = webhooks.log(session, webhooks.configured_id(hanging), 10)
+        [held] = endpoints.log(session, endpoints.configured_id(hanging), 10)
     assert (held.code, held.error) == (0, "no answer within 0.3 s")
     assert [one.response for one in desk.log(large)] == ["x" * 2048] * 2
     assert desk.log(nobody)[0].error.startswith("ConnectError")
@@ -223,7 +224,7 @@ def test_an_endpoint_that_hangs_or_talks_without_end_holds_nobody_up(desk: Desk,
 
 def test_while_a_secret_changes_requests_are_signed_with_both(desk: Desk, receiver: Receiver) -> None:
     hook = desk.hook(f"{receiver.url}/both/ok", events=["delivered"])
-    new: str = desk.store.writer.submit(lambda s: webhooks.rotate(s, hook.id, desk.clock())).result(10)
+    new: str = desk.store.writer.submit(lambda s: endpoints.rotate(s, hook.id, desk.clock())).result(10)
     desk.happened("ann@example.com")
     desk.tell()
     [one] = receiver.at("/both/ok")
@@ -286,14 +287,14 @@ def test_events_owe_nothing_where_nobody_listens_and_the_log_is_kept_small(
     desk.happened("ann@example.com")
     assert count(desk.store, webhook_tables.outbox) == 0
     hook = desk.hook(f"{receiver.url}/small/ok")
-    monkeypatch.setattr(webhooks, "MOST_LOGGED", 3)
+    monkeypatch.setattr(endpoints, "MOST_LOGGED", 3)
     desk.happened("ann@example.com", "bob@example.com", "cy@example.com")
     desk.tell()
     assert len(desk.log(hook)) == 4
     newest = desk.log(hook)[0].id
-    assert desk.store.writer.submit(lambda s: webhooks.trim(s, desk.clock() - DAY)).result(10) == 1
+    assert desk.store.writer.submit(lambda s: endpoints.trim(s, desk.clock() - DAY)).result(10) == 1
     assert len(desk.log(hook)) == 3 and desk.log(hook)[0].id == newest
-    assert desk.store.writer.submit(lambda s: webhooks.trim(s, datetime.now(UTC) + DAY)).result(10) == 3
+    assert desk.store.writer.submit(lambda s: endpoints.trim(s, datetime.now(UTC) + DAY)).result(10) == 3
 
 
 def test_retries_end_after_a_day_and_the_last_one_is_then() -> None:

@@ -5,13 +5,13 @@ from time import monotonic, sleep
 
 import pytest
 
-from relay import signatures
+from relay import webhook_signatures
 from tests.receiver import Arrived, Receiver, receiving
 from tests.stage import Waypost, html_mail, tracking_urls
 from tests.test_webhooks import verified
 from tests.upstream import Upstream
 
-SECRET = signatures.new_secret()
+SECRET = webhook_signatures.new_secret()
 
 
 @pytest.fixture(scope="module")

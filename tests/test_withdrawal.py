@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from relay.store import leases, queue, retention, tables
-from relay.store.queue import Filing
+from relay.store import retention
+from relay.store.database import tables
+from relay.store.queue import deliveries, leases
+from relay.store.queue.deliveries import Filing
 from relay.store.store import Store
 from tests.filings import NOW, count, filing
 
@@ -18,7 +20,7 @@ from tests.filings import NOW, count, filing
 def _submit(opened: Store, one: Filing, before: Callable[[], object] = lambda: None) -> "Future[None]":
     def file(session: sa.Connection) -> None:
         before()
-        queue.file(session, one)
+        deliveries.file(session, one)
 
     return opened.writer.submit(file, undo=lambda session: retention.drop_refused(session, one.message.id))
 

@@ -23,15 +23,16 @@ from starlette.routing import BaseRoute, Mount, Route, Router
 from relay import tokens
 from relay.config.schema import Config
 from relay.store.store import Store
-from web import api, pages
-from web.answers import image
-from web.console import Console
-from web.guard import Guard, Hosts
+from web import rendering
+from web.api import core
+from web.console.site import Console
 from web.inbound.certificates import Fetch
-from web.inbound.desk import MAX_BODY, Desk
+from web.inbound.endpoint import MAX_BODY, Desk
 from web.inbound.fetch import fetch
-from web.tracking import Hits, Reader, Tracking
-from web.unsubscribe import Unsubscribe
+from web.middleware import Guard, Hosts
+from web.public.responses import image
+from web.public.tracking import Hits, Reader, Tracking
+from web.public.unsubscribe import Unsubscribe
 
 _HEALTH = ("/healthz", "/readyz")
 _READY_WITHIN_S = 1.0
@@ -50,7 +51,7 @@ def tracking(
     Both, since a proxy in front may pass that path on or strip it. `roots`: who is trusted to certify Amazon; None is
     whom the system trusts.
     """
-    public = pages.public()
+    public = rendering.public()
     hits = Hits(config, store)
     reader = Reader(config, ring, public)
     opens_and_clicks = Tracking(store, reader, hits)
@@ -98,7 +99,7 @@ def console(config: Config, store: Store, ring: tokens.KeyRing) -> Starlette:
     hosts = Middleware(
         Hosts,
         known=[*config.console.hosts, config.console.listen.host, config.relay.hostname, socket.gethostname()],
-        is_open=lambda path: path in _HEALTH or api.is_api(path),  # whose keys no browser sends by itself
+        is_open=lambda path: path in _HEALTH or core.is_api(path),  # whose keys no browser sends by itself
         unknown=lambda: operator.pages.answer("missing.html", 421, account=""),
         any_address=True,
     )
@@ -108,9 +109,9 @@ def console(config: Config, store: Store, ring: tokens.KeyRing) -> Starlette:
 
 def _application(
     routes: list[BaseRoute],
-    shown: pages.Pages,
+    shown: rendering.Pages,
     *middleware: Middleware,
-    lifespan: "pages.Lifespan | None" = None,
+    lifespan: "rendering.Lifespan | None" = None,
 ) -> Starlette:
     async def refuse(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)

@@ -12,14 +12,14 @@ from typing import Literal, NamedTuple
 from starlette.datastructures import Headers
 from starlette.requests import Request
 
-from relay.attribution import agents
-from relay.attribution.agents import Verdict
+from relay.attribution import request_verdict
+from relay.attribution.request_verdict import Verdict
 from relay.config.schema import Config
 from relay.config.values import THIS_MACHINE, Network
 from relay.edits import Kind
 
-HUMAN = agents.HUMAN
-LONGEST_USER_AGENT = agents.MAX_AGENT  # characters that are looked at, and kept
+HUMAN = request_verdict.HUMAN
+LONGEST_USER_AGENT = request_verdict.MAX_AGENT  # characters that are looked at, and kept
 _MAX_HOP = 80  # characters of one entry of X-Forwarded-For: an address with a zone, brackets and a port
 
 
@@ -33,7 +33,7 @@ class Visit(NamedTuple):
 
 def judge(visit: Visit, address: str = "") -> Verdict:
     """The verdict at request time; hits that come later may relabel it (`relay.attribution`)."""
-    return agents.judge(visit.user_agent, visit.headers, address, is_click=visit.kind is Kind.CLICK)
+    return request_verdict.judge(visit.user_agent, visit.headers, address, is_click=visit.kind is Kind.CLICK)
 
 
 def visit_of(kind: Kind, headers: Headers) -> Visit:
@@ -85,4 +85,4 @@ def _read(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
         return None
     if with_port := re.fullmatch(r"\[([0-9A-Fa-f:.]+)\](?::\d+)?|([0-9.]+):\d+", text):
         text = with_port[1] or with_port[2]
-    return agents.read(text)
+    return request_verdict.read(text)

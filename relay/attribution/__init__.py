@@ -1,5 +1,5 @@
-"""Who made a hit: a person, somebody's proxy, or a machine.  DESIGN §10.
+"""Who made a hit: a person, somebody's proxy, or a machine.
 
-Floor 0, and pure: `rules.toml` the rules as data · `rules` reads them · `agents` one request, by what it says of
-itself · `history` all hits of one delivery beside each other, in which a later one may relabel an earlier.
+`request_verdict` by one request · `delivery_verdict` by all hits of a delivery · `rules` patterns and networks from
+`rules.toml`
 """

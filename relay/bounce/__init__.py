@@ -1,9 +1,7 @@
 """Replies and reports come in, verdicts go out: whose fault a refusal is, and what to do about it.
 
-Pure: nothing here opens a file after import, a socket or the database.  `phrases` how a rule says what
-a text must hold · `rules.toml` the rules themselves · `classify` their precedence.
-
-`report` what a mail that came back says · `mail` its parts and texts · `mbox` several in a file · `dsn` `arf`
-`auto_reply` `notification` `text` the kinds · `failure` one recipient with its verdict · `wording` and
-`reports.toml` their words.
+`classify` a reply by the rules of `rules.toml` · `phrases` their language · `report` a mail that comes back · `dsn`
+RFC 3464 · `arf` complaints · `ses_notification` Amazon's JSON · `prose_report` notices for people · `word_lists` how
+they are worded, from `reports.toml` · `auto_reply` vacation notices · `recipient_report` what a report says of one
+recipient · `lenient_mime` a mail as far as it can be read · `mbox` many mails in one file
 """

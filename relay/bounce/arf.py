@@ -8,9 +8,9 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from relay.bounce import failure, mail
+from relay.bounce import lenient_mime, recipient_report
 from relay.bounce.classify import BounceKind, Verdict
-from relay.bounce.failure import Failure
+from relay.bounce.recipient_report import Failure
 
 # The field in which Microsoft's Junk Mail Reporting names who complained.
 MICROSOFT = "x-hmxmroriginalrecipient"
@@ -39,7 +39,7 @@ class Complaint(NamedTuple):
     complainants: tuple[Failure, ...]
 
 
-def complaint(whole: mail.Part, original: mail.Part | None) -> Complaint | None:
+def complaint(whole: lenient_mime.Part, original: lenient_mime.Part | None) -> Complaint | None:
     """The complaint that this mail is, or None."""
     reports = [part for part in whole.walk() if part.type == "message/feedback-report"]
     is_bare = (original is not None and bool(original.get(MICROSOFT))) or bool(whole.get(MICROSOFT))
@@ -48,7 +48,7 @@ def complaint(whole: mail.Part, original: mail.Part | None) -> Complaint | None:
     told: dict[str, list[str]] = {}
     for part in reports:
         for block in part.text.strip().split("\n\n"):
-            for name, value in mail.fields(block.encode("utf-8", "replace"))[0]:
+            for name, value in lenient_mime.fields(block.encode("utf-8", "replace"))[0]:
                 told.setdefault(name, []).append(value)
     feedback = told.get("feedback-type", ["abuse"])[0].split(";")[0].strip().lower() or "abuse"
     named = [address for name in _RECIPIENT_FIELDS for value in told.get(name, ()) if (address := _address(value))]
@@ -64,7 +64,7 @@ def failures(feedback: str, named: Iterable[str]) -> tuple[Failure, ...]:
     return tuple(Failure(a, "", "", 0, "", "", "", verdict) for a in unique.values())
 
 
-def _is_of_spam(whole: mail.Part) -> bool:
+def _is_of_spam(whole: lenient_mime.Part) -> bool:
     """True for a report that follows X-ARF or SpamCop's form; X-ARF knows other abuse than mail."""
     texts = [part.text[:20_000] for part in whole.children or [whole] if part.type.startswith("text/")]
     if "spamcop" in whole.get("from").lower():
@@ -76,9 +76,11 @@ def _is_xarf(text: str) -> bool:
     return "spam" in text and all(text.startswith(field) or f"\n{field}" in text for field in _XARF)
 
 
-def _of_original(original: mail.Part) -> list[str]:
+def _of_original(original: lenient_mime.Part) -> list[str]:
     for name in _ORIGINAL_FIELDS:
-        addresses = [a for value in original.all(name) for a in failure.addresses(value) if not _is_redacted(a)]
+        addresses = [
+            a for value in original.all(name) for a in recipient_report.addresses(value) if not _is_redacted(a)
+        ]
         if addresses:
             # A To with several does not tell which of them complained.
             return addresses if len(addresses) == 1 or name == MICROSOFT else []
@@ -86,7 +88,7 @@ def _of_original(original: mail.Part) -> list[str]:
 
 
 def _address(value: str) -> str:
-    addresses = failure.addresses(value)
+    addresses = recipient_report.addresses(value)
     return addresses[0] if addresses and not _is_redacted(addresses[0]) else ""
 
 

@@ -4,7 +4,7 @@ In: a mail that is neither a bounce nor a complaint.  Out: yes or no.  RFC 3834,
 knew neither.
 """
 
-from relay.bounce import mail, wording
+from relay.bounce import lenient_mime, word_lists
 
 _FIELDS = (
     "x-autoreply", "x-auto-reply", "x-autorespond", "x-autoresponder", "x-autoreply-from", "x-mail-autoreply",
@@ -25,12 +25,12 @@ _VALUES = (
 )
 
 
-def is_auto_reply(whole: mail.Part, by_subject_only: bool = False) -> bool:
+def is_auto_reply(whole: lenient_mime.Part, by_subject_only: bool = False) -> bool:
     """True for a mail that a program wrote in answer to another one."""
     subject = whole.get("subject")[:300]
-    if wording.pattern("auto_reply", "subject", r"^(?:\W|re:|aw:|sv:|antw:|rif:)*{}").search(subject):
+    if word_lists.pattern("auto_reply", "subject", r"^(?:\W|re:|aw:|sv:|antw:|rif:)*{}").search(subject):
         return True
-    if wording.pattern("auto_reply", "challenge").search(subject):
+    if word_lists.pattern("auto_reply", "challenge").search(subject):
         return True
     if by_subject_only:
         return False

@@ -7,8 +7,8 @@ address types, without blank lines between the blocks or with too many of them.
 import re
 from collections.abc import Iterator, Mapping
 
-from relay.bounce import failure, mail
-from relay.bounce.failure import Failure
+from relay.bounce import lenient_mime, recipient_report
+from relay.bounce.recipient_report import Failure
 
 TYPES = ("message/delivery-status", "message/global-delivery-status", "message/delivery-report")
 MAX_RECIPIENTS = 10_000
@@ -35,7 +35,7 @@ _ACTIONS = {
 }  # fmt: skip
 
 
-def status_parts(whole: mail.Part) -> list[mail.Part]:
+def status_parts(whole: lenient_mime.Part) -> list[lenient_mime.Part]:
     """The parts that hold status blocks: by their type, else by what they say. Those of a returned report do not."""
     own = list(_outside_messages(whole))
     return [part for part in own if part.type in TYPES and _STATUS_TEXT.search(part.text)] or [
@@ -48,7 +48,7 @@ def status_parts(whole: mail.Part) -> list[mail.Part]:
     ]
 
 
-def failures(parts: list[mail.Part]) -> list[Failure]:
+def failures(parts: list[lenient_mime.Part]) -> list[Failure]:
     """What the blocks say, in order, each address once per action."""
     seen: dict[tuple[str, str], Failure] = {}
     for part in parts:
@@ -62,7 +62,7 @@ def failures(parts: list[mail.Part]) -> list[Failure]:
     return list(seen.values())
 
 
-def _outside_messages(part: mail.Part) -> Iterator[mail.Part]:
+def _outside_messages(part: lenient_mime.Part) -> Iterator[lenient_mime.Part]:
     yield part
     for child in part.children:
         if not part.type.startswith("message/"):
@@ -89,7 +89,7 @@ def _blocks(text: str) -> Iterator[Mapping[str, str]]:
                 block = {}
         elif last:
             # Folded, or broken without the white space that folding asks for.
-            block[last] = f"{block[last]}\n{line.strip()}"[: 4 * failure.MAX_TEXT]
+            block[last] = f"{block[last]}\n{line.strip()}"[: 4 * recipient_report.MAX_TEXT]
     yield block
 
 
@@ -101,7 +101,7 @@ def _failure(block: Mapping[str, str]) -> Failure:
         diagnostic = _SUPPLEMENT.sub("", block.get("x-supplementary-info", "").strip().removesuffix(">"))
     diagnostic = diagnostic.lstrip()
     typed = _TYPE.match(diagnostic)
-    return failure.judge(
+    return recipient_report.judge(
         original or final,
         action(block.get("action", ""), status[0] if status else ""),
         status[0] if status else "",

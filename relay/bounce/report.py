@@ -10,9 +10,18 @@ import re
 from enum import IntEnum, StrEnum
 from typing import NamedTuple
 
-from relay.bounce import arf, auto_reply, dsn, failure, mail, notification, text, wording
+from relay.bounce import (
+    arf,
+    auto_reply,
+    dsn,
+    lenient_mime,
+    prose_report,
+    recipient_report,
+    ses_notification,
+    word_lists,
+)
 from relay.bounce.classify import BounceKind
-from relay.bounce.failure import Failure
+from relay.bounce.recipient_report import Failure
 
 
 class ReportKind(StrEnum):
@@ -43,8 +52,8 @@ class Likely(IntEnum):
 class _Seen(NamedTuple):
     """What the readers of texts need of a mail. `rest`: the text from where the returned mail begins."""
 
-    whole: mail.Part
-    original: mail.Part | None
+    whole: lenient_mime.Part
+    original: lenient_mime.Part | None
     notice: str
     rest: str
     sent_to: tuple[str, ...]
@@ -63,13 +72,13 @@ _ANSWER = re.compile(
 
 def read(octets: bytes) -> Report:
     """What this mail reports. Never raises."""
-    return _read(mail.read(octets))
+    return _read(lenient_mime.read(octets))
 
 
-def _read(whole: mail.Part) -> Report:
+def _read(whole: lenient_mime.Part) -> Report:
     original = _original(whole)
     values = [value for name in _SENT_TO for value in whole.all(name)]
-    sent_to = tuple(dict.fromkeys(address for value in values for address in failure.addresses(value)))
+    sent_to = tuple(dict.fromkeys(address for value in values for address in recipient_report.addresses(value)))
     notice, rest = _texts(whole)
     seen = _Seen(whole, original, notice, rest, sent_to)
     message_id = _message_id(whole, original, rest, notice)
@@ -77,7 +86,7 @@ def _read(whole: mail.Part) -> Report:
         return Report(ReportKind.ARF, complained.complainants, message_id, complained.feedback, sent_to)
     if failures := dsn.failures(dsn.status_parts(whole)):
         return Report(ReportKind.DSN, tuple(_told(failures, seen)), message_id, "", sent_to)
-    if told := notification.read(f"{notice}\n{rest}"):
+    if told := ses_notification.read(f"{notice}\n{rest}"):
         kind = ReportKind.ARF if told.feedback else ReportKind.TEXT
         return Report(kind, told.failures, told.message_id or message_id, told.feedback, sent_to)
     likely = _likely(seen)
@@ -95,7 +104,7 @@ def _read(whole: mail.Part) -> Report:
     return Report(kind, (), message_id, "", sent_to)
 
 
-def _original(whole: mail.Part) -> mail.Part | None:
+def _original(whole: lenient_mime.Part) -> lenient_mime.Part | None:
     """The returned mail or its fields, if a part has it."""
     for part in whole.walk():
         if part is whole:
@@ -103,11 +112,11 @@ def _original(whole: mail.Part) -> mail.Part | None:
         if part.type.startswith("message/") and part.children:
             return part.children[0]
         if part.type in ("text/rfc822-headers", "message/global-headers", "text/rfc822", "message/rfc822-headers"):
-            return mail.Part(*mail.fields(part.octets.replace(b"\r\n", b"\n").lstrip(b"\n")))
+            return lenient_mime.Part(*lenient_mime.fields(part.octets.replace(b"\r\n", b"\n").lstrip(b"\n")))
     return None
 
 
-def _message_id(whole: mail.Part, original: mail.Part | None, *texts: str) -> str:
+def _message_id(whole: lenient_mime.Part, original: lenient_mime.Part | None, *texts: str) -> str:
     """The returned mail's: its own field, what a text says of it, else what the report says that it answers."""
     told = original.get("message-id") if original else ""
     if not told:
@@ -117,16 +126,16 @@ def _message_id(whole: mail.Part, original: mail.Part | None, *texts: str) -> st
     return told.strip().partition(">")[0].strip("< ")[:1000]
 
 
-def _texts(whole: mail.Part) -> tuple[str, str]:
+def _texts(whole: lenient_mime.Part) -> tuple[str, str]:
     """The notice, and the text from where the returned mail begins."""
     leaves = [part for part in _own(whole) if not part.children and part.type.startswith(("text/", "multipart/"))]
     plain = [part for part in leaves if part.type != "text/html" and part.text.strip()]
     if not any("@" in part.text for part in plain):
         plain = leaves
-    return text.notice("\n\n".join(part.text for part in plain)[: mail.MAX_TEXT])
+    return prose_report.notice("\n\n".join(part.text for part in plain)[: lenient_mime.MAX_TEXT])
 
 
-def _own(part: mail.Part) -> list[mail.Part]:
+def _own(part: lenient_mime.Part) -> list[lenient_mime.Part]:
     """The parts outside of any returned message."""
     if part.type.startswith("message/") or part.type in ("text/rfc822-headers", "text/rfc822"):
         return []
@@ -138,14 +147,14 @@ def _likely(seen: _Seen) -> Likely:
     whole, subject = seen.whole, seen.whole.get("subject")[:500]
     if whole.get("x-failed-recipients"):
         return Likely.SURELY
-    is_daemon = bool(wording.pattern("bounce", "daemon").search(whole.get("from")[:500]))
+    is_daemon = bool(word_lists.pattern("bounce", "daemon").search(whole.get("from")[:500]))
     if not is_daemon and (_ANSWER.match(subject.lstrip()) or auto_reply.is_auto_reply(whole, by_subject_only=True)):
         return Likely.NOT
     is_report = whole.parameters.get("report-type", "").lower() == "delivery-status"
     is_null = whole.get("return-path").strip() == "<>" or not whole.get("from").strip()
-    is_subject = bool(wording.pattern("bounce", "subject").search(subject))
-    is_said = bool(wording.pattern("bounce", "phrase").search(seen.notice[:20_000]))
-    is_sure = bool(wording.pattern("bounce", "subject_sure").search(subject))
+    is_subject = bool(word_lists.pattern("bounce", "subject").search(subject))
+    is_said = bool(word_lists.pattern("bounce", "phrase").search(seen.notice[:20_000]))
+    is_sure = bool(word_lists.pattern("bounce", "subject_sure").search(subject))
     # A mailing, whatever it writes of bounces; but some servers return a list's own fields with its mail.
     is_mailing = whole.get("list-unsubscribe") or (whole.get("list-id") and not (is_sure and is_said))
     if is_mailing and not is_daemon and not is_report:
@@ -162,68 +171,78 @@ def _likely(seen: _Seen) -> Likely:
 
 def _from_text(seen: _Seen) -> list[Failure]:
     """Whom the notice names; what X-Failed-Recipients lists comes first."""
-    senders = failure.addresses(" ".join([seen.whole.get("from"), seen.whole.get("return-path")]))
+    senders = recipient_report.addresses(" ".join([seen.whole.get("from"), seen.whole.get("return-path")]))
     others, never = (frozenset(each.lower() for each in addresses) for addresses in (seen.sent_to, senders))
     everything = f"{seen.notice}\n{_FIELDS.sub('', seen.rest)}"
-    named: list[text.Named] = []
-    if failed := dict.fromkeys(failure.addresses(" ".join(seen.whole.all("x-failed-recipients")))):
-        about = {one.address.lower(): one for one in text.recipients(seen.notice, frozenset(), text.Grade.MENTIONED)}
-        named = [about.get(address.lower(), text.Named(address, seen.notice[:2000], "")) for address in failed]
+    named: list[prose_report.Named] = []
+    if failed := dict.fromkeys(recipient_report.addresses(" ".join(seen.whole.all("x-failed-recipients")))):
+        about = {
+            one.address.lower(): one
+            for one in prose_report.recipients(seen.notice, frozenset(), prose_report.Grade.MENTIONED)
+        }
+        named = [about.get(address.lower(), prose_report.Named(address, seen.notice[:2000], "")) for address in failed]
     named = (
         named
-        or text.recipients(seen.notice, others, never=never)
-        or text.recipients(everything, others, never=never)
-        or text.recipients(seen.whole.get("subject"), others, never=never)
-        or text.recipients(seen.notice, others, text.Grade.MENTIONED, never)
-        or text.recipients(seen.whole.get("subject"), others, text.Grade.MENTIONED, never)
+        or prose_report.recipients(seen.notice, others, never=never)
+        or prose_report.recipients(everything, others, never=never)
+        or prose_report.recipients(seen.whole.get("subject"), others, never=never)
+        or prose_report.recipients(seen.notice, others, prose_report.Grade.MENTIONED, never)
+        or prose_report.recipients(seen.whole.get("subject"), others, prose_report.Grade.MENTIONED, never)
     )
     if not named and (domain := next((address.partition("@")[2] for address in senders), "")):
-        named = text.bare_names(seen.notice, domain)
+        named = prose_report.bare_names(seen.notice, domain)
     return _judged(named, seen)
 
 
 def _from_original(seen: _Seen) -> list[Failure]:
     """The recipient of the returned mail, if it has but one: the last resort."""
     values = list(seen.original.all("to")) if seen.original else [match[1] for match in _TO.finditer(seen.rest)][:1]
-    named = list(dict.fromkeys(failure.addresses(" ".join(values))))
+    named = list(dict.fromkeys(recipient_report.addresses(" ".join(values))))
     # Mail to a list comes back to the list's own domain, and its To is no recipient.
     senders = {address.partition("@")[2].lower() for address in seen.sent_to}
     if len(named) != 1 or named[0].partition("@")[2].lower() in senders:
         return []
-    return _judged([text.Named(named[0], seen.notice[:2000], "")], seen)
+    return _judged([prose_report.Named(named[0], seen.notice[:2000], "")], seen)
 
 
-def _judged(named: list[text.Named], seen: _Seen) -> list[Failure]:
+def _judged(named: list[prose_report.Named], seen: _Seen) -> list[Failure]:
     action, subject = _action(seen), seen.whole.get("subject")[:300]
-    phase = failure.phase_in(seen.notice) if len(named) == 1 else failure.transcript_phase(seen.notice)
-    return [failure.judge(one.address, action, "", one.words, (one.context, subject), phase=phase) for one in named]
+    phase = (
+        recipient_report.phase_in(seen.notice) if len(named) == 1 else recipient_report.transcript_phase(seen.notice)
+    )
+    return [
+        recipient_report.judge(one.address, action, "", one.words, (one.context, subject), phase=phase) for one in named
+    ]
 
 
 def _action(seen: _Seen) -> str:
-    if wording.pattern("bounce", "given_up").search(seen.notice):
-        return failure.FAILED
-    is_delayed = wording.pattern("bounce", "delayed").search(seen.notice)
-    is_delayed = is_delayed or wording.pattern("bounce", "delayed_subject").search(seen.whole.get("subject")[:500])
-    return failure.DELAYED if is_delayed else failure.FAILED
+    if word_lists.pattern("bounce", "given_up").search(seen.notice):
+        return recipient_report.FAILED
+    is_delayed = word_lists.pattern("bounce", "delayed").search(seen.notice)
+    is_delayed = is_delayed or word_lists.pattern("bounce", "delayed_subject").search(seen.whole.get("subject")[:500])
+    return recipient_report.DELAYED if is_delayed else recipient_report.FAILED
 
 
 def _told(failures: list[Failure], seen: _Seen) -> list[Failure]:
     """With what the notice says: the phase, and all of it where the status part gives no diagnostic."""
-    of_all = failure.phase_in(seen.notice)
+    of_all = recipient_report.phase_in(seen.notice)
     if (all(one.code for one in failures) and not of_all) or len(failures) > MAX_EXPLAINED:
         return failures
-    about = {one.address.lower(): one.words for one in text.recipients(seen.notice, frozenset(), text.Grade.MENTIONED)}
+    about = {
+        one.address.lower(): one.words
+        for one in prose_report.recipients(seen.notice, frozenset(), prose_report.Grade.MENTIONED)
+    }
     alone = seen.notice[:2000] if len(failures) == 1 else ""
     if len(failures) > 1:
-        of_all = failure.transcript_phase(seen.notice)
+        of_all = recipient_report.transcript_phase(seen.notice)
     told = []
     for one in failures:
         words = about.get(one.recipient.lower(), "")
-        phase = failure.phase_in(words) or of_all
+        phase = recipient_report.phase_in(words) or of_all
         if not one.code or (phase and one.verdict.kind is BounceKind.HARD):
             diagnostic = one.text if one.code else f"{one.text}\n{words}".strip()
             context = () if one.code else (alone,)
-            one = failure.judge(
+            one = recipient_report.judge(
                 one.recipient, one.action, one.status, diagnostic, context, one.remote, one.original, phase
             )
         told.append(one)

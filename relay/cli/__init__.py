@@ -1,6 +1,7 @@
 """The command line. `main` knows the commands; each command is a module with `add` and `run`.
 
-`serve` `check` `demo` the node · `instrument` `classify` `token` what the mail side does, shown by hand ·
-`suppressions` `queue` `messages` `events` `stats` the store, read and changed ·
-`pixel` stand-alone pixels · `person` all about one address · `keys` `user` `api_key` the installation
+`serve` `check` `demo` `instrument` `classify` `token` what needs no running server · `messages` `events` `stats`
+`queue` what became of mail · `suppressions` `webhooks` `pixel` `person` what is listed and changed · `keys` `user`
+`api_key` the installation · `command` what all share · `samples` the demo's mail · `file_octets` a file as the relay
+takes it in
 """

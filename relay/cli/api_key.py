@@ -6,7 +6,7 @@ from datetime import UTC, datetime, time
 from relay.cli import command
 from relay.cli.command import Commands, Failed
 from relay.config import values
-from relay.store import api_keys
+from relay.store.console import api_keys
 
 _ABOUT = """\
 Programs that use the API say "Authorization: Bearer KEY". A key is shown once, when it is made, and kept as a hash;

@@ -10,11 +10,12 @@ from relay.cli import command
 from relay.cli.command import Commands
 from relay.config import load
 from relay.config.schema import Config
-from relay.delivery import dossier, own_name
-from relay.delivery.upstream import Upstream
+from relay.delivery import message_rows
+from relay.delivery.smtp import helo_name
+from relay.delivery.smtp.upstream import Upstream
 from relay.edge import tls
-from relay.node import ground, privileges
-from relay.rewrite import dkim, providers
+from relay.node import data_directory, privileges
+from relay.rewrite import dkim, provider_dialects
 
 _RSA_BITS = 2048
 _ABOUT = """\
@@ -72,11 +73,11 @@ def _notes(config: Config) -> list[str]:
     if url.startswith("http://") and config.unsubscribe.header != "off" and not config.is_sandbox:
         notes.append("[tracking] public_url is not https: one-click unsubscribe (RFC 8058) needs it")
     hostname = config.relay.hostname
-    if not config.is_sandbox and not own_name.is_qualified(hostname):
-        told = own_name.machine_name() or "this machine's address in brackets"
+    if not config.is_sandbox and not helo_name.is_qualified(hostname):
+        told = helo_name.machine_name() or "this machine's address in brackets"
         notes.append(f'[relay] hostname is "{hostname}", which servers refuse; upstreams are told {told} instead')
     for upstream in config.upstream:
-        if (name := dossier.provider(upstream)) and (caveat := providers.DIALECTS[name].caveat):
+        if (name := message_rows.provider(upstream)) and (caveat := provider_dialects.DIALECTS[name].caveat):
             notes.append(f"[[upstream]] {upstream.name}: {caveat}")
     for name, given in config.inbound:
         if given and not (isinstance(given, SecretStr) and not given.get_secret_value()):
@@ -101,8 +102,8 @@ def _records(config: Config) -> list[str]:
 
 def _ground(config: Config) -> tuple[str, str]:
     try:
-        ground.prepare(config)
-    except ground.Unusable as error:
+        data_directory.prepare(config)
+    except data_directory.Unusable as error:
         return "data and database", str(error)
     return f"data and database in {config.relay.data_dir}", ""
 

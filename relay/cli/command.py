@@ -13,9 +13,9 @@ import sqlalchemy as sa
 
 from relay.config import load
 from relay.config.schema import Config
-from relay.node import ground
-from relay.store import objects
+from relay.node import data_directory
 from relay.store.store import Store
+from relay.store.views import json_objects
 
 Run = Callable[[argparse.Namespace], int]
 # argparse has no public name for what add_subparsers returns.
@@ -35,10 +35,10 @@ def configured(arguments: argparse.Namespace) -> Config:
 def store(config: Config) -> Iterator[Store]:
     """The store, opened for one command. Raises Failed."""
     try:
-        ground.prepare(config)
-    except ground.Unusable as error:
+        data_directory.prepare(config)
+    except data_directory.Unusable as error:
         raise Failed(str(error)) from None
-    opened = ground.open_store(config)
+    opened = data_directory.open_store(config)
     try:
         yield opened
     except sa.exc.SQLAlchemyError as error:
@@ -73,5 +73,5 @@ def say_json(value: object) -> None:
 
 def _written(value: object) -> object:
     if isinstance(value, datetime):
-        return objects.time(value)
+        return json_objects.time(value)
     raise TypeError(f"not JSON: {type(value).__name__}")

@@ -29,10 +29,12 @@ from relay.cli import command, samples
 from relay.cli.command import Commands, Failed
 from relay.config import load
 from relay.config.schema import Config
-from relay.node import ground
+from relay.node import data_directory
 from relay.rewrite.plan import Plan
-from relay.store import accounts, queue, reports
+from relay.store.console import accounts
+from relay.store.queue import deliveries
 from relay.store.store import Store
+from relay.store.views import message_list
 
 _ABOUT = """\
 Starts a sandbox with sample mail of several kinds, sent through real SMTP; plays the opens, clicks and the
@@ -69,7 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
             console = ready.rpartition("console=")[2]
             smtp = ready.partition("smtp=")[2].partition(" ")[0]
             command.say(f"sandbox is up: SMTP {smtp}, console {console}")
-            with contextlib.closing(ground.open_store(config)) as store:
+            with contextlib.closing(data_directory.open_store(config)) as store:
                 _play(config, store, smtp)
             command.say(f"\ndemo ready console={console} user={ACCOUNT} password={password}")
             command.say("Send some of your own: swaks --server " + smtp + " --to you@example.com")
@@ -155,7 +157,9 @@ def _ids(store: Store, subjects: set[str]) -> dict[str, str]:
     end = time.monotonic() + _RECORDED_WITHIN_S
     while True:
         with store.session() as session:
-            ids = {line.subject: line.id for line in reports.messages(session, 2 * len(subjects)).items}  # and notices
+            ids = {
+                line.subject: line.id for line in message_list.messages(session, 2 * len(subjects)).items
+            }  # and notices
         if ids.keys() >= subjects:
             return ids
         if time.monotonic() > end:
@@ -182,10 +186,10 @@ def _send(smtp: str, sample: samples.Sample) -> str:
 def _letter(config: Config, store: Store, message_id: str, recipient: int) -> Letter:
     """A message as it arrived at its n-th recipient."""
     public_url = config.tracking.public_url
-    minter = tokens.Minter(ground.open_ring(config), public_url)
+    minter = tokens.Minter(data_directory.open_ring(config), public_url)
     url = rb"%b/([ocu])/[A-Za-z0-9_-]++(?:\.gif)?" % re.escape(public_url.encode("ascii"))
     with store.session() as session:
-        fetched = queue.fetch(session, message_id)
+        fetched = deliveries.fetch(session, message_id)
     assert fetched is not None
     message, octets = fetched
 

@@ -12,7 +12,8 @@ from relay import ids
 from relay.cli import command
 from relay.cli.command import Commands
 from relay.config.values import read_duration
-from relay.store import events, objects, verdicts
+from relay.store.tracking import hits, verdicts
+from relay.store.views import json_objects
 
 _ABOUT = """\
 The latest events, oldest first, one JSON object a line: what was accepted, delivered, deferred, bounced, expired or
@@ -47,10 +48,10 @@ def add(commands: Commands) -> None:
 def run(arguments: argparse.Namespace) -> int:
     with command.store(command.configured(arguments)) as store:
         with store.session() as session:
-            rows = list(reversed(events.latest(session, arguments.limit)))
+            rows = list(reversed(hits.latest(session, arguments.limit)))
             seen = {row["id"] for row in _recent(session)}
         for row in rows:
-            command.say_json(objects.event(row))
+            command.say_json(json_objects.event(row))
         while arguments.follow:
             sys.stdout.flush()
             time.sleep(_POLL_S)
@@ -58,14 +59,14 @@ def run(arguments: argparse.Namespace) -> int:
                 rows = _recent(session)
             for row in rows:
                 if row["id"] not in seen:
-                    command.say_json(objects.event(row))
+                    command.say_json(json_objects.event(row))
             seen = {row["id"] for row in rows}
     return 0
 
 
 def _recent(session: sa.Connection) -> list[sa.RowMapping]:
     # An event's id is older than its commit by as long as its message took: look back that far.
-    return list(events.since(session, ids.first(datetime.now(UTC) - _LOOK_BACK), 100_000))
+    return list(hits.since(session, ids.first(datetime.now(UTC) - _LOOK_BACK), 100_000))
 
 
 def _reclassify(arguments: argparse.Namespace) -> int:

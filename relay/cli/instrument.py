@@ -11,17 +11,17 @@ from relay import address, ids, log
 from relay.cli import command, file_octets
 from relay.cli.command import Commands, Failed
 from relay.config.schema import Config
-from relay.delivery import dossier
-from relay.edge import header, trace
+from relay.delivery import message_rows
+from relay.edge import header, trace_fields
 from relay.edge.data import Data
 from relay.edits import Edit, splice
 from relay.envelope import Accepted, Client, Envelope, Recipient
-from relay.node import ground
+from relay.node import data_directory
 from relay.reply import Refused
 from relay.rewrite import dkim
 from relay.rewrite import plan as planning
 from relay.rewrite.plan import Plan
-from relay.store.destinations import Destinations
+from relay.store.queue.long_urls import Destinations
 from relay.tokens import KeyRing, Minter
 
 _ABOUT = """\
@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
     taken = _taken(original, config)
     octets = taken.octets
     accepted = _accepted(config, octets, arguments.reverse_path, arguments.to)
-    ring = ground.open_ring(config)
+    ring = data_directory.open_ring(config)
     plan = _plan(config, ring, accepted)
     for fault in plan.faults:
         log.fault_trace("plan", accepted.id, fault)
@@ -77,7 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _plan(config: Config, ring: KeyRing, accepted: Accepted) -> Plan:
     """The relay's own plan. Where that has destinations to store that are not stored yet, links to them stay: this
     command writes nothing, and what it shows must work."""
-    settings = dossier.settings(config, accepted)
+    settings = message_rows.settings(config, accepted)
     plan = planning.plan(accepted.octets, settings)
     stored = Destinations(config.relay.data_dir)
     if all(stored.find(ring.reference(url)) is not None for url in plan.destinations):
@@ -141,5 +141,5 @@ def _accepted(config: Config, octets: bytes, reverse_path: str, to: str) -> Acce
     message = ids.new(now)
     client = Client(ip="127.0.0.1", helo="localhost")
     envelope = Envelope(sender.mailbox, (Recipient(recipient.mailbox),))
-    above = trace.fields_above(header.read(octets), message, config.relay.hostname, client, envelope, now)
+    above = trace_fields.fields_above(header.read(octets), message, config.relay.hostname, client, envelope, now)
     return Accepted(message, now, client, envelope, octets, above)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from relay import __version__
 from relay.cli import command
 from relay.config import load
-from relay.node import ground
+from relay.node import data_directory
 
 # In the order of --help. A command is the module of its name, and only the one that is asked for is loaded.
 _COMMANDS = (
@@ -66,7 +66,7 @@ def main(words: Sequence[str] | None = None) -> int:
         return run(arguments)
     except load.ConfigError as error:
         sys.stderr.write("\n".join(error.faults) + "\n")
-    except (command.Failed, ground.Unusable) as error:
+    except (command.Failed, data_directory.Unusable) as error:
         sys.stderr.write(f"waypost: {error}\n")
     except BrokenPipeError:  # `waypost events | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

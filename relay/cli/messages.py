@@ -4,8 +4,8 @@ import argparse
 
 from relay.cli import command
 from relay.cli.command import Commands
-from relay.store import objects, reports, story
-from relay.store.tables import Status
+from relay.store.database.tables import Status
+from relay.store.views import json_objects, message_detail, message_list
 
 _ABOUT = """\
 The latest messages, newest first, one JSON object a line.
@@ -25,9 +25,9 @@ def add(commands: Commands) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     with command.store(command.configured(arguments)) as store, store.session() as session:
-        page = reports.messages(session, arguments.limit, query=arguments.query, status=arguments.status)
-        found = [story.read(session, line.id) for line in page.items]
+        page = message_list.messages(session, arguments.limit, query=arguments.query, status=arguments.status)
+        found = [message_detail.read(session, line.id) for line in page.items]
     for one in found:
         if one is not None:
-            command.say_json(objects.message(one))
+            command.say_json(json_objects.message(one))
     return 0

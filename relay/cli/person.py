@@ -10,9 +10,9 @@ from relay import address
 from relay.address import Mailbox
 from relay.cli import command
 from relay.cli.command import Commands, Failed
-from relay.store import person
-from relay.store.person import Erased
 from relay.store.store import Store
+from relay.store.views import personal_data
+from relay.store.views.personal_data import Erased
 
 _ABOUT = """\
 What this installation knows of an address as a recipient of mail: messages, deliveries, attempts, events with IP and
@@ -51,7 +51,7 @@ def add(commands: Commands) -> None:
 def _export(arguments: argparse.Namespace) -> int:
     mailbox = _mailbox(arguments.address)
     with command.store(command.configured(arguments)) as store, store.session() as session:
-        command.say_json(person.export(session, mailbox, with_content=arguments.content))
+        command.say_json(personal_data.export(session, mailbox, with_content=arguments.content))
     return 0
 
 
@@ -83,12 +83,14 @@ def _erase(arguments: argparse.Namespace) -> int:
 def _erased(store: Store, mailbox: Mailbox, *, keep: bool) -> Erased:
     now = datetime.now(UTC)
     with store.session() as session:
-        if count := person.under_way(session, mailbox, now):
+        if count := personal_data.under_way(session, mailbox, now):
             raise Failed(f"{count} deliveries to it are under way; nothing was erased, try again in a minute")
     done = Erased()
-    while (step := store.writer.submit(lambda session: person.erase(session, mailbox, now)).result()).deliveries:
+    while (step := store.writer.submit(lambda session: personal_data.erase(session, mailbox, now)).result()).deliveries:
         done += step
-    standing = store.writer.submit(lambda session: person.erase_standing(session, mailbox, keep_suppressions=keep))
+    standing = store.writer.submit(
+        lambda session: personal_data.erase_standing(session, mailbox, keep_suppressions=keep)
+    )
     return done + standing.result()
 
 

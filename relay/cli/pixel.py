@@ -5,8 +5,9 @@ from datetime import UTC, datetime
 
 from relay.cli import command
 from relay.cli.command import Commands, Failed
-from relay.node import ground
-from relay.store import objects, pixels
+from relay.node import data_directory
+from relay.store.tracking import pixels
+from relay.store.views import json_objects
 
 _ABOUT = """\
 A real 1x1 picture at an address of its own, to be pasted into a mail that does not pass through the relay. Each fetch
@@ -37,7 +38,7 @@ def add(commands: Commands) -> None:
 
 def _create(arguments: argparse.Namespace) -> int:
     config = command.configured(arguments)
-    ring = ground.open_ring(config)
+    ring = data_directory.open_ring(config)
     with command.store(config) as store:
         making = store.writer.submit(lambda session: pixels.create(session, ring, arguments.name, datetime.now(UTC)))
         try:
@@ -52,7 +53,7 @@ def _list(arguments: argparse.Namespace) -> int:
     config = command.configured(arguments)
     with command.store(config) as store, store.session() as session:
         for seen in pixels.listing(session, arguments.limit):
-            command.say_json(objects.pixel(seen, config.tracking.public_url))
+            command.say_json(json_objects.pixel(seen, config.tracking.public_url))
     return 0
 
 
@@ -62,7 +63,7 @@ def _show(arguments: argparse.Namespace) -> int:
         seen = pixels.find(session, arguments.pixel)
         if seen is None:
             raise Failed(f"there is no pixel {arguments.pixel}")
-        command.say_json(objects.pixel(seen, config.tracking.public_url, pixels.log(session, seen.id)))
+        command.say_json(json_objects.pixel(seen, config.tracking.public_url, pixels.log(session, seen.id)))
     return 0
 
 

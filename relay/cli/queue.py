@@ -9,10 +9,11 @@ import sqlalchemy as sa
 from relay import ids
 from relay.cli import command
 from relay.cli.command import Commands, Failed
-from relay.delivery import dossier, notices
-from relay.store import leases, objects, queue, story
-from relay.store.queue import Outcome
-from relay.store.tables import Delivery, Status
+from relay.delivery import dsn_sender, message_rows
+from relay.store.database.tables import Delivery, Status
+from relay.store.queue import deliveries, leases
+from relay.store.queue.deliveries import Outcome
+from relay.store.views import json_objects, message_detail
 
 _ABOUT = """\
 Deliveries that wait for another attempt. An ID is a message's, or a delivery's: the message's, a dot and a number.
@@ -60,8 +61,8 @@ def add(commands: Commands) -> None:
 
 def _list(arguments: argparse.Namespace) -> int:
     with command.store(command.configured(arguments)) as store, store.session() as session:
-        for row in queue.open_deliveries(session, arguments.limit):
-            about = {"id": objects.delivery_id(row["message"], row["number"])} | {key: row[key] for key in _SHOWN}
+        for row in deliveries.open_deliveries(session, arguments.limit):
+            about = {"id": json_objects.delivery_id(row["message"], row["number"])} | {key: row[key] for key in _SHOWN}
             command.say_json(about | _standing(row))
     return 0
 
@@ -69,13 +70,13 @@ def _list(arguments: argparse.Namespace) -> int:
 def _show(arguments: argparse.Namespace) -> int:
     asked = _read(arguments.id)
     with command.store(command.configured(arguments)) as store, store.session() as session:
-        found = story.read(session, asked.message)
-        rows = {row.number: row for row in queue.deliveries(session, asked.message, asked.number)}
+        found = message_detail.read(session, asked.message)
+        rows = {row.number: row for row in deliveries.deliveries(session, asked.message, asked.number)}
     if found is None or not rows:
         raise Failed(f"there is no {arguments.id}")
-    whole = objects.message(found)
+    whole = json_objects.message(found)
     whole["deliveries"] = [
-        objects.delivery(found.id, one) | _standing(rows[one.number].__dict__)
+        json_objects.delivery(found.id, one) | _standing(rows[one.number].__dict__)
         for one in found.deliveries
         if one.number in rows
     ]
@@ -102,7 +103,7 @@ def _retry(arguments: argparse.Namespace) -> int:
     asked = _read(arguments.id) if arguments.id else _Found("", None)
     with command.store(command.configured(arguments)) as store:
         due = store.writer.submit(
-            lambda session: queue.retry(session, datetime.now(UTC), asked.message or None, asked.number)
+            lambda session: deliveries.retry(session, datetime.now(UTC), asked.message or None, asked.number)
         ).result()
     if arguments.id and not due:
         raise Failed(f"nothing of {arguments.id} waits")
@@ -116,20 +117,22 @@ def _drop(arguments: argparse.Namespace) -> int:
 
     def drop(session: sa.Connection) -> _Dropped:
         now = datetime.now(UTC)
-        rows = [row for row in queue.deliveries(session, asked.message, asked.number) if Status(row.status).is_open]
-        message = queue.message(session, asked.message)
+        rows = [
+            row for row in deliveries.deliveries(session, asked.message, asked.number) if Status(row.status).is_open
+        ]
+        message = deliveries.message(session, asked.message)
         if message is None:
             return _Dropped(0, 0, 0)
-        is_told = arguments.notify and dossier.takes_notices(
-            message.reverse_path, queue.octets(session, asked.message) or b""
+        is_told = arguments.notify and message_rows.takes_notices(
+            message.reverse_path, deliveries.octets(session, asked.message) or b""
         )
         outcomes = [_given_up(row, now) for row in rows]
         if is_told:
             outcomes = [
-                one._replace(owes=notices.owed(config.delivery, row.notify, message.accepted_at, one))
+                one._replace(owes=dsn_sender.owed(config.delivery, row.notify, message.accepted_at, one))
                 for row, one in zip(rows, outcomes, strict=True)
             ]
-        queue.settle(session, asked.message, outcomes)
+        deliveries.settle(session, asked.message, outcomes)
         under_way = sum(row.leased_until is not None and row.leased_until > now for row in rows)
         return _Dropped(len(rows), under_way, sum(bool(one.owes) for one in outcomes))
 
@@ -152,7 +155,7 @@ def _drop(arguments: argparse.Namespace) -> int:
 def _given_up(row: Delivery, now: datetime) -> Outcome:
     return Outcome(
         ids.new(now), row.number, row.recipient, Status.EXPIRED, now,
-        kind="none", category=notices.DROPPED, rule="operator", tracked=row.tracked,
+        kind="none", category=dsn_sender.DROPPED, rule="operator", tracked=row.tracked,
     )  # fmt: skip
 
 

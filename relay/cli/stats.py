@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from relay.cli import command
 from relay.cli.command import Commands
 from relay.config.values import read_duration
-from relay.store import totals
+from relay.store.views import statistics
 
 _ABOUT = """\
 What happened in a span of time, as one JSON object. Opens and clicks are counted by verdict: human, proxied (a
@@ -23,8 +23,8 @@ def add(commands: Commands) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     with command.store(command.configured(arguments)) as store, store.session() as session:
-        found = totals.since(session, datetime.now(UTC) - arguments.last)
-        waiting = totals.waiting(session)
+        found = statistics.since(session, datetime.now(UTC) - arguments.last)
+        waiting = statistics.waiting(session)
     command.say_json(
         found._asdict()
         | {"opens": found.opens._asdict(), "clicks": found.clicks._asdict()}

@@ -15,8 +15,8 @@ from relay import address
 from relay.cli import command
 from relay.cli.command import Commands, Failed
 from relay.config import values
-from relay.store import lists, suppressions
-from relay.store.lists import Defaults, Refusal
+from relay.store.recipients import suppression_csv, suppressions
+from relay.store.recipients.suppression_csv import Defaults, Refusal
 
 _CHUNK = 2000  # records a commit
 _MOST_SHOWN = 100  # lines that are refused
@@ -119,7 +119,7 @@ def _import(arguments: argparse.Namespace) -> int:
     defaults = Defaults(datetime.now(UTC), arguments.reason, _stream(arguments.stream))
     added = known = refused = 0
     with command.store(command.configured(arguments)) as store:
-        records = lists.read(_lines(arguments.file), defaults)
+        records = suppression_csv.read(_lines(arguments.file), defaults)
         while chunk := list(itertools.islice(records, _CHUNK)):
             entries = [one for one in chunk if not isinstance(one, Refusal)]
             new = store.writer.submit(lambda session, entries=entries: suppressions.add_all(session, entries)).result()  # type: ignore[misc]
@@ -157,10 +157,10 @@ def _export(arguments: argparse.Namespace) -> int:
                 out = opened.enter_context(open(arguments.file, "w", encoding="utf-8", opener=_private))
             except OSError as error:
                 raise Failed(f"{arguments.file}: {error.strerror}") from None
-        out.write(lists.write([], header=True))
+        out.write(suppression_csv.write([], header=True))
         page, last = suppressions.entries(session, now, 0, _CHUNK)
         while page:
-            out.write(lists.write(page, header=False))
+            out.write(suppression_csv.write(page, header=False))
             page, last = suppressions.entries(session, now, last, _CHUNK)
     return 0
 

@@ -8,9 +8,9 @@ from relay.cli import command
 from relay.cli.command import Commands, Failed
 from relay.config.schema import Config
 from relay.edits import Kind
-from relay.node import ground
-from relay.store import destinations
-from relay.store.destinations import Destinations
+from relay.node import data_directory
+from relay.store.queue import long_urls
+from relay.store.queue.long_urls import Destinations
 
 _ABOUT = """\
 Prints what tracking URLs carry, one JSON object each. No address stands in a token: the message's id and the
@@ -30,7 +30,7 @@ def add(commands: Commands) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     config = command.configured(arguments)
-    ring = ground.open_ring(config)
+    ring = data_directory.open_ring(config)
     for url in arguments.url:
         found = re.search(r"(?:^|/)([ocu])/([A-Za-z0-9_-]+)(?:\.gif|\.png)?(?:[?#].*)?$", url)
         if not found:
@@ -59,5 +59,5 @@ def _url(config: Config, token: tokens.Token) -> str | None:
         url = Destinations(config.relay.data_dir).find(token.stored)
         if url is None:  # another machine's
             with command.store(config) as opened, opened.session() as session:
-                url = destinations.row(session, token.stored)
+                url = long_urls.row(session, token.stored)
     return None if url is None else url.decode("ascii", "backslashreplace")

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from relay.cli import command
 from relay.cli.command import Commands, Failed
-from relay.store import accounts
+from relay.store.console import accounts
 
 _ABOUT = """\
 add asks for a password (or reads a line of standard input). By default the account is the console's; one that

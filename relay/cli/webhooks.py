@@ -9,19 +9,20 @@ from typing import TypeVar
 import sqlalchemy as sa
 from pydantic import ValidationError
 
-from relay import ids, signatures, tokens
+from relay import ids, tokens, webhook_signatures
 from relay.cli import command
 from relay.cli.command import Commands, Failed
 from relay.config import values
 from relay.config.schema import Config
 from relay.config.webhook import Webhook as Configured
-from relay.delivery.formats import post as posts
-from relay.delivery.webhook_call import Answer, Caller
-from relay.delivery.webhooks import endpoint
-from relay.node import ground
-from relay.store import objects, occasions, webhook_objects, webhooks
+from relay.delivery.webhooks import payload as posts
+from relay.delivery.webhooks.request import Answer, Caller
+from relay.delivery.webhooks.sender import endpoint
+from relay.node import data_directory
+from relay.store.database.webhook_tables import Webhook
 from relay.store.store import Store
-from relay.store.webhook_tables import Webhook
+from relay.store.views import json_objects
+from relay.store.webhooks import endpoints, webhook_event, webhook_objects
 
 T = TypeVar("T")
 
@@ -80,17 +81,17 @@ def add(commands: Commands) -> None:
 
 
 def _secret(_: argparse.Namespace) -> int:
-    command.say(signatures.new_secret())
+    command.say(webhook_signatures.new_secret())
     return 0
 
 
 def _list(arguments: argparse.Namespace) -> int:
     config = command.configured(arguments)
-    ring = ground.open_ring(config)
+    ring = data_directory.open_ring(config)
     with command.store(config) as store:
         _learn(store, config)
         with store.session() as session:
-            for one in webhooks.standings(session):
+            for one in endpoints.standings(session):
                 command.say_json(webhook_objects.webhook(one, ring))
     return 0
 
@@ -110,11 +111,11 @@ def _add(arguments: argparse.Namespace) -> int:
         )
     except ValidationError as error:
         raise Failed("; ".join(f"{one['loc'][0]}: {one['msg']}" for one in error.errors())) from None
-    ring = ground.open_ring(config)
+    ring = data_directory.open_ring(config)
 
-    def make(session: sa.Connection) -> objects.Object:
-        made = webhooks.add(session, given, datetime.now(UTC), webhooks.COMMAND)
-        return webhook_objects.webhook(webhooks.standings(session, [made.id])[0], ring) | {"secret": made.secret}
+    def make(session: sa.Connection) -> json_objects.Object:
+        made = endpoints.add(session, given, datetime.now(UTC), endpoints.COMMAND)
+        return webhook_objects.webhook(endpoints.standings(session, [made.id])[0], ring) | {"secret": made.secret}
 
     with command.store(config) as store:
         command.say_json(store.writer.submit(make).result())
@@ -122,31 +123,31 @@ def _add(arguments: argparse.Namespace) -> int:
 
 
 def _remove(arguments: argparse.Namespace) -> int:
-    return _change(arguments, lambda session: webhooks.remove(session, arguments.webhook), lambda _: "removed")
+    return _change(arguments, lambda session: endpoints.remove(session, arguments.webhook), lambda _: "removed")
 
 
 def _enable(arguments: argparse.Namespace) -> int:
     return _change(
         arguments,
-        lambda session: webhooks.enable(session, arguments.webhook, datetime.now(UTC)),
+        lambda session: endpoints.enable(session, arguments.webhook, datetime.now(UTC)),
         lambda owed: f"enabled; {owed} events are told now",
     )
 
 
 def _disable(arguments: argparse.Namespace) -> int:
-    return _change(arguments, lambda session: webhooks.disable(session, arguments.webhook), lambda _: "disabled")
+    return _change(arguments, lambda session: endpoints.disable(session, arguments.webhook), lambda _: "disabled")
 
 
 def _rotate(arguments: argparse.Namespace) -> int:
     return _change(
-        arguments, lambda session: webhooks.rotate(session, arguments.webhook, datetime.now(UTC)), lambda made: made
+        arguments, lambda session: endpoints.rotate(session, arguments.webhook, datetime.now(UTC)), lambda made: made
     )
 
 
 def _log(arguments: argparse.Namespace) -> int:
     with command.store(command.configured(arguments)) as store, store.session() as session:
         _found(session, arguments.webhook)
-        for one in webhooks.log(session, arguments.webhook, arguments.limit, failed=arguments.failed):
+        for one in endpoints.log(session, arguments.webhook, arguments.limit, failed=arguments.failed):
             command.say_json(webhook_objects.telling(one))
     return 0
 
@@ -158,7 +159,7 @@ def _replay(arguments: argparse.Namespace) -> int:
             _found(session, arguments.webhook)
         if arguments.event:
             again = store.writer.submit(
-                lambda session: webhooks.replay_event(session, arguments.webhook, arguments.event, now)
+                lambda session: endpoints.replay_event(session, arguments.webhook, arguments.event, now)
             )
             if not again.result():
                 raise Failed(f"there is no event {arguments.event}")
@@ -167,7 +168,7 @@ def _replay(arguments: argparse.Namespace) -> int:
         count, after = 0, ""
         while True:
             chunk, after = store.writer.submit(
-                lambda session, after=after: webhooks.replay(  # type: ignore[misc]
+                lambda session, after=after: endpoints.replay(  # type: ignore[misc]
                     session, arguments.webhook, now, now - arguments.since, now, after
                 )
             ).result()
@@ -180,7 +181,7 @@ def _replay(arguments: argparse.Namespace) -> int:
 
 def _test(arguments: argparse.Namespace) -> int:
     config = command.configured(arguments)
-    ring = ground.open_ring(config)
+    ring = data_directory.open_ring(config)
     with command.store(config) as store:
         _learn(store, config)
         with store.session() as session:
@@ -192,10 +193,10 @@ def _test(arguments: argparse.Namespace) -> int:
 
 async def _call(config: Config, ring: tokens.KeyRing, row: Webhook) -> Answer:
     now = datetime.now(UTC)
-    to = endpoint(row, {webhooks.configured_id(one): one for one in config.webhook}, ring, now)
+    to = endpoint(row, {endpoints.configured_id(one): one for one in config.webhook}, ring, now)
     if to is None:
         raise Failed(f"{row.id} stands in another configuration; its secret is not known here")
-    post = posts.compose(to, occasions.example(ids.new(now), ids.new(now), now), int(now.timestamp()))
+    post = posts.compose(to, webhook_event.example(ids.new(now), ids.new(now), now), int(now.timestamp()))
     assert post is not None  # every format has a word for what is delivered
     caller = Caller(config.webhook_networks)
     try:
@@ -210,7 +211,7 @@ def _change(arguments: argparse.Namespace, work: Callable[[sa.Connection], T], s
         _learn(store, config)
         try:
             done = store.writer.submit(work).result()
-        except webhooks.Unknown:
+        except endpoints.Unknown:
             raise _unknown(arguments.webhook) from None
         except ValueError as error:
             raise Failed(str(error)) from None
@@ -220,13 +221,13 @@ def _change(arguments: argparse.Namespace, work: Callable[[sa.Connection], T], s
 
 def _learn(store: Store, config: Config) -> None:
     """What config.toml says now, should no server have read it yet."""
-    store.writer.submit(lambda session: webhooks.adopt(session, config.webhook, datetime.now(UTC))).result()
+    store.writer.submit(lambda session: endpoints.adopt(session, config.webhook, datetime.now(UTC))).result()
 
 
 def _found(session: sa.Connection, webhook: str) -> Webhook:
     try:
-        return webhooks.get(session, webhook)
-    except webhooks.Unknown:
+        return endpoints.get(session, webhook)
+    except endpoints.Unknown:
         raise _unknown(webhook) from None
 
 

@@ -1,5 +1,5 @@
 """The configuration: `config.toml`, the environment over it, defaults under it.
 
-`values` durations, sizes, addresses, secrets · `schema` the tables · `load` file and environment in,
-a `Config` or every fault at once out.
+`load` file and environment in, a Config or all faults out · `schema` the tables · `smtp` those of mail in and out ·
+`webhook` those of webhooks · `base` what all tables share · `values` durations, sizes, networks, secrets
 """

@@ -8,8 +8,8 @@ from typing import Literal, Self
 
 from pydantic import ConfigDict, Field, SecretStr, field_validator, model_validator
 
-from relay.config.mail import Access, Delivery, Dialect, Listen, Upstream
-from relay.config.table import NO_SECRET, Table
+from relay.config.base import NO_SECRET, Table
+from relay.config.smtp import Access, Delivery, Dialect, Listen, Upstream
 from relay.config.values import (
     THIS_MACHINE,
     Address,

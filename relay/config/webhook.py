@@ -5,8 +5,8 @@ from typing import Literal
 
 from pydantic import Field, SecretStr, field_validator
 
-from relay import signatures
-from relay.config.table import NO_SECRET, Table
+from relay import webhook_signatures
+from relay.config.base import NO_SECRET, Table
 from relay.config.values import Duration, Secret, WebhookUrl
 
 EventName = Literal[
@@ -37,5 +37,5 @@ class Webhook(Table):
     @field_validator("secret", "old_secret")
     @classmethod
     def _is_a_key(cls, secret: SecretStr) -> SecretStr:
-        signatures.octets(secret.get_secret_value())
+        webhook_signatures.octets(secret.get_secret_value())
         return secret

@@ -1,10 +1,9 @@
 """SMTP out.
 
-`intake` from an accepted message to the client's reply · `courier` one message to its recipients ·
-`upstream` which server is whose, and whether it is tried now · `breaker` when it counts as out · `pace` its rate ·
-`pool` its connections · `dial` how one is opened · `wire` replies in order · `fit` what the mail needs against what
-the server offers · `transaction` MAIL to the dot, with a reply for each recipient ·
-`sandbox` the upstream that is none · `schedule` when to try again ·
-`logins` clients' own credentials · `runner` the queue, worked off · `dossier` what is written down of a message ·
-`returns` what comes back by mail
+`intake` from an accepted message to the client's reply · `dispatch` one message to its recipients · `message_rows`
+what is written down of a message · `queue_worker` leases, attempts and records · `schedule` what an answer means, and
+when to try again · `smtp/` upstreams, connections and transactions · `sandbox` the upstream that is none ·
+`memory_budget` how much mail is in memory · `clock_step` the clock was set · `client_credentials` clients' own logins
+· `dsn` a notification's octets · `dsn_sender` who gets one · `return_path_mail` what comes back by mail ·
+`report_reader` has it read in `report_process` · `webhooks/` events sent by HTTP
 """

@@ -15,20 +15,21 @@ import sqlalchemy as sa
 from relay import log
 from relay.address import Mailbox
 from relay.config.schema import Config
-from relay.delivery import dossier
-from relay.delivery.courier import Courier, Load, Stop, Trip, Trips
-from relay.delivery.runner import LEASE, Runner
+from relay.delivery import message_rows
+from relay.delivery.dispatch import Courier, Load, Stop, Trip, Trips
+from relay.delivery.queue_worker import LEASE, Runner
 from relay.envelope import Accepted, Client, Envelope
+from relay.mime import parts
 from relay.reply import Refused, Reply, refused
-from relay.rewrite import parts
 from relay.rewrite import plan as planning
 from relay.rewrite.plan import Plan
-from relay.store import consent, errors, retention, suppressions
-from relay.store.consent import Wish
-from relay.store.destinations import MOST_TOGETHER, Rows
-from relay.store.queue import Filing, Outcome
+from relay.store import errors, retention
+from relay.store.database.tables import Status
+from relay.store.queue.deliveries import Filing, Outcome
+from relay.store.queue.long_urls import MOST_TOGETHER, Rows
+from relay.store.recipients import consent, suppressions
+from relay.store.recipients.consent import Wish
 from relay.store.store import Store
-from relay.store.tables import Status
 from relay.tokens import KeyRing
 
 P = ParamSpec("P")
@@ -62,7 +63,7 @@ class Intake:
         self._may_name(plan.control.stream, accepted.client)
         if "too_deep" in plan.reasons:  # it could be passed on as it came, and would be refused by the next server
             raise refused(554, "5.6.0", f"MIME parts are nested more than {parts.DEEPEST} deep")
-        message = await _computed(accepted, dossier.message, self._config, accepted, plan)
+        message = await _computed(accepted, message_rows.message, self._config, accepted, plan)
         load = Load(message, plan, accepted.octets, stored)
         recipients = accepted.envelope.recipients
         await self._heed(plan.control.consent, accepted)
@@ -87,7 +88,7 @@ class Intake:
     async def _plan(self, accepted: Accepted) -> tuple[Plan, Rows]:
         """The plan, and the destinations that its links only refer to: on disk when this returns. Links whose
         destination cannot be stored go as they came."""
-        settings = dossier.settings(self._config, accepted)
+        settings = message_rows.settings(self._config, accepted)
         plan = await _computed(accepted, planning.plan, accepted.octets, settings)
         for trace in plan.faults:
             log.fault_trace("plan", accepted.id, trace)
@@ -246,7 +247,7 @@ class Intake:
         message = load.message
         is_settled = due is None and not any(outcome.status.is_open or outcome.owes for outcome in outcomes)
         keeps = bool(self._config.privacy.keep_content) or not is_settled
-        rows = [dossier.delivery(message.id, stop.number, stop.recipient, due) for stop in stops]
+        rows = [message_rows.delivery(message.id, stop.number, stop.recipient, due) for stop in stops]
         return Filing(message, load.octets if keeps else None, rows, outcomes, load.stored)
 
     def _hold(self, task: "asyncio.Task[object]") -> None:

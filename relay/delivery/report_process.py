@@ -20,7 +20,7 @@ from typing import BinaryIO, NamedTuple
 from pydantic import TypeAdapter
 
 from relay import return_path
-from relay.bounce import mail, report
+from relay.bounce import lenient_mime, report
 from relay.bounce.report import Report
 
 MAX_CPU_S = 5  # of processor time for a mail; measured: 4 MB of the slowest text known take 1 s
@@ -67,11 +67,11 @@ def read(octets: bytes, domain: str, public_url: str) -> Reading:
 def _searched(octets: bytes) -> str:
     """Where a token may stand: the mail with its soft line breaks joined, and its base64 parts decoded."""
     pieces = [octets[:_MAX_SEARCHED].replace(b"=\r\n", b"")]
-    pieces += (part.octets for part in mail.read(octets).walk() if not part.children and _is_base64(part))
+    pieces += (part.octets for part in lenient_mime.read(octets).walk() if not part.children and _is_base64(part))
     return b"\n".join(pieces).decode("latin-1")
 
 
-def _is_base64(part: mail.Part) -> bool:
+def _is_base64(part: lenient_mime.Part) -> bool:
     return part.get("content-transfer-encoding").strip().lower() == "base64"
 
 

@@ -11,7 +11,7 @@ import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 
 from relay import log
-from relay.bounce import mail
+from relay.bounce import lenient_mime
 from relay.delivery import report_process
 from relay.delivery.report_process import READING, Reading
 
@@ -49,7 +49,7 @@ class ReportReader:
         try:
             async with self._places:
                 # Reports put what matters first, and the returned mail last.
-                reading = await self._ask(octets[: mail.MAX_OCTETS])
+                reading = await self._ask(octets[: lenient_mime.MAX_OCTETS])
         finally:
             self._waiting -= 1
         if reading.fault:

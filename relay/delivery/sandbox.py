@@ -6,8 +6,8 @@ to play, so that bounces can be seen without a real one: `bounce@`, `full@`, `bl
 
 from relay import address
 from relay.bounce.classify import Phase
-from relay.delivery.fit import Outgoing
 from relay.delivery.schedule import Answer
+from relay.delivery.smtp.negotiation import Outgoing
 from relay.reply import Reply
 
 NAME = "sandbox"

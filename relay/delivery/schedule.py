@@ -7,11 +7,11 @@ from typing import NamedTuple
 from relay import ids
 from relay.bounce import classify
 from relay.bounce.classify import Phase
-from relay.config.mail import Delivery as Settings
+from relay.config.smtp import Delivery as Settings
 from relay.reply import Reply
-from relay.store import strikes
-from relay.store.queue import Outcome, Try
-from relay.store.tables import Status
+from relay.store.database.tables import Status
+from relay.store.queue.deliveries import Outcome, Try
+from relay.store.recipients import repeated_failures
 
 LAST_MOMENT = timedelta(seconds=1)
 JITTER = 0.2  # of an interval, to either side: what failed together shall not come back together
@@ -119,7 +119,7 @@ def outcome(
         return base._replace(
             status=Status.BOUNCED,
             suppress=verdict.suppress and suppress_hard,
-            counts_against=verdict.category in strikes.COUNTED and suppress_hard,
+            counts_against=verdict.category in repeated_failures.COUNTED and suppress_hard,
         )
     again = next_attempt(settings, attempts_before + 1, now, jitter)
     if (wait := hint(reply.text, now)) is not None and not answer.is_outage:

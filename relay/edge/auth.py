@@ -14,9 +14,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from relay import clients, log
-from relay.config.mail import User
+from relay.config.smtp import User
 from relay.reply import Refused, refused
-from relay.store import accounts
+from relay.store.console import accounts
 
 Ask = Callable[[bytes], Awaitable[bytes]]
 MECHANISMS = ("PLAIN", "LOGIN")

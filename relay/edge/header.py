@@ -7,8 +7,8 @@ added later stay apart from it; and the section as spans.  RFC 5322 §2.1, §2.2
 import re
 
 from relay.edits import Edit, splice
+from relay.mime import fields
 from relay.reply import refused
-from relay.rewrite import fields
 
 MAX_OCTETS = 1 << 20
 MAX_LINES = 20_000

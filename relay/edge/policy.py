@@ -3,12 +3,13 @@
 import ipaddress
 
 from relay import address
-from relay.config.mail import Listen, User
 from relay.config.schema import Config
+from relay.config.smtp import Listen, User
 from relay.config.values import Network
 from relay.envelope import Client
+from relay.mime import fields
 from relay.reply import refused
-from relay.rewrite import fields, mailboxes
+from relay.rewrite import mailboxes
 
 MOST_RECEIVED = 100  # RFC 5321 §6.3
 MAX_REPORTS_RATE = 8 << 20  # octets a second of all strangers' mail; a tenth of a processor

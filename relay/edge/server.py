@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from relay.config.schema import Config
 from relay.edge import auth, tls
-from relay.edge.connections import Connections
-from relay.edge.dialogue import Door, Gate
+from relay.edge.commands import Session
+from relay.edge.connection import Door, Gate
+from relay.edge.connection_limits import Connections
 from relay.edge.policy import Policy
-from relay.edge.session import Session
 from relay.envelope import Admit, LogIn, Reports, Take
 
 _POLL_S = 0.05

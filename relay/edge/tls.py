@@ -5,7 +5,7 @@ import ssl
 from asyncio import sslproto
 
 from relay import log
-from relay.config.mail import Listen
+from relay.config.smtp import Listen
 
 _HANDSHAKE_S = 60
 _GOODBYE_S = 2.0  # for a client that does not answer ours (RFC 8446 §6.1); it has had its replies

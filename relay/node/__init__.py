@@ -1,8 +1,7 @@
 """A node: the roles of one machine, assembled and supervised.
 
-`server` puts it together · `listeners` its sockets · `privileges` root's rights, and how they end ·
-`supervisor` starts a process for each and keeps it up · `role` what such a process is ·
-`mail` the SMTP side · `pages` the HTTP side · `chores` what every role does now and then ·
-`recovery` what a dead process leaves behind · `ground` the data directory: locks, keys, database ·
-`systemd` what the service manager is told
+`server` puts a node together · `data_directory` lock, keys, database · `listeners` the sockets · `privileges` of root
+dropped · `supervisor` keeps the roles up · `role` a role's process · `mail_role` and `web_role` what they run ·
+`recovery` after a death · `maintenance` journal and retention · `shared_logins` between mail processes ·
+`descriptors` when they run out · `systemd` what it is told
 """

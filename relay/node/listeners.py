@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from relay.config.schema import Config
 from relay.config.values import HostPort
-from relay.node.ground import Unusable
+from relay.node.data_directory import Unusable
 
 _BIND_FOR_S = 3.0  # a predecessor may still be on its way out
 _BACKLOG = 1024

@@ -7,9 +7,10 @@ import sqlalchemy as sa
 
 from relay import log
 from relay.config.schema import Config
-from relay.delivery import runner
-from relay.node import ground
-from relay.store import errors, leases
+from relay.delivery import queue_worker
+from relay.node import data_directory
+from relay.store import errors
+from relay.store.queue import leases
 
 
 def recover(config: Config, dead: Sequence[int] | None) -> None:
@@ -18,13 +19,13 @@ def recover(config: Config, dead: Sequence[int] | None) -> None:
     In that order, or delivered mail would go out again. With the database away the leases lapse by themselves.
     The death of one worker counts against what it was attempting; that of them all is the machine's or an operator's.
     """
-    store = ground.open_store(config)
+    store = data_directory.open_store(config)
     try:
         asyncio.run(store.replay())
         if dead is None:
             store.writer.submit(leases.release).result()
         for pid in dead or ():
-            worker = runner.name(pid)
+            worker = queue_worker.name(pid)
             for spot in store.writer.submit(lambda session, worker=worker: leases.bury(session, worker)).result():  # type: ignore[misc]
                 log.parked(spot.message, spot.number, leases.MOST_CRASHES)
     except (sa.exc.SQLAlchemyError, OSError) as error:

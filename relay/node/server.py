@@ -16,13 +16,15 @@ import sqlalchemy as sa
 from relay import __version__, log
 from relay.config.schema import Config
 from relay.config.values import HostPort
-from relay.node import ground, listeners, mail, pages, privileges, recovery, systemd
-from relay.node.circle import circles
-from relay.node.ground import Unusable
+from relay.node import data_directory, listeners, mail_role, privileges, recovery, systemd, web_role
+from relay.node.data_directory import Unusable
 from relay.node.role import Role
+from relay.node.shared_logins import circles
 from relay.node.supervisor import Supervisor
-from relay.store import accounts, errors, outbox, webhooks
-from web import auth
+from relay.store import errors
+from relay.store.console import accounts
+from relay.store.webhooks import endpoints, outbox
+from web.console import sign_in
 
 _FILES = 1 << 20  # open at a time in a process: a connection each, and more than a machine serves
 
@@ -33,24 +35,24 @@ def serve(config: Config, only: str | None) -> int:
     if privileges.is_bare_root(config):
         log.runs_as_root()
     bound = listeners.bind(config, only) if privileges.are_left(config) else None  # ports that only root may have
-    ground.prepare(config)
+    data_directory.prepare(config)
     with contextlib.ExitStack() as held:
         for role in ("smtp", "web"):
             if only in (None, role):
-                held.enter_context(ground.locked(config, role))
+                held.enter_context(data_directory.locked(config, role))
         _learn_webhooks(config)
         log.starting(__version__, "sandbox" if config.is_sandbox else config.delivery.mode, len(config.upstream))
         bound = bound or listeners.bind(config, only)
         roles: list[Role] = []
         if only in (None, "smtp"):
             roles += [
-                Role("smtp", functools.partial(mail.serve, circle=circle), bound.smtp, recovery.recover)
+                Role("smtp", functools.partial(mail_role.serve, circle=circle), bound.smtp, recovery.recover)
                 for circle in circles(config.relay.workers)
             ]
             if not config.database.url.get_secret_value():
                 recovery.recover(config, None)  # this machine's only server starts: whoever held a lease is dead
         if only in (None, "web"):
-            roles.append(Role("web", pages.serve, bound.web))
+            roles.append(Role("web", web_role.serve, bound.web))
             _welcome(config)
         return Supervisor(config, roles, functools.partial(_say_ready, config, roles)).run()
 
@@ -67,10 +69,10 @@ def _raise_file_limit() -> None:
 def _learn_webhooks(config: Config) -> None:
     """Has the database know the webhooks of the configuration before the first event; on a database of our own,
     whoever held a lease on something to tell is dead."""
-    store = ground.open_store(config)
+    store = data_directory.open_store(config)
 
     def learn(session: sa.Connection) -> None:
-        webhooks.adopt(session, config.webhook, datetime.now(UTC))
+        endpoints.adopt(session, config.webhook, datetime.now(UTC))
         if not config.database.url.get_secret_value():
             outbox.release(session)
 
@@ -84,9 +86,9 @@ def _learn_webhooks(config: Config) -> None:
 
 def _welcome(config: Config) -> None:
     """At the very first start: how to get into the console."""
-    store = ground.open_store(config)
+    store = data_directory.open_store(config)
     try:
-        account = auth.first_account(store)
+        account = sign_in.first_account(store)
     finally:
         store.close()
     if account is None:

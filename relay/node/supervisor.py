@@ -18,9 +18,9 @@ from typing import NamedTuple
 from relay import log
 from relay.config.schema import Config
 from relay.node import role, systemd
-from relay.node.ground import Unusable
+from relay.node.data_directory import Unusable
 from relay.node.role import Role
-from web import protocol
+from web.server import protocol
 
 _TURN_S = 0.5
 _MAX_TURN_S = 2 * _TURN_S  # more is not counted: this process was stopped, or the machine is too busy

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519, padding
 
 from relay.config.values import PrivateKey
-from relay.rewrite import fields
+from relay.mime import fields
 
 # RFC 6376 §5.4.1, and what says how the body is to be read; RFC 8058 §4: the pair must be covered.
 _ONCE = (

@@ -8,8 +8,9 @@ import html as entities
 import re
 from typing import NamedTuple
 
-from relay import traces
-from relay.rewrite import charset, destination, drafts, marks, tags
+from relay import redaction
+from relay.mime import charset
+from relay.rewrite import edit_templates, html_tokenizer, link_url, placeholders
 from relay.tokens import LONGEST_DESTINATION
 
 MOST = 10_000  # links tracked in a message: every one costs every recipient a token
@@ -89,8 +90,8 @@ class Rules(NamedTuple):
 class Anchor(NamedTuple):
     """An element with an href; spans count in the HTML octets."""
 
-    tag: tags.Tag
-    href: tags.Attribute
+    tag: html_tokenizer.Tag
+    href: html_tokenizer.Attribute
     is_conditional: bool  # inside `<!--[if …]>`
     url: str
     seen: str  # the URL as a reader of Latin-1 sees it, for the witness
@@ -100,14 +101,14 @@ class Anchor(NamedTuple):
 
     @property
     def is_live_http(self) -> bool:
-        return not self.is_conditional and destination.scheme(self.seen) in _HTTP
+        return not self.is_conditional and link_url.scheme(self.seen) in _HTTP
 
     @property
     def is_live_bare_host(self) -> bool:
         return not self.is_conditional and self.seen.startswith("//")
 
 
-def find(html: bytes, markup: tags.Markup, codec: str) -> list[Anchor]:
+def find(html: bytes, markup: html_tokenizer.Markup, codec: str) -> list[Anchor]:
     """Every live href, and those of Outlook's conditional comments, in document order."""
     found = _anchors(html, markup, codec, is_conditional=False)
     for start, end in markup.conditions:
@@ -133,29 +134,29 @@ def verdict(url: str, rules: Rules, codec: str, *, opts_out: bool = False, label
     if len(url) > LONGEST_DESTINATION:  # before anything else looks through it
         return "too_long", b""
     if rules.bare_scheme:
-        url = destination.with_scheme(url, rules.bare_scheme)
-    scheme = destination.scheme(url)
+        url = link_url.with_scheme(url, rules.bare_scheme)
+    scheme = link_url.scheme(url)
     if reason := _no_address(url, scheme, rules.marks):
         return reason, b""
     if opts_out:
         return "opt_out", b""
-    target = destination.request(url, codec)
+    target = link_url.request(url, codec)
     if target is None:
         return "malformed", b""
-    host = destination.host(url)
-    if destination.site(url) == destination.site(rules.public_url):
+    host = link_url.host(url)
+    if link_url.site(url) == link_url.site(rules.public_url):
         return "own_host", b""
     if rules.exclude and any(host == name or host.endswith("." + name) for name in rules.exclude):
         return "excluded_host", b""
-    if rules.list_unsubscribe and destination.comparable(url) in rules.list_unsubscribe:
+    if rules.list_unsubscribe and link_url.comparable(url) in rules.list_unsubscribe:
         return "list_unsubscribe", b""
     if rules.text_is_url != "track" and shows_address(label, host):
         return "text_is_url", b""
     if not rules.clicks:
         return "clicks_off", b""
-    if traces.stand_in(url, rules.unnamed):
+    if redaction.stand_in(url, rules.unnamed):
         return "names_recipient", b""
-    if not drafts.fits(rules.public_url, target) and not (rules.stores and len(target) <= LONGEST_DESTINATION):
+    if not edit_templates.fits(rules.public_url, target) and not (rules.stores and len(target) <= LONGEST_DESTINATION):
         return "too_long", b""
     return "", target
 
@@ -163,7 +164,7 @@ def verdict(url: str, rules: Rules, codec: str, *, opts_out: bool = False, label
 def _no_address(url: str, scheme: str, dialects: tuple[str, ...]) -> str:
     if not url:
         return "empty"
-    if marks.is_unsubscribe(url, dialects):
+    if placeholders.is_unsubscribe(url, dialects):
         return "unsubscribe"
     if "+n" in url and "+notrack://" in url.lower():  # R5: Postal's opt-out
         return "opt_out"
@@ -190,32 +191,32 @@ def shows_address(text: str, host: str) -> bool:
     return is_kin or shown.rpartition(".")[2] in _GENERIC
 
 
-def _anchors(html: bytes, markup: tags.Markup, codec: str, *, is_conditional: bool) -> list[Anchor]:
+def _anchors(html: bytes, markup: html_tokenizer.Markup, codec: str, *, is_conditional: bool) -> list[Anchor]:
     masked, lower, found = markup.html, markup.lower, markup.tags
     anchors: list[Anchor] = []
     for n, tag in enumerate(found):
         is_link = tag.name in _NAMES or (is_conditional and tag.name.startswith(b"v:"))
         if not is_link or tag.is_closing or not tag.is_live:
             continue
-        attributes = tags.attributes(lower, tag)
+        attributes = html_tokenizer.attributes(lower, tag)
         href = attributes.get(b"href")
         if href is None:
             continue
         raw = html[href.start : href.end]
-        seen = destination.text(masked[href.start : href.end].decode("latin-1"))
-        url = seen if raw.isascii() and b"\x1b" not in raw else destination.text(charset.decoded(raw, codec))
+        seen = link_url.text(masked[href.start : href.end].decode("latin-1"))
+        url = seen if raw.isascii() and b"\x1b" not in raw else link_url.text(charset.decoded(raw, codec))
         label = _label(html, markup, n, codec) if tag.name != b"area" else ""
         opts_out = unsubscribes = False
         if len(attributes) > 1:
             opts_out = _opts_out(lower, attributes)
             msys = attributes.get(b"data-msys-unsubscribe")
             unsubscribes = msys is not None and lower[msys.start : msys.end].strip() == b"1"
-            unsubscribes = unsubscribes and destination.scheme(url) in _HTTP
+            unsubscribes = unsubscribes and link_url.scheme(url) in _HTTP
         anchors.append(Anchor(tag, href, is_conditional, url, seen, label, opts_out, unsubscribes))
     return anchors
 
 
-def _opts_out(lower: bytes, attributes: dict[bytes, tags.Attribute]) -> bool:
+def _opts_out(lower: bytes, attributes: dict[bytes, html_tokenizer.Attribute]) -> bool:
     for name in attributes:
         if name not in _OPT_OUTS:
             continue
@@ -226,7 +227,7 @@ def _opts_out(lower: bytes, attributes: dict[bytes, tags.Attribute]) -> bool:
     return False
 
 
-def _label(html: bytes, markup: tags.Markup, n: int, codec: str) -> str:
+def _label(html: bytes, markup: html_tokenizer.Markup, n: int, codec: str) -> str:
     """What the reader sees of the n-th tag's link, to the next tag of its name: its text, or its pictures' alts."""
     link, found = markup.tags[n], markup.tags
     last = min(len(found), n + 1 + _FARTHEST_END)
@@ -244,7 +245,7 @@ def _label(html: bytes, markup: tags.Markup, n: int, codec: str) -> str:
     return " ".join(label.split())[:_LONGEST_LABEL]
 
 
-def _read_label(html: bytes, inside: tags.Markup, at: int, stop: int, codec: str) -> str:
+def _read_label(html: bytes, inside: html_tokenizer.Markup, at: int, stop: int, codec: str) -> str:
     """The same of a span whose markup is at hand: what was skimmed over had to be read."""
     words: list[str] = []
     alts: list[str] = []
@@ -253,7 +254,7 @@ def _read_label(html: bytes, inside: tags.Markup, at: int, stop: int, codec: str
         if is_text and at < tag.start:
             words.append(_text(html[at : min(tag.start, at + 8 * _LONGEST_LABEL)], codec))
         if tag.name == b"img":
-            alt = tags.attributes(inside.lower, tag).get(b"alt")
+            alt = html_tokenizer.attributes(inside.lower, tag).get(b"alt")
             alts += [_text(html[alt.start : min(alt.end, alt.start + 8 * _LONGEST_LABEL)], codec)] if alt else []
         is_text = tag.is_closing or tag.name not in _NO_TEXT
         at = tag.end

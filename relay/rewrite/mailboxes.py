@@ -9,7 +9,7 @@ import re
 
 from relay import domain_names
 from relay.edits import Edit, splice
-from relay.rewrite import fields
+from relay.mime import fields
 
 MAX_OCTETS = 4096  # of a field; more is nobody's
 _OUTSIDE = re.compile(rb'[^"()\\]++|\\.?|"(?:[^"\\]|\\.)*+"|["()]', re.DOTALL)

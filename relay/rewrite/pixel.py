@@ -3,7 +3,7 @@
 import base64
 
 from relay import edits
-from relay.rewrite import tags
+from relay.rewrite import html_tokenizer
 
 # One transparent point.
 GIF = base64.b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7")
@@ -23,7 +23,7 @@ _SPACE = b"\t\n\f\r "
 _OF_THE_HEAD = frozenset(b"html head title style script noscript base link meta template".split())
 
 
-def place(markup: tags.Markup) -> int | None:
+def place(markup: html_tokenizer.Markup) -> int | None:
     """Where the pixel goes: right before the last live `</body>`, or `</html>`, else before the white space
     that ends the text. None if that would be inside a construct."""
     for name in (b"body", b"html"):

@@ -10,24 +10,23 @@ import traceback
 from dataclasses import asdict, dataclass, field
 
 from relay.edits import Edit, Mint, splice
+from relay.mime import fields, parts
 from relay.rewrite import (
-    body,
-    dialects,
-    drafts,
-    facts,
-    fields,
+    control_fields,
+    display_fields,
+    edit_templates,
+    instrument,
     links,
-    parts,
-    providers,
-    seven,
-    signatures,
+    provider_dialects,
+    seven_bit_conversion,
+    signing_policy,
     unsubscribe,
     verify,
 )
-from relay.rewrite.control import Control
+from relay.rewrite.display_fields import Facts
 from relay.rewrite.dkim import Sign
-from relay.rewrite.drafts import Draft
-from relay.rewrite.facts import Facts
+from relay.rewrite.edit_templates import Draft
+from relay.rewrite.instructions import Control
 from relay.rewrite.links import Link
 
 _MAX_EDITS = 3 * links.MOST  # of a letter; the plan is written out for each message, and read for each attempt
@@ -51,7 +50,7 @@ class Settings:
     unsubscribe_mailto_at: str = ""  # where that is empty: the domain of an address for each recipient
     stream: str = ""  # where the message names none
     above: tuple[bytes, ...] = ()  # whole fields, CRLF-ended, for the very top
-    dialects: tuple[str, ...] = providers.NAMES  # beside our own
+    dialects: tuple[str, ...] = provider_dialects.NAMES  # beside our own
     providers: tuple[str, ...] = ()  # those that the mail may go out through
     unnamed: frozenset[str] = frozenset()  # words in lower case that no tracked URL may have in it
     dkim: frozenset[str] = frozenset()  # the domains that we hold keys for
@@ -85,7 +84,7 @@ class Plan:
     @property
     def destinations(self) -> list[bytes]:
         """What must be stored before a copy leaves: tokens only refer to it."""
-        return drafts.stored(self.drafts)
+        return edit_templates.stored(self.drafts)
 
     def edits(self, octets: bytes, mint: Mint, *, tracked: bool = True, sign: Sign | None = None) -> list[Edit]:
         """The edits for one recipient, in order; without pixel and click links if not `tracked`.
@@ -93,7 +92,7 @@ class Plan:
         The signature is made last, over all the others. Where that fails the mail goes as it came, with the
         signature it came with: rewritten and unsigned it could be refused for its author's DMARC policy.
         """
-        made = drafts.make(octets, self.drafts, mint, tracked=tracked)
+        made = edit_templates.make(octets, self.drafts, mint, tracked=tracked)
         if not self.dkim or sign is None:
             return made
         try:
@@ -102,7 +101,9 @@ class Plan:
             return self._harmless(octets, mint)
 
     def _harmless(self, octets: bytes, mint: Mint) -> list[Edit]:
-        return drafts.make(octets, tuple(one for one in self.drafts if one.why in signatures.HARMLESS), mint)
+        return edit_templates.make(
+            octets, tuple(one for one in self.drafts if one.why in signing_policy.HARMLESS), mint
+        )
 
     def render(
         self,
@@ -119,20 +120,20 @@ class Plan:
         """
         if not seven_bit:
             return splice(octets, self.edits(octets, mint, tracked=tracked, sign=sign))
-        converted = seven.convert(splice(octets, self.edits(octets, mint, tracked=tracked)))
+        converted = seven_bit_conversion.convert(splice(octets, self.edits(octets, mint, tracked=tracked)))
         if not self.dkim or sign is None:
             return converted
         try:
             return sign(converted, self.dkim) + converted
         except Exception:  # noqa: BLE001 - R10, as in `edits`
-            return seven.convert(splice(octets, self._harmless(octets, mint)))
+            return seven_bit_conversion.convert(splice(octets, self._harmless(octets, mint)))
 
     def to_json(self) -> str:
         """The plan as text, to be kept with the message."""
         data = {name: asdict(getattr(self, name)) for name in ("control", "facts")}
         return json.dumps(
             {
-                "drafts": [drafts.to_data(draft) for draft in self.drafts],
+                "drafts": [edit_templates.to_data(draft) for draft in self.drafts],
                 "links": [[link.number, link.url, link.decision, link.reason, link.text] for link in self.links],
                 "pixels": self.pixels,
                 "reasons": self.reasons,
@@ -148,7 +149,7 @@ class Plan:
         data = json.loads(text)
         control = Control(**{**data["control"], "tags": tuple(data["control"]["tags"])})
         return cls(
-            tuple(drafts.from_data(draft) for draft in data["drafts"]),
+            tuple(edit_templates.from_data(draft) for draft in data["drafts"]),
             tuple(Link(*link) for link in data["links"]),
             data["pixels"],
             tuple(data["reasons"]),
@@ -177,11 +178,11 @@ def _plan(octets: bytes, settings: Settings, faults: list[str]) -> Plan:
     """Raises what goes wrong outside the letter; what does within it is added to `faults`."""
     tree = parts.walk(octets)
     head = tree[0].head
-    control, unwanted = dialects.read(octets, head, settings.dialects, settings.providers)
+    control, unwanted = control_fields.read(octets, head, settings.dialects, settings.providers)
     top = [Draft(gone.start, gone.end, (), "control") for gone in unwanted]
     reasons = ["control_unreadable"] if control.unreadable else []
-    letter = body.Body()
-    signed = signatures.present(head)
+    letter = instrument.Body()
+    signed = signing_policy.present(head)
     signer = _signer(octets, head, settings)
     if signed and not signer and settings.already_signed != "strip":
         reasons.append("already_signed")
@@ -189,7 +190,7 @@ def _plan(octets: bytes, settings: Settings, faults: list[str]) -> Plan:
         if not signer:
             top += (Draft(gone.start, gone.end, (), "dkim") for gone in signed)
         pair, reason = unsubscribe.pair(head, _unsubscribe_rules(settings, control))
-        top += pair + dialects.switched_off(octets, head, settings.providers)
+        top += pair + control_fields.switched_off(octets, head, settings.providers)
         reasons.append(reason)
         letter = _read(octets, tree, control, settings, faults)
         if len(letter.drafts) > _MAX_EDITS:
@@ -200,36 +201,38 @@ def _plan(octets: bytes, settings: Settings, faults: list[str]) -> Plan:
         made = made[: -len(letter.drafts)]
         letter = _left(letter, "verify_failed")
     if signer:
-        gone = signatures.dropped(octets, head, made, signer)
+        gone = signing_policy.dropped(octets, head, made, signer)
         signer = "" if gone is None else signer
         made = tuple(sorted((*made, *(gone or ())), key=lambda draft: (draft.start, draft.end)))
     reasons = [reason for reason in dict.fromkeys(reasons + letter.reasons) if reason]
-    found = facts.read(octets, head)
+    found = display_fields.read(octets, head)
     if len(letter.links) > links.MAX_REPORTED:
         reasons.append("too_many_links")
     reported = tuple(letter.links[: links.MAX_REPORTED])
     return Plan(made, reported, letter.pixels, tuple(reasons), control, found, signer, tuple(faults))
 
 
-def _left(letter: body.Body, reason: str) -> body.Body:
+def _left(letter: instrument.Body, reason: str) -> instrument.Body:
     """The same letter as it came, for that reason."""
-    return body.Body(links=[link.left(reason) for link in letter.links], reasons=[*letter.reasons, reason])
+    return instrument.Body(links=[link.left(reason) for link in letter.links], reasons=[*letter.reasons, reason])
 
 
-def _read(octets: bytes, tree: list[parts.Part], control: Control, settings: Settings, faults: list[str]) -> body.Body:
+def _read(
+    octets: bytes, tree: list[parts.Part], control: Control, settings: Settings, faults: list[str]
+) -> instrument.Body:
     """The edits of the letter, or none: a fault in there must not pass Bcc and control fields on."""
     try:
         return _letter(octets, tree, control, settings)
     except Exception as error:  # noqa: BLE001 - R10, as in `plan`
         faults.append(_trace(error))
-        return body.Body(reasons=[f"fault:{type(error).__name__}"])
+        return instrument.Body(reasons=[f"fault:{type(error).__name__}"])
 
 
 def _holds(
     octets: bytes,
     tree: list[parts.Part],
     made: tuple[Draft, ...],
-    letter: body.Body,
+    letter: instrument.Body,
     settings: Settings,
     faults: list[str],
 ) -> bool:
@@ -241,10 +244,10 @@ def _holds(
         return False
 
 
-def _letter(octets: bytes, tree: list[parts.Part], control: Control, settings: Settings) -> body.Body:
+def _letter(octets: bytes, tree: list[parts.Part], control: Control, settings: Settings) -> instrument.Body:
     """The edits of the letter, as the settings and the app wish."""
     if not _has_only_crlf(octets):
-        return body.Body(reasons=["line_ends"])  # readers take lone CR and LF in three ways
+        return instrument.Body(reasons=["line_ends"])  # readers take lone CR and LF in three ways
     opens = settings.opens if control.track_opens is None else control.track_opens
     clicks = settings.clicks if control.track_clicks is None else control.track_clicks
     rules = links.Rules(
@@ -258,7 +261,7 @@ def _letter(octets: bytes, tree: list[parts.Part], control: Control, settings: S
         unnamed=settings.unnamed,
         stores=settings.stores,
     )
-    letter = body.read(octets, tree, rules, opens=opens)
+    letter = instrument.read(octets, tree, rules, opens=opens)
     letter.reasons += [reason for reason, on in (("opens_off", opens), ("clicks_off", clicks)) if not on]
     return letter
 
@@ -276,9 +279,9 @@ def _has_only_crlf(octets: bytes) -> bool:
 
 def _signer(octets: bytes, head: fields.Head, settings: Settings) -> str:
     """The domain that signs. A signed mail that readers could read in two ways keeps the signature it has."""
-    if head.is_malformed and head.named(signatures.FIELD):
+    if head.is_malformed and head.named(signing_policy.FIELD):
         return ""
-    return signatures.signer(octets, head, settings.dkim, settings.authors)
+    return signing_policy.signer(octets, head, settings.dkim, settings.authors)
 
 
 def _unsubscribe_rules(settings: Settings, control: Control) -> unsubscribe.Rules:

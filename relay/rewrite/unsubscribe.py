@@ -12,8 +12,9 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from relay import edits
-from relay.rewrite import destination, facts, fields
-from relay.rewrite.drafts import Draft
+from relay.mime import fields
+from relay.rewrite import display_fields, link_url
+from relay.rewrite.edit_templates import Draft
 
 FIELD, POST = b"list-unsubscribe", b"list-unsubscribe-post"
 _HOLE = edits.Hole(edits.Kind.UNSUBSCRIBE)
@@ -73,9 +74,9 @@ def _mailto(rules: Rules) -> tuple[edits.Piece, ...]:
 def urls(octets: bytes, head: fields.Head) -> frozenset[str]:
     """The URLs in the message's own List-Unsubscribe, to be compared (`destination.comparable`). RFC 2369 §2: white
     space inside is ignored. Some apps forget the brackets."""
-    values = (facts.whole(fields.value(octets, field)) for field in head.named(FIELD))
+    values = (display_fields.whole(fields.value(octets, field)) for field in head.named(FIELD))
     found = (url for value in values for url in _URL.findall(value) or value.split(","))
-    return frozenset(destination.comparable("".join(url.split())) for url in found)
+    return frozenset(link_url.comparable("".join(url.split())) for url in found)
 
 
 def _matches(stream: str, patterns: Iterable[str]) -> bool:

@@ -7,9 +7,10 @@ the greatest length, and guards against faults of ours in every other module.
 from functools import cache
 
 from relay import edits
-from relay.rewrite import coding, drafts, leaf, parts
-from relay.rewrite.drafts import Draft
-from relay.rewrite.parts import ROOT, Part
+from relay.mime import parts, transfer_encoding
+from relay.mime.parts import ROOT, Part
+from relay.rewrite import edit_templates, text_part
+from relay.rewrite.edit_templates import Draft
 
 
 def holds(
@@ -21,9 +22,9 @@ def holds(
     @cache
     def mint(hole: edits.Hole) -> bytes:
         url = f"{public_url}/{hole.kind}/".encode()
-        return url + b"A" * (drafts.longest_url(public_url, hole) - len(url))
+        return url + b"A" * (edit_templates.longest_url(public_url, hole) - len(url))
 
-    result = edits.splice(octets, drafts.make(octets, made, mint))
+    result = edits.splice(octets, edit_templates.make(octets, made, mint))
     after = parts.walk(result)
     if len(after) != len(before):
         return False
@@ -42,11 +43,11 @@ def holds(
 
 
 def _is_spliced(octets: bytes, old: Part, result: bytes, new: Part, inner: list[Draft], mint: edits.Mint) -> bool:
-    source, outcome = leaf.decode(octets, old), leaf.decode(result, new)
+    source, outcome = text_part.decode(octets, old), text_part.decode(result, new)
     if source is None or outcome is None:
         return False
     text = source[1].octets
-    if outcome[1].octets != edits.splice(text, drafts.make(text, tuple(inner), mint)):
+    if outcome[1].octets != edits.splice(text, edit_templates.make(text, tuple(inner), mint)):
         return False
     count, excess = _long_lines(result[new.body : new.end])
     if not count:
@@ -58,7 +59,7 @@ def _is_spliced(octets: bytes, old: Part, result: bytes, new: Part, inner: list[
 def _long_lines(octets: bytes) -> tuple[int, int]:
     """How many lines are too long, and by how much together: a line broken in two can still be two of them."""
     lengths = [*map(len, octets.split(b"\r\n"))]
-    if max(lengths) <= coding.LONGEST_LINE:
+    if max(lengths) <= transfer_encoding.LONGEST_LINE:
         return 0, 0
-    over = [length - coding.LONGEST_LINE for length in lengths if length > coding.LONGEST_LINE]
+    over = [length - transfer_encoding.LONGEST_LINE for length in lengths if length > transfer_encoding.LONGEST_LINE]
     return len(over), sum(over)

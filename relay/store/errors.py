@@ -9,7 +9,7 @@ import traceback
 
 import sqlalchemy as sa
 
-from relay import log, traces
+from relay import log, redaction
 
 _MAX_REASON = 200  # characters
 _SQLITE = {
@@ -67,7 +67,7 @@ def describe(error: BaseException) -> str:
     """What the database said, in its first line: neither statements nor their values, nor addresses."""
     cause = error.orig if isinstance(error, sa.exc.DBAPIError) and error.orig else error
     first = next(iter(str(cause).splitlines()), "").strip()
-    return traces.without_addresses(first)[:_MAX_REASON] or type(cause).__name__
+    return redaction.without_addresses(first)[:_MAX_REASON] or type(cause).__name__
 
 
 def trace(error: BaseException) -> str:

@@ -9,7 +9,7 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from relay import ids
-from relay.store import console_tables, people, tables, webhook_tables
+from relay.store.database import console_tables, identities, tables, webhook_tables
 
 BATCH = 1000  # messages a commit, at most
 DELIVERIES = 1000  # of them together: each has an event or more, and attempts
@@ -84,7 +84,7 @@ def drop_pixel_hits(session: sa.Connection, before: datetime) -> int:
 def drop_heard(session: sa.Connection, before: datetime) -> int:
     """Deletes what nobody will tell a second time, as above; and ids that an earlier version kept in clear."""
     table = tables.heard
-    is_gone = sa.or_(table.c.at < before, table.c.id.not_like(f"{people.MARK}%"))
+    is_gone = sa.or_(table.c.at < before, table.c.id.not_like(f"{identities.MARK}%"))
     gone = sa.select(table.c.id).where(is_gone).limit(BATCH)
     return session.execute(sa.delete(table).where(table.c.id.in_(gone))).rowcount
 

@@ -12,25 +12,17 @@ import sqlalchemy as sa
 from pydantic import ConfigDict, TypeAdapter
 
 from relay import log
-from relay.store import (
-    consent,
-    destinations,
-    engine,
-    errors,
-    events,
-    migrate,
-    preferences,
-    queue,
-    results,
-    veil,
-    verdicts,
-)
+from relay.store import errors
+from relay.store.database import engine, migrate
+from relay.store.database.identities import People
+from relay.store.database.journal import Fact, Journal, Replayed
+from relay.store.database.reader import Reader
+from relay.store.database.recent_facts import RecentFacts
+from relay.store.database.writer import Writer
 from relay.store.errors import NotYetError
-from relay.store.journal import Fact, Journal, Replayed
-from relay.store.people import People
-from relay.store.reader import Reader
-from relay.store.recent import RecentFacts
-from relay.store.writer import Writer
+from relay.store.queue import deliveries, long_urls, redaction, unstorable_results
+from relay.store.recipients import consent, stream_preferences
+from relay.store.tracking import hits, verdicts
 
 T = TypeVar("T")
 READERS = 4
@@ -49,23 +41,23 @@ class Settled(NamedTuple):
     """How attempts at one message ended, as a fact."""
 
     message: str
-    outcomes: list[queue.Outcome]
+    outcomes: list[deliveries.Outcome]
     worker: str = ""  # who held the leases
 
 
 FACTS = {
-    "filing": Fact(TypeAdapter(queue.Filing, config=_OCTETS), queue.file, veil.filing),
+    "filing": Fact(TypeAdapter(deliveries.Filing, config=_OCTETS), deliveries.file, redaction.filing),
     "settled": Fact(
         TypeAdapter(Settled),
-        lambda session, fact: queue.settle(session, *fact),
-        lambda people, fact: fact._replace(outcomes=veil.outcomes(people, fact.outcomes)),
-        lambda session, fact: results.settle_in_short(session, *fact),
+        lambda session, fact: deliveries.settle(session, *fact),
+        lambda people, fact: fact._replace(outcomes=redaction.outcomes(people, fact.outcomes)),
+        lambda session, fact: unstorable_results.settle_in_short(session, *fact),
     ),
-    "hit": Fact(TypeAdapter(events.Hit), events.record),
+    "hit": Fact(TypeAdapter(hits.Hit), hits.record),
     "sight": Fact(TypeAdapter(verdicts.Sight), verdicts.note),
-    "preferences": Fact(TypeAdapter(preferences.Choice), preferences.choose),
-    "untrack": Fact(TypeAdapter(events.Asked), events.untrack),
-    "track": Fact(TypeAdapter(events.Asked), events.track),
+    "preferences": Fact(TypeAdapter(stream_preferences.Choice), stream_preferences.choose),
+    "untrack": Fact(TypeAdapter(hits.Asked), hits.untrack),
+    "track": Fact(TypeAdapter(hits.Asked), hits.track),
     "consent": Fact(TypeAdapter(consent.Wish), consent.decide),
 }
 
@@ -84,7 +76,7 @@ class Store:
         self._recent = RecentFacts()
         for one in (self._reading, self._writing):
             sa.event.listen(one, "handle_error", self._look_for_damage)
-        self.destinations = destinations.Destinations(data_dir)
+        self.destinations = long_urls.Destinations(data_dir)
         self._not_before: dict[Path, float] = {}
         self._unanswered: set[asyncio.Future[None]] = set()  # writes that `keep` no longer waits for
 
@@ -114,7 +106,7 @@ class Store:
         if url is not None:
             return url
         try:
-            url = await self.read_in_time(lambda session: destinations.row(session, reference))
+            url = await self.read_in_time(lambda session: long_urls.row(session, reference))
         except (sa.exc.SQLAlchemyError, TimeoutError):
             raise Away from None
         if url is not None:  # another machine's mail: from now on it is here too
@@ -168,7 +160,7 @@ class Store:
     def _remember(self, name: str, value: object) -> None:
         if self._writing.dialect.name != "sqlite":
             return
-        octets = value.octets if isinstance(value, queue.Filing) and value.octets else b""
+        octets = value.octets if isinstance(value, deliveries.Filing) and value.octets else b""
         self._recent.add(name, value, len(octets))
         if engine.is_damaged(self._writing):  # this commit had begun before that was known
             self._rescue()

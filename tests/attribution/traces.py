@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
-from relay.attribution import agents, history
+from relay.attribution import delivery_verdict, request_verdict
 
 DELIVERED = datetime(2026, 3, 2, 9, tzinfo=UTC)
 _LINE = re.compile(r"\s*(\S+)\s+(open|click|head|page|many)(?: (\d+))?( prefetch)?\s+(\w+)\s+(\S+)\s+(\S+)")
@@ -70,27 +70,29 @@ def read(name: str = FIRST) -> list[Trace]:
     return traces
 
 
-def hits(trace: Trace) -> list[history.Hit]:
+def hits(trace: Trace) -> list[delivery_verdict.Hit]:
     return [
-        history.Hit(step.at, step.what == "click", step.link, step.agent, step.address, alone(step))
+        delivery_verdict.Hit(step.at, step.what == "click", step.link, step.agent, step.address, alone(step))
         for step in trace.steps
         if step.is_hit
     ]
 
 
-def alone(step: Step) -> agents.Verdict:
+def alone(step: Step) -> request_verdict.Verdict:
     headers = {"sec-purpose": "prefetch"} if step.is_ahead else {}
-    return agents.judge(step.agent, headers, step.address, is_click=step.what == "click")
+    return request_verdict.judge(step.agent, headers, step.address, is_click=step.what == "click")
 
 
-def asides(trace: Trace) -> list[history.Aside]:
-    return [history.Aside(step.at, step.what, step.agent, step.address) for step in trace.steps if not step.is_hit]
+def asides(trace: Trace) -> list[delivery_verdict.Aside]:
+    return [
+        delivery_verdict.Aside(step.at, step.what, step.agent, step.address) for step in trace.steps if not step.is_hit
+    ]
 
 
-def judged(name: str = FIRST) -> Iterator[tuple[Trace, Step, agents.Verdict]]:
+def judged(name: str = FIRST) -> Iterator[tuple[Trace, Step, request_verdict.Verdict]]:
     """Every hit with its verdict in the end."""
     for trace in read(name):
-        found = history.judge(hits(trace), asides(trace), DELIVERED)
+        found = delivery_verdict.judge(hits(trace), asides(trace), DELIVERED)
         steps = [step for step in trace.steps if step.is_hit]
         for step, verdict in zip(steps, found.verdicts, strict=True):
             yield trace, step, verdict

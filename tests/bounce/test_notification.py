@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from relay.bounce import notification, report
+from relay.bounce import report, ses_notification
 from relay.bounce.report import ReportKind
 
 MAIL = {"destination": ["ann@example.com", "ben@example.com"], "commonHeaders": {"messageId": "<1@app.example>"}}
@@ -77,4 +77,4 @@ VALUES = st.recursive(
 def test_any_shape_of_json_gets_an_answer(kind: str, told: object, mail: object) -> None:
     text = json.dumps({"notificationType": kind, "bounce": told, "complaint": told, "Message": mail, "mail": mail})
     for each in (text, text[:-1], "{" * 5000 + text, '{"notificationType":' + "[" * 50_000):
-        repr(notification.read(each)).encode()
+        repr(ses_notification.read(each)).encode()

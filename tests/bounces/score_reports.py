@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from relay.bounce import classify, report
 from relay.bounce.classify import BounceKind
-from relay.bounce.failure import Failure
+from relay.bounce.recipient_report import Failure
 
 HERE = Path(__file__).parent
 NONE = "-"  # a category in the table: nothing happened to the recipient

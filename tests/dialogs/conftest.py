@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import pytest
 
-from relay.store import accounts
+from relay.store.console import accounts
 from tests.stage import Waypost, free_port
 from tests.upstream import EXTENSIONS, Upstream
 

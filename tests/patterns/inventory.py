@@ -147,11 +147,11 @@ class _Reading(ast.NodeVisitor):
 
     def _add_wording(self, node: ast.Call) -> None:
         """The lists of reports.toml: which, and what stands around it, are literals at each call."""
-        from relay.bounce import wording
+        from relay.bounce import word_lists
 
         arguments = [ast.literal_eval(argument) for argument in node.args]
         self.found.append(
-            Compiled(f"{self._place} {arguments[:2]}", wording.pattern(*arguments), frozenset({"search"}))
+            Compiled(f"{self._place} {arguments[:2]}", word_lists.pattern(*arguments), frozenset({"search"}))
         )
 
     @property
@@ -220,22 +220,22 @@ def _return_paths() -> Examples:
 
 
 def _marks() -> Examples:
-    from relay.rewrite import marks
+    from relay.rewrite import placeholders
 
-    return [(marks._pattern(frozenset(marks._FORMS)), {"scan"})]
+    return [(placeholders._pattern(frozenset(placeholders._FORMS)), {"scan"})]
 
 
 EXAMPLES: dict[str, Callable[[], Examples]] = {
     "relay.attribution.rules._pattern": _none,
     "relay.bounce.classify.parse_line": _lines_of_replies,
-    "relay.bounce.mail._split": _boundaries,
+    "relay.bounce.lenient_mime._split": _boundaries,
     "relay.bounce.phrases.search": _phrases,
-    "relay.bounce.wording.pattern": _none,
+    "relay.bounce.word_lists.pattern": _none,
     "relay.cli.demo._letter": _links_of_samples,
     "relay.delivery.report_process.read": _links,
     "relay.return_path.candidates": _return_paths,
-    "relay.rewrite.marks._pattern": _marks,
-    "web.letter_parts._divide": _delimiters,
+    "relay.rewrite.placeholders._pattern": _marks,
+    "web.console.mail_parts._divide": _delimiters,
 }
 
 # --- from one process to another

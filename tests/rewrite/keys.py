@@ -7,7 +7,8 @@ import dkim as dkimpy
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 
 from relay.config.values import PrivateKey
-from relay.rewrite import dkim, fields
+from relay.mime import fields
+from relay.rewrite import dkim
 
 
 class Key(NamedTuple):

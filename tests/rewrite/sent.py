@@ -1,6 +1,7 @@
 """A page sent through providers: its plan, and the fields that go on."""
 
-from relay.rewrite import fields, plan
+from relay.mime import fields
+from relay.rewrite import plan
 from tests.rewrite.letters import PUBLIC_URL, mint
 
 PAGE = b'<html><body><a href="https://a.example/">x</a></body></html>\r\n'

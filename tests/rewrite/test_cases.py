@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 import html5lib
 import pytest
 
-from relay.rewrite import destination, plan
+from relay.rewrite import link_url, plan
 from tests import cases
 from tests.rewrite.letters import PUBLIC_URL, SETTINGS, mint, tracked, undone
 from tests.rewrite.letters import destination as leads_to
@@ -130,7 +130,7 @@ def _compare(before: list[tuple[str, dict[str, str], str]], after: list[tuple[st
     assert [name for name, _, _ in before] == [name for name, _, _ in after]
     for (name, old, old_text), (_, new, new_text) in zip(before, after, strict=True):
         if f"{PUBLIC_URL}/c/" in new.get("href", ""):
-            target = destination.request(destination.trimmed(old.pop("href")), "utf-8")
+            target = link_url.request(link_url.trimmed(old.pop("href")), "utf-8")
             assert target is not None or not old["href"].isascii()
             if target and b"%C3%83" not in target:  # `_document` reads Latin-1, so it cannot know UTF-8's URL
                 assert leads_to(new.pop("href")) == target.decode()

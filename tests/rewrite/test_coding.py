@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relay import edits
-from relay.rewrite import charset, coding, drafts
-from relay.rewrite.drafts import Coding, Draft
+from relay.mime import charset, transfer_encoding
+from relay.rewrite import edit_templates
+from relay.rewrite.edit_templates import Coding, Draft
 
 _QP = st.lists(st.sampled_from([b"=3D", b"=\r\n", b"= \r\n", b"\r\n", b"=c3=A9", b"abc", b" ", b"=", b"=Z", b"."])).map(
     b"".join
@@ -20,17 +21,17 @@ _QP = st.lists(st.sampled_from([b"=3D", b"=\r\n", b"= \r\n", b"\r\n", b"=c3=A9",
 @given(st.binary())
 def test_quoted_printable_is_decoded(octets: bytes) -> None:
     encoded = quopri.encodestring(octets).replace(b"\n", b"\r\n")
-    assert coding.from_quoted_printable(encoded).octets == octets.replace(b"\n", b"\r\n")
+    assert transfer_encoding.from_quoted_printable(encoded).octets == octets.replace(b"\n", b"\r\n")
 
 
 def test_a_stray_equals_sign_stands_for_itself_and_a_last_one_for_nothing() -> None:
-    assert coding.from_quoted_printable(b"a=b =\t\r\n=4x=\r\n\xe9=").octets == b"a=b =4x\xe9"
+    assert transfer_encoding.from_quoted_printable(b"a=b =\t\r\n=4x=\r\n\xe9=").octets == b"a=b =4x\xe9"
 
 
 @settings(max_examples=500)
 @given(_QP)
 def test_the_map_leads_each_octet_back_to_its_own_code(encoded: bytes) -> None:
-    text = coding.from_quoted_printable(encoded)
+    text = transfer_encoding.from_quoted_printable(encoded)
     past = 0
     for offset, octet in enumerate(text.octets):
         start, end = text.start(offset), text.end(offset + 1)
@@ -55,7 +56,7 @@ def test_edits_in_quoted_printable_decode_to_the_spliced_text_in_short_lines(
     octets: bytes, wanted: list[tuple[int, int, int]], ends_open: bool
 ) -> None:
     encoded = quopri.encodestring(octets.replace(b"\r\n", b"\n")).replace(b"\n", b"\r\n") + b"=" * ends_open
-    text = coding.from_quoted_printable(encoded)
+    text = transfer_encoding.from_quoted_printable(encoded)
     inner: list[Draft] = []
     past = 0
     for at, taken, length in sorted(wanted):
@@ -72,57 +73,57 @@ def test_edits_in_quoted_printable_decode_to_the_spliced_text_in_short_lines(
         )
         for d in inner
     )
-    result = edits.splice(encoded, drafts.make(encoded, placed, lambda _: b""))
-    expected = edits.splice(text.octets, drafts.make(text.octets, tuple(inner), lambda _: b""))
-    assert coding.from_quoted_printable(result).octets == expected
+    result = edits.splice(encoded, edit_templates.make(encoded, placed, lambda _: b""))
+    expected = edits.splice(text.octets, edit_templates.make(text.octets, tuple(inner), lambda _: b""))
+    assert transfer_encoding.from_quoted_printable(result).octets == expected
     assert max(len(line) for line in result.split(b"\r\n")) <= 76
     assert quopri.decodestring(result.replace(b"\r\n", b"\n")) == expected.replace(b"\r\n", b"\n")
 
 
 @given(st.text("ab=é", max_size=300), st.integers(0, 90), st.integers(0, 90))
 def test_wrapped_text_keeps_lines_at_76_octets_and_escapes_whole(text: str, column: int, tail: int) -> None:
-    wrapped = coding.wrap(text.encode(), column, tail)
-    assert coding.from_quoted_printable(wrapped).octets == text.encode()
+    wrapped = transfer_encoding.wrap(text.encode(), column, tail)
+    assert transfer_encoding.from_quoted_printable(wrapped).octets == text.encode()
     first, *others = wrapped.split(b"\r\n")
-    assert not others or max(len(line) for line in others) <= coding.QP_LINE
-    assert column + len(first) <= max(coding.QP_LINE, column + 1)
+    assert not others or max(len(line) for line in others) <= transfer_encoding.QP_LINE
+    assert column + len(first) <= max(transfer_encoding.QP_LINE, column + 1)
     if tail and others:
-        assert others[-1] == b"" or len(others[-1]) + tail <= coding.QP_LINE
+        assert others[-1] == b"" or len(others[-1]) + tail <= transfer_encoding.QP_LINE
 
 
 def test_no_line_begins_like_a_delimiter_or_a_lone_dot() -> None:
-    wrapped = coding.wrap(b"--.." * 100 + b"x" + b"F-." * 50, 10, 0)
+    wrapped = transfer_encoding.wrap(b"--.." * 100 + b"x" + b"F-." * 50, 10, 0)
     assert all(line[:1] not in b".-F" or not set(line[:-1]) - set(b".-F") for line in wrapped.split(b"\r\n")[1:])
 
 
 @given(st.binary(), st.sampled_from([4, 60, 64, 72, 76]), st.booleans())
 def test_base64_is_written_as_it_came(octets: bytes, width: int, ends_line: bool) -> None:
-    code = coding.to_base64(octets, width)
-    found = coding.from_base64(b"\r\n" + code + b"\r\n" * ends_line)
+    code = transfer_encoding.to_base64(octets, width)
+    found = transfer_encoding.from_base64(b"\r\n" + code + b"\r\n" * ends_line)
     if not octets:
         assert found == (b"", 0, 0)
         return
     assert found == (octets, 2, 2 + len(code))
     if len(code) > width:
-        assert coding.base64_width(code) == width
+        assert transfer_encoding.base64_width(code) == width
 
 
 @pytest.mark.parametrize("code", [b"YQ", b"YQ=", b"YQ==YQ==", b"YQ==\r\nfooter", b"Y!Q=", b"YQ== ", b"=", b"-- \r\n"])
 def test_base64_that_readers_decode_differently_is_not_decoded(code: bytes) -> None:
-    assert coding.from_base64(code) is None
+    assert transfer_encoding.from_base64(code) is None
 
 
 @pytest.mark.parametrize(
     ("code", "width"), [(b"YWJj", 76), (b"YWJj\r\nYWJj", 4), (b"YWJjYQ==", 76), (b"Y" * 1200 + b"\r\nYYYY", 76)]
 )
 def test_base64_lines_of_no_sound_width_become_76_wide(code: bytes, width: int) -> None:
-    assert coding.base64_width(code) == width
+    assert transfer_encoding.base64_width(code) == width
 
 
 def test_base64_agrees_with_the_standard_library() -> None:
     octets = bytes(range(256)) * 3
     code = base64.encodebytes(octets).replace(b"\n", b"\r\n").rstrip()
-    assert coding.to_base64(octets, 76) == code
+    assert transfer_encoding.to_base64(octets, 76) == code
     assert binascii.a2b_base64(code) == octets
 
 

@@ -4,8 +4,9 @@ import base64
 
 import pytest
 
-from relay.rewrite import facts, fields, plan
-from relay.rewrite.control import Control
+from relay.mime import fields
+from relay.rewrite import display_fields, plan
+from relay.rewrite.instructions import Control
 from tests.rewrite.letters import PUBLIC_URL, SETTINGS, letter, mint, multipart, skipped
 
 _PAGE = b'<html><body><a href="https://a.example/">x</a></body></html>\r\n'
@@ -128,13 +129,13 @@ def test_bcc_inside_a_part_is_the_parts_own() -> None:
     ],
 )
 def test_facts_are_decoded_for_display(value: bytes, shown: str) -> None:
-    assert facts.decoded(value) == shown
+    assert display_fields.decoded(value) == shown
 
 
 def test_facts_of_a_message() -> None:
     made = plan.plan(letter(_PAGE, b"Message-ID: <a@b.example>"), SETTINGS)
-    assert made.facts == facts.Facts("Kettle", "Orla <orla@bramble.example>", "<a@b.example>")
-    assert plan.plan(b"", SETTINGS).facts == facts.Facts()
+    assert made.facts == display_fields.Facts("Kettle", "Orla <orla@bramble.example>", "<a@b.example>")
+    assert plan.plan(b"", SETTINGS).facts == display_fields.Facts()
 
 
 def test_fields_are_spans_with_their_folded_lines() -> None:

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.rewrite import fields, plan, providers
-from relay.rewrite.control import Control
+from relay.mime import fields
+from relay.rewrite import plan, provider_dialects
+from relay.rewrite.instructions import Control
 from tests.rewrite.letters import letter, mint, undone
 from tests.rewrite.sent import PAGE, planned, sent_fields
 
@@ -139,11 +140,12 @@ _WORDS = st.sampled_from(
      b"\xff", b'"settings"', b'"enable"', b"null", b"=?utf-8?q?", b"?=", b"yes", b"no", b"opens", b"{}", b'"options"']
 )  # fmt: skip
 _NAMES = st.sampled_from(
-    [*(row.rstrip(b"-") + b"-X" * row.endswith(b"-") for it in providers.DIALECTS.values() for row, _ in it.rows),
+    [*(row.rstrip(b"-") + b"-X" * row.endswith(b"-")
+       for it in provider_dialects.DIALECTS.values() for row, _ in it.rows),
      b"X-Other", b"X-PM", b"X-MC-Other", b"Subject", b"X-Waypost", b"Bcc"]
 )  # fmt: skip
 _FIELDS = st.tuples(_NAMES, st.one_of(st.lists(_WORDS, max_size=12).map(b"".join), st.binary(max_size=30)))
-_UPSTREAMS = st.lists(st.sampled_from(providers.NAMES), max_size=3, unique=True).map(tuple)
+_UPSTREAMS = st.lists(st.sampled_from(provider_dialects.NAMES), max_size=3, unique=True).map(tuple)
 
 
 @given(st.lists(_FIELDS, max_size=6), _UPSTREAMS)
@@ -156,7 +158,11 @@ def test_any_header_is_heard_and_all_other_fields_stay(
     assert plan.Plan.from_json(made.to_json()) == made
     result = made.render(octets, mint)
     assert undone(octets, made.edits(octets, mint), result) == octets
-    control = {row for name in (*providers.NAMES, providers.OURS) for row, _ in providers.DIALECTS[name].rows}
+    control = {
+        row
+        for name in (*provider_dialects.NAMES, provider_dialects.OURS)
+        for row, _ in provider_dialects.DIALECTS[name].rows
+    }
     head = fields.read(octets, 0, len(octets))
     rest = result
     for field in head.fields:

@@ -13,8 +13,9 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.rewrite import dkim, fields, plan, signatures
-from relay.rewrite.drafts import Draft
+from relay.mime import fields
+from relay.rewrite import dkim, plan, signing_policy
+from relay.rewrite.edit_templates import Draft
 from tests.rewrite.keys import ED25519, OTHER, RSA, Key, verdicts
 from tests.rewrite.letters import PUBLIC_URL, letter, mint, mint_for, multipart, tracked, undone
 
@@ -152,7 +153,7 @@ def test_the_nearest_domain_that_we_hold_signs(author: bytes, domain: str) -> No
     octets = b"From: " + author + b"\r\n\r\n"
     head = fields.read(octets, 0, len(octets))
     held = frozenset({"b.example", "y.b.example", "xn--bcher-kva.example"})
-    assert signatures.signer(octets, head, held, ["*"]) == domain
+    assert signing_policy.signer(octets, head, held, ["*"]) == domain
 
 
 def test_two_authors_are_one_too_many_and_none_is_too_few() -> None:
@@ -272,9 +273,9 @@ def test_where_signing_fails_the_mail_goes_as_it_came_with_its_old_signature(key
 def test_a_field_that_is_changed_within_breaks_what_covers_it() -> None:
     octets = b"DKIM-Signature: d=esp.example; h=from:x-own\r\nX-Own: abc\r\n" + letter(b"")
     head, at = fields.read(octets, 0, len(octets)), octets.index(b"b", octets.index(b"X-Own"))
-    assert signatures.dropped(octets, head, [Draft(at, at + 1, (), "x")], "bramble.example")
-    assert signatures.dropped(octets, head, [Draft(at, at, (b"c",), "x")], "bramble.example")
-    assert not signatures.dropped(octets, head, [Draft(0, 0, (b"Y: z\r\n",), "x")], "bramble.example")
+    assert signing_policy.dropped(octets, head, [Draft(at, at + 1, (), "x")], "bramble.example")
+    assert signing_policy.dropped(octets, head, [Draft(at, at, (b"c",), "x")], "bramble.example")
+    assert not signing_policy.dropped(octets, head, [Draft(0, 0, (b"Y: z\r\n",), "x")], "bramble.example")
 
 
 def test_thousands_of_signatures_take_linear_time() -> None:

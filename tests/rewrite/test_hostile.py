@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from relay import traces
+from relay import redaction
 from relay.rewrite import links, plan
 from tests.rewrite.letters import PUBLIC_URL, SETTINGS, letter, mint, multipart, skipped, tracked
 
@@ -80,7 +80,7 @@ def test_hostile_mail_takes_linear_time(octets: bytes) -> None:
 def test_long_links_are_searched_for_names_in_linear_time(word: bytes) -> None:
     link = b'<a href="https://a.example/' + word * (7_000 // len(word)) + b'">x</a>\r\n'
     page = link * (_MILLION // 4 // len(link))  # 2 s a megabyte
-    _in_time(letter(page), replace(SETTINGS, unnamed=traces.words(["ann@rcpt.example"])))
+    _in_time(letter(page), replace(SETTINGS, unnamed=redaction.words(["ann@rcpt.example"])))
 
 
 def _in_time(octets: bytes, settings: plan.Settings = SETTINGS) -> plan.Plan:

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from relay.rewrite import media, parts, plan
+from relay.mime import content_type, parts
+from relay.rewrite import plan
 from tests.rewrite.letters import SETTINGS, letter, multipart, tracked
 
 _TEXT = b"Content-Type: text/plain\r\n\r\nhello"
@@ -190,7 +191,7 @@ def test_only_the_root_of_a_related_group_is_a_body() -> None:
     ],
 )
 def test_media_types_are_read_by_the_rfcs(value: bytes, expected: tuple[str, dict[str, str]]) -> None:
-    assert media.content_type(value) == expected
+    assert content_type.content_type(value) == expected
 
 
 @pytest.mark.parametrize(
@@ -208,7 +209,7 @@ def test_media_types_are_read_by_the_rfcs(value: bytes, expected: tuple[str, dic
     ],
 )
 def test_media_types_in_doubt_are_none(value: bytes) -> None:
-    assert media.content_type(value) is None
+    assert content_type.content_type(value) is None
 
 
 _BOUNDARIES = st.sampled_from([b"a", b"aa", b"a-", b"--", b"=_x", b"a'b", b"ab"])

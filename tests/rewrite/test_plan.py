@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from relay.rewrite import body, facts, plan
+from relay.rewrite import display_fields, instrument, plan
 from tests.rewrite.letters import PUBLIC_URL, SETTINGS, letter, mint, mint_for, multipart, tracked, undone
 
 _PAGE = b'<html><body><a href="https://a.example/">x</a></body></html>\r\n'
@@ -205,7 +205,7 @@ def test_a_fault_of_ours_passes_the_mail_on(monkeypatch: pytest.MonkeyPatch) -> 
     def stumble(*_: object, **__: object) -> None:
         raise KeyError("x")
 
-    monkeypatch.setattr(body, "read", stumble)
+    monkeypatch.setattr(instrument, "read", stumble)
     octets = letter(_PAGE, b"X-Waypost-Tag: a\r\nBcc: secret@example.com")
     settings = plan.Settings(PUBLIC_URL, unsubscribe_header="off", above=(b"Received: x\r\n",))
     made = plan.plan(octets, settings)
@@ -213,19 +213,19 @@ def test_a_fault_of_ours_passes_the_mail_on(monkeypatch: pytest.MonkeyPatch) -> 
     # What must not be passed on is not, and the rest is as it came.
     wanted = octets.replace(b"X-Waypost-Tag: a\r\n", b"").replace(b"Bcc: secret@example.com\r\n", b"")
     assert made.render(octets, mint) == b"Received: x\r\n" + wanted
-    monkeypatch.setattr(facts, "read", stumble)
+    monkeypatch.setattr(display_fields, "read", stumble)
     assert plan.plan(octets, settings).render(octets, mint) == b"Received: x\r\n" + octets
 
 
 def test_an_edit_that_changes_more_than_it_should_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = body.read
+    real = instrument.read
 
-    def careless(*given: object, **named: object) -> body.Body:
+    def careless(*given: object, **named: object) -> instrument.Body:
         found = real(*given, **named)  # type: ignore[arg-type]
         found.drafts = [draft.__class__(draft.start - 1, draft.end, draft.pieces, draft.why) for draft in found.drafts]
         return found
 
-    monkeypatch.setattr(body, "read", careless)
+    monkeypatch.setattr(instrument, "read", careless)
     made = plan.plan(letter(_PAGE), SETTINGS)
     assert made.reasons == ("verify_failed",)
     assert made.untouched

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.rewrite import fields, members, providers
-from relay.rewrite.control import Control
+from relay.mime import fields
+from relay.rewrite import json_patch, provider_dialects
+from relay.rewrite.instructions import Control
 from tests.rewrite.letters import letter, mint
 from tests.rewrite.sent import PAGE, planned, sent_fields
 
@@ -152,7 +153,7 @@ def test_signed_mail_that_is_left_alone_gets_nothing_added() -> None:
     ],
 )
 def test_a_provider_is_known_by_its_servers(host: str, name: str) -> None:
-    assert providers.of(host) == name
+    assert provider_dialects.of(host) == name
 
 
 _JSON = st.recursive(
@@ -163,7 +164,7 @@ _JSON = st.recursive(
     ),
     max_leaves=8,
 )
-_WANTED: members.Members = {
+_WANTED: json_patch.Members = {
     "filters": {"opentrack": {"settings": {"enable": 0}}, "clicktrack": {"settings": {"enable": 0}}}
 }
 
@@ -179,7 +180,7 @@ def _merged(there: object, wanted: object) -> object:
 def test_merging_sets_the_members_and_keeps_the_others(there: dict[str, object], indent: int | None) -> None:
     text = json.dumps(there, indent=indent).replace("\n", "\r\n")
     at, out = 0, ""
-    for start, end, new in members.merged(text, _WANTED):
+    for start, end, new in json_patch.merged(text, _WANTED):
         out += text[at:start] + new
         at = end
     assert json.loads(out + text[at:]) == _merged(there, _WANTED)

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from relay.rewrite import coding, parts, plan, verify
+from relay.mime import parts, transfer_encoding
+from relay.rewrite import plan, verify
 from tests.rewrite.letters import PUBLIC_URL, SETTINGS, letter, mint, skipped, tracked, undone
 
 _LINK = b'<a href="https://a.example/">z</a>'
@@ -126,9 +127,9 @@ def test_quoted_printable_lines_that_are_full_before_us_stay_within_76(width: in
     made = plan.plan(octets, SETTINGS)
     assert made.pixels == 1
     result = made.render(octets, mint).partition(b"\r\n\r\n")[2]
-    assert _widest(result) <= coding.QP_LINE
-    text = coding.from_quoted_printable(result).octets
-    assert text.startswith(coding.from_quoted_printable(line).octets.rstrip(b" "))
+    assert _widest(result) <= transfer_encoding.QP_LINE
+    text = transfer_encoding.from_quoted_printable(result).octets
+    assert text.startswith(transfer_encoding.from_quoted_printable(line).octets.rstrip(b" "))
     assert text.count(b"<img") == 1
     assert undone(octets, made.edits(octets, mint), made.render(octets, mint)) == octets
 

@@ -15,7 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.rewrite import coding, parts, seven
+from relay.mime import parts, transfer_encoding
+from relay.rewrite import seven_bit_conversion
 
 _TEXT = st.lists(
     st.text(st.sampled_from("abc =.-F \t\u00e9\u6771\u20ac"), max_size=120).map(lambda line: line.encode()), max_size=8
@@ -70,14 +71,14 @@ def _decoded(octets: bytes, part: parts.Part) -> bytes:
     if part.encoding == "base64":
         return base64.b64decode(body)
     # What is no escape stands for itself; with octets of 8 bits beside it, readers agree on nothing.
-    return coding.from_quoted_printable(body).octets if part.encoding == "quoted-printable" else body
+    return transfer_encoding.from_quoted_printable(body).octets if part.encoding == "quoted-printable" else body
 
 
 @given(_MESSAGES)
 def test_each_part_decodes_to_what_it_was_and_is_of_seven_bits(octets: bytes) -> None:
     try:
-        made = seven.convert(octets)
-    except seven.NotConvertible:
+        made = seven_bit_conversion.convert(octets)
+    except seven_bit_conversion.NotConvertible:
         return
     before, after = parts.walk(octets), parts.walk(made)
     assert [(one.type, one.parent) for one in before] == [(one.type, one.parent) for one in after]
@@ -108,7 +109,7 @@ def test_another_parser_reads_the_same(text: str) -> None:
         f"Subject: inner\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n{text}\r\n"
         "--outer--\r\n"
     ).encode()
-    made = seven.convert(octets)
+    made = seven_bit_conversion.convert(octets)
     assert made.isascii() and b"8bit" not in made
     assert max(map(len, made.split(b"\r\n"))) <= 78
     assert _bodies(made) == _bodies(octets)
@@ -117,10 +118,12 @@ def test_another_parser_reads_the_same(text: str) -> None:
 
 def test_mail_of_seven_bits_is_not_touched_and_header_fields_stay_as_they_are() -> None:
     plain = b"From: a@b.example\r\nContent-Transfer-Encoding: 8bit\r\n\r\nseven\r\n"
-    assert seven.convert(plain) == plain
+    assert seven_bit_conversion.convert(plain) == plain
     header = b"Subject: Gr\xc3\xbc\xc3\x9fe\r\n\r\nseven\r\n"
-    assert seven.convert(header) == header
-    both = seven.convert(b"Subject: Gr\xc3\xbc\xc3\x9fe\r\n\r\nGr\xc3\xbc\xc3\x9fe, and some more words\r\n")
+    assert seven_bit_conversion.convert(header) == header
+    both = seven_bit_conversion.convert(
+        b"Subject: Gr\xc3\xbc\xc3\x9fe\r\n\r\nGr\xc3\xbc\xc3\x9fe, and some more words\r\n"
+    )
     assert both == (
         b"Subject: Gr\xc3\xbc\xc3\x9fe\r\nContent-Transfer-Encoding: quoted-printable\r\nMIME-Version: 1.0\r\n\r\n"
         b"Gr=C3=BC=C3=9Fe, and some more words\r\n"
@@ -139,11 +142,11 @@ def test_mail_of_seven_bits_is_not_touched_and_header_fields_stay_as_they_are() 
 )
 def test_what_is_sealed_or_cannot_be_read_is_not_converted(type_: str, reason: str) -> None:
     octets = f"MIME-Version: 1.0\r\nContent-Type: {type_}\r\n\r\n--b\r\n\r\né\r\n--b--\r\n".encode()
-    with pytest.raises(seven.NotConvertible, match=reason):
-        seven.convert(octets)
+    with pytest.raises(seven_bit_conversion.NotConvertible, match=reason):
+        seven_bit_conversion.convert(octets)
 
 
 @given(st.binary(max_size=400))
 def test_any_octets_have_an_answer(octets: bytes) -> None:
-    with contextlib.suppress(seven.NotConvertible):
-        seven.convert(octets)
+    with contextlib.suppress(seven_bit_conversion.NotConvertible):
+        seven_bit_conversion.convert(octets)

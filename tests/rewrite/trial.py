@@ -9,7 +9,8 @@ import quopri
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from relay.rewrite import charset, plan
+from relay.mime import charset
+from relay.rewrite import plan
 from tests.rewrite import corpora, referee
 from tests.rewrite.corpora import Document
 from tests.rewrite.letters import SETTINGS, letter, mint, undone

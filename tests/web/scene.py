@@ -22,13 +22,18 @@ from relay import clients, ids, tokens
 from relay.config.schema import Config
 from relay.edits import Hole, Kind
 from relay.rewrite.pixel import GIF, PNG
-from relay.store import accounts, events, people, queue, store, tables
-from relay.store.tables import Delivery, EventType, Message, Status
+from relay.store import store
+from relay.store.console import accounts
+from relay.store.database import identities, tables
+from relay.store.database.tables import Delivery, EventType, Message, Status
+from relay.store.queue import deliveries as queue
+from relay.store.tracking import hits
 from tests.stage import free_port
-from web import app, protocol
-from web.connections import Connections
+from web import app
 from web.inbound.certificates import Fetch
-from web.listener import Listener
+from web.server import protocol
+from web.server.connections import Connections
+from web.server.listener import Listener
 
 T = TypeVar("T")
 NAME, PASSWORD = "ann", "correct horse"
@@ -76,7 +81,7 @@ class Scene:
         self.folder = folder
         self.ring = tokens.open_ring(folder / "keys.json")
         privacy = self.config.privacy
-        known = people.People(privacy.mode, self.ring.secret_for(people.PURPOSE), privacy.consent == "asked")
+        known = identities.People(privacy.mode, self.ring.secret_for(identities.PURPOSE), privacy.consent == "asked")
         self.store = store.Store(url, folder, known)
         trusted = self.config.tracking.trusted_proxies
         apps = {
@@ -156,8 +161,8 @@ class Scene:
 
     def hit(self, message: str, type_: EventType, verdict: str, number: int = 0, **fields: Any) -> None:
         """An event as the web side would write it. Any: fields of the hit."""
-        hit = events.Hit(ids.new(), type_, datetime.now(UTC), message, number, verdict, **fields)
-        self.write(lambda session: events.record(session, hit))
+        hit = hits.Hit(ids.new(), type_, datetime.now(UTC), message, number, verdict, **fields)
+        self.write(lambda session: hits.record(session, hit))
 
     def path(self, kind: Kind, message: str, number: int = 0, url: bytes = URL, link: int = 1) -> str:
         """The path of a tracking URL, with its suffix for a pixel."""

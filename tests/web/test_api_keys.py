@@ -10,7 +10,8 @@ import pytest
 import sqlalchemy as sa
 from starlette.routing import Mount, Route
 
-from relay.store import api_keys, engine, migrate
+from relay.store.console import api_keys
+from relay.store.database import engine, migrate
 from tests.stage import Waypost
 from tests.web.scene import Scene, until
 from web import app

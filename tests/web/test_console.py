@@ -14,10 +14,12 @@ import httpx
 import pytest
 from starlette.routing import Mount, Route
 
-from relay.store import queue, suppressions
-from relay.store.tables import EventType, Status
+from relay.store.database.tables import EventType, Status
+from relay.store.queue import deliveries
+from relay.store.recipients import suppressions
 from tests.web.scene import NAME, PASSWORD, Scene
-from web import app, auth
+from web import app
+from web.console import sign_in
 
 EVIL = "<script>alert('x')</script>\"'&<b>"
 
@@ -104,10 +106,10 @@ def test_a_form_of_another_site_changes_nothing(scene: Scene, browser: httpx.Cli
 
 def test_the_first_account_is_made_once(tmp_path: Path) -> None:
     with Scene(tmp_path) as scene:
-        made = auth.first_account(scene.store)
+        made = sign_in.first_account(scene.store)
         assert made is not None and made[0] == "admin"
         assert re.fullmatch(r"([a-z2-9]{5}-){3}[a-z2-9]{5}", made[1])
-        assert auth.first_account(scene.store) is None
+        assert sign_in.first_account(scene.store) is None
         with anonymous(scene) as client:
             assert client.post("/login", data=dict(zip(("name", "password"), made, strict=True))).status_code == 303
 
@@ -162,7 +164,7 @@ def test_what_came_in_mail_is_shown_as_text(scene: Scene, browser: httpx.Client)
         reverse_path=EVIL,
         links=[{"url": EVIL, "decision": EVIL, "reason": EVIL, "text": EVIL}],
         reasons=[EVIL],
-        tried=queue.Try(EVIL, EVIL, 250, EVIL, EVIL, 1),
+        tried=deliveries.Try(EVIL, EVIL, 250, EVIL, EVIL, 1),
     )
     scene.hit(message, EventType.CLICKED, "human", url=EVIL, user_agent=EVIL, reasons=(EVIL,), ip=EVIL)
     paths = ["/", "/messages", f"/messages/{message}", "/mailbox", f"/messages?q={EVIL}&stream={EVIL}"]
@@ -216,7 +218,7 @@ def test_messages_are_found_and_paged(tmp_path: Path) -> None:
 
 
 def test_one_message_tells_its_whole_story(scene: Scene, browser: httpx.Client) -> None:
-    tried = queue.Try("primary", "rcpt", 451, "4.7.1", "Greylisted, try in 5 minutes", 142)
+    tried = deliveries.Try("primary", "rcpt", 451, "4.7.1", "Greylisted, try in 5 minutes", 142)
     message = scene.file(
         "you@example.com",
         status=Status.DEFERRED,

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 from relay import return_path
 from relay.return_path import Purpose, Return
-from relay.store import returns
-from relay.store.tables import EventType, Status
+from relay.store.database.tables import EventType, Status
+from relay.store.queue import late_reports
 from tests.filings import filing
 from tests.web.providers import (
     DEAD,
@@ -44,7 +44,7 @@ from tests.web.providers import (
 )
 from tests.web.scene import Scene
 from web.inbound import mailgun, postmark, sendgrid, ses, sparkpost
-from web.inbound.word import Malformed
+from web.inbound.provider_event import Malformed
 
 
 @pytest.fixture(scope="module")
@@ -155,18 +155,18 @@ def test_of_a_batch_in_which_one_event_meets_a_fault_of_ours_the_others_are_sett
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     messages = [sent(scene, f"batch{n}@example.com") for n in range(3)]
-    real = returns.settle
+    real = late_reports.settle
 
-    def settle(session: sa.Connection, tiding: returns.Tiding) -> bool:
+    def settle(session: sa.Connection, tiding: late_reports.Tiding) -> bool:
         if tiding.message == messages[1]:
             raise KeyError("ours")
         return real(session, tiding)
 
-    monkeypatch.setattr(returns, "settle", settle)
+    monkeypatch.setattr(late_reports, "settle", settle)
     events = [bounced(f"batch{n}@example.com") for n in range(3)]
     assert from_sendgrid(scene, *events).status_code == 500
     assert [status(scene, message)[0] for message in messages] == ["bounced", "delivered", "bounced"]
-    monkeypatch.setattr(returns, "settle", real)
+    monkeypatch.setattr(late_reports, "settle", real)
     assert from_sendgrid(scene, *events).json() == {"taken": 1, "known": 2, "unknown": 0}
 
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from relay.store import person, queue
+from relay.store.queue import deliveries
+from relay.store.views import personal_data
 from tests.web.providers import (
     ROOT,
     TABLES,
@@ -31,7 +32,9 @@ def tell_all(running: Scene) -> list[str]:
     now = datetime.now(UTC)
     receipts = [f"Ok 0102018f-{name}-000000" for name in ("ses", "postmark", "sendgrid", "mailgun", "sparkpost")]
     messages = [
-        running.file(WHO, message_id=f"{n}@app.example", tried=queue.Try("primary", "dot", 250, "2.0.0", receipt, 9))
+        running.file(
+            WHO, message_id=f"{n}@app.example", tried=deliveries.Try("primary", "dot", 250, "2.0.0", receipt, 9)
+        )
         for n, receipt in enumerate(receipts)
     ]
     ids = [receipt.removeprefix("Ok ") for receipt in receipts]
@@ -79,8 +82,8 @@ def test_what_a_provider_told_is_erased_with_the_person(tmp_path: Path) -> None:
         messages = tell_all(running)
         assert {running.delivery(message)["status"] for message in messages} == {"bounced"}
         assert names_her(tmp_path)
-        while running.write(lambda session: person.erase(session, WHO, datetime.now(UTC))).deliveries:
+        while running.write(lambda session: personal_data.erase(session, WHO, datetime.now(UTC))).deliveries:
             pass
-        running.write(lambda session: person.erase_standing(session, WHO, keep_suppressions=True))
+        running.write(lambda session: personal_data.erase_standing(session, WHO, keep_suppressions=True))
         running.store.checkpoint()
     assert not names_her(tmp_path)

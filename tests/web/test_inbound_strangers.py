@@ -41,9 +41,9 @@ from tests.web.providers import (
     sent,
 )
 from tests.web.scene import Scene, no_fault_logged, until
-from web.inbound import desk, sendgrid
+from web.inbound import endpoint, sendgrid
 from web.inbound.certificates import Certificates
-from web.inbound.word import Forged
+from web.inbound.provider_event import Forged
 
 PROVIDERS = ("ses", "sendgrid", "mailgun", "postmark", "sparkpost")
 
@@ -202,7 +202,7 @@ def test_no_more_is_read_than_a_provider_sends(scene: Scene) -> None:
 
 
 def test_bodies_that_nobody_has_verified_have_a_budget_together(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(desk, "_MAX_IN_FLIGHT", 10_000)
+    monkeypatch.setattr(endpoint, "_MAX_IN_FLIGHT", 10_000)
     url = urlsplit(scene.tracking)
 
     def code() -> int:

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from starlette.routing import BaseRoute, Mount, Route
 
 from relay.edits import Kind
-from relay.store import api_keys
+from relay.store.console import api_keys
 from tests.web.scene import Scene, no_fault_logged
 from web import app
 

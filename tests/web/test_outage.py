@@ -12,7 +12,9 @@ import sqlalchemy as sa
 
 from relay import ids
 from relay.edits import Kind
-from relay.store import engine, events, store
+from relay.store import store
+from relay.store.database import engine
+from relay.store.tracking import hits
 from tests.web.scene import Scene, is_image, until
 
 
@@ -98,9 +100,9 @@ def test_a_hit_of_a_message_that_is_not_written_down_yet_waits_in_the_journal(tm
 
 
 def test_stopping_waits_for_the_hits_that_are_on_their_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def slowly(session: sa.Connection, hit: events.Hit) -> None:
+    def slowly(session: sa.Connection, hit: hits.Hit) -> None:
         time.sleep(0.2)
-        events.record(session, hit)
+        hits.record(session, hit)
 
     with Scene(tmp_path) as scene:
         message = scene.file()

@@ -7,10 +7,12 @@ import sqlalchemy as sa
 
 from relay import ids
 from relay.edits import Kind
-from relay.store import retention, suppressions, tables
-from relay.store.tables import EventType
+from relay.store import retention
+from relay.store.database import tables
+from relay.store.database.tables import EventType
+from relay.store.recipients import suppressions
 from tests.web.scene import Scene, until
-from web import texts
+from web import translations
 
 
 def held_back(scene: Scene, recipient: str, *streams: str) -> list[bool]:
@@ -80,10 +82,10 @@ def test_a_link_older_than_the_records_never_claims_that_anything_was_done(scene
     assert held_back(scene, "old@example.com", "news") == [False]
 
 
-@pytest.mark.parametrize("name", list(texts.TEXTS))
+@pytest.mark.parametrize("name", list(translations.TEXTS))
 def test_every_language_says_everything(scene: Scene, name: str) -> None:
-    spoken = texts.TEXTS[name]
-    assert set(texts._DATA[name]) == set(texts._DATA["en"])
+    spoken = translations.TEXTS[name]
+    assert set(translations._DATA[name]) == set(translations._DATA["en"])
     path = three_streams(scene, f"{name}@example.com")
     asked = scene.http.get(path, headers={"accept-language": f"{name}-XX;q=0.9, en;q=0.5"})
     assert f'<html lang="{spoken["lang"]}">' in asked.text and asked.headers["content-language"] == spoken["lang"]
@@ -112,7 +114,7 @@ def test_every_language_says_everything(scene: Scene, name: str) -> None:
     ],
 )
 def test_the_language_that_is_wanted_most_is_spoken(field: str, lang: str) -> None:
-    assert texts.choose(field)["lang"] == lang
+    assert translations.choose(field)["lang"] == lang
 
 
 def test_a_choice_made_while_the_database_is_away_holds_when_it_is_back(scene: Scene) -> None:

@@ -14,10 +14,12 @@ import httpx
 import pytest
 from argon2 import PasswordHasher
 
-from relay.store import accounts, console_sessions, engine
+from relay.store.console import accounts, console_sessions
+from relay.store.database import engine
 from tests.stage import Waypost
 from tests.web.scene import NAME, PASSWORD, Scene
-from web import api_gate, cookies, guesses
+from web.api import authorization
+from web.console import cookies, sign_in_limits
 
 WRONG = "<script>wrong"
 
@@ -26,7 +28,7 @@ WRONG = "<script>wrong"
 def in_one_minute() -> Iterator[None]:
     """However slow the machine is, all guesses of a test are made within a minute; and each costs little."""
     with pytest.MonkeyPatch.context() as patch:
-        for module in (guesses, api_gate):
+        for module in (sign_in_limits, authorization):
             patch.setattr(module, "time", SimpleNamespace(monotonic=lambda: 1000.0))
         patch.setattr(accounts, "_HASHER", PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
         accounts._nobody.cache_clear()
@@ -100,8 +102,8 @@ def test_right_passwords_are_not_counted(scene: Scene) -> None:
 
 
 def test_an_account_that_many_networks_guess_at_is_closed_to_browsers_that_it_does_not_know() -> None:
-    seen = guesses.Guesses()
-    for n in range(guesses.MAX_OF_ACCOUNT.most):
+    seen = sign_in_limits.Guesses()
+    for n in range(sign_in_limits.MAX_OF_ACCOUNT.most):
         assert seen.wait_s(f"10.{n % 250}.{n // 250 * 8}.1", "ann", "")[0] == 0
     wait_s, _ = seen.wait_s("192.0.2.1", "ann", "")
     assert 0 < wait_s <= 3600
@@ -110,7 +112,7 @@ def test_an_account_that_many_networks_guess_at_is_closed_to_browsers_that_it_do
 
 
 def test_one_network_alone_cannot_close_an_account() -> None:
-    seen = guesses.Guesses()
+    seen = sign_in_limits.Guesses()
     for host in range(2000):
         seen.wait_s(f"192.0.{host % 8}.{host // 8}", "ann", "")
     assert seen.wait_s("192.0.0.250", "ann", "")[0] > 0

@@ -7,9 +7,9 @@ import httpx
 import pytest
 
 from relay.edits import Kind
-from relay.store.tables import EventType
+from relay.store.database.tables import EventType
 from tests.web.scene import URL, Scene, is_image, until
-from web.guard import Tries
+from web.middleware import Tries
 
 
 def test_head_answers_like_get_and_counts_nothing(scene: Scene) -> None:

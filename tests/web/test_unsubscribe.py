@@ -9,10 +9,11 @@ import pytest
 
 from relay import ids
 from relay.edits import Kind
-from relay.store import consent, store, suppressions
-from relay.store.tables import EventType
+from relay.store import store
+from relay.store.database.tables import EventType
+from relay.store.recipients import consent, suppressions
 from tests.web.scene import Scene, until
-from web.unsubscribe import mask
+from web.public.unsubscribe import mask
 
 ONE_CLICK = {"List-Unsubscribe": "One-Click"}
 

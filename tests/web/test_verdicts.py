@@ -11,11 +11,13 @@ import pytest
 import sqlalchemy as sa
 
 from relay.edits import Kind
-from relay.store import story, tables, totals, verdicts
-from relay.store.tables import EventType
+from relay.store.database import tables
+from relay.store.database.tables import EventType
+from relay.store.tracking import verdicts
+from relay.store.views import message_detail, statistics
 from tests.stage import ROOT
 from tests.web.scene import Scene, until
-from web.crowds import Crowds, Step
+from web.public.mass_visitors import Crowds, Step
 
 CHROME = (
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/145.0.0.0 Safari/537.36"
@@ -81,11 +83,11 @@ def test_stats_and_stories_count_implied_opens_and_unique_people(tmp_path: Path)
         scene.http.get(scene.path(Kind.CLICK, message, 2), headers={"user-agent": "curl/8"})
         until(lambda: len(scene.events(message)) == 5)
         start = scene.delivery(message)["settled_at"] - timedelta(minutes=1)
-        found = scene.read(lambda session: totals.since(session, start))
+        found = scene.read(lambda session: statistics.since(session, start))
         assert (found.opens.human, found.opened_by, found.clicks.human, found.clicked_by) == (3, 3, 3, 2)
         day = start.replace(hour=0, minute=0, second=0, microsecond=0)
-        assert sum(one.totals.opens.human for one in scene.read(lambda s: totals.days(s, day, 2))) == 3
-        told = scene.read(lambda session: story.read(session, message))
+        assert sum(one.totals.opens.human for one in scene.read(lambda s: statistics.days(s, day, 2))) == 3
+        told = scene.read(lambda session: message_detail.read(session, message))
         assert told is not None and (told.opened_by, told.clicked_by) == (3, 2)
         assert told.links[0]["clicks"] == {"human": 3, "machine": 1, "unknown": 0, "unique": 2}
 

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509 import verification
 from cryptography.x509.oid import AuthorityInformationAccessOID
 
-from web.inbound.word import Forged
+from web.inbound.provider_event import Forged
 
 Fetch = Callable[[str], Awaitable[bytes]]  # raises OSError
 _MAX_KEYS = 20

@@ -9,9 +9,9 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
-from relay.store.tables import EventType
-from web.inbound import word
-from web.inbound.word import Class, Forged, Word
+from relay.store.database.tables import EventType
+from web.inbound import provider_event
+from web.inbound.provider_event import Class, Forged, Word
 
 WINDOW = timedelta(hours=12)  # a webhook that failed is sent again for eight hours
 _MAX_TOKEN = 100  # characters; Mailgun's have 50
@@ -30,7 +30,7 @@ _CODE = re.compile(r"(?!49[89])[245][0-9]{2}")
 _UNKNOWN_USER = frozenset({"550", "551", "553"})
 _CLASSES = {
     "bounce": Class("user_unknown"),
-    "hardfail": word.PERMANENT,
+    "hardfail": provider_event.PERMANENT,
     "old": Class("expired"),
     "espblock": Class("reputation"),
     "greylisted": Class("greylisted"),
@@ -39,11 +39,11 @@ _CLASSES = {
 
 def verify(key: str, data: object, now: datetime) -> str:
     """The token that must not be used again. Raises Forged."""
-    stamp, token = word.text(data, "signature", "timestamp"), word.text(data, "signature", "token")
+    stamp, token = provider_event.text(data, "signature", "timestamp"), provider_event.text(data, "signature", "token")
     signature = hmac.digest(key.encode(), (stamp + token).encode(), hashlib.sha256).hex()
     if not _STAMP.fullmatch(stamp) or not 0 < len(token) <= _MAX_TOKEN:
         raise Forged("no timestamp and token of Mailgun's")
-    if not hmac.compare_digest(signature.encode(), word.text(data, "signature", "signature").encode()):
+    if not hmac.compare_digest(signature.encode(), provider_event.text(data, "signature", "signature").encode()):
         raise Forged("the signature is not Mailgun's")
     if abs(now - datetime.fromtimestamp(int(stamp), UTC)) > WINDOW:
         raise Forged("the signature is too old")
@@ -52,28 +52,35 @@ def verify(key: str, data: object, now: datetime) -> str:
 
 def words(data: object) -> Iterator[Word]:
     """What it says. Raises Malformed."""
-    event = word.at(data, "event-data")
-    name, why = word.text(event, "event"), word.text(event, "reason")
+    event = provider_event.at(data, "event-data")
+    name, why = provider_event.text(event, "event"), provider_event.text(event, "reason")
     type_ = _TYPES.get(name)
     if type_ is None:
         return
-    if type_ is EventType.BOUNCED and word.text(event, "severity") == "temporary":
+    if type_ is EventType.BOUNCED and provider_event.text(event, "severity") == "temporary":
         type_ = EventType.DEFERRED
-    status = word.at(event, "delivery-status")
-    code, said = word.text(status, "code"), word.reply(status, "message") or word.reply(status, "description")
+    status = provider_event.at(event, "delivery-status")
+    code, said = (
+        provider_event.text(status, "code"),
+        provider_event.reply(status, "message") or provider_event.reply(status, "description"),
+    )
     if name == "rejected":
-        said = said or word.reply(event, "reject", "reason") or word.reply(event, "reject", "description")
+        said = (
+            said
+            or provider_event.reply(event, "reject", "reason")
+            or provider_event.reply(event, "reject", "description")
+        )
     yield Word(
         type=type_,
-        id=word.name(event, "id"),
-        at=word.time(event, "timestamp"),
-        recipient=word.name(event, "recipient"),
-        message_id=word.name(event, "message", "headers", "message-id"),
-        status=word.status(status, "enhanced-code"),
+        id=provider_event.name(event, "id"),
+        at=provider_event.time(event, "timestamp"),
+        recipient=provider_event.name(event, "recipient"),
+        message_id=provider_event.name(event, "message", "headers", "message-id"),
+        status=provider_event.status(status, "enhanced-code"),
         text=f"{code} {said}" if _CODE.fullmatch(code) and not said.startswith(code) else said,
-        remote=word.host(status, "mx-host") or "mailgun",
-        reason=word.name(event, "reason") or word.name(event, "event"),
+        remote=provider_event.host(status, "mx-host") or "mailgun",
+        reason=provider_event.name(event, "reason") or provider_event.name(event, "event"),
         is_held=why.startswith("suppress-"),
-        own=_CLASSES.get(why) or (word.PERMANENT if name == "failed" and code in _UNKNOWN_USER else None),
+        own=_CLASSES.get(why) or (provider_event.PERMANENT if name == "failed" and code in _UNKNOWN_USER else None),
         may_be_hard=name == "failed",
     )

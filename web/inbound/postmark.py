@@ -5,9 +5,9 @@ In: a JSON object.  Out: Words.
 
 from collections.abc import Iterator
 
-from relay.store.tables import EventType
-from web.inbound import word
-from web.inbound.word import Class, Malformed, Word
+from relay.store.database.tables import EventType
+from web.inbound import provider_event
+from web.inbound.provider_event import Class, Malformed, Word
 
 # Types of its bounces that are none: answers, and mail that came in.
 _NO_BOUNCE = frozenset(
@@ -21,7 +21,7 @@ _OTHER_TYPES = {
 # An operator's list, or a recipient who has not said yes.
 _HELD = frozenset({"ManuallyDeactivated", "Unconfirmed"})
 _CLASSES = {
-    "HardBounce": word.PERMANENT,
+    "HardBounce": provider_event.PERMANENT,
     "BadEmailAddress": Class("user_unknown"),
     "SoftBounce": Class("undetermined"),
     "Unknown": Class("undetermined"),
@@ -41,31 +41,33 @@ def words(data: object) -> Iterator[Word]:
     """What it says. Raises Malformed."""
     if not isinstance(data, dict):
         raise Malformed("not an object")
-    record, kind = word.text(data, "RecordType"), word.text(data, "Type")
+    record, kind = provider_event.text(data, "RecordType"), provider_event.text(data, "Type")
     if record not in _KNOWN or kind in _NO_BOUNCE:
         return
     if record == "Delivery":
         type_, when = EventType.DELIVERED, "DeliveredAt"
     elif record == "SubscriptionChange":
-        if word.at(data, "SuppressSending") is not True or word.text(data, "Origin") != "Recipient":
+        if provider_event.at(data, "SuppressSending") is not True or provider_event.text(data, "Origin") != "Recipient":
             return  # bounces and complaints have their own; what an operator does there is no recipient's wish
         type_, when = EventType.UNSUBSCRIBED, "ChangedAt"
     else:
         type_, when = _OTHER_TYPES.get(kind, EventType.BOUNCED), "BouncedAt"
         type_ = EventType.COMPLAINED if record == "SpamComplaint" else type_
-    own = word.name(data, "ID") or word.name(data, "MessageID") + word.name(data, when)
-    said = word.reply(data, "Details")
+    own = provider_event.name(data, "ID") or provider_event.name(data, "MessageID") + provider_event.name(data, when)
+    said = provider_event.reply(data, "Details")
     if not said and kind not in _CLASSES:
-        said = word.reply(data, "Description")  # of a type that we know, it is the same text each time: "(ex: …)"
+        said = provider_event.reply(
+            data, "Description"
+        )  # of a type that we know, it is the same text each time: "(ex: …)"
     yield Word(
         type=type_,
-        id=f"{record} {own} {word.name(data, 'Recipient') or word.name(data, 'Email')}",
-        at=word.time(data, when),
-        recipient=word.name(data, "Recipient") or word.name(data, "Email"),
-        receipt=word.name(data, "MessageID"),
+        id=f"{record} {own} {provider_event.name(data, 'Recipient') or provider_event.name(data, 'Email')}",
+        at=provider_event.time(data, when),
+        recipient=provider_event.name(data, "Recipient") or provider_event.name(data, "Email"),
+        receipt=provider_event.name(data, "MessageID"),
         text=said,
         remote="postmark",
-        reason=word.name(data, "Type") or record,
+        reason=provider_event.name(data, "Type") or record,
         is_held=kind in _HELD,
         own=_CLASSES.get(kind),
         may_be_hard=kind not in _NEVER_SENT,

@@ -11,9 +11,9 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from relay.store.tables import EventType
-from web.inbound import word
-from web.inbound.word import Batch, Class, Forged, Word
+from relay.store.database.tables import EventType
+from web.inbound import provider_event
+from web.inbound.provider_event import Batch, Class, Forged, Word
 
 SIGNATURE = "x-twilio-email-event-webhook-signature"
 TIMESTAMP = "x-twilio-email-event-webhook-timestamp"
@@ -69,30 +69,30 @@ def verify(key: str, headers: Mapping[str, str], body: bytes) -> None:
 
 def words(data: object) -> Batch:
     """What the batch says. Raises Malformed."""
-    return word.read_all(data, _words)
+    return provider_event.read_all(data, _words)
 
 
 def _words(event: object) -> Iterator[Word]:
-    name, kind = word.text(event, "event"), word.text(event, "type")
+    name, kind = provider_event.text(event, "event"), provider_event.text(event, "type")
     type_ = _TYPES.get(name)
     if type_ is None:
         return
-    why = word.reply(event, "reason")
-    own = _DROPPED.get(why) if name == "dropped" else _CLASSES.get(word.text(event, "bounce_classification"))
+    why = provider_event.reply(event, "reason")
+    own = _DROPPED.get(why) if name == "dropped" else _CLASSES.get(provider_event.text(event, "bounce_classification"))
     reason = kind if kind in ("blocked", "expired") else name
     if name == "dropped":  # in words of SendGrid's own, which are no reply
-        why, reason = "", word.name(event, "reason") or name
+        why, reason = "", provider_event.name(event, "reason") or name
     if own is None and kind in ("bounce", "expired"):
-        own = EXPIRED if kind == "expired" else word.PERMANENT
+        own = EXPIRED if kind == "expired" else provider_event.PERMANENT
     yield Word(
         type=type_,
-        id=word.name(event, "sg_event_id"),
-        at=word.time(event, "timestamp"),
-        recipient=word.name(event, "email"),
-        message_id=word.name(event, "smtp-id"),
-        receipt=word.name(event, "sg_message_id").partition(".")[0],
-        status=word.status(event, "status"),
-        text=why or word.reply(event, "response"),
+        id=provider_event.name(event, "sg_event_id"),
+        at=provider_event.time(event, "timestamp"),
+        recipient=provider_event.name(event, "email"),
+        message_id=provider_event.name(event, "smtp-id"),
+        receipt=provider_event.name(event, "sg_message_id").partition(".")[0],
+        status=provider_event.status(event, "status"),
+        text=why or provider_event.reply(event, "response"),
         remote="sendgrid",
         reason=reason,
         is_held=name == "dropped" and reason in _HELD,

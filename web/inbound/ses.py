@@ -6,9 +6,9 @@ In: the JSON of the message.  Out: Words, one for each recipient.
 from collections.abc import Iterator
 from typing import Any
 
-from relay.store.tables import EventType
-from web.inbound import word
-from web.inbound.word import Class, Word
+from relay.store.database.tables import EventType
+from web.inbound import provider_event
+from web.inbound.provider_event import Class, Word
 
 # The event: its type with us, its object, its list of recipients.
 _EVENTS = {
@@ -22,8 +22,8 @@ _NEVER_SENT = {"Reject": ("reject", "reason"), "Rendering Failure": ("failure", 
 _HELD = frozenset({"Suppressed", "OnAccountSuppressionList", "UnsubscribedRecipient"})
 # By type and subtype of a bounce. What is not permanent is never hard.
 _CLASSES = {
-    ("Permanent", "General"): word.PERMANENT,
-    ("Permanent", ""): word.PERMANENT,
+    ("Permanent", "General"): provider_event.PERMANENT,
+    ("Permanent", ""): provider_event.PERMANENT,
     ("Permanent", "NoEmail"): Class("user_unknown"),
     ("Transient", "MailboxFull"): Class("mailbox_full"),
     ("Transient", "MessageTooLarge"): Class("too_large"),
@@ -35,7 +35,7 @@ _CLASSES = {
 
 def words(data: object, notification: str) -> Iterator[Word]:
     """What it says. `notification`: the id of the SNS message. Raises Malformed."""
-    name = word.text(data, "notificationType") or word.text(data, "eventType")
+    name = provider_event.text(data, "notificationType") or provider_event.text(data, "eventType")
     if name in _NEVER_SENT:
         yield from _never_sent(data, name, notification)
     elif name == "Subscription":
@@ -46,30 +46,32 @@ def words(data: object, notification: str) -> Iterator[Word]:
 
 def _told(data: object, name: str, notification: str) -> Iterator[Word]:
     type_, key, recipients = _EVENTS[name]
-    event: Any = word.at(data, key)  # Any: what JSON holds
-    kind, sub_type = word.text(event, "bounceType"), word.text(event, "bounceSubType")
-    if word.text(event, "complaintFeedbackType") in word.NO_COMPLAINTS:
+    event: Any = provider_event.at(data, key)  # Any: what JSON holds
+    kind, sub_type = provider_event.text(event, "bounceType"), provider_event.text(event, "bounceSubType")
+    if provider_event.text(event, "complaintFeedbackType") in provider_event.NO_COMPLAINTS:
         return
     # The mail of who had complained before was held back; nobody complained now.
-    is_held = sub_type in _HELD or word.text(event, "complaintSubType") in _HELD
-    for one in word.items(event, recipients):
-        recipient = word.name({"": one}, "") if isinstance(one, str) else word.name(one, "emailAddress")
-        status, said = word.status(one, "status"), word.reply(one, "diagnosticCode")
-        if (kind, sub_type) == ("Transient", "General") and not (status or said or word.text(one, "action")):
+    is_held = sub_type in _HELD or provider_event.text(event, "complaintSubType") in _HELD
+    for one in provider_event.items(event, recipients):
+        recipient = (
+            provider_event.name({"": one}, "") if isinstance(one, str) else provider_event.name(one, "emailAddress")
+        )
+        status, said = provider_event.status(one, "status"), provider_event.reply(one, "diagnosticCode")
+        if (kind, sub_type) == ("Transient", "General") and not (status or said or provider_event.text(one, "action")):
             continue  # so SES tells of an absence note: no failure
         yield Word(
             type=EventType.BOUNCED if is_held else type_,
-            id=f"{word.name(event, 'feedbackId') or notification} {recipient}",
-            at=word.time(event, "timestamp"),
+            id=f"{provider_event.name(event, 'feedbackId') or notification} {recipient}",
+            at=provider_event.time(event, "timestamp"),
             recipient=recipient,
             **_mail(data),
             status=status,
-            text=said or word.reply(event, "smtpResponse"),
-            remote=word.host(event, "reportingMTA") or "ses",
+            text=said or provider_event.reply(event, "smtpResponse"),
+            remote=provider_event.host(event, "reportingMTA") or "ses",
             reason=(
-                word.name(event, "bounceSubType")
-                or word.name(event, "complaintFeedbackType")
-                or word.name(event, "delayType")
+                provider_event.name(event, "bounceSubType")
+                or provider_event.name(event, "complaintFeedbackType")
+                or provider_event.name(event, "delayType")
                 or name
             ),
             is_held=is_held,
@@ -80,15 +82,15 @@ def _told(data: object, name: str, notification: str) -> Iterator[Word]:
 
 def _never_sent(data: object, name: str, notification: str) -> Iterator[Word]:
     key, why = _NEVER_SENT[name]
-    for one in word.items(data, "mail", "destination"):
-        recipient = word.name({"": one}, "")
+    for one in provider_event.items(data, "mail", "destination"):
+        recipient = provider_event.name({"": one}, "")
         yield Word(
             type=EventType.BOUNCED,
             id=f"{notification} {recipient}",
-            at=word.time(data, "mail", "timestamp"),
+            at=provider_event.time(data, "mail", "timestamp"),
             recipient=recipient,
             **_mail(data),
-            text=word.reply(data, key, why),
+            text=provider_event.reply(data, key, why),
             remote="ses",
             reason=name,
             own=Class("content"),
@@ -98,14 +100,17 @@ def _never_sent(data: object, name: str, notification: str) -> Iterator[Word]:
 
 def _unsubscribed(data: object, notification: str) -> Iterator[Word]:
     """Who left all topics of a list of SES's. A mail to several does not say who of them it was."""
-    recipients = list(word.items(data, "mail", "destination"))
-    if word.at(data, "subscription", "newTopicPreferences", "unsubscribeAll") is not True or len(recipients) != 1:
+    recipients = list(provider_event.items(data, "mail", "destination"))
+    if (
+        provider_event.at(data, "subscription", "newTopicPreferences", "unsubscribeAll") is not True
+        or len(recipients) != 1
+    ):
         return
-    recipient = word.name({"": recipients[0]}, "")
+    recipient = provider_event.name({"": recipients[0]}, "")
     yield Word(
         type=EventType.UNSUBSCRIBED,
         id=f"{notification} {recipient}",
-        at=word.time(data, "subscription", "timestamp"),
+        at=provider_event.time(data, "subscription", "timestamp"),
         recipient=recipient,
         **_mail(data),
         remote="ses",
@@ -116,7 +121,7 @@ def _unsubscribed(data: object, notification: str) -> Iterator[Word]:
 def _mail(data: object) -> dict[str, Any]:  # Any: fields of a Word
     """By what the mail is known."""
     return {
-        "message_id": word.name(data, "mail", "commonHeaders", "messageId"),
-        "receipt": word.name(data, "mail", "messageId"),
-        "reverse_path": word.name(data, "mail", "source"),
+        "message_id": provider_event.name(data, "mail", "commonHeaders", "messageId"),
+        "receipt": provider_event.name(data, "mail", "messageId"),
+        "reverse_path": provider_event.name(data, "mail", "source"),
     }

@@ -17,9 +17,9 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding
 
-from web.inbound import word
+from web.inbound import provider_event
 from web.inbound.certificates import Certificates, Fetch
-from web.inbound.word import Forged, Malformed
+from web.inbound.provider_event import Forged, Malformed
 
 MAX_AGE = timedelta(hours=1)
 _MAX_TOKEN = 2000  # characters
@@ -51,21 +51,21 @@ class Sns:
 
     async def verify(self, data: object, now: datetime) -> str:
         """The message's type. Raises Forged, and OSError while Amazon cannot be reached."""
-        type_ = word.text(data, "Type")
-        algorithm = _HASHES.get(word.text(data, "SignatureVersion"))
-        place = self._places.get(word.text(data, "TopicArn"))
+        type_ = provider_event.text(data, "Type")
+        algorithm = _HASHES.get(provider_event.text(data, "SignatureVersion"))
+        place = self._places.get(provider_event.text(data, "TopicArn"))
         if type_ not in _SIGNED or algorithm is None or place is None:
             raise Forged("not a message of a topic in [inbound] ses")
         try:
-            signature = base64.b64decode(word.text(data, "Signature"), validate=True)
-            at = word.time(data, "Timestamp")
+            signature = base64.b64decode(provider_event.text(data, "Signature"), validate=True)
+            at = provider_event.time(data, "Timestamp")
         except Malformed as error:
             raise Forged(str(error)) from None
         except ValueError:
             raise Forged("the signature is not Amazon's") from None
         if abs(now - at) > MAX_AGE:
             raise Forged("the message is more than an hour old")
-        url, origin = word.text(data, "SigningCertURL"), f"https://{place.host}"
+        url, origin = provider_event.text(data, "SigningCertURL"), f"https://{place.host}"
         if not url.startswith(origin) or not _CERTIFICATE_PATH.fullmatch(url, len(origin)):
             raise Forged("the certificate is not Amazon's")
         key = await self._certificates.key(url, place.names)
@@ -77,7 +77,7 @@ class Sns:
 
     async def confirm(self, data: object) -> None:
         """Subscribes, as a verified message asks us to. Raises Malformed, OSError."""
-        topic, token = word.text(data, "TopicArn"), word.text(data, "Token")
+        topic, token = provider_event.text(data, "TopicArn"), provider_event.text(data, "Token")
         if not token or len(token) > _MAX_TOKEN:
             raise Malformed("no token")
         query = urlencode({"Action": "ConfirmSubscription", "TopicArn": topic, "Token": token})
@@ -87,7 +87,9 @@ class Sns:
 def signed(data: object, type_: str) -> bytes:
     """The octets that Amazon signs."""
     return "".join(
-        f"{name}\n{word.at(data, name)}\n" for name in _SIGNED[type_] if word.at(data, name) is not None
+        f"{name}\n{provider_event.at(data, name)}\n"
+        for name in _SIGNED[type_]
+        if provider_event.at(data, name) is not None
     ).encode("utf-8", "replace")
 
 

@@ -5,9 +5,9 @@ In: a JSON list.  Out: Words.
 
 from collections.abc import Iterator
 
-from relay.store.tables import EventType
-from web.inbound import word
-from web.inbound.word import Batch, Class, Word
+from relay.store.database.tables import EventType
+from web.inbound import provider_event
+from web.inbound.provider_event import Batch, Class, Word
 
 _TYPES = {
     "delivery": EventType.DELIVERED,
@@ -33,7 +33,7 @@ _CLASSES = {
     "23": Class("too_large"),
     "24": Class("expired"),
     "25": Class("policy"),
-    "30": word.PERMANENT,
+    "30": provider_event.PERMANENT,
     "40": Class("undetermined"),
     "50": Class("reputation"),
     "51": Class("reputation"),
@@ -46,30 +46,30 @@ _CLASSES = {
 
 def words(data: object) -> Batch:
     """What the batch says; none for the empty one by which an endpoint is tried. Raises Malformed."""
-    return word.read_all(data, _words)
+    return provider_event.read_all(data, _words)
 
 
 def _words(one: object) -> Iterator[Word]:
-    held = word.at(one, "msys")
+    held = provider_event.at(one, "msys")
     event = next(iter(held.values()), None) if isinstance(held, dict) else None
-    name, number = word.text(event, "type"), word.text(event, "bounce_class")
+    name, number = provider_event.text(event, "type"), provider_event.text(event, "bounce_class")
     type_ = _TYPES.get(name)
     if type_ is None or (type_ is EventType.BOUNCED and number in _ANSWERS):
         return
-    if type_ is EventType.COMPLAINED and word.text(event, "fbtype").lower() in word.NO_COMPLAINTS:
+    if type_ is EventType.COMPLAINED and provider_event.text(event, "fbtype").lower() in provider_event.NO_COMPLAINTS:
         return
     if type_ is EventType.BOUNCED and number == _UNSUBSCRIBE:
         type_ = EventType.UNSUBSCRIBED
     yield Word(
         type=type_,
-        id=word.name(event, "event_id"),
-        at=word.time(event, "timestamp"),
-        recipient=word.name(event, "raw_rcpt_to") or word.name(event, "rcpt_to"),
-        receipt=word.name(event, "message_id"),
-        reverse_path=word.name(event, "msg_from"),
-        text=word.reply(event, "raw_reason") or word.reply(event, "reason"),
+        id=provider_event.name(event, "event_id"),
+        at=provider_event.time(event, "timestamp"),
+        recipient=provider_event.name(event, "raw_rcpt_to") or provider_event.name(event, "rcpt_to"),
+        receipt=provider_event.name(event, "message_id"),
+        reverse_path=provider_event.name(event, "msg_from"),
+        text=provider_event.reply(event, "raw_reason") or provider_event.reply(event, "reason"),
         remote="sparkpost",
-        reason=word.name(event, "type"),
+        reason=provider_event.name(event, "type"),
         is_held=name == "policy_rejection" or number == _HELD,
         own=_CLASSES.get(number),
         may_be_hard=not name.startswith("generation_"),

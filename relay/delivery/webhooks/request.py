@@ -1,0 +1,160 @@
+"""One request to a webhook, and when the next one is due if it fails.
+
+In: endpoint and post.  Out: an Answer, whatever happens. TLS is verified, redirects are not followed, cookies and
+proxies of the environment are not used, and of the answer no more is read than is logged. RFC 9110.
+"""
+
+import asyncio
+import ssl
+import time
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import NamedTuple
+
+import httpcore
+import httpx
+
+from relay import public_addresses
+from relay.delivery.webhooks.payload import Endpoint, Post
+from relay.public_addresses import Network
+from relay.store.webhooks.outbox import GIVE_UP_AFTER
+
+RESPONSE_OCTETS = 2048  # of an answer's body are read and kept
+_SPREAD = 0.1  # a retry comes that much earlier or later, so that not all come at once
+_LAST = timedelta(minutes=1)  # what would come later than that before the end, comes at the end
+
+
+class Answer(NamedTuple):
+    """What an endpoint said. Code 0: nothing, and `error` says why."""
+
+    code: int
+    error: str = ""
+    text: str = ""
+    retry_after: str = ""
+    took_ms: int = 0
+
+    @property
+    def is_taken(self) -> bool:
+        return 200 <= self.code < 300
+
+
+class Caller:
+    """Makes requests over connections that are kept for the next ones."""
+
+    def __init__(self, allowed: Sequence[Network]) -> None:
+        no_cookies = CookieJar(DefaultCookiePolicy(allowed_domains=[]))
+        self._operators, self._others = (
+            httpx.AsyncClient(
+                transport=transport,
+                trust_env=False,
+                follow_redirects=False,
+                timeout=None,  # noqa: S113  the whole request has one, below
+                cookies=no_cookies,
+                headers={"accept": "*/*", "accept-encoding": "identity"},
+            )
+            for transport in (_transport(httpcore.AnyIOBackend()), _transport(_PublicOnly(allowed)))
+        )
+
+    async def call(self, endpoint: Endpoint, post: Post) -> Answer:
+        """Posts it. Never raises for what the endpoint or the network does."""
+        began = time.monotonic()
+        try:
+            async with asyncio.timeout(endpoint.timeout.total_seconds()):
+                answer = await self._post(endpoint, post)
+        except TimeoutError:
+            answer = Answer(0, f"no answer within {endpoint.timeout.total_seconds():g} s")
+        except (httpx.HTTPError, httpx.InvalidURL, OSError, UnicodeError) as error:
+            answer = Answer(0, f"{type(error).__name__}: {error}".removesuffix(": "))
+        return answer._replace(took_ms=round((time.monotonic() - began) * 1000))
+
+    async def _post(self, endpoint: Endpoint, post: Post) -> Answer:
+        client = self._operators if endpoint.is_operators else self._others
+        async with client.stream("POST", endpoint.url, content=post.body, headers=post.headers) as response:
+            if not endpoint.is_operators:  # what stands there is not for whoever chose the place
+                return Answer(response.status_code, retry_after=response.headers.get("retry-after", ""))
+            read = b""
+            async for chunk in response.aiter_raw():
+                read += chunk
+                if len(read) >= RESPONSE_OCTETS:
+                    break
+            text = read[:RESPONSE_OCTETS].decode("utf-8", "replace").replace("\0", "")  # PostgreSQL takes no NUL
+            return Answer(response.status_code, "", text, response.headers.get("retry-after", ""))
+
+    async def close(self) -> None:
+        await self._operators.aclose()
+        await self._others.aclose()
+
+
+class _PublicOnly(httpcore.AsyncNetworkBackend):
+    """Opens connections to public addresses and allowed networks only, and to those that it has looked at."""
+
+    def __init__(self, allowed: Sequence[Network]) -> None:
+        self._allowed = allowed
+        self._backend = httpcore.AnyIOBackend()
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # noqa: ASYNC109  httpcore's interface
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        try:
+            addresses = await public_addresses.reachable(host, port, self._allowed)
+        except OSError as error:
+            raise httpcore.ConnectError(str(error)) from None
+        failed = httpcore.ConnectError(f"{host} has no address")
+        for address in addresses:
+            try:
+                return await self._backend.connect_tcp(str(address), port, timeout, local_address, socket_options)
+            except httpcore.ConnectError as error:
+                failed = error
+        raise failed
+
+
+def _transport(backend: httpcore.AsyncNetworkBackend) -> httpx.AsyncHTTPTransport:
+    """httpx's own, with connections that `backend` opens. TLS is of the name in the URL, whatever is connected to."""
+    made = httpx.AsyncHTTPTransport(trust_env=False)
+    # httpx has no door for a backend; a test notices if it puts its pool elsewhere.
+    made._pool = httpcore.AsyncConnectionPool(
+        ssl_context=ssl.create_default_context(),
+        max_connections=None,
+        max_keepalive_connections=50,
+        keepalive_expiry=30.0,
+        network_backend=backend,
+    )
+    return made
+
+
+def next_attempt(
+    retry: tuple[timedelta, ...],
+    attempts: int,
+    first_at: datetime,
+    now: datetime,
+    jitter: float,
+    wait: timedelta = timedelta(0),
+) -> datetime | None:
+    """When to try again after that many attempts failed, the first of them at `first_at`; None: not any more.
+
+    `jitter` is from -1 to 1; `wait` is what the endpoint asked for.
+    """
+    end = first_at + GIVE_UP_AFTER
+    if now + _LAST >= end:
+        return None
+    delay = retry[min(attempts, len(retry)) - 1]
+    return min(now + max(delay * (1 + jitter * _SPREAD), wait), end)
+
+
+def asked_to_wait(answer: Answer, now: datetime) -> timedelta:
+    """What Retry-After says (RFC 9110 §10.2.3), from nothing up to a day."""
+    try:
+        wait = timedelta(seconds=int(answer.retry_after))
+    except (ValueError, OverflowError):
+        try:
+            wait = parsedate_to_datetime(answer.retry_after).astimezone(UTC) - now
+        except (ValueError, TypeError, OverflowError):
+            wait = timedelta(0)
+    return min(max(wait, timedelta(0)), GIVE_UP_AFTER)

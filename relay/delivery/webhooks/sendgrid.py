@@ -1,0 +1,95 @@
+"""Events as SendGrid's event webhook tells them: a JSON array of flat objects, with the metadata among their keys.
+
+https://www.twilio.com/docs/sendgrid/for-developers/tracking-events/event
+"""
+
+from typing import Any
+
+from relay.delivery.webhooks import smtp_reply
+from relay.delivery.webhooks.smtp_reply import Sort
+from relay.store.database.tables import EventType
+from relay.store.webhooks.webhook_event import Occasion
+
+_NAMES = {
+    EventType.ACCEPTED: "processed",
+    EventType.DELIVERED: "delivered",
+    EventType.DEFERRED: "deferred",
+    EventType.BOUNCED: "bounce",
+    EventType.EXPIRED: "dropped",
+    EventType.SUPPRESSED: "dropped",
+    EventType.OPENED: "open",
+    EventType.CLICKED: "click",
+    EventType.UNSUBSCRIBED: "unsubscribe",
+    EventType.RESUBSCRIBED: "group_resubscribe",
+    EventType.COMPLAINED: "spamreport",
+}
+_CLASSES = {
+    "user_unknown": "Invalid Address",
+    "domain_unknown": "Invalid Address",
+    "moved": "Invalid Address",
+    "mailbox_full": "Mailbox Unavailable",
+    "mailbox_disabled": "Mailbox Unavailable",
+    "spam": "Content",
+    "content": "Content",
+    "too_large": "Content",
+    "reputation": "Reputation",
+    "policy": "Reputation",
+    "authentication": "Reputation",
+    "sender_rejected": "Reputation",
+    "rate_limited": "Frequency or Volume Too High",
+    "greylisted": "Frequency or Volume Too High",
+    "protocol": "Technical Failure",
+    "system": "Technical Failure",
+    "loop": "Technical Failure",
+}
+_DROPPED = {
+    "hard_bounce": "Bounced Address",
+    "unsubscribe": "Unsubscribed Address",
+    "complaint": "Spam Reporting Address",
+}
+
+
+def body(occasion: Occasion) -> list[dict[str, Any]] | None:  # Any: JSON
+    """The array; None where no recipient is known, whom each of its objects names."""
+    made = [
+        dict(occasion.meta)
+        | {
+            "email": who,
+            "timestamp": int(occasion.at.timestamp()),
+            "smtp-id": f"<{occasion.message_id}>",
+            "event": _NAMES[occasion.type],
+            "category": list(occasion.tags),
+            "sg_event_id": occasion.id if len(occasion.recipients) == 1 else f"{occasion.id}.{n}",
+            "sg_message_id": occasion.message,
+        }
+        | _own(occasion)
+        for n, who in enumerate(occasion.recipients)
+    ]
+    return made or None
+
+
+def _own(occasion: Occasion) -> dict[str, Any]:  # Any: JSON
+    """What this sort of event says beside the rest."""
+    said = smtp_reply.said(occasion)
+    match occasion.type:
+        case EventType.DELIVERED:
+            return {"response": occasion.detail}
+        case EventType.DEFERRED:
+            return {"response": occasion.detail, "attempt": str(occasion.attempt), "status": said.status}
+        case EventType.BOUNCED:
+            type_ = "blocked" if smtp_reply.sort(occasion) is Sort.BLOCK else "bounce"
+            class_ = _CLASSES.get(occasion.category, "Unclassified")
+            return {"reason": occasion.detail, "status": said.status, "type": type_, "bounce_classification": class_}
+        case EventType.EXPIRED:
+            return {"reason": "Expired", "status": said.status, "response": occasion.detail}
+        case EventType.SUPPRESSED:
+            return {"reason": _DROPPED.get(occasion.detail, "Suppressed Address")}
+        case EventType.OPENED:
+            return _visitor(occasion) | ({"sg_machine_open": True} if occasion.verdict == "machine" else {})
+        case EventType.CLICKED:
+            return _visitor(occasion) | {"url": occasion.url}
+    return {}
+
+
+def _visitor(occasion: Occasion) -> dict[str, str]:
+    return {"useragent": occasion.user_agent, "ip": occasion.ip}

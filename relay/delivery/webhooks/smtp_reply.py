@@ -1,0 +1,44 @@
+"""What the other side of a delivery said, taken apart again, and what sort of failure that is.
+
+In: an occasion.  Out: code, enhanced status and text; hard, soft, or a block that is not the address's fault.
+"""
+
+import re
+from enum import StrEnum
+from typing import NamedTuple
+
+from relay.store.webhooks.webhook_event import Occasion
+
+_SAID = re.compile(r"(?:(\d{3})(?:\s+|$))?(?:(\d\.\d{1,3}\.\d{1,3})(?:\s+|$))?(.*)", re.DOTALL)
+_HARD = frozenset({"user_unknown", "domain_unknown", "moved"})
+_BLOCK = frozenset(
+    {"policy", "reputation", "authentication", "spam", "content", "sender_rejected", "relay_denied", "rate_limited"}
+)
+
+
+class Sort(StrEnum):
+    """What a failure says of the address."""
+
+    HARD = "hard"
+    SOFT = "soft"
+    BLOCK = "block"
+
+
+class Said(NamedTuple):
+    """Code 0: nobody said anything."""
+
+    code: int
+    status: str
+    text: str
+
+
+def said(occasion: Occasion) -> Said:
+    found = _SAID.fullmatch(occasion.detail)
+    assert found  # every text fits
+    return Said(int(found[1] or 0), found[2] or "", found[3])
+
+
+def sort(occasion: Occasion) -> Sort:
+    if occasion.category in _HARD:
+        return Sort.HARD
+    return Sort.BLOCK if occasion.category in _BLOCK else Sort.SOFT

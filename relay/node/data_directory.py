@@ -1,0 +1,117 @@
+"""The data directory, made ready before a role starts: lock, keys, database."""
+
+import contextlib
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from relay import tokens
+from relay.config.schema import Config
+from relay.node import privileges
+from relay.store import store
+from relay.store.database import engine, identities, migrate
+
+KEYS_FILE = "keys.json"
+_WAIT_FOR_S = 3.0  # a killed server's roles, which die right after it
+
+
+class Unusable(Exception):
+    """The ground cannot be built on; the text says what to do."""
+
+
+def database_url(config: Config) -> str:
+    return engine.url(config.database.url.get_secret_value(), config.relay.data_dir)
+
+
+def open_store(config: Config) -> store.Store:
+    """This process's store. Call `prepare` before, in this or another process."""
+    known = identities.People(
+        config.privacy.mode, open_ring(config).secret_for(identities.PURPOSE), config.privacy.consent == "asked"
+    )
+    return store.Store(database_url(config), config.relay.data_dir, known)
+
+
+def open_ring(config: Config) -> tokens.KeyRing:
+    """The installation's keys, made at the first start. Raises Unusable."""
+    _become_owner(config)
+    try:
+        return tokens.open_ring(config.relay.data_dir / KEYS_FILE)
+    except (OSError, ValueError) as error:
+        raise Unusable(f"cannot use the keys: {error}") from None
+
+
+def prepare(config: Config) -> None:
+    """Makes the directory, the keys and the database, or brings them up to date. Raises Unusable.
+
+    From here on, and in `open_ring`, root has become `[relay] user`: what commands write there the server can read.
+    """
+    _become_owner(config)
+    os.umask(0o077)  # mail is nobody else's to read
+    directory = config.relay.data_dir
+    try:
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not os.access(directory, os.W_OK):
+            raise PermissionError(13, "not writable", str(directory))
+    except OSError as error:
+        raise Unusable(f"[relay] data_dir {directory}: {error.strerror}") from None
+    open_ring(config)
+    try:
+        store.prepare(database_url(config))
+    except migrate.TooNew as error:
+        raise Unusable(str(error)) from None
+    except sa.exc.SQLAlchemyError as error:
+        reason = error.orig if isinstance(error, sa.exc.DBAPIError) else error
+        raise Unusable(f"cannot open the database: {reason}") from None
+
+
+def _become_owner(config: Config) -> None:
+    try:
+        privileges.leave(config)
+    except privileges.PrivilegeError as error:
+        raise Unusable(str(error)) from None
+
+
+@contextlib.contextmanager
+def locked(config: Config, role: str) -> Iterator[None]:
+    """Holds the data directory for a role: two servers on one directory would fight over it. Raises Unusable."""
+    path: Path = config.relay.data_dir / f"{role}.lock"
+    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        end = time.monotonic() + _WAIT_FOR_S
+        while not _lock(file):
+            holder = os.pread(file, 32, 0).decode("ascii", "replace").strip() or "unknown"
+            if _is_gone(holder) and time.monotonic() < end:
+                time.sleep(0.05)
+                continue
+            raise Unusable(
+                f"another Waypost (process {holder}) already serves {role} on {config.relay.data_dir}; "
+                "stop it, or give this one another [relay] data_dir"
+            )
+        os.truncate(file, 0)
+        os.pwrite(file, f"{os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(file)
+
+
+def _lock(file: int) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _is_gone(holder: str) -> bool:
+    """True if there is no process of that number."""
+    try:
+        os.kill(int(holder), 0)
+    except (ProcessLookupError, ValueError, OverflowError):
+        return True
+    except PermissionError:  # somebody else's, and alive
+        pass
+    return False

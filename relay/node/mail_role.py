@@ -1,0 +1,90 @@
+"""The mail role: edge, delivery and queue of one process, put together."""
+
+import asyncio
+import signal
+import socket
+from collections.abc import Sequence
+
+from relay import tokens
+from relay.config.schema import Config
+from relay.delivery.client_credentials import Logins
+from relay.delivery.dispatch import Courier, Sender
+from relay.delivery.dsn_sender import Notices
+from relay.delivery.intake import Intake
+from relay.delivery.queue_worker import Runner
+from relay.delivery.return_path_mail import Returns
+from relay.delivery.sandbox import Sandbox
+from relay.delivery.smtp.upstream import Upstreams
+from relay.edge.server import Edge
+from relay.envelope import Login
+from relay.node import data_directory, descriptors, maintenance
+from relay.node.shared_logins import Circle
+
+
+async def serve(
+    config: Config, sockets: Sequence[socket.socket], ready: asyncio.Event, stop: asyncio.Event, circle: Circle
+) -> None:
+    """Serves mail on the sockets until `stop`, then drains: transactions end, leases go back."""
+    descriptors.report_shortage(asyncio.get_running_loop())
+    store = data_directory.open_store(config)
+    sender: Sender = (
+        Sandbox()
+        if config.is_sandbox
+        else Upstreams(config.upstream, config.relay.hostname, processes=config.relay.workers)
+    )
+    ring = data_directory.open_ring(config)
+    minter = tokens.Minter(ring, config.tracking.public_url, config.privacy.tells_apart)
+    logins = Logins(sender) if isinstance(sender, Upstreams) and config.access.auth == "upstream" else None
+    courier = Courier(config, store, sender, minter, logins=logins)
+    runner = Runner(store, courier)
+    intake = Intake(config, store, courier, runner, ring)
+
+    async def log_in(name: str, password: str) -> None:
+        if logins and await logins.log_in(name, password):
+            runner.resume(name)
+            circle.tell([Login(name, password)])
+
+    def learn(login: Login) -> None:
+        if logins:
+            logins.learn(login)
+            runner.resume(login.username)
+
+    reports = Returns(config, store, ring) if config.bounces.return_path else None
+    edge = Edge(config, intake.take, intake.admit, log_in if logins else None, reports=reports)
+    # What a predecessor did but could not write down comes first: nothing that is done is done again.
+    await maintenance.replay_once(store)
+    if logins:
+        circle.join(logins.known, learn)
+    await edge.start(sockets, descriptors.ACCEPT_A_TURN)
+    descriptors.widen_backlog(sockets)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, edge.renew)
+    tasks = [
+        asyncio.create_task(runner.run()),
+        asyncio.create_task(runner.renew()),
+        asyncio.create_task(Notices(config, store, runner.wake).run()),
+        asyncio.create_task(maintenance.replay(store)),
+        asyncio.create_task(maintenance.retain(store, config)),
+        asyncio.create_task(maintenance.forget(store)),
+    ]
+    ready.set()
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({stopping, *tasks}, return_when=asyncio.FIRST_COMPLETED)
+    failed = not stop.is_set()  # a task that never ends has ended
+    stopping.cancel()
+    end = asyncio.get_running_loop().time() + config.relay.drain.total_seconds()
+
+    def left_s() -> float:
+        return max(0.0, end - asyncio.get_running_loop().time())
+
+    await edge.drain(left_s())
+    await asyncio.gather(intake.drain(left_s()), runner.drain(left_s()))
+    await runner.give_back()  # after both: what is still under way now is nobody's
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await sender.close()
+    if reports:
+        await reports.close()
+    await asyncio.to_thread(store.close)
+    if failed:
+        raise RuntimeError("a task of the mail role has ended by itself")

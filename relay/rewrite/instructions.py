@@ -1,0 +1,97 @@
+"""What an app wishes for its mail, in whatever words it was said.
+
+In: what the dialects hear, one wish after the other.  Out: a Control. Of two wishes for the same thing the
+first counts.
+"""
+
+import contextlib
+import json
+from dataclasses import dataclass, field
+
+from relay.rewrite import display_fields
+
+_MOST_TAGS = 50
+_MOST_METADATA = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """The app's wishes; None and "" where it is silent. Metadata names are lower case."""
+
+    stream: str = ""
+    tags: tuple[str, ...] = ()
+    metadata: dict[str, str] = field(default_factory=dict)
+    track_opens: bool | None = None
+    track_clicks: bool | None = None
+    expires_in: str = ""  # as given
+    consent: bool | None = None  # what its recipients said about being tracked
+    track_text: bool | None = None  # clicks in text/plain, where they are tracked at all
+    override: bool = False  # send to suppressed addresses too; heeded only where the client may
+    unreadable: bool = False  # a field of theirs could not be read
+
+
+@dataclass(slots=True)
+class Heard:
+    """The wishes so far."""
+
+    stream: str = ""
+    tags: list[str] = field(default_factory=list)
+    metadata: dict[str, str] = field(default_factory=dict)
+    opens: bool | None = None
+    clicks: bool | None = None
+    text: bool | None = None
+    consent: bool | None = None
+    expires_in: str = ""
+    override: bool = False
+    unreadable: bool = False
+    may_be_forbidden: bool = False  # to track: what could not be read may have said so
+
+    def misread(self, *, may_forbid: bool) -> None:
+        self.unreadable = True
+        self.may_be_forbidden = self.may_be_forbidden or may_forbid
+
+    def track(self, opens: bool | None = None, clicks: bool | None = None, text: bool | None = None) -> None:
+        self.opens = opens if self.opens is None else self.opens
+        self.clicks = clicks if self.clicks is None else self.clicks
+        self.text = text if self.text is None else self.text
+
+    def tag(self, name: object) -> None:
+        name = _text(name)
+        if name and name not in self.tags and len(self.tags) < _MOST_TAGS:
+            self.tags.append(name)
+
+    def note(self, name: str, content: object) -> None:
+        name = display_fields.shown(name).lower()
+        if name and len(self.metadata) < _MOST_METADATA:
+            self.metadata.setdefault(name, _text(content))
+
+    def name_stream(self, name: object) -> None:
+        self.stream = self.stream or _text(name).strip().lower()  # the same in any case: an unsubscribe must hold
+
+    def expire(self, after: str) -> None:
+        self.expires_in = self.expires_in or after
+
+    @property
+    def control(self) -> Control:
+        tags = tuple(self.tags)
+        return Control(
+            self.stream,
+            tags,
+            self.metadata,
+            False if self.opens is None and self.may_be_forbidden else self.opens,
+            False if self.clicks is None and self.may_be_forbidden else self.clicks,
+            self.expires_in,
+            self.consent,
+            self.text,
+            self.override,
+            self.unreadable,
+        )
+
+
+def _text(content: object) -> str:
+    """Text as it is, anything else as JSON."""
+    if not isinstance(content, str):
+        with contextlib.suppress(RecursionError):
+            return display_fields.shown(json.dumps(content, ensure_ascii=False))
+        return ""
+    return display_fields.shown(content)

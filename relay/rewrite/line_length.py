@@ -1,0 +1,135 @@
+"""Where a tag may be broken so that no line of more than 998 octets is created (RFC 5322 §2.1.1).
+
+In: the text of a 7bit or 8bit leaf and what happens in it, in order.  Out: which of the possible breaks
+are made, and what does not fit. Lines that were too long before are broken where we edit, and otherwise left.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from relay.mime.transfer_encoding import LONGEST_LINE
+
+
+class Event(NamedTuple):
+    """`text[start:end]` becomes `length` octets; with `may_break`, or else a line end."""
+
+    start: int
+    end: int
+    length: int
+    may_break: bool
+
+
+def fit(text: bytes, events: Sequence[Event]) -> bool:
+    """True if no line becomes too long, or longer than too long, even if none is broken."""
+    return all(line.stop - line.begin + line.grown <= LONGEST_LINE for line in _lines(text, events))
+
+
+def breaks(text: bytes, events: Sequence[Event]) -> set[int]:
+    """The indexes of the events that become line ends: as few as will do, in each line from its beginning."""
+    chosen: set[int] = set()
+    for line in _lines(text, events):
+        if line.stop - line.begin + line.grown > LONGEST_LINE:
+            chosen |= _fill(events, line)
+    return chosen
+
+
+def overfull(text: bytes, events: Sequence[Event], chosen: set[int]) -> list[range]:
+    """The events, as indexes, of each line that passes the limit in spite of those breaks, and did not before."""
+    found: list[range] = []
+    for line in _lines(text, events):
+        if line.stop - line.begin + line.grown <= LONGEST_LINE or _was_long(text, line):
+            continue
+        at, column = line.begin, 0
+        widest = 0
+        for n in range(line.first, line.past):
+            column += events[n].start - at + (0 if n in chosen else events[n].length)
+            at = events[n].end
+            widest = max(widest, column)
+            column = 0 if n in chosen else column
+        if max(widest, column + line.stop - at) > LONGEST_LINE:
+            found.append(range(line.first, line.past))
+    return found
+
+
+def fitting(text: bytes, events: Sequence[Event], is_first: Sequence[bool], is_end: Sequence[bool]) -> set[int]:
+    """The indexes of the events that can be made where a line ends only at the events that say so. Those that come
+    first have the room first, and are made in lines that were too long before; nothing else is."""
+    kept: set[int] = set()
+    for line in _parted(_lines(text, events), events, is_end):
+        was_long = _was_long(text, line)
+        room = LONGEST_LINE - (line.stop - line.begin)
+        for n in sorted(range(line.first, line.past), key=lambda n: not is_first[n]):
+            growth = events[n].length - (events[n].end - events[n].start)
+            if is_first[n] if was_long else growth <= room:
+                kept.add(n)
+                room -= growth
+    kept.update(n for n, ends in enumerate(is_end) if ends)
+    return kept
+
+
+def _parted(lines: Iterator["_Line"], events: Sequence[Event], is_end: Sequence[bool]) -> Iterator["_Line"]:
+    """The lines, each parted at the events that end it."""
+    for line in lines:
+        first, begin = line.first, line.begin
+        for n in range(line.first, line.past):
+            if is_end[n]:
+                yield _Line(first, n, begin, events[n].start, 0)
+                first, begin = n + 1, events[n].end
+        yield _Line(first, line.past, begin, line.stop, 0)
+
+
+class _Line(NamedTuple):
+    """`text[begin:stop]` is a line, without its end, in which `events[first:past]` happen. Where spans hold
+    line ends, it is as many lines as they join."""
+
+    first: int
+    past: int
+    begin: int
+    stop: int
+    grown: int
+
+
+def _lines(text: bytes, events: Sequence[Event]) -> Iterator[_Line]:
+    """The lines in which something happens."""
+    first = 0
+    while first < len(events):
+        begin = text.rfind(b"\n", 0 if first == 0 else events[first - 1].end, events[first].start) + 1
+        stop = begin
+        past = first
+        grown = 0
+        while past < len(events) and (past == first or events[past].start <= stop):
+            if events[past].end >= stop:  # a span may hold line ends, which go with it
+                stop = text.find(b"\n", events[past].end)
+                stop = len(text) if stop < 0 else stop
+            grown += events[past].length - (events[past].end - events[past].start)
+            past += 1
+        yield _Line(first, past, begin, stop - (text[stop - 1 : stop] == b"\r" and stop > begin), grown)
+        first = past
+
+
+def _was_long(text: bytes, line: _Line) -> bool:
+    """True if one of the lines was too long before."""
+    if line.stop - line.begin <= LONGEST_LINE:
+        return False
+    return max(len(old) for old in text[line.begin : line.stop].split(b"\r\n")) > LONGEST_LINE
+
+
+def _fill(events: Sequence[Event], line: _Line) -> set[int]:
+    """Breaks for the line, greedily: a break is made once the line would pass the limit after it."""
+    chosen: set[int] = set()
+    at, column = line.begin, 0
+    place, column_there = -1, 0  # the last possible break, and the column behind it
+    for n in range(line.first, line.past):
+        event = events[n]
+        for length, is_break in ((event.start - at, False), (event.length, event.may_break)):
+            column += length
+            if column - (length if is_break else 0) > LONGEST_LINE and place >= 0:
+                chosen.add(place)
+                column -= column_there
+                place = -1
+            if is_break:
+                place, column_there = n, column
+        at = event.end
+    if column + line.stop - at > LONGEST_LINE and place >= 0:
+        chosen.add(place)
+    return chosen

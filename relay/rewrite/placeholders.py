@@ -1,0 +1,164 @@
+"""What apps leave in their text for a provider: unsubscribe links to fill in, and opt-outs beside a URL.
+
+In: a leaf's decoded text, and the dialects whose provider is not the upstream, so that nobody else would do it.
+Out: drafts in its offsets. Our own mark is always understood. Nothing here can take more than linear time.
+"""
+
+import re
+from bisect import bisect_right
+from collections.abc import Collection, Iterator
+from functools import lru_cache
+
+from relay import edits
+from relay.rewrite import html_tokenizer
+from relay.rewrite.edit_templates import Draft
+from relay.rewrite.provider_dialects import OURS
+
+_HOLE = edits.Hole(edits.Kind.UNSUBSCRIBE)
+_S = rb"(?:\s|%20|&nbsp;){0,8}"
+# Editors percent-encode what stands in an href and escape it in HTML, and put `http://` before what has no
+# scheme. A form's group is named for its dialect.
+_FORMS = {
+    OURS: rb"(?:\{\{|%7B%7B)@waypost_unsubscribe_url@(?:\}\}|%7D%7D)",
+    "postmark": rb"(?:\{\{\{|%7B%7B%7B)@pm:unsubscribe(?:_url)?@(?:label=(?P<label>\"[^\"<>{}]{1,200}\")@)?"
+    rb"(?:\}\}\}|%7D%7D%7D)",
+    "mailgun": rb"%25(?:tag_|mailing_list_)?unsubscribe_url%25|%(?:tag_|mailing_list_)?unsubscribe_url%",
+    "mandrill": rb"\*(?:\||%7C)UNSUB(?::[^|*<>\s\"']*)?(?:\||%7C)\*",
+    # `[unsubscribe]` is what accounts choose for themselves; in running text it is anybody's word.
+    "sendgrid": rb"(?:<|&lt;|%3C)(?:%25|%)@asm_(?:(?:group|global)_unsubscribe|preferences)(?:_raw)?_url@(?:%25|%)"
+    rb"(?:>|&gt;|%3E)|(?<=[\"'])\[unsubscribe\](?=[\"'])",
+    "sparkpost": rb"\[\[@data-msys-(?:unsubscribe=[\"']?1|clicktrack=[\"']?0)[\"']?@\]\]",
+    "postal": rb"(?<=http)\+notrack(?=://)|(?<=https)\+notrack(?=://)",
+}
+# Every form holds one of these, which are found a hundred times as fast, and begins shortly before it.
+_UNSUB = b"unsub"
+_HINTS = (_UNSUB, b"asm_preferences", b"+notrack", b"data-msys-")
+_BEFORE_UNSUB = frozenset(b"%c" % octet for octet in b"_:%5|c[-")  # in a form; the mere word has others
+_BEGINNING = re.compile(rb"[%{*<&\[+hH]")
+_LONGEST_BEGINNING = 100  # octets
+_LABEL = b'"Unsubscribe"'
+_LONGEST_URL = 2000  # octets before SparkPost's mark
+_NO_LINK_IN = frozenset(
+    b"a area button title textarea style script xmp iframe noembed noframes plaintext option select".split()
+)
+_FARTHEST = 20_000  # octets from the last tag
+
+
+def in_text(text: bytes, dialects: Collection[str]) -> list[Draft]:
+    """The drafts for a plain text, in order."""
+    made: list[Draft] = []
+    for mark in _found(text, dialects):
+        made.append(_draft(mark, text, made[-1].end if made else 0))
+    return made
+
+
+def in_html(page: html_tokenizer.Markup, dialects: Collection[str]) -> list[Draft]:
+    """The drafts for a page, in order. What its provider would make a whole link in running text, we do too."""
+    html = page.html
+    found = _found(html, dialects, page.lower)
+    if not found:
+        return []
+    markup = html_tokenizer.read(html)  # the page may have been skimmed
+    starts = [tag.start for tag in markup.tags]
+    made: list[Draft] = []
+    for mark in found:
+        draft = _draft(mark, html, made[-1].end if made else 0)
+        if _means_link(mark) and not markup.is_open and _is_running_text(html, markup, starts, mark.start()):
+            label = (mark["label"] if mark.lastgroup == "postmark" else None) or _LABEL
+            draft = Draft(*mark.span(), (b'<a href="', _HOLE, b'">' + label[1:-1] + b"</a>"), "unsubscribe")
+        made.append(draft)
+    return made
+
+
+def is_unsubscribe(url: str, dialects: Collection[str]) -> bool:
+    """True if the URL holds the mark of one of the dialects, or ours."""
+    lower = url.lower()
+    if not ("unsub" in lower or "+notrack" in lower or "data-msys-" in lower or "asm_preferences" in lower):
+        return False  # as for nearly all; `any` over _HINTS would take three times as long
+    return any(not _opts_out(mark) for mark in _found(url.encode("utf-8", "replace"), dialects))
+
+
+def _found(text: bytes, dialects: Collection[str], lower: bytes = b"") -> list[re.Match[bytes]]:
+    """The marks, in order."""
+    lower = lower or text.lower()
+    places = sorted(place for hint in _HINTS for place in _places(lower, hint))
+    if not places:
+        return []
+    pattern = _pattern(frozenset(dialects))
+    found: list[re.Match[bytes]] = []
+    past = 0
+    for at in places:
+        for begun in _BEGINNING.finditer(text, max(past, at - _LONGEST_BEGINNING), max(past, at + 1)):
+            if mark := pattern.match(text, begun.start()):
+                found.append(mark)
+                past = mark.end()
+                break
+        past = max(past, at + 1)  # no octet is looked at twice
+    return found
+
+
+def _places(lower: bytes, hint: bytes) -> Iterator[int]:
+    at = lower.find(hint)
+    while at >= 0:
+        if hint != _UNSUB or lower[at - 1 : at] in _BEFORE_UNSUB:
+            yield at
+        at = lower.find(hint, at + 1)
+
+
+@lru_cache(maxsize=64)
+def _pattern(dialects: frozenset[str]) -> re.Pattern[bytes]:
+    forms = (
+        b"(?P<%s>%s)" % (name.encode(), form.replace(b"@", _S))
+        for name, form in _FORMS.items()
+        if name == OURS or name in dialects
+    )
+    return re.compile(rb"(?:https?://)?(?:" + b"|".join(forms) + b")", re.IGNORECASE)
+
+
+def _draft(mark: re.Match[bytes], text: bytes, past: int) -> Draft:
+    start, end = mark.span()
+    if _opts_out(mark):
+        return Draft(start, end, (), "opt_out")
+    if mark.lastgroup == "sparkpost":
+        start = _url_before(text, start, past)
+    return Draft(start, end, (_HOLE,), "unsubscribe")
+
+
+def _opts_out(mark: re.Match[bytes]) -> bool:
+    """True if it only says that the URL beside it is not to be tracked."""
+    return mark.lastgroup == "postal" or (mark.lastgroup == "sparkpost" and b"clicktrack" in mark[0].lower())
+
+
+def _url_before(text: bytes, at: int, past: int) -> int:
+    """Where the URL begins that ends there; `at` if there is none."""
+    before = text[max(past, at - _LONGEST_URL) : at]
+    word = before[max(before.rfind(octet) for octet in b" \t\r\n<>\"'(]") + 1 :]
+    places = [place for place in (word.find(b"http://"), word.find(b"https://")) if place >= 0]
+    return at - len(word) + min(places) if places else at
+
+
+def _means_link(mark: re.Match[bytes]) -> bool:
+    text = mark[0].lower()
+    return (mark.lastgroup == "postmark" and b"_url" not in text) or (
+        mark.lastgroup == "sendgrid" and b"asm_" in text and b"_raw" not in text
+    )
+
+
+def _is_running_text(html: bytes, markup: html_tokenizer.Markup, starts: list[int], at: int) -> bool:
+    """True if a link may stand there for certain: outside of tags, comments, raw text and other links."""
+    n = bisect_right(starts, at) - 1
+    if n < 0:
+        return at <= _FARTHEST and b"<!" not in html[:at] and b"<?" not in html[:at]
+    last = markup.tags[n]
+    if not last.end <= at <= last.end + _FARTHEST or not last.is_live:
+        return False
+    if not last.is_closing and last.name in _NO_LINK_IN:
+        return False
+    gap = html[last.end : at]
+    if b"<!" in gap or b"<?" in gap or b"</" in gap:
+        return False
+    # An open link may be some tags back, as in `<a href="…"><b>{{{ pm:unsubscribe }}}</b></a>`.
+    for tag in reversed(markup.tags[max(0, n - 100) : n + 1]):
+        if tag.name == b"a":
+            return tag.is_closing
+    return True

@@ -1,0 +1,70 @@
+"""Who may use the console. Passwords are kept as argon2id hashes (RFC 9106)."""
+
+import functools
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+import sqlalchemy as sa
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+
+from relay.store.console import console_sessions
+from relay.store.database import console_tables
+
+FIRST = "admin"  # the account that the first start makes
+_HASHER = PasswordHasher()
+
+
+def first_password(data_dir: Path) -> Path:
+    """Where that account's password lies, from a start without a terminal until it signs in."""
+    return data_dir / "first-password"
+
+
+@functools.cache
+def _nobody() -> str:
+    """Verified when there is no such account, so that the answer takes as long as for a wrong password."""
+    return _HASHER.hash("nobody")
+
+
+def put(session: sa.Connection, name: str, password: str, at: datetime) -> None:
+    """Makes an account, or gives an existing one a new password, which ends its sessions."""
+    table = console_tables.account
+    remove(session, name)
+    session.execute(sa.insert(table), {"name": name, "password_hash": hash_password(password), "created_at": at})
+
+
+def remove(session: sa.Connection, name: str) -> bool:
+    """Takes an account away, and ends its sessions. False if there is none of that name."""
+    console_sessions.end_all(session, name)
+    return session.execute(sa.delete(console_tables.account).where(console_tables.account.c.name == name)).rowcount > 0
+
+
+def listing(session: sa.Connection) -> Sequence[sa.RowMapping]:
+    """The accounts' names and ages, the oldest first."""
+    table = console_tables.account
+    wanted = sa.select(table.c.name, table.c.created_at).order_by(table.c.created_at, table.c.name)
+    return session.execute(wanted).mappings().all()
+
+
+def any_exist(session: sa.Connection) -> bool:
+    return session.scalar(sa.select(console_tables.account.c.name).limit(1)) is not None
+
+
+def password_hash(session: sa.Connection, name: str) -> str | None:
+    found: str | None = session.scalar(
+        sa.select(console_tables.account.c.password_hash).where(console_tables.account.c.name == name)
+    )
+    return found
+
+
+def hash_password(password: str) -> str:
+    return _HASHER.hash(password)
+
+
+def verify(stored: str | None, password: str) -> bool:
+    """True if the password is the one of the hash. Takes tens of milliseconds: not on an event loop."""
+    try:
+        return _HASHER.verify(stored or _nobody(), password) and stored is not None
+    except (VerificationError, InvalidHashError):
+        return False

@@ -1,0 +1,84 @@
+"""Keys of the JSON API: who may ask, for what, and until when.
+
+A key is 256 random bits, which nobody guesses however fast a hash is: here is its SHA-256.
+"""
+
+import hashlib
+import secrets
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from relay.store.database import console_tables, tables
+from relay.store.database.console_tables import ApiKey
+
+ALL = "*"
+READ = "read"
+# Beside `read`, which may look at everything, each is a resource that may be read and changed.
+SCOPES = (READ, "messages", "suppressions", "queue", "consent", "pixels", "webhooks")
+_PREFIX = "wp_"  # so that a key that leaks is found, by people and by scanners
+_NOTE_USE_AFTER = timedelta(minutes=1)
+
+
+class Key(NamedTuple):
+    """Whose key it is, and what it may do."""
+
+    name: str
+    scopes: frozenset[str]
+    expires_at: datetime | None
+    used_at: datetime | None
+
+    def may(self, wanted: Sequence[str]) -> bool:
+        """True if it has one of these scopes."""
+        return ALL in self.scopes or not self.scopes.isdisjoint(wanted)
+
+    def is_use_due(self, now: datetime) -> bool:
+        """True if `note_use` has something new to say."""
+        return self.used_at is None or now - self.used_at >= _NOTE_USE_AFTER
+
+
+def create(
+    connection: sa.Connection,
+    name: str,
+    now: datetime,
+    scopes: Sequence[str] = (ALL,),
+    expires_at: datetime | None = None,
+) -> str | None:
+    """Makes a key and returns it, to be shown once; None if there is one of that name."""
+    table = console_tables.api_key
+    if connection.scalar(sa.select(table.c.name).where(table.c.name == name)):
+        return None
+    key = _PREFIX + secrets.token_urlsafe(32)
+    row = ApiKey(name=name, digest=_digest(key), created_at=now, scopes=list(scopes), expires_at=expires_at)
+    connection.execute(sa.insert(table), tables.values(row))
+    return key
+
+
+def listing(connection: sa.Connection) -> Sequence[sa.RowMapping]:
+    """The keys without their hashes, the oldest first."""
+    table = console_tables.api_key
+    shown = (table.c.name, table.c.scopes, table.c.created_at, table.c.expires_at, table.c.used_at)
+    return connection.execute(sa.select(*shown).order_by(table.c.created_at, table.c.name)).mappings().all()
+
+
+def revoke(connection: sa.Connection, name: str) -> bool:
+    """Ends a key at once. False if there is none of that name."""
+    table = console_tables.api_key
+    return connection.execute(sa.delete(table).where(table.c.name == name)).rowcount > 0
+
+
+def find(connection: sa.Connection, key: str) -> Key | None:
+    """Whose key that is, expired or not; None for no key of ours."""
+    row = connection.execute(sa.select(console_tables.api_key).filter_by(digest=_digest(key))).mappings().first()
+    return Key(row["name"], frozenset(row["scopes"]), row["expires_at"], row["used_at"]) if row else None
+
+
+def note_use(connection: sa.Connection, name: str, now: datetime) -> None:
+    table = console_tables.api_key
+    connection.execute(sa.update(table).where(table.c.name == name).values(used_at=now))
+
+
+def _digest(key: str) -> str:
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()

@@ -1,0 +1,88 @@
+"""Who is signed in to the console.
+
+A session is known by 256 random bits, which only the browser has; here is their SHA-256, so that whoever reads the
+database can be nobody. A session ends when it is signed out of, when its time is over, and when its account gets
+another password or is removed.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+
+from relay.store.database import console_tables
+
+LIFETIME = timedelta(days=14)
+_MAX_USER_AGENT = 300  # characters
+_NOTE_USE_AFTER = timedelta(minutes=1)
+
+
+def start(
+    connection: sa.Connection,
+    session: str,
+    account: str,
+    password_hash: str,
+    now: datetime,
+    *,
+    user_agent: str,
+    ip: str,
+) -> bool:
+    """Signs an account in. False if that is no longer its password: it was changed while it was verified."""
+    table, accounts = console_tables.console_session, console_tables.account
+    stored = connection.scalar(sa.select(accounts.c.password_hash).where(accounts.c.name == account))
+    if stored != password_hash:
+        return False
+    connection.execute(sa.delete(table).where(table.c.expires_at <= now))
+    row = {
+        "digest": digest(session),
+        "account": account,
+        "created_at": now,
+        "used_at": now,
+        "expires_at": now + LIFETIME,
+        "user_agent": user_agent[:_MAX_USER_AGENT].replace("\0", ""),  # PostgreSQL takes no NUL
+        "ip": ip,
+    }
+    connection.execute(sa.insert(table), row)
+    return True
+
+
+def find(connection: sa.Connection, session: str, now: datetime) -> sa.RowMapping | None:
+    """The session of those random bits; None if there is none, or not any more."""
+    table = console_tables.console_session
+    wanted = sa.select(table).where(table.c.digest == digest(session), table.c.expires_at > now)
+    return connection.execute(wanted).mappings().first()
+
+
+def is_use_due(row: sa.RowMapping, now: datetime) -> bool:
+    """True if `note_use` has something new to say."""
+    used_at: datetime = row["used_at"]
+    return now - used_at >= _NOTE_USE_AFTER
+
+
+def note_use(connection: sa.Connection, session_digest: str, now: datetime) -> None:
+    table = console_tables.console_session
+    connection.execute(sa.update(table).where(table.c.digest == session_digest).values(used_at=now))
+
+
+def listing(connection: sa.Connection, now: datetime) -> Sequence[sa.RowMapping]:
+    """All that last, the one that was used last first."""
+    table = console_tables.console_session
+    wanted = sa.select(table).where(table.c.expires_at > now).order_by(table.c.used_at.desc(), table.c.digest)
+    return connection.execute(wanted).mappings().all()
+
+
+def end(connection: sa.Connection, session_digest: str) -> bool:
+    """Signs a browser out. False if there is no such session."""
+    table = console_tables.console_session
+    return connection.execute(sa.delete(table).where(table.c.digest == session_digest)).rowcount > 0
+
+
+def end_all(connection: sa.Connection, account: str) -> None:
+    """Signs an account out everywhere."""
+    table = console_tables.console_session
+    connection.execute(sa.delete(table).where(table.c.account == account))
+
+
+def digest(session: str) -> str:
+    return hashlib.sha256(session.encode("utf-8", "surrogatepass")).hexdigest()

@@ -1,0 +1,118 @@
+"""SQLite or PostgreSQL, opened the way the store needs it."""
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import sqlalchemy as sa
+from sqlalchemy.pool import NullPool
+
+from relay import log
+from relay.store import errors
+from relay.store.database import identities
+
+BUSY_TIMEOUT_S = 5.0
+DATABASE_FILE = "waypost.db"
+_damaged: set[tuple[int, int]] = set()  # files in which a session of this process has met damage
+NOBODY_KNOWN = identities.People()
+# A PostgreSQL server that has gone without a word is found within a minute, also by who waits for its answer.
+_LINK = {
+    "connect_timeout": round(BUSY_TIMEOUT_S),
+    "tcp_user_timeout": 30_000,  # ms
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+}
+
+
+def url(configured: str, data_dir: Path) -> str:
+    """The database's URL: the configured one, or a file in `data_dir`."""
+    return configured or f"sqlite:///{data_dir / DATABASE_FILE}"
+
+
+def open_engine(
+    database_url: str, *, writes: bool, known: identities.People = NOBODY_KNOWN, creates: bool = False
+) -> sa.Engine:
+    """An engine whose sessions know how people are written down. Only one that `creates` makes a missing file.
+
+    One that writes takes SQLite's write lock when a transaction begins, so that none fails half-way for want of it;
+    one that only reads never waits for a writer (WAL)."""
+    if not database_url.startswith("sqlite"):
+        return sa.create_engine(
+            database_url,
+            pool_pre_ping=True,
+            pool_size=1 if writes else 5,
+            hide_parameters=True,
+            execution_options=identities.options(known),
+            connect_args=_LINK,
+        )
+    path = sa.make_url(database_url).database or ""
+    # A file that was moved away is not made anew, or what comes back would find a stranger's log beside it.
+    name = f"file:{quote(path)}?mode={'rwc' if creates else 'rw'}"
+    engine = sa.create_engine(
+        database_url,
+        creator=lambda: sqlite3.connect(name, uri=True, timeout=BUSY_TIMEOUT_S, check_same_thread=False),
+        hide_parameters=True,  # a traceback in the log names no addresses
+        execution_options=identities.options(known),
+        **({"poolclass": NullPool} if writes else {}),
+    )
+
+    def prepare(connection: Any, record: Any) -> None:  # Any: sqlite3's connection behind SQLAlchemy, and its record
+        record.info["file"] = _identity(path)
+        connection.isolation_level = None  # the driver's own BEGIN comes too late and is never IMMEDIATE
+        cursor = connection.cursor()
+        if creates:
+            # A new database's file gives space back (`retention.give_back`); this must come before its first page,
+            # and waits for the write lock.
+            cursor.execute("PRAGMA auto_vacuum=INCREMENTAL")
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute("PRAGMA secure_delete=ON")  # what is deleted is overwritten
+        cursor.execute("PRAGMA synchronous=FULL")  # a 250 means: on disk (DESIGN §4)
+        cursor.execute("PRAGMA foreign_keys=ON")
+        cursor.execute("PRAGMA temp_store=MEMORY")
+        if not writes:
+            cursor.execute("PRAGMA query_only=ON")
+        cursor.close()
+
+    def checkout(_connection: object, record: Any, _proxy: object) -> None:  # Any: as above
+        if record.info["file"] != _identity(path):
+            raise sa.exc.DisconnectionError  # and the pool connects anew
+
+    def begin(connection: sa.Connection) -> None:
+        # The writer keeps its connection, which no checkout looks at. To a file without its name commits would be made
+        # that nobody finds again.
+        if writes and connection.connection.info["file"] != _identity(path):
+            gone = sqlite3.OperationalError("the database's file is gone, or is another one")
+            raise sa.exc.OperationalError("BEGIN", None, gone)
+        # Commits into a damaged file succeed as long as they touch no bad page, and nobody finds them again either.
+        if writes and _identity(path) in _damaged:
+            damaged = sqlite3.OperationalError("the database's file is damaged")
+            raise sa.exc.OperationalError("BEGIN", None, damaged)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    def look(context: sa.engine.ExceptionContext) -> None:
+        found = _identity(path)
+        if found and found not in _damaged and errors.is_damage(context.original_exception):
+            _damaged.add(found)
+            log.database_damaged(path, errors.describe(context.original_exception))
+
+    sa.event.listen(engine, "connect", prepare)
+    sa.event.listen(engine, "checkout", checkout)
+    sa.event.listen(engine, "begin", begin)
+    sa.event.listen(engine, "handle_error", look)
+    return engine
+
+
+def is_damaged(engine: sa.Engine) -> bool:
+    """True if a session of this process has met damage in the engine's file: nothing is committed to it any more."""
+    path = engine.url.database if _damaged else None
+    return engine.dialect.name == "sqlite" and path is not None and _identity(path) in _damaged
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        found = Path(path).stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

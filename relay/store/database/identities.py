@@ -1,0 +1,107 @@
+"""What the store calls people: by their address, by a keyed pseudonym, or not at all (`[privacy] mode`).
+
+In: addresses, and texts that may quote them.  Out: what is written down in their place.  A pseudonym is an HMAC
+(RFC 2104) of the canonical address under a key that lies beside the database, not in it: the same address has the
+same one, so that unique counts work and an unsubscribe holds, and without the key it leads to nobody.
+"""
+
+import base64
+import hmac
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from relay import address, redaction
+
+PURPOSE = "people"  # of the key, as `tokens.KeyRing.secret_for` wants it; `tokens.LASTING` has it
+_OPTION = "waypost_people"
+MARK = "~"  # no address begins so and has no @
+_PSEUDONYM_OCTETS = 16
+_RECEIPT, _MAX_RECEIPTS = re.compile(r"[\w-]{8,}"), 8  # words of a 250 that may be an id
+
+
+@dataclass(frozen=True, slots=True)
+class People:
+    """How this installation writes people down."""
+
+    mode: str = "full"
+    key: bytes = b""
+    asks: bool = False  # tracked are only those who said yes
+
+    @property
+    def are_veiled(self) -> bool:
+        """True if no address is kept of what is settled."""
+        return self.mode in ("pseudonymous", "aggregate")
+
+    def pseudonym(self, mailbox: str) -> str:
+        """`~` and 26 characters; of a pseudonym itself, and of nothing, the same."""
+        if not mailbox or is_pseudonym(mailbox) or not self.key:
+            return mailbox
+        return self._pseudonym(address.canonical(mailbox))
+
+    def _pseudonym(self, canonical: str) -> str:
+        mac = hmac.digest(self.key, canonical.encode("utf-8", "surrogatepass"), "sha256")
+        return MARK + base64.b32hexencode(mac[:_PSEUDONYM_OCTETS]).decode("ascii").rstrip("=").lower()
+
+    def name(self, mailbox: str) -> str:
+        """Under which a suppression or a wish is written down."""
+        return self.pseudonym(mailbox) if self.are_veiled else address.canonical(mailbox)
+
+    def names(self, mailbox: str) -> list[str]:
+        """Under which one may stand: an earlier mode wrote addresses, an erased address is a pseudonym, and an earlier
+        version spelled internationalised domains as they came."""
+        who = address.canonical(mailbox)
+        names = [who, self.pseudonym(mailbox)]
+        for earlier in address.earlier_canonicals(mailbox):
+            names += [earlier, self._pseudonym(earlier) if self.key else earlier]
+        return list(dict.fromkeys(names))
+
+    def by_name(self, mailboxes: Iterable[str]) -> dict[str, str]:
+        """All names under which the addresses may stand, each with the canonical address."""
+        return {name: address.canonical(mailbox) for mailbox in set(mailboxes) for name in self.names(mailbox)}
+
+    def shown(self, mailbox: str) -> str:
+        """What an event or a settled delivery says of its recipient."""
+        if self.mode == "aggregate":
+            return ""
+        return self.pseudonym(mailbox) if self.are_veiled else mailbox
+
+    def said(self, code: int, text: str, recipient: str, *, is_ours: bool) -> str:
+        """A reply's text as it is kept. Servers quote the address in more ways than can be known, so of what others
+        say none is, but the words of a yes as digests: by them its upstream names the mail later."""
+        if not self.are_veiled:
+            return text
+        if is_ours:
+            return redaction.scrubbed(redaction.without_addresses(text), redaction.words([recipient]))
+        if self.mode == "aggregate" or not 200 <= code < 300:
+            return ""
+        if text and all(map(is_pseudonym, text.split())):
+            return text  # it is veiled already
+        return " ".join(self.digest(word) for word in _RECEIPT.findall(text)[:_MAX_RECEIPTS])
+
+    def digest(self, text: str) -> str:
+        """What stands for an id of others', which may name somebody: always the same, and nobody's to undo."""
+        return self._pseudonym(text)
+
+    def marks(self, mailboxes: Iterable[str]) -> frozenset[str]:
+        """What would name one of them, beside what is kept anyway; empty where everything is."""
+        if not self.are_veiled:
+            return frozenset()
+        return redaction.words(mailboxes, with_local_part=self.mode == "aggregate")
+
+
+def of(session: sa.Connection) -> People:
+    """How the store that this session belongs to writes people down."""
+    found = session.get_execution_options().get(_OPTION)
+    return found if isinstance(found, People) else People()
+
+
+def options(people: People) -> dict[str, People]:
+    """The execution options of an engine whose sessions know these people."""
+    return {_OPTION: people}
+
+
+def is_pseudonym(text: str) -> bool:
+    return text.startswith(MARK) and "@" not in text

@@ -1,0 +1,210 @@
+"""Facts that could not be committed wait here, on disk, and are replayed in order.
+
+A journal is a folder of files, one a process, each line the fact's name, a space, and its value as JSON,
+forced to disk when it is written. Whoever holds a file's lock may write to it or replay it, nobody else.
+Replaying is harmless twice: every fact carries its own id.
+"""
+
+import contextlib
+import fcntl
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+from pydantic import TypeAdapter
+
+from relay import ids, log
+from relay.store import errors
+from relay.store.database.identities import People
+from relay.store.errors import NotYetError
+
+SUFFIX = ".jsonl"
+
+
+class Fact(NamedTuple):
+    """A kind of fact: how its value is written, the store function that commits it, and what of it may be kept."""
+
+    form: TypeAdapter[Any]  # Any: each kind has its own type, which only `apply` and `veil` need to know
+    apply: Callable[[sa.Connection, Any], None]
+    veil: Callable[[People, Any], Any] = lambda _, value: value
+    salvage: Callable[[sa.Connection, Any], None] = lambda _session, _value: None  # where `apply` fails by itself
+
+
+class Replayed(NamedTuple):
+    """Lines that are still in the file: not to be committed yet, or never."""
+
+    later: list[bytes]
+    bad: list[bytes]
+
+
+class Journal:
+    """The journal of one process. Its methods may be called from any thread."""
+
+    def __init__(self, directory: Path, facts: Mapping[str, Fact]) -> None:
+        self._directory = directory
+        self._facts = facts
+        self._lock = threading.Lock()
+        self._file: int | None = None
+
+    def append(self, name: str, value: object) -> None:
+        """Puts a fact on disk. Raises OSError if the disk refuses it, and then nothing is kept."""
+        self.append_all([(name, value)])
+
+    def append_all(self, facts: Sequence[tuple[str, object]]) -> None:
+        """The same for several, all or none."""
+        line = b"".join(name.encode() + b" " + self._facts[name].form.dump_json(value) + b"\n" for name, value in facts)
+        with self._lock:
+            if self._file is None:
+                self._file = self._open()
+            end = os.fstat(self._file).st_size
+            try:
+                if os.write(self._file, line) != len(line):
+                    raise OSError("the journal's disk is full")
+                os.fsync(self._file)
+            except OSError:
+                os.ftruncate(self._file, end)
+                raise
+
+    def _open(self) -> int:
+        self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path = self._directory / f"{ids.new()}.new"
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+        fcntl.flock(file, fcntl.LOCK_EX)  # before it has a name that others look for
+        path.rename(path.with_suffix(SUFFIX))
+        _sync(self._directory)
+        return file
+
+    @property
+    def waits(self) -> bool:
+        """True if there may be something to replay."""
+        return self._directory.is_dir() and any(self._directory.glob(f"*{SUFFIX}"))
+
+    @contextlib.contextmanager
+    def claimed(self) -> Iterator[list[Path]]:
+        """Files to replay, oldest first, locked meanwhile: our own so far, and those that dead processes left."""
+        with self._lock:
+            if self._file is not None:
+                os.close(self._file)
+                self._file = None
+        held: list[tuple[Path, int]] = []
+        try:
+            for path in sorted(self._directory.glob(f"*{SUFFIX}")):
+                file = _locked(path)
+                if file is not None:
+                    held.append((path, file))
+            yield [path for path, _ in held]
+        finally:
+            for _, file in held:
+                os.close(file)
+
+    def strike_out(self, word: str) -> int:
+        """Takes the lines with that word, in any case, out of every file that no living process holds, and of those
+        that can never be read. Returns how many."""
+        gone = 0
+        with self.claimed() as paths:
+            for path in [*paths, *self._directory.glob("*.bad")]:
+                lines = path.read_bytes().splitlines(keepends=True)
+                kept = [line for line in lines if word.lower().encode() not in line.lower()]
+                gone += len(lines) - len(kept)
+                if len(kept) < len(lines):
+                    draft = path.with_suffix(".draft")
+                    draft.write_bytes(b"".join(kept))
+                    draft.replace(path)
+        return gone
+
+    def names(self, word: str) -> bool:
+        """Whether any file has that word, in any case; also one that a living process holds."""
+        for path in self._directory.glob("*"):
+            with contextlib.suppress(FileNotFoundError):  # replayed just now
+                if word.lower().encode() in path.read_bytes().lower():
+                    return True
+        return False
+
+    def lines(self, name: str) -> list[bytes]:
+        """The facts of that kind that are still to be replayed, by whatever process."""
+        found: list[bytes] = []
+        for path in self._directory.glob(f"*{SUFFIX}"):
+            with contextlib.suppress(FileNotFoundError), path.open("rb") as file:  # replayed just now
+                found += (line for line in file if line.startswith(name.encode() + b" "))
+        return found
+
+    def replay(self, session: sa.Connection, lines: list[bytes]) -> Replayed:
+        """Commits the lines' facts with the session. Returns those that stay."""
+        try:
+            with session.begin_nested():  # one savepoint for all: each costs as much as a statement
+                for line in lines:
+                    name, _, value = line.partition(b" ")
+                    fact = self._facts[name.decode()]
+                    fact.apply(session, fact.form.validate_json(value))
+            return Replayed([], [])
+        except Exception as error:
+            if errors.is_database_fault(error):
+                raise
+            return self._apart(session, lines)  # one line's fault: find out which, and spare the others
+
+    def _apart(self, session: sa.Connection, lines: list[bytes]) -> Replayed:
+        """The same, each line by itself."""
+        later: list[bytes] = []
+        bad: list[bytes] = []
+        for line in lines:
+            name, _, value = line.partition(b" ")
+            try:
+                fact = self._facts[name.decode()]
+                given = fact.form.validate_json(value)
+            except (LookupError, ValueError) as error:
+                log.bad_fact(name.decode("ascii", "replace"), type(error).__name__)
+                bad.append(line)
+                continue
+            try:
+                with session.begin_nested():
+                    fact.apply(session, given)
+            except NotYetError:
+                later.append(line)
+            except Exception as error:
+                if errors.is_database_fault(error):
+                    raise
+                log.fault("journal", name.decode())
+                log.bad_fact(name.decode(), type(error).__name__)
+                bad.append(line)  # one line must not stop the others
+                with contextlib.suppress(NotYetError), session.begin_nested():
+                    fact.salvage(session, given)
+        return Replayed(later, bad)
+
+    def settle(self, path: Path, stays: Replayed) -> None:
+        """After the commit: the file goes, but for what must wait on. What can never be read lies beside, as `.bad`."""
+        if stays.bad:
+            with path.with_suffix(".bad").open("ab") as file:
+                file.write(b"\n".join(stays.bad) + b"\n")
+        if stays.later:
+            draft = path.with_suffix(".draft")
+            draft.write_bytes(b"\n".join(stays.later) + b"\n")
+            draft.replace(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _locked(path: Path) -> int | None:
+    """The file, open and locked; None if another process has it or has just dealt with it."""
+    try:
+        file = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.fstat(file).st_nlink:
+            return file
+    except BlockingIOError:
+        pass
+    os.close(file)
+    return None
+
+
+def _sync(directory: Path) -> None:
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,74 @@
+"""The rows of webhooks: who is told of events, what they are still to be told, and how it went."""
+
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlmodel import Field, SQLModel
+
+from relay.store.database.tables import BigId, UtcTime
+
+
+class Webhook(SQLModel, table=True):
+    """An endpoint. `source` config: it stands in config.toml, and so do its secrets. What was added in the console or
+    by the API (database) reaches public addresses only."""
+
+    __tablename__ = "webhook"
+    id: str = Field(primary_key=True)
+    url: str  # of those in config.toml without the password
+    events: list[str] = Field(default_factory=list, sa_type=sa.JSON)
+    format: str = "waypost"
+    machines: bool = False
+    secret: str = ""
+    old_secret: str = ""
+    old_until: datetime | None = Field(default=None, sa_type=UtcTime)
+    source: str = "database"  # database | command | config
+    state: str = "on"  # on | off (by hand) | disabled (by its failures) | gone (from config.toml)
+    reason: str = ""
+    created_at: datetime = Field(sa_type=UtcTime)
+    failing_since: datetime | None = Field(default=None, sa_type=UtcTime)  # with no success since
+
+
+class Outgoing(SQLModel, table=True):
+    """An event that a webhook is still to be told. Its id is the order in which they are told, message by message."""
+
+    __tablename__ = "outbox"
+    id: int | None = Field(default=None, primary_key=True, sa_type=BigId)
+    webhook: str
+    event: str
+    message: str
+    attempts: int = 0
+    first_at: datetime | None = Field(default=None, sa_type=UtcTime)  # when it was tried first
+    next_attempt_at: datetime = Field(sa_type=UtcTime)
+    leased_by: str = ""
+    leased_until: datetime | None = Field(default=None, sa_type=UtcTime)
+
+
+class Telling(SQLModel, table=True):
+    """One request to a webhook, and what came of it. Code 0: there was no response; `error` says why."""
+
+    __tablename__ = "webhook_log"
+    id: str = Field(primary_key=True)
+    webhook: str
+    event: str
+    type: str
+    message: str
+    at: datetime = Field(sa_type=UtcTime)
+    attempt: int = 1
+    code: int = 0
+    error: str = ""
+    took_ms: int = 0
+    next_attempt_at: datetime | None = Field(default=None, sa_type=UtcTime)
+    headers: dict[str, str] = Field(default_factory=dict, sa_type=sa.JSON)
+    request: str = Field(default="", sa_type=sa.Text)
+    response: str = Field(default="", sa_type=sa.Text)
+
+
+webhook = SQLModel.metadata.tables["webhook"]
+outbox = SQLModel.metadata.tables["outbox"]
+log = SQLModel.metadata.tables["webhook_log"]
+
+sa.Index("outbox_by_message", outbox.c.webhook, outbox.c.message, outbox.c.id)
+sa.Index("outbox_due", outbox.c.webhook, outbox.c.next_attempt_at)
+sa.Index("outbox_message", outbox.c.message)
+sa.Index("webhook_log_by_webhook", log.c.webhook, log.c.id)
+sa.Index("webhook_log_by_message", log.c.message)

@@ -1,0 +1,315 @@
+"""What is to be delivered and what became of it.
+
+`file` takes a message in; `settle` writes down how attempts ended: the delivery, the attempt, the event and a
+suppression in one commit. `leases` hands out what is due; here an operator sees it, hurries it, or drops it.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Annotated, Any, NamedTuple
+
+import sqlalchemy as sa
+from pydantic import BeforeValidator
+from sqlmodel import SQLModel
+
+from relay import ids
+from relay.store.database import identities, tables
+from relay.store.database.tables import Delivery, Event, EventType, Message, Status
+from relay.store.errors import NotYetError
+from relay.store.queue import leases, long_urls, redaction
+from relay.store.queue.long_urls import Rows
+from relay.store.recipients import repeated_failures, suppressions
+from relay.store.webhooks import outbox
+
+
+class Try(NamedTuple):
+    """An attempt as it went. Code 0: the upstream gave no reply; `text` then says what happened."""
+
+    upstream: str
+    phase: str
+    code: int
+    status: str
+    text: str
+    took_ms: int
+    uncertain: bool = False  # all was sent and no reply came: it may have arrived
+
+
+class Outcome(NamedTuple):
+    """How one step of a delivery ended. `id` is its event's, so that a second telling changes nothing."""
+
+    id: str
+    number: int
+    recipient: str
+    status: Status
+    at: datetime
+    kind: str = ""
+    category: str = ""
+    rule: str = ""
+    tried: Try | None = None
+    counts: bool = True  # False: the upstream was out, which is not the delivery's fault
+    next_attempt_at: datetime | None = None
+    suppress: bool = False
+    tracked: bool = True
+    owes: str = ""  # what the reverse-path is to be told of it: failed | delayed | relayed
+    counts_against: bool = False  # a soft failure that is hard if it comes again (`strikes`)
+    is_known: bool = False  # nothing was tried, for a reason known before: said once, however long it holds
+
+
+def _read(row: type[SQLModel]) -> Callable[[Any], Any]:  # Any: pydantic gives a row or a mapping
+    # SQLModel does not validate a row that it makes; one that comes back from the journal must be.
+    return lambda value: value if isinstance(value, row) else row.model_validate(value)
+
+
+class Filing(NamedTuple):
+    """A message and all that is known of it when it is first written down."""
+
+    message: Annotated[Message, BeforeValidator(_read(Message))]
+    octets: bytes | None
+    deliveries: list[Annotated[Delivery, BeforeValidator(_read(Delivery))]]
+    outcomes: list[Outcome]
+    destinations: Rows = ()  # those that its links only refer to, as `destinations.keep` returned them
+
+
+def file(session: sa.Connection, filing: Filing) -> None:
+    """Writes a message, its deliveries and how the first attempts ended. A second filing changes nothing."""
+    filing = redaction.filing(identities.of(session), filing)
+    message = filing.message
+    if session.scalar(sa.select(tables.message.c.id).where(tables.message.c.id == message.id)):
+        return
+    deliveries = {row.number: tables.values(row) | {"stream": message.stream} for row in filing.deliveries}
+    accepted = Event(
+        id=message.id,  # one of each, and both unique
+        type=EventType.ACCEPTED,
+        at=message.accepted_at,
+        message=message.id,
+        reasons=message.reasons,  # why it passes as it came, where it does
+        detail=message.client,
+    )
+    events, attempts = [tables.values(accepted)], []
+    outcomes = [_judged(session, message.id, outcome) for outcome in filing.outcomes]
+    for outcome in outcomes:
+        deliveries[outcome.number] |= _standing(outcome) | {"attempts": _count(outcome)}
+        events.append(_event(session, message.id, outcome))
+        attempts += _attempt(message.id, outcome)
+    session.execute(sa.insert(tables.message), tables.values(message))
+    long_urls.note(session, filing.destinations, message.accepted_at)
+    if filing.octets is not None:
+        session.execute(sa.insert(tables.content), {"message": message.id, "octets": filing.octets})
+    session.execute(sa.insert(tables.delivery), list(deliveries.values()))
+    outbox.write(session, events)
+    if attempts:
+        session.execute(sa.insert(tables.attempt), attempts)
+    for outcome in outcomes:
+        _suppress(session, message.id, outcome)
+
+
+class NotFiled(NotYetError):
+    """The message is not in the database: its own filing may still wait in a journal."""
+
+
+_MAY_STILL_COME = timedelta(days=30)  # what was accepted longer ago has expired
+
+
+def settle(
+    session: sa.Connection, message: str, outcomes: Iterable[Outcome], worker: str = "", *, is_final: bool = False
+) -> None:
+    """Writes down how attempts at a message's deliveries ended, and lets go of their leases. Raises NotFiled.
+
+    A second telling changes nothing. What comes late (another worker has taken over since, or it is decided) is
+    written down as an attempt; only what is final counts then: a delivery above all, for nobody can undo it.
+    `is_final`: whoever tells has seen the row, and knows that it now stands so (`returns`).
+    """
+    table = tables.delivery
+    known = identities.of(session)
+    forgotten: list[str] = []
+    for outcome in redaction.outcomes(known, outcomes):
+        if session.scalar(sa.select(tables.event.c.id).where(tables.event.c.id == outcome.id)):
+            continue
+        this = (table.c.message == message, table.c.number == outcome.number)
+        row = session.execute(sa.select(table).where(*this).with_for_update()).first()
+        if row is None:
+            if outcome.at - ids.time_of(message) < _MAY_STILL_COME:
+                raise NotFiled(message)
+            continue
+        if not is_final and not _is_news(row, outcome, worker):
+            _remember(session, message, outcome)
+            continue
+        outcome = _judged(session, message, outcome)
+        change = _standing(outcome, row.told)
+        if known.are_veiled and not outcome.status.is_open and not change["owes"]:
+            forgotten.append(row.recipient)
+            change |= {"recipient": known.shown(outcome.recipient), "orcpt": ""}
+        session.execute(sa.update(table).where(*this).values(**change, attempts=table.c.attempts + _count(outcome)))
+        if outcome.is_known and (row.status, row.category) == (outcome.status, outcome.category):
+            continue
+        outbox.write(session, [_event(session, message, outcome)])
+        for attempt in _attempt(message, outcome):
+            session.execute(sa.insert(tables.attempt), attempt)
+        _suppress(session, message, outcome)
+    if forgotten:
+        redaction.forget(session, message, forgotten)
+
+
+def _judged(session: sa.Connection, message: str, outcome: Outcome) -> Outcome:
+    """The outcome, hard if it is a soft one that has come again."""
+    # Where deliveries name nobody, it cannot be seen that one arrived in between.
+    can_tell = identities.of(session).mode != "aggregate"
+    if not outcome.counts_against or not can_tell:
+        return outcome
+    if repeated_failures.again(session, outcome.recipient, outcome.category, outcome.at, message):
+        return outcome._replace(kind="hard", suppress=True)
+    return outcome
+
+
+def _is_news(row: Any, outcome: Outcome, worker: str) -> bool:  # Any: a delivery's row
+    """True if the delivery stands, from now on, as the outcome says."""
+    if not Status(row.status).is_open:
+        return outcome.status is Status.DELIVERED and row.status != Status.DELIVERED and outcome.tried is not None
+    if not outcome.status.is_open:
+        return True
+    if row.leased_by:
+        return row.leased_by == worker or not worker
+    return row.next_attempt_at is None or row.next_attempt_at <= outcome.at  # else a later attempt has set it
+
+
+def _remember(session: sa.Connection, message: str, outcome: Outcome) -> None:
+    """Writes down an attempt that decided nothing, once."""
+    table = tables.attempt
+    for attempt in _attempt(message, outcome):
+        same = sa.select(table.c.id).filter_by(message=message, number=outcome.number, at=outcome.at)
+        if session.scalar(same.limit(1)) is None:
+            session.execute(sa.insert(table), attempt)
+
+
+def _standing(outcome: Outcome, told: str = "") -> dict[str, object]:
+    """A delivery's columns after that outcome."""
+    return ({"delivered_at": outcome.at} if outcome.status is Status.DELIVERED else {}) | {
+        "status": outcome.status,
+        "kind": outcome.kind,
+        "category": outcome.category,
+        "next_attempt_at": outcome.next_attempt_at,
+        "leased_by": "",
+        "leased_until": None,
+        "crashes": 0,
+        "owes": outcome.owes if outcome.owes != told else "",
+        "settled_at": None if outcome.status.is_open else outcome.at,
+        "tracked": outcome.tracked,
+    }
+
+
+def _count(outcome: Outcome) -> int:
+    return 1 if outcome.tried and outcome.counts else 0
+
+
+def _attempt(message: str, outcome: Outcome) -> list[dict[str, object]]:
+    if outcome.tried is None:
+        return []
+    return [
+        {"message": message, "number": outcome.number, "at": outcome.at, "rule": outcome.rule} | outcome.tried._asdict()
+    ]
+
+
+def _event(session: sa.Connection, message: str, outcome: Outcome) -> dict[str, Any]:  # Any: a row's values
+    row = Event(
+        id=outcome.id,
+        type=EventType(outcome.status.value),
+        at=outcome.at,
+        message=message,
+        number=outcome.number,
+        recipient=identities.of(session).shown(outcome.recipient),
+        reasons=[outcome.category] if outcome.category else [],
+        detail=evidence(outcome.tried, outcome.rule),
+    )
+    return tables.values(row)
+
+
+def evidence(tried: Try | None, rule: str) -> str:
+    """The very reply, or the rule where there was none."""
+    return " ".join(str(part) for part in (tried.code, tried.status, tried.text) if part) if tried else rule
+
+
+def _suppress(session: sa.Connection, message: str, outcome: Outcome) -> None:
+    if outcome.suppress:
+        suppressions.add(
+            session,
+            outcome.recipient,
+            reason=suppressions.HARD_BOUNCE,
+            at=outcome.at,
+            evidence=evidence(outcome.tried, outcome.rule),
+            message="" if identities.of(session).mode == "aggregate" else message,
+        )
+
+
+def message(session: sa.Connection, message_id: str) -> Message | None:
+    """A message's row."""
+    row = session.execute(sa.select(tables.message).where(tables.message.c.id == message_id)).mappings().first()
+    return Message(**row) if row is not None else None
+
+
+def octets(session: sa.Connection, message_id: str) -> bytes | None:
+    """A message as it was accepted; None if that is no longer kept."""
+    kept: bytes | None = session.scalar(
+        sa.select(tables.content.c.octets).where(tables.content.c.message == message_id)
+    )
+    return kept
+
+
+def fetch(session: sa.Connection, message_id: str) -> tuple[Message, bytes] | None:
+    """A message and its octets; None if either is gone."""
+    row, kept = message(session, message_id), octets(session, message_id)
+    return (row, kept) if row is not None and kept is not None else None
+
+
+def open_deliveries(session: sa.Connection, limit: int) -> Sequence[sa.RowMapping]:
+    """Deliveries that still wait, the next due first."""
+    table, message = tables.delivery, tables.message
+    return (
+        session.execute(
+            sa.select(table, message.c.subject, message.c.author)
+            .join(message, message.c.id == table.c.message)
+            .where(table.c.next_attempt_at.is_not(None))
+            .order_by(table.c.next_attempt_at)
+            .limit(limit)
+        )
+        .mappings()
+        .all()
+    )
+
+
+def deliveries(session: sa.Connection, message_id: str, number: int | None = None) -> list[Delivery]:
+    """A message's deliveries, or the one of that number, in order."""
+    table = tables.delivery
+    wanted = sa.select(table).where(table.c.message == message_id).order_by(table.c.number)
+    if number is not None:
+        wanted = wanted.where(table.c.number == number)
+    return [Delivery(**row) for row in session.execute(wanted).mappings()]
+
+
+def resume(session: sa.Connection, now: datetime, logins: Collection[str]) -> None:
+    """Makes due what waits for those users' credentials."""
+    table, message = tables.delivery, tables.message
+    theirs = sa.select(message.c.id).where(message.c.login.in_(logins))
+    session.execute(
+        sa.update(table)
+        .where(
+            table.c.next_attempt_at > now,
+            table.c.category == "upstream_auth",
+            table.c.crashes < leases.MOST_CRASHES,
+            table.c.message.in_(theirs),
+        )
+        .values(next_attempt_at=now)
+    )
+
+
+def retry(session: sa.Connection, now: datetime, message: str | None = None, number: int | None = None) -> int:
+    """Makes waiting deliveries due now: of one message or one delivery, also where they are parked; or all that are
+    not. Returns how many."""
+    table = tables.delivery
+    due = sa.update(table).where(table.c.next_attempt_at.is_not(None))
+    if message is None:
+        due = due.where(table.c.crashes < leases.MOST_CRASHES)
+    else:
+        due = due.where(table.c.message == message).values(crashes=0)
+    if number is not None:
+        due = due.where(table.c.number == number)
+    return session.execute(due.values(next_attempt_at=now)).rowcount

@@ -1,0 +1,82 @@
+"""What reverse-paths are still to be told: noted with the outcome, in its commit, and paid with the notice, in one.
+
+So a crash neither loses a notice nor doubles it, and what fails together is told together.
+"""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from relay.store.database import identities, tables
+from relay.store.database.tables import Delivery, Message, Status
+from relay.store.queue import deliveries, redaction
+from relay.store.queue.deliveries import Filing
+from relay.store.views.message_detail import Attempt
+
+PATIENCE = timedelta(minutes=1)  # with the rest of a message's recipients
+
+
+class Owed(NamedTuple):
+    """A recipient that the reverse-path is to be told of; without an attempt it expired or was dropped before one."""
+
+    delivery: Delivery
+    attempt: Attempt | None
+
+
+def wanted(notify: str) -> list[str]:
+    """Of what a reverse-path is told that gave this NOTIFY. RFC 3461 §4.1: without it of failures."""
+    return notify.upper().split(",") if notify else ["FAILURE"]
+
+
+Compose = Callable[[Message, bytes | None, list[Owed]], Filing]
+
+
+def owing(session: sa.Connection, now: datetime, set_aside: Sequence[str] = (), limit: int = 1000) -> list[str]:
+    """Messages whose reverse-path is to be told something now: nothing of them is under way, or it takes too long.
+    Without those that are `set_aside`."""
+    table, other = tables.delivery, tables.delivery.alias("other")
+    busy = sa.exists().where(
+        other.c.message == table.c.message,
+        other.c.next_attempt_at.is_not(None),
+        sa.or_(other.c.leased_by != "", other.c.status == Status.QUEUED),
+    )
+    due = sa.select(table.c.message).where(tables.is_owing, sa.or_(~busy, table.c.settled_at < now - PATIENCE))
+    due = due.where(table.c.message.not_in(set_aside)) if set_aside else due
+    return list(dict.fromkeys(session.scalars(due.limit(limit))))
+
+
+def tell(session: sa.Connection, message_id: str, compose: Compose) -> int:
+    """Files the notice that is owed, and notes that it is told. Returns of how many recipients."""
+    table = tables.delivery
+    mine = (table.c.message == message_id, tables.is_owing)
+    rows = session.execute(sa.select(table).where(*mine).order_by(table.c.number).with_for_update(skip_locked=True))
+    owed = [Owed(row, _last_attempt(session, row)) for row in (Delivery(**found) for found in rows.mappings())]
+    message = deliveries.message(session, message_id)
+    if not owed or message is None:
+        return 0
+    deliveries.file(session, compose(message, deliveries.octets(session, message_id), owed))
+    known = identities.of(session)
+    forgotten: list[str] = []
+    for row in (one.delivery for one in owed):
+        change = {"told": row.owes, "owes": ""}
+        if known.are_veiled and not Status(row.status).is_open:
+            forgotten.append(row.recipient)
+            change |= {"recipient": known.shown(row.recipient), "orcpt": ""}
+        this = (table.c.message == message_id, table.c.number == row.number)
+        session.execute(sa.update(table).where(*this).values(**change))
+    if forgotten:
+        redaction.forget(session, message_id, forgotten)
+    return len(owed)
+
+
+def _last_attempt(session: sa.Connection, row: Delivery) -> Attempt | None:
+    attempt = tables.attempt
+    found = session.execute(
+        sa.select(*(attempt.c[name] for name in Attempt._fields))
+        .where(attempt.c.message == row.message, attempt.c.number == row.number)
+        .order_by(attempt.c.id.desc())
+        .limit(1)
+    ).first()
+    return Attempt(*found) if found else None

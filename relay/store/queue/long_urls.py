@@ -1,0 +1,175 @@
+"""Destinations too long for a URL (DESIGN §7): kept for tokens that only refer to them.
+
+In: references, as `tokens.KeyRing.reference` makes them, and URLs.  Out: files, one a destination, which links are
+answered from with the database away; and the same as rows, for other machines. Name and key of each are derived
+from its reference, which stands encrypted in the mail's tokens: without one, nobody reads, finds or changes it here.
+AES-SIV (RFC 5297), HKDF (RFC 5869).
+"""
+
+import os
+import secrets
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+
+import sqlalchemy as sa
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.ciphers.aead import AESSIV
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from sqlalchemy.dialects import postgresql, sqlite
+
+from relay.store.database import tables
+
+FOLDER = "destinations"
+MOST_TOGETHER = 500  # of one message: each is forced to disk by itself
+_IN_MEMORY = 1000  # destinations, 8 KB each at most
+_NAME_OCTETS = 16
+Rows = tuple[tuple[str, bytes], ...]  # name and sealed URL
+
+
+def name_of(reference: bytes) -> str:
+    """Under which the destination is filed."""
+    return _derive(reference, b"name", _NAME_OCTETS).hex()
+
+
+def seal(reference: bytes, url: bytes) -> bytes:
+    """What is kept of it: the same octets each time."""
+    return _cipher(reference).encrypt(url, None)
+
+
+def unseal(reference: bytes, sealed: bytes) -> bytes | None:
+    """The URL; None for octets that are not what was kept."""
+    try:
+        return _cipher(reference).decrypt(sealed, None)
+    except (InvalidTag, ValueError):
+        return None
+
+
+def _cipher(reference: bytes) -> AESSIV:
+    return AESSIV(_derive(reference, b"key", 32))
+
+
+def _derive(reference: bytes, purpose: bytes, octets: int) -> bytes:
+    return HKDF(hashes.SHA256(), octets, salt=None, info=b"waypost/1/destination/" + purpose).derive(reference)
+
+
+class Destinations:
+    """The files of one data directory. Its methods may be called from any thread and several processes."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._directory = data_dir / FOLDER
+        self._memory: OrderedDict[bytes, bytes] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def keep(self, urls: Mapping[bytes, bytes]) -> Rows:
+        """Puts destinations, by reference, on disk. Returns them as rows, by name. Raises OSError."""
+        rows: list[tuple[str, bytes]] = []
+        folders: set[Path] = set()
+        for reference, url in urls.items():
+            name, sealed = name_of(reference), seal(reference, url)
+            path = self._path(name)
+            if not _is_there(path, len(sealed)):
+                if not path.parent.is_dir():
+                    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+                    folders.add(self._directory)
+                _write(path, sealed)
+            rows.append((name, sealed))
+            folders.add(path.parent)
+        for folder in folders:  # also where another process has just written: its own may still be to come
+            _sync(folder)
+        return tuple(rows)
+
+    def find(self, reference: bytes) -> bytes | None:
+        """The URL; None if no file of ours has it."""
+        with self._lock:
+            if reference in self._memory:
+                self._memory.move_to_end(reference)
+                return self._memory[reference]
+        try:
+            url = unseal(reference, self._path(name_of(reference)).read_bytes())
+        except OSError:
+            return None
+        if url is not None:
+            with self._lock:
+                self._memory[reference] = url
+                if len(self._memory) > _IN_MEMORY:
+                    self._memory.popitem(last=False)
+        return url
+
+    def sweep(self, before: datetime) -> int:
+        """Deletes what no mail has been sent with since then. Returns how many. Raises OSError."""
+        gone = 0
+        for path in self._directory.glob("??/*"):
+            if not _is_older(path, before):
+                continue
+            # Whoever uses it again in this moment either finds it missing, and writes it, or makes it young here.
+            aside = path if path.suffix else path.with_suffix(".old")
+            path.rename(aside)
+            if _is_older(aside, before):
+                aside.unlink(missing_ok=True)
+                gone += not path.suffix
+            else:
+                aside.rename(path)
+        return gone
+
+    def _path(self, name: str) -> Path:
+        return self._directory / name[:2] / name
+
+
+def _is_there(path: Path, size_octets: int) -> bool:
+    """Whether it is kept already; notes that it is used again."""
+    try:
+        os.utime(path)
+        return path.stat().st_size == size_octets
+    except FileNotFoundError:
+        return False
+
+
+def _is_older(path: Path, before: datetime) -> bool:
+    try:
+        return path.stat().st_mtime < before.timestamp()
+    except FileNotFoundError:
+        return False
+
+
+def _write(path: Path, octets: bytes) -> None:
+    draft = path.with_suffix(f".{secrets.token_hex(6)}")
+    try:
+        file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            if os.write(file, octets) != len(octets):
+                raise OSError("the disk is full")
+            os.fsync(file)
+        finally:
+            os.close(file)
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def note(session: sa.Connection, rows: Rows, at: datetime) -> None:
+    """Keeps the rows that `Destinations.keep` returned, for machines that have not its files."""
+    insert = postgresql.insert if session.dialect.name == "postgresql" else sqlite.insert
+    table = tables.destination
+    # In order: two that file the same ones must not wait for each other.
+    for name, sealed in sorted(rows):
+        row = insert(table).values(name=name, sealed=sealed, used_at=at)
+        session.execute(row.on_conflict_do_update(index_elements=[table.c.name], set_={"used_at": at}))
+
+
+def row(session: sa.Connection, reference: bytes) -> bytes | None:
+    """The URL, as the database has it; None if it has not."""
+    table = tables.destination
+    sealed = session.scalar(sa.select(table.c.sealed).where(table.c.name == name_of(reference)))
+    return None if sealed is None else unseal(reference, sealed)

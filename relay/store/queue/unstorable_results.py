@@ -1,0 +1,32 @@
+"""Results of attempts that cannot be stored as they are: a second delivery is no answer to that.
+
+In: outcomes that `queue.settle` has failed with, for a fault of ours.  Out: each by itself, without the upstream's
+words, which are all that we did not write; or else, where somebody has the mail or nobody will, the delivery parked.
+"""
+
+from collections.abc import Iterable
+
+import sqlalchemy as sa
+
+from relay import log
+from relay.store import errors
+from relay.store.errors import NotYetError
+from relay.store.queue import deliveries, leases
+from relay.store.queue.deliveries import Outcome
+
+
+def settle_in_short(session: sa.Connection, message: str, outcomes: Iterable[Outcome], worker: str = "") -> None:
+    """Writes down how the attempts ended, as much of it as can be. Raises queue.NotFiled."""
+    for outcome in outcomes:
+        short = outcome._replace(tried=outcome.tried._replace(text="", status="") if outcome.tried else None)
+        try:
+            with session.begin_nested():
+                deliveries.settle(session, message, [short], worker)
+        except NotYetError:
+            raise
+        except Exception as error:
+            if errors.is_database_fault(error):
+                raise
+            if not outcome.status.is_open:  # the others are tried again, as they would be
+                leases.park(session, leases.Spot(message, outcome.number))
+                log.parked(message, outcome.number, leases.MOST_CRASHES)

@@ -1,0 +1,72 @@
+"""Who is tracked: what recipients said, or somebody for them, apart from any unsubscribe.
+
+A no also holds for mail already sent. Where `[privacy] consent = "asked"`, whoever said nothing is not tracked either.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from relay.store.database import identities, tables
+
+RECIPIENT, API, HEADER = "recipient", "api", "header"
+_CHUNK = 500  # SQLite's oldest limit on variables of a statement is 999
+
+
+class Wish(NamedTuple):
+    """What was said about some addresses. None takes back whatever was said before."""
+
+    mailboxes: list[str]
+    at: datetime
+    is_yes: bool | None
+    source: str
+
+
+def decide(session: sa.Connection, wish: Wish) -> None:
+    """Writes a wish down; the last one counts, but what a mail's header says of its recipients does not overrule
+    what they said, or what the API said of one of them."""
+    table, known = tables.consent, identities.of(session)
+    for mailbox in wish.mailboxes:
+        mine = table.c.address.in_(known.names(mailbox))
+        before = session.execute(sa.select(table.c.is_yes, table.c.source).where(mine)).first()
+        if not mailbox or (wish.source == HEADER and before and before.source != HEADER):
+            continue
+        if before and (before.is_yes, before.source) == (wish.is_yes, wish.source):
+            continue
+        session.execute(sa.delete(table).where(mine))
+        if wish.is_yes is not None:
+            row = {"address": known.name(mailbox), "is_yes": wish.is_yes, "at": wish.at, "source": wish.source}
+            session.execute(sa.insert(table), row)
+
+
+def of(session: sa.Connection, mailbox: str) -> sa.RowMapping | None:
+    """`is_yes`, `at` and `source` of what was last said; None where nothing was."""
+    table = tables.consent
+    mine = sa.select(table).where(table.c.address.in_(identities.of(session).names(mailbox)))
+    return session.execute(mine).mappings().first()
+
+
+def asked_not_to_be(session: sa.Connection, mailbox: str) -> bool:
+    """Whether it was the recipient who said no."""
+    said = of(session, mailbox)
+    return said is not None and not said["is_yes"] and said["source"] == RECIPIENT
+
+
+# Made once: making a statement takes longer than running it, and every hit asks.
+_SAID = sa.select(tables.consent.c.address, tables.consent.c.is_yes).where(
+    tables.consent.c.address.in_(sa.bindparam("names", expanding=True))
+)
+
+
+def untracked(session: sa.Connection, mailboxes: Iterable[str]) -> set[str]:
+    """Which of the addresses are not to be tracked, as canonical addresses."""
+    known = identities.of(session)
+    named = known.by_name(mailboxes)
+    wanted = sorted(named)
+    said: dict[bool, set[str]] = {True: set(), False: set()}
+    for at in range(0, len(wanted), _CHUNK):
+        for row in session.execute(_SAID, {"names": wanted[at : at + _CHUNK]}):
+            said[row.is_yes].add(named[row.address])
+    return said[False] | (set(named.values()) - said[True] if known.asks else set())

@@ -1,0 +1,130 @@
+"""Which streams a recipient wants, said by the link of a message: leaving several or all, and taking it back.
+
+Each change is an event, and is written down once.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from relay.store.database import identities, tables
+from relay.store.database.tables import Event, EventType
+from relay.store.recipients import suppressions
+from relay.store.tracking import hits
+from relay.store.webhooks import outbox
+
+_RECENT = 1000  # deliveries whose streams are offered
+
+
+class Choice(NamedTuple):
+    """What was chosen. `id` is its event's, so that a second telling changes nothing."""
+
+    id: str
+    at: datetime
+    message: str
+    number: int
+    keep: list[str] = []  # noqa: RUF012  a NamedTuple's, and never changed
+    leave: list[str] = []  # noqa: RUF012
+    leave_all: bool = False
+    undo: bool = False  # keep the message's own stream
+    user_agent: str = ""
+    ip: str = ""
+
+
+class Stream(NamedTuple):
+    """A kind of mail that the recipient has had."""
+
+    name: str
+    wanted: bool
+
+
+class Wants(NamedTuple):
+    """How a recipient stands to the streams of a sender."""
+
+    streams: list[Stream]
+    from_all: bool  # unsubscribed from all of them
+
+
+def read(session: sa.Connection, message: str, number: int, now: datetime) -> Wants:
+    """The streams that the recipient behind a delivery has had mail of, by name."""
+    found = hits.delivery(session, message, number)
+    if found is None:
+        return Wants([], from_all=False)
+    delivery = tables.delivery
+    recent = (
+        sa.select(delivery.c.message)
+        .where(delivery.c.recipient == found.recipient)
+        .order_by(delivery.c.message.desc())
+        .limit(_RECENT)
+        .subquery()
+    )
+    names = session.scalars(
+        sa.select(tables.message.c.stream).distinct().where(tables.message.c.id.in_(sa.select(recent.c.message)))
+    )
+    left = suppressions.unsubscribed(session, found.recipient, now)
+    from_all = None in left
+    return Wants([Stream(name, not from_all and name not in left) for name in sorted(names)], from_all)
+
+
+def choose(session: sa.Connection, choice: Choice) -> None:
+    """Writes a choice down. Raises events.NotKnownYet."""
+    if session.scalar(sa.select(tables.event.c.id).where(tables.event.c.id == choice.id)):
+        return
+    found = hits.delivery(session, choice.message, choice.number)
+    if found is None:
+        hits.may_be_unknown(choice.message, choice.at)
+        return
+    left = suppressions.unsubscribed(session, found.recipient, choice.at)
+    leave: list[str | None] = [None] if None not in left else []
+    if not choice.leave_all:
+        leave = [name for name in choice.leave if name not in left and None not in left]
+    keep = [found.stream] if choice.undo else choice.keep
+    back = [] if choice.leave_all else [name for name in keep if name in left or None in left]
+    for stream in leave:
+        suppressions.add(
+            session,
+            found.recipient,
+            reason=suppressions.UNSUBSCRIBE,
+            at=choice.at,
+            stream=stream,
+            evidence=choice.user_agent,
+            message=choice.message,
+        )
+    if back and None in left:  # some of all: what is not kept is left by name
+        suppressions.remove(session, found.recipient, scope=suppressions.ALL, reason=suppressions.UNSUBSCRIBE)
+        for stream in set(choice.leave) - left:
+            suppressions.add(session, found.recipient, reason=suppressions.UNSUBSCRIBE, at=choice.at, stream=stream)
+    for stream in back:
+        suppressions.remove(
+            session, found.recipient, scope=suppressions.STREAM, stream=stream, reason=suppressions.UNSUBSCRIBE
+        )
+    if leave:
+        _note(session, choice, EventType.UNSUBSCRIBED, found.recipient, leave)
+    elif back:
+        _note(session, choice, EventType.RESUBSCRIBED, found.recipient, back)
+    if found.stream in leave or None in leave:
+        hits.change(session, choice.message, choice.number, unsubscribed_at=found.unsubscribed_at or choice.at)
+    elif found.stream in back:
+        hits.change(session, choice.message, choice.number, unsubscribed_at=None)
+
+
+def _note(
+    session: sa.Connection, choice: Choice, type_: EventType, recipient: str, streams: Sequence[str | None]
+) -> None:
+    names = ["all" if name is None else name or "default" for name in streams]
+    event = Event(
+        id=choice.id,
+        type=type_,
+        at=choice.at,
+        message=choice.message,
+        number=choice.number,
+        recipient=identities.of(session).shown(recipient),
+        verdict="human",
+        reasons=["page"],
+        user_agent=choice.user_agent,
+        ip=choice.ip,
+        detail="streams: " + ", ".join(names),
+    )
+    outbox.write(session, [tables.values(event)])

@@ -1,0 +1,203 @@
+"""Suppressions as CSV (RFC 4180): ours out; ours, a bare list of addresses, and other senders' exports in.
+
+In: lines of text.  Out: an Entry or a Refusal for each record, in order. Columns are known by their names, which
+differ by provider; what nobody can read is refused by its line, and the lines after it are read all the same.
+
+Spreadsheets run a cell that begins with = + - @ or a control character as a formula, and strangers write evidence: such
+a cell is written with a ' before it, which is taken off when it is read.
+"""
+
+import csv
+import io
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import NamedTuple
+
+from relay import address
+from relay.store.recipients.suppressions import ALL, COMPLAINT, HARD_BOUNCE, MANUAL, REASONS, STREAM, UNSUBSCRIBE, Entry
+
+COLUMNS = ("address", "scope", "stream", "reason", "evidence", "created_at", "expires_at")
+LONGEST_EVIDENCE = 4000  # characters
+_LONGEST_RECORD = 50  # lines: a quote that is never closed must not swallow the rest
+_MICROSECONDS, _MILLISECONDS = 10**14, 10**11  # from there on a bare number is one of these since 1970
+
+# Names as exports have them (SendGrid, Mailgun, Postmark, SES, SparkPost, Mailchimp), without case, space, `_` and `-`.
+_NAMES = {
+    "address": ("address", "email", "emailaddress", "recipient", "mail"),
+    "scope": ("scope",),
+    "stream": ("stream", "messagestream"),
+    "reason": ("reason", "suppressionreason", "type"),
+    "evidence": ("evidence", "error", "description", "details", "detail"),
+    "created_at": ("createdat", "created", "lastupdatetime", "updated", "date", "timestamp"),
+    "expires_at": ("expiresat", "expires"),
+}
+_COLUMN = {name: column for column, names in _NAMES.items() for name in names}
+_SAID = (  # what is looked for in a reason, the first that is found
+    (HARD_BOUNCE, re.compile(r"^\W*[45]\d\d\b")),  # a reply, whatever it says of spam
+    (COMPLAINT, re.compile("complain|spam|abuse", re.IGNORECASE)),
+    (UNSUBSCRIBE, re.compile("unsub|opt.?out", re.IGNORECASE)),
+    (HARD_BOUNCE, re.compile("bounce|invalid", re.IGNORECASE)),
+    (MANUAL, re.compile("manual", re.IGNORECASE)),
+)
+_SEPARATOR = re.compile(r'"?sep=([^\w\r\n"])"?\s*+')  # the first line of files that Excel reads and writes
+# Where a formula would begin: at a cell's head, and behind what a spreadsheet of another locale takes for a cell's end.
+# A ' that is there already is doubled, so that what is read is what was written.
+_FORMULA = r"""['"]*+[=+\-@\t\n]"""
+_BEFORE_FORMULA = re.compile(rf"(?:\A|(?<=[;\t\n]))(?={_FORMULA})")
+_MARKED_FORMULA = re.compile(rf"(?:\A|(?<=[;\t\n]))'(?={_FORMULA})")
+
+
+class Refusal(NamedTuple):
+    """A record that cannot be taken: its first line, from 1, and why."""
+
+    line: int
+    why: str
+
+
+class Defaults(NamedTuple):
+    """What holds where a file says nothing."""
+
+    at: datetime
+    reason: str = MANUAL
+    stream: str | None = None  # None: all mail
+
+
+def read(lines: Iterable[str], defaults: Defaults) -> Iterator[Entry | Refusal]:
+    """What the lines say. The first that is not empty may name the separator (`sep=;`), the next one the columns;
+    without names, addresses come first."""
+    columns: list[str] = []
+    delimiter = ""
+    for number, text in _records(lines):
+        if number == 1:
+            text = text.removeprefix("\ufeff")
+        if not text.strip():
+            continue
+        if not columns and not delimiter and (named_separator := _SEPARATOR.fullmatch(text)):
+            delimiter = named_separator[1]
+            continue
+        try:
+            cells = [_without_mark(cell) for cell in next(csv.reader([text], delimiter=delimiter or _delimiter(text)))]
+        except csv.Error as error:
+            yield Refusal(number, str(error))
+            continue
+        if not columns:
+            named = [_COLUMN.get(re.sub(r"[\s_-]", "", cell.lower()), "") for cell in cells]
+            if "address" in named and not any("@" in cell for cell in cells):
+                columns, delimiter = named, delimiter or _delimiter(text)
+                continue
+            columns = ["address"]
+        row: dict[str, str] = {}
+        for column, cell in zip(columns, cells, strict=False):
+            row.setdefault(column, cell)
+        try:
+            yield _entry(row, defaults)
+        except ValueError as error:
+            yield Refusal(number, str(error))
+
+
+def write(entries: Iterable[Entry], *, header: bool) -> str:
+    """The entries as CSV; with the columns' names above them where `header`."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    if header:
+        writer.writerow(COLUMNS)
+    for entry in entries:
+        writer.writerow([_written(getattr(entry, column)) for column in COLUMNS])
+    return out.getvalue()
+
+
+def _written(value: str | datetime | None) -> str:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    # csv does not quote a bare CR, which spreadsheets take for the end of a row.
+    text = (value or "").replace("\r\n", "\n").replace("\r", "\n")
+    return _BEFORE_FORMULA.sub("'", text)
+
+
+def _without_mark(cell: str) -> str:
+    return _MARKED_FORMULA.sub("", cell.strip()).strip()
+
+
+def _records(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
+    """Each record with the number of its first line. A quoted field may hold line ends."""
+    held: list[str] = []
+    first = 1
+    for number, line in enumerate(lines, 1):
+        held.append(line)
+        if sum(one.count('"') for one in held) % 2 and len(held) < _LONGEST_RECORD:
+            continue
+        if len(held) < _LONGEST_RECORD:
+            yield first, "".join(held)
+        else:  # the quote was a slip: each line for itself
+            yield from enumerate(held, first)
+        held, first = [], number + 1
+    yield from enumerate(held, first)
+
+
+def _delimiter(text: str) -> str:
+    return max(",;\t", key=text.count)
+
+
+def _entry(row: dict[str, str], defaults: Defaults) -> Entry:
+    """Raises ValueError with a sentence for the person who has the file."""
+    mailbox = _mailbox(row.get("address", ""))
+    said, evidence = row.get("reason", ""), row.get("evidence", "")
+    reason = _reason(said) or _reason(evidence) or defaults.reason
+    if said.lower() not in REASONS and " " in said:  # the very reply, as SendGrid has it
+        evidence = f"{said} {evidence}".strip()
+    stream = row.get("stream", "").lower()
+    scope = row.get("scope", "").lower() or (STREAM if stream else "")
+    if not scope:
+        scope, stream = (ALL, "") if defaults.stream is None else (STREAM, defaults.stream)
+    if scope not in (ALL, STREAM):
+        raise ValueError(f'scope must be "{ALL}" or "{STREAM}", not "{scope[:40]}"')
+    ends = row.get("expires_at", "")
+    expires_at = _time(ends)
+    if ends and expires_at is None:
+        raise ValueError(f'expires_at must be a time such as "2027-01-31T12:00:00Z", not "{ends[:40]}"')
+    # When it was written down decides nothing: better a time of ours than an address that gets mail again.
+    created_at = _time(row.get("created_at", "")) or defaults.at
+    evidence = evidence.replace("\0", "")[:LONGEST_EVIDENCE]
+    return Entry(mailbox, scope, stream if scope == STREAM else "", reason, evidence, created_at, expires_at)
+
+
+def _mailbox(text: str) -> str:
+    if not text:
+        raise ValueError("no address")
+    if not text.isprintable() or "\ufffd" in text:
+        raise ValueError("not UTF-8 text, or with control characters")
+    if text.endswith(">") and text.count("<") == 1:  # as mail programs write it: Ann <ann@example.com>
+        text = text[:-1].partition("<")[2].strip()
+    try:
+        mailbox = address.parse_path(f"<{text}>").mailbox
+    except address.PathSyntaxError as error:
+        raise ValueError(f"{error}: {text[:80]}") from None
+    if not address.domain(mailbox):
+        raise ValueError(f"no address: {text[:80]}")
+    return mailbox
+
+
+def _reason(text: str) -> str:
+    if text.lower() in REASONS:
+        return text.lower()
+    return next((reason for reason, pattern in _SAID if pattern.search(text)), "")
+
+
+def _time(text: str) -> datetime | None:
+    """ISO 8601, seconds since 1970 (or thousandths, or millionths), or as in mail (RFC 5322); UTC unless it says."""
+    found: datetime | None = None
+    with suppress(ValueError, OverflowError, OSError):
+        if re.fullmatch(r"\d{9,17}(\.\d+)?", text):
+            number = float(text)
+            unit = 1e6 if number >= _MICROSECONDS else 1e3 if number >= _MILLISECONDS else 1
+            return datetime.fromtimestamp(number / unit, UTC)
+        found = datetime.fromisoformat(text.removesuffix(" UTC"))
+    if found is None:
+        with suppress(ValueError, TypeError, IndexError):
+            found = parsedate_to_datetime(text)
+    if found is None or found.year < 1971:
+        return None
+    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)

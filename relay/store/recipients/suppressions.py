@@ -1,0 +1,176 @@
+"""Whom not to write to.
+
+A hard bounce or a complaint suppresses an address for all mail, an unsubscribe for one stream. An entry may
+expire; one that has is as good as gone. Entries stand under the names that `people` gives: addresses, or pseudonyms.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from relay import address
+from relay.store.database import identities, tables
+
+ALL, STREAM = "all", "stream"
+HARD_BOUNCE, UNSUBSCRIBE, COMPLAINT, MANUAL = REASONS = ("hard_bounce", "unsubscribe", "complaint", "manual")
+_CHUNK = 500  # SQLite's oldest limit on variables of a statement is 999
+
+
+class Entry(NamedTuple):
+    """A suppression, as it is written to a file and read from one. `stream` "" with that scope: the default one."""
+
+    address: str
+    scope: str
+    stream: str
+    reason: str
+    evidence: str
+    created_at: datetime
+    expires_at: datetime | None
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        return address.canonical(self.address), self.scope, self.stream
+
+
+def add(
+    session: sa.Connection,
+    mailbox: str,
+    *,
+    reason: str,
+    at: datetime,
+    stream: str | None = None,
+    evidence: str = "",
+    message: str = "",
+    expires_at: datetime | None = None,
+) -> bool:
+    """Suppresses an address: for one stream, or for all mail. False if it was already, at least as long."""
+    scope = ALL if stream is None else STREAM
+    entry = Entry(mailbox, scope, stream or "", reason, evidence, at, expires_at)
+    return add_all(session, [entry], message=message) == 1
+
+
+def add_all(session: sa.Connection, entries: Sequence[Entry], *, message: str = "") -> int:
+    """Adds many, a few statements for each 500. Returns how many were not known yet.
+
+    An entry that is there stays as it is, unless it would end before the new one does. One without an address is
+    nobody's.
+    """
+    table, known = tables.suppression, identities.of(session)
+    added = 0
+    for at in range(0, len(entries), _CHUNK):
+        new: dict[tuple[str, str, str], Entry] = {}
+        for entry in entries[at : at + _CHUNK]:
+            if not entry.address:
+                continue
+            if entry.key not in new or _outlasts(entry.expires_at, new[entry.key].expires_at):
+                new[entry.key] = entry
+        named = known.by_name(who for who, _, _ in new)
+        there = session.execute(
+            sa.select(table.c.id, table.c.address, table.c.scope, table.c.stream, table.c.expires_at).where(
+                table.c.address.in_(named)
+            )
+        ).all()
+        for row in there:
+            key = (named[row.address], row.scope, row.stream)
+            if key in new and not _outlasts(new[key].expires_at, row.expires_at):
+                del new[key]
+            elif key in new:  # its place is taken by the one that holds longer
+                session.execute(sa.delete(table).where(table.c.id == row.id))
+        if new:
+            rows = [
+                entry._asdict() | {"address": known.name(who), "message": message} for (who, _, _), entry in new.items()
+            ]
+            session.execute(sa.insert(table), rows)
+        added += len(new)
+    return added
+
+
+def _outlasts(end: datetime | None, other: datetime | None) -> bool:
+    return other is not None and (end is None or end > other)
+
+
+def remove(
+    session: sa.Connection,
+    mailbox: str,
+    *,
+    scope: str | None = None,
+    stream: str | None = None,
+    reason: str | None = None,
+) -> int:
+    """Lets mail to an address flow again: of one scope, stream or reason, or of all. Returns how many entries went."""
+    table = tables.suppression
+    names = identities.of(session).names(mailbox)
+    gone = sa.delete(table).where(table.c.address.in_(names))
+    if scope is not None:
+        gone = gone.where(table.c.scope == scope)
+    if stream is not None:
+        gone = gone.where(table.c.stream == stream)
+    if reason is not None:
+        gone = gone.where(table.c.reason == reason)
+    if scope in (None, ALL) and reason != UNSUBSCRIBE:  # what is forgiven is forgotten
+        strike = tables.strike
+        session.execute(sa.delete(strike).where(strike.c.address.in_(names)))
+    return session.execute(gone).rowcount
+
+
+def unsubscribed(session: sa.Connection, mailbox: str, now: datetime) -> set[str | None]:
+    """The streams that the address has unsubscribed from; None among them: from all."""
+    table = tables.suppression
+    query = sa.select(table.c.scope, table.c.stream).where(
+        table.c.address.in_(identities.of(session).names(mailbox)),
+        table.c.reason == UNSUBSCRIBE,
+        sa.or_(table.c.expires_at.is_(None), table.c.expires_at > now),
+    )
+    return {None if row.scope == ALL else row.stream for row in session.execute(query)}
+
+
+def find(
+    session: sa.Connection, mailboxes: Iterable[str], stream: str | None, now: datetime, *, exempt: bool = False
+) -> dict[str, str]:
+    """Which of the addresses get no mail of that stream, each with the reason, by canonical address.
+
+    Stream None: it is not known yet, and only what holds for all mail counts.
+
+    `exempt`: the stream is not held back by unsubscribes (password resets, receipts).
+    """
+    table = tables.suppression
+    named = identities.of(session).by_name(mailboxes)
+    wanted = sorted(named)
+    found: dict[str, str] = {}
+    for at in range(0, len(wanted), _CHUNK):
+        query = sa.select(table.c.address, table.c.reason).where(
+            table.c.address.in_(wanted[at : at + _CHUNK]),
+            table.c.scope == ALL if stream is None else sa.or_(table.c.scope == ALL, table.c.stream == stream),
+            sa.or_(table.c.expires_at.is_(None), table.c.expires_at > now),
+        )
+        if exempt:
+            query = query.where(table.c.reason != UNSUBSCRIBE)
+        found.update({named[row.address]: row.reason for row in session.execute(query)})
+    return found
+
+
+def listing(session: sa.Connection, limit: int, query: str = "", after: int = 0) -> Sequence[sa.RowMapping]:
+    """Entries, the newest first; `after` is the id of the last one of the page before."""
+    table = tables.suppression
+    wanted = sa.select(table).order_by(table.c.id.desc()).limit(limit)
+    if query:
+        part = table.c.address.contains(address.canonical(query), autoescape=True)
+        wanted = wanted.where(sa.or_(part, table.c.address.in_(identities.of(session).names(query))))
+    if after:
+        wanted = wanted.where(table.c.id < after)
+    return session.execute(wanted).mappings().all()
+
+
+def entries(session: sa.Connection, now: datetime, after: int, limit: int) -> tuple[list[Entry], int]:
+    """Those that hold now, in the order in which they came, after the one with that id; and the last one's id."""
+    table = tables.suppression
+    wanted = (
+        sa.select(table.c.id, *(table.c[name] for name in Entry._fields))
+        .where(table.c.id > after, sa.or_(table.c.expires_at.is_(None), table.c.expires_at > now))
+        .order_by(table.c.id)
+        .limit(limit)
+    )
+    rows = session.execute(wanted).all()
+    return [Entry(*row[1:]) for row in rows], rows[-1].id if rows else after

@@ -1,0 +1,187 @@
+"""Opens, clicks, unsubscribes: what recipients do, written down once each."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from functools import cache
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from relay import ids, redaction, tokens
+from relay.store.database import identities, tables
+from relay.store.database.tables import Event, EventType
+from relay.store.errors import NotYetError
+from relay.store.recipients import consent, suppressions
+from relay.store.recipients.consent import Wish
+from relay.store.tracking import pixels, verdicts
+from relay.store.webhooks import outbox
+
+_MAY_STILL_COME = timedelta(days=1)  # an outage of the database that is longer loses hits on mail from within it
+
+
+class Hit(NamedTuple):
+    """A request that counts, as the web side saw it."""
+
+    id: str
+    type: EventType
+    at: datetime
+    message: str
+    number: int | None  # None: of a message that tells its recipients not apart
+    verdict: str = ""
+    reasons: tuple[str, ...] = ()
+    url: str = ""
+    user_agent: str = ""
+    ip: str = ""
+    apart: bool = False  # counts for the message, not for this recipient
+    link: int = 0
+
+
+class NotKnownYet(NotYetError):
+    """The delivery is not in the database: its own facts may still wait in a journal."""
+
+
+def record(session: sa.Connection, hit: Hit) -> None:
+    """Writes the hit down and moves the delivery's counters. A second time changes nothing.
+
+    A recipient who asked not to be tracked leaves no open or click. An unsubscribe suppresses the
+    message's stream; only the first one is an event. A hit of nobody in particular counts for the message alone.
+    Raises NotKnownYet.
+    """
+    if session.scalar(_SEEN, {"id": hit.id}):
+        return
+    if hit.number == tokens.PIXEL:
+        if not pixels.record(session, hit):
+            may_be_unknown(hit.message, hit.at)
+        return
+    if hit.number is None:
+        _record_apart(session, hit)
+        return
+    found = delivery(session, hit.message, hit.number)
+    if found is None:
+        may_be_unknown(hit.message, hit.at)
+        return
+    if hit.type is EventType.UNSUBSCRIBED:
+        suppressions.add(
+            session,
+            found.recipient,
+            reason=suppressions.UNSUBSCRIBE,
+            at=hit.at,
+            stream=found.stream,
+            evidence=hit.user_agent,
+            message=hit.message,
+        )
+        if found.unsubscribed_at is not None:
+            return
+        change(session, hit.message, hit.number, unsubscribed_at=hit.at)
+    else:
+        if consent.untracked(session, [found.recipient]):
+            return
+        if hit.apart:
+            _record_apart(session, hit)
+            return
+        counter = verdicts.COUNTERS[hit.type, hit.verdict]
+        session.execute(_one_more(counter), {"of_message": hit.message, "of_number": hit.number})
+    _write(session, hit, identities.of(session).shown(found.recipient))
+    if hit.type is not EventType.UNSUBSCRIBED:
+        verdicts.added(session, hit.message, hit.number)
+
+
+def _record_apart(session: sa.Connection, hit: Hit) -> None:
+    table = tables.message
+    counter = table.c[verdicts.COUNTERS[hit.type, hit.verdict]]
+    if session.execute(sa.update(table).where(table.c.id == hit.message).values({counter: counter + 1})).rowcount:
+        _write(session, hit._replace(number=None), "")
+    else:
+        may_be_unknown(hit.message, hit.at)
+
+
+def _write(session: sa.Connection, hit: Hit, recipient: str) -> None:
+    values = _REST | hit._asdict() | {"reasons": list(hit.reasons), "recipient": recipient, "url": _url(session, hit)}
+    del values["apart"]
+    outbox.write(session, [values])
+
+
+def _url(session: sa.Connection, hit: Hit) -> str:
+    """Where a click led, as it may be kept. The mail's own links were scrubbed while its recipients were known."""
+    if not hit.url or not identities.of(session).are_veiled:
+        return hit.url
+    table = tables.message
+    links = session.scalar(sa.select(table.c.links).where(table.c.id == hit.message)) or []
+    scrubbed = (str(link["url"]) for link in links if link.get("number") == hit.link and redaction.GONE in link["url"])
+    return next(scrubbed, None) or redaction.without_addresses(hit.url)
+
+
+# What a hit does not say; a row object for each would take as long as writing it.
+_BLANK = tables.values(Event(id="", type="", at=datetime.min))
+_REST = {name: _BLANK[name] for name in _BLANK.keys() - set(Hit._fields)}
+
+
+class Asked(NamedTuple):
+    """A recipient asked, with the link of a message, to be left untracked."""
+
+    at: datetime
+    message: str
+    number: int
+
+
+def may_be_unknown(message: str, at: datetime) -> None:
+    """A hit on a message that is not here: its facts may still wait in a journal, or it has expired long ago."""
+    if at - ids.time_of(message) < _MAY_STILL_COME:
+        raise NotKnownYet(message)
+
+
+def untrack(session: sa.Connection, asked: Asked) -> None:
+    """Notes it for the address behind the delivery. Raises NotKnownYet."""
+    found = delivery(session, asked.message, asked.number)
+    if found is None:
+        may_be_unknown(asked.message, asked.at)
+    else:
+        consent.decide(session, Wish([found.recipient], asked.at, is_yes=False, source=consent.RECIPIENT))
+
+
+def track(session: sa.Connection, asked: Asked) -> None:
+    """Undoes `untrack`, and no more: what others said of the address stays. Raises NotKnownYet."""
+    found = delivery(session, asked.message, asked.number)
+    if found is None:
+        may_be_unknown(asked.message, asked.at)
+    elif consent.asked_not_to_be(session, found.recipient):
+        # Where consent is asked for, forgetting the no would be a no.
+        is_yes = True if identities.of(session).asks else None
+        consent.decide(session, Wish([found.recipient], asked.at, is_yes, consent.RECIPIENT))
+
+
+# Statements of the hottest path, made once: making one takes longer than running it.
+_SEEN = sa.select(tables.event.c.id).where(tables.event.c.id == sa.bindparam("id"))
+_DELIVERY = (
+    sa.select(tables.delivery.c.recipient, tables.delivery.c.unsubscribed_at, tables.message.c.stream)
+    .join(tables.message, tables.message.c.id == tables.delivery.c.message)
+    .where(tables.delivery.c.message == sa.bindparam("message"), tables.delivery.c.number == sa.bindparam("number"))
+)
+
+
+@cache
+def _one_more(counter: str) -> sa.Update:
+    table = tables.delivery
+    mine = table.c.message == sa.bindparam("of_message"), table.c.number == sa.bindparam("of_number")
+    return sa.update(table).where(*mine).values({counter: table.c[counter] + 1})
+
+
+def delivery(session: sa.Connection, message: str, number: int) -> sa.Row[str, datetime | None, str] | None:
+    """Recipient, `unsubscribed_at` and the message's stream; None if it is not known."""
+    return session.execute(_DELIVERY, {"message": message, "number": number}).first()
+
+
+def change(session: sa.Connection, message: str, number: int, **values: object) -> None:
+    table = tables.delivery
+    session.execute(sa.update(table).where(table.c.message == message, table.c.number == number).values(**values))
+
+
+def latest(session: sa.Connection, limit: int) -> Sequence[sa.RowMapping]:
+    """The newest events, newest first."""
+    return session.execute(sa.select(tables.event).order_by(tables.event.c.id.desc()).limit(limit)).mappings().all()
+
+
+def since(session: sa.Connection, after: str, limit: int) -> Sequence[sa.RowMapping]:
+    """Events after the one with that id, oldest first."""
+    wanted = sa.select(tables.event).where(tables.event.c.id > after).order_by(tables.event.c.id).limit(limit)
+    return session.execute(wanted).mappings().all()

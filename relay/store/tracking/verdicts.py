@@ -1,0 +1,199 @@
+"""What hits are taken for, judged with all that is known of their delivery, and the counters that follow.
+
+A new hit may relabel earlier ones; `reclassify` judges those of the past by the rules of today.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+
+from relay import ids
+from relay.attribution import delivery_verdict, request_verdict
+from relay.attribution.request_verdict import Verdict
+from relay.store.database import tables
+from relay.store.database.tables import EventType
+
+IMPLIES_OPEN = "implies_open"  # the reason on a person's click where no open was seen
+_MOST = 50  # hits of a delivery that a new one is judged with; more than that no person makes
+_MOST_EVER = 20_000
+_MOST_ASIDES = 12
+_BATCH = 200  # deliveries a commit
+_WAITING = "deliveries whose hits are to be judged"
+_HITS = (EventType.OPENED, EventType.CLICKED)
+
+# Which counter of the delivery a hit moves.
+COUNTERS = {
+    (type_, verdict): f"{plural}_{verdict}"
+    for type_, plural, verdicts in (
+        (EventType.OPENED, "opens", ("human", "proxied", "machine", "unknown")),
+        (EventType.CLICKED, "clicks", ("human", "machine", "unknown")),
+    )
+    for verdict in verdicts
+}
+
+
+class Sight(NamedTuple):
+    """Something that counts nothing and tells about hits: `what` is one of `history`'s."""
+
+    at: datetime
+    message: str
+    number: int
+    what: str
+    user_agent: str = ""
+    ip: str = ""
+
+
+class Reclassified(NamedTuple):
+    """A step of `reclassify`: where to go on, and how many hits were judged and changed."""
+
+    after: tuple[str, int] | None
+    hits: int
+    changed: int
+
+
+def note(session: sa.Connection, sight: Sight) -> None:
+    """Keeps it with the delivery, and judges its hits again. A second time changes nothing."""
+    delivery = _delivery(session, sight.message, sight.number)
+    if delivery is None:
+        return
+    entry = [tables.UtcTime().process_bind_param(sight.at, session.dialect), sight.what, sight.user_agent, sight.ip]
+    asides: list[Any] = list(delivery["asides"] or [])  # Any: JSON
+    if entry in asides or len(asides) >= _MOST_ASIDES:
+        return
+    _change(session, sight.message, sight.number, asides=[*asides, entry])
+    judge(session, sight.message, sight.number)
+
+
+@contextlib.contextmanager
+def together(session: sa.Connection) -> Iterator[None]:
+    """Hits that are written down meanwhile are judged at its end, once for each delivery."""
+    waiting: set[tuple[str, int]] = set()
+    session.info[_WAITING] = waiting
+    try:
+        yield
+    finally:
+        del session.info[_WAITING]
+    for message, number in sorted(waiting):
+        judge(session, message, number)
+
+
+def added(session: sa.Connection, message: str, number: int) -> None:
+    """A hit was written down: judges those of its delivery, now or at the end of `together`."""
+    if _WAITING in session.info:
+        session.info[_WAITING].add((message, number))
+    else:
+        judge(session, message, number)
+
+
+def judge(session: sa.Connection, message: str, number: int, *, anew: bool = False) -> tuple[int, int]:
+    """Judges a delivery's latest hits beside each other, and moves its counters. Returns how many hits, and how
+    many changed. `anew`: all its hits, also what each is by itself."""
+    event = tables.event
+    most = _MOST_EVER if anew else _MOST
+    rows = session.execute(_LATEST, {"message": message, "number": number, "most": most}).mappings().all()
+    delivery = _delivery(session, message, number)
+    if delivery is None or not rows:
+        return 0, 0
+    found = delivery_verdict.judge([_hit(row, anew) for row in rows], list(_asides(delivery)), delivery["settled_at"])
+    implies = found.implies_open
+    if len(rows) >= _MOST:  # the earlier ones are not here to be asked
+        implies = next((n for n, row in enumerate(rows) if row["implies_open"]), None)
+    moved: dict[str, int] = {}
+    changed = 0
+    for n, (row, verdict) in enumerate(zip(rows, found.verdicts, strict=True)):
+        is_implied = n == implies
+        reasons = [*verdict.reasons, *([IMPLIES_OPEN] if is_implied else [])]
+        if (verdict.verdict, reasons, is_implied) == (row["verdict"], row["reasons"], row["implies_open"]):
+            continue
+        changed += 1
+        session.execute(
+            sa.update(event)
+            .where(event.c.id == row["id"])
+            .values(verdict=verdict.verdict, reasons=reasons, implies_open=is_implied)
+        )
+        if verdict.verdict != row["verdict"]:
+            _move(moved, COUNTERS[row["type"], row["verdict"]], -1)
+            _move(moved, COUNTERS[row["type"], verdict.verdict], 1)
+        for counter in ("opens_human", "opens_implied"):
+            _move(moved, counter, is_implied - row["implies_open"])
+    if moved:
+        table = tables.delivery
+        _change(session, message, number, **{name: table.c[name] + by for name, by in moved.items()})
+    return len(rows), changed
+
+
+def reclassify(session: sa.Connection, since: datetime | None, after: tuple[str, int] | None) -> Reclassified:
+    """Judges the hits of some deliveries by the rules of today: those with a hit since then, behind `after`.
+
+    Call again with the result's `after` until that is None.
+    """
+    event = tables.event
+    wanted = sa.select(event.c.message, event.c.number).where(event.c.type.in_(_HITS), event.c.number.is_not(None))
+    if since is not None:
+        wanted = wanted.where(event.c.id >= ids.first(since))
+    if after is not None:
+        wanted = wanted.where(sa.tuple_(event.c.message, event.c.number) > sa.tuple_(*map(sa.literal, after)))
+    deliveries = session.execute(wanted.distinct().order_by(event.c.message, event.c.number).limit(_BATCH)).all()
+    hits = changed = 0
+    for message, number in deliveries:
+        some, other = judge(session, message, number, anew=True)
+        hits, changed = hits + some, changed + other
+    last = deliveries[-1] if len(deliveries) == _BATCH else None
+    return Reclassified((last.message, last.number) if last else None, hits, changed)
+
+
+def _hit(row: sa.RowMapping, anew: bool) -> delivery_verdict.Hit:
+    is_click = row["type"] == EventType.CLICKED
+    link = str(row["link"] or row["url"])
+    return delivery_verdict.Hit(row["at"], is_click, link, row["user_agent"], row["ip"], _alone(row, is_click, anew))
+
+
+def _alone(row: sa.RowMapping, is_click: bool, anew: bool) -> Verdict:
+    """What the hit is by itself; as it was found at its time, unless that is overwritten."""
+    reasons = tuple(reason for reason in row["reasons"] if reason != IMPLIES_OPEN)
+    can_tell = row["user_agent"] or "no_user_agent" in reasons  # privacy modes keep none
+    if can_tell and (anew or not delivery_verdict.REASONS.isdisjoint(reasons)):
+        return request_verdict.look(row["user_agent"], request_verdict.lasting(reasons), is_click=is_click)
+    return Verdict(row["verdict"], tuple(reason for reason in reasons if reason not in delivery_verdict.REASONS))
+
+
+def _asides(delivery: sa.RowMapping) -> Iterator[delivery_verdict.Aside]:
+    for at, what, user_agent, ip in delivery["asides"] or ():
+        yield delivery_verdict.Aside(datetime.fromtimestamp(at / 1_000_000, tz=UTC), what, user_agent, ip)
+
+
+# Made once: making a statement takes longer than running it.
+_EVENT, _DELIVERIES = tables.event, tables.delivery
+_LATEST = (
+    sa.select(
+        *(_EVENT.c[name] for name in ("id", "type", "at", "verdict", "reasons", "implies_open")),
+        *(_EVENT.c[name] for name in ("link", "url", "user_agent", "ip")),
+    )
+    .where(
+        _EVENT.c.message == sa.bindparam("message"),
+        _EVENT.c.number == sa.bindparam("number"),
+        _EVENT.c.type.in_(_HITS),
+    )
+    .order_by(_EVENT.c.id.desc())
+    .limit(sa.bindparam("most", type_=sa.Integer))
+)
+_ONE = sa.select(_DELIVERIES.c.settled_at, _DELIVERIES.c.asides).where(
+    _DELIVERIES.c.message == sa.bindparam("message"), _DELIVERIES.c.number == sa.bindparam("number")
+)
+
+
+def _delivery(session: sa.Connection, message: str, number: int) -> sa.RowMapping | None:
+    return session.execute(_ONE, {"message": message, "number": number}).mappings().first()
+
+
+def _move(moved: dict[str, int], counter: str, by: int) -> None:
+    if by:
+        moved[counter] = moved.get(counter, 0) + by
+
+
+def _change(session: sa.Connection, message: str, number: int, **values: object) -> None:
+    table = tables.delivery
+    session.execute(sa.update(table).where(table.c.message == message, table.c.number == number).values(**values))

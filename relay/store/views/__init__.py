@@ -1,0 +1,5 @@
+"""Read queries: a fixed number for each page, however much is on it.
+
+`message_list` the lists of the console · `message_detail` one message with everything · `statistics` counts over time
+· `json_objects` messages, deliveries and events as JSON · `personal_data` all about one address, exported or erased
+"""

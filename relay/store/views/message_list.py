@@ -1,0 +1,241 @@
+"""What the console shows: read queries, a fixed number for each page however much there is on it.
+
+Lists are paged by key, the newest first: the last row's id is the next page's cursor, and no page grows slower with
+its depth.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+
+from relay.store.database import identities, tables
+from relay.store.database.tables import Status
+from relay.store.recipients import consent
+from relay.store.views.statistics import Tally
+
+_RECENT = 500  # messages whose streams are offered as a filter
+
+
+class Line(NamedTuple):
+    """A message in a list."""
+
+    id: str
+    message_id: str
+    author: str
+    subject: str
+    accepted_at: datetime
+    size_octets: int
+    stream: str
+    tags: list[str]
+    recipient: str  # the first
+    recipients: int
+    statuses: dict[str, int]  # how many deliveries stand where
+    opens: Tally
+    clicks: Tally
+    unsubscribed: int
+
+
+class Page(NamedTuple):
+    """A page of messages; `next` is the cursor of the older ones, "" at the end."""
+
+    items: list[Line]
+    next: str
+
+
+class Letter(NamedTuple):
+    """A delivery in the mailbox."""
+
+    message: str
+    number: int
+    recipient: str
+    author: str
+    subject: str
+    accepted_at: datetime
+    size_octets: int
+    stream: str
+    opened: bool
+
+
+class Standing(NamedTuple):
+    """How a recipient stands to a message's sender."""
+
+    recipient: str
+    unsubscribed: bool
+    untracked: bool
+    asked_not_to_be: bool  # tracked; else somebody else decided it
+
+
+def messages(
+    session: sa.Connection,
+    limit: int,
+    *,
+    query: str = "",
+    status: str = "",
+    stream: str | None = None,
+    before: str = "",
+) -> Page:
+    """Messages, the newest first, older than the cursor `before`.
+
+    `query` is looked for in subject, author, Message-ID and recipients; `status` is one that any delivery has.
+    """
+    message, delivery = tables.message, tables.delivery
+    first = (
+        sa.select(delivery.c.recipient)
+        .where(delivery.c.message == message.c.id)
+        .order_by(delivery.c.number)
+        .limit(1)
+        .scalar_subquery()
+    )
+    wanted = (
+        sa.select(
+            *(message.c[name] for name in ("id", "message_id", "author", "subject", "accepted_at", "size_octets")),
+            message.c.stream,
+            message.c.tags,
+            first.label("recipient"),
+        )
+        .order_by(message.c.id.desc())
+        .limit(limit + 1)
+    )
+    if before:
+        wanted = wanted.where(message.c.id < before)
+    if stream is not None:
+        wanted = wanted.where(message.c.stream == stream)
+    if status:
+        wanted = wanted.where(_any_delivery(delivery.c.status == status))
+    if query:
+        texts = (message.c.subject, message.c.author, message.c.message_id)
+        bare = query.removeprefix("<").removesuffix(">")
+        wanted = wanted.where(
+            sa.or_(
+                *(text.icontains(bare, autoescape=True) for text in texts),
+                _any_delivery(delivery.c.recipient.icontains(bare, autoescape=True)),
+                _any_delivery(delivery.c.recipient == identities.of(session).pseudonym(bare)),
+            )
+        )
+    rows = session.execute(wanted).mappings().all()
+    shown = rows[:limit]
+    sums = _sums(session, [row["id"] for row in shown])
+    lines = [Line(**row, **sums.get(row["id"], _NOTHING)) for row in shown]
+    return Page(lines, lines[-1].id if len(rows) > limit else "")
+
+
+def streams(session: sa.Connection) -> list[str]:
+    """The streams of recent messages."""
+    recent = sa.select(tables.message.c.stream).order_by(tables.message.c.id.desc()).limit(_RECENT).subquery()
+    return sorted(session.scalars(sa.select(recent.c.stream).distinct()))
+
+
+def mailbox(
+    session: sa.Connection, limit: int, *, query: str = "", before: tuple[str, int] | None = None
+) -> list[Letter]:
+    """Delivered mail whose octets are still kept, the newest first, after the delivery `before`."""
+    message, delivery = tables.message, tables.delivery
+    seen = delivery.c.opens_human + delivery.c.opens_proxied > 0
+    wanted = (
+        sa.select(
+            delivery.c.message,
+            delivery.c.number,
+            delivery.c.recipient,
+            *(message.c[name] for name in ("author", "subject", "accepted_at", "size_octets", "stream")),
+            seen.label("opened"),
+        )
+        .join(message, message.c.id == delivery.c.message)
+        .join(tables.content, tables.content.c.message == delivery.c.message)
+        .where(delivery.c.status == Status.DELIVERED)
+        .order_by(delivery.c.message.desc(), delivery.c.number)
+        .limit(limit)
+    )
+    if query:
+        texts = (delivery.c.recipient, message.c.subject, message.c.author)
+        wanted = wanted.where(sa.or_(*(text.icontains(query, autoescape=True) for text in texts)))
+    if before:
+        wanted = wanted.where(
+            sa.or_(
+                delivery.c.message < before[0],
+                sa.and_(delivery.c.message == before[0], delivery.c.number > before[1]),
+            )
+        )
+    return [Letter(**row) for row in session.execute(wanted).mappings()]
+
+
+def delivery(session: sa.Connection, message_id: str, number: int) -> tables.Delivery | None:
+    """One delivery's row."""
+    row = session.execute(sa.select(tables.delivery).filter_by(message=message_id, number=number)).mappings().first()
+    return tables.Delivery(**row) if row is not None else None
+
+
+def standing(session: sa.Connection, message_id: str, number: int) -> Standing | None:
+    """Whether that delivery's recipient has left its stream, and asked not to be tracked; None if unknown."""
+    table = tables.delivery
+    row = session.execute(
+        sa.select(table.c.recipient, table.c.unsubscribed_at).filter_by(message=message_id, number=number)
+    ).first()
+    if row is None:
+        return None
+    untracked = bool(consent.untracked(session, [row.recipient]))
+    asked = consent.asked_not_to_be(session, row.recipient)
+    return Standing(row.recipient, row.unsubscribed_at is not None, untracked, asked)
+
+
+def _any_delivery(condition: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
+    return sa.exists().where(tables.delivery.c.message == tables.message.c.id, condition)
+
+
+_OPENS = [f"opens_{verdict}" for verdict in Tally._fields]
+_CLICKS = [f"clicks_{verdict}" for verdict in ("human", "machine", "unknown")]
+HITS = (*_OPENS, *_CLICKS)
+_NOTHING: dict[str, Any] = {  # Any: the fields of Line that _sums gives
+    "recipients": 0,
+    "statuses": {},
+    "opens": Tally(),
+    "clicks": Tally(),
+    "unsubscribed": 0,
+}
+
+
+def _sums(session: sa.Connection, message_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Per message, what its deliveries come to: one query for the whole page."""
+    table = tables.delivery
+    rows = session.execute(
+        sa.select(
+            table.c.message,
+            table.c.status,
+            sa.func.count().label("count"),
+            sa.func.count(table.c.unsubscribed_at).label("unsubscribed"),
+            *(sa.func.sum(table.c[name]).label(name) for name in HITS),
+        )
+        .where(table.c.message.in_(message_ids))
+        .group_by(table.c.message, table.c.status)
+    ).mappings()
+    found: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        sums = found.setdefault(row["message"], {**_NOTHING, "statuses": {}})
+        sums["recipients"] += row["count"]
+        sums["statuses"][row["status"]] = row["count"]
+        sums["unsubscribed"] += row["unsubscribed"]
+        sums["opens"] = _plus(sums["opens"], opens_of(row))
+        sums["clicks"] = _plus(sums["clicks"], clicks_of(row))
+    message = tables.message
+    apart = sa.select(message.c.id, *(message.c[name] for name in HITS))
+    for row in session.execute(apart.where(message.c.id.in_(message_ids))).mappings():
+        sums = found.setdefault(row["id"], {**_NOTHING, "statuses": {}})
+        sums["opens"] = _plus(sums["opens"], opens_of(row))
+        sums["clicks"] = _plus(sums["clicks"], clicks_of(row))
+    return found
+
+
+def _plus(one: Tally, other: Tally) -> Tally:
+    return Tally(*map(sum, zip(one, other, strict=True)))
+
+
+def opens_of(row: sa.RowMapping) -> Tally:
+    """The open counters of a delivery's row."""
+    return Tally(*(int(row[name]) for name in _OPENS))
+
+
+def clicks_of(row: sa.RowMapping) -> Tally:
+    """The click counters of a delivery's row."""
+    human, machine, unknown = (int(row[name]) for name in _CLICKS)
+    return Tally(human=human, machine=machine, unknown=unknown)

@@ -1,0 +1,154 @@
+"""Counts over time: what happened since when, by day, and how much still waits.
+
+Ids are in order of time, so "since" is a range of the primary key.
+"""
+
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from relay import ids
+from relay.store.database import tables
+from relay.store.database.tables import EventType, Status
+
+_DAY_US = 86_400_000_000
+
+# A person's click where no open was seen stands for one.
+_IMPLIED = sa.and_(tables.event.c.type == EventType.CLICKED, tables.event.c.implies_open)
+_OPENED = sa.or_(tables.event.c.type == EventType.OPENED, _IMPLIED)
+
+
+def accepted(session: sa.Connection, since: datetime | None, until: datetime | None) -> int:
+    """How many messages were accepted in that time."""
+    table = tables.message
+    wanted = sa.select(sa.func.count()).select_from(table)
+    if since is not None:
+        wanted = wanted.where(table.c.id >= ids.first(since))
+    if until is not None:
+        wanted = wanted.where(table.c.id < ids.first(until))
+    return session.scalar(wanted) or 0
+
+
+class Tally(NamedTuple):
+    """Hits by verdict."""
+
+    human: int = 0
+    proxied: int = 0
+    machine: int = 0
+    unknown: int = 0
+
+    @property
+    def total(self) -> int:
+        return sum(self)
+
+
+class Totals(NamedTuple):
+    """What happened in a span of time. `accepted` counts messages; the rest deliveries and hits."""
+
+    accepted: int
+    delivered: int
+    deferred: int
+    bounced: int  # with the expired
+    suppressed: int
+    unsubscribed: int
+    complained: int
+    opens: Tally
+    clicks: Tally
+    opened_by: int  # deliveries that a person opened, however often
+    clicked_by: int
+
+
+class Day(NamedTuple):
+    """One UTC day's totals."""
+
+    start: datetime
+    totals: Totals
+
+
+class Waiting(NamedTuple):
+    """The queue's depth."""
+
+    queued: int
+    deferred: int
+    next_due: datetime | None
+
+
+def since(session: sa.Connection, start: datetime) -> Totals:
+    """Everything since then."""
+    event = tables.event
+    rows = session.execute(
+        sa.select(event.c.type, event.c.verdict, sa.func.count())
+        .where(event.c.id >= ids.first(start))
+        .group_by(event.c.type, event.c.verdict)
+    )
+    counts = {(type_, verdict): count for type_, verdict, count in rows}
+    delivery = event.c.message + ":" + sa.cast(event.c.number, sa.String)
+    by_person = sa.and_(event.c.id >= ids.first(start), event.c.verdict.in_(["human", "proxied"]))
+    people: dict[str, int] = {
+        type_: session.scalar(sa.select(sa.func.count(sa.distinct(delivery))).where(by_person, is_one)) or 0
+        for type_, is_one in (
+            (EventType.OPENED, _OPENED),
+            (EventType.CLICKED, event.c.type == EventType.CLICKED),
+        )
+    }
+    implied = sa.select(sa.func.count()).where(event.c.id >= ids.first(start), _IMPLIED)
+    counts[EventType.OPENED, "human"] = counts.get((EventType.OPENED, "human"), 0) + (session.scalar(implied) or 0)
+    return _totals(counts, people)
+
+
+def days(session: sa.Connection, first: datetime, count: int) -> list[Day]:
+    """The totals of each of that many UTC days, from midnight `first` on. `opened_by` and `clicked_by` are 0."""
+    event = tables.event
+    # A literal: PostgreSQL does not see that two parameters are the same expression in SELECT and GROUP BY.
+    day = sa.type_coerce(event.c.at, sa.BigInteger) // sa.literal_column(str(_DAY_US), sa.BigInteger)
+    rows = session.execute(
+        sa.select(day, event.c.type, event.c.verdict, sa.func.count())
+        .where(event.c.id >= ids.first(first))
+        .group_by(day, event.c.type, event.c.verdict)
+    )
+    found: dict[int, dict[tuple[str, str], int]] = {}
+    for at, type_, verdict, how_many in rows:
+        found.setdefault(at, {})[type_, verdict] = how_many
+    implied = sa.select(day, sa.func.count()).where(event.c.id >= ids.first(first), _IMPLIED).group_by(day)
+    for at, how_many in session.execute(implied):
+        counts = found.setdefault(at, {})
+        counts[EventType.OPENED, "human"] = counts.get((EventType.OPENED, "human"), 0) + how_many
+    start = int(first.timestamp()) // 86_400
+    return [Day(first + timedelta(days=n), _totals(found.get(start + n, {}), {})) for n in range(count)]
+
+
+def waiting(session: sa.Connection) -> Waiting:
+    """How much is still to be delivered."""
+    table = tables.delivery
+    rows = session.execute(
+        sa.select(table.c.status, sa.func.count(), sa.func.min(table.c.next_attempt_at, type_=tables.UtcTime))
+        .where(table.c.next_attempt_at.is_not(None))
+        .group_by(table.c.status)
+    ).all()
+    depth = {status: count for status, count, _ in rows}
+    return Waiting(
+        depth.get(Status.QUEUED, 0), depth.get(Status.DEFERRED, 0), min((due for *_, due in rows), default=None)
+    )
+
+
+def _totals(counts: dict[tuple[str, str], int], people: dict[str, int]) -> Totals:
+    def of(*types: EventType) -> int:
+        return sum(count for (type_, _), count in counts.items() if type_ in types)
+
+    def tally(type_: EventType) -> Tally:
+        return Tally(*(counts.get((type_, verdict), 0) for verdict in Tally._fields))
+
+    return Totals(
+        accepted=of(EventType.ACCEPTED),
+        delivered=of(EventType.DELIVERED),
+        deferred=of(EventType.DEFERRED),
+        bounced=of(EventType.BOUNCED, EventType.EXPIRED),
+        suppressed=of(EventType.SUPPRESSED),
+        unsubscribed=of(EventType.UNSUBSCRIBED),
+        complained=of(EventType.COMPLAINED),
+        opens=tally(EventType.OPENED),
+        clicks=tally(EventType.CLICKED),
+        opened_by=people.get(EventType.OPENED, 0),
+        clicked_by=people.get(EventType.CLICKED, 0),
+    )

@@ -1,0 +1,209 @@
+"""Who is told of events: endpoints that config.toml names, and such as were added to the database.
+
+In: what an operator wants.  Out: rows, and how each stands. An id never changes: of a configured one it follows from
+its URL and format.
+"""
+
+import hashlib
+from collections.abc import Collection, Sequence
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit, urlunsplit
+
+import sqlalchemy as sa
+
+from relay import ids, webhook_signatures
+from relay.config.webhook import Webhook as Configured
+from relay.store.database import tables, webhook_tables
+from relay.store.database.webhook_tables import Telling, Webhook
+from relay.store.webhooks import outbox
+
+DATABASE, COMMAND, CONFIG = "database", "command", "config"
+ON, OFF, DISABLED, GONE = "on", "off", "disabled", "gone"
+OLD_SECRET_FOR = timedelta(hours=24)
+MOST_LOGGED = 10_000  # requests of a webhook; older ones go
+_BATCH = 1000
+
+
+class Standing(NamedTuple):
+    """A webhook, and what it waits for."""
+
+    webhook: Webhook
+    waiting: int
+    last_at: datetime | None
+    last_code: int
+    last_error: str
+
+
+class Unknown(LookupError):
+    """There is no such webhook."""
+
+
+def configured_id(one: Configured) -> str:
+    """The id of a webhook that stands in config.toml."""
+    return "cfg" + hashlib.sha256(f"{one.format} {without_password(one.url)}".encode()).hexdigest()[:13]
+
+
+def without_password(url: str) -> str:
+    """The URL as it may be shown."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+
+def adopt(session: sa.Connection, configured: Sequence[Configured], now: datetime) -> None:
+    """Makes the database know the webhooks of config.toml as they stand there now. Those that it names no more are
+    told nothing, and keep what they are owed."""
+    table = webhook_tables.webhook
+    known = {row.id: row for row in session.execute(sa.select(table.c.id, table.c.state).filter_by(source="config"))}
+    for one in configured:
+        key = configured_id(one)
+        said: dict[str, Any] = {  # Any: a row's values
+            "url": without_password(one.url),
+            "events": list(one.events),
+            "format": one.format,
+            "machines": one.machines,
+        }
+        if key not in known:
+            row = Webhook(id=key, source="config", created_at=now, **said)
+            session.execute(sa.insert(table), tables.values(row))
+        else:
+            state = {"state": ON} if known.pop(key).state == GONE else {}
+            session.execute(sa.update(table).where(table.c.id == key).values(**said, **state))
+    if known:
+        session.execute(sa.update(table).where(table.c.id.in_(sorted(known))).values(state=GONE, reason=""))
+
+
+def add(session: sa.Connection, given: Configured, now: datetime, source: str) -> Webhook:
+    """Adds one, with a secret of ours where none is given. `source`: DATABASE, or COMMAND for an operator's own."""
+    secret = given.secret.get_secret_value() or webhook_signatures.new_secret()
+    row = Webhook(
+        id=ids.new(now),
+        url=given.url,
+        events=list(given.events),
+        format=given.format,
+        machines=given.machines,
+        secret=secret,
+        source=source,
+        created_at=now,
+    )
+    session.execute(sa.insert(webhook_tables.webhook), tables.values(row))
+    return row
+
+
+def remove(session: sa.Connection, webhook: str) -> None:
+    """Takes one away with its log and what it is owed. Raises Unknown; ValueError for one that config.toml names."""
+    row = get(session, webhook)
+    if row.source == "config" and row.state != GONE:
+        raise ValueError("it stands in config.toml; remove its [[webhook]] table there and restart")
+    for table in (webhook_tables.outbox, webhook_tables.log):
+        session.execute(sa.delete(table).where(table.c.webhook == webhook))
+    session.execute(sa.delete(webhook_tables.webhook).where(webhook_tables.webhook.c.id == webhook))
+
+
+def enable(session: sa.Connection, webhook: str, now: datetime) -> int:
+    """Tells it events again, first those that it is still owed, at once. Returns how many those are. Raises Unknown;
+    ValueError for one that config.toml names no more."""
+    if get(session, webhook).state == GONE:
+        raise ValueError("it no longer stands in config.toml")
+    table, owed = webhook_tables.webhook, webhook_tables.outbox
+    session.execute(sa.update(table).where(table.c.id == webhook).values(state=ON, reason="", failing_since=None))
+    due = sa.update(owed).where(owed.c.webhook == webhook).values(attempts=0, first_at=None, next_attempt_at=now)
+    return session.execute(due).rowcount
+
+
+def disable(session: sa.Connection, webhook: str) -> None:
+    """Tells it nothing until it is enabled; what happens meanwhile is not kept for it. Raises Unknown."""
+    get(session, webhook)
+    table = webhook_tables.webhook
+    session.execute(sa.update(table).where(table.c.id == webhook, table.c.state != GONE).values(state=OFF, reason=""))
+
+
+def rotate(session: sa.Connection, webhook: str, now: datetime) -> str:
+    """Gives it a new secret and returns that; for a day requests are signed with the old one too. Raises Unknown;
+    ValueError for one that stands in config.toml."""
+    row = get(session, webhook)
+    if row.source == "config":
+        raise ValueError("its secret stands in config.toml: set secret there, and old_secret to the one before")
+    secret, table = webhook_signatures.new_secret(), webhook_tables.webhook
+    change = {"secret": secret, "old_secret": row.secret, "old_until": now + OLD_SECRET_FOR}
+    session.execute(sa.update(table).where(table.c.id == webhook).values(**change))
+    return secret
+
+
+def replay(
+    session: sa.Connection, webhook: str, now: datetime, since: datetime, until: datetime, after: str = ""
+) -> tuple[int, str]:
+    """Owes it again, in their order, events that it wants from that span of time. Returns how many, and where to go on
+    ("" at the end): a chunk a commit. Raises Unknown."""
+    row, event = get(session, webhook), tables.event
+    wanted = sa.select(event.c.id, event.c.type, event.c.message).where(
+        event.c.id >= ids.first(since), event.c.id < ids.first(until), event.c.id > after
+    )
+    if outbox.ALL not in row.events:
+        wanted = wanted.where(event.c.type.in_(row.events))
+    found = session.execute(wanted.order_by(event.c.id).limit(_BATCH)).mappings().all()
+    outbox.owe(session, [(webhook, one) for one in found], now)
+    return len(found), found[-1]["id"] if len(found) == _BATCH else ""
+
+
+def replay_event(session: sa.Connection, webhook: str, event_id: str, now: datetime) -> bool:
+    """Owes it one event again. False if there is no such event. Raises Unknown."""
+    get(session, webhook)
+    event = tables.event
+    found = session.execute(sa.select(event.c.id, event.c.message).where(event.c.id == event_id)).mappings().all()
+    outbox.owe(session, [(webhook, one) for one in found], now)
+    return bool(found)
+
+
+def get(session: sa.Connection, webhook: str) -> Webhook:
+    """One of them. Raises Unknown."""
+    row = session.execute(sa.select(webhook_tables.webhook).filter_by(id=webhook)).mappings().first()
+    if row is None:
+        raise Unknown(webhook)
+    return Webhook(**row)
+
+
+def listing(session: sa.Connection, *, only_on: bool = False) -> list[Webhook]:
+    """All of them, the oldest first."""
+    table = webhook_tables.webhook
+    wanted = sa.select(table).order_by(table.c.created_at, table.c.id)
+    if only_on:
+        wanted = wanted.where(table.c.state == ON)
+    return [Webhook(**row) for row in session.execute(wanted).mappings()]
+
+
+def standings(session: sa.Connection, only: Collection[str] | None = None) -> list[Standing]:
+    """All of them, or those of these ids, with how they stand."""
+    owed, found = webhook_tables.outbox, []
+    for row in listing(session):
+        if only is None or row.id in only:
+            waiting = session.scalar(sa.select(sa.func.count()).where(owed.c.webhook == row.id)) or 0
+            last = log(session, row.id, 1)
+            told = (last[0].at, last[0].code, last[0].error) if last else (None, 0, "")
+            found.append(Standing(row, waiting, *told))
+    return found
+
+
+def log(session: sa.Connection, webhook: str, limit: int, before: str = "", *, failed: bool = False) -> list[Telling]:
+    """Its latest requests, newest first; those before the one of that id; `failed`: such as were not taken."""
+    table = webhook_tables.log
+    wanted = sa.select(table).where(table.c.webhook == webhook).order_by(table.c.id.desc()).limit(limit)
+    if before:
+        wanted = wanted.where(table.c.id < before)
+    if failed:
+        wanted = wanted.where(sa.not_(table.c.code.between(200, 299)))
+    return [Telling(**row) for row in session.execute(wanted).mappings()]
+
+
+def trim(session: sa.Connection, before: datetime) -> int:
+    """Deletes what was logged before then, and of each webhook what is more than MOST_LOGGED. Returns how many; call
+    again until it returns 0."""
+    table = webhook_tables.log
+    count = 0
+    for hook in session.scalars(sa.select(table.c.webhook).distinct()).all():
+        mine = sa.select(table.c.id).where(table.c.webhook == hook).order_by(table.c.id.desc())
+        last = session.scalar(mine.offset(MOST_LOGGED).limit(1)) or ""
+        old = sa.or_(table.c.id <= last, table.c.id < ids.first(before))
+        gone = sa.select(table.c.id).where(table.c.webhook == hook, old).limit(_BATCH)
+        count += session.execute(sa.delete(table).where(table.c.id.in_(gone))).rowcount
+    return count

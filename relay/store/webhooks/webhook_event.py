@@ -1,0 +1,110 @@
+"""What is known of an event when somebody is told of it: the event, its message, and how its delivery stands."""
+
+from datetime import datetime
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from relay.store.database import identities, tables
+from relay.store.database.tables import EventType
+from relay.store.views.json_objects import Object
+from relay.store.views.json_objects import event as event_object
+
+
+class Occasion(NamedTuple):
+    """An event with what the formats of others say beside it. `told` is the event object of INTERFACE.md."""
+
+    told: Object
+    id: str
+    type: EventType
+    at: datetime
+    message: str
+    recipients: list[str]  # the one that it is about; of `accepted`, all
+    verdict: str
+    url: str
+    user_agent: str
+    ip: str
+    detail: str  # the reply: code, enhanced status and text; or which rule decided
+    category: str
+    attempt: int
+    is_first: bool = False  # of its sort and delivery
+    message_id: str = ""  # without angle brackets
+    author: str = ""
+    reverse_path: str = ""
+    subject: str = ""
+    size_octets: int = 0
+    stream: str = ""
+    tags: tuple[str, ...] = ()
+    meta: tuple[tuple[str, str], ...] = ()
+
+
+def read(session: sa.Connection, event_id: str) -> Occasion | None:
+    """The event of that id; None if it is gone."""
+    event, message, delivery, attempt = tables.event, tables.message, tables.delivery, tables.attempt
+    row = session.execute(sa.select(event).where(event.c.id == event_id)).mappings().first()
+    if row is None:
+        return None
+    known = identities.of(session)
+    about = session.execute(sa.select(message).where(message.c.id == row["message"])).mappings().first()
+    recipients = [row["recipient"]] if row["recipient"] else []
+    tries = 0
+    if row["number"] is None and row["type"] == EventType.ACCEPTED:
+        named = sa.select(delivery.c.recipient).where(delivery.c.message == row["message"], delivery.c.recipient != "")
+        # What still waits names its recipients; whoever is told may know no more than the event will.
+        shown = map(known.shown, session.scalars(named.order_by(delivery.c.number)))
+        recipients = [who for who in shown if who]
+    elif row["type"] == EventType.DEFERRED:
+        until = (attempt.c.message == row["message"], attempt.c.number == row["number"], attempt.c.at <= row["at"])
+        tries = session.scalar(sa.select(sa.func.count()).where(*until)) or 0
+    same = (event.c.message == row["message"], event.c.number == row["number"], event.c.type == row["type"])
+    earlier = session.scalar(sa.select(event.c.id).where(*same, event.c.id < row["id"]).limit(1))
+    told = Occasion(
+        told=event_object(row),
+        id=row["id"],
+        type=EventType(row["type"]),
+        at=row["at"],
+        message=row["message"],
+        recipients=recipients,
+        verdict=row["verdict"],
+        url=row["url"],
+        user_agent=row["user_agent"],
+        ip=row["ip"],
+        detail=row["detail"],
+        category=row["reasons"][0] if row["reasons"] else "",
+        attempt=tries,
+        is_first=earlier is None,
+    )
+    if about is None:
+        return told
+    names = ("author", "subject", "size_octets", "stream")
+    return told._replace(
+        message_id=about["message_id"].strip("<>"),
+        reverse_path="" if known.are_veiled else about["reverse_path"],  # may name the recipient (VERP)
+        **{name: about[name] for name in names},
+        tags=tuple(about["tags"]),
+        meta=tuple(about["meta"].items()),
+    )
+
+
+def example(event_id: str, message_id: str, now: datetime) -> Occasion:
+    """An event that never was, to try an endpoint with."""
+    who, reply = "test@example.com", "250 2.0.0 this is a test"
+    values = {"id": event_id, "type": EventType.DELIVERED, "at": now, "message": message_id, "number": 0}
+    empty = {"recipient": who, "verdict": "", "reasons": ["test"], "url": "", "user_agent": "", "ip": ""}
+    return Occasion(
+        told=event_object(values | empty | {"detail": reply}),
+        id=event_id,
+        type=EventType.DELIVERED,
+        at=now,
+        message=message_id,
+        recipients=[who],
+        verdict="",
+        url="",
+        user_agent="",
+        ip="",
+        detail=reply,
+        category="test",
+        attempt=1,
+        message_id="test@example.com",
+        subject="A test",
+    )

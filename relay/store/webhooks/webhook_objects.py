@@ -1,0 +1,54 @@
+"""Webhooks and their logs as the JSON objects that scripts and programs are given. Secrets are not among it."""
+
+from relay import webhook_signatures
+from relay.store.database.webhook_tables import Telling
+from relay.store.views.json_objects import Object, time
+from relay.store.webhooks.endpoints import Standing, without_password
+from relay.tokens import KeyRing
+
+
+def webhook(one: Standing, ring: KeyRing) -> Object:
+    """An endpoint, and how it stands. `public_key` is what a receiver of SendGrid's format verifies with."""
+    row = one.webhook
+    return {
+        "id": row.id,
+        "url": without_password(row.url),
+        "format": row.format,
+        "events": row.events,
+        "machines": row.machines,
+        "source": row.source,
+        "state": row.state,
+        "reason": row.reason or None,
+        "created_at": time(row.created_at),
+        "failing_since": time(row.failing_since),
+        "waiting": one.waiting,
+        "last": {"at": time(one.last_at), "code": one.last_code, "error": one.last_error or None}
+        if one.last_at
+        else None,
+        "public_key": public_key(row.id, ring) if row.format == "sendgrid" else None,
+    }
+
+
+def public_key(webhook_id: str, ring: KeyRing) -> str:
+    """In base64, as SendGrid shows it."""
+    return webhook_signatures.public_key(
+        webhook_signatures.private_key(ring.secret_for(webhook_signatures.purpose(webhook_id)))
+    )
+
+
+def telling(one: Telling) -> Object:
+    """A request and its answer. Code 0: there was none. `next_attempt_at` is null where it was taken or given up."""
+    return {
+        "id": one.id,
+        "event": one.event,
+        "type": one.type,
+        "message": one.message,
+        "at": time(one.at),
+        "attempt": one.attempt,
+        "code": one.code,
+        "error": one.error or None,
+        "ms": one.took_ms,
+        "next_attempt_at": time(one.next_attempt_at),
+        "request": {"headers": one.headers, "body": one.request},
+        "response": one.response,
+    }

@@ -1,0 +1,68 @@
+"""The console's cookies: signed by the server, for no script to read, and for https alone wherever https is spoken.
+
+In: a request.  Out: `scope["session"]`, a mapping that the answer puts back into a cookie. Behind https the cookies are
+`Secure` and named `__Host-…`, so that no other host and no plain http can set them (RFC 6265bis §4.1.3); on plain http,
+as on 127.0.0.1, browsers would not take such cookies.
+"""
+
+from starlette.middleware.sessions import SessionMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from relay.store.console import console_sessions
+
+SESSION = "waypost_console"
+BROWSER = "waypost_browser"
+_HOST = "__Host-"
+_BROWSER_S = 400 * 86_400  # the longest that browsers allow
+
+
+class Sessions:
+    """Starlette's sessions, under one name on https and under another on http."""
+
+    def __init__(self, app: ASGIApp, key: bytes) -> None:
+        self._on_https, self._on_http = (
+            SessionMiddleware(
+                app,
+                secret_key=key.hex(),
+                session_cookie=_name(SESSION, is_secure),
+                max_age=int(console_sessions.LIFETIME.total_seconds()),
+                same_site="lax",  # strict would show the login to whoever follows a link from a chat
+                https_only=is_secure,
+            )
+            for is_secure in (True, False)
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        is_secure = scope["type"] == "http" and is_https(Request(scope))
+        await (self._on_https if is_secure else self._on_http)(scope, receive, send)
+
+
+def is_https(request: Request) -> bool:
+    """True if the browser speaks https, perhaps to a proxy in front.
+
+    A proxy may say so, or the browser does: by a cookie that it sends over https alone, or by the origin of a form,
+    which each browser sends with it. Who says it falsely gets cookies that do not come back to us.
+    """
+    if request.url.scheme == "https" or _name(SESSION, True) in request.cookies:
+        return True
+    told = request.headers.get("x-forwarded-proto", "").rpartition(",")[2].strip().lower()
+    return told == "https" or request.headers.get("origin", "").lower().startswith("https://")
+
+
+def browser(request: Request) -> str:
+    """The browser's own cookie, or nothing."""
+    return request.cookies.get(_name(BROWSER, is_https(request)), "")
+
+
+def keep_browser(request: Request, answer: Response, value: str) -> None:
+    """Has the browser keep its own cookie, beyond the session."""
+    is_secure = is_https(request)
+    answer.set_cookie(
+        _name(BROWSER, is_secure), value, max_age=_BROWSER_S, secure=is_secure, httponly=True, samesite="lax"
+    )
+
+
+def _name(plain: str, is_secure: bool) -> str:
+    return f"{_HOST}{plain}" if is_secure else plain

@@ -1,0 +1,84 @@
+"""Stand-alone pixels, as operators make and watch them.
+
+In: a session that the gate let through.  Out: the list with a form, and one pixel with what to paste and its log.
+"""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from urllib.parse import urlencode
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from relay import tokens
+from relay.config.schema import Config
+from relay.store.store import Store
+from relay.store.tracking import pixels
+from web.console import sign_in
+
+_PAGE = 50
+
+
+class Pixels:
+    """The routes under `/pixels`."""
+
+    def __init__(self, config: Config, store: Store, ring: tokens.KeyRing, page: Callable[..., Response]) -> None:
+        self._config = config
+        self._store = store
+        self._ring = ring
+        self._page = page
+
+    def routes(self) -> list[BaseRoute]:
+        return [
+            Route("/pixels", self.listing),
+            Route("/pixels", self.create, methods=["POST"]),
+            Route("/pixels/{pixel}", self.one),
+            Route("/pixels/{pixel}/remove", self.remove, methods=["POST"]),
+        ]
+
+    async def listing(self, request: Request) -> Response:
+        before = request.query_params.get("before", "")
+        found = await self._store.read(lambda session: pixels.listing(session, _PAGE + 1, before))
+        shown = found[:_PAGE]
+        older = "/pixels?" + urlencode({"before": shown[-1].id}) if len(found) > _PAGE else ""
+        return self._page(
+            request, "pixels.html", "pixels", pixels=shown, older=older, newest="/pixels", is_later_page=bool(before)
+        )
+
+    async def create(self, request: Request) -> Response:
+        name = str((await sign_in.checked_form(request)).get("name", ""))
+        try:
+            made = await self._store.write(lambda session: pixels.create(session, self._ring, name, datetime.now(UTC)))
+        except ValueError as error:
+            text = str(error)
+            request.session["notice"] = f"{text[:1].upper()}{text[1:]}. Nothing was made."
+            return RedirectResponse("/pixels", 303)
+        request.session["notice"] = f"{made.name} is ready: copy it into your mail."
+        return RedirectResponse(f"/pixels/{made.id}", 303)
+
+    async def one(self, request: Request) -> Response:
+        wanted = request.path_params["pixel"]
+        seen, log = await self._store.read(lambda session: (pixels.find(session, wanted), pixels.log(session, wanted)))
+        if seen is None or seen.id != wanted:
+            raise HTTPException(404)
+        url = self._config.tracking.public_url
+        return self._page(
+            request,
+            "pixel.html",
+            "pixels",
+            pixel=seen,
+            log=log,
+            png=pixels.url(url, seen.token),
+            gif=pixels.url(url, seen.token, "gif"),
+            mode=self._config.privacy.mode,
+        )
+
+    async def remove(self, request: Request) -> Response:
+        await sign_in.checked_form(request)
+        wanted = request.path_params["pixel"]
+        if not await self._store.write(lambda session: pixels.remove(session, wanted)):
+            raise HTTPException(404)
+        request.session["notice"] = "The pixel and its log are gone."
+        return RedirectResponse("/pixels", 303)

@@ -1,0 +1,40 @@
+"""Who is signed in to the console, with which browser, and how to sign it out.
+
+In: a session that the gate let through.  Out: the list of all sessions, each with a button. Accounts have equal rights,
+so each may end the sessions of all: of a laptop that was stolen, say.
+"""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from relay.store.console import console_sessions
+from relay.store.store import Store
+from web.console import sign_in
+
+
+class Sessions:
+    """The routes under `/sessions`."""
+
+    def __init__(self, store: Store, page: Callable[..., Response]) -> None:
+        self._store = store
+        self._page = page
+
+    def routes(self) -> list[BaseRoute]:
+        return [Route("/sessions", self.listing), Route("/sessions", self.end, methods=["POST"])]
+
+    async def listing(self, request: Request) -> Response:
+        found = await self._store.read(lambda connection: console_sessions.listing(connection, datetime.now(UTC)))
+        return self._page(request, "sessions.html", "sessions", sessions=found, own=request.state.session)
+
+    async def end(self, request: Request) -> Response:
+        ended = str((await sign_in.checked_form(request)).get("session", ""))
+        has_ended = await self._store.write(lambda connection: console_sessions.end(connection, ended))
+        if ended == request.state.session:
+            request.session.clear()
+            return RedirectResponse("/login", 303)
+        request.session["notice"] = "That browser is signed out." if has_ended else "That session had ended already."
+        return RedirectResponse("/sessions", 303)

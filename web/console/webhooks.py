@@ -1,0 +1,149 @@
+"""Webhooks, as operators add and watch them.
+
+In: a session that the gate let through.  Out: the list with a form, and one webhook with how it stands, its requests
+and their answers, and what can be done about them. A secret is shown once, when it is made.
+"""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from urllib.parse import urlencode
+
+import sqlalchemy as sa
+from starlette.datastructures import FormData
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from relay import tokens
+from relay.config.schema import Config
+from relay.store.database.tables import EventType
+from relay.store.store import Store
+from relay.store.webhooks import endpoints, webhook_objects
+from web.api import webhooks as webhooks_api
+from web.api.core import Fault
+from web.console import sign_in
+
+_PAGE = 50
+_SPANS = {"1h": timedelta(hours=1), "24h": timedelta(hours=24), "7d": timedelta(days=7)}
+
+
+class Webhooks:
+    """The routes under `/webhooks`."""
+
+    def __init__(self, config: Config, store: Store, ring: tokens.KeyRing, page: Callable[..., Response]) -> None:
+        self._config = config
+        self._store = store
+        self._ring = ring
+        self._page = page
+
+    def routes(self) -> list[BaseRoute]:
+        return [
+            Route("/webhooks", self.listing),
+            Route("/webhooks", self.create, methods=["POST"]),
+            Route("/webhooks/{webhook}", self.one),
+            Route("/webhooks/{webhook}", self.change, methods=["POST"]),
+        ]
+
+    async def listing(self, request: Request) -> Response:
+        found = await self._store.read(endpoints.standings)
+        return self._page(
+            request,
+            "webhooks.html",
+            "webhooks",
+            standings=found,
+            types=list(EventType),
+            formats=["waypost", "postmark", "sendgrid", "mailgun"],
+            shown=endpoints.without_password,
+        )
+
+    async def create(self, request: Request) -> Response:
+        form = await sign_in.checked_form(request)
+        given = {
+            "url": str(form.get("url", "")),
+            "format": str(form.get("format", "waypost")),
+            "secret": str(form.get("secret", "")).strip(),
+            "events": [str(one) for one in form.getlist("events")] or ["*"],
+            "machines": "machines" in form,
+        }
+        try:
+            wanted = await webhooks_api.configured(given, self._config)
+        except Fault as fault:
+            request.session["notice"] = f"Nothing was added: {fault}."
+            return RedirectResponse("/webhooks", 303)
+        made = await self._store.write(
+            lambda session: endpoints.add(session, wanted, datetime.now(UTC), endpoints.DATABASE)
+        )
+        return await self._show(request, made.id, secret=made.secret, status=201)
+
+    async def one(self, request: Request) -> Response:
+        return await self._show(request, request.path_params["webhook"])
+
+    async def change(self, request: Request) -> Response:
+        webhook, form = request.path_params["webhook"], await sign_in.checked_form(request)
+        try:
+            if form.get("do") == "rotate":
+                secret = await self._store.write(lambda session: endpoints.rotate(session, webhook, datetime.now(UTC)))
+                return await self._show(request, webhook, secret=secret)
+            request.session["notice"] = await self._do(webhook, form)
+        except endpoints.Unknown:
+            raise HTTPException(404) from None
+        except ValueError as error:
+            request.session["notice"] = f"Nothing was changed: {error}."
+        return RedirectResponse("/webhooks" if form.get("do") == "remove" else f"/webhooks/{webhook}", 303)
+
+    async def _do(self, webhook: str, form: FormData) -> str:
+        """Does what a button asks for; returns what is to be said of it. Raises webhooks.Unknown, ValueError."""
+        now = datetime.now(UTC)
+
+        def again(session: sa.Connection) -> bool:
+            return endpoints.replay_event(session, webhook, str(form.get("event", "")), now)
+
+        match form.get("do"):
+            case "enable":
+                owed = await self._store.write(lambda session: endpoints.enable(session, webhook, now))
+                return f"It is told events again, beginning with {owed} that it is still owed."
+            case "disable":
+                await self._store.write(lambda session: endpoints.disable(session, webhook))
+                return "It is told nothing until it is enabled."
+            case "remove":
+                await self._store.write(lambda session: endpoints.remove(session, webhook))
+                return "The webhook and its log are gone."
+            case "again":
+                return "The event is told again." if await self._store.write(again) else "That event is kept no longer."
+            case "replay":
+                span = _SPANS.get(str(form.get("since")), _SPANS["1h"])
+                count = await webhooks_api.replayed(self._store, webhook, now, span)
+                return f"{count} events are told again."
+        raise HTTPException(400)
+
+    async def _show(self, request: Request, webhook: str, *, secret: str = "", status: int = 200) -> Response:
+        before, failed = request.query_params.get("before", ""), "failed" in request.query_params
+        found, log = await self._store.read(
+            lambda session: (
+                endpoints.standings(session, [webhook]),
+                endpoints.log(session, webhook, _PAGE + 1, before, failed=failed),
+            )
+        )
+        if not found:
+            raise HTTPException(404)
+        shown, row = log[:_PAGE], found[0].webhook
+        path, kept = f"/webhooks/{webhook}", {"failed": "1"} if failed else {}
+        older = f"{path}?" + urlencode(kept | {"before": shown[-1].id}) if len(log) > _PAGE else ""
+        answer = self._page(
+            request,
+            "webhook.html",
+            "webhooks",
+            standing=found[0],
+            hook=row,
+            url=endpoints.without_password(row.url),
+            secret=secret,
+            public_key=webhook_objects.public_key(row.id, self._ring) if row.format == "sendgrid" else "",
+            log=shown,
+            failed=failed,
+            older=older,
+            newest=f"{path}?{urlencode(kept)}" if kept else path,
+            is_later_page=bool(before),
+        )
+        answer.status_code = status
+        return answer

@@ -1,0 +1,311 @@
+"""The endpoints under `/in/`: a provider's signed word goes in, and the same rows come of it as of a live reply.
+
+In: POST with a body in the provider's own form.  Out: 200 with how much was taken; 404 for a provider that
+`[inbound]` does not name, 401 for a bad signature, 400 for what cannot be read, 413 for more than that provider sends,
+503 while nothing can be kept. What stands in the header is checked before the body is read.
+A mail that we did not send is nobody's; opens and clicks of theirs are not counted, for ours are.
+"""
+
+import base64
+import hmac
+import json
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import NamedTuple
+
+import sqlalchemy as sa
+from cryptography import x509
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+
+from relay import ids, log, return_path, tokens
+from relay.bounce import classify, recipient_report
+from relay.bounce.classify import BounceKind, Verdict
+from relay.config.schema import Config
+from relay.store import errors
+from relay.store.database.tables import EventType
+from relay.store.queue import late_reports
+from relay.store.queue.deliveries import Try
+from relay.store.queue.late_reports import Clues, Tiding
+from relay.store.store import Store
+from relay.store.tracking.hits import NotKnownYet
+from web.inbound import mailgun, postmark, provider_event, sendgrid, ses, sparkpost
+from web.inbound.certificates import Fetch
+from web.inbound.provider_event import Forged, Malformed, Word
+from web.inbound.sns import Sns
+
+MAX_BODY = 10 << 20  # octets; SendGrid and SparkPost send thousands of events at once
+_MAX_OBJECT = 1 << 20  # of one event; Postmark's may hold the start of a bounce
+_MAX_SNS = 256 << 10  # the most that SNS carries
+_MAX_IN_A_COMMIT = 200  # events
+_MAX_IN_FLIGHT = 64 << 20  # octets of bodies that nobody has verified yet
+_CLOCKS_DIFFER = timedelta(minutes=10)
+
+
+class _Heard(NamedTuple):
+    """A verified body: what it says, a token that counts once, and what of a batch could not be read."""
+
+    words: list[Word]
+    once: str = ""
+    faults: Sequence[Malformed] = ()
+
+
+class _Provider(NamedTuple):
+    """`check` raises Forged for a header that cannot be the provider's; `listen` verifies and reads a body."""
+
+    max_octets: int
+    check: Callable[[Request], None]
+    listen: Callable[[bytes, Request], Awaitable[_Heard]]
+
+
+class Desk:
+    """The providers that the configuration names."""
+
+    def __init__(
+        self,
+        config: Config,
+        store: Store,
+        ring: tokens.KeyRing,
+        fetch: Fetch,
+        roots: Sequence[x509.Certificate] | None = None,
+    ) -> None:
+        self._config = config
+        self._store = store
+        self._ring = ring
+        self._sns = Sns(config.inbound.ses, fetch, roots)
+        self._in_flight = 0  # octets
+        inbound = config.inbound
+        providers = {
+            "ses": (inbound.ses, _Provider(_MAX_SNS, _check_nothing, self._ses)),
+            "sendgrid": (inbound.sendgrid, _Provider(MAX_BODY, _check_sendgrid, self._sendgrid)),
+            "mailgun": (inbound.mailgun.get_secret_value(), _Provider(_MAX_OBJECT, _check_nothing, self._mailgun)),
+            "postmark": (
+                inbound.postmark.get_secret_value(),
+                _Provider(_MAX_OBJECT, _checks(inbound.postmark.get_secret_value()), self._postmark),
+            ),
+            "sparkpost": (
+                inbound.sparkpost.get_secret_value(),
+                _Provider(MAX_BODY, _checks(inbound.sparkpost.get_secret_value()), self._sparkpost),
+            ),
+        }
+        self._providers = {name: provider for name, (given, provider) in providers.items() if given}
+
+    async def take(self, request: Request) -> Response:
+        name: str = request.path_params["provider"]
+        provider = self._providers.get(name)
+        if provider is None:
+            raise HTTPException(404)
+        try:
+            provider.check(request)
+            heard = await provider.listen(await self._body(request, provider.max_octets), request)
+        except Forged as error:
+            log.refused_word(name, str(error))
+            return _fault(401, "forged", str(error), {"www-authenticate": 'Basic realm="webhooks"'})
+        except Malformed as error:
+            log.refused_word(name, str(error))
+            return _fault(400, "malformed", str(error))
+        except ClientDisconnect:
+            return Response(status_code=400)  # which nobody reads
+        except OSError as error:  # of Amazon, or of too many at once: the database has not been asked yet
+            log.refused_word(name, f"later: {error}")
+            return _later()
+        try:
+            counts = await self._settle_all(name, heard)
+        except (sa.exc.SQLAlchemyError, OSError, NotKnownYet) as error:
+            if not isinstance(error, NotKnownYet):
+                errors.log_failure(error, "inbound", name)
+            return _later()
+        return JSONResponse(counts)
+
+    async def _body(self, request: Request, max_octets: int) -> bytes:
+        """Raises HTTPException for one that is too large, before more of it is read; OSError for too many at once."""
+        said = request.headers.get("content-length", "")
+        if said.isascii() and said.isdigit() and int(said[:20]) > max_octets:
+            raise HTTPException(413)
+        body = bytearray()
+        try:
+            async for octets in request.stream():
+                body += octets
+                self._in_flight += len(octets)
+                if len(body) > max_octets:
+                    raise HTTPException(413)
+                if self._in_flight > _MAX_IN_FLIGHT:
+                    raise OSError("too many webhooks at once")
+        finally:
+            self._in_flight -= len(body)
+        return bytes(body)
+
+    # --- each provider's proof
+
+    async def _ses(self, body: bytes, _: Request) -> _Heard:
+        message = _json(body)
+        if await self._sns.verify(message, datetime.now(UTC)) != "Notification":
+            if provider_event.text(message, "Type") == "SubscriptionConfirmation":
+                await self._sns.confirm(message)
+            return _Heard([])
+        said = provider_event.text(message, "Message")
+        if not said.lstrip().startswith("{"):
+            return _Heard([])  # the words by which SES tries a new topic
+        return _Heard(list(ses.words(_json(said.encode()), provider_event.name(message, "MessageId"))))
+
+    async def _sendgrid(self, body: bytes, request: Request) -> _Heard:
+        sendgrid.verify(self._config.inbound.sendgrid, request.headers, body)
+        batch = sendgrid.words(_json(body))
+        return _Heard(batch.words, faults=batch.faults)
+
+    async def _mailgun(self, body: bytes, _: Request) -> _Heard:
+        data = _json(body)
+        once = mailgun.verify(self._config.inbound.mailgun.get_secret_value(), data, datetime.now(UTC))
+        return _Heard(list(mailgun.words(data)), once)
+
+    async def _postmark(self, body: bytes, _: Request) -> _Heard:
+        return _Heard(list(postmark.words(_json(body))))
+
+    async def _sparkpost(self, body: bytes, _: Request) -> _Heard:
+        batch = sparkpost.words(_json(body))
+        return _Heard(batch.words, faults=batch.faults)
+
+    # --- what comes of it
+
+    async def _settle_all(self, provider: str, heard: _Heard) -> dict[str, int]:
+        """How many words were news, were known or changed nothing, and were of no mail of ours."""
+        if heard.faults:
+            log.refused_word(provider, f"{len(heard.faults)} events of a batch: {heard.faults[0]}")
+        # In the order of time, whatever the order in which they stand. Not all at once: mail waits for the writer, too.
+        words = sorted(heard.words, key=lambda one: one.at)
+        parts = [words[at : at + _MAX_IN_A_COMMIT] for at in range(0, len(words), _MAX_IN_A_COMMIT)]
+        counts = Counter(taken=0, known=0, unknown=0)
+        fault: Exception | None = None
+        while parts:
+            part = parts.pop(0)
+            try:
+                counts.update(await self._store.write(partial(self._settle, provider, heard._replace(words=part))))
+            except Exception as error:
+                if errors.is_database_fault(error) or isinstance(error, NotKnownYet):
+                    raise
+                if len(part) > 1:
+                    parts = [[one] for one in part] + parts  # the others are not its business
+                else:
+                    log.fault("inbound", provider)
+                    fault = error
+        if fault:
+            raise fault  # the provider tells it all again, which changes nothing of what is settled
+        log.words(provider, **counts)
+        return dict(counts) | ({"malformed": len(heard.faults)} if heard.faults else {})
+
+    def _settle(self, provider: str, heard: _Heard, session: sa.Connection) -> dict[str, int]:
+        counts = {"taken": 0, "known": 0, "unknown": 0}
+        if heard.once and not late_reports.hear(session, f"{provider} token {heard.once}", datetime.now(UTC)):
+            return counts | {"known": len(heard.words)}
+        for one in heard.words:
+            delivery = self._delivery(session, one)
+            if delivery is None:
+                counts["unknown"] += 1
+            else:
+                is_new = late_reports.settle(session, self._tiding(provider, one, *delivery))
+                counts["taken" if is_new else "known"] += 1
+        if counts["unknown"] and self._store.journal.waits:
+            raise NotKnownYet(provider)  # what it is about may stand there; nothing of this is kept, all comes again
+        return counts
+
+    def _delivery(self, session: sa.Connection, one: Word) -> tuple[str, int] | None:
+        domain = self._config.bounces.return_path
+        secret = self._ring.secret_for(return_path.PURPOSE)
+        told = return_path.find(secret, domain, one.reverse_path) if domain and one.reverse_path else None
+        if told is not None:
+            return told.message, told.number
+        if not one.recipient:
+            return None
+        return late_reports.find(session, Clues(one.recipient, one.at, one.message_id, one.receipt))
+
+    def _tiding(self, provider: str, one: Word, message: str, number: int) -> Tiding:
+        one = one._replace(reason=provider_event.keyword(one.reason) or str(one.type))
+        action = {EventType.BOUNCED: recipient_report.FAILED, EventType.DEFERRED: recipient_report.DELAYED}.get(
+            one.type, ""
+        )
+        judged = recipient_report.judge(one.recipient, action, one.status, one.text, remote=one.remote)
+        code = judged.code or (250 if one.type is EventType.DELIVERED else 0)
+        said = judged.words or f"{provider} says so: {one.reason}"
+        now = datetime.now(UTC)
+        tiding = Tiding(
+            id=ids.new(now),
+            type=one.type,
+            at=min(one.at, now + _CLOCKS_DIFFER),
+            message=message,
+            number=number,
+            tried=Try(f"{provider}: {one.remote}" if one.remote != provider else provider, late_reports.PHASE, code,
+                      judged.status, said, 0),
+            reasons=(one.reason, "report"),
+            source=f"{provider} {one.id}" if one.id else "",
+            tells=self._config.delivery.notices and bool(self._config.bounces.return_path),
+        )  # fmt: skip
+        if one.type is not EventType.BOUNCED:
+            return tiding
+        if one.is_held:  # its list's word is old news of the address, and no proof
+            return tiding._replace(kind="soft", category="suppressed", rule=f"{provider}.held")
+        verdict = _verdict(provider, one, judged.verdict)
+        return late_reports.failed(tiding, verdict, suppress_hard=self._config.bounces.suppress_hard)
+
+
+def _verdict(provider: str, one: Word, verdict: Verdict) -> Verdict:
+    """What the reply says; the provider's own class where no word of it does; never more than the provider says."""
+    said_nothing = verdict.rule.startswith(recipient_report.SAY_NOTHING)
+    if one.own and said_nothing and (one.own.is_specific or not any(letter.isalpha() for letter in one.text)):
+        verdict = _of_category(one.own.category, f"{provider}.{one.reason}", verdict)
+    if verdict.kind is BounceKind.HARD and not one.may_be_hard:
+        category = one.own.category if one.own else "undetermined"
+        verdict = _of_category(category, f"{provider}.{one.reason}", verdict)._replace(
+            kind=BounceKind.SOFT, suppress=False
+        )
+    return verdict
+
+
+def _of_category(category: str, rule: str, verdict: Verdict) -> Verdict:
+    found = classify.CATEGORIES[category]
+    return verdict._replace(
+        kind=found.kind, category=category, rule=rule, suppress=found.suppress and found.kind is BounceKind.HARD
+    )
+
+
+def _json(body: bytes) -> object:
+    try:
+        found: object = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise Malformed(f"not JSON: {error}") from None
+    return found
+
+
+def _check_nothing(_: Request) -> None:
+    """What proves who sent it stands in the body."""
+
+
+def _check_sendgrid(request: Request) -> None:
+    sendgrid.check(request.headers)
+
+
+def _checks(secret: str) -> Callable[[Request], None]:
+    """Raises Forged unless a request carries the secret, in one of the ways in which providers send theirs."""
+
+    def check(request: Request) -> None:
+        scheme, _, given = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "basic":
+            try:
+                given = base64.b64decode(given.strip(), validate=True).decode("utf-8", "replace")
+            except ValueError:
+                given = ""
+        given = given or request.headers.get("x-messagesystems-webhook-token", "")
+        if not hmac.compare_digest(given.strip().encode(), secret.encode()):
+            raise Forged("the credentials are not those of [inbound]")
+
+    return check
+
+
+def _later() -> Response:
+    return _fault(503, "later", "this cannot be taken now; please send it again", {"retry-after": "60"})
+
+
+def _fault(status: int, code: str, message: str, headers: dict[str, str] | None = None) -> Response:
+    return JSONResponse({"error": {"code": code, "message": message}}, status, headers)

@@ -1,0 +1,159 @@
+"""What a provider says of one recipient, in our words.
+
+In: JSON of any shape.  Out: a Word, or a Malformed that says what is wrong with it. Nothing here trusts a type.
+"""
+
+import math
+import re
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, NamedTuple
+
+from relay.store.database.tables import EventType
+
+_LONGEST = 1000  # characters of an id
+_MAX_TIME = 100  # characters
+_MAX_TEXT = 8000  # characters of a reply that are looked at
+_HOST = re.compile(r"[A-Za-z0-9._:\[\]-]{1,255}")
+_STATUS = re.compile(r"[245]\.[0-9]{1,3}\.[0-9]{1,3}")  # RFC 3463 §2
+_KEYWORD = re.compile(r"[\w .:/-]{1,64}")
+# Types of feedback that are no recipient's complaint (RFC 5965 §7.3 and its registry).
+NO_COMPLAINTS = frozenset({"not-spam", "auth-failure", "virus"})
+
+
+class Forged(Exception):
+    """The signature or the credentials are not the provider's."""
+
+
+class Malformed(ValueError):
+    """The body is not what the provider's documentation says; the text says how."""
+
+
+class Class(NamedTuple):
+    """A provider's class of a failure, as a category of `relay.bounce`. It decides where no word of the reply does;
+    one that is not specific ("permanent") only where there is no reply."""
+
+    category: str
+    is_specific: bool = True
+
+
+PERMANENT = Class("user_unknown", is_specific=False)
+
+
+class Word(NamedTuple):
+    """`id`: the provider's own, of this event and recipient; `receipt`: its id of the mail.
+
+    `status` and `text` are of the reply that it got from `remote`; `is_held`: its own suppression list held the mail.
+    `own`: the class that the provider gave a failure. `may_be_hard`: false where the provider says that the address is
+    not to blame, whatever the reply says.
+    """
+
+    type: EventType
+    id: str
+    at: datetime
+    recipient: str
+    message_id: str = ""
+    receipt: str = ""
+    reverse_path: str = ""
+    status: str = ""
+    text: str = ""
+    remote: str = ""
+    reason: str = ""
+    is_held: bool = False
+    own: Class | None = None
+    may_be_hard: bool = True
+
+
+class Batch(NamedTuple):
+    """What could be read of a list of events, and what was wrong with the others."""
+
+    words: list[Word]
+    faults: list[Malformed]
+
+
+def at(data: object, *path: str) -> Any:  # Any: what JSON holds
+    """What stands there; None where nothing does."""
+    for name in path:
+        data = data.get(name) if isinstance(data, dict) else None
+    return data
+
+
+def text(data: object, *path: str) -> str:
+    """The text or number that stands there; "" where there is none."""
+    found = at(data, *path)
+    if not isinstance(found, str | int | float) or isinstance(found, bool):
+        return ""
+    # Half a surrogate pair, which JSON can spell, is no character; a database takes neither that nor NUL.
+    return str(found).replace("\0", "").encode("utf-8", "replace").decode()
+
+
+def reply(data: object, *path: str) -> str:
+    """As `text`, but no longer than a reply is."""
+    return text(data, *path)[:_MAX_TEXT]
+
+
+def name(data: object, *path: str) -> str:
+    """An id or address: short, and without the angle brackets that some put around it."""
+    found = text(data, *path).strip()
+    if found.startswith("<") and found.endswith(">"):
+        found = found[1:-1]
+    return "".join(one for one in found[:_LONGEST] if one.isprintable())
+
+
+def keyword(text: str) -> str:
+    """A provider's name for a kind of event; "" where it is prose, which may name somebody."""
+    return text if _KEYWORD.fullmatch(text) else ""
+
+
+def host(data: object, *path: str) -> str:
+    """The name or address of a host; "" where anything else stands."""
+    found = text(data, *path).rpartition(" ")[2]
+    return found if _HOST.fullmatch(found) else ""
+
+
+def status(data: object, *path: str) -> str:
+    """An enhanced status; "" where anything else stands."""
+    found = text(data, *path).strip()
+    return found if _STATUS.fullmatch(found) else ""
+
+
+def items(data: object, *path: str) -> Iterator[Any]:  # Any: what JSON holds
+    """The members of a list; none where there is no list."""
+    found = at(data, *path)
+    yield from found if isinstance(found, list) else ()
+
+
+def read_all(events: object, read: Callable[[object], Iterator[Word]]) -> Batch:
+    """A batch: one bad event does not lose the others. Raises Malformed if it is no list, or all of it is bad."""
+    if not isinstance(events, list):
+        raise Malformed("not a list of events")
+    words: list[Word] = []
+    faults: list[Malformed] = []
+    for one in events:
+        try:
+            words += read(one)
+        except Malformed as error:
+            faults.append(error)
+    if faults and len(faults) == len(events):
+        raise faults[0]
+    return Batch(words, faults)
+
+
+def time(data: object, *path: str) -> datetime:
+    """Seconds since 1970, ISO 8601, or as in mail. Raises Malformed."""
+    said = text(data, *path)[:_MAX_TIME]
+    found = None
+    with suppress(ValueError, OverflowError, OSError):
+        if math.isfinite(number := float(said)):
+            found = datetime.fromtimestamp(number, UTC)
+    if found is None:
+        with suppress(ValueError):
+            found = datetime.fromisoformat(said)
+    if found is None:
+        with suppress(ValueError, TypeError, IndexError):
+            found = parsedate_to_datetime(said)
+    if found is None or not 1971 < found.year < 9000:
+        raise Malformed(f"{'.'.join(path)}: no time: {said[:40]!r}")
+    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)

@@ -1,0 +1,158 @@
+"""What a program's pixels and links are answered, whatever the program's framework is.
+
+In: method, path, header fields and peer of a request.  Out: an Answer with what the program's hooks are to be told
+behind it.
+"""
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Literal, NamedTuple, TypedDict
+from urllib.parse import urlsplit
+
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers
+from starlette.responses import PlainTextResponse, Response
+
+from relay import edits, ids, log, tokens, tracking
+from relay.config.values import read_network
+from relay.rewrite import link_url
+from relay.tokens import BadToken
+from relay.tracking import BadLink, Event, Kind, Tracker
+from web import visitors
+from web.public.responses import image, may_redirect, redirect
+
+OnEvent = Callable[[Event], Awaitable[None] | None]
+OnBadLink = Callable[[BadLink], Awaitable[None] | None]
+_KINDS: dict[Kind, edits.Kind] = {"open": edits.Kind.OPEN, "click": edits.Kind.CLICK}
+_THIS_MACHINE = "127.0.0.1"
+_MAX_BAD_TOKEN = 500  # characters of it that a hook is shown
+
+
+class Options(TypedDict, total=False):
+    """What every framework's door may be given beside tracker and `on_event`."""
+
+    on_bad_link: OnBadLink | None  # called for what was not minted here
+    ip: Literal["full", "truncated", "none"]  # how much of a visitor's address a hook is shown; "truncated"
+    trusted_proxies: Sequence[str]  # networks whose X-Forwarded-For, else X-Real-IP, is believed; none
+
+
+class Answer(NamedTuple):
+    """A response. A HEAD request's has no body, and its fields are those of GET."""
+
+    status: int
+    headers: list[tuple[str, str]]
+    body: bytes
+    fact: Event | BadLink | None = None  # what a hook is to be told
+
+
+class Endpoints:
+    """`/o/TOKEN.png`, `.gif` and `/c/TOKEN` for the tokens of that tracker, else of `relay.tracking.default()`.
+
+    Hooks are functions or coroutine functions; what they raise is logged. Raises ValueError for what is no network,
+    and where nothing says which tracker.
+    """
+
+    def __init__(
+        self,
+        tracker: Tracker | None = None,
+        on_event: OnEvent | None = None,
+        *,
+        on_bad_link: OnBadLink | None = None,
+        ip: Literal["full", "truncated", "none"] = "truncated",
+        trusted_proxies: Sequence[str] = (),
+    ) -> None:
+        self._tracker = tracker or tracking.default()
+        self._prefix = urlsplit(self._tracker.base_url).path
+        self._on_event = on_event
+        self._on_bad_link = on_bad_link
+        self._ip = ip
+        self._trusted = [read_network(one) for one in trusted_proxies]
+
+    def answer(self, method: str, path: str, headers: Mapping[str, str], peer: str) -> Answer:
+        """The answer to a request for that path, decoded, with or without the path of `base_url` before it. `peer` is
+        the address that the connection comes from; empty for a socket file, which counts as 127.0.0.1."""
+        if not isinstance(headers, Headers):
+            headers = Headers(headers)
+        if path.startswith(f"{self._prefix}/"):
+            path = path.removeprefix(self._prefix)
+        folder, _, name = path.lstrip("/").partition("/")
+        if method not in ("GET", "HEAD"):
+            return _answer(PlainTextResponse("GET or HEAD.\n", 405, {"allow": "GET, HEAD"}), None, method)
+        if folder == "o":
+            return self._open(method, name, headers, peer)
+        if folder == "c":
+            return self._click(method, name, headers, peer)
+        return _answer(_nothing(), None, method)
+
+    def _open(self, method: str, name: str, headers: Headers, peer: str) -> Answer:
+        token = tokens.without_rest(name)
+        fact: Event | BadLink | None = None
+        if name.startswith((".gif", ".png"), len(token)):
+            name = name[: len(token) + len(".gif")]
+            fact = self._fact("open", token, headers, peer)
+        return _answer(image(name), fact, method)
+
+    def _click(self, method: str, name: str, headers: Headers, peer: str) -> Answer:
+        fact = self._fact("click", tokens.without_rest(name), headers, peer)
+        if isinstance(fact, BadLink):
+            return _answer(_nothing(), fact, method)
+        target = link_url.request(fact.url, "utf-8") or b""
+        return _answer(redirect(target), fact, method) if may_redirect(target) else _answer(_nothing(), None, method)
+
+    def _fact(self, kind: Kind, token: str, headers: Headers, peer: str) -> Event | BadLink:
+        visit = visitors.visit_of(_KINDS[kind], headers)
+        agent, now = visit.user_agent, datetime.now(UTC)
+        address = visitors.address_behind(peer or _THIS_MACHINE, headers, self._trusted)
+        ip = visitors.kept(address, self._ip)
+        try:
+            tracked = self._tracker.read_token(kind, token)
+        except BadToken as error:
+            log.bad_token(kind)
+            return BadLink(kind, token[:_MAX_BAD_TOKEN], str(error), ip, agent, now)
+        verdict, reasons = visitors.judge(visit, address)
+        return Event(kind, tracked.url, tracked.metadata, verdict, reasons, ip, agent, now, ids.new(now))
+
+    async def tell(self, fact: Event | BadLink) -> None:
+        """Calls the hook for it; one that may block in a thread of its own. Never raises."""
+        name, hook = self._hook(fact)
+        try:
+            if inspect.iscoroutinefunction(hook):
+                await hook(fact)
+            elif hook:
+                coming = await run_in_threadpool(hook, fact)
+                if inspect.isawaitable(coming):
+                    await coming
+        except Exception:  # noqa: BLE001  the program's own fault must not become a recipient's
+            log.fault(name, ids.new())
+
+    def tell_now(self, fact: Event | BadLink) -> None:
+        """The same in this thread, which has no event loop: what the hook opens, a connection to a database, belongs to
+        the thread, and whoever called closes it."""
+        name, hook = self._hook(fact)
+        try:
+            coming = hook(fact) if hook else None
+            if inspect.isawaitable(coming):
+                asyncio.run(_awaited(coming))
+        except Exception:  # noqa: BLE001  as above
+            log.fault(name, ids.new())
+
+    def _hook(self, fact: Event | BadLink) -> tuple[str, Callable[[Any], Awaitable[None] | None] | None]:  # Any: fact
+        return ("on_event", self._on_event) if isinstance(fact, Event) else ("on_bad_link", self._on_bad_link)
+
+
+async def _awaited(coming: Awaitable[None]) -> None:
+    await coming
+
+
+def _nothing() -> Response:
+    return PlainTextResponse("There is nothing here.\n", 404)
+
+
+def _answer(response: Response, fact: Event | BadLink | None, method: str) -> Answer:
+    response.headers["x-content-type-options"] = "nosniff"
+    response.headers.setdefault("content-type", "text/plain; charset=utf-8")  # else some frameworks say HTML
+    headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in response.raw_headers]
+    is_head = method == "HEAD"
+    return Answer(response.status_code, headers, b"" if is_head else bytes(response.body), None if is_head else fact)

@@ -1,0 +1,53 @@
+"""A program's pixels and links as a WSGI application, for any WSGI server or framework. PEP 3333.
+
+In: the tracker and the program's hooks.  Out: an application, to be mounted where the tracker's `base_url` leads.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from http import HTTPStatus
+from typing import Any, Unpack
+
+from relay.tracking import Tracker
+from web.library.endpoints import Answer, Endpoints, OnEvent, Options
+
+Environ = dict[str, Any]  # Any: as PEP 3333 has it
+Application = Callable[[Environ, Callable[..., object]], Iterable[bytes]]
+
+
+def application(
+    tracker: Tracker | None = None, on_event: OnEvent | None = None, **options: Unpack[Options]
+) -> Application:
+    """Answers `/o/TOKEN.png`, `.gif` and `/c/TOKEN`, with or without the path of `base_url` before them, for the tokens
+    of that tracker, else of `relay.tracking.default()`. Anything else is 404.
+
+    `on_event`, a function or a coroutine function, is called with an Event when the server has sent the answer; what it
+    raises is logged. HEAD is no event. Raises ValueError for what is no network, and where nothing says which tracker.
+    """
+    endpoints = Endpoints(tracker, on_event, **options)
+
+    def answer(environ: Environ, start_response: Callable[..., object]) -> Iterable[bytes]:
+        path = environ.get("PATH_INFO", "").encode("latin-1").decode("utf-8", "replace")
+        made = endpoints.answer(environ["REQUEST_METHOD"], path, _headers(environ), environ.get("REMOTE_ADDR", ""))
+        start_response(f"{made.status} {HTTPStatus(made.status).phrase}", made.headers)
+        return _Body(made, endpoints)
+
+    return answer
+
+
+class _Body:
+    """An answer's octets. The server calls `close` when it has sent them."""
+
+    def __init__(self, answer: Answer, endpoints: Endpoints) -> None:
+        self._answer = answer
+        self._endpoints = endpoints
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter([self._answer.body])
+
+    def close(self) -> None:
+        if self._answer.fact:
+            self._endpoints.tell_now(self._answer.fact)
+
+
+def _headers(environ: Environ) -> dict[str, str]:
+    return {name[5:].replace("_", "-"): value for name, value in environ.items() if name.startswith("HTTP_")}

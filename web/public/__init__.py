@@ -1,0 +1,5 @@
+"""What recipients meet.
+
+`tracking` pixel and click · `unsubscribe` the page and one-click · `responses` an image or a redirect ·
+`write_behind` facts on their way to the store · `mass_visitors` one client at the mail of many
+"""

@@ -1,0 +1,50 @@
+"""One address and program at the mail of many recipients: a scanner, not a person.
+
+In: hits as they come.  Out: the deliveries that such a visitor was at, each once. Kept in memory only, and bounded;
+inner addresses (an office's, a proxy's of ours) are nobody's in particular and are not looked at.
+"""
+
+from collections import OrderedDict, deque
+from typing import NamedTuple
+
+from relay.attribution import request_verdict, rules
+
+_MOST_VISITORS = 10_000
+_MOST_STEPS = 200
+_MOBILE = ("Mobile", "Android", "iPhone", "iPad")  # many of them share a carrier's address
+
+
+class Step(NamedTuple):
+    """A visitor at a delivery."""
+
+    at_s: float
+    message: str
+    number: int
+
+
+class Crowds:
+    """What visitors did in the last minute."""
+
+    def __init__(self) -> None:
+        self._visitors: OrderedDict[tuple[str, str], deque[Step]] = OrderedDict()
+        self._longest_s = max(rule.within_s for rule in rules.MANY)
+
+    def seen(self, address: str, agent: str, step: Step) -> list[Step]:
+        """The visitor's steps of the last minute if there were too many of them for a person, else none."""
+        if not request_verdict.network(address) or not agent:
+            return []
+        steps = self._visitors.pop((address, agent), None) or deque(maxlen=_MOST_STEPS)
+        self._visitors[address, agent] = steps
+        if len(self._visitors) > _MOST_VISITORS:
+            self._visitors.popitem(last=False)
+        while steps and steps[0].at_s < step.at_s - self._longest_s:
+            steps.popleft()
+        steps.append(step)
+        factor = 2 if any(word in agent for word in _MOBILE) else 1
+        for rule in rules.MANY:
+            near = [one for one in steps if one.at_s >= step.at_s - rule.within_s]
+            recipients = {(one.message, one.number) for one in near}
+            if len(recipients) >= rule.recipients * factor:
+                # The first time all of them, then only the newest: the others have been told.
+                return near if len(recipients) == rule.recipients * factor else [step]
+        return []

@@ -1,0 +1,148 @@
+"""Pixel and click: the answer goes at once, the event is written down behind it.
+
+In: a token in a path.  Out: an image, always; the redirect to the exact octets that were signed, or 404.
+Nothing here waits for the database: an outage slows no reader of mail down, and its hits go to the journal.
+"""
+
+import time
+from datetime import UTC, datetime
+
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+
+from relay import ids, log, tokens
+from relay.attribution import delivery_verdict
+from relay.config.schema import Config
+from relay.edits import Kind
+from relay.store.database.tables import EventType
+from relay.store.store import Away, Store
+from relay.store.tracking.hits import Hit
+from relay.store.tracking.verdicts import Sight
+from web import visitors
+from web.middleware import Tries
+from web.public.mass_visitors import Crowds, Step
+from web.public.responses import image, may_redirect, redirect
+from web.public.write_behind import Outbox
+from web.rendering import Pages
+
+_EVENTS = {Kind.OPEN: EventType.OPENED, Kind.CLICK: EventType.CLICKED}
+
+
+class Hits:
+    """The events on their way to the store."""
+
+    def __init__(self, config: Config, store: Store) -> None:
+        self._config = config
+        self.tells_apart = config.privacy.tells_apart
+        self._outbox = Outbox(store)
+        self._crowds = Crowds()
+
+    def ip(self, request: Request) -> str:
+        """The visitor's address as the privacy settings let it be kept."""
+        if self._config.privacy.mode != "full":  # the other modes keep no address (DESIGN §10)
+            return ""
+        return visitors.kept(self._address(request), self._config.privacy.ip)
+
+    def _address(self, request: Request) -> str:
+        return visitors.address(request, self._config.tracking.trusted_proxies)
+
+    def note(self, token: tokens.Token, request: Request) -> None:
+        """Starts to write the hit down, and returns. HEAD counts nothing; neither does privacy mode "off"."""
+        if self._config.privacy.mode == "off":
+            return
+        visit = visitors.visit_of(token.kind, request.headers)
+        address = self._address(request)
+        agent = visit.user_agent[: visitors.LONGEST_USER_AGENT]
+        verdict, reasons = visitors.judge(visit, address)
+        if request.method != "GET":
+            if verdict == visitors.HUMAN:
+                self.sight(token, delivery_verdict.HEAD, agent, self.ip(request))
+            return
+        now = datetime.now(UTC)
+        hit = Hit(
+            id=ids.new(now),
+            type=_EVENTS[token.kind],
+            at=now,
+            message=token.message,
+            number=None if token.recipient == tokens.EVERYBODY else token.recipient,
+            verdict=verdict,
+            reasons=reasons,
+            url=token.url.decode("utf-8", "replace"),
+            user_agent=agent if self.tells_apart else "",
+            ip=self.ip(request),
+            apart=not self.tells_apart,
+            link=token.link,
+        )
+        self._outbox.put("hit", hit)
+        if verdict == visitors.HUMAN and hit.number is not None:
+            step = Step(time.monotonic(), token.message, token.recipient)
+            for one in self._crowds.seen(address, agent, step):
+                self.sight(one, delivery_verdict.MANY, agent, hit.ip)
+
+    def sight(self, at: tokens.Token | Step, what: str, agent: str = "", ip: str = "") -> None:
+        """Notes what counts nothing, and tells about the hits beside it. Without an address to compare only the
+        unsubscribe page tells anything."""
+        number = at.recipient if isinstance(at, tokens.Token) else at.number
+        if self._config.privacy.mode == "full" and (ip or what == delivery_verdict.PAGE):
+            self._outbox.put("sight", Sight(datetime.now(UTC), at.message, number, what, agent, ip))
+
+    async def settled(self) -> None:
+        """Waits until every hit so far is on disk."""
+        await self._outbox.settled()
+
+
+class Reader:
+    """Reads the token in a path, and says no to those that are none."""
+
+    def __init__(self, config: Config, ring: tokens.KeyRing, pages: Pages) -> None:
+        self._trusted = config.tracking.trusted_proxies
+        self._ring = ring
+        self._pages = pages
+        self._tries = Tries()
+
+    def read(self, kind: Kind, text: str, request: Request) -> tokens.Token | None:
+        """The token; None for what is not one of ours."""
+        try:
+            return self._ring.read(kind, tokens.without_rest(text))
+        except tokens.BadToken:
+            request.state.refused = not self._tries.allow(visitors.address(request, self._trusted))
+            if not request.state.refused:  # a flood is not worth a line each
+                log.bad_token(kind)
+            return None
+
+    def missing(self, request: Request) -> Response:
+        """The page for a bad token: 404, and 429 to a network that has tried very many."""
+        if getattr(request.state, "refused", False):
+            return PlainTextResponse("Too many links that are none of ours. Please wait.\n", 429, {"retry-after": "60"})
+        return self._pages.speaking(request, "missing.html", 404)
+
+
+class Tracking:
+    """The endpoints that a mail's own reader calls."""
+
+    def __init__(self, store: Store, reader: Reader, hits: Hits) -> None:
+        self._store = store
+        self._reader = reader
+        self._hits = hits
+
+    async def open(self, request: Request) -> Response:
+        name: str = request.path_params["name"]
+        text = tokens.without_rest(name)
+        if name.startswith((".gif", ".png"), len(text)):
+            name = name[: len(text) + len(".gif")]
+            token = self._reader.read(Kind.OPEN, text, request)
+            if token is not None:
+                self._hits.note(token, request)
+        return image(name)
+
+    async def click(self, request: Request) -> Response:
+        token = self._reader.read(Kind.CLICK, request.path_params["token"], request)
+        if token is not None and token.stored:
+            try:
+                token = token._replace(url=await self._store.destination(token.stored) or b"")
+            except Away:
+                return PlainTextResponse("Please try this link again in a minute.\n", 503, {"retry-after": "60"})
+        if token is None or not may_redirect(token.url):
+            return self._reader.missing(request)
+        self._hits.note(token, request)
+        return redirect(token.url)

@@ -1,0 +1,140 @@
+"""Templates to answers, with the headers that keep them safe.
+
+In: a template's name and its values.  Out: an HTML answer under a content security policy (CSP3) that allows no
+script, no foreign host and no frame around it. The public pages carry their style in themselves, by its hash,
+so that one request is enough.
+"""
+
+import base64
+import hashlib
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import jinja2
+from markupsafe import Markup
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+
+from web import translations
+
+STATIC = Path(__file__).parent / "static"
+_TEMPLATES = Path(__file__).parent / "templates"
+_CLOSED = "default-src 'none'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+
+Lifespan = Callable[[Starlette], AbstractAsyncContextManager[None]]
+
+
+class Pages:
+    """One application's templates."""
+
+    def __init__(self, policy: str, shared: Mapping[str, object]) -> None:
+        self._policy = policy
+        self._templates = jinja2.Environment(
+            loader=jinja2.FileSystemLoader(_TEMPLATES),
+            autoescape=True,
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            auto_reload=False,
+        )
+        self._templates.globals.update({"t": translations.ENGLISH} | dict(shared))
+        self._templates.filters.update(
+            moment=moment, clock=clock, ago=ago, number=number, size=size, person=person, plural=plural
+        )
+
+    def speaking(
+        self,
+        request: Request,
+        template: str,
+        status: int = 200,
+        headers: Mapping[str, str] | None = None,
+        **values: object,
+    ) -> Response:
+        """The same in the visitor's language."""
+        chosen = translations.choose(request.headers.get("accept-language", ""))
+        named = {"content-language": chosen["lang"], "vary": "accept-language"}
+        return self.answer(template, status, named | dict(headers or {}), t=chosen, **values)
+
+    def answer(
+        self, template: str, status: int = 200, headers: Mapping[str, str] | None = None, **values: object
+    ) -> Response:
+        """The template with its values, as an answer that nothing caches."""
+        text = self._templates.get_template(template).render(values, now=datetime.now(UTC), status=status)
+        safe = {
+            "content-security-policy": self._policy,
+            "cache-control": "no-store",
+            "x-robots-tag": "noindex",
+            "cross-origin-opener-policy": "same-origin",
+        }
+        return HTMLResponse(text, status, safe | dict(headers or {}))
+
+
+def public() -> Pages:
+    """The pages that recipients see."""
+    style = (STATIC / "public.css").read_text("utf-8")
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    return Pages(f"{_CLOSED}; style-src 'sha256-{digest}'", {"style": Markup(style), "shell": "public.html"})  # noqa: S704  our own file
+
+
+def private(shared: Mapping[str, object]) -> Pages:
+    """The pages that operators see. Frames are for mail, which stands in one with a policy of its own."""
+    octets = b"".join(path.read_bytes() for path in sorted(STATIC.iterdir()))
+    version = hashlib.sha256(octets).hexdigest()[:12]  # a new style has a new address, so caches may keep it
+    policy = f"{_CLOSED}; style-src 'self'; img-src 'self'; frame-src 'self'"
+    return Pages(policy, {"version": version, "shell": "console.html", **shared})
+
+
+# --- how values are written
+
+
+def moment(at: datetime | None) -> str:
+    """`2026-03-01 09:14:07 UTC`."""
+    return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC") if at else "–"
+
+
+def clock(at: datetime) -> str:
+    """`09:14:07`."""
+    return at.astimezone(UTC).strftime("%H:%M:%S")
+
+
+def ago(at: datetime | None, now: datetime) -> str:
+    """`4 min ago`, `in 2 h`, `1 Mar`: short, for the eye; the exact time stands beside it or in the title."""
+    if at is None:
+        return "–"
+    away = now - at
+    ahead, away = away < timedelta(0), abs(away)
+    if away < timedelta(seconds=10):
+        return "now"
+    if away > timedelta(days=6):
+        return f"{at.day} {at:%b}" if at.year == now.year else f"{at.day} {at:%b %Y}"
+    seconds = int(away.total_seconds())
+    unit, size_s = next(
+        (unit, size_s) for unit, size_s in (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1)) if seconds >= size_s
+    )
+    return f"in {seconds // size_s} {unit}" if ahead else f"{seconds // size_s} {unit} ago"
+
+
+def number(value: int) -> str:
+    """`12,345`."""
+    return f"{value:,}"
+
+
+def size(octets: int) -> str:
+    """`812 B`, `14.2 KB`, `3.1 MB` (1 KB is 1024 octets)."""
+    if octets < 1024:
+        return f"{octets} B"
+    return f"{octets / 1024:.1f} KB" if octets < 1 << 20 else f"{octets / (1 << 20):.1f} MB"
+
+
+def person(author: str) -> str:
+    """Whom a list names: the display name of `Ann <ann@example.com>`, else the whole."""
+    name = author.partition("<")[0].strip().strip('"').strip()
+    return name or author
+
+
+def plural(count: int, one: str, many: str = "") -> str:
+    """`1 open`, `3 opens`."""
+    return f"{number(count)} {one if count == 1 else many or one + 's'}"

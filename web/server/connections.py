@@ -1,0 +1,128 @@
+"""How many connections a site has open: by a client's network, and in all; and how many come in a second.
+
+In: connections as they come, what they are at, and go.  Out: whether a new one has room. Where there is none, the one
+that has waited longest without a request makes room: an idle client comes again, one that hogs connections loses
+its own. Only if all of them are at work the new one is turned away.
+
+An address that many share (private, loopback: an office's, a proxy's of ours) has no limit of its own. Connections of
+trusted proxies count in all only; the others leave a quarter to them.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from time import monotonic
+from typing import NamedTuple, Protocol
+
+from relay import clients, log
+from relay.attribution import request_verdict
+from relay.config.values import Network
+
+_MAX_BY_ADDRESS = 100  # or an eighth of all; a network has three times that
+_RATE = clients.Limit(200, 1.0)  # new ones by address; wider networks have three and nine times that
+_SAID_EACH_S = 60.0
+
+
+class Connection(Protocol):
+    def drop(self) -> None:
+        """Closes it, at once."""
+
+
+class _Group(NamedTuple):
+    """Connections with a limit in common, and those of them that wait for a request, the longest first."""
+
+    open: set[Connection]
+    waiting: OrderedDict[Connection, None]
+
+
+def _is_public(ip: str) -> bool:
+    return bool(request_verdict.network(ip))
+
+
+class Connections:
+    """The connections of one site."""
+
+    def __init__(
+        self,
+        site: str,
+        trusted: Sequence[Network],
+        max_open: Callable[[], int],
+        is_public: Callable[[str], bool] = _is_public,
+        rate: clients.Limit = _RATE,
+    ) -> None:
+        """`max_open` is asked at each connection: the system's limit may be changed while we run."""
+        self._site = site
+        self._trusted = trusted
+        self._max_open = max_open
+        self._is_public = is_public
+        self._groups: dict[str, _Group] = {}
+        self._groups_of: dict[Connection, tuple[str, ...]] = {}
+        self._rate = rate
+        self._arrivals = clients.Clients((rate,))
+        self._said_at = float("-inf")
+
+    def may_come(self, ip: str) -> bool:
+        """Counts a connection that wants to come in. False if its network brings too many in a second."""
+        if self._is_trusted(ip) or not self._is_public(ip):
+            return True
+        now = monotonic()
+        if self._arrivals.is_over(ip, now):
+            self._say(f"{ip}, in a second", self._rate.most)
+            return False
+        self._arrivals.count(ip, now)
+        return True
+
+    def enter(self, connection: Connection, ip: str) -> bool:
+        """Counts a connection, which waits for its first request. False if there is no room for it."""
+        limits = self._limits(ip)
+        for key, most in limits.items():
+            while key in self._groups and len(self._groups[key].open) >= most:
+                longest = next(iter(self._groups[key].waiting), None)
+                if longest is None:
+                    self._say(key, most)
+                    return False
+                self.leave(longest)
+                longest.drop()
+        for key in limits:
+            self._groups.setdefault(key, _Group(set(), OrderedDict())).open.add(connection)
+        self._groups_of[connection] = tuple(limits)
+        self.wait(connection)
+        return True
+
+    def wait(self, connection: Connection) -> None:
+        """It waits for a request from now on."""
+        for key in self._groups_of.get(connection, ()):
+            self._groups[key].waiting[connection] = None
+
+    def work(self, connection: Connection) -> None:
+        """It has a request, and is let be until that is answered."""
+        for key in self._groups_of.get(connection, ()):
+            self._groups[key].waiting.pop(connection, None)
+
+    def leave(self, connection: Connection) -> None:
+        """It is closed; a second time does nothing."""
+        self.work(connection)
+        for key in self._groups_of.pop(connection, ()):
+            self._groups[key].open.discard(connection)
+            if not self._groups[key].open:
+                del self._groups[key]
+
+    def _limits(self, ip: str) -> dict[str, int]:
+        """The groups of that address, the narrowest first, and how many each may have."""
+        most = self._max_open()
+        if self._is_trusted(ip):
+            return {"all": most}
+        limits = {"others": most * 3 // 4, "all": most}
+        if not self._is_public(ip):
+            return limits
+        address, network, _ = clients.networks(ip)
+        by_address = max(1, min(_MAX_BY_ADDRESS, most // 8))
+        return {address: by_address, network: 3 * by_address} | limits
+
+    def _is_trusted(self, ip: str) -> bool:
+        there = request_verdict.read(ip)
+        return there is not None and any(there in network for network in self._trusted)
+
+    def _say(self, key: str, most: int) -> None:
+        if monotonic() >= self._said_at + _SAID_EACH_S:
+            self._said_at = monotonic()
+            log.too_many_connections(self._site, key, most)

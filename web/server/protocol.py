@@ -1,0 +1,261 @@
+"""HTTP/1.1 for the public: uvicorn's protocol, with bounds in size, number and time.
+
+uvicorn has none before a request is whole: whoever sent a head without an end, or nothing at all, held a connection
+and memory for as long as it liked. Here each thing that a client has to do has its time, and a head its size.
+RFC 9110 §15.5.9 (408), RFC 6585 §5 (431).
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Iterator
+from http import HTTPStatus
+from typing import Any, Literal, NamedTuple
+
+import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from web.server.connections import Connections
+
+DRAIN_S = 5
+Stage = Literal["idle", "head", "body", "work", "surplus", "closing"]
+
+
+class Limits(NamedTuple):
+    """What a client may send, and the time that it has for it."""
+
+    head_octets: int = 16 << 10
+    head_fields: int = 100
+    pipelined: int = 8  # requests behind one that is being answered; browsers send none
+    first_s: float = 10.0  # from the connection to the first octet
+    idle_s: float = 5.0  # between two requests
+    head_s: float = 10.0  # from the first octet to the end of the head
+    body_s: float = 30.0  # from there to the end of the body
+    surplus_s: float = 2.0  # for the rest of a body that has been answered: who sends may read the answer after it only
+    answer_s: float = 30.0  # to take an answer, 64 KB at a time
+    close_s: float = 5.0  # to take the last of it
+
+
+DEFAULTS = Limits()
+
+
+class _LimitError(Exception):
+    """The parser passes it on as a malformed request."""
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """One connection."""
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],  # Any: as uvicorn has it
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        assert isinstance(config, BoundedConfig)
+        self._limits = config.limits
+        self._bounded = config.connections
+        self._part: Literal["", "head", "body"] = ""  # of a request, that is still coming
+        self._requests = 0  # that have begun
+        self._head_octets = 0  # of the parsed head
+        self._unread_octets = 0  # that came in while the head has no end
+        self._status = 400  # of the answer if the parser gives up
+        self._stage: tuple[Stage, int] = ("closing", -1)
+        self._deadline: asyncio.TimerHandle | None = None
+        self._answer_deadline: asyncio.TimerHandle | None = None
+
+    # --- from the transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        super().connection_made(transport)
+        if self.client is None:  # gone already
+            transport.abort()
+        elif not self._bounded.enter(self, self.client[0]):
+            self._refuse(503)
+        self._advance()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._part == "head":
+            self._unread_octets += len(data)
+            if self._unread_octets > self._limits.head_octets:
+                self._refuse(431)
+        else:
+            self._unread_octets = 0
+        self._advance()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._bounded.leave(self)
+        for timer in (self._deadline, self._answer_deadline):
+            if timer:
+                timer.cancel()
+        super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._answer_deadline = self.loop.call_later(self._limits.answer_s, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._answer_deadline:
+            self._answer_deadline.cancel()
+
+    # --- from the parser; what these raise ends the request
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._part = "head"
+        self._requests += 1
+        self._head_octets = 0
+        if len(self.pipeline) >= self._limits.pipelined:
+            self._status = 503
+            raise _LimitError
+
+    def on_url(self, url: bytes) -> None:
+        self._count(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._count(len(name) + len(value))
+        if len(self.headers) >= self._limits.head_fields:
+            self._status = 431
+            raise _LimitError
+        super().on_header(name, value)
+
+    def _count(self, octets: int) -> None:
+        self._head_octets += octets
+        if self._head_octets > self._limits.head_octets:
+            self._status = 431
+            raise _LimitError
+
+    def on_headers_complete(self) -> None:
+        super().on_headers_complete()
+        self._part = "body"
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self._part = ""
+
+    def send_400_response(self, msg: str) -> None:
+        self._refuse(self._status)
+
+    # --- from the application
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._advance()
+
+    def timeout_keep_alive_handler(self) -> None:
+        super().timeout_keep_alive_handler()
+        self._advance()
+
+    # --- what a client has to do next, and by when
+
+    def _advance(self) -> None:
+        """Notes what the connection is at, and sets the time that it has for it."""
+        stage = self._find_stage()
+        if (stage, self._requests) == self._stage:
+            return
+        self._stage = (stage, self._requests)
+        if stage in ("idle", "head"):
+            self._bounded.wait(self)
+        else:
+            self._bounded.work(self)
+        if self._deadline:
+            self._deadline.cancel()
+        limits = self._limits
+        seconds = {
+            "idle": limits.idle_s if self._requests else limits.first_s,
+            "head": limits.head_s,
+            "body": limits.body_s,
+            "surplus": limits.surplus_s,
+            "closing": limits.close_s,
+        }.get(stage)
+        self._deadline = None if seconds is None else self.loop.call_later(seconds, self._on_deadline)
+
+    def _find_stage(self) -> Stage:
+        if self.transport.is_closing():
+            return "closing"
+        is_answered = self.cycle is None or self.cycle.response_complete
+        if self._part == "body":
+            return "surplus" if is_answered else "body"
+        if not is_answered:
+            return "work"
+        return "head" if self._part == "head" else "idle"
+
+    def _on_deadline(self) -> None:
+        stage, _ = self._stage
+        if stage == "closing":
+            self.transport.abort()
+        elif stage in ("head", "body"):
+            self._refuse(408)
+        else:
+            self.transport.close()
+        self._advance()
+
+    def drop(self) -> None:
+        """Closes the connection for the sake of another one."""
+        if self.transport.get_write_buffer_size():
+            self.transport.abort()
+        else:
+            self.transport.close()
+
+    def _refuse(self, status: int) -> None:
+        """Closes the connection, with an answer if it is this request's turn to have one."""
+        if self.transport.is_closing():
+            return
+        cycle = self.cycle
+        if self._part == "body":  # of the last request that came, which others may be before
+            may_answer = not self.pipeline and not cycle.response_started
+        else:
+            may_answer = cycle is None or cycle.response_complete
+        if may_answer:
+            text = HTTPStatus(status).phrase.encode()
+            fields = b"".join(b"%s: %s\r\n" % field for field in self.server_state.default_headers)
+            length = b"content-length: %d\r\n" % len(text)
+            self.transport.write(
+                STATUS_LINE[status]
+                + fields
+                + b"content-type: text/plain\r\n"
+                + length
+                + b"connection: close\r\n\r\n"
+                + text
+            )
+        self.transport.close()
+
+
+class BoundedConfig(uvicorn.Config):
+    """uvicorn's configuration, which it hands to each connection, with our own part."""
+
+    def __init__(self, app: ASGIApp, connections: Connections, limits: Limits, accept_a_turn: int) -> None:
+        super().__init__(
+            app,
+            http=BoundedProtocol,
+            ws="none",
+            log_config=None,
+            log_level="error",  # its warnings are of what strangers send
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            backlog=accept_a_turn,
+            timeout_graceful_shutdown=DRAIN_S,
+        )
+        self.connections = connections
+        self.limits = limits
+
+
+class Server(uvicorn.Server):
+    """An application on a socket: `serve(sockets=[…])`. Signals are the node's."""
+
+    def __init__(
+        self, app: ASGIApp, connections: Connections, limits: Limits = DEFAULTS, accept_a_turn: int = 16
+    ) -> None:
+        super().__init__(BoundedConfig(app, connections, limits, accept_a_turn))
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
