@@ -14,7 +14,7 @@ import pytest
 from relay import clients, ids, return_path, tokens
 from relay.clients import HOUR_S, Clients, Limit
 from relay.config.schema import Config
-from relay.delivery.return_path_mail import Returns
+from relay.delivery.return_path_mail import ReturnPathMail
 from relay.edge.server import Edge
 from relay.envelope import Accepted
 from relay.reply import Reply
@@ -173,7 +173,7 @@ def test_a_network_whose_reports_took_their_time_is_to_come_again(
 
     async def run(opened: Store) -> list[bytes]:
         ring = tokens.open_ring(tmp_path / "keys.json")
-        reports = Returns(config, opened, ring)
+        reports = ReturnPathMail(config, opened, ring)
         told = Return(Purpose.BOUNCE, ids.new(datetime.now(UTC)), 0)
         to = return_path.mailbox(ring.secret_for(return_path.PURPOSE), DOMAIN, told).encode()
         edge = Edge(config, take, admit, reports=reports)

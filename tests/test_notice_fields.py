@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from relay.delivery import dsn
-from relay.delivery.dsn import About, Fate
+from relay.delivery.dsn import OriginalMail, RecipientStatus
 from relay.delivery.smtp import negotiation, protocol
 from relay.delivery.smtp.negotiation import Outgoing
 from relay.envelope import Recipient
@@ -27,12 +27,12 @@ ANY = st.text(st.characters(), max_size=30) | st.lists(st.sampled_from(PIECES), 
 @example(["mx.evil\r\nX-Injected: yes\r\nFinal-Recipient: boss@shop.example"] * 9, False)
 def test_no_text_ends_a_line_of_a_notice_or_adds_a_field(texts: list[str], is_international: bool) -> None:
     recipient, orcpt, status, remote, reply, reverse_path, subject, message_id, envid = texts
-    fate = Fate(recipient, orcpt, dsn.FAILED, status, remote, reply, NOW)
-    about = About(reverse_path, message_id, subject, NOW, envid, is_international, b"Subject: x\r\n", None)
+    fate = RecipientStatus(recipient, orcpt, dsn.FAILED, status, remote, reply, NOW)
+    about = OriginalMail(reverse_path, message_id, subject, NOW, envid, is_international, b"Subject: x\r\n", None)
     octets = dsn.compose("01", "relay.example", NOW, about, [fate, fate])
     assert not BARE.search(octets)
     assert b"\r\n.\r\n" not in octets
-    _, _letter, blocks, *rest = octets.split(b"\r\n--=_01")
+    _, _compose_body, blocks, *rest = octets.split(b"\r\n--=_01")
     head, _, body = blocks.removeprefix(b"\r\n").partition(b"\r\n\r\n")
     assert len(head.split(b"\r\n")) == 2
     first, *others = body.decode().rstrip("\r\n").split("\r\n\r\n")

@@ -59,4 +59,4 @@ def test_the_providers_are_those_of_the_upstreams_that_may_serve_the_mail(
     )
     envelope = Envelope(Mailbox(sender), (Recipient(Mailbox("b@c.example")),))
     accepted = Accepted("0" * 20, datetime.now(UTC), Client(ip="127.0.0.1", helo="x"), envelope, b"", ())
-    assert message_rows.settings(load.load(path, {}), accepted).providers == names
+    assert message_rows.rewrite_settings(load.load(path, {}), accepted).providers == names

@@ -77,7 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _plan(config: Config, ring: KeyRing, accepted: Accepted) -> Plan:
     """The relay's own plan. Where that has destinations to store that are not stored yet, links to them stay: this
     command writes nothing, and what it shows must work."""
-    settings = message_rows.settings(config, accepted)
+    settings = message_rows.rewrite_settings(config, accepted)
     plan = planning.plan(accepted.octets, settings)
     stored = Destinations(config.relay.data_dir)
     if all(stored.find(ring.reference(url)) is not None for url in plan.destinations):

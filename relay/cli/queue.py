@@ -129,7 +129,7 @@ def _drop(arguments: argparse.Namespace) -> int:
         outcomes = [_given_up(row, now) for row in rows]
         if is_told:
             outcomes = [
-                one._replace(owes=dsn_sender.owed(config.delivery, row.notify, message.accepted_at, one))
+                one._replace(owes=dsn_sender.due_action(config.delivery, row.notify, message.accepted_at, one))
                 for row, one in zip(rows, outcomes, strict=True)
             ]
         deliveries.settle(session, asked.message, outcomes)

@@ -16,12 +16,14 @@ from relay.reply import Reply, refused
 
 # A wrong password is answered from memory for so long: an upstream sees one address, ours, and locks accounts.
 _REFUSED_FOR_S = 300.0
-_MOST_REFUSED = 10_000
-WAITS = Reply(0, "", "authentication: the password is not known after a restart; waiting for the user to log in again")
+_MAX_REFUSED = 10_000
+WAITING_FOR_LOGIN = Reply(
+    0, "", "authentication: the password is not known after a restart; waiting for the user to log in again"
+)
 
 
-class Judge(Protocol):
-    """Upstreams."""
+class CredentialChecker(Protocol):
+    """Who can say whether credentials are good: the upstreams."""
 
     async def try_login(self, login: Login, reverse_path: str = "") -> Reply: ...
 
@@ -29,8 +31,8 @@ class Judge(Protocol):
 class Logins:
     """By user name, the credentials that were good when they were last tried."""
 
-    def __init__(self, judge: Judge) -> None:
-        self._judge = judge
+    def __init__(self, checker: CredentialChecker) -> None:
+        self._checker = checker
         self._known: dict[str, Login] = {}
         self._key = secrets.token_bytes(32)
         self._refused: OrderedDict[bytes, float] = OrderedDict()  # keyed hashes of credentials, oldest first
@@ -50,11 +52,11 @@ class Logins:
                 return False
             raise refused(454, "4.7.0", "too many failed logins of this user; please try again later")
         # Where upstreams differ by sender, the user's own address says which one knows the user.
-        reply = await self._judge.try_login(login, name if "@" in name else "")
+        reply = await self._checker.try_login(login, name if "@" in name else "")
         if reply.is_permanent:
             self._failed.count_key(user, now)
             self._refused[tried] = now + _REFUSED_FOR_S
-            if len(self._refused) > _MOST_REFUSED:
+            if len(self._refused) > _MAX_REFUSED:
                 self._refused.popitem(last=False)
             raise refused(535, "5.7.8", "authentication failed: the upstream refuses these credentials")
         if not reply.accepts:
@@ -66,7 +68,7 @@ class Logins:
     def _digest(self, *texts: str) -> bytes:
         return hmac.digest(self._key, "\0".join(texts).encode("utf-8", "surrogateescape"), "sha256")
 
-    def of(self, name: str) -> Login | None:
+    def get(self, name: str) -> Login | None:
         """The user's credentials, if the user has logged in since the start."""
         return self._known.get(name)
 
@@ -74,7 +76,7 @@ class Logins:
         """All of them."""
         return list(self._known.values())
 
-    def learn(self, login: Login) -> None:
+    def add(self, login: Login) -> None:
         """Another process has seen that they are good."""
         self._known[login.username] = login
         self._refused.pop(self._digest(login.username, login.password), None)

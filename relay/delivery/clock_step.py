@@ -6,23 +6,23 @@ In: the clock, and one that only goes forward.  Out: how far the clock was set s
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-SMALLEST = timedelta(seconds=5)  # less is a busy machine, or NTP going slowly about it
+MIN_STEP = timedelta(seconds=5)  # less is a busy machine, or NTP going slowly about it
 
 
-class Watch:
-    """Of one process."""
+class ClockStepDetector:
+    """Compares the two clocks of one process."""
 
     def __init__(self, now: Callable[[], datetime], elapsed_s: Callable[[], float]) -> None:
         self._now, self._elapsed_s = now, elapsed_s
-        self._look()
+        self._read_clocks()
 
     def step(self) -> timedelta:
         """How far the clock has been set since the last call; zero if it has not. Negative: back."""
         before, before_s = self._seen
-        self._look()
+        self._read_clocks()
         after, after_s = self._seen
         found = after - before - timedelta(seconds=after_s - before_s)
-        return found if abs(found) >= SMALLEST else timedelta()
+        return found if abs(found) >= MIN_STEP else timedelta()
 
-    def _look(self) -> None:
+    def _read_clocks(self) -> None:
         self._seen = self._now(), self._elapsed_s()

@@ -13,8 +13,8 @@ from relay import address, log
 from relay.bounce.classify import Phase
 from relay.config.schema import Config
 from relay.delivery import dsn_sender, message_rows, schedule
-from relay.delivery.client_credentials import WAITS, Logins
-from relay.delivery.memory_budget import Freight
+from relay.delivery.client_credentials import WAITING_FOR_LOGIN, Logins
+from relay.delivery.memory_budget import MemoryBudget
 from relay.delivery.schedule import Answer
 from relay.delivery.smtp.negotiation import LeaseLostError, Outgoing
 from relay.envelope import Recipient
@@ -29,7 +29,7 @@ from relay.store.recipients import consent, suppressions
 from relay.store.store import Store
 from relay.tokens import Minter
 
-MOST_TOGETHER = 50  # recipients of one transaction; RFC 5321 §4.5.3.1.8 has servers take 100
+MAX_RECIPIENTS = 50  # recipients of one transaction; RFC 5321 §4.5.3.1.8 has servers take 100
 _OFF_LOOP = 1 << 15  # octets from which rendering goes to a thread,
 _MANY_LINKS = 100  # and links: each is a token, and copies for many recipients are made right after one another
 
@@ -48,31 +48,31 @@ class Sender(Protocol):
 CheckLease = Callable[[str, Sequence[int]], Awaitable[None]]  # of a message's deliveries; raises LeaseLostError
 
 
-class Stop(NamedTuple):
-    """A recipient to be served: the delivery's number, the address, and the attempts so far."""
+class PendingRecipient(NamedTuple):
+    """A recipient that an attempt is to reach: the delivery's number, the address, and the attempts so far."""
 
     number: int
     recipient: Recipient
     attempts: int = 0
 
 
-Trip = asyncio.Task[list[Outcome]]
+AttemptTask = asyncio.Task[list[Outcome]]
 
 
-class Trips(NamedTuple):
-    """Attempts that have begun: what is decided already, and a task for each trip under way."""
+class Attempts(NamedTuple):
+    """Attempts that have begun: outcomes that are known already, and a task for each attempt under way."""
 
     decided: list[Outcome]
-    under_way: list[Trip]
+    under_way: list[AttemptTask]
 
     def cancel(self) -> None:
         """Ends what is still under way."""
-        for trip in self.under_way:
-            trip.cancel()
+        for task in self.under_way:
+            task.cancel()
 
 
-class Load(NamedTuple):
-    """A message on its way."""
+class LoadedMessage(NamedTuple):
+    """A message with its plan and its octets in memory."""
 
     message: Message
     plan: Plan
@@ -80,13 +80,13 @@ class Load(NamedTuple):
     stored: Rows = ()  # what is to be filed with it: destinations that its links only refer to
 
 
-class _Held(NamedTuple):
+class _LeftOut(NamedTuple):
     suppressed: dict[str, str]
     untracked: set[str]
 
 
-class Courier:
-    """Makes attempts and says how they ended. Writes nothing down."""
+class Dispatcher:
+    """Makes attempts and returns their outcomes. It writes nothing to the store."""
 
     def __init__(
         self,
@@ -105,9 +105,9 @@ class Courier:
         self._signer = dkim.Signer(config.dkim.key)
         # One: several would take the interpreter in turns, and the loop would wait for each of them.
         self._rendering = ThreadPoolExecutor(1, "render")
-        self.check_lease: CheckLease | None = None  # the runner's, which holds the leases
+        self.check_lease: CheckLease | None = None  # the queue worker's, which holds the leases
         self._now = now
-        self._freight = Freight()  # the copies; their originals are whoever's that loaded them
+        self._memory_budget = MemoryBudget()  # for the copies; who loaded an original accounts for it
         self._tracks = config.privacy.mode != "off"  # whatever an app says in its mail
 
     @property
@@ -115,51 +115,53 @@ class Courier:
         """True while there is nobody to hand mail to."""
         return self._sender.is_out
 
-    async def depart(self, load: Load, stops: list[Stop], begun: asyncio.Event | None = None) -> Trips:
-        """Begins one attempt for each stop. What each trip ends with can be written down when that one ends.
+    async def start_attempts(
+        self, loaded: LoadedMessage, targets: list[PendingRecipient], begun: asyncio.Event | None = None
+    ) -> Attempts:
+        """Starts the attempts for these recipients. The outcomes of each task can be recorded when that task ends.
 
         `begun`: a client waits for the reply, and this is set before the first octet goes out."""
-        held = await self._held(load.message, stops, is_awaited=begun is not None)
-        tracks = self._tracks and load.plan.control.consent is not False
+        left_out = await self._find_left_out(loaded.message, targets, is_awaited=begun is not None)
+        tracks = self._tracks and loaded.plan.control.consent is not False
         decided: list[Outcome] = []
-        going: dict[bool, list[Stop]] = {True: [], False: []}
-        for stop in stops:
-            who = address.canonical(stop.recipient.mailbox)
-            reason = held.suppressed.get(who, "")
-            if reason and load.plan.control.override:
-                log.overridden(load.message.id, stop.number, reason)
+        to_send: dict[bool, list[PendingRecipient]] = {True: [], False: []}
+        for target in targets:
+            who = address.canonical(target.recipient.mailbox)
+            reason = left_out.suppressed.get(who, "")
+            if reason and loaded.plan.control.override:
+                log.overridden(loaded.message.id, target.number, reason)
             elif reason:
-                log.suppressed(load.message.id, stop.number, reason)
+                log.suppressed(loaded.message.id, target.number, reason)
                 decided.append(
                     schedule.suppressed(
-                        number=stop.number, recipient=stop.recipient.mailbox, now=self._now(), reason=reason
+                        number=target.number, recipient=target.recipient.mailbox, now=self._now(), reason=reason
                     )
                 )
                 continue
-            if load.message.expires_at <= self._now():
-                expired = schedule.expired(number=stop.number, recipient=stop.recipient.mailbox, now=self._now())
-                decided.append(self._owing(load, stop, expired))
+            if loaded.message.expires_at <= self._now():
+                expired = schedule.expired(number=target.number, recipient=target.recipient.mailbox, now=self._now())
+                decided.append(self._with_dsn_due(loaded, target, expired))
             else:
-                going[tracks and who not in held.untracked].append(stop)
+                to_send[tracks and who not in left_out.untracked].append(target)
         under_way: list[asyncio.Task[list[Outcome]]] = []
-        for tracked, group in going.items():
+        for tracked, group in to_send.items():
             # Where the octets are equal one copy serves many; else each recipient has its own.
-            is_own = load.plan.varies and self._config.privacy.tells_apart
-            size = 1 if is_own or self._config.bounces.return_path else MOST_TOGETHER
+            is_own = loaded.plan.varies and self._config.privacy.tells_apart
+            size = 1 if is_own or self._config.bounces.return_path else MAX_RECIPIENTS
             for at in range(0, len(group), size):
-                under_way.append(asyncio.create_task(self._trip(load, group[at : at + size], tracked, begun)))
-        return Trips(decided, under_way)
+                under_way.append(asyncio.create_task(self._attempt(loaded, group[at : at + size], tracked, begun)))
+        return Attempts(decided, under_way)
 
-    async def _held(self, message: Message, stops: list[Stop], *, is_awaited: bool) -> _Held:
+    async def _find_left_out(self, message: Message, targets: list[PendingRecipient], *, is_awaited: bool) -> _LeftOut:
         """Who is left out or left untracked. With the database away mail flows on: nobody, or where `consent` is
         asked for, nobody is tracked. What is in the queue has time: it waits for a database that hangs."""
-        mailboxes = [stop.recipient.mailbox for stop in stops]
+        mailboxes = [target.recipient.mailbox for target in targets]
         exempt = self._config.unsubscribe.is_exempt(message.stream)
 
-        def look(session: sa.Connection) -> _Held:
-            return _Held(
-                suppressions.find(session, mailboxes, message.stream, self._now(), exempt=exempt),
-                consent.untracked(session, mailboxes),
+        def look(connection: sa.Connection) -> _LeftOut:
+            return _LeftOut(
+                suppressions.find(connection, mailboxes, message.stream, self._now(), exempt=exempt),
+                consent.untracked(connection, mailboxes),
             )
 
         try:
@@ -169,65 +171,69 @@ class Courier:
         except sa.exc.SQLAlchemyError as error:
             errors.log_failure(error, "suppressions", message.id)
         asks = self._config.privacy.consent == "asked"
-        return _Held({}, {address.canonical(mailbox) for mailbox in mailboxes} if asks else set())
+        return _LeftOut({}, {address.canonical(mailbox) for mailbox in mailboxes} if asks else set())
 
-    async def _trip(self, load: Load, stops: list[Stop], tracked: bool, begun: asyncio.Event | None) -> list[Outcome]:
-        message = load.message
+    async def _attempt(
+        self, loaded: LoadedMessage, targets: list[PendingRecipient], tracked: bool, begun: asyncio.Event | None
+    ) -> list[Outcome]:
+        message = loaded.message
 
         async def render(seven_bit: bool) -> bytes:
-            is_much = len(load.octets) > _OFF_LOOP or len(load.plan.links) > _MANY_LINKS
-            if is_much or load.plan.dkim:  # an RSA signature takes about a millisecond
+            is_much = len(loaded.octets) > _OFF_LOOP or len(loaded.plan.links) > _MANY_LINKS
+            if is_much or loaded.plan.dkim:  # an RSA signature takes about a millisecond
                 loop = asyncio.get_running_loop()
-                return await loop.run_in_executor(self._rendering, self._render, load, stops[0], tracked, seven_bit)
-            return self._render(load, stops[0], tracked, seven_bit)
+                return await loop.run_in_executor(self._rendering, self._render, loaded, targets[0], tracked, seven_bit)
+            return self._render(loaded, targets[0], tracked, seven_bit)
 
         mail = Outgoing(
-            reverse_path=self._reverse_path(message, stops),
+            reverse_path=self._reverse_path(message, targets),
             sender=message.reverse_path,
-            recipients=[stop.recipient for stop in stops],
+            recipients=[target.recipient for target in targets],
             render=render,
             body=message.body,
             smtputf8=message.smtputf8,
             ret=message.ret,
             envid=message.envid,
-            begin=self._beginning(message.id, [stop.number for stop in stops], begun),
+            begin=self._begin_callback(message.id, [target.number for target in targets], begun),
         )
         try:
-            async with self._freight.aboard(len(load.octets)):
+            async with self._memory_budget.reserve(len(loaded.octets)):
                 answers = await self._send(mail, message.login)
         except LeaseLostError:
-            log.lease_lost(message.id, len(stops))
+            log.lease_lost(message.id, len(targets))
             return []
-        except Exception:  # noqa: BLE001  a fault of ours delays one trip; the others are not its business
+        except Exception:  # noqa: BLE001  a fault of ours delays one attempt, and no other
             log.fault("courier", message.id)
-            answers = [Answer("none", Phase.CONNECT, Reply(0, "", "internal fault"), 0)] * len(stops)
+            answers = [Answer("none", Phase.CONNECT, Reply(0, "", "internal fault"), 0)] * len(targets)
         # After RCPT a reply speaks of all recipients at once: it proves no single address dead.
-        shared = len(stops) > 1
+        shared = len(targets) > 1
         return [
-            self._conclude(load, stop, answer, tracked, shared and answer.phase is not Phase.RCPT)
-            for stop, answer in zip(stops, answers, strict=True)
+            self._conclude(loaded, target, answer, tracked, shared and answer.phase is not Phase.RCPT)
+            for target, answer in zip(targets, answers, strict=True)
         ]
 
-    def _conclude(self, load: Load, stop: Stop, answer: Answer, tracked: bool, is_shared: bool) -> Outcome:
+    def _conclude(
+        self, loaded: LoadedMessage, target: PendingRecipient, answer: Answer, tracked: bool, is_shared: bool
+    ) -> Outcome:
         """What the answer comes to. A fault of ours makes a refusal temporary, and undoes nobody's delivery."""
         outcome = schedule.undecided(
             self._config.delivery,
             answer,
-            number=stop.number,
-            recipient=stop.recipient.mailbox,
-            attempts_before=stop.attempts,
+            number=target.number,
+            recipient=target.recipient.mailbox,
+            attempts_before=target.attempts,
             now=self._now(),
             tracked=tracked,
         )
         try:
-            outcome = self._outcome(load.message, stop, answer, tracked, is_shared)
+            outcome = self._decide(loaded.message, target, answer, tracked, is_shared)
             tells = answer.tells and not self._config.bounces.return_path  # else it tells us, and not the app
-            return self._owing(load, stop, outcome, tells=tells)
+            return self._with_dsn_due(loaded, target, outcome, tells=tells)
         except Exception:  # noqa: BLE001  one recipient's; the others are not its business
-            log.fault("outcome", load.message.id)
+            log.fault("outcome", loaded.message.id)
             return outcome
 
-    def _beginning(
+    def _begin_callback(
         self, message: str, numbers: list[int], begun: asyncio.Event | None
     ) -> Callable[[], Awaitable[None]]:
         async def begin() -> None:
@@ -238,54 +244,58 @@ class Courier:
 
         return begin
 
-    def _reverse_path(self, message: Message, stops: list[Stop]) -> str:
+    def _reverse_path(self, message: Message, targets: list[PendingRecipient]) -> str:
         """The app's own, or one under which bounces of this very delivery come back. The null one stays null."""
         domain = self._config.bounces.return_path
         if not domain or not message.reverse_path:
             return message.reverse_path
-        return self._minter.reverse_path(domain, message.id, stops[0].number)
+        return self._minter.reverse_path(domain, message.id, targets[0].number)
 
     async def _send(self, mail: Outgoing, user: str) -> list[Answer]:
         """With the user's own credentials, where the mail is one's that has some."""
         if not user or self._logins is None:
             return await self._sender.send(mail)
-        login = self._logins.of(user)
+        login = self._logins.get(user)
         if login is None:
-            return [Answer("none", Phase.AUTH, WAITS, 0, is_known=True)] * len(mail.recipients)
+            return [Answer("none", Phase.AUTH, WAITING_FOR_LOGIN, 0, is_known=True)] * len(mail.recipients)
         answers = await self._sender.send(mail._replace(login=login))
         if any(answer.phase is Phase.AUTH and answer.reply.is_permanent for answer in answers):
             self._logins.forget(login)
         return answers
 
-    def _render(self, load: Load, stop: Stop, tracked: bool, seven_bit: bool) -> bytes:
-        mint = self._minter.urls_of(load.message.id, stop.number)
+    def _render(self, loaded: LoadedMessage, target: PendingRecipient, tracked: bool, seven_bit: bool) -> bytes:
+        mint = self._minter.urls_of(loaded.message.id, target.number)
 
         def sign(octets: bytes, domain: str) -> bytes:
             try:
-                return self._signer.at(load.message.accepted_at)(octets, domain)
+                return self._signer.at(loaded.message.accepted_at)(octets, domain)
             except Exception as error:
                 if not isinstance(error, dkim.NoKeyError):
-                    log.fault("dkim", load.message.id)
-                log.not_signed(load.message.id, domain, type(error).__name__)
+                    log.fault("dkim", loaded.message.id)
+                log.not_signed(loaded.message.id, domain, type(error).__name__)
                 raise
 
-        return load.plan.render(load.octets, mint, tracked=tracked, sign=sign, seven_bit=seven_bit)
+        return loaded.plan.render(loaded.octets, mint, tracked=tracked, sign=sign, seven_bit=seven_bit)
 
-    def _owing(self, load: Load, stop: Stop, outcome: Outcome, *, tells: bool = False) -> Outcome:
+    def _with_dsn_due(
+        self, loaded: LoadedMessage, target: PendingRecipient, outcome: Outcome, *, tells: bool = False
+    ) -> Outcome:
         """The outcome, with what the reverse-path is to be told of it."""
-        settings, accepted_at = self._config.delivery, load.message.accepted_at
-        owes = dsn_sender.owed(settings, stop.recipient.notify, accepted_at, outcome, tells=tells)
-        if owes and message_rows.takes_notices(load.message.reverse_path, load.octets):
+        settings, accepted_at = self._config.delivery, loaded.message.accepted_at
+        owes = dsn_sender.due_action(settings, target.recipient.notify, accepted_at, outcome, tells=tells)
+        if owes and message_rows.takes_notices(loaded.message.reverse_path, loaded.octets):
             return outcome._replace(owes=owes)
         return outcome
 
-    def _outcome(self, message: Message, stop: Stop, answer: Answer, tracked: bool, is_shared: bool) -> Outcome:
+    def _decide(
+        self, message: Message, target: PendingRecipient, answer: Answer, tracked: bool, is_shared: bool
+    ) -> Outcome:
         outcome = schedule.outcome(
             self._config.delivery,
             answer,
-            number=stop.number,
-            recipient=stop.recipient.mailbox,
-            attempts_before=stop.attempts,
+            number=target.number,
+            recipient=target.recipient.mailbox,
+            attempts_before=target.attempts,
             expires_at=message.expires_at,
             now=self._now(),
             jitter=random.random(),  # noqa: S311  not a secret
@@ -293,12 +303,12 @@ class Courier:
             tracked=tracked,
         )
         if outcome.status is Status.DELIVERED:
-            log.delivered(message.id, stop.number, answer.upstream, answer.took_ms)
+            log.delivered(message.id, target.number, answer.upstream, answer.took_ms)
         else:
             reply = answer.reply
             log.failed(
                 message.id,
-                stop.number,
+                target.number,
                 answer.upstream,
                 answer.phase,
                 reply.code,

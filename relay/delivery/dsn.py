@@ -24,15 +24,15 @@ _SENTENCES = {
     RELAYED: "Your message was handed to a mail server for the recipients below. That server sends no\n"
     "confirmations, so this is the last that you will hear of it if all goes well.",
 }
-_LARGEST_FULL = 256 << 10  # octets of a message that is returned whole, where that is asked for
-_LONGEST_LINE = 998  # RFC 5322 §2.1.1
+_MAX_FULL_OCTETS = 256 << 10  # octets of a message that is returned whole, where that is asked for
+_MAX_LINE = 998  # RFC 5322 §2.1.1
 _PRIVATE = re.compile(rb"(?im)^(?:resent-)?bcc[ \t]*:[^\n]*\n(?:[ \t][^\n]*\n)*")
 _XTEXT = re.compile(r"\+([0-9A-F]{2})")
 _BARE_END = re.compile(rb"[\r\n]")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 
-class Fate(NamedTuple):
+class RecipientStatus(NamedTuple):
     """What became of one recipient. Without a `remote` the reply is ours: what happened."""
 
     recipient: str
@@ -45,7 +45,7 @@ class Fate(NamedTuple):
     retried_until: datetime | None = None
 
 
-class About(NamedTuple):
+class OriginalMail(NamedTuple):
     """The mail that the notice is about. `head` is its header section, `whole` all of it, where kept and wanted."""
 
     reverse_path: str
@@ -58,9 +58,11 @@ class About(NamedTuple):
     whole: bytes | None
 
 
-def compose(notice_id: str, hostname: str, now: datetime, about: About, fates: Sequence[Fate]) -> bytes:
+def compose(
+    notice_id: str, hostname: str, now: datetime, about: OriginalMail, recipients: Sequence[RecipientStatus]
+) -> bytes:
     """The notice, ready to be sent with a null reverse-path."""
-    action = next(one for one in (FAILED, DELAYED, RELAYED) if any(fate.action == one for fate in fates))
+    action = next(one for one in (FAILED, DELAYED, RELAYED) if any(each.action == one for each in recipients))
     boundary = f"=_{notice_id}"
     fields = [
         f"From: Mail Delivery System <MAILER-DAEMON@{_line(hostname)}>",
@@ -73,7 +75,7 @@ def compose(notice_id: str, hostname: str, now: datetime, about: About, fates: S
         "MIME-Version: 1.0",
         f'Content-Type: multipart/report; report-type=delivery-status;\r\n boundary="{boundary}"',
     ]
-    parts = (_letter(hostname, about, fates), _status(hostname, about, fates), _returned(about, action))
+    parts = (_compose_body(hostname, about, recipients), _status(hostname, about, recipients), _returned(about, action))
     delimiter = f"\r\n--{boundary}\r\n".encode("ascii")
     octets = "\r\n".join([*fields, "", "This is a report in MIME format."]).encode("utf-8", "replace") + b"\r\n"
     for part in parts:
@@ -87,17 +89,17 @@ def _thread(message_id: str) -> list[str]:
     return [f"In-Reply-To: {message_id}", f"References: {message_id}"]
 
 
-def _letter(hostname: str, about: About, fates: Sequence[Fate]) -> bytes:
+def _compose_body(hostname: str, about: OriginalMail, recipients: Sequence[RecipientStatus]) -> bytes:
     lines = [f"This is the mail system at {_line(hostname)}.", ""]
     for action, sentence in _SENTENCES.items():
-        those = [fate for fate in fates if fate.action == action]
+        those = [each for each in recipients if each.action == action]
         if those:
             lines += [sentence, ""]
-        for fate in those:
-            who = f"The server {_line(fate.remote)} said:" if fate.remote else "What happened:"
-            lines += [f"<{_line(fate.recipient)}>", f"    {who}", f"    {_line(fate.reply)}"]
-            if fate.retried_until:
-                lines.append(f"    It will be tried until {format_datetime(fate.retried_until)}.")
+        for each in those:
+            who = f"The server {_line(each.remote)} said:" if each.remote else "What happened:"
+            lines += [f"<{_line(each.recipient)}>", f"    {who}", f"    {_line(each.reply)}"]
+            if each.retried_until:
+                lines.append(f"    It will be tried until {format_datetime(each.retried_until)}.")
             lines.append("")
     lines += [
         "The message:",
@@ -110,25 +112,25 @@ def _letter(hostname: str, about: About, fates: Sequence[Fate]) -> bytes:
     return b"Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n" + text
 
 
-def _status(hostname: str, about: About, fates: Sequence[Fate]) -> bytes:
+def _status(hostname: str, about: OriginalMail, recipients: Sequence[RecipientStatus]) -> bytes:
     is_global = about.is_international
     blocks = [[f"Reporting-MTA: dns; {hostname}", f"Arrival-Date: {format_datetime(about.accepted_at)}"]]
     if about.envid:
         blocks[0].insert(0, f"Original-Envelope-Id: {_plain(_from_xtext(about.envid), is_global)}")
-    for fate in fates:
-        block = [f"Original-Recipient: {_original(fate.orcpt, is_global)}"] if fate.orcpt else []
+    for each in recipients:
+        block = [f"Original-Recipient: {_original(each.orcpt, is_global)}"] if each.orcpt else []
         block += [
-            f"Final-Recipient: {_final(fate.recipient, is_global)}",
-            f"Action: {fate.action}",
-            f"Status: {fate.status}",
+            f"Final-Recipient: {_final(each.recipient, is_global)}",
+            f"Action: {each.action}",
+            f"Status: {each.status}",
         ]
-        if fate.remote:
-            block.append(f"Remote-MTA: dns; {fate.remote}")
-        kind = "smtp" if fate.remote else "x-waypost"
-        block.append(f"Diagnostic-Code: {kind}; {_plain(_line(fate.reply), is_global)}")
-        block.append(f"Last-Attempt-Date: {format_datetime(fate.at)}")
-        if fate.retried_until:
-            block.append(f"Will-Retry-Until: {format_datetime(fate.retried_until)}")
+        if each.remote:
+            block.append(f"Remote-MTA: dns; {each.remote}")
+        kind = "smtp" if each.remote else "x-waypost"
+        block.append(f"Diagnostic-Code: {kind}; {_plain(_line(each.reply), is_global)}")
+        block.append(f"Last-Attempt-Date: {format_datetime(each.at)}")
+        if each.retried_until:
+            block.append(f"Will-Retry-Until: {format_datetime(each.retried_until)}")
         blocks.append(block)
     text = "\r\n".join("\r\n".join([*map(_folded, block), ""]) for block in blocks)
     # RFC 6533 §4: the same fields, in UTF-8.
@@ -137,9 +139,9 @@ def _status(hostname: str, about: About, fates: Sequence[Fate]) -> bytes:
     return (head + text).encode("utf-8" if is_global else "ascii", "replace")
 
 
-def _returned(about: About, action: str) -> bytes:
+def _returned(about: OriginalMail, action: str) -> bytes:
     whole = about.whole
-    if action == FAILED and whole and len(whole) <= _LARGEST_FULL and _is_text(whole):
+    if action == FAILED and whole and len(whole) <= _MAX_FULL_OCTETS and _is_text(whole):
         kind = "global" if about.is_international and not about.head.isascii() else "rfc822"
         coding = "7bit" if whole.isascii() else "8bit"
         octets = _PRIVATE.sub(b"", about.head) + whole[len(about.head) :]
@@ -155,7 +157,7 @@ def _returned(about: About, action: str) -> bytes:
 
 def _is_text(octets: bytes) -> bool:
     lines = octets.split(b"\r\n")
-    return b"\0" not in octets and all(len(line) <= _LONGEST_LINE and not _BARE_END.search(line) for line in lines)
+    return b"\0" not in octets and all(len(line) <= _MAX_LINE and not _BARE_END.search(line) for line in lines)
 
 
 def _line(text: str) -> str:

@@ -1,7 +1,7 @@
-"""Who is told that mail failed: the reverse-path, by a notice that is itself a message in the queue.
+"""DSNs to the reverse-path: each is itself a message in the queue.
 
-In: outcomes, and what the client asked for (RFC 3461).  Out: what is owed, and notices filed. Nothing is sent to a
-null reverse-path, so that a notice which bounces ends there; nor for bulk mail, whose sender reads lists, not mail.
+In: outcomes, and what the client asked for (RFC 3461).  Out: which DSN is due, and DSNs filed. Nothing is sent to a
+null reverse-path, so that a DSN which bounces ends there; nor for bulk mail, whose sender reads lists, not mail.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from relay.address import Mailbox
 from relay.config import smtp
 from relay.config.schema import Config
 from relay.delivery import dsn, message_rows
-from relay.delivery.dsn import About, Fate
+from relay.delivery.dsn import OriginalMail, RecipientStatus
 from relay.envelope import Accepted, Client, Envelope, Recipient
 from relay.mime import fields
 from relay.rewrite import plan as planning
@@ -30,10 +30,12 @@ STREAM = "notice"
 DROPPED = "dropped"  # the category of what an operator took out of the queue
 _DIGIT = {dsn.FAILED: "5", dsn.DELAYED: "4", dsn.RELAYED: "2"}
 _POLL_S = 1.0
-_SET_ASIDE = timedelta(hours=1)  # what cannot be composed; a later version, when it starts, tries at once
+_PUT_ASIDE_FOR = timedelta(hours=1)  # what cannot be composed; a later version, when it starts, tries at once
 
 
-def owed(settings: smtp.Delivery, notify: str, accepted_at: datetime, outcome: Outcome, *, tells: bool = False) -> str:
+def due_action(
+    settings: smtp.Delivery, notify: str, accepted_at: datetime, outcome: Outcome, *, tells: bool = False
+) -> str:
     """What the reverse-path is to be told of that outcome, if notices are taken: an action, or nothing.
 
     RFC 3461 §4.1: without NOTIFY it is told of failures; DELAY and SUCCESS are for those who ask. §5.2.2: where the
@@ -52,8 +54,8 @@ def owed(settings: smtp.Delivery, notify: str, accepted_at: datetime, outcome: O
     return ""
 
 
-class Notices:
-    """Pays what is owed. Several may run at once, on several machines."""
+class DsnSender:
+    """Files the DSNs that are due. Several may run at once, on several machines."""
 
     def __init__(
         self,
@@ -72,55 +74,55 @@ class Notices:
         """Never returns."""
         while True:
             try:
-                await self._pay()
-            except Exception as error:  # noqa: BLE001  the outermost loop: what is owed stays owed
+                await self._file_due()
+            except Exception as error:  # noqa: BLE001  the outermost loop: what is due stays due
                 errors.log_failure(error, "notices")
             await asyncio.sleep(_POLL_S)
 
-    async def _pay(self) -> None:
+    async def _file_due(self) -> None:
         now = self._now()
         self._set_aside = {message: until for message, until in self._set_aside.items() if until > now}
-        for message in await self._store.read(lambda session: dsn_due.owing(session, now, list(self._set_aside))):
+        for message in await self._store.read(lambda connection: dsn_due.owing(connection, now, list(self._set_aside))):
             try:
                 count = await self._store.write(
-                    lambda session, message=message: dsn_due.tell(session, message, self._filing)  # type: ignore[misc]
+                    lambda connection, message=message: dsn_due.tell(connection, message, self._filing)  # type: ignore[misc]
                 )
             except Exception as error:
                 if errors.is_database_fault(error):
                     raise
                 log.fault("notice", message)  # those behind it go out all the same
-                self._set_aside[message] = now + _SET_ASIDE
+                self._set_aside[message] = now + _PUT_ASIDE_FOR
                 continue
             if count:
                 log.notified(message, count)
                 self._wake()
 
     def _filing(self, message: Message, octets: bytes | None, debts: list[Owed]) -> Filing:
-        """The notice as a message of its own: not tracked, and from nobody."""
+        """The DSN as a message of its own: not tracked, with the null reverse-path."""
         now = self._now()
         made = ids.new(now)
-        fates = [self._fate(message, one) for one in debts]
-        letter = dsn.compose(made, self._config.relay.hostname, now, _about(message, octets), fates)
+        recipients = [self._recipient_status(message, one) for one in debts]
+        composed = dsn.compose(made, self._config.relay.hostname, now, _original_mail(message, octets), recipients)
         to = Recipient(Mailbox(message.reverse_path), notify="NEVER")  # RFC 3461 §6.2
         envelope = Envelope(
             address.NULL,
             (to,),
-            body="" if letter.isascii() else "8BITMIME",
+            body="" if composed.isascii() else "8BITMIME",
             smtputf8=not message.reverse_path.isascii(),
             stream=STREAM,
         )
-        accepted = Accepted(made, now, Client(""), envelope, letter, ())
+        accepted = Accepted(made, now, Client(""), envelope, composed, ())
         settings = dataclasses.replace(
-            message_rows.settings(self._config, accepted), opens=False, clicks=False, unsubscribe_header="off"
+            message_rows.rewrite_settings(self._config, accepted), opens=False, clicks=False, unsubscribe_header="off"
         )
-        plan = planning.plan(letter, settings)
+        plan = planning.plan(composed, settings)
         for trace in plan.faults:
             log.fault_trace("plan", made, trace)
-        row = message_rows.message(self._config, accepted, plan)
+        row = message_rows.message_row(self._config, accepted, plan)
         row.client, row.login = "", message.login  # an upstream that wants the user's credentials wants them here too
-        return Filing(row, letter, [message_rows.delivery(made, 0, to, now)], [])
+        return Filing(row, composed, [message_rows.delivery_row(made, 0, to, now)], [])
 
-    def _fate(self, message: Message, debt: Owed) -> Fate:
+    def _recipient_status(self, message: Message, debt: Owed) -> RecipientStatus:
         row, tried = debt.delivery, debt.attempt
         hosts = {one.name: str(one.address.host) for one in self._config.upstream}
         status = reply = remote = ""
@@ -132,7 +134,7 @@ class Notices:
             remote = hosts.get(tried.upstream, tried.upstream) if tried.code else ""
         if row.status == Status.EXPIRED and row.category != DROPPED:
             status, reply = "4.4.7", reply or "the time for its delivery ran out"  # RFC 3463 §3.5
-        return Fate(
+        return RecipientStatus(
             recipient=row.recipient,
             orcpt=row.orcpt,
             action=row.owes,
@@ -144,8 +146,8 @@ class Notices:
         )
 
 
-def _about(message: Message, octets: bytes | None) -> About:
-    above = _above(message)
+def _original_mail(message: Message, octets: bytes | None) -> OriginalMail:
+    above = _prepended_fields(message)
     whole = above + octets if octets is not None else None
     if octets is None:
         subject = " ".join(message.subject.split())
@@ -153,7 +155,7 @@ def _about(message: Message, octets: bytes | None) -> About:
     else:
         found = fields.read(octets, 0, len(octets))
         head = above + octets[: found.body].removesuffix(b"\r\n")
-    return About(
+    return OriginalMail(
         reverse_path=message.reverse_path,
         message_id=f"<{message.message_id.strip('<>')}>" if message.message_id else "",
         subject=message.subject,
@@ -165,8 +167,8 @@ def _about(message: Message, octets: bytes | None) -> About:
     )
 
 
-def _above(message: Message) -> bytes:
-    """What we put above the message: Received, and what it lacked."""
+def _prepended_fields(message: Message) -> bytes:
+    """The fields that we put before the message: Received, and what it lacked."""
     plan = Plan.from_json(message.plan) if message.plan else None
     drafts = plan.drafts if plan else ()
     return b"".join(

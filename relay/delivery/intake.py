@@ -1,4 +1,4 @@
-"""From an accepted message to the client's reply: what 250 means.  DESIGN §4.
+"""From an accepted message to the client's reply: what 250 means..
 
 inline: the first attempt is made while the client waits, and the upstream's reply becomes its reply.
 What fails softly is durable before 250 is said. queued: 250 only after one commit of it all.
@@ -16,8 +16,8 @@ from relay import log
 from relay.address import Mailbox
 from relay.config.schema import Config
 from relay.delivery import message_rows
-from relay.delivery.dispatch import Courier, Load, Stop, Trip, Trips
-from relay.delivery.queue_worker import LEASE, Runner
+from relay.delivery.dispatch import Attempts, AttemptTask, Dispatcher, LoadedMessage, PendingRecipient
+from relay.delivery.queue_worker import LEASE, QueueWorker
 from relay.envelope import Accepted, Client, Envelope
 from relay.mime import parts
 from relay.reply import Refused, Reply, refused
@@ -35,50 +35,52 @@ from relay.tokens import KeyRing
 P = ParamSpec("P")
 T = TypeVar("T")
 _OFF_LOOP = 1 << 15  # octets of mail from which what is computed of it goes to a thread: the worst take 3 s a megabyte
-_MOST_ALONE = 64 << 20  # octets of mail whose client has been answered while its first attempt goes on
-_NOTHING_IS_SAFE = (451, "4.3.0", "the message cannot be stored now; please try again later")
+_MAX_BACKGROUND_OCTETS = 64 << 20  # octets of mail whose client has been answered while its first attempt goes on
+_CANNOT_STORE = (451, "4.3.0", "the message cannot be stored now; please try again later")
 
-HungUp = asyncio.Future[None] | None  # done when the client no longer waits
+HangUp = asyncio.Future[None] | None  # done when the client no longer waits
 
 
 class Intake:
     """Takes responsibility for messages, one call of `take` each."""
 
-    def __init__(self, config: Config, store: Store, courier: Courier, runner: Runner, ring: KeyRing) -> None:
+    def __init__(
+        self, config: Config, store: Store, dispatcher: Dispatcher, worker: QueueWorker, ring: KeyRing
+    ) -> None:
         self._config = config
         self._store = store
-        self._courier = courier
-        self._runner = runner
+        self._dispatcher = dispatcher
+        self._worker = worker
         self._ring = ring
         self._running: set[asyncio.Task[object]] = set()
-        self._alone_octets = 0
+        self._background_octets = 0
 
     async def take(self, accepted: Accepted) -> Reply:
         """The reply to the client's dot. Raises Refused."""
         if task := asyncio.current_task():
-            self._hold(task)
+            self._keep_running(task)
         plan, stored = await self._plan(accepted)
         if plan.control.override and not self._config.access.may_override(accepted.client.user):
             plan = replace(plan, control=replace(plan.control, override=False))
-        self._may_name(plan.control.stream, accepted.client)
+        self._check_stream(plan.control.stream, accepted.client)
         if "too_deep" in plan.reasons:  # it could be passed on as it came, and would be refused by the next server
             raise refused(554, "5.6.0", f"MIME parts are nested more than {parts.DEEPEST} deep")
-        message = await _computed(accepted, message_rows.message, self._config, accepted, plan)
-        load = Load(message, plan, accepted.octets, stored)
+        message = await _compute(accepted, message_rows.message_row, self._config, accepted, plan)
+        loaded = LoadedMessage(message, plan, accepted.octets, stored)
         recipients = accepted.envelope.recipients
-        await self._heed(plan.control.consent, accepted)
-        stops = [Stop(number, recipient) for number, recipient in enumerate(recipients)]
+        await self._record_consent(plan.control.consent, accepted)
+        targets = [PendingRecipient(number, recipient) for number, recipient in enumerate(recipients)]
         is_inline = (
             self._config.delivery.mode == "inline"
             and len(recipients) <= self._config.delivery.inline_recipients
             # Behind an upstream that hangs, memory would fill with what its clients have long been answered for.
-            and self._alone_octets + len(accepted.octets) <= _MOST_ALONE
+            and self._background_octets + len(accepted.octets) <= _MAX_BACKGROUND_OCTETS
         )
         log.accepted(accepted.id, len(recipients), len(accepted.octets), "inline" if is_inline else "queued")
         take = self._inline if is_inline else self._queued
-        return await take(load, stops, accepted.hung_up)
+        return await take(loaded, targets, accepted.hung_up)
 
-    def _may_name(self, stream: str, client: Client) -> None:
+    def _check_stream(self, stream: str, client: Client) -> None:
         """Raises Refused for a stream that is not the client's to name: mail of an exempt one reaches who has
         unsubscribed, and under another account's name one could evade an unsubscribe."""
         is_exempt = self._config.unsubscribe.is_exempt(stream)
@@ -88,8 +90,8 @@ class Intake:
     async def _plan(self, accepted: Accepted) -> tuple[Plan, Rows]:
         """The plan, and the destinations that its links only refer to: on disk when this returns. Links whose
         destination cannot be stored go as they came."""
-        settings = message_rows.settings(self._config, accepted)
-        plan = await _computed(accepted, planning.plan, accepted.octets, settings)
+        settings = message_rows.rewrite_settings(self._config, accepted)
+        plan = await _compute(accepted, planning.plan, accepted.octets, settings)
         for trace in plan.faults:
             log.fault_trace("plan", accepted.id, trace)
         if not plan.destinations:
@@ -101,7 +103,7 @@ class Intake:
             except OSError as error:
                 log.links_left(accepted.id, str(error))
         again = replace(settings, stores=False)
-        return await _computed(accepted, planning.plan, accepted.octets, again), ()
+        return await _compute(accepted, planning.plan, accepted.octets, again), ()
 
     async def admit(self, mailbox: Mailbox, client: Client, envelope: Envelope) -> None:
         """Raises Refused for a recipient that is suppressed for all mail or for the credential's stream, where
@@ -114,7 +116,7 @@ class Intake:
         now = datetime.now(UTC)
         try:
             held = await self._store.read_in_time(
-                lambda session: suppressions.find(session, [mailbox], stream, now, exempt=exempt)
+                lambda connection: suppressions.find(connection, [mailbox], stream, now, exempt=exempt)
             )
         except TimeoutError:
             return
@@ -124,8 +126,8 @@ class Intake:
         for reason in held.values():
             raise refused(550, "5.7.1", f"this recipient is suppressed ({reason})")
 
-    async def _heed(self, is_yes: bool | None, accepted: Accepted) -> None:
-        """Writes down what the app says of its recipients' consent."""
+    async def _record_consent(self, is_yes: bool | None, accepted: Accepted) -> None:
+        """Records what the app says of its recipients' consent."""
         if is_yes is None:
             return
         mailboxes = [str(one.mailbox) for one in accepted.envelope.recipients]
@@ -134,77 +136,81 @@ class Intake:
         except OSError as error:
             log.lost("consent", errors.describe(error))
 
-    async def _queued(self, load: Load, stops: list[Stop], hung_up: HungUp) -> Reply:
-        await self._commit(self._filing(load, stops, [], due=load.message.accepted_at), hung_up)
-        self._runner.wake()
-        return Reply(250, "2.0.0", f"queued as {load.message.id}")
+    async def _queued(self, loaded: LoadedMessage, targets: list[PendingRecipient], hung_up: HangUp) -> Reply:
+        await self._commit(self._filing(loaded, targets, [], due=loaded.message.accepted_at), hung_up)
+        self._worker.wake()
+        return Reply(250, "2.0.0", f"queued as {loaded.message.id}")
 
-    async def _inline(self, load: Load, stops: list[Stop], hung_up: HungUp) -> Reply:
+    async def _inline(self, loaded: LoadedMessage, targets: list[PendingRecipient], hung_up: HangUp) -> Reply:
         begun = asyncio.Event()
-        trips = await self._courier.depart(load, stops, begun)
-        outcomes, pending = list(trips.decided), set(trips.under_way)
+        attempts = await self._dispatcher.start_attempts(loaded, targets, begun)
+        outcomes, pending = list(attempts.decided), set(attempts.under_way)
         if pending:
-            done, pending = await self._wait(trips, begun, hung_up)
-            if any(trip.cancelled() for trip in done):
-                raise _abandoned(load.message.id)
-            for trip in done:
-                outcomes += trip.result()
+            done, pending = await self._wait(attempts, begun, hung_up)
+            if any(task.cancelled() for task in done):
+                raise _abandoned(loaded.message.id)
+            for task in done:
+                outcomes += task.result()
         outcomes.sort(key=lambda outcome: outcome.number)
         if pending:
-            return await self._go_on_alone(load, stops, outcomes, Trips([], list(pending)))
-        reply = _reply(load.message.id, outcomes)
+            return await self._continue_in_background(loaded, targets, outcomes, Attempts([], list(pending)))
+        reply = _reply(loaded.message.id, outcomes)
         if not reply.accepts:  # the client hears it, and still holds the mail: nobody else needs to be told
             outcomes = [outcome._replace(owes="") for outcome in outcomes]
         if all(outcome.status.is_open for outcome in outcomes):
             # Nobody has it yet: durable in the database before 250, or the client keeps it.
-            await self._commit(self._filing(load, stops, outcomes), hung_up)
+            await self._commit(self._filing(loaded, targets, outcomes), hung_up)
         else:
             has_retries = any(outcome.status.is_open for outcome in outcomes)
-            await self._note(self._filing(load, stops, outcomes), must_hold=has_retries)
+            await self._record(self._filing(loaded, targets, outcomes), must_hold=has_retries)
         return reply
 
-    async def _wait(self, trips: Trips, begun: asyncio.Event, hung_up: HungUp) -> tuple[set[Trip], set[Trip]]:
+    async def _wait(
+        self, attempts: Attempts, begun: asyncio.Event, hung_up: HangUp
+    ) -> tuple[set[AttemptTask], set[AttemptTask]]:
         """Until all have ended or the client has waited long enough: those that have ended, and the others. If the
         client hangs up before an octet has been sent, all are cancelled."""
 
         def cancel(_: object) -> None:
             if not begun.is_set():
-                trips.cancel()
+                attempts.cancel()
 
         if hung_up:
             hung_up.add_done_callback(cancel)
         try:
-            return await asyncio.wait(trips.under_way, timeout=self._config.delivery.inline_timeout.total_seconds())
+            return await asyncio.wait(attempts.under_way, timeout=self._config.delivery.inline_timeout.total_seconds())
         except asyncio.CancelledError:
-            trips.cancel()  # the client has no reply, and keeps the mail
+            attempts.cancel()  # the client has no reply, and keeps the mail
             raise
         finally:
             if hung_up:
                 hung_up.remove_done_callback(cancel)
 
-    async def _go_on_alone(self, load: Load, stops: list[Stop], outcomes: list[Outcome], trips: Trips) -> Reply:
-        """The client has waited long enough. The trips go on under a lease, so that none is made twice."""
-        filing = self._filing(load, stops, outcomes, due=load.message.accepted_at)
-        numbers = {stop.number for stop in stops} - {outcome.number for outcome in outcomes}
+    async def _continue_in_background(
+        self, loaded: LoadedMessage, targets: list[PendingRecipient], outcomes: list[Outcome], attempts: Attempts
+    ) -> Reply:
+        """The client has waited long enough. The attempts go on under a lease, so that none is made twice."""
+        filing = self._filing(loaded, targets, outcomes, due=loaded.message.accepted_at)
+        numbers = {target.number for target in targets} - {outcome.number for outcome in outcomes}
         for row in filing.deliveries:
-            row.leased_by, row.leased_until = self._runner.name, datetime.now(UTC) + LEASE
+            row.leased_by, row.leased_until = self._worker.name, datetime.now(UTC) + LEASE
         try:
-            await self._note(filing, must_hold=True)
+            await self._record(filing, must_hold=True)
         except Refused:
-            trips.cancel()
+            attempts.cancel()
             raise
-        self._hold(asyncio.ensure_future(self._settle_alone(load, trips, numbers)))
-        return Reply(250, "2.0.0", f"accepted as {load.message.id}; the upstream is slow, delivery goes on")
+        self._keep_running(asyncio.ensure_future(self._finish_in_background(loaded, attempts, numbers)))
+        return Reply(250, "2.0.0", f"accepted as {loaded.message.id}; the upstream is slow, delivery goes on")
 
-    async def _settle_alone(self, load: Load, trips: Trips, numbers: set[int]) -> None:
-        self._alone_octets += len(load.octets)
+    async def _finish_in_background(self, loaded: LoadedMessage, attempts: Attempts, numbers: set[int]) -> None:
+        self._background_octets += len(loaded.octets)
         try:
-            with self._runner.holding(load.message.id, numbers):
-                await self._runner.settle(load.message.id, trips)
+            with self._worker.holding(loaded.message.id, numbers):
+                await self._worker.record_attempts(loaded.message.id, attempts)
         finally:
-            self._alone_octets -= len(load.octets)
+            self._background_octets -= len(loaded.octets)
 
-    async def _commit(self, filing: Filing, hung_up: HungUp) -> None:
+    async def _commit(self, filing: Filing, hung_up: HangUp) -> None:
         """Makes the message durable in the database. Raises Refused with 451 if that fails, or takes too long: then it
         is not sent, whatever the database does later. So it is where the client hangs up meanwhile."""
         message = filing.message.id
@@ -212,22 +218,22 @@ class Intake:
             await self._store.record(
                 "filing",
                 filing,
-                undo=lambda session: retention.drop_refused(session, message),
+                undo=lambda connection: retention.drop_refused(connection, message),
                 unless=hung_up,
             )
         except TimeoutError as error:
             if hung_up and hung_up.done():
                 raise _abandoned(message) from error
             log.not_stored(message, "slow")
-            raise refused(*_NOTHING_IS_SAFE) from error
+            raise refused(*_CANNOT_STORE) from error
         except sa.exc.SQLAlchemyError as error:
             if not errors.is_database_fault(error):
                 log.fault("filing", message)
             log.not_stored(message, errors.describe(error))
-            raise refused(*_NOTHING_IS_SAFE) from error
+            raise refused(*_CANNOT_STORE) from error
 
-    async def _note(self, filing: Filing, *, must_hold: bool) -> None:
-        """Writes down a message that somebody has already: in the database, or else on the journal's disk.
+    async def _record(self, filing: Filing, *, must_hold: bool) -> None:
+        """Records a message that somebody has already: in the database, or else on the journal's disk.
 
         `must_hold`: something is still to be done, so its octets go to the journal too, and where that fails
         as well the client hears 451. Otherwise nothing that happens here is the client's business any more.
@@ -241,16 +247,22 @@ class Intake:
                 log.fault("filing", filing.message.id)
             log.lost("filing", errors.describe(error))
             if must_hold:
-                raise refused(*_NOTHING_IS_SAFE) from error
+                raise refused(*_CANNOT_STORE) from error
 
-    def _filing(self, load: Load, stops: list[Stop], outcomes: list[Outcome], due: datetime | None = None) -> Filing:
-        message = load.message
+    def _filing(
+        self,
+        loaded: LoadedMessage,
+        targets: list[PendingRecipient],
+        outcomes: list[Outcome],
+        due: datetime | None = None,
+    ) -> Filing:
+        message = loaded.message
         is_settled = due is None and not any(outcome.status.is_open or outcome.owes for outcome in outcomes)
         keeps = bool(self._config.privacy.keep_content) or not is_settled
-        rows = [message_rows.delivery(message.id, stop.number, stop.recipient, due) for stop in stops]
-        return Filing(message, load.octets if keeps else None, rows, outcomes, load.stored)
+        rows = [message_rows.delivery_row(message.id, target.number, target.recipient, due) for target in targets]
+        return Filing(message, loaded.octets if keeps else None, rows, outcomes, loaded.stored)
 
-    def _hold(self, task: "asyncio.Task[object]") -> None:
+    def _keep_running(self, task: "asyncio.Task[object]") -> None:
         # The event loop itself keeps no task alive.
         self._running.add(task)
         task.add_done_callback(self._running.discard)
@@ -270,7 +282,7 @@ def _abandoned(message: str) -> Refused:
     return refused(451, "4.4.2", "you hung up, so the message was not sent")
 
 
-async def _computed(accepted: Accepted, compute: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+async def _compute(accepted: Accepted, compute: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
     """What a function makes of a message, without keeping others waiting."""
     if len(accepted.octets) > _OFF_LOOP:
         return await asyncio.to_thread(compute, *arguments, **named)

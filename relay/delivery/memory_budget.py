@@ -5,31 +5,31 @@ import contextlib
 from collections.abc import AsyncIterator
 
 _SMALL = 1 << 20  # octets; as many of these as there may be deliveries under way are no burden
-_MOST = 64 << 20
+_MAX_OCTETS = 64 << 20
 
 
-class Freight:
-    """Room for so many octets. What is larger than all of it goes alone."""
+class MemoryBudget:
+    """A budget of octets. What is larger than the whole budget goes alone."""
 
-    def __init__(self, octets: int = _MOST) -> None:
-        self._most = octets
-        self._aboard = 0
-        self._line = asyncio.Lock()  # first come, first served: what is very large has its turn too
-        self._landed = asyncio.Event()
+    def __init__(self, octets: int = _MAX_OCTETS) -> None:
+        self._max_octets = octets
+        self._reserved = 0
+        self._queue = asyncio.Lock()  # first come, first served: what is very large has its turn too
+        self._released = asyncio.Event()
 
     @contextlib.asynccontextmanager
-    async def aboard(self, octets: int) -> AsyncIterator[None]:
-        """Waits for room, and takes it up meanwhile."""
+    async def reserve(self, octets: int) -> AsyncIterator[None]:
+        """Waits until the budget has that many octets left, and holds them meanwhile."""
         if octets < _SMALL:
             yield
             return
-        async with self._line:
-            while self._aboard and self._aboard + octets > self._most:
-                self._landed.clear()
-                await self._landed.wait()
-            self._aboard += octets
+        async with self._queue:
+            while self._reserved and self._reserved + octets > self._max_octets:
+                self._released.clear()
+                await self._released.wait()
+            self._reserved += octets
         try:
             yield
         finally:
-            self._aboard -= octets
-            self._landed.set()
+            self._reserved -= octets
+            self._released.set()

@@ -17,7 +17,7 @@ _BULK = re.compile(rb"\s*(?:bulk|list|junk)\b", re.IGNORECASE)
 _NOT_AUTOMATIC = re.compile(rb"\s*no\s*(?:;|\(|$)", re.IGNORECASE)
 
 
-def settings(config: Config, accepted: Accepted) -> Settings:
+def rewrite_settings(config: Config, accepted: Accepted) -> Settings:
     """How this message is to be rewritten."""
     tracking, unsubscribe = config.tracking, config.unsubscribe
     is_tracked = config.privacy.mode != "off"
@@ -39,7 +39,7 @@ def settings(config: Config, accepted: Accepted) -> Settings:
         above=accepted.above,
         dialects=tuple(tracking.dialects),
         providers=_providers(config, accepted.envelope.reverse_path),
-        unnamed=_unnamed(config, accepted),
+        unnamed=_identifying_strings(config, accepted),
         dkim=frozenset(key.domain for key in config.dkim.key),
         stores=True,
         authors=_authors(config, accepted.client.user),
@@ -52,7 +52,7 @@ def _unsubscribe_header(config: Config, accepted: Accepted) -> str:
     return config.unsubscribe.header if config.privacy.tells_apart else "for_nobody"
 
 
-def _unnamed(config: Config, accepted: Accepted) -> frozenset[str]:
+def _identifying_strings(config: Config, accepted: Accepted) -> frozenset[str]:
     """Words that no tracked link may have in it: its token, and its clicks, would lead to a recipient."""
     if config.privacy.tells_apart:
         return frozenset()
@@ -80,7 +80,7 @@ def reasons(plan: Plan) -> list[str]:
     return [*plan.reasons, *(["bad_expires_in"] if is_unread else [])]
 
 
-def message(config: Config, accepted: Accepted, plan: Plan) -> Message:
+def message_row(config: Config, accepted: Accepted, plan: Plan) -> Message:
     """The message's row."""
     envelope, client = accepted.envelope, accepted.client
     return Message(
@@ -121,7 +121,7 @@ def takes_notices(reverse_path: str, octets: bytes) -> bool:
     return all(_NOT_AUTOMATIC.match(fields.value(octets, found)) for found in head.named(b"auto-submitted"))
 
 
-def delivery(message_id: str, number: int, recipient: Recipient, next_attempt_at: datetime | None) -> Delivery:
+def delivery_row(message_id: str, number: int, recipient: Recipient, next_attempt_at: datetime | None) -> Delivery:
     """A recipient's row, still queued."""
     return Delivery(
         message=message_id,

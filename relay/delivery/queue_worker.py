@@ -1,4 +1,4 @@
-"""The queue, worked off: leases what is due, has it attempted, writes down how it ended."""
+"""Works on the queue: leases what is due, has it attempted, records the outcomes."""
 
 import asyncio
 import contextlib
@@ -14,9 +14,9 @@ import sqlalchemy as sa
 from relay import ids, log
 from relay.address import Mailbox
 from relay.delivery import schedule
-from relay.delivery.clock_step import Watch
-from relay.delivery.dispatch import Courier, Load, Stop, Trips
-from relay.delivery.memory_budget import Freight
+from relay.delivery.clock_step import ClockStepDetector
+from relay.delivery.dispatch import Attempts, Dispatcher, LoadedMessage, PendingRecipient
+from relay.delivery.memory_budget import MemoryBudget
 from relay.delivery.smtp.negotiation import LeaseLostError
 from relay.envelope import Recipient
 from relay.rewrite.plan import Plan
@@ -32,9 +32,9 @@ _RENEW_S = 60.0
 _LEASE_MARGIN = timedelta(minutes=1)  # before a lease ends it is no longer relied on
 _POLL_S = 1.0
 _PUT_OFF = timedelta(seconds=5)
-_REST = 20  # times as long as a look for what has expired takes
-_IN_FLIGHT = 128  # deliveries
-_OF_ONE_STREAM = 64  # of these: a mailing to a server that hangs leaves room for everybody else
+_EXPIRY_SCAN_RATIO = 20  # times as long as a look for what has expired takes
+_MAX_IN_FLIGHT = 128  # deliveries
+_MAX_OF_ONE_STREAM = 64  # of these: a mailing to a server that hangs leaves room for everybody else
 
 
 def name(pid: int) -> str:
@@ -42,18 +42,18 @@ def name(pid: int) -> str:
     return f"{socket.gethostname()}/{pid}/"
 
 
-class Runner:
-    """One process's hands on the queue."""
+class QueueWorker:
+    """Works on the queue for one process. Several may run at once, on several machines."""
 
     def __init__(
         self,
         store: Store,
-        courier: Courier,
+        dispatcher: Dispatcher,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.name = name(os.getpid()) + ids.new()
         self._store = store
-        self._courier = courier
+        self._dispatcher = dispatcher
         self._now = now
         self._woken = asyncio.Event()
         self._tasks: dict[asyncio.Task[None], list[Delivery]] = {}
@@ -61,13 +61,13 @@ class Runner:
         self._renewed_at: tuple[float, datetime] = time.monotonic(), now()  # by both clocks: the last time it succeeded
         self._lost: set[leases.Spot] = set()
         self._renewing = asyncio.Lock()
-        courier.check_lease = self.check_lease
+        dispatcher.check_lease = self.check_lease
         self._put_off: set[leases.Spot] = set()  # leased, and not begun
-        self._freight = Freight()
+        self._memory_budget = MemoryBudget()
         self._logged_in: set[str] = set()
         self._newest_first = False
-        self._watch = Watch(now, time.monotonic)
-        self._trusts_lapses_at_s = 0.0
+        self._clock_step = ClockStepDetector(now, time.monotonic)
+        self._leases_trusted_from_s = 0.0
         self._looks_for_expired_at_s = 0.0
         self._is_stopping = self._has_drained = False
         self._has_ended = asyncio.Event()
@@ -85,7 +85,7 @@ class Runner:
         """Works until `drain`."""
         while not self._is_stopping:
             try:
-                await self._mind_the_clock()
+                await self._check_clock_step()
                 leased = await self._lease_undecided()
             except Exception as error:  # noqa: BLE001  the outermost loop: the queue is worked on whatever happens
                 errors.log_failure(error, "queue")
@@ -96,7 +96,7 @@ class Runner:
                 task = asyncio.create_task(self._work(message, deliveries))
                 self._tasks[task] = deliveries
                 task.add_done_callback(self._done)
-            if self._courier.is_out:
+            if self._dispatcher.is_out:
                 await asyncio.sleep(_POLL_S)
             elif not leased:
                 self._woken.clear()
@@ -105,32 +105,32 @@ class Runner:
 
     async def _lease(self) -> dict[str, list[Delivery]]:
         if logins := frozenset(self._logged_in):
-            await self._store.write(lambda session: queue.resume(session, self._now(), logins))
+            await self._store.write(lambda connection: queue.resume(connection, self._now(), logins))
             self._logged_in -= logins
         if put_off := frozenset(self._put_off):
             until = self._now() + _PUT_OFF
-            await self._store.write(lambda session: leases.shorten(session, self.name, put_off, until))
+            await self._store.write(lambda connection: leases.shorten(connection, self.name, put_off, until))
             self._put_off -= put_off
         under_way = [row for deliveries in self._tasks.values() for row in deliveries]
         now = self._now()
         self._newest_first = newest_first = not self._newest_first
-        has_faith = time.monotonic() >= self._trusts_lapses_at_s
-        clock = leases.Clock(now, now if has_faith else datetime.fromtimestamp(0, UTC))
-        if expired := await self._lease_expired(clock, _IN_FLIGHT - len(under_way)):
+        leases_trusted = time.monotonic() >= self._leases_trusted_from_s
+        clock = leases.Clock(now, now if leases_trusted else datetime.fromtimestamp(0, UTC))
+        if expired := await self._lease_expired(clock, _MAX_IN_FLIGHT - len(under_way)):
             return expired
         # While everything is out only one a second is looked at: a long queue would write down again and again that
         # it waits. The rest stays due, and goes as soon as a probe succeeds.
-        room = (1 if self._courier.is_out else _IN_FLIGHT) - len(under_way)
-        if room <= 0 or not await self._store.read(lambda session: leases.is_due(session, clock)):
+        room = (1 if self._dispatcher.is_out else _MAX_IN_FLIGHT) - len(under_way)
+        if room <= 0 or not await self._store.read(lambda connection: leases.is_due(connection, clock)):
             return {}
         return await self._store.write(
-            lambda session: leases.lease(
-                session,
+            lambda connection: leases.lease(
+                connection,
                 clock,
                 now + LEASE,
                 self.name,
                 room,
-                stream_limit=_OF_ONE_STREAM,
+                stream_limit=_MAX_OF_ONE_STREAM,
                 held=Counter(row.stream for row in under_way),
                 with_suspect=not any(row.crashes for row in under_way),
                 newest_first=newest_first,
@@ -156,21 +156,25 @@ class Runner:
         started = time.monotonic()
         if room <= 0 or started < self._looks_for_expired_at_s:
             return {}
-        if not await self._store.read(lambda session: leases.is_expired(session, clock)):
+        if not await self._store.read(lambda connection: leases.is_expired(connection, clock)):
             # All that is due is looked at, which may be a million: for a part of the time.
-            self._looks_for_expired_at_s = time.monotonic() + max(_POLL_S, _REST * (time.monotonic() - started))
+            self._looks_for_expired_at_s = time.monotonic() + max(
+                _POLL_S, _EXPIRY_SCAN_RATIO * (time.monotonic() - started)
+            )
             return {}
         until = clock.now + LEASE
-        return await self._store.write(lambda session: leases.lease_expired(session, clock, until, self.name, room))
+        return await self._store.write(
+            lambda connection: leases.lease_expired(connection, clock, until, self.name, room)
+        )
 
-    async def _mind_the_clock(self) -> None:
+    async def _check_clock_step(self) -> None:
         """A clock that was set makes leases lapse that are held, and puts what is due off."""
-        if not (step := self._watch.step()):
+        if not (step := self._clock_step.step()):
             return
         log.clock_set(step.total_seconds())
-        self._trusts_lapses_at_s = time.monotonic() + LEASE.total_seconds()  # by then all that live have renewed
+        self._leases_trusted_from_s = time.monotonic() + LEASE.total_seconds()  # by then all that live have renewed
         if step < timedelta():
-            await self._store.write(lambda session: leases.shift(session, step))
+            await self._store.write(lambda connection: leases.shift(connection, step))
 
     async def renew(self) -> None:
         """Holds on to the leases of what is under way. Never returns."""
@@ -186,9 +190,9 @@ class Runner:
         at, spots = (time.monotonic(), self._now()), set(self._held)
         messages = {spot.message for spot in spots}
 
-        def renew(session: sa.Connection) -> set[leases.Spot]:
-            leases.renew(session, self.name, messages, at[1] + LEASE)
-            return leases.find_lost(session, self.name, spots)
+        def renew(connection: sa.Connection) -> set[leases.Spot]:
+            leases.renew(connection, self.name, messages, at[1] + LEASE)
+            return leases.find_lost(connection, self.name, spots)
 
         self._lost = await self._store.write(renew)
         self._renewed_at = at
@@ -239,40 +243,40 @@ class Runner:
     async def _work(self, message: str, deliveries: list[Delivery]) -> None:
         try:
             with self.holding(message, [one.number for one in deliveries]):
-                row = await self._store.read(lambda session: queue.message(session, message))
-                async with self._freight.aboard(row.size_octets if row else 0):
-                    trips = await self._depart(row, deliveries)
-                    await self.settle(message, trips)
+                row = await self._store.read(lambda connection: queue.message(connection, message))
+                async with self._memory_budget.reserve(row.size_octets if row else 0):
+                    attempts = await self._start(row, deliveries)
+                    await self.record_attempts(message, attempts)
         except Exception as error:  # noqa: BLE001  the outermost loop: the lease lapses, the mail stays
             errors.log_failure(error, "delivery", message)
             if errors.is_database_fault(error):  # nothing was begun
                 self._put_off.update(leases.Spot(message, one.number) for one in deliveries)
 
-    async def settle(self, message: str, trips: Trips) -> None:
-        """Writes down how each trip ended when it ends, so that only what is in flight can be repeated.
+    async def record_attempts(self, message: str, attempts: Attempts) -> None:
+        """Records the outcomes of each attempt when it ends, so that only what is in flight can be repeated.
 
-        Call it while `holding` what they serve."""
+        Call it while `holding` their deliveries."""
         try:
-            await self._write_down(message, trips.decided)
-            for ended in asyncio.as_completed(trips.under_way):
+            await self._record(message, attempts.decided)
+            for ended in asyncio.as_completed(attempts.under_way):
                 try:
                     outcomes = await ended
                 except Exception:  # noqa: BLE001  this one is tried again; what the others did is still to be written
                     log.fault("attempt", message)
                     continue
-                await self._write_down(message, outcomes)
+                await self._record(message, outcomes)
         finally:
-            trips.cancel()  # nothing for those that have ended; the others must not arrive unwritten
+            attempts.cancel()  # nothing for those that have ended; the others must not arrive unwritten
 
-    async def _write_down(self, message: str, outcomes: list[Outcome]) -> None:
+    async def _record(self, message: str, outcomes: list[Outcome]) -> None:
         result = Settled(message, outcomes, self.name)
         is_storable = True
-        while outcomes:  # until it stands somewhere: what nobody knows delivered is delivered again
+        while outcomes:  # until the result is stored: otherwise the mail would be delivered twice
             try:
                 if is_storable:
                     await self._store.keep("settled", result)
                 else:
-                    await self._store.write(lambda session: unstorable_results.settle_in_short(session, *result))
+                    await self._store.write(lambda connection: unstorable_results.settle_in_short(connection, *result))
                 return
             except Exception as error:  # noqa: BLE001  whatever it is, the mail must not go out again
                 if is_storable and not errors.is_database_fault(error):
@@ -282,22 +286,22 @@ class Runner:
                 log.unwritten("settled", errors.describe(error))
                 await asyncio.sleep(_POLL_S)
 
-    async def _depart(self, row: Message | None, deliveries: list[Delivery]) -> Trips:
-        def load(session: sa.Connection) -> Load | None:
-            kept = queue.octets(session, row.id) if row else None
-            return Load(row, Plan.from_json(row.plan), kept) if row and kept is not None else None
+    async def _start(self, row: Message | None, deliveries: list[Delivery]) -> Attempts:
+        def load(connection: sa.Connection) -> LoadedMessage | None:
+            kept = queue.octets(connection, row.id) if row else None
+            return LoadedMessage(row, Plan.from_json(row.plan), kept) if row and kept is not None else None
 
         loaded = await self._store.read(load)  # on a thread, the plan of a large message as well
         if loaded is None:
             now = self._now()
-            return Trips(
+            return Attempts(
                 [schedule.expired(number=one.number, recipient=one.recipient, now=now) for one in deliveries], []
             )
-        stops = [
-            Stop(one.number, Recipient(Mailbox(one.recipient), one.notify, one.orcpt), one.attempts)
+        targets = [
+            PendingRecipient(one.number, Recipient(Mailbox(one.recipient), one.notify, one.orcpt), one.attempts)
             for one in deliveries
         ]
-        return await self._courier.depart(loaded, stops)
+        return await self._dispatcher.start_attempts(loaded, targets)
 
     async def drain(self, at_most_s: float) -> None:
         """Leases no more, waits for attempts under way, and ends those that last longer. Call it while `run` runs."""
@@ -311,10 +315,10 @@ class Runner:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def give_back(self) -> None:
-        """Lets go of every lease that is left."""
+    async def release_leases(self) -> None:
+        """Releases every lease that is left."""
         try:
-            await self._store.writer.write_in_time(lambda session: leases.release(session, self.name))
+            await self._store.writer.write_in_time(lambda connection: leases.release(connection, self.name))
         except (TimeoutError, sa.exc.SQLAlchemyError) as error:
             errors.log_failure(error, "leases")  # the next start gives them back
 

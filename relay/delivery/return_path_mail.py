@@ -35,24 +35,24 @@ from relay.store.tracking.hits import Hit, NotKnownYet
 
 # RFC 5321 §4.5.1 and RFC 2142: where feedback loops and postmasters send what has no token in its address. It is
 # taken only if there is one inside.
-_ROLES = frozenset({"postmaster", "abuse", "fbl"})
+_ROLE_ADDRESSES = frozenset({"postmaster", "abuse", "fbl"})
 # Feedback by which people leave a list, and do not complain of it (RFC 5965 §7.3).
-_LEAVING = frozenset({"opt-out", "opt-out-list", "opt-out-all", "unsubscribe"})
-_SPARE = timedelta(days=7)  # a token outlives its message's row by that: what comes then is known, and unknown
+_UNSUBSCRIBE_FEEDBACK = frozenset({"opt-out", "opt-out-list", "opt-out-all", "unsubscribe"})
+_GRACE = timedelta(days=7)  # a token outlives its message's row by that: what comes then is known, and unknown
 MAX_WAITING_OF_ONE = MAX_WAITING // 2  # reports of one network: others find places too
 _BOUNCES = (ReportKind.DSN, ReportKind.TEXT)
 
 
-class _Word(NamedTuple):
-    """What a report comes to."""
+class _ReportMeaning(NamedTuple):
+    """What a report says of a delivery."""
 
     type: EventType
-    said: Failure | None
+    failure: Failure | None
     reasons: tuple[str, ...] = ()
 
 
-class Returns:
-    """Reads what comes back. Its methods are the edge's `Reports`."""
+class ReturnPathMail:
+    """Reads the mail that comes back. Its methods are the edge's `ReturnPathHandler`."""
 
     def __init__(
         self,
@@ -85,8 +85,8 @@ class Returns:
             return False
         if stranger and self._spent_ms.is_over(stranger.ip, time.monotonic()):
             raise refused(451, "4.7.0", "too many reports from your network, please try again later")
-        if _local_part(mailbox) not in _ROLES:
-            self._read(mailbox)
+        if _local_part(mailbox) not in _ROLE_ADDRESSES:
+            self._read_token(mailbox)
         return True
 
     async def _read_report(self, accepted: Accepted) -> Reading:
@@ -102,9 +102,9 @@ class Returns:
             took_ms = reading.took_ms
         except BusyReaderError as error:
             took_ms = 0
-            raise _not_read() from error
+            raise _cannot_read() from error
         except UnreadableReportError as error:
-            raise _not_read() from error
+            raise _cannot_read() from error
         finally:
             self._reading[network] -= 1
             if not self._reading[network]:
@@ -115,38 +115,38 @@ class Returns:
     async def take(self, accepted: Accepted) -> Reply:
         """The reply to the dot, once what the mail says is durable. Raises Refused."""
         mailbox = accepted.envelope.recipients[0].mailbox
-        told = None if _local_part(mailbox) in _ROLES else self._read(mailbox)
+        token = None if _local_part(mailbox) in _ROLE_ADDRESSES else self._read_token(mailbox)
         reading = await self._read_report(accepted)
         read = reading.report
-        if told is None:
-            told = self._found(reading)
+        if token is None:
+            token = self._find_token(reading)
             # The links of a mail are in every copy of it: they may complain, but only its return path may bounce.
-            is_bounce = told is not None and told.purpose is Purpose.BOUNCE and read.kind in _BOUNCES
-            if told is None or not (is_bounce or read.kind is ReportKind.ARF):
+            is_bounce = token is not None and token.purpose is Purpose.BOUNCE and read.kind in _BOUNCES
+            if token is None or not (is_bounce or read.kind is ReportKind.ARF):
                 raise refused(550, "5.7.1", "only reports on mail of ours are read here, and this is none")
-        elif told.purpose is Purpose.UNSUBSCRIBE:
-            return await self._unsubscribe(told, read, accepted)
-        word = _word(read)
-        if word is None:
-            log.not_told(told.message, told.number, read.kind)
+        elif token.purpose is Purpose.UNSUBSCRIBE:
+            return await self._unsubscribe(token, read, accepted)
+        meaning = _report_meaning(read)
+        if meaning is None:
+            log.not_told(token.message, token.number, read.kind)
             return Reply(250, "2.0.0", "read")
-        await self._settle(_tiding(told, word, self._now(), self._config))
+        await self._apply_report(_late_report(token, meaning, self._now(), self._config))
         return Reply(250, "2.0.0", "read")
 
-    def _read(self, mailbox: Mailbox) -> Return:
+    def _read_token(self, mailbox: Mailbox) -> Return:
         """The delivery that the address is of. Raises Refused; what is forged or too old is unknown like any other."""
         try:
-            told = return_path.read(self._secret, _local_part(mailbox))
+            token = return_path.read(self._secret, _local_part(mailbox))
         except NotOurs:
             raise refused(550, "5.1.1", "no such mailbox here") from None
-        if self._now() - ids.time_of(told.message) > self._config.privacy.keep_events + _SPARE:
+        if self._now() - ids.time_of(token.message) > self._config.privacy.keep_events + _GRACE:
             raise refused(550, "5.1.1", "no such mailbox here any more")
-        return told
+        return token
 
-    def _found(self, reading: Reading) -> Return | None:
+    def _find_token(self, reading: Reading) -> Return | None:
         """The delivery of which a token stands in the returned mail: its reverse-path, or a link of ours."""
-        if told := return_path.first_authentic(self._secret, reading.local_parts):
-            return told
+        if found := return_path.first_authentic(self._secret, reading.local_parts):
+            return found
         for kind, written in reading.links:
             try:
                 token = self._ring.read(Kind(kind), written)
@@ -156,81 +156,83 @@ class Returns:
                 return Return(Purpose.UNSUBSCRIBE, token.message, token.recipient)
         return None
 
-    async def _unsubscribe(self, told: Return, read: Report, accepted: Accepted) -> Reply:
+    async def _unsubscribe(self, token: Return, read: Report, accepted: Accepted) -> Reply:
         """As POST /u/ does. A machine's answer is nobody's wish: neither a bounce nor an automatic reply counts."""
         if not accepted.envelope.reverse_path or read.kind is not ReportKind.NONE:
-            log.not_told(told.message, told.number, read.kind)
+            log.not_told(token.message, token.number, read.kind)
             return Reply(250, "2.0.0", "read")
         now = self._now()
-        hit = Hit(ids.new(now), EventType.UNSUBSCRIBED, now, told.message, told.number, "human", reasons=("mailto",))
+        hit = Hit(ids.new(now), EventType.UNSUBSCRIBED, now, token.message, token.number, "human", reasons=("mailto",))
         try:
             await self._store.keep("hit", hit)
         except OSError as error:
             log.lost("hit", errors.describe(error))
-            raise _not_now() from error
-        log.told(told.message, told.number, hit.type, "mailto", True)
+            raise _cannot_store() from error
+        log.told(token.message, token.number, hit.type, "mailto", True)
         return Reply(250, "2.0.0", "you are unsubscribed")
 
-    async def _settle(self, tiding: Tiding) -> None:
+    async def _apply_report(self, report: Tiding) -> None:
         try:
-            is_new = await self._store.writer.write_in_time(lambda session: late_reports.settle(session, tiding))
+            is_new = await self._store.writer.write_in_time(lambda connection: late_reports.settle(connection, report))
         except TimeoutError as error:
-            log.not_stored(tiding.message, "slow")
-            raise _not_now() from error
+            log.not_stored(report.message, "slow")
+            raise _cannot_store() from error
         except (sa.exc.SQLAlchemyError, NotKnownYet) as error:  # whoever reports it tries again
             if not errors.is_database_fault(error) and not isinstance(error, NotKnownYet):
-                log.fault("report", tiding.message)
-            log.not_stored(tiding.message, errors.describe(error))
-            raise _not_now() from error
-        log.told(tiding.message, tiding.number, tiding.type, tiding.tried.upstream, is_new)
+                log.fault("report", report.message)
+            log.not_stored(report.message, errors.describe(error))
+            raise _cannot_store() from error
+        log.told(report.message, report.number, report.type, report.tried.upstream, is_new)
 
 
-def _word(read: Report) -> _Word | None:
-    """What the report comes to; None if it is no news of a delivery."""
+def _report_meaning(read: Report) -> _ReportMeaning | None:
+    """What the report says of a delivery; None if it says nothing new."""
     if read.kind is ReportKind.ARF:
-        said = next(iter(read.failures), None)
-        if read.feedback in _LEAVING:
-            return _Word(EventType.UNSUBSCRIBED, said, (read.feedback,))
-        return _Word(EventType.COMPLAINED, said, (read.feedback,)) if read.feedback in arf.UNWANTED else None
+        failure = next(iter(read.failures), None)
+        if read.feedback in _UNSUBSCRIBE_FEEDBACK:
+            return _ReportMeaning(EventType.UNSUBSCRIBED, failure, (read.feedback,))
+        return (
+            _ReportMeaning(EventType.COMPLAINED, failure, (read.feedback,)) if read.feedback in arf.UNWANTED else None
+        )
     for action, type_ in ((recipient_report.FAILED, EventType.BOUNCED), (recipient_report.DELAYED, EventType.DEFERRED)):
-        said = next((one for one in read.failures if one.action == action), None)
-        if said is not None:
-            return _Word(type_, said, (said.verdict.category, "report"))
+        failure = next((one for one in read.failures if one.action == action), None)
+        if failure is not None:
+            return _ReportMeaning(type_, failure, (failure.verdict.category, "report"))
     return None
 
 
-def _tiding(told: Return, word: _Word, now: datetime, config: Config) -> Tiding:
-    said = word.said
+def _late_report(token: Return, meaning: _ReportMeaning, now: datetime, config: Config) -> Tiding:
+    failure = meaning.failure
     tried = Try(
-        upstream=(said.remote if said else "") or "report",
+        upstream=(failure.remote if failure else "") or "report",
         phase=late_reports.PHASE,
-        code=said.code if said else 0,
-        status=said.status if said else "",
-        text=(said.words if said else "") or f"a report says so: {word.reasons[0]}",
+        code=failure.code if failure else 0,
+        status=failure.status if failure else "",
+        text=(failure.words if failure else "") or f"a report says so: {meaning.reasons[0]}",
         took_ms=0,
     )
-    tiding = Tiding(
+    late_report = Tiding(
         ids.new(now),
-        word.type,
+        meaning.type,
         now,
-        told.message,
-        told.number,
+        token.message,
+        token.number,
         tried,
-        reasons=word.reasons,
+        reasons=meaning.reasons,
         tells=config.delivery.notices,
     )
-    if said is None or word.type is not EventType.BOUNCED:
-        return tiding
-    return late_reports.failed(tiding, said.verdict, suppress_hard=config.bounces.suppress_hard)
+    if failure is None or meaning.type is not EventType.BOUNCED:
+        return late_report
+    return late_reports.failed(late_report, failure.verdict, suppress_hard=config.bounces.suppress_hard)
 
 
 def _local_part(mailbox: Mailbox) -> str:
     return mailbox.rpartition("@")[0].lower()
 
 
-def _not_read() -> Refused:
+def _cannot_read() -> Refused:
     return refused(451, "4.3.0", "this cannot be read now; please try again later")
 
 
-def _not_now() -> Refused:
+def _cannot_store() -> Refused:
     return refused(451, "4.3.0", "this cannot be written down now; please try again later")

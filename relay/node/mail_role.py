@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from relay import tokens
 from relay.config.schema import Config
 from relay.delivery.client_credentials import Logins
-from relay.delivery.dispatch import Courier, Sender
-from relay.delivery.dsn_sender import Notices
+from relay.delivery.dispatch import Dispatcher, Sender
+from relay.delivery.dsn_sender import DsnSender
 from relay.delivery.intake import Intake
-from relay.delivery.queue_worker import Runner
-from relay.delivery.return_path_mail import Returns
+from relay.delivery.queue_worker import QueueWorker
+from relay.delivery.return_path_mail import ReturnPathMail
 from relay.delivery.sandbox import Sandbox
 from relay.delivery.smtp.upstream import Upstreams
 from relay.edge.server import Edge
@@ -35,33 +35,33 @@ async def serve(
     ring = data_directory.open_ring(config)
     minter = tokens.Minter(ring, config.tracking.public_url, config.privacy.tells_apart)
     logins = Logins(sender) if isinstance(sender, Upstreams) and config.access.auth == "upstream" else None
-    courier = Courier(config, store, sender, minter, logins=logins)
-    runner = Runner(store, courier)
-    intake = Intake(config, store, courier, runner, ring)
+    dispatcher = Dispatcher(config, store, sender, minter, logins=logins)
+    worker = QueueWorker(store, dispatcher)
+    intake = Intake(config, store, dispatcher, worker, ring)
 
     async def log_in(name: str, password: str) -> None:
         if logins and await logins.log_in(name, password):
-            runner.resume(name)
+            worker.resume(name)
             circle.tell([Login(name, password)])
 
-    def learn(login: Login) -> None:
+    def add(login: Login) -> None:
         if logins:
-            logins.learn(login)
-            runner.resume(login.username)
+            logins.add(login)
+            worker.resume(login.username)
 
-    reports = Returns(config, store, ring) if config.bounces.return_path else None
+    reports = ReturnPathMail(config, store, ring) if config.bounces.return_path else None
     edge = Edge(config, intake.take, intake.admit, log_in if logins else None, reports=reports)
     # What a predecessor did but could not write down comes first: nothing that is done is done again.
     await maintenance.replay_once(store)
     if logins:
-        circle.join(logins.known, learn)
+        circle.join(logins.known, add)
     await edge.start(sockets, descriptors.ACCEPT_A_TURN)
     descriptors.widen_backlog(sockets)
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, edge.renew)
     tasks = [
-        asyncio.create_task(runner.run()),
-        asyncio.create_task(runner.renew()),
-        asyncio.create_task(Notices(config, store, runner.wake).run()),
+        asyncio.create_task(worker.run()),
+        asyncio.create_task(worker.renew()),
+        asyncio.create_task(DsnSender(config, store, worker.wake).run()),
         asyncio.create_task(maintenance.replay(store)),
         asyncio.create_task(maintenance.retain(store, config)),
         asyncio.create_task(maintenance.forget(store)),
@@ -77,8 +77,8 @@ async def serve(
         return max(0.0, end - asyncio.get_running_loop().time())
 
     await edge.drain(left_s())
-    await asyncio.gather(intake.drain(left_s()), runner.drain(left_s()))
-    await runner.give_back()  # after both: what is still under way now is nobody's
+    await asyncio.gather(intake.drain(left_s()), worker.drain(left_s()))
+    await worker.release_leases()  # after both: what is still under way now is nobody's
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

@@ -68,7 +68,7 @@ def _expiry(store: Store, config: Config, now: datetime) -> Iterator[tuple[str, 
 
 async def _drop(store: Store, drop: Callable[[sa.Connection, datetime], int], before: datetime) -> int:
     gone = 0
-    while count := await store.write(lambda session: drop(session, before)):
+    while count := await store.write(lambda connection: drop(connection, before)):
         gone += count
     while gone and await store.write(retention.give_back):
         pass
@@ -78,7 +78,7 @@ async def _drop(store: Store, drop: Callable[[sa.Connection, datetime], int], be
 async def _sweep(store: Store, before: datetime) -> int:
     """Lets stored destinations go."""
     gone = await asyncio.to_thread(store.destinations.sweep, before)
-    while count := await store.write(lambda session: retention.drop_destinations(session, before)):
+    while count := await store.write(lambda connection: retention.drop_destinations(connection, before)):
         gone += count
     return gone
 

@@ -26,7 +26,7 @@ def recover(config: Config, dead: Sequence[int] | None) -> None:
             store.writer.submit(leases.release).result()
         for pid in dead or ():
             worker = queue_worker.name(pid)
-            for spot in store.writer.submit(lambda session, worker=worker: leases.bury(session, worker)).result():  # type: ignore[misc]
+            for spot in store.writer.submit(lambda connection, worker=worker: leases.bury(connection, worker)).result():  # type: ignore[misc]
                 log.parked(spot.message, spot.number, leases.MOST_CRASHES)
     except (sa.exc.SQLAlchemyError, OSError) as error:
         errors.log_failure(error, "leases")

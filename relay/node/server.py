@@ -71,10 +71,10 @@ def _learn_webhooks(config: Config) -> None:
     whoever held a lease on something to tell is dead."""
     store = data_directory.open_store(config)
 
-    def learn(session: sa.Connection) -> None:
-        endpoints.adopt(session, config.webhook, datetime.now(UTC))
+    def learn(connection: sa.Connection) -> None:
+        endpoints.adopt(connection, config.webhook, datetime.now(UTC))
         if not config.database.url.get_secret_value():
-            outbox.release(session)
+            outbox.release(connection)
 
     try:
         store.writer.submit(learn).result()

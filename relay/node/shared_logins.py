@@ -23,7 +23,7 @@ class Circle:
         self._inbox = inbox
         self._others = tuple(others)
 
-    def join(self, known: Callable[[], list[Login]], learn: Callable[[Login], None]) -> None:
+    def join(self, known: Callable[[], list[Login]], add: Callable[[Login], None]) -> None:
         """Hears from the others, and asks them what they know: whoever was here before us may have known it too."""
 
         def hear() -> None:
@@ -32,7 +32,7 @@ class Circle:
                 if said is None:
                     self.tell(known())
                 for name, password in said or ():
-                    learn(Login(name, password))
+                    add(Login(name, password))
 
         asyncio.get_running_loop().add_reader(self._inbox, hear)
         self._say(None)

@@ -116,7 +116,7 @@ class Webhooks:
             task.cancel()
         await asyncio.gather(*self._under_way, return_exceptions=True)
         try:
-            await self._store.writer.write_in_time(lambda session: outbox.release(session, self.name))
+            await self._store.writer.write_in_time(lambda connection: outbox.release(connection, self.name))
         except Exception as error:  # noqa: BLE001  the outermost frame: the leases lapse
             errors.log_failure(error, "webhooks")
         await self._caller.close()
@@ -124,14 +124,16 @@ class Webhooks:
     async def _begin(self) -> bool:
         """Leases what is due and begins to tell it. False if there is nothing, or no room."""
         now = self._now()
-        rows = await self._store.read(lambda session: webhooks.listing(session, only_on=True))
+        rows = await self._store.read(lambda connection: webhooks.listing(connection, only_on=True))
         endpoints = {one.id: one for row in rows if (one := self._endpoint(row, now))}
         room = {key: room for key in endpoints if (room := self._room(key, now)) > 0}
-        due = await self._store.read(lambda session: outbox.are_due(session, list(room), now)) if room else []
+        due = await self._store.read(lambda connection: outbox.are_due(connection, list(room), now)) if room else []
         if not due or self._is_stopping:
             return False
         wanted = {key: room[key] for key in due}
-        leased = await self._store.write(lambda session: outbox.lease(session, wanted, self.name, now, now + _LEASE))
+        leased = await self._store.write(
+            lambda connection: outbox.lease(connection, wanted, self.name, now, now + _LEASE)
+        )
         for row in leased:
             task = asyncio.create_task(self._tell(endpoints[row.webhook], row))
             self._under_way[task] = row.webhook
@@ -159,15 +161,17 @@ class Webhooks:
     async def _tell(self, to: Endpoint, row: Outgoing) -> None:
         is_taken = False
         try:
-            occasion = await self._store.read(lambda session: webhook_event.read(session, row.event))
+            occasion = await self._store.read(lambda connection: webhook_event.read(connection, row.event))
             post = posts.compose(to, occasion, int(self._now().timestamp())) if occasion else None
             if occasion is None or post is None:
-                await self._store.write(lambda session: outbox.drop(session, row))
+                await self._store.write(lambda connection: outbox.drop(connection, row))
                 return
             answer = await self._caller.call(to, post)
             is_taken = answer.is_taken
             telling = self._telling(to, row, occasion.type, post, answer)
-            reason = await self._store.write(lambda session: outbox.settle(session, row, telling, took=answer.is_taken))
+            reason = await self._store.write(
+                lambda connection: outbox.settle(connection, row, telling, took=answer.is_taken)
+            )
             self._note(to, row, telling, answer)
             if reason:
                 log.webhook_disabled(to.id, reason)
@@ -182,9 +186,9 @@ class Webhooks:
         again = None if is_taken else next_attempt(to.retry, row.attempts + 1, row.first_at or now, now, self._jitter())
         try:
             if again is None:
-                await self._store.write(lambda session: outbox.drop(session, row))
+                await self._store.write(lambda connection: outbox.drop(connection, row))
             else:
-                await self._store.write(lambda session: outbox.put_off(session, row, now, again))
+                await self._store.write(lambda connection: outbox.put_off(connection, row, now, again))
         except Exception as error:  # noqa: BLE001  the outermost frame: the lease lapses
             errors.log_failure(error, "webhook", row.event)
             return
