@@ -22,8 +22,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from tests.rewrite import corpora, trial
-from tests.rewrite.trial import Outcome
+from tests.rewrite import corpora, document_check
+from tests.rewrite.document_check import Outcome
 
 # Source archives, for wheels leave their tests out. The first two are tests of HTML parsers, hostile throughout.
 SOURCES = (
@@ -89,7 +89,7 @@ def outcomes(folders: list[Path]) -> Iterator[tuple[str, Outcome]]:
     """Every document's outcome, with the name of its folder."""
     with ProcessPoolExecutor() as pool:
         for folder in folders:
-            for outcome in pool.map(trial.run, corpora.read(folder), chunksize=20):
+            for outcome in pool.map(document_check.run, corpora.read(folder), chunksize=20):
                 yield folder.name, outcome
 
 

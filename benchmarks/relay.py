@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import aiosmtplib
 from aiosmtpd.controller import Controller
 
-from tests.stage import Waypost, free_port
+from tests.waypost_server import Waypost, free_port
 
 SESSIONS, MAILS, ROUNDS = 10, 400, 3
 HEADER = (

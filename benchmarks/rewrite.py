@@ -24,7 +24,7 @@ from pytracking.html import adapt_html
 
 from relay.rewrite import plan
 from tests.rewrite import corpora
-from tests.rewrite.letters import SETTINGS, letter, mint
+from tests.rewrite.mails import SETTINGS, letter, mint
 
 SIZES = (3_000, 30_000, 100_000)
 ROUNDS_OCTETS = 6_000_000  # in each measurement: small mails many times, large ones less often

@@ -14,9 +14,9 @@ from hypothesis import settings
 from relay.store import store
 from relay.store.database import engine
 from relay.store.store import Store
-from tests.returning import scene as scene
-from tests.stage import Waypost
+from tests.return_path_scene import scene as scene
 from tests.upstream import Upstream
+from tests.waypost_server import Waypost
 
 # A machine under load is slow, not wrong. CI plays the same examples every time; at a desk they are new ones.
 settings.register_profile("waypost", deadline=None, derandomize="CI" in os.environ)

@@ -4,7 +4,7 @@ import socket
 import struct
 from time import monotonic, sleep
 
-from tests.stage import Waypost, html_mail
+from tests.waypost_server import Waypost, html_mail
 
 
 def wait_for_log(relay: Waypost, words: str, count: int = 1) -> None:

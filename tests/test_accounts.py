@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from relay.store.console import accounts
-from tests.stage import Waypost, html_mail
 from tests.upstream import Upstream
+from tests.waypost_server import Waypost, html_mail
 
 Send = Callable[..., str]
 OWN = b"From: App <app@shop.example>\r\n"

@@ -13,9 +13,9 @@ from relay.store.database import identities, tables
 from relay.store.database.identities import People
 from relay.store.recipients import consent, suppressions
 from relay.store.store import Store
-from tests.filings import NOW
-from tests.stage import Waypost, html_mail, tracking_urls
+from tests.message_factory import NOW
 from tests.upstream import EXTENSIONS, Upstream
+from tests.waypost_server import Waypost, html_mail, tracking_urls
 
 UTF8 = ("SMTPUTF8",)
 SPELLINGS = ["ida@bücher.example", "ida@BÜCHER.example", "ida@xn--bcher-kva.example", "IDA@XN--BCHER-KVA.EXAMPLE",

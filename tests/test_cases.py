@@ -11,8 +11,8 @@ import pytest
 from relay import tokens
 from relay.edits import Kind
 from tests import cases
-from tests.stage import Waypost
 from tests.upstream import Upstream
+from tests.waypost_server import Waypost
 
 _TRACKED = re.compile(rb"http://127\.0\.0\.1:\d+/([ocu])/([A-Za-z0-9_-]+)(\.gif)?")
 

@@ -7,9 +7,9 @@ from time import monotonic, sleep
 
 import pytest
 
-from tests.stage import Waypost, html_mail, tracking_urls
 from tests.test_header import Waits
 from tests.upstream import Upstream
+from tests.waypost_server import Waypost, html_mail, tracking_urls
 
 
 def status(relay: Waypost, recipient: str) -> dict:

@@ -9,7 +9,7 @@ from time import monotonic, sleep
 import httpx
 import pytest
 
-from tests.stage import Waypost
+from tests.waypost_server import Waypost
 
 FEW = 64
 SOME = 256

@@ -21,9 +21,9 @@ from relay.store.database import tables
 from relay.store.queue import long_urls
 from relay.store.queue.long_urls import Destinations
 from relay.store.store import Away, Store
-from tests.stage import Waypost, html_mail, tracking_urls
 from tests.test_retention import count, in_steps
 from tests.upstream import Upstream
+from tests.waypost_server import Waypost, html_mail, tracking_urls
 
 AT = datetime(2026, 11, 1, tzinfo=UTC)
 

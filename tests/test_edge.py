@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from relay.store.console import accounts
-from tests.stage import Waypost, html_mail
 from tests.upstream import Upstream
+from tests.waypost_server import Waypost, html_mail
 
 
 class Dialogue:

@@ -12,7 +12,7 @@ from relay.store import errors
 from relay.store.database import engine
 from relay.store.recipients import suppressions
 from relay.store.store import Store
-from tests.filings import NOW
+from tests.message_factory import NOW
 
 
 def _fails(opened: Store, statement: str) -> Exception:

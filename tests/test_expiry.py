@@ -9,9 +9,9 @@ import sqlalchemy as sa
 from relay.store.database import tables
 from relay.store.queue import leases
 from relay.store.store import Store
-from tests.filings import NOW, file, filing
-from tests.stage import Waypost, html_mail
+from tests.message_factory import NOW, file, filing
 from tests.upstream import Upstream
+from tests.waypost_server import Waypost, html_mail
 
 LATE = NOW + timedelta(days=6)
 

@@ -6,8 +6,8 @@ from time import monotonic, sleep
 import pytest
 
 from relay.reply import Reply
-from tests.stage import Waypost, free_port, html_mail
 from tests.upstream import Upstream
+from tests.waypost_server import Waypost, free_port, html_mail
 
 
 def _logged(relay: Waypost, *words: str) -> str:

@@ -14,10 +14,10 @@ from relay.store.database import tables
 from relay.store.database.tables import EventType
 from relay.store.store import Store
 from relay.store.tracking.hits import Hit
-from tests.filings import NOW, file, filing
+from tests.message_factory import NOW, file, filing
 from tests.receiver import Receiver, receiving
-from tests.stage import Waypost, html_mail
 from tests.upstream import Upstream
+from tests.waypost_server import Waypost, html_mail
 from web.public.write_behind import Outbox
 
 GONE = "e550-5.1.1"

@@ -11,8 +11,8 @@ from time import monotonic, sleep
 import pytest
 
 from tests.hanging_up import Impatient, wait_for_log
-from tests.stage import Waypost, html_mail
 from tests.upstream import Upstream
+from tests.waypost_server import Waypost, html_mail
 
 _LATE_S = 3.2  # relay.edge.connection: an end that comes so long after the dot is no half-close
 

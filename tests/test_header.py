@@ -15,8 +15,8 @@ from time import perf_counter
 import pytest
 
 from tests.dialogs.test_octets import connected, envelope
-from tests.stage import Waypost
 from tests.upstream import Upstream
+from tests.waypost_server import Waypost
 
 MBOX = b"From root Thu Nov 26 10:00:00 2026\r\n"
 HEADER = b"From: root@example.com\r\nSubject: Cron\r\nContent-Type: text/html\r\n\r\n"

@@ -7,8 +7,8 @@ from email import message_from_bytes
 import httpx
 import pytest
 
-from tests.stage import Waypost, html_mail, tracking_urls
 from tests.upstream import Upstream
+from tests.waypost_server import Waypost, html_mail, tracking_urls
 
 PHONE = {"User-Agent": "Mozilla/5.0 (iPhone; CPU iPhone OS 18_1 like Mac OS X) AppleWebKit/605.1.15 Mobile/15E148"}
 

@@ -11,9 +11,9 @@ import httpx
 import pytest
 
 from relay.store.console import accounts
-from tests.returning import DEAD, DOMAIN, Scene, dsn, reverse_path
-from tests.stage import Waypost, html_mail, tracking_urls
+from tests.return_path_scene import DEAD, DOMAIN, Scene, dsn, reverse_path
 from tests.upstream import Upstream
+from tests.waypost_server import Waypost, html_mail, tracking_urls
 
 
 @pytest.fixture

@@ -9,10 +9,10 @@ from relay.store.database.tables import EventType, Status
 from relay.store.queue import deliveries, late_reports
 from relay.store.recipients import suppressions
 from relay.store.store import Store
-from tests.filings import NOW, file, filing
-from tests.returning import DEAD, DOMAIN, Scene, arf, dsn, reverse_path
-from tests.stage import html_mail, tracking_urls
-from tests.test_notices import arrivals, blocks, notices
+from tests.message_factory import NOW, file, filing
+from tests.return_path_scene import DEAD, DOMAIN, Scene, arf, dsn, reverse_path
+from tests.test_dsn_sender import arrivals, blocks, notices
+from tests.waypost_server import html_mail, tracking_urls
 
 DELAYED = "451 4.4.1 no answer from host"
 

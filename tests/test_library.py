@@ -21,7 +21,7 @@ from starlette.routing import Mount
 from relay import ids, tokens, tracking
 from relay.edits import Hole, Kind
 from relay.tracking import Event, Tracker
-from tests.stage import ROOT
+from tests.waypost_server import ROOT
 from web.tracking import routes
 
 SECRET, OTHER = "a secret of thirty-two characters", "another secret, long enough as well"

@@ -33,7 +33,7 @@ from starlette.routing import Mount
 from relay import tracking, webhook_signatures
 from relay.tracking import BadLink, Event, Tracker, Webhook, WebhookError
 from tests.receiver import receiving
-from tests.stage import ROOT
+from tests.waypost_server import ROOT
 from web.library import asgi, wsgi
 from web.library import django as urls
 from web.library.endpoints import Endpoints

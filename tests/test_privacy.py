@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from relay import redaction as privacy_traces
 from relay.store.queue import redaction
-from tests.stage import Waypost, html_mail, tracking_urls
 from tests.upstream import Upstream
+from tests.waypost_server import Waypost, html_mail, tracking_urls
 
 PHONE = {"User-Agent": "Mozilla/5.0 (iPhone; CPU iPhone OS 18_1 like Mac OS X) AppleWebKit/605.1.15 Mobile/15E148"}
 RETRY = '[delivery]\nretry = ["1s"]\n'

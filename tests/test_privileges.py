@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.stage import ROOT, Waypost, free_port, html_mail
+from tests.waypost_server import ROOT, Waypost, free_port, html_mail
 
 USER = "nobody"
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")

@@ -11,8 +11,8 @@ from relay.address import Mailbox
 from relay.config import load
 from relay.delivery import message_rows
 from relay.envelope import Accepted, Client, Envelope, Recipient
-from tests.stage import Waypost, html_mail, tracking_urls
 from tests.upstream import Upstream
+from tests.waypost_server import Waypost, html_mail, tracking_urls
 
 
 def test_a_provider_gets_its_own_words_and_tracks_nothing_itself(tmp_path: Path, upstream: Upstream) -> None:

@@ -19,9 +19,9 @@ from relay.store.database.tables import Status
 from relay.store.queue import deliveries, dsn_due, leases
 from relay.store.queue.deliveries import Outcome, Try
 from relay.store.store import Store
-from tests.filings import NOW, count, file, filing
-from tests.stage import Waypost, html_mail
+from tests.message_factory import NOW, count, file, filing
 from tests.upstream import Upstream
+from tests.waypost_server import Waypost, html_mail
 
 MINUTE = timedelta(minutes=1)
 

@@ -11,7 +11,7 @@ import pytest
 
 from relay.delivery import report_process
 from relay.delivery.report_reader import MAX_WAITING, ReportReader, UnreadableReportError
-from tests.returning import DEAD, DOMAIN, Scene, dsn, reverse_path
+from tests.return_path_scene import DEAD, DOMAIN, Scene, dsn, reverse_path
 
 SITE = "http://127.0.0.1:1"
 

@@ -22,9 +22,9 @@ from relay.rewrite import plan as planning
 from relay.store.database.tables import Message
 from relay.tokens import Minter
 from tests.rewrite.keys import ED25519, OTHER, RSA, Key, verdicts
-from tests.rewrite.letters import RING
-from tests.stage import Waypost, html_mail, tracking_urls
+from tests.rewrite.mails import RING
 from tests.upstream import Arrival, Upstream
+from tests.waypost_server import Waypost, html_mail, tracking_urls
 from web.console import mail_view
 
 _WHEN = datetime(2026, 11, 12, 9, 1, tzinfo=UTC)

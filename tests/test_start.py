@@ -19,7 +19,7 @@ from pydantic import BaseModel
 from relay.config import load
 from relay.config.schema import Config
 from relay.store.database import tables
-from tests.stage import ROOT, Waypost, html_mail
+from tests.waypost_server import ROOT, Waypost, html_mail
 
 
 def waypost(*words: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -14,7 +14,7 @@ from relay.store.database.tables import Status
 from relay.store.queue import deliveries, leases
 from relay.store.recipients import suppressions
 from relay.store.store import Store
-from tests.filings import NOW, count, file, filing
+from tests.message_factory import NOW, count, file, filing
 
 
 def test_work_that_fails_is_undone_alone(opened: Store) -> None:

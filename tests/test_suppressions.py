@@ -21,9 +21,9 @@ from relay.store.recipients import suppression_csv, suppressions
 from relay.store.recipients.suppression_csv import Defaults, Refusal
 from relay.store.recipients.suppressions import Entry
 from relay.store.store import Store
-from tests.filings import NOW, file, filing
-from tests.stage import Waypost, html_mail
+from tests.message_factory import NOW, file, filing
 from tests.upstream import Upstream
+from tests.waypost_server import Waypost, html_mail
 
 DEFAULTS = Defaults(NOW)
 

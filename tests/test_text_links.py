@@ -4,8 +4,8 @@ import json
 from email import message_from_bytes
 from pathlib import Path
 
-from tests.stage import Waypost, tracking_urls
 from tests.upstream import Upstream
+from tests.waypost_server import Waypost, tracking_urls
 
 _MAIL = (
     b"From: Orla <orla@bramble.example>\r\nTo: ann@example.com\r\nSubject: Kettle\r\nMIME-Version: 1.0\r\n"

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from relay.delivery.smtp import protocol
 from tests.rewrite.keys import ED25519, Key, verdicts
-from tests.stage import Waypost, html_mail, tracking_urls
 from tests.upstream import EXTENSIONS, Upstream
+from tests.waypost_server import Waypost, html_mail, tracking_urls
 
 FULL = (*EXTENSIONS, "DSN")
 SIGNER = Key("seven.test", "e1", ED25519.private_key)

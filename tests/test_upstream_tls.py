@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.stage import Waypost, html_mail
 from tests.upstream import Upstream
+from tests.waypost_server import Waypost, html_mail
 
 
 @pytest.fixture(scope="module")

@@ -25,8 +25,8 @@ from relay.delivery.smtp.negotiation import Outgoing
 from relay.delivery.smtp.rate_limit import Pace
 from relay.delivery.smtp.upstream import Upstreams
 from relay.envelope import Login, Recipient
-from tests.stage import Waypost, free_port, html_mail
 from tests.upstream import Upstream
+from tests.waypost_server import Waypost, free_port, html_mail
 
 ANN, BEN = Login("ann", "a-word"), Login("ben", "b-word")
 

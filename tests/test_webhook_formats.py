@@ -31,7 +31,7 @@ from relay.store.store import Store
 from relay.store.tracking import hits
 from relay.store.tracking.hits import Hit
 from relay.store.webhooks import endpoints
-from tests.filings import filing
+from tests.message_factory import filing
 from tests.receiver import Arrived, Receiver, receiving
 
 SECRET = "a signing key"

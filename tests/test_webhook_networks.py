@@ -15,8 +15,8 @@ from relay.config.schema import Config
 from relay.store.store import Store
 from relay.store.webhooks import endpoints
 from tests.receiver import Receiver, receiving
-from tests.stage import Waypost
 from tests.test_webhooks import Desk
+from tests.waypost_server import Waypost
 
 INSIDE = (
     "http://127.0.0.1:25/",

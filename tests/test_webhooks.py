@@ -22,7 +22,7 @@ from relay.store.database.webhook_tables import Telling, Webhook
 from relay.store.queue.deliveries import Filing, Outcome, Try
 from relay.store.store import Store, prepare
 from relay.store.webhooks import endpoints, outbox
-from tests.filings import count, file, filing
+from tests.message_factory import count, file, filing
 from tests.receiver import Arrived, Receiver, receiving
 
 SECRET = webhook_signatures.new_secret()

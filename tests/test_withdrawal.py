@@ -14,7 +14,7 @@ from relay.store.database import tables
 from relay.store.queue import deliveries, leases
 from relay.store.queue.deliveries import Filing
 from relay.store.store import Store
-from tests.filings import NOW, count, filing
+from tests.message_factory import NOW, count, filing
 
 
 def _submit(opened: Store, one: Filing, before: Callable[[], object] = lambda: None) -> "Future[None]":

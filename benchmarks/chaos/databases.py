@@ -18,7 +18,7 @@ import psycopg
 import sqlalchemy as sa
 
 from benchmarks.chaos.scene import Scene, resume, stop, wait_until
-from tests.stage import Waypost
+from tests.waypost_server import Waypost
 
 
 def _file(scene: Scene) -> Path:

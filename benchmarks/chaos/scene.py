@@ -16,7 +16,7 @@ from time import monotonic, sleep
 import httpx
 
 from benchmarks.chaos.load import Load
-from tests.stage import ROOT, Waypost, free_port, html_mail, tracking_urls
+from tests.waypost_server import ROOT, Waypost, free_port, html_mail, tracking_urls
 
 RETRY = 'retry = ["3s", "6s", "10s"]\n'
 ACCESS = "[access]\nmax_connections_per_ip = 2000\n"  # the load comes from one address

@@ -16,7 +16,7 @@ from relay.attribution import delivery_verdict, request_verdict
 DELIVERED = datetime(2026, 3, 2, 9, tzinfo=UTC)
 _LINE = re.compile(r"\s*(\S+)\s+(open|click|head|page|many)(?: (\d+))?( prefetch)?\s+(\w+)\s+(\S+)\s+(\S+)")
 PEOPLE = ("human", "proxied")
-FIRST, SECOND = "traces.txt", "second.txt"
+FIRST, SECOND = "traces.txt", "traces_blind.txt"
 
 
 class Step(NamedTuple):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from relay.bounce import report
 from relay.bounce.report import ReportKind
-from tests.bounces import score_reports
+from tests.bounce.corpus import score_reports
 
 DSN = b"""\
 Return-Path: <>

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from tests.bounce.test_reports import DSN
-from tests.stage import ROOT, Waypost
+from tests.waypost_server import ROOT, Waypost
 
 KEYS = ["file", "report", "recipient", "action", "status", "code", "kind", "category", "rule", "suppress"]
 

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import pytest
 
 from relay.store.console import accounts
-from tests.stage import Waypost, free_port
 from tests.upstream import Arrival, Upstream
+from tests.waypost_server import Waypost, free_port
 
 USER, PASSWORD = "shop", "correct horse"
 WAYS = ["plain", "login", "starttls", "implicit"]

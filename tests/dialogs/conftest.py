@@ -8,8 +8,8 @@ from typing import NamedTuple
 import pytest
 
 from relay.store.console import accounts
-from tests.stage import Waypost, free_port
 from tests.upstream import EXTENSIONS, Upstream
+from tests.waypost_server import Waypost, free_port
 
 # One server has all that `relay` has not: networks of others, a user, TLS, PROXY, short patience, small limits.
 LISTENERS = {

@@ -6,8 +6,8 @@ import pytest
 
 from tests.dialogs.conftest import Guarded
 from tests.dialogs.script import Player
-from tests.stage import Waypost
 from tests.upstream import Upstream
+from tests.waypost_server import Waypost
 
 SCRIPTS = sorted(Path(__file__).parent.glob("*.txt"))
 

@@ -21,8 +21,8 @@ from relay.edge.server import Edge
 from relay.envelope import Accepted
 from relay.reply import Reply
 from tests.dialogs.conftest import Guarded, make_certificate
-from tests.stage import Waypost
 from tests.upstream import Upstream
+from tests.waypost_server import Waypost
 
 MB = 1 << 20
 FALSE_ENDS = [

@@ -9,8 +9,8 @@ import pytest
 
 from tests.faults.conftest import Figure
 from tests.faults.test_kills import drained
-from tests.stage import Waypost, html_mail
 from tests.upstream import Upstream
+from tests.waypost_server import Waypost, html_mail
 
 _LIBRARY = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
 

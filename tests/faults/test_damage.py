@@ -11,8 +11,8 @@ import pytest
 from tests.faults.conftest import Figure
 from tests.faults.load import Load, arrived, doubles
 from tests.faults.test_kills import drained, settings
-from tests.stage import Waypost, html_mail
 from tests.upstream import Upstream
+from tests.waypost_server import Waypost, html_mail
 
 _SOUND_PAGES = 8  # of the file's begin: it opens, and some tables can be read
 

@@ -12,8 +12,8 @@ from tests.faults.conftest import Figure
 from tests.faults.load import Load, arrived, doubles
 from tests.faults.test_kills import drained, settings
 from tests.faults.test_tracking_outage import gone, locked
-from tests.stage import Waypost
 from tests.upstream import Upstream
+from tests.waypost_server import Waypost
 
 AWAY_S = 60.0 if IS_LONG else 2.5
 Away = Callable[[Waypost], AbstractContextManager[None]]

@@ -11,8 +11,8 @@ import pytest
 
 from tests.faults.conftest import Figure
 from tests.faults.test_kills import drained
-from tests.stage import Waypost, html_mail
 from tests.upstream import Upstream
+from tests.waypost_server import Waypost, html_mail
 
 QUEUED = '[delivery]\nmode = "queued"\nretry = ["1s"]\n'
 BIG = html_mail(extra="<p>" + "much to keep " * 20_000 + "</p>\r\n".replace("much", "\r\nmuch"))

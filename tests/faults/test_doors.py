@@ -4,8 +4,8 @@ import socket
 import struct
 
 from tests.faults.conftest import Figure
-from tests.stage import Waypost, html_mail
 from tests.upstream import Upstream
+from tests.waypost_server import Waypost, html_mail
 
 _LINES = (
     b"EHLO app.test\r\n",

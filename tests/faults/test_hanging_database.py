@@ -18,8 +18,8 @@ from tests.faults.conftest import Figure
 from tests.faults.load import Load, arrived
 from tests.faults.test_kills import drained, settings
 from tests.hanging_up import Impatient, wait_for_log
-from tests.stage import Waypost, html_mail, tracking_urls
 from tests.upstream import Upstream
+from tests.waypost_server import Waypost, html_mail, tracking_urls
 
 _HANG_S = 45.0 if IS_LONG else 0.0
 _SOON_S = 3.0  # within which an inline mail has its reply

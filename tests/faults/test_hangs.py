@@ -12,8 +12,8 @@ import pytest
 
 from tests.faults.conftest import Figure
 from tests.faults.load import Load, arrived
-from tests.stage import Waypost, html_mail
 from tests.upstream import Upstream
+from tests.waypost_server import Waypost, html_mail
 
 WATCHDOG_S = 3
 WATCHED = f'watchdog = "{WATCHDOG_S}s"\ndrain = "5s"\n'
@@ -83,7 +83,7 @@ def test_a_hanging_role_says_where_it_stands(role: str, tmp_path: Path) -> None:
         wait_until(logged(relay, "role-started", 3), relay)
         log = relay.read_log()
         assert f" role-silent role={role} pid={hanging} " in log
-        assert "Fatal Python error: Aborted" in log and "nursery.py" in log and " in hang\n" in log
+        assert "Fatal Python error: Aborted" in log and "fork_server.py" in log and " in hang\n" in log
         assert relay.send(html_mail(), "after@example.com").startswith("250")
         assert relay.get("/healthz").status_code == 200
 

@@ -11,8 +11,8 @@ import pytest
 from tests.faults import IS_LONG
 from tests.faults.conftest import Figure
 from tests.faults.load import Load, arrived, doubles
-from tests.stage import Waypost
 from tests.upstream import Upstream
+from tests.waypost_server import Waypost
 
 KILLS = 100 if IS_LONG else 2
 CONNECTIONS = 4

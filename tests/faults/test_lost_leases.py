@@ -12,8 +12,8 @@ from tests.faults import IS_LONG
 from tests.faults.conftest import Figure
 from tests.faults.test_clock import clock
 from tests.faults.test_kills import drained
-from tests.stage import Waypost, html_mail
 from tests.upstream import Upstream
+from tests.waypost_server import Waypost, html_mail
 
 __all__ = ["clock"]
 _QUEUED = '[delivery]\nmode = "queued"\nretry = ["1s"]\n'

@@ -16,8 +16,8 @@ import pytest
 from tests.faults import IS_LONG
 from tests.faults.conftest import Figure
 from tests.faults.test_kills import drained
-from tests.stage import Waypost, html_mail
 from tests.upstream import Upstream
+from tests.waypost_server import Waypost, html_mail
 
 VERBS = ("EHLO", "MAIL", "RCPT", "DATA", "dot")
 # What is said to an app when its mail meets such a server; None: 250, for it is the server's trouble and passes.

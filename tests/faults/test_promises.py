@@ -9,8 +9,8 @@ from time import monotonic, sleep
 import pytest
 
 from tests.faults.conftest import Figure
-from tests.stage import Waypost, html_mail
 from tests.upstream import Upstream
+from tests.waypost_server import Waypost, html_mail
 
 MAILS = 20
 _SYNCED = re.compile(r"f(?:data)?sync(?:\(\d+\)|.* resumed>\)) += 0")

@@ -9,8 +9,8 @@ import pytest
 from tests.faults import IS_LONG
 from tests.faults.conftest import Figure
 from tests.faults.load import Load
-from tests.stage import Waypost, html_mail
 from tests.upstream import Upstream
+from tests.waypost_server import Waypost, html_mail
 
 _CONNECTIONS = 20 if IS_LONG else 4
 _MAILS = 200 if IS_LONG else 30

@@ -19,8 +19,8 @@ import pytest
 
 from tests.faults import IS_LONG
 from tests.faults.conftest import Figure
-from tests.stage import Waypost, html_mail, tracking_urls
 from tests.upstream import Upstream
+from tests.waypost_server import Waypost, html_mail, tracking_urls
 
 BEFORE_S, AWAY_S = (10.0, 60.0) if IS_LONG else (0.5, 1.8)
 AT_A_TIME = 4

@@ -1,7 +1,7 @@
 """ARC's seals cover the mail as a signature does, so mail that bears them is signed mail (RFC 8617)."""
 
 from relay.rewrite import plan
-from tests.rewrite.letters import PUBLIC_URL, SETTINGS, letter, mint, tracked
+from tests.rewrite.mails import PUBLIC_URL, SETTINGS, letter, mint, tracked
 
 _SET = (
     b"ARC-Seal: i=1; a=rsa-sha256;\r\n cv=none; b=x",

@@ -16,8 +16,8 @@ import pytest
 
 from relay.rewrite import link_url, plan
 from tests import cases
-from tests.rewrite.letters import PUBLIC_URL, SETTINGS, mint, tracked, undone
-from tests.rewrite.letters import destination as leads_to
+from tests.rewrite.mails import PUBLIC_URL, SETTINGS, mint, tracked, undone
+from tests.rewrite.mails import destination as leads_to
 
 
 class Case(NamedTuple):

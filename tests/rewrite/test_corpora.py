@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from relay.rewrite import plan
-from tests.rewrite import corpora, trial
+from tests.rewrite import corpora, document_check
 from tests.rewrite.corpora import Document
-from tests.rewrite.letters import SETTINGS, letter, mint, skipped, tracked
+from tests.rewrite.mails import SETTINGS, letter, mint, skipped, tracked
 
 _MOST = 150  # of a folder
 
@@ -27,7 +27,7 @@ def _sample(folder: Path, hint: str) -> list[object]:
 
 
 def test_no_template_passes_untouched() -> None:
-    outcomes = [trial.run(document) for document in corpora.read(corpora.TEMPLATES)]
+    outcomes = [document_check.run(document) for document in corpora.read(corpora.TEMPLATES)]
     assert len(outcomes) > 15
     assert [outcome.document.name for outcome in outcomes if outcome.is_untouched or outcome.reasons] == []
     assert sum(outcome.verdict.conditional_found for outcome in outcomes) > 3
@@ -42,7 +42,7 @@ def test_no_template_passes_untouched() -> None:
     ],
 )
 def test_it_goes_through_unharmed(document: Document) -> None:
-    outcome = trial.run(document)
+    outcome = document_check.run(document)
     assert outcome.complaints == []
 
 

@@ -17,7 +17,7 @@ from relay.mime import fields
 from relay.rewrite import dkim, plan, signing_policy
 from relay.rewrite.edit_templates import Draft
 from tests.rewrite.keys import ED25519, OTHER, RSA, Key, verdicts
-from tests.rewrite.letters import PUBLIC_URL, letter, mint, mint_for, multipart, tracked, undone
+from tests.rewrite.mails import PUBLIC_URL, letter, mint, mint_for, multipart, tracked, undone
 
 _PAGE = b'<p>See <a href="https://a.example/?b=1">this</a>.</p>\r\n'
 _WHEN = datetime(2026, 11, 12, 9, 1, tzinfo=UTC)

@@ -10,7 +10,7 @@ import pytest
 
 from relay import redaction
 from relay.rewrite import links, plan
-from tests.rewrite.letters import PUBLIC_URL, SETTINGS, letter, mint, multipart, skipped, tracked
+from tests.rewrite.mails import PUBLIC_URL, SETTINGS, letter, mint, multipart, skipped, tracked
 
 _LIMIT_S = 1.5
 _MILLION = 1_000_000

@@ -8,8 +8,8 @@ import pytest
 
 from relay.rewrite import link_url, links, plan
 from relay.tokens import LONGEST_URL
-from tests.rewrite.letters import PUBLIC_URL, SETTINGS, letter, mint, skipped, tracked
-from tests.rewrite.letters import destination as leads_to
+from tests.rewrite.mails import PUBLIC_URL, SETTINGS, letter, mint, skipped, tracked
+from tests.rewrite.mails import destination as leads_to
 
 
 def _planned(html: str, charset: str = "utf-8", *fields: bytes, **settings: object) -> plan.Plan:

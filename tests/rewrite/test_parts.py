@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from relay.mime import content_type, parts
 from relay.rewrite import plan
-from tests.rewrite.letters import SETTINGS, letter, multipart, tracked
+from tests.rewrite.mails import SETTINGS, letter, multipart, tracked
 
 _TEXT = b"Content-Type: text/plain\r\n\r\nhello"
 _HTML = b"Content-Type: text/html\r\n\r\n<p>hello</p>"

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relay.rewrite import plan
-from tests.rewrite.letters import PUBLIC_URL, SETTINGS, letter, mint, tracked
+from tests.rewrite.mails import PUBLIC_URL, SETTINGS, letter, mint, tracked
 
 _ICONS = {
     "path": '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 24 24"><path d="M0 0h24v24H0z" fill="none"/></svg>',

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relay.rewrite import display_fields, instrument, plan
-from tests.rewrite.letters import PUBLIC_URL, SETTINGS, letter, mint, mint_for, multipart, tracked, undone
+from tests.rewrite.mails import PUBLIC_URL, SETTINGS, letter, mint, mint_for, multipart, tracked, undone
 
 _PAGE = b'<html><body><a href="https://a.example/">x</a></body></html>\r\n'
 _ENCODED = {

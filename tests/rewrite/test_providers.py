@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from relay.mime import fields
 from relay.rewrite import json_patch, provider_dialects
 from relay.rewrite.instructions import Control
-from tests.rewrite.letters import letter, mint
-from tests.rewrite.sent import PAGE, planned, sent_fields
+from tests.rewrite.history import PAGE, planned, sent_fields
+from tests.rewrite.mails import letter, mint
 
 
 def _off(name: bytes, *path: str) -> object:

@@ -3,7 +3,7 @@
 import pytest
 
 from relay.rewrite import plan
-from tests.rewrite.letters import PUBLIC_URL, SETTINGS, letter, mint, mint_for, tracked
+from tests.rewrite.mails import PUBLIC_URL, SETTINGS, letter, mint, mint_for, tracked
 
 _PLAIN = letter(b"hello\r\n", type_=b"text/plain")
 _LINK = f"{PUBLIC_URL}/u/".encode()

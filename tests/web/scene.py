@@ -28,7 +28,7 @@ from relay.store.database import identities, tables
 from relay.store.database.tables import Delivery, EventType, Message, Status
 from relay.store.queue import deliveries as queue
 from relay.store.tracking import hits
-from tests.stage import free_port
+from tests.waypost_server import free_port
 from web import app
 from web.inbound.certificates import Fetch
 from web.server import protocol

@@ -12,7 +12,7 @@ from starlette.routing import Mount, Route
 
 from relay.store.console import api_keys
 from relay.store.database import engine, migrate
-from tests.stage import Waypost
+from tests.waypost_server import Waypost
 from tests.web.scene import Scene, until
 from web import app
 

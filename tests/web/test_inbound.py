@@ -20,7 +20,7 @@ from relay import return_path
 from relay.return_path import Purpose, Return
 from relay.store.database.tables import EventType, Status
 from relay.store.queue import late_reports
-from tests.filings import filing
+from tests.message_factory import filing
 from tests.web.providers import (
     DEAD,
     DOMAIN,

@@ -21,7 +21,7 @@ from relay.store.database import console_tables
 from relay.store.database.console_tables import PixelHit
 from relay.store.database.tables import EventType
 from relay.store.tracking import pixels
-from tests.stage import Waypost
+from tests.waypost_server import Waypost
 from tests.web.scene import Scene, until
 from web import app
 

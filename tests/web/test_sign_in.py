@@ -16,7 +16,7 @@ from argon2 import PasswordHasher
 
 from relay.store.console import accounts, console_sessions
 from relay.store.database import engine
-from tests.stage import Waypost
+from tests.waypost_server import Waypost
 from tests.web.scene import NAME, PASSWORD, Scene
 from web.api import authorization
 from web.console import cookies, sign_in_limits

@@ -15,7 +15,7 @@ from relay.store.database import tables
 from relay.store.database.tables import EventType
 from relay.store.tracking import verdicts
 from relay.store.views import message_detail, statistics
-from tests.stage import ROOT
+from tests.waypost_server import ROOT
 from tests.web.scene import Scene, until
 from web.public.mass_visitors import Crowds, Step
 

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from tests.receiver import Receiver, receiving
-from tests.stage import Waypost, html_mail
+from tests.waypost_server import Waypost, html_mail
 from tests.web.scene import until
 
 

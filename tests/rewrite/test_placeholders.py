@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relay.rewrite import plan
-from tests.rewrite.letters import PUBLIC_URL, letter, mint, multipart, skipped, tracked, undone
+from tests.rewrite.mails import PUBLIC_URL, letter, mint, multipart, skipped, tracked, undone
 
 
 def _plan(octets: bytes, *upstreams: str, **more: object) -> plan.Plan:

@@ -1,11 +1,11 @@
 """Score relay.bounce.report on labelled mails: recipients found, kinds of report, dead addresses, categories.
 
-The mails in tests/bounces/reports are ours, written after what each system documents or is known to send; they are
-what the readers were improved on, so the figures are a floor to keep and no measure of mails unseen. Those whose
+The mails in tests/bounce/corpus/reports are ours, written after what each system documents or is known to send; they
+are what the readers were improved on, so the figures are a floor to keep and no measure of mails unseen. Those whose
 names begin with `judge` are another hand's; before the readers had seen them, in two rounds: recipients 62 of 64 and
 21 of 23, kinds 72 of 78 and 25 of 29, categories 49 of 49 and 17 of 19, some of it by labels that were wrong.
 
-    python -m tests.bounces.score_reports
+    python -m tests.bounce.corpus.score_reports
 """
 
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Score the verdicts on labelled replies: `python tests/bounces/score.py [-v]`.
+"""Score the verdicts on labelled replies: `python tests/bounce/corpus/score.py [-v]`.
 
 In: replies.tsv beside this file.  Out: for each set and over all, precision and recall of `hard` and the share
 of categories that are right; with -v, every reply that is judged otherwise than its label.
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 if __name__ == "__main__":  # run as a file: its own folder is on the path, the repository's is not
-    sys.path.insert(0, str(Path(__file__).parents[2]))
+    sys.path.insert(0, str(Path(__file__).parents[3]))
 
 from relay.bounce import classify
 from relay.bounce.classify import Phase, Verdict

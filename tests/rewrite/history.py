@@ -2,7 +2,7 @@
 
 from relay.mime import fields
 from relay.rewrite import plan
-from tests.rewrite.letters import PUBLIC_URL, mint
+from tests.rewrite.mails import PUBLIC_URL, mint
 
 PAGE = b'<html><body><a href="https://a.example/">x</a></body></html>\r\n'
 

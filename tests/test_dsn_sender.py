@@ -8,8 +8,8 @@ from email.message import EmailMessage
 from pathlib import Path
 from time import sleep
 
-from tests.stage import Waypost, html_mail
 from tests.upstream import EXTENSIONS, Arrival, Upstream
+from tests.waypost_server import Waypost, html_mail
 
 GONE = "e550-5.1.1"
 

@@ -24,9 +24,9 @@ from relay.store.console import accounts
 from relay.store.database import engine
 from relay.store.store import Store
 from tests.dialogs.test_octets import connected
-from tests.returning import DOMAIN
-from tests.stage import Waypost, free_port
+from tests.return_path_scene import DOMAIN
 from tests.upstream import Upstream
+from tests.waypost_server import Waypost, free_port
 
 OURS = "127.1.0.1"
 

@@ -12,8 +12,8 @@ import pytest
 
 from relay import clients
 from relay.store.console import accounts
-from tests.stage import Waypost
 from tests.upstream import Upstream
+from tests.waypost_server import Waypost
 
 FILTER = Path(__file__).parents[1] / "docs/fail2ban/waypost.filter.conf"
 GUESSER, OTHER = "127.0.8.1", "127.9.0.1"  # the second is in none of the first one's networks

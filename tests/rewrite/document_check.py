@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 
 from relay.mime import charset
 from relay.rewrite import plan
-from tests.rewrite import corpora, referee
+from tests.rewrite import corpora, html_oracle
 from tests.rewrite.corpora import Document
-from tests.rewrite.letters import SETTINGS, letter, mint, undone
+from tests.rewrite.mails import SETTINGS, letter, mint, undone
 
 
 @dataclass(slots=True)
@@ -24,7 +24,7 @@ class Outcome:
     reasons: tuple[str, ...]
     is_untouched: bool  # no link and no pixel in it is ours
     is_kept: bool  # undoing the edits gives the input, in every encoding
-    verdict: referee.Verdict
+    verdict: html_oracle.Verdict
     complaints: list[str] = field(default_factory=list)
     passed: int = 0  # live links that went untouched with the document
 
@@ -47,14 +47,14 @@ def _run(document: Document, octets: bytes) -> Outcome:
     before, after = corpora.leaves(octets), corpora.leaves(result)
     is_untouched = before == after and not made.links
     pages = [
-        referee.Page(_decoded(old, label), _decoded(new, label), charset.codec(label, old) or label)
+        html_oracle.Page(_decoded(old, label), _decoded(new, label), charset.codec(label, old) or label)
         for (old, label), (new, _) in zip(before, after, strict=True)
         if old != new or (made.links and len(before) == 1)
     ]
-    verdict = referee.compare(pages, made)
+    verdict = html_oracle.compare(pages, made)
     outcome = Outcome(document, made.reasons, is_untouched, is_kept, verdict, list(verdict.differences))
     if is_untouched:
-        outcome.passed = sum(referee.count(_decoded(old, label)) for old, label in before)
+        outcome.passed = sum(html_oracle.count(_decoded(old, label)) for old, label in before)
     if not is_kept:
         outcome.complaints.append("undoing the edits does not give what came")
     if is_untouched and not made.reasons:

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from relay import ids, return_path
 from relay.return_path import NotOurs, Purpose, Return
-from tests.returning import DEAD, DOMAIN, Scene, arf, dsn, reverse_path
-from tests.stage import Waypost, html_mail
+from tests.return_path_scene import DEAD, DOMAIN, Scene, arf, dsn, reverse_path
 from tests.upstream import Upstream
+from tests.waypost_server import Waypost, html_mail
 
 SECRET = b"s" * 32
 RETURNS = st.builds(

@@ -9,9 +9,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.stage import Waypost, html_mail, tracking_urls
 from tests.test_privacy import PHONE, found_on_disk
 from tests.upstream import Upstream
+from tests.waypost_server import Waypost, html_mail, tracking_urls
 
 ANN, BEN = "Ann.Lovelace@person.example", "ben@person.example"
 

@@ -7,7 +7,7 @@ import pytest
 from relay.mime import fields
 from relay.rewrite import display_fields, plan
 from relay.rewrite.instructions import Control
-from tests.rewrite.letters import PUBLIC_URL, SETTINGS, letter, mint, multipart, skipped
+from tests.rewrite.mails import PUBLIC_URL, SETTINGS, letter, mint, multipart, skipped
 
 _PAGE = b'<html><body><a href="https://a.example/">x</a></body></html>\r\n'
 

@@ -12,8 +12,8 @@ import re
 import pytest
 
 from relay.rewrite import plan
-from tests.rewrite.letters import PUBLIC_URL, letter, mint, multipart, skipped, tracked
-from tests.rewrite.letters import destination as leads_to
+from tests.rewrite.mails import PUBLIC_URL, letter, mint, multipart, skipped, tracked
+from tests.rewrite.mails import destination as leads_to
 
 SETTINGS = plan.Settings(PUBLIC_URL, text_links=True, exclude=frozenset({"keep.example"}))
 CLICK = re.compile(rf"{PUBLIC_URL}/c/[\w-]+")

@@ -11,8 +11,8 @@ from time import monotonic, sleep
 
 import pytest
 
-from tests.stage import ROOT, Waypost, html_mail
 from tests.upstream import Upstream
+from tests.waypost_server import ROOT, Waypost, html_mail
 
 QUEUED = '[delivery]\nmode = "queued"\nretry = ["1s"]\n'
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from relay.mime import fields
 from relay.rewrite import plan, provider_dialects
 from relay.rewrite.instructions import Control
-from tests.rewrite.letters import letter, mint, undone
-from tests.rewrite.sent import PAGE, planned, sent_fields
+from tests.rewrite.history import PAGE, planned, sent_fields
+from tests.rewrite.mails import letter, mint, undone
 
 # --- what is heard
 

@@ -7,9 +7,9 @@ import pytest
 
 from relay import webhook_signatures
 from tests.receiver import Arrived, Receiver, receiving
-from tests.stage import Waypost, html_mail, tracking_urls
 from tests.test_webhooks import verified
 from tests.upstream import Upstream
+from tests.waypost_server import Waypost, html_mail, tracking_urls
 
 SECRET = webhook_signatures.new_secret()
 

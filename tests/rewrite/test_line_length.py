@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from relay.mime import parts, transfer_encoding
 from relay.rewrite import plan, verify
-from tests.rewrite.letters import PUBLIC_URL, SETTINGS, letter, mint, skipped, tracked, undone
+from tests.rewrite.mails import PUBLIC_URL, SETTINGS, letter, mint, skipped, tracked, undone
 
 _LINK = b'<a href="https://a.example/">z</a>'
 _MARK = b"{{waypost_unsubscribe_url}}"

@@ -21,11 +21,11 @@ from pathlib import Path
 from typing import IO, NoReturn
 
 ROOT = Path(__file__).parents[1]
-_LONGEST = 1 << 17  # octets of a request
+_MAX_REQUEST_OCTETS = 1 << 17  # octets of a request
 
 
 class Process:
-    """A process of the nursery. The same words as subprocess.Popen, those that are needed."""
+    """A forked process, with the methods of subprocess.Popen that the tests need."""
 
     def __init__(self, pid: int, status: int) -> None:
         self.pid = pid
@@ -59,8 +59,8 @@ class Process:
         return self.returncode
 
 
-class Nursery:
-    """The processes that have the program in memory: one for each environment, begun when it is first needed."""
+class ForkServer:
+    """Processes that have the program in memory: one for each environment, started when a test first needs it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -68,7 +68,7 @@ class Nursery:
 
     def start(self, words: list[str], stdin: IO[bytes], stdout: IO[bytes] | int, stderr: IO[bytes]) -> Process:
         """Runs `waypost WORDS` in a process of its own."""
-        told, tells = os.pipe()
+        status, status_end = os.pipe()
         own = ("WAYPOST_", "PYTEST_")  # what is set for the tests, and by them for each
         environment = {name: value for name, value in os.environ.items() if not name.startswith(own)}
         streams = [one if isinstance(one, int) else one.fileno() for one in (stdin, stdout, stderr)]
@@ -76,16 +76,16 @@ class Nursery:
             key = frozenset(environment.items())
             if key not in self._sockets:
                 self._sockets[key] = self._begin(environment)
-            socket.send_fds(self._sockets[key], [json.dumps(words).encode()], [*streams, tells])
+            socket.send_fds(self._sockets[key], [json.dumps(words).encode()], [*streams, status_end])
             pid = int(self._sockets[key].recv(32))
-        os.close(tells)
-        return Process(pid, told)
+        os.close(status_end)
+        return Process(pid, status)
 
     def _begin(self, environment: dict[str, str]) -> socket.socket:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             process = subprocess.Popen(
-                [sys.executable, "-m", "tests.nursery", str(theirs.fileno())],
+                [sys.executable, "-m", "tests.fork_server", str(theirs.fileno())],
                 cwd=ROOT,
                 env=environment | {"PYTHONPATH": str(ROOT)},
                 stdin=subprocess.DEVNULL,
@@ -101,30 +101,30 @@ def _end(requests: socket.socket, process: "subprocess.Popen[bytes]") -> None:
 
 
 def hang(*_: object) -> None:
-    """What a process is made to do by SIGUSR1: never to come back to its event loop."""
+    """SIGUSR1 makes a process do this: it never comes back to its event loop."""
     while True:
         pass
 
 
-def _nurse(requests: socket.socket) -> list[str]:
+def _serve(requests: socket.socket) -> list[str]:
     """Forks until the other side goes, and ends what it left. Returns in a child alone: the words it is to run."""
-    wakes, woken = os.pipe()
-    os.set_blocking(woken, False)
-    signal.set_wakeup_fd(woken, warn_on_full_buffer=False)
+    wake_read, wake_write = os.pipe()
+    os.set_blocking(wake_write, False)
+    signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's ^C: the tests end first, and their servers with them
     living: dict[int, int] = {}  # a child's process id, and where its status is awaited
     with selectors.DefaultSelector() as selector:
         selector.register(requests, selectors.EVENT_READ)
-        selector.register(wakes, selectors.EVENT_READ)
+        selector.register(wake_read, selectors.EVENT_READ)
         while True:
             ready = [key.fileobj for key, _ in selector.select()]
-            if wakes in ready:
-                os.read(wakes, 4096)
+            if wake_read in ready:
+                os.read(wake_read, 4096)
                 _report(living)
             if requests not in ready:
                 continue
-            text, streams, _, _ = socket.recv_fds(requests, _LONGEST, 4)
+            text, streams, _, _ = socket.recv_fds(requests, _MAX_REQUEST_OCTETS, 4)
             if not text:
                 break
             pid = os.fork()
@@ -134,7 +134,7 @@ def _nurse(requests: socket.socket) -> list[str]:
                 signal.signal(signal.SIGINT, signal.default_int_handler)
                 for number, stream in enumerate(streams[:3]):
                     os.dup2(stream, number)
-                for left in (*streams, wakes, woken, requests.fileno(), *living.values()):
+                for left in (*streams, wake_read, wake_write, requests.fileno(), *living.values()):
                     os.close(left)
                 requests.detach()
                 words: list[str] = json.loads(text)
@@ -154,13 +154,13 @@ def _report(living: dict[int, int]) -> None:
         pid, status = os.waitpid(-1, os.WNOHANG)
         if not pid:
             return
-        told = living.pop(pid)
+        pipe = living.pop(pid)
         with contextlib.suppress(BrokenPipeError):
-            os.write(told, str(os.waitstatus_to_exitcode(status)).encode())
-        os.close(told)
+            os.write(pipe, str(os.waitstatus_to_exitcode(status)).encode())
+        os.close(pipe)
 
 
-def _stumble(*_: object, **__: object) -> NoReturn:
+def _fail(*_: object, **__: object) -> NoReturn:
     raise KeyError("a mistake of ours, about secret@example.com")
 
 
@@ -170,10 +170,10 @@ if __name__ == "__main__":
         importlib.import_module(f"relay.cli.{name.replace('-', '_')}")
     importlib.import_module("alembic.command")
     gc.freeze()
-    given = _nurse(socket.socket(fileno=int(sys.argv[1])))
+    given = _serve(socket.socket(fileno=int(sys.argv[1])))
     while given[0].startswith("--mistake="):  # a function of the program that fails each time
         module, _, function = given.pop(0).partition("=")[2].partition(":")
-        setattr(importlib.import_module(module), function, _stumble)
+        setattr(importlib.import_module(module), function, _fail)
     signal.signal(signal.SIGUSR1, hang)
     sys.argv = ["waypost", *given]
     sys.exit(main.main(given))

@@ -4,7 +4,7 @@ from collections import Counter
 
 from relay.bounce import classify
 from relay.bounce.classify import BounceKind, Phase
-from tests.bounces import score
+from tests.bounce.corpus import score
 
 REPLIES = score.load()
 

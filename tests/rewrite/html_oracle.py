@@ -15,7 +15,7 @@ from selectolax.lexbor import LexborHTMLParser
 
 from relay import edits, tokens
 from relay.rewrite import link_url, plan
-from tests.rewrite.letters import PUBLIC_URL, RING
+from tests.rewrite.mails import PUBLIC_URL, RING
 
 _CLICK, _OPEN = f"{PUBLIC_URL}/c/", f"{PUBLIC_URL}/o/"
 _XHTML = "{http://www.w3.org/1999/xhtml}"

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from relay.store.console import accounts
-from tests.stage import Waypost, html_mail
 from tests.upstream import Arrival, Upstream
+from tests.waypost_server import Waypost, html_mail
 
 DOMAIN = "bounces.example.com"
 APP = "app@sender.test"

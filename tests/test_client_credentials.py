@@ -9,8 +9,8 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 
 from tests.rewrite.keys import ED25519
-from tests.stage import Waypost, html_mail
 from tests.upstream import Upstream
+from tests.waypost_server import Waypost, html_mail
 
 ANN, BEN = ("ann@sender.test", "ann-Secret-7431"), ("ben", "ben-Secret-9922")
 TABLES = """[access]

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relay.rewrite import plan
-from tests.rewrite.letters import PUBLIC_URL, letter, mint, tracked, undone
-from tests.rewrite.test_text import CLICK, SETTINGS, put_back, text_of
+from tests.rewrite.mails import PUBLIC_URL, letter, mint, tracked, undone
+from tests.rewrite.test_plain_text_links import CLICK, SETTINGS, put_back, text_of
 
 _URLS = st.sampled_from(
     [
