@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from relay.store import errors
-from relay.store.database import engine
+from relay.store.database import engine, errors
 from relay.store.recipients import suppressions
 from relay.store.store import Store
 from tests.message_factory import NOW

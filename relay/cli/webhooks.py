@@ -21,8 +21,8 @@ from relay.delivery.webhooks.sender import endpoint
 from relay.node import data_directory
 from relay.store.database.webhook_tables import Webhook
 from relay.store.store import Store
-from relay.store.views import json_objects
-from relay.store.webhooks import endpoints, webhook_event, webhook_objects
+from relay.store.views import json_objects, webhook_event, webhook_objects
+from relay.store.webhooks import endpoints
 
 T = TypeVar("T")
 

@@ -21,7 +21,7 @@ from relay.envelope import Recipient
 from relay.reply import Reply
 from relay.rewrite import dkim
 from relay.rewrite.plan import Plan
-from relay.store import errors
+from relay.store.database import errors
 from relay.store.database.tables import Message, Status
 from relay.store.queue.deliveries import Outcome
 from relay.store.queue.long_urls import Rows

@@ -19,7 +19,7 @@ from relay.envelope import Accepted, Client, Envelope, Recipient
 from relay.mime import fields
 from relay.rewrite import plan as planning
 from relay.rewrite.plan import Plan
-from relay.store import errors
+from relay.store.database import errors
 from relay.store.database.tables import Message, Status
 from relay.store.queue import dsn_due
 from relay.store.queue.deliveries import Filing, Outcome

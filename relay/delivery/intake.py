@@ -23,7 +23,8 @@ from relay.mime import parts
 from relay.reply import Refused, Reply, refused
 from relay.rewrite import plan as planning
 from relay.rewrite.plan import Plan
-from relay.store import errors, retention
+from relay.store import retention
+from relay.store.database import errors
 from relay.store.database.tables import Status
 from relay.store.queue.deliveries import Filing, Outcome
 from relay.store.queue.long_urls import MOST_TOGETHER, Rows

@@ -20,7 +20,7 @@ from relay.delivery.memory_budget import MemoryBudget
 from relay.delivery.smtp.negotiation import LeaseLostError
 from relay.envelope import Recipient
 from relay.rewrite.plan import Plan
-from relay.store import errors
+from relay.store.database import errors
 from relay.store.database.tables import Delivery, Message
 from relay.store.queue import deliveries as queue
 from relay.store.queue import leases, unstorable_results

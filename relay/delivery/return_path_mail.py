@@ -25,13 +25,14 @@ from relay.edits import Kind
 from relay.envelope import Accepted, Client
 from relay.reply import Refused, Reply, refused
 from relay.return_path import NotOurs, Purpose, Return
-from relay.store import errors
+from relay.store.database import errors
+from relay.store.database.delivery_rows import UnknownDeliveryError
 from relay.store.database.tables import EventType
 from relay.store.queue import late_reports
 from relay.store.queue.deliveries import Try
 from relay.store.queue.late_reports import Tiding
 from relay.store.store import Store
-from relay.store.tracking.hits import Hit, NotKnownYet
+from relay.store.tracking.hits import Hit
 
 # RFC 5321 §4.5.1 and RFC 2142: where feedback loops and postmasters send what has no token in its address. It is
 # taken only if there is one inside.
@@ -177,8 +178,8 @@ class ReturnPathMail:
         except TimeoutError as error:
             log.not_stored(report.message, "slow")
             raise _cannot_store() from error
-        except (sa.exc.SQLAlchemyError, NotKnownYet) as error:  # whoever reports it tries again
-            if not errors.is_database_fault(error) and not isinstance(error, NotKnownYet):
+        except (sa.exc.SQLAlchemyError, UnknownDeliveryError) as error:  # whoever reports it tries again
+            if not errors.is_database_fault(error) and not isinstance(error, UnknownDeliveryError):
                 log.fault("report", report.message)
             log.not_stored(report.message, errors.describe(error))
             raise _cannot_store() from error

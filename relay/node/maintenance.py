@@ -9,7 +9,8 @@ import sqlalchemy as sa
 
 from relay import log
 from relay.config.schema import Config
-from relay.store import errors, retention
+from relay.store import retention
+from relay.store.database import errors
 from relay.store.store import Store
 from relay.store.webhooks import endpoints
 

@@ -9,7 +9,7 @@ from relay import log
 from relay.config.schema import Config
 from relay.delivery import queue_worker
 from relay.node import data_directory
-from relay.store import errors
+from relay.store.database import errors
 from relay.store.queue import leases
 
 

@@ -21,8 +21,8 @@ from relay.node.data_directory import Unusable
 from relay.node.role import Role
 from relay.node.shared_logins import circles
 from relay.node.supervisor import Supervisor
-from relay.store import errors
 from relay.store.console import accounts
+from relay.store.database import errors
 from relay.store.webhooks import endpoints, outbox
 from web.console import sign_in
 

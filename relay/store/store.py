@@ -12,14 +12,13 @@ import sqlalchemy as sa
 from pydantic import ConfigDict, TypeAdapter
 
 from relay import log
-from relay.store import errors
-from relay.store.database import engine, migrate
+from relay.store.database import engine, errors, migrate
+from relay.store.database.errors import NotYetError
 from relay.store.database.identities import People
 from relay.store.database.journal import Fact, Journal, Replayed
 from relay.store.database.reader import Reader
 from relay.store.database.recent_facts import RecentFacts
 from relay.store.database.writer import Writer
-from relay.store.errors import NotYetError
 from relay.store.queue import deliveries, long_urls, redaction, unstorable_results
 from relay.store.recipients import consent, stream_preferences
 from relay.store.tracking import hits, verdicts

@@ -23,8 +23,9 @@ from relay.config import values
 from relay.config.schema import Config
 from relay.config.webhook import Webhook as Configured
 from relay.store.store import Store
+from relay.store.views import webhook_objects
 from relay.store.views.json_objects import Object
-from relay.store.webhooks import endpoints, webhook_objects
+from relay.store.webhooks import endpoints
 from web.api.core import PATH, Body, Fault, answer, body, limit, listed
 from web.api.openapi import PAGED, says
 

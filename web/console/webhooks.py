@@ -19,7 +19,8 @@ from relay import tokens
 from relay.config.schema import Config
 from relay.store.database.tables import EventType
 from relay.store.store import Store
-from relay.store.webhooks import endpoints, webhook_objects
+from relay.store.views import webhook_objects
+from relay.store.webhooks import endpoints
 from web.api import webhooks as webhooks_api
 from web.api.core import Fault
 from web.console import sign_in

@@ -25,13 +25,13 @@ from relay import ids, log, return_path, tokens
 from relay.bounce import classify, recipient_report
 from relay.bounce.classify import BounceKind, Verdict
 from relay.config.schema import Config
-from relay.store import errors
+from relay.store.database import errors
+from relay.store.database.delivery_rows import UnknownDeliveryError
 from relay.store.database.tables import EventType
 from relay.store.queue import late_reports
 from relay.store.queue.deliveries import Try
 from relay.store.queue.late_reports import Clues, Tiding
 from relay.store.store import Store
-from relay.store.tracking.hits import NotKnownYet
 from web.inbound import mailgun, postmark, provider_event, sendgrid, ses, sparkpost
 from web.inbound.certificates import Fetch
 from web.inbound.provider_event import Forged, Malformed, Word
@@ -114,8 +114,8 @@ class Desk:
             return _later()
         try:
             counts = await self._settle_all(name, heard)
-        except (sa.exc.SQLAlchemyError, OSError, NotKnownYet) as error:
-            if not isinstance(error, NotKnownYet):
+        except (sa.exc.SQLAlchemyError, OSError, UnknownDeliveryError) as error:
+            if not isinstance(error, UnknownDeliveryError):
                 errors.log_failure(error, "inbound", name)
             return _later()
         return JSONResponse(counts)
@@ -184,7 +184,7 @@ class Desk:
             try:
                 counts.update(await self._store.write(partial(self._settle, provider, heard._replace(words=part))))
             except Exception as error:
-                if errors.is_database_fault(error) or isinstance(error, NotKnownYet):
+                if errors.is_database_fault(error) or isinstance(error, UnknownDeliveryError):
                     raise
                 if len(part) > 1:
                     parts = [[one] for one in part] + parts  # the others are not its business
@@ -208,7 +208,8 @@ class Desk:
                 is_new = late_reports.settle(session, self._tiding(provider, one, *delivery))
                 counts["taken" if is_new else "known"] += 1
         if counts["unknown"] and self._store.journal.waits:
-            raise NotKnownYet(provider)  # what it is about may stand there; nothing of this is kept, all comes again
+            # What it is about may stand there. Nothing of this is kept; all comes again.
+            raise UnknownDeliveryError(provider)
         return counts
 
     def _delivery(self, session: sa.Connection, one: Word) -> tuple[str, int] | None:

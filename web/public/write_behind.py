@@ -12,7 +12,7 @@ from collections import deque
 from typing import Any
 
 from relay import log
-from relay.store import errors
+from relay.store.database import errors
 from relay.store.store import Away, Store
 
 MOST_WAITING = 50_000  # facts in memory, some 50 MB; reached only when neither database nor disk takes them

@@ -10,7 +10,7 @@ from relay import address, webhook_signatures
 from relay.delivery.webhooks import smtp_reply
 from relay.delivery.webhooks.smtp_reply import Sort
 from relay.store.database.tables import EventType
-from relay.store.webhooks.webhook_event import Occasion
+from relay.store.views.webhook_event import Occasion
 
 REFUSED = 406  # its receivers answer this to what they never want again
 

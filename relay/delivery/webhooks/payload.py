@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from relay import __version__, webhook_signatures
 from relay.delivery.webhooks import mailgun, postmark, sendgrid
 from relay.store.database.tables import EventType
-from relay.store.webhooks.webhook_event import Occasion
+from relay.store.views.webhook_event import Occasion
 
 WAYPOST, POSTMARK, SENDGRID, MAILGUN = "waypost", "postmark", "sendgrid", "mailgun"
 FORMATS = (WAYPOST, POSTMARK, SENDGRID, MAILGUN)

@@ -19,11 +19,12 @@ from relay.delivery import queue_worker
 from relay.delivery.webhooks import payload as posts
 from relay.delivery.webhooks.payload import Endpoint, Post
 from relay.delivery.webhooks.request import Answer, Caller, asked_to_wait, next_attempt
-from relay.store import errors
+from relay.store.database import errors
 from relay.store.database.webhook_tables import Outgoing, Telling, Webhook
 from relay.store.store import Store
+from relay.store.views import webhook_event
 from relay.store.webhooks import endpoints as webhooks
-from relay.store.webhooks import outbox, webhook_event
+from relay.store.webhooks import outbox
 from relay.tokens import KeyRing
 
 _LEASE = timedelta(minutes=2)  # longer than any request lasts

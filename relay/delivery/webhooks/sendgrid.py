@@ -8,7 +8,7 @@ from typing import Any
 from relay.delivery.webhooks import smtp_reply
 from relay.delivery.webhooks.smtp_reply import Sort
 from relay.store.database.tables import EventType
-from relay.store.webhooks.webhook_event import Occasion
+from relay.store.views.webhook_event import Occasion
 
 _NAMES = {
     EventType.ACCEPTED: "processed",

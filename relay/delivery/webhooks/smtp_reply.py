@@ -7,7 +7,7 @@ import re
 from enum import StrEnum
 from typing import NamedTuple
 
-from relay.store.webhooks.webhook_event import Occasion
+from relay.store.views.webhook_event import Occasion
 
 _SAID = re.compile(r"(?:(\d{3})(?:\s+|$))?(?:(\d\.\d{1,3}\.\d{1,3})(?:\s+|$))?(.*)", re.DOTALL)
 _HARD = frozenset({"user_unknown", "domain_unknown", "moved"})

@@ -9,8 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
 from relay import log
-from relay.store import errors
-from relay.store.database import identities
+from relay.store.database import errors, identities
 
 BUSY_TIMEOUT_S = 5.0
 DATABASE_FILE = "waypost.db"

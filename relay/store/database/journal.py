@@ -17,9 +17,9 @@ import sqlalchemy as sa
 from pydantic import TypeAdapter
 
 from relay import ids, log
-from relay.store import errors
+from relay.store.database import errors
+from relay.store.database.errors import NotYetError
 from relay.store.database.identities import People
-from relay.store.errors import NotYetError
 
 SUFFIX = ".jsonl"
 

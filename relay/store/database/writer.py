@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import sqlalchemy as sa
 
-from relay.store import errors
+from relay.store.database import errors
 
 T = TypeVar("T")
 Work = Callable[[sa.Connection], T]

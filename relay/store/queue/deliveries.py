@@ -14,8 +14,8 @@ from sqlmodel import SQLModel
 
 from relay import ids
 from relay.store.database import identities, tables
+from relay.store.database.errors import NotYetError
 from relay.store.database.tables import Delivery, Event, EventType, Message, Status
-from relay.store.errors import NotYetError
 from relay.store.queue import leases, long_urls, redaction
 from relay.store.queue.long_urls import Rows
 from relay.store.recipients import repeated_failures, suppressions

@@ -12,8 +12,8 @@ import sqlalchemy as sa
 from relay.store.database import identities, tables
 from relay.store.database.tables import Delivery, Message, Status
 from relay.store.queue import deliveries, redaction
+from relay.store.queue.attempts import AttemptDetail
 from relay.store.queue.deliveries import Filing
-from relay.store.views.message_detail import Attempt
 
 PATIENCE = timedelta(minutes=1)  # with the rest of a message's recipients
 
@@ -22,7 +22,7 @@ class Owed(NamedTuple):
     """A recipient that the reverse-path is to be told of; without an attempt it expired or was dropped before one."""
 
     delivery: Delivery
-    attempt: Attempt | None
+    attempt: AttemptDetail | None
 
 
 def wanted(notify: str) -> list[str]:
@@ -71,12 +71,12 @@ def tell(session: sa.Connection, message_id: str, compose: Compose) -> int:
     return len(owed)
 
 
-def _last_attempt(session: sa.Connection, row: Delivery) -> Attempt | None:
+def _last_attempt(session: sa.Connection, row: Delivery) -> AttemptDetail | None:
     attempt = tables.attempt
     found = session.execute(
-        sa.select(*(attempt.c[name] for name in Attempt._fields))
+        sa.select(*(attempt.c[name] for name in AttemptDetail._fields))
         .where(attempt.c.message == row.message, attempt.c.number == row.number)
         .order_by(attempt.c.id.desc())
         .limit(1)
     ).first()
-    return Attempt(*found) if found else None
+    return AttemptDetail(*found) if found else None

@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 import sqlalchemy as sa
 
 from relay import ids
-from relay.store.database import identities, tables
+from relay.store.database import delivery_rows, identities, tables
 from relay.store.database.tables import Delivery, Event, EventType, Status
 from relay.store.queue import deliveries, dsn_due
 from relay.store.queue.deliveries import Outcome, Try
@@ -114,14 +114,14 @@ def find(session: sa.Connection, clues: Clues) -> tuple[str, int] | None:
 
 
 def settle(session: sa.Connection, tiding: Tiding) -> bool:
-    """Writes it down; False if it changes nothing. Raises events.NotKnownYet for a message too young to be unknown."""
+    """Writes it down; False if it changes nothing. Raises UnknownDeliveryError, `delivery_rows.raise_if_recent`."""
     table = tables.delivery
     found = session.execute(
         sa.select(table).where(table.c.message == tiding.message, table.c.number == tiding.number).with_for_update()
     ).mappings()
     row = next((Delivery(**one) for one in found), None)
     if row is None:
-        hits.may_be_unknown(tiding.message, tiding.at)
+        delivery_rows.raise_if_recent(tiding.message, tiding.at)
         return False
     said = identities.of(session).said(tiding.tried.code, tiding.tried.text, row.recipient, is_ours=False)
     tiding = tiding._replace(tried=tiding.tried._replace(text=said))
@@ -198,7 +198,7 @@ def _deferred(session: sa.Connection, tiding: Tiding, row: Delivery) -> bool:
     _note_attempt(session, tiding)
     _note_event(session, tiding, row, detail)
     if row.told not in ("delayed", "failed") and not row.owes and _is_owed(session, tiding, row, "DELAY"):
-        hits.change(session, tiding.message, tiding.number, owes="delayed")
+        delivery_rows.update(session, tiding.message, tiding.number, owes="delayed")
     return True
 
 
@@ -214,7 +214,7 @@ def _complained(session: sa.Connection, tiding: Tiding, row: Delivery) -> bool:
     )
     if row.complained_at is not None:
         return False
-    hits.change(session, tiding.message, tiding.number, complained_at=tiding.at)
+    delivery_rows.update(session, tiding.message, tiding.number, complained_at=tiding.at)
     _note_event(session, tiding, row, evidence)
     return True
 

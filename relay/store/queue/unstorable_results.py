@@ -9,8 +9,8 @@ from collections.abc import Iterable
 import sqlalchemy as sa
 
 from relay import log
-from relay.store import errors
-from relay.store.errors import NotYetError
+from relay.store.database import errors
+from relay.store.database.errors import NotYetError
 from relay.store.queue import deliveries, leases
 from relay.store.queue.deliveries import Outcome
 

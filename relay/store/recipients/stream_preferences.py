@@ -9,10 +9,9 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from relay.store.database import identities, tables
+from relay.store.database import delivery_rows, identities, tables
 from relay.store.database.tables import Event, EventType
 from relay.store.recipients import suppressions
-from relay.store.tracking import hits
 from relay.store.webhooks import outbox
 
 _RECENT = 1000  # deliveries whose streams are offered
@@ -49,7 +48,7 @@ class Wants(NamedTuple):
 
 def read(session: sa.Connection, message: str, number: int, now: datetime) -> Wants:
     """The streams that the recipient behind a delivery has had mail of, by name."""
-    found = hits.delivery(session, message, number)
+    found = delivery_rows.find(session, message, number)
     if found is None:
         return Wants([], from_all=False)
     delivery = tables.delivery
@@ -69,12 +68,12 @@ def read(session: sa.Connection, message: str, number: int, now: datetime) -> Wa
 
 
 def choose(session: sa.Connection, choice: Choice) -> None:
-    """Writes a choice down. Raises events.NotKnownYet."""
+    """Writes a choice down. Raises UnknownDeliveryError."""
     if session.scalar(sa.select(tables.event.c.id).where(tables.event.c.id == choice.id)):
         return
-    found = hits.delivery(session, choice.message, choice.number)
+    found = delivery_rows.find(session, choice.message, choice.number)
     if found is None:
-        hits.may_be_unknown(choice.message, choice.at)
+        delivery_rows.raise_if_recent(choice.message, choice.at)
         return
     left = suppressions.unsubscribed(session, found.recipient, choice.at)
     leave: list[str | None] = [None] if None not in left else []
@@ -105,9 +104,9 @@ def choose(session: sa.Connection, choice: Choice) -> None:
     elif back:
         _note(session, choice, EventType.RESUBSCRIBED, found.recipient, back)
     if found.stream in leave or None in leave:
-        hits.change(session, choice.message, choice.number, unsubscribed_at=found.unsubscribed_at or choice.at)
+        delivery_rows.update(session, choice.message, choice.number, unsubscribed_at=found.unsubscribed_at or choice.at)
     elif found.stream in back:
-        hits.change(session, choice.message, choice.number, unsubscribed_at=None)
+        delivery_rows.update(session, choice.message, choice.number, unsubscribed_at=None)
 
 
 def _note(

@@ -1,5 +1,5 @@
 """Hits, and what they are taken for.
 
 `hits` opens, clicks and unsubscribes, recorded once each · `verdicts` human or machine, with the counters · `pixels`
-stand-alone pixels and their log
+stand-alone pixels and their log · `hit_counts` hits by verdict
 """

@@ -1,22 +1,19 @@
 """Opens, clicks, unsubscribes: what recipients do, written down once each."""
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import cache
 from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from relay import ids, redaction, tokens
-from relay.store.database import identities, tables
+from relay import redaction, tokens
+from relay.store.database import delivery_rows, identities, tables
 from relay.store.database.tables import Event, EventType
-from relay.store.errors import NotYetError
 from relay.store.recipients import consent, suppressions
 from relay.store.recipients.consent import Wish
 from relay.store.tracking import pixels, verdicts
 from relay.store.webhooks import outbox
-
-_MAY_STILL_COME = timedelta(days=1)  # an outage of the database that is longer loses hits on mail from within it
 
 
 class Hit(NamedTuple):
@@ -36,29 +33,25 @@ class Hit(NamedTuple):
     link: int = 0
 
 
-class NotKnownYet(NotYetError):
-    """The delivery is not in the database: its own facts may still wait in a journal."""
-
-
 def record(session: sa.Connection, hit: Hit) -> None:
     """Writes the hit down and moves the delivery's counters. A second time changes nothing.
 
     A recipient who asked not to be tracked leaves no open or click. An unsubscribe suppresses the
     message's stream; only the first one is an event. A hit of nobody in particular counts for the message alone.
-    Raises NotKnownYet.
+    Raises UnknownDeliveryError.
     """
     if session.scalar(_SEEN, {"id": hit.id}):
         return
     if hit.number == tokens.PIXEL:
         if not pixels.record(session, hit):
-            may_be_unknown(hit.message, hit.at)
+            delivery_rows.raise_if_recent(hit.message, hit.at)
         return
     if hit.number is None:
         _record_apart(session, hit)
         return
-    found = delivery(session, hit.message, hit.number)
+    found = delivery_rows.find(session, hit.message, hit.number)
     if found is None:
-        may_be_unknown(hit.message, hit.at)
+        delivery_rows.raise_if_recent(hit.message, hit.at)
         return
     if hit.type is EventType.UNSUBSCRIBED:
         suppressions.add(
@@ -72,7 +65,7 @@ def record(session: sa.Connection, hit: Hit) -> None:
         )
         if found.unsubscribed_at is not None:
             return
-        change(session, hit.message, hit.number, unsubscribed_at=hit.at)
+        delivery_rows.update(session, hit.message, hit.number, unsubscribed_at=hit.at)
     else:
         if consent.untracked(session, [found.recipient]):
             return
@@ -92,7 +85,7 @@ def _record_apart(session: sa.Connection, hit: Hit) -> None:
     if session.execute(sa.update(table).where(table.c.id == hit.message).values({counter: counter + 1})).rowcount:
         _write(session, hit._replace(number=None), "")
     else:
-        may_be_unknown(hit.message, hit.at)
+        delivery_rows.raise_if_recent(hit.message, hit.at)
 
 
 def _write(session: sa.Connection, hit: Hit, recipient: str) -> None:
@@ -124,26 +117,20 @@ class Asked(NamedTuple):
     number: int
 
 
-def may_be_unknown(message: str, at: datetime) -> None:
-    """A hit on a message that is not here: its facts may still wait in a journal, or it has expired long ago."""
-    if at - ids.time_of(message) < _MAY_STILL_COME:
-        raise NotKnownYet(message)
-
-
 def untrack(session: sa.Connection, asked: Asked) -> None:
-    """Notes it for the address behind the delivery. Raises NotKnownYet."""
-    found = delivery(session, asked.message, asked.number)
+    """Notes it for the address behind the delivery. Raises UnknownDeliveryError."""
+    found = delivery_rows.find(session, asked.message, asked.number)
     if found is None:
-        may_be_unknown(asked.message, asked.at)
+        delivery_rows.raise_if_recent(asked.message, asked.at)
     else:
         consent.decide(session, Wish([found.recipient], asked.at, is_yes=False, source=consent.RECIPIENT))
 
 
 def track(session: sa.Connection, asked: Asked) -> None:
-    """Undoes `untrack`, and no more: what others said of the address stays. Raises NotKnownYet."""
-    found = delivery(session, asked.message, asked.number)
+    """Undoes `untrack`, and no more: what others said of the address stays. Raises UnknownDeliveryError."""
+    found = delivery_rows.find(session, asked.message, asked.number)
     if found is None:
-        may_be_unknown(asked.message, asked.at)
+        delivery_rows.raise_if_recent(asked.message, asked.at)
     elif consent.asked_not_to_be(session, found.recipient):
         # Where consent is asked for, forgetting the no would be a no.
         is_yes = True if identities.of(session).asks else None
@@ -152,11 +139,6 @@ def track(session: sa.Connection, asked: Asked) -> None:
 
 # Statements of the hottest path, made once: making one takes longer than running it.
 _SEEN = sa.select(tables.event.c.id).where(tables.event.c.id == sa.bindparam("id"))
-_DELIVERY = (
-    sa.select(tables.delivery.c.recipient, tables.delivery.c.unsubscribed_at, tables.message.c.stream)
-    .join(tables.message, tables.message.c.id == tables.delivery.c.message)
-    .where(tables.delivery.c.message == sa.bindparam("message"), tables.delivery.c.number == sa.bindparam("number"))
-)
 
 
 @cache
@@ -164,16 +146,6 @@ def _one_more(counter: str) -> sa.Update:
     table = tables.delivery
     mine = table.c.message == sa.bindparam("of_message"), table.c.number == sa.bindparam("of_number")
     return sa.update(table).where(*mine).values({counter: table.c[counter] + 1})
-
-
-def delivery(session: sa.Connection, message: str, number: int) -> sa.Row[str, datetime | None, str] | None:
-    """Recipient, `unsubscribed_at` and the message's stream; None if it is not known."""
-    return session.execute(_DELIVERY, {"message": message, "number": number}).first()
-
-
-def change(session: sa.Connection, message: str, number: int, **values: object) -> None:
-    table = tables.delivery
-    session.execute(sa.update(table).where(table.c.message == message, table.c.number == number).values(**values))
 
 
 def latest(session: sa.Connection, limit: int) -> Sequence[sa.RowMapping]:

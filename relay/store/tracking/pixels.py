@@ -13,7 +13,7 @@ from relay import ids, tokens
 from relay.edits import Hole, Kind
 from relay.store.database import console_tables, tables
 from relay.store.database.console_tables import Pixel, PixelHit
-from relay.store.views.statistics import Tally
+from relay.store.tracking.hit_counts import HitCounts
 
 if TYPE_CHECKING:
     from relay.store.tracking.hits import Hit
@@ -30,7 +30,7 @@ class Seen(NamedTuple):
     name: str
     token: str
     created_at: datetime
-    opens: Tally
+    opens: HitCounts
     last_at: datetime | None
 
 
@@ -61,7 +61,7 @@ def create(session: sa.Connection, ring: tokens.KeyRing, name: str, at: datetime
     made = ids.new(at)
     token = ring.mint(Hole(Kind.OPEN), made, tokens.PIXEL)
     session.execute(sa.insert(table), tables.values(Pixel(id=made, name=name, token=token, created_at=at)))
-    return Seen(made, name, token, at, Tally(), None)
+    return Seen(made, name, token, at, HitCounts(), None)
 
 
 def remove(session: sa.Connection, pixel: str) -> bool:
@@ -149,7 +149,7 @@ def _read(session: sa.Connection, wanted: sa.Select[tuple[object, ...]]) -> list
             row["name"],
             row["token"],
             row["created_at"],
-            Tally(*(row[f"opens_{verdict}"] for verdict in Tally._fields)),
+            HitCounts(*(row[f"opens_{verdict}"] for verdict in HitCounts._fields)),
             row["last_at"],
         )
         for row in session.execute(wanted).mappings()

@@ -8,9 +8,9 @@ from datetime import datetime
 from typing import Any
 
 from relay.store.database.tables import Status
+from relay.store.tracking.hit_counts import HitCounts
 from relay.store.tracking.pixels import Line, Seen, url
 from relay.store.views.message_detail import Delivery, Story
-from relay.store.views.statistics import Tally
 
 Object = dict[str, Any]  # Any: what JSON can hold
 
@@ -117,8 +117,8 @@ def pixel(seen: Seen, public_url: str, log: list[Line] | None = None) -> Object:
     return shown
 
 
-def sum_of(*tallies: Tally) -> Tally:
-    return Tally(*map(sum, zip(*tallies, strict=True)))
+def sum_of(*tallies: HitCounts) -> HitCounts:
+    return HitCounts(*map(sum, zip(*tallies, strict=True)))
 
 
 def delivery_id(message_id: str, number: int) -> str:

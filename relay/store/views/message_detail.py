@@ -8,25 +8,12 @@ import sqlalchemy as sa
 
 from relay.store.database import tables
 from relay.store.database.tables import EventType
+from relay.store.queue.attempts import AttemptDetail
+from relay.store.tracking.hit_counts import HitCounts
 from relay.store.views.message_list import HITS, clicks_of, opens_of
-from relay.store.views.statistics import Tally
 
 MOST_DELIVERIES = 500  # of one message on its page
 MOST_EVENTS = 1000
-
-
-class Attempt(NamedTuple):
-    """One try and its reply."""
-
-    at: datetime
-    upstream: str
-    phase: str
-    code: int
-    status: str
-    text: str
-    took_ms: int
-    rule: str
-    uncertain: bool  # it may have arrived
 
 
 class Delivery(NamedTuple):
@@ -41,9 +28,9 @@ class Delivery(NamedTuple):
     next_attempt_at: datetime | None
     settled_at: datetime | None
     delivered_at: datetime | None  # also of one that bounced later
-    attempts: list[Attempt]
-    opens: Tally
-    clicks: Tally
+    attempts: list[AttemptDetail]
+    opens: HitCounts
+    clicks: HitCounts
     opens_implied: int  # of opens: not seen, but a person clicked
     unsubscribed_at: datetime | None
     complained_at: datetime | None
@@ -83,8 +70,8 @@ class Story(NamedTuple):
     pixels: int
     links: list[dict[str, Any]]  # Any: as the rewriting reported them
     reasons: list[str]
-    opens: Tally  # of nobody in particular; beside those of the deliveries
-    clicks: Tally
+    opens: HitCounts  # of nobody in particular; beside those of the deliveries
+    clicks: HitCounts
     deliveries: list[Delivery]
     recipients: int  # of all deliveries, also where not all are in the list
     opened_by: int  # deliveries that a person opened, however often; with those where a click implies it
@@ -153,15 +140,15 @@ def _deliveries(session: sa.Connection, message_id: str) -> list[Delivery]:
         .mappings()
         .all()
     )
-    tried: dict[int, list[Attempt]] = {}
+    tried: dict[int, list[AttemptDetail]] = {}
     if rows:
         found: Iterable[Any] = session.execute(
-            sa.select(attempt.c.number, *(attempt.c[name] for name in Attempt._fields))
+            sa.select(attempt.c.number, *(attempt.c[name] for name in AttemptDetail._fields))
             .where(attempt.c.message == message_id, attempt.c.number <= rows[-1]["number"])
             .order_by(attempt.c.id)
         )
         for number, *values in found:
-            tried.setdefault(number, []).append(Attempt(*values))
+            tried.setdefault(number, []).append(AttemptDetail(*values))
     same = [name for name in Delivery._fields if name in table.c and name != "attempts"]
     return [
         Delivery(

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from relay.store.database import identities, tables
 from relay.store.database.tables import Status
 from relay.store.recipients import consent
-from relay.store.views.statistics import Tally
+from relay.store.tracking.hit_counts import HitCounts
 
 _RECENT = 500  # messages whose streams are offered as a filter
 
@@ -32,8 +32,8 @@ class Line(NamedTuple):
     recipient: str  # the first
     recipients: int
     statuses: dict[str, int]  # how many deliveries stand where
-    opens: Tally
-    clicks: Tally
+    opens: HitCounts
+    clicks: HitCounts
     unsubscribed: int
 
 
@@ -183,14 +183,14 @@ def _any_delivery(condition: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
     return sa.exists().where(tables.delivery.c.message == tables.message.c.id, condition)
 
 
-_OPENS = [f"opens_{verdict}" for verdict in Tally._fields]
+_OPENS = [f"opens_{verdict}" for verdict in HitCounts._fields]
 _CLICKS = [f"clicks_{verdict}" for verdict in ("human", "machine", "unknown")]
 HITS = (*_OPENS, *_CLICKS)
 _NOTHING: dict[str, Any] = {  # Any: the fields of Line that _sums gives
     "recipients": 0,
     "statuses": {},
-    "opens": Tally(),
-    "clicks": Tally(),
+    "opens": HitCounts(),
+    "clicks": HitCounts(),
     "unsubscribed": 0,
 }
 
@@ -226,16 +226,16 @@ def _sums(session: sa.Connection, message_ids: Sequence[str]) -> dict[str, dict[
     return found
 
 
-def _plus(one: Tally, other: Tally) -> Tally:
-    return Tally(*map(sum, zip(one, other, strict=True)))
+def _plus(one: HitCounts, other: HitCounts) -> HitCounts:
+    return HitCounts(*map(sum, zip(one, other, strict=True)))
 
 
-def opens_of(row: sa.RowMapping) -> Tally:
+def opens_of(row: sa.RowMapping) -> HitCounts:
     """The open counters of a delivery's row."""
-    return Tally(*(int(row[name]) for name in _OPENS))
+    return HitCounts(*(int(row[name]) for name in _OPENS))
 
 
-def clicks_of(row: sa.RowMapping) -> Tally:
+def clicks_of(row: sa.RowMapping) -> HitCounts:
     """The click counters of a delivery's row."""
     human, machine, unknown = (int(row[name]) for name in _CLICKS)
-    return Tally(human=human, machine=machine, unknown=unknown)
+    return HitCounts(human=human, machine=machine, unknown=unknown)

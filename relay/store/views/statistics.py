@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from relay import ids
 from relay.store.database import tables
 from relay.store.database.tables import EventType, Status
+from relay.store.tracking.hit_counts import HitCounts
 
 _DAY_US = 86_400_000_000
 
@@ -30,19 +31,6 @@ def accepted(session: sa.Connection, since: datetime | None, until: datetime | N
     return session.scalar(wanted) or 0
 
 
-class Tally(NamedTuple):
-    """Hits by verdict."""
-
-    human: int = 0
-    proxied: int = 0
-    machine: int = 0
-    unknown: int = 0
-
-    @property
-    def total(self) -> int:
-        return sum(self)
-
-
 class Totals(NamedTuple):
     """What happened in a span of time. `accepted` counts messages; the rest deliveries and hits."""
 
@@ -53,8 +41,8 @@ class Totals(NamedTuple):
     suppressed: int
     unsubscribed: int
     complained: int
-    opens: Tally
-    clicks: Tally
+    opens: HitCounts
+    clicks: HitCounts
     opened_by: int  # deliveries that a person opened, however often
     clicked_by: int
 
@@ -136,8 +124,8 @@ def _totals(counts: dict[tuple[str, str], int], people: dict[str, int]) -> Total
     def of(*types: EventType) -> int:
         return sum(count for (type_, _), count in counts.items() if type_ in types)
 
-    def tally(type_: EventType) -> Tally:
-        return Tally(*(counts.get((type_, verdict), 0) for verdict in Tally._fields))
+    def tally(type_: EventType) -> HitCounts:
+        return HitCounts(*(counts.get((type_, verdict), 0) for verdict in HitCounts._fields))
 
     return Totals(
         accepted=of(EventType.ACCEPTED),
