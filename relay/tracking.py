@@ -97,7 +97,7 @@ class Webhook:
     """
 
     def __init__(self, url: str, secret: Secret | Sequence[Secret] = (), *, timeout_s: float = 10.0) -> None:
-        if link_url.scheme(url) not in ("http", "https") or not link_url.host(url):
+        if link_url.find_scheme(url) not in ("http", "https") or not link_url.find_host(url):
             raise ValueError(f"not a web address: {url[:100]!r}")
         self.url = url
         self._secrets = _listed(secret)
@@ -132,7 +132,7 @@ class Webhook:
                 if not answer.is_success:
                     raise WebhookError(f"{answer.url.host} answered {answer.status_code}")
         except (httpx.HTTPError, OSError) as error:
-            host = link_url.host(self.url)  # no more of it: it may hold a password
+            host = link_url.find_host(self.url)  # no more of it: it may hold a password
             raise WebhookError(f"{host}: {type(error).__name__}: {error}".removesuffix(": ")) from error
 
 
@@ -151,7 +151,7 @@ class Tracker:
         if not base_url.isascii() or not _WEB.fullmatch(base_url):
             raise ValueError("base_url must be an http(s) address without query, quotes or spaces")
         self.base_url = base_url.rstrip("/")
-        self._bare_scheme = link_url.scheme(base_url)
+        self._bare_scheme = link_url.find_scheme(base_url)
         self._metadata = dict(metadata or {})
         self._ciphers: dict[Kind, list[AESSIV]] = {
             kind: [_cipher(one, kind) for one in secrets] for kind in ("open", "click")
@@ -167,7 +167,7 @@ class Tracker:
         browsers do. `//host/path` is read as a browser would read it in a page of `base_url`. Raises ValueError as
         above."""
         url = link_url.with_scheme(url, self._bare_scheme)
-        if link_url.scheme(url) not in ("http", "https") or not url.isprintable() or not link_url.host(url):
+        if link_url.find_scheme(url) not in ("http", "https") or not url.isprintable() or not link_url.find_host(url):
             raise ValueError(f"not a web address: {url[:100]!r}")
         return self._checked(f"{self.base_url}/c/{self._mint('click', url, metadata)}")
 
@@ -215,7 +215,7 @@ class Tracker:
         edits = self._edits(
             octets,
             self._merged(metadata),
-            links.Rules(
+            links.LinkRules(
                 self.base_url,
                 clicks,
                 frozenset(map(str.lower, exclude)),
@@ -228,23 +228,23 @@ class Tracker:
         made = splice(octets, edits)
         return made.decode("utf-8", "surrogatepass") if isinstance(html, str) else made
 
-    def _edits(self, octets: bytes, metadata: Metadata, rules: links.Rules, *, opens: bool) -> list[Edit]:
-        codec = charset.codec("", octets)
+    def _edits(self, octets: bytes, metadata: Metadata, rules: links.LinkRules, *, opens: bool) -> list[Edit]:
+        codec = charset.find_codec("", octets)
         if codec is None or b"\x00" in octets:
             return []
-        markup = html_tokenizer.skim(octets)
-        anchors = [] if markup.doubt else links.find(octets, markup, codec)
+        markup = html_tokenizer.tokenize_fast(octets)
+        anchors = [] if markup.ambiguity else links.find_anchors(octets, markup, codec)
         seen = [anchor.seen for anchor in anchors if anchor.is_live_http or anchor.is_live_bare_host]
-        witnessed = lxml_check.hrefs(octets, has_islands=markup.has_islands, with_bare_hosts=True)
-        if markup.doubt or witnessed != seen:
+        witnessed = lxml_check.find_hrefs(octets, has_foreign_content=markup.has_foreign_content, with_bare_hosts=True)
+        if markup.ambiguity or witnessed != seen:
             return []
         edits = []
-        for anchor in anchors[: links.MOST]:
-            reason, target = links.judge(anchor, rules, codec)
+        for anchor in anchors[: links.MAX_TRACKED]:
+            reason, target = links.decide_anchor(anchor, rules, codec)
             address = f"{self.base_url}/c/{self._sealed('click', target.decode('ascii', 'replace'), metadata)}"
             if not reason and len(address) <= LONGEST_URL:
                 edits.append(Edit(anchor.href.start, anchor.href.end, address.encode("ascii"), "click"))
-        at = pixel.place(markup)
+        at = pixel.find_place(markup)
         if opens and at is not None and f"{self.base_url}/o/".encode() not in octets:
             address = f"{self.base_url}/o/{self._sealed('open', '', metadata)}.png"
             if len(address) <= LONGEST_URL:

@@ -61,7 +61,7 @@ def test_a_fault_while_planning_is_logged_with_the_message_and_without_its_words
     tmp_path: Path, upstream: Upstream
 ) -> None:
     relay = Waypost(tmp_path, upstream.port)
-    relay.mistakes = ["relay.rewrite.instrument:read"]
+    relay.mistakes = ["relay.rewrite.instrument:instrument_parts"]
     with relay:
         assert relay.send(html_mail(), "planned@example.com").startswith("250")
         [message] = relay.rows("messages", "--query", "planned@example.com")

@@ -96,7 +96,7 @@ def test_a_retry_sends_the_same_octets(signing: Waypost, upstream: Upstream) -> 
 
 
 def test_mail_that_the_author_signed_is_rewritten_and_signed_anew(signing: Waypost, upstream: Upstream) -> None:
-    mail = dkim.signature(html_mail(), _KEYS[0], _WHEN) + html_mail()
+    mail = dkim.make_signature(html_mail(), _KEYS[0], _WHEN) + html_mail()
     octets = _arrived(signing, upstream, mail, "dkim-renewed@example.com").octets
     assert tracking_urls(octets)["c"] and verdicts(octets, *_KEYS) == [True, True]
 
@@ -106,7 +106,7 @@ def test_mail_whose_key_was_withdrawn_goes_as_it_came_with_its_old_signature(
 ) -> None:
     keys = _table(_KEYS[0], f'"""{_pem(RSA.private_key)}"""')
     relay = Waypost(tmp_path, upstream.port, _DELIVERY.replace("1s", "3s") + keys)
-    mail = dkim.signature(html_mail(), _KEYS[0], _WHEN) + html_mail()
+    mail = dkim.make_signature(html_mail(), _KEYS[0], _WHEN) + html_mail()
     recipient = "d451-4.3.0-n1+withdrawn@example.com"
     with relay:
         assert relay.send(mail, recipient).startswith("250 2.0.0 accepted as ")
@@ -122,7 +122,7 @@ def test_a_fault_of_ours_while_signing_is_shown_and_the_mail_goes_as_it_came(
     tmp_path: Path, upstream: Upstream
 ) -> None:
     relay = Waypost(tmp_path, upstream.port, _DELIVERY + _table(_KEYS[0], f'"""{_pem(RSA.private_key)}"""'))
-    relay.mistakes = ["relay.rewrite.dkim:signature"]
+    relay.mistakes = ["relay.rewrite.dkim:make_signature"]
     with relay:
         assert relay.send(html_mail(), "unsigned@example.com").startswith("250")
     [arrival] = upstream.to("unsigned@example.com")
@@ -150,7 +150,7 @@ def test_the_command_line_shows_what_is_sent(signing: Waypost, tmp_path: Path) -
 
 
 def test_mail_signed_by_another_still_verifies_though_we_added_received(relay: Waypost, upstream: Upstream) -> None:
-    mail = dkim.signature(html_mail(), OTHER, _WHEN) + html_mail()
+    mail = dkim.make_signature(html_mail(), OTHER, _WHEN) + html_mail()
     octets = _arrived(relay, upstream, mail, "dkim-other@example.com").octets
     assert octets.startswith(b"Received: ") and octets.endswith(mail)
     assert verdicts(octets, OTHER) == [True]
@@ -239,7 +239,7 @@ def test_check_prints_the_records_to_publish(tmp_path: Path) -> None:
     relay = Waypost(tmp_path, tables="".join(_table(key, f'"""{_pem(key.private_key)}"""') for key in (*_KEYS, weak)))
     said = relay.cli("check").decode()
     for key in _KEYS:
-        name, text = dkim.record(key)
+        name, text = dkim.dns_record(key)
         [line] = [line for line in said.splitlines() if name in line]
         assert line.startswith(f"dns   {name}. IN TXT ")
         strings = line.split('"')[1::2]

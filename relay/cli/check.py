@@ -93,8 +93,8 @@ def _notes(config: Config) -> list[str]:
 def _records(config: Config) -> list[str]:
     lines = []
     for key in config.dkim.key:
-        name, text = dkim.record(key)
-        lines.append(" ".join([f"{name}. IN TXT", *(f'"{string}"' for string in dkim.strings(text))]))
+        name, text = dkim.dns_record(key)
+        lines.append(" ".join([f"{name}. IN TXT", *(f'"{string}"' for string in dkim.split_txt(text))]))
     if domain := config.bounces.return_path:
         lines.append(f"{domain}. IN MX 10 {config.relay.hostname}.")
     return lines

@@ -88,7 +88,7 @@ def _plan(config: Config, ring: KeyRing, accepted: Accepted) -> Plan:
 def report(plan: Plan, octets: bytes, edits: list[Edit]) -> dict[str, object]:
     """The report of INTERFACE.md. `old` is what stood in the span, so that output and report undo the change."""
     return {
-        "untouched": plan.untouched,
+        "untouched": plan.is_untouched,
         "reasons": list(plan.reasons),
         "pixels": plan.pixels,
         "links": [

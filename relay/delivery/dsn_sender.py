@@ -170,7 +170,7 @@ def _original_mail(message: Message, octets: bytes | None) -> OriginalMail:
 def _prepended_fields(message: Message) -> bytes:
     """The fields that we put before the message: Received, and what it lacked."""
     plan = Plan.from_json(message.plan) if message.plan else None
-    drafts = plan.drafts if plan else ()
+    drafts = plan.templates if plan else ()
     return b"".join(
         piece for draft in drafts if draft.why == "above" for piece in draft.pieces if isinstance(piece, bytes)
     )

@@ -65,7 +65,7 @@ class Intake:
             plan = replace(plan, control=replace(plan.control, override=False))
         self._check_stream(plan.control.stream, accepted.client)
         if "too_deep" in plan.reasons:  # it could be passed on as it came, and would be refused by the next server
-            raise refused(554, "5.6.0", f"MIME parts are nested more than {parts.DEEPEST} deep")
+            raise refused(554, "5.6.0", f"MIME parts are nested more than {parts.MAX_DEPTH} deep")
         message = await _compute(accepted, message_rows.message_row, self._config, accepted, plan)
         loaded = LoadedMessage(message, plan, accepted.octets, stored)
         recipients = accepted.envelope.recipients

@@ -114,11 +114,13 @@ def takes_notices(reverse_path: str, octets: bytes) -> bool:
     if not reverse_path:
         return False
     head = fields.read(octets, 0, len(octets))
-    if head.named(b"list-id") or head.named(b"list-unsubscribe"):
+    if head.fields_named(b"list-id") or head.fields_named(b"list-unsubscribe"):
         return False
-    if any(_BULK.match(fields.value(octets, found)) for found in head.named(b"precedence")):
+    if any(_BULK.match(fields.unfold_value(octets, found)) for found in head.fields_named(b"precedence")):
         return False
-    return all(_NOT_AUTOMATIC.match(fields.value(octets, found)) for found in head.named(b"auto-submitted"))
+    return all(
+        _NOT_AUTOMATIC.match(fields.unfold_value(octets, found)) for found in head.fields_named(b"auto-submitted")
+    )
 
 
 def delivery_row(message_id: str, number: int, recipient: Recipient, next_attempt_at: datetime | None) -> Delivery:
@@ -136,7 +138,7 @@ def delivery_row(message_id: str, number: int, recipient: Recipient, next_attemp
 
 def provider(upstream: Upstream) -> str:
     """The provider that this upstream is; empty if it is none that we know."""
-    name = upstream.provider or provider_dialects.of(upstream.address.host)
+    name = upstream.provider or provider_dialects.find_by_host(upstream.address.host)
     return "" if name == "none" else name
 
 

@@ -69,11 +69,11 @@ class Policy:
         user = self._users.get(client.user)
         if user is None or "*" in user.senders:
             return
-        authors = head.named(b"from")
+        authors = head.fields_named(b"from")
         if len(authors) > 1:  # programs differ in which one they show
             raise refused(550, "5.7.1", "this user's mail may have one From field only (senders)")
-        for field in (*authors, *head.named(b"sender")):
-            who = mailboxes.read(fields.value(octets, field))
+        for field in (*authors, *head.fields_named(b"sender")):
+            who = mailboxes.read(fields.unfold_value(octets, field))
             if not who or not all(address.matches(mailbox, user.senders) for mailbox in who):
                 name = field.name.decode("ascii").capitalize()
                 raise refused(550, "5.7.1", f"this user may not send as what {name} says (senders)")

@@ -20,18 +20,18 @@ def fields_above(
 ) -> tuple[bytes, ...]:
     """The fields, each CRLF-ended, in the order in which they go above the message."""
     above = [_received(message, hostname, client, envelope, at)]
-    if not head.named(b"message-id"):
+    if not head.fields_named(b"message-id"):
         domain = address.domain(envelope.reverse_path)
         domain = domain if domain and domain.isascii() else hostname
         above.append(f"Message-ID: <{message}@{_ascii(domain)}>\r\n".encode("ascii"))
-    if not head.named(b"date"):
+    if not head.fields_named(b"date"):
         above.append(f"Date: {format_datetime(at)}\r\n".encode("ascii"))
     return tuple(above)
 
 
 def count_hops(octets: bytes, head: Head, hostname: str) -> tuple[int, int]:
     """How many relays the message has gone through (RFC 5321 §6.3), and how often it was here."""
-    received = head.named(b"received")
+    received = head.fields_named(b"received")
     mark = b"by %s (waypost) with " % _ascii(hostname).lower().encode("ascii")
     begins = (octets[field.value : min(field.end, field.value + _MAX_RECEIVED_OCTETS)] for field in received)
     return len(received), sum(mark in b" ".join(begin.lower().split()) for begin in begins)

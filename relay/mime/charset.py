@@ -10,13 +10,13 @@ import re
 from relay.mime import charset_names
 
 # What programs write that do not know the charset. No reader knows a charset of that name.
-_SAY_NOTHING = frozenset({"default", "default_charset", "unknown", "unknown-8bit", "x-unknown"})
+_MEANINGLESS_LABELS = frozenset({"default", "default_charset", "unknown", "unknown-8bit", "x-unknown"})
 _WIDE_MARKS = (b"\xff\xfe", b"\xfe\xff")
 # RFC 1468: ESC ( B is ASCII, ESC ( J JIS X 0201 Roman; every other set's octets may look like markup.
 _FOREIGN_RUN = re.compile(rb"(?:\x1b(?!\([BJ]).)[^\x1b\r\n]*", re.DOTALL)
 
 
-def codec(label: str, octets: bytes) -> str | None:
+def find_codec(label: str, octets: bytes) -> str | None:
     """The Python codec that a browser would read these octets with; None if they are not ASCII-like.
 
     Without a label it is UTF-8 where the octets are that, else Windows-1252.
@@ -24,7 +24,7 @@ def codec(label: str, octets: bytes) -> str | None:
     if octets.startswith(_WIDE_MARKS):  # a byte order mark beats any label
         return None
     label = label.strip("'").lower()  # quotes of that kind are no quotes to RFC 2045, and none to any reader's table
-    if not label or (label in _SAY_NOTHING and octets.isascii()):
+    if not label or (label in _MEANINGLESS_LABELS and octets.isascii()):
         if b"\x1b" in octets:
             return None
         try:
@@ -40,7 +40,7 @@ def codec(label: str, octets: bytes) -> str | None:
     return charset_names.SEEN_AS.get(name, name)
 
 
-def masked(octets: bytes, codec: str) -> bytes | None:
+def mask(octets: bytes, codec: str) -> bytes | None:
     """The octets with all that only looks like ASCII made `x`, of the same length; None if that is unsure."""
     if codec not in charset_names.ISO_2022_JP:
         return octets
@@ -54,6 +54,6 @@ def masked(octets: bytes, codec: str) -> bytes | None:
     return out
 
 
-def decoded(octets: bytes, codec: str) -> str:
+def decode_text(octets: bytes, codec: str) -> str:
     """The text, with U+FFFD for what the codec does not know."""
     return octets.decode(codec, "replace")

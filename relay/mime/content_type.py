@@ -20,7 +20,7 @@ _PLAIN = re.compile(rb"\"?[78][ -]?bits?\"?|none|utf-?8|", re.IGNORECASE)
 _COMMENT_MARK = re.compile(r"\\.|[()\"]", re.DOTALL)
 _SECTION = re.compile(r"([^*]+)(?:\*(0|[1-9]\d{0,2}))?(\*)?")
 
-_LONGEST_KEPT = 200  # octets
+_MAX_CACHED = 200  # octets
 
 
 class Media(NamedTuple):
@@ -30,17 +30,17 @@ class Media(NamedTuple):
     parameters: Mapping[str, str]
 
 
-def content_type(value: bytes) -> Media | None:
+def parse_content_type(value: bytes) -> Media | None:
     """The media type and its parameters; None for a malformed value or a parameter given twice."""
     return _read(value, _MEDIA)
 
 
-def disposition(value: bytes) -> Media | None:
+def parse_disposition(value: bytes) -> Media | None:
     """The disposition and its parameters; None as above."""
     return _read(value, _WORD)
 
 
-def transfer_encoding(value: bytes) -> str | None:
+def parse_transfer_encoding(value: bytes) -> str | None:
     """The encoding's name in lower case; None for anything but one word. Readers disagree on `base64;`, and decode
     nothing in `8bit;` either. What can only mean that nothing is encoded is `8bit`: RFC 2045 §6.4 would make a file of
     it, but readers show it."""
@@ -53,15 +53,15 @@ def transfer_encoding(value: bytes) -> str | None:
 
 
 def _read(value: bytes, head: re.Pattern[str]) -> Media | None:
-    return _kept(value, head) if len(value) <= _LONGEST_KEPT else _parsed(value, head)
+    return _parse_cached(value, head) if len(value) <= _MAX_CACHED else _parse(value, head)
 
 
 @lru_cache(maxsize=256)  # mail says the same again and again
-def _kept(value: bytes, head: re.Pattern[str]) -> Media | None:
-    return _parsed(value, head)
+def _parse_cached(value: bytes, head: re.Pattern[str]) -> Media | None:
+    return _parse(value, head)
 
 
-def _parsed(value: bytes, head: re.Pattern[str]) -> Media | None:
+def _parse(value: bytes, head: re.Pattern[str]) -> Media | None:
     text = _without_comments(value.decode("latin-1"))
     found = head.match(text) if text is not None else None
     if text is None or found is None:
@@ -79,7 +79,7 @@ def _parsed(value: bytes, head: re.Pattern[str]) -> Media | None:
         if name.lower() in raw:
             return None
         raw[name.lower()] = re.sub(r"\\(.)", r"\1", quoted, flags=re.DOTALL) if quoted is not None else bare
-    parameters = _joined(raw)
+    parameters = _join_sections(raw)
     return None if parameters is None else Media("/".join(found.groups()).lower(), parameters)
 
 
@@ -103,7 +103,7 @@ def _without_comments(text: str) -> str | None:
     return None if depth else "".join(out) + text[kept:]
 
 
-def _joined(raw: dict[str, str]) -> dict[str, str] | None:
+def _join_sections(raw: dict[str, str]) -> dict[str, str] | None:
     """The parameters with the sections of RFC 2231 put together; None when they do not fit.
 
     The value of one is percent-decoded; its charset is not applied (we compare octets).

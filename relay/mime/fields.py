@@ -30,7 +30,7 @@ class Head(NamedTuple):
     body: int
     is_malformed: bool
 
-    def named(self, name: bytes) -> list[Field]:
+    def fields_named(self, name: bytes) -> list[Field]:
         """The fields of that (lower-case) name, in order."""
         return [field for field in self.fields if field.name == name]
 
@@ -66,6 +66,6 @@ def _bounds(octets: bytes, start: int, end: int) -> tuple[int, int]:
     return (blank.start() + 1, blank.end()) if blank else (end, end)
 
 
-def value(octets: bytes, field: Field) -> bytes:
+def unfold_value(octets: bytes, field: Field) -> bytes:
     """The field's value, unfolded, without the white space around it."""
     return _FOLD.sub(b"", octets[field.value : field.end]).strip()

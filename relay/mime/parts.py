@@ -12,10 +12,10 @@ from typing import NamedTuple
 
 from relay.mime import content_type, fields
 
-DEEPEST = 100
+MAX_DEPTH = 100
 WINDOW = 1 << 20  # octets that are looked through at a time
-MOST_PARTS = 1000
-_MOST_DELIMITERS = 10_000
+MAX_PARTS = 1000
+_MAX_DELIMITERS = 10_000
 _TAIL = re.compile(rb"(--)?[ \t]*(?:\r?\n|\Z)")
 _ONCE = (b"content-type", b"content-transfer-encoding", b"content-disposition")
 TRANSPARENT = ("7bit", "8bit", "binary")
@@ -52,7 +52,7 @@ class _Split(NamedTuple):
     sealed: str
 
 
-def walk(octets: bytes) -> list[Part]:
+def walk_parts(octets: bytes) -> list[Part]:
     """The message and the parts reached through its multiparts, parents before children, in document order.
 
     A sealed part has no children in the list. Linear in size × depth, and without recursion.
@@ -67,7 +67,7 @@ def walk(octets: bytes) -> list[Part]:
         index = len(parts)
         children: list[tuple[int, int]] = []
         if part.type.startswith("multipart/") and not part.sealed:
-            split = _divide(octets, part, depth, len(parts) + len(waiting))
+            split = _split_parts(octets, part, depth, len(parts) + len(waiting))
             children = split.spans
             delimiters.update(split.delimiters)
             if split.near:
@@ -90,17 +90,17 @@ def _read(octets: bytes, start: int, end: int, parent: int, parts: list[Part], i
     """The part in that span, from its header alone."""
     head = fields.read(octets, start, end)
     above = parts[parent] if parent != ROOT else None
-    values = {name: [fields.value(octets, field) for field in head.named(name)] for name in _ONCE}
+    values = {name: [fields.unfold_value(octets, field) for field in head.fields_named(name)] for name in _ONCE}
     type_, parameters, sealed = _type(values[b"content-type"], above)
     encodings = values[b"content-transfer-encoding"]
-    encoding = (content_type.transfer_encoding(encodings[0]) or "") if encodings else "7bit"
+    encoding = (content_type.parse_transfer_encoding(encodings[0]) or "") if encodings else "7bit"
     if head.is_malformed:
         sealed = sealed or "malformed_header"
     for name in _ONCE:
         if len(values[name]) > 1:
             sealed = sealed or f"duplicate_{name.decode().replace('-', '_')}"
     if above and "start" in above.parameters:  # RFC 2387 §3.2
-        ids = [fields.value(octets, field) for field in head.named(b"content-id")]
+        ids = [fields.unfold_value(octets, field) for field in head.fields_named(b"content-id")]
         is_root = ids == [above.parameters["start"].encode("latin-1")]
     is_file = _is_file(values[b"content-disposition"], parameters, above, is_root)
     return Part(start, head.body, end, parent, head, type_, parameters, encoding, is_file, sealed)
@@ -110,7 +110,7 @@ def _type(values: list[bytes], above: Part | None) -> tuple[str, Mapping[str, st
     """Type, parameters, and why it is sealed, if it is."""
     if not values:  # RFC 2046 §5.1.5 for digests, RFC 2045 §5.2 else
         return ("message/rfc822" if above and above.type == "multipart/digest" else "text/plain"), {}, ""
-    found = content_type.content_type(values[0])
+    found = content_type.parse_content_type(values[0])
     if found:
         return found.name, found.parameters, _SEALED_TYPES.get(found.name, "")
     # Unquoted file names with spaces are common; only what may hold HTML is worth a word.
@@ -124,7 +124,7 @@ def _is_file(values: list[bytes], parameters: Mapping[str, str], above: Part | N
     RFC 2183 §2.8: an unknown disposition is an attachment. A name alone makes a file too, except where
     the part must be a body: alone, among alternatives, or as the root of multipart/related.
     """
-    found = content_type.disposition(values[0]) if values else None
+    found = content_type.parse_disposition(values[0]) if values else None
     if values and (found is None or found.name != "inline"):
         return True
     if above is None or above.type == "multipart/alternative":
@@ -134,22 +134,22 @@ def _is_file(values: list[bytes], parameters: Mapping[str, str], above: Part | N
     return "name" in parameters or bool(found and "filename" in found.parameters)
 
 
-def _divide(octets: bytes, part: Part, depth: int, count: int) -> _Split:
+def _split_parts(octets: bytes, part: Part, depth: int, count: int) -> _Split:
     """The spans between the delimiter lines of a multipart."""
     boundary = part.parameters.get("boundary", "").encode("latin-1")
     # RFC 2046 §5.1.1 allows 70 characters; more are seen, and everybody takes them.
     if not 0 < len(boundary) <= 250 or boundary != boundary.strip() or b"\n" in boundary or b"\r" in boundary:
         return _Split([], [], [], "boundary")
-    if depth >= DEEPEST:
+    if depth >= MAX_DEPTH:
         return _Split([], [], [], "too_deep")
     # The message's own multipart may end with the message, and is read alike; an inner one might take in too much.
-    split = _scan(octets, part.body, part.end, b"--" + boundary, may_stay_open=part.parent == ROOT)
-    if split.sealed or len(split.spans) + count <= MOST_PARTS:
+    split = _scan_delimiters(octets, part.body, part.end, b"--" + boundary, may_stay_open=part.parent == ROOT)
+    if split.sealed or len(split.spans) + count <= MAX_PARTS:
         return split
     return _Split([], [], [], "too_many_parts")
 
 
-def _scan(octets: bytes, start: int, end: int, mark: bytes, *, may_stay_open: bool) -> _Split:
+def _scan_delimiters(octets: bytes, start: int, end: int, mark: bytes, *, may_stay_open: bool) -> _Split:
     spans: list[tuple[int, int]] = []
     delimiters: list[int] = []
     near: list[int] = []
@@ -157,7 +157,7 @@ def _scan(octets: bytes, start: int, end: int, mark: bytes, *, may_stay_open: bo
     is_closed = False
     for at in _lines_beginning(octets, start, end, mark):
         tail = _TAIL.match(octets, at + len(mark), end)
-        if len(delimiters) + len(near) > _MOST_DELIMITERS:
+        if len(delimiters) + len(near) > _MAX_DELIMITERS:
             return _Split([], [], [], "too_many_parts")
         if not tail:
             near.append(at)

@@ -10,16 +10,16 @@ from bisect import bisect_right
 from typing import NamedTuple
 
 QP_LINE = 76  # RFC 2045 §6.7 rule 5
-LONGEST_CODE = 3  # octets: =XX
+MAX_CODE = 3  # octets: =XX
 BASE64_LINE = 76  # RFC 2045 §6.8
-LONGEST_LINE = 998  # RFC 5322 §2.1.1
+MAX_LINE = 998  # RFC 5322 §2.1.1
 _ESCAPE = re.compile(rb"=(?:([0-9A-Fa-f]{2})|[ \t]*(?:\r?\n|\Z))")
 _ENCODED = re.compile(rb"[^ -<>-~]")
 _POOR_BEGINNINGS = b".-F"  # no line of ours begins like a lone dot, a delimiter or `From `
 _BASE64 = re.compile(rb"[A-Za-z0-9+/=][A-Za-z0-9+/=\r\n]*")
 
 
-class Text(NamedTuple):
+class DecodedText(NamedTuple):
     """A decoded leaf. `decoded_at[i]` and `encoded_at[i]` are where the i-th run of equal octets begins."""
 
     octets: bytes
@@ -43,12 +43,12 @@ class Text(NamedTuple):
         return escape.end() if escape and escape[1] else at + 1
 
 
-def from_identity(encoded: bytes) -> Text:
+def from_identity(encoded: bytes) -> DecodedText:
     """7bit, 8bit and binary: the octets themselves."""
-    return Text(encoded, encoded, [0], [0])
+    return DecodedText(encoded, encoded, [0], [0])
 
 
-def from_quoted_printable(encoded: bytes) -> Text:
+def from_quoted_printable(encoded: bytes) -> DecodedText:
     """The decoded leaf. An `=` that begins no escape stands for itself, as in every reader."""
     out: list[bytes] = []
     decoded_at, encoded_at = [0], [0]
@@ -64,7 +64,7 @@ def from_quoted_printable(encoded: bytes) -> Text:
         decoded_at.append(offset)
         encoded_at.append(at)
     out.append(encoded[at:])
-    return Text(b"".join(out), encoded, decoded_at, encoded_at)
+    return DecodedText(b"".join(out), encoded, decoded_at, encoded_at)
 
 
 def from_base64(encoded: bytes) -> tuple[bytes, int, int] | None:
@@ -88,7 +88,7 @@ def from_base64(encoded: bytes) -> tuple[bytes, int, int] | None:
 def base64_width(encoded: bytes) -> int:
     """The length of the lines in this base64; 76 where it is not that of a well-made leaf."""
     first, line_end, _ = encoded.partition(b"\r\n")
-    is_sound = line_end and len(first) % 4 == 0 and 4 <= len(first) <= LONGEST_LINE
+    is_sound = line_end and len(first) % 4 == 0 and 4 <= len(first) <= MAX_LINE
     return len(first) if is_sound else BASE64_LINE
 
 
@@ -98,13 +98,13 @@ def to_base64(octets: bytes, width: int) -> bytes:
     return b"\r\n".join(code[at : at + width] for at in range(0, len(code), width))
 
 
-def last_code(encoded: bytes, at: int) -> bytes:
+def code_before(encoded: bytes, at: int) -> bytes:
     """The code of the octet before `at`, in quoted-printable."""
-    escape = _ESCAPE.fullmatch(encoded, at - LONGEST_CODE, at)
+    escape = _ESCAPE.fullmatch(encoded, at - MAX_CODE, at)
     return escape[0] if escape and escape[1] else encoded[at - 1 : at]
 
 
-def wrap(text: bytes, column: int, tail: int, before: bytes = b"") -> bytes:
+def to_quoted_printable(text: bytes, column: int, tail: int, before: bytes = b"") -> bytes:
     """The text in quoted-printable, with soft breaks so that no line of ours passes 76 octets.
 
     `column` is how much stands on the line before it, `tail` how much follows on it (a soft break's `=`

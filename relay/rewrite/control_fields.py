@@ -1,6 +1,6 @@
-"""What an app says in control fields, in our words and in other providers'; and what its provider hears.
+"""The app's instructions in control fields, our own and other providers'; and what the upstream's provider reads.
 
-In: the header section.  Out: a Control, the fields to be removed, and drafts that turn the provider's own
+In: the header section.  Out: Instructions, the fields to be removed, and templates that turn the provider's own
 tracking off. Of two fields that say the same, ours wins over others', then the first.
 
 A provider that is no upstream of this mail never sees its fields, nor do the recipients. The upstream's own
@@ -13,71 +13,73 @@ import json
 
 from relay.mime import fields
 from relay.rewrite import json_patch, provider_dialects
-from relay.rewrite.edit_templates import Draft
-from relay.rewrite.instructions import Control, Heard
+from relay.rewrite.edit_templates import EditTemplate
+from relay.rewrite.instructions import Instructions, InstructionsBuilder
 
 # DESIGN §3: not for the recipients' eyes.
-_NEVER_PASSED = frozenset({b"bcc", b"resent-bcc", b"return-path"})
-_MOST_HEARD = 200  # fields; an app has ten
+_ALWAYS_REMOVED = frozenset({b"bcc", b"resent-bcc", b"return-path"})
+_MAX_FIELDS = 200  # fields; an app has ten
 
 _Index = dict[bytes, list[fields.Field]]
 
 
 def read(
     octets: bytes, head: fields.Head, dialects: tuple[str, ...], upstreams: tuple[str, ...] = ()
-) -> tuple[Control, list[fields.Field]]:
-    """The app's wishes, and the fields that must not be passed on, in order. `upstreams` are the providers
-    that this mail may go to."""
-    heard = Heard()
-    said = 0
+) -> tuple[Instructions, list[fields.Field]]:
+    """The app's instructions, and the fields that must not be passed on, in order.
+
+    `upstreams` are the providers that this mail may go to.
+    """
+    builder = InstructionsBuilder()
+    count = 0
     # What begins with our name is for us, also where we do not know it: a slip of the pen, or a later version's.
-    removed = {found for found in head.fields if found.name in _NEVER_PASSED or found.name.startswith(b"x-waypost-")}
-    index = _index(head)
+    removed = {found for found in head.fields if found.name in _ALWAYS_REMOVED or found.name.startswith(b"x-waypost-")}
+    index = _index_fields(head)
     for name in (provider_dialects.OURS, *dialects) if index else ():
         dialect = provider_dialects.DIALECTS[name]
-        for row, hear in dialect.rows:
-            there = _named(index, row)
-            for found in there[: max(0, _MOST_HEARD - said)]:
-                hear(heard, found.name[len(row) :].decode("ascii"), fields.value(octets, found))
-            said += len(there)
+        for row, read_field in dialect.readers:
+            there = _find_fields(index, row)
+            for found in there[: max(0, _MAX_FIELDS - count)]:
+                read_field(builder, found.name[len(row) :].decode("ascii"), fields.unfold_value(octets, found))
+            count += len(there)
             if name not in upstreams:
                 removed.update(there)
         if name not in upstreams:
-            removed.update(itertools.chain.from_iterable(index.get(row, ()) for row in dialect.private))
-    return heard.control, sorted(removed, key=lambda found: found.start)
+            removed.update(itertools.chain.from_iterable(index.get(row, ()) for row in dialect.removed))
+    return builder.control, sorted(removed, key=lambda found: found.start)
 
 
-def switched_off(octets: bytes, head: fields.Head, upstreams: tuple[str, ...]) -> list[Draft]:
-    """The drafts after which these providers track nothing in this mail."""
-    made: list[Draft] = []
+def turn_tracking_off(octets: bytes, head: fields.Head, upstreams: tuple[str, ...]) -> list[EditTemplate]:
+    """The templates after which these providers track nothing in this mail."""
+    made: list[EditTemplate] = []
     for name in upstreams:
         dialect = provider_dialects.DIALECTS[name]
-        for switch in dialect.switches:
-            made += (Draft(found.start, found.end, (), "provider") for found in head.named(switch))
-        made += (Draft(0, 0, (field,), "provider") for field in dialect.off)
+        for switch in dialect.tracking_switches:
+            made += (EditTemplate(found.start, found.end, (), "provider") for found in head.fields_named(switch))
+        made += (EditTemplate(0, 0, (field,), "provider") for field in dialect.tracking_off)
         if dialect.settings:
-            made += _set(octets, head, *dialect.settings)
+            made += _set_members(octets, head, *dialect.settings)
     return made
 
 
-def _set(octets: bytes, head: fields.Head, name: bytes, wanted: json_patch.Members) -> list[Draft]:
-    """The drafts after which the JSON field has the wanted members. One that cannot be read is left to the
-    provider: a second field beside it would not be heard."""
-    there = head.named(name.lower())
+def _set_members(octets: bytes, head: fields.Head, name: bytes, wanted: json_patch.Members) -> list[EditTemplate]:
+    """The templates after which the JSON field has the wanted members. One that cannot be read is left to the
+    provider: a second field beside it would not be read."""
+    there = head.fields_named(name.lower())
     if not there:
-        return [Draft(0, 0, (b"%s: %s\r\n" % (name, json.dumps(wanted).encode()),), "provider")]
-    made: list[Draft] = []
+        return [EditTemplate(0, 0, (b"%s: %s\r\n" % (name, json.dumps(wanted).encode()),), "provider")]
+    made: list[EditTemplate] = []
     for found in there:
         try:
-            changes = json_patch.merged(octets[found.value : found.end].decode("latin-1"), wanted)
+            changes = json_patch.set_members(octets[found.value : found.end].decode("latin-1"), wanted)
         except (ValueError, RecursionError):
             continue
         at = found.value
-        made += (Draft(at + start, at + end, (new.encode("ascii"),), "provider") for start, end, new in changes)
+        made += (EditTemplate(at + start, at + end, (new.encode("ascii"),), "provider") for start, end, new in changes)
     return made
 
 
-def _index(head: fields.Head) -> _Index:
+def _index_fields(head: fields.Head) -> _Index:
     """The fields that may be control fields, by name: all of them begin alike."""
     index: _Index = {}
     for found in head.fields:
@@ -86,7 +88,7 @@ def _index(head: fields.Head) -> _Index:
     return index
 
 
-def _named(index: _Index, row: bytes) -> list[fields.Field]:
+def _find_fields(index: _Index, row: bytes) -> list[fields.Field]:
     if not row.endswith(b"-"):
         return index.get(row, [])
     return [found for name, there in index.items() if name.startswith(row) for found in there]

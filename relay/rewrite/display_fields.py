@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 from relay.mime import charset_names, fields
 
-_LONGEST = 500  # characters
+_MAX_CHARACTERS = 500  # characters
 _CHARSET = re.compile(r"=\?([^?*]*+)[^?]*+\?[bqBQ]\?")  # RFC 2231 §5: a language may follow it
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class DisplayFields:
     """Display text; empty where the field is missing."""
 
     subject: str = ""
@@ -24,17 +24,17 @@ class Facts:
     message_id: str = ""
 
 
-def read(octets: bytes, head: fields.Head) -> Facts:
+def read(octets: bytes, head: fields.Head) -> DisplayFields:
     """The facts of the first field of each name."""
-    return Facts(*(_first(octets, head, name) for name in (b"subject", b"from", b"message-id")))
+    return DisplayFields(*(_first(octets, head, name) for name in (b"subject", b"from", b"message-id")))
 
 
-def decoded(value: bytes) -> str:
+def decode_header_text(value: bytes) -> str:
     """An unfolded field value as text of at most 500 characters, on one line, without control characters."""
-    return shown(whole(value[: 8 * _LONGEST]))
+    return to_printable(decode_words(value[: 8 * _MAX_CHARACTERS]))
 
 
-def whole(value: bytes) -> str:
+def decode_words(value: bytes) -> str:
     """An unfolded field value as text of any length, its encoded words (RFC 2047) decoded where that can be done."""
     try:
         text = value.decode()
@@ -50,14 +50,14 @@ def whole(value: bytes) -> str:
     return text
 
 
-def shown(text: str) -> str:
+def to_printable(text: str) -> str:
     """At most 500 characters of it, on one line, without control characters."""
-    text = text[: 8 * _LONGEST].encode("utf-8", "replace").decode()  # lone surrogates cannot be stored
+    text = text[: 8 * _MAX_CHARACTERS].encode("utf-8", "replace").decode()  # lone surrogates cannot be stored
     if not text.isprintable():
         text = "".join(c if c.isprintable() else " " for c in text)
-    return " ".join(text.split())[:_LONGEST]
+    return " ".join(text.split())[:_MAX_CHARACTERS]
 
 
 def _first(octets: bytes, head: fields.Head, name: bytes) -> str:
-    found = head.named(name)
-    return decoded(fields.value(octets, found[0])) if found else ""
+    found = head.fields_named(name)
+    return decode_header_text(fields.unfold_value(octets, found[0])) if found else ""

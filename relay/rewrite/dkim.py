@@ -44,8 +44,8 @@ _LISTS = (
     b"list-archive",
 )
 _SPACE = re.compile(rb"[ \t\r\n]+")
-_LONGEST_LINE = 78  # RFC 5322 §2.1.1
-_LONGEST_STRING = 255  # RFC 1035 §3.3
+_MAX_LINE = 78  # RFC 5322 §2.1.1
+_MAX_STRING = 255  # RFC 1035 §3.3
 
 Sign = Callable[[bytes, str], bytes]  # whole DKIM-Signature fields for these octets, by the keys of that domain
 
@@ -85,12 +85,12 @@ class Signer:
         def sign(octets: bytes, domain: str) -> bytes:
             if domain not in self._keys:
                 raise NoKeyError(domain)
-            return b"".join(signature(octets, key, when) for key in self._keys[domain])
+            return b"".join(make_signature(octets, key, when) for key in self._keys[domain])
 
         return sign
 
 
-def signature(octets: bytes, key: Key, when: datetime) -> bytes:
+def make_signature(octets: bytes, key: Key, when: datetime) -> bytes:
     """The DKIM-Signature field, folded and CRLF-ended, that goes above these octets."""
     head = fields.read(octets, 0, len(octets))
     is_rsa = not isinstance(key.private_key, ed25519.Ed25519PrivateKey)
@@ -111,11 +111,11 @@ def signature(octets: bytes, key: Key, when: datetime) -> bytes:
     data = _canonical(octets, head, names) + b"dkim-signature:" + _relaxed(lines.partition(b":")[2])
     signed = b64encode(_sign(key.private_key, data))
     last = lines.rfind(b"\n") + 1
-    room = _LONGEST_LINE - (len(lines) - last)
-    return lines + b"\r\n ".join([signed[:room], *_chunks(signed[room:], _LONGEST_LINE - 1)]) + b"\r\n"
+    room = _MAX_LINE - (len(lines) - last)
+    return lines + b"\r\n ".join([signed[:room], *_chunks(signed[room:], _MAX_LINE - 1)]) + b"\r\n"
 
 
-def record(key: Key) -> tuple[str, str]:
+def dns_record(key: Key) -> tuple[str, str]:
     """The DNS name and the text of the TXT record that publishes the key. RFC 6376 §3.6.1, RFC 8463 §4.2."""
     public = key.private_key.public_key()
     if isinstance(public, ed25519.Ed25519PublicKey):
@@ -126,9 +126,9 @@ def record(key: Key) -> tuple[str, str]:
     return f"{key.selector}._domainkey.{key.domain}", f"v=DKIM1; k={kind}; p={b64encode(octets).decode('ascii')}"
 
 
-def strings(text: str) -> list[str]:
+def split_txt(text: str) -> list[str]:
     """The text of a TXT record as the strings that it is made of: none can hold more than 255 octets."""
-    return [text[at : at + _LONGEST_STRING] for at in range(0, len(text), _LONGEST_STRING)]
+    return [text[at : at + _MAX_STRING] for at in range(0, len(text), _MAX_STRING)]
 
 
 def _names(head: fields.Head) -> list[bytes]:
@@ -185,7 +185,7 @@ def _folded(name: bytes, tags: list[bytes]) -> bytes:
     for tag in tags:
         # No space inside h=: only before a tag, or where the line ends.
         glue = b"" if lines[-1].endswith(b":") and lines[-1] != name else b" "
-        if len(lines[-1]) + len(glue) + len(tag) <= _LONGEST_LINE:
+        if len(lines[-1]) + len(glue) + len(tag) <= _MAX_LINE:
             lines[-1] += glue + tag
         else:
             lines.append(b" " + tag)

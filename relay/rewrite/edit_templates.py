@@ -1,7 +1,7 @@
 """Edits with holes, as data: what a plan keeps, and how it becomes edits for one recipient.
 
-In: the accepted octets, drafts and a mint.  Out: `edits.Edit`s.  The transfer encoding is applied here, for
-only now is the length of a URL known.  A draft can be written as JSON and read back, so that a retry after
+In: the accepted octets, templates and a mint.  Out: `edits.Edit`s.  The transfer encoding is applied here, for
+only now is the length of a URL known.  A template can be written as JSON and read back, so that a retry after
 a restart gives the same octets.
 """
 
@@ -12,62 +12,68 @@ from typing import Any, NamedTuple
 from relay import edits, tokens
 from relay.mime import transfer_encoding
 
-TRACKING = frozenset({"click", "pixel", "line"})  # what a recipient who is not to be tracked does not get
+TRACKING_REASONS = frozenset({"click", "pixel", "line"})  # what a recipient who is not to be tracked does not get
 _NEAR = 2 * transfer_encoding.QP_LINE  # lines longer than this are all alike to us
 
 
-class Coding(StrEnum):
+class TransferEncoding(StrEnum):
     """How the pieces are written into the leaf."""
 
     PLAIN = ""
     QUOTED_PRINTABLE = "qp"
-    BASE64 = "base64"  # the span is a whole leaf, the inner drafts count in its decoded octets
+    BASE64 = "base64"  # the span is a whole leaf, the inner templates count in its decoded octets
 
 
-class Draft(NamedTuple):
+class EditTemplate(NamedTuple):
     """`octets[start:end]` becomes the pieces, once their holes are filled."""
 
     start: int
     end: int
     pieces: tuple[edits.Piece, ...]
     why: str
-    coding: Coding = Coding.PLAIN
+    coding: TransferEncoding = TransferEncoding.PLAIN
     width: int = 0  # of base64 lines
-    inner: tuple["Draft", ...] = ()
+    inner: tuple["EditTemplate", ...] = ()
 
     @property
-    def varies(self) -> bool:
+    def differs_by_recipient(self) -> bool:
         """True if the octets differ by recipient."""
-        return any(isinstance(piece, edits.Hole) for piece in self.pieces) or any(d.varies for d in self.inner)
+        return any(isinstance(piece, edits.Hole) for piece in self.pieces) or any(
+            d.differs_by_recipient for d in self.inner
+        )
 
 
-def make(octets: bytes, drafts: tuple[Draft, ...], mint: edits.Mint, *, tracked: bool = True) -> list[edits.Edit]:
+def fill_templates(
+    octets: bytes, templates: tuple[EditTemplate, ...], mint: edits.Mint, *, tracked: bool = True
+) -> list[edits.Edit]:
     """The edits for one recipient, in order."""
-    kept = [draft for draft in drafts if tracked or draft.why not in TRACKING]
+    kept = [template for template in templates if tracked or template.why not in TRACKING_REASONS]
     made: list[edits.Edit] = []
     past, column_past = -1, 0  # where the last edit ended, and the column there once it is made
-    for n, draft in enumerate(kept):
-        if draft.coding is Coding.BASE64:
-            inner = tuple(d for d in draft.inner if tracked or d.why not in TRACKING)
+    for n, template in enumerate(kept):
+        if template.coding is TransferEncoding.BASE64:
+            inner = tuple(d for d in template.inner if tracked or d.why not in TRACKING_REASONS)
             if inner:
-                made.append(edits.Edit(draft.start, draft.end, _base64(octets, draft, inner, mint), draft.why))
+                made.append(
+                    edits.Edit(template.start, template.end, _base64(octets, template, inner, mint), template.why)
+                )
             continue
-        new = edits.fill(draft.pieces, mint)
-        start = draft.start
-        if draft.coding is Coding.QUOTED_PRINTABLE:
-            begin = octets.rfind(b"\n", max(0, draft.start - _NEAR), draft.start) + 1
-            column = draft.start - (begin or max(0, draft.start - _NEAR))
+        new = edits.fill(template.pieces, mint)
+        start = template.start
+        if template.coding is TransferEncoding.QUOTED_PRINTABLE:
+            begin = octets.rfind(b"\n", max(0, template.start - _NEAR), template.start) + 1
+            column = template.start - (begin or max(0, template.start - _NEAR))
             if past >= begin:
-                column = column_past + draft.start - past
+                column = column_past + template.start - past
             after = kept[n + 1].start if n + 1 < len(kept) else len(octets)
             again = b""
-            if new and column == transfer_encoding.QP_LINE and past < draft.start - transfer_encoding.LONGEST_CODE:
+            if new and column == transfer_encoding.QP_LINE and past < template.start - transfer_encoding.MAX_CODE:
                 # No room for the soft break: the last octet before us goes to the next line with us.
-                again = transfer_encoding.last_code(octets, draft.start)
+                again = transfer_encoding.code_before(octets, template.start)
                 start, column = start - len(again), column - len(again)
-            new = transfer_encoding.wrap(new, column, _tail(octets, draft.end, after), again)
-            past, column_past = draft.end, _column(column, new)
-        made.append(edits.Edit(start, draft.end, new, draft.why))
+            new = transfer_encoding.to_quoted_printable(new, column, _tail(octets, template.end, after), again)
+            past, column_past = template.end, _column(column, new)
+        made.append(edits.Edit(start, template.end, new, template.why))
     return made
 
 
@@ -86,37 +92,39 @@ def _column(column: int, new: bytes) -> int:
     return column + len(new) if line < 0 else len(new) - line - 1
 
 
-def _base64(octets: bytes, draft: Draft, inner: tuple[Draft, ...], mint: edits.Mint) -> bytes:
-    found = transfer_encoding.from_base64(octets[draft.start : draft.end])
+def _base64(octets: bytes, template: EditTemplate, inner: tuple[EditTemplate, ...], mint: edits.Mint) -> bytes:
+    found = transfer_encoding.from_base64(octets[template.start : template.end])
     if found is None:
-        raise ValueError("a draft for base64 lies over something else")
-    return transfer_encoding.to_base64(edits.splice(found[0], make(found[0], inner, mint)), draft.width)
+        raise ValueError("a template for base64 lies over something else")
+    return transfer_encoding.to_base64(edits.splice(found[0], fill_templates(found[0], inner, mint)), template.width)
 
 
-def longest_url(public_url: str, hole: edits.Hole) -> int:
+def max_url_octets(public_url: str, hole: edits.Hole) -> int:
     """How many octets the URL in this hole can take, not counting that deflate may make it shorter."""
     plain = _plain_url(public_url, bytes(tokens.REFERENCE_OCTETS) if hole.stored else hole.url)
     return (plain if plain < tokens.LONGEST_URL else tokens.LONGEST_URL) + 4  # ".gif"
 
 
-def fits(public_url: str, url: bytes) -> bool:
+def fits_in_url(public_url: str, url: bytes) -> bool:
     """True if the click URL for this destination is not too long."""
     # Deflate takes its time (30 µs), and decides only about long ones.
     is_short = _plain_url(public_url, url) <= tokens.LONGEST_URL
     return is_short or tokens.click_url_octets(public_url, url) <= tokens.LONGEST_URL
 
 
-def click(public_url: str, link: int, url: bytes) -> edits.Hole:
+def click_hole(public_url: str, link: int, url: bytes) -> edits.Hole:
     """The hole of a tracked link."""
-    return edits.Hole(edits.Kind.CLICK, link, url if fits(public_url, url) else edits.STORED + url)
+    return edits.Hole(edits.Kind.CLICK, link, url if fits_in_url(public_url, url) else edits.STORED + url)
 
 
-def stored(drafts: tuple[Draft, ...]) -> list[bytes]:
-    """The destinations that the drafts' tokens only refer to, each once."""
+def urls_to_store(templates: tuple[EditTemplate, ...]) -> list[bytes]:
+    """The destinations that the templates' tokens only refer to, each once."""
     found: dict[bytes, None] = {}
-    for draft in drafts:
-        found |= dict.fromkeys(piece.stored for piece in draft.pieces if isinstance(piece, edits.Hole) and piece.stored)
-        found |= dict.fromkeys(stored(draft.inner))
+    for template in templates:
+        found |= dict.fromkeys(
+            piece.stored for piece in template.pieces if isinstance(piece, edits.Hole) and piece.stored
+        )
+        found |= dict.fromkeys(urls_to_store(template.inner))
     return list(found)
 
 
@@ -129,20 +137,20 @@ def _bare_url(public_url: str) -> int:
     return tokens.click_url_octets(public_url, b"") + 1
 
 
-def to_data(draft: Draft) -> list[Any]:
-    """The draft as lists, numbers and strings, octets as Latin-1 text."""
+def to_data(template: EditTemplate) -> list[Any]:
+    """The template as lists, numbers and strings, octets as Latin-1 text."""
     pieces = [
         piece.decode("latin-1") if isinstance(piece, bytes) else [piece.kind, piece.link, piece.url.decode("latin-1")]
-        for piece in draft.pieces
+        for piece in template.pieces
     ]
-    inner = [to_data(d) for d in draft.inner]
-    return [draft.start, draft.end, pieces, draft.why, draft.coding, draft.width, inner]
+    inner = [to_data(d) for d in template.inner]
+    return [template.start, template.end, pieces, template.why, template.coding, template.width, inner]
 
 
-def from_data(data: list[Any]) -> Draft:
-    """The draft that `to_data` wrote. `Any`: it comes from JSON."""
+def from_data(data: list[Any]) -> EditTemplate:
+    """The template that `to_data` wrote. `Any`: it comes from JSON."""
     start, end, pieces, why, how, width, inner = data
-    return Draft(
+    return EditTemplate(
         start,
         end,
         tuple(
@@ -152,7 +160,7 @@ def from_data(data: list[Any]) -> Draft:
             for piece in pieces
         ),
         why,
-        Coding(how),
+        TransferEncoding(how),
         width,
         tuple(from_data(d) for d in inner),
     )

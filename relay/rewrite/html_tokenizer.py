@@ -48,9 +48,9 @@ _HOLDS_HTML = frozenset(b"foreignobject desc title mi mo mn ms mtext annotation-
 _LEAVES_SELECT = frozenset(b"select input keygen textarea".split())
 _SPECIAL = frozenset(_RAW_TEXT) | frozenset(b"script plaintext template svg math select frameset".split())
 _SPECIAL_IN_SELECT = _SPECIAL | frozenset(b"a area input keygen body html".split())
-_DEEPEST_FOREIGN = 200
-_MOST_ATTRIBUTE_OCTETS = 20_000  # a tag longer than this is counted; lxml is quadratic in attributes
-_MOST_ATTRIBUTES = 2_000
+_MAX_FOREIGN_DEPTH = 200
+_MAX_ATTRIBUTE_OCTETS = 20_000  # a tag longer than this is counted; lxml is quadratic in attributes
+_MAX_ATTRIBUTES = 2_000
 
 
 def _any_of(names: frozenset[bytes]) -> bytes:
@@ -89,7 +89,7 @@ class Attribute(NamedTuple):
     """An attribute; `html[start:end]` is its value without quotes, empty where it has none."""
 
     name: bytes  # lower case
-    named: int  # where the name begins
+    name_start: int  # where the name begins
     start: int
     end: int
     after: int  # behind the closing quote
@@ -106,36 +106,36 @@ class Markup(NamedTuple):
     tags: list[Tag]
     conditions: list[tuple[int, int]]  # insides of live `<!--[if …]>` comments
     is_open: bool  # the text ends inside a construct: nothing can be appended to it
-    has_islands: bool  # template, svg or math stand in it
-    doubt: str  # "" or why browsers could see something else
+    has_foreign_content: bool  # template, svg or math stand in it
+    ambiguity: str  # "" or why browsers could see something else
 
-    def within(self, start: int, end: int) -> "Markup":
+    def tokenize_within(self, start: int, end: int) -> "Markup":
         """All markup of a part of the text, read on its own."""
-        return _read(self.html, self.lower, start, end, _MARKUP)
+        return _tokenize(self.html, self.lower, start, end, _MARKUP)
 
-    def skim_within(self, start: int, end: int) -> "Markup":
+    def tokenize_fast_within(self, start: int, end: int) -> "Markup":
         """The same without the tags that `skim` passes over."""
-        return _read(self.html, self.lower, start, end, _NEXT)
+        return _tokenize(self.html, self.lower, start, end, _NEXT)
 
 
-def read(html: bytes) -> Markup:
+def tokenize(html: bytes) -> Markup:
     """The markup, in order. On doubt the lists end where it arose."""
-    return _read(html, html.lower(), 0, len(html), _MARKUP)
+    return _tokenize(html, html.lower(), 0, len(html), _MARKUP)
 
 
-def skim(html: bytes) -> Markup:
+def tokenize_fast(html: bytes) -> Markup:
     """The same without most of the tags that neither link nor change how the text goes on: four times as fast."""
-    return _read(html, html.lower(), 0, len(html), _NEXT)
+    return _tokenize(html, html.lower(), 0, len(html), _NEXT)
 
 
-def _read(html: bytes, lower: bytes, start: int, end: int, pattern: re.Pattern[bytes]) -> Markup:
+def _tokenize(html: bytes, lower: bytes, start: int, end: int, pattern: re.Pattern[bytes]) -> Markup:
     scan = _Scan(html, lower, start, end, pattern)
     scan.run()
     is_open = scan.is_open or bool(scan.foreign) or scan.templates > 0 or scan.in_select
-    return Markup(html, lower, scan.tags, scan.conditions, is_open, scan.has_islands, scan.doubt)
+    return Markup(html, lower, scan.tags, scan.conditions, is_open, scan.has_foreign_content, scan.ambiguity)
 
 
-def attributes(lower: bytes, tag: Tag) -> dict[bytes, Attribute]:
+def read_attributes(lower: bytes, tag: Tag) -> dict[bytes, Attribute]:
     """The tag's attributes by name, in order; of several with one name the first (§13.2.5.33)."""
     found: dict[bytes, Attribute] = {}
     for part in _PARTS.finditer(lower, tag.inner, tag.end - 1):
@@ -153,15 +153,15 @@ class _Scan:
         self.tags: list[Tag] = []
         self.conditions: list[tuple[int, int]] = []
         self.is_open = False
-        self.has_islands = False
-        self.doubt = ""
+        self.has_foreign_content = False
+        self.ambiguity = ""
         self.templates = 0
         self.foreign: list[bytes] = []  # open elements from svg or math inwards
         self.in_select = False
 
     def run(self) -> None:
         """Reads on until the end, or until something is open or in doubt. Most of our time is spent here."""
-        while not (self.is_open or self.doubt):
+        while not (self.is_open or self.ambiguity):
             is_dead = bool(self.templates or self.foreign)
             special = _SPECIAL_IN_SELECT if self.in_select else _SPECIAL
             pattern = _MARKUP if self.foreign else self.pattern
@@ -180,19 +180,19 @@ class _Scan:
                     break
                 start, stop = found.start(3) - 1 - len(slash), found.end()
                 tag = _tag((name, start, found.end(3), stop, slash == b"/", not is_dead))
-                if name in special or self.foreign or stop - start > _MOST_ATTRIBUTE_OCTETS:
+                if name in special or self.foreign or stop - start > _MAX_ATTRIBUTE_OCTETS:
                     self.at = stop
-                    self._telling_tag(tag)
+                    self._state_changing_tag(tag)
                     break  # for what follows may be read in another way, or from another place
                 self.tags.append(tag)
             else:
                 return
 
-    def _telling_tag(self, tag: Tag) -> None:
+    def _state_changing_tag(self, tag: Tag) -> None:
         """A tag that may change how the text goes on."""
-        is_long = tag.end - tag.inner > _MOST_ATTRIBUTE_OCTETS
-        if is_long and len(_PARTS.findall(self.lower, tag.inner, tag.end - 1)) > _MOST_ATTRIBUTES:
-            self.doubt = "too_many_attributes"
+        is_long = tag.end - tag.inner > _MAX_ATTRIBUTE_OCTETS
+        if is_long and len(_PARTS.findall(self.lower, tag.inner, tag.end - 1)) > _MAX_ATTRIBUTES:
+            self.ambiguity = "too_many_attributes"
             return
         breaks_out = self.foreign and not tag.is_closing and tag.name in _BREAKS_OUT
         if breaks_out and _HOLDS_HTML.isdisjoint(self.foreign):
@@ -228,7 +228,7 @@ class _Scan:
             if name == b"select" or (name in _LEAVES_SELECT and not tag.is_closing):
                 self.in_select = False
             else:
-                self.doubt = "select"  # old and new browsers differ on what may stand in it
+                self.ambiguity = "select"  # old and new browsers differ on what may stand in it
             if name != b"textarea":
                 return
         if tag.is_closing:
@@ -243,13 +243,13 @@ class _Scan:
             self.is_open = True
         elif name == b"template":
             self.templates += 1
-            self.has_islands = True
+            self.has_foreign_content = True
         elif name == b"select":
             self.in_select = True
         elif name == b"frameset":
-            self.doubt = "frameset"
+            self.ambiguity = "frameset"
         elif name in (b"svg", b"math"):
-            self.has_islands = True
+            self.has_foreign_content = True
             if not self._closes_itself(tag):
                 self.foreign.append(name)
 
@@ -257,16 +257,16 @@ class _Scan:
         """A tag inside svg or math, where only orderly markup leaves no doubt (§13.2.6.5)."""
         if tag.is_closing:
             if tag.name not in self.foreign:
-                self.doubt = "foreign_content"
+                self.ambiguity = "foreign_content"
                 return
             while self.foreign.pop() != tag.name:
                 pass
         elif tag.name in _BREAKS_OUT or tag.name == b"font" or self.foreign[-1] in _HOLDS_HTML:
-            self.doubt = "foreign_content"  # `font` ends them if it has one of three attributes
+            self.ambiguity = "foreign_content"  # `font` ends them if it has one of three attributes
         elif not self._closes_itself(tag):
             self.foreign.append(tag.name)
-            if len(self.foreign) > _DEEPEST_FOREIGN:
-                self.doubt = "foreign_content"
+            if len(self.foreign) > _MAX_FOREIGN_DEPTH:
+                self.ambiguity = "foreign_content"
 
     def _closes_itself(self, tag: Tag) -> bool:
         if self.lower[tag.end - 2 : tag.end - 1] != b"/":

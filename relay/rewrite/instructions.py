@@ -1,7 +1,7 @@
-"""What an app wishes for its mail, in whatever words it was said.
+"""What an app instructs us to do with its mail, whichever provider's fields it uses.
 
-In: what the dialects hear, one wish after the other.  Out: a Control. Of two wishes for the same thing the
-first counts.
+In: what the readers of fields find, one after the other.  Out: Instructions. Of two for the same thing the first
+counts.
 """
 
 import contextlib
@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 
 from relay.rewrite import display_fields
 
-_MOST_TAGS = 50
-_MOST_METADATA = 50
+_MAX_TAGS = 50
+_MAX_METADATA = 50
 
 
 @dataclass(frozen=True, slots=True)
-class Control:
-    """The app's wishes; None and "" where it is silent. Metadata names are lower case."""
+class Instructions:
+    """The app's instructions; None and "" where it is silent. Metadata names are lower case."""
 
     stream: str = ""
     tags: tuple[str, ...] = ()
@@ -31,8 +31,8 @@ class Control:
 
 
 @dataclass(slots=True)
-class Heard:
-    """The wishes so far."""
+class InstructionsBuilder:
+    """Collects the instructions of one message."""
 
     stream: str = ""
     tags: list[str] = field(default_factory=list)
@@ -46,35 +46,35 @@ class Heard:
     unreadable: bool = False
     may_be_forbidden: bool = False  # to track: what could not be read may have said so
 
-    def misread(self, *, may_forbid: bool) -> None:
+    def mark_unreadable(self, *, may_forbid: bool) -> None:
         self.unreadable = True
         self.may_be_forbidden = self.may_be_forbidden or may_forbid
 
-    def track(self, opens: bool | None = None, clicks: bool | None = None, text: bool | None = None) -> None:
+    def set_tracking(self, opens: bool | None = None, clicks: bool | None = None, text: bool | None = None) -> None:
         self.opens = opens if self.opens is None else self.opens
         self.clicks = clicks if self.clicks is None else self.clicks
         self.text = text if self.text is None else self.text
 
-    def tag(self, name: object) -> None:
+    def add_tag(self, name: object) -> None:
         name = _text(name)
-        if name and name not in self.tags and len(self.tags) < _MOST_TAGS:
+        if name and name not in self.tags and len(self.tags) < _MAX_TAGS:
             self.tags.append(name)
 
-    def note(self, name: str, content: object) -> None:
-        name = display_fields.shown(name).lower()
-        if name and len(self.metadata) < _MOST_METADATA:
+    def add_metadata(self, name: str, content: object) -> None:
+        name = display_fields.to_printable(name).lower()
+        if name and len(self.metadata) < _MAX_METADATA:
             self.metadata.setdefault(name, _text(content))
 
-    def name_stream(self, name: object) -> None:
+    def set_stream(self, name: object) -> None:
         self.stream = self.stream or _text(name).strip().lower()  # the same in any case: an unsubscribe must hold
 
-    def expire(self, after: str) -> None:
+    def set_expiry(self, after: str) -> None:
         self.expires_in = self.expires_in or after
 
     @property
-    def control(self) -> Control:
+    def control(self) -> Instructions:
         tags = tuple(self.tags)
-        return Control(
+        return Instructions(
             self.stream,
             tags,
             self.metadata,
@@ -92,6 +92,6 @@ def _text(content: object) -> str:
     """Text as it is, anything else as JSON."""
     if not isinstance(content, str):
         with contextlib.suppress(RecursionError):
-            return display_fields.shown(json.dumps(content, ensure_ascii=False))
+            return display_fields.to_printable(json.dumps(content, ensure_ascii=False))
         return ""
-    return display_fields.shown(content)
+    return display_fields.to_printable(content)

@@ -22,7 +22,7 @@ class Change(NamedTuple):
     new: str
 
 
-def merged(text: str, wanted: Members) -> list[Change]:
+def set_members(text: str, wanted: Members) -> list[Change]:
     """The changes, in order, after which the object in `text` has the wanted members.
 
     Raises ValueError or RecursionError if the text is not one JSON object.
@@ -31,10 +31,10 @@ def merged(text: str, wanted: Members) -> list[Change]:
     value, end = _DECODER.raw_decode(text, at)
     if not isinstance(value, dict) or _past_space(text, end) != len(text):
         raise ValueError("not a JSON object")
-    return sorted(_merged(text, at, wanted))
+    return sorted(_changes_at(text, at, wanted))
 
 
-def _merged(text: str, at: int, wanted: Members) -> list[Change]:
+def _changes_at(text: str, at: int, wanted: Members) -> list[Change]:
     """The changes for the object that begins at `at`."""
     there = _members(text, at)
     changes: list[Change] = []
@@ -44,7 +44,7 @@ def _merged(text: str, at: int, wanted: Members) -> list[Change]:
             missing[name] = content
         for start, end in there.get(name, ()):  # of two with one name, readers take either
             if isinstance(content, dict) and text[start] == "{":
-                changes += _merged(text, start, content)
+                changes += _changes_at(text, start, content)
             else:
                 new = json.dumps(content)
                 fold = "\r\n " if len(new) > end - start else ""  # no line grows

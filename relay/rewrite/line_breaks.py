@@ -7,9 +7,9 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import pairwise
 
-from relay.mime.transfer_encoding import LONGEST_LINE
+from relay.mime.transfer_encoding import MAX_LINE
 from relay.rewrite import html_tokenizer
-from relay.rewrite.edit_templates import Draft
+from relay.rewrite.edit_templates import EditTemplate
 
 _BLANK = (b" ", b"\t")
 _NEAR = 200  # octets
@@ -17,37 +17,39 @@ _NEAR = 200  # octets
 _RAW = (b"textarea", b"xmp", b"script", b"style", b"title")
 
 
-def beside(text: bytes, href: html_tokenizer.Attribute) -> list[tuple[int, int]]:
+def spaces_beside(text: bytes, href: html_tokenizer.Attribute) -> list[tuple[int, int]]:
     """Before and after an href."""
     found = []
-    if text[href.named - 1 : href.named] in _BLANK:
-        found.append((href.named - 1, href.named))
+    if text[href.name_start - 1 : href.name_start] in _BLANK:
+        found.append((href.name_start - 1, href.name_start))
     has_space = text[href.after : href.after + 1] in _BLANK
     return [*found, (href.after, href.after + has_space)]
 
 
-def around(
-    markup: html_tokenizer.Markup, drafts: Sequence[Draft], wanted: Sequence[Draft]
-) -> list[tuple[Draft, int, int]]:
-    """Before and after those of the drafts that stand in running text: within a tag that is near in the same line, else
-    at the nearest space. All are in order."""
-    read = html_tokenizer.read(markup.html)  # the page may have been skimmed
+def spaces_around(
+    markup: html_tokenizer.Markup, templates: Sequence[EditTemplate], wanted: Sequence[EditTemplate]
+) -> list[tuple[EditTemplate, int, int]]:
+    """The spaces before and after the wanted templates, which stand in running text, in order.
+
+    Within a tag that is near in the same line, else the nearest space.
+    """
+    read = html_tokenizer.tokenize(markup.html)  # the page may have been skimmed
     starts = [tag.start for tag in read.tags]
-    past = {draft: before.end for before, draft in pairwise(drafts)}
-    until = {draft: after.start for draft, after in pairwise(drafts)}
-    found: list[tuple[Draft, int, int]] = []
-    for draft in wanted:
-        n = bisect_right(starts, draft.start) - 1
+    past = {template: before.end for before, template in pairwise(templates)}
+    until = {template: after.start for template, after in pairwise(templates)}
+    found: list[tuple[EditTemplate, int, int]] = []
+    for template in wanted:
+        n = bisect_right(starts, template.start) - 1
         last = read.tags[n] if n >= 0 else None
         following = read.tags[n + 1] if n + 1 < len(read.tags) else None
-        if last and draft.start < last.end:
+        if last and template.start < last.end:
             continue  # inside a tag
-        low = max(past.get(draft, 0), last.end if last else 0)
-        high = min(until.get(draft, len(read.html)), following.start if following else len(read.html))
+        low = max(past.get(template, 0), last.end if last else 0)
+        high = min(until.get(template, len(read.html)), following.start if following else len(read.html))
         may_end = not (last and last.name in _RAW and not last.is_closing)
-        before = _within(read.html, last, draft.start) or (may_end and _space_before(read.html, low, draft.start))
-        after = _within(read.html, following, draft.end) or (may_end and _space_after(read.html, draft.end, high))
-        found += [(draft, *gap) for gap in (before, after) if gap]
+        before = _within(read.html, last, template.start) or (may_end and _space_before(read.html, low, template.start))
+        after = _within(read.html, following, template.end) or (may_end and _space_after(read.html, template.end, high))
+        found += [(template, *gap) for gap in (before, after) if gap]
     return found
 
 
@@ -60,14 +62,14 @@ def _within(html: bytes, tag: html_tokenizer.Tag | None, at: int) -> tuple[int, 
 
 
 def _space_before(html: bytes, low: int, at: int) -> tuple[int, int] | None:
-    low = max(low, at - LONGEST_LINE)
+    low = max(low, at - MAX_LINE)
     space = html.rfind(b" ", low, at)
     is_text = b"<" not in html[space:at] and b"\n" not in html[space:at]
     return (space, space + 1) if space >= 0 and is_text else None
 
 
 def _space_after(html: bytes, at: int, high: int) -> tuple[int, int] | None:
-    high = min(high, at + LONGEST_LINE)
+    high = min(high, at + MAX_LINE)
     space = html.find(b" ", at, high)
     is_text = b"<" not in html[at:space] and b"\n" not in html[at:space]
     return (space, space + 1) if space >= 0 and is_text else None

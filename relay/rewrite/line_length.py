@@ -7,10 +7,10 @@ are made, and what does not fit. Lines that were too long before are broken wher
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from relay.mime.transfer_encoding import LONGEST_LINE
+from relay.mime.transfer_encoding import MAX_LINE
 
 
-class Event(NamedTuple):
+class LineEdit(NamedTuple):
     """`text[start:end]` becomes `length` octets; with `may_break`, or else a line end."""
 
     start: int
@@ -19,25 +19,25 @@ class Event(NamedTuple):
     may_break: bool
 
 
-def fit(text: bytes, events: Sequence[Event]) -> bool:
+def all_fit(text: bytes, events: Sequence[LineEdit]) -> bool:
     """True if no line becomes too long, or longer than too long, even if none is broken."""
-    return all(line.stop - line.begin + line.grown <= LONGEST_LINE for line in _lines(text, events))
+    return all(line.stop - line.begin + line.grown <= MAX_LINE for line in _lines(text, events))
 
 
-def breaks(text: bytes, events: Sequence[Event]) -> set[int]:
+def choose_breaks(text: bytes, events: Sequence[LineEdit]) -> set[int]:
     """The indexes of the events that become line ends: as few as will do, in each line from its beginning."""
     chosen: set[int] = set()
     for line in _lines(text, events):
-        if line.stop - line.begin + line.grown > LONGEST_LINE:
-            chosen |= _fill(events, line)
+        if line.stop - line.begin + line.grown > MAX_LINE:
+            chosen |= _choose_in_line(events, line)
     return chosen
 
 
-def overfull(text: bytes, events: Sequence[Event], chosen: set[int]) -> list[range]:
+def lines_too_long(text: bytes, events: Sequence[LineEdit], chosen: set[int]) -> list[range]:
     """The events, as indexes, of each line that passes the limit in spite of those breaks, and did not before."""
     found: list[range] = []
     for line in _lines(text, events):
-        if line.stop - line.begin + line.grown <= LONGEST_LINE or _was_long(text, line):
+        if line.stop - line.begin + line.grown <= MAX_LINE or _was_long(text, line):
             continue
         at, column = line.begin, 0
         widest = 0
@@ -46,18 +46,20 @@ def overfull(text: bytes, events: Sequence[Event], chosen: set[int]) -> list[ran
             at = events[n].end
             widest = max(widest, column)
             column = 0 if n in chosen else column
-        if max(widest, column + line.stop - at) > LONGEST_LINE:
+        if max(widest, column + line.stop - at) > MAX_LINE:
             found.append(range(line.first, line.past))
     return found
 
 
-def fitting(text: bytes, events: Sequence[Event], is_first: Sequence[bool], is_end: Sequence[bool]) -> set[int]:
+def edits_that_fit(
+    text: bytes, events: Sequence[LineEdit], is_first: Sequence[bool], is_end: Sequence[bool]
+) -> set[int]:
     """The indexes of the events that can be made where a line ends only at the events that say so. Those that come
     first have the room first, and are made in lines that were too long before; nothing else is."""
     kept: set[int] = set()
-    for line in _parted(_lines(text, events), events, is_end):
+    for line in _split_at_ends(_lines(text, events), events, is_end):
         was_long = _was_long(text, line)
-        room = LONGEST_LINE - (line.stop - line.begin)
+        room = MAX_LINE - (line.stop - line.begin)
         for n in sorted(range(line.first, line.past), key=lambda n: not is_first[n]):
             growth = events[n].length - (events[n].end - events[n].start)
             if is_first[n] if was_long else growth <= room:
@@ -67,7 +69,7 @@ def fitting(text: bytes, events: Sequence[Event], is_first: Sequence[bool], is_e
     return kept
 
 
-def _parted(lines: Iterator["_Line"], events: Sequence[Event], is_end: Sequence[bool]) -> Iterator["_Line"]:
+def _split_at_ends(lines: Iterator["_Line"], events: Sequence[LineEdit], is_end: Sequence[bool]) -> Iterator["_Line"]:
     """The lines, each parted at the events that end it."""
     for line in lines:
         first, begin = line.first, line.begin
@@ -89,7 +91,7 @@ class _Line(NamedTuple):
     grown: int
 
 
-def _lines(text: bytes, events: Sequence[Event]) -> Iterator[_Line]:
+def _lines(text: bytes, events: Sequence[LineEdit]) -> Iterator[_Line]:
     """The lines in which something happens."""
     first = 0
     while first < len(events):
@@ -109,12 +111,12 @@ def _lines(text: bytes, events: Sequence[Event]) -> Iterator[_Line]:
 
 def _was_long(text: bytes, line: _Line) -> bool:
     """True if one of the lines was too long before."""
-    if line.stop - line.begin <= LONGEST_LINE:
+    if line.stop - line.begin <= MAX_LINE:
         return False
-    return max(len(old) for old in text[line.begin : line.stop].split(b"\r\n")) > LONGEST_LINE
+    return max(len(old) for old in text[line.begin : line.stop].split(b"\r\n")) > MAX_LINE
 
 
-def _fill(events: Sequence[Event], line: _Line) -> set[int]:
+def _choose_in_line(events: Sequence[LineEdit], line: _Line) -> set[int]:
     """Breaks for the line, greedily: a break is made once the line would pass the limit after it."""
     chosen: set[int] = set()
     at, column = line.begin, 0
@@ -123,13 +125,13 @@ def _fill(events: Sequence[Event], line: _Line) -> set[int]:
         event = events[n]
         for length, is_break in ((event.start - at, False), (event.length, event.may_break)):
             column += length
-            if column - (length if is_break else 0) > LONGEST_LINE and place >= 0:
+            if column - (length if is_break else 0) > MAX_LINE and place >= 0:
                 chosen.add(place)
                 column -= column_there
                 place = -1
             if is_break:
                 place, column_there = n, column
         at = event.end
-    if column + line.stop - at > LONGEST_LINE and place >= 0:
+    if column + line.stop - at > MAX_LINE and place >= 0:
         chosen.add(place)
     return chosen

@@ -25,11 +25,11 @@ _MAX_HOST = 1000  # characters, percent-encoded perhaps
 # URL §3.5: no domain has one of these. `:`, `[` and `]` cannot come this far but percent-encoded.
 _FORBIDDEN_IN_DOMAIN = re.compile(r"[\x00-\x20#%/:<>?@\[\\\]^|\x7f]")
 _NUMBER = re.compile(r"[0-9]+|0[xX][0-9A-Fa-f]*")
-_LONGEST_KEPT = 1000  # characters
+_MAX_CACHED = 1000  # characters
 _UNFIT = re.compile(r"[\x00-\x20\x7f]")
 
 
-def text(value: str) -> str:
+def decode_href(value: str) -> str:
     """The value as a browser holds it: references resolved by the rules for attributes, trimmed, and without
     TAB, CR and LF."""
     count = value.count("&")
@@ -37,10 +37,10 @@ def text(value: str) -> str:
         plain = value.replace("&amp;", "&")  # as nearly all are; nothing else is resolved, and nothing twice
         is_plain = len(value) - len(plain) == count * (len("&amp;") - 1)
         value = plain if is_plain else _REFERENCE.sub(_resolve, value)
-    return trimmed(value)
+    return trim_url(value)
 
 
-def trimmed(url: str) -> str:
+def trim_url(url: str) -> str:
     """The URL without the white space and controls that browsers drop (URL §4.4)."""
     url = url.strip(_C0_OR_SPACE)
     return url if url.isprintable() else url.translate(_DROPPED)
@@ -60,7 +60,7 @@ def _resolve(found: re.Match[str]) -> str:
     return chr(code)
 
 
-def scheme(url: str) -> str:
+def find_scheme(url: str) -> str:
     """The URL's scheme in lower case; empty where it has none."""
     if url.startswith("https:"):  # as nearly all do
         return "https"
@@ -73,57 +73,57 @@ def with_scheme(url: str, name: str) -> str:
     return f"{name}:{url}" if url.startswith("//") else url
 
 
-class _Parts(NamedTuple):
+class _UrlParts(NamedTuple):
     found: re.Match[str]
-    named: re.Match[str]  # in the authority
+    authority: re.Match[str]  # host and port in it
     host: str  # ASCII, lower case, without final dot
 
 
-def _parts(url: str) -> _Parts | None:
+def _split_bounded(url: str) -> _UrlParts | None:
     """An http(s) URL taken apart; None if it has no host."""
-    return _kept(url) if len(url) <= _LONGEST_KEPT else _take_apart(url)
+    return _split_cached(url) if len(url) <= _MAX_CACHED else _split_url(url)
 
 
 @lru_cache(maxsize=1024)  # asked several times about each URL; and the same links go to many
-def _kept(url: str) -> _Parts | None:
-    return _take_apart(url)
+def _split_cached(url: str) -> _UrlParts | None:
+    return _split_url(url)
 
 
-def _take_apart(url: str) -> _Parts | None:
+def _split_url(url: str) -> _UrlParts | None:
     found = _URL.fullmatch(url)
-    named = _HOST.fullmatch(found["authority"]) if found else None
-    name = (_ascii_host(named[1]) or "").rstrip(".") if named else ""
-    return _Parts(found, named, name) if found and named and name else None
+    authority = _HOST.fullmatch(found["authority"]) if found else None
+    name = (_ascii_host(authority[1]) or "").rstrip(".") if authority else ""
+    return _UrlParts(found, authority, name) if found and authority and name else None
 
 
-def host(url: str) -> str:
+def find_host(url: str) -> str:
     """The host of an http(s) URL in its ASCII form, lower case, without port and final dot; empty if there is none."""
-    parts = _parts(url)
+    parts = _split_bounded(url)
     return parts.host if parts else ""
 
 
-def site(url: str) -> tuple[str, str]:
+def host_and_port(url: str) -> tuple[str, str]:
     """Host and port of an http(s) URL."""
-    parts = _parts(url)
+    parts = _split_bounded(url)
     if not parts:
         return "", ""
-    return parts.host, parts.named[2] or {"http": "80", "https": "443"}[parts.found["scheme"].lower()]
+    return parts.host, parts.authority[2] or {"http": "80", "https": "443"}[parts.found["scheme"].lower()]
 
 
-def comparable(url: str) -> str:
+def normalize_url(url: str) -> str:
     """The URL with scheme and authority in lower case (RFC 3986 §6.2.2.1), for comparison only."""
-    parts = _parts(url)
+    parts = _split_bounded(url)
     cut = parts.found.end("authority") if parts else 0
     return url[:cut].lower() + url[cut:]
 
 
-def request(url: str, codec: str) -> bytes | None:
+def to_location(url: str, codec: str) -> bytes | None:
     """The octets of the Location header that leads where this http(s) URL leads; None if it leads nowhere.
 
     ASCII stays octet for octet, but for white space and controls, which are percent-encoded. Else the host goes
     by IDNA, path and fragment by UTF-8, and the query by the document's charset, as browsers do (URL §4.4).
     """
-    parts = _parts(url)
+    parts = _split_bounded(url)
     if not parts:
         return None
     if url.isascii():

@@ -13,12 +13,12 @@ from relay.mime import charset
 from relay.rewrite import edit_templates, html_tokenizer, link_url, placeholders
 from relay.tokens import LONGEST_DESTINATION
 
-MOST = 10_000  # links tracked in a message: every one costs every recipient a token
-MAX_REPORTED = MOST + 100  # the report would grow with the mail, a hundred octets for ten of it
-MAX_IN_PAGE = 3 * MOST  # a page with more goes as it came: it is no letter, and each takes 0.1 ms
-_LONGEST_LABEL = 200  # characters
-_MOST_TAGS_IN_LABEL = 100
-_FARTHEST_END = 30  # of those that skimming leaves
+MAX_TRACKED = 10_000  # links tracked in a message: every one costs every recipient a token
+MAX_REPORTED = MAX_TRACKED + 100  # the report would grow with the mail, a hundred octets for ten of it
+MAX_IN_PAGE = 3 * MAX_TRACKED  # a page with more goes as it came: it is no letter, and each takes 0.1 ms
+_MAX_LABEL = 200  # characters
+_MAX_TAGS_IN_LABEL = 100
+_MAX_END_DISTANCE = 30  # of those that skimming leaves
 _HTTP = ("http", "https")
 _NAMES = (b"a", b"area")
 _NO_TEXT = frozenset({b"style", b"script", b"title", b"textarea", b"noframes", b"xmp", b"iframe", b"noembed"})
@@ -67,12 +67,12 @@ class Link(NamedTuple):
     reason: str  # why it is skipped; "" if it is tracked
     text: str  # what the reader sees
 
-    def left(self, reason: str) -> "Link":
+    def as_skipped(self, reason: str) -> "Link":
         """The same link, skipped for that reason, or for the one it has."""
         return self._replace(decision="skipped", reason=self.reason or reason)
 
 
-class Rules(NamedTuple):
+class LinkRules(NamedTuple):
     """What decides about links in this message."""
 
     public_url: str
@@ -101,54 +101,54 @@ class Anchor(NamedTuple):
 
     @property
     def is_live_http(self) -> bool:
-        return not self.is_conditional and link_url.scheme(self.seen) in _HTTP
+        return not self.is_conditional and link_url.find_scheme(self.seen) in _HTTP
 
     @property
     def is_live_bare_host(self) -> bool:
         return not self.is_conditional and self.seen.startswith("//")
 
 
-def find(html: bytes, markup: html_tokenizer.Markup, codec: str) -> list[Anchor]:
+def find_anchors(html: bytes, markup: html_tokenizer.Markup, codec: str) -> list[Anchor]:
     """Every live href, and those of Outlook's conditional comments, in document order."""
     found = _anchors(html, markup, codec, is_conditional=False)
     for start, end in markup.conditions:
         if markup.lower.find(b"href", start, end) < 0:  # most are ghost tables
             continue
-        inside = markup.skim_within(start, end)
-        if not inside.doubt:
+        inside = markup.tokenize_fast_within(start, end)
+        if not inside.ambiguity:
             found += _anchors(html, inside, codec, is_conditional=True)
     if markup.conditions:
         found.sort(key=lambda anchor: anchor.tag.start)
     return found
 
 
-def judge(anchor: Anchor, rules: Rules, codec: str) -> tuple[str, bytes]:
+def decide_anchor(anchor: Anchor, rules: LinkRules, codec: str) -> tuple[str, bytes]:
     """Why the link is skipped and b"", or "" and the octets that its redirect will give."""
     if anchor.unsubscribes:
         return "unsubscribe", b""
-    return verdict(anchor.url, rules, codec, opts_out=anchor.opts_out, label=anchor.text)
+    return decide_url(anchor.url, rules, codec, opts_out=anchor.opts_out, label=anchor.text)
 
 
-def verdict(url: str, rules: Rules, codec: str, *, opts_out: bool = False, label: str = "") -> tuple[str, bytes]:
+def decide_url(url: str, rules: LinkRules, codec: str, *, opts_out: bool = False, label: str = "") -> tuple[str, bytes]:
     """The same for a URL that stands in a text, or in an element with that label."""
     if len(url) > LONGEST_DESTINATION:  # before anything else looks through it
         return "too_long", b""
     if rules.bare_scheme:
         url = link_url.with_scheme(url, rules.bare_scheme)
-    scheme = link_url.scheme(url)
+    scheme = link_url.find_scheme(url)
     if reason := _no_address(url, scheme, rules.marks):
         return reason, b""
     if opts_out:
         return "opt_out", b""
-    target = link_url.request(url, codec)
+    target = link_url.to_location(url, codec)
     if target is None:
         return "malformed", b""
-    host = link_url.host(url)
-    if link_url.site(url) == link_url.site(rules.public_url):
+    host = link_url.find_host(url)
+    if link_url.host_and_port(url) == link_url.host_and_port(rules.public_url):
         return "own_host", b""
     if rules.exclude and any(host == name or host.endswith("." + name) for name in rules.exclude):
         return "excluded_host", b""
-    if rules.list_unsubscribe and link_url.comparable(url) in rules.list_unsubscribe:
+    if rules.list_unsubscribe and link_url.normalize_url(url) in rules.list_unsubscribe:
         return "list_unsubscribe", b""
     if rules.text_is_url != "track" and shows_address(label, host):
         return "text_is_url", b""
@@ -156,7 +156,9 @@ def verdict(url: str, rules: Rules, codec: str, *, opts_out: bool = False, label
         return "clicks_off", b""
     if redaction.stand_in(url, rules.unnamed):
         return "names_recipient", b""
-    if not edit_templates.fits(rules.public_url, target) and not (rules.stores and len(target) <= LONGEST_DESTINATION):
+    if not edit_templates.fits_in_url(rules.public_url, target) and not (
+        rules.stores and len(target) <= LONGEST_DESTINATION
+    ):
         return "too_long", b""
     return "", target
 
@@ -198,20 +200,20 @@ def _anchors(html: bytes, markup: html_tokenizer.Markup, codec: str, *, is_condi
         is_link = tag.name in _NAMES or (is_conditional and tag.name.startswith(b"v:"))
         if not is_link or tag.is_closing or not tag.is_live:
             continue
-        attributes = html_tokenizer.attributes(lower, tag)
+        attributes = html_tokenizer.read_attributes(lower, tag)
         href = attributes.get(b"href")
         if href is None:
             continue
         raw = html[href.start : href.end]
-        seen = link_url.text(masked[href.start : href.end].decode("latin-1"))
-        url = seen if raw.isascii() and b"\x1b" not in raw else link_url.text(charset.decoded(raw, codec))
+        seen = link_url.decode_href(masked[href.start : href.end].decode("latin-1"))
+        url = seen if raw.isascii() and b"\x1b" not in raw else link_url.decode_href(charset.decode_text(raw, codec))
         label = _label(html, markup, n, codec) if tag.name != b"area" else ""
         opts_out = unsubscribes = False
         if len(attributes) > 1:
             opts_out = _opts_out(lower, attributes)
             msys = attributes.get(b"data-msys-unsubscribe")
             unsubscribes = msys is not None and lower[msys.start : msys.end].strip() == b"1"
-            unsubscribes = unsubscribes and link_url.scheme(url) in _HTTP
+            unsubscribes = unsubscribes and link_url.find_scheme(url) in _HTTP
         anchors.append(Anchor(tag, href, is_conditional, url, seen, label, opts_out, unsubscribes))
     return anchors
 
@@ -230,7 +232,7 @@ def _opts_out(lower: bytes, attributes: dict[bytes, html_tokenizer.Attribute]) -
 def _label(html: bytes, markup: html_tokenizer.Markup, n: int, codec: str) -> str:
     """What the reader sees of the n-th tag's link, to the next tag of its name: its text, or its pictures' alts."""
     link, found = markup.tags[n], markup.tags
-    last = min(len(found), n + 1 + _FARTHEST_END)
+    last = min(len(found), n + 1 + _MAX_END_DISTANCE)
     m = n + 1
     while m < last and found[m].name != link.name:
         m += 1
@@ -238,11 +240,11 @@ def _label(html: bytes, markup: html_tokenizer.Markup, n: int, codec: str) -> st
         return ""  # nobody closes it: its text could be the rest of the page
     stop = found[m].start
     if _PLAIN_LABEL.fullmatch(markup.lower, link.end, stop):
-        octets = html[link.end : stop][: 8 * _LONGEST_LABEL]
-        label = entities.unescape(charset.decoded(_INLINE_TAG.sub(b"", octets), codec))
+        octets = html[link.end : stop][: 8 * _MAX_LABEL]
+        label = entities.unescape(charset.decode_text(_INLINE_TAG.sub(b"", octets), codec))
     else:
-        label = _read_label(html, markup.within(link.end, stop), link.end, stop, codec)
-    return " ".join(label.split())[:_LONGEST_LABEL]
+        label = _read_label(html, markup.tokenize_within(link.end, stop), link.end, stop, codec)
+    return " ".join(label.split())[:_MAX_LABEL]
 
 
 def _read_label(html: bytes, inside: html_tokenizer.Markup, at: int, stop: int, codec: str) -> str:
@@ -250,16 +252,16 @@ def _read_label(html: bytes, inside: html_tokenizer.Markup, at: int, stop: int, 
     words: list[str] = []
     alts: list[str] = []
     is_text = True
-    for tag in inside.tags[:_MOST_TAGS_IN_LABEL]:
+    for tag in inside.tags[:_MAX_TAGS_IN_LABEL]:
         if is_text and at < tag.start:
-            words.append(_text(html[at : min(tag.start, at + 8 * _LONGEST_LABEL)], codec))
+            words.append(_text(html[at : min(tag.start, at + 8 * _MAX_LABEL)], codec))
         if tag.name == b"img":
-            alt = html_tokenizer.attributes(inside.lower, tag).get(b"alt")
-            alts += [_text(html[alt.start : min(alt.end, alt.start + 8 * _LONGEST_LABEL)], codec)] if alt else []
+            alt = html_tokenizer.read_attributes(inside.lower, tag).get(b"alt")
+            alts += [_text(html[alt.start : min(alt.end, alt.start + 8 * _MAX_LABEL)], codec)] if alt else []
         is_text = tag.is_closing or tag.name not in _NO_TEXT
         at = tag.end
-    if is_text and len(inside.tags) <= _MOST_TAGS_IN_LABEL:
-        words.append(_text(html[at : min(stop, at + 8 * _LONGEST_LABEL)], codec))
+    if is_text and len(inside.tags) <= _MAX_TAGS_IN_LABEL:
+        words.append(_text(html[at : min(stop, at + 8 * _MAX_LABEL)], codec))
     text = "".join(words)
     return " ".join(alts) if not text or text.isspace() else text
 
@@ -267,4 +269,4 @@ def _read_label(html: bytes, inside: html_tokenizer.Markup, at: int, stop: int, 
 def _text(octets: bytes, codec: str) -> str:
     if b"<" in octets:
         octets = _NOT_TEXT.sub(b"", octets)
-    return entities.unescape(charset.decoded(octets, codec))
+    return entities.unescape(charset.decode_text(octets, codec))

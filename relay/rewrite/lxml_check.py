@@ -13,11 +13,11 @@ from relay.rewrite import link_url
 _NOT_LIVE = frozenset({"template", "svg", "math"})
 
 
-def hrefs(html: bytes, *, has_islands: bool, with_bare_hosts: bool = False) -> list[str] | None:
+def find_hrefs(html: bytes, *, has_foreign_content: bool, with_bare_hosts: bool = False) -> list[str] | None:
     """The http(s) hrefs of `a` and `area` in document order, and those like `//host/` if they count; None if lxml
     gives up.
 
-    Octets are read as Latin-1, and so must be what they are compared with. With `has_islands`, those inside
+    Octets are read as Latin-1, and so must be what they are compared with. With `has_foreign_content`, those inside
     template, svg and math are left out.
     """
     if not html.strip():
@@ -31,10 +31,10 @@ def hrefs(html: bytes, *, has_islands: bool, with_bare_hosts: bool = False) -> l
         return []
     found = []
     for element in _links(root):
-        if has_islands and any(above.tag in _NOT_LIVE for above in element.iterancestors()):
+        if has_foreign_content and any(above.tag in _NOT_LIVE for above in element.iterancestors()):
             continue
-        url = link_url.trimmed(element.get("href") or "")
-        if link_url.scheme(url) in ("http", "https") or (with_bare_hosts and url.startswith("//")):
+        url = link_url.trim_url(element.get("href") or "")
+        if link_url.find_scheme(url) in ("http", "https") or (with_bare_hosts and url.startswith("//")):
             found.append(url)
     return found
 

@@ -23,7 +23,7 @@ _SPACE = b"\t\n\f\r "
 _OF_THE_HEAD = frozenset(b"html head title style script noscript base link meta template".split())
 
 
-def place(markup: html_tokenizer.Markup) -> int | None:
+def find_place(markup: html_tokenizer.Markup) -> int | None:
     """Where the pixel goes: right before the last live `</body>`, or `</html>`, else before the white space
     that ends the text. None if that would be inside a construct."""
     for name in (b"body", b"html"):
@@ -35,7 +35,7 @@ def place(markup: html_tokenizer.Markup) -> int | None:
     html = markup.html
     text = html.rstrip(_SPACE)
     # White space before any body belongs to the head, or to nothing; behind the pixel it would be the body's.
-    rest = markup.within(markup.tags[-1].end if markup.tags else 0, len(html)).tags
+    rest = markup.tokenize_within(markup.tags[-1].end if markup.tags else 0, len(html)).tags
     last = (rest or markup.tags)[-1].name if rest or markup.tags else b"html"
     is_before_body = last in _OF_THE_HEAD and (not text or text.endswith(b">"))
     return len(html) if is_before_body else len(text)

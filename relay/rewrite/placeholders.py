@@ -1,7 +1,7 @@
 """What apps leave in their text for a provider: unsubscribe links to fill in, and opt-outs beside a URL.
 
 In: a leaf's decoded text, and the dialects whose provider is not the upstream, so that nobody else would do it.
-Out: drafts in its offsets. Our own mark is always understood. Nothing here can take more than linear time.
+Out: templates in its offsets. Our own mark is always understood. Nothing here can take more than linear time.
 """
 
 import re
@@ -11,7 +11,7 @@ from functools import lru_cache
 
 from relay import edits
 from relay.rewrite import html_tokenizer
-from relay.rewrite.edit_templates import Draft
+from relay.rewrite.edit_templates import EditTemplate
 from relay.rewrite.provider_dialects import OURS
 
 _HOLE = edits.Hole(edits.Kind.UNSUBSCRIBE)
@@ -35,38 +35,38 @@ _UNSUB = b"unsub"
 _HINTS = (_UNSUB, b"asm_preferences", b"+notrack", b"data-msys-")
 _BEFORE_UNSUB = frozenset(b"%c" % octet for octet in b"_:%5|c[-")  # in a form; the mere word has others
 _BEGINNING = re.compile(rb"[%{*<&\[+hH]")
-_LONGEST_BEGINNING = 100  # octets
+_MAX_BEGINNING = 100  # octets
 _LABEL = b'"Unsubscribe"'
-_LONGEST_URL = 2000  # octets before SparkPost's mark
+_MAX_URL = 2000  # octets before SparkPost's mark
 _NO_LINK_IN = frozenset(
     b"a area button title textarea style script xmp iframe noembed noframes plaintext option select".split()
 )
-_FARTHEST = 20_000  # octets from the last tag
+_MAX_DISTANCE = 20_000  # octets from the last tag
 
 
-def in_text(text: bytes, dialects: Collection[str]) -> list[Draft]:
-    """The drafts for a plain text, in order."""
-    made: list[Draft] = []
-    for mark in _found(text, dialects):
-        made.append(_draft(mark, text, made[-1].end if made else 0))
+def find_in_text(text: bytes, dialects: Collection[str]) -> list[EditTemplate]:
+    """The templates for a plain text, in order."""
+    made: list[EditTemplate] = []
+    for mark in _find(text, dialects):
+        made.append(_to_template(mark, text, made[-1].end if made else 0))
     return made
 
 
-def in_html(page: html_tokenizer.Markup, dialects: Collection[str]) -> list[Draft]:
-    """The drafts for a page, in order. What its provider would make a whole link in running text, we do too."""
+def find_in_html(page: html_tokenizer.Markup, dialects: Collection[str]) -> list[EditTemplate]:
+    """The templates for a page, in order. What its provider would make a whole link in running text, we do too."""
     html = page.html
-    found = _found(html, dialects, page.lower)
+    found = _find(html, dialects, page.lower)
     if not found:
         return []
-    markup = html_tokenizer.read(html)  # the page may have been skimmed
+    markup = html_tokenizer.tokenize(html)  # the page may have been skimmed
     starts = [tag.start for tag in markup.tags]
-    made: list[Draft] = []
+    made: list[EditTemplate] = []
     for mark in found:
-        draft = _draft(mark, html, made[-1].end if made else 0)
+        template = _to_template(mark, html, made[-1].end if made else 0)
         if _means_link(mark) and not markup.is_open and _is_running_text(html, markup, starts, mark.start()):
             label = (mark["label"] if mark.lastgroup == "postmark" else None) or _LABEL
-            draft = Draft(*mark.span(), (b'<a href="', _HOLE, b'">' + label[1:-1] + b"</a>"), "unsubscribe")
-        made.append(draft)
+            template = EditTemplate(*mark.span(), (b'<a href="', _HOLE, b'">' + label[1:-1] + b"</a>"), "unsubscribe")
+        made.append(template)
     return made
 
 
@@ -75,20 +75,20 @@ def is_unsubscribe(url: str, dialects: Collection[str]) -> bool:
     lower = url.lower()
     if not ("unsub" in lower or "+notrack" in lower or "data-msys-" in lower or "asm_preferences" in lower):
         return False  # as for nearly all; `any` over _HINTS would take three times as long
-    return any(not _opts_out(mark) for mark in _found(url.encode("utf-8", "replace"), dialects))
+    return any(not _opts_out(mark) for mark in _find(url.encode("utf-8", "replace"), dialects))
 
 
-def _found(text: bytes, dialects: Collection[str], lower: bytes = b"") -> list[re.Match[bytes]]:
+def _find(text: bytes, dialects: Collection[str], lower: bytes = b"") -> list[re.Match[bytes]]:
     """The marks, in order."""
     lower = lower or text.lower()
-    places = sorted(place for hint in _HINTS for place in _places(lower, hint))
+    places = sorted(place for hint in _HINTS for place in _find_hints(lower, hint))
     if not places:
         return []
     pattern = _pattern(frozenset(dialects))
     found: list[re.Match[bytes]] = []
     past = 0
     for at in places:
-        for begun in _BEGINNING.finditer(text, max(past, at - _LONGEST_BEGINNING), max(past, at + 1)):
+        for begun in _BEGINNING.finditer(text, max(past, at - _MAX_BEGINNING), max(past, at + 1)):
             if mark := pattern.match(text, begun.start()):
                 found.append(mark)
                 past = mark.end()
@@ -97,7 +97,7 @@ def _found(text: bytes, dialects: Collection[str], lower: bytes = b"") -> list[r
     return found
 
 
-def _places(lower: bytes, hint: bytes) -> Iterator[int]:
+def _find_hints(lower: bytes, hint: bytes) -> Iterator[int]:
     at = lower.find(hint)
     while at >= 0:
         if hint != _UNSUB or lower[at - 1 : at] in _BEFORE_UNSUB:
@@ -115,13 +115,13 @@ def _pattern(dialects: frozenset[str]) -> re.Pattern[bytes]:
     return re.compile(rb"(?:https?://)?(?:" + b"|".join(forms) + b")", re.IGNORECASE)
 
 
-def _draft(mark: re.Match[bytes], text: bytes, past: int) -> Draft:
+def _to_template(mark: re.Match[bytes], text: bytes, past: int) -> EditTemplate:
     start, end = mark.span()
     if _opts_out(mark):
-        return Draft(start, end, (), "opt_out")
+        return EditTemplate(start, end, (), "opt_out")
     if mark.lastgroup == "sparkpost":
-        start = _url_before(text, start, past)
-    return Draft(start, end, (_HOLE,), "unsubscribe")
+        start = _url_start(text, start, past)
+    return EditTemplate(start, end, (_HOLE,), "unsubscribe")
 
 
 def _opts_out(mark: re.Match[bytes]) -> bool:
@@ -129,9 +129,9 @@ def _opts_out(mark: re.Match[bytes]) -> bool:
     return mark.lastgroup == "postal" or (mark.lastgroup == "sparkpost" and b"clicktrack" in mark[0].lower())
 
 
-def _url_before(text: bytes, at: int, past: int) -> int:
+def _url_start(text: bytes, at: int, past: int) -> int:
     """Where the URL begins that ends there; `at` if there is none."""
-    before = text[max(past, at - _LONGEST_URL) : at]
+    before = text[max(past, at - _MAX_URL) : at]
     word = before[max(before.rfind(octet) for octet in b" \t\r\n<>\"'(]") + 1 :]
     places = [place for place in (word.find(b"http://"), word.find(b"https://")) if place >= 0]
     return at - len(word) + min(places) if places else at
@@ -148,9 +148,9 @@ def _is_running_text(html: bytes, markup: html_tokenizer.Markup, starts: list[in
     """True if a link may stand there for certain: outside of tags, comments, raw text and other links."""
     n = bisect_right(starts, at) - 1
     if n < 0:
-        return at <= _FARTHEST and b"<!" not in html[:at] and b"<?" not in html[:at]
+        return at <= _MAX_DISTANCE and b"<!" not in html[:at] and b"<?" not in html[:at]
     last = markup.tags[n]
-    if not last.end <= at <= last.end + _FARTHEST or not last.is_live:
+    if not last.end <= at <= last.end + _MAX_DISTANCE or not last.is_live:
         return False
     if not last.is_closing and last.name in _NO_LINK_IN:
         return False

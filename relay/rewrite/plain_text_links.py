@@ -1,6 +1,6 @@
 """Links in text/plain: where a URL begins and ends, and which can be replaced without harm.
 
-In: a text leaf, its unsubscribe marks and the rules.  Out: drafts in the leaf's decoded offsets, the links for
+In: a text leaf, its unsubscribe marks and the rules.  Out: templates in the leaf's decoded offsets, the links for
 the report, and reasons.  RFC 3986 appendix C, RFC 3676 §4. Only the octets of a URL are replaced: no line is
 added, joined, stuffed or quoted anew. Where two readers could see a URL end at two places it stays, for what
 they would take for its rest would spoil ours.
@@ -13,11 +13,11 @@ from typing import NamedTuple
 
 from relay import edits
 from relay.mime import charset
-from relay.mime.transfer_encoding import LONGEST_LINE
+from relay.mime.transfer_encoding import MAX_LINE
 from relay.rewrite import line_length, links
-from relay.rewrite.edit_templates import Coding, Draft, click, longest_url
+from relay.rewrite.edit_templates import EditTemplate, TransferEncoding, click_hole, max_url_octets
 from relay.rewrite.links import Link
-from relay.rewrite.text_part import Leaf
+from relay.rewrite.text_part import TextPart
 
 # RFC 3986 §2 and what else stands in real URLs: all printable ASCII but the delimiters of appendix C. What is
 # not ASCII ends it, and must not look like its rest.
@@ -34,11 +34,11 @@ _AROUND = ".,;:!?'\"`([{"  # never the end of a URL that stands in a sentence
 _CLOSES = _AROUND + ")]}*_|~"
 _TWO_URLS = re.compile(r"[,;|()\[\]*'`]https?://", re.IGNORECASE)
 _TO_ANGLE = re.compile(rb"[^<>]{1,2000}>")
-_LONGEST_SHOWN, _LONGEST_REST = 2000, 300  # characters of a URL that is left alone
+_MAX_SHOWN, _MAX_REST = 2000, 300  # characters of a URL that is left alone
 _REST = re.compile(r"[^\s<>\"]*")
 
 
-class Found(NamedTuple):
+class TextUrl(NamedTuple):
     """`octets[start:end]` is a URL, left alone if there is a reason."""
 
     start: int
@@ -47,69 +47,69 @@ class Found(NamedTuple):
     reason: str
 
 
-class Result(NamedTuple):
-    drafts: list[Draft]
+class TextEdits(NamedTuple):
+    templates: list[EditTemplate]
     links: list[Link]
     reasons: list[str]
 
 
-def instrument(leaf: Leaf, marks: list[Draft], rules: links.Rules, number: int) -> Result:
-    """The drafts for a text, its links numbered from `number`; with `text_links` off only the marks'."""
-    wanted: list[tuple[Draft, Link | None]] = [(mark, None) for mark in marks]
+def instrument_text(leaf: TextPart, marks: list[EditTemplate], rules: links.LinkRules, number: int) -> TextEdits:
+    """The templates for a text, its links numbered from `number`; with `text_links` off only the marks'."""
+    wanted: list[tuple[EditTemplate, Link | None]] = [(mark, None) for mark in marks]
     shown: list[Link] = []
     following = iter(marks)
     mark = next(following, None)
-    for found in find(leaf) if rules.text_links else ():
+    for found in find_urls(leaf) if rules.text_links else ():
         while mark and mark.end <= found.start:
             mark = next(following, None)
         target = b""
         reason = mark.why if mark and mark.start < found.end else found.reason
-        if not reason and number + len(shown) > links.MOST:
+        if not reason and number + len(shown) > links.MAX_TRACKED:
             reason = "too_many_links"
         if not reason:
-            reason, target = links.verdict(found.url, rules, leaf.codec)
+            reason, target = links.decide_url(found.url, rules, leaf.codec)
         link = Link(number + len(shown), found.url, "skipped" if reason else "tracked", reason, found.url)
         shown.append(link)
         if not reason:
-            hole = click(rules.public_url, link.number, target)
-            wanted.append((Draft(found.start, found.end, (hole,), "click"), link))
+            hole = click_hole(rules.public_url, link.number, target)
+            wanted.append((EditTemplate(found.start, found.end, (hole,), "click"), link))
     wanted.sort(key=lambda pair: pair[0].start)
     reasons: list[str] = []
-    if leaf.coding is Coding.PLAIN:
+    if leaf.coding is TransferEncoding.PLAIN:
         wanted = _with_line_ends(leaf.octets, wanted, rules.public_url)
         wanted, lost = _within_lines(leaf.octets, wanted, rules.public_url)
         if None in lost:
             reasons.append("no_room_for_unsubscribe")
-        shown = [link.left("line_too_long") if link in lost else link for link in shown]
-    return Result([draft for draft, _ in wanted], shown, reasons)
+        shown = [link.as_skipped("line_too_long") if link in lost else link for link in shown]
+    return TextEdits([template for template, _ in wanted], shown, reasons)
 
 
 def _with_line_ends(
-    octets: bytes, wanted: list[tuple[Draft, Link | None]], public_url: str
-) -> list[tuple[Draft, Link | None]]:
+    octets: bytes, wanted: list[tuple[EditTemplate, Link | None]], public_url: str
+) -> list[tuple[EditTemplate, Link | None]]:
     """The same, and where a mark would make a line too long, the spaces around it made line ends: a link to
     unsubscribe by must not stay a mark."""
-    made: list[tuple[Draft, Link | None]] = []
+    made: list[tuple[EditTemplate, Link | None]] = []
     begin = grown = 0  # of the line that we are in
-    for n, (draft, link) in enumerate(wanted):
+    for n, (template, link) in enumerate(wanted):
         past = made[-1][0].end if made else 0
-        line_end = octets.rfind(b"\n", past, draft.start) + 1
+        line_end = octets.rfind(b"\n", past, template.start) + 1
         begin, grown = (line_end, 0) if line_end else (begin, grown)
-        growing = _growth(draft, public_url)
-        rest = octets[draft.end : draft.end + LONGEST_LINE].partition(b"\r\n")[0]
-        if link is not None or draft.end - begin + grown + growing + len(rest) <= LONGEST_LINE:
-            made.append((draft, link))
+        growing = _growth(template, public_url)
+        rest = octets[template.end : template.end + MAX_LINE].partition(b"\r\n")[0]
+        if link is not None or template.end - begin + grown + growing + len(rest) <= MAX_LINE:
+            made.append((template, link))
             grown += growing
             continue
-        space = octets.rfind(b" ", max(past, begin, draft.start - LONGEST_LINE), draft.start)
+        space = octets.rfind(b" ", max(past, begin, template.start - MAX_LINE), template.start)
         if space > begin:
             made.append((_line_end(space), None))
             begin, grown = space + 1, 0
-        made.append((draft, link))
+        made.append((template, link))
         grown += growing
-        space = octets.find(b" ", draft.end, draft.end + len(rest))
+        space = octets.find(b" ", template.end, template.end + len(rest))
         is_free = n + 1 == len(wanted) or space < wanted[n + 1][0].start
-        is_long = draft.end - begin + grown + len(rest) > LONGEST_LINE
+        is_long = template.end - begin + grown + len(rest) > MAX_LINE
         # No line of ours begins like a delimiter, a quotation or `From `.
         if space >= 0 and is_free and is_long and not octets.startswith((b"-", b">", b"From "), space + 1):
             made.append((_line_end(space), None))
@@ -117,35 +117,38 @@ def _with_line_ends(
     return made
 
 
-def _line_end(at: int) -> Draft:
-    return Draft(at, at + 1, _LINE_END, "unsubscribe")
+def _line_end(at: int) -> EditTemplate:
+    return EditTemplate(at, at + 1, _LINE_END, "unsubscribe")
 
 
-def _growth(draft: Draft, public_url: str) -> int:
-    return sum(_longest(piece, public_url) for piece in draft.pieces) - (draft.end - draft.start)
+def _growth(template: EditTemplate, public_url: str) -> int:
+    return sum(_max_length(piece, public_url) for piece in template.pieces) - (template.end - template.start)
 
 
 def _within_lines(
-    octets: bytes, wanted: list[tuple[Draft, Link | None]], public_url: str
-) -> tuple[list[tuple[Draft, Link | None]], set[Link | None]]:
+    octets: bytes, wanted: list[tuple[EditTemplate, Link | None]], public_url: str
+) -> tuple[list[tuple[EditTemplate, Link | None]], set[Link | None]]:
     """What fits without a line of over 998 octets, and what does not."""
     events = [
-        line_length.Event(
-            draft.start, draft.end, sum(_longest(piece, public_url) for piece in draft.pieces), may_break=False
+        line_length.LineEdit(
+            template.start,
+            template.end,
+            sum(_max_length(piece, public_url) for piece in template.pieces),
+            may_break=False,
         )
-        for draft, _ in wanted
+        for template, _ in wanted
     ]
-    is_end = [draft.pieces == _LINE_END for draft, _ in wanted]
-    kept = line_length.fitting(octets, events, [link is None for _, link in wanted], is_end)
+    is_end = [template.pieces == _LINE_END for template, _ in wanted]
+    kept = line_length.edits_that_fit(octets, events, [link is None for _, link in wanted], is_end)
     lost = {link for n, (_, link) in enumerate(wanted) if n not in kept}
     return [pair for n, pair in enumerate(wanted) if n in kept], lost
 
 
-def _longest(piece: edits.Piece, public_url: str) -> int:
-    return len(piece) if isinstance(piece, bytes) else longest_url(public_url, piece)
+def _max_length(piece: edits.Piece, public_url: str) -> int:
+    return len(piece) if isinstance(piece, bytes) else max_url_octets(public_url, piece)
 
 
-def find(leaf: Leaf) -> Iterator[Found]:
+def find_urls(leaf: TextPart) -> Iterator[TextUrl]:
     """The http(s) URLs of the text in order, each with the reason why it is left alone, if there is one."""
     octets, masked = leaf.octets, leaf.masked
     glues = _deletes_spaces(leaf)
@@ -162,19 +165,19 @@ def find(leaf: Leaf) -> Iterator[Found]:
         size, reason = len(url), ""
         in_angles = masked[start - 1 : start] == b"<" or masked[max(0, start - 5) : start].upper() == b"<URL:"
         if not (in_angles and masked[end : end + 1] == b">"):
-            size, reason = _bare(url, masked[start - 1 : start].decode("latin-1") if start else "")
-            reason = _goes_on(leaf, end, in_angles, glues) or reason
+            size, reason = _trim_punctuation(url, masked[start - 1 : start].decode("latin-1") if start else "")
+            reason = _continuation(leaf, end, in_angles, glues) or reason
         if glues and _continues(masked, start):
             reason = "flowed"
         if reason:
-            if rest := _REST.match(charset.decoded(octets[end : end + _LONGEST_REST], leaf.codec)):
+            if rest := _REST.match(charset.decode_text(octets[end : end + _MAX_REST], leaf.codec)):
                 url += rest[0]
-            yield Found(start, end, url[:_LONGEST_SHOWN], reason)
+            yield TextUrl(start, end, url[:_MAX_SHOWN], reason)
         else:
-            yield Found(start, start + size, url[:size], "")
+            yield TextUrl(start, start + size, url[:size], "")
 
 
-def _deletes_spaces(leaf: Leaf) -> bool:
+def _deletes_spaces(leaf: TextPart) -> bool:
     """RFC 3676 §4.1: without DelSp a soft line break is a space, which ends a URL; with it, nothing."""
     parameters = leaf.part.parameters
     return parameters.get("format", "").lower() == "flowed" and parameters.get("delsp", "").lower() == "yes"
@@ -200,7 +203,7 @@ def _continues(masked: bytes, start: int) -> bool:
     return before.endswith(b" ") and before[-2:-1] not in (b" ", b"\n", b"") and not is_signature
 
 
-def _bare(url: str, before: str) -> tuple[int, str]:
+def _trim_punctuation(url: str, before: str) -> tuple[int, str]:
     """How many characters of the run are the URL, and why it is left alone, if it is.
 
     Punctuation and brackets that the sentence closes are not the URL's; those that it opened itself are.
@@ -223,7 +226,7 @@ def _bare(url: str, before: str) -> tuple[int, str]:
     return len(kept), "ambiguous" if is_elided else ""
 
 
-def _goes_on(leaf: Leaf, end: int, in_angles: bool, glues: bool) -> str:
+def _continuation(leaf: TextPart, end: int, in_angles: bool, glues: bool) -> str:
     """Why what follows the run could be read as more of the URL; "" if it could not."""
     masked = leaf.masked
     if glues and masked.startswith(b" \r\n", end):
@@ -234,7 +237,7 @@ def _goes_on(leaf: Leaf, end: int, in_angles: bool, glues: bool) -> str:
         return "broken"  # RFC 3986 appendix C: white space inside the angles is not the URL's
     if leaf.octets[end : end + 1] <= b"\x7f" and leaf.octets[end : end + 1] != b"\x1b":
         return ""
-    character = charset.decoded(leaf.octets[end : end + 8], leaf.codec)[:1]
+    character = charset.decode_text(leaf.octets[end : end + 8], leaf.codec)[:1]
     if character == "…":
         return "ambiguous"
     is_other = not character or unicodedata.category(character)[0] in "ZPS"

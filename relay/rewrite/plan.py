@@ -23,13 +23,13 @@ from relay.rewrite import (
     unsubscribe,
     verify,
 )
-from relay.rewrite.display_fields import Facts
+from relay.rewrite.display_fields import DisplayFields
 from relay.rewrite.dkim import Sign
-from relay.rewrite.edit_templates import Draft
-from relay.rewrite.instructions import Control
+from relay.rewrite.edit_templates import EditTemplate
+from relay.rewrite.instructions import Instructions
 from relay.rewrite.links import Link
 
-_MAX_EDITS = 3 * links.MOST  # of a letter; the plan is written out for each message, and read for each attempt
+_MAX_EDITS = 3 * links.MAX_TRACKED  # of a letter; the plan is written out for each message, and read for each attempt
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,29 +62,29 @@ class Settings:
 class Plan:
     """What is to be done to a message, the same for all its recipients but for the holes."""
 
-    drafts: tuple[Draft, ...]
+    templates: tuple[EditTemplate, ...]
     links: tuple[Link, ...] = ()  # in document order over all parts
     pixels: int = 0
     reasons: tuple[str, ...] = ()  # why the message or parts of it pass as they came
-    control: Control = field(default_factory=Control)
-    facts: Facts = field(default_factory=Facts)
+    control: Instructions = field(default_factory=Instructions)
+    facts: DisplayFields = field(default_factory=DisplayFields)
     dkim: str = ""  # the domain whose keys sign what is sent; empty where nobody does
     faults: tuple[str, ...] = field(default=(), compare=False)  # ours, as tracebacks for the log; not kept
 
     @property
-    def untouched(self) -> bool:
+    def is_untouched(self) -> bool:
         """True if what is sent ends with exactly the octets that came."""
-        return all(draft.start == draft.end == 0 for draft in self.drafts)
+        return all(template.start == template.end == 0 for template in self.templates)
 
     @property
-    def varies(self) -> bool:
+    def differs_by_recipient(self) -> bool:
         """True if recipients get different octets."""
-        return any(draft.varies for draft in self.drafts)
+        return any(template.differs_by_recipient for template in self.templates)
 
     @property
     def destinations(self) -> list[bytes]:
         """What must be stored before a copy leaves: tokens only refer to it."""
-        return edit_templates.stored(self.drafts)
+        return edit_templates.urls_to_store(self.templates)
 
     def edits(self, octets: bytes, mint: Mint, *, tracked: bool = True, sign: Sign | None = None) -> list[Edit]:
         """The edits for one recipient, in order; without pixel and click links if not `tracked`.
@@ -92,7 +92,7 @@ class Plan:
         The signature is made last, over all the others. Where that fails the mail goes as it came, with the
         signature it came with: rewritten and unsigned it could be refused for its author's DMARC policy.
         """
-        made = edit_templates.make(octets, self.drafts, mint, tracked=tracked)
+        made = edit_templates.fill_templates(octets, self.templates, mint, tracked=tracked)
         if not self.dkim or sign is None:
             return made
         try:
@@ -101,8 +101,8 @@ class Plan:
             return self._harmless(octets, mint)
 
     def _harmless(self, octets: bytes, mint: Mint) -> list[Edit]:
-        return edit_templates.make(
-            octets, tuple(one for one in self.drafts if one.why in signing_policy.HARMLESS), mint
+        return edit_templates.fill_templates(
+            octets, tuple(one for one in self.templates if one.why in signing_policy.ALWAYS_APPLIED), mint
         )
 
     def render(
@@ -116,7 +116,7 @@ class Plan:
     ) -> bytes:
         """The octets for one recipient; with bodies of 7 bits, where that is asked for.
 
-        Raises seven.NotConvertible, only if it was.
+        Raises NotConvertibleError, only if it was.
         """
         if not seven_bit:
             return splice(octets, self.edits(octets, mint, tracked=tracked, sign=sign))
@@ -133,7 +133,7 @@ class Plan:
         data = {name: asdict(getattr(self, name)) for name in ("control", "facts")}
         return json.dumps(
             {
-                "drafts": [edit_templates.to_data(draft) for draft in self.drafts],
+                "drafts": [edit_templates.to_data(template) for template in self.templates],
                 "links": [[link.number, link.url, link.decision, link.reason, link.text] for link in self.links],
                 "pixels": self.pixels,
                 "reasons": self.reasons,
@@ -147,14 +147,14 @@ class Plan:
     def from_json(cls, text: str) -> "Plan":
         """The plan that `to_json` wrote; it renders the same octets."""
         data = json.loads(text)
-        control = Control(**{**data["control"], "tags": tuple(data["control"]["tags"])})
+        control = Instructions(**{**data["control"], "tags": tuple(data["control"]["tags"])})
         return cls(
-            tuple(edit_templates.from_data(draft) for draft in data["drafts"]),
+            tuple(edit_templates.from_data(template) for template in data["drafts"]),
             tuple(Link(*link) for link in data["links"]),
             data["pixels"],
             tuple(data["reasons"]),
             control,
-            Facts(**data["facts"]),
+            DisplayFields(**data["facts"]),
             data.get("dkim", ""),  # plans that wait since before it was there
         )
 
@@ -176,34 +176,34 @@ def _trace(error: Exception) -> str:
 
 def _plan(octets: bytes, settings: Settings, faults: list[str]) -> Plan:
     """Raises what goes wrong outside the letter; what does within it is added to `faults`."""
-    tree = parts.walk(octets)
+    tree = parts.walk_parts(octets)
     head = tree[0].head
     control, unwanted = control_fields.read(octets, head, settings.dialects, settings.providers)
-    top = [Draft(gone.start, gone.end, (), "control") for gone in unwanted]
+    top = [EditTemplate(gone.start, gone.end, (), "control") for gone in unwanted]
     reasons = ["control_unreadable"] if control.unreadable else []
-    letter = instrument.Body()
-    signed = signing_policy.present(head)
+    letter = instrument.BodyEdits()
+    signed = signing_policy.existing_signatures(head)
     signer = _signer(octets, head, settings)
     if signed and not signer and settings.already_signed != "strip":
         reasons.append("already_signed")
     else:
         if not signer:
-            top += (Draft(gone.start, gone.end, (), "dkim") for gone in signed)
-        pair, reason = unsubscribe.pair(head, _unsubscribe_rules(settings, control))
-        top += pair + control_fields.switched_off(octets, head, settings.providers)
+            top += (EditTemplate(gone.start, gone.end, (), "dkim") for gone in signed)
+        pair, reason = unsubscribe.list_unsubscribe_fields(head, _unsubscribe_rules(settings, control))
+        top += pair + control_fields.turn_tracking_off(octets, head, settings.providers)
         reasons.append(reason)
         letter = _read(octets, tree, control, settings, faults)
-        if len(letter.drafts) > _MAX_EDITS:
+        if len(letter.templates) > _MAX_EDITS:
             letter = _left(letter, "too_many_edits")
-    top.sort(key=lambda draft: (draft.start, draft.end))
-    made = (*_above(settings), *top, *letter.drafts)
-    if letter.drafts and not _holds(octets, tree, made, letter, settings, faults):
-        made = made[: -len(letter.drafts)]
+    top.sort(key=lambda template: (template.start, template.end))
+    made = (*_above(settings), *top, *letter.templates)
+    if letter.templates and not _holds(octets, tree, made, letter, settings, faults):
+        made = made[: -len(letter.templates)]
         letter = _left(letter, "verify_failed")
     if signer:
-        gone = signing_policy.dropped(octets, head, made, signer)
+        gone = signing_policy.signatures_to_remove(octets, head, made, signer)
         signer = "" if gone is None else signer
-        made = tuple(sorted((*made, *(gone or ())), key=lambda draft: (draft.start, draft.end)))
+        made = tuple(sorted((*made, *(gone or ())), key=lambda template: (template.start, template.end)))
     reasons = [reason for reason in dict.fromkeys(reasons + letter.reasons) if reason]
     found = display_fields.read(octets, head)
     if len(letter.links) > links.MAX_REPORTED:
@@ -212,56 +212,58 @@ def _plan(octets: bytes, settings: Settings, faults: list[str]) -> Plan:
     return Plan(made, reported, letter.pixels, tuple(reasons), control, found, signer, tuple(faults))
 
 
-def _left(letter: instrument.Body, reason: str) -> instrument.Body:
+def _left(letter: instrument.BodyEdits, reason: str) -> instrument.BodyEdits:
     """The same letter as it came, for that reason."""
-    return instrument.Body(links=[link.left(reason) for link in letter.links], reasons=[*letter.reasons, reason])
+    return instrument.BodyEdits(
+        links=[link.as_skipped(reason) for link in letter.links], reasons=[*letter.reasons, reason]
+    )
 
 
 def _read(
-    octets: bytes, tree: list[parts.Part], control: Control, settings: Settings, faults: list[str]
-) -> instrument.Body:
+    octets: bytes, tree: list[parts.Part], control: Instructions, settings: Settings, faults: list[str]
+) -> instrument.BodyEdits:
     """The edits of the letter, or none: a fault in there must not pass Bcc and control fields on."""
     try:
         return _letter(octets, tree, control, settings)
     except Exception as error:  # noqa: BLE001 - R10, as in `plan`
         faults.append(_trace(error))
-        return instrument.Body(reasons=[f"fault:{type(error).__name__}"])
+        return instrument.BodyEdits(reasons=[f"fault:{type(error).__name__}"])
 
 
 def _holds(
     octets: bytes,
     tree: list[parts.Part],
-    made: tuple[Draft, ...],
-    letter: instrument.Body,
+    made: tuple[EditTemplate, ...],
+    letter: instrument.BodyEdits,
     settings: Settings,
     faults: list[str],
 ) -> bool:
     """What `verify` says; a fault in there is a no."""
     try:
-        return verify.holds(octets, tree, made, letter.edited, settings.public_url)
+        return verify.plan_is_sound(octets, tree, made, letter.edited, settings.public_url)
     except Exception as error:  # noqa: BLE001 - R10, as in `plan`
         faults.append(_trace(error))
         return False
 
 
-def _letter(octets: bytes, tree: list[parts.Part], control: Control, settings: Settings) -> instrument.Body:
+def _letter(octets: bytes, tree: list[parts.Part], control: Instructions, settings: Settings) -> instrument.BodyEdits:
     """The edits of the letter, as the settings and the app wish."""
     if not _has_only_crlf(octets):
-        return instrument.Body(reasons=["line_ends"])  # readers take lone CR and LF in three ways
+        return instrument.BodyEdits(reasons=["line_ends"])  # readers take lone CR and LF in three ways
     opens = settings.opens if control.track_opens is None else control.track_opens
     clicks = settings.clicks if control.track_clicks is None else control.track_clicks
-    rules = links.Rules(
+    rules = links.LinkRules(
         settings.public_url,
         clicks,
         settings.exclude,
         settings.text_is_url,
-        unsubscribe.urls(octets, tree[0].head),
+        unsubscribe.listed_urls(octets, tree[0].head),
         marks=tuple(name for name in settings.dialects if name not in settings.providers),
         text_links=settings.text_links and control.track_text is not False,
         unnamed=settings.unnamed,
         stores=settings.stores,
     )
-    letter = instrument.read(octets, tree, rules, opens=opens)
+    letter = instrument.instrument_parts(octets, tree, rules, opens=opens)
     letter.reasons += [reason for reason, on in (("opens_off", opens), ("clicks_off", clicks)) if not on]
     return letter
 
@@ -279,13 +281,13 @@ def _has_only_crlf(octets: bytes) -> bool:
 
 def _signer(octets: bytes, head: fields.Head, settings: Settings) -> str:
     """The domain that signs. A signed mail that readers could read in two ways keeps the signature it has."""
-    if head.is_malformed and head.named(signing_policy.FIELD):
+    if head.is_malformed and head.fields_named(signing_policy.FIELD):
         return ""
-    return signing_policy.signer(octets, head, settings.dkim, settings.authors)
+    return signing_policy.choose_signer(octets, head, settings.dkim, settings.authors)
 
 
-def _unsubscribe_rules(settings: Settings, control: Control) -> unsubscribe.Rules:
-    return unsubscribe.Rules(
+def _unsubscribe_rules(settings: Settings, control: Instructions) -> unsubscribe.UnsubscribeRules:
+    return unsubscribe.UnsubscribeRules(
         settings.public_url,
         settings.unsubscribe_header,
         settings.unsubscribe_streams,
@@ -296,5 +298,5 @@ def _unsubscribe_rules(settings: Settings, control: Control) -> unsubscribe.Rule
     )
 
 
-def _above(settings: Settings) -> tuple[Draft, ...]:
-    return tuple(Draft(0, 0, (field,), "above") for field in settings.above)
+def _above(settings: Settings) -> tuple[EditTemplate, ...]:
+    return tuple(EditTemplate(0, 0, (field,), "above") for field in settings.above)

@@ -1,7 +1,7 @@
 """Which signature a mail needs: whose key signs, and which of the signatures it came with our edits break.
 
-In: the octets, the header section, the drafts, and the domains that we hold keys for.  Out: a domain, or none; the
-drafts that take old DKIM-Signature fields out.  RFC 6376 §3.5, RFC 7489 §3.1.1.
+In: the octets, the header section, the templates, and the domains that we hold keys for.  Out: a domain, or none; the
+templates that take old DKIM-Signature fields out.  RFC 6376 §3.5, RFC 7489 §3.1.1.
 """
 
 import re
@@ -13,13 +13,13 @@ from typing import NamedTuple
 from relay import address, domain_names, edits
 from relay.mime import fields
 from relay.rewrite import mailboxes
-from relay.rewrite.edit_templates import Draft
+from relay.rewrite.edit_templates import EditTemplate
 
 FIELD = b"dkim-signature"
 # RFC 8617: seals of those who have handled the mail before. They cover its octets as a signature does.
 _SEALS = (b"arc-seal", b"arc-message-signature")
 _RESULTS = b"arc-authentication-results"
-HARMLESS = frozenset({"above", "control"})  # what is done to every mail, signed or not
+ALWAYS_APPLIED = frozenset({"above", "control"})  # what is done to every mail, signed or not
 _NAME = re.compile(rb"^([!-9;-~]+)[ \t]*:", re.MULTILINE)
 
 
@@ -31,12 +31,12 @@ class Signature(NamedTuple):
     names: Counter[bytes]
 
 
-def present(head: fields.Head) -> list[fields.Field]:
+def existing_signatures(head: fields.Head) -> list[fields.Field]:
     """The fields that a change of the mail would break: its signatures, and the sets of ARC."""
-    return head.named(FIELD) + _arc(head)
+    return head.fields_named(FIELD) + _arc(head)
 
 
-def signer(octets: bytes, head: fields.Head, held: Collection[str], authors: Iterable[str]) -> str:
+def choose_signer(octets: bytes, head: fields.Head, held: Collection[str], authors: Iterable[str]) -> str:
     """The domain whose keys sign this mail: the author's, or the nearest above it that we hold; empty for none.
 
     A key of example.com signs for mail.example.com: under relaxed alignment, which is DMARC's default, the two are
@@ -52,45 +52,47 @@ def signer(octets: bytes, head: fields.Head, held: Collection[str], authors: Ite
     return next((domain for domain in above if domain in held), "")
 
 
-def dropped(octets: bytes, head: fields.Head, made: Iterable[Draft], domain: str) -> list[Draft] | None:
-    """The drafts that take out old signatures before the domain signs; None if it need not.
+def signatures_to_remove(
+    octets: bytes, head: fields.Head, made: Iterable[EditTemplate], domain: str
+) -> list[EditTemplate] | None:
+    """The templates that take out old signatures before the domain signs; None if it need not.
 
     It need not where its signature stands and the mail goes as it came. Else its old signatures go, and all that
-    the drafts break: RFC 6376 §4.2 would have broken ones stay, but to a filter they are marks of tampering, and
-    we stand with the author, before the mail has left the house. What our drafts do not break stays.
+    the templates break: RFC 6376 §4.2 would have broken ones stay, but to a filter they are marks of tampering, and
+    we stand with the author, before the mail has left the house. What our templates do not break stays.
     """
     made = list(made)
-    touched = _Touched(octets, head, made)
-    old = [_read(octets, field) for field in head.named(FIELD)]
+    touched = _EditedFields(octets, head, made)
+    old = [_read(octets, field) for field in head.fields_named(FIELD)]
     ours = {one.field.start for one in old if one.domain == domain or one.domain.endswith(f".{domain}")}
     broken = {one.field.start for one in old if touched.breaks(one)}
-    if all(draft.why in HARMLESS for draft in made) and ours - broken:
+    if all(template.why in ALWAYS_APPLIED for template in made) and ours - broken:
         return None
     gone = [one.field for one in old if one.field.start in ours | broken]
-    if not all(draft.why in HARMLESS for draft in made):
+    if not all(template.why in ALWAYS_APPLIED for template in made):
         gone += _arc(head)  # a broken chain counts for nothing, and for its next link it is a failure
-    return [Draft(field.start, field.end, (), "dkim") for field in gone]
+    return [EditTemplate(field.start, field.end, (), "dkim") for field in gone]
 
 
 def _arc(head: fields.Head) -> list[fields.Field]:
     """The fields of the ARC sets; none where nobody has sealed."""
-    seals = [field for name in _SEALS for field in head.named(name)]
-    return seals + head.named(_RESULTS) if seals else []
+    seals = [field for name in _SEALS for field in head.fields_named(name)]
+    return seals + head.fields_named(_RESULTS) if seals else []
 
 
-class _Touched:
-    """What the drafts do to what a signature covers."""
+class _EditedFields:
+    """What the templates do to what a signature covers."""
 
-    def __init__(self, octets: bytes, head: fields.Head, made: list[Draft]) -> None:
+    def __init__(self, octets: bytes, head: fields.Head, made: list[EditTemplate]) -> None:
         self._stand = Counter(field.name for field in head.fields)
-        self._body = any(draft.start >= head.body for draft in made)
+        self._body = any(template.start >= head.body for template in made)
         self._changed: set[bytes] = set()
         self._added: set[bytes] = set()
         ends = [field.end for field in head.fields]
-        for draft in made:
-            self._added.update(_NAME.findall(edits.fill(draft.pieces, lambda hole: b"").lower()))
-            n = bisect_right(ends, draft.start)
-            while n < len(ends) and head.fields[n].start < draft.end:
+        for template in made:
+            self._added.update(_NAME.findall(edits.fill(template.pieces, lambda hole: b"").lower()))
+            n = bisect_right(ends, template.start)
+            while n < len(ends) and head.fields[n].start < template.end:
                 self._changed.add(head.fields[n].name)
                 n += 1
 
@@ -105,7 +107,7 @@ class _Touched:
 
 def _read(octets: bytes, field: fields.Field) -> Signature:
     # RFC 6376 §3.2: tag=value; with white space anywhere. None of the values that are read here has any.
-    text = re.sub(rb"\s", b"", fields.value(octets, field))
+    text = re.sub(rb"\s", b"", fields.unfold_value(octets, field))
     tags = dict(tag.split(b"=", 1) for tag in text.split(b";") if b"=" in tag)
     domain = _ascii(tags.get(b"d", b"").decode("utf-8", "replace"))
     return Signature(field, domain, Counter(tags.get(b"h", b"").lower().split(b":")))
@@ -113,10 +115,10 @@ def _read(octets: bytes, field: fields.Field) -> Signature:
 
 def _authors(octets: bytes, head: fields.Head) -> list[str]:
     """The mailboxes in From; none if they cannot be told for certain."""
-    found = head.named(b"from")
+    found = head.fields_named(b"from")
     if len(found) != 1 or found[0].end - found[0].start > mailboxes.MAX_OCTETS:
         return []  # two From fields: programs differ in which one they show
-    return mailboxes.read(fields.value(octets, found[0])) or []
+    return mailboxes.read(fields.unfold_value(octets, found[0])) or []
 
 
 def _ascii(domain: str) -> str:

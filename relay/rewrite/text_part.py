@@ -1,7 +1,7 @@
-"""A text leaf, opened and closed: from encoded octets to decoded ones, and drafts the other way.
+"""A text leaf, opened and closed: from encoded octets to decoded ones, and templates the other way.
 
 In: a part.  Out: a Leaf whose `text` can be searched, or the reason why it cannot be read without doubt;
-and from drafts in its decoded offsets, drafts in the message's.
+and from templates in its decoded offsets, templates in the message's.
 """
 
 import re
@@ -9,12 +9,12 @@ from typing import NamedTuple
 
 from relay.mime import charset, transfer_encoding
 from relay.mime.parts import TRANSPARENT, Part
-from relay.rewrite.edit_templates import Coding, Draft
+from relay.rewrite.edit_templates import EditTemplate, TransferEncoding
 
-LARGEST = 8_000_000  # octets; no reader shows such a text in full
+MAX_OCTETS = 8_000_000  # octets; no reader shows such a text in full
 
 
-class Base64(NamedTuple):
+class Base64Lines(NamedTuple):
     """Where in the part's body the base64 lines lie, and how long they are."""
 
     start: int = 0
@@ -22,74 +22,76 @@ class Base64(NamedTuple):
     width: int = 0
 
 
-class Leaf(NamedTuple):
+class TextPart(NamedTuple):
     """A leaf that can be edited."""
 
     part: Part
-    text: transfer_encoding.Text
+    text: transfer_encoding.DecodedText
     masked: bytes  # for the tokenizer: what only looks like ASCII is masked
     codec: str
-    coding: Coding
-    base64: Base64
+    coding: TransferEncoding
+    base64: Base64Lines
 
     @property
     def octets(self) -> bytes:
         return self.text.octets
 
 
-def open_leaf(octets: bytes, part: Part) -> Leaf | str:
+def decode_part(octets: bytes, part: Part) -> TextPart | str:
     """The leaf, or a reason."""
     if part.body >= part.end:  # perhaps not even a blank line after the header
         return "empty"
-    if part.end - part.body > LARGEST:
+    if part.end - part.body > MAX_OCTETS:
         return "too_large"
-    decoded = decode(octets, part)
+    decoded = decode_body(octets, part)
     if decoded is None:
         return "base64" if part.encoding == "base64" else f"encoding:{_word(part.encoding) or 'none'}"
     how, text, base64 = decoded
     label = part.parameters.get("charset", "")
-    codec = charset.codec(label, text.octets)
-    masked = charset.masked(text.octets, codec) if codec else None
+    codec = charset.find_codec(label, text.octets)
+    masked = charset.mask(text.octets, codec) if codec else None
     if codec is None or masked is None:
         return f"charset:{_word(label) or 'none'}"
     if b"\x00" in text.octets:  # every parser has its own way with NUL
         return "nul"
-    return Leaf(part, text, masked, codec, how, base64)
+    return TextPart(part, text, masked, codec, how, base64)
 
 
 def _word(name: str) -> str:
     return re.sub(r"[^a-z0-9._-]", "?", name.lower()[:40])
 
 
-def decode(octets: bytes, part: Part) -> tuple[Coding, transfer_encoding.Text, Base64] | None:
+def decode_body(
+    octets: bytes, part: Part
+) -> tuple[TransferEncoding, transfer_encoding.DecodedText, Base64Lines] | None:
     """How the part is encoded, its decoded text, and its base64 lines; None if that is in doubt."""
     encoded = octets[part.body : part.end]
     if part.encoding in TRANSPARENT:
-        return Coding.PLAIN, transfer_encoding.from_identity(encoded), Base64()
+        return TransferEncoding.PLAIN, transfer_encoding.from_identity(encoded), Base64Lines()
     if part.encoding == "quoted-printable":
-        return Coding.QUOTED_PRINTABLE, transfer_encoding.from_quoted_printable(encoded), Base64()
+        return TransferEncoding.QUOTED_PRINTABLE, transfer_encoding.from_quoted_printable(encoded), Base64Lines()
     found = transfer_encoding.from_base64(encoded) if part.encoding == "base64" else None
     if not found:
         return None
     text, start, end = found
     return (
-        Coding.BASE64,
+        TransferEncoding.BASE64,
         transfer_encoding.from_identity(text),
-        Base64(start, end, transfer_encoding.base64_width(encoded[start:end])),
+        Base64Lines(start, end, transfer_encoding.base64_width(encoded[start:end])),
     )
 
 
-def close(leaf: Leaf, drafts: list[Draft]) -> list[Draft]:
-    """Drafts in the message's offsets for drafts, in order, in the leaf's decoded ones."""
-    if not drafts:
+def to_message_offsets(leaf: TextPart, templates: list[EditTemplate]) -> list[EditTemplate]:
+    """Templates in the message's offsets for templates, in order, in the leaf's decoded ones."""
+    if not templates:
         return []
     base = leaf.part.body
-    if leaf.coding is Coding.BASE64:
+    if leaf.coding is TransferEncoding.BASE64:
         start, end, width = leaf.base64
-        return [Draft(base + start, base + end, (), "body", Coding.BASE64, width, tuple(drafts))]
+        return [EditTemplate(base + start, base + end, (), "body", TransferEncoding.BASE64, width, tuple(templates))]
     placed = []
-    for draft in drafts:
-        start = leaf.text.start(draft.start)
-        end = start if draft.start == draft.end else leaf.text.end(draft.end)
-        placed.append(Draft(base + start, base + end, draft.pieces, draft.why, leaf.coding))
+    for template in templates:
+        start = leaf.text.start(template.start)
+        end = start if template.start == template.end else leaf.text.end(template.end)
+        placed.append(EditTemplate(base + start, base + end, template.pieces, template.why, leaf.coding))
     return placed

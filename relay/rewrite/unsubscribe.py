@@ -1,6 +1,6 @@
 """List-Unsubscribe and List-Unsubscribe-Post.
 
-In: the header section and the settings.  Out: drafts.  RFC 2369 §3.2, RFC 8058 §3.1: the pair is added
+In: the header section and the settings.  Out: templates.  RFC 2369 §3.2, RFC 8058 §3.1: the pair is added
 together or not at all, for HTTPS only, above the existing fields (DESIGN §6 R7).
 """
 
@@ -14,14 +14,14 @@ from urllib.parse import urlsplit
 from relay import edits
 from relay.mime import fields
 from relay.rewrite import display_fields, link_url
-from relay.rewrite.edit_templates import Draft
+from relay.rewrite.edit_templates import EditTemplate
 
 FIELD, POST = b"list-unsubscribe", b"list-unsubscribe-post"
 _HOLE = edits.Hole(edits.Kind.UNSUBSCRIBE)
 _URL = re.compile(r"<([^<>]*)>")
 
 
-class Rules(NamedTuple):
+class UnsubscribeRules(NamedTuple):
     """What decides about the pair in this message."""
 
     public_url: str
@@ -33,9 +33,9 @@ class Rules(NamedTuple):
     mailto_at: str = ""  # without `mailto`: the domain at which each recipient has an address to leave by
 
 
-def pair(head: fields.Head, rules: Rules) -> tuple[list[Draft], str]:
-    """The drafts that add the pair (and with `replace` remove the app's), or none and perhaps a reason."""
-    own = head.named(FIELD) + head.named(POST)
+def list_unsubscribe_fields(head: fields.Head, rules: UnsubscribeRules) -> tuple[list[EditTemplate], str]:
+    """The templates that add the pair (and with `replace` remove the app's), or none and perhaps a reason."""
+    own = head.fields_named(FIELD) + head.fields_named(POST)
     is_wanted = _matches(rules.stream, rules.streams) and not _matches(rules.stream, rules.exempt)
     if rules.header == "off" or not is_wanted or (own and rules.header != "replace"):
         return [], ""
@@ -46,7 +46,7 @@ def pair(head: fields.Head, rules: Rules) -> tuple[list[Draft], str]:
     # Never folded right behind the colon: OpenDKIM up to 2.10.3 hashes such a field in its own way, and MailEnable
     # misreads it. So the line passes 78 octets, which RFC 5322 §2.1.1 allows.
     added = [
-        Draft(
+        EditTemplate(
             0,
             0,
             (
@@ -58,10 +58,10 @@ def pair(head: fields.Head, rules: Rules) -> tuple[list[Draft], str]:
             "list_unsubscribe",
         )
     ]
-    return added + [Draft(field.start, field.end, (), "list_unsubscribe") for field in own], ""
+    return added + [EditTemplate(field.start, field.end, (), "list_unsubscribe") for field in own], ""
 
 
-def _mailto(rules: Rules) -> tuple[edits.Piece, ...]:
+def _mailto(rules: UnsubscribeRules) -> tuple[edits.Piece, ...]:
     """What stands between the link and the last bracket."""
     if rules.mailto:
         return (b">,\r\n <mailto:%s" % rules.mailto.removeprefix("mailto:").encode(),)
@@ -71,12 +71,12 @@ def _mailto(rules: Rules) -> tuple[edits.Piece, ...]:
     return ()
 
 
-def urls(octets: bytes, head: fields.Head) -> frozenset[str]:
+def listed_urls(octets: bytes, head: fields.Head) -> frozenset[str]:
     """The URLs in the message's own List-Unsubscribe, to be compared (`destination.comparable`). RFC 2369 §2: white
     space inside is ignored. Some apps forget the brackets."""
-    values = (display_fields.whole(fields.value(octets, field)) for field in head.named(FIELD))
+    values = (display_fields.decode_words(fields.unfold_value(octets, field)) for field in head.fields_named(FIELD))
     found = (url for value in values for url in _URL.findall(value) or value.split(","))
-    return frozenset(link_url.comparable("".join(url.split())) for url in found)
+    return frozenset(link_url.normalize_url("".join(url.split())) for url in found)
 
 
 def _matches(stream: str, patterns: Iterable[str]) -> bool:

@@ -1,6 +1,6 @@
 """The second look: does the edited message still say the same? (DESIGN §6 R10)
 
-In: the octets, their parts, and all drafts.  Out: yes or no. It is made once for each plan, with URLs of
+In: the octets, their parts, and all templates.  Out: yes or no. It is made once for each plan, with URLs of
 the greatest length, and guards against faults of ours in every other module.
 """
 
@@ -10,11 +10,15 @@ from relay import edits
 from relay.mime import parts, transfer_encoding
 from relay.mime.parts import ROOT, Part
 from relay.rewrite import edit_templates, text_part
-from relay.rewrite.edit_templates import Draft
+from relay.rewrite.edit_templates import EditTemplate
 
 
-def holds(
-    octets: bytes, before: list[Part], made: tuple[Draft, ...], edited: dict[int, list[Draft]], public_url: str
+def plan_is_sound(
+    octets: bytes,
+    before: list[Part],
+    made: tuple[EditTemplate, ...],
+    edited: dict[int, list[EditTemplate]],
+    public_url: str,
 ) -> bool:
     """True if the edited message has the same parts, the edited leaves decode to their spliced text, all
     others are identical, and there are no more lines over 998 octets than before, or no more octets in them."""
@@ -22,10 +26,10 @@ def holds(
     @cache
     def mint(hole: edits.Hole) -> bytes:
         url = f"{public_url}/{hole.kind}/".encode()
-        return url + b"A" * (edit_templates.longest_url(public_url, hole) - len(url))
+        return url + b"A" * (edit_templates.max_url_octets(public_url, hole) - len(url))
 
-    result = edits.splice(octets, edit_templates.make(octets, made, mint))
-    after = parts.walk(result)
+    result = edits.splice(octets, edit_templates.fill_templates(octets, made, mint))
+    after = parts.walk_parts(result)
     if len(after) != len(before):
         return False
     parents = {part.parent for part in before}
@@ -42,12 +46,14 @@ def holds(
     return True
 
 
-def _is_spliced(octets: bytes, old: Part, result: bytes, new: Part, inner: list[Draft], mint: edits.Mint) -> bool:
-    source, outcome = text_part.decode(octets, old), text_part.decode(result, new)
+def _is_spliced(
+    octets: bytes, old: Part, result: bytes, new: Part, inner: list[EditTemplate], mint: edits.Mint
+) -> bool:
+    source, outcome = text_part.decode_body(octets, old), text_part.decode_body(result, new)
     if source is None or outcome is None:
         return False
     text = source[1].octets
-    if outcome[1].octets != edits.splice(text, edit_templates.make(text, tuple(inner), mint)):
+    if outcome[1].octets != edits.splice(text, edit_templates.fill_templates(text, tuple(inner), mint)):
         return False
     count, excess = _long_lines(result[new.body : new.end])
     if not count:
@@ -59,7 +65,7 @@ def _is_spliced(octets: bytes, old: Part, result: bytes, new: Part, inner: list[
 def _long_lines(octets: bytes) -> tuple[int, int]:
     """How many lines are too long, and by how much together: a line broken in two can still be two of them."""
     lengths = [*map(len, octets.split(b"\r\n"))]
-    if max(lengths) <= transfer_encoding.LONGEST_LINE:
+    if max(lengths) <= transfer_encoding.MAX_LINE:
         return 0, 0
-    over = [length - transfer_encoding.LONGEST_LINE for length in lengths if length > transfer_encoding.LONGEST_LINE]
+    over = [length - transfer_encoding.MAX_LINE for length in lengths if length > transfer_encoding.MAX_LINE]
     return len(over), sum(over)

@@ -47,7 +47,7 @@ def _run(document: Document, octets: bytes) -> Outcome:
     before, after = corpora.leaves(octets), corpora.leaves(result)
     is_untouched = before == after and not made.links
     pages = [
-        html_oracle.Page(_decoded(old, label), _decoded(new, label), charset.codec(label, old) or label)
+        html_oracle.Page(_decoded(old, label), _decoded(new, label), charset.find_codec(label, old) or label)
         for (old, label), (new, _) in zip(before, after, strict=True)
         if old != new or (made.links and len(before) == 1)
     ]
@@ -75,4 +75,4 @@ def _mails(document: Document) -> Iterator[bytes]:
 
 
 def _decoded(html: bytes, label: str) -> str:
-    return charset.decoded(html, charset.codec(label, html) or label)
+    return charset.decode_text(html, charset.find_codec(label, html) or label)

@@ -17,7 +17,7 @@ def sent_fields(octets: bytes, *upstreams: str, **more: object) -> list[bytes]:
     head = fields.read(result, 0, len(result))
     usual = {b"from", b"subject", b"mime-version", b"content-type", b"content-transfer-encoding"}
     return [
-        result[field.start : field.value] + b" " + fields.value(result, field)
+        result[field.start : field.value] + b" " + fields.unfold_value(result, field)
         for field in head.fields
         if field.name not in usual
     ]

@@ -81,8 +81,8 @@ def compare(pages: list[Page], made: plan.Plan) -> Verdict:
 def count(html: str) -> int:
     """How many links the document has to lexbor; html5lib stumbles over some of what we do not touch."""
     found = LexborHTMLParser(html).css("a[href], area[href]")
-    urls = (link_url.trimmed(node.attributes.get("href") or "") for node in found)
-    return sum(link_url.scheme(url) in ("http", "https") for url in urls)
+    urls = (link_url.trim_url(node.attributes.get("href") or "") for node in found)
+    return sum(link_url.find_scheme(url) in ("http", "https") for url in urls)
 
 
 def _pair(old: list[Node], new: list[Node], verdict: Verdict, numbers: set[int], skipped: set[str], codec: str) -> None:
@@ -121,14 +121,14 @@ def _is_link(name: str, attributes: dict[str, str], *, is_conditional: bool) -> 
     local = name.removeprefix(_XHTML)
     if local not in ("a", "area") and not (is_conditional and local.startswith("v:")):
         return False
-    return link_url.scheme(link_url.trimmed(attributes.get("href", ""))) in ("http", "https")
+    return link_url.find_scheme(link_url.trim_url(attributes.get("href", ""))) in ("http", "https")
 
 
 def _is_found(
     was: dict[str, str], now: dict[str, str], verdict: Verdict, numbers: set[int], skipped: set[str], codec: str
 ) -> bool:
     """True if the link leads where it led, or is skipped. Its hrefs are taken out where they are as they should be."""
-    url = link_url.trimmed(was["href"])
+    url = link_url.trim_url(was["href"])
     if not now.get("href", "").startswith(_CLICK):
         if url not in skipped:
             verdict.differences.append(f"missed {url[:80]}")
@@ -138,7 +138,7 @@ def _is_found(
     except tokens.BadToken:
         verdict.differences.append(f"not a token: {now['href'][:80]}")
         return False
-    if token.url != link_url.request(url, codec):
+    if token.url != link_url.to_location(url, codec):
         verdict.differences.append(f"{url[:80]} leads to {token.url[:80]!r}")
         return False
     numbers.add(token.link)

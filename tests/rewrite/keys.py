@@ -24,12 +24,12 @@ OTHER = Key("esp.example", "o1", RSA.private_key)
 
 def verdicts(octets: bytes, *keys: dkim.Key) -> list[bool]:
     """What dkimpy says of each DKIM-Signature of the message, from the top."""
-    zone = dict(dkim.record(key) for key in keys)
+    zone = dict(dkim.dns_record(key) for key in keys)
 
     def ask(name: bytes, timeout: int = 5) -> str | None:
         return zone.get(name.decode("ascii").rstrip("."))
 
-    count = len(fields.read(octets, 0, len(octets)).named(b"dkim-signature"))
+    count = len(fields.read(octets, 0, len(octets)).fields_named(b"dkim-signature"))
     return [_verifies(dkimpy.DKIM(octets), n, ask) for n in range(count)]
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from relay.mime import fields
 from relay.rewrite import dkim, plan, signing_policy
-from relay.rewrite.edit_templates import Draft
+from relay.rewrite.edit_templates import EditTemplate
 from tests.rewrite.keys import ED25519, OTHER, RSA, Key, verdicts
 from tests.rewrite.mails import PUBLIC_URL, letter, mint, mint_for, multipart, tracked, undone
 
@@ -27,7 +27,7 @@ _BOTH = [True, True]
 
 
 def _signed(octets: bytes, *keys: dkim.Key) -> bytes:
-    return b"".join(dkim.signature(octets, key, _WHEN) for key in keys) + octets
+    return b"".join(dkim.make_signature(octets, key, _WHEN) for key in keys) + octets
 
 
 def _sent(octets: bytes, settings: plan.Settings = _SETTINGS) -> bytes:
@@ -39,17 +39,17 @@ def _sent(octets: bytes, settings: plan.Settings = _SETTINGS) -> bytes:
 
 @pytest.mark.parametrize("key", [RSA, ED25519])
 def test_the_field_is_folded_and_says_when_and_not_who(key: Key) -> None:
-    field = dkim.signature(letter(_PAGE, *(b"List-%d: x" % n for n in range(9)), b"List-Id: x"), key, _WHEN)
+    field = dkim.make_signature(letter(_PAGE, *(b"List-%d: x" % n for n in range(9)), b"List-Id: x"), key, _WHEN)
     assert field.endswith(b"\r\n") and max(map(len, field.split(b"\r\n"))) <= 78
     [read] = fields.read(field + b"\r\n", 0, len(field)).fields
-    value = fields.value(field, read)
+    value = fields.unfold_value(field, read)
     assert b"; t=%d; " % _WHEN.timestamp() in value and b" i=" not in value and b" l=" not in value
     assert b"; c=relaxed/simple; d=bramble.example; s=%s; " % key.selector.encode() in value
 
 
 def test_the_same_mail_and_time_give_the_same_octets() -> None:
     for key in (RSA, ED25519):
-        assert len({dkim.signature(letter(_PAGE), key, _WHEN) for _ in range(3)}) == 1
+        assert len({dkim.make_signature(letter(_PAGE), key, _WHEN) for _ in range(3)}) == 1
 
 
 @pytest.mark.parametrize(
@@ -109,10 +109,10 @@ def test_the_unsubscribe_pair_is_covered_and_so_is_the_body() -> None:
 
 def test_the_record_is_split_into_strings_that_the_dns_can_hold() -> None:
     key = Key("a.example", "s", rsa.generate_private_key(65537, 4096))
-    name, text = dkim.record(key)
+    name, text = dkim.dns_record(key)
     assert name == "s._domainkey.a.example" and text.startswith("v=DKIM1; k=rsa; p=MII")
-    assert "".join(dkim.strings(text)) == text and max(map(len, dkim.strings(text))) == 255
-    assert re.fullmatch(r"v=DKIM1; k=ed25519; p=[A-Za-z0-9+/]{43}=", dkim.record(ED25519)[1])
+    assert "".join(dkim.split_txt(text)) == text and max(map(len, dkim.split_txt(text))) == 255
+    assert re.fullmatch(r"v=DKIM1; k=ed25519; p=[A-Za-z0-9+/]{43}=", dkim.dns_record(ED25519)[1])
 
 
 # --- whose key
@@ -153,7 +153,7 @@ def test_the_nearest_domain_that_we_hold_signs(author: bytes, domain: str) -> No
     octets = b"From: " + author + b"\r\n\r\n"
     head = fields.read(octets, 0, len(octets))
     held = frozenset({"b.example", "y.b.example", "xn--bcher-kva.example"})
-    assert signing_policy.signer(octets, head, held, ["*"]) == domain
+    assert signing_policy.choose_signer(octets, head, held, ["*"]) == domain
 
 
 def test_two_authors_are_one_too_many_and_none_is_too_few() -> None:
@@ -273,9 +273,11 @@ def test_where_signing_fails_the_mail_goes_as_it_came_with_its_old_signature(key
 def test_a_field_that_is_changed_within_breaks_what_covers_it() -> None:
     octets = b"DKIM-Signature: d=esp.example; h=from:x-own\r\nX-Own: abc\r\n" + letter(b"")
     head, at = fields.read(octets, 0, len(octets)), octets.index(b"b", octets.index(b"X-Own"))
-    assert signing_policy.dropped(octets, head, [Draft(at, at + 1, (), "x")], "bramble.example")
-    assert signing_policy.dropped(octets, head, [Draft(at, at, (b"c",), "x")], "bramble.example")
-    assert not signing_policy.dropped(octets, head, [Draft(0, 0, (b"Y: z\r\n",), "x")], "bramble.example")
+    assert signing_policy.signatures_to_remove(octets, head, [EditTemplate(at, at + 1, (), "x")], "bramble.example")
+    assert signing_policy.signatures_to_remove(octets, head, [EditTemplate(at, at, (b"c",), "x")], "bramble.example")
+    assert not signing_policy.signatures_to_remove(
+        octets, head, [EditTemplate(0, 0, (b"Y: z\r\n",), "x")], "bramble.example"
+    )
 
 
 def test_thousands_of_signatures_take_linear_time() -> None:

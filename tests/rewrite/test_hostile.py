@@ -99,16 +99,16 @@ def test_many_links_take_linear_time(line_end: bytes) -> None:
 
 
 def test_only_so_many_links_are_tracked() -> None:
-    page = b'<a href="https://a.example/">x</a>\r\n' * (links.MOST + 2)
+    page = b'<a href="https://a.example/">x</a>\r\n' * (links.MAX_TRACKED + 2)
     made = plan.plan(multipart(b"mixed", b"Content-Type: text/html\r\n\r\n" + page), SETTINGS)
-    assert len(tracked(made)) == links.MOST
+    assert len(tracked(made)) == links.MAX_TRACKED
     assert skipped(made) == ["too_many_links"] * 2
 
 
 def test_the_report_does_not_grow_with_the_mail() -> None:
-    page = b'<a href="https://a.example/">x</a>\r\n' * (2 * links.MOST)
+    page = b'<a href="https://a.example/">x</a>\r\n' * (2 * links.MAX_TRACKED)
     made = plan.plan(letter(page), SETTINGS)
-    assert len(tracked(made)) == links.MOST
+    assert len(tracked(made)) == links.MAX_TRACKED
     assert len(made.links) == links.MAX_REPORTED
     assert "too_many_links" in made.reasons
 

@@ -37,8 +37,8 @@ _TELLING = frozenset(b"a area body html script style title textarea template svg
 @given(st.lists(st.sampled_from(_PIECES), max_size=12))
 def test_the_live_links_are_those_of_a_browser(pieces: list[str]) -> None:
     html = "".join(piece.replace("{n}", str(n)) for n, piece in enumerate(pieces))
-    markup = html_tokenizer.read(html.encode())
-    if not markup.doubt:
+    markup = html_tokenizer.tokenize(html.encode())
+    if not markup.ambiguity:
         assert set(_live(html)) == _in_the_tree(html)
 
 
@@ -46,15 +46,15 @@ def test_the_live_links_are_those_of_a_browser(pieces: list[str]) -> None:
 @given(st.lists(st.sampled_from(_PIECES), max_size=12))
 def test_a_link_added_where_nothing_is_open_is_live(pieces: list[str]) -> None:
     html = "".join(piece.replace("{n}", str(n)) for n, piece in enumerate(pieces))
-    markup = html_tokenizer.read(html.encode())
-    if not markup.is_open and not markup.doubt:
+    markup = html_tokenizer.tokenize(html.encode())
+    if not markup.is_open and not markup.ambiguity:
         assert "https://last.example/" in _in_the_tree(html + "<a href=https://last.example/>", "https://last")
 
 
 @settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=300))
 def test_any_octets_have_markup_whose_spans_are_in_order(html: bytes) -> None:
-    markup = html_tokenizer.read(html)
+    markup = html_tokenizer.tokenize(html)
     past = 0
     for tag in markup.tags:
         assert past <= tag.start < tag.inner < tag.end <= len(html)
@@ -67,7 +67,7 @@ def test_any_octets_have_markup_whose_spans_are_in_order(html: bytes) -> None:
 @given(st.lists(st.sampled_from(_PIECES), max_size=12))
 def test_skimming_passes_over_plain_tags_and_nothing_else(pieces: list[str]) -> None:
     html = "".join(pieces).encode()
-    skimmed, whole = html_tokenizer.skim(html), html_tokenizer.read(html)
+    skimmed, whole = html_tokenizer.tokenize_fast(html), html_tokenizer.tokenize(html)
     assert skimmed[3:] == whole[3:]
     assert set(skimmed.tags) <= set(whole.tags)
     assert {tag for tag in whole.tags if tag.name in _TELLING} <= set(skimmed.tags)
@@ -113,18 +113,18 @@ def test_links_in_templates_pictures_and_scripts_are_dead(html: str, live: list[
     ],
 )
 def test_where_only_a_tree_would_tell_it_is_in_doubt(html: str) -> None:
-    assert html_tokenizer.read(html.encode()).doubt
+    assert html_tokenizer.tokenize(html.encode()).ambiguity
 
 
 def test_of_attributes_with_one_name_the_first_counts() -> None:
     html = b"<a HREF = 'x' href=y title>"
-    found = html_tokenizer.attributes(html.lower(), html_tokenizer.read(html).tags[0])
+    found = html_tokenizer.read_attributes(html.lower(), html_tokenizer.tokenize(html).tags[0])
     assert [(name, html[a.start : a.end]) for name, a in found.items()] == [(b"href", b"x"), (b"title", b"")]
 
 
 def test_conditional_comments_are_found_and_others_are_not() -> None:
     html = b"<!--[if mso]><a><![endif]--><!-- [IF gte mso 9]>x--><!-- if --><!--[if !mso]><!-->y<!--<![endif]-->"
-    assert [html[a:b] for a, b in html_tokenizer.read(html).conditions] == [
+    assert [html[a:b] for a, b in html_tokenizer.tokenize(html).conditions] == [
         b"[if mso]><a><![endif]",
         b" [IF gte mso 9]>x",
         b"[if !mso]><!",
@@ -133,12 +133,12 @@ def test_conditional_comments_are_found_and_others_are_not() -> None:
 
 @pytest.mark.parametrize("html", ["<p>a</p>" + _LINK, _LINK + "</a></body></html><p>" + _LINK, "<!-- x -->", "", "  "])
 def test_the_witness_agrees_about_plain_documents(html: str) -> None:
-    assert lxml_check.hrefs(html.encode(), has_islands=False) == _live(html)
+    assert lxml_check.find_hrefs(html.encode(), has_foreign_content=False) == _live(html)
 
 
 def _live(html: str) -> list[str]:
     octets = html.encode()
-    anchors = links.find(octets, html_tokenizer.read(octets), "utf-8")
+    anchors = links.find_anchors(octets, html_tokenizer.tokenize(octets), "utf-8")
     return [anchor.seen for anchor in anchors if anchor.is_live_http]
 
 

@@ -6,13 +6,13 @@ import pytest
 
 from relay.mime import fields
 from relay.rewrite import display_fields, plan
-from relay.rewrite.instructions import Control
+from relay.rewrite.instructions import Instructions
 from tests.rewrite.mails import PUBLIC_URL, SETTINGS, letter, mint, multipart, skipped
 
 _PAGE = b'<html><body><a href="https://a.example/">x</a></body></html>\r\n'
 
 
-def _control(*said: bytes) -> Control:
+def _control(*said: bytes) -> Instructions:
     return plan.plan(letter(_PAGE, *said), SETTINGS).control
 
 
@@ -57,7 +57,7 @@ def test_tags_metadata_stream_and_expiry_are_heard() -> None:
         b"X-WAYPOST-META-colour:\r\n dark\r\n red",
         b"X-Waypost-Stream: receipts",
         b"X-Waypost-Expires-In: 15m",
-    ) == Control("receipts", ("welcome", "grün"), {"order-id": "17", "colour": "dark red"}, None, None, "15m")
+    ) == Instructions("receipts", ("welcome", "grün"), {"order-id": "17", "colour": "dark red"}, None, None, "15m")
 
 
 def test_other_providers_words_are_understood_and_ours_win() -> None:
@@ -68,13 +68,13 @@ def test_other_providers_words_are_understood_and_ours_win() -> None:
         b"X-PM-Metadata-id: 1",
         b"X-PM-Message-Stream: broadcast",
         b"X-Waypost-Track: opens=yes",
-    ) == Control("broadcast", ("a",), {"id": "1"}, True, True, track_text=False)
+    ) == Instructions("broadcast", ("a",), {"id": "1"}, True, True, track_text=False)
     assert _control(
         b"X-Mailgun-Tag: b",
         b"X-Mailgun-Track: no",
         b"X-Mailgun-Track-Opens: yes",
         b'X-Mailgun-Variables: {"id": 2, "name": "x"}',
-    ) == Control("", ("b",), {"id": "2", "name": "x"}, False, False)
+    ) == Instructions("", ("b",), {"id": "2", "name": "x"}, False, False)
 
 
 def test_a_dialect_that_is_off_is_left_in_the_message() -> None:
@@ -109,7 +109,7 @@ def test_bcc_inside_a_part_is_the_parts_own() -> None:
     octets = multipart(
         b"mixed", b"Content-Type: message/rfc822\r\n\r\nBcc: x@y.example\r\nX-Waypost-Tag: a\r\n\r\nhello"
     )
-    assert plan.plan(octets, SETTINGS).untouched
+    assert plan.plan(octets, SETTINGS).is_untouched
 
 
 @pytest.mark.parametrize(
@@ -129,13 +129,13 @@ def test_bcc_inside_a_part_is_the_parts_own() -> None:
     ],
 )
 def test_facts_are_decoded_for_display(value: bytes, shown: str) -> None:
-    assert display_fields.decoded(value) == shown
+    assert display_fields.decode_header_text(value) == shown
 
 
 def test_facts_of_a_message() -> None:
     made = plan.plan(letter(_PAGE, b"Message-ID: <a@b.example>"), SETTINGS)
-    assert made.facts == display_fields.Facts("Kettle", "Orla <orla@bramble.example>", "<a@b.example>")
-    assert plan.plan(b"", SETTINGS).facts == display_fields.Facts()
+    assert made.facts == display_fields.DisplayFields("Kettle", "Orla <orla@bramble.example>", "<a@b.example>")
+    assert plan.plan(b"", SETTINGS).facts == display_fields.DisplayFields()
 
 
 def test_fields_are_spans_with_their_folded_lines() -> None:
@@ -147,7 +147,7 @@ def test_fields_are_spans_with_their_folded_lines() -> None:
         (b"c", b"C : 5\r\n"),
     ]
     assert head.is_malformed
-    assert [fields.value(octets, f) for f in head.fields] == [b"1", b"2 3\t4", b"5"]
+    assert [fields.unfold_value(octets, f) for f in head.fields] == [b"1", b"2 3\t4", b"5"]
     assert octets[head.body :] == b"D: 6\r\n"
 
 

@@ -139,7 +139,7 @@ def test_where_the_second_look_says_no_the_links_are_listed_as_skipped(monkeypat
         raise KeyError("x")
 
     octets = letter(_LINK + b'<a href="#x">y</a>', b"Bcc: secret@example.com")
-    for name, fault in (("holds", lambda *_: False), ("holds", stumble)):
+    for name, fault in (("plan_is_sound", lambda *_: False), ("plan_is_sound", stumble)):
         monkeypatch.setattr(verify, name, fault)
         made = plan.plan(octets, SETTINGS)
         assert made.reasons == ("verify_failed",)

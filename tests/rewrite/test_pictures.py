@@ -47,7 +47,7 @@ def test_an_icon_inside_a_link_is_a_link() -> None:
 def test_where_only_a_tree_would_tell_what_is_a_picture_the_page_passes(icon: str) -> None:
     octets = letter((_BEFORE + icon + _AFTER).encode())
     made = plan.plan(octets, SETTINGS)
-    assert made.untouched
+    assert made.is_untouched
     assert made.reasons == ("foreign_content",)
 
 

@@ -78,7 +78,7 @@ def test_placeholders_are_found_through_transfer_encodings() -> None:
     assert b"UNSUB" not in result and result.endswith(b", bye\r\n")
     assert _LINK in result.replace(b"=\r\n", b"")
     coded = letter(b"JXVuc3Vic2NyaWJlX3VybCU=\r\n", type_=b"text/plain", encoding=b"base64")
-    assert not _plan(coded).untouched and _plan(coded, "mailgun").untouched
+    assert not _plan(coded).is_untouched and _plan(coded, "mailgun").is_untouched
     both = multipart(b"alternative", b"\r\n%unsubscribe_url%", b"Content-Type: text/html\r\n\r\n<p>%unsubscribe_url%")
     assert _plan(both).render(both, mint, tracked=False).count(_LINK) == 2
 
@@ -141,7 +141,7 @@ def test_any_text_with_marks_is_edited_without_a_fault(text: bytes, kind: bytes,
         assert not any(reason.startswith(("fault", "verify")) for reason in made.reasons)
         result = made.render(octets, mint)
         assert undone(octets, made.edits(octets, mint), result) == octets
-        assert b"{{waypost" not in result or made.untouched or made.reasons
+        assert b"{{waypost" not in result or made.is_untouched or made.reasons
 
 
 _MANY = 300_000

@@ -38,7 +38,7 @@ def text_of(octets: bytes) -> str:
 
 def test_they_are_left_alone_unless_they_are_asked_for() -> None:
     made = plan.plan(letter(b"https://a.example/\r\n", type_=b"text/plain"), plan.Settings(PUBLIC_URL))
-    assert made.untouched
+    assert made.is_untouched
     assert made.links == ()
 
 
@@ -170,7 +170,7 @@ def test_the_unsubscribe_mark_has_the_room_first() -> None:
         "<https://a.example/1>\t{{waypost_unsubscribe_url}}\t" + "x" * 850 + "\r\n"
     )  # no space to end a line at
     assert skipped(made) == ["line_too_long"]
-    assert made.varies
+    assert made.differs_by_recipient
     octets = letter(b"x" * 965 + b"{{waypost_unsubscribe_url}}\r\nhttps://a.example/\r\n", type_=b"text/plain")
     made = plan.plan(octets, SETTINGS)
     assert made.reasons == ("no_room_for_unsubscribe",)

@@ -57,7 +57,7 @@ def test_any_octets_have_a_plan_that_can_be_undone(octets: bytes) -> None:
     for tracked_ in (True, False):
         result = made.render(octets, mint, tracked=tracked_)
         assert undone(octets, made.edits(octets, mint, tracked=tracked_), result) == octets
-    if made.untouched:
+    if made.is_untouched:
         assert result.endswith(octets)
 
 
@@ -75,7 +75,7 @@ def test_recipients_get_different_links_and_a_retry_gets_the_same() -> None:
     octets = letter(_PAGE)
     made = plan.plan(octets, SETTINGS)
     kept = plan.Plan.from_json(made.to_json())
-    assert made.varies
+    assert made.differs_by_recipient
     assert made.render(octets, mint_for(1)) != made.render(octets, mint_for(2))
     assert made.render(octets, mint_for(1)) == kept.render(octets, mint_for(1))
 
@@ -122,7 +122,7 @@ def test_a_signature_may_be_stripped() -> None:
 )
 def test_what_is_in_doubt_passes_as_it_came_and_says_why(octets: bytes, reason: str) -> None:
     made = plan.plan(octets, SETTINGS)
-    assert made.untouched
+    assert made.is_untouched
     assert made.reasons == (reason,)
     assert made.render(octets, mint).endswith(octets)
 
@@ -130,7 +130,7 @@ def test_what_is_in_doubt_passes_as_it_came_and_says_why(octets: bytes, reason: 
 def test_a_text_sealed_by_pgp_seals_the_page_beside_it() -> None:
     armour = b"Content-Type: text/plain\r\n\r\n-----BEGIN PGP SIGNED MESSAGE-----\r\nHash: SHA256\r\n"
     octets = multipart(b"alternative", armour, b"Content-Type: text/html\r\n\r\n" + _PAGE)
-    assert plan.plan(octets, SETTINGS).untouched
+    assert plan.plan(octets, SETTINGS).is_untouched
 
 
 def test_double_byte_text_that_looks_like_markup_is_not() -> None:
@@ -205,7 +205,7 @@ def test_a_fault_of_ours_passes_the_mail_on(monkeypatch: pytest.MonkeyPatch) -> 
     def stumble(*_: object, **__: object) -> None:
         raise KeyError("x")
 
-    monkeypatch.setattr(instrument, "read", stumble)
+    monkeypatch.setattr(instrument, "instrument_parts", stumble)
     octets = letter(_PAGE, b"X-Waypost-Tag: a\r\nBcc: secret@example.com")
     settings = plan.Settings(PUBLIC_URL, unsubscribe_header="off", above=(b"Received: x\r\n",))
     made = plan.plan(octets, settings)
@@ -218,14 +218,16 @@ def test_a_fault_of_ours_passes_the_mail_on(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_an_edit_that_changes_more_than_it_should_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = instrument.read
+    real = instrument.instrument_parts
 
-    def careless(*given: object, **named: object) -> instrument.Body:
+    def careless(*given: object, **named: object) -> instrument.BodyEdits:
         found = real(*given, **named)  # type: ignore[arg-type]
-        found.drafts = [draft.__class__(draft.start - 1, draft.end, draft.pieces, draft.why) for draft in found.drafts]
+        found.templates = [
+            draft.__class__(draft.start - 1, draft.end, draft.pieces, draft.why) for draft in found.templates
+        ]
         return found
 
-    monkeypatch.setattr(instrument, "read", careless)
+    monkeypatch.setattr(instrument, "instrument_parts", careless)
     made = plan.plan(letter(_PAGE), SETTINGS)
     assert made.reasons == ("verify_failed",)
-    assert made.untouched
+    assert made.is_untouched

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from relay.mime import fields
 from relay.rewrite import plan, provider_dialects
-from relay.rewrite.instructions import Control
+from relay.rewrite.instructions import Instructions
 from tests.rewrite.history import PAGE, planned, sent_fields
 from tests.rewrite.mails import letter, mint, undone
 
@@ -28,54 +28,54 @@ _MSYS = b"""X-MSYS-API: {"campaign_id": "autumn", "tags": ["a"], "metadata": {"p
 @pytest.mark.parametrize(
     ("said", "control"),
     [
-        ([b"X-PM-TrackOpens: true", b"X-PM-TrackLinks: None"], Control("", (), {}, True, False)),
-        ([b"X-PM-TrackLinks: HtmlAndText"], Control("", (), {}, None, True)),
-        ([b"X-PM-TrackLinks: HtmlOnly"], Control("", (), {}, None, True, track_text=False)),
-        ([b"X-PM-TrackLinks: TextOnly"], Control("", (), {}, None, False)),
+        ([b"X-PM-TrackOpens: true", b"X-PM-TrackLinks: None"], Instructions("", (), {}, True, False)),
+        ([b"X-PM-TrackLinks: HtmlAndText"], Instructions("", (), {}, None, True)),
+        ([b"X-PM-TrackLinks: HtmlOnly"], Instructions("", (), {}, None, True, track_text=False)),
+        ([b"X-PM-TrackLinks: TextOnly"], Instructions("", (), {}, None, False)),
         (
             [b"X-PM-Tag: a", b"X-PM-Metadata-Color: blue", b"X-PM-Message-Stream: news"],
-            Control("news", ("a",), {"color": "blue"}),
+            Instructions("news", ("a",), {"color": "blue"}),
         ),
-        ([b"X-Mailgun-Track: no"], Control("", (), {}, False, False)),
-        ([b"X-Mailgun-Track-Opens: yes", b"X-Mailgun-Track: no"], Control("", (), {}, False, False)),
-        ([b"X-Mailgun-Track: yes", b"X-Mailgun-Track-Clicks: no"], Control("", (), {}, True, False)),
-        ([b"X-Mailgun-Track-Clicks: htmlonly"], Control("", (), {}, None, True, track_text=False)),
-        ([b"X-Mailgun-Tag: a", b"X-Mailgun-Tag: b"], Control("", ("a", "b"))),
+        ([b"X-Mailgun-Track: no"], Instructions("", (), {}, False, False)),
+        ([b"X-Mailgun-Track-Opens: yes", b"X-Mailgun-Track: no"], Instructions("", (), {}, False, False)),
+        ([b"X-Mailgun-Track: yes", b"X-Mailgun-Track-Clicks: no"], Instructions("", (), {}, True, False)),
+        ([b"X-Mailgun-Track-Clicks: htmlonly"], Instructions("", (), {}, None, True, track_text=False)),
+        ([b"X-Mailgun-Tag: a", b"X-Mailgun-Tag: b"], Instructions("", ("a", "b"))),
         (
             [b'X-Mailgun-Variables: {"id": 2,\r\n "deep": {"x": [1]}}'],
-            Control("", (), {"id": "2", "deep": '{"x": [1]}'}),
+            Instructions("", (), {"id": "2", "deep": '{"x": [1]}'}),
         ),
-        ([b"X-MC-Track: opens, clicks_all"], Control("", (), {}, True, True, track_text=True)),
-        ([b"X-MC-Track: clicks_htmlonly"], Control("", (), {}, False, True, track_text=False)),
-        ([b"X-MC-Track: opens,clicks_textonly"], Control("", (), {}, True, False, track_text=False)),
-        ([b"X-MC-Track: none"], Control("", (), {}, False, False, track_text=False)),
-        ([b"X-MC-Track:"], Control()),
-        ([b"X-MC-Tags: welcome, =?utf-8?q?gr=C3=BCn?=,"], Control("", ("welcome", "grün"))),
+        ([b"X-MC-Track: opens, clicks_all"], Instructions("", (), {}, True, True, track_text=True)),
+        ([b"X-MC-Track: clicks_htmlonly"], Instructions("", (), {}, False, True, track_text=False)),
+        ([b"X-MC-Track: opens,clicks_textonly"], Instructions("", (), {}, True, False, track_text=False)),
+        ([b"X-MC-Track: none"], Instructions("", (), {}, False, False, track_text=False)),
+        ([b"X-MC-Track:"], Instructions()),
+        ([b"X-MC-Tags: welcome, =?utf-8?q?gr=C3=BCn?=,"], Instructions("", ("welcome", "grün"))),
         (
             [b'X-MC-Metadata: {"id": "1"}', b'X-MC-Metadata: {"_rcpt": "a@b.example", "id": "2"}'],
-            Control("", (), {"id": "1"}),
+            Instructions("", (), {"id": "1"}),
         ),
-        ([_SMTPAPI], Control("4711", ("a", "b"), {"order": "17", "who": "ü"}, False, True, track_text=False)),
-        ([b'X-SMTPAPI: {"category": "a"}'], Control("", ("a",))),
+        ([_SMTPAPI], Instructions("4711", ("a", "b"), {"order": "17", "who": "ü"}, False, True, track_text=False)),
+        ([b'X-SMTPAPI: {"category": "a"}'], Instructions("", ("a",))),
         (
             [b'x-smtpapi: {"filters":{"bypass_list_management":{"settings":{"enable":1}}}}'],
-            Control("transactional"),
+            Instructions("transactional"),
         ),
-        ([_MSYS], Control("transactional", ("a", "autumn"), {"pets": "true", "name": "Spot"}, False)),
-        ([b"X-Postal-Tag: a"], Control("", ("a",))),
-        ([b"X-AMP: skip"], Control("", (), {}, False, False)),
+        ([_MSYS], Instructions("transactional", ("a", "autumn"), {"pets": "true", "name": "Spot"}, False)),
+        ([b"X-Postal-Tag: a"], Instructions("", ("a",))),
+        ([b"X-AMP: skip"], Instructions("", (), {}, False, False)),
         (
             [
                 b"X-Cuttlefish-Metadata-foo_Foo: 1",
                 b"X-Cuttlefish-Disable-Css-Inlining: true",
                 b"X-Cuttlefish-Ignore-Deny-List: true",
             ],
-            Control("", (), {"foo_foo": "1"}),
+            Instructions("", (), {"foo_foo": "1"}),
         ),
     ],
     ids=lambda value: value[0].partition(b":")[0].decode() if isinstance(value, list) else "",
 )
-def test_each_dialect_is_heard_and_goes_no_further(said: list[bytes], control: Control) -> None:
+def test_each_dialect_is_heard_and_goes_no_further(said: list[bytes], control: Instructions) -> None:
     octets = letter(PAGE, *said)
     assert planned(octets).control == control
     assert sent_fields(octets) == []
@@ -141,7 +141,7 @@ _WORDS = st.sampled_from(
 )  # fmt: skip
 _NAMES = st.sampled_from(
     [*(row.rstrip(b"-") + b"-X" * row.endswith(b"-")
-       for it in provider_dialects.DIALECTS.values() for row, _ in it.rows),
+       for it in provider_dialects.DIALECTS.values() for row, _ in it.readers),
      b"X-Other", b"X-PM", b"X-MC-Other", b"Subject", b"X-Waypost", b"Bcc"]
 )  # fmt: skip
 _FIELDS = st.tuples(_NAMES, st.one_of(st.lists(_WORDS, max_size=12).map(b"".join), st.binary(max_size=30)))
@@ -161,7 +161,7 @@ def test_any_header_is_heard_and_all_other_fields_stay(
     control = {
         row
         for name in (*provider_dialects.NAMES, provider_dialects.OURS)
-        for row, _ in provider_dialects.DIALECTS[name].rows
+        for row, _ in provider_dialects.DIALECTS[name].readers
     }
     head = fields.read(octets, 0, len(octets))
     rest = result

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from relay.mime import fields
 from relay.rewrite import json_patch, provider_dialects
-from relay.rewrite.instructions import Control
+from relay.rewrite.instructions import Instructions
 from tests.rewrite.history import PAGE, planned, sent_fields
 from tests.rewrite.mails import letter, mint
 
@@ -72,7 +72,7 @@ def test_what_the_app_says_to_it_reaches_it_but_for_the_tracking() -> None:
         b"X-PM-Message-Stream: news",
         b"X-PM-Metadata-a: b",
     ]
-    assert planned(octets, "postmark").control == Control("news", ("a", "c"), {"a": "b"}, True)
+    assert planned(octets, "postmark").control == Instructions("news", ("a", "c"), {"a": "b"}, True)
     assert sent_fields(octets, "mandrill", "postmark")[-1] == b"X-MC-Tags: c"  # either may serve
 
 
@@ -108,7 +108,7 @@ def test_the_merge_keeps_every_octet_and_the_header_its_form(value: bytes) -> No
     made = planned(octets, "sendgrid", opens=False, clicks=False)
     result = made.render(octets, mint)
     [field] = [line for line in fields.read(result, 0, len(result)).fields if line.name == b"x-smtpapi"]
-    merged = json.loads(fields.value(result, field).decode("latin-1"), strict=False)
+    merged = json.loads(fields.unfold_value(result, field).decode("latin-1"), strict=False)
     for name in ("opentrack", "clicktrack"):
         assert merged["filters"][name]["settings"]["enable"] == 0
     whole = result[field.start : field.end]
@@ -153,7 +153,7 @@ def test_signed_mail_that_is_left_alone_gets_nothing_added() -> None:
     ],
 )
 def test_a_provider_is_known_by_its_servers(host: str, name: str) -> None:
-    assert provider_dialects.of(host) == name
+    assert provider_dialects.find_by_host(host) == name
 
 
 _JSON = st.recursive(
@@ -180,7 +180,7 @@ def _merged(there: object, wanted: object) -> object:
 def test_merging_sets_the_members_and_keeps_the_others(there: dict[str, object], indent: int | None) -> None:
     text = json.dumps(there, indent=indent).replace("\n", "\r\n")
     at, out = 0, ""
-    for start, end, new in json_patch.merged(text, _WANTED):
+    for start, end, new in json_patch.set_members(text, _WANTED):
         out += text[at:start] + new
         at = end
     assert json.loads(out + text[at:]) == _merged(there, _WANTED)

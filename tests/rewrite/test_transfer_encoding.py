@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from relay import edits
 from relay.mime import charset, transfer_encoding
 from relay.rewrite import edit_templates
-from relay.rewrite.edit_templates import Coding, Draft
+from relay.rewrite.edit_templates import EditTemplate, TransferEncoding
 
 _QP = st.lists(st.sampled_from([b"=3D", b"=\r\n", b"= \r\n", b"\r\n", b"=c3=A9", b"abc", b" ", b"=", b"=Z", b"."])).map(
     b"".join
@@ -57,24 +57,24 @@ def test_edits_in_quoted_printable_decode_to_the_spliced_text_in_short_lines(
 ) -> None:
     encoded = quopri.encodestring(octets.replace(b"\r\n", b"\n")).replace(b"\n", b"\r\n") + b"=" * ends_open
     text = transfer_encoding.from_quoted_printable(encoded)
-    inner: list[Draft] = []
+    inner: list[EditTemplate] = []
     past = 0
     for at, taken, length in sorted(wanted):
         start = _between_lines(text.octets, max(at, past))
         past = _between_lines(text.octets, start + taken)
-        inner.append(Draft(start, past, ((b"ab=-.\xe9F" * length)[:length],), "test"))
+        inner.append(EditTemplate(start, past, ((b"ab=-.\xe9F" * length)[:length],), "test"))
     placed = tuple(
-        Draft(
+        EditTemplate(
             text.start(d.start),
             text.start(d.start) if d.start == d.end else text.end(d.end),
             d.pieces,
             d.why,
-            Coding.QUOTED_PRINTABLE,
+            TransferEncoding.QUOTED_PRINTABLE,
         )
         for d in inner
     )
-    result = edits.splice(encoded, edit_templates.make(encoded, placed, lambda _: b""))
-    expected = edits.splice(text.octets, edit_templates.make(text.octets, tuple(inner), lambda _: b""))
+    result = edits.splice(encoded, edit_templates.fill_templates(encoded, placed, lambda _: b""))
+    expected = edits.splice(text.octets, edit_templates.fill_templates(text.octets, tuple(inner), lambda _: b""))
     assert transfer_encoding.from_quoted_printable(result).octets == expected
     assert max(len(line) for line in result.split(b"\r\n")) <= 76
     assert quopri.decodestring(result.replace(b"\r\n", b"\n")) == expected.replace(b"\r\n", b"\n")
@@ -82,7 +82,7 @@ def test_edits_in_quoted_printable_decode_to_the_spliced_text_in_short_lines(
 
 @given(st.text("ab=é", max_size=300), st.integers(0, 90), st.integers(0, 90))
 def test_wrapped_text_keeps_lines_at_76_octets_and_escapes_whole(text: str, column: int, tail: int) -> None:
-    wrapped = transfer_encoding.wrap(text.encode(), column, tail)
+    wrapped = transfer_encoding.to_quoted_printable(text.encode(), column, tail)
     assert transfer_encoding.from_quoted_printable(wrapped).octets == text.encode()
     first, *others = wrapped.split(b"\r\n")
     assert not others or max(len(line) for line in others) <= transfer_encoding.QP_LINE
@@ -92,7 +92,7 @@ def test_wrapped_text_keeps_lines_at_76_octets_and_escapes_whole(text: str, colu
 
 
 def test_no_line_begins_like_a_delimiter_or_a_lone_dot() -> None:
-    wrapped = transfer_encoding.wrap(b"--.." * 100 + b"x" + b"F-." * 50, 10, 0)
+    wrapped = transfer_encoding.to_quoted_printable(b"--.." * 100 + b"x" + b"F-." * 50, 10, 0)
     assert all(line[:1] not in b".-F" or not set(line[:-1]) - set(b".-F") for line in wrapped.split(b"\r\n")[1:])
 
 
@@ -145,9 +145,9 @@ def test_base64_agrees_with_the_standard_library() -> None:
     ],
 )
 def test_the_charsets_that_browsers_know_by_other_names_are_read(label: str) -> None:
-    assert charset.codec(label, b"<p>plain") is not None
+    assert charset.find_codec(label, b"<p>plain") is not None
 
 
 @pytest.mark.parametrize("label", ["utf-16", "utf-7", "hz", "nobody-knows", "default"])
 def test_a_text_whose_charset_is_in_doubt_is_not(label: str) -> None:
-    assert charset.codec(label, b"<p>\xe4") is None
+    assert charset.find_codec(label, b"<p>\xe4") is None

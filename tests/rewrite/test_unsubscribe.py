@@ -17,7 +17,7 @@ def _added(octets: bytes, **settings: object) -> bytes:
 
 def test_the_pair_stands_above_and_the_message_is_untouched() -> None:
     made = plan.plan(_PLAIN, SETTINGS)
-    assert made.untouched
+    assert made.is_untouched
     first, second, _ = made.render(_PLAIN, mint).split(b"\r\n", 2)
     assert first.startswith(b"List-Unsubscribe: <" + _LINK)  # never folded behind the colon
     assert first.endswith(b">")
@@ -27,7 +27,7 @@ def test_the_pair_stands_above_and_the_message_is_untouched() -> None:
 def test_what_was_given_for_the_top_stands_above_the_pair() -> None:
     above = (b"Received: from x\r\n", b"Date: now\r\n")
     assert _added(_PLAIN, above=above).startswith(b"".join(above) + b"List-Unsubscribe:")
-    assert plan.plan(_PLAIN, plan.Settings(PUBLIC_URL, above=above)).untouched
+    assert plan.plan(_PLAIN, plan.Settings(PUBLIC_URL, above=above)).is_untouched
 
 
 def test_mailto_is_the_second_choice() -> None:
@@ -116,7 +116,7 @@ def test_the_links_of_an_apps_own_fields_are_never_tracked() -> None:
 def test_one_click_needs_https_except_on_the_sandbox(url: str, is_safe: bool) -> None:
     made = plan.plan(_PLAIN, plan.Settings(url))
     assert ("unsubscribe_needs_https" in made.reasons) is not is_safe
-    assert made.varies is is_safe
+    assert made.differs_by_recipient is is_safe
 
 
 @pytest.mark.parametrize(
@@ -149,11 +149,11 @@ def test_the_mark_is_found_through_soft_breaks_and_base64() -> None:
     assert b", bye\r\n" in result
     coded = letter(b"e3t3YXlwb3N0X3Vuc3Vic2NyaWJlX3VybH19\r\n", type_=b"text/plain", encoding=b"base64")
     made = plan.plan(coded, SETTINGS)
-    assert made.varies
-    assert not made.untouched
+    assert made.differs_by_recipient
+    assert not made.is_untouched
     assert made.render(coded, mint_for(1)) != made.render(coded, mint_for(2))
 
 
 def test_a_mark_in_a_file_stays() -> None:
     octets = letter(b"{{waypost_unsubscribe_url}}", b"Content-Disposition: attachment", type_=b"text/plain")
-    assert plan.plan(octets, SETTINGS).untouched
+    assert plan.plan(octets, SETTINGS).is_untouched

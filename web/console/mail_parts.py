@@ -58,7 +58,8 @@ def read_fields(octets: bytes) -> list[tuple[str, str]]:
     """The message's fields in order, unfolded and decoded; the first thousand."""
     head = fields.read(octets, 0, len(octets))
     return [
-        (_name(octets, field), readable(fields.value(octets, field)[:_MAX_FIELD])) for field in head.fields[:MAX_FIELDS]
+        (_name(octets, field), readable(fields.unfold_value(octets, field)[:_MAX_FIELD]))
+        for field in head.fields[:MAX_FIELDS]
     ]
 
 
@@ -80,12 +81,12 @@ def leaves(octets: bytes) -> Iterator[Leaf]:
 
 def readable(value: bytes) -> str:
     """A field's value with its encoded words decoded, in what any page can be written."""
-    return display_fields.whole(value).encode("utf-8", "replace").decode()
+    return display_fields.decode_words(value).encode("utf-8", "replace").decode()
 
 
 def _leaf(octets: bytes, head: fields.Head, end: int, type_: str, parameters: dict[str, str]) -> Leaf:
     said = _first(octets, head, b"content-disposition")
-    disposition = content_type.disposition(said)
+    disposition = content_type.parse_disposition(said)
     word = disposition.name if disposition else said.partition(b";")[0].strip().lower().decode("latin-1")
     name = (disposition.parameters.get("filename", "") if disposition else "") or parameters.get("name", "")
     return Leaf(
@@ -100,7 +101,7 @@ def _leaf(octets: bytes, head: fields.Head, end: int, type_: str, parameters: di
 
 
 def _type(value: bytes) -> tuple[str, dict[str, str]]:
-    found = content_type.content_type(value[:_MAX_FIELD])
+    found = content_type.parse_content_type(value[:_MAX_FIELD])
     if found:
         return found.name, dict(found.parameters)
     word = _FIRST_WORD.match(value[:200].decode("latin-1"))  # parameters that nobody can read
@@ -108,8 +109,8 @@ def _type(value: bytes) -> tuple[str, dict[str, str]]:
 
 
 def _first(octets: bytes, head: fields.Head, name: bytes) -> bytes:
-    found = head.named(name)
-    return fields.value(octets, found[0]) if found else b""
+    found = head.fields_named(name)
+    return fields.unfold_value(octets, found[0]) if found else b""
 
 
 def _name(octets: bytes, field: fields.Field) -> str:

@@ -98,7 +98,7 @@ class Endpoints:
         fact = self._fact("click", tokens.without_rest(name), headers, peer)
         if isinstance(fact, BadLink):
             return _answer(_nothing(), fact, method)
-        target = link_url.request(fact.url, "utf-8") or b""
+        target = link_url.to_location(fact.url, "utf-8") or b""
         return _answer(redirect(target), fact, method) if may_redirect(target) else _answer(_nothing(), None, method)
 
     def _fact(self, kind: Kind, token: str, headers: Headers, peer: str) -> Event | BadLink:

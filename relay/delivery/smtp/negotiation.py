@@ -53,7 +53,7 @@ async def fit(wire: Wire, mail: Outgoing) -> Fitted:
     has_8bit = wire.offers("8bitmime")
     try:
         octets = await mail.render(not has_8bit)
-    except seven_bit_conversion.NotConvertible as reason:
+    except seven_bit_conversion.NotConvertibleError as reason:
         text = f"not sent: the upstream takes 7 bits only and the message cannot be converted ({reason})"
         return _nobody(mail, Reply(554, "5.6.3", text))
     if not _has_whole_lines(octets):
@@ -142,11 +142,11 @@ def _with_ascii_header(octets: bytes) -> bytes | None:
     written = mailboxes.with_ascii_domains(octets)
     if written is None or _has_utf8_fields(written):
         return None
-    return octets if fields.read(octets, 0, len(octets)).named(b"dkim-signature") else written
+    return octets if fields.read(octets, 0, len(octets)).fields_named(b"dkim-signature") else written
 
 
 def _has_utf8_fields(octets: bytes) -> bool:
     """RFC 6532 §3: in the header, or in that of a part."""
     if octets.isascii():
         return False
-    return any(not octets[part.start : part.body].isascii() for part in parts.walk(octets))
+    return any(not octets[part.start : part.body].isascii() for part in parts.walk_parts(octets))
