@@ -15,7 +15,7 @@ from relay.config.schema import Config
 from relay.store.store import Store
 from relay.store.webhooks import endpoints
 from tests.receiver import Receiver, receiving
-from tests.test_webhooks import Desk
+from tests.test_webhooks import WebhookScene
 from tests.waypost_server import Waypost
 
 INSIDE = (
@@ -149,16 +149,16 @@ def test_a_name_that_leads_inside_by_now_is_not_asked(
     opened: Store, tmp_path: Path, receiver: Receiver, names: dict[str, list[str]]
 ) -> None:
     names["hook.example"] = ["127.0.0.1"]
-    desk = Desk(opened, tmp_path)
+    scene = WebhookScene(opened, tmp_path)
     url = receiver.url.replace("127.0.0.1", "hook.example") + "/rebound/ok"
-    theirs = desk.hook(url, source=endpoints.DATABASE, events=["delivered"])
-    ours = desk.hook(f"{url}/ours", source=endpoints.COMMAND, events=["delivered"])
-    desk.happened("a@example.com")
-    desk.tell(Config.model_validate({"upstream": [{"address": "127.0.0.1:9"}]}))
-    [refused] = desk.log(theirs)
+    theirs = scene.hook(url, source=endpoints.DATABASE, events=["delivered"])
+    ours = scene.hook(f"{url}/ours", source=endpoints.COMMAND, events=["delivered"])
+    scene.happened("a@example.com")
+    scene.tell(Config.model_validate({"upstream": [{"address": "127.0.0.1:9"}]}))
+    [refused] = scene.log(theirs)
     assert refused.code == 0 and "127.0.0.1" in refused.error and "allow_networks" in refused.error
     assert not receiver.at("/rebound/ok")
-    [taken] = desk.log(ours)
+    [taken] = scene.log(ours)
     assert (taken.code, taken.response) == (200, "thank you")
 
 
@@ -166,16 +166,16 @@ def test_what_is_connected_to_is_the_address_that_was_looked_at(
     opened: Store, tmp_path: Path, receiver: Receiver, names: dict[str, list[str]]
 ) -> None:
     names["twice.example"] = ["127.0.0.1", "127.0.0.2"]  # the receiver is at the first
-    desk = Desk(opened, tmp_path)
-    hook = desk.hook(
+    scene = WebhookScene(opened, tmp_path)
+    hook = scene.hook(
         receiver.url.replace("127.0.0.1", "twice.example") + "/twice/ok",
         source=endpoints.DATABASE,
         events=["delivered"],
     )
-    desk.happened("a@example.com")
+    scene.happened("a@example.com")
     given = {"upstream": [{"address": "127.0.0.1:9"}], "webhooks": {"allow_networks": ["127.0.0.1"]}}
-    desk.tell(Config.model_validate(given))
-    [taken] = desk.log(hook)
+    scene.tell(Config.model_validate(given))
+    [taken] = scene.log(hook)
     assert (taken.code, taken.response) == (200, "")
     assert names["twice.example"] == ["127.0.0.2"]  # one look-up, and no second one by what connects
 
@@ -184,12 +184,12 @@ def test_one_inside_address_spoils_a_name_that_has_public_ones_too(
     opened: Store, tmp_path: Path, receiver: Receiver, names: dict[str, list[str]]
 ) -> None:
     names["two.example"] = ["192.0.2.1 127.0.0.1"]  # the first is allowed
-    desk = Desk(opened, tmp_path)
-    hook = desk.hook(
+    scene = WebhookScene(opened, tmp_path)
+    hook = scene.hook(
         receiver.url.replace("127.0.0.1", "two.example") + "/local/ok", source=endpoints.DATABASE, events=["delivered"]
     )
-    desk.happened("a@example.com")
+    scene.happened("a@example.com")
     given = {"upstream": [{"address": "127.0.0.1:9"}], "webhooks": {"allow_networks": ["192.0.2.0/24"]}}
-    desk.tell(Config.model_validate(given))
-    [refused] = desk.log(hook)
+    scene.tell(Config.model_validate(given))
+    [refused] = scene.log(hook)
     assert refused.code == 0 and "no public address" in refused.error

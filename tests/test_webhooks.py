@@ -39,7 +39,7 @@ class Clock:
         return self.at
 
 
-class Desk:
+class WebhookScene:
     """A store with a webhook, and what happens between them."""
 
     def __init__(self, opened: Store, folder: Path) -> None:
@@ -81,8 +81,8 @@ class Desk:
 
 
 @pytest.fixture
-def desk(opened: Store, tmp_path: Path) -> Desk:
-    return Desk(opened, tmp_path)
+def scene(opened: Store, tmp_path: Path) -> WebhookScene:
+    return WebhookScene(opened, tmp_path)
 
 
 @pytest.fixture
@@ -110,154 +110,158 @@ def test_the_signature_is_the_one_of_the_standards_own_example() -> None:
     assert made == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
 
 
-def test_an_event_is_told_as_the_api_shows_it_and_signed(desk: Desk, receiver: Receiver) -> None:
-    hook = desk.hook(f"{receiver.url}/object/ok")
-    message = desk.happened("ann@example.com").message
-    desk.tell()
+def test_an_event_is_told_as_the_api_shows_it_and_signed(scene: WebhookScene, receiver: Receiver) -> None:
+    hook = scene.hook(f"{receiver.url}/object/ok")
+    message = scene.happened("ann@example.com").message
+    scene.tell()
     accepted, delivered = receiver.at("/object/ok")
     assert (accepted.said["type"], accepted.said["id"], accepted.said["delivery"]) == ("accepted", message.id, None)
     assert delivered.said["recipient"] == "ann@example.com" and delivered.said["delivery"] == f"{message.id}.0"
     assert delivered.said["detail"] == "250 2.0.0 taken" and delivered.headers["webhook-id"] == delivered.said["id"]
     assert all(verified(one, SECRET) for one in (accepted, delivered))
-    assert desk.standing(hook).waiting == 0
-    [newest, _] = desk.log(hook)
+    assert scene.standing(hook).waiting == 0
+    [newest, _] = scene.log(hook)
     assert (newest.code, newest.response, newest.event) == (200, "thank you", delivered.said["id"])
     assert newest.request.encode() == delivered.body and newest.headers["webhook-id"] == delivered.said["id"]
 
 
-def test_only_the_events_that_were_asked_for_are_told(desk: Desk, receiver: Receiver) -> None:
-    desk.hook(f"{receiver.url}/chosen/ok", events=["bounced", "accepted"])
-    desk.happened("ann@example.com")
-    desk.tell()
+def test_only_the_events_that_were_asked_for_are_told(scene: WebhookScene, receiver: Receiver) -> None:
+    scene.hook(f"{receiver.url}/chosen/ok", events=["bounced", "accepted"])
+    scene.happened("ann@example.com")
+    scene.tell()
     assert [one.said["type"] for one in receiver.at("/chosen/ok")] == ["accepted"]
 
 
-def test_a_message_is_told_in_order_and_one_that_fails_holds_up_no_other(desk: Desk, receiver: Receiver) -> None:
-    hook = desk.hook(f"{receiver.url}/order/e503-n1")
-    first, second = (desk.happened(who).message.id for who in ("ann@example.com", "bob@example.com"))
-    desk.tell()
+def test_a_message_is_told_in_order_and_one_that_fails_holds_up_no_other(
+    scene: WebhookScene, receiver: Receiver
+) -> None:
+    hook = scene.hook(f"{receiver.url}/order/e503-n1")
+    first, second = (scene.happened(who).message.id for who in ("ann@example.com", "bob@example.com"))
+    scene.tell()
     tried = [one.said["message"] for one in receiver.at("/order/e503-n1")]
     held, other = sorted((first, second), key=tried.count)  # they are told side by side; one's first event failed,
     assert (tried.count(held), tried.count(other)) == (1, 2)  # and its second waits behind that
-    desk.clock.at += timedelta(seconds=6)
-    desk.tell()
+    scene.clock.at += timedelta(seconds=6)
+    scene.tell()
     told = [one.said["type"] for one in receiver.at("/order/e503-n1") if one.said["message"] == held]
     assert told == ["accepted", "accepted", "delivered"]
-    assert desk.standing(hook).waiting == 0 and desk.standing(hook).webhook.failing_since is None
+    assert scene.standing(hook).waiting == 0 and scene.standing(hook).webhook.failing_since is None
 
 
-def test_an_endpoint_that_is_down_is_asked_by_one_request_at_a_time(desk: Desk, receiver: Receiver) -> None:
-    hook = desk.hook(f"{receiver.url}/down/e500", events=["delivered"])
-    other = desk.hook(f"{receiver.url}/beside/ok", events=["delivered"])
+def test_an_endpoint_that_is_down_is_asked_by_one_request_at_a_time(scene: WebhookScene, receiver: Receiver) -> None:
+    hook = scene.hook(f"{receiver.url}/down/e500", events=["delivered"])
+    other = scene.hook(f"{receiver.url}/beside/ok", events=["delivered"])
     for n in range(40):
-        desk.happened(f"r{n}@example.com")
-    desk.tell()
+        scene.happened(f"r{n}@example.com")
+    scene.tell()
     assert 1 <= len(receiver.at("/down/e500")) <= 18  # those that were under way together, and one more
-    assert [(one.code, one.error) for one in desk.log(other) if one.code != 200] == []
+    assert [(one.code, one.error) for one in scene.log(other) if one.code != 200] == []
     assert len(receiver.at("/beside/ok")) == 40
-    assert desk.standing(hook).waiting == 40 and desk.standing(other).waiting == 0
+    assert scene.standing(hook).waiting == 40 and scene.standing(other).waiting == 0
 
 
 def test_an_endpoint_that_takes_nothing_for_a_day_is_disabled_and_can_be_enabled(
-    desk: Desk, receiver: Receiver
+    scene: WebhookScene, receiver: Receiver
 ) -> None:
-    hook = desk.hook(f"{receiver.url}/day/500", events=["delivered"])
+    hook = scene.hook(f"{receiver.url}/day/500", events=["delivered"])
     receiver.answers["/day/500"] = 500
-    desk.happened("ann@example.com")
+    scene.happened("ann@example.com")
     at = []
-    while desk.standing(hook).webhook.state == "on":
-        desk.tell()
-        at.append(desk.log(hook)[0].at)
-        desk.clock.at = desk.log(hook)[0].next_attempt_at or desk.clock.at
+    while scene.standing(hook).webhook.state == "on":
+        scene.tell()
+        at.append(scene.log(hook)[0].at)
+        scene.clock.at = scene.log(hook)[0].next_attempt_at or scene.clock.at
         assert len(at) < 20
     since = [round((one - at[0]) / timedelta(minutes=1)) for one in at]
     assert since == [0, 0, 5, 35, 155, 455, 1055, 1440]
-    assert "24 hours" in desk.standing(hook).webhook.reason and "500" in desk.standing(hook).webhook.reason
-    desk.happened("bob@example.com")
-    assert desk.standing(hook).waiting == 0  # the one was given up, the other is not kept for it
+    assert "24 hours" in scene.standing(hook).webhook.reason and "500" in scene.standing(hook).webhook.reason
+    scene.happened("bob@example.com")
+    assert scene.standing(hook).waiting == 0  # the one was given up, the other is not kept for it
     receiver.answers["/day/500"] = 204
-    desk.store.writer.submit(lambda s: endpoints.enable(s, hook.id, desk.clock())).result(10)
-    count_, _ = desk.store.writer.submit(
-        lambda s: endpoints.replay(s, hook.id, desk.clock(), desk.clock() - 2 * DAY, desk.clock() + DAY)
+    scene.store.writer.submit(lambda s: endpoints.enable(s, hook.id, scene.clock())).result(10)
+    count_, _ = scene.store.writer.submit(
+        lambda s: endpoints.replay(s, hook.id, scene.clock(), scene.clock() - 2 * DAY, scene.clock() + DAY)
     ).result(10)
-    desk.tell()
+    scene.tell()
     assert count_ == 2
     told = [one.said["recipient"] for one in receiver.at("/day/500")][-2:]
     assert sorted(told) == ["ann@example.com", "bob@example.com"]
 
 
-def test_410_disables_at_once_and_a_redirect_is_a_failure(desk: Desk, receiver: Receiver) -> None:
-    gone, moved = desk.hook(f"{receiver.url}/gone/e410"), desk.hook(f"{receiver.url}/moved/e302")
+def test_410_disables_at_once_and_a_redirect_is_a_failure(scene: WebhookScene, receiver: Receiver) -> None:
+    gone, moved = scene.hook(f"{receiver.url}/gone/e410"), scene.hook(f"{receiver.url}/moved/e302")
     receiver.headers["location"] = f"{receiver.url}/elsewhere/ok"
-    desk.happened("ann@example.com")
-    desk.tell()
+    scene.happened("ann@example.com")
+    scene.tell()
     receiver.headers.clear()
-    assert (desk.standing(gone).webhook.state, desk.standing(gone).webhook.reason) == (
+    assert (scene.standing(gone).webhook.state, scene.standing(gone).webhook.reason) == (
         "disabled",
         "it answered 410 Gone",
     )
-    assert desk.log(moved)[0].code == 302 and not receiver.at("/elsewhere/ok")
+    assert scene.log(moved)[0].code == 302 and not receiver.at("/elsewhere/ok")
 
 
-def test_retry_after_is_waited_for(desk: Desk, receiver: Receiver) -> None:
-    hook = desk.hook(f"{receiver.url}/wait/e429", events=["delivered"])
+def test_retry_after_is_waited_for(scene: WebhookScene, receiver: Receiver) -> None:
+    hook = scene.hook(f"{receiver.url}/wait/e429", events=["delivered"])
     receiver.headers["retry-after"] = "3600"
-    desk.happened("ann@example.com")
-    desk.tell()
+    scene.happened("ann@example.com")
+    scene.tell()
     receiver.headers.clear()
-    assert desk.log(hook)[0].next_attempt_at == desk.clock() + timedelta(hours=1)
+    assert scene.log(hook)[0].next_attempt_at == scene.clock() + timedelta(hours=1)
 
 
-def test_an_endpoint_that_hangs_or_talks_without_end_holds_nobody_up(desk: Desk, receiver: Receiver) -> None:
+def test_an_endpoint_that_hangs_or_talks_without_end_holds_nobody_up(scene: WebhookScene, receiver: Receiver) -> None:
     hanging = Configured(url=f"{receiver.url}/hang", secret=SECRET, events=["delivered"], timeout="300ms")
     config = Config(webhook=[hanging])
-    desk.store.writer.submit(lambda s: endpoints.adopt(s, config.webhook, desk.clock())).result(10)
-    large, nobody = desk.hook(f"{receiver.url}/large"), desk.hook("http://127.0.0.1:9/", events=["delivered"])
-    desk.happened("ann@example.com")
-    desk.tell(config)
-    with desk.store.session() as session:
+    scene.store.writer.submit(lambda s: endpoints.adopt(s, config.webhook, scene.clock())).result(10)
+    large, nobody = scene.hook(f"{receiver.url}/large"), scene.hook("http://127.0.0.1:9/", events=["delivered"])
+    scene.happened("ann@example.com")
+    scene.tell(config)
+    with scene.store.session() as session:
         [held] = endpoints.log(session, endpoints.configured_id(hanging), 10)
     assert (held.code, held.error) == (0, "no answer within 0.3 s")
-    assert [one.response for one in desk.log(large)] == ["x" * 2048] * 2
-    assert desk.log(nobody)[0].error.startswith("ConnectError")
+    assert [one.response for one in scene.log(large)] == ["x" * 2048] * 2
+    assert scene.log(nobody)[0].error.startswith("ConnectError")
 
 
-def test_while_a_secret_changes_requests_are_signed_with_both(desk: Desk, receiver: Receiver) -> None:
-    hook = desk.hook(f"{receiver.url}/both/ok", events=["delivered"])
-    new: str = desk.store.writer.submit(lambda s: endpoints.rotate(s, hook.id, desk.clock())).result(10)
-    desk.happened("ann@example.com")
-    desk.tell()
+def test_while_a_secret_changes_requests_are_signed_with_both(scene: WebhookScene, receiver: Receiver) -> None:
+    hook = scene.hook(f"{receiver.url}/both/ok", events=["delivered"])
+    new: str = scene.store.writer.submit(lambda s: endpoints.rotate(s, hook.id, scene.clock())).result(10)
+    scene.happened("ann@example.com")
+    scene.tell()
     [one] = receiver.at("/both/ok")
     assert verified(one, new) and verified(one, SECRET, 1)
-    desk.clock.at += DAY
-    desk.happened("ann@example.com")
-    desk.tell()
+    scene.clock.at += DAY
+    scene.happened("ann@example.com")
+    scene.tell()
     assert receiver.at("/both/ok")[1].headers["webhook-signature"].count("v1,") == 1
 
 
-def test_what_is_leased_by_a_worker_that_died_is_told_when_the_lease_lapses(desk: Desk, receiver: Receiver) -> None:
-    hook = desk.hook(f"{receiver.url}/lapse/ok", events=["delivered"])
-    desk.happened("ann@example.com")
-    now = desk.clock()
-    held = desk.store.writer.submit(
+def test_what_is_leased_by_a_worker_that_died_is_told_when_the_lease_lapses(
+    scene: WebhookScene, receiver: Receiver
+) -> None:
+    hook = scene.hook(f"{receiver.url}/lapse/ok", events=["delivered"])
+    scene.happened("ann@example.com")
+    now = scene.clock()
+    held = scene.store.writer.submit(
         lambda s: outbox.lease(s, {hook.id: 5}, "dead", now, now + timedelta(minutes=2))
     ).result(10)
-    desk.tell()
+    scene.tell()
     assert len(held) == 1 and not receiver.at("/lapse/ok")
-    desk.clock.at += timedelta(minutes=3)
-    desk.tell()
+    scene.clock.at += timedelta(minutes=3)
+    scene.tell()
     assert len(receiver.at("/lapse/ok")) == 1
 
 
-def test_two_machines_tell_each_event_once_and_in_order(desk: Desk, receiver: Receiver) -> None:
-    desk.hook(f"{receiver.url}/two/ok")
+def test_two_machines_tell_each_event_once_and_in_order(scene: WebhookScene, receiver: Receiver) -> None:
+    scene.hook(f"{receiver.url}/two/ok")
     for n in range(12):
-        desk.happened(f"r{n}@example.com")
+        scene.happened(f"r{n}@example.com")
 
     async def run() -> None:
-        two = [Webhooks(Config(), desk.store, desk.ring, now=desk.clock) for _ in range(2)]
+        two = [Webhooks(Config(), scene.store, scene.ring, now=scene.clock) for _ in range(2)]
         tasks = [asyncio.create_task(one.run()) for one in two]
-        while count(desk.store, webhook_tables.outbox):
+        while count(scene.store, webhook_tables.outbox):
             await asyncio.sleep(0.02)
         await asyncio.gather(*(one.drain(2) for one in two), *tasks)
 
@@ -271,30 +275,30 @@ def test_two_machines_tell_each_event_once_and_in_order(desk: Desk, receiver: Re
 def test_where_people_are_veiled_a_webhook_and_its_log_name_nobody(receiver: Receiver, tmp_path: Path) -> None:
     prepare(engine.url("", tmp_path))
     one = Store(engine.url("", tmp_path), tmp_path, People("pseudonymous", bytes(32)))
-    desk = Desk(one, tmp_path)
-    hook = desk.hook(f"{receiver.url}/veiled/ok", format="sendgrid", events=["accepted"])
+    scene = WebhookScene(one, tmp_path)
+    hook = scene.hook(f"{receiver.url}/veiled/ok", format="sendgrid", events=["accepted"])
     file(one, filing("ann@example.com", "bob@example.com"))  # both still wait
-    desk.tell()
+    scene.tell()
     [arrived] = receiver.at("/veiled/ok")
     assert len({told["email"] for told in arrived.said}) == 2 and b"@example.com" not in arrived.body
-    assert [(line.code, line.request, line.response) for line in desk.log(hook)] == [(200, "", "")]
+    assert [(line.code, line.request, line.response) for line in scene.log(hook)] == [(200, "", "")]
     one.close()
 
 
 def test_events_owe_nothing_where_nobody_listens_and_the_log_is_kept_small(
-    desk: Desk, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+    scene: WebhookScene, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    desk.happened("ann@example.com")
-    assert count(desk.store, webhook_tables.outbox) == 0
-    hook = desk.hook(f"{receiver.url}/small/ok")
+    scene.happened("ann@example.com")
+    assert count(scene.store, webhook_tables.outbox) == 0
+    hook = scene.hook(f"{receiver.url}/small/ok")
     monkeypatch.setattr(endpoints, "MOST_LOGGED", 3)
-    desk.happened("ann@example.com", "bob@example.com", "cy@example.com")
-    desk.tell()
-    assert len(desk.log(hook)) == 4
-    newest = desk.log(hook)[0].id
-    assert desk.store.writer.submit(lambda s: endpoints.trim(s, desk.clock() - DAY)).result(10) == 1
-    assert len(desk.log(hook)) == 3 and desk.log(hook)[0].id == newest
-    assert desk.store.writer.submit(lambda s: endpoints.trim(s, datetime.now(UTC) + DAY)).result(10) == 3
+    scene.happened("ann@example.com", "bob@example.com", "cy@example.com")
+    scene.tell()
+    assert len(scene.log(hook)) == 4
+    newest = scene.log(hook)[0].id
+    assert scene.store.writer.submit(lambda s: endpoints.trim(s, scene.clock() - DAY)).result(10) == 1
+    assert len(scene.log(hook)) == 3 and scene.log(hook)[0].id == newest
+    assert scene.store.writer.submit(lambda s: endpoints.trim(s, datetime.now(UTC) + DAY)).result(10) == 3
 
 
 def test_retries_end_after_a_day_and_the_last_one_is_then() -> None:

@@ -27,7 +27,7 @@ from web import rendering
 from web.api import core
 from web.console.site import Console
 from web.inbound.certificates import Fetch
-from web.inbound.endpoint import MAX_BODY, Desk
+from web.inbound.endpoint import MAX_BODY, ProviderWebhooks
 from web.inbound.fetch import fetch
 from web.middleware import Guard, Hosts
 from web.public.responses import image
@@ -60,7 +60,12 @@ def tracking(
         Route("/o/{name:path}", opens_and_clicks.open),
         Route("/c/{token:path}", opens_and_clicks.click),
         Route("/u/{token:path}", unsubscribe.answer, methods=["GET", "POST"]),
-        Route("/in/{provider}", Desk(config, store, ring, fetch, roots).take, methods=["POST"], max_body_size=MAX_BODY),
+        Route(
+            "/in/{provider}",
+            ProviderWebhooks(config, store, ring, fetch, roots).receive,
+            methods=["POST"],
+            max_body_size=MAX_BODY,
+        ),
         Route("/healthz", _alive),
         Route("/readyz", _Ready(store).answer),
         Route("/robots.txt", _robots),
@@ -147,7 +152,7 @@ class _Ready:
     async def answer(self, request: Request) -> Response:
         try:
             async with asyncio.timeout(_READY_WITHIN_S):
-                await self._store.read(lambda session: session.scalar(sa.select(1)))
+                await self._store.read(lambda connection: connection.scalar(sa.select(1)))
         except (sa.exc.SQLAlchemyError, TimeoutError):
             return PlainTextResponse("the database does not answer\n", 503, headers={"cache-control": "no-store"})
         return PlainTextResponse("ok\n", headers={"cache-control": "no-store"})

@@ -66,7 +66,9 @@ def run(arguments: argparse.Namespace) -> int:
         config = load.load(_write(Path(folder), base), {})
         password = secrets.token_urlsafe(9)
         with command.store(config) as store:
-            store.writer.submit(lambda session: accounts.put(session, ACCOUNT, password, datetime.now(UTC))).result()
+            store.writer.submit(
+                lambda connection: accounts.put(connection, ACCOUNT, password, datetime.now(UTC))
+            ).result()
         with _server(Path(folder)) as (server, ready):
             console = ready.rpartition("console=")[2]
             smtp = ready.partition("smtp=")[2].partition(" ")[0]
@@ -156,9 +158,9 @@ def _ids(store: Store, subjects: set[str]) -> dict[str, str]:
     """The messages by subject. What a slow disk had the server journal is there seconds later."""
     end = time.monotonic() + _RECORDED_WITHIN_S
     while True:
-        with store.session() as session:
+        with store.session() as connection:
             ids = {
-                line.subject: line.id for line in message_list.messages(session, 2 * len(subjects)).items
+                line.subject: line.id for line in message_list.messages(connection, 2 * len(subjects)).items
             }  # and notices
         if ids.keys() >= subjects:
             return ids
@@ -188,8 +190,8 @@ def _letter(config: Config, store: Store, message_id: str, recipient: int) -> Le
     public_url = config.tracking.public_url
     minter = tokens.Minter(data_directory.open_ring(config), public_url)
     url = rb"%b/([ocu])/[A-Za-z0-9_-]++(?:\.gif)?" % re.escape(public_url.encode("ascii"))
-    with store.session() as session:
-        fetched = deliveries.fetch(session, message_id)
+    with store.session() as connection:
+        fetched = deliveries.fetch(connection, message_id)
     assert fetched is not None
     message, octets = fetched
 

@@ -47,16 +47,16 @@ def add(commands: Commands) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     with command.store(command.configured(arguments)) as store:
-        with store.session() as session:
-            rows = list(reversed(hits.latest(session, arguments.limit)))
-            seen = {row["id"] for row in _recent(session)}
+        with store.session() as connection:
+            rows = list(reversed(hits.latest(connection, arguments.limit)))
+            seen = {row["id"] for row in _recent(connection)}
         for row in rows:
             command.say_json(json_objects.event(row))
         while arguments.follow:
             sys.stdout.flush()
             time.sleep(_POLL_S)
-            with store.session() as session:
-                rows = _recent(session)
+            with store.session() as connection:
+                rows = _recent(connection)
             for row in rows:
                 if row["id"] not in seen:
                     command.say_json(json_objects.event(row))
@@ -64,9 +64,9 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _recent(session: sa.Connection) -> list[sa.RowMapping]:
+def _recent(connection: sa.Connection) -> list[sa.RowMapping]:
     # An event's id is older than its commit by as long as its message took: look back that far.
-    return list(hits.since(session, ids.first(datetime.now(UTC) - _LOOK_BACK), 100_000))
+    return list(hits.since(connection, ids.first(datetime.now(UTC) - _LOOK_BACK), 100_000))
 
 
 def _reclassify(arguments: argparse.Namespace) -> int:

@@ -105,12 +105,12 @@ def _mails(config: Config, keys: tuple[Key, ...]) -> list[str]:
     revoked = tokens.revoked(config.relay.data_dir / data_directory.KEYS_FILE)
     made = sorted([*(key.created for key in keys), *(key.created for key in revoked)])
     try:
-        with command.store(config) as store, store.session() as session:
+        with command.store(config) as store, store.session() as connection:
             counts = []
             for key in keys:
                 start = key.created if key.created > made[0] else None
                 end = next((at for at in made if at > key.created), None)
-                counts.append(statistics.accepted(session, start, end))
+                counts.append(statistics.accepted(connection, start, end))
     except (Failed, sa.exc.SQLAlchemyError):
         return ["mail"] * len(keys)  # the keys are asked for while the database is away
     return [f"{count:,} {'mail' if count == 1 else 'mails'}" for count in counts]

@@ -24,9 +24,9 @@ def add(commands: Commands) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    with command.store(command.configured(arguments)) as store, store.session() as session:
-        page = message_list.messages(session, arguments.limit, query=arguments.query, status=arguments.status)
-        found = [message_detail.read(session, line.id) for line in page.items]
+    with command.store(command.configured(arguments)) as store, store.session() as connection:
+        page = message_list.messages(connection, arguments.limit, query=arguments.query, status=arguments.status)
+        found = [message_detail.read(connection, line.id) for line in page.items]
     for one in found:
         if one is not None:
             command.say_json(json_objects.message(one))

@@ -50,8 +50,8 @@ def add(commands: Commands) -> None:
 
 def _export(arguments: argparse.Namespace) -> int:
     mailbox = _mailbox(arguments.address)
-    with command.store(command.configured(arguments)) as store, store.session() as session:
-        command.say_json(personal_data.export(session, mailbox, with_content=arguments.content))
+    with command.store(command.configured(arguments)) as store, store.session() as connection:
+        command.say_json(personal_data.export(connection, mailbox, with_content=arguments.content))
     return 0
 
 
@@ -82,14 +82,16 @@ def _erase(arguments: argparse.Namespace) -> int:
 
 def _erased(store: Store, mailbox: Mailbox, *, keep: bool) -> Erased:
     now = datetime.now(UTC)
-    with store.session() as session:
-        if count := personal_data.under_way(session, mailbox, now):
+    with store.session() as connection:
+        if count := personal_data.under_way(connection, mailbox, now):
             raise Failed(f"{count} deliveries to it are under way; nothing was erased, try again in a minute")
     done = Erased()
-    while (step := store.writer.submit(lambda session: personal_data.erase(session, mailbox, now)).result()).deliveries:
+    while (
+        step := store.writer.submit(lambda connection: personal_data.erase(connection, mailbox, now)).result()
+    ).deliveries:
         done += step
     standing = store.writer.submit(
-        lambda session: personal_data.erase_standing(session, mailbox, keep_suppressions=keep)
+        lambda connection: personal_data.erase_standing(connection, mailbox, keep_suppressions=keep)
     )
     return done + standing.result()
 

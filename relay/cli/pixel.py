@@ -40,7 +40,9 @@ def _create(arguments: argparse.Namespace) -> int:
     config = command.configured(arguments)
     ring = data_directory.open_ring(config)
     with command.store(config) as store:
-        making = store.writer.submit(lambda session: pixels.create(session, ring, arguments.name, datetime.now(UTC)))
+        making = store.writer.submit(
+            lambda connection: pixels.create(connection, ring, arguments.name, datetime.now(UTC))
+        )
         try:
             made = making.result()
         except ValueError as error:
@@ -51,28 +53,28 @@ def _create(arguments: argparse.Namespace) -> int:
 
 def _list(arguments: argparse.Namespace) -> int:
     config = command.configured(arguments)
-    with command.store(config) as store, store.session() as session:
-        for seen in pixels.listing(session, arguments.limit):
+    with command.store(config) as store, store.session() as connection:
+        for seen in pixels.listing(connection, arguments.limit):
             command.say_json(json_objects.pixel(seen, config.tracking.public_url))
     return 0
 
 
 def _show(arguments: argparse.Namespace) -> int:
     config = command.configured(arguments)
-    with command.store(config) as store, store.session() as session:
-        seen = pixels.find(session, arguments.pixel)
+    with command.store(config) as store, store.session() as connection:
+        seen = pixels.find(connection, arguments.pixel)
         if seen is None:
             raise Failed(f"there is no pixel {arguments.pixel}")
-        command.say_json(json_objects.pixel(seen, config.tracking.public_url, pixels.log(session, seen.id)))
+        command.say_json(json_objects.pixel(seen, config.tracking.public_url, pixels.log(connection, seen.id)))
     return 0
 
 
 def _remove(arguments: argparse.Namespace) -> int:
     with command.store(command.configured(arguments)) as store:
-        with store.session() as session:
-            seen = pixels.find(session, arguments.pixel)
+        with store.session() as connection:
+            seen = pixels.find(connection, arguments.pixel)
         if seen is None:
             raise Failed(f"there is no pixel {arguments.pixel}")
-        store.writer.submit(lambda session: pixels.remove(session, seen.id)).result()
+        store.writer.submit(lambda connection: pixels.remove(connection, seen.id)).result()
     command.say(f"removed {seen.id}")
     return 0

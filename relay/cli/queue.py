@@ -60,8 +60,8 @@ def add(commands: Commands) -> None:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    with command.store(command.configured(arguments)) as store, store.session() as session:
-        for row in deliveries.open_deliveries(session, arguments.limit):
+    with command.store(command.configured(arguments)) as store, store.session() as connection:
+        for row in deliveries.open_deliveries(connection, arguments.limit):
             about = {"id": json_objects.delivery_id(row["message"], row["number"])} | {key: row[key] for key in _SHOWN}
             command.say_json(about | _standing(row))
     return 0
@@ -69,9 +69,9 @@ def _list(arguments: argparse.Namespace) -> int:
 
 def _show(arguments: argparse.Namespace) -> int:
     asked = _read(arguments.id)
-    with command.store(command.configured(arguments)) as store, store.session() as session:
-        found = message_detail.read(session, asked.message)
-        rows = {row.number: row for row in deliveries.deliveries(session, asked.message, asked.number)}
+    with command.store(command.configured(arguments)) as store, store.session() as connection:
+        found = message_detail.read(connection, asked.message)
+        rows = {row.number: row for row in deliveries.deliveries(connection, asked.message, asked.number)}
     if found is None or not rows:
         raise Failed(f"there is no {arguments.id}")
     whole = json_objects.message(found)
@@ -103,7 +103,7 @@ def _retry(arguments: argparse.Namespace) -> int:
     asked = _read(arguments.id) if arguments.id else _Found("", None)
     with command.store(command.configured(arguments)) as store:
         due = store.writer.submit(
-            lambda session: deliveries.retry(session, datetime.now(UTC), asked.message or None, asked.number)
+            lambda connection: deliveries.retry(connection, datetime.now(UTC), asked.message or None, asked.number)
         ).result()
     if arguments.id and not due:
         raise Failed(f"nothing of {arguments.id} waits")
@@ -115,16 +115,16 @@ def _drop(arguments: argparse.Namespace) -> int:
     config = command.configured(arguments)
     asked = _read(arguments.id)
 
-    def drop(session: sa.Connection) -> _Dropped:
+    def drop(connection: sa.Connection) -> _Dropped:
         now = datetime.now(UTC)
         rows = [
-            row for row in deliveries.deliveries(session, asked.message, asked.number) if Status(row.status).is_open
+            row for row in deliveries.deliveries(connection, asked.message, asked.number) if Status(row.status).is_open
         ]
-        message = deliveries.message(session, asked.message)
+        message = deliveries.message(connection, asked.message)
         if message is None:
             return _Dropped(0, 0, 0)
         is_told = arguments.notify and message_rows.takes_notices(
-            message.reverse_path, deliveries.octets(session, asked.message) or b""
+            message.reverse_path, deliveries.octets(connection, asked.message) or b""
         )
         outcomes = [_given_up(row, now) for row in rows]
         if is_told:
@@ -132,7 +132,7 @@ def _drop(arguments: argparse.Namespace) -> int:
                 one._replace(owes=dsn_sender.due_action(config.delivery, row.notify, message.accepted_at, one))
                 for row, one in zip(rows, outcomes, strict=True)
             ]
-        deliveries.settle(session, asked.message, outcomes)
+        deliveries.settle(connection, asked.message, outcomes)
         under_way = sum(row.leased_until is not None and row.leased_until > now for row in rows)
         return _Dropped(len(rows), under_way, sum(bool(one.owes) for one in outcomes))
 

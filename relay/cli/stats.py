@@ -22,9 +22,9 @@ def add(commands: Commands) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    with command.store(command.configured(arguments)) as store, store.session() as session:
-        found = statistics.since(session, datetime.now(UTC) - arguments.last)
-        waiting = statistics.waiting(session)
+    with command.store(command.configured(arguments)) as store, store.session() as connection:
+        found = statistics.since(connection, datetime.now(UTC) - arguments.last)
+        waiting = statistics.waiting(connection)
     command.say_json(
         found._asdict()
         | {"opens": found.opens._asdict(), "clicks": found.clicks._asdict()}

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 
@@ -78,8 +79,8 @@ def add(commands: Commands) -> None:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    with command.store(command.configured(arguments)) as store, store.session() as session:
-        for row in suppressions.listing(session, arguments.limit, arguments.query):
+    with command.store(command.configured(arguments)) as store, store.session() as connection:
+        for row in suppressions.listing(connection, arguments.limit, arguments.query):
             command.say_json({key: row[key] for key in _SHOWN})
     return 0
 
@@ -89,8 +90,8 @@ def _add(arguments: argparse.Namespace) -> int:
     now = datetime.now(UTC)
     with command.store(command.configured(arguments)) as store:
         added = store.writer.submit(
-            lambda session: suppressions.add(
-                session,
+            lambda connection: suppressions.add(
+                connection,
                 mailbox,
                 reason=arguments.reason,
                 at=now,
@@ -107,7 +108,7 @@ def _remove(arguments: argparse.Namespace) -> int:
     mailbox = _mailbox(arguments.address)
     with command.store(command.configured(arguments)) as store:
         gone = store.writer.submit(
-            lambda session: suppressions.remove(session, mailbox, stream=_stream(arguments.stream))
+            lambda connection: suppressions.remove(connection, mailbox, stream=_stream(arguments.stream))
         ).result()
     if not gone:
         raise Failed(f"{mailbox} is not suppressed")
@@ -122,7 +123,7 @@ def _import(arguments: argparse.Namespace) -> int:
         records = suppression_csv.read(_lines(arguments.file), defaults)
         while chunk := list(itertools.islice(records, _CHUNK)):
             entries = [one for one in chunk if not isinstance(one, Refusal)]
-            new = store.writer.submit(lambda session, entries=entries: suppressions.add_all(session, entries)).result()  # type: ignore[misc]
+            new = store.writer.submit(partial(suppressions.add_all, entries=entries)).result()
             for one in chunk:
                 if isinstance(one, Refusal):
                     refused += 1
@@ -149,7 +150,7 @@ def _lines(name: str) -> Iterator[str]:
 
 def _export(arguments: argparse.Namespace) -> int:
     now = datetime.now(UTC)
-    with command.store(command.configured(arguments)) as store, store.session() as session, ExitStack() as opened:
+    with command.store(command.configured(arguments)) as store, store.session() as connection, ExitStack() as opened:
         out: TextIO = sys.stdout
         if arguments.file:
             try:
@@ -158,10 +159,10 @@ def _export(arguments: argparse.Namespace) -> int:
             except OSError as error:
                 raise Failed(f"{arguments.file}: {error.strerror}") from None
         out.write(suppression_csv.write([], header=True))
-        page, last = suppressions.entries(session, now, 0, _CHUNK)
+        page, last = suppressions.entries(connection, now, 0, _CHUNK)
         while page:
             out.write(suppression_csv.write(page, header=False))
-            page, last = suppressions.entries(session, now, last, _CHUNK)
+            page, last = suppressions.entries(connection, now, last, _CHUNK)
     return 0
 
 

@@ -40,7 +40,9 @@ def _add(arguments: argparse.Namespace) -> int:
         return 0
     config = command.configured(arguments)
     with command.store(config) as store:
-        store.writer.submit(lambda session: accounts.put(session, arguments.name, password, datetime.now(UTC))).result()
+        store.writer.submit(
+            lambda connection: accounts.put(connection, arguments.name, password, datetime.now(UTC))
+        ).result()
     if arguments.name == accounts.FIRST:
         accounts.first_password(config.relay.data_dir).unlink(missing_ok=True)
     command.say(f"{arguments.name} may use the console")

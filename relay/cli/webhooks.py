@@ -90,8 +90,8 @@ def _list(arguments: argparse.Namespace) -> int:
     ring = data_directory.open_ring(config)
     with command.store(config) as store:
         _learn(store, config)
-        with store.session() as session:
-            for one in endpoints.standings(session):
+        with store.session() as connection:
+            for one in endpoints.standings(connection):
                 command.say_json(webhook_objects.webhook(one, ring))
     return 0
 
@@ -113,9 +113,9 @@ def _add(arguments: argparse.Namespace) -> int:
         raise Failed("; ".join(f"{one['loc'][0]}: {one['msg']}" for one in error.errors())) from None
     ring = data_directory.open_ring(config)
 
-    def make(session: sa.Connection) -> json_objects.Object:
-        made = endpoints.add(session, given, datetime.now(UTC), endpoints.COMMAND)
-        return webhook_objects.webhook(endpoints.standings(session, [made.id])[0], ring) | {"secret": made.secret}
+    def make(connection: sa.Connection) -> json_objects.Object:
+        made = endpoints.add(connection, given, datetime.now(UTC), endpoints.COMMAND)
+        return webhook_objects.webhook(endpoints.standings(connection, [made.id])[0], ring) | {"secret": made.secret}
 
     with command.store(config) as store:
         command.say_json(store.writer.submit(make).result())
@@ -123,31 +123,33 @@ def _add(arguments: argparse.Namespace) -> int:
 
 
 def _remove(arguments: argparse.Namespace) -> int:
-    return _change(arguments, lambda session: endpoints.remove(session, arguments.webhook), lambda _: "removed")
+    return _change(arguments, lambda connection: endpoints.remove(connection, arguments.webhook), lambda _: "removed")
 
 
 def _enable(arguments: argparse.Namespace) -> int:
     return _change(
         arguments,
-        lambda session: endpoints.enable(session, arguments.webhook, datetime.now(UTC)),
+        lambda connection: endpoints.enable(connection, arguments.webhook, datetime.now(UTC)),
         lambda owed: f"enabled; {owed} events are told now",
     )
 
 
 def _disable(arguments: argparse.Namespace) -> int:
-    return _change(arguments, lambda session: endpoints.disable(session, arguments.webhook), lambda _: "disabled")
+    return _change(arguments, lambda connection: endpoints.disable(connection, arguments.webhook), lambda _: "disabled")
 
 
 def _rotate(arguments: argparse.Namespace) -> int:
     return _change(
-        arguments, lambda session: endpoints.rotate(session, arguments.webhook, datetime.now(UTC)), lambda made: made
+        arguments,
+        lambda connection: endpoints.rotate(connection, arguments.webhook, datetime.now(UTC)),
+        lambda made: made,
     )
 
 
 def _log(arguments: argparse.Namespace) -> int:
-    with command.store(command.configured(arguments)) as store, store.session() as session:
-        _found(session, arguments.webhook)
-        for one in endpoints.log(session, arguments.webhook, arguments.limit, failed=arguments.failed):
+    with command.store(command.configured(arguments)) as store, store.session() as connection:
+        _found(connection, arguments.webhook)
+        for one in endpoints.log(connection, arguments.webhook, arguments.limit, failed=arguments.failed):
             command.say_json(webhook_objects.telling(one))
     return 0
 
@@ -155,11 +157,11 @@ def _log(arguments: argparse.Namespace) -> int:
 def _replay(arguments: argparse.Namespace) -> int:
     now = datetime.now(UTC)
     with command.store(command.configured(arguments)) as store:
-        with store.session() as session:
-            _found(session, arguments.webhook)
+        with store.session() as connection:
+            _found(connection, arguments.webhook)
         if arguments.event:
             again = store.writer.submit(
-                lambda session: endpoints.replay_event(session, arguments.webhook, arguments.event, now)
+                lambda connection: endpoints.replay_event(connection, arguments.webhook, arguments.event, now)
             )
             if not again.result():
                 raise Failed(f"there is no event {arguments.event}")
@@ -168,8 +170,8 @@ def _replay(arguments: argparse.Namespace) -> int:
         count, after = 0, ""
         while True:
             chunk, after = store.writer.submit(
-                lambda session, after=after: endpoints.replay(  # type: ignore[misc]
-                    session, arguments.webhook, now, now - arguments.since, now, after
+                lambda connection, after=after: endpoints.replay(  # type: ignore[misc]
+                    connection, arguments.webhook, now, now - arguments.since, now, after
                 )
             ).result()
             count += chunk
@@ -184,8 +186,8 @@ def _test(arguments: argparse.Namespace) -> int:
     ring = data_directory.open_ring(config)
     with command.store(config) as store:
         _learn(store, config)
-        with store.session() as session:
-            row = _found(session, arguments.webhook)
+        with store.session() as connection:
+            row = _found(connection, arguments.webhook)
     answer = asyncio.run(_call(config, ring, row))
     command.say_json({"code": answer.code, "error": answer.error, "ms": answer.took_ms, "response": answer.text})
     return 0 if answer.is_taken else 1
@@ -221,12 +223,12 @@ def _change(arguments: argparse.Namespace, work: Callable[[sa.Connection], T], s
 
 def _learn(store: Store, config: Config) -> None:
     """What config.toml says now, should no server have read it yet."""
-    store.writer.submit(lambda session: endpoints.adopt(session, config.webhook, datetime.now(UTC))).result()
+    store.writer.submit(lambda connection: endpoints.adopt(connection, config.webhook, datetime.now(UTC))).result()
 
 
-def _found(session: sa.Connection, webhook: str) -> Webhook:
+def _found(connection: sa.Connection, webhook: str) -> Webhook:
     try:
-        return endpoints.get(session, webhook)
+        return endpoints.get(connection, webhook)
     except endpoints.Unknown:
         raise _unknown(webhook) from None
 

@@ -44,7 +44,7 @@ from tests.web.providers import (
 )
 from tests.web.scene import Scene
 from web.inbound import mailgun, postmark, sendgrid, ses, sparkpost
-from web.inbound.provider_event import Malformed
+from web.inbound.provider_event import MalformedPayloadError
 
 
 @pytest.fixture(scope="module")
@@ -330,8 +330,14 @@ _SHAPED = st.dictionaries(st.sampled_from(_KEYS), st.sampled_from(_KEYS) | _JSON
 
 @given(_JSON | _SHAPED | st.lists(_SHAPED, max_size=3) | st.fixed_dictionaries({"event-data": _SHAPED}))
 def test_any_json_has_an_answer(data: object) -> None:
-    for read in (sendgrid.words, mailgun.words, postmark.words, sparkpost.words, lambda said: ses.words(said, "m")):
+    for read in (
+        sendgrid.parse_events,
+        mailgun.parse_events,
+        postmark.parse_events,
+        sparkpost.parse_events,
+        lambda said: ses.parse_events(said, "m"),
+    ):
         try:
             list(read(data))
-        except Malformed as error:
+        except MalformedPayloadError as error:
             assert str(error)

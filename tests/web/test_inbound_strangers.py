@@ -43,7 +43,7 @@ from tests.web.providers import (
 from tests.web.scene import Scene, no_fault_logged, until
 from web.inbound import endpoint, sendgrid
 from web.inbound.certificates import Certificates
-from web.inbound.provider_event import Forged
+from web.inbound.provider_event import BadSignatureError
 
 PROVIDERS = ("ses", "sendgrid", "mailgun", "postmark", "sparkpost")
 
@@ -345,7 +345,7 @@ def test_one_certificate_is_fetched_at_a_time() -> None:
         assert await first == await second
         await asyncio.gather(*waiting)
         assert fetched == [CERTIFICATE_URL, ISSUER_URL]
-        with pytest.raises(Forged):
+        with pytest.raises(BadSignatureError):
             await certificates.key(certificate_url(20), names)
 
     asyncio.run(play())

@@ -150,7 +150,7 @@ class Pixels:
     @says("Stand-alone pixels, the newest first", query=openapi.PAGED)
     async def listing(self, request: Request) -> Response:
         most, before = limit(request), request.query_params.get("cursor", "")
-        found = await self._store.read(lambda session: pixels.listing(session, most + 1, before))
+        found = await self._store.read(lambda connection: pixels.listing(connection, most + 1, before))
         shown = found[:most]
         return listed(
             [json_objects.pixel(one, self._public_url) for one in shown], shown[-1].id if len(found) > most else ""
@@ -161,7 +161,7 @@ class Pixels:
         new = await body(request, self._New)
         try:
             made = await self._store.write(
-                lambda session: pixels.create(session, self._ring, new.name, datetime.now(UTC))
+                lambda connection: pixels.create(connection, self._ring, new.name, datetime.now(UTC))
             )
         except pixels.NameTaken as error:
             raise Fault(409, "name_taken", str(error)) from None
@@ -172,7 +172,9 @@ class Pixels:
     @says("A pixel with its log, quick repeats together")
     async def one(self, request: Request) -> Response:
         wanted = request.path_params["pixel"]
-        seen, hits = await self._store.read(lambda session: (pixels.find(session, wanted), pixels.log(session, wanted)))
+        seen, hits = await self._store.read(
+            lambda connection: (pixels.find(connection, wanted), pixels.log(connection, wanted))
+        )
         if seen is None or seen.id != wanted:
             raise HTTPException(404)
         return answer(json_objects.pixel(seen, self._public_url, hits))
@@ -180,7 +182,7 @@ class Pixels:
     @says("Remove a pixel and its log; its address goes on showing a picture", status=204)
     async def remove(self, request: Request) -> Response:
         wanted = request.path_params["pixel"]
-        if not await self._store.write(lambda session: pixels.remove(session, wanted)):
+        if not await self._store.write(lambda connection: pixels.remove(connection, wanted)):
             raise HTTPException(404)
         return Response(status_code=204)
 
@@ -217,12 +219,12 @@ class Consents:
 
     async def _decide(self, mailbox: str, is_yes: bool | None) -> Response:
         wish = Wish([mailbox], datetime.now(UTC), is_yes, consent.API)
-        await self._store.write(lambda session: consent.decide(session, wish))
+        await self._store.write(lambda connection: consent.decide(connection, wish))
         return await self._standing(mailbox)
 
     async def _standing(self, mailbox: str) -> Response:
         said, untracked = await self._store.read(
-            lambda session: (consent.of(session, mailbox), consent.untracked(session, [mailbox]))
+            lambda connection: (consent.of(connection, mailbox), consent.untracked(connection, [mailbox]))
         )
         return answer(
             {

@@ -77,7 +77,7 @@ class Webhooks:
         new = await body(request, self._New)
         given = await configured(new.model_dump(), self._config)
         made = await self._store.write(
-            lambda session: endpoints.add(session, given, datetime.now(UTC), endpoints.DATABASE)
+            lambda connection: endpoints.add(connection, given, datetime.now(UTC), endpoints.DATABASE)
         )
         shown = await self._shown(made.id) | {"secret": made.secret}
         return answer(shown, 201, {"location": f"{PATH}/webhooks/{made.id}"})
@@ -88,22 +88,22 @@ class Webhooks:
 
     @says("Remove a webhook", status=204)
     async def remove(self, request: Request) -> Response:
-        await self._write(lambda session: endpoints.remove(session, _id(request)))
+        await self._write(lambda connection: endpoints.remove(connection, _id(request)))
         return Response(status_code=204)
 
     @says("Tell it of events again")
     async def enable(self, request: Request) -> Response:
-        await self._write(lambda session: endpoints.enable(session, _id(request), datetime.now(UTC)))
+        await self._write(lambda connection: endpoints.enable(connection, _id(request), datetime.now(UTC)))
         return answer(await self._shown(_id(request)))
 
     @says("Tell it of nothing more")
     async def disable(self, request: Request) -> Response:
-        await self._write(lambda session: endpoints.disable(session, _id(request)))
+        await self._write(lambda connection: endpoints.disable(connection, _id(request)))
         return answer(await self._shown(_id(request)))
 
     @says("Make a new secret; the answer has it, once")
     async def rotate(self, request: Request) -> Response:
-        secret = await self._write(lambda session: endpoints.rotate(session, _id(request), datetime.now(UTC)))
+        secret = await self._write(lambda connection: endpoints.rotate(connection, _id(request), datetime.now(UTC)))
         return answer(await self._shown(_id(request)) | {"secret": secret})
 
     @says("What it was told and what it answered", query={**PAGED, "failed": "`1`: only what failed"})
@@ -112,7 +112,7 @@ class Webhooks:
         failed = request.query_params.get("failed", "") in ("1", "true", "yes")
         await self._shown(_id(request))
         found = await self._store.read(
-            lambda session: endpoints.log(session, _id(request), most + 1, before, failed=failed)
+            lambda connection: endpoints.log(connection, _id(request), most + 1, before, failed=failed)
         )
         shown = found[:most]
         return listed([webhook_objects.telling(one) for one in shown], shown[-1].id if len(found) > most else "")
@@ -123,14 +123,16 @@ class Webhooks:
         if bool(again.event) is bool(again.since):
             raise Fault(422, "invalid", 'say either {"event": ID} or {"since": "12h"}')
         if again.event:
-            known = await self._write(lambda session: endpoints.replay_event(session, _id(request), again.event, now))
+            known = await self._write(
+                lambda connection: endpoints.replay_event(connection, _id(request), again.event, now)
+            )
             if not known:
                 raise Fault(404, "not_found", f"there is no event {again.event}")
             return answer({"replayed": 1}, 202)
         return answer({"replayed": await replayed(self._store, _id(request), now, _age(again.since))}, 202)
 
     async def _shown(self, webhook: str) -> Object:
-        found = await self._store.read(lambda session: endpoints.standings(session, [webhook]))
+        found = await self._store.read(lambda connection: endpoints.standings(connection, [webhook]))
         if not found:
             raise HTTPException(404)
         return webhook_objects.webhook(found[0], self._ring)

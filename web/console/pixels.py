@@ -40,7 +40,7 @@ class Pixels:
 
     async def listing(self, request: Request) -> Response:
         before = request.query_params.get("before", "")
-        found = await self._store.read(lambda session: pixels.listing(session, _PAGE + 1, before))
+        found = await self._store.read(lambda connection: pixels.listing(connection, _PAGE + 1, before))
         shown = found[:_PAGE]
         older = "/pixels?" + urlencode({"before": shown[-1].id}) if len(found) > _PAGE else ""
         return self._page(
@@ -50,7 +50,9 @@ class Pixels:
     async def create(self, request: Request) -> Response:
         name = str((await sign_in.checked_form(request)).get("name", ""))
         try:
-            made = await self._store.write(lambda session: pixels.create(session, self._ring, name, datetime.now(UTC)))
+            made = await self._store.write(
+                lambda connection: pixels.create(connection, self._ring, name, datetime.now(UTC))
+            )
         except ValueError as error:
             text = str(error)
             request.session["notice"] = f"{text[:1].upper()}{text[1:]}. Nothing was made."
@@ -60,7 +62,9 @@ class Pixels:
 
     async def one(self, request: Request) -> Response:
         wanted = request.path_params["pixel"]
-        seen, log = await self._store.read(lambda session: (pixels.find(session, wanted), pixels.log(session, wanted)))
+        seen, log = await self._store.read(
+            lambda connection: (pixels.find(connection, wanted), pixels.log(connection, wanted))
+        )
         if seen is None or seen.id != wanted:
             raise HTTPException(404)
         url = self._config.tracking.public_url
@@ -78,7 +82,7 @@ class Pixels:
     async def remove(self, request: Request) -> Response:
         await sign_in.checked_form(request)
         wanted = request.path_params["pixel"]
-        if not await self._store.write(lambda session: pixels.remove(session, wanted)):
+        if not await self._store.write(lambda connection: pixels.remove(connection, wanted)):
             raise HTTPException(404)
         request.session["notice"] = "The pixel and its log are gone."
         return RedirectResponse("/pixels", 303)

@@ -48,10 +48,10 @@ def first_account(store: Store) -> tuple[str, str] | None:
     name = accounts.FIRST
     password = "-".join("".join(secrets.choice(_READABLE) for _ in range(5)) for _ in range(4))  # 99 bits
 
-    def make(session: sa.Connection) -> bool:
-        if accounts.any_exist(session):
+    def make(connection: sa.Connection) -> bool:
+        if accounts.any_exist(connection):
             return False
-        accounts.put(session, name, password, datetime.now(UTC))
+        accounts.put(connection, name, password, datetime.now(UTC))
         return True
 
     return (name, password) if store.writer.submit(make).result() else None

@@ -94,12 +94,12 @@ class Console:
         today = datetime.combine(datetime.now(UTC).date(), time(), UTC)
         first = today - timedelta(days=_DAYS - 1)
         week, since_midnight, by_day, waiting, recent = await self._store.read(
-            lambda session: (
-                statistics.since(session, first),
-                statistics.since(session, today),
-                statistics.days(session, first, _DAYS),
-                statistics.waiting(session),
-                message_list.messages(session, _RECENT),
+            lambda connection: (
+                statistics.since(connection, first),
+                statistics.since(connection, today),
+                statistics.days(connection, first, _DAYS),
+                statistics.waiting(connection),
+                message_list.messages(connection, _RECENT),
             )
         )
         return self.page(
@@ -119,11 +119,11 @@ class Console:
         stream = asked.get("stream", "")
         status = status if status in set(Status) else ""
         found, streams = await self._store.read(
-            lambda session: (
+            lambda connection: (
                 message_list.messages(
-                    session, PAGE, query=query, status=status, stream=stream or None, before=asked.get("before", "")
+                    connection, PAGE, query=query, status=status, stream=stream or None, before=asked.get("before", "")
                 ),
-                message_list.streams(session),
+                message_list.streams(connection),
             )
         )
         kept = {"q": query, "status": status, "stream": stream}
@@ -143,7 +143,9 @@ class Console:
         )
 
     async def message(self, request: Request) -> Response:
-        found = await self._store.read(lambda session: message_detail.read(session, request.path_params["message"]))
+        found = await self._store.read(
+            lambda connection: message_detail.read(connection, request.path_params["message"])
+        )
         if found is None:
             raise HTTPException(404)
         clicks = Counter(
@@ -156,7 +158,9 @@ class Console:
         query, after = asked.get("q", "").strip(), asked.get("before", "")
         after = after if re.fullmatch(r"[0-9]{1,18}", after) else ""
         # One more than is shown tells whether there is a further page.
-        rows = await self._store.read(lambda session: suppressions.listing(session, PAGE + 1, query, int(after or 0)))
+        rows = await self._store.read(
+            lambda connection: suppressions.listing(connection, PAGE + 1, query, int(after or 0))
+        )
         older = _link("/suppressions", {"q": query, "before": str(rows[PAGE - 1]["id"])}) if len(rows) > PAGE else ""
         return self.page(
             request,
@@ -180,8 +184,8 @@ class Console:
             request.session["notice"] = "That is no mail address. Nothing was changed."
             return RedirectResponse("/suppressions", 303)
         is_new = await self._store.write(
-            lambda session: suppressions.add(
-                session,
+            lambda connection: suppressions.add(
+                connection,
                 mailbox,
                 reason="manual",
                 at=datetime.now(UTC),
@@ -197,7 +201,7 @@ class Console:
 
     async def ask_to_remove(self, request: Request) -> Response:
         entry = _Entry.of(request.query_params)
-        rows = await self._store.read(lambda session: suppressions.listing(session, PAGE, entry.address))
+        rows = await self._store.read(lambda connection: suppressions.listing(connection, PAGE, entry.address))
         row = next((row for row in rows if all(row[name] == value for name, value in entry._asdict().items())), None)
         if row is None:
             raise HTTPException(404)
@@ -206,7 +210,7 @@ class Console:
     async def remove(self, request: Request) -> Response:
         entry = _Entry.of(await sign_in.checked_form(request))
         count = await self._store.write(
-            lambda session: suppressions.remove(session, entry.address, scope=entry.scope, stream=entry.stream)
+            lambda connection: suppressions.remove(connection, entry.address, scope=entry.scope, stream=entry.stream)
         )
         request.session["notice"] = (
             f"{entry.address} may get mail again." if count else f"{entry.address} was not on the list any more."

@@ -73,7 +73,7 @@ class Webhooks:
             request.session["notice"] = f"Nothing was added: {fault}."
             return RedirectResponse("/webhooks", 303)
         made = await self._store.write(
-            lambda session: endpoints.add(session, wanted, datetime.now(UTC), endpoints.DATABASE)
+            lambda connection: endpoints.add(connection, wanted, datetime.now(UTC), endpoints.DATABASE)
         )
         return await self._show(request, made.id, secret=made.secret, status=201)
 
@@ -84,7 +84,9 @@ class Webhooks:
         webhook, form = request.path_params["webhook"], await sign_in.checked_form(request)
         try:
             if form.get("do") == "rotate":
-                secret = await self._store.write(lambda session: endpoints.rotate(session, webhook, datetime.now(UTC)))
+                secret = await self._store.write(
+                    lambda connection: endpoints.rotate(connection, webhook, datetime.now(UTC))
+                )
                 return await self._show(request, webhook, secret=secret)
             request.session["notice"] = await self._do(webhook, form)
         except endpoints.Unknown:
@@ -97,18 +99,18 @@ class Webhooks:
         """Does what a button asks for; returns what is to be said of it. Raises webhooks.Unknown, ValueError."""
         now = datetime.now(UTC)
 
-        def again(session: sa.Connection) -> bool:
-            return endpoints.replay_event(session, webhook, str(form.get("event", "")), now)
+        def again(connection: sa.Connection) -> bool:
+            return endpoints.replay_event(connection, webhook, str(form.get("event", "")), now)
 
         match form.get("do"):
             case "enable":
-                owed = await self._store.write(lambda session: endpoints.enable(session, webhook, now))
+                owed = await self._store.write(lambda connection: endpoints.enable(connection, webhook, now))
                 return f"It is told events again, beginning with {owed} that it is still owed."
             case "disable":
-                await self._store.write(lambda session: endpoints.disable(session, webhook))
+                await self._store.write(lambda connection: endpoints.disable(connection, webhook))
                 return "It is told nothing until it is enabled."
             case "remove":
-                await self._store.write(lambda session: endpoints.remove(session, webhook))
+                await self._store.write(lambda connection: endpoints.remove(connection, webhook))
                 return "The webhook and its log are gone."
             case "again":
                 return "The event is told again." if await self._store.write(again) else "That event is kept no longer."
@@ -121,9 +123,9 @@ class Webhooks:
     async def _show(self, request: Request, webhook: str, *, secret: str = "", status: int = 200) -> Response:
         before, failed = request.query_params.get("before", ""), "failed" in request.query_params
         found, log = await self._store.read(
-            lambda session: (
-                endpoints.standings(session, [webhook]),
-                endpoints.log(session, webhook, _PAGE + 1, before, failed=failed),
+            lambda connection: (
+                endpoints.standings(connection, [webhook]),
+                endpoints.log(connection, webhook, _PAGE + 1, before, failed=failed),
             )
         )
         if not found:

@@ -1,6 +1,7 @@
 """The certificates with which Amazon signs: fetched once, checked, and kept until they end.
 
-In: a certificate's URL, and the names that it must have.  Out: its RSA key, or Forged; OSError while it cannot be had.
+In: a certificate's URL, and the names that it must have.  Out: its RSA key, or BadSignatureError; OSError while it
+cannot be had.
 RFC 5280: the chain leads to one of the system's roots. Anybody can make us fetch, so one fetch is under way at most,
 and a URL that led to no certificate is not asked for again for a while.
 """
@@ -22,7 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509 import verification
 from cryptography.x509.oid import AuthorityInformationAccessOID
 
-from web.inbound.provider_event import Forged
+from web.inbound.provider_event import BadSignatureError
 
 Fetch = Callable[[str], Awaitable[bytes]]  # raises OSError
 _MAX_KEYS = 20
@@ -57,7 +58,7 @@ class Certificates:
         self._lock = asyncio.Lock()
 
     async def key(self, url: str, names: Sequence[str]) -> rsa.RSAPublicKey:
-        """The key of the certificate at a URL that has been looked at. Raises Forged, OSError."""
+        """The key of the certificate at a URL that has been looked at. Raises BadSignatureError, OSError."""
         known = self._keys.get(url)
         if known is not None and datetime.now(UTC) < known.ends_at:
             return known.key
@@ -70,7 +71,7 @@ class Certificates:
                 known = self._keys.get(url)  # whoever waited here finds it
                 if known is None or datetime.now(UTC) >= known.ends_at:
                     self._keys.pop(url, None)
-                    known = await self._checked(url, names)
+                    known = await self._fetch_key(url, names)
                     if len(self._keys) >= _MAX_KEYS:
                         self._keys.clear()
                     self._keys[url] = known
@@ -78,16 +79,16 @@ class Certificates:
         finally:
             self._waiting -= 1
 
-    async def _checked(self, url: str, names: Sequence[str]) -> _Key:
+    async def _fetch_key(self, url: str, names: Sequence[str]) -> _Key:
         until, why = self._refused.get(url, (0.0, None))
         if why is not None and time.monotonic() < until:
             raise type(why)(*why.args)
         try:
-            found = await self._verified(await self._fetch(url), names)
+            found = await self._verify(await self._fetch(url), names)
         except OSError:
             self._refuse(url, OSError("the certificate could not be fetched a short time ago"), _AWAY_FOR_S)
             raise
-        except Forged as error:
+        except BadSignatureError as error:
             self._refuse(url, error, _REFUSED_FOR_S)
             raise
         self._refused.pop(url, None)
@@ -99,20 +100,20 @@ class Certificates:
         if len(self._refused) > _MAX_REFUSED:
             self._refused.popitem(last=False)
 
-    async def _verified(self, octets: bytes, names: Sequence[str]) -> _Key:
+    async def _verify(self, octets: bytes, names: Sequence[str]) -> _Key:
         try:
             first, *others = [x509.load_pem_x509_certificate(pem) for pem in _PEM.findall(octets)[: 1 + _MAX_CHAIN]]
             key = first.public_key()
         except (ValueError, UnsupportedAlgorithm):
-            raise Forged("no certificate") from None
+            raise BadSignatureError("no certificate") from None
         if not isinstance(key, rsa.RSAPublicKey):
-            raise Forged("no certificate of an RSA key")
+            raise BadSignatureError("no certificate of an RSA key")
         if self._roots is None:
             self._roots = await asyncio.to_thread(_system_roots)
         if not self._leads_to_a_root(first, others, names):
             others += await self._issuer(first)  # what a server leaves out of the chain, its certificate names
             if not self._leads_to_a_root(first, others, names):
-                raise Forged("the certificate is not Amazon's, or not of today")
+                raise BadSignatureError("the certificate is not Amazon's, or not of today")
         return _Key(key, first.not_valid_after_utc)
 
     def _leads_to_a_root(

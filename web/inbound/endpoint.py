@@ -1,9 +1,9 @@
-"""The endpoints under `/in/`: a provider's signed word goes in, and the same rows come of it as of a live reply.
+"""The endpoints under `/in/`: a provider's signed event makes the same rows as a live reply does.
 
 In: POST with a body in the provider's own form.  Out: 200 with how much was taken; 404 for a provider that
 `[inbound]` does not name, 401 for a bad signature, 400 for what cannot be read, 413 for more than that provider sends,
 503 while nothing can be kept. What stands in the header is checked before the body is read.
-A mail that we did not send is nobody's; opens and clicks of theirs are not counted, for ours are.
+Events of mail that we did not send change nothing. A provider's opens and clicks are not counted, since we count ours.
 """
 
 import base64
@@ -34,7 +34,7 @@ from relay.store.queue.late_reports import Clues, Tiding
 from relay.store.store import Store
 from web.inbound import mailgun, postmark, provider_event, sendgrid, ses, sparkpost
 from web.inbound.certificates import Fetch
-from web.inbound.provider_event import Forged, Malformed, Word
+from web.inbound.provider_event import BadSignatureError, MalformedPayloadError, ProviderEvent
 from web.inbound.sns import Sns
 
 MAX_BODY = 10 << 20  # octets; SendGrid and SparkPost send thousands of events at once
@@ -42,26 +42,26 @@ _MAX_OBJECT = 1 << 20  # of one event; Postmark's may hold the start of a bounce
 _MAX_SNS = 256 << 10  # the most that SNS carries
 _MAX_IN_A_COMMIT = 200  # events
 _MAX_IN_FLIGHT = 64 << 20  # octets of bodies that nobody has verified yet
-_CLOCKS_DIFFER = timedelta(minutes=10)
+_MAX_CLOCK_DIFFERENCE = timedelta(minutes=10)
 
 
-class _Heard(NamedTuple):
-    """A verified body: what it says, a token that counts once, and what of a batch could not be read."""
+class _VerifiedPayload(NamedTuple):
+    """A verified body: its events, a token that counts once, and the faults of what could not be read."""
 
-    words: list[Word]
+    events: list[ProviderEvent]
     once: str = ""
-    faults: Sequence[Malformed] = ()
+    faults: Sequence[MalformedPayloadError] = ()
 
 
 class _Provider(NamedTuple):
-    """`check` raises Forged for a header that cannot be the provider's; `listen` verifies and reads a body."""
+    """`check` raises BadSignatureError for a header of somebody else's; `read_payload` verifies and reads a body."""
 
     max_octets: int
     check: Callable[[Request], None]
-    listen: Callable[[bytes, Request], Awaitable[_Heard]]
+    read_payload: Callable[[bytes, Request], Awaitable[_VerifiedPayload]]
 
 
-class Desk:
+class ProviderWebhooks:
     """The providers that the configuration names."""
 
     def __init__(
@@ -84,43 +84,43 @@ class Desk:
             "mailgun": (inbound.mailgun.get_secret_value(), _Provider(_MAX_OBJECT, _check_nothing, self._mailgun)),
             "postmark": (
                 inbound.postmark.get_secret_value(),
-                _Provider(_MAX_OBJECT, _checks(inbound.postmark.get_secret_value()), self._postmark),
+                _Provider(_MAX_OBJECT, _credential_check(inbound.postmark.get_secret_value()), self._postmark),
             ),
             "sparkpost": (
                 inbound.sparkpost.get_secret_value(),
-                _Provider(MAX_BODY, _checks(inbound.sparkpost.get_secret_value()), self._sparkpost),
+                _Provider(MAX_BODY, _credential_check(inbound.sparkpost.get_secret_value()), self._sparkpost),
             ),
         }
         self._providers = {name: provider for name, (given, provider) in providers.items() if given}
 
-    async def take(self, request: Request) -> Response:
+    async def receive(self, request: Request) -> Response:
         name: str = request.path_params["provider"]
         provider = self._providers.get(name)
         if provider is None:
             raise HTTPException(404)
         try:
             provider.check(request)
-            heard = await provider.listen(await self._body(request, provider.max_octets), request)
-        except Forged as error:
+            payload = await provider.read_payload(await self._read_body(request, provider.max_octets), request)
+        except BadSignatureError as error:
             log.refused_word(name, str(error))
-            return _fault(401, "forged", str(error), {"www-authenticate": 'Basic realm="webhooks"'})
-        except Malformed as error:
+            return _error(401, "forged", str(error), {"www-authenticate": 'Basic realm="webhooks"'})
+        except MalformedPayloadError as error:
             log.refused_word(name, str(error))
-            return _fault(400, "malformed", str(error))
+            return _error(400, "malformed", str(error))
         except ClientDisconnect:
             return Response(status_code=400)  # which nobody reads
         except OSError as error:  # of Amazon, or of too many at once: the database has not been asked yet
             log.refused_word(name, f"later: {error}")
-            return _later()
+            return _unavailable()
         try:
-            counts = await self._settle_all(name, heard)
+            counts = await self._apply_payload(name, payload)
         except (sa.exc.SQLAlchemyError, OSError, UnknownDeliveryError) as error:
             if not isinstance(error, UnknownDeliveryError):
                 errors.log_failure(error, "inbound", name)
-            return _later()
+            return _unavailable()
         return JSONResponse(counts)
 
-    async def _body(self, request: Request, max_octets: int) -> bytes:
+    async def _read_body(self, request: Request, max_octets: int) -> bytes:
         """Raises HTTPException for one that is too large, before more of it is read; OSError for too many at once."""
         said = request.headers.get("content-length", "")
         if said.isascii() and said.isdigit() and int(said[:20]) > max_octets:
@@ -140,49 +140,53 @@ class Desk:
 
     # --- each provider's proof
 
-    async def _ses(self, body: bytes, _: Request) -> _Heard:
+    async def _ses(self, body: bytes, _: Request) -> _VerifiedPayload:
         message = _json(body)
         if await self._sns.verify(message, datetime.now(UTC)) != "Notification":
             if provider_event.text(message, "Type") == "SubscriptionConfirmation":
                 await self._sns.confirm(message)
-            return _Heard([])
+            return _VerifiedPayload([])
         said = provider_event.text(message, "Message")
         if not said.lstrip().startswith("{"):
-            return _Heard([])  # the words by which SES tries a new topic
-        return _Heard(list(ses.words(_json(said.encode()), provider_event.name(message, "MessageId"))))
+            return _VerifiedPayload([])  # the words by which SES tries a new topic
+        return _VerifiedPayload(
+            list(ses.parse_events(_json(said.encode()), provider_event.identifier(message, "MessageId")))
+        )
 
-    async def _sendgrid(self, body: bytes, request: Request) -> _Heard:
+    async def _sendgrid(self, body: bytes, request: Request) -> _VerifiedPayload:
         sendgrid.verify(self._config.inbound.sendgrid, request.headers, body)
-        batch = sendgrid.words(_json(body))
-        return _Heard(batch.words, faults=batch.faults)
+        batch = sendgrid.parse_events(_json(body))
+        return _VerifiedPayload(batch.events, faults=batch.faults)
 
-    async def _mailgun(self, body: bytes, _: Request) -> _Heard:
+    async def _mailgun(self, body: bytes, _: Request) -> _VerifiedPayload:
         data = _json(body)
         once = mailgun.verify(self._config.inbound.mailgun.get_secret_value(), data, datetime.now(UTC))
-        return _Heard(list(mailgun.words(data)), once)
+        return _VerifiedPayload(list(mailgun.parse_events(data)), once)
 
-    async def _postmark(self, body: bytes, _: Request) -> _Heard:
-        return _Heard(list(postmark.words(_json(body))))
+    async def _postmark(self, body: bytes, _: Request) -> _VerifiedPayload:
+        return _VerifiedPayload(list(postmark.parse_events(_json(body))))
 
-    async def _sparkpost(self, body: bytes, _: Request) -> _Heard:
-        batch = sparkpost.words(_json(body))
-        return _Heard(batch.words, faults=batch.faults)
+    async def _sparkpost(self, body: bytes, _: Request) -> _VerifiedPayload:
+        batch = sparkpost.parse_events(_json(body))
+        return _VerifiedPayload(batch.events, faults=batch.faults)
 
     # --- what comes of it
 
-    async def _settle_all(self, provider: str, heard: _Heard) -> dict[str, int]:
-        """How many words were news, were known or changed nothing, and were of no mail of ours."""
-        if heard.faults:
-            log.refused_word(provider, f"{len(heard.faults)} events of a batch: {heard.faults[0]}")
+    async def _apply_payload(self, provider: str, payload: _VerifiedPayload) -> dict[str, int]:
+        """How many events were news, were known or changed nothing, and were of no mail of ours."""
+        if payload.faults:
+            log.refused_word(provider, f"{len(payload.faults)} events of a batch: {payload.faults[0]}")
         # In the order of time, whatever the order in which they stand. Not all at once: mail waits for the writer, too.
-        words = sorted(heard.words, key=lambda one: one.at)
-        parts = [words[at : at + _MAX_IN_A_COMMIT] for at in range(0, len(words), _MAX_IN_A_COMMIT)]
+        events = sorted(payload.events, key=lambda one: one.at)
+        parts = [events[at : at + _MAX_IN_A_COMMIT] for at in range(0, len(events), _MAX_IN_A_COMMIT)]
         counts = Counter(taken=0, known=0, unknown=0)
         fault: Exception | None = None
         while parts:
             part = parts.pop(0)
             try:
-                counts.update(await self._store.write(partial(self._settle, provider, heard._replace(words=part))))
+                counts.update(
+                    await self._store.write(partial(self._apply_events, provider, payload._replace(events=part)))
+                )
             except Exception as error:
                 if errors.is_database_fault(error) or isinstance(error, UnknownDeliveryError):
                     raise
@@ -194,35 +198,35 @@ class Desk:
         if fault:
             raise fault  # the provider tells it all again, which changes nothing of what is settled
         log.words(provider, **counts)
-        return dict(counts) | ({"malformed": len(heard.faults)} if heard.faults else {})
+        return dict(counts) | ({"malformed": len(payload.faults)} if payload.faults else {})
 
-    def _settle(self, provider: str, heard: _Heard, session: sa.Connection) -> dict[str, int]:
+    def _apply_events(self, provider: str, payload: _VerifiedPayload, connection: sa.Connection) -> dict[str, int]:
         counts = {"taken": 0, "known": 0, "unknown": 0}
-        if heard.once and not late_reports.hear(session, f"{provider} token {heard.once}", datetime.now(UTC)):
-            return counts | {"known": len(heard.words)}
-        for one in heard.words:
-            delivery = self._delivery(session, one)
+        if payload.once and not late_reports.hear(connection, f"{provider} token {payload.once}", datetime.now(UTC)):
+            return counts | {"known": len(payload.events)}
+        for one in payload.events:
+            delivery = self._find_delivery(connection, one)
             if delivery is None:
                 counts["unknown"] += 1
             else:
-                is_new = late_reports.settle(session, self._tiding(provider, one, *delivery))
+                is_new = late_reports.settle(connection, self._late_report(provider, one, *delivery))
                 counts["taken" if is_new else "known"] += 1
         if counts["unknown"] and self._store.journal.waits:
             # What it is about may stand there. Nothing of this is kept; all comes again.
             raise UnknownDeliveryError(provider)
         return counts
 
-    def _delivery(self, session: sa.Connection, one: Word) -> tuple[str, int] | None:
+    def _find_delivery(self, connection: sa.Connection, one: ProviderEvent) -> tuple[str, int] | None:
         domain = self._config.bounces.return_path
         secret = self._ring.secret_for(return_path.PURPOSE)
-        told = return_path.find(secret, domain, one.reverse_path) if domain and one.reverse_path else None
-        if told is not None:
-            return told.message, told.number
+        token = return_path.find(secret, domain, one.reverse_path) if domain and one.reverse_path else None
+        if token is not None:
+            return token.message, token.number
         if not one.recipient:
             return None
-        return late_reports.find(session, Clues(one.recipient, one.at, one.message_id, one.receipt))
+        return late_reports.find(connection, Clues(one.recipient, one.at, one.message_id, one.receipt))
 
-    def _tiding(self, provider: str, one: Word, message: str, number: int) -> Tiding:
+    def _late_report(self, provider: str, one: ProviderEvent, message: str, number: int) -> Tiding:
         one = one._replace(reason=provider_event.keyword(one.reason) or str(one.type))
         action = {EventType.BOUNCED: recipient_report.FAILED, EventType.DEFERRED: recipient_report.DELAYED}.get(
             one.type, ""
@@ -231,10 +235,10 @@ class Desk:
         code = judged.code or (250 if one.type is EventType.DELIVERED else 0)
         said = judged.words or f"{provider} says so: {one.reason}"
         now = datetime.now(UTC)
-        tiding = Tiding(
+        report = Tiding(
             id=ids.new(now),
             type=one.type,
-            at=min(one.at, now + _CLOCKS_DIFFER),
+            at=min(one.at, now + _MAX_CLOCK_DIFFERENCE),
             message=message,
             number=number,
             tried=Try(f"{provider}: {one.remote}" if one.remote != provider else provider, late_reports.PHASE, code,
@@ -244,27 +248,27 @@ class Desk:
             tells=self._config.delivery.notices and bool(self._config.bounces.return_path),
         )  # fmt: skip
         if one.type is not EventType.BOUNCED:
-            return tiding
-        if one.is_held:  # its list's word is old news of the address, and no proof
-            return tiding._replace(kind="soft", category="suppressed", rule=f"{provider}.held")
+            return report
+        if one.held_by_provider:  # its list's word is old news of the address, and no proof
+            return report._replace(kind="soft", category="suppressed", rule=f"{provider}.held")
         verdict = _verdict(provider, one, judged.verdict)
-        return late_reports.failed(tiding, verdict, suppress_hard=self._config.bounces.suppress_hard)
+        return late_reports.failed(report, verdict, suppress_hard=self._config.bounces.suppress_hard)
 
 
-def _verdict(provider: str, one: Word, verdict: Verdict) -> Verdict:
+def _verdict(provider: str, one: ProviderEvent, verdict: Verdict) -> Verdict:
     """What the reply says; the provider's own class where no word of it does; never more than the provider says."""
     said_nothing = verdict.rule.startswith(recipient_report.SAY_NOTHING)
     if one.own and said_nothing and (one.own.is_specific or not any(letter.isalpha() for letter in one.text)):
-        verdict = _of_category(one.own.category, f"{provider}.{one.reason}", verdict)
+        verdict = _verdict_of_category(one.own.category, f"{provider}.{one.reason}", verdict)
     if verdict.kind is BounceKind.HARD and not one.may_be_hard:
         category = one.own.category if one.own else "undetermined"
-        verdict = _of_category(category, f"{provider}.{one.reason}", verdict)._replace(
+        verdict = _verdict_of_category(category, f"{provider}.{one.reason}", verdict)._replace(
             kind=BounceKind.SOFT, suppress=False
         )
     return verdict
 
 
-def _of_category(category: str, rule: str, verdict: Verdict) -> Verdict:
+def _verdict_of_category(category: str, rule: str, verdict: Verdict) -> Verdict:
     found = classify.CATEGORIES[category]
     return verdict._replace(
         kind=found.kind, category=category, rule=rule, suppress=found.suppress and found.kind is BounceKind.HARD
@@ -275,7 +279,7 @@ def _json(body: bytes) -> object:
     try:
         found: object = json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise Malformed(f"not JSON: {error}") from None
+        raise MalformedPayloadError(f"not JSON: {error}") from None
     return found
 
 
@@ -287,8 +291,8 @@ def _check_sendgrid(request: Request) -> None:
     sendgrid.check(request.headers)
 
 
-def _checks(secret: str) -> Callable[[Request], None]:
-    """Raises Forged unless a request carries the secret, in one of the ways in which providers send theirs."""
+def _credential_check(secret: str) -> Callable[[Request], None]:
+    """A check that raises BadSignatureError unless a request carries the secret, in one of the ways of providers."""
 
     def check(request: Request) -> None:
         scheme, _, given = request.headers.get("authorization", "").partition(" ")
@@ -299,14 +303,14 @@ def _checks(secret: str) -> Callable[[Request], None]:
                 given = ""
         given = given or request.headers.get("x-messagesystems-webhook-token", "")
         if not hmac.compare_digest(given.strip().encode(), secret.encode()):
-            raise Forged("the credentials are not those of [inbound]")
+            raise BadSignatureError("the credentials are not those of [inbound]")
 
     return check
 
 
-def _later() -> Response:
-    return _fault(503, "later", "this cannot be taken now; please send it again", {"retry-after": "60"})
+def _unavailable() -> Response:
+    return _error(503, "later", "this cannot be taken now; please send it again", {"retry-after": "60"})
 
 
-def _fault(status: int, code: str, message: str, headers: dict[str, str] | None = None) -> Response:
+def _error(status: int, code: str, message: str, headers: dict[str, str] | None = None) -> Response:
     return JSONResponse({"error": {"code": code, "message": message}}, status, headers)

@@ -1,6 +1,6 @@
 """Mailgun's webhooks, each signed with HMAC-SHA256 over timestamp and token.
 
-In: a JSON object.  Out: Words. The signature does not cover the event itself, so that a token counts once.
+In: a JSON object.  Out: provider events. The signature does not cover the event itself, so that a token counts once.
 """
 
 import hashlib
@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 from relay.store.database.tables import EventType
 from web.inbound import provider_event
-from web.inbound.provider_event import Class, Forged, Word
+from web.inbound.provider_event import BadSignatureError, Class, ProviderEvent
 
 WINDOW = timedelta(hours=12)  # a webhook that failed is sent again for eight hours
 _MAX_TOKEN = 100  # characters; Mailgun's have 50
@@ -38,28 +38,28 @@ _CLASSES = {
 
 
 def verify(key: str, data: object, now: datetime) -> str:
-    """The token that must not be used again. Raises Forged."""
+    """The token that must not be used again. Raises BadSignatureError."""
     stamp, token = provider_event.text(data, "signature", "timestamp"), provider_event.text(data, "signature", "token")
     signature = hmac.digest(key.encode(), (stamp + token).encode(), hashlib.sha256).hex()
     if not _STAMP.fullmatch(stamp) or not 0 < len(token) <= _MAX_TOKEN:
-        raise Forged("no timestamp and token of Mailgun's")
+        raise BadSignatureError("no timestamp and token of Mailgun's")
     if not hmac.compare_digest(signature.encode(), provider_event.text(data, "signature", "signature").encode()):
-        raise Forged("the signature is not Mailgun's")
+        raise BadSignatureError("the signature is not Mailgun's")
     if abs(now - datetime.fromtimestamp(int(stamp), UTC)) > WINDOW:
-        raise Forged("the signature is too old")
+        raise BadSignatureError("the signature is too old")
     return token
 
 
-def words(data: object) -> Iterator[Word]:
-    """What it says. Raises Malformed."""
-    event = provider_event.at(data, "event-data")
+def parse_events(data: object) -> Iterator[ProviderEvent]:
+    """What it says. Raises MalformedPayloadError."""
+    event = provider_event.get(data, "event-data")
     name, why = provider_event.text(event, "event"), provider_event.text(event, "reason")
     type_ = _TYPES.get(name)
     if type_ is None:
         return
     if type_ is EventType.BOUNCED and provider_event.text(event, "severity") == "temporary":
         type_ = EventType.DEFERRED
-    status = provider_event.at(event, "delivery-status")
+    status = provider_event.get(event, "delivery-status")
     code, said = (
         provider_event.text(status, "code"),
         provider_event.reply(status, "message") or provider_event.reply(status, "description"),
@@ -70,17 +70,17 @@ def words(data: object) -> Iterator[Word]:
             or provider_event.reply(event, "reject", "reason")
             or provider_event.reply(event, "reject", "description")
         )
-    yield Word(
+    yield ProviderEvent(
         type=type_,
-        id=provider_event.name(event, "id"),
+        id=provider_event.identifier(event, "id"),
         at=provider_event.time(event, "timestamp"),
-        recipient=provider_event.name(event, "recipient"),
-        message_id=provider_event.name(event, "message", "headers", "message-id"),
+        recipient=provider_event.identifier(event, "recipient"),
+        message_id=provider_event.identifier(event, "message", "headers", "message-id"),
         status=provider_event.status(status, "enhanced-code"),
         text=f"{code} {said}" if _CODE.fullmatch(code) and not said.startswith(code) else said,
         remote=provider_event.host(status, "mx-host") or "mailgun",
-        reason=provider_event.name(event, "reason") or provider_event.name(event, "event"),
-        is_held=why.startswith("suppress-"),
+        reason=provider_event.identifier(event, "reason") or provider_event.identifier(event, "event"),
+        held_by_provider=why.startswith("suppress-"),
         own=_CLASSES.get(why) or (provider_event.PERMANENT if name == "failed" and code in _UNKNOWN_USER else None),
         may_be_hard=name == "failed",
     )

@@ -1,13 +1,13 @@
 """Postmark's webhooks: one JSON object each, with the credentials that were put into their URL.
 
-In: a JSON object.  Out: Words.
+In: a JSON object.  Out: provider events.
 """
 
 from collections.abc import Iterator
 
 from relay.store.database.tables import EventType
 from web.inbound import provider_event
-from web.inbound.provider_event import Class, Malformed, Word
+from web.inbound.provider_event import Class, MalformedPayloadError, ProviderEvent
 
 # Types of its bounces that are none: answers, and mail that came in.
 _NO_BOUNCE = frozenset(
@@ -37,38 +37,42 @@ _NEVER_SENT = frozenset({"SMTPApiError", "TemplateRenderingFailed"})
 _KNOWN = frozenset({"Bounce", "SpamComplaint", "Delivery", "SubscriptionChange"})
 
 
-def words(data: object) -> Iterator[Word]:
-    """What it says. Raises Malformed."""
+def parse_events(data: object) -> Iterator[ProviderEvent]:
+    """What it says. Raises MalformedPayloadError."""
     if not isinstance(data, dict):
-        raise Malformed("not an object")
+        raise MalformedPayloadError("not an object")
     record, kind = provider_event.text(data, "RecordType"), provider_event.text(data, "Type")
     if record not in _KNOWN or kind in _NO_BOUNCE:
         return
     if record == "Delivery":
         type_, when = EventType.DELIVERED, "DeliveredAt"
     elif record == "SubscriptionChange":
-        if provider_event.at(data, "SuppressSending") is not True or provider_event.text(data, "Origin") != "Recipient":
+        if (
+            provider_event.get(data, "SuppressSending") is not True
+            or provider_event.text(data, "Origin") != "Recipient"
+        ):
             return  # bounces and complaints have their own; what an operator does there is no recipient's wish
         type_, when = EventType.UNSUBSCRIBED, "ChangedAt"
     else:
         type_, when = _OTHER_TYPES.get(kind, EventType.BOUNCED), "BouncedAt"
         type_ = EventType.COMPLAINED if record == "SpamComplaint" else type_
-    own = provider_event.name(data, "ID") or provider_event.name(data, "MessageID") + provider_event.name(data, when)
+    receipt = provider_event.identifier(data, "MessageID")
+    own = provider_event.identifier(data, "ID") or receipt + provider_event.identifier(data, when)
     said = provider_event.reply(data, "Details")
     if not said and kind not in _CLASSES:
         said = provider_event.reply(
             data, "Description"
         )  # of a type that we know, it is the same text each time: "(ex: …)"
-    yield Word(
+    yield ProviderEvent(
         type=type_,
-        id=f"{record} {own} {provider_event.name(data, 'Recipient') or provider_event.name(data, 'Email')}",
+        id=f"{record} {own} {provider_event.identifier(data, 'Recipient') or provider_event.identifier(data, 'Email')}",
         at=provider_event.time(data, when),
-        recipient=provider_event.name(data, "Recipient") or provider_event.name(data, "Email"),
-        receipt=provider_event.name(data, "MessageID"),
+        recipient=provider_event.identifier(data, "Recipient") or provider_event.identifier(data, "Email"),
+        receipt=receipt,
         text=said,
         remote="postmark",
-        reason=provider_event.name(data, "Type") or record,
-        is_held=kind in _HELD,
+        reason=provider_event.identifier(data, "Type") or record,
+        held_by_provider=kind in _HELD,
         own=_CLASSES.get(kind),
         may_be_hard=kind not in _NEVER_SENT,
     )

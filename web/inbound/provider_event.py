@@ -1,6 +1,7 @@
-"""What a provider says of one recipient, in our words.
+"""A provider's event about one recipient, in our terms.
 
-In: JSON of any shape.  Out: a Word, or a Malformed that says what is wrong with it. Nothing here trusts a type.
+In: JSON of any shape.  Out: a ProviderEvent, or a MalformedPayloadError that says what is wrong with it. Nothing here
+trusts a type.
 """
 
 import math
@@ -13,7 +14,7 @@ from typing import Any, NamedTuple
 
 from relay.store.database.tables import EventType
 
-_LONGEST = 1000  # characters of an id
+_MAX_IDENTIFIER = 1000  # characters of an id
 _MAX_TIME = 100  # characters
 _MAX_TEXT = 8000  # characters of a reply that are looked at
 _HOST = re.compile(r"[A-Za-z0-9._:\[\]-]{1,255}")
@@ -23,11 +24,11 @@ _KEYWORD = re.compile(r"[\w .:/-]{1,64}")
 NO_COMPLAINTS = frozenset({"not-spam", "auth-failure", "virus"})
 
 
-class Forged(Exception):
+class BadSignatureError(Exception):
     """The signature or the credentials are not the provider's."""
 
 
-class Malformed(ValueError):
+class MalformedPayloadError(ValueError):
     """The body is not what the provider's documentation says; the text says how."""
 
 
@@ -42,10 +43,11 @@ class Class(NamedTuple):
 PERMANENT = Class("user_unknown", is_specific=False)
 
 
-class Word(NamedTuple):
+class ProviderEvent(NamedTuple):
     """`id`: the provider's own, of this event and recipient; `receipt`: its id of the mail.
 
-    `status` and `text` are of the reply that it got from `remote`; `is_held`: its own suppression list held the mail.
+    `status` and `text` are of the reply that it got from `remote`; `held_by_provider`: its own
+    suppression list held the mail.
     `own`: the class that the provider gave a failure. `may_be_hard`: false where the provider says that the address is
     not to blame, whatever the reply says.
     """
@@ -61,7 +63,7 @@ class Word(NamedTuple):
     text: str = ""
     remote: str = ""
     reason: str = ""
-    is_held: bool = False
+    held_by_provider: bool = False
     own: Class | None = None
     may_be_hard: bool = True
 
@@ -69,20 +71,20 @@ class Word(NamedTuple):
 class Batch(NamedTuple):
     """What could be read of a list of events, and what was wrong with the others."""
 
-    words: list[Word]
-    faults: list[Malformed]
+    events: list[ProviderEvent]
+    faults: list[MalformedPayloadError]
 
 
-def at(data: object, *path: str) -> Any:  # Any: what JSON holds
-    """What stands there; None where nothing does."""
+def get(data: object, *path: str) -> Any:  # Any: what JSON holds
+    """The JSON value at this path; None where there is none."""
     for name in path:
         data = data.get(name) if isinstance(data, dict) else None
     return data
 
 
 def text(data: object, *path: str) -> str:
-    """The text or number that stands there; "" where there is none."""
-    found = at(data, *path)
+    """The text or number at this path; "" where there is none."""
+    found = get(data, *path)
     if not isinstance(found, str | int | float) or isinstance(found, bool):
         return ""
     # Half a surrogate pair, which JSON can spell, is no character; a database takes neither that nor NUL.
@@ -94,12 +96,12 @@ def reply(data: object, *path: str) -> str:
     return text(data, *path)[:_MAX_TEXT]
 
 
-def name(data: object, *path: str) -> str:
+def identifier(data: object, *path: str) -> str:
     """An id or address: short, and without the angle brackets that some put around it."""
     found = text(data, *path).strip()
     if found.startswith("<") and found.endswith(">"):
         found = found[1:-1]
-    return "".join(one for one in found[:_LONGEST] if one.isprintable())
+    return "".join(one for one in found[:_MAX_IDENTIFIER] if one.isprintable())
 
 
 def keyword(text: str) -> str:
@@ -119,30 +121,33 @@ def status(data: object, *path: str) -> str:
     return found if _STATUS.fullmatch(found) else ""
 
 
-def items(data: object, *path: str) -> Iterator[Any]:  # Any: what JSON holds
+def list_items(data: object, *path: str) -> Iterator[Any]:  # Any: what JSON holds
     """The members of a list; none where there is no list."""
-    found = at(data, *path)
+    found = get(data, *path)
     yield from found if isinstance(found, list) else ()
 
 
-def read_all(events: object, read: Callable[[object], Iterator[Word]]) -> Batch:
-    """A batch: one bad event does not lose the others. Raises Malformed if it is no list, or all of it is bad."""
-    if not isinstance(events, list):
-        raise Malformed("not a list of events")
-    words: list[Word] = []
-    faults: list[Malformed] = []
-    for one in events:
+def parse_batch(items: object, read: Callable[[object], Iterator[ProviderEvent]]) -> Batch:
+    """Reads a list of events; one bad event does not lose the others.
+
+    Raises MalformedPayloadError if it is no list, or if every event is bad.
+    """
+    if not isinstance(items, list):
+        raise MalformedPayloadError("not a list of events")
+    events: list[ProviderEvent] = []
+    faults: list[MalformedPayloadError] = []
+    for one in items:
         try:
-            words += read(one)
-        except Malformed as error:
+            events += read(one)
+        except MalformedPayloadError as error:
             faults.append(error)
-    if faults and len(faults) == len(events):
+    if faults and len(faults) == len(items):
         raise faults[0]
-    return Batch(words, faults)
+    return Batch(events, faults)
 
 
 def time(data: object, *path: str) -> datetime:
-    """Seconds since 1970, ISO 8601, or as in mail. Raises Malformed."""
+    """Seconds since 1970, ISO 8601, or as in mail. Raises MalformedPayloadError."""
     said = text(data, *path)[:_MAX_TIME]
     found = None
     with suppress(ValueError, OverflowError, OSError):
@@ -155,5 +160,5 @@ def time(data: object, *path: str) -> datetime:
         with suppress(ValueError, TypeError, IndexError):
             found = parsedate_to_datetime(said)
     if found is None or not 1971 < found.year < 9000:
-        raise Malformed(f"{'.'.join(path)}: no time: {said[:40]!r}")
+        raise MalformedPayloadError(f"{'.'.join(path)}: no time: {said[:40]!r}")
     return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)

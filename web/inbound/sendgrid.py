@@ -1,6 +1,6 @@
 """SendGrid's event webhook, signed with ECDSA (P-256, SHA-256) over timestamp and body.
 
-In: headers and a body, a batch as a JSON list.  Out: Words.
+In: headers and a body, a batch as a JSON list.  Out: provider events.
 """
 
 import base64
@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from relay.store.database.tables import EventType
 from web.inbound import provider_event
-from web.inbound.provider_event import Batch, Class, Forged, Word
+from web.inbound.provider_event import BadSignatureError, Batch, Class, ProviderEvent
 
 SIGNATURE = "x-twilio-email-event-webhook-signature"
 TIMESTAMP = "x-twilio-email-event-webhook-timestamp"
@@ -51,28 +51,28 @@ _DROPPED = {
 
 
 def check(headers: Mapping[str, str]) -> None:
-    """Raises Forged for a request that has no signature, before its body is read."""
+    """Raises BadSignatureError for a request that has no signature, before its body is read."""
     if not headers.get(SIGNATURE) or not _STAMP.fullmatch(headers.get(TIMESTAMP, "")):
-        raise Forged("the signature is not SendGrid's")
+        raise BadSignatureError("the signature is not SendGrid's")
 
 
 def verify(key: str, headers: Mapping[str, str], body: bytes) -> None:
-    """Raises Forged. `key`: the DER public key in base64."""
+    """Raises BadSignatureError. `key`: the DER public key in base64."""
     public = serialization.load_der_public_key(base64.b64decode(key))
     assert isinstance(public, ec.EllipticCurvePublicKey)
     try:
         signature = base64.b64decode(headers.get(SIGNATURE, ""), validate=True)
         public.verify(signature, headers.get(TIMESTAMP, "").encode() + body, ec.ECDSA(hashes.SHA256()))
     except (ValueError, InvalidSignature):
-        raise Forged("the signature is not SendGrid's") from None
+        raise BadSignatureError("the signature is not SendGrid's") from None
 
 
-def words(data: object) -> Batch:
-    """What the batch says. Raises Malformed."""
-    return provider_event.read_all(data, _words)
+def parse_events(data: object) -> Batch:
+    """What the batch says. Raises MalformedPayloadError."""
+    return provider_event.parse_batch(data, _parse_event)
 
 
-def _words(event: object) -> Iterator[Word]:
+def _parse_event(event: object) -> Iterator[ProviderEvent]:
     name, kind = provider_event.text(event, "event"), provider_event.text(event, "type")
     type_ = _TYPES.get(name)
     if type_ is None:
@@ -81,21 +81,21 @@ def _words(event: object) -> Iterator[Word]:
     own = _DROPPED.get(why) if name == "dropped" else _CLASSES.get(provider_event.text(event, "bounce_classification"))
     reason = kind if kind in ("blocked", "expired") else name
     if name == "dropped":  # in words of SendGrid's own, which are no reply
-        why, reason = "", provider_event.name(event, "reason") or name
+        why, reason = "", provider_event.identifier(event, "reason") or name
     if own is None and kind in ("bounce", "expired"):
         own = EXPIRED if kind == "expired" else provider_event.PERMANENT
-    yield Word(
+    yield ProviderEvent(
         type=type_,
-        id=provider_event.name(event, "sg_event_id"),
+        id=provider_event.identifier(event, "sg_event_id"),
         at=provider_event.time(event, "timestamp"),
-        recipient=provider_event.name(event, "email"),
-        message_id=provider_event.name(event, "smtp-id"),
-        receipt=provider_event.name(event, "sg_message_id").partition(".")[0],
+        recipient=provider_event.identifier(event, "email"),
+        message_id=provider_event.identifier(event, "smtp-id"),
+        receipt=provider_event.identifier(event, "sg_message_id").partition(".")[0],
         status=provider_event.status(event, "status"),
         text=why or provider_event.reply(event, "response"),
         remote="sendgrid",
         reason=reason,
-        is_held=name == "dropped" and reason in _HELD,
+        held_by_provider=name == "dropped" and reason in _HELD,
         own=own,
         # `blocked` is the receiver's view of the sender, and puts no address on SendGrid's list.
         may_be_hard=name == "bounce" and kind not in ("blocked", "expired"),

@@ -1,6 +1,6 @@
 """Amazon SES's notifications and events, as they come in an SNS message.
 
-In: the JSON of the message.  Out: Words, one for each recipient.
+In: the JSON of the message.  Out: provider events, one for each recipient.
 """
 
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from typing import Any
 
 from relay.store.database.tables import EventType
 from web.inbound import provider_event
-from web.inbound.provider_event import Class, Word
+from web.inbound.provider_event import Class, ProviderEvent
 
 # The event: its type with us, its object, its list of recipients.
 _EVENTS = {
@@ -33,63 +33,65 @@ _CLASSES = {
 }
 
 
-def words(data: object, notification: str) -> Iterator[Word]:
-    """What it says. `notification`: the id of the SNS message. Raises Malformed."""
+def parse_events(data: object, notification: str) -> Iterator[ProviderEvent]:
+    """What it says. `notification`: the id of the SNS message. Raises MalformedPayloadError."""
     name = provider_event.text(data, "notificationType") or provider_event.text(data, "eventType")
     if name in _NEVER_SENT:
-        yield from _never_sent(data, name, notification)
+        yield from _parse_rejection(data, name, notification)
     elif name == "Subscription":
-        yield from _unsubscribed(data, notification)
+        yield from _parse_unsubscribe(data, notification)
     elif name in _EVENTS:
-        yield from _told(data, name, notification)
+        yield from _parse_recipients(data, name, notification)
 
 
-def _told(data: object, name: str, notification: str) -> Iterator[Word]:
+def _parse_recipients(data: object, name: str, notification: str) -> Iterator[ProviderEvent]:
     type_, key, recipients = _EVENTS[name]
-    event: Any = provider_event.at(data, key)  # Any: what JSON holds
+    event: Any = provider_event.get(data, key)  # Any: what JSON holds
     kind, sub_type = provider_event.text(event, "bounceType"), provider_event.text(event, "bounceSubType")
     if provider_event.text(event, "complaintFeedbackType") in provider_event.NO_COMPLAINTS:
         return
     # The mail of who had complained before was held back; nobody complained now.
-    is_held = sub_type in _HELD or provider_event.text(event, "complaintSubType") in _HELD
-    for one in provider_event.items(event, recipients):
+    held_by_provider = sub_type in _HELD or provider_event.text(event, "complaintSubType") in _HELD
+    for one in provider_event.list_items(event, recipients):
         recipient = (
-            provider_event.name({"": one}, "") if isinstance(one, str) else provider_event.name(one, "emailAddress")
+            provider_event.identifier({"": one}, "")
+            if isinstance(one, str)
+            else provider_event.identifier(one, "emailAddress")
         )
         status, said = provider_event.status(one, "status"), provider_event.reply(one, "diagnosticCode")
         if (kind, sub_type) == ("Transient", "General") and not (status or said or provider_event.text(one, "action")):
             continue  # so SES tells of an absence note: no failure
-        yield Word(
-            type=EventType.BOUNCED if is_held else type_,
-            id=f"{provider_event.name(event, 'feedbackId') or notification} {recipient}",
+        yield ProviderEvent(
+            type=EventType.BOUNCED if held_by_provider else type_,
+            id=f"{provider_event.identifier(event, 'feedbackId') or notification} {recipient}",
             at=provider_event.time(event, "timestamp"),
             recipient=recipient,
-            **_mail(data),
+            **_mail_fields(data),
             status=status,
             text=said or provider_event.reply(event, "smtpResponse"),
             remote=provider_event.host(event, "reportingMTA") or "ses",
             reason=(
-                provider_event.name(event, "bounceSubType")
-                or provider_event.name(event, "complaintFeedbackType")
-                or provider_event.name(event, "delayType")
+                provider_event.identifier(event, "bounceSubType")
+                or provider_event.identifier(event, "complaintFeedbackType")
+                or provider_event.identifier(event, "delayType")
                 or name
             ),
-            is_held=is_held,
+            held_by_provider=held_by_provider,
             own=_CLASSES.get((kind, sub_type)),
             may_be_hard=kind == "Permanent" or bool(said),
         )
 
 
-def _never_sent(data: object, name: str, notification: str) -> Iterator[Word]:
+def _parse_rejection(data: object, name: str, notification: str) -> Iterator[ProviderEvent]:
     key, why = _NEVER_SENT[name]
-    for one in provider_event.items(data, "mail", "destination"):
-        recipient = provider_event.name({"": one}, "")
-        yield Word(
+    for one in provider_event.list_items(data, "mail", "destination"):
+        recipient = provider_event.identifier({"": one}, "")
+        yield ProviderEvent(
             type=EventType.BOUNCED,
             id=f"{notification} {recipient}",
             at=provider_event.time(data, "mail", "timestamp"),
             recipient=recipient,
-            **_mail(data),
+            **_mail_fields(data),
             text=provider_event.reply(data, key, why),
             remote="ses",
             reason=name,
@@ -98,30 +100,30 @@ def _never_sent(data: object, name: str, notification: str) -> Iterator[Word]:
         )
 
 
-def _unsubscribed(data: object, notification: str) -> Iterator[Word]:
+def _parse_unsubscribe(data: object, notification: str) -> Iterator[ProviderEvent]:
     """Who left all topics of a list of SES's. A mail to several does not say who of them it was."""
-    recipients = list(provider_event.items(data, "mail", "destination"))
+    recipients = list(provider_event.list_items(data, "mail", "destination"))
     if (
-        provider_event.at(data, "subscription", "newTopicPreferences", "unsubscribeAll") is not True
+        provider_event.get(data, "subscription", "newTopicPreferences", "unsubscribeAll") is not True
         or len(recipients) != 1
     ):
         return
-    recipient = provider_event.name({"": recipients[0]}, "")
-    yield Word(
+    recipient = provider_event.identifier({"": recipients[0]}, "")
+    yield ProviderEvent(
         type=EventType.UNSUBSCRIBED,
         id=f"{notification} {recipient}",
         at=provider_event.time(data, "subscription", "timestamp"),
         recipient=recipient,
-        **_mail(data),
+        **_mail_fields(data),
         remote="ses",
         reason="Subscription",
     )
 
 
-def _mail(data: object) -> dict[str, Any]:  # Any: fields of a Word
+def _mail_fields(data: object) -> dict[str, Any]:  # Any: fields of a ProviderEvent
     """By what the mail is known."""
     return {
-        "message_id": provider_event.name(data, "mail", "commonHeaders", "messageId"),
-        "receipt": provider_event.name(data, "mail", "messageId"),
-        "reverse_path": provider_event.name(data, "mail", "source"),
+        "message_id": provider_event.identifier(data, "mail", "commonHeaders", "messageId"),
+        "receipt": provider_event.identifier(data, "mail", "messageId"),
+        "reverse_path": provider_event.identifier(data, "mail", "source"),
     }

@@ -1,6 +1,6 @@
 """Messages of Amazon SNS: signed with RSA by a key whose certificate Amazon serves.
 
-In: a message's JSON.  Out: its type, or Forged. Signature versions 1 (SHA-1) and 2 (SHA-256).
+In: a message's JSON.  Out: its type, or BadSignatureError. Signature versions 1 (SHA-1) and 2 (SHA-256).
 No URL of a message is followed: the certificate's has one form only, for the region of the topic, and a subscription
 is confirmed at a URL that is made of the topic and its token.
 """
@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import padding
 
 from web.inbound import provider_event
 from web.inbound.certificates import Certificates, Fetch
-from web.inbound.provider_event import Forged, Malformed
+from web.inbound.provider_event import BadSignatureError, MalformedPayloadError
 
 MAX_AGE = timedelta(hours=1)
 _MAX_TOKEN = 2000  # characters
@@ -34,7 +34,7 @@ _SIGNED = {
 }
 
 
-class _Place(NamedTuple):
+class _Topic(NamedTuple):
     """Where a topic is served, and whose certificate signs for it."""
 
     host: str
@@ -45,41 +45,41 @@ class Sns:
     """The topics that are believed."""
 
     def __init__(self, topics: Sequence[str], fetch: Fetch, roots: Sequence[x509.Certificate] | None = None) -> None:
-        self._places = {topic: _place(topic) for topic in topics}
+        self._places = {topic: _parse_topic(topic) for topic in topics}
         self._fetch = fetch
         self._certificates = Certificates(fetch, roots)
 
     async def verify(self, data: object, now: datetime) -> str:
-        """The message's type. Raises Forged, and OSError while Amazon cannot be reached."""
+        """The message's type. Raises BadSignatureError, and OSError while Amazon cannot be reached."""
         type_ = provider_event.text(data, "Type")
         algorithm = _HASHES.get(provider_event.text(data, "SignatureVersion"))
-        place = self._places.get(provider_event.text(data, "TopicArn"))
-        if type_ not in _SIGNED or algorithm is None or place is None:
-            raise Forged("not a message of a topic in [inbound] ses")
+        topic_parts = self._places.get(provider_event.text(data, "TopicArn"))
+        if type_ not in _SIGNED or algorithm is None or topic_parts is None:
+            raise BadSignatureError("not a message of a topic in [inbound] ses")
         try:
             signature = base64.b64decode(provider_event.text(data, "Signature"), validate=True)
             at = provider_event.time(data, "Timestamp")
-        except Malformed as error:
-            raise Forged(str(error)) from None
+        except MalformedPayloadError as error:
+            raise BadSignatureError(str(error)) from None
         except ValueError:
-            raise Forged("the signature is not Amazon's") from None
+            raise BadSignatureError("the signature is not Amazon's") from None
         if abs(now - at) > MAX_AGE:
-            raise Forged("the message is more than an hour old")
-        url, origin = provider_event.text(data, "SigningCertURL"), f"https://{place.host}"
+            raise BadSignatureError("the message is more than an hour old")
+        url, origin = provider_event.text(data, "SigningCertURL"), f"https://{topic_parts.host}"
         if not url.startswith(origin) or not _CERTIFICATE_PATH.fullmatch(url, len(origin)):
-            raise Forged("the certificate is not Amazon's")
-        key = await self._certificates.key(url, place.names)
+            raise BadSignatureError("the certificate is not Amazon's")
+        key = await self._certificates.key(url, topic_parts.names)
         try:
             key.verify(signature, signed(data, type_), padding.PKCS1v15(), algorithm)
         except InvalidSignature:
-            raise Forged("the signature is not Amazon's") from None
+            raise BadSignatureError("the signature is not Amazon's") from None
         return type_
 
     async def confirm(self, data: object) -> None:
-        """Subscribes, as a verified message asks us to. Raises Malformed, OSError."""
+        """Subscribes, as a verified message asks us to. Raises MalformedPayloadError, OSError."""
         topic, token = provider_event.text(data, "TopicArn"), provider_event.text(data, "Token")
         if not token or len(token) > _MAX_TOKEN:
-            raise Malformed("no token")
+            raise MalformedPayloadError("no token")
         query = urlencode({"Action": "ConfirmSubscription", "TopicArn": topic, "Token": token})
         await self._fetch(f"https://{self._places[topic].host}/?{query}")
 
@@ -87,15 +87,15 @@ class Sns:
 def signed(data: object, type_: str) -> bytes:
     """The octets that Amazon signs."""
     return "".join(
-        f"{name}\n{provider_event.at(data, name)}\n"
+        f"{name}\n{provider_event.get(data, name)}\n"
         for name in _SIGNED[type_]
-        if provider_event.at(data, name) is not None
+        if provider_event.get(data, name) is not None
     ).encode("utf-8", "replace")
 
 
-def _place(topic: str) -> _Place:
+def _parse_topic(topic: str) -> _Topic:
     found = _TOPIC.fullmatch(topic)
     assert found is not None, topic  # the configuration has looked
     domain = "amazonaws.com.cn" if found[1] == "aws-cn" else "amazonaws.com"
     host = f"sns.{found[2]}.{domain}"
-    return _Place(host, (f"sns.{domain}", host))
+    return _Topic(host, (f"sns.{domain}", host))

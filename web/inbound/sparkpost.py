@@ -1,13 +1,13 @@
 """SparkPost's webhooks: a list of events, with the credentials that were given for them.
 
-In: a JSON list.  Out: Words.
+In: a JSON list.  Out: provider events.
 """
 
 from collections.abc import Iterator
 
 from relay.store.database.tables import EventType
 from web.inbound import provider_event
-from web.inbound.provider_event import Batch, Class, Word
+from web.inbound.provider_event import Batch, Class, ProviderEvent
 
 _TYPES = {
     "delivery": EventType.DELIVERED,
@@ -44,13 +44,13 @@ _CLASSES = {
 }
 
 
-def words(data: object) -> Batch:
-    """What the batch says; none for the empty one by which an endpoint is tried. Raises Malformed."""
-    return provider_event.read_all(data, _words)
+def parse_events(data: object) -> Batch:
+    """What the batch says; none for the empty one by which an endpoint is tried. Raises MalformedPayloadError."""
+    return provider_event.parse_batch(data, _parse_event)
 
 
-def _words(one: object) -> Iterator[Word]:
-    held = provider_event.at(one, "msys")
+def _parse_event(one: object) -> Iterator[ProviderEvent]:
+    held = provider_event.get(one, "msys")
     event = next(iter(held.values()), None) if isinstance(held, dict) else None
     name, number = provider_event.text(event, "type"), provider_event.text(event, "bounce_class")
     type_ = _TYPES.get(name)
@@ -60,17 +60,17 @@ def _words(one: object) -> Iterator[Word]:
         return
     if type_ is EventType.BOUNCED and number == _UNSUBSCRIBE:
         type_ = EventType.UNSUBSCRIBED
-    yield Word(
+    yield ProviderEvent(
         type=type_,
-        id=provider_event.name(event, "event_id"),
+        id=provider_event.identifier(event, "event_id"),
         at=provider_event.time(event, "timestamp"),
-        recipient=provider_event.name(event, "raw_rcpt_to") or provider_event.name(event, "rcpt_to"),
-        receipt=provider_event.name(event, "message_id"),
-        reverse_path=provider_event.name(event, "msg_from"),
+        recipient=provider_event.identifier(event, "raw_rcpt_to") or provider_event.identifier(event, "rcpt_to"),
+        receipt=provider_event.identifier(event, "message_id"),
+        reverse_path=provider_event.identifier(event, "msg_from"),
         text=provider_event.reply(event, "raw_reason") or provider_event.reply(event, "reason"),
         remote="sparkpost",
-        reason=provider_event.name(event, "type"),
-        is_held=name == "policy_rejection" or number == _HELD,
+        reason=provider_event.identifier(event, "type"),
+        held_by_provider=name == "policy_rejection" or number == _HELD,
         own=_CLASSES.get(number),
         may_be_hard=not name.startswith("generation_"),
     )

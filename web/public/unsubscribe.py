@@ -140,12 +140,12 @@ class Unsubscribe:
     async def _look(self, token: tokens.Token) -> _Known:
         """What is known of the recipient; nothing if the database does not answer in time."""
 
-        def look(session: sa.Connection) -> _Known:
-            standing = message_list.standing(session, token.message, token.recipient)
+        def look(connection: sa.Connection) -> _Known:
+            standing = message_list.standing(connection, token.message, token.recipient)
             if standing is None:
                 age = datetime.now(UTC) - ids.time_of(token.message)
                 return _Known(is_expired=age > _STILL_UNKNOWN)
-            wants = stream_preferences.read(session, token.message, token.recipient, datetime.now(UTC))
+            wants = stream_preferences.read(connection, token.message, token.recipient, datetime.now(UTC))
             return _Known(standing, wants)
 
         try:
