@@ -157,14 +157,14 @@ class Minter:
 
     ring: KeyRing
     public_url: str  # without a final slash
-    tells_apart: bool = True  # False: all recipients of a message get the same URLs
+    has_recipient_tokens: bool = True  # False: all recipients of a message get the same URLs
 
     def url(self, hole: Hole, message: str, recipient: int) -> bytes:
         """The tracking URL: printable ASCII without any of & " ' < > = or space (DESIGN R8). So is the address."""
         if hole.kind is Kind.UNSUBSCRIBE and hole.url:
             return self._mailbox(hole.url.decode(), Return(Purpose.UNSUBSCRIBE, message, recipient)).encode("ascii")
         suffix = ".gif" if hole.kind is Kind.OPEN else ""
-        recipient = recipient if self.tells_apart else EVERYBODY
+        recipient = recipient if self.has_recipient_tokens else EVERYBODY
         return f"{self.public_url}/{hole.kind}/{self.ring.mint(hole, message, recipient)}{suffix}".encode("ascii")
 
     def reverse_path(self, domain: str, message: str, recipient: int) -> Mailbox:

@@ -278,7 +278,7 @@ def default(environment: Mapping[str, str] = os.environ) -> Tracker:
     `./config.toml`), its `public_url` and a secret of its key ring. Raises ValueError that says what to set."""
     url, secret = environment.get("WAYPOST_TRACKING_URL", ""), environment.get("WAYPOST_TRACKING_SECRET", "").split()
     if not url or not secret:
-        path = load.find(None, environment)
+        path = load.find_file(None, environment)
         if path is None:
             raise ValueError(
                 "set WAYPOST_TRACKING_URL and WAYPOST_TRACKING_SECRET, or WAYPOST_CONFIG, or pass a Tracker"

@@ -7,14 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.bounce.classify import Phase
-from relay.config.smtp import Delivery
+from relay.config.smtp import DeliveryConfig
 from relay.delivery import schedule
 from relay.delivery.schedule import Answer
 from relay.reply import Reply
 from relay.store.queue.deliveries import Outcome
 
 NOW = datetime(2026, 11, 21, 9, tzinfo=UTC)
-SETTINGS = Delivery()
+SETTINGS = DeliveryConfig()
 
 
 def deferred(text: str, jitter: float = 0.5, phase: Phase = Phase.RCPT) -> Outcome:

@@ -17,8 +17,8 @@ from pydantic import SecretStr
 from relay.address import Mailbox
 from relay.bounce.classify import Phase
 from relay.config import load
-from relay.config.smtp import Upstream as Settings
-from relay.config.values import HostPort, Renewed
+from relay.config.smtp import UpstreamConfig as Settings
+from relay.config.values import FileSecret, HostPort
 from relay.delivery.smtp import helo_name
 from relay.delivery.smtp.breaker import Breaker
 from relay.delivery.smtp.negotiation import Outgoing
@@ -97,7 +97,7 @@ def test_credentials_of_clients_need_an_upstream_that_knows_them(tmp_path: Path)
 def test_a_token_is_read_again_at_each_login(other: Upstream, tmp_path: Path) -> None:
     token, other.mechanisms, other.passwords = tmp_path / "token", "LOGIN XOAUTH2", {"me": "new-token"}
     token.write_text("old-token\n")
-    renewed = Renewed(SecretStr("old-token"), token)
+    renewed = FileSecret(SecretStr("old-token"), token)
 
     async def scene(upstreams: Upstreams) -> None:
         [answer] = await upstreams.send(mail("a@example.com"))

@@ -19,7 +19,7 @@ from django.conf import settings
 
 from relay import ids, tokens, webhook_signatures
 from relay.config.schema import Config
-from relay.config.webhook import Webhook as Configured
+from relay.config.webhook import WebhookConfig as Configured
 from relay.delivery.webhooks.sender import Webhooks
 from relay.store import store
 from relay.store.database import engine

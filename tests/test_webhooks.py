@@ -12,7 +12,7 @@ import pytest
 
 from relay import ids, tokens, webhook_signatures
 from relay.config.schema import Config
-from relay.config.webhook import Webhook as Configured
+from relay.config.webhook import WebhookConfig as Configured
 from relay.delivery.webhooks.request import next_attempt
 from relay.delivery.webhooks.sender import Webhooks
 from relay.store.database import engine, webhook_tables

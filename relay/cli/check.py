@@ -37,7 +37,7 @@ def add(commands: Commands) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    path = load.find(arguments.config)
+    path = load.find_file(arguments.config)
     config = load.load(path)
     command.say(f"ok    {path or 'no config.toml here; the defaults'}")
     command.say(f"note  {_mode(config)}")

@@ -28,7 +28,7 @@ class Failed(Exception):
 
 def configured(arguments: argparse.Namespace) -> Config:
     """The configuration that `--config` names. Raises load.ConfigError."""
-    return load.load(load.find(arguments.config))
+    return load.load(load.find_file(arguments.config))
 
 
 @contextmanager

@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
     plan = _plan(config, ring, accepted)
     for fault in plan.faults:
         log.fault_trace("plan", accepted.id, fault)
-    minter = Minter(ring, config.tracking.public_url, config.privacy.tells_apart)
+    minter = Minter(ring, config.tracking.public_url, config.privacy.has_recipient_tokens)
 
     mint = minter.urls_of(accepted.id, 0)
     tracked = config.privacy.mode != "off"

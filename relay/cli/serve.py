@@ -29,7 +29,7 @@ def add(commands: Commands) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    path = load.find(arguments.config)
+    path = load.find_file(arguments.config)
     config = load.load(path)
     if arguments.workers is not None:
         config = config.model_copy(update={"relay": config.relay.model_copy(update={"workers": arguments.workers})})

@@ -14,7 +14,7 @@ from relay.cli import command
 from relay.cli.command import Commands, Failed
 from relay.config import values
 from relay.config.schema import Config
-from relay.config.webhook import Webhook as Configured
+from relay.config.webhook import WebhookConfig as Configured
 from relay.delivery.webhooks import payload as posts
 from relay.delivery.webhooks.request import Answer, Caller
 from relay.delivery.webhooks.sender import endpoint

@@ -5,7 +5,7 @@ from pydantic import BaseModel, ConfigDict, SecretStr
 NO_SECRET = SecretStr("")
 
 
-class Table(BaseModel):
+class ConfigTable(BaseModel):
     """A table: frozen, and closed to keys that it does not know."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, validate_default=False)

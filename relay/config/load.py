@@ -31,7 +31,7 @@ _SECRETS = frozenset(
     }
 )  # keys whose values are never shown
 
-_MOST_ROUNDS = 20
+_MAX_ROUNDS = 20
 
 # Any: what TOML holds before the schema has judged it.
 Tree = dict[str, Any]
@@ -45,7 +45,7 @@ class ConfigError(Exception):
         self.faults = faults
 
 
-def find(given: str | None, environment: Mapping[str, str] = os.environ) -> Path | None:
+def find_file(given: str | None, environment: Mapping[str, str] = os.environ) -> Path | None:
     """The file to read: `--config`, else `$WAYPOST_CONFIG`, else `./config.toml` if it is there, else none."""
     if given or environment.get(_NOT_A_KEY):
         return Path(given or environment[_NOT_A_KEY])
@@ -57,24 +57,24 @@ def load(path: Path | None, environment: Mapping[str, str] = os.environ) -> Conf
     """The configuration. A relative path in it is relative to the file. Raises ConfigError."""
     name = str(path) if path else "defaults"
     tree = _read(path) if path else {}
-    from_environment = _override(tree, environment)
+    from_environment = _apply_environment(tree, environment)
     directory = (path.parent if path else Path()).absolute()
     faults: list[str] = []
     named: set[tuple[int | str, ...]] = set()
     config = None
-    for _ in range(_MOST_ROUNDS):
+    for _ in range(_MAX_ROUNDS):
         try:
             config = Config.model_validate(tree, context={"directory": directory})
             break
         except ValidationError as error:
             found = [detail for detail in error.errors() if detail["loc"] not in named]
-            faults += [_fault(detail, name, from_environment) for detail in found]
+            faults += [_describe_fault(detail, name, from_environment) for detail in found]
             named |= {detail["loc"] for detail in error.errors()}
             # A fault of a key hides those of its table and of the whole: look again without it.
-            if not _take_out(tree, {detail["loc"] for detail in error.errors()}):
+            if not _remove_faulty_keys(tree, {detail["loc"] for detail in error.errors()}):
                 break
     if config is not None:
-        config = _anchored(config, directory)
+        config = _with_absolute_paths(config, directory)
         faults += [f"{name}: {fault}" for fault in _missing_files(config)]
     if faults or config is None:
         raise ConfigError(list(dict.fromkeys(faults)))
@@ -93,7 +93,7 @@ def readable_secrets(path: Path | None) -> list[str]:
             inner = value.items() if isinstance(value, dict) else enumerate(value)
             waiting += [([*location, str(step)], one) for step, one in inner]
         elif isinstance(value, str) and _is_secret(location[-1], value):
-            found.append(_place(location))
+            found.append(_format_location(location))
     return sorted(found)
 
 
@@ -103,12 +103,12 @@ def _is_secret(key: str, value: str) -> bool:
     return bool(value) and key in _SECRETS and key != "password_hash"
 
 
-def _take_out(tree: Tree, locations: set[tuple[int | str, ...]]) -> bool:
-    """Takes what is at fault out of the tree; for something required that is missing, its table.
+def _remove_faulty_keys(tree: Tree, locations: set[tuple[int | str, ...]]) -> bool:
+    """Removes the keys at fault from the tree; where a required key is missing, its table.
 
-    False if there is nothing to take out.
+    False if there is nothing to remove.
     """
-    wanted = {location if _holds(tree, location) else location[:-1] for location in locations} - {()}
+    wanted = {location if _has_location(tree, location) else location[:-1] for location in locations} - {()}
     # From the end, so that numbers in a list stay right; a table's keys go with it.
     for location in sorted(wanted, key=lambda location: [str(step).zfill(6) for step in location], reverse=True):
         if not any(location[:n] in wanted for n in range(1, len(location))):
@@ -119,7 +119,7 @@ def _take_out(tree: Tree, locations: set[tuple[int | str, ...]]) -> bool:
     return bool(wanted)
 
 
-def _holds(place: Any, location: tuple[int | str, ...]) -> bool:  # Any: as TOML has it
+def _has_location(place: Any, location: tuple[int | str, ...]) -> bool:  # Any: as TOML has it
     try:
         for step in location:
             place = place[step]
@@ -149,7 +149,7 @@ def _read(path: Path) -> Tree:
         raise ConfigError([f"{path}: not valid TOML: {error}"]) from None
 
 
-def _override(tree: Tree, environment: Mapping[str, str]) -> dict[tuple[str, ...], str]:
+def _apply_environment(tree: Tree, environment: Mapping[str, str]) -> dict[tuple[str, ...], str]:
     """Puts `WAYPOST_TABLE__KEY` into the tree. Returns which variable gave which key.
 
     A list of tables (`[[listen]]`, `[[upstream]]`) is reached at its first table, which is made where
@@ -167,7 +167,7 @@ def _override(tree: Tree, environment: Mapping[str, str]) -> dict[tuple[str, ...
                 place.append({})
             place, where = place[0], (table, "0", key)
         if isinstance(place, dict):
-            place[key] = _value(environment[variable])
+            place[key] = _parse_value(environment[variable])
             given[where] = variable
     return given
 
@@ -177,7 +177,7 @@ def _is_list_of_tables(table: str) -> bool:
     return field is not None and str(field.annotation).startswith("list[")
 
 
-def _value(text: str) -> object:
+def _parse_value(text: str) -> object:
     # Lists and inline tables are written as in TOML; everything else is taken as it is, and the schema reads it.
     if text.lstrip().startswith(("[", "{")):
         try:
@@ -187,21 +187,23 @@ def _value(text: str) -> object:
     return text
 
 
-def _fault(detail: Any, name: str, from_environment: dict[tuple[str, ...], str]) -> str:  # Any: pydantic's own shape
+def _describe_fault(
+    detail: Any, name: str, from_environment: dict[tuple[str, ...], str]
+) -> str:  # Any: pydantic's own shape
     location = [str(part) for part in detail["loc"]]
     message = detail["msg"].removeprefix("Value error, ").removeprefix("Input ")
     if detail["type"] == "extra_forbidden":
-        message = f"unknown key{_suggestion(location)}"
+        message = f"unknown key{_suggest_key(location)}"
     elif detail["type"] == "missing":
         message = "is required"
     elif "input" in detail and isinstance(detail["input"], str | int | float) and _SECRETS.isdisjoint(location):
         message += f" (not {detail['input']!r})" if detail["type"] != "value_error" or len(location) > 1 else ""
     if variable := from_environment.get(tuple(location)):
         return f"environment: {variable}: {message}"
-    return f"{name}: {_place(location)}: {message}" if location else f"{name}: {message}"
+    return f"{name}: {_format_location(location)}: {message}" if location else f"{name}: {message}"
 
 
-def _place(location: list[str]) -> str:
+def _format_location(location: list[str]) -> str:
     """`("upstream", "0", "tls")` as `[[upstream]] #1 tls`."""
     out, tables = "", ""
     for n, part in enumerate(location):
@@ -219,7 +221,7 @@ def _place(location: list[str]) -> str:
     return out
 
 
-def _suggestion(location: list[str]) -> str:
+def _suggest_key(location: list[str]) -> str:
     table: Any = Config  # Any: annotations are of many kinds
     for part in location[:-1]:
         if not part.isdecimal() and part in table.model_fields:
@@ -229,7 +231,7 @@ def _suggestion(location: list[str]) -> str:
     return f", did you mean {close[0]!r}?" if close else ""
 
 
-def _anchored(config: Config, directory: Path) -> Config:
+def _with_absolute_paths(config: Config, directory: Path) -> Config:
     def under(path: Path | None) -> Path | None:
         return directory / path if path else None
 

@@ -8,8 +8,8 @@ from typing import Literal, Self
 
 from pydantic import ConfigDict, Field, SecretStr, field_validator, model_validator
 
-from relay.config.base import NO_SECRET, Table
-from relay.config.smtp import Access, Delivery, Dialect, Listen, Upstream
+from relay.config.base import NO_SECRET, ConfigTable
+from relay.config.smtp import AccessConfig, DeliveryConfig, Dialect, ListenConfig, UpstreamConfig
 from relay.config.values import (
     THIS_MACHINE,
     Address,
@@ -27,10 +27,10 @@ from relay.config.values import (
     VerifyingKey,
     without_userinfo,
 )
-from relay.config.webhook import Webhook
+from relay.config.webhook import WebhookConfig
 
 
-class Relay(Table):
+class RelayConfig(ConfigTable):
     hostname: str = Field("localhost", min_length=1, pattern=r"^[A-Za-z0-9.\-_:\[\]]+$")
     data_dir: Path = Path("var")
     workers: int = Field(1, ge=1, le=64)
@@ -41,30 +41,30 @@ class Relay(Table):
 
     @field_validator("watchdog")
     @classmethod
-    def _lets_roles_breathe(cls, span: timedelta) -> timedelta:
+    def _check_watchdog(cls, span: timedelta) -> timedelta:
         if timedelta(0) < span < timedelta(seconds=3):
             raise ValueError('must be "3s" or more, or "0s" for none: a busy machine would end roles that are well')
         return span
 
     @model_validator(mode="after")
-    def _has_the_users_group(self) -> Self:
+    def _check_group(self) -> Self:
         if self.group and not self.user:
             raise ValueError("group needs user: who is to be in it")
         return self
 
 
-class Database(Table):
+class DatabaseConfig(ConfigTable):
     url: Secret = NO_SECRET
 
     @field_validator("url")
     @classmethod
-    def _is_one_we_speak(cls, url: SecretStr) -> SecretStr:
+    def _check_driver(cls, url: SecretStr) -> SecretStr:
         if not re.match(r"$|sqlite:///|postgresql\+psycopg://", url.get_secret_value()):
             raise ValueError('must be "" or "postgresql+psycopg://user:password@host/database"')
         return url
 
 
-class Tracking(Table):
+class TrackingConfig(ConfigTable):
     public_url: PublicUrl = "http://127.0.0.1:8080"
     listen: Address = HostPort("127.0.0.1", 8080)
     aliases: list[Domain] = []
@@ -78,7 +78,7 @@ class Tracking(Table):
     trusted_proxies: list[Subnet] = []
 
 
-class Unsubscribe(Table):
+class UnsubscribeConfig(ConfigTable):
     header: Literal["add", "replace", "off"] = "add"
     streams: list[Stream] = ["*"]
     exempt: list[Stream] = ["transactional"]
@@ -89,13 +89,13 @@ class Unsubscribe(Table):
         return any(fnmatch(stream, pattern) for pattern in self.exempt)
 
 
-class Bounces(Table):
+class BouncesConfig(ConfigTable):
     return_path: OptionalDomain = ""
     suppress_hard: bool = True
     suppressed: Literal["drop", "reject"] = "drop"
 
 
-class Inbound(Table):
+class InboundConfig(ConfigTable):
     ses: list[str] = []
     sendgrid: VerifyingKey = ""
     mailgun: Secret = NO_SECRET
@@ -104,14 +104,14 @@ class Inbound(Table):
 
     @field_validator("ses")
     @classmethod
-    def _are_topics(cls, topics: list[str]) -> list[str]:
+    def _check_topics(cls, topics: list[str]) -> list[str]:
         for topic in topics:
             if not re.fullmatch(r"arn:aws[a-z-]*:sns:[a-z0-9-]+:\d{12}:[\w.-]+", topic):
                 raise ValueError(f'must be ARNs such as "arn:aws:sns:us-east-1:123456789012:bounces" (not {topic!r})')
         return topics
 
 
-class DkimKey(Table):
+class DkimKey(ConfigTable):
     model_config = ConfigDict(arbitrary_types_allowed=True)  # the key itself: read once, and never printed
 
     domain: Domain
@@ -119,19 +119,19 @@ class DkimKey(Table):
     private_key: SigningKey
 
 
-class Dkim(Table):
+class DkimConfig(ConfigTable):
     key: list[DkimKey] = []
 
     @field_validator("key")
     @classmethod
-    def _are_told_apart(cls, keys: list[DkimKey]) -> list[DkimKey]:
+    def _check_unique(cls, keys: list[DkimKey]) -> list[DkimKey]:
         names = [f"{key.selector}._domainkey.{key.domain}" for key in keys]
         if twice := {name for name in names if names.count(name) > 1}:
             raise ValueError(f"{sorted(twice)[0]} is given twice; every key of a domain needs a selector of its own")
         return keys
 
 
-class Privacy(Table):
+class PrivacyConfig(ConfigTable):
     mode: Literal["full", "pseudonymous", "aggregate", "off"] = "full"
     consent: Literal["assumed", "asked"] = "assumed"
     ip: Literal["full", "truncated", "none"] = "truncated"
@@ -139,44 +139,44 @@ class Privacy(Table):
     keep_content: Duration = timedelta(days=7)
 
     @property
-    def tells_apart(self) -> bool:
+    def has_recipient_tokens(self) -> bool:
         """True if a link leads to its recipient."""
         return self.mode != "aggregate"
 
     @model_validator(mode="after")
-    def _can_ask(self) -> Self:
-        if self.consent == "asked" and not self.tells_apart:
+    def _check_consent_mode(self) -> Self:
+        if self.consent == "asked" and not self.has_recipient_tokens:
             raise ValueError('consent = "asked" needs to tell recipients apart, which mode = "aggregate" does not')
         return self
 
 
-class Console(Table):
+class ConsoleConfig(ConfigTable):
     listen: Address = HostPort("127.0.0.1", 8081)
     hosts: list[Domain] = []
 
 
-class Webhooks(Table):
+class WebhooksConfig(ConfigTable):
     allow_networks: list[Subnet] = []
 
 
-class Config(Table):
+class Config(ConfigTable):
     """The whole file. Lists of tables are named as in TOML: `[[listen]]`, `[[upstream]]`."""
 
-    relay: Relay = Relay()
-    database: Database = Database()
-    listen: list[Listen] = Field([Listen()], min_length=1)
-    access: Access = Access()
-    upstream: list[Upstream] = []
-    delivery: Delivery = Delivery()
-    tracking: Tracking = Tracking()
-    unsubscribe: Unsubscribe = Unsubscribe()
-    bounces: Bounces = Bounces()
-    inbound: Inbound = Inbound()
-    dkim: Dkim = Dkim()
-    privacy: Privacy = Privacy()
-    console: Console = Console()
-    webhooks: Webhooks = Webhooks()
-    webhook: list[Webhook] = []
+    relay: RelayConfig = RelayConfig()
+    database: DatabaseConfig = DatabaseConfig()
+    listen: list[ListenConfig] = Field([ListenConfig()], min_length=1)
+    access: AccessConfig = AccessConfig()
+    upstream: list[UpstreamConfig] = []
+    delivery: DeliveryConfig = DeliveryConfig()
+    tracking: TrackingConfig = TrackingConfig()
+    unsubscribe: UnsubscribeConfig = UnsubscribeConfig()
+    bounces: BouncesConfig = BouncesConfig()
+    inbound: InboundConfig = InboundConfig()
+    dkim: DkimConfig = DkimConfig()
+    privacy: PrivacyConfig = PrivacyConfig()
+    console: ConsoleConfig = ConsoleConfig()
+    webhooks: WebhooksConfig = WebhooksConfig()
+    webhook: list[WebhookConfig] = []
 
     @property
     def is_sandbox(self) -> bool:
@@ -191,7 +191,7 @@ class Config(Table):
         return [*self.webhooks.allow_networks, *(THIS_MACHINE if is_bench else ())]
 
     @model_validator(mode="after")
-    def _agrees_with_itself(self) -> Self:
+    def _check_consistency(self) -> Self:
         listeners = [(f"[[listen]] #{n}", listen.address) for n, listen in enumerate(self.listen, 1)]
         listeners += [("[tracking] listen", self.tracking.listen), ("[console] listen", self.console.listen)]
         seen: dict[HostPort, str] = {}
@@ -206,11 +206,11 @@ class Config(Table):
         names = [upstream.name for upstream in self.upstream]
         if twice := {name for name in names if names.count(name) > 1}:
             raise ValueError(f"[[upstream]] name: {sorted(twice)[0]!r} is given twice")
-        self._can_try_clients_credentials()
-        self._can_sign_webhooks()
+        self._check_upstream_auth()
+        self._check_webhook_secrets()
         return self
 
-    def _can_sign_webhooks(self) -> None:
+    def _check_webhook_secrets(self) -> None:
         seen: set[tuple[str, str]] = set()
         for one in self.webhook:
             if not one.secret.get_secret_value() and one.format in ("waypost", "mailgun"):
@@ -222,7 +222,7 @@ class Config(Table):
                 raise ValueError(f"[[webhook]] {without_userinfo(one.url)} is given twice with the same format")
             seen.add((one.url, one.format))
 
-    def _can_try_clients_credentials(self) -> None:
+    def _check_upstream_auth(self) -> None:
         if self.access.auth != "upstream":
             return
         if self.is_sandbox:

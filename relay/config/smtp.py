@@ -8,14 +8,14 @@ from typing import Literal, Self
 import argon2
 from pydantic import Field, field_validator, model_validator
 
-from relay.config.base import NO_SECRET, Table
+from relay.config.base import NO_SECRET, ConfigTable
 from relay.config.values import (
     Address,
     Duration,
     HostPort,
     Network,
     Rate,
-    RenewedSecret,
+    RereadSecret,
     Secret,
     Senders,
     Size,
@@ -29,7 +29,7 @@ Provider = Literal["", "none", Dialect]
 Tls = Literal["off", "starttls", "implicit"]
 
 
-class Listen(Table):
+class ListenConfig(ConfigTable):
     address: Address = HostPort("127.0.0.1", 2525)
     tls: Tls = "off"
     certificate: Path | None = None
@@ -38,13 +38,13 @@ class Listen(Table):
     proxy_networks: list[Subnet] = [read_network("127.0.0.0/8"), read_network("::1/128")]
 
     @model_validator(mode="after")
-    def _has_certificate(self) -> Self:
+    def _check_certificate(self) -> Self:
         if self.tls != "off" and not (self.certificate and self.key):
             raise ValueError(f'tls = "{self.tls}" needs certificate and key (paths of PEM files)')
         return self
 
 
-class User(Table):
+class UserConfig(ConfigTable):
     name: str = Field(min_length=1)
     password_hash: str
     senders: list[Senders] = ["*"]
@@ -54,7 +54,7 @@ class User(Table):
 
     @field_validator("password_hash")
     @classmethod
-    def _is_argon2(cls, text: str) -> str:
+    def _check_password_hash(cls, text: str) -> str:
         try:
             argon2.extract_parameters(text)
         except argon2.exceptions.InvalidHashError:
@@ -62,7 +62,7 @@ class User(Table):
         return text
 
 
-class Access(Table):
+class AccessConfig(ConfigTable):
     networks: list[Subnet] = [read_network("127.0.0.0/8"), read_network("::1/128")]
     auth: Literal["none", "users", "upstream"] = "users"
     max_size: Size = Field(25 << 20, ge=1024)
@@ -75,17 +75,17 @@ class Access(Table):
     max_report_size: Size = Field(16 << 20, ge=1024)
     max_reports_in_flight: Size = 32 << 20
     idle_timeout: Duration = timedelta(minutes=5)  # RFC 5321 §4.5.3.2.7
-    user: list[User] = []
+    user: list[UserConfig] = []
 
     @field_validator("idle_timeout")
     @classmethod
-    def _lets_clients_think(cls, span: timedelta) -> timedelta:
+    def _check_idle_timeout(cls, span: timedelta) -> timedelta:
         if span < timedelta(seconds=1):
             raise ValueError('must be "1s" or more; RFC 5321 asks for "5m"')
         return span
 
     @model_validator(mode="after")
-    def _has_room_for_a_message(self) -> Self:
+    def _check_memory_limits(self) -> Self:
         if self.max_in_flight < self.max_size:
             raise ValueError("max_in_flight must not be less than max_size: no message of that size could come in")
         if self.max_reports_in_flight < self.max_report_size:
@@ -116,7 +116,7 @@ class Access(Table):
 
     @field_validator("user")
     @classmethod
-    def _are_told_apart(cls, users: list[User]) -> list[User]:
+    def _check_unique(cls, users: list[UserConfig]) -> list[UserConfig]:
         names = [user.name for user in users]
         if twice := {name for name in names if names.count(name) > 1}:
             raise ValueError(f"name {sorted(twice)[0]!r} is given twice")
@@ -124,7 +124,7 @@ class Access(Table):
 
     @field_validator("networks")
     @classmethod
-    def _are_not_the_internet(cls, networks: list[Network]) -> list[Network]:
+    def _forbid_open_relay(cls, networks: list[Network]) -> list[Network]:
         for network in networks:
             # No organisation holds more than a /8 (IPv4); a /16 is far more than any in IPv6.
             if network.prefixlen < (8 if network.version == 4 else 16):
@@ -134,7 +134,7 @@ class Access(Table):
         return networks
 
 
-class Upstream(Table):
+class UpstreamConfig(ConfigTable):
     name: str = Field("primary", min_length=1)
     address: Address
     tls: Tls = "starttls"
@@ -143,7 +143,7 @@ class Upstream(Table):
     password: Secret = NO_SECRET
     senders: list[Senders] = ["*"]
     auth: Literal["auto", "plain", "login", "cram-md5", "xoauth2"] = "auto"
-    token: RenewedSecret | None = None
+    token: RereadSecret | None = None
     provider: Provider = ""
     connections: int = Field(20, ge=1, le=1000)
     rate: Rate = 0.0
@@ -157,13 +157,13 @@ class Upstream(Table):
 
     @field_validator("address")
     @classmethod
-    def _has_a_port(cls, address: HostPort) -> HostPort:
+    def _check_port(cls, address: HostPort) -> HostPort:
         if not address.port:
             raise ValueError("needs a port, 587 or 465 or 25")
         return address
 
     @model_validator(mode="after")
-    def _keeps_credentials_safe(self) -> Self:
+    def _forbid_clear_credentials(self) -> Self:
         if self.username and self.tls == "off" and not self.address.is_loopback:
             raise ValueError('tls = "off" would send the password in clear; use "starttls" or "implicit"')
         if self.auth == "xoauth2" and self.token is None:
@@ -176,13 +176,13 @@ class Upstream(Table):
 
     @field_validator("connect_timeout", "greeting_timeout", "stall_timeout")
     @classmethod
-    def _is_some_time(cls, span: timedelta) -> timedelta:
+    def _check_positive(cls, span: timedelta) -> timedelta:
         if span < timedelta(seconds=1):
             raise ValueError('must be "1s" or more')
         return span
 
 
-class Delivery(Table):
+class DeliveryConfig(ConfigTable):
     mode: Literal["inline", "queued"] = "inline"
     inline_timeout: Duration = timedelta(seconds=30)
     inline_recipients: int = Field(10, ge=1)
@@ -196,14 +196,14 @@ class Delivery(Table):
 
     @field_validator("expire_after", "inline_timeout")
     @classmethod
-    def _are_some_time(cls, span: timedelta) -> timedelta:
+    def _check_positive(cls, span: timedelta) -> timedelta:
         if span < timedelta(seconds=1):
             raise ValueError('must be "1s" or more')
         return span
 
     @field_validator("retry")
     @classmethod
-    def _give_the_upstream_a_rest(cls, intervals: list[timedelta]) -> list[timedelta]:
+    def _check_retry_intervals(cls, intervals: list[timedelta]) -> list[timedelta]:
         if any(interval < timedelta(seconds=1) for interval in intervals):
             raise ValueError('must not hold an interval under "1s"')
         return intervals

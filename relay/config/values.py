@@ -25,11 +25,11 @@ from relay import address, domain_names
 
 _DURATION = re.compile(r"(?<!\d)(\d++(?:\.\d++)?)\s*+(ms|s|m|h|d|w)")
 _UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
-_LONGEST_S = 100 * 365 * 86400.0  # any date that is that far away can still be computed
+_MAX_S = 100 * 365 * 86400.0  # any date that is that far away can still be computed
 _SIZE = re.compile(r"(\d+)\s*([KMG]i?)?B?", re.IGNORECASE)
 _UNIT_OCTETS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
-_LEAST_RSA_BITS = 1024  # RFC 8301 §3.2
+_MIN_RSA_BITS = 1024  # RFC 8301 §3.2
 _NOT_PRIVATE = {"PUBLIC KEY-----": "public key", "CERTIFICATE-----": "certificate"}
 
 PrivateKey = RSAPrivateKey | Ed25519PrivateKey
@@ -64,7 +64,7 @@ def read_duration(value: object) -> timedelta:
     if not re.fullmatch(rf"(?:{_DURATION.pattern}\s*)+", text):
         raise ValueError('must be a duration such as "30s", "5m", "1h" or "400d"')
     seconds = sum(float(number) * _UNIT_S[unit] for number, unit in _DURATION.findall(text))
-    if seconds > _LONGEST_S:
+    if seconds > _MAX_S:
         raise ValueError("must not be longer than 100 years")
     return timedelta(seconds=seconds)
 
@@ -140,8 +140,8 @@ def read_secret(value: object, info: ValidationInfo) -> SecretStr:
     raise ValueError('must be a string, { env = "NAME" } or { file = "PATH" }')
 
 
-class Renewed(NamedTuple):
-    """A secret that somebody else renews: `read` says what it is now."""
+class FileSecret(NamedTuple):
+    """A secret whose file another program renews: `read` gives the present one."""
 
     text: SecretStr
     path: Path | None  # read again each time
@@ -153,13 +153,13 @@ class Renewed(NamedTuple):
         return self.path.read_text("utf-8").strip()
 
 
-def read_renewed(value: object, info: ValidationInfo) -> Renewed:
+def read_file_secret(value: object, info: ValidationInfo) -> FileSecret:
     """A secret; if it stands in a file, the file is read each time it is needed."""
-    if isinstance(value, Renewed):
+    if isinstance(value, FileSecret):
         return value
     text = read_secret(value, info)  # a file that is missing is found at the start
     path = _directory(info.context) / value["file"] if isinstance(value, dict) and "file" in value else None
-    return Renewed(text, path)
+    return FileSecret(text, path)
 
 
 def read_rate(value: object) -> float:
@@ -187,7 +187,7 @@ def read_private_key(value: object, info: ValidationInfo) -> PrivateKey:
     except (ValueError, UnsupportedAlgorithm):
         instead = next((f", not a {what}" for mark, what in _NOT_PRIVATE.items() if mark in text), "")
         raise ValueError(f"must be a private key in PEM (-----BEGIN PRIVATE KEY-----){instead}") from None
-    if isinstance(key, RSAPrivateKey) and key.key_size < _LEAST_RSA_BITS:
+    if isinstance(key, RSAPrivateKey) and key.key_size < _MIN_RSA_BITS:
         raise ValueError(f"an RSA key of {key.key_size} bits is not accepted by anybody; make one of 2048")
     if not isinstance(key, RSAPrivateKey | Ed25519PrivateKey):
         raise ValueError("must be an RSA or Ed25519 key: DKIM has no other")
@@ -265,7 +265,7 @@ Address = Annotated[HostPort, BeforeValidator(read_host_port)]
 PublicUrl = Annotated[str, BeforeValidator(read_url)]
 WebhookUrl = Annotated[str, BeforeValidator(read_webhook_url)]
 Secret = Annotated[SecretStr, BeforeValidator(read_secret)]
-RenewedSecret = Annotated[Renewed, BeforeValidator(read_renewed)]
+RereadSecret = Annotated[FileSecret, BeforeValidator(read_file_secret)]
 Rate = Annotated[float, BeforeValidator(read_rate)]
 SigningKey = Annotated[PrivateKey, BeforeValidator(read_private_key)]
 Domain = Annotated[str, BeforeValidator(read_domain)]

@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import Field, SecretStr, field_validator
 
 from relay import webhook_signatures
-from relay.config.base import NO_SECRET, Table
+from relay.config.base import NO_SECRET, ConfigTable
 from relay.config.values import Duration, Secret, WebhookUrl
 
 EventName = Literal[
@@ -24,7 +24,7 @@ EventName = Literal[
 ]
 
 
-class Webhook(Table):
+class WebhookConfig(ConfigTable):
     url: WebhookUrl
     secret: Secret = NO_SECRET
     old_secret: Secret = NO_SECRET
@@ -36,6 +36,6 @@ class Webhook(Table):
 
     @field_validator("secret", "old_secret")
     @classmethod
-    def _is_a_key(cls, secret: SecretStr) -> SecretStr:
+    def _check_signing_key(cls, secret: SecretStr) -> SecretStr:
         webhook_signatures.octets(secret.get_secret_value())
         return secret

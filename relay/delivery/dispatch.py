@@ -146,7 +146,7 @@ class Dispatcher:
         under_way: list[asyncio.Task[list[Outcome]]] = []
         for tracked, group in to_send.items():
             # Where the octets are equal one copy serves many; else each recipient has its own.
-            is_own = loaded.plan.differs_by_recipient and self._config.privacy.tells_apart
+            is_own = loaded.plan.differs_by_recipient and self._config.privacy.has_recipient_tokens
             size = 1 if is_own or self._config.bounces.return_path else MAX_RECIPIENTS
             for at in range(0, len(group), size):
                 under_way.append(asyncio.create_task(self._attempt(loaded, group[at : at + size], tracked, begun)))

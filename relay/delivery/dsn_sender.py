@@ -34,7 +34,7 @@ _PUT_ASIDE_FOR = timedelta(hours=1)  # what cannot be composed; a later version,
 
 
 def due_action(
-    settings: smtp.Delivery, notify: str, accepted_at: datetime, outcome: Outcome, *, tells: bool = False
+    settings: smtp.DeliveryConfig, notify: str, accepted_at: datetime, outcome: Outcome, *, tells: bool = False
 ) -> str:
     """What the reverse-path is to be told of that outcome, if notices are taken: an action, or nothing.
 

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 from relay import address, redaction
 from relay.config.schema import Config
-from relay.config.smtp import Upstream
+from relay.config.smtp import UpstreamConfig
 from relay.config.values import read_duration
 from relay.envelope import Accepted, Recipient
 from relay.mime import fields
@@ -49,12 +49,12 @@ def rewrite_settings(config: Config, accepted: Accepted) -> Settings:
 def _unsubscribe_header(config: Config, accepted: Accepted) -> str:
     if not accepted.envelope.reverse_path:
         return "off"
-    return config.unsubscribe.header if config.privacy.tells_apart else "for_nobody"
+    return config.unsubscribe.header if config.privacy.has_recipient_tokens else "for_nobody"
 
 
 def _identifying_strings(config: Config, accepted: Accepted) -> frozenset[str]:
     """Words that no tracked link may have in it: its token, and its clicks, would lead to a recipient."""
-    if config.privacy.tells_apart:
+    if config.privacy.has_recipient_tokens:
         return frozenset()
     return redaction.words((one.mailbox for one in accepted.envelope.recipients), with_local_part=True)
 
@@ -136,7 +136,7 @@ def delivery_row(message_id: str, number: int, recipient: Recipient, next_attemp
     )
 
 
-def provider(upstream: Upstream) -> str:
+def provider(upstream: UpstreamConfig) -> str:
     """The provider that this upstream is; empty if it is none that we know."""
     name = upstream.provider or provider_dialects.find_by_host(upstream.address.host)
     return "" if name == "none" else name

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from relay import ids
 from relay.bounce import classify
 from relay.bounce.classify import Phase
-from relay.config.smtp import Delivery as Settings
+from relay.config.smtp import DeliveryConfig as Settings
 from relay.reply import Reply
 from relay.store.database.tables import Status
 from relay.store.queue.deliveries import Outcome, Try

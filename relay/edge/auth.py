@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from relay import clients, log
-from relay.config.smtp import User
+from relay.config.smtp import UserConfig
 from relay.reply import Refused, refused
 from relay.store.console import accounts
 
@@ -77,7 +77,7 @@ class Guesses:
 class Users:
     """The `[[access.user]]` tables as judges of passwords."""
 
-    def __init__(self, users: Sequence[User]) -> None:
+    def __init__(self, users: Sequence[UserConfig]) -> None:
         self._hashes = {user.name: user.password_hash for user in users}
         # Verified for a name that does not exist: the same work as for one that does.
         self._decoy = users[0].password_hash if users else None

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from aiosmtpd.smtp import SMTP
 
 from relay import log
-from relay.config.smtp import Listen
+from relay.config.smtp import ListenConfig
 from relay.edge import auth, proxy_protocol, tls
 from relay.edge.connection_limits import Connections, Place
 from relay.edge.policy import Policy
@@ -62,7 +62,7 @@ class Door(NamedTuple):
 class Gate(NamedTuple):
     """What the sessions of one `[[listen]]` share."""
 
-    listen: Listen
+    listen: ListenConfig
     certificate: tls.Certificate | None
 
 

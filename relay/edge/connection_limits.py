@@ -8,7 +8,7 @@ whoever fills them keeps no client out that may relay. In memory, of this proces
 from collections import Counter
 
 from relay import clients
-from relay.config.smtp import Access
+from relay.config.smtp import AccessConfig
 from relay.reply import refused
 
 _FACTORS = (1, 3, 9)  # of `max_connections_per_ip`: the network, and the two wider ones
@@ -41,7 +41,7 @@ class Place:
 class Connections:
     """All places of a process."""
 
-    def __init__(self, access: Access) -> None:
+    def __init__(self, access: AccessConfig) -> None:
         self._most = access.max_connections
         self._most_of_one = access.max_connections_per_ip
         self._counts: Counter[str] = Counter()

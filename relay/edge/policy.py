@@ -4,7 +4,7 @@ import ipaddress
 
 from relay import address
 from relay.config.schema import Config
-from relay.config.smtp import Listen, User
+from relay.config.smtp import ListenConfig, UserConfig
 from relay.config.values import Network
 from relay.envelope import Client
 from relay.mime import fields
@@ -32,7 +32,7 @@ class Policy:
 
     # --- connections
 
-    def may_speak_for_others(self, ip: str, listen: Listen) -> bool:
+    def may_speak_for_others(self, ip: str, listen: ListenConfig) -> bool:
         """True if a PROXY header from that address is believed."""
         return _is_in(ip, listen.proxy_networks)
 
@@ -42,7 +42,7 @@ class Policy:
         """AUTH is for known users, and never in clear over a network."""
         return self._offers_auth and (client.tls or _address(client.ip).is_loopback)
 
-    def user(self, name: str) -> User | None:
+    def user(self, name: str) -> UserConfig | None:
         return self._users.get(name)
 
     def may_send(self, client: Client, reverse_path: str) -> None:

@@ -5,7 +5,7 @@ import ssl
 from asyncio import sslproto
 
 from relay import log
-from relay.config.smtp import Listen
+from relay.config.smtp import ListenConfig
 
 _HANDSHAKE_S = 60
 _GOODBYE_S = 2.0  # for a client that does not answer ours (RFC 8446 §6.1); it has had its replies
@@ -44,7 +44,7 @@ class Layer(sslproto.SSLProtocol):
             octets = octets[size:]
 
 
-def context(listen: Listen) -> ssl.SSLContext:
+def context(listen: ListenConfig) -> ssl.SSLContext:
     """The listener's TLS. Raises OSError (ssl.SSLError is one) for files that cannot be used."""
     assert listen.certificate and listen.key  # the schema saw to it
     made = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -55,7 +55,7 @@ def context(listen: Listen) -> ssl.SSLContext:
 class Certificate:
     """The certificate that new connections get. One that cannot be used leaves the last good one in place."""
 
-    def __init__(self, listen: Listen) -> None:
+    def __init__(self, listen: ListenConfig) -> None:
         self._listen = listen
         self._stamp = self._now()
         self._context = context(listen)

@@ -33,7 +33,7 @@ async def serve(
         else Upstreams(config.upstream, config.relay.hostname, processes=config.relay.workers)
     )
     ring = data_directory.open_ring(config)
-    minter = tokens.Minter(ring, config.tracking.public_url, config.privacy.tells_apart)
+    minter = tokens.Minter(ring, config.tracking.public_url, config.privacy.has_recipient_tokens)
     logins = Logins(sender) if isinstance(sender, Upstreams) and config.access.auth == "upstream" else None
     dispatcher = Dispatcher(config, store, sender, minter, logins=logins)
     worker = QueueWorker(store, dispatcher)

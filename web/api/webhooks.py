@@ -21,7 +21,7 @@ from starlette.routing import BaseRoute, Route
 from relay import public_addresses, tokens
 from relay.config import values
 from relay.config.schema import Config
-from relay.config.webhook import Webhook as Configured
+from relay.config.webhook import WebhookConfig as Configured
 from relay.store.store import Store
 from relay.store.views import webhook_objects
 from relay.store.views.json_objects import Object

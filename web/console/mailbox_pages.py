@@ -45,7 +45,7 @@ class Letters:
     def __init__(self, config: Config, store: Store, ring: tokens.KeyRing, page: Callable[..., Response]) -> None:
         self._config = config
         self._store = store
-        self._minter = tokens.Minter(ring, config.tracking.public_url, config.privacy.tells_apart)
+        self._minter = tokens.Minter(ring, config.tracking.public_url, config.privacy.has_recipient_tokens)
         self._signer = dkim.Signer(config.dkim.key)
         self._page = page
         self._reading = asyncio.Semaphore(_AT_A_TIME)

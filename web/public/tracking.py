@@ -33,7 +33,7 @@ class Hits:
 
     def __init__(self, config: Config, store: Store) -> None:
         self._config = config
-        self.tells_apart = config.privacy.tells_apart
+        self.has_recipient_tokens = config.privacy.has_recipient_tokens
         self._outbox = Outbox(store)
         self._crowds = Crowds()
 
@@ -68,9 +68,9 @@ class Hits:
             verdict=verdict,
             reasons=reasons,
             url=token.url.decode("utf-8", "replace"),
-            user_agent=agent if self.tells_apart else "",
+            user_agent=agent if self.has_recipient_tokens else "",
             ip=self.ip(request),
-            apart=not self.tells_apart,
+            apart=not self.has_recipient_tokens,
             link=token.link,
         )
         self._outbox.put("hit", hit)

@@ -117,7 +117,7 @@ class Unsubscribe:
             leave=[stream for n, stream in streams.items() if f"keep-{n}" not in form],
             leave_all=asked == _UNSUBSCRIBE_ALL,
             undo=asked == _RESUBSCRIBE,
-            user_agent=agent[: visitors.LONGEST_USER_AGENT] if self._hits.tells_apart else "",
+            user_agent=agent[: visitors.LONGEST_USER_AGENT] if self._hits.has_recipient_tokens else "",
             ip=self._hits.ip(request),
         )
 
@@ -132,7 +132,7 @@ class Unsubscribe:
             number=token.recipient,
             verdict=visitors.HUMAN,  # a POST is made on somebody's word, whichever program carries it
             reasons=(way,),
-            user_agent=agent[: visitors.LONGEST_USER_AGENT] if self._hits.tells_apart else "",
+            user_agent=agent[: visitors.LONGEST_USER_AGENT] if self._hits.has_recipient_tokens else "",
             ip=self._hits.ip(request),
         )
         await self._store.keep("hit", hit)

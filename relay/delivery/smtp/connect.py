@@ -35,7 +35,7 @@ class Unreachable(Exception):
 class Dialler:
     """Opens connections to one upstream."""
 
-    def __init__(self, settings: smtp.Upstream, hostname: str) -> None:
+    def __init__(self, settings: smtp.UpstreamConfig, hostname: str) -> None:
         self._settings = settings
         self._hostname = hostname
         self._tls: ssl.SSLContext | None = None

@@ -55,7 +55,7 @@ class _Busy(Exception):
 class Upstream:
     """One `[[upstream]]`. With several mail processes on a machine each has its share of connections and rate."""
 
-    def __init__(self, settings: smtp.Upstream, hostname: str, processes: int = 1) -> None:
+    def __init__(self, settings: smtp.UpstreamConfig, hostname: str, processes: int = 1) -> None:
         self.name = settings.name
         self._senders = settings.senders
         limits = Limits(
@@ -280,7 +280,7 @@ class Upstream:
 class Upstreams:
     """All of them, in the order of the configuration."""
 
-    def __init__(self, settings: Sequence[smtp.Upstream], hostname: str, processes: int = 1) -> None:
+    def __init__(self, settings: Sequence[smtp.UpstreamConfig], hostname: str, processes: int = 1) -> None:
         self._all = [Upstream(one, hostname, processes) for one in settings]
 
     def states(self) -> list[State]:

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 
 from relay import ids, log, webhook_signatures
 from relay.config.schema import Config
-from relay.config.webhook import Webhook as Configured
+from relay.config.webhook import WebhookConfig as Configured
 from relay.delivery import queue_worker
 from relay.delivery.webhooks import payload as posts
 from relay.delivery.webhooks.payload import Endpoint, Post

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit, urlunsplit
 import sqlalchemy as sa
 
 from relay import ids, webhook_signatures
-from relay.config.webhook import Webhook as Configured
+from relay.config.webhook import WebhookConfig as Configured
 from relay.store.database import tables, webhook_tables
 from relay.store.database.webhook_tables import Telling, Webhook
 from relay.store.webhooks import outbox
