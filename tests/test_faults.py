@@ -52,7 +52,7 @@ def test_a_notice_that_cannot_be_composed_holds_up_none_behind_it(tmp_path: Path
         relay.cli("queue", "drop", sound["id"], "--notify")
         assert upstream.to("sound-notice@sender.test")
         log = relay.read_log()
-    assert "Traceback" in log and "in _above" in log
+    assert "Traceback" in log and "in _prepended_fields" in log
     assert " unreadable " not in log
     assert log.count("where=notice ") == 1  # in the hour
 
