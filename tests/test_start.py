@@ -154,8 +154,8 @@ def test_every_key_is_explained_in_the_example_configuration() -> None:
     from relay.config import schema, smtp
 
     for table in (vars(smtp) | vars(schema)).values():
-        if isinstance(table, type) and issubclass(table, (schema.Table, schema.Webhook)) and table not in (
-            schema.Table, schema.Config, schema.DkimConfig,
+        if isinstance(table, type) and issubclass(table, (schema.ConfigTable, schema.WebhookConfig)) and table not in (
+            schema.ConfigTable, schema.Config, schema.DkimConfig,
         ):  # fmt: skip
             for key in table.model_fields:
                 if key not in ("user",):
