@@ -8,10 +8,9 @@ The map, by floor (a module imports only downwards; `tests/test_floors.py` holds
 0  `mime` messages as spans · `attribution` who made a hit · `config` the configuration · `log` one function a fact ·
    `log_lines` how a line looks · `address` paths and mailboxes · `domain_names` every spelling of a name ·
    `envelope` of a transaction · `reply` of an SMTP server · `edits` spans and holes · `tokens` what a tracking URL
-   carries · `token_payload` how it is packed · `key_file` the keys · `return_path` VERP ·
-   `redaction` removes what leads to an address · `webhook_signatures` how requests are signed ·
-   `public_addresses` of the Internet ·
-   `clients` their history · `ids` of messages and events
+   carries · `token_payload` how it is packed · `durable_files` forced to disk · `key_file` the keys ·
+   `return_path` VERP · `redaction` removes what leads to an address · `webhook_signatures` how requests are signed ·
+   `public_addresses` of the Internet · `clients` their history · `ids` of messages and events
 
 `__main__` is `python -m relay`.
 """

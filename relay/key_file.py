@@ -5,13 +5,14 @@ whole and forced to disk, so that no reader ever sees half of it.
 """
 
 import json
-import os
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
+
+from relay import durable_files
 
 SECRET_OCTETS = 32
 MAX_ID = 255
@@ -97,27 +98,9 @@ def write(path: Path, contents: KeyFile, *, only_if_absent: bool = False) -> Non
     if contents.lasting:
         rows["lasting"] = {purpose: secret.hex() for purpose, secret in contents.lasting.items()}
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    draft = path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
-    try:
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump(rows, file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        if only_if_absent:
-            try:
-                os.link(draft, path)
-            except FileExistsError:
-                return  # another process was first
-        else:
-            draft.replace(path)
-        directory = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
-    finally:
-        draft.unlink(missing_ok=True)
+    octets = json.dumps(rows, indent=1).encode("utf-8")
+    if durable_files.write(path, octets, only_if_absent=only_if_absent):  # else another process was first
+        durable_files.sync_folder(path.parent)
 
 
 def _time(text: str) -> datetime:

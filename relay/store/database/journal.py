@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from pydantic import TypeAdapter
 
-from relay import ids, log
+from relay import durable_files, ids, log
 from relay.store.database import errors
 from relay.store.database.errors import NotYetError
 from relay.store.database.identities import People
@@ -74,7 +74,7 @@ class Journal:
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         fcntl.flock(file, fcntl.LOCK_EX)  # before it has a name that others look for
         path.rename(path.with_suffix(SUFFIX))
-        _sync(self._directory)
+        durable_files.sync_folder(self._directory)
         return file
 
     @property
@@ -200,11 +200,3 @@ def _locked(path: Path) -> int | None:
         pass
     os.close(file)
     return None
-
-
-def _sync(directory: Path) -> None:
-    handle = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

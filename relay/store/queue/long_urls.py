@@ -7,7 +7,6 @@ AES-SIV (RFC 5297), HKDF (RFC 5869).
 """
 
 import os
-import secrets
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -21,6 +20,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from sqlalchemy.dialects import postgresql, sqlite
 
+from relay import durable_files
 from relay.store.database import tables
 
 FOLDER = "destinations"
@@ -75,11 +75,11 @@ class Destinations:
                 if not path.parent.is_dir():
                     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
                     folders.add(self._directory)
-                _write(path, sealed)
+                durable_files.write(path, sealed)
             rows.append((name, sealed))
             folders.add(path.parent)
         for folder in folders:  # also where another process has just written: its own may still be to come
-            _sync(folder)
+            durable_files.sync_folder(folder)
         return tuple(rows)
 
     def find(self, reference: bytes) -> bytes | None:
@@ -133,29 +133,6 @@ def _is_older(path: Path, before: datetime) -> bool:
         return path.stat().st_mtime < before.timestamp()
     except FileNotFoundError:
         return False
-
-
-def _write(path: Path, octets: bytes) -> None:
-    draft = path.with_suffix(f".{secrets.token_hex(6)}")
-    try:
-        file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            if os.write(file, octets) != len(octets):
-                raise OSError("the disk is full")
-            os.fsync(file)
-        finally:
-            os.close(file)
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def note(session: sa.Connection, rows: Rows, at: datetime) -> None:
