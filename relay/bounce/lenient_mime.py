@@ -7,15 +7,13 @@ Not `email` of the standard library: a message a thousand levels deep is a Recur
 size times its depth. Here both are bounded.
 """
 
-import base64
-import binascii
 import html
 import quopri
 import re
 from collections.abc import Iterator
 from functools import cached_property
 
-from relay.mime import charset_names
+from relay.mime import charset_names, transfer_encoding
 
 # Reports put what matters first, and the returned mail last.
 MAX_OCTETS = 4_000_000
@@ -28,7 +26,6 @@ _FIELD = re.compile(rb"([!-9;-~]{1,100}+)[ \t]*+:[ \t]*+(.*+(?:\n[ \t].*+)*+)\n?
 _PARAMETER = re.compile(r";\s*+([\w!#$%&'*+.^`{|}~-]++)\s*+=\s*+(?:\"((?:[^\"\\]|\\.)*+)\"|([^\s;\"]*+))")
 _ENCODED_WORD = re.compile(r"=\?([\w.:-]{1,40})(?:\*[\w-]*)?\?([bBqQ])\?([^?\s]*)\?=")
 _BETWEEN_WORDS = re.compile(r"(\?=)\s++(?==\?)")
-_NOT_BASE64 = re.compile(rb"[^A-Za-z0-9+/]")
 _BASE64_BODY = re.compile(rb"\A(?:[A-Za-z0-9+/]{60,76}\n){2}")
 
 _HIDDEN = re.compile(r"<(style|script|head|title)\b.*?(?:</\1\s*+>|\Z)", re.IGNORECASE | re.DOTALL)
@@ -74,7 +71,7 @@ class Part:
         body = self.body[:MAX_TEXT]
         encoding = self.get("content-transfer-encoding").strip(' ;"').lower()
         if encoding == "base64" or (encoding in ("", "7bit", "8bit") and _BASE64_BODY.match(body.lstrip())):
-            decoded = _base64(body)
+            decoded = transfer_encoding.from_loose_base64(body)
             # A report in clear text that calls itself base64.
             return decoded if b" " not in body.strip() or decoded.isascii() else body
         if encoding == "quoted-printable":
@@ -147,15 +144,6 @@ def _split(part: Part) -> Iterator[bytes]:
         yield part.body[start:]
 
 
-def _base64(body: bytes) -> bytes:
-    letters = _NOT_BASE64.sub(b"", body)
-    letters = letters[: len(letters) - (len(letters) % 4 == 1)]
-    try:
-        return base64.b64decode(letters + b"=" * (-len(letters) % 4))
-    except binascii.Error:
-        return body
-
-
 def decode_words(value: str) -> str:
     """The value with its encoded words decoded (RFC 2047), leniently."""
     if "=?" not in value:
@@ -165,7 +153,9 @@ def decode_words(value: str) -> str:
 
 def _word(found: re.Match[str]) -> str:
     octets = found[3].encode("utf-8", "replace")
-    decoded = _base64(octets) if found[2] in "bB" else quopri.decodestring(octets, header=True)
+    decoded = (
+        transfer_encoding.from_loose_base64(octets) if found[2] in "bB" else quopri.decodestring(octets, header=True)
+    )
     return charset_names.decode(decoded, found[1])
 
 

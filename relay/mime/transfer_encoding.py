@@ -16,6 +16,7 @@ MAX_LINE = 998  # RFC 5322 §2.1.1
 _ESCAPE = re.compile(rb"=(?:([0-9A-Fa-f]{2})|[ \t]*(?:\r?\n|\Z))")
 _ENCODED = re.compile(rb"[^ -<>-~]")
 _POOR_BEGINNINGS = b".-F"  # no line of ours begins like a lone dot, a delimiter or `From `
+_NOT_BASE64 = re.compile(rb"[^A-Za-z0-9+/]")
 _BASE64 = re.compile(rb"[A-Za-z0-9+/=][A-Za-z0-9+/=\r\n]*")
 
 
@@ -83,6 +84,13 @@ def from_base64(encoded: bytes) -> tuple[bytes, int, int] | None:
     except binascii.Error:
         return None
     return octets, start, stop
+
+
+def from_loose_base64(encoded: bytes) -> bytes:
+    """What the letters of the alphabet come to, whatever stands between or behind them. Never fails."""
+    letters = _NOT_BASE64.sub(b"", encoded)
+    letters = letters[: len(letters) - (len(letters) % 4 == 1)]
+    return binascii.a2b_base64(letters + b"=" * (-len(letters) % 4))
 
 
 def base64_width(encoded: bytes) -> int:

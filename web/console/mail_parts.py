@@ -7,20 +7,18 @@ Not `email` of the standard library: a message in 1,500 messages is a RecursionE
 times its depth. Here both are bounded, and a message within is one part.
 """
 
-import binascii
 import quopri
 import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from relay.mime import charset_names, content_type, fields
+from relay.mime import charset_names, content_type, fields, transfer_encoding
 from relay.rewrite import display_fields
 
 MAX_DEPTH = 30
 MAX_PARTS = 500
 MAX_FIELDS = 1000
 _MAX_FIELD = 20_000  # octets
-_NOT_BASE64 = re.compile(rb"[^A-Za-z0-9+/]")
 _FIRST_WORD = re.compile(r"\s*+([\w.+-]++/[\w.+-]++)", re.ASCII)
 
 
@@ -39,9 +37,7 @@ class Leaf(NamedTuple):
         """The part decoded, that many of its encoded octets at most."""
         body = self.body[:most]
         if self.encoding == "base64":
-            letters = _NOT_BASE64.sub(b"", body)
-            letters = letters[: len(letters) - (len(letters) % 4 == 1)]
-            return binascii.a2b_base64(letters + b"=" * (-len(letters) % 4))
+            return transfer_encoding.from_loose_base64(body)
         return quopri.decodestring(body) if self.encoding == "quoted-printable" else body
 
     @property
