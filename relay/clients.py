@@ -14,7 +14,7 @@ MAX_NETWORKS = 30_000  # remembered for each limit
 MINUTE_S, HOUR_S, DAY_S = 60.0, 3600.0, 86400.0
 # One network may do what its limit says, the next wider one three times that, the widest nine times.
 _IPV4, _IPV6 = (32, 24, 21), (64, 48, 32)
-_FACTORS = (1, 3, 9)
+FACTORS = (1, 3, 9)
 
 
 class Limit(NamedTuple):
@@ -65,9 +65,7 @@ class Clients:
 
     def wait_s(self, ip: str, now: float) -> float:
         """How long it is until the address may have more; 0 if it may now."""
-        return max(
-            self.key_wait_s(network, now, factor) for network, factor in zip(networks(ip), _FACTORS, strict=True)
-        )
+        return max(self.key_wait_s(network, now, factor) for network, factor in zip(networks(ip), FACTORS, strict=True))
 
     def count_key(self, key: str, now: float, amount: int = 1) -> None:
         for limit, counts in zip(self._limits, self._counts, strict=True):

@@ -51,7 +51,8 @@ def role_unstopped(role: str, pid: int, after_s: float, silent_s: float) -> None
 def out_of_descriptors(limit: int, reason: str) -> None:
     """No connection can be taken in. Said once a minute, however many wait."""
     remedy = "raise LimitNOFILE (ulimit -n), or look for who holds connections open"
-    _say(logging.ERROR, "out-of-file-descriptors", limit=limit, reason=reason, remedy=remedy)
+    if log_lines.is_new("out-of-file-descriptors"):
+        _say(logging.ERROR, "out-of-file-descriptors", limit=limit, reason=reason, remedy=remedy)
 
 
 def draining(seconds: float) -> None:
@@ -64,9 +65,9 @@ def stopped() -> None:
 
 def too_many_connections(site: str, group: str, most: int) -> None:
     """A connection to a site was turned away: that network, or all, have that many, and none is idle;
-    or that address brought that many in a second.
-    Said once a minute, however many come."""
-    _say(logging.WARNING, "too-many-connections", site=site, group=group, most=most)
+    or that address brought that many in a second. Of each site it is said once a minute, however many come."""
+    if log_lines.is_new(("too-many-connections", site)):
+        _say(logging.WARNING, "too-many-connections", site=site, group=group, most=most)
 
 
 # --- mail in

@@ -11,8 +11,6 @@ from relay import clients
 from relay.config.smtp import AccessConfig
 from relay.reply import refused
 
-_FACTORS = (1, 3, 9)  # of `max_connections_per_ip`: the network, and the two wider ones
-
 
 class Place:
     """What one connection takes. `leave` gives it back; twice is once."""
@@ -52,7 +50,7 @@ class Connections:
         own, *wide = (ip,) if may_relay else clients.networks(ip)
         if self._counts[own] >= self._most_of_one:
             raise refused(421, "4.7.0", "too many connections from your address, try again later")
-        for network, factor in zip(wide, _FACTORS[1:], strict=False):
+        for network, factor in zip(wide, clients.FACTORS[1:], strict=False):
             if self._counts[network] >= self._most_of_one * factor:
                 raise refused(421, "4.7.0", "too many connections from your network, try again later")
         is_full = self._counts[_ALL] >= self._most

@@ -18,21 +18,17 @@ from relay import log
 # four turns until one that finds no room is closed again, and whoever is connected waits for his turn meanwhile.
 ACCEPT_A_TURN = 16
 BACKLOG = 1024
-_EVERY_S = 60.0
 _OUT = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
 def report_shortage(loop: asyncio.AbstractEventLoop) -> None:
     """Makes the loop say once a minute that descriptors are short. Everything else it reports as before."""
-    said_at = float("-inf")
 
     def report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        nonlocal said_at
         error = context.get("exception")
         if not (isinstance(error, OSError) and error.errno in _OUT):
             loop.default_exception_handler(context)
-        elif loop.time() >= said_at + _EVERY_S:
-            said_at = loop.time()
+        else:
             log.out_of_descriptors(resource.getrlimit(resource.RLIMIT_NOFILE)[0], error.strerror or "")
 
     loop.set_exception_handler(report)

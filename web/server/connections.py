@@ -19,7 +19,6 @@ from relay.config.values import Network
 
 _MAX_BY_ADDRESS = 100  # or an eighth of all; a network has three times that
 _RATE = clients.Limit(200, 1.0)  # new ones by address; wider networks have three and nine times that
-_SAID_EACH_S = 60.0
 
 
 class Connection(Protocol):
@@ -58,7 +57,6 @@ class Connections:
         self._groups_of: dict[Connection, tuple[str, ...]] = {}
         self._rate = rate
         self._arrivals = clients.Clients((rate,))
-        self._said_at = float("-inf")
 
     def may_come(self, ip: str) -> bool:
         """Counts a connection that wants to come in. False if its network brings too many in a second."""
@@ -66,7 +64,7 @@ class Connections:
             return True
         now = monotonic()
         if self._arrivals.is_over(ip, now):
-            self._say(f"{ip}, in a second", self._rate.most)
+            log.too_many_connections(self._site, f"{ip}, in a second", self._rate.most)
             return False
         self._arrivals.count(ip, now)
         return True
@@ -78,7 +76,7 @@ class Connections:
             while key in self._groups and len(self._groups[key].open) >= most:
                 longest = next(iter(self._groups[key].waiting), None)
                 if longest is None:
-                    self._say(key, most)
+                    log.too_many_connections(self._site, key, most)
                     return False
                 self.leave(longest)
                 longest.drop()
@@ -121,8 +119,3 @@ class Connections:
     def _is_trusted(self, ip: str) -> bool:
         there = request_verdict.read(ip)
         return there is not None and any(there in network for network in self._trusted)
-
-    def _say(self, key: str, most: int) -> None:
-        if monotonic() >= self._said_at + _SAID_EACH_S:
-            self._said_at = monotonic()
-            log.too_many_connections(self._site, key, most)

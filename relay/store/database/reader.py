@@ -19,7 +19,6 @@ MAX_READ_S = 1.0
 _THREADS = 4  # so many may hang at a time
 _STATEMENT_MS = 2000  # then PostgreSQL ends what waits for a lock, and the thread is free again
 _ASK_AGAIN_S = 2.0
-_SAY_AGAIN_S = 60.0
 
 
 class Reader:
@@ -29,7 +28,6 @@ class Reader:
         self._engine = engine
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="waypost-prompt-reader")
         self._asks_again_at_s = 0.0  # while it does not answer
-        self._said_at_s = float("-inf")
 
     async def read(self, work: Callable[[sa.Connection], T]) -> T:
         """Runs `work(session)`. Raises TimeoutError if there is no answer in time, sqlalchemy.exc.SQLAlchemyError."""
@@ -47,9 +45,7 @@ class Reader:
         finally:
             reading.cancel()  # what has not begun need not
         self._asks_again_at_s = time.monotonic() + _ASK_AGAIN_S
-        if time.monotonic() - self._said_at_s >= _SAY_AGAIN_S:
-            self._said_at_s = time.monotonic()
-            log.unreadable("slow")
+        log.unreadable("slow")
         raise TimeoutError
 
     def _run(self, work: Callable[[sa.Connection], T]) -> T:
