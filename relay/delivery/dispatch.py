@@ -216,22 +216,22 @@ class Dispatcher:
         self, loaded: LoadedMessage, target: PendingRecipient, answer: Answer, tracked: bool, is_shared: bool
     ) -> Outcome:
         """What the answer comes to. A fault of ours makes a refusal temporary, and undoes nobody's delivery."""
-        outcome = schedule.undecided(
-            self._config.delivery,
-            answer,
-            number=target.number,
-            recipient=target.recipient.mailbox,
-            attempts_before=target.attempts,
-            now=self._now(),
-            tracked=tracked,
-        )
+        outcome: Outcome | None = None
         try:
             outcome = self._decide(loaded.message, target, answer, tracked, is_shared)
             tells = answer.tells and not self._config.bounces.return_path  # else it tells us, and not the app
             return self._with_dsn_due(loaded, target, outcome, tells=tells)
         except Exception:  # noqa: BLE001  one recipient's; the others are not its business
             log.fault("outcome", loaded.message.id)
-            return outcome
+            return outcome or schedule.undecided(
+                self._config.delivery,
+                answer,
+                number=target.number,
+                recipient=target.recipient.mailbox,
+                attempts_before=target.attempts,
+                now=self._now(),
+                tracked=tracked,
+            )
 
     def _begin_callback(
         self, message: str, numbers: list[int], begun: asyncio.Event | None

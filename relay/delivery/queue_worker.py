@@ -100,7 +100,8 @@ class QueueWorker:
                 await asyncio.sleep(_POLL_S)
             elif not leased:
                 self._woken.clear()
-                await _any_of(self._woken, _POLL_S)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._woken.wait(), _POLL_S)
         self._has_ended.set()
 
     async def _lease(self) -> dict[str, list[Delivery]]:
@@ -307,7 +308,8 @@ class QueueWorker:
         """Leases no more, waits for attempts under way, and ends those that last longer. Call it while `run` runs."""
         self._is_stopping = True
         self._woken.set()
-        await _any_of(self._has_ended, at_most_s)  # a database that hangs is not waited for
+        with contextlib.suppress(TimeoutError):  # a database that hangs is not waited for
+            await asyncio.wait_for(self._has_ended.wait(), at_most_s)
         self._has_drained = True
         if self._tasks:
             await asyncio.wait(set(self._tasks), timeout=at_most_s)
@@ -321,10 +323,3 @@ class QueueWorker:
             await self._store.writer.write_in_time(lambda connection: leases.release(connection, self.name))
         except (TimeoutError, sa.exc.SQLAlchemyError) as error:
             errors.log_failure(error, "leases")  # the next start gives them back
-
-
-async def _any_of(event: asyncio.Event, timeout_s: float) -> None:
-    try:
-        await asyncio.wait_for(event.wait(), timeout_s)
-    except TimeoutError:
-        return

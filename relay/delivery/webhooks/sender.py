@@ -96,7 +96,8 @@ class Webhooks:
                 errors.log_failure(error, "webhooks")
                 has_begun = False
             if not has_begun:
-                await _any_of(self._woken, _POLL_S)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._woken.wait(), _POLL_S)
         self._rests.set()
 
     async def settle_all(self) -> None:
@@ -236,10 +237,3 @@ class Webhooks:
         pause = min(timedelta(seconds=2.0 ** min(failures - 1, 10)), _LONGEST_PAUSE) if failures else timedelta(0)
         self._failures[to.id] += 1
         self._not_before[to.id] = now + max(pause, min(asked_to_wait(answer, now), _LONGEST_PAUSE))
-
-
-async def _any_of(event: asyncio.Event, timeout_s: float) -> None:
-    try:
-        await asyncio.wait_for(event.wait(), timeout_s)
-    except TimeoutError:
-        return
