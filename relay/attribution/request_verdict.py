@@ -1,7 +1,7 @@
 """One request, by what it says of itself.
 
 In: what was asked for, the User-Agent, headers and address.  Out: a verdict with its reasons. When in doubt about a
-named browser it is a person; `history` may relabel.
+named browser it is a person; `delivery_verdict` may relabel.
 """
 
 import ipaddress

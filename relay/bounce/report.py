@@ -1,9 +1,9 @@
 """Read what comes back later: bounces in a standard form or none, complaints, automatic replies.
 
 In: the octets of a mail.  Out: a Report that says of what kind it is and of whom it speaks, each with a verdict.
-RFC 3464 and 6533 (`dsn`), RFC 5965 (`arf`), RFC 3834 (`auto_reply`), and texts (`text`).
+RFC 3464 and 6533 (`dsn`), RFC 5965 (`arf`), RFC 3834 (`auto_reply`), and texts (`prose_report`).
 
-Pure. Any octets get an answer; work is bounded by MAX_OCTETS and MAX_DEPTH of `mail`.
+Pure. Any octets get an answer; work is bounded by MAX_OCTETS and MAX_DEPTH of `lenient_mime`.
 """
 
 import re

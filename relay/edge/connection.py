@@ -1,6 +1,6 @@
 """One client's dialogue: lines in, replies out, TLS, a timer, an error budget, a polite end.  RFC 5321 §4, RFC 3207.
 
-aiosmtpd gives the connection and the timer. What a command means is `session`'s.
+aiosmtpd gives the connection and the timer. What a command means is in `commands`.
 """
 
 import asyncio

@@ -1,6 +1,6 @@
 """A text leaf, opened and closed: from encoded octets to decoded ones, and templates the other way.
 
-In: a part.  Out: a Leaf whose `text` can be searched, or the reason why it cannot be read without doubt;
+In: a part.  Out: a TextPart whose `text` can be searched, or the reason why it cannot be read without doubt;
 and from templates in its decoded offsets, templates in the message's.
 """
 

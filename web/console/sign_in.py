@@ -27,6 +27,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from relay import log, tokens
 from relay.config.schema import Config
 from relay.store.console import accounts, console_sessions
+from relay.store.database import errors
 from relay.store.store import Store
 from web import visitors
 from web.api import core
@@ -135,7 +136,7 @@ class Login:
             session = await self._sign_in(name, password, request, ip)
         except sa.exc.SQLAlchemyError as error:
             self._guesses.take_back(guess)
-            log.unreadable(type(error).__name__)
+            errors.log_failure(error, "console")
             return self._page(wanted, name, _AWAY, 503, {"retry-after": "5"})
         if session is None:
             log.login_failed("console", ip)
@@ -194,7 +195,7 @@ def middleware(store: Store, ring: tokens.KeyRing, pages: Pages) -> list[Middlew
 
 def unavailable(pages: Pages, error: sa.exc.SQLAlchemyError) -> Response:
     """What is shown while the database does not answer."""
-    log.unreadable(type(error).__name__)
+    errors.log_failure(error, "console")
     return pages.answer("unavailable.html", 503, {"retry-after": "5"}, account="")
 
 

@@ -52,7 +52,7 @@ class Pool:
         return self._in_use, len(self._kept)
 
     async def take(self, login: Login | None, *, fresh: bool = False) -> Connection:
-        """A connection with those credentials, a kept one unless `fresh`. Raises what `dial` raises.
+        """A connection with those credentials, a kept one unless `fresh`. Raises what `connect` raises.
 
         Give it back with `put` or `drop`.
         """

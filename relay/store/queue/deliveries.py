@@ -51,7 +51,7 @@ class Outcome(NamedTuple):
     suppress: bool = False
     tracked: bool = True
     owes: str = ""  # what the reverse-path is to be told of it: failed | delayed | relayed
-    counts_against: bool = False  # a soft failure that is hard if it comes again (`strikes`)
+    counts_against: bool = False  # a soft failure that is hard if it comes again (`repeated_failures`)
     is_known: bool = False  # nothing was tried, for a reason known before: said once, however long it holds
 
 
@@ -117,7 +117,7 @@ def settle(
 
     A second telling changes nothing. What comes late (another worker has taken over since, or it is decided) is
     written down as an attempt; only what is final counts then: a delivery above all, for nobody can undo it.
-    `is_final`: whoever tells has seen the row, and knows that it now stands so (`returns`).
+    `is_final`: whoever tells has seen the row, and knows that it now stands so (`late_reports`).
     """
     table = tables.delivery
     known = identities.of(session)

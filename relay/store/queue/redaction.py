@@ -36,7 +36,7 @@ def filing(known: People, whole: "Filing") -> "Filing":
     """A message with its deliveries. Its own texts are scrubbed of all its recipients."""
     if not known.are_veiled:
         return whole
-    # A notice that is owed names whom it is about; `notices` veils them when it is told.
+    # A notice that is owed names whom it is about; `dsn_due` veils them when it is told.
     ended = {one.number for one in whole.outcomes if not one.status.is_open and not one.owes}
     is_settled = all(row.number in ended for row in whole.deliveries)
     unwanted = known.marks(row.recipient for row in whole.deliveries)

@@ -1,7 +1,7 @@
 """Whom not to write to.
 
 A hard bounce or a complaint suppresses an address for all mail, an unsubscribe for one stream. An entry may
-expire; one that has is as good as gone. Entries stand under the names that `people` gives: addresses, or pseudonyms.
+expire; one that has is as good as gone. The names of entries are what `identities` gives: addresses, or pseudonyms.
 """
 
 from collections.abc import Iterable, Sequence

@@ -36,7 +36,7 @@ COUNTERS = {
 
 
 class Sight(NamedTuple):
-    """Something that counts nothing and tells about hits: `what` is one of `history`'s."""
+    """Something that counts nothing and tells about hits: `what` is one of `delivery_verdict`'s."""
 
     at: datetime
     message: str
