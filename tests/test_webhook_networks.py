@@ -4,6 +4,7 @@ import ipaddress
 import re
 import socket
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -44,10 +45,14 @@ def receiver() -> Iterator[Receiver]:
         yield one
 
 
-def program(relay: Waypost) -> httpx.Client:
+@contextmanager
+def program(relay: Waypost) -> Iterator[httpx.Client]:
+    """A client of the API, whose key goes with it: other tests list the keys of the same server."""
     key = relay.cli("api-key", "create", "hooks", "--scope", "webhooks").decode().strip()
     headers = {"authorization": f"Bearer {key}"}
-    return httpx.Client(base_url=f"{relay.console}/api/v1", timeout=60, headers=headers)
+    with httpx.Client(base_url=f"{relay.console}/api/v1", timeout=60, headers=headers) as api:
+        yield api
+    relay.cli("api-key", "revoke", "hooks")
 
 
 @pytest.mark.parametrize(
