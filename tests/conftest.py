@@ -66,16 +66,16 @@ def postgresql() -> Iterator[Callable[[], str]]:
     # Not in pytest's own folder: the server runs as somebody else where root runs the tests, and pytest closes that.
     folder = tempfile.mkdtemp(prefix="waypost-postgresql-")
     server = server_of.get_server(folder)
-    with psycopg.connect(server.get_uri(), autocommit=True) as session:
-        session.execute("ALTER SYSTEM SET fsync = off")  # what it holds need not outlive a power cut
-        session.execute("SELECT pg_reload_conf()")
+    with psycopg.connect(server.get_uri(), autocommit=True) as connection:
+        connection.execute("ALTER SYSTEM SET fsync = off")  # what it holds need not outlive a power cut
+        connection.execute("SELECT pg_reload_conf()")
     made = 0
 
     def make() -> str:
         nonlocal made
         made += 1
-        with psycopg.connect(server.get_uri(), autocommit=True) as session:
-            session.execute(f"CREATE DATABASE waypost{made}")  # type: ignore[call-overload]
+        with psycopg.connect(server.get_uri(), autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE waypost{made}")  # type: ignore[call-overload]
         return str(server.get_uri(f"waypost{made}")).replace("postgresql://", "postgresql+psycopg://", 1)
 
     yield make

@@ -36,9 +36,9 @@ def filing(
 
 def file(opened: Store, *filings: deliveries.Filing) -> None:
     for one in filings:
-        opened.writer.submit(lambda session, one=one: deliveries.file(session, one)).result(10)
+        opened.writer.submit(lambda connection, one=one: deliveries.file(connection, one)).result(10)
 
 
 def count(opened: Store, table: sa.Table) -> int:
-    with opened.session() as session:
-        return session.scalar(sa.select(sa.func.count()).select_from(table)) or 0
+    with opened.connect() as connection:
+        return connection.scalar(sa.select(sa.func.count()).select_from(table)) or 0

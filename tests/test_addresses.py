@@ -152,13 +152,13 @@ def test_what_an_earlier_version_wrote_down_still_holds(opened: Store, earlier: 
     who, later = "ida@xn--bcher-kva.example", NOW + timedelta(days=1)
 
     def work(connection: sa.Connection) -> None:
-        session = connection.execution_options(**identities.options(known))
-        session.execute(sa.insert(tables.suppression), row | {"created_at": NOW, "expires_at": None})
-        session.execute(sa.insert(tables.consent), said)
+        connection = connection.execution_options(**identities.options(known))
+        connection.execute(sa.insert(tables.suppression), row | {"created_at": NOW, "expires_at": None})
+        connection.execute(sa.insert(tables.consent), said)
         for spelling in SPELLINGS:
-            assert suppressions.find(session, [spelling], "news", later) == {who: "unsubscribe"}
-            assert consent.untracked(session, [spelling]) == {who}
-            assert not suppressions.add(session, spelling, reason="manual", at=later)
-        assert suppressions.remove(session, SPELLINGS[3]) == 1
+            assert suppressions.find(connection, [spelling], "news", later) == {who: "unsubscribe"}
+            assert consent.untracked(connection, [spelling]) == {who}
+            assert not suppressions.add(connection, spelling, reason="manual", at=later)
+        assert suppressions.remove(connection, SPELLINGS[3]) == 1
 
     opened.writer.submit(work).result(10)

@@ -161,7 +161,7 @@ def test_another_machine_has_it_from_the_database_and_keeps_it(opened: Store, tm
     reference, url = os.urandom(16), long_url("elsewhere").encode()
     rows = opened.destinations.keep({reference: url})
     for _ in range(2):
-        opened.writer.submit(lambda session: long_urls.note(session, rows, AT)).result(20)
+        opened.writer.submit(lambda connection: long_urls.note(connection, rows, AT)).result(20)
     other = Store(opened._writing.url.render_as_string(hide_password=False), tmp_path / "other")
     try:
         assert asyncio.run(other.destination(os.urandom(16))) is None
@@ -185,11 +185,11 @@ def test_destinations_go_when_no_mail_has_used_them_for_long(opened: Store) -> N
     for one in (old, used):
         name = long_urls.name_of(one)
         os.utime(folder / name[:2] / name, (AT.timestamp(), AT.timestamp()))
-        opened.writer.submit(lambda session, one=one: long_urls.note(session, rows[one], AT)).result(20)  # type: ignore[misc]
+        opened.writer.submit(lambda connection, one=one: long_urls.note(connection, rows[one], AT)).result(20)  # type: ignore[misc]
     now = datetime.now(UTC)
     for one in (used, new):
         opened.destinations.keep({one: b"https://shop.example/"})
-        opened.writer.submit(lambda session, one=one: long_urls.note(session, rows[one], now)).result(20)  # type: ignore[misc]
+        opened.writer.submit(lambda connection, one=one: long_urls.note(connection, rows[one], now)).result(20)  # type: ignore[misc]
     assert opened.destinations.sweep(AT + timedelta(days=1)) == 1
     assert in_steps(opened, retention.drop_destinations) == [1]
     assert count(opened, tables.destination) == 2

@@ -16,14 +16,14 @@ from tests.message_factory import NOW
 
 def _fails(opened: Store, statement: str) -> Exception:
     with pytest.raises(sa.exc.SQLAlchemyError) as caught:
-        opened.writer.submit(lambda session: session.exec_driver_sql(statement)).result(10)
+        opened.writer.submit(lambda connection: connection.exec_driver_sql(statement)).result(10)
     return caught.value
 
 
 def test_what_would_fail_each_time_is_ours_and_what_is_not_there_is_the_databases(opened: Store) -> None:
-    opened.writer.submit(lambda session: suppressions.add(session, "ann@example.com", reason="manual", at=NOW)).result(
-        10
-    )
+    opened.writer.submit(
+        lambda connection: suppressions.add(connection, "ann@example.com", reason="manual", at=NOW)
+    ).result(10)
     twice = "INSERT INTO suppression SELECT * FROM suppression"
     for mistake in (twice, "SELECT nothing FROM message", "SELEC 1"):
         assert not errors.is_database_fault(_fails(opened, mistake))
@@ -62,7 +62,7 @@ def test_a_file_that_is_damaged_or_cannot_be_opened_is_the_databases_fault(
     made.close()
     harm(file)
     reading = engine.open_engine(f"sqlite:///{file}", writes=False)
-    with pytest.raises(sa.exc.SQLAlchemyError) as caught, reading.connect() as session:
-        session.exec_driver_sql("SELECT max(x) FROM t").all()
+    with pytest.raises(sa.exc.SQLAlchemyError) as caught, reading.connect() as connection:
+        connection.exec_driver_sql("SELECT max(x) FROM t").all()
     assert errors.is_database_fault(caught.value)
     reading.dispose()

@@ -19,10 +19,10 @@ LATE = NOW + timedelta(days=6)
 def over(opened: Store) -> list[str]:
     """Whose time is over, leased."""
     clock = leases.Clock(LATE, LATE)
-    with opened.session() as session:
-        is_expired = leases.is_expired(session, clock)
+    with opened.connect() as connection:
+        is_expired = leases.is_expired(connection, clock)
     leased = opened.writer.submit(
-        lambda session: leases.lease_expired(session, clock, LATE + timedelta(minutes=1), "a", 10)
+        lambda connection: leases.lease_expired(connection, clock, LATE + timedelta(minutes=1), "a", 10)
     ).result(10)
     found = sorted(row.recipient for rows in leased.values() for row in rows)
     assert is_expired == bool(found)
@@ -36,10 +36,10 @@ def test_what_is_parked_ends_too_unless_that_ends_its_process_again(opened: Stor
     file(opened, young, *old.values())
     table = tables.delivery
 
-    def prepare(session: sa.Connection) -> None:
+    def prepare(connection: sa.Connection) -> None:
         for name, count in (crashes | {"hopeless": leases.MOST_CRASHES + 1}).items():
-            session.execute(sa.update(table).where(table.c.recipient == name).values(crashes=count))
-        session.execute(
+            connection.execute(sa.update(table).where(table.c.recipient == name).values(crashes=count))
+        connection.execute(
             sa.update(table).where(table.c.recipient == "later").values(next_attempt_at=LATE + NOW.resolution)
         )
 

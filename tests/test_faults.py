@@ -123,8 +123,8 @@ def test_of_hits_that_cannot_be_written_only_the_bad_one_is_lost(
     opened: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
     file(opened, filing("hit@example.com"))
-    with opened.session() as session:
-        message = session.scalar(sa.select(tables.message.c.id)) or ""
+    with opened.connect() as connection:
+        message = connection.scalar(sa.select(tables.message.c.id)) or ""
 
     async def run() -> None:
         outbox = Outbox(opened)
@@ -135,8 +135,8 @@ def test_of_hits_that_cannot_be_written_only_the_bad_one_is_lost(
         await opened.replay()  # on a slow machine they are there
 
     asyncio.run(run())
-    with opened.session() as session:
-        found = session.scalars(sa.select(tables.event.c.url).where(tables.event.c.type == EventType.CLICKED))
+    with opened.connect() as connection:
+        found = connection.scalars(sa.select(tables.event.c.url).where(tables.event.c.type == EventType.CLICKED))
         assert sorted(found) == [f"https://shop.example/{n}" for n in range(7) if n != 3]
     assert not opened.journal.waits
     assert [one.exc_info for one in caplog.records if "fault where=fact id=hit" in one.getMessage()]

@@ -74,21 +74,23 @@ def late(opened: Store, at: datetime) -> None:
     file(opened, one)
     tried = deliveries.Try("up", "dot", 250, "2.0.0", "queued", 3)
     arrived = deliveries.Outcome(ids.new(), 0, who, Status.DELIVERED, at, tried=tried)
-    opened.writer.submit(lambda session: deliveries.settle(session, one.message.id, [arrived])).result(10)
+    opened.writer.submit(lambda connection: deliveries.settle(connection, one.message.id, [arrived])).result(10)
     later, said = at + timedelta(minutes=5), tried._replace(phase=late_reports.PHASE, code=550, text="mailbox disabled")
     tiding = late_reports.Tiding(
         ids.new(), EventType.BOUNCED, later, one.message.id, 0, said, "soft", "mailbox_disabled"
     )
-    opened.writer.submit(lambda session: late_reports.settle(session, tiding._replace(counts_against=True))).result(10)
+    opened.writer.submit(
+        lambda connection: late_reports.settle(connection, tiding._replace(counts_against=True))
+    ).result(10)
 
 
 def test_a_250_that_came_back_does_not_clear_the_count(opened: Store) -> None:
     for day in range(2):
-        with opened.session() as session:
-            assert not suppressions.listing(session, 9, "tardy@example.com")
+        with opened.connect() as connection:
+            assert not suppressions.listing(connection, 9, "tardy@example.com")
         late(opened, NOW + timedelta(days=day, minutes=day))
-    with opened.session() as session:
-        [held] = suppressions.listing(session, 9, "tardy@example.com")
+    with opened.connect() as connection:
+        [held] = suppressions.listing(connection, 9, "tardy@example.com")
     assert held["reason"] == suppressions.HARD_BOUNCE
 
 

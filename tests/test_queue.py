@@ -29,10 +29,10 @@ MINUTE = timedelta(minutes=1)
 def lease(opened: Store, worker: str, limit: int, now: datetime = NOW, **more: object) -> Counter[str]:
     """How many deliveries of which message are leased, by the name of its first recipient."""
     found = opened.writer.submit(
-        lambda session: leases.lease(session, leases.Clock(now, now), now + MINUTE, worker, limit, **more)  # type: ignore[arg-type]
+        lambda connection: leases.lease(connection, leases.Clock(now, now), now + MINUTE, worker, limit, **more)  # type: ignore[arg-type]
     ).result(10)
-    with opened.session() as session:
-        rows = session.execute(sa.select(tables.message.c.id, tables.message.c.subject))
+    with opened.connect() as connection:
+        rows = connection.execute(sa.select(tables.message.c.id, tables.message.c.subject))
         names = {one.id: one.subject for one in rows}
     return Counter({names[message]: len(rows) for message, rows in found.items()})
 
@@ -44,12 +44,12 @@ def outcome(status: Status, at: datetime = NOW, number: int = 0, code: int = 250
 
 
 def settle(opened: Store, message: str, *outcomes: Outcome, worker: str = "a") -> None:
-    opened.writer.submit(lambda session: deliveries.settle(session, message, outcomes, worker)).result(10)
+    opened.writer.submit(lambda connection: deliveries.settle(connection, message, outcomes, worker)).result(10)
 
 
 def row(opened: Store, message: str) -> sa.RowMapping:
-    with opened.session() as session:
-        return session.execute(sa.select(tables.delivery).filter_by(message=message, number=0)).mappings().one()
+    with opened.connect() as connection:
+        return connection.execute(sa.select(tables.delivery).filter_by(message=message, number=0)).mappings().one()
 
 
 # --- whose turn it is
@@ -92,21 +92,21 @@ def test_where_there_is_room_for_one_it_goes_to_the_stream_that_holds_least_then
 def test_looking_for_work_follows_the_indexes_however_much_waits(opened: Store) -> None:
     seen: list[tuple[str, Any]] = []
     file(opened, filing("one"), filing("two", stream="news"))
-    with opened.session() as session:
+    with opened.connect() as connection:
 
         def note(_connection: object, _cursor: object, statement: str, values: object, *_: object) -> None:
             seen.append((statement, values))
 
-        sa.event.listen(session, "before_cursor_execute", note)
+        sa.event.listen(connection, "before_cursor_execute", note)
         clock = leases.Clock(NOW, NOW)
-        assert leases.is_due(session, clock)
-        leases._suspect(session, clock)
-        dsn_due.owing(session, NOW)
-        list(leases._turns(session, clock, "news", 10, 200, False))
-        leases.is_expired(session, clock)
-        sa.event.remove(session, "before_cursor_execute", note)
+        assert leases.is_due(connection, clock)
+        leases._suspect(connection, clock)
+        dsn_due.owing(connection, NOW)
+        list(leases._turns(connection, clock, "news", 10, 200, False))
+        leases.is_expired(connection, clock)
+        sa.event.remove(connection, "before_cursor_execute", note)
         plans = [
-            [str(step[3]) for step in session.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values)]
+            [str(step[3]) for step in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values)]
             for statement, values in seen
         ]
     assert len(plans) == 6
@@ -129,7 +129,7 @@ def test_a_lease_that_is_renewed_is_kept_and_another_workers_is_not_touched(open
     assert lease(opened, "b", 5) == {"other": 1}
     until = NOW + 10 * MINUTE
     both = [one.message.id, other.message.id]
-    opened.writer.submit(lambda session: leases.renew(session, "a", both, until)).result(10)
+    opened.writer.submit(lambda connection: leases.renew(connection, "a", both, until)).result(10)
     assert lease(opened, "c", 5, NOW + 2 * MINUTE) == {"other": 1}
 
 
@@ -177,7 +177,7 @@ def test_after_three_crashes_it_is_parked_and_what_was_beside_it_is_not(opened: 
     file(opened, poison, *(filing(f"beside-{n}") for n in range(5)))
 
     def crash() -> list[leases.Spot]:
-        return opened.writer.submit(lambda session: leases.bury(session, "a")).result(10)
+        return opened.writer.submit(lambda connection: leases.bury(connection, "a")).result(10)
 
     for _ in range(2):
         assert lease(opened, "a", 10).total() == 6 and crash() == []
@@ -187,13 +187,13 @@ def test_after_three_crashes_it_is_parked_and_what_was_beside_it_is_not(opened: 
         if name == "poison":
             assert crash() == [(poison.message.id, 0)]
         else:
-            with opened.session() as session:
-                mine = session.scalar(sa.select(tables.message.c.id).filter_by(subject=name))
+            with opened.connect() as connection:
+                mine = connection.scalar(sa.select(tables.message.c.id).filter_by(subject=name))
             settle(opened, str(mine), outcome(Status.DEFERRED, NOW, code=451))
     found = row(opened, poison.message.id)
     assert (found["crashes"], found["status"]) == (leases.MOST_CRASHES, "queued")
     assert not lease(opened, "a", 10, NOW + MINUTE)["poison"]
-    opened.writer.submit(lambda session: deliveries.retry(session, NOW, poison.message.id)).result(10)
+    opened.writer.submit(lambda connection: deliveries.retry(connection, NOW, poison.message.id)).result(10)
     assert lease(opened, "b", 10)["poison"] == 1
 
 

@@ -35,21 +35,21 @@ def file(opened: Store, at: datetime, recipients: int = 1, octets: int = 10, sta
         else [deliveries.Outcome(ids.new(), n, rows[n].recipient, status, at) for n in range(recipients)]
     )
     filing = deliveries.Filing(message, os.urandom(octets), rows, outcomes)
-    opened.writer.submit(lambda session: deliveries.file(session, filing)).result(20)
+    opened.writer.submit(lambda connection: deliveries.file(connection, filing)).result(20)
     return made
 
 
 def in_steps(opened: Store, drop: object) -> list[int]:
     """How much each commit took, until nothing is left."""
     steps: list[int] = []
-    while count := opened.writer.submit(lambda session: drop(session, LIMIT)).result(20):  # type: ignore[operator]
+    while count := opened.writer.submit(lambda connection: drop(connection, LIMIT)).result(20):  # type: ignore[operator]
         steps.append(count)
     return steps
 
 
 def count(opened: Store, table: sa.Table) -> int:
-    with opened.session() as session:
-        return session.scalar(sa.select(sa.func.count()).select_from(table)) or 0
+    with opened.connect() as connection:
+        return connection.scalar(sa.select(sa.func.count()).select_from(table)) or 0
 
 
 def test_messages_go_in_chunks_by_how_much_hangs_on_them(opened: Store) -> None:
@@ -58,11 +58,11 @@ def test_messages_go_in_chunks_by_how_much_hangs_on_them(opened: Store) -> None:
     kept = file(opened, NOW, 3)
     waits = file(opened, OLD, 2, status=Status.DEFERRED)
     assert in_steps(opened, retention.drop_messages) == [1, 4]  # never more than 1,000 deliveries together
-    with opened.session() as session:
-        assert set(session.scalars(sa.select(tables.message.c.id))) == {kept, waits}
+    with opened.connect() as connection:
+        assert set(connection.scalars(sa.select(tables.message.c.id))) == {kept, waits}
     for table in (tables.delivery, tables.event, tables.content):
-        with opened.session() as session:
-            assert set(session.scalars(sa.select(table.c.message))) <= {kept, waits}
+        with opened.connect() as connection:
+            assert set(connection.scalars(sa.select(table.c.message))) <= {kept, waits}
 
 
 def test_contents_go_in_chunks_by_their_size(opened: Store) -> None:
@@ -77,19 +77,19 @@ def test_what_stays_still_adds_up(opened: Store) -> None:
     old, new = file(opened, OLD), file(opened, NOW, 2)
     for message, number in ((old, 0), (new, 0), (new, 1), (new, 1)):
         hit = Hit(ids.new(), EventType.OPENED, NOW, message, number, "human")
-        opened.writer.submit(lambda session, hit=hit: hits.record(session, hit)).result(10)
+        opened.writer.submit(lambda connection, hit=hit: hits.record(connection, hit)).result(10)
     before = _seen(opened)[new]
     assert in_steps(opened, retention.drop_messages) == [1]
     assert _seen(opened) == {new: before} and before == 3
-    with opened.session() as session:
-        found = statistics.since(session, NOW - timedelta(days=1))
+    with opened.connect() as connection:
+        found = statistics.since(connection, NOW - timedelta(days=1))
         assert (found.opens.human, found.opened_by) == (3, 2)
-        assert session.scalar(sa.select(sa.func.sum(tables.delivery.c.opens_human))) == 3
+        assert connection.scalar(sa.select(sa.func.sum(tables.delivery.c.opens_human))) == 3
 
 
 def _seen(opened: Store) -> dict[str, int]:
-    with opened.session() as session:
-        return {line.id: line.opens.human for line in message_list.messages(session, 10).items}
+    with opened.connect() as connection:
+        return {line.id: line.opens.human for line in message_list.messages(connection, 10).items}
 
 
 def test_the_disk_gets_its_space_back(opened: Store, tmp_path: Path) -> None:

@@ -254,8 +254,8 @@ def test_migrations_give_the_schema_that_the_code_has(tmp_path: Path) -> None:
     url = engine.url("", tmp_path)
     store.prepare(url)
     opened = engine.open_engine(url, writes=True)
-    with opened.begin() as session:
-        assert compare_metadata(MigrationContext.configure(session), SQLModel.metadata) == []
+    with opened.begin() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), SQLModel.metadata) == []
         assert tables.message.name == "message"
     opened.dispose()
 

@@ -18,8 +18,8 @@ from tests.message_factory import NOW, count, file, filing
 
 
 def test_work_that_fails_is_undone_alone(opened: Store) -> None:
-    def fails(session: sa.Connection) -> None:
-        suppressions.add(session, "half@example.com", reason="manual", at=NOW)
+    def fails(connection: sa.Connection) -> None:
+        suppressions.add(connection, "half@example.com", reason="manual", at=NOW)
         raise KeyError("mine")
 
     done: list[Future[object]] = []
@@ -29,7 +29,7 @@ def test_work_that_fails_is_undone_alone(opened: Store) -> None:
         else:
             done.append(
                 opened.writer.submit(
-                    lambda session, n=n: suppressions.add(session, f"{n}@example.com", reason="manual", at=NOW)
+                    lambda connection, n=n: suppressions.add(connection, f"{n}@example.com", reason="manual", at=NOW)
                 )
             )
     for n, future in enumerate(done):
@@ -38,18 +38,18 @@ def test_work_that_fails_is_undone_alone(opened: Store) -> None:
                 future.result(10)
         else:
             assert future.result(10) is True
-    with opened.session() as session:
-        assert len(suppressions.listing(session, 100)) == 16
-        assert not suppressions.find(session, ["half@example.com"], "", NOW)
+    with opened.connect() as connection:
+        assert len(suppressions.listing(connection, 100)) == 16
+        assert not suppressions.find(connection, ["half@example.com"], "", NOW)
 
 
 def test_work_that_nobody_waits_for_any_more_does_not_end_the_writer(opened: Store) -> None:
     async def impatient() -> None:
         for n in range(50):
-            work = asyncio.ensure_future(opened.write(lambda session, n=n: n))
+            work = asyncio.ensure_future(opened.write(lambda connection, n=n: n))
             await asyncio.sleep(0)
             work.cancel()
-        assert await opened.write(lambda session: "alive") == "alive"
+        assert await opened.write(lambda connection: "alive") == "alive"
 
     asyncio.run(impatient())
 
@@ -62,12 +62,12 @@ def test_a_second_filing_and_a_second_settling_change_nothing(opened: Store) -> 
     )  # fmt: skip
     for _ in range(2):
         file(opened, one)
-        opened.writer.submit(lambda session: deliveries.settle(session, one.message.id, [outcome])).result(10)
+        opened.writer.submit(lambda connection: deliveries.settle(connection, one.message.id, [outcome])).result(10)
     assert (count(opened, tables.message), count(opened, tables.event), count(opened, tables.attempt)) == (1, 2, 1)
-    with opened.session() as session:
-        [row] = session.execute(sa.select(tables.delivery)).mappings()
+    with opened.connect() as connection:
+        [row] = connection.execute(sa.select(tables.delivery)).mappings()
         assert (row["status"], row["attempts"], row["next_attempt_at"]) == ("bounced", 1, None)
-        [held] = suppressions.listing(session, 10)
+        [held] = suppressions.listing(connection, 10)
         assert (held["reason"], held["evidence"]) == ("hard_bounce", "550 5.1.1 no")
 
 
@@ -78,27 +78,27 @@ def test_what_is_leased_is_nobody_elses_until_the_lease_lapses(opened: Store) ->
         until = now + timedelta(minutes=1)
         return len(
             opened.writer.submit(
-                lambda session: leases.lease(session, leases.Clock(now, now), until, worker, 3)
+                lambda connection: leases.lease(connection, leases.Clock(now, now), until, worker, 3)
             ).result(10)
         )
 
     assert [lease("a", NOW), lease("b", NOW), lease("c", NOW)] == [3, 2, 0]
     assert lease("c", NOW + timedelta(minutes=2)) == 3
-    opened.writer.submit(lambda session: leases.release(session, "c")).result(10)
+    opened.writer.submit(lambda connection: leases.release(connection, "c")).result(10)
     assert lease("d", NOW + timedelta(minutes=2)) == 3
 
 
 def test_an_unsubscribe_holds_for_its_stream_and_a_dead_address_for_all(opened: Store) -> None:
-    def add(session: sa.Connection) -> None:
-        suppressions.add(session, "Ann@Example.com", reason="unsubscribe", at=NOW, stream="news")
-        suppressions.add(session, "dead@example.com", reason="hard_bounce", at=NOW)
+    def add(connection: sa.Connection) -> None:
+        suppressions.add(connection, "Ann@Example.com", reason="unsubscribe", at=NOW, stream="news")
+        suppressions.add(connection, "dead@example.com", reason="hard_bounce", at=NOW)
 
     opened.writer.submit(add).result(10)
     both = ["ann@example.COM", "dead@example.com"]
-    with opened.session() as session:
-        assert set(suppressions.find(session, both, "news", NOW)) == {"ann@example.com", "dead@example.com"}
-        assert set(suppressions.find(session, both, "other", NOW)) == {"dead@example.com"}
-        assert set(suppressions.find(session, both, "news", NOW, exempt=True)) == {"dead@example.com"}
+    with opened.connect() as connection:
+        assert set(suppressions.find(connection, both, "news", NOW)) == {"ann@example.com", "dead@example.com"}
+        assert set(suppressions.find(connection, both, "other", NOW)) == {"dead@example.com"}
+        assert set(suppressions.find(connection, both, "news", NOW, exempt=True)) == {"dead@example.com"}
 
 
 def test_what_has_expired_goes_and_what_still_waits_stays(opened: Store) -> None:
@@ -110,9 +110,9 @@ def test_what_has_expired_goes_and_what_still_waits_stays(opened: Store) -> None
         filing("new@example.com", status=Status.DELIVERED),
     )
     before = NOW - timedelta(days=7)
-    assert opened.writer.submit(lambda session: retention.drop_content(session, before)).result(10) == 1
+    assert opened.writer.submit(lambda connection: retention.drop_content(connection, before)).result(10) == 1
     assert (count(opened, tables.content), count(opened, tables.message)) == (2, 3)
-    assert opened.writer.submit(lambda session: retention.drop_messages(session, before)).result(10) == 1
+    assert opened.writer.submit(lambda connection: retention.drop_messages(connection, before)).result(10) == 1
     assert (count(opened, tables.message), count(opened, tables.delivery)) == (2, 2)
-    with opened.session() as session:
-        assert set(session.scalars(sa.select(tables.message.c.subject))) == {"waits@example.com", "new@example.com"}
+    with opened.connect() as connection:
+        assert set(connection.scalars(sa.select(tables.message.c.subject))) == {"waits@example.com", "new@example.com"}

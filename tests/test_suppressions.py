@@ -192,9 +192,9 @@ def test_an_entry_that_is_written_is_read_as_it_was(
 def test_a_hundred_thousand_addresses_go_in_at_once(opened: Store) -> None:
     lines = (f"{n}@example.com\n" for n in range(100_000))
     read = [one for one in suppression_csv.read(lines, DEFAULTS) if isinstance(one, Entry)]
-    assert opened.writer.submit(lambda session: suppressions.add_all(session, read)).result(300) == 100_000
-    with opened.session() as session:
-        page, last = suppressions.entries(session, NOW, 0, 10)
+    assert opened.writer.submit(lambda connection: suppressions.add_all(connection, read)).result(300) == 100_000
+    with opened.connect() as connection:
+        page, last = suppressions.entries(connection, NOW, 0, 10)
     assert [one.address for one in page] == [f"{n}@example.com" for n in range(10)] and last == 10
 
 
@@ -204,12 +204,12 @@ def test_a_hundred_thousand_addresses_go_in_at_once(opened: Store) -> None:
 def test_an_entry_ends_when_it_expires_and_a_longer_one_takes_its_place(opened: Store) -> None:
     def add(**more: object) -> int:
         return opened.writer.submit(
-            lambda session: suppressions.add_all(session, [entry("Ends@example.com", **more)])
+            lambda connection: suppressions.add_all(connection, [entry("Ends@example.com", **more)])
         ).result(10)
 
     def holds(at: datetime) -> dict[str, str]:
-        with opened.session() as session:
-            return suppressions.find(session, ["ends@Example.com"], "news", at)
+        with opened.connect() as connection:
+            return suppressions.find(connection, ["ends@Example.com"], "news", at)
 
     assert add(expires_at=NOW + timedelta(days=1)) == 1
     assert holds(NOW) and not holds(NOW + timedelta(days=2))
@@ -221,12 +221,12 @@ def test_an_entry_ends_when_it_expires_and_a_longer_one_takes_its_place(opened: 
 
 def test_expired_entries_are_swept(opened: Store) -> None:
     rows = [entry("gone@example.com", expires_at=NOW), entry("stays@example.com")]
-    opened.writer.submit(lambda session: suppressions.add_all(session, rows)).result(10)
+    opened.writer.submit(lambda connection: suppressions.add_all(connection, rows)).result(10)
     later = NOW + timedelta(seconds=1)
-    sweep = opened.writer.submit(lambda session: retention.drop_suppressions(session, later))
+    sweep = opened.writer.submit(lambda connection: retention.drop_suppressions(connection, later))
     assert sweep.result(10) == 1
-    with opened.session() as session:
-        assert [row["address"] for row in suppressions.listing(session, 9)] == ["stays@example.com"]
+    with opened.connect() as connection:
+        assert [row["address"] for row in suppressions.listing(connection, 9)] == ["stays@example.com"]
 
 
 def disabled(opened: Store, recipient: str, at: datetime) -> deliveries.Outcome:
@@ -237,13 +237,13 @@ def disabled(opened: Store, recipient: str, at: datetime) -> deliveries.Outcome:
     outcome = deliveries.Outcome(
         ids.new(), 0, recipient, Status.BOUNCED, at, "soft", "mailbox_disabled", "r", tried, counts_against=True
     )
-    opened.writer.submit(lambda session: deliveries.settle(session, one.message.id, [outcome])).result(10)
+    opened.writer.submit(lambda connection: deliveries.settle(connection, one.message.id, [outcome])).result(10)
     return outcome
 
 
 def held(opened: Store, recipient: str) -> list[str]:
-    with opened.session() as session:
-        return [row["evidence"] for row in suppressions.listing(session, 9, recipient)]
+    with opened.connect() as connection:
+        return [row["evidence"] for row in suppressions.listing(connection, 9, recipient)]
 
 
 @pytest.fixture
@@ -259,8 +259,8 @@ def test_a_mailbox_that_is_switched_off_is_dead_when_it_still_is_a_day_later(off
     assert not held(off, "off@example.com")
     disabled(off, "off@EXAMPLE.com", NOW + timedelta(hours=25))
     assert held(off, "off@example.com") == ["550 5.2.1 mailbox disabled"]
-    with off.session() as session:
-        kinds = session.execute(sa.select(tables.delivery.c.kind).order_by(tables.delivery.c.message))
+    with off.connect() as connection:
+        kinds = connection.execute(sa.select(tables.delivery.c.kind).order_by(tables.delivery.c.message))
         assert [kind for (kind,) in kinds] == ["soft", "soft", "hard"]
 
 
@@ -268,7 +268,7 @@ def test_a_delivery_in_between_clears_the_count(off: Store) -> None:
     one = filing("off@example.com", at=NOW)
     file(off, one)
     arrived = deliveries.Outcome(ids.new(), 0, "off@example.com", Status.DELIVERED, NOW + timedelta(hours=2))
-    off.writer.submit(lambda session: deliveries.settle(session, one.message.id, [arrived])).result(10)
+    off.writer.submit(lambda connection: deliveries.settle(connection, one.message.id, [arrived])).result(10)
     disabled(off, "off@example.com", NOW + timedelta(days=2))
     assert not held(off, "off@example.com")
     disabled(off, "off@example.com", NOW + timedelta(days=3, hours=1))
@@ -277,7 +277,7 @@ def test_a_delivery_in_between_clears_the_count(off: Store) -> None:
 
 def test_who_was_forgiven_begins_anew(off: Store) -> None:
     disabled(off, "off@example.com", NOW + timedelta(days=2))
-    assert off.writer.submit(lambda session: suppressions.remove(session, "OFF@example.com")).result(10) == 1
+    assert off.writer.submit(lambda connection: suppressions.remove(connection, "OFF@example.com")).result(10) == 1
     disabled(off, "off@example.com", NOW + timedelta(days=4))
     assert not held(off, "off@example.com")
 
@@ -334,17 +334,17 @@ def test_a_tiding_is_found_by_its_clues_and_settles_once(opened: Store) -> None:
     file(opened, one)
     tried = deliveries.Try("up", "dot", 250, "2.0.0", "queued as 4fZk3Q0gKXz1", 3)
     arrived = deliveries.Outcome(ids.new(), 0, "Told@example.com", Status.DELIVERED, NOW, tried=tried)
-    opened.writer.submit(lambda session: deliveries.settle(session, one.message.id, [arrived])).result(10)
+    opened.writer.submit(lambda connection: deliveries.settle(connection, one.message.id, [arrived])).result(10)
     later = NOW + timedelta(hours=1)
-    with opened.session() as session:
+    with opened.connect() as connection:
         for clues in (
             late_reports.Clues("told@example.com", later, message_id="told@sender.test"),
             late_reports.Clues("Told@example.com", later, receipt="4fZk3Q0gKXz1"),
         ):
-            assert late_reports.find(session, clues) == (one.message.id, 0)
+            assert late_reports.find(connection, clues) == (one.message.id, 0)
         assert (
             late_reports.find(
-                session, late_reports.Clues("other@example.com", later, "told@sender.test", "4fZk3Q0gKXz1")
+                connection, late_reports.Clues("other@example.com", later, "told@sender.test", "4fZk3Q0gKXz1")
             )
             is None
         )
@@ -354,12 +354,12 @@ def test_a_tiding_is_found_by_its_clues_and_settles_once(opened: Store) -> None:
     )
     news = [
         opened.writer.submit(
-            lambda session, n=n: late_reports.settle(session, tiding._replace(id=ids.new(), source=f"{n}"))
+            lambda connection, n=n: late_reports.settle(connection, tiding._replace(id=ids.new(), source=f"{n}"))
         )
         for n in (1, 1, 2)
     ]
     assert [told.result(10) for told in news] == [True, False, False]
-    with opened.session() as session:
-        [row] = session.execute(sa.select(tables.delivery)).mappings()
+    with opened.connect() as connection:
+        [row] = connection.execute(sa.select(tables.delivery)).mappings()
     assert (row["status"], row["delivered_at"], row["settled_at"]) == (Status.BOUNCED, NOW, later)
     assert held(opened, "told@example.com") == ["550 5.1.1 no such user"]

@@ -92,7 +92,7 @@ class Scene:
         one.message.message_id, one.message.subject = "<m1@sender.test>", "Spring"
         one.message.tags, one.message.meta = ["spring", "offer"], {"order": "1047"}
         self.message = one.message.id
-        self._write(lambda session: deliveries.file(session, one))
+        self._write(lambda connection: deliveries.file(connection, one))
 
     def _write(self, work: Callable[[Any], object]) -> None:
         self.at += timedelta(seconds=30)
@@ -104,16 +104,16 @@ class Scene:
         one = Outcome(
             ids.new(), 0, "ann@example.com", status, self.at, "hard", category, rule, tried, next_attempt_at=again
         )
-        self._write(lambda session: deliveries.settle(session, self.message, [one]))
+        self._write(lambda connection: deliveries.settle(connection, self.message, [one]))
 
     def hit(self, type_: EventType, verdict: str, **more: Any) -> None:  # Any: a Hit's fields
         one = Hit(ids.new(), type_, self.at, self.message, 0, verdict, user_agent=PHONE, ip="203.0.113.0", **more)
-        self._write(lambda session: hits.record(session, one))
+        self._write(lambda connection: hits.record(connection, one))
 
     def complained(self) -> None:
         tried = Try("", "report", 0, "", "abuse", 0)
         one = Tiding(ids.new(), EventType.COMPLAINED, self.at, self.message, 0, tried)
-        self._write(lambda session: late_reports.settle(session, one))
+        self._write(lambda connection: late_reports.settle(connection, one))
 
     def told(self) -> list[Arrived]:
         async def run() -> None:

@@ -72,12 +72,12 @@ class WebhookScene:
         asyncio.run(run())
 
     def standing(self, hook: Webhook) -> endpoints.Standing:
-        with self.store.session() as session:
-            return endpoints.standings(session, [hook.id])[0]
+        with self.store.connect() as connection:
+            return endpoints.standings(connection, [hook.id])[0]
 
     def log(self, hook: Webhook) -> list[Telling]:
-        with self.store.session() as session:
-            return endpoints.log(session, hook.id, 100)
+        with self.store.connect() as connection:
+            return endpoints.log(connection, hook.id, 100)
 
 
 @pytest.fixture
@@ -217,8 +217,8 @@ def test_an_endpoint_that_hangs_or_talks_without_end_holds_nobody_up(scene: Webh
     large, nobody = scene.hook(f"{receiver.url}/large"), scene.hook("http://127.0.0.1:9/", events=["delivered"])
     scene.happened("ann@example.com")
     scene.tell(config)
-    with scene.store.session() as session:
-        [held] = endpoints.log(session, endpoints.configured_id(hanging), 10)
+    with scene.store.connect() as connection:
+        [held] = endpoints.log(connection, endpoints.configured_id(hanging), 10)
     assert (held.code, held.error) == (0, "no answer within 0.3 s")
     assert [one.response for one in scene.log(large)] == ["x" * 2048] * 2
     assert scene.log(nobody)[0].error.startswith("ConnectError")

@@ -18,16 +18,16 @@ from tests.message_factory import NOW, count, filing
 
 
 def _submit(opened: Store, one: Filing, before: Callable[[], object] = lambda: None) -> "Future[None]":
-    def file(session: sa.Connection) -> None:
+    def file(connection: sa.Connection) -> None:
         before()
-        deliveries.file(session, one)
+        deliveries.file(connection, one)
 
-    return opened.writer.submit(file, undo=lambda session: retention.drop_refused(session, one.message.id))
+    return opened.writer.submit(file, undo=lambda connection: retention.drop_refused(connection, one.message.id))
 
 
 def _lease(opened: Store) -> "Future[dict[str, Any]]":
     return opened.writer.submit(
-        lambda session: leases.lease(session, leases.Clock(NOW, NOW), NOW + timedelta(minutes=3), "me", 10),
+        lambda connection: leases.lease(connection, leases.Clock(NOW, NOW), NOW + timedelta(minutes=3), "me", 10),
         begins_commit=True,
     )
 
@@ -80,5 +80,5 @@ def test_what_somebody_else_has_leased_already_stays(opened: Store) -> None:
     one = filing("sent@example.com")
     _submit(opened, one).result(10)
     assert _lease(opened).result(10)
-    opened.writer.submit(lambda session: retention.drop_refused(session, one.message.id)).result(10)
+    opened.writer.submit(lambda connection: retention.drop_refused(connection, one.message.id)).result(10)
     assert count(opened, tables.delivery) == 1

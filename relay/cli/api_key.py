@@ -54,7 +54,7 @@ def _create(arguments: argparse.Namespace) -> int:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    with command.store(command.configured(arguments)) as store, store.session() as connection:
+    with command.store(command.configured(arguments)) as store, store.connect() as connection:
         for row in api_keys.listing(connection):
             command.say_json(dict(row))
     return 0

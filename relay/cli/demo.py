@@ -158,7 +158,7 @@ def _ids(store: Store, subjects: set[str]) -> dict[str, str]:
     """The messages by subject. What a slow disk had the server journal is there seconds later."""
     end = time.monotonic() + _RECORDED_WITHIN_S
     while True:
-        with store.session() as connection:
+        with store.connect() as connection:
             ids = {
                 line.subject: line.id for line in message_list.messages(connection, 2 * len(subjects)).items
             }  # and notices
@@ -190,7 +190,7 @@ def _letter(config: Config, store: Store, message_id: str, recipient: int) -> Le
     public_url = config.tracking.public_url
     minter = tokens.Minter(data_directory.open_ring(config), public_url)
     url = rb"%b/([ocu])/[A-Za-z0-9_-]++(?:\.gif)?" % re.escape(public_url.encode("ascii"))
-    with store.session() as connection:
+    with store.connect() as connection:
         fetched = deliveries.fetch(connection, message_id)
     assert fetched is not None
     message, octets = fetched

@@ -47,7 +47,7 @@ def add(commands: Commands) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     with command.store(command.configured(arguments)) as store:
-        with store.session() as connection:
+        with store.connect() as connection:
             rows = list(reversed(hits.latest(connection, arguments.limit)))
             seen = {row["id"] for row in _recent(connection)}
         for row in rows:
@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
         while arguments.follow:
             sys.stdout.flush()
             time.sleep(_POLL_S)
-            with store.session() as connection:
+            with store.connect() as connection:
                 rows = _recent(connection)
             for row in rows:
                 if row["id"] not in seen:

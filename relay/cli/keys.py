@@ -105,7 +105,7 @@ def _mails(config: Config, keys: tuple[Key, ...]) -> list[str]:
     revoked = tokens.revoked(config.relay.data_dir / data_directory.KEYS_FILE)
     made = sorted([*(key.created for key in keys), *(key.created for key in revoked)])
     try:
-        with command.store(config) as store, store.session() as connection:
+        with command.store(config) as store, store.connect() as connection:
             counts = []
             for key in keys:
                 start = key.created if key.created > made[0] else None

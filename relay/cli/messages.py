@@ -24,7 +24,7 @@ def add(commands: Commands) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    with command.store(command.configured(arguments)) as store, store.session() as connection:
+    with command.store(command.configured(arguments)) as store, store.connect() as connection:
         page = message_list.messages(connection, arguments.limit, query=arguments.query, status=arguments.status)
         found = [message_detail.read(connection, line.id) for line in page.items]
     for one in found:

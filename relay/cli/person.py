@@ -50,7 +50,7 @@ def add(commands: Commands) -> None:
 
 def _export(arguments: argparse.Namespace) -> int:
     mailbox = _mailbox(arguments.address)
-    with command.store(command.configured(arguments)) as store, store.session() as connection:
+    with command.store(command.configured(arguments)) as store, store.connect() as connection:
         command.say_json(personal_data.export(connection, mailbox, with_content=arguments.content))
     return 0
 
@@ -82,7 +82,7 @@ def _erase(arguments: argparse.Namespace) -> int:
 
 def _erased(store: Store, mailbox: Mailbox, *, keep: bool) -> Erased:
     now = datetime.now(UTC)
-    with store.session() as connection:
+    with store.connect() as connection:
         if count := personal_data.under_way(connection, mailbox, now):
             raise Failed(f"{count} deliveries to it are under way; nothing was erased, try again in a minute")
     done = Erased()

@@ -53,7 +53,7 @@ def _create(arguments: argparse.Namespace) -> int:
 
 def _list(arguments: argparse.Namespace) -> int:
     config = command.configured(arguments)
-    with command.store(config) as store, store.session() as connection:
+    with command.store(config) as store, store.connect() as connection:
         for seen in pixels.listing(connection, arguments.limit):
             command.say_json(json_objects.pixel(seen, config.tracking.public_url))
     return 0
@@ -61,7 +61,7 @@ def _list(arguments: argparse.Namespace) -> int:
 
 def _show(arguments: argparse.Namespace) -> int:
     config = command.configured(arguments)
-    with command.store(config) as store, store.session() as connection:
+    with command.store(config) as store, store.connect() as connection:
         seen = pixels.find(connection, arguments.pixel)
         if seen is None:
             raise Failed(f"there is no pixel {arguments.pixel}")
@@ -71,7 +71,7 @@ def _show(arguments: argparse.Namespace) -> int:
 
 def _remove(arguments: argparse.Namespace) -> int:
     with command.store(command.configured(arguments)) as store:
-        with store.session() as connection:
+        with store.connect() as connection:
             seen = pixels.find(connection, arguments.pixel)
         if seen is None:
             raise Failed(f"there is no pixel {arguments.pixel}")

@@ -60,7 +60,7 @@ def add(commands: Commands) -> None:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    with command.store(command.configured(arguments)) as store, store.session() as connection:
+    with command.store(command.configured(arguments)) as store, store.connect() as connection:
         for row in deliveries.open_deliveries(connection, arguments.limit):
             about = {"id": json_objects.delivery_id(row["message"], row["number"])} | {key: row[key] for key in _SHOWN}
             command.say_json(about | _standing(row))
@@ -69,7 +69,7 @@ def _list(arguments: argparse.Namespace) -> int:
 
 def _show(arguments: argparse.Namespace) -> int:
     asked = _read(arguments.id)
-    with command.store(command.configured(arguments)) as store, store.session() as connection:
+    with command.store(command.configured(arguments)) as store, store.connect() as connection:
         found = message_detail.read(connection, asked.message)
         rows = {row.number: row for row in deliveries.deliveries(connection, asked.message, asked.number)}
     if found is None or not rows:

@@ -22,7 +22,7 @@ def add(commands: Commands) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    with command.store(command.configured(arguments)) as store, store.session() as connection:
+    with command.store(command.configured(arguments)) as store, store.connect() as connection:
         found = statistics.since(connection, datetime.now(UTC) - arguments.last)
         waiting = statistics.waiting(connection)
     command.say_json(

@@ -79,7 +79,7 @@ def add(commands: Commands) -> None:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    with command.store(command.configured(arguments)) as store, store.session() as connection:
+    with command.store(command.configured(arguments)) as store, store.connect() as connection:
         for row in suppressions.listing(connection, arguments.limit, arguments.query):
             command.say_json({key: row[key] for key in _SHOWN})
     return 0
@@ -150,7 +150,7 @@ def _lines(name: str) -> Iterator[str]:
 
 def _export(arguments: argparse.Namespace) -> int:
     now = datetime.now(UTC)
-    with command.store(command.configured(arguments)) as store, store.session() as connection, ExitStack() as opened:
+    with command.store(command.configured(arguments)) as store, store.connect() as connection, ExitStack() as opened:
         out: TextIO = sys.stdout
         if arguments.file:
             try:

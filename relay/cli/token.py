@@ -58,6 +58,6 @@ def _url(config: Config, token: tokens.Token) -> str | None:
     if token.stored:
         url = Destinations(config.relay.data_dir).find(token.stored)
         if url is None:  # another machine's
-            with command.store(config) as opened, opened.session() as connection:
+            with command.store(config) as opened, opened.connect() as connection:
                 url = long_urls.row(connection, token.stored)
     return None if url is None else url.decode("ascii", "backslashreplace")

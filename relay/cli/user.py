@@ -50,7 +50,7 @@ def _add(arguments: argparse.Namespace) -> int:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    with command.store(command.configured(arguments)) as store, store.session() as connection:
+    with command.store(command.configured(arguments)) as store, store.connect() as connection:
         for row in accounts.listing(connection):
             command.say_json(dict(row))
     return 0
@@ -59,7 +59,7 @@ def _list(arguments: argparse.Namespace) -> int:
 def _remove(arguments: argparse.Namespace) -> int:
     with command.store(command.configured(arguments)) as store:
         is_gone = store.writer.submit(lambda connection: accounts.remove(connection, arguments.name)).result()
-        with store.session() as connection:
+        with store.connect() as connection:
             is_last = not accounts.any_exist(connection)
     if not is_gone:
         raise Failed(f"there is no account named {arguments.name}")

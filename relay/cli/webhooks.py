@@ -90,7 +90,7 @@ def _list(arguments: argparse.Namespace) -> int:
     ring = data_directory.open_ring(config)
     with command.store(config) as store:
         _learn(store, config)
-        with store.session() as connection:
+        with store.connect() as connection:
             for one in endpoints.standings(connection):
                 command.say_json(webhook_objects.webhook(one, ring))
     return 0
@@ -147,7 +147,7 @@ def _rotate(arguments: argparse.Namespace) -> int:
 
 
 def _log(arguments: argparse.Namespace) -> int:
-    with command.store(command.configured(arguments)) as store, store.session() as connection:
+    with command.store(command.configured(arguments)) as store, store.connect() as connection:
         _found(connection, arguments.webhook)
         for one in endpoints.log(connection, arguments.webhook, arguments.limit, failed=arguments.failed):
             command.say_json(webhook_objects.telling(one))
@@ -157,7 +157,7 @@ def _log(arguments: argparse.Namespace) -> int:
 def _replay(arguments: argparse.Namespace) -> int:
     now = datetime.now(UTC)
     with command.store(command.configured(arguments)) as store:
-        with store.session() as connection:
+        with store.connect() as connection:
             _found(connection, arguments.webhook)
         if arguments.event:
             again = store.writer.submit(
@@ -186,7 +186,7 @@ def _test(arguments: argparse.Namespace) -> int:
     ring = data_directory.open_ring(config)
     with command.store(config) as store:
         _learn(store, config)
-        with store.session() as connection:
+        with store.connect() as connection:
             row = _found(connection, arguments.webhook)
     answer = asyncio.run(_call(config, ring, row))
     command.say_json({"code": answer.code, "error": answer.error, "ms": answer.took_ms, "response": answer.text})

@@ -17,99 +17,99 @@ OCTETS = 8 << 20  # of contents together: what is deleted is overwritten
 PAGES = 2000  # of 4 KiB, given back to the disk in one commit
 
 
-def drop_content(session: sa.Connection, before: datetime) -> int:
+def drop_content(connection: sa.Connection, before: datetime) -> int:
     """Deletes octets and plans of messages accepted before then, unless a delivery still waits.
 
     Returns how many; call again until it returns 0.
     """
     kept = tables.content.c.message
     gone = _oldest(
-        session,
+        connection,
         _settled(before, tables.message.c.size_octets).join(tables.content, kept == tables.message.c.id),
         OCTETS,
     )
-    session.execute(sa.delete(tables.content).where(kept.in_(gone)))
-    session.execute(sa.update(tables.message).where(tables.message.c.id.in_(gone)).values(plan=""))
+    connection.execute(sa.delete(tables.content).where(kept.in_(gone)))
+    connection.execute(sa.update(tables.message).where(tables.message.c.id.in_(gone)).values(plan=""))
     return len(gone)
 
 
-def drop_messages(session: sa.Connection, before: datetime) -> int:
+def drop_messages(connection: sa.Connection, before: datetime) -> int:
     """Deletes messages accepted before then with all that hangs on them, unless a delivery still waits.
 
     Returns how many; call again until it returns 0.
     """
     delivery = tables.delivery
     count = sa.select(sa.func.count()).where(delivery.c.message == tables.message.c.id).scalar_subquery()
-    gone = _oldest(session, _settled(before, count), DELIVERIES)
-    _drop(session, gone)
+    gone = _oldest(connection, _settled(before, count), DELIVERIES)
+    _drop(connection, gone)
     return len(gone)
 
 
-def drop_refused(session: sa.Connection, message: str) -> None:
+def drop_refused(connection: sa.Connection, message: str) -> None:
     """Deletes a message that was filed when its client had been told that it was not, unless it is under way."""
     table = tables.delivery
     is_under_way = sa.or_(table.c.leased_by != "", table.c.next_attempt_at.is_(None))
-    if not session.execute(sa.select(table.c.number).where(table.c.message == message, is_under_way)).first():
-        _drop(session, [message])
+    if not connection.execute(sa.select(table.c.number).where(table.c.message == message, is_under_way)).first():
+        _drop(connection, [message])
 
 
-def _drop(session: sa.Connection, gone: list[str]) -> None:
+def _drop(connection: sa.Connection, gone: list[str]) -> None:
     hanging = (tables.event, tables.attempt, tables.delivery, tables.content, webhook_tables.outbox, webhook_tables.log)
     for table in hanging:
-        session.execute(sa.delete(table).where(table.c.message.in_(gone)))
-    session.execute(sa.delete(tables.message).where(tables.message.c.id.in_(gone)))
+        connection.execute(sa.delete(table).where(table.c.message.in_(gone)))
+    connection.execute(sa.delete(tables.message).where(tables.message.c.id.in_(gone)))
 
 
-def drop_suppressions(session: sa.Connection, before: datetime) -> int:
+def drop_suppressions(connection: sa.Connection, before: datetime) -> int:
     """Deletes suppressions that expired before then. Returns how many; call again until it returns 0."""
     table = tables.suppression
     gone = sa.select(table.c.id).where(table.c.expires_at < before).limit(BATCH)
-    return session.execute(sa.delete(table).where(table.c.id.in_(gone))).rowcount
+    return connection.execute(sa.delete(table).where(table.c.id.in_(gone))).rowcount
 
 
-def drop_strikes(session: sa.Connection, before: datetime) -> int:
+def drop_strikes(connection: sa.Connection, before: datetime) -> int:
     """Deletes counts of soft failures that nothing was added to since then, as above."""
     table = tables.strike
     gone = sa.select(table.c.address).where(table.c.last_at < before).limit(BATCH)
-    return session.execute(sa.delete(table).where(table.c.address.in_(gone), table.c.last_at < before)).rowcount
+    return connection.execute(sa.delete(table).where(table.c.address.in_(gone), table.c.last_at < before)).rowcount
 
 
-def drop_pixel_hits(session: sa.Connection, before: datetime) -> int:
+def drop_pixel_hits(connection: sa.Connection, before: datetime) -> int:
     """Deletes the log of stand-alone pixels up to then, as above. A pixel's counters stay with it."""
     table = console_tables.pixel_hit
     gone = sa.select(table.c.id).where(table.c.id < ids.first(before)).limit(BATCH)
-    return session.execute(sa.delete(table).where(table.c.id.in_(gone))).rowcount
+    return connection.execute(sa.delete(table).where(table.c.id.in_(gone))).rowcount
 
 
-def drop_heard(session: sa.Connection, before: datetime) -> int:
+def drop_heard(connection: sa.Connection, before: datetime) -> int:
     """Deletes what nobody will tell a second time, as above; and ids that an earlier version kept in clear."""
     table = tables.heard
     is_gone = sa.or_(table.c.at < before, table.c.id.not_like(f"{identities.MARK}%"))
     gone = sa.select(table.c.id).where(is_gone).limit(BATCH)
-    return session.execute(sa.delete(table).where(table.c.id.in_(gone))).rowcount
+    return connection.execute(sa.delete(table).where(table.c.id.in_(gone))).rowcount
 
 
-def drop_destinations(session: sa.Connection, before: datetime) -> int:
+def drop_destinations(connection: sa.Connection, before: datetime) -> int:
     """Deletes destinations that no mail has been sent with since then, as above."""
     table = tables.destination
     gone = sa.select(table.c.name).where(table.c.used_at < before).limit(BATCH)
-    return session.execute(sa.delete(table).where(table.c.name.in_(gone))).rowcount
+    return connection.execute(sa.delete(table).where(table.c.name.in_(gone))).rowcount
 
 
-def give_back(session: sa.Connection) -> int:
+def give_back(connection: sa.Connection) -> int:
     """Returns a chunk of SQLite's free pages to the disk. Returns how many; call again until it returns 0.
 
     A database that was made before it could shrink (0 at once, with pages free) does so after one `VACUUM`.
     PostgreSQL's autovacuum does it by itself.
     """
-    if session.dialect.name != "sqlite" or session.exec_driver_sql("PRAGMA auto_vacuum").scalar() != 2:
+    if connection.dialect.name != "sqlite" or connection.exec_driver_sql("PRAGMA auto_vacuum").scalar() != 2:
         return 0
-    free: int = session.exec_driver_sql("PRAGMA freelist_count").scalar() or 0
-    cursor = session.connection.cursor()
+    free: int = connection.exec_driver_sql("PRAGMA freelist_count").scalar() or 0
+    cursor = connection.connection.cursor()
     cursor.execute(f"PRAGMA incremental_vacuum({PAGES})")
     cursor.fetchall()  # a page for each row without columns, which SQLAlchemy takes for none
     cursor.close()
-    left: int = session.exec_driver_sql("PRAGMA freelist_count").scalar() or 0
+    left: int = connection.exec_driver_sql("PRAGMA freelist_count").scalar() or 0
     return max(0, free - left)
 
 
@@ -128,10 +128,10 @@ def _settled(before: datetime, weight: "sa.ColumnElement[int] | sa.ScalarSelect[
     )
 
 
-def _oldest(session: sa.Connection, wanted: sa.Select[str, int], most: int) -> list[str]:
+def _oldest(connection: sa.Connection, wanted: sa.Select[str, int], most: int) -> list[str]:
     """The first of them, as many as do not outweigh that; one in any case."""
     found: list[str] = []
-    for message, weight in session.execute(wanted):
+    for message, weight in connection.execute(wanted):
         most -= weight
         if found and most < 0:
             break

@@ -48,9 +48,9 @@ FACTS = {
     "filing": Fact(TypeAdapter(deliveries.Filing, config=_OCTETS), deliveries.file, redaction.filing),
     "settled": Fact(
         TypeAdapter(Settled),
-        lambda session, fact: deliveries.settle(session, *fact),
+        lambda connection, fact: deliveries.settle(connection, *fact),
         lambda people, fact: fact._replace(outcomes=redaction.outcomes(people, fact.outcomes)),
-        lambda session, fact: unstorable_results.settle_in_short(session, *fact),
+        lambda connection, fact: unstorable_results.settle_in_short(connection, *fact),
     ),
     "hit": Fact(TypeAdapter(hits.Hit), hits.record),
     "sight": Fact(TypeAdapter(verdicts.Sight), verdicts.note),
@@ -80,17 +80,17 @@ class Store:
         self._unanswered: set[asyncio.Future[None]] = set()  # writes that `keep` no longer waits for
 
     @contextlib.contextmanager
-    def session(self) -> Iterator[sa.Connection]:
-        """A session that reads."""
-        with self._reading.begin() as session:
-            yield session
+    def connect(self) -> Iterator[sa.Connection]:
+        """Opens a transaction that only reads."""
+        with self._reading.begin() as connection:
+            yield connection
 
     async def read(self, work: Callable[[sa.Connection], T]) -> T:
-        """Runs `work(session)` on a reader's thread. Raises sqlalchemy.exc.SQLAlchemyError."""
+        """Runs `work(connection)` on a reader's thread. Raises sqlalchemy.exc.SQLAlchemyError."""
 
         def run() -> T:
-            with self.session() as session:
-                return work(session)
+            with self.connect() as connection:
+                return work(connection)
 
         return await asyncio.get_running_loop().run_in_executor(self._readers, run)
 
@@ -105,7 +105,7 @@ class Store:
         if url is not None:
             return url
         try:
-            url = await self.read_in_time(lambda session: long_urls.row(session, reference))
+            url = await self.read_in_time(lambda connection: long_urls.row(connection, reference))
         except (sa.exc.SQLAlchemyError, TimeoutError):
             raise Away from None
         if url is not None:  # another machine's mail: from now on it is here too
@@ -114,7 +114,7 @@ class Store:
         return url
 
     async def write(self, work: Callable[[sa.Connection], T], *, begins_commit: bool = False) -> T:
-        """Runs `work(session)` in the writer's next commit; returns when it is durable."""
+        """Runs `work(connection)` in the writer's next commit; returns when it is durable."""
         return await asyncio.wrap_future(self.writer.submit(work, begins_commit=begins_commit))
 
     async def record(
@@ -126,7 +126,7 @@ class Store:
     ) -> None:
         """Commits a fact: it is in the database when this returns. Raises TimeoutError as the writer does,
         sqlalchemy.exc.SQLAlchemyError."""
-        await self.writer.write_in_time(lambda session: FACTS[name].apply(session, value), undo, unless)
+        await self.writer.write_in_time(lambda connection: FACTS[name].apply(connection, value), undo, unless)
         self._remember(name, value)
 
     async def keep(self, name: str, value: object, *, journaled: object = None, raises_faults: bool = False) -> None:
@@ -138,7 +138,7 @@ class Store:
         """
         fact = FACTS[name]
         if not self._unanswered:
-            writing = asyncio.ensure_future(self.write(lambda session: fact.apply(session, value)))
+            writing = asyncio.ensure_future(self.write(lambda connection: fact.apply(connection, value)))
             done, _ = await asyncio.wait({writing}, timeout=PATIENCE_S)
             error = writing.exception() if done else None
             if done and error is None:
@@ -185,7 +185,7 @@ class Store:
     async def commit(self, facts: Sequence[tuple[str, Any]]) -> list[tuple[str, Any]]:  # Any: as in Fact
         """Commits facts together. Returns those that must wait in the journal; raises Away if the database does not
         answer in time."""
-        writing = asyncio.ensure_future(self.write(lambda session: _apply(session, facts)))
+        writing = asyncio.ensure_future(self.write(lambda connection: _apply(connection, facts)))
         done, _ = await asyncio.wait({writing}, timeout=PATIENCE_S)
         if done and writing.exception() is None:
             return writing.result()
@@ -229,7 +229,7 @@ class Store:
         stays = Replayed([], [])
         for at in range(0, len(lines), REPLAYED_TOGETHER):
             chunk = lines[at : at + REPLAYED_TOGETHER]
-            done = await self.write(lambda session, chunk=chunk: _replay(self.journal, session, chunk))  # type: ignore[misc]
+            done = await self.write(lambda connection, chunk=chunk: _replay(self.journal, connection, chunk))  # type: ignore[misc]
             stays.later.extend(done.later)
             stays.bad.extend(done.bad)
         self.journal.settle(path, stays)
@@ -253,26 +253,26 @@ class Store:
         self._writing.dispose()
 
 
-def _apply(session: sa.Connection, facts: Sequence[tuple[str, Any]]) -> list[tuple[str, Any]]:
+def _apply(connection: sa.Connection, facts: Sequence[tuple[str, Any]]) -> list[tuple[str, Any]]:
     """Commits all, or else each by itself. Returns those that are to wait in the journal."""
-    with verdicts.together(session):
+    with verdicts.together(connection):
         try:
-            with session.begin_nested():  # one savepoint for all: each costs as much as a statement
+            with connection.begin_nested():  # one savepoint for all: each costs as much as a statement
                 for name, value in facts:
-                    FACTS[name].apply(session, value)
+                    FACTS[name].apply(connection, value)
         except Exception as error:
             if errors.is_database_fault(error):
                 raise
-            return _apart(session, facts)  # one fact's fault: find out whose, and spare the others
+            return _apart(connection, facts)  # one fact's fault: find out whose, and spare the others
     return []
 
 
-def _apart(session: sa.Connection, facts: Sequence[tuple[str, Any]]) -> list[tuple[str, Any]]:
+def _apart(connection: sa.Connection, facts: Sequence[tuple[str, Any]]) -> list[tuple[str, Any]]:
     later = []
     for name, value in facts:
         try:
-            with session.begin_nested():
-                FACTS[name].apply(session, value)
+            with connection.begin_nested():
+                FACTS[name].apply(connection, value)
         except Exception as error:
             if errors.is_database_fault(error):
                 raise
@@ -281,9 +281,9 @@ def _apart(session: sa.Connection, facts: Sequence[tuple[str, Any]]) -> list[tup
     return later
 
 
-def _replay(journal: Journal, session: sa.Connection, lines: list[bytes]) -> Replayed:
-    with verdicts.together(session):
-        return journal.replay(session, lines)
+def _replay(journal: Journal, connection: sa.Connection, lines: list[bytes]) -> Replayed:
+    with verdicts.together(connection):
+        return journal.replay(connection, lines)
 
 
 def _heard(writing: "asyncio.Future[Any]") -> None:

@@ -38,8 +38,8 @@ class _Server:
     @contextmanager
     def stopped(self) -> Iterator[None]:
         """All its processes stand still: the kernel takes what is sent to them, and nobody answers."""
-        with self.connect() as session:
-            row = session.execute("SHOW data_directory").fetchone()
+        with self.connect() as connection:
+            row = connection.execute("SHOW data_directory").fetchone()
         assert row
         first = int(Path(row[0], "postmaster.pid").read_text().split()[0])
         os.kill(first, signal.SIGSTOP)  # from now on it has no new children
@@ -53,10 +53,10 @@ class _Server:
     @contextmanager
     def locked(self, table: LiteralString = "suppression") -> Iterator[None]:
         """Somebody changes a table: that which every mail looks into, or another."""
-        with self.connect() as session:
-            session.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
+        with self.connect() as connection:
+            connection.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
             yield
-            session.rollback()
+            connection.rollback()
 
 
 def _signal(pids: list[int], number: signal.Signals) -> None:

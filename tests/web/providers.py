@@ -175,5 +175,5 @@ def status(scene: Scene, message: str) -> tuple[str, str, str]:
 
 
 def held(scene: Scene, who: str) -> list[tuple[str, str]]:
-    rows = scene.read(lambda session: suppressions.listing(session, 10, who))
+    rows = scene.read(lambda connection: suppressions.listing(connection, 10, who))
     return [(row["scope"], row["reason"]) for row in rows]

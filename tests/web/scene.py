@@ -122,8 +122,8 @@ class Scene:
         return self.store.writer.submit(work).result(10)
 
     def read(self, work: Callable[[sa.Connection], T]) -> T:
-        with self.store.session() as session:
-            return work(session)
+        with self.store.connect() as connection:
+            return work(connection)
 
     def file(
         self,
@@ -156,13 +156,13 @@ class Scene:
             queue.Outcome(ids.new(), number, recipient, status, now, tried=tried)
             for number, recipient in enumerate(recipients)
         ]
-        self.write(lambda session: queue.file(session, queue.Filing(message, octets, deliveries, outcomes)))
+        self.write(lambda connection: queue.file(connection, queue.Filing(message, octets, deliveries, outcomes)))
         return message.id
 
     def hit(self, message: str, type_: EventType, verdict: str, number: int = 0, **fields: Any) -> None:
         """An event as the web side would write it. Any: fields of the hit."""
         hit = hits.Hit(ids.new(), type_, datetime.now(UTC), message, number, verdict, **fields)
-        self.write(lambda session: hits.record(session, hit))
+        self.write(lambda connection: hits.record(connection, hit))
 
     def path(self, kind: Kind, message: str, number: int = 0, url: bytes = URL, link: int = 1) -> str:
         """The path of a tracking URL, with its suffix for a pixel."""
@@ -172,7 +172,7 @@ class Scene:
 
     def delivery(self, message: str, number: int = 0) -> sa.RowMapping:
         query = sa.select(tables.delivery).filter_by(message=message, number=number)
-        return self.read(lambda session: session.execute(query).mappings().one())
+        return self.read(lambda connection: connection.execute(query).mappings().one())
 
     def events(self, message: str, *types: EventType) -> list[sa.RowMapping]:
         """The events of recipients' doing, or of those types, in order."""
@@ -182,12 +182,12 @@ class Scene:
             .where(tables.event.c.message == message, tables.event.c.type.in_(wanted))
             .order_by(tables.event.c.id)
         )
-        return self.read(lambda session: list(session.execute(query).mappings()))
+        return self.read(lambda connection: list(connection.execute(query).mappings()))
 
     def sign_in(self) -> httpx.Client:
         """A console client with a session."""
-        if not self.read(lambda session: accounts.password_hash(session, NAME)):  # a new password ends sessions
-            self.write(lambda session: accounts.put(session, NAME, PASSWORD, datetime.now(UTC)))
+        if not self.read(lambda connection: accounts.password_hash(connection, NAME)):  # a new password ends sessions
+            self.write(lambda connection: accounts.put(connection, NAME, PASSWORD, datetime.now(UTC)))
         answer = httpx.post(f"{self.console}/login", data={"name": NAME, "password": PASSWORD}, timeout=60)
         assert answer.status_code == 303, answer.text
         return httpx.Client(base_url=self.console, timeout=60, cookies=answer.cookies)

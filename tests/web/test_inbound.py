@@ -143,7 +143,7 @@ def test_a_batch_of_thousands_lets_other_writes_in_between(scene: Scene) -> None
         telling = other.submit(from_sendgrid, scene, *strangers, bounced("thousands@example.com"))
         while not telling.done():
             asked = time.perf_counter()
-            scene.write(lambda session: None)
+            scene.write(lambda connection: None)
             waits_s.append(time.perf_counter() - asked)
     took_s = time.perf_counter() - started
     assert telling.result().json() == {"taken": 1, "known": 0, "unknown": 3000}
@@ -157,10 +157,10 @@ def test_of_a_batch_in_which_one_event_meets_a_fault_of_ours_the_others_are_sett
     messages = [sent(scene, f"batch{n}@example.com") for n in range(3)]
     real = late_reports.settle
 
-    def settle(session: sa.Connection, tiding: late_reports.Tiding) -> bool:
+    def settle(connection: sa.Connection, tiding: late_reports.Tiding) -> bool:
         if tiding.message == messages[1]:
             raise KeyError("ours")
-        return real(session, tiding)
+        return real(connection, tiding)
 
     monkeypatch.setattr(late_reports, "settle", settle)
     events = [bounced(f"batch{n}@example.com") for n in range(3)]

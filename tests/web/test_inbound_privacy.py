@@ -82,8 +82,8 @@ def test_what_a_provider_told_is_erased_with_the_person(tmp_path: Path) -> None:
         messages = tell_all(running)
         assert {running.delivery(message)["status"] for message in messages} == {"bounced"}
         assert names_her(tmp_path)
-        while running.write(lambda session: personal_data.erase(session, WHO, datetime.now(UTC))).deliveries:
+        while running.write(lambda connection: personal_data.erase(connection, WHO, datetime.now(UTC))).deliveries:
             pass
-        running.write(lambda session: personal_data.erase_standing(session, WHO, keep_suppressions=True))
+        running.write(lambda connection: personal_data.erase_standing(connection, WHO, keep_suppressions=True))
         running.store.checkpoint()
     assert not names_her(tmp_path)

@@ -100,9 +100,9 @@ def test_a_hit_of_a_message_that_is_not_written_down_yet_waits_in_the_journal(tm
 
 
 def test_stopping_waits_for_the_hits_that_are_on_their_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def slowly(session: sa.Connection, hit: hits.Hit) -> None:
+    def slowly(connection: sa.Connection, hit: hits.Hit) -> None:
         time.sleep(0.2)
-        hits.record(session, hit)
+        hits.record(connection, hit)
 
     with Scene(tmp_path) as scene:
         message = scene.file()

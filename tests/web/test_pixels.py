@@ -32,7 +32,7 @@ NOW = datetime(2026, 11, 21, 9, tzinfo=UTC)
 
 @pytest.fixture(scope="module")
 def program(scene: Scene) -> Iterator[httpx.Client]:
-    key = scene.write(lambda session: api_keys.create(session, "test", NOW))
+    key = scene.write(lambda connection: api_keys.create(connection, "test", NOW))
     with httpx.Client(base_url=f"{scene.console}/api/v1", headers={"authorization": f"Bearer {key}"}) as client:
         yield client
 
@@ -63,11 +63,11 @@ def test_nothing_of_the_api_is_answered_without_a_key(scene: Scene, program: htt
 
 
 def test_a_revoked_key_ends_at_once_and_a_session_is_no_key(scene: Scene) -> None:
-    key = scene.write(lambda session: api_keys.create(session, "short", NOW))
-    assert scene.write(lambda session: api_keys.create(session, "short", NOW)) is None
+    key = scene.write(lambda connection: api_keys.create(connection, "short", NOW))
+    assert scene.write(lambda connection: api_keys.create(connection, "short", NOW)) is None
     headers = {"authorization": f"bearer {key}"}
     assert httpx.get(f"{scene.console}/api/v1/pixels", headers=headers).status_code == 200
-    scene.write(lambda session: api_keys.revoke(session, "short"))
+    scene.write(lambda connection: api_keys.revoke(connection, "short"))
     assert httpx.get(f"{scene.console}/api/v1/pixels", headers=headers).status_code == 401
     with scene.sign_in() as browser:
         assert browser.get("/api/v1/pixels").status_code == 401
@@ -104,18 +104,20 @@ def test_a_pixel_made_by_the_api_logs_who_fetches_it_and_repeats_are_one_line(
 
 def test_a_pixels_address_outlives_a_rotation_of_the_keys(tmp_path: Path) -> None:
     with Scene(tmp_path) as scene:
-        made = scene.write(lambda session: pixels.create(session, scene.ring, "old", NOW))
+        made = scene.write(lambda connection: pixels.create(connection, scene.ring, "old", NOW))
         tokens.rotate(tmp_path / "keys.json")
         scene.ring.find(2)
         assert scene.ring.current.id == 2
-        [seen] = scene.read(lambda session: pixels.listing(session, 10))
+        [seen] = scene.read(lambda connection: pixels.listing(connection, 10))
         assert seen.token == made.token
         fetch(pixels.url(scene.tracking, seen.token), PHONE)
-        until(lambda: scene.read(lambda session: pixels.listing(session, 10))[0].opens.human)
+        until(lambda: scene.read(lambda connection: pixels.listing(connection, 10))[0].opens.human)
         # What has expired goes from the log; the pixel and its count stay.
-        gone = scene.write(lambda session: retention.drop_pixel_hits(session, datetime.now(UTC) + timedelta(days=1)))
+        gone = scene.write(
+            lambda connection: retention.drop_pixel_hits(connection, datetime.now(UTC) + timedelta(days=1))
+        )
         assert gone == 1
-        [seen] = scene.read(lambda session: pixels.listing(session, 10))
+        [seen] = scene.read(lambda connection: pixels.listing(connection, 10))
         assert (seen.opens.human, seen.last_at) == (1, None)
 
 
@@ -207,7 +209,9 @@ def test_a_pixel_that_was_removed_shows_its_picture_and_counts_nothing(scene: Sc
     assert program.delete(f"/pixels/{made['id']}").status_code == 404
     assert program.get(f"/pixels/{made['id']}").status_code == 404
     left = scene.write(
-        lambda session: session.scalars(sa.select(console_tables.pixel_hit.c.id).filter_by(pixel=made["id"])).all()
+        lambda connection: connection.scalars(
+            sa.select(console_tables.pixel_hit.c.id).filter_by(pixel=made["id"])
+        ).all()
     )
     assert left == []
     assert (fetch(made["url"], PHONE).status_code, fetch(made["url"], PHONE).content[:4]) == (200, b"\x89PNG")

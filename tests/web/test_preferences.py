@@ -73,8 +73,8 @@ def test_a_link_older_than_the_records_never_claims_that_anything_was_done(scene
     old = scene.file("old@example.com", id=ids.encode(int(long_ago.timestamp() * 1000), b"oldold"))
     path = scene.path(Kind.UNSUBSCRIBE, old)
     gone = sa.update(tables.delivery).where(tables.delivery.c.message == old).values(next_attempt_at=None)
-    scene.write(lambda session: session.execute(gone))
-    scene.write(lambda session: retention.drop_messages(session, datetime.now(UTC) - timedelta(days=400)))
+    scene.write(lambda connection: connection.execute(gone))
+    scene.write(lambda connection: retention.drop_messages(connection, datetime.now(UTC) - timedelta(days=400)))
     for answer in (scene.http.get(path), scene.http.post(path, data={"action": "unsubscribe"})):
         assert answer.status_code == 410 and "too old" in answer.text and "unsubscribed" not in answer.text
     one_click = scene.http.post(path, data={"List-Unsubscribe": "One-Click"})

@@ -27,32 +27,34 @@ def _nobody() -> str:
     return _HASHER.hash("nobody")
 
 
-def put(session: sa.Connection, name: str, password: str, at: datetime) -> None:
+def put(connection: sa.Connection, name: str, password: str, at: datetime) -> None:
     """Makes an account, or gives an existing one a new password, which ends its sessions."""
     table = console_tables.account
-    remove(session, name)
-    session.execute(sa.insert(table), {"name": name, "password_hash": hash_password(password), "created_at": at})
+    remove(connection, name)
+    connection.execute(sa.insert(table), {"name": name, "password_hash": hash_password(password), "created_at": at})
 
 
-def remove(session: sa.Connection, name: str) -> bool:
+def remove(connection: sa.Connection, name: str) -> bool:
     """Takes an account away, and ends its sessions. False if there is none of that name."""
-    console_sessions.end_all(session, name)
-    return session.execute(sa.delete(console_tables.account).where(console_tables.account.c.name == name)).rowcount > 0
+    console_sessions.end_all(connection, name)
+    return (
+        connection.execute(sa.delete(console_tables.account).where(console_tables.account.c.name == name)).rowcount > 0
+    )
 
 
-def listing(session: sa.Connection) -> Sequence[sa.RowMapping]:
+def listing(connection: sa.Connection) -> Sequence[sa.RowMapping]:
     """The accounts' names and ages, the oldest first."""
     table = console_tables.account
     wanted = sa.select(table.c.name, table.c.created_at).order_by(table.c.created_at, table.c.name)
-    return session.execute(wanted).mappings().all()
+    return connection.execute(wanted).mappings().all()
 
 
-def any_exist(session: sa.Connection) -> bool:
-    return session.scalar(sa.select(console_tables.account.c.name).limit(1)) is not None
+def any_exist(connection: sa.Connection) -> bool:
+    return connection.scalar(sa.select(console_tables.account.c.name).limit(1)) is not None
 
 
-def password_hash(session: sa.Connection, name: str) -> str | None:
-    found: str | None = session.scalar(
+def password_hash(connection: sa.Connection, name: str) -> str | None:
+    found: str | None = connection.scalar(
         sa.select(console_tables.account.c.password_hash).where(console_tables.account.c.name == name)
     )
     return found

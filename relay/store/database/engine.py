@@ -13,7 +13,7 @@ from relay.store.database import errors, identities
 
 BUSY_TIMEOUT_S = 5.0
 DATABASE_FILE = "waypost.db"
-_damaged: set[tuple[int, int]] = set()  # files in which a session of this process has met damage
+_damaged: set[tuple[int, int]] = set()  # files in which a connection of this process has met damage
 NOBODY_KNOWN = identities.People()
 # A PostgreSQL server that has gone without a word is found within a minute, also by who waits for its answer.
 _LINK = {
@@ -33,7 +33,7 @@ def url(configured: str, data_dir: Path) -> str:
 def open_engine(
     database_url: str, *, writes: bool, known: identities.People = NOBODY_KNOWN, creates: bool = False
 ) -> sa.Engine:
-    """An engine whose sessions know how people are written down. Only one that `creates` makes a missing file.
+    """An engine whose connections know how people are written down. Only one that `creates` makes a missing file.
 
     One that writes takes SQLite's write lock when a transaction begins, so that none fails half-way for want of it;
     one that only reads never waits for a writer (WAL)."""
@@ -104,7 +104,7 @@ def open_engine(
 
 
 def is_damaged(engine: sa.Engine) -> bool:
-    """True if a session of this process has met damage in the engine's file: nothing is committed to it any more."""
+    """True if a connection of this process has met damage in the engine's file: nothing is committed to it any more."""
     path = engine.url.database if _damaged else None
     return engine.dialect.name == "sqlite" and path is not None and _identity(path) in _damaged
 

@@ -92,14 +92,14 @@ class People:
         return redaction.words(mailboxes, with_local_part=self.mode == "aggregate")
 
 
-def of(session: sa.Connection) -> People:
-    """How the store that this session belongs to writes people down."""
-    found = session.get_execution_options().get(_OPTION)
+def of(connection: sa.Connection) -> People:
+    """How the store that this connection belongs to writes people down."""
+    found = connection.get_execution_options().get(_OPTION)
     return found if isinstance(found, People) else People()
 
 
 def options(people: People) -> dict[str, People]:
-    """The execution options of an engine whose sessions know these people."""
+    """The execution options of an engine whose connections know these people."""
     return {_OPTION: people}
 
 

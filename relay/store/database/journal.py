@@ -30,7 +30,7 @@ class Fact(NamedTuple):
     form: TypeAdapter[Any]  # Any: each kind has its own type, which only `apply` and `veil` need to know
     apply: Callable[[sa.Connection, Any], None]
     veil: Callable[[People, Any], Any] = lambda _, value: value
-    salvage: Callable[[sa.Connection, Any], None] = lambda _session, _value: None  # where `apply` fails by itself
+    salvage: Callable[[sa.Connection, Any], None] = lambda _connection, _value: None  # where `apply` fails by itself
 
 
 class Replayed(NamedTuple):
@@ -131,21 +131,21 @@ class Journal:
                 found += (line for line in file if line.startswith(name.encode() + b" "))
         return found
 
-    def replay(self, session: sa.Connection, lines: list[bytes]) -> Replayed:
-        """Commits the lines' facts with the session. Returns those that stay."""
+    def replay(self, connection: sa.Connection, lines: list[bytes]) -> Replayed:
+        """Commits the lines' facts with the connection. Returns those that stay."""
         try:
-            with session.begin_nested():  # one savepoint for all: each costs as much as a statement
+            with connection.begin_nested():  # one savepoint for all: each costs as much as a statement
                 for line in lines:
                     name, _, value = line.partition(b" ")
                     fact = self._facts[name.decode()]
-                    fact.apply(session, fact.form.validate_json(value))
+                    fact.apply(connection, fact.form.validate_json(value))
             return Replayed([], [])
         except Exception as error:
             if errors.is_database_fault(error):
                 raise
-            return self._apart(session, lines)  # one line's fault: find out which, and spare the others
+            return self._apart(connection, lines)  # one line's fault: find out which, and spare the others
 
-    def _apart(self, session: sa.Connection, lines: list[bytes]) -> Replayed:
+    def _apart(self, connection: sa.Connection, lines: list[bytes]) -> Replayed:
         """The same, each line by itself."""
         later: list[bytes] = []
         bad: list[bytes] = []
@@ -159,8 +159,8 @@ class Journal:
                 bad.append(line)
                 continue
             try:
-                with session.begin_nested():
-                    fact.apply(session, given)
+                with connection.begin_nested():
+                    fact.apply(connection, given)
             except NotYetError:
                 later.append(line)
             except Exception as error:
@@ -169,8 +169,8 @@ class Journal:
                 log.fault("journal", name.decode())
                 log.bad_fact(name.decode(), type(error).__name__)
                 bad.append(line)  # one line must not stop the others
-                with contextlib.suppress(NotYetError), session.begin_nested():
-                    fact.salvage(session, given)
+                with contextlib.suppress(NotYetError), connection.begin_nested():
+                    fact.salvage(connection, given)
         return Replayed(later, bad)
 
     def settle(self, path: Path, stays: Replayed) -> None:

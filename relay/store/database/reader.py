@@ -30,7 +30,7 @@ class Reader:
         self._asks_again_at_s = 0.0  # while it does not answer
 
     async def read(self, work: Callable[[sa.Connection], T]) -> T:
-        """Runs `work(session)`. Raises TimeoutError if there is no answer in time, sqlalchemy.exc.SQLAlchemyError."""
+        """Returns `work(connection)`. Raises TimeoutError if it takes too long, sqlalchemy.exc.SQLAlchemyError."""
         now_s = time.monotonic()
         if now_s < self._asks_again_at_s:
             raise TimeoutError
@@ -49,11 +49,11 @@ class Reader:
         raise TimeoutError
 
     def _run(self, work: Callable[[sa.Connection], T]) -> T:
-        with self._engine.begin() as session:
-            if session.dialect.name == "postgresql":
-                # LOCAL: behind a pooler (PgBouncer) the session is somebody else's afterwards.
-                session.exec_driver_sql(f"SET LOCAL statement_timeout = {_STATEMENT_MS}")
-            result = work(session)
+        with self._engine.begin() as connection:
+            if connection.dialect.name == "postgresql":
+                # LOCAL: behind a pooler (PgBouncer) the connection is somebody else's afterwards.
+                connection.exec_driver_sql(f"SET LOCAL statement_timeout = {_STATEMENT_MS}")
+            result = work(connection)
         self._asks_again_at_s = 0.0
         return result
 

@@ -1,7 +1,8 @@
 """Facts that were committed just now, for the case that the database's file turns out to be damaged.
 
-Commits into a damaged file succeed until a session meets a bad page; with the backup in its place they are gone. Here
-lies, for as long as that may take, what has been promised to somebody: mail, results, a recipient's wishes.
+Commits into a damaged file succeed until a connection meets a bad page, and they are gone when the backup takes the
+file's place. For as long as that may take, this holds what has been promised to somebody: mail, results, a recipient's
+wishes.
 """
 
 import threading

@@ -37,7 +37,7 @@ class _Fault(NamedTuple):
 class Writer:
     """Commits work in order. A job that fails is undone alone; a commit that fails, fails all in it.
 
-    Work may be run twice before it is committed once, so it does nothing but with its session.
+    Work may be run twice before it is committed once, so it acts on its connection only.
     """
 
     def __init__(self, engine: sa.Engine) -> None:
@@ -59,7 +59,7 @@ class Writer:
         return time.monotonic() - began_at_s if began_at_s is not None else 0.0
 
     def submit(self, work: Work[T], undo: Work[None] | None = None, *, begins_commit: bool = False) -> "Future[T]":
-        """Runs `work(session)` in the next commit. The future has its result when it is durable, or the error.
+        """Runs `work(connection)` in the next commit. The future has its result when it is durable, or the error.
 
         Where the commit was made though the future has an error, or is withdrawn, `undo` takes it back in the next
         one. `begins_commit`: nothing that may still be taken back is there when the work runs.
@@ -172,19 +172,19 @@ class Writer:
 
     def _together(self, group: list[_Job]) -> list[Any]:
         """All in one commit; the results in order."""
-        with self._session().begin():
-            results = [job.work(self._session()) for job in group]
+        with self._connect().begin():
+            results = [job.work(self._connect()) for job in group]
             self._ends_unknown = True
         return results
 
     def _apart(self, group: list[_Job]) -> list[Any]:
         """All in one commit but for those that fail, which are undone alone."""
         results: list[Any] = []
-        with self._session().begin():
+        with self._connect().begin():
             for job in group:
                 try:
-                    with self._session().begin_nested():
-                        results.append(job.work(self._session()))
+                    with self._connect().begin_nested():
+                        results.append(job.work(self._connect()))
                 except Exception as error:
                     if errors.is_database_fault(error):
                         raise
@@ -192,7 +192,7 @@ class Writer:
             self._ends_unknown = True
         return results
 
-    def _session(self) -> sa.Connection:
+    def _connect(self) -> sa.Connection:
         if self._connection is None:
             self._connection = self._engine.connect()
         return self._connection

@@ -70,11 +70,11 @@ class Filing(NamedTuple):
     destinations: Rows = ()  # those that its links only refer to, as `destinations.keep` returned them
 
 
-def file(session: sa.Connection, filing: Filing) -> None:
+def file(connection: sa.Connection, filing: Filing) -> None:
     """Writes a message, its deliveries and how the first attempts ended. A second filing changes nothing."""
-    filing = redaction.filing(identities.of(session), filing)
+    filing = redaction.filing(identities.of(connection), filing)
     message = filing.message
-    if session.scalar(sa.select(tables.message.c.id).where(tables.message.c.id == message.id)):
+    if connection.scalar(sa.select(tables.message.c.id).where(tables.message.c.id == message.id)):
         return
     deliveries = {row.number: tables.values(row) | {"stream": message.stream} for row in filing.deliveries}
     accepted = Event(
@@ -86,21 +86,21 @@ def file(session: sa.Connection, filing: Filing) -> None:
         detail=message.client,
     )
     events, attempts = [tables.values(accepted)], []
-    outcomes = [_judged(session, message.id, outcome) for outcome in filing.outcomes]
+    outcomes = [_judged(connection, message.id, outcome) for outcome in filing.outcomes]
     for outcome in outcomes:
         deliveries[outcome.number] |= _standing(outcome) | {"attempts": _count(outcome)}
-        events.append(_event(session, message.id, outcome))
+        events.append(_event(connection, message.id, outcome))
         attempts += _attempt(message.id, outcome)
-    session.execute(sa.insert(tables.message), tables.values(message))
-    long_urls.note(session, filing.destinations, message.accepted_at)
+    connection.execute(sa.insert(tables.message), tables.values(message))
+    long_urls.note(connection, filing.destinations, message.accepted_at)
     if filing.octets is not None:
-        session.execute(sa.insert(tables.content), {"message": message.id, "octets": filing.octets})
-    session.execute(sa.insert(tables.delivery), list(deliveries.values()))
-    outbox.write(session, events)
+        connection.execute(sa.insert(tables.content), {"message": message.id, "octets": filing.octets})
+    connection.execute(sa.insert(tables.delivery), list(deliveries.values()))
+    outbox.write(connection, events)
     if attempts:
-        session.execute(sa.insert(tables.attempt), attempts)
+        connection.execute(sa.insert(tables.attempt), attempts)
     for outcome in outcomes:
-        _suppress(session, message.id, outcome)
+        _suppress(connection, message.id, outcome)
 
 
 class NotFiled(NotYetError):
@@ -111,7 +111,7 @@ _MAY_STILL_COME = timedelta(days=30)  # what was accepted longer ago has expired
 
 
 def settle(
-    session: sa.Connection, message: str, outcomes: Iterable[Outcome], worker: str = "", *, is_final: bool = False
+    connection: sa.Connection, message: str, outcomes: Iterable[Outcome], worker: str = "", *, is_final: bool = False
 ) -> None:
     """Writes down how attempts at a message's deliveries ended, and lets go of their leases. Raises NotFiled.
 
@@ -120,43 +120,43 @@ def settle(
     `is_final`: whoever tells has seen the row, and knows that it now stands so (`late_reports`).
     """
     table = tables.delivery
-    known = identities.of(session)
+    known = identities.of(connection)
     forgotten: list[str] = []
     for outcome in redaction.outcomes(known, outcomes):
-        if session.scalar(sa.select(tables.event.c.id).where(tables.event.c.id == outcome.id)):
+        if connection.scalar(sa.select(tables.event.c.id).where(tables.event.c.id == outcome.id)):
             continue
         this = (table.c.message == message, table.c.number == outcome.number)
-        row = session.execute(sa.select(table).where(*this).with_for_update()).first()
+        row = connection.execute(sa.select(table).where(*this).with_for_update()).first()
         if row is None:
             if outcome.at - ids.time_of(message) < _MAY_STILL_COME:
                 raise NotFiled(message)
             continue
         if not is_final and not _is_news(row, outcome, worker):
-            _remember(session, message, outcome)
+            _remember(connection, message, outcome)
             continue
-        outcome = _judged(session, message, outcome)
+        outcome = _judged(connection, message, outcome)
         change = _standing(outcome, row.told)
         if known.are_veiled and not outcome.status.is_open and not change["owes"]:
             forgotten.append(row.recipient)
             change |= {"recipient": known.shown(outcome.recipient), "orcpt": ""}
-        session.execute(sa.update(table).where(*this).values(**change, attempts=table.c.attempts + _count(outcome)))
+        connection.execute(sa.update(table).where(*this).values(**change, attempts=table.c.attempts + _count(outcome)))
         if outcome.is_known and (row.status, row.category) == (outcome.status, outcome.category):
             continue
-        outbox.write(session, [_event(session, message, outcome)])
+        outbox.write(connection, [_event(connection, message, outcome)])
         for attempt in _attempt(message, outcome):
-            session.execute(sa.insert(tables.attempt), attempt)
-        _suppress(session, message, outcome)
+            connection.execute(sa.insert(tables.attempt), attempt)
+        _suppress(connection, message, outcome)
     if forgotten:
-        redaction.forget(session, message, forgotten)
+        redaction.forget(connection, message, forgotten)
 
 
-def _judged(session: sa.Connection, message: str, outcome: Outcome) -> Outcome:
+def _judged(connection: sa.Connection, message: str, outcome: Outcome) -> Outcome:
     """The outcome, hard if it is a soft one that has come again."""
     # Where deliveries name nobody, it cannot be seen that one arrived in between.
-    can_tell = identities.of(session).mode != "aggregate"
+    can_tell = identities.of(connection).mode != "aggregate"
     if not outcome.counts_against or not can_tell:
         return outcome
-    if repeated_failures.again(session, outcome.recipient, outcome.category, outcome.at, message):
+    if repeated_failures.again(connection, outcome.recipient, outcome.category, outcome.at, message):
         return outcome._replace(kind="hard", suppress=True)
     return outcome
 
@@ -172,13 +172,13 @@ def _is_news(row: Any, outcome: Outcome, worker: str) -> bool:  # Any: a deliver
     return row.next_attempt_at is None or row.next_attempt_at <= outcome.at  # else a later attempt has set it
 
 
-def _remember(session: sa.Connection, message: str, outcome: Outcome) -> None:
+def _remember(connection: sa.Connection, message: str, outcome: Outcome) -> None:
     """Writes down an attempt that decided nothing, once."""
     table = tables.attempt
     for attempt in _attempt(message, outcome):
         same = sa.select(table.c.id).filter_by(message=message, number=outcome.number, at=outcome.at)
-        if session.scalar(same.limit(1)) is None:
-            session.execute(sa.insert(table), attempt)
+        if connection.scalar(same.limit(1)) is None:
+            connection.execute(sa.insert(table), attempt)
 
 
 def _standing(outcome: Outcome, told: str = "") -> dict[str, object]:
@@ -209,14 +209,14 @@ def _attempt(message: str, outcome: Outcome) -> list[dict[str, object]]:
     ]
 
 
-def _event(session: sa.Connection, message: str, outcome: Outcome) -> dict[str, Any]:  # Any: a row's values
+def _event(connection: sa.Connection, message: str, outcome: Outcome) -> dict[str, Any]:  # Any: a row's values
     row = Event(
         id=outcome.id,
         type=EventType(outcome.status.value),
         at=outcome.at,
         message=message,
         number=outcome.number,
-        recipient=identities.of(session).shown(outcome.recipient),
+        recipient=identities.of(connection).shown(outcome.recipient),
         reasons=[outcome.category] if outcome.category else [],
         detail=evidence(outcome.tried, outcome.rule),
     )
@@ -228,43 +228,43 @@ def evidence(tried: Try | None, rule: str) -> str:
     return " ".join(str(part) for part in (tried.code, tried.status, tried.text) if part) if tried else rule
 
 
-def _suppress(session: sa.Connection, message: str, outcome: Outcome) -> None:
+def _suppress(connection: sa.Connection, message: str, outcome: Outcome) -> None:
     if outcome.suppress:
         suppressions.add(
-            session,
+            connection,
             outcome.recipient,
             reason=suppressions.HARD_BOUNCE,
             at=outcome.at,
             evidence=evidence(outcome.tried, outcome.rule),
-            message="" if identities.of(session).mode == "aggregate" else message,
+            message="" if identities.of(connection).mode == "aggregate" else message,
         )
 
 
-def message(session: sa.Connection, message_id: str) -> Message | None:
+def message(connection: sa.Connection, message_id: str) -> Message | None:
     """A message's row."""
-    row = session.execute(sa.select(tables.message).where(tables.message.c.id == message_id)).mappings().first()
+    row = connection.execute(sa.select(tables.message).where(tables.message.c.id == message_id)).mappings().first()
     return Message(**row) if row is not None else None
 
 
-def octets(session: sa.Connection, message_id: str) -> bytes | None:
+def octets(connection: sa.Connection, message_id: str) -> bytes | None:
     """A message as it was accepted; None if that is no longer kept."""
-    kept: bytes | None = session.scalar(
+    kept: bytes | None = connection.scalar(
         sa.select(tables.content.c.octets).where(tables.content.c.message == message_id)
     )
     return kept
 
 
-def fetch(session: sa.Connection, message_id: str) -> tuple[Message, bytes] | None:
+def fetch(connection: sa.Connection, message_id: str) -> tuple[Message, bytes] | None:
     """A message and its octets; None if either is gone."""
-    row, kept = message(session, message_id), octets(session, message_id)
+    row, kept = message(connection, message_id), octets(connection, message_id)
     return (row, kept) if row is not None and kept is not None else None
 
 
-def open_deliveries(session: sa.Connection, limit: int) -> Sequence[sa.RowMapping]:
+def open_deliveries(connection: sa.Connection, limit: int) -> Sequence[sa.RowMapping]:
     """Deliveries that still wait, the next due first."""
     table, message = tables.delivery, tables.message
     return (
-        session.execute(
+        connection.execute(
             sa.select(table, message.c.subject, message.c.author)
             .join(message, message.c.id == table.c.message)
             .where(table.c.next_attempt_at.is_not(None))
@@ -276,20 +276,20 @@ def open_deliveries(session: sa.Connection, limit: int) -> Sequence[sa.RowMappin
     )
 
 
-def deliveries(session: sa.Connection, message_id: str, number: int | None = None) -> list[Delivery]:
+def deliveries(connection: sa.Connection, message_id: str, number: int | None = None) -> list[Delivery]:
     """A message's deliveries, or the one of that number, in order."""
     table = tables.delivery
     wanted = sa.select(table).where(table.c.message == message_id).order_by(table.c.number)
     if number is not None:
         wanted = wanted.where(table.c.number == number)
-    return [Delivery(**row) for row in session.execute(wanted).mappings()]
+    return [Delivery(**row) for row in connection.execute(wanted).mappings()]
 
 
-def resume(session: sa.Connection, now: datetime, logins: Collection[str]) -> None:
+def resume(connection: sa.Connection, now: datetime, logins: Collection[str]) -> None:
     """Makes due what waits for those users' credentials."""
     table, message = tables.delivery, tables.message
     theirs = sa.select(message.c.id).where(message.c.login.in_(logins))
-    session.execute(
+    connection.execute(
         sa.update(table)
         .where(
             table.c.next_attempt_at > now,
@@ -301,7 +301,7 @@ def resume(session: sa.Connection, now: datetime, logins: Collection[str]) -> No
     )
 
 
-def retry(session: sa.Connection, now: datetime, message: str | None = None, number: int | None = None) -> int:
+def retry(connection: sa.Connection, now: datetime, message: str | None = None, number: int | None = None) -> int:
     """Makes waiting deliveries due now: of one message or one delivery, also where they are parked; or all that are
     not. Returns how many."""
     table = tables.delivery
@@ -312,4 +312,4 @@ def retry(session: sa.Connection, now: datetime, message: str | None = None, num
         due = due.where(table.c.message == message).values(crashes=0)
     if number is not None:
         due = due.where(table.c.number == number)
-    return session.execute(due.values(next_attempt_at=now)).rowcount
+    return connection.execute(due.values(next_attempt_at=now)).rowcount

@@ -33,7 +33,7 @@ def wanted(notify: str) -> list[str]:
 Compose = Callable[[Message, bytes | None, list[Owed]], Filing]
 
 
-def owing(session: sa.Connection, now: datetime, set_aside: Sequence[str] = (), limit: int = 1000) -> list[str]:
+def owing(connection: sa.Connection, now: datetime, set_aside: Sequence[str] = (), limit: int = 1000) -> list[str]:
     """Messages whose reverse-path is to be told something now: nothing of them is under way, or it takes too long.
     Without those that are `set_aside`."""
     table, other = tables.delivery, tables.delivery.alias("other")
@@ -44,20 +44,20 @@ def owing(session: sa.Connection, now: datetime, set_aside: Sequence[str] = (), 
     )
     due = sa.select(table.c.message).where(tables.is_owing, sa.or_(~busy, table.c.settled_at < now - PATIENCE))
     due = due.where(table.c.message.not_in(set_aside)) if set_aside else due
-    return list(dict.fromkeys(session.scalars(due.limit(limit))))
+    return list(dict.fromkeys(connection.scalars(due.limit(limit))))
 
 
-def tell(session: sa.Connection, message_id: str, compose: Compose) -> int:
+def tell(connection: sa.Connection, message_id: str, compose: Compose) -> int:
     """Files the notice that is owed, and notes that it is told. Returns of how many recipients."""
     table = tables.delivery
     mine = (table.c.message == message_id, tables.is_owing)
-    rows = session.execute(sa.select(table).where(*mine).order_by(table.c.number).with_for_update(skip_locked=True))
-    owed = [Owed(row, _last_attempt(session, row)) for row in (Delivery(**found) for found in rows.mappings())]
-    message = deliveries.message(session, message_id)
+    rows = connection.execute(sa.select(table).where(*mine).order_by(table.c.number).with_for_update(skip_locked=True))
+    owed = [Owed(row, _last_attempt(connection, row)) for row in (Delivery(**found) for found in rows.mappings())]
+    message = deliveries.message(connection, message_id)
     if not owed or message is None:
         return 0
-    deliveries.file(session, compose(message, deliveries.octets(session, message_id), owed))
-    known = identities.of(session)
+    deliveries.file(connection, compose(message, deliveries.octets(connection, message_id), owed))
+    known = identities.of(connection)
     forgotten: list[str] = []
     for row in (one.delivery for one in owed):
         change = {"told": row.owes, "owes": ""}
@@ -65,15 +65,15 @@ def tell(session: sa.Connection, message_id: str, compose: Compose) -> int:
             forgotten.append(row.recipient)
             change |= {"recipient": known.shown(row.recipient), "orcpt": ""}
         this = (table.c.message == message_id, table.c.number == row.number)
-        session.execute(sa.update(table).where(*this).values(**change))
+        connection.execute(sa.update(table).where(*this).values(**change))
     if forgotten:
-        redaction.forget(session, message_id, forgotten)
+        redaction.forget(connection, message_id, forgotten)
     return len(owed)
 
 
-def _last_attempt(session: sa.Connection, row: Delivery) -> AttemptDetail | None:
+def _last_attempt(connection: sa.Connection, row: Delivery) -> AttemptDetail | None:
     attempt = tables.attempt
-    found = session.execute(
+    found = connection.execute(
         sa.select(*(attempt.c[name] for name in AttemptDetail._fields))
         .where(attempt.c.message == row.message, attempt.c.number == row.number)
         .order_by(attempt.c.id.desc())

@@ -81,14 +81,14 @@ def failed(tiding: Tiding, verdict: Judged, *, suppress_hard: bool) -> Tiding:
     )
 
 
-def find(session: sa.Connection, clues: Clues) -> tuple[str, int] | None:
+def find(connection: sa.Connection, clues: Clues) -> tuple[str, int] | None:
     """Message and number of the delivery that is meant; None if there is none. The recipient must agree in any case."""
     message, delivery = tables.message, tables.delivery
-    known = identities.of(session)
+    known = identities.of(connection)
     wanted = sa.select(delivery.c.message, delivery.c.number, delivery.c.recipient).order_by(delivery.c.message.desc())
     if clues.message_id:
         written = (clues.message_id, f"<{clues.message_id}>")  # as the app wrote it, or as we made it
-        for row in session.execute(
+        for row in connection.execute(
             wanted.join(message, message.c.id == delivery.c.message)
             .where(message.c.message_id.in_(written), message.c.accepted_at <= clues.at + _CLOCKS_DIFFER)
             .limit(_MOST_LOOKED_AT)
@@ -108,83 +108,83 @@ def find(session: sa.Connection, clues: Clues) -> tuple[str, int] | None:
             ),
         )
         recent = (delivery.c.recipient.in_(names), delivery.c.message >= ids.first(clues.at - _RECENT))
-        latest = session.execute(wanted.where(*recent, tried).limit(1)).first()
+        latest = connection.execute(wanted.where(*recent, tried).limit(1)).first()
         return (latest.message, latest.number) if latest else None
     return None
 
 
-def settle(session: sa.Connection, tiding: Tiding) -> bool:
+def settle(connection: sa.Connection, tiding: Tiding) -> bool:
     """Writes it down; False if it changes nothing. Raises UnknownDeliveryError, `delivery_rows.raise_if_recent`."""
     table = tables.delivery
-    found = session.execute(
+    found = connection.execute(
         sa.select(table).where(table.c.message == tiding.message, table.c.number == tiding.number).with_for_update()
     ).mappings()
     row = next((Delivery(**one) for one in found), None)
     if row is None:
         delivery_rows.raise_if_recent(tiding.message, tiding.at)
         return False
-    said = identities.of(session).said(tiding.tried.code, tiding.tried.text, row.recipient, is_ours=False)
+    said = identities.of(connection).said(tiding.tried.code, tiding.tried.text, row.recipient, is_ours=False)
     tiding = tiding._replace(tried=tiding.tried._replace(text=said))
-    if tiding.source and not hear(session, tiding.source, tiding.at):
+    if tiding.source and not hear(connection, tiding.source, tiding.at):
         return False
     match tiding.type:
         case EventType.BOUNCED:
-            return _bounced(session, tiding, row)
+            return _bounced(connection, tiding, row)
         case EventType.DELIVERED:
-            return _delivered(session, tiding, row)
+            return _delivered(connection, tiding, row)
         case EventType.DEFERRED:
-            return _deferred(session, tiding, row)
+            return _deferred(connection, tiding, row)
         case EventType.COMPLAINED:
-            return _complained(session, tiding, row)
+            return _complained(connection, tiding, row)
         case EventType.UNSUBSCRIBED:
-            return _unsubscribed(session, tiding, row)
+            return _unsubscribed(connection, tiding, row)
     raise ValueError(f"no tiding: {tiding.type}")
 
 
-def hear(session: sa.Connection, source: str, at: datetime) -> bool:
+def hear(connection: sa.Connection, source: str, at: datetime) -> bool:
     """Remembers what a teller said, by its own id of it. False if it has said so before.
 
     A digest is kept: a provider's id of an event may have the recipient in it, and whoever is erased is to be gone.
     """
-    heard, source = tables.heard, identities.of(session).digest(source)
-    if session.scalar(sa.select(heard.c.id).where(heard.c.id == source)):
+    heard, source = tables.heard, identities.of(connection).digest(source)
+    if connection.scalar(sa.select(heard.c.id).where(heard.c.id == source)):
         return False
-    session.execute(sa.insert(heard), {"id": source, "at": at})
+    connection.execute(sa.insert(heard), {"id": source, "at": at})
     return True
 
 
-def _bounced(session: sa.Connection, tiding: Tiding, row: Delivery) -> bool:
+def _bounced(connection: sa.Connection, tiding: Tiding, row: Delivery) -> bool:
     if row.status in _FAILED:
         return False
-    arrived = _told_delivered_at(session, tiding)
+    arrived = _told_delivered_at(connection, tiding)
     if arrived is not None and arrived > tiding.at:
         return False
     if row.delivered_at is not None:  # nothing bounces before it is sent, whatever another's clock says
         tiding = tiding._replace(at=max(tiding.at, row.delivered_at))
     outcome = _outcome(tiding, row, Status.BOUNCED)
-    outcome = outcome._replace(owes="failed" if _is_owed(session, tiding, row, "FAILURE") else "")
-    deliveries.settle(session, tiding.message, [outcome], is_final=True)
+    outcome = outcome._replace(owes="failed" if _is_owed(connection, tiding, row, "FAILURE") else "")
+    deliveries.settle(connection, tiding.message, [outcome], is_final=True)
     return True
 
 
-def _is_owed(session: sa.Connection, tiding: Tiding, row: Delivery, condition: str) -> bool:
+def _is_owed(connection: sa.Connection, tiding: Tiding, row: Delivery, condition: str) -> bool:
     """True if the reverse-path asked to hear of that (RFC 3461 §4.1), and there is somebody to tell."""
     if not tiding.tells or condition not in dsn_due.wanted(row.notify):
         return False
-    message = deliveries.message(session, tiding.message)
+    message = deliveries.message(connection, tiding.message)
     return message is not None and message.takes_notices and bool(message.reverse_path)
 
 
-def _delivered(session: sa.Connection, tiding: Tiding, row: Delivery) -> bool:
+def _delivered(connection: sa.Connection, tiding: Tiding, row: Delivery) -> bool:
     """That our upstream took it, we know; that it had arrived after it had bounced is news."""
     if row.status == Status.BOUNCED and row.settled_at is not None and tiding.at > row.settled_at:
-        deliveries.settle(session, tiding.message, [_outcome(tiding, row, Status.DELIVERED)], is_final=True)
+        deliveries.settle(connection, tiding.message, [_outcome(tiding, row, Status.DELIVERED)], is_final=True)
         return True
-    _note_attempt(session, tiding)
+    _note_attempt(connection, tiding)
     return False
 
 
-def _deferred(session: sa.Connection, tiding: Tiding, row: Delivery) -> bool:
+def _deferred(connection: sa.Connection, tiding: Tiding, row: Delivery) -> bool:
     """Somebody else still tries: noted, and nothing more."""
     event, detail = tables.event, deliveries.evidence(tiding.tried, tiding.rule)
     same = sa.select(event.c.id).where(
@@ -193,19 +193,19 @@ def _deferred(session: sa.Connection, tiding: Tiding, row: Delivery) -> bool:
         event.c.type == EventType.DEFERRED,
         event.c.detail == detail,
     )
-    if session.scalar(same):
+    if connection.scalar(same):
         return False
-    _note_attempt(session, tiding)
-    _note_event(session, tiding, row, detail)
-    if row.told not in ("delayed", "failed") and not row.owes and _is_owed(session, tiding, row, "DELAY"):
-        delivery_rows.update(session, tiding.message, tiding.number, owes="delayed")
+    _note_attempt(connection, tiding)
+    _note_event(connection, tiding, row, detail)
+    if row.told not in ("delayed", "failed") and not row.owes and _is_owed(connection, tiding, row, "DELAY"):
+        delivery_rows.update(connection, tiding.message, tiding.number, owes="delayed")
     return True
 
 
-def _complained(session: sa.Connection, tiding: Tiding, row: Delivery) -> bool:
+def _complained(connection: sa.Connection, tiding: Tiding, row: Delivery) -> bool:
     evidence = deliveries.evidence(tiding.tried, tiding.rule)
     suppressions.add(
-        session,
+        connection,
         row.recipient,
         reason=suppressions.COMPLAINT,
         at=tiding.at,
@@ -214,14 +214,14 @@ def _complained(session: sa.Connection, tiding: Tiding, row: Delivery) -> bool:
     )
     if row.complained_at is not None:
         return False
-    delivery_rows.update(session, tiding.message, tiding.number, complained_at=tiding.at)
-    _note_event(session, tiding, row, evidence)
+    delivery_rows.update(connection, tiding.message, tiding.number, complained_at=tiding.at)
+    _note_event(connection, tiding, row, evidence)
     return True
 
 
-def _unsubscribed(session: sa.Connection, tiding: Tiding, row: Delivery) -> bool:
+def _unsubscribed(connection: sa.Connection, tiding: Tiding, row: Delivery) -> bool:
     hit = Hit(tiding.id, EventType.UNSUBSCRIBED, tiding.at, tiding.message, tiding.number, "human", tiding.reasons)
-    hits.record(session, hit)
+    hits.record(connection, hit)
     return row.unsubscribed_at is None
 
 
@@ -243,10 +243,10 @@ def _outcome(tiding: Tiding, row: Delivery, status: Status) -> Outcome:
     )
 
 
-def _told_delivered_at(session: sa.Connection, tiding: Tiding) -> datetime | None:
+def _told_delivered_at(connection: sa.Connection, tiding: Tiding) -> datetime | None:
     """The last time at which somebody told that it arrived. Our upstream's own 250 is no such word."""
     table = tables.attempt
-    found: datetime | None = session.scalar(
+    found: datetime | None = connection.scalar(
         sa.select(sa.func.max(table.c.at, type_=tables.UtcTime)).where(
             table.c.message == tiding.message,
             table.c.number == tiding.number,
@@ -257,20 +257,20 @@ def _told_delivered_at(session: sa.Connection, tiding: Tiding) -> datetime | Non
     return found
 
 
-def _note_attempt(session: sa.Connection, tiding: Tiding) -> None:
+def _note_attempt(connection: sa.Connection, tiding: Tiding) -> None:
     row = {"message": tiding.message, "number": tiding.number, "at": tiding.at, "rule": tiding.rule}
-    session.execute(sa.insert(tables.attempt), row | tiding.tried._asdict())
+    connection.execute(sa.insert(tables.attempt), row | tiding.tried._asdict())
 
 
-def _note_event(session: sa.Connection, tiding: Tiding, row: Delivery, detail: str) -> None:
+def _note_event(connection: sa.Connection, tiding: Tiding, row: Delivery, detail: str) -> None:
     event = Event(
         id=tiding.id,
         type=tiding.type,
         at=tiding.at,
         message=tiding.message,
         number=tiding.number,
-        recipient=identities.of(session).shown(row.recipient),
+        recipient=identities.of(connection).shown(row.recipient),
         reasons=list(tiding.reasons),
         detail=detail,
     )
-    outbox.write(session, [tables.values(event)])
+    outbox.write(connection, [tables.values(event)])

@@ -36,7 +36,7 @@ class Clock(NamedTuple):
 
 
 def lease(
-    session: sa.Connection,
+    connection: sa.Connection,
     clock: Clock,
     until: datetime,
     worker: str,
@@ -54,29 +54,31 @@ def lease(
     """
     held = held or {}
     room = limit if stream_limit is None else stream_limit
-    streams = sorted(_streams(session, clock), key=lambda stream: held.get(stream, 0))
+    streams = sorted(_streams(connection, clock), key=lambda stream: held.get(stream, 0))
     share = 2 * -(-limit // max(1, len(streams)))  # what others leave is for the next time
     depth = max(2 * share, _DEPTH // max(1, len(streams)))
     queues = [
-        itertools.islice(_turns(session, clock, stream, share, depth, newest_first), max(0, room - held.get(stream, 0)))
+        itertools.islice(
+            _turns(connection, clock, stream, share, depth, newest_first), max(0, room - held.get(stream, 0))
+        )
         for stream in streams
     ]
-    chosen = _suspect(session, clock) if with_suspect else []
+    chosen = _suspect(connection, clock) if with_suspect else []
     chosen += itertools.islice(_in_turns(queues), limit - len(chosen))
-    return _lease(session, chosen, until, worker)
+    return _lease(connection, chosen, until, worker)
 
 
 def lease_expired(
-    session: sa.Connection, clock: Clock, until: datetime, worker: str, limit: int
+    connection: sa.Connection, clock: Clock, until: datetime, worker: str, limit: int
 ) -> dict[str, list[Delivery]]:
     """The same for what is past its time, whatever its turn, also where it is parked."""
-    over = [Spot(*row) for row in session.execute(_expired(clock).limit(limit))]
-    return _lease(session, over, until, worker)
+    over = [Spot(*row) for row in connection.execute(_expired(clock).limit(limit))]
+    return _lease(connection, over, until, worker)
 
 
-def is_expired(session: sa.Connection, clock: Clock) -> bool:
+def is_expired(connection: sa.Connection, clock: Clock) -> bool:
     """True if something waits past its time that nobody holds."""
-    return session.execute(_expired(clock).limit(1)).first() is not None
+    return connection.execute(_expired(clock).limit(1)).first() is not None
 
 
 def _expired(clock: Clock) -> sa.Select[Any]:  # Any: columns of a table that is no class
@@ -91,64 +93,64 @@ def _expired(clock: Clock) -> sa.Select[Any]:  # Any: columns of a table that is
     )
 
 
-def _lease(session: sa.Connection, chosen: list[Spot], until: datetime, worker: str) -> dict[str, list[Delivery]]:
+def _lease(connection: sa.Connection, chosen: list[Spot], until: datetime, worker: str) -> dict[str, list[Delivery]]:
     found: dict[str, list[Delivery]] = {}
     table = tables.delivery
     for message, spots in itertools.groupby(sorted(chosen), key=lambda spot: spot.message):
         those = (table.c.message == message, table.c.number.in_([spot.number for spot in spots]))
-        session.execute(sa.update(table).where(*those).values(leased_by=worker, leased_until=until))
-        rows = session.execute(sa.select(table).where(*those).order_by(table.c.number)).mappings()
+        connection.execute(sa.update(table).where(*those).values(leased_by=worker, leased_until=until))
+        rows = connection.execute(sa.select(table).where(*those).order_by(table.c.number)).mappings()
         found[message] = [Delivery(**row) for row in rows]
     return found
 
 
-def is_due(session: sa.Connection, clock: Clock) -> bool:
+def is_due(connection: sa.Connection, clock: Clock) -> bool:
     """True if a delivery is due that nobody holds."""
-    return bool(_streams(session, clock) or _suspect(session, clock))
+    return bool(_streams(connection, clock) or _suspect(connection, clock))
 
 
-def shift(session: sa.Connection, step: timedelta) -> None:
+def shift(connection: sa.Connection, step: timedelta) -> None:
     """Moves all due times by that, where the clock was set back: they would lie too far ahead."""
     table = tables.delivery
-    rows = session.execute(
+    rows = connection.execute(
         sa.select(table.c.message, table.c.number, table.c.next_attempt_at).where(table.c.next_attempt_at.is_not(None))
     )
     moved = [{"of": row.message, "nth": row.number, "at": row.next_attempt_at + step} for row in rows]
     if moved:
         one = sa.update(table).where(table.c.message == sa.bindparam("of"), table.c.number == sa.bindparam("nth"))
-        session.execute(one.values(next_attempt_at=sa.bindparam("at")), moved)
+        connection.execute(one.values(next_attempt_at=sa.bindparam("at")), moved)
 
 
-def renew(session: sa.Connection, worker: str, messages: Collection[str], until: datetime) -> None:
+def renew(connection: sa.Connection, worker: str, messages: Collection[str], until: datetime) -> None:
     """Holds what the worker has of those messages for longer."""
     table = tables.delivery
     mine = (table.c.message.in_(sorted(messages)), table.c.leased_by == worker)
-    session.execute(sa.update(table).where(*mine).values(leased_until=until))
+    connection.execute(sa.update(table).where(*mine).values(leased_until=until))
 
 
-def shorten(session: sa.Connection, worker: str, spots: Collection[Spot], until: datetime) -> None:
+def shorten(connection: sa.Connection, worker: str, spots: Collection[Spot], until: datetime) -> None:
     """Has the worker's leases on these end sooner."""
     table = tables.delivery
     for spot in spots:
         mine = (table.c.message == spot.message, table.c.number == spot.number, table.c.leased_by == worker)
-        session.execute(sa.update(table).where(*mine).values(leased_until=until))
+        connection.execute(sa.update(table).where(*mine).values(leased_until=until))
 
 
-def park(session: sa.Connection, spot: Spot) -> None:
+def park(connection: sa.Connection, spot: Spot) -> None:
     """Nobody tries it again before an operator says so."""
     table = tables.delivery
     this = (table.c.message == spot.message, table.c.number == spot.number, table.c.next_attempt_at.is_not(None))
-    session.execute(sa.update(table).where(*this).values(crashes=MOST_CRASHES, leased_by="", leased_until=None))
+    connection.execute(sa.update(table).where(*this).values(crashes=MOST_CRASHES, leased_by="", leased_until=None))
 
 
-def find_lost(session: sa.Connection, worker: str, spots: Collection[Spot]) -> set[Spot]:
+def find_lost(connection: sa.Connection, worker: str, spots: Collection[Spot]) -> set[Spot]:
     """Which of these the worker does not hold: another one has taken them over, or has settled them.
 
     What is not in the database is nobody else's either.
     """
     table = tables.delivery
     messages, numbers = {spot.message for spot in spots}, {spot.number for spot in spots}
-    rows = session.execute(
+    rows = connection.execute(
         sa.select(table.c.message, table.c.number).where(
             table.c.message.in_(sorted(messages)), table.c.number.in_(sorted(numbers)), table.c.leased_by != worker
         )
@@ -156,19 +158,19 @@ def find_lost(session: sa.Connection, worker: str, spots: Collection[Spot]) -> s
     return {Spot(*row) for row in rows}.intersection(spots)
 
 
-def release(session: sa.Connection, worker: str | None = None) -> None:
+def release(connection: sa.Connection, worker: str | None = None) -> None:
     """Gives back the leases of a worker that has stopped; of all, where none can be running."""
-    session.execute(sa.update(tables.delivery).where(*_held(worker)).values(leased_by="", leased_until=None))
+    connection.execute(sa.update(tables.delivery).where(*_held(worker)).values(leased_by="", leased_until=None))
 
 
-def bury(session: sa.Connection, worker: str) -> list[Spot]:
+def bury(connection: sa.Connection, worker: str) -> list[Spot]:
     """Gives back the leases of a worker that died, which counts against them. Returns what is parked from now on."""
     table = tables.delivery
     spots = (table.c.message, table.c.number)
-    parked = session.execute(sa.select(*spots).where(*_held(worker), table.c.crashes == _SUSPECT))
+    parked = connection.execute(sa.select(*spots).where(*_held(worker), table.c.crashes == _SUSPECT))
     ended = [Spot(*row) for row in parked]
-    session.execute(sa.update(table).where(*_held(worker)).values(crashes=table.c.crashes + 1))
-    release(session, worker)
+    connection.execute(sa.update(table).where(*_held(worker)).values(crashes=table.c.crashes + 1))
+    release(connection, worker)
     return ended
 
 
@@ -185,7 +187,7 @@ def _free(table: Any, clock: Clock) -> sa.ColumnElement[bool]:  # Any: the table
     )
 
 
-def _streams(session: sa.Connection, clock: Clock) -> list[str]:
+def _streams(connection: sa.Connection, clock: Clock) -> list[str]:
     """The streams of which something is due, the one that waits longest first.
 
     From name to name along the index, then one look at each: a million deliveries cost no more than ten.
@@ -206,12 +208,12 @@ def _streams(session: sa.Connection, clock: Clock) -> list[str]:
     heads = sa.select(
         names.c.stream, oldest.order_by(due.c.next_attempt_at).limit(1).scalar_subquery().label("since")
     ).subquery()
-    found = session.execute(sa.select(heads.c.stream).where(heads.c.since.is_not(None)).order_by(heads.c.since))
+    found = connection.execute(sa.select(heads.c.stream).where(heads.c.since.is_not(None)).order_by(heads.c.since))
     return list(found.scalars())
 
 
 def _turns(
-    session: sa.Connection, clock: Clock, stream: str, share: int, depth: int, newest_first: bool
+    connection: sa.Connection, clock: Clock, stream: str, share: int, depth: int, newest_first: bool
 ) -> Iterator[Spot]:
     """A stream's due deliveries: by turns the oldest, of each message in turn, and the newest. Lazy."""
     table = tables.delivery
@@ -220,8 +222,8 @@ def _turns(
         .where(table.c.stream == stream, _free(table, clock), table.c.crashes < _SUSPECT)
         .with_for_update(skip_locked=True)  # has no effect on SQLite, whose writer is alone
     )
-    oldest = [Spot(*row) for row in session.execute(due.order_by(table.c.next_attempt_at).limit(depth))]
-    newest = [Spot(*row) for row in session.execute(due.order_by(table.c.next_attempt_at.desc()).limit(share))]
+    oldest = [Spot(*row) for row in connection.execute(due.order_by(table.c.next_attempt_at).limit(depth))]
+    newest = [Spot(*row) for row in connection.execute(due.order_by(table.c.next_attempt_at.desc()).limit(share))]
     by_message: dict[str, list[Spot]] = {}
     for spot in oldest:
         by_message.setdefault(spot.message, []).append(spot)
@@ -229,7 +231,7 @@ def _turns(
     yield from itertools.islice(dict.fromkeys(_in_turns(reversed(ends) if newest_first else ends)), share)
 
 
-def _suspect(session: sa.Connection, clock: Clock) -> list[Spot]:
+def _suspect(connection: sa.Connection, clock: Clock) -> list[Spot]:
     table = tables.delivery
     due = (
         sa.select(table.c.message, table.c.number)
@@ -237,7 +239,7 @@ def _suspect(session: sa.Connection, clock: Clock) -> list[Spot]:
         .limit(1)
         .with_for_update(skip_locked=True)
     )
-    return [Spot(*row) for row in session.execute(due)]
+    return [Spot(*row) for row in connection.execute(due)]
 
 
 def _in_turns(queues: Iterable[Iterable[T]]) -> Iterator[T]:

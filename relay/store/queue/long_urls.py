@@ -135,18 +135,18 @@ def _is_older(path: Path, before: datetime) -> bool:
         return False
 
 
-def note(session: sa.Connection, rows: Rows, at: datetime) -> None:
+def note(connection: sa.Connection, rows: Rows, at: datetime) -> None:
     """Keeps the rows that `Destinations.keep` returned, for machines that have not its files."""
-    insert = postgresql.insert if session.dialect.name == "postgresql" else sqlite.insert
+    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     table = tables.destination
     # In order: two that file the same ones must not wait for each other.
     for name, sealed in sorted(rows):
         row = insert(table).values(name=name, sealed=sealed, used_at=at)
-        session.execute(row.on_conflict_do_update(index_elements=[table.c.name], set_={"used_at": at}))
+        connection.execute(row.on_conflict_do_update(index_elements=[table.c.name], set_={"used_at": at}))
 
 
-def row(session: sa.Connection, reference: bytes) -> bytes | None:
+def row(connection: sa.Connection, reference: bytes) -> bytes | None:
     """The URL, as the database has it; None if it has not."""
     table = tables.destination
-    sealed = session.scalar(sa.select(table.c.sealed).where(table.c.name == name_of(reference)))
+    sealed = connection.scalar(sa.select(table.c.sealed).where(table.c.name == name_of(reference)))
     return None if sealed is None else unseal(reference, sealed)

@@ -81,20 +81,20 @@ def _return_path(known: People, message: Message, unwanted: frozenset[str]) -> t
     return scrubbed(message.reverse_path, unwanted), scrubbed(message.envid, unwanted)
 
 
-def forget(session: sa.Connection, message: str, recipients: list[str]) -> None:
+def forget(connection: sa.Connection, message: str, recipients: list[str]) -> None:
     """Where nothing of the message waits any more, nor is to be told: lets go of what was for its delivery and
     could lead to these."""
-    delivery, table, known = tables.delivery, tables.message, identities.of(session)
+    delivery, table, known = tables.delivery, tables.message, identities.of(connection)
     waits = sa.select(delivery.c.number).where(
         delivery.c.message == message, sa.or_(delivery.c.next_attempt_at.is_not(None), tables.is_owing)
     )
-    row = session.execute(sa.select(table.c.reverse_path, table.c.envid).where(table.c.id == message)).first()
-    if row is None or session.execute(waits.limit(1)).first():
+    row = connection.execute(sa.select(table.c.reverse_path, table.c.envid).where(table.c.id == message)).first()
+    if row is None or connection.execute(waits.limit(1)).first():
         return
     change = {"reverse_path": "", "envid": "", "plan": ""}
     if known.mode != "aggregate":
         unwanted = known.marks(recipients)
         change = {name: scrubbed(row[n], unwanted) for n, name in enumerate(("reverse_path", "envid"))}
-    session.execute(sa.update(table).where(table.c.id == message).values(**change))
+    connection.execute(sa.update(table).where(table.c.id == message).values(**change))
     if known.mode == "aggregate":
-        session.execute(sa.delete(tables.content).where(tables.content.c.message == message))
+        connection.execute(sa.delete(tables.content).where(tables.content.c.message == message))

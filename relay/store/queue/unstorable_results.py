@@ -15,18 +15,18 @@ from relay.store.queue import deliveries, leases
 from relay.store.queue.deliveries import Outcome
 
 
-def settle_in_short(session: sa.Connection, message: str, outcomes: Iterable[Outcome], worker: str = "") -> None:
+def settle_in_short(connection: sa.Connection, message: str, outcomes: Iterable[Outcome], worker: str = "") -> None:
     """Writes down how the attempts ended, as much of it as can be. Raises queue.NotFiled."""
     for outcome in outcomes:
         short = outcome._replace(tried=outcome.tried._replace(text="", status="") if outcome.tried else None)
         try:
-            with session.begin_nested():
-                deliveries.settle(session, message, [short], worker)
+            with connection.begin_nested():
+                deliveries.settle(connection, message, [short], worker)
         except NotYetError:
             raise
         except Exception as error:
             if errors.is_database_fault(error):
                 raise
             if not outcome.status.is_open:  # the others are tried again, as they would be
-                leases.park(session, leases.Spot(message, outcome.number))
+                leases.park(connection, leases.Spot(message, outcome.number))
                 log.parked(message, outcome.number, leases.MOST_CRASHES)

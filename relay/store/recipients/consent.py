@@ -24,33 +24,33 @@ class Wish(NamedTuple):
     source: str
 
 
-def decide(session: sa.Connection, wish: Wish) -> None:
+def decide(connection: sa.Connection, wish: Wish) -> None:
     """Writes a wish down; the last one counts, but what a mail's header says of its recipients does not overrule
     what they said, or what the API said of one of them."""
-    table, known = tables.consent, identities.of(session)
+    table, known = tables.consent, identities.of(connection)
     for mailbox in wish.mailboxes:
         mine = table.c.address.in_(known.names(mailbox))
-        before = session.execute(sa.select(table.c.is_yes, table.c.source).where(mine)).first()
+        before = connection.execute(sa.select(table.c.is_yes, table.c.source).where(mine)).first()
         if not mailbox or (wish.source == HEADER and before and before.source != HEADER):
             continue
         if before and (before.is_yes, before.source) == (wish.is_yes, wish.source):
             continue
-        session.execute(sa.delete(table).where(mine))
+        connection.execute(sa.delete(table).where(mine))
         if wish.is_yes is not None:
             row = {"address": known.name(mailbox), "is_yes": wish.is_yes, "at": wish.at, "source": wish.source}
-            session.execute(sa.insert(table), row)
+            connection.execute(sa.insert(table), row)
 
 
-def of(session: sa.Connection, mailbox: str) -> sa.RowMapping | None:
+def of(connection: sa.Connection, mailbox: str) -> sa.RowMapping | None:
     """`is_yes`, `at` and `source` of what was last said; None where nothing was."""
     table = tables.consent
-    mine = sa.select(table).where(table.c.address.in_(identities.of(session).names(mailbox)))
-    return session.execute(mine).mappings().first()
+    mine = sa.select(table).where(table.c.address.in_(identities.of(connection).names(mailbox)))
+    return connection.execute(mine).mappings().first()
 
 
-def asked_not_to_be(session: sa.Connection, mailbox: str) -> bool:
+def asked_not_to_be(connection: sa.Connection, mailbox: str) -> bool:
     """Whether it was the recipient who said no."""
-    said = of(session, mailbox)
+    said = of(connection, mailbox)
     return said is not None and not said["is_yes"] and said["source"] == RECIPIENT
 
 
@@ -60,13 +60,13 @@ _SAID = sa.select(tables.consent.c.address, tables.consent.c.is_yes).where(
 )
 
 
-def untracked(session: sa.Connection, mailboxes: Iterable[str]) -> set[str]:
+def untracked(connection: sa.Connection, mailboxes: Iterable[str]) -> set[str]:
     """Which of the addresses are not to be tracked, as canonical addresses."""
-    known = identities.of(session)
+    known = identities.of(connection)
     named = known.by_name(mailboxes)
     wanted = sorted(named)
     said: dict[bool, set[str]] = {True: set(), False: set()}
     for at in range(0, len(wanted), _CHUNK):
-        for row in session.execute(_SAID, {"names": wanted[at : at + _CHUNK]}):
+        for row in connection.execute(_SAID, {"names": wanted[at : at + _CHUNK]}):
             said[row.is_yes].add(named[row.address])
     return said[False] | (set(named.values()) - said[True] if known.asks else set())

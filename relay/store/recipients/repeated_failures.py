@@ -17,31 +17,31 @@ AGAIN_AFTER = timedelta(days=1)
 _MAY_COME_BACK = timedelta(hours=1)  # a 250 that is younger proves nothing: a bounce may be on its way
 
 
-def again(session: sa.Connection, mailbox: str, category: str, at: datetime, message: str) -> bool:
+def again(connection: sa.Connection, mailbox: str, category: str, at: datetime, message: str) -> bool:
     """Counts a delivery, of that message, that failed softly for good. True if the address failed so a day or more ago
     as well and nothing was delivered to it since; the count then begins anew."""
     table = tables.strike
     who = address.canonical(mailbox)
     mine = sa.and_(table.c.address == who, table.c.category == category)
-    before = session.execute(sa.select(table.c.first_at, table.c.last_at).where(mine)).first()
+    before = connection.execute(sa.select(table.c.first_at, table.c.last_at).where(mine)).first()
     if before is None:
-        session.execute(sa.insert(table), {"address": who, "category": category, "first_at": at, "last_at": at})
+        connection.execute(sa.insert(table), {"address": who, "category": category, "first_at": at, "last_at": at})
         return False
     arrived = tables.delivery
     proves = sa.and_(
         arrived.c.settled_at > before.last_at, arrived.c.settled_at < at - _MAY_COME_BACK, arrived.c.message != message
     )
-    if _delivered(session, {mailbox, who}, proves):
-        session.execute(sa.update(table).where(mine).values(first_at=at, last_at=at))
+    if _delivered(connection, {mailbox, who}, proves):
+        connection.execute(sa.update(table).where(mine).values(first_at=at, last_at=at))
         return False
     is_again: bool = at - before.first_at >= AGAIN_AFTER
-    session.execute(sa.update(table).where(mine).values(last_at=max(at, before.last_at)))
+    connection.execute(sa.update(table).where(mine).values(last_at=max(at, before.last_at)))
     return is_again
 
 
-def _delivered(session: sa.Connection, mailboxes: set[str], proves: sa.ColumnElement[bool]) -> bool:
+def _delivered(connection: sa.Connection, mailboxes: set[str], proves: sa.ColumnElement[bool]) -> bool:
     table = tables.delivery
     found = sa.select(table.c.message).where(
         table.c.recipient.in_(mailboxes), table.c.status == Status.DELIVERED, proves
     )
-    return session.execute(found.limit(1)).first() is not None
+    return connection.execute(found.limit(1)).first() is not None

@@ -46,9 +46,9 @@ class Wants(NamedTuple):
     from_all: bool  # unsubscribed from all of them
 
 
-def read(session: sa.Connection, message: str, number: int, now: datetime) -> Wants:
+def read(connection: sa.Connection, message: str, number: int, now: datetime) -> Wants:
     """The streams that the recipient behind a delivery has had mail of, by name."""
-    found = delivery_rows.find(session, message, number)
+    found = delivery_rows.find(connection, message, number)
     if found is None:
         return Wants([], from_all=False)
     delivery = tables.delivery
@@ -59,23 +59,23 @@ def read(session: sa.Connection, message: str, number: int, now: datetime) -> Wa
         .limit(_RECENT)
         .subquery()
     )
-    names = session.scalars(
+    names = connection.scalars(
         sa.select(tables.message.c.stream).distinct().where(tables.message.c.id.in_(sa.select(recent.c.message)))
     )
-    left = suppressions.unsubscribed(session, found.recipient, now)
+    left = suppressions.unsubscribed(connection, found.recipient, now)
     from_all = None in left
     return Wants([Stream(name, not from_all and name not in left) for name in sorted(names)], from_all)
 
 
-def choose(session: sa.Connection, choice: Choice) -> None:
+def choose(connection: sa.Connection, choice: Choice) -> None:
     """Writes a choice down. Raises UnknownDeliveryError."""
-    if session.scalar(sa.select(tables.event.c.id).where(tables.event.c.id == choice.id)):
+    if connection.scalar(sa.select(tables.event.c.id).where(tables.event.c.id == choice.id)):
         return
-    found = delivery_rows.find(session, choice.message, choice.number)
+    found = delivery_rows.find(connection, choice.message, choice.number)
     if found is None:
         delivery_rows.raise_if_recent(choice.message, choice.at)
         return
-    left = suppressions.unsubscribed(session, found.recipient, choice.at)
+    left = suppressions.unsubscribed(connection, found.recipient, choice.at)
     leave: list[str | None] = [None] if None not in left else []
     if not choice.leave_all:
         leave = [name for name in choice.leave if name not in left and None not in left]
@@ -83,7 +83,7 @@ def choose(session: sa.Connection, choice: Choice) -> None:
     back = [] if choice.leave_all else [name for name in keep if name in left or None in left]
     for stream in leave:
         suppressions.add(
-            session,
+            connection,
             found.recipient,
             reason=suppressions.UNSUBSCRIBE,
             at=choice.at,
@@ -92,25 +92,27 @@ def choose(session: sa.Connection, choice: Choice) -> None:
             message=choice.message,
         )
     if back and None in left:  # some of all: what is not kept is left by name
-        suppressions.remove(session, found.recipient, scope=suppressions.ALL, reason=suppressions.UNSUBSCRIBE)
+        suppressions.remove(connection, found.recipient, scope=suppressions.ALL, reason=suppressions.UNSUBSCRIBE)
         for stream in set(choice.leave) - left:
-            suppressions.add(session, found.recipient, reason=suppressions.UNSUBSCRIBE, at=choice.at, stream=stream)
+            suppressions.add(connection, found.recipient, reason=suppressions.UNSUBSCRIBE, at=choice.at, stream=stream)
     for stream in back:
         suppressions.remove(
-            session, found.recipient, scope=suppressions.STREAM, stream=stream, reason=suppressions.UNSUBSCRIBE
+            connection, found.recipient, scope=suppressions.STREAM, stream=stream, reason=suppressions.UNSUBSCRIBE
         )
     if leave:
-        _note(session, choice, EventType.UNSUBSCRIBED, found.recipient, leave)
+        _note(connection, choice, EventType.UNSUBSCRIBED, found.recipient, leave)
     elif back:
-        _note(session, choice, EventType.RESUBSCRIBED, found.recipient, back)
+        _note(connection, choice, EventType.RESUBSCRIBED, found.recipient, back)
     if found.stream in leave or None in leave:
-        delivery_rows.update(session, choice.message, choice.number, unsubscribed_at=found.unsubscribed_at or choice.at)
+        delivery_rows.update(
+            connection, choice.message, choice.number, unsubscribed_at=found.unsubscribed_at or choice.at
+        )
     elif found.stream in back:
-        delivery_rows.update(session, choice.message, choice.number, unsubscribed_at=None)
+        delivery_rows.update(connection, choice.message, choice.number, unsubscribed_at=None)
 
 
 def _note(
-    session: sa.Connection, choice: Choice, type_: EventType, recipient: str, streams: Sequence[str | None]
+    connection: sa.Connection, choice: Choice, type_: EventType, recipient: str, streams: Sequence[str | None]
 ) -> None:
     names = ["all" if name is None else name or "default" for name in streams]
     event = Event(
@@ -119,11 +121,11 @@ def _note(
         at=choice.at,
         message=choice.message,
         number=choice.number,
-        recipient=identities.of(session).shown(recipient),
+        recipient=identities.of(connection).shown(recipient),
         verdict="human",
         reasons=["page"],
         user_agent=choice.user_agent,
         ip=choice.ip,
         detail="streams: " + ", ".join(names),
     )
-    outbox.write(session, [tables.values(event)])
+    outbox.write(connection, [tables.values(event)])

@@ -35,7 +35,7 @@ class Entry(NamedTuple):
 
 
 def add(
-    session: sa.Connection,
+    connection: sa.Connection,
     mailbox: str,
     *,
     reason: str,
@@ -48,16 +48,16 @@ def add(
     """Suppresses an address: for one stream, or for all mail. False if it was already, at least as long."""
     scope = ALL if stream is None else STREAM
     entry = Entry(mailbox, scope, stream or "", reason, evidence, at, expires_at)
-    return add_all(session, [entry], message=message) == 1
+    return add_all(connection, [entry], message=message) == 1
 
 
-def add_all(session: sa.Connection, entries: Sequence[Entry], *, message: str = "") -> int:
+def add_all(connection: sa.Connection, entries: Sequence[Entry], *, message: str = "") -> int:
     """Adds many, a few statements for each 500. Returns how many were not known yet.
 
     An entry that is there stays as it is, unless it would end before the new one does. One without an address is
     nobody's.
     """
-    table, known = tables.suppression, identities.of(session)
+    table, known = tables.suppression, identities.of(connection)
     added = 0
     for at in range(0, len(entries), _CHUNK):
         new: dict[tuple[str, str, str], Entry] = {}
@@ -67,7 +67,7 @@ def add_all(session: sa.Connection, entries: Sequence[Entry], *, message: str = 
             if entry.key not in new or _outlasts(entry.expires_at, new[entry.key].expires_at):
                 new[entry.key] = entry
         named = known.by_name(who for who, _, _ in new)
-        there = session.execute(
+        there = connection.execute(
             sa.select(table.c.id, table.c.address, table.c.scope, table.c.stream, table.c.expires_at).where(
                 table.c.address.in_(named)
             )
@@ -77,12 +77,12 @@ def add_all(session: sa.Connection, entries: Sequence[Entry], *, message: str = 
             if key in new and not _outlasts(new[key].expires_at, row.expires_at):
                 del new[key]
             elif key in new:  # its place is taken by the one that holds longer
-                session.execute(sa.delete(table).where(table.c.id == row.id))
+                connection.execute(sa.delete(table).where(table.c.id == row.id))
         if new:
             rows = [
                 entry._asdict() | {"address": known.name(who), "message": message} for (who, _, _), entry in new.items()
             ]
-            session.execute(sa.insert(table), rows)
+            connection.execute(sa.insert(table), rows)
         added += len(new)
     return added
 
@@ -92,7 +92,7 @@ def _outlasts(end: datetime | None, other: datetime | None) -> bool:
 
 
 def remove(
-    session: sa.Connection,
+    connection: sa.Connection,
     mailbox: str,
     *,
     scope: str | None = None,
@@ -101,7 +101,7 @@ def remove(
 ) -> int:
     """Lets mail to an address flow again: of one scope, stream or reason, or of all. Returns how many entries went."""
     table = tables.suppression
-    names = identities.of(session).names(mailbox)
+    names = identities.of(connection).names(mailbox)
     gone = sa.delete(table).where(table.c.address.in_(names))
     if scope is not None:
         gone = gone.where(table.c.scope == scope)
@@ -111,23 +111,23 @@ def remove(
         gone = gone.where(table.c.reason == reason)
     if scope in (None, ALL) and reason != UNSUBSCRIBE:  # what is forgiven is forgotten
         strike = tables.strike
-        session.execute(sa.delete(strike).where(strike.c.address.in_(names)))
-    return session.execute(gone).rowcount
+        connection.execute(sa.delete(strike).where(strike.c.address.in_(names)))
+    return connection.execute(gone).rowcount
 
 
-def unsubscribed(session: sa.Connection, mailbox: str, now: datetime) -> set[str | None]:
+def unsubscribed(connection: sa.Connection, mailbox: str, now: datetime) -> set[str | None]:
     """The streams that the address has unsubscribed from; None among them: from all."""
     table = tables.suppression
     query = sa.select(table.c.scope, table.c.stream).where(
-        table.c.address.in_(identities.of(session).names(mailbox)),
+        table.c.address.in_(identities.of(connection).names(mailbox)),
         table.c.reason == UNSUBSCRIBE,
         sa.or_(table.c.expires_at.is_(None), table.c.expires_at > now),
     )
-    return {None if row.scope == ALL else row.stream for row in session.execute(query)}
+    return {None if row.scope == ALL else row.stream for row in connection.execute(query)}
 
 
 def find(
-    session: sa.Connection, mailboxes: Iterable[str], stream: str | None, now: datetime, *, exempt: bool = False
+    connection: sa.Connection, mailboxes: Iterable[str], stream: str | None, now: datetime, *, exempt: bool = False
 ) -> dict[str, str]:
     """Which of the addresses get no mail of that stream, each with the reason, by canonical address.
 
@@ -136,7 +136,7 @@ def find(
     `exempt`: the stream is not held back by unsubscribes (password resets, receipts).
     """
     table = tables.suppression
-    named = identities.of(session).by_name(mailboxes)
+    named = identities.of(connection).by_name(mailboxes)
     wanted = sorted(named)
     found: dict[str, str] = {}
     for at in range(0, len(wanted), _CHUNK):
@@ -147,23 +147,23 @@ def find(
         )
         if exempt:
             query = query.where(table.c.reason != UNSUBSCRIBE)
-        found.update({named[row.address]: row.reason for row in session.execute(query)})
+        found.update({named[row.address]: row.reason for row in connection.execute(query)})
     return found
 
 
-def listing(session: sa.Connection, limit: int, query: str = "", after: int = 0) -> Sequence[sa.RowMapping]:
+def listing(connection: sa.Connection, limit: int, query: str = "", after: int = 0) -> Sequence[sa.RowMapping]:
     """Entries, the newest first; `after` is the id of the last one of the page before."""
     table = tables.suppression
     wanted = sa.select(table).order_by(table.c.id.desc()).limit(limit)
     if query:
         part = table.c.address.contains(address.canonical(query), autoescape=True)
-        wanted = wanted.where(sa.or_(part, table.c.address.in_(identities.of(session).names(query))))
+        wanted = wanted.where(sa.or_(part, table.c.address.in_(identities.of(connection).names(query))))
     if after:
         wanted = wanted.where(table.c.id < after)
-    return session.execute(wanted).mappings().all()
+    return connection.execute(wanted).mappings().all()
 
 
-def entries(session: sa.Connection, now: datetime, after: int, limit: int) -> tuple[list[Entry], int]:
+def entries(connection: sa.Connection, now: datetime, after: int, limit: int) -> tuple[list[Entry], int]:
     """Those that hold now, in the order in which they came, after the one with that id; and the last one's id."""
     table = tables.suppression
     wanted = (
@@ -172,5 +172,5 @@ def entries(session: sa.Connection, now: datetime, after: int, limit: int) -> tu
         .order_by(table.c.id)
         .limit(limit)
     )
-    rows = session.execute(wanted).all()
+    rows = connection.execute(wanted).all()
     return [Entry(*row[1:]) for row in rows], rows[-1].id if rows else after

@@ -33,29 +33,29 @@ class Hit(NamedTuple):
     link: int = 0
 
 
-def record(session: sa.Connection, hit: Hit) -> None:
+def record(connection: sa.Connection, hit: Hit) -> None:
     """Writes the hit down and moves the delivery's counters. A second time changes nothing.
 
     A recipient who asked not to be tracked leaves no open or click. An unsubscribe suppresses the
     message's stream; only the first one is an event. A hit of nobody in particular counts for the message alone.
     Raises UnknownDeliveryError.
     """
-    if session.scalar(_SEEN, {"id": hit.id}):
+    if connection.scalar(_SEEN, {"id": hit.id}):
         return
     if hit.number == tokens.PIXEL:
-        if not pixels.record(session, hit):
+        if not pixels.record(connection, hit):
             delivery_rows.raise_if_recent(hit.message, hit.at)
         return
     if hit.number is None:
-        _record_apart(session, hit)
+        _record_apart(connection, hit)
         return
-    found = delivery_rows.find(session, hit.message, hit.number)
+    found = delivery_rows.find(connection, hit.message, hit.number)
     if found is None:
         delivery_rows.raise_if_recent(hit.message, hit.at)
         return
     if hit.type is EventType.UNSUBSCRIBED:
         suppressions.add(
-            session,
+            connection,
             found.recipient,
             reason=suppressions.UNSUBSCRIBE,
             at=hit.at,
@@ -65,41 +65,43 @@ def record(session: sa.Connection, hit: Hit) -> None:
         )
         if found.unsubscribed_at is not None:
             return
-        delivery_rows.update(session, hit.message, hit.number, unsubscribed_at=hit.at)
+        delivery_rows.update(connection, hit.message, hit.number, unsubscribed_at=hit.at)
     else:
-        if consent.untracked(session, [found.recipient]):
+        if consent.untracked(connection, [found.recipient]):
             return
         if hit.apart:
-            _record_apart(session, hit)
+            _record_apart(connection, hit)
             return
         counter = verdicts.COUNTERS[hit.type, hit.verdict]
-        session.execute(_one_more(counter), {"of_message": hit.message, "of_number": hit.number})
-    _write(session, hit, identities.of(session).shown(found.recipient))
+        connection.execute(_one_more(counter), {"of_message": hit.message, "of_number": hit.number})
+    _write(connection, hit, identities.of(connection).shown(found.recipient))
     if hit.type is not EventType.UNSUBSCRIBED:
-        verdicts.added(session, hit.message, hit.number)
+        verdicts.added(connection, hit.message, hit.number)
 
 
-def _record_apart(session: sa.Connection, hit: Hit) -> None:
+def _record_apart(connection: sa.Connection, hit: Hit) -> None:
     table = tables.message
     counter = table.c[verdicts.COUNTERS[hit.type, hit.verdict]]
-    if session.execute(sa.update(table).where(table.c.id == hit.message).values({counter: counter + 1})).rowcount:
-        _write(session, hit._replace(number=None), "")
+    if connection.execute(sa.update(table).where(table.c.id == hit.message).values({counter: counter + 1})).rowcount:
+        _write(connection, hit._replace(number=None), "")
     else:
         delivery_rows.raise_if_recent(hit.message, hit.at)
 
 
-def _write(session: sa.Connection, hit: Hit, recipient: str) -> None:
-    values = _REST | hit._asdict() | {"reasons": list(hit.reasons), "recipient": recipient, "url": _url(session, hit)}
+def _write(connection: sa.Connection, hit: Hit, recipient: str) -> None:
+    values = (
+        _REST | hit._asdict() | {"reasons": list(hit.reasons), "recipient": recipient, "url": _url(connection, hit)}
+    )
     del values["apart"]
-    outbox.write(session, [values])
+    outbox.write(connection, [values])
 
 
-def _url(session: sa.Connection, hit: Hit) -> str:
+def _url(connection: sa.Connection, hit: Hit) -> str:
     """Where a click led, as it may be kept. The mail's own links were scrubbed while its recipients were known."""
-    if not hit.url or not identities.of(session).are_veiled:
+    if not hit.url or not identities.of(connection).are_veiled:
         return hit.url
     table = tables.message
-    links = session.scalar(sa.select(table.c.links).where(table.c.id == hit.message)) or []
+    links = connection.scalar(sa.select(table.c.links).where(table.c.id == hit.message)) or []
     scrubbed = (str(link["url"]) for link in links if link.get("number") == hit.link and redaction.GONE in link["url"])
     return next(scrubbed, None) or redaction.without_addresses(hit.url)
 
@@ -117,24 +119,24 @@ class Asked(NamedTuple):
     number: int
 
 
-def untrack(session: sa.Connection, asked: Asked) -> None:
+def untrack(connection: sa.Connection, asked: Asked) -> None:
     """Notes it for the address behind the delivery. Raises UnknownDeliveryError."""
-    found = delivery_rows.find(session, asked.message, asked.number)
+    found = delivery_rows.find(connection, asked.message, asked.number)
     if found is None:
         delivery_rows.raise_if_recent(asked.message, asked.at)
     else:
-        consent.decide(session, Wish([found.recipient], asked.at, is_yes=False, source=consent.RECIPIENT))
+        consent.decide(connection, Wish([found.recipient], asked.at, is_yes=False, source=consent.RECIPIENT))
 
 
-def track(session: sa.Connection, asked: Asked) -> None:
+def track(connection: sa.Connection, asked: Asked) -> None:
     """Undoes `untrack`, and no more: what others said of the address stays. Raises UnknownDeliveryError."""
-    found = delivery_rows.find(session, asked.message, asked.number)
+    found = delivery_rows.find(connection, asked.message, asked.number)
     if found is None:
         delivery_rows.raise_if_recent(asked.message, asked.at)
-    elif consent.asked_not_to_be(session, found.recipient):
+    elif consent.asked_not_to_be(connection, found.recipient):
         # Where consent is asked for, forgetting the no would be a no.
-        is_yes = True if identities.of(session).asks else None
-        consent.decide(session, Wish([found.recipient], asked.at, is_yes, consent.RECIPIENT))
+        is_yes = True if identities.of(connection).asks else None
+        consent.decide(connection, Wish([found.recipient], asked.at, is_yes, consent.RECIPIENT))
 
 
 # Statements of the hottest path, made once: making one takes longer than running it.
@@ -148,12 +150,12 @@ def _one_more(counter: str) -> sa.Update:
     return sa.update(table).where(*mine).values({counter: table.c[counter] + 1})
 
 
-def latest(session: sa.Connection, limit: int) -> Sequence[sa.RowMapping]:
+def latest(connection: sa.Connection, limit: int) -> Sequence[sa.RowMapping]:
     """The newest events, newest first."""
-    return session.execute(sa.select(tables.event).order_by(tables.event.c.id.desc()).limit(limit)).mappings().all()
+    return connection.execute(sa.select(tables.event).order_by(tables.event.c.id.desc()).limit(limit)).mappings().all()
 
 
-def since(session: sa.Connection, after: str, limit: int) -> Sequence[sa.RowMapping]:
+def since(connection: sa.Connection, after: str, limit: int) -> Sequence[sa.RowMapping]:
     """Events after the one with that id, oldest first."""
     wanted = sa.select(tables.event).where(tables.event.c.id > after).order_by(tables.event.c.id).limit(limit)
-    return session.execute(wanted).mappings().all()
+    return connection.execute(wanted).mappings().all()

@@ -50,25 +50,25 @@ class NameTaken(ValueError):
     """There is a pixel of that name."""
 
 
-def create(session: sa.Connection, ring: tokens.KeyRing, name: str, at: datetime) -> Seen:
+def create(connection: sa.Connection, ring: tokens.KeyRing, name: str, at: datetime) -> Seen:
     """Makes a pixel. Raises NameTaken; ValueError with a sentence for a name that cannot be one."""
     name = name.strip()
     if not name or len(name) > LONGEST_NAME or not name.isprintable():
         raise ValueError(f"a name has 1 to {LONGEST_NAME} characters on one line")
     table = console_tables.pixel
-    if session.scalar(sa.select(table.c.id).where(table.c.name == name)):
+    if connection.scalar(sa.select(table.c.id).where(table.c.name == name)):
         raise NameTaken(f"there is a pixel named {name!r} already")
     made = ids.new(at)
     token = ring.mint(Hole(Kind.OPEN), made, tokens.PIXEL)
-    session.execute(sa.insert(table), tables.values(Pixel(id=made, name=name, token=token, created_at=at)))
+    connection.execute(sa.insert(table), tables.values(Pixel(id=made, name=name, token=token, created_at=at)))
     return Seen(made, name, token, at, HitCounts(), None)
 
 
-def remove(session: sa.Connection, pixel: str) -> bool:
+def remove(connection: sa.Connection, pixel: str) -> bool:
     """Removes the pixel of that id and its log. What is fetched at its address counts nothing any more. False if there
     is none."""
-    session.execute(sa.delete(console_tables.pixel_hit).where(console_tables.pixel_hit.c.pixel == pixel))
-    return bool(session.execute(sa.delete(console_tables.pixel).where(console_tables.pixel.c.id == pixel)).rowcount)
+    connection.execute(sa.delete(console_tables.pixel_hit).where(console_tables.pixel_hit.c.pixel == pixel))
+    return bool(connection.execute(sa.delete(console_tables.pixel).where(console_tables.pixel.c.id == pixel)).rowcount)
 
 
 def url(public_url: str, token: str, suffix: str = "png") -> str:
@@ -76,14 +76,14 @@ def url(public_url: str, token: str, suffix: str = "png") -> str:
     return f"{public_url}/{Kind.OPEN}/{token}.{suffix}"
 
 
-def record(session: sa.Connection, hit: "Hit") -> bool:
+def record(connection: sa.Connection, hit: "Hit") -> bool:
     """Writes a hit down, once, and moves the counter. False if there is no such pixel."""
     hits, table = console_tables.pixel_hit, console_tables.pixel
-    if session.scalar(sa.select(hits.c.id).where(hits.c.id == hit.id)):
+    if connection.scalar(sa.select(hits.c.id).where(hits.c.id == hit.id)):
         return True
     counter = table.c[f"opens_{hit.verdict}"]
     moved = sa.update(table).where(table.c.id == hit.message).values({counter: counter + 1})
-    if not session.execute(moved).rowcount:
+    if not connection.execute(moved).rowcount:
         return False
     row = PixelHit(
         id=hit.id,
@@ -94,28 +94,28 @@ def record(session: sa.Connection, hit: "Hit") -> bool:
         user_agent=hit.user_agent,
         ip=hit.ip,
     )
-    session.execute(sa.insert(hits), tables.values(row))
+    connection.execute(sa.insert(hits), tables.values(row))
     return True
 
 
-def listing(session: sa.Connection, limit: int, before: str = "") -> list[Seen]:
+def listing(connection: sa.Connection, limit: int, before: str = "") -> list[Seen]:
     """Pixels, the newest first, older than the one with the id `before`."""
     wanted = _seen().order_by(console_tables.pixel.c.id.desc()).limit(limit)
-    return _read(session, wanted.where(console_tables.pixel.c.id < before) if before else wanted)
+    return _read(connection, wanted.where(console_tables.pixel.c.id < before) if before else wanted)
 
 
-def find(session: sa.Connection, id_or_name: str) -> Seen | None:
+def find(connection: sa.Connection, id_or_name: str) -> Seen | None:
     """The pixel of that id, or else of that name."""
     table = console_tables.pixel
-    found = _read(session, _seen().where(sa.or_(table.c.id == id_or_name, table.c.name == id_or_name)).limit(2))
+    found = _read(connection, _seen().where(sa.or_(table.c.id == id_or_name, table.c.name == id_or_name)).limit(2))
     return next((one for one in found if one.id == id_or_name), found[0] if found else None)
 
 
-def log(session: sa.Connection, pixel: str) -> list[Line]:
+def log(connection: sa.Connection, pixel: str) -> list[Line]:
     """Its latest hits, the newest first, quick repeats together."""
     table = console_tables.pixel_hit
     wanted = sa.select(table).where(table.c.pixel == pixel).order_by(table.c.id.desc()).limit(MOST_HITS)
-    return grouped(PixelHit(**row) for row in session.execute(wanted).mappings())
+    return grouped(PixelHit(**row) for row in connection.execute(wanted).mappings())
 
 
 def grouped(hits: Iterable[PixelHit]) -> list[Line]:
@@ -142,7 +142,7 @@ def _seen() -> sa.Select[tuple[object, ...]]:
     return sa.select(table, last.label("last_at"))
 
 
-def _read(session: sa.Connection, wanted: sa.Select[tuple[object, ...]]) -> list[Seen]:
+def _read(connection: sa.Connection, wanted: sa.Select[tuple[object, ...]]) -> list[Seen]:
     return [
         Seen(
             row["id"],
@@ -152,5 +152,5 @@ def _read(session: sa.Connection, wanted: sa.Select[tuple[object, ...]]) -> list
             HitCounts(*(row[f"opens_{verdict}"] for verdict in HitCounts._fields)),
             row["last_at"],
         )
-        for row in session.execute(wanted).mappings()
+        for row in connection.execute(wanted).mappings()
     ]

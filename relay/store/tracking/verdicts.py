@@ -54,47 +54,47 @@ class Reclassified(NamedTuple):
     changed: int
 
 
-def note(session: sa.Connection, sight: Sight) -> None:
+def note(connection: sa.Connection, sight: Sight) -> None:
     """Keeps it with the delivery, and judges its hits again. A second time changes nothing."""
-    delivery = _delivery(session, sight.message, sight.number)
+    delivery = _delivery(connection, sight.message, sight.number)
     if delivery is None:
         return
-    entry = [tables.UtcTime().process_bind_param(sight.at, session.dialect), sight.what, sight.user_agent, sight.ip]
+    entry = [tables.UtcTime().process_bind_param(sight.at, connection.dialect), sight.what, sight.user_agent, sight.ip]
     asides: list[Any] = list(delivery["asides"] or [])  # Any: JSON
     if entry in asides or len(asides) >= _MOST_ASIDES:
         return
-    _change(session, sight.message, sight.number, asides=[*asides, entry])
-    judge(session, sight.message, sight.number)
+    _change(connection, sight.message, sight.number, asides=[*asides, entry])
+    judge(connection, sight.message, sight.number)
 
 
 @contextlib.contextmanager
-def together(session: sa.Connection) -> Iterator[None]:
+def together(connection: sa.Connection) -> Iterator[None]:
     """Hits that are written down meanwhile are judged at its end, once for each delivery."""
     waiting: set[tuple[str, int]] = set()
-    session.info[_WAITING] = waiting
+    connection.info[_WAITING] = waiting
     try:
         yield
     finally:
-        del session.info[_WAITING]
+        del connection.info[_WAITING]
     for message, number in sorted(waiting):
-        judge(session, message, number)
+        judge(connection, message, number)
 
 
-def added(session: sa.Connection, message: str, number: int) -> None:
+def added(connection: sa.Connection, message: str, number: int) -> None:
     """A hit was written down: judges those of its delivery, now or at the end of `together`."""
-    if _WAITING in session.info:
-        session.info[_WAITING].add((message, number))
+    if _WAITING in connection.info:
+        connection.info[_WAITING].add((message, number))
     else:
-        judge(session, message, number)
+        judge(connection, message, number)
 
 
-def judge(session: sa.Connection, message: str, number: int, *, anew: bool = False) -> tuple[int, int]:
+def judge(connection: sa.Connection, message: str, number: int, *, anew: bool = False) -> tuple[int, int]:
     """Judges a delivery's latest hits beside each other, and moves its counters. Returns how many hits, and how
     many changed. `anew`: all its hits, also what each is by itself."""
     event = tables.event
     most = _MOST_EVER if anew else _MOST
-    rows = session.execute(_LATEST, {"message": message, "number": number, "most": most}).mappings().all()
-    delivery = _delivery(session, message, number)
+    rows = connection.execute(_LATEST, {"message": message, "number": number, "most": most}).mappings().all()
+    delivery = _delivery(connection, message, number)
     if delivery is None or not rows:
         return 0, 0
     found = delivery_verdict.judge([_hit(row, anew) for row in rows], list(_asides(delivery)), delivery["settled_at"])
@@ -109,7 +109,7 @@ def judge(session: sa.Connection, message: str, number: int, *, anew: bool = Fal
         if (verdict.verdict, reasons, is_implied) == (row["verdict"], row["reasons"], row["implies_open"]):
             continue
         changed += 1
-        session.execute(
+        connection.execute(
             sa.update(event)
             .where(event.c.id == row["id"])
             .values(verdict=verdict.verdict, reasons=reasons, implies_open=is_implied)
@@ -121,11 +121,11 @@ def judge(session: sa.Connection, message: str, number: int, *, anew: bool = Fal
             _move(moved, counter, is_implied - row["implies_open"])
     if moved:
         table = tables.delivery
-        _change(session, message, number, **{name: table.c[name] + by for name, by in moved.items()})
+        _change(connection, message, number, **{name: table.c[name] + by for name, by in moved.items()})
     return len(rows), changed
 
 
-def reclassify(session: sa.Connection, since: datetime | None, after: tuple[str, int] | None) -> Reclassified:
+def reclassify(connection: sa.Connection, since: datetime | None, after: tuple[str, int] | None) -> Reclassified:
     """Judges the hits of some deliveries by the rules of today: those with a hit since then, behind `after`.
 
     Call again with the result's `after` until that is None.
@@ -136,10 +136,10 @@ def reclassify(session: sa.Connection, since: datetime | None, after: tuple[str,
         wanted = wanted.where(event.c.id >= ids.first(since))
     if after is not None:
         wanted = wanted.where(sa.tuple_(event.c.message, event.c.number) > sa.tuple_(*map(sa.literal, after)))
-    deliveries = session.execute(wanted.distinct().order_by(event.c.message, event.c.number).limit(_BATCH)).all()
+    deliveries = connection.execute(wanted.distinct().order_by(event.c.message, event.c.number).limit(_BATCH)).all()
     hits = changed = 0
     for message, number in deliveries:
-        some, other = judge(session, message, number, anew=True)
+        some, other = judge(connection, message, number, anew=True)
         hits, changed = hits + some, changed + other
     last = deliveries[-1] if len(deliveries) == _BATCH else None
     return Reclassified((last.message, last.number) if last else None, hits, changed)
@@ -185,8 +185,8 @@ _ONE = sa.select(_DELIVERIES.c.settled_at, _DELIVERIES.c.asides).where(
 )
 
 
-def _delivery(session: sa.Connection, message: str, number: int) -> sa.RowMapping | None:
-    return session.execute(_ONE, {"message": message, "number": number}).mappings().first()
+def _delivery(connection: sa.Connection, message: str, number: int) -> sa.RowMapping | None:
+    return connection.execute(_ONE, {"message": message, "number": number}).mappings().first()
 
 
 def _move(moved: dict[str, int], counter: str, by: int) -> None:
@@ -194,6 +194,6 @@ def _move(moved: dict[str, int], counter: str, by: int) -> None:
         moved[counter] = moved.get(counter, 0) + by
 
 
-def _change(session: sa.Connection, message: str, number: int, **values: object) -> None:
+def _change(connection: sa.Connection, message: str, number: int, **values: object) -> None:
     table = tables.delivery
-    session.execute(sa.update(table).where(table.c.message == message, table.c.number == number).values(**values))
+    connection.execute(sa.update(table).where(table.c.message == message, table.c.number == number).values(**values))

@@ -80,13 +80,13 @@ class Story(NamedTuple):
     has_content: bool
 
 
-def read(session: sa.Connection, message_id: str) -> Story | None:
+def read(connection: sa.Connection, message_id: str) -> Story | None:
     """One message with its deliveries, their attempts, and its events; None if there is none of that id."""
     table = tables.message
     kept = sa.exists().where(tables.content.c.message == table.c.id)
     names = [name for name in Story._fields if name in table.c]  # not the plan: it can be large
     row = (
-        session.execute(
+        connection.execute(
             sa.select(*(table.c[name] for name in (*names, *HITS)), kept.label("has_content")).filter_by(id=message_id)
         )
         .mappings()
@@ -97,19 +97,20 @@ def read(session: sa.Connection, message_id: str) -> Story | None:
     delivery = tables.delivery
     opened, clicked = delivery.c.opens_human + delivery.c.opens_proxied > 0, delivery.c.clicks_human > 0
     some = [sa.func.count(sa.case((one, 1))) for one in (sa.true(), opened, clicked)]
-    counts = session.execute(sa.select(*some).where(delivery.c.message == message_id)).one()
+    counts = connection.execute(sa.select(*some).where(delivery.c.message == message_id)).one()
     event = tables.event
-    happened = session.execute(
+    happened = connection.execute(
         sa.select(*(event.c[name] for name in Happening._fields))
         .where(event.c.message == message_id)
         .order_by(event.c.at, event.c.id)
         .limit(MOST_EVENTS)
     )
     return Story(
-        **{name: row[name] for name in (*names, "has_content")} | {"links": _links(session, message_id, row["links"])},
+        **{name: row[name] for name in (*names, "has_content")}
+        | {"links": _links(connection, message_id, row["links"])},
         opens=opens_of(row),
         clicks=clicks_of(row),
-        deliveries=_deliveries(session, message_id),
+        deliveries=_deliveries(connection, message_id),
         recipients=counts[0],
         opened_by=counts[1],
         clicked_by=counts[2],
@@ -117,10 +118,10 @@ def read(session: sa.Connection, message_id: str) -> Story | None:
     )
 
 
-def _links(session: sa.Connection, message_id: str, links: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _links(connection: sa.Connection, message_id: str, links: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The links with their clicks by verdict, and by how many recipients of flesh and blood. Any: as reported."""
     event = tables.event
-    rows = session.execute(
+    rows = connection.execute(
         sa.select(event.c.link, event.c.verdict, sa.func.count(), sa.func.count(sa.distinct(event.c.number)))
         .where(event.c.message == message_id, event.c.type == EventType.CLICKED)
         .group_by(event.c.link, event.c.verdict)
@@ -133,16 +134,18 @@ def _links(session: sa.Connection, message_id: str, links: list[dict[str, Any]])
     return [link | {"clicks": clicks[n]} if (n := link.get("number", 0)) in clicks else link for link in links]
 
 
-def _deliveries(session: sa.Connection, message_id: str) -> list[Delivery]:
+def _deliveries(connection: sa.Connection, message_id: str) -> list[Delivery]:
     table, attempt = tables.delivery, tables.attempt
     rows = (
-        session.execute(sa.select(table).filter_by(message=message_id).order_by(table.c.number).limit(MOST_DELIVERIES))
+        connection.execute(
+            sa.select(table).filter_by(message=message_id).order_by(table.c.number).limit(MOST_DELIVERIES)
+        )
         .mappings()
         .all()
     )
     tried: dict[int, list[AttemptDetail]] = {}
     if rows:
-        found: Iterable[Any] = session.execute(
+        found: Iterable[Any] = connection.execute(
             sa.select(attempt.c.number, *(attempt.c[name] for name in AttemptDetail._fields))
             .where(attempt.c.message == message_id, attempt.c.number <= rows[-1]["number"])
             .order_by(attempt.c.id)

@@ -68,7 +68,7 @@ class Standing(NamedTuple):
 
 
 def messages(
-    session: sa.Connection,
+    connection: sa.Connection,
     limit: int,
     *,
     query: str = "",
@@ -111,24 +111,24 @@ def messages(
             sa.or_(
                 *(text.icontains(bare, autoescape=True) for text in texts),
                 _any_delivery(delivery.c.recipient.icontains(bare, autoescape=True)),
-                _any_delivery(delivery.c.recipient == identities.of(session).pseudonym(bare)),
+                _any_delivery(delivery.c.recipient == identities.of(connection).pseudonym(bare)),
             )
         )
-    rows = session.execute(wanted).mappings().all()
+    rows = connection.execute(wanted).mappings().all()
     shown = rows[:limit]
-    sums = _sums(session, [row["id"] for row in shown])
+    sums = _sums(connection, [row["id"] for row in shown])
     lines = [Line(**row, **sums.get(row["id"], _NOTHING)) for row in shown]
     return Page(lines, lines[-1].id if len(rows) > limit else "")
 
 
-def streams(session: sa.Connection) -> list[str]:
+def streams(connection: sa.Connection) -> list[str]:
     """The streams of recent messages."""
     recent = sa.select(tables.message.c.stream).order_by(tables.message.c.id.desc()).limit(_RECENT).subquery()
-    return sorted(session.scalars(sa.select(recent.c.stream).distinct()))
+    return sorted(connection.scalars(sa.select(recent.c.stream).distinct()))
 
 
 def mailbox(
-    session: sa.Connection, limit: int, *, query: str = "", before: tuple[str, int] | None = None
+    connection: sa.Connection, limit: int, *, query: str = "", before: tuple[str, int] | None = None
 ) -> list[Letter]:
     """Delivered mail whose octets are still kept, the newest first, after the delivery `before`."""
     message, delivery = tables.message, tables.delivery
@@ -157,25 +157,25 @@ def mailbox(
                 sa.and_(delivery.c.message == before[0], delivery.c.number > before[1]),
             )
         )
-    return [Letter(**row) for row in session.execute(wanted).mappings()]
+    return [Letter(**row) for row in connection.execute(wanted).mappings()]
 
 
-def delivery(session: sa.Connection, message_id: str, number: int) -> tables.Delivery | None:
+def delivery(connection: sa.Connection, message_id: str, number: int) -> tables.Delivery | None:
     """One delivery's row."""
-    row = session.execute(sa.select(tables.delivery).filter_by(message=message_id, number=number)).mappings().first()
+    row = connection.execute(sa.select(tables.delivery).filter_by(message=message_id, number=number)).mappings().first()
     return tables.Delivery(**row) if row is not None else None
 
 
-def standing(session: sa.Connection, message_id: str, number: int) -> Standing | None:
+def standing(connection: sa.Connection, message_id: str, number: int) -> Standing | None:
     """Whether that delivery's recipient has left its stream, and asked not to be tracked; None if unknown."""
     table = tables.delivery
-    row = session.execute(
+    row = connection.execute(
         sa.select(table.c.recipient, table.c.unsubscribed_at).filter_by(message=message_id, number=number)
     ).first()
     if row is None:
         return None
-    untracked = bool(consent.untracked(session, [row.recipient]))
-    asked = consent.asked_not_to_be(session, row.recipient)
+    untracked = bool(consent.untracked(connection, [row.recipient]))
+    asked = consent.asked_not_to_be(connection, row.recipient)
     return Standing(row.recipient, row.unsubscribed_at is not None, untracked, asked)
 
 
@@ -195,10 +195,10 @@ _NOTHING: dict[str, Any] = {  # Any: the fields of Line that _sums gives
 }
 
 
-def _sums(session: sa.Connection, message_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+def _sums(connection: sa.Connection, message_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Per message, what its deliveries come to: one query for the whole page."""
     table = tables.delivery
-    rows = session.execute(
+    rows = connection.execute(
         sa.select(
             table.c.message,
             table.c.status,
@@ -219,7 +219,7 @@ def _sums(session: sa.Connection, message_ids: Sequence[str]) -> dict[str, dict[
         sums["clicks"] = _plus(sums["clicks"], clicks_of(row))
     message = tables.message
     apart = sa.select(message.c.id, *(message.c[name] for name in HITS))
-    for row in session.execute(apart.where(message.c.id.in_(message_ids))).mappings():
+    for row in connection.execute(apart.where(message.c.id.in_(message_ids))).mappings():
         sums = found.setdefault(row["id"], {**_NOTHING, "statuses": {}})
         sums["opens"] = _plus(sums["opens"], opens_of(row))
         sums["clicks"] = _plus(sums["clicks"], clicks_of(row))

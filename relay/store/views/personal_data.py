@@ -38,49 +38,49 @@ class Erased(NamedTuple):
         return Erased(*(one + two for one, two in zip(self, other, strict=True)))
 
 
-def export(session: sa.Connection, mailbox: str, *, with_content: bool = False) -> json_objects.Object:
+def export(connection: sa.Connection, mailbox: str, *, with_content: bool = False) -> json_objects.Object:
     """Everything about the address. Of mail to several, only what is this recipient's; a content is the mail as it was
     accepted, in base64, with all that its header says."""
     theirs: dict[str, set[int]] = {}
-    for row in _deliveries(session, mailbox):
+    for row in _deliveries(connection, mailbox):
         theirs.setdefault(row.message, set()).add(row.number)
     messages: list[json_objects.Object] = []
     events: list[json_objects.Object] = []
     for message, numbers in theirs.items():
-        found = message_detail.read(session, message)
+        found = message_detail.read(connection, message)
         if found is None:
             continue
         own = found._replace(deliveries=[one for one in found.deliveries if one.number in numbers])
         told = json_objects.message(own) | {"reverse_path": found.reverse_path, "client": found.client}
-        told["sights"] = _sights(session, message, numbers)
+        told["sights"] = _sights(connection, message, numbers)
         if with_content:
-            octets = session.scalar(sa.select(tables.content.c.octets).filter_by(message=message))
+            octets = connection.scalar(sa.select(tables.content.c.octets).filter_by(message=message))
             told["content"] = base64.b64encode(octets).decode("ascii") if octets is not None else None
         messages.append(told)
         event = tables.event
         wanted = sa.select(event).where(event.c.message == message, event.c.number.in_(numbers)).order_by(event.c.id)
-        events += (json_objects.event(row) for row in session.execute(wanted).mappings())
-    said = consent.of(session, mailbox)
+        events += (json_objects.event(row) for row in connection.execute(wanted).mappings())
+    said = consent.of(connection, mailbox)
     return {
         "address": mailbox,
         "messages": messages,
         "events": events,
-        "suppressions": [_told(row) for row in _named(session, tables.suppression, mailbox)],
+        "suppressions": [_told(row) for row in _named(connection, tables.suppression, mailbox)],
         "consent": {"consent": said["is_yes"], "source": said["source"], "at": json_objects.time(said["at"])}
         if said
         else None,
-        "soft_failures": [_told(row) for row in _named(session, tables.strike, mailbox)],
+        "soft_failures": [_told(row) for row in _named(connection, tables.strike, mailbox)],
     }
 
 
-def under_way(session: sa.Connection, mailbox: str, now: datetime) -> int:
+def under_way(connection: sa.Connection, mailbox: str, now: datetime) -> int:
     """How many deliveries to the address are being attempted: what they end with would name it again."""
     table = tables.delivery
-    held = sa.select(sa.func.count()).where(_theirs(session, mailbox), table.c.leased_until > now)
-    return session.scalar(held) or 0
+    held = sa.select(sa.func.count()).where(_theirs(connection, mailbox), table.c.leased_until > now)
+    return connection.scalar(held) or 0
 
 
-def erase(session: sa.Connection, mailbox: str, now: datetime) -> Erased:
+def erase(connection: sa.Connection, mailbox: str, now: datetime) -> Erased:
     """Erases a batch of deliveries with all that hangs on them. Call again until it returns no deliveries.
 
     Mail that still waits is given up. Content goes, unless somebody else's delivery of the message waits for it.
@@ -88,38 +88,38 @@ def erase(session: sa.Connection, mailbox: str, now: datetime) -> Erased:
     event, attempt, delivery = tables.event, tables.attempt, tables.delivery
     unwanted = words([mailbox, address.canonical(mailbox)], with_local_part=True)
     done = Erased()
-    for row in _deliveries(session, mailbox, BATCH):
+    for row in _deliveries(connection, mailbox, BATCH):
         this = {"message": row.message, "number": row.number}
         blank: dict[str, Any] = {"recipient": "", "orcpt": "", "asides": [], "owes": ""}  # Any: a row's values
         if row.next_attempt_at is not None:
             blank |= {"status": Status.EXPIRED, "kind": "soft", "category": "erased", "settled_at": now}
             blank |= {"next_attempt_at": None, "leased_by": "", "leased_until": None}
-        session.execute(sa.update(delivery).filter_by(**this).values(**blank))
-        texts = session.execute(sa.select(event.c.id, event.c.url, event.c.detail).filter_by(**this)).all()
+        connection.execute(sa.update(delivery).filter_by(**this).values(**blank))
+        texts = connection.execute(sa.select(event.c.id, event.c.url, event.c.detail).filter_by(**this)).all()
         for one in texts:
             kept = {"url": redaction.nameless(one.url, unwanted), "detail": redaction.nameless(one.detail, unwanted)}
             gone = sa.update(event).where(event.c.id == one.id)
-            session.execute(gone.values(**kept, recipient="", ip="", user_agent=""))
-        replies = session.execute(sa.select(attempt.c.id, attempt.c.text).filter_by(**this)).all()
+            connection.execute(gone.values(**kept, recipient="", ip="", user_agent=""))
+        replies = connection.execute(sa.select(attempt.c.id, attempt.c.text).filter_by(**this)).all()
         for reply in replies:
             clean = redaction.nameless(reply.text, unwanted)
-            session.execute(sa.update(attempt).where(attempt.c.id == reply.id).values(text=clean))
-        contents = _erase_message(session, row.message, unwanted)
+            connection.execute(sa.update(attempt).where(attempt.c.id == reply.id).values(text=clean))
+        contents = _erase_message(connection, row.message, unwanted)
         # Requests name whom they are about.
-        session.execute(sa.delete(webhook_tables.log).filter_by(message=row.message))
+        connection.execute(sa.delete(webhook_tables.log).filter_by(message=row.message))
         given_up = row.next_attempt_at is not None
         done += Erased(1, int(given_up), len(texts), len(replies), contents)
     return done
 
 
-def erase_standing(session: sa.Connection, mailbox: str, *, keep_suppressions: bool) -> Erased:
+def erase_standing(connection: sa.Connection, mailbox: str, *, keep_suppressions: bool) -> Erased:
     """What is known of the address itself. Suppressions and a "no" to tracking stay as pseudonyms, or go as well."""
-    known = identities.of(session)
+    known = identities.of(connection)
     count = wishes = 0
     for table in (tables.suppression, tables.consent):
         mine = table.c.address.in_(known.names(mailbox))
-        rows = session.execute(sa.select(table).where(mine)).mappings().all()
-        session.execute(sa.delete(table).where(mine))
+        rows = connection.execute(sa.select(table).where(mine)).mappings().all()
+        connection.execute(sa.delete(table).where(mine))
         if table is tables.suppression:
             count = len(rows)
         else:
@@ -129,21 +129,21 @@ def erase_standing(session: sa.Connection, mailbox: str, *, keep_suppressions: b
             if table is tables.suppression:
                 kept |= {"evidence": "", "message": ""}
             if keep_suppressions and not row.get("is_yes"):
-                session.execute(sa.insert(table), kept)
-    session.execute(sa.delete(tables.strike).where(tables.strike.c.address.in_(known.names(mailbox))))
+                connection.execute(sa.insert(table), kept)
+    connection.execute(sa.delete(tables.strike).where(tables.strike.c.address.in_(known.names(mailbox))))
     return Erased(suppressions=count, wishes=wishes)
 
 
-def _erase_message(session: sa.Connection, message: str, unwanted: frozenset[str]) -> int:
+def _erase_message(connection: sa.Connection, message: str, unwanted: frozenset[str]) -> int:
     """Of the message itself: all that is the recipient's alone, and from what it shares with others the address.
     Returns 1 if its content went."""
     table, delivery = tables.message, tables.delivery
-    row = session.execute(sa.select(table).where(table.c.id == message)).mappings().first()
+    row = connection.execute(sa.select(table).where(table.c.id == message)).mappings().first()
     if row is None:
         return 0
     others = sa.select(delivery.c.number).where(delivery.c.message == message, delivery.c.recipient != "").limit(1)
     waits = sa.select(delivery.c.number).where(delivery.c.message == message, delivery.c.next_attempt_at.is_not(None))
-    is_shared, is_needed = session.execute(others).first() is not None, session.execute(waits).first() is not None
+    is_shared, is_needed = connection.execute(others).first() is not None, connection.execute(waits).first() is not None
     change: dict[str, Any] = {  # Any: a row's values
         "subject": redaction.nameless(row["subject"], unwanted) if is_shared else "",
         "author": scrubbed(row["author"], unwanted),
@@ -157,43 +157,43 @@ def _erase_message(session: sa.Connection, message: str, unwanted: frozenset[str
     }
     if not is_needed:
         change |= {"plan": "", "reverse_path": scrubbed(row["reverse_path"], unwanted), "envid": ""}
-        gone = session.execute(sa.delete(tables.content).where(tables.content.c.message == message)).rowcount
-    session.execute(sa.update(table).where(table.c.id == message).values(**change))
+        gone = connection.execute(sa.delete(tables.content).where(tables.content.c.message == message)).rowcount
+    connection.execute(sa.update(table).where(table.c.id == message).values(**change))
     return gone if not is_needed else 0
 
 
-def _theirs(session: sa.Connection, mailbox: str) -> sa.ColumnElement[bool]:
+def _theirs(connection: sa.Connection, mailbox: str) -> sa.ColumnElement[bool]:
     # A delivery keeps its recipient as the app wrote it, in any case.
-    names = {*identities.of(session).names(mailbox), mailbox.lower()} - {""}
+    names = {*identities.of(connection).names(mailbox), mailbox.lower()} - {""}
     recipient = tables.delivery.c.recipient
     return sa.or_(sa.func.lower(recipient).in_(names), recipient == mailbox)  # SQLite lowers ASCII only
 
 
 def _deliveries(
-    session: sa.Connection, mailbox: str, limit: int | None = None
+    connection: sa.Connection, mailbox: str, limit: int | None = None
 ) -> Sequence[sa.Row[str, int, datetime | None]]:
     table = tables.delivery
-    wanted = sa.select(table.c.message, table.c.number, table.c.next_attempt_at).where(_theirs(session, mailbox))
-    return session.execute(wanted.order_by(table.c.message).limit(limit)).all()
+    wanted = sa.select(table.c.message, table.c.number, table.c.next_attempt_at).where(_theirs(connection, mailbox))
+    return connection.execute(wanted.order_by(table.c.message).limit(limit)).all()
 
 
-def _named(session: sa.Connection, table: sa.Table, mailbox: str) -> Sequence[sa.RowMapping]:
-    mine = table.c.address.in_(identities.of(session).names(mailbox))
-    return session.execute(sa.select(table).where(mine)).mappings().all()
+def _named(connection: sa.Connection, table: sa.Table, mailbox: str) -> Sequence[sa.RowMapping]:
+    mine = table.c.address.in_(identities.of(connection).names(mailbox))
+    return connection.execute(sa.select(table).where(mine)).mappings().all()
 
 
-def _sights(session: sa.Connection, message: str, numbers: set[int]) -> list[json_objects.Object]:
+def _sights(connection: sa.Connection, message: str, numbers: set[int]) -> list[json_objects.Object]:
     """What counted nothing and was kept beside the hits (`verdicts.note`)."""
     table = tables.delivery
-    asides = session.scalars(sa.select(table.c.asides).where(table.c.message == message, table.c.number.in_(numbers)))
+    wanted = sa.select(table.c.asides).where(table.c.message == message, table.c.number.in_(numbers))
     return [
         {
-            "at": json_objects.time(tables.UtcTime().process_result_value(at, session.dialect)),
+            "at": json_objects.time(tables.UtcTime().process_result_value(at, connection.dialect)),
             "what": what,
             "user_agent": user_agent,
             "ip": ip,
         }
-        for noted in asides
+        for noted in connection.scalars(wanted)
         for at, what, user_agent, ip in noted or ()
     ]
 

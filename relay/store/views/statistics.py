@@ -20,7 +20,7 @@ _IMPLIED = sa.and_(tables.event.c.type == EventType.CLICKED, tables.event.c.impl
 _OPENED = sa.or_(tables.event.c.type == EventType.OPENED, _IMPLIED)
 
 
-def accepted(session: sa.Connection, since: datetime | None, until: datetime | None) -> int:
+def accepted(connection: sa.Connection, since: datetime | None, until: datetime | None) -> int:
     """How many messages were accepted in that time."""
     table = tables.message
     wanted = sa.select(sa.func.count()).select_from(table)
@@ -28,7 +28,7 @@ def accepted(session: sa.Connection, since: datetime | None, until: datetime | N
         wanted = wanted.where(table.c.id >= ids.first(since))
     if until is not None:
         wanted = wanted.where(table.c.id < ids.first(until))
-    return session.scalar(wanted) or 0
+    return connection.scalar(wanted) or 0
 
 
 class Totals(NamedTuple):
@@ -62,10 +62,10 @@ class Waiting(NamedTuple):
     next_due: datetime | None
 
 
-def since(session: sa.Connection, start: datetime) -> Totals:
+def since(connection: sa.Connection, start: datetime) -> Totals:
     """Everything since then."""
     event = tables.event
-    rows = session.execute(
+    rows = connection.execute(
         sa.select(event.c.type, event.c.verdict, sa.func.count())
         .where(event.c.id >= ids.first(start))
         .group_by(event.c.type, event.c.verdict)
@@ -74,23 +74,23 @@ def since(session: sa.Connection, start: datetime) -> Totals:
     delivery = event.c.message + ":" + sa.cast(event.c.number, sa.String)
     by_person = sa.and_(event.c.id >= ids.first(start), event.c.verdict.in_(["human", "proxied"]))
     people: dict[str, int] = {
-        type_: session.scalar(sa.select(sa.func.count(sa.distinct(delivery))).where(by_person, is_one)) or 0
+        type_: connection.scalar(sa.select(sa.func.count(sa.distinct(delivery))).where(by_person, is_one)) or 0
         for type_, is_one in (
             (EventType.OPENED, _OPENED),
             (EventType.CLICKED, event.c.type == EventType.CLICKED),
         )
     }
     implied = sa.select(sa.func.count()).where(event.c.id >= ids.first(start), _IMPLIED)
-    counts[EventType.OPENED, "human"] = counts.get((EventType.OPENED, "human"), 0) + (session.scalar(implied) or 0)
+    counts[EventType.OPENED, "human"] = counts.get((EventType.OPENED, "human"), 0) + (connection.scalar(implied) or 0)
     return _totals(counts, people)
 
 
-def days(session: sa.Connection, first: datetime, count: int) -> list[Day]:
+def days(connection: sa.Connection, first: datetime, count: int) -> list[Day]:
     """The totals of each of that many UTC days, from midnight `first` on. `opened_by` and `clicked_by` are 0."""
     event = tables.event
     # A literal: PostgreSQL does not see that two parameters are the same expression in SELECT and GROUP BY.
     day = sa.type_coerce(event.c.at, sa.BigInteger) // sa.literal_column(str(_DAY_US), sa.BigInteger)
-    rows = session.execute(
+    rows = connection.execute(
         sa.select(day, event.c.type, event.c.verdict, sa.func.count())
         .where(event.c.id >= ids.first(first))
         .group_by(day, event.c.type, event.c.verdict)
@@ -99,17 +99,17 @@ def days(session: sa.Connection, first: datetime, count: int) -> list[Day]:
     for at, type_, verdict, how_many in rows:
         found.setdefault(at, {})[type_, verdict] = how_many
     implied = sa.select(day, sa.func.count()).where(event.c.id >= ids.first(first), _IMPLIED).group_by(day)
-    for at, how_many in session.execute(implied):
+    for at, how_many in connection.execute(implied):
         counts = found.setdefault(at, {})
         counts[EventType.OPENED, "human"] = counts.get((EventType.OPENED, "human"), 0) + how_many
     start = int(first.timestamp()) // 86_400
     return [Day(first + timedelta(days=n), _totals(found.get(start + n, {}), {})) for n in range(count)]
 
 
-def waiting(session: sa.Connection) -> Waiting:
+def waiting(connection: sa.Connection) -> Waiting:
     """How much is still to be delivered."""
     table = tables.delivery
-    rows = session.execute(
+    rows = connection.execute(
         sa.select(table.c.status, sa.func.count(), sa.func.min(table.c.next_attempt_at, type_=tables.UtcTime))
         .where(table.c.next_attempt_at.is_not(None))
         .group_by(table.c.status)

@@ -38,26 +38,26 @@ class Occasion(NamedTuple):
     meta: tuple[tuple[str, str], ...] = ()
 
 
-def read(session: sa.Connection, event_id: str) -> Occasion | None:
+def read(connection: sa.Connection, event_id: str) -> Occasion | None:
     """The event of that id; None if it is gone."""
     event, message, delivery, attempt = tables.event, tables.message, tables.delivery, tables.attempt
-    row = session.execute(sa.select(event).where(event.c.id == event_id)).mappings().first()
+    row = connection.execute(sa.select(event).where(event.c.id == event_id)).mappings().first()
     if row is None:
         return None
-    known = identities.of(session)
-    about = session.execute(sa.select(message).where(message.c.id == row["message"])).mappings().first()
+    known = identities.of(connection)
+    about = connection.execute(sa.select(message).where(message.c.id == row["message"])).mappings().first()
     recipients = [row["recipient"]] if row["recipient"] else []
     tries = 0
     if row["number"] is None and row["type"] == EventType.ACCEPTED:
         named = sa.select(delivery.c.recipient).where(delivery.c.message == row["message"], delivery.c.recipient != "")
         # What still waits names its recipients; whoever is told may know no more than the event will.
-        shown = map(known.shown, session.scalars(named.order_by(delivery.c.number)))
+        shown = map(known.shown, connection.scalars(named.order_by(delivery.c.number)))
         recipients = [who for who in shown if who]
     elif row["type"] == EventType.DEFERRED:
         until = (attempt.c.message == row["message"], attempt.c.number == row["number"], attempt.c.at <= row["at"])
-        tries = session.scalar(sa.select(sa.func.count()).where(*until)) or 0
+        tries = connection.scalar(sa.select(sa.func.count()).where(*until)) or 0
     same = (event.c.message == row["message"], event.c.number == row["number"], event.c.type == row["type"])
-    earlier = session.scalar(sa.select(event.c.id).where(*same, event.c.id < row["id"]).limit(1))
+    earlier = connection.scalar(sa.select(event.c.id).where(*same, event.c.id < row["id"]).limit(1))
     told = Occasion(
         told=event_object(row),
         id=row["id"],

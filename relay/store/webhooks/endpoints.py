@@ -50,11 +50,11 @@ def without_password(url: str) -> str:
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
-def adopt(session: sa.Connection, configured: Sequence[Configured], now: datetime) -> None:
+def adopt(connection: sa.Connection, configured: Sequence[Configured], now: datetime) -> None:
     """Makes the database know the webhooks of config.toml as they stand there now. Those that it names no more are
     told nothing, and keep what they are owed."""
     table = webhook_tables.webhook
-    known = {row.id: row for row in session.execute(sa.select(table.c.id, table.c.state).filter_by(source="config"))}
+    known = {row.id: row for row in connection.execute(sa.select(table.c.id, table.c.state).filter_by(source="config"))}
     for one in configured:
         key = configured_id(one)
         said: dict[str, Any] = {  # Any: a row's values
@@ -65,15 +65,15 @@ def adopt(session: sa.Connection, configured: Sequence[Configured], now: datetim
         }
         if key not in known:
             row = Webhook(id=key, source="config", created_at=now, **said)
-            session.execute(sa.insert(table), tables.values(row))
+            connection.execute(sa.insert(table), tables.values(row))
         else:
             state = {"state": ON} if known.pop(key).state == GONE else {}
-            session.execute(sa.update(table).where(table.c.id == key).values(**said, **state))
+            connection.execute(sa.update(table).where(table.c.id == key).values(**said, **state))
     if known:
-        session.execute(sa.update(table).where(table.c.id.in_(sorted(known))).values(state=GONE, reason=""))
+        connection.execute(sa.update(table).where(table.c.id.in_(sorted(known))).values(state=GONE, reason=""))
 
 
-def add(session: sa.Connection, given: Configured, now: datetime, source: str) -> Webhook:
+def add(connection: sa.Connection, given: Configured, now: datetime, source: str) -> Webhook:
     """Adds one, with a secret of ours where none is given. `source`: DATABASE, or COMMAND for an operator's own."""
     secret = given.secret.get_secret_value() or webhook_signatures.new_secret()
     row = Webhook(
@@ -86,105 +86,109 @@ def add(session: sa.Connection, given: Configured, now: datetime, source: str) -
         source=source,
         created_at=now,
     )
-    session.execute(sa.insert(webhook_tables.webhook), tables.values(row))
+    connection.execute(sa.insert(webhook_tables.webhook), tables.values(row))
     return row
 
 
-def remove(session: sa.Connection, webhook: str) -> None:
+def remove(connection: sa.Connection, webhook: str) -> None:
     """Takes one away with its log and what it is owed. Raises Unknown; ValueError for one that config.toml names."""
-    row = get(session, webhook)
+    row = get(connection, webhook)
     if row.source == "config" and row.state != GONE:
         raise ValueError("it stands in config.toml; remove its [[webhook]] table there and restart")
     for table in (webhook_tables.outbox, webhook_tables.log):
-        session.execute(sa.delete(table).where(table.c.webhook == webhook))
-    session.execute(sa.delete(webhook_tables.webhook).where(webhook_tables.webhook.c.id == webhook))
+        connection.execute(sa.delete(table).where(table.c.webhook == webhook))
+    connection.execute(sa.delete(webhook_tables.webhook).where(webhook_tables.webhook.c.id == webhook))
 
 
-def enable(session: sa.Connection, webhook: str, now: datetime) -> int:
+def enable(connection: sa.Connection, webhook: str, now: datetime) -> int:
     """Tells it events again, first those that it is still owed, at once. Returns how many those are. Raises Unknown;
     ValueError for one that config.toml names no more."""
-    if get(session, webhook).state == GONE:
+    if get(connection, webhook).state == GONE:
         raise ValueError("it no longer stands in config.toml")
     table, owed = webhook_tables.webhook, webhook_tables.outbox
-    session.execute(sa.update(table).where(table.c.id == webhook).values(state=ON, reason="", failing_since=None))
+    connection.execute(sa.update(table).where(table.c.id == webhook).values(state=ON, reason="", failing_since=None))
     due = sa.update(owed).where(owed.c.webhook == webhook).values(attempts=0, first_at=None, next_attempt_at=now)
-    return session.execute(due).rowcount
+    return connection.execute(due).rowcount
 
 
-def disable(session: sa.Connection, webhook: str) -> None:
+def disable(connection: sa.Connection, webhook: str) -> None:
     """Tells it nothing until it is enabled; what happens meanwhile is not kept for it. Raises Unknown."""
-    get(session, webhook)
+    get(connection, webhook)
     table = webhook_tables.webhook
-    session.execute(sa.update(table).where(table.c.id == webhook, table.c.state != GONE).values(state=OFF, reason=""))
+    connection.execute(
+        sa.update(table).where(table.c.id == webhook, table.c.state != GONE).values(state=OFF, reason="")
+    )
 
 
-def rotate(session: sa.Connection, webhook: str, now: datetime) -> str:
+def rotate(connection: sa.Connection, webhook: str, now: datetime) -> str:
     """Gives it a new secret and returns that; for a day requests are signed with the old one too. Raises Unknown;
     ValueError for one that stands in config.toml."""
-    row = get(session, webhook)
+    row = get(connection, webhook)
     if row.source == "config":
         raise ValueError("its secret stands in config.toml: set secret there, and old_secret to the one before")
     secret, table = webhook_signatures.new_secret(), webhook_tables.webhook
     change = {"secret": secret, "old_secret": row.secret, "old_until": now + OLD_SECRET_FOR}
-    session.execute(sa.update(table).where(table.c.id == webhook).values(**change))
+    connection.execute(sa.update(table).where(table.c.id == webhook).values(**change))
     return secret
 
 
 def replay(
-    session: sa.Connection, webhook: str, now: datetime, since: datetime, until: datetime, after: str = ""
+    connection: sa.Connection, webhook: str, now: datetime, since: datetime, until: datetime, after: str = ""
 ) -> tuple[int, str]:
     """Owes it again, in their order, events that it wants from that span of time. Returns how many, and where to go on
     ("" at the end): a chunk a commit. Raises Unknown."""
-    row, event = get(session, webhook), tables.event
+    row, event = get(connection, webhook), tables.event
     wanted = sa.select(event.c.id, event.c.type, event.c.message).where(
         event.c.id >= ids.first(since), event.c.id < ids.first(until), event.c.id > after
     )
     if outbox.ALL not in row.events:
         wanted = wanted.where(event.c.type.in_(row.events))
-    found = session.execute(wanted.order_by(event.c.id).limit(_BATCH)).mappings().all()
-    outbox.owe(session, [(webhook, one) for one in found], now)
+    found = connection.execute(wanted.order_by(event.c.id).limit(_BATCH)).mappings().all()
+    outbox.owe(connection, [(webhook, one) for one in found], now)
     return len(found), found[-1]["id"] if len(found) == _BATCH else ""
 
 
-def replay_event(session: sa.Connection, webhook: str, event_id: str, now: datetime) -> bool:
+def replay_event(connection: sa.Connection, webhook: str, event_id: str, now: datetime) -> bool:
     """Owes it one event again. False if there is no such event. Raises Unknown."""
-    get(session, webhook)
+    get(connection, webhook)
     event = tables.event
-    found = session.execute(sa.select(event.c.id, event.c.message).where(event.c.id == event_id)).mappings().all()
-    outbox.owe(session, [(webhook, one) for one in found], now)
+    found = connection.execute(sa.select(event.c.id, event.c.message).where(event.c.id == event_id)).mappings().all()
+    outbox.owe(connection, [(webhook, one) for one in found], now)
     return bool(found)
 
 
-def get(session: sa.Connection, webhook: str) -> Webhook:
+def get(connection: sa.Connection, webhook: str) -> Webhook:
     """One of them. Raises Unknown."""
-    row = session.execute(sa.select(webhook_tables.webhook).filter_by(id=webhook)).mappings().first()
+    row = connection.execute(sa.select(webhook_tables.webhook).filter_by(id=webhook)).mappings().first()
     if row is None:
         raise Unknown(webhook)
     return Webhook(**row)
 
 
-def listing(session: sa.Connection, *, only_on: bool = False) -> list[Webhook]:
+def listing(connection: sa.Connection, *, only_on: bool = False) -> list[Webhook]:
     """All of them, the oldest first."""
     table = webhook_tables.webhook
     wanted = sa.select(table).order_by(table.c.created_at, table.c.id)
     if only_on:
         wanted = wanted.where(table.c.state == ON)
-    return [Webhook(**row) for row in session.execute(wanted).mappings()]
+    return [Webhook(**row) for row in connection.execute(wanted).mappings()]
 
 
-def standings(session: sa.Connection, only: Collection[str] | None = None) -> list[Standing]:
+def standings(connection: sa.Connection, only: Collection[str] | None = None) -> list[Standing]:
     """All of them, or those of these ids, with how they stand."""
     owed, found = webhook_tables.outbox, []
-    for row in listing(session):
+    for row in listing(connection):
         if only is None or row.id in only:
-            waiting = session.scalar(sa.select(sa.func.count()).where(owed.c.webhook == row.id)) or 0
-            last = log(session, row.id, 1)
+            waiting = connection.scalar(sa.select(sa.func.count()).where(owed.c.webhook == row.id)) or 0
+            last = log(connection, row.id, 1)
             told = (last[0].at, last[0].code, last[0].error) if last else (None, 0, "")
             found.append(Standing(row, waiting, *told))
     return found
 
 
-def log(session: sa.Connection, webhook: str, limit: int, before: str = "", *, failed: bool = False) -> list[Telling]:
+def log(
+    connection: sa.Connection, webhook: str, limit: int, before: str = "", *, failed: bool = False
+) -> list[Telling]:
     """Its latest requests, newest first; those before the one of that id; `failed`: such as were not taken."""
     table = webhook_tables.log
     wanted = sa.select(table).where(table.c.webhook == webhook).order_by(table.c.id.desc()).limit(limit)
@@ -192,18 +196,18 @@ def log(session: sa.Connection, webhook: str, limit: int, before: str = "", *, f
         wanted = wanted.where(table.c.id < before)
     if failed:
         wanted = wanted.where(sa.not_(table.c.code.between(200, 299)))
-    return [Telling(**row) for row in session.execute(wanted).mappings()]
+    return [Telling(**row) for row in connection.execute(wanted).mappings()]
 
 
-def trim(session: sa.Connection, before: datetime) -> int:
+def trim(connection: sa.Connection, before: datetime) -> int:
     """Deletes what was logged before then, and of each webhook what is more than MOST_LOGGED. Returns how many; call
     again until it returns 0."""
     table = webhook_tables.log
     count = 0
-    for hook in session.scalars(sa.select(table.c.webhook).distinct()).all():
+    for hook in connection.scalars(sa.select(table.c.webhook).distinct()).all():
         mine = sa.select(table.c.id).where(table.c.webhook == hook).order_by(table.c.id.desc())
-        last = session.scalar(mine.offset(MOST_LOGGED).limit(1)) or ""
+        last = connection.scalar(mine.offset(MOST_LOGGED).limit(1)) or ""
         old = sa.or_(table.c.id <= last, table.c.id < ids.first(before))
         gone = sa.select(table.c.id).where(table.c.webhook == hook, old).limit(_BATCH)
-        count += session.execute(sa.delete(table).where(table.c.id.in_(gone))).rowcount
+        count += connection.execute(sa.delete(table).where(table.c.id.in_(gone))).rowcount
     return count

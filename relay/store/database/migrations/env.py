@@ -6,7 +6,7 @@ from sqlmodel import SQLModel
 from relay.store.database import console_tables, tables, webhook_tables  # noqa: F401  fills the metadata
 
 context.configure(
-    connection=context.config.attributes["session"],
+    connection=context.config.attributes["connection"],
     target_metadata=SQLModel.metadata,
     render_as_batch=True,
 )
