@@ -1,4 +1,4 @@
-"""A module imports only downwards, and siblings of a floor do not know each other (docs/design: rooms and floors)."""
+"""A module imports only downwards, and siblings of a floor do not know each other (docs/architecture.md#floors)."""
 
 import ast
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Every fact of the edge (docs/design.md: SMTP in) as a dialog with the real server."""
+"""Every fact of SMTP in (docs/architecture.md#smtp-in) as a dialog with the real server."""
 
 from pathlib import Path
 

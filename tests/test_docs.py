@@ -1,0 +1,89 @@
+"""The documents say what is there: their links, their anchors, the files that they name, the table of floors.
+
+A comment cites a document of this repository by its path and heading, or none.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.test_floors import FLOORS
+
+ROOT = Path(__file__).parents[1]
+PAGES = [
+    *sorted(ROOT.glob("*.md")),
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "tests").rglob("README.md")),
+]
+_FENCED = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
+_LINK = re.compile(r"\]\(([^()\s]+)\)")
+_HEADING = re.compile(r"^#+ +(.+?) *$", re.MULTILINE)
+_CITED = re.compile(r"\bdocs/[\w/-]+(?:\.\w+)+(?:#[\w-]*)?")
+_FILE = re.compile(r"`((?:relay|web|tests|benchmarks|docs)/[\w./-]+)`")
+
+
+def _name(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def _without_code(page: Path) -> str:
+    return _FENCED.sub("", page.read_text("utf-8"))
+
+
+def _anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    seen: Counter[str] = Counter()
+    found = set()
+    for heading in _HEADING.findall(_without_code(page)):
+        slug = re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+        found.add(f"{slug}-{seen[slug]}" if seen[slug] else slug)
+        seen[slug] += 1
+    return found
+
+
+def _fault(target: Path, anchor: str) -> str:
+    """Why the link leads nowhere; "" if it leads somewhere."""
+    if not target.exists():
+        return "there is no such file"
+    return f"there is no heading #{anchor}" if anchor and anchor not in _anchors(target) else ""
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_name)
+def test_every_relative_link_of_a_page_leads_somewhere(page: Path) -> None:
+    for link in _LINK.findall(_without_code(page)):
+        if re.match(r"[a-z]+:", link):
+            continue
+        name, _, anchor = link.partition("#")
+        assert not _fault(page.parent / name if name else page, anchor), f"{_name(page)}: {link}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_name)
+def test_every_file_that_a_page_names_is_there(page: Path) -> None:
+    if page.name == "CHANGELOG.md":  # it tells of files that have gone
+        return
+    for name in _FILE.findall(_without_code(page)):
+        assert (ROOT / name).exists(), f"{_name(page)} names {name}"
+
+
+def _sources() -> Iterator[Path]:
+    for top in ("relay", "web", "tests", "benchmarks"):
+        for path in sorted((ROOT / top).rglob("*")):
+            if path.suffix in (".py", ".toml", ".html", ".txt") and "corpus" not in path.parts:
+                yield path
+    yield from (ROOT / name for name in ("config.toml", "Makefile", "pyproject.toml"))
+
+
+def test_every_document_that_the_source_cites_is_there() -> None:
+    for path in _sources():
+        for cited in re.findall(r"(?<![\w/.])" + _CITED.pattern, path.read_text("utf-8", "replace")):
+            name, _, anchor = cited.partition("#")
+            assert not _fault(ROOT / name, anchor), f"{_name(path)} cites {cited}"
+
+
+def test_the_table_of_floors_is_the_one_that_holds() -> None:
+    text = (ROOT / "docs/architecture.md").read_text("utf-8")
+    table = re.findall(r"^\| `([\w.]+)` \| (\d+) \|$", text, re.MULTILINE)
+    assert [(name, int(floor)) for name, floor in table] == [*FLOORS.items()]
