@@ -145,10 +145,10 @@ def canonical(mailbox: str) -> str:
     `bücher.example` and `xn--bcher-kva.example` are one.
     """
     local, at, _ = mailbox.rpartition("@")
-    return f"{_lower(_unquoted(local))}@{domain(mailbox)}" if at else _lower(mailbox)
+    return f"{_lower(_unquote(local))}@{domain(mailbox)}" if at else _lower(mailbox)
 
 
-def _unquoted(local: str) -> str:
+def _unquote(local: str) -> str:
     quoted = _QUOTED_WORD.fullmatch(local)
     bare = re.sub(r"\\(.)", r"\1", quoted[1]) if quoted else ""
     return bare if _BARE_LOCAL.fullmatch(bare) else local
@@ -166,7 +166,7 @@ def earlier_canonicals(mailbox: str) -> list[str]:
     if not at or (is_plain and not local.startswith('"')):
         return []
     names = [name.rstrip(".").lower(), *_normal_forms(domain_names.to_unicode(domain(mailbox)))]
-    locals_ = [form for one in (local, _unquoted(local)) for form in (one.lower(), *_normal_forms(one.lower()))]
+    locals_ = [form for one in (local, _unquote(local)) for form in (one.lower(), *_normal_forms(one.lower()))]
     return list(dict.fromkeys(f"{one}@{other}" for one in locals_ for other in names))
 
 
@@ -184,7 +184,7 @@ def with_ascii_domain(mailbox: Mailbox) -> Mailbox | None:
     return Mailbox(f"{local}@{name}") if local.isascii() and _ASCII_DOMAIN.fullmatch(name) else None
 
 
-def matches(mailbox: str, patterns: Iterable[str]) -> bool:
+def matches_any(mailbox: str, patterns: Iterable[str]) -> bool:
     """True if one of the patterns is the address, its domain (`@example.com`), or fits it with `*`.
 
     The null reverse-path fits any: it is nobody's, and bounces must flow.

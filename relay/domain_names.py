@@ -26,7 +26,7 @@ def to_ascii(name: str) -> str | None:
     """
     if len(name) > _MAX_INPUT:
         return None
-    ascii_name = name.lower() if name.isascii() else _mapped(name)
+    ascii_name = name.lower() if name.isascii() else _map_to_ascii(name)
     if ascii_name is None or len(ascii_name.removesuffix(".")) > MAX_NAME:
         return None
     if len(ascii_name) > MAX_LABEL and any(len(label) > MAX_LABEL for label in ascii_name.split(".")):
@@ -38,10 +38,10 @@ def to_unicode(name: str) -> str:
     """The name with its A-labels decoded (NFC); a label that cannot be stays as it is."""
     if "xn--" not in name.lower() or len(name) > _MAX_INPUT:
         return name
-    return ".".join(_decoded(label) for label in name.split("."))
+    return ".".join(_decode_label(label) for label in name.split("."))
 
 
-def _decoded(label: str) -> str:
+def _decode_label(label: str) -> str:
     if not label.lower().startswith("xn--") or len(label) > MAX_LABEL:
         return label
     try:
@@ -51,7 +51,7 @@ def _decoded(label: str) -> str:
 
 
 @lru_cache(maxsize=1024)  # the same few again and again; each is at most _MAX_INPUT long
-def _mapped(name: str) -> str | None:
+def _map_to_ascii(name: str) -> str | None:
     try:
         mapped = idna.uts46_remap(name.translate(_DOTS), std3_rules=False)
         if _FORBIDDEN.search(mapped):

@@ -1,14 +1,15 @@
-"""The one idea that carries the house: a delivery is the original and its edits.
+"""The main idea of the rewriting: what a recipient gets is the original octets and a list of edits.
 
-Surgeons return `Edit`s, half-open octet spans with the octets that replace them; `splice` alone
-makes the result. What differs by recipient stands in an edit as a `Hole` until it is rendered.
+The modules of `relay.rewrite` return `Edit`s: half-open spans of octets, with the octets that replace them. Only
+`splice` makes the result. A place that differs by recipient is a `Hole` in an edit until the mail is rendered.
 """
 
 from collections.abc import Callable, Iterable
 from enum import StrEnum
 from typing import NamedTuple
 
-STORED = b"stored:"  # before a destination that is stored; no scheme of a tracked link, and none that is redirected to
+# Stands before a destination that is stored. No tracked link has this scheme, and no redirect goes to it.
+STORED_PREFIX = b"stored:"
 
 
 class Kind(StrEnum):
@@ -27,15 +28,14 @@ class Hole(NamedTuple):
     url: bytes = b""  # a click's destination; of an address that unsubscribes, in the link's place, its domain
 
     @property
-    def stored(self) -> bytes:
+    def stored_url(self) -> bytes:
         """The destination that the token only refers to, too long for a URL; empty where there is none."""
-        return self.url[len(STORED) :] if self.url.startswith(STORED) else b""
+        return self.url[len(STORED_PREFIX) :] if self.url.startswith(STORED_PREFIX) else b""
 
 
 Piece = bytes | Hole
-Mint = Callable[
-    [Hole], bytes
-]  # the URL that fills a hole, for one recipient: printable ASCII without & " ' < > = or space
+# The URL that fills a hole, for one recipient: printable ASCII without & " ' < > = or space.
+Mint = Callable[[Hole], bytes]
 
 
 class Edit(NamedTuple):
@@ -55,7 +55,7 @@ def fill(pieces: Iterable[Piece], mint: Mint) -> bytes:
 def splice(octets: bytes, edits: Iterable[Edit]) -> bytes:
     """The octets with the edits made.
 
-    Edits stand in order and do not overlap, else ValueError: that is a surgeon's fault, never the mail's.
+    Edits stand in order and do not overlap, else ValueError: that is an error of the rewriter, never of the mail.
     Several insertions at one place are made in the order given.
     """
     out: list[bytes] = []

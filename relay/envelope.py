@@ -20,7 +20,7 @@ class Login:
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """Who speaks to the edge."""
+    """The program that is connected to our SMTP port."""
 
     ip: str
     helo: str = ""
@@ -60,30 +60,35 @@ class Envelope:
 
 
 @dataclass(frozen=True, slots=True)
-class Accepted:
-    """A message as the edge took it in, before anybody is responsible for it."""
+class AcceptedMessage:
+    """A message as the edge received it, before the reply to its dot."""
 
     id: str  # relay.ids
     at: datetime
     client: Client
     envelope: Envelope
     octets: bytes  # as they came, dot-unstuffed, every line CRLF-ended
-    above: tuple[bytes, ...]  # whole fields to stand above them: Received, and Date or Message-ID where missing
+    prepended_fields: tuple[bytes, ...]  # whole fields: Received, and Date or Message-ID where missing
     hung_up: "asyncio.Future[None] | None" = None  # done when its client no longer waits for the reply
 
 
-class Reports(Protocol):
-    """Whoever reads the mail of the return path's domain."""
+class ReturnPathHandler(Protocol):
+    """Reads the mail to the return path's domain."""
 
-    def expects(self, mailbox: Mailbox, stranger: Client | None = None) -> bool:
-        """True for an address of that domain that takes mail. Raises Refused for one of it that does not; and for a
-        stranger whose network has brought as much as is read within an hour."""
+    def takes_mail_for(self, mailbox: Mailbox, stranger: Client | None = None) -> bool:
+        """True for an address of that domain that accepts mail. False for an address of another domain.
 
-    async def take(self, accepted: Accepted) -> Reply:
-        """The reply to the dot. Raises Refused."""
+        Raises RefusedError for an address of the domain that does not exist, and for a stranger whose network has
+        used up its reading time of this hour.
+        """
+
+    async def accept_report(self, accepted: AcceptedMessage) -> Reply:
+        """The reply to the dot. Raises RefusedError."""
 
 
-Take = Callable[[Accepted], Awaitable[Reply]]  # whoever takes responsibility answers the client; or raises Refused
-# Raises Refused for a recipient that shall get no mail from that client.
-Admit = Callable[[Mailbox, Client, Envelope], Awaitable[None]]
-LogIn = Callable[[str, str], Awaitable[None]]  # a client's name and password; raises Refused unless they are good
+AcceptMessage = Callable[[AcceptedMessage], Awaitable[Reply]]  # the reply to the dot; raises RefusedError
+# Raises RefusedError for a recipient that shall get no mail from that client.
+CheckRecipient = Callable[[Mailbox, Client, Envelope], Awaitable[None]]
+Authenticate = Callable[
+    [str, str], Awaitable[None]
+]  # a client's name and password; raises RefusedError unless they are good

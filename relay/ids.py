@@ -15,7 +15,7 @@ from functools import lru_cache
 OCTETS = 12
 _lock = threading.Lock()
 _last = 0
-_WRITTEN = re.compile(r"[0-9a-v]{19}[0g]")  # 100 bits for 96: the last four are zero
+_ID = re.compile(r"[0-9a-v]{19}[0g]")  # 100 bits for 96: the last four are zero
 
 
 def new(at: datetime | None = None) -> str:
@@ -34,14 +34,14 @@ def new(at: datetime | None = None) -> str:
     return from_octets((made % (1 << 96)).to_bytes(OCTETS, "big"))
 
 
-def encode(milliseconds: int, random: bytes) -> str:
+def from_parts(milliseconds: int, random: bytes) -> str:
     """The id of that time (milliseconds since 1970) and those six random octets."""
     return from_octets(milliseconds.to_bytes(6, "big") + random)
 
 
-def first(at: datetime) -> str:
+def lowest_at(at: datetime) -> str:
     """The least id of that time: a range of ids is a range of time."""
-    return encode(int(at.timestamp() * 1000), bytes(6))
+    return from_parts(int(at.timestamp() * 1000), bytes(6))
 
 
 def from_octets(octets: bytes) -> str:
@@ -52,7 +52,7 @@ def from_octets(octets: bytes) -> str:
 @lru_cache(maxsize=64)  # asked for every link of a message
 def to_octets(text: str) -> bytes:
     """The 12 octets of a written id. Raises ValueError for anything that is not one."""
-    if not _WRITTEN.fullmatch(text):
+    if not _ID.fullmatch(text):
         raise ValueError("not an id: 20 characters of 0-9a-v")
     return (int(text, 32) >> 4).to_bytes(OCTETS, "big")
 

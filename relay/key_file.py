@@ -54,20 +54,20 @@ def now() -> datetime:
     return datetime.now(UTC).replace(microsecond=0)
 
 
-def stamp(path: Path | None) -> tuple[int, int] | None:
+def file_stamp(path: Path | None) -> tuple[int, int] | None:
     """Something that differs once the file is another; None where there is none."""
     try:
-        found = path.stat() if path else None
+        status = path.stat() if path else None
     except OSError:
         return None
-    return (found.st_mtime_ns, found.st_ino) if found else None
+    return (status.st_mtime_ns, status.st_ino) if status else None
 
 
 def read(path: Path) -> KeyFile:
     """Raises OSError, and ValueError for a damaged file."""
     try:
         rows = json.loads(path.read_text("utf-8"))
-        found = KeyFile(
+        contents = KeyFile(
             tuple(Key(int(row["id"]), _time(row["created"]), bytes.fromhex(row["secret"])) for row in rows["keys"]),
             tuple(
                 RevokedKey(int(row["id"]), _time(row["created"]), _time(row["revoked"]))
@@ -77,10 +77,10 @@ def read(path: Path) -> KeyFile:
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: not a key file ({error})") from None
-    sound = all(len(key.secret) == SECRET_OCTETS and 0 <= key.id <= MAX_ID for key in found.keys)
-    if not found.keys or not sound or any(len(secret) != SECRET_OCTETS for secret in found.lasting.values()):
+    sound = all(len(key.secret) == SECRET_OCTETS and 0 <= key.id <= MAX_ID for key in contents.keys)
+    if not contents.keys or not sound or any(len(secret) != SECRET_OCTETS for secret in contents.lasting.values()):
         raise ValueError(f"{path}: not a key file")
-    return found
+    return contents
 
 
 def write(path: Path, contents: KeyFile, *, only_if_absent: bool = False) -> None:

@@ -15,20 +15,20 @@ from relay import redaction
 _log = logging.getLogger("waypost")
 _AGAIN_AFTER_S = 60.0  # what goes wrong in each round of a loop is not written out each time
 _VALUES = re.compile(r"^(DETAIL|CONTEXT|LINE \d+):.*\n?", re.MULTILINE)  # PostgreSQL quotes rows in these
-_said_at: dict[object, float] = {}
+_written_at: dict[object, float] = {}
 codecs.lookup("unicode_escape")  # Python loads it from a file at its first use: too late when out of descriptors
 
 
 class _Formatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        line = f"{at} {record.levelname.lower()} {record.getMessage()}"
+        format_line = f"{at} {record.levelname.lower()} {record.getMessage()}"
         if not record.exc_info:
-            return line
-        return f"{line}\n{redaction.without_addresses(_VALUES.sub('', self.formatException(record.exc_info)))}"
+            return format_line
+        return f"{format_line}\n{redaction.redact_addresses(_VALUES.sub('', self.formatException(record.exc_info)))}"
 
 
-def start(level: int = logging.INFO) -> None:
+def start_logging(level: int = logging.INFO) -> None:
     """Sends the log to standard error. Libraries speak only from warnings on."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Formatter())
@@ -39,29 +39,29 @@ def start(level: int = logging.INFO) -> None:
     _log.setLevel(level)
 
 
-def say(level: int, fact: str, /, **keys: object) -> None:
+def write_line(level: int, fact: str, /, **keys: object) -> None:
     """Writes a line."""
     if _log.isEnabledFor(level):
-        _log.log(level, "%s", line(fact, **keys))
+        _log.log(level, "%s", format_line(fact, **keys))
 
 
-def line(fact: str, /, **keys: object) -> str:
+def format_line(fact: str, /, **keys: object) -> str:
     """`fact key=value …`."""
-    return " ".join([fact, *(f"{key}={_written(value)}" for key, value in keys.items())])
+    return " ".join([fact, *(f"{key}={_quote_value(value)}" for key, value in keys.items())])
 
 
-def is_new(key: object) -> bool:
+def is_first_within_minute(key: object) -> bool:
     """True if that was not said within the last minute."""
     now = time.monotonic()
-    if _said_at.get(key, -_AGAIN_AFTER_S) > now - _AGAIN_AFTER_S:
+    if _written_at.get(key, -_AGAIN_AFTER_S) > now - _AGAIN_AFTER_S:
         return False
-    for old in [one for one, at in list(_said_at.items()) if at <= now - _AGAIN_AFTER_S]:
-        _said_at.pop(old, None)
-    _said_at[key] = now
+    for old in [one for one, at in list(_written_at.items()) if at <= now - _AGAIN_AFTER_S]:
+        _written_at.pop(old, None)
+    _written_at[key] = now
     return True
 
 
-def _written(value: object) -> str:
+def _quote_value(value: object) -> str:
     text = str(value)
     if text and text.isprintable() and not any(character in text for character in ' "='):
         return text

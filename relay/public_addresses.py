@@ -34,12 +34,12 @@ def is_public(address: Address) -> bool:
         if any(address in network for network in _OF_NETWORKS):
             return False
         return address.is_global and not address.is_multicast
-    if inner := _inner(address):
+    if inner := _embedded_ipv4(address):
         return is_public(inner)
     return address in _GLOBAL_UNICAST and address not in _TEREDO and address.is_global
 
 
-async def reachable(host: str, port: int, allowed: Sequence[Network]) -> list[Address]:
+async def resolve_public(host: str, port: int, allowed: Sequence[Network]) -> list[Address]:
     """The host's addresses, all public or in an allowed network. One that is neither spoils them all.
     Raises NotPublicError, and OSError if there is no such host."""
     found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -54,7 +54,7 @@ async def reachable(host: str, port: int, allowed: Sequence[Network]) -> list[Ad
     return list(dict.fromkeys(addresses))
 
 
-def _inner(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+def _embedded_ipv4(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
     if address.ipv4_mapped or address.sixtofour:  # RFC 4291 §2.5.5.2, RFC 3056 §2
         return address.ipv4_mapped or address.sixtofour
     return ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF) if address in _NAT64 else None

@@ -1,8 +1,8 @@
-"""What leads to an address: the address itself, and what others make of it.
+"""Find and remove strings that identify an address: the address itself, and its hashes and encodings.
 
-In: addresses, and texts that may quote them.  Out: the words that would give them away, and the texts without those.
-Texts are read as links, reports and people spell them: percent-encoded (also twice), as HTML entities, `ann (at) …`.
-Time is linear in the text: strangers write it.
+In: addresses, and texts that may quote them.  Out: the identifying strings, and the texts without them. Addresses are
+found in the spellings of links, reports and people: percent-encoded (also twice), as HTML entities, `ann (at) …`.
+Time is linear in the text, because strangers write it.
 """
 
 import base64
@@ -15,7 +15,7 @@ from urllib.parse import unquote
 
 from relay import address
 
-GONE = "…"  # stands where an address stood
+REDACTED = "…"  # replaces an address
 _STOPS = r"""\s<>()\[\]{}"',;:&?/=#@＠"""  # what ends either half of an address
 _HALF = rf"(?:[^{_STOPS}%]|%(?!(?:25)*40|20)[0-9a-f]{{2}})++"
 _AT = r"(?:@|＠|%(?:25)*40|&#0*64;?|&#x0*40;?|&commat;?)"
@@ -44,12 +44,12 @@ _PIECE = re.compile(r"([/?&])")  # of a URL
 _JOINT = re.compile("[=@]")
 _HOST = re.compile(r"[\w.-]{1,255}")
 _MAX_LOCAL_PART = 64  # octets; RFC 5321 §4.5.3.1.1
-_MAX_ENCODED = 4  # times
+_MAX_DECODINGS = 4  # times
 
 
-def words(mailboxes: Iterable[str], *, with_local_part: bool = False) -> frozenset[str]:
-    """The words in lower case that lead to the addresses: in clear, as VERP writes them, encoded, or hashed without
-    a key, as newsletters' links often have them."""
+def identifying_strings(mailboxes: Iterable[str], *, with_local_part: bool = False) -> frozenset[str]:
+    """The strings in lower case that identify the addresses: in clear, as VERP writes them, encoded, or hashed
+    without a key, as links in newsletters often have them."""
     found: set[str] = set()
     for mailbox in mailboxes:
         local, at, domain = mailbox.rpartition("@")
@@ -67,55 +67,57 @@ def words(mailboxes: Iterable[str], *, with_local_part: bool = False) -> frozens
     return frozenset(found)
 
 
-def scrubbed(text: str, unwanted: frozenset[str]) -> str:
-    """The text with every such word replaced."""
-    if not unwanted or not text:
+def redact(text: str, identifying: frozenset[str]) -> str:
+    """The text with every such string replaced."""
+    if not identifying or not text:
         return text
     for pattern in _TOKENS:
-        text = pattern.sub(lambda token: GONE if _is_in(token[0], unwanted) else token[0], text)
-    return _RUN.sub(lambda run: _without_hidden(run[0], unwanted), text)
+        text = pattern.sub(lambda token: REDACTED if _is_identifying(token[0], identifying) else token[0], text)
+    return _RUN.sub(lambda run: _redact_encoded(run[0], identifying), text)
 
 
-def stand_in(text: str, unwanted: frozenset[str]) -> bool:
-    """True if the text, or what it is when decoded, has such a word."""
-    return scrubbed(text, unwanted) != text
+def contains_any(text: str, identifying: frozenset[str]) -> bool:
+    """True if the text, as it is or decoded, contains such a string."""
+    return redact(text, identifying) != text
 
 
-def without_addresses(text: str) -> str:
+def redact_addresses(text: str) -> str:
     """The text with everything that looks like an address replaced."""
-    return _VERP.sub(GONE, _ADDRESSES.sub(GONE, text))
+    return _VERP.sub(REDACTED, _ADDRESSES.sub(REDACTED, text))
 
 
-def _is_in(token: str, unwanted: frozenset[str]) -> bool:
+def _is_identifying(token: str, identifying: frozenset[str]) -> bool:
     token = _ANY_AT.sub("@", token.lower())
-    return token in unwanted or token.strip(".-=") in unwanted
+    return token in identifying or token.strip(".-=") in identifying
 
 
-def _without_hidden(run: str, unwanted: frozenset[str]) -> str:
-    """The run of characters without the pieces that name somebody once they are decoded; all of it where none does
-    by itself."""
-    if not _hides(run, unwanted):
+def _redact_encoded(run: str, identifying: frozenset[str]) -> str:
+    """The run of characters without the pieces that identify somebody once they are decoded. If only the whole run
+    does, all of it is replaced."""
+    if not _has_encoded(run, identifying):
         return run
-    rest = "".join(GONE if _hides(piece, unwanted) else piece for piece in _PIECE.split(run))
-    return GONE if _hides(rest, unwanted) else rest
+    rest = "".join(REDACTED if _has_encoded(piece, identifying) else piece for piece in _PIECE.split(run))
+    return REDACTED if _has_encoded(rest, identifying) else rest
 
 
-def _hides(run: str, unwanted: frozenset[str]) -> bool:
+def _has_encoded(run: str, identifying: frozenset[str]) -> bool:
     decoded = run
-    for _ in range(_MAX_ENCODED):
+    for _ in range(_MAX_DECODINGS):
         before, decoded = decoded, unquote(html.unescape(decoded))
         if decoded == before:
             break
     if decoded != run:
         for pattern in _TOKENS:
-            if any(_is_in(token, unwanted) for token in pattern.findall(decoded)):
+            if any(_is_identifying(token, identifying) for token in pattern.findall(decoded)):
                 return True
-    return any(mailbox in unwanted for mailbox in _mailboxes(_ANY_AT.sub("@", decoded.lower()), _domains(unwanted)))
+    return any(
+        mailbox in identifying for mailbox in _mailboxes(_ANY_AT.sub("@", decoded.lower()), _domains(identifying))
+    )
 
 
 @lru_cache(maxsize=64)  # asked for each word of a mail
-def _domains(unwanted: frozenset[str]) -> frozenset[str]:
-    return frozenset(word.rpartition("@")[2] for word in unwanted if "@" in word)
+def _domains(identifying: frozenset[str]) -> frozenset[str]:
+    return frozenset(word.rpartition("@")[2] for word in identifying if "@" in word)
 
 
 def _mailboxes(text: str, domains: frozenset[str]) -> Iterator[str]:

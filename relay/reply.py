@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 # RFC 3463 §2: class "." subject "." detail
 _STATUS = re.compile(r"([245])\.(\d{1,3})\.(\d{1,3})(?=[\s:;,-]|$)[ \t:;,-]*")
-LONGEST_TEXT = 4000  # characters that are kept of an upstream's reply
+MAX_TEXT = 4000  # characters that are kept of an upstream's reply
 # What of ours is followed by words of the server's, or of an earlier fault.
-_QUOTES = ("unexpected reply", "not an SMTP reply", "Malformed SMTP response", "the upstream is out")
+_BEFORE_QUOTES = ("unexpected reply", "not an SMTP reply", "Malformed SMTP response", "the upstream is out")
 MAX_REASON = 200  # characters
 _NOT_PRINTABLE = re.compile(r"[^\x20-\x7e]")
 
@@ -28,12 +28,12 @@ class Reply(NamedTuple):
         return 500 <= self.code < 600
 
     @property
-    def own_words(self) -> str:
+    def reason_without_reply(self) -> str:
         """Why there was no reply, for the log: without what the server said, and without addresses."""
         if self.code:
             return ""
         text = self.text
-        for phrase in _QUOTES:
+        for phrase in _BEFORE_QUOTES:
             if (at := text.find(phrase)) >= 0:
                 text = text[: at + len(phrase)]
         return " ".join(word for word in text.split() if "@" not in word)[:MAX_REASON]
@@ -58,12 +58,12 @@ class Reply(NamedTuple):
         return " ".join(part for part in (str(self.code), self.status, self.text.replace("\n", " ")) if part)
 
 
-def read(code: int, text: str) -> Reply:
+def parse_reply(code: int, text: str) -> Reply:
     """The reply that an upstream gave, with the enhanced status taken off each line of its text.
 
     Whatever octets it had, the text can be written down: it is UTF-8, without NUL, and of bounded length.
     """
-    text = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace").replace("\0", "")[:LONGEST_TEXT]
+    text = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace").replace("\0", "")[:MAX_TEXT]
     found = _STATUS.match(text)
     if not found:
         return Reply(code, "", text.strip())
@@ -71,7 +71,7 @@ def read(code: int, text: str) -> Reply:
     return Reply(code, ".".join(found.groups()), "\n".join(lines).strip())
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """We say no, with this reply. One line at the edge turns it into wire."""
 
     def __init__(self, reply: Reply) -> None:
@@ -79,6 +79,6 @@ class Refused(Exception):
         self.reply = reply
 
 
-def refused(code: int, status: str, text: str) -> Refused:
-    """Short for `Refused(Reply(…))`."""
-    return Refused(Reply(code, status, text))
+def refusal(code: int, status: str, text: str) -> RefusedError:
+    """Short for `RefusedError(Reply(…))`."""
+    return RefusedError(Reply(code, status, text))

@@ -7,7 +7,7 @@ destination says how it is packed.  RFC 1951.
 import zlib
 from functools import lru_cache
 
-from relay.edits import STORED
+from relay.edits import STORED_PREFIX
 
 # What links in mail are made of, the most frequent last (zlib favours short distances). Part of
 # version 1: a change here is a new version.
@@ -20,41 +20,41 @@ _DICTIONARY = (
     b"&utm_id=&utm_term=&utm_content=&utm_campaign=newsletter?utm_source=email&utm_medium=email&utm_campaign="
 )
 _PLAIN, _DEFLATED, _STORED = 0, 1, 2
-_LONGEST_KEPT = 1000  # octets
+_MAX_CACHED = 1000  # octets
 
 
-def pack(url: bytes) -> bytes:
+def pack_url(url: bytes) -> bytes:
     """The URL as it stands in a token, deflated where that is shorter."""
-    return _kept(url) if len(url) <= _LONGEST_KEPT else _pack(url)
+    return _cached_pack_url(url) if len(url) <= _MAX_CACHED else _pack_url(url)
 
 
 @lru_cache(maxsize=2048)  # the same links go to many, in one message or in many
-def _kept(url: bytes) -> bytes:
-    return _pack(url)
+def _cached_pack_url(url: bytes) -> bytes:
+    return _pack_url(url)
 
 
-def _pack(url: bytes) -> bytes:
+def _pack_url(url: bytes) -> bytes:
     # A window of 1 KiB and the least memory: 6 µs instead of 70, and not an octet longer on URLs.
     deflate = zlib.compressobj(9, zlib.DEFLATED, -10, 1, zdict=_DICTIONARY)
     small = deflate.compress(url) + deflate.flush()
     return bytes((_DEFLATED,)) + small if len(small) < len(url) else bytes((_PLAIN,)) + url
 
 
-def refer(reference: bytes) -> bytes:
+def pack_reference(reference: bytes) -> bytes:
     """The same for a destination that is stored, under that reference."""
     return bytes((_STORED,)) + reference
 
 
-def unpack(packed: bytes) -> bytes:
+def unpack_url(packed: bytes) -> bytes:
     """The URL, or `stored:` and the reference."""
     if packed[0] == _STORED:
-        return STORED + packed[1:]
+        return STORED_PREFIX + packed[1:]
     if packed[0] == _PLAIN:
         return packed[1:]
     return zlib.decompressobj(-15, zdict=_DICTIONARY).decompress(packed[1:])
 
 
-def varint(number: int) -> bytes:
+def encode_varint(number: int) -> bytes:
     """Seven bits an octet, the lowest first."""
     out = bytearray()
     while number > 0x7F:
@@ -64,7 +64,7 @@ def varint(number: int) -> bytes:
     return bytes(out)
 
 
-def read_varint(octets: bytes, at: int) -> tuple[int, int]:
+def decode_varint(octets: bytes, at: int) -> tuple[int, int]:
     """The number that stands there, and where it ends."""
     number = shift = 0
     while True:

@@ -26,25 +26,25 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from relay import ids, key_file, return_path, token_payload
 from relay.address import Mailbox
-from relay.edits import STORED, Hole, Kind, Mint
+from relay.edits import STORED_PREFIX, Hole, Kind, Mint
 from relay.key_file import Key, KeyFile, RevokedKey
-from relay.return_path import Purpose, Return
+from relay.return_path import Purpose, ReturnToken
 
 VERSION = 1
 _TOKEN = re.compile(r"[A-Za-z0-9_-]*+")
-LONGEST_URL = 900  # octets of a whole tracking URL (DESIGN §7); longer ones break in some clients
-LONGEST_DESTINATION = 8192  # octets of one that is stored; few servers take a longer request line
+MAX_URL_OCTETS = 900  # octets of a whole tracking URL (DESIGN §7); longer ones break in some clients
+MAX_DESTINATION_OCTETS = 8192  # octets of one that is stored; few servers take a longer request line
 REFERENCE_OCTETS = 16
-_MARK = {Kind.OPEN: b"open", Kind.CLICK: b"click", Kind.UNSUBSCRIBE: b"unsubscribe"}
+_KIND_LABEL = {Kind.OPEN: b"open", Kind.CLICK: b"click", Kind.UNSUBSCRIBE: b"unsubscribe"}
 _KEY_OCTETS = 32  # AES-128-SIV takes two keys of 16
 _OVERHEAD = 2 + 16  # version, key id, SIV
 _RELOAD_AFTER_S = 5.0
 # Of these the oldest key's secret stays when it is revoked: pseudonyms are all that is known of who left, and cannot be
 # made again under another key without the addresses.
-LASTING = ("people",)
+LASTING_PURPOSES = ("people",)
 
-PIXEL = (1 << 28) - 2  # stands in a stand-alone pixel's token, whose message is the pixel
-EVERYBODY = (1 << 28) - 1  # the number in a token that is the same for all recipients; no message has so many
+STANDALONE_PIXEL = (1 << 28) - 2  # stands in a stand-alone pixel's token, whose message is the pixel
+ANY_RECIPIENT = (1 << 28) - 1  # the number in a token that is the same for all recipients; no message has so many
 
 
 class Token(NamedTuple):
@@ -52,17 +52,17 @@ class Token(NamedTuple):
 
     kind: Kind
     message: str
-    recipient: int  # the recipient's number in the message, from 0; EVERYBODY: the mail tells them not apart
+    recipient: int  # the recipient's number in the message, from 0; ANY_RECIPIENT: the mail tells them not apart
     link: int  # from 1; 0 where there is none
     url: bytes  # a click's destination, octet for octet, or `stored:` and a reference; empty for other kinds
 
     @property
-    def stored(self) -> bytes:
+    def stored_reference(self) -> bytes:
         """The reference under which `relay.store.queue.long_urls` has the destination; empty where the token has it."""
-        return self.url[len(STORED) :] if self.url.startswith(STORED) else b""
+        return self.url[len(STORED_PREFIX) :] if self.url.startswith(STORED_PREFIX) else b""
 
 
-class BadToken(ValueError):
+class InvalidTokenError(ValueError):
     """Not a token of ours: malformed, tampered with, of another kind, or signed with a key we never had."""
 
 
@@ -82,15 +82,15 @@ class KeyRing:
         self.keys = found.keys
         self._lasting = found.lasting
         self._by_id = {key.id: key for key in found.keys}
-        self._stamp = key_file.stamp(self._path)
+        self._stamp = key_file.file_stamp(self._path)
 
     @property
-    def current(self) -> Key:
+    def signing_key(self) -> Key:
         """The key that signs."""
         self._refresh()
         return self.keys[-1]
 
-    def find(self, key_id: int) -> Key | None:
+    def find_key(self, key_id: int) -> Key | None:
         self._refresh()
         if key_id not in self._by_id:
             self._reload()
@@ -104,16 +104,16 @@ class KeyRing:
             self._reload()
 
     def _reload(self) -> None:
-        if self._path and key_file.stamp(self._path) not in (None, self._stamp):
+        if self._path and key_file.file_stamp(self._path) not in (None, self._stamp):
             self._set(key_file.read(self._path))
 
-    def secret_for(self, purpose: str) -> bytes:
+    def derive_secret(self, purpose: str) -> bytes:
         """32 octets for a use of our own outside tokens (the return path, say), from the oldest key, so that a rotation
         does not end them; of a purpose in LASTING the same for ever."""
         self._refresh()
-        return self._lasting.get(purpose) or _derive(self.keys[0].secret, purpose.encode())
+        return self._lasting.get(purpose) or _derive_key(self.keys[0].secret, purpose.encode())
 
-    def reference(self, url: bytes) -> bytes:
+    def reference_for(self, url: bytes) -> bytes:
         """16 octets that stand for a destination too long for a token: the same for equal URLs, for as long as the
         oldest key is there, and nobody's to compute without it (RFC 2104)."""
         self._refresh()
@@ -122,33 +122,39 @@ class KeyRing:
 
     def mint(self, hole: Hole, message: str, recipient: int) -> str:
         """The token for that hole, message id and recipient; the same text on every call."""
-        key = self.current
-        plain = ids.to_octets(message) + token_payload.varint(recipient) + token_payload.varint(hole.link)
+        key = self.signing_key
+        plain = ids.to_octets(message) + token_payload.encode_varint(recipient) + token_payload.encode_varint(hole.link)
         if hole.kind is Kind.CLICK:
-            plain += token_payload.refer(self.reference(hole.stored)) if hole.stored else token_payload.pack(hole.url)
+            plain += (
+                token_payload.pack_reference(self.reference_for(hole.stored_url))
+                if hole.stored_url
+                else token_payload.pack_url(hole.url)
+            )
         head = bytes((VERSION, key.id))
         return _b64(head + _cipher(key.secret, hole.kind).encrypt(plain, [head]))
 
     def read(self, kind: Kind, text: str) -> Token:
-        """What the token says. Raises BadToken, and tells no one why."""
+        """What the token says. Raises InvalidTokenError, and tells no one why."""
         try:
             octets = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
         except (ValueError, binascii.Error):
-            raise BadToken("not base64url") from None
+            raise InvalidTokenError("not base64url") from None
         # One spelling only: unused low bits must be zero.
         if len(octets) <= _OVERHEAD or octets[0] != VERSION or _b64(octets) != text:
-            raise BadToken("not a token")
-        key = self.find(octets[1])
+            raise InvalidTokenError("not a token")
+        key = self.find_key(octets[1])
         if key is None:
-            raise BadToken("no such key")
+            raise InvalidTokenError("no such key")
         try:
             plain = _cipher(key.secret, kind).decrypt(octets[2:], [octets[:2]])
         except InvalidTag:
-            raise BadToken("not authentic") from None
+            raise InvalidTokenError("not authentic") from None
         message = ids.from_octets(plain[: ids.OCTETS])
-        recipient, at = token_payload.read_varint(plain, ids.OCTETS)
-        link, at = token_payload.read_varint(plain, at)
-        return Token(kind, message, recipient, link, token_payload.unpack(plain[at:]) if kind is Kind.CLICK else b"")
+        recipient, at = token_payload.decode_varint(plain, ids.OCTETS)
+        link, at = token_payload.decode_varint(plain, at)
+        return Token(
+            kind, message, recipient, link, token_payload.unpack_url(plain[at:]) if kind is Kind.CLICK else b""
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,30 +168,32 @@ class Minter:
     def url(self, hole: Hole, message: str, recipient: int) -> bytes:
         """The tracking URL: printable ASCII without any of & " ' < > = or space (DESIGN R8). So is the address."""
         if hole.kind is Kind.UNSUBSCRIBE and hole.url:
-            return self._mailbox(hole.url.decode(), Return(Purpose.UNSUBSCRIBE, message, recipient)).encode("ascii")
+            return self._mailbox(hole.url.decode(), ReturnToken(Purpose.UNSUBSCRIBE, message, recipient)).encode(
+                "ascii"
+            )
         suffix = ".gif" if hole.kind is Kind.OPEN else ""
-        recipient = recipient if self.has_recipient_tokens else EVERYBODY
+        recipient = recipient if self.has_recipient_tokens else ANY_RECIPIENT
         return f"{self.public_url}/{hole.kind}/{self.ring.mint(hole, message, recipient)}{suffix}".encode("ascii")
 
     def reverse_path(self, domain: str, message: str, recipient: int) -> Mailbox:
         """The address at that domain to which bounces of this delivery come."""
-        return self._mailbox(domain, Return(Purpose.BOUNCE, message, recipient))
+        return self._mailbox(domain, ReturnToken(Purpose.BOUNCE, message, recipient))
 
-    def _mailbox(self, domain: str, told: Return) -> Mailbox:
-        return return_path.mailbox(self.ring.secret_for(return_path.PURPOSE), domain, told)
+    def _mailbox(self, domain: str, token: ReturnToken) -> Mailbox:
+        return return_path.make_mailbox(self.ring.derive_secret(return_path.KEY_PURPOSE), domain, token)
 
-    def urls_of(self, message: str, recipient: int) -> Mint:
+    def url_factory(self, message: str, recipient: int) -> Mint:
         """What fills the holes of that message for that recipient."""
         return lambda hole: self.url(hole, message, recipient)
 
 
 def click_url_octets(public_url: str, destination: bytes) -> int:
     """The length that a click URL for this destination can have at most, in octets."""
-    plain = ids.OCTETS + 3 + 3 + len(token_payload.pack(destination))
+    plain = ids.OCTETS + 3 + 3 + len(token_payload.pack_url(destination))
     return len(public_url) + len("/c/") + -(-4 * (_OVERHEAD + plain) // 3)
 
 
-def open_ring(path: Path) -> KeyRing:
+def open_key_ring(path: Path) -> KeyRing:
     """The key ring in this file; makes it with a first key where there is none.
 
     Safe when several processes start at once. Raises OSError, and ValueError for a damaged file.
@@ -196,16 +204,16 @@ def open_ring(path: Path) -> KeyRing:
     return KeyRing(found.keys, path, found.lasting)
 
 
-def rotate(path: Path) -> Key:
+def rotate_keys(path: Path) -> Key:
     """Adds a key that signs from now on; the old ones go on reading. Raises OSError, ValueError."""
-    open_ring(path)
+    open_key_ring(path)
     found = key_file.read(path)
     key = found.new_key()
     key_file.write(path, found._replace(keys=(*found.keys, key)))
     return key
 
 
-def revoke(path: Path, key_id: int) -> Key:
+def revoke_key(path: Path, key_id: int) -> Key:
     """Takes the key away, with all that hangs on it but what LASTING names. Returns the key that signs from now on, a
     new one if it was the last. Raises OSError, ValueError."""
     found = key_file.read(path)
@@ -215,7 +223,7 @@ def revoke(path: Path, key_id: int) -> Key:
     revoked = (*found.revoked, RevokedKey(gone.id, gone.created, key_file.now()))
     lasting = dict(found.lasting)
     if gone == found.keys[0]:
-        lasting = {purpose: _derive(gone.secret, purpose.encode()) for purpose in LASTING} | lasting
+        lasting = {purpose: _derive_key(gone.secret, purpose.encode()) for purpose in LASTING_PURPOSES} | lasting
     left = tuple(key for key in found.keys if key != gone)
     if gone == found.keys[-1]:
         left = (*left, found.new_key())
@@ -223,30 +231,30 @@ def revoke(path: Path, key_id: int) -> Key:
     return left[-1]
 
 
-def revoked(path: Path) -> tuple[RevokedKey, ...]:
+def revoked_keys(path: Path) -> tuple[RevokedKey, ...]:
     """The keys that were, oldest first. Raises OSError, ValueError."""
     return key_file.read(path).revoked
 
 
-def without_rest(text: str) -> str:
+def leading_token(text: str) -> str:
     """The token that the text begins with. Mail programs and readers take along what stands behind a link: a full stop,
     a bracket, a quotation mark of any script, `&fbclid=…`; none of it is base64url at its first character."""
     found = _TOKEN.match(text)
     return found[0] if found else ""
 
 
-def _derive(secret: bytes, purpose: bytes) -> bytes:
+def _derive_key(secret: bytes, purpose: bytes) -> bytes:
     return HKDF(hashes.SHA256(), _KEY_OCTETS, salt=None, info=b"waypost/1/" + purpose).derive(secret)
 
 
 @lru_cache(maxsize=16)
 def _reference_key(secret: bytes) -> bytes:
-    return _derive(secret, b"destination")
+    return _derive_key(secret, b"destination")
 
 
 @lru_cache(maxsize=1024)
 def _cipher(secret: bytes, kind: Kind) -> AESSIV:
-    return AESSIV(_derive(secret, _MARK[kind]))
+    return AESSIV(_derive_key(secret, _KIND_LABEL[kind]))
 
 
 def _b64(octets: bytes) -> str:

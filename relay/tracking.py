@@ -31,10 +31,10 @@ from relay.config import load
 from relay.edits import Edit, fill, splice
 from relay.mime import charset
 from relay.rewrite import html_tokenizer, link_url, links, lxml_check, pixel
-from relay.tokens import BadToken
+from relay.tokens import InvalidTokenError
 
-LONGEST_URL = 2000  # characters; longer ones break in some clients
-LEAST_SECRET = 32  # characters, or octets
+MAX_URL_CHARACTERS = 2000  # characters; longer ones break in some clients
+MIN_SECRET = 32  # characters, or octets
 PIXEL_PNG, PIXEL_GIF = pixel.PNG, pixel.GIF  # for views of the program's own
 _VERSION = 0x4C  # no version of the relay's own tokens
 _WEB = re.compile(r"https?://[^\s\"'<>&=]+", re.IGNORECASE)
@@ -46,7 +46,7 @@ Text = TypeVar("Text", str, bytes)
 Secret = str | bytes  # the same characters are the same secret
 
 
-class Tracked(NamedTuple):
+class TrackedUrl(NamedTuple):
     """What a URL says."""
 
     kind: Kind
@@ -100,12 +100,12 @@ class Webhook:
         if link_url.find_scheme(url) not in ("http", "https") or not link_url.find_host(url):
             raise ValueError(f"not a web address: {url[:100]!r}")
         self.url = url
-        self._secrets = _listed(secret)
+        self._secrets = _as_list(secret)
         for one in self._secrets:
-            if not webhook_signatures.octets(one):
+            if not webhook_signatures.secret_octets(one):
                 raise ValueError("a webhook's secret is empty")
         self._timeout_s = timeout_s
-        self._trusts = ssl.create_default_context()
+        self._tls_context = ssl.create_default_context()
 
     def request(self, event: Event, timestamp: int | None = None) -> tuple[dict[str, str], bytes]:
         """Header fields and body, signed as of that time (seconds since 1970), else of now: for programs that send by
@@ -117,7 +117,9 @@ class Webhook:
             headers |= {
                 "webhook-id": event.id,
                 "webhook-timestamp": str(signed_at),
-                "webhook-signature": webhook_signatures.standard(self._secrets, event.id, signed_at, body),
+                "webhook-signature": webhook_signatures.standard_webhooks_signature(
+                    self._secrets, event.id, signed_at, body
+                ),
             }
         return headers, body
 
@@ -126,7 +128,7 @@ class Webhook:
         headers, body = self.request(event)
         try:
             with (
-                httpx.Client(timeout=self._timeout_s, verify=self._trusts, trust_env=False) as client,
+                httpx.Client(timeout=self._timeout_s, verify=self._tls_context, trust_env=False) as client,
                 client.stream("POST", self.url, content=body, headers=headers) as answer,
             ):
                 if not answer.is_success:
@@ -145,13 +147,13 @@ class Tracker:
     """
 
     def __init__(self, base_url: str, secret: Secret | Sequence[Secret], metadata: Metadata | None = None) -> None:
-        secrets = _listed(secret)
-        if not secrets or any(len(one) < LEAST_SECRET for one in secrets):
-            raise ValueError(f"a secret has {LEAST_SECRET} random characters or more")
+        secrets = _as_list(secret)
+        if not secrets or any(len(one) < MIN_SECRET for one in secrets):
+            raise ValueError(f"a secret has {MIN_SECRET} random characters or more")
         if not base_url.isascii() or not _WEB.fullmatch(base_url):
             raise ValueError("base_url must be an http(s) address without query, quotes or spaces")
         self.base_url = base_url.rstrip("/")
-        self._bare_scheme = link_url.find_scheme(base_url)
+        self._scheme = link_url.find_scheme(base_url)
         self._metadata = dict(metadata or {})
         self._ciphers: dict[Kind, list[AESSIV]] = {
             kind: [_cipher(one, kind) for one in secrets] for kind in ("open", "click")
@@ -160,40 +162,40 @@ class Tracker:
     def open_url(self, metadata: Metadata | None = None, *, suffix: Literal["png", "gif"] = "png") -> str:
         """The address of a picture of one transparent point. Raises ValueError for metadata that JSON cannot hold, or
         that makes the address longer than 2,000 characters."""
-        return self._checked(f"{self.base_url}/o/{self._mint('open', '', metadata)}.{suffix}")
+        return self._require_short(f"{self.base_url}/o/{self._mint('open', '', metadata)}.{suffix}")
 
     def click_url(self, url: str, metadata: Metadata | None = None) -> str:
         """The address that redirects to that http(s) URL: what is ASCII in it octet for octet, the rest encoded as
         browsers do. `//host/path` is read as a browser would read it in a page of `base_url`. Raises ValueError as
         above."""
-        url = link_url.with_scheme(url, self._bare_scheme)
+        url = link_url.with_scheme(url, self._scheme)
         if link_url.find_scheme(url) not in ("http", "https") or not url.isprintable() or not link_url.find_host(url):
             raise ValueError(f"not a web address: {url[:100]!r}")
-        return self._checked(f"{self.base_url}/c/{self._mint('click', url, metadata)}")
+        return self._require_short(f"{self.base_url}/c/{self._mint('click', url, metadata)}")
 
-    def read(self, url: str) -> Tracked:
-        """What an address or its path says. Raises BadToken for all that was not minted here."""
+    def read(self, url: str) -> TrackedUrl:
+        """What an address or its path says. Raises InvalidTokenError for all that was not minted here."""
         found = _PATH.search(url)
         if not found:
-            raise BadToken("not a tracking URL")
+            raise InvalidTokenError("not a tracking URL")
         return self.read_token("open" if found["kind"] == "o" else "click", found["token"])
 
-    def read_token(self, kind: Kind, token: str) -> Tracked:
+    def read_token(self, kind: Kind, token: str) -> TrackedUrl:
         """The same for a bare token of that kind."""
         try:
             octets = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
         except ValueError:
-            raise BadToken("not base64url") from None
+            raise InvalidTokenError("not base64url") from None
         if octets[:1] != bytes((_VERSION,)) or len(octets) < 18 or _b64(octets) != token:
-            raise BadToken("not a token")
+            raise InvalidTokenError("not a token")
         for cipher in self._ciphers[kind]:
             try:
                 plain = cipher.decrypt(octets[1:], [octets[:1]])
             except InvalidTag:
                 continue
             destination_url, metadata = json.loads(zlib.decompress(plain, -15))
-            return Tracked(kind, destination_url, metadata)
-        raise BadToken("not authentic")
+            return TrackedUrl(kind, destination_url, metadata)
+        raise InvalidTokenError("not authentic")
 
     def instrument_html(
         self,
@@ -214,14 +216,14 @@ class Tracker:
         octets = html.encode("utf-8", "surrogatepass") if isinstance(html, str) else html
         edits = self._edits(
             octets,
-            self._merged(metadata),
+            self._with_defaults(metadata),
             links.LinkRules(
                 self.base_url,
                 clicks,
                 frozenset(map(str.lower, exclude)),
                 text_is_url,
                 frozenset(),
-                bare_scheme=self._bare_scheme,
+                bare_scheme=self._scheme,
             ),
             opens=opens,
         )
@@ -235,29 +237,29 @@ class Tracker:
         markup = html_tokenizer.tokenize_fast(octets)
         anchors = [] if markup.ambiguity else links.find_anchors(octets, markup, codec)
         seen = [anchor.seen for anchor in anchors if anchor.is_live_http or anchor.is_live_bare_host]
-        witnessed = lxml_check.find_hrefs(octets, has_foreign_content=markup.has_foreign_content, with_bare_hosts=True)
-        if markup.ambiguity or witnessed != seen:
+        lxml_hrefs = lxml_check.find_hrefs(octets, has_foreign_content=markup.has_foreign_content, with_bare_hosts=True)
+        if markup.ambiguity or lxml_hrefs != seen:
             return []
         edits = []
         for anchor in anchors[: links.MAX_TRACKED]:
             reason, target = links.decide_anchor(anchor, rules, codec)
-            address = f"{self.base_url}/c/{self._sealed('click', target.decode('ascii', 'replace'), metadata)}"
-            if not reason and len(address) <= LONGEST_URL:
+            address = f"{self.base_url}/c/{self._encrypt('click', target.decode('ascii', 'replace'), metadata)}"
+            if not reason and len(address) <= MAX_URL_CHARACTERS:
                 edits.append(Edit(anchor.href.start, anchor.href.end, address.encode("ascii"), "click"))
         at = pixel.find_place(markup)
         if opens and at is not None and f"{self.base_url}/o/".encode() not in octets:
-            address = f"{self.base_url}/o/{self._sealed('open', '', metadata)}.png"
-            if len(address) <= LONGEST_URL:
+            address = f"{self.base_url}/o/{self._encrypt('open', '', metadata)}.png"
+            if len(address) <= MAX_URL_CHARACTERS:
                 edits.append(Edit(at, at, fill(pixel.TAG, lambda _: address.encode("ascii")), "pixel"))
         return sorted(edits, key=lambda edit: edit.start)
 
-    def _merged(self, metadata: Metadata | None) -> dict[str, Any]:
+    def _with_defaults(self, metadata: Metadata | None) -> dict[str, Any]:
         return self._metadata | dict(metadata or {})
 
     def _mint(self, kind: Kind, url: str, metadata: Metadata | None) -> str:
-        return self._sealed(kind, url, self._merged(metadata))
+        return self._encrypt(kind, url, self._with_defaults(metadata))
 
-    def _sealed(self, kind: Kind, url: str, metadata: Metadata) -> str:
+    def _encrypt(self, kind: Kind, url: str, metadata: Metadata) -> str:
         try:
             plain = json.dumps([url, metadata], separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
         except (TypeError, UnicodeEncodeError) as error:
@@ -266,13 +268,15 @@ class Tracker:
         head = bytes((_VERSION,))
         return _b64(head + self._ciphers[kind][0].encrypt(deflate.compress(plain) + deflate.flush(), [head]))
 
-    def _checked(self, address: str) -> str:
-        if len(address) > LONGEST_URL:
-            raise ValueError(f"the address would have {len(address)} characters; at most {LONGEST_URL} work everywhere")
+    def _require_short(self, address: str) -> str:
+        if len(address) > MAX_URL_CHARACTERS:
+            raise ValueError(
+                f"the address would have {len(address)} characters; at most {MAX_URL_CHARACTERS} work everywhere"
+            )
         return address
 
 
-def default(environment: Mapping[str, str] = os.environ) -> Tracker:
+def tracker_from_environment(environment: Mapping[str, str] = os.environ) -> Tracker:
     """The tracker of this environment: `$WAYPOST_TRACKING_URL`, and `$WAYPOST_TRACKING_SECRET` (several with spaces
     between them, the newest first); what is not set is taken from the relay's configuration (`$WAYPOST_CONFIG`, else
     `./config.toml`), its `public_url` and a secret of its key ring. Raises ValueError that says what to set."""
@@ -288,11 +292,11 @@ def default(environment: Mapping[str, str] = os.environ) -> Tracker:
         except load.ConfigError as error:
             raise ValueError(str(error)) from None
         url = url or config.tracking.public_url
-        secret = secret or [tokens.open_ring(config.relay.data_dir / "keys.json").secret_for("library").hex()]
+        secret = secret or [tokens.open_key_ring(config.relay.data_dir / "keys.json").derive_secret("library").hex()]
     return Tracker(url, secret)
 
 
-def _listed(secret: Secret | Sequence[Secret]) -> list[Secret]:
+def _as_list(secret: Secret | Sequence[Secret]) -> list[Secret]:
     return [secret] if isinstance(secret, (str, bytes)) else list(secret)
 
 

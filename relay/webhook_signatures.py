@@ -24,7 +24,7 @@ def new_secret() -> str:
     return PREFIX + base64.b64encode(os.urandom(_OCTETS)).decode("ascii")
 
 
-def octets(secret: str | bytes) -> bytes:
+def secret_octets(secret: str | bytes) -> bytes:
     """The key that a secret stands for: of `whsec_…` what its base64 says, of any other text its UTF-8. Raises
     ValueError."""
     raw = secret if isinstance(secret, bytes) else secret.encode()
@@ -36,36 +36,38 @@ def octets(secret: str | bytes) -> bytes:
         raise ValueError(f"what follows {PREFIX} is not base64") from None
 
 
-def standard(secrets: Iterable[str | bytes], webhook_id: str, timestamp: int, body: bytes) -> str:
+def standard_webhooks_signature(secrets: Iterable[str | bytes], webhook_id: str, timestamp: int, body: bytes) -> str:
     """The `webhook-signature`: one for each secret, so that a receiver may know the old one or the new one."""
     signed = f"{webhook_id}.{timestamp}.".encode() + body
-    made = (hmac.new(octets(secret), signed, hashlib.sha256).digest() for secret in secrets)
-    return " ".join("v1," + base64.b64encode(one).decode("ascii") for one in made)
+    signatures = (hmac.new(secret_octets(secret), signed, hashlib.sha256).digest() for secret in secrets)
+    return " ".join("v1," + base64.b64encode(one).decode("ascii") for one in signatures)
 
 
-def mailgun(secret: str, timestamp: str, token: str) -> str:
+def mailgun_signature(secret: str, timestamp: str, token: str) -> str:
     """The `signature` in Mailgun's body, in hexadecimal."""
     return hmac.new(secret.encode(), f"{timestamp}{token}".encode(), hashlib.sha256).hexdigest()
 
 
-def purpose(webhook: str) -> str:
+def key_purpose(webhook: str) -> str:
     """What a key ring is asked for to get that webhook's seed."""
     return f"webhook {webhook}"
 
 
-def private_key(seed: bytes) -> ec.EllipticCurvePrivateKey:
+def derive_private_key(seed: bytes) -> ec.EllipticCurvePrivateKey:
     """The P-256 key that 32 secret octets stand for, always the same."""
     # 64 octets: the remainder is spread evenly over the group (FIPS 186-5 A.2.1).
     wide = int.from_bytes(hashlib.sha512(b"waypost webhook p-256" + seed).digest(), "big")
     return ec.derive_private_key(wide % (_ORDER - 1) + 1, ec.SECP256R1())
 
 
-def public_key(key: ec.EllipticCurvePrivateKey) -> str:
+def format_public_key(key: ec.EllipticCurvePrivateKey) -> str:
     """What a receiver verifies with: SubjectPublicKeyInfo in base64, as SendGrid shows it."""
-    written = key.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-    return base64.b64encode(written).decode("ascii")
+    key_octets = key.public_key().public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    return base64.b64encode(key_octets).decode("ascii")
 
 
-def sendgrid(key: ec.EllipticCurvePrivateKey, timestamp: str, body: bytes) -> str:
+def sendgrid_signature(key: ec.EllipticCurvePrivateKey, timestamp: str, body: bytes) -> str:
     """The `X-Twilio-Email-Event-Webhook-Signature`: DER in base64."""
     return base64.b64encode(key.sign(timestamp.encode() + body, ec.ECDSA(hashes.SHA256()))).decode("ascii")

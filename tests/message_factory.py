@@ -17,7 +17,7 @@ def filing(
     *recipients: str, status: Status = Status.QUEUED, at: datetime = NOW, stream: str = "", octets: bytes = b"octets"
 ) -> deliveries.Filing:
     """A message to these, due when it was accepted."""
-    made = ids.encode(int(at.timestamp() * 1000), os.urandom(6))
+    made = ids.from_parts(int(at.timestamp() * 1000), os.urandom(6))
     message = Message(
         id=made,
         accepted_at=at,

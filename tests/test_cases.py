@@ -55,7 +55,7 @@ def test_through_the_smtp_door(path: Path, relay: Waypost, upstream: Upstream) -
     [arrival] = upstream.to(recipient)
     # SMTP has lines only: a message that ends without CRLF gains one.
     original += b"" if original.endswith(b"\r\n") else b"\r\n"
-    ring = tokens.open_ring(relay.folder / "data" / "keys.json")
+    ring = tokens.open_key_ring(relay.folder / "data" / "keys.json")
     _check(json.loads(path.with_suffix(".expect.json").read_text()), original, arrival.octets, ring)
 
 
@@ -73,7 +73,7 @@ def test_through_instrument(path: Path, relay: Waypost, tmp_path: Path) -> None:
     out = relay.cli("instrument", str(path), "--to", "fenn@larkhollow.example", "--report", str(tmp_path / "report"))
     report = json.loads((tmp_path / "report").read_text())
     expected = json.loads(path.with_suffix(".expect.json").read_text())
-    ring = tokens.open_ring(relay.folder / "data" / "keys.json")
+    ring = tokens.open_key_ring(relay.folder / "data" / "keys.json")
     _check(expected, original, out, ring)
 
     made, at = b"", 0

@@ -97,8 +97,8 @@ def test_it_leads_there_after_a_kill_right_behind_the_250_and_with_the_database_
 
 def test_what_was_changed_on_disk_leads_nowhere(relay: Waypost, upstream: Upstream) -> None:
     tracked = [sent(relay, upstream, long_url(f"evil{n}"), f"evil{n}@example.com") for n in range(2)]
-    ring = tokens.open_ring(relay.folder / "data" / "keys.json")
-    found = [ring.read(tokens.Kind.CLICK, url.rpartition("/")[2]).stored for url in tracked]
+    ring = tokens.open_key_ring(relay.folder / "data" / "keys.json")
+    found = [ring.read(tokens.Kind.CLICK, url.rpartition("/")[2]).stored_reference for url in tracked]
     names = [long_urls.name_of(reference) for reference in found]
     paths = [relay.folder / "data" / "destinations" / name[:2] / name for name in names]
     octets = [path.read_bytes() for path in paths]
@@ -115,7 +115,7 @@ def test_what_was_changed_on_disk_leads_nowhere(relay: Waypost, upstream: Upstre
 def test_a_destination_that_cannot_be_stored_is_left_in_the_mail(
     upstream: Upstream, relay: Waypost, tmp_path: Path
 ) -> None:
-    url, too_long = long_url("left"), long_url("left", tokens.LONGEST_DESTINATION + 1)
+    url, too_long = long_url("left"), long_url("left", tokens.MAX_DESTINATION_OCTETS + 1)
     folder = relay.folder / "data" / "destinations"
     sent(relay, upstream, long_url("before"), "before@example.com")  # makes it, where this test is the first
     folder.rename(tmp_path / "aside")
@@ -152,8 +152,8 @@ def test_the_sandbox_stores_destinations_too(sandbox: Waypost) -> None:
     data = sandbox.folder / "data"
     with closing(sqlite3.connect(data / "waypost.db")) as reader:
         message, plan = reader.execute("SELECT id, plan FROM message ORDER BY id DESC LIMIT 1").fetchone()
-    minter = tokens.Minter(tokens.open_ring(data / "keys.json"), sandbox.tracking)
-    copy = Plan.from_json(plan).render(html_mail(link=url), minter.urls_of(message, 0))
+    minter = tokens.Minter(tokens.open_key_ring(data / "keys.json"), sandbox.tracking)
+    copy = Plan.from_json(plan).render(html_mail(link=url), minter.url_factory(message, 0))
     assert leads_to(sandbox, tracking_urls(copy)["c"][0]) == url
 
 

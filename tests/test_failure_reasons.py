@@ -53,4 +53,4 @@ def test_a_connection_lost_after_the_dot_is_logged_as_uncertain(tmp_path: Path) 
     ],
 )
 def test_a_reason_quotes_nobody(reply: Reply, words: str) -> None:
-    assert reply.own_words == words
+    assert reply.reason_without_reply == words

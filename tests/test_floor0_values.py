@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from relay import address, domain_names, edits, ids, key_file, reply, tokens
 from relay.edge.data import Data
 from relay.edits import Edit, Hole, Kind
-from relay.reply import Refused, Reply
+from relay.reply import RefusedError, Reply
 
 KEYS = [key_file.Key(n, datetime(2026, 11, 1, tzinfo=UTC), bytes([n]) * 32) for n in (1, 2, 3, 4)]
 RING = tokens.KeyRing(KEYS)
-MESSAGE = ids.encode(1_763_000_000_000, b"abcdef")
+MESSAGE = ids.from_parts(1_763_000_000_000, b"abcdef")
 
 urls = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), max_size=700).map(
     lambda rest: b"https://x.example/" + rest.encode()
@@ -43,13 +43,13 @@ def test_no_altered_token_is_read(hole: Hole, data: st.DataObject) -> None:
     letter = data.draw(st.sampled_from(string.ascii_letters + string.digits + "-_=.~"))
     for altered in (text[:at] + letter + text[at + 1 :], text[:at], text[:at] + letter + text[at:]):
         if altered != text:
-            with pytest.raises(tokens.BadToken):
+            with pytest.raises(tokens.InvalidTokenError):
                 RING.read(hole.kind, altered)
 
 
 @given(st.text())
 def test_any_text_is_a_token_or_a_bad_token(text: str) -> None:
-    with pytest.raises(tokens.BadToken):
+    with pytest.raises(tokens.InvalidTokenError):
         RING.read(Kind.CLICK, text)
 
 
@@ -58,14 +58,14 @@ def test_a_token_of_one_kind_is_nothing_in_the_place_of_another() -> None:
         text = RING.mint(Hole(made, 1, b"https://x.example/" if made is Kind.CLICK else b""), MESSAGE, 0)
         for read in Kind:
             if read is not made:
-                with pytest.raises(tokens.BadToken):
+                with pytest.raises(tokens.InvalidTokenError):
                     RING.read(read, text)
 
 
 def test_old_keys_still_read_and_strangers_do_not() -> None:
     text = tokens.KeyRing(KEYS[:1]).mint(Hole(Kind.OPEN), MESSAGE, 0)
     assert RING.read(Kind.OPEN, text).message == MESSAGE
-    with pytest.raises(tokens.BadToken):
+    with pytest.raises(tokens.InvalidTokenError):
         tokens.KeyRing(KEYS[1:]).read(Kind.OPEN, text)
 
 
@@ -82,12 +82,12 @@ def test_urls_stay_within_their_budget(url: bytes, recipient: int, link: int) ->
 
 def test_keys_rotate_in_their_file_and_a_running_ring_takes_the_new_one_up(tmp_path) -> None:
     path = tmp_path / "keys.json"
-    ring = tokens.open_ring(path)
+    ring = tokens.open_key_ring(path)
     assert path.stat().st_mode & 0o077 == 0
     before = ring.mint(Hole(Kind.OPEN), MESSAGE, 0)
     for _ in range(3):
-        tokens.rotate(path)
-    after = tokens.open_ring(path).mint(Hole(Kind.OPEN), MESSAGE, 0)
+        tokens.rotate_keys(path)
+    after = tokens.open_key_ring(path).mint(Hole(Kind.OPEN), MESSAGE, 0)
     assert after != before
     assert ring.read(Kind.OPEN, after) == ring.read(Kind.OPEN, before)
 
@@ -96,7 +96,7 @@ def test_a_damaged_key_file_is_named(tmp_path) -> None:
     path = tmp_path / "keys.json"
     path.write_text('{"keys": [{"id": 1}]}')
     with pytest.raises(ValueError, match=r"keys\.json: not a key file"):
-        tokens.open_ring(path)
+        tokens.open_key_ring(path)
 
 
 # --- ids
@@ -104,10 +104,10 @@ def test_a_damaged_key_file_is_named(tmp_path) -> None:
 
 @given(st.integers(0, (1 << 48) - 1), st.binary(min_size=6, max_size=6))
 def test_ids_keep_the_order_of_time_and_are_written_in_one_way(milliseconds: int, random: bytes) -> None:
-    text = ids.encode(milliseconds, random)
+    text = ids.from_parts(milliseconds, random)
     assert ids.from_octets(ids.to_octets(text)) == text and len(text) == 20
     if milliseconds:
-        assert ids.encode(milliseconds - 1, b"\xff" * 6) < text
+        assert ids.from_parts(milliseconds - 1, b"\xff" * 6) < text
 
 
 def test_ids_of_one_process_come_in_the_order_in_which_they_were_made() -> None:
@@ -190,8 +190,8 @@ def test_an_address_is_the_same_person_in_any_case() -> None:
 def test_an_address_is_the_same_person_in_any_spelling_of_its_domain(spelling: str) -> None:
     assert address.canonical(spelling) == "ida@xn--bcher-kva.example"
     for pattern in ("@bücher.example", "@XN--bcher-kva.example", "ida@BU\u0308CHER.example", "*@*cher-kva.example"):
-        assert address.matches(spelling, [pattern])
-    assert not address.matches(spelling, ["@bucher.example", "@cher.example"])
+        assert address.matches_any(spelling, [pattern])
+    assert not address.matches_any(spelling, ["@bucher.example", "@cher.example"])
 
 
 def test_what_looks_alike_is_not_the_same_person() -> None:
@@ -258,7 +258,7 @@ def test_an_address_is_written_in_ascii_where_it_can_be(mailbox: str, written: s
     ],
 )
 def test_enhanced_status_is_taken_off_the_text(code: int, text: str, expected: Reply) -> None:
-    assert reply.read(code, text) == expected
+    assert reply.parse_reply(code, text) == expected
 
 
 @given(st.integers(200, 599), st.text(max_size=2000))
@@ -307,7 +307,7 @@ def test_whole_or_in_pieces_the_same(pieces: list[bytes], step: int) -> None:
             at += step
         try:
             return data.finish(), rest + wire[at:]
-        except Refused as refusal:
+        except RefusedError as refusal:
             return refusal.reply, rest + wire[at:]
 
     assert run(step) == run(len(wire))
@@ -327,14 +327,14 @@ def test_bare_lf_becomes_crlf_and_bare_cr_is_refused() -> None:
     assert data.finish() == b"a\r\nb\r\nc\r\n.\r\nd\r\n"
     data = Data(1 << 20)
     data.feed(b"a\rb\r\n.\r\n")
-    with pytest.raises(Refused, match="bare CR"):
+    with pytest.raises(RefusedError, match="bare CR"):
         data.finish()
 
 
 def test_a_nul_is_refused() -> None:
     data = Data(1 << 20)
     assert data.feed(b"a\r\n\0.\r\nb\r\n.\r\n") == b""
-    with pytest.raises(Refused, match="NUL") as refusal:
+    with pytest.raises(RefusedError, match="NUL") as refusal:
         data.finish()
     assert refusal.value.reply[:2] == (550, "5.6.0")
 
@@ -345,7 +345,7 @@ def test_too_much_data_is_read_to_its_end_and_not_kept() -> None:
         assert data.feed(b"x" * 997 + b"\r\n") is None
     assert len(data._octets) < 4000 and not data._pieces
     assert data.feed(b".\r\nQUIT") == b"QUIT"
-    with pytest.raises(Refused) as refusal:
+    with pytest.raises(RefusedError) as refusal:
         data.finish()
     assert refusal.value.reply[:2] == (552, "5.3.4")
 

@@ -75,15 +75,17 @@ def test_without_a_tracker_the_environment_or_the_configuration_gives_it(
     )
     seen: list[Event] = []
     app = Starlette(routes=[Mount("/t", routes=routes(on_event=seen.append))])
-    click = tracking.default().click_url("https://shop.example/", {"n": 1})
-    tokens.rotate(tmp_path / "data/keys.json")
-    assert tracking.default().read(click) == tracking.Tracked("click", "https://shop.example/", {"n": 1})
+    click = tracking.tracker_from_environment().click_url("https://shop.example/", {"n": 1})
+    tokens.rotate_keys(tmp_path / "data/keys.json")
+    assert tracking.tracker_from_environment().read(click) == tracking.TrackedUrl(
+        "click", "https://shop.example/", {"n": 1}
+    )
     [redirect] = ask(app, click)
     assert (redirect.status_code, redirect.headers["location"]) == (302, "https://shop.example/")
     assert [(event.kind, event.metadata) for event in seen] == [("click", {"n": 1})]
     monkeypatch.setenv("WAYPOST_TRACKING_SECRET", "a-secret-of-this-environment-alone")
-    with pytest.raises(tokens.BadToken):
-        tracking.default().read(click)
+    with pytest.raises(tokens.InvalidTokenError):
+        tracking.tracker_from_environment().read(click)
     (tmp_path / "config.toml").write_text("[relay]\nnonsense = 1\n")
     with pytest.raises(ValueError, match="nonsense"):
         routes(on_event=print)
@@ -107,7 +109,7 @@ def test_what_was_not_minted_here_is_nothing_here(tmp_path: Path) -> None:
     tracker = Tracker(BASE, SECRET)
     click = tracker.click_url("https://shop.example/").rpartition("/")[2]
     pixel = tracker.open_url(suffix="gif").rpartition("/")[2].removesuffix(".gif")
-    ring = tokens.open_ring(tmp_path / "keys.json")
+    ring = tokens.open_key_ring(tmp_path / "keys.json")
     relays = ring.mint(Hole(Kind.CLICK, 1, b"https://evil.example/"), ids.new(), 0)
     strangers = Tracker(BASE, OTHER).click_url("https://evil.example/").rpartition("/")[2]
     changed = [click[:n] + ("A" if click[n] != "A" else "B") + click[n + 1 :] for n in range(len(click))]
@@ -119,7 +121,7 @@ def test_what_was_not_minted_here_is_nothing_here(tmp_path: Path) -> None:
         assert answer.status_code == 200 and answer.content[:4] == b"\x89PNG"
     for token in (click, pixel):  # and none of ours is a relay's
         for kind in Kind:
-            with pytest.raises(tokens.BadToken):
+            with pytest.raises(tokens.InvalidTokenError):
                 ring.read(kind, token)
 
 

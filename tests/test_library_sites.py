@@ -216,7 +216,7 @@ def test_the_examples_of_the_documentation_run(
 ) -> None:
     monkeypatch.setenv("WAYPOST_TRACKING_URL", BASE)
     monkeypatch.setenv("WAYPOST_TRACKING_SECRET", SECRET.replace(" ", "-"))
-    click = tracking.default().click_url("https://shop.example/1047", {"order": 1047})
+    click = tracking.tracker_from_environment().click_url("https://shop.example/1047", {"order": 1047})
     sent: list[Any] = []  # Any: an answer's three
     conf = ModuleType("urls")
     space: dict[str, Any] = {"your_app": lambda *_: [b"yours"], "send": lambda *made: sent.append(made)}

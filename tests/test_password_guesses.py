@@ -89,7 +89,7 @@ def test_an_upstream_is_asked_once_for_a_wrong_password_and_not_for_ever(tmp_pat
 
 
 def test_wider_networks_may_do_three_and_nine_times_as_much() -> None:
-    failed = clients.Clients((clients.Limit(10, 60.0),))
+    failed = clients.EventCounter((clients.Limit(10, 60.0),))
     for host in range(30):
         assert not failed.is_over(f"198.51.100.{host}", 0.0)
         failed.count(f"198.51.100.{host}", 0.0)
@@ -107,11 +107,11 @@ def test_wider_networks_may_do_three_and_nine_times_as_much() -> None:
     ],
 )
 def test_a_client_is_known_by_its_networks(ip: str, networks: tuple[str, ...]) -> None:
-    assert clients.networks(ip) == networks
+    assert clients.networks_of(ip) == networks
 
 
 def test_memory_is_bounded_and_who_came_last_is_remembered() -> None:
-    failed = clients.Clients((clients.Limit(1, 60.0),), max_networks=9)
+    failed = clients.EventCounter((clients.Limit(1, 60.0),), max_networks=9)
     for n in range(100):
         failed.count(f"10.{n}.0.1", 0.0)
     assert failed.is_over("10.99.0.1", 1.0)

@@ -22,7 +22,7 @@ LIMIT = NOW - timedelta(days=7)
 
 
 def file(opened: Store, at: datetime, recipients: int = 1, octets: int = 10, status: Status = Status.DELIVERED) -> str:
-    made = ids.encode(int(at.timestamp() * 1000), os.urandom(6))
+    made = ids.from_parts(int(at.timestamp() * 1000), os.urandom(6))
     message = Message(id=made, accepted_at=at, expires_at=at + timedelta(days=5), plan="{}", size_octets=octets)
     due = at if status.is_open else None
     rows = [

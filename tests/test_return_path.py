@@ -13,14 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay import ids, return_path
-from relay.return_path import NotOurs, Purpose, Return
+from relay.return_path import NotOurAddressError, Purpose, ReturnToken
 from tests.return_path_scene import DEAD, DOMAIN, Scene, arf, dsn, reverse_path
 from tests.upstream import Upstream
 from tests.waypost_server import Waypost, html_mail
 
 SECRET = b"s" * 32
 RETURNS = st.builds(
-    Return,
+    ReturnToken,
     st.sampled_from(Purpose),
     st.binary(min_size=12, max_size=12).map(ids.from_octets),
     st.integers(0, 100_000),
@@ -30,31 +30,31 @@ RETURNS = st.builds(
 
 
 @given(RETURNS)
-def test_an_address_says_what_it_was_made_of_in_any_case(told: Return) -> None:
-    mailbox = return_path.mailbox(SECRET, DOMAIN, told)
+def test_an_address_says_what_it_was_made_of_in_any_case(told: ReturnToken) -> None:
+    mailbox = return_path.make_mailbox(SECRET, DOMAIN, told)
     local = mailbox.rpartition("@")[0]
     assert re.fullmatch(r"[bu]\+[0-9a-v]+", local) and len(local) <= 64
-    assert return_path.read(SECRET, local) == return_path.read(SECRET, local.upper()) == told
-    assert return_path.find(SECRET, DOMAIN, f"<x@y.example> Return-Path: <{mailbox.upper()}>") == told
+    assert return_path.parse_local_part(SECRET, local) == return_path.parse_local_part(SECRET, local.upper()) == told
+    assert return_path.find_in_text(SECRET, DOMAIN, f"<x@y.example> Return-Path: <{mailbox.upper()}>") == told
 
 
 @given(RETURNS, st.data())
-def test_a_changed_token_is_nobodys(told: Return, data: st.DataObject) -> None:
-    local = return_path.mailbox(SECRET, DOMAIN, told).rpartition("@")[0]
+def test_a_changed_token_is_nobodys(told: ReturnToken, data: st.DataObject) -> None:
+    local = return_path.make_mailbox(SECRET, DOMAIN, told).rpartition("@")[0]
     at = data.draw(st.integers(0, len(local) - 1))
     forged = local[:at] + data.draw(st.sampled_from("0123456789abuv")) + local[at + 1 :]
     if forged != local:
-        with pytest.raises(NotOurs):
-            return_path.read(SECRET, forged)
-    with pytest.raises(NotOurs):
-        return_path.read(b"t" * 32, local)
+        with pytest.raises(NotOurAddressError):
+            return_path.parse_local_part(SECRET, forged)
+    with pytest.raises(NotOurAddressError):
+        return_path.parse_local_part(b"t" * 32, local)
 
 
 @given(st.text(max_size=90))
 def test_any_local_part_has_an_answer(text: str) -> None:
     for local in (text, f"b+{text}", f"u+{text}"):
-        with pytest.raises(NotOurs):
-            return_path.read(SECRET, local)
+        with pytest.raises(NotOurAddressError):
+            return_path.parse_local_part(SECRET, local)
 
 
 # --- a relay with a return path
@@ -117,11 +117,13 @@ def test_forged_expired_and_unknown_addresses_are_refused_and_change_nothing(sce
     who = "forged@example.com"
     to = reverse_path(scene.sent(who))
     local = to.partition("@")[0]
-    old = Return(Purpose.BOUNCE, ids.encode(int(datetime(2020, 1, 1, tzinfo=UTC).timestamp() * 1000), bytes(6)), 0)
+    old = ReturnToken(
+        Purpose.BOUNCE, ids.from_parts(int(datetime(2020, 1, 1, tzinfo=UTC).timestamp() * 1000), bytes(6)), 0
+    )
     for mailbox in (
         f"{local[:10]}{'a' if local[10] != 'a' else 'b'}{local[11:]}@{DOMAIN}",
         f"u{local[1:]}@{DOMAIN}",
-        return_path.mailbox(SECRET, DOMAIN, old),
+        return_path.make_mailbox(SECRET, DOMAIN, old),
         f"ann@{DOMAIN}",
         f"b+@{DOMAIN}",
     ):

@@ -16,9 +16,9 @@ from relay.clients import HOUR_S, Clients, Limit
 from relay.config.schema import Config
 from relay.delivery.return_path_mail import ReturnPathMail
 from relay.edge.server import Edge
-from relay.envelope import Accepted
+from relay.envelope import AcceptedMessage
 from relay.reply import Reply
-from relay.return_path import Purpose, Return
+from relay.return_path import Purpose, ReturnToken
 from relay.store import store
 from relay.store.console import accounts
 from relay.store.database import engine
@@ -142,7 +142,7 @@ def test_commands_without_mail_end_for_clients_too(relay: Waypost) -> None:
             client.sendall(b"NOOP\r\n" * 100)
             assert [replies.readline()[:3] for _ in range(100)] == [b"250"] * 100
         client.sendall(b"NOOP\r\n" * 30)
-        assert replies.read().endswith(b"421 4.7.0 too many errors\r\n")
+        assert replies.parse_reply().endswith(b"421 4.7.0 too many errors\r\n")
 
 
 async def _say(port: int, source: str, *lines: bytes) -> bytes:
@@ -165,17 +165,17 @@ def test_a_network_whose_reports_took_their_time_is_to_come_again(
     monkeypatch.setattr(clients, "reading_ms", lambda: Clients((Limit(1, HOUR_S),)))
     config = Config.model_validate({"bounces": {"return_path": DOMAIN}, "access": {"networks": ["127.1.0.0/16"]}})
 
-    async def take(accepted: Accepted) -> Reply:
+    async def take(accepted: AcceptedMessage) -> Reply:
         raise AssertionError
 
     async def admit(*_: object) -> None:
         return None
 
     async def run(opened: Store) -> list[bytes]:
-        ring = tokens.open_ring(tmp_path / "keys.json")
+        ring = tokens.open_key_ring(tmp_path / "keys.json")
         reports = ReturnPathMail(config, opened, ring)
-        told = Return(Purpose.BOUNCE, ids.new(datetime.now(UTC)), 0)
-        to = return_path.mailbox(ring.secret_for(return_path.PURPOSE), DOMAIN, told).encode()
+        told = ReturnToken(Purpose.BOUNCE, ids.new(datetime.now(UTC)), 0)
+        to = return_path.make_mailbox(ring.derive_secret(return_path.KEY_PURPOSE), DOMAIN, told).encode()
         edge = Edge(config, take, admit, reports=reports)
         listener = socket.create_server(("127.0.0.1", 0))
         listener.setblocking(False)

@@ -83,7 +83,7 @@ class Scene:
     def __init__(self, folder: Path, receiver: Receiver, format_: str, **more: object) -> None:
         store.prepare(engine.url("", folder))
         self.store = Store(engine.url("", folder), folder)
-        self.ring = tokens.open_ring(folder / "keys.json")
+        self.ring = tokens.open_key_ring(folder / "keys.json")
         self.receiver, self.format, self.at = receiver, format_, NOW
         url = receiver.url.replace("://", "://ann:secret@") + f"/{format_}/ok"
         given = Configured.model_validate({"url": url, "secret": SECRET, "format": format_} | more)
@@ -141,9 +141,9 @@ def play(
             life(scene)
             keys = dict(KEYS[format_])
             if format_ == "sendgrid":
-                seed = scene.ring.secret_for(webhook_signatures.purpose(scene.hook.id))
-                keys["tracking_webhook_verification_key"] = webhook_signatures.public_key(
-                    webhook_signatures.private_key(seed)
+                seed = scene.ring.derive_secret(webhook_signatures.key_purpose(scene.hook.id))
+                keys["tracking_webhook_verification_key"] = webhook_signatures.format_public_key(
+                    webhook_signatures.derive_private_key(seed)
                 )
             arrived = scene.told()
             understood = [event for one in arrived for event in anymail(format_, one, keys)]

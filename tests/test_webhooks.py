@@ -44,7 +44,7 @@ class WebhookScene:
 
     def __init__(self, opened: Store, folder: Path) -> None:
         self.store, self.clock = opened, Clock()
-        self.ring = tokens.open_ring(folder / "keys.json")
+        self.ring = tokens.open_key_ring(folder / "keys.json")
 
     def hook(self, url: str, source: str = endpoints.COMMAND, **more: object) -> Webhook:
         given = Configured.model_validate({"url": url, "secret": SECRET} | more)
@@ -104,7 +104,7 @@ def verified(arrived: Arrived, secret: str, signature: int = 0) -> bool:
 
 def test_the_signature_is_the_one_of_the_standards_own_example() -> None:
     # https://github.com/standard-webhooks/standard-webhooks, the example of its libraries.
-    made = webhook_signatures.standard(
+    made = webhook_signatures.standard_webhooks_signature(
         ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"], "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, b'{"test": 2432232314}'
     )
     assert made == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="

@@ -303,11 +303,11 @@ def parse_line(line: str, default_phase: Phase) -> tuple[Phase, relay.reply.Repl
     line = _LINE_END.sub("\n", line.strip())
     found = _BARE.match(line) or _QUOTED.search(line) or _INSIDE.search(line) or _TOLD.search(line)
     if not found:
-        return phase, relay.reply.read(0, line)
+        return phase, relay.reply.parse_reply(0, line)
     code, rest = found[1], line[found.end() :]
     lines = re.split(rf"(?<!\s)\s+{code}(?=[ -]|$)" if rest.startswith("-") else rf"\n{code}(?=[ -]|$)", rest)
     text = "\n".join(part.lstrip("-:;,_'\" \t").rstrip() for part in lines)
-    return phase, relay.reply.read(int(code), text)
+    return phase, relay.reply.parse_reply(int(code), text)
 
 
 def as_json(verdict: Verdict) -> dict[str, str | bool]:

@@ -123,7 +123,7 @@ def _reply(text: str) -> Reply:
     """The refusal in the text, with all that follows it; code 0 if there is none."""
     match = next((match for pattern in _REPLIES if (match := pattern.search(text))), None)
     if not match:
-        return relay.reply.read(0, text)
+        return relay.reply.parse_reply(0, text)
     # "ResponseCode 421, , Host not reachable"
     code, rest = match[1], text[match.end(1) :]
     _, reply = classify.parse_line(code + (rest if rest[:1] in " -:\n" else " " + rest.lstrip(",;.)]} ")), Phase.RCPT)

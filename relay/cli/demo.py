@@ -188,14 +188,14 @@ def _send(smtp: str, sample: samples.Sample) -> str:
 def _letter(config: Config, store: Store, message_id: str, recipient: int) -> Letter:
     """A message as it arrived at its n-th recipient."""
     public_url = config.tracking.public_url
-    minter = tokens.Minter(data_directory.open_ring(config), public_url)
+    minter = tokens.Minter(data_directory.open_key_ring(config), public_url)
     url = rb"%b/([ocu])/[A-Za-z0-9_-]++(?:\.gif)?" % re.escape(public_url.encode("ascii"))
     with store.connect() as connection:
         fetched = deliveries.fetch(connection, message_id)
     assert fetched is not None
     message, octets = fetched
 
-    mint = minter.urls_of(message_id, recipient)
+    mint = minter.url_factory(message_id, recipient)
     found: dict[bytes, list[str]] = {b"o": [], b"c": [], b"u": []}
     for part in email.message_from_bytes(Plan.from_json(message.plan).render(octets, mint)).walk():
         if part.get_content_type() == "text/html":

@@ -66,7 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _recent(connection: sa.Connection) -> list[sa.RowMapping]:
     # An event's id is older than its commit by as long as its message took: look back that far.
-    return list(hits.since(connection, ids.first(datetime.now(UTC) - _LOOK_BACK), 100_000))
+    return list(hits.since(connection, ids.lowest_at(datetime.now(UTC) - _LOOK_BACK), 100_000))
 
 
 def _reclassify(arguments: argparse.Namespace) -> int:

@@ -15,9 +15,9 @@ from relay.delivery import message_rows
 from relay.edge import header, trace_fields
 from relay.edge.data import Data
 from relay.edits import Edit, splice
-from relay.envelope import Accepted, Client, Envelope, Recipient
+from relay.envelope import AcceptedMessage, Client, Envelope, Recipient
 from relay.node import data_directory
-from relay.reply import Refused
+from relay.reply import RefusedError
 from relay.rewrite import dkim
 from relay.rewrite import plan as planning
 from relay.rewrite.plan import Plan
@@ -51,13 +51,13 @@ def run(arguments: argparse.Namespace) -> int:
     taken = _taken(original, config)
     octets = taken.octets
     accepted = _accepted(config, octets, arguments.reverse_path, arguments.to)
-    ring = data_directory.open_ring(config)
+    ring = data_directory.open_key_ring(config)
     plan = _plan(config, ring, accepted)
     for fault in plan.faults:
         log.fault_trace("plan", accepted.id, fault)
     minter = Minter(ring, config.tracking.public_url, config.privacy.has_recipient_tokens)
 
-    mint = minter.urls_of(accepted.id, 0)
+    mint = minter.url_factory(accepted.id, 0)
     tracked = config.privacy.mode != "off"
     edits = plan.edits(octets, mint, tracked=tracked, sign=dkim.Signer(config.dkim.key).at(accepted.at))
     if arguments.report:
@@ -74,13 +74,13 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _plan(config: Config, ring: KeyRing, accepted: Accepted) -> Plan:
+def _plan(config: Config, ring: KeyRing, accepted: AcceptedMessage) -> Plan:
     """The relay's own plan. Where that has destinations to store that are not stored yet, links to them stay: this
     command writes nothing, and what it shows must work."""
     settings = message_rows.rewrite_settings(config, accepted)
     plan = planning.plan(accepted.octets, settings)
     stored = Destinations(config.relay.data_dir)
-    if all(stored.find(ring.reference(url)) is not None for url in plan.destinations):
+    if all(stored.find(ring.reference_for(url)) is not None for url in plan.destinations):
         return plan
     return planning.plan(accepted.octets, dataclasses.replace(settings, stores=False))
 
@@ -124,12 +124,12 @@ def _taken(octets: bytes, config: Config) -> file_octets.Taken:
     try:
         data.finish()
         header.read(taken.octets)
-    except Refused as refusal:
+    except RefusedError as refusal:
         raise Failed(f"the relay would refuse this mail: {refusal.reply}") from None
     return taken
 
 
-def _accepted(config: Config, octets: bytes, reverse_path: str, to: str) -> Accepted:
+def _accepted(config: Config, octets: bytes, reverse_path: str, to: str) -> AcceptedMessage:
     try:
         sender = address.parse_path(f"<{reverse_path.removeprefix('<').removesuffix('>')}>")
         recipient = address.parse_path(f"<{to.removeprefix('<').removesuffix('>')}>")
@@ -142,4 +142,4 @@ def _accepted(config: Config, octets: bytes, reverse_path: str, to: str) -> Acce
     client = Client(ip="127.0.0.1", helo="localhost")
     envelope = Envelope(sender.mailbox, (Recipient(recipient.mailbox),))
     above = trace_fields.fields_above(header.read(octets), message, config.relay.hostname, client, envelope, now)
-    return Accepted(message, now, client, envelope, octets, above)
+    return AcceptedMessage(message, now, client, envelope, octets, above)

@@ -42,7 +42,7 @@ def add(commands: Commands) -> None:
 
 def _list(arguments: argparse.Namespace) -> int:
     config = command.configured(arguments)
-    keys = data_directory.open_ring(config).keys
+    keys = data_directory.open_key_ring(config).keys
     for key, mails in zip(keys, _mails(config, keys), strict=True):
         parts = [
             f"links of {mails}",
@@ -50,16 +50,16 @@ def _list(arguments: argparse.Namespace) -> int:
             *([_OF_THE_OLDEST] if key is keys[0] else []),
         ]
         command.say(f"{key.id:>3}  since {_written(key.created)}  {'; '.join(parts)}")
-    for gone in tokens.revoked(config.relay.data_dir / data_directory.KEYS_FILE):
+    for gone in tokens.revoked_keys(config.relay.data_dir / data_directory.KEYS_FILE):
         command.say(f"{gone.id:>3}  since {_written(gone.created)}  revoked {_written(gone.revoked)}")
     return 0
 
 
 def _rotate(arguments: argparse.Namespace) -> int:
     config = command.configured(arguments)
-    data_directory.open_ring(config)  # as whom it belongs to
+    data_directory.open_key_ring(config)  # as whom it belongs to
     try:
-        key = tokens.rotate(config.relay.data_dir / data_directory.KEYS_FILE)
+        key = tokens.rotate_keys(config.relay.data_dir / data_directory.KEYS_FILE)
     except (OSError, ValueError) as error:
         raise Failed(f"cannot rotate the keys: {error}") from None
     command.say(f"key {key.id} signs from now on; older keys still read")
@@ -68,7 +68,7 @@ def _rotate(arguments: argparse.Namespace) -> int:
 
 def _revoke(arguments: argparse.Namespace) -> int:
     config = command.configured(arguments)
-    keys = data_directory.open_ring(config).keys
+    keys = data_directory.open_key_ring(config).keys
     key = next((one for one in keys if one.id == arguments.id), None)
     if key is None:
         raise Failed(f"there is no key {arguments.id}; `waypost keys list` shows those that are")
@@ -77,7 +77,7 @@ def _revoke(arguments: argparse.Namespace) -> int:
         sys.stderr.write(_warning(key, mails, is_oldest=key is keys[0]))
         raise Failed("nothing was revoked; say --yes")
     try:
-        signing = tokens.revoke(config.relay.data_dir / data_directory.KEYS_FILE, key.id)
+        signing = tokens.revoke_key(config.relay.data_dir / data_directory.KEYS_FILE, key.id)
     except (OSError, ValueError) as error:
         raise Failed(f"cannot revoke the key: {error}") from None
     command.say(f"key {key.id} is revoked; key {signing.id} signs")
@@ -102,7 +102,7 @@ def _warning(key: Key, mails: str, *, is_oldest: bool) -> str:
 
 def _mails(config: Config, keys: tuple[Key, ...]) -> list[str]:
     """How much mail each key signed, in words: of what is still known."""
-    revoked = tokens.revoked(config.relay.data_dir / data_directory.KEYS_FILE)
+    revoked = tokens.revoked_keys(config.relay.data_dir / data_directory.KEYS_FILE)
     made = sorted([*(key.created for key in keys), *(key.created for key in revoked)])
     try:
         with command.store(config) as store, store.connect() as connection:

@@ -38,7 +38,7 @@ def add(commands: Commands) -> None:
 
 def _create(arguments: argparse.Namespace) -> int:
     config = command.configured(arguments)
-    ring = data_directory.open_ring(config)
+    ring = data_directory.open_key_ring(config)
     with command.store(config) as store:
         making = store.writer.submit(
             lambda connection: pixels.create(connection, ring, arguments.name, datetime.now(UTC))

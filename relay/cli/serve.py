@@ -33,7 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
     config = load.load(path)
     if arguments.workers is not None:
         config = config.model_copy(update={"relay": config.relay.model_copy(update={"workers": arguments.workers})})
-    log.start()
+    log.start_logging()
     if path and (secrets := load.readable_secrets(path)):
         log.secrets_readable(str(path), ", ".join(secrets))
     return server.serve(config, arguments.only)

@@ -30,20 +30,22 @@ def add(commands: Commands) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     config = command.configured(arguments)
-    ring = data_directory.open_ring(config)
+    ring = data_directory.open_key_ring(config)
     for url in arguments.url:
         found = re.search(r"(?:^|/)([ocu])/([A-Za-z0-9_-]+)(?:\.gif|\.png)?(?:[?#].*)?$", url)
         if not found:
             raise Failed(f"not a tracking URL: {url}")
         try:
             token = ring.read(Kind(found[1]), found[2])
-        except tokens.BadToken as error:
+        except tokens.InvalidTokenError as error:
             raise Failed(f"not a token of this installation ({error}): {url}") from None
         command.say_json(
             {
                 "kind": token.kind.name.lower(),
                 "message": token.message,
-                "recipient": None if token.recipient in (tokens.EVERYBODY, tokens.PIXEL) else token.recipient,
+                "recipient": None
+                if token.recipient in (tokens.ANY_RECIPIENT, tokens.STANDALONE_PIXEL)
+                else token.recipient,
                 "link": token.link,
                 "url": _url(config, token),
                 "minted": ids.time_of(token.message).isoformat(),
@@ -55,9 +57,9 @@ def run(arguments: argparse.Namespace) -> int:
 def _url(config: Config, token: tokens.Token) -> str | None:
     """Where a click leads; None if it led to a stored destination that has expired."""
     url: bytes | None = token.url
-    if token.stored:
-        url = Destinations(config.relay.data_dir).find(token.stored)
+    if token.stored_reference:
+        url = Destinations(config.relay.data_dir).find(token.stored_reference)
         if url is None:  # another machine's
             with command.store(config) as opened, opened.connect() as connection:
-                url = long_urls.row(connection, token.stored)
+                url = long_urls.row(connection, token.stored_reference)
     return None if url is None else url.decode("ascii", "backslashreplace")

@@ -87,7 +87,7 @@ def _secret(_: argparse.Namespace) -> int:
 
 def _list(arguments: argparse.Namespace) -> int:
     config = command.configured(arguments)
-    ring = data_directory.open_ring(config)
+    ring = data_directory.open_key_ring(config)
     with command.store(config) as store:
         _learn(store, config)
         with store.connect() as connection:
@@ -111,7 +111,7 @@ def _add(arguments: argparse.Namespace) -> int:
         )
     except ValidationError as error:
         raise Failed("; ".join(f"{one['loc'][0]}: {one['msg']}" for one in error.errors())) from None
-    ring = data_directory.open_ring(config)
+    ring = data_directory.open_key_ring(config)
 
     def make(connection: sa.Connection) -> json_objects.Object:
         made = endpoints.add(connection, given, datetime.now(UTC), endpoints.COMMAND)
@@ -183,7 +183,7 @@ def _replay(arguments: argparse.Namespace) -> int:
 
 def _test(arguments: argparse.Namespace) -> int:
     config = command.configured(arguments)
-    ring = data_directory.open_ring(config)
+    ring = data_directory.open_key_ring(config)
     with command.store(config) as store:
         _learn(store, config)
         with store.connect() as connection:

@@ -37,5 +37,5 @@ class WebhookConfig(ConfigTable):
     @field_validator("secret", "old_secret")
     @classmethod
     def _check_signing_key(cls, secret: SecretStr) -> SecretStr:
-        webhook_signatures.octets(secret.get_secret_value())
+        webhook_signatures.secret_octets(secret.get_secret_value())
         return secret

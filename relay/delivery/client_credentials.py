@@ -12,7 +12,7 @@ from typing import Protocol
 
 from relay import clients
 from relay.envelope import Login
-from relay.reply import Reply, refused
+from relay.reply import Reply, refusal
 
 # A wrong password is answered from memory for so long: an upstream sees one address, ours, and locks accounts.
 _REFUSED_FOR_S = 300.0
@@ -36,21 +36,21 @@ class Logins:
         self._known: dict[str, Login] = {}
         self._key = secrets.token_bytes(32)
         self._refused: OrderedDict[bytes, float] = OrderedDict()  # keyed hashes of credentials, oldest first
-        self._failed = clients.failed_logins()  # by user
+        self._failed = clients.failed_login_limit()  # by user
 
     async def log_in(self, name: str, password: str) -> bool:
-        """True if they are good and were not known yet. Raises Refused: 535, or 454 where nobody can say."""
+        """True if they are good and were not known yet. Raises RefusedError: 535, or 454 where nobody can say."""
         login = Login(name, password)
         now = time.monotonic()
         tried, user = self._digest(name, password), self._digest(name).hex()
         if self._refused.get(tried, 0.0) > now:
-            raise refused(535, "5.7.8", "authentication failed: the upstream refuses these credentials")
+            raise refusal(535, "5.7.8", "authentication failed: the upstream refuses these credentials")
         if self._failed.is_key_over(user, now):
             known = self._known.get(name)
             # The rightful user goes on while somebody guesses: these were good when the upstream last saw them.
             if known and hmac.compare_digest(self._digest(name, known.password), tried):
                 return False
-            raise refused(454, "4.7.0", "too many failed logins of this user; please try again later")
+            raise refusal(454, "4.7.0", "too many failed logins of this user; please try again later")
         # Where upstreams differ by sender, the user's own address says which one knows the user.
         reply = await self._checker.try_login(login, name if "@" in name else "")
         if reply.is_permanent:
@@ -58,9 +58,9 @@ class Logins:
             self._refused[tried] = now + _REFUSED_FOR_S
             if len(self._refused) > _MAX_REFUSED:
                 self._refused.popitem(last=False)
-            raise refused(535, "5.7.8", "authentication failed: the upstream refuses these credentials")
+            raise refusal(535, "5.7.8", "authentication failed: the upstream refuses these credentials")
         if not reply.accepts:
-            raise refused(454, "4.7.0", "the upstream cannot check credentials now; please try again later")
+            raise refusal(454, "4.7.0", "the upstream cannot check credentials now; please try again later")
         is_new = self._known.get(name) != login
         self._known[name] = login
         return is_new

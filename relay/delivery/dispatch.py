@@ -264,7 +264,7 @@ class Dispatcher:
         return answers
 
     def _render(self, loaded: LoadedMessage, target: PendingRecipient, tracked: bool, seven_bit: bool) -> bytes:
-        mint = self._minter.urls_of(loaded.message.id, target.number)
+        mint = self._minter.url_factory(loaded.message.id, target.number)
 
         def sign(octets: bytes, domain: str) -> bytes:
             try:
@@ -314,7 +314,7 @@ class Dispatcher:
                 reply.code,
                 reply.status,
                 outcome.status,
-                reason=reply.own_words,
+                reason=reply.reason_without_reply,
                 uncertain=answer.uncertain,
             )
         return outcome

@@ -15,7 +15,7 @@ from relay.config import smtp
 from relay.config.schema import Config
 from relay.delivery import dsn, message_rows
 from relay.delivery.dsn import OriginalMail, RecipientStatus
-from relay.envelope import Accepted, Client, Envelope, Recipient
+from relay.envelope import AcceptedMessage, Client, Envelope, Recipient
 from relay.mime import fields
 from relay.rewrite import plan as planning
 from relay.rewrite.plan import Plan
@@ -111,7 +111,7 @@ class DsnSender:
             smtputf8=not message.reverse_path.isascii(),
             stream=STREAM,
         )
-        accepted = Accepted(made, now, Client(""), envelope, composed, ())
+        accepted = AcceptedMessage(made, now, Client(""), envelope, composed, ())
         settings = dataclasses.replace(
             message_rows.rewrite_settings(self._config, accepted), opens=False, clicks=False, unsubscribe_header="off"
         )

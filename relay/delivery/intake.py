@@ -1,4 +1,4 @@
-"""From an accepted message to the client's reply: what 250 means..
+"""From an accepted message to the client's reply: what 250 means.
 
 inline: the first attempt is made while the client waits, and the upstream's reply becomes its reply.
 What fails softly is durable before 250 is said. queued: 250 only after one commit of it all.
@@ -18,9 +18,9 @@ from relay.config.schema import Config
 from relay.delivery import message_rows
 from relay.delivery.dispatch import Attempts, AttemptTask, Dispatcher, LoadedMessage, PendingRecipient
 from relay.delivery.queue_worker import LEASE, QueueWorker
-from relay.envelope import Accepted, Client, Envelope
+from relay.envelope import AcceptedMessage, Client, Envelope
 from relay.mime import parts
-from relay.reply import Refused, Reply, refused
+from relay.reply import RefusedError, Reply, refusal
 from relay.rewrite import plan as planning
 from relay.rewrite.plan import Plan
 from relay.store import retention
@@ -43,7 +43,7 @@ HangUp = asyncio.Future[None] | None  # done when the client no longer waits
 
 
 class Intake:
-    """Takes responsibility for messages, one call of `take` each."""
+    """Takes responsibility for messages, one call of `accept_message` each."""
 
     def __init__(
         self, config: Config, store: Store, dispatcher: Dispatcher, worker: QueueWorker, ring: KeyRing
@@ -56,8 +56,8 @@ class Intake:
         self._running: set[asyncio.Task[object]] = set()
         self._background_octets = 0
 
-    async def take(self, accepted: Accepted) -> Reply:
-        """The reply to the client's dot. Raises Refused."""
+    async def accept_message(self, accepted: AcceptedMessage) -> Reply:
+        """The reply to the client's dot. Raises RefusedError."""
         if task := asyncio.current_task():
             self._keep_running(task)
         plan, stored = await self._plan(accepted)
@@ -65,7 +65,7 @@ class Intake:
             plan = replace(plan, control=replace(plan.control, override=False))
         self._check_stream(plan.control.stream, accepted.client)
         if "too_deep" in plan.reasons:  # it could be passed on as it came, and would be refused by the next server
-            raise refused(554, "5.6.0", f"MIME parts are nested more than {parts.MAX_DEPTH} deep")
+            raise refusal(554, "5.6.0", f"MIME parts are nested more than {parts.MAX_DEPTH} deep")
         message = await _compute(accepted, message_rows.message_row, self._config, accepted, plan)
         loaded = LoadedMessage(message, plan, accepted.octets, stored)
         recipients = accepted.envelope.recipients
@@ -78,17 +78,17 @@ class Intake:
             and self._background_octets + len(accepted.octets) <= _MAX_BACKGROUND_OCTETS
         )
         log.accepted(accepted.id, len(recipients), len(accepted.octets), "inline" if is_inline else "queued")
-        take = self._inline if is_inline else self._queued
-        return await take(loaded, targets, accepted.hung_up)
+        accept = self._inline if is_inline else self._queued
+        return await accept(loaded, targets, accepted.hung_up)
 
     def _check_stream(self, stream: str, client: Client) -> None:
-        """Raises Refused for a stream that is not the client's to name: mail of an exempt one reaches who has
+        """Raises RefusedError for a stream that is not the client's to name: mail of an exempt one reaches who has
         unsubscribed, and under another account's name one could evade an unsubscribe."""
         is_exempt = self._config.unsubscribe.is_exempt(stream)
         if stream and not self._config.access.may_name(client.user, stream, is_exempt=is_exempt):
-            raise refused(550, "5.7.1", f'this client may not send as stream "{stream[:80]}" (streams)')
+            raise refusal(550, "5.7.1", f'this client may not send as stream "{stream[:80]}" (streams)')
 
-    async def _plan(self, accepted: Accepted) -> tuple[Plan, Rows]:
+    async def _plan(self, accepted: AcceptedMessage) -> tuple[Plan, Rows]:
         """The plan, and the destinations that its links only refer to: on disk when this returns. Links whose
         destination cannot be stored go as they came."""
         settings = message_rows.rewrite_settings(self._config, accepted)
@@ -98,7 +98,7 @@ class Intake:
         if not plan.destinations:
             return plan, ()
         if len(plan.destinations) <= MOST_TOGETHER:
-            urls = {self._ring.reference(url): url for url in plan.destinations}
+            urls = {self._ring.reference_for(url): url for url in plan.destinations}
             try:
                 return plan, await asyncio.to_thread(self._store.destinations.keep, urls)
             except OSError as error:
@@ -106,8 +106,8 @@ class Intake:
         again = replace(settings, stores=False)
         return await _compute(accepted, planning.plan, accepted.octets, again), ()
 
-    async def admit(self, mailbox: Mailbox, client: Client, envelope: Envelope) -> None:
-        """Raises Refused for a recipient that is suppressed for all mail or for the credential's stream, where
+    async def check_recipient(self, mailbox: Mailbox, client: Client, envelope: Envelope) -> None:
+        """Raises RefusedError for a recipient that is suppressed for all mail or for the credential's stream, where
         `suppressed = "reject"`."""
         if self._config.bounces.suppressed != "reject" or self._config.access.may_override(client.user):
             return  # whether it does override, the message says, which is still to come
@@ -125,9 +125,9 @@ class Intake:
             errors.log_failure(error, "admit")
             return
         for reason in held.values():
-            raise refused(550, "5.7.1", f"this recipient is suppressed ({reason})")
+            raise refusal(550, "5.7.1", f"this recipient is suppressed ({reason})")
 
-    async def _record_consent(self, is_yes: bool | None, accepted: Accepted) -> None:
+    async def _record_consent(self, is_yes: bool | None, accepted: AcceptedMessage) -> None:
         """Records what the app says of its recipients' consent."""
         if is_yes is None:
             return
@@ -197,7 +197,7 @@ class Intake:
             row.leased_by, row.leased_until = self._worker.name, datetime.now(UTC) + LEASE
         try:
             await self._record(filing, must_hold=True)
-        except Refused:
+        except RefusedError:
             attempts.cancel()
             raise
         self._keep_running(asyncio.ensure_future(self._finish_in_background(loaded, attempts, numbers)))
@@ -212,8 +212,11 @@ class Intake:
             self._background_octets -= len(loaded.octets)
 
     async def _commit(self, filing: Filing, hung_up: HangUp) -> None:
-        """Makes the message durable in the database. Raises Refused with 451 if that fails, or takes too long: then it
-        is not sent, whatever the database does later. So it is where the client hangs up meanwhile."""
+        """Makes the message durable in the database.
+
+        Raises RefusedError with 451 if that fails or takes too long, or if the client hangs up meanwhile. Then the
+        message is not sent, whatever the database does later.
+        """
         message = filing.message.id
         try:
             await self._store.record(
@@ -226,12 +229,12 @@ class Intake:
             if hung_up and hung_up.done():
                 raise _abandoned(message) from error
             log.not_stored(message, "slow")
-            raise refused(*_CANNOT_STORE) from error
+            raise refusal(*_CANNOT_STORE) from error
         except sa.exc.SQLAlchemyError as error:
             if not errors.is_database_fault(error):
                 log.fault("filing", message)
             log.not_stored(message, errors.describe(error))
-            raise refused(*_CANNOT_STORE) from error
+            raise refusal(*_CANNOT_STORE) from error
 
     async def _record(self, filing: Filing, *, must_hold: bool) -> None:
         """Records a message that somebody has already: in the database, or else on the journal's disk.
@@ -248,7 +251,7 @@ class Intake:
                 log.fault("filing", filing.message.id)
             log.lost("filing", errors.describe(error))
             if must_hold:
-                raise refused(*_CANNOT_STORE) from error
+                raise refusal(*_CANNOT_STORE) from error
 
     def _filing(
         self,
@@ -277,13 +280,13 @@ class Intake:
             await asyncio.gather(*lasting, return_exceptions=True)
 
 
-def _abandoned(message: str) -> Refused:
+def _abandoned(message: str) -> RefusedError:
     """For a client that has hung up. It hears this if it has only closed its half."""
     log.abandoned(message)
-    return refused(451, "4.4.2", "you hung up, so the message was not sent")
+    return refusal(451, "4.4.2", "you hung up, so the message was not sent")
 
 
-async def _compute(accepted: Accepted, compute: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+async def _compute(accepted: AcceptedMessage, compute: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
     """What a function makes of a message, without keeping others waiting."""
     if len(accepted.octets) > _OFF_LOOP:
         return await asyncio.to_thread(compute, *arguments, **named)

@@ -7,7 +7,7 @@ from relay import address, redaction
 from relay.config.schema import Config
 from relay.config.smtp import UpstreamConfig
 from relay.config.values import read_duration
-from relay.envelope import Accepted, Recipient
+from relay.envelope import AcceptedMessage, Recipient
 from relay.mime import fields
 from relay.rewrite import provider_dialects
 from relay.rewrite.plan import Plan, Settings
@@ -17,7 +17,7 @@ _BULK = re.compile(rb"\s*(?:bulk|list|junk)\b", re.IGNORECASE)
 _NOT_AUTOMATIC = re.compile(rb"\s*no\s*(?:;|\(|$)", re.IGNORECASE)
 
 
-def rewrite_settings(config: Config, accepted: Accepted) -> Settings:
+def rewrite_settings(config: Config, accepted: AcceptedMessage) -> Settings:
     """How this message is to be rewritten."""
     tracking, unsubscribe = config.tracking, config.unsubscribe
     is_tracked = config.privacy.mode != "off"
@@ -36,7 +36,7 @@ def rewrite_settings(config: Config, accepted: Accepted) -> Settings:
         unsubscribe_mailto=unsubscribe.mailto,
         unsubscribe_mailto_at=config.bounces.return_path,
         stream=accepted.envelope.stream,
-        above=accepted.above,
+        above=accepted.prepended_fields,
         dialects=tuple(tracking.dialects),
         providers=_providers(config, accepted.envelope.reverse_path),
         unnamed=_identifying_strings(config, accepted),
@@ -46,20 +46,20 @@ def rewrite_settings(config: Config, accepted: Accepted) -> Settings:
     )
 
 
-def _unsubscribe_header(config: Config, accepted: Accepted) -> str:
+def _unsubscribe_header(config: Config, accepted: AcceptedMessage) -> str:
     if not accepted.envelope.reverse_path:
         return "off"
     return config.unsubscribe.header if config.privacy.has_recipient_tokens else "for_nobody"
 
 
-def _identifying_strings(config: Config, accepted: Accepted) -> frozenset[str]:
+def _identifying_strings(config: Config, accepted: AcceptedMessage) -> frozenset[str]:
     """Words that no tracked link may have in it: its token, and its clicks, would lead to a recipient."""
     if config.privacy.has_recipient_tokens:
         return frozenset()
-    return redaction.words((one.mailbox for one in accepted.envelope.recipients), with_local_part=True)
+    return redaction.identifying_strings((one.mailbox for one in accepted.envelope.recipients), with_local_part=True)
 
 
-def expires_at(config: Config, accepted: Accepted, plan: Plan) -> datetime:
+def expires_at(config: Config, accepted: AcceptedMessage, plan: Plan) -> datetime:
     """When delivery is given up: after `expire_after`, or sooner if the app said so."""
     longest: timedelta = config.delivery.expire_after
     return accepted.at + min(longest, _expires_in(plan) or longest)
@@ -80,13 +80,14 @@ def reasons(plan: Plan) -> list[str]:
     return [*plan.reasons, *(["bad_expires_in"] if is_unread else [])]
 
 
-def message_row(config: Config, accepted: Accepted, plan: Plan) -> Message:
+def message_row(config: Config, accepted: AcceptedMessage, plan: Plan) -> Message:
     """The message's row."""
     envelope, client = accepted.envelope, accepted.client
     return Message(
         id=accepted.id,
         accepted_at=accepted.at,
-        message_id=plan.facts.message_id.removeprefix("<").removesuffix(">") or _added_message_id(accepted.above),
+        message_id=plan.facts.message_id.removeprefix("<").removesuffix(">")
+        or _added_message_id(accepted.prepended_fields),
         author=plan.facts.author,
         subject=plan.facts.subject,
         reverse_path=envelope.reverse_path,
@@ -144,7 +145,7 @@ def provider(upstream: UpstreamConfig) -> str:
 
 def _providers(config: Config, reverse_path: str) -> tuple[str, ...]:
     """The providers among the upstreams that may serve the mail: one takes over when another is down."""
-    serving = (one for one in config.upstream if address.matches(reverse_path, one.senders))
+    serving = (one for one in config.upstream if address.matches_any(reverse_path, one.senders))
     return tuple(name for name in dict.fromkeys(map(provider, serving)) if name)
 
 

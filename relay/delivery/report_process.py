@@ -57,7 +57,7 @@ def read(octets: bytes, domain: str, public_url: str) -> Reading:
         links = re.finditer(rf"{re.escape(public_url)}/([ocu])/([A-Za-z0-9_-]{{20,900}})", text)
         return Reading(
             report.read(octets),
-            tuple(itertools.islice(return_path.candidates(domain, text), _MAX_CANDIDATES)),
+            tuple(itertools.islice(return_path.find_candidates(domain, text), _MAX_CANDIDATES)),
             tuple((found[1], found[2]) for found in itertools.islice(links, _MAX_CANDIDATES)),
         )
     except Exception:  # noqa: BLE001  whoever asked logs it, and answers 451

@@ -22,9 +22,9 @@ from relay.delivery import report_process
 from relay.delivery.report_process import Reading
 from relay.delivery.report_reader import MAX_WAITING, BusyReaderError, ReportReader, UnreadableReportError
 from relay.edits import Kind
-from relay.envelope import Accepted, Client
-from relay.reply import Refused, Reply, refused
-from relay.return_path import NotOurs, Purpose, Return
+from relay.envelope import AcceptedMessage, Client
+from relay.reply import RefusedError, Reply, refusal
+from relay.return_path import NotOurAddressError, Purpose, ReturnToken
 from relay.store.database import errors
 from relay.store.database.delivery_rows import UnknownDeliveryError
 from relay.store.database.tables import EventType
@@ -68,34 +68,37 @@ class ReturnPathMail:
         self._domain = config.bounces.return_path
         self._now = now
         self._reader = ReportReader(self._domain, config.tracking.public_url)
-        self._spent_ms = clients.reading_ms()
+        self._spent_ms = clients.report_reading_limit()
         self._reading: Counter[str] = Counter()  # reports under way, by network
 
     @property
     def _secret(self) -> bytes:
-        return self._ring.secret_for(return_path.PURPOSE)  # another one once its key is revoked
+        return self._ring.derive_secret(return_path.KEY_PURPOSE)  # another one once its key is revoked
 
     async def close(self) -> None:
         """Ends what reads."""
         await self._reader.close()
 
-    def expects(self, mailbox: Mailbox, stranger: Client | None = None) -> bool:
-        """True for an address of the return path's domain that takes mail. Raises Refused for its others, and for a
-        stranger whose network has had what is spent on it in an hour: its reports wait there."""
-        if not return_path.is_at(self._domain, mailbox):
+    def takes_mail_for(self, mailbox: Mailbox, stranger: Client | None = None) -> bool:
+        """True for an address of the return path's domain that accepts mail.
+
+        Raises RefusedError for its other addresses, and for a stranger whose network has used up its reading time of
+        this hour.
+        """
+        if not return_path.is_return_address(self._domain, mailbox):
             return False
         if stranger and self._spent_ms.is_over(stranger.ip, time.monotonic()):
-            raise refused(451, "4.7.0", "too many reports from your network, please try again later")
+            raise refusal(451, "4.7.0", "too many reports from your network, please try again later")
         if _local_part(mailbox) not in _ROLE_ADDRESSES:
             self._read_token(mailbox)
         return True
 
-    async def _read_report(self, accepted: Accepted) -> Reading:
-        """What the mail says, at its sender's cost. Raises Refused."""
+    async def _read_report(self, accepted: AcceptedMessage) -> Reading:
+        """What the mail says, at its sender's cost. Raises RefusedError."""
         ip = accepted.client.ip
-        network = clients.networks(ip)[0]
+        network = clients.networks_of(ip)[0]
         if self._reading[network] >= MAX_WAITING_OF_ONE:
-            raise refused(451, "4.7.0", "too many reports from your network at once, please try again later")
+            raise refusal(451, "4.7.0", "too many reports from your network at once, please try again later")
         self._reading[network] += 1
         took_ms = report_process.MAX_CPU_S * 1000
         try:
@@ -113,8 +116,8 @@ class ReturnPathMail:
             self._spent_ms.count(ip, time.monotonic(), took_ms)
         return reading
 
-    async def take(self, accepted: Accepted) -> Reply:
-        """The reply to the dot, once what the mail says is durable. Raises Refused."""
+    async def accept_report(self, accepted: AcceptedMessage) -> Reply:
+        """The reply to the dot, once what the mail says is durable. Raises RefusedError."""
         mailbox = accepted.envelope.recipients[0].mailbox
         token = None if _local_part(mailbox) in _ROLE_ADDRESSES else self._read_token(mailbox)
         reading = await self._read_report(accepted)
@@ -124,7 +127,7 @@ class ReturnPathMail:
             # The links of a mail are in every copy of it: they may complain, but only its return path may bounce.
             is_bounce = token is not None and token.purpose is Purpose.BOUNCE and read.kind in _BOUNCES
             if token is None or not (is_bounce or read.kind is ReportKind.ARF):
-                raise refused(550, "5.7.1", "only reports on mail of ours are read here, and this is none")
+                raise refusal(550, "5.7.1", "only reports on mail of ours are read here, and this is none")
         elif token.purpose is Purpose.UNSUBSCRIBE:
             return await self._unsubscribe(token, read, accepted)
         meaning = _report_meaning(read)
@@ -134,30 +137,33 @@ class ReturnPathMail:
         await self._apply_report(_late_report(token, meaning, self._now(), self._config))
         return Reply(250, "2.0.0", "read")
 
-    def _read_token(self, mailbox: Mailbox) -> Return:
-        """The delivery that the address is of. Raises Refused; what is forged or too old is unknown like any other."""
+    def _read_token(self, mailbox: Mailbox) -> ReturnToken:
+        """The delivery that the address belongs to.
+
+        Raises RefusedError. A token that is forged or too old gets the reply of an unknown address.
+        """
         try:
-            token = return_path.read(self._secret, _local_part(mailbox))
-        except NotOurs:
-            raise refused(550, "5.1.1", "no such mailbox here") from None
+            token = return_path.parse_local_part(self._secret, _local_part(mailbox))
+        except NotOurAddressError:
+            raise refusal(550, "5.1.1", "no such mailbox here") from None
         if self._now() - ids.time_of(token.message) > self._config.privacy.keep_events + _GRACE:
-            raise refused(550, "5.1.1", "no such mailbox here any more")
+            raise refusal(550, "5.1.1", "no such mailbox here any more")
         return token
 
-    def _find_token(self, reading: Reading) -> Return | None:
+    def _find_token(self, reading: Reading) -> ReturnToken | None:
         """The delivery of which a token stands in the returned mail: its reverse-path, or a link of ours."""
-        if found := return_path.first_authentic(self._secret, reading.local_parts):
+        if found := return_path.find_authentic(self._secret, reading.local_parts):
             return found
         for kind, written in reading.links:
             try:
                 token = self._ring.read(Kind(kind), written)
-            except tokens.BadToken:
+            except tokens.InvalidTokenError:
                 continue
-            if token.recipient != tokens.EVERYBODY:
-                return Return(Purpose.UNSUBSCRIBE, token.message, token.recipient)
+            if token.recipient != tokens.ANY_RECIPIENT:
+                return ReturnToken(Purpose.UNSUBSCRIBE, token.message, token.recipient)
         return None
 
-    async def _unsubscribe(self, token: Return, read: Report, accepted: Accepted) -> Reply:
+    async def _unsubscribe(self, token: ReturnToken, read: Report, accepted: AcceptedMessage) -> Reply:
         """As POST /u/ does. A machine's answer is nobody's wish: neither a bounce nor an automatic reply counts."""
         if not accepted.envelope.reverse_path or read.kind is not ReportKind.NONE:
             log.not_told(token.message, token.number, read.kind)
@@ -202,7 +208,7 @@ def _report_meaning(read: Report) -> _ReportMeaning | None:
     return None
 
 
-def _late_report(token: Return, meaning: _ReportMeaning, now: datetime, config: Config) -> Tiding:
+def _late_report(token: ReturnToken, meaning: _ReportMeaning, now: datetime, config: Config) -> Tiding:
     failure = meaning.failure
     tried = Try(
         upstream=(failure.remote if failure else "") or "report",
@@ -231,9 +237,9 @@ def _local_part(mailbox: Mailbox) -> str:
     return mailbox.rpartition("@")[0].lower()
 
 
-def _cannot_read() -> Refused:
-    return refused(451, "4.3.0", "this cannot be read now; please try again later")
+def _cannot_read() -> RefusedError:
+    return refusal(451, "4.3.0", "this cannot be read now; please try again later")
 
 
-def _cannot_store() -> Refused:
-    return refused(451, "4.3.0", "this cannot be written down now; please try again later")
+def _cannot_store() -> RefusedError:
+    return refusal(451, "4.3.0", "this cannot be written down now; please try again later")

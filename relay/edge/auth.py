@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from relay import clients, log
 from relay.config.smtp import UserConfig
-from relay.reply import Refused, refused
+from relay.reply import RefusedError, refusal
 from relay.store.console import accounts
 
 Ask = Callable[[bytes], Awaitable[bytes]]
@@ -26,44 +26,44 @@ _AT_A_TIME, _MOST_WAITING, _AT_A_TIME_BY_ADDRESS = 2, 64, 2
 
 
 async def exchange(mechanism: str, initial: str | None, ask: Ask) -> tuple[str, str]:
-    """Name and password, after as many challenges as the mechanism wants. Raises Refused."""
+    """Name and password, after as many challenges as the mechanism wants. Raises RefusedError."""
     if mechanism == "PLAIN":
         response = _decode(initial.encode()) if initial else _decode(await ask(b""))
         parts = response.split(b"\0")
         if len(parts) != 3:
-            raise refused(501, "5.5.2", "the PLAIN response needs three parts (RFC 4616)")
+            raise refusal(501, "5.5.2", "the PLAIN response needs three parts (RFC 4616)")
         if parts[0] not in (b"", parts[1]):  # RFC 4616 §2: to act as somebody else
-            raise refused(535, "5.7.8", "authentication failed: nobody may act as another user here")
+            raise refusal(535, "5.7.8", "authentication failed: nobody may act as another user here")
         return _text(parts[1]), _text(parts[2])
     if mechanism == "LOGIN":
         name = _decode(initial.encode()) if initial else _decode(await ask(b"Username:"))
         return _text(name), _text(_decode(await ask(b"Password:")))
-    raise refused(504, "5.5.4", f"mechanism not supported; use {' or '.join(MECHANISMS)}")
+    raise refusal(504, "5.5.4", f"mechanism not supported; use {' or '.join(MECHANISMS)}")
 
 
 class Guesses:
     """The wrong passwords of each client, and how many of its own are checked at a time."""
 
     def __init__(self) -> None:
-        self._failed = clients.failed_logins()
+        self._failed = clients.failed_login_limit()
         self._tries: Counter[str] = Counter()  # by address, those that wait among them
         self._places: dict[str, asyncio.Semaphore] = {}
 
     def may_try(self, ip: str) -> None:
-        """Raises Refused where the address or a network around it had too many wrong passwords."""
+        """Raises RefusedError where the address or a network around it had too many wrong passwords."""
         if self._failed.is_over(ip, time.monotonic()):
-            raise refused(421, "4.7.0", "too many failed logins from your network, try again later")
+            raise refusal(421, "4.7.0", "too many failed logins from your network, try again later")
 
     @contextlib.asynccontextmanager
     async def trying(self, ip: str) -> AsyncIterator[None]:
         """While a password is checked. One address waits for places of its own, and never takes those of all."""
-        network = clients.networks(ip)[0]
+        network = clients.networks_of(ip)[0]
         self._tries[network] += 1
         try:
             async with self._places.setdefault(network, asyncio.Semaphore(_AT_A_TIME_BY_ADDRESS)):
                 self.may_try(ip)  # others of that address may have failed while this one waited
                 yield
-        except Refused as refusal:
+        except RefusedError as refusal:
             if refusal.reply.code == 535:
                 self._failed.count(ip, time.monotonic())
                 log.login_failed("smtp", ip)
@@ -85,9 +85,9 @@ class Users:
         self._waiting = 0
 
     async def log_in(self, name: str, password: str) -> None:
-        """Raises Refused unless the password is the user's."""
+        """Raises RefusedError unless the password is the user's."""
         if self._waiting >= _MOST_WAITING:
-            raise refused(454, "4.7.0", "too many are logging in; please try again")
+            raise refusal(454, "4.7.0", "too many are logging in; please try again")
         stored = self._hashes.get(name)
         self._waiting += 1
         try:
@@ -97,22 +97,22 @@ class Users:
         finally:
             self._waiting -= 1
         if not (is_right and stored):
-            raise refused(535, "5.7.8", "authentication failed")
+            raise refusal(535, "5.7.8", "authentication failed")
 
 
 def _decode(line: bytes) -> bytes:
     if line == b"*":  # RFC 4954 §4: the client cancels
-        raise refused(501, "5.7.0", "authentication cancelled")
+        raise refusal(501, "5.7.0", "authentication cancelled")
     if line == b"=":  # RFC 4954 §4: an empty initial response
         return b""
     try:
         return base64.b64decode(line, validate=True)
     except binascii.Error:
-        raise refused(501, "5.5.2", "not base64") from None
+        raise refusal(501, "5.5.2", "not base64") from None
 
 
 def _text(octets: bytes) -> str:
     try:
         return octets.decode("utf-8")
     except UnicodeDecodeError:
-        raise refused(501, "5.5.2", "not UTF-8") from None
+        raise refusal(501, "5.5.2", "not UTF-8") from None

@@ -16,8 +16,8 @@ from relay.edge.connection import LONGEST_RESPONSE, MAX_JUNK, MAX_REFUSED, Dialo
 from relay.edge.data import Data
 from relay.edge.policy import MOST_OURS, MOST_RECEIVED, NO_ROOM
 from relay.edge.reader import LineTooLong
-from relay.envelope import Accepted, Envelope, Recipient
-from relay.reply import Refused, Reply, refused
+from relay.envelope import AcceptedMessage, Envelope, Recipient
+from relay.reply import RefusedError, Reply, refusal
 
 # RFC 5321 §4.5.3.2.5 has minutes between two blocks of DATA, and an octet a minute would hold a connection for ever:
 # each block buys time at this rate, up to the idle time.
@@ -34,20 +34,20 @@ class Session(Dialogue):
 
     _declared = 0  # octets of the mail under way, by its client's word
     _held = 0  # octets of it that count against what the process may hold
-    _barred: Refused | None = None  # why the client may not relay: said when it names a recipient elsewhere
+    _barred: RefusedError | None = None  # why the client may not relay: said when it names a recipient elsewhere
 
     async def _obey(self, verb: str, argument: str) -> None:
         command = _COMMANDS.get(verb)
         if command is None:
-            raise refused(500, "5.5.2", "command not recognised")
+            raise refusal(500, "5.5.2", "command not recognised")
         if verb in ("MAIL", "RCPT", "DATA", "AUTH") and not self._client.helo:
-            raise refused(503, "5.5.1", "send EHLO first")
+            raise refusal(503, "5.5.1", "send EHLO first")
         if verb in _JUNK:
             self._junk += 1
             self._errors += self._junk > MAX_JUNK[self._is_stranger]
         try:
             await command(self, argument)
-        except Refused:
+        except RefusedError:
             if verb in ("MAIL", "RCPT", "DATA"):
                 self._refused += 1
                 self._errors += self._refused >= MAX_REFUSED[self._is_stranger]
@@ -76,13 +76,13 @@ class Session(Dialogue):
 
     def _greeted(self, argument: str, *, esmtp: bool) -> None:
         if not argument:
-            raise refused(501, "5.5.4", "a host name is needed")
+            raise refusal(501, "5.5.4", "a host name is needed")
         self._forget()
         self._client = replace(self._client, helo=argument[:255], esmtp=esmtp)
 
     async def _mail_from(self, argument: str) -> None:
         if self._mail is not None:
-            raise refused(503, "5.5.1", "nested MAIL command")
+            raise refusal(503, "5.5.1", "nested MAIL command")
         path = _path(argument, "FROM:", "MAIL FROM:<address>")
         given = dict(path.parameters)
         size = given.pop("SIZE", "0")
@@ -92,9 +92,9 @@ class Session(Dialogue):
         envid = dsn_parameters.envid(given.pop("ENVID")) if "ENVID" in given else ""
         given.pop("AUTH", None)  # RFC 4954 §5: trusted from nobody, refused to nobody
         if given:
-            raise refused(555, "5.5.4", f"parameter not supported: {next(iter(given))[:40]}")
+            raise refusal(555, "5.5.4", f"parameter not supported: {next(iter(given))[:40]}")
         if not _SIZE.fullmatch(size) or body not in ("", "7BIT", "8BITMIME") or smtputf8:
-            raise refused(501, "5.5.4", "a parameter's value is malformed")
+            raise refusal(501, "5.5.4", "a parameter's value is malformed")
         self._barred = self._may_not_send(path.mailbox)
         self._door.policy.may_be_large(int(size), is_report=self._barred is not None)
         self._declared = int(size)
@@ -109,11 +109,11 @@ class Session(Dialogue):
         )
         await self._say(Reply(250, "2.1.0", "sender ok"))
 
-    def _may_not_send(self, reverse_path: address.Mailbox) -> Refused | None:
-        """Raises Refused where the client may not relay, or returns it where it may still bring a report."""
+    def _may_not_send(self, reverse_path: address.Mailbox) -> RefusedError | None:
+        """Raises RefusedError where the client may not relay, or returns it where it may still bring a report."""
         try:
             self._door.policy.may_send(self._client, reverse_path)
-        except Refused as refusal:
+        except RefusedError as refusal:
             if self._door.reports is None:
                 raise
             return refusal
@@ -122,19 +122,19 @@ class Session(Dialogue):
     def _is_report(self, mail: Envelope, recipient: address.Mailbox) -> bool:
         """True if the mail is for the return path: anybody may send that, and it has no other recipient."""
         stranger = self._client if self._barred else None
-        is_report = self._door.reports is not None and self._door.reports.expects(recipient, stranger)
+        is_report = self._door.reports is not None and self._door.reports.takes_mail_for(recipient, stranger)
         if self._barred and not is_report:
             raise self._barred
         if mail.recipients and (is_report or mail.is_report):
-            raise refused(452, "4.5.3", "one recipient at a time where the return path is among them")
+            raise refusal(452, "4.5.3", "one recipient at a time where the return path is among them")
         return is_report
 
     async def _rcpt_to(self, argument: str) -> None:
         if self._mail is None:
-            raise refused(503, "5.5.1", "MAIL first")
+            raise refusal(503, "5.5.1", "MAIL first")
         path = _path(argument, "TO:", "RCPT TO:<address>")
         if not path.mailbox:
-            raise refused(501, "5.1.3", "a recipient is needed")
+            raise refusal(501, "5.1.3", "a recipient is needed")
         given = dict(path.parameters)
         recipient = Recipient(
             path.mailbox,
@@ -142,7 +142,7 @@ class Session(Dialogue):
             orcpt=dsn_parameters.orcpt(given.pop("ORCPT")) if "ORCPT" in given else "",
         )
         if given:
-            raise refused(555, "5.5.4", f"parameter not supported: {next(iter(given))[:40]}")
+            raise refusal(555, "5.5.4", f"parameter not supported: {next(iter(given))[:40]}")
         self._door.policy.may_receive(len(self._mail.recipients))
         is_report = self._is_report(self._mail, path.mailbox)
         if not is_report:
@@ -160,9 +160,9 @@ class Session(Dialogue):
     async def _data(self, argument: str) -> None:
         mail = self._mail
         if mail is None or not mail.recipients:
-            raise refused(503, "5.5.1", f"{'MAIL' if mail is None else 'RCPT'} first")
+            raise refusal(503, "5.5.1", f"{'MAIL' if mail is None else 'RCPT'} first")
         if argument:
-            raise refused(501, "5.5.4", "DATA takes no argument")
+            raise refusal(501, "5.5.4", "DATA takes no argument")
         may_relay = not self._is_stranger
         self._door.policy.may_be_large(self._declared, is_report=mail.is_report)
         self._door.policy.may_begin(self._declared, may_relay=may_relay)
@@ -170,7 +170,7 @@ class Session(Dialogue):
         self._held = 0
         try:
             octets = await self._read_data(may_relay=may_relay, is_report=mail.is_report)
-            take = self._door.reports.take if mail.is_report and self._door.reports else self._door.take
+            take = self._door.reports.accept_report if mail.is_report and self._door.reports else self._door.take
             self._dot_at_s, self._hung_up = self.loop.time(), self.loop.create_future()
             large = len(octets) >= _OFF_LOOP
             accepted = await asyncio.to_thread(self._accept, mail, octets) if large else self._accept(mail, octets)
@@ -196,7 +196,7 @@ class Session(Dialogue):
             left_s += len(block) / _LEAST_RATE - (self.loop.time() - at)
             left_s, at = min(left_s, self._door.idle_s), self.loop.time()
             if at > end and not may_relay:
-                raise refused(421, "4.4.2", "the message takes too long")
+                raise refusal(421, "4.4.2", "the message takes too long")
             await asyncio.sleep(0 if may_relay else self._door.policy.pause_s(len(block), at))
             self._reset_timeout(max(left_s if may_relay else min(left_s, end - at), 0.001))
             rest = data.feed(block)
@@ -212,18 +212,18 @@ class Session(Dialogue):
                 self._incoming.put_back(rest)  # commands sent ahead (RFC 2920)
                 return data.finish() if size < _OFF_LOOP else await asyncio.to_thread(data.finish)
 
-    def _accept(self, mail: Envelope, octets: bytes) -> Accepted:
-        """The message as it was taken in. Raises Refused for one that loops, is all header, or is from somebody
+    def _accept(self, mail: Envelope, octets: bytes) -> AcceptedMessage:
+        """The message as it was taken in. Raises RefusedError for one that loops, is all header, or is from somebody
         that its user may not send as."""
         octets = header.completed(octets)
         head = header.read(octets)
         relays, ours = trace_fields.count_hops(octets, head, self._door.hostname)
         if relays > MOST_RECEIVED or ours >= MOST_OURS:
-            raise refused(554, "5.4.6", "mail loop: too many Received fields" + (" of this host" if ours else ""))
+            raise refusal(554, "5.4.6", "mail loop: too many Received fields" + (" of this host" if ours else ""))
         self._door.policy.may_write_as(self._client, octets, head)
         now, message = self._door.now(), ids.new()
         above = trace_fields.fields_above(head, message, self._door.hostname, self._client, mail, now)
-        return Accepted(message, now, self._client, mail, octets, above, self._hung_up)
+        return AcceptedMessage(message, now, self._client, mail, octets, above, self._hung_up)
 
     async def _rset(self, argument: str) -> None:
         self._forget()
@@ -236,7 +236,7 @@ class Session(Dialogue):
         await self._say(Reply(252, "2.5.2", "cannot verify, but will try to deliver"))
 
     async def _expn(self, argument: str) -> None:
-        raise refused(502, "5.5.1", "there are no lists here")
+        raise refusal(502, "5.5.1", "there are no lists here")
 
     async def _help(self, argument: str) -> None:
         await self._say(Reply(214, "2.0.0", f"commands: {' '.join(_COMMANDS)}"))
@@ -251,20 +251,20 @@ class Session(Dialogue):
     async def _starttls(self, argument: str) -> None:
         if not self._may_start_tls:
             raise (
-                refused(503, "5.5.1", "TLS is on already") if self._client.tls else refused(502, "5.5.1", "no TLS here")
+                refusal(503, "5.5.1", "TLS is on already") if self._client.tls else refusal(502, "5.5.1", "no TLS here")
             )
         if argument:
-            raise refused(501, "5.5.4", "STARTTLS takes no argument")
+            raise refusal(501, "5.5.4", "STARTTLS takes no argument")
         await self._say(Reply(220, "2.0.0", "ready for TLS"))
         await self._start_tls()
 
     async def _auth(self, argument: str) -> None:
         if not self._door.policy.offers_auth(self._client):
-            raise refused(502, "5.5.1", "AUTH is not available here")
+            raise refusal(502, "5.5.1", "AUTH is not available here")
         if self._client.user or self._mail is not None:
-            raise refused(503, "5.5.1", "already authenticated" if self._client.user else "not within a transaction")
+            raise refusal(503, "5.5.1", "already authenticated" if self._client.user else "not within a transaction")
         if not argument.isascii():
-            raise refused(501, "5.5.2", "not base64")
+            raise refusal(501, "5.5.2", "not base64")
         self._door.guesses.may_try(self._client.ip)
         mechanism, _, initial = argument.partition(" ")
         name, password = await auth.exchange(mechanism.upper(), initial.strip() or None, self._challenge)
@@ -285,7 +285,7 @@ class Session(Dialogue):
         try:
             return (await self._incoming.line(LONGEST_RESPONSE)).strip()
         except LineTooLong:
-            raise refused(500, "5.5.6", "the response is too long") from None
+            raise refusal(500, "5.5.6", "the response is too long") from None
 
 
 _COMMANDS: dict[str, Callable[[Session, str], Coroutine[None, None, None]]] = {
@@ -307,14 +307,14 @@ _COMMANDS: dict[str, Callable[[Session, str], Coroutine[None, None, None]]] = {
 
 def _path(argument: str, keyword: str, usage: str) -> address.Path:
     if argument[: len(keyword)].upper() != keyword:
-        raise refused(501, "5.5.4", f"syntax: {usage}")
+        raise refusal(501, "5.5.4", f"syntax: {usage}")
     text = argument[len(keyword) :]
     try:
         text.encode("utf-8")
         return address.parse_path(text)
     except UnicodeEncodeError:
-        raise refused(553, "5.6.7", "the address is not UTF-8") from None
+        raise refusal(553, "5.6.7", "the address is not UTF-8") from None
     except address.ParameterSyntaxError as error:
-        raise refused(501, "5.5.4", str(error)) from None
+        raise refusal(501, "5.5.4", str(error)) from None
     except address.PathSyntaxError as error:
-        raise refused(553 if "address" in str(error) else 501, "5.1.3", str(error)) from None
+        raise refusal(553 if "address" in str(error) else 501, "5.1.3", str(error)) from None

@@ -19,8 +19,8 @@ from relay.edge import auth, proxy_protocol, tls
 from relay.edge.connection_limits import Connections, Place
 from relay.edge.policy import Policy
 from relay.edge.reader import Incoming, LineTooLong
-from relay.envelope import Admit, Client, Envelope, LogIn, Reports, Take
-from relay.reply import Refused, Reply, refused
+from relay.envelope import AcceptMessage, Authenticate, CheckRecipient, Client, Envelope, ReturnPathHandler
+from relay.reply import RefusedError, Reply, refusal
 
 LONGEST_COMMAND = 2048  # octets; 512 and what extensions add (RFC 5321 §4.5.3.1.4)
 LONGEST_RESPONSE = 12288  # octets of a line with credentials (RFC 4954 §4)
@@ -50,13 +50,13 @@ class Door(NamedTuple):
     idle_s: float
     policy: Policy
     connections: Connections
-    take: Take
-    admit: Admit
-    log_in: LogIn
+    take: AcceptMessage
+    admit: CheckRecipient
+    log_in: Authenticate
     guesses: auth.Guesses
     sessions: "set[Dialogue]"
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
-    reports: Reports | None = None  # for mail to the return path, which anybody may send
+    reports: ReturnPathHandler | None = None  # for mail to the return path, which anybody may send
 
 
 class Gate(NamedTuple):
@@ -67,7 +67,7 @@ class Gate(NamedTuple):
 
 
 class Dialogue(SMTP):
-    """A client's connection. Every reply is a `Reply`; what says no raises `Refused`."""
+    """A client's connection. Every reply is a `Reply`; what says no raises `RefusedError`."""
 
     line_length_limit = 1 << 17  # the reader's buffer: large blocks of DATA
 
@@ -113,7 +113,7 @@ class Dialogue(SMTP):
                 await self._start_tls(early=bytes(self._reader._buffer))  # type: ignore[attr-defined]  # no peek
             await self._say(Reply(220, "", f"{self._door.hostname} ESMTP Waypost"))
             await self._converse()
-        except Refused as refusal:
+        except RefusedError as refusal:
             if self._may_speak:
                 await self._say(refusal.reply)
         except proxy_protocol.BadHeader as error:
@@ -145,7 +145,7 @@ class Dialogue(SMTP):
             try:
                 self._may_stay()
                 await self._obey(self._verb, argument.strip())
-            except Refused as refusal:
+            except RefusedError as refusal:
                 self._errors += _MISTAKES.get(refusal.reply.code, 0)
                 self._log_refusal(refusal.reply)
                 await self._pause()
@@ -167,11 +167,11 @@ class Dialogue(SMTP):
 
     def _may_err(self) -> None:
         if self._errors >= MOST_ERRORS:
-            raise refused(421, "4.7.0", "too many errors")
+            raise refusal(421, "4.7.0", "too many errors")
 
     def _may_stay(self) -> None:
         if self._is_stranger and self._waited_s > MAX_IDLE_TIMES * self._door.idle_s:
-            raise refused(421, "4.4.2", "too long without a mail")
+            raise refusal(421, "4.4.2", "too long without a mail")
 
     @property
     def _is_stranger(self) -> bool:
@@ -221,7 +221,7 @@ class Dialogue(SMTP):
 
     @abstractmethod
     async def _obey(self, verb: str, argument: str) -> None:
-        """Does what the command says and answers it. Raises Refused."""
+        """Does what the command says and answers it. Raises RefusedError."""
 
     async def _say(self, reply: Reply) -> None:
         self._unsent += reply.wire()

@@ -9,7 +9,7 @@ from collections import Counter
 
 from relay import clients
 from relay.config.smtp import AccessConfig
-from relay.reply import refused
+from relay.reply import refusal
 
 
 class Place:
@@ -45,17 +45,17 @@ class Connections:
         self._counts: Counter[str] = Counter()
 
     def enter(self, ip: str, *, may_relay: bool) -> Place:
-        """A place for that client. Raises Refused where its network, or everybody, has too many."""
+        """A place for that client. Raises RefusedError where its network, or everybody, has too many."""
         # A network that may relay is one's own: each machine there has what an address may have.
-        own, *wide = (ip,) if may_relay else clients.networks(ip)
+        own, *wide = (ip,) if may_relay else clients.networks_of(ip)
         if self._counts[own] >= self._most_of_one:
-            raise refused(421, "4.7.0", "too many connections from your address, try again later")
-        for network, factor in zip(wide, clients.FACTORS[1:], strict=False):
+            raise refusal(421, "4.7.0", "too many connections from your address, try again later")
+        for network, factor in zip(wide, clients.NETWORK_FACTORS[1:], strict=False):
             if self._counts[network] >= self._most_of_one * factor:
-                raise refused(421, "4.7.0", "too many connections from your network, try again later")
+                raise refusal(421, "4.7.0", "too many connections from your network, try again later")
         is_full = self._counts[_ALL] >= self._most
         if is_full or (not may_relay and self._counts[_STRANGERS] >= max(self._most // 4, 1)):
-            raise refused(421, "4.3.2", "too many connections, try again later")
+            raise refusal(421, "4.3.2", "too many connections, try again later")
         return Place(self._counts, (own, _ALL), () if may_relay else (*wide, _STRANGERS))
 
 

@@ -8,7 +8,7 @@ Pure: no I/O, the same answer whole or octet by octet. Each block is worked thro
 
 import re
 
-from relay.reply import Refused, Reply
+from relay.reply import RefusedError, Reply
 
 _END = b"\r\n.\r\n"
 _PIECE = 1 << 20
@@ -72,9 +72,9 @@ class Data:
             self.refuse(Reply(552, "5.3.4", f"message is larger than the {self._limit} octets allowed here"))
 
     def finish(self) -> bytes:
-        """The message, once. Raises Refused if it is too large, or has a bare CR or a NUL."""
+        """The message, once. Raises RefusedError if it is too large, or has a bare CR or a NUL."""
         if self._refusal:
-            raise Refused(self._refusal)
+            raise RefusedError(self._refusal)
         pieces, last = self._pieces, bytes(self._octets)
         self._pieces, self._octets = [], bytearray()
         return b"".join([*pieces, last])

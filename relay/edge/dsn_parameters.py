@@ -5,7 +5,7 @@ In: the values of NOTIFY, ORCPT, RET, ENVID as they came.  Out: the same, checke
 
 import re
 
-from relay.reply import refused
+from relay.reply import refusal
 
 LONGEST_ENVID, LONGEST_ORCPT = 100, 500  # characters: RFC 3461 §4.4, §4.2
 _KEYWORDS = frozenset({"SUCCESS", "FAILURE", "DELAY"})
@@ -17,29 +17,29 @@ _ORCPT = re.compile(rf"(?:(?!utf-8;)[A-Za-z0-9.\-]+;{_XTEXT}+|(?i:utf-8);(?:{_XT
 
 
 def notify(text: str) -> str:
-    """`NEVER`, or some of `SUCCESS,FAILURE,DELAY`, in upper case. Raises Refused."""
+    """`NEVER`, or some of `SUCCESS,FAILURE,DELAY`, in upper case. Raises RefusedError."""
     wanted = text.upper()
     if wanted != "NEVER" and not _KEYWORDS.issuperset(wanted.split(",")):
-        raise refused(501, "5.5.4", "NOTIFY is NEVER alone, or some of SUCCESS,FAILURE,DELAY")
+        raise refusal(501, "5.5.4", "NOTIFY is NEVER alone, or some of SUCCESS,FAILURE,DELAY")
     return wanted
 
 
 def orcpt(text: str) -> str:
-    """`TYPE;ADDRESS` with the address in xtext. Raises Refused."""
+    """`TYPE;ADDRESS` with the address in xtext. Raises RefusedError."""
     if len(text) > LONGEST_ORCPT or not _ORCPT.fullmatch(text):
-        raise refused(501, "5.5.4", f"ORCPT is TYPE;ADDRESS in xtext, at most {LONGEST_ORCPT} characters")
+        raise refusal(501, "5.5.4", f"ORCPT is TYPE;ADDRESS in xtext, at most {LONGEST_ORCPT} characters")
     return text
 
 
 def ret(text: str) -> str:
-    """`FULL` or `HDRS`. Raises Refused."""
+    """`FULL` or `HDRS`. Raises RefusedError."""
     if text.upper() not in ("FULL", "HDRS"):
-        raise refused(501, "5.5.4", "RET is FULL or HDRS")
+        raise refusal(501, "5.5.4", "RET is FULL or HDRS")
     return text.upper()
 
 
 def envid(text: str) -> str:
-    """The client's own name for the envelope, in xtext. Raises Refused."""
+    """The client's own name for the envelope, in xtext. Raises RefusedError."""
     if len(text) > LONGEST_ENVID or not _ENVID.fullmatch(text):
-        raise refused(501, "5.5.4", f"ENVID is xtext, at most {LONGEST_ENVID} characters")
+        raise refusal(501, "5.5.4", f"ENVID is xtext, at most {LONGEST_ENVID} characters")
     return text

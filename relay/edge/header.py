@@ -8,7 +8,7 @@ import re
 
 from relay.edits import Edit, splice
 from relay.mime import fields
-from relay.reply import refused
+from relay.reply import refusal
 
 MAX_OCTETS = 1 << 20
 MAX_LINES = 20_000
@@ -39,11 +39,11 @@ def additions(octets: bytes) -> list[Edit]:
 
 
 def read(octets: bytes) -> fields.Head:
-    """The header section. Raises Refused for one that is out of bounds: nothing has been searched in it then."""
+    """The header section. Raises RefusedError for one that is out of bounds: nothing has been searched in it then."""
     end = 0 if octets.startswith(b"\r\n") else octets.find(b"\r\n\r\n", 0, MAX_OCTETS + 4)
     if end < 0 and len(octets) > MAX_OCTETS:
-        raise refused(552, "5.3.4", f"the header section is larger than the {MAX_OCTETS} octets allowed here")
+        raise refusal(552, "5.3.4", f"the header section is larger than the {MAX_OCTETS} octets allowed here")
     end = len(octets) if end < 0 else min(end + 4, len(octets))
     if octets.count(b"\n", 0, end) - 1 > MAX_LINES:
-        raise refused(552, "5.3.4", f"the header section has more than the {MAX_LINES} lines allowed here")
+        raise refusal(552, "5.3.4", f"the header section has more than the {MAX_LINES} lines allowed here")
     return fields.read(octets, 0, end)

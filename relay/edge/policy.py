@@ -1,4 +1,4 @@
-"""Who may do what: networks, credentials, limits. Decides and raises `Refused`; does nothing itself."""
+"""Who may do what: networks, credentials, limits. Decides and raises `RefusedError`; does nothing itself."""
 
 import ipaddress
 
@@ -8,7 +8,7 @@ from relay.config.smtp import ListenConfig, UserConfig
 from relay.config.values import Network
 from relay.envelope import Client
 from relay.mime import fields
-from relay.reply import refused
+from relay.reply import refusal
 from relay.rewrite import mailboxes
 
 MOST_RECEIVED = 100  # RFC 5321 §6.3
@@ -46,22 +46,22 @@ class Policy:
         return self._users.get(name)
 
     def may_send(self, client: Client, reverse_path: str) -> None:
-        """Raises Refused unless the client may relay mail with that reverse-path."""
+        """Raises RefusedError unless the client may relay mail with that reverse-path."""
         if client.user:
             user = self._users.get(client.user)  # none: the upstream knows the user, and whom it may send as
-            if user and not address.matches(reverse_path, user.senders):
-                raise refused(553, "5.7.1", "this user may not send as this address (senders)")
+            if user and not address.matches_any(reverse_path, user.senders):
+                raise refusal(553, "5.7.1", "this user may not send as this address (senders)")
         elif not _is_in(client.ip, self._access.networks):
             if self._offers_auth:
-                raise refused(
+                raise refusal(
                     530, "5.7.0", f"authentication required{'' if self.offers_auth(client) else ', under TLS'}"
                 )
-            raise refused(550, "5.7.1", "relaying denied: your address is not in [access] networks")
-        if self._served and not any(address.matches(reverse_path, senders) for senders in self._served):
-            raise refused(550, "5.7.1", "no [[upstream]] sends for this address (senders)")
+            raise refusal(550, "5.7.1", "relaying denied: your address is not in [access] networks")
+        if self._served and not any(address.matches_any(reverse_path, senders) for senders in self._served):
+            raise refusal(550, "5.7.1", "no [[upstream]] sends for this address (senders)")
 
     def may_write_as(self, client: Client, octets: bytes, head: fields.Head) -> None:
-        """Raises Refused unless the user may send as everybody whom the mail says it is from.
+        """Raises RefusedError unless the user may send as everybody whom the mail says it is from.
 
         `senders` that named only the reverse-path would let an account write as anybody: readers show From. Mail
         without a From names nobody, and may go; one that may send as all may write as all.
@@ -71,16 +71,16 @@ class Policy:
             return
         authors = head.fields_named(b"from")
         if len(authors) > 1:  # programs differ in which one they show
-            raise refused(550, "5.7.1", "this user's mail may have one From field only (senders)")
+            raise refusal(550, "5.7.1", "this user's mail may have one From field only (senders)")
         for field in (*authors, *head.fields_named(b"sender")):
             who = mailboxes.read(fields.unfold_value(octets, field))
-            if not who or not all(address.matches(mailbox, user.senders) for mailbox in who):
+            if not who or not all(address.matches_any(mailbox, user.senders) for mailbox in who):
                 name = field.name.decode("ascii").capitalize()
-                raise refused(550, "5.7.1", f"this user may not send as what {name} says (senders)")
+                raise refusal(550, "5.7.1", f"this user may not send as what {name} says (senders)")
 
     def may_receive(self, recipients_so_far: int) -> None:
         if recipients_so_far >= self._access.max_recipients:
-            raise refused(452, "4.5.3", f"too many recipients; at most {self._access.max_recipients} a message")
+            raise refusal(452, "4.5.3", f"too many recipients; at most {self._access.max_recipients} a message")
 
     def may_relay(self, client: Client) -> bool:
         """False for a stranger, who may bring reports only."""
@@ -92,16 +92,16 @@ class Policy:
     def may_be_large(self, declared_octets: int, *, is_report: bool) -> None:
         limit = self.max_size(is_report=is_report)
         if declared_octets > limit:
-            raise refused(552, "5.3.4", f"message is larger than the {limit} octets allowed here")
+            raise refusal(552, "5.3.4", f"message is larger than the {limit} octets allowed here")
 
     # --- octets in memory
 
     # Strangers have a budget of their own: what they send never takes the room of those who may relay.
 
     def may_begin(self, declared_octets: int, *, may_relay: bool) -> None:
-        """Raises Refused where a message of that size finds no room beside those that are being taken in."""
+        """Raises RefusedError where a message of that size finds no room beside those that are being taken in."""
         if self._in_flight[may_relay] + declared_octets > self._max_in_flight(may_relay):
-            raise refused(*NO_ROOM)
+            raise refusal(*NO_ROOM)
 
     def hold(self, octets: int, *, may_relay: bool) -> bool:
         """Counts octets that have arrived; False if they are too many. `let_go` follows in any case."""

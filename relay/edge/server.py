@@ -10,7 +10,7 @@ from relay.edge.commands import Session
 from relay.edge.connection import Door, Gate
 from relay.edge.connection_limits import Connections
 from relay.edge.policy import Policy
-from relay.envelope import Admit, LogIn, Reports, Take
+from relay.envelope import AcceptMessage, Authenticate, CheckRecipient, ReturnPathHandler
 
 _POLL_S = 0.05
 
@@ -19,7 +19,12 @@ class Edge:
     """The SMTP listeners of one process."""
 
     def __init__(
-        self, config: Config, take: Take, admit: Admit, log_in: LogIn | None = None, reports: Reports | None = None
+        self,
+        config: Config,
+        take: AcceptMessage,
+        admit: CheckRecipient,
+        log_in: Authenticate | None = None,
+        reports: ReturnPathHandler | None = None,
     ) -> None:
         """`log_in` judges clients' passwords; without it the `[[access.user]]` tables do. `reports` reads what comes
         to the return path; without it nobody does."""

@@ -30,16 +30,16 @@ def database_url(config: Config) -> str:
 def open_store(config: Config) -> store.Store:
     """This process's store. Call `prepare` before, in this or another process."""
     known = identities.People(
-        config.privacy.mode, open_ring(config).secret_for(identities.PURPOSE), config.privacy.consent == "asked"
+        config.privacy.mode, open_key_ring(config).derive_secret(identities.PURPOSE), config.privacy.consent == "asked"
     )
     return store.Store(database_url(config), config.relay.data_dir, known)
 
 
-def open_ring(config: Config) -> tokens.KeyRing:
+def open_key_ring(config: Config) -> tokens.KeyRing:
     """The installation's keys, made at the first start. Raises Unusable."""
     _become_owner(config)
     try:
-        return tokens.open_ring(config.relay.data_dir / KEYS_FILE)
+        return tokens.open_key_ring(config.relay.data_dir / KEYS_FILE)
     except (OSError, ValueError) as error:
         raise Unusable(f"cannot use the keys: {error}") from None
 
@@ -47,7 +47,7 @@ def open_ring(config: Config) -> tokens.KeyRing:
 def prepare(config: Config) -> None:
     """Makes the directory, the keys and the database, or brings them up to date. Raises Unusable.
 
-    From here on, and in `open_ring`, root has become `[relay] user`: what commands write there the server can read.
+    From here on, and in `open_key_ring`, root has become `[relay] user`: what commands write there the server can read.
     """
     _become_owner(config)
     os.umask(0o077)  # mail is nobody else's to read
@@ -58,7 +58,7 @@ def prepare(config: Config) -> None:
             raise PermissionError(13, "not writable", str(directory))
     except OSError as error:
         raise Unusable(f"[relay] data_dir {directory}: {error.strerror}") from None
-    open_ring(config)
+    open_key_ring(config)
     try:
         store.prepare(database_url(config))
     except migrate.TooNew as error:

@@ -32,7 +32,7 @@ async def serve(
         if config.is_sandbox
         else Upstreams(config.upstream, config.relay.hostname, processes=config.relay.workers)
     )
-    ring = data_directory.open_ring(config)
+    ring = data_directory.open_key_ring(config)
     minter = tokens.Minter(ring, config.tracking.public_url, config.privacy.has_recipient_tokens)
     logins = Logins(sender) if isinstance(sender, Upstreams) and config.access.auth == "upstream" else None
     dispatcher = Dispatcher(config, store, sender, minter, logins=logins)
@@ -50,7 +50,7 @@ async def serve(
             worker.resume(login.username)
 
     reports = ReturnPathMail(config, store, ring) if config.bounces.return_path else None
-    edge = Edge(config, intake.take, intake.admit, log_in if logins else None, reports=reports)
+    edge = Edge(config, intake.accept_message, intake.check_recipient, log_in if logins else None, reports=reports)
     # What a predecessor did but could not write down comes first: nothing that is done is done again.
     await maintenance.replay_once(store)
     if logins:

@@ -22,7 +22,7 @@ async def serve(config: Config, sockets: Sequence[socket.socket], ready: asyncio
     sys.setswitchinterval(_SWITCH_S)
     descriptors.report_shortage(asyncio.get_running_loop())
     store = data_directory.open_store(config)
-    ring = data_directory.open_ring(config)
+    ring = data_directory.open_key_ring(config)
     trusted = config.tracking.trusted_proxies
     sites = [Connections("tracking", trusted, _max_tracking), Connections("console", trusted, _max_console)]
     apps = [app.tracking(config, store, ring), app.console(config, store, ring)]

@@ -101,20 +101,20 @@ def _base64(octets: bytes, template: EditTemplate, inner: tuple[EditTemplate, ..
 
 def max_url_octets(public_url: str, hole: edits.Hole) -> int:
     """How many octets the URL in this hole can take, not counting that deflate may make it shorter."""
-    plain = _plain_url(public_url, bytes(tokens.REFERENCE_OCTETS) if hole.stored else hole.url)
-    return (plain if plain < tokens.LONGEST_URL else tokens.LONGEST_URL) + 4  # ".gif"
+    plain = _plain_url(public_url, bytes(tokens.REFERENCE_OCTETS) if hole.stored_url else hole.url)
+    return (plain if plain < tokens.MAX_URL_OCTETS else tokens.MAX_URL_OCTETS) + 4  # ".gif"
 
 
 def fits_in_url(public_url: str, url: bytes) -> bool:
     """True if the click URL for this destination is not too long."""
     # Deflate takes its time (30 µs), and decides only about long ones.
-    is_short = _plain_url(public_url, url) <= tokens.LONGEST_URL
-    return is_short or tokens.click_url_octets(public_url, url) <= tokens.LONGEST_URL
+    is_short = _plain_url(public_url, url) <= tokens.MAX_URL_OCTETS
+    return is_short or tokens.click_url_octets(public_url, url) <= tokens.MAX_URL_OCTETS
 
 
 def click_hole(public_url: str, link: int, url: bytes) -> edits.Hole:
     """The hole of a tracked link."""
-    return edits.Hole(edits.Kind.CLICK, link, url if fits_in_url(public_url, url) else edits.STORED + url)
+    return edits.Hole(edits.Kind.CLICK, link, url if fits_in_url(public_url, url) else edits.STORED_PREFIX + url)
 
 
 def urls_to_store(templates: tuple[EditTemplate, ...]) -> list[bytes]:
@@ -122,7 +122,7 @@ def urls_to_store(templates: tuple[EditTemplate, ...]) -> list[bytes]:
     found: dict[bytes, None] = {}
     for template in templates:
         found |= dict.fromkeys(
-            piece.stored for piece in template.pieces if isinstance(piece, edits.Hole) and piece.stored
+            piece.stored_url for piece in template.pieces if isinstance(piece, edits.Hole) and piece.stored_url
         )
         found |= dict.fromkeys(urls_to_store(template.inner))
     return list(found)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from relay import redaction
 from relay.mime import charset
 from relay.rewrite import edit_templates, html_tokenizer, link_url, placeholders
-from relay.tokens import LONGEST_DESTINATION
+from relay.tokens import MAX_DESTINATION_OCTETS
 
 MAX_TRACKED = 10_000  # links tracked in a message: every one costs every recipient a token
 MAX_REPORTED = MAX_TRACKED + 100  # the report would grow with the mail, a hundred octets for ten of it
@@ -131,7 +131,7 @@ def decide_anchor(anchor: Anchor, rules: LinkRules, codec: str) -> tuple[str, by
 
 def decide_url(url: str, rules: LinkRules, codec: str, *, opts_out: bool = False, label: str = "") -> tuple[str, bytes]:
     """The same for a URL that stands in a text, or in an element with that label."""
-    if len(url) > LONGEST_DESTINATION:  # before anything else looks through it
+    if len(url) > MAX_DESTINATION_OCTETS:  # before anything else looks through it
         return "too_long", b""
     if rules.bare_scheme:
         url = link_url.with_scheme(url, rules.bare_scheme)
@@ -154,10 +154,10 @@ def decide_url(url: str, rules: LinkRules, codec: str, *, opts_out: bool = False
         return "text_is_url", b""
     if not rules.clicks:
         return "clicks_off", b""
-    if redaction.stand_in(url, rules.unnamed):
+    if redaction.contains_any(url, rules.unnamed):
         return "names_recipient", b""
     if not edit_templates.fits_in_url(rules.public_url, target) and not (
-        rules.stores and len(target) <= LONGEST_DESTINATION
+        rules.stores and len(target) <= MAX_DESTINATION_OCTETS
     ):
         return "too_long", b""
     return "", target

@@ -55,7 +55,7 @@ class Settings:
     unnamed: frozenset[str] = frozenset()  # words in lower case that no tracked URL may have in it
     dkim: frozenset[str] = frozenset()  # the domains that we hold keys for
     stores: bool = False  # destinations too long for a URL can be stored before the mail leaves
-    authors: tuple[str, ...] = ("*",)  # whom the client may have us sign for, as `address.matches` reads it
+    authors: tuple[str, ...] = ("*",)  # whom the client may have us sign for, as `address.matches_any` reads it
 
 
 @dataclass(frozen=True, slots=True)

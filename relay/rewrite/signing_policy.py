@@ -45,7 +45,7 @@ def choose_signer(octets: bytes, head: fields.Head, held: Collection[str], autho
     """
     who = _authors(octets, head) if held else []
     domains = {_ascii(address.domain(mailbox)) for mailbox in who}
-    if len(domains) != 1 or not all(address.matches(mailbox, authors) for mailbox in who):
+    if len(domains) != 1 or not all(address.matches_any(mailbox, authors) for mailbox in who):
         return ""
     labels = domains.pop().split(".")
     above = (".".join(labels[n:]) for n in range(len(labels)))

@@ -77,7 +77,7 @@ def drop_strikes(connection: sa.Connection, before: datetime) -> int:
 def drop_pixel_hits(connection: sa.Connection, before: datetime) -> int:
     """Deletes the log of stand-alone pixels up to then, as above. A pixel's counters stay with it."""
     table = console_tables.pixel_hit
-    gone = sa.select(table.c.id).where(table.c.id < ids.first(before)).limit(BATCH)
+    gone = sa.select(table.c.id).where(table.c.id < ids.lowest_at(before)).limit(BATCH)
     return connection.execute(sa.delete(table).where(table.c.id.in_(gone))).rowcount
 
 
@@ -122,7 +122,7 @@ def _settled(before: datetime, weight: "sa.ColumnElement[int] | sa.ScalarSelect[
     )
     return (
         sa.select(tables.message.c.id, weight)
-        .where(tables.message.c.id < ids.first(before), tables.message.c.id.not_in(waits))
+        .where(tables.message.c.id < ids.lowest_at(before), tables.message.c.id.not_in(waits))
         .order_by(tables.message.c.id)
         .limit(BATCH)
     )

@@ -18,7 +18,7 @@ import pytest
 
 from relay.config.schema import Config
 from relay.edge.server import Edge
-from relay.envelope import Accepted
+from relay.envelope import AcceptedMessage
 from relay.reply import Reply
 from tests.dialogs.conftest import Guarded, make_certificate
 from tests.upstream import Upstream
@@ -275,7 +275,7 @@ def test_a_connection_that_turns_to_gibberish_is_the_clients_end_and_no_fault(gu
 
 
 def test_a_fault_of_ours_is_temporary_and_has_a_number() -> None:
-    async def take(accepted: Accepted) -> Reply:
+    async def take(accepted: AcceptedMessage) -> Reply:
         raise ZeroDivisionError("a secret of the house")
 
     async def admit(*_: object) -> None:

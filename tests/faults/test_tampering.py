@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from relay import ids, tokens
-from relay.edits import STORED, Hole, Kind
+from relay.edits import STORED_PREFIX, Hole, Kind
 
 FORGERIES = 1_000_000 if os.environ.get("WAYPOST_FAULTS") == "long" else 20_000
 ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 URL = b"https://shop.example/account/orders?id=4711&utm_source=email&utm_medium=email"
-HOLES = [Hole(Kind.OPEN), Hole(Kind.CLICK, 3, URL), Hole(Kind.UNSUBSCRIBE), Hole(Kind.CLICK, 4, STORED + URL)]
+HOLES = [Hole(Kind.OPEN), Hole(Kind.CLICK, 3, URL), Hole(Kind.UNSUBSCRIBE), Hole(Kind.CLICK, 4, STORED_PREFIX + URL)]
 
 
 def forged(token: str, others: list[str], dice: random.Random) -> str:
@@ -47,7 +47,7 @@ def forged(token: str, others: list[str], dice: random.Random) -> str:
 
 
 def test_of_very_many_forged_tokens_none_is_accepted(tmp_path: Path) -> None:
-    ring = tokens.open_ring(tmp_path / "keys.json")
+    ring = tokens.open_key_ring(tmp_path / "keys.json")
     message = ids.new()
     minted = {(hole, n): ring.mint(hole, message, n) for hole in HOLES for n in range(4)}
     ours = set(minted.values())
@@ -63,17 +63,17 @@ def test_of_very_many_forged_tokens_none_is_accepted(tmp_path: Path) -> None:
         try:
             ring.read(hole.kind, changed)
             accepted += 1
-        except tokens.BadToken:
+        except tokens.InvalidTokenError:
             pass
     assert accepted == 0
 
 
 def test_a_token_of_one_kind_is_nothing_in_another_s_place(tmp_path: Path) -> None:
-    ring = tokens.open_ring(tmp_path / "keys.json")
+    ring = tokens.open_key_ring(tmp_path / "keys.json")
     for hole in HOLES:
         token = ring.mint(hole, ids.new(), 0)
         for kind in {one.kind for one in HOLES} - {hole.kind}:
-            with pytest.raises(tokens.BadToken):
+            with pytest.raises(tokens.InvalidTokenError):
                 ring.read(kind, token)
 
 
@@ -82,24 +82,24 @@ def test_mail_signed_three_keys_ago_still_works_in_every_process(
 ) -> None:
     monkeypatch.setattr(tokens, "_RELOAD_AFTER_S", 0.0)
     path = tmp_path / "keys.json"
-    mail, web = tokens.open_ring(path), tokens.open_ring(path)  # each process has its own
+    mail, web = tokens.open_key_ring(path), tokens.open_key_ring(path)  # each process has its own
     message = ids.new()
     minted = [mail.mint(HOLES[1], message, 0)]
     for _ in range(3):
-        tokens.rotate(path)
+        tokens.rotate_keys(path)
         time.sleep(0.002)  # a file system's clock
         minted.append(mail.mint(HOLES[1], message, 0))
     assert len(set(minted)) == len(mail.keys) == 4
-    for ring in (web, tokens.open_ring(path)):
+    for ring in (web, tokens.open_key_ring(path)):
         for token in minted:
             assert ring.read(Kind.CLICK, token).url == URL
-    with pytest.raises(tokens.BadToken):  # another installation's
-        tokens.open_ring(tmp_path / "other.json").read(Kind.CLICK, minted[0])
+    with pytest.raises(tokens.InvalidTokenError):  # another installation's
+        tokens.open_key_ring(tmp_path / "other.json").read(Kind.CLICK, minted[0])
 
 
 @pytest.mark.parametrize("octets", [10, 60, 120, 300, 600])
 def test_lengths_stay_within_their_budgets(tmp_path: Path, octets: int) -> None:
-    ring = tokens.open_ring(tmp_path / "keys.json")
+    ring = tokens.open_key_ring(tmp_path / "keys.json")
     noise = random.Random(octets).choices(ALPHABET, k=octets)
     url = ("https://" + "".join(noise))[:octets].encode()
     for recipient in (0, 127, 999, 100_000):
@@ -110,7 +110,7 @@ def test_lengths_stay_within_their_budgets(tmp_path: Path, octets: int) -> None:
 
 
 def test_no_address_and_no_destination_stands_in_a_token_in_clear(tmp_path: Path) -> None:
-    ring = tokens.open_ring(tmp_path / "keys.json")
+    ring = tokens.open_key_ring(tmp_path / "keys.json")
     url = b"https://shop.example/?email=anna@example.com"
     token = ring.mint(Hole(Kind.CLICK, 1, url), ids.new(), 0)
     octets = tokens.base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))

@@ -233,7 +233,7 @@ EXAMPLES: dict[str, Callable[[], Examples]] = {
     "relay.bounce.word_lists.pattern": _none,
     "relay.cli.demo._letter": _links_of_samples,
     "relay.delivery.report_process.read": _links,
-    "relay.return_path.candidates": _return_paths,
+    "relay.return_path.find_candidates": _return_paths,
     "relay.rewrite.placeholders._pattern": _marks,
     "web.console.mail_parts._divide": _delimiters,
 }

@@ -135,7 +135,7 @@ def _is_found(
         return url in skipped
     try:
         token = RING.read(edits.Kind.CLICK, now["href"].removeprefix(_CLICK))
-    except tokens.BadToken:
+    except tokens.InvalidTokenError:
         verdict.differences.append(f"not a token: {now['href'][:80]}")
         return False
     if token.url != link_url.to_location(url, codec):

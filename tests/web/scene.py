@@ -79,9 +79,9 @@ class Scene:
         (folder / "waypost.db").write_bytes(_empty_database())
         url = f"sqlite:///{folder / 'waypost.db'}"
         self.folder = folder
-        self.ring = tokens.open_ring(folder / "keys.json")
+        self.ring = tokens.open_key_ring(folder / "keys.json")
         privacy = self.config.privacy
-        known = identities.People(privacy.mode, self.ring.secret_for(identities.PURPOSE), privacy.consent == "asked")
+        known = identities.People(privacy.mode, self.ring.derive_secret(identities.PURPOSE), privacy.consent == "asked")
         self.store = store.Store(url, folder, known)
         trusted = self.config.tracking.trusted_proxies
         apps = {

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay import return_path
-from relay.return_path import Purpose, Return
+from relay.return_path import Purpose, ReturnToken
 from relay.store.database.tables import EventType, Status
 from relay.store.queue import late_reports
 from tests.message_factory import filing
@@ -252,10 +252,11 @@ def test_postmark_and_sparkpost_are_understood(scene: Scene) -> None:
     assert held(scene, "pm@example.com") == [("all", "complaint")]
 
     message = sent(scene, "sp@example.com")
-    secret = scene.ring.secret_for(return_path.PURPOSE)
+    secret = scene.ring.derive_secret(return_path.KEY_PURPOSE)
     event = {
         "type": "bounce", "event_id": "1", "timestamp": str(int(time.time())), "rcpt_to": "sp@example.com",
-        "msg_from": return_path.mailbox(secret, DOMAIN, Return(Purpose.BOUNCE, message, 0)), "raw_reason": DEAD,
+        "msg_from": return_path.make_mailbox(secret, DOMAIN, ReturnToken(Purpose.BOUNCE, message, 0)),
+        "raw_reason": DEAD,
     }  # fmt: skip
     assert from_sparkpost(scene).json()["taken"] == 0
     assert from_sparkpost(scene, event, event | {"type": "open"}).json()["taken"] == 1

@@ -72,7 +72,9 @@ def test_with_the_database_gone_an_unsubscribe_is_granted_only_where_the_message
     with Scene(tmp_path) as scene:
         keep = scene.config.privacy.keep_events
         young, old = (
-            scene.path(Kind.UNSUBSCRIBE, ids.encode(int((datetime.now(UTC) - keep + by).timestamp() * 1000), b"abcdef"))
+            scene.path(
+                Kind.UNSUBSCRIBE, ids.from_parts(int((datetime.now(UTC) - keep + by).timestamp() * 1000), b"abcdef")
+            )
             for by in (timedelta(hours=1), -timedelta(hours=1))
         )
         (tmp_path / "waypost.db").rename(tmp_path / "elsewhere.db")

@@ -105,9 +105,9 @@ def test_a_pixel_made_by_the_api_logs_who_fetches_it_and_repeats_are_one_line(
 def test_a_pixels_address_outlives_a_rotation_of_the_keys(tmp_path: Path) -> None:
     with Scene(tmp_path) as scene:
         made = scene.write(lambda connection: pixels.create(connection, scene.ring, "old", NOW))
-        tokens.rotate(tmp_path / "keys.json")
-        scene.ring.find(2)
-        assert scene.ring.current.id == 2
+        tokens.rotate_keys(tmp_path / "keys.json")
+        scene.ring.find_key(2)
+        assert scene.ring.signing_key.id == 2
         [seen] = scene.read(lambda connection: pixels.listing(connection, 10))
         assert seen.token == made.token
         fetch(pixels.url(scene.tracking, seen.token), PHONE)

@@ -70,7 +70,7 @@ def test_events_show_what_was_left_and_what_was_taken_back(scene: Scene) -> None
 
 def test_a_link_older_than_the_records_never_claims_that_anything_was_done(scene: Scene) -> None:
     long_ago = datetime.now(UTC) - timedelta(days=500)
-    old = scene.file("old@example.com", id=ids.encode(int(long_ago.timestamp() * 1000), b"oldold"))
+    old = scene.file("old@example.com", id=ids.from_parts(int(long_ago.timestamp() * 1000), b"oldold"))
     path = scene.path(Kind.UNSUBSCRIBE, old)
     gone = sa.update(tables.delivery).where(tables.delivery.c.message == old).values(next_attempt_at=None)
     scene.write(lambda connection: connection.execute(gone))

@@ -44,7 +44,7 @@ class Gate:
         self._path = path
         self._refuse = refuse
         self._trusted = visitors.proxies_and_this_machine(config)
-        self._failed = clients.failed_logins()
+        self._failed = clients.failed_login_limit()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and (refusal := await self._refusal(Request(scope))):

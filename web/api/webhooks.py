@@ -157,7 +157,7 @@ async def configured(given: dict[str, object], config: Config) -> Configured:
     try:
         # Each connection is judged again; here whoever adds it learns why it would never work.
         async with asyncio.timeout(_RESOLVE_FOR_S):
-            await public_addresses.reachable(parts.hostname or "", parts.port or 443, config.webhook_networks)
+            await public_addresses.resolve_public(parts.hostname or "", parts.port or 443, config.webhook_networks)
     except public_addresses.NotPublicError as error:
         raise Fault(422, "invalid", f"url: {error}") from None
     except (OSError, UnicodeError, TimeoutError):  # its name may be in the DNS later

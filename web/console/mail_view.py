@@ -89,7 +89,7 @@ def edits(
         return []
 
     dead = f"{minter.public_url}/preview".encode("ascii")
-    mint: Mint = minter.urls_of(message.id, number) if is_live else lambda _: dead
+    mint: Mint = minter.url_factory(message.id, number) if is_live else lambda _: dead
     tracked = tracked and is_live
     return Plan.from_json(message.plan).edits(octets, mint, tracked=tracked, sign=signer.at(message.accepted_at))
 

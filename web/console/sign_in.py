@@ -111,7 +111,7 @@ class Login:
         self._first_password = accounts.first_password(config.relay.data_dir)
         self._trusted = visitors.proxies_and_this_machine(config)
         self._guesses = sign_in_limits.Guesses()
-        self._browsers = sign_in_limits.Browsers(ring.secret_for("console-browser"))
+        self._browsers = sign_in_limits.Browsers(ring.derive_secret("console-browser"))
         self._verifying = asyncio.Semaphore(2)  # each takes a core and 64 MB for a moment
 
     def routes(self) -> list[BaseRoute]:
@@ -188,7 +188,7 @@ class Login:
 def middleware(store: Store, ring: tokens.KeyRing, pages: Pages) -> list[Middleware]:
     """The session's cookie, then the gate."""
     return [
-        Middleware(cookies.Sessions, key=ring.secret_for("console-session")),
+        Middleware(cookies.Sessions, key=ring.derive_secret("console-session")),
         Middleware(Gate, store=store, pages=pages),
     ]
 

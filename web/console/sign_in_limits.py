@@ -33,9 +33,9 @@ class Guesses:
     """The history of sign-ins that failed or are under way."""
 
     def __init__(self) -> None:
-        self._networks = clients.failed_logins()
-        self._browsers = clients.failed_logins()
-        self._accounts = clients.Clients((MAX_OF_ACCOUNT,))
+        self._networks = clients.failed_login_limit()
+        self._browsers = clients.failed_login_limit()
+        self._accounts = clients.EventCounter((MAX_OF_ACCOUNT,))
 
     def wait_s(self, ip: str, account: str, browser: str) -> tuple[float, Guess]:
         """How long this sign-in must wait; if not at all, it is counted until it is taken back."""

@@ -218,8 +218,8 @@ class ProviderWebhooks:
 
     def _find_delivery(self, connection: sa.Connection, one: ProviderEvent) -> tuple[str, int] | None:
         domain = self._config.bounces.return_path
-        secret = self._ring.secret_for(return_path.PURPOSE)
-        token = return_path.find(secret, domain, one.reverse_path) if domain and one.reverse_path else None
+        secret = self._ring.derive_secret(return_path.KEY_PURPOSE)
+        token = return_path.find_in_text(secret, domain, one.reverse_path) if domain and one.reverse_path else None
         if token is not None:
             return token.message, token.number
         if not one.recipient:

@@ -15,7 +15,7 @@ from web.library.endpoints import Answer, Endpoints, OnEvent, Options
 def urlpatterns(
     tracker: Tracker | None = None, on_event: OnEvent | None = None, **options: Unpack[Options]
 ) -> list[Any]:  # Any: Django brings no types
-    """`o/TOKEN.png`, `.gif` and `c/TOKEN`, for the tokens of that tracker, else of `relay.tracking.default()`.
+    """`o/TOKEN.png`, `.gif` and `c/TOKEN`, for the tokens of that tracker, else of `tracker_from_environment()`.
 
     `on_event`, a function or a coroutine function, is called with an Event when the answer is sent; what it raises is
     logged. HEAD is no event. Raises ValueError for what is no network, and where nothing says which tracker.

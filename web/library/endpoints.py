@@ -18,7 +18,7 @@ from starlette.responses import PlainTextResponse, Response
 from relay import edits, ids, log, tokens, tracking
 from relay.config.values import read_network
 from relay.rewrite import link_url
-from relay.tokens import BadToken
+from relay.tokens import InvalidTokenError
 from relay.tracking import BadLink, Event, Kind, Tracker
 from web import visitors
 from web.public.responses import image, may_redirect, redirect
@@ -48,7 +48,7 @@ class Answer(NamedTuple):
 
 
 class Endpoints:
-    """`/o/TOKEN.png`, `.gif` and `/c/TOKEN` for the tokens of that tracker, else of `relay.tracking.default()`.
+    """`/o/TOKEN.png`, `.gif` and `/c/TOKEN` for the tokens of that tracker, else of `tracker_from_environment()`.
 
     Hooks are functions or coroutine functions; what they raise is logged. Raises ValueError for what is no network,
     and where nothing says which tracker.
@@ -63,7 +63,7 @@ class Endpoints:
         ip: Literal["full", "truncated", "none"] = "truncated",
         trusted_proxies: Sequence[str] = (),
     ) -> None:
-        self._tracker = tracker or tracking.default()
+        self._tracker = tracker or tracking.tracker_from_environment()
         self._prefix = urlsplit(self._tracker.base_url).path
         self._on_event = on_event
         self._on_bad_link = on_bad_link
@@ -87,7 +87,7 @@ class Endpoints:
         return _answer(_nothing(), None, method)
 
     def _open(self, method: str, name: str, headers: Headers, peer: str) -> Answer:
-        token = tokens.without_rest(name)
+        token = tokens.leading_token(name)
         fact: Event | BadLink | None = None
         if name.startswith((".gif", ".png"), len(token)):
             name = name[: len(token) + len(".gif")]
@@ -95,7 +95,7 @@ class Endpoints:
         return _answer(image(name), fact, method)
 
     def _click(self, method: str, name: str, headers: Headers, peer: str) -> Answer:
-        fact = self._fact("click", tokens.without_rest(name), headers, peer)
+        fact = self._fact("click", tokens.leading_token(name), headers, peer)
         if isinstance(fact, BadLink):
             return _answer(_nothing(), fact, method)
         target = link_url.to_location(fact.url, "utf-8") or b""
@@ -108,7 +108,7 @@ class Endpoints:
         ip = visitors.kept(address, self._ip)
         try:
             tracked = self._tracker.read_token(kind, token)
-        except BadToken as error:
+        except InvalidTokenError as error:
             log.bad_token(kind)
             return BadLink(kind, token[:_MAX_BAD_TOKEN], str(error), ip, agent, now)
         verdict, reasons = visitors.judge(visit, address)

@@ -18,7 +18,7 @@ def application(
     tracker: Tracker | None = None, on_event: OnEvent | None = None, **options: Unpack[Options]
 ) -> Application:
     """Answers `/o/TOKEN.png`, `.gif` and `/c/TOKEN`, with or without the path of `base_url` before them, for the tokens
-    of that tracker, else of `relay.tracking.default()`. Anything else is 404.
+    of that tracker, else of `tracker_from_environment()`. Anything else is 404.
 
     `on_event`, a function or a coroutine function, is called with an Event when the server has sent the answer; what it
     raises is logged. HEAD is no event. Raises ValueError for what is no network, and where nothing says which tracker.

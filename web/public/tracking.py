@@ -64,7 +64,7 @@ class Hits:
             type=_EVENTS[token.kind],
             at=now,
             message=token.message,
-            number=None if token.recipient == tokens.EVERYBODY else token.recipient,
+            number=None if token.recipient == tokens.ANY_RECIPIENT else token.recipient,
             verdict=verdict,
             reasons=reasons,
             url=token.url.decode("utf-8", "replace"),
@@ -103,8 +103,8 @@ class Reader:
     def read(self, kind: Kind, text: str, request: Request) -> tokens.Token | None:
         """The token; None for what is not one of ours."""
         try:
-            return self._ring.read(kind, tokens.without_rest(text))
-        except tokens.BadToken:
+            return self._ring.read(kind, tokens.leading_token(text))
+        except tokens.InvalidTokenError:
             request.state.refused = not self._tries.allow(visitors.address(request, self._trusted))
             if not request.state.refused:  # a flood is not worth a line each
                 log.bad_token(kind)
@@ -127,7 +127,7 @@ class Tracking:
 
     async def open(self, request: Request) -> Response:
         name: str = request.path_params["name"]
-        text = tokens.without_rest(name)
+        text = tokens.leading_token(name)
         if name.startswith((".gif", ".png"), len(text)):
             name = name[: len(text) + len(".gif")]
             token = self._reader.read(Kind.OPEN, text, request)
@@ -137,9 +137,9 @@ class Tracking:
 
     async def click(self, request: Request) -> Response:
         token = self._reader.read(Kind.CLICK, request.path_params["token"], request)
-        if token is not None and token.stored:
+        if token is not None and token.stored_reference:
             try:
-                token = token._replace(url=await self._store.destination(token.stored) or b"")
+                token = token._replace(url=await self._store.destination(token.stored_reference) or b"")
             except Away:
                 return PlainTextResponse("Please try this link again in a minute.\n", 503, {"retry-after": "60"})
         if token is None or not may_redirect(token.url):

@@ -69,7 +69,7 @@ class Unsubscribe:
         token = self._reader.read(Kind.UNSUBSCRIBE, request.path_params["token"], request)
         if token is None:
             return self._reader.missing(request)
-        if token.recipient == tokens.EVERYBODY:
+        if token.recipient == tokens.ANY_RECIPIENT:
             return self._pages.speaking(request, "nobody.html", 400 if request.method == "POST" else 200)
         known = await self._look(token)
         if request.method == "POST":

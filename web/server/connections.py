@@ -56,7 +56,7 @@ class Connections:
         self._groups: dict[str, _Group] = {}
         self._groups_of: dict[Connection, tuple[str, ...]] = {}
         self._rate = rate
-        self._arrivals = clients.Clients((rate,))
+        self._arrivals = clients.EventCounter((rate,))
 
     def may_come(self, ip: str) -> bool:
         """Counts a connection that wants to come in. False if its network brings too many in a second."""
@@ -64,7 +64,7 @@ class Connections:
             return True
         now = monotonic()
         if self._arrivals.is_over(ip, now):
-            log.too_many_connections(self._site, f"{ip}, in a second", self._rate.most)
+            log.too_many_connections(self._site, f"{ip}, in a second", self._rate.max_events)
             return False
         self._arrivals.count(ip, now)
         return True
@@ -112,7 +112,7 @@ class Connections:
         limits = {"others": most * 3 // 4, "all": most}
         if not self._is_public(ip):
             return limits
-        address, network, _ = clients.networks(ip)
+        address, network, _ = clients.networks_of(ip)
         by_address = max(1, min(_MAX_BY_ADDRESS, most // 8))
         return {address: by_address, network: 3 * by_address} | limits
 

@@ -155,7 +155,7 @@ async def _greet(client: aiosmtplib.SMTP, name: str) -> None:
 
 def _reply(error: Exception) -> Reply:
     if isinstance(error, aiosmtplib.SMTPResponseException):
-        return replies.read(max(error.code, 0), error.message)
+        return replies.parse_reply(max(error.code, 0), error.message)
     if isinstance(error, aiosmtplib.SMTPTimeoutError):
         return Reply(0, "", "timed out")
-    return replies.read(0, str(error) or type(error).__name__)
+    return replies.parse_reply(0, str(error) or type(error).__name__)

@@ -144,12 +144,12 @@ def take_reply(buffer: bytearray) -> Reply | None:
         text.append((found[3] or b"").strip(b" \t\r"))
         if found[2] != b"-" and at <= LONGEST_REPLY:
             del buffer[:at]
-            return replies.read(int(code), b"\n".join(text).decode("utf-8", "surrogateescape"))
+            return replies.parse_reply(int(code), b"\n".join(text).decode("utf-8", "surrogateescape"))
     end = buffer.find(b"\n", at)
     if at > LONGEST_REPLY or (end < 0 and len(buffer) > LONGEST_REPLY):
         raise Lost("the reply has no end")
     if end >= 0:
-        line = replies.read(0, bytes(buffer[at:end][:200]).decode("utf-8", "surrogateescape"))
+        line = replies.parse_reply(0, bytes(buffer[at:end][:200]).decode("utf-8", "surrogateescape"))
         raise Lost(f"not an SMTP reply: {line.text}")
     return None
 

@@ -78,7 +78,7 @@ class Upstream:
 
     def serves(self, reverse_path: str) -> bool:
         """True if mail with that reverse-path goes here (`senders`)."""
-        return address.matches(reverse_path, self._senders)
+        return address.matches_any(reverse_path, self._senders)
 
     @property
     def state(self) -> State:
@@ -246,7 +246,9 @@ class Upstream:
 
     def _failed(self, fault: Unreachable, *, is_login: bool) -> None:
         if self._breaker.failed(str(fault), datetime.now(UTC), is_login=is_login):
-            log.upstream_out(self.name, fault.phase, fault.reply.code, fault.reply.status, fault.reply.own_words)
+            log.upstream_out(
+                self.name, fault.phase, fault.reply.code, fault.reply.status, fault.reply.reason_without_reply
+            )
             self._went_out()
 
     async def _probe_until_back(self) -> None:

@@ -42,7 +42,7 @@ def body(occasion: Occasion, secret: str, timestamp: int) -> dict[str, Any] | No
     if len(occasion.recipients) != 1 or occasion.type not in _NAMES:
         return None
     token = hashlib.sha256(f"{occasion.id} {timestamp}".encode()).hexdigest()[:_TOKEN]
-    signature = webhook_signatures.mailgun(secret, str(timestamp), token)
+    signature = webhook_signatures.mailgun_signature(secret, str(timestamp), token)
     return {
         "signature": {"timestamp": str(timestamp), "token": token, "signature": signature},
         "event-data": _data(occasion, occasion.recipients[0]),

@@ -54,10 +54,14 @@ def compose(endpoint: Endpoint, occasion: Occasion, timestamp: int) -> Post | No
         headers |= {
             "webhook-id": occasion.id,
             "webhook-timestamp": str(timestamp),
-            "webhook-signature": webhook_signatures.standard(endpoint.secrets, occasion.id, timestamp, body),
+            "webhook-signature": webhook_signatures.standard_webhooks_signature(
+                endpoint.secrets, occasion.id, timestamp, body
+            ),
         }
     if endpoint.format == SENDGRID:
-        signed = webhook_signatures.sendgrid(webhook_signatures.private_key(endpoint.seed), str(timestamp), body)
+        signed = webhook_signatures.sendgrid_signature(
+            webhook_signatures.derive_private_key(endpoint.seed), str(timestamp), body
+        )
         headers |= {
             "X-Twilio-Email-Event-Webhook-Signature": signed,
             "X-Twilio-Email-Event-Webhook-Timestamp": str(timestamp),

@@ -103,7 +103,7 @@ class _PublicOnly(httpcore.AsyncNetworkBackend):
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.AsyncNetworkStream:
         try:
-            addresses = await public_addresses.reachable(host, port, self._allowed)
+            addresses = await public_addresses.resolve_public(host, port, self._allowed)
         except OSError as error:
             raise httpcore.ConnectError(str(error)) from None
         failed = httpcore.ConnectError(f"{host} has no address")

@@ -67,7 +67,7 @@ def describe(error: BaseException) -> str:
     """What the database said, in its first line: neither statements nor their values, nor addresses."""
     cause = error.orig if isinstance(error, sa.exc.DBAPIError) and error.orig else error
     first = next(iter(str(cause).splitlines()), "").strip()
-    return redaction.without_addresses(first)[:_MAX_REASON] or type(cause).__name__
+    return redaction.redact_addresses(first)[:_MAX_REASON] or type(cause).__name__
 
 
 def trace(error: BaseException) -> str:

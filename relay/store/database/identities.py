@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from relay import address, redaction
 
-PURPOSE = "people"  # of the key, as `tokens.KeyRing.secret_for` wants it; `tokens.LASTING` has it
+PURPOSE = "people"  # of the key, as `tokens.KeyRing.derive_secret` wants it; `tokens.LASTING_PURPOSES` has it
 _OPTION = "waypost_people"
 MARK = "~"  # no address begins so and has no @
 _PSEUDONYM_OCTETS = 16
@@ -74,7 +74,7 @@ class People:
         if not self.are_veiled:
             return text
         if is_ours:
-            return redaction.scrubbed(redaction.without_addresses(text), redaction.words([recipient]))
+            return redaction.redact(redaction.redact_addresses(text), redaction.identifying_strings([recipient]))
         if self.mode == "aggregate" or not 200 <= code < 300:
             return ""
         if text and all(map(is_pseudonym, text.split())):
@@ -89,7 +89,7 @@ class People:
         """What would name one of them, beside what is kept anyway; empty where everything is."""
         if not self.are_veiled:
             return frozenset()
-        return redaction.words(mailboxes, with_local_part=self.mode == "aggregate")
+        return redaction.identifying_strings(mailboxes, with_local_part=self.mode == "aggregate")
 
 
 def of(connection: sa.Connection) -> People:

@@ -107,7 +107,7 @@ def find(connection: sa.Connection, clues: Clues) -> tuple[str, int] | None:
                 attempt.c.text.contains(known.digest(clues.receipt), autoescape=True),
             ),
         )
-        recent = (delivery.c.recipient.in_(names), delivery.c.message >= ids.first(clues.at - _RECENT))
+        recent = (delivery.c.recipient.in_(names), delivery.c.message >= ids.lowest_at(clues.at - _RECENT))
         latest = connection.execute(wanted.where(*recent, tried).limit(1)).first()
         return (latest.message, latest.number) if latest else None
     return None

@@ -1,6 +1,6 @@
 """Destinations too long for a URL (DESIGN §7): kept for tokens that only refer to them.
 
-In: references, as `tokens.KeyRing.reference` makes them, and URLs.  Out: files, one a destination, which links are
+In: references, as `tokens.KeyRing.reference_for` makes them, and URLs.  Out: files, one a destination, which links are
 answered from with the database away; and the same as rows, for other machines. Name and key of each are derived
 from its reference, which stands encrypted in the mail's tokens: without one, nobody reads, finds or changes it here.
 AES-SIV (RFC 5297), HKDF (RFC 5869).

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from relay.redaction import scrubbed, without_addresses
+from relay.redaction import redact, redact_addresses
 from relay.store.database import identities, tables
 from relay.store.database.identities import People
 from relay.store.database.tables import Delivery, Message
@@ -53,8 +53,8 @@ def filing(known: People, whole: "Filing") -> "Filing":
 def _message(message: Message, unwanted: frozenset[str]) -> dict[str, Any]:  # Any: a row's values
     """What only we look at."""
     return {
-        "message_id": scrubbed(message.message_id, unwanted),
-        "author": scrubbed(message.author, unwanted),
+        "message_id": redact(message.message_id, unwanted),
+        "author": redact(message.author, unwanted),
         "subject": nameless(message.subject, unwanted),
         "tags": [nameless(tag, unwanted) for tag in message.tags],
         "meta": {name: nameless(value, unwanted) for name, value in message.meta.items()},
@@ -67,7 +67,7 @@ def _message(message: Message, unwanted: frozenset[str]) -> dict[str, Any]:  # A
 
 def nameless(text: str, unwanted: frozenset[str]) -> str:
     """The text without addresses, and without what leads to these."""
-    return scrubbed(without_addresses(text), unwanted)
+    return redact(redact_addresses(text), unwanted)
 
 
 def _delivery(known: People, row: Delivery) -> Delivery:
@@ -78,7 +78,7 @@ def _return_path(known: People, message: Message, unwanted: frozenset[str]) -> t
     """Reverse-path and ENVID, which are of use until the last attempt, and may name the recipient (VERP)."""
     if known.mode == "aggregate":
         return "", ""
-    return scrubbed(message.reverse_path, unwanted), scrubbed(message.envid, unwanted)
+    return redact(message.reverse_path, unwanted), redact(message.envid, unwanted)
 
 
 def forget(connection: sa.Connection, message: str, recipients: list[str]) -> None:
@@ -94,7 +94,7 @@ def forget(connection: sa.Connection, message: str, recipients: list[str]) -> No
     change = {"reverse_path": "", "envid": "", "plan": ""}
     if known.mode != "aggregate":
         unwanted = known.marks(recipients)
-        change = {name: scrubbed(row[n], unwanted) for n, name in enumerate(("reverse_path", "envid"))}
+        change = {name: redact(row[n], unwanted) for n, name in enumerate(("reverse_path", "envid"))}
     connection.execute(sa.update(table).where(table.c.id == message).values(**change))
     if known.mode == "aggregate":
         connection.execute(sa.delete(tables.content).where(tables.content.c.message == message))

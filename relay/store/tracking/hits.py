@@ -42,7 +42,7 @@ def record(connection: sa.Connection, hit: Hit) -> None:
     """
     if connection.scalar(_SEEN, {"id": hit.id}):
         return
-    if hit.number == tokens.PIXEL:
+    if hit.number == tokens.STANDALONE_PIXEL:
         if not pixels.record(connection, hit):
             delivery_rows.raise_if_recent(hit.message, hit.at)
         return
@@ -102,8 +102,10 @@ def _url(connection: sa.Connection, hit: Hit) -> str:
         return hit.url
     table = tables.message
     links = connection.scalar(sa.select(table.c.links).where(table.c.id == hit.message)) or []
-    scrubbed = (str(link["url"]) for link in links if link.get("number") == hit.link and redaction.GONE in link["url"])
-    return next(scrubbed, None) or redaction.without_addresses(hit.url)
+    scrubbed = (
+        str(link["url"]) for link in links if link.get("number") == hit.link and redaction.REDACTED in link["url"]
+    )
+    return next(scrubbed, None) or redaction.redact_addresses(hit.url)
 
 
 # What a hit does not say; a row object for each would take as long as writing it.

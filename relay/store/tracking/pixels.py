@@ -59,7 +59,7 @@ def create(connection: sa.Connection, ring: tokens.KeyRing, name: str, at: datet
     if connection.scalar(sa.select(table.c.id).where(table.c.name == name)):
         raise NameTaken(f"there is a pixel named {name!r} already")
     made = ids.new(at)
-    token = ring.mint(Hole(Kind.OPEN), made, tokens.PIXEL)
+    token = ring.mint(Hole(Kind.OPEN), made, tokens.STANDALONE_PIXEL)
     connection.execute(sa.insert(table), tables.values(Pixel(id=made, name=name, token=token, created_at=at)))
     return Seen(made, name, token, at, HitCounts(), None)
 

@@ -133,7 +133,7 @@ def reclassify(connection: sa.Connection, since: datetime | None, after: tuple[s
     event = tables.event
     wanted = sa.select(event.c.message, event.c.number).where(event.c.type.in_(_HITS), event.c.number.is_not(None))
     if since is not None:
-        wanted = wanted.where(event.c.id >= ids.first(since))
+        wanted = wanted.where(event.c.id >= ids.lowest_at(since))
     if after is not None:
         wanted = wanted.where(sa.tuple_(event.c.message, event.c.number) > sa.tuple_(*map(sa.literal, after)))
     deliveries = connection.execute(wanted.distinct().order_by(event.c.message, event.c.number).limit(_BATCH)).all()

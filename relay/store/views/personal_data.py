@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from relay import address
-from relay.redaction import scrubbed, words
+from relay.redaction import identifying_strings, redact
 from relay.store.database import identities, tables, webhook_tables
 from relay.store.database.tables import Status
 from relay.store.queue import redaction
@@ -86,7 +86,7 @@ def erase(connection: sa.Connection, mailbox: str, now: datetime) -> Erased:
     Mail that still waits is given up. Content goes, unless somebody else's delivery of the message waits for it.
     """
     event, attempt, delivery = tables.event, tables.attempt, tables.delivery
-    unwanted = words([mailbox, address.canonical(mailbox)], with_local_part=True)
+    unwanted = identifying_strings([mailbox, address.canonical(mailbox)], with_local_part=True)
     done = Erased()
     for row in _deliveries(connection, mailbox, BATCH):
         this = {"message": row.message, "number": row.number}
@@ -146,8 +146,8 @@ def _erase_message(connection: sa.Connection, message: str, unwanted: frozenset[
     is_shared, is_needed = connection.execute(others).first() is not None, connection.execute(waits).first() is not None
     change: dict[str, Any] = {  # Any: a row's values
         "subject": redaction.nameless(row["subject"], unwanted) if is_shared else "",
-        "author": scrubbed(row["author"], unwanted),
-        "message_id": scrubbed(row["message_id"], unwanted),
+        "author": redact(row["author"], unwanted),
+        "message_id": redact(row["message_id"], unwanted),
         "meta": {name: redaction.nameless(value, unwanted) for name, value in row["meta"].items()} if is_shared else {},
         "tags": [redaction.nameless(tag, unwanted) for tag in row["tags"]],
         "links": [
@@ -156,7 +156,7 @@ def _erase_message(connection: sa.Connection, message: str, unwanted: frozenset[
         ],
     }
     if not is_needed:
-        change |= {"plan": "", "reverse_path": scrubbed(row["reverse_path"], unwanted), "envid": ""}
+        change |= {"plan": "", "reverse_path": redact(row["reverse_path"], unwanted), "envid": ""}
         gone = connection.execute(sa.delete(tables.content).where(tables.content.c.message == message)).rowcount
     connection.execute(sa.update(table).where(table.c.id == message).values(**change))
     return gone if not is_needed else 0

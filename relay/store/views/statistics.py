@@ -25,9 +25,9 @@ def accepted(connection: sa.Connection, since: datetime | None, until: datetime 
     table = tables.message
     wanted = sa.select(sa.func.count()).select_from(table)
     if since is not None:
-        wanted = wanted.where(table.c.id >= ids.first(since))
+        wanted = wanted.where(table.c.id >= ids.lowest_at(since))
     if until is not None:
-        wanted = wanted.where(table.c.id < ids.first(until))
+        wanted = wanted.where(table.c.id < ids.lowest_at(until))
     return connection.scalar(wanted) or 0
 
 
@@ -67,12 +67,12 @@ def since(connection: sa.Connection, start: datetime) -> Totals:
     event = tables.event
     rows = connection.execute(
         sa.select(event.c.type, event.c.verdict, sa.func.count())
-        .where(event.c.id >= ids.first(start))
+        .where(event.c.id >= ids.lowest_at(start))
         .group_by(event.c.type, event.c.verdict)
     )
     counts = {(type_, verdict): count for type_, verdict, count in rows}
     delivery = event.c.message + ":" + sa.cast(event.c.number, sa.String)
-    by_person = sa.and_(event.c.id >= ids.first(start), event.c.verdict.in_(["human", "proxied"]))
+    by_person = sa.and_(event.c.id >= ids.lowest_at(start), event.c.verdict.in_(["human", "proxied"]))
     people: dict[str, int] = {
         type_: connection.scalar(sa.select(sa.func.count(sa.distinct(delivery))).where(by_person, is_one)) or 0
         for type_, is_one in (
@@ -80,7 +80,7 @@ def since(connection: sa.Connection, start: datetime) -> Totals:
             (EventType.CLICKED, event.c.type == EventType.CLICKED),
         )
     }
-    implied = sa.select(sa.func.count()).where(event.c.id >= ids.first(start), _IMPLIED)
+    implied = sa.select(sa.func.count()).where(event.c.id >= ids.lowest_at(start), _IMPLIED)
     counts[EventType.OPENED, "human"] = counts.get((EventType.OPENED, "human"), 0) + (connection.scalar(implied) or 0)
     return _totals(counts, people)
 
@@ -92,13 +92,13 @@ def days(connection: sa.Connection, first: datetime, count: int) -> list[Day]:
     day = sa.type_coerce(event.c.at, sa.BigInteger) // sa.literal_column(str(_DAY_US), sa.BigInteger)
     rows = connection.execute(
         sa.select(day, event.c.type, event.c.verdict, sa.func.count())
-        .where(event.c.id >= ids.first(first))
+        .where(event.c.id >= ids.lowest_at(first))
         .group_by(day, event.c.type, event.c.verdict)
     )
     found: dict[int, dict[tuple[str, str], int]] = {}
     for at, type_, verdict, how_many in rows:
         found.setdefault(at, {})[type_, verdict] = how_many
-    implied = sa.select(day, sa.func.count()).where(event.c.id >= ids.first(first), _IMPLIED).group_by(day)
+    implied = sa.select(day, sa.func.count()).where(event.c.id >= ids.lowest_at(first), _IMPLIED).group_by(day)
     for at, how_many in connection.execute(implied):
         counts = found.setdefault(at, {})
         counts[EventType.OPENED, "human"] = counts.get((EventType.OPENED, "human"), 0) + how_many

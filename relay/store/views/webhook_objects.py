@@ -31,8 +31,8 @@ def webhook(one: Standing, ring: KeyRing) -> Object:
 
 def public_key(webhook_id: str, ring: KeyRing) -> str:
     """In base64, as SendGrid shows it."""
-    return webhook_signatures.public_key(
-        webhook_signatures.private_key(ring.secret_for(webhook_signatures.purpose(webhook_id)))
+    return webhook_signatures.format_public_key(
+        webhook_signatures.derive_private_key(ring.derive_secret(webhook_signatures.key_purpose(webhook_id)))
     )
 
 

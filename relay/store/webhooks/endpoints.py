@@ -139,7 +139,7 @@ def replay(
     ("" at the end): a chunk a commit. Raises Unknown."""
     row, event = get(connection, webhook), tables.event
     wanted = sa.select(event.c.id, event.c.type, event.c.message).where(
-        event.c.id >= ids.first(since), event.c.id < ids.first(until), event.c.id > after
+        event.c.id >= ids.lowest_at(since), event.c.id < ids.lowest_at(until), event.c.id > after
     )
     if outbox.ALL not in row.events:
         wanted = wanted.where(event.c.type.in_(row.events))
@@ -207,7 +207,7 @@ def trim(connection: sa.Connection, before: datetime) -> int:
     for hook in connection.scalars(sa.select(table.c.webhook).distinct()).all():
         mine = sa.select(table.c.id).where(table.c.webhook == hook).order_by(table.c.id.desc())
         last = connection.scalar(mine.offset(MOST_LOGGED).limit(1)) or ""
-        old = sa.or_(table.c.id <= last, table.c.id < ids.first(before))
+        old = sa.or_(table.c.id <= last, table.c.id < ids.lowest_at(before))
         gone = sa.select(table.c.id).where(table.c.webhook == hook, old).limit(_BATCH)
         count += connection.execute(sa.delete(table).where(table.c.id.in_(gone))).rowcount
     return count
