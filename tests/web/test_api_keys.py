@@ -90,6 +90,19 @@ def test_the_description_says_what_scope_each_call_needs(scene: Scene) -> None:
     assert paths["/consent/{address}"]["get"]["security"] == [{"key": ["consent"]}, {"key": ["read"]}]
 
 
+def test_the_page_on_the_api_lists_every_call_with_its_scope(scene: Scene) -> None:
+    paths = httpx.get(f"{scene.console}/api/openapi.json", timeout=60).json()["paths"]
+    described = [
+        (method.upper(), path, [scope for way in call["security"] for scope in way["key"]])
+        for path, calls in paths.items()
+        for method, call in calls.items()
+    ]
+    page = (Path(__file__).parents[2] / "docs/api.md").read_text("utf-8")
+    rows = re.findall(r"^\| ([A-Z]+) \| `(\S+)` \| [^|]+ \| (.+) \|$", page, re.MULTILINE)
+    listed = [(method, path, re.findall(r"`(\w+)`", scopes)) for method, path, scopes in rows]
+    assert sorted(listed) == sorted(described)
+
+
 def test_keys_are_made_listed_and_revoked_on_the_command_line(tmp_path: Path) -> None:
     with Waypost(tmp_path) as relay:
         relay.cli("api-key", "create", "shop", "--scope", "consent,read", "--scope", "pixels", "--expires", "90d")
