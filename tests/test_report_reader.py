@@ -49,7 +49,7 @@ def test_a_report_that_takes_too_long_is_given_up_and_the_next_one_is_read(stopp
         assert not Path(f"/proc/{pid}").exists()
         reader.deadline_s = 20
         reading = await reader.read(dsn("y@example.com", "5.1.1", DEAD))
-        assert reading.report.failures[0].recipient == "y@example.com"
+        assert reading.report.recipients[0].recipient == "y@example.com"
         await reader.close()
         assert not readers(os.getpid())
 

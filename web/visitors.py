@@ -13,13 +13,13 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 
 from relay.attribution import request_verdict
-from relay.attribution.request_verdict import Verdict
+from relay.attribution.request_verdict import HitVerdict
 from relay.config.schema import Config
 from relay.config.values import THIS_MACHINE, Network
 from relay.edits import Kind
 
 HUMAN = request_verdict.HUMAN
-LONGEST_USER_AGENT = request_verdict.MAX_AGENT  # characters that are looked at, and kept
+LONGEST_USER_AGENT = request_verdict.MAX_USER_AGENT  # characters that are looked at, and kept
 _MAX_HOP = 80  # characters of one entry of X-Forwarded-For: an address with a zone, brackets and a port
 
 
@@ -31,9 +31,9 @@ class Visit(NamedTuple):
     headers: Mapping[str, str]  # names in lower case
 
 
-def judge(visit: Visit, address: str = "") -> Verdict:
+def judge(visit: Visit, address: str = "") -> HitVerdict:
     """The verdict at request time; hits that come later may relabel it (`relay.attribution`)."""
-    return request_verdict.judge(visit.user_agent, visit.headers, address, is_click=visit.kind is Kind.CLICK)
+    return request_verdict.judge_request(visit.user_agent, visit.headers, address, is_click=visit.kind is Kind.CLICK)
 
 
 def visit_of(kind: Kind, headers: Headers) -> Visit:
@@ -85,4 +85,4 @@ def _read(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
         return None
     if with_port := re.fullmatch(r"\[([0-9A-Fa-f:.]+)\](?::\d+)?|([0-9.]+):\d+", text):
         text = with_port[1] or with_port[2]
-    return request_verdict.read(text)
+    return request_verdict.parse_ip(text)

@@ -1,8 +1,8 @@
-"""All hits of one delivery beside each other: what one request alone does not tell.
+"""The verdicts on all hits of one delivery, judged together: a single request does not show a pattern.
 
-In: the hits with the verdicts that each had by itself, what was seen beside them, and when the upstream took the
-mail.  Out: a verdict for each, and which click stands for an open too. Nothing here knows of time but by its
-arguments, so that the past can be judged anew. The numbers are those of `rules.toml`.
+In: the hits with the verdict that each had by itself, observations beside them, and when the upstream accepted the
+mail.  Out: a verdict for each hit, and the click that implies an open. All times are arguments, so that old hits can
+be judged again. The numbers are those of `rules.toml`.
 """
 
 from bisect import bisect_left
@@ -11,11 +11,11 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from relay.attribution import request_verdict
-from relay.attribution.request_verdict import HUMAN, MACHINE, PROXIED, Verdict
-from relay.attribution.rules import SWEEPS, TIMING, Sweep
+from relay.attribution.request_verdict import HUMAN, MACHINE, PROXIED, HitVerdict
+from relay.attribution.rules import SWEEP_RULES, TIMING, SweepRule
 
-# What is seen beside hits, and counts nothing: the unsubscribe page, a HEAD, an address that went on to many others.
-PAGE, HEAD, MANY = "page", "head", "many"
+# Kinds of observations, which are no hits: the unsubscribe page, a HEAD, a visitor that went on to many recipients.
+PAGE, HEAD, MANY_RECIPIENTS_SEEN = "page", "head", "many"
 
 BEFORE_DELIVERY, BURST, SWEEP, TOO_SOON = "before_delivery", "burst", "sweep", "too_soon"
 UNSEEN, HOSTED, ECHO, HEAD_FIRST = "unseen", "hosted", "echo", "head"
@@ -23,22 +23,22 @@ MANY_RECIPIENTS, SAME_VISITOR = "many_recipients", "same_visitor"
 REASONS = frozenset(
     {BEFORE_DELIVERY, BURST, SWEEP, TOO_SOON, UNSEEN, HOSTED, ECHO, HEAD_FIRST, MANY_RECIPIENTS, SAME_VISITOR}
 )
-_PEOPLE = (HUMAN, PROXIED)
+_PEOPLES_VERDICTS = (HUMAN, PROXIED)
 
 
-class Hit(NamedTuple):
-    """A pixel or a link that was asked for."""
+class HitEvidence(NamedTuple):
+    """A request for a pixel or a link, as far as the rules look at it."""
 
     at: datetime
     is_click: bool
     link: str  # which one, for a click
     agent: str
-    address: str  # as far as it is kept
-    alone: Verdict  # by itself
+    address: str  # as far as it is stored
+    own_verdict: HitVerdict  # from this request alone
 
 
-class Aside(NamedTuple):
-    """What was seen beside the hits."""
+class SideObservation(NamedTuple):
+    """Something else that a visitor did at the time of the hits; it counts as no hit."""
 
     at: datetime
     what: str
@@ -46,35 +46,39 @@ class Aside(NamedTuple):
     address: str
 
 
-class Judgment(NamedTuple):
+class DeliveryVerdicts(NamedTuple):
     """The verdicts in the order of the hits, and the click that implies an open, if one does."""
 
-    verdicts: list[Verdict]
+    verdicts: list[HitVerdict]
     implies_open: int | None
 
 
-def judge(hits: Sequence[Hit], asides: Sequence[Aside] = (), delivered_at: datetime | None = None) -> Judgment:
+def judge_delivery(
+    hits: Sequence[HitEvidence], observations: Sequence[SideObservation] = (), delivered_at: datetime | None = None
+) -> DeliveryVerdicts:
     """Judges the hits, given in any order."""
     order = sorted(range(len(hits)), key=lambda n: hits[n].at)
-    case = _Case([hits[n] for n in order], asides, delivered_at)
+    case = _Case([hits[n] for n in order], observations, delivered_at)
     case.judge()
-    verdicts: list[Verdict] = [Verdict("")] * len(hits)
+    verdicts: list[HitVerdict] = [HitVerdict("")] * len(hits)
     for n, verdict in zip(order, case.verdicts(), strict=True):
         verdicts[n] = verdict
-    opened = any(not hits[n].is_click and verdicts[n].verdict in _PEOPLE for n in order)
+    opened = any(not hits[n].is_click and verdicts[n].verdict in _PEOPLES_VERDICTS for n in order)
     clicked = (n for n in order if hits[n].is_click and verdicts[n].verdict == HUMAN)
-    return Judgment(verdicts, None if opened else next(clicked, None))
+    return DeliveryVerdicts(verdicts, None if opened else next(clicked, None))
 
 
 class _Case:
     """The hits in order of time, and the reasons found against them."""
 
-    def __init__(self, hits: list[Hit], asides: Sequence[Aside], delivered_at: datetime | None) -> None:
+    def __init__(
+        self, hits: list[HitEvidence], observations: Sequence[SideObservation], delivered_at: datetime | None
+    ) -> None:
         self.hits = hits
-        self.asides = asides
+        self.observations = observations
         self.after_s = [(hit.at - delivered_at).total_seconds() if delivered_at else None for hit in hits]
-        self.networks = [request_verdict.network(hit.address) for hit in hits]
-        self.found: list[dict[str, None]] = [{} for _ in hits]
+        self.networks = [request_verdict.visitor_network(hit.address) for hit in hits]
+        self.reasons: list[dict[str, None]] = [{} for _ in hits]
         self.opened_from = {network for hit, network in zip(hits, self.networks, strict=True) if not hit.is_click}
         self.opened_with = {hit.agent for hit in hits if not hit.is_click}
         self.clicks = [n for n, hit in enumerate(hits) if hit.is_click]
@@ -83,35 +87,37 @@ class _Case:
         for n, after_s in enumerate(self.after_s):
             # Long before is another attempt, which ended without a reply and may have arrived all the same.
             if after_s is not None and -TIMING.attempt_s < after_s < -TIMING.before_delivery_s:
-                self._blame(n, BEFORE_DELIVERY)
-        self._bursts()
-        self._sweeps()
-        self._beside(HEAD, HEAD_FIRST, TIMING.head_s)
-        self._beside(MANY, MANY_RECIPIENTS, TIMING.head_s)
+                self._add_reason(n, BEFORE_DELIVERY)
+        self._find_bursts()
+        self._find_sweeps()
+        self._match_observations(HEAD, HEAD_FIRST, TIMING.head_s)
+        self._match_observations(MANY_RECIPIENTS_SEEN, MANY_RECIPIENTS, TIMING.head_s)
         if len(set(self.networks) - {""}) > 1:
-            self._too_soon()
-            self._unseen()
-            self._echoes()
-        self._hosted()
-        self._same_visitors()
+            self._find_too_soon()
+            self._find_unseen()
+            self._find_echoes()
+        self._find_hosted()
+        self._find_same_visitors()
 
-    def verdicts(self) -> Iterator[Verdict]:
-        for hit, found in zip(self.hits, self.found, strict=True):
+    def verdicts(self) -> Iterator[HitVerdict]:
+        for hit, found in zip(self.hits, self.reasons, strict=True):
             if found:
-                yield Verdict(MACHINE, (*(hit.alone.reasons if hit.alone.verdict == MACHINE else ()), *found))
+                yield HitVerdict(
+                    MACHINE, (*(hit.own_verdict.reasons if hit.own_verdict.verdict == MACHINE else ()), *found)
+                )
             else:
-                yield hit.alone
+                yield hit.own_verdict
 
-    def _blame(self, n: int, reason: str) -> None:
-        self.found[n][reason] = None
+    def _add_reason(self, n: int, reason: str) -> None:
+        self.reasons[n][reason] = None
 
     def _is_person(self, n: int) -> bool:
-        return not self.found[n] and self.hits[n].alone.verdict == HUMAN
+        return not self.reasons[n] and self.hits[n].own_verdict.verdict == HUMAN
 
-    def _apart_s(self, n: int, m: int) -> float:
+    def _seconds_between(self, n: int, m: int) -> float:
         return (self.hits[m].at - self.hits[n].at).total_seconds()
 
-    def _is_other(self, n: int, m: int) -> bool:
+    def _are_different_visitors(self, n: int, m: int) -> bool:
         """Two visitors for sure: another network and another program."""
         if not self.networks[n] or not self.networks[m] or self.networks[n] == self.networks[m]:
             return False
@@ -127,119 +133,133 @@ class _Case:
         for k, start in enumerate(times):
             yield self.clicks[k : bisect_left(times, start + seconds + 1e-6)]
 
-    def _bursts(self) -> None:
+    def _find_bursts(self) -> None:
         for window in self._windows(TIMING.burst_s):
-            self._burst([n for n in window if self._visitor(n) == self._visitor(window[0])])
+            self._mark_burst([n for n in window if self._visitor_of(n) == self._visitor_of(window[0])])
         # And from many addresses at once; who else clicked just then had seen the mail before.
         for window in self._windows(TIMING.burst_s):
-            self._burst([n for n in window if not self.found[n] and not self._has_opened(n)])
+            self._mark_burst([n for n in window if not self.reasons[n] and not self._has_opened(n)])
 
-    def _burst(self, clicks: list[int]) -> None:
+    def _mark_burst(self, clicks: list[int]) -> None:
         if not clicks:
             return
         first, last = self.hits[clicks[0]].at, self.hits[clicks[-1]].at
         whole = timedelta(seconds=TIMING.burst_s)
-        has_page = any(one.what == PAGE and last - whole <= one.at <= first + whole for one in self.asides)
+        has_page = any(one.what == PAGE and last - whole <= one.at <= first + whole for one in self.observations)
         if len({self.hits[n].link for n in clicks}) + has_page >= TIMING.burst_links:
             for n in clicks:
-                self._blame(n, BURST)
+                self._add_reason(n, BURST)
 
-    def _visitor(self, n: int) -> tuple[str, str]:
+    def _visitor_of(self, n: int) -> tuple[str, str]:
         return self.networks[n], self.hits[n].agent
 
-    def _sweeps(self) -> None:
-        for rule in SWEEPS:
+    def _find_sweeps(self) -> None:
+        for rule in SWEEP_RULES:
             for window in self._windows(rule.within_s):
-                self._sweep(rule, window)
+                self._mark_sweep(rule, window)
 
-    def _sweep(self, rule: Sweep, window: list[int]) -> None:
+    def _mark_sweep(self, rule: SweepRule, window: list[int]) -> None:
         first = window[0]
-        mine = [n for n in window if self.networks[n] and self._visitor(n) == self._visitor(first)]
-        if len({self.hits[n].link for n in mine}) < rule.links or self._has_opened(first):
+        own_clicks = [n for n in window if self.networks[n] and self._visitor_of(n) == self._visitor_of(first)]
+        if len({self.hits[n].link for n in own_clicks}) < rule.links or self._has_opened(first):
             return
         if (self.after_s[first] or 0) > rule.delivered_s:
             return
-        if any(hit.at <= self.hits[first].at and hit.alone.verdict == PROXIED for hit in self.hits):
+        if any(hit.at <= self.hits[first].at and hit.own_verdict.verdict == PROXIED for hit in self.hits):
             return  # a person behind a provider's proxy, opening several tabs
-        for n in mine:
-            if BURST not in self.found[n]:  # which says it all
-                self._blame(n, SWEEP)
+        for n in own_clicks:
+            if BURST not in self.reasons[n]:  # which says it all
+                self._add_reason(n, SWEEP)
 
-    def _beside(self, what: str, reason: str, seconds: float) -> None:
-        for aside in self.asides:
-            network = request_verdict.network(aside.address)
-            if aside.what != what or not network:
+    def _match_observations(self, what: str, reason: str, seconds: float) -> None:
+        for observation in self.observations:
+            network = request_verdict.visitor_network(observation.address)
+            if observation.what != what or not network:
                 continue
             for n, hit in enumerate(self.hits):
-                is_near = abs((hit.at - aside.at).total_seconds()) <= seconds
-                is_same = (network, aside.agent) == self._visitor(n) and hit.alone.verdict != PROXIED
+                is_near = abs((hit.at - observation.at).total_seconds()) <= seconds
+                is_same = (network, observation.agent) == self._visitor_of(n) and hit.own_verdict.verdict != PROXIED
                 if is_same and is_near:
-                    self._blame(n, reason)
+                    self._add_reason(n, reason)
 
-    def _too_soon(self) -> None:
+    def _find_too_soon(self) -> None:
         for n, hit in enumerate(self.hits):
             after_s = self.after_s[n]
             limit_s = TIMING.too_soon_click_s if hit.is_click else TIMING.too_soon_open_s
             if after_s is None or after_s > limit_s or not self._is_person(n):
                 continue
             if any(
-                self._comes_later(n, m) and self._is_other(n, m) and self._apart_s(n, m) >= TIMING.later_s
+                self._comes_later(n, m)
+                and self._are_different_visitors(n, m)
+                and self._seconds_between(n, m) >= TIMING.later_s
                 for m in range(n + 1, len(self.hits))
             ):
-                self._blame(n, TOO_SOON)
+                self._add_reason(n, TOO_SOON)
 
     def _comes_later(self, n: int, m: int) -> bool:
-        """Whether m is a person's. Behind a provider's proxy he may have clicked first, but not loaded the picture."""
-        is_proxied = self.hits[m].alone.verdict == PROXIED and not self.hits[n].is_click
-        return self._is_person(m) or (is_proxied and not self.found[m])
+        """Whether m is a person's. A person behind a proxy may have clicked first, but not loaded the picture."""
+        is_proxied = self.hits[m].own_verdict.verdict == PROXIED and not self.hits[n].is_click
+        return self._is_person(m) or (is_proxied and not self.reasons[m])
 
-    def _unseen(self) -> None:
-        opens = [n for n, hit in enumerate(self.hits) if not hit.is_click and hit.alone.verdict in _PEOPLE]
-        opens = [n for n in opens if not self.found[n]]
+    def _find_unseen(self) -> None:
+        opens = [
+            n for n, hit in enumerate(self.hits) if not hit.is_click and hit.own_verdict.verdict in _PEOPLES_VERDICTS
+        ]
+        opens = [n for n in opens if not self.reasons[n]]
         for n in self.clicks:
             after_s = self.after_s[n]
             if after_s is None or after_s > TIMING.unseen_s or not self._is_person(n) or self._has_opened(n):
                 continue
-            if opens and all(self._apart_s(n, m) > 0 for m in opens) and any(self._is_other(n, m) for m in opens):
-                self._blame(n, UNSEEN)
+            if (
+                opens
+                and all(self._seconds_between(n, m) > 0 for m in opens)
+                and any(self._are_different_visitors(n, m) for m in opens)
+            ):
+                self._add_reason(n, UNSEEN)
 
-    def _hosted(self) -> None:
+    def _find_hosted(self) -> None:
         for n in self.clicks:
             after_s = self.after_s[n]
             if after_s is None or after_s > TIMING.hosted_s or not self._is_person(n):
                 continue
-            if request_verdict.is_hosted(self.hits[n].address) and (not self._has_opened(n) or self._glanced(n)):
-                self._blame(n, HOSTED)
+            if request_verdict.is_hosted(self.hits[n].address) and (not self._has_opened(n) or self._only_glanced(n)):
+                self._add_reason(n, HOSTED)
 
-    def _glanced(self, n: int) -> bool:
+    def _only_glanced(self, n: int) -> bool:
         """Whether the only pictures were loaded by that visitor, hardly before its first click: pages are loaded so."""
-        opens = [m for m, hit in enumerate(self.hits) if not hit.is_click and hit.alone.verdict in _PEOPLE]
-        clicks = [m for m in self.clicks if self._visitor(m) == self._visitor(n)]
+        opens = [
+            m for m, hit in enumerate(self.hits) if not hit.is_click and hit.own_verdict.verdict in _PEOPLES_VERDICTS
+        ]
+        clicks = [m for m in self.clicks if self._visitor_of(m) == self._visitor_of(n)]
         return all(
-            self._visitor(m) == self._visitor(n) and -TIMING.glance_s < self._apart_s(m, clicks[0]) < TIMING.glance_s
+            self._visitor_of(m) == self._visitor_of(n)
+            and -TIMING.glance_s < self._seconds_between(m, clicks[0]) < TIMING.glance_s
             for m in opens
         )
 
-    def _echoes(self) -> None:
+    def _find_echoes(self) -> None:
         """Of two visitors at one link it is the one who never loaded a picture; else the second."""
         for window in self._windows(TIMING.echo_s):
             n = window[0]
             for m in window[1:]:
-                is_echo = self.hits[n].link == self.hits[m].link and self._is_other(n, m)
+                is_echo = self.hits[n].link == self.hits[m].link and self._are_different_visitors(n, m)
                 if not is_echo or not self._is_person(n) or not self._is_person(m):
                     continue
-                self._blame(n if self._has_opened(m) and not self._has_opened(n) else m, ECHO)
+                self._add_reason(n if self._has_opened(m) and not self._has_opened(n) else m, ECHO)
 
-    def _same_visitors(self) -> None:
-        guilty = [
+    def _find_same_visitors(self) -> None:
+        machines = [
             n
-            for n, found in enumerate(self.found)
+            for n, found in enumerate(self.reasons)
             if self.networks[n]
-            and (found or any(r.startswith(request_verdict.NETWORK) for r in self.hits[n].alone.reasons))
+            and (found or any(r.startswith(request_verdict.NETWORK_PREFIX) for r in self.hits[n].own_verdict.reasons))
         ]
-        for n in guilty:
+        for n in machines:
             for m, hit in enumerate(self.hits):
-                is_near = abs(self._apart_s(n, m)) <= TIMING.visitor_s
-                is_same = self._visitor(m) == self._visitor(n) and hit.alone.verdict not in (PROXIED, MACHINE)
-                if is_near and is_same and not self.found[m]:
-                    self._blame(m, SAME_VISITOR)
+                is_near = abs(self._seconds_between(n, m)) <= TIMING.visitor_s
+                is_same = self._visitor_of(m) == self._visitor_of(n) and hit.own_verdict.verdict not in (
+                    PROXIED,
+                    MACHINE,
+                )
+                if is_near and is_same and not self.reasons[m]:
+                    self._add_reason(m, SAME_VISITOR)

@@ -13,75 +13,77 @@ from relay.attribution import rules
 
 HUMAN, PROXIED, MACHINE, UNKNOWN = "human", "proxied", "machine", "unknown"
 PREFETCH = "prefetch"
-NETWORK = "scanner_network:"
+NETWORK_PREFIX = "scanner_network:"
 # What stands in requests is bounded before a pattern looks at it and before a cache keeps it.
-MAX_AGENT = 512  # characters
+MAX_USER_AGENT = 512  # characters
 _MAX_ADDRESS = 64  # characters; the longest IPv6 address has 45, a zone some more
 
 # Carriers' and offices' inner addresses, and our own: many people, or a proxy that keeps the visitor's to itself.
-_INNER = [
+_SHARED_NETWORKS = [
     ipaddress.ip_network(text)
     for text in ("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "100.64.0.0/10")
 ] + [ipaddress.ip_network(text) for text in ("::1/128", "fc00::/7", "fe80::/10")]
 
 
-class Verdict(NamedTuple):
+class HitVerdict(NamedTuple):
     """What we take a visitor for, and by which rules."""
 
     verdict: str
     reasons: tuple[str, ...] = ()
 
 
-def judge(agent: str, headers: Mapping[str, str], address: str, *, is_click: bool) -> Verdict:
+def judge_request(agent: str, headers: Mapping[str, str], address: str, *, is_click: bool) -> HitVerdict:
     """The verdict on a request. Header names are in lower case."""
-    return look(agent, (*_ahead(headers), *_scanning(address, is_click)), is_click=is_click)
+    return judge_user_agent(
+        agent, (*_prefetch_reasons(headers), *_scanner_reasons(address, is_click)), is_click=is_click
+    )
 
 
-def lasting(reasons: Iterable[str]) -> tuple[str, ...]:
+def persistent_reasons(reasons: Iterable[str]) -> tuple[str, ...]:
     """Those of an event's reasons that came from what is not kept: headers, and the whole address."""
-    return tuple(reason for reason in reasons if reason == PREFETCH or reason.startswith(NETWORK))
+    return tuple(reason for reason in reasons if reason == PREFETCH or reason.startswith(NETWORK_PREFIX))
 
 
-def look(agent: str, lasting: tuple[str, ...] = (), *, is_click: bool) -> Verdict:
-    """The verdict on a User-Agent (its first MAX_AGENT characters), with what else is known of the request.
+def judge_user_agent(agent: str, lasting: tuple[str, ...] = (), *, is_click: bool) -> HitVerdict:
+    """The verdict on a User-Agent (its first MAX_USER_AGENT characters), with what else is known of the request.
 
     Image proxies do not follow links for people: what clicks under a proxy's name is a machine.
     """
-    return _judge_agent(agent.strip()[:MAX_AGENT], lasting, is_click)
+    return _judge_agent(agent.strip()[:MAX_USER_AGENT], lasting, is_click)
 
 
 @lru_cache(maxsize=4096)
-def _judge_agent(agent: str, lasting: tuple[str, ...], is_click: bool) -> Verdict:
+def _judge_agent(agent: str, lasting: tuple[str, ...], is_click: bool) -> HitVerdict:
     proxies = tuple(
         reason
         for reason, pattern, unless in rules.PROXIES
         if pattern.search(agent) and not (unless and unless.search(agent))
     )[:1]
     if proxies and not is_click and PREFETCH not in lasting:
-        return Verdict(PROXIED, proxies)
+        return HitVerdict(PROXIED, proxies)
     early = tuple(reason for reason, pattern in rules.PREFETCHERS if pattern.fullmatch(agent))
     scanner = [f"scanner:{name}" for name, pattern in rules.SCANNERS if pattern.search(agent)][:1]
     machine = (*early, *scanner, *lasting)
     if not machine and not proxies:
-        machine = _age(agent)
+        machine = _version_reasons(agent)
     if machine or proxies:
-        return Verdict(MACHINE, (*proxies, *machine))
+        return HitVerdict(MACHINE, (*proxies, *machine))
     if not agent:
-        return Verdict(UNKNOWN, ("no_user_agent",))
+        return HitVerdict(UNKNOWN, ("no_user_agent",))
     if not rules.PEOPLE.search(agent):
-        return Verdict(MACHINE if is_click else UNKNOWN, ("no_browser",))
-    return Verdict(HUMAN)
+        return HitVerdict(MACHINE if is_click else UNKNOWN, ("no_browser",))
+    return HitVerdict(HUMAN)
 
 
-def network(address: str) -> str:
+def visitor_network(address: str) -> str:
     """The network that an address belongs to (/24, /48); empty if it tells nobody apart from others."""
-    return _network(address) if len(address) <= _MAX_ADDRESS else ""
+    return _visitor_network(address) if len(address) <= _MAX_ADDRESS else ""
 
 
 @lru_cache(maxsize=4096)
-def _network(address: str) -> str:
-    found = read(address)
-    if found is None or any(found in inner for inner in _INNER):
+def _visitor_network(address: str) -> str:
+    found = parse_ip(address)
+    if found is None or any(found in inner for inner in _SHARED_NETWORKS):
         return ""
     return str(ipaddress.ip_network((found, 24 if found.version == 4 else 48), strict=False))
 
@@ -93,18 +95,18 @@ def is_hosted(address: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def _is_hosted(address: str) -> bool:
-    found = read(address)
+    found = parse_ip(address)
     return found is not None and any(found in network for network in rules.HOSTING)
 
 
-def read(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+def parse_ip(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     """An IP address; None for anything else. What a dual-stack listener shows as ::ffff:192.0.2.1 is IPv4."""
     text = text.strip()
-    return _read(text) if len(text) <= _MAX_ADDRESS else None
+    return _parse_ip(text) if len(text) <= _MAX_ADDRESS else None
 
 
 @lru_cache(maxsize=4096)
-def _read(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+def _parse_ip(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
         found = ipaddress.ip_address(text.partition("%")[0])
     except ValueError:
@@ -112,13 +114,13 @@ def _read(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     return (found.ipv4_mapped if found.version == 6 else None) or found  # RFC 4291 §2.5.5.2
 
 
-def _ahead(headers: Mapping[str, str]) -> tuple[str, ...]:
+def _prefetch_reasons(headers: Mapping[str, str]) -> tuple[str, ...]:
     is_ahead = any(value in headers.get(name, "").lower() for name, value in rules.HEADERS.items())
     return (PREFETCH,) if is_ahead else ()
 
 
-def _scanning(address: str, is_click: bool) -> tuple[str, ...]:
-    found = read(address)
+def _scanner_reasons(address: str, is_click: bool) -> tuple[str, ...]:
+    found = parse_ip(address)
     if found is None:
         return ()
     names = (
@@ -126,16 +128,16 @@ def _scanning(address: str, is_click: bool) -> tuple[str, ...]:
         for one in rules.NETWORKS
         if (is_click or not one.clicks_only) and any(found in network for network in one.networks)
     )
-    return tuple(NETWORK + name for name in names)[:1]
+    return tuple(NETWORK_PREFIX + name for name in names)[:1]
 
 
-def _age(agent: str) -> tuple[str, ...]:
+def _version_reasons(agent: str) -> tuple[str, ...]:
     for reason, known in (("obsolete_browser", rules.OBSOLETE), ("impossible_browser", rules.IMPOSSIBLE)):
         for one in known:
             found = one.agent.search(agent)
             if (
                 found
-                and not one.least <= int(found[1]) <= one.greatest
+                and not one.min_version <= int(found[1]) <= one.max_version
                 and not (one.unless and one.unless.search(agent))
                 and (one.platform is None or one.platform.search(agent))
             ):

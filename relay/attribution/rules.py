@@ -18,17 +18,17 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _DATA: dict[str, Any] = tomllib.loads(Path(__file__).with_name("rules.toml").read_text("utf-8"))  # Any: TOML
 
 
-class Versioned(NamedTuple):
+class BrowserVersions(NamedTuple):
     """Browsers by their version, the pattern's only group."""
 
     agent: Pattern
-    least: int
-    greatest: int
+    min_version: int
+    max_version: int
     unless: Pattern | None = None
     platform: Pattern | None = None
 
 
-class Scanning(NamedTuple):
+class ScannerNetworks(NamedTuple):
     """A scanner's networks."""
 
     name: str
@@ -36,14 +36,14 @@ class Scanning(NamedTuple):
     clicks_only: bool
 
 
-class Crowd(NamedTuple):
+class MassVisitRule(NamedTuple):
     """How many recipients in how long are more than one person's."""
 
     recipients: int
     within_s: float
 
 
-class Sweep(NamedTuple):
+class SweepRule(NamedTuple):
     """How many links in how long are more than a reader's, so long after the delivery."""
 
     links: int
@@ -55,7 +55,7 @@ def _pattern(text: str) -> Pattern:
     return re.compile(text, re.IGNORECASE)
 
 
-def _named(rows: list[Mapping[str, str]]) -> list[tuple[str, Pattern]]:
+def _reason_patterns(rows: list[Mapping[str, str]]) -> list[tuple[str, Pattern]]:
     return [(row["reason"], _pattern(row["agent"])) for row in rows]
 
 
@@ -63,22 +63,23 @@ PROXIES = [
     (row["reason"], _pattern(row["agent"]), _pattern(row["unless"]) if "unless" in row else None)
     for row in _DATA["proxy"]
 ]
-PREFETCHERS = _named(_DATA["prefetch"])
+PREFETCHERS = _reason_patterns(_DATA["prefetch"])
 HEADERS: Mapping[str, str] = _DATA["headers"]
 SCANNERS = [(name, _pattern(text)) for name, text in _DATA["scanners"].items()]
 PEOPLE = _pattern(_DATA["programs"]["people"])
 OBSOLETE = [
-    Versioned(_pattern(row["agent"]), row["oldest"], 1 << 30, _pattern(row["unless"])) for row in _DATA["obsolete"]
+    BrowserVersions(_pattern(row["agent"]), row["oldest"], 1 << 30, _pattern(row["unless"]))
+    for row in _DATA["obsolete"]
 ]
 IMPOSSIBLE = [
-    Versioned(_pattern(row["agent"]), 0, row["latest"], platform=_pattern(row["platform"]))
+    BrowserVersions(_pattern(row["agent"]), 0, row["latest"], platform=_pattern(row["platform"]))
     for row in _DATA["impossible"]
 ]
 NETWORKS = [
-    Scanning(row["name"], tuple(map(ipaddress.ip_network, row["networks"])), row.get("clicks_only", False))
+    ScannerNetworks(row["name"], tuple(map(ipaddress.ip_network, row["networks"])), row.get("clicks_only", False))
     for row in _DATA["network"]
 ]
 HOSTING: list[Network] = [ipaddress.ip_network(text) for text in _DATA["hosting"]["networks"]]
-SWEEPS = [Sweep(row["links"], row["within_s"], row.get("delivered_s", math.inf)) for row in _DATA["sweep"]]
-MANY = [Crowd(row["recipients"], row["within_s"]) for row in _DATA["many"]]
+SWEEP_RULES = [SweepRule(row["links"], row["within_s"], row.get("delivered_s", math.inf)) for row in _DATA["sweep"]]
+MASS_VISIT_RULES = [MassVisitRule(row["recipients"], row["within_s"]) for row in _DATA["many"]]
 TIMING = SimpleNamespace(**_DATA["timing"])

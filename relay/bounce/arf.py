@@ -10,12 +10,12 @@ from typing import NamedTuple
 
 from relay.bounce import lenient_mime, recipient_report
 from relay.bounce.classify import BounceKind, Verdict
-from relay.bounce.recipient_report import Failure
+from relay.bounce.recipient_report import RecipientReport
 
 # The field in which Microsoft's Junk Mail Reporting names who complained.
-MICROSOFT = "x-hmxmroriginalrecipient"
+MICROSOFT_FIELD = "x-hmxmroriginalrecipient"
 # What a person asked for by it: no more of this. RFC 6650 §5.3 and the registry of feedback types.
-UNWANTED = frozenset(
+UNWANTED_FEEDBACK = frozenset(
     {"abuse", "fraud", "opt-out", "opt-out-list", "opt-out-all", "complaint", "unsubscribe", "miscategorized"}
 )
 _REDACTED = ("redacted", "undisclosed", "unknown", "removed", "suppressed")
@@ -29,42 +29,50 @@ _RECIPIENT_FIELDS = (
 # X-ARF 0.2's fields, and what SpamCop writes; neither says who complained, which their readers are not to learn.
 _XARF = ("report-type:", "reported-from:")
 _SPAMCOP = re.compile(r"^\[ ?SpamCop V", re.MULTILINE)
-_ORIGINAL_FIELDS = (MICROSOFT, "x-original-to", "delivered-to", "envelope-to", "x-envelope-to", "to", "apparently-to")
+_ORIGINAL_FIELDS = (
+    MICROSOFT_FIELD,
+    "x-original-to",
+    "delivered-to",
+    "envelope-to",
+    "x-envelope-to",
+    "to",
+    "apparently-to",
+)
 
 
 class Complaint(NamedTuple):
-    """`feedback`: the type in lower case; `complainants`: one Failure each, without action and code."""
+    """`feedback`: the type in lower case; `complainants`: one RecipientReport each, without action and code."""
 
     feedback: str
-    complainants: tuple[Failure, ...]
+    complainants: tuple[RecipientReport, ...]
 
 
-def complaint(whole: lenient_mime.Part, original: lenient_mime.Part | None) -> Complaint | None:
+def read_complaint(whole: lenient_mime.LenientPart, original: lenient_mime.LenientPart | None) -> Complaint | None:
     """The complaint that this mail is, or None."""
     reports = [part for part in whole.walk() if part.type == "message/feedback-report"]
-    is_bare = (original is not None and bool(original.get(MICROSOFT))) or bool(whole.get(MICROSOFT))
+    is_bare = (original is not None and bool(original.get(MICROSOFT_FIELD))) or bool(whole.get(MICROSOFT_FIELD))
     if not reports and not is_bare and whole.parameters.get("report-type", "").lower() != "feedback-report":
-        return Complaint("abuse", ()) if _is_of_spam(whole) else None
+        return Complaint("abuse", ()) if _is_spam_report(whole) else None
     told: dict[str, list[str]] = {}
     for part in reports:
         for block in part.text.strip().split("\n\n"):
-            for name, value in lenient_mime.fields(block.encode("utf-8", "replace"))[0]:
+            for name, value in lenient_mime.parse_fields(block.encode("utf-8", "replace"))[0]:
                 told.setdefault(name, []).append(value)
     feedback = told.get("feedback-type", ["abuse"])[0].split(";")[0].strip().lower() or "abuse"
-    named = [address for name in _RECIPIENT_FIELDS for value in told.get(name, ()) if (address := _address(value))]
+    named = [address for name in _RECIPIENT_FIELDS for value in told.get(name, ()) if (address := _complainant(value))]
     if not named:
-        named = _of_original(original or whole)
-    return Complaint(feedback, failures(feedback, named))
+        named = _original_recipients(original or whole)
+    return Complaint(feedback, complaint_reports(feedback, named))
 
 
-def failures(feedback: str, named: Iterable[str]) -> tuple[Failure, ...]:
-    """One Failure for each address, once, with the verdict on feedback of that type."""
-    verdict = Verdict(BounceKind.NONE, "complaint", f"arf.{feedback}"[:60], feedback in UNWANTED, False, "")
+def complaint_reports(feedback: str, named: Iterable[str]) -> tuple[RecipientReport, ...]:
+    """One RecipientReport for each address, once, with the verdict on feedback of that type."""
+    verdict = Verdict(BounceKind.NONE, "complaint", f"arf.{feedback}"[:60], feedback in UNWANTED_FEEDBACK, False, "")
     unique = {address.lower(): address for address in named}
-    return tuple(Failure(a, "", "", 0, "", "", "", verdict) for a in unique.values())
+    return tuple(RecipientReport(a, "", "", 0, "", "", "", verdict) for a in unique.values())
 
 
-def _is_of_spam(whole: lenient_mime.Part) -> bool:
+def _is_spam_report(whole: lenient_mime.LenientPart) -> bool:
     """True for a report that follows X-ARF or SpamCop's form; X-ARF knows other abuse than mail."""
     texts = [part.text[:20_000] for part in whole.children or [whole] if part.type.startswith("text/")]
     if "spamcop" in whole.get("from").lower():
@@ -76,19 +84,19 @@ def _is_xarf(text: str) -> bool:
     return "spam" in text and all(text.startswith(field) or f"\n{field}" in text for field in _XARF)
 
 
-def _of_original(original: lenient_mime.Part) -> list[str]:
+def _original_recipients(original: lenient_mime.LenientPart) -> list[str]:
     for name in _ORIGINAL_FIELDS:
         addresses = [
-            a for value in original.all(name) for a in recipient_report.addresses(value) if not _is_redacted(a)
+            a for value in original.all(name) for a in recipient_report.find_addresses(value) if not _is_redacted(a)
         ]
         if addresses:
             # A To with several does not tell which of them complained.
-            return addresses if len(addresses) == 1 or name == MICROSOFT else []
+            return addresses if len(addresses) == 1 or name == MICROSOFT_FIELD else []
     return []
 
 
-def _address(value: str) -> str:
-    addresses = recipient_report.addresses(value)
+def _complainant(value: str) -> str:
+    addresses = recipient_report.find_addresses(value)
     return addresses[0] if addresses and not _is_redacted(addresses[0]) else ""
 
 

@@ -25,12 +25,12 @@ _VALUES = (
 )
 
 
-def is_auto_reply(whole: lenient_mime.Part, by_subject_only: bool = False) -> bool:
+def is_auto_reply(whole: lenient_mime.LenientPart, by_subject_only: bool = False) -> bool:
     """True for a mail that a program wrote in answer to another one."""
     subject = whole.get("subject")[:300]
-    if word_lists.pattern("auto_reply", "subject", r"^(?:\W|re:|aw:|sv:|antw:|rif:)*{}").search(subject):
+    if word_lists.list_pattern("auto_reply", "subject", r"^(?:\W|re:|aw:|sv:|antw:|rif:)*{}").search(subject):
         return True
-    if word_lists.pattern("auto_reply", "challenge").search(subject):
+    if word_lists.list_pattern("auto_reply", "challenge").search(subject):
         return True
     if by_subject_only:
         return False

@@ -70,24 +70,25 @@ class Rule(NamedTuple):
     samples: tuple[str, ...]
 
 
-class _Turn(NamedTuple):
+class _PhaseOverride(NamedTuple):
     """Before RCPT nothing is the recipient's fault: these categories become that one."""
 
     name: str
     categories: frozenset[str]
-    into: str
+    category: str
 
 
-class _Clue(NamedTuple):
+class _IndexEntry(NamedTuple):
     """One way to a rule. The order is unique, so sorting never compares further.
 
-    `where` the phrase may be: in the `whole` text, or first `outside` links, then in these `too`.
+    `scope`: where the phrase is searched for: in the `whole` text; or first in the text `outside` of links, and then,
+    by a second entry, in the text with its `links`.
     """
 
     order: int
     rule: Rule
     phrase: phrases.Phrase | None
-    where: str
+    scope: str
 
 
 _LAYERS = ("transport", "provider", "text", "status", "code", "class")
@@ -100,11 +101,11 @@ _INFRASTRUCTURE = frozenset({Phase.CONNECT, Phase.HELO, Phase.AUTH})
 _STATUS = re.compile(r"(?<![\w.])[245]\.[0-9]{1,3}\.[0-9]{1,3}(?![\w.]*[0-9])")
 
 
-def _phrases_of(value: object, named: Mapping[str, tuple[str, ...]]) -> list[phrases.Phrase]:
-    return [phrases.parse(phrase, named) for phrase in value] if isinstance(value, list) else []
+def _parse_phrases(value: object, word_classes: Mapping[str, tuple[str, ...]]) -> list[phrases.Phrase]:
+    return [phrases.parse_phrase(phrase, word_classes) for phrase in value] if isinstance(value, list) else []
 
 
-def _statuses(entries: list[str]) -> Iterator[str]:
+def _expand_statuses(entries: list[str]) -> Iterator[str]:
     """`7.606-649` is each of these; `""` is no status at all."""
     for entry in entries:
         first, _, last = entry.partition("-")
@@ -113,7 +114,7 @@ def _statuses(entries: list[str]) -> Iterator[str]:
             yield f"{subject}.{number}" if entry else ""
 
 
-class _Book:
+class _RuleIndex:
     """The rules file, read and indexed: a text's words lead to the few rules worth trying."""
 
     # Any: what TOML holds is known only after the checks below.
@@ -122,16 +123,16 @@ class _Book:
             name: Category(BounceKind(c["kind"]), c["suppress"], c["retry"], c["advice"])
             for name, c in toml["category"].items()
         }
-        self.named = {name: tuple(words) for name, words in toml["words"].items()}
-        self.turns: dict[Phase, _Turn] = {}
-        self.turn_samples: dict[str, tuple[str, ...]] = {}
-        for phase, turn in toml["phase"].items():
+        self.word_classes = {name: tuple(words) for name, words in toml["words"].items()}
+        self.phase_overrides: dict[Phase, _PhaseOverride] = {}
+        self.override_samples: dict[str, tuple[str, ...]] = {}
+        for phase, override in toml["phase"].items():
             name = f"phase.{phase}"
-            self.turns[Phase(phase)] = _Turn(name, frozenset(turn["turns"]), turn["into"])
-            self.turn_samples[name] = tuple(turn["sample"])
+            self.phase_overrides[Phase(phase)] = _PhaseOverride(name, frozenset(override["turns"]), override["into"])
+            self.override_samples[name] = tuple(override["sample"])
         self.rules: list[Rule] = []
-        self.index: dict[str, list[_Clue]] = {}
-        self.doubts: dict[str, list[_Clue]] = {}
+        self.index: dict[str, list[_IndexEntry]] = {}
+        self.doubts: dict[str, list[_IndexEntry]] = {}
         self._order = 0
         matches: dict[str, Any] = {}
         for layer in (*_LAYERS, _DOUBT):
@@ -140,27 +141,27 @@ class _Book:
             for entry in toml[layer]:
                 match = entry.get("match")
                 matches[f"{layer}.{entry['name']}"] = match
-                rule = self._rule(layer, entry)
-                said = _phrases_of(matches[match] if isinstance(match, str) else match, self.named)
-                for phrase in said:
-                    self._point(index, phrase.keys, rule, phrase, "outside" if layer == "text" else "whole")
+                rule = self._read_rule(layer, entry)
+                parsed = _parse_phrases(matches[match] if isinstance(match, str) else match, self.word_classes)
+                for phrase in parsed:
+                    self._add_entry(index, phrase.keys, rule, phrase, "outside" if layer == "text" else "whole")
                 if match is None:
                     keys = [f"#{s}" for s in rule.statuses] or [f"={c}" for c in rule.codes]
-                    self._point(index, keys, rule, None)
-                linked += [(rule, phrase) for phrase in said if layer == "text"]
+                    self._add_entry(index, keys, rule, None)
+                linked += [(rule, phrase) for phrase in parsed if layer == "text"]
             for rule, phrase in linked:
-                self._point(index, phrase.keys, rule, phrase, "too")
+                self._add_entry(index, phrase.keys, rule, phrase, "links")
 
     # Any: as above.
-    def _rule(self, layer: str, entry: Mapping[str, Any]) -> Rule:
+    def _read_rule(self, layer: str, entry: Mapping[str, Any]) -> Rule:
         rule = Rule(
             name=f"{layer}.{entry['name']}",
             category=entry["category"],
             codes=tuple(entry.get("code", ())),
-            statuses=frozenset(_statuses(entry.get("status", []))),
+            statuses=frozenset(_expand_statuses(entry.get("status", []))),
             phases=frozenset(Phase(phase) for phase in entry.get("phase", ())),
             upstreams=tuple(entry.get("upstream", ())),
-            unless=tuple(_phrases_of(entry.get("unless"), self.named)),
+            unless=tuple(_parse_phrases(entry.get("unless"), self.word_classes)),
             samples=tuple(entry["sample"]),
         )
         if unknown := entry.keys() - _RULE_KEYS:
@@ -170,29 +171,29 @@ class _Book:
         self.rules.append(rule)
         return rule
 
-    def _point(
+    def _add_entry(
         self,
-        index: dict[str, list[_Clue]],
+        index: dict[str, list[_IndexEntry]],
         keys: Iterable[str],
         rule: Rule,
         phrase: phrases.Phrase | None,
-        where: str = "whole",
+        scope: str = "whole",
     ) -> None:
         self._order += 1
         for key in keys:
-            index.setdefault(key, []).append(_Clue(self._order, rule, phrase, where))
+            index.setdefault(key, []).append(_IndexEntry(self._order, rule, phrase, scope))
 
-    def decide(self, code: int, status: str, text: str, phase: Phase, upstream: str) -> Rule | None:
+    def find_rule(self, code: int, status: str, text: str, phase: Phase, upstream: str) -> Rule | None:
         """The first rule, in the file's order, that holds; where it is a hard one, a doubt that holds beside it."""
-        words = phrases.words(text)
-        found = self._first(self.index, words, code, status, text, phase, upstream)
+        words = phrases.tokenize(text)
+        found = self._first_match(self.index, words, code, status, text, phase, upstream)
         if found and self.categories[found.category].kind is BounceKind.HARD:
-            return self._first(self.doubts, words, code, status, text, phase, upstream) or found
+            return self._first_match(self.doubts, words, code, status, text, phase, upstream) or found
         return found
 
-    def _first(
+    def _first_match(
         self,
-        index: Mapping[str, list[_Clue]],
+        index: Mapping[str, list[_IndexEntry]],
         words: list[str],
         code: int,
         status: str,
@@ -202,23 +203,23 @@ class _Book:
     ) -> Rule | None:
         number = str(code)
         detail = status.partition(".")[2]
-        clues: list[_Clue] = []
+        entries: list[_IndexEntry] = []
         for word in {*words, f"#{detail}", f"={number}", f"={number[0]}"}:
             if word in index:
-                clues += index[word]
-        if not clues:
+                entries += index[word]
+        if not entries:
             return None
-        clues.sort()
+        entries.sort()
         known = 200 <= code < 600
-        whole = phrases.canonical(words)
-        bare = phrases.without_links(text)
-        outside = whole if bare is text else phrases.canonical(phrases.words(bare))
-        for _, rule, phrase, where in clues:
-            said = outside if where == "outside" else whole
-            if where == "too" and outside is whole:
+        whole = phrases.canonical_text(words)
+        bare = phrases.remove_links(text)
+        outside = whole if bare is text else phrases.canonical_text(phrases.tokenize(bare))
+        for _, rule, phrase, scope in entries:
+            searched = outside if scope == "outside" else whole
+            if scope == "links" and outside is whole:
                 continue
             # First what excludes most.
-            if phrase is not None and not phrase.search(said):
+            if phrase is not None and not phrase.search(searched):
                 continue
             # Outside SMTP's codes only the rules that ask for such a code have a say.
             if not number.startswith(rule.codes) if rule.codes else not known:
@@ -229,34 +230,34 @@ class _Book:
                 continue
             if rule.upstreams and not any(name in upstream for name in rule.upstreams):
                 continue
-            if not any(exception.search(said) for exception in rule.unless):
+            if not any(exception.search(searched) for exception in rule.unless):
                 return rule
         return None
 
 
-BOOK = _Book(tomllib.loads(Path(__file__).with_name("rules.toml").read_text(encoding="utf-8")))
-CATEGORIES: Mapping[str, Category] = BOOK.categories
+RULES = _RuleIndex(tomllib.loads(Path(__file__).with_name("rules.toml").read_text(encoding="utf-8")))
+CATEGORIES: Mapping[str, Category] = RULES.categories
 
 
-def classify(reply: relay.reply.Reply, phase: Phase = Phase.RCPT, upstream: str = "") -> Verdict:
+def classify_reply(reply: relay.reply.Reply, phase: Phase = Phase.RCPT, upstream: str = "") -> Verdict:
     """The verdict on a reply. Never raises; what nobody understands is `undetermined` and soft.
 
     `retry` follows the code: 4xx yes, 5xx no. The exceptions: before MAIL the trouble is the upstream's and
     is tried again; so are the categories whose `retry` says so. After DATA a reply speaks for every
     recipient of the transaction: with several, a hard verdict names none of them.
     """
-    status = reply.status or status_in(reply.text)
+    status = reply.status or find_status(reply.text)
     if 200 <= reply.code < 400:
         return Verdict(BounceKind.NONE, "accepted", "class.accepted", False, False, status)
     # X.0.0 and Exchange's 5.0.350 only wrap what the text quotes.
-    told = (status_in(reply.text) if status[1:4] == ".0." else "") or status
+    own_status = (find_status(reply.text) if status[1:4] == ".0." else "") or status
     # No code, but a status (some hosts send only that): its class is all we have.
     code = reply.code or (int(status[0]) * 100 + 50 if status[:1] in ("4", "5") else 0)
-    rule = BOOK.decide(code, "" if told.startswith("2") else told, reply.text, phase, upstream)
+    rule = RULES.find_rule(code, "" if own_status.startswith("2") else own_status, reply.text, phase, upstream)
     name, found = (rule.name, rule.category) if rule else ("class.none", "undetermined")
-    turn = BOOK.turns.get(phase)
-    if turn and found in turn.categories:
-        name, found = turn.name, turn.into
+    override = RULES.phase_overrides.get(phase)
+    if override and found in override.categories:
+        name, found = override.name, override.category
     category = CATEGORIES[found]
     permanent = 500 <= code < 700
     kind = category.kind if permanent else BounceKind.SOFT
@@ -270,13 +271,13 @@ def classify(reply: relay.reply.Reply, phase: Phase = Phase.RCPT, upstream: str 
     )
 
 
-def status_in(text: str) -> str:
+def find_status(text: str) -> str:
     """The first enhanced status in a text; `""` if it has none."""
     found = _STATUS.search(text, 0, phrases.MAX_CHARACTERS)
     return found[0] if found else ""
 
 
-def advice(category: str) -> str:
+def advice_for(category: str) -> str:
     """One sentence for the operator; for a category that we do not know, the one for `undetermined`."""
     return CATEGORIES.get(category, CATEGORIES["undetermined"]).advice
 
@@ -285,12 +286,12 @@ _PHASES: Mapping[str, Phase] = {phase.value: phase for phase in Phase}
 # A reply as people paste it: bare, or behind "host mx.example.com[192.0.2.1] said: ", "smtp; ", a log's time.
 _BARE = re.compile(r"\A([2-6][0-9]{2})(?=[\s:;,_#-]|$)")
 _QUOTED = re.compile(r"(?:[;=(\"'>]|:\s|>:|\.\.\.)\s*+([2-5][0-9]{2})(?=[ -]|['\"]?, )")
-_TOLD = re.compile(r"\b(?:said|replied|answered|returned|error|code)[:=]?\s++([245][0-9]{2})(?=[ :-])", re.IGNORECASE)
+_STATED = re.compile(r"\b(?:said|replied|answered|returned|error|code)[:=]?\s++([245][0-9]{2})(?=[ :-])", re.IGNORECASE)
 _INSIDE = re.compile(r"(?<![\w.\[-])([245][0-9]{2})(?=[ -]#?[245]\.[0-9]{1,3}\.[0-9]{1,3}\b)")
 _LINE_END = re.compile(r"(?:\\r)?\\n|\r\n?|\n")
 
 
-def parse_line(line: str, default_phase: Phase) -> tuple[Phase, relay.reply.Reply]:
+def parse_reply_line(line: str, default_phase: Phase) -> tuple[Phase, relay.reply.Reply]:
     """A phase and a reply from one line of text; without a code in it, the reply's code is 0.
 
     A phase and a tab may stand before the reply. Its lines may be parted by LF, by a written `\\n`, or
@@ -301,7 +302,7 @@ def parse_line(line: str, default_phase: Phase) -> tuple[Phase, relay.reply.Repl
     if tab and head.strip().lower() in _PHASES:
         line = rest
     line = _LINE_END.sub("\n", line.strip())
-    found = _BARE.match(line) or _QUOTED.search(line) or _INSIDE.search(line) or _TOLD.search(line)
+    found = _BARE.match(line) or _QUOTED.search(line) or _INSIDE.search(line) or _STATED.search(line)
     if not found:
         return phase, relay.reply.parse_reply(0, line)
     code, rest = found[1], line[found.end() :]
@@ -310,7 +311,7 @@ def parse_line(line: str, default_phase: Phase) -> tuple[Phase, relay.reply.Repl
     return phase, relay.reply.parse_reply(int(code), text)
 
 
-def as_json(verdict: Verdict) -> dict[str, str | bool]:
+def verdict_as_json(verdict: Verdict) -> dict[str, str | bool]:
     """The object that `waypost classify` prints."""
     return {
         "kind": verdict.kind.value,

@@ -1,16 +1,16 @@
 """Read delivery status notifications: the machine-readable part, as loosely as it is written.
 
-In: a mail's parts.  Out: a Failure for each recipient block.  RFC 3464, RFC 6533; old forms with comments, without
-address types, without blank lines between the blocks or with too many of them.
+In: a mail's parts.  Out: a RecipientReport for each recipient block.  RFC 3464, RFC 6533; old forms with comments,
+without address types, without blank lines between the blocks or with too many of them.
 """
 
 import re
 from collections.abc import Iterator, Mapping
 
 from relay.bounce import lenient_mime, recipient_report
-from relay.bounce.recipient_report import Failure
+from relay.bounce.recipient_report import RecipientReport
 
-TYPES = ("message/delivery-status", "message/global-delivery-status", "message/delivery-report")
+STATUS_TYPES = ("message/delivery-status", "message/global-delivery-status", "message/delivery-report")
 MAX_RECIPIENTS = 10_000
 
 # Blanks, not white space: white space runs over line ends, and from each of them anew.
@@ -28,17 +28,17 @@ _REMOTE = re.compile(r"[A-Za-z0-9._:\[\]-]{1,255}")
 _EMBEDDED = re.compile(r"\\x\{([0-9A-Fa-f]{2,6})\}")
 _XTEXT = re.compile(r"\+(2B|3D)")
 _MAILBOX = re.compile(r"(?<![^\s<;:(])((?:\"[^\"\n]{1,128}\"|[^\s<>@\"(),;:]{1,256})@(?:[^\s<>@\"(),;:]{1,255}))")
-_ONCE = {"final-recipient", "original-recipient", "action", "status"}
+_UNIQUE_FIELDS = {"final-recipient", "original-recipient", "action", "status"}
 _ACTIONS = {
     "fail": "failed", "undeliv": "failed", "error": "failed", "delay": "delayed", "deliver": "delivered",
     "relay": "relayed", "expand": "expanded",
 }  # fmt: skip
 
 
-def status_parts(whole: lenient_mime.Part) -> list[lenient_mime.Part]:
+def find_status_parts(whole: lenient_mime.LenientPart) -> list[lenient_mime.LenientPart]:
     """The parts that hold status blocks: by their type, else by what they say. Those of a returned report do not."""
-    own = list(_outside_messages(whole))
-    return [part for part in own if part.type in TYPES and _STATUS_TEXT.search(part.text)] or [
+    own = list(_parts_outside_messages(whole))
+    return [part for part in own if part.type in STATUS_TYPES and _STATUS_TEXT.search(part.text)] or [
         part
         for part in own
         if not part.children
@@ -48,28 +48,28 @@ def status_parts(whole: lenient_mime.Part) -> list[lenient_mime.Part]:
     ]
 
 
-def failures(parts: list[lenient_mime.Part]) -> list[Failure]:
+def read_recipient_reports(parts: list[lenient_mime.LenientPart]) -> list[RecipientReport]:
     """What the blocks say, in order, each address once per action."""
-    seen: dict[tuple[str, str], Failure] = {}
+    seen: dict[tuple[str, str], RecipientReport] = {}
     for part in parts:
-        for block in _blocks(part.text):
+        for block in _split_blocks(part.text):
             if len(seen) >= MAX_RECIPIENTS:
                 break
-            one = _failure(block)
+            one = _read_block(block)
             key = one.recipient.lower(), one.action
             if one.recipient and (key not in seen or not seen[key].text):
                 seen[key] = one
     return list(seen.values())
 
 
-def _outside_messages(part: lenient_mime.Part) -> Iterator[lenient_mime.Part]:
+def _parts_outside_messages(part: lenient_mime.LenientPart) -> Iterator[lenient_mime.LenientPart]:
     yield part
     for child in part.children:
         if not part.type.startswith("message/"):
-            yield from _outside_messages(child)
+            yield from _parts_outside_messages(child)
 
 
-def _blocks(text: str) -> Iterator[Mapping[str, str]]:
+def _split_blocks(text: str) -> Iterator[Mapping[str, str]]:
     """The recipients' fields. A block ends where a field that it has comes again."""
     block: dict[str, str] = {}
     last = ""
@@ -77,7 +77,7 @@ def _blocks(text: str) -> Iterator[Mapping[str, str]]:
         field = _FIELD.match(line)
         if field:
             last = field[1].lower()
-            if last in _ONCE and last in block:
+            if last in _UNIQUE_FIELDS and last in block:
                 yield block
                 block = {}
             block.setdefault(last, field[2])
@@ -93,17 +93,20 @@ def _blocks(text: str) -> Iterator[Mapping[str, str]]:
     yield block
 
 
-def _failure(block: Mapping[str, str]) -> Failure:
-    final, original = address(block.get("final-recipient", "")), address(block.get("original-recipient", ""))
+def _read_block(block: Mapping[str, str]) -> RecipientReport:
+    final, original = (
+        recipient_mailbox(block.get("final-recipient", "")),
+        recipient_mailbox(block.get("original-recipient", "")),
+    )
     status = _STATUS.search(block.get("status", ""))
     diagnostic = block.get("diagnostic-code", "") or block.get("x-display-diagnostic", "")
     if not diagnostic:
         diagnostic = _SUPPLEMENT.sub("", block.get("x-supplementary-info", "").strip().removesuffix(">"))
     diagnostic = diagnostic.lstrip()
     typed = _TYPE.match(diagnostic)
-    return recipient_report.judge(
+    return recipient_report.judge_recipient(
         original or final,
-        action(block.get("action", ""), status[0] if status else ""),
+        normalize_action(block.get("action", ""), status[0] if status else ""),
         status[0] if status else "",
         diagnostic[typed.end() :] if typed else diagnostic,
         remote=_remote(block.get("remote-mta", "")),
@@ -111,7 +114,7 @@ def _failure(block: Mapping[str, str]) -> Failure:
     )
 
 
-def action(value: str, status: str) -> str:
+def normalize_action(value: str, status: str) -> str:
     """The action in RFC 3464's word; where there is none, a status has to tell."""
     word = value.strip().lower()
     for beginning, name in _ACTIONS.items():
@@ -130,7 +133,7 @@ def _character(point: int) -> str:
     return chr(point) if point < 0xD800 or 0xE000 <= point < 0x110000 else ""
 
 
-def address(value: str) -> str:
+def recipient_mailbox(value: str) -> str:
     """The mailbox that a recipient field names; `""` if it names none."""
     value = value.lstrip()
     typed = _TYPE.match(value)

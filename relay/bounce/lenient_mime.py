@@ -37,13 +37,13 @@ _TAG = re.compile(r"<!--.*?(?:-->|\Z)|</?[A-Za-z!?][^<>@=]*(?:=[^<>]*)?>", re.DO
 _LONG_REFERENCE = re.compile(r"&#(?:[0-9]{8,}+|[xX][0-9A-Fa-f]{8,}+);?")
 
 
-class Part:
+class LenientPart:
     """A mail or a part of one. `fields`: lower-case names and unfolded values; `body`: octets with LF line ends."""
 
     def __init__(self, fields: tuple[tuple[str, str], ...], body: bytes) -> None:
         self.fields = fields
         self.body = body
-        self.children: list[Part] = []
+        self.children: list[LenientPart] = []
 
     def get(self, name: str) -> str:
         """The first field of that name, its encoded words decoded; `""` if there is none."""
@@ -86,22 +86,22 @@ class Part:
         looks_html = self.type != "text/plain" or decoded.lstrip()[:9].lower().startswith(("<!doctype", "<html"))
         return strip_tags(decoded) if self.type == "text/html" or (looks_html and "<body" in decoded) else decoded
 
-    def walk(self) -> Iterator["Part"]:
+    def walk(self) -> Iterator["LenientPart"]:
         """This part and all below it, in order."""
         yield self
         for child in self.children:
             yield from child.walk()
 
 
-def read(octets: bytes) -> Part:
+def parse_mail(octets: bytes) -> LenientPart:
     """The mail: fields, perhaps none, and a body. What is over the limits is left out."""
     text = octets[:MAX_OCTETS].replace(b"\r\n", b"\n").replace(b"\r", b"\n").lstrip(b"\n \t\xef\xbb\xbf")
     if text.startswith((b"From ", b">From ")):  # an mbox's line
         text = text.partition(b"\n")[2]
-    return _part(text, 0, [MAX_PARTS])
+    return _parse_part(text, 0, [MAX_PARTS])
 
 
-def fields(octets: bytes) -> tuple[tuple[tuple[str, str], ...], bytes]:
+def parse_fields(octets: bytes) -> tuple[tuple[tuple[str, str], ...], bytes]:
     """The header section and what follows it; octets are LF-ended. A line that is no field ends it, blank or not."""
     found: list[tuple[str, str]] = []
     at = 0
@@ -112,19 +112,19 @@ def fields(octets: bytes) -> tuple[tuple[tuple[str, str], ...], bytes]:
     return tuple(found), octets[at + 1 :] if octets[at : at + 1] == b"\n" else octets[at:]
 
 
-def _part(octets: bytes, depth: int, budget: list[int]) -> Part:
+def _parse_part(octets: bytes, depth: int, budget: list[int]) -> LenientPart:
     budget[0] -= 1
-    part = Part(*fields(octets))
+    part = LenientPart(*parse_fields(octets))
     if depth >= MAX_DEPTH:
         return part
     if part.type.startswith("multipart/"):
-        part.children = [_part(piece, depth + 1, budget) for piece in _split(part) if budget[0] > 0]
+        part.children = [_parse_part(piece, depth + 1, budget) for piece in _split_multipart(part) if budget[0] > 0]
     elif part.type in ("message/rfc822", "message/global", "message/news") and budget[0] > 0:
-        part.children = [_part(part.octets.replace(b"\r\n", b"\n").lstrip(b"\n"), depth + 1, budget)]
+        part.children = [_parse_part(part.octets.replace(b"\r\n", b"\n").lstrip(b"\n"), depth + 1, budget)]
     return part
 
 
-def _split(part: Part) -> Iterator[bytes]:
+def _split_multipart(part: LenientPart) -> Iterator[bytes]:
     boundary = part.parameters.get("boundary", "").encode("utf-8", "replace").rstrip()
     lines = rb"^--" + re.escape(boundary) + rb"(--)?[ \t]*+$"
     if not boundary or not re.search(lines, part.body, re.MULTILINE):

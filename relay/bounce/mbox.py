@@ -10,7 +10,7 @@ from collections.abc import Iterator
 _FROM = re.compile(rb"(?:\A|(?<=\n\n)|(?<=\n\r\n))From [^\r\n]{0,300}\d:\d\d[^\r\n]{0,60}\r?\n(?=[!-9;-~]{1,60}:)")
 
 
-def split(octets: bytes) -> Iterator[bytes]:
+def split_mails(octets: bytes) -> Iterator[bytes]:
     """The mails of the file, in order, "From " lines left on."""
     if not octets.startswith(b"From "):
         yield octets

@@ -52,9 +52,9 @@ class Phrase:
         return re.compile(self.source).search
 
 
-def words(text: str) -> list[str]:
+def tokenize(text: str) -> list[str]:
     """The words of a text: lower case, `@` for any address, `ipv4` for one of those, `not` for `n't`."""
-    lower = _folded(text[:MAX_CHARACTERS].lower())
+    lower = _fold(text[:MAX_CHARACTERS].lower())
     for written, meant in _ONE_SPELLING:
         lower = lower.replace(written, meant)
     if "@" in lower:
@@ -62,12 +62,12 @@ def words(text: str) -> list[str]:
     return _WORD.findall(_IPV4.sub(" ipv4 ", lower))
 
 
-def without_links(text: str) -> str:
+def remove_links(text: str) -> str:
     """The text as it would read without its links."""
     return _LINK.sub(" ", text[:MAX_CHARACTERS]) if "://" in text or "www." in text else text
 
 
-def _folded(lower: str) -> str:
+def _fold(lower: str) -> str:
     """Without accents, and with each ideograph apart: servers write `não` and `nao`, `Empfänger` and `Empfanger`."""
     if lower.isascii():
         return lower
@@ -75,28 +75,28 @@ def _folded(lower: str) -> str:
     return _IDEOGRAPH.sub(r" \1 ", bare)
 
 
-def canonical(of: Iterable[str]) -> str:
+def canonical_text(words: Iterable[str]) -> str:
     """The form that patterns are searched in: each word between single spaces, one at either end."""
-    return f" {' '.join(of)} "
+    return f" {' '.join(words)} "
 
 
-def parse(phrase: str, named: Mapping[str, tuple[str, ...]]) -> Phrase:
+def parse_phrase(phrase: str, word_classes: Mapping[str, tuple[str, ...]]) -> Phrase:
     """The phrase, ready for use. Raises ValueError for one that could never hold, or that no word could index.
 
     Words listed as COMMON are in half of all replies and make poor keys: measured, keeping off them
     saves a third of the searches.
     """
-    common = named.get("COMMON", ())
+    common = word_classes.get("COMMON", ())
     source: list[str] = []
     places: list[tuple[str, ...]] = []
-    for token in _folded(phrase).split():
+    for token in _fold(phrase).split():
         if token in _GAPS:
             source.append(_GAPS[token])
             continue
         optional = token.endswith("?")
         plain = token.removesuffix("?")
-        choices = tuple(word for choice in plain.split("/") for word in named.get(choice, (choice,)))
-        pattern = " " + _one_of(choices)
+        choices = tuple(word for choice in plain.split("/") for word in word_classes.get(choice, (choice,)))
+        pattern = " " + _alternatives(choices)
         source.append(f"(?:{pattern})?" if optional else pattern)
         if not optional and not any(choice.endswith("*") for choice in choices):
             places.append(choices)
@@ -108,6 +108,6 @@ def parse(phrase: str, named: Mapping[str, tuple[str, ...]]) -> Phrase:
     return Phrase(keys, "".join(source) + "(?= )")
 
 
-def _one_of(choices: tuple[str, ...]) -> str:
+def _alternatives(choices: tuple[str, ...]) -> str:
     parts = [re.escape(c.removesuffix("*")) + (r"\S*" if c.endswith("*") else "") for c in choices]
     return parts[0] if len(parts) == 1 else f"(?:{'|'.join(parts)})"

@@ -21,11 +21,11 @@ _MAX_LINE = 1000
 _BLOCK_LINES = 30  # that follow an address and may speak of it
 
 
-class Named(NamedTuple):
+class NamedRecipient(NamedTuple):
     """A recipient, what is said of it, and what is said in general."""
 
     address: str
-    words: str
+    text: str
     context: str
 
 
@@ -50,10 +50,10 @@ _BARE = re.compile(r"\A<?([\w.+-]{2,64})>?\s{0,3}[:.]?\Z")
 _SEPARATOR = re.compile(r"[\s,;<>()]{1,10}(?:(?:and|or|und|et|y|e|и)\s{1,3}<?)?", re.IGNORECASE)
 
 
-def notice(text: str) -> tuple[str, str]:
+def split_notice(text: str) -> tuple[str, str]:
     """The text before the returned mail, and the rest."""
     lines = text.split("\n", MAX_LINES)[:MAX_LINES]
-    begins = word_lists.pattern("notice", "original", r"^[\W_]*+{}")
+    begins = word_lists.list_pattern("notice", "original", r"^[\W_]*+{}")
     for at, line in enumerate(lines):
         cut = begins.search(line[:200]) or (
             _TRACE.match(line) and all(_FIELD_LINE.match(below) for below in lines[at + 1 : at + 3])
@@ -63,13 +63,13 @@ def notice(text: str) -> tuple[str, str]:
     return "\n".join(lines), ""
 
 
-def recipients(
-    text: str, others: frozenset[str], sure: Grade = Grade.SAID, never: frozenset[str] = frozenset()
-) -> list[Named]:
+def find_recipients(
+    text: str, others: frozenset[str], min_grade: Grade = Grade.SAID, excluded: frozenset[str] = frozenset()
+) -> list[NamedRecipient]:
     """Whom the notice says could not be reached, in its order.
 
-    `others`: addresses in lower case that it means only where it lists them; `never`: not even there; `sure`: what is
-    below that grade does not count.
+    `others`: addresses in lower case that it means only where it lists them; `excluded`: not even there;
+    `min_grade`: an address below that grade does not count.
     """
     lines = [line[:_MAX_LINE] for line in text.split("\n", MAX_LINES)[:MAX_LINES]]
     places: dict[str, tuple[Grade, int, str]] = {}
@@ -86,12 +86,12 @@ def recipients(
             address = match["address"].rstrip(".")
             key = address.lower()
             if not (last_end and _SEPARATOR.fullmatch(line, last_end, match.start("address"))):
-                grade = min(_grade(line, match.start("address"), match.end("address")), most)
+                grade = min(_grade_address(line, match.start("address"), match.end("address")), most)
             last_end = match.end("address")
             # People write to themselves, too; then it is listed.
-            if key in never or (key in others and grade < Grade.LISTED):
+            if key in excluded or (key in others and grade < Grade.LISTED):
                 continue
-            if grade is Grade.LISTED and at and _is_other(lines[at - 1]):
+            if grade is Grade.LISTED and at and _is_senders_own(lines[at - 1]):
                 continue
             if _EXPANDED.search(line[: match.start("address")].rstrip(" \t<")):
                 # The address above is what this one expands to; this one was mailed.
@@ -102,18 +102,18 @@ def recipients(
             if key not in places or grade > places[key][0]:
                 places[key] = grade, at, address
     best = max((grade for grade, _, _ in places.values()), default=Grade.OTHER)
-    if best < max(sure, Grade.MENTIONED):
+    if best < max(min_grade, Grade.MENTIONED):
         return []
     chosen = sorted((at, address) for grade, at, address in places.values() if grade is best)
     # "ann@local-store" beside "ann@example.com": the name inside the house beside the one that was mailed.
     chosen = [place for place in chosen if "." in place[1].rpartition("@")[2]] or chosen
-    return list(_with_words(lines, chosen))
+    return list(_attach_texts(lines, chosen))
 
 
-def bare_names(text: str, domain: str) -> list[Named]:
+def find_bare_names(text: str, domain: str) -> list[NamedRecipient]:
     """Recipients that are listed without a domain, as a receiver does that knows only its own."""
     lines = [line[:_MAX_LINE] for line in text.split("\n", MAX_LINES)[:MAX_LINES]]
-    leads = word_lists.pattern("notice", "leads")
+    leads = word_lists.list_pattern("notice", "leads")
     chosen: list[tuple[int, str]] = []
     is_list = False
     for at, line in enumerate(lines):
@@ -123,14 +123,14 @@ def bare_names(text: str, domain: str) -> list[Named]:
         elif line.strip():
             head, colon, behind = line.rpartition(":")
             is_list = bool(colon) and not any(map(str.isalnum, behind)) and bool(leads.search(head))
-    return list(_with_words(lines, chosen))
+    return list(_attach_texts(lines, chosen))
 
 
-def _grade(line: str, start: int, end: int) -> Grade:
+def _grade_address(line: str, start: int, end: int) -> Grade:
     before, after = line[:start].rstrip(" \t<\"'([:“«「"), line[end:].lstrip(" \t>\"')]”»」")
     if _EXPANDED.search(before):
         return Grade.LISTED
-    if _is_other(before):
+    if _is_senders_own(before):
         return Grade.OTHER
     if before[-2:].lower() == "to" and not any(map(str.isalnum, before[:-2])):
         return Grade.MENTIONED  # all whom the mail was for
@@ -138,21 +138,21 @@ def _grade(line: str, start: int, end: int) -> Grade:
         if not after.strip(" \t.,;:-|") or after[0] in ":(,;|<[" or after.startswith(("...", "- ", "\u2026")):
             return Grade.LISTED
         return Grade.LISTED if _REPLY.match(after) else Grade.SAID
-    if word_lists.pattern("notice", "recipient", r"(?<!\w){}\W*+(?:(?:to|for|an|à)\W*+)?$").search(before[-80:]):
+    if word_lists.list_pattern("notice", "recipient", r"(?<!\w){}\W*+(?:(?:to|for|an|à)\W*+)?$").search(before[-80:]):
         return Grade.SAID
     if _REPLY.search(before[-60:]) or _REPLY.search(after[:60]):
         return Grade.SAID
     if not after.strip(" .") and line[:start].rstrip(" \t<\"'(").endswith(":"):
         return Grade.SAID
-    return Grade.SAID if word_lists.pattern("notice", "behind", r"^\W*+{}").search(after[:80]) else Grade.MENTIONED
+    return Grade.SAID if word_lists.list_pattern("notice", "behind", r"^\W*+{}").search(after[:80]) else Grade.MENTIONED
 
 
-def _is_other(before: str) -> bool:
+def _is_senders_own(before: str) -> bool:
     """True if the words before an address say that it is the sender's, or of somebody who helps."""
-    return bool(word_lists.pattern("notice", "others", r"(?<!\w){}(?:\W++\w++)?\W*+$").search(before[-80:]))
+    return bool(word_lists.list_pattern("notice", "others", r"(?<!\w){}(?:\W++\w++)?\W*+$").search(before[-80:]))
 
 
-def _with_words(lines: list[str], chosen: list[tuple[int, str]]) -> Iterable[Named]:
+def _attach_texts(lines: list[str], chosen: list[tuple[int, str]]) -> Iterable[NamedRecipient]:
     """The words about each: what follows it, else lines elsewhere that name it, else what is said of all."""
     replies: dict[str, list[str]] = {}
     common: list[str] = []
@@ -161,7 +161,7 @@ def _with_words(lines: list[str], chosen: list[tuple[int, str]]) -> Iterable[Nam
     own_lines = range(0)
     if len(chosen) > 1:
         last = chosen[-1][0]
-        own_lines = range(chosen[0][0], last + max(1, len(_block(lines, last, len(lines)))))
+        own_lines = range(chosen[0][0], last + max(1, len(_read_block(lines, last, len(lines)))))
     for at, line in enumerate(lines):
         named = (
             {match["address"].rstrip(".").lower() for match in recipient_report.ADDRESS.finditer(line)}
@@ -171,7 +171,7 @@ def _with_words(lines: list[str], chosen: list[tuple[int, str]]) -> Iterable[Nam
         if line.lstrip().startswith(">>>"):
             command_to = next(iter(named), "")
         elif _REPLY.search(line):
-            said = "\n".join(_paragraph(lines, at))
+            said = "\n".join(_read_paragraph(lines, at))
             about = named or ({command_to} - {""} if line.lstrip().startswith("<<<") else set())
             for address in about:
                 replies.setdefault(address, []).append(said)
@@ -182,14 +182,14 @@ def _with_words(lines: list[str], chosen: list[tuple[int, str]]) -> Iterable[Nam
     context = "\n".join(line.strip() for line in general[:60] if line.strip())
     for n, (at, address) in enumerate(chosen):
         end = next((later for later, _ in chosen[n + 1 :] if later > at), len(lines)) if n < 1000 else at + 10
-        own = "\n".join(_block(lines, at, end))
+        own = "\n".join(_read_block(lines, at, end))
         if not _REPLY.search(own.replace(address, "")):
             told = replies.get(address.lower())
             own = "\n".join([*told[-2:], own] if told else [own, *common[:1]])
-        yield Named(address, own, context)
+        yield NamedRecipient(address, own, context)
 
 
-def _paragraph(lines: list[str], at: int) -> list[str]:
+def _read_paragraph(lines: list[str], at: int) -> list[str]:
     """The line and those under it up to a blank one."""
     said = []
     for line in lines[at : at + 8]:
@@ -199,7 +199,7 @@ def _paragraph(lines: list[str], at: int) -> list[str]:
     return said
 
 
-def _block(lines: list[str], start: int, end: int) -> list[str]:
+def _read_block(lines: list[str], start: int, end: int) -> list[str]:
     """From the address to the next one, at most to the blank line after something was said."""
     said: list[str] = []
     for line in lines[start : min(end, start + _BLOCK_LINES)]:

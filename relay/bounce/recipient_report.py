@@ -1,7 +1,7 @@
 """What a report says of one recipient, and our verdict on it.
 
-In: an address, an action, a status and the diagnostic as the report has them.  Out: a Failure, which carries the
-verdict of `relay.bounce.classify`.  RFC 3464 §2.3, RFC 6533 §3.
+In: an address, an action, a status and the diagnostic as the report has them.  Out: a RecipientReport with the verdict
+of `relay.bounce.classify`.  RFC 3464 §2.3, RFC 6533 §3.
 """
 
 import re
@@ -30,7 +30,7 @@ FAILED, DELAYED = "failed", "delayed"
 # Exim puts why it gave up behind why it failed.
 _GAVE_UP = re.compile(r"(?<=\w): ?retry time(?:out| not reached) [^\n]{0,80}", re.IGNORECASE)
 # Rules by which a verdict rests on no word of the text.
-SAY_NOTHING = ("class.", "code.")
+UNINFORMATIVE_RULES = ("class.", "code.")
 _NO_FAILURE = Verdict(BounceKind.NONE, "accepted", "report.no_failure", False, False, "")
 
 # What a report says of the command that was answered; without a word of it we take RCPT.
@@ -64,7 +64,7 @@ _REPLIES = tuple(
 )
 
 
-class Failure(NamedTuple):
+class RecipientReport(NamedTuple):
     """One recipient of a report, whatever the action was.
 
     `recipient`: the address that was mailed, as far as the report tells; `original`: what Original-Recipient names;
@@ -82,7 +82,7 @@ class Failure(NamedTuple):
     verdict: Verdict
 
     @property
-    def words(self) -> str:
+    def text_without_code(self) -> str:
         """The text without the code and the status that it may begin with: those have fields of their own."""
         text = self.text
         for number in (str(self.code), self.status):
@@ -91,7 +91,7 @@ class Failure(NamedTuple):
         return text or self.text
 
 
-def judge(
+def judge_recipient(
     recipient: str,
     action: str,
     status: str,
@@ -100,37 +100,39 @@ def judge(
     remote: str = "",
     original: str = "",
     phase: Phase | None = None,
-) -> Failure:
-    """The failure with its verdict. `diagnostic` may hold a reply anywhere, over several lines or none; where it
+) -> RecipientReport:
+    """The report with its verdict. `diagnostic` may hold a reply anywhere, over several lines or none; where it
     explains nothing, the texts of `context` may, the nearest first. `phase`: what was answered, unless `diagnostic`
     says it."""
     diagnostic = _GAVE_UP.sub("", diagnostic[: 4 * MAX_TEXT])
     text = " ".join(diagnostic.split())[:MAX_TEXT]
-    reply = _reply(diagnostic)
-    told = reply.status or classify.status_in(reply.text)
-    answered = phase_in(text) or phase or Phase.RCPT
-    verdict = _verdict(action, status, reply, answered)
+    reply = _find_reply(diagnostic)
+    told = reply.status or classify.find_status(reply.text)
+    answered = find_phase(text) or phase or Phase.RCPT
+    verdict = _judge_reply(action, status, reply, answered)
     # One text at a time: put together, the end of one and the beginning of the next could make a phrase.
-    for wider in context if verdict.rule.startswith(SAY_NOTHING) else ():
-        by_context = _verdict(action, status, Reply(reply.code, reply.status, wider), answered)
-        if not by_context.rule.startswith(SAY_NOTHING):
+    for wider in context if verdict.rule.startswith(UNINFORMATIVE_RULES) else ():
+        by_context = _judge_reply(action, status, Reply(reply.code, reply.status, wider), answered)
+        if not by_context.rule.startswith(UNINFORMATIVE_RULES):
             verdict = by_context
             break
-    return Failure(recipient, action, status or told, reply.code, text, remote, original, verdict)
+    return RecipientReport(recipient, action, status or told, reply.code, text, remote, original, verdict)
 
 
-def _reply(text: str) -> Reply:
+def _find_reply(text: str) -> Reply:
     """The refusal in the text, with all that follows it; code 0 if there is none."""
     match = next((match for pattern in _REPLIES if (match := pattern.search(text))), None)
     if not match:
         return relay.reply.parse_reply(0, text)
     # "ResponseCode 421, , Host not reachable"
     code, rest = match[1], text[match.end(1) :]
-    _, reply = classify.parse_line(code + (rest if rest[:1] in " -:\n" else " " + rest.lstrip(",;.)]} ")), Phase.RCPT)
+    _, reply = classify.parse_reply_line(
+        code + (rest if rest[:1] in " -:\n" else " " + rest.lstrip(",;.)]} ")), Phase.RCPT
+    )
     return reply
 
 
-def _verdict(action: str, status: str, reply: Reply, phase: Phase) -> Verdict:
+def _judge_reply(action: str, status: str, reply: Reply, phase: Phase) -> Verdict:
     if action not in (FAILED, DELAYED):
         return _NO_FAILURE._replace(status=status)
     code = reply.code
@@ -142,23 +144,23 @@ def _verdict(action: str, status: str, reply: Reply, phase: Phase) -> Verdict:
         code = 450 if (status or reply.status).startswith("4") else 550
     # A status of the reply is the receiver's own; the field's may be the reporting host's guess.
     told = reply.status if reply.status and not reply.status.endswith(".0.0") else status or reply.status
-    return classify.classify(Reply(code, told, reply.text), phase)
+    return classify.classify_reply(Reply(code, told, reply.text), phase)
 
 
-def phase_in(text: str) -> Phase | None:
+def find_phase(text: str) -> Phase | None:
     """The command that was answered, as the text tells it in words or by a transcript; None if it does not."""
     lower = " ".join(text.lower().split())  # Postfix breaks the line within "in reply to MAIL FROM"
     if told := next((phase for phase, pattern in _PHASES if pattern.search(lower)), None):
         return told
-    return transcript_phase(text)
+    return find_transcript_phase(text)
 
 
-def transcript_phase(text: str) -> Phase | None:
+def find_transcript_phase(text: str) -> Phase | None:
     """The command that was answered, if a transcript shows but one; it is the same for all recipients then."""
     answered = {found[1] for found in _TRANSCRIPT.finditer(text.lower())}
     return _COMMANDS.get(answered.pop()) if len(answered) == 1 else None
 
 
-def addresses(text: str) -> list[str]:
+def find_addresses(text: str) -> list[str]:
     """The addresses in a text, in order."""
     return [match["address"].rstrip(".") for match in ADDRESS.finditer(text)]

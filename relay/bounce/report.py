@@ -21,7 +21,7 @@ from relay.bounce import (
     word_lists,
 )
 from relay.bounce.classify import BounceKind
-from relay.bounce.recipient_report import Failure
+from relay.bounce.recipient_report import RecipientReport
 
 
 class ReportKind(StrEnum):
@@ -37,23 +37,23 @@ class Report(NamedTuple):
     `addresses`: where the report itself was sent to, which is where a VERP token would be."""
 
     kind: ReportKind
-    failures: tuple[Failure, ...] = ()
+    recipients: tuple[RecipientReport, ...] = ()
     message_id: str = ""
     feedback: str = ""
     addresses: tuple[str, ...] = ()
 
 
-class Likely(IntEnum):
+class BounceLikelihood(IntEnum):
     NOT = 0
     PERHAPS = 1
     SURELY = 2
 
 
-class _Seen(NamedTuple):
+class _MailTexts(NamedTuple):
     """What the readers of texts need of a mail. `rest`: the text from where the returned mail begins."""
 
-    whole: lenient_mime.Part
-    original: lenient_mime.Part | None
+    whole: lenient_mime.LenientPart
+    original: lenient_mime.LenientPart | None
     notice: str
     rest: str
     sent_to: tuple[str, ...]
@@ -61,7 +61,7 @@ class _Seen(NamedTuple):
 
 _SENT_TO = ("delivered-to", "x-original-to", "envelope-to", "x-envelope-to", "x-rcpt-to", "to", "cc", "apparently-to")
 _MESSAGE_ID = re.compile(r"(?<![\w.])(?:x-)?(?:original[- ])?message-id:\s{0,80}<([^<>\s]{1,900})>", re.IGNORECASE)
-_NAMES_ORIGINAL = (*dsn.TYPES, "message/disposition-notification", "message/feedback-report")
+_TYPES_WITH_MESSAGE_ID = (*dsn.STATUS_TYPES, "message/disposition-notification", "message/feedback-report")
 _TO = re.compile(r"^[> \t]*+to:[ \t]*+(.*+(?:\n[> ]{0,80}[ \t].*+){0,5})", re.IGNORECASE | re.MULTILINE)
 _FIELDS = re.compile(r"^[> \t]*+[A-Za-z][A-Za-z0-9-]*+:.*+(?:\n[ \t].*+)*+$", re.MULTILINE)
 MAX_EXPLAINED = 100  # recipients for whom the notice is searched, too
@@ -70,41 +70,43 @@ _ANSWER = re.compile(
 )
 
 
-def read(octets: bytes) -> Report:
+def read_report(octets: bytes) -> Report:
     """What this mail reports. Never raises."""
-    return _read(lenient_mime.read(octets))
+    return _read_mail(lenient_mime.parse_mail(octets))
 
 
-def _read(whole: lenient_mime.Part) -> Report:
-    original = _original(whole)
+def _read_mail(whole: lenient_mime.LenientPart) -> Report:
+    original = _find_original(whole)
     values = [value for name in _SENT_TO for value in whole.all(name)]
-    sent_to = tuple(dict.fromkeys(address for value in values for address in recipient_report.addresses(value)))
-    notice, rest = _texts(whole)
-    seen = _Seen(whole, original, notice, rest, sent_to)
-    message_id = _message_id(whole, original, rest, notice)
-    if complained := arf.complaint(whole, original):
+    sent_to = tuple(dict.fromkeys(address for value in values for address in recipient_report.find_addresses(value)))
+    notice, rest = _split_texts(whole)
+    texts = _MailTexts(whole, original, notice, rest, sent_to)
+    message_id = _find_message_id(whole, original, rest, notice)
+    if complained := arf.read_complaint(whole, original):
         return Report(ReportKind.ARF, complained.complainants, message_id, complained.feedback, sent_to)
-    if failures := dsn.failures(dsn.status_parts(whole)):
-        return Report(ReportKind.DSN, tuple(_told(failures, seen)), message_id, "", sent_to)
-    if told := ses_notification.read(f"{notice}\n{rest}"):
+    if failures := dsn.read_recipient_reports(dsn.find_status_parts(whole)):
+        return Report(ReportKind.DSN, tuple(_with_explanations(failures, texts)), message_id, "", sent_to)
+    if told := ses_notification.read_notification(f"{notice}\n{rest}"):
         kind = ReportKind.ARF if told.feedback else ReportKind.TEXT
-        return Report(kind, told.failures, told.message_id or message_id, told.feedback, sent_to)
-    likely = _likely(seen)
-    if likely and (failures := _from_text(seen)):
+        return Report(kind, told.recipients, told.message_id or message_id, told.feedback, sent_to)
+    likely = _bounce_likelihood(texts)
+    if likely and (failures := _recipients_in_text(texts)):
         # Where little speaks for a bounce, the words have to.
-        if likely is Likely.SURELY or any(one.code or one.verdict.category != "undetermined" for one in failures):
+        if likely is BounceLikelihood.SURELY or any(
+            one.code or one.verdict.category != "undetermined" for one in failures
+        ):
             return Report(ReportKind.TEXT, tuple(failures), message_id, "", sent_to)
-    elif likely is Likely.SURELY:
+    elif likely is BounceLikelihood.SURELY:
         # A gateway may have wrapped the report.
-        if original and (inner := _read(original)).kind is ReportKind.DSN:
+        if original and (inner := _read_mail(original)).kind is ReportKind.DSN:
             return inner._replace(addresses=sent_to)
-        if (failures := _from_original(seen)) or not auto_reply.is_auto_reply(whole):
+        if (failures := _recipients_in_original(texts)) or not auto_reply.is_auto_reply(whole):
             return Report(ReportKind.TEXT, tuple(failures), message_id, "", sent_to)
     kind = ReportKind.AUTO_REPLY if auto_reply.is_auto_reply(whole) else ReportKind.NONE
     return Report(kind, (), message_id, "", sent_to)
 
 
-def _original(whole: lenient_mime.Part) -> lenient_mime.Part | None:
+def _find_original(whole: lenient_mime.LenientPart) -> lenient_mime.LenientPart | None:
     """The returned mail or its fields, if a part has it."""
     for part in whole.walk():
         if part is whole:
@@ -112,137 +114,147 @@ def _original(whole: lenient_mime.Part) -> lenient_mime.Part | None:
         if part.type.startswith("message/") and part.children:
             return part.children[0]
         if part.type in ("text/rfc822-headers", "message/global-headers", "text/rfc822", "message/rfc822-headers"):
-            return lenient_mime.Part(*lenient_mime.fields(part.octets.replace(b"\r\n", b"\n").lstrip(b"\n")))
+            return lenient_mime.LenientPart(
+                *lenient_mime.parse_fields(part.octets.replace(b"\r\n", b"\n").lstrip(b"\n"))
+            )
     return None
 
 
-def _message_id(whole: lenient_mime.Part, original: lenient_mime.Part | None, *texts: str) -> str:
+def _find_message_id(whole: lenient_mime.LenientPart, original: lenient_mime.LenientPart | None, *texts: str) -> str:
     """The returned mail's: its own field, what a text says of it, else what the report says that it answers."""
     told = original.get("message-id") if original else ""
     if not told:
-        status = (part.text[:20_000] for part in whole.walk() if part.type in _NAMES_ORIGINAL)
+        status = (part.text[:20_000] for part in whole.walk() if part.type in _TYPES_WITH_MESSAGE_ID)
         matches = (_MESSAGE_ID.search(each, 0, 200_000) for each in (*texts, *status))
         told = next((match[1] for match in matches if match), "") or whole.get("in-reply-to")
     return told.strip().partition(">")[0].strip("< ")[:1000]
 
 
-def _texts(whole: lenient_mime.Part) -> tuple[str, str]:
+def _split_texts(whole: lenient_mime.LenientPart) -> tuple[str, str]:
     """The notice, and the text from where the returned mail begins."""
-    leaves = [part for part in _own(whole) if not part.children and part.type.startswith(("text/", "multipart/"))]
+    leaves = [part for part in _own_parts(whole) if not part.children and part.type.startswith(("text/", "multipart/"))]
     plain = [part for part in leaves if part.type != "text/html" and part.text.strip()]
     if not any("@" in part.text for part in plain):
         plain = leaves
-    return prose_report.notice("\n\n".join(part.text for part in plain)[: lenient_mime.MAX_TEXT])
+    return prose_report.split_notice("\n\n".join(part.text for part in plain)[: lenient_mime.MAX_TEXT])
 
 
-def _own(part: lenient_mime.Part) -> list[lenient_mime.Part]:
+def _own_parts(part: lenient_mime.LenientPart) -> list[lenient_mime.LenientPart]:
     """The parts outside of any returned message."""
     if part.type.startswith("message/") or part.type in ("text/rfc822-headers", "text/rfc822"):
         return []
-    return [part, *(below for child in part.children for below in _own(child))]
+    return [part, *(below for child in part.children for below in _own_parts(child))]
 
 
-def _likely(seen: _Seen) -> Likely:
+def _bounce_likelihood(texts: _MailTexts) -> BounceLikelihood:
     """How likely the mail is a bounce: something in the header section must speak for it, and the notice, too."""
-    whole, subject = seen.whole, seen.whole.get("subject")[:500]
+    whole, subject = texts.whole, texts.whole.get("subject")[:500]
     if whole.get("x-failed-recipients"):
-        return Likely.SURELY
-    is_daemon = bool(word_lists.pattern("bounce", "daemon").search(whole.get("from")[:500]))
+        return BounceLikelihood.SURELY
+    is_daemon = bool(word_lists.list_pattern("bounce", "daemon").search(whole.get("from")[:500]))
     if not is_daemon and (_ANSWER.match(subject.lstrip()) or auto_reply.is_auto_reply(whole, by_subject_only=True)):
-        return Likely.NOT
+        return BounceLikelihood.NOT
     is_report = whole.parameters.get("report-type", "").lower() == "delivery-status"
     is_null = whole.get("return-path").strip() == "<>" or not whole.get("from").strip()
-    is_subject = bool(word_lists.pattern("bounce", "subject").search(subject))
-    is_said = bool(word_lists.pattern("bounce", "phrase").search(seen.notice[:20_000]))
-    is_sure = bool(word_lists.pattern("bounce", "subject_sure").search(subject))
+    is_subject = bool(word_lists.list_pattern("bounce", "subject").search(subject))
+    is_said = bool(word_lists.list_pattern("bounce", "phrase").search(texts.notice[:20_000]))
+    is_sure = bool(word_lists.list_pattern("bounce", "subject_sure").search(subject))
     # A mailing, whatever it writes of bounces; but some servers return a list's own fields with its mail.
     is_mailing = whole.get("list-unsubscribe") or (whole.get("list-id") and not (is_sure and is_said))
     if is_mailing and not is_daemon and not is_report:
-        return Likely.NOT
+        return BounceLikelihood.NOT
     if (
         is_report
         or (is_sure and is_said)
         or (is_daemon and (is_said or is_subject))
         or (is_null and is_subject and is_said)
     ):
-        return Likely.SURELY
-    return Likely.PERHAPS if is_said and (is_null or is_subject) else Likely.NOT
+        return BounceLikelihood.SURELY
+    return BounceLikelihood.PERHAPS if is_said and (is_null or is_subject) else BounceLikelihood.NOT
 
 
-def _from_text(seen: _Seen) -> list[Failure]:
+def _recipients_in_text(texts: _MailTexts) -> list[RecipientReport]:
     """Whom the notice names; what X-Failed-Recipients lists comes first."""
-    senders = recipient_report.addresses(" ".join([seen.whole.get("from"), seen.whole.get("return-path")]))
-    others, never = (frozenset(each.lower() for each in addresses) for addresses in (seen.sent_to, senders))
-    everything = f"{seen.notice}\n{_FIELDS.sub('', seen.rest)}"
-    named: list[prose_report.Named] = []
-    if failed := dict.fromkeys(recipient_report.addresses(" ".join(seen.whole.all("x-failed-recipients")))):
+    senders = recipient_report.find_addresses(" ".join([texts.whole.get("from"), texts.whole.get("return-path")]))
+    others, senders_own = (frozenset(each.lower() for each in addresses) for addresses in (texts.sent_to, senders))
+    everything = f"{texts.notice}\n{_FIELDS.sub('', texts.rest)}"
+    named: list[prose_report.NamedRecipient] = []
+    if failed := dict.fromkeys(recipient_report.find_addresses(" ".join(texts.whole.all("x-failed-recipients")))):
         about = {
             one.address.lower(): one
-            for one in prose_report.recipients(seen.notice, frozenset(), prose_report.Grade.MENTIONED)
+            for one in prose_report.find_recipients(texts.notice, frozenset(), prose_report.Grade.MENTIONED)
         }
-        named = [about.get(address.lower(), prose_report.Named(address, seen.notice[:2000], "")) for address in failed]
+        named = [
+            about.get(address.lower(), prose_report.NamedRecipient(address, texts.notice[:2000], ""))
+            for address in failed
+        ]
     named = (
         named
-        or prose_report.recipients(seen.notice, others, never=never)
-        or prose_report.recipients(everything, others, never=never)
-        or prose_report.recipients(seen.whole.get("subject"), others, never=never)
-        or prose_report.recipients(seen.notice, others, prose_report.Grade.MENTIONED, never)
-        or prose_report.recipients(seen.whole.get("subject"), others, prose_report.Grade.MENTIONED, never)
+        or prose_report.find_recipients(texts.notice, others, excluded=senders_own)
+        or prose_report.find_recipients(everything, others, excluded=senders_own)
+        or prose_report.find_recipients(texts.whole.get("subject"), others, excluded=senders_own)
+        or prose_report.find_recipients(texts.notice, others, prose_report.Grade.MENTIONED, senders_own)
+        or prose_report.find_recipients(texts.whole.get("subject"), others, prose_report.Grade.MENTIONED, senders_own)
     )
     if not named and (domain := next((address.partition("@")[2] for address in senders), "")):
-        named = prose_report.bare_names(seen.notice, domain)
-    return _judged(named, seen)
+        named = prose_report.find_bare_names(texts.notice, domain)
+    return _judge_recipients(named, texts)
 
 
-def _from_original(seen: _Seen) -> list[Failure]:
+def _recipients_in_original(texts: _MailTexts) -> list[RecipientReport]:
     """The recipient of the returned mail, if it has but one: the last resort."""
-    values = list(seen.original.all("to")) if seen.original else [match[1] for match in _TO.finditer(seen.rest)][:1]
-    named = list(dict.fromkeys(recipient_report.addresses(" ".join(values))))
+    values = list(texts.original.all("to")) if texts.original else [match[1] for match in _TO.finditer(texts.rest)][:1]
+    named = list(dict.fromkeys(recipient_report.find_addresses(" ".join(values))))
     # Mail to a list comes back to the list's own domain, and its To is no recipient.
-    senders = {address.partition("@")[2].lower() for address in seen.sent_to}
+    senders = {address.partition("@")[2].lower() for address in texts.sent_to}
     if len(named) != 1 or named[0].partition("@")[2].lower() in senders:
         return []
-    return _judged([prose_report.Named(named[0], seen.notice[:2000], "")], seen)
+    return _judge_recipients([prose_report.NamedRecipient(named[0], texts.notice[:2000], "")], texts)
 
 
-def _judged(named: list[prose_report.Named], seen: _Seen) -> list[Failure]:
-    action, subject = _action(seen), seen.whole.get("subject")[:300]
+def _judge_recipients(named: list[prose_report.NamedRecipient], texts: _MailTexts) -> list[RecipientReport]:
+    action, subject = _find_action(texts), texts.whole.get("subject")[:300]
     phase = (
-        recipient_report.phase_in(seen.notice) if len(named) == 1 else recipient_report.transcript_phase(seen.notice)
+        recipient_report.find_phase(texts.notice)
+        if len(named) == 1
+        else recipient_report.find_transcript_phase(texts.notice)
     )
     return [
-        recipient_report.judge(one.address, action, "", one.words, (one.context, subject), phase=phase) for one in named
+        recipient_report.judge_recipient(one.address, action, "", one.text, (one.context, subject), phase=phase)
+        for one in named
     ]
 
 
-def _action(seen: _Seen) -> str:
-    if word_lists.pattern("bounce", "given_up").search(seen.notice):
+def _find_action(texts: _MailTexts) -> str:
+    if word_lists.list_pattern("bounce", "given_up").search(texts.notice):
         return recipient_report.FAILED
-    is_delayed = word_lists.pattern("bounce", "delayed").search(seen.notice)
-    is_delayed = is_delayed or word_lists.pattern("bounce", "delayed_subject").search(seen.whole.get("subject")[:500])
+    is_delayed = word_lists.list_pattern("bounce", "delayed").search(texts.notice)
+    is_delayed = is_delayed or word_lists.list_pattern("bounce", "delayed_subject").search(
+        texts.whole.get("subject")[:500]
+    )
     return recipient_report.DELAYED if is_delayed else recipient_report.FAILED
 
 
-def _told(failures: list[Failure], seen: _Seen) -> list[Failure]:
+def _with_explanations(failures: list[RecipientReport], texts: _MailTexts) -> list[RecipientReport]:
     """With what the notice says: the phase, and all of it where the status part gives no diagnostic."""
-    of_all = recipient_report.phase_in(seen.notice)
+    of_all = recipient_report.find_phase(texts.notice)
     if (all(one.code for one in failures) and not of_all) or len(failures) > MAX_EXPLAINED:
         return failures
     about = {
-        one.address.lower(): one.words
-        for one in prose_report.recipients(seen.notice, frozenset(), prose_report.Grade.MENTIONED)
+        one.address.lower(): one.text
+        for one in prose_report.find_recipients(texts.notice, frozenset(), prose_report.Grade.MENTIONED)
     }
-    alone = seen.notice[:2000] if len(failures) == 1 else ""
+    alone = texts.notice[:2000] if len(failures) == 1 else ""
     if len(failures) > 1:
-        of_all = recipient_report.transcript_phase(seen.notice)
+        of_all = recipient_report.find_transcript_phase(texts.notice)
     told = []
     for one in failures:
         words = about.get(one.recipient.lower(), "")
-        phase = recipient_report.phase_in(words) or of_all
+        phase = recipient_report.find_phase(words) or of_all
         if not one.code or (phase and one.verdict.kind is BounceKind.HARD):
             diagnostic = one.text if one.code else f"{one.text}\n{words}".strip()
             context = () if one.code else (alone,)
-            one = recipient_report.judge(
+            one = recipient_report.judge_recipient(
                 one.recipient, one.action, one.status, diagnostic, context, one.remote, one.original, phase
             )
         told.append(one)

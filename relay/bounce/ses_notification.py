@@ -8,50 +8,52 @@ import json
 from typing import NamedTuple
 
 from relay.bounce import arf, dsn, recipient_report
-from relay.bounce.recipient_report import Failure
+from relay.bounce.recipient_report import RecipientReport
 
-_WORDS = ('"notificationType"', '"eventType"', '\\"notificationType\\"', '\\"eventType\\"')
+_TYPE_KEYS = ('"notificationType"', '"eventType"', '\\"notificationType\\"', '\\"eventType\\"')
 _MAX_WRAPPINGS = 2
 _MAX_STARTS = 20  # places at which an object is looked for
 
 
-class Notified(NamedTuple):
+class SesNotification(NamedTuple):
     """`feedback`: the type of a complaint, `""` for a bounce; `message_id`: the mail's own, without brackets."""
 
     feedback: str
-    failures: tuple[Failure, ...]
+    recipients: tuple[RecipientReport, ...]
     message_id: str
 
 
-def read(text: str) -> Notified | None:
+def read_notification(text: str) -> SesNotification | None:
     """What the first notification in the text says; None if there is none, or of another kind."""
-    if not any(word in text for word in _WORDS):
+    if not any(word in text for word in _TYPE_KEYS):
         return None
-    told = _unwrapped(text)
+    told = _unwrap(text)
     kind = told.get("notificationType") or told.get("eventType")
-    mail = _table(told.get("mail"))
-    message_id = _string(_table(mail.get("commonHeaders")).get("messageId")).strip("<> ")[:1000]
+    mail = _as_object(told.get("mail"))
+    message_id = _as_text(_as_object(mail.get("commonHeaders")).get("messageId")).strip("<> ")[:1000]
     if kind == "Bounce":
-        bounce = _table(told.get("bounce"))
-        return Notified("", tuple(_bounced(bounce, one) for one in _recipients(bounce, "bounced")), message_id)
+        bounce = _as_object(told.get("bounce"))
+        return SesNotification(
+            "", tuple(_judge_bounced(bounce, one) for one in _listed_recipients(bounce, "bounced")), message_id
+        )
     if kind == "Complaint":
-        complaint = _table(told.get("complaint"))
-        feedback = _string(complaint.get("complaintFeedbackType")).lower() or "abuse"
-        named = (_string(one.get("emailAddress")) for one in _recipients(complaint, "complained"))
-        return Notified(feedback, arf.failures(feedback, map(dsn.address, named)), message_id)
+        complaint = _as_object(told.get("complaint"))
+        feedback = _as_text(complaint.get("complaintFeedbackType")).lower() or "abuse"
+        named = (_as_text(one.get("emailAddress")) for one in _listed_recipients(complaint, "complained"))
+        return SesNotification(feedback, arf.complaint_reports(feedback, map(dsn.recipient_mailbox, named)), message_id)
     return None
 
 
-def _unwrapped(text: str) -> dict[str, object]:
+def _unwrap(text: str) -> dict[str, object]:
     for _ in range(_MAX_WRAPPINGS):
-        told = _object(text)
-        text = _string(told.get("Message"))
+        told = _find_object(text)
+        text = _as_text(told.get("Message"))
         if "mail" in told or not text:
             return told
-    return _object(text)
+    return _find_object(text)
 
 
-def _object(text: str) -> dict[str, object]:
+def _find_object(text: str) -> dict[str, object]:
     """The first JSON object in the text that can be read; empty if none can."""
     decoder, start = json.JSONDecoder(), -1
     for _ in range(_MAX_STARTS):
@@ -64,27 +66,29 @@ def _object(text: str) -> dict[str, object]:
             told, _ = decoder.raw_decode(text, start)
         except (ValueError, RecursionError):
             continue
-        return _table(told)
+        return _as_object(told)
     return {}
 
 
-def _bounced(bounce: dict[str, object], one: dict[str, object]) -> Failure:
+def _judge_bounced(bounce: dict[str, object], one: dict[str, object]) -> RecipientReport:
     # A bounce of the type Transient may pass with time, whatever its status.
-    passing = _string(bounce.get("bounceType")) == "Transient"
-    status = _string(one.get("status")) or ("4.0.0" if passing else "")
-    diagnostic = _string(one.get("diagnosticCode"))
+    passing = _as_text(bounce.get("bounceType")) == "Transient"
+    status = _as_text(one.get("status")) or ("4.0.0" if passing else "")
+    diagnostic = _as_text(one.get("diagnosticCode"))
     kind, semicolon, rest = diagnostic.partition(";")
     said = rest.strip() if semicolon and kind.strip().lower() == "smtp" else diagnostic
-    if _string(bounce.get("bounceSubType")) in ("Suppressed", "OnAccountSuppressionList"):
+    if _as_text(bounce.get("bounceSubType")) in ("Suppressed", "OnAccountSuppressionList"):
         said = f"{said} (on the suppression list)"
     elif not said:
-        said = _SAID.get((_string(bounce.get("bounceType")), _string(bounce.get("bounceSubType"))), "")
-    action = dsn.action(_string(one.get("action")) or "failed", status)
-    return recipient_report.judge(dsn.address(_string(one.get("emailAddress"))), action, status, said)
+        said = _SUBTYPE_TEXTS.get((_as_text(bounce.get("bounceType")), _as_text(bounce.get("bounceSubType"))), "")
+    action = dsn.normalize_action(_as_text(one.get("action")) or "failed", status)
+    return recipient_report.judge_recipient(
+        dsn.recipient_mailbox(_as_text(one.get("emailAddress"))), action, status, said
+    )
 
 
 # What the subtypes mean, in words that the rules know, where no diagnostic was passed on.
-_SAID = {
+_SUBTYPE_TEXTS = {
     ("Permanent", "NoEmail"): "no such recipient",
     ("Permanent", "General"): "no such recipient",
     ("Transient", "MailboxFull"): "mailbox full",
@@ -94,16 +98,16 @@ _SAID = {
 }
 
 
-def _recipients(told: dict[str, object], which: str) -> list[dict[str, object]]:
+def _listed_recipients(told: dict[str, object], which: str) -> list[dict[str, object]]:
     listed = told.get(f"{which}Recipients")
-    named = [_table(one) for one in listed[: dsn.MAX_RECIPIENTS]] if isinstance(listed, list) else []
-    return [one for one in named if dsn.address(_string(one.get("emailAddress")))]
+    named = [_as_object(one) for one in listed[: dsn.MAX_RECIPIENTS]] if isinstance(listed, list) else []
+    return [one for one in named if dsn.recipient_mailbox(_as_text(one.get("emailAddress")))]
 
 
-def _table(value: object) -> dict[str, object]:
+def _as_object(value: object) -> dict[str, object]:
     return value if isinstance(value, dict) else {}
 
 
-def _string(value: object) -> str:
+def _as_text(value: object) -> str:
     """The string without halves of a pair, which JSON can escape and nothing can write; `""` for anything else."""
     return value.encode("utf-8", "replace").decode() if isinstance(value, str) else ""

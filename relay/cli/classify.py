@@ -43,8 +43,8 @@ def run(arguments: argparse.Namespace) -> int:
         return _mails(arguments.mail)
     for line in _lines() if arguments.lines else [arguments.reply]:
         if line.strip():
-            phase, reply = classify.parse_line(line.rstrip("\r\n"), Phase(arguments.phase))
-            command.say_json(classify.as_json(classify.classify(reply, phase)))
+            phase, reply = classify.parse_reply_line(line.rstrip("\r\n"), Phase(arguments.phase))
+            command.say_json(classify.verdict_as_json(classify.classify_reply(reply, phase)))
     return 0
 
 
@@ -64,9 +64,9 @@ def _mails(names: list[str]) -> int:
             sys.stderr.write(f"waypost: {name}: {error.strerror or error}\n")
             status = 1
             continue
-        for one in mbox.split(octets):
+        for one in mbox.split_mails(octets):
             # A file's name may hold any octets.
-            for line in _as_json(os.fsencode(name).decode("utf-8", "replace"), report.read(one)):
+            for line in _as_json(os.fsencode(name).decode("utf-8", "replace"), report.read_report(one)):
                 command.say_json(line)
     return status
 
@@ -81,7 +81,7 @@ def _files(name: str) -> Iterator[str]:
 
 
 def _as_json(name: str, read: Report) -> Iterator[dict[str, object]]:
-    for one in read.failures:
+    for one in read.recipients:
         yield {
             "file": name,
             "report": read.kind.value,
@@ -94,7 +94,7 @@ def _as_json(name: str, read: Report) -> Iterator[dict[str, object]]:
             "rule": one.verdict.rule,
             "suppress": one.verdict.suppress,
         }
-    if not read.failures:
+    if not read.recipients:
         yield {
             "file": name,
             "report": read.kind.value,

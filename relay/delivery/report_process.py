@@ -56,7 +56,7 @@ def read(octets: bytes, domain: str, public_url: str) -> Reading:
         text = _searched(octets)
         links = re.finditer(rf"{re.escape(public_url)}/([ocu])/([A-Za-z0-9_-]{{20,900}})", text)
         return Reading(
-            report.read(octets),
+            report.read_report(octets),
             tuple(itertools.islice(return_path.find_candidates(domain, text), _MAX_CANDIDATES)),
             tuple((found[1], found[2]) for found in itertools.islice(links, _MAX_CANDIDATES)),
         )
@@ -67,11 +67,11 @@ def read(octets: bytes, domain: str, public_url: str) -> Reading:
 def _searched(octets: bytes) -> str:
     """Where a token may stand: the mail with its soft line breaks joined, and its base64 parts decoded."""
     pieces = [octets[:_MAX_SEARCHED].replace(b"=\r\n", b"")]
-    pieces += (part.octets for part in lenient_mime.read(octets).walk() if not part.children and _is_base64(part))
+    pieces += (part.octets for part in lenient_mime.parse_mail(octets).walk() if not part.children and _is_base64(part))
     return b"\n".join(pieces).decode("latin-1")
 
 
-def _is_base64(part: lenient_mime.Part) -> bool:
+def _is_base64(part: lenient_mime.LenientPart) -> bool:
     return part.get("content-transfer-encoding").strip().lower() == "base64"
 
 

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from relay import clients, ids, log, return_path, tokens
 from relay.address import Mailbox
 from relay.bounce import arf, recipient_report
-from relay.bounce.recipient_report import Failure
+from relay.bounce.recipient_report import RecipientReport
 from relay.bounce.report import Report, ReportKind
 from relay.config.schema import Config
 from relay.delivery import report_process
@@ -48,7 +48,7 @@ class _ReportMeaning(NamedTuple):
     """What a report says of a delivery."""
 
     type: EventType
-    failure: Failure | None
+    failure: RecipientReport | None
     reasons: tuple[str, ...] = ()
 
 
@@ -195,14 +195,16 @@ class ReturnPathMail:
 def _report_meaning(read: Report) -> _ReportMeaning | None:
     """What the report says of a delivery; None if it says nothing new."""
     if read.kind is ReportKind.ARF:
-        failure = next(iter(read.failures), None)
+        failure = next(iter(read.recipients), None)
         if read.feedback in _UNSUBSCRIBE_FEEDBACK:
             return _ReportMeaning(EventType.UNSUBSCRIBED, failure, (read.feedback,))
         return (
-            _ReportMeaning(EventType.COMPLAINED, failure, (read.feedback,)) if read.feedback in arf.UNWANTED else None
+            _ReportMeaning(EventType.COMPLAINED, failure, (read.feedback,))
+            if read.feedback in arf.UNWANTED_FEEDBACK
+            else None
         )
     for action, type_ in ((recipient_report.FAILED, EventType.BOUNCED), (recipient_report.DELAYED, EventType.DEFERRED)):
-        failure = next((one for one in read.failures if one.action == action), None)
+        failure = next((one for one in read.recipients if one.action == action), None)
         if failure is not None:
             return _ReportMeaning(type_, failure, (failure.verdict.category, "report"))
     return None
@@ -215,7 +217,7 @@ def _late_report(token: ReturnToken, meaning: _ReportMeaning, now: datetime, con
         phase=late_reports.PHASE,
         code=failure.code if failure else 0,
         status=failure.status if failure else "",
-        text=(failure.words if failure else "") or f"a report says so: {meaning.reasons[0]}",
+        text=(failure.text_without_code if failure else "") or f"a report says so: {meaning.reasons[0]}",
         took_ms=0,
     )
     late_report = Tiding(

@@ -113,7 +113,7 @@ def outcome(
     )
     if reply.accepts:
         return base
-    verdict = classify.classify(reply, answer.phase, answer.upstream)
+    verdict = classify.classify_reply(reply, answer.phase, answer.upstream)
     base = base._replace(kind=verdict.kind, category=verdict.category, rule=verdict.rule, next_attempt_at=None)
     if reply.is_permanent and not verdict.retry:
         return base._replace(

@@ -47,27 +47,30 @@ def test_the_order_in_which_hits_come_in_makes_no_difference() -> None:
     dice = random.Random(6)
     for trace in TRACES + SECOND:
         hits = traces.hits(trace)
-        whole = delivery_verdict.judge(hits, traces.asides(trace), DELIVERED)
+        whole = delivery_verdict.judge_delivery(hits, traces.asides(trace), DELIVERED)
         order = dice.sample(range(len(hits)), len(hits))
-        mixed = delivery_verdict.judge([hits[n] for n in order], traces.asides(trace), DELIVERED)
+        mixed = delivery_verdict.judge_delivery([hits[n] for n in order], traces.asides(trace), DELIVERED)
         assert [whole.verdicts[n] for n in order] == mixed.verdicts, trace.title
 
 
 def verdicts(*steps: tuple[float, str, str, str], asides: tuple[tuple[float, str, str, str], ...] = ()) -> list[str]:
     """Of (second, link or "" for an open, agent, address)."""
     hits = [
-        delivery_verdict.Hit(
+        delivery_verdict.HitEvidence(
             DELIVERED + timedelta(seconds=second),
             bool(link),
             link,
             agent,
             address,
-            request_verdict.judge(agent, {}, address, is_click=bool(link)),
+            request_verdict.judge_request(agent, {}, address, is_click=bool(link)),
         )
         for second, link, agent, address in steps
     ]
-    seen = [delivery_verdict.Aside(DELIVERED + timedelta(seconds=s), what, agent, ip) for s, what, agent, ip in asides]
-    return [one.verdict for one in delivery_verdict.judge(hits, seen, DELIVERED).verdicts]
+    seen = [
+        delivery_verdict.SideObservation(DELIVERED + timedelta(seconds=s), what, agent, ip)
+        for s, what, agent, ip in asides
+    ]
+    return [one.verdict for one in delivery_verdict.judge_delivery(hits, seen, DELIVERED).verdicts]
 
 
 def test_three_links_within_two_seconds_are_a_machine_s_wherever_it_sits() -> None:
@@ -126,13 +129,13 @@ def test_a_visitor_at_very_many_mailboxes_is_a_machine_for_a_while() -> None:
 
 
 def test_a_click_implies_an_open_where_none_was_seen() -> None:
-    click = delivery_verdict.Hit(DELIVERED, True, "1", WIN, "", request_verdict.Verdict("human"))
-    assert delivery_verdict.judge([click]).implies_open == 0
+    click = delivery_verdict.HitEvidence(DELIVERED, True, "1", WIN, "", request_verdict.HitVerdict("human"))
+    assert delivery_verdict.judge_delivery([click]).implies_open == 0
     for verdict, implied in (("human", None), ("proxied", None), ("machine", 1)):
-        opened = delivery_verdict.Hit(DELIVERED, False, "", WIN, "", request_verdict.Verdict(verdict))
-        assert delivery_verdict.judge([opened, click]).implies_open == implied
-    machine = click._replace(alone=request_verdict.Verdict("machine", ("scanner:curl",)))
-    assert delivery_verdict.judge([machine]).implies_open is None
+        opened = delivery_verdict.HitEvidence(DELIVERED, False, "", WIN, "", request_verdict.HitVerdict(verdict))
+        assert delivery_verdict.judge_delivery([opened, click]).implies_open == implied
+    machine = click._replace(own_verdict=request_verdict.HitVerdict("machine", ("scanner:curl",)))
+    assert delivery_verdict.judge_delivery([machine]).implies_open is None
 
 
 def test_hits_of_a_mail_that_the_upstream_has_not_taken_yet_are_machines() -> None:
@@ -154,9 +157,9 @@ def test_browsers_of_scanners_makers_and_outlook_for_mac_are_people() -> None:
         "MacOutlook/16.61.22041701 (Intelx64 Mac OS X Version 12.3.1)",
     ):
         for is_click in (False, True):
-            assert request_verdict.judge(agent, {}, "", is_click=is_click).verdict == "human", agent
+            assert request_verdict.judge_request(agent, {}, "", is_click=is_click).verdict == "human", agent
     for agent in ("Avast Web Shield", "ESET Mail Security", "Mozilla/5.0 (compatible; Cisco Umbrella)", "Kaspersky"):
-        assert request_verdict.judge(agent, {}, "", is_click=False).verdict == "machine", agent
+        assert request_verdict.judge_request(agent, {}, "", is_click=False).verdict == "machine", agent
 
 
 def test_gmails_prefetch_is_told_by_its_whole_name_only() -> None:
@@ -164,8 +167,8 @@ def test_gmails_prefetch_is_told_by_its_whole_name_only() -> None:
         "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/42.0.2311.135 "
         "Safari/537.36 Edge/12.246"
     )
-    assert "gmail_prefetch" in request_verdict.judge(f"{edge} Mozilla/5.0", {}, "", is_click=False).reasons
-    assert "gmail_prefetch" not in request_verdict.judge(edge, {}, "", is_click=False).reasons
+    assert "gmail_prefetch" in request_verdict.judge_request(f"{edge} Mozilla/5.0", {}, "", is_click=False).reasons
+    assert "gmail_prefetch" not in request_verdict.judge_request(edge, {}, "", is_click=False).reasons
 
 
 def patterns() -> Iterator[rules.Pattern]:
@@ -201,9 +204,9 @@ def test_no_pattern_takes_more_than_linear_time_on_what_anybody_may_write() -> N
 
 
 def test_a_user_agent_is_judged_and_kept_by_its_first_characters_alone() -> None:
-    long = WIN + " " + "x" * request_verdict.MAX_AGENT
-    assert request_verdict.look(long + "curl/8", is_click=True) is request_verdict.look(
+    long = WIN + " " + "x" * request_verdict.MAX_USER_AGENT
+    assert request_verdict.judge_user_agent(long + "curl/8", is_click=True) is request_verdict.judge_user_agent(
         long + "HeadlessChrome", is_click=True
     )
     for address in ("192.0.2.1" + " " * 100_000, "f" * 100_000, "fe80::1%" + "x" * 100_000):
-        assert request_verdict.network(address) == "" and not request_verdict.is_hosted(address)
+        assert request_verdict.visitor_network(address) == "" and not request_verdict.is_hosted(address)

@@ -70,29 +70,31 @@ def read(name: str = FIRST) -> list[Trace]:
     return traces
 
 
-def hits(trace: Trace) -> list[delivery_verdict.Hit]:
+def hits(trace: Trace) -> list[delivery_verdict.HitEvidence]:
     return [
-        delivery_verdict.Hit(step.at, step.what == "click", step.link, step.agent, step.address, alone(step))
+        delivery_verdict.HitEvidence(step.at, step.what == "click", step.link, step.agent, step.address, alone(step))
         for step in trace.steps
         if step.is_hit
     ]
 
 
-def alone(step: Step) -> request_verdict.Verdict:
+def alone(step: Step) -> request_verdict.HitVerdict:
     headers = {"sec-purpose": "prefetch"} if step.is_ahead else {}
-    return request_verdict.judge(step.agent, headers, step.address, is_click=step.what == "click")
+    return request_verdict.judge_request(step.agent, headers, step.address, is_click=step.what == "click")
 
 
-def asides(trace: Trace) -> list[delivery_verdict.Aside]:
+def asides(trace: Trace) -> list[delivery_verdict.SideObservation]:
     return [
-        delivery_verdict.Aside(step.at, step.what, step.agent, step.address) for step in trace.steps if not step.is_hit
+        delivery_verdict.SideObservation(step.at, step.what, step.agent, step.address)
+        for step in trace.steps
+        if not step.is_hit
     ]
 
 
-def judged(name: str = FIRST) -> Iterator[tuple[Trace, Step, request_verdict.Verdict]]:
+def judged(name: str = FIRST) -> Iterator[tuple[Trace, Step, request_verdict.HitVerdict]]:
     """Every hit with its verdict in the end."""
     for trace in read(name):
-        found = delivery_verdict.judge(hits(trace), asides(trace), DELIVERED)
+        found = delivery_verdict.judge_delivery(hits(trace), asides(trace), DELIVERED)
         steps = [step for step in trace.steps if step.is_hit]
         for step, verdict in zip(steps, found.verdicts, strict=True):
             yield trace, step, verdict

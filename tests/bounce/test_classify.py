@@ -16,23 +16,23 @@ from relay.reply import Reply
 BEFORE_RCPT = (Phase.CONNECT, Phase.HELO, Phase.AUTH, Phase.MAIL)
 SAMPLES = [
     (rule.name, rule.category, sample, rule.upstreams[0] if rule.upstreams else "")
-    for rule in classify.BOOK.rules
+    for rule in classify.RULES.rules
     for sample in rule.samples
 ]
 
 
 def verdict(line: str, upstream: str = "") -> classify.Verdict:
-    phase, reply = classify.parse_line(line, Phase.RCPT)
-    return classify.classify(reply, phase, upstream)
+    phase, reply = classify.parse_reply_line(line, Phase.RCPT)
+    return classify.classify_reply(reply, phase, upstream)
 
 
 # ------------------------------------------------------------------------------------------ the rules file
 
 
 def test_every_rule_has_a_name_of_its_own_and_a_sample() -> None:
-    names = [rule.name for rule in classify.BOOK.rules]
+    names = [rule.name for rule in classify.RULES.rules]
     assert len(names) == len(set(names))
-    assert not [rule.name for rule in classify.BOOK.rules if not rule.samples]
+    assert not [rule.name for rule in classify.RULES.rules if not rule.samples]
 
 
 @pytest.mark.parametrize(("name", "category", "sample", "upstream"), SAMPLES)
@@ -41,9 +41,9 @@ def test_a_sample_is_decided_by_its_rule(name: str, category: str, sample: str, 
     assert (got.rule, got.category) == (name, category)
 
 
-@pytest.mark.parametrize("name", classify.BOOK.turn_samples)
+@pytest.mark.parametrize("name", classify.RULES.override_samples)
 def test_a_phase_turns_its_samples(name: str) -> None:
-    for sample in classify.BOOK.turn_samples[name]:
+    for sample in classify.RULES.override_samples[name]:
         got = verdict(sample)
         assert (got.rule, got.kind, got.suppress) == (name, BounceKind.SOFT, False)
 
@@ -57,12 +57,12 @@ def test_the_categories_are_the_documented_ones() -> None:
     assert sorted(classify.CATEGORIES) == sorted(documented.split())
     for name, category in classify.CATEGORIES.items():
         assert category.suppress == (category.kind is BounceKind.HARD), name
-        assert classify.advice(name) == category.advice
+        assert classify.advice_for(name) == category.advice
         assert category.advice.endswith("."), name
 
 
 def test_an_unknown_category_has_advice_too() -> None:
-    assert classify.advice("no such") == classify.advice("undetermined")
+    assert classify.advice_for("no such") == classify.advice_for("undetermined")
 
 
 # ------------------------------------------------------------------------------------------------- traps
@@ -142,9 +142,9 @@ def test_a_trap(line: str, kind: str, category: str, retry: bool) -> None:
 
 
 def test_an_enhanced_status_is_found_inside_the_text() -> None:
-    got = classify.classify(Reply(550, "", "#5.1.1 sorry"))
+    got = classify.classify_reply(Reply(550, "", "#5.1.1 sorry"))
     assert (got.category, got.status) == ("user_unknown", "5.1.1")
-    assert classify.classify(Reply(554, "", "blocked 203.5.1.1.9 and 5.1.1.9")).status == ""
+    assert classify.classify_reply(Reply(554, "", "blocked 203.5.1.1.9 and 5.1.1.9")).status == ""
 
 
 def test_a_status_stands_in_for_a_missing_code() -> None:
@@ -172,7 +172,7 @@ TEXT = st.one_of(st.text(), st.lists(SCRAPS, max_size=30).map(" ".join))
 @settings(max_examples=300, deadline=None)
 @given(TEXT, st.integers(-1, 1000), st.sampled_from(Phase), st.sampled_from(["", "5.1.1", "4.2.2", "2.0.0", "x"]))
 def test_any_reply_gets_a_verdict(text: str, code: int, phase: Phase, status: str) -> None:
-    got = classify.classify(Reply(code, status, text), phase)
+    got = classify.classify_reply(Reply(code, status, text), phase)
     assert got.category in classify.CATEGORIES
     assert (got.kind is BounceKind.NONE) == (200 <= code < 400)
     if got.kind is BounceKind.HARD:
@@ -187,29 +187,29 @@ def test_any_reply_gets_a_verdict(text: str, code: int, phase: Phase, status: st
 @settings(max_examples=300, deadline=None)
 @given(TEXT)
 def test_any_line_becomes_a_reply(line: str) -> None:
-    phase, reply = classify.parse_line(line, Phase.DOT)
+    phase, reply = classify.parse_reply_line(line, Phase.DOT)
     assert reply.code == 0 or 200 <= reply.code < 700
-    assert classify.as_json(classify.classify(reply, phase)).keys() == set(classify.Verdict._fields)
+    assert classify.verdict_as_json(classify.classify_reply(reply, phase)).keys() == set(classify.Verdict._fields)
 
 
 @pytest.mark.parametrize(
     "text", ["user " * 100_000, "a" * 400_000, "5." * 200_000, "a@" * 200_000, "x.1.1.1 " * 50_000, "é用" * 100_000]
 )
 def test_a_hostile_text_is_read_only_so_far(text: str) -> None:
-    assert classify.classify(Reply(550, "", text)).kind is BounceKind.SOFT
+    assert classify.classify_reply(Reply(550, "", text)).kind is BounceKind.SOFT
 
 
 @pytest.mark.parametrize("unit", [" ", "(", "said ", ": ", "550 x\n", "http://", "www."])
 def test_a_long_line_takes_time_in_proportion(unit: str) -> None:
-    phase, reply = classify.parse_line("550-" + unit * (1_000_000 // len(unit)) + "x", Phase.RCPT)
-    assert classify.classify(reply, phase).kind is BounceKind.SOFT
+    phase, reply = classify.parse_reply_line("550-" + unit * (1_000_000 // len(unit)) + "x", Phase.RCPT)
+    assert classify.classify_reply(reply, phase).kind is BounceKind.SOFT
 
 
 def test_neither_case_nor_addresses_change_a_verdict() -> None:
     for name, _, sample, upstream in SAMPLES:
-        phase, reply = classify.parse_line(sample, Phase.RCPT)
+        phase, reply = classify.parse_reply_line(sample, Phase.RCPT)
         loud = Reply(reply.code, reply.status, f"<no.spam@quota.full.example> {reply.text.upper()}")
-        assert classify.classify(loud, phase, upstream).rule == name, sample
+        assert classify.classify_reply(loud, phase, upstream).rule == name, sample
 
 
 def test_what_a_link_holds_decides_only_where_the_text_around_it_does_not() -> None:
@@ -218,7 +218,7 @@ def test_what_a_link_holds_decides_only_where_the_text_around_it_does_not() -> N
 
 
 def test_a_verdict_as_json_has_the_contracts_keys() -> None:
-    assert classify.as_json(verdict("550 5.1.1 User unknown")) == {
+    assert classify.verdict_as_json(verdict("550 5.1.1 User unknown")) == {
         "kind": "hard",
         "category": "user_unknown",
         "rule": "text.unknown_outright",

@@ -46,14 +46,14 @@ NAMED = {"WHO": ("user", "mailbox")}
     ],
 )
 def test_a_line_becomes_a_reply(line: str, reply: Reply) -> None:
-    assert classify.parse_line(line, Phase.RCPT) == (Phase.RCPT, reply)
+    assert classify.parse_reply_line(line, Phase.RCPT) == (Phase.RCPT, reply)
 
 
 def test_a_phase_and_a_tab_may_stand_before_a_reply() -> None:
-    assert classify.parse_line("dot\t554 no", Phase.RCPT) == (Phase.DOT, Reply(554, "", "no"))
-    assert classify.parse_line("AUTH \t535 no", Phase.RCPT) == (Phase.AUTH, Reply(535, "", "no"))
-    assert classify.parse_line("554\tno", Phase.DATA) == (Phase.DATA, Reply(554, "", "no"))
-    assert classify.parse_line("rcpt 554 5.7.1 no", Phase.DATA) == (Phase.DATA, Reply(554, "5.7.1", "no"))
+    assert classify.parse_reply_line("dot\t554 no", Phase.RCPT) == (Phase.DOT, Reply(554, "", "no"))
+    assert classify.parse_reply_line("AUTH \t535 no", Phase.RCPT) == (Phase.AUTH, Reply(535, "", "no"))
+    assert classify.parse_reply_line("554\tno", Phase.DATA) == (Phase.DATA, Reply(554, "", "no"))
+    assert classify.parse_reply_line("rcpt 554 5.7.1 no", Phase.DATA) == (Phase.DATA, Reply(554, "5.7.1", "no"))
 
 
 def test_any_octets_on_standard_input_get_an_answer_each() -> None:
@@ -101,7 +101,7 @@ def test_any_octets_on_standard_input_get_an_answer_each() -> None:
     ],
 )
 def test_a_phrase(phrase: str, text: str, holds: bool) -> None:
-    assert bool(phrases.parse(phrase, NAMED).search(phrases.canonical(phrases.words(text)))) is holds
+    assert bool(phrases.parse_phrase(phrase, NAMED).search(phrases.canonical_text(phrases.tokenize(text)))) is holds
 
 
 @pytest.mark.parametrize(
@@ -109,4 +109,4 @@ def test_a_phrase(phrase: str, text: str, holds: bool) -> None:
 )
 def test_a_phrase_that_no_text_could_have_is_an_error(phrase: str) -> None:
     with pytest.raises(ValueError, match="phrase"):
-        phrases.parse(phrase, NAMED)
+        phrases.parse_phrase(phrase, NAMED)

@@ -23,7 +23,7 @@ def bounce(kind: str, subtype: str, **told: str) -> dict[str, object]:
 
 def mailed(text: str) -> report.Report:
     head = "From: AWS Notifications <no-reply@sns.example>\nTo: b+t@bounces.example.org\nSubject: AWS Notification\n\n"
-    return report.read((head + text).encode("utf-8", "replace"))
+    return report.read_report((head + text).encode("utf-8", "replace"))
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_a_bounce_is_judged_by_what_was_said_and_by_its_type(told: dict[str, obj
     wrapped = json.dumps({"Type": "Notification", "Message": json.dumps(told)})
     for text in (json.dumps(told), json.dumps(told, indent=2), wrapped):
         read = mailed(text + "\n\n--\nTo stop receiving notifications, visit the link.\n")
-        [failed] = read.failures
+        [failed] = read.recipients
         assert (read.kind, read.message_id) == (ReportKind.TEXT, "1@app.example")
         assert (failed.recipient, failed.verdict.kind, failed.verdict.category) == ("ann@example.com", kind, category)
 
@@ -50,8 +50,8 @@ def test_a_bounce_is_judged_by_what_was_said_and_by_its_type(told: dict[str, obj
 def test_a_complaint_is_one() -> None:
     who = {"complainedRecipients": [{"emailAddress": "ann@example.com"}], "complaintFeedbackType": "abuse"}
     read = mailed(json.dumps({"eventType": "Complaint", "complaint": who, "mail": MAIL}))
-    assert (read.kind, read.feedback, read.failures[0].recipient) == (ReportKind.ARF, "abuse", "ann@example.com")
-    assert read.failures[0].verdict.suppress
+    assert (read.kind, read.feedback, read.recipients[0].recipient) == (ReportKind.ARF, "abuse", "ann@example.com")
+    assert read.recipients[0].verdict.suppress
 
 
 def test_what_a_person_quotes_or_what_only_was_delivered_is_no_bounce() -> None:
@@ -77,4 +77,4 @@ VALUES = st.recursive(
 def test_any_shape_of_json_gets_an_answer(kind: str, told: object, mail: object) -> None:
     text = json.dumps({"notificationType": kind, "bounce": told, "complaint": told, "Message": mail, "mail": mail})
     for each in (text, text[:-1], "{" * 5000 + text, '{"notificationType":' + "[" * 50_000):
-        repr(ses_notification.read(each)).encode()
+        repr(ses_notification.read_notification(each)).encode()

@@ -57,10 +57,10 @@ Hello
 
 
 def test_a_standard_report_names_recipient_action_status_and_original() -> None:
-    got = report.read(DSN)
+    got = report.read_report(DSN)
     assert (got.kind, got.message_id) == (ReportKind.DSN, "1234@app.example.org")
     assert got.addresses == ("b+token@bounces.example.org",)
-    ann, bob = got.failures
+    ann, bob = got.recipients
     assert (ann.recipient, ann.original, ann.action) == ("ann@example.com", "ann@example.com", "failed")
     assert (ann.status, ann.code, ann.remote) == ("5.1.1", 550, "mx.example.com")
     assert ann.text == "550 5.1.1 <ann@example.com>: User unknown"
@@ -70,25 +70,25 @@ def test_a_standard_report_names_recipient_action_status_and_original() -> None:
 
 
 def test_line_ends_and_what_stands_before_the_mail_change_nothing() -> None:
-    wanted = report.read(DSN)
-    assert report.read(DSN.replace(b"\n", b"\r\n")) == wanted
-    assert report.read(DSN.replace(b"\n", b"\r")) == wanted
-    assert report.read(b"From MAILER-DAEMON Wed Oct  4 02:03:34 2000\n" + DSN) == wanted
-    assert report.read(b"\r\n\r\n" + DSN) == wanted
+    wanted = report.read_report(DSN)
+    assert report.read_report(DSN.replace(b"\n", b"\r\n")) == wanted
+    assert report.read_report(DSN.replace(b"\n", b"\r")) == wanted
+    assert report.read_report(b"From MAILER-DAEMON Wed Oct  4 02:03:34 2000\n" + DSN) == wanted
+    assert report.read_report(b"\r\n\r\n" + DSN) == wanted
 
 
 @settings(max_examples=150)
 @given(st.binary(max_size=300), st.integers(0, len(DSN)), st.integers(0, 300))
 def test_any_octets_get_an_answer(octets: bytes, at: int, cut: int) -> None:
-    for one in (report.read(octets), report.read(DSN[:at] + octets + DSN[at + cut :])):
+    for one in (report.read_report(octets), report.read_report(DSN[:at] + octets + DSN[at + cut :])):
         repr(one).encode()
 
 
 def test_what_no_text_can_hold_is_left_out() -> None:
     halves = DSN.replace(b"rfc822;ann@", rb"utf-8;\x{D800}\x{110000}\x{E4}nn@")
-    assert report.read(halves).failures[0].recipient == "änn@example.com"
+    assert report.read_report(halves).recipients[0].recipient == "änn@example.com"
     utf7 = b"From: MAILER-DAEMON@x\nSubject: Undelivered\nContent-Type: text/plain; charset=utf-7\n\n"
-    [failed] = report.read(utf7 + b"<ann+AEA-example.com>: 550 5.1.1 unknown +2AA-x").failures
+    [failed] = report.read_report(utf7 + b"<ann+AEA-example.com>: 550 5.1.1 unknown +2AA-x").recipients
     assert failed.recipient == "ann@example.com"
     failed.text.encode()
 

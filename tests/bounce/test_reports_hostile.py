@@ -54,26 +54,26 @@ HTML = NOTICE + b"Content-Type: text/html\n\nfailed "
 )
 def test_a_hostile_report_is_answered_soon(octets: bytes) -> None:
     started = process_time()
-    report.read(octets)
+    report.read_report(octets)
     assert process_time() - started < 5
 
 
 def test_ten_thousand_recipients_are_read() -> None:
     lines = b"".join(b"<u%d@example.com>: 550 5.1.1 unknown\n\n" % n for n in range(10_000))
-    assert len(report.read(NOTICE + b"\nThese failed.\n\n" + lines).failures) > 9000
+    assert len(report.read_report(NOTICE + b"\nThese failed.\n\n" + lines).recipients) > 9000
     blocks = b"".join(b"Final-Recipient: rfc822;u%d@example.com\nAction: failed\n\n" % n for n in range(10_000))
-    assert len(report.read(STATUS + blocks).failures) == 10_000
+    assert len(report.read_report(STATUS + blocks).recipients) == 10_000
 
 
 def test_a_thousand_levels_are_cut_off() -> None:
-    assert report.read(NOTICE + b"Content-Type: message/rfc822\n\n" * 1000).failures == ()
+    assert report.read_report(NOTICE + b"Content-Type: message/rfc822\n\n" * 1000).recipients == ()
     levels = b"".join(b'Content-Type: multipart/mixed; boundary="b%d"\n\n--b%d\n' % (n, n) for n in range(1000))
-    parts = list(lenient_mime.read(NOTICE + levels).walk())
+    parts = list(lenient_mime.parse_mail(NOTICE + levels).walk())
     assert len(parts) == lenient_mime.MAX_DEPTH + 1
     assert (
         len(
             list(
-                lenient_mime.read(
+                lenient_mime.parse_mail(
                     NOTICE + b'Content-Type: multipart/x; boundary="b"\n\n' + b"--b\n\nx\n" * 10_000
                 ).walk()
             )
@@ -84,7 +84,7 @@ def test_a_thousand_levels_are_cut_off() -> None:
 
 def test_a_mail_without_anything_is_no_report() -> None:
     for octets in (b"", b"\n", b"\0", b"\xff" * 100, b"From ", b":", b"--\n" * 10):
-        assert report.read(octets) == report.Report(ReportKind.NONE)
+        assert report.read_report(octets) == report.Report(ReportKind.NONE)
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_a_mail_without_anything_is_no_report() -> None:
 )
 def test_nothing_in_a_report_raises(body: bytes) -> None:
     for octets in (NOTICE + body, NOTICE + b"Content-Type: message/rfc822\n\n" + NOTICE + body):
-        report.read(octets)
+        report.read_report(octets)
 
 
 PIECES = (
@@ -125,7 +125,7 @@ PIECES = (
 @given(st.lists(st.sampled_from(PIECES) | st.text(max_size=8), max_size=30), st.binary(max_size=40))
 def test_any_octets_get_a_report(pieces: list[str], tail: bytes) -> None:
     for head in (b"", NOTICE, STATUS_PART):
-        read = report.read(head + "".join(pieces).encode("utf-8", "surrogatepass") + tail)
-        for one in read.failures:
+        read = report.read_report(head + "".join(pieces).encode("utf-8", "surrogatepass") + tail)
+        for one in read.recipients:
             (one.recipient + one.text + one.status + one.remote + read.message_id).encode()
             assert not set("\r\n ") & set(one.remote + one.status)

@@ -12,7 +12,7 @@ DAEMON = "MAILER-DAEMON@mx.example.net"
 
 def read(author: str, subject: str, body: str, fields: str = "") -> report.Report:
     mail = f"From: {author}\nTo: b+t@bounces.example.org\nSubject: {subject}\n{fields}\n{body}"
-    return report.read(mail.encode())
+    return report.read_report(mail.encode())
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_what_only_speaks_of_bounces_is_none(author: str, subject: str, body: st
 )
 def test_an_automatic_reply_kills_no_address(subject: str, body: str, fields: str) -> None:
     got = read("Ann <ann@example.com>", subject, body, fields)
-    assert (got.kind, got.failures) == ("auto_reply", ())
+    assert (got.kind, got.recipients) == ("auto_reply", ())
 
 
 @pytest.mark.parametrize(
@@ -72,11 +72,11 @@ def test_an_automatic_reply_kills_no_address(subject: str, body: str, fields: st
 )
 def test_the_recipient_is_told_from_the_other_addresses(body: str, recipients: list[str]) -> None:
     got = read(DAEMON, "Undelivered", body)
-    assert (got.kind, [one.recipient for one in got.failures]) == ("text", recipients)
+    assert (got.kind, [one.recipient for one in got.recipients]) == ("text", recipients)
 
 
 def test_a_reply_of_one_recipient_is_not_taken_for_another_s() -> None:
     body = "These failed:\n\nann@example.com: 552 5.2.2 Mailbox full\nben@example.com: no such user\n"
-    ann, ben = read(DAEMON, "Undelivered", body).failures
+    ann, ben = read(DAEMON, "Undelivered", body).recipients
     assert (ann.verdict.category, ann.code) == ("mailbox_full", 552)
     assert (ben.verdict.category, ben.code) == ("user_unknown", 0)

@@ -20,7 +20,7 @@ def test_the_labels_are_complete_and_agree_with_the_categories() -> None:
 
 
 def test_no_labelled_reply_is_a_sample_of_the_rules() -> None:
-    samples = {sample.rpartition("\t")[2] for rule in classify.BOOK.rules for sample in rule.samples}
+    samples = {sample.rpartition("\t")[2] for rule in classify.RULES.rules for sample in rule.samples}
     assert not [one.reply for one in REPLIES if one.reply in samples]
 
 
@@ -65,6 +65,6 @@ def test_the_same_words_blame_the_recipient_only_if_they_are_about_it() -> None:
         for said in IS_NOT_THERE:
             for whose, blamed in ((NOT_THE_RECIPIENT, False), (THE_RECIPIENT, True)):
                 for what in whose:
-                    _, reply = classify.parse_line(f"550 5.7.1 The {what} {said}", phase)
-                    verdict = classify.classify(reply, phase)
+                    _, reply = classify.parse_reply_line(f"550 5.7.1 The {what} {said}", phase)
+                    verdict = classify.classify_reply(reply, phase)
                     assert (verdict.kind is BounceKind.HARD) == blamed, (reply.text, verdict)

@@ -151,7 +151,7 @@ class _Reading(ast.NodeVisitor):
 
         arguments = [ast.literal_eval(argument) for argument in node.args]
         self.found.append(
-            Compiled(f"{self._place} {arguments[:2]}", word_lists.pattern(*arguments), frozenset({"search"}))
+            Compiled(f"{self._place} {arguments[:2]}", word_lists.list_pattern(*arguments), frozenset({"search"}))
         )
 
     @property
@@ -185,7 +185,7 @@ def _phrases() -> Examples:
     """One for each form that a phrase of rules.toml has: which words it has makes no difference."""
     from relay.bounce import classify
 
-    indexes = (classify.BOOK.index, classify.BOOK.doubts)
+    indexes = (classify.RULES.index, classify.RULES.doubts)
     clues = [clue for index in indexes for several in index.values() for clue in several]
     phrases = {clue.phrase for clue in clues if clue.phrase} | {one for clue in clues for one in clue.rule.unless}
     forms: dict[str, str] = {}
@@ -227,10 +227,10 @@ def _marks() -> Examples:
 
 EXAMPLES: dict[str, Callable[[], Examples]] = {
     "relay.attribution.rules._pattern": _none,
-    "relay.bounce.classify.parse_line": _lines_of_replies,
-    "relay.bounce.lenient_mime._split": _boundaries,
+    "relay.bounce.classify.parse_reply_line": _lines_of_replies,
+    "relay.bounce.lenient_mime._split_multipart": _boundaries,
     "relay.bounce.phrases.search": _phrases,
-    "relay.bounce.word_lists.pattern": _none,
+    "relay.bounce.word_lists.list_pattern": _none,
     "relay.cli.demo._letter": _links_of_samples,
     "relay.delivery.report_process.read": _links,
     "relay.return_path.find_candidates": _return_paths,

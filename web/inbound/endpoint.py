@@ -231,9 +231,9 @@ class ProviderWebhooks:
         action = {EventType.BOUNCED: recipient_report.FAILED, EventType.DEFERRED: recipient_report.DELAYED}.get(
             one.type, ""
         )
-        judged = recipient_report.judge(one.recipient, action, one.status, one.text, remote=one.remote)
+        judged = recipient_report.judge_recipient(one.recipient, action, one.status, one.text, remote=one.remote)
         code = judged.code or (250 if one.type is EventType.DELIVERED else 0)
-        said = judged.words or f"{provider} says so: {one.reason}"
+        said = judged.text_without_code or f"{provider} says so: {one.reason}"
         now = datetime.now(UTC)
         report = Tiding(
             id=ids.new(now),
@@ -257,7 +257,7 @@ class ProviderWebhooks:
 
 def _verdict(provider: str, one: ProviderEvent, verdict: Verdict) -> Verdict:
     """What the reply says; the provider's own class where no word of it does; never more than the provider says."""
-    said_nothing = verdict.rule.startswith(recipient_report.SAY_NOTHING)
+    said_nothing = verdict.rule.startswith(recipient_report.UNINFORMATIVE_RULES)
     if one.own and said_nothing and (one.own.is_specific or not any(letter.isalpha() for letter in one.text)):
         verdict = _verdict_of_category(one.own.category, f"{provider}.{one.reason}", verdict)
     if verdict.kind is BounceKind.HARD and not one.may_be_hard:

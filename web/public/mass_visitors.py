@@ -27,11 +27,11 @@ class Crowds:
 
     def __init__(self) -> None:
         self._visitors: OrderedDict[tuple[str, str], deque[Step]] = OrderedDict()
-        self._longest_s = max(rule.within_s for rule in rules.MANY)
+        self._longest_s = max(rule.within_s for rule in rules.MASS_VISIT_RULES)
 
     def seen(self, address: str, agent: str, step: Step) -> list[Step]:
         """The visitor's steps of the last minute if there were too many of them for a person, else none."""
-        if not request_verdict.network(address) or not agent:
+        if not request_verdict.visitor_network(address) or not agent:
             return []
         steps = self._visitors.pop((address, agent), None) or deque(maxlen=_MOST_STEPS)
         self._visitors[address, agent] = steps
@@ -41,7 +41,7 @@ class Crowds:
             steps.popleft()
         steps.append(step)
         factor = 2 if any(word in agent for word in _MOBILE) else 1
-        for rule in rules.MANY:
+        for rule in rules.MASS_VISIT_RULES:
             near = [one for one in steps if one.at_s >= step.at_s - rule.within_s]
             recipients = {(one.message, one.number) for one in near}
             if len(recipients) >= rule.recipients * factor:

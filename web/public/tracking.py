@@ -77,7 +77,7 @@ class Hits:
         if verdict == visitors.HUMAN and hit.number is not None:
             step = Step(time.monotonic(), token.message, token.recipient)
             for one in self._crowds.seen(address, agent, step):
-                self.sight(one, delivery_verdict.MANY, agent, hit.ip)
+                self.sight(one, delivery_verdict.MANY_RECIPIENTS_SEEN, agent, hit.ip)
 
     def sight(self, at: tokens.Token | Step, what: str, agent: str = "", ip: str = "") -> None:
         """Notes what counts nothing, and tells about the hits beside it. Without an address to compare only the

@@ -34,7 +34,7 @@ class _Group(NamedTuple):
 
 
 def _is_public(ip: str) -> bool:
-    return bool(request_verdict.network(ip))
+    return bool(request_verdict.visitor_network(ip))
 
 
 class Connections:
@@ -117,5 +117,5 @@ class Connections:
         return {address: by_address, network: 3 * by_address} | limits
 
     def _is_trusted(self, ip: str) -> bool:
-        there = request_verdict.read(ip)
+        there = request_verdict.parse_ip(ip)
         return there is not None and any(there in network for network in self._trusted)

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from relay import ids
 from relay.attribution import delivery_verdict, request_verdict
-from relay.attribution.request_verdict import Verdict
+from relay.attribution.request_verdict import HitVerdict
 from relay.store.database import tables
 from relay.store.database.tables import EventType
 
@@ -97,7 +97,9 @@ def judge(connection: sa.Connection, message: str, number: int, *, anew: bool = 
     delivery = _delivery(connection, message, number)
     if delivery is None or not rows:
         return 0, 0
-    found = delivery_verdict.judge([_hit(row, anew) for row in rows], list(_asides(delivery)), delivery["settled_at"])
+    found = delivery_verdict.judge_delivery(
+        [_hit(row, anew) for row in rows], list(_asides(delivery)), delivery["settled_at"]
+    )
     implies = found.implies_open
     if len(rows) >= _MOST:  # the earlier ones are not here to be asked
         implies = next((n for n, row in enumerate(rows) if row["implies_open"]), None)
@@ -145,24 +147,28 @@ def reclassify(connection: sa.Connection, since: datetime | None, after: tuple[s
     return Reclassified((last.message, last.number) if last else None, hits, changed)
 
 
-def _hit(row: sa.RowMapping, anew: bool) -> delivery_verdict.Hit:
+def _hit(row: sa.RowMapping, anew: bool) -> delivery_verdict.HitEvidence:
     is_click = row["type"] == EventType.CLICKED
     link = str(row["link"] or row["url"])
-    return delivery_verdict.Hit(row["at"], is_click, link, row["user_agent"], row["ip"], _alone(row, is_click, anew))
+    return delivery_verdict.HitEvidence(
+        row["at"], is_click, link, row["user_agent"], row["ip"], _alone(row, is_click, anew)
+    )
 
 
-def _alone(row: sa.RowMapping, is_click: bool, anew: bool) -> Verdict:
+def _alone(row: sa.RowMapping, is_click: bool, anew: bool) -> HitVerdict:
     """What the hit is by itself; as it was found at its time, unless that is overwritten."""
     reasons = tuple(reason for reason in row["reasons"] if reason != IMPLIES_OPEN)
     can_tell = row["user_agent"] or "no_user_agent" in reasons  # privacy modes keep none
     if can_tell and (anew or not delivery_verdict.REASONS.isdisjoint(reasons)):
-        return request_verdict.look(row["user_agent"], request_verdict.lasting(reasons), is_click=is_click)
-    return Verdict(row["verdict"], tuple(reason for reason in reasons if reason not in delivery_verdict.REASONS))
+        return request_verdict.judge_user_agent(
+            row["user_agent"], request_verdict.persistent_reasons(reasons), is_click=is_click
+        )
+    return HitVerdict(row["verdict"], tuple(reason for reason in reasons if reason not in delivery_verdict.REASONS))
 
 
-def _asides(delivery: sa.RowMapping) -> Iterator[delivery_verdict.Aside]:
+def _asides(delivery: sa.RowMapping) -> Iterator[delivery_verdict.SideObservation]:
     for at, what, user_agent, ip in delivery["asides"] or ():
-        yield delivery_verdict.Aside(datetime.fromtimestamp(at / 1_000_000, tz=UTC), what, user_agent, ip)
+        yield delivery_verdict.SideObservation(datetime.fromtimestamp(at / 1_000_000, tz=UTC), what, user_agent, ip)
 
 
 # Made once: making a statement takes longer than running it.

@@ -48,8 +48,8 @@ def load() -> list[Labelled]:
 
 
 def judge(one: Labelled) -> Verdict:
-    phase, reply = classify.parse_line(one.reply, one.phase)
-    return classify.classify(reply, phase)
+    phase, reply = classify.parse_reply_line(one.reply, one.phase)
+    return classify.classify_reply(reply, phase)
 
 
 def score(replies: Iterable[Labelled]) -> Score:

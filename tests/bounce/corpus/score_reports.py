@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from relay.bounce import classify, report
 from relay.bounce.classify import BounceKind
-from relay.bounce.recipient_report import Failure
+from relay.bounce.recipient_report import RecipientReport
 
 HERE = Path(__file__).parent
 NONE = "-"  # a category in the table: nothing happened to the recipient
@@ -58,7 +58,7 @@ def mails() -> Iterator[Mail]:
         labels.setdefault((name, kind), []).append(Label(recipient, action, category))
     for (name, kind), rows in labels.items():
         octets = (HERE / "reports" / f"{name}.eml").read_bytes()
-        yield Mail(name, kind, tuple(row for row in rows if row.recipient), report.read(octets))
+        yield Mail(name, kind, tuple(row for row in rows if row.recipient), report.read_report(octets))
 
 
 def score() -> Score:
@@ -70,7 +70,7 @@ def score() -> Score:
         kinds += mail.report == mail.read.kind
         if mail.report != mail.read.kind:
             wrong.append(f"{mail.name}: {mail.read.kind.value}, not {mail.report}")
-        got = {one.recipient.lower(): one for one in mail.read.failures}
+        got = {one.recipient.lower(): one for one in mail.read.recipients}
         labelled = {label.recipient.lower() for label in mail.labels}
         invented += len(got.keys() - labelled)
         wrong += [f"{mail.name}: {address} is none of it" for address in got.keys() - labelled]
@@ -104,7 +104,7 @@ def score() -> Score:
     )
 
 
-def _category(one: Failure) -> str:
+def _category(one: RecipientReport) -> str:
     if one.verdict.category == "complaint":
         return "complaint" if one.verdict.suppress else "complaint-no"
     return NONE if one.verdict.kind is BounceKind.NONE else one.verdict.category
