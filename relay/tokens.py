@@ -32,7 +32,7 @@ from relay.return_path import Purpose, ReturnToken
 
 VERSION = 1
 _TOKEN = re.compile(r"[A-Za-z0-9_-]*+")
-MAX_URL_OCTETS = 900  # octets of a whole tracking URL (DESIGN §7); longer ones break in some clients
+MAX_URL_OCTETS = 900  # octets of a whole tracking URL; longer ones break in some clients
 MAX_DESTINATION_OCTETS = 8192  # octets of one that is stored; few servers take a longer request line
 REFERENCE_OCTETS = 16
 _KIND_LABEL = {Kind.OPEN: b"open", Kind.CLICK: b"click", Kind.UNSUBSCRIBE: b"unsubscribe"}
@@ -166,7 +166,7 @@ class Minter:
     has_recipient_tokens: bool = True  # False: all recipients of a message get the same URLs
 
     def url(self, hole: Hole, message: str, recipient: int) -> bytes:
-        """The tracking URL: printable ASCII without any of & " ' < > = or space (DESIGN R8). So is the address."""
+        """The tracking URL: printable ASCII without any of & " ' < > = or space (docs/rewriting.md#tracking-urls)."""
         if hole.kind is Kind.UNSUBSCRIBE and hole.url:
             return self._mailbox(hole.url.decode(), ReturnToken(Purpose.UNSUBSCRIBE, message, recipient)).encode(
                 "ascii"

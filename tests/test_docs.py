@@ -3,7 +3,10 @@
 A comment cites a document of this repository by its path and heading, or none.
 """
 
+import ast
+import io
 import re
+import tokenize
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +25,8 @@ _FENCED = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
 _LINK = re.compile(r"\]\(([^()\s]+)\)")
 _HEADING = re.compile(r"^#+ +(.+?) *$", re.MULTILINE)
 _CITED = re.compile(r"\bdocs/[\w/-]+(?:\.\w+)+(?:#[\w-]*)?")
+# Pages and numbered rules that were never in this repository, and a page that was replaced.
+_NOT_HERE = re.compile(r"\bDESIGN\b|\bINTERFACE\b|\bSTYLE(?:\.md)?\b|\bR(?:[1-9]|10)\b|\bdesign\.md\b")
 _FILE = re.compile(r"`((?:relay|web|tests|benchmarks|docs)/[\w./-]+)`")
 
 
@@ -87,3 +92,22 @@ def test_the_table_of_floors_is_the_one_that_holds() -> None:
     text = (ROOT / "docs/architecture.md").read_text("utf-8")
     table = re.findall(r"^\| `([\w.]+)` \| (\d+) \|$", text, re.MULTILINE)
     assert [(name, int(floor)) for name, floor in table] == [*FLOORS.items()]
+
+
+def _prose(path: Path) -> Iterator[tuple[int, str]]:
+    """The comments and docstrings of a module, each with its line."""
+    source = path.read_text("utf-8")
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            yield token.start[0], token.string
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            yield getattr(node, "lineno", 1), ast.get_docstring(node) or ""
+
+
+@pytest.mark.parametrize("top", ["relay", "web", "tests", "benchmarks"])
+def test_no_comment_cites_what_a_clone_does_not_have(top: str) -> None:
+    for path in sorted((ROOT / top).rglob("*.py")):
+        for line, text in _prose(path):
+            found = _NOT_HERE.search(text)
+            assert not found or path == Path(__file__), f"{_name(path)}:{line} cites {found and found[0]}"

@@ -86,7 +86,7 @@ def _plan(config: Config, ring: KeyRing, accepted: AcceptedMessage) -> Plan:
 
 
 def report(plan: Plan, octets: bytes, edits: list[Edit]) -> dict[str, object]:
-    """The report of INTERFACE.md. `old` is what stood in the span, so that output and report undo the change."""
+    """The report (docs/rewriting.md#the-report). `old` is what stood in the span, so that the change can be undone."""
     return {
         "untouched": plan.is_untouched,
         "reasons": list(plan.reasons),

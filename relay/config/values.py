@@ -96,7 +96,7 @@ def read_url(value: object) -> str:
         valid = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
     except ValueError:
         valid = False
-    # DESIGN R8: tracking URLs go into any quoting and charset as they are.
+    # docs/rewriting.md#tracking-urls: they go into any quoting and charset as they are.
     if not valid or not re.fullmatch(r"[A-Za-z0-9:/._~%@!$()*+,;\[\]-]+", text):
         raise ValueError('must be an address such as "https://links.example.com", in plain ASCII and without a query')
     return text

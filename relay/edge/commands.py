@@ -1,7 +1,7 @@
 """The commands of SMTP and what they mean.  RFC 5321 §4.1, with RFC 1870, 2034, 2920, 3207, 3461, 4954, 6152, 6531.
 
 They are ours and not aiosmtpd's, whose own decode addresses as header fields, answer without enhanced status,
-read DATA line by line, and turn a fault of the server into a 500 (DESIGN §3).
+read DATA line by line, and turn a fault of the server into a 500 (docs/architecture.md#our-own-command-loop).
 """
 
 import asyncio

@@ -16,7 +16,7 @@ from relay.rewrite import json_patch, provider_dialects
 from relay.rewrite.edit_templates import EditTemplate
 from relay.rewrite.instructions import Instructions, InstructionsBuilder
 
-# DESIGN §3: not for the recipients' eyes.
+# Not for the recipients' eyes.
 _ALWAYS_REMOVED = frozenset({b"bcc", b"resent-bcc", b"return-path"})
 _MAX_FIELDS = 200  # fields; an app has ten
 

@@ -1,7 +1,7 @@
 """The edits of the letter itself: links, pixel and unsubscribe marks in its HTML and text leaves.
 
 In: the octets, their parts and the rules of this message.  Out: templates, links, and the reasons why leaves
-pass as they came (DESIGN §6 R1 to R6).
+pass as they came (docs/rewriting.md#which-parts).
 """
 
 import re

@@ -1,4 +1,4 @@
-"""Which links are tracked, and why the others are not (DESIGN §6 R3, R4, R5).
+"""Which links are tracked, and why the others are not (docs/rewriting.md#which-links).
 
 In: HTML octets, their markup and the rules of this message.  Out: every href of the text in document order,
 with its span and a verdict.
@@ -37,7 +37,7 @@ _PLACEHOLDER = re.compile(
     re.IGNORECASE,
 )
 _IN_PLACEHOLDERS = re.compile(r"[{}|%\[\]]")  # every one has one of these
-# R5: the attributes by which an app of any provider exempts a link, with the values that mean it.
+# The attributes by which an app of any provider exempts a link, with the values that mean it.
 _OPT_OUTS: dict[bytes, frozenset[bytes] | None] = {
     b"clicktracking": frozenset({b"off", b"false", b"no", b"0"}),  # SendGrid
     b"data-pm-no-track": None,  # Postmark; there its presence is enough
@@ -168,7 +168,7 @@ def _no_address(url: str, scheme: str, dialects: tuple[str, ...]) -> str:
         return "empty"
     if placeholders.is_unsubscribe(url, dialects):
         return "unsubscribe"
-    if "+n" in url and "+notrack://" in url.lower():  # R5: Postal's opt-out
+    if "+n" in url and "+notrack://" in url.lower():  # Postal's opt-out
         return "opt_out"
     if _IN_PLACEHOLDERS.search(url) and _PLACEHOLDER.search(url):
         return "placeholder"
@@ -181,7 +181,7 @@ def _no_address(url: str, scheme: str, dialects: tuple[str, ...]) -> str:
 
 def shows_address(text: str, host: str) -> bool:
     """True if the link's text is itself an address, which a reader or a phishing filter would compare with the
-    link's. Wrapped, the two never agree (R5)."""
+    link's. Wrapped, the two never agree."""
     text = text.strip(" \u00a0<>()[]\"'.,;:!")
     if _ADDRESS.fullmatch(text):
         return True

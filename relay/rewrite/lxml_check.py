@@ -1,7 +1,7 @@
 """What lxml sees: the second opinion on which links are live.
 
 In: HTML octets.  Out: the hrefs that another parser finds, to be compared with the tokenizer's. It writes
-nothing; where it sees other links, the part goes as it came (DESIGN §6).
+nothing; where it sees other links, the part goes as it came (docs/rewriting.md#the-second-opinion-of-lxml).
 """
 
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The open pixel: its octets, what it looks like and where it stands (DESIGN §6 R6)."""
+"""The open pixel: its octets, what it looks like and where it stands (docs/rewriting.md#the-pixel)."""
 
 import base64
 

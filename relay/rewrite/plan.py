@@ -2,7 +2,7 @@
 
 In: the accepted octets, CRLF-ended, and the settings that hold for them.  Out: a Plan, which makes the octets
 for each recipient. A message is planned once and rendered many times. Any octets have a plan; what is in
-doubt passes as it came, and `reasons` says why (DESIGN §6).
+doubt passes as it came, and `reasons` says why (docs/rewriting.md).
 """
 
 import json
@@ -97,7 +97,7 @@ class Plan:
             return made
         try:
             return [Edit(0, 0, sign(splice(octets, made), self.dkim), "dkim"), *made]
-        except Exception:  # noqa: BLE001 - R10; whoever signs has logged it
+        except Exception:  # noqa: BLE001 - the mail goes as it came; the signer has logged it
             return self._harmless(octets, mint)
 
     def _harmless(self, octets: bytes, mint: Mint) -> list[Edit]:
@@ -125,7 +125,7 @@ class Plan:
             return converted
         try:
             return sign(converted, self.dkim) + converted
-        except Exception:  # noqa: BLE001 - R10, as in `edits`
+        except Exception:  # noqa: BLE001 - as in `edits`
             return seven_bit_conversion.convert(splice(octets, self._harmless(octets, mint)))
 
     def to_json(self) -> str:
@@ -164,7 +164,7 @@ def plan(octets: bytes, settings: Settings) -> Plan:
     faults: list[str] = []
     try:
         return _plan(octets, settings, faults)
-    except Exception as error:  # noqa: BLE001 - R10: a fault anywhere sends the original
+    except Exception as error:  # noqa: BLE001 - docs/rewriting.md#faults: the original goes out
         faults.append(_trace(error))
         return Plan(_above(settings), reasons=(f"fault:{type(error).__name__}",), faults=tuple(faults))
 
@@ -225,7 +225,7 @@ def _read(
     """The edits of the letter, or none: a fault in there must not pass Bcc and control fields on."""
     try:
         return _letter(octets, tree, control, settings)
-    except Exception as error:  # noqa: BLE001 - R10, as in `plan`
+    except Exception as error:  # noqa: BLE001 - as in `plan`
         faults.append(_trace(error))
         return instrument.BodyEdits(reasons=[f"fault:{type(error).__name__}"])
 
@@ -241,7 +241,7 @@ def _holds(
     """What `verify` says; a fault in there is a no."""
     try:
         return verify.plan_is_sound(octets, tree, made, letter.edited, settings.public_url)
-    except Exception as error:  # noqa: BLE001 - R10, as in `plan`
+    except Exception as error:  # noqa: BLE001 - as in `plan`
         faults.append(_trace(error))
         return False
 

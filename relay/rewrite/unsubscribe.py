@@ -1,7 +1,7 @@
 """List-Unsubscribe and List-Unsubscribe-Post.
 
 In: the header section and the settings.  Out: templates.  RFC 2369 §3.2, RFC 8058 §3.1: the pair is added
-together or not at all, for HTTPS only, above the existing fields (DESIGN §6 R7).
+together or not at all, for HTTPS only, above the existing fields (docs/rewriting.md#list-unsubscribe).
 """
 
 import ipaddress

@@ -1,4 +1,4 @@
-"""The second look: does the edited message still say the same? (DESIGN §6 R10)
+"""The second look: does the edited message still say the same? (docs/rewriting.md#the-second-look)
 
 In: the octets, their parts, and all templates.  Out: yes or no. It is made once for each plan, with URLs of
 the greatest length, and guards against faults of ours in every other module.

@@ -39,7 +39,7 @@ class Hits:
 
     def ip(self, request: Request) -> str:
         """The visitor's address as the privacy settings let it be kept."""
-        if self._config.privacy.mode != "full":  # the other modes keep no address (DESIGN §10)
+        if self._config.privacy.mode != "full":  # the other modes keep no address
             return ""
         return visitors.kept(self._address(request), self._config.privacy.ip)
 

@@ -1,4 +1,4 @@
-"""A circuit breaker: when an upstream counts as out, and when to look again. Decides; does nothing.  DESIGN §4.
+"""A circuit breaker: when an upstream counts as out, and when to look again. Decides; does nothing.
 
 In: how connections ended.  Out: whether mail is tried, and how long to wait before the next probe.
 Refused credentials open it at once and are probed seldom: trying on locks accounts.

@@ -1,7 +1,7 @@
 """Upstreams: which server is whose, whether it is to be tried now, and what came of it.
 
 In: a mail.  Out: an answer for each of its recipients, from the first upstream that serves its reverse-path
-and can be spoken to. Behind each stand a pool of connections, a circuit breaker and a rate.  DESIGN §4, §5.
+and can be spoken to. Behind each stand a pool of connections, a circuit breaker and a rate.
 """
 
 import asyncio

@@ -67,7 +67,7 @@ def open_engine(
             cursor.execute("PRAGMA auto_vacuum=INCREMENTAL")
         cursor.execute("PRAGMA journal_mode=WAL")
         cursor.execute("PRAGMA secure_delete=ON")  # what is deleted is overwritten
-        cursor.execute("PRAGMA synchronous=FULL")  # a 250 means: on disk (DESIGN §4)
+        cursor.execute("PRAGMA synchronous=FULL")  # a 250 means: on disk (docs/architecture.md#what-250-means)
         cursor.execute("PRAGMA foreign_keys=ON")
         cursor.execute("PRAGMA temp_store=MEMORY")
         if not writes:

@@ -240,7 +240,7 @@ def table(model: type[SQLModel]) -> sa.Table:
     return table
 
 
-# Core statements on the hot paths run on these (97 % of raw sqlite3's speed; `session.add` a third: DESIGN §8).
+# Core statements on the hot paths run on these (97 % of raw sqlite3's speed; `session.add` a third).
 message = table(Message)
 content = table(Content)
 delivery = table(Delivery)

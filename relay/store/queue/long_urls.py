@@ -1,4 +1,4 @@
-"""Destinations too long for a URL (DESIGN §7): kept for tokens that only refer to them.
+"""Destinations too long for a URL (docs/architecture.md#long-destinations): kept for tokens that only refer to them.
 
 In: references, as `tokens.KeyRing.reference_for` makes them, and URLs.  Out: files, one a destination, which links are
 answered from with the database away; and the same as rows, for other machines. Name and key of each are derived

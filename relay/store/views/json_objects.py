@@ -1,4 +1,4 @@
-"""Messages, deliveries and events as the JSON objects that scripts and programs are given (INTERFACE.md).
+"""Messages, deliveries and events as the JSON objects that scripts and programs are given (docs/api.md#objects).
 
 Times are ISO 8601 in UTC with a final Z. A delivery's id is its message's and its number, joined by a dot.
 """

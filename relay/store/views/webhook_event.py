@@ -12,7 +12,7 @@ from relay.store.views.json_objects import event as event_object
 
 
 class Occasion(NamedTuple):
-    """An event with what the formats of others say beside it. `told` is the event object of INTERFACE.md."""
+    """An event with what the formats of others say beside it. `told` is the event object (docs/api.md#event)."""
 
     told: Object
     id: str
