@@ -86,8 +86,8 @@ def postgresql() -> Iterator[Callable[[], str]]:
 @pytest.fixture(params=["sqlite", "postgresql"])
 def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     """A store, of each kind of database."""
-    url = engine.url("", tmp_path) if request.param == "sqlite" else request.getfixturevalue("postgresql")()
-    store.prepare(url)
+    url = engine.database_url("", tmp_path) if request.param == "sqlite" else request.getfixturevalue("postgresql")()
+    store.prepare_database(url)
     one = Store(url, tmp_path)
     yield one
     one.close()

@@ -15,7 +15,7 @@ NOW = datetime(2026, 11, 21, 9, tzinfo=UTC)
 
 def filing(
     *recipients: str, status: Status = Status.QUEUED, at: datetime = NOW, stream: str = "", octets: bytes = b"octets"
-) -> deliveries.Filing:
+) -> deliveries.NewMessage:
     """A message to these, due when it was accepted."""
     made = ids.from_parts(int(at.timestamp() * 1000), os.urandom(6))
     message = Message(
@@ -31,12 +31,12 @@ def filing(
         Delivery(message=made, number=number, recipient=recipient, status=status, next_attempt_at=due)
         for number, recipient in enumerate(recipients)
     ]
-    return deliveries.Filing(message, octets, rows, [])
+    return deliveries.NewMessage(message, octets, rows, [])
 
 
-def file(opened: Store, *filings: deliveries.Filing) -> None:
+def file(opened: Store, *filings: deliveries.NewMessage) -> None:
     for one in filings:
-        opened.writer.submit(lambda connection, one=one: deliveries.file(connection, one)).result(10)
+        opened.writer.submit(lambda connection, one=one: deliveries.insert_message(connection, one)).result(10)
 
 
 def count(opened: Store, table: sa.Table) -> int:

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from relay import address
 from relay.store.database import identities, tables
-from relay.store.database.identities import People
+from relay.store.database.identities import IdentityPolicy
 from relay.store.recipients import consent, suppressions
 from relay.store.store import Store
 from tests.message_factory import NOW
@@ -145,20 +145,20 @@ def test_two_spellings_in_a_list_are_one_entry(in_front: Waypost) -> None:
 @pytest.mark.parametrize("earlier", ["ida@bücher.example", unicodedata.normalize("NFD", "ida@bücher.example")])
 @pytest.mark.parametrize("mode", ["full", "pseudonymous"])
 def test_what_an_earlier_version_wrote_down_still_holds(opened: Store, earlier: str, mode: str) -> None:
-    known = People(mode, b"k" * 32)
-    name = known._pseudonym(earlier) if known.are_veiled else earlier
+    known = IdentityPolicy(mode, b"k" * 32)
+    name = known._pseudonym(earlier) if known.redacts else earlier
     row = {"address": name, "scope": "all", "stream": "", "reason": "unsubscribe", "evidence": "", "message": ""}
     said = {"address": name, "is_yes": False, "at": NOW, "source": consent.RECIPIENT}
     who, later = "ida@xn--bcher-kva.example", NOW + timedelta(days=1)
 
     def work(connection: sa.Connection) -> None:
-        connection = connection.execution_options(**identities.options(known))
+        connection = connection.execution_options(**identities.engine_options(known))
         connection.execute(sa.insert(tables.suppression), row | {"created_at": NOW, "expires_at": None})
         connection.execute(sa.insert(tables.consent), said)
         for spelling in SPELLINGS:
-            assert suppressions.find(connection, [spelling], "news", later) == {who: "unsubscribe"}
-            assert consent.untracked(connection, [spelling]) == {who}
-            assert not suppressions.add(connection, spelling, reason="manual", at=later)
-        assert suppressions.remove(connection, SPELLINGS[3]) == 1
+            assert suppressions.find_suppressed(connection, [spelling], "news", later) == {who: "unsubscribe"}
+            assert consent.find_untracked(connection, [spelling]) == {who}
+            assert not suppressions.add_suppression(connection, spelling, reason="manual", at=later)
+        assert suppressions.remove_suppressions(connection, SPELLINGS[3]) == 1
 
     opened.writer.submit(work).result(10)

@@ -19,8 +19,8 @@ from relay.rewrite.plan import Plan
 from relay.store import retention
 from relay.store.database import tables
 from relay.store.queue import long_urls
-from relay.store.queue.long_urls import Destinations
-from relay.store.store import Away, Store
+from relay.store.queue.long_urls import LongUrlFiles
+from relay.store.store import DatabaseUnavailableError, Store
 from tests.test_retention import count, in_steps
 from tests.upstream import Upstream
 from tests.waypost_server import Waypost, html_mail, tracking_urls
@@ -99,7 +99,7 @@ def test_what_was_changed_on_disk_leads_nowhere(relay: Waypost, upstream: Upstre
     tracked = [sent(relay, upstream, long_url(f"evil{n}"), f"evil{n}@example.com") for n in range(2)]
     ring = tokens.open_key_ring(relay.folder / "data" / "keys.json")
     found = [ring.read(tokens.Kind.CLICK, url.rpartition("/")[2]).stored_reference for url in tracked]
-    names = [long_urls.name_of(reference) for reference in found]
+    names = [long_urls.file_name(reference) for reference in found]
     paths = [relay.folder / "data" / "destinations" / name[:2] / name for name in names]
     octets = [path.read_bytes() for path in paths]
     paths[0].write_bytes(octets[1])  # somebody else's
@@ -159,17 +159,17 @@ def test_the_sandbox_stores_destinations_too(sandbox: Waypost) -> None:
 
 def test_another_machine_has_it_from_the_database_and_keeps_it(opened: Store, tmp_path: Path) -> None:
     reference, url = os.urandom(16), long_url("elsewhere").encode()
-    rows = opened.destinations.keep({reference: url})
+    rows = opened.long_url_files.save({reference: url})
     for _ in range(2):
-        opened.writer.submit(lambda connection: long_urls.note(connection, rows, AT)).result(20)
-    other = Store(opened._writing.url.render_as_string(hide_password=False), tmp_path / "other")
+        opened.writer.submit(lambda connection: long_urls.insert_rows(connection, rows, AT)).result(20)
+    other = Store(opened._write_engine.url.render_as_string(hide_password=False), tmp_path / "other")
     try:
-        assert asyncio.run(other.destination(os.urandom(16))) is None
-        assert asyncio.run(other.destination(reference)) == url
+        assert asyncio.run(other.find_long_url(os.urandom(16))) is None
+        assert asyncio.run(other.find_long_url(reference)) == url
         other.close()
-        assert Destinations(tmp_path / "other").find(reference) == url
-        with pytest.raises(Away):  # nobody can say where it leads: the link is not called wrong
-            asyncio.run(_lost(tmp_path).destination(os.urandom(16)))
+        assert LongUrlFiles(tmp_path / "other").find(reference) == url
+        with pytest.raises(DatabaseUnavailableError):  # nobody can say where it leads: the link is not called wrong
+            asyncio.run(_lost(tmp_path).find_long_url(os.urandom(16)))
     finally:
         other.close()
 
@@ -180,18 +180,18 @@ def _lost(folder: Path) -> Store:
 
 def test_destinations_go_when_no_mail_has_used_them_for_long(opened: Store) -> None:
     old, used, new = (os.urandom(16) for _ in range(3))
-    rows = {one: opened.destinations.keep({one: b"https://shop.example/"}) for one in (old, used, new)}
+    rows = {one: opened.long_url_files.save({one: b"https://shop.example/"}) for one in (old, used, new)}
     folder = opened.journal._directory.parent / long_urls.FOLDER
     for one in (old, used):
-        name = long_urls.name_of(one)
+        name = long_urls.file_name(one)
         os.utime(folder / name[:2] / name, (AT.timestamp(), AT.timestamp()))
-        opened.writer.submit(lambda connection, one=one: long_urls.note(connection, rows[one], AT)).result(20)  # type: ignore[misc]
+        opened.writer.submit(lambda connection, one=one: long_urls.insert_rows(connection, rows[one], AT)).result(20)  # type: ignore[misc]
     now = datetime.now(UTC)
     for one in (used, new):
-        opened.destinations.keep({one: b"https://shop.example/"})
-        opened.writer.submit(lambda connection, one=one: long_urls.note(connection, rows[one], now)).result(20)  # type: ignore[misc]
-    assert opened.destinations.sweep(AT + timedelta(days=1)) == 1
-    assert in_steps(opened, retention.drop_destinations) == [1]
+        opened.long_url_files.save({one: b"https://shop.example/"})
+        opened.writer.submit(lambda connection, one=one: long_urls.insert_rows(connection, rows[one], now)).result(20)  # type: ignore[misc]
+    assert opened.long_url_files.delete_older(AT + timedelta(days=1)) == 1
+    assert in_steps(opened, retention.drop_long_urls) == [1]
     assert count(opened, tables.destination) == 2
-    fresh = Destinations(folder.parent)
+    fresh = LongUrlFiles(folder.parent)
     assert [fresh.find(one) is not None for one in (old, used, new)] == [False, True, True]

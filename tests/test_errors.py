@@ -22,18 +22,18 @@ def _fails(opened: Store, statement: str) -> Exception:
 
 def test_what_would_fail_each_time_is_ours_and_what_is_not_there_is_the_databases(opened: Store) -> None:
     opened.writer.submit(
-        lambda connection: suppressions.add(connection, "ann@example.com", reason="manual", at=NOW)
+        lambda connection: suppressions.add_suppression(connection, "ann@example.com", reason="manual", at=NOW)
     ).result(10)
     twice = "INSERT INTO suppression SELECT * FROM suppression"
     for mistake in (twice, "SELECT nothing FROM message", "SELEC 1"):
         assert not errors.is_database_fault(_fails(opened, mistake))
     missing = _fails(opened, "SELECT * FROM elsewhere")
     assert errors.is_database_fault(missing)
-    assert "elsewhere" in errors.describe(missing) and "SELECT" not in errors.describe(missing)
+    assert "elsewhere" in errors.describe_error(missing) and "SELECT" not in errors.describe_error(missing)
     for ours in (KeyError("x"), TypeError(), sa.exc.ArgumentError()):
         assert not errors.is_database_fault(ours)
     assert errors.is_database_fault(OSError(28, "No space left on device"))
-    assert errors.describe(ValueError("for ann@example.com\nand more")) == "for …"
+    assert errors.describe_error(ValueError("for ann@example.com\nand more")) == "for …"
 
 
 def _garbage(file: Path) -> None:

@@ -18,9 +18,9 @@ LATE = NOW + timedelta(days=6)
 
 def over(opened: Store) -> list[str]:
     """Whose time is over, leased."""
-    clock = leases.Clock(LATE, LATE)
+    clock = leases.LeaseClock(LATE, LATE)
     with opened.connect() as connection:
-        is_expired = leases.is_expired(connection, clock)
+        is_expired = leases.has_expired(connection, clock)
     leased = opened.writer.submit(
         lambda connection: leases.lease_expired(connection, clock, LATE + timedelta(minutes=1), "a", 10)
     ).result(10)
@@ -31,13 +31,13 @@ def over(opened: Store) -> list[str]:
 
 def test_what_is_parked_ends_too_unless_that_ends_its_process_again(opened: Store) -> None:
     young = filing("young", at=LATE - timedelta(days=1))
-    crashes = {"fresh": 0, "suspect": leases.MOST_CRASHES - 1, "parked": leases.MOST_CRASHES}
+    crashes = {"fresh": 0, "suspect": leases.MAX_CRASHES - 1, "parked": leases.MAX_CRASHES}
     old = {name: filing(name) for name in [*crashes, "hopeless", "later"]}
     file(opened, young, *old.values())
     table = tables.delivery
 
     def prepare(connection: sa.Connection) -> None:
-        for name, count in (crashes | {"hopeless": leases.MOST_CRASHES + 1}).items():
+        for name, count in (crashes | {"hopeless": leases.MAX_CRASHES + 1}).items():
             connection.execute(sa.update(table).where(table.c.recipient == name).values(crashes=count))
         connection.execute(
             sa.update(table).where(table.c.recipient == "later").values(next_attempt_at=LATE + NOW.resolution)

@@ -85,7 +85,9 @@ def test_a_result_that_cannot_be_stored_as_it_is_is_stored_in_short(tmp_path: Pa
     assert len(upstream.to("short@example.com")) == 1
 
 
-@pytest.mark.parametrize("mistake", ["relay.store.queue.deliveries:settle", "relay.store.queue.redaction:outcomes"])
+@pytest.mark.parametrize(
+    "mistake", ["relay.store.queue.deliveries:record_outcomes", "relay.store.queue.redaction:redact_outcomes"]
+)
 def test_a_result_that_can_be_stored_in_no_way_is_never_answered_by_a_second_delivery(
     mistake: str, tmp_path: Path, upstream: Upstream
 ) -> None:
@@ -132,13 +134,13 @@ def test_of_hits_that_cannot_be_written_only_the_bad_one_is_lost(
             hit = Hit(ids.new(NOW), EventType.CLICKED, NOW, message, 0, "human", url=f"https://shop.example/{n}")
             outbox.put("hit", hit if n != 3 else object())
         await asyncio.wait_for(outbox.settled(), 15)
-        await opened.replay()  # on a slow machine they are there
+        await opened.replay_journal()  # on a slow machine they are there
 
     asyncio.run(run())
     with opened.connect() as connection:
         found = connection.scalars(sa.select(tables.event.c.url).where(tables.event.c.type == EventType.CLICKED))
         assert sorted(found) == [f"https://shop.example/{n}" for n in range(7) if n != 3]
-    assert not opened.journal.waits
+    assert not opened.journal.has_pending
     assert [one.exc_info for one in caplog.records if "fault where=fact id=hit" in one.getMessage()]
     assert [one for one in caplog.records if one.getMessage().startswith("lost fact=hit ")]
 

@@ -72,25 +72,30 @@ def late(opened: Store, at: datetime) -> None:
     """Mail that was taken with 250, and came back five minutes later: the mailbox is switched off."""
     one, who = filing("Tardy@example.com", at=at), "Tardy@example.com"
     file(opened, one)
-    tried = deliveries.Try("up", "dot", 250, "2.0.0", "queued", 3)
+    tried = deliveries.AttemptResult("up", "dot", 250, "2.0.0", "queued", 3)
     arrived = deliveries.Outcome(ids.new(), 0, who, Status.DELIVERED, at, tried=tried)
-    opened.writer.submit(lambda connection: deliveries.settle(connection, one.message.id, [arrived])).result(10)
-    later, said = at + timedelta(minutes=5), tried._replace(phase=late_reports.PHASE, code=550, text="mailbox disabled")
-    tiding = late_reports.Tiding(
+    opened.writer.submit(lambda connection: deliveries.record_outcomes(connection, one.message.id, [arrived])).result(
+        10
+    )
+    later, said = (
+        at + timedelta(minutes=5),
+        tried._replace(phase=late_reports.REPORT_PHASE, code=550, text="mailbox disabled"),
+    )
+    tiding = late_reports.LateReport(
         ids.new(), EventType.BOUNCED, later, one.message.id, 0, said, "soft", "mailbox_disabled"
     )
     opened.writer.submit(
-        lambda connection: late_reports.settle(connection, tiding._replace(counts_against=True))
+        lambda connection: late_reports.apply_report(connection, tiding._replace(counts_against=True))
     ).result(10)
 
 
 def test_a_250_that_came_back_does_not_clear_the_count(opened: Store) -> None:
     for day in range(2):
         with opened.connect() as connection:
-            assert not suppressions.listing(connection, 9, "tardy@example.com")
+            assert not suppressions.list_suppressions(connection, 9, "tardy@example.com")
         late(opened, NOW + timedelta(days=day, minutes=day))
     with opened.connect() as connection:
-        [held] = suppressions.listing(connection, 9, "tardy@example.com")
+        [held] = suppressions.list_suppressions(connection, 9, "tardy@example.com")
     assert held["reason"] == suppressions.HARD_BOUNCE
 
 

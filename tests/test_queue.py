@@ -17,7 +17,7 @@ from relay import ids
 from relay.store.database import tables
 from relay.store.database.tables import Status
 from relay.store.queue import deliveries, dsn_due, leases
-from relay.store.queue.deliveries import Outcome, Try
+from relay.store.queue.deliveries import AttemptResult, Outcome
 from relay.store.store import Store
 from tests.message_factory import NOW, count, file, filing
 from tests.upstream import Upstream
@@ -29,7 +29,9 @@ MINUTE = timedelta(minutes=1)
 def lease(opened: Store, worker: str, limit: int, now: datetime = NOW, **more: object) -> Counter[str]:
     """How many deliveries of which message are leased, by the name of its first recipient."""
     found = opened.writer.submit(
-        lambda connection: leases.lease(connection, leases.Clock(now, now), now + MINUTE, worker, limit, **more)  # type: ignore[arg-type]
+        lambda connection: leases.lease_due(
+            connection, leases.LeaseClock(now, now), now + MINUTE, worker, limit, **more
+        )  # type: ignore[arg-type]
     ).result(10)
     with opened.connect() as connection:
         rows = connection.execute(sa.select(tables.message.c.id, tables.message.c.subject))
@@ -39,12 +41,14 @@ def lease(opened: Store, worker: str, limit: int, now: datetime = NOW, **more: o
 
 def outcome(status: Status, at: datetime = NOW, number: int = 0, code: int = 250) -> Outcome:
     again = at + 5 * MINUTE if status.is_open else None
-    tried = Try("up", "dot", code, "", str(status), 3)
+    tried = AttemptResult("up", "dot", code, "", str(status), 3)
     return Outcome(ids.new(), number, "x@example.com", status, at, tried=tried, next_attempt_at=again)
 
 
 def settle(opened: Store, message: str, *outcomes: Outcome, worker: str = "a") -> None:
-    opened.writer.submit(lambda connection: deliveries.settle(connection, message, outcomes, worker)).result(10)
+    opened.writer.submit(lambda connection: deliveries.record_outcomes(connection, message, outcomes, worker)).result(
+        10
+    )
 
 
 def row(opened: Store, message: str) -> sa.RowMapping:
@@ -76,7 +80,7 @@ def test_the_messages_of_a_stream_take_turns(opened: Store) -> None:
 def test_one_stream_leaves_room_for_the_others(opened: Store) -> None:
     file(opened, *(filing(f"news-{n}", stream="news") for n in range(10)), filing("reset", stream="transactional"))
     assert lease(opened, "a", 10, stream_limit=4).total() == 5
-    assert lease(opened, "a", 10, stream_limit=6, held={"news": 4}).total() == 2
+    assert lease(opened, "a", 10, stream_limit=6, held_by_stream={"news": 4}).total() == 2
 
 
 def test_where_there_is_room_for_one_it_goes_to_the_stream_that_holds_least_then_to_the_newest(opened: Store) -> None:
@@ -84,7 +88,7 @@ def test_where_there_is_room_for_one_it_goes_to_the_stream_that_holds_least_then
     file(opened, filing("reset", stream="transactional", at=NOW + 9 * MINUTE))
     now = NOW + 10 * MINUTE
     assert lease(opened, "a", 1, now) == {"news-0": 1}
-    assert lease(opened, "a", 1, now, held={"news": 1}) == {"reset": 1}
+    assert lease(opened, "a", 1, now, held_by_stream={"news": 1}) == {"reset": 1}
     assert lease(opened, "a", 1, now, newest_first=True) == {"news-8": 1}
 
 
@@ -98,12 +102,12 @@ def test_looking_for_work_follows_the_indexes_however_much_waits(opened: Store) 
             seen.append((statement, values))
 
         sa.event.listen(connection, "before_cursor_execute", note)
-        clock = leases.Clock(NOW, NOW)
-        assert leases.is_due(connection, clock)
-        leases._suspect(connection, clock)
-        dsn_due.owing(connection, NOW)
-        list(leases._turns(connection, clock, "news", 10, 200, False))
-        leases.is_expired(connection, clock)
+        clock = leases.LeaseClock(NOW, NOW)
+        assert leases.has_due(connection, clock)
+        leases._crash_suspect(connection, clock)
+        dsn_due.find_messages_with_due_dsn(connection, NOW)
+        list(leases._interleaved(connection, clock, "news", 10, 200, False))
+        leases.has_expired(connection, clock)
         sa.event.remove(connection, "before_cursor_execute", note)
         plans = [
             [str(step[3]) for step in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values)]
@@ -129,7 +133,7 @@ def test_a_lease_that_is_renewed_is_kept_and_another_workers_is_not_touched(open
     assert lease(opened, "b", 5) == {"other": 1}
     until = NOW + 10 * MINUTE
     both = [one.message.id, other.message.id]
-    opened.writer.submit(lambda connection: leases.renew(connection, "a", both, until)).result(10)
+    opened.writer.submit(lambda connection: leases.renew_leases(connection, "a", both, until)).result(10)
     assert lease(opened, "c", 5, NOW + 2 * MINUTE) == {"other": 1}
 
 
@@ -176,8 +180,8 @@ def test_after_three_crashes_it_is_parked_and_what_was_beside_it_is_not(opened: 
     poison = filing("poison")
     file(opened, poison, *(filing(f"beside-{n}") for n in range(5)))
 
-    def crash() -> list[leases.Spot]:
-        return opened.writer.submit(lambda connection: leases.bury(connection, "a")).result(10)
+    def crash() -> list[leases.DeliveryKey]:
+        return opened.writer.submit(lambda connection: leases.release_after_crash(connection, "a")).result(10)
 
     for _ in range(2):
         assert lease(opened, "a", 10).total() == 6 and crash() == []
@@ -191,9 +195,9 @@ def test_after_three_crashes_it_is_parked_and_what_was_beside_it_is_not(opened: 
                 mine = connection.scalar(sa.select(tables.message.c.id).filter_by(subject=name))
             settle(opened, str(mine), outcome(Status.DEFERRED, NOW, code=451))
     found = row(opened, poison.message.id)
-    assert (found["crashes"], found["status"]) == (leases.MOST_CRASHES, "queued")
+    assert (found["crashes"], found["status"]) == (leases.MAX_CRASHES, "queued")
     assert not lease(opened, "a", 10, NOW + MINUTE)["poison"]
-    opened.writer.submit(lambda connection: deliveries.retry(connection, NOW, poison.message.id)).result(10)
+    opened.writer.submit(lambda connection: deliveries.retry_now(connection, NOW, poison.message.id)).result(10)
     assert lease(opened, "b", 10)["poison"] == 1
 
 
@@ -202,7 +206,7 @@ def test_mail_that_ends_its_process_three_times_is_parked_until_an_operator_retr
     try:
         with Waypost(tmp_path, upstream.port, '[delivery]\nmode = "queued"\nretry = ["1s"]\n') as relay:
             assert relay.send(html_mail(), "hang@example.com").startswith("250")
-            for _ in range(leases.MOST_CRASHES):
+            for _ in range(leases.MAX_CRASHES):
                 holder = _until(lambda: leased_by(relay))
                 mail = holder.split("/")[1]
                 assert int(mail) in relay.children()

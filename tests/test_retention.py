@@ -34,8 +34,8 @@ def file(opened: Store, at: datetime, recipients: int = 1, octets: int = 10, sta
         if status.is_open
         else [deliveries.Outcome(ids.new(), n, rows[n].recipient, status, at) for n in range(recipients)]
     )
-    filing = deliveries.Filing(message, os.urandom(octets), rows, outcomes)
-    opened.writer.submit(lambda connection: deliveries.file(connection, filing)).result(20)
+    filing = deliveries.NewMessage(message, os.urandom(octets), rows, outcomes)
+    opened.writer.submit(lambda connection: deliveries.insert_message(connection, filing)).result(20)
     return made
 
 
@@ -77,19 +77,19 @@ def test_what_stays_still_adds_up(opened: Store) -> None:
     old, new = file(opened, OLD), file(opened, NOW, 2)
     for message, number in ((old, 0), (new, 0), (new, 1), (new, 1)):
         hit = Hit(ids.new(), EventType.OPENED, NOW, message, number, "human")
-        opened.writer.submit(lambda connection, hit=hit: hits.record(connection, hit)).result(10)
+        opened.writer.submit(lambda connection, hit=hit: hits.record_hit(connection, hit)).result(10)
     before = _seen(opened)[new]
     assert in_steps(opened, retention.drop_messages) == [1]
     assert _seen(opened) == {new: before} and before == 3
     with opened.connect() as connection:
-        found = statistics.since(connection, NOW - timedelta(days=1))
+        found = statistics.totals_since(connection, NOW - timedelta(days=1))
         assert (found.opens.human, found.opened_by) == (3, 2)
         assert connection.scalar(sa.select(sa.func.sum(tables.delivery.c.opens_human))) == 3
 
 
 def _seen(opened: Store) -> dict[str, int]:
     with opened.connect() as connection:
-        return {line.id: line.opens.human for line in message_list.messages(connection, 10).items}
+        return {line.id: line.opens.human for line in message_list.list_messages(connection, 10).items}
 
 
 def test_the_disk_gets_its_space_back(opened: Store, tmp_path: Path) -> None:
@@ -98,12 +98,12 @@ def test_the_disk_gets_its_space_back(opened: Store, tmp_path: Path) -> None:
         file(opened, OLD, octets=2 << 20)
     in_steps(opened, retention.drop_content)
     if not path.exists():  # PostgreSQL does it by itself
-        assert opened.writer.submit(retention.give_back).result(20) == 0
+        assert opened.writer.submit(retention.shrink_file).result(20) == 0
         return
     opened.checkpoint()
     before = path.stat().st_size
     steps = 0
-    while opened.writer.submit(retention.give_back).result(20):
+    while opened.writer.submit(retention.shrink_file).result(20):
         steps += 1
     opened.checkpoint()
     assert steps >= 2 and before > 8 << 20 and path.stat().st_size < 1 << 20

@@ -251,8 +251,8 @@ def test_migrations_give_the_schema_that_the_code_has(tmp_path: Path) -> None:
     from relay.store import store
     from relay.store.database import engine
 
-    url = engine.url("", tmp_path)
-    store.prepare(url)
+    url = engine.database_url("", tmp_path)
+    store.prepare_database(url)
     opened = engine.open_engine(url, writes=True)
     with opened.begin() as connection:
         assert compare_metadata(MigrationContext.configure(connection), SQLModel.metadata) == []

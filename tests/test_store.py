@@ -19,7 +19,7 @@ from tests.message_factory import NOW, count, file, filing
 
 def test_work_that_fails_is_undone_alone(opened: Store) -> None:
     def fails(connection: sa.Connection) -> None:
-        suppressions.add(connection, "half@example.com", reason="manual", at=NOW)
+        suppressions.add_suppression(connection, "half@example.com", reason="manual", at=NOW)
         raise KeyError("mine")
 
     done: list[Future[object]] = []
@@ -29,7 +29,9 @@ def test_work_that_fails_is_undone_alone(opened: Store) -> None:
         else:
             done.append(
                 opened.writer.submit(
-                    lambda connection, n=n: suppressions.add(connection, f"{n}@example.com", reason="manual", at=NOW)
+                    lambda connection, n=n: suppressions.add_suppression(
+                        connection, f"{n}@example.com", reason="manual", at=NOW
+                    )
                 )
             )
     for n, future in enumerate(done):
@@ -39,8 +41,8 @@ def test_work_that_fails_is_undone_alone(opened: Store) -> None:
         else:
             assert future.result(10) is True
     with opened.connect() as connection:
-        assert len(suppressions.listing(connection, 100)) == 16
-        assert not suppressions.find(connection, ["half@example.com"], "", NOW)
+        assert len(suppressions.list_suppressions(connection, 100)) == 16
+        assert not suppressions.find_suppressed(connection, ["half@example.com"], "", NOW)
 
 
 def test_work_that_nobody_waits_for_any_more_does_not_end_the_writer(opened: Store) -> None:
@@ -58,16 +60,18 @@ def test_a_second_filing_and_a_second_settling_change_nothing(opened: Store) -> 
     one = filing("twice@example.com")
     outcome = deliveries.Outcome(
         ids.new(), 0, "twice@example.com", Status.BOUNCED, NOW, kind="hard", category="user_unknown",
-        tried=deliveries.Try("up", "rcpt", 550, "5.1.1", "no", 3), suppress=True,
+        tried=deliveries.AttemptResult("up", "rcpt", 550, "5.1.1", "no", 3), suppress=True,
     )  # fmt: skip
     for _ in range(2):
         file(opened, one)
-        opened.writer.submit(lambda connection: deliveries.settle(connection, one.message.id, [outcome])).result(10)
+        opened.writer.submit(
+            lambda connection: deliveries.record_outcomes(connection, one.message.id, [outcome])
+        ).result(10)
     assert (count(opened, tables.message), count(opened, tables.event), count(opened, tables.attempt)) == (1, 2, 1)
     with opened.connect() as connection:
         [row] = connection.execute(sa.select(tables.delivery)).mappings()
         assert (row["status"], row["attempts"], row["next_attempt_at"]) == ("bounced", 1, None)
-        [held] = suppressions.listing(connection, 10)
+        [held] = suppressions.list_suppressions(connection, 10)
         assert (held["reason"], held["evidence"]) == ("hard_bounce", "550 5.1.1 no")
 
 
@@ -78,27 +82,30 @@ def test_what_is_leased_is_nobody_elses_until_the_lease_lapses(opened: Store) ->
         until = now + timedelta(minutes=1)
         return len(
             opened.writer.submit(
-                lambda connection: leases.lease(connection, leases.Clock(now, now), until, worker, 3)
+                lambda connection: leases.lease_due(connection, leases.LeaseClock(now, now), until, worker, 3)
             ).result(10)
         )
 
     assert [lease("a", NOW), lease("b", NOW), lease("c", NOW)] == [3, 2, 0]
     assert lease("c", NOW + timedelta(minutes=2)) == 3
-    opened.writer.submit(lambda connection: leases.release(connection, "c")).result(10)
+    opened.writer.submit(lambda connection: leases.release_leases(connection, "c")).result(10)
     assert lease("d", NOW + timedelta(minutes=2)) == 3
 
 
 def test_an_unsubscribe_holds_for_its_stream_and_a_dead_address_for_all(opened: Store) -> None:
     def add(connection: sa.Connection) -> None:
-        suppressions.add(connection, "Ann@Example.com", reason="unsubscribe", at=NOW, stream="news")
-        suppressions.add(connection, "dead@example.com", reason="hard_bounce", at=NOW)
+        suppressions.add_suppression(connection, "Ann@Example.com", reason="unsubscribe", at=NOW, stream="news")
+        suppressions.add_suppression(connection, "dead@example.com", reason="hard_bounce", at=NOW)
 
     opened.writer.submit(add).result(10)
     both = ["ann@example.COM", "dead@example.com"]
     with opened.connect() as connection:
-        assert set(suppressions.find(connection, both, "news", NOW)) == {"ann@example.com", "dead@example.com"}
-        assert set(suppressions.find(connection, both, "other", NOW)) == {"dead@example.com"}
-        assert set(suppressions.find(connection, both, "news", NOW, exempt=True)) == {"dead@example.com"}
+        assert set(suppressions.find_suppressed(connection, both, "news", NOW)) == {
+            "ann@example.com",
+            "dead@example.com",
+        }
+        assert set(suppressions.find_suppressed(connection, both, "other", NOW)) == {"dead@example.com"}
+        assert set(suppressions.find_suppressed(connection, both, "news", NOW, exempt=True)) == {"dead@example.com"}
 
 
 def test_what_has_expired_goes_and_what_still_waits_stays(opened: Store) -> None:

@@ -189,8 +189,8 @@ def test_a_network_whose_reports_took_their_time_is_to_come_again(
         await reports.close()
         return said
 
-    url = engine.url("", tmp_path)
-    store.prepare(url)
+    url = engine.database_url("", tmp_path)
+    store.prepare_database(url)
     with contextlib.closing(Store(url, tmp_path)) as opened:
         first, again, other, *ours = asyncio.run(run(opened))
     assert first.startswith(b"250 2.0.0") and other.startswith(b"250 2.0.0")

@@ -18,18 +18,18 @@ from relay.store.database import tables
 from relay.store.database.tables import EventType, Status
 from relay.store.queue import deliveries, late_reports
 from relay.store.recipients import suppression_csv, suppressions
-from relay.store.recipients.suppression_csv import Defaults, Refusal
-from relay.store.recipients.suppressions import Entry
+from relay.store.recipients.suppression_csv import ImportDefaults, InvalidRecord
+from relay.store.recipients.suppressions import SuppressionEntry
 from relay.store.store import Store
 from tests.message_factory import NOW, file, filing
 from tests.upstream import Upstream
 from tests.waypost_server import Waypost, html_mail
 
-DEFAULTS = Defaults(NOW)
+DEFAULTS = ImportDefaults(NOW)
 
 
-def entry(mailbox: str, **more: object) -> Entry:
-    return Entry(mailbox, "all", "", "manual", "", NOW, None)._replace(**more)
+def entry(mailbox: str, **more: object) -> SuppressionEntry:
+    return SuppressionEntry(mailbox, "all", "", "manual", "", NOW, None)._replace(**more)
 
 
 # --- lists
@@ -99,8 +99,8 @@ def test_bad_lines_are_named_and_the_others_taken(relay: Waypost) -> None:
     ],
 )
 def test_exports_of_other_senders_are_understood(text: str, expected: tuple[str, ...]) -> None:
-    [found] = suppression_csv.read(io.StringIO(text), DEFAULTS)
-    assert isinstance(found, Entry) and found.address == "dead@example.com"
+    [found] = suppression_csv.read_csv(io.StringIO(text), DEFAULTS)
+    assert isinstance(found, SuppressionEntry) and found.address == "dead@example.com"
     assert (found.scope, found.reason, found.evidence, found.created_at.isoformat()[:19]) == expected
 
 
@@ -116,15 +116,15 @@ def test_the_line_that_names_excels_separator_is_no_record(relay: Waypost, separ
 
 
 def test_a_separator_may_be_named_without_columns() -> None:
-    [found] = suppression_csv.read(io.StringIO("\ufeffsep=;\nann@example.com;x,y\n"), DEFAULTS)
-    assert isinstance(found, Entry) and found.address == "ann@example.com"
+    [found] = suppression_csv.read_csv(io.StringIO("\ufeffsep=;\nann@example.com;x,y\n"), DEFAULTS)
+    assert isinstance(found, SuppressionEntry) and found.address == "ann@example.com"
 
 
 def test_addresses_in_brackets_are_taken() -> None:
     text = 'email\n<ann@example.net>\n"""Ann A"" <ben@example.net>"\nAnn <>\nAnn <a@example.net> <b@example.net>\n'
-    found = list(suppression_csv.read(io.StringIO(text), DEFAULTS))
-    assert [one.address for one in found if isinstance(one, Entry)] == ["ann@example.net", "ben@example.net"]
-    assert [one.line for one in found if isinstance(one, Refusal)] == [4, 5]
+    found = list(suppression_csv.read_csv(io.StringIO(text), DEFAULTS))
+    assert [one.address for one in found if isinstance(one, SuppressionEntry)] == ["ann@example.net", "ben@example.net"]
+    assert [one.line for one in found if isinstance(one, InvalidRecord)] == [4, 5]
 
 
 _FORMULAS = ("=1+1", "+1", "-1", "@A1", "\t=1", "\r=1", "\n=1", "x;=1", "x\n=1", "x\r@1", "'=1", "''-1")
@@ -146,28 +146,28 @@ def test_no_cell_of_an_export_is_a_formula(relay: Waypost) -> None:
 @settings(max_examples=300)
 @given(st.lists(st.sampled_from((*_FORMULAS, "x", ";", ",", '"', "'", " ")), max_size=6).map("".join))
 def test_whatever_separates_cells_none_begins_a_formula(delimiter: str, evidence: str) -> None:
-    text = suppression_csv.write([entry("ann@example.com", evidence=evidence)], header=False)
+    text = suppression_csv.write_csv([entry("ann@example.com", evidence=evidence)], header=False)
     for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter):
         assert not [cell for cell in row if cell.startswith(("=", "+", "-", "@", "\t", "\r"))]
 
 
 def test_a_quote_that_is_never_closed_swallows_nothing() -> None:
     text = "address\n" + '"open@example.com\n' + "".join(f"{n}@example.com\n" for n in range(200))
-    found = list(suppression_csv.read(io.StringIO(text), DEFAULTS))
-    assert sum(isinstance(one, Entry) for one in found) >= 200
+    found = list(suppression_csv.read_csv(io.StringIO(text), DEFAULTS))
+    assert sum(isinstance(one, SuppressionEntry) for one in found) >= 200
 
 
 def test_an_expiry_that_cannot_be_read_is_refused_and_not_guessed() -> None:
     text = "email,expires_at\na@example.com,soon\nb@example.com,2027-01-31\n"
-    refusal, kept = suppression_csv.read(io.StringIO(text), DEFAULTS)
-    assert isinstance(refusal, Refusal) and refusal.line == 2 and "soon" in refusal.why
-    assert isinstance(kept, Entry) and kept.expires_at == datetime(2027, 1, 31, tzinfo=UTC)
+    refusal, kept = suppression_csv.read_csv(io.StringIO(text), DEFAULTS)
+    assert isinstance(refusal, InvalidRecord) and refusal.line == 2 and "soon" in refusal.why
+    assert isinstance(kept, SuppressionEntry) and kept.expires_at == datetime(2027, 1, 31, tzinfo=UTC)
 
 
 @given(st.text(alphabet=st.characters(codec="utf-8", exclude_characters="\r")))
 def test_any_text_has_an_answer_for_each_record(text: str) -> None:
-    for one in suppression_csv.read(io.StringIO(text), DEFAULTS):
-        assert isinstance(one, Entry | Refusal)
+    for one in suppression_csv.read_csv(io.StringIO(text), DEFAULTS):
+        assert isinstance(one, SuppressionEntry | InvalidRecord)
 
 
 _STREAMS = st.tuples(st.just("all"), st.just("")) | st.tuples(st.just("stream"), st.sampled_from(["", "news"]))
@@ -185,16 +185,18 @@ def test_an_entry_that_is_written_is_read_as_it_was(
     where: tuple[str, str], reason: str, evidence: str, created_at: datetime, expires_at: datetime | None
 ) -> None:
     evidence = evidence.replace("\0", "").replace("\r", "").strip()
-    one = Entry("ann@example.com", *where, reason, evidence, created_at, expires_at)
-    assert list(suppression_csv.read(io.StringIO(suppression_csv.write([one], header=True)), DEFAULTS)) == [one]
+    one = SuppressionEntry("ann@example.com", *where, reason, evidence, created_at, expires_at)
+    assert list(suppression_csv.read_csv(io.StringIO(suppression_csv.write_csv([one], header=True)), DEFAULTS)) == [one]
 
 
 def test_a_hundred_thousand_addresses_go_in_at_once(opened: Store) -> None:
     lines = (f"{n}@example.com\n" for n in range(100_000))
-    read = [one for one in suppression_csv.read(lines, DEFAULTS) if isinstance(one, Entry)]
-    assert opened.writer.submit(lambda connection: suppressions.add_all(connection, read)).result(300) == 100_000
+    read = [one for one in suppression_csv.read_csv(lines, DEFAULTS) if isinstance(one, SuppressionEntry)]
+    assert (
+        opened.writer.submit(lambda connection: suppressions.add_suppressions(connection, read)).result(300) == 100_000
+    )
     with opened.connect() as connection:
-        page, last = suppressions.entries(connection, NOW, 0, 10)
+        page, last = suppressions.list_entries(connection, NOW, 0, 10)
     assert [one.address for one in page] == [f"{n}@example.com" for n in range(10)] and last == 10
 
 
@@ -204,12 +206,12 @@ def test_a_hundred_thousand_addresses_go_in_at_once(opened: Store) -> None:
 def test_an_entry_ends_when_it_expires_and_a_longer_one_takes_its_place(opened: Store) -> None:
     def add(**more: object) -> int:
         return opened.writer.submit(
-            lambda connection: suppressions.add_all(connection, [entry("Ends@example.com", **more)])
+            lambda connection: suppressions.add_suppressions(connection, [entry("Ends@example.com", **more)])
         ).result(10)
 
     def holds(at: datetime) -> dict[str, str]:
         with opened.connect() as connection:
-            return suppressions.find(connection, ["ends@Example.com"], "news", at)
+            return suppressions.find_suppressed(connection, ["ends@Example.com"], "news", at)
 
     assert add(expires_at=NOW + timedelta(days=1)) == 1
     assert holds(NOW) and not holds(NOW + timedelta(days=2))
@@ -221,29 +223,31 @@ def test_an_entry_ends_when_it_expires_and_a_longer_one_takes_its_place(opened: 
 
 def test_expired_entries_are_swept(opened: Store) -> None:
     rows = [entry("gone@example.com", expires_at=NOW), entry("stays@example.com")]
-    opened.writer.submit(lambda connection: suppressions.add_all(connection, rows)).result(10)
+    opened.writer.submit(lambda connection: suppressions.add_suppressions(connection, rows)).result(10)
     later = NOW + timedelta(seconds=1)
     sweep = opened.writer.submit(lambda connection: retention.drop_suppressions(connection, later))
     assert sweep.result(10) == 1
     with opened.connect() as connection:
-        assert [row["address"] for row in suppressions.listing(connection, 9)] == ["stays@example.com"]
+        assert [row["address"] for row in suppressions.list_suppressions(connection, 9)] == ["stays@example.com"]
 
 
 def disabled(opened: Store, recipient: str, at: datetime) -> deliveries.Outcome:
     """A delivery that ends at a mailbox which is switched off. Returns how it was told."""
     one = filing(recipient, at=at)
     file(opened, one)
-    tried = deliveries.Try("up", "rcpt", 550, "5.2.1", "mailbox disabled", 3)
+    tried = deliveries.AttemptResult("up", "rcpt", 550, "5.2.1", "mailbox disabled", 3)
     outcome = deliveries.Outcome(
         ids.new(), 0, recipient, Status.BOUNCED, at, "soft", "mailbox_disabled", "r", tried, counts_against=True
     )
-    opened.writer.submit(lambda connection: deliveries.settle(connection, one.message.id, [outcome])).result(10)
+    opened.writer.submit(lambda connection: deliveries.record_outcomes(connection, one.message.id, [outcome])).result(
+        10
+    )
     return outcome
 
 
 def held(opened: Store, recipient: str) -> list[str]:
     with opened.connect() as connection:
-        return [row["evidence"] for row in suppressions.listing(connection, 9, recipient)]
+        return [row["evidence"] for row in suppressions.list_suppressions(connection, 9, recipient)]
 
 
 @pytest.fixture
@@ -268,7 +272,7 @@ def test_a_delivery_in_between_clears_the_count(off: Store) -> None:
     one = filing("off@example.com", at=NOW)
     file(off, one)
     arrived = deliveries.Outcome(ids.new(), 0, "off@example.com", Status.DELIVERED, NOW + timedelta(hours=2))
-    off.writer.submit(lambda connection: deliveries.settle(connection, one.message.id, [arrived])).result(10)
+    off.writer.submit(lambda connection: deliveries.record_outcomes(connection, one.message.id, [arrived])).result(10)
     disabled(off, "off@example.com", NOW + timedelta(days=2))
     assert not held(off, "off@example.com")
     disabled(off, "off@example.com", NOW + timedelta(days=3, hours=1))
@@ -277,7 +281,10 @@ def test_a_delivery_in_between_clears_the_count(off: Store) -> None:
 
 def test_who_was_forgiven_begins_anew(off: Store) -> None:
     disabled(off, "off@example.com", NOW + timedelta(days=2))
-    assert off.writer.submit(lambda connection: suppressions.remove(connection, "OFF@example.com")).result(10) == 1
+    assert (
+        off.writer.submit(lambda connection: suppressions.remove_suppressions(connection, "OFF@example.com")).result(10)
+        == 1
+    )
     disabled(off, "off@example.com", NOW + timedelta(days=4))
     assert not held(off, "off@example.com")
 
@@ -332,29 +339,31 @@ def test_a_tiding_is_found_by_its_clues_and_settles_once(opened: Store) -> None:
     one = filing("Told@example.com", at=NOW)
     one.message.message_id = "<told@sender.test>"
     file(opened, one)
-    tried = deliveries.Try("up", "dot", 250, "2.0.0", "queued as 4fZk3Q0gKXz1", 3)
+    tried = deliveries.AttemptResult("up", "dot", 250, "2.0.0", "queued as 4fZk3Q0gKXz1", 3)
     arrived = deliveries.Outcome(ids.new(), 0, "Told@example.com", Status.DELIVERED, NOW, tried=tried)
-    opened.writer.submit(lambda connection: deliveries.settle(connection, one.message.id, [arrived])).result(10)
+    opened.writer.submit(lambda connection: deliveries.record_outcomes(connection, one.message.id, [arrived])).result(
+        10
+    )
     later = NOW + timedelta(hours=1)
     with opened.connect() as connection:
         for clues in (
-            late_reports.Clues("told@example.com", later, message_id="told@sender.test"),
-            late_reports.Clues("Told@example.com", later, receipt="4fZk3Q0gKXz1"),
+            late_reports.DeliveryClues("told@example.com", later, message_id="told@sender.test"),
+            late_reports.DeliveryClues("Told@example.com", later, receipt="4fZk3Q0gKXz1"),
         ):
-            assert late_reports.find(connection, clues) == (one.message.id, 0)
+            assert late_reports.find_reported_delivery(connection, clues) == (one.message.id, 0)
         assert (
-            late_reports.find(
-                connection, late_reports.Clues("other@example.com", later, "told@sender.test", "4fZk3Q0gKXz1")
+            late_reports.find_reported_delivery(
+                connection, late_reports.DeliveryClues("other@example.com", later, "told@sender.test", "4fZk3Q0gKXz1")
             )
             is None
         )
-    said = deliveries.Try("mx.far.example", late_reports.PHASE, 550, "5.1.1", "no such user", 0)
-    tiding = late_reports.Tiding(
+    said = deliveries.AttemptResult("mx.far.example", late_reports.REPORT_PHASE, 550, "5.1.1", "no such user", 0)
+    tiding = late_reports.LateReport(
         ids.new(), EventType.BOUNCED, later, one.message.id, 0, said, "hard", "user_unknown", "r", suppress=True
     )
     news = [
         opened.writer.submit(
-            lambda connection, n=n: late_reports.settle(connection, tiding._replace(id=ids.new(), source=f"{n}"))
+            lambda connection, n=n: late_reports.apply_report(connection, tiding._replace(id=ids.new(), source=f"{n}"))
         )
         for n in (1, 1, 2)
     ]

@@ -25,8 +25,8 @@ from relay.store import store
 from relay.store.database import engine
 from relay.store.database.tables import EventType, Status
 from relay.store.queue import deliveries, late_reports
-from relay.store.queue.deliveries import Outcome, Try
-from relay.store.queue.late_reports import Tiding
+from relay.store.queue.deliveries import AttemptResult, Outcome
+from relay.store.queue.late_reports import LateReport
 from relay.store.store import Store
 from relay.store.tracking import hits
 from relay.store.tracking.hits import Hit
@@ -81,39 +81,41 @@ class Scene:
     """One message to Ann, and all that can happen to it, told in one format."""
 
     def __init__(self, folder: Path, receiver: Receiver, format_: str, **more: object) -> None:
-        store.prepare(engine.url("", folder))
-        self.store = Store(engine.url("", folder), folder)
+        store.prepare_database(engine.database_url("", folder))
+        self.store = Store(engine.database_url("", folder), folder)
         self.ring = tokens.open_key_ring(folder / "keys.json")
         self.receiver, self.format, self.at = receiver, format_, NOW
         url = receiver.url.replace("://", "://ann:secret@") + f"/{format_}/ok"
         given = Configured.model_validate({"url": url, "secret": SECRET, "format": format_} | more)
-        self.hook = self.store.writer.submit(lambda s: endpoints.add(s, given, NOW, endpoints.COMMAND)).result(10)
+        self.hook = self.store.writer.submit(lambda s: endpoints.add_webhook(s, given, NOW, endpoints.COMMAND)).result(
+            10
+        )
         one = filing("ann@example.com", at=NOW, stream="news")
         one.message.message_id, one.message.subject = "<m1@sender.test>", "Spring"
         one.message.tags, one.message.meta = ["spring", "offer"], {"order": "1047"}
         self.message = one.message.id
-        self._write(lambda connection: deliveries.file(connection, one))
+        self._write(lambda connection: deliveries.insert_message(connection, one))
 
     def _write(self, work: Callable[[Any], object]) -> None:
         self.at += timedelta(seconds=30)
         self.store.writer.submit(work).result(10)
 
     def ended(self, status: Status, code: int, enhanced: str, text: str, category: str = "", rule: str = "") -> None:
-        tried = Try("scripted", "rcpt", code, enhanced, text, 3) if code else None
+        tried = AttemptResult("scripted", "rcpt", code, enhanced, text, 3) if code else None
         again = self.at + timedelta(hours=1) if status.is_open else None
         one = Outcome(
             ids.new(), 0, "ann@example.com", status, self.at, "hard", category, rule, tried, next_attempt_at=again
         )
-        self._write(lambda connection: deliveries.settle(connection, self.message, [one]))
+        self._write(lambda connection: deliveries.record_outcomes(connection, self.message, [one]))
 
     def hit(self, type_: EventType, verdict: str, **more: Any) -> None:  # Any: a Hit's fields
         one = Hit(ids.new(), type_, self.at, self.message, 0, verdict, user_agent=PHONE, ip="203.0.113.0", **more)
-        self._write(lambda connection: hits.record(connection, one))
+        self._write(lambda connection: hits.record_hit(connection, one))
 
     def complained(self) -> None:
-        tried = Try("", "report", 0, "", "abuse", 0)
-        one = Tiding(ids.new(), EventType.COMPLAINED, self.at, self.message, 0, tried)
-        self._write(lambda connection: late_reports.settle(connection, one))
+        tried = AttemptResult("", "report", 0, "", "abuse", 0)
+        one = LateReport(ids.new(), EventType.COMPLAINED, self.at, self.message, 0, tried)
+        self._write(lambda connection: late_reports.apply_report(connection, one))
 
     def told(self) -> list[Arrived]:
         async def run() -> None:

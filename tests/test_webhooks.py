@@ -16,11 +16,11 @@ from relay.config.webhook import WebhookConfig as Configured
 from relay.delivery.webhooks.request import next_attempt
 from relay.delivery.webhooks.sender import Webhooks
 from relay.store.database import engine, webhook_tables
-from relay.store.database.identities import People
+from relay.store.database.identities import IdentityPolicy
 from relay.store.database.tables import Status
-from relay.store.database.webhook_tables import Telling, Webhook
-from relay.store.queue.deliveries import Filing, Outcome, Try
-from relay.store.store import Store, prepare
+from relay.store.database.webhook_tables import WebhookLogRow, WebhookRow
+from relay.store.queue.deliveries import AttemptResult, NewMessage, Outcome
+from relay.store.store import Store, prepare_database
 from relay.store.webhooks import endpoints, outbox
 from tests.message_factory import count, file, filing
 from tests.receiver import Arrived, Receiver, receiving
@@ -46,16 +46,18 @@ class WebhookScene:
         self.store, self.clock = opened, Clock()
         self.ring = tokens.open_key_ring(folder / "keys.json")
 
-    def hook(self, url: str, source: str = endpoints.COMMAND, **more: object) -> Webhook:
+    def hook(self, url: str, source: str = endpoints.COMMAND, **more: object) -> WebhookRow:
         given = Configured.model_validate({"url": url, "secret": SECRET} | more)
-        made: Webhook = self.store.writer.submit(lambda s: endpoints.add(s, given, self.clock(), source)).result(10)
+        made: WebhookRow = self.store.writer.submit(
+            lambda s: endpoints.add_webhook(s, given, self.clock(), source)
+        ).result(10)
         self.clock.at += timedelta(seconds=1)
         return made
 
-    def happened(self, *recipients: str, status: Status = Status.DELIVERED) -> Filing:
+    def happened(self, *recipients: str, status: Status = Status.DELIVERED) -> NewMessage:
         """A message to these, and how its first attempt ended."""
         one = filing(*recipients, at=self.clock())
-        said = Try("scripted", "dot", 250, "2.0.0", "taken", 3)
+        said = AttemptResult("scripted", "dot", 250, "2.0.0", "taken", 3)
         now = self.clock()
         outcomes = [Outcome(ids.new(now), n, who, status, now, tried=said) for n, who in enumerate(recipients)]
         file(self.store, one._replace(outcomes=outcomes))
@@ -71,13 +73,13 @@ class WebhookScene:
 
         asyncio.run(run())
 
-    def standing(self, hook: Webhook) -> endpoints.Standing:
+    def standing(self, hook: WebhookRow) -> endpoints.WebhookStatus:
         with self.store.connect() as connection:
-            return endpoints.standings(connection, [hook.id])[0]
+            return endpoints.list_webhook_status(connection, [hook.id])[0]
 
-    def log(self, hook: Webhook) -> list[Telling]:
+    def log(self, hook: WebhookRow) -> list[WebhookLogRow]:
         with self.store.connect() as connection:
-            return endpoints.log(connection, hook.id, 100)
+            return endpoints.list_webhook_log(connection, hook.id, 100)
 
 
 @pytest.fixture
@@ -178,9 +180,9 @@ def test_an_endpoint_that_takes_nothing_for_a_day_is_disabled_and_can_be_enabled
     scene.happened("bob@example.com")
     assert scene.standing(hook).waiting == 0  # the one was given up, the other is not kept for it
     receiver.answers["/day/500"] = 204
-    scene.store.writer.submit(lambda s: endpoints.enable(s, hook.id, scene.clock())).result(10)
+    scene.store.writer.submit(lambda s: endpoints.enable_webhook(s, hook.id, scene.clock())).result(10)
     count_, _ = scene.store.writer.submit(
-        lambda s: endpoints.replay(s, hook.id, scene.clock(), scene.clock() - 2 * DAY, scene.clock() + DAY)
+        lambda s: endpoints.replay_events(s, hook.id, scene.clock(), scene.clock() - 2 * DAY, scene.clock() + DAY)
     ).result(10)
     scene.tell()
     assert count_ == 2
@@ -213,12 +215,12 @@ def test_retry_after_is_waited_for(scene: WebhookScene, receiver: Receiver) -> N
 def test_an_endpoint_that_hangs_or_talks_without_end_holds_nobody_up(scene: WebhookScene, receiver: Receiver) -> None:
     hanging = Configured(url=f"{receiver.url}/hang", secret=SECRET, events=["delivered"], timeout="300ms")
     config = Config(webhook=[hanging])
-    scene.store.writer.submit(lambda s: endpoints.adopt(s, config.webhook, scene.clock())).result(10)
+    scene.store.writer.submit(lambda s: endpoints.sync_from_config(s, config.webhook, scene.clock())).result(10)
     large, nobody = scene.hook(f"{receiver.url}/large"), scene.hook("http://127.0.0.1:9/", events=["delivered"])
     scene.happened("ann@example.com")
     scene.tell(config)
     with scene.store.connect() as connection:
-        [held] = endpoints.log(connection, endpoints.configured_id(hanging), 10)
+        [held] = endpoints.list_webhook_log(connection, endpoints.configured_id(hanging), 10)
     assert (held.code, held.error) == (0, "no answer within 0.3 s")
     assert [one.response for one in scene.log(large)] == ["x" * 2048] * 2
     assert scene.log(nobody)[0].error.startswith("ConnectError")
@@ -226,7 +228,7 @@ def test_an_endpoint_that_hangs_or_talks_without_end_holds_nobody_up(scene: Webh
 
 def test_while_a_secret_changes_requests_are_signed_with_both(scene: WebhookScene, receiver: Receiver) -> None:
     hook = scene.hook(f"{receiver.url}/both/ok", events=["delivered"])
-    new: str = scene.store.writer.submit(lambda s: endpoints.rotate(s, hook.id, scene.clock())).result(10)
+    new: str = scene.store.writer.submit(lambda s: endpoints.rotate_secret(s, hook.id, scene.clock())).result(10)
     scene.happened("ann@example.com")
     scene.tell()
     [one] = receiver.at("/both/ok")
@@ -244,7 +246,7 @@ def test_what_is_leased_by_a_worker_that_died_is_told_when_the_lease_lapses(
     scene.happened("ann@example.com")
     now = scene.clock()
     held = scene.store.writer.submit(
-        lambda s: outbox.lease(s, {hook.id: 5}, "dead", now, now + timedelta(minutes=2))
+        lambda s: outbox.lease_due_requests(s, {hook.id: 5}, "dead", now, now + timedelta(minutes=2))
     ).result(10)
     scene.tell()
     assert len(held) == 1 and not receiver.at("/lapse/ok")
@@ -261,7 +263,7 @@ def test_two_machines_tell_each_event_once_and_in_order(scene: WebhookScene, rec
     async def run() -> None:
         two = [Webhooks(Config(), scene.store, scene.ring, now=scene.clock) for _ in range(2)]
         tasks = [asyncio.create_task(one.run()) for one in two]
-        while count(scene.store, webhook_tables.outbox):
+        while count(scene.store, webhook_tables.webhook_queue):
             await asyncio.sleep(0.02)
         await asyncio.gather(*(one.drain(2) for one in two), *tasks)
 
@@ -273,8 +275,8 @@ def test_two_machines_tell_each_event_once_and_in_order(scene: WebhookScene, rec
 
 
 def test_where_people_are_veiled_a_webhook_and_its_log_name_nobody(receiver: Receiver, tmp_path: Path) -> None:
-    prepare(engine.url("", tmp_path))
-    one = Store(engine.url("", tmp_path), tmp_path, People("pseudonymous", bytes(32)))
+    prepare_database(engine.database_url("", tmp_path))
+    one = Store(engine.database_url("", tmp_path), tmp_path, IdentityPolicy("pseudonymous", bytes(32)))
     scene = WebhookScene(one, tmp_path)
     hook = scene.hook(f"{receiver.url}/veiled/ok", format="sendgrid", events=["accepted"])
     file(one, filing("ann@example.com", "bob@example.com"))  # both still wait
@@ -289,16 +291,16 @@ def test_events_owe_nothing_where_nobody_listens_and_the_log_is_kept_small(
     scene: WebhookScene, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scene.happened("ann@example.com")
-    assert count(scene.store, webhook_tables.outbox) == 0
+    assert count(scene.store, webhook_tables.webhook_queue) == 0
     hook = scene.hook(f"{receiver.url}/small/ok")
-    monkeypatch.setattr(endpoints, "MOST_LOGGED", 3)
+    monkeypatch.setattr(endpoints, "MAX_LOGGED", 3)
     scene.happened("ann@example.com", "bob@example.com", "cy@example.com")
     scene.tell()
     assert len(scene.log(hook)) == 4
     newest = scene.log(hook)[0].id
-    assert scene.store.writer.submit(lambda s: endpoints.trim(s, scene.clock() - DAY)).result(10) == 1
+    assert scene.store.writer.submit(lambda s: endpoints.delete_old_log(s, scene.clock() - DAY)).result(10) == 1
     assert len(scene.log(hook)) == 3 and scene.log(hook)[0].id == newest
-    assert scene.store.writer.submit(lambda s: endpoints.trim(s, datetime.now(UTC) + DAY)).result(10) == 3
+    assert scene.store.writer.submit(lambda s: endpoints.delete_old_log(s, datetime.now(UTC) + DAY)).result(10) == 3
 
 
 def test_retries_end_after_a_day_and_the_last_one_is_then() -> None:

@@ -12,22 +12,26 @@ import sqlalchemy as sa
 from relay.store import retention
 from relay.store.database import tables
 from relay.store.queue import deliveries, leases
-from relay.store.queue.deliveries import Filing
+from relay.store.queue.deliveries import NewMessage
 from relay.store.store import Store
 from tests.message_factory import NOW, count, filing
 
 
-def _submit(opened: Store, one: Filing, before: Callable[[], object] = lambda: None) -> "Future[None]":
+def _submit(opened: Store, one: NewMessage, before: Callable[[], object] = lambda: None) -> "Future[None]":
     def file(connection: sa.Connection) -> None:
         before()
-        deliveries.file(connection, one)
+        deliveries.insert_message(connection, one)
 
-    return opened.writer.submit(file, undo=lambda connection: retention.drop_refused(connection, one.message.id))
+    return opened.writer.submit(
+        file, undo=lambda connection: retention.drop_refused_message(connection, one.message.id)
+    )
 
 
 def _lease(opened: Store) -> "Future[dict[str, Any]]":
     return opened.writer.submit(
-        lambda connection: leases.lease(connection, leases.Clock(NOW, NOW), NOW + timedelta(minutes=3), "me", 10),
+        lambda connection: leases.lease_due(
+            connection, leases.LeaseClock(NOW, NOW), NOW + timedelta(minutes=3), "me", 10
+        ),
         begins_commit=True,
     )
 
@@ -69,7 +73,7 @@ def test_a_commit_that_was_made_and_failed_is_taken_back(opened: Store) -> None:
             driver.execute("COMMIT")
             raise failures.pop()
 
-    sa.event.listen(opened._writing, "commit", commit_and_fail)
+    sa.event.listen(opened._write_engine, "commit", commit_and_fail)
     with pytest.raises(sa.exc.OperationalError):
         _submit(opened, filing("unsure@example.com")).result(10)
     assert _lease(opened).result(10) == {}
@@ -80,5 +84,5 @@ def test_what_somebody_else_has_leased_already_stays(opened: Store) -> None:
     one = filing("sent@example.com")
     _submit(opened, one).result(10)
     assert _lease(opened).result(10)
-    opened.writer.submit(lambda connection: retention.drop_refused(connection, one.message.id)).result(10)
+    opened.writer.submit(lambda connection: retention.drop_refused_message(connection, one.message.id)).result(10)
     assert count(opened, tables.delivery) == 1

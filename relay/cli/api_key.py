@@ -45,7 +45,9 @@ def _create(arguments: argparse.Namespace) -> int:
     scopes = sorted({scope for some in arguments.scope or [[api_keys.ALL]] for scope in some})
     with command.store(command.configured(arguments)) as store:
         key = store.writer.submit(
-            lambda connection: api_keys.create(connection, arguments.name, datetime.now(UTC), scopes, arguments.expires)
+            lambda connection: api_keys.create_key(
+                connection, arguments.name, datetime.now(UTC), scopes, arguments.expires
+            )
         ).result()
     if key is None:
         raise Failed(f"there is a key named {arguments.name}; revoke it first, or choose another name")
@@ -55,14 +57,14 @@ def _create(arguments: argparse.Namespace) -> int:
 
 def _list(arguments: argparse.Namespace) -> int:
     with command.store(command.configured(arguments)) as store, store.connect() as connection:
-        for row in api_keys.listing(connection):
+        for row in api_keys.list_keys(connection):
             command.say_json(dict(row))
     return 0
 
 
 def _revoke(arguments: argparse.Namespace) -> int:
     with command.store(command.configured(arguments)) as store:
-        is_gone = store.writer.submit(lambda connection: api_keys.revoke(connection, arguments.name)).result()
+        is_gone = store.writer.submit(lambda connection: api_keys.revoke_key(connection, arguments.name)).result()
     if not is_gone:
         raise Failed(f"there is no key named {arguments.name}")
     command.say(f"{arguments.name} is revoked")

@@ -73,5 +73,5 @@ def say_json(value: object) -> None:
 
 def _written(value: object) -> object:
     if isinstance(value, datetime):
-        return json_objects.time(value)
+        return json_objects.format_time(value)
     raise TypeError(f"not JSON: {type(value).__name__}")

@@ -67,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
         password = secrets.token_urlsafe(9)
         with command.store(config) as store:
             store.writer.submit(
-                lambda connection: accounts.put(connection, ACCOUNT, password, datetime.now(UTC))
+                lambda connection: accounts.set_password(connection, ACCOUNT, password, datetime.now(UTC))
             ).result()
         with _server(Path(folder)) as (server, ready):
             console = ready.rpartition("console=")[2]
@@ -160,7 +160,7 @@ def _ids(store: Store, subjects: set[str]) -> dict[str, str]:
     while True:
         with store.connect() as connection:
             ids = {
-                line.subject: line.id for line in message_list.messages(connection, 2 * len(subjects)).items
+                line.subject: line.id for line in message_list.list_messages(connection, 2 * len(subjects)).items
             }  # and notices
         if ids.keys() >= subjects:
             return ids
@@ -191,7 +191,7 @@ def _letter(config: Config, store: Store, message_id: str, recipient: int) -> Le
     minter = tokens.Minter(data_directory.open_key_ring(config), public_url)
     url = rb"%b/([ocu])/[A-Za-z0-9_-]++(?:\.gif)?" % re.escape(public_url.encode("ascii"))
     with store.connect() as connection:
-        fetched = deliveries.fetch(connection, message_id)
+        fetched = deliveries.find_with_content(connection, message_id)
     assert fetched is not None
     message, octets = fetched
 

@@ -48,10 +48,10 @@ def add(commands: Commands) -> None:
 def run(arguments: argparse.Namespace) -> int:
     with command.store(command.configured(arguments)) as store:
         with store.connect() as connection:
-            rows = list(reversed(hits.latest(connection, arguments.limit)))
+            rows = list(reversed(hits.latest_events(connection, arguments.limit)))
             seen = {row["id"] for row in _recent(connection)}
         for row in rows:
-            command.say_json(json_objects.event(row))
+            command.say_json(json_objects.event_object(row))
         while arguments.follow:
             sys.stdout.flush()
             time.sleep(_POLL_S)
@@ -59,14 +59,14 @@ def run(arguments: argparse.Namespace) -> int:
                 rows = _recent(connection)
             for row in rows:
                 if row["id"] not in seen:
-                    command.say_json(json_objects.event(row))
+                    command.say_json(json_objects.event_object(row))
             seen = {row["id"] for row in rows}
     return 0
 
 
 def _recent(connection: sa.Connection) -> list[sa.RowMapping]:
     # An event's id is older than its commit by as long as its message took: look back that far.
-    return list(hits.since(connection, ids.lowest_at(datetime.now(UTC) - _LOOK_BACK), 100_000))
+    return list(hits.events_after(connection, ids.lowest_at(datetime.now(UTC) - _LOOK_BACK), 100_000))
 
 
 def _reclassify(arguments: argparse.Namespace) -> int:
@@ -76,7 +76,7 @@ def _reclassify(arguments: argparse.Namespace) -> int:
         after: tuple[str, int] | None = None
         while True:
             # A batch is a commit of its own: a server's writes go in between.
-            work = partial(verdicts.reclassify, since=since, after=after)
+            work = partial(verdicts.reclassify_hits, since=since, after=after)
             done = store.writer.submit(work).result()
             hits, changed, after = hits + done.hits, changed + done.changed, done.after
             if sys.stderr.isatty():

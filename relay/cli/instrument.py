@@ -21,7 +21,7 @@ from relay.reply import RefusedError
 from relay.rewrite import dkim
 from relay.rewrite import plan as planning
 from relay.rewrite.plan import Plan
-from relay.store.queue.long_urls import Destinations
+from relay.store.queue.long_urls import LongUrlFiles
 from relay.tokens import KeyRing, Minter
 
 _ABOUT = """\
@@ -79,7 +79,7 @@ def _plan(config: Config, ring: KeyRing, accepted: AcceptedMessage) -> Plan:
     command writes nothing, and what it shows must work."""
     settings = message_rows.rewrite_settings(config, accepted)
     plan = planning.plan(accepted.octets, settings)
-    stored = Destinations(config.relay.data_dir)
+    stored = LongUrlFiles(config.relay.data_dir)
     if all(stored.find(ring.reference_for(url)) is not None for url in plan.destinations):
         return plan
     return planning.plan(accepted.octets, dataclasses.replace(settings, stores=False))

@@ -110,7 +110,7 @@ def _mails(config: Config, keys: tuple[Key, ...]) -> list[str]:
             for key in keys:
                 start = key.created if key.created > made[0] else None
                 end = next((at for at in made if at > key.created), None)
-                counts.append(statistics.accepted(connection, start, end))
+                counts.append(statistics.count_accepted(connection, start, end))
     except (Failed, sa.exc.SQLAlchemyError):
         return ["mail"] * len(keys)  # the keys are asked for while the database is away
     return [f"{count:,} {'mail' if count == 1 else 'mails'}" for count in counts]

@@ -25,9 +25,9 @@ def add(commands: Commands) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     with command.store(command.configured(arguments)) as store, store.connect() as connection:
-        page = message_list.messages(connection, arguments.limit, query=arguments.query, status=arguments.status)
-        found = [message_detail.read(connection, line.id) for line in page.items]
+        page = message_list.list_messages(connection, arguments.limit, query=arguments.query, status=arguments.status)
+        found = [message_detail.read_message(connection, line.id) for line in page.items]
     for one in found:
         if one is not None:
-            command.say_json(json_objects.message(one))
+            command.say_json(json_objects.message_object(one))
     return 0

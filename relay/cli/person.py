@@ -12,7 +12,7 @@ from relay.cli import command
 from relay.cli.command import Commands, Failed
 from relay.store.store import Store
 from relay.store.views import personal_data
-from relay.store.views.personal_data import Erased
+from relay.store.views.personal_data import ErasedCounts
 
 _ABOUT = """\
 What this installation knows of an address as a recipient of mail: messages, deliveries, attempts, events with IP and
@@ -51,7 +51,7 @@ def add(commands: Commands) -> None:
 def _export(arguments: argparse.Namespace) -> int:
     mailbox = _mailbox(arguments.address)
     with command.store(command.configured(arguments)) as store, store.connect() as connection:
-        command.say_json(personal_data.export(connection, mailbox, with_content=arguments.content))
+        command.say_json(personal_data.export_address(connection, mailbox, with_content=arguments.content))
     return 0
 
 
@@ -63,14 +63,14 @@ def _erase(arguments: argparse.Namespace) -> int:
         if input(f"This cannot be undone. Type the address to erase {mailbox}: ").strip() != arguments.address:
             raise Failed("not the same address; nothing was erased")
     end = time.monotonic() + _JOURNAL_WITHIN_S
-    done, lines = Erased(), 0
+    done, lines = ErasedCounts(), 0
     with command.store(command.configured(arguments)) as store:
         while True:
             _replayed(store, end)
             done += _erased(store, mailbox, keep=arguments.keep_suppression)
-            lines += store.journal.strike_out(mailbox)
+            lines += store.journal.remove_lines_with(mailbox)
             # A server may have written to a file of its own meanwhile: what is in there comes into the database.
-            if not store.journal.names(mailbox):
+            if not store.journal.mentions(mailbox):
                 break
             if time.monotonic() > end:
                 raise Failed("a running server's journal still names the address; run it again in a minute")
@@ -80,27 +80,29 @@ def _erase(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _erased(store: Store, mailbox: Mailbox, *, keep: bool) -> Erased:
+def _erased(store: Store, mailbox: Mailbox, *, keep: bool) -> ErasedCounts:
     now = datetime.now(UTC)
     with store.connect() as connection:
-        if count := personal_data.under_way(connection, mailbox, now):
+        if count := personal_data.count_under_way(connection, mailbox, now):
             raise Failed(f"{count} deliveries to it are under way; nothing was erased, try again in a minute")
-    done = Erased()
+    done = ErasedCounts()
     while (
-        step := store.writer.submit(lambda connection: personal_data.erase(connection, mailbox, now)).result()
+        step := store.writer.submit(
+            lambda connection: personal_data.erase_deliveries(connection, mailbox, now)
+        ).result()
     ).deliveries:
         done += step
     standing = store.writer.submit(
-        lambda connection: personal_data.erase_standing(connection, mailbox, keep_suppressions=keep)
+        lambda connection: personal_data.erase_address_records(connection, mailbox, keep_suppressions=keep)
     )
     return done + standing.result()
 
 
 def _replayed(store: Store, end: float) -> None:
     """Waits until the journal is in the database, or until then: what it holds would come back."""
-    while store.journal.waits:
-        asyncio.run(store.replay())
-        if not store.journal.waits or time.monotonic() > end:
+    while store.journal.has_pending:
+        asyncio.run(store.replay_journal())
+        if not store.journal.has_pending or time.monotonic() > end:
             break
         time.sleep(0.5)
 

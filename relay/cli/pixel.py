@@ -41,40 +41,42 @@ def _create(arguments: argparse.Namespace) -> int:
     ring = data_directory.open_key_ring(config)
     with command.store(config) as store:
         making = store.writer.submit(
-            lambda connection: pixels.create(connection, ring, arguments.name, datetime.now(UTC))
+            lambda connection: pixels.create_pixel(connection, ring, arguments.name, datetime.now(UTC))
         )
         try:
             made = making.result()
         except ValueError as error:
             raise Failed(str(error)) from None
-    command.say(f"{made.id}  {pixels.url(config.tracking.public_url, made.token)}")
+    command.say(f"{made.id}  {pixels.pixel_url(config.tracking.public_url, made.token)}")
     return 0
 
 
 def _list(arguments: argparse.Namespace) -> int:
     config = command.configured(arguments)
     with command.store(config) as store, store.connect() as connection:
-        for seen in pixels.listing(connection, arguments.limit):
-            command.say_json(json_objects.pixel(seen, config.tracking.public_url))
+        for seen in pixels.list_pixels(connection, arguments.limit):
+            command.say_json(json_objects.pixel_object(seen, config.tracking.public_url))
     return 0
 
 
 def _show(arguments: argparse.Namespace) -> int:
     config = command.configured(arguments)
     with command.store(config) as store, store.connect() as connection:
-        seen = pixels.find(connection, arguments.pixel)
+        seen = pixels.find_pixel(connection, arguments.pixel)
         if seen is None:
             raise Failed(f"there is no pixel {arguments.pixel}")
-        command.say_json(json_objects.pixel(seen, config.tracking.public_url, pixels.log(connection, seen.id)))
+        command.say_json(
+            json_objects.pixel_object(seen, config.tracking.public_url, pixels.list_pixel_log(connection, seen.id))
+        )
     return 0
 
 
 def _remove(arguments: argparse.Namespace) -> int:
     with command.store(command.configured(arguments)) as store:
         with store.connect() as connection:
-            seen = pixels.find(connection, arguments.pixel)
+            seen = pixels.find_pixel(connection, arguments.pixel)
         if seen is None:
             raise Failed(f"there is no pixel {arguments.pixel}")
-        store.writer.submit(lambda connection: pixels.remove(connection, seen.id)).result()
+        store.writer.submit(lambda connection: pixels.remove_pixel(connection, seen.id)).result()
     command.say(f"removed {seen.id}")
     return 0

@@ -61,7 +61,7 @@ def add(commands: Commands) -> None:
 
 def _list(arguments: argparse.Namespace) -> int:
     with command.store(command.configured(arguments)) as store, store.connect() as connection:
-        for row in deliveries.open_deliveries(connection, arguments.limit):
+        for row in deliveries.list_open_deliveries(connection, arguments.limit):
             about = {"id": json_objects.delivery_id(row["message"], row["number"])} | {key: row[key] for key in _SHOWN}
             command.say_json(about | _standing(row))
     return 0
@@ -70,13 +70,13 @@ def _list(arguments: argparse.Namespace) -> int:
 def _show(arguments: argparse.Namespace) -> int:
     asked = _read(arguments.id)
     with command.store(command.configured(arguments)) as store, store.connect() as connection:
-        found = message_detail.read(connection, asked.message)
-        rows = {row.number: row for row in deliveries.deliveries(connection, asked.message, asked.number)}
+        found = message_detail.read_message(connection, asked.message)
+        rows = {row.number: row for row in deliveries.list_deliveries(connection, asked.message, asked.number)}
     if found is None or not rows:
         raise Failed(f"there is no {arguments.id}")
-    whole = json_objects.message(found)
+    whole = json_objects.message_object(found)
     whole["deliveries"] = [
-        json_objects.delivery(found.id, one) | _standing(rows[one.number].__dict__)
+        json_objects.delivery_object(found.id, one) | _standing(rows[one.number].__dict__)
         for one in found.deliveries
         if one.number in rows
     ]
@@ -89,7 +89,7 @@ def _standing(row: Any) -> dict[str, object]:  # Any: a delivery's row, as a map
     """Who has it, and what holds it back."""
     is_open = row["next_attempt_at"] is not None
     return {
-        "parked": is_open and row["crashes"] >= leases.MOST_CRASHES,
+        "parked": is_open and row["crashes"] >= leases.MAX_CRASHES,
         "crashes": row["crashes"],
         "leased_by": row["leased_by"] or None,
         "leased_until": row["leased_until"],
@@ -103,7 +103,7 @@ def _retry(arguments: argparse.Namespace) -> int:
     asked = _read(arguments.id) if arguments.id else _Found("", None)
     with command.store(command.configured(arguments)) as store:
         due = store.writer.submit(
-            lambda connection: deliveries.retry(connection, datetime.now(UTC), asked.message or None, asked.number)
+            lambda connection: deliveries.retry_now(connection, datetime.now(UTC), asked.message or None, asked.number)
         ).result()
     if arguments.id and not due:
         raise Failed(f"nothing of {arguments.id} waits")
@@ -118,13 +118,15 @@ def _drop(arguments: argparse.Namespace) -> int:
     def drop(connection: sa.Connection) -> _Dropped:
         now = datetime.now(UTC)
         rows = [
-            row for row in deliveries.deliveries(connection, asked.message, asked.number) if Status(row.status).is_open
+            row
+            for row in deliveries.list_deliveries(connection, asked.message, asked.number)
+            if Status(row.status).is_open
         ]
-        message = deliveries.message(connection, asked.message)
+        message = deliveries.find_message(connection, asked.message)
         if message is None:
             return _Dropped(0, 0, 0)
         is_told = arguments.notify and message_rows.takes_notices(
-            message.reverse_path, deliveries.octets(connection, asked.message) or b""
+            message.reverse_path, deliveries.find_content(connection, asked.message) or b""
         )
         outcomes = [_given_up(row, now) for row in rows]
         if is_told:
@@ -132,7 +134,7 @@ def _drop(arguments: argparse.Namespace) -> int:
                 one._replace(owes=dsn_sender.due_action(config.delivery, row.notify, message.accepted_at, one))
                 for row, one in zip(rows, outcomes, strict=True)
             ]
-        deliveries.settle(connection, asked.message, outcomes)
+        deliveries.record_outcomes(connection, asked.message, outcomes)
         under_way = sum(row.leased_until is not None and row.leased_until > now for row in rows)
         return _Dropped(len(rows), under_way, sum(bool(one.owes) for one in outcomes))
 

@@ -23,8 +23,8 @@ def add(commands: Commands) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     with command.store(command.configured(arguments)) as store, store.connect() as connection:
-        found = statistics.since(connection, datetime.now(UTC) - arguments.last)
-        waiting = statistics.waiting(connection)
+        found = statistics.totals_since(connection, datetime.now(UTC) - arguments.last)
+        waiting = statistics.queue_depth(connection)
     command.say_json(
         found._asdict()
         | {"opens": found.opens._asdict(), "clicks": found.clicks._asdict()}

@@ -17,7 +17,7 @@ from relay.cli import command
 from relay.cli.command import Commands, Failed
 from relay.config import values
 from relay.store.recipients import suppression_csv, suppressions
-from relay.store.recipients.suppression_csv import Defaults, Refusal
+from relay.store.recipients.suppression_csv import ImportDefaults, InvalidRecord
 
 _CHUNK = 2000  # records a commit
 _MOST_SHOWN = 100  # lines that are refused
@@ -80,7 +80,7 @@ def add(commands: Commands) -> None:
 
 def _list(arguments: argparse.Namespace) -> int:
     with command.store(command.configured(arguments)) as store, store.connect() as connection:
-        for row in suppressions.listing(connection, arguments.limit, arguments.query):
+        for row in suppressions.list_suppressions(connection, arguments.limit, arguments.query):
             command.say_json({key: row[key] for key in _SHOWN})
     return 0
 
@@ -90,7 +90,7 @@ def _add(arguments: argparse.Namespace) -> int:
     now = datetime.now(UTC)
     with command.store(command.configured(arguments)) as store:
         added = store.writer.submit(
-            lambda connection: suppressions.add(
+            lambda connection: suppressions.add_suppression(
                 connection,
                 mailbox,
                 reason=arguments.reason,
@@ -108,7 +108,7 @@ def _remove(arguments: argparse.Namespace) -> int:
     mailbox = _mailbox(arguments.address)
     with command.store(command.configured(arguments)) as store:
         gone = store.writer.submit(
-            lambda connection: suppressions.remove(connection, mailbox, stream=_stream(arguments.stream))
+            lambda connection: suppressions.remove_suppressions(connection, mailbox, stream=_stream(arguments.stream))
         ).result()
     if not gone:
         raise Failed(f"{mailbox} is not suppressed")
@@ -117,15 +117,15 @@ def _remove(arguments: argparse.Namespace) -> int:
 
 
 def _import(arguments: argparse.Namespace) -> int:
-    defaults = Defaults(datetime.now(UTC), arguments.reason, _stream(arguments.stream))
+    defaults = ImportDefaults(datetime.now(UTC), arguments.reason, _stream(arguments.stream))
     added = known = refused = 0
     with command.store(command.configured(arguments)) as store:
-        records = suppression_csv.read(_lines(arguments.file), defaults)
+        records = suppression_csv.read_csv(_lines(arguments.file), defaults)
         while chunk := list(itertools.islice(records, _CHUNK)):
-            entries = [one for one in chunk if not isinstance(one, Refusal)]
-            new = store.writer.submit(partial(suppressions.add_all, entries=entries)).result()
+            entries = [one for one in chunk if not isinstance(one, InvalidRecord)]
+            new = store.writer.submit(partial(suppressions.add_suppressions, entries=entries)).result()
             for one in chunk:
-                if isinstance(one, Refusal):
+                if isinstance(one, InvalidRecord):
                     refused += 1
                     if refused <= _MOST_SHOWN:
                         sys.stderr.write(f"line {one.line}: {one.why}\n")
@@ -158,11 +158,11 @@ def _export(arguments: argparse.Namespace) -> int:
                 out = opened.enter_context(open(arguments.file, "w", encoding="utf-8", opener=_private))
             except OSError as error:
                 raise Failed(f"{arguments.file}: {error.strerror}") from None
-        out.write(suppression_csv.write([], header=True))
-        page, last = suppressions.entries(connection, now, 0, _CHUNK)
+        out.write(suppression_csv.write_csv([], header=True))
+        page, last = suppressions.list_entries(connection, now, 0, _CHUNK)
         while page:
-            out.write(suppression_csv.write(page, header=False))
-            page, last = suppressions.entries(connection, now, last, _CHUNK)
+            out.write(suppression_csv.write_csv(page, header=False))
+            page, last = suppressions.list_entries(connection, now, last, _CHUNK)
     return 0
 
 

@@ -10,7 +10,7 @@ from relay.config.schema import Config
 from relay.edits import Kind
 from relay.node import data_directory
 from relay.store.queue import long_urls
-from relay.store.queue.long_urls import Destinations
+from relay.store.queue.long_urls import LongUrlFiles
 
 _ABOUT = """\
 Prints what tracking URLs carry, one JSON object each. No address stands in a token: the message's id and the
@@ -58,8 +58,8 @@ def _url(config: Config, token: tokens.Token) -> str | None:
     """Where a click leads; None if it led to a stored destination that has expired."""
     url: bytes | None = token.url
     if token.stored_reference:
-        url = Destinations(config.relay.data_dir).find(token.stored_reference)
+        url = LongUrlFiles(config.relay.data_dir).find(token.stored_reference)
         if url is None:  # another machine's
             with command.store(config) as opened, opened.connect() as connection:
-                url = long_urls.row(connection, token.stored_reference)
+                url = long_urls.find_row(connection, token.stored_reference)
     return None if url is None else url.decode("ascii", "backslashreplace")

@@ -41,33 +41,32 @@ def _add(arguments: argparse.Namespace) -> int:
     config = command.configured(arguments)
     with command.store(config) as store:
         store.writer.submit(
-            lambda connection: accounts.put(connection, arguments.name, password, datetime.now(UTC))
+            lambda connection: accounts.set_password(connection, arguments.name, password, datetime.now(UTC))
         ).result()
-    if arguments.name == accounts.FIRST:
-        accounts.first_password(config.relay.data_dir).unlink(missing_ok=True)
+    if arguments.name == accounts.FIRST_ACCOUNT:
+        accounts.first_password_file(config.relay.data_dir).unlink(missing_ok=True)
     command.say(f"{arguments.name} may use the console")
     return 0
 
 
 def _list(arguments: argparse.Namespace) -> int:
     with command.store(command.configured(arguments)) as store, store.connect() as connection:
-        for row in accounts.listing(connection):
+        for row in accounts.list_accounts(connection):
             command.say_json(dict(row))
     return 0
 
 
 def _remove(arguments: argparse.Namespace) -> int:
     with command.store(command.configured(arguments)) as store:
-        is_gone = store.writer.submit(lambda connection: accounts.remove(connection, arguments.name)).result()
+        is_gone = store.writer.submit(lambda connection: accounts.remove_account(connection, arguments.name)).result()
         with store.connect() as connection:
-            is_last = not accounts.any_exist(connection)
+            is_last = not accounts.has_accounts(connection)
     if not is_gone:
         raise Failed(f"there is no account named {arguments.name}")
     command.say(f"{arguments.name} may no longer use the console")
     if is_last:
-        command.say(
-            f"It was the last account: waypost user add NAME makes one, and so does the next start ({accounts.FIRST})"
-        )
+        first = accounts.FIRST_ACCOUNT
+        command.say(f"It was the last account: waypost user add NAME makes one, and so does the next start ({first})")
     return 0
 
 

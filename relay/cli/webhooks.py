@@ -19,7 +19,7 @@ from relay.delivery.webhooks import payload as posts
 from relay.delivery.webhooks.request import Answer, Caller
 from relay.delivery.webhooks.sender import endpoint
 from relay.node import data_directory
-from relay.store.database.webhook_tables import Webhook
+from relay.store.database.webhook_tables import WebhookRow
 from relay.store.store import Store
 from relay.store.views import json_objects, webhook_event, webhook_objects
 from relay.store.webhooks import endpoints
@@ -91,8 +91,8 @@ def _list(arguments: argparse.Namespace) -> int:
     with command.store(config) as store:
         _learn(store, config)
         with store.connect() as connection:
-            for one in endpoints.standings(connection):
-                command.say_json(webhook_objects.webhook(one, ring))
+            for one in endpoints.list_webhook_status(connection):
+                command.say_json(webhook_objects.webhook_object(one, ring))
     return 0
 
 
@@ -113,9 +113,11 @@ def _add(arguments: argparse.Namespace) -> int:
         raise Failed("; ".join(f"{one['loc'][0]}: {one['msg']}" for one in error.errors())) from None
     ring = data_directory.open_key_ring(config)
 
-    def make(connection: sa.Connection) -> json_objects.Object:
-        made = endpoints.add(connection, given, datetime.now(UTC), endpoints.COMMAND)
-        return webhook_objects.webhook(endpoints.standings(connection, [made.id])[0], ring) | {"secret": made.secret}
+    def make(connection: sa.Connection) -> json_objects.JsonObject:
+        made = endpoints.add_webhook(connection, given, datetime.now(UTC), endpoints.COMMAND)
+        return webhook_objects.webhook_object(endpoints.list_webhook_status(connection, [made.id])[0], ring) | {
+            "secret": made.secret
+        }
 
     with command.store(config) as store:
         command.say_json(store.writer.submit(make).result())
@@ -123,25 +125,29 @@ def _add(arguments: argparse.Namespace) -> int:
 
 
 def _remove(arguments: argparse.Namespace) -> int:
-    return _change(arguments, lambda connection: endpoints.remove(connection, arguments.webhook), lambda _: "removed")
+    return _change(
+        arguments, lambda connection: endpoints.remove_webhook(connection, arguments.webhook), lambda _: "removed"
+    )
 
 
 def _enable(arguments: argparse.Namespace) -> int:
     return _change(
         arguments,
-        lambda connection: endpoints.enable(connection, arguments.webhook, datetime.now(UTC)),
+        lambda connection: endpoints.enable_webhook(connection, arguments.webhook, datetime.now(UTC)),
         lambda owed: f"enabled; {owed} events are told now",
     )
 
 
 def _disable(arguments: argparse.Namespace) -> int:
-    return _change(arguments, lambda connection: endpoints.disable(connection, arguments.webhook), lambda _: "disabled")
+    return _change(
+        arguments, lambda connection: endpoints.disable_webhook(connection, arguments.webhook), lambda _: "disabled"
+    )
 
 
 def _rotate(arguments: argparse.Namespace) -> int:
     return _change(
         arguments,
-        lambda connection: endpoints.rotate(connection, arguments.webhook, datetime.now(UTC)),
+        lambda connection: endpoints.rotate_secret(connection, arguments.webhook, datetime.now(UTC)),
         lambda made: made,
     )
 
@@ -149,8 +155,8 @@ def _rotate(arguments: argparse.Namespace) -> int:
 def _log(arguments: argparse.Namespace) -> int:
     with command.store(command.configured(arguments)) as store, store.connect() as connection:
         _found(connection, arguments.webhook)
-        for one in endpoints.log(connection, arguments.webhook, arguments.limit, failed=arguments.failed):
-            command.say_json(webhook_objects.telling(one))
+        for one in endpoints.list_webhook_log(connection, arguments.webhook, arguments.limit, failed=arguments.failed):
+            command.say_json(webhook_objects.webhook_log_object(one))
     return 0
 
 
@@ -170,7 +176,7 @@ def _replay(arguments: argparse.Namespace) -> int:
         count, after = 0, ""
         while True:
             chunk, after = store.writer.submit(
-                lambda connection, after=after: endpoints.replay(  # type: ignore[misc]
+                lambda connection, after=after: endpoints.replay_events(  # type: ignore[misc]
                     connection, arguments.webhook, now, now - arguments.since, now, after
                 )
             ).result()
@@ -193,12 +199,12 @@ def _test(arguments: argparse.Namespace) -> int:
     return 0 if answer.is_taken else 1
 
 
-async def _call(config: Config, ring: tokens.KeyRing, row: Webhook) -> Answer:
+async def _call(config: Config, ring: tokens.KeyRing, row: WebhookRow) -> Answer:
     now = datetime.now(UTC)
     to = endpoint(row, {endpoints.configured_id(one): one for one in config.webhook}, ring, now)
     if to is None:
         raise Failed(f"{row.id} stands in another configuration; its secret is not known here")
-    post = posts.compose(to, webhook_event.example(ids.new(now), ids.new(now), now), int(now.timestamp()))
+    post = posts.compose(to, webhook_event.sample_event(ids.new(now), ids.new(now), now), int(now.timestamp()))
     assert post is not None  # every format has a word for what is delivered
     caller = Caller(config.webhook_networks)
     try:
@@ -213,7 +219,7 @@ def _change(arguments: argparse.Namespace, work: Callable[[sa.Connection], T], s
         _learn(store, config)
         try:
             done = store.writer.submit(work).result()
-        except endpoints.Unknown:
+        except endpoints.UnknownWebhookError:
             raise _unknown(arguments.webhook) from None
         except ValueError as error:
             raise Failed(str(error)) from None
@@ -223,13 +229,15 @@ def _change(arguments: argparse.Namespace, work: Callable[[sa.Connection], T], s
 
 def _learn(store: Store, config: Config) -> None:
     """What config.toml says now, should no server have read it yet."""
-    store.writer.submit(lambda connection: endpoints.adopt(connection, config.webhook, datetime.now(UTC))).result()
+    store.writer.submit(
+        lambda connection: endpoints.sync_from_config(connection, config.webhook, datetime.now(UTC))
+    ).result()
 
 
-def _found(connection: sa.Connection, webhook: str) -> Webhook:
+def _found(connection: sa.Connection, webhook: str) -> WebhookRow:
     try:
-        return endpoints.get(connection, webhook)
-    except endpoints.Unknown:
+        return endpoints.get_webhook(connection, webhook)
+    except endpoints.UnknownWebhookError:
         raise _unknown(webhook) from None
 
 

@@ -24,7 +24,7 @@ from relay.rewrite.plan import Plan
 from relay.store.database import errors
 from relay.store.database.tables import Message, Status
 from relay.store.queue.deliveries import Outcome
-from relay.store.queue.long_urls import Rows
+from relay.store.queue.long_urls import LongUrlRows
 from relay.store.recipients import consent, suppressions
 from relay.store.store import Store
 from relay.tokens import Minter
@@ -77,7 +77,7 @@ class LoadedMessage(NamedTuple):
     message: Message
     plan: Plan
     octets: bytes
-    stored: Rows = ()  # what is to be filed with it: destinations that its links only refer to
+    stored: LongUrlRows = ()  # what is to be filed with it: destinations that its links only refer to
 
 
 class _LeftOut(NamedTuple):
@@ -160,8 +160,8 @@ class Dispatcher:
 
         def look(connection: sa.Connection) -> _LeftOut:
             return _LeftOut(
-                suppressions.find(connection, mailboxes, message.stream, self._now(), exempt=exempt),
-                consent.untracked(connection, mailboxes),
+                suppressions.find_suppressed(connection, mailboxes, message.stream, self._now(), exempt=exempt),
+                consent.find_untracked(connection, mailboxes),
             )
 
         try:

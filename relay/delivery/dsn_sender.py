@@ -22,8 +22,8 @@ from relay.rewrite.plan import Plan
 from relay.store.database import errors
 from relay.store.database.tables import Message, Status
 from relay.store.queue import dsn_due
-from relay.store.queue.deliveries import Filing, Outcome
-from relay.store.queue.dsn_due import Owed
+from relay.store.queue.deliveries import NewMessage, Outcome
+from relay.store.queue.dsn_due import DueDsn
 from relay.store.store import Store
 
 STREAM = "notice"
@@ -41,7 +41,7 @@ def due_action(
     RFC 3461 §4.1: without NOTIFY it is told of failures; DELAY and SUCCESS are for those who ask. §5.2.2: where the
     next server cannot tell of success (`tells`), the mail was relayed, and this is the last that is heard of it.
     """
-    wanted = dsn_due.wanted(notify)
+    wanted = dsn_due.requested_conditions(notify)
     if not settings.notices:
         return ""
     match outcome.status:
@@ -82,10 +82,12 @@ class DsnSender:
     async def _file_due(self) -> None:
         now = self._now()
         self._set_aside = {message: until for message, until in self._set_aside.items() if until > now}
-        for message in await self._store.read(lambda connection: dsn_due.owing(connection, now, list(self._set_aside))):
+        for message in await self._store.read(
+            lambda connection: dsn_due.find_messages_with_due_dsn(connection, now, list(self._set_aside))
+        ):
             try:
                 count = await self._store.write(
-                    lambda connection, message=message: dsn_due.tell(connection, message, self._filing)  # type: ignore[misc]
+                    lambda connection, message=message: dsn_due.queue_due_dsn(connection, message, self._filing)  # type: ignore[misc]
                 )
             except Exception as error:
                 if errors.is_database_fault(error):
@@ -97,7 +99,7 @@ class DsnSender:
                 log.notified(message, count)
                 self._wake()
 
-    def _filing(self, message: Message, octets: bytes | None, debts: list[Owed]) -> Filing:
+    def _filing(self, message: Message, octets: bytes | None, debts: list[DueDsn]) -> NewMessage:
         """The DSN as a message of its own: not tracked, with the null reverse-path."""
         now = self._now()
         made = ids.new(now)
@@ -120,9 +122,9 @@ class DsnSender:
             log.fault_trace("plan", made, trace)
         row = message_rows.message_row(self._config, accepted, plan)
         row.client, row.login = "", message.login  # an upstream that wants the user's credentials wants them here too
-        return Filing(row, composed, [message_rows.delivery_row(made, 0, to, now)], [])
+        return NewMessage(row, composed, [message_rows.delivery_row(made, 0, to, now)], [])
 
-    def _recipient_status(self, message: Message, debt: Owed) -> RecipientStatus:
+    def _recipient_status(self, message: Message, debt: DueDsn) -> RecipientStatus:
         row, tried = debt.delivery, debt.attempt
         hosts = {one.name: str(one.address.host) for one in self._config.upstream}
         status = reply = remote = ""

@@ -26,10 +26,10 @@ from relay.rewrite.plan import Plan
 from relay.store import retention
 from relay.store.database import errors
 from relay.store.database.tables import Status
-from relay.store.queue.deliveries import Filing, Outcome
-from relay.store.queue.long_urls import MOST_TOGETHER, Rows
+from relay.store.queue.deliveries import NewMessage, Outcome
+from relay.store.queue.long_urls import MAX_LONG_URLS, LongUrlRows
 from relay.store.recipients import consent, suppressions
-from relay.store.recipients.consent import Wish
+from relay.store.recipients.consent import ConsentChange
 from relay.store.store import Store
 from relay.tokens import KeyRing
 
@@ -88,7 +88,7 @@ class Intake:
         if stream and not self._config.access.may_name(client.user, stream, is_exempt=is_exempt):
             raise refusal(550, "5.7.1", f'this client may not send as stream "{stream[:80]}" (streams)')
 
-    async def _plan(self, accepted: AcceptedMessage) -> tuple[Plan, Rows]:
+    async def _plan(self, accepted: AcceptedMessage) -> tuple[Plan, LongUrlRows]:
         """The plan, and the destinations that its links only refer to: on disk when this returns. Links whose
         destination cannot be stored go as they came."""
         settings = message_rows.rewrite_settings(self._config, accepted)
@@ -97,10 +97,10 @@ class Intake:
             log.fault_trace("plan", accepted.id, trace)
         if not plan.destinations:
             return plan, ()
-        if len(plan.destinations) <= MOST_TOGETHER:
+        if len(plan.destinations) <= MAX_LONG_URLS:
             urls = {self._ring.reference_for(url): url for url in plan.destinations}
             try:
-                return plan, await asyncio.to_thread(self._store.destinations.keep, urls)
+                return plan, await asyncio.to_thread(self._store.long_url_files.save, urls)
             except OSError as error:
                 log.links_left(accepted.id, str(error))
         again = replace(settings, stores=False)
@@ -117,7 +117,7 @@ class Intake:
         now = datetime.now(UTC)
         try:
             held = await self._store.read_in_time(
-                lambda connection: suppressions.find(connection, [mailbox], stream, now, exempt=exempt)
+                lambda connection: suppressions.find_suppressed(connection, [mailbox], stream, now, exempt=exempt)
             )
         except TimeoutError:
             return
@@ -133,9 +133,9 @@ class Intake:
             return
         mailboxes = [str(one.mailbox) for one in accepted.envelope.recipients]
         try:
-            await self._store.keep("consent", Wish(mailboxes, accepted.at, is_yes, consent.HEADER))
+            await self._store.record("consent", ConsentChange(mailboxes, accepted.at, is_yes, consent.HEADER))
         except OSError as error:
-            log.lost("consent", errors.describe(error))
+            log.lost("consent", errors.describe_error(error))
 
     async def _queued(self, loaded: LoadedMessage, targets: list[PendingRecipient], hung_up: HangUp) -> Reply:
         await self._commit(self._filing(loaded, targets, [], due=loaded.message.accepted_at), hung_up)
@@ -211,7 +211,7 @@ class Intake:
         finally:
             self._background_octets -= len(loaded.octets)
 
-    async def _commit(self, filing: Filing, hung_up: HangUp) -> None:
+    async def _commit(self, filing: NewMessage, hung_up: HangUp) -> None:
         """Makes the message durable in the database.
 
         Raises RefusedError with 451 if that fails or takes too long, or if the client hangs up meanwhile. Then the
@@ -219,10 +219,10 @@ class Intake:
         """
         message = filing.message.id
         try:
-            await self._store.record(
+            await self._store.commit_fact(
                 "filing",
                 filing,
-                undo=lambda connection: retention.drop_refused(connection, message),
+                undo=lambda connection: retention.drop_refused_message(connection, message),
                 unless=hung_up,
             )
         except TimeoutError as error:
@@ -233,10 +233,10 @@ class Intake:
         except sa.exc.SQLAlchemyError as error:
             if not errors.is_database_fault(error):
                 log.fault("filing", message)
-            log.not_stored(message, errors.describe(error))
+            log.not_stored(message, errors.describe_error(error))
             raise refusal(*_CANNOT_STORE) from error
 
-    async def _record(self, filing: Filing, *, must_hold: bool) -> None:
+    async def _record(self, filing: NewMessage, *, must_hold: bool) -> None:
         """Records a message that somebody has already: in the database, or else on the journal's disk.
 
         `must_hold`: something is still to be done, so its octets go to the journal too, and where that fails
@@ -245,11 +245,11 @@ class Intake:
         keeps_octets = must_hold or self._config.is_sandbox or any(outcome.owes for outcome in filing.outcomes)
         try:
             journaled = filing if keeps_octets else filing._replace(octets=None)
-            await self._store.keep("filing", filing, journaled=journaled, raises_faults=must_hold)
+            await self._store.record("filing", filing, journaled=journaled, raises_faults=must_hold)
         except Exception as error:
             if not errors.is_database_fault(error):
                 log.fault("filing", filing.message.id)
-            log.lost("filing", errors.describe(error))
+            log.lost("filing", errors.describe_error(error))
             if must_hold:
                 raise refusal(*_CANNOT_STORE) from error
 
@@ -259,12 +259,12 @@ class Intake:
         targets: list[PendingRecipient],
         outcomes: list[Outcome],
         due: datetime | None = None,
-    ) -> Filing:
+    ) -> NewMessage:
         message = loaded.message
         is_settled = due is None and not any(outcome.status.is_open or outcome.owes for outcome in outcomes)
         keeps = bool(self._config.privacy.keep_content) or not is_settled
         rows = [message_rows.delivery_row(message.id, target.number, target.recipient, due) for target in targets]
-        return Filing(message, loaded.octets if keeps else None, rows, outcomes, loaded.stored)
+        return NewMessage(message, loaded.octets if keeps else None, rows, outcomes, loaded.stored)
 
     def _keep_running(self, task: "asyncio.Task[object]") -> None:
         # The event loop itself keeps no task alive.

@@ -25,7 +25,7 @@ from relay.store.database.tables import Delivery, Message
 from relay.store.queue import deliveries as queue
 from relay.store.queue import leases, unstorable_results
 from relay.store.queue.deliveries import Outcome
-from relay.store.store import Settled, Store
+from relay.store.store import OutcomesFact, Store
 
 LEASE = timedelta(minutes=3)  # renewed while the attempt lasts: it is only how long a lost machine is waited for
 _RENEW_S = 60.0
@@ -57,12 +57,12 @@ class QueueWorker:
         self._now = now
         self._woken = asyncio.Event()
         self._tasks: dict[asyncio.Task[None], list[Delivery]] = {}
-        self._held: Counter[leases.Spot] = Counter()  # deliveries that are under way under a lease
+        self._held: Counter[leases.DeliveryKey] = Counter()  # deliveries that are under way under a lease
         self._renewed_at: tuple[float, datetime] = time.monotonic(), now()  # by both clocks: the last time it succeeded
-        self._lost: set[leases.Spot] = set()
+        self._lost: set[leases.DeliveryKey] = set()
         self._renewing = asyncio.Lock()
         dispatcher.check_lease = self.check_lease
-        self._put_off: set[leases.Spot] = set()  # leased, and not begun
+        self._put_off: set[leases.DeliveryKey] = set()  # leased, and not begun
         self._memory_budget = MemoryBudget()
         self._logged_in: set[str] = set()
         self._newest_first = False
@@ -106,33 +106,33 @@ class QueueWorker:
 
     async def _lease(self) -> dict[str, list[Delivery]]:
         if logins := frozenset(self._logged_in):
-            await self._store.write(lambda connection: queue.resume(connection, self._now(), logins))
+            await self._store.write(lambda connection: queue.resume_waiting_for_login(connection, self._now(), logins))
             self._logged_in -= logins
         if put_off := frozenset(self._put_off):
             until = self._now() + _PUT_OFF
-            await self._store.write(lambda connection: leases.shorten(connection, self.name, put_off, until))
+            await self._store.write(lambda connection: leases.shorten_leases(connection, self.name, put_off, until))
             self._put_off -= put_off
         under_way = [row for deliveries in self._tasks.values() for row in deliveries]
         now = self._now()
         self._newest_first = newest_first = not self._newest_first
         leases_trusted = time.monotonic() >= self._leases_trusted_from_s
-        clock = leases.Clock(now, now if leases_trusted else datetime.fromtimestamp(0, UTC))
+        clock = leases.LeaseClock(now, now if leases_trusted else datetime.fromtimestamp(0, UTC))
         if expired := await self._lease_expired(clock, _MAX_IN_FLIGHT - len(under_way)):
             return expired
         # While everything is out only one a second is looked at: a long queue would write down again and again that
         # it waits. The rest stays due, and goes as soon as a probe succeeds.
         room = (1 if self._dispatcher.is_out else _MAX_IN_FLIGHT) - len(under_way)
-        if room <= 0 or not await self._store.read(lambda connection: leases.is_due(connection, clock)):
+        if room <= 0 or not await self._store.read(lambda connection: leases.has_due(connection, clock)):
             return {}
         return await self._store.write(
-            lambda connection: leases.lease(
+            lambda connection: leases.lease_due(
                 connection,
                 clock,
                 now + LEASE,
                 self.name,
                 room,
                 stream_limit=_MAX_OF_ONE_STREAM,
-                held=Counter(row.stream for row in under_way),
+                held_by_stream=Counter(row.stream for row in under_way),
                 with_suspect=not any(row.crashes for row in under_way),
                 newest_first=newest_first,
             ),
@@ -149,15 +149,15 @@ class QueueWorker:
         results += await self._store.find_journaled("settled")
         decided = {message for message in leased if any(message.encode() in line for line in results)}
         for message in decided:
-            self._put_off.update(leases.Spot(message, one.number) for one in leased.pop(message))
+            self._put_off.update(leases.DeliveryKey(message, one.number) for one in leased.pop(message))
         return leased
 
-    async def _lease_expired(self, clock: leases.Clock, room: int) -> dict[str, list[Delivery]]:
+    async def _lease_expired(self, clock: leases.LeaseClock, room: int) -> dict[str, list[Delivery]]:
         """What is past its time ends at that time, though its turn does not come while the upstreams are out."""
         started = time.monotonic()
         if room <= 0 or started < self._looks_for_expired_at_s:
             return {}
-        if not await self._store.read(lambda connection: leases.is_expired(connection, clock)):
+        if not await self._store.read(lambda connection: leases.has_expired(connection, clock)):
             # All that is due is looked at, which may be a million: for a part of the time.
             self._looks_for_expired_at_s = time.monotonic() + max(
                 _POLL_S, _EXPIRY_SCAN_RATIO * (time.monotonic() - started)
@@ -175,7 +175,7 @@ class QueueWorker:
         log.clock_set(step.total_seconds())
         self._leases_trusted_from_s = time.monotonic() + LEASE.total_seconds()  # by then all that live have renewed
         if step < timedelta():
-            await self._store.write(lambda connection: leases.shift(connection, step))
+            await self._store.write(lambda connection: leases.shift_due_times(connection, step))
 
     async def renew(self) -> None:
         """Holds on to the leases of what is under way. Never returns."""
@@ -191,9 +191,9 @@ class QueueWorker:
         at, spots = (time.monotonic(), self._now()), set(self._held)
         messages = {spot.message for spot in spots}
 
-        def renew(connection: sa.Connection) -> set[leases.Spot]:
-            leases.renew(connection, self.name, messages, at[1] + LEASE)
-            return leases.find_lost(connection, self.name, spots)
+        def renew(connection: sa.Connection) -> set[leases.DeliveryKey]:
+            leases.renew_leases(connection, self.name, messages, at[1] + LEASE)
+            return leases.find_lost_leases(connection, self.name, spots)
 
         self._lost = await self._store.write(renew)
         self._renewed_at = at
@@ -204,7 +204,7 @@ class QueueWorker:
         Costs two looks at a clock, unless no renewal has succeeded for most of a lease. A suspended machine is seen by
         the clock that goes on, a clock that was set back by the other one.
         """
-        spots = [leases.Spot(message, number) for number in numbers]
+        spots = [leases.DeliveryKey(message, number) for number in numbers]
         if not any(spot in self._held for spot in spots):
             return  # its client waits, and nobody else knows of it
         if self._is_stale():
@@ -230,7 +230,7 @@ class QueueWorker:
     @contextlib.contextmanager
     def holding(self, message: str, numbers: Iterable[int]) -> Iterator[None]:
         """Their leases are renewed meanwhile."""
-        spots = [leases.Spot(message, number) for number in numbers]
+        spots = [leases.DeliveryKey(message, number) for number in numbers]
         self._held.update(spots)
         try:
             yield
@@ -244,14 +244,14 @@ class QueueWorker:
     async def _work(self, message: str, deliveries: list[Delivery]) -> None:
         try:
             with self.holding(message, [one.number for one in deliveries]):
-                row = await self._store.read(lambda connection: queue.message(connection, message))
+                row = await self._store.read(lambda connection: queue.find_message(connection, message))
                 async with self._memory_budget.reserve(row.size_octets if row else 0):
                     attempts = await self._start(row, deliveries)
                     await self.record_attempts(message, attempts)
         except Exception as error:  # noqa: BLE001  the outermost loop: the lease lapses, the mail stays
             errors.log_failure(error, "delivery", message)
             if errors.is_database_fault(error):  # nothing was begun
-                self._put_off.update(leases.Spot(message, one.number) for one in deliveries)
+                self._put_off.update(leases.DeliveryKey(message, one.number) for one in deliveries)
 
     async def record_attempts(self, message: str, attempts: Attempts) -> None:
         """Records the outcomes of each attempt when it ends, so that only what is in flight can be repeated.
@@ -270,26 +270,28 @@ class QueueWorker:
             attempts.cancel()  # nothing for those that have ended; the others must not arrive unwritten
 
     async def _record(self, message: str, outcomes: list[Outcome]) -> None:
-        result = Settled(message, outcomes, self.name)
+        result = OutcomesFact(message, outcomes, self.name)
         is_storable = True
         while outcomes:  # until the result is stored: otherwise the mail would be delivered twice
             try:
                 if is_storable:
-                    await self._store.keep("settled", result)
+                    await self._store.record("settled", result)
                 else:
-                    await self._store.write(lambda connection: unstorable_results.settle_in_short(connection, *result))
+                    await self._store.write(
+                        lambda connection: unstorable_results.record_without_reply_text(connection, *result)
+                    )
                 return
             except Exception as error:  # noqa: BLE001  whatever it is, the mail must not go out again
                 if is_storable and not errors.is_database_fault(error):
                     log.fault("settled", message)
                     is_storable = False
                     continue
-                log.unwritten("settled", errors.describe(error))
+                log.unwritten("settled", errors.describe_error(error))
                 await asyncio.sleep(_POLL_S)
 
     async def _start(self, row: Message | None, deliveries: list[Delivery]) -> Attempts:
         def load(connection: sa.Connection) -> LoadedMessage | None:
-            kept = queue.octets(connection, row.id) if row else None
+            kept = queue.find_content(connection, row.id) if row else None
             return LoadedMessage(row, Plan.from_json(row.plan), kept) if row and kept is not None else None
 
         loaded = await self._store.read(load)  # on a thread, the plan of a large message as well
@@ -320,6 +322,6 @@ class QueueWorker:
     async def release_leases(self) -> None:
         """Releases every lease that is left."""
         try:
-            await self._store.writer.write_in_time(lambda connection: leases.release(connection, self.name))
+            await self._store.writer.write_with_timeout(lambda connection: leases.release_leases(connection, self.name))
         except (TimeoutError, sa.exc.SQLAlchemyError) as error:
             errors.log_failure(error, "leases")  # the next start gives them back

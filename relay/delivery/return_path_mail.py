@@ -29,8 +29,8 @@ from relay.store.database import errors
 from relay.store.database.delivery_rows import UnknownDeliveryError
 from relay.store.database.tables import EventType
 from relay.store.queue import late_reports
-from relay.store.queue.deliveries import Try
-from relay.store.queue.late_reports import Tiding
+from relay.store.queue.deliveries import AttemptResult
+from relay.store.queue.late_reports import LateReport
 from relay.store.store import Store
 from relay.store.tracking.hits import Hit
 
@@ -171,23 +171,25 @@ class ReturnPathMail:
         now = self._now()
         hit = Hit(ids.new(now), EventType.UNSUBSCRIBED, now, token.message, token.number, "human", reasons=("mailto",))
         try:
-            await self._store.keep("hit", hit)
+            await self._store.record("hit", hit)
         except OSError as error:
-            log.lost("hit", errors.describe(error))
+            log.lost("hit", errors.describe_error(error))
             raise _cannot_store() from error
         log.told(token.message, token.number, hit.type, "mailto", True)
         return Reply(250, "2.0.0", "you are unsubscribed")
 
-    async def _apply_report(self, report: Tiding) -> None:
+    async def _apply_report(self, report: LateReport) -> None:
         try:
-            is_new = await self._store.writer.write_in_time(lambda connection: late_reports.settle(connection, report))
+            is_new = await self._store.writer.write_with_timeout(
+                lambda connection: late_reports.apply_report(connection, report)
+            )
         except TimeoutError as error:
             log.not_stored(report.message, "slow")
             raise _cannot_store() from error
         except (sa.exc.SQLAlchemyError, UnknownDeliveryError) as error:  # whoever reports it tries again
             if not errors.is_database_fault(error) and not isinstance(error, UnknownDeliveryError):
                 log.fault("report", report.message)
-            log.not_stored(report.message, errors.describe(error))
+            log.not_stored(report.message, errors.describe_error(error))
             raise _cannot_store() from error
         log.told(report.message, report.number, report.type, report.tried.upstream, is_new)
 
@@ -210,17 +212,17 @@ def _report_meaning(read: Report) -> _ReportMeaning | None:
     return None
 
 
-def _late_report(token: ReturnToken, meaning: _ReportMeaning, now: datetime, config: Config) -> Tiding:
+def _late_report(token: ReturnToken, meaning: _ReportMeaning, now: datetime, config: Config) -> LateReport:
     failure = meaning.failure
-    tried = Try(
+    tried = AttemptResult(
         upstream=(failure.remote if failure else "") or "report",
-        phase=late_reports.PHASE,
+        phase=late_reports.REPORT_PHASE,
         code=failure.code if failure else 0,
         status=failure.status if failure else "",
         text=(failure.text_without_code if failure else "") or f"a report says so: {meaning.reasons[0]}",
         took_ms=0,
     )
-    late_report = Tiding(
+    late_report = LateReport(
         ids.new(now),
         meaning.type,
         now,
@@ -232,7 +234,7 @@ def _late_report(token: ReturnToken, meaning: _ReportMeaning, now: datetime, con
     )
     if failure is None or meaning.type is not EventType.BOUNCED:
         return late_report
-    return late_reports.failed(late_report, failure.verdict, suppress_hard=config.bounces.suppress_hard)
+    return late_reports.as_failure(late_report, failure.verdict, suppress_hard=config.bounces.suppress_hard)
 
 
 def _local_part(mailbox: Mailbox) -> str:

@@ -10,7 +10,7 @@ from relay.bounce.classify import Phase
 from relay.config.smtp import DeliveryConfig as Settings
 from relay.reply import Reply
 from relay.store.database.tables import Status
-from relay.store.queue.deliveries import Outcome, Try
+from relay.store.queue.deliveries import AttemptResult, Outcome
 from relay.store.recipients import repeated_failures
 
 LAST_MOMENT = timedelta(seconds=1)
@@ -119,7 +119,7 @@ def outcome(
         return base._replace(
             status=Status.BOUNCED,
             suppress=verdict.suppress and suppress_hard,
-            counts_against=verdict.category in repeated_failures.COUNTED and suppress_hard,
+            counts_against=verdict.category in repeated_failures.COUNTED_CATEGORIES and suppress_hard,
         )
     again = next_attempt(settings, attempts_before + 1, now, jitter)
     if (wait := hint(reply.text, now)) is not None and not answer.is_outage:
@@ -155,7 +155,7 @@ def undecided(
         kind="" if reply.accepts else "soft",
         category="" if reply.accepts else "undetermined",
         rule="" if reply.accepts else "fault",
-        tried=Try(
+        tried=AttemptResult(
             answer.upstream, answer.phase, reply.code, reply.status, reply.text, answer.took_ms, answer.uncertain
         ),
         counts=not answer.is_outage,

@@ -92,7 +92,7 @@ class Users:
         self._waiting += 1
         try:
             is_right = await asyncio.get_running_loop().run_in_executor(
-                self._threads, accounts.verify, stored or self._decoy, password
+                self._threads, accounts.verify_password, stored or self._decoy, password
             )
         finally:
             self._waiting -= 1

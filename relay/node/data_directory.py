@@ -24,13 +24,15 @@ class Unusable(Exception):
 
 
 def database_url(config: Config) -> str:
-    return engine.url(config.database.url.get_secret_value(), config.relay.data_dir)
+    return engine.database_url(config.database.url.get_secret_value(), config.relay.data_dir)
 
 
 def open_store(config: Config) -> store.Store:
     """This process's store. Call `prepare` before, in this or another process."""
-    known = identities.People(
-        config.privacy.mode, open_key_ring(config).derive_secret(identities.PURPOSE), config.privacy.consent == "asked"
+    known = identities.IdentityPolicy(
+        config.privacy.mode,
+        open_key_ring(config).derive_secret(identities.KEY_PURPOSE),
+        config.privacy.consent == "asked",
     )
     return store.Store(database_url(config), config.relay.data_dir, known)
 
@@ -60,8 +62,8 @@ def prepare(config: Config) -> None:
         raise Unusable(f"[relay] data_dir {directory}: {error.strerror}") from None
     open_key_ring(config)
     try:
-        store.prepare(database_url(config))
-    except migrate.TooNew as error:
+        store.prepare_database(database_url(config))
+    except migrate.DatabaseTooNewError as error:
         raise Unusable(str(error)) from None
     except sa.exc.SQLAlchemyError as error:
         reason = error.orig if isinstance(error, sa.exc.DBAPIError) else error

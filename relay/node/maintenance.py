@@ -22,11 +22,11 @@ FORGET_EVERY_S = 2.0
 async def replay_once(store: Store) -> None:
     """Commits journaled facts if the database takes them now."""
     try:
-        if store.journal.waits:
-            await store.replay()
+        if store.journal.has_pending:
+            await store.replay_journal()
     except Exception as error:  # noqa: BLE001  the outermost frame: the next round may go better
         if errors.is_database_fault(error):
-            log.replay_failed(errors.describe(error))
+            log.replay_failed(errors.describe_error(error))
         else:
             log.fault("replay", "")
 
@@ -57,10 +57,10 @@ def _expiry(store: Store, config: Config, now: datetime) -> Iterator[tuple[str, 
         (retention.drop_content, keep_content),
         (retention.drop_messages, keep_events),
         (retention.drop_suppressions, timedelta(0)),
-        (retention.drop_strikes, keep_events),
+        (retention.drop_soft_failures, keep_events),
         (retention.drop_pixel_hits, keep_events),
-        (retention.drop_heard, keep_events),
-        (endpoints.trim, keep_content),
+        (retention.drop_processed_events, keep_events),
+        (endpoints.delete_old_log, keep_content),
     ):
         yield drop.__name__.removeprefix("drop_"), partial(_drop, store, drop, now - keep)
     # A mail may have waited for `expire_after` before its events began.
@@ -71,15 +71,15 @@ async def _drop(store: Store, drop: Callable[[sa.Connection, datetime], int], be
     gone = 0
     while count := await store.write(lambda connection: drop(connection, before)):
         gone += count
-    while gone and await store.write(retention.give_back):
+    while gone and await store.write(retention.shrink_file):
         pass
     return gone
 
 
 async def _sweep(store: Store, before: datetime) -> int:
     """Lets stored destinations go."""
-    gone = await asyncio.to_thread(store.destinations.sweep, before)
-    while count := await store.write(lambda connection: retention.drop_destinations(connection, before)):
+    gone = await asyncio.to_thread(store.long_url_files.delete_older, before)
+    while count := await store.write(lambda connection: retention.drop_long_urls(connection, before)):
         gone += count
     return gone
 
@@ -88,7 +88,7 @@ async def forget(store: Store) -> None:
     """Where no address outlives its delivery: clears what SQLite's write-ahead log still has of them. Never returns."""
     while True:
         await asyncio.sleep(FORGET_EVERY_S)
-        if store.people.are_veiled:
+        if store.identity_policy.redacts:
             try:
                 await asyncio.to_thread(store.checkpoint)
             except Exception as error:  # noqa: BLE001  the outermost loop

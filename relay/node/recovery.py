@@ -1,6 +1,7 @@
 """What mail processes leave behind when they die: outcomes in the journal, and leases."""
 
 import asyncio
+import functools
 from collections.abc import Sequence
 
 import sqlalchemy as sa
@@ -21,13 +22,13 @@ def recover(config: Config, dead: Sequence[int] | None) -> None:
     """
     store = data_directory.open_store(config)
     try:
-        asyncio.run(store.replay())
+        asyncio.run(store.replay_journal())
         if dead is None:
-            store.writer.submit(leases.release).result()
+            store.writer.submit(leases.release_leases).result()
         for pid in dead or ():
-            worker = queue_worker.name(pid)
-            for spot in store.writer.submit(lambda connection, worker=worker: leases.bury(connection, worker)).result():  # type: ignore[misc]
-                log.parked(spot.message, spot.number, leases.MOST_CRASHES)
+            release = functools.partial(leases.release_after_crash, worker=queue_worker.name(pid))
+            for message, number in store.writer.submit(release).result():
+                log.parked(message, number, leases.MAX_CRASHES)
     except (sa.exc.SQLAlchemyError, OSError) as error:
         errors.log_failure(error, "leases")
     finally:

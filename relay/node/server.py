@@ -72,14 +72,14 @@ def _learn_webhooks(config: Config) -> None:
     store = data_directory.open_store(config)
 
     def learn(connection: sa.Connection) -> None:
-        endpoints.adopt(connection, config.webhook, datetime.now(UTC))
+        endpoints.sync_from_config(connection, config.webhook, datetime.now(UTC))
         if not config.database.url.get_secret_value():
-            outbox.release(connection)
+            outbox.release_requests(connection)
 
     try:
         store.writer.submit(learn).result()
     except sa.exc.SQLAlchemyError as error:
-        raise Unusable(f"cannot write to the database: {errors.describe(error)}") from None
+        raise Unusable(f"cannot write to the database: {errors.describe_error(error)}") from None
     finally:
         store.close()
 
@@ -96,7 +96,7 @@ def _welcome(config: Config) -> None:
     name, password = account
     shown, what = password, "Shown this once."
     if not sys.stderr.isatty():  # a journal would keep it for ever
-        path = accounts.first_password(config.relay.data_dir)
+        path = accounts.first_password_file(config.relay.data_dir)
         try:
             with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:  # noqa: PTH123
                 file.write(f"{password}\n")

@@ -11,10 +11,10 @@ import sqlalchemy as sa
 from relay import ids
 from relay.store.database import console_tables, identities, tables, webhook_tables
 
-BATCH = 1000  # messages a commit, at most
-DELIVERIES = 1000  # of them together: each has an event or more, and attempts
-OCTETS = 8 << 20  # of contents together: what is deleted is overwritten
-PAGES = 2000  # of 4 KiB, given back to the disk in one commit
+MAX_MESSAGES = 1000  # messages a commit, at most
+MAX_DELIVERIES = 1000  # of them together: each has an event or more, and attempts
+MAX_OCTETS = 8 << 20  # of contents together: what is deleted is overwritten
+MAX_PAGES = 2000  # of 4 KiB, given back to the disk in one commit
 
 
 def drop_content(connection: sa.Connection, before: datetime) -> int:
@@ -23,10 +23,10 @@ def drop_content(connection: sa.Connection, before: datetime) -> int:
     Returns how many; call again until it returns 0.
     """
     kept = tables.content.c.message
-    gone = _oldest(
+    gone = _take_oldest(
         connection,
-        _settled(before, tables.message.c.size_octets).join(tables.content, kept == tables.message.c.id),
-        OCTETS,
+        _settled_messages(before, tables.message.c.size_octets).join(tables.content, kept == tables.message.c.id),
+        MAX_OCTETS,
     )
     connection.execute(sa.delete(tables.content).where(kept.in_(gone)))
     connection.execute(sa.update(tables.message).where(tables.message.c.id.in_(gone)).values(plan=""))
@@ -40,21 +40,28 @@ def drop_messages(connection: sa.Connection, before: datetime) -> int:
     """
     delivery = tables.delivery
     count = sa.select(sa.func.count()).where(delivery.c.message == tables.message.c.id).scalar_subquery()
-    gone = _oldest(connection, _settled(before, count), DELIVERIES)
-    _drop(connection, gone)
+    gone = _take_oldest(connection, _settled_messages(before, count), MAX_DELIVERIES)
+    _delete_messages(connection, gone)
     return len(gone)
 
 
-def drop_refused(connection: sa.Connection, message: str) -> None:
+def drop_refused_message(connection: sa.Connection, message: str) -> None:
     """Deletes a message that was filed when its client had been told that it was not, unless it is under way."""
     table = tables.delivery
     is_under_way = sa.or_(table.c.leased_by != "", table.c.next_attempt_at.is_(None))
     if not connection.execute(sa.select(table.c.number).where(table.c.message == message, is_under_way)).first():
-        _drop(connection, [message])
+        _delete_messages(connection, [message])
 
 
-def _drop(connection: sa.Connection, gone: list[str]) -> None:
-    hanging = (tables.event, tables.attempt, tables.delivery, tables.content, webhook_tables.outbox, webhook_tables.log)
+def _delete_messages(connection: sa.Connection, gone: list[str]) -> None:
+    hanging = (
+        tables.event,
+        tables.attempt,
+        tables.delivery,
+        tables.content,
+        webhook_tables.webhook_queue,
+        webhook_tables.webhook_log,
+    )
     for table in hanging:
         connection.execute(sa.delete(table).where(table.c.message.in_(gone)))
     connection.execute(sa.delete(tables.message).where(tables.message.c.id.in_(gone)))
@@ -63,40 +70,40 @@ def _drop(connection: sa.Connection, gone: list[str]) -> None:
 def drop_suppressions(connection: sa.Connection, before: datetime) -> int:
     """Deletes suppressions that expired before then. Returns how many; call again until it returns 0."""
     table = tables.suppression
-    gone = sa.select(table.c.id).where(table.c.expires_at < before).limit(BATCH)
+    gone = sa.select(table.c.id).where(table.c.expires_at < before).limit(MAX_MESSAGES)
     return connection.execute(sa.delete(table).where(table.c.id.in_(gone))).rowcount
 
 
-def drop_strikes(connection: sa.Connection, before: datetime) -> int:
+def drop_soft_failures(connection: sa.Connection, before: datetime) -> int:
     """Deletes counts of soft failures that nothing was added to since then, as above."""
-    table = tables.strike
-    gone = sa.select(table.c.address).where(table.c.last_at < before).limit(BATCH)
+    table = tables.soft_failure
+    gone = sa.select(table.c.address).where(table.c.last_at < before).limit(MAX_MESSAGES)
     return connection.execute(sa.delete(table).where(table.c.address.in_(gone), table.c.last_at < before)).rowcount
 
 
 def drop_pixel_hits(connection: sa.Connection, before: datetime) -> int:
     """Deletes the log of stand-alone pixels up to then, as above. A pixel's counters stay with it."""
     table = console_tables.pixel_hit
-    gone = sa.select(table.c.id).where(table.c.id < ids.lowest_at(before)).limit(BATCH)
+    gone = sa.select(table.c.id).where(table.c.id < ids.lowest_at(before)).limit(MAX_MESSAGES)
     return connection.execute(sa.delete(table).where(table.c.id.in_(gone))).rowcount
 
 
-def drop_heard(connection: sa.Connection, before: datetime) -> int:
+def drop_processed_events(connection: sa.Connection, before: datetime) -> int:
     """Deletes what nobody will tell a second time, as above; and ids that an earlier version kept in clear."""
-    table = tables.heard
-    is_gone = sa.or_(table.c.at < before, table.c.id.not_like(f"{identities.MARK}%"))
-    gone = sa.select(table.c.id).where(is_gone).limit(BATCH)
+    table = tables.processed_provider_event
+    is_gone = sa.or_(table.c.at < before, table.c.id.not_like(f"{identities.PSEUDONYM_PREFIX}%"))
+    gone = sa.select(table.c.id).where(is_gone).limit(MAX_MESSAGES)
     return connection.execute(sa.delete(table).where(table.c.id.in_(gone))).rowcount
 
 
-def drop_destinations(connection: sa.Connection, before: datetime) -> int:
+def drop_long_urls(connection: sa.Connection, before: datetime) -> int:
     """Deletes destinations that no mail has been sent with since then, as above."""
     table = tables.destination
-    gone = sa.select(table.c.name).where(table.c.used_at < before).limit(BATCH)
+    gone = sa.select(table.c.name).where(table.c.used_at < before).limit(MAX_MESSAGES)
     return connection.execute(sa.delete(table).where(table.c.name.in_(gone))).rowcount
 
 
-def give_back(connection: sa.Connection) -> int:
+def shrink_file(connection: sa.Connection) -> int:
     """Returns a chunk of SQLite's free pages to the disk. Returns how many; call again until it returns 0.
 
     A database that was made before it could shrink (0 at once, with pages free) does so after one `VACUUM`.
@@ -106,29 +113,29 @@ def give_back(connection: sa.Connection) -> int:
         return 0
     free: int = connection.exec_driver_sql("PRAGMA freelist_count").scalar() or 0
     cursor = connection.connection.cursor()
-    cursor.execute(f"PRAGMA incremental_vacuum({PAGES})")
+    cursor.execute(f"PRAGMA incremental_vacuum({MAX_PAGES})")
     cursor.fetchall()  # a page for each row without columns, which SQLAlchemy takes for none
     cursor.close()
     left: int = connection.exec_driver_sql("PRAGMA freelist_count").scalar() or 0
     return max(0, free - left)
 
 
-def _settled(before: datetime, weight: "sa.ColumnElement[int] | sa.ScalarSelect[int]") -> sa.Select[str, int]:
+def _settled_messages(before: datetime, weight: "sa.ColumnElement[int] | sa.ScalarSelect[int]") -> sa.Select[str, int]:
     """Id and weight of messages accepted before then of which nothing waits or is to be told, the oldest first."""
     table = tables.delivery
     waits = sa.union_all(
         sa.select(table.c.message).where(table.c.next_attempt_at.is_not(None)),
-        sa.select(table.c.message).where(tables.is_owing),
+        sa.select(table.c.message).where(tables.has_dsn_due),
     )
     return (
         sa.select(tables.message.c.id, weight)
         .where(tables.message.c.id < ids.lowest_at(before), tables.message.c.id.not_in(waits))
         .order_by(tables.message.c.id)
-        .limit(BATCH)
+        .limit(MAX_MESSAGES)
     )
 
 
-def _oldest(connection: sa.Connection, wanted: sa.Select[str, int], most: int) -> list[str]:
+def _take_oldest(connection: sa.Connection, wanted: sa.Select[str, int], most: int) -> list[str]:
     """The first of them, as many as do not outweigh that; one in any case."""
     found: list[str] = []
     for message, weight in connection.execute(wanted):

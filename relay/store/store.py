@@ -13,10 +13,10 @@ from pydantic import ConfigDict, TypeAdapter
 
 from relay import log
 from relay.store.database import engine, errors, migrate
-from relay.store.database.errors import NotYetError
-from relay.store.database.identities import People
-from relay.store.database.journal import Fact, Journal, Replayed
-from relay.store.database.reader import Reader
+from relay.store.database.errors import NotStoredYetError
+from relay.store.database.identities import IdentityPolicy
+from relay.store.database.journal import Fact, Journal, RemainingLines
+from relay.store.database.reader import TimedReader
 from relay.store.database.recent_facts import RecentFacts
 from relay.store.database.writer import Writer
 from relay.store.queue import deliveries, long_urls, redaction, unstorable_results
@@ -24,19 +24,19 @@ from relay.store.recipients import consent, stream_preferences
 from relay.store.tracking import hits, verdicts
 
 T = TypeVar("T")
-READERS = 4
-PATIENCE_S = 1.0  # with a database that does not answer
-REPLAYED_TOGETHER = 200  # facts a commit: other work goes in between
-LATER_S = 30.0
+_READER_THREADS = 4
+MAX_WAIT_S = 1.0  # with a database that does not answer
+_REPLAY_BATCH = 200  # facts a commit: other work goes in between
+_RETRY_AFTER_S = 30.0
 _CHECKPOINT_MS = 200  # meanwhile nobody writes
-_OCTETS = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
+_BASE64 = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
 
 
-class Away(Exception):
+class DatabaseUnavailableError(Exception):
     """The database does not answer."""
 
 
-class Settled(NamedTuple):
+class OutcomesFact(NamedTuple):
     """How attempts at one message ended, as a fact."""
 
     message: str
@@ -45,44 +45,46 @@ class Settled(NamedTuple):
 
 
 FACTS = {
-    "filing": Fact(TypeAdapter(deliveries.Filing, config=_OCTETS), deliveries.file, redaction.filing),
-    "settled": Fact(
-        TypeAdapter(Settled),
-        lambda connection, fact: deliveries.settle(connection, *fact),
-        lambda people, fact: fact._replace(outcomes=redaction.outcomes(people, fact.outcomes)),
-        lambda connection, fact: unstorable_results.settle_in_short(connection, *fact),
+    "filing": Fact(
+        TypeAdapter(deliveries.NewMessage, config=_BASE64), deliveries.insert_message, redaction.redact_new_message
     ),
-    "hit": Fact(TypeAdapter(hits.Hit), hits.record),
-    "sight": Fact(TypeAdapter(verdicts.Sight), verdicts.note),
-    "preferences": Fact(TypeAdapter(stream_preferences.Choice), stream_preferences.choose),
-    "untrack": Fact(TypeAdapter(hits.Asked), hits.untrack),
-    "track": Fact(TypeAdapter(hits.Asked), hits.track),
-    "consent": Fact(TypeAdapter(consent.Wish), consent.decide),
+    "settled": Fact(
+        TypeAdapter(OutcomesFact),
+        lambda connection, fact: deliveries.record_outcomes(connection, *fact),
+        lambda people, fact: fact._replace(outcomes=redaction.redact_outcomes(people, fact.outcomes)),
+        lambda connection, fact: unstorable_results.record_without_reply_text(connection, *fact),
+    ),
+    "hit": Fact(TypeAdapter(hits.Hit), hits.record_hit),
+    "sight": Fact(TypeAdapter(verdicts.DeliveryObservation), verdicts.record_observation),
+    "preferences": Fact(TypeAdapter(stream_preferences.PreferenceChange), stream_preferences.apply_change),
+    "untrack": Fact(TypeAdapter(hits.TrackingRequest), hits.stop_tracking),
+    "track": Fact(TypeAdapter(hits.TrackingRequest), hits.resume_tracking),
+    "consent": Fact(TypeAdapter(consent.ConsentChange), consent.change_consent),
 }
 
 
 class Store:
     """One process's way to the database. Make it after a fork, never before one."""
 
-    def __init__(self, database_url: str, data_dir: Path, people: People = engine.NOBODY_KNOWN) -> None:
-        self.people = people
-        self._reading = engine.open_engine(database_url, writes=False, known=people)
-        self._writing = engine.open_engine(database_url, writes=True, known=people)
-        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="waypost-reader")
-        self._prompt = Reader(self._reading)
-        self.writer = Writer(self._writing)
+    def __init__(self, database_url: str, data_dir: Path, people: IdentityPolicy = engine.DEFAULT_POLICY) -> None:
+        self.identity_policy = people
+        self._read_engine = engine.open_engine(database_url, writes=False, policy=people)
+        self._write_engine = engine.open_engine(database_url, writes=True, policy=people)
+        self._readers = ThreadPoolExecutor(_READER_THREADS, thread_name_prefix="waypost-reader")
+        self._timed_reader = TimedReader(self._read_engine)
+        self.writer = Writer(self._write_engine)
         self.journal = Journal(data_dir / "journal", FACTS)
-        self._recent = RecentFacts()
-        for one in (self._reading, self._writing):
-            sa.event.listen(one, "handle_error", self._look_for_damage)
-        self.destinations = long_urls.Destinations(data_dir)
+        self._recent_facts = RecentFacts()
+        for one in (self._read_engine, self._write_engine):
+            sa.event.listen(one, "handle_error", self._check_for_damage)
+        self.long_url_files = long_urls.LongUrlFiles(data_dir)
         self._not_before: dict[Path, float] = {}
-        self._unanswered: set[asyncio.Future[None]] = set()  # writes that `keep` no longer waits for
+        self._pending_writes: set[asyncio.Future[None]] = set()  # writes that `keep` no longer waits for
 
     @contextlib.contextmanager
     def connect(self) -> Iterator[sa.Connection]:
         """Opens a transaction that only reads."""
-        with self._reading.begin() as connection:
+        with self._read_engine.begin() as connection:
             yield connection
 
     async def read(self, work: Callable[[sa.Connection], T]) -> T:
@@ -96,28 +98,28 @@ class Store:
 
     async def read_in_time(self, work: Callable[[sa.Connection], T]) -> T:
         """The same for whoever cannot wait. Raises TimeoutError if the database does not answer in time, too."""
-        return await self._prompt.read(work)
+        return await self._timed_reader.read(work)
 
-    async def destination(self, reference: bytes) -> bytes | None:
+    async def find_long_url(self, reference: bytes) -> bytes | None:
         """Where a link leads whose token only refers to it; None if nobody knows any more. Raises Away where no file
         has it and the database cannot be asked."""
-        url = self.destinations.find(reference)
+        url = self.long_url_files.find(reference)
         if url is not None:
             return url
         try:
-            url = await self.read_in_time(lambda connection: long_urls.row(connection, reference))
+            url = await self.read_in_time(lambda connection: long_urls.find_row(connection, reference))
         except (sa.exc.SQLAlchemyError, TimeoutError):
-            raise Away from None
+            raise DatabaseUnavailableError from None
         if url is not None:  # another machine's mail: from now on it is here too
             with contextlib.suppress(OSError):
-                await asyncio.to_thread(self.destinations.keep, {reference: url})
+                await asyncio.to_thread(self.long_url_files.save, {reference: url})
         return url
 
     async def write(self, work: Callable[[sa.Connection], T], *, begins_commit: bool = False) -> T:
         """Runs `work(connection)` in the writer's next commit; returns when it is durable."""
         return await asyncio.wrap_future(self.writer.submit(work, begins_commit=begins_commit))
 
-    async def record(
+    async def commit_fact(
         self,
         name: str,
         value: object,
@@ -126,10 +128,10 @@ class Store:
     ) -> None:
         """Commits a fact: it is in the database when this returns. Raises TimeoutError as the writer does,
         sqlalchemy.exc.SQLAlchemyError."""
-        await self.writer.write_in_time(lambda connection: FACTS[name].apply(connection, value), undo, unless)
-        self._remember(name, value)
+        await self.writer.write_with_timeout(lambda connection: FACTS[name].apply(connection, value), undo, unless)
+        self._note_recent_fact(name, value)
 
-    async def keep(self, name: str, value: object, *, journaled: object = None, raises_faults: bool = False) -> None:
+    async def record(self, name: str, value: object, *, journaled: object = None, raises_faults: bool = False) -> None:
         """Commits a fact, or else journals it (`journaled` in its place, if given): it is on disk when this returns.
 
         A database that does not answer in time is not waited for, nor asked again before it does. If it commits
@@ -137,78 +139,78 @@ class Store:
         person to look at; or else it is raised. Raises OSError if neither takes it.
         """
         fact = FACTS[name]
-        if not self._unanswered:
+        if not self._pending_writes:
             writing = asyncio.ensure_future(self.write(lambda connection: fact.apply(connection, value)))
-            done, _ = await asyncio.wait({writing}, timeout=PATIENCE_S)
+            done, _ = await asyncio.wait({writing}, timeout=MAX_WAIT_S)
             error = writing.exception() if done else None
             if done and error is None:
-                self._remember(name, value if journaled is None else journaled)
+                self._note_recent_fact(name, value if journaled is None else journaled)
                 return
-            if error and not errors.is_database_fault(error) and not isinstance(error, NotYetError):
+            if error and not errors.is_database_fault(error) and not isinstance(error, NotStoredYetError):
                 if raises_faults:
                     raise error
-                log.fault_trace(name, "", errors.trace(error))
-            log.journaled(name, errors.describe(error) if error else "slow")
+                log.fault_trace(name, "", errors.format_traceback(error))
+            log.journaled(name, errors.describe_error(error) if error else "slow")
             if not done:
-                self._unanswered.add(writing)
-                writing.add_done_callback(self._answered)
+                self._pending_writes.add(writing)
+                writing.add_done_callback(self._end_pending_write)
         await asyncio.to_thread(
-            self.journal.append, name, fact.veil(self.people, value if journaled is None else journaled)
+            self.journal.append, name, fact.redact(self.identity_policy, value if journaled is None else journaled)
         )
 
-    def _remember(self, name: str, value: object) -> None:
-        if self._writing.dialect.name != "sqlite":
+    def _note_recent_fact(self, name: str, value: object) -> None:
+        if self._write_engine.dialect.name != "sqlite":
             return
-        octets = value.octets if isinstance(value, deliveries.Filing) and value.octets else b""
-        self._recent.add(name, value, len(octets))
-        if engine.is_damaged(self._writing):  # this commit had begun before that was known
-            self._rescue()
+        octets = value.octets if isinstance(value, deliveries.NewMessage) and value.octets else b""
+        self._recent_facts.add(name, value, len(octets))
+        if engine.is_damaged(self._write_engine):  # this commit had begun before that was known
+            self._journal_recent_facts()
 
-    def _look_for_damage(self, context: sa.engine.ExceptionContext) -> None:
+    def _check_for_damage(self, context: sa.engine.ExceptionContext) -> None:
         if errors.is_damage(context.original_exception):
-            self._rescue()
+            self._journal_recent_facts()
 
-    def _rescue(self) -> None:
+    def _journal_recent_facts(self) -> None:
         """Journals what was committed just now: with the backup in place it is replayed, and changes nothing twice."""
-        facts = [(name, FACTS[name].veil(self.people, value)) for name, value in self._recent.take()]
+        facts = [(name, FACTS[name].redact(self.identity_policy, value)) for name, value in self._recent_facts.take()]
         if not facts:
             return
         try:
             self.journal.append_all(facts)
         except OSError as error:
-            log.lost(f"{len(facts)} facts", errors.describe(error))
+            log.lost(f"{len(facts)} facts", errors.describe_error(error))
 
-    def _answered(self, writing: "asyncio.Future[None]") -> None:
-        self._unanswered.discard(writing)
-        _heard(writing)
+    def _end_pending_write(self, writing: "asyncio.Future[None]") -> None:
+        self._pending_writes.discard(writing)
+        _retrieve_exception(writing)
 
-    async def commit(self, facts: Sequence[tuple[str, Any]]) -> list[tuple[str, Any]]:  # Any: as in Fact
+    async def commit_facts(self, facts: Sequence[tuple[str, Any]]) -> list[tuple[str, Any]]:  # Any: as in Fact
         """Commits facts together. Returns those that must wait in the journal; raises Away if the database does not
         answer in time."""
         writing = asyncio.ensure_future(self.write(lambda connection: _apply(connection, facts)))
-        done, _ = await asyncio.wait({writing}, timeout=PATIENCE_S)
+        done, _ = await asyncio.wait({writing}, timeout=MAX_WAIT_S)
         if done and writing.exception() is None:
             return writing.result()
         error = writing.exception() if done else None
         writing.cancel()  # what has not begun need not; what commits after all is replayed without effect
-        writing.add_done_callback(_heard)
+        writing.add_done_callback(_retrieve_exception)
         if error and not errors.is_database_fault(error):
-            log.fault_trace("facts", facts[0][0], errors.trace(error))
-        log.journaled(facts[0][0], errors.describe(error) if error else "slow")
-        raise Away
+            log.fault_trace("facts", facts[0][0], errors.format_traceback(error))
+        log.journaled(facts[0][0], errors.describe_error(error) if error else "slow")
+        raise DatabaseUnavailableError
 
-    async def journal_all(self, facts: Sequence[tuple[str, Any]]) -> None:
+    async def append_to_journal(self, facts: Sequence[tuple[str, Any]]) -> None:
         """Puts facts on disk. Raises OSError."""
         if facts:
             await asyncio.to_thread(self.journal.append_all, facts)
 
     async def find_journaled(self, name: str) -> list[bytes]:
         """The facts of that kind that wait in the journals of this machine, as they are written there."""
-        return await asyncio.to_thread(self.journal.lines, name) if self.journal.waits else []
+        return await asyncio.to_thread(self.journal.find_lines, name) if self.journal.has_pending else []
 
-    async def replay(self) -> None:
+    async def replay_journal(self) -> None:
         """Commits what the journal holds. Raises sqlalchemy.exc.SQLAlchemyError while the database is away, OSError."""
-        with self.journal.claimed() as paths:
+        with self.journal.lock_files() as paths:
             for path in paths:
                 if self._not_before.get(path, 0.0) > time.monotonic():
                     continue
@@ -221,25 +223,25 @@ class Store:
                     log.fault("replay", path.name)  # the other files do not wait for this one
                     is_done = False
                 if not is_done:  # what is not known yet will not be known in two seconds either
-                    self._not_before[path] = time.monotonic() + LATER_S
+                    self._not_before[path] = time.monotonic() + _RETRY_AFTER_S
 
     async def _replay_file(self, path: Path) -> bool:
         """False if lines are left for later."""
         lines = (await asyncio.to_thread(path.read_bytes)).splitlines()
-        stays = Replayed([], [])
-        for at in range(0, len(lines), REPLAYED_TOGETHER):
-            chunk = lines[at : at + REPLAYED_TOGETHER]
+        stays = RemainingLines([], [])
+        for at in range(0, len(lines), _REPLAY_BATCH):
+            chunk = lines[at : at + _REPLAY_BATCH]
             done = await self.write(lambda connection, chunk=chunk: _replay(self.journal, connection, chunk))  # type: ignore[misc]
             stays.later.extend(done.later)
             stays.bad.extend(done.bad)
-        self.journal.settle(path, stays)
+        self.journal.rewrite_file(path, stays)
         return not stays.later
 
     def checkpoint(self) -> None:
         """Moves what SQLite's write-ahead log holds into the database, and empties it: old rows lie in there as they
         were. Where readers hold it up, the next call does it. Raises sqlalchemy.exc.SQLAlchemyError."""
-        if self._writing.dialect.name == "sqlite":
-            with contextlib.closing(self._writing.raw_connection()) as connection:
+        if self._write_engine.dialect.name == "sqlite":
+            with contextlib.closing(self._write_engine.raw_connection()) as connection:
                 cursor = connection.cursor()
                 cursor.execute(f"PRAGMA busy_timeout={_CHECKPOINT_MS}")
                 cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -247,15 +249,15 @@ class Store:
     def close(self) -> None:
         """Commits what was submitted and lets go of the database."""
         self.writer.close()
-        self._prompt.close()
+        self._timed_reader.close()
         self._readers.shutdown(wait=False, cancel_futures=True)  # it may hang
-        self._reading.dispose()
-        self._writing.dispose()
+        self._read_engine.dispose()
+        self._write_engine.dispose()
 
 
 def _apply(connection: sa.Connection, facts: Sequence[tuple[str, Any]]) -> list[tuple[str, Any]]:
     """Commits all, or else each by itself. Returns those that are to wait in the journal."""
-    with verdicts.together(connection):
+    with verdicts.judged_once_per_batch(connection):
         try:
             with connection.begin_nested():  # one savepoint for all: each costs as much as a statement
                 for name, value in facts:
@@ -281,19 +283,19 @@ def _apart(connection: sa.Connection, facts: Sequence[tuple[str, Any]]) -> list[
     return later
 
 
-def _replay(journal: Journal, connection: sa.Connection, lines: list[bytes]) -> Replayed:
-    with verdicts.together(connection):
-        return journal.replay(connection, lines)
+def _replay(journal: Journal, connection: sa.Connection, lines: list[bytes]) -> RemainingLines:
+    with verdicts.judged_once_per_batch(connection):
+        return journal.apply_lines(connection, lines)
 
 
-def _heard(writing: "asyncio.Future[Any]") -> None:
+def _retrieve_exception(writing: "asyncio.Future[Any]") -> None:
     # Whatever became of it, the journal has the fact; asyncio wants its exception looked at.
     if not writing.cancelled():
         writing.exception()
 
 
-def prepare(database_url: str) -> None:
-    """Makes or migrates the database. Raises migrate.TooNew, sqlalchemy.exc.SQLAlchemyError."""
+def prepare_database(database_url: str) -> None:
+    """Makes or migrates the database. Raises migrate.DatabaseTooNewError, sqlalchemy.exc.SQLAlchemyError."""
     reading = engine.open_engine(database_url, writes=False)
     try:
         with contextlib.suppress(sa.exc.OperationalError):  # there is none yet
@@ -303,6 +305,6 @@ def prepare(database_url: str) -> None:
         reading.dispose()
     writing = engine.open_engine(database_url, writes=True, creates=True)
     try:
-        migrate.upgrade(writing)
+        migrate.upgrade_schema(writing)
     finally:
         writing.dispose()

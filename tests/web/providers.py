@@ -157,7 +157,7 @@ def from_sparkpost(scene: Scene, *events: dict[str, Any], token: str = "token of
 
 
 def sent(scene: Scene, who: str, receipt: str = "queued as 1A2B") -> str:
-    tried = deliveries.Try("primary", "dot", 250, "2.0.0", receipt, 120)
+    tried = deliveries.AttemptResult("primary", "dot", 250, "2.0.0", receipt, 120)
     return scene.file(who, message_id=f"{who}.id", tried=tried)
 
 
@@ -175,5 +175,5 @@ def status(scene: Scene, message: str) -> tuple[str, str, str]:
 
 
 def held(scene: Scene, who: str) -> list[tuple[str, str]]:
-    rows = scene.read(lambda connection: suppressions.listing(connection, 10, who))
+    rows = scene.read(lambda connection: suppressions.list_suppressions(connection, 10, who))
     return [(row["scope"], row["reason"]) for row in rows]

@@ -45,7 +45,7 @@ MAIL = b"From: app@example.com\r\nTo: you@example.com\r\nSubject: Hello\r\n\r\nH
 def _empty_database() -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "waypost.db"
-        store.prepare(f"sqlite:///{path}")
+        store.prepare_database(f"sqlite:///{path}")
         return path.read_bytes()
 
 
@@ -81,7 +81,9 @@ class Scene:
         self.folder = folder
         self.ring = tokens.open_key_ring(folder / "keys.json")
         privacy = self.config.privacy
-        known = identities.People(privacy.mode, self.ring.derive_secret(identities.PURPOSE), privacy.consent == "asked")
+        known = identities.IdentityPolicy(
+            privacy.mode, self.ring.derive_secret(identities.KEY_PURPOSE), privacy.consent == "asked"
+        )
         self.store = store.Store(url, folder, known)
         trusted = self.config.tracking.trusted_proxies
         apps = {
@@ -130,7 +132,7 @@ class Scene:
         *recipients: str,
         octets: bytes | None = MAIL,
         status: Status = Status.DELIVERED,
-        tried: queue.Try | None = None,
+        tried: queue.AttemptResult | None = None,
         **fields: Any,  # Any: those of the message's row
     ) -> str:
         """A message that was accepted just now. Returns its id."""
@@ -151,18 +153,20 @@ class Scene:
             Delivery(message=message.id, number=number, recipient=recipient, next_attempt_at=now)
             for number, recipient in enumerate(recipients)
         ]
-        tried = tried or queue.Try("primary", "dot", 250, "2.0.0", "queued as 1A2B", 120)
+        tried = tried or queue.AttemptResult("primary", "dot", 250, "2.0.0", "queued as 1A2B", 120)
         outcomes = [
             queue.Outcome(ids.new(), number, recipient, status, now, tried=tried)
             for number, recipient in enumerate(recipients)
         ]
-        self.write(lambda connection: queue.file(connection, queue.Filing(message, octets, deliveries, outcomes)))
+        self.write(
+            lambda connection: queue.insert_message(connection, queue.NewMessage(message, octets, deliveries, outcomes))
+        )
         return message.id
 
     def hit(self, message: str, type_: EventType, verdict: str, number: int = 0, **fields: Any) -> None:
         """An event as the web side would write it. Any: fields of the hit."""
         hit = hits.Hit(ids.new(), type_, datetime.now(UTC), message, number, verdict, **fields)
-        self.write(lambda connection: hits.record(connection, hit))
+        self.write(lambda connection: hits.record_hit(connection, hit))
 
     def path(self, kind: Kind, message: str, number: int = 0, url: bytes = URL, link: int = 1) -> str:
         """The path of a tracking URL, with its suffix for a pixel."""
@@ -187,7 +191,7 @@ class Scene:
     def sign_in(self) -> httpx.Client:
         """A console client with a session."""
         if not self.read(lambda connection: accounts.password_hash(connection, NAME)):  # a new password ends sessions
-            self.write(lambda connection: accounts.put(connection, NAME, PASSWORD, datetime.now(UTC)))
+            self.write(lambda connection: accounts.set_password(connection, NAME, PASSWORD, datetime.now(UTC)))
         answer = httpx.post(f"{self.console}/login", data={"name": NAME, "password": PASSWORD}, timeout=60)
         assert answer.status_code == 303, answer.text
         return httpx.Client(base_url=self.console, timeout=60, cookies=answer.cookies)

@@ -20,8 +20,8 @@ from web import app
 def asking(scene: Scene, *scopes: str, expires_at: datetime | None = None) -> httpx.Client:
     """A client with a new key."""
     name, now = f"key{id(scopes)}{expires_at}", datetime.now(UTC)
-    scene.write(lambda connection: api_keys.revoke(connection, name))
-    key = scene.write(lambda connection: api_keys.create(connection, name, now, scopes, expires_at))
+    scene.write(lambda connection: api_keys.revoke_key(connection, name))
+    key = scene.write(lambda connection: api_keys.create_key(connection, name, now, scopes, expires_at))
     headers = {"authorization": f"Bearer {key}"}
     return httpx.Client(base_url=f"{scene.console}/api/v1", timeout=60, headers=headers)
 
@@ -132,13 +132,13 @@ def test_keys_are_made_listed_and_revoked_on_the_command_line(tmp_path: Path) ->
 
 
 def test_keys_from_before_may_do_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    url = engine.url("", tmp_path)
+    url = engine.database_url("", tmp_path)
     opened = engine.open_engine(url, writes=True, creates=True)
     with opened.begin() as connection:
         migrate._migrate(connection, "0013")
         connection.execute(sa.text("INSERT INTO api_key VALUES ('old', 'digest', 0)"))
-    migrate.upgrade(opened)
+    migrate.upgrade_schema(opened)
     with opened.begin() as connection:
-        [row] = api_keys.listing(connection)
+        [row] = api_keys.list_keys(connection)
         assert (row["name"], row["scopes"], row["expires_at"]) == ("old", ["*"], None)
     opened.dispose()

@@ -99,7 +99,7 @@ def test_a_form_of_another_site_changes_nothing(scene: Scene, browser: httpx.Cli
         answer = browser.post("/suppressions", data=data, headers=headers)
         assert answer.status_code == 403
         assert "out of date" in answer.text
-    assert not scene.read(lambda session: suppressions.listing(session, 10, "forged"))
+    assert not scene.read(lambda session: suppressions.list_suppressions(session, 10, "forged"))
     elsewhere = {"origin": "https://evil.example"}
     assert browser.post("/login", data={"name": NAME, "password": PASSWORD}, headers=elsewhere).status_code == 403
 
@@ -164,7 +164,7 @@ def test_what_came_in_mail_is_shown_as_text(scene: Scene, browser: httpx.Client)
         reverse_path=EVIL,
         links=[{"url": EVIL, "decision": EVIL, "reason": EVIL, "text": EVIL}],
         reasons=[EVIL],
-        tried=deliveries.Try(EVIL, EVIL, 250, EVIL, EVIL, 1),
+        tried=deliveries.AttemptResult(EVIL, EVIL, 250, EVIL, EVIL, 1),
     )
     scene.hit(message, EventType.CLICKED, "human", url=EVIL, user_agent=EVIL, reasons=(EVIL,), ip=EVIL)
     paths = ["/", "/messages", f"/messages/{message}", "/mailbox", f"/messages?q={EVIL}&stream={EVIL}"]
@@ -218,7 +218,7 @@ def test_messages_are_found_and_paged(tmp_path: Path) -> None:
 
 
 def test_one_message_tells_its_whole_story(scene: Scene, browser: httpx.Client) -> None:
-    tried = deliveries.Try("primary", "rcpt", 451, "4.7.1", "Greylisted, try in 5 minutes", 142)
+    tried = deliveries.AttemptResult("primary", "rcpt", 451, "4.7.1", "Greylisted, try in 5 minutes", 142)
     message = scene.file(
         "you@example.com",
         status=Status.DEFERRED,
@@ -251,14 +251,14 @@ def test_suppressions_are_added_and_removed_after_asking(scene: Scene, browser: 
     assert "Stop@Example.com gets no more mail." in answer.text
     assert "Stop@Example.com gets" not in browser.get("/suppressions").text  # said once
     now = datetime.now(UTC) + timedelta(seconds=1)
-    assert scene.read(lambda session: suppressions.find(session, ["stop@example.com"], "any", now))
+    assert scene.read(lambda session: suppressions.find_suppressed(session, ["stop@example.com"], "any", now))
     assert "stop@example.com" in browser.get("/suppressions?q=STOP").text
     entry = {"address": "stop@example.com", "scope": "all", "stream": ""}
     asked = browser.get("/suppressions/remove", params=entry)
     assert "Write to stop@example.com again?" in asked.text
-    assert scene.read(lambda session: suppressions.find(session, ["stop@example.com"], "any", now))
+    assert scene.read(lambda session: suppressions.find_suppressed(session, ["stop@example.com"], "any", now))
     browser.post("/suppressions/remove", data=form(**entry))
-    assert not scene.read(lambda session: suppressions.find(session, ["stop@example.com"], "any", now))
+    assert not scene.read(lambda session: suppressions.find_suppressed(session, ["stop@example.com"], "any", now))
     for bad in ("", "nobody", "<>", "a@b>\r\nx", "postmaster"):
         refused = browser.post("/suppressions", data=form(address=bad), follow_redirects=True)
         assert "no mail address" in refused.text

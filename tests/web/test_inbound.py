@@ -155,18 +155,18 @@ def test_of_a_batch_in_which_one_event_meets_a_fault_of_ours_the_others_are_sett
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     messages = [sent(scene, f"batch{n}@example.com") for n in range(3)]
-    real = late_reports.settle
+    real = late_reports.apply_report
 
-    def settle(connection: sa.Connection, tiding: late_reports.Tiding) -> bool:
+    def settle(connection: sa.Connection, tiding: late_reports.LateReport) -> bool:
         if tiding.message == messages[1]:
             raise KeyError("ours")
         return real(connection, tiding)
 
-    monkeypatch.setattr(late_reports, "settle", settle)
+    monkeypatch.setattr(late_reports, "apply_report", settle)
     events = [bounced(f"batch{n}@example.com") for n in range(3)]
     assert from_sendgrid(scene, *events).status_code == 500
     assert [status(scene, message)[0] for message in messages] == ["bounced", "delivered", "bounced"]
-    monkeypatch.setattr(late_reports, "settle", real)
+    monkeypatch.setattr(late_reports, "apply_report", real)
     assert from_sendgrid(scene, *events).json() == {"taken": 1, "known": 2, "unknown": 0}
 
 
@@ -305,7 +305,7 @@ def test_what_may_still_wait_in_the_journal_is_asked_for_again(scene: Scene) -> 
     scene.store.journal.append("filing", one)
     answer = from_sendgrid(scene, bounced(who))
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "60")
-    asyncio.run(scene.store.replay())
+    asyncio.run(scene.store.replay_journal())
     assert from_sendgrid(scene, bounced(who)).json() == {"taken": 1, "known": 0, "unknown": 0}
     assert status(scene, one.message.id) == ("bounced", "hard", "user_unknown")
 

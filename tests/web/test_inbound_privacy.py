@@ -33,7 +33,9 @@ def tell_all(running: Scene) -> list[str]:
     receipts = [f"Ok 0102018f-{name}-000000" for name in ("ses", "postmark", "sendgrid", "mailgun", "sparkpost")]
     messages = [
         running.file(
-            WHO, message_id=f"{n}@app.example", tried=deliveries.Try("primary", "dot", 250, "2.0.0", receipt, 9)
+            WHO,
+            message_id=f"{n}@app.example",
+            tried=deliveries.AttemptResult("primary", "dot", 250, "2.0.0", receipt, 9),
         )
         for n, receipt in enumerate(receipts)
     ]
@@ -82,8 +84,10 @@ def test_what_a_provider_told_is_erased_with_the_person(tmp_path: Path) -> None:
         messages = tell_all(running)
         assert {running.delivery(message)["status"] for message in messages} == {"bounced"}
         assert names_her(tmp_path)
-        while running.write(lambda connection: personal_data.erase(connection, WHO, datetime.now(UTC))).deliveries:
+        while running.write(
+            lambda connection: personal_data.erase_deliveries(connection, WHO, datetime.now(UTC))
+        ).deliveries:
             pass
-        running.write(lambda connection: personal_data.erase_standing(connection, WHO, keep_suppressions=True))
+        running.write(lambda connection: personal_data.erase_address_records(connection, WHO, keep_suppressions=True))
         running.store.checkpoint()
     assert not names_her(tmp_path)

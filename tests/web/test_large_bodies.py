@@ -27,7 +27,7 @@ def paths(routes: Iterable[BaseRoute], prefix: str = "") -> Iterator[tuple[str, 
 
 
 def test_every_route_of_the_console_and_the_api_has_a_largest_body(scene: Scene) -> None:
-    key = scene.write(lambda connection: api_keys.create(connection, "tests", datetime.now(UTC)))
+    key = scene.write(lambda connection: api_keys.create_key(connection, "tests", datetime.now(UTC)))
     asked = list(paths(app.console(scene.config, scene.store, scene.ring).routes))
     assert ("POST", "/login") in asked and ("POST", "/api/v1/webhooks/x@example.com/replay") in asked
     headers = {"authorization": f"Bearer {key}", "content-type": "application/x-www-form-urlencoded"}

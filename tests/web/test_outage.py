@@ -43,8 +43,8 @@ def test_with_the_database_locked_answers_come_at_once_and_the_events_wait_in_th
     until(lambda: sum(len(path.read_bytes().splitlines()) for path in (scene.folder / "journal").iterdir()) == 21)
     lock.execute("ROLLBACK")
     assert not scene.events(message)
-    asyncio.run(scene.store.replay())
-    asyncio.run(scene.store.replay())
+    asyncio.run(scene.store.replay_journal())
+    asyncio.run(scene.store.replay_journal())
     assert (scene.delivery(message)["opens_human"], scene.delivery(message)["clicks_human"]) == (10, 10)
     assert scene.delivery(message)["unsubscribed_at"] is not None
 
@@ -52,7 +52,7 @@ def test_with_the_database_locked_answers_come_at_once_and_the_events_wait_in_th
 def test_with_the_database_gone_answers_come_all_the_same(tmp_path: Path) -> None:
     with Scene(tmp_path) as scene:
         message = scene.file()
-        scene.store._reading.dispose()
+        scene.store._read_engine.dispose()
         scene.store.writer._disconnect()
         (tmp_path / "waypost.db").write_bytes(b"this is no database" * 1000)
         for name in ("waypost.db-wal", "waypost.db-shm"):
@@ -84,9 +84,9 @@ def test_with_the_database_gone_an_unsubscribe_is_granted_only_where_the_message
         ):
             answer = scene.http.post(old, data=form)
             assert answer.status_code == 503 and words in answer.text
-        assert not scene.store.journal.waits
+        assert not scene.store.journal.has_pending
         assert scene.http.post(young, data={"action": "unsubscribe"}).status_code == 200
-        assert scene.store.journal.waits
+        assert scene.store.journal.has_pending
         (tmp_path / "elsewhere.db").rename(tmp_path / "waypost.db")
         assert scene.http.post(old, data={"action": "unsubscribe"}).status_code == 410
 
@@ -95,16 +95,16 @@ def test_a_hit_of_a_message_that_is_not_written_down_yet_waits_in_the_journal(tm
     with Scene(tmp_path) as scene:
         early = ids.new()
         assert is_image(scene.http.get(scene.path(Kind.OPEN, early)), "gif")
-        until(lambda: scene.store.journal.waits)
+        until(lambda: scene.store.journal.has_pending)
         scene.file(id=early)
-        asyncio.run(scene.store.replay())
+        asyncio.run(scene.store.replay_journal())
         assert scene.delivery(early)["opens_human"] == 1
 
 
 def test_stopping_waits_for_the_hits_that_are_on_their_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def slowly(connection: sa.Connection, hit: hits.Hit) -> None:
         time.sleep(0.2)
-        hits.record(connection, hit)
+        hits.record_hit(connection, hit)
 
     with Scene(tmp_path) as scene:
         message = scene.file()

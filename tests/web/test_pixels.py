@@ -32,7 +32,7 @@ NOW = datetime(2026, 11, 21, 9, tzinfo=UTC)
 
 @pytest.fixture(scope="module")
 def program(scene: Scene) -> Iterator[httpx.Client]:
-    key = scene.write(lambda connection: api_keys.create(connection, "test", NOW))
+    key = scene.write(lambda connection: api_keys.create_key(connection, "test", NOW))
     with httpx.Client(base_url=f"{scene.console}/api/v1", headers={"authorization": f"Bearer {key}"}) as client:
         yield client
 
@@ -63,11 +63,11 @@ def test_nothing_of_the_api_is_answered_without_a_key(scene: Scene, program: htt
 
 
 def test_a_revoked_key_ends_at_once_and_a_session_is_no_key(scene: Scene) -> None:
-    key = scene.write(lambda connection: api_keys.create(connection, "short", NOW))
-    assert scene.write(lambda connection: api_keys.create(connection, "short", NOW)) is None
+    key = scene.write(lambda connection: api_keys.create_key(connection, "short", NOW))
+    assert scene.write(lambda connection: api_keys.create_key(connection, "short", NOW)) is None
     headers = {"authorization": f"bearer {key}"}
     assert httpx.get(f"{scene.console}/api/v1/pixels", headers=headers).status_code == 200
-    scene.write(lambda connection: api_keys.revoke(connection, "short"))
+    scene.write(lambda connection: api_keys.revoke_key(connection, "short"))
     assert httpx.get(f"{scene.console}/api/v1/pixels", headers=headers).status_code == 401
     with scene.sign_in() as browser:
         assert browser.get("/api/v1/pixels").status_code == 401
@@ -104,20 +104,20 @@ def test_a_pixel_made_by_the_api_logs_who_fetches_it_and_repeats_are_one_line(
 
 def test_a_pixels_address_outlives_a_rotation_of_the_keys(tmp_path: Path) -> None:
     with Scene(tmp_path) as scene:
-        made = scene.write(lambda connection: pixels.create(connection, scene.ring, "old", NOW))
+        made = scene.write(lambda connection: pixels.create_pixel(connection, scene.ring, "old", NOW))
         tokens.rotate_keys(tmp_path / "keys.json")
         scene.ring.find_key(2)
         assert scene.ring.signing_key.id == 2
-        [seen] = scene.read(lambda connection: pixels.listing(connection, 10))
+        [seen] = scene.read(lambda connection: pixels.list_pixels(connection, 10))
         assert seen.token == made.token
-        fetch(pixels.url(scene.tracking, seen.token), PHONE)
-        until(lambda: scene.read(lambda connection: pixels.listing(connection, 10))[0].opens.human)
+        fetch(pixels.pixel_url(scene.tracking, seen.token), PHONE)
+        until(lambda: scene.read(lambda connection: pixels.list_pixels(connection, 10))[0].opens.human)
         # What has expired goes from the log; the pixel and its count stay.
         gone = scene.write(
             lambda connection: retention.drop_pixel_hits(connection, datetime.now(UTC) + timedelta(days=1))
         )
         assert gone == 1
-        [seen] = scene.read(lambda connection: pixels.listing(connection, 10))
+        [seen] = scene.read(lambda connection: pixels.list_pixels(connection, 10))
         assert (seen.opens.human, seen.last_at) == (1, None)
 
 
@@ -250,11 +250,11 @@ def test_quick_repeats_of_one_visitor_are_one_line_and_strangers_are_not() -> No
                         reasons=[], user_agent=agent, ip=ip)  # fmt: skip
 
     newest_first = [hit(400), hit(130), hit(60, GMAIL, verdict="proxied"), hit(20), hit(10, ip="198.51.100.0"), hit(0)]
-    lines = pixels.grouped(newest_first)
+    lines = pixels.group_repeats(newest_first)
     assert [(line.times, line.verdict) for line in lines] == [(1, "human"), (3, "human"), (1, "proxied"), (1, "human")]
     assert (lines[1].first_at, lines[1].last_at) == (NOW, NOW + timedelta(seconds=130))
     nobody = [hit(n, "", "") for n in (3, 2, 1)]  # where privacy keeps neither, nobody is the same
-    assert [line.times for line in pixels.grouped(nobody)] == [1, 1, 1]
+    assert [line.times for line in pixels.group_repeats(nobody)] == [1, 1, 1]
 
 
 def test_the_command_line_makes_lists_shows_and_removes_pixels_and_keys(sandbox: Waypost) -> None:

@@ -17,7 +17,10 @@ from web import translations
 
 def held_back(scene: Scene, recipient: str, *streams: str) -> list[bool]:
     now = datetime.now(UTC)
-    return [bool(scene.read(lambda s, name=name: suppressions.find(s, [recipient], name, now))) for name in streams]
+    return [
+        bool(scene.read(lambda s, name=name: suppressions.find_suppressed(s, [recipient], name, now)))
+        for name in streams
+    ]
 
 
 def three_streams(scene: Scene, recipient: str) -> str:
@@ -48,7 +51,9 @@ def test_all_can_be_left_at_once_and_taken_back(scene: Scene) -> None:
     assert left.status_code == 200 and "but for what concerns your account" in left.text
     assert held_back(scene, "all@example.com", "", "Offers", "news", "yet to come") == [True] * 4
     now = datetime.now(UTC)
-    receipts = scene.read(lambda s: suppressions.find(s, ["all@example.com"], "transactional", now, exempt=True))
+    receipts = scene.read(
+        lambda s: suppressions.find_suppressed(s, ["all@example.com"], "transactional", now, exempt=True)
+    )
     assert not receipts
     assert "subscribed again" in scene.http.post(path, data={"action": "resubscribe"}).text
     assert held_back(scene, "all@example.com", "", "Offers", "news") == [False] * 3
@@ -120,4 +125,4 @@ def test_the_language_that_is_wanted_most_is_spoken(field: str, lang: str) -> No
 def test_a_choice_made_while_the_database_is_away_holds_when_it_is_back(scene: Scene) -> None:
     path = scene.path(Kind.UNSUBSCRIBE, ids.new())  # its message is still to be written down
     assert scene.http.post(path, data={"action": "unsubscribe-all"}).status_code == 200
-    until(lambda: scene.store.journal.waits)
+    until(lambda: scene.store.journal.has_pending)

@@ -31,15 +31,15 @@ def in_one_minute() -> Iterator[None]:
         for module in (sign_in_limits, authorization):
             patch.setattr(module, "time", SimpleNamespace(monotonic=lambda: 1000.0))
         patch.setattr(accounts, "_HASHER", PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
-        accounts._nobody.cache_clear()
+        accounts._hash_of_nobody.cache_clear()
         yield
-    accounts._nobody.cache_clear()
+    accounts._hash_of_nobody.cache_clear()
 
 
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     with Scene(tmp_path_factory.mktemp("web")) as running:
-        running.write(lambda connection: accounts.put(connection, NAME, PASSWORD, datetime.now(UTC)))
+        running.write(lambda connection: accounts.set_password(connection, NAME, PASSWORD, datetime.now(UTC)))
         yield running
 
 
@@ -146,10 +146,10 @@ def test_signing_out_ends_the_session_and_not_only_the_cookie(scene: Scene) -> N
 
 def test_a_new_password_and_the_accounts_end_end_its_sessions(scene: Scene) -> None:
     now = datetime.now(UTC)
-    scene.write(lambda connection: accounts.put(connection, "bob", PASSWORD, now))
+    scene.write(lambda connection: accounts.set_password(connection, "bob", PASSWORD, now))
     for end in (
-        lambda connection: accounts.put(connection, "bob", PASSWORD, now),  # the same one, said again
-        lambda connection: accounts.remove(connection, "bob"),
+        lambda connection: accounts.set_password(connection, "bob", PASSWORD, now),  # the same one, said again
+        lambda connection: accounts.remove_account(connection, "bob"),
     ):
         jar = try_password(scene, "127.0.0.1", PASSWORD, name="bob").cookies
         with httpx.Client(timeout=60, base_url=scene.console, cookies=jar) as client:
@@ -193,7 +193,7 @@ def test_the_database_holds_nothing_that_signs_in(scene: Scene) -> None:
         scene.store.checkpoint()
         octets = b"".join(path.read_bytes() for path in scene.folder.glob("waypost.db*"))
         assert session.encode() not in octets
-        assert console_sessions.digest(session).encode() in octets
+        assert console_sessions.session_digest(session).encode() in octets
 
 
 def test_a_forged_cookie_is_no_session(scene: Scene) -> None:

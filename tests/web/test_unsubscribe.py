@@ -20,7 +20,7 @@ ONE_CLICK = {"List-Unsubscribe": "One-Click"}
 
 def held_back(scene: Scene, recipient: str, stream: str) -> bool:
     now = datetime.now(UTC)
-    return bool(scene.read(lambda connection: suppressions.find(connection, [recipient], stream, now)))
+    return bool(scene.read(lambda connection: suppressions.find_suppressed(connection, [recipient], stream, now)))
 
 
 def test_get_asks_and_changes_nothing(scene: Scene) -> None:
@@ -67,7 +67,7 @@ def test_a_second_time_changes_nothing(scene: Scene) -> None:
     assert [answer.status_code for answer in answers] == [200] * 3
     (event,) = scene.events(message, EventType.UNSUBSCRIBED)
     assert (event["reasons"], event["verdict"]) == (["one_click"], "human")
-    entries = scene.read(lambda connection: suppressions.listing(connection, 10, "twice@example.com"))
+    entries = scene.read(lambda connection: suppressions.list_suppressions(connection, 10, "twice@example.com"))
     assert [(entry["scope"], entry["stream"], entry["reason"]) for entry in entries] == [
         ("stream", "news", "unsubscribe")
     ]
@@ -101,7 +101,7 @@ def test_being_left_untracked_is_apart_from_unsubscribing(scene: Scene) -> None:
 
 def test_do_not_track_me_can_be_undone_by_who_said_it_and_nobody_else_s_no(scene: Scene) -> None:
     def untracked(who: str) -> bool:
-        return bool(scene.write(lambda connection: consent.untracked(connection, [who])))
+        return bool(scene.write(lambda connection: consent.find_untracked(connection, [who])))
 
     path = scene.path(Kind.UNSUBSCRIBE, scene.file("again@example.com"))
     scene.http.post(path, data={"action": "dont-track"})
@@ -114,8 +114,9 @@ def test_do_not_track_me_can_be_undone_by_who_said_it_and_nobody_else_s_no(scene
 
     path = scene.path(Kind.UNSUBSCRIBE, scene.file("theirs@example.com"))
     scene.write(
-        lambda connection: consent.decide(
-            connection, consent.Wish(["theirs@example.com"], datetime.now(UTC), is_yes=False, source=consent.API)
+        lambda connection: consent.change_consent(
+            connection,
+            consent.ConsentChange(["theirs@example.com"], datetime.now(UTC), is_yes=False, source=consent.API),
         )
     )
     page = scene.http.get(path).text
@@ -152,14 +153,14 @@ def test_a_message_that_is_not_known_yet_can_be_left_all_the_same(scene: Scene) 
     path = scene.path(Kind.UNSUBSCRIBE, ids.new())
     assert "You will get no more" in scene.http.get(path).text
     assert scene.http.post(path, data=ONE_CLICK).status_code == 200
-    until(lambda: scene.store.journal.waits)
+    until(lambda: scene.store.journal.has_pending)
 
 
 def test_if_it_cannot_be_kept_it_does_not_look_done(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     async def refuse(self: store.Store, name: str, value: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(store.Store, "keep", refuse)
+    monkeypatch.setattr(store.Store, "record", refuse)
     path = scene.path(Kind.UNSUBSCRIBE, scene.file("full@example.com"))
     assert scene.http.post(path, data=ONE_CLICK).status_code == 503
     page = scene.http.post(path, data={"action": "unsubscribe"})

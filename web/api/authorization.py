@@ -56,7 +56,7 @@ class Gate:
         said = _BEARER.fullmatch(request.headers.get("authorization", ""))
         now = datetime.now(UTC)
         try:
-            key = await self._store.read(lambda connection: api_keys.find(connection, said[1])) if said else None
+            key = await self._store.read(lambda connection: api_keys.find_key(connection, said[1])) if said else None
         except sa.exc.SQLAlchemyError:
             what = "the database does not answer; try again"
             return self._refuse(503, "unavailable", what, {"retry-after": "5"})
@@ -66,7 +66,7 @@ class Gate:
             what = "send Authorization: Bearer KEY; waypost api-key create NAME makes one"
             return self._refuse(401, "unauthorized", what, {"www-authenticate": "Bearer"})
         if key.expires_at is not None and key.expires_at <= now:
-            ended = json_objects.time(key.expires_at)
+            ended = json_objects.format_time(key.expires_at)
             what = f"the key {key.name} expired at {ended}; waypost api-key create makes another"
             return self._refuse(401, "unauthorized", what, {"www-authenticate": 'Bearer error="invalid_token"'})
         wanted = wanted_scopes(request.method, request.url.path.removeprefix(self._path))
@@ -77,7 +77,7 @@ class Gate:
             return self._refuse(403, "forbidden", what, {"www-authenticate": challenge})
         if key.is_use_due(now):
             # Not waited for: answers come while somebody else writes.
-            self._store.writer.submit(lambda connection: api_keys.note_use(connection, key.name, now))
+            self._store.writer.submit(lambda connection: api_keys.note_key_use(connection, key.name, now))
         return None
 
     def _note_failure(self, ip: str) -> None:

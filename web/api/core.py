@@ -23,11 +23,11 @@ from starlette.routing import BaseRoute, Route
 from relay import __version__, address, tokens
 from relay.config.schema import Config
 from relay.store.recipients import consent
-from relay.store.recipients.consent import Wish
+from relay.store.recipients.consent import ConsentChange
 from relay.store.store import Store
 from relay.store.tracking import pixels
 from relay.store.views import json_objects
-from relay.store.views.json_objects import Object
+from relay.store.views.json_objects import JsonObject
 from web.api import openapi
 from web.api.authorization import Gate
 from web.api.openapi import says
@@ -61,7 +61,7 @@ def answer(value: object, status: int = 200, headers: dict[str, str] | None = No
     return JSONResponse(value, status, {"cache-control": "no-store"} | (headers or {}))
 
 
-def listed(items: Sequence[Object], cursor: str) -> Response:
+def listed(items: Sequence[JsonObject], cursor: str) -> Response:
     """A page of a list; `cursor` is where the next one begins, "" at the end."""
     return answer({"items": items, "next": cursor or None})
 
@@ -150,10 +150,11 @@ class Pixels:
     @says("Stand-alone pixels, the newest first", query=openapi.PAGED)
     async def listing(self, request: Request) -> Response:
         most, before = limit(request), request.query_params.get("cursor", "")
-        found = await self._store.read(lambda connection: pixels.listing(connection, most + 1, before))
+        found = await self._store.read(lambda connection: pixels.list_pixels(connection, most + 1, before))
         shown = found[:most]
         return listed(
-            [json_objects.pixel(one, self._public_url) for one in shown], shown[-1].id if len(found) > most else ""
+            [json_objects.pixel_object(one, self._public_url) for one in shown],
+            shown[-1].id if len(found) > most else "",
         )
 
     @says("Make a pixel", takes=_New, status=201)
@@ -161,28 +162,30 @@ class Pixels:
         new = await body(request, self._New)
         try:
             made = await self._store.write(
-                lambda connection: pixels.create(connection, self._ring, new.name, datetime.now(UTC))
+                lambda connection: pixels.create_pixel(connection, self._ring, new.name, datetime.now(UTC))
             )
-        except pixels.NameTaken as error:
+        except pixels.NameTakenError as error:
             raise Fault(409, "name_taken", str(error)) from None
         except ValueError as error:
             raise Fault(422, "invalid", f"name: {error}") from None
-        return answer(json_objects.pixel(made, self._public_url, []), 201, {"location": f"{PATH}/pixels/{made.id}"})
+        return answer(
+            json_objects.pixel_object(made, self._public_url, []), 201, {"location": f"{PATH}/pixels/{made.id}"}
+        )
 
     @says("A pixel with its log, quick repeats together")
     async def one(self, request: Request) -> Response:
         wanted = request.path_params["pixel"]
         seen, hits = await self._store.read(
-            lambda connection: (pixels.find(connection, wanted), pixels.log(connection, wanted))
+            lambda connection: (pixels.find_pixel(connection, wanted), pixels.list_pixel_log(connection, wanted))
         )
         if seen is None or seen.id != wanted:
             raise HTTPException(404)
-        return answer(json_objects.pixel(seen, self._public_url, hits))
+        return answer(json_objects.pixel_object(seen, self._public_url, hits))
 
     @says("Remove a pixel and its log; its address goes on showing a picture", status=204)
     async def remove(self, request: Request) -> Response:
         wanted = request.path_params["pixel"]
-        if not await self._store.write(lambda connection: pixels.remove(connection, wanted)):
+        if not await self._store.write(lambda connection: pixels.remove_pixel(connection, wanted)):
             raise HTTPException(404)
         return Response(status_code=204)
 
@@ -218,20 +221,23 @@ class Consents:
         return await self._decide(_mailbox(request), None)
 
     async def _decide(self, mailbox: str, is_yes: bool | None) -> Response:
-        wish = Wish([mailbox], datetime.now(UTC), is_yes, consent.API)
-        await self._store.write(lambda connection: consent.decide(connection, wish))
+        wish = ConsentChange([mailbox], datetime.now(UTC), is_yes, consent.API)
+        await self._store.write(lambda connection: consent.change_consent(connection, wish))
         return await self._standing(mailbox)
 
     async def _standing(self, mailbox: str) -> Response:
         said, untracked = await self._store.read(
-            lambda connection: (consent.of(connection, mailbox), consent.untracked(connection, [mailbox]))
+            lambda connection: (
+                consent.find_consent(connection, mailbox),
+                consent.find_untracked(connection, [mailbox]),
+            )
         )
         return answer(
             {
                 "address": mailbox,
                 "consent": said["is_yes"] if said else None,
                 "source": said["source"] if said else None,
-                "at": json_objects.time(said["at"]) if said else None,
+                "at": json_objects.format_time(said["at"]) if said else None,
                 "tracked": not untracked,
             }
         )

@@ -24,7 +24,7 @@ from relay.config.schema import Config
 from relay.config.webhook import WebhookConfig as Configured
 from relay.store.store import Store
 from relay.store.views import webhook_objects
-from relay.store.views.json_objects import Object
+from relay.store.views.json_objects import JsonObject
 from relay.store.webhooks import endpoints
 from web.api.core import PATH, Body, Fault, answer, body, limit, listed
 from web.api.openapi import PAGED, says
@@ -69,15 +69,15 @@ class Webhooks:
 
     @says("Webhooks, with how they do")
     async def listing(self, request: Request) -> Response:
-        found = await self._store.read(endpoints.standings)
-        return listed([webhook_objects.webhook(one, self._ring) for one in found], "")
+        found = await self._store.read(endpoints.list_webhook_status)
+        return listed([webhook_objects.webhook_object(one, self._ring) for one in found], "")
 
     @says("Add a webhook; the answer has its secret, once", takes=_New, status=201)
     async def create(self, request: Request) -> Response:
         new = await body(request, self._New)
         given = await configured(new.model_dump(), self._config)
         made = await self._store.write(
-            lambda connection: endpoints.add(connection, given, datetime.now(UTC), endpoints.DATABASE)
+            lambda connection: endpoints.add_webhook(connection, given, datetime.now(UTC), endpoints.DATABASE)
         )
         shown = await self._shown(made.id) | {"secret": made.secret}
         return answer(shown, 201, {"location": f"{PATH}/webhooks/{made.id}"})
@@ -88,22 +88,24 @@ class Webhooks:
 
     @says("Remove a webhook", status=204)
     async def remove(self, request: Request) -> Response:
-        await self._write(lambda connection: endpoints.remove(connection, _id(request)))
+        await self._write(lambda connection: endpoints.remove_webhook(connection, _id(request)))
         return Response(status_code=204)
 
     @says("Tell it of events again")
     async def enable(self, request: Request) -> Response:
-        await self._write(lambda connection: endpoints.enable(connection, _id(request), datetime.now(UTC)))
+        await self._write(lambda connection: endpoints.enable_webhook(connection, _id(request), datetime.now(UTC)))
         return answer(await self._shown(_id(request)))
 
     @says("Tell it of nothing more")
     async def disable(self, request: Request) -> Response:
-        await self._write(lambda connection: endpoints.disable(connection, _id(request)))
+        await self._write(lambda connection: endpoints.disable_webhook(connection, _id(request)))
         return answer(await self._shown(_id(request)))
 
     @says("Make a new secret; the answer has it, once")
     async def rotate(self, request: Request) -> Response:
-        secret = await self._write(lambda connection: endpoints.rotate(connection, _id(request), datetime.now(UTC)))
+        secret = await self._write(
+            lambda connection: endpoints.rotate_secret(connection, _id(request), datetime.now(UTC))
+        )
         return answer(await self._shown(_id(request)) | {"secret": secret})
 
     @says("What it was told and what it answered", query={**PAGED, "failed": "`1`: only what failed"})
@@ -112,10 +114,12 @@ class Webhooks:
         failed = request.query_params.get("failed", "") in ("1", "true", "yes")
         await self._shown(_id(request))
         found = await self._store.read(
-            lambda connection: endpoints.log(connection, _id(request), most + 1, before, failed=failed)
+            lambda connection: endpoints.list_webhook_log(connection, _id(request), most + 1, before, failed=failed)
         )
         shown = found[:most]
-        return listed([webhook_objects.telling(one) for one in shown], shown[-1].id if len(found) > most else "")
+        return listed(
+            [webhook_objects.webhook_log_object(one) for one in shown], shown[-1].id if len(found) > most else ""
+        )
 
     @says("Tell it of an event again, or of all since a time", takes=_Again, status=202)
     async def replay(self, request: Request) -> Response:
@@ -131,16 +135,16 @@ class Webhooks:
             return answer({"replayed": 1}, 202)
         return answer({"replayed": await replayed(self._store, _id(request), now, _age(again.since))}, 202)
 
-    async def _shown(self, webhook: str) -> Object:
-        found = await self._store.read(lambda connection: endpoints.standings(connection, [webhook]))
+    async def _shown(self, webhook: str) -> JsonObject:
+        found = await self._store.read(lambda connection: endpoints.list_webhook_status(connection, [webhook]))
         if not found:
             raise HTTPException(404)
-        return webhook_objects.webhook(found[0], self._ring)
+        return webhook_objects.webhook_object(found[0], self._ring)
 
     async def _write(self, work: Callable[[sa.Connection], T]) -> T:
         try:
             return await self._store.write(work)
-        except endpoints.Unknown:
+        except endpoints.UnknownWebhookError:
             raise HTTPException(404) from None
         except ValueError as error:
             raise Fault(409, "conflict", str(error)) from None
@@ -169,10 +173,10 @@ async def replayed(store: Store, webhook: str, now: datetime, age: timedelta) ->
     """Owes it again what happened within that time; returns how many events. Raises HTTPException."""
     count, after = 0, ""
     while True:
-        work = partial(endpoints.replay, webhook=webhook, now=now, since=now - age, until=now, after=after)
+        work = partial(endpoints.replay_events, webhook=webhook, now=now, since=now - age, until=now, after=after)
         try:
             some, after = await store.write(work)
-        except endpoints.Unknown:
+        except endpoints.UnknownWebhookError:
             raise HTTPException(404) from None
         count += some
         if not after:

@@ -66,7 +66,7 @@ class Letters:
         message, _, number = asked.get("before", "").partition(".")
         before = (message, int(number)) if re.fullmatch(r"[0-9]{1,9}", number) else None
         letters = await self._store.read(
-            lambda connection: message_list.mailbox(connection, _PAGE + 1, query=query, before=before)
+            lambda connection: message_list.list_mailbox(connection, _PAGE + 1, query=query, before=before)
         )
         shown = letters[:_PAGE]
         older = ""
@@ -124,7 +124,7 @@ class Letters:
 
     async def received(self, request: Request) -> Response:
         message_id = request.path_params["message"]
-        fetched = await self._store.read(lambda connection: deliveries.fetch(connection, message_id))
+        fetched = await self._store.read(lambda connection: deliveries.find_with_content(connection, message_id))
         if fetched is None:
             raise HTTPException(404)
         return _file(f"{message_id}-received.eml", fetched[1])
@@ -135,8 +135,8 @@ class Letters:
             raise HTTPException(404)
         fetched, delivery = await self._store.read(
             lambda connection: (
-                deliveries.fetch(connection, message_id),
-                message_list.delivery(connection, message_id, number),
+                deliveries.find_with_content(connection, message_id),
+                message_list.find_delivery(connection, message_id, number),
             )
         )
         if fetched is None or delivery is None:

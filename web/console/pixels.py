@@ -40,7 +40,7 @@ class Pixels:
 
     async def listing(self, request: Request) -> Response:
         before = request.query_params.get("before", "")
-        found = await self._store.read(lambda connection: pixels.listing(connection, _PAGE + 1, before))
+        found = await self._store.read(lambda connection: pixels.list_pixels(connection, _PAGE + 1, before))
         shown = found[:_PAGE]
         older = "/pixels?" + urlencode({"before": shown[-1].id}) if len(found) > _PAGE else ""
         return self._page(
@@ -51,7 +51,7 @@ class Pixels:
         name = str((await sign_in.checked_form(request)).get("name", ""))
         try:
             made = await self._store.write(
-                lambda connection: pixels.create(connection, self._ring, name, datetime.now(UTC))
+                lambda connection: pixels.create_pixel(connection, self._ring, name, datetime.now(UTC))
             )
         except ValueError as error:
             text = str(error)
@@ -63,7 +63,7 @@ class Pixels:
     async def one(self, request: Request) -> Response:
         wanted = request.path_params["pixel"]
         seen, log = await self._store.read(
-            lambda connection: (pixels.find(connection, wanted), pixels.log(connection, wanted))
+            lambda connection: (pixels.find_pixel(connection, wanted), pixels.list_pixel_log(connection, wanted))
         )
         if seen is None or seen.id != wanted:
             raise HTTPException(404)
@@ -74,15 +74,15 @@ class Pixels:
             "pixels",
             pixel=seen,
             log=log,
-            png=pixels.url(url, seen.token),
-            gif=pixels.url(url, seen.token, "gif"),
+            png=pixels.pixel_url(url, seen.token),
+            gif=pixels.pixel_url(url, seen.token, "gif"),
             mode=self._config.privacy.mode,
         )
 
     async def remove(self, request: Request) -> Response:
         await sign_in.checked_form(request)
         wanted = request.path_params["pixel"]
-        if not await self._store.write(lambda connection: pixels.remove(connection, wanted)):
+        if not await self._store.write(lambda connection: pixels.remove_pixel(connection, wanted)):
             raise HTTPException(404)
         request.session["notice"] = "The pixel and its log are gone."
         return RedirectResponse("/pixels", 303)

@@ -27,12 +27,12 @@ class Sessions:
         return [Route("/sessions", self.listing), Route("/sessions", self.end, methods=["POST"])]
 
     async def listing(self, request: Request) -> Response:
-        found = await self._store.read(lambda connection: console_sessions.listing(connection, datetime.now(UTC)))
+        found = await self._store.read(lambda connection: console_sessions.list_sessions(connection, datetime.now(UTC)))
         return self._page(request, "sessions.html", "sessions", sessions=found, own=request.state.session)
 
     async def end(self, request: Request) -> Response:
         ended = str((await sign_in.checked_form(request)).get("session", ""))
-        has_ended = await self._store.write(lambda connection: console_sessions.end(connection, ended))
+        has_ended = await self._store.write(lambda connection: console_sessions.end_session(connection, ended))
         if ended == request.state.session:
             request.session.clear()
             return RedirectResponse("/login", 303)

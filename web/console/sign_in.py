@@ -46,13 +46,13 @@ _READABLE = "abcdefghjkmnpqrstuvwxyz23456789"
 def first_account(store: Store) -> tuple[str, str] | None:
     """Makes the account `admin` if there is no account at all. Returns its name and password, to be shown once;
     else None. Blocks until it is durable. Raises sqlalchemy.exc.SQLAlchemyError."""
-    name = accounts.FIRST
+    name = accounts.FIRST_ACCOUNT
     password = "-".join("".join(secrets.choice(_READABLE) for _ in range(5)) for _ in range(4))  # 99 bits
 
     def make(connection: sa.Connection) -> bool:
-        if accounts.any_exist(connection):
+        if accounts.has_accounts(connection):
             return False
-        accounts.put(connection, name, password, datetime.now(UTC))
+        accounts.set_password(connection, name, password, datetime.now(UTC))
         return True
 
     return (name, password) if store.writer.submit(make).result() else None
@@ -95,10 +95,12 @@ class Gate:
         named, now = request.session.get("id"), datetime.now(UTC)
         if not isinstance(named, str):
             return None
-        row = await self._store.read(lambda connection: console_sessions.find(connection, named, now))
+        row = await self._store.read(lambda connection: console_sessions.find_session(connection, named, now))
         if row is not None and console_sessions.is_use_due(row, now):
             # Not waited for: pages are shown while somebody else writes.
-            self._store.writer.submit(lambda connection: console_sessions.note_use(connection, row["digest"], now))
+            self._store.writer.submit(
+                lambda connection: console_sessions.note_session_use(connection, row["digest"], now)
+            )
         return row
 
 
@@ -108,7 +110,7 @@ class Login:
     def __init__(self, config: Config, store: Store, ring: tokens.KeyRing, pages: Pages) -> None:
         self._store = store
         self._pages = pages
-        self._first_password = accounts.first_password(config.relay.data_dir)
+        self._first_password = accounts.first_password_file(config.relay.data_dir)
         self._trusted = visitors.proxies_and_this_machine(config)
         self._guesses = sign_in_limits.Guesses()
         self._browsers = sign_in_limits.Browsers(ring.derive_secret("console-browser"))
@@ -143,7 +145,7 @@ class Login:
             return self._page(wanted, name, "That name and password do not match.", 401)
         self._guesses.take_back(guess)
         log.signed_in(name)
-        if name == accounts.FIRST:
+        if name == accounts.FIRST_ACCOUNT:
             with contextlib.suppress(OSError):
                 self._first_password.unlink(missing_ok=True)
         request.session.clear()
@@ -157,7 +159,7 @@ class Login:
         Raises sqlalchemy.exc.SQLAlchemyError."""
         stored = await self._store.read(lambda connection: accounts.password_hash(connection, name))
         async with self._verifying:
-            is_right = await asyncio.to_thread(accounts.verify, stored, password[:_LONGEST_PASSWORD])
+            is_right = await asyncio.to_thread(accounts.verify_password, stored, password[:_LONGEST_PASSWORD])
         if not is_right or stored is None:
             return None
         session, user_agent, now = secrets.token_urlsafe(32), request.headers.get("user-agent", ""), datetime.now(UTC)
@@ -165,15 +167,15 @@ class Login:
 
         def start(connection: sa.Connection) -> bool:
             if isinstance(before, str):
-                console_sessions.end(connection, console_sessions.digest(before))
-            return console_sessions.start(connection, session, name, stored, now, user_agent=user_agent, ip=ip)
+                console_sessions.end_session(connection, console_sessions.session_digest(before))
+            return console_sessions.start_session(connection, session, name, stored, now, user_agent=user_agent, ip=ip)
 
         return session if await self._store.write(start) else None
 
     async def leave(self, request: Request) -> Response:
         await checked_form(request)
         try:
-            await self._store.write(lambda connection: console_sessions.end(connection, request.state.session))
+            await self._store.write(lambda connection: console_sessions.end_session(connection, request.state.session))
         except sa.exc.SQLAlchemyError as error:  # the session would go on for whoever has its cookie
             return unavailable(self._pages, error)
         request.session.clear()

@@ -95,11 +95,11 @@ class Console:
         first = today - timedelta(days=_DAYS - 1)
         week, since_midnight, by_day, waiting, recent = await self._store.read(
             lambda connection: (
-                statistics.since(connection, first),
-                statistics.since(connection, today),
-                statistics.days(connection, first, _DAYS),
-                statistics.waiting(connection),
-                message_list.messages(connection, _RECENT),
+                statistics.totals_since(connection, first),
+                statistics.totals_since(connection, today),
+                statistics.totals_by_day(connection, first, _DAYS),
+                statistics.queue_depth(connection),
+                message_list.list_messages(connection, _RECENT),
             )
         )
         return self.page(
@@ -120,10 +120,10 @@ class Console:
         status = status if status in set(Status) else ""
         found, streams = await self._store.read(
             lambda connection: (
-                message_list.messages(
+                message_list.list_messages(
                     connection, PAGE, query=query, status=status, stream=stream or None, before=asked.get("before", "")
                 ),
-                message_list.streams(connection),
+                message_list.list_streams(connection),
             )
         )
         kept = {"q": query, "status": status, "stream": stream}
@@ -144,7 +144,7 @@ class Console:
 
     async def message(self, request: Request) -> Response:
         found = await self._store.read(
-            lambda connection: message_detail.read(connection, request.path_params["message"])
+            lambda connection: message_detail.read_message(connection, request.path_params["message"])
         )
         if found is None:
             raise HTTPException(404)
@@ -159,7 +159,7 @@ class Console:
         after = after if re.fullmatch(r"[0-9]{1,18}", after) else ""
         # One more than is shown tells whether there is a further page.
         rows = await self._store.read(
-            lambda connection: suppressions.listing(connection, PAGE + 1, query, int(after or 0))
+            lambda connection: suppressions.list_suppressions(connection, PAGE + 1, query, int(after or 0))
         )
         older = _link("/suppressions", {"q": query, "before": str(rows[PAGE - 1]["id"])}) if len(rows) > PAGE else ""
         return self.page(
@@ -184,7 +184,7 @@ class Console:
             request.session["notice"] = "That is no mail address. Nothing was changed."
             return RedirectResponse("/suppressions", 303)
         is_new = await self._store.write(
-            lambda connection: suppressions.add(
+            lambda connection: suppressions.add_suppression(
                 connection,
                 mailbox,
                 reason="manual",
@@ -201,7 +201,9 @@ class Console:
 
     async def ask_to_remove(self, request: Request) -> Response:
         entry = _Entry.of(request.query_params)
-        rows = await self._store.read(lambda connection: suppressions.listing(connection, PAGE, entry.address))
+        rows = await self._store.read(
+            lambda connection: suppressions.list_suppressions(connection, PAGE, entry.address)
+        )
         row = next((row for row in rows if all(row[name] == value for name, value in entry._asdict().items())), None)
         if row is None:
             raise HTTPException(404)
@@ -210,7 +212,9 @@ class Console:
     async def remove(self, request: Request) -> Response:
         entry = _Entry.of(await sign_in.checked_form(request))
         count = await self._store.write(
-            lambda connection: suppressions.remove(connection, entry.address, scope=entry.scope, stream=entry.stream)
+            lambda connection: suppressions.remove_suppressions(
+                connection, entry.address, scope=entry.scope, stream=entry.stream
+            )
         )
         request.session["notice"] = (
             f"{entry.address} may get mail again." if count else f"{entry.address} was not on the list any more."

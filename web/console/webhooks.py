@@ -47,7 +47,7 @@ class Webhooks:
         ]
 
     async def listing(self, request: Request) -> Response:
-        found = await self._store.read(endpoints.standings)
+        found = await self._store.read(endpoints.list_webhook_status)
         return self._page(
             request,
             "webhooks.html",
@@ -73,7 +73,7 @@ class Webhooks:
             request.session["notice"] = f"Nothing was added: {fault}."
             return RedirectResponse("/webhooks", 303)
         made = await self._store.write(
-            lambda connection: endpoints.add(connection, wanted, datetime.now(UTC), endpoints.DATABASE)
+            lambda connection: endpoints.add_webhook(connection, wanted, datetime.now(UTC), endpoints.DATABASE)
         )
         return await self._show(request, made.id, secret=made.secret, status=201)
 
@@ -85,11 +85,11 @@ class Webhooks:
         try:
             if form.get("do") == "rotate":
                 secret = await self._store.write(
-                    lambda connection: endpoints.rotate(connection, webhook, datetime.now(UTC))
+                    lambda connection: endpoints.rotate_secret(connection, webhook, datetime.now(UTC))
                 )
                 return await self._show(request, webhook, secret=secret)
             request.session["notice"] = await self._do(webhook, form)
-        except endpoints.Unknown:
+        except endpoints.UnknownWebhookError:
             raise HTTPException(404) from None
         except ValueError as error:
             request.session["notice"] = f"Nothing was changed: {error}."
@@ -104,13 +104,13 @@ class Webhooks:
 
         match form.get("do"):
             case "enable":
-                owed = await self._store.write(lambda connection: endpoints.enable(connection, webhook, now))
+                owed = await self._store.write(lambda connection: endpoints.enable_webhook(connection, webhook, now))
                 return f"It is told events again, beginning with {owed} that it is still owed."
             case "disable":
-                await self._store.write(lambda connection: endpoints.disable(connection, webhook))
+                await self._store.write(lambda connection: endpoints.disable_webhook(connection, webhook))
                 return "It is told nothing until it is enabled."
             case "remove":
-                await self._store.write(lambda connection: endpoints.remove(connection, webhook))
+                await self._store.write(lambda connection: endpoints.remove_webhook(connection, webhook))
                 return "The webhook and its log are gone."
             case "again":
                 return "The event is told again." if await self._store.write(again) else "That event is kept no longer."
@@ -124,8 +124,8 @@ class Webhooks:
         before, failed = request.query_params.get("before", ""), "failed" in request.query_params
         found, log = await self._store.read(
             lambda connection: (
-                endpoints.standings(connection, [webhook]),
-                endpoints.log(connection, webhook, _PAGE + 1, before, failed=failed),
+                endpoints.list_webhook_status(connection, [webhook]),
+                endpoints.list_webhook_log(connection, webhook, _PAGE + 1, before, failed=failed),
             )
         )
         if not found:

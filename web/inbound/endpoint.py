@@ -29,8 +29,8 @@ from relay.store.database import errors
 from relay.store.database.delivery_rows import UnknownDeliveryError
 from relay.store.database.tables import EventType
 from relay.store.queue import late_reports
-from relay.store.queue.deliveries import Try
-from relay.store.queue.late_reports import Clues, Tiding
+from relay.store.queue.deliveries import AttemptResult
+from relay.store.queue.late_reports import DeliveryClues, LateReport
 from relay.store.store import Store
 from web.inbound import mailgun, postmark, provider_event, sendgrid, ses, sparkpost
 from web.inbound.certificates import Fetch
@@ -202,16 +202,18 @@ class ProviderWebhooks:
 
     def _apply_events(self, provider: str, payload: _VerifiedPayload, connection: sa.Connection) -> dict[str, int]:
         counts = {"taken": 0, "known": 0, "unknown": 0}
-        if payload.once and not late_reports.hear(connection, f"{provider} token {payload.once}", datetime.now(UTC)):
+        if payload.once and not late_reports.mark_processed(
+            connection, f"{provider} token {payload.once}", datetime.now(UTC)
+        ):
             return counts | {"known": len(payload.events)}
         for one in payload.events:
             delivery = self._find_delivery(connection, one)
             if delivery is None:
                 counts["unknown"] += 1
             else:
-                is_new = late_reports.settle(connection, self._late_report(provider, one, *delivery))
+                is_new = late_reports.apply_report(connection, self._late_report(provider, one, *delivery))
                 counts["taken" if is_new else "known"] += 1
-        if counts["unknown"] and self._store.journal.waits:
+        if counts["unknown"] and self._store.journal.has_pending:
             # What it is about may stand there. Nothing of this is kept; all comes again.
             raise UnknownDeliveryError(provider)
         return counts
@@ -224,9 +226,11 @@ class ProviderWebhooks:
             return token.message, token.number
         if not one.recipient:
             return None
-        return late_reports.find(connection, Clues(one.recipient, one.at, one.message_id, one.receipt))
+        return late_reports.find_reported_delivery(
+            connection, DeliveryClues(one.recipient, one.at, one.message_id, one.receipt)
+        )
 
-    def _late_report(self, provider: str, one: ProviderEvent, message: str, number: int) -> Tiding:
+    def _late_report(self, provider: str, one: ProviderEvent, message: str, number: int) -> LateReport:
         one = one._replace(reason=provider_event.keyword(one.reason) or str(one.type))
         action = {EventType.BOUNCED: recipient_report.FAILED, EventType.DEFERRED: recipient_report.DELAYED}.get(
             one.type, ""
@@ -235,24 +239,30 @@ class ProviderWebhooks:
         code = judged.code or (250 if one.type is EventType.DELIVERED else 0)
         said = judged.text_without_code or f"{provider} says so: {one.reason}"
         now = datetime.now(UTC)
-        report = Tiding(
+        report = LateReport(
             id=ids.new(now),
             type=one.type,
             at=min(one.at, now + _MAX_CLOCK_DIFFERENCE),
             message=message,
             number=number,
-            tried=Try(f"{provider}: {one.remote}" if one.remote != provider else provider, late_reports.PHASE, code,
-                      judged.status, said, 0),
+            tried=AttemptResult(
+                upstream=f"{provider}: {one.remote}" if one.remote != provider else provider,
+                phase=late_reports.REPORT_PHASE,
+                code=code,
+                status=judged.status,
+                text=said,
+                took_ms=0,
+            ),
             reasons=(one.reason, "report"),
             source=f"{provider} {one.id}" if one.id else "",
             tells=self._config.delivery.notices and bool(self._config.bounces.return_path),
-        )  # fmt: skip
+        )
         if one.type is not EventType.BOUNCED:
             return report
         if one.held_by_provider:  # its list's word is old news of the address, and no proof
             return report._replace(kind="soft", category="suppressed", rule=f"{provider}.held")
         verdict = _verdict(provider, one, judged.verdict)
-        return late_reports.failed(report, verdict, suppress_hard=self._config.bounces.suppress_hard)
+        return late_reports.as_failure(report, verdict, suppress_hard=self._config.bounces.suppress_hard)
 
 
 def _verdict(provider: str, one: ProviderEvent, verdict: Verdict) -> Verdict:

@@ -15,9 +15,9 @@ from relay.attribution import delivery_verdict
 from relay.config.schema import Config
 from relay.edits import Kind
 from relay.store.database.tables import EventType
-from relay.store.store import Away, Store
+from relay.store.store import DatabaseUnavailableError, Store
 from relay.store.tracking.hits import Hit
-from relay.store.tracking.verdicts import Sight
+from relay.store.tracking.verdicts import DeliveryObservation
 from web import visitors
 from web.middleware import Tries
 from web.public.mass_visitors import Crowds, Step
@@ -84,7 +84,7 @@ class Hits:
         unsubscribe page tells anything."""
         number = at.recipient if isinstance(at, tokens.Token) else at.number
         if self._config.privacy.mode == "full" and (ip or what == delivery_verdict.PAGE):
-            self._outbox.put("sight", Sight(datetime.now(UTC), at.message, number, what, agent, ip))
+            self._outbox.put("sight", DeliveryObservation(datetime.now(UTC), at.message, number, what, agent, ip))
 
     async def settled(self) -> None:
         """Waits until every hit so far is on disk."""
@@ -139,8 +139,8 @@ class Tracking:
         token = self._reader.read(Kind.CLICK, request.path_params["token"], request)
         if token is not None and token.stored_reference:
             try:
-                token = token._replace(url=await self._store.destination(token.stored_reference) or b"")
-            except Away:
+                token = token._replace(url=await self._store.find_long_url(token.stored_reference) or b"")
+            except DatabaseUnavailableError:
                 return PlainTextResponse("Please try this link again in a minute.\n", 503, {"retry-after": "60"})
         if token is None or not may_redirect(token.url):
             return self._reader.missing(request)

@@ -26,9 +26,9 @@ from relay.edits import Kind
 from relay.store.database import errors
 from relay.store.database.tables import EventType
 from relay.store.recipients import stream_preferences
-from relay.store.recipients.stream_preferences import Choice, Wants
+from relay.store.recipients.stream_preferences import PreferenceChange, StreamPreferences
 from relay.store.store import Store
-from relay.store.tracking.hits import Asked, Hit
+from relay.store.tracking.hits import Hit, TrackingRequest
 from relay.store.views import message_list
 from web import visitors
 from web.public.tracking import Hits, Reader
@@ -47,8 +47,8 @@ _STILL_UNKNOWN = timedelta(days=1)  # a younger message's facts may wait in a jo
 class _Known(NamedTuple):
     """What the database says of the recipient."""
 
-    standing: message_list.Standing | None = None
-    wants: Wants = Wants([], from_all=False)
+    standing: message_list.RecipientPreferences | None = None
+    wants: StreamPreferences = StreamPreferences([], from_all=False)
     is_expired: bool = False  # the message was let go: nobody knows any more whom the link is of
     is_sure: bool = True  # False: the database does not answer, and the message is old enough to have been let go
 
@@ -91,24 +91,26 @@ class Unsubscribe:
             if asked == _UNSUBSCRIBE:
                 await self._unsubscribe(token, request, "one_click" if one_click else "page")
             elif asked in _TRACKING:
-                await self._store.keep(_TRACKING[asked], Asked(datetime.now(UTC), token.message, token.recipient))
+                await self._store.record(
+                    _TRACKING[asked], TrackingRequest(datetime.now(UTC), token.message, token.recipient)
+                )
             elif asked:
-                await self._store.keep("preferences", self._choice(token, request, asked, form))
+                await self._store.record("preferences", self._choice(token, request, asked, form))
             else:
                 return self._page(request, known, status=400)
         except (OSError, sa.exc.SQLAlchemyError) as error:
             # Neither database nor disk: the sender's wish to be left alone must not look granted.
-            log.lost(asked, errors.describe(error))
+            log.lost(asked, errors.describe_error(error))
             return self._later(request, one_click=one_click)
         if one_click:
             return PlainTextResponse("You are unsubscribed.\n", headers={"cache-control": "no-store"})
         return self._page(request, await self._look(token), done=asked)
 
-    def _choice(self, token: tokens.Token, request: Request, asked: str, form: Mapping[str, str]) -> Choice:
+    def _choice(self, token: tokens.Token, request: Request, asked: str, form: Mapping[str, str]) -> PreferenceChange:
         agent = visitors.visit_of(token.kind, request.headers).user_agent
         streams = {name[5:]: value for name, value in form.items() if name.startswith("seen-")}
         now = datetime.now(UTC)
-        return Choice(
+        return PreferenceChange(
             ids.new(now),
             now,
             token.message,
@@ -135,17 +137,17 @@ class Unsubscribe:
             user_agent=agent[: visitors.LONGEST_USER_AGENT] if self._hits.has_recipient_tokens else "",
             ip=self._hits.ip(request),
         )
-        await self._store.keep("hit", hit)
+        await self._store.record("hit", hit)
 
     async def _look(self, token: tokens.Token) -> _Known:
         """What is known of the recipient; nothing if the database does not answer in time."""
 
         def look(connection: sa.Connection) -> _Known:
-            standing = message_list.standing(connection, token.message, token.recipient)
+            standing = message_list.find_recipient_preferences(connection, token.message, token.recipient)
             if standing is None:
                 age = datetime.now(UTC) - ids.time_of(token.message)
                 return _Known(is_expired=age > _STILL_UNKNOWN)
-            wants = stream_preferences.read(connection, token.message, token.recipient, datetime.now(UTC))
+            wants = stream_preferences.read_preferences(connection, token.message, token.recipient, datetime.now(UTC))
             return _Known(standing, wants)
 
         try:

@@ -13,7 +13,7 @@ from typing import Any
 
 from relay import log
 from relay.store.database import errors
-from relay.store.store import Away, Store
+from relay.store.store import DatabaseUnavailableError, Store
 
 MOST_WAITING = 50_000  # facts in memory, some 50 MB; reached only when neither database nor disk takes them
 _TOGETHER = 500
@@ -81,16 +81,16 @@ class Outbox:
             log.lost(name, "it can be written neither into the database nor into the journal")
             return True
         if self._closing_at and time.monotonic() > self._closing_at:
-            log.lost(f"{len(batch)} facts", errors.describe(error))
+            log.lost(f"{len(batch)} facts", errors.describe_error(error))
             return True
-        log.unwritten(name, errors.describe(error))
+        log.unwritten(name, errors.describe_error(error))
         await asyncio.sleep(_NO_DISK_S)
         return False
 
     async def _keep(self, batch: list[Fact]) -> None:
         if time.monotonic() >= self._away_until:
             try:
-                batch = await self._store.commit(batch)
-            except Away:
+                batch = await self._store.commit_facts(batch)
+            except DatabaseUnavailableError:
                 self._away_until = time.monotonic() + _AWAY_S
-        await self._store.journal_all([fact for fact in batch if fact[0] not in _HINTS])
+        await self._store.append_to_journal([fact for fact in batch if fact[0] not in _HINTS])

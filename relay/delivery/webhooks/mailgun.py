@@ -10,7 +10,7 @@ from relay import address, webhook_signatures
 from relay.delivery.webhooks import smtp_reply
 from relay.delivery.webhooks.smtp_reply import Sort
 from relay.store.database.tables import EventType
-from relay.store.views.webhook_event import Occasion
+from relay.store.views.webhook_event import WebhookEvent
 
 REFUSED = 406  # its receivers answer this to what they never want again
 
@@ -36,7 +36,7 @@ _HITS = (EventType.OPENED, EventType.CLICKED, EventType.UNSUBSCRIBED)
 _TOKEN = 50  # characters
 
 
-def body(occasion: Occasion, secret: str, timestamp: int) -> dict[str, Any] | None:  # Any: JSON
+def body(occasion: WebhookEvent, secret: str, timestamp: int) -> dict[str, Any] | None:  # Any: JSON
     """The object, signed as of that time (seconds since 1970); None for what Mailgun has no word for, and what is
     of nobody or of several at once."""
     if len(occasion.recipients) != 1 or occasion.type not in _NAMES:
@@ -49,7 +49,7 @@ def body(occasion: Occasion, secret: str, timestamp: int) -> dict[str, Any] | No
     }
 
 
-def _data(occasion: Occasion, who: str) -> dict[str, Any]:  # Any: JSON
+def _data(occasion: WebhookEvent, who: str) -> dict[str, Any]:  # Any: JSON
     failed = _NAMES[occasion.type] == "failed"
     data: dict[str, Any] = {  # Any: JSON
         "id": occasion.id,
@@ -97,7 +97,7 @@ def _data(occasion: Occasion, who: str) -> dict[str, Any]:  # Any: JSON
     return data
 
 
-def _reason(occasion: Occasion) -> str:
+def _reason(occasion: WebhookEvent) -> str:
     match occasion.type:
         case EventType.EXPIRED:
             return "old"

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from relay import __version__, webhook_signatures
 from relay.delivery.webhooks import mailgun, postmark, sendgrid
 from relay.store.database.tables import EventType
-from relay.store.views.webhook_event import Occasion
+from relay.store.views.webhook_event import WebhookEvent
 
 WAYPOST, POSTMARK, SENDGRID, MAILGUN = "waypost", "postmark", "sendgrid", "mailgun"
 FORMATS = (WAYPOST, POSTMARK, SENDGRID, MAILGUN)
@@ -39,7 +39,7 @@ class Post(NamedTuple):
     headers: dict[str, str]
 
 
-def compose(endpoint: Endpoint, occasion: Occasion, timestamp: int) -> Post | None:
+def compose(endpoint: Endpoint, occasion: WebhookEvent, timestamp: int) -> Post | None:
     """The request, signed as of that time (seconds since 1970). None: the format has no word for it, or it is a
     machine's hit and the endpoint wants none."""
     is_hit = occasion.type in (EventType.OPENED, EventType.CLICKED)
@@ -74,7 +74,7 @@ def is_refused(format_: str, code: int) -> bool:
     return _REFUSED.get(format_) == code
 
 
-def _told(endpoint: Endpoint, occasion: Occasion, timestamp: int) -> Any:  # Any: JSON
+def _told(endpoint: Endpoint, occasion: WebhookEvent, timestamp: int) -> Any:  # Any: JSON
     match endpoint.format:
         case "postmark":
             return postmark.body(occasion)

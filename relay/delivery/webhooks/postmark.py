@@ -11,7 +11,7 @@ from relay.delivery.webhooks import smtp_reply
 from relay.delivery.webhooks.smtp_reply import Sort
 from relay.store.database.tables import EventType
 from relay.store.views import json_objects
-from relay.store.views.webhook_event import Occasion
+from relay.store.views.webhook_event import WebhookEvent
 
 REFUSED = 403  # its receivers answer this to what they never want again
 
@@ -27,9 +27,9 @@ _BOUNCES = {
 _TYPES = {Sort.HARD: "HardBounce", Sort.SOFT: "SoftBounce", Sort.BLOCK: "Blocked"}
 
 
-def body(occasion: Occasion) -> dict[str, Any] | None:  # Any: JSON
+def body(occasion: WebhookEvent) -> dict[str, Any] | None:  # Any: JSON
     """The object; None for what Postmark would not tell."""
-    at = json_objects.time(occasion.at)
+    at = json_objects.format_time(occasion.at)
     about = {
         "MessageID": occasion.message,
         "MessageStream": occasion.stream or "outbound",
@@ -63,7 +63,7 @@ def body(occasion: Occasion) -> dict[str, Any] | None:  # Any: JSON
     return None
 
 
-def _bounce(occasion: Occasion, type_: str) -> dict[str, Any]:  # Any: JSON
+def _bounce(occasion: WebhookEvent, type_: str) -> dict[str, Any]:  # Any: JSON
     code, name, description = _BOUNCES[type_]
     return {
         "RecordType": "Bounce",
@@ -75,7 +75,7 @@ def _bounce(occasion: Occasion, type_: str) -> dict[str, Any]:  # Any: JSON
         "Details": occasion.detail,
         "Email": occasion.recipients[0] if occasion.recipients else "",
         "From": occasion.reverse_path,
-        "BouncedAt": json_objects.time(occasion.at),
+        "BouncedAt": json_objects.format_time(occasion.at),
         "Inactive": type_ in ("HardBounce", "SpamComplaint"),
         "DumpAvailable": False,
         "CanActivate": type_ != "SpamComplaint",
@@ -84,7 +84,7 @@ def _bounce(occasion: Occasion, type_: str) -> dict[str, Any]:  # Any: JSON
     }
 
 
-def _visitor(occasion: Occasion) -> dict[str, Any]:  # Any: JSON
+def _visitor(occasion: WebhookEvent) -> dict[str, Any]:  # Any: JSON
     """Places and programs are not looked up: their fields are there and empty."""
     place = dict.fromkeys(("CountryISOCode", "Country", "RegionISOCode", "Region", "City", "Zip", "Coords"), "")
     return {

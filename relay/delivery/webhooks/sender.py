@@ -20,7 +20,7 @@ from relay.delivery.webhooks import payload as posts
 from relay.delivery.webhooks.payload import Endpoint, Post
 from relay.delivery.webhooks.request import Answer, Caller, asked_to_wait, next_attempt
 from relay.store.database import errors
-from relay.store.database.webhook_tables import Outgoing, Telling, Webhook
+from relay.store.database.webhook_tables import WebhookLogRow, WebhookQueueRow, WebhookRow
 from relay.store.store import Store
 from relay.store.views import webhook_event
 from relay.store.webhooks import endpoints as webhooks
@@ -34,7 +34,7 @@ _LONGEST_PAUSE = timedelta(minutes=1)
 _REQUEST_KEPT = 16 << 10  # characters
 
 
-def endpoint(row: Webhook, configured: Mapping[str, Configured], ring: KeyRing, now: datetime) -> Endpoint | None:
+def endpoint(row: WebhookRow, configured: Mapping[str, Configured], ring: KeyRing, now: datetime) -> Endpoint | None:
     """A webhook with its secrets; None for one of a configuration that is not ours."""
     said = configured.get(row.id)
     if said is None and row.source == "config":
@@ -118,7 +118,9 @@ class Webhooks:
             task.cancel()
         await asyncio.gather(*self._under_way, return_exceptions=True)
         try:
-            await self._store.writer.write_in_time(lambda connection: outbox.release(connection, self.name))
+            await self._store.writer.write_with_timeout(
+                lambda connection: outbox.release_requests(connection, self.name)
+            )
         except Exception as error:  # noqa: BLE001  the outermost frame: the leases lapse
             errors.log_failure(error, "webhooks")
         await self._caller.close()
@@ -126,15 +128,15 @@ class Webhooks:
     async def _begin(self) -> bool:
         """Leases what is due and begins to tell it. False if there is nothing, or no room."""
         now = self._now()
-        rows = await self._store.read(lambda connection: webhooks.listing(connection, only_on=True))
+        rows = await self._store.read(lambda connection: webhooks.list_webhooks(connection, only_on=True))
         endpoints = {one.id: one for row in rows if (one := self._endpoint(row, now))}
         room = {key: room for key in endpoints if (room := self._room(key, now)) > 0}
-        due = await self._store.read(lambda connection: outbox.are_due(connection, list(room), now)) if room else []
+        due = await self._store.read(lambda connection: outbox.with_due(connection, list(room), now)) if room else []
         if not due or self._is_stopping:
             return False
         wanted = {key: room[key] for key in due}
         leased = await self._store.write(
-            lambda connection: outbox.lease(connection, wanted, self.name, now, now + _LEASE)
+            lambda connection: outbox.lease_due_requests(connection, wanted, self.name, now, now + _LEASE)
         )
         for row in leased:
             task = asyncio.create_task(self._tell(endpoints[row.webhook], row))
@@ -142,7 +144,7 @@ class Webhooks:
             task.add_done_callback(self._done)
         return bool(leased)
 
-    def _endpoint(self, row: Webhook, now: datetime) -> Endpoint | None:
+    def _endpoint(self, row: WebhookRow, now: datetime) -> Endpoint | None:
         try:
             return endpoint(row, self._configured, self._ring, now)
         except Exception:  # noqa: BLE001  one webhook's; the others are told
@@ -160,19 +162,21 @@ class Webhooks:
         del self._under_way[task]
         self._woken.set()
 
-    async def _tell(self, to: Endpoint, row: Outgoing) -> None:
+    async def _tell(self, to: Endpoint, row: WebhookQueueRow) -> None:
         is_taken = False
         try:
-            occasion = await self._store.read(lambda connection: webhook_event.read(connection, row.event))
+            occasion = await self._store.read(
+                lambda connection: webhook_event.read_webhook_event(connection, row.event)
+            )
             post = posts.compose(to, occasion, int(self._now().timestamp())) if occasion else None
             if occasion is None or post is None:
-                await self._store.write(lambda connection: outbox.drop(connection, row))
+                await self._store.write(lambda connection: outbox.drop_request(connection, row))
                 return
             answer = await self._caller.call(to, post)
             is_taken = answer.is_taken
             telling = self._telling(to, row, occasion.type, post, answer)
             reason = await self._store.write(
-                lambda connection: outbox.settle(connection, row, telling, took=answer.is_taken)
+                lambda connection: outbox.record_attempt(connection, row, telling, took=answer.is_taken)
             )
             self._note(to, row, telling, answer)
             if reason:
@@ -182,29 +186,31 @@ class Webhooks:
             if not errors.is_database_fault(error):  # else the lease lapses, and it is told again
                 await self._put_off(to, row, is_taken=is_taken)
 
-    async def _put_off(self, to: Endpoint, row: Outgoing, *, is_taken: bool) -> None:
+    async def _put_off(self, to: Endpoint, row: WebhookQueueRow, *, is_taken: bool) -> None:
         """After a fault of ours: it is tried later and at last given up, so that its message's next events are told."""
         now = self._now()
         again = None if is_taken else next_attempt(to.retry, row.attempts + 1, row.first_at or now, now, self._jitter())
         try:
             if again is None:
-                await self._store.write(lambda connection: outbox.drop(connection, row))
+                await self._store.write(lambda connection: outbox.drop_request(connection, row))
             else:
-                await self._store.write(lambda connection: outbox.put_off(connection, row, now, again))
+                await self._store.write(lambda connection: outbox.postpone_request(connection, row, now, again))
         except Exception as error:  # noqa: BLE001  the outermost frame: the lease lapses
             errors.log_failure(error, "webhook", row.event)
             return
         if again is None and not is_taken:
             log.webhook_gave_up(to.id, row.event, "a fault of ours")
 
-    def _telling(self, to: Endpoint, row: Outgoing, type_: str, post: Post, answer: Answer) -> Telling:
+    def _telling(self, to: Endpoint, row: WebhookQueueRow, type_: str, post: Post, answer: Answer) -> WebhookLogRow:
         """The log's entry."""
         now, again = self._now(), None
-        is_veiled = self._store.people.are_veiled  # then a log would be one more place where people are written down
+        is_veiled = (
+            self._store.identity_policy.redacts
+        )  # then a log would be one more place where people are written down
         if not answer.is_taken and not posts.is_refused(to.format, answer.code):
             wait, attempts = asked_to_wait(answer, now), row.attempts + 1
             again = next_attempt(to.retry, attempts, row.first_at or now, now, self._jitter(), wait)
-        return Telling(
+        return WebhookLogRow(
             id=ids.new(now),
             webhook=to.id,
             event=row.event,
@@ -221,7 +227,7 @@ class Webhooks:
             response="" if is_veiled else answer.text,
         )
 
-    def _note(self, to: Endpoint, row: Outgoing, telling: Telling, answer: Answer) -> None:
+    def _note(self, to: Endpoint, row: WebhookQueueRow, telling: WebhookLogRow, answer: Answer) -> None:
         """Keeps in mind how the endpoint is, and says so when that changes."""
         if answer.is_taken:
             if self._failures.pop(to.id, 0):

@@ -8,7 +8,7 @@ from typing import Any
 from relay.delivery.webhooks import smtp_reply
 from relay.delivery.webhooks.smtp_reply import Sort
 from relay.store.database.tables import EventType
-from relay.store.views.webhook_event import Occasion
+from relay.store.views.webhook_event import WebhookEvent
 
 _NAMES = {
     EventType.ACCEPTED: "processed",
@@ -49,7 +49,7 @@ _DROPPED = {
 }
 
 
-def body(occasion: Occasion) -> list[dict[str, Any]] | None:  # Any: JSON
+def body(occasion: WebhookEvent) -> list[dict[str, Any]] | None:  # Any: JSON
     """The array; None where no recipient is known, whom each of its objects names."""
     made = [
         dict(occasion.meta)
@@ -68,7 +68,7 @@ def body(occasion: Occasion) -> list[dict[str, Any]] | None:  # Any: JSON
     return made or None
 
 
-def _own(occasion: Occasion) -> dict[str, Any]:  # Any: JSON
+def _own(occasion: WebhookEvent) -> dict[str, Any]:  # Any: JSON
     """What this sort of event says beside the rest."""
     said = smtp_reply.said(occasion)
     match occasion.type:
@@ -91,5 +91,5 @@ def _own(occasion: Occasion) -> dict[str, Any]:  # Any: JSON
     return {}
 
 
-def _visitor(occasion: Occasion) -> dict[str, str]:
+def _visitor(occasion: WebhookEvent) -> dict[str, str]:
     return {"useragent": occasion.user_agent, "ip": occasion.ip}

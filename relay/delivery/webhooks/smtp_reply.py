@@ -7,7 +7,7 @@ import re
 from enum import StrEnum
 from typing import NamedTuple
 
-from relay.store.views.webhook_event import Occasion
+from relay.store.views.webhook_event import WebhookEvent
 
 _SAID = re.compile(r"(?:(\d{3})(?:\s+|$))?(?:(\d\.\d{1,3}\.\d{1,3})(?:\s+|$))?(.*)", re.DOTALL)
 _HARD = frozenset({"user_unknown", "domain_unknown", "moved"})
@@ -32,13 +32,13 @@ class Said(NamedTuple):
     text: str
 
 
-def said(occasion: Occasion) -> Said:
+def said(occasion: WebhookEvent) -> Said:
     found = _SAID.fullmatch(occasion.detail)
     assert found  # every text fits
     return Said(int(found[1] or 0), found[2] or "", found[3])
 
 
-def sort(occasion: Occasion) -> Sort:
+def sort(occasion: WebhookEvent) -> Sort:
     if occasion.category in _HARD:
         return Sort.HARD
     return Sort.BLOCK if occasion.category in _BLOCK else Sort.SOFT

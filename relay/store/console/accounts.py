@@ -12,44 +12,44 @@ from argon2.exceptions import InvalidHashError, VerificationError
 from relay.store.console import console_sessions
 from relay.store.database import console_tables
 
-FIRST = "admin"  # the account that the first start makes
+FIRST_ACCOUNT = "admin"  # the account that the first start makes
 _HASHER = PasswordHasher()
 
 
-def first_password(data_dir: Path) -> Path:
+def first_password_file(data_dir: Path) -> Path:
     """Where that account's password lies, from a start without a terminal until it signs in."""
     return data_dir / "first-password"
 
 
 @functools.cache
-def _nobody() -> str:
+def _hash_of_nobody() -> str:
     """Verified when there is no such account, so that the answer takes as long as for a wrong password."""
     return _HASHER.hash("nobody")
 
 
-def put(connection: sa.Connection, name: str, password: str, at: datetime) -> None:
+def set_password(connection: sa.Connection, name: str, password: str, at: datetime) -> None:
     """Makes an account, or gives an existing one a new password, which ends its sessions."""
     table = console_tables.account
-    remove(connection, name)
+    remove_account(connection, name)
     connection.execute(sa.insert(table), {"name": name, "password_hash": hash_password(password), "created_at": at})
 
 
-def remove(connection: sa.Connection, name: str) -> bool:
+def remove_account(connection: sa.Connection, name: str) -> bool:
     """Takes an account away, and ends its sessions. False if there is none of that name."""
-    console_sessions.end_all(connection, name)
+    console_sessions.end_sessions(connection, name)
     return (
         connection.execute(sa.delete(console_tables.account).where(console_tables.account.c.name == name)).rowcount > 0
     )
 
 
-def listing(connection: sa.Connection) -> Sequence[sa.RowMapping]:
+def list_accounts(connection: sa.Connection) -> Sequence[sa.RowMapping]:
     """The accounts' names and ages, the oldest first."""
     table = console_tables.account
     wanted = sa.select(table.c.name, table.c.created_at).order_by(table.c.created_at, table.c.name)
     return connection.execute(wanted).mappings().all()
 
 
-def any_exist(connection: sa.Connection) -> bool:
+def has_accounts(connection: sa.Connection) -> bool:
     return connection.scalar(sa.select(console_tables.account.c.name).limit(1)) is not None
 
 
@@ -64,9 +64,9 @@ def hash_password(password: str) -> str:
     return _HASHER.hash(password)
 
 
-def verify(stored: str | None, password: str) -> bool:
+def verify_password(stored: str | None, password: str) -> bool:
     """True if the password is the one of the hash. Takes tens of milliseconds: not on an event loop."""
     try:
-        return _HASHER.verify(stored or _nobody(), password) and stored is not None
+        return _HASHER.verify(stored or _hash_of_nobody(), password) and stored is not None
     except (VerificationError, InvalidHashError):
         return False

@@ -22,7 +22,7 @@ _PREFIX = "wp_"  # so that a key that leaks is found, by people and by scanners
 _NOTE_USE_AFTER = timedelta(minutes=1)
 
 
-class Key(NamedTuple):
+class ApiKeyGrant(NamedTuple):
     """Whose key it is, and what it may do."""
 
     name: str
@@ -39,7 +39,7 @@ class Key(NamedTuple):
         return self.used_at is None or now - self.used_at >= _NOTE_USE_AFTER
 
 
-def create(
+def create_key(
     connection: sa.Connection,
     name: str,
     now: datetime,
@@ -52,30 +52,30 @@ def create(
         return None
     key = _PREFIX + secrets.token_urlsafe(32)
     row = ApiKey(name=name, digest=_digest(key), created_at=now, scopes=list(scopes), expires_at=expires_at)
-    connection.execute(sa.insert(table), tables.values(row))
+    connection.execute(sa.insert(table), tables.row_values(row))
     return key
 
 
-def listing(connection: sa.Connection) -> Sequence[sa.RowMapping]:
+def list_keys(connection: sa.Connection) -> Sequence[sa.RowMapping]:
     """The keys without their hashes, the oldest first."""
     table = console_tables.api_key
     shown = (table.c.name, table.c.scopes, table.c.created_at, table.c.expires_at, table.c.used_at)
     return connection.execute(sa.select(*shown).order_by(table.c.created_at, table.c.name)).mappings().all()
 
 
-def revoke(connection: sa.Connection, name: str) -> bool:
+def revoke_key(connection: sa.Connection, name: str) -> bool:
     """Ends a key at once. False if there is none of that name."""
     table = console_tables.api_key
     return connection.execute(sa.delete(table).where(table.c.name == name)).rowcount > 0
 
 
-def find(connection: sa.Connection, key: str) -> Key | None:
+def find_key(connection: sa.Connection, key: str) -> ApiKeyGrant | None:
     """Whose key that is, expired or not; None for no key of ours."""
     row = connection.execute(sa.select(console_tables.api_key).filter_by(digest=_digest(key))).mappings().first()
-    return Key(row["name"], frozenset(row["scopes"]), row["expires_at"], row["used_at"]) if row else None
+    return ApiKeyGrant(row["name"], frozenset(row["scopes"]), row["expires_at"], row["used_at"]) if row else None
 
 
-def note_use(connection: sa.Connection, name: str, now: datetime) -> None:
+def note_key_use(connection: sa.Connection, name: str, now: datetime) -> None:
     table = console_tables.api_key
     connection.execute(sa.update(table).where(table.c.name == name).values(used_at=now))
 

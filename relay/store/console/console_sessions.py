@@ -18,7 +18,7 @@ _MAX_USER_AGENT = 300  # characters
 _NOTE_USE_AFTER = timedelta(minutes=1)
 
 
-def start(
+def start_session(
     connection: sa.Connection,
     session: str,
     account: str,
@@ -35,7 +35,7 @@ def start(
         return False
     connection.execute(sa.delete(table).where(table.c.expires_at <= now))
     row = {
-        "digest": digest(session),
+        "digest": session_digest(session),
         "account": account,
         "created_at": now,
         "used_at": now,
@@ -47,10 +47,10 @@ def start(
     return True
 
 
-def find(connection: sa.Connection, session: str, now: datetime) -> sa.RowMapping | None:
+def find_session(connection: sa.Connection, session: str, now: datetime) -> sa.RowMapping | None:
     """The session of those random bits; None if there is none, or not any more."""
     table = console_tables.console_session
-    wanted = sa.select(table).where(table.c.digest == digest(session), table.c.expires_at > now)
+    wanted = sa.select(table).where(table.c.digest == session_digest(session), table.c.expires_at > now)
     return connection.execute(wanted).mappings().first()
 
 
@@ -60,29 +60,29 @@ def is_use_due(row: sa.RowMapping, now: datetime) -> bool:
     return now - used_at >= _NOTE_USE_AFTER
 
 
-def note_use(connection: sa.Connection, session_digest: str, now: datetime) -> None:
+def note_session_use(connection: sa.Connection, session_digest: str, now: datetime) -> None:
     table = console_tables.console_session
     connection.execute(sa.update(table).where(table.c.digest == session_digest).values(used_at=now))
 
 
-def listing(connection: sa.Connection, now: datetime) -> Sequence[sa.RowMapping]:
+def list_sessions(connection: sa.Connection, now: datetime) -> Sequence[sa.RowMapping]:
     """All that last, the one that was used last first."""
     table = console_tables.console_session
     wanted = sa.select(table).where(table.c.expires_at > now).order_by(table.c.used_at.desc(), table.c.digest)
     return connection.execute(wanted).mappings().all()
 
 
-def end(connection: sa.Connection, session_digest: str) -> bool:
+def end_session(connection: sa.Connection, session_digest: str) -> bool:
     """Signs a browser out. False if there is no such session."""
     table = console_tables.console_session
     return connection.execute(sa.delete(table).where(table.c.digest == session_digest)).rowcount > 0
 
 
-def end_all(connection: sa.Connection, account: str) -> None:
+def end_sessions(connection: sa.Connection, account: str) -> None:
     """Signs an account out everywhere."""
     table = console_tables.console_session
     connection.execute(sa.delete(table).where(table.c.account == account))
 
 
-def digest(session: str) -> str:
+def session_digest(session: str) -> str:
     return hashlib.sha256(session.encode("utf-8", "surrogatepass")).hexdigest()

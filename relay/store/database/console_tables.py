@@ -6,7 +6,7 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlmodel import Field, SQLModel
 
-from relay.store.database.tables import UtcTime, table
+from relay.store.database.tables import UtcTime, table_of
 
 
 class Pixel(SQLModel, table=True):
@@ -70,10 +70,10 @@ class ConsoleSession(SQLModel, table=True):
     ip: str = ""
 
 
-pixel = table(Pixel)
-pixel_hit = table(PixelHit)
-api_key = table(ApiKey)
-account = table(Account)
-console_session = table(ConsoleSession)
+pixel = table_of(Pixel)
+pixel_hit = table_of(PixelHit)
+api_key = table_of(ApiKey)
+account = table_of(Account)
+console_session = table_of(ConsoleSession)
 
 sa.Index("pixel_hit_by_pixel", pixel_hit.c.pixel, pixel_hit.c.id)

@@ -13,10 +13,10 @@ from relay.store.database import errors, identities
 
 BUSY_TIMEOUT_S = 5.0
 DATABASE_FILE = "waypost.db"
-_damaged: set[tuple[int, int]] = set()  # files in which a connection of this process has met damage
-NOBODY_KNOWN = identities.People()
+_damaged_files: set[tuple[int, int]] = set()  # files in which a connection of this process has met damage
+DEFAULT_POLICY = identities.IdentityPolicy()
 # A PostgreSQL server that has gone without a word is found within a minute, also by who waits for its answer.
-_LINK = {
+_POSTGRESQL_OPTIONS = {
     "connect_timeout": round(BUSY_TIMEOUT_S),
     "tcp_user_timeout": 30_000,  # ms
     "keepalives_idle": 30,
@@ -25,13 +25,13 @@ _LINK = {
 }
 
 
-def url(configured: str, data_dir: Path) -> str:
+def database_url(configured: str, data_dir: Path) -> str:
     """The database's URL: the configured one, or a file in `data_dir`."""
     return configured or f"sqlite:///{data_dir / DATABASE_FILE}"
 
 
 def open_engine(
-    database_url: str, *, writes: bool, known: identities.People = NOBODY_KNOWN, creates: bool = False
+    database_url: str, *, writes: bool, policy: identities.IdentityPolicy = DEFAULT_POLICY, creates: bool = False
 ) -> sa.Engine:
     """An engine whose connections know how people are written down. Only one that `creates` makes a missing file.
 
@@ -43,8 +43,8 @@ def open_engine(
             pool_pre_ping=True,
             pool_size=1 if writes else 5,
             hide_parameters=True,
-            execution_options=identities.options(known),
-            connect_args=_LINK,
+            execution_options=identities.engine_options(policy),
+            connect_args=_POSTGRESQL_OPTIONS,
         )
     path = sa.make_url(database_url).database or ""
     # A file that was moved away is not made anew, or what comes back would find a stranger's log beside it.
@@ -53,12 +53,12 @@ def open_engine(
         database_url,
         creator=lambda: sqlite3.connect(name, uri=True, timeout=BUSY_TIMEOUT_S, check_same_thread=False),
         hide_parameters=True,  # a traceback in the log names no addresses
-        execution_options=identities.options(known),
+        execution_options=identities.engine_options(policy),
         **({"poolclass": NullPool} if writes else {}),
     )
 
     def prepare(connection: Any, record: Any) -> None:  # Any: sqlite3's connection behind SQLAlchemy, and its record
-        record.info["file"] = _identity(path)
+        record.info["file"] = _file_identity(path)
         connection.isolation_level = None  # the driver's own BEGIN comes too late and is never IMMEDIATE
         cursor = connection.cursor()
         if creates:
@@ -75,26 +75,26 @@ def open_engine(
         cursor.close()
 
     def checkout(_connection: object, record: Any, _proxy: object) -> None:  # Any: as above
-        if record.info["file"] != _identity(path):
+        if record.info["file"] != _file_identity(path):
             raise sa.exc.DisconnectionError  # and the pool connects anew
 
     def begin(connection: sa.Connection) -> None:
         # The writer keeps its connection, which no checkout looks at. To a file without its name commits would be made
         # that nobody finds again.
-        if writes and connection.connection.info["file"] != _identity(path):
+        if writes and connection.connection.info["file"] != _file_identity(path):
             gone = sqlite3.OperationalError("the database's file is gone, or is another one")
             raise sa.exc.OperationalError("BEGIN", None, gone)
         # Commits into a damaged file succeed as long as they touch no bad page, and nobody finds them again either.
-        if writes and _identity(path) in _damaged:
+        if writes and _file_identity(path) in _damaged_files:
             damaged = sqlite3.OperationalError("the database's file is damaged")
             raise sa.exc.OperationalError("BEGIN", None, damaged)
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     def look(context: sa.engine.ExceptionContext) -> None:
-        found = _identity(path)
-        if found and found not in _damaged and errors.is_damage(context.original_exception):
-            _damaged.add(found)
-            log.database_damaged(path, errors.describe(context.original_exception))
+        found = _file_identity(path)
+        if found and found not in _damaged_files and errors.is_damage(context.original_exception):
+            _damaged_files.add(found)
+            log.database_damaged(path, errors.describe_error(context.original_exception))
 
     sa.event.listen(engine, "connect", prepare)
     sa.event.listen(engine, "checkout", checkout)
@@ -105,11 +105,11 @@ def open_engine(
 
 def is_damaged(engine: sa.Engine) -> bool:
     """True if a connection of this process has met damage in the engine's file: nothing is committed to it any more."""
-    path = engine.url.database if _damaged else None
-    return engine.dialect.name == "sqlite" and path is not None and _identity(path) in _damaged
+    path = engine.url.database if _damaged_files else None
+    return engine.dialect.name == "sqlite" and path is not None and _file_identity(path) in _damaged_files
 
 
-def _identity(path: str) -> tuple[int, int] | None:
+def _file_identity(path: str) -> tuple[int, int] | None:
     try:
         found = Path(path).stat()
     except OSError:

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from relay import log, redaction
 
 _MAX_REASON = 200  # characters
-_SQLITE = {
+_SQLITE_CODES = {
     sqlite3.SQLITE_PERM,
     sqlite3.SQLITE_BUSY,
     sqlite3.SQLITE_LOCKED,
@@ -33,7 +33,7 @@ _SQLSTATE_CLASSES = ("08", "28", "53", "57", "58", "F0", "XX")
 _SQLSTATES = ("25006", "42501", "42P01", "3F000")
 
 
-class NotYetError(LookupError):
+class NotStoredYetError(LookupError):
     """What a fact is about is not in the database: it may still wait in a journal."""
 
 
@@ -47,7 +47,7 @@ def is_database_fault(error: BaseException) -> bool:
         if code is None:
             return isinstance(cause, sqlite3.OperationalError)
         # A foreign file has none of our tables, for which SQLite has no code of its own.
-        return code & 0xFF in _SQLITE or str(cause).startswith("no such table")
+        return code & 0xFF in _SQLITE_CODES or str(cause).startswith("no such table")
     state = getattr(cause, "sqlstate", None) or ""
     return (
         isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError)
@@ -63,14 +63,14 @@ def is_damage(error: BaseException) -> bool:
     return code is not None and code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
-def describe(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     """What the database said, in its first line: neither statements nor their values, nor addresses."""
     cause = error.orig if isinstance(error, sa.exc.DBAPIError) and error.orig else error
     first = next(iter(str(cause).splitlines()), "").strip()
     return redaction.redact_addresses(first)[:_MAX_REASON] or type(cause).__name__
 
 
-def trace(error: BaseException) -> str:
+def format_traceback(error: BaseException) -> str:
     """The traceback of an error that nobody is handling now."""
     return "".join(traceback.format_exception(error))
 
@@ -79,6 +79,6 @@ def log_failure(error: BaseException, where: str, what: str = "") -> None:
     """For an `except` around a loop's round or one of its items: names the trouble of database and disk; anything else
     is a fault of ours, with its traceback. `what`: the item, by its id."""
     if is_database_fault(error):
-        log.unreadable(describe(error))
+        log.unreadable(describe_error(error))
     else:
         log.fault(where, what)

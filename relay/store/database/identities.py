@@ -15,23 +15,23 @@ import sqlalchemy as sa
 
 from relay import address, redaction
 
-PURPOSE = "people"  # of the key, as `tokens.KeyRing.derive_secret` wants it; `tokens.LASTING_PURPOSES` has it
-_OPTION = "waypost_people"
-MARK = "~"  # no address begins so and has no @
+KEY_PURPOSE = "people"  # of the key, as `tokens.KeyRing.derive_secret` wants it; `tokens.LASTING_PURPOSES` has it
+_EXECUTION_OPTION = "waypost_people"
+PSEUDONYM_PREFIX = "~"  # no address begins so and has no @
 _PSEUDONYM_OCTETS = 16
-_RECEIPT, _MAX_RECEIPTS = re.compile(r"[\w-]{8,}"), 8  # words of a 250 that may be an id
+_RECEIPT_WORD, _MAX_RECEIPT_WORDS = re.compile(r"[\w-]{8,}"), 8  # words of a 250 that may be an id
 
 
 @dataclass(frozen=True, slots=True)
-class People:
+class IdentityPolicy:
     """How this installation writes people down."""
 
     mode: str = "full"
     key: bytes = b""
-    asks: bool = False  # tracked are only those who said yes
+    requires_consent: bool = False  # tracked are only those who said yes
 
     @property
-    def are_veiled(self) -> bool:
+    def redacts(self) -> bool:
         """True if no address is kept of what is settled."""
         return self.mode in ("pseudonymous", "aggregate")
 
@@ -43,13 +43,13 @@ class People:
 
     def _pseudonym(self, canonical: str) -> str:
         mac = hmac.digest(self.key, canonical.encode("utf-8", "surrogatepass"), "sha256")
-        return MARK + base64.b32hexencode(mac[:_PSEUDONYM_OCTETS]).decode("ascii").rstrip("=").lower()
+        return PSEUDONYM_PREFIX + base64.b32hexencode(mac[:_PSEUDONYM_OCTETS]).decode("ascii").rstrip("=").lower()
 
-    def name(self, mailbox: str) -> str:
+    def stored_name(self, mailbox: str) -> str:
         """Under which a suppression or a wish is written down."""
-        return self.pseudonym(mailbox) if self.are_veiled else address.canonical(mailbox)
+        return self.pseudonym(mailbox) if self.redacts else address.canonical(mailbox)
 
-    def names(self, mailbox: str) -> list[str]:
+    def possible_names(self, mailbox: str) -> list[str]:
         """Under which one may stand: an earlier mode wrote addresses, an erased address is a pseudonym, and an earlier
         version spelled internationalised domains as they came."""
         who = address.canonical(mailbox)
@@ -58,20 +58,20 @@ class People:
             names += [earlier, self._pseudonym(earlier) if self.key else earlier]
         return list(dict.fromkeys(names))
 
-    def by_name(self, mailboxes: Iterable[str]) -> dict[str, str]:
+    def canonical_by_name(self, mailboxes: Iterable[str]) -> dict[str, str]:
         """All names under which the addresses may stand, each with the canonical address."""
-        return {name: address.canonical(mailbox) for mailbox in set(mailboxes) for name in self.names(mailbox)}
+        return {name: address.canonical(mailbox) for mailbox in set(mailboxes) for name in self.possible_names(mailbox)}
 
-    def shown(self, mailbox: str) -> str:
+    def event_recipient(self, mailbox: str) -> str:
         """What an event or a settled delivery says of its recipient."""
         if self.mode == "aggregate":
             return ""
-        return self.pseudonym(mailbox) if self.are_veiled else mailbox
+        return self.pseudonym(mailbox) if self.redacts else mailbox
 
-    def said(self, code: int, text: str, recipient: str, *, is_ours: bool) -> str:
+    def redact_reply(self, code: int, text: str, recipient: str, *, is_ours: bool) -> str:
         """A reply's text as it is kept. Servers quote the address in more ways than can be known, so of what others
         say none is, but the words of a yes as digests: by them its upstream names the mail later."""
-        if not self.are_veiled:
+        if not self.redacts:
             return text
         if is_ours:
             return redaction.redact(redaction.redact_addresses(text), redaction.identifying_strings([recipient]))
@@ -79,29 +79,29 @@ class People:
             return ""
         if text and all(map(is_pseudonym, text.split())):
             return text  # it is veiled already
-        return " ".join(self.digest(word) for word in _RECEIPT.findall(text)[:_MAX_RECEIPTS])
+        return " ".join(self.digest(word) for word in _RECEIPT_WORD.findall(text)[:_MAX_RECEIPT_WORDS])
 
     def digest(self, text: str) -> str:
         """What stands for an id of others', which may name somebody: always the same, and nobody's to undo."""
         return self._pseudonym(text)
 
-    def marks(self, mailboxes: Iterable[str]) -> frozenset[str]:
+    def identifying_strings(self, mailboxes: Iterable[str]) -> frozenset[str]:
         """What would name one of them, beside what is kept anyway; empty where everything is."""
-        if not self.are_veiled:
+        if not self.redacts:
             return frozenset()
         return redaction.identifying_strings(mailboxes, with_local_part=self.mode == "aggregate")
 
 
-def of(connection: sa.Connection) -> People:
+def policy_for(connection: sa.Connection) -> IdentityPolicy:
     """How the store that this connection belongs to writes people down."""
-    found = connection.get_execution_options().get(_OPTION)
-    return found if isinstance(found, People) else People()
+    found = connection.get_execution_options().get(_EXECUTION_OPTION)
+    return found if isinstance(found, IdentityPolicy) else IdentityPolicy()
 
 
-def options(people: People) -> dict[str, People]:
+def engine_options(people: IdentityPolicy) -> dict[str, IdentityPolicy]:
     """The execution options of an engine whose connections know these people."""
-    return {_OPTION: people}
+    return {_EXECUTION_OPTION: people}
 
 
 def is_pseudonym(text: str) -> bool:
-    return text.startswith(MARK) and "@" not in text
+    return text.startswith(PSEUDONYM_PREFIX) and "@" not in text

@@ -18,8 +18,8 @@ from pydantic import TypeAdapter
 
 from relay import durable_files, ids, log
 from relay.store.database import errors
-from relay.store.database.errors import NotYetError
-from relay.store.database.identities import People
+from relay.store.database.errors import NotStoredYetError
+from relay.store.database.identities import IdentityPolicy
 
 SUFFIX = ".jsonl"
 
@@ -27,13 +27,13 @@ SUFFIX = ".jsonl"
 class Fact(NamedTuple):
     """A kind of fact: how its value is written, the store function that commits it, and what of it may be kept."""
 
-    form: TypeAdapter[Any]  # Any: each kind has its own type, which only `apply` and `veil` need to know
+    adapter: TypeAdapter[Any]  # Any: each kind has its own type, which only `apply` and `veil` need to know
     apply: Callable[[sa.Connection, Any], None]
-    veil: Callable[[People, Any], Any] = lambda _, value: value
+    redact: Callable[[IdentityPolicy, Any], Any] = lambda _, value: value
     salvage: Callable[[sa.Connection, Any], None] = lambda _connection, _value: None  # where `apply` fails by itself
 
 
-class Replayed(NamedTuple):
+class RemainingLines(NamedTuple):
     """Lines that are still in the file: not to be committed yet, or never."""
 
     later: list[bytes]
@@ -55,7 +55,9 @@ class Journal:
 
     def append_all(self, facts: Sequence[tuple[str, object]]) -> None:
         """The same for several, all or none."""
-        line = b"".join(name.encode() + b" " + self._facts[name].form.dump_json(value) + b"\n" for name, value in facts)
+        line = b"".join(
+            name.encode() + b" " + self._facts[name].adapter.dump_json(value) + b"\n" for name, value in facts
+        )
         with self._lock:
             if self._file is None:
                 self._file = self._open()
@@ -78,12 +80,12 @@ class Journal:
         return file
 
     @property
-    def waits(self) -> bool:
+    def has_pending(self) -> bool:
         """True if there may be something to replay."""
         return self._directory.is_dir() and any(self._directory.glob(f"*{SUFFIX}"))
 
     @contextlib.contextmanager
-    def claimed(self) -> Iterator[list[Path]]:
+    def lock_files(self) -> Iterator[list[Path]]:
         """Files to replay, oldest first, locked meanwhile: our own so far, and those that dead processes left."""
         with self._lock:
             if self._file is not None:
@@ -92,7 +94,7 @@ class Journal:
         held: list[tuple[Path, int]] = []
         try:
             for path in sorted(self._directory.glob(f"*{SUFFIX}")):
-                file = _locked(path)
+                file = _open_locked(path)
                 if file is not None:
                     held.append((path, file))
             yield [path for path, _ in held]
@@ -100,11 +102,11 @@ class Journal:
             for _, file in held:
                 os.close(file)
 
-    def strike_out(self, word: str) -> int:
+    def remove_lines_with(self, word: str) -> int:
         """Takes the lines with that word, in any case, out of every file that no living process holds, and of those
         that can never be read. Returns how many."""
         gone = 0
-        with self.claimed() as paths:
+        with self.lock_files() as paths:
             for path in [*paths, *self._directory.glob("*.bad")]:
                 lines = path.read_bytes().splitlines(keepends=True)
                 kept = [line for line in lines if word.lower().encode() not in line.lower()]
@@ -115,7 +117,7 @@ class Journal:
                     draft.replace(path)
         return gone
 
-    def names(self, word: str) -> bool:
+    def mentions(self, word: str) -> bool:
         """Whether any file has that word, in any case; also one that a living process holds."""
         for path in self._directory.glob("*"):
             with contextlib.suppress(FileNotFoundError):  # replayed just now
@@ -123,7 +125,7 @@ class Journal:
                     return True
         return False
 
-    def lines(self, name: str) -> list[bytes]:
+    def find_lines(self, name: str) -> list[bytes]:
         """The facts of that kind that are still to be replayed, by whatever process."""
         found: list[bytes] = []
         for path in self._directory.glob(f"*{SUFFIX}"):
@@ -131,21 +133,21 @@ class Journal:
                 found += (line for line in file if line.startswith(name.encode() + b" "))
         return found
 
-    def replay(self, connection: sa.Connection, lines: list[bytes]) -> Replayed:
+    def apply_lines(self, connection: sa.Connection, lines: list[bytes]) -> RemainingLines:
         """Commits the lines' facts with the connection. Returns those that stay."""
         try:
             with connection.begin_nested():  # one savepoint for all: each costs as much as a statement
                 for line in lines:
                     name, _, value = line.partition(b" ")
                     fact = self._facts[name.decode()]
-                    fact.apply(connection, fact.form.validate_json(value))
-            return Replayed([], [])
+                    fact.apply(connection, fact.adapter.validate_json(value))
+            return RemainingLines([], [])
         except Exception as error:
             if errors.is_database_fault(error):
                 raise
             return self._apart(connection, lines)  # one line's fault: find out which, and spare the others
 
-    def _apart(self, connection: sa.Connection, lines: list[bytes]) -> Replayed:
+    def _apart(self, connection: sa.Connection, lines: list[bytes]) -> RemainingLines:
         """The same, each line by itself."""
         later: list[bytes] = []
         bad: list[bytes] = []
@@ -153,7 +155,7 @@ class Journal:
             name, _, value = line.partition(b" ")
             try:
                 fact = self._facts[name.decode()]
-                given = fact.form.validate_json(value)
+                given = fact.adapter.validate_json(value)
             except (LookupError, ValueError) as error:
                 log.bad_fact(name.decode("ascii", "replace"), type(error).__name__)
                 bad.append(line)
@@ -161,7 +163,7 @@ class Journal:
             try:
                 with connection.begin_nested():
                     fact.apply(connection, given)
-            except NotYetError:
+            except NotStoredYetError:
                 later.append(line)
             except Exception as error:
                 if errors.is_database_fault(error):
@@ -169,11 +171,11 @@ class Journal:
                 log.fault("journal", name.decode())
                 log.bad_fact(name.decode(), type(error).__name__)
                 bad.append(line)  # one line must not stop the others
-                with contextlib.suppress(NotYetError), connection.begin_nested():
+                with contextlib.suppress(NotStoredYetError), connection.begin_nested():
                     fact.salvage(connection, given)
-        return Replayed(later, bad)
+        return RemainingLines(later, bad)
 
-    def settle(self, path: Path, stays: Replayed) -> None:
+    def rewrite_file(self, path: Path, stays: RemainingLines) -> None:
         """After the commit: the file goes, but for what must wait on. What can never be read lies beside, as `.bad`."""
         if stays.bad:
             with path.with_suffix(".bad").open("ab") as file:
@@ -186,7 +188,7 @@ class Journal:
             path.unlink(missing_ok=True)
 
 
-def _locked(path: Path) -> int | None:
+def _open_locked(path: Path) -> int | None:
     """The file, open and locked; None if another process has it or has just dealt with it."""
     try:
         file = os.open(path, os.O_RDONLY)

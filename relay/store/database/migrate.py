@@ -7,38 +7,40 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-_HERE = Path(__file__).parent / "migrations"  # a file's name begins with its revision, and the last one is the newest
-_LOCK = 0x57415950  # "WAYP": PostgreSQL's advisory lock; SQLite's BEGIN IMMEDIATE is one already
+_MIGRATIONS = (
+    Path(__file__).parent / "migrations"
+)  # a file's name begins with its revision, and the last one is the newest
+_ADVISORY_LOCK = 0x57415950  # "WAYP": PostgreSQL's advisory lock; SQLite's BEGIN IMMEDIATE is one already
 
 
-class TooNew(Exception):
+class DatabaseTooNewError(Exception):
     """The database was written by a later Waypost."""
 
 
 def is_current(engine: sa.Engine) -> bool:
     """True if there is nothing to do. Needs no lock. Raises sqlalchemy.exc.SQLAlchemyError."""
     with engine.begin() as connection:
-        return _version(connection) == max(_known())
+        return _current_version(connection) == max(_known_versions())
 
 
-def upgrade(engine: sa.Engine) -> None:
+def upgrade_schema(engine: sa.Engine) -> None:
     """Migrates. Several processes may call it at once. Raises TooNew, sqlalchemy.exc.SQLAlchemyError."""
-    known = _known()
+    known = _known_versions()
     with engine.begin() as connection:
         if engine.dialect.name == "postgresql":
-            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
-        version = _version(connection)
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_ADVISORY_LOCK)))
+        version = _current_version(connection)
         if version is not None and version not in known:
-            raise TooNew(f"the database is of a later version of Waypost ({version}); start that one")
+            raise DatabaseTooNewError(f"the database is of a later version of Waypost ({version}); start that one")
         if version != max(known):
             _migrate(connection)
 
 
-def _known() -> set[str]:
-    return {path.name[:4] for path in (_HERE / "versions").glob("[0-9]*.py")}
+def _known_versions() -> set[str]:
+    return {path.name[:4] for path in (_MIGRATIONS / "versions").glob("[0-9]*.py")}
 
 
-def _version(connection: sa.Connection) -> str | None:
+def _current_version(connection: sa.Connection) -> str | None:
     if not sa.inspect(connection).has_table("alembic_version"):
         return None
     version: str | None = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
@@ -51,6 +53,6 @@ def _migrate(connection: sa.Connection, to: str = "head") -> None:
     from alembic.config import Config
 
     config = Config()
-    config.set_main_option("script_location", str(_HERE))
+    config.set_main_option("script_location", str(_MIGRATIONS))
     config.attributes["connection"] = connection
     command.upgrade(config, to)

@@ -18,24 +18,24 @@ T = TypeVar("T")
 MAX_READ_S = 1.0
 _THREADS = 4  # so many may hang at a time
 _STATEMENT_MS = 2000  # then PostgreSQL ends what waits for a lock, and the thread is free again
-_ASK_AGAIN_S = 2.0
+_RETRY_S = 2.0
 
 
-class Reader:
+class TimedReader:
     """Threads of their own: no other read of the process stands before these."""
 
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="waypost-prompt-reader")
-        self._asks_again_at_s = 0.0  # while it does not answer
+        self._retry_at_s = 0.0  # while it does not answer
 
     async def read(self, work: Callable[[sa.Connection], T]) -> T:
         """Returns `work(connection)`. Raises TimeoutError if it takes too long, sqlalchemy.exc.SQLAlchemyError."""
         now_s = time.monotonic()
-        if now_s < self._asks_again_at_s:
+        if now_s < self._retry_at_s:
             raise TimeoutError
-        if self._asks_again_at_s:
-            self._asks_again_at_s = now_s + _ASK_AGAIN_S  # this one tries; nobody else waits with it
+        if self._retry_at_s:
+            self._retry_at_s = now_s + _RETRY_S  # this one tries; nobody else waits with it
         reading = asyncio.get_running_loop().run_in_executor(self._threads, self._run, work)
         try:
             # `asyncio.timeout` would drop an answer that came while the event loop was busy.
@@ -44,7 +44,7 @@ class Reader:
                 return reading.result()
         finally:
             reading.cancel()  # what has not begun need not
-        self._asks_again_at_s = time.monotonic() + _ASK_AGAIN_S
+        self._retry_at_s = time.monotonic() + _RETRY_S
         log.unreadable("slow")
         raise TimeoutError
 
@@ -54,7 +54,7 @@ class Reader:
                 # LOCAL: behind a pooler (PgBouncer) the connection is somebody else's afterwards.
                 connection.exec_driver_sql(f"SET LOCAL statement_timeout = {_STATEMENT_MS}")
             result = work(connection)
-        self._asks_again_at_s = 0.0
+        self._retry_at_s = 0.0
         return result
 
     def close(self) -> None:

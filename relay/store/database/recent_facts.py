@@ -14,7 +14,7 @@ _MAX_AGE_S = 10.0  # the queue is looked at each second, and much else with each
 _MAX_OCTETS = 32 << 20
 
 
-class _Committed(NamedTuple):
+class _RecentFact(NamedTuple):
     at_s: float
     name: str
     value: Any  # as in journal.Fact
@@ -26,14 +26,14 @@ class RecentFacts:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._facts: deque[_Committed] = deque()
+        self._facts: deque[_RecentFact] = deque()
         self._octets = 0
 
     def add(self, name: str, value: Any, octets: int) -> None:  # Any: as above
         """`octets`: of the mail in it."""
         now = time.monotonic()
         with self._lock:
-            self._facts.append(_Committed(now, name, value, octets))
+            self._facts.append(_RecentFact(now, name, value, octets))
             self._octets += octets
             while self._octets > _MAX_OCTETS or self._facts[0].at_s < now - _MAX_AGE_S:
                 self._octets -= self._facts.popleft().octets

@@ -157,7 +157,7 @@ class Attempt(SQLModel, table=True):
     uncertain: bool = False  # it may have arrived
 
 
-class Event(SQLModel, table=True):
+class EventRow(SQLModel, table=True):
     """Something that happened, once: a second event of the same id is the same event."""
 
     __tablename__ = "event"
@@ -192,7 +192,7 @@ class Suppression(SQLModel, table=True):
     expires_at: datetime | None = Field(default=None, sa_type=UtcTime)
 
 
-class Heard(SQLModel, table=True):
+class ProcessedProviderEvent(SQLModel, table=True):
     """Something that a provider told us, by a digest of its own id: a second telling changes nothing."""
 
     __tablename__ = "heard"
@@ -200,7 +200,7 @@ class Heard(SQLModel, table=True):
     at: datetime = Field(sa_type=UtcTime)
 
 
-class Strike(SQLModel, table=True):
+class SoftFailure(SQLModel, table=True):
     """A soft failure that counts against an address if it comes again."""
 
     __tablename__ = "strike"
@@ -234,27 +234,29 @@ _ZERO: sa.ColumnElement[int] = sa.literal_column("0")
 _EMPTY: sa.ColumnElement[str] = sa.literal_column("''")
 
 
-def table(model: type[SQLModel]) -> sa.Table:
+def table_of(model: type[SQLModel]) -> sa.Table:
     table = SQLModel.metadata.tables[str(model.__tablename__)]
     assert isinstance(table, sa.Table)
     return table
 
 
 # Core statements on the hot paths run on these (97 % of raw sqlite3's speed; `session.add` a third).
-message = table(Message)
-content = table(Content)
-delivery = table(Delivery)
-attempt = table(Attempt)
-event = table(Event)
-suppression = table(Suppression)
-strike = table(Strike)
-consent = table(Consent)
-heard = table(Heard)
-destination = table(Destination)
+message = table_of(Message)
+content = table_of(Content)
+delivery = table_of(Delivery)
+attempt = table_of(Attempt)
+event = table_of(EventRow)
+suppression = table_of(Suppression)
+soft_failure = table_of(SoftFailure)
+consent = table_of(Consent)
+processed_provider_event = table_of(ProcessedProviderEvent)
+destination = table_of(Destination)
 
 has_crashed = delivery.c.crashes > _ZERO
-_owes = delivery.c.owes != _EMPTY
-is_owing = sa.and_(_owes, delivery.c.owes.in_(["failed", "delayed", "relayed"]))  # by equality the index is followed
+_has_dsn_due = delivery.c.owes != _EMPTY
+has_dsn_due = sa.and_(
+    _has_dsn_due, delivery.c.owes.in_(["failed", "delayed", "relayed"])
+)  # by equality the index is followed
 
 sa.Index("destination_by_use", destination.c.used_at)
 sa.Index("event_by_message", event.c.message, event.c.number, event.c.id)
@@ -275,12 +277,12 @@ sa.Index(
     postgresql_where=delivery.c.next_attempt_at.is_not(None),
 )
 sa.Index("delivery_crashed", delivery.c.crashes, sqlite_where=has_crashed, postgresql_where=has_crashed)
-sa.Index("delivery_owes", delivery.c.owes, sqlite_where=_owes, postgresql_where=_owes)
+sa.Index("delivery_owes", delivery.c.owes, sqlite_where=_has_dsn_due, postgresql_where=_has_dsn_due)
 sa.Index("delivery_by_recipient", delivery.c.recipient)
 sa.Index("message_by_message_id", message.c.message_id)
 sa.Index("suppression_address", suppression.c.address, suppression.c.scope, suppression.c.stream, unique=True)
 
 
-def values(row: SQLModel, *, without: frozenset[str] = frozenset()) -> dict[str, Any]:  # Any: a row's values
+def row_values(row: SQLModel, *, without: frozenset[str] = frozenset()) -> dict[str, Any]:  # Any: a row's values
     """A row as the values of a Core statement."""
     return {name: value for name, value in row.__dict__.items() if name[0] != "_" and name not in without}

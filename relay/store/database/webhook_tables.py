@@ -8,7 +8,7 @@ from sqlmodel import Field, SQLModel
 from relay.store.database.tables import BigId, UtcTime
 
 
-class Webhook(SQLModel, table=True):
+class WebhookRow(SQLModel, table=True):
     """An endpoint. `source` config: it stands in config.toml, and so do its secrets. What was added in the console or
     by the API (database) reaches public addresses only."""
 
@@ -28,7 +28,7 @@ class Webhook(SQLModel, table=True):
     failing_since: datetime | None = Field(default=None, sa_type=UtcTime)  # with no success since
 
 
-class Outgoing(SQLModel, table=True):
+class WebhookQueueRow(SQLModel, table=True):
     """An event that a webhook is still to be told. Its id is the order in which they are told, message by message."""
 
     __tablename__ = "outbox"
@@ -43,7 +43,7 @@ class Outgoing(SQLModel, table=True):
     leased_until: datetime | None = Field(default=None, sa_type=UtcTime)
 
 
-class Telling(SQLModel, table=True):
+class WebhookLogRow(SQLModel, table=True):
     """One request to a webhook, and what came of it. Code 0: there was no response; `error` says why."""
 
     __tablename__ = "webhook_log"
@@ -64,11 +64,11 @@ class Telling(SQLModel, table=True):
 
 
 webhook = SQLModel.metadata.tables["webhook"]
-outbox = SQLModel.metadata.tables["outbox"]
-log = SQLModel.metadata.tables["webhook_log"]
+webhook_queue = SQLModel.metadata.tables["outbox"]
+webhook_log = SQLModel.metadata.tables["webhook_log"]
 
-sa.Index("outbox_by_message", outbox.c.webhook, outbox.c.message, outbox.c.id)
-sa.Index("outbox_due", outbox.c.webhook, outbox.c.next_attempt_at)
-sa.Index("outbox_message", outbox.c.message)
-sa.Index("webhook_log_by_webhook", log.c.webhook, log.c.id)
-sa.Index("webhook_log_by_message", log.c.message)
+sa.Index("outbox_by_message", webhook_queue.c.webhook, webhook_queue.c.message, webhook_queue.c.id)
+sa.Index("outbox_due", webhook_queue.c.webhook, webhook_queue.c.next_attempt_at)
+sa.Index("outbox_message", webhook_queue.c.message)
+sa.Index("webhook_log_by_webhook", webhook_log.c.webhook, webhook_log.c.id)
+sa.Index("webhook_log_by_message", webhook_log.c.message)

@@ -19,7 +19,7 @@ from relay.store.database import errors
 T = TypeVar("T")
 Work = Callable[[sa.Connection], T]
 
-LARGEST_GROUP = 256
+MAX_JOBS_PER_COMMIT = 256
 MAX_WRITE_S = 5.0  # where somebody waits
 
 
@@ -30,7 +30,7 @@ class _Job(NamedTuple):
     begins_commit: bool = False
 
 
-class _Fault(NamedTuple):
+class _FailedJob(NamedTuple):
     error: Exception
 
 
@@ -46,8 +46,8 @@ class Writer:
         self._thread = threading.Thread(target=self._run, name="waypost-writer", daemon=True)
         self._connection: sa.Connection | None = None
         self._began_at_s: float | None = None
-        self._ends_unknown = False  # the commit is under way: where it fails, it may have been made
-        self._deciding = threading.Lock()
+        self._may_have_committed = False  # the commit is under way: where it fails, it may have been made
+        self._decision_lock = threading.Lock()
         self._withdrawn: set[Future[Any]] = set()  # while they were under way
         self._to_undo: list[_Job] = []
         self._thread.start()
@@ -68,7 +68,7 @@ class Writer:
         self._jobs.put(_Job(work, future, undo, begins_commit))
         return future
 
-    async def write_in_time(
+    async def write_with_timeout(
         self, work: Work[T], undo: Work[None] | None = None, unless: "asyncio.Future[None] | None" = None
     ) -> T:
         """The same for whoever cannot wait. Raises TimeoutError if the database does not answer in time, and as soon
@@ -90,7 +90,7 @@ class Writer:
 
     def withdraw(self, future: "Future[Any]") -> bool:
         """The job shall not stand: it is left out, or undone. False if it is decided already."""
-        with self._deciding:
+        with self._decision_lock:
             if future.cancel():
                 return True
             if future.done():
@@ -114,7 +114,7 @@ class Writer:
                     held = job
                     break
                 group.append(job)
-                if len(group) >= LARGEST_GROUP:
+                if len(group) >= MAX_JOBS_PER_COMMIT:
                     break
                 try:
                     job = self._jobs.get_nowait()
@@ -132,7 +132,7 @@ class Writer:
         if not group:
             return
         try:
-            self._take_back()
+            self._undo_jobs()
             try:
                 results = self._together(group)
             except Exception as error:
@@ -141,19 +141,19 @@ class Writer:
                 results = self._apart(group)  # one job's fault: find out whose, and spare the others
         except Exception as error:  # noqa: BLE001  the thread must live; whoever waits decides
             self._disconnect()
-            if self._ends_unknown:
+            if self._may_have_committed:
                 self._to_undo += [job for job in group if job.undo]
-            results = [_Fault(error)] * len(group)
-        self._tell(group, results)
+            results = [_FailedJob(error)] * len(group)
+        self._set_results(group, results)
         try:
-            self._take_back()
+            self._undo_jobs()
         except sa.exc.SQLAlchemyError:
             self._disconnect()  # it comes before what is written next
 
-    def _tell(self, group: list[_Job], results: list[Any]) -> None:
-        with self._deciding:
+    def _set_results(self, group: list[_Job], results: list[Any]) -> None:
+        with self._decision_lock:
             for job, result in zip(group, results, strict=True):
-                if isinstance(result, _Fault):
+                if isinstance(result, _FailedJob):
                     job.future.set_exception(result.error)
                     continue
                 if job.future in self._withdrawn and job.undo:
@@ -161,38 +161,38 @@ class Writer:
                 job.future.set_result(result)
             self._withdrawn.difference_update(job.future for job in group)
 
-    def _take_back(self) -> None:
+    def _undo_jobs(self) -> None:
         """Undoes what nobody was told of. Raises what the database raises."""
         try:
             if self._to_undo:
                 self._apart([_Job(job.undo, job.future) for job in self._to_undo if job.undo])
                 self._to_undo.clear()
         finally:
-            self._ends_unknown = False
+            self._may_have_committed = False
 
     def _together(self, group: list[_Job]) -> list[Any]:
         """All in one commit; the results in order."""
-        with self._connect().begin():
-            results = [job.work(self._connect()) for job in group]
-            self._ends_unknown = True
+        with self._open_connection().begin():
+            results = [job.work(self._open_connection()) for job in group]
+            self._may_have_committed = True
         return results
 
     def _apart(self, group: list[_Job]) -> list[Any]:
         """All in one commit but for those that fail, which are undone alone."""
         results: list[Any] = []
-        with self._connect().begin():
+        with self._open_connection().begin():
             for job in group:
                 try:
-                    with self._connect().begin_nested():
-                        results.append(job.work(self._connect()))
+                    with self._open_connection().begin_nested():
+                        results.append(job.work(self._open_connection()))
                 except Exception as error:
                     if errors.is_database_fault(error):
                         raise
-                    results.append(_Fault(error))
-            self._ends_unknown = True
+                    results.append(_FailedJob(error))
+            self._may_have_committed = True
         return results
 
-    def _connect(self) -> sa.Connection:
+    def _open_connection(self) -> sa.Connection:
         if self._connection is None:
             self._connection = self._engine.connect()
         return self._connection

@@ -14,15 +14,15 @@ from sqlmodel import SQLModel
 
 from relay import ids
 from relay.store.database import identities, tables
-from relay.store.database.errors import NotYetError
-from relay.store.database.tables import Delivery, Event, EventType, Message, Status
+from relay.store.database.errors import NotStoredYetError
+from relay.store.database.tables import Delivery, EventRow, EventType, Message, Status
 from relay.store.queue import leases, long_urls, redaction
-from relay.store.queue.long_urls import Rows
+from relay.store.queue.long_urls import LongUrlRows
 from relay.store.recipients import repeated_failures, suppressions
 from relay.store.webhooks import outbox
 
 
-class Try(NamedTuple):
+class AttemptResult(NamedTuple):
     """An attempt as it went. Code 0: the upstream gave no reply; `text` then says what happened."""
 
     upstream: str
@@ -45,7 +45,7 @@ class Outcome(NamedTuple):
     kind: str = ""
     category: str = ""
     rule: str = ""
-    tried: Try | None = None
+    tried: AttemptResult | None = None
     counts: bool = True  # False: the upstream was out, which is not the delivery's fault
     next_attempt_at: datetime | None = None
     suppress: bool = False
@@ -55,29 +55,29 @@ class Outcome(NamedTuple):
     is_known: bool = False  # nothing was tried, for a reason known before: said once, however long it holds
 
 
-def _read(row: type[SQLModel]) -> Callable[[Any], Any]:  # Any: pydantic gives a row or a mapping
+def _validator(row: type[SQLModel]) -> Callable[[Any], Any]:  # Any: pydantic gives a row or a mapping
     # SQLModel does not validate a row that it makes; one that comes back from the journal must be.
     return lambda value: value if isinstance(value, row) else row.model_validate(value)
 
 
-class Filing(NamedTuple):
+class NewMessage(NamedTuple):
     """A message and all that is known of it when it is first written down."""
 
-    message: Annotated[Message, BeforeValidator(_read(Message))]
+    message: Annotated[Message, BeforeValidator(_validator(Message))]
     octets: bytes | None
-    deliveries: list[Annotated[Delivery, BeforeValidator(_read(Delivery))]]
+    deliveries: list[Annotated[Delivery, BeforeValidator(_validator(Delivery))]]
     outcomes: list[Outcome]
-    destinations: Rows = ()  # those that its links only refer to, as `destinations.keep` returned them
+    destinations: LongUrlRows = ()  # those that its links only refer to, as `destinations.keep` returned them
 
 
-def file(connection: sa.Connection, filing: Filing) -> None:
+def insert_message(connection: sa.Connection, new: NewMessage) -> None:
     """Writes a message, its deliveries and how the first attempts ended. A second filing changes nothing."""
-    filing = redaction.filing(identities.of(connection), filing)
-    message = filing.message
+    new = redaction.redact_new_message(identities.policy_for(connection), new)
+    message = new.message
     if connection.scalar(sa.select(tables.message.c.id).where(tables.message.c.id == message.id)):
         return
-    deliveries = {row.number: tables.values(row) | {"stream": message.stream} for row in filing.deliveries}
-    accepted = Event(
+    deliveries = {row.number: tables.row_values(row) | {"stream": message.stream} for row in new.deliveries}
+    accepted = EventRow(
         id=message.id,  # one of each, and both unique
         type=EventType.ACCEPTED,
         at=message.accepted_at,
@@ -85,32 +85,32 @@ def file(connection: sa.Connection, filing: Filing) -> None:
         reasons=message.reasons,  # why it passes as it came, where it does
         detail=message.client,
     )
-    events, attempts = [tables.values(accepted)], []
-    outcomes = [_judged(connection, message.id, outcome) for outcome in filing.outcomes]
+    events, attempts = [tables.row_values(accepted)], []
+    outcomes = [_apply_repeated_failure(connection, message.id, outcome) for outcome in new.outcomes]
     for outcome in outcomes:
-        deliveries[outcome.number] |= _standing(outcome) | {"attempts": _count(outcome)}
-        events.append(_event(connection, message.id, outcome))
-        attempts += _attempt(message.id, outcome)
-    connection.execute(sa.insert(tables.message), tables.values(message))
-    long_urls.note(connection, filing.destinations, message.accepted_at)
-    if filing.octets is not None:
-        connection.execute(sa.insert(tables.content), {"message": message.id, "octets": filing.octets})
+        deliveries[outcome.number] |= _delivery_columns(outcome) | {"attempts": _attempts_to_add(outcome)}
+        events.append(_event_row(connection, message.id, outcome))
+        attempts += _attempt_rows(message.id, outcome)
+    connection.execute(sa.insert(tables.message), tables.row_values(message))
+    long_urls.insert_rows(connection, new.destinations, message.accepted_at)
+    if new.octets is not None:
+        connection.execute(sa.insert(tables.content), {"message": message.id, "octets": new.octets})
     connection.execute(sa.insert(tables.delivery), list(deliveries.values()))
-    outbox.write(connection, events)
+    outbox.append(connection, events)
     if attempts:
         connection.execute(sa.insert(tables.attempt), attempts)
     for outcome in outcomes:
-        _suppress(connection, message.id, outcome)
+        _suppress_recipient(connection, message.id, outcome)
 
 
-class NotFiled(NotYetError):
+class MessageNotStoredError(NotStoredYetError):
     """The message is not in the database: its own filing may still wait in a journal."""
 
 
-_MAY_STILL_COME = timedelta(days=30)  # what was accepted longer ago has expired
+_MAX_JOURNAL_AGE = timedelta(days=30)  # what was accepted longer ago has expired
 
 
-def settle(
+def record_outcomes(
     connection: sa.Connection, message: str, outcomes: Iterable[Outcome], worker: str = "", *, is_final: bool = False
 ) -> None:
     """Writes down how attempts at a message's deliveries ended, and lets go of their leases. Raises NotFiled.
@@ -120,48 +120,50 @@ def settle(
     `is_final`: whoever tells has seen the row, and knows that it now stands so (`late_reports`).
     """
     table = tables.delivery
-    known = identities.of(connection)
+    policy = identities.policy_for(connection)
     forgotten: list[str] = []
-    for outcome in redaction.outcomes(known, outcomes):
+    for outcome in redaction.redact_outcomes(policy, outcomes):
         if connection.scalar(sa.select(tables.event.c.id).where(tables.event.c.id == outcome.id)):
             continue
         this = (table.c.message == message, table.c.number == outcome.number)
         row = connection.execute(sa.select(table).where(*this).with_for_update()).first()
         if row is None:
-            if outcome.at - ids.time_of(message) < _MAY_STILL_COME:
-                raise NotFiled(message)
+            if outcome.at - ids.time_of(message) < _MAX_JOURNAL_AGE:
+                raise MessageNotStoredError(message)
             continue
-        if not is_final and not _is_news(row, outcome, worker):
-            _remember(connection, message, outcome)
+        if not is_final and not _changes_delivery(row, outcome, worker):
+            _record_attempt_only(connection, message, outcome)
             continue
-        outcome = _judged(connection, message, outcome)
-        change = _standing(outcome, row.told)
-        if known.are_veiled and not outcome.status.is_open and not change["owes"]:
+        outcome = _apply_repeated_failure(connection, message, outcome)
+        change = _delivery_columns(outcome, row.told)
+        if policy.redacts and not outcome.status.is_open and not change["owes"]:
             forgotten.append(row.recipient)
-            change |= {"recipient": known.shown(outcome.recipient), "orcpt": ""}
-        connection.execute(sa.update(table).where(*this).values(**change, attempts=table.c.attempts + _count(outcome)))
+            change |= {"recipient": policy.event_recipient(outcome.recipient), "orcpt": ""}
+        connection.execute(
+            sa.update(table).where(*this).values(**change, attempts=table.c.attempts + _attempts_to_add(outcome))
+        )
         if outcome.is_known and (row.status, row.category) == (outcome.status, outcome.category):
             continue
-        outbox.write(connection, [_event(connection, message, outcome)])
-        for attempt in _attempt(message, outcome):
+        outbox.append(connection, [_event_row(connection, message, outcome)])
+        for attempt in _attempt_rows(message, outcome):
             connection.execute(sa.insert(tables.attempt), attempt)
-        _suppress(connection, message, outcome)
+        _suppress_recipient(connection, message, outcome)
     if forgotten:
-        redaction.forget(connection, message, forgotten)
+        redaction.clear_envelope(connection, message, forgotten)
 
 
-def _judged(connection: sa.Connection, message: str, outcome: Outcome) -> Outcome:
+def _apply_repeated_failure(connection: sa.Connection, message: str, outcome: Outcome) -> Outcome:
     """The outcome, hard if it is a soft one that has come again."""
     # Where deliveries name nobody, it cannot be seen that one arrived in between.
-    can_tell = identities.of(connection).mode != "aggregate"
+    can_tell = identities.policy_for(connection).mode != "aggregate"
     if not outcome.counts_against or not can_tell:
         return outcome
-    if repeated_failures.again(connection, outcome.recipient, outcome.category, outcome.at, message):
+    if repeated_failures.is_repeated(connection, outcome.recipient, outcome.category, outcome.at, message):
         return outcome._replace(kind="hard", suppress=True)
     return outcome
 
 
-def _is_news(row: Any, outcome: Outcome, worker: str) -> bool:  # Any: a delivery's row
+def _changes_delivery(row: Any, outcome: Outcome, worker: str) -> bool:  # Any: a delivery's row
     """True if the delivery stands, from now on, as the outcome says."""
     if not Status(row.status).is_open:
         return outcome.status is Status.DELIVERED and row.status != Status.DELIVERED and outcome.tried is not None
@@ -172,16 +174,16 @@ def _is_news(row: Any, outcome: Outcome, worker: str) -> bool:  # Any: a deliver
     return row.next_attempt_at is None or row.next_attempt_at <= outcome.at  # else a later attempt has set it
 
 
-def _remember(connection: sa.Connection, message: str, outcome: Outcome) -> None:
+def _record_attempt_only(connection: sa.Connection, message: str, outcome: Outcome) -> None:
     """Writes down an attempt that decided nothing, once."""
     table = tables.attempt
-    for attempt in _attempt(message, outcome):
+    for attempt in _attempt_rows(message, outcome):
         same = sa.select(table.c.id).filter_by(message=message, number=outcome.number, at=outcome.at)
         if connection.scalar(same.limit(1)) is None:
             connection.execute(sa.insert(table), attempt)
 
 
-def _standing(outcome: Outcome, told: str = "") -> dict[str, object]:
+def _delivery_columns(outcome: Outcome, told: str = "") -> dict[str, object]:
     """A delivery's columns after that outcome."""
     return ({"delivered_at": outcome.at} if outcome.status is Status.DELIVERED else {}) | {
         "status": outcome.status,
@@ -197,11 +199,11 @@ def _standing(outcome: Outcome, told: str = "") -> dict[str, object]:
     }
 
 
-def _count(outcome: Outcome) -> int:
+def _attempts_to_add(outcome: Outcome) -> int:
     return 1 if outcome.tried and outcome.counts else 0
 
 
-def _attempt(message: str, outcome: Outcome) -> list[dict[str, object]]:
+def _attempt_rows(message: str, outcome: Outcome) -> list[dict[str, object]]:
     if outcome.tried is None:
         return []
     return [
@@ -209,44 +211,44 @@ def _attempt(message: str, outcome: Outcome) -> list[dict[str, object]]:
     ]
 
 
-def _event(connection: sa.Connection, message: str, outcome: Outcome) -> dict[str, Any]:  # Any: a row's values
-    row = Event(
+def _event_row(connection: sa.Connection, message: str, outcome: Outcome) -> dict[str, Any]:  # Any: a row's values
+    row = EventRow(
         id=outcome.id,
         type=EventType(outcome.status.value),
         at=outcome.at,
         message=message,
         number=outcome.number,
-        recipient=identities.of(connection).shown(outcome.recipient),
+        recipient=identities.policy_for(connection).event_recipient(outcome.recipient),
         reasons=[outcome.category] if outcome.category else [],
-        detail=evidence(outcome.tried, outcome.rule),
+        detail=reply_text(outcome.tried, outcome.rule),
     )
-    return tables.values(row)
+    return tables.row_values(row)
 
 
-def evidence(tried: Try | None, rule: str) -> str:
+def reply_text(tried: AttemptResult | None, rule: str) -> str:
     """The very reply, or the rule where there was none."""
     return " ".join(str(part) for part in (tried.code, tried.status, tried.text) if part) if tried else rule
 
 
-def _suppress(connection: sa.Connection, message: str, outcome: Outcome) -> None:
+def _suppress_recipient(connection: sa.Connection, message: str, outcome: Outcome) -> None:
     if outcome.suppress:
-        suppressions.add(
+        suppressions.add_suppression(
             connection,
             outcome.recipient,
             reason=suppressions.HARD_BOUNCE,
             at=outcome.at,
-            evidence=evidence(outcome.tried, outcome.rule),
-            message="" if identities.of(connection).mode == "aggregate" else message,
+            evidence=reply_text(outcome.tried, outcome.rule),
+            message="" if identities.policy_for(connection).mode == "aggregate" else message,
         )
 
 
-def message(connection: sa.Connection, message_id: str) -> Message | None:
+def find_message(connection: sa.Connection, message_id: str) -> Message | None:
     """A message's row."""
     row = connection.execute(sa.select(tables.message).where(tables.message.c.id == message_id)).mappings().first()
     return Message(**row) if row is not None else None
 
 
-def octets(connection: sa.Connection, message_id: str) -> bytes | None:
+def find_content(connection: sa.Connection, message_id: str) -> bytes | None:
     """A message as it was accepted; None if that is no longer kept."""
     kept: bytes | None = connection.scalar(
         sa.select(tables.content.c.octets).where(tables.content.c.message == message_id)
@@ -254,13 +256,13 @@ def octets(connection: sa.Connection, message_id: str) -> bytes | None:
     return kept
 
 
-def fetch(connection: sa.Connection, message_id: str) -> tuple[Message, bytes] | None:
+def find_with_content(connection: sa.Connection, message_id: str) -> tuple[Message, bytes] | None:
     """A message and its octets; None if either is gone."""
-    row, kept = message(connection, message_id), octets(connection, message_id)
+    row, kept = find_message(connection, message_id), find_content(connection, message_id)
     return (row, kept) if row is not None and kept is not None else None
 
 
-def open_deliveries(connection: sa.Connection, limit: int) -> Sequence[sa.RowMapping]:
+def list_open_deliveries(connection: sa.Connection, limit: int) -> Sequence[sa.RowMapping]:
     """Deliveries that still wait, the next due first."""
     table, message = tables.delivery, tables.message
     return (
@@ -276,7 +278,7 @@ def open_deliveries(connection: sa.Connection, limit: int) -> Sequence[sa.RowMap
     )
 
 
-def deliveries(connection: sa.Connection, message_id: str, number: int | None = None) -> list[Delivery]:
+def list_deliveries(connection: sa.Connection, message_id: str, number: int | None = None) -> list[Delivery]:
     """A message's deliveries, or the one of that number, in order."""
     table = tables.delivery
     wanted = sa.select(table).where(table.c.message == message_id).order_by(table.c.number)
@@ -285,7 +287,7 @@ def deliveries(connection: sa.Connection, message_id: str, number: int | None = 
     return [Delivery(**row) for row in connection.execute(wanted).mappings()]
 
 
-def resume(connection: sa.Connection, now: datetime, logins: Collection[str]) -> None:
+def resume_waiting_for_login(connection: sa.Connection, now: datetime, logins: Collection[str]) -> None:
     """Makes due what waits for those users' credentials."""
     table, message = tables.delivery, tables.message
     theirs = sa.select(message.c.id).where(message.c.login.in_(logins))
@@ -294,20 +296,20 @@ def resume(connection: sa.Connection, now: datetime, logins: Collection[str]) ->
         .where(
             table.c.next_attempt_at > now,
             table.c.category == "upstream_auth",
-            table.c.crashes < leases.MOST_CRASHES,
+            table.c.crashes < leases.MAX_CRASHES,
             table.c.message.in_(theirs),
         )
         .values(next_attempt_at=now)
     )
 
 
-def retry(connection: sa.Connection, now: datetime, message: str | None = None, number: int | None = None) -> int:
+def retry_now(connection: sa.Connection, now: datetime, message: str | None = None, number: int | None = None) -> int:
     """Makes waiting deliveries due now: of one message or one delivery, also where they are parked; or all that are
     not. Returns how many."""
     table = tables.delivery
     due = sa.update(table).where(table.c.next_attempt_at.is_not(None))
     if message is None:
-        due = due.where(table.c.crashes < leases.MOST_CRASHES)
+        due = due.where(table.c.crashes < leases.MAX_CRASHES)
     else:
         due = due.where(table.c.message == message).values(crashes=0)
     if number is not None:

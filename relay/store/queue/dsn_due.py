@@ -13,27 +13,29 @@ from relay.store.database import identities, tables
 from relay.store.database.tables import Delivery, Message, Status
 from relay.store.queue import deliveries, redaction
 from relay.store.queue.attempts import AttemptDetail
-from relay.store.queue.deliveries import Filing
+from relay.store.queue.deliveries import NewMessage
 
-PATIENCE = timedelta(minutes=1)  # with the rest of a message's recipients
+MAX_WAIT_FOR_OTHERS = timedelta(minutes=1)  # with the rest of a message's recipients
 
 
-class Owed(NamedTuple):
+class DueDsn(NamedTuple):
     """A recipient that the reverse-path is to be told of; without an attempt it expired or was dropped before one."""
 
     delivery: Delivery
     attempt: AttemptDetail | None
 
 
-def wanted(notify: str) -> list[str]:
+def requested_conditions(notify: str) -> list[str]:
     """Of what a reverse-path is told that gave this NOTIFY. RFC 3461 §4.1: without it of failures."""
     return notify.upper().split(",") if notify else ["FAILURE"]
 
 
-Compose = Callable[[Message, bytes | None, list[Owed]], Filing]
+ComposeDsn = Callable[[Message, bytes | None, list[DueDsn]], NewMessage]
 
 
-def owing(connection: sa.Connection, now: datetime, set_aside: Sequence[str] = (), limit: int = 1000) -> list[str]:
+def find_messages_with_due_dsn(
+    connection: sa.Connection, now: datetime, set_aside: Sequence[str] = (), limit: int = 1000
+) -> list[str]:
     """Messages whose reverse-path is to be told something now: nothing of them is under way, or it takes too long.
     Without those that are `set_aside`."""
     table, other = tables.delivery, tables.delivery.alias("other")
@@ -42,32 +44,34 @@ def owing(connection: sa.Connection, now: datetime, set_aside: Sequence[str] = (
         other.c.next_attempt_at.is_not(None),
         sa.or_(other.c.leased_by != "", other.c.status == Status.QUEUED),
     )
-    due = sa.select(table.c.message).where(tables.is_owing, sa.or_(~busy, table.c.settled_at < now - PATIENCE))
+    due = sa.select(table.c.message).where(
+        tables.has_dsn_due, sa.or_(~busy, table.c.settled_at < now - MAX_WAIT_FOR_OTHERS)
+    )
     due = due.where(table.c.message.not_in(set_aside)) if set_aside else due
     return list(dict.fromkeys(connection.scalars(due.limit(limit))))
 
 
-def tell(connection: sa.Connection, message_id: str, compose: Compose) -> int:
+def queue_due_dsn(connection: sa.Connection, message_id: str, compose: ComposeDsn) -> int:
     """Files the notice that is owed, and notes that it is told. Returns of how many recipients."""
     table = tables.delivery
-    mine = (table.c.message == message_id, tables.is_owing)
+    mine = (table.c.message == message_id, tables.has_dsn_due)
     rows = connection.execute(sa.select(table).where(*mine).order_by(table.c.number).with_for_update(skip_locked=True))
-    owed = [Owed(row, _last_attempt(connection, row)) for row in (Delivery(**found) for found in rows.mappings())]
-    message = deliveries.message(connection, message_id)
+    owed = [DueDsn(row, _last_attempt(connection, row)) for row in (Delivery(**found) for found in rows.mappings())]
+    message = deliveries.find_message(connection, message_id)
     if not owed or message is None:
         return 0
-    deliveries.file(connection, compose(message, deliveries.octets(connection, message_id), owed))
-    known = identities.of(connection)
+    deliveries.insert_message(connection, compose(message, deliveries.find_content(connection, message_id), owed))
+    policy = identities.policy_for(connection)
     forgotten: list[str] = []
     for row in (one.delivery for one in owed):
         change = {"told": row.owes, "owes": ""}
-        if known.are_veiled and not Status(row.status).is_open:
+        if policy.redacts and not Status(row.status).is_open:
             forgotten.append(row.recipient)
-            change |= {"recipient": known.shown(row.recipient), "orcpt": ""}
+            change |= {"recipient": policy.event_recipient(row.recipient), "orcpt": ""}
         this = (table.c.message == message_id, table.c.number == row.number)
         connection.execute(sa.update(table).where(*this).values(**change))
     if forgotten:
-        redaction.forget(connection, message_id, forgotten)
+        redaction.clear_envelope(connection, message_id, forgotten)
     return len(owed)
 
 

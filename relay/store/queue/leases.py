@@ -16,100 +16,104 @@ from relay.store.database import tables
 from relay.store.database.tables import Delivery
 
 T = TypeVar("T")
-MOST_CRASHES = 3
-_SUSPECT = MOST_CRASHES - 1  # crashes after which it is tried with no other suspect beside it
-_DEPTH = 200  # of the oldest are looked at, over all streams: one message may have them all
+MAX_CRASHES = 3
+_SUSPECT_CRASHES = MAX_CRASHES - 1  # crashes after which it is tried with no other suspect beside it
+_MAX_OLDEST = 200  # of the oldest are looked at, over all streams: one message may have them all
 
 
-class Spot(NamedTuple):
+class DeliveryKey(NamedTuple):
     """A delivery in the queue."""
 
     message: str
     number: int
 
 
-class Clock(NamedTuple):
+class LeaseClock(NamedTuple):
     """What time it is, and what is enough for a lease to have lapsed: less, after the clock was set."""
 
     now: datetime
     lapsed: datetime
 
 
-def lease(
+def lease_due(
     connection: sa.Connection,
-    clock: Clock,
+    clock: LeaseClock,
     until: datetime,
     worker: str,
     limit: int,
     *,
     stream_limit: int | None = None,
-    held: Mapping[str, int] | None = None,
+    held_by_stream: Mapping[str, int] | None = None,
     with_suspect: bool = True,
     newest_first: bool = False,
 ) -> dict[str, list[Delivery]]:
     """What is due, by message id, leased to `worker` until `until`. A lapsed lease counts as due.
 
-    `limit` deliveries in all, and of each stream as many as make `stream_limit` with those `held` of it. Where there is
-    room for one at a time, the stream that holds least has it, and `newest_first` is to be set every other time.
+    At most `limit` deliveries in all, and of each stream at most `stream_limit` together with its `held_by_stream`.
+    Where there is room for one at a time, the stream that holds least has it; the caller then sets `newest_first`
+    every other time.
     """
-    held = held or {}
+    held_by_stream = held_by_stream or {}
     room = limit if stream_limit is None else stream_limit
-    streams = sorted(_streams(connection, clock), key=lambda stream: held.get(stream, 0))
+    streams = sorted(_due_streams(connection, clock), key=lambda stream: held_by_stream.get(stream, 0))
     share = 2 * -(-limit // max(1, len(streams)))  # what others leave is for the next time
-    depth = max(2 * share, _DEPTH // max(1, len(streams)))
+    depth = max(2 * share, _MAX_OLDEST // max(1, len(streams)))
     queues = [
         itertools.islice(
-            _turns(connection, clock, stream, share, depth, newest_first), max(0, room - held.get(stream, 0))
+            _interleaved(connection, clock, stream, share, depth, newest_first),
+            max(0, room - held_by_stream.get(stream, 0)),
         )
         for stream in streams
     ]
-    chosen = _suspect(connection, clock) if with_suspect else []
-    chosen += itertools.islice(_in_turns(queues), limit - len(chosen))
-    return _lease(connection, chosen, until, worker)
+    chosen = _crash_suspect(connection, clock) if with_suspect else []
+    chosen += itertools.islice(_round_robin(queues), limit - len(chosen))
+    return _mark_leased(connection, chosen, until, worker)
 
 
 def lease_expired(
-    connection: sa.Connection, clock: Clock, until: datetime, worker: str, limit: int
+    connection: sa.Connection, clock: LeaseClock, until: datetime, worker: str, limit: int
 ) -> dict[str, list[Delivery]]:
     """The same for what is past its time, whatever its turn, also where it is parked."""
-    over = [Spot(*row) for row in connection.execute(_expired(clock).limit(limit))]
-    return _lease(connection, over, until, worker)
+    over = [DeliveryKey(*row) for row in connection.execute(_select_expired(clock).limit(limit))]
+    return _mark_leased(connection, over, until, worker)
 
 
-def is_expired(connection: sa.Connection, clock: Clock) -> bool:
+def has_expired(connection: sa.Connection, clock: LeaseClock) -> bool:
     """True if something waits past its time that nobody holds."""
-    return connection.execute(_expired(clock).limit(1)).first() is not None
+    return connection.execute(_select_expired(clock).limit(1)).first() is not None
 
 
-def _expired(clock: Clock) -> sa.Select[Any]:  # Any: columns of a table that is no class
+def _select_expired(clock: LeaseClock) -> sa.Select[Any]:  # Any: columns of a table that is no class
     table, message = tables.delivery, tables.message
     is_over = sa.exists().where(message.c.id == table.c.message, message.c.expires_at <= clock.now)
     return (
         sa.select(table.c.message, table.c.number)
         # What ends its process even then stays: once more would be for ever.
-        .where(_free(table, clock), table.c.crashes <= MOST_CRASHES, is_over)
+        .where(_is_free(table, clock), table.c.crashes <= MAX_CRASHES, is_over)
         .order_by(table.c.next_attempt_at)
         .with_for_update(skip_locked=True, of=table)
     )
 
 
-def _lease(connection: sa.Connection, chosen: list[Spot], until: datetime, worker: str) -> dict[str, list[Delivery]]:
+def _mark_leased(
+    connection: sa.Connection, chosen: list[DeliveryKey], until: datetime, worker: str
+) -> dict[str, list[Delivery]]:
     found: dict[str, list[Delivery]] = {}
     table = tables.delivery
-    for message, spots in itertools.groupby(sorted(chosen), key=lambda spot: spot.message):
-        those = (table.c.message == message, table.c.number.in_([spot.number for spot in spots]))
+    for message, keys in itertools.groupby(sorted(chosen), key=lambda key: key.message):
+        those = (table.c.message == message, table.c.number.in_([key.number for key in keys]))
         connection.execute(sa.update(table).where(*those).values(leased_by=worker, leased_until=until))
         rows = connection.execute(sa.select(table).where(*those).order_by(table.c.number)).mappings()
         found[message] = [Delivery(**row) for row in rows]
     return found
 
 
-def is_due(connection: sa.Connection, clock: Clock) -> bool:
+def has_due(connection: sa.Connection, clock: LeaseClock) -> bool:
     """True if a delivery is due that nobody holds."""
-    return bool(_streams(connection, clock) or _suspect(connection, clock))
+    return bool(_due_streams(connection, clock) or _crash_suspect(connection, clock))
 
 
-def shift(connection: sa.Connection, step: timedelta) -> None:
+def shift_due_times(connection: sa.Connection, step: timedelta) -> None:
     """Moves all due times by that, where the clock was set back: they would lie too far ahead."""
     table = tables.delivery
     rows = connection.execute(
@@ -121,73 +125,73 @@ def shift(connection: sa.Connection, step: timedelta) -> None:
         connection.execute(one.values(next_attempt_at=sa.bindparam("at")), moved)
 
 
-def renew(connection: sa.Connection, worker: str, messages: Collection[str], until: datetime) -> None:
+def renew_leases(connection: sa.Connection, worker: str, messages: Collection[str], until: datetime) -> None:
     """Holds what the worker has of those messages for longer."""
     table = tables.delivery
     mine = (table.c.message.in_(sorted(messages)), table.c.leased_by == worker)
     connection.execute(sa.update(table).where(*mine).values(leased_until=until))
 
 
-def shorten(connection: sa.Connection, worker: str, spots: Collection[Spot], until: datetime) -> None:
+def shorten_leases(connection: sa.Connection, worker: str, keys: Collection[DeliveryKey], until: datetime) -> None:
     """Has the worker's leases on these end sooner."""
     table = tables.delivery
-    for spot in spots:
-        mine = (table.c.message == spot.message, table.c.number == spot.number, table.c.leased_by == worker)
+    for key in keys:
+        mine = (table.c.message == key.message, table.c.number == key.number, table.c.leased_by == worker)
         connection.execute(sa.update(table).where(*mine).values(leased_until=until))
 
 
-def park(connection: sa.Connection, spot: Spot) -> None:
+def park_delivery(connection: sa.Connection, key: DeliveryKey) -> None:
     """Nobody tries it again before an operator says so."""
     table = tables.delivery
-    this = (table.c.message == spot.message, table.c.number == spot.number, table.c.next_attempt_at.is_not(None))
-    connection.execute(sa.update(table).where(*this).values(crashes=MOST_CRASHES, leased_by="", leased_until=None))
+    this = (table.c.message == key.message, table.c.number == key.number, table.c.next_attempt_at.is_not(None))
+    connection.execute(sa.update(table).where(*this).values(crashes=MAX_CRASHES, leased_by="", leased_until=None))
 
 
-def find_lost(connection: sa.Connection, worker: str, spots: Collection[Spot]) -> set[Spot]:
+def find_lost_leases(connection: sa.Connection, worker: str, keys: Collection[DeliveryKey]) -> set[DeliveryKey]:
     """Which of these the worker does not hold: another one has taken them over, or has settled them.
 
     What is not in the database is nobody else's either.
     """
     table = tables.delivery
-    messages, numbers = {spot.message for spot in spots}, {spot.number for spot in spots}
+    messages, numbers = {key.message for key in keys}, {key.number for key in keys}
     rows = connection.execute(
         sa.select(table.c.message, table.c.number).where(
             table.c.message.in_(sorted(messages)), table.c.number.in_(sorted(numbers)), table.c.leased_by != worker
         )
     )
-    return {Spot(*row) for row in rows}.intersection(spots)
+    return {DeliveryKey(*row) for row in rows}.intersection(keys)
 
 
-def release(connection: sa.Connection, worker: str | None = None) -> None:
+def release_leases(connection: sa.Connection, worker: str | None = None) -> None:
     """Gives back the leases of a worker that has stopped; of all, where none can be running."""
-    connection.execute(sa.update(tables.delivery).where(*_held(worker)).values(leased_by="", leased_until=None))
+    connection.execute(sa.update(tables.delivery).where(*_leased_by(worker)).values(leased_by="", leased_until=None))
 
 
-def bury(connection: sa.Connection, worker: str) -> list[Spot]:
+def release_after_crash(connection: sa.Connection, worker: str) -> list[DeliveryKey]:
     """Gives back the leases of a worker that died, which counts against them. Returns what is parked from now on."""
     table = tables.delivery
-    spots = (table.c.message, table.c.number)
-    parked = connection.execute(sa.select(*spots).where(*_held(worker), table.c.crashes == _SUSPECT))
-    ended = [Spot(*row) for row in parked]
-    connection.execute(sa.update(table).where(*_held(worker)).values(crashes=table.c.crashes + 1))
-    release(connection, worker)
+    keys = (table.c.message, table.c.number)
+    parked = connection.execute(sa.select(*keys).where(*_leased_by(worker), table.c.crashes == _SUSPECT_CRASHES))
+    ended = [DeliveryKey(*row) for row in parked]
+    connection.execute(sa.update(table).where(*_leased_by(worker)).values(crashes=table.c.crashes + 1))
+    release_leases(connection, worker)
     return ended
 
 
-def _held(worker: str | None) -> tuple[sa.ColumnElement[bool], ...]:
+def _leased_by(worker: str | None) -> tuple[sa.ColumnElement[bool], ...]:
     table = tables.delivery
     whose = table.c.leased_by != "" if worker is None else table.c.leased_by.startswith(worker, autoescape=True)
     return table.c.next_attempt_at.is_not(None), whose  # the first for the index: nothing else is ever leased
 
 
-def _free(table: Any, clock: Clock) -> sa.ColumnElement[bool]:  # Any: the table or an alias of it
+def _is_free(table: Any, clock: LeaseClock) -> sa.ColumnElement[bool]:  # Any: the table or an alias of it
     return sa.and_(
         table.c.next_attempt_at <= clock.now,
         sa.or_(table.c.leased_until.is_(None), table.c.leased_until < clock.lapsed),
     )
 
 
-def _streams(connection: sa.Connection, clock: Clock) -> list[str]:
+def _due_streams(connection: sa.Connection, clock: LeaseClock) -> list[str]:
     """The streams of which something is due, the one that waits longest first.
 
     From name to name along the index, then one look at each: a million deliveries cost no more than ten.
@@ -203,7 +207,7 @@ def _streams(connection: sa.Connection, clock: Clock) -> list[str]:
         sa.select(later.order_by(other.c.stream).limit(1).scalar_subquery()).where(names.c.stream.is_not(None))
     )
     oldest = sa.select(due.c.next_attempt_at).where(
-        due.c.stream == names.c.stream, _free(due, clock), due.c.crashes < _SUSPECT
+        due.c.stream == names.c.stream, _is_free(due, clock), due.c.crashes < _SUSPECT_CRASHES
     )
     heads = sa.select(
         names.c.stream, oldest.order_by(due.c.next_attempt_at).limit(1).scalar_subquery().label("since")
@@ -212,37 +216,39 @@ def _streams(connection: sa.Connection, clock: Clock) -> list[str]:
     return list(found.scalars())
 
 
-def _turns(
-    connection: sa.Connection, clock: Clock, stream: str, share: int, depth: int, newest_first: bool
-) -> Iterator[Spot]:
+def _interleaved(
+    connection: sa.Connection, clock: LeaseClock, stream: str, share: int, depth: int, newest_first: bool
+) -> Iterator[DeliveryKey]:
     """A stream's due deliveries: by turns the oldest, of each message in turn, and the newest. Lazy."""
     table = tables.delivery
     due = (
         sa.select(table.c.message, table.c.number)
-        .where(table.c.stream == stream, _free(table, clock), table.c.crashes < _SUSPECT)
+        .where(table.c.stream == stream, _is_free(table, clock), table.c.crashes < _SUSPECT_CRASHES)
         .with_for_update(skip_locked=True)  # has no effect on SQLite, whose writer is alone
     )
-    oldest = [Spot(*row) for row in connection.execute(due.order_by(table.c.next_attempt_at).limit(depth))]
-    newest = [Spot(*row) for row in connection.execute(due.order_by(table.c.next_attempt_at.desc()).limit(share))]
-    by_message: dict[str, list[Spot]] = {}
-    for spot in oldest:
-        by_message.setdefault(spot.message, []).append(spot)
-    ends: list[Iterable[Spot]] = [_in_turns(by_message.values()), newest]
-    yield from itertools.islice(dict.fromkeys(_in_turns(reversed(ends) if newest_first else ends)), share)
+    oldest = [DeliveryKey(*row) for row in connection.execute(due.order_by(table.c.next_attempt_at).limit(depth))]
+    newest = [
+        DeliveryKey(*row) for row in connection.execute(due.order_by(table.c.next_attempt_at.desc()).limit(share))
+    ]
+    by_message: dict[str, list[DeliveryKey]] = {}
+    for key in oldest:
+        by_message.setdefault(key.message, []).append(key)
+    ends: list[Iterable[DeliveryKey]] = [_round_robin(by_message.values()), newest]
+    yield from itertools.islice(dict.fromkeys(_round_robin(reversed(ends) if newest_first else ends)), share)
 
 
-def _suspect(connection: sa.Connection, clock: Clock) -> list[Spot]:
+def _crash_suspect(connection: sa.Connection, clock: LeaseClock) -> list[DeliveryKey]:
     table = tables.delivery
     due = (
         sa.select(table.c.message, table.c.number)
-        .where(tables.has_crashed, table.c.crashes == _SUSPECT, _free(table, clock))
+        .where(tables.has_crashed, table.c.crashes == _SUSPECT_CRASHES, _is_free(table, clock))
         .limit(1)
         .with_for_update(skip_locked=True)
     )
-    return [Spot(*row) for row in connection.execute(due)]
+    return [DeliveryKey(*row) for row in connection.execute(due)]
 
 
-def _in_turns(queues: Iterable[Iterable[T]]) -> Iterator[T]:
+def _round_robin(queues: Iterable[Iterable[T]]) -> Iterator[T]:
     """The first of each, the second of each, …"""
     waiting = [iter(queue) for queue in queues]
     while waiting:

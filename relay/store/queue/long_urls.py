@@ -24,23 +24,23 @@ from relay import durable_files
 from relay.store.database import tables
 
 FOLDER = "destinations"
-MOST_TOGETHER = 500  # of one message: each is forced to disk by itself
-_IN_MEMORY = 1000  # destinations, 8 KB each at most
+MAX_LONG_URLS = 500  # of one message: each is forced to disk by itself
+_MAX_CACHED = 1000  # destinations, 8 KB each at most
 _NAME_OCTETS = 16
-Rows = tuple[tuple[str, bytes], ...]  # name and sealed URL
+LongUrlRows = tuple[tuple[str, bytes], ...]  # name and sealed URL
 
 
-def name_of(reference: bytes) -> str:
+def file_name(reference: bytes) -> str:
     """Under which the destination is filed."""
     return _derive(reference, b"name", _NAME_OCTETS).hex()
 
 
-def seal(reference: bytes, url: bytes) -> bytes:
+def encrypt_url(reference: bytes, url: bytes) -> bytes:
     """What is kept of it: the same octets each time."""
     return _cipher(reference).encrypt(url, None)
 
 
-def unseal(reference: bytes, sealed: bytes) -> bytes | None:
+def decrypt_url(reference: bytes, sealed: bytes) -> bytes | None:
     """The URL; None for octets that are not what was kept."""
     try:
         return _cipher(reference).decrypt(sealed, None)
@@ -56,7 +56,7 @@ def _derive(reference: bytes, purpose: bytes, octets: int) -> bytes:
     return HKDF(hashes.SHA256(), octets, salt=None, info=b"waypost/1/destination/" + purpose).derive(reference)
 
 
-class Destinations:
+class LongUrlFiles:
     """The files of one data directory. Its methods may be called from any thread and several processes."""
 
     def __init__(self, data_dir: Path) -> None:
@@ -64,14 +64,14 @@ class Destinations:
         self._memory: OrderedDict[bytes, bytes] = OrderedDict()
         self._lock = threading.Lock()
 
-    def keep(self, urls: Mapping[bytes, bytes]) -> Rows:
+    def save(self, urls: Mapping[bytes, bytes]) -> LongUrlRows:
         """Puts destinations, by reference, on disk. Returns them as rows, by name. Raises OSError."""
         rows: list[tuple[str, bytes]] = []
         folders: set[Path] = set()
         for reference, url in urls.items():
-            name, sealed = name_of(reference), seal(reference, url)
+            name, sealed = file_name(reference), encrypt_url(reference, url)
             path = self._path(name)
-            if not _is_there(path, len(sealed)):
+            if not _touch_existing(path, len(sealed)):
                 if not path.parent.is_dir():
                     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
                     folders.add(self._directory)
@@ -89,17 +89,17 @@ class Destinations:
                 self._memory.move_to_end(reference)
                 return self._memory[reference]
         try:
-            url = unseal(reference, self._path(name_of(reference)).read_bytes())
+            url = decrypt_url(reference, self._path(file_name(reference)).read_bytes())
         except OSError:
             return None
         if url is not None:
             with self._lock:
                 self._memory[reference] = url
-                if len(self._memory) > _IN_MEMORY:
+                if len(self._memory) > _MAX_CACHED:
                     self._memory.popitem(last=False)
         return url
 
-    def sweep(self, before: datetime) -> int:
+    def delete_older(self, before: datetime) -> int:
         """Deletes what no mail has been sent with since then. Returns how many. Raises OSError."""
         gone = 0
         for path in self._directory.glob("??/*"):
@@ -119,7 +119,7 @@ class Destinations:
         return self._directory / name[:2] / name
 
 
-def _is_there(path: Path, size_octets: int) -> bool:
+def _touch_existing(path: Path, size_octets: int) -> bool:
     """Whether it is kept already; notes that it is used again."""
     try:
         os.utime(path)
@@ -135,7 +135,7 @@ def _is_older(path: Path, before: datetime) -> bool:
         return False
 
 
-def note(connection: sa.Connection, rows: Rows, at: datetime) -> None:
+def insert_rows(connection: sa.Connection, rows: LongUrlRows, at: datetime) -> None:
     """Keeps the rows that `Destinations.keep` returned, for machines that have not its files."""
     insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     table = tables.destination
@@ -145,8 +145,8 @@ def note(connection: sa.Connection, rows: Rows, at: datetime) -> None:
         connection.execute(row.on_conflict_do_update(index_elements=[table.c.name], set_={"used_at": at}))
 
 
-def row(connection: sa.Connection, reference: bytes) -> bytes | None:
+def find_row(connection: sa.Connection, reference: bytes) -> bytes | None:
     """The URL, as the database has it; None if it has not."""
     table = tables.destination
-    sealed = connection.scalar(sa.select(table.c.sealed).where(table.c.name == name_of(reference)))
-    return None if sealed is None else unseal(reference, sealed)
+    sealed = connection.scalar(sa.select(table.c.sealed).where(table.c.name == file_name(reference)))
+    return None if sealed is None else decrypt_url(reference, sealed)

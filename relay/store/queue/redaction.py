@@ -11,90 +11,92 @@ import sqlalchemy as sa
 
 from relay.redaction import redact, redact_addresses
 from relay.store.database import identities, tables
-from relay.store.database.identities import People
+from relay.store.database.identities import IdentityPolicy
 from relay.store.database.tables import Delivery, Message
 
 if TYPE_CHECKING:
-    from relay.store.queue.deliveries import Filing, Outcome
+    from relay.store.queue.deliveries import NewMessage, Outcome
 
 
-def outcome(known: People, one: "Outcome") -> "Outcome":
+def redact_outcome(policy: IdentityPolicy, one: "Outcome") -> "Outcome":
     """How an attempt ended."""
-    if not known.are_veiled:
+    if not policy.redacts:
         return one
     tried = one.tried
     if tried:
-        tried = tried._replace(text=known.said(tried.code, tried.text, one.recipient, is_ours=not tried.code))
-    return one._replace(recipient=known.pseudonym(one.recipient), tried=tried)
+        tried = tried._replace(text=policy.redact_reply(tried.code, tried.text, one.recipient, is_ours=not tried.code))
+    return one._replace(recipient=policy.pseudonym(one.recipient), tried=tried)
 
 
-def outcomes(known: People, many: Iterable["Outcome"]) -> list["Outcome"]:
-    return [outcome(known, one) for one in many]
+def redact_outcomes(policy: IdentityPolicy, many: Iterable["Outcome"]) -> list["Outcome"]:
+    return [redact_outcome(policy, one) for one in many]
 
 
-def filing(known: People, whole: "Filing") -> "Filing":
+def redact_new_message(policy: IdentityPolicy, whole: "NewMessage") -> "NewMessage":
     """A message with its deliveries. Its own texts are scrubbed of all its recipients."""
-    if not known.are_veiled:
+    if not policy.redacts:
         return whole
     # A notice that is owed names whom it is about; `dsn_due` veils them when it is told.
     ended = {one.number for one in whole.outcomes if not one.status.is_open and not one.owes}
     is_settled = all(row.number in ended for row in whole.deliveries)
-    unwanted = known.marks(row.recipient for row in whole.deliveries)
-    message = Message(**tables.values(whole.message) | _message(whole.message, unwanted))
+    unwanted = policy.identifying_strings(row.recipient for row in whole.deliveries)
+    message = Message(**tables.row_values(whole.message) | _redacted_columns(whole.message, unwanted))
     octets = whole.octets
     if is_settled:
-        message.reverse_path, message.envid = _return_path(known, message, unwanted)
-        octets = None if known.mode == "aggregate" else octets
+        message.reverse_path, message.envid = _redact_return_path(policy, message, unwanted)
+        octets = None if policy.mode == "aggregate" else octets
         message.plan = message.plan if octets is not None else ""  # it quotes the mail
-    rows = [_delivery(known, row) if row.number in ended else row for row in whole.deliveries]
-    return whole._replace(message=message, octets=octets, deliveries=rows, outcomes=outcomes(known, whole.outcomes))
+    rows = [_redact_delivery(policy, row) if row.number in ended else row for row in whole.deliveries]
+    return whole._replace(
+        message=message, octets=octets, deliveries=rows, outcomes=redact_outcomes(policy, whole.outcomes)
+    )
 
 
-def _message(message: Message, unwanted: frozenset[str]) -> dict[str, Any]:  # Any: a row's values
+def _redacted_columns(message: Message, unwanted: frozenset[str]) -> dict[str, Any]:  # Any: a row's values
     """What only we look at."""
     return {
         "message_id": redact(message.message_id, unwanted),
         "author": redact(message.author, unwanted),
-        "subject": nameless(message.subject, unwanted),
-        "tags": [nameless(tag, unwanted) for tag in message.tags],
-        "meta": {name: nameless(value, unwanted) for name, value in message.meta.items()},
+        "subject": redact_text(message.subject, unwanted),
+        "tags": [redact_text(tag, unwanted) for tag in message.tags],
+        "meta": {name: redact_text(value, unwanted) for name, value in message.meta.items()},
         "links": [
-            link | {name: nameless(str(link.get(name, "")), unwanted) for name in ("url", "text")}
+            link | {name: redact_text(str(link.get(name, "")), unwanted) for name in ("url", "text")}
             for link in message.links
         ],
     }
 
 
-def nameless(text: str, unwanted: frozenset[str]) -> str:
+def redact_text(text: str, unwanted: frozenset[str]) -> str:
     """The text without addresses, and without what leads to these."""
     return redact(redact_addresses(text), unwanted)
 
 
-def _delivery(known: People, row: Delivery) -> Delivery:
-    return Delivery(**tables.values(row) | {"recipient": known.shown(row.recipient), "orcpt": ""})
+def _redact_delivery(policy: IdentityPolicy, row: Delivery) -> Delivery:
+    return Delivery(**tables.row_values(row) | {"recipient": policy.event_recipient(row.recipient), "orcpt": ""})
 
 
-def _return_path(known: People, message: Message, unwanted: frozenset[str]) -> tuple[str, str]:
+def _redact_return_path(policy: IdentityPolicy, message: Message, unwanted: frozenset[str]) -> tuple[str, str]:
     """Reverse-path and ENVID, which are of use until the last attempt, and may name the recipient (VERP)."""
-    if known.mode == "aggregate":
+    if policy.mode == "aggregate":
         return "", ""
     return redact(message.reverse_path, unwanted), redact(message.envid, unwanted)
 
 
-def forget(connection: sa.Connection, message: str, recipients: list[str]) -> None:
+def clear_envelope(connection: sa.Connection, message: str, recipients: list[str]) -> None:
     """Where nothing of the message waits any more, nor is to be told: lets go of what was for its delivery and
     could lead to these."""
-    delivery, table, known = tables.delivery, tables.message, identities.of(connection)
+    delivery, table, policy = tables.delivery, tables.message, identities.policy_for(connection)
     waits = sa.select(delivery.c.number).where(
-        delivery.c.message == message, sa.or_(delivery.c.next_attempt_at.is_not(None), tables.is_owing)
+        delivery.c.message == message, sa.or_(delivery.c.next_attempt_at.is_not(None), tables.has_dsn_due)
     )
     row = connection.execute(sa.select(table.c.reverse_path, table.c.envid).where(table.c.id == message)).first()
     if row is None or connection.execute(waits.limit(1)).first():
         return
     change = {"reverse_path": "", "envid": "", "plan": ""}
-    if known.mode != "aggregate":
-        unwanted = known.marks(recipients)
+    if policy.mode != "aggregate":
+        unwanted = policy.identifying_strings(recipients)
         change = {name: redact(row[n], unwanted) for n, name in enumerate(("reverse_path", "envid"))}
     connection.execute(sa.update(table).where(table.c.id == message).values(**change))
-    if known.mode == "aggregate":
+    if policy.mode == "aggregate":
         connection.execute(sa.delete(tables.content).where(tables.content.c.message == message))

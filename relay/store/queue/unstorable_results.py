@@ -10,23 +10,25 @@ import sqlalchemy as sa
 
 from relay import log
 from relay.store.database import errors
-from relay.store.database.errors import NotYetError
+from relay.store.database.errors import NotStoredYetError
 from relay.store.queue import deliveries, leases
 from relay.store.queue.deliveries import Outcome
 
 
-def settle_in_short(connection: sa.Connection, message: str, outcomes: Iterable[Outcome], worker: str = "") -> None:
+def record_without_reply_text(
+    connection: sa.Connection, message: str, outcomes: Iterable[Outcome], worker: str = ""
+) -> None:
     """Writes down how the attempts ended, as much of it as can be. Raises queue.NotFiled."""
     for outcome in outcomes:
         short = outcome._replace(tried=outcome.tried._replace(text="", status="") if outcome.tried else None)
         try:
             with connection.begin_nested():
-                deliveries.settle(connection, message, [short], worker)
-        except NotYetError:
+                deliveries.record_outcomes(connection, message, [short], worker)
+        except NotStoredYetError:
             raise
         except Exception as error:
             if errors.is_database_fault(error):
                 raise
             if not outcome.status.is_open:  # the others are tried again, as they would be
-                leases.park(connection, leases.Spot(message, outcome.number))
-                log.parked(message, outcome.number, leases.MOST_CRASHES)
+                leases.park_delivery(connection, leases.DeliveryKey(message, outcome.number))
+                log.parked(message, outcome.number, leases.MAX_CRASHES)

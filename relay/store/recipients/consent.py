@@ -15,7 +15,7 @@ RECIPIENT, API, HEADER = "recipient", "api", "header"
 _CHUNK = 500  # SQLite's oldest limit on variables of a statement is 999
 
 
-class Wish(NamedTuple):
+class ConsentChange(NamedTuple):
     """What was said about some addresses. None takes back whatever was said before."""
 
     mailboxes: list[str]
@@ -24,12 +24,12 @@ class Wish(NamedTuple):
     source: str
 
 
-def decide(connection: sa.Connection, wish: Wish) -> None:
+def change_consent(connection: sa.Connection, wish: ConsentChange) -> None:
     """Writes a wish down; the last one counts, but what a mail's header says of its recipients does not overrule
     what they said, or what the API said of one of them."""
-    table, known = tables.consent, identities.of(connection)
+    table, policy = tables.consent, identities.policy_for(connection)
     for mailbox in wish.mailboxes:
-        mine = table.c.address.in_(known.names(mailbox))
+        mine = table.c.address.in_(policy.possible_names(mailbox))
         before = connection.execute(sa.select(table.c.is_yes, table.c.source).where(mine)).first()
         if not mailbox or (wish.source == HEADER and before and before.source != HEADER):
             continue
@@ -37,36 +37,36 @@ def decide(connection: sa.Connection, wish: Wish) -> None:
             continue
         connection.execute(sa.delete(table).where(mine))
         if wish.is_yes is not None:
-            row = {"address": known.name(mailbox), "is_yes": wish.is_yes, "at": wish.at, "source": wish.source}
+            row = {"address": policy.stored_name(mailbox), "is_yes": wish.is_yes, "at": wish.at, "source": wish.source}
             connection.execute(sa.insert(table), row)
 
 
-def of(connection: sa.Connection, mailbox: str) -> sa.RowMapping | None:
+def find_consent(connection: sa.Connection, mailbox: str) -> sa.RowMapping | None:
     """`is_yes`, `at` and `source` of what was last said; None where nothing was."""
     table = tables.consent
-    mine = sa.select(table).where(table.c.address.in_(identities.of(connection).names(mailbox)))
+    mine = sa.select(table).where(table.c.address.in_(identities.policy_for(connection).possible_names(mailbox)))
     return connection.execute(mine).mappings().first()
 
 
-def asked_not_to_be(connection: sa.Connection, mailbox: str) -> bool:
+def opted_out_themselves(connection: sa.Connection, mailbox: str) -> bool:
     """Whether it was the recipient who said no."""
-    said = of(connection, mailbox)
+    said = find_consent(connection, mailbox)
     return said is not None and not said["is_yes"] and said["source"] == RECIPIENT
 
 
 # Made once: making a statement takes longer than running it, and every hit asks.
-_SAID = sa.select(tables.consent.c.address, tables.consent.c.is_yes).where(
+_FIND_CONSENT = sa.select(tables.consent.c.address, tables.consent.c.is_yes).where(
     tables.consent.c.address.in_(sa.bindparam("names", expanding=True))
 )
 
 
-def untracked(connection: sa.Connection, mailboxes: Iterable[str]) -> set[str]:
+def find_untracked(connection: sa.Connection, mailboxes: Iterable[str]) -> set[str]:
     """Which of the addresses are not to be tracked, as canonical addresses."""
-    known = identities.of(connection)
-    named = known.by_name(mailboxes)
+    policy = identities.policy_for(connection)
+    named = policy.canonical_by_name(mailboxes)
     wanted = sorted(named)
     said: dict[bool, set[str]] = {True: set(), False: set()}
     for at in range(0, len(wanted), _CHUNK):
-        for row in connection.execute(_SAID, {"names": wanted[at : at + _CHUNK]}):
+        for row in connection.execute(_FIND_CONSENT, {"names": wanted[at : at + _CHUNK]}):
             said[row.is_yes].add(named[row.address])
-    return said[False] | (set(named.values()) - said[True] if known.asks else set())
+    return said[False] | (set(named.values()) - said[True] if policy.requires_consent else set())

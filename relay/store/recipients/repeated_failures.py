@@ -12,15 +12,15 @@ from relay import address
 from relay.store.database import tables
 from relay.store.database.tables import Status
 
-COUNTED = frozenset({"mailbox_disabled"})
-AGAIN_AFTER = timedelta(days=1)
-_MAY_COME_BACK = timedelta(hours=1)  # a 250 that is younger proves nothing: a bounce may be on its way
+COUNTED_CATEGORIES = frozenset({"mailbox_disabled"})
+MIN_INTERVAL = timedelta(days=1)
+_MIN_PROOF_AGE = timedelta(hours=1)  # a 250 that is younger proves nothing: a bounce may be on its way
 
 
-def again(connection: sa.Connection, mailbox: str, category: str, at: datetime, message: str) -> bool:
+def is_repeated(connection: sa.Connection, mailbox: str, category: str, at: datetime, message: str) -> bool:
     """Counts a delivery, of that message, that failed softly for good. True if the address failed so a day or more ago
     as well and nothing was delivered to it since; the count then begins anew."""
-    table = tables.strike
+    table = tables.soft_failure
     who = address.canonical(mailbox)
     mine = sa.and_(table.c.address == who, table.c.category == category)
     before = connection.execute(sa.select(table.c.first_at, table.c.last_at).where(mine)).first()
@@ -29,17 +29,17 @@ def again(connection: sa.Connection, mailbox: str, category: str, at: datetime, 
         return False
     arrived = tables.delivery
     proves = sa.and_(
-        arrived.c.settled_at > before.last_at, arrived.c.settled_at < at - _MAY_COME_BACK, arrived.c.message != message
+        arrived.c.settled_at > before.last_at, arrived.c.settled_at < at - _MIN_PROOF_AGE, arrived.c.message != message
     )
-    if _delivered(connection, {mailbox, who}, proves):
+    if _was_delivered(connection, {mailbox, who}, proves):
         connection.execute(sa.update(table).where(mine).values(first_at=at, last_at=at))
         return False
-    is_again: bool = at - before.first_at >= AGAIN_AFTER
+    is_again: bool = at - before.first_at >= MIN_INTERVAL
     connection.execute(sa.update(table).where(mine).values(last_at=max(at, before.last_at)))
     return is_again
 
 
-def _delivered(connection: sa.Connection, mailboxes: set[str], proves: sa.ColumnElement[bool]) -> bool:
+def _was_delivered(connection: sa.Connection, mailboxes: set[str], proves: sa.ColumnElement[bool]) -> bool:
     table = tables.delivery
     found = sa.select(table.c.message).where(
         table.c.recipient.in_(mailboxes), table.c.status == Status.DELIVERED, proves

@@ -10,14 +10,14 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from relay.store.database import delivery_rows, identities, tables
-from relay.store.database.tables import Event, EventType
+from relay.store.database.tables import EventRow, EventType
 from relay.store.recipients import suppressions
 from relay.store.webhooks import outbox
 
-_RECENT = 1000  # deliveries whose streams are offered
+_MAX_RECENT = 1000  # deliveries whose streams are offered
 
 
-class Choice(NamedTuple):
+class PreferenceChange(NamedTuple):
     """What was chosen. `id` is its event's, so that a second telling changes nothing."""
 
     id: str
@@ -39,50 +39,50 @@ class Stream(NamedTuple):
     wanted: bool
 
 
-class Wants(NamedTuple):
+class StreamPreferences(NamedTuple):
     """How a recipient stands to the streams of a sender."""
 
     streams: list[Stream]
     from_all: bool  # unsubscribed from all of them
 
 
-def read(connection: sa.Connection, message: str, number: int, now: datetime) -> Wants:
+def read_preferences(connection: sa.Connection, message: str, number: int, now: datetime) -> StreamPreferences:
     """The streams that the recipient behind a delivery has had mail of, by name."""
-    found = delivery_rows.find(connection, message, number)
+    found = delivery_rows.find_delivery(connection, message, number)
     if found is None:
-        return Wants([], from_all=False)
+        return StreamPreferences([], from_all=False)
     delivery = tables.delivery
     recent = (
         sa.select(delivery.c.message)
         .where(delivery.c.recipient == found.recipient)
         .order_by(delivery.c.message.desc())
-        .limit(_RECENT)
+        .limit(_MAX_RECENT)
         .subquery()
     )
     names = connection.scalars(
         sa.select(tables.message.c.stream).distinct().where(tables.message.c.id.in_(sa.select(recent.c.message)))
     )
-    left = suppressions.unsubscribed(connection, found.recipient, now)
+    left = suppressions.find_unsubscribed_streams(connection, found.recipient, now)
     from_all = None in left
-    return Wants([Stream(name, not from_all and name not in left) for name in sorted(names)], from_all)
+    return StreamPreferences([Stream(name, not from_all and name not in left) for name in sorted(names)], from_all)
 
 
-def choose(connection: sa.Connection, choice: Choice) -> None:
+def apply_change(connection: sa.Connection, choice: PreferenceChange) -> None:
     """Writes a choice down. Raises UnknownDeliveryError."""
     if connection.scalar(sa.select(tables.event.c.id).where(tables.event.c.id == choice.id)):
         return
-    found = delivery_rows.find(connection, choice.message, choice.number)
+    found = delivery_rows.find_delivery(connection, choice.message, choice.number)
     if found is None:
         delivery_rows.raise_if_recent(choice.message, choice.at)
         return
-    left = suppressions.unsubscribed(connection, found.recipient, choice.at)
+    left = suppressions.find_unsubscribed_streams(connection, found.recipient, choice.at)
     leave: list[str | None] = [None] if None not in left else []
     if not choice.leave_all:
         leave = [name for name in choice.leave if name not in left and None not in left]
     keep = [found.stream] if choice.undo else choice.keep
     back = [] if choice.leave_all else [name for name in keep if name in left or None in left]
     for stream in leave:
-        suppressions.add(
+        suppressions.add_suppression(
             connection,
             found.recipient,
             reason=suppressions.UNSUBSCRIBE,
@@ -92,40 +92,44 @@ def choose(connection: sa.Connection, choice: Choice) -> None:
             message=choice.message,
         )
     if back and None in left:  # some of all: what is not kept is left by name
-        suppressions.remove(connection, found.recipient, scope=suppressions.ALL, reason=suppressions.UNSUBSCRIBE)
+        suppressions.remove_suppressions(
+            connection, found.recipient, scope=suppressions.ALL, reason=suppressions.UNSUBSCRIBE
+        )
         for stream in set(choice.leave) - left:
-            suppressions.add(connection, found.recipient, reason=suppressions.UNSUBSCRIBE, at=choice.at, stream=stream)
+            suppressions.add_suppression(
+                connection, found.recipient, reason=suppressions.UNSUBSCRIBE, at=choice.at, stream=stream
+            )
     for stream in back:
-        suppressions.remove(
+        suppressions.remove_suppressions(
             connection, found.recipient, scope=suppressions.STREAM, stream=stream, reason=suppressions.UNSUBSCRIBE
         )
     if leave:
-        _note(connection, choice, EventType.UNSUBSCRIBED, found.recipient, leave)
+        _append_event(connection, choice, EventType.UNSUBSCRIBED, found.recipient, leave)
     elif back:
-        _note(connection, choice, EventType.RESUBSCRIBED, found.recipient, back)
+        _append_event(connection, choice, EventType.RESUBSCRIBED, found.recipient, back)
     if found.stream in leave or None in leave:
-        delivery_rows.update(
+        delivery_rows.update_delivery(
             connection, choice.message, choice.number, unsubscribed_at=found.unsubscribed_at or choice.at
         )
     elif found.stream in back:
-        delivery_rows.update(connection, choice.message, choice.number, unsubscribed_at=None)
+        delivery_rows.update_delivery(connection, choice.message, choice.number, unsubscribed_at=None)
 
 
-def _note(
-    connection: sa.Connection, choice: Choice, type_: EventType, recipient: str, streams: Sequence[str | None]
+def _append_event(
+    connection: sa.Connection, choice: PreferenceChange, type_: EventType, recipient: str, streams: Sequence[str | None]
 ) -> None:
     names = ["all" if name is None else name or "default" for name in streams]
-    event = Event(
+    event = EventRow(
         id=choice.id,
         type=type_,
         at=choice.at,
         message=choice.message,
         number=choice.number,
-        recipient=identities.of(connection).shown(recipient),
+        recipient=identities.policy_for(connection).event_recipient(recipient),
         verdict="human",
         reasons=["page"],
         user_agent=choice.user_agent,
         ip=choice.ip,
         detail="streams: " + ", ".join(names),
     )
-    outbox.write(connection, [tables.values(event)])
+    outbox.append(connection, [tables.row_values(event)])

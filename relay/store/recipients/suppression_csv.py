@@ -17,11 +17,20 @@ from email.utils import parsedate_to_datetime
 from typing import NamedTuple
 
 from relay import address
-from relay.store.recipients.suppressions import ALL, COMPLAINT, HARD_BOUNCE, MANUAL, REASONS, STREAM, UNSUBSCRIBE, Entry
+from relay.store.recipients.suppressions import (
+    ALL,
+    COMPLAINT,
+    HARD_BOUNCE,
+    MANUAL,
+    REASONS,
+    STREAM,
+    UNSUBSCRIBE,
+    SuppressionEntry,
+)
 
 COLUMNS = ("address", "scope", "stream", "reason", "evidence", "created_at", "expires_at")
-LONGEST_EVIDENCE = 4000  # characters
-_LONGEST_RECORD = 50  # lines: a quote that is never closed must not swallow the rest
+MAX_EVIDENCE = 4000  # characters
+_MAX_RECORD = 50  # lines: a quote that is never closed must not swallow the rest
 _MICROSECONDS, _MILLISECONDS = 10**14, 10**11  # from there on a bare number is one of these since 1970
 
 # Names as exports have them (SendGrid, Mailgun, Postmark, SES, SparkPost, Mailchimp), without case, space, `_` and `-`.
@@ -34,8 +43,8 @@ _NAMES = {
     "created_at": ("createdat", "created", "lastupdatetime", "updated", "date", "timestamp"),
     "expires_at": ("expiresat", "expires"),
 }
-_COLUMN = {name: column for column, names in _NAMES.items() for name in names}
-_SAID = (  # what is looked for in a reason, the first that is found
+_COLUMN_OF = {name: column for column, names in _NAMES.items() for name in names}
+_REASON_PATTERNS = (  # what is looked for in a reason, the first that is found
     (HARD_BOUNCE, re.compile(r"^\W*[45]\d\d\b")),  # a reply, whatever it says of spam
     (COMPLAINT, re.compile("complain|spam|abuse", re.IGNORECASE)),
     (UNSUBSCRIBE, re.compile("unsub|opt.?out", re.IGNORECASE)),
@@ -50,14 +59,14 @@ _BEFORE_FORMULA = re.compile(rf"(?:\A|(?<=[;\t\n]))(?={_FORMULA})")
 _MARKED_FORMULA = re.compile(rf"(?:\A|(?<=[;\t\n]))'(?={_FORMULA})")
 
 
-class Refusal(NamedTuple):
+class InvalidRecord(NamedTuple):
     """A record that cannot be taken: its first line, from 1, and why."""
 
     line: int
     why: str
 
 
-class Defaults(NamedTuple):
+class ImportDefaults(NamedTuple):
     """What holds where a file says nothing."""
 
     at: datetime
@@ -65,7 +74,7 @@ class Defaults(NamedTuple):
     stream: str | None = None  # None: all mail
 
 
-def read(lines: Iterable[str], defaults: Defaults) -> Iterator[Entry | Refusal]:
+def read_csv(lines: Iterable[str], defaults: ImportDefaults) -> Iterator[SuppressionEntry | InvalidRecord]:
     """What the lines say. The first that is not empty may name the separator (`sep=;`), the next one the columns;
     without names, addresses come first."""
     columns: list[str] = []
@@ -79,12 +88,12 @@ def read(lines: Iterable[str], defaults: Defaults) -> Iterator[Entry | Refusal]:
             delimiter = named_separator[1]
             continue
         try:
-            cells = [_without_mark(cell) for cell in next(csv.reader([text], delimiter=delimiter or _delimiter(text)))]
+            cells = [_parse_cell(cell) for cell in next(csv.reader([text], delimiter=delimiter or _delimiter(text)))]
         except csv.Error as error:
-            yield Refusal(number, str(error))
+            yield InvalidRecord(number, str(error))
             continue
         if not columns:
-            named = [_COLUMN.get(re.sub(r"[\s_-]", "", cell.lower()), "") for cell in cells]
+            named = [_COLUMN_OF.get(re.sub(r"[\s_-]", "", cell.lower()), "") for cell in cells]
             if "address" in named and not any("@" in cell for cell in cells):
                 columns, delimiter = named, delimiter or _delimiter(text)
                 continue
@@ -93,23 +102,23 @@ def read(lines: Iterable[str], defaults: Defaults) -> Iterator[Entry | Refusal]:
         for column, cell in zip(columns, cells, strict=False):
             row.setdefault(column, cell)
         try:
-            yield _entry(row, defaults)
+            yield _parse_entry(row, defaults)
         except ValueError as error:
-            yield Refusal(number, str(error))
+            yield InvalidRecord(number, str(error))
 
 
-def write(entries: Iterable[Entry], *, header: bool) -> str:
+def write_csv(entries: Iterable[SuppressionEntry], *, header: bool) -> str:
     """The entries as CSV; with the columns' names above them where `header`."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     if header:
         writer.writerow(COLUMNS)
     for entry in entries:
-        writer.writerow([_written(getattr(entry, column)) for column in COLUMNS])
+        writer.writerow([_format_cell(getattr(entry, column)) for column in COLUMNS])
     return out.getvalue()
 
 
-def _written(value: str | datetime | None) -> str:
+def _format_cell(value: str | datetime | None) -> str:
     if isinstance(value, datetime):
         return value.isoformat()
     # csv does not quote a bare CR, which spreadsheets take for the end of a row.
@@ -117,7 +126,7 @@ def _written(value: str | datetime | None) -> str:
     return _BEFORE_FORMULA.sub("'", text)
 
 
-def _without_mark(cell: str) -> str:
+def _parse_cell(cell: str) -> str:
     return _MARKED_FORMULA.sub("", cell.strip()).strip()
 
 
@@ -127,9 +136,9 @@ def _records(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
     first = 1
     for number, line in enumerate(lines, 1):
         held.append(line)
-        if sum(one.count('"') for one in held) % 2 and len(held) < _LONGEST_RECORD:
+        if sum(one.count('"') for one in held) % 2 and len(held) < _MAX_RECORD:
             continue
-        if len(held) < _LONGEST_RECORD:
+        if len(held) < _MAX_RECORD:
             yield first, "".join(held)
         else:  # the quote was a slip: each line for itself
             yield from enumerate(held, first)
@@ -141,11 +150,11 @@ def _delimiter(text: str) -> str:
     return max(",;\t", key=text.count)
 
 
-def _entry(row: dict[str, str], defaults: Defaults) -> Entry:
+def _parse_entry(row: dict[str, str], defaults: ImportDefaults) -> SuppressionEntry:
     """Raises ValueError with a sentence for the person who has the file."""
-    mailbox = _mailbox(row.get("address", ""))
+    mailbox = _parse_mailbox(row.get("address", ""))
     said, evidence = row.get("reason", ""), row.get("evidence", "")
-    reason = _reason(said) or _reason(evidence) or defaults.reason
+    reason = _parse_reason(said) or _parse_reason(evidence) or defaults.reason
     if said.lower() not in REASONS and " " in said:  # the very reply, as SendGrid has it
         evidence = f"{said} {evidence}".strip()
     stream = row.get("stream", "").lower()
@@ -155,16 +164,16 @@ def _entry(row: dict[str, str], defaults: Defaults) -> Entry:
     if scope not in (ALL, STREAM):
         raise ValueError(f'scope must be "{ALL}" or "{STREAM}", not "{scope[:40]}"')
     ends = row.get("expires_at", "")
-    expires_at = _time(ends)
+    expires_at = _parse_time(ends)
     if ends and expires_at is None:
         raise ValueError(f'expires_at must be a time such as "2027-01-31T12:00:00Z", not "{ends[:40]}"')
     # When it was written down decides nothing: better a time of ours than an address that gets mail again.
-    created_at = _time(row.get("created_at", "")) or defaults.at
-    evidence = evidence.replace("\0", "")[:LONGEST_EVIDENCE]
-    return Entry(mailbox, scope, stream if scope == STREAM else "", reason, evidence, created_at, expires_at)
+    created_at = _parse_time(row.get("created_at", "")) or defaults.at
+    evidence = evidence.replace("\0", "")[:MAX_EVIDENCE]
+    return SuppressionEntry(mailbox, scope, stream if scope == STREAM else "", reason, evidence, created_at, expires_at)
 
 
-def _mailbox(text: str) -> str:
+def _parse_mailbox(text: str) -> str:
     if not text:
         raise ValueError("no address")
     if not text.isprintable() or "\ufffd" in text:
@@ -180,13 +189,13 @@ def _mailbox(text: str) -> str:
     return mailbox
 
 
-def _reason(text: str) -> str:
+def _parse_reason(text: str) -> str:
     if text.lower() in REASONS:
         return text.lower()
-    return next((reason for reason, pattern in _SAID if pattern.search(text)), "")
+    return next((reason for reason, pattern in _REASON_PATTERNS if pattern.search(text)), "")
 
 
-def _time(text: str) -> datetime | None:
+def _parse_time(text: str) -> datetime | None:
     """ISO 8601, seconds since 1970 (or thousandths, or millionths), or as in mail (RFC 5322); UTC unless it says."""
     found: datetime | None = None
     with suppress(ValueError, OverflowError, OSError):

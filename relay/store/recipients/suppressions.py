@@ -18,7 +18,7 @@ HARD_BOUNCE, UNSUBSCRIBE, COMPLAINT, MANUAL = REASONS = ("hard_bounce", "unsubsc
 _CHUNK = 500  # SQLite's oldest limit on variables of a statement is 999
 
 
-class Entry(NamedTuple):
+class SuppressionEntry(NamedTuple):
     """A suppression, as it is written to a file and read from one. `stream` "" with that scope: the default one."""
 
     address: str
@@ -34,7 +34,7 @@ class Entry(NamedTuple):
         return address.canonical(self.address), self.scope, self.stream
 
 
-def add(
+def add_suppression(
     connection: sa.Connection,
     mailbox: str,
     *,
@@ -47,26 +47,26 @@ def add(
 ) -> bool:
     """Suppresses an address: for one stream, or for all mail. False if it was already, at least as long."""
     scope = ALL if stream is None else STREAM
-    entry = Entry(mailbox, scope, stream or "", reason, evidence, at, expires_at)
-    return add_all(connection, [entry], message=message) == 1
+    entry = SuppressionEntry(mailbox, scope, stream or "", reason, evidence, at, expires_at)
+    return add_suppressions(connection, [entry], message=message) == 1
 
 
-def add_all(connection: sa.Connection, entries: Sequence[Entry], *, message: str = "") -> int:
+def add_suppressions(connection: sa.Connection, entries: Sequence[SuppressionEntry], *, message: str = "") -> int:
     """Adds many, a few statements for each 500. Returns how many were not known yet.
 
     An entry that is there stays as it is, unless it would end before the new one does. One without an address is
     nobody's.
     """
-    table, known = tables.suppression, identities.of(connection)
+    table, policy = tables.suppression, identities.policy_for(connection)
     added = 0
     for at in range(0, len(entries), _CHUNK):
-        new: dict[tuple[str, str, str], Entry] = {}
+        new: dict[tuple[str, str, str], SuppressionEntry] = {}
         for entry in entries[at : at + _CHUNK]:
             if not entry.address:
                 continue
             if entry.key not in new or _outlasts(entry.expires_at, new[entry.key].expires_at):
                 new[entry.key] = entry
-        named = known.by_name(who for who, _, _ in new)
+        named = policy.canonical_by_name(who for who, _, _ in new)
         there = connection.execute(
             sa.select(table.c.id, table.c.address, table.c.scope, table.c.stream, table.c.expires_at).where(
                 table.c.address.in_(named)
@@ -80,7 +80,8 @@ def add_all(connection: sa.Connection, entries: Sequence[Entry], *, message: str
                 connection.execute(sa.delete(table).where(table.c.id == row.id))
         if new:
             rows = [
-                entry._asdict() | {"address": known.name(who), "message": message} for (who, _, _), entry in new.items()
+                entry._asdict() | {"address": policy.stored_name(who), "message": message}
+                for (who, _, _), entry in new.items()
             ]
             connection.execute(sa.insert(table), rows)
         added += len(new)
@@ -91,7 +92,7 @@ def _outlasts(end: datetime | None, other: datetime | None) -> bool:
     return other is not None and (end is None or end > other)
 
 
-def remove(
+def remove_suppressions(
     connection: sa.Connection,
     mailbox: str,
     *,
@@ -101,7 +102,7 @@ def remove(
 ) -> int:
     """Lets mail to an address flow again: of one scope, stream or reason, or of all. Returns how many entries went."""
     table = tables.suppression
-    names = identities.of(connection).names(mailbox)
+    names = identities.policy_for(connection).possible_names(mailbox)
     gone = sa.delete(table).where(table.c.address.in_(names))
     if scope is not None:
         gone = gone.where(table.c.scope == scope)
@@ -110,23 +111,23 @@ def remove(
     if reason is not None:
         gone = gone.where(table.c.reason == reason)
     if scope in (None, ALL) and reason != UNSUBSCRIBE:  # what is forgiven is forgotten
-        strike = tables.strike
+        strike = tables.soft_failure
         connection.execute(sa.delete(strike).where(strike.c.address.in_(names)))
     return connection.execute(gone).rowcount
 
 
-def unsubscribed(connection: sa.Connection, mailbox: str, now: datetime) -> set[str | None]:
+def find_unsubscribed_streams(connection: sa.Connection, mailbox: str, now: datetime) -> set[str | None]:
     """The streams that the address has unsubscribed from; None among them: from all."""
     table = tables.suppression
     query = sa.select(table.c.scope, table.c.stream).where(
-        table.c.address.in_(identities.of(connection).names(mailbox)),
+        table.c.address.in_(identities.policy_for(connection).possible_names(mailbox)),
         table.c.reason == UNSUBSCRIBE,
         sa.or_(table.c.expires_at.is_(None), table.c.expires_at > now),
     )
     return {None if row.scope == ALL else row.stream for row in connection.execute(query)}
 
 
-def find(
+def find_suppressed(
     connection: sa.Connection, mailboxes: Iterable[str], stream: str | None, now: datetime, *, exempt: bool = False
 ) -> dict[str, str]:
     """Which of the addresses get no mail of that stream, each with the reason, by canonical address.
@@ -136,7 +137,7 @@ def find(
     `exempt`: the stream is not held back by unsubscribes (password resets, receipts).
     """
     table = tables.suppression
-    named = identities.of(connection).by_name(mailboxes)
+    named = identities.policy_for(connection).canonical_by_name(mailboxes)
     wanted = sorted(named)
     found: dict[str, str] = {}
     for at in range(0, len(wanted), _CHUNK):
@@ -151,26 +152,32 @@ def find(
     return found
 
 
-def listing(connection: sa.Connection, limit: int, query: str = "", after: int = 0) -> Sequence[sa.RowMapping]:
+def list_suppressions(
+    connection: sa.Connection, limit: int, query: str = "", after: int = 0
+) -> Sequence[sa.RowMapping]:
     """Entries, the newest first; `after` is the id of the last one of the page before."""
     table = tables.suppression
     wanted = sa.select(table).order_by(table.c.id.desc()).limit(limit)
     if query:
         part = table.c.address.contains(address.canonical(query), autoescape=True)
-        wanted = wanted.where(sa.or_(part, table.c.address.in_(identities.of(connection).names(query))))
+        wanted = wanted.where(
+            sa.or_(part, table.c.address.in_(identities.policy_for(connection).possible_names(query)))
+        )
     if after:
         wanted = wanted.where(table.c.id < after)
     return connection.execute(wanted).mappings().all()
 
 
-def entries(connection: sa.Connection, now: datetime, after: int, limit: int) -> tuple[list[Entry], int]:
+def list_entries(
+    connection: sa.Connection, now: datetime, after: int, limit: int
+) -> tuple[list[SuppressionEntry], int]:
     """Those that hold now, in the order in which they came, after the one with that id; and the last one's id."""
     table = tables.suppression
     wanted = (
-        sa.select(table.c.id, *(table.c[name] for name in Entry._fields))
+        sa.select(table.c.id, *(table.c[name] for name in SuppressionEntry._fields))
         .where(table.c.id > after, sa.or_(table.c.expires_at.is_(None), table.c.expires_at > now))
         .order_by(table.c.id)
         .limit(limit)
     )
     rows = connection.execute(wanted).all()
-    return [Entry(*row[1:]) for row in rows], rows[-1].id if rows else after
+    return [SuppressionEntry(*row[1:]) for row in rows], rows[-1].id if rows else after

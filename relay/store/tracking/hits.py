@@ -9,9 +9,9 @@ import sqlalchemy as sa
 
 from relay import redaction, tokens
 from relay.store.database import delivery_rows, identities, tables
-from relay.store.database.tables import Event, EventType
+from relay.store.database.tables import EventRow, EventType
 from relay.store.recipients import consent, suppressions
-from relay.store.recipients.consent import Wish
+from relay.store.recipients.consent import ConsentChange
 from relay.store.tracking import pixels, verdicts
 from relay.store.webhooks import outbox
 
@@ -33,28 +33,28 @@ class Hit(NamedTuple):
     link: int = 0
 
 
-def record(connection: sa.Connection, hit: Hit) -> None:
+def record_hit(connection: sa.Connection, hit: Hit) -> None:
     """Writes the hit down and moves the delivery's counters. A second time changes nothing.
 
     A recipient who asked not to be tracked leaves no open or click. An unsubscribe suppresses the
     message's stream; only the first one is an event. A hit of nobody in particular counts for the message alone.
     Raises UnknownDeliveryError.
     """
-    if connection.scalar(_SEEN, {"id": hit.id}):
+    if connection.scalar(_FIND_EVENT, {"id": hit.id}):
         return
     if hit.number == tokens.STANDALONE_PIXEL:
-        if not pixels.record(connection, hit):
+        if not pixels.record_pixel_hit(connection, hit):
             delivery_rows.raise_if_recent(hit.message, hit.at)
         return
     if hit.number is None:
-        _record_apart(connection, hit)
+        _count_for_message(connection, hit)
         return
-    found = delivery_rows.find(connection, hit.message, hit.number)
+    found = delivery_rows.find_delivery(connection, hit.message, hit.number)
     if found is None:
         delivery_rows.raise_if_recent(hit.message, hit.at)
         return
     if hit.type is EventType.UNSUBSCRIBED:
-        suppressions.add(
+        suppressions.add_suppression(
             connection,
             found.recipient,
             reason=suppressions.UNSUBSCRIBE,
@@ -65,40 +65,42 @@ def record(connection: sa.Connection, hit: Hit) -> None:
         )
         if found.unsubscribed_at is not None:
             return
-        delivery_rows.update(connection, hit.message, hit.number, unsubscribed_at=hit.at)
+        delivery_rows.update_delivery(connection, hit.message, hit.number, unsubscribed_at=hit.at)
     else:
-        if consent.untracked(connection, [found.recipient]):
+        if consent.find_untracked(connection, [found.recipient]):
             return
         if hit.apart:
-            _record_apart(connection, hit)
+            _count_for_message(connection, hit)
             return
         counter = verdicts.COUNTERS[hit.type, hit.verdict]
-        connection.execute(_one_more(counter), {"of_message": hit.message, "of_number": hit.number})
-    _write(connection, hit, identities.of(connection).shown(found.recipient))
+        connection.execute(_increment(counter), {"of_message": hit.message, "of_number": hit.number})
+    _append_event(connection, hit, identities.policy_for(connection).event_recipient(found.recipient))
     if hit.type is not EventType.UNSUBSCRIBED:
-        verdicts.added(connection, hit.message, hit.number)
+        verdicts.hit_added(connection, hit.message, hit.number)
 
 
-def _record_apart(connection: sa.Connection, hit: Hit) -> None:
+def _count_for_message(connection: sa.Connection, hit: Hit) -> None:
     table = tables.message
     counter = table.c[verdicts.COUNTERS[hit.type, hit.verdict]]
     if connection.execute(sa.update(table).where(table.c.id == hit.message).values({counter: counter + 1})).rowcount:
-        _write(connection, hit._replace(number=None), "")
+        _append_event(connection, hit._replace(number=None), "")
     else:
         delivery_rows.raise_if_recent(hit.message, hit.at)
 
 
-def _write(connection: sa.Connection, hit: Hit, recipient: str) -> None:
+def _append_event(connection: sa.Connection, hit: Hit, recipient: str) -> None:
     values = (
-        _REST | hit._asdict() | {"reasons": list(hit.reasons), "recipient": recipient, "url": _url(connection, hit)}
+        _EVENT_DEFAULTS
+        | hit._asdict()
+        | {"reasons": list(hit.reasons), "recipient": recipient, "url": _stored_url(connection, hit)}
     )
     del values["apart"]
-    outbox.write(connection, [values])
+    outbox.append(connection, [values])
 
 
-def _url(connection: sa.Connection, hit: Hit) -> str:
+def _stored_url(connection: sa.Connection, hit: Hit) -> str:
     """Where a click led, as it may be kept. The mail's own links were scrubbed while its recipients were known."""
-    if not hit.url or not identities.of(connection).are_veiled:
+    if not hit.url or not identities.policy_for(connection).redacts:
         return hit.url
     table = tables.message
     links = connection.scalar(sa.select(table.c.links).where(table.c.id == hit.message)) or []
@@ -109,11 +111,11 @@ def _url(connection: sa.Connection, hit: Hit) -> str:
 
 
 # What a hit does not say; a row object for each would take as long as writing it.
-_BLANK = tables.values(Event(id="", type="", at=datetime.min))
-_REST = {name: _BLANK[name] for name in _BLANK.keys() - set(Hit._fields)}
+_BLANK_EVENT = tables.row_values(EventRow(id="", type="", at=datetime.min))
+_EVENT_DEFAULTS = {name: _BLANK_EVENT[name] for name in _BLANK_EVENT.keys() - set(Hit._fields)}
 
 
-class Asked(NamedTuple):
+class TrackingRequest(NamedTuple):
     """A recipient asked, with the link of a message, to be left untracked."""
 
     at: datetime
@@ -121,43 +123,45 @@ class Asked(NamedTuple):
     number: int
 
 
-def untrack(connection: sa.Connection, asked: Asked) -> None:
+def stop_tracking(connection: sa.Connection, request: TrackingRequest) -> None:
     """Notes it for the address behind the delivery. Raises UnknownDeliveryError."""
-    found = delivery_rows.find(connection, asked.message, asked.number)
+    found = delivery_rows.find_delivery(connection, request.message, request.number)
     if found is None:
-        delivery_rows.raise_if_recent(asked.message, asked.at)
+        delivery_rows.raise_if_recent(request.message, request.at)
     else:
-        consent.decide(connection, Wish([found.recipient], asked.at, is_yes=False, source=consent.RECIPIENT))
+        consent.change_consent(
+            connection, ConsentChange([found.recipient], request.at, is_yes=False, source=consent.RECIPIENT)
+        )
 
 
-def track(connection: sa.Connection, asked: Asked) -> None:
+def resume_tracking(connection: sa.Connection, request: TrackingRequest) -> None:
     """Undoes `untrack`, and no more: what others said of the address stays. Raises UnknownDeliveryError."""
-    found = delivery_rows.find(connection, asked.message, asked.number)
+    found = delivery_rows.find_delivery(connection, request.message, request.number)
     if found is None:
-        delivery_rows.raise_if_recent(asked.message, asked.at)
-    elif consent.asked_not_to_be(connection, found.recipient):
+        delivery_rows.raise_if_recent(request.message, request.at)
+    elif consent.opted_out_themselves(connection, found.recipient):
         # Where consent is asked for, forgetting the no would be a no.
-        is_yes = True if identities.of(connection).asks else None
-        consent.decide(connection, Wish([found.recipient], asked.at, is_yes, consent.RECIPIENT))
+        is_yes = True if identities.policy_for(connection).requires_consent else None
+        consent.change_consent(connection, ConsentChange([found.recipient], request.at, is_yes, consent.RECIPIENT))
 
 
 # Statements of the hottest path, made once: making one takes longer than running it.
-_SEEN = sa.select(tables.event.c.id).where(tables.event.c.id == sa.bindparam("id"))
+_FIND_EVENT = sa.select(tables.event.c.id).where(tables.event.c.id == sa.bindparam("id"))
 
 
 @cache
-def _one_more(counter: str) -> sa.Update:
+def _increment(counter: str) -> sa.Update:
     table = tables.delivery
     mine = table.c.message == sa.bindparam("of_message"), table.c.number == sa.bindparam("of_number")
     return sa.update(table).where(*mine).values({counter: table.c[counter] + 1})
 
 
-def latest(connection: sa.Connection, limit: int) -> Sequence[sa.RowMapping]:
+def latest_events(connection: sa.Connection, limit: int) -> Sequence[sa.RowMapping]:
     """The newest events, newest first."""
     return connection.execute(sa.select(tables.event).order_by(tables.event.c.id.desc()).limit(limit)).mappings().all()
 
 
-def since(connection: sa.Connection, after: str, limit: int) -> Sequence[sa.RowMapping]:
+def events_after(connection: sa.Connection, after: str, limit: int) -> Sequence[sa.RowMapping]:
     """Events after the one with that id, oldest first."""
     wanted = sa.select(tables.event).where(tables.event.c.id > after).order_by(tables.event.c.id).limit(limit)
     return connection.execute(wanted).mappings().all()

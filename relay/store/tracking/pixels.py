@@ -18,12 +18,12 @@ from relay.store.tracking.hit_counts import HitCounts
 if TYPE_CHECKING:
     from relay.store.tracking.hits import Hit
 
-REPEAT_WITHIN = timedelta(minutes=2)  # mail programs fetch a picture again while a mail is being looked at
-LONGEST_NAME = 100  # characters
-MOST_HITS = 1000  # of one pixel that are shown
+MAX_REPEAT_GAP = timedelta(minutes=2)  # mail programs fetch a picture again while a mail is being looked at
+MAX_NAME = 100  # characters
+MAX_HITS = 1000  # of one pixel that are shown
 
 
-class Seen(NamedTuple):
+class PixelSummary(NamedTuple):
     """A pixel and how often it was fetched."""
 
     id: str
@@ -34,7 +34,7 @@ class Seen(NamedTuple):
     last_at: datetime | None
 
 
-class Line(NamedTuple):
+class PixelLogLine(NamedTuple):
     """One visitor's hits in quick succession."""
 
     first_at: datetime
@@ -46,37 +46,37 @@ class Line(NamedTuple):
     ip: str
 
 
-class NameTaken(ValueError):
+class NameTakenError(ValueError):
     """There is a pixel of that name."""
 
 
-def create(connection: sa.Connection, ring: tokens.KeyRing, name: str, at: datetime) -> Seen:
+def create_pixel(connection: sa.Connection, ring: tokens.KeyRing, name: str, at: datetime) -> PixelSummary:
     """Makes a pixel. Raises NameTaken; ValueError with a sentence for a name that cannot be one."""
     name = name.strip()
-    if not name or len(name) > LONGEST_NAME or not name.isprintable():
-        raise ValueError(f"a name has 1 to {LONGEST_NAME} characters on one line")
+    if not name or len(name) > MAX_NAME or not name.isprintable():
+        raise ValueError(f"a name has 1 to {MAX_NAME} characters on one line")
     table = console_tables.pixel
     if connection.scalar(sa.select(table.c.id).where(table.c.name == name)):
-        raise NameTaken(f"there is a pixel named {name!r} already")
+        raise NameTakenError(f"there is a pixel named {name!r} already")
     made = ids.new(at)
     token = ring.mint(Hole(Kind.OPEN), made, tokens.STANDALONE_PIXEL)
-    connection.execute(sa.insert(table), tables.values(Pixel(id=made, name=name, token=token, created_at=at)))
-    return Seen(made, name, token, at, HitCounts(), None)
+    connection.execute(sa.insert(table), tables.row_values(Pixel(id=made, name=name, token=token, created_at=at)))
+    return PixelSummary(made, name, token, at, HitCounts(), None)
 
 
-def remove(connection: sa.Connection, pixel: str) -> bool:
+def remove_pixel(connection: sa.Connection, pixel: str) -> bool:
     """Removes the pixel of that id and its log. What is fetched at its address counts nothing any more. False if there
     is none."""
     connection.execute(sa.delete(console_tables.pixel_hit).where(console_tables.pixel_hit.c.pixel == pixel))
     return bool(connection.execute(sa.delete(console_tables.pixel).where(console_tables.pixel.c.id == pixel)).rowcount)
 
 
-def url(public_url: str, token: str, suffix: str = "png") -> str:
+def pixel_url(public_url: str, token: str, suffix: str = "png") -> str:
     """Its address; with `gif` as well."""
     return f"{public_url}/{Kind.OPEN}/{token}.{suffix}"
 
 
-def record(connection: sa.Connection, hit: "Hit") -> bool:
+def record_pixel_hit(connection: sa.Connection, hit: "Hit") -> bool:
     """Writes a hit down, once, and moves the counter. False if there is no such pixel."""
     hits, table = console_tables.pixel_hit, console_tables.pixel
     if connection.scalar(sa.select(hits.c.id).where(hits.c.id == hit.id)):
@@ -94,57 +94,59 @@ def record(connection: sa.Connection, hit: "Hit") -> bool:
         user_agent=hit.user_agent,
         ip=hit.ip,
     )
-    connection.execute(sa.insert(hits), tables.values(row))
+    connection.execute(sa.insert(hits), tables.row_values(row))
     return True
 
 
-def listing(connection: sa.Connection, limit: int, before: str = "") -> list[Seen]:
+def list_pixels(connection: sa.Connection, limit: int, before: str = "") -> list[PixelSummary]:
     """Pixels, the newest first, older than the one with the id `before`."""
-    wanted = _seen().order_by(console_tables.pixel.c.id.desc()).limit(limit)
-    return _read(connection, wanted.where(console_tables.pixel.c.id < before) if before else wanted)
+    wanted = _select_summaries().order_by(console_tables.pixel.c.id.desc()).limit(limit)
+    return _summaries(connection, wanted.where(console_tables.pixel.c.id < before) if before else wanted)
 
 
-def find(connection: sa.Connection, id_or_name: str) -> Seen | None:
+def find_pixel(connection: sa.Connection, id_or_name: str) -> PixelSummary | None:
     """The pixel of that id, or else of that name."""
     table = console_tables.pixel
-    found = _read(connection, _seen().where(sa.or_(table.c.id == id_or_name, table.c.name == id_or_name)).limit(2))
+    found = _summaries(
+        connection, _select_summaries().where(sa.or_(table.c.id == id_or_name, table.c.name == id_or_name)).limit(2)
+    )
     return next((one for one in found if one.id == id_or_name), found[0] if found else None)
 
 
-def log(connection: sa.Connection, pixel: str) -> list[Line]:
+def list_pixel_log(connection: sa.Connection, pixel: str) -> list[PixelLogLine]:
     """Its latest hits, the newest first, quick repeats together."""
     table = console_tables.pixel_hit
-    wanted = sa.select(table).where(table.c.pixel == pixel).order_by(table.c.id.desc()).limit(MOST_HITS)
-    return grouped(PixelHit(**row) for row in connection.execute(wanted).mappings())
+    wanted = sa.select(table).where(table.c.pixel == pixel).order_by(table.c.id.desc()).limit(MAX_HITS)
+    return group_repeats(PixelHit(**row) for row in connection.execute(wanted).mappings())
 
 
-def grouped(hits: Iterable[PixelHit]) -> list[Line]:
+def group_repeats(hits: Iterable[PixelHit]) -> list[PixelLogLine]:
     """The hits, the newest first, as lines, also the newest first.
 
     One visitor is one address, user agent and verdict; where privacy keeps neither of the two, each hit is a line.
     """
-    lines: list[Line] = []
+    lines: list[PixelLogLine] = []
     latest: dict[tuple[str, str, str], int] = {}
     for hit in hits:
         who = (hit.ip, hit.user_agent, hit.verdict)
         n = latest.get(who)
-        if n is not None and (hit.ip or hit.user_agent) and lines[n].first_at - hit.at <= REPEAT_WITHIN:
+        if n is not None and (hit.ip or hit.user_agent) and lines[n].first_at - hit.at <= MAX_REPEAT_GAP:
             lines[n] = lines[n]._replace(first_at=hit.at, times=lines[n].times + 1)
             continue
         latest[who] = len(lines)
-        lines.append(Line(hit.at, hit.at, 1, hit.verdict, list(hit.reasons), hit.user_agent, hit.ip))
+        lines.append(PixelLogLine(hit.at, hit.at, 1, hit.verdict, list(hit.reasons), hit.user_agent, hit.ip))
     return lines
 
 
-def _seen() -> sa.Select[tuple[object, ...]]:
+def _select_summaries() -> sa.Select[tuple[object, ...]]:
     table, hits = console_tables.pixel, console_tables.pixel_hit
     last = sa.select(sa.func.max(hits.c.at, type_=tables.UtcTime)).where(hits.c.pixel == table.c.id).scalar_subquery()
     return sa.select(table, last.label("last_at"))
 
 
-def _read(connection: sa.Connection, wanted: sa.Select[tuple[object, ...]]) -> list[Seen]:
+def _summaries(connection: sa.Connection, wanted: sa.Select[tuple[object, ...]]) -> list[PixelSummary]:
     return [
-        Seen(
+        PixelSummary(
             row["id"],
             row["name"],
             row["token"],

@@ -17,12 +17,12 @@ from relay.store.database import tables
 from relay.store.database.tables import EventType
 
 IMPLIES_OPEN = "implies_open"  # the reason on a person's click where no open was seen
-_MOST = 50  # hits of a delivery that a new one is judged with; more than that no person makes
-_MOST_EVER = 20_000
-_MOST_ASIDES = 12
+_MAX_HITS = 50  # hits of a delivery that a new one is judged with; more than that no person makes
+_MAX_HITS_RECLASSIFIED = 20_000
+_MAX_OBSERVATIONS = 12
 _BATCH = 200  # deliveries a commit
-_WAITING = "deliveries whose hits are to be judged"
-_HITS = (EventType.OPENED, EventType.CLICKED)
+_PENDING_KEY = "deliveries whose hits are to be judged"
+_HIT_TYPES = (EventType.OPENED, EventType.CLICKED)
 
 # Which counter of the delivery a hit moves.
 COUNTERS = {
@@ -35,7 +35,7 @@ COUNTERS = {
 }
 
 
-class Sight(NamedTuple):
+class DeliveryObservation(NamedTuple):
     """Something that counts nothing and tells about hits: `what` is one of `delivery_verdict`'s."""
 
     at: datetime
@@ -46,7 +46,7 @@ class Sight(NamedTuple):
     ip: str = ""
 
 
-class Reclassified(NamedTuple):
+class ReclassifyStep(NamedTuple):
     """A step of `reclassify`: where to go on, and how many hits were judged and changed."""
 
     after: tuple[str, int] | None
@@ -54,54 +54,59 @@ class Reclassified(NamedTuple):
     changed: int
 
 
-def note(connection: sa.Connection, sight: Sight) -> None:
+def record_observation(connection: sa.Connection, observation: DeliveryObservation) -> None:
     """Keeps it with the delivery, and judges its hits again. A second time changes nothing."""
-    delivery = _delivery(connection, sight.message, sight.number)
+    delivery = _find_delivery(connection, observation.message, observation.number)
     if delivery is None:
         return
-    entry = [tables.UtcTime().process_bind_param(sight.at, connection.dialect), sight.what, sight.user_agent, sight.ip]
+    entry = [
+        tables.UtcTime().process_bind_param(observation.at, connection.dialect),
+        observation.what,
+        observation.user_agent,
+        observation.ip,
+    ]
     asides: list[Any] = list(delivery["asides"] or [])  # Any: JSON
-    if entry in asides or len(asides) >= _MOST_ASIDES:
+    if entry in asides or len(asides) >= _MAX_OBSERVATIONS:
         return
-    _change(connection, sight.message, sight.number, asides=[*asides, entry])
-    judge(connection, sight.message, sight.number)
+    _update_delivery(connection, observation.message, observation.number, asides=[*asides, entry])
+    judge_hits(connection, observation.message, observation.number)
 
 
 @contextlib.contextmanager
-def together(connection: sa.Connection) -> Iterator[None]:
+def judged_once_per_batch(connection: sa.Connection) -> Iterator[None]:
     """Hits that are written down meanwhile are judged at its end, once for each delivery."""
     waiting: set[tuple[str, int]] = set()
-    connection.info[_WAITING] = waiting
+    connection.info[_PENDING_KEY] = waiting
     try:
         yield
     finally:
-        del connection.info[_WAITING]
+        del connection.info[_PENDING_KEY]
     for message, number in sorted(waiting):
-        judge(connection, message, number)
+        judge_hits(connection, message, number)
 
 
-def added(connection: sa.Connection, message: str, number: int) -> None:
+def hit_added(connection: sa.Connection, message: str, number: int) -> None:
     """A hit was written down: judges those of its delivery, now or at the end of `together`."""
-    if _WAITING in connection.info:
-        connection.info[_WAITING].add((message, number))
+    if _PENDING_KEY in connection.info:
+        connection.info[_PENDING_KEY].add((message, number))
     else:
-        judge(connection, message, number)
+        judge_hits(connection, message, number)
 
 
-def judge(connection: sa.Connection, message: str, number: int, *, anew: bool = False) -> tuple[int, int]:
+def judge_hits(connection: sa.Connection, message: str, number: int, *, anew: bool = False) -> tuple[int, int]:
     """Judges a delivery's latest hits beside each other, and moves its counters. Returns how many hits, and how
     many changed. `anew`: all its hits, also what each is by itself."""
     event = tables.event
-    most = _MOST_EVER if anew else _MOST
-    rows = connection.execute(_LATEST, {"message": message, "number": number, "most": most}).mappings().all()
-    delivery = _delivery(connection, message, number)
+    most = _MAX_HITS_RECLASSIFIED if anew else _MAX_HITS
+    rows = connection.execute(_LATEST_HITS, {"message": message, "number": number, "most": most}).mappings().all()
+    delivery = _find_delivery(connection, message, number)
     if delivery is None or not rows:
         return 0, 0
     found = delivery_verdict.judge_delivery(
-        [_hit(row, anew) for row in rows], list(_asides(delivery)), delivery["settled_at"]
+        [_hit(row, anew) for row in rows], list(_observations(delivery)), delivery["settled_at"]
     )
     implies = found.implies_open
-    if len(rows) >= _MOST:  # the earlier ones are not here to be asked
+    if len(rows) >= _MAX_HITS:  # the earlier ones are not here to be asked
         implies = next((n for n, row in enumerate(rows) if row["implies_open"]), None)
     moved: dict[str, int] = {}
     changed = 0
@@ -117,23 +122,23 @@ def judge(connection: sa.Connection, message: str, number: int, *, anew: bool = 
             .values(verdict=verdict.verdict, reasons=reasons, implies_open=is_implied)
         )
         if verdict.verdict != row["verdict"]:
-            _move(moved, COUNTERS[row["type"], row["verdict"]], -1)
-            _move(moved, COUNTERS[row["type"], verdict.verdict], 1)
+            _add_to_counter(moved, COUNTERS[row["type"], row["verdict"]], -1)
+            _add_to_counter(moved, COUNTERS[row["type"], verdict.verdict], 1)
         for counter in ("opens_human", "opens_implied"):
-            _move(moved, counter, is_implied - row["implies_open"])
+            _add_to_counter(moved, counter, is_implied - row["implies_open"])
     if moved:
         table = tables.delivery
-        _change(connection, message, number, **{name: table.c[name] + by for name, by in moved.items()})
+        _update_delivery(connection, message, number, **{name: table.c[name] + by for name, by in moved.items()})
     return len(rows), changed
 
 
-def reclassify(connection: sa.Connection, since: datetime | None, after: tuple[str, int] | None) -> Reclassified:
+def reclassify_hits(connection: sa.Connection, since: datetime | None, after: tuple[str, int] | None) -> ReclassifyStep:
     """Judges the hits of some deliveries by the rules of today: those with a hit since then, behind `after`.
 
     Call again with the result's `after` until that is None.
     """
     event = tables.event
-    wanted = sa.select(event.c.message, event.c.number).where(event.c.type.in_(_HITS), event.c.number.is_not(None))
+    wanted = sa.select(event.c.message, event.c.number).where(event.c.type.in_(_HIT_TYPES), event.c.number.is_not(None))
     if since is not None:
         wanted = wanted.where(event.c.id >= ids.lowest_at(since))
     if after is not None:
@@ -141,21 +146,21 @@ def reclassify(connection: sa.Connection, since: datetime | None, after: tuple[s
     deliveries = connection.execute(wanted.distinct().order_by(event.c.message, event.c.number).limit(_BATCH)).all()
     hits = changed = 0
     for message, number in deliveries:
-        some, other = judge(connection, message, number, anew=True)
+        some, other = judge_hits(connection, message, number, anew=True)
         hits, changed = hits + some, changed + other
     last = deliveries[-1] if len(deliveries) == _BATCH else None
-    return Reclassified((last.message, last.number) if last else None, hits, changed)
+    return ReclassifyStep((last.message, last.number) if last else None, hits, changed)
 
 
 def _hit(row: sa.RowMapping, anew: bool) -> delivery_verdict.HitEvidence:
     is_click = row["type"] == EventType.CLICKED
     link = str(row["link"] or row["url"])
     return delivery_verdict.HitEvidence(
-        row["at"], is_click, link, row["user_agent"], row["ip"], _alone(row, is_click, anew)
+        row["at"], is_click, link, row["user_agent"], row["ip"], _own_verdict(row, is_click, anew)
     )
 
 
-def _alone(row: sa.RowMapping, is_click: bool, anew: bool) -> HitVerdict:
+def _own_verdict(row: sa.RowMapping, is_click: bool, anew: bool) -> HitVerdict:
     """What the hit is by itself; as it was found at its time, unless that is overwritten."""
     reasons = tuple(reason for reason in row["reasons"] if reason != IMPLIES_OPEN)
     can_tell = row["user_agent"] or "no_user_agent" in reasons  # privacy modes keep none
@@ -166,14 +171,14 @@ def _alone(row: sa.RowMapping, is_click: bool, anew: bool) -> HitVerdict:
     return HitVerdict(row["verdict"], tuple(reason for reason in reasons if reason not in delivery_verdict.REASONS))
 
 
-def _asides(delivery: sa.RowMapping) -> Iterator[delivery_verdict.SideObservation]:
+def _observations(delivery: sa.RowMapping) -> Iterator[delivery_verdict.SideObservation]:
     for at, what, user_agent, ip in delivery["asides"] or ():
         yield delivery_verdict.SideObservation(datetime.fromtimestamp(at / 1_000_000, tz=UTC), what, user_agent, ip)
 
 
 # Made once: making a statement takes longer than running it.
 _EVENT, _DELIVERIES = tables.event, tables.delivery
-_LATEST = (
+_LATEST_HITS = (
     sa.select(
         *(_EVENT.c[name] for name in ("id", "type", "at", "verdict", "reasons", "implies_open")),
         *(_EVENT.c[name] for name in ("link", "url", "user_agent", "ip")),
@@ -181,25 +186,25 @@ _LATEST = (
     .where(
         _EVENT.c.message == sa.bindparam("message"),
         _EVENT.c.number == sa.bindparam("number"),
-        _EVENT.c.type.in_(_HITS),
+        _EVENT.c.type.in_(_HIT_TYPES),
     )
     .order_by(_EVENT.c.id.desc())
     .limit(sa.bindparam("most", type_=sa.Integer))
 )
-_ONE = sa.select(_DELIVERIES.c.settled_at, _DELIVERIES.c.asides).where(
+_FIND_DELIVERY = sa.select(_DELIVERIES.c.settled_at, _DELIVERIES.c.asides).where(
     _DELIVERIES.c.message == sa.bindparam("message"), _DELIVERIES.c.number == sa.bindparam("number")
 )
 
 
-def _delivery(connection: sa.Connection, message: str, number: int) -> sa.RowMapping | None:
-    return connection.execute(_ONE, {"message": message, "number": number}).mappings().first()
+def _find_delivery(connection: sa.Connection, message: str, number: int) -> sa.RowMapping | None:
+    return connection.execute(_FIND_DELIVERY, {"message": message, "number": number}).mappings().first()
 
 
-def _move(moved: dict[str, int], counter: str, by: int) -> None:
+def _add_to_counter(moved: dict[str, int], counter: str, by: int) -> None:
     if by:
         moved[counter] = moved.get(counter, 0) + by
 
 
-def _change(connection: sa.Connection, message: str, number: int, **values: object) -> None:
+def _update_delivery(connection: sa.Connection, message: str, number: int, **values: object) -> None:
     table = tables.delivery
     connection.execute(sa.update(table).where(table.c.message == message, table.c.number == number).values(**values))

@@ -9,35 +9,35 @@ from typing import Any
 
 from relay.store.database.tables import Status
 from relay.store.tracking.hit_counts import HitCounts
-from relay.store.tracking.pixels import Line, Seen, url
-from relay.store.views.message_detail import Delivery, Story
+from relay.store.tracking.pixels import PixelLogLine, PixelSummary, pixel_url
+from relay.store.views.message_detail import DeliveryDetail, MessageDetail
 
-Object = dict[str, Any]  # Any: what JSON can hold
+JsonObject = dict[str, Any]  # Any: what JSON can hold
 
 
-def message(story: Story) -> Object:
+def message_object(detail: MessageDetail) -> JsonObject:
     """A message with its deliveries."""
     return {
-        "id": story.id,
-        "message_id": story.message_id,
-        "from": story.author,
-        "subject": story.subject,
-        "accepted_at": time(story.accepted_at),
-        "size": story.size_octets,
-        "stream": story.stream,
-        "tags": story.tags,
-        "metadata": story.meta,
-        "reasons": story.reasons,
-        "opens": sum_of(story.opens, *(one.opens for one in story.deliveries))._asdict(),
-        "clicks": sum_of(story.clicks, *(one.clicks for one in story.deliveries))._asdict(),
-        "deliveries": [delivery(story.id, one) for one in story.deliveries],
-        "links": story.links,
-        "opened_by": story.opened_by,
-        "clicked_by": story.clicked_by,
+        "id": detail.id,
+        "message_id": detail.message_id,
+        "from": detail.author,
+        "subject": detail.subject,
+        "accepted_at": format_time(detail.accepted_at),
+        "size": detail.size_octets,
+        "stream": detail.stream,
+        "tags": detail.tags,
+        "metadata": detail.meta,
+        "reasons": detail.reasons,
+        "opens": sum_counts(detail.opens, *(one.opens for one in detail.deliveries))._asdict(),
+        "clicks": sum_counts(detail.clicks, *(one.clicks for one in detail.deliveries))._asdict(),
+        "deliveries": [delivery_object(detail.id, one) for one in detail.deliveries],
+        "links": detail.links,
+        "opened_by": detail.opened_by,
+        "clicked_by": detail.clicked_by,
     }
 
 
-def delivery(message_id: str, one: Delivery) -> Object:
+def delivery_object(message_id: str, one: DeliveryDetail) -> JsonObject:
     """A message × recipient."""
     return {
         "id": delivery_id(message_id, one.number),
@@ -47,7 +47,7 @@ def delivery(message_id: str, one: Delivery) -> Object:
         "category": one.category or None,
         "attempts": [
             {
-                "at": time(tried.at),
+                "at": format_time(tried.at),
                 "upstream": tried.upstream,
                 "phase": tried.phase,
                 "code": tried.code,
@@ -59,24 +59,24 @@ def delivery(message_id: str, one: Delivery) -> Object:
             }
             for tried in one.attempts
         ],
-        "next_attempt_at": time(one.next_attempt_at),
-        "delivered_at": time(one.delivered_at),
-        "bounced_at": time(one.settled_at) if one.status == Status.BOUNCED else None,
+        "next_attempt_at": format_time(one.next_attempt_at),
+        "delivered_at": format_time(one.delivered_at),
+        "bounced_at": format_time(one.settled_at) if one.status == Status.BOUNCED else None,
         "opens": one.opens._asdict(),
         "clicks": one.clicks._asdict(),
         "opens_implied": one.opens_implied,
-        "unsubscribed_at": time(one.unsubscribed_at),
-        "complained_at": time(one.complained_at),
+        "unsubscribed_at": format_time(one.unsubscribed_at),
+        "complained_at": format_time(one.complained_at),
     }
 
 
-def event(row: Mapping[Any, Any]) -> Object:  # Any: a row's values
+def event_object(row: Mapping[Any, Any]) -> JsonObject:  # Any: a row's values
     """Something that happened. `verdict` is null where nothing was judged."""
     number = row["number"]
     return {
         "id": row["id"],
         "type": row["type"],
-        "at": time(row["at"]),
+        "at": format_time(row["at"]),
         "message": row["message"],
         "delivery": None if number is None else delivery_id(row["message"], number),
         "recipient": row["recipient"] or None,
@@ -89,23 +89,23 @@ def event(row: Mapping[Any, Any]) -> Object:  # Any: a row's values
     }
 
 
-def pixel(seen: Seen, public_url: str, log: list[Line] | None = None) -> Object:
+def pixel_object(seen: PixelSummary, public_url: str, log: list[PixelLogLine] | None = None) -> JsonObject:
     """A stand-alone pixel, with its log where that is given."""
-    address = url(public_url, seen.token)
-    shown: Object = {
+    address = pixel_url(public_url, seen.token)
+    shown: JsonObject = {
         "id": seen.id,
         "name": seen.name,
         "url": address,
         "html": f'<img src="{address}" width="1" height="1" alt="">',
-        "created_at": time(seen.created_at),
+        "created_at": format_time(seen.created_at),
         "opens": seen.opens._asdict(),
-        "last_at": time(seen.last_at),
+        "last_at": format_time(seen.last_at),
     }
     if log is not None:
         shown["log"] = [
             {
-                "first_at": time(line.first_at),
-                "last_at": time(line.last_at),
+                "first_at": format_time(line.first_at),
+                "last_at": format_time(line.last_at),
                 "count": line.times,
                 "verdict": line.verdict,
                 "reasons": line.reasons,
@@ -117,7 +117,7 @@ def pixel(seen: Seen, public_url: str, log: list[Line] | None = None) -> Object:
     return shown
 
 
-def sum_of(*tallies: HitCounts) -> HitCounts:
+def sum_counts(*tallies: HitCounts) -> HitCounts:
     return HitCounts(*map(sum, zip(*tallies, strict=True)))
 
 
@@ -125,5 +125,5 @@ def delivery_id(message_id: str, number: int) -> str:
     return f"{message_id}.{number}"
 
 
-def time(at: datetime | None) -> str | None:
+def format_time(at: datetime | None) -> str | None:
     return None if at is None else at.isoformat().replace("+00:00", "Z")

@@ -10,13 +10,13 @@ from relay.store.database import tables
 from relay.store.database.tables import EventType
 from relay.store.queue.attempts import AttemptDetail
 from relay.store.tracking.hit_counts import HitCounts
-from relay.store.views.message_list import HITS, clicks_of, opens_of
+from relay.store.views.message_list import COUNTER_COLUMNS, clicks_of, opens_of
 
-MOST_DELIVERIES = 500  # of one message on its page
-MOST_EVENTS = 1000
+MAX_DELIVERIES = 500  # of one message on its page
+MAX_EVENTS = 1000
 
 
-class Delivery(NamedTuple):
+class DeliveryDetail(NamedTuple):
     """Message × recipient, with its attempts in order."""
 
     number: int
@@ -36,7 +36,7 @@ class Delivery(NamedTuple):
     complained_at: datetime | None
 
 
-class Happening(NamedTuple):
+class EventDetail(NamedTuple):
     """An event of a message."""
 
     id: str
@@ -52,7 +52,7 @@ class Happening(NamedTuple):
     detail: str
 
 
-class Story(NamedTuple):
+class MessageDetail(NamedTuple):
     """All that is known of one message, without its octets."""
 
     id: str
@@ -72,22 +72,24 @@ class Story(NamedTuple):
     reasons: list[str]
     opens: HitCounts  # of nobody in particular; beside those of the deliveries
     clicks: HitCounts
-    deliveries: list[Delivery]
+    deliveries: list[DeliveryDetail]
     recipients: int  # of all deliveries, also where not all are in the list
     opened_by: int  # deliveries that a person opened, however often; with those where a click implies it
     clicked_by: int
-    events: list[Happening]  # in order of time
+    events: list[EventDetail]  # in order of time
     has_content: bool
 
 
-def read(connection: sa.Connection, message_id: str) -> Story | None:
+def read_message(connection: sa.Connection, message_id: str) -> MessageDetail | None:
     """One message with its deliveries, their attempts, and its events; None if there is none of that id."""
     table = tables.message
     kept = sa.exists().where(tables.content.c.message == table.c.id)
-    names = [name for name in Story._fields if name in table.c]  # not the plan: it can be large
+    names = [name for name in MessageDetail._fields if name in table.c]  # not the plan: it can be large
     row = (
         connection.execute(
-            sa.select(*(table.c[name] for name in (*names, *HITS)), kept.label("has_content")).filter_by(id=message_id)
+            sa.select(*(table.c[name] for name in (*names, *COUNTER_COLUMNS)), kept.label("has_content")).filter_by(
+                id=message_id
+            )
         )
         .mappings()
         .first()
@@ -100,25 +102,25 @@ def read(connection: sa.Connection, message_id: str) -> Story | None:
     counts = connection.execute(sa.select(*some).where(delivery.c.message == message_id)).one()
     event = tables.event
     happened = connection.execute(
-        sa.select(*(event.c[name] for name in Happening._fields))
+        sa.select(*(event.c[name] for name in EventDetail._fields))
         .where(event.c.message == message_id)
         .order_by(event.c.at, event.c.id)
-        .limit(MOST_EVENTS)
+        .limit(MAX_EVENTS)
     )
-    return Story(
+    return MessageDetail(
         **{name: row[name] for name in (*names, "has_content")}
-        | {"links": _links(connection, message_id, row["links"])},
+        | {"links": _links_with_clicks(connection, message_id, row["links"])},
         opens=opens_of(row),
         clicks=clicks_of(row),
-        deliveries=_deliveries(connection, message_id),
+        deliveries=_read_deliveries(connection, message_id),
         recipients=counts[0],
         opened_by=counts[1],
         clicked_by=counts[2],
-        events=[Happening(*found) for found in happened],
+        events=[EventDetail(*found) for found in happened],
     )
 
 
-def _links(connection: sa.Connection, message_id: str, links: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _links_with_clicks(connection: sa.Connection, message_id: str, links: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The links with their clicks by verdict, and by how many recipients of flesh and blood. Any: as reported."""
     event = tables.event
     rows = connection.execute(
@@ -134,11 +136,11 @@ def _links(connection: sa.Connection, message_id: str, links: list[dict[str, Any
     return [link | {"clicks": clicks[n]} if (n := link.get("number", 0)) in clicks else link for link in links]
 
 
-def _deliveries(connection: sa.Connection, message_id: str) -> list[Delivery]:
+def _read_deliveries(connection: sa.Connection, message_id: str) -> list[DeliveryDetail]:
     table, attempt = tables.delivery, tables.attempt
     rows = (
         connection.execute(
-            sa.select(table).filter_by(message=message_id).order_by(table.c.number).limit(MOST_DELIVERIES)
+            sa.select(table).filter_by(message=message_id).order_by(table.c.number).limit(MAX_DELIVERIES)
         )
         .mappings()
         .all()
@@ -152,9 +154,9 @@ def _deliveries(connection: sa.Connection, message_id: str) -> list[Delivery]:
         )
         for number, *values in found:
             tried.setdefault(number, []).append(AttemptDetail(*values))
-    same = [name for name in Delivery._fields if name in table.c and name != "attempts"]
+    same = [name for name in DeliveryDetail._fields if name in table.c and name != "attempts"]
     return [
-        Delivery(
+        DeliveryDetail(
             **{name: row[name] for name in same},
             attempts=tried.get(row["number"], []),
             opens=opens_of(row),

@@ -15,10 +15,10 @@ from relay.store.database.tables import Status
 from relay.store.recipients import consent
 from relay.store.tracking.hit_counts import HitCounts
 
-_RECENT = 500  # messages whose streams are offered as a filter
+_MAX_RECENT = 500  # messages whose streams are offered as a filter
 
 
-class Line(NamedTuple):
+class MessageSummary(NamedTuple):
     """A message in a list."""
 
     id: str
@@ -37,14 +37,14 @@ class Line(NamedTuple):
     unsubscribed: int
 
 
-class Page(NamedTuple):
+class MessagePage(NamedTuple):
     """A page of messages; `next` is the cursor of the older ones, "" at the end."""
 
-    items: list[Line]
+    items: list[MessageSummary]
     next: str
 
 
-class Letter(NamedTuple):
+class MailboxEntry(NamedTuple):
     """A delivery in the mailbox."""
 
     message: str
@@ -58,7 +58,7 @@ class Letter(NamedTuple):
     opened: bool
 
 
-class Standing(NamedTuple):
+class RecipientPreferences(NamedTuple):
     """How a recipient stands to a message's sender."""
 
     recipient: str
@@ -67,7 +67,7 @@ class Standing(NamedTuple):
     asked_not_to_be: bool  # tracked; else somebody else decided it
 
 
-def messages(
+def list_messages(
     connection: sa.Connection,
     limit: int,
     *,
@@ -75,7 +75,7 @@ def messages(
     status: str = "",
     stream: str | None = None,
     before: str = "",
-) -> Page:
+) -> MessagePage:
     """Messages, the newest first, older than the cursor `before`.
 
     `query` is looked for in subject, author, Message-ID and recipients; `status` is one that any delivery has.
@@ -111,25 +111,25 @@ def messages(
             sa.or_(
                 *(text.icontains(bare, autoescape=True) for text in texts),
                 _any_delivery(delivery.c.recipient.icontains(bare, autoescape=True)),
-                _any_delivery(delivery.c.recipient == identities.of(connection).pseudonym(bare)),
+                _any_delivery(delivery.c.recipient == identities.policy_for(connection).pseudonym(bare)),
             )
         )
     rows = connection.execute(wanted).mappings().all()
     shown = rows[:limit]
-    sums = _sums(connection, [row["id"] for row in shown])
-    lines = [Line(**row, **sums.get(row["id"], _NOTHING)) for row in shown]
-    return Page(lines, lines[-1].id if len(rows) > limit else "")
+    sums = _sums_by_message(connection, [row["id"] for row in shown])
+    lines = [MessageSummary(**row, **sums.get(row["id"], _NO_SUMS)) for row in shown]
+    return MessagePage(lines, lines[-1].id if len(rows) > limit else "")
 
 
-def streams(connection: sa.Connection) -> list[str]:
+def list_streams(connection: sa.Connection) -> list[str]:
     """The streams of recent messages."""
-    recent = sa.select(tables.message.c.stream).order_by(tables.message.c.id.desc()).limit(_RECENT).subquery()
+    recent = sa.select(tables.message.c.stream).order_by(tables.message.c.id.desc()).limit(_MAX_RECENT).subquery()
     return sorted(connection.scalars(sa.select(recent.c.stream).distinct()))
 
 
-def mailbox(
+def list_mailbox(
     connection: sa.Connection, limit: int, *, query: str = "", before: tuple[str, int] | None = None
-) -> list[Letter]:
+) -> list[MailboxEntry]:
     """Delivered mail whose octets are still kept, the newest first, after the delivery `before`."""
     message, delivery = tables.message, tables.delivery
     seen = delivery.c.opens_human + delivery.c.opens_proxied > 0
@@ -157,16 +157,16 @@ def mailbox(
                 sa.and_(delivery.c.message == before[0], delivery.c.number > before[1]),
             )
         )
-    return [Letter(**row) for row in connection.execute(wanted).mappings()]
+    return [MailboxEntry(**row) for row in connection.execute(wanted).mappings()]
 
 
-def delivery(connection: sa.Connection, message_id: str, number: int) -> tables.Delivery | None:
+def find_delivery(connection: sa.Connection, message_id: str, number: int) -> tables.Delivery | None:
     """One delivery's row."""
     row = connection.execute(sa.select(tables.delivery).filter_by(message=message_id, number=number)).mappings().first()
     return tables.Delivery(**row) if row is not None else None
 
 
-def standing(connection: sa.Connection, message_id: str, number: int) -> Standing | None:
+def find_recipient_preferences(connection: sa.Connection, message_id: str, number: int) -> RecipientPreferences | None:
     """Whether that delivery's recipient has left its stream, and asked not to be tracked; None if unknown."""
     table = tables.delivery
     row = connection.execute(
@@ -174,9 +174,9 @@ def standing(connection: sa.Connection, message_id: str, number: int) -> Standin
     ).first()
     if row is None:
         return None
-    untracked = bool(consent.untracked(connection, [row.recipient]))
-    asked = consent.asked_not_to_be(connection, row.recipient)
-    return Standing(row.recipient, row.unsubscribed_at is not None, untracked, asked)
+    untracked = bool(consent.find_untracked(connection, [row.recipient]))
+    asked = consent.opted_out_themselves(connection, row.recipient)
+    return RecipientPreferences(row.recipient, row.unsubscribed_at is not None, untracked, asked)
 
 
 def _any_delivery(condition: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
@@ -185,8 +185,8 @@ def _any_delivery(condition: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
 
 _OPENS = [f"opens_{verdict}" for verdict in HitCounts._fields]
 _CLICKS = [f"clicks_{verdict}" for verdict in ("human", "machine", "unknown")]
-HITS = (*_OPENS, *_CLICKS)
-_NOTHING: dict[str, Any] = {  # Any: the fields of Line that _sums gives
+COUNTER_COLUMNS = (*_OPENS, *_CLICKS)
+_NO_SUMS: dict[str, Any] = {  # Any: the fields of Line that _sums gives
     "recipients": 0,
     "statuses": {},
     "opens": HitCounts(),
@@ -195,7 +195,7 @@ _NOTHING: dict[str, Any] = {  # Any: the fields of Line that _sums gives
 }
 
 
-def _sums(connection: sa.Connection, message_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+def _sums_by_message(connection: sa.Connection, message_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Per message, what its deliveries come to: one query for the whole page."""
     table = tables.delivery
     rows = connection.execute(
@@ -204,29 +204,29 @@ def _sums(connection: sa.Connection, message_ids: Sequence[str]) -> dict[str, di
             table.c.status,
             sa.func.count().label("count"),
             sa.func.count(table.c.unsubscribed_at).label("unsubscribed"),
-            *(sa.func.sum(table.c[name]).label(name) for name in HITS),
+            *(sa.func.sum(table.c[name]).label(name) for name in COUNTER_COLUMNS),
         )
         .where(table.c.message.in_(message_ids))
         .group_by(table.c.message, table.c.status)
     ).mappings()
     found: dict[str, dict[str, Any]] = {}
     for row in rows:
-        sums = found.setdefault(row["message"], {**_NOTHING, "statuses": {}})
+        sums = found.setdefault(row["message"], {**_NO_SUMS, "statuses": {}})
         sums["recipients"] += row["count"]
         sums["statuses"][row["status"]] = row["count"]
         sums["unsubscribed"] += row["unsubscribed"]
-        sums["opens"] = _plus(sums["opens"], opens_of(row))
-        sums["clicks"] = _plus(sums["clicks"], clicks_of(row))
+        sums["opens"] = _add_counts(sums["opens"], opens_of(row))
+        sums["clicks"] = _add_counts(sums["clicks"], clicks_of(row))
     message = tables.message
-    apart = sa.select(message.c.id, *(message.c[name] for name in HITS))
+    apart = sa.select(message.c.id, *(message.c[name] for name in COUNTER_COLUMNS))
     for row in connection.execute(apart.where(message.c.id.in_(message_ids))).mappings():
-        sums = found.setdefault(row["id"], {**_NOTHING, "statuses": {}})
-        sums["opens"] = _plus(sums["opens"], opens_of(row))
-        sums["clicks"] = _plus(sums["clicks"], clicks_of(row))
+        sums = found.setdefault(row["id"], {**_NO_SUMS, "statuses": {}})
+        sums["opens"] = _add_counts(sums["opens"], opens_of(row))
+        sums["clicks"] = _add_counts(sums["clicks"], clicks_of(row))
     return found
 
 
-def _plus(one: HitCounts, other: HitCounts) -> HitCounts:
+def _add_counts(one: HitCounts, other: HitCounts) -> HitCounts:
     return HitCounts(*map(sum, zip(one, other, strict=True)))
 
 

@@ -19,10 +19,10 @@ from relay.store.queue import redaction
 from relay.store.recipients import consent
 from relay.store.views import json_objects, message_detail
 
-BATCH = 200  # deliveries a commit
+MAX_DELIVERIES = 200  # deliveries a commit
 
 
-class Erased(NamedTuple):
+class ErasedCounts(NamedTuple):
     """How much was erased."""
 
     deliveries: int = 0
@@ -33,62 +33,62 @@ class Erased(NamedTuple):
     suppressions: int = 0  # kept as pseudonyms, or gone
     wishes: int = 0
 
-    def __add__(self, other: object) -> "Erased":
-        assert isinstance(other, Erased)
-        return Erased(*(one + two for one, two in zip(self, other, strict=True)))
+    def __add__(self, other: object) -> "ErasedCounts":
+        assert isinstance(other, ErasedCounts)
+        return ErasedCounts(*(one + two for one, two in zip(self, other, strict=True)))
 
 
-def export(connection: sa.Connection, mailbox: str, *, with_content: bool = False) -> json_objects.Object:
+def export_address(connection: sa.Connection, mailbox: str, *, with_content: bool = False) -> json_objects.JsonObject:
     """Everything about the address. Of mail to several, only what is this recipient's; a content is the mail as it was
     accepted, in base64, with all that its header says."""
     theirs: dict[str, set[int]] = {}
     for row in _deliveries(connection, mailbox):
         theirs.setdefault(row.message, set()).add(row.number)
-    messages: list[json_objects.Object] = []
-    events: list[json_objects.Object] = []
+    messages: list[json_objects.JsonObject] = []
+    events: list[json_objects.JsonObject] = []
     for message, numbers in theirs.items():
-        found = message_detail.read(connection, message)
+        found = message_detail.read_message(connection, message)
         if found is None:
             continue
         own = found._replace(deliveries=[one for one in found.deliveries if one.number in numbers])
-        told = json_objects.message(own) | {"reverse_path": found.reverse_path, "client": found.client}
-        told["sights"] = _sights(connection, message, numbers)
+        told = json_objects.message_object(own) | {"reverse_path": found.reverse_path, "client": found.client}
+        told["sights"] = _observations(connection, message, numbers)
         if with_content:
             octets = connection.scalar(sa.select(tables.content.c.octets).filter_by(message=message))
             told["content"] = base64.b64encode(octets).decode("ascii") if octets is not None else None
         messages.append(told)
         event = tables.event
         wanted = sa.select(event).where(event.c.message == message, event.c.number.in_(numbers)).order_by(event.c.id)
-        events += (json_objects.event(row) for row in connection.execute(wanted).mappings())
-    said = consent.of(connection, mailbox)
+        events += (json_objects.event_object(row) for row in connection.execute(wanted).mappings())
+    said = consent.find_consent(connection, mailbox)
     return {
         "address": mailbox,
         "messages": messages,
         "events": events,
-        "suppressions": [_told(row) for row in _named(connection, tables.suppression, mailbox)],
-        "consent": {"consent": said["is_yes"], "source": said["source"], "at": json_objects.time(said["at"])}
+        "suppressions": [_row_object(row) for row in _rows_about(connection, tables.suppression, mailbox)],
+        "consent": {"consent": said["is_yes"], "source": said["source"], "at": json_objects.format_time(said["at"])}
         if said
         else None,
-        "soft_failures": [_told(row) for row in _named(connection, tables.strike, mailbox)],
+        "soft_failures": [_row_object(row) for row in _rows_about(connection, tables.soft_failure, mailbox)],
     }
 
 
-def under_way(connection: sa.Connection, mailbox: str, now: datetime) -> int:
+def count_under_way(connection: sa.Connection, mailbox: str, now: datetime) -> int:
     """How many deliveries to the address are being attempted: what they end with would name it again."""
     table = tables.delivery
-    held = sa.select(sa.func.count()).where(_theirs(connection, mailbox), table.c.leased_until > now)
+    held = sa.select(sa.func.count()).where(_is_theirs(connection, mailbox), table.c.leased_until > now)
     return connection.scalar(held) or 0
 
 
-def erase(connection: sa.Connection, mailbox: str, now: datetime) -> Erased:
+def erase_deliveries(connection: sa.Connection, mailbox: str, now: datetime) -> ErasedCounts:
     """Erases a batch of deliveries with all that hangs on them. Call again until it returns no deliveries.
 
     Mail that still waits is given up. Content goes, unless somebody else's delivery of the message waits for it.
     """
     event, attempt, delivery = tables.event, tables.attempt, tables.delivery
     unwanted = identifying_strings([mailbox, address.canonical(mailbox)], with_local_part=True)
-    done = Erased()
-    for row in _deliveries(connection, mailbox, BATCH):
+    done = ErasedCounts()
+    for row in _deliveries(connection, mailbox, MAX_DELIVERIES):
         this = {"message": row.message, "number": row.number}
         blank: dict[str, Any] = {"recipient": "", "orcpt": "", "asides": [], "owes": ""}  # Any: a row's values
         if row.next_attempt_at is not None:
@@ -97,27 +97,30 @@ def erase(connection: sa.Connection, mailbox: str, now: datetime) -> Erased:
         connection.execute(sa.update(delivery).filter_by(**this).values(**blank))
         texts = connection.execute(sa.select(event.c.id, event.c.url, event.c.detail).filter_by(**this)).all()
         for one in texts:
-            kept = {"url": redaction.nameless(one.url, unwanted), "detail": redaction.nameless(one.detail, unwanted)}
+            kept = {
+                "url": redaction.redact_text(one.url, unwanted),
+                "detail": redaction.redact_text(one.detail, unwanted),
+            }
             gone = sa.update(event).where(event.c.id == one.id)
             connection.execute(gone.values(**kept, recipient="", ip="", user_agent=""))
         replies = connection.execute(sa.select(attempt.c.id, attempt.c.text).filter_by(**this)).all()
         for reply in replies:
-            clean = redaction.nameless(reply.text, unwanted)
+            clean = redaction.redact_text(reply.text, unwanted)
             connection.execute(sa.update(attempt).where(attempt.c.id == reply.id).values(text=clean))
         contents = _erase_message(connection, row.message, unwanted)
         # Requests name whom they are about.
-        connection.execute(sa.delete(webhook_tables.log).filter_by(message=row.message))
+        connection.execute(sa.delete(webhook_tables.webhook_log).filter_by(message=row.message))
         given_up = row.next_attempt_at is not None
-        done += Erased(1, int(given_up), len(texts), len(replies), contents)
+        done += ErasedCounts(1, int(given_up), len(texts), len(replies), contents)
     return done
 
 
-def erase_standing(connection: sa.Connection, mailbox: str, *, keep_suppressions: bool) -> Erased:
+def erase_address_records(connection: sa.Connection, mailbox: str, *, keep_suppressions: bool) -> ErasedCounts:
     """What is known of the address itself. Suppressions and a "no" to tracking stay as pseudonyms, or go as well."""
-    known = identities.of(connection)
+    policy = identities.policy_for(connection)
     count = wishes = 0
     for table in (tables.suppression, tables.consent):
-        mine = table.c.address.in_(known.names(mailbox))
+        mine = table.c.address.in_(policy.possible_names(mailbox))
         rows = connection.execute(sa.select(table).where(mine)).mappings().all()
         connection.execute(sa.delete(table).where(mine))
         if table is tables.suppression:
@@ -125,13 +128,15 @@ def erase_standing(connection: sa.Connection, mailbox: str, *, keep_suppressions
         else:
             wishes = len(rows)
         for row in rows:
-            kept = dict(row) | {"address": known.pseudonym(mailbox)}
+            kept = dict(row) | {"address": policy.pseudonym(mailbox)}
             if table is tables.suppression:
                 kept |= {"evidence": "", "message": ""}
             if keep_suppressions and not row.get("is_yes"):
                 connection.execute(sa.insert(table), kept)
-    connection.execute(sa.delete(tables.strike).where(tables.strike.c.address.in_(known.names(mailbox))))
-    return Erased(suppressions=count, wishes=wishes)
+    connection.execute(
+        sa.delete(tables.soft_failure).where(tables.soft_failure.c.address.in_(policy.possible_names(mailbox)))
+    )
+    return ErasedCounts(suppressions=count, wishes=wishes)
 
 
 def _erase_message(connection: sa.Connection, message: str, unwanted: frozenset[str]) -> int:
@@ -145,13 +150,15 @@ def _erase_message(connection: sa.Connection, message: str, unwanted: frozenset[
     waits = sa.select(delivery.c.number).where(delivery.c.message == message, delivery.c.next_attempt_at.is_not(None))
     is_shared, is_needed = connection.execute(others).first() is not None, connection.execute(waits).first() is not None
     change: dict[str, Any] = {  # Any: a row's values
-        "subject": redaction.nameless(row["subject"], unwanted) if is_shared else "",
+        "subject": redaction.redact_text(row["subject"], unwanted) if is_shared else "",
         "author": redact(row["author"], unwanted),
         "message_id": redact(row["message_id"], unwanted),
-        "meta": {name: redaction.nameless(value, unwanted) for name, value in row["meta"].items()} if is_shared else {},
-        "tags": [redaction.nameless(tag, unwanted) for tag in row["tags"]],
+        "meta": {name: redaction.redact_text(value, unwanted) for name, value in row["meta"].items()}
+        if is_shared
+        else {},
+        "tags": [redaction.redact_text(tag, unwanted) for tag in row["tags"]],
         "links": [
-            link | {name: redaction.nameless(str(link.get(name, "")), unwanted) for name in ("url", "text")}
+            link | {name: redaction.redact_text(str(link.get(name, "")), unwanted) for name in ("url", "text")}
             for link in row["links"]
         ],
     }
@@ -162,9 +169,9 @@ def _erase_message(connection: sa.Connection, message: str, unwanted: frozenset[
     return gone if not is_needed else 0
 
 
-def _theirs(connection: sa.Connection, mailbox: str) -> sa.ColumnElement[bool]:
+def _is_theirs(connection: sa.Connection, mailbox: str) -> sa.ColumnElement[bool]:
     # A delivery keeps its recipient as the app wrote it, in any case.
-    names = {*identities.of(connection).names(mailbox), mailbox.lower()} - {""}
+    names = {*identities.policy_for(connection).possible_names(mailbox), mailbox.lower()} - {""}
     recipient = tables.delivery.c.recipient
     return sa.or_(sa.func.lower(recipient).in_(names), recipient == mailbox)  # SQLite lowers ASCII only
 
@@ -173,22 +180,22 @@ def _deliveries(
     connection: sa.Connection, mailbox: str, limit: int | None = None
 ) -> Sequence[sa.Row[str, int, datetime | None]]:
     table = tables.delivery
-    wanted = sa.select(table.c.message, table.c.number, table.c.next_attempt_at).where(_theirs(connection, mailbox))
+    wanted = sa.select(table.c.message, table.c.number, table.c.next_attempt_at).where(_is_theirs(connection, mailbox))
     return connection.execute(wanted.order_by(table.c.message).limit(limit)).all()
 
 
-def _named(connection: sa.Connection, table: sa.Table, mailbox: str) -> Sequence[sa.RowMapping]:
-    mine = table.c.address.in_(identities.of(connection).names(mailbox))
+def _rows_about(connection: sa.Connection, table: sa.Table, mailbox: str) -> Sequence[sa.RowMapping]:
+    mine = table.c.address.in_(identities.policy_for(connection).possible_names(mailbox))
     return connection.execute(sa.select(table).where(mine)).mappings().all()
 
 
-def _sights(connection: sa.Connection, message: str, numbers: set[int]) -> list[json_objects.Object]:
+def _observations(connection: sa.Connection, message: str, numbers: set[int]) -> list[json_objects.JsonObject]:
     """What counted nothing and was kept beside the hits (`verdicts.note`)."""
     table = tables.delivery
     wanted = sa.select(table.c.asides).where(table.c.message == message, table.c.number.in_(numbers))
     return [
         {
-            "at": json_objects.time(tables.UtcTime().process_result_value(at, connection.dialect)),
+            "at": json_objects.format_time(tables.UtcTime().process_result_value(at, connection.dialect)),
             "what": what,
             "user_agent": user_agent,
             "ip": ip,
@@ -198,9 +205,9 @@ def _sights(connection: sa.Connection, message: str, numbers: set[int]) -> list[
     ]
 
 
-def _told(row: sa.RowMapping) -> json_objects.Object:
+def _row_object(row: sa.RowMapping) -> json_objects.JsonObject:
     return {
-        name: json_objects.time(value) if isinstance(value, datetime) else value
+        name: json_objects.format_time(value) if isinstance(value, datetime) else value
         for name, value in row.items()
         if name not in ("id", "address")
     }

@@ -20,7 +20,7 @@ _IMPLIED = sa.and_(tables.event.c.type == EventType.CLICKED, tables.event.c.impl
 _OPENED = sa.or_(tables.event.c.type == EventType.OPENED, _IMPLIED)
 
 
-def accepted(connection: sa.Connection, since: datetime | None, until: datetime | None) -> int:
+def count_accepted(connection: sa.Connection, since: datetime | None, until: datetime | None) -> int:
     """How many messages were accepted in that time."""
     table = tables.message
     wanted = sa.select(sa.func.count()).select_from(table)
@@ -54,7 +54,7 @@ class Day(NamedTuple):
     totals: Totals
 
 
-class Waiting(NamedTuple):
+class QueueDepth(NamedTuple):
     """The queue's depth."""
 
     queued: int
@@ -62,7 +62,7 @@ class Waiting(NamedTuple):
     next_due: datetime | None
 
 
-def since(connection: sa.Connection, start: datetime) -> Totals:
+def totals_since(connection: sa.Connection, start: datetime) -> Totals:
     """Everything since then."""
     event = tables.event
     rows = connection.execute(
@@ -85,7 +85,7 @@ def since(connection: sa.Connection, start: datetime) -> Totals:
     return _totals(counts, people)
 
 
-def days(connection: sa.Connection, first: datetime, count: int) -> list[Day]:
+def totals_by_day(connection: sa.Connection, first: datetime, count: int) -> list[Day]:
     """The totals of each of that many UTC days, from midnight `first` on. `opened_by` and `clicked_by` are 0."""
     event = tables.event
     # A literal: PostgreSQL does not see that two parameters are the same expression in SELECT and GROUP BY.
@@ -106,7 +106,7 @@ def days(connection: sa.Connection, first: datetime, count: int) -> list[Day]:
     return [Day(first + timedelta(days=n), _totals(found.get(start + n, {}), {})) for n in range(count)]
 
 
-def waiting(connection: sa.Connection) -> Waiting:
+def queue_depth(connection: sa.Connection) -> QueueDepth:
     """How much is still to be delivered."""
     table = tables.delivery
     rows = connection.execute(
@@ -115,7 +115,7 @@ def waiting(connection: sa.Connection) -> Waiting:
         .group_by(table.c.status)
     ).all()
     depth = {status: count for status, count, _ in rows}
-    return Waiting(
+    return QueueDepth(
         depth.get(Status.QUEUED, 0), depth.get(Status.DEFERRED, 0), min((due for *_, due in rows), default=None)
     )
 

@@ -7,14 +7,13 @@ import sqlalchemy as sa
 
 from relay.store.database import identities, tables
 from relay.store.database.tables import EventType
-from relay.store.views.json_objects import Object
-from relay.store.views.json_objects import event as event_object
+from relay.store.views.json_objects import JsonObject, event_object
 
 
-class Occasion(NamedTuple):
+class WebhookEvent(NamedTuple):
     """An event with what the formats of others say beside it. `told` is the event object (docs/api.md#event)."""
 
-    told: Object
+    told: JsonObject
     id: str
     type: EventType
     at: datetime
@@ -38,27 +37,27 @@ class Occasion(NamedTuple):
     meta: tuple[tuple[str, str], ...] = ()
 
 
-def read(connection: sa.Connection, event_id: str) -> Occasion | None:
+def read_webhook_event(connection: sa.Connection, event_id: str) -> WebhookEvent | None:
     """The event of that id; None if it is gone."""
     event, message, delivery, attempt = tables.event, tables.message, tables.delivery, tables.attempt
     row = connection.execute(sa.select(event).where(event.c.id == event_id)).mappings().first()
     if row is None:
         return None
-    known = identities.of(connection)
+    policy = identities.policy_for(connection)
     about = connection.execute(sa.select(message).where(message.c.id == row["message"])).mappings().first()
     recipients = [row["recipient"]] if row["recipient"] else []
     tries = 0
     if row["number"] is None and row["type"] == EventType.ACCEPTED:
         named = sa.select(delivery.c.recipient).where(delivery.c.message == row["message"], delivery.c.recipient != "")
         # What still waits names its recipients; whoever is told may know no more than the event will.
-        shown = map(known.shown, connection.scalars(named.order_by(delivery.c.number)))
+        shown = map(policy.event_recipient, connection.scalars(named.order_by(delivery.c.number)))
         recipients = [who for who in shown if who]
     elif row["type"] == EventType.DEFERRED:
         until = (attempt.c.message == row["message"], attempt.c.number == row["number"], attempt.c.at <= row["at"])
         tries = connection.scalar(sa.select(sa.func.count()).where(*until)) or 0
     same = (event.c.message == row["message"], event.c.number == row["number"], event.c.type == row["type"])
     earlier = connection.scalar(sa.select(event.c.id).where(*same, event.c.id < row["id"]).limit(1))
-    told = Occasion(
+    told = WebhookEvent(
         told=event_object(row),
         id=row["id"],
         type=EventType(row["type"]),
@@ -79,19 +78,19 @@ def read(connection: sa.Connection, event_id: str) -> Occasion | None:
     names = ("author", "subject", "size_octets", "stream")
     return told._replace(
         message_id=about["message_id"].strip("<>"),
-        reverse_path="" if known.are_veiled else about["reverse_path"],  # may name the recipient (VERP)
+        reverse_path="" if policy.redacts else about["reverse_path"],  # may name the recipient (VERP)
         **{name: about[name] for name in names},
         tags=tuple(about["tags"]),
         meta=tuple(about["meta"].items()),
     )
 
 
-def example(event_id: str, message_id: str, now: datetime) -> Occasion:
+def sample_event(event_id: str, message_id: str, now: datetime) -> WebhookEvent:
     """An event that never was, to try an endpoint with."""
     who, reply = "test@example.com", "250 2.0.0 this is a test"
     values = {"id": event_id, "type": EventType.DELIVERED, "at": now, "message": message_id, "number": 0}
     empty = {"recipient": who, "verdict": "", "reasons": ["test"], "url": "", "user_agent": "", "ip": ""}
-    return Occasion(
+    return WebhookEvent(
         told=event_object(values | empty | {"detail": reply}),
         id=event_id,
         type=EventType.DELIVERED,

@@ -1,13 +1,13 @@
 """Webhooks and their logs as the JSON objects that scripts and programs are given. Secrets are not among it."""
 
 from relay import webhook_signatures
-from relay.store.database.webhook_tables import Telling
-from relay.store.views.json_objects import Object, time
-from relay.store.webhooks.endpoints import Standing, without_password
+from relay.store.database.webhook_tables import WebhookLogRow
+from relay.store.views.json_objects import JsonObject, format_time
+from relay.store.webhooks.endpoints import WebhookStatus, without_password
 from relay.tokens import KeyRing
 
 
-def webhook(one: Standing, ring: KeyRing) -> Object:
+def webhook_object(one: WebhookStatus, ring: KeyRing) -> JsonObject:
     """An endpoint, and how it stands. `public_key` is what a receiver of SendGrid's format verifies with."""
     row = one.webhook
     return {
@@ -19,10 +19,10 @@ def webhook(one: Standing, ring: KeyRing) -> Object:
         "source": row.source,
         "state": row.state,
         "reason": row.reason or None,
-        "created_at": time(row.created_at),
-        "failing_since": time(row.failing_since),
+        "created_at": format_time(row.created_at),
+        "failing_since": format_time(row.failing_since),
         "waiting": one.waiting,
-        "last": {"at": time(one.last_at), "code": one.last_code, "error": one.last_error or None}
+        "last": {"at": format_time(one.last_at), "code": one.last_code, "error": one.last_error or None}
         if one.last_at
         else None,
         "public_key": public_key(row.id, ring) if row.format == "sendgrid" else None,
@@ -36,19 +36,19 @@ def public_key(webhook_id: str, ring: KeyRing) -> str:
     )
 
 
-def telling(one: Telling) -> Object:
+def webhook_log_object(one: WebhookLogRow) -> JsonObject:
     """A request and its answer. Code 0: there was none. `next_attempt_at` is null where it was taken or given up."""
     return {
         "id": one.id,
         "event": one.event,
         "type": one.type,
         "message": one.message,
-        "at": time(one.at),
+        "at": format_time(one.at),
         "attempt": one.attempt,
         "code": one.code,
         "error": one.error or None,
         "ms": one.took_ms,
-        "next_attempt_at": time(one.next_attempt_at),
+        "next_attempt_at": format_time(one.next_attempt_at),
         "request": {"headers": one.headers, "body": one.request},
         "response": one.response,
     }

@@ -15,27 +15,27 @@ import sqlalchemy as sa
 from relay import ids, webhook_signatures
 from relay.config.webhook import WebhookConfig as Configured
 from relay.store.database import tables, webhook_tables
-from relay.store.database.webhook_tables import Telling, Webhook
+from relay.store.database.webhook_tables import WebhookLogRow, WebhookRow
 from relay.store.webhooks import outbox
 
 DATABASE, COMMAND, CONFIG = "database", "command", "config"
 ON, OFF, DISABLED, GONE = "on", "off", "disabled", "gone"
-OLD_SECRET_FOR = timedelta(hours=24)
-MOST_LOGGED = 10_000  # requests of a webhook; older ones go
+OLD_SECRET_LIFETIME = timedelta(hours=24)
+MAX_LOGGED = 10_000  # requests of a webhook; older ones go
 _BATCH = 1000
 
 
-class Standing(NamedTuple):
+class WebhookStatus(NamedTuple):
     """A webhook, and what it waits for."""
 
-    webhook: Webhook
+    webhook: WebhookRow
     waiting: int
     last_at: datetime | None
     last_code: int
     last_error: str
 
 
-class Unknown(LookupError):
+class UnknownWebhookError(LookupError):
     """There is no such webhook."""
 
 
@@ -50,7 +50,7 @@ def without_password(url: str) -> str:
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
-def adopt(connection: sa.Connection, configured: Sequence[Configured], now: datetime) -> None:
+def sync_from_config(connection: sa.Connection, configured: Sequence[Configured], now: datetime) -> None:
     """Makes the database know the webhooks of config.toml as they stand there now. Those that it names no more are
     told nothing, and keep what they are owed."""
     table = webhook_tables.webhook
@@ -64,8 +64,8 @@ def adopt(connection: sa.Connection, configured: Sequence[Configured], now: date
             "machines": one.machines,
         }
         if key not in known:
-            row = Webhook(id=key, source="config", created_at=now, **said)
-            connection.execute(sa.insert(table), tables.values(row))
+            row = WebhookRow(id=key, source="config", created_at=now, **said)
+            connection.execute(sa.insert(table), tables.row_values(row))
         else:
             state = {"state": ON} if known.pop(key).state == GONE else {}
             connection.execute(sa.update(table).where(table.c.id == key).values(**said, **state))
@@ -73,10 +73,10 @@ def adopt(connection: sa.Connection, configured: Sequence[Configured], now: date
         connection.execute(sa.update(table).where(table.c.id.in_(sorted(known))).values(state=GONE, reason=""))
 
 
-def add(connection: sa.Connection, given: Configured, now: datetime, source: str) -> Webhook:
+def add_webhook(connection: sa.Connection, given: Configured, now: datetime, source: str) -> WebhookRow:
     """Adds one, with a secret of ours where none is given. `source`: DATABASE, or COMMAND for an operator's own."""
     secret = given.secret.get_secret_value() or webhook_signatures.new_secret()
-    row = Webhook(
+    row = WebhookRow(
         id=ids.new(now),
         url=given.url,
         events=list(given.events),
@@ -86,127 +86,127 @@ def add(connection: sa.Connection, given: Configured, now: datetime, source: str
         source=source,
         created_at=now,
     )
-    connection.execute(sa.insert(webhook_tables.webhook), tables.values(row))
+    connection.execute(sa.insert(webhook_tables.webhook), tables.row_values(row))
     return row
 
 
-def remove(connection: sa.Connection, webhook: str) -> None:
+def remove_webhook(connection: sa.Connection, webhook: str) -> None:
     """Takes one away with its log and what it is owed. Raises Unknown; ValueError for one that config.toml names."""
-    row = get(connection, webhook)
+    row = get_webhook(connection, webhook)
     if row.source == "config" and row.state != GONE:
         raise ValueError("it stands in config.toml; remove its [[webhook]] table there and restart")
-    for table in (webhook_tables.outbox, webhook_tables.log):
+    for table in (webhook_tables.webhook_queue, webhook_tables.webhook_log):
         connection.execute(sa.delete(table).where(table.c.webhook == webhook))
     connection.execute(sa.delete(webhook_tables.webhook).where(webhook_tables.webhook.c.id == webhook))
 
 
-def enable(connection: sa.Connection, webhook: str, now: datetime) -> int:
+def enable_webhook(connection: sa.Connection, webhook: str, now: datetime) -> int:
     """Tells it events again, first those that it is still owed, at once. Returns how many those are. Raises Unknown;
     ValueError for one that config.toml names no more."""
-    if get(connection, webhook).state == GONE:
+    if get_webhook(connection, webhook).state == GONE:
         raise ValueError("it no longer stands in config.toml")
-    table, owed = webhook_tables.webhook, webhook_tables.outbox
+    table, owed = webhook_tables.webhook, webhook_tables.webhook_queue
     connection.execute(sa.update(table).where(table.c.id == webhook).values(state=ON, reason="", failing_since=None))
     due = sa.update(owed).where(owed.c.webhook == webhook).values(attempts=0, first_at=None, next_attempt_at=now)
     return connection.execute(due).rowcount
 
 
-def disable(connection: sa.Connection, webhook: str) -> None:
+def disable_webhook(connection: sa.Connection, webhook: str) -> None:
     """Tells it nothing until it is enabled; what happens meanwhile is not kept for it. Raises Unknown."""
-    get(connection, webhook)
+    get_webhook(connection, webhook)
     table = webhook_tables.webhook
     connection.execute(
         sa.update(table).where(table.c.id == webhook, table.c.state != GONE).values(state=OFF, reason="")
     )
 
 
-def rotate(connection: sa.Connection, webhook: str, now: datetime) -> str:
+def rotate_secret(connection: sa.Connection, webhook: str, now: datetime) -> str:
     """Gives it a new secret and returns that; for a day requests are signed with the old one too. Raises Unknown;
     ValueError for one that stands in config.toml."""
-    row = get(connection, webhook)
+    row = get_webhook(connection, webhook)
     if row.source == "config":
         raise ValueError("its secret stands in config.toml: set secret there, and old_secret to the one before")
     secret, table = webhook_signatures.new_secret(), webhook_tables.webhook
-    change = {"secret": secret, "old_secret": row.secret, "old_until": now + OLD_SECRET_FOR}
+    change = {"secret": secret, "old_secret": row.secret, "old_until": now + OLD_SECRET_LIFETIME}
     connection.execute(sa.update(table).where(table.c.id == webhook).values(**change))
     return secret
 
 
-def replay(
+def replay_events(
     connection: sa.Connection, webhook: str, now: datetime, since: datetime, until: datetime, after: str = ""
 ) -> tuple[int, str]:
     """Owes it again, in their order, events that it wants from that span of time. Returns how many, and where to go on
     ("" at the end): a chunk a commit. Raises Unknown."""
-    row, event = get(connection, webhook), tables.event
+    row, event = get_webhook(connection, webhook), tables.event
     wanted = sa.select(event.c.id, event.c.type, event.c.message).where(
         event.c.id >= ids.lowest_at(since), event.c.id < ids.lowest_at(until), event.c.id > after
     )
     if outbox.ALL not in row.events:
         wanted = wanted.where(event.c.type.in_(row.events))
     found = connection.execute(wanted.order_by(event.c.id).limit(_BATCH)).mappings().all()
-    outbox.owe(connection, [(webhook, one) for one in found], now)
+    outbox.enqueue(connection, [(webhook, one) for one in found], now)
     return len(found), found[-1]["id"] if len(found) == _BATCH else ""
 
 
 def replay_event(connection: sa.Connection, webhook: str, event_id: str, now: datetime) -> bool:
     """Owes it one event again. False if there is no such event. Raises Unknown."""
-    get(connection, webhook)
+    get_webhook(connection, webhook)
     event = tables.event
     found = connection.execute(sa.select(event.c.id, event.c.message).where(event.c.id == event_id)).mappings().all()
-    outbox.owe(connection, [(webhook, one) for one in found], now)
+    outbox.enqueue(connection, [(webhook, one) for one in found], now)
     return bool(found)
 
 
-def get(connection: sa.Connection, webhook: str) -> Webhook:
+def get_webhook(connection: sa.Connection, webhook: str) -> WebhookRow:
     """One of them. Raises Unknown."""
     row = connection.execute(sa.select(webhook_tables.webhook).filter_by(id=webhook)).mappings().first()
     if row is None:
-        raise Unknown(webhook)
-    return Webhook(**row)
+        raise UnknownWebhookError(webhook)
+    return WebhookRow(**row)
 
 
-def listing(connection: sa.Connection, *, only_on: bool = False) -> list[Webhook]:
+def list_webhooks(connection: sa.Connection, *, only_on: bool = False) -> list[WebhookRow]:
     """All of them, the oldest first."""
     table = webhook_tables.webhook
     wanted = sa.select(table).order_by(table.c.created_at, table.c.id)
     if only_on:
         wanted = wanted.where(table.c.state == ON)
-    return [Webhook(**row) for row in connection.execute(wanted).mappings()]
+    return [WebhookRow(**row) for row in connection.execute(wanted).mappings()]
 
 
-def standings(connection: sa.Connection, only: Collection[str] | None = None) -> list[Standing]:
+def list_webhook_status(connection: sa.Connection, only: Collection[str] | None = None) -> list[WebhookStatus]:
     """All of them, or those of these ids, with how they stand."""
-    owed, found = webhook_tables.outbox, []
-    for row in listing(connection):
+    owed, found = webhook_tables.webhook_queue, []
+    for row in list_webhooks(connection):
         if only is None or row.id in only:
             waiting = connection.scalar(sa.select(sa.func.count()).where(owed.c.webhook == row.id)) or 0
-            last = log(connection, row.id, 1)
+            last = list_webhook_log(connection, row.id, 1)
             told = (last[0].at, last[0].code, last[0].error) if last else (None, 0, "")
-            found.append(Standing(row, waiting, *told))
+            found.append(WebhookStatus(row, waiting, *told))
     return found
 
 
-def log(
+def list_webhook_log(
     connection: sa.Connection, webhook: str, limit: int, before: str = "", *, failed: bool = False
-) -> list[Telling]:
+) -> list[WebhookLogRow]:
     """Its latest requests, newest first; those before the one of that id; `failed`: such as were not taken."""
-    table = webhook_tables.log
+    table = webhook_tables.webhook_log
     wanted = sa.select(table).where(table.c.webhook == webhook).order_by(table.c.id.desc()).limit(limit)
     if before:
         wanted = wanted.where(table.c.id < before)
     if failed:
         wanted = wanted.where(sa.not_(table.c.code.between(200, 299)))
-    return [Telling(**row) for row in connection.execute(wanted).mappings()]
+    return [WebhookLogRow(**row) for row in connection.execute(wanted).mappings()]
 
 
-def trim(connection: sa.Connection, before: datetime) -> int:
+def delete_old_log(connection: sa.Connection, before: datetime) -> int:
     """Deletes what was logged before then, and of each webhook what is more than MOST_LOGGED. Returns how many; call
     again until it returns 0."""
-    table = webhook_tables.log
+    table = webhook_tables.webhook_log
     count = 0
     for hook in connection.scalars(sa.select(table.c.webhook).distinct()).all():
         mine = sa.select(table.c.id).where(table.c.webhook == hook).order_by(table.c.id.desc())
-        last = connection.scalar(mine.offset(MOST_LOGGED).limit(1)) or ""
+        last = connection.scalar(mine.offset(MAX_LOGGED).limit(1)) or ""
         old = sa.or_(table.c.id <= last, table.c.id < ids.lowest_at(before))
         gone = sa.select(table.c.id).where(table.c.webhook == hook, old).limit(_BATCH)
         count += connection.execute(sa.delete(table).where(table.c.id.in_(gone))).rowcount

@@ -11,35 +11,35 @@ from typing import Any
 import sqlalchemy as sa
 
 from relay.store.database import tables, webhook_tables
-from relay.store.database.webhook_tables import Outgoing, Telling
+from relay.store.database.webhook_tables import WebhookLogRow, WebhookQueueRow
 
 ALL = "*"
 GIVE_UP_AFTER = timedelta(hours=24)
-_GONE = 410
+_HTTP_GONE = 410
 
-_LISTENING = sa.select(webhook_tables.webhook.c.id, webhook_tables.webhook.c.events).where(
+_FIND_LISTENING = sa.select(webhook_tables.webhook.c.id, webhook_tables.webhook.c.events).where(
     webhook_tables.webhook.c.state == "on"
 )
 
 
-def write(connection: sa.Connection, events: Sequence[Mapping[str, Any]]) -> None:  # Any: rows' values
+def append(connection: sa.Connection, events: Sequence[Mapping[str, Any]]) -> None:  # Any: rows' values
     """Writes events down, in their order, and owes them to the webhooks that want them."""
     connection.execute(sa.insert(tables.event), events)
-    listening = connection.execute(_LISTENING).all()  # measured: 40 µs with SQLite
+    listening = connection.execute(_FIND_LISTENING).all()  # measured: 40 µs with SQLite
     if listening:
-        owe(
+        enqueue(
             connection,
-            [(hook.id, event) for event in events for hook in listening if wants(hook.events, event["type"])],
+            [(hook.id, event) for event in events for hook in listening if wants_event(hook.events, event["type"])],
             None,
         )
 
 
-def wants(chosen: Sequence[str], type_: str) -> bool:
+def wants_event(chosen: Sequence[str], type_: str) -> bool:
     """True if a webhook that asked for those events wants that one."""
     return ALL in chosen or type_ in chosen
 
 
-def owe(
+def enqueue(
     connection: sa.Connection,
     pairs: Sequence[tuple[str, Mapping[Any, Any]]],  # Any: rows' values
     now: datetime | None,
@@ -51,11 +51,11 @@ def owe(
         for hook, event in pairs
     ]
     if rows:
-        connection.execute(sa.insert(webhook_tables.outbox), rows)
+        connection.execute(sa.insert(webhook_tables.webhook_queue), rows)
 
 
-def _due(webhook: str, now: datetime) -> sa.Select[Any]:  # Any: whole rows
-    table, earlier = webhook_tables.outbox, webhook_tables.outbox.alias("earlier")
+def _select_due(webhook: str, now: datetime) -> sa.Select[Any]:  # Any: whole rows
+    table, earlier = webhook_tables.webhook_queue, webhook_tables.webhook_queue.alias("earlier")
     first = ~sa.exists().where(
         earlier.c.webhook == table.c.webhook, earlier.c.message == table.c.message, earlier.c.id < table.c.id
     )
@@ -63,46 +63,46 @@ def _due(webhook: str, now: datetime) -> sa.Select[Any]:  # Any: whole rows
     return sa.select(table).where(table.c.webhook == webhook, table.c.next_attempt_at <= now, free, first)
 
 
-def are_due(connection: sa.Connection, webhooks: Sequence[str], now: datetime) -> list[str]:
+def with_due(connection: sa.Connection, webhooks: Sequence[str], now: datetime) -> list[str]:
     """Those of the webhooks that are to be told something now."""
-    return [one for one in webhooks if connection.execute(_due(one, now).limit(1)).first()]
+    return [one for one in webhooks if connection.execute(_select_due(one, now).limit(1)).first()]
 
 
-def lease(
+def lease_due_requests(
     connection: sa.Connection, room: Mapping[str, int], worker: str, now: datetime, until: datetime
-) -> list[Outgoing]:
+) -> list[WebhookQueueRow]:
     """What is due, as many of each webhook as there is room, leased to `worker`. A lapsed lease counts as due."""
-    table, found = webhook_tables.outbox, []
+    table, found = webhook_tables.webhook_queue, []
     for webhook, most in room.items():
-        due = _due(webhook, now).order_by(table.c.next_attempt_at, table.c.id).limit(most)
+        due = _select_due(webhook, now).order_by(table.c.next_attempt_at, table.c.id).limit(most)
         due = due.with_for_update(skip_locked=True, of=table)  # has no effect on SQLite, whose writer is alone
-        found += [Outgoing(**row) for row in connection.execute(due).mappings()]
+        found += [WebhookQueueRow(**row) for row in connection.execute(due).mappings()]
     held = table.c.id.in_([row.id for row in found])
     connection.execute(sa.update(table).where(held).values(leased_by=worker, leased_until=until))
     return found
 
 
-def release(connection: sa.Connection, worker: str | None = None) -> None:
+def release_requests(connection: sa.Connection, worker: str | None = None) -> None:
     """Gives back the leases of workers whose name begins so; of all, where none can be running."""
-    table = webhook_tables.outbox
+    table = webhook_tables.webhook_queue
     whose = table.c.leased_by != "" if worker is None else table.c.leased_by.startswith(worker, autoescape=True)
     connection.execute(sa.update(table).where(whose).values(leased_by="", leased_until=None))
 
 
-def drop(connection: sa.Connection, row: Outgoing) -> None:
+def drop_request(connection: sa.Connection, row: WebhookQueueRow) -> None:
     """There is nothing to tell: the webhook does not want it, or the event is gone."""
-    table = webhook_tables.outbox
+    table = webhook_tables.webhook_queue
     connection.execute(sa.delete(table).where(table.c.id == row.id))
 
 
-def put_off(connection: sa.Connection, row: Outgoing, now: datetime, again: datetime) -> None:
+def postpone_request(connection: sa.Connection, row: WebhookQueueRow, now: datetime, again: datetime) -> None:
     """An attempt has failed, and the next one is `again`."""
-    table = webhook_tables.outbox
+    table = webhook_tables.webhook_queue
     change = {"attempts": row.attempts + 1, "first_at": row.first_at or now, "next_attempt_at": again}
     connection.execute(sa.update(table).where(table.c.id == row.id).values(**change, leased_by="", leased_until=None))
 
 
-def settle(connection: sa.Connection, row: Outgoing, telling: Telling, *, took: bool) -> str:
+def record_attempt(connection: sa.Connection, row: WebhookQueueRow, entry: WebhookLogRow, *, took: bool) -> str:
     """Writes down how a request ended; `telling.next_attempt_at` says when the next one is, if there is one.
 
     Returns why the webhook is disabled from now on: it said that it is gone, or it took nothing for a day; "" if it
@@ -110,20 +110,20 @@ def settle(connection: sa.Connection, row: Outgoing, telling: Telling, *, took: 
     """
     hook = webhook_tables.webhook
     its = hook.c.id == row.webhook
-    connection.execute(sa.insert(webhook_tables.log), tables.values(telling))
-    if took or telling.next_attempt_at is None:
-        drop(connection, row)
+    connection.execute(sa.insert(webhook_tables.webhook_log), tables.row_values(entry))
+    if took or entry.next_attempt_at is None:
+        drop_request(connection, row)
     else:
-        put_off(connection, row, telling.at, telling.next_attempt_at)
+        postpone_request(connection, row, entry.at, entry.next_attempt_at)
     if took:
         connection.execute(sa.update(hook).where(its, hook.c.failing_since.is_not(None)).values(failing_since=None))
         return ""
-    connection.execute(sa.update(hook).where(its, hook.c.failing_since.is_(None)).values(failing_since=telling.at))
+    connection.execute(sa.update(hook).where(its, hook.c.failing_since.is_(None)).values(failing_since=entry.at))
     since: datetime | None = connection.scalar(sa.select(hook.c.failing_since).where(its))
-    if telling.code == _GONE:
+    if entry.code == _HTTP_GONE:
         reason = "it answered 410 Gone"
-    elif since is not None and telling.at - since >= GIVE_UP_AFTER:
-        reason = f"it took nothing for 24 hours; the last answer: {telling.code or telling.error}"
+    elif since is not None and entry.at - since >= GIVE_UP_AFTER:
+        reason = f"it took nothing for 24 hours; the last answer: {entry.code or entry.error}"
     else:
         return ""
     disabled = sa.update(hook).where(its, hook.c.state == "on").values(state="disabled", reason=reason)
