@@ -44,9 +44,18 @@ class EditTemplate(NamedTuple):
 
 
 def fill_templates(
-    octets: bytes, templates: tuple[EditTemplate, ...], mint: edits.Mint, *, tracked: bool = True
+    octets: bytes,
+    templates: tuple[EditTemplate, ...],
+    mint: edits.Mint,
+    *,
+    tracked: bool = True,
+    decoded: dict[int, bytes] | None = None,
 ) -> list[edits.Edit]:
-    """The edits for one recipient, in order."""
+    """The edits for one recipient, in order.
+
+    `decoded` has what base64 leaves decode to, by where their templates start; what it lacks is put there.
+    """
+    decoded = {} if decoded is None else decoded
     kept = [template for template in templates if tracked or template.why not in TRACKING_REASONS]
     made: list[edits.Edit] = []
     past, column_past = -1, 0  # where the last edit ended, and the column there once it is made
@@ -54,9 +63,11 @@ def fill_templates(
         if template.coding is TransferEncoding.BASE64:
             inner = tuple(d for d in template.inner if tracked or d.why not in TRACKING_REASONS)
             if inner:
-                made.append(
-                    edits.Edit(template.start, template.end, _base64(octets, template, inner, mint), template.why)
-                )
+                if template.start not in decoded:
+                    decoded[template.start] = _decode_base64(octets, template)
+                text = decoded[template.start]
+                new = transfer_encoding.to_base64(edits.splice(text, fill_templates(text, inner, mint)), template.width)
+                made.append(edits.Edit(template.start, template.end, new, template.why))
             continue
         new = edits.fill(template.pieces, mint)
         start = template.start
@@ -92,11 +103,11 @@ def _column(column: int, new: bytes) -> int:
     return column + len(new) if line < 0 else len(new) - line - 1
 
 
-def _base64(octets: bytes, template: EditTemplate, inner: tuple[EditTemplate, ...], mint: edits.Mint) -> bytes:
+def _decode_base64(octets: bytes, template: EditTemplate) -> bytes:
     found = transfer_encoding.from_base64(octets[template.start : template.end])
     if found is None:
         raise ValueError("a template for base64 lies over something else")
-    return transfer_encoding.to_base64(edits.splice(found[0], fill_templates(found[0], inner, mint)), template.width)
+    return found[0]
 
 
 def max_url_octets(public_url: str, hole: edits.Hole) -> int:

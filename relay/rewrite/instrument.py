@@ -15,7 +15,7 @@ from relay.rewrite import html_tokenizer, line_breaks, line_length, links, lxml_
 from relay.rewrite import plain_text_links as plain_text
 from relay.rewrite.edit_templates import EditTemplate, TransferEncoding, click_hole, max_url_octets
 from relay.rewrite.links import Link
-from relay.rewrite.text_part import TextPart
+from relay.rewrite.text_part import EditedPart, TextPart
 
 _ARMOUR = re.compile(rb"^-----BEGIN PGP (?:SIGNED )?MESSAGE-----", re.MULTILINE)
 _SPACE, _NOTHING = (b" ",), (b"",)
@@ -34,7 +34,8 @@ class BodyEdits:
     """What is to be done to the letter."""
 
     templates: list[EditTemplate] = field(default_factory=list)
-    edited: dict[int, list[EditTemplate]] = field(default_factory=dict)  # by part, in decoded offsets
+    edited: dict[int, EditedPart] = field(default_factory=dict)  # by the part's index
+    decoded: dict[int, bytes] = field(default_factory=dict)  # as `edit_templates.fill_templates` wants it
     links: list[Link] = field(default_factory=list)
     pixels: int = 0
     reasons: list[str] = field(default_factory=list)
@@ -73,11 +74,19 @@ def instrument_parts(octets: bytes, parts: list[Part], rules: links.LinkRules, *
             inner = _instrument_html(pages[index], body, rules, with_pixel=opens and index == last)
         else:
             continue
-        body.edited[index] = inner
-        body.templates += text_part.to_message_offsets(text, inner)
+        if inner:
+            _add_templates(body, index, EditedPart(text, tuple(inner)))
     if not pages and not body.reasons and not any(link.decision == "tracked" for link in body.links):
         body.reasons.append("no_html")
     return body
+
+
+def _add_templates(body: BodyEdits, index: int, edited: EditedPart) -> None:
+    body.edited[index] = edited
+    made = text_part.to_message_offsets(edited)
+    body.templates += made
+    if edited.leaf.coding is TransferEncoding.BASE64:
+        body.decoded[made[0].start] = edited.leaf.octets
 
 
 def _instrument_text(text: TextPart, body: BodyEdits, rules: links.LinkRules) -> list[EditTemplate]:

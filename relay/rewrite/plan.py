@@ -70,6 +70,7 @@ class Plan:
     facts: DisplayFields = field(default_factory=DisplayFields)
     dkim: str = ""  # the domain whose keys sign what is sent; empty where nobody does
     faults: tuple[str, ...] = field(default=(), compare=False)  # ours, as tracebacks for the log; not kept
+    _decoded: dict[int, bytes] = field(default_factory=dict, compare=False, repr=False)  # base64 leaves; not kept
 
     @property
     def is_untouched(self) -> bool:
@@ -92,7 +93,7 @@ class Plan:
         The signature is made last, over all the others. Where that fails the mail goes as it came, with the
         signature it came with: rewritten and unsigned it could be refused for its author's DMARC policy.
         """
-        made = edit_templates.fill_templates(octets, self.templates, mint, tracked=tracked)
+        made = edit_templates.fill_templates(octets, self.templates, mint, tracked=tracked, decoded=self._decoded)
         if not self.dkim or sign is None:
             return made
         try:
@@ -102,7 +103,10 @@ class Plan:
 
     def _harmless(self, octets: bytes, mint: Mint) -> list[Edit]:
         return edit_templates.fill_templates(
-            octets, tuple(one for one in self.templates if one.why in signing_policy.ALWAYS_APPLIED), mint
+            octets,
+            tuple(one for one in self.templates if one.why in signing_policy.ALWAYS_APPLIED),
+            mint,
+            decoded=self._decoded,
         )
 
     def render(
@@ -209,7 +213,7 @@ def _plan(octets: bytes, settings: Settings, faults: list[str]) -> Plan:
     if len(letter.links) > links.MAX_REPORTED:
         reasons.append("too_many_links")
     reported = tuple(letter.links[: links.MAX_REPORTED])
-    return Plan(made, reported, letter.pixels, tuple(reasons), control, found, signer, tuple(faults))
+    return Plan(made, reported, letter.pixels, tuple(reasons), control, found, signer, tuple(faults), letter.decoded)
 
 
 def _left(letter: instrument.BodyEdits, reason: str) -> instrument.BodyEdits:
@@ -240,7 +244,7 @@ def _holds(
 ) -> bool:
     """What `verify` says; a fault in there is a no."""
     try:
-        return verify.plan_is_sound(octets, tree, made, letter.edited, settings.public_url)
+        return verify.plan_is_sound(octets, tree, made, letter.edited, settings.public_url, letter.decoded)
     except Exception as error:  # noqa: BLE001 - as in `plan`
         faults.append(_trace(error))
         return False

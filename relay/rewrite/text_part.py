@@ -37,6 +37,13 @@ class TextPart(NamedTuple):
         return self.text.octets
 
 
+class EditedPart(NamedTuple):
+    """A leaf and what is done to it, in its decoded offsets and in order."""
+
+    leaf: TextPart
+    templates: tuple[EditTemplate, ...]
+
+
 def decode_part(octets: bytes, part: Part) -> TextPart | str:
     """The leaf, or a reason."""
     if part.body >= part.end:  # perhaps not even a blank line after the header
@@ -81,14 +88,15 @@ def decode_body(
     )
 
 
-def to_message_offsets(leaf: TextPart, templates: list[EditTemplate]) -> list[EditTemplate]:
-    """Templates in the message's offsets for templates, in order, in the leaf's decoded ones."""
-    if not templates:
-        return []
+def to_message_offsets(edited: EditedPart) -> list[EditTemplate]:
+    """The part's templates in the message's offsets, in order."""
+    leaf, templates = edited
     base = leaf.part.body
+    if leaf.coding is TransferEncoding.PLAIN:
+        return [EditTemplate(base + start, base + end, pieces, why) for start, end, pieces, why, *_ in templates]
     if leaf.coding is TransferEncoding.BASE64:
         start, end, width = leaf.base64
-        return [EditTemplate(base + start, base + end, (), "body", TransferEncoding.BASE64, width, tuple(templates))]
+        return [EditTemplate(base + start, base + end, (), "body", TransferEncoding.BASE64, width, templates)]
     placed = []
     for template in templates:
         start = leaf.text.start(template.start)

@@ -4,21 +4,24 @@ In: the octets, their parts, and all templates.  Out: yes or no. It is made once
 the greatest length, and guards against faults of ours in every other module.
 """
 
+from collections.abc import Mapping
 from functools import cache
 
 from relay import edits
 from relay.mime import parts, transfer_encoding
-from relay.mime.parts import ROOT, Part
-from relay.rewrite import edit_templates, text_part
+from relay.mime.parts import ROOT, TRANSPARENT, Part
+from relay.rewrite import edit_templates
 from relay.rewrite.edit_templates import EditTemplate
+from relay.rewrite.text_part import EditedPart
 
 
 def plan_is_sound(
     octets: bytes,
     before: list[Part],
     made: tuple[EditTemplate, ...],
-    edited: dict[int, list[EditTemplate]],
+    edited: Mapping[int, EditedPart],
     public_url: str,
+    decoded: dict[int, bytes],
 ) -> bool:
     """True if the edited message has the same parts, the edited leaves decode to their spliced text, all
     others are identical, and there are no more lines over 998 octets than before, or no more octets in them."""
@@ -28,7 +31,7 @@ def plan_is_sound(
         url = f"{public_url}/{hole.kind}/".encode()
         return url + b"A" * (edit_templates.max_url_octets(public_url, hole) - len(url))
 
-    result = edits.splice(octets, edit_templates.fill_templates(octets, made, mint))
+    result = edits.splice(octets, edit_templates.fill_templates(octets, made, mint, decoded=decoded))
     after = parts.walk_parts(result)
     if len(after) != len(before):
         return False
@@ -38,34 +41,36 @@ def plan_is_sound(
             return False
         if old.parent != ROOT and octets[old.start : old.body] != result[new.start : new.body]:
             return False
-        if edited.get(index):
-            if not _is_spliced(octets, old, result, new, edited[index], mint):
+        if inner := edited.get(index):
+            text = edits.splice(
+                inner.leaf.octets, edit_templates.fill_templates(inner.leaf.octets, inner.templates, mint)
+            )
+            if not _decodes_to(result, new, text) or _has_more_long_lines(octets, old, result, new):
                 return False
         elif index not in parents and octets[old.body : old.end] != result[new.body : new.end]:
             return False
     return True
 
 
-def _is_spliced(
-    octets: bytes, old: Part, result: bytes, new: Part, inner: list[EditTemplate], mint: edits.Mint
-) -> bool:
-    source, outcome = text_part.decode_body(octets, old), text_part.decode_body(result, new)
-    if source is None or outcome is None:
-        return False
-    text = source[1].octets
-    if outcome[1].octets != edits.splice(text, edit_templates.fill_templates(text, tuple(inner), mint)):
+def _decodes_to(octets: bytes, part: Part, text: bytes) -> bool:
+    encoded = octets[part.body : part.end]
+    if part.encoding == "base64":
+        return transfer_encoding.is_base64_of(encoded, text)
+    if part.encoding == "quoted-printable":
+        return transfer_encoding.from_quoted_printable(encoded).octets == text
+    return part.encoding in TRANSPARENT and encoded == text
+
+
+def _has_more_long_lines(octets: bytes, old: Part, result: bytes, new: Part) -> bool:
+    if not transfer_encoding.has_long_line(result, new.body, new.end):
         return False
     count, excess = _long_lines(result[new.body : new.end])
-    if not count:
-        return True
     count_before, excess_before = _long_lines(octets[old.body : old.end])
-    return count <= count_before or excess <= excess_before
+    return count > count_before and excess > excess_before
 
 
 def _long_lines(octets: bytes) -> tuple[int, int]:
     """How many lines are too long, and by how much together: a line broken in two can still be two of them."""
-    lengths = [*map(len, octets.split(b"\r\n"))]
-    if max(lengths) <= transfer_encoding.MAX_LINE:
-        return 0, 0
-    over = [length - transfer_encoding.MAX_LINE for length in lengths if length > transfer_encoding.MAX_LINE]
+    over = [len(line) - transfer_encoding.MAX_LINE for line in octets.split(b"\r\n")]
+    over = [excess for excess in over if excess > 0]
     return len(over), sum(over)

@@ -16,6 +16,7 @@ from relay.rewrite.edit_templates import EditTemplate, TransferEncoding
 _QP = st.lists(st.sampled_from([b"=3D", b"=\r\n", b"= \r\n", b"\r\n", b"=c3=A9", b"abc", b" ", b"=", b"=Z", b"."])).map(
     b"".join
 )
+_REGULAR_QP = st.lists(st.sampled_from([b"=3D", b"=c3", b"=\r\n", b"ab", b"c\r\n"])).map(b"".join)
 
 
 @given(st.binary())
@@ -26,6 +27,41 @@ def test_quoted_printable_is_decoded(octets: bytes) -> None:
 
 def test_a_stray_equals_sign_stands_for_itself_and_a_last_one_for_nothing() -> None:
     assert transfer_encoding.from_quoted_printable(b"a=b =\t\r\n=4x=\r\n\xe9=").octets == b"a=b =4x\xe9"
+
+
+@settings(max_examples=500)
+@given(_QP | st.binary(max_size=60) | _REGULAR_QP)
+def test_binascii_decodes_what_is_regular_as_we_do(encoded: bytes) -> None:
+    assert transfer_encoding.from_quoted_printable(encoded).octets == transfer_encoding._decode_odd_escapes(encoded)
+
+
+@settings(max_examples=500)
+@given(_QP | _REGULAR_QP, st.sampled_from([0, 5, 4000]))
+def test_the_map_of_soft_breaks_is_that_of_all_escapes(encoded: bytes, longest: int) -> None:
+    text = transfer_encoding.from_quoted_printable(encoded)
+    slow = transfer_encoding.QuotedPrintableText(text.octets, encoded, is_odd=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(transfer_encoding, "_MAX_RUN", longest)
+        for offset in range(len(text.octets) + 1):
+            assert (text.start(offset), text.end(offset)) == (slow.start(offset), slow.end(offset))
+
+
+@given(st.binary(max_size=200), st.integers(0, 300), st.integers(1, 255))
+def test_one_changed_octet_is_no_base64_of_the_text(octets: bytes, at: int, change: int) -> None:
+    code = transfer_encoding.to_base64(octets, 60)
+    assert transfer_encoding.is_base64_of(b"\r\n" + code + b"\r\n", octets)
+    assert not transfer_encoding.is_base64_of(code + b"AAAA", octets)
+    if code:
+        at %= len(code)
+        wrong = code[:at] + bytes([(code[at] + change) % 256]) + code[at + 1 :]
+        assert not transfer_encoding.is_base64_of(wrong, octets) or wrong.translate(None, b"\r\n") == code
+
+
+@given(st.lists(st.sampled_from([0, 1, 500, 996, 997, 998, 999, 1000, 2500]), max_size=6), st.booleans())
+def test_a_line_of_over_998_octets_is_seen_wherever_it_stands(lengths: list[int], ends_line: bool) -> None:
+    octets = b"\r\n".join(b"x" * length for length in lengths) + b"\r\n" * ends_line
+    is_long = any(length > 998 for length in lengths)
+    assert transfer_encoding.has_long_line(b"y" + octets + b"z" * 2000, 1, 1 + len(octets)) == is_long
 
 
 @settings(max_examples=500)
