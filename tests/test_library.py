@@ -44,14 +44,16 @@ def ask(app: Any, *urls: str, method: str = "GET", agent: str = PHONE) -> list[h
     return asyncio.run(run())
 
 
-def test_the_readmes_example_runs_as_it_is_written(
+def test_the_first_example_of_the_documentation_runs_as_it_is_written(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WAYPOST_TRACKING_URL", BASE)
     monkeypatch.setenv("WAYPOST_TRACKING_SECRET", f"{SECRET.replace(' ', '-')} {OTHER.replace(' ', '-')}")
-    [example] = re.findall(r"```python\n(from starlette.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
+    [example] = re.findall(
+        r"```python\n(from starlette.*?)```", (ROOT / "docs/library.md").read_text("utf-8"), re.DOTALL
+    )
     space: dict[str, Any] = {}
-    exec(compile(example, "README.md", "exec"), space)
+    exec(compile(example, "docs/library.md", "exec"), space)
     [click, pixel] = URLS.findall(space["html"])
     [redirect, image] = ask(space["app"], click, pixel)
     assert (redirect.status_code, redirect.headers["location"]) == (302, "https://shop.example/1047")

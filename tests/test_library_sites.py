@@ -229,7 +229,7 @@ def test_the_examples_of_the_documentation_run(
     space["answer"]("GET", click.removeprefix("https://app.example"), {"User-Agent": PHONE}, "192.0.2.1")
     assert sent[0][0] == 302 and dict(sent[0][1])["location"] == "https://shop.example/1047"
     assert space["app"]({"PATH_INFO": "/"}, None) == [b"yours"]
-    assert len(EXAMPLES) == 5 and space["webhook"].url == "https://app.example/hooks/mail"
+    assert len(EXAMPLES) == 6 and space["webhook"].url == "https://app.example/hooks/mail"
     told = capsys.readouterr().out.splitlines()
     assert "click human https://shop.example/1047 {'order': 1047}" in told and len(told) == 3
 
