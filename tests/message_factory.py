@@ -13,7 +13,7 @@ from relay.store.store import Store
 NOW = datetime(2026, 11, 21, 9, tzinfo=UTC)
 
 
-def filing(
+def new_message(
     *recipients: str, status: Status = Status.QUEUED, at: datetime = NOW, stream: str = "", octets: bytes = b"octets"
 ) -> deliveries.NewMessage:
     """A message to these, due when it was accepted."""
@@ -34,11 +34,11 @@ def filing(
     return deliveries.NewMessage(message, octets, rows, [])
 
 
-def file(opened: Store, *filings: deliveries.NewMessage) -> None:
+def insert_messages(opened: Store, *filings: deliveries.NewMessage) -> None:
     for one in filings:
         opened.writer.submit(lambda connection, one=one: deliveries.insert_message(connection, one)).result(10)
 
 
-def count(opened: Store, table: sa.Table) -> int:
+def count_rows(opened: Store, table: sa.Table) -> int:
     with opened.connect() as connection:
         return connection.scalar(sa.select(sa.func.count()).select_from(table)) or 0

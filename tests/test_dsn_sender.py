@@ -230,8 +230,8 @@ def test_where_addresses_are_not_kept_the_notice_still_names_them_and_the_record
             assert blocks(notice)[1]["Final-Recipient"] == f"rfc822; {gone}"
             with closing(sqlite3.connect(tmp_path / "data" / "waypost.db")) as database:
                 for _ in range(100):  # until the notice's own delivery is settled too
-                    rows = database.execute("SELECT recipient, owes, told FROM delivery ORDER BY message, number")
-                    kept = rows.fetchall()
+                    wanted = "SELECT recipient, dsn_due, dsn_sent FROM delivery ORDER BY message, number"
+                    kept = database.execute(wanted).fetchall()
                     if not any("@" in recipient for recipient, _, _ in kept):
                         break
                     sleep(0.1)

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from relay.store.database import tables
 from relay.store.queue import leases
 from relay.store.store import Store
-from tests.message_factory import NOW, file, filing
+from tests.message_factory import NOW, insert_messages, new_message
 from tests.upstream import Upstream
 from tests.waypost_server import Waypost, html_mail
 
@@ -30,10 +30,10 @@ def over(opened: Store) -> list[str]:
 
 
 def test_what_is_parked_ends_too_unless_that_ends_its_process_again(opened: Store) -> None:
-    young = filing("young", at=LATE - timedelta(days=1))
+    young = new_message("young", at=LATE - timedelta(days=1))
     crashes = {"fresh": 0, "suspect": leases.MAX_CRASHES - 1, "parked": leases.MAX_CRASHES}
-    old = {name: filing(name) for name in [*crashes, "hopeless", "later"]}
-    file(opened, young, *old.values())
+    old = {name: new_message(name) for name in [*crashes, "hopeless", "later"]}
+    insert_messages(opened, young, *old.values())
     table = tables.delivery
 
     def prepare(connection: sa.Connection) -> None:

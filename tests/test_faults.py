@@ -14,7 +14,7 @@ from relay.store.database import tables
 from relay.store.database.tables import EventType
 from relay.store.store import Store
 from relay.store.tracking.hits import Hit
-from tests.message_factory import NOW, file, filing
+from tests.message_factory import NOW, insert_messages, new_message
 from tests.receiver import Receiver, receiving
 from tests.upstream import Upstream
 from tests.waypost_server import Waypost, html_mail
@@ -124,7 +124,7 @@ def test_a_fault_about_one_recipients_refusal_is_not_the_others_business(tmp_pat
 def test_of_hits_that_cannot_be_written_only_the_bad_one_is_lost(
     opened: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
-    file(opened, filing("hit@example.com"))
+    insert_messages(opened, new_message("hit@example.com"))
     with opened.connect() as connection:
         message = connection.scalar(sa.select(tables.message.c.id)) or ""
 

@@ -9,7 +9,7 @@ from relay.store.database.tables import EventType, Status
 from relay.store.queue import deliveries, late_reports
 from relay.store.recipients import suppressions
 from relay.store.store import Store
-from tests.message_factory import NOW, file, filing
+from tests.message_factory import NOW, insert_messages, new_message
 from tests.return_path_scene import DEAD, DOMAIN, Scene, arf, dsn, reverse_path
 from tests.test_dsn_sender import arrivals, blocks, notices
 from tests.waypost_server import html_mail, tracking_urls
@@ -70,8 +70,8 @@ def test_a_delay_is_told_to_who_asked_for_it(scene: Scene) -> None:
 
 def late(opened: Store, at: datetime) -> None:
     """Mail that was taken with 250, and came back five minutes later: the mailbox is switched off."""
-    one, who = filing("Tardy@example.com", at=at), "Tardy@example.com"
-    file(opened, one)
+    one, who = new_message("Tardy@example.com", at=at), "Tardy@example.com"
+    insert_messages(opened, one)
     tried = deliveries.AttemptResult("up", "dot", 250, "2.0.0", "queued", 3)
     arrived = deliveries.Outcome(ids.new(), 0, who, Status.DELIVERED, at, tried=tried)
     opened.writer.submit(lambda connection: deliveries.record_outcomes(connection, one.message.id, [arrived])).result(
@@ -85,7 +85,7 @@ def late(opened: Store, at: datetime) -> None:
         ids.new(), EventType.BOUNCED, later, one.message.id, 0, said, "soft", "mailbox_disabled"
     )
     opened.writer.submit(
-        lambda connection: late_reports.apply_report(connection, tiding._replace(counts_against=True))
+        lambda connection: late_reports.apply_report(connection, tiding._replace(is_soft_failure=True))
     ).result(10)
 
 

@@ -89,7 +89,7 @@ def test_an_erased_address_is_in_no_file_and_still_gets_no_mail(lived: Waypost, 
     assert {(row["recipient"], row["ip"], row["user_agent"]) for row in opened} == {(None, None, None)}
 
     with contextlib.closing(sqlite3.connect(lived.folder / "data" / "waypost.db")) as database:
-        assert {row[0] for row in database.execute("SELECT asides FROM delivery WHERE recipient = ''")} == {"[]"}
+        assert {row[0] for row in database.execute("SELECT observations FROM delivery WHERE recipient = ''")} == {"[]"}
 
     # She left, and she said not to track her: both still hold.
     count = len(upstream.to(ANN))

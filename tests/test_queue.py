@@ -19,7 +19,7 @@ from relay.store.database.tables import Status
 from relay.store.queue import deliveries, dsn_due, leases
 from relay.store.queue.deliveries import AttemptResult, Outcome
 from relay.store.store import Store
-from tests.message_factory import NOW, count, file, filing
+from tests.message_factory import NOW, count_rows, insert_messages, new_message
 from tests.upstream import Upstream
 from tests.waypost_server import Waypost, html_mail
 
@@ -60,32 +60,41 @@ def row(opened: Store, message: str) -> sa.RowMapping:
 
 
 def test_a_large_mailing_does_not_hold_up_another_stream(opened: Store) -> None:
-    mailing = [filing(f"news-{n}", *(f"{n}.{m}@x.example" for m in range(99)), stream="news") for n in range(5)]
-    file(opened, *mailing, filing("reset", at=NOW + MINUTE, stream="transactional"))
+    mailing = [new_message(f"news-{n}", *(f"{n}.{m}@x.example" for m in range(99)), stream="news") for n in range(5)]
+    insert_messages(opened, *mailing, new_message("reset", at=NOW + MINUTE, stream="transactional"))
     leased = lease(opened, "a", 8, NOW + MINUTE)
     assert leased["reset"] == 1 and leased.total() == 8
 
 
 def test_what_came_last_does_not_wait_for_a_mailing_of_its_own_stream(opened: Store) -> None:
-    file(opened, *(filing(f"news-{n}") for n in range(50)), filing("reset", at=NOW + MINUTE))
+    insert_messages(opened, *(new_message(f"news-{n}") for n in range(50)), new_message("reset", at=NOW + MINUTE))
     assert lease(opened, "a", 4, NOW + MINUTE)["reset"] == 1
 
 
 def test_the_messages_of_a_stream_take_turns(opened: Store) -> None:
     many = [f"{n}@x.example" for n in range(20)]
-    file(opened, filing("large", *many), filing("few", *many[:3]), filing("newest", *many, at=NOW + MINUTE))
+    insert_messages(
+        opened,
+        new_message("large", *many),
+        new_message("few", *many[:3]),
+        new_message("newest", *many, at=NOW + MINUTE),
+    )
     assert lease(opened, "a", 6, NOW + MINUTE) == {"large": 1, "few": 1, "newest": 4}
 
 
 def test_one_stream_leaves_room_for_the_others(opened: Store) -> None:
-    file(opened, *(filing(f"news-{n}", stream="news") for n in range(10)), filing("reset", stream="transactional"))
+    insert_messages(
+        opened,
+        *(new_message(f"news-{n}", stream="news") for n in range(10)),
+        new_message("reset", stream="transactional"),
+    )
     assert lease(opened, "a", 10, stream_limit=4).total() == 5
     assert lease(opened, "a", 10, stream_limit=6, held_by_stream={"news": 4}).total() == 2
 
 
 def test_where_there_is_room_for_one_it_goes_to_the_stream_that_holds_least_then_to_the_newest(opened: Store) -> None:
-    file(opened, *(filing(f"news-{n}", stream="news", at=NOW + n * MINUTE) for n in range(9)))
-    file(opened, filing("reset", stream="transactional", at=NOW + 9 * MINUTE))
+    insert_messages(opened, *(new_message(f"news-{n}", stream="news", at=NOW + n * MINUTE) for n in range(9)))
+    insert_messages(opened, new_message("reset", stream="transactional", at=NOW + 9 * MINUTE))
     now = NOW + 10 * MINUTE
     assert lease(opened, "a", 1, now) == {"news-0": 1}
     assert lease(opened, "a", 1, now, held_by_stream={"news": 1}) == {"reset": 1}
@@ -95,7 +104,7 @@ def test_where_there_is_room_for_one_it_goes_to_the_stream_that_holds_least_then
 @pytest.mark.parametrize("opened", ["sqlite"], indirect=True)
 def test_looking_for_work_follows_the_indexes_however_much_waits(opened: Store) -> None:
     seen: list[tuple[str, Any]] = []
-    file(opened, filing("one"), filing("two", stream="news"))
+    insert_messages(opened, new_message("one"), new_message("two", stream="news"))
     with opened.connect() as connection:
 
         def note(_connection: object, _cursor: object, statement: str, values: object, *_: object) -> None:
@@ -114,7 +123,7 @@ def test_looking_for_work_follows_the_indexes_however_much_waits(opened: Store) 
             for statement, values in seen
         ]
     assert len(plans) == 6
-    assert "delivery_crashed (crashes=?)" in plans[1][0] and "delivery_owes (owes=?)" in plans[2][0]
+    assert "delivery_crashed (crashes=?)" in plans[1][0] and "delivery_dsn_due (dsn_due=?)" in plans[2][0]
     for plan in plans:
         steps = [step for step in plan if "delivery" in step or "other" in step or "due" in step]
         assert steps and all("USING INDEX" in step or "USING COVERING INDEX" in step for step in steps), plan
@@ -126,10 +135,10 @@ def test_looking_for_work_follows_the_indexes_however_much_waits(opened: Store) 
 
 
 def test_a_lease_that_is_renewed_is_kept_and_another_workers_is_not_touched(opened: Store) -> None:
-    one, other = filing("one"), filing("other")
-    file(opened, one)
+    one, other = new_message("one"), new_message("other")
+    insert_messages(opened, one)
     assert lease(opened, "a", 5) == {"one": 1}
-    file(opened, other)
+    insert_messages(opened, other)
     assert lease(opened, "b", 5) == {"other": 1}
     until = NOW + 10 * MINUTE
     both = [one.message.id, other.message.id]
@@ -138,24 +147,24 @@ def test_a_lease_that_is_renewed_is_kept_and_another_workers_is_not_touched(open
 
 
 def test_an_outcome_after_a_takeover_is_an_attempt_and_no_more(opened: Store) -> None:
-    one = filing("late")
-    file(opened, one)
+    one = new_message("late")
+    insert_messages(opened, one)
     lease(opened, "a", 1)
     lease(opened, "b", 1, NOW + 2 * MINUTE)
     late = outcome(Status.DEFERRED, NOW + 3 * MINUTE, code=451)
     for _ in range(2):
         settle(opened, one.message.id, late, worker="a")
     assert row(opened, one.message.id)["leased_by"] == "b" and row(opened, one.message.id)["status"] == "queued"
-    assert (count(opened, tables.attempt), count(opened, tables.event)) == (1, 1)
+    assert (count_rows(opened, tables.attempt), count_rows(opened, tables.event)) == (1, 1)
     settle(opened, one.message.id, outcome(Status.DELIVERED, NOW + 4 * MINUTE), worker="b")
     settle(opened, one.message.id, outcome(Status.BOUNCED, NOW + 5 * MINUTE, code=550), worker="a")
-    assert row(opened, one.message.id)["status"] == "delivered" and count(opened, tables.attempt) == 3
+    assert row(opened, one.message.id)["status"] == "delivered" and count_rows(opened, tables.attempt) == 3
 
 
 def test_a_delivery_wins_over_whatever_was_written_down_meanwhile(opened: Store) -> None:
     for n, first in enumerate((Status.DEFERRED, Status.BOUNCED, Status.EXPIRED)):
-        one = filing(f"wins-{n}")
-        file(opened, one)
+        one = new_message(f"wins-{n}")
+        insert_messages(opened, one)
         lease(opened, "a", 1)
         settle(opened, one.message.id, outcome(first, NOW + 2 * MINUTE), worker="b" if first.is_open else "a")
         settle(opened, one.message.id, outcome(Status.DELIVERED, NOW + 3 * MINUTE), worker="a")
@@ -164,21 +173,21 @@ def test_a_delivery_wins_over_whatever_was_written_down_meanwhile(opened: Store)
 
 
 def test_replayed_late_an_outcome_does_not_turn_the_clock_back(opened: Store) -> None:
-    one = filing("replayed")
-    file(opened, one)
+    one = new_message("replayed")
+    insert_messages(opened, one)
     lease(opened, "a", 1)
     settle(opened, one.message.id, newer := outcome(Status.DEFERRED, NOW + 9 * MINUTE, code=451))
     settle(opened, one.message.id, outcome(Status.DEFERRED, NOW + MINUTE, code=451))
     assert row(opened, one.message.id)["next_attempt_at"] == newer.next_attempt_at
-    assert count(opened, tables.attempt) == 2
+    assert count_rows(opened, tables.attempt) == 2
 
 
 # --- what ends processes
 
 
 def test_after_three_crashes_it_is_parked_and_what_was_beside_it_is_not(opened: Store) -> None:
-    poison = filing("poison")
-    file(opened, poison, *(filing(f"beside-{n}") for n in range(5)))
+    poison = new_message("poison")
+    insert_messages(opened, poison, *(new_message(f"beside-{n}") for n in range(5)))
 
     def crash() -> list[leases.DeliveryKey]:
         return opened.writer.submit(lambda connection: leases.release_after_crash(connection, "a")).result(10)

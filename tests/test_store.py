@@ -14,7 +14,7 @@ from relay.store.database.tables import Status
 from relay.store.queue import deliveries, leases
 from relay.store.recipients import suppressions
 from relay.store.store import Store
-from tests.message_factory import NOW, count, file, filing
+from tests.message_factory import NOW, count_rows, insert_messages, new_message
 
 
 def test_work_that_fails_is_undone_alone(opened: Store) -> None:
@@ -57,17 +57,21 @@ def test_work_that_nobody_waits_for_any_more_does_not_end_the_writer(opened: Sto
 
 
 def test_a_second_filing_and_a_second_settling_change_nothing(opened: Store) -> None:
-    one = filing("twice@example.com")
+    one = new_message("twice@example.com")
     outcome = deliveries.Outcome(
         ids.new(), 0, "twice@example.com", Status.BOUNCED, NOW, kind="hard", category="user_unknown",
         tried=deliveries.AttemptResult("up", "rcpt", 550, "5.1.1", "no", 3), suppress=True,
     )  # fmt: skip
     for _ in range(2):
-        file(opened, one)
+        insert_messages(opened, one)
         opened.writer.submit(
             lambda connection: deliveries.record_outcomes(connection, one.message.id, [outcome])
         ).result(10)
-    assert (count(opened, tables.message), count(opened, tables.event), count(opened, tables.attempt)) == (1, 2, 1)
+    assert (
+        count_rows(opened, tables.message),
+        count_rows(opened, tables.event),
+        count_rows(opened, tables.attempt),
+    ) == (1, 2, 1)
     with opened.connect() as connection:
         [row] = connection.execute(sa.select(tables.delivery)).mappings()
         assert (row["status"], row["attempts"], row["next_attempt_at"]) == ("bounced", 1, None)
@@ -76,7 +80,7 @@ def test_a_second_filing_and_a_second_settling_change_nothing(opened: Store) -> 
 
 
 def test_what_is_leased_is_nobody_elses_until_the_lease_lapses(opened: Store) -> None:
-    file(opened, *(filing(f"{n}@example.com") for n in range(5)))
+    insert_messages(opened, *(new_message(f"{n}@example.com") for n in range(5)))
 
     def lease(worker: str, now: datetime) -> int:
         until = now + timedelta(minutes=1)
@@ -110,16 +114,16 @@ def test_an_unsubscribe_holds_for_its_stream_and_a_dead_address_for_all(opened: 
 
 def test_what_has_expired_goes_and_what_still_waits_stays(opened: Store) -> None:
     old = NOW - timedelta(days=30)
-    file(
+    insert_messages(
         opened,
-        filing("old@example.com", status=Status.DELIVERED, at=old),
-        filing("waits@example.com", status=Status.DEFERRED, at=old),
-        filing("new@example.com", status=Status.DELIVERED),
+        new_message("old@example.com", status=Status.DELIVERED, at=old),
+        new_message("waits@example.com", status=Status.DEFERRED, at=old),
+        new_message("new@example.com", status=Status.DELIVERED),
     )
     before = NOW - timedelta(days=7)
     assert opened.writer.submit(lambda connection: retention.drop_content(connection, before)).result(10) == 1
-    assert (count(opened, tables.content), count(opened, tables.message)) == (2, 3)
+    assert (count_rows(opened, tables.content), count_rows(opened, tables.message)) == (2, 3)
     assert opened.writer.submit(lambda connection: retention.drop_messages(connection, before)).result(10) == 1
-    assert (count(opened, tables.message), count(opened, tables.delivery)) == (2, 2)
+    assert (count_rows(opened, tables.message), count_rows(opened, tables.delivery)) == (2, 2)
     with opened.connect() as connection:
         assert set(connection.scalars(sa.select(tables.message.c.subject))) == {"waits@example.com", "new@example.com"}

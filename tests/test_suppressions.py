@@ -21,7 +21,7 @@ from relay.store.recipients import suppression_csv, suppressions
 from relay.store.recipients.suppression_csv import ImportDefaults, InvalidRecord
 from relay.store.recipients.suppressions import SuppressionEntry
 from relay.store.store import Store
-from tests.message_factory import NOW, file, filing
+from tests.message_factory import NOW, insert_messages, new_message
 from tests.upstream import Upstream
 from tests.waypost_server import Waypost, html_mail
 
@@ -233,11 +233,11 @@ def test_expired_entries_are_swept(opened: Store) -> None:
 
 def disabled(opened: Store, recipient: str, at: datetime) -> deliveries.Outcome:
     """A delivery that ends at a mailbox which is switched off. Returns how it was told."""
-    one = filing(recipient, at=at)
-    file(opened, one)
+    one = new_message(recipient, at=at)
+    insert_messages(opened, one)
     tried = deliveries.AttemptResult("up", "rcpt", 550, "5.2.1", "mailbox disabled", 3)
     outcome = deliveries.Outcome(
-        ids.new(), 0, recipient, Status.BOUNCED, at, "soft", "mailbox_disabled", "r", tried, counts_against=True
+        ids.new(), 0, recipient, Status.BOUNCED, at, "soft", "mailbox_disabled", "r", tried, is_soft_failure=True
     )
     opened.writer.submit(lambda connection: deliveries.record_outcomes(connection, one.message.id, [outcome])).result(
         10
@@ -269,8 +269,8 @@ def test_a_mailbox_that_is_switched_off_is_dead_when_it_still_is_a_day_later(off
 
 
 def test_a_delivery_in_between_clears_the_count(off: Store) -> None:
-    one = filing("off@example.com", at=NOW)
-    file(off, one)
+    one = new_message("off@example.com", at=NOW)
+    insert_messages(off, one)
     arrived = deliveries.Outcome(ids.new(), 0, "off@example.com", Status.DELIVERED, NOW + timedelta(hours=2))
     off.writer.submit(lambda connection: deliveries.record_outcomes(connection, one.message.id, [arrived])).result(10)
     disabled(off, "off@example.com", NOW + timedelta(days=2))
@@ -336,9 +336,9 @@ def test_only_who_may_override_writes_to_the_suppressed(tmp_path: Path, upstream
 
 
 def test_a_tiding_is_found_by_its_clues_and_settles_once(opened: Store) -> None:
-    one = filing("Told@example.com", at=NOW)
+    one = new_message("Told@example.com", at=NOW)
     one.message.message_id = "<told@sender.test>"
-    file(opened, one)
+    insert_messages(opened, one)
     tried = deliveries.AttemptResult("up", "dot", 250, "2.0.0", "queued as 4fZk3Q0gKXz1", 3)
     arrived = deliveries.Outcome(ids.new(), 0, "Told@example.com", Status.DELIVERED, NOW, tried=tried)
     opened.writer.submit(lambda connection: deliveries.record_outcomes(connection, one.message.id, [arrived])).result(

@@ -31,7 +31,7 @@ from relay.store.store import Store
 from relay.store.tracking import hits
 from relay.store.tracking.hits import Hit
 from relay.store.webhooks import endpoints
-from tests.message_factory import filing
+from tests.message_factory import new_message
 from tests.receiver import Arrived, Receiver, receiving
 
 SECRET = "a signing key"
@@ -90,7 +90,7 @@ class Scene:
         self.hook = self.store.writer.submit(lambda s: endpoints.add_webhook(s, given, NOW, endpoints.COMMAND)).result(
             10
         )
-        one = filing("ann@example.com", at=NOW, stream="news")
+        one = new_message("ann@example.com", at=NOW, stream="news")
         one.message.message_id, one.message.subject = "<m1@sender.test>", "Spring"
         one.message.tags, one.message.meta = ["spring", "offer"], {"order": "1047"}
         self.message = one.message.id

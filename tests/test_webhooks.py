@@ -22,7 +22,7 @@ from relay.store.database.webhook_tables import WebhookLogRow, WebhookRow
 from relay.store.queue.deliveries import AttemptResult, NewMessage, Outcome
 from relay.store.store import Store, prepare_database
 from relay.store.webhooks import endpoints, outbox
-from tests.message_factory import count, file, filing
+from tests.message_factory import count_rows, insert_messages, new_message
 from tests.receiver import Arrived, Receiver, receiving
 
 SECRET = webhook_signatures.new_secret()
@@ -56,11 +56,11 @@ class WebhookScene:
 
     def happened(self, *recipients: str, status: Status = Status.DELIVERED) -> NewMessage:
         """A message to these, and how its first attempt ended."""
-        one = filing(*recipients, at=self.clock())
+        one = new_message(*recipients, at=self.clock())
         said = AttemptResult("scripted", "dot", 250, "2.0.0", "taken", 3)
         now = self.clock()
         outcomes = [Outcome(ids.new(now), n, who, status, now, tried=said) for n, who in enumerate(recipients)]
-        file(self.store, one._replace(outcomes=outcomes))
+        insert_messages(self.store, one._replace(outcomes=outcomes))
         return one
 
     def tell(self, config: Config | None = None) -> None:
@@ -263,7 +263,7 @@ def test_two_machines_tell_each_event_once_and_in_order(scene: WebhookScene, rec
     async def run() -> None:
         two = [Webhooks(Config(), scene.store, scene.ring, now=scene.clock) for _ in range(2)]
         tasks = [asyncio.create_task(one.run()) for one in two]
-        while count(scene.store, webhook_tables.webhook_queue):
+        while count_rows(scene.store, webhook_tables.webhook_queue):
             await asyncio.sleep(0.02)
         await asyncio.gather(*(one.drain(2) for one in two), *tasks)
 
@@ -279,7 +279,7 @@ def test_where_people_are_veiled_a_webhook_and_its_log_name_nobody(receiver: Rec
     one = Store(engine.database_url("", tmp_path), tmp_path, IdentityPolicy("pseudonymous", bytes(32)))
     scene = WebhookScene(one, tmp_path)
     hook = scene.hook(f"{receiver.url}/veiled/ok", format="sendgrid", events=["accepted"])
-    file(one, filing("ann@example.com", "bob@example.com"))  # both still wait
+    insert_messages(one, new_message("ann@example.com", "bob@example.com"))  # both still wait
     scene.tell()
     [arrived] = receiver.at("/veiled/ok")
     assert len({told["email"] for told in arrived.said}) == 2 and b"@example.com" not in arrived.body
@@ -291,7 +291,7 @@ def test_events_owe_nothing_where_nobody_listens_and_the_log_is_kept_small(
     scene: WebhookScene, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scene.happened("ann@example.com")
-    assert count(scene.store, webhook_tables.webhook_queue) == 0
+    assert count_rows(scene.store, webhook_tables.webhook_queue) == 0
     hook = scene.hook(f"{receiver.url}/small/ok")
     monkeypatch.setattr(endpoints, "MAX_LOGGED", 3)
     scene.happened("ann@example.com", "bob@example.com", "cy@example.com")

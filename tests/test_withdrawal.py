@@ -14,7 +14,7 @@ from relay.store.database import tables
 from relay.store.queue import deliveries, leases
 from relay.store.queue.deliveries import NewMessage
 from relay.store.store import Store
-from tests.message_factory import NOW, count, filing
+from tests.message_factory import NOW, count_rows, new_message
 
 
 def _submit(opened: Store, one: NewMessage, before: Callable[[], object] = lambda: None) -> "Future[None]":
@@ -38,10 +38,10 @@ def _lease(opened: Store) -> "Future[dict[str, Any]]":
 
 def test_what_is_withdrawn_while_it_is_committed_is_gone_before_anybody_looks(opened: Store) -> None:
     has_begun, may_end = threading.Event(), threading.Event()
-    filed = _submit(opened, filing("late@example.com"), lambda: (has_begun.set(), may_end.wait(10)))
+    filed = _submit(opened, new_message("late@example.com"), lambda: (has_begun.set(), may_end.wait(10)))
     assert has_begun.wait(10)
-    beside = _submit(opened, filing("beside@example.com"))
-    not_begun = _submit(opened, filing("not-begun@example.com"))
+    beside = _submit(opened, new_message("beside@example.com"))
+    not_begun = _submit(opened, new_message("not-begun@example.com"))
     leased = _lease(opened)
     assert opened.writer.withdraw(filed) and opened.writer.withdraw(not_begun)
     may_end.set()
@@ -49,19 +49,19 @@ def test_what_is_withdrawn_while_it_is_committed_is_gone_before_anybody_looks(op
     assert len(leased.result(10)) == 1
     assert not opened.writer.withdraw(beside)  # it is decided
     for table in (tables.message, tables.delivery, tables.content, tables.event):
-        assert count(opened, table) == 1
+        assert count_rows(opened, table) == 1
 
 
 def test_in_one_commit_with_its_lease_it_is_gone_as_well(opened: Store) -> None:
     may_begin, has_begun, may_end = threading.Event(), threading.Event(), threading.Event()
     opened.writer.submit(lambda _: may_begin.wait(10))
-    filed = _submit(opened, filing("late@example.com"), lambda: (has_begun.set(), may_end.wait(10)))
+    filed = _submit(opened, new_message("late@example.com"), lambda: (has_begun.set(), may_end.wait(10)))
     leased = _lease(opened)
     may_begin.set()
     assert has_begun.wait(10) and opened.writer.withdraw(filed)
     may_end.set()
     assert leased.result(10) == {}
-    assert count(opened, tables.message) == 0
+    assert count_rows(opened, tables.message) == 0
 
 
 def test_a_commit_that_was_made_and_failed_is_taken_back(opened: Store) -> None:
@@ -75,14 +75,14 @@ def test_a_commit_that_was_made_and_failed_is_taken_back(opened: Store) -> None:
 
     sa.event.listen(opened._write_engine, "commit", commit_and_fail)
     with pytest.raises(sa.exc.OperationalError):
-        _submit(opened, filing("unsure@example.com")).result(10)
+        _submit(opened, new_message("unsure@example.com")).result(10)
     assert _lease(opened).result(10) == {}
-    assert count(opened, tables.message) == 0
+    assert count_rows(opened, tables.message) == 0
 
 
 def test_what_somebody_else_has_leased_already_stays(opened: Store) -> None:
-    one = filing("sent@example.com")
+    one = new_message("sent@example.com")
     _submit(opened, one).result(10)
     assert _lease(opened).result(10)
     opened.writer.submit(lambda connection: retention.drop_refused_message(connection, one.message.id)).result(10)
-    assert count(opened, tables.delivery) == 1
+    assert count_rows(opened, tables.delivery) == 1

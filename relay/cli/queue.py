@@ -93,7 +93,7 @@ def _standing(row: Any) -> dict[str, object]:  # Any: a delivery's row, as a map
         "crashes": row["crashes"],
         "leased_by": row["leased_by"] or None,
         "leased_until": row["leased_until"],
-        "notified": row["told"] or None,
+        "notified": row["dsn_sent"] or None,
     }
 
 
@@ -125,18 +125,18 @@ def _drop(arguments: argparse.Namespace) -> int:
         message = deliveries.find_message(connection, asked.message)
         if message is None:
             return _Dropped(0, 0, 0)
-        is_told = arguments.notify and message_rows.takes_notices(
+        is_told = arguments.notify and message_rows.accepts_dsn(
             message.reverse_path, deliveries.find_content(connection, asked.message) or b""
         )
         outcomes = [_given_up(row, now) for row in rows]
         if is_told:
             outcomes = [
-                one._replace(owes=dsn_sender.due_action(config.delivery, row.notify, message.accepted_at, one))
+                one._replace(dsn_due=dsn_sender.due_action(config.delivery, row.notify, message.accepted_at, one))
                 for row, one in zip(rows, outcomes, strict=True)
             ]
         deliveries.record_outcomes(connection, asked.message, outcomes)
         under_way = sum(row.leased_until is not None and row.leased_until > now for row in rows)
-        return _Dropped(len(rows), under_way, sum(bool(one.owes) for one in outcomes))
+        return _Dropped(len(rows), under_way, sum(bool(one.dsn_due) for one in outcomes))
 
     with command.store(config) as store:
         done = store.writer.submit(drop).result()

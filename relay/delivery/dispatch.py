@@ -282,9 +282,9 @@ class Dispatcher:
     ) -> Outcome:
         """The outcome, with what the reverse-path is to be told of it."""
         settings, accepted_at = self._config.delivery, loaded.message.accepted_at
-        owes = dsn_sender.due_action(settings, target.recipient.notify, accepted_at, outcome, tells=tells)
-        if owes and message_rows.takes_notices(loaded.message.reverse_path, loaded.octets):
-            return outcome._replace(owes=owes)
+        dsn_due = dsn_sender.due_action(settings, target.recipient.notify, accepted_at, outcome, tells=tells)
+        if dsn_due and message_rows.accepts_dsn(loaded.message.reverse_path, loaded.octets):
+            return outcome._replace(dsn_due=dsn_due)
         return outcome
 
     def _decide(

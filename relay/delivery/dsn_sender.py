@@ -131,7 +131,7 @@ class DsnSender:
         if row.category == DROPPED:
             status, reply = "5.3.0", "the operator of the mail system took the message out of its queue"
         elif tried:
-            status = tried.status or f"{str(tried.code)[0] if tried.code else _DIGIT[row.owes]}.0.0"
+            status = tried.status or f"{str(tried.code)[0] if tried.code else _DIGIT[row.dsn_due]}.0.0"
             reply = " ".join(str(part) for part in (tried.code, tried.status, tried.text) if part)
             remote = hosts.get(tried.upstream, tried.upstream) if tried.code else ""
         if row.status == Status.EXPIRED and row.category != DROPPED:
@@ -139,7 +139,7 @@ class DsnSender:
         return RecipientStatus(
             recipient=row.recipient,
             orcpt=row.orcpt,
-            action=row.owes,
+            action=row.dsn_due,
             status=status,
             remote=remote,
             reply=reply,

@@ -157,7 +157,7 @@ class Intake:
             return await self._continue_in_background(loaded, targets, outcomes, Attempts([], list(pending)))
         reply = _reply(loaded.message.id, outcomes)
         if not reply.accepts:  # the client hears it, and still holds the mail: nobody else needs to be told
-            outcomes = [outcome._replace(owes="") for outcome in outcomes]
+            outcomes = [outcome._replace(dsn_due="") for outcome in outcomes]
         if all(outcome.status.is_open for outcome in outcomes):
             # Nobody has it yet: durable in the database before 250, or the client keeps it.
             await self._commit(self._filing(loaded, targets, outcomes), hung_up)
@@ -242,7 +242,7 @@ class Intake:
         `must_hold`: something is still to be done, so its octets go to the journal too, and where that fails
         as well the client hears 451. Otherwise nothing that happens here is the client's business any more.
         """
-        keeps_octets = must_hold or self._config.is_sandbox or any(outcome.owes for outcome in filing.outcomes)
+        keeps_octets = must_hold or self._config.is_sandbox or any(outcome.dsn_due for outcome in filing.outcomes)
         try:
             journaled = filing if keeps_octets else filing._replace(octets=None)
             await self._store.record("filing", filing, journaled=journaled, raises_faults=must_hold)
@@ -261,7 +261,7 @@ class Intake:
         due: datetime | None = None,
     ) -> NewMessage:
         message = loaded.message
-        is_settled = due is None and not any(outcome.status.is_open or outcome.owes for outcome in outcomes)
+        is_settled = due is None and not any(outcome.status.is_open or outcome.dsn_due for outcome in outcomes)
         keeps = bool(self._config.privacy.keep_content) or not is_settled
         rows = [message_rows.delivery_row(message.id, target.number, target.recipient, due) for target in targets]
         return NewMessage(message, loaded.octets if keeps else None, rows, outcomes, loaded.stored)

@@ -91,7 +91,7 @@ def message_row(config: Config, accepted: AcceptedMessage, plan: Plan) -> Messag
         author=plan.facts.author,
         subject=plan.facts.subject,
         reverse_path=envelope.reverse_path,
-        takes_notices=takes_notices(envelope.reverse_path, accepted.octets),
+        accepts_dsn=accepts_dsn(envelope.reverse_path, accepted.octets),
         size_octets=len(accepted.octets),
         stream=plan.control.stream or envelope.stream,
         tags=list(plan.control.tags),
@@ -110,7 +110,7 @@ def message_row(config: Config, accepted: AcceptedMessage, plan: Plan) -> Messag
     )
 
 
-def takes_notices(reverse_path: str, octets: bytes) -> bool:
+def accepts_dsn(reverse_path: str, octets: bytes) -> bool:
     """True if somebody is there to read a notice: not for a null reverse-path, bulk or automatic mail."""
     if not reverse_path:
         return False

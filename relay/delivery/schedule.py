@@ -119,7 +119,7 @@ def outcome(
         return base._replace(
             status=Status.BOUNCED,
             suppress=verdict.suppress and suppress_hard,
-            counts_against=verdict.category in repeated_failures.COUNTED_CATEGORIES and suppress_hard,
+            is_soft_failure=verdict.category in repeated_failures.COUNTED_CATEGORIES and suppress_hard,
         )
     again = next_attempt(settings, attempts_before + 1, now, jitter)
     if (wait := hint(reply.text, now)) is not None and not answer.is_outage:

@@ -47,13 +47,15 @@ def test_the_order_in_which_hits_come_in_makes_no_difference() -> None:
     dice = random.Random(6)
     for trace in TRACES + SECOND:
         hits = traces.hits(trace)
-        whole = delivery_verdict.judge_delivery(hits, traces.asides(trace), DELIVERED)
+        whole = delivery_verdict.judge_delivery(hits, traces.observations(trace), DELIVERED)
         order = dice.sample(range(len(hits)), len(hits))
-        mixed = delivery_verdict.judge_delivery([hits[n] for n in order], traces.asides(trace), DELIVERED)
+        mixed = delivery_verdict.judge_delivery([hits[n] for n in order], traces.observations(trace), DELIVERED)
         assert [whole.verdicts[n] for n in order] == mixed.verdicts, trace.title
 
 
-def verdicts(*steps: tuple[float, str, str, str], asides: tuple[tuple[float, str, str, str], ...] = ()) -> list[str]:
+def verdicts(
+    *steps: tuple[float, str, str, str], observations: tuple[tuple[float, str, str, str], ...] = ()
+) -> list[str]:
     """Of (second, link or "" for an open, agent, address)."""
     hits = [
         delivery_verdict.HitEvidence(
@@ -68,7 +70,7 @@ def verdicts(*steps: tuple[float, str, str, str], asides: tuple[tuple[float, str
     ]
     seen = [
         delivery_verdict.SideObservation(DELIVERED + timedelta(seconds=s), what, agent, ip)
-        for s, what, agent, ip in asides
+        for s, what, agent, ip in observations
     ]
     return [one.verdict for one in delivery_verdict.judge_delivery(hits, seen, DELIVERED).verdicts]
 
@@ -82,8 +84,8 @@ def test_three_links_within_two_seconds_are_a_machine_s_wherever_it_sits() -> No
 
 def test_the_unsubscribe_page_is_a_link_too() -> None:
     page = ((91.0, "page", "", ""),)
-    assert verdicts((90, "1", WIN, "192.0.2.1"), (91, "2", WIN, "192.0.2.1"), asides=page) == ["machine"] * 2
-    assert verdicts((90, "1", WIN, "192.0.2.1"), asides=page) == ["human"]
+    assert verdicts((90, "1", WIN, "192.0.2.1"), (91, "2", WIN, "192.0.2.1"), observations=page) == ["machine"] * 2
+    assert verdicts((90, "1", WIN, "192.0.2.1"), observations=page) == ["human"]
 
 
 def test_a_person_who_clicks_during_a_scanner_s_burst_stays_a_person() -> None:
@@ -122,10 +124,10 @@ def test_a_click_within_seconds_from_another_network_than_the_person_s() -> None
 
 def test_a_visitor_at_very_many_mailboxes_is_a_machine_for_a_while() -> None:
     many = ((300.0, "many", WIN, "198.51.100.7"),)
-    assert verdicts((301, "1", WIN, "198.51.100.7"), (4000, "1", WIN, "198.51.100.7"), asides=many) == [
+    assert verdicts((301, "1", WIN, "198.51.100.7"), (4000, "1", WIN, "198.51.100.7"), observations=many) == [
         "machine", "human",
     ]  # fmt: skip
-    assert verdicts((301, "1", MAC, "198.51.100.7"), asides=many) == ["human"]
+    assert verdicts((301, "1", MAC, "198.51.100.7"), observations=many) == ["human"]
 
 
 def test_a_click_implies_an_open_where_none_was_seen() -> None:

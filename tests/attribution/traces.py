@@ -83,7 +83,7 @@ def alone(step: Step) -> request_verdict.HitVerdict:
     return request_verdict.judge_request(step.agent, headers, step.address, is_click=step.what == "click")
 
 
-def asides(trace: Trace) -> list[delivery_verdict.SideObservation]:
+def observations(trace: Trace) -> list[delivery_verdict.SideObservation]:
     return [
         delivery_verdict.SideObservation(step.at, step.what, step.agent, step.address)
         for step in trace.steps
@@ -94,7 +94,7 @@ def asides(trace: Trace) -> list[delivery_verdict.SideObservation]:
 def judged(name: str = FIRST) -> Iterator[tuple[Trace, Step, request_verdict.HitVerdict]]:
     """Every hit with its verdict in the end."""
     for trace in read(name):
-        found = delivery_verdict.judge_delivery(hits(trace), asides(trace), DELIVERED)
+        found = delivery_verdict.judge_delivery(hits(trace), observations(trace), DELIVERED)
         steps = [step for step in trace.steps if step.is_hit]
         for step, verdict in zip(steps, found.verdicts, strict=True):
             yield trace, step, verdict

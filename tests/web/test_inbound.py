@@ -20,7 +20,7 @@ from relay import return_path
 from relay.return_path import Purpose, ReturnToken
 from relay.store.database.tables import EventType, Status
 from relay.store.queue import late_reports
-from tests.message_factory import filing
+from tests.message_factory import new_message
 from tests.web.providers import (
     DEAD,
     DOMAIN,
@@ -300,7 +300,7 @@ def test_mail_of_others_and_other_recipients_are_nobodys(scene: Scene) -> None:
 
 def test_what_may_still_wait_in_the_journal_is_asked_for_again(scene: Scene) -> None:
     who = "journaled@example.com"
-    one = filing(who, at=datetime.now(UTC))
+    one = new_message(who, at=datetime.now(UTC))
     one.message.message_id = f"{who}.id"
     scene.store.journal.append("filing", one)
     answer = from_sendgrid(scene, bounced(who))

@@ -82,4 +82,4 @@ def _told(endpoint: Endpoint, occasion: WebhookEvent, timestamp: int) -> Any:  #
             return sendgrid.body(occasion)
         case "mailgun":
             return mailgun.body(occasion, endpoint.secrets[0], timestamp)
-    return occasion.told
+    return occasion.event_object

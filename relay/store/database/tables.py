@@ -69,7 +69,7 @@ class Message(SQLModel, table=True):
     author: str = ""
     subject: str = ""
     reverse_path: str = ""
-    takes_notices: bool = False  # somebody is there to read one, as far as the mail itself tells
+    accepts_dsn: bool = False  # somebody is there to read one, as far as the mail itself tells
     size_octets: int = 0
     stream: str = ""
     tags: list[str] = Field(default_factory=list, sa_type=sa.JSON)
@@ -121,8 +121,8 @@ class Delivery(SQLModel, table=True):
     leased_until: datetime | None = Field(default=None, sa_type=UtcTime)
     stream: str = ""  # its message's: what is due is taken in turns
     crashes: int = 0  # processes that died attempting it, since it was last settled
-    owes: str = ""  # what the reverse-path is still to be told: failed | delayed | relayed
-    told: str = ""  # what it was told last
+    dsn_due: str = ""  # the DSN that is still to be sent: failed | delayed | relayed
+    dsn_sent: str = ""  # the last one, in the same words
     settled_at: datetime | None = Field(default=None, sa_type=UtcTime)
     delivered_at: datetime | None = Field(default=None, sa_type=UtcTime)  # stays when a bounce comes back later
     tracked: bool = True
@@ -134,7 +134,9 @@ class Delivery(SQLModel, table=True):
     clicks_human: int = 0
     clicks_machine: int = 0
     clicks_unknown: int = 0
-    asides: list[Any] = Field(default_factory=list, sa_type=sa.JSON)  # Any: what relay.store.tracking.verdicts notes
+    observations: list[Any] = Field(
+        default_factory=list, sa_type=sa.JSON
+    )  # Any: what relay.store.tracking.verdicts notes
     unsubscribed_at: datetime | None = Field(default=None, sa_type=UtcTime)
     complained_at: datetime | None = Field(default=None, sa_type=UtcTime)
 
@@ -195,7 +197,7 @@ class Suppression(SQLModel, table=True):
 class ProcessedProviderEvent(SQLModel, table=True):
     """Something that a provider told us, by a digest of its own id: a second telling changes nothing."""
 
-    __tablename__ = "heard"
+    __tablename__ = "processed_provider_event"
     id: str = Field(primary_key=True)
     at: datetime = Field(sa_type=UtcTime)
 
@@ -203,7 +205,7 @@ class ProcessedProviderEvent(SQLModel, table=True):
 class SoftFailure(SQLModel, table=True):
     """A soft failure that counts against an address if it comes again."""
 
-    __tablename__ = "strike"
+    __tablename__ = "soft_failure"
     address: str = Field(primary_key=True)  # relay.store.database.identities
     category: str = Field(primary_key=True)
     first_at: datetime = Field(sa_type=UtcTime)
@@ -253,9 +255,9 @@ processed_provider_event = table_of(ProcessedProviderEvent)
 destination = table_of(Destination)
 
 has_crashed = delivery.c.crashes > _ZERO
-_has_dsn_due = delivery.c.owes != _EMPTY
+_has_dsn_due = delivery.c.dsn_due != _EMPTY
 has_dsn_due = sa.and_(
-    _has_dsn_due, delivery.c.owes.in_(["failed", "delayed", "relayed"])
+    _has_dsn_due, delivery.c.dsn_due.in_(["failed", "delayed", "relayed"])
 )  # by equality the index is followed
 
 sa.Index("destination_by_use", destination.c.used_at)
@@ -277,7 +279,7 @@ sa.Index(
     postgresql_where=delivery.c.next_attempt_at.is_not(None),
 )
 sa.Index("delivery_crashed", delivery.c.crashes, sqlite_where=has_crashed, postgresql_where=has_crashed)
-sa.Index("delivery_owes", delivery.c.owes, sqlite_where=_has_dsn_due, postgresql_where=_has_dsn_due)
+sa.Index("delivery_dsn_due", delivery.c.dsn_due, sqlite_where=_has_dsn_due, postgresql_where=_has_dsn_due)
 sa.Index("delivery_by_recipient", delivery.c.recipient)
 sa.Index("message_by_message_id", message.c.message_id)
 sa.Index("suppression_address", suppression.c.address, suppression.c.scope, suppression.c.stream, unique=True)

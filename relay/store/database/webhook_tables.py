@@ -31,7 +31,7 @@ class WebhookRow(SQLModel, table=True):
 class WebhookQueueRow(SQLModel, table=True):
     """An event that a webhook is still to be told. Its id is the order in which they are told, message by message."""
 
-    __tablename__ = "outbox"
+    __tablename__ = "webhook_queue"
     id: int | None = Field(default=None, primary_key=True, sa_type=BigId)
     webhook: str
     event: str
@@ -64,11 +64,11 @@ class WebhookLogRow(SQLModel, table=True):
 
 
 webhook = SQLModel.metadata.tables["webhook"]
-webhook_queue = SQLModel.metadata.tables["outbox"]
+webhook_queue = SQLModel.metadata.tables["webhook_queue"]
 webhook_log = SQLModel.metadata.tables["webhook_log"]
 
-sa.Index("outbox_by_message", webhook_queue.c.webhook, webhook_queue.c.message, webhook_queue.c.id)
-sa.Index("outbox_due", webhook_queue.c.webhook, webhook_queue.c.next_attempt_at)
-sa.Index("outbox_message", webhook_queue.c.message)
+sa.Index("webhook_queue_by_message", webhook_queue.c.webhook, webhook_queue.c.message, webhook_queue.c.id)
+sa.Index("webhook_queue_due", webhook_queue.c.webhook, webhook_queue.c.next_attempt_at)
+sa.Index("webhook_queue_message", webhook_queue.c.message)
 sa.Index("webhook_log_by_webhook", webhook_log.c.webhook, webhook_log.c.id)
 sa.Index("webhook_log_by_message", webhook_log.c.message)

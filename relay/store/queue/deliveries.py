@@ -50,14 +50,28 @@ class Outcome(NamedTuple):
     next_attempt_at: datetime | None = None
     suppress: bool = False
     tracked: bool = True
-    owes: str = ""  # what the reverse-path is to be told of it: failed | delayed | relayed
-    counts_against: bool = False  # a soft failure that is hard if it comes again (`repeated_failures`)
+    dsn_due: str = ""  # the DSN that it asks for: failed | delayed | relayed
+    is_soft_failure: bool = False  # a soft failure that is hard if it comes again (`repeated_failures`)
     is_known: bool = False  # nothing was tried, for a reason known before: said once, however long it holds
 
 
+# Columns by the names that they had before revision 0015. The journal of an earlier version has its rows under these.
+_EARLIER_NAMES = {
+    "takes_notices": "accepts_dsn",
+    "owes": "dsn_due",
+    "told": "dsn_sent",
+    "asides": "observations",
+}
+
+
 def _validator(row: type[SQLModel]) -> Callable[[Any], Any]:  # Any: pydantic gives a row or a mapping
-    # SQLModel does not validate a row that it makes; one that comes back from the journal must be.
-    return lambda value: value if isinstance(value, row) else row.model_validate(value)
+    def validate(value: Any) -> Any:
+        # SQLModel does not validate a row that it makes; one that comes back from the journal must be.
+        if isinstance(value, row):
+            return value
+        return row.model_validate({_EARLIER_NAMES.get(name, name): column for name, column in value.items()})
+
+    return validate
 
 
 class NewMessage(NamedTuple):
@@ -135,8 +149,8 @@ def record_outcomes(
             _record_attempt_only(connection, message, outcome)
             continue
         outcome = _apply_repeated_failure(connection, message, outcome)
-        change = _delivery_columns(outcome, row.told)
-        if policy.redacts and not outcome.status.is_open and not change["owes"]:
+        change = _delivery_columns(outcome, row.dsn_sent)
+        if policy.redacts and not outcome.status.is_open and not change["dsn_due"]:
             forgotten.append(row.recipient)
             change |= {"recipient": policy.event_recipient(outcome.recipient), "orcpt": ""}
         connection.execute(
@@ -156,7 +170,7 @@ def _apply_repeated_failure(connection: sa.Connection, message: str, outcome: Ou
     """The outcome, hard if it is a soft one that has come again."""
     # Where deliveries name nobody, it cannot be seen that one arrived in between.
     can_tell = identities.policy_for(connection).mode != "aggregate"
-    if not outcome.counts_against or not can_tell:
+    if not outcome.is_soft_failure or not can_tell:
         return outcome
     if repeated_failures.is_repeated(connection, outcome.recipient, outcome.category, outcome.at, message):
         return outcome._replace(kind="hard", suppress=True)
@@ -183,7 +197,7 @@ def _record_attempt_only(connection: sa.Connection, message: str, outcome: Outco
             connection.execute(sa.insert(table), attempt)
 
 
-def _delivery_columns(outcome: Outcome, told: str = "") -> dict[str, object]:
+def _delivery_columns(outcome: Outcome, dsn_sent: str = "") -> dict[str, object]:
     """A delivery's columns after that outcome."""
     return ({"delivered_at": outcome.at} if outcome.status is Status.DELIVERED else {}) | {
         "status": outcome.status,
@@ -193,7 +207,7 @@ def _delivery_columns(outcome: Outcome, told: str = "") -> dict[str, object]:
         "leased_by": "",
         "leased_until": None,
         "crashes": 0,
-        "owes": outcome.owes if outcome.owes != told else "",
+        "dsn_due": outcome.dsn_due if outcome.dsn_due != dsn_sent else "",
         "settled_at": None if outcome.status.is_open else outcome.at,
         "tracked": outcome.tracked,
     }

@@ -64,7 +64,7 @@ def queue_due_dsn(connection: sa.Connection, message_id: str, compose: ComposeDs
     policy = identities.policy_for(connection)
     forgotten: list[str] = []
     for row in (one.delivery for one in owed):
-        change = {"told": row.owes, "owes": ""}
+        change = {"dsn_sent": row.dsn_due, "dsn_due": ""}
         if policy.redacts and not Status(row.status).is_open:
             forgotten.append(row.recipient)
             change |= {"recipient": policy.event_recipient(row.recipient), "orcpt": ""}

@@ -41,7 +41,7 @@ class LateReport(NamedTuple):
     category: str = ""
     rule: str = ""
     suppress: bool = False
-    counts_against: bool = False
+    is_soft_failure: bool = False
     reasons: tuple[str, ...] = ()
     source: str = ""
     tells: bool = False  # the app hears of it from us alone: the mail went under a reverse-path of ours
@@ -77,7 +77,7 @@ def as_failure(report: LateReport, verdict: BounceVerdict, *, suppress_hard: boo
         category=verdict.category,
         rule=verdict.rule,
         suppress=verdict.suppress and suppress_hard,
-        counts_against=verdict.category in repeated_failures.COUNTED_CATEGORIES and suppress_hard,
+        is_soft_failure=verdict.category in repeated_failures.COUNTED_CATEGORIES and suppress_hard,
     )
 
 
@@ -164,7 +164,7 @@ def _apply_bounce(connection: sa.Connection, report: LateReport, row: Delivery) 
     if row.delivered_at is not None:  # nothing bounces before it is sent, whatever another's clock says
         report = report._replace(at=max(report.at, row.delivered_at))
     outcome = _outcome(report, row, Status.BOUNCED)
-    outcome = outcome._replace(owes="failed" if _is_dsn_due(connection, report, row, "FAILURE") else "")
+    outcome = outcome._replace(dsn_due="failed" if _is_dsn_due(connection, report, row, "FAILURE") else "")
     deliveries.record_outcomes(connection, report.message, [outcome], is_final=True)
     return True
 
@@ -174,7 +174,7 @@ def _is_dsn_due(connection: sa.Connection, report: LateReport, row: Delivery, co
     if not report.tells or condition not in dsn_due.requested_conditions(row.notify):
         return False
     message = deliveries.find_message(connection, report.message)
-    return message is not None and message.takes_notices and bool(message.reverse_path)
+    return message is not None and message.accepts_dsn and bool(message.reverse_path)
 
 
 def _apply_delivery(connection: sa.Connection, report: LateReport, row: Delivery) -> bool:
@@ -199,8 +199,8 @@ def _apply_delay(connection: sa.Connection, report: LateReport, row: Delivery) -
         return False
     _insert_attempt(connection, report)
     _append_event(connection, report, row, detail)
-    if row.told not in ("delayed", "failed") and not row.owes and _is_dsn_due(connection, report, row, "DELAY"):
-        delivery_rows.update_delivery(connection, report.message, report.number, owes="delayed")
+    if row.dsn_sent not in ("delayed", "failed") and not row.dsn_due and _is_dsn_due(connection, report, row, "DELAY"):
+        delivery_rows.update_delivery(connection, report.message, report.number, dsn_due="delayed")
     return True
 
 
@@ -241,7 +241,7 @@ def _outcome(report: LateReport, row: Delivery, status: Status) -> Outcome:
         counts=False,
         suppress=report.suppress,
         tracked=row.tracked,
-        counts_against=report.counts_against,
+        is_soft_failure=report.is_soft_failure,
     )
 
 

@@ -37,7 +37,7 @@ def redact_new_message(policy: IdentityPolicy, whole: "NewMessage") -> "NewMessa
     if not policy.redacts:
         return whole
     # A notice that is owed names whom it is about; `dsn_due` veils them when it is told.
-    ended = {one.number for one in whole.outcomes if not one.status.is_open and not one.owes}
+    ended = {one.number for one in whole.outcomes if not one.status.is_open and not one.dsn_due}
     is_settled = all(row.number in ended for row in whole.deliveries)
     unwanted = policy.identifying_strings(row.recipient for row in whole.deliveries)
     message = Message(**tables.row_values(whole.message) | _redacted_columns(whole.message, unwanted))

@@ -65,10 +65,10 @@ def record_observation(connection: sa.Connection, observation: DeliveryObservati
         observation.user_agent,
         observation.ip,
     ]
-    asides: list[Any] = list(delivery["asides"] or [])  # Any: JSON
-    if entry in asides or len(asides) >= _MAX_OBSERVATIONS:
+    observations: list[Any] = list(delivery["observations"] or [])  # Any: JSON
+    if entry in observations or len(observations) >= _MAX_OBSERVATIONS:
         return
-    _update_delivery(connection, observation.message, observation.number, asides=[*asides, entry])
+    _update_delivery(connection, observation.message, observation.number, observations=[*observations, entry])
     judge_hits(connection, observation.message, observation.number)
 
 
@@ -172,7 +172,7 @@ def _own_verdict(row: sa.RowMapping, is_click: bool, anew: bool) -> HitVerdict:
 
 
 def _observations(delivery: sa.RowMapping) -> Iterator[delivery_verdict.SideObservation]:
-    for at, what, user_agent, ip in delivery["asides"] or ():
+    for at, what, user_agent, ip in delivery["observations"] or ():
         yield delivery_verdict.SideObservation(datetime.fromtimestamp(at / 1_000_000, tz=UTC), what, user_agent, ip)
 
 
@@ -191,7 +191,7 @@ _LATEST_HITS = (
     .order_by(_EVENT.c.id.desc())
     .limit(sa.bindparam("most", type_=sa.Integer))
 )
-_FIND_DELIVERY = sa.select(_DELIVERIES.c.settled_at, _DELIVERIES.c.asides).where(
+_FIND_DELIVERY = sa.select(_DELIVERIES.c.settled_at, _DELIVERIES.c.observations).where(
     _DELIVERIES.c.message == sa.bindparam("message"), _DELIVERIES.c.number == sa.bindparam("number")
 )
 

@@ -90,7 +90,7 @@ def erase_deliveries(connection: sa.Connection, mailbox: str, now: datetime) -> 
     done = ErasedCounts()
     for row in _deliveries(connection, mailbox, MAX_DELIVERIES):
         this = {"message": row.message, "number": row.number}
-        blank: dict[str, Any] = {"recipient": "", "orcpt": "", "asides": [], "owes": ""}  # Any: a row's values
+        blank: dict[str, Any] = {"recipient": "", "orcpt": "", "observations": [], "dsn_due": ""}  # Any: a row's values
         if row.next_attempt_at is not None:
             blank |= {"status": Status.EXPIRED, "kind": "soft", "category": "erased", "settled_at": now}
             blank |= {"next_attempt_at": None, "leased_by": "", "leased_until": None}
@@ -192,7 +192,7 @@ def _rows_about(connection: sa.Connection, table: sa.Table, mailbox: str) -> Seq
 def _observations(connection: sa.Connection, message: str, numbers: set[int]) -> list[json_objects.JsonObject]:
     """What counted nothing and was kept beside the hits (`verdicts.note`)."""
     table = tables.delivery
-    wanted = sa.select(table.c.asides).where(table.c.message == message, table.c.number.in_(numbers))
+    wanted = sa.select(table.c.observations).where(table.c.message == message, table.c.number.in_(numbers))
     return [
         {
             "at": json_objects.format_time(tables.UtcTime().process_result_value(at, connection.dialect)),

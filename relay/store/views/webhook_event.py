@@ -11,9 +11,9 @@ from relay.store.views.json_objects import JsonObject, event_object
 
 
 class WebhookEvent(NamedTuple):
-    """An event with what the formats of others say beside it. `told` is the event object (docs/api.md#event)."""
+    """An event with what the formats of others say beside it. `event_object` is that of the API (docs/api.md#event)."""
 
-    told: JsonObject
+    event_object: JsonObject
     id: str
     type: EventType
     at: datetime
@@ -58,7 +58,7 @@ def read_webhook_event(connection: sa.Connection, event_id: str) -> WebhookEvent
     same = (event.c.message == row["message"], event.c.number == row["number"], event.c.type == row["type"])
     earlier = connection.scalar(sa.select(event.c.id).where(*same, event.c.id < row["id"]).limit(1))
     told = WebhookEvent(
-        told=event_object(row),
+        event_object=event_object(row),
         id=row["id"],
         type=EventType(row["type"]),
         at=row["at"],
@@ -91,7 +91,7 @@ def sample_event(event_id: str, message_id: str, now: datetime) -> WebhookEvent:
     values = {"id": event_id, "type": EventType.DELIVERED, "at": now, "message": message_id, "number": 0}
     empty = {"recipient": who, "verdict": "", "reasons": ["test"], "url": "", "user_agent": "", "ip": ""}
     return WebhookEvent(
-        told=event_object(values | empty | {"detail": reply}),
+        event_object=event_object(values | empty | {"detail": reply}),
         id=event_id,
         type=EventType.DELIVERED,
         at=now,

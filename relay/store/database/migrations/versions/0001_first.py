@@ -127,17 +127,3 @@ def upgrade() -> None:
         sa.Column("password_hash", sa.String, nullable=False),
         sa.Column("created_at", time, nullable=False),
     )
-
-
-def downgrade() -> None:
-    for table in (
-        "account",
-        "untracked",
-        "suppression",
-        "event",
-        "attempt",
-        "delivery",
-        "content",
-        "message",
-    ):
-        op.drop_table(table)

@@ -23,10 +23,3 @@ def upgrade() -> None:
     )
     for name, columns, few in _PARTIAL:
         op.create_index(name, "delivery", columns, sqlite_where=few, postgresql_where=few)
-
-
-def downgrade() -> None:
-    for name, _, _ in _PARTIAL:
-        op.drop_index(name, "delivery")
-    for name in ("stream", "owes", "told", "crashes"):
-        op.drop_column("delivery", name)

@@ -31,15 +31,3 @@ def upgrade() -> None:
         "INSERT INTO consent (address, is_yes, at, source) SELECT address, FALSE, asked_at, 'recipient' FROM untracked"
     )
     op.drop_table("untracked")
-
-
-def downgrade() -> None:
-    op.create_table(
-        "untracked",
-        sa.Column("address", sa.String, primary_key=True),
-        sa.Column("asked_at", sa.BigInteger, nullable=False),
-    )
-    op.execute("INSERT INTO untracked (address, asked_at) SELECT address, at FROM consent WHERE NOT is_yes")
-    op.drop_table("consent")
-    for name in _HITS:
-        op.drop_column("message", name)

@@ -36,8 +36,3 @@ def upgrade() -> None:
         sa.Column("digest", sa.String, nullable=False, unique=True),
         sa.Column("created_at", sa.BigInteger, nullable=False),
     )
-
-
-def downgrade() -> None:
-    for table in ("api_key", "pixel_hit", "pixel"):
-        op.drop_table(table)

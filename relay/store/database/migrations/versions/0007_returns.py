@@ -16,9 +16,3 @@ def upgrade() -> None:
         sa.Column("at", sa.BigInteger, nullable=False),
     )
     op.create_index("message_by_message_id", "message", ["message_id"])
-
-
-def downgrade() -> None:
-    op.drop_index("message_by_message_id", "message")
-    op.drop_table("heard")
-    op.drop_column("delivery", "delivered_at")

@@ -9,7 +9,3 @@ down_revision = "0008"
 
 def upgrade() -> None:
     op.add_column("message", sa.Column("login", sa.String, nullable=False, server_default=""))
-
-
-def downgrade() -> None:
-    op.drop_column("message", "login")

@@ -59,8 +59,3 @@ def upgrade() -> None:
     op.create_index("outbox_message", "outbox", ["message"])
     op.create_index("webhook_log_by_webhook", "webhook_log", ["webhook", "id"])
     op.create_index("webhook_log_by_message", "webhook_log", ["message"])
-
-
-def downgrade() -> None:
-    for table in ("webhook_log", "outbox", "webhook"):
-        op.drop_table(table)

@@ -15,7 +15,3 @@ def upgrade() -> None:
         sa.Column("used_at", sa.BigInteger, nullable=False),
     )
     op.create_index("destination_by_use", "destination", ["used_at"])
-
-
-def downgrade() -> None:
-    op.drop_table("destination")

@@ -9,7 +9,3 @@ down_revision = "0011"
 
 def upgrade() -> None:
     op.add_column("message", sa.Column("takes_notices", sa.Boolean, nullable=False, server_default=sa.false()))
-
-
-def downgrade() -> None:
-    op.drop_column("message", "takes_notices")

@@ -18,7 +18,3 @@ def upgrade() -> None:
         sa.Column("user_agent", sa.String, nullable=False),
         sa.Column("ip", sa.String, nullable=False),
     )
-
-
-def downgrade() -> None:
-    op.drop_table("console_session")

@@ -11,8 +11,3 @@ def upgrade() -> None:
     op.add_column("api_key", sa.Column("scopes", sa.JSON, nullable=False, server_default='["*"]'))
     op.add_column("api_key", sa.Column("expires_at", sa.BigInteger))
     op.add_column("api_key", sa.Column("used_at", sa.BigInteger))
-
-
-def downgrade() -> None:
-    for column in ("scopes", "expires_at", "used_at"):
-        op.drop_column("api_key", column)

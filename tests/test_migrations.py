@@ -1,0 +1,96 @@
+"""What an earlier version wrote is read by this one: its database, and the facts in its journal."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlmodel import SQLModel
+
+from relay.store.database import console_tables, engine, migrate, tables, webhook_tables
+from relay.store.database.tables import Status
+from relay.store.queue.deliveries import Outcome
+from relay.store.store import FACTS, Store
+from tests.message_factory import NOW, new_message
+
+_ROWS = (
+    """INSERT INTO message (id, accepted_at, message_id, author, subject, reverse_path, takes_notices, size_octets,
+    stream, tags, meta, links, reasons, pixels, plan, body, smtputf8, ret, envid, client, expires_at)
+    VALUES ('m', 1, '', '', '', 'app@sender.test', true, 1,
+    '', '[]', '{}', '[]', '[]', 0, '', '', false, '', '', '', 2)""",
+    """INSERT INTO delivery (message, number, recipient, notify, orcpt, status, kind, category, attempts, leased_by,
+    tracked, opens_human, opens_proxied, opens_machine, opens_unknown, clicks_human, clicks_machine, clicks_unknown,
+    owes, told, asides)
+    VALUES ('m', 0, 'ann@example.com', '', '', 'bounced', 'hard', 'user_unknown', 1, '',
+    true, 0, 0, 0, 0, 0, 0, 0,
+    'failed', 'delayed', '[[1, "page", "", ""]]')""",
+    "INSERT INTO heard VALUES ('~id', 1)",
+    "INSERT INTO strike VALUES ('ann@example.com', 'mailbox_disabled', 1, 2)",
+    """INSERT INTO outbox (webhook, event, message, attempts, next_attempt_at, leased_by)
+    VALUES ('w', 'e', 'm', 0, 1, '')""",
+)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def earlier(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[sa.Engine]:
+    """A database, of each kind, before revision 0015."""
+    url = engine.database_url("", tmp_path) if request.param == "sqlite" else request.getfixturevalue("postgresql")()
+    opened = engine.open_engine(url, writes=True, creates=True)
+    with opened.begin() as connection:
+        migrate._migrate(connection, "0014")
+    yield opened
+    opened.dispose()
+
+
+def test_an_earlier_database_keeps_its_rows_under_the_new_names(earlier: sa.Engine) -> None:
+    with earlier.begin() as connection:
+        for row in _ROWS:
+            connection.exec_driver_sql(row)
+    migrate.upgrade_schema(earlier)
+    with earlier.begin() as connection:
+        assert connection.scalar(sa.select(tables.message.c.accepts_dsn)) is True
+        columns = (tables.delivery.c.dsn_due, tables.delivery.c.dsn_sent, tables.delivery.c.observations)
+        assert tuple(connection.execute(sa.select(*columns)).one()) == ("failed", "delayed", [[1, "page", "", ""]])
+        for renamed in (tables.processed_provider_event, tables.soft_failure, webhook_tables.webhook_queue):
+            assert connection.scalar(sa.select(sa.func.count()).select_from(renamed)) == 1
+        # Ids go on where they were: the order of a message's requests depends on it.
+        new = {"webhook": "w", "event": "f", "message": "m", "attempts": 0, "next_attempt_at": NOW, "leased_by": ""}
+        connection.execute(sa.insert(webhook_tables.webhook_queue), new)
+        assert list(connection.scalars(sa.select(webhook_tables.webhook_queue.c.id))) == [1, 2]
+
+
+def test_the_migrated_schema_is_that_of_the_code(earlier: sa.Engine) -> None:
+    migrate.upgrade_schema(earlier)
+    with earlier.begin() as connection:
+        assert console_tables.account.name == "account"  # its module fills the metadata
+        assert compare_metadata(MigrationContext.configure(connection), SQLModel.metadata) == []
+        indexes = {
+            index["name"]
+            for name in ("delivery", "webhook_queue")
+            for index in sa.inspect(connection).get_indexes(name)
+        }
+        assert {"delivery_dsn_due", "webhook_queue_due"} <= indexes and not {"delivery_owes", "outbox_due"} & indexes
+
+
+def test_a_journal_line_of_an_earlier_version_is_replayed(opened: Store) -> None:
+    one = new_message("ann@example.com")
+    one.message.accepts_dsn = True
+    one = one._replace(outcomes=[Outcome("e", 0, "ann@example.com", Status.BOUNCED, NOW, dsn_due="failed")])
+    message, octets, deliveries, *rest = json.loads(FACTS["filing"].adapter.dump_json(one))
+    for row, new, old in (
+        (message, "accepts_dsn", "takes_notices"),
+        *((row, new, old) for row in deliveries for new, old in (("dsn_due", "owes"), ("dsn_sent", "told"))),
+        *((row, "observations", "asides") for row in deliveries),
+    ):
+        row[old] = row.pop(new)
+    deliveries[0]["told"] = "delayed"
+    line = b"filing " + json.dumps([message, octets, deliveries, *rest]).encode()
+    stays = opened.writer.submit(lambda connection: opened.journal.apply_lines(connection, [line])).result(10)
+    assert stays == ([], [])
+    with opened.connect() as connection:
+        assert connection.scalar(sa.select(tables.message.c.accepts_dsn)) is True
+        columns = (tables.delivery.c.dsn_due, tables.delivery.c.dsn_sent)
+        assert tuple(connection.execute(sa.select(*columns)).one()) == ("failed", "delayed")
