@@ -120,13 +120,13 @@ def test_a_destination_that_cannot_be_stored_is_left_in_the_mail(
     sent(relay, upstream, long_url("before"), "before@example.com")  # makes it, where this test is the first
     folder.rename(tmp_path / "aside")
     folder.write_bytes(b"")  # no folder can be made here
-    relay.send(html_mail(link=url), "left@example.com")
+    relay.send(html_mail(link=url), "left-alone@example.com")
     folder.unlink()
     (tmp_path / "aside").rename(folder)
     relay.send(html_mail(link=too_long), "longer@example.com")
-    assert url.encode() in upstream.to("left@example.com")[0].octets
+    assert url.encode() in upstream.to("left-alone@example.com")[0].octets
     assert too_long.encode() in upstream.to("longer@example.com")[0].octets
-    for to in ("left@example.com", "longer@example.com"):
+    for to in ("left-alone@example.com", "longer@example.com"):
         assert relay.get(tracking_urls(upstream.to(to)[0].octets)["o"][0]).status_code == 200  # the rest is tracked
     assert "links-left" in relay.read_log()
 

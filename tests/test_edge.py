@@ -186,8 +186,8 @@ def test_25_megabytes_go_through_unchanged_and_more_is_refused(relay: Waypost, u
     line = b"." + b"0123456789abcdef" * 4 + b"\r\n"
     body = line * ((25 << 20) // len(line) - 20)
     octets = b"Subject: large\r\nContent-Type: application/octet-stream\r\n\r\n" + body
-    assert relay.send(octets, "large@example.com").startswith("250")
-    assert upstream.to("large@example.com", timeout_s=30)[0].octets.endswith(octets)
+    assert relay.send(octets, "large-25mb@example.com").startswith("250")
+    assert upstream.to("large-25mb@example.com", timeout_s=30)[0].octets.endswith(octets)
     upstream.arrivals.clear()
     with relay.client() as client:
         client.ehlo()

@@ -26,8 +26,8 @@ def own(tmp_path: Path, upstream: Upstream) -> Iterator[Waypost]:
 
 
 def test_mail_flows_and_links_answer_and_the_facts_are_replayed(own: Waypost, upstream: Upstream) -> None:
-    own.send(html_mail(), "before@example.com")
-    urls = tracking_urls(upstream.to("before@example.com")[0].octets)
+    own.send(html_mail(), "before-outage@example.com")
+    urls = tracking_urls(upstream.to("before-outage@example.com")[0].octets)
     with own.locked():
         started = monotonic()
         assert own.send(html_mail(), "during@example.com").startswith("250 2.0.0 Ok: queued")
@@ -41,8 +41,8 @@ def test_mail_flows_and_links_answer_and_the_facts_are_replayed(own: Waypost, up
         assert monotonic() - started < 5
         sleep(2.5)
         assert journal(own)
-    assert len(own.events("opened", "before@example.com")) == 1
-    assert len(own.events("clicked", "before@example.com")) == 1
+    assert len(own.events("opened", "before-outage@example.com")) == 1
+    assert len(own.events("clicked", "before-outage@example.com")) == 1
     assert own.events("delivered", "during@example.com")
     assert own.events("bounced", "e550-5.1.1+during@example.com")
     assert len(own.events("clicked", "during@example.com")) == 1
@@ -51,8 +51,8 @@ def test_mail_flows_and_links_answer_and_the_facts_are_replayed(own: Waypost, up
         assert monotonic() < end
         sleep(0.2)
     # Replayed is counted once.
-    assert len(own.events("clicked", "before@example.com")) == 1
-    [row] = own.rows("messages", "--query", "before@example.com")
+    assert len(own.events("clicked", "before-outage@example.com")) == 1
+    [row] = own.rows("messages", "--query", "before-outage@example.com")
     [delivery] = row["deliveries"]
     assert delivery["opens"]["human"] == delivery["clicks"]["human"] == 1
 

@@ -322,9 +322,9 @@ def test_a_link_of_mail_already_sent_redirects_and_records_nothing_after_a_withd
         assert relay.get(url, headers=PHONE).headers["location"] == "https://shop.example/a?b=1"
     assert relay.get(urls["o"][0], headers=PHONE).status_code == 200
     # An event of somebody else, later, shows that the earlier hits have been dealt with.
-    relay.send(html_mail(), "after@example.com")
-    relay.get(tracking_urls(upstream.to("after@example.com")[0].octets)["o"][0], headers=PHONE)
-    relay.events("opened", "after@example.com")
+    relay.send(html_mail(), "after-withdrawal@example.com")
+    relay.get(tracking_urls(upstream.to("after-withdrawal@example.com")[0].octets)["o"][0], headers=PHONE)
+    relay.events("opened", "after-withdrawal@example.com")
     rows = [row for row in relay.rows("events", "--limit", "500") if row["recipient"] == who]
     assert [row["type"] for row in rows if row["type"] in ("opened", "clicked")] == ["clicked"]
 
