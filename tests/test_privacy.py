@@ -248,25 +248,25 @@ def spelled(mailbox: str) -> list[str]:
 def test_however_an_address_is_spelled_its_traces_go(place: str, spelling: int) -> None:
     who = "ottilie.weber@spelled.example"
     text = place.format(spelled(who)[spelling])
-    kept = redaction.redact_text(text, privacy_traces.words([who]))
+    kept = redaction.redact_text(text, privacy_traces.identifying_strings([who]))
     assert not found_in(kept.encode(), who) and "tilie" not in kept, kept
     assert "…" in kept and kept.startswith(place.partition("{")[0])
     # What names nobody stays as it is.
     other = place.format("look at that, a=b=c&d=1 50%25 of x@ 4=5.0")
-    assert redaction.redact_text(other, privacy_traces.words([who])) == other
+    assert redaction.redact_text(other, privacy_traces.identifying_strings([who])) == other
 
 
 @given(st.text("aeu.-+=@%&#;()[] t1/?46x０＠", max_size=80))
 @example("1@1@1")
 @example("1@1 at a.b")
 def test_any_text_is_scrubbed_once_and_for_all(text: str) -> None:
-    unwanted = privacy_traces.words(["a@e.u", "t.x@a1.e"])
+    unwanted = privacy_traces.identifying_strings(["a@e.u", "t.x@a1.e"])
     kept = redaction.redact_text(text, unwanted)
     assert redaction.redact_text(kept, unwanted) == kept
 
 
 def test_scrubbing_takes_time_in_proportion_to_the_text() -> None:
-    unwanted = privacy_traces.words(["ann@example.com"])
+    unwanted = privacy_traces.identifying_strings(["ann@example.com"])
     for pump in (
         "a",
         "=",

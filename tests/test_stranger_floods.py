@@ -12,7 +12,7 @@ from time import monotonic, sleep
 import pytest
 
 from relay import clients, ids, return_path, tokens
-from relay.clients import HOUR_S, Clients, Limit
+from relay.clients import HOUR_S, EventCounter, Limit
 from relay.config.schema import Config
 from relay.delivery.return_path_mail import ReturnPathMail
 from relay.edge.server import Edge
@@ -142,7 +142,7 @@ def test_commands_without_mail_end_for_clients_too(relay: Waypost) -> None:
             client.sendall(b"NOOP\r\n" * 100)
             assert [replies.readline()[:3] for _ in range(100)] == [b"250"] * 100
         client.sendall(b"NOOP\r\n" * 30)
-        assert replies.parse_reply().endswith(b"421 4.7.0 too many errors\r\n")
+        assert replies.read().endswith(b"421 4.7.0 too many errors\r\n")
 
 
 async def _say(port: int, source: str, *lines: bytes) -> bytes:
@@ -162,7 +162,7 @@ async def _say(port: int, source: str, *lines: bytes) -> bytes:
 def test_a_network_whose_reports_took_their_time_is_to_come_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(clients, "reading_ms", lambda: Clients((Limit(1, HOUR_S),)))
+    monkeypatch.setattr(clients, "report_reading_limit", lambda: EventCounter((Limit(1, HOUR_S),)))
     config = Config.model_validate({"bounces": {"return_path": DOMAIN}, "access": {"networks": ["127.1.0.0/16"]}})
 
     async def take(accepted: AcceptedMessage) -> Reply:
