@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from relay.delivery import dsn
 from relay.delivery.dsn import OriginalMail, RecipientStatus
 from relay.delivery.smtp import negotiation, protocol
-from relay.delivery.smtp.negotiation import Outgoing
+from relay.delivery.smtp.negotiation import OutgoingMail
 from relay.envelope import Recipient
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -47,7 +47,7 @@ def test_no_text_ends_a_line_of_a_notice_or_adds_a_field(texts: list[str], is_in
     assert len(message_from_bytes(octets).keys()) in (8, 10)
 
 
-class _Offers(protocol.Wire):
+class _Offers(protocol.SmtpClientProtocol):
     """An upstream that offers nothing."""
 
     def __init__(self) -> None: ...
@@ -63,6 +63,6 @@ def test_a_copy_with_a_bare_line_end_is_not_sent(octets: bytes) -> None:
     async def render(_: bool) -> bytes:
         return octets
 
-    fitted = asyncio.run(negotiation.fit(_Offers(), Outgoing("", [Recipient("ann@example.com")], render)))
-    assert fitted.octets == b""
-    assert [reply and reply.code for reply in fitted.refused] == [451]
+    prepared = asyncio.run(negotiation.prepare(_Offers(), OutgoingMail("", [Recipient("ann@example.com")], render)))
+    assert prepared.octets == b""
+    assert [reply and reply.code for reply in prepared.refused] == [451]

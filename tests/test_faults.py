@@ -91,7 +91,7 @@ def test_a_result_that_cannot_be_stored_as_it_is_is_stored_in_short(tmp_path: Pa
 def test_a_result_that_can_be_stored_in_no_way_is_never_answered_by_a_second_delivery(
     mistake: str, tmp_path: Path, upstream: Upstream
 ) -> None:
-    who = f"once-{mistake[-6:]}@example.com"
+    who = f"once-{mistake.rpartition(':')[2]}@example.com"
     relay = Waypost(tmp_path, upstream.port, '[delivery]\nmode = "queued"\n')
     relay.mistakes = [mistake]
     with relay:
@@ -109,7 +109,7 @@ def test_a_result_that_can_be_stored_in_no_way_is_never_answered_by_a_second_del
 
 def test_a_fault_about_one_recipients_refusal_is_not_the_others_business(tmp_path: Path, upstream: Upstream) -> None:
     relay = Waypost(tmp_path, upstream.port)
-    relay.mistakes = ["relay.bounce.classify:classify"]
+    relay.mistakes = ["relay.bounce.classify:classify_reply"]
     plain = b"From: app@sender.test\r\nSubject: plain\r\n\r\nplain\r\n"
     with relay:
         assert relay.send(plain, "taken@example.com", f"{GONE}+fault@example.com").startswith("250")

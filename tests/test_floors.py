@@ -70,3 +70,9 @@ def test_every_module_is_on_the_map_of_its_package(path: Path) -> None:
             assert f"`{other.stem}`" in text, f"{path} does not say what {other.stem} is"
         elif (other / "__init__.py").is_file():
             assert f"`{other.name}/`" in text or f"`{other.name}`" in text, f"{path} does not say what {other.name}/ is"
+
+
+def test_the_smtp_client_knows_nothing_of_the_delivery_around_it() -> None:
+    for path in (ROOT / "relay/delivery/smtp").glob("*.py"):
+        upwards = {name for name in _imports(path) if name.startswith("relay.delivery.")}
+        assert all(name.startswith("relay.delivery.smtp.") for name in upwards), f"{path} reaches up to {upwards}"

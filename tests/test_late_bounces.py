@@ -72,7 +72,7 @@ def late(opened: Store, at: datetime) -> None:
     """Mail that was taken with 250, and came back five minutes later: the mailbox is switched off."""
     one, who = new_message("Tardy@example.com", at=at), "Tardy@example.com"
     insert_messages(opened, one)
-    tried = deliveries.AttemptResult("up", "dot", 250, "2.0.0", "queued", 3)
+    tried = deliveries.AttemptRecord("up", "dot", 250, "2.0.0", "queued", 3)
     arrived = deliveries.Outcome(ids.new(), 0, who, Status.DELIVERED, at, tried=tried)
     opened.writer.submit(lambda connection: deliveries.record_outcomes(connection, one.message.id, [arrived])).result(
         10

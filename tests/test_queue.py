@@ -17,7 +17,7 @@ from relay import ids
 from relay.store.database import tables
 from relay.store.database.tables import Status
 from relay.store.queue import deliveries, dsn_due, leases
-from relay.store.queue.deliveries import AttemptResult, Outcome
+from relay.store.queue.deliveries import AttemptRecord, Outcome
 from relay.store.store import Store
 from tests.message_factory import NOW, count_rows, insert_messages, new_message
 from tests.upstream import Upstream
@@ -41,7 +41,7 @@ def lease(opened: Store, worker: str, limit: int, now: datetime = NOW, **more: o
 
 def outcome(status: Status, at: datetime = NOW, number: int = 0, code: int = 250) -> Outcome:
     again = at + 5 * MINUTE if status.is_open else None
-    tried = AttemptResult("up", "dot", code, "", str(status), 3)
+    tried = AttemptRecord("up", "dot", code, "", str(status), 3)
     return Outcome(ids.new(), number, "x@example.com", status, at, tried=tried, next_attempt_at=again)
 
 

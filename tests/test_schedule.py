@@ -9,18 +9,18 @@ from hypothesis import strategies as st
 from relay.bounce.classify import Phase
 from relay.config.smtp import DeliveryConfig
 from relay.delivery import schedule
-from relay.delivery.schedule import Answer
+from relay.delivery.schedule import Decision
+from relay.delivery.smtp.attempt_result import AttemptResult
 from relay.reply import Reply
-from relay.store.queue.deliveries import Outcome
 
 NOW = datetime(2026, 11, 21, 9, tzinfo=UTC)
 SETTINGS = DeliveryConfig()
 
 
-def deferred(text: str, jitter: float = 0.5, phase: Phase = Phase.RCPT) -> Outcome:
-    return schedule.outcome(
-        SETTINGS, Answer("up", phase, Reply(451, "4.7.1", text), 3), number=0, recipient="x@example.com",
-        attempts_before=0, expires_at=NOW + timedelta(days=5), now=NOW, jitter=jitter, suppress_hard=True, tracked=True,
+def deferred(text: str, jitter: float = 0.5, phase: Phase = Phase.RCPT) -> Decision:
+    return schedule.decide(
+        SETTINGS, AttemptResult(phase, Reply(451, "4.7.1", text), "up", 3),
+        attempts_before=0, expires_at=NOW + timedelta(days=5), now=NOW, jitter=jitter, suppress_hard=True,
     )  # fmt: skip
 
 
@@ -42,7 +42,7 @@ def deferred(text: str, jitter: float = 0.5, phase: Phase = Phase.RCPT) -> Outco
     ],
 )
 def test_a_reply_that_names_a_time_is_understood(text: str, seconds: int | None) -> None:
-    assert schedule.hint(text, NOW) == (None if seconds is None else timedelta(seconds=seconds))
+    assert schedule.requested_wait(text, NOW) == (None if seconds is None else timedelta(seconds=seconds))
 
 
 def test_the_time_that_is_asked_for_is_kept_within_the_bounds_of_the_schedule() -> None:

@@ -176,7 +176,7 @@ def test_a_network_whose_reports_took_their_time_is_to_come_again(
         reports = ReturnPathMail(config, opened, ring)
         told = ReturnToken(Purpose.BOUNCE, ids.new(datetime.now(UTC)), 0)
         to = return_path.make_mailbox(ring.derive_secret(return_path.KEY_PURPOSE), DOMAIN, told).encode()
-        edge = Edge(config, take, admit, reports=reports)
+        edge = Edge(config, take, admit, return_path=reports)
         listener = socket.create_server(("127.0.0.1", 0))
         listener.setblocking(False)
         await edge.start([listener])

@@ -235,7 +235,7 @@ def disabled(opened: Store, recipient: str, at: datetime) -> deliveries.Outcome:
     """A delivery that ends at a mailbox which is switched off. Returns how it was told."""
     one = new_message(recipient, at=at)
     insert_messages(opened, one)
-    tried = deliveries.AttemptResult("up", "rcpt", 550, "5.2.1", "mailbox disabled", 3)
+    tried = deliveries.AttemptRecord("up", "rcpt", 550, "5.2.1", "mailbox disabled", 3)
     outcome = deliveries.Outcome(
         ids.new(), 0, recipient, Status.BOUNCED, at, "soft", "mailbox_disabled", "r", tried, is_soft_failure=True
     )
@@ -339,7 +339,7 @@ def test_a_tiding_is_found_by_its_clues_and_settles_once(opened: Store) -> None:
     one = new_message("Told@example.com", at=NOW)
     one.message.message_id = "<told@sender.test>"
     insert_messages(opened, one)
-    tried = deliveries.AttemptResult("up", "dot", 250, "2.0.0", "queued as 4fZk3Q0gKXz1", 3)
+    tried = deliveries.AttemptRecord("up", "dot", 250, "2.0.0", "queued as 4fZk3Q0gKXz1", 3)
     arrived = deliveries.Outcome(ids.new(), 0, "Told@example.com", Status.DELIVERED, NOW, tried=tried)
     opened.writer.submit(lambda connection: deliveries.record_outcomes(connection, one.message.id, [arrived])).result(
         10
@@ -357,7 +357,7 @@ def test_a_tiding_is_found_by_its_clues_and_settles_once(opened: Store) -> None:
             )
             is None
         )
-    said = deliveries.AttemptResult("mx.far.example", late_reports.REPORT_PHASE, 550, "5.1.1", "no such user", 0)
+    said = deliveries.AttemptRecord("mx.far.example", late_reports.REPORT_PHASE, 550, "5.1.1", "no such user", 0)
     tiding = late_reports.LateReport(
         ids.new(), EventType.BOUNCED, later, one.message.id, 0, said, "hard", "user_unknown", "r", suppress=True
     )

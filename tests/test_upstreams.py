@@ -21,9 +21,9 @@ from relay.config.smtp import UpstreamConfig as Settings
 from relay.config.values import FileSecret, HostPort
 from relay.delivery.smtp import helo_name
 from relay.delivery.smtp.breaker import Breaker
-from relay.delivery.smtp.negotiation import Outgoing
-from relay.delivery.smtp.rate_limit import Pace
-from relay.delivery.smtp.upstream import Upstreams
+from relay.delivery.smtp.failover import Upstreams
+from relay.delivery.smtp.negotiation import OutgoingMail
+from relay.delivery.smtp.rate_limit import RateLimiter
 from relay.envelope import Login, Recipient
 from tests.upstream import Upstream
 from tests.waypost_server import Waypost, free_port, html_mail
@@ -42,11 +42,11 @@ def table(port: int, **keys: object) -> Settings:
     return Settings.model_validate({"address": HostPort("127.0.0.1", port), "tls": "off", **keys})
 
 
-def mail(*recipients: str, login: Login | None = None, octets: bytes = b"Subject: x\r\n\r\nx\r\n") -> Outgoing:
+def mail(*recipients: str, login: Login | None = None, octets: bytes = b"Subject: x\r\n\r\nx\r\n") -> OutgoingMail:
     async def render(_seven_bit: bool) -> bytes:
         return octets
 
-    return Outgoing("app@sender.test", [Recipient(Mailbox(one)) for one in recipients], render, login=login)
+    return OutgoingMail("app@sender.test", [Recipient(Mailbox(one)) for one in recipients], render, login=login)
 
 
 def play(scene: Callable[[Upstreams], Awaitable[None]], *tables: Settings) -> None:
@@ -102,8 +102,8 @@ def test_a_token_is_read_again_at_each_login(other: Upstream, tmp_path: Path) ->
     async def scene(upstreams: Upstreams) -> None:
         [answer] = await upstreams.send(mail("a@example.com"))
         assert (answer.phase, answer.reply.code, answer.is_outage) == (Phase.AUTH, 535, True)
-        [state] = upstreams.states()
-        assert state.is_out and "535" in state.fault  # one refused login is enough: more would lock the account
+        [status] = upstreams.statuses()
+        assert status.is_down and "535" in status.fault  # one refused login is enough: more would lock the account
         [answer] = await upstreams.send(mail("b@example.com"))
         assert (answer.phase, other.verbs["AUTH"]) == (Phase.CONNECT, 1)
 
@@ -122,7 +122,7 @@ def test_a_clients_wrong_password_is_no_outage(other: Upstream) -> None:
     async def scene(upstreams: Upstreams) -> None:
         for _ in range(3):
             assert (await upstreams.try_login(Login("ann", "wrong"))).code == 535
-        assert not upstreams.states()[0].is_out
+        assert not upstreams.statuses()[0].is_down
 
     play(scene, table(other.port, outages=2))
 
@@ -165,8 +165,8 @@ def test_no_more_connections_are_open_than_allowed_whoevers_they_are(other: Upst
         logins = [ANN, BEN, None, ANN, BEN, None]
         answers = await asyncio.gather(*(upstreams.send(mail("a@example.com", login=login)) for login in logins))
         assert all(answer.reply.accepts for [answer] in answers)
-        [state] = upstreams.states()
-        assert state.in_use == 0 and 1 <= state.kept <= 2
+        [status] = upstreams.statuses()
+        assert status.in_use == 0 and 1 <= status.idle <= 2
 
     play(scene, table(other.port, connections=2))
     assert other.most_at_once <= 2
@@ -175,9 +175,9 @@ def test_no_more_connections_are_open_than_allowed_whoevers_they_are(other: Upst
 def test_kept_connections_are_let_go_when_nobody_needs_them(other: Upstream) -> None:
     async def scene(upstreams: Upstreams) -> None:
         await upstreams.try_login(ANN)
-        assert upstreams.states()[0].kept == 1
+        assert upstreams.statuses()[0].idle == 1
         started = time.monotonic()
-        while upstreams.states()[0].kept or not other.verbs["QUIT"]:
+        while upstreams.statuses()[0].idle or not other.verbs["QUIT"]:
             assert time.monotonic() - started < 10
             await asyncio.sleep(0.05)
 
@@ -191,13 +191,13 @@ def test_an_upstream_that_is_out_is_probed_and_not_tried_with_mail(other: Upstre
         for _ in range(3):
             [answer] = await upstreams.send(mail("a@example.com"))
             assert answer.is_outage
-        [state] = upstreams.states()
-        assert state.is_out and state.since and "connect" in state.fault
+        [status] = upstreams.statuses()
+        assert status.is_down and status.down_since and "connect" in status.fault
         started = time.monotonic()
         [answer] = await upstreams.send(mail("b@example.com"))
         assert answer.is_outage and answer.reply.text.startswith("the upstream is out: ")
         await asyncio.to_thread(other.start)
-        while upstreams.states()[0].is_out:
+        while upstreams.statuses()[0].is_down:
             assert time.monotonic() - started < 10
             await asyncio.sleep(0.05)
         assert other.verbs["MAIL"] == 0 and other.connections == 1
@@ -276,21 +276,25 @@ def test_mail_goes_out_at_the_rate_of_its_upstream_in_the_order_in_which_it_came
 
 @given(st.lists(st.floats(0, 5), min_size=2, max_size=30), st.floats(0.1, 50))
 def test_turns_are_never_closer_than_the_rate_allows(pauses: list[float], per_s: float) -> None:
-    pace, now, turns = Pace(per_s), 100.0, []
+    limiter, now, turns = RateLimiter(per_s), 100.0, []
     for pause in pauses:
         now += pause
-        turns.append(now + pace.take(now))
+        turns.append(now + limiter.reserve(now))
     assert all(later - sooner >= 1 / per_s - 1e-6 for sooner, later in pairwise(turns))
-    assert Pace(0).take(now) == 0
+    assert RateLimiter(0).reserve(now) == 0
 
 
 def test_probes_come_less_and_less_often_up_to_a_minute() -> None:
-    breaker, now = Breaker(after=2), datetime(2026, 11, 21, tzinfo=UTC)
-    assert [breaker.failed("x", now), breaker.failed("x", now), breaker.failed("x", now)] == [False, True, False]
+    breaker, now = Breaker(max_outages=2), datetime(2026, 11, 21, tzinfo=UTC)
+    assert [breaker.record_failure("x", now), breaker.record_failure("x", now), breaker.record_failure("x", now)] == [
+        False,
+        True,
+        False,
+    ]
     assert [breaker.next_probe_s(0.5) for _ in range(8)] == [1, 2, 4, 8, 16, 32, 60, 60]
     assert (breaker.next_probe_s(0), breaker.next_probe_s(1)) == (48, 72)
-    assert breaker.succeeded() and not breaker.succeeded() and not breaker.is_open
-    assert breaker.failed("535", now, is_login=True) and breaker.next_probe_s(0.5) == 30
+    assert breaker.record_success() and not breaker.record_success() and not breaker.is_open
+    assert breaker.record_failure("535", now, is_login=True) and breaker.next_probe_s(0.5) == 30
 
 
 # --- the first words

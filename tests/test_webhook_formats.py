@@ -20,12 +20,12 @@ from django.conf import settings
 from relay import ids, tokens, webhook_signatures
 from relay.config.schema import Config
 from relay.config.webhook import WebhookConfig as Configured
-from relay.delivery.webhooks.sender import Webhooks
+from relay.delivery.webhooks.sender import WebhookSender
 from relay.store import store
 from relay.store.database import engine
 from relay.store.database.tables import EventType, Status
 from relay.store.queue import deliveries, late_reports
-from relay.store.queue.deliveries import AttemptResult, Outcome
+from relay.store.queue.deliveries import AttemptRecord, Outcome
 from relay.store.queue.late_reports import LateReport
 from relay.store.store import Store
 from relay.store.tracking import hits
@@ -101,7 +101,7 @@ class Scene:
         self.store.writer.submit(work).result(10)
 
     def ended(self, status: Status, code: int, enhanced: str, text: str, category: str = "", rule: str = "") -> None:
-        tried = AttemptResult("scripted", "rcpt", code, enhanced, text, 3) if code else None
+        tried = AttemptRecord("scripted", "rcpt", code, enhanced, text, 3) if code else None
         again = self.at + timedelta(hours=1) if status.is_open else None
         one = Outcome(
             ids.new(), 0, "ann@example.com", status, self.at, "hard", category, rule, tried, next_attempt_at=again
@@ -113,14 +113,14 @@ class Scene:
         self._write(lambda connection: hits.record_hit(connection, one))
 
     def complained(self) -> None:
-        tried = AttemptResult("", "report", 0, "", "abuse", 0)
+        tried = AttemptRecord("", "report", 0, "", "abuse", 0)
         one = LateReport(ids.new(), EventType.COMPLAINED, self.at, self.message, 0, tried)
         self._write(lambda connection: late_reports.apply_report(connection, one))
 
     def told(self) -> list[Arrived]:
         async def run() -> None:
-            teller = Webhooks(Config(), self.store, self.ring, now=lambda: self.at + timedelta(days=1))
-            await teller.settle_all()
+            teller = WebhookSender(Config(), self.store, self.ring, now=lambda: self.at + timedelta(days=1))
+            await teller.send_all_due()
             await teller.drain(1)
 
         asyncio.run(run())

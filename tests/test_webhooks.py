@@ -14,12 +14,12 @@ from relay import ids, tokens, webhook_signatures
 from relay.config.schema import Config
 from relay.config.webhook import WebhookConfig as Configured
 from relay.delivery.webhooks.request import next_attempt
-from relay.delivery.webhooks.sender import Webhooks
+from relay.delivery.webhooks.sender import WebhookSender
 from relay.store.database import engine, webhook_tables
 from relay.store.database.identities import IdentityPolicy
 from relay.store.database.tables import Status
 from relay.store.database.webhook_tables import WebhookLogRow, WebhookRow
-from relay.store.queue.deliveries import AttemptResult, NewMessage, Outcome
+from relay.store.queue.deliveries import AttemptRecord, NewMessage, Outcome
 from relay.store.store import Store, prepare_database
 from relay.store.webhooks import endpoints, outbox
 from tests.message_factory import count_rows, insert_messages, new_message
@@ -57,7 +57,7 @@ class WebhookScene:
     def happened(self, *recipients: str, status: Status = Status.DELIVERED) -> NewMessage:
         """A message to these, and how its first attempt ended."""
         one = new_message(*recipients, at=self.clock())
-        said = AttemptResult("scripted", "dot", 250, "2.0.0", "taken", 3)
+        said = AttemptRecord("scripted", "dot", 250, "2.0.0", "taken", 3)
         now = self.clock()
         outcomes = [Outcome(ids.new(now), n, who, status, now, tried=said) for n, who in enumerate(recipients)]
         insert_messages(self.store, one._replace(outcomes=outcomes))
@@ -67,8 +67,8 @@ class WebhookScene:
         """Tells all that is due, as the web role does."""
 
         async def run() -> None:
-            teller = Webhooks(config or Config(), self.store, self.ring, now=self.clock, jitter=lambda: 0.0)
-            await teller.settle_all()
+            teller = WebhookSender(config or Config(), self.store, self.ring, now=self.clock, jitter=lambda: 0.0)
+            await teller.send_all_due()
             await teller.drain(1)
 
         asyncio.run(run())
@@ -261,7 +261,7 @@ def test_two_machines_tell_each_event_once_and_in_order(scene: WebhookScene, rec
         scene.happened(f"r{n}@example.com")
 
     async def run() -> None:
-        two = [Webhooks(Config(), scene.store, scene.ring, now=scene.clock) for _ in range(2)]
+        two = [WebhookSender(Config(), scene.store, scene.ring, now=scene.clock) for _ in range(2)]
         tasks = [asyncio.create_task(one.run()) for one in two]
         while count_rows(scene.store, webhook_tables.webhook_queue):
             await asyncio.sleep(0.02)

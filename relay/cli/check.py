@@ -102,8 +102,8 @@ def _records(config: Config) -> list[str]:
 
 def _ground(config: Config) -> tuple[str, str]:
     try:
-        data_directory.prepare(config)
-    except data_directory.Unusable as error:
+        data_directory.prepare_data(config)
+    except data_directory.StartupError as error:
         return "data and database", str(error)
     return f"data and database in {config.relay.data_dir}", ""
 
@@ -113,7 +113,7 @@ def _certificates(config: Config) -> list[tuple[str, str]]:
     for listen in config.listen:
         if listen.tls != "off":
             try:
-                tls.context(listen)
+                tls.create_context(listen)
                 fault = ""
             except OSError as error:
                 fault = f"{error.strerror or error}; give PEM files in certificate and key"

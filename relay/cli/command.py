@@ -35,8 +35,8 @@ def configured(arguments: argparse.Namespace) -> Config:
 def store(config: Config) -> Iterator[Store]:
     """The store, opened for one command. Raises Failed."""
     try:
-        data_directory.prepare(config)
-    except data_directory.Unusable as error:
+        data_directory.prepare_data(config)
+    except data_directory.StartupError as error:
         raise Failed(str(error)) from None
     opened = data_directory.open_store(config)
     try:

@@ -57,7 +57,7 @@ def take(octets: bytes) -> Taken:
         ends.append(Edit(len(octets), len(octets), b"\r\n", "line_end"))
     whole = splice(octets, ends)
     returns = [edit.start + n for n, edit in enumerate(ends)]  # the offset of each CR in `whole`
-    for edit in header.additions(whole):
+    for edit in header.find_additions(whole):
         at = edit.start - bisect_left(returns, edit.start)
         ends.append(edit._replace(start=at, end=at))
     ends.sort(key=lambda edit: edit.start)

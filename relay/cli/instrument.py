@@ -123,7 +123,7 @@ def _taken(octets: bytes, config: Config) -> file_octets.Taken:
     data.feed((b"." if stuffed.startswith(b".") else b"") + stuffed + b".\r\n")
     try:
         data.finish()
-        header.read(taken.octets)
+        header.read_header(taken.octets)
     except RefusedError as refusal:
         raise Failed(f"the relay would refuse this mail: {refusal.reply}") from None
     return taken
@@ -141,5 +141,7 @@ def _accepted(config: Config, octets: bytes, reverse_path: str, to: str) -> Acce
     message = ids.new(now)
     client = Client(ip="127.0.0.1", helo="localhost")
     envelope = Envelope(sender.mailbox, (Recipient(recipient.mailbox),))
-    above = trace_fields.fields_above(header.read(octets), message, config.relay.hostname, client, envelope, now)
+    above = trace_fields.make_trace_fields(
+        header.read_header(octets), message, config.relay.hostname, client, envelope, now
+    )
     return AcceptedMessage(message, now, client, envelope, octets, above)

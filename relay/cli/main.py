@@ -66,7 +66,7 @@ def main(words: Sequence[str] | None = None) -> int:
         return run(arguments)
     except load.ConfigError as error:
         sys.stderr.write("\n".join(error.faults) + "\n")
-    except (command.Failed, data_directory.Unusable) as error:
+    except (command.Failed, data_directory.StartupError) as error:
         sys.stderr.write(f"waypost: {error}\n")
     except BrokenPipeError:  # `waypost events | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

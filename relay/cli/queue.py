@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from relay import ids
 from relay.cli import command
 from relay.cli.command import Commands, Failed
-from relay.delivery import dsn_sender, message_rows
+from relay.delivery import dsn_sender
 from relay.store.database.tables import Delivery, Status
 from relay.store.queue import deliveries, leases
 from relay.store.queue.deliveries import Outcome
@@ -125,11 +125,9 @@ def _drop(arguments: argparse.Namespace) -> int:
         message = deliveries.find_message(connection, asked.message)
         if message is None:
             return _Dropped(0, 0, 0)
-        is_told = arguments.notify and message_rows.accepts_dsn(
-            message.reverse_path, deliveries.find_content(connection, asked.message) or b""
-        )
+        sends_dsn = arguments.notify and message.accepts_dsn and message.reverse_path
         outcomes = [_given_up(row, now) for row in rows]
-        if is_told:
+        if sends_dsn:
             outcomes = [
                 one._replace(dsn_due=dsn_sender.due_action(config.delivery, row.notify, message.accepted_at, one))
                 for row, one in zip(rows, outcomes, strict=True)

@@ -16,8 +16,8 @@ from relay.config import values
 from relay.config.schema import Config
 from relay.config.webhook import WebhookConfig as Configured
 from relay.delivery.webhooks import payload as posts
-from relay.delivery.webhooks.request import Answer, Caller
-from relay.delivery.webhooks.sender import endpoint
+from relay.delivery.webhooks.request import WebhookClient, WebhookResponse
+from relay.delivery.webhooks.sender import make_endpoint
 from relay.node import data_directory
 from relay.store.database.webhook_tables import WebhookRow
 from relay.store.store import Store
@@ -196,19 +196,19 @@ def _test(arguments: argparse.Namespace) -> int:
             row = _found(connection, arguments.webhook)
     answer = asyncio.run(_call(config, ring, row))
     command.say_json({"code": answer.code, "error": answer.error, "ms": answer.took_ms, "response": answer.text})
-    return 0 if answer.is_taken else 1
+    return 0 if answer.is_success else 1
 
 
-async def _call(config: Config, ring: tokens.KeyRing, row: WebhookRow) -> Answer:
+async def _call(config: Config, ring: tokens.KeyRing, row: WebhookRow) -> WebhookResponse:
     now = datetime.now(UTC)
-    to = endpoint(row, {endpoints.configured_id(one): one for one in config.webhook}, ring, now)
+    to = make_endpoint(row, {endpoints.configured_id(one): one for one in config.webhook}, ring, now)
     if to is None:
         raise Failed(f"{row.id} stands in another configuration; its secret is not known here")
-    post = posts.compose(to, webhook_event.sample_event(ids.new(now), ids.new(now), now), int(now.timestamp()))
+    post = posts.compose_request(to, webhook_event.sample_event(ids.new(now), ids.new(now), now), int(now.timestamp()))
     assert post is not None  # every format has a word for what is delivered
-    caller = Caller(config.webhook_networks)
+    caller = WebhookClient(config.webhook_networks)
     try:
-        return await caller.call(to, post)
+        return await caller.send(to, post)
     finally:
         await caller.close()
 

@@ -1,4 +1,4 @@
-"""Notices when the machine's clock is set, which moves every lease and every due time.
+"""Detect that the machine's clock was set, which moves every lease and every due time.
 
 In: the clock, and one that only goes forward.  Out: how far the clock was set since the last look.
 """
@@ -6,7 +6,7 @@ In: the clock, and one that only goes forward.  Out: how far the clock was set s
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-MIN_STEP = timedelta(seconds=5)  # less is a busy machine, or NTP going slowly about it
+MIN_STEP = timedelta(seconds=5)  # less is a busy machine, or NTP that adjusts slowly
 
 
 class ClockStepDetector:
@@ -18,11 +18,11 @@ class ClockStepDetector:
 
     def step(self) -> timedelta:
         """How far the clock has been set since the last call; zero if it has not. Negative: back."""
-        before, before_s = self._seen
+        before, before_s = self._readings
         self._read_clocks()
-        after, after_s = self._seen
-        found = after - before - timedelta(seconds=after_s - before_s)
-        return found if abs(found) >= MIN_STEP else timedelta()
+        after, after_s = self._readings
+        step = after - before - timedelta(seconds=after_s - before_s)
+        return step if abs(step) >= MIN_STEP else timedelta()
 
     def _read_clocks(self) -> None:
-        self._seen = self._now(), self._elapsed_s()
+        self._readings = self._now(), self._elapsed_s()

@@ -59,23 +59,27 @@ class OriginalMail(NamedTuple):
 
 
 def compose(
-    notice_id: str, hostname: str, now: datetime, about: OriginalMail, recipients: Sequence[RecipientStatus]
+    notice_id: str, hostname: str, now: datetime, original: OriginalMail, recipients: Sequence[RecipientStatus]
 ) -> bytes:
     """The notice, ready to be sent with a null reverse-path."""
     action = next(one for one in (FAILED, DELAYED, RELAYED) if any(each.action == one for each in recipients))
     boundary = f"=_{notice_id}"
     fields = [
-        f"From: Mail Delivery System <MAILER-DAEMON@{_line(hostname)}>",
-        f"To: <{_line(about.reverse_path)}>",
+        f"From: Mail Delivery System <MAILER-DAEMON@{_one_line(hostname)}>",
+        f"To: <{_one_line(original.reverse_path)}>",
         f"Subject: {_SUBJECTS[action]}",
         f"Date: {format_datetime(now)}",
-        f"Message-ID: <{notice_id}@{_line(hostname)}>",
+        f"Message-ID: <{notice_id}@{_one_line(hostname)}>",
         "Auto-Submitted: auto-replied",  # RFC 3834 §5.1
-        *_thread(about.message_id),
+        *_reply_fields(original.message_id),
         "MIME-Version: 1.0",
         f'Content-Type: multipart/report; report-type=delivery-status;\r\n boundary="{boundary}"',
     ]
-    parts = (_compose_body(hostname, about, recipients), _status(hostname, about, recipients), _returned(about, action))
+    parts = (
+        _text_part(hostname, original, recipients),
+        _delivery_status_part(hostname, original, recipients),
+        _returned_part(original, action),
+    )
     delimiter = f"\r\n--{boundary}\r\n".encode("ascii")
     octets = "\r\n".join([*fields, "", "This is a report in MIME format."]).encode("utf-8", "replace") + b"\r\n"
     for part in parts:
@@ -83,73 +87,73 @@ def compose(
     return octets + f"\r\n--{boundary}--\r\n".encode("ascii")
 
 
-def _thread(message_id: str) -> list[str]:
+def _reply_fields(message_id: str) -> list[str]:
     if not re.fullmatch(r"<[\x21-\x7e]{1,900}>", message_id):
         return []
     return [f"In-Reply-To: {message_id}", f"References: {message_id}"]
 
 
-def _compose_body(hostname: str, about: OriginalMail, recipients: Sequence[RecipientStatus]) -> bytes:
-    lines = [f"This is the mail system at {_line(hostname)}.", ""]
+def _text_part(hostname: str, original: OriginalMail, recipients: Sequence[RecipientStatus]) -> bytes:
+    lines = [f"This is the mail system at {_one_line(hostname)}.", ""]
     for action, sentence in _SENTENCES.items():
-        those = [each for each in recipients if each.action == action]
-        if those:
+        recipients_of_action = [each for each in recipients if each.action == action]
+        if recipients_of_action:
             lines += [sentence, ""]
-        for each in those:
-            who = f"The server {_line(each.remote)} said:" if each.remote else "What happened:"
-            lines += [f"<{_line(each.recipient)}>", f"    {who}", f"    {_line(each.reply)}"]
+        for each in recipients_of_action:
+            who = f"The server {_one_line(each.remote)} said:" if each.remote else "What happened:"
+            lines += [f"<{_one_line(each.recipient)}>", f"    {who}", f"    {_one_line(each.reply)}"]
             if each.retried_until:
                 lines.append(f"    It will be tried until {format_datetime(each.retried_until)}.")
             lines.append("")
     lines += [
         "The message:",
-        f"    Subject: {_line(about.subject) or '(none)'}",
-        f"    Accepted: {format_datetime(about.accepted_at)}",
-        f"    Message-ID: {_line(about.message_id) or '(none)'}",
+        f"    Subject: {_one_line(original.subject) or '(none)'}",
+        f"    Accepted: {format_datetime(original.accepted_at)}",
+        f"    Message-ID: {_one_line(original.message_id) or '(none)'}",
         "",
     ]
     text = quopri.encodestring("\n".join(lines).encode("utf-8", "replace")).replace(b"\n", b"\r\n")
     return b"Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n" + text
 
 
-def _status(hostname: str, about: OriginalMail, recipients: Sequence[RecipientStatus]) -> bytes:
-    is_global = about.is_international
-    blocks = [[f"Reporting-MTA: dns; {hostname}", f"Arrival-Date: {format_datetime(about.accepted_at)}"]]
-    if about.envid:
-        blocks[0].insert(0, f"Original-Envelope-Id: {_plain(_from_xtext(about.envid), is_global)}")
+def _delivery_status_part(hostname: str, original: OriginalMail, recipients: Sequence[RecipientStatus]) -> bytes:
+    is_global = original.is_international
+    blocks = [[f"Reporting-MTA: dns; {hostname}", f"Arrival-Date: {format_datetime(original.accepted_at)}"]]
+    if original.envid:
+        blocks[0].insert(0, f"Original-Envelope-Id: {_ascii_unless(_decode_xtext(original.envid), is_global)}")
     for each in recipients:
-        block = [f"Original-Recipient: {_original(each.orcpt, is_global)}"] if each.orcpt else []
+        block = [f"Original-Recipient: {_original_recipient(each.orcpt, is_global)}"] if each.orcpt else []
         block += [
-            f"Final-Recipient: {_final(each.recipient, is_global)}",
+            f"Final-Recipient: {_final_recipient(each.recipient, is_global)}",
             f"Action: {each.action}",
             f"Status: {each.status}",
         ]
         if each.remote:
             block.append(f"Remote-MTA: dns; {each.remote}")
         kind = "smtp" if each.remote else "x-waypost"
-        block.append(f"Diagnostic-Code: {kind}; {_plain(_line(each.reply), is_global)}")
+        block.append(f"Diagnostic-Code: {kind}; {_ascii_unless(_one_line(each.reply), is_global)}")
         block.append(f"Last-Attempt-Date: {format_datetime(each.at)}")
         if each.retried_until:
             block.append(f"Will-Retry-Until: {format_datetime(each.retried_until)}")
         blocks.append(block)
-    text = "\r\n".join("\r\n".join([*map(_folded, block), ""]) for block in blocks)
+    text = "\r\n".join("\r\n".join([*map(_fold, block), ""]) for block in blocks)
     # RFC 6533 §4: the same fields, in UTF-8.
     kind, coding = ("global-delivery-status", "8bit") if is_global else ("delivery-status", "7bit")
     head = f"Content-Type: message/{kind}\r\nContent-Transfer-Encoding: {coding}\r\n\r\n"
     return (head + text).encode("utf-8" if is_global else "ascii", "replace")
 
 
-def _returned(about: OriginalMail, action: str) -> bytes:
-    whole = about.whole
+def _returned_part(original: OriginalMail, action: str) -> bytes:
+    whole = original.whole
     if action == FAILED and whole and len(whole) <= _MAX_FULL_OCTETS and _is_text(whole):
-        kind = "global" if about.is_international and not about.head.isascii() else "rfc822"
+        kind = "global" if original.is_international and not original.head.isascii() else "rfc822"
         coding = "7bit" if whole.isascii() else "8bit"
-        octets = _PRIVATE.sub(b"", about.head) + whole[len(about.head) :]
+        octets = _PRIVATE.sub(b"", original.head) + whole[len(original.head) :]
         return f"Content-Type: message/{kind}\r\nContent-Transfer-Encoding: {coding}\r\n\r\n".encode("ascii") + octets
-    head = _PRIVATE.sub(b"", about.head)
+    head = _PRIVATE.sub(b"", original.head)
     if head.isascii() and _is_text(head):
         return b"Content-Type: text/rfc822-headers\r\nContent-Transfer-Encoding: 7bit\r\n\r\n" + head
-    kind = "message/global-headers" if about.is_international else "text/rfc822-headers"
+    kind = "message/global-headers" if original.is_international else "text/rfc822-headers"
     # RFC 6522 §4: broken headers may be encoded.
     coded = quopri.encodestring(head.replace(b"\r\n", b"\n")).replace(b"\n", b"\r\n")
     return f"Content-Type: {kind}\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n".encode("ascii") + coded
@@ -160,17 +164,17 @@ def _is_text(octets: bytes) -> bool:
     return b"\0" not in octets and all(len(line) <= _MAX_LINE and not _BARE_END.search(line) for line in lines)
 
 
-def _line(text: str) -> str:
+def _one_line(text: str) -> str:
     return _CONTROL.sub(" ", text)
 
 
-def _original(orcpt: str, is_global: bool) -> str:
+def _original_recipient(orcpt: str, is_global: bool) -> str:
     """RFC 3461 §4.2: the address type stays, the xtext is decoded."""
     kind, _, text = orcpt.partition(";")
-    return f"{kind}; {_plain(_from_xtext(text) if kind.lower() == 'rfc822' else text, is_global)}"
+    return f"{kind}; {_ascii_unless(_decode_xtext(text) if kind.lower() == 'rfc822' else text, is_global)}"
 
 
-def _final(recipient: str, is_global: bool) -> str:
+def _final_recipient(recipient: str, is_global: bool) -> str:
     if "@" not in recipient:  # the address itself is kept no longer (`[privacy] mode`)
         return f"x-pseudonym; {recipient}"
     if recipient.isascii():
@@ -181,22 +185,22 @@ def _final(recipient: str, is_global: bool) -> str:
     return "utf-8; " + "".join(c if c.isascii() else f"\\x{{{ord(c):X}}}" for c in recipient)
 
 
-def _from_xtext(text: str) -> str:
+def _decode_xtext(text: str) -> str:
     octets = _XTEXT.sub(lambda found: chr(int(found[1], 16)), text)
     return _CONTROL.sub("?", octets)
 
 
-def _plain(text: str, is_global: bool) -> str:
+def _ascii_unless(text: str, is_global: bool) -> str:
     return text if is_global else text.encode("ascii", "replace").decode("ascii")
 
 
-def _folded(field: str) -> str:
+def _fold(field: str) -> str:
     """A field in lines of at most 78 characters where words allow it, 900 octets where they do not.
 
     Whatever its value holds, what comes out is one field: most of it is a stranger's text.
     """
     lines = [""]
-    for word in filter(None, _line(field).split(" ")):  # a line of blanks alone would end the block for some
+    for word in filter(None, _one_line(field).split(" ")):  # a line of blanks alone would end the block for some
         for at in range(0, len(word), 200):
             piece = word[at : at + 200]
             if lines[-1] and len(lines[-1]) + 1 + len(piece) > 78:

@@ -1,7 +1,7 @@
 """From an accepted message to the client's reply: what 250 means.
 
-inline: the first attempt is made while the client waits, and the upstream's reply becomes its reply.
-What fails softly is durable before 250 is said. queued: 250 only after one commit of it all.
+inline: the first attempt is made while the client waits, and the upstream's reply becomes its reply. A message with a
+soft failure is durable before the client gets 250. queued: 250 only after the commit of the whole message.
 """
 
 import asyncio
@@ -16,8 +16,10 @@ from relay import log
 from relay.address import Mailbox
 from relay.config.schema import Config
 from relay.delivery import message_rows
-from relay.delivery.dispatch import Attempts, AttemptTask, Dispatcher, LoadedMessage, PendingRecipient
-from relay.delivery.queue_worker import LEASE, QueueWorker
+from relay.delivery.attempts import Attempts, AttemptTask, LoadedMessage, PendingRecipient
+from relay.delivery.dispatch import Dispatcher
+from relay.delivery.lease_renewal import LEASE
+from relay.delivery.queue_worker import QueueWorker
 from relay.envelope import AcceptedMessage, Client, Envelope
 from relay.mime import parts
 from relay.reply import RefusedError, Reply, refusal
@@ -35,15 +37,15 @@ from relay.tokens import KeyRing
 
 P = ParamSpec("P")
 T = TypeVar("T")
-_OFF_LOOP = 1 << 15  # octets of mail from which what is computed of it goes to a thread: the worst take 3 s a megabyte
-_MAX_BACKGROUND_OCTETS = 64 << 20  # octets of mail whose client has been answered while its first attempt goes on
+_OFF_LOOP = 1 << 15  # octets of mail from which computations go to a thread: the worst take 3 s a megabyte
+_MAX_BACKGROUND_OCTETS = 64 << 20  # octets of mail whose client has its reply while the first attempt goes on
 _CANNOT_STORE = (451, "4.3.0", "the message cannot be stored now; please try again later")
 
 HangUp = asyncio.Future[None] | None  # done when the client no longer waits
 
 
 class Intake:
-    """Takes responsibility for messages, one call of `accept_message` each."""
+    """Accepts messages, one call of `accept_message` each."""
 
     def __init__(
         self, config: Config, store: Store, dispatcher: Dispatcher, worker: QueueWorker, ring: KeyRing
@@ -60,21 +62,21 @@ class Intake:
         """The reply to the client's dot. Raises RefusedError."""
         if task := asyncio.current_task():
             self._keep_running(task)
-        plan, stored = await self._plan(accepted)
+        plan, long_urls = await self._plan(accepted)
         if plan.control.override and not self._config.access.may_override(accepted.client.user):
             plan = replace(plan, control=replace(plan.control, override=False))
         self._check_stream(plan.control.stream, accepted.client)
-        if "too_deep" in plan.reasons:  # it could be passed on as it came, and would be refused by the next server
+        if "too_deep" in plan.reasons:  # the next server would refuse it
             raise refusal(554, "5.6.0", f"MIME parts are nested more than {parts.MAX_DEPTH} deep")
-        message = await _compute(accepted, message_rows.message_row, self._config, accepted, plan)
-        loaded = LoadedMessage(message, plan, accepted.octets, stored)
+        message = await _run_off_loop(accepted, message_rows.message_row, self._config, accepted, plan)
+        loaded = LoadedMessage(message, plan, accepted.octets, long_urls)
         recipients = accepted.envelope.recipients
         await self._record_consent(plan.control.consent, accepted)
         targets = [PendingRecipient(number, recipient) for number, recipient in enumerate(recipients)]
         is_inline = (
             self._config.delivery.mode == "inline"
             and len(recipients) <= self._config.delivery.inline_recipients
-            # Behind an upstream that hangs, memory would fill with what its clients have long been answered for.
+            # With an upstream that hangs, memory would fill with mail whose clients have their reply.
             and self._background_octets + len(accepted.octets) <= _MAX_BACKGROUND_OCTETS
         )
         log.accepted(accepted.id, len(recipients), len(accepted.octets), "inline" if is_inline else "queued")
@@ -82,17 +84,20 @@ class Intake:
         return await accept(loaded, targets, accepted.hung_up)
 
     def _check_stream(self, stream: str, client: Client) -> None:
-        """Raises RefusedError for a stream that is not the client's to name: mail of an exempt one reaches who has
-        unsubscribed, and under another account's name one could evade an unsubscribe."""
+        """Raises RefusedError for a stream that the client may not use.
+
+        Mail of an exempt stream reaches people who have unsubscribed, and with another account's stream a client could
+        evade an unsubscribe.
+        """
         is_exempt = self._config.unsubscribe.is_exempt(stream)
         if stream and not self._config.access.may_name(client.user, stream, is_exempt=is_exempt):
             raise refusal(550, "5.7.1", f'this client may not send as stream "{stream[:80]}" (streams)')
 
     async def _plan(self, accepted: AcceptedMessage) -> tuple[Plan, LongUrlRows]:
-        """The plan, and the destinations that its links only refer to: on disk when this returns. Links whose
-        destination cannot be stored go as they came."""
+        """The plan, and the long URLs that its links only refer to; they are on disk when this returns. A link whose
+        URL cannot be stored is left as it was."""
         settings = message_rows.rewrite_settings(self._config, accepted)
-        plan = await _compute(accepted, planning.plan, accepted.octets, settings)
+        plan = await _run_off_loop(accepted, planning.plan, accepted.octets, settings)
         for trace in plan.faults:
             log.fault_trace("plan", accepted.id, trace)
         if not plan.destinations:
@@ -103,20 +108,20 @@ class Intake:
                 return plan, await asyncio.to_thread(self._store.long_url_files.save, urls)
             except OSError as error:
                 log.links_left(accepted.id, str(error))
-        again = replace(settings, stores=False)
-        return await _compute(accepted, planning.plan, accepted.octets, again), ()
+        without_storing = replace(settings, stores=False)
+        return await _run_off_loop(accepted, planning.plan, accepted.octets, without_storing), ()
 
     async def check_recipient(self, mailbox: Mailbox, client: Client, envelope: Envelope) -> None:
         """Raises RefusedError for a recipient that is suppressed for all mail or for the credential's stream, where
         `suppressed = "reject"`."""
         if self._config.bounces.suppressed != "reject" or self._config.access.may_override(client.user):
-            return  # whether it does override, the message says, which is still to come
-        # So is the stream, where the credential has none: then only what holds for all mail counts here.
+            return  # the message itself decides whether it overrides, and it is still to come
+        # The stream too, where the credential has none: then only suppressions for all mail count here.
         stream = envelope.stream or None
         exempt = stream is None or self._config.unsubscribe.is_exempt(stream)
         now = datetime.now(UTC)
         try:
-            held = await self._store.read_in_time(
+            suppressed = await self._store.read_in_time(
                 lambda connection: suppressions.find_suppressed(connection, [mailbox], stream, now, exempt=exempt)
             )
         except TimeoutError:
@@ -124,62 +129,62 @@ class Intake:
         except sa.exc.SQLAlchemyError as error:
             errors.log_failure(error, "admit")
             return
-        for reason in held.values():
+        for reason in suppressed.values():
             raise refusal(550, "5.7.1", f"this recipient is suppressed ({reason})")
 
-    async def _record_consent(self, is_yes: bool | None, accepted: AcceptedMessage) -> None:
-        """Records what the app says of its recipients' consent."""
-        if is_yes is None:
+    async def _record_consent(self, has_consent: bool | None, accepted: AcceptedMessage) -> None:
+        """Records the consent that the app declares for its recipients."""
+        if has_consent is None:
             return
         mailboxes = [str(one.mailbox) for one in accepted.envelope.recipients]
         try:
-            await self._store.record("consent", ConsentChange(mailboxes, accepted.at, is_yes, consent.HEADER))
+            await self._store.record("consent", ConsentChange(mailboxes, accepted.at, has_consent, consent.HEADER))
         except OSError as error:
             log.lost("consent", errors.describe_error(error))
 
     async def _queued(self, loaded: LoadedMessage, targets: list[PendingRecipient], hung_up: HangUp) -> Reply:
-        await self._commit(self._filing(loaded, targets, [], due=loaded.message.accepted_at), hung_up)
+        await self._commit(self._new_message_fact(loaded, targets, [], due=loaded.message.accepted_at), hung_up)
         self._worker.wake()
         return Reply(250, "2.0.0", f"queued as {loaded.message.id}")
 
     async def _inline(self, loaded: LoadedMessage, targets: list[PendingRecipient], hung_up: HangUp) -> Reply:
-        begun = asyncio.Event()
-        attempts = await self._dispatcher.start_attempts(loaded, targets, begun)
-        outcomes, pending = list(attempts.decided), set(attempts.under_way)
+        sending = asyncio.Event()
+        attempts = await self._dispatcher.start_attempts(loaded, targets, sending)
+        outcomes, pending = list(attempts.outcomes), set(attempts.tasks)
         if pending:
-            done, pending = await self._wait(attempts, begun, hung_up)
+            done, pending = await self._wait(attempts, sending, hung_up)
             if any(task.cancelled() for task in done):
-                raise _abandoned(loaded.message.id)
+                raise _refuse_abandoned(loaded.message.id)
             for task in done:
                 outcomes += task.result()
         outcomes.sort(key=lambda outcome: outcome.number)
         if pending:
             return await self._continue_in_background(loaded, targets, outcomes, Attempts([], list(pending)))
-        reply = _reply(loaded.message.id, outcomes)
-        if not reply.accepts:  # the client hears it, and still holds the mail: nobody else needs to be told
+        reply = _client_reply(loaded.message.id, outcomes)
+        if not reply.accepts:  # the client gets the failure as its reply, so that no DSN is due
             outcomes = [outcome._replace(dsn_due="") for outcome in outcomes]
         if all(outcome.status.is_open for outcome in outcomes):
-            # Nobody has it yet: durable in the database before 250, or the client keeps it.
-            await self._commit(self._filing(loaded, targets, outcomes), hung_up)
+            # Nobody has received it: it must be durable in the database before 250, or the client keeps it.
+            await self._commit(self._new_message_fact(loaded, targets, outcomes), hung_up)
         else:
             has_retries = any(outcome.status.is_open for outcome in outcomes)
-            await self._record(self._filing(loaded, targets, outcomes), must_hold=has_retries)
+            await self._record(self._new_message_fact(loaded, targets, outcomes), must_hold=has_retries)
         return reply
 
     async def _wait(
-        self, attempts: Attempts, begun: asyncio.Event, hung_up: HangUp
+        self, attempts: Attempts, sending: asyncio.Event, hung_up: HangUp
     ) -> tuple[set[AttemptTask], set[AttemptTask]]:
         """Until all have ended or the client has waited long enough: those that have ended, and the others. If the
         client hangs up before an octet has been sent, all are cancelled."""
 
         def cancel(_: object) -> None:
-            if not begun.is_set():
+            if not sending.is_set():
                 attempts.cancel()
 
         if hung_up:
             hung_up.add_done_callback(cancel)
         try:
-            return await asyncio.wait(attempts.under_way, timeout=self._config.delivery.inline_timeout.total_seconds())
+            return await asyncio.wait(attempts.tasks, timeout=self._config.delivery.inline_timeout.total_seconds())
         except asyncio.CancelledError:
             attempts.cancel()  # the client has no reply, and keeps the mail
             raise
@@ -191,7 +196,7 @@ class Intake:
         self, loaded: LoadedMessage, targets: list[PendingRecipient], outcomes: list[Outcome], attempts: Attempts
     ) -> Reply:
         """The client has waited long enough. The attempts go on under a lease, so that none is made twice."""
-        filing = self._filing(loaded, targets, outcomes, due=loaded.message.accepted_at)
+        filing = self._new_message_fact(loaded, targets, outcomes, due=loaded.message.accepted_at)
         numbers = {target.number for target in targets} - {outcome.number for outcome in outcomes}
         for row in filing.deliveries:
             row.leased_by, row.leased_until = self._worker.name, datetime.now(UTC) + LEASE
@@ -206,7 +211,7 @@ class Intake:
     async def _finish_in_background(self, loaded: LoadedMessage, attempts: Attempts, numbers: set[int]) -> None:
         self._background_octets += len(loaded.octets)
         try:
-            with self._worker.holding(loaded.message.id, numbers):
+            with self._worker.lease_renewal.renewing(loaded.message.id, numbers):
                 await self._worker.record_attempts(loaded.message.id, attempts)
         finally:
             self._background_octets -= len(loaded.octets)
@@ -227,7 +232,7 @@ class Intake:
             )
         except TimeoutError as error:
             if hung_up and hung_up.done():
-                raise _abandoned(message) from error
+                raise _refuse_abandoned(message) from error
             log.not_stored(message, "slow")
             raise refusal(*_CANNOT_STORE) from error
         except sa.exc.SQLAlchemyError as error:
@@ -237,10 +242,10 @@ class Intake:
             raise refusal(*_CANNOT_STORE) from error
 
     async def _record(self, filing: NewMessage, *, must_hold: bool) -> None:
-        """Records a message that somebody has already: in the database, or else on the journal's disk.
+        """Records a message that somebody has received already: in the database, or else in the journal.
 
-        `must_hold`: something is still to be done, so its octets go to the journal too, and where that fails
-        as well the client hears 451. Otherwise nothing that happens here is the client's business any more.
+        `must_hold`: something is still to be done, so its octets go to the journal too, and if that fails as well the
+        client gets 451. Otherwise a failure here is logged, and the client's reply stays.
         """
         keeps_octets = must_hold or self._config.is_sandbox or any(outcome.dsn_due for outcome in filing.outcomes)
         try:
@@ -253,7 +258,7 @@ class Intake:
             if must_hold:
                 raise refusal(*_CANNOT_STORE) from error
 
-    def _filing(
+    def _new_message_fact(
         self,
         loaded: LoadedMessage,
         targets: list[PendingRecipient],
@@ -262,9 +267,9 @@ class Intake:
     ) -> NewMessage:
         message = loaded.message
         is_settled = due is None and not any(outcome.status.is_open or outcome.dsn_due for outcome in outcomes)
-        keeps = bool(self._config.privacy.keep_content) or not is_settled
+        keeps_octets = bool(self._config.privacy.keep_content) or not is_settled
         rows = [message_rows.delivery_row(message.id, target.number, target.recipient, due) for target in targets]
-        return NewMessage(message, loaded.octets if keeps else None, rows, outcomes, loaded.stored)
+        return NewMessage(message, loaded.octets if keeps_octets else None, rows, outcomes, loaded.long_urls)
 
     def _keep_running(self, task: "asyncio.Task[object]") -> None:
         # The event loop itself keeps no task alive.
@@ -272,7 +277,7 @@ class Intake:
         task.add_done_callback(self._running.discard)
 
     async def drain(self, at_most_s: float) -> None:
-        """Waits for what has been taken on, and ends what lasts longer: it is durable under a lease."""
+        """Waits for messages under way, and cancels those that take longer: they are durable under a lease."""
         if self._running:
             _, lasting = await asyncio.wait(set(self._running), timeout=at_most_s)
             for task in lasting:
@@ -280,26 +285,26 @@ class Intake:
             await asyncio.gather(*lasting, return_exceptions=True)
 
 
-def _abandoned(message: str) -> RefusedError:
-    """For a client that has hung up. It hears this if it has only closed its half."""
+def _refuse_abandoned(message: str) -> RefusedError:
+    """For a client that has hung up. It gets this reply if it has only closed its half of the connection."""
     log.abandoned(message)
     return refusal(451, "4.4.2", "you hung up, so the message was not sent")
 
 
-async def _compute(accepted: AcceptedMessage, compute: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
-    """What a function makes of a message, without keeping others waiting."""
+async def _run_off_loop(accepted: AcceptedMessage, compute: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+    """The function's result, computed on a thread if the message is large."""
     if len(accepted.octets) > _OFF_LOOP:
         return await asyncio.to_thread(compute, *arguments, **named)
     return compute(*arguments, **named)
 
 
-def _reply(message: str, outcomes: list[Outcome]) -> Reply:
-    """What the client hears. Where some have it or will be tried again it is 250: the rest is written down."""
+def _client_reply(message: str, outcomes: list[Outcome]) -> Reply:
+    """The client's reply. It is 250 if some recipients have the mail or are tried again: the rest is recorded."""
     tried = [(outcome.status, outcome.tried) for outcome in outcomes if outcome.tried]
     if not tried and any(outcome.status is Status.EXPIRED for outcome in outcomes):
         return Reply(451, "4.4.7", "the message expired before it could be sent")
     if tried and all(status in (Status.BOUNCED, Status.EXPIRED) for status, _ in tried):
-        # Nobody has it and nobody will: the client still holds it, and hears what the upstream said.
+        # All failed for good: the client still has the mail, and gets the upstream's reply.
         _, first = tried[0]
         if first.code >= 400:
             return Reply(first.code, first.status, first.text)

@@ -1,26 +1,28 @@
-"""How much mail may be in memory at a time: large messages wait for each other, small ones for nobody."""
+"""A limit on the mail in memory: large messages wait for each other, small ones never wait."""
 
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
-_SMALL = 1 << 20  # octets; as many of these as there may be deliveries under way are no burden
+_MAX_UNCOUNTED = (
+    1 << 20
+)  # octets; smaller messages are not counted, because the number of deliveries under way is limited
 _MAX_OCTETS = 64 << 20
 
 
 class MemoryBudget:
-    """A budget of octets. What is larger than the whole budget goes alone."""
+    """A budget of octets. A message larger than the whole budget is handled alone."""
 
     def __init__(self, octets: int = _MAX_OCTETS) -> None:
         self._max_octets = octets
         self._reserved = 0
-        self._queue = asyncio.Lock()  # first come, first served: what is very large has its turn too
+        self._queue = asyncio.Lock()  # first come, first served, so that a very large message has its turn too
         self._released = asyncio.Event()
 
     @contextlib.asynccontextmanager
     async def reserve(self, octets: int) -> AsyncIterator[None]:
-        """Waits until the budget has that many octets left, and holds them meanwhile."""
-        if octets < _SMALL:
+        """Waits until the budget has that many octets left, and reserves them meanwhile."""
+        if octets < _MAX_UNCOUNTED:
             yield
             return
         async with self._queue:

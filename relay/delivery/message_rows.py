@@ -1,4 +1,4 @@
-"""What is written down of a message: the rows that the store keeps, made from what was accepted and planned."""
+"""The rows that the store keeps of a message, and its rewrite settings, made from what was accepted and planned."""
 
 import re
 from datetime import datetime, timedelta
@@ -53,7 +53,7 @@ def _unsubscribe_header(config: Config, accepted: AcceptedMessage) -> str:
 
 
 def _identifying_strings(config: Config, accepted: AcceptedMessage) -> frozenset[str]:
-    """Words that no tracked link may have in it: its token, and its clicks, would lead to a recipient."""
+    """Strings that no tracked link may contain, because the link and its clicks would identify a recipient."""
     if config.privacy.has_recipient_tokens:
         return frozenset()
     return redaction.identifying_strings((one.mailbox for one in accepted.envelope.recipients), with_local_part=True)
@@ -75,7 +75,7 @@ def _expires_in(plan: Plan) -> timedelta | None:
 
 
 def reasons(plan: Plan) -> list[str]:
-    """Why the mail passes as it came, where it does, and which of the app's wishes could not be read."""
+    """Why parts of the mail are left as they were, and which instructions of the app could not be read."""
     is_unread = bool(plan.control.expires_in) and _expires_in(plan) is None
     return [*plan.reasons, *(["bad_expires_in"] if is_unread else [])]
 
@@ -111,7 +111,7 @@ def message_row(config: Config, accepted: AcceptedMessage, plan: Plan) -> Messag
 
 
 def accepts_dsn(reverse_path: str, octets: bytes) -> bool:
-    """True if somebody is there to read a notice: not for a null reverse-path, bulk or automatic mail."""
+    """True if the sender reads DSNs: not for a null reverse-path, bulk or automatic mail."""
     if not reverse_path:
         return False
     head = fields.read(octets, 0, len(octets))
@@ -150,8 +150,8 @@ def _providers(config: Config, reverse_path: str) -> tuple[str, ...]:
 
 
 def _authors(config: Config, user: str) -> tuple[str, ...]:
-    """Whom that account may send as; a network that may relay is trusted. Whom a login of the upstream's may send as
-    the upstream knows, not we: where its name is an address we sign for that domain, else for none."""
+    """The authors that this account may send as. A network that may relay may send as anybody. With `auth = "upstream"`
+    only the upstream knows: if the user's name is an address, we sign for its domain, else for none."""
     if not user:
         return ("*",)
     if config.access.auth == "upstream":
@@ -159,8 +159,8 @@ def _authors(config: Config, user: str) -> tuple[str, ...]:
     return tuple(next((one.senders for one in config.access.user if one.name == user), ()))
 
 
-def _added_message_id(above: tuple[bytes, ...]) -> str:
-    for field in above:
+def _added_message_id(prepended_fields: tuple[bytes, ...]) -> str:
+    for field in prepended_fields:
         if found := re.match(rb"Message-ID: <(.*)>", field):
             return found[1].decode("ascii")
     return ""

@@ -1,4 +1,4 @@
-"""Works on the queue: leases what is due, has it attempted, records the outcomes."""
+"""Work on the queue: lease deliveries that are due, have them attempted, record the outcomes."""
 
 import asyncio
 import contextlib
@@ -6,18 +6,19 @@ import os
 import socket
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import sqlalchemy as sa
 
 from relay import ids, log
 from relay.address import Mailbox
-from relay.delivery import schedule
+from relay.delivery import outcomes
+from relay.delivery.attempts import Attempts, LoadedMessage, PendingRecipient
 from relay.delivery.clock_step import ClockStepDetector
-from relay.delivery.dispatch import Attempts, Dispatcher, LoadedMessage, PendingRecipient
+from relay.delivery.dispatch import Dispatcher
+from relay.delivery.lease_renewal import LEASE, LeaseRenewal
 from relay.delivery.memory_budget import MemoryBudget
-from relay.delivery.smtp.negotiation import LeaseLostError
 from relay.envelope import Recipient
 from relay.rewrite.plan import Plan
 from relay.store.database import errors
@@ -27,9 +28,6 @@ from relay.store.queue import leases, unstorable_results
 from relay.store.queue.deliveries import Outcome
 from relay.store.store import OutcomesFact, Store
 
-LEASE = timedelta(minutes=3)  # renewed while the attempt lasts: it is only how long a lost machine is waited for
-_RENEW_S = 60.0
-_LEASE_MARGIN = timedelta(minutes=1)  # before a lease ends it is no longer relied on
 _POLL_S = 1.0
 _PUT_OFF = timedelta(seconds=5)
 _EXPIRY_SCAN_RATIO = 20  # times as long as a look for what has expired takes
@@ -37,7 +35,7 @@ _MAX_IN_FLIGHT = 128  # deliveries
 _MAX_OF_ONE_STREAM = 64  # of these: a mailing to a server that hangs leaves room for everybody else
 
 
-def name(pid: int) -> str:
+def worker_name(pid: int) -> str:
     """How the name of a worker with that process id begins."""
     return f"{socket.gethostname()}/{pid}/"
 
@@ -51,18 +49,15 @@ class QueueWorker:
         dispatcher: Dispatcher,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self.name = name(os.getpid()) + ids.new()
+        self.name = worker_name(os.getpid()) + ids.new()
         self._store = store
         self._dispatcher = dispatcher
         self._now = now
-        self._woken = asyncio.Event()
+        self._wake_event = asyncio.Event()
         self._tasks: dict[asyncio.Task[None], list[Delivery]] = {}
-        self._held: Counter[leases.DeliveryKey] = Counter()  # deliveries that are under way under a lease
-        self._renewed_at: tuple[float, datetime] = time.monotonic(), now()  # by both clocks: the last time it succeeded
-        self._lost: set[leases.DeliveryKey] = set()
-        self._renewing = asyncio.Lock()
-        dispatcher.check_lease = self.check_lease
-        self._put_off: set[leases.DeliveryKey] = set()  # leased, and not begun
+        self.lease_renewal = LeaseRenewal(store, self.name, now)
+        dispatcher.check_lease = self.lease_renewal.check
+        self._not_begun: set[leases.DeliveryKey] = set()  # leased, and not begun
         self._memory_budget = MemoryBudget()
         self._logged_in: set[str] = set()
         self._newest_first = False
@@ -73,11 +68,11 @@ class QueueWorker:
         self._has_ended = asyncio.Event()
 
     def wake(self) -> None:
-        """Something is due."""
-        self._woken.set()
+        """Looks at the queue at once: something is due."""
+        self._wake_event.set()
 
     def resume(self, login: str) -> None:
-        """That user's credentials are known again: what waits for them is due."""
+        """That user's credentials are known again: the deliveries that wait for them are due."""
         self._logged_in.add(login)
         self.wake()
 
@@ -95,23 +90,23 @@ class QueueWorker:
             for message, deliveries in leased.items():
                 task = asyncio.create_task(self._work(message, deliveries))
                 self._tasks[task] = deliveries
-                task.add_done_callback(self._done)
-            if self._dispatcher.is_out:
+                task.add_done_callback(self._remove_task)
+            if self._dispatcher.is_down:
                 await asyncio.sleep(_POLL_S)
             elif not leased:
-                self._woken.clear()
+                self._wake_event.clear()
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._woken.wait(), _POLL_S)
+                    await asyncio.wait_for(self._wake_event.wait(), _POLL_S)
         self._has_ended.set()
 
     async def _lease(self) -> dict[str, list[Delivery]]:
         if logins := frozenset(self._logged_in):
             await self._store.write(lambda connection: queue.resume_waiting_for_login(connection, self._now(), logins))
             self._logged_in -= logins
-        if put_off := frozenset(self._put_off):
+        if not_begun := frozenset(self._not_begun):
             until = self._now() + _PUT_OFF
-            await self._store.write(lambda connection: leases.shorten_leases(connection, self.name, put_off, until))
-            self._put_off -= put_off
+            await self._store.write(lambda connection: leases.shorten_leases(connection, self.name, not_begun, until))
+            self._not_begun -= not_begun
         under_way = [row for deliveries in self._tasks.values() for row in deliveries]
         now = self._now()
         self._newest_first = newest_first = not self._newest_first
@@ -119,9 +114,9 @@ class QueueWorker:
         clock = leases.LeaseClock(now, now if leases_trusted else datetime.fromtimestamp(0, UTC))
         if expired := await self._lease_expired(clock, _MAX_IN_FLIGHT - len(under_way)):
             return expired
-        # While everything is out only one a second is looked at: a long queue would write down again and again that
-        # it waits. The rest stays due, and goes as soon as a probe succeeds.
-        room = (1 if self._dispatcher.is_out else _MAX_IN_FLIGHT) - len(under_way)
+        # While every upstream is down only one delivery a second is leased: a long queue would record again and
+        # again that it waits. The rest stays due, and is sent as soon as a probe succeeds.
+        room = (1 if self._dispatcher.is_down else _MAX_IN_FLIGHT) - len(under_way)
         if room <= 0 or not await self._store.read(lambda connection: leases.has_due(connection, clock)):
             return {}
         return await self._store.write(
@@ -140,8 +135,11 @@ class QueueWorker:
         )
 
     async def _lease_undecided(self) -> dict[str, list[Delivery]]:
-        """Leases what no journal knows the end of: after a long outage a lease may lapse before the journal is
-        replayed, and that mail would be sent again. It is asked before, for what is replayed meanwhile, and after."""
+        """Leases deliveries that have no outcome in a journal.
+
+        After a long outage a lease may lapse before the journal is replayed, and that mail would be sent again. The
+        journal is read before the leasing, because it may be replayed meanwhile, and after.
+        """
         results = await self._store.find_journaled("settled")
         leased = await self._lease()
         if not leased:
@@ -149,16 +147,16 @@ class QueueWorker:
         results += await self._store.find_journaled("settled")
         decided = {message for message in leased if any(message.encode() in line for line in results)}
         for message in decided:
-            self._put_off.update(leases.DeliveryKey(message, one.number) for one in leased.pop(message))
+            self._not_begun.update(leases.DeliveryKey(message, one.number) for one in leased.pop(message))
         return leased
 
     async def _lease_expired(self, clock: leases.LeaseClock, room: int) -> dict[str, list[Delivery]]:
-        """What is past its time ends at that time, though its turn does not come while the upstreams are out."""
+        """Leases deliveries past their time, which expire even while the upstreams are down."""
         started = time.monotonic()
         if room <= 0 or started < self._looks_for_expired_at_s:
             return {}
         if not await self._store.read(lambda connection: leases.has_expired(connection, clock)):
-            # All that is due is looked at, which may be a million: for a part of the time.
+            # The query reads all that is due, which may be a million rows: it gets a small part of the time.
             self._looks_for_expired_at_s = time.monotonic() + max(
                 _POLL_S, _EXPIRY_SCAN_RATIO * (time.monotonic() - started)
             )
@@ -169,110 +167,52 @@ class QueueWorker:
         )
 
     async def _check_clock_step(self) -> None:
-        """A clock that was set makes leases lapse that are held, and puts what is due off."""
+        """When the clock was set: leases of living workers must not lapse, and due times move with the clock."""
         if not (step := self._clock_step.step()):
             return
         log.clock_set(step.total_seconds())
-        self._leases_trusted_from_s = time.monotonic() + LEASE.total_seconds()  # by then all that live have renewed
+        self._leases_trusted_from_s = (
+            time.monotonic() + LEASE.total_seconds()
+        )  # by then all living workers have renewed
         if step < timedelta():
             await self._store.write(lambda connection: leases.shift_due_times(connection, step))
 
-    async def renew(self) -> None:
-        """Holds on to the leases of what is under way. Never returns."""
-        while True:
-            await asyncio.sleep(_RENEW_S)
-            try:
-                async with self._renewing:
-                    await self._renew()
-            except Exception as error:  # noqa: BLE001  the outermost loop: the next round may go better
-                errors.log_failure(error, "leases")  # with the database away nobody else can lease either
-
-    async def _renew(self) -> None:
-        at, spots = (time.monotonic(), self._now()), set(self._held)
-        messages = {spot.message for spot in spots}
-
-        def renew(connection: sa.Connection) -> set[leases.DeliveryKey]:
-            leases.renew_leases(connection, self.name, messages, at[1] + LEASE)
-            return leases.find_lost_leases(connection, self.name, spots)
-
-        self._lost = await self._store.write(renew)
-        self._renewed_at = at
-
-    async def check_lease(self, message: str, numbers: Sequence[int]) -> None:
-        """Raises LeaseLostError if a process that was stopped meanwhile has lost one of these to another.
-
-        Costs two looks at a clock, unless no renewal has succeeded for most of a lease. A suspended machine is seen by
-        the clock that goes on, a clock that was set back by the other one.
-        """
-        spots = [leases.DeliveryKey(message, number) for number in numbers]
-        if not any(spot in self._held for spot in spots):
-            return  # its client waits, and nobody else knows of it
-        if self._is_stale():
-            async with self._renewing:
-                if self._is_stale():
-                    try:
-                        await self._renew()
-                    except sa.exc.SQLAlchemyError as error:
-                        errors.log_failure(error, "leases", message)
-                        raise LeaseLostError from error  # who holds it cannot be known: it is tried later
-        if any(spot in self._lost for spot in spots):
-            raise LeaseLostError
-
-    def _is_stale(self) -> bool:
-        elapsed_s, at = self._renewed_at
-        passed_s = max(time.monotonic() - elapsed_s, (self._now() - at).total_seconds())
-        return passed_s > (LEASE - _LEASE_MARGIN).total_seconds()
-
-    def _done(self, task: asyncio.Task[None]) -> None:
+    def _remove_task(self, task: asyncio.Task[None]) -> None:
         del self._tasks[task]
-        self._woken.set()  # there is room again
-
-    @contextlib.contextmanager
-    def holding(self, message: str, numbers: Iterable[int]) -> Iterator[None]:
-        """Their leases are renewed meanwhile."""
-        spots = [leases.DeliveryKey(message, number) for number in numbers]
-        self._held.update(spots)
-        try:
-            yield
-        finally:
-            for spot in spots:
-                self._held[spot] -= 1
-                if not self._held[spot]:
-                    del self._held[spot]
-                    self._lost.discard(spot)
+        self._wake_event.set()  # there is room again
 
     async def _work(self, message: str, deliveries: list[Delivery]) -> None:
         try:
-            with self.holding(message, [one.number for one in deliveries]):
+            with self.lease_renewal.renewing(message, [one.number for one in deliveries]):
                 row = await self._store.read(lambda connection: queue.find_message(connection, message))
                 async with self._memory_budget.reserve(row.size_octets if row else 0):
-                    attempts = await self._start(row, deliveries)
+                    attempts = await self._start_attempts(row, deliveries)
                     await self.record_attempts(message, attempts)
         except Exception as error:  # noqa: BLE001  the outermost loop: the lease lapses, the mail stays
             errors.log_failure(error, "delivery", message)
             if errors.is_database_fault(error):  # nothing was begun
-                self._put_off.update(leases.DeliveryKey(message, one.number) for one in deliveries)
+                self._not_begun.update(leases.DeliveryKey(message, one.number) for one in deliveries)
 
     async def record_attempts(self, message: str, attempts: Attempts) -> None:
         """Records the outcomes of each attempt when it ends, so that only what is in flight can be repeated.
 
-        Call it while `holding` their deliveries."""
+        Call it within `lease_renewal.renewing` of their deliveries."""
         try:
-            await self._record(message, attempts.decided)
-            for ended in asyncio.as_completed(attempts.under_way):
+            await self._record(message, attempts.outcomes)
+            for task in asyncio.as_completed(attempts.tasks):
                 try:
-                    outcomes = await ended
-                except Exception:  # noqa: BLE001  this one is tried again; what the others did is still to be written
+                    found = await task
+                except Exception:  # noqa: BLE001  this one is tried again; the outcomes of the others must be recorded
                     log.fault("attempt", message)
                     continue
-                await self._record(message, outcomes)
+                await self._record(message, found)
         finally:
-            attempts.cancel()  # nothing for those that have ended; the others must not arrive unwritten
+            attempts.cancel()  # those under way must not be delivered without a record
 
-    async def _record(self, message: str, outcomes: list[Outcome]) -> None:
-        result = OutcomesFact(message, outcomes, self.name)
+    async def _record(self, message: str, found: list[Outcome]) -> None:
+        result = OutcomesFact(message, found, self.name)
         is_storable = True
-        while outcomes:  # until the result is stored: otherwise the mail would be delivered twice
+        while found:  # until the result is stored: otherwise the mail would be delivered twice
             try:
                 if is_storable:
                     await self._store.record("settled", result)
@@ -289,16 +229,16 @@ class QueueWorker:
                 log.unwritten("settled", errors.describe_error(error))
                 await asyncio.sleep(_POLL_S)
 
-    async def _start(self, row: Message | None, deliveries: list[Delivery]) -> Attempts:
+    async def _start_attempts(self, row: Message | None, deliveries: list[Delivery]) -> Attempts:
         def load(connection: sa.Connection) -> LoadedMessage | None:
-            kept = queue.find_content(connection, row.id) if row else None
-            return LoadedMessage(row, Plan.from_json(row.plan), kept) if row and kept is not None else None
+            octets = queue.find_content(connection, row.id) if row else None
+            return LoadedMessage(row, Plan.from_json(row.plan), octets) if row and octets is not None else None
 
         loaded = await self._store.read(load)  # on a thread, the plan of a large message as well
         if loaded is None:
             now = self._now()
             return Attempts(
-                [schedule.expired(number=one.number, recipient=one.recipient, now=now) for one in deliveries], []
+                [outcomes.expired(number=one.number, recipient=one.recipient, now=now) for one in deliveries], []
             )
         targets = [
             PendingRecipient(one.number, Recipient(Mailbox(one.recipient), one.notify, one.orcpt), one.attempts)
@@ -309,13 +249,13 @@ class QueueWorker:
     async def drain(self, at_most_s: float) -> None:
         """Leases no more, waits for attempts under way, and ends those that last longer. Call it while `run` runs."""
         self._is_stopping = True
-        self._woken.set()
+        self._wake_event.set()
         with contextlib.suppress(TimeoutError):  # a database that hangs is not waited for
             await asyncio.wait_for(self._has_ended.wait(), at_most_s)
         self._has_drained = True
         if self._tasks:
             await asyncio.wait(set(self._tasks), timeout=at_most_s)
-        for task in set(self._tasks):  # what has ended is written down; what has not goes back
+        for task in set(self._tasks):  # outcomes are recorded as attempts end; the rest returns to the queue
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 

@@ -1,8 +1,8 @@
-"""The process that reads what strangers send to the return path: `python -m relay.delivery.report_process`.
+"""The process that reads mail of strangers to the return path: `python -m relay.delivery.report_process`.
 
 In: frames on standard input, a mail each.  Out: a frame on standard output for each, `Reading` as JSON.  A frame is
-four octets of length, then so many octets. It knows no key and no password, and the system limits what it may use:
-whoever finds a mail that takes hours to read, or gigabytes, ends this process and nothing else.
+four octets of length, then so many octets. It knows no key and no password, and the system limits its time and
+memory: a mail that takes hours to read, or gigabytes, ends this process and nothing else.
 """
 
 import ctypes
@@ -26,8 +26,8 @@ from relay.bounce.report import Report
 MAX_CPU_S = 5  # of processor time for a mail; measured: 4 MB of the slowest text known take 1 s
 MAX_MEMORY = 1 << 30  # octets of address space
 _MAX_FILES = 16
-_NICE = 5  # what the mail role does meanwhile comes first
-_MAX_SEARCHED = 1 << 20  # octets in which tokens are looked for
+_NICE = 5  # the mail role goes first
+_MAX_SEARCHED_OCTETS = 1 << 20  # octets in which tokens are looked for
 _MAX_CANDIDATES = 100
 _LENGTH_OCTETS = 4
 _PR_SET_PDEATHSIG = 1
@@ -53,20 +53,20 @@ READING: TypeAdapter[Reading] = TypeAdapter(Reading)
 def read(octets: bytes, domain: str, public_url: str) -> Reading:
     """What the mail reports, and the tokens that it may hold."""
     try:
-        text = _searched(octets)
+        text = _searchable_text(octets)
         links = re.finditer(rf"{re.escape(public_url)}/([ocu])/([A-Za-z0-9_-]{{20,900}})", text)
         return Reading(
             report.read_report(octets),
             tuple(itertools.islice(return_path.find_candidates(domain, text), _MAX_CANDIDATES)),
             tuple((found[1], found[2]) for found in itertools.islice(links, _MAX_CANDIDATES)),
         )
-    except Exception:  # noqa: BLE001  whoever asked logs it, and answers 451
+    except Exception:  # noqa: BLE001  the caller logs it, and answers 451
         return Reading(Report(report.ReportKind.NONE), fault=traceback.format_exc())
 
 
-def _searched(octets: bytes) -> str:
+def _searchable_text(octets: bytes) -> str:
     """Where a token may stand: the mail with its soft line breaks joined, and its base64 parts decoded."""
-    pieces = [octets[:_MAX_SEARCHED].replace(b"=\r\n", b"")]
+    pieces = [octets[:_MAX_SEARCHED_OCTETS].replace(b"=\r\n", b"")]
     pieces += (part.octets for part in lenient_mime.parse_mail(octets).walk() if not part.children and _is_base64(part))
     return b"\n".join(pieces).decode("latin-1")
 
@@ -75,12 +75,12 @@ def _is_base64(part: lenient_mime.LenientPart) -> bool:
     return part.get("content-transfer-encoding").strip().lower() == "base64"
 
 
-def frame(octets: bytes) -> bytes:
+def make_frame(octets: bytes) -> bytes:
     """The octets as they are sent."""
     return len(octets).to_bytes(_LENGTH_OCTETS, "big") + octets
 
 
-def length_of(head: bytes) -> int:
+def frame_length(head: bytes) -> int:
     """How many octets follow the first four."""
     return int.from_bytes(head, "big")
 
@@ -89,7 +89,7 @@ def main(domain: str, public_url: str) -> None:
     """Answers frames until standard input ends."""
     _limit()
     while head := sys.stdin.buffer.read(_LENGTH_OCTETS):
-        octets = sys.stdin.buffer.read(length_of(head))
+        octets = sys.stdin.buffer.read(frame_length(head))
         _allow_cpu(MAX_CPU_S)
         before_s = time.process_time()
         reading = read(octets, domain, public_url)
@@ -98,7 +98,7 @@ def main(domain: str, public_url: str) -> None:
 
 
 def _write(to: BinaryIO, answer: bytes) -> None:
-    to.write(frame(answer))
+    to.write(make_frame(answer))
     to.flush()
 
 

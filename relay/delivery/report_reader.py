@@ -1,4 +1,4 @@
-"""Have strangers' mail read where it can be killed.
+"""Have mail of strangers read in a process that can be killed.
 
 In: the octets of a mail to the return path.  Out: a Reading, from a process of its own (`report_process`), of which
 there are at most two, started when there is something to read and ended when there has long been nothing.
@@ -16,8 +16,8 @@ from relay.delivery import report_process
 from relay.delivery.report_process import READING, Reading
 
 MAX_PROCESSES = 2
-MAX_WAITING = 20  # mails; the next one is answered at once that it may come again
-DEADLINE_S = 10.0  # from the first octet given to it, on a machine of which others want something too
+MAX_WAITING = 20  # mails; the next one gets a temporary refusal at once
+DEADLINE_S = 10.0  # from the first octet given to it, on a busy machine
 _IDLE_S = 300.0
 _MAX_ANSWER = 16 << 20  # octets
 
@@ -27,7 +27,7 @@ class UnreadableReportError(Exception):
 
 
 class BusyReaderError(UnreadableReportError):
-    """Too many wait: it was not tried."""
+    """Too many mails wait, so that this one was not tried."""
 
 
 class ReportReader:
@@ -86,7 +86,7 @@ class ReportReader:
         return reading
 
     async def _start(self) -> Process:
-        # What is in the environment may be secret; what it needs is where the modules are.
+        # The environment may hold secrets. The process needs the module path only.
         environment = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path), "PYTHONUTF8": "1"}
         return await asyncio.create_subprocess_exec(
             sys.executable, *self._arguments, stdin=PIPE, stdout=PIPE, stderr=DEVNULL, env=environment
@@ -103,10 +103,10 @@ async def _exchange(process: Process, octets: bytes) -> bytes:
     """The answer's octets. Raises EOFError if the process ends meanwhile."""
     to, answer = process.stdin, process.stdout
     assert to is not None and answer is not None
-    to.write(report_process.frame(octets))
+    to.write(report_process.make_frame(octets))
     try:
         await to.drain()
-        length = report_process.length_of(await answer.readexactly(4))
+        length = report_process.frame_length(await answer.readexactly(4))
         if length > _MAX_ANSWER:
             raise ValueError("the answer is too long")
         return await answer.readexactly(length)
@@ -118,4 +118,4 @@ async def _end(process: Process) -> None:
     with contextlib.suppress(ProcessLookupError):
         process.kill()
     await process.wait()
-    process._transport.close()  # type: ignore[attr-defined]  # its pipes, which nothing public closes
+    process._transport.close()  # type: ignore[attr-defined]  # closes its pipes; there is no public way

@@ -1,7 +1,7 @@
-"""Mail for the return path: bounces, complaints and unsubscribes settle the delivery that their token names.
+"""Mail to the return path: bounces, complaints and unsubscribes change the delivery that their token identifies.
 
-In: a mail to `[bounces] return_path`.  Out: a commit, then 250. Whatever address a report names, its token decides,
-and one without a token that we made changes nothing. Nothing here is relayed or answered.
+In: a mail to `[bounces] return_path`.  Out: a commit, then 250. The token decides, whatever address a report names;
+a report without a token of ours changes nothing. Such mail is neither relayed nor answered.
 """
 
 import time
@@ -29,23 +29,25 @@ from relay.store.database import errors
 from relay.store.database.delivery_rows import UnknownDeliveryError
 from relay.store.database.tables import EventType
 from relay.store.queue import late_reports
-from relay.store.queue.deliveries import AttemptResult
+from relay.store.queue.deliveries import AttemptRecord
 from relay.store.queue.late_reports import LateReport
 from relay.store.store import Store
 from relay.store.tracking.hits import Hit
 
 # RFC 5321 §4.5.1 and RFC 2142: where feedback loops and postmasters send what has no token in its address. It is
-# taken only if there is one inside.
+# accepted only if there is a token inside.
 _ROLE_ADDRESSES = frozenset({"postmaster", "abuse", "fbl"})
-# Feedback by which people leave a list, and do not complain of it (RFC 5965 §7.3).
+# Feedback types that mean an unsubscribe and no complaint (RFC 5965 §7.3).
 _UNSUBSCRIBE_FEEDBACK = frozenset({"opt-out", "opt-out-list", "opt-out-all", "unsubscribe"})
-_GRACE = timedelta(days=7)  # a token outlives its message's row by that: what comes then is known, and unknown
-MAX_WAITING_OF_ONE = MAX_WAITING // 2  # reports of one network: others find places too
+_GRACE = timedelta(
+    days=7
+)  # a token is accepted for that long after its message's row is deleted; such reports change nothing
+MAX_WAITING_OF_ONE = MAX_WAITING // 2  # reports of one network, so that others are read too
 _BOUNCES = (ReportKind.DSN, ReportKind.TEXT)
 
 
 class _ReportMeaning(NamedTuple):
-    """What a report says of a delivery."""
+    """What a report means for a delivery."""
 
     type: EventType
     failure: RecipientReport | None
@@ -53,7 +55,7 @@ class _ReportMeaning(NamedTuple):
 
 
 class ReturnPathMail:
-    """Reads the mail that comes back. Its methods are the edge's `ReturnPathHandler`."""
+    """Reads the mail that comes back. It is the edge's `ReturnPathHandler`."""
 
     def __init__(
         self,
@@ -68,15 +70,15 @@ class ReturnPathMail:
         self._domain = config.bounces.return_path
         self._now = now
         self._reader = ReportReader(self._domain, config.tracking.public_url)
-        self._spent_ms = clients.report_reading_limit()
-        self._reading: Counter[str] = Counter()  # reports under way, by network
+        self._reading_time = clients.report_reading_limit()
+        self._under_way: Counter[str] = Counter()  # reports under way, by network
 
     @property
     def _secret(self) -> bytes:
-        return self._ring.derive_secret(return_path.KEY_PURPOSE)  # another one once its key is revoked
+        return self._ring.derive_secret(return_path.KEY_PURPOSE)  # it changes when its key is revoked
 
     async def close(self) -> None:
-        """Ends what reads."""
+        """Ends the reading processes."""
         await self._reader.close()
 
     def takes_mail_for(self, mailbox: Mailbox, stranger: Client | None = None) -> bool:
@@ -87,19 +89,19 @@ class ReturnPathMail:
         """
         if not return_path.is_return_address(self._domain, mailbox):
             return False
-        if stranger and self._spent_ms.is_over(stranger.ip, time.monotonic()):
+        if stranger and self._reading_time.is_over(stranger.ip, time.monotonic()):
             raise refusal(451, "4.7.0", "too many reports from your network, please try again later")
         if _local_part(mailbox) not in _ROLE_ADDRESSES:
             self._read_token(mailbox)
         return True
 
     async def _read_report(self, accepted: AcceptedMessage) -> Reading:
-        """What the mail says, at its sender's cost. Raises RefusedError."""
+        """Reads the mail, and counts the time for the sender's network. Raises RefusedError."""
         ip = accepted.client.ip
         network = clients.networks_of(ip)[0]
-        if self._reading[network] >= MAX_WAITING_OF_ONE:
+        if self._under_way[network] >= MAX_WAITING_OF_ONE:
             raise refusal(451, "4.7.0", "too many reports from your network at once, please try again later")
-        self._reading[network] += 1
+        self._under_way[network] += 1
         took_ms = report_process.MAX_CPU_S * 1000
         try:
             reading = await self._reader.read(accepted.octets)
@@ -110,29 +112,29 @@ class ReturnPathMail:
         except UnreadableReportError as error:
             raise _cannot_read() from error
         finally:
-            self._reading[network] -= 1
-            if not self._reading[network]:
-                del self._reading[network]
-            self._spent_ms.count(ip, time.monotonic(), took_ms)
+            self._under_way[network] -= 1
+            if not self._under_way[network]:
+                del self._under_way[network]
+            self._reading_time.count(ip, time.monotonic(), took_ms)
         return reading
 
     async def accept_report(self, accepted: AcceptedMessage) -> Reply:
-        """The reply to the dot, once what the mail says is durable. Raises RefusedError."""
+        """The reply to the dot, once the report is durable. Raises RefusedError."""
         mailbox = accepted.envelope.recipients[0].mailbox
         token = None if _local_part(mailbox) in _ROLE_ADDRESSES else self._read_token(mailbox)
         reading = await self._read_report(accepted)
-        read = reading.report
+        report = reading.report
         if token is None:
             token = self._find_token(reading)
-            # The links of a mail are in every copy of it: they may complain, but only its return path may bounce.
-            is_bounce = token is not None and token.purpose is Purpose.BOUNCE and read.kind in _BOUNCES
-            if token is None or not (is_bounce or read.kind is ReportKind.ARF):
+            # Every copy of a mail has its links, so they prove a complaint only; a bounce needs the return path.
+            is_bounce = token is not None and token.purpose is Purpose.BOUNCE and report.kind in _BOUNCES
+            if token is None or not (is_bounce or report.kind is ReportKind.ARF):
                 raise refusal(550, "5.7.1", "only reports on mail of ours are read here, and this is none")
         elif token.purpose is Purpose.UNSUBSCRIBE:
-            return await self._unsubscribe(token, read, accepted)
-        meaning = _report_meaning(read)
+            return await self._unsubscribe(token, report, accepted)
+        meaning = _report_meaning(report)
         if meaning is None:
-            log.not_told(token.message, token.number, read.kind)
+            log.not_told(token.message, token.number, report.kind)
             return Reply(250, "2.0.0", "read")
         await self._apply_report(_late_report(token, meaning, self._now(), self._config))
         return Reply(250, "2.0.0", "read")
@@ -151,7 +153,7 @@ class ReturnPathMail:
         return token
 
     def _find_token(self, reading: Reading) -> ReturnToken | None:
-        """The delivery of which a token stands in the returned mail: its reverse-path, or a link of ours."""
+        """The delivery whose token is in the returned mail: in its reverse-path, or in a tracking URL."""
         if found := return_path.find_authentic(self._secret, reading.local_parts):
             return found
         for kind, written in reading.links:
@@ -163,10 +165,10 @@ class ReturnPathMail:
                 return ReturnToken(Purpose.UNSUBSCRIBE, token.message, token.recipient)
         return None
 
-    async def _unsubscribe(self, token: ReturnToken, read: Report, accepted: AcceptedMessage) -> Reply:
-        """As POST /u/ does. A machine's answer is nobody's wish: neither a bounce nor an automatic reply counts."""
-        if not accepted.envelope.reverse_path or read.kind is not ReportKind.NONE:
-            log.not_told(token.message, token.number, read.kind)
+    async def _unsubscribe(self, token: ReturnToken, report: Report, accepted: AcceptedMessage) -> Reply:
+        """Unsubscribes, as POST /u/ does. A bounce or an automatic reply does not count as a request."""
+        if not accepted.envelope.reverse_path or report.kind is not ReportKind.NONE:
+            log.not_told(token.message, token.number, report.kind)
             return Reply(250, "2.0.0", "read")
         now = self._now()
         hit = Hit(ids.new(now), EventType.UNSUBSCRIBED, now, token.message, token.number, "human", reasons=("mailto",))
@@ -186,7 +188,7 @@ class ReturnPathMail:
         except TimeoutError as error:
             log.not_stored(report.message, "slow")
             raise _cannot_store() from error
-        except (sa.exc.SQLAlchemyError, UnknownDeliveryError) as error:  # whoever reports it tries again
+        except (sa.exc.SQLAlchemyError, UnknownDeliveryError) as error:  # the reporting server tries again
             if not errors.is_database_fault(error) and not isinstance(error, UnknownDeliveryError):
                 log.fault("report", report.message)
             log.not_stored(report.message, errors.describe_error(error))
@@ -194,19 +196,19 @@ class ReturnPathMail:
         log.told(report.message, report.number, report.type, report.tried.upstream, is_new)
 
 
-def _report_meaning(read: Report) -> _ReportMeaning | None:
-    """What the report says of a delivery; None if it says nothing new."""
-    if read.kind is ReportKind.ARF:
-        failure = next(iter(read.recipients), None)
-        if read.feedback in _UNSUBSCRIBE_FEEDBACK:
-            return _ReportMeaning(EventType.UNSUBSCRIBED, failure, (read.feedback,))
+def _report_meaning(report: Report) -> _ReportMeaning | None:
+    """What the report means for a delivery; None if it changes nothing."""
+    if report.kind is ReportKind.ARF:
+        failure = next(iter(report.recipients), None)
+        if report.feedback in _UNSUBSCRIBE_FEEDBACK:
+            return _ReportMeaning(EventType.UNSUBSCRIBED, failure, (report.feedback,))
         return (
-            _ReportMeaning(EventType.COMPLAINED, failure, (read.feedback,))
-            if read.feedback in arf.UNWANTED_FEEDBACK
+            _ReportMeaning(EventType.COMPLAINED, failure, (report.feedback,))
+            if report.feedback in arf.UNWANTED_FEEDBACK
             else None
         )
     for action, type_ in ((recipient_report.FAILED, EventType.BOUNCED), (recipient_report.DELAYED, EventType.DEFERRED)):
-        failure = next((one for one in read.recipients if one.action == action), None)
+        failure = next((one for one in report.recipients if one.action == action), None)
         if failure is not None:
             return _ReportMeaning(type_, failure, (failure.verdict.category, "report"))
     return None
@@ -214,7 +216,7 @@ def _report_meaning(read: Report) -> _ReportMeaning | None:
 
 def _late_report(token: ReturnToken, meaning: _ReportMeaning, now: datetime, config: Config) -> LateReport:
     failure = meaning.failure
-    tried = AttemptResult(
+    tried = AttemptRecord(
         upstream=(failure.remote if failure else "") or "report",
         phase=late_reports.REPORT_PHASE,
         code=failure.code if failure else 0,

@@ -11,7 +11,7 @@ import re
 from relay.reply import RefusedError, Reply
 
 _END = b"\r\n.\r\n"
-_PIECE = 1 << 20
+_PIECE_OCTETS = 1 << 20
 # RFC 5321 §4.5.2 leaves NUL out; a server that drops it would see an end of data where there is none.
 _NUL = Reply(550, "5.6.0", "message has a NUL octet; encode it, in base64 for example (RFC 2045)")
 _FAULT = re.compile(rb"\0|\r(?!\n)")
@@ -35,12 +35,12 @@ class Data:
         wire = self._carry + block
         end = wire.find(_END)
         if end >= 0:
-            self._keep(wire[: end + 2])
+            self._append(wire[: end + 2])
             return wire[end + len(_END) :]
         # What may be the beginning of the end waits for the next block; so neither CRLF nor CRLF. is ever cut in two.
-        held = next(n for n in range(len(_END) - 1, -1, -1) if wire.endswith(_END[:n]))
-        self._carry = wire[len(wire) - held :]
-        self._keep(wire[: len(wire) - held])
+        undecided = next(n for n in range(len(_END) - 1, -1, -1) if wire.endswith(_END[:n]))
+        self._carry = wire[len(wire) - undecided :]
+        self._append(wire[: len(wire) - undecided])
         return None
 
     def refuse(self, reply: Reply) -> None:
@@ -53,7 +53,7 @@ class Data:
         """True once nothing is kept any more."""
         return self._refusal is not None
 
-    def _keep(self, piece: bytes) -> None:
+    def _append(self, piece: bytes) -> None:
         if self._refusal or not piece:
             return
         piece = piece.replace(b"\r\n.", b"\r\n")
@@ -65,7 +65,7 @@ class Data:
             piece = piece.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
         self._octets += piece if self._size else piece[2:]
         self._size += len(piece)
-        if len(self._octets) > _PIECE:
+        if len(self._octets) > _PIECE_OCTETS:
             self._pieces.append(bytes(self._octets))
             self._octets.clear()
         if self._size - 2 > self._limit:

@@ -17,13 +17,13 @@ _FIELD = re.compile(rb"[!-9;-~]{1,2000}+[ \t]{0,2000}+:")
 _FROM_LINES = re.compile(rb"(?:>{0,100}+From [^\n]{0,2000}+\n){1,10}+(?=[!-9;-~]{1,2000}+[ \t]{0,2000}+:)")
 
 
-def completed(octets: bytes) -> bytes:
+def complete_header(octets: bytes) -> bytes:
     """The message with the beginning of a header section, as Postfix makes it; every line is kept."""
-    added = additions(octets)
-    return splice(octets, added) if added else octets
+    edits = find_additions(octets)
+    return splice(octets, edits) if edits else octets
 
 
-def additions(octets: bytes) -> list[Edit]:
+def find_additions(octets: bytes) -> list[Edit]:
     """What is put into the message for that: insertions, in order; none for nearly all mail.
 
     Lines of an mbox become fields named X-Mailbox-Line. A first line that is none of those and no field either begins
@@ -38,7 +38,7 @@ def additions(octets: bytes) -> list[Edit]:
     return [Edit(start, start, b"X-Mailbox-Line: ", "header") for start in starts[:-1]]
 
 
-def read(octets: bytes) -> fields.Head:
+def read_header(octets: bytes) -> fields.Head:
     """The header section. Raises RefusedError for one that is out of bounds: nothing has been searched in it then."""
     end = 0 if octets.startswith(b"\r\n") else octets.find(b"\r\n\r\n", 0, MAX_OCTETS + 4)
     if end < 0 and len(octets) > MAX_OCTETS:

@@ -1,4 +1,4 @@
-"""Who a client is behind a balancer: the PROXY protocol's header, versions 1 and 2.
+"""The address of a client behind a load balancer: the PROXY protocol's header, versions 1 and 2.
 
 In: a connection's first octets.  Out: the client's address. The header is a claim, and anybody can make
 one: it is read on listeners marked for it alone, and there from networks that are trusted.
@@ -12,21 +12,21 @@ HEADER_S = 10.0  # a balancer sends it at once
 UNKNOWN = "0.0.0.0"  # noqa: S104  a client that the header does not name: in nobody's network, and not loopback
 
 
-class BadHeader(Exception):
+class ProxyHeaderError(Exception):
     """The connection does not begin with a PROXY header."""
 
 
-async def client_ip(reader: asyncio.StreamReader, peer: str) -> str:
+async def read_client_ip(reader: asyncio.StreamReader, peer: str) -> str:
     """The client's address. `peer` is the balancer, and the client too where the header says so (LOCAL: its own check).
 
-    Raises BadHeader.
+    Raises ProxyHeaderError.
     """
     try:
         header: ProxyData = await get_proxy(reader)
     except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, ConnectionError) as error:
-        raise BadHeader("the connection ended in its header") from error
+        raise ProxyHeaderError("the connection ended in its header") from error
     if not header.valid:
-        raise BadHeader(header.error or "no header")
+        raise ProxyHeaderError(header.error or "no header")
     if header.version == 2 and header.command == V2_CMD.LOCAL:
         return peer
     # UNKNOWN and Unix sockets name no address. The balancer's own would be trusted, so that is not taken.

@@ -1,4 +1,4 @@
-"""What a client has sent and nobody has read yet: by line, or by block.  RFC 5321 §2.3.8.
+"""Read what a client has sent, by line or by block.  RFC 5321 §2.3.8.
 
 What follows a message's dot is put back and read as commands (RFC 2920), also after the client has
 closed its half of the connection.
@@ -9,11 +9,11 @@ import asyncio
 _BLOCK = 1 << 20
 
 
-class LineTooLong(Exception):
+class LineTooLongError(Exception):
     """The line was longer than may be. It has been read to its end."""
 
 
-class Incoming:
+class CommandReader:
     """The octets of one connection, in order."""
 
     def __init__(self, reader: asyncio.StreamReader) -> None:
@@ -21,34 +21,34 @@ class Incoming:
         self._octets = bytearray()
 
     @property
-    def holds_line(self) -> bool:
+    def has_line(self) -> bool:
         """True if a whole line is here already."""
         return b"\n" in self._octets
 
     @property
     def is_empty(self) -> bool:
-        """True if nothing has come that nobody has read."""
+        """True if everything that has come is read."""
         return not self._octets and not self._reader._buffer  # type: ignore[attr-defined]  # no peek
 
-    async def line(self, longest_octets: int) -> bytes:
+    async def read_line(self, max_octets: int) -> bytes:
         """The next line without its end. Raises LineTooLong; IncompleteReadError where nothing more comes."""
         is_too_long, searched = False, 0
         while (end := self._octets.find(b"\n", searched)) < 0:
-            if len(self._octets) > longest_octets:
+            if len(self._octets) > max_octets:
                 is_too_long = True
                 self._octets.clear()
             searched = len(self._octets)
-            self._octets += await self._more()
+            self._octets += await self._receive()
         line = bytes(self._octets[:end]).rstrip(b"\r")
         del self._octets[: end + 1]
-        if is_too_long or len(line) > longest_octets:
-            raise LineTooLong
+        if is_too_long or len(line) > max_octets:
+            raise LineTooLongError
         return line
 
-    async def block(self) -> bytes:
+    async def read_block(self) -> bytes:
         """Whatever is here, at least one octet. Raises IncompleteReadError where nothing more comes."""
         if not self._octets:
-            return await self._more()
+            return await self._receive()
         block = bytes(self._octets)
         self._octets.clear()
         return block
@@ -57,11 +57,11 @@ class Incoming:
         """These come next."""
         self._octets[:0] = octets
 
-    def forget(self) -> None:
-        """Drops what was sent ahead (RFC 3207 §4.2: what came before TLS is nobody's word)."""
+    def discard(self) -> None:
+        """Drops what was sent ahead (RFC 3207 §4.2: what came before TLS is not trusted)."""
         self._octets.clear()
 
-    async def _more(self) -> bytes:
+    async def _receive(self) -> bytes:
         block = await self._reader.read(_BLOCK)
         if not block:
             raise asyncio.IncompleteReadError(b"", None)

@@ -11,7 +11,7 @@ _HANDSHAKE_S = 60
 _GOODBYE_S = 2.0  # for a client that does not answer ours (RFC 8446 §6.1); it has had its replies
 
 
-class Layer(sslproto.SSLProtocol):
+class SmallBufferTls(sslproto.SSLProtocol):
     """asyncio's TLS with a smaller buffer: 256 KB for each of 2,000 idle clients would be half a gigabyte."""
 
     max_size = 1 << 15
@@ -21,20 +21,20 @@ class Layer(sslproto.SSLProtocol):
         loop: asyncio.AbstractEventLoop,
         above: asyncio.Protocol,
         context: ssl.SSLContext,
-        shaken: "asyncio.Future[None]",
+        handshake: "asyncio.Future[None]",
     ) -> None:
-        """`shaken` is done, or fails, with the handshake."""
+        """`handshake` is done, or fails, with the handshake."""
         super().__init__(
             loop,
             above,
             context,
-            shaken,
+            handshake,
             server_side=True,
             ssl_handshake_timeout=_HANDSHAKE_S,
             ssl_shutdown_timeout=_GOODBYE_S,
         )
 
-    def begin_with(self, octets: bytes) -> None:
+    def feed_early_bytes(self, octets: bytes) -> None:
         """Octets of the handshake that had been read before the layer was there."""
         while octets:
             room = self.get_buffer(len(octets))
@@ -44,12 +44,12 @@ class Layer(sslproto.SSLProtocol):
             octets = octets[size:]
 
 
-def context(listen: ListenConfig) -> ssl.SSLContext:
+def create_context(listen: ListenConfig) -> ssl.SSLContext:
     """The listener's TLS. Raises OSError (ssl.SSLError is one) for files that cannot be used."""
     assert listen.certificate and listen.key  # the schema saw to it
-    made = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    made.load_cert_chain(listen.certificate, listen.key)
-    return made
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(listen.certificate, listen.key)
+    return context
 
 
 class Certificate:
@@ -57,27 +57,27 @@ class Certificate:
 
     def __init__(self, listen: ListenConfig) -> None:
         self._listen = listen
-        self._stamp = self._now()
-        self._context = context(listen)
+        self._stamp = self._file_stamps()
+        self._context = create_context(listen)
 
-    def context(self) -> ssl.SSLContext:
+    def current_context(self) -> ssl.SSLContext:
         """For the next connection: a look at the files' times costs microseconds, so it is always the newest."""
-        stamp = self._now()
+        stamp = self._file_stamps()
         if stamp != self._stamp:
             self._stamp = stamp
-            self.renew()
+            self.reload()
         return self._context
 
-    def renew(self) -> None:
+    def reload(self) -> None:
         """Reads the files again."""
         try:
-            self._context = context(self._listen)
+            self._context = create_context(self._listen)
         except OSError as error:  # renewed half: the key follows in a moment, and its time tells
             log.certificate_unusable(str(self._listen.address), error.strerror or str(error))
         else:
             log.certificate_renewed(str(self._listen.address))
 
-    def _now(self) -> tuple[tuple[int, int, int], ...] | None:
+    def _file_stamps(self) -> tuple[tuple[int, int, int], ...] | None:
         try:
             stats = [path.stat() for path in (self._listen.certificate, self._listen.key) if path]
         except OSError:

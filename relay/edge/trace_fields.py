@@ -15,26 +15,26 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9.\-_:\[\]]")
 _MAX_RECEIVED_OCTETS = 2048  # of a field, in which our name is looked for
 
 
-def fields_above(
+def make_trace_fields(
     head: Head, message: str, hostname: str, client: Client, envelope: Envelope, at: datetime
 ) -> tuple[bytes, ...]:
     """The fields, each CRLF-ended, in the order in which they go above the message."""
-    above = [_received(message, hostname, client, envelope, at)]
+    trace_fields = [_received(message, hostname, client, envelope, at)]
     if not head.fields_named(b"message-id"):
         domain = address.domain(envelope.reverse_path)
         domain = domain if domain and domain.isascii() else hostname
-        above.append(f"Message-ID: <{message}@{_ascii(domain)}>\r\n".encode("ascii"))
+        trace_fields.append(f"Message-ID: <{message}@{_ascii(domain)}>\r\n".encode("ascii"))
     if not head.fields_named(b"date"):
-        above.append(f"Date: {format_datetime(at)}\r\n".encode("ascii"))
-    return tuple(above)
+        trace_fields.append(f"Date: {format_datetime(at)}\r\n".encode("ascii"))
+    return tuple(trace_fields)
 
 
 def count_hops(octets: bytes, head: Head, hostname: str) -> tuple[int, int]:
     """How many relays the message has gone through (RFC 5321 §6.3), and how often it was here."""
     received = head.fields_named(b"received")
-    mark = b"by %s (waypost) with " % _ascii(hostname).lower().encode("ascii")
-    begins = (octets[field.value : min(field.end, field.value + _MAX_RECEIVED_OCTETS)] for field in received)
-    return len(received), sum(mark in b" ".join(begin.lower().split()) for begin in begins)
+    own_by_clause = b"by %s (waypost) with " % _ascii(hostname).lower().encode("ascii")
+    value_starts = (octets[field.value : min(field.end, field.value + _MAX_RECEIVED_OCTETS)] for field in received)
+    return len(received), sum(own_by_clause in b" ".join(begin.lower().split()) for begin in value_starts)
 
 
 def _received(message: str, hostname: str, client: Client, envelope: Envelope, at: datetime) -> bytes:

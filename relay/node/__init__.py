@@ -3,5 +3,5 @@
 `server` puts a node together · `data_directory` lock, keys, database · `listeners` the sockets · `privileges` of root
 dropped · `supervisor` keeps the roles up · `role` a role's process · `mail_role` and `web_role` what they run ·
 `recovery` after a death · `maintenance` journal and retention · `shared_logins` between mail processes ·
-`descriptors` when they run out · `systemd` what it is told
+`descriptors` when they run out · `systemd` notifications to it
 """

@@ -16,11 +16,11 @@ from relay.store import store
 from relay.store.database import engine, identities, migrate
 
 KEYS_FILE = "keys.json"
-_WAIT_FOR_S = 3.0  # a killed server's roles, which die right after it
+_LOCK_WAIT_S = 3.0  # the roles of a killed server end right after it
 
 
-class Unusable(Exception):
-    """The ground cannot be built on; the text says what to do."""
+class StartupError(Exception):
+    """The server cannot start; the text says what to do."""
 
 
 def database_url(config: Config) -> str:
@@ -28,68 +28,68 @@ def database_url(config: Config) -> str:
 
 
 def open_store(config: Config) -> store.Store:
-    """This process's store. Call `prepare` before, in this or another process."""
-    known = identities.IdentityPolicy(
+    """This process's store. Call `prepare_data` before, in this or another process."""
+    policy = identities.IdentityPolicy(
         config.privacy.mode,
         open_key_ring(config).derive_secret(identities.KEY_PURPOSE),
         config.privacy.consent == "asked",
     )
-    return store.Store(database_url(config), config.relay.data_dir, known)
+    return store.Store(database_url(config), config.relay.data_dir, policy)
 
 
 def open_key_ring(config: Config) -> tokens.KeyRing:
-    """The installation's keys, made at the first start. Raises Unusable."""
+    """The installation's keys, made at the first start. Raises StartupError."""
     _become_owner(config)
     try:
         return tokens.open_key_ring(config.relay.data_dir / KEYS_FILE)
     except (OSError, ValueError) as error:
-        raise Unusable(f"cannot use the keys: {error}") from None
+        raise StartupError(f"cannot use the keys: {error}") from None
 
 
-def prepare(config: Config) -> None:
-    """Makes the directory, the keys and the database, or brings them up to date. Raises Unusable.
+def prepare_data(config: Config) -> None:
+    """Makes the directory, the keys and the database, or brings them up to date. Raises StartupError.
 
     From here on, and in `open_key_ring`, root has become `[relay] user`: what commands write there the server can read.
     """
     _become_owner(config)
-    os.umask(0o077)  # mail is nobody else's to read
+    os.umask(0o077)  # no other user may read mail
     directory = config.relay.data_dir
     try:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not os.access(directory, os.W_OK):
             raise PermissionError(13, "not writable", str(directory))
     except OSError as error:
-        raise Unusable(f"[relay] data_dir {directory}: {error.strerror}") from None
+        raise StartupError(f"[relay] data_dir {directory}: {error.strerror}") from None
     open_key_ring(config)
     try:
         store.prepare_database(database_url(config))
     except migrate.DatabaseTooNewError as error:
-        raise Unusable(str(error)) from None
+        raise StartupError(str(error)) from None
     except sa.exc.SQLAlchemyError as error:
         reason = error.orig if isinstance(error, sa.exc.DBAPIError) else error
-        raise Unusable(f"cannot open the database: {reason}") from None
+        raise StartupError(f"cannot open the database: {reason}") from None
 
 
 def _become_owner(config: Config) -> None:
     try:
-        privileges.leave(config)
+        privileges.drop_privileges(config)
     except privileges.PrivilegeError as error:
-        raise Unusable(str(error)) from None
+        raise StartupError(str(error)) from None
 
 
 @contextlib.contextmanager
-def locked(config: Config, role: str) -> Iterator[None]:
-    """Holds the data directory for a role: two servers on one directory would fight over it. Raises Unusable."""
+def role_lock(config: Config, role: str) -> Iterator[None]:
+    """Locks the data directory for a role, because two servers must not share one directory. Raises StartupError."""
     path: Path = config.relay.data_dir / f"{role}.lock"
     file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        end = time.monotonic() + _WAIT_FOR_S
+        end = time.monotonic() + _LOCK_WAIT_S
         while not _lock(file):
             holder = os.pread(file, 32, 0).decode("ascii", "replace").strip() or "unknown"
-            if _is_gone(holder) and time.monotonic() < end:
+            if _has_ended(holder) and time.monotonic() < end:
                 time.sleep(0.05)
                 continue
-            raise Unusable(
+            raise StartupError(
                 f"another Waypost (process {holder}) already serves {role} on {config.relay.data_dir}; "
                 "stop it, or give this one another [relay] data_dir"
             )
@@ -108,7 +108,7 @@ def _lock(file: int) -> bool:
     return True
 
 
-def _is_gone(holder: str) -> bool:
+def _has_ended(holder: str) -> bool:
     """True if there is no process of that number."""
     try:
         os.kill(int(holder), 0)

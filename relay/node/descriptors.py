@@ -1,4 +1,4 @@
-"""What the event loop says when the process is out of file descriptors: one line a minute.
+"""Log a shortage of file descriptors: one line a minute.
 
 asyncio tries to accept as many connections a turn as the backlog has room for, and reports each failure with its
 traceback: megabytes of log a second.
@@ -14,15 +14,15 @@ from typing import Any
 
 from relay import log
 
-# Connections that a loop accepts in one turn, given to it as its backlog; the socket's own is larger. Few, for it takes
-# four turns until one that finds no room is closed again, and whoever is connected waits for his turn meanwhile.
-ACCEPT_A_TURN = 16
+# Connections that a loop accepts in one turn, given to it as its backlog; the socket's own is larger. Few, because it
+# takes four turns until a connection without room is closed, and connected clients wait meanwhile.
+ACCEPTS_PER_TURN = 16
 BACKLOG = 1024
 _OUT = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
 def report_shortage(loop: asyncio.AbstractEventLoop) -> None:
-    """Makes the loop say once a minute that descriptors are short. Everything else it reports as before."""
+    """Makes the loop log a shortage of descriptors once a minute. All other errors it reports as before."""
 
     def report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")

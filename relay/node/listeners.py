@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from relay.config.schema import Config
 from relay.config.values import HostPort
-from relay.node.data_directory import Unusable
+from relay.node.data_directory import StartupError
 
 _BIND_FOR_S = 3.0  # a predecessor may still be on its way out
 _BACKLOG = 1024
@@ -26,27 +26,27 @@ class Listeners(NamedTuple):
     web: list[socket.socket]
 
 
-class _Place(NamedTuple):
+class _Listener(NamedTuple):
     name: str
     key: str
     address: HostPort
 
 
 def bind(config: Config, only: str | None) -> Listeners:
-    """The sockets of all roles, or of one. Raises Unusable."""
+    """The sockets of all roles, or of one. Raises StartupError."""
     smtp = [
-        _Place("smtp" if number == 1 else f"smtp-{number}", "[[listen]] address", listen.address)
+        _Listener("smtp" if number == 1 else f"smtp-{number}", "[[listen]] address", listen.address)
         for number, listen in enumerate(config.listen, 1)
     ]
     web = [
-        _Place("tracking", "[tracking] listen", config.tracking.listen),
-        _Place("console", "[console] listen", config.console.listen),
+        _Listener("tracking", "[tracking] listen", config.tracking.listen),
+        _Listener("console", "[console] listen", config.console.listen),
     ]
     given = _match(_inherited(), [*smtp, *web])
     wanted = {"smtp": smtp if only != "web" else [], "web": web if only != "smtp" else []}
     opened = {
-        role: [given.pop(place) if place in given else _bind(place.address, place.key) for place in places]
-        for role, places in wanted.items()
+        role: [given.pop(entry) if entry in given else _bind(entry.address, entry.key) for entry in expected]
+        for role, expected in wanted.items()
     }
     for left in given.values():  # of the role that is not run
         left.close()
@@ -67,30 +67,30 @@ def _inherited() -> list[tuple[str, socket.socket]]:
         except OSError:
             is_listener = False
         if not is_listener or one.family not in (socket.AF_INET, socket.AF_INET6):
-            raise Unusable(f"systemd has passed a socket (number {number + 1}) that is no ListenStream= of TCP")
+            raise StartupError(f"systemd has passed a socket (number {number + 1}) that is no ListenStream= of TCP")
         one.set_inheritable(False)
         one.setblocking(False)
         sockets.append((names[number] if number < len(names) else "", one))
     return sockets
 
 
-def _match(inherited: list[tuple[str, socket.socket]], places: list[_Place]) -> dict[_Place, socket.socket]:
-    found: dict[_Place, socket.socket] = {}
+def _match(inherited: list[tuple[str, socket.socket]], expected: list[_Listener]) -> dict[_Listener, socket.socket]:
+    found: dict[_Listener, socket.socket] = {}
     for name, one in inherited:
         host, port = one.getsockname()[:2]
-        free = [place for place in places if place not in found]
-        by_name = [place for place in free if place.name == name]
-        by_address = [place for place in free if _is_at(place.address, host, port)]
+        free = [entry for entry in expected if entry not in found]
+        by_name = [entry for entry in free if entry.name == name]
+        by_address = [entry for entry in free if _is_same_address(entry.address, host, port)]
         if not by_name and not by_address:
-            raise Unusable(
-                f'systemd has passed a socket at {HostPort(host, port)}, named "{name}", and no listener here is '
-                f"there or called so; call it one of {', '.join(place.name for place in places)} (FileDescriptorName=)"
+            raise StartupError(
+                f'systemd has passed a socket at {HostPort(host, port)}, named "{name}", and no listener is '
+                f"there or named so; call it one of {', '.join(entry.name for entry in expected)} (FileDescriptorName=)"
             )
         found[(by_name or by_address)[0]] = one
     return found
 
 
-def _is_at(address: HostPort, host: str, port: int) -> bool:
+def _is_same_address(address: HostPort, host: str, port: int) -> bool:
     """True if that is the address. 0.0.0.0 and [::] are one: both are all there are, and nothing narrower is."""
     if address.port != port:
         return False
@@ -117,5 +117,5 @@ def _bind(address: HostPort, key: str) -> socket.socket:
             return listener
         except OSError as error:
             if time.monotonic() > end or error.errno != errno.EADDRINUSE:
-                raise Unusable(f"{key}: cannot listen on {address}: {error.strerror}") from None
+                raise StartupError(f"{key}: cannot listen on {address}: {error.strerror}") from None
             time.sleep(0.1)

@@ -14,15 +14,15 @@ from relay.delivery.intake import Intake
 from relay.delivery.queue_worker import QueueWorker
 from relay.delivery.return_path_mail import ReturnPathMail
 from relay.delivery.sandbox import Sandbox
-from relay.delivery.smtp.upstream import Upstreams
+from relay.delivery.smtp.failover import Upstreams
 from relay.edge.server import Edge
 from relay.envelope import Login
 from relay.node import data_directory, descriptors, maintenance
-from relay.node.shared_logins import Circle
+from relay.node.shared_logins import LoginChannel
 
 
 async def serve(
-    config: Config, sockets: Sequence[socket.socket], ready: asyncio.Event, stop: asyncio.Event, circle: Circle
+    config: Config, sockets: Sequence[socket.socket], ready: asyncio.Event, stop: asyncio.Event, channel: LoginChannel
 ) -> None:
     """Serves mail on the sockets until `stop`, then drains: transactions end, leases go back."""
     descriptors.report_shortage(asyncio.get_running_loop())
@@ -42,7 +42,7 @@ async def serve(
     async def log_in(name: str, password: str) -> None:
         if logins and await logins.log_in(name, password):
             worker.resume(name)
-            circle.tell([Login(name, password)])
+            channel.broadcast([Login(name, password)])
 
     def add(login: Login) -> None:
         if logins:
@@ -50,21 +50,21 @@ async def serve(
             worker.resume(login.username)
 
     reports = ReturnPathMail(config, store, ring) if config.bounces.return_path else None
-    edge = Edge(config, intake.accept_message, intake.check_recipient, log_in if logins else None, reports=reports)
+    edge = Edge(config, intake.accept_message, intake.check_recipient, log_in if logins else None, return_path=reports)
     # What a predecessor did but could not write down comes first: nothing that is done is done again.
     await maintenance.replay_once(store)
     if logins:
-        circle.join(logins.known, add)
-    await edge.start(sockets, descriptors.ACCEPT_A_TURN)
+        channel.listen(logins.known, add)
+    await edge.start(sockets, descriptors.ACCEPTS_PER_TURN)
     descriptors.widen_backlog(sockets)
-    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, edge.renew)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, edge.reload_certificates)
     tasks = [
         asyncio.create_task(worker.run()),
-        asyncio.create_task(worker.renew()),
+        asyncio.create_task(worker.lease_renewal.run()),
         asyncio.create_task(DsnSender(config, store, worker.wake).run()),
-        asyncio.create_task(maintenance.replay(store)),
-        asyncio.create_task(maintenance.retain(store, config)),
-        asyncio.create_task(maintenance.forget(store)),
+        asyncio.create_task(maintenance.run_replay(store)),
+        asyncio.create_task(maintenance.run_retention(store, config)),
+        asyncio.create_task(maintenance.run_checkpoints(store)),
     ]
     ready.set()
     stopping = asyncio.create_task(stop.wait())

@@ -1,4 +1,4 @@
-"""What every role does now and then: replay the journal, and let expired data go."""
+"""Periodic work of every role: replay the journal, and delete expired data."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
@@ -16,7 +16,7 @@ from relay.store.webhooks import endpoints
 
 REPLAY_EVERY_S = 2.0
 RETENTION_EVERY_S = 3600.0
-FORGET_EVERY_S = 2.0
+CHECKPOINT_EVERY_S = 2.0
 
 
 async def replay_once(store: Store) -> None:
@@ -24,34 +24,34 @@ async def replay_once(store: Store) -> None:
     try:
         if store.journal.has_pending:
             await store.replay_journal()
-    except Exception as error:  # noqa: BLE001  the outermost frame: the next round may go better
+    except Exception as error:  # noqa: BLE001  the outermost frame: the next round may succeed
         if errors.is_database_fault(error):
             log.replay_failed(errors.describe_error(error))
         else:
             log.fault("replay", "")
 
 
-async def replay(store: Store) -> None:
+async def run_replay(store: Store) -> None:
     """Commits journaled facts as soon as the database takes them. Never returns."""
     while True:
         await replay_once(store)
         await asyncio.sleep(REPLAY_EVERY_S)
 
 
-async def retain(store: Store, config: Config) -> None:
-    """Deletes what `[privacy]` keeps no longer. Never returns."""
+async def run_retention(store: Store, config: Config) -> None:
+    """Deletes data older than `[privacy]` keeps it. Never returns."""
     while True:
-        for what, work in _expiry(store, config, datetime.now(UTC)):
+        for what, work in _retention_work(store, config, datetime.now(UTC)):
             try:
-                if gone := await work():
-                    log.expired(what, gone)
-            except Exception as error:  # noqa: BLE001  the outermost loop: the others do not wait for this one
+                if deleted := await work():
+                    log.expired(what, deleted)
+            except Exception as error:  # noqa: BLE001  the outermost loop: a failure must not stop the other deletions
                 errors.log_failure(error, "retention", what)
         await asyncio.sleep(RETENTION_EVERY_S)
 
 
-def _expiry(store: Store, config: Config, now: datetime) -> Iterator[tuple[str, Callable[[], Awaitable[int]]]]:
-    """What is dropped, by name, and the work, which returns how many there were."""
+def _retention_work(store: Store, config: Config, now: datetime) -> Iterator[tuple[str, Callable[[], Awaitable[int]]]]:
+    """What is deleted, by name, and the work, which returns how many rows it deleted."""
     keep_content, keep_events = config.privacy.keep_content, config.privacy.keep_events
     for drop, keep in (
         (retention.drop_content, keep_content),
@@ -64,30 +64,30 @@ def _expiry(store: Store, config: Config, now: datetime) -> Iterator[tuple[str, 
     ):
         yield drop.__name__.removeprefix("drop_"), partial(_drop, store, drop, now - keep)
     # A mail may have waited for `expire_after` before its events began.
-    yield "destinations", partial(_sweep, store, now - keep_events - config.delivery.expire_after)
+    yield "destinations", partial(_drop_long_urls, store, now - keep_events - config.delivery.expire_after)
 
 
 async def _drop(store: Store, drop: Callable[[sa.Connection, datetime], int], before: datetime) -> int:
-    gone = 0
+    deleted = 0
     while count := await store.write(lambda connection: drop(connection, before)):
-        gone += count
-    while gone and await store.write(retention.shrink_file):
+        deleted += count
+    while deleted and await store.write(retention.shrink_file):
         pass
-    return gone
+    return deleted
 
 
-async def _sweep(store: Store, before: datetime) -> int:
-    """Lets stored destinations go."""
-    gone = await asyncio.to_thread(store.long_url_files.delete_older, before)
+async def _drop_long_urls(store: Store, before: datetime) -> int:
+    """Deletes stored long URLs that no event needs any more."""
+    deleted = await asyncio.to_thread(store.long_url_files.delete_older, before)
     while count := await store.write(lambda connection: retention.drop_long_urls(connection, before)):
-        gone += count
-    return gone
+        deleted += count
+    return deleted
 
 
-async def forget(store: Store) -> None:
-    """Where no address outlives its delivery: clears what SQLite's write-ahead log still has of them. Never returns."""
+async def run_checkpoints(store: Store) -> None:
+    """Clears addresses from SQLite's write-ahead log, in privacy modes that keep none. Never returns."""
     while True:
-        await asyncio.sleep(FORGET_EVERY_S)
+        await asyncio.sleep(CHECKPOINT_EVERY_S)
         if store.identity_policy.redacts:
             try:
                 await asyncio.to_thread(store.checkpoint)

@@ -1,7 +1,7 @@
-"""Started as root, become `[relay] user`: what strangers send is never read with root's rights.
+"""Drop the privileges of root and become `[relay] user`: mail of strangers is never read as root.
 
 In: the configuration.  Out: a process that belongs to that user, with that user's groups and no capability, and a data
-directory that is that user's. Whoever is not root stays who it is.
+directory that is that user's. A process that is not root does not change.
 """
 
 import ctypes
@@ -27,13 +27,13 @@ class _Account(NamedTuple):
     gid: int
 
 
-def are_left(config: Config) -> bool:
-    """True if `leave` changes something: then bind the listeners before."""
+def will_drop(config: Config) -> bool:
+    """True if `drop_privileges` will change the user: bind the listeners before."""
     return os.geteuid() == 0 and bool(config.relay.user)
 
 
 def is_bare_root(config: Config) -> bool:
-    """True if everything would be done as root."""
+    """True if the server would run as root."""
     return os.geteuid() == 0 and not config.relay.user
 
 
@@ -47,12 +47,12 @@ def find_fault(config: Config) -> str:
     return ""
 
 
-def leave(config: Config) -> None:
+def drop_privileges(config: Config) -> None:
     """Becomes `[relay] user` for good, where root has started this. Raises PrivilegeError."""
-    if not are_left(config):
+    if not will_drop(config):
         return
     account = _account(config)
-    _hand_over(config.relay.data_dir, account)
+    _prepare_directory(config.relay.data_dir, account)
     os.initgroups(account.user, account.gid)
     os.setresgid(account.gid, account.gid, account.gid)
     os.setresuid(account.uid, account.uid, account.uid)
@@ -65,7 +65,7 @@ def leave(config: Config) -> None:
             )
 
 
-def forbid_new() -> None:
+def forbid_new_privileges() -> None:
     """From now on no program that this process starts has more rights than it has (Linux)."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
@@ -88,24 +88,24 @@ def _account(config: Config) -> _Account:
     return _Account(user, entry.pw_uid, gid)
 
 
-def _hand_over(directory: Path, account: _Account) -> None:
+def _prepare_directory(directory: Path, account: _Account) -> None:
     """Makes the data directory the user's where it is new; one that is there must be the user's, with all in it."""
     try:
         if not directory.exists():
             directory.mkdir(parents=True, mode=0o700)
             os.chown(directory, account.uid, account.gid, follow_symlinks=False)
         with os.scandir(directory) as entries:
-            strange = [
+            foreign = [
                 entry.path
                 for entry in entries
                 if entry.stat(follow_symlinks=False).st_uid != account.uid and entry.name != "lost+found"
             ]
         if directory.stat().st_uid != account.uid:
-            strange.insert(0, str(directory))
+            foreign.insert(0, str(directory))
     except OSError as error:
         raise PrivilegeError(f"[relay] data_dir {directory}: {error.strerror}") from None
-    if strange:
+    if foreign:
         raise PrivilegeError(
-            f'[relay] data_dir: {strange[0]} does not belong to [relay] user "{account.user}"; '
+            f'[relay] data_dir: {foreign[0]} does not belong to [relay] user "{account.user}"; '
             f"chown -R {account.uid}:{account.gid} {directory}   gives it all to that user"
         )

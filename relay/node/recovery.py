@@ -1,4 +1,4 @@
-"""What mail processes leave behind when they die: outcomes in the journal, and leases."""
+"""Recover what dead mail processes left: outcomes in the journal, and leases."""
 
 import asyncio
 import functools
@@ -14,11 +14,11 @@ from relay.store.database import errors
 from relay.store.queue import leases
 
 
-def recover(config: Config, dead: Sequence[int] | None) -> None:
-    """Settles what dead processes did but could not write down, then gives their leases back; None: of all there were.
+def recover_dead_workers(config: Config, dead: Sequence[int] | None) -> None:
+    """Records the outcomes in the journal, then releases the leases of these processes (None: of all).
 
-    In that order, or delivered mail would go out again. With the database away the leases lapse by themselves.
-    The death of one worker counts against what it was attempting; that of them all is the machine's or an operator's.
+    In that order, or delivered mail would be sent again. Without the database the leases lapse by themselves.
+    The death of one worker counts against the deliveries that it was attempting; the death of all does not.
     """
     store = data_directory.open_store(config)
     try:
@@ -26,7 +26,7 @@ def recover(config: Config, dead: Sequence[int] | None) -> None:
         if dead is None:
             store.writer.submit(leases.release_leases).result()
         for pid in dead or ():
-            release = functools.partial(leases.release_after_crash, worker=queue_worker.name(pid))
+            release = functools.partial(leases.release_after_crash, worker=queue_worker.worker_name(pid))
             for message, number in store.writer.submit(release).result():
                 log.parked(message, number, leases.MAX_CRASHES)
     except (sa.exc.SQLAlchemyError, OSError) as error:

@@ -1,4 +1,4 @@
-"""A role's process: what it runs from the fork to its end, and the beats by which the supervisor knows that it answers.
+"""A role's process from the fork to its end, and its heartbeats, which tell the supervisor that it answers.
 
 In: the role, and the write end of a pipe.  Out: an octet when the role is ready, and one each second from then on as
 long as its event loop turns. With the process the pipe closes.
@@ -23,8 +23,8 @@ from relay.node import privileges
 Serve = Callable[[Config, Sequence[socket.socket], asyncio.Event, asyncio.Event], Awaitable[None]]
 Recover = Callable[[Config, Sequence[int]], None]
 
-_BEAT = b"."
-_BEAT_EVERY_S = 1.0
+_HEARTBEAT = b"."
+_HEARTBEAT_S = 1.0
 _PR_SET_PDEATHSIG = 1
 
 
@@ -37,13 +37,13 @@ class Role(NamedTuple):
     recover: Recover | None = None
 
 
-def live(config: Config, role: Role, heartline: int, parent: int, dead: Sequence[int]) -> int:
-    """The life of the process that was just forked. Returns its exit status."""
-    faulthandler.enable()  # SIGABRT: standard error gets where each thread stands, whatever holds the interpreter
-    _die_with(parent)
-    privileges.forbid_new()
+def run_child(config: Config, role: Role, heartbeat_pipe: int, parent: int, dead: Sequence[int]) -> int:
+    """Runs the role in a process that was just forked. Returns its exit status."""
+    faulthandler.enable()  # SIGABRT writes the stack of each thread to standard error
+    _end_with_parent(parent)
+    privileges.forbid_new_privileges()
     gc.freeze()  # else each full collection, for which all wait, passes through the whole program too
-    os.set_blocking(heartline, False)  # a supervisor that is stopped does not read
+    os.set_blocking(heartbeat_pipe, False)  # a supervisor that is stopped does not read
 
     async def main() -> None:
         ready, stop = asyncio.Event(), asyncio.Event()
@@ -51,7 +51,7 @@ def live(config: Config, role: Role, heartline: int, parent: int, dead: Sequence
         serving = asyncio.ensure_future(role.serve(config, role.sockets, ready, stop))
         getting_ready = asyncio.ensure_future(ready.wait())
         await asyncio.wait({serving, getting_ready}, return_when=asyncio.FIRST_COMPLETED)
-        beating = asyncio.ensure_future(_beat(heartline)) if ready.is_set() else getting_ready
+        beating = asyncio.ensure_future(_send_heartbeats(heartbeat_pipe)) if ready.is_set() else getting_ready
         try:
             await serving
         finally:
@@ -67,15 +67,15 @@ def live(config: Config, role: Role, heartline: int, parent: int, dead: Sequence
     return 0
 
 
-async def _beat(heartline: int) -> None:
+async def _send_heartbeats(heartbeat_pipe: int) -> None:
     while True:
         with contextlib.suppress(BlockingIOError):
-            os.write(heartline, _BEAT)
-        await asyncio.sleep(_BEAT_EVERY_S)
+            os.write(heartbeat_pipe, _HEARTBEAT)
+        await asyncio.sleep(_HEARTBEAT_S)
 
 
-def _die_with(parent: int) -> None:
-    """Linux ends this process with its parent, so that a killed supervisor leaves nobody behind."""
+def _end_with_parent(parent: int) -> None:
+    """Linux ends this process with its parent, so that a killed supervisor leaves no process behind."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:

@@ -17,74 +17,79 @@ from relay import __version__, log
 from relay.config.schema import Config
 from relay.config.values import HostPort
 from relay.node import data_directory, listeners, mail_role, privileges, recovery, systemd, web_role
-from relay.node.data_directory import Unusable
+from relay.node.data_directory import StartupError
 from relay.node.role import Role
-from relay.node.shared_logins import circles
+from relay.node.shared_logins import make_channels
 from relay.node.supervisor import Supervisor
 from relay.store.console import accounts
 from relay.store.database import errors
 from relay.store.webhooks import endpoints, outbox
 from web.console import sign_in
 
-_FILES = 1 << 20  # open at a time in a process: a connection each, and more than a machine serves
+_MAX_OPEN_FILES = 1 << 20  # open at a time in a process: a connection each, and more than a machine serves
 
 
 def serve(config: Config, only: str | None) -> int:
-    """Runs the node until SIGTERM or SIGINT. Returns the exit status. Raises Unusable."""
+    """Runs the node until SIGTERM or SIGINT. Returns the exit status. Raises StartupError."""
     _raise_file_limit()
     if privileges.is_bare_root(config):
         log.runs_as_root()
-    bound = listeners.bind(config, only) if privileges.are_left(config) else None  # ports that only root may have
-    data_directory.prepare(config)
-    with contextlib.ExitStack() as held:
+    bound = listeners.bind(config, only) if privileges.will_drop(config) else None  # ports that only root may have
+    data_directory.prepare_data(config)
+    with contextlib.ExitStack() as locks:
         for role in ("smtp", "web"):
             if only in (None, role):
-                held.enter_context(data_directory.locked(config, role))
-        _learn_webhooks(config)
+                locks.enter_context(data_directory.role_lock(config, role))
+        _sync_webhooks(config)
         log.starting(__version__, "sandbox" if config.is_sandbox else config.delivery.mode, len(config.upstream))
         bound = bound or listeners.bind(config, only)
         roles: list[Role] = []
         if only in (None, "smtp"):
             roles += [
-                Role("smtp", functools.partial(mail_role.serve, circle=circle), bound.smtp, recovery.recover)
-                for circle in circles(config.relay.workers)
+                Role(
+                    "smtp",
+                    functools.partial(mail_role.serve, channel=channel),
+                    bound.smtp,
+                    recovery.recover_dead_workers,
+                )
+                for channel in make_channels(config.relay.workers)
             ]
             if not config.database.url.get_secret_value():
-                recovery.recover(config, None)  # this machine's only server starts: whoever held a lease is dead
+                recovery.recover_dead_workers(config, None)  # the only server starts: any holder of a lease is dead
         if only in (None, "web"):
             roles.append(Role("web", web_role.serve, bound.web))
-            _welcome(config)
-        return Supervisor(config, roles, functools.partial(_say_ready, config, roles)).run()
+            _print_first_account(config)
+        return Supervisor(config, roles, functools.partial(_print_ready, config, roles)).run()
 
 
 def _raise_file_limit() -> None:
     """Many systems start a program with 1,024 open files, which is as many clients."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _FILES if hard == resource.RLIM_INFINITY else min(hard, _FILES)
+    wanted = _MAX_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _MAX_OPEN_FILES)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         with contextlib.suppress(ValueError, OSError):  # a system that says no keeps its limit
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def _learn_webhooks(config: Config) -> None:
-    """Has the database know the webhooks of the configuration before the first event; on a database of our own,
-    whoever held a lease on something to tell is dead."""
+def _sync_webhooks(config: Config) -> None:
+    """Writes the configured webhooks into the database before the first event. On a database of our own it also
+    releases all leases on webhook requests: their holders are dead."""
     store = data_directory.open_store(config)
 
-    def learn(connection: sa.Connection) -> None:
+    def sync(connection: sa.Connection) -> None:
         endpoints.sync_from_config(connection, config.webhook, datetime.now(UTC))
         if not config.database.url.get_secret_value():
             outbox.release_requests(connection)
 
     try:
-        store.writer.submit(learn).result()
+        store.writer.submit(sync).result()
     except sa.exc.SQLAlchemyError as error:
-        raise Unusable(f"cannot write to the database: {errors.describe_error(error)}") from None
+        raise StartupError(f"cannot write to the database: {errors.describe_error(error)}") from None
     finally:
         store.close()
 
 
-def _welcome(config: Config) -> None:
+def _print_first_account(config: Config) -> None:
     """At the very first start: how to get into the console."""
     store = data_directory.open_store(config)
     try:
@@ -94,7 +99,7 @@ def _welcome(config: Config) -> None:
     if account is None:
         return
     name, password = account
-    shown, what = password, "Shown this once."
+    password_or_path, what = password, "Shown this once."
     if not sys.stderr.isatty():  # a journal would keep it for ever
         path = accounts.first_password_file(config.relay.data_dir)
         try:
@@ -102,21 +107,24 @@ def _welcome(config: Config) -> None:
                 file.write(f"{password}\n")
         except OSError as error:
             path.unlink(missing_ok=True)
-            raise Unusable(f"cannot write {path}: {error.strerror}; waypost user add {name} sets a password") from None
-        shown, what = str(path), "That file holds its password, until it signs in."
+            raise StartupError(
+                f"cannot write {path}: {error.strerror}; waypost user add {name} sets a password"
+            ) from None
+        password_or_path, what = str(path), "That file holds its password, until it signs in."
     sys.stderr.write(
-        f"\n  The console's first account:  {name}  /  {shown}\n  {what} Change it with: waypost user add {name}\n\n"
+        f"\n  The console's first account:  {name}  /  {password_or_path}\n"
+        f"  {what} Change it with: waypost user add {name}\n\n"
     )
 
 
-def _say_ready(config: Config, roles: Sequence[Role]) -> None:
-    words = ["ready"]
+def _print_ready(config: Config, roles: Sequence[Role]) -> None:
+    parts = ["ready"]
     for role in {role.name: role for role in roles}.values():
         places = [HostPort(*listener.getsockname()[:2]) for listener in role.sockets]
         if role.name == "smtp":
-            words.append("smtp=" + ",".join(map(str, places)))
+            parts.append("smtp=" + ",".join(map(str, places)))
         else:
-            words += [f"tracking={config.tracking.public_url}", f"console=http://{places[1]}"]
-    sys.stdout.write(" ".join(words) + "\n")
+            parts += [f"tracking={config.tracking.public_url}", f"console=http://{places[1]}"]
+    sys.stdout.write(" ".join(parts) + "\n")
     sys.stdout.flush()
     systemd.notify("READY=1")

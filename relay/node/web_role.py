@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from relay.config.schema import Config
-from relay.delivery.webhooks.sender import Webhooks
+from relay.delivery.webhooks.sender import WebhookSender
 from relay.node import data_directory, descriptors, maintenance
 from web import app
 from web.server import protocol
@@ -27,7 +27,7 @@ async def serve(config: Config, sockets: Sequence[socket.socket], ready: asyncio
     sites = [Connections("tracking", trusted, _max_tracking), Connections("console", trusted, _max_console)]
     apps = [app.tracking(config, store, ring), app.console(config, store, ring)]
     servers = [
-        protocol.Server(one, site, accept_a_turn=descriptors.ACCEPT_A_TURN)
+        protocol.Server(one, site, accept_a_turn=descriptors.ACCEPTS_PER_TURN)
         for one, site in zip(apps, sites, strict=True)
     ]
     listeners = [Listener(listener, site.may_come) for listener, site in zip(sockets, sites, strict=True)]
@@ -38,8 +38,8 @@ async def serve(config: Config, sockets: Sequence[socket.socket], ready: asyncio
     while not all(server.started for server in servers) and not any(task.done() for task in serving):  # noqa: ASYNC110
         await asyncio.sleep(0.01)
     descriptors.widen_backlog(listeners)
-    replaying = asyncio.create_task(maintenance.replay(store))
-    hooks = Webhooks(config, store, ring)
+    replaying = asyncio.create_task(maintenance.run_replay(store))
+    hooks = WebhookSender(config, store, ring)
     telling = asyncio.create_task(hooks.run())
     ready.set()
     stopping = asyncio.create_task(stop.wait())

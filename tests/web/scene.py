@@ -132,7 +132,7 @@ class Scene:
         *recipients: str,
         octets: bytes | None = MAIL,
         status: Status = Status.DELIVERED,
-        tried: queue.AttemptResult | None = None,
+        tried: queue.AttemptRecord | None = None,
         **fields: Any,  # Any: those of the message's row
     ) -> str:
         """A message that was accepted just now. Returns its id."""
@@ -153,7 +153,7 @@ class Scene:
             Delivery(message=message.id, number=number, recipient=recipient, next_attempt_at=now)
             for number, recipient in enumerate(recipients)
         ]
-        tried = tried or queue.AttemptResult("primary", "dot", 250, "2.0.0", "queued as 1A2B", 120)
+        tried = tried or queue.AttemptRecord("primary", "dot", 250, "2.0.0", "queued as 1A2B", 120)
         outcomes = [
             queue.Outcome(ids.new(), number, recipient, status, now, tried=tried)
             for number, recipient in enumerate(recipients)

@@ -35,7 +35,7 @@ def tell_all(running: Scene) -> list[str]:
         running.file(
             WHO,
             message_id=f"{n}@app.example",
-            tried=deliveries.AttemptResult("primary", "dot", 250, "2.0.0", receipt, 9),
+            tried=deliveries.AttemptRecord("primary", "dot", 250, "2.0.0", receipt, 9),
         )
         for n, receipt in enumerate(receipts)
     ]

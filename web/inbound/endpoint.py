@@ -29,7 +29,7 @@ from relay.store.database import errors
 from relay.store.database.delivery_rows import UnknownDeliveryError
 from relay.store.database.tables import EventType
 from relay.store.queue import late_reports
-from relay.store.queue.deliveries import AttemptResult
+from relay.store.queue.deliveries import AttemptRecord
 from relay.store.queue.late_reports import DeliveryClues, LateReport
 from relay.store.store import Store
 from web.inbound import mailgun, postmark, provider_event, sendgrid, ses, sparkpost
@@ -245,7 +245,7 @@ class ProviderWebhooks:
             at=min(one.at, now + _MAX_CLOCK_DIFFERENCE),
             message=message,
             number=number,
-            tried=AttemptResult(
+            tried=AttemptRecord(
                 upstream=f"{provider}: {one.remote}" if one.remote != provider else provider,
                 phase=late_reports.REPORT_PHASE,
                 code=code,

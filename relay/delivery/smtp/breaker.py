@@ -1,7 +1,7 @@
-"""A circuit breaker: when an upstream counts as out, and when to look again. Decides; does nothing.
+"""A circuit breaker: when an upstream counts as down, and when to probe it. Decides; does nothing.
 
 In: how connections ended.  Out: whether mail is tried, and how long to wait before the next probe.
-Refused credentials open it at once and are probed seldom: trying on locks accounts.
+Refused credentials open it at once and are probed seldom: repeated attempts lock accounts.
 """
 
 from datetime import datetime
@@ -12,41 +12,41 @@ _JITTER = 0.2  # to either side
 
 
 class Breaker:
-    """Of one upstream. Closed: mail flows. Open: it waits, and probes find out when it flows again."""
+    """The breaker of one upstream. Closed: mail is sent. Open: mail waits, and probes find out when it can be sent."""
 
-    def __init__(self, after: int) -> None:
-        self._after = after  # outages in a row
+    def __init__(self, max_outages: int) -> None:
+        self._max_outages = max_outages  # outages in a row
         self._outages = 0
         self._probes = 0
         self._is_login = False
-        self.fault = ""  # the last
-        self.since: datetime | None = None  # open since then
+        self.fault = ""  # the last one
+        self.open_since: datetime | None = None  # open since then
 
     @property
     def is_open(self) -> bool:
-        return self.since is not None
+        return self.open_since is not None
 
-    def failed(self, fault: str, now: datetime, *, is_login: bool = False) -> bool:
-        """An outage. True if it opened the breaker."""
+    def record_failure(self, fault: str, now: datetime, *, is_login: bool = False) -> bool:
+        """Records an outage. True if it opened the breaker."""
         self.fault = fault
         self._outages += 1
         self._is_login = is_login
-        if self.is_open or not (is_login or self._outages >= self._after):
+        if self.is_open or not (is_login or self._outages >= self._max_outages):
             return False
-        self.since, self._probes = now, 0
+        self.open_since, self._probes = now, 0
         return True
 
     def open(self, fault: str, now: datetime) -> bool:
         """Opens it at once. True if it was closed."""
         if self.is_open:
             return False
-        self.fault, self.since, self._probes, self._is_login = fault, now, 0, False
+        self.fault, self.open_since, self._probes, self._is_login = fault, now, 0, False
         return True
 
-    def succeeded(self) -> bool:
-        """The upstream can be spoken to. True if that closed the breaker."""
+    def record_success(self) -> bool:
+        """Records a connection that was opened. True if that closed the breaker."""
         was_open = self.is_open
-        self._outages, self.since, self.fault = 0, None, ""
+        self._outages, self.open_since, self.fault = 0, None, ""
         return was_open
 
     def next_probe_s(self, jitter: float) -> float:

@@ -1,7 +1,7 @@
 """From an `[[upstream]]` table to an open connection: TCP, TLS, EHLO, AUTH.
 
-aiosmtplib does these; then the connection is handed to a Wire, for it has no pipelining.  RFC 5321 §3.1,
-RFC 3207 (no STARTTLS, no mail, where it is wanted), RFC 4954 (one mechanism, once).
+aiosmtplib does these. Then a SmtpClientProtocol takes over the transport, because aiosmtplib has no pipelining.
+RFC 5321 §3.1, RFC 3207 (where STARTTLS is required and missing, no mail is sent), RFC 4954 (one mechanism, once).
 """
 
 import asyncio
@@ -14,25 +14,25 @@ from relay import reply as replies
 from relay.bounce.classify import Phase
 from relay.config import smtp
 from relay.delivery.smtp import helo_name
-from relay.delivery.smtp.protocol import Wire
+from relay.delivery.smtp.protocol import SmtpClientProtocol
 from relay.envelope import Login
 from relay.reply import Reply
 
 HELO_S, AUTH_S = 300.0, 120.0
-_OFFERED = ("plain", "login", "cram-md5")  # in that order: under TLS none is safer than the first
+_MECHANISMS = ("plain", "login", "cram-md5")  # in this order: under TLS none is safer than the first
 
 
-class Unreachable(Exception):
-    """The upstream cannot be spoken to: in which phase, and what it said. Code 0: it said nothing."""
+class UnreachableError(Exception):
+    """No transaction with the upstream is possible: the phase, and its reply. Code 0: there was no reply."""
 
-    def __init__(self, phase: Phase, reply: Reply, *, is_known: bool = False) -> None:
+    def __init__(self, phase: Phase, reply: Reply, *, nothing_tried: bool = False) -> None:
         super().__init__(f"{phase}: {reply}")
         self.phase = phase
         self.reply = reply
-        self.is_known = is_known  # from before: nothing was tried
+        self.nothing_tried = nothing_tried  # the reason was known before, and no connection was made
 
 
-class Dialler:
+class Connector:
     """Opens connections to one upstream."""
 
     def __init__(self, settings: smtp.UpstreamConfig, hostname: str) -> None:
@@ -40,38 +40,38 @@ class Dialler:
         self._hostname = hostname
         self._tls: ssl.SSLContext | None = None
 
-    async def dial(self, login: Login | None) -> Wire:
+    async def connect(self, login: Login | None) -> SmtpClientProtocol:
         """A connection that is ready for MAIL, logged in with those credentials; without any, with the
-        configured ones if there are some. Raises Unreachable."""
+        configured ones if there are some. Raises UnreachableError."""
         phase = Phase.CONNECT
         client: aiosmtplib.SMTP | None = None
         try:
-            tls = self._context()
-            client = self._client(tls)
+            tls = self._tls_context()
+            client = self._make_client(tls)
             await self._connect(client)
             phase = Phase.HELO
             name = await helo_name.ehlo_name(self._hostname, client.transport)
-            await _greet(client, name)
+            await _say_ehlo(client, name)
             if self._settings.tls == "starttls":
                 phase = Phase.CONNECT
                 if not client.supports_extension("starttls"):
-                    raise Unreachable(phase, Reply(0, "", "the upstream offers no STARTTLS"))
+                    raise UnreachableError(phase, Reply(0, "", "the upstream offers no STARTTLS"))
                 await client.starttls(tls_context=tls)
                 phase = Phase.HELO
-                await _greet(client, name)
+                await _say_ehlo(client, name)
             phase = Phase.AUTH
             await self._log_in(client, login)
-            return _hand_over(client)
+            return _take_over_transport(client)
         except (aiosmtplib.SMTPException, OSError, ValueError) as error:
             if client:
                 client.close()
-            raise Unreachable(phase, _reply(error)) from error
+            raise UnreachableError(phase, _reply(error)) from error
         except BaseException:
             if client:
                 client.close()
             raise
 
-    def _client(self, tls: ssl.SSLContext | None) -> aiosmtplib.SMTP:
+    def _make_client(self, tls: ssl.SSLContext | None) -> aiosmtplib.SMTP:
         settings = self._settings
         return aiosmtplib.SMTP(
             hostname=settings.address.host,
@@ -84,7 +84,7 @@ class Dialler:
         )
 
     async def _connect(self, client: aiosmtplib.SMTP) -> None:
-        """To the end of the greeting. Servers that put spammers off greet after half a minute and more, and RFC 5321
+        """To the end of the greeting. Servers that delay spammers greet after half a minute and more, and RFC 5321
         §4.5.3.2.1 gives them five; a connection that does not come about has less time."""
         settings = self._settings
         connecting = asyncio.ensure_future(client.connect(timeout=settings.greeting_timeout.total_seconds()))
@@ -98,12 +98,14 @@ class Dialler:
                 connecting.cancel()
                 await asyncio.gather(connecting, return_exceptions=True)
 
-    def _context(self) -> ssl.SSLContext | None:
+    def _tls_context(self) -> ssl.SSLContext | None:
         if self._settings.tls != "off" and self._tls is None:
             try:
                 self._tls = ssl.create_default_context(cafile=self._settings.ca_file)
             except OSError as error:
-                raise Unreachable(Phase.CONNECT, Reply(0, "", f"ca_file {self._settings.ca_file}: {error}")) from error
+                raise UnreachableError(
+                    Phase.CONNECT, Reply(0, "", f"ca_file {self._settings.ca_file}: {error}")
+                ) from error
         return self._tls
 
     async def _log_in(self, client: aiosmtplib.SMTP, login: Login | None) -> None:
@@ -111,24 +113,24 @@ class Dialler:
         if login is None and not settings.username:
             return
         if settings.tls == "off" and not settings.address.is_loopback:
-            raise Unreachable(Phase.AUTH, Reply(0, "", "credentials are not sent in clear"))
-        wanted = [settings.auth] if settings.auth != "auto" else list(_OFFERED)
+            raise UnreachableError(Phase.AUTH, Reply(0, "", "credentials are not sent in clear"))
+        mechanisms = [settings.auth] if settings.auth != "auto" else list(_MECHANISMS)
         if login is None:
             login = Login(settings.username, settings.password.get_secret_value())
             if settings.token is not None:
-                wanted = ["xoauth2"]
+                mechanisms = ["xoauth2"]
                 login = Login(settings.username, settings.token.read())
         elif settings.auth == "xoauth2":
-            wanted = list(_OFFERED)  # what a client gave is a password
+            mechanisms = list(_MECHANISMS)  # a client's credential is a password
         # One mechanism, once: a wrong password tried three times in three ways locks accounts.
-        mechanism = next((name for name in wanted if name in client.server_auth_methods), None)
+        mechanism = next((name for name in mechanisms if name in client.server_auth_methods), None)
         if mechanism is None:
-            names = ", ".join(wanted).upper()
-            raise Unreachable(Phase.AUTH, Reply(0, "", f"the upstream offers no AUTH {names}"))
-        await _mechanism(client, mechanism)(login.username, login.password, timeout=AUTH_S)
+            names = ", ".join(mechanisms).upper()
+            raise UnreachableError(Phase.AUTH, Reply(0, "", f"the upstream offers no AUTH {names}"))
+        await _auth_method(client, mechanism)(login.username, login.password, timeout=AUTH_S)
 
 
-def _mechanism(client: aiosmtplib.SMTP, name: str) -> Callable[..., Awaitable[object]]:
+def _auth_method(client: aiosmtplib.SMTP, name: str) -> Callable[..., Awaitable[object]]:
     return {
         "plain": client.auth_plain,
         "login": client.auth_login,
@@ -137,20 +139,20 @@ def _mechanism(client: aiosmtplib.SMTP, name: str) -> Callable[..., Awaitable[ob
     }[name]
 
 
-def _hand_over(client: aiosmtplib.SMTP) -> Wire:
+def _take_over_transport(client: aiosmtplib.SMTP) -> SmtpClientProtocol:
     transport = client.transport
     if not isinstance(transport, asyncio.Transport) or transport.is_closing():
         raise aiosmtplib.SMTPServerDisconnected("connection lost")
-    return Wire(transport, client.esmtp_extensions)
+    return SmtpClientProtocol(transport, client.esmtp_extensions)
 
 
-async def _greet(client: aiosmtplib.SMTP, name: str) -> None:
+async def _say_ehlo(client: aiosmtplib.SMTP, name: str) -> None:
     try:
         await client.ehlo(hostname=name, timeout=HELO_S)
     except aiosmtplib.SMTPHeloError:
         if not client.is_connected:
             raise
-        await client.helo(hostname=name, timeout=HELO_S)  # RFC 5321 §3.2: a server of old
+        await client.helo(hostname=name, timeout=HELO_S)  # RFC 5321 §3.2: an old server
 
 
 def _reply(error: Exception) -> Reply:

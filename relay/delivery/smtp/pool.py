@@ -1,6 +1,6 @@
-"""The connections to one upstream: so many at a time, kept between mails within limits of idleness, age and count.
+"""The connections to one upstream: a limited number, reused within limits of idle time, age and count of mails.
 
-A connection belongs to the credentials it was opened with: mail of other credentials never goes over it.
+A connection belongs to the credentials that it was opened with; mail of other credentials never uses it.
 """
 
 import asyncio
@@ -8,13 +8,13 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
-from relay.delivery.smtp.protocol import Wire
+from relay.delivery.smtp.protocol import SmtpClientProtocol
 from relay.envelope import Login
 
-Dial = Callable[[Login | None], Awaitable[Wire]]
+Connect = Callable[[Login | None], Awaitable[SmtpClientProtocol]]
 
 
-class Limits(NamedTuple):
+class PoolLimits(NamedTuple):
     """For one upstream. `idle_s` and `age_s` in seconds, `mails` for each connection."""
 
     connections: int
@@ -23,111 +23,111 @@ class Limits(NamedTuple):
     mails: int
 
 
-class Connection(NamedTuple):
+class PooledConnection(NamedTuple):
     """`login` is whose it is; None for the upstream's configured credentials. Times are the event loop's."""
 
-    wire: Wire
+    client: SmtpClientProtocol
     login: Login | None
-    born: float
-    used: float
+    opened_at_s: float
+    used_at_s: float
     mails: int = 0
-    is_kept: bool = False
+    is_reused: bool = False
 
 
 class Pool:
-    """Kept connections. Whoever takes one holds a place (`room`) while it is in use."""
+    """Open connections that are reused. Acquire a slot (`slots`) before a connection."""
 
-    def __init__(self, limits: Limits, dial: Dial) -> None:
-        self.room = asyncio.Semaphore(limits.connections)
+    def __init__(self, limits: PoolLimits, connect: Connect) -> None:
+        self.slots = asyncio.Semaphore(limits.connections)
         self._limits = limits
-        self._dial = dial
-        self.extra = 0  # beyond the limit: as many as are left to wait for their replies
+        self._connect = connect
+        self.extra_slots = 0  # beyond the limit: for connections that stall and have been replaced
         self._in_use = 0
-        self._kept: deque[Connection] = deque()  # the longest unused first
-        self._sweeping: asyncio.TimerHandle | None = None
+        self._idle: deque[PooledConnection] = deque()  # the longest unused first
+        self._sweep_timer: asyncio.TimerHandle | None = None
 
     @property
     def counts(self) -> tuple[int, int]:
-        """How many are in use, and how many are kept."""
-        return self._in_use, len(self._kept)
+        """How many are in use, and how many are idle."""
+        return self._in_use, len(self._idle)
 
-    async def take(self, login: Login | None, *, fresh: bool = False) -> Connection:
-        """A connection with those credentials, a kept one unless `fresh`. Raises what `connect` raises.
+    async def acquire(self, login: Login | None, *, fresh: bool = False) -> PooledConnection:
+        """A connection with those credentials, an idle one unless `fresh`. Raises what `connect` raises.
 
-        Give it back with `put` or `drop`.
+        Give it back with `give_back` or `discard`.
         """
         self._in_use += 1
         try:
-            return (None if fresh else self._take_kept(login)) or await self._open(login)
+            return (None if fresh else self._take_idle(login)) or await self._open(login)
         except BaseException:
             self._in_use -= 1
             raise
 
-    def put(self, connection: Connection) -> None:
-        """Gives back a connection on which a mail has gone; it is kept unless a limit is reached."""
+    def give_back(self, connection: PooledConnection) -> None:
+        """Gives back a connection after a mail. It is kept open unless a limit is reached."""
         self._in_use -= 1
         now = asyncio.get_running_loop().time()
-        connection = connection._replace(used=now, mails=connection.mails + 1, is_kept=True)
+        connection = connection._replace(used_at_s=now, mails=connection.mails + 1, is_reused=True)
         if connection.mails < self._limits.mails and self._is_usable(connection, now):
-            self._kept.append(connection)
-            self._sweep_later(self._limits.idle_s)
+            self._idle.append(connection)
+            self._schedule_sweep(self._limits.idle_s)
         else:
-            connection.wire.say_goodbye()
+            connection.client.quit()
 
-    def drop(self, connection: Connection) -> None:
-        """Gives back a connection that is of no more use."""
+    def discard(self, connection: PooledConnection) -> None:
+        """Gives back a connection that cannot be used any more."""
         self._in_use -= 1
-        connection.wire.abort()
+        connection.client.abort()
 
-    def has(self, login: Login) -> bool:
-        """True if a usable connection is kept with those very credentials."""
+    def has_idle(self, login: Login) -> bool:
+        """True if a usable connection with exactly these credentials is idle."""
         now = asyncio.get_running_loop().time()
-        return any(one.login == login and self._is_usable(one, now) for one in self._kept)
+        return any(one.login == login and self._is_usable(one, now) for one in self._idle)
 
-    async def _open(self, login: Login | None) -> Connection:
-        while self._kept and self._in_use + len(self._kept) > self._limits.connections + self.extra:
-            self._kept.popleft().wire.say_goodbye()  # another login's: the limit is for all together
-        wire = await self._dial(login)
+    async def _open(self, login: Login | None) -> PooledConnection:
+        while self._idle and self._in_use + len(self._idle) > self._limits.connections + self.extra_slots:
+            self._idle.popleft().client.quit()  # another login's: the limit is for all together
+        client = await self._connect(login)
         now = asyncio.get_running_loop().time()
-        return Connection(wire, login, now, now)
+        return PooledConnection(client, login, now, now)
 
-    def _take_kept(self, login: Login | None) -> Connection | None:
+    def _take_idle(self, login: Login | None) -> PooledConnection | None:
         now = asyncio.get_running_loop().time()
-        for n in range(len(self._kept) - 1, -1, -1):  # the last used first: the others may grow old and go
-            connection = self._kept[n]
+        for n in range(len(self._idle) - 1, -1, -1):  # the last used first: the others may grow old and go
+            connection = self._idle[n]
             if connection.login == login:
-                del self._kept[n]
+                del self._idle[n]
                 if self._is_usable(connection, now):
                     return connection
-                connection.wire.abort()
+                connection.client.abort()
         return None
 
-    def _is_usable(self, connection: Connection, now: float) -> bool:
+    def _is_usable(self, connection: PooledConnection, now: float) -> bool:
         limits = self._limits
         return (
-            connection.wire.is_quiet  # a 421, or the end, may have come while it was kept
-            and now - connection.used < limits.idle_s
-            and now - connection.born < limits.age_s
+            connection.client.is_idle  # a 421, or the end, may have come while it was idle
+            and now - connection.used_at_s < limits.idle_s
+            and now - connection.opened_at_s < limits.age_s
         )
 
-    def _sweep_later(self, after_s: float) -> None:
-        if self._sweeping is None:
-            self._sweeping = asyncio.get_running_loop().call_later(after_s, self._sweep)
+    def _schedule_sweep(self, after_s: float) -> None:
+        if self._sweep_timer is None:
+            self._sweep_timer = asyncio.get_running_loop().call_later(after_s, self._quit_expired)
 
-    def _sweep(self) -> None:
-        """Says goodbye on connections that nobody needed in time: they hold passwords and the server's places."""
-        self._sweeping = None
+    def _quit_expired(self) -> None:
+        """Quits connections that were idle for too long: they occupy the server."""
+        self._sweep_timer = None
         now = asyncio.get_running_loop().time()
-        for connection in [one for one in self._kept if not self._is_usable(one, now)]:
-            self._kept.remove(connection)
-            connection.wire.say_goodbye()
-        if self._kept:
-            self._sweep_later(max(0.05, self._kept[0].used + self._limits.idle_s - now))
+        for connection in [one for one in self._idle if not self._is_usable(one, now)]:
+            self._idle.remove(connection)
+            connection.client.quit()
+        if self._idle:
+            self._schedule_sweep(max(0.05, self._idle[0].used_at_s + self._limits.idle_s - now))
 
     def close(self) -> None:
-        """Says goodbye on every kept connection."""
-        if self._sweeping:
-            self._sweeping.cancel()
-            self._sweeping = None
-        while self._kept:
-            self._kept.pop().wire.say_goodbye()
+        """Quits every idle connection."""
+        if self._sweep_timer:
+            self._sweep_timer.cancel()
+            self._sweep_timer = None
+        while self._idle:
+            self._idle.pop().client.quit()

@@ -2,7 +2,7 @@
 
 In: the transport of a connection that is greeted, encrypted and logged in, and what the server offers.
 Out: `read` gives one reply after the other, so that commands may be written ahead of them (RFC 2920), and
-bounds what a server may say and how long it may take.  RFC 5321 §4.2.
+limits the length of a reply and the time that it may take.  RFC 5321 §4.2.
 """
 
 import asyncio
@@ -13,10 +13,10 @@ from collections.abc import Mapping
 from relay import reply as replies
 from relay.reply import Reply
 
-LONGEST_REPLY = 1 << 16  # octets, all lines together
+MAX_REPLY = 1 << 16  # octets, all lines together
 _BLOCK = 1 << 16
 _LINE = re.compile(rb"([0-9]{3})(?:([ -])([^\n]*))?\r?\n")
-# A peer that has gone without a word is found: while nothing is said after a minute, while we send after three.
+# A peer that has vanished is detected: after a minute while both are silent, after three while we send.
 _OPTIONS = (
     ("SO_KEEPALIVE", socket.SOL_SOCKET, 1),
     ("TCP_KEEPIDLE", socket.IPPROTO_TCP, 30),
@@ -26,24 +26,24 @@ _OPTIONS = (
 )
 
 
-class Lost(Exception):
-    """The connection is gone, or cannot be understood any more. It says in what way."""
+class ConnectionLostError(Exception):
+    """The connection has ended, or its replies cannot be understood. The text says why."""
 
 
-class Wire(asyncio.Protocol):
-    """One connection. Whoever uses it is alone with it."""
+class SmtpClientProtocol(asyncio.Protocol):
+    """One connection, used for one mail at a time."""
 
     def __init__(self, transport: asyncio.Transport, extensions: Mapping[str, str]) -> None:
         self.needs_reset = False  # a transaction was begun on it and not ended
-        self.moved_at_s = asyncio.get_running_loop().time()  # when something last came, or went
+        self.last_activity_s = asyncio.get_running_loop().time()  # when octets were last received or sent
         self.deadline = float("inf")  # of the event loop's clock; no read or write lasts beyond it
         self._transport = transport
         self._extensions = dict(extensions)
         self._buffer = bytearray()
-        self._arrived = asyncio.Event()
+        self._received = asyncio.Event()
         self._writable = asyncio.Event()
         self._writable.set()
-        self._gone = ""
+        self._end_reason = ""
         _set_options(transport.get_extra_info("socket"))
         transport.set_protocol(self)
 
@@ -56,32 +56,33 @@ class Wire(asyncio.Protocol):
         return self._extensions.get(extension, "")
 
     @property
-    def is_quiet(self) -> bool:
-        """True while it is open and the server has said nothing unasked."""
-        return not self._gone and not self._buffer and not self._transport.is_closing()
+    def is_idle(self) -> bool:
+        """True while it is open and no unexpected reply has come."""
+        return not self._end_reason and not self._buffer and not self._transport.is_closing()
 
     def write(self, octets: bytes) -> None:
-        """Sends without waiting. Raises Lost."""
-        if self._gone or self._transport.is_closing():
-            raise Lost(self._gone or "connection lost")
+        """Sends without waiting. Raises ConnectionLostError."""
+        if self._end_reason or self._transport.is_closing():
+            raise ConnectionLostError(self._end_reason or "connection lost")
         self._transport.write(octets)
 
     async def transfer(self, octets: bytes, timeout_s: float) -> None:
-        """Sends all but what the network is still to take; `timeout_s` is for each block. Raises Lost."""
+        """Sends all octets; the last ones may still be in the buffer. `timeout_s` is for each block. Raises
+        ConnectionLostError."""
         for at in range(0, len(octets), _BLOCK):
             self.write(octets[at : at + _BLOCK])
             if self._writable.is_set():
-                await asyncio.sleep(0)  # others want to speak too
+                await asyncio.sleep(0)  # let other tasks run
             else:
                 await self._wait(self._writable, timeout_s)
 
     async def read(self, timeout_s: float) -> Reply:
-        """The next reply. Raises Lost."""
+        """The next reply. Raises ConnectionLostError."""
         while (reply := take_reply(self._buffer)) is None:
-            if self._gone:
-                raise Lost(self._gone)
-            self._arrived.clear()
-            await self._wait(self._arrived, timeout_s)
+            if self._end_reason:
+                raise ConnectionLostError(self._end_reason)
+            self._received.clear()
+            await self._wait(self._received, timeout_s)
         return reply
 
     async def _wait(self, event: asyncio.Event, timeout_s: float) -> None:
@@ -90,8 +91,8 @@ class Wire(asyncio.Protocol):
             async with asyncio.timeout_at(min(end, self.deadline)):
                 await event.wait()
         except TimeoutError:
-            raise Lost("timed out") from None
-        self.moved_at_s = asyncio.get_running_loop().time()
+            raise ConnectionLostError("timed out") from None
+        self.last_activity_s = asyncio.get_running_loop().time()
 
     def close(self) -> None:
         """Hangs up. What is written goes out as far as the other side takes it."""
@@ -101,9 +102,9 @@ class Wire(asyncio.Protocol):
         """Hangs up at once."""
         self._transport.abort()
 
-    def say_goodbye(self) -> None:
-        """QUIT, without waiting for its reply (RFC 5321 §4.1.1.10 wants us to; nobody minds)."""
-        if not self._gone and not self._transport.is_closing():
+    def quit(self) -> None:
+        """Sends QUIT and closes without waiting for its reply. RFC 5321 §4.1.1.10 asks for that; no server needs it."""
+        if not self._end_reason and not self._transport.is_closing():
             self._transport.write(b"QUIT\r\n")
         self._transport.close()
 
@@ -111,16 +112,16 @@ class Wire(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
-        if len(self._buffer) > 4 * LONGEST_REPLY:
+        if len(self._buffer) > 4 * MAX_REPLY:
             self._transport.abort()
-        self._arrived.set()
+        self._received.set()
 
     def eof_received(self) -> bool:
-        self._end()
+        self._record_end()
         return False  # and the transport closes
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._end()
+        self._record_end()
 
     def pause_writing(self) -> None:
         self._writable.clear()
@@ -128,29 +129,29 @@ class Wire(asyncio.Protocol):
     def resume_writing(self) -> None:
         self._writable.set()
 
-    def _end(self) -> None:
-        self._gone = "connection lost"
-        self._arrived.set()
+    def _record_end(self) -> None:
+        self._end_reason = "connection lost"
+        self._received.set()
         self._writable.set()
 
 
 def take_reply(buffer: bytearray) -> Reply | None:
-    """The reply that the buffer begins with, taken out of it; None while it is not whole. Raises Lost."""
+    """Takes the first reply out of the buffer; None while it is incomplete. Raises ConnectionLostError."""
     at, code, text = 0, b"", []
-    while at <= LONGEST_REPLY and (found := _LINE.match(buffer, at)):
+    while at <= MAX_REPLY and (found := _LINE.match(buffer, at)):
         if code not in (b"", found[1]):  # RFC 5321 §4.2.1: the same on every line
             break
         at, code = found.end(), found[1]
         text.append((found[3] or b"").strip(b" \t\r"))
-        if found[2] != b"-" and at <= LONGEST_REPLY:
+        if found[2] != b"-" and at <= MAX_REPLY:
             del buffer[:at]
             return replies.parse_reply(int(code), b"\n".join(text).decode("utf-8", "surrogateescape"))
     end = buffer.find(b"\n", at)
-    if at > LONGEST_REPLY or (end < 0 and len(buffer) > LONGEST_REPLY):
-        raise Lost("the reply has no end")
+    if at > MAX_REPLY or (end < 0 and len(buffer) > MAX_REPLY):
+        raise ConnectionLostError("the reply has no end")
     if end >= 0:
         line = replies.parse_reply(0, bytes(buffer[at:end][:200]).decode("utf-8", "surrogateescape"))
-        raise Lost(f"not an SMTP reply: {line.text}")
+        raise ConnectionLostError(f"not an SMTP reply: {line.text}")
     return None
 
 

@@ -1,17 +1,17 @@
 """One mail transaction over an open connection: MAIL, RCPT…, DATA, dot, a reply for each recipient.
 
-RFC 5321 §3.3, §4.5.3.2 (timeouts), RFC 2920: where the server offers it, all commands go out at once, and the
-octets after one round trip. Replies are read in order; what stands in the wrong place ends the connection.
+RFC 5321 §3.3, §4.5.3.2 (timeouts), RFC 2920: where the server offers pipelining, all commands go out at once, and
+the octets after one round trip. Replies are read in order; a reply that does not fit its command ends the connection.
 """
 
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
 from relay.bounce.classify import Phase
 from relay.delivery.smtp import negotiation
-from relay.delivery.smtp.negotiation import Outgoing
-from relay.delivery.smtp.protocol import Lost, Wire
+from relay.delivery.smtp.attempt_result import AttemptResult
+from relay.delivery.smtp.negotiation import OutgoingMail
+from relay.delivery.smtp.protocol import ConnectionLostError, SmtpClientProtocol
 from relay.reply import Reply
 
 # RFC 5321 §4.5.3.2, in seconds.
@@ -21,75 +21,68 @@ _LONE_DOT = b".\r\n"
 _CLOSING = 421  # RFC 5321 §3.8
 
 
-class Said(NamedTuple):
-    """In which phase a recipient's fate was sealed, and by which reply."""
+class TransactionBrokenError(Exception):
+    """The connection failed. `results` is what is known by then, one for each recipient."""
 
-    phase: Phase
-    reply: Reply
-    uncertain: bool = False  # all was sent and no reply came: it may have arrived
-    tells: bool = False  # the server offers DSN: what is asked for of success is its to say
-
-
-class Broken(Exception):
-    """The connection failed. `said` is what is known by then, one for each recipient."""
-
-    def __init__(self, said: list[Said]) -> None:
-        super().__init__(str(said[0].reply) if said else "")
-        self.said = said
+    def __init__(self, results: list[AttemptResult]) -> None:
+        super().__init__(str(results[0].reply) if results else "")
+        self.results = results
 
     @property
     def is_sent(self) -> bool:
-        """True if the mail may have arrived: trying again could make a second one."""
-        return any(one.uncertain for one in self.said)
+        """True if the mail may have arrived: a second attempt could deliver it twice."""
+        return any(result.uncertain for result in self.results)
 
 
-async def send(wire: Wire, mail: Outgoing) -> list[Said]:
-    """Hands a mail over. Returns what was said of each recipient, in their order.
+async def send(client: SmtpClientProtocol, mail: OutgoingMail) -> list[AttemptResult]:
+    """Sends a mail. Returns a result for each recipient, in their order.
 
-    Raises Broken when the connection fails on the way; after the dot, the mail may have arrived all the same.
+    Raises TransactionBrokenError when the connection fails on the way; after the dot, the mail may have arrived.
     """
-    fitted = await negotiation.fit(wire, mail)
-    course = _Course(wire, fitted)
+    prepared = await negotiation.prepare(client, mail)
+    transaction = _Transaction(client, prepared)
     try:
-        if not all(course.said):
-            await course.run()
-    except Lost as lost:
-        wire.abort()
-        if not all(course.said):
-            after = " after the message was sent; it may have arrived" if course.is_sent else ""
-            raise Broken(course.rest(Reply(0, "", f"{lost}{after}"), uncertain=course.is_sent)) from lost
-    return course.rest(Reply(0, "", ""))
+        if not all(transaction.results):
+            await transaction.run()
+    except ConnectionLostError as lost:
+        client.abort()
+        if not all(transaction.results):
+            is_sent = transaction.is_sent
+            after = " after the message was sent; it may have arrived" if is_sent else ""
+            reply = Reply(0, "", f"{lost}{after}")
+            raise TransactionBrokenError(transaction.complete_results(reply, uncertain=is_sent)) from lost
+    return transaction.complete_results(Reply(0, "", ""))
 
 
-class _Course:
-    """A transaction on its way."""
+class _Transaction:
+    """One transaction. `results` has None for each recipient that nothing is decided about yet."""
 
-    def __init__(self, wire: Wire, fitted: negotiation.Fitted) -> None:
-        self.said = [reply and Said(Phase.MAIL, reply) for reply in fitted.refused]
+    def __init__(self, client: SmtpClientProtocol, prepared: negotiation.PreparedMail) -> None:
+        self.results = [reply and AttemptResult(Phase.MAIL, reply) for reply in prepared.refused]
         self.is_sent = False
-        self._wire = wire
-        self._octets = fitted.octets
+        self._client = client
+        self._octets = prepared.octets
         self._phase = Phase.MAIL
-        self._mail = fitted.mail
-        self._rcpts = [(n, rcpt) for n, rcpt in enumerate(fitted.rcpts) if self.said[n] is None]
-        self._is_pipelined = wire.offers("pipelining")
+        self._mail = prepared.mail
+        self._rcpts = [(n, rcpt) for n, rcpt in enumerate(prepared.rcpts) if self.results[n] is None]
+        self._is_pipelined = client.offers("pipelining")
 
-    def rest(self, reply: Reply, *, uncertain: bool = False) -> list[Said]:
-        """What was said of each; of those that nothing was said of, this."""
-        return [one or Said(self._phase, reply, uncertain) for one in self.said]
+    def complete_results(self, reply: Reply, *, uncertain: bool = False) -> list[AttemptResult]:
+        """The results, with this reply for the recipients that nothing is decided about."""
+        return [result or AttemptResult(self._phase, reply, uncertain=uncertain) for result in self.results]
 
     async def run(self) -> None:
         """From MAIL to the reply to the dot. Raises Lost."""
-        wire = self._wire
+        client = self._client
         if self._is_pipelined:
-            reset = [b"RSET\r\n"] if wire.needs_reset else []
-            wire.write(b"".join([*reset, self._mail, *(rcpt for _, rcpt in self._rcpts), b"DATA\r\n"]))
-        if wire.needs_reset and not (reply := await self._ask(b"RSET\r\n", MAIL_S)).accepts:
-            raise Lost(f"unexpected reply to RSET: {reply}")
-        wire.needs_reset = True  # until the transaction has come to its end
+            reset = [b"RSET\r\n"] if client.needs_reset else []
+            client.write(b"".join([*reset, self._mail, *(rcpt for _, rcpt in self._rcpts), b"DATA\r\n"]))
+        if client.needs_reset and not (reply := await self._ask(b"RSET\r\n", MAIL_S)).accepts:
+            raise ConnectionLostError(f"unexpected reply to RSET: {reply}")
+        client.needs_reset = True  # until the transaction has come to its end
         reply = await self._ask(self._mail, MAIL_S)
         if not reply.accepts:
-            self._settle(reply)
+            self._set_remaining(reply)
             if not self._is_pipelined or reply.code == _CLOSING:
                 return
         self._phase, has_accepted = Phase.RCPT, False
@@ -97,71 +90,74 @@ class _Course:
             reply = await self._ask(rcpt, RCPT_S)
             has_accepted = has_accepted or reply.accepts
             if not reply.accepts:
-                self.said[n] = self.said[n] or Said(Phase.RCPT, reply)
+                self.results[n] = self.results[n] or AttemptResult(Phase.RCPT, reply)
                 if reply.code == _CLOSING:
-                    self._settle(reply)
+                    self._set_remaining(reply)
                     return
-        if all(self.said):
+        if all(self.results):
             if self._is_pipelined and has_accepted:
-                wire.abort()  # a recipient without a sender: what ended this DATA would reach somebody
+                client.abort()  # a recipient was accepted and MAIL was not: an empty message could reach somebody
             elif self._is_pipelined:
-                await self._withdraw()
+                await self._abandon_data()
             return
         self._phase = Phase.DATA
         reply = await self._ask(b"DATA\r\n", DATA_S, _is_go_ahead)
         if reply.code == 354:
-            await self._hand_over()
+            await self._send_data()
         else:
-            self._settle(reply)
+            self._set_remaining(reply)
 
-    async def _hand_over(self) -> None:
-        wire = self._wire
-        if not wire.is_quiet:
-            # It speaks before it has heard anything: a refusal that could not wait, or the two have lost step.
+    async def _send_data(self) -> None:
+        client = self._client
+        if not client.is_idle:
+            # The server replied before it got any data: an early refusal, or the replies are out of step.
             reply = await self._read(DATA_S, _is_refusal)
-            self._settle(reply)
-            wire.close()
+            self._set_remaining(reply)
+            client.close()
             return
         # The end goes out on its own block: until then a lost connection has delivered nothing.
         last = b""
-        for block in _stuffed(self._octets):
+        for block in _dot_stuffed(self._octets):
             if last:
-                await wire.transfer(last, BLOCK_S)
+                await client.transfer(last, BLOCK_S)
             last = block
-        wire.write(last)
+        client.write(last)
         self.is_sent = True
         self._phase = Phase.DOT
-        self._settle(await self._read(DOT_S, _is_final))
-        wire.needs_reset = False
+        self._set_remaining(await self._read(DOT_S, _is_final))
+        client.needs_reset = False
 
-    async def _withdraw(self) -> None:
-        """DATA went out ahead and there is nobody to send to: RFC 2920 §3.1."""
+    async def _abandon_data(self) -> None:
+        """DATA was sent ahead and no recipient was accepted: RFC 2920 §3.1."""
         if (await self._read(DATA_S, _is_go_ahead)).code == 354:
-            self._wire.write(_LONE_DOT)
+            self._client.write(_LONE_DOT)
             await self._read(DOT_S, _is_final)
-            self._wire.needs_reset = False
+            self._client.needs_reset = False
 
-    async def _ask(self, command: bytes, timeout_s: float, fits: "_Fits | None" = None) -> Reply:
+    async def _ask(self, command: bytes, timeout_s: float, accepts: "_Accepts | None" = None) -> Reply:
         if not self._is_pipelined:
-            self._wire.write(command)
-        return await self._read(timeout_s, fits or _is_final)
+            self._client.write(command)
+        return await self._read(timeout_s, accepts or _is_final)
 
-    async def _read(self, timeout_s: float, fits: "_Fits") -> Reply:
+    async def _read(self, timeout_s: float, accepts: "_Accepts") -> Reply:
         """The next reply, if it is one that may stand there. A 354 to the dot, or a 250 to DATA, has no
         meaning to act on."""
-        reply = await self._wire.read(timeout_s)
-        if not fits(reply):
-            raise Lost(f"unexpected reply: {reply}"[:500])
+        reply = await self._client.read(timeout_s)
+        if not accepts(reply):
+            raise ConnectionLostError(f"unexpected reply: {reply}"[:500])
         return reply
 
-    def _settle(self, reply: Reply) -> None:
-        self.said = [one or Said(self._phase, reply, tells=self._wire.offers("dsn")) for one in self.said]
+    def _set_remaining(self, reply: Reply) -> None:
+        sends_dsn = self._client.offers("dsn")
+        self.results = [
+            result or AttemptResult(self._phase, reply, upstream_sends_dsn=sends_dsn) for result in self.results
+        ]
         if reply.code == _CLOSING:
-            with contextlib.suppress(Lost):
-                self._wire.say_goodbye()
+            with contextlib.suppress(ConnectionLostError):
+                self._client.quit()
 
 
-_Fits = Callable[[Reply], bool]
+_Accepts = Callable[[Reply], bool]
 
 
 def _is_refusal(reply: Reply) -> bool:
@@ -176,10 +172,10 @@ def _is_go_ahead(reply: Reply) -> bool:
     return reply.code == 354 or _is_refusal(reply)
 
 
-def _stuffed(octets: bytes) -> Iterator[bytes]:
-    """Dot-stuffed and ended (RFC 5321 §4.5.2), block by block: 25 MB at once would keep everybody waiting.
+def _dot_stuffed(octets: bytes) -> Iterator[bytes]:
+    """Dot-stuffed and ended (RFC 5321 §4.5.2), block by block: 25 MB at once would block the event loop.
 
-    Lines end in CRLF already: the edge saw to it.
+    Lines end in CRLF already: the edge ensures it.
     """
     is_line_start = True
     for at in range(0, len(octets), _BLOCK):

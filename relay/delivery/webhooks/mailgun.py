@@ -8,11 +8,11 @@ from typing import Any
 
 from relay import address, webhook_signatures
 from relay.delivery.webhooks import smtp_reply
-from relay.delivery.webhooks.smtp_reply import Sort
+from relay.delivery.webhooks.smtp_reply import FailureClass
 from relay.store.database.tables import EventType
 from relay.store.views.webhook_event import WebhookEvent
 
-REFUSED = 406  # its receivers answer this to what they never want again
+REFUSED_CODE = 406  # its receivers answer this to what they never want again
 
 _NAMES = {
     EventType.ACCEPTED: "accepted",
@@ -27,21 +27,21 @@ _NAMES = {
     EventType.COMPLAINED: "complained",
 }
 _LEVELS = {EventType.DEFERRED: "warn", EventType.COMPLAINED: "warn"}
-_HELD_BACK = {
+_SUPPRESSION_REASONS = {
     "hard_bounce": "suppress-bounce",
     "unsubscribe": "suppress-unsubscribe",
     "complaint": "suppress-complaint",
 }
 _HITS = (EventType.OPENED, EventType.CLICKED, EventType.UNSUBSCRIBED)
-_TOKEN = 50  # characters
+_TOKEN_CHARACTERS = 50  # characters
 
 
-def body(occasion: WebhookEvent, secret: str, timestamp: int) -> dict[str, Any] | None:  # Any: JSON
+def payload(occasion: WebhookEvent, secret: str, timestamp: int) -> dict[str, Any] | None:  # Any: JSON
     """The object, signed as of that time (seconds since 1970); None for what Mailgun has no word for, and what is
     of nobody or of several at once."""
     if len(occasion.recipients) != 1 or occasion.type not in _NAMES:
         return None
-    token = hashlib.sha256(f"{occasion.id} {timestamp}".encode()).hexdigest()[:_TOKEN]
+    token = hashlib.sha256(f"{occasion.id} {timestamp}".encode()).hexdigest()[:_TOKEN_CHARACTERS]
     signature = webhook_signatures.mailgun_signature(secret, str(timestamp), token)
     return {
         "signature": {"timestamp": str(timestamp), "token": token, "signature": signature},
@@ -83,13 +83,13 @@ def _data(occasion: WebhookEvent, who: str) -> dict[str, Any]:  # Any: JSON
         if occasion.type is EventType.CLICKED:
             data["url"] = occasion.url
     elif failed or occasion.type is EventType.DELIVERED:
-        said = smtp_reply.said(occasion)
+        reply = smtp_reply.split_reply(occasion)
         data["delivery-status"] = {
             "attempt-no": max(occasion.attempt, 1),
-            "code": said.code,
-            "message": said.text,
+            "code": reply.code,
+            "message": reply.text,
             "description": occasion.category.replace("_", " "),
-            "enhanced-code": said.status,
+            "enhanced-code": reply.status,
         }
     if failed:
         data["severity"] = "temporary" if occasion.type is EventType.DEFERRED else "permanent"
@@ -102,7 +102,7 @@ def _reason(occasion: WebhookEvent) -> str:
         case EventType.EXPIRED:
             return "old"
         case EventType.SUPPRESSED:
-            return _HELD_BACK.get(occasion.detail, "suppress-bounce")
-        case EventType.BOUNCED if smtp_reply.sort(occasion) is Sort.HARD:
+            return _SUPPRESSION_REASONS.get(occasion.detail, "suppress-bounce")
+        case EventType.BOUNCED if smtp_reply.failure_class(occasion) is FailureClass.HARD:
             return "bounce"
     return "generic"

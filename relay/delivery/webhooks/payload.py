@@ -15,7 +15,7 @@ from relay.store.views.webhook_event import WebhookEvent
 
 WAYPOST, POSTMARK, SENDGRID, MAILGUN = "waypost", "postmark", "sendgrid", "mailgun"
 FORMATS = (WAYPOST, POSTMARK, SENDGRID, MAILGUN)
-_REFUSED = {POSTMARK: postmark.REFUSED, MAILGUN: mailgun.REFUSED}
+_REFUSED_CODES = {POSTMARK: postmark.REFUSED_CODE, MAILGUN: mailgun.REFUSED_CODE}
 
 
 class Endpoint(NamedTuple):
@@ -29,26 +29,26 @@ class Endpoint(NamedTuple):
     seed: bytes  # 32 octets that its ECDSA key is derived from
     retry: tuple[timedelta, ...]
     timeout: timedelta
-    is_operators: bool = True  # else it reaches public addresses only, and what it answers is not kept
+    is_from_operator: bool = True  # else it reaches public addresses only, and what it answers is not kept
 
 
-class Post(NamedTuple):
+class WebhookRequest(NamedTuple):
     """A request's body and header fields."""
 
     body: bytes
     headers: dict[str, str]
 
 
-def compose(endpoint: Endpoint, occasion: WebhookEvent, timestamp: int) -> Post | None:
+def compose_request(endpoint: Endpoint, occasion: WebhookEvent, timestamp: int) -> WebhookRequest | None:
     """The request, signed as of that time (seconds since 1970). None: the format has no word for it, or it is a
     machine's hit and the endpoint wants none."""
     is_hit = occasion.type in (EventType.OPENED, EventType.CLICKED)
     if is_hit and occasion.verdict == "machine" and not endpoint.machines and endpoint.format != WAYPOST:
         return None
-    told = _told(endpoint, occasion, timestamp)
-    if told is None:
+    payload = _payload(endpoint, occasion, timestamp)
+    if payload is None:
         return None
-    body = json.dumps(told, ensure_ascii=False, separators=(",", ":")).encode()
+    body = json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode()
     headers = {"content-type": "application/json", "user-agent": f"Waypost/{__version__}"}
     if endpoint.secrets:
         headers |= {
@@ -66,20 +66,20 @@ def compose(endpoint: Endpoint, occasion: WebhookEvent, timestamp: int) -> Post 
             "X-Twilio-Email-Event-Webhook-Signature": signed,
             "X-Twilio-Email-Event-Webhook-Timestamp": str(timestamp),
         }
-    return Post(body, headers)
+    return WebhookRequest(body, headers)
 
 
-def is_refused(format_: str, code: int) -> bool:
+def is_permanent_refusal(format_: str, code: int) -> bool:
     """True if that answer means: do not tell me this again."""
-    return _REFUSED.get(format_) == code
+    return _REFUSED_CODES.get(format_) == code
 
 
-def _told(endpoint: Endpoint, occasion: WebhookEvent, timestamp: int) -> Any:  # Any: JSON
+def _payload(endpoint: Endpoint, occasion: WebhookEvent, timestamp: int) -> Any:  # Any: JSON
     match endpoint.format:
         case "postmark":
-            return postmark.body(occasion)
+            return postmark.payload(occasion)
         case "sendgrid":
-            return sendgrid.body(occasion)
+            return sendgrid.payload(occasion)
         case "mailgun":
-            return mailgun.body(occasion, endpoint.secrets[0], timestamp)
+            return mailgun.payload(occasion, endpoint.secrets[0], timestamp)
     return occasion.event_object

@@ -8,12 +8,12 @@ from typing import Any
 
 from relay import ids
 from relay.delivery.webhooks import smtp_reply
-from relay.delivery.webhooks.smtp_reply import Sort
+from relay.delivery.webhooks.smtp_reply import FailureClass
 from relay.store.database.tables import EventType
 from relay.store.views import json_objects
 from relay.store.views.webhook_event import WebhookEvent
 
-REFUSED = 403  # its receivers answer this to what they never want again
+REFUSED_CODE = 403  # its receivers answer this to what they never want again
 
 _NO_CLIENT = {"Name": "", "Company": "", "Family": ""}
 # Type: code, name, description.
@@ -24,10 +24,10 @@ _BOUNCES = {
     "SpamComplaint": (100001, "Spam complaint", "The recipient marked this message as spam."),
     "Blocked": (100006, "ISP block", "Blocked by the receiving side for its content, its sender or its source."),
 }
-_TYPES = {Sort.HARD: "HardBounce", Sort.SOFT: "SoftBounce", Sort.BLOCK: "Blocked"}
+_TYPES = {FailureClass.HARD: "HardBounce", FailureClass.SOFT: "SoftBounce", FailureClass.BLOCK: "Blocked"}
 
 
-def body(occasion: WebhookEvent) -> dict[str, Any] | None:  # Any: JSON
+def payload(occasion: WebhookEvent) -> dict[str, Any] | None:  # Any: JSON
     """The object; None for what Postmark would not tell."""
     at = json_objects.format_time(occasion.at)
     about = {
@@ -42,7 +42,7 @@ def body(occasion: WebhookEvent) -> dict[str, Any] | None:  # Any: JSON
         case EventType.DELIVERED:
             return {"RecordType": "Delivery"} | about | who | {"DeliveredAt": at, "Details": occasion.detail}
         case EventType.BOUNCED:
-            return _bounce(occasion, _TYPES[smtp_reply.sort(occasion)]) | about
+            return _bounce(occasion, _TYPES[smtp_reply.failure_class(occasion)]) | about
         case EventType.EXPIRED:
             return _bounce(occasion, "SoftBounce") | about
         case EventType.DEFERRED:

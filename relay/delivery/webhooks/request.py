@@ -17,16 +17,16 @@ import httpcore
 import httpx
 
 from relay import public_addresses
-from relay.delivery.webhooks.payload import Endpoint, Post
+from relay.delivery.webhooks.payload import Endpoint, WebhookRequest
 from relay.public_addresses import Network
 from relay.store.webhooks.outbox import GIVE_UP_AFTER
 
-RESPONSE_OCTETS = 2048  # of an answer's body are read and kept
-_SPREAD = 0.1  # a retry comes that much earlier or later, so that not all come at once
-_LAST = timedelta(minutes=1)  # what would come later than that before the end, comes at the end
+MAX_RESPONSE_OCTETS = 2048  # of an answer's body are read and kept
+_JITTER = 0.1  # a retry comes that much earlier or later, so that not all come at once
+_MIN_REMAINING = timedelta(minutes=1)  # what would come later than that before the end, comes at the end
 
 
-class Answer(NamedTuple):
+class WebhookResponse(NamedTuple):
     """What an endpoint said. Code 0: nothing, and `error` says why."""
 
     code: int
@@ -36,16 +36,16 @@ class Answer(NamedTuple):
     took_ms: int = 0
 
     @property
-    def is_taken(self) -> bool:
+    def is_success(self) -> bool:
         return 200 <= self.code < 300
 
 
-class Caller:
+class WebhookClient:
     """Makes requests over connections that are kept for the next ones."""
 
     def __init__(self, allowed: Sequence[Network]) -> None:
         no_cookies = CookieJar(DefaultCookiePolicy(allowed_domains=[]))
-        self._operators, self._others = (
+        self._operator_client, self._public_client = (
             httpx.AsyncClient(
                 transport=transport,
                 trust_env=False,
@@ -57,34 +57,34 @@ class Caller:
             for transport in (_transport(httpcore.AnyIOBackend()), _transport(_PublicOnly(allowed)))
         )
 
-    async def call(self, endpoint: Endpoint, post: Post) -> Answer:
+    async def send(self, endpoint: Endpoint, request: WebhookRequest) -> WebhookResponse:
         """Posts it. Never raises for what the endpoint or the network does."""
         began = time.monotonic()
         try:
             async with asyncio.timeout(endpoint.timeout.total_seconds()):
-                answer = await self._post(endpoint, post)
+                response = await self._send(endpoint, request)
         except TimeoutError:
-            answer = Answer(0, f"no answer within {endpoint.timeout.total_seconds():g} s")
+            response = WebhookResponse(0, f"no answer within {endpoint.timeout.total_seconds():g} s")
         except (httpx.HTTPError, httpx.InvalidURL, OSError, UnicodeError) as error:
-            answer = Answer(0, f"{type(error).__name__}: {error}".removesuffix(": "))
-        return answer._replace(took_ms=round((time.monotonic() - began) * 1000))
+            response = WebhookResponse(0, f"{type(error).__name__}: {error}".removesuffix(": "))
+        return response._replace(took_ms=round((time.monotonic() - began) * 1000))
 
-    async def _post(self, endpoint: Endpoint, post: Post) -> Answer:
-        client = self._operators if endpoint.is_operators else self._others
-        async with client.stream("POST", endpoint.url, content=post.body, headers=post.headers) as response:
-            if not endpoint.is_operators:  # what stands there is not for whoever chose the place
-                return Answer(response.status_code, retry_after=response.headers.get("retry-after", ""))
+    async def _send(self, endpoint: Endpoint, request: WebhookRequest) -> WebhookResponse:
+        client = self._operator_client if endpoint.is_from_operator else self._public_client
+        async with client.stream("POST", endpoint.url, content=request.body, headers=request.headers) as response:
+            if not endpoint.is_from_operator:  # what stands there is not for whoever chose the place
+                return WebhookResponse(response.status_code, retry_after=response.headers.get("retry-after", ""))
             read = b""
             async for chunk in response.aiter_raw():
                 read += chunk
-                if len(read) >= RESPONSE_OCTETS:
+                if len(read) >= MAX_RESPONSE_OCTETS:
                     break
-            text = read[:RESPONSE_OCTETS].decode("utf-8", "replace").replace("\0", "")  # PostgreSQL takes no NUL
-            return Answer(response.status_code, "", text, response.headers.get("retry-after", ""))
+            text = read[:MAX_RESPONSE_OCTETS].decode("utf-8", "replace").replace("\0", "")  # PostgreSQL takes no NUL
+            return WebhookResponse(response.status_code, "", text, response.headers.get("retry-after", ""))
 
     async def close(self) -> None:
-        await self._operators.aclose()
-        await self._others.aclose()
+        await self._operator_client.aclose()
+        await self._public_client.aclose()
 
 
 class _PublicOnly(httpcore.AsyncNetworkBackend):
@@ -142,19 +142,19 @@ def next_attempt(
     `jitter` is from -1 to 1; `wait` is what the endpoint asked for.
     """
     end = first_at + GIVE_UP_AFTER
-    if now + _LAST >= end:
+    if now + _MIN_REMAINING >= end:
         return None
     delay = retry[min(attempts, len(retry)) - 1]
-    return min(now + max(delay * (1 + jitter * _SPREAD), wait), end)
+    return min(now + max(delay * (1 + jitter * _JITTER), wait), end)
 
 
-def asked_to_wait(answer: Answer, now: datetime) -> timedelta:
+def requested_wait(response: WebhookResponse, now: datetime) -> timedelta:
     """What Retry-After says (RFC 9110 §10.2.3), from nothing up to a day."""
     try:
-        wait = timedelta(seconds=int(answer.retry_after))
+        wait = timedelta(seconds=int(response.retry_after))
     except (ValueError, OverflowError):
         try:
-            wait = parsedate_to_datetime(answer.retry_after).astimezone(UTC) - now
+            wait = parsedate_to_datetime(response.retry_after).astimezone(UTC) - now
         except (ValueError, TypeError, OverflowError):
             wait = timedelta(0)
     return min(max(wait, timedelta(0)), GIVE_UP_AFTER)

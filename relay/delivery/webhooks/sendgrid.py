@@ -6,7 +6,7 @@ https://www.twilio.com/docs/sendgrid/for-developers/tracking-events/event
 from typing import Any
 
 from relay.delivery.webhooks import smtp_reply
-from relay.delivery.webhooks.smtp_reply import Sort
+from relay.delivery.webhooks.smtp_reply import FailureClass
 from relay.store.database.tables import EventType
 from relay.store.views.webhook_event import WebhookEvent
 
@@ -49,9 +49,9 @@ _DROPPED = {
 }
 
 
-def body(occasion: WebhookEvent) -> list[dict[str, Any]] | None:  # Any: JSON
+def payload(occasion: WebhookEvent) -> list[dict[str, Any]] | None:  # Any: JSON
     """The array; None where no recipient is known, whom each of its objects names."""
-    made = [
+    objects = [
         dict(occasion.meta)
         | {
             "email": who,
@@ -62,26 +62,26 @@ def body(occasion: WebhookEvent) -> list[dict[str, Any]] | None:  # Any: JSON
             "sg_event_id": occasion.id if len(occasion.recipients) == 1 else f"{occasion.id}.{n}",
             "sg_message_id": occasion.message,
         }
-        | _own(occasion)
+        | _fields_of_type(occasion)
         for n, who in enumerate(occasion.recipients)
     ]
-    return made or None
+    return objects or None
 
 
-def _own(occasion: WebhookEvent) -> dict[str, Any]:  # Any: JSON
+def _fields_of_type(occasion: WebhookEvent) -> dict[str, Any]:  # Any: JSON
     """What this sort of event says beside the rest."""
-    said = smtp_reply.said(occasion)
+    reply = smtp_reply.split_reply(occasion)
     match occasion.type:
         case EventType.DELIVERED:
             return {"response": occasion.detail}
         case EventType.DEFERRED:
-            return {"response": occasion.detail, "attempt": str(occasion.attempt), "status": said.status}
+            return {"response": occasion.detail, "attempt": str(occasion.attempt), "status": reply.status}
         case EventType.BOUNCED:
-            type_ = "blocked" if smtp_reply.sort(occasion) is Sort.BLOCK else "bounce"
+            type_ = "blocked" if smtp_reply.failure_class(occasion) is FailureClass.BLOCK else "bounce"
             class_ = _CLASSES.get(occasion.category, "Unclassified")
-            return {"reason": occasion.detail, "status": said.status, "type": type_, "bounce_classification": class_}
+            return {"reason": occasion.detail, "status": reply.status, "type": type_, "bounce_classification": class_}
         case EventType.EXPIRED:
-            return {"reason": "Expired", "status": said.status, "response": occasion.detail}
+            return {"reason": "Expired", "status": reply.status, "response": occasion.detail}
         case EventType.SUPPRESSED:
             return {"reason": _DROPPED.get(occasion.detail, "Suppressed Address")}
         case EventType.OPENED:

@@ -9,14 +9,14 @@ from typing import NamedTuple
 
 from relay.store.views.webhook_event import WebhookEvent
 
-_SAID = re.compile(r"(?:(\d{3})(?:\s+|$))?(?:(\d\.\d{1,3}\.\d{1,3})(?:\s+|$))?(.*)", re.DOTALL)
+_REPLY = re.compile(r"(?:(\d{3})(?:\s+|$))?(?:(\d\.\d{1,3}\.\d{1,3})(?:\s+|$))?(.*)", re.DOTALL)
 _HARD = frozenset({"user_unknown", "domain_unknown", "moved"})
 _BLOCK = frozenset(
     {"policy", "reputation", "authentication", "spam", "content", "sender_rejected", "relay_denied", "rate_limited"}
 )
 
 
-class Sort(StrEnum):
+class FailureClass(StrEnum):
     """What a failure says of the address."""
 
     HARD = "hard"
@@ -24,7 +24,7 @@ class Sort(StrEnum):
     BLOCK = "block"
 
 
-class Said(NamedTuple):
+class SmtpReplyText(NamedTuple):
     """Code 0: nobody said anything."""
 
     code: int
@@ -32,13 +32,13 @@ class Said(NamedTuple):
     text: str
 
 
-def said(occasion: WebhookEvent) -> Said:
-    found = _SAID.fullmatch(occasion.detail)
+def split_reply(occasion: WebhookEvent) -> SmtpReplyText:
+    found = _REPLY.fullmatch(occasion.detail)
     assert found  # every text fits
-    return Said(int(found[1] or 0), found[2] or "", found[3])
+    return SmtpReplyText(int(found[1] or 0), found[2] or "", found[3])
 
 
-def sort(occasion: WebhookEvent) -> Sort:
+def failure_class(occasion: WebhookEvent) -> FailureClass:
     if occasion.category in _HARD:
-        return Sort.HARD
-    return Sort.BLOCK if occasion.category in _BLOCK else Sort.SOFT
+        return FailureClass.HARD
+    return FailureClass.BLOCK if occasion.category in _BLOCK else FailureClass.SOFT

@@ -22,7 +22,7 @@ from relay.store.recipients import repeated_failures, suppressions
 from relay.store.webhooks import outbox
 
 
-class AttemptResult(NamedTuple):
+class AttemptRecord(NamedTuple):
     """An attempt as it went. Code 0: the upstream gave no reply; `text` then says what happened."""
 
     upstream: str
@@ -45,7 +45,7 @@ class Outcome(NamedTuple):
     kind: str = ""
     category: str = ""
     rule: str = ""
-    tried: AttemptResult | None = None
+    tried: AttemptRecord | None = None
     counts: bool = True  # False: the upstream was out, which is not the delivery's fault
     next_attempt_at: datetime | None = None
     suppress: bool = False
@@ -239,7 +239,7 @@ def _event_row(connection: sa.Connection, message: str, outcome: Outcome) -> dic
     return tables.row_values(row)
 
 
-def reply_text(tried: AttemptResult | None, rule: str) -> str:
+def reply_text(tried: AttemptRecord | None, rule: str) -> str:
     """The very reply, or the rule where there was none."""
     return " ".join(str(part) for part in (tried.code, tried.status, tried.text) if part) if tried else rule
 

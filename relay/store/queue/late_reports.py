@@ -13,7 +13,7 @@ from relay import ids
 from relay.store.database import delivery_rows, identities, tables
 from relay.store.database.tables import Delivery, EventRow, EventType, Status
 from relay.store.queue import deliveries, dsn_due
-from relay.store.queue.deliveries import AttemptResult, Outcome
+from relay.store.queue.deliveries import AttemptRecord, Outcome
 from relay.store.recipients import repeated_failures, suppressions
 from relay.store.tracking import hits
 from relay.store.tracking.hits import Hit
@@ -36,7 +36,7 @@ class LateReport(NamedTuple):
     at: datetime
     message: str
     number: int
-    tried: AttemptResult
+    tried: AttemptRecord
     kind: str = ""
     category: str = ""
     rule: str = ""

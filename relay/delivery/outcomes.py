@@ -1,0 +1,46 @@
+"""The outcome of a step of a delivery, as the store records it.
+
+In: a decision and the result that it is based on, or a reason without an attempt.  Out: an Outcome.
+"""
+
+from datetime import datetime
+
+from relay import ids
+from relay.delivery.schedule import Decision
+from relay.delivery.smtp.attempt_result import AttemptResult
+from relay.store.database.tables import Status
+from relay.store.queue.deliveries import AttemptRecord, Outcome
+
+
+def from_attempt(
+    decision: Decision, result: AttemptResult, *, number: int, recipient: str, now: datetime, tracked: bool
+) -> Outcome:
+    """The outcome of an attempt. `tracked`: the copy had tracking URLs."""
+    reply = result.reply
+    return Outcome(
+        id=ids.new(now),
+        number=number,
+        recipient=recipient,
+        at=now,
+        tried=AttemptRecord(
+            result.upstream, result.phase, reply.code, reply.status, reply.text, result.took_ms, result.uncertain
+        ),
+        counts=not result.is_outage,
+        is_known=result.nothing_tried,
+        tracked=tracked,
+        **decision._asdict(),
+    )
+
+
+def expired(*, number: int, recipient: str, now: datetime) -> Outcome:
+    """The outcome of a delivery whose time ran out before another attempt."""
+    return Outcome(
+        ids.new(now), number, recipient, Status.EXPIRED, now, kind="soft", category="expired", rule="expire_after"
+    )
+
+
+def suppressed(*, number: int, recipient: str, now: datetime, reason: str) -> Outcome:
+    """The outcome of a delivery that is not attempted because the address is suppressed."""
+    return Outcome(
+        ids.new(now), number, recipient, Status.SUPPRESSED, now, kind="none", category="suppressed", rule=reason
+    )

@@ -1,0 +1,44 @@
+"""What the connections of a process share, and what those of one listener share."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, NamedTuple
+
+from relay.config.smtp import ListenConfig
+from relay.edge import auth, tls
+from relay.edge.connection_limits import ConnectionLimits
+from relay.edge.policy import Policy
+from relay.envelope import AcceptMessage, Authenticate, CheckRecipient, ReturnPathHandler
+
+if TYPE_CHECKING:
+    from relay.edge.connection import SmtpConnection
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class ServerContext:
+    """Of all connections of a process: configured values, shared state, and what the edge calls."""
+
+    hostname: str
+    max_size: int  # octets of a message
+    idle_s: float
+    policy: Policy
+    connection_limits: ConnectionLimits
+    accept_message: AcceptMessage
+    check_recipient: CheckRecipient
+    authenticate: Authenticate
+    password_guesses: auth.PasswordGuesses
+    connections: "set[SmtpConnection]"  # those that are open
+    now: Callable[[], datetime] = _utc_now
+    return_path: ReturnPathHandler | None = None  # for mail to the return path, which anybody may send
+
+
+class ListenerContext(NamedTuple):
+    """Of the connections of one `[[listen]]`."""
+
+    listen: ListenConfig
+    certificate: tls.Certificate | None
