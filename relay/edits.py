@@ -4,7 +4,7 @@ The modules of `relay.rewrite` return `Edit`s: half-open spans of octets, with t
 `splice` makes the result. A place that differs by recipient is a `Hole` in an edit until the mail is rendered.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -47,8 +47,10 @@ class Edit(NamedTuple):
     why: str
 
 
-def fill(pieces: Iterable[Piece], mint: Mint) -> bytes:
+def fill(pieces: Sequence[Piece], mint: Mint) -> bytes:
     """The pieces as octets, every hole filled."""
+    if len(pieces) == 1:
+        return pieces[0] if isinstance(pieces[0], bytes) else mint(pieces[0])
     return b"".join([piece if isinstance(piece, bytes) else mint(piece) for piece in pieces])
 
 
@@ -60,12 +62,11 @@ def splice(octets: bytes, edits: Iterable[Edit]) -> bytes:
     """
     out: list[bytes] = []
     at = 0
-    view = memoryview(octets)
-    for edit in edits:
-        if not at <= edit.start <= edit.end <= len(octets):
-            raise ValueError(f"edit {edit.start}:{edit.end} ({edit.why}) overlaps or lies outside")
-        out.append(bytes(view[at : edit.start]))
-        out.append(edit.new)
-        at = edit.end
-    out.append(bytes(view[at:]))
+    size = len(octets)
+    for start, end, new, why in edits:
+        if not at <= start <= end <= size:
+            raise ValueError(f"edit {start}:{end} ({why}) overlaps or lies outside")
+        out += (octets[at:start], new)
+        at = end
+    out.append(octets[at:])
     return b"".join(out)

@@ -241,8 +241,9 @@ class Tracker:
         if markup.ambiguity or lxml_hrefs != seen:
             return []
         edits = []
+        decisions: links.UrlDecisions = {}
         for anchor in anchors[: links.MAX_TRACKED]:
-            reason, target = links.decide_anchor(anchor, rules, codec)
+            reason, target = links.decide_anchor(anchor, rules, codec, decisions)
             address = f"{self.base_url}/c/{self._encrypt('click', target.decode('ascii', 'replace'), metadata)}"
             if not reason and len(address) <= MAX_URL_CHARACTERS:
                 edits.append(Edit(anchor.href.start, anchor.href.end, address.encode("ascii"), "click"))

@@ -6,7 +6,7 @@ a restart gives the same octets.
 """
 
 from enum import StrEnum
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 from relay import edits, tokens
@@ -22,6 +22,10 @@ class TransferEncoding(StrEnum):
     PLAIN = ""
     QUOTED_PRINTABLE = "qp"
     BASE64 = "base64"  # the span is a whole leaf, the inner templates count in its decoded octets
+
+
+_BASE64, _QUOTED_PRINTABLE = TransferEncoding.BASE64, TransferEncoding.QUOTED_PRINTABLE
+_edit = partial(tuple.__new__, edits.Edit)  # half the time that Edit(…) takes
 
 
 class EditTemplate(NamedTuple):
@@ -56,36 +60,41 @@ def fill_templates(
     `decoded` has what base64 leaves decode to, by where their templates start; what it lacks is put there.
     """
     decoded = {} if decoded is None else decoded
-    kept = [template for template in templates if tracked or template.why not in TRACKING_REASONS]
+    kept = templates if tracked else _untracked(templates)
     made: list[edits.Edit] = []
     past, column_past = -1, 0  # where the last edit ended, and the column there once it is made
-    for n, template in enumerate(kept):
-        if template.coding is TransferEncoding.BASE64:
-            inner = tuple(d for d in template.inner if tracked or d.why not in TRACKING_REASONS)
-            if inner:
-                if template.start not in decoded:
-                    decoded[template.start] = _decode_base64(octets, template)
-                text = decoded[template.start]
-                new = transfer_encoding.to_base64(edits.splice(text, fill_templates(text, inner, mint)), template.width)
-                made.append(edits.Edit(template.start, template.end, new, template.why))
+    for n, (start, end, pieces, why, coding, width, inner) in enumerate(kept, 1):
+        if coding is _BASE64:
+            if start not in decoded:
+                decoded[start] = _decode_base64(octets, start, end)
+            text = decoded[start]
+            copy = edits.splice(text, fill_templates(text, inner, mint))
+            made.append(_edit((start, end, transfer_encoding.to_base64(copy, width), why)))
             continue
-        new = edits.fill(template.pieces, mint)
-        start = template.start
-        if template.coding is TransferEncoding.QUOTED_PRINTABLE:
-            begin = octets.rfind(b"\n", max(0, template.start - _NEAR), template.start) + 1
-            column = template.start - (begin or max(0, template.start - _NEAR))
+        new = edits.fill(pieces, mint)
+        if coding is _QUOTED_PRINTABLE:
+            place = start
+            begin = octets.rfind(b"\n", max(0, place - _NEAR), place) + 1
+            column = place - (begin or max(0, place - _NEAR))
             if past >= begin:
-                column = column_past + template.start - past
-            after = kept[n + 1].start if n + 1 < len(kept) else len(octets)
+                column = column_past + place - past
+            after = kept[n].start if n < len(kept) else len(octets)
             again = b""
-            if new and column == transfer_encoding.QP_LINE and past < template.start - transfer_encoding.MAX_CODE:
+            if new and column == transfer_encoding.QP_LINE and past < place - transfer_encoding.MAX_CODE:
                 # No room for the soft break: the last octet before us goes to the next line with us.
-                again = transfer_encoding.code_before(octets, template.start)
-                start, column = start - len(again), column - len(again)
-            new = transfer_encoding.to_quoted_printable(new, column, _tail(octets, template.end, after), again)
-            past, column_past = template.end, _column(column, new)
-        made.append(edits.Edit(start, template.end, new, template.why))
+                again = transfer_encoding.code_before(octets, place)
+                start, column = place - len(again), column - len(again)
+            new = transfer_encoding.to_quoted_printable(new, column, _tail(octets, end, after), again)
+            past, column_past = end, _column(column, new)
+        made.append(_edit((start, end, new, why)))
     return made
+
+
+def _untracked(templates: tuple[EditTemplate, ...]) -> tuple[EditTemplate, ...]:
+    """What is left of them for a recipient who is not to be tracked."""
+    kept = [template for template in templates if template.why not in TRACKING_REASONS]
+    kept = [template._replace(inner=_untracked(template.inner)) if template.inner else template for template in kept]
+    return tuple(template for template in kept if template.inner or template.coding is not _BASE64)
 
 
 def _tail(octets: bytes, at: int, after: int) -> int:
@@ -103,8 +112,8 @@ def _column(column: int, new: bytes) -> int:
     return column + len(new) if line < 0 else len(new) - line - 1
 
 
-def _decode_base64(octets: bytes, template: EditTemplate) -> bytes:
-    found = transfer_encoding.from_base64(octets[template.start : template.end])
+def _decode_base64(octets: bytes, start: int, end: int) -> bytes:
+    found = transfer_encoding.from_base64(octets[start:end])
     if found is None:
         raise ValueError("a template for base64 lies over something else")
     return found[0]
@@ -112,14 +121,23 @@ def _decode_base64(octets: bytes, template: EditTemplate) -> bytes:
 
 def max_url_octets(public_url: str, hole: edits.Hole) -> int:
     """How many octets the URL in this hole can take, not counting that deflate may make it shorter."""
-    plain = _plain_url(public_url, bytes(tokens.REFERENCE_OCTETS) if hole.stored_url else hole.url)
+    url = hole.url
+    size = tokens.REFERENCE_OCTETS if url.startswith(edits.STORED_PREFIX) else len(url)
+    plain = _plain_url_octets(public_url, size)
     return (plain if plain < tokens.MAX_URL_OCTETS else tokens.MAX_URL_OCTETS) + 4  # ".gif"
+
+
+@lru_cache(maxsize=16)
+def longest_urls(public_url: str) -> edits.Mint:
+    """What fills each hole with a URL as long as any can be that comes there."""
+    urls = {kind: f"{public_url}/{kind}/".encode().ljust(tokens.MAX_URL_OCTETS + 4, b"A") for kind in edits.Kind}
+    return lambda hole: urls[hole.kind][: max_url_octets(public_url, hole)]
 
 
 def fits_in_url(public_url: str, url: bytes) -> bool:
     """True if the click URL for this destination is not too long."""
     # Deflate takes its time (30 µs), and decides only about long ones.
-    is_short = _plain_url(public_url, url) <= tokens.MAX_URL_OCTETS
+    is_short = _plain_url_octets(public_url, len(url)) <= tokens.MAX_URL_OCTETS
     return is_short or tokens.click_url_octets(public_url, url) <= tokens.MAX_URL_OCTETS
 
 
@@ -139,8 +157,8 @@ def urls_to_store(templates: tuple[EditTemplate, ...]) -> list[bytes]:
     return list(found)
 
 
-def _plain_url(public_url: str, url: bytes) -> int:
-    return _bare_url(public_url) + -(-4 * len(url) // 3)
+def _plain_url_octets(public_url: str, size: int) -> int:
+    return _bare_url(public_url) + -(-4 * size // 3)
 
 
 @lru_cache(maxsize=16)

@@ -71,6 +71,17 @@ _NEXT = re.compile(
 )
 
 
+def plain_attributes(name: bytes) -> bytes:
+    """A pattern for the rest of a tag whose attributes all have values in double quotes, as nearly all do; its groups
+    are the first attribute of that name and its value, where there is one."""
+    pair = rb"[^%b/>=\"'<]++=\"[^\"]*+\"" % _SPACE
+    return rb"(?:[%(s)b]++(?!%(n)b=)%(p)b)*+(?:[%(s)b]++(%(n)b)=\"([^\"]*+)\"(?:[%(s)b]++%(p)b)*+)?+[%(s)b]*+/?+>" % {
+        b"s": _SPACE,
+        b"n": name,
+        b"p": pair,
+    }
+
+
 class Tag(NamedTuple):
     """`html[start:end]` is the whole tag, `html[inner:end]` what follows its name."""
 
@@ -114,8 +125,11 @@ class Markup(NamedTuple):
         return _tokenize(self.html, self.lower, start, end, _MARKUP)
 
     def tokenize_fast_within(self, start: int, end: int) -> "Markup":
-        """The same without the tags that `skim` passes over."""
-        return _tokenize(self.html, self.lower, start, end, _NEXT)
+        """The same without the tags that `tokenize_fast` passes over."""
+        tags = _read_plain_tags(self.lower, start, end)
+        if tags is None:
+            return _tokenize(self.html, self.lower, start, end, _NEXT)
+        return Markup(self.html, self.lower, tags, [], is_open=False, has_foreign_content=False, ambiguity="")
 
 
 def tokenize(html: bytes) -> Markup:
@@ -133,6 +147,35 @@ def _tokenize(html: bytes, lower: bytes, start: int, end: int, pattern: re.Patte
     scan.run()
     is_open = scan.is_open or bool(scan.foreign) or scan.templates > 0 or scan.in_select
     return Markup(html, lower, scan.tags, scan.conditions, is_open, scan.has_foreign_content, scan.ambiguity)
+
+
+def _read_plain_tags(lower: bytes, start: int, end: int) -> list[Tag] | None:
+    """The tags of a short text in which none changes how it goes on; None if one does, or if a tag is open."""
+    tags: list[Tag] = []
+    for found in _NEXT.finditer(lower, start, end):
+        condition, slash, name, close, mark = found.groups()
+        if name is None:
+            if condition or (mark is not None and lower.find(b">", found.end(5), end) >= 0):
+                return None
+            continue
+        stop = found.end()
+        begun = found.start(3) - 1 - len(slash)
+        if close == b"" or name in _SPECIAL or stop - begun > _MAX_ATTRIBUTE_OCTETS:
+            return None
+        tags.append(_tag((name, begun, found.end(3), stop, slash == b"/", True)))
+    return tags
+
+
+_HREF = re.compile(plain_attributes(b"href"))
+
+
+def read_href(lower: bytes, tag: Tag) -> Attribute | None:
+    """The tag's href, if it is one of a tag that is quick to read; else None."""
+    found = _HREF.fullmatch(lower, tag.inner, tag.end)
+    if found is None or found.lastindex is None:
+        return None
+    start, end = found.span(2)
+    return _attribute((b"href", found.start(1), start, end, end + 1))
 
 
 def read_attributes(lower: bytes, tag: Tag) -> dict[bytes, Attribute]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from relay import edits
+from relay.mime import transfer_encoding
 from relay.mime.parts import ROOT, Part
 from relay.rewrite import html_tokenizer, line_breaks, line_length, links, lxml_check, pixel, placeholders, text_part
 from relay.rewrite import plain_text_links as plain_text
@@ -69,13 +70,13 @@ def instrument_parts(octets: bytes, parts: list[Part], rules: links.LinkRules, *
     last = max(pages, default=-1)
     for index, text in texts.items():
         if text.part.type == "text/plain":
-            inner = _instrument_text(text, body, rules)
+            edited = _instrument_text(text, body, rules)
         elif index in pages:
-            inner = _instrument_html(pages[index], body, rules, with_pixel=opens and index == last)
+            edited = _instrument_html(pages[index], body, rules, with_pixel=opens and index == last)
         else:
             continue
-        if inner:
-            _add_templates(body, index, EditedPart(text, tuple(inner)))
+        if edited.templates:
+            _add_templates(body, index, edited)
     if not pages and not body.reasons and not any(link.decision == "tracked" for link in body.links):
         body.reasons.append("no_html")
     return body
@@ -89,14 +90,14 @@ def _add_templates(body: BodyEdits, index: int, edited: EditedPart) -> None:
         body.decoded[made[0].start] = edited.leaf.octets
 
 
-def _instrument_text(text: TextPart, body: BodyEdits, rules: links.LinkRules) -> list[EditTemplate]:
-    """The templates for one text, in its decoded offsets and in order; reports as it goes."""
+def _instrument_text(text: TextPart, body: BodyEdits, rules: links.LinkRules) -> EditedPart:
+    """What is done to one text; reports as it goes."""
     found = plain_text.instrument_text(
         text, placeholders.find_in_text(text.masked, rules.marks), rules, len(body.links) + 1
     )
     body.links += found.links
     body.reasons += found.reasons
-    return found.templates
+    return text_part.edit_part(text, found.templates, rules.public_url)
 
 
 def _parse_html(text: TextPart) -> HtmlPart | str:
@@ -113,17 +114,16 @@ def _parse_html(text: TextPart) -> HtmlPart | str:
     return HtmlPart(text, markup, anchors)
 
 
-def _instrument_html(
-    page: HtmlPart, body: BodyEdits, rules: links.LinkRules, *, with_pixel: bool
-) -> list[EditTemplate]:
-    """The templates for one page, in its decoded offsets and in order; counts and reports as it goes."""
+def _instrument_html(page: HtmlPart, body: BodyEdits, rules: links.LinkRules, *, with_pixel: bool) -> EditedPart:
+    """What is done to one page; counts and reports as it goes."""
     templates: list[EditTemplate] = []
     tracked: list[tuple[EditTemplate, html_tokenizer.Attribute]] = []
+    decisions: links.UrlDecisions = {}
     for anchor in page.anchors:
         number = len(body.links) + 1
         reason, target = "too_many_links", b""
         if number <= links.MAX_TRACKED:
-            reason, target = links.decide_anchor(anchor, rules, page.leaf.codec)
+            reason, target = links.decide_anchor(anchor, rules, page.leaf.codec, decisions)
         body.links.append(Link(number, anchor.url, "skipped" if reason else "tracked", reason, anchor.text))
         if not reason:
             hole = click_hole(rules.public_url, number, target)
@@ -144,15 +144,16 @@ def _instrument_html(
             templates.append(EditTemplate(at, at, pixel.TAG, "pixel"))
             body.pixels = 1
     templates.sort(key=lambda template: template.start)
-    if page.leaf.coding is TransferEncoding.PLAIN:
+    edited = text_part.edit_part(page.leaf, templates, rules.public_url)
+    size = len(edited.longest)
+    if page.leaf.coding is TransferEncoding.PLAIN and transfer_encoding.has_long_line(edited.longest, 0, size):
         templates, lost = _within_lines(page, templates, tracked, rules.public_url)
         _report_unfit(lost, body)
-    if (
-        any(template.why == "pixel" for template in templates)
-        and _pixel_end(templates, rules.public_url) > pixel.MAX_SHOWN
-    ):
+        edited = text_part.edit_part(page.leaf, templates, rules.public_url)
+    has_pixel = size > pixel.MAX_SHOWN and any(template.why == "pixel" for template in templates)
+    if has_pixel and _pixel_end(templates, rules.public_url) > pixel.MAX_SHOWN:
         body.reasons.append("pixel_clipped_by_gmail")
-    return templates
+    return edited
 
 
 def _in_hrefs(
@@ -205,7 +206,7 @@ def _within_lines(
         line_length.LineEdit(template.start, template.end, _max_length(template, public_url), may_break=False)
         for template in templates
     ]
-    if line_length.all_fit(text, whole):  # as nearly all mail does
+    if line_length.all_fit(text, whole):  # the long lines are the author's
         return templates, []
     places = [(template, *gap) for template, href in tracked for gap in line_breaks.spaces_beside(text, href)]
     in_tags = {template for template, _ in tracked}

@@ -127,6 +127,8 @@ def to_location(url: str, codec: str) -> bytes | None:
     if not parts:
         return None
     if url.isascii():
+        if url.isprintable() and " " not in url:
+            return url.encode("ascii")
         return _UNFIT.sub(lambda c: f"%{ord(c[0]):02X}", url).encode("ascii")
     found = parts.found
     userinfo, at, hostport = found["authority"].rpartition("@")

@@ -28,6 +28,7 @@ _INLINE_TAG = re.compile(
     re.I,
 )
 _PLAIN_LABEL = re.compile(rb"[^<]*+(?:%b[^<&]*+)*+" % _INLINE_TAG.pattern)
+_PICTURE = re.compile(rb"\s*+<img%b\s*+" % html_tokenizer.plain_attributes(b"alt"))
 _NOT_TEXT = re.compile(rb"<!--.*?(?:-->|\Z)|<[!?/][^>]*+(?:>|\Z)", re.DOTALL)
 # {{…}}, *|…|*, %recipient…%, %…unsubscribe_url%, [[…]], <%…%>, {%…%}, ${…}: somebody was to fill it in, or still
 # will.
@@ -47,6 +48,7 @@ _OPT_OUTS: dict[bytes, frozenset[bytes] | None] = {
     b"disable-tracking": frozenset({b"", b"true", b"yes", b"1", b"disable-tracking"}),  # Mailgun
     b"data-no-track": None,
 }
+_MSYS = b"data-msys-unsubscribe"
 # A link's text that reads as an address: a scheme, `www.`, or a bare name under a well-known domain.
 _ADDRESS = re.compile(
     r"(?:(?:https?:)?//|(?=www\.))(?P<host>(?=[^\s/?#:][^\s/?#:.]*+\.[^\s/?#:])[^\s/?#:]++)(?:[/?#:]\S*+)?",
@@ -122,45 +124,72 @@ def find_anchors(html: bytes, markup: html_tokenizer.Markup, codec: str) -> list
     return found
 
 
-def decide_anchor(anchor: Anchor, rules: LinkRules, codec: str) -> tuple[str, bytes]:
+class UrlDecision(NamedTuple):
+    """What the URL alone says about a link, the same wherever it stands in the message."""
+
+    no_address: str  # why nobody could track it, before its element is asked
+    kept: str  # why it is skipped unless the element opts out
+    last: str  # why it is skipped if the label says nothing against it
+    target: bytes  # the octets that its redirect gives
+    host: str
+
+
+UrlDecisions = dict[str, UrlDecision]  # those that a message has had, by URL
+
+
+def decide_anchor(anchor: Anchor, rules: LinkRules, codec: str, decisions: UrlDecisions) -> tuple[str, bytes]:
     """Why the link is skipped and b"", or "" and the octets that its redirect will give."""
     if anchor.unsubscribes:
         return "unsubscribe", b""
-    return decide_url(anchor.url, rules, codec, opts_out=anchor.opts_out, label=anchor.text)
+    decision = decisions.get(anchor.url)
+    if decision is None:
+        decision = decisions[anchor.url] = _decide_by_url(anchor.url, rules, codec)
+    reason = decision.no_address or (anchor.opts_out and "opt_out") or decision.kept
+    if not reason and rules.text_is_url != "track" and shows_address(anchor.text, decision.host):
+        reason = "text_is_url"
+    reason = reason or decision.last
+    return (reason, b"") if reason else ("", decision.target)
 
 
-def decide_url(url: str, rules: LinkRules, codec: str, *, opts_out: bool = False, label: str = "") -> tuple[str, bytes]:
-    """The same for a URL that stands in a text, or in an element with that label."""
+def decide_url(url: str, rules: LinkRules, codec: str) -> tuple[str, bytes]:
+    """The same for a URL that stands in a text."""
+    decision = _decide_by_url(url, rules, codec)
+    reason = decision.no_address or decision.kept or decision.last
+    return (reason, b"") if reason else ("", decision.target)
+
+
+def _decide_by_url(url: str, rules: LinkRules, codec: str) -> UrlDecision:
     if len(url) > MAX_DESTINATION_OCTETS:  # before anything else looks through it
-        return "too_long", b""
+        return UrlDecision("too_long", "", "", b"", "")
     if rules.bare_scheme:
         url = link_url.with_scheme(url, rules.bare_scheme)
-    scheme = link_url.find_scheme(url)
-    if reason := _no_address(url, scheme, rules.marks):
-        return reason, b""
-    if opts_out:
-        return "opt_out", b""
+    if reason := _no_address(url, link_url.find_scheme(url), rules.marks):
+        return UrlDecision(reason, "", "", b"", "")
     target = link_url.to_location(url, codec)
     if target is None:
-        return "malformed", b""
+        return UrlDecision("", "malformed", "", b"", "")
     host = link_url.find_host(url)
-    if link_url.host_and_port(url) == link_url.host_and_port(rules.public_url):
-        return "own_host", b""
-    if rules.exclude and any(host == name or host.endswith("." + name) for name in rules.exclude):
-        return "excluded_host", b""
-    if rules.list_unsubscribe and link_url.normalize_url(url) in rules.list_unsubscribe:
-        return "list_unsubscribe", b""
-    if rules.text_is_url != "track" and shows_address(label, host):
-        return "text_is_url", b""
+    kept = ""
+    if host == link_url.find_host(rules.public_url) and _is_own(url, rules):
+        kept = "own_host"
+    elif rules.exclude and any(host == name or host.endswith("." + name) for name in rules.exclude):
+        kept = "excluded_host"
+    elif rules.list_unsubscribe and link_url.normalize_url(url) in rules.list_unsubscribe:
+        kept = "list_unsubscribe"
+    return UrlDecision("", kept, "" if kept else _last_reason(url, target, rules), target, host)
+
+
+def _is_own(url: str, rules: LinkRules) -> bool:
+    return link_url.host_and_port(url) == link_url.host_and_port(rules.public_url)
+
+
+def _last_reason(url: str, target: bytes, rules: LinkRules) -> str:
     if not rules.clicks:
-        return "clicks_off", b""
-    if redaction.contains_any(url, rules.unnamed):
-        return "names_recipient", b""
-    if not edit_templates.fits_in_url(rules.public_url, target) and not (
-        rules.stores and len(target) <= MAX_DESTINATION_OCTETS
-    ):
-        return "too_long", b""
-    return "", target
+        return "clicks_off"
+    if rules.unnamed and redaction.contains_any(url, rules.unnamed):
+        return "names_recipient"
+    is_storable = rules.stores and len(target) <= MAX_DESTINATION_OCTETS
+    return "" if is_storable or edit_templates.fits_in_url(rules.public_url, target) else "too_long"
 
 
 def _no_address(url: str, scheme: str, dialects: tuple[str, ...]) -> str:
@@ -200,22 +229,30 @@ def _anchors(html: bytes, markup: html_tokenizer.Markup, codec: str, *, is_condi
         is_link = tag.name in _NAMES or (is_conditional and tag.name.startswith(b"v:"))
         if not is_link or tag.is_closing or not tag.is_live:
             continue
-        attributes = html_tokenizer.read_attributes(lower, tag)
-        href = attributes.get(b"href")
+        opts_out = unsubscribes = False
+        inner, end = tag.inner, tag.end
+        is_plain = lower.find(b"-track", inner, end) < 0 and lower.find(b"ktrack", inner, end) < 0
+        is_plain = is_plain and lower.find(b"data-msys-", inner, end) < 0  # no attribute says anything about the link
+        href = html_tokenizer.read_href(lower, tag) if is_plain else None
+        if href is None:
+            attributes = html_tokenizer.read_attributes(lower, tag)
+            href = attributes.get(b"href")
+            opts_out = _opts_out(lower, attributes)
+            unsubscribes = _unsubscribes(lower, attributes)
         if href is None:
             continue
         raw = html[href.start : href.end]
         seen = link_url.decode_href(masked[href.start : href.end].decode("latin-1"))
         url = seen if raw.isascii() and b"\x1b" not in raw else link_url.decode_href(charset.decode_text(raw, codec))
         label = _label(html, markup, n, codec) if tag.name != b"area" else ""
-        opts_out = unsubscribes = False
-        if len(attributes) > 1:
-            opts_out = _opts_out(lower, attributes)
-            msys = attributes.get(b"data-msys-unsubscribe")
-            unsubscribes = msys is not None and lower[msys.start : msys.end].strip() == b"1"
-            unsubscribes = unsubscribes and link_url.find_scheme(url) in _HTTP
+        unsubscribes = unsubscribes and link_url.find_scheme(url) in _HTTP
         anchors.append(Anchor(tag, href, is_conditional, url, seen, label, opts_out, unsubscribes))
     return anchors
+
+
+def _unsubscribes(lower: bytes, attributes: dict[bytes, html_tokenizer.Attribute]) -> bool:
+    msys = attributes.get(b"data-msys-unsubscribe")
+    return msys is not None and lower[msys.start : msys.end].strip() == b"1"
 
 
 def _opts_out(lower: bytes, attributes: dict[bytes, html_tokenizer.Attribute]) -> bool:
@@ -239,9 +276,13 @@ def _label(html: bytes, markup: html_tokenizer.Markup, n: int, codec: str) -> st
     if m == last:
         return ""  # nobody closes it: its text could be the rest of the page
     stop = found[m].start
-    if _PLAIN_LABEL.fullmatch(markup.lower, link.end, stop):
-        octets = html[link.end : stop][: 8 * _MAX_LABEL]
-        label = entities.unescape(charset.decode_text(_INLINE_TAG.sub(b"", octets), codec))
+    if html.find(b"<", link.end, stop) < 0:
+        label = _decode_text(html[link.end : min(stop, link.end + 8 * _MAX_LABEL)], codec)
+    elif _PLAIN_LABEL.fullmatch(markup.lower, link.end, stop):
+        label = _decode_text(_INLINE_TAG.sub(b"", html[link.end : min(stop, link.end + 8 * _MAX_LABEL)]), codec)
+    elif picture := _PICTURE.fullmatch(markup.lower, link.end, stop):
+        start, end = picture.span(2)
+        label = _decode_text(html[start : min(end, start + 8 * _MAX_LABEL)], codec) if picture.lastindex else ""
     else:
         label = _read_label(html, markup.tokenize_within(link.end, stop), link.end, stop, codec)
     return " ".join(label.split())[:_MAX_LABEL]
@@ -267,6 +308,8 @@ def _read_label(html: bytes, inside: html_tokenizer.Markup, at: int, stop: int, 
 
 
 def _text(octets: bytes, codec: str) -> str:
-    if b"<" in octets:
-        octets = _NOT_TEXT.sub(b"", octets)
+    return _decode_text(_NOT_TEXT.sub(b"", octets) if b"<" in octets else octets, codec)
+
+
+def _decode_text(octets: bytes, codec: str) -> str:
     return entities.unescape(charset.decode_text(octets, codec))

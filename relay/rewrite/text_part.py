@@ -7,8 +7,10 @@ and from templates in its decoded offsets, templates in the message's.
 import re
 from typing import NamedTuple
 
+from relay import edits
 from relay.mime import charset, transfer_encoding
 from relay.mime.parts import TRANSPARENT, Part
+from relay.rewrite import edit_templates
 from relay.rewrite.edit_templates import EditTemplate, TransferEncoding
 
 MAX_OCTETS = 8_000_000  # octets; no reader shows such a text in full
@@ -42,6 +44,13 @@ class EditedPart(NamedTuple):
 
     leaf: TextPart
     templates: tuple[EditTemplate, ...]
+    longest: bytes  # what the text becomes where each URL is as long as it can be
+
+
+def edit_part(leaf: TextPart, templates: list[EditTemplate], public_url: str) -> EditedPart:
+    made = tuple(templates)
+    filled = edit_templates.fill_templates(leaf.octets, made, edit_templates.longest_urls(public_url))
+    return EditedPart(leaf, made, edits.splice(leaf.octets, filled))
 
 
 def decode_part(octets: bytes, part: Part) -> TextPart | str:
@@ -90,7 +99,7 @@ def decode_body(
 
 def to_message_offsets(edited: EditedPart) -> list[EditTemplate]:
     """The part's templates in the message's offsets, in order."""
-    leaf, templates = edited
+    leaf, templates, _ = edited
     base = leaf.part.body
     if leaf.coding is TransferEncoding.PLAIN:
         return [EditTemplate(base + start, base + end, pieces, why) for start, end, pieces, why, *_ in templates]

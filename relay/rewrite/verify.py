@@ -5,7 +5,6 @@ the greatest length, and guards against faults of ours in every other module.
 """
 
 from collections.abc import Mapping
-from functools import cache
 
 from relay import edits
 from relay.mime import parts, transfer_encoding
@@ -26,11 +25,7 @@ def plan_is_sound(
     """True if the edited message has the same parts, the edited leaves decode to their spliced text, all
     others are identical, and there are no more lines over 998 octets than before, or no more octets in them."""
 
-    @cache
-    def mint(hole: edits.Hole) -> bytes:
-        url = f"{public_url}/{hole.kind}/".encode()
-        return url + b"A" * (edit_templates.max_url_octets(public_url, hole) - len(url))
-
+    mint = edit_templates.longest_urls(public_url)
     result = edits.splice(octets, edit_templates.fill_templates(octets, made, mint, decoded=decoded))
     after = parts.walk_parts(result)
     if len(after) != len(before):
@@ -42,10 +37,7 @@ def plan_is_sound(
         if old.parent != ROOT and octets[old.start : old.body] != result[new.start : new.body]:
             return False
         if inner := edited.get(index):
-            text = edits.splice(
-                inner.leaf.octets, edit_templates.fill_templates(inner.leaf.octets, inner.templates, mint)
-            )
-            if not _decodes_to(result, new, text) or _has_more_long_lines(octets, old, result, new):
+            if not _decodes_to(result, new, inner.longest) or _has_more_long_lines(octets, old, result, new):
                 return False
         elif index not in parents and octets[old.body : old.end] != result[new.body : new.end]:
             return False

@@ -131,6 +131,43 @@ def test_conditional_comments_are_found_and_others_are_not() -> None:
     ]
 
 
+_TAG_PIECES = (
+    ' href="x"',
+    " href='x'",
+    " href=x",
+    " href",
+    ' style="a>b"',
+    ' HREF="y"',
+    ' hrefs="z"',
+    "/",
+    " ",
+    "\n",
+    ' b="',
+)
+
+
+@settings(max_examples=500)
+@given(st.lists(st.sampled_from(_TAG_PIECES), max_size=6))
+def test_a_plain_tag_has_the_href_that_its_attributes_have(pieces: list[str]) -> None:
+    octets = ("<a" + "".join(pieces) + '>"">').encode()
+    for tag in html_tokenizer.tokenize(octets).tags:
+        href = html_tokenizer.read_href(octets.lower(), tag)
+        assert href in (None, html_tokenizer.read_attributes(octets.lower(), tag).get(b"href"))
+        if all(piece.endswith('"') and piece != ' b="' for piece in pieces):
+            assert (href is None) == (b' href="' not in octets.lower())
+
+
+@settings(max_examples=500)
+@given(st.lists(st.sampled_from(_PIECES), max_size=8))
+def test_a_short_text_has_the_tags_that_the_whole_tokenizer_sees(pieces: list[str]) -> None:
+    octets = "".join(pieces).encode()
+    tags = html_tokenizer._read_plain_tags(octets.lower(), 0, len(octets))
+    markup = html_tokenizer.tokenize_fast(octets)
+    if tags is not None:
+        assert (tags, "", False) == (markup.tags, markup.ambiguity, markup.has_foreign_content)
+        assert not markup.conditions
+
+
 @pytest.mark.parametrize("html", ["<p>a</p>" + _LINK, _LINK + "</a></body></html><p>" + _LINK, "<!-- x -->", "", "  "])
 def test_the_witness_agrees_about_plain_documents(html: str) -> None:
     assert lxml_check.find_hrefs(html.encode(), has_foreign_content=False) == _live(html)

@@ -5,8 +5,10 @@ import hashlib
 import time
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from relay.rewrite import link_url, links, plan
+from relay.rewrite import html_tokenizer, link_url, links, plan
 from relay.tokens import MAX_URL_OCTETS
 from tests.rewrite.mails import PUBLIC_URL, SETTINGS, letter, mint, skipped, tracked
 from tests.rewrite.mails import destination as leads_to
@@ -226,3 +228,32 @@ def test_the_apps_own_way_to_leave_is_not_tracked_however_it_is_written(value: b
     )
     assert skipped(made) == ["list_unsubscribe"] * 2
     assert tracked(made) == ["https://shop.example/out?id=1"]
+
+
+_LABEL_PIECES = (
+    "<img",
+    ' alt="a &amp; b"',
+    " alt='c'",
+    ' alt=""',
+    ' src="<x>"',
+    " ALT",
+    "/",
+    " ",
+    ">",
+    "d",
+    "<b>",
+    "</b>",
+    "&lt",
+)
+
+
+@settings(max_examples=500)
+@given(st.lists(st.sampled_from(_LABEL_PIECES), max_size=8))
+def test_a_label_that_is_quick_to_read_is_what_its_tags_say(pieces: list[str]) -> None:
+    octets = ('<a href="x"><img' + "".join(pieces) + "></a>").encode()
+    markup = html_tokenizer.tokenize_fast(octets)
+    if len(markup.tags) == 2:
+        start, stop = markup.tags[0].end, markup.tags[1].start
+        inside = markup.tokenize_within(start, stop)
+        slow = links._read_label(octets, inside, start, stop, "utf-8")
+        assert links._label(octets, markup, 0, "utf-8") == " ".join(slow.split())
