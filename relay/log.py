@@ -1,6 +1,6 @@
-"""The log is a language: one function per fact, stable keys, no message text, no secrets, no addresses.
+"""What the server logs: one function for each fact, with stable keys; no message text, no secrets, no addresses.
 
-How a line looks, `log_lines` knows.
+docs/log-facts.md has a row for each fact, and a test compares the two. `log_lines` writes the lines.
 """
 
 import logging
@@ -26,7 +26,7 @@ def runs_as_root() -> None:
 
 
 def secrets_readable(file: str, keys: str) -> None:
-    """The configuration holds secrets, and every user of this machine may read it."""
+    """The configuration file holds secrets, and every user of this machine may read it."""
     _write(logging.WARNING, "secrets-readable", file=file, keys=keys, remedy="chmod o-r")
 
 
@@ -39,17 +39,17 @@ def role_died(role: str, pid: int, status: int) -> None:
 
 
 def role_silent(role: str, pid: int, silent_s: float) -> None:
-    """It has not answered for `[relay] watchdog`. It says where it stands, is ended, and is started again."""
+    """A role was silent for `[relay] watchdog`. It writes its stacks, is ended, and is started again."""
     _write(logging.ERROR, "role-silent", role=role, pid=pid, silent_s=round(silent_s, 1))
 
 
 def role_unstopped(role: str, pid: int, after_s: float, silent_s: float) -> None:
-    """It was asked to stop, had the time for it, and is ended."""
+    """A role did not stop in time, and is ended."""
     _write(logging.ERROR, "role-unstopped", role=role, pid=pid, after_s=round(after_s, 1), silent_s=round(silent_s, 1))
 
 
 def out_of_descriptors(limit: int, reason: str) -> None:
-    """No connection can be taken in. Said once a minute, however many wait."""
+    """No connection can be accepted. Logged once a minute."""
     remedy = "raise LimitNOFILE (ulimit -n), or look for who holds connections open"
     if log_lines.is_first_within_minute("out-of-file-descriptors"):
         _write(logging.ERROR, "out-of-file-descriptors", limit=limit, reason=reason, remedy=remedy)
@@ -63,11 +63,10 @@ def stopped() -> None:
     _write(logging.INFO, "stopped")
 
 
-def too_many_connections(site: str, group: str, most: int) -> None:
-    """A connection to a site was turned away: that network, or all, have that many, and none is idle;
-    or that address brought that many in a second. Of each site it is said once a minute, however many come."""
+def too_many_connections(site: str, group: str, limit: int) -> None:
+    """A connection to a site was refused: that network, or all clients, reached the limit. Once a minute for a site."""
     if log_lines.is_first_within_minute(("too-many-connections", site)):
-        _write(logging.WARNING, "too-many-connections", site=site, group=group, most=most)
+        _write(logging.WARNING, "too-many-connections", site=site, group=group, limit=limit)
 
 
 # --- mail in
@@ -78,17 +77,17 @@ def refused(ip: str, code: int, status: str, text: str) -> None:
 
 
 def refused_again(ip: str, count: int) -> None:
-    """A connection has ended. Of its refusals, those that said the same as one before it are counted here only."""
+    """A connection has ended. It had that many more refusals with the same code and status."""
     _write(logging.INFO, "refused-again", ip=ip, count=count)
 
 
 def login_failed(door: str, ip: str) -> None:
-    """A wrong name, password or key, at `smtp`, `console` or `api`. docs/fail2ban reads this line."""
+    """A wrong name, password or key at `smtp`, `console` or `api`. The filter in docs/fail2ban matches this line."""
     _write(logging.WARNING, "login-failed", ip=ip, door=door)
 
 
 def proxy_refused(ip: str, reason: str) -> None:
-    """A connection to a listener with `proxy_protocol` that brought no PROXY header, or may not bring one."""
+    """A connection to a listener with `proxy_protocol` sent no PROXY header, or may not send one."""
     _write(logging.WARNING, "proxy-refused", ip=ip, reason=reason)
 
 
@@ -97,7 +96,7 @@ def certificate_renewed(listener: str) -> None:
 
 
 def certificate_unusable(listener: str, reason: str) -> None:
-    """The certificate's files have changed and cannot be used; the one before them stays in service."""
+    """The certificate's files have changed and cannot be used; the earlier certificate stays in use."""
     _write(logging.ERROR, "certificate-unusable", listener=listener, reason=reason)
 
 
@@ -106,8 +105,7 @@ def accepted(message: str, recipients: int, octets: int, mode: str) -> None:
 
 
 def fault(where: str, fault_id: str) -> None:
-    """An exception of ours that is being handled, with its traceback: the first in a minute at that place.
-    `fault_id`: what the client or page got, or the item that it was about."""
+    """An error of ours that is being handled; its traceback once a minute. `id`: of the reply, page or item."""
     error = sys.exc_info()[1]
     place = ""
     for frame, line in traceback.walk_tb(error.__traceback__ if error else None):
@@ -118,14 +116,14 @@ def fault(where: str, fault_id: str) -> None:
 
 
 def fault_trace(where: str, fault_id: str, trace: str) -> None:
-    """An exception of ours that was dealt with elsewhere, in another process or without the log: its traceback."""
+    """An error of ours that was handled without the log, for example in another process: its traceback."""
     is_new = log_lines.is_first_within_minute((where, trace))
     more = f"\n{redaction.redact_addresses(trace)}" if is_new else " (as before)"
     _log.error("%s%s", log_lines.format_line("fault", where=where, id=fault_id), more)
 
 
 def report_abandoned(octets: int, reason: str, status: int | None) -> None:
-    """A report took more time or memory to read than it may; whoever sent it was told to come again.
+    """A report exceeded the time or memory for reading; its sender got a temporary refusal.
     `status`: of the process that read it, minus the signal that ended it."""
     _write(logging.ERROR, "report-abandoned", octets=octets, reason=reason, status=status)
 
@@ -149,26 +147,26 @@ def failed(
     reason: str,
     uncertain: bool,
 ) -> None:
-    """`reason`, in our own words, stands where no reply came; `uncertain` where the mail may have arrived."""
+    """`reason`, in our own words, if no reply came; `uncertain` if the mail may have arrived."""
     where = {"message": message, "number": number, "upstream": upstream, "phase": phase}
     more = ({"reason": reason} if reason else {}) | ({"uncertain": "true"} if uncertain else {})
     _write(logging.WARNING, "failed", **where, code=code, status=status, outcome=outcome, **more)
 
 
 def lease_lost(message: str, deliveries: int) -> None:
-    """This process was stopped for longer than its lease; another one has them, and they are not sent here."""
+    """This process was suspended for longer than its lease; another one has the deliveries, and sends them."""
     _write(logging.WARNING, "lease-lost", message=message, deliveries=deliveries)
 
 
 def upstream_out(upstream: str, phase: str, code: int, status: str, reason: str) -> None:
-    """Nothing is sent to it until a probe succeeds; its mail waits or goes to the next one."""
+    """Nothing is sent to the upstream until a probe succeeds; its mail waits or goes to the next upstream."""
     more = {"reason": reason} if reason else {}
     _write(logging.ERROR, "upstream-out", upstream=upstream, phase=phase, code=code, status=status, **more)
 
 
-def upstream_slow(upstream: str, mute: int, connections: int, for_s: float) -> None:
-    """Mail waits, and so many of the connections have not moved for so long."""
-    _write(logging.WARNING, "upstream-slow", upstream=upstream, mute=mute, connections=connections, for_s=for_s)
+def upstream_slow(upstream: str, silent: int, connections: int, for_s: float) -> None:
+    """Mail waits, and so many of the connections have been silent for so long."""
+    _write(logging.WARNING, "upstream-slow", upstream=upstream, silent=silent, connections=connections, for_s=for_s)
 
 
 def upstream_back(upstream: str) -> None:
@@ -176,56 +174,57 @@ def upstream_back(upstream: str) -> None:
 
 
 def not_signed(message: str, domain: str, reason: str) -> None:
-    """The mail should have had a DKIM signature; it went out as it came."""
+    """The mail should have had a DKIM signature; it was sent without."""
     _write(logging.ERROR, "not-signed", message=message, domain=domain, reason=reason)
 
 
-def overridden(message: str, number: int, reason: str) -> None:
-    """The address is suppressed, and the app, which may, had the mail sent all the same."""
-    _write(logging.WARNING, "overridden", message=message, number=number, reason=reason)
+def suppression_overridden(message: str, number: int, reason: str) -> None:
+    """The address is suppressed, and the app, which may override that, had the mail sent nevertheless."""
+    _write(logging.WARNING, "suppression-overridden", message=message, number=number, reason=reason)
 
 
 def suppressed(message: str, number: int, reason: str) -> None:
     _write(logging.INFO, "suppressed", message=message, number=number, reason=reason)
 
 
-def notified(message: str, recipients: int) -> None:
-    """A notice to the message's reverse-path was put into the queue."""
-    _write(logging.INFO, "notified", message=message, recipients=recipients)
+def dsn_queued(message: str, recipients: int) -> None:
+    """A DSN to the message's reverse-path was put into the queue."""
+    _write(logging.INFO, "dsn-queued", message=message, recipients=recipients)
 
 
-def parked(message: str, number: int, crashes: int) -> None:
-    """A delivery during whose attempts processes died: nobody tries it again before an operator says so."""
-    _write(logging.ERROR, "parked", message=message, number=number, crashes=crashes)
+def delivery_parked(message: str, number: int, crashes: int) -> None:
+    """Processes died during the attempts of this delivery: it is not tried again before an operator retries it."""
+    _write(logging.ERROR, "delivery-parked", message=message, number=number, crashes=crashes)
 
 
 # --- what comes back
 
 
-def told(message: str, number: int, what: str, teller: str, is_new: bool) -> None:
-    """A report or a provider said what became of a delivery."""
-    _write(logging.INFO, "told", message=message, number=number, what=what, teller=teller, new=is_new)
+def late_report(message: str, number: int, event: str, source: str, is_new: bool) -> None:
+    """A report by mail changed a delivery; `new` is False if that was known already."""
+    _write(logging.INFO, "late-report", message=message, number=number, event=event, source=source, new=is_new)
 
 
-def not_told(message: str, number: int, what: str) -> None:
-    """Mail for the return path that says nothing of a delivery: an automatic reply, a letter."""
-    _write(logging.INFO, "not-told", message=message, number=number, what=what)
+def report_ignored(message: str, number: int, kind: str) -> None:
+    """Mail to the return path that is no report about a delivery: an automatic reply, or a mail by a person."""
+    _write(logging.INFO, "report-ignored", message=message, number=number, kind=kind)
 
 
-def words(provider: str, taken: int, known: int, unknown: int) -> None:
-    """A provider's webhook: what was news, what changed nothing, what was of no mail of ours."""
-    _write(logging.INFO, "words", provider=provider, taken=taken, known=known, unknown=unknown)
+def provider_events(provider: str, taken: int, known: int, unknown: int) -> None:
+    """A provider's webhook: how many events were new, changed nothing, or were about no mail of ours."""
+    _write(logging.INFO, "provider-events", provider=provider, taken=taken, known=known, unknown=unknown)
 
 
-def refused_word(provider: str, reason: str) -> None:
-    _write(logging.WARNING, "refused-word", provider=provider, reason=reason)
+def provider_events_refused(provider: str, reason: str) -> None:
+    """A provider's webhook, or some events in it, could not be accepted."""
+    _write(logging.WARNING, "provider-events-refused", provider=provider, reason=reason)
 
 
 # --- webhooks
 
 
 def webhook_failing(webhook: str, event: str, reason: object) -> None:
-    """An endpoint took something before and does not now; it is tried again."""
+    """An endpoint accepted earlier requests and does not accept this one; it is tried again."""
     _write(logging.WARNING, "webhook-failing", webhook=webhook, event=event, reason=reason)
 
 
@@ -234,77 +233,79 @@ def webhook_back(webhook: str) -> None:
 
 
 def webhook_gave_up(webhook: str, event: str, reason: object) -> None:
-    """It was tried for a day, or refused for good; `waypost webhooks replay` tells it again."""
+    """An event was tried for a day, or refused for good; `waypost webhooks replay` sends it again."""
     _write(logging.ERROR, "webhook-gave-up", webhook=webhook, event=event, reason=reason)
 
 
 def webhook_disabled(webhook: str, reason: str) -> None:
-    """Nothing is told to it until `waypost webhooks enable`."""
+    """The endpoint gets no events until `waypost webhooks enable`."""
     _write(logging.ERROR, "webhook-disabled", webhook=webhook, reason=reason)
 
 
 # --- the store
 
 
-def unreadable(reason: str) -> None:
-    """The database or the disk says no; mail flows on without it. The same reason is said once a minute."""
-    if log_lines.is_first_within_minute(("unreadable", reason)):
-        _write(logging.WARNING, "unreadable", reason=reason)
+def database_unavailable(reason: str) -> None:
+    """The database or the disk fails; mail is sent nevertheless. Logged once a minute for each reason."""
+    if log_lines.is_first_within_minute(("database-unavailable", reason)):
+        _write(logging.WARNING, "database-unavailable", reason=reason)
 
 
 def database_damaged(path: str, reason: str) -> None:
-    """SQLite has met damage: this process commits nothing to that file any more. Said once for a file."""
+    """The SQLite file is damaged: this process commits nothing to it any more. Logged once for each file."""
     remedy = "stop the server, put a backup in the file's place, delete its -wal and -shm, start"
     _write(logging.CRITICAL, "database-damaged", path=path, reason=reason, remedy=remedy)
 
 
 def not_stored(message: str, reason: str) -> None:
-    """The message could not be made durable, and the client was told so."""
+    """The message could not be made durable, and its client got a temporary refusal."""
     _write(logging.ERROR, "not-stored", message=message, reason=reason)
 
 
-def abandoned(message: str) -> None:
-    """Its client hung up before anybody had the message: it is the client's, and is not sent."""
-    _write(logging.WARNING, "abandoned", message=message)
+def client_hung_up(message: str) -> None:
+    """The client hung up before the message was stored or sent: it still has the message, which is not sent."""
+    _write(logging.WARNING, "client-hung-up", message=message)
 
 
-def links_left(message: str, reason: str) -> None:
-    """Links too long for a token went as they came: where they lead could not be stored."""
-    _write(logging.WARNING, "links-left", message=message, reason=reason)
+def long_links_untracked(message: str, reason: str) -> None:
+    """Links too long for a token are not tracked, because their URLs could not be stored."""
+    _write(logging.WARNING, "long-links-untracked", message=message, reason=reason)
 
 
-def journaled(fact: str, reason: str) -> None:
-    _write(logging.WARNING, "journaled", fact=fact, reason=reason)
+def fact_journaled(fact: str, reason: str) -> None:
+    """The database did not take a fact; it is in the journal, and is committed later."""
+    _write(logging.WARNING, "fact-journaled", fact=fact, reason=reason)
 
 
-def bad_fact(fact: str, reason: str) -> None:
-    """A journaled fact can never be committed; it lies beside the journal, for a person to look at."""
-    _write(logging.ERROR, "bad-fact", fact=fact, reason=reason)
+def journal_line_invalid(fact: str, reason: str) -> None:
+    """A journaled fact can never be committed; it is moved to a file beside the journal, for an operator."""
+    _write(logging.ERROR, "journal-line-invalid", fact=fact, reason=reason)
 
 
 def replay_failed(reason: str) -> None:
-    """The journal must wait on. The same reason is said once a minute."""
+    """The journal could not be replayed and waits. Logged once a minute for each reason."""
     if log_lines.is_first_within_minute(("replay-failed", reason)):
         _write(logging.WARNING, "replay-failed", reason=reason)
 
 
 def clock_set(by_s: float) -> None:
-    """Somebody has set the machine's clock."""
+    """The machine's clock was set."""
     _write(logging.WARNING, "clock-set", by_s=round(by_s))
 
 
-def unwritten(fact: str, reason: str) -> None:
-    """Neither the database nor the journal takes it now; it is tried again."""
-    _write(logging.ERROR, "unwritten", fact=fact, reason=reason)
+def fact_waiting(fact: str, reason: str) -> None:
+    """Neither the database nor the journal took a fact; it is tried again."""
+    _write(logging.ERROR, "fact-waiting", fact=fact, reason=reason)
 
 
-def lost(fact: str, reason: str) -> None:
-    """Neither the database nor the journal took it."""
-    _write(logging.ERROR, "lost", fact=fact, reason=reason)
+def fact_lost(fact: str, reason: str) -> None:
+    """Neither the database nor the journal took a fact, and it is not tried again."""
+    _write(logging.ERROR, "fact-lost", fact=fact, reason=reason)
 
 
-def expired(what: str, messages: int) -> None:
-    _write(logging.INFO, "expired", what=what, messages=messages)
+def data_deleted(kind: str, count: int) -> None:
+    """Retention deleted data that is older than `[privacy]` keeps it."""
+    _write(logging.INFO, "data-deleted", kind=kind, count=count)
 
 
 # --- the web

@@ -48,13 +48,13 @@ def test_a_notice_that_cannot_be_composed_holds_up_none_behind_it(tmp_path: Path
         [sound] = relay.rows("messages", "--query", "e451-4.3.0+sound@example.com")
         change(relay, "UPDATE message SET plan = '{' WHERE id = ?", broken["id"])
         relay.cli("queue", "drop", broken["id"], "--notify")
-        wait_for(relay, " error fault where=notice ", f"id={broken['id']}", "error=JSONDecodeError")
+        wait_for(relay, " error fault where=dsn ", f"id={broken['id']}", "error=JSONDecodeError")
         relay.cli("queue", "drop", sound["id"], "--notify")
         assert upstream.to("sound-notice@sender.test")
         log = relay.read_log()
     assert "Traceback" in log and "in _prepended_fields" in log
-    assert " unreadable " not in log
-    assert log.count("where=notice ") == 1  # in the hour
+    assert " database-unavailable " not in log
+    assert log.count("where=dsn ") == 1  # in the hour
 
 
 def test_a_fault_while_planning_is_logged_with_the_message_and_without_its_words(
@@ -80,7 +80,7 @@ def test_a_result_that_cannot_be_stored_as_it_is_is_stored_in_short(tmp_path: Pa
             database.execute(refuse)
         relay.send(html_mail(), "short@example.com")
         assert relay.events("delivered", "short@example.com")
-        log = wait_for(relay, " error bad-fact fact=settled ")
+        log = wait_for(relay, " error journal-line-invalid fact=settled ")
     assert "fault where=settled" in log and "IntegrityError" in log and "Traceback" in log
     assert len(upstream.to("short@example.com")) == 1
 
@@ -96,7 +96,7 @@ def test_a_result_that_can_be_stored_in_no_way_is_never_answered_by_a_second_del
     relay.mistakes = [mistake]
     with relay:
         relay.send(html_mail(), who)
-        log = wait_for(relay, " parked ", "number=0")
+        log = wait_for(relay, " delivery-parked ", "number=0")
         assert "fault where=settled" in log and "secret@" not in log
     relay.mistakes = []
     with relay:
@@ -142,7 +142,7 @@ def test_of_hits_that_cannot_be_written_only_the_bad_one_is_lost(
         assert sorted(found) == [f"https://shop.example/{n}" for n in range(7) if n != 3]
     assert not opened.journal.has_pending
     assert [one.exc_info for one in caplog.records if "fault where=fact id=hit" in one.getMessage()]
-    assert [one for one in caplog.records if one.getMessage().startswith("lost fact=hit ")]
+    assert [one for one in caplog.records if one.getMessage().startswith("fact-lost fact=hit ")]
 
 
 def test_an_event_that_cannot_be_told_is_tried_again_and_holds_up_no_other_message(
@@ -166,7 +166,7 @@ def test_an_event_that_cannot_be_told_is_tried_again_and_holds_up_no_other_messa
             told(receiver, "sound-event@example.com")
             change(relay, "UPDATE message SET tags = '[]' WHERE id = ?", message["id"])
             told(receiver, "broken-event@example.com")
-            assert " unreadable " not in relay.read_log()
+            assert " database-unavailable " not in relay.read_log()
 
 
 def told(receiver: Receiver, who: str) -> None:

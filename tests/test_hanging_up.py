@@ -57,7 +57,7 @@ def _sent(sink: Upstream) -> list[str]:
 def test_a_mail_whose_client_breaks_off_before_it_is_sent_is_not_sent(relay: Waypost, sink: Upstream) -> None:
     with busy(relay, sink):
         Impatient(relay, "reset@example.com").reset()
-        wait_for_log(relay, " abandoned message=")
+        wait_for_log(relay, " client-hung-up message=")
     assert _sent(sink) == ["first@example.com", "last@example.com"]
     assert not relay.rows("messages", "--query", "reset@example.com")
 
@@ -67,7 +67,7 @@ def test_so_it_is_where_the_client_ends_after_having_waited(relay: Waypost, sink
         client = Impatient(relay, "closed@example.com")
         sleep(_LATE_S)
         client.close()
-        wait_for_log(relay, " abandoned message=")
+        wait_for_log(relay, " client-hung-up message=")
     assert _sent(sink) == ["first@example.com", "last@example.com"]
 
 

@@ -132,7 +132,7 @@ def test_mail_that_cannot_be_read_right_after_it_was_leased_goes_out_soon_after_
         with closing(sqlite3.connect(tmp_path / "data" / "waypost.db", timeout=10)) as database:
             database.execute("ALTER TABLE content RENAME TO aside")
             sink.at_helo = ""
-            _until(lambda: 'unreadable reason="no such table: content"' in relay.read_log())
+            _until(lambda: 'database-unavailable reason="no such table: content"' in relay.read_log())
             database.execute("ALTER TABLE aside RENAME TO content")
         assert sink.wait_for(lambda one: "unread@example.com" in one.recipients, 1, timeout_s=20)
         assert "Traceback" not in relay.read_log()

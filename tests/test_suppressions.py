@@ -329,7 +329,7 @@ def test_only_who_may_override_writes_to_the_suppressed(tmp_path: Path, upstream
         assert send("may", mail, "dead@override.example").startswith("250 ")
     [arrival] = upstream.to("dead@override.example")
     assert b"override-suppression" not in arrival.octets.lower()
-    assert " overridden message=" in relay.read_log()
+    assert " suppression-overridden message=" in relay.read_log()
 
 
 # --- what is told later, on every database

@@ -89,7 +89,7 @@ def page_damaged() -> None:
         with scene.load(12.0):
             sleep(5)
         scene.settle(5)
-        scene.note(f"bad-fact × {scene.node.read_log().count('bad-fact')}")
+        scene.note(f"journal-line-invalid × {scene.node.read_log().count('journal-line-invalid')}")
 
 
 @contextmanager

@@ -101,7 +101,7 @@ class Dispatcher:
         """The outcome of a delivery that is suppressed or expired; None if it is to be attempted."""
         message, number, mailbox = loaded.message, target.number, target.recipient.mailbox
         if suppression and loaded.plan.control.override:
-            log.overridden(message.id, number, suppression)
+            log.suppression_overridden(message.id, number, suppression)
         elif suppression:
             log.suppressed(message.id, number, suppression)
             return outcomes.suppressed(number=number, recipient=mailbox, now=self._now(), reason=suppression)

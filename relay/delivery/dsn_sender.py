@@ -81,7 +81,7 @@ class DsnSender:
             try:
                 await self._file_due()
             except Exception as error:  # noqa: BLE001  the outermost loop: a DSN that is due stays due
-                errors.log_failure(error, "notices")
+                errors.log_failure(error, "dsn")
             await asyncio.sleep(_POLL_S)
 
     async def _file_due(self) -> None:
@@ -97,11 +97,11 @@ class DsnSender:
             except Exception as error:
                 if errors.is_database_fault(error):
                     raise
-                log.fault("notice", message)  # the other DSNs are sent nevertheless
+                log.fault("dsn", message)  # the other DSNs are sent nevertheless
                 self._postponed[message] = now + _POSTPONE_FOR
                 continue
             if count:
-                log.notified(message, count)
+                log.dsn_queued(message, count)
                 self._wake()
 
     def _make_dsn(self, message: Message, octets: bytes | None, due: list[DueDsn]) -> NewMessage:

@@ -107,7 +107,7 @@ class Intake:
             try:
                 return plan, await asyncio.to_thread(self._store.long_url_files.save, urls)
             except OSError as error:
-                log.links_left(accepted.id, str(error))
+                log.long_links_untracked(accepted.id, str(error))
         without_storing = replace(settings, stores=False)
         return await _run_off_loop(accepted, planning.plan, accepted.octets, without_storing), ()
 
@@ -140,7 +140,7 @@ class Intake:
         try:
             await self._store.record("consent", ConsentChange(mailboxes, accepted.at, has_consent, consent.HEADER))
         except OSError as error:
-            log.lost("consent", errors.describe_error(error))
+            log.fact_lost("consent", errors.describe_error(error))
 
     async def _queued(self, loaded: LoadedMessage, targets: list[PendingRecipient], hung_up: HangUp) -> Reply:
         await self._commit(self._new_message_fact(loaded, targets, [], due=loaded.message.accepted_at), hung_up)
@@ -254,7 +254,7 @@ class Intake:
         except Exception as error:
             if not errors.is_database_fault(error):
                 log.fault("filing", filing.message.id)
-            log.lost("filing", errors.describe_error(error))
+            log.fact_lost("filing", errors.describe_error(error))
             if must_hold:
                 raise refusal(*_CANNOT_STORE) from error
 
@@ -287,7 +287,7 @@ class Intake:
 
 def _refuse_abandoned(message: str) -> RefusedError:
     """For a client that has hung up. It gets this reply if it has only closed its half of the connection."""
-    log.abandoned(message)
+    log.client_hung_up(message)
     return refusal(451, "4.4.2", "you hung up, so the message was not sent")
 
 

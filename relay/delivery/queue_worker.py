@@ -226,7 +226,7 @@ class QueueWorker:
                     log.fault("settled", message)
                     is_storable = False
                     continue
-                log.unwritten("settled", errors.describe_error(error))
+                log.fact_waiting("settled", errors.describe_error(error))
                 await asyncio.sleep(_POLL_S)
 
     async def _start_attempts(self, row: Message | None, deliveries: list[Delivery]) -> Attempts:

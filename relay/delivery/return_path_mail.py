@@ -134,7 +134,7 @@ class ReturnPathMail:
             return await self._unsubscribe(token, report, accepted)
         meaning = _report_meaning(report)
         if meaning is None:
-            log.not_told(token.message, token.number, report.kind)
+            log.report_ignored(token.message, token.number, report.kind)
             return Reply(250, "2.0.0", "read")
         await self._apply_report(_late_report(token, meaning, self._now(), self._config))
         return Reply(250, "2.0.0", "read")
@@ -168,16 +168,16 @@ class ReturnPathMail:
     async def _unsubscribe(self, token: ReturnToken, report: Report, accepted: AcceptedMessage) -> Reply:
         """Unsubscribes, as POST /u/ does. A bounce or an automatic reply does not count as a request."""
         if not accepted.envelope.reverse_path or report.kind is not ReportKind.NONE:
-            log.not_told(token.message, token.number, report.kind)
+            log.report_ignored(token.message, token.number, report.kind)
             return Reply(250, "2.0.0", "read")
         now = self._now()
         hit = Hit(ids.new(now), EventType.UNSUBSCRIBED, now, token.message, token.number, "human", reasons=("mailto",))
         try:
             await self._store.record("hit", hit)
         except OSError as error:
-            log.lost("hit", errors.describe_error(error))
+            log.fact_lost("hit", errors.describe_error(error))
             raise _cannot_store() from error
-        log.told(token.message, token.number, hit.type, "mailto", True)
+        log.late_report(token.message, token.number, hit.type, "mailto", True)
         return Reply(250, "2.0.0", "you are unsubscribed")
 
     async def _apply_report(self, report: LateReport) -> None:
@@ -193,7 +193,7 @@ class ReturnPathMail:
                 log.fault("report", report.message)
             log.not_stored(report.message, errors.describe_error(error))
             raise _cannot_store() from error
-        log.told(report.message, report.number, report.type, report.tried.upstream, is_new)
+        log.late_report(report.message, report.number, report.type, report.tried.upstream, is_new)
 
 
 def _report_meaning(report: Report) -> _ReportMeaning | None:

@@ -44,7 +44,7 @@ async def run_retention(store: Store, config: Config) -> None:
         for what, work in _retention_work(store, config, datetime.now(UTC)):
             try:
                 if deleted := await work():
-                    log.expired(what, deleted)
+                    log.data_deleted(what, deleted)
             except Exception as error:  # noqa: BLE001  the outermost loop: a failure must not stop the other deletions
                 errors.log_failure(error, "retention", what)
         await asyncio.sleep(RETENTION_EVERY_S)

@@ -28,7 +28,7 @@ def recover_dead_workers(config: Config, dead: Sequence[int] | None) -> None:
         for pid in dead or ():
             release = functools.partial(leases.release_after_crash, worker=queue_worker.worker_name(pid))
             for message, number in store.writer.submit(release).result():
-                log.parked(message, number, leases.MAX_CRASHES)
+                log.delivery_parked(message, number, leases.MAX_CRASHES)
     except (sa.exc.SQLAlchemyError, OSError) as error:
         errors.log_failure(error, "leases")
     finally:

@@ -150,7 +150,7 @@ class Store:
                 if raises_faults:
                     raise error
                 log.fault_trace(name, "", errors.format_traceback(error))
-            log.journaled(name, errors.describe_error(error) if error else "slow")
+            log.fact_journaled(name, errors.describe_error(error) if error else "slow")
             if not done:
                 self._pending_writes.add(writing)
                 writing.add_done_callback(self._end_pending_write)
@@ -178,7 +178,7 @@ class Store:
         try:
             self.journal.append_all(facts)
         except OSError as error:
-            log.lost(f"{len(facts)} facts", errors.describe_error(error))
+            log.fact_lost(f"{len(facts)} facts", errors.describe_error(error))
 
     def _end_pending_write(self, writing: "asyncio.Future[None]") -> None:
         self._pending_writes.discard(writing)
@@ -196,7 +196,7 @@ class Store:
         writing.add_done_callback(_retrieve_exception)
         if error and not errors.is_database_fault(error):
             log.fault_trace("facts", facts[0][0], errors.format_traceback(error))
-        log.journaled(facts[0][0], errors.describe_error(error) if error else "slow")
+        log.fact_journaled(facts[0][0], errors.describe_error(error) if error else "slow")
         raise DatabaseUnavailableError
 
     async def append_to_journal(self, facts: Sequence[tuple[str, Any]]) -> None:

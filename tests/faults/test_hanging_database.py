@@ -102,7 +102,9 @@ def test_inline_mail_flows_on_and_links_answer(
             assert monotonic() < end
             sleep(0.1)
         drained(relay)
-        assert 1 <= relay.read_log().count("unreadable reason=slow") <= 2 + _HANG_S // 60  # mail's, and the links'
+        assert (
+            1 <= relay.read_log().count("database-unavailable reason=slow") <= 2 + _HANG_S // 60
+        )  # mail's, and the links'
         figure(f"{count} mails taken while it hung, the slowest in {longest_s:.1f} s")
     assert longest_s < _SOON_S or not IS_LONG
     assert not load.refused and not load.unsure
@@ -144,7 +146,7 @@ def test_what_a_client_gave_up_on_while_it_was_committed_is_taken_back(
     with Waypost(tmp_path, None, _tables(server, sink, "queued")) as relay:
         with server.locked("message"), Impatient(relay, "waits@example.com") as other:
             Impatient(relay, "reset@example.com").reset()
-            wait_for_log(relay, " abandoned message=")
+            wait_for_log(relay, " client-hung-up message=")
             assert "not-stored" not in relay.read_log()  # the other one waits still: this one was not waited for
             assert other.reply() == 451
         _no_trace(relay, sink, "reset@example.com", "waits@example.com")

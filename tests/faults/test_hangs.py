@@ -107,7 +107,7 @@ def test_a_role_has_time_to_start(tmp_path: Path) -> None:
         mail = relay.children()[0]
         with relay.locked():
             os.kill(mail, signal.SIGKILL)  # the next one gives back leases first, and waits for the database
-            wait_until(logged(relay, "unreadable"), relay)
+            wait_until(logged(relay, "database-unavailable"), relay)
         assert relay.send(html_mail(), "after@example.com").startswith("250")
         assert " role-silent " not in relay.read_log()
 

@@ -102,15 +102,15 @@ class ProviderWebhooks:
             provider.check(request)
             payload = await provider.read_payload(await self._read_body(request, provider.max_octets), request)
         except BadSignatureError as error:
-            log.refused_word(name, str(error))
+            log.provider_events_refused(name, str(error))
             return _error(401, "forged", str(error), {"www-authenticate": 'Basic realm="webhooks"'})
         except MalformedPayloadError as error:
-            log.refused_word(name, str(error))
+            log.provider_events_refused(name, str(error))
             return _error(400, "malformed", str(error))
         except ClientDisconnect:
             return Response(status_code=400)  # which nobody reads
         except OSError as error:  # of Amazon, or of too many at once: the database has not been asked yet
-            log.refused_word(name, f"later: {error}")
+            log.provider_events_refused(name, f"later: {error}")
             return _unavailable()
         try:
             counts = await self._apply_payload(name, payload)
@@ -175,7 +175,7 @@ class ProviderWebhooks:
     async def _apply_payload(self, provider: str, payload: _VerifiedPayload) -> dict[str, int]:
         """How many events were news, were known or changed nothing, and were of no mail of ours."""
         if payload.faults:
-            log.refused_word(provider, f"{len(payload.faults)} events of a batch: {payload.faults[0]}")
+            log.provider_events_refused(provider, f"{len(payload.faults)} events of a batch: {payload.faults[0]}")
         # In the order of time, whatever the order in which they stand. Not all at once: mail waits for the writer, too.
         events = sorted(payload.events, key=lambda one: one.at)
         parts = [events[at : at + _MAX_IN_A_COMMIT] for at in range(0, len(events), _MAX_IN_A_COMMIT)]
@@ -197,7 +197,7 @@ class ProviderWebhooks:
                     fault = error
         if fault:
             raise fault  # the provider tells it all again, which changes nothing of what is settled
-        log.words(provider, **counts)
+        log.provider_events(provider, **counts)
         return dict(counts) | ({"malformed": len(payload.faults)} if payload.faults else {})
 
     def _apply_events(self, provider: str, payload: _VerifiedPayload, connection: sa.Connection) -> dict[str, int]:

@@ -100,7 +100,7 @@ class Unsubscribe:
                 return self._page(request, known, status=400)
         except (OSError, sa.exc.SQLAlchemyError) as error:
             # Neither database nor disk: the sender's wish to be left alone must not look granted.
-            log.lost(asked, errors.describe_error(error))
+            log.fact_lost(asked, errors.describe_error(error))
             return self._later(request, one_click=one_click)
         if one_click:
             return PlainTextResponse("You are unsubscribed.\n", headers={"cache-control": "no-store"})

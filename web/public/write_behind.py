@@ -41,7 +41,7 @@ class Outbox:
     def put(self, name: str, value: object) -> None:
         """Takes a fact, in order. What nothing can take any more is lost, and the log says so."""
         if len(self._waiting) >= MOST_WAITING:
-            log.lost(name, "neither database nor journal takes anything, and the memory for it is full")
+            log.fact_lost(name, "neither database nor journal takes anything, and the memory for it is full")
             return
         self._waiting.append((name, value))
         if self._sending is None:
@@ -78,12 +78,12 @@ class Outbox:
                 self._one_by_one = len(batch)
                 return False
             log.fault("fact", name)
-            log.lost(name, "it can be written neither into the database nor into the journal")
+            log.fact_lost(name, "it can be written neither into the database nor into the journal")
             return True
         if self._closing_at and time.monotonic() > self._closing_at:
-            log.lost(f"{len(batch)} facts", errors.describe_error(error))
+            log.fact_lost(f"{len(batch)} facts", errors.describe_error(error))
             return True
-        log.unwritten(name, errors.describe_error(error))
+        log.fact_waiting(name, errors.describe_error(error))
         await asyncio.sleep(_NO_DISK_S)
         return False
 

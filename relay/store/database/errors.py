@@ -79,6 +79,6 @@ def log_failure(error: BaseException, where: str, what: str = "") -> None:
     """For an `except` around a loop's round or one of its items: names the trouble of database and disk; anything else
     is a fault of ours, with its traceback. `what`: the item, by its id."""
     if is_database_fault(error):
-        log.unreadable(describe_error(error))
+        log.database_unavailable(describe_error(error))
     else:
         log.fault(where, what)

@@ -157,7 +157,7 @@ class Journal:
                 fact = self._facts[name.decode()]
                 given = fact.adapter.validate_json(value)
             except (LookupError, ValueError) as error:
-                log.bad_fact(name.decode("ascii", "replace"), type(error).__name__)
+                log.journal_line_invalid(name.decode("ascii", "replace"), type(error).__name__)
                 bad.append(line)
                 continue
             try:
@@ -169,7 +169,7 @@ class Journal:
                 if errors.is_database_fault(error):
                     raise
                 log.fault("journal", name.decode())
-                log.bad_fact(name.decode(), type(error).__name__)
+                log.journal_line_invalid(name.decode(), type(error).__name__)
                 bad.append(line)  # one line must not stop the others
                 with contextlib.suppress(NotStoredYetError), connection.begin_nested():
                     fact.salvage(connection, given)

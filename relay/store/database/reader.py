@@ -45,7 +45,7 @@ class TimedReader:
         finally:
             reading.cancel()  # what has not begun need not
         self._retry_at_s = time.monotonic() + _RETRY_S
-        log.unreadable("slow")
+        log.database_unavailable("slow")
         raise TimeoutError
 
     def _run(self, work: Callable[[sa.Connection], T]) -> T:

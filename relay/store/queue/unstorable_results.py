@@ -31,4 +31,4 @@ def record_without_reply_text(
                 raise
             if not outcome.status.is_open:  # the others are tried again, as they would be
                 leases.park_delivery(connection, leases.DeliveryKey(message, outcome.number))
-                log.parked(message, outcome.number, leases.MAX_CRASHES)
+                log.delivery_parked(message, outcome.number, leases.MAX_CRASHES)
