@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
-.PHONY: run demo test later check faults fuzz bench corpora bounces lock clean
+.PHONY: run demo test later check coverage faults fuzz bench corpora bounces lock clean
 
 run: .venv/.run
 	@exec $(BIN)/waypost serve
@@ -36,7 +36,14 @@ check: .venv/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest tests/test_floors.py
+	$(BIN)/codespell
+	$(BIN)/pytest tests/test_floors.py tests/test_docs.py
+
+# How much of relay/ and web/ the suite runs, by lines and branches, also in the servers that it starts.
+coverage: .venv/.test
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -n $$((2 * $$(nproc))) $(TESTS); status=$$?; \
+	  $(BIN)/coverage combine --quiet && $(BIN)/coverage report && exit $$status
 
 bench: .venv/.bench
 	$(BIN)/python benchmarks/relay.py
