@@ -10,8 +10,8 @@ import pytest
 import sqlalchemy as sa
 
 from relay import ids, webhook_signatures
+from relay.event_type import EventType
 from relay.store.database import tables
-from relay.store.database.tables import EventType
 from relay.store.store import Store
 from relay.store.tracking.hits import Hit
 from tests.message_factory import NOW, insert_messages, new_message

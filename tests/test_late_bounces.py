@@ -5,7 +5,8 @@ from base64 import b64encode
 from datetime import datetime, timedelta
 
 from relay import ids
-from relay.store.database.tables import EventType, Status
+from relay.event_type import EventType
+from relay.store.database.tables import Status
 from relay.store.queue import deliveries, late_reports
 from relay.store.recipients import suppressions
 from relay.store.store import Store

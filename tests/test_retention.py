@@ -7,9 +7,10 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from relay import ids
+from relay.event_type import EventType
 from relay.store import retention
 from relay.store.database import tables
-from relay.store.database.tables import Delivery, EventType, Message, Status
+from relay.store.database.tables import Delivery, Message, Status
 from relay.store.queue import deliveries
 from relay.store.store import Store
 from relay.store.tracking import hits

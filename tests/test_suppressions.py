@@ -12,10 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relay import ids
+from relay.event_type import EventType
 from relay.store import retention
 from relay.store.console import accounts
 from relay.store.database import tables
-from relay.store.database.tables import EventType, Status
+from relay.store.database.tables import Status
 from relay.store.queue import deliveries, late_reports
 from relay.store.recipients import suppression_csv, suppressions
 from relay.store.recipients.suppression_csv import ImportDefaults, InvalidRecord

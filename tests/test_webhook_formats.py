@@ -21,9 +21,10 @@ from relay import ids, tokens, webhook_signatures
 from relay.config.schema import Config
 from relay.config.webhook import WebhookConfig as Configured
 from relay.delivery.webhooks.sender import WebhookSender
+from relay.event_type import EventType
 from relay.store import store
 from relay.store.database import engine
-from relay.store.database.tables import EventType, Status
+from relay.store.database.tables import Status
 from relay.store.queue import deliveries, late_reports
 from relay.store.queue.deliveries import AttemptRecord, Outcome
 from relay.store.queue.late_reports import LateReport

@@ -21,7 +21,7 @@ from relay.store.database.tables import Status
 from relay.store.database.webhook_tables import WebhookLogRow, WebhookRow
 from relay.store.queue.deliveries import AttemptRecord, NewMessage, Outcome
 from relay.store.store import Store, prepare_database
-from relay.store.webhooks import endpoints, outbox
+from relay.store.webhooks import endpoints, webhook_queue
 from tests.message_factory import count_rows, insert_messages, new_message
 from tests.receiver import Arrived, Receiver, receiving
 
@@ -246,7 +246,7 @@ def test_what_is_leased_by_a_worker_that_died_is_told_when_the_lease_lapses(
     scene.happened("ann@example.com")
     now = scene.clock()
     held = scene.store.writer.submit(
-        lambda s: outbox.lease_due_requests(s, {hook.id: 5}, "dead", now, now + timedelta(minutes=2))
+        lambda s: webhook_queue.lease_due_requests(s, {hook.id: 5}, "dead", now, now + timedelta(minutes=2))
     ).result(10)
     scene.tell()
     assert len(held) == 1 and not receiver.at("/lapse/ok")

@@ -12,7 +12,8 @@ from relay import ids
 from relay.cli import command
 from relay.cli.command import Commands
 from relay.config.values import read_duration
-from relay.store.tracking import hits, verdicts
+from relay.store.events import events_after, latest_events
+from relay.store.tracking import verdicts
 from relay.store.views import json_objects
 
 _ABOUT = """\
@@ -48,7 +49,7 @@ def add(commands: Commands) -> None:
 def run(arguments: argparse.Namespace) -> int:
     with command.store(command.configured(arguments)) as store:
         with store.connect() as connection:
-            rows = list(reversed(hits.latest_events(connection, arguments.limit)))
+            rows = list(reversed(latest_events(connection, arguments.limit)))
             seen = {row["id"] for row in _recent(connection)}
         for row in rows:
             command.say_json(json_objects.event_object(row))
@@ -66,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _recent(connection: sa.Connection) -> list[sa.RowMapping]:
     # An event's id is older than its commit by as long as its message took: look back that far.
-    return list(hits.events_after(connection, ids.lowest_at(datetime.now(UTC) - _LOOK_BACK), 100_000))
+    return list(events_after(connection, ids.lowest_at(datetime.now(UTC) - _LOOK_BACK), 100_000))
 
 
 def _reclassify(arguments: argparse.Namespace) -> int:

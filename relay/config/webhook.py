@@ -1,34 +1,27 @@
 """`[[webhook]]`: who is told of events, of which, and in which words."""
 
 from datetime import timedelta
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, SecretStr, field_validator
 
 from relay import webhook_signatures
 from relay.config.base import NO_SECRET, ConfigTable
 from relay.config.values import Duration, Secret, WebhookUrl
+from relay.event_type import EventType
 
-EventName = Literal[
-    "accepted",
-    "delivered",
-    "deferred",
-    "bounced",
-    "expired",
-    "suppressed",
-    "opened",
-    "clicked",
-    "unsubscribed",
-    "resubscribed",
-    "complained",
-]
+# `*` is all of them. A type checker cannot see a Literal that is made from values.
+if TYPE_CHECKING:
+    EventName = str
+else:
+    EventName = Literal[("*", *(event_type.value for event_type in EventType))]
 
 
 class WebhookConfig(ConfigTable):
     url: WebhookUrl
     secret: Secret = NO_SECRET
     old_secret: Secret = NO_SECRET
-    events: list[Literal["*", EventName]] = Field(["*"], min_length=1)
+    events: list[EventName] = Field(["*"], min_length=1)
     format: Literal["waypost", "postmark", "sendgrid", "mailgun"] = "waypost"
     machines: bool = False
     retry: list[Duration] = Field([timedelta(seconds=s) for s in (5, 300, 1800, 7200, 18_000, 36_000)], min_length=1)

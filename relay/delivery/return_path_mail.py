@@ -23,11 +23,11 @@ from relay.delivery.report_process import Reading
 from relay.delivery.report_reader import MAX_WAITING, BusyReaderError, ReportReader, UnreadableReportError
 from relay.edits import Kind
 from relay.envelope import AcceptedMessage, Client
+from relay.event_type import EventType
 from relay.reply import RefusedError, Reply, refusal
 from relay.return_path import NotOurAddressError, Purpose, ReturnToken
 from relay.store.database import errors
 from relay.store.database.delivery_rows import UnknownDeliveryError
-from relay.store.database.tables import EventType
 from relay.store.queue import late_reports
 from relay.store.queue.deliveries import AttemptRecord
 from relay.store.queue.late_reports import LateReport

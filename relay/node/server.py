@@ -23,7 +23,7 @@ from relay.node.shared_logins import make_channels
 from relay.node.supervisor import Supervisor
 from relay.store.console import accounts
 from relay.store.database import errors
-from relay.store.webhooks import endpoints, outbox
+from relay.store.webhooks import endpoints, webhook_queue
 from web.console import sign_in
 
 _MAX_OPEN_FILES = 1 << 20  # open at a time in a process: a connection each, and more than a machine serves
@@ -79,7 +79,7 @@ def _sync_webhooks(config: Config) -> None:
     def sync(connection: sa.Connection) -> None:
         endpoints.sync_from_config(connection, config.webhook, datetime.now(UTC))
         if not config.database.url.get_secret_value():
-            outbox.release_requests(connection)
+            webhook_queue.release_requests(connection)
 
     try:
         store.writer.submit(sync).result()

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from pydantic import ConfigDict, TypeAdapter
 
 from relay import log
-from relay.store.database import engine, errors, migrate
+from relay.store.database import engine, errors, migrate, savepoints
 from relay.store.database.errors import NotStoredYetError
 from relay.store.database.identities import IdentityPolicy
 from relay.store.database.journal import Fact, Journal, RemainingLines
@@ -257,30 +257,14 @@ class Store:
 
 def _apply(connection: sa.Connection, facts: Sequence[tuple[str, Any]]) -> list[tuple[str, Any]]:
     """Commits all, or else each by itself. Returns those that are to wait in the journal."""
+
+    def apply(fact: tuple[str, Any]) -> None:
+        FACTS[fact[0]].apply(connection, fact[1])
+
+    # One fact must not stop the others: the journal says what is wrong with it.
     with verdicts.judged_once_per_batch(connection):
-        try:
-            with connection.begin_nested():  # one savepoint for all: each costs as much as a statement
-                for name, value in facts:
-                    FACTS[name].apply(connection, value)
-        except Exception as error:
-            if errors.is_database_fault(error):
-                raise
-            return _apart(connection, facts)  # one fact's fault: find out whose, and spare the others
-    return []
-
-
-def _apart(connection: sa.Connection, facts: Sequence[tuple[str, Any]]) -> list[tuple[str, Any]]:
-    later = []
-    for name, value in facts:
-        try:
-            with connection.begin_nested():
-                FACTS[name].apply(connection, value)
-        except Exception as error:
-            if errors.is_database_fault(error):
-                raise
-            # One fact must not stop the others: the journal says what is wrong with it.
-            later.append((name, value))
-    return later
+        results = savepoints.run_all_or_each(connection, facts, apply, lambda fact, _: fact)
+    return [fact for fact in results if fact is not None]
 
 
 def _replay(journal: Journal, connection: sa.Connection, lines: list[bytes]) -> RemainingLines:

@@ -21,11 +21,12 @@ from cryptography import x509
 from relay import clients, ids, tokens
 from relay.config.schema import Config
 from relay.edits import Hole, Kind
+from relay.event_type import EventType
 from relay.rewrite.pixel import GIF, PNG
 from relay.store import store
 from relay.store.console import accounts
 from relay.store.database import identities, tables
-from relay.store.database.tables import Delivery, EventType, Message, Status
+from relay.store.database.tables import Delivery, Message, Status
 from relay.store.queue import deliveries as queue
 from relay.store.tracking import hits
 from tests.waypost_server import free_port

@@ -14,7 +14,8 @@ import httpx
 import pytest
 from starlette.routing import Mount, Route
 
-from relay.store.database.tables import EventType, Status
+from relay.event_type import EventType
+from relay.store.database.tables import Status
 from relay.store.queue import deliveries
 from relay.store.recipients import suppressions
 from tests.web.scene import NAME, PASSWORD, Scene

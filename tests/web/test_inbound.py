@@ -17,8 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay import return_path
+from relay.event_type import EventType
 from relay.return_path import Purpose, ReturnToken
-from relay.store.database.tables import EventType, Status
+from relay.store.database.tables import Status
 from relay.store.queue import late_reports
 from tests.message_factory import new_message
 from tests.web.providers import (

@@ -15,11 +15,11 @@ from starlette.routing import Mount, Route
 
 from relay import tokens
 from relay.edits import Kind
+from relay.event_type import EventType
 from relay.store import retention
 from relay.store.console import api_keys
 from relay.store.database import console_tables
 from relay.store.database.console_tables import PixelHit
-from relay.store.database.tables import EventType
 from relay.store.tracking import pixels
 from tests.waypost_server import Waypost
 from tests.web.scene import Scene, until

@@ -7,9 +7,9 @@ import sqlalchemy as sa
 
 from relay import ids
 from relay.edits import Kind
+from relay.event_type import EventType
 from relay.store import retention
 from relay.store.database import tables
-from relay.store.database.tables import EventType
 from relay.store.recipients import suppressions
 from tests.web.scene import Scene, until
 from web import translations

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from relay.store.database.tables import EventType
+from relay.event_type import EventType
 from tests.web.providers import (
     ROOT,
     TABLES,

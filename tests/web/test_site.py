@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from relay.edits import Kind
-from relay.store.database.tables import EventType
+from relay.event_type import EventType
 from tests.web.scene import URL, Scene, is_image, until
 from web.middleware import Tries
 

@@ -9,8 +9,8 @@ import pytest
 
 from relay import ids
 from relay.edits import Kind
+from relay.event_type import EventType
 from relay.store import store
-from relay.store.database.tables import EventType
 from relay.store.recipients import consent, suppressions
 from tests.web.scene import Scene, until
 from web.public.unsubscribe import mask

@@ -11,8 +11,8 @@ import pytest
 import sqlalchemy as sa
 
 from relay.edits import Kind
+from relay.event_type import EventType
 from relay.store.database import tables
-from relay.store.database.tables import EventType
 from relay.store.tracking import verdicts
 from relay.store.views import message_detail, statistics
 from tests.waypost_server import ROOT

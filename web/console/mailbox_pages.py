@@ -19,6 +19,7 @@ from relay import tokens
 from relay.config.schema import Config
 from relay.edits import Edit, splice
 from relay.rewrite import dkim
+from relay.store.database import delivery_rows
 from relay.store.database.tables import Delivery, Message
 from relay.store.queue import deliveries
 from relay.store.store import Store
@@ -136,7 +137,7 @@ class Letters:
         fetched, delivery = await self._store.read(
             lambda connection: (
                 deliveries.find_with_content(connection, message_id),
-                message_list.find_delivery(connection, message_id, number),
+                delivery_rows.find_delivery(connection, message_id, number),
             )
         )
         if fetched is None or delivery is None:

@@ -20,7 +20,8 @@ from starlette.staticfiles import StaticFiles
 
 from relay import address, tokens
 from relay.config.schema import Config
-from relay.store.database.tables import EventType, Status
+from relay.event_type import EventType
+from relay.store.database.tables import Status
 from relay.store.recipients import suppressions
 from relay.store.store import Store
 from relay.store.views import message_detail, message_list, statistics

@@ -17,7 +17,7 @@ from starlette.routing import BaseRoute, Route
 
 from relay import tokens
 from relay.config.schema import Config
-from relay.store.database.tables import EventType
+from relay.event_type import EventType
 from relay.store.store import Store
 from relay.store.views import webhook_objects
 from relay.store.webhooks import endpoints

@@ -25,9 +25,9 @@ from relay import ids, log, return_path, tokens
 from relay.bounce import classify, recipient_report
 from relay.bounce.classify import BounceKind, Verdict
 from relay.config.schema import Config
+from relay.event_type import EventType
 from relay.store.database import errors
 from relay.store.database.delivery_rows import UnknownDeliveryError
-from relay.store.database.tables import EventType
 from relay.store.queue import late_reports
 from relay.store.queue.deliveries import AttemptRecord
 from relay.store.queue.late_reports import DeliveryClues, LateReport

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
-from relay.store.database.tables import EventType
+from relay.event_type import EventType
 from web.inbound import provider_event
 from web.inbound.provider_event import BadSignatureError, Class, ProviderEvent
 

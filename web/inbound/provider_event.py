@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
 
-from relay.store.database.tables import EventType
+from relay.event_type import EventType
 
 _MAX_IDENTIFIER = 1000  # characters of an id
 _MAX_TIME = 100  # characters

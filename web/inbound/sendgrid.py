@@ -11,7 +11,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from relay.store.database.tables import EventType
+from relay.event_type import EventType
 from web.inbound import provider_event
 from web.inbound.provider_event import BadSignatureError, Batch, Class, ProviderEvent
 

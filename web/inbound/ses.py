@@ -6,7 +6,7 @@ In: the JSON of the message.  Out: provider events, one for each recipient.
 from collections.abc import Iterator
 from typing import Any
 
-from relay.store.database.tables import EventType
+from relay.event_type import EventType
 from web.inbound import provider_event
 from web.inbound.provider_event import Class, ProviderEvent
 

@@ -5,7 +5,7 @@ In: a JSON list.  Out: provider events.
 
 from collections.abc import Iterator
 
-from relay.store.database.tables import EventType
+from relay.event_type import EventType
 from web.inbound import provider_event
 from web.inbound.provider_event import Batch, Class, ProviderEvent
 

@@ -14,7 +14,7 @@ from relay import ids, log, tokens
 from relay.attribution import delivery_verdict
 from relay.config.schema import Config
 from relay.edits import Kind
-from relay.store.database.tables import EventType
+from relay.event_type import EventType
 from relay.store.store import DatabaseUnavailableError, Store
 from relay.store.tracking.hits import Hit
 from relay.store.tracking.verdicts import DeliveryObservation

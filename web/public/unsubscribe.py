@@ -23,8 +23,8 @@ from relay import ids, log, tokens
 from relay.attribution import delivery_verdict
 from relay.config.schema import Config
 from relay.edits import Kind
+from relay.event_type import EventType
 from relay.store.database import errors
-from relay.store.database.tables import EventType
 from relay.store.recipients import stream_preferences
 from relay.store.recipients.stream_preferences import PreferenceChange, StreamPreferences
 from relay.store.store import Store

@@ -9,7 +9,7 @@ from typing import Any
 from relay import address, webhook_signatures
 from relay.delivery.webhooks import smtp_reply
 from relay.delivery.webhooks.smtp_reply import FailureClass
-from relay.store.database.tables import EventType
+from relay.event_type import EventType
 from relay.store.views.webhook_event import WebhookEvent
 
 REFUSED_CODE = 406  # its receivers answer this to what they never want again

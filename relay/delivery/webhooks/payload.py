@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from relay import __version__, webhook_signatures
 from relay.delivery.webhooks import mailgun, postmark, sendgrid
-from relay.store.database.tables import EventType
+from relay.event_type import EventType
 from relay.store.views.webhook_event import WebhookEvent
 
 WAYPOST, POSTMARK, SENDGRID, MAILGUN = "waypost", "postmark", "sendgrid", "mailgun"

@@ -19,7 +19,7 @@ import httpx
 from relay import public_addresses
 from relay.delivery.webhooks.payload import Endpoint, WebhookRequest
 from relay.public_addresses import Network
-from relay.store.webhooks.outbox import GIVE_UP_AFTER
+from relay.store.webhooks.webhook_queue import GIVE_UP_AFTER
 
 MAX_RESPONSE_OCTETS = 2048  # of an answer's body are read and kept
 _JITTER = 0.1  # a retry comes that much earlier or later, so that not all come at once

@@ -1,7 +1,8 @@
 """Events told to webhooks: at least once each, in order for each message, different messages beside each other.
 
-In: what the outbox holds.  Out: requests, and what became of them, in one commit with what is still owed. Endpoints
-share nothing: each has its own room, and one that fails is asked by one request at a time until it takes one.
+In: the queue of webhook requests.  Out: requests, and what became of them, in one commit with what is still to be
+sent. Endpoints share nothing: each has its own room, and one that fails is asked by one request at a time until it
+takes one.
 """
 
 import asyncio
@@ -24,7 +25,7 @@ from relay.store.database.webhook_tables import WebhookLogRow, WebhookQueueRow, 
 from relay.store.store import Store
 from relay.store.views import webhook_event
 from relay.store.webhooks import endpoints as webhooks
-from relay.store.webhooks import outbox
+from relay.store.webhooks import webhook_queue
 from relay.tokens import KeyRing
 
 _LEASE = timedelta(minutes=2)  # longer than any request lasts
@@ -61,7 +62,7 @@ def make_endpoint(
 
 
 class WebhookSender:
-    """One process's hands on the outbox. Several may run at once, on several machines."""
+    """One process's hands on the queue. Several may run at once, on several machines."""
 
     def __init__(
         self,
@@ -121,7 +122,7 @@ class WebhookSender:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         try:
             await self._store.writer.write_with_timeout(
-                lambda connection: outbox.release_requests(connection, self.name)
+                lambda connection: webhook_queue.release_requests(connection, self.name)
             )
         except Exception as error:  # noqa: BLE001  the outermost frame: the leases lapse
             errors.log_failure(error, "webhooks")
@@ -133,12 +134,16 @@ class WebhookSender:
         rows = await self._store.read(lambda connection: webhooks.list_webhooks(connection, only_on=True))
         endpoints = {one.id: one for row in rows if (one := self._endpoint(row, now))}
         room = {key: room for key in endpoints if (room := self._free_requests(key, now)) > 0}
-        due = await self._store.read(lambda connection: outbox.with_due(connection, list(room), now)) if room else []
+        due = (
+            await self._store.read(lambda connection: webhook_queue.with_due(connection, list(room), now))
+            if room
+            else []
+        )
         if not due or self._is_stopping:
             return False
         wanted = {key: room[key] for key in due}
         leased = await self._store.write(
-            lambda connection: outbox.lease_due_requests(connection, wanted, self.name, now, now + _LEASE)
+            lambda connection: webhook_queue.lease_due_requests(connection, wanted, self.name, now, now + _LEASE)
         )
         for row in leased:
             task = asyncio.create_task(self._send(endpoints[row.webhook], row))
@@ -172,13 +177,13 @@ class WebhookSender:
             )
             request = posts.compose_request(to, occasion, int(self._now().timestamp())) if occasion else None
             if occasion is None or request is None:
-                await self._store.write(lambda connection: outbox.drop_request(connection, row))
+                await self._store.write(lambda connection: webhook_queue.drop_request(connection, row))
                 return
             response = await self._caller.send(to, request)
             is_success = response.is_success
             entry = self._log_entry(to, row, occasion.type, request, response)
             reason = await self._store.write(
-                lambda connection: outbox.record_attempt(connection, row, entry, took=response.is_success)
+                lambda connection: webhook_queue.record_attempt(connection, row, entry, took=response.is_success)
             )
             self._update_health(to, row, entry, response)
             if reason:
@@ -196,9 +201,9 @@ class WebhookSender:
         )
         try:
             if again is None:
-                await self._store.write(lambda connection: outbox.drop_request(connection, row))
+                await self._store.write(lambda connection: webhook_queue.drop_request(connection, row))
             else:
-                await self._store.write(lambda connection: outbox.postpone_request(connection, row, now, again))
+                await self._store.write(lambda connection: webhook_queue.postpone_request(connection, row, now, again))
         except Exception as error:  # noqa: BLE001  the outermost frame: the lease lapses
             errors.log_failure(error, "webhook", row.event)
             return

@@ -7,7 +7,7 @@ from typing import Any
 
 from relay.delivery.webhooks import smtp_reply
 from relay.delivery.webhooks.smtp_reply import FailureClass
-from relay.store.database.tables import EventType
+from relay.event_type import EventType
 from relay.store.views.webhook_event import WebhookEvent
 
 _NAMES = {

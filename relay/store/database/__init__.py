@@ -4,5 +4,5 @@
 that could not be committed yet · `recent_facts` those of the last seconds · `migrate` the schema's history, which
 lies in `migrations/` · `tables` the rows of mail · `console_tables` of operators · `webhook_tables` of webhooks ·
 `identities` how an address is written down · `delivery_rows` reading and changing a delivery's row · `errors` whose
-fault an error is
+fault an error is · `savepoints` many items in one transaction, where one may fail alone
 """

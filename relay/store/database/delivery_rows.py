@@ -1,20 +1,29 @@
 """Reading and changing a delivery's row, for those who know its message and number."""
 
 from datetime import datetime, timedelta
+from typing import Any
 
 import sqlalchemy as sa
 
 from relay import ids
 from relay.store.database import tables
 from relay.store.database.errors import NotStoredYetError
+from relay.store.database.tables import Delivery
 
 _MAX_OUTAGE = timedelta(days=1)  # a longer outage of the database loses hits on mail from within it
 
-# The hottest path runs this statement. It is made once, because making it takes longer than running it.
-_FIND_DELIVERY = (
+# The hottest path runs these statements. They are made once, because making one takes longer than running it.
+_IS_MEANT = (tables.delivery.c.message == sa.bindparam("message"), tables.delivery.c.number == sa.bindparam("number"))
+# The stream is the message's: deliveries that ended before the column was there have none.
+_FIND_RECIPIENT = (
     sa.select(tables.delivery.c.recipient, tables.delivery.c.unsubscribed_at, tables.message.c.stream)
     .join(tables.message, tables.message.c.id == tables.delivery.c.message)
-    .where(tables.delivery.c.message == sa.bindparam("message"), tables.delivery.c.number == sa.bindparam("number"))
+    .where(*_IS_MEANT)
+)
+_FIND_DELIVERY = sa.select(tables.delivery).where(*_IS_MEANT)
+_LOCK_DELIVERY = _FIND_DELIVERY.with_for_update()  # has no effect on SQLite, whose writer is alone
+_UPDATE_DELIVERY = sa.update(tables.delivery).where(
+    tables.delivery.c.message == sa.bindparam("of_message"), tables.delivery.c.number == sa.bindparam("of_number")
 )
 
 
@@ -22,15 +31,25 @@ class UnknownDeliveryError(NotStoredYetError):
     """The delivery is not in the database: its own facts may still wait in a journal."""
 
 
-def find_delivery(connection: sa.Connection, message: str, number: int) -> sa.Row[str, datetime | None, str] | None:
+def find_recipient(connection: sa.Connection, message: str, number: int) -> sa.Row[str, datetime | None, str] | None:
     """Returns the recipient, `unsubscribed_at` and the message's stream; None if the delivery is not known."""
-    return connection.execute(_FIND_DELIVERY, {"message": message, "number": number}).first()
+    return connection.execute(_FIND_RECIPIENT, {"message": message, "number": number}).first()
+
+
+def find_delivery(connection: sa.Connection, message: str, number: int) -> Delivery | None:
+    """Returns a delivery; None if it is not known."""
+    row = connection.execute(_FIND_DELIVERY, {"message": message, "number": number}).first()
+    return None if row is None else Delivery(**row._mapping)
+
+
+def lock_row(connection: sa.Connection, message: str, number: int) -> Any:  # Any: a row of the table `delivery`
+    """Returns a delivery's row, which nobody else changes before the commit; None if it is not known."""
+    return connection.execute(_LOCK_DELIVERY, {"message": message, "number": number}).first()
 
 
 def update_delivery(connection: sa.Connection, message: str, number: int, **values: object) -> None:
     """Sets columns of a delivery."""
-    table = tables.delivery
-    connection.execute(sa.update(table).where(table.c.message == message, table.c.number == number).values(**values))
+    connection.execute(_UPDATE_DELIVERY.values(**values), {"of_message": message, "of_number": number})
 
 
 def raise_if_recent(message: str, at: datetime) -> None:

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from pydantic import TypeAdapter
 
 from relay import durable_files, ids, log
-from relay.store.database import errors
+from relay.store.database import savepoints
 from relay.store.database.errors import NotStoredYetError
 from relay.store.database.identities import IdentityPolicy
 
@@ -38,6 +38,10 @@ class RemainingLines(NamedTuple):
 
     later: list[bytes]
     bad: list[bytes]
+
+
+class _InvalidLineError(Exception):
+    """A line that is no fact of this version."""
 
 
 class Journal:
@@ -135,45 +139,38 @@ class Journal:
 
     def apply_lines(self, connection: sa.Connection, lines: list[bytes]) -> RemainingLines:
         """Commits the lines' facts with the connection. Returns those that stay."""
-        try:
-            with connection.begin_nested():  # one savepoint for all: each costs as much as a statement
-                for line in lines:
-                    name, _, value = line.partition(b" ")
-                    fact = self._facts[name.decode()]
-                    fact.apply(connection, fact.adapter.validate_json(value))
-            return RemainingLines([], [])
-        except Exception as error:
-            if errors.is_database_fault(error):
-                raise
-            return self._apart(connection, lines)  # one line's fault: find out which, and spare the others
+        stays = RemainingLines([], [])
 
-    def _apart(self, connection: sa.Connection, lines: list[bytes]) -> RemainingLines:
-        """The same, each line by itself."""
-        later: list[bytes] = []
-        bad: list[bytes] = []
-        for line in lines:
-            name, _, value = line.partition(b" ")
-            try:
-                fact = self._facts[name.decode()]
-                given = fact.adapter.validate_json(value)
-            except (LookupError, ValueError) as error:
-                log.journal_line_invalid(name.decode("ascii", "replace"), type(error).__name__)
-                bad.append(line)
-                continue
-            try:
-                with connection.begin_nested():
-                    fact.apply(connection, given)
-            except NotStoredYetError:
-                later.append(line)
-            except Exception as error:
-                if errors.is_database_fault(error):
-                    raise
-                log.fault("journal", name.decode())
-                log.journal_line_invalid(name.decode(), type(error).__name__)
-                bad.append(line)  # one line must not stop the others
-                with contextlib.suppress(NotStoredYetError), connection.begin_nested():
-                    fact.salvage(connection, given)
-        return RemainingLines(later, bad)
+        def apply(line: bytes) -> None:
+            fact, value = self._parse(line)
+            fact.apply(connection, value)
+
+        def set_aside(line: bytes, error: Exception) -> None:
+            name = line.partition(b" ")[0].decode("ascii", "replace")
+            if isinstance(error, NotStoredYetError):
+                stays.later.append(line)
+                return
+            stays.bad.append(line)
+            if isinstance(error, _InvalidLineError):
+                log.journal_line_invalid(name, type(error.__cause__).__name__)
+                return
+            log.fault("journal", name)
+            log.journal_line_invalid(name, type(error).__name__)
+            fact, value = self._parse(line)
+            with contextlib.suppress(NotStoredYetError), connection.begin_nested():
+                fact.salvage(connection, value)
+
+        savepoints.run_all_or_each(connection, lines, apply, set_aside)
+        return stays
+
+    def _parse(self, line: bytes) -> tuple[Fact, Any]:  # Any: as in Fact
+        """Raises _InvalidLineError, whose cause says why."""
+        name, _, value = line.partition(b" ")
+        try:
+            fact = self._facts[name.decode()]
+            return fact, fact.adapter.validate_json(value)
+        except (LookupError, ValueError) as error:
+            raise _InvalidLineError from error
 
     def rewrite_file(self, path: Path, stays: RemainingLines) -> None:
         """After the commit: the file goes, but for what must wait on. What can never be read lies beside, as `.bad`."""

@@ -43,22 +43,6 @@ class Status(StrEnum):
         return self in (Status.QUEUED, Status.DEFERRED)
 
 
-class EventType(StrEnum):
-    """What can happen to a message or a delivery."""
-
-    ACCEPTED = "accepted"
-    DELIVERED = "delivered"
-    DEFERRED = "deferred"
-    BOUNCED = "bounced"
-    EXPIRED = "expired"
-    SUPPRESSED = "suppressed"
-    OPENED = "opened"
-    CLICKED = "clicked"
-    UNSUBSCRIBED = "unsubscribed"
-    RESUBSCRIBED = "resubscribed"  # took it back
-    COMPLAINED = "complained"
-
-
 class Message(SQLModel, table=True):
     """Accepted once, with what its retries need: the envelope's parameters and the plan of edits."""
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import sqlalchemy as sa
 
-from relay.store.database import errors
+from relay.store.database import errors, savepoints
 
 T = TypeVar("T")
 Work = Callable[[sa.Connection], T]
@@ -134,11 +134,11 @@ class Writer:
         try:
             self._undo_jobs()
             try:
-                results = self._together(group)
+                results = self._run_together(group)
             except Exception as error:
                 if errors.is_database_fault(error):
                     raise
-                results = self._apart(group)  # one job's fault: find out whose, and spare the others
+                results = self._run_each(group)  # one job's fault: find out whose, and spare the others
         except Exception as error:  # noqa: BLE001  the thread must live; whoever waits decides
             self._disconnect()
             if self._may_have_committed:
@@ -165,30 +165,25 @@ class Writer:
         """Undoes what nobody was told of. Raises what the database raises."""
         try:
             if self._to_undo:
-                self._apart([_Job(job.undo, job.future) for job in self._to_undo if job.undo])
+                self._run_each([_Job(job.undo, job.future) for job in self._to_undo if job.undo])
                 self._to_undo.clear()
         finally:
             self._may_have_committed = False
 
-    def _together(self, group: list[_Job]) -> list[Any]:
-        """All in one commit; the results in order."""
+    def _run_together(self, group: list[_Job]) -> list[Any]:
+        """All in one commit, whose transaction takes the place of a savepoint; the results in order."""
         with self._open_connection().begin():
             results = [job.work(self._open_connection()) for job in group]
             self._may_have_committed = True
         return results
 
-    def _apart(self, group: list[_Job]) -> list[Any]:
+    def _run_each(self, group: list[_Job]) -> list[Any]:
         """All in one commit but for those that fail, which are undone alone."""
-        results: list[Any] = []
-        with self._open_connection().begin():
-            for job in group:
-                try:
-                    with self._open_connection().begin_nested():
-                        results.append(job.work(self._open_connection()))
-                except Exception as error:
-                    if errors.is_database_fault(error):
-                        raise
-                    results.append(_FailedJob(error))
+        connection = self._open_connection()
+        with connection.begin():
+            results = savepoints.run_each(
+                connection, group, lambda job: job.work(connection), lambda _, error: _FailedJob(error)
+            )
             self._may_have_committed = True
         return results
 

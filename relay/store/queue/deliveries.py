@@ -13,13 +13,15 @@ from pydantic import BeforeValidator
 from sqlmodel import SQLModel
 
 from relay import ids
-from relay.store.database import identities, tables
+from relay.event_type import EventType
+from relay.store import events
+from relay.store.database import delivery_rows, identities, tables
 from relay.store.database.errors import NotStoredYetError
-from relay.store.database.tables import Delivery, EventRow, EventType, Message, Status
+from relay.store.database.tables import Delivery, Message, Status
+from relay.store.events import NewEvent
 from relay.store.queue import leases, long_urls, redaction
 from relay.store.queue.long_urls import LongUrlRows
 from relay.store.recipients import repeated_failures, suppressions
-from relay.store.webhooks import outbox
 
 
 class AttemptRecord(NamedTuple):
@@ -91,7 +93,7 @@ def insert_message(connection: sa.Connection, new: NewMessage) -> None:
     if connection.scalar(sa.select(tables.message.c.id).where(tables.message.c.id == message.id)):
         return
     deliveries = {row.number: tables.row_values(row) | {"stream": message.stream} for row in new.deliveries}
-    accepted = EventRow(
+    accepted = NewEvent(
         id=message.id,  # one of each, and both unique
         type=EventType.ACCEPTED,
         at=message.accepted_at,
@@ -99,18 +101,18 @@ def insert_message(connection: sa.Connection, new: NewMessage) -> None:
         reasons=message.reasons,  # why it passes as it came, where it does
         detail=message.client,
     )
-    events, attempts = [tables.row_values(accepted)], []
+    happened, attempts = [accepted], []
     outcomes = [_apply_repeated_failure(connection, message.id, outcome) for outcome in new.outcomes]
     for outcome in outcomes:
         deliveries[outcome.number] |= _delivery_columns(outcome) | {"attempts": _attempts_to_add(outcome)}
-        events.append(_event_row(connection, message.id, outcome))
+        happened.append(_event_of(message.id, outcome))
         attempts += _attempt_rows(message.id, outcome)
     connection.execute(sa.insert(tables.message), tables.row_values(message))
     long_urls.insert_rows(connection, new.destinations, message.accepted_at)
     if new.octets is not None:
         connection.execute(sa.insert(tables.content), {"message": message.id, "octets": new.octets})
     connection.execute(sa.insert(tables.delivery), list(deliveries.values()))
-    outbox.append(connection, events)
+    events.append_events(connection, happened)
     if attempts:
         connection.execute(sa.insert(tables.attempt), attempts)
     for outcome in outcomes:
@@ -127,20 +129,19 @@ _MAX_JOURNAL_AGE = timedelta(days=30)  # what was accepted longer ago has expire
 def record_outcomes(
     connection: sa.Connection, message: str, outcomes: Iterable[Outcome], worker: str = "", *, is_final: bool = False
 ) -> None:
-    """Writes down how attempts at a message's deliveries ended, and lets go of their leases. Raises NotFiled.
+    """Writes down how attempts at a message's deliveries ended, and lets go of their leases. Raises
+    MessageNotStoredError.
 
     A second telling changes nothing. What comes late (another worker has taken over since, or it is decided) is
     written down as an attempt; only what is final counts then: a delivery above all, for nobody can undo it.
     `is_final`: whoever tells has seen the row, and knows that it now stands so (`late_reports`).
     """
-    table = tables.delivery
     policy = identities.policy_for(connection)
     forgotten: list[str] = []
     for outcome in redaction.redact_outcomes(policy, outcomes):
         if connection.scalar(sa.select(tables.event.c.id).where(tables.event.c.id == outcome.id)):
             continue
-        this = (table.c.message == message, table.c.number == outcome.number)
-        row = connection.execute(sa.select(table).where(*this).with_for_update()).first()
+        row = delivery_rows.lock_row(connection, message, outcome.number)
         if row is None:
             if outcome.at - ids.time_of(message) < _MAX_JOURNAL_AGE:
                 raise MessageNotStoredError(message)
@@ -153,12 +154,11 @@ def record_outcomes(
         if policy.redacts and not outcome.status.is_open and not change["dsn_due"]:
             forgotten.append(row.recipient)
             change |= {"recipient": policy.event_recipient(outcome.recipient), "orcpt": ""}
-        connection.execute(
-            sa.update(table).where(*this).values(**change, attempts=table.c.attempts + _attempts_to_add(outcome))
-        )
+        attempts = tables.delivery.c.attempts + _attempts_to_add(outcome)
+        delivery_rows.update_delivery(connection, message, outcome.number, **change, attempts=attempts)
         if outcome.is_known and (row.status, row.category) == (outcome.status, outcome.category):
             continue
-        outbox.append(connection, [_event_row(connection, message, outcome)])
+        events.append_events(connection, [_event_of(message, outcome)])
         for attempt in _attempt_rows(message, outcome):
             connection.execute(sa.insert(tables.attempt), attempt)
         _suppress_recipient(connection, message, outcome)
@@ -225,18 +225,17 @@ def _attempt_rows(message: str, outcome: Outcome) -> list[dict[str, object]]:
     ]
 
 
-def _event_row(connection: sa.Connection, message: str, outcome: Outcome) -> dict[str, Any]:  # Any: a row's values
-    row = EventRow(
+def _event_of(message: str, outcome: Outcome) -> NewEvent:
+    return NewEvent(
         id=outcome.id,
         type=EventType(outcome.status.value),
         at=outcome.at,
         message=message,
         number=outcome.number,
-        recipient=identities.policy_for(connection).event_recipient(outcome.recipient),
+        recipient=outcome.recipient,
         reasons=[outcome.category] if outcome.category else [],
         detail=reply_text(outcome.tried, outcome.rule),
     )
-    return tables.row_values(row)
 
 
 def reply_text(tried: AttemptRecord | None, rule: str) -> str:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from relay.store.database import identities, tables
+from relay.store.database import delivery_rows, identities, tables
 from relay.store.database.tables import Delivery, Message, Status
 from relay.store.queue import deliveries, redaction
 from relay.store.queue.attempts import AttemptDetail
@@ -68,8 +68,7 @@ def queue_due_dsn(connection: sa.Connection, message_id: str, compose: ComposeDs
         if policy.redacts and not Status(row.status).is_open:
             forgotten.append(row.recipient)
             change |= {"recipient": policy.event_recipient(row.recipient), "orcpt": ""}
-        this = (table.c.message == message_id, table.c.number == row.number)
-        connection.execute(sa.update(table).where(*this).values(**change))
+        delivery_rows.update_delivery(connection, message_id, row.number, **change)
     if forgotten:
         redaction.clear_envelope(connection, message_id, forgotten)
     return len(owed)

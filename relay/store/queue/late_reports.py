@@ -10,14 +10,16 @@ from typing import NamedTuple, Protocol
 import sqlalchemy as sa
 
 from relay import ids
+from relay.event_type import EventType
+from relay.store import events
 from relay.store.database import delivery_rows, identities, tables
-from relay.store.database.tables import Delivery, EventRow, EventType, Status
+from relay.store.database.tables import Delivery, Status
+from relay.store.events import NewEvent
 from relay.store.queue import deliveries, dsn_due
 from relay.store.queue.deliveries import AttemptRecord, Outcome
 from relay.store.recipients import repeated_failures, suppressions
 from relay.store.tracking import hits
 from relay.store.tracking.hits import Hit
-from relay.store.webhooks import outbox
 
 _MAX_MAIL_AGE = timedelta(days=30)  # mail of which its upstream still tells
 _MAX_CLOCK_SKEW = timedelta(minutes=5)
@@ -115,14 +117,11 @@ def find_reported_delivery(connection: sa.Connection, clues: DeliveryClues) -> t
 
 def apply_report(connection: sa.Connection, report: LateReport) -> bool:
     """Writes it down; False if it changes nothing. Raises UnknownDeliveryError, `delivery_rows.raise_if_recent`."""
-    table = tables.delivery
-    found = connection.execute(
-        sa.select(table).where(table.c.message == report.message, table.c.number == report.number).with_for_update()
-    ).mappings()
-    row = next((Delivery(**one) for one in found), None)
-    if row is None:
+    found = delivery_rows.lock_row(connection, report.message, report.number)
+    if found is None:
         delivery_rows.raise_if_recent(report.message, report.at)
         return False
+    row = Delivery(**found._mapping)
     said = identities.policy_for(connection).redact_reply(
         report.tried.code, report.tried.text, row.recipient, is_ours=False
     )
@@ -265,14 +264,14 @@ def _insert_attempt(connection: sa.Connection, report: LateReport) -> None:
 
 
 def _append_event(connection: sa.Connection, report: LateReport, row: Delivery, detail: str) -> None:
-    event = EventRow(
+    event = NewEvent(
         id=report.id,
         type=report.type,
         at=report.at,
         message=report.message,
         number=report.number,
-        recipient=identities.policy_for(connection).event_recipient(row.recipient),
-        reasons=list(report.reasons),
+        recipient=row.recipient,
+        reasons=report.reasons,
         detail=detail,
     )
-    outbox.append(connection, [tables.row_values(event)])
+    events.append_events(connection, [event])

@@ -9,10 +9,11 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from relay.store.database import delivery_rows, identities, tables
-from relay.store.database.tables import EventRow, EventType
+from relay.event_type import EventType
+from relay.store import events
+from relay.store.database import delivery_rows, tables
+from relay.store.events import NewEvent
 from relay.store.recipients import suppressions
-from relay.store.webhooks import outbox
 
 _MAX_RECENT = 1000  # deliveries whose streams are offered
 
@@ -48,7 +49,7 @@ class StreamPreferences(NamedTuple):
 
 def read_preferences(connection: sa.Connection, message: str, number: int, now: datetime) -> StreamPreferences:
     """The streams that the recipient behind a delivery has had mail of, by name."""
-    found = delivery_rows.find_delivery(connection, message, number)
+    found = delivery_rows.find_recipient(connection, message, number)
     if found is None:
         return StreamPreferences([], from_all=False)
     delivery = tables.delivery
@@ -71,7 +72,7 @@ def apply_change(connection: sa.Connection, choice: PreferenceChange) -> None:
     """Writes a choice down. Raises UnknownDeliveryError."""
     if connection.scalar(sa.select(tables.event.c.id).where(tables.event.c.id == choice.id)):
         return
-    found = delivery_rows.find_delivery(connection, choice.message, choice.number)
+    found = delivery_rows.find_recipient(connection, choice.message, choice.number)
     if found is None:
         delivery_rows.raise_if_recent(choice.message, choice.at)
         return
@@ -119,17 +120,17 @@ def _append_event(
     connection: sa.Connection, choice: PreferenceChange, type_: EventType, recipient: str, streams: Sequence[str | None]
 ) -> None:
     names = ["all" if name is None else name or "default" for name in streams]
-    event = EventRow(
+    event = NewEvent(
         id=choice.id,
         type=type_,
         at=choice.at,
         message=choice.message,
         number=choice.number,
-        recipient=identities.policy_for(connection).event_recipient(recipient),
+        recipient=recipient,
         verdict="human",
         reasons=["page"],
         user_agent=choice.user_agent,
         ip=choice.ip,
         detail="streams: " + ", ".join(names),
     )
-    outbox.append(connection, [tables.row_values(event)])
+    events.append_events(connection, [event])

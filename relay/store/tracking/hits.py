@@ -1,6 +1,5 @@
 """Opens, clicks, unsubscribes: what recipients do, written down once each."""
 
-from collections.abc import Sequence
 from datetime import datetime
 from functools import cache
 from typing import NamedTuple
@@ -8,12 +7,13 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from relay import redaction, tokens
+from relay.event_type import EventType
+from relay.store import events
 from relay.store.database import delivery_rows, identities, tables
-from relay.store.database.tables import EventRow, EventType
+from relay.store.events import NewEvent
 from relay.store.recipients import consent, suppressions
 from relay.store.recipients.consent import ConsentChange
 from relay.store.tracking import pixels, verdicts
-from relay.store.webhooks import outbox
 
 
 class Hit(NamedTuple):
@@ -49,7 +49,7 @@ def record_hit(connection: sa.Connection, hit: Hit) -> None:
     if hit.number is None:
         _count_for_message(connection, hit)
         return
-    found = delivery_rows.find_delivery(connection, hit.message, hit.number)
+    found = delivery_rows.find_recipient(connection, hit.message, hit.number)
     if found is None:
         delivery_rows.raise_if_recent(hit.message, hit.at)
         return
@@ -74,7 +74,7 @@ def record_hit(connection: sa.Connection, hit: Hit) -> None:
             return
         counter = verdicts.COUNTERS[hit.type, hit.verdict]
         connection.execute(_increment(counter), {"of_message": hit.message, "of_number": hit.number})
-    _append_event(connection, hit, identities.policy_for(connection).event_recipient(found.recipient))
+    _append_event(connection, hit, found.recipient)
     if hit.type is not EventType.UNSUBSCRIBED:
         verdicts.hit_added(connection, hit.message, hit.number)
 
@@ -89,13 +89,21 @@ def _count_for_message(connection: sa.Connection, hit: Hit) -> None:
 
 
 def _append_event(connection: sa.Connection, hit: Hit, recipient: str) -> None:
-    values = (
-        _EVENT_DEFAULTS
-        | hit._asdict()
-        | {"reasons": list(hit.reasons), "recipient": recipient, "url": _stored_url(connection, hit)}
+    event = NewEvent(
+        id=hit.id,
+        type=hit.type,
+        at=hit.at,
+        message=hit.message,
+        number=hit.number,
+        recipient=recipient,
+        verdict=hit.verdict,
+        reasons=hit.reasons,
+        url=_stored_url(connection, hit),
+        link=hit.link,
+        user_agent=hit.user_agent,
+        ip=hit.ip,
     )
-    del values["apart"]
-    outbox.append(connection, [values])
+    events.append_events(connection, [event])
 
 
 def _stored_url(connection: sa.Connection, hit: Hit) -> str:
@@ -110,11 +118,6 @@ def _stored_url(connection: sa.Connection, hit: Hit) -> str:
     return next(scrubbed, None) or redaction.redact_addresses(hit.url)
 
 
-# What a hit does not say; a row object for each would take as long as writing it.
-_BLANK_EVENT = tables.row_values(EventRow(id="", type="", at=datetime.min))
-_EVENT_DEFAULTS = {name: _BLANK_EVENT[name] for name in _BLANK_EVENT.keys() - set(Hit._fields)}
-
-
 class TrackingRequest(NamedTuple):
     """A recipient asked, with the link of a message, to be left untracked."""
 
@@ -125,7 +128,7 @@ class TrackingRequest(NamedTuple):
 
 def stop_tracking(connection: sa.Connection, request: TrackingRequest) -> None:
     """Notes it for the address behind the delivery. Raises UnknownDeliveryError."""
-    found = delivery_rows.find_delivery(connection, request.message, request.number)
+    found = delivery_rows.find_recipient(connection, request.message, request.number)
     if found is None:
         delivery_rows.raise_if_recent(request.message, request.at)
     else:
@@ -136,7 +139,7 @@ def stop_tracking(connection: sa.Connection, request: TrackingRequest) -> None:
 
 def resume_tracking(connection: sa.Connection, request: TrackingRequest) -> None:
     """Undoes `untrack`, and no more: what others said of the address stays. Raises UnknownDeliveryError."""
-    found = delivery_rows.find_delivery(connection, request.message, request.number)
+    found = delivery_rows.find_recipient(connection, request.message, request.number)
     if found is None:
         delivery_rows.raise_if_recent(request.message, request.at)
     elif consent.opted_out_themselves(connection, found.recipient):
@@ -154,14 +157,3 @@ def _increment(counter: str) -> sa.Update:
     table = tables.delivery
     mine = table.c.message == sa.bindparam("of_message"), table.c.number == sa.bindparam("of_number")
     return sa.update(table).where(*mine).values({counter: table.c[counter] + 1})
-
-
-def latest_events(connection: sa.Connection, limit: int) -> Sequence[sa.RowMapping]:
-    """The newest events, newest first."""
-    return connection.execute(sa.select(tables.event).order_by(tables.event.c.id.desc()).limit(limit)).mappings().all()
-
-
-def events_after(connection: sa.Connection, after: str, limit: int) -> Sequence[sa.RowMapping]:
-    """Events after the one with that id, oldest first."""
-    wanted = sa.select(tables.event).where(tables.event.c.id > after).order_by(tables.event.c.id).limit(limit)
-    return connection.execute(wanted).mappings().all()

@@ -13,8 +13,8 @@ import sqlalchemy as sa
 from relay import ids
 from relay.attribution import delivery_verdict, request_verdict
 from relay.attribution.request_verdict import HitVerdict
-from relay.store.database import tables
-from relay.store.database.tables import EventType
+from relay.event_type import EventType
+from relay.store.database import delivery_rows, tables
 
 IMPLIES_OPEN = "implies_open"  # the reason on a person's click where no open was seen
 _MAX_HITS = 50  # hits of a delivery that a new one is judged with; more than that no person makes
@@ -56,7 +56,7 @@ class ReclassifyStep(NamedTuple):
 
 def record_observation(connection: sa.Connection, observation: DeliveryObservation) -> None:
     """Keeps it with the delivery, and judges its hits again. A second time changes nothing."""
-    delivery = _find_delivery(connection, observation.message, observation.number)
+    delivery = _find_evidence(connection, observation.message, observation.number)
     if delivery is None:
         return
     entry = [
@@ -68,7 +68,8 @@ def record_observation(connection: sa.Connection, observation: DeliveryObservati
     observations: list[Any] = list(delivery["observations"] or [])  # Any: JSON
     if entry in observations or len(observations) >= _MAX_OBSERVATIONS:
         return
-    _update_delivery(connection, observation.message, observation.number, observations=[*observations, entry])
+    changed = [*observations, entry]
+    delivery_rows.update_delivery(connection, observation.message, observation.number, observations=changed)
     judge_hits(connection, observation.message, observation.number)
 
 
@@ -99,7 +100,7 @@ def judge_hits(connection: sa.Connection, message: str, number: int, *, anew: bo
     event = tables.event
     most = _MAX_HITS_RECLASSIFIED if anew else _MAX_HITS
     rows = connection.execute(_LATEST_HITS, {"message": message, "number": number, "most": most}).mappings().all()
-    delivery = _find_delivery(connection, message, number)
+    delivery = _find_evidence(connection, message, number)
     if delivery is None or not rows:
         return 0, 0
     found = delivery_verdict.judge_delivery(
@@ -128,7 +129,8 @@ def judge_hits(connection: sa.Connection, message: str, number: int, *, anew: bo
             _add_to_counter(moved, counter, is_implied - row["implies_open"])
     if moved:
         table = tables.delivery
-        _update_delivery(connection, message, number, **{name: table.c[name] + by for name, by in moved.items()})
+        counters = {name: table.c[name] + by for name, by in moved.items()}
+        delivery_rows.update_delivery(connection, message, number, **counters)
     return len(rows), changed
 
 
@@ -191,20 +193,15 @@ _LATEST_HITS = (
     .order_by(_EVENT.c.id.desc())
     .limit(sa.bindparam("most", type_=sa.Integer))
 )
-_FIND_DELIVERY = sa.select(_DELIVERIES.c.settled_at, _DELIVERIES.c.observations).where(
+_FIND_EVIDENCE = sa.select(_DELIVERIES.c.settled_at, _DELIVERIES.c.observations).where(
     _DELIVERIES.c.message == sa.bindparam("message"), _DELIVERIES.c.number == sa.bindparam("number")
 )
 
 
-def _find_delivery(connection: sa.Connection, message: str, number: int) -> sa.RowMapping | None:
-    return connection.execute(_FIND_DELIVERY, {"message": message, "number": number}).mappings().first()
+def _find_evidence(connection: sa.Connection, message: str, number: int) -> sa.RowMapping | None:
+    return connection.execute(_FIND_EVIDENCE, {"message": message, "number": number}).mappings().first()
 
 
 def _add_to_counter(moved: dict[str, int], counter: str, by: int) -> None:
     if by:
         moved[counter] = moved.get(counter, 0) + by
-
-
-def _update_delivery(connection: sa.Connection, message: str, number: int, **values: object) -> None:
-    table = tables.delivery
-    connection.execute(sa.update(table).where(table.c.message == message, table.c.number == number).values(**values))

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
+from relay.event_type import EventType
 from relay.store.database import tables
-from relay.store.database.tables import EventType
 from relay.store.queue.attempts import AttemptDetail
 from relay.store.tracking.hit_counts import HitCounts
 from relay.store.views.message_list import COUNTER_COLUMNS, clicks_of, opens_of

@@ -160,12 +160,6 @@ def list_mailbox(
     return [MailboxEntry(**row) for row in connection.execute(wanted).mappings()]
 
 
-def find_delivery(connection: sa.Connection, message_id: str, number: int) -> tables.Delivery | None:
-    """One delivery's row."""
-    row = connection.execute(sa.select(tables.delivery).filter_by(message=message_id, number=number)).mappings().first()
-    return tables.Delivery(**row) if row is not None else None
-
-
 def find_recipient_preferences(connection: sa.Connection, message_id: str, number: int) -> RecipientPreferences | None:
     """Whether that delivery's recipient has left its stream, and asked not to be tracked; None if unknown."""
     table = tables.delivery

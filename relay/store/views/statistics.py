@@ -9,8 +9,9 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from relay import ids
+from relay.event_type import EventType
 from relay.store.database import tables
-from relay.store.database.tables import EventType, Status
+from relay.store.database.tables import Status
 from relay.store.tracking.hit_counts import HitCounts
 
 _DAY_US = 86_400_000_000

@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
+from relay.event_type import EventType
 from relay.store.database import identities, tables
-from relay.store.database.tables import EventType
 from relay.store.views.json_objects import JsonObject, event_object
 
 

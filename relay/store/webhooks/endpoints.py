@@ -16,7 +16,7 @@ from relay import ids, webhook_signatures
 from relay.config.webhook import WebhookConfig as Configured
 from relay.store.database import tables, webhook_tables
 from relay.store.database.webhook_tables import WebhookLogRow, WebhookRow
-from relay.store.webhooks import outbox
+from relay.store.webhooks import webhook_queue
 
 DATABASE, COMMAND, CONFIG = "database", "command", "config"
 ON, OFF, DISABLED, GONE = "on", "off", "disabled", "gone"
@@ -141,10 +141,10 @@ def replay_events(
     wanted = sa.select(event.c.id, event.c.type, event.c.message).where(
         event.c.id >= ids.lowest_at(since), event.c.id < ids.lowest_at(until), event.c.id > after
     )
-    if outbox.ALL not in row.events:
+    if webhook_queue.ALL not in row.events:
         wanted = wanted.where(event.c.type.in_(row.events))
     found = connection.execute(wanted.order_by(event.c.id).limit(_BATCH)).mappings().all()
-    outbox.enqueue(connection, [(webhook, one) for one in found], now)
+    webhook_queue.enqueue(connection, [(webhook, one) for one in found], now)
     return len(found), found[-1]["id"] if len(found) == _BATCH else ""
 
 
@@ -153,7 +153,7 @@ def replay_event(connection: sa.Connection, webhook: str, event_id: str, now: da
     get_webhook(connection, webhook)
     event = tables.event
     found = connection.execute(sa.select(event.c.id, event.c.message).where(event.c.id == event_id)).mappings().all()
-    outbox.enqueue(connection, [(webhook, one) for one in found], now)
+    webhook_queue.enqueue(connection, [(webhook, one) for one in found], now)
     return bool(found)
 
 

@@ -1,7 +1,7 @@
-"""Events as they are written down, and what webhooks are still to be told of them.
+"""The requests that webhooks are still to be sent.
 
-An event and what is owed for it are one commit, so that a crash loses neither. In: events; a worker's name and its
-room.  Out: what is due, leased: of each message and webhook the earliest alone, until that is told or given up.
+In: events as they are inserted; a worker's name and its room.  Out: due requests, leased. Of the requests for one
+message and webhook only the earliest is due, until it is delivered or given up: a webhook gets events in their order.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,9 +22,8 @@ _FIND_LISTENING = sa.select(webhook_tables.webhook.c.id, webhook_tables.webhook.
 )
 
 
-def append(connection: sa.Connection, events: Sequence[Mapping[str, Any]]) -> None:  # Any: rows' values
-    """Writes events down, in their order, and owes them to the webhooks that want them."""
-    connection.execute(sa.insert(tables.event), events)
+def enqueue_wanted(connection: sa.Connection, events: Sequence[Mapping[str, Any]]) -> None:  # Any: rows' values
+    """Queues new events for each webhook that is on and wants them."""
     listening = connection.execute(_FIND_LISTENING).all()  # measured: 40 µs with SQLite
     if listening:
         enqueue(

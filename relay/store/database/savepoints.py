@@ -1,0 +1,54 @@
+"""Work on many items in one transaction: all in one savepoint, or else each in its own.
+
+A savepoint costs as much as a statement, so that all items share one as long as none fails. If one does, each is tried
+by itself: the others stand, and what failed is known.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
+
+import sqlalchemy as sa
+
+from relay.store.database import errors
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def run_all_or_each(
+    connection: sa.Connection,
+    items: Sequence[Item],
+    run: Callable[[Item], Result],
+    on_failure: Callable[[Item, Exception], Result],
+) -> list[Result]:
+    """Returns what `run` returns for each item, in order, or `on_failure` where it raises by itself.
+
+    Raises what `run` raises for a fault of the database: then nothing stands. `run` may be called twice for an item,
+    but only one call stands.
+    """
+    try:
+        with connection.begin_nested():
+            return [run(item) for item in items]
+    except Exception as error:
+        if errors.is_database_fault(error):
+            raise
+    return run_each(connection, items, run, on_failure)
+
+
+def run_each(
+    connection: sa.Connection,
+    items: Iterable[Item],
+    run: Callable[[Item], Result],
+    on_failure: Callable[[Item, Exception], Result],
+) -> list[Result]:
+    """The same, each item in its own savepoint from the start. `on_failure` runs outside of it."""
+    results: list[Result] = []
+    for item in items:
+        try:
+            with connection.begin_nested():
+                results.append(run(item))
+        except Exception as error:
+            if errors.is_database_fault(error):
+                raise
+            results.append(on_failure(item, error))
+    return results

@@ -1,0 +1,57 @@
+"""The history of deliveries: events, inserted once each, with what webhooks are due for them.
+
+An event and its webhook requests are one commit, so that a crash loses neither. The recipient of an event is written
+as `[privacy] mode` has it.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from relay.event_type import EventType
+from relay.store.database import identities, tables
+from relay.store.webhooks import webhook_queue
+
+
+class NewEvent(NamedTuple):
+    """An event that is to be inserted: the columns of `tables.EventRow`, but for those that verdicts set later."""
+
+    # A row object would take as long to make as the row takes to insert.
+    id: str
+    type: EventType
+    at: datetime
+    message: str
+    number: int | None = None  # None: of the message
+    recipient: str = ""
+    verdict: str = ""
+    reasons: Sequence[str] = ()
+    url: str = ""
+    link: int = 0
+    user_agent: str = ""
+    ip: str = ""
+    detail: str = ""
+
+
+def append_events(connection: sa.Connection, events: Sequence[NewEvent]) -> None:
+    """Inserts events in their order, and queues them for the webhooks that want them."""
+    policy = identities.policy_for(connection)
+    rows = [
+        event._asdict()
+        | {"recipient": policy.event_recipient(event.recipient), "reasons": list(event.reasons), "implies_open": False}
+        for event in events
+    ]
+    connection.execute(sa.insert(tables.event), rows)
+    webhook_queue.enqueue_wanted(connection, rows)
+
+
+def latest_events(connection: sa.Connection, limit: int) -> Sequence[sa.RowMapping]:
+    """The newest events, newest first."""
+    return connection.execute(sa.select(tables.event).order_by(tables.event.c.id.desc()).limit(limit)).mappings().all()
+
+
+def events_after(connection: sa.Connection, after: str, limit: int) -> Sequence[sa.RowMapping]:
+    """Events after the one with that id, oldest first."""
+    wanted = sa.select(tables.event).where(tables.event.c.id > after).order_by(tables.event.c.id).limit(limit)
+    return connection.execute(wanted).mappings().all()
