@@ -19,6 +19,7 @@ _DICTIONARY = (
     b".co.uk/.org/.net/.io/.de/.com/http://www.http://https://www.https://"
     b"&utm_id=&utm_term=&utm_content=&utm_campaign=newsletter?utm_source=email&utm_medium=email&utm_campaign="
 )
+_ONE_OCTET = [bytes((number,)) for number in range(0x80)]
 _PLAIN, _DEFLATED, _STORED = 0, 1, 2
 _MAX_CACHED = 1000  # octets
 
@@ -56,6 +57,8 @@ def unpack_url(packed: bytes) -> bytes:
 
 def encode_varint(number: int) -> bytes:
     """Seven bits an octet, the lowest first."""
+    if 0 <= number < 0x80:
+        return _ONE_OCTET[number]
     out = bytearray()
     while number > 0x7F:
         out.append(number & 0x7F | 0x80)

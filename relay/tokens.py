@@ -31,6 +31,7 @@ from relay.key_file import Key, KeyFile, RevokedKey
 from relay.return_path import Purpose, ReturnToken
 
 VERSION = 1
+_URL_ALPHABET = bytes.maketrans(b"+/", b"-_")
 _TOKEN = re.compile(r"[A-Za-z0-9_-]*+")
 MAX_URL_OCTETS = 900  # octets of a whole tracking URL; longer ones break in some clients
 MAX_DESTINATION_OCTETS = 8192  # octets of one that is stored; few servers take a longer request line
@@ -83,6 +84,7 @@ class KeyRing:
         self._lasting = found.lasting
         self._by_id = {key.id: key for key in found.keys}
         self._stamp = key_file.file_stamp(self._path)
+        self._signers: dict[Kind, tuple[bytes, AESSIV]] = {}  # the head of each token of a kind, and what encrypts it
 
     @property
     def signing_key(self) -> Key:
@@ -122,16 +124,24 @@ class KeyRing:
 
     def mint(self, hole: Hole, message: str, recipient: int) -> str:
         """The token for that hole, message id and recipient; the same text on every call."""
-        key = self.signing_key
-        plain = ids.to_octets(message) + token_payload.encode_varint(recipient) + token_payload.encode_varint(hole.link)
-        if hole.kind is Kind.CLICK:
-            plain += (
-                token_payload.pack_reference(self.reference_for(hole.stored_url))
-                if hole.stored_url
-                else token_payload.pack_url(hole.url)
-            )
-        head = bytes((VERSION, key.id))
-        return _b64(head + _cipher(key.secret, hole.kind).encrypt(plain, [head]))
+        return self.mint_octets(hole, message, recipient).decode("ascii")
+
+    def mint_octets(self, hole: Hole, message: str, recipient: int) -> bytes:
+        """The same in ASCII."""
+        self._refresh()
+        kind, link, url = hole
+        head, cipher = self._signers.get(kind) or self._add_signer(kind)
+        plain = ids.to_octets(message) + token_payload.encode_varint(recipient) + token_payload.encode_varint(link)
+        if kind is Kind.CLICK:
+            stored = hole.stored_url
+            plain += token_payload.pack_reference(self.reference_for(stored)) if stored else token_payload.pack_url(url)
+        return _base64url(head + cipher.encrypt(plain, [head]))
+
+    def _add_signer(self, kind: Kind) -> tuple[bytes, AESSIV]:
+        signers = self._signers  # read before the key: another thread may replace both, and this one last
+        key = self.keys[-1]
+        signers[kind] = bytes((VERSION, key.id)), _cipher(key.secret, kind)
+        return signers[kind]
 
     def read(self, kind: Kind, text: str) -> Token:
         """What the token says. Raises InvalidTokenError, and tells no one why."""
@@ -140,7 +150,7 @@ class KeyRing:
         except (ValueError, binascii.Error):
             raise InvalidTokenError("not base64url") from None
         # One spelling only: unused low bits must be zero.
-        if len(octets) <= _OVERHEAD or octets[0] != VERSION or _b64(octets) != text:
+        if len(octets) <= _OVERHEAD or octets[0] != VERSION or _base64url(octets) != text.encode():
             raise InvalidTokenError("not a token")
         key = self.find_key(octets[1])
         if key is None:
@@ -171,9 +181,9 @@ class Minter:
             return self._mailbox(hole.url.decode(), ReturnToken(Purpose.UNSUBSCRIBE, message, recipient)).encode(
                 "ascii"
             )
-        suffix = ".gif" if hole.kind is Kind.OPEN else ""
         recipient = recipient if self.has_recipient_tokens else ANY_RECIPIENT
-        return f"{self.public_url}/{hole.kind}/{self.ring.mint(hole, message, recipient)}{suffix}".encode("ascii")
+        url = _url_prefix(self.public_url, hole.kind) + self.ring.mint_octets(hole, message, recipient)
+        return url + b".gif" if hole.kind is Kind.OPEN else url
 
     def reverse_path(self, domain: str, message: str, recipient: int) -> Mailbox:
         """The address at that domain to which bounces of this delivery come."""
@@ -185,6 +195,11 @@ class Minter:
     def url_factory(self, message: str, recipient: int) -> Mint:
         """What fills the holes of that message for that recipient."""
         return lambda hole: self.url(hole, message, recipient)
+
+
+@lru_cache(maxsize=16)
+def _url_prefix(public_url: str, kind: Kind) -> bytes:
+    return f"{public_url}/{kind}/".encode("ascii")
 
 
 def click_url_octets(public_url: str, destination: bytes) -> int:
@@ -257,5 +272,5 @@ def _cipher(secret: bytes, kind: Kind) -> AESSIV:
     return AESSIV(_derive_key(secret, _KIND_LABEL[kind]))
 
 
-def _b64(octets: bytes) -> str:
-    return base64.urlsafe_b64encode(octets).decode("ascii").rstrip("=")
+def _base64url(octets: bytes) -> bytes:
+    return binascii.b2a_base64(octets, newline=False).rstrip(b"=").translate(_URL_ALPHABET)

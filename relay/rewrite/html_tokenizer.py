@@ -63,7 +63,8 @@ def _any_of(names: frozenset[bytes]) -> bytes:
 # no quote or `=` but those of values; what is unusual is left to _TAG, but for a doctype or a bogus comment.
 _PLAIN_TAG = (
     rb"<(?!/?+(?:(?:%(names)b)[%(s)b/>]|v:))/?+[a-z][^%(s)b/>]*+"
-    rb"(?:[^>\"'=]{0,2000}+(?<=[^%(s)b/>\"'=])=(?:\"[^\"]*+\"|'[^']*+'|[^%(s)b>\"'][^%(s)b>]*+)){0,200}+[^>\"'=]{0,2000}+>"
+    rb"(?:>|(?: [^%(s)b/>=\"'<]++=\"[^\"]*+\"){1,200}+>|"  # as nearly all are; the rest takes longer
+    rb"(?:[^>\"'=]{0,2000}+(?<=[^%(s)b/>\"'=])=(?:\"[^\"]*+\"|'[^']*+'|[^%(s)b>\"'][^%(s)b>]*+)){0,200}+[^>\"'=]{0,2000}+>)"
     % {b"s": _SPACE, b"names": _any_of(_SPECIAL_IN_SELECT)}
 )
 _NEXT = re.compile(

@@ -105,7 +105,7 @@ def _parse_html(text: TextPart) -> HtmlPart | str:
     markup = html_tokenizer.tokenize_fast(text.masked)
     if markup.ambiguity:
         return markup.ambiguity
-    if markup.lower.count(b"href") > links.MAX_IN_PAGE:
+    if len(text.masked) > len(b"href") * links.MAX_IN_PAGE and markup.lower.count(b"href") > links.MAX_IN_PAGE:
         return "too_many_links"
     seen = lxml_check.find_hrefs(text.masked, has_foreign_content=markup.has_foreign_content)
     anchors = links.find_anchors(text.octets, markup, text.codec)

@@ -211,6 +211,8 @@ def _no_address(url: str, scheme: str, dialects: tuple[str, ...]) -> str:
 def shows_address(text: str, host: str) -> bool:
     """True if the link's text is itself an address, which a reader or a phishing filter would compare with the
     link's. Wrapped, the two never agree."""
+    if "." not in text:  # every address has one
+        return False
     text = text.strip(" \u00a0<>()[]\"'.,;:!")
     if _ADDRESS.fullmatch(text):
         return True
@@ -225,12 +227,13 @@ def shows_address(text: str, host: str) -> bool:
 def _anchors(html: bytes, markup: html_tokenizer.Markup, codec: str, *, is_conditional: bool) -> list[Anchor]:
     masked, lower, found = markup.html, markup.lower, markup.tags
     anchors: list[Anchor] = []
+    urls: dict[bytes, tuple[str, str]] = {}  # by the href's octets, which pictures and buttons repeat
     for n, tag in enumerate(found):
-        is_link = tag.name in _NAMES or (is_conditional and tag.name.startswith(b"v:"))
-        if not is_link or tag.is_closing or not tag.is_live:
+        name, _, inner, end, is_closing, is_live = tag
+        is_link = name in _NAMES or (is_conditional and name.startswith(b"v:"))
+        if not is_link or is_closing or not is_live:
             continue
         opts_out = unsubscribes = False
-        inner, end = tag.inner, tag.end
         is_plain = lower.find(b"-track", inner, end) < 0 and lower.find(b"ktrack", inner, end) < 0
         is_plain = is_plain and lower.find(b"data-msys-", inner, end) < 0  # no attribute says anything about the link
         href = html_tokenizer.read_href(lower, tag) if is_plain else None
@@ -242,12 +245,20 @@ def _anchors(html: bytes, markup: html_tokenizer.Markup, codec: str, *, is_condi
         if href is None:
             continue
         raw = html[href.start : href.end]
-        seen = link_url.decode_href(masked[href.start : href.end].decode("latin-1"))
-        url = seen if raw.isascii() and b"\x1b" not in raw else link_url.decode_href(charset.decode_text(raw, codec))
-        label = _label(html, markup, n, codec) if tag.name != b"area" else ""
+        if raw not in urls:
+            urls[raw] = _decode_url(raw, masked[href.start : href.end], codec)
+        seen, url = urls[raw]
+        label = _label(html, markup, n, codec) if name != b"area" else ""
         unsubscribes = unsubscribes and link_url.find_scheme(url) in _HTTP
         anchors.append(Anchor(tag, href, is_conditional, url, seen, label, opts_out, unsubscribes))
     return anchors
+
+
+def _decode_url(raw: bytes, masked: bytes, codec: str) -> tuple[str, str]:
+    """The URL as a reader of Latin-1 sees it, and as it is."""
+    seen = link_url.decode_href(masked.decode("latin-1"))
+    is_same = raw.isascii() and b"\x1b" not in raw
+    return seen, seen if is_same else link_url.decode_href(charset.decode_text(raw, codec))
 
 
 def _unsubscribes(lower: bytes, attributes: dict[bytes, html_tokenizer.Attribute]) -> bool:

@@ -32,7 +32,8 @@ _FORMS = {
 }
 # Every form holds one of these, which are found a hundred times as fast, and begins shortly before it.
 _UNSUB = b"unsub"
-_HINTS = (_UNSUB, b"asm_preferences", b"+notrack", b"data-msys-")
+_NO_TRACK = b"+notrack"
+_HINTS = (_UNSUB, b"asm_preferences", _NO_TRACK, b"data-msys-")
 _BEFORE_UNSUB = frozenset(b"%c" % octet for octet in b"_:%5|c[-")  # in a form; the mere word has others
 _BEGINNING = re.compile(rb"[%{*<&\[+hH]")
 _MAX_BEGINNING = 100  # octets
@@ -98,6 +99,8 @@ def _find(text: bytes, dialects: Collection[str], lower: bytes = b"") -> list[re
 
 
 def _find_hints(lower: bytes, hint: bytes) -> Iterator[int]:
+    if hint == _NO_TRACK and b"+" not in lower:  # found ten times as fast, and in few letters
+        return
     at = lower.find(hint)
     while at >= 0:
         if hint != _UNSUB or lower[at - 1 : at] in _BEFORE_UNSUB:
