@@ -74,7 +74,7 @@ def late(opened: Store, at: datetime) -> None:
     one, who = new_message("Tardy@example.com", at=at), "Tardy@example.com"
     insert_messages(opened, one)
     tried = deliveries.AttemptRecord("up", "dot", 250, "2.0.0", "queued", 3)
-    arrived = deliveries.Outcome(ids.new(), 0, who, Status.DELIVERED, at, tried=tried)
+    arrived = deliveries.Outcome(ids.new(), 0, who, Status.DELIVERED, at, attempt=tried)
     opened.writer.submit(lambda connection: deliveries.record_outcomes(connection, one.message.id, [arrived])).result(
         10
     )

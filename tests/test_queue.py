@@ -42,7 +42,7 @@ def lease(opened: Store, worker: str, limit: int, now: datetime = NOW, **more: o
 def outcome(status: Status, at: datetime = NOW, number: int = 0, code: int = 250) -> Outcome:
     again = at + 5 * MINUTE if status.is_open else None
     tried = AttemptRecord("up", "dot", code, "", str(status), 3)
-    return Outcome(ids.new(), number, "x@example.com", status, at, tried=tried, next_attempt_at=again)
+    return Outcome(ids.new(), number, "x@example.com", status, at, attempt=tried, next_attempt_at=again)
 
 
 def settle(opened: Store, message: str, *outcomes: Outcome, worker: str = "a") -> None:

@@ -60,7 +60,7 @@ def test_a_second_filing_and_a_second_settling_change_nothing(opened: Store) -> 
     one = new_message("twice@example.com")
     outcome = deliveries.Outcome(
         ids.new(), 0, "twice@example.com", Status.BOUNCED, NOW, kind="hard", category="user_unknown",
-        tried=deliveries.AttemptRecord("up", "rcpt", 550, "5.1.1", "no", 3), suppress=True,
+        attempt=deliveries.AttemptRecord("up", "rcpt", 550, "5.1.1", "no", 3), suppress=True,
     )  # fmt: skip
     for _ in range(2):
         insert_messages(opened, one)

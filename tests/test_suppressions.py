@@ -341,7 +341,7 @@ def test_a_tiding_is_found_by_its_clues_and_settles_once(opened: Store) -> None:
     one.message.message_id = "<told@sender.test>"
     insert_messages(opened, one)
     tried = deliveries.AttemptRecord("up", "dot", 250, "2.0.0", "queued as 4fZk3Q0gKXz1", 3)
-    arrived = deliveries.Outcome(ids.new(), 0, "Told@example.com", Status.DELIVERED, NOW, tried=tried)
+    arrived = deliveries.Outcome(ids.new(), 0, "Told@example.com", Status.DELIVERED, NOW, attempt=tried)
     opened.writer.submit(lambda connection: deliveries.record_outcomes(connection, one.message.id, [arrived])).result(
         10
     )
@@ -364,7 +364,9 @@ def test_a_tiding_is_found_by_its_clues_and_settles_once(opened: Store) -> None:
     )
     news = [
         opened.writer.submit(
-            lambda connection, n=n: late_reports.apply_report(connection, tiding._replace(id=ids.new(), source=f"{n}"))
+            lambda connection, n=n: late_reports.apply_report(
+                connection, tiding._replace(id=ids.new(), source_id=f"{n}")
+            )
         )
         for n in (1, 1, 2)
     ]

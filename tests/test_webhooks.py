@@ -59,7 +59,7 @@ class WebhookScene:
         one = new_message(*recipients, at=self.clock())
         said = AttemptRecord("scripted", "dot", 250, "2.0.0", "taken", 3)
         now = self.clock()
-        outcomes = [Outcome(ids.new(now), n, who, status, now, tried=said) for n, who in enumerate(recipients)]
+        outcomes = [Outcome(ids.new(now), n, who, status, now, attempt=said) for n, who in enumerate(recipients)]
         insert_messages(self.store, one._replace(outcomes=outcomes))
         return one
 

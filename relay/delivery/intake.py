@@ -300,7 +300,7 @@ async def _run_off_loop(accepted: AcceptedMessage, compute: Callable[P, T], *arg
 
 def _client_reply(message: str, outcomes: list[Outcome]) -> Reply:
     """The client's reply. It is 250 if some recipients have the mail or are tried again: the rest is recorded."""
-    tried = [(outcome.status, outcome.tried) for outcome in outcomes if outcome.tried]
+    tried = [(outcome.status, outcome.attempt) for outcome in outcomes if outcome.attempt]
     if not tried and any(outcome.status is Status.EXPIRED for outcome in outcomes):
         return Reply(451, "4.4.7", "the message expired before it could be sent")
     if tried and all(status in (Status.BOUNCED, Status.EXPIRED) for status, _ in tried):

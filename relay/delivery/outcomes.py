@@ -22,11 +22,11 @@ def from_attempt(
         number=number,
         recipient=recipient,
         at=now,
-        tried=AttemptRecord(
+        attempt=AttemptRecord(
             result.upstream, result.phase, reply.code, reply.status, reply.text, result.took_ms, result.uncertain
         ),
-        counts=not result.is_outage,
-        is_known=result.nothing_tried,
+        counts_as_attempt=not result.is_outage,
+        nothing_tried=result.nothing_tried,
         tracked=tracked,
         **decision._asdict(),
     )

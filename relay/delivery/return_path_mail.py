@@ -193,7 +193,7 @@ class ReturnPathMail:
                 log.fault("report", report.message)
             log.not_stored(report.message, errors.describe_error(error))
             raise _cannot_store() from error
-        log.late_report(report.message, report.number, report.type, report.tried.upstream, is_new)
+        log.late_report(report.message, report.number, report.type, report.attempt.upstream, is_new)
 
 
 def _report_meaning(report: Report) -> _ReportMeaning | None:
@@ -232,7 +232,7 @@ def _late_report(token: ReturnToken, meaning: _ReportMeaning, now: datetime, con
         token.number,
         tried,
         reasons=meaning.reasons,
-        tells=config.delivery.notices,
+        sends_dsn=config.delivery.notices,
     )
     if failure is None or meaning.type is not EventType.BOUNCED:
         return late_report

@@ -228,14 +228,14 @@ class Store:
     async def _replay_file(self, path: Path) -> bool:
         """False if lines are left for later."""
         lines = (await asyncio.to_thread(path.read_bytes)).splitlines()
-        stays = RemainingLines([], [])
+        remaining = RemainingLines([], [])
         for at in range(0, len(lines), _REPLAY_BATCH):
             chunk = lines[at : at + _REPLAY_BATCH]
             done = await self.write(lambda connection, chunk=chunk: _replay(self.journal, connection, chunk))  # type: ignore[misc]
-            stays.later.extend(done.later)
-            stays.bad.extend(done.bad)
-        self.journal.rewrite_file(path, stays)
-        return not stays.later
+            remaining.waiting.extend(done.waiting)
+            remaining.invalid.extend(done.invalid)
+        self.journal.rewrite_file(path, remaining)
+        return not remaining.waiting
 
     def checkpoint(self) -> None:
         """Moves what SQLite's write-ahead log holds into the database, and empties it: old rows lie in there as they

@@ -158,7 +158,7 @@ def from_sparkpost(scene: Scene, *events: dict[str, Any], token: str = "token of
 
 def sent(scene: Scene, who: str, receipt: str = "queued as 1A2B") -> str:
     tried = deliveries.AttemptRecord("primary", "dot", 250, "2.0.0", receipt, 120)
-    return scene.file(who, message_id=f"{who}.id", tried=tried)
+    return scene.file(who, message_id=f"{who}.id", attempt=tried)
 
 
 def bounced(who: str, **more: object) -> dict[str, Any]:

@@ -133,7 +133,7 @@ class Scene:
         *recipients: str,
         octets: bytes | None = MAIL,
         status: Status = Status.DELIVERED,
-        tried: queue.AttemptRecord | None = None,
+        attempt: queue.AttemptRecord | None = None,
         **fields: Any,  # Any: those of the message's row
     ) -> str:
         """A message that was accepted just now. Returns its id."""
@@ -154,9 +154,9 @@ class Scene:
             Delivery(message=message.id, number=number, recipient=recipient, next_attempt_at=now)
             for number, recipient in enumerate(recipients)
         ]
-        tried = tried or queue.AttemptRecord("primary", "dot", 250, "2.0.0", "queued as 1A2B", 120)
+        attempt = attempt or queue.AttemptRecord("primary", "dot", 250, "2.0.0", "queued as 1A2B", 120)
         outcomes = [
-            queue.Outcome(ids.new(), number, recipient, status, now, tried=tried)
+            queue.Outcome(ids.new(), number, recipient, status, now, attempt=attempt)
             for number, recipient in enumerate(recipients)
         ]
         self.write(

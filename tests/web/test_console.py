@@ -165,7 +165,7 @@ def test_what_came_in_mail_is_shown_as_text(scene: Scene, browser: httpx.Client)
         reverse_path=EVIL,
         links=[{"url": EVIL, "decision": EVIL, "reason": EVIL, "text": EVIL}],
         reasons=[EVIL],
-        tried=deliveries.AttemptRecord(EVIL, EVIL, 250, EVIL, EVIL, 1),
+        attempt=deliveries.AttemptRecord(EVIL, EVIL, 250, EVIL, EVIL, 1),
     )
     scene.hit(message, EventType.CLICKED, "human", url=EVIL, user_agent=EVIL, reasons=(EVIL,), ip=EVIL)
     paths = ["/", "/messages", f"/messages/{message}", "/mailbox", f"/messages?q={EVIL}&stream={EVIL}"]
@@ -223,7 +223,7 @@ def test_one_message_tells_its_whole_story(scene: Scene, browser: httpx.Client) 
     message = scene.file(
         "you@example.com",
         status=Status.DEFERRED,
-        tried=tried,
+        attempt=tried,
         links=[{"url": "https://a.example/", "decision": "skipped", "reason": "opt_out", "text": "A"}],
         reasons=["already_signed"],
     )

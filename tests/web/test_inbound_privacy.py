@@ -35,7 +35,7 @@ def tell_all(running: Scene) -> list[str]:
         running.file(
             WHO,
             message_id=f"{n}@app.example",
-            tried=deliveries.AttemptRecord("primary", "dot", 250, "2.0.0", receipt, 9),
+            attempt=deliveries.AttemptRecord("primary", "dot", 250, "2.0.0", receipt, 9),
         )
         for n, receipt in enumerate(receipts)
     ]

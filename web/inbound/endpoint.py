@@ -245,7 +245,7 @@ class ProviderWebhooks:
             at=min(one.at, now + _MAX_CLOCK_DIFFERENCE),
             message=message,
             number=number,
-            tried=AttemptRecord(
+            attempt=AttemptRecord(
                 upstream=f"{provider}: {one.remote}" if one.remote != provider else provider,
                 phase=late_reports.REPORT_PHASE,
                 code=code,
@@ -254,8 +254,8 @@ class ProviderWebhooks:
                 took_ms=0,
             ),
             reasons=(one.reason, "report"),
-            source=f"{provider} {one.id}" if one.id else "",
-            tells=self._config.delivery.notices and bool(self._config.bounces.return_path),
+            source_id=f"{provider} {one.id}" if one.id else "",
+            sends_dsn=self._config.delivery.notices and bool(self._config.bounces.return_path),
         )
         if one.type is not EventType.BOUNCED:
             return report

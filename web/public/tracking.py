@@ -70,7 +70,7 @@ class Hits:
             url=token.url.decode("utf-8", "replace"),
             user_agent=agent if self.has_recipient_tokens else "",
             ip=self.ip(request),
-            apart=not self.has_recipient_tokens,
+            for_message_only=not self.has_recipient_tokens,
             link=token.link,
         )
         self._outbox.put("hit", hit)

@@ -36,8 +36,8 @@ class Fact(NamedTuple):
 class RemainingLines(NamedTuple):
     """Lines that are still in the file: not to be committed yet, or never."""
 
-    later: list[bytes]
-    bad: list[bytes]
+    waiting: list[bytes]
+    invalid: list[bytes]
 
 
 class _InvalidLineError(Exception):
@@ -139,7 +139,7 @@ class Journal:
 
     def apply_lines(self, connection: sa.Connection, lines: list[bytes]) -> RemainingLines:
         """Commits the lines' facts with the connection. Returns those that stay."""
-        stays = RemainingLines([], [])
+        remaining = RemainingLines([], [])
 
         def apply(line: bytes) -> None:
             fact, value = self._parse(line)
@@ -148,9 +148,9 @@ class Journal:
         def set_aside(line: bytes, error: Exception) -> None:
             name = line.partition(b" ")[0].decode("ascii", "replace")
             if isinstance(error, NotStoredYetError):
-                stays.later.append(line)
+                remaining.waiting.append(line)
                 return
-            stays.bad.append(line)
+            remaining.invalid.append(line)
             if isinstance(error, _InvalidLineError):
                 log.journal_line_invalid(name, type(error.__cause__).__name__)
                 return
@@ -161,7 +161,7 @@ class Journal:
                 fact.salvage(connection, value)
 
         savepoints.run_all_or_each(connection, lines, apply, set_aside)
-        return stays
+        return remaining
 
     def _parse(self, line: bytes) -> tuple[Fact, Any]:  # Any: as in Fact
         """Raises _InvalidLineError, whose cause says why."""
@@ -172,14 +172,14 @@ class Journal:
         except (LookupError, ValueError) as error:
             raise _InvalidLineError from error
 
-    def rewrite_file(self, path: Path, stays: RemainingLines) -> None:
+    def rewrite_file(self, path: Path, remaining: RemainingLines) -> None:
         """After the commit: the file goes, but for what must wait on. What can never be read lies beside, as `.bad`."""
-        if stays.bad:
+        if remaining.invalid:
             with path.with_suffix(".bad").open("ab") as file:
-                file.write(b"\n".join(stays.bad) + b"\n")
-        if stays.later:
+                file.write(b"\n".join(remaining.invalid) + b"\n")
+        if remaining.waiting:
             draft = path.with_suffix(".draft")
-            draft.write_bytes(b"\n".join(stays.later) + b"\n")
+            draft.write_bytes(b"\n".join(remaining.waiting) + b"\n")
             draft.replace(path)
         else:
             path.unlink(missing_ok=True)

@@ -47,14 +47,14 @@ class Outcome(NamedTuple):
     kind: str = ""
     category: str = ""
     rule: str = ""
-    tried: AttemptRecord | None = None
-    counts: bool = True  # False: the upstream was out, which is not the delivery's fault
+    attempt: AttemptRecord | None = None
+    counts_as_attempt: bool = True  # False: the upstream was out, which is not the delivery's fault
     next_attempt_at: datetime | None = None
     suppress: bool = False
     tracked: bool = True
     dsn_due: str = ""  # the DSN that it asks for: failed | delayed | relayed
     is_soft_failure: bool = False  # a soft failure that is hard if it comes again (`repeated_failures`)
-    is_known: bool = False  # nothing was tried, for a reason known before: said once, however long it holds
+    nothing_tried: bool = False  # for a reason known before: one event, however long it holds
 
 
 # Columns by the names that they had before revision 0015. The journal of an earlier version has its rows under these.
@@ -156,7 +156,7 @@ def record_outcomes(
             change |= {"recipient": policy.event_recipient(outcome.recipient), "orcpt": ""}
         attempts = tables.delivery.c.attempts + _attempts_to_add(outcome)
         delivery_rows.update_delivery(connection, message, outcome.number, **change, attempts=attempts)
-        if outcome.is_known and (row.status, row.category) == (outcome.status, outcome.category):
+        if outcome.nothing_tried and (row.status, row.category) == (outcome.status, outcome.category):
             continue
         events.append_events(connection, [_event_of(message, outcome)])
         for attempt in _attempt_rows(message, outcome):
@@ -180,7 +180,7 @@ def _apply_repeated_failure(connection: sa.Connection, message: str, outcome: Ou
 def _changes_delivery(row: Any, outcome: Outcome, worker: str) -> bool:  # Any: a delivery's row
     """True if the delivery stands, from now on, as the outcome says."""
     if not Status(row.status).is_open:
-        return outcome.status is Status.DELIVERED and row.status != Status.DELIVERED and outcome.tried is not None
+        return outcome.status is Status.DELIVERED and row.status != Status.DELIVERED and outcome.attempt is not None
     if not outcome.status.is_open:
         return True
     if row.leased_by:
@@ -214,14 +214,15 @@ def _delivery_columns(outcome: Outcome, dsn_sent: str = "") -> dict[str, object]
 
 
 def _attempts_to_add(outcome: Outcome) -> int:
-    return 1 if outcome.tried and outcome.counts else 0
+    return 1 if outcome.attempt and outcome.counts_as_attempt else 0
 
 
 def _attempt_rows(message: str, outcome: Outcome) -> list[dict[str, object]]:
-    if outcome.tried is None:
+    if outcome.attempt is None:
         return []
     return [
-        {"message": message, "number": outcome.number, "at": outcome.at, "rule": outcome.rule} | outcome.tried._asdict()
+        {"message": message, "number": outcome.number, "at": outcome.at, "rule": outcome.rule}
+        | outcome.attempt._asdict()
     ]
 
 
@@ -234,13 +235,15 @@ def _event_of(message: str, outcome: Outcome) -> NewEvent:
         number=outcome.number,
         recipient=outcome.recipient,
         reasons=[outcome.category] if outcome.category else [],
-        detail=reply_text(outcome.tried, outcome.rule),
+        detail=reply_text(outcome.attempt, outcome.rule),
     )
 
 
-def reply_text(tried: AttemptRecord | None, rule: str) -> str:
-    """The very reply, or the rule where there was none."""
-    return " ".join(str(part) for part in (tried.code, tried.status, tried.text) if part) if tried else rule
+def reply_text(attempt: AttemptRecord | None, rule: str) -> str:
+    """The reply as it came: code, enhanced status and text; or the rule where nothing was tried."""
+    if attempt is None:
+        return rule
+    return " ".join(str(part) for part in (attempt.code, attempt.status, attempt.text) if part)
 
 
 def _suppress_recipient(connection: sa.Connection, message: str, outcome: Outcome) -> None:
@@ -250,7 +253,7 @@ def _suppress_recipient(connection: sa.Connection, message: str, outcome: Outcom
             outcome.recipient,
             reason=suppressions.HARD_BOUNCE,
             at=outcome.at,
-            evidence=reply_text(outcome.tried, outcome.rule),
+            evidence=reply_text(outcome.attempt, outcome.rule),
             message="" if identities.policy_for(connection).mode == "aggregate" else message,
         )
 

@@ -38,15 +38,15 @@ class LateReport(NamedTuple):
     at: datetime
     message: str
     number: int
-    tried: AttemptRecord
+    attempt: AttemptRecord
     kind: str = ""
     category: str = ""
     rule: str = ""
     suppress: bool = False
     is_soft_failure: bool = False
     reasons: tuple[str, ...] = ()
-    source: str = ""
-    tells: bool = False  # the app hears of it from us alone: the mail went under a reverse-path of ours
+    source_id: str = ""
+    sends_dsn: bool = False  # the app hears of it from us alone: the mail went under a reverse-path of ours
 
 
 class DeliveryClues(NamedTuple):
@@ -123,10 +123,10 @@ def apply_report(connection: sa.Connection, report: LateReport) -> bool:
         return False
     row = Delivery(**found._mapping)
     said = identities.policy_for(connection).redact_reply(
-        report.tried.code, report.tried.text, row.recipient, is_ours=False
+        report.attempt.code, report.attempt.text, row.recipient, is_ours=False
     )
-    report = report._replace(tried=report.tried._replace(text=said))
-    if report.source and not mark_processed(connection, report.source, report.at):
+    report = report._replace(attempt=report.attempt._replace(text=said))
+    if report.source_id and not mark_processed(connection, report.source_id, report.at):
         return False
     match report.type:
         case EventType.BOUNCED:
@@ -170,7 +170,7 @@ def _apply_bounce(connection: sa.Connection, report: LateReport, row: Delivery) 
 
 def _is_dsn_due(connection: sa.Connection, report: LateReport, row: Delivery, condition: str) -> bool:
     """True if the reverse-path asked to hear of that (RFC 3461 §4.1), and there is somebody to tell."""
-    if not report.tells or condition not in dsn_due.requested_conditions(row.notify):
+    if not report.sends_dsn or condition not in dsn_due.requested_conditions(row.notify):
         return False
     message = deliveries.find_message(connection, report.message)
     return message is not None and message.accepts_dsn and bool(message.reverse_path)
@@ -187,7 +187,7 @@ def _apply_delivery(connection: sa.Connection, report: LateReport, row: Delivery
 
 def _apply_delay(connection: sa.Connection, report: LateReport, row: Delivery) -> bool:
     """Somebody else still tries: noted, and nothing more."""
-    event, detail = tables.event, deliveries.reply_text(report.tried, report.rule)
+    event, detail = tables.event, deliveries.reply_text(report.attempt, report.rule)
     same = sa.select(event.c.id).where(
         event.c.message == report.message,
         event.c.number == report.number,
@@ -204,7 +204,7 @@ def _apply_delay(connection: sa.Connection, report: LateReport, row: Delivery) -
 
 
 def _apply_complaint(connection: sa.Connection, report: LateReport, row: Delivery) -> bool:
-    evidence = deliveries.reply_text(report.tried, report.rule)
+    evidence = deliveries.reply_text(report.attempt, report.rule)
     suppressions.add_suppression(
         connection,
         row.recipient,
@@ -236,8 +236,8 @@ def _outcome(report: LateReport, row: Delivery, status: Status) -> Outcome:
         kind=report.kind,
         category=report.category,
         rule=report.rule,
-        tried=report.tried,
-        counts=False,
+        attempt=report.attempt,
+        counts_as_attempt=False,
         suppress=report.suppress,
         tracked=row.tracked,
         is_soft_failure=report.is_soft_failure,
@@ -260,7 +260,7 @@ def _reported_delivered_at(connection: sa.Connection, report: LateReport) -> dat
 
 def _insert_attempt(connection: sa.Connection, report: LateReport) -> None:
     row = {"message": report.message, "number": report.number, "at": report.at, "rule": report.rule}
-    connection.execute(sa.insert(tables.attempt), row | report.tried._asdict())
+    connection.execute(sa.insert(tables.attempt), row | report.attempt._asdict())
 
 
 def _append_event(connection: sa.Connection, report: LateReport, row: Delivery, detail: str) -> None:

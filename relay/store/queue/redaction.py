@@ -22,10 +22,11 @@ def redact_outcome(policy: IdentityPolicy, one: "Outcome") -> "Outcome":
     """How an attempt ended."""
     if not policy.redacts:
         return one
-    tried = one.tried
-    if tried:
-        tried = tried._replace(text=policy.redact_reply(tried.code, tried.text, one.recipient, is_ours=not tried.code))
-    return one._replace(recipient=policy.pseudonym(one.recipient), tried=tried)
+    attempt = one.attempt
+    if attempt:
+        text = policy.redact_reply(attempt.code, attempt.text, one.recipient, is_ours=not attempt.code)
+        attempt = attempt._replace(text=text)
+    return one._replace(recipient=policy.pseudonym(one.recipient), attempt=attempt)
 
 
 def redact_outcomes(policy: IdentityPolicy, many: Iterable["Outcome"]) -> list["Outcome"]:

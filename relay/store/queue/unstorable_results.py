@@ -20,7 +20,7 @@ def record_without_reply_text(
 ) -> None:
     """Writes down how the attempts ended, as much of it as can be. Raises queue.NotFiled."""
     for outcome in outcomes:
-        short = outcome._replace(tried=outcome.tried._replace(text="", status="") if outcome.tried else None)
+        short = outcome._replace(attempt=outcome.attempt._replace(text="", status="") if outcome.attempt else None)
         try:
             with connection.begin_nested():
                 deliveries.record_outcomes(connection, message, [short], worker)

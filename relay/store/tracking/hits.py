@@ -29,7 +29,7 @@ class Hit(NamedTuple):
     url: str = ""
     user_agent: str = ""
     ip: str = ""
-    apart: bool = False  # counts for the message, not for this recipient
+    for_message_only: bool = False  # counts for the message, not for this recipient
     link: int = 0
 
 
@@ -69,7 +69,7 @@ def record_hit(connection: sa.Connection, hit: Hit) -> None:
     else:
         if consent.find_untracked(connection, [found.recipient]):
             return
-        if hit.apart:
+        if hit.for_message_only:
             _count_for_message(connection, hit)
             return
         counter = verdicts.COUNTERS[hit.type, hit.verdict]

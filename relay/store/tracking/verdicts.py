@@ -94,17 +94,17 @@ def hit_added(connection: sa.Connection, message: str, number: int) -> None:
         judge_hits(connection, message, number)
 
 
-def judge_hits(connection: sa.Connection, message: str, number: int, *, anew: bool = False) -> tuple[int, int]:
+def judge_hits(connection: sa.Connection, message: str, number: int, *, from_scratch: bool = False) -> tuple[int, int]:
     """Judges a delivery's latest hits beside each other, and moves its counters. Returns how many hits, and how
-    many changed. `anew`: all its hits, also what each is by itself."""
+    many changed. `from_scratch`: all its hits, also what each is by itself."""
     event = tables.event
-    most = _MAX_HITS_RECLASSIFIED if anew else _MAX_HITS
+    most = _MAX_HITS_RECLASSIFIED if from_scratch else _MAX_HITS
     rows = connection.execute(_LATEST_HITS, {"message": message, "number": number, "most": most}).mappings().all()
     delivery = _find_evidence(connection, message, number)
     if delivery is None or not rows:
         return 0, 0
     found = delivery_verdict.judge_delivery(
-        [_hit(row, anew) for row in rows], list(_observations(delivery)), delivery["settled_at"]
+        [_hit(row, from_scratch) for row in rows], list(_observations(delivery)), delivery["settled_at"]
     )
     implies = found.implies_open
     if len(rows) >= _MAX_HITS:  # the earlier ones are not here to be asked
@@ -148,25 +148,25 @@ def reclassify_hits(connection: sa.Connection, since: datetime | None, after: tu
     deliveries = connection.execute(wanted.distinct().order_by(event.c.message, event.c.number).limit(_BATCH)).all()
     hits = changed = 0
     for message, number in deliveries:
-        some, other = judge_hits(connection, message, number, anew=True)
+        some, other = judge_hits(connection, message, number, from_scratch=True)
         hits, changed = hits + some, changed + other
     last = deliveries[-1] if len(deliveries) == _BATCH else None
     return ReclassifyStep((last.message, last.number) if last else None, hits, changed)
 
 
-def _hit(row: sa.RowMapping, anew: bool) -> delivery_verdict.HitEvidence:
+def _hit(row: sa.RowMapping, from_scratch: bool) -> delivery_verdict.HitEvidence:
     is_click = row["type"] == EventType.CLICKED
     link = str(row["link"] or row["url"])
     return delivery_verdict.HitEvidence(
-        row["at"], is_click, link, row["user_agent"], row["ip"], _own_verdict(row, is_click, anew)
+        row["at"], is_click, link, row["user_agent"], row["ip"], _own_verdict(row, is_click, from_scratch)
     )
 
 
-def _own_verdict(row: sa.RowMapping, is_click: bool, anew: bool) -> HitVerdict:
+def _own_verdict(row: sa.RowMapping, is_click: bool, from_scratch: bool) -> HitVerdict:
     """What the hit is by itself; as it was found at its time, unless that is overwritten."""
     reasons = tuple(reason for reason in row["reasons"] if reason != IMPLIES_OPEN)
     can_tell = row["user_agent"] or "no_user_agent" in reasons  # privacy modes keep none
-    if can_tell and (anew or not delivery_verdict.REASONS.isdisjoint(reasons)):
+    if can_tell and (from_scratch or not delivery_verdict.REASONS.isdisjoint(reasons)):
         return request_verdict.judge_user_agent(
             row["user_agent"], request_verdict.persistent_reasons(reasons), is_click=is_click
         )

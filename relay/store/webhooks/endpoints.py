@@ -200,7 +200,7 @@ def list_webhook_log(
 
 
 def delete_old_log(connection: sa.Connection, before: datetime) -> int:
-    """Deletes what was logged before then, and of each webhook what is more than MOST_LOGGED. Returns how many; call
+    """Deletes what was logged before then, and of each webhook what is more than MAX_LOGGED. Returns how many; call
     again until it returns 0."""
     table = webhook_tables.webhook_log
     count = 0
