@@ -268,7 +268,7 @@ def test_what_waits_is_shown_with_its_attempts_and_dropped_without_a_word_unless
 
     assert relay.cli("queue", "drop", f"{silent}.1").startswith(b"1 dropped\n")
     assert relay.cli("queue", "drop", silent).startswith(b"1 dropped\n")
-    assert b"the reverse-path is told of 2\n" in relay.cli("queue", "drop", told, "--notify")
+    assert b"a DSN goes to the reverse-path, for 2\n" in relay.cli("queue", "drop", told, "--notify")
     [shown] = relay.rows("queue", "show", f"{silent}.1")
     assert {(row["status"], row["category"]) for row in shown["deliveries"]} == {("expired", "dropped")}
     [arrived] = upstream.to("operator@sender.test")

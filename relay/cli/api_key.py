@@ -9,15 +9,15 @@ from relay.config import values
 from relay.store.console import api_keys
 
 _ABOUT = """\
-Programs that use the API say "Authorization: Bearer KEY". A key is shown once, when it is made, and kept as a hash;
-a revoked one ends at once.
+Programs that use the API send "Authorization: Bearer KEY". A key is shown once, when it is made, and stored as a hash.
+A revoked key ends at once.
 
   waypost api-key create shop --scope consent --scope read --expires 90d
   curl -H "Authorization: Bearer wp_..." http://127.0.0.1:8081/api/v1/pixels
 
-The scope read may look at everything; messages, suppressions, queue, consent, pixels and webhooks may each look at and
-change what they name. Who may change webhooks can have all events sent to where he likes. Without --scope a key may do
-all."""
+The scope read may read everything; messages, suppressions, queue, consent, pixels and webhooks may each read and change
+what they name. A key that may change webhooks can have all events sent anywhere. Without --scope a key may do
+everything."""
 
 
 def add(commands: Commands) -> None:

@@ -27,7 +27,7 @@ Each [[dkim.key]] is shown as the record to publish, in the form of a zone file:
 
   dns   s1._domainkey.example.com. IN TXT "v=DKIM1; k=rsa; p=MIIB…" "…"
 
-Where a form asks for one value, join what stands in quotes."""
+If a form asks for one value, join the quoted parts."""
 
 
 def add(commands: Commands) -> None:

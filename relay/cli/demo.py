@@ -37,9 +37,9 @@ from relay.store.store import Store
 from relay.store.views import message_list
 
 _ABOUT = """\
-Starts a sandbox with sample mail of several kinds, sent through real SMTP; plays the opens, clicks and the
-unsubscribe of its recipients; prints where the console is, and stays up until ^C. Nothing leaves this machine,
-and nothing of the demo remains: it runs in a temporary folder, on the addresses of config.toml."""
+Starts a sandbox, sends sample mail of several kinds through real SMTP, plays the opens, clicks and the unsubscribe of
+its recipients, prints the address of the console, and stays up until ^C. Nothing leaves this machine. The demo runs in
+a temporary folder, on the addresses of config.toml, and deletes it at the end."""
 
 ACCOUNT = "demo"
 _RECORDED_WITHIN_S = 20.0
@@ -55,7 +55,7 @@ class Letter(NamedTuple):
 
 def add(commands: Commands) -> None:
     parser = commands.add_parser("demo", help="see everything at once, on sample mail", description=_ABOUT)
-    parser.add_argument("--once", action="store_true", help="leave when everything has been played")
+    parser.add_argument("--once", action="store_true", help="end when everything has been played")
     parser.set_defaults(run=run)
 
 

@@ -25,8 +25,8 @@ suppressed, and who opened, clicked or unsubscribed.
   waypost events reclassify --since 30d       judges opens and clicks by the rules of today"""
 
 _ANEW = """\
-Judges opens and clicks of the past by the rules of this version (relay/attribution/rules.toml), each with all hits of
-its delivery beside it, and moves the counters. Goes on beside a running server; running it twice changes nothing.
+Judges past opens and clicks again by the rules of this version (relay/attribution/rules.toml), each together with all
+hits of its delivery, and corrects the counters. The server may run meanwhile. A second run changes nothing.
 
   waypost events reclassify
   waypost events reclassify --since 30d"""

@@ -25,13 +25,13 @@ from relay.store.queue.long_urls import LongUrlFiles
 from relay.tokens import KeyRing, Minter
 
 _ABOUT = """\
-Writes to standard output the very octets that the upstream would get for one recipient, and sends nothing.
-Lines that end in a bare LF are taken as CRLF, as the relay would. The report (--report FILE, JSON) has every
-link with its decision and reason, and the edits: half-open octet spans of the file with what replaces them. Among
-them are the line ends that the file lacks (line_end) and the beginning of a header that it lacks (header), so that
-the edits alone lead from the file to the output, and back.
-A link too long for a tracking URL is shown as skipped (too_long) unless its destination is stored already; the
-relay stores it (up to 8 KB) before the mail leaves, and tracks it.
+Writes to standard output the exact octets that the upstream would get for one recipient, and sends nothing.
+Lines that end in a bare LF are read as CRLF, as the relay does it. The report (--report FILE, JSON) has every
+link with its decision and reason, and the edits: half-open octet spans of the file with what replaces them. The
+edits include missing line ends (line_end) and the missing beginning of a header (header), so that applying them to
+the file gives the output, and undoing them gives the file.
+A link too long for a tracking URL is shown as skipped (too_long) unless its destination is stored already. The
+relay itself stores it (up to 8 KB) before the mail leaves, and tracks it.
 
   waypost instrument newsletter.eml --to ann@example.com --report report.json > out.eml"""
 

@@ -16,12 +16,12 @@ from relay.store.views import statistics
 
 _ABOUT = """\
 The newest key signs new mail; older keys go on reading the links of mail already sent, so never delete the
-key file while people may still click. A running server takes a new key up within seconds."""
+key file while people may still click. A running server uses a new key within seconds."""
 
 _REVOKE = """\
-For a key that somebody else may have: whoever had keys.json can make links under your name for ever. The key's secret
-is deleted, in this file; copies and backups of it are yours to find. If it was the key that signs, a new one does.
-A running server takes it up within seconds, console sessions at its next start."""
+For a key that somebody else may have: whoever has keys.json can make links under your name for ever. The key's secret
+is deleted in this file; delete it in copies and backups yourself. If it was the key that signs, a new one is made.
+A running server follows within seconds, for console sessions at its next start."""
 
 # What is derived from the oldest key, because a rotation must not end it.
 _OF_THE_OLDEST = (
@@ -32,9 +32,9 @@ _OF_THE_OLDEST = (
 def add(commands: Commands) -> None:
     parser = commands.add_parser("keys", help="list, rotate or revoke the keys of tracking URLs", description=_ABOUT)
     actions = parser.add_subparsers(metavar="ACTION", required=True)
-    actions.add_parser("list", help="since when they are, and what hangs on each").set_defaults(run=_list)
+    actions.add_parser("list", help="their ages, and what depends on each").set_defaults(run=_list)
     actions.add_parser("rotate", help="make a new key that signs from now on").set_defaults(run=_rotate)
-    revoking = actions.add_parser("revoke", help="end a key and all its links", description=_REVOKE)
+    revoking = actions.add_parser("revoke", help="revoke a key: all its links end", description=_REVOKE)
     revoking.add_argument("id", type=int, metavar="ID", help="as `waypost keys list` has it")
     revoking.add_argument("--yes", action="store_true", help="do it: mail already sent loses its links")
     revoking.set_defaults(run=_revoke)

@@ -15,16 +15,17 @@ from relay.store.views import personal_data
 from relay.store.views.personal_data import ErasedCounts
 
 _ABOUT = """\
-What this installation knows of an address as a recipient of mail: messages, deliveries, attempts, events with IP and
-user agent, suppressions, consent. In pseudonymous mode it is found by the address's pseudonym.
+What this installation knows about an address as a recipient of mail: messages, deliveries, attempts, events with IP
+and user agent, suppressions, consent. In pseudonymous mode it is found by the address's pseudonym.
 
   waypost person export ann@example.com > ann.json
   waypost person erase ann@example.com
 
-erase takes the address out of all of it, with the IP and user agent of its events, replies that quote it, subject,
-metadata and content of the mail; mail that still waits is given up. Counters and totals stay, for they name nobody.
-A suppression stays as a pseudonym, which only this installation's key leads to from the address: whoever unsubscribed
-gets no mail again, and a "no" to tracking goes on holding. --no-keep-suppression erases those as well."""
+erase removes the address from all of it, with the IP and user agent of its events, replies that quote it, and the
+subject, metadata and content of the mail. Mail that still waits is given up. Counters and totals stay, because they
+name nobody. A suppression stays as a pseudonym, which can be found from the address with this installation's key only:
+people who unsubscribed get no mail again, and a "no" to tracking stays in force. --no-keep-suppression erases those
+as well."""
 
 _JOURNAL_WITHIN_S = 15.0
 
@@ -36,7 +37,7 @@ def add(commands: Commands) -> None:
     exporting.add_argument("address")
     exporting.add_argument("--content", action="store_true", help="with the mail itself, in base64")
     exporting.set_defaults(run=_export)
-    erasing = actions.add_parser("erase", help="take the address out of everything")
+    erasing = actions.add_parser("erase", help="remove the address from everything")
     erasing.add_argument("address")
     erasing.add_argument("--yes", action="store_true", help="do not ask")
     erasing.add_argument(

@@ -10,8 +10,8 @@ from relay.store.tracking import pixels
 from relay.store.views import json_objects
 
 _ABOUT = """\
-A real 1x1 picture at an address of its own, to be pasted into a mail that does not pass through the relay. Each fetch
-is logged with what is known of who fetched it. The address stays the same for good, and ends in .png or .gif.
+A real 1x1 picture at an address of its own, to paste into a mail that does not pass through the relay. Each fetch is
+logged, with what is known about who fetched it. The address never changes, and ends in .png or .gif.
 
   waypost pixel create "Offer to Ann"
   waypost pixel list
@@ -22,16 +22,16 @@ is logged with what is known of who fetched it. The address stays the same for g
 def add(commands: Commands) -> None:
     parser = commands.add_parser("pixel", help="make, list, show or remove stand-alone pixels", description=_ABOUT)
     actions = parser.add_subparsers(metavar="ACTION", required=True)
-    creating = actions.add_parser("create", help="make one; prints its id and URL")
+    creating = actions.add_parser("create", help="make a pixel; prints its id and URL")
     creating.add_argument("name")
     creating.set_defaults(run=_create)
     listing = actions.add_parser("list", help="the newest first, one JSON object a line")
     listing.add_argument("--limit", type=command.count, default=1000, metavar="N")
     listing.set_defaults(run=_list)
-    showing = actions.add_parser("show", help="one with its log: quick repeats of a visitor are one entry")
+    showing = actions.add_parser("show", help="a pixel with its log; quick repeats of one visitor are one entry")
     showing.add_argument("pixel", metavar="NAME|ID")
     showing.set_defaults(run=_show)
-    removing = actions.add_parser("remove", help="it and its log; its address goes on showing a picture")
+    removing = actions.add_parser("remove", help="remove a pixel and its log; its address goes on showing a picture")
     removing.add_argument("pixel", metavar="NAME|ID")
     removing.set_defaults(run=_remove)
 

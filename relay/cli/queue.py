@@ -24,8 +24,8 @@ Deliveries that wait for another attempt. An ID is a message's, or a delivery's:
   waypost queue retry --all
   waypost queue drop 06gvq2rnm5t2k7i09b50 --notify
 
-A delivery is parked after three processes died attempting it: nobody tries it again until you retry or drop it, or
-until its time is over and its sender is told."""
+A delivery is parked after three processes died while they attempted it. It is not attempted again until you retry
+it. Otherwise drop it, or wait until it expires and its sender gets a DSN."""
 _SHOWN = ("message", "number", "recipient", "stream", "status", "category", "attempts", "next_attempt_at", "subject")
 
 
@@ -53,9 +53,9 @@ def add(commands: Commands) -> None:
     retrying.add_argument("id", nargs="?", metavar="ID")
     retrying.add_argument("--all", action="store_true", help="all that waits and is not parked")
     retrying.set_defaults(run=_retry, usage=retrying.error)
-    dropping = actions.add_parser("drop", help="give mail up: it expires now, in the category dropped")
+    dropping = actions.add_parser("drop", help="give mail up: it expires now, with the category dropped")
     dropping.add_argument("id", metavar="ID")
-    dropping.add_argument("--notify", action="store_true", help="tell the reverse-path (default: nobody is told)")
+    dropping.add_argument("--notify", action="store_true", help="send a DSN to the reverse-path (default: none)")
     dropping.set_defaults(run=_drop)
 
 
@@ -145,9 +145,9 @@ def _drop(arguments: argparse.Namespace) -> int:
         command.say(f"{done.under_way} of them are being attempted just now, and may still arrive")
     if arguments.notify:
         command.say(
-            f"the reverse-path is told of {done.told}"
+            f"a DSN goes to the reverse-path, for {done.told}"
             if done.told
-            else "nobody is told: the mail has a null reverse-path, is bulk, or asked for no notice"
+            else "no DSN is sent: the mail has a null reverse-path, is bulk, or asked for none"
         )
     return 0
 

@@ -37,11 +37,11 @@ Reads CSV, from a file or standard input (-), and adds what is new:
 
   address,scope,stream,reason,evidence,created_at,expires_at
 
-Only the address is needed; a bare list of addresses will do, and so will the exports of SendGrid, Mailgun, Postmark,
+Only the address is needed. A bare list of addresses works too, and so do the exports of SendGrid, Mailgun, Postmark,
 SES and SparkPost, also as Excel saves them (semicolons, tabs, a first line such as sep=;). scope is all or stream;
-reason is hard_bounce, complaint, unsubscribe or manual. An entry that is there already stays as it is, unless it would
-end sooner. Lines that cannot be read are named on standard error, and all others are taken. Exit status 1 if any line
-was refused.
+reason is hard_bounce, complaint, unsubscribe or manual. An entry that exists already stays as it is, unless it would
+end sooner. Lines that cannot be read are named on standard error, and all others are imported. Exit status 1 if any
+line was refused.
 
 export puts a ' before a cell that a spreadsheet would run as a formula (= + - @); import takes it off."""
 
@@ -59,21 +59,21 @@ def add(commands: Commands) -> None:
     adding.add_argument("address")
     adding.add_argument("--stream", help="this stream only (default: all mail)")
     adding.add_argument("--reason", choices=suppressions.REASONS, default=suppressions.MANUAL)
-    adding.add_argument("--evidence", default="", metavar="TEXT", help="what speaks for it, for whoever asks later")
+    adding.add_argument("--evidence", default="", metavar="TEXT", help="why, to read later")
     adding.add_argument("--expires-in", type=_duration, metavar="TIME", help="30d, 12h … (default: never)")
     adding.set_defaults(run=_add)
-    removing = actions.add_parser("remove", help="let mail flow again")
+    removing = actions.add_parser("remove", help="send mail to an address again")
     removing.add_argument("address")
     removing.add_argument("--stream", help="this stream only (default: every entry)")
     removing.set_defaults(run=_remove)
-    importing = actions.add_parser("import", help="add what a CSV file names", description=_IMPORT)
+    importing = actions.add_parser("import", help="add the entries of a CSV file", description=_IMPORT)
     importing.add_argument("file", metavar="FILE", help="- is standard input")
     importing.add_argument("--stream", help="for lines that name neither scope nor stream: this stream only")
     importing.add_argument(
-        "--reason", choices=suppressions.REASONS, default=suppressions.MANUAL, help="for lines that give none"
+        "--reason", choices=suppressions.REASONS, default=suppressions.MANUAL, help="for lines without a reason"
     )
     importing.set_defaults(run=_import)
-    exporting = actions.add_parser("export", help="all entries that hold, as CSV")
+    exporting = actions.add_parser("export", help="all entries that are in force, as CSV")
     exporting.add_argument("file", nargs="?", metavar="FILE", help="default: standard output")
     exporting.set_defaults(run=_export)
 

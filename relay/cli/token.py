@@ -1,4 +1,4 @@
-"""`waypost token read`: what a tracking URL carries."""
+"""`waypost token read`: the content of tracking URLs."""
 
 import argparse
 import re
@@ -13,9 +13,9 @@ from relay.store.queue import long_urls
 from relay.store.queue.long_urls import LongUrlFiles
 
 _ABOUT = """\
-Prints what tracking URLs carry, one JSON object each. No address stands in a token: the message's id and the
-recipient's number in it lead to one only with this installation's database. A destination too long for
-a URL is looked up where it is stored, in data_dir or the database; "url" is null once it has expired.
+Prints the content of tracking URLs, one JSON object each. A token holds no address: it has the message's id and the
+recipient's number, which lead to an address only in this installation's database. A destination that is too long for
+a URL is looked up in data_dir or the database; "url" is null once it has expired.
 
   waypost token read http://127.0.0.1:8080/c/AQF..."""
 
@@ -23,7 +23,7 @@ a URL is looked up where it is stored, in data_dir or the database; "url" is nul
 def add(commands: Commands) -> None:
     parser = commands.add_parser("token", help="read tracking URLs", description=_ABOUT)
     actions = parser.add_subparsers(metavar="ACTION", required=True)
-    read = actions.add_parser("read", help="what a tracking URL carries")
+    read = actions.add_parser("read", help="the content of tracking URLs")
     read.add_argument("url", nargs="+", metavar="URL")
     read.set_defaults(run=run)
 

@@ -26,7 +26,7 @@ def add(commands: Commands) -> None:
     adding.add_argument("--smtp", action="store_true", help="an SMTP user: print its [[access.user]] table")
     adding.set_defaults(run=_add)
     actions.add_parser("list", help="the console's accounts and their ages").set_defaults(run=_list)
-    removing = actions.add_parser("remove", help="take a console account away, and end its sessions")
+    removing = actions.add_parser("remove", help="remove a console account, and end its sessions")
     removing.add_argument("name")
     removing.set_defaults(run=_remove)
 

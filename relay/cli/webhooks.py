@@ -27,23 +27,24 @@ from relay.store.webhooks import endpoints
 T = TypeVar("T")
 
 _ABOUT = """\
-Endpoints that are told of events as they happen: those of config.toml and such as are added here, in the console or by
-the API. Each request is signed (https://www.standardwebhooks.com), logged, and repeated for a day until it is taken.
+Endpoints that get each event as it happens: those of config.toml, and those that are added here, in the console or by
+the API. Each request is signed (https://www.standardwebhooks.com), logged, and repeated for a day until the endpoint
+accepts it.
 
   waypost webhooks add https://app.example.com/hooks/mail --events bounced,complained
   waypost webhooks test ID
   waypost webhooks log ID --failed
   waypost webhooks replay ID --since 12h
 
---format postmark, sendgrid or mailgun speaks as those do, so that handlers written for them work unchanged."""
+With --format postmark, sendgrid or mailgun, handlers that were written for those providers work unchanged."""
 
 
 def add(commands: Commands) -> None:
-    parser = commands.add_parser("webhooks", help="who is told of events: list, add, log, replay …", description=_ABOUT)
+    parser = commands.add_parser("webhooks", help="where events are sent: list, add, log, replay …", description=_ABOUT)
     actions = parser.add_subparsers(metavar="ACTION", required=True)
-    listing = actions.add_parser("list", help="all of them and how they stand, one JSON object a line")
+    listing = actions.add_parser("list", help="all webhooks and their state, one JSON object a line")
     listing.set_defaults(run=_list)
-    adding = actions.add_parser("add", help="add one; prints it with its secret, which is shown this once")
+    adding = actions.add_parser("add", help="add a webhook; prints it with its secret, this once")
     adding.add_argument("url", metavar="URL", help="http://user:password@… is sent as basic authentication")
     adding.add_argument("--events", default="*", metavar="TYPES", help="bounced,complained … (default: all)")
     adding.add_argument("--format", choices=posts.FORMATS, default=posts.WAYPOST)
@@ -53,24 +54,26 @@ def add(commands: Commands) -> None:
         help="whsec_… or any text (default: a new one); - asks for it, or reads a line of standard input, so that the "
         "list of processes does not show it",
     )
-    adding.add_argument("--machines", action="store_true", help="in others' formats: tell hits of machines too")
+    adding.add_argument(
+        "--machines", action="store_true", help="in the formats of providers: send hits of machines too"
+    )
     adding.set_defaults(run=_add)
     for name, run, help_ in (
-        ("remove", _remove, "take one away, with its log and what it is owed"),
-        ("enable", _enable, "tell it events again, first what it is still owed"),
-        ("disable", _disable, "tell it nothing until it is enabled"),
-        ("rotate", _rotate, "give it a new secret and print that; the old one signs beside it for a day"),
-        ("test", _test, "send it a made-up event now, and show what it answers"),
+        ("remove", _remove, "remove a webhook, with its log and its waiting events"),
+        ("enable", _enable, "send events again, first those that still wait"),
+        ("disable", _disable, "send nothing until it is enabled"),
+        ("rotate", _rotate, "make a new secret and print it; the old one signs beside it for a day"),
+        ("test", _test, "send a made-up event now, and show the answer"),
     ):
         action = actions.add_parser(name, help=help_, description=help_)
         action.add_argument("webhook", metavar="ID")
         action.set_defaults(run=run)
     logging = actions.add_parser("log", help="its latest requests and their answers, one JSON object a line")
     logging.add_argument("webhook", metavar="ID")
-    logging.add_argument("--failed", action="store_true", help="only such as were not taken")
+    logging.add_argument("--failed", action="store_true", help="only requests that failed")
     logging.add_argument("--limit", type=command.count, default=100, metavar="N")
     logging.set_defaults(run=_log)
-    replaying = actions.add_parser("replay", help="tell it events again: one, or all of the last hours")
+    replaying = actions.add_parser("replay", help="send events again: one, or all of the last hours")
     replaying.add_argument("webhook", metavar="ID")
     which = replaying.add_mutually_exclusive_group(required=True)
     which.add_argument("--event", metavar="EVENT", help="the event of that id")
@@ -183,7 +186,7 @@ def _replay(arguments: argparse.Namespace) -> int:
             count += chunk
             if not after:
                 break
-        command.say(f"{count} events are told again")
+        command.say(f"{count} events are sent again")
     return 0
 
 
@@ -203,7 +206,7 @@ async def _call(config: Config, ring: tokens.KeyRing, row: WebhookRow) -> Webhoo
     now = datetime.now(UTC)
     to = make_endpoint(row, {endpoints.configured_id(one): one for one in config.webhook}, ring, now)
     if to is None:
-        raise Failed(f"{row.id} stands in another configuration; its secret is not known here")
+        raise Failed(f"{row.id} is in another configuration file; its secret is not known here")
     post = posts.compose_request(to, webhook_event.sample_event(ids.new(now), ids.new(now), now), int(now.timestamp()))
     assert post is not None  # every format has a word for what is delivered
     caller = WebhookClient(config.webhook_networks)

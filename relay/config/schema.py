@@ -43,13 +43,15 @@ class RelayConfig(ConfigTable):
     @classmethod
     def _check_watchdog(cls, span: timedelta) -> timedelta:
         if timedelta(0) < span < timedelta(seconds=3):
-            raise ValueError('must be "3s" or more, or "0s" for none: a busy machine would end roles that are well')
+            raise ValueError(
+                'must be "3s" or more, or "0s" for none: shorter, it would end healthy processes on a busy machine'
+            )
         return span
 
     @model_validator(mode="after")
     def _check_group(self) -> Self:
         if self.group and not self.user:
-            raise ValueError("group needs user: who is to be in it")
+            raise ValueError("group is set but user is not")
         return self
 
 

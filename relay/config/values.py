@@ -188,7 +188,7 @@ def read_private_key(value: object, info: ValidationInfo) -> PrivateKey:
         instead = next((f", not a {what}" for mark, what in _NOT_PRIVATE.items() if mark in text), "")
         raise ValueError(f"must be a private key in PEM (-----BEGIN PRIVATE KEY-----){instead}") from None
     if isinstance(key, RSAPrivateKey) and key.key_size < _MIN_RSA_BITS:
-        raise ValueError(f"an RSA key of {key.key_size} bits is not accepted by anybody; make one of 2048")
+        raise ValueError(f"no receiver accepts an RSA key of {key.key_size} bits; make one of 2048")
     if not isinstance(key, RSAPrivateKey | Ed25519PrivateKey):
         raise ValueError("must be an RSA or Ed25519 key: DKIM has no other")
     return key

@@ -123,7 +123,7 @@ def test_every_page_teaches_when_there_is_nothing_yet(tmp_path: Path, upstream: 
             assert page.status_code == 200
             assert "swaks --server 127.0.0.1:2525" in page.text
         assert ("Sandbox: mail goes nowhere" in client.get("/").text) is (not upstream)
-        assert "Nobody is suppressed" in client.get("/suppressions").text
+        assert "No address is suppressed" in client.get("/suppressions").text
 
 
 def _tags(page: str) -> list[tuple[str, dict[str, str]]]:
