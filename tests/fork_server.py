@@ -173,7 +173,9 @@ if __name__ == "__main__":
     given = _serve(socket.socket(fileno=int(sys.argv[1])))
     while given[0].startswith("--mistake="):  # a function of the program that fails each time
         module, _, function = given.pop(0).partition("=")[2].partition(":")
-        setattr(importlib.import_module(module), function, _fail)
+        there = importlib.import_module(module)
+        getattr(there, function)  # one that is gone would make no mistake
+        setattr(there, function, _fail)
     signal.signal(signal.SIGUSR1, hang)
     sys.argv = ["waypost", *given]
     sys.exit(main.main(given))

@@ -18,7 +18,7 @@ from tests.message_factory import NOW, insert_messages, new_message
 from tests.receiver import Receiver, receiving
 from tests.upstream import Upstream
 from tests.waypost_server import Waypost, html_mail
-from web.public.write_behind import Outbox
+from web.public.write_behind import FactBuffer
 
 GONE = "e550-5.1.1"
 
@@ -129,11 +129,11 @@ def test_of_hits_that_cannot_be_written_only_the_bad_one_is_lost(
         message = connection.scalar(sa.select(tables.message.c.id)) or ""
 
     async def run() -> None:
-        outbox = Outbox(opened)
+        buffer = FactBuffer(opened)
         for n in range(7):
             hit = Hit(ids.new(NOW), EventType.CLICKED, NOW, message, 0, "human", url=f"https://shop.example/{n}")
-            outbox.put("hit", hit if n != 3 else object())
-        await asyncio.wait_for(outbox.settled(), 15)
+            buffer.add("hit", hit if n != 3 else object())
+        await asyncio.wait_for(buffer.flush(), 15)
         await opened.replay_journal()  # on a slow machine they are there
 
     asyncio.run(run())

@@ -82,7 +82,7 @@ def tracking(
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         yield
-        await hits.settled()
+        await hits.flush()
 
     hosts = Middleware(
         Hosts,

@@ -10,8 +10,9 @@ import argparse
 import contextlib
 import statistics
 import tempfile
-from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 from benchmarks.mail import mails, processes, servers
 from benchmarks.mail.load import Load, Run
@@ -42,43 +43,53 @@ def main() -> None:
                 _print(name, measure(load, running, mail, count, chosen.rounds))
 
 
-def measure(load: Load, running: list[Server], mail: Path, count: int, rounds: int) -> dict[str, list[Run]]:
-    """The runs of each server, in turn; the memory at load and one connection's replies are printed with them."""
-    found: dict[str, list[Run]] = defaultdict(list)
+class Measured(NamedTuple):
+    """A server in one round: at load, over one connection, and its memory at load in MiB."""
+
+    load: Run
+    alone: Run
+    memory_mib: float
+
+
+def measure(load: Load, running: list[Server], mail: Path, count: int, rounds: int) -> dict[str, list[Measured]]:
+    """What each server did, in turn."""
+    found: dict[str, list[Measured]] = {server.name: [] for server in running}
     for server in running:  # nobody is measured while starting
         load.run(server.port, server.pid, mail, min(count, 100), _CONNECTIONS)
     for _ in range(rounds):
         for server in running:
-            found[server.name].append(load.run(server.port, server.pid, mail, count, _CONNECTIONS))
-            found[f"{server.name}, memory"].append(_Memory(processes.memory_mib(server.pid)))  # type: ignore[arg-type]
-            one = load.run(server.port, server.pid, mail, max(20, count // 10), 1)
-            found[f"{server.name}, one connection"].append(one)
+            run = load.run(server.port, server.pid, mail, count, _CONNECTIONS)
+            memory_mib = processes.memory_mib(server.pid)
+            alone = load.run(server.port, server.pid, mail, max(20, count // 10), 1)
+            found[server.name].append(Measured(run, alone, memory_mib))
     return found
 
 
-class _Memory(float):
-    """MiB."""
+_COLUMNS = ("server", "mails/s", "× Postfix", "CPU ms", "× Postfix", "switches", "one connection ms: p50, p99", "MiB")
 
 
-def _print(name: str, found: dict[str, list[Run]]) -> None:
-    def middle(server: str, field: str) -> float:
-        return statistics.median(getattr(run, field) for run in found[server])
-
+def _print(name: str, found: dict[str, list[Measured]]) -> None:
     print(f"\n## {name}\n")
-    print("| server | mails/s | × Postfix | CPU ms | × Postfix | switches | one connection ms, p50 / p99 | MiB | lost | twice |")
-    print("|---|---|---|---|---|---|---|---|---|---|")
-    for server in [name for name in found if "," not in name or name.endswith("processes")]:
-        runs, peers = found[server], found["Postfix"]
-        rate = statistics.median(mine.rate / peer.rate for mine, peer in zip(runs, peers, strict=True))
-        cpu = statistics.median(mine.cpu_ms / peer.cpu_ms for mine, peer in zip(runs, peers, strict=True))
-        alone = f"{server}, one connection"
-        memory = statistics.median(map(float, found[f"{server}, memory"]))  # type: ignore[arg-type]
-        print(
-            f"| {server} | {middle(server, 'rate'):.0f} | {rate:.2f} | {middle(server, 'cpu_ms'):.2f} | {cpu:.2f} |"
-            f" {middle(server, 'switches'):.0f} | {middle(alone, 'reply_p50_ms'):.1f} / {middle(alone, 'reply_p99_ms'):.1f} |"
-            f" {memory:.0f} | {sum(run.lost for run in runs)} | {sum(run.twice for run in runs)} |",
-            flush=True,
+    print(f"| {' | '.join(_COLUMNS)} | lost | twice |\n|{'---|' * (len(_COLUMNS) + 2)}")
+    peers = found["Postfix"]
+    for server, mine in found.items():
+        pairs = list(zip(mine, peers, strict=True))
+        row = (
+            f"{_middle(one.load.rate for one in mine):.0f}",
+            f"{_middle(one.load.rate / peer.load.rate for one, peer in pairs):.2f}",
+            f"{_middle(one.load.cpu_ms for one in mine):.2f}",
+            f"{_middle(one.load.cpu_ms / peer.load.cpu_ms for one, peer in pairs):.2f}",
+            f"{_middle(one.load.switches for one in mine):.0f}",
+            f"{_middle(one.alone.reply_p50_ms for one in mine):.1f}, "
+            f"{_middle(one.alone.reply_p99_ms for one in mine):.1f}",
+            f"{_middle(one.memory_mib for one in mine):.0f}",
+            *(str(sum(getattr(run, what) for one in mine for run in one[:2])) for what in ("lost", "twice")),
         )
+        print(f"| {server} | {' | '.join(row)} |", flush=True)
+
+
+def _middle(values: Iterable[float]) -> float:
+    return statistics.median(values)
 
 
 if __name__ == "__main__":

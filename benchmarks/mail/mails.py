@@ -5,15 +5,17 @@ import random
 from pathlib import Path
 
 _HEADER = (
-    b"From: Sender <a@sender.test>\r\nTo: you@example.com\r\nSubject: bench\r\nDate: Thu, 12 Nov 2026 09:01:00 +0000\r\n"
-    b"Message-ID: <bench@sender.test>\r\nMIME-Version: 1.0\r\n"
+    b"From: Sender <a@sender.test>\r\nTo: you@example.com\r\nSubject: bench\r\n"
+    b"Date: Thu, 12 Nov 2026 09:01:00 +0000\r\nMessage-ID: <bench@sender.test>\r\nMIME-Version: 1.0\r\n"
 )
 _PARAGRAPH = (
     b'<p style="margin:0 0 12px;color:#114">A paragraph of a newsletter, with <b>some</b> markup and quite a bit of '
     b"text, as they are written, to be as long as real ones are on the average.</p>\r\n"
 )
 _LINK = b'<p><a href="https://shop.example/item/%d?utm_source=mail&amp;utm_medium=email">item</a></p>\r\n'
-_TEXT = _HEADER + b"Content-Type: text/plain; charset=utf-8\r\n\r\n" + b"a line of plain text, and nothing more\r\n" * 45
+_TEXT = (
+    _HEADER + b"Content-Type: text/plain; charset=utf-8\r\n\r\n" + b"a line of plain text, and nothing more\r\n" * 45
+)
 _HTML = (
     _HEADER
     + b"Content-Type: text/html; charset=utf-8\r\n\r\n<html><body>\r\n"

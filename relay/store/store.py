@@ -12,8 +12,9 @@ import sqlalchemy as sa
 from pydantic import ConfigDict, TypeAdapter
 
 from relay import log
-from relay.store.database import engine, errors, migrate, savepoints
+from relay.store.database import engine, errors, journal, migrate, savepoints
 from relay.store.database.errors import NotStoredYetError
+from relay.store.database.fact_log import FactLog
 from relay.store.database.identities import IdentityPolicy
 from relay.store.database.journal import Fact, Journal, RemainingLines
 from relay.store.database.reader import TimedReader
@@ -74,6 +75,7 @@ class Store:
         self._timed_reader = TimedReader(self._read_engine)
         self.writer = Writer(self._write_engine)
         self.journal = Journal(data_dir / "journal", FACTS)
+        self.fact_log = FactLog(data_dir / "journal", FACTS)
         self._recent_facts = RecentFacts()
         for one in (self._read_engine, self._write_engine):
             sa.event.listen(one, "handle_error", self._check_for_damage)
@@ -210,6 +212,7 @@ class Store:
 
     async def replay_journal(self) -> None:
         """Commits what the journal holds. Raises sqlalchemy.exc.SQLAlchemyError while the database is away, OSError."""
+        self.fact_log.release()
         with self.journal.lock_files() as paths:
             for path in paths:
                 if self._not_before.get(path, 0.0) > time.monotonic():
@@ -227,7 +230,7 @@ class Store:
 
     async def _replay_file(self, path: Path) -> bool:
         """False if lines are left for later."""
-        lines = (await asyncio.to_thread(path.read_bytes)).splitlines()
+        lines = await asyncio.to_thread(journal.read_lines, path)
         remaining = RemainingLines([], [])
         for at in range(0, len(lines), _REPLAY_BATCH):
             chunk = lines[at : at + _REPLAY_BATCH]
@@ -249,6 +252,7 @@ class Store:
     def close(self) -> None:
         """Commits what was submitted and lets go of the database."""
         self.writer.close()
+        self.fact_log.close()
         self._timed_reader.close()
         self._readers.shutdown(wait=False, cancel_futures=True)  # it may hang
         self._read_engine.dispose()

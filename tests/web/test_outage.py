@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from relay import ids
 from relay.edits import Kind
 from relay.store import store
-from relay.store.database import engine
+from relay.store.database import engine, journal
 from relay.store.tracking import hits
 from tests.web.scene import Scene, is_image, until
 
@@ -40,13 +40,16 @@ def test_with_the_database_locked_answers_come_at_once_and_the_events_wait_in_th
     assert time.monotonic() - began < 20 * engine.BUSY_TIMEOUT_S / 2  # each that waited for the lock would take one
     assert scene.http.get(scene.path(Kind.UNSUBSCRIBE, message)).status_code == 200
     assert scene.http.post(scene.path(Kind.UNSUBSCRIBE, message), data={"action": "unsubscribe"}).status_code == 200
-    until(lambda: sum(len(path.read_bytes().splitlines()) for path in (scene.folder / "journal").iterdir()) == 21)
+    until(lambda: sum(len(journal.read_lines(path)) for path in (scene.folder / "journal").iterdir()) == 21)
     lock.execute("ROLLBACK")
     assert not scene.events(message)
-    asyncio.run(scene.store.replay_journal())
-    asyncio.run(scene.store.replay_journal())
-    assert (scene.delivery(message)["opens_human"], scene.delivery(message)["clicks_human"]) == (10, 10)
-    assert scene.delivery(message)["unsubscribed_at"] is not None
+
+    def is_replayed() -> bool:
+        asyncio.run(scene.store.replay_journal())
+        row = scene.delivery(message)
+        return (row["opens_human"], row["clicks_human"]) == (10, 10) and row["unsubscribed_at"] is not None
+
+    until(is_replayed, 15)
 
 
 def test_with_the_database_gone_answers_come_all_the_same(tmp_path: Path) -> None:
@@ -63,7 +66,7 @@ def test_with_the_database_gone_answers_come_all_the_same(tmp_path: Path) -> Non
         assert page.status_code == 200 and "Unsubscribe" in page.text
         assert scene.http.get("/readyz").status_code == 503
         assert scene.http.get("/healthz").status_code == 200
-        until(lambda: sum(len(path.read_bytes().splitlines()) for path in (tmp_path / "journal").iterdir()) == 2)
+        until(lambda: sum(len(journal.read_lines(path)) for path in (tmp_path / "journal").iterdir()) == 2)
 
 
 def test_with_the_database_gone_an_unsubscribe_is_granted_only_where_the_message_cannot_have_expired(
@@ -95,7 +98,7 @@ def test_a_hit_of_a_message_that_is_not_written_down_yet_waits_in_the_journal(tm
     with Scene(tmp_path) as scene:
         early = ids.new()
         assert is_image(scene.http.get(scene.path(Kind.OPEN, early)), "gif")
-        until(lambda: scene.store.journal.has_pending)
+        until(lambda: list((tmp_path / "journal").glob("*.jsonl")))  # it has been tried
         scene.file(id=early)
         asyncio.run(scene.store.replay_journal())
         assert scene.delivery(early)["opens_human"] == 1

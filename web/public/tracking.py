@@ -1,9 +1,10 @@
-"""Pixel and click: the answer goes at once, the event is written down behind it.
+"""Pixel and click: the answer goes as soon as the hit is on disk, and the event is committed behind it.
 
 In: a token in a path.  Out: an image, always; the redirect to the exact octets that were signed, or 404.
-Nothing here waits for the database: an outage slows no reader of mail down, and its hits go to the journal.
+Nothing here waits for the database: an outage slows no reader of mail down, and its hits wait in a log on disk.
 """
 
+import asyncio
 import time
 from datetime import UTC, datetime
 
@@ -22,7 +23,7 @@ from web import visitors
 from web.middleware import Tries
 from web.public.mass_visitors import Crowds, Step
 from web.public.responses import image, may_redirect, redirect
-from web.public.write_behind import Outbox
+from web.public.write_behind import FactBuffer
 from web.rendering import Pages
 
 _EVENTS = {Kind.OPEN: EventType.OPENED, Kind.CLICK: EventType.CLICKED}
@@ -34,7 +35,7 @@ class Hits:
     def __init__(self, config: Config, store: Store) -> None:
         self._config = config
         self.has_recipient_tokens = config.privacy.has_recipient_tokens
-        self._outbox = Outbox(store)
+        self._buffer = FactBuffer(store)
         self._crowds = Crowds()
 
     def ip(self, request: Request) -> str:
@@ -46,10 +47,11 @@ class Hits:
     def _address(self, request: Request) -> str:
         return visitors.address(request, self._config.tracking.trusted_proxies)
 
-    def note(self, token: tokens.Token, request: Request) -> None:
-        """Starts to write the hit down, and returns. HEAD counts nothing; neither does privacy mode "off"."""
+    def record(self, token: tokens.Token, request: Request) -> "asyncio.Future[None] | None":
+        """Starts to write the hit down. The future is done when it is on disk; None for a request that is no hit:
+        HEAD, and any in privacy mode "off"."""
         if self._config.privacy.mode == "off":
-            return
+            return None
         visit = visitors.visit_of(token.kind, request.headers)
         address = self._address(request)
         agent = visit.user_agent[: visitors.LONGEST_USER_AGENT]
@@ -57,7 +59,7 @@ class Hits:
         if request.method != "GET":
             if verdict == visitors.HUMAN:
                 self.sight(token, delivery_verdict.HEAD, agent, self.ip(request))
-            return
+            return None
         now = datetime.now(UTC)
         hit = Hit(
             id=ids.new(now),
@@ -73,22 +75,23 @@ class Hits:
             for_message_only=not self.has_recipient_tokens,
             link=token.link,
         )
-        self._outbox.put("hit", hit)
+        on_disk = self._buffer.add("hit", hit)
         if verdict == visitors.HUMAN and hit.number is not None:
             step = Step(time.monotonic(), token.message, token.recipient)
             for one in self._crowds.seen(address, agent, step):
                 self.sight(one, delivery_verdict.MANY_RECIPIENTS_SEEN, agent, hit.ip)
+        return on_disk
 
     def sight(self, at: tokens.Token | Step, what: str, agent: str = "", ip: str = "") -> None:
         """Notes what counts nothing, and tells about the hits beside it. Without an address to compare only the
         unsubscribe page tells anything."""
         number = at.recipient if isinstance(at, tokens.Token) else at.number
         if self._config.privacy.mode == "full" and (ip or what == delivery_verdict.PAGE):
-            self._outbox.put("sight", DeliveryObservation(datetime.now(UTC), at.message, number, what, agent, ip))
+            self._buffer.add("sight", DeliveryObservation(datetime.now(UTC), at.message, number, what, agent, ip))
 
-    async def settled(self) -> None:
+    async def flush(self) -> None:
         """Waits until every hit so far is on disk."""
-        await self._outbox.settled()
+        await self._buffer.flush()
 
 
 class Reader:
@@ -131,8 +134,8 @@ class Tracking:
         if name.startswith((".gif", ".png"), len(text)):
             name = name[: len(text) + len(".gif")]
             token = self._reader.read(Kind.OPEN, text, request)
-            if token is not None:
-                self._hits.note(token, request)
+            if token is not None and (on_disk := self._hits.record(token, request)):
+                await on_disk
         return image(name)
 
     async def click(self, request: Request) -> Response:
@@ -144,5 +147,6 @@ class Tracking:
                 return PlainTextResponse("Please try this link again in a minute.\n", 503, {"retry-after": "60"})
         if token is None or not may_redirect(token.url):
             return self._reader.missing(request)
-        self._hits.note(token, request)
+        if on_disk := self._hits.record(token, request):
+            await on_disk
         return redirect(token.url)

@@ -1,66 +1,125 @@
-"""Facts on their way to the store, behind the answers that they come from.
+"""Facts on their way to the store: on disk before the answer that they come from, in the database behind it.
 
-In: facts, at once and without waiting.  Out: commits of what has gathered, one at a time, with a pause between them
-in which more can gather: a delivery is judged once a commit. While the database does
-not answer, everything goes straight to the journal, and the database is tried again every few seconds. While the
-disk takes nothing either, facts wait in memory, up to a limit.
+In: facts, at once and without waiting.  Out: for each a future that is done when it is on disk, in the process's
+`fact_log`: what has gathered is forced to disk together, and an idle process waits for nothing. Then commits of what
+has gathered, one at a time, with a pause between them in which more can gather: a delivery is judged once a commit.
+While the database does not answer, facts stay in the log and are replayed, and the database is tried again every few
+seconds. What the log's disk does not take goes to the database at once, or waits in memory, up to a limit.
 """
 
 import asyncio
 import time
 from collections import deque
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
 
 from relay import log
 from relay.store.database import errors
+from relay.store.database.fact_log import LogFile
 from relay.store.store import DatabaseUnavailableError, Store
 
-MOST_WAITING = 50_000  # facts in memory, some 50 MB; reached only when neither database nor disk takes them
-_TOGETHER = 500
+MAX_WAITING = 50_000  # facts in memory, some 50 MB; beyond them those that are on disk are left to be replayed
+_MAX_TOGETHER = 500  # facts a commit
+_MAX_ANSWER_WAIT_S = 1.0  # for a disk that hangs: links work always
 _AWAY_S = 2.0  # how long the database is left alone when it did not answer
 _NO_DISK_S = 1.0
 # Measured at 220 hits a second: commits without a pause keep one core busy, and redirects wait for it.
 _GATHER_S = 0.05
 _LAST_TRIES_S = 5.0  # at the end, for what no disk has taken yet
 
-_HINTS = ("sight",)  # not worth a journal
+_HINTS = ("sight",)  # not worth forcing to disk
 Fact = tuple[str, Any]  # Any: the value's type follows from the name (relay.store.store.FACTS)
 
 
-class Outbox:
-    """One process's facts that are not written down yet."""
+class _Waiting(NamedTuple):
+    """A fact that is to be committed, and the file of the log that has it; None: no disk has it."""
+
+    fact: Fact
+    log_file: LogFile | None
+
+
+class FactBuffer:
+    """One process's facts that are not in the database yet."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._waiting: deque[Fact] = deque()
-        self._sending: asyncio.Task[None] | None = None
+        self._disk = ThreadPoolExecutor(1, "fact-log")
+        self._unlogged: list[tuple[Fact, asyncio.Future[None]]] = []
+        self._logging: asyncio.Task[None] | None = None
+        self._waiting: deque[_Waiting] = deque()
+        self._committing: asyncio.Task[None] | None = None
         self._away_until = 0.0
         self._one_by_one = 0  # facts among which one fails by itself
         self._closing_at: float | None = None
 
-    def put(self, name: str, value: object) -> None:
-        """Takes a fact, in order. What nothing can take any more is lost, and the log says so."""
-        if len(self._waiting) >= MOST_WAITING:
-            log.fact_lost(name, "neither database nor journal takes anything, and the memory for it is full")
-            return
-        self._waiting.append((name, value))
-        if self._sending is None:
-            self._sending = asyncio.create_task(self._send())
+    def add(self, name: str, value: object) -> "asyncio.Future[None]":
+        """Takes a fact, in order. The future is done when it is on disk, or the disk takes too long for an answer to
+        wait; it has no exception."""
+        on_disk: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if name in _HINTS:
+            on_disk.set_result(None)
+            self._enqueue([(name, value)], None)
+            return on_disk
+        self._unlogged.append(((name, value), on_disk))
+        if self._logging is None:
+            self._logging = asyncio.create_task(self._log())
+        return on_disk
 
-    async def settled(self) -> None:
-        """Waits until every fact so far is on disk."""
+    async def flush(self) -> None:
+        """Waits until every fact so far is in the database, or on a disk from which it is replayed."""
         self._closing_at = time.monotonic() + _LAST_TRIES_S
-        while self._sending is not None:
-            await self._sending
+        while task := self._logging or self._committing:
+            await task
+        self._store.fact_log.release()
 
-    async def _send(self) -> None:
+    # --- to disk
+
+    async def _log(self) -> None:
+        try:
+            while self._unlogged:
+                group, self._unlogged = self._unlogged, []
+                facts = [fact for fact, _ in group]
+                log_file = await self._append(facts, [on_disk for _, on_disk in group])
+                self._enqueue(facts, log_file)
+        finally:
+            self._logging = None
+
+    async def _append(self, facts: list[Fact], futures: "list[asyncio.Future[None]]") -> LogFile | None:
+        """Forces facts to disk; None if it takes none. The futures are done when this returns, or earlier."""
+        loop = asyncio.get_running_loop()
+        appending = loop.run_in_executor(self._disk, self._store.fact_log.append, facts)
+        await asyncio.wait({appending}, timeout=_MAX_ANSWER_WAIT_S)
+        _resolve(futures)
+        try:
+            return await appending
+        except Exception as error:  # noqa: BLE001  whatever it is, the database may take them
+            if errors.is_database_fault(error):
+                log.fact_waiting(facts[0][0], errors.describe_error(error))
+            else:
+                log.fault("fact", facts[0][0])
+            return None
+
+    # --- to the database
+
+    def _enqueue(self, facts: list[Fact], log_file: LogFile | None) -> None:
+        if len(self._waiting) >= MAX_WAITING:
+            if log_file is not None:
+                self._store.fact_log.leave_to_replay(log_file, len(facts))
+            else:
+                log.fact_lost(facts[0][0], "neither database nor journal takes anything, and the memory for it is full")
+            return
+        self._waiting.extend(_Waiting(fact, log_file) for fact in facts)
+        if self._committing is None:
+            self._committing = asyncio.create_task(self._commit())
+
+    async def _commit(self) -> None:
         try:
             while self._waiting:
-                most = 1 if self._one_by_one else _TOGETHER
+                most = 1 if self._one_by_one else _MAX_TOGETHER
                 self._one_by_one = max(0, self._one_by_one - 1)
                 batch = [self._waiting.popleft() for _ in range(min(most, len(self._waiting)))]
                 try:
-                    await self._keep(batch)
+                    await self._commit_batch(batch)
                 except Exception as error:  # noqa: BLE001  the task's outermost frame: nobody waits for it
                     if await self._is_hopeless(batch, error):
                         continue
@@ -68,17 +127,18 @@ class Outbox:
                 if self._closing_at is None and not self._one_by_one:
                     await asyncio.sleep(_GATHER_S)
         finally:
-            self._sending = None
+            self._committing = None
 
-    async def _is_hopeless(self, batch: list[Fact], error: Exception) -> bool:
+    async def _is_hopeless(self, batch: list[_Waiting], error: Exception) -> bool:
         """True if the batch is not to be tried again. Of several facts that fail together each is tried by itself."""
-        name = batch[0][0]
+        name = batch[0].fact[0]
         if not errors.is_database_fault(error):
             if len(batch) > 1:
                 self._one_by_one = len(batch)
                 return False
             log.fault("fact", name)
             log.fact_lost(name, "it can be written neither into the database nor into the journal")
+            self._mark_committed(batch)  # a replay would fail by it for ever
             return True
         if self._closing_at and time.monotonic() > self._closing_at:
             log.fact_lost(f"{len(batch)} facts", errors.describe_error(error))
@@ -87,10 +147,30 @@ class Outbox:
         await asyncio.sleep(_NO_DISK_S)
         return False
 
-    async def _keep(self, batch: list[Fact]) -> None:
+    async def _commit_batch(self, batch: list[_Waiting]) -> None:
+        """Commits the facts, or leaves them on disk. Raises OSError where nothing takes what no disk has yet."""
         if time.monotonic() >= self._away_until:
             try:
-                batch = await self._store.commit_facts(batch)
+                for_later = await self._store.commit_facts([one.fact for one in batch])
             except DatabaseUnavailableError:
                 self._away_until = time.monotonic() + _AWAY_S
-        await self._store.append_to_journal([fact for fact in batch if fact[0] not in _HINTS])
+            else:
+                await self._store.append_to_journal([fact for fact in for_later if fact[0] not in _HINTS])
+                self._mark_committed(batch)
+                return
+        unlogged = [one.fact for one in batch if one.log_file is None and one.fact[0] not in _HINTS]
+        await self._store.append_to_journal(unlogged)
+        for one in batch:
+            if one.log_file is not None:
+                self._store.fact_log.leave_to_replay(one.log_file, 1)
+
+    def _mark_committed(self, batch: list[_Waiting]) -> None:
+        for one in batch:
+            if one.log_file is not None:
+                self._store.fact_log.mark_committed(one.log_file, 1)
+
+
+def _resolve(futures: "list[asyncio.Future[None]]") -> None:
+    for future in futures:
+        if not future.done():  # a client that hung up has cancelled it
+            future.set_result(None)

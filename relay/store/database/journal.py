@@ -22,6 +22,7 @@ from relay.store.database.errors import NotStoredYetError
 from relay.store.database.identities import IdentityPolicy
 
 SUFFIX = ".jsonl"
+_LIVE = "*.live"  # `fact_log`'s, of which those are replayed that no process holds
 
 
 class Fact(NamedTuple):
@@ -59,34 +60,25 @@ class Journal:
 
     def append_all(self, facts: Sequence[tuple[str, object]]) -> None:
         """The same for several, all or none."""
-        line = b"".join(
-            name.encode() + b" " + self._facts[name].adapter.dump_json(value) + b"\n" for name, value in facts
-        )
+        lines = to_lines(self._facts, facts)
         with self._lock:
             if self._file is None:
-                self._file = self._open()
+                _, self._file = create_locked(self._directory, SUFFIX)
             end = os.fstat(self._file).st_size
             try:
-                if os.write(self._file, line) != len(line):
+                if os.pwrite(self._file, lines, end) != len(lines):
                     raise OSError("the journal's disk is full")
                 os.fsync(self._file)
             except OSError:
                 os.ftruncate(self._file, end)
                 raise
 
-    def _open(self) -> int:
-        self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        path = self._directory / f"{ids.new()}.new"
-        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
-        fcntl.flock(file, fcntl.LOCK_EX)  # before it has a name that others look for
-        path.rename(path.with_suffix(SUFFIX))
-        durable_files.sync_folder(self._directory)
-        return file
-
     @property
     def has_pending(self) -> bool:
-        """True if there may be something to replay."""
-        return self._directory.is_dir() and any(self._directory.glob(f"*{SUFFIX}"))
+        """True if there may be something to replay, or to be committed by the process that logged it."""
+        if not self._directory.is_dir():
+            return False
+        return any(self._directory.glob(f"*{SUFFIX}")) or any(map(_has_facts, self._directory.glob(_LIVE)))
 
     @contextlib.contextmanager
     def lock_files(self) -> Iterator[list[Path]]:
@@ -97,7 +89,7 @@ class Journal:
                 self._file = None
         held: list[tuple[Path, int]] = []
         try:
-            for path in sorted(self._directory.glob(f"*{SUFFIX}")):
+            for path in sorted([*self._directory.glob(f"*{SUFFIX}"), *self._directory.glob(_LIVE)]):
                 file = _open_locked(path)
                 if file is not None:
                     held.append((path, file))
@@ -112,12 +104,12 @@ class Journal:
         gone = 0
         with self.lock_files() as paths:
             for path in [*paths, *self._directory.glob("*.bad")]:
-                lines = path.read_bytes().splitlines(keepends=True)
+                lines = read_lines(path)
                 kept = [line for line in lines if word.lower().encode() not in line.lower()]
                 gone += len(lines) - len(kept)
                 if len(kept) < len(lines):
                     draft = path.with_suffix(".draft")
-                    draft.write_bytes(b"".join(kept))
+                    draft.write_bytes(b"".join(line + b"\n" for line in kept))
                     draft.replace(path)
         return gone
 
@@ -183,6 +175,36 @@ class Journal:
             draft.replace(path)
         else:
             path.unlink(missing_ok=True)
+
+
+def read_lines(path: Path) -> list[bytes]:
+    """The lines of a file, without their ends. Zeros behind them, and a line that was never whole, are none."""
+    octets = path.read_bytes().rstrip(b"\0")
+    return octets[: octets.rfind(b"\n") + 1].splitlines()
+
+
+def to_lines(facts: Mapping[str, Fact], many: Sequence[tuple[str, object]]) -> bytes:
+    """Facts as they stand in a file."""
+    return b"".join(name.encode() + b" " + facts[name].adapter.dump_json(value) + b"\n" for name, value in many)
+
+
+def create_locked(directory: Path, suffix: str) -> tuple[Path, int]:
+    """A new file in the folder, open for writing, whose lock is ours. Raises OSError."""
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path = directory / f"{ids.new()}.new"
+    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    fcntl.flock(file, fcntl.LOCK_EX)  # before it has a name that others look for
+    path = path.rename(path.with_suffix(suffix))
+    durable_files.sync_folder(directory)
+    return path, file
+
+
+def _has_facts(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(1) not in (b"", b"\0")
+    except FileNotFoundError:
+        return False
 
 
 def _open_locked(path: Path) -> int | None:

@@ -1,0 +1,118 @@
+"""Facts on disk before they are in the database: whoever waits for one may go on at once, and a crash loses none.
+
+One process's log is a file beside the journal, in its format, locked while the process lives. A fact is appended, and
+forced to disk with what has gathered; then it is committed, from memory. A file whose facts are all committed is
+overwritten. What a process leaves behind when it ends, or is told not to commit itself, is replayed like a journal.
+
+A file begins as zeros and is written over: forcing it to disk changes no metadata then, which took four times as long.
+"""
+
+import contextlib
+import os
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from relay.store.database import journal
+from relay.store.database.journal import Fact
+
+SUFFIX = ".live"
+_ZEROS = bytes(1 << 20)  # a new file
+_MAX_FILE = 16 << 20  # octets; then a new file is begun, also where facts are never all committed for a moment
+
+
+class LogFile:
+    """A file of the log, and how many of its facts are still to be committed."""
+
+    def __init__(self, path: Path, file: int) -> None:
+        self.path = path
+        self.file = file
+        self.size = 0
+        self.pending = 0
+        self.is_to_be_replayed = False  # not all of its facts will be committed from memory
+
+
+class FactLog:
+    """The log of one process. `append` may run on another thread than the rest."""
+
+    def __init__(self, directory: Path, facts: Mapping[str, Fact]) -> None:
+        self._directory = directory
+        self._facts = facts
+        self._lock = threading.Lock()
+        self._current: LogFile | None = None
+
+    def append(self, facts: Sequence[tuple[str, object]]) -> LogFile:
+        """Puts facts on disk. Raises OSError if the disk refuses them, and then none is kept."""
+        lines = journal.to_lines(self._facts, facts)
+        with self._lock:
+            log_file = self._current
+            if log_file is None or log_file.size + len(lines) > _MAX_FILE:
+                log_file = self._begin_file()
+            try:
+                if os.pwrite(log_file.file, lines, log_file.size) != len(lines):
+                    raise OSError("the disk is full")
+                os.fdatasync(log_file.file)
+            except OSError:
+                os.ftruncate(log_file.file, log_file.size)
+                self._current = None if log_file.size else log_file  # it may have become too large for its disk
+                self._finish(log_file)
+                raise
+            log_file.size += len(lines)
+            log_file.pending += len(facts)
+        return log_file
+
+    def mark_committed(self, log_file: LogFile, count: int) -> None:
+        """So many of the file's facts are in the database."""
+        with self._lock:
+            log_file.pending -= count
+            self._finish(log_file)
+
+    def leave_to_replay(self, log_file: LogFile, count: int) -> None:
+        """So many of the file's facts are not committed from memory: they are replayed from the file. Those that are
+        committed all the same are known by their ids."""
+        with self._lock:
+            log_file.pending -= count
+            log_file.is_to_be_replayed = True
+            self._finish(log_file)
+
+    def release(self) -> None:
+        """Gives the file to whoever replays, if facts in it are to be replayed."""
+        with self._lock:
+            current = self._current
+            if current and current.is_to_be_replayed:
+                self._current = None
+                self._finish(current)
+
+    def close(self) -> None:
+        """Lets go of the file: what is in it is replayed."""
+        with self._lock:
+            if self._current is not None:
+                os.close(self._current.file)
+                self._current = None
+
+    def _begin_file(self) -> LogFile:
+        previous, self._current = self._current, None
+        if previous is not None:
+            self._finish(previous)
+        path, file = journal.create_locked(self._directory, SUFFIX)
+        self._current = LogFile(path, file)
+        os.pwrite(file, _ZEROS, 0)  # where not all of it is taken, the facts may be
+        return self._current
+
+    def _finish(self, log_file: LogFile) -> None:
+        """Empties the file where nothing in it is needed any more, or removes it where it is not written to."""
+        if log_file.pending:
+            return
+        if log_file is self._current:
+            if not log_file.is_to_be_replayed and log_file.size:
+                os.pwrite(log_file.file, bytes(min(log_file.size, len(_ZEROS))), 0)
+                os.ftruncate(log_file.file, len(_ZEROS))
+                log_file.size = 0
+            return
+        if log_file.is_to_be_replayed:
+            os.ftruncate(log_file.file, log_file.size)
+            log_file.path.rename(log_file.path.with_suffix(journal.SUFFIX))
+        else:
+            with contextlib.suppress(FileNotFoundError):
+                log_file.path.unlink()
+        os.close(log_file.file)
