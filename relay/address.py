@@ -81,10 +81,10 @@ def parse_path(text: str) -> Path:
     rest = text[found.end() :]
     if rest and not rest.startswith((" ", "\t")):
         raise PathSyntaxError("no space between path and parameters")
-    return Path(_mailbox(inner), _parameters(rest))
+    return Path(_parse_mailbox(inner), _parse_parameters(rest))
 
 
-def _mailbox(inner: str) -> Mailbox:
+def _parse_mailbox(inner: str) -> Mailbox:
     if not inner:
         return NULL
     if route := _ROUTE.match(inner):  # RFC 5321 §4.1.1.3: source routes are accepted and ignored
@@ -112,7 +112,7 @@ def _check_literal(text: str) -> None:
         raise PathSyntaxError("the address literal is malformed") from None
 
 
-def _parameters(text: str) -> dict[str, str]:
+def _parse_parameters(text: str) -> dict[str, str]:
     parameters: dict[str, str] = {}
     for word in text.split():
         found = _PARAMETER.fullmatch(word)

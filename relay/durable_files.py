@@ -1,4 +1,4 @@
-"""Files that outlive a power cut: written whole, forced to disk, and only then given their name.
+"""Write files that survive a power cut: written as a whole, forced to disk, and only then renamed.
 
 In: a path and octets.  Out: a file that only its owner may read, or an OSError and nothing.
 """

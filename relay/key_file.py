@@ -1,7 +1,7 @@
 """The file of the installation's keys, `keys.json`.
 
-In: a path.  Out: its keys, which of them were revoked and when, and secrets that outlive their key.  It is replaced
-whole and forced to disk, so that no reader ever sees half of it.
+In: a path.  Out: its keys, the revoked keys with their times, and secrets that outlive their key. The file is replaced
+as a whole and forced to disk, so that no reader sees half of it.
 """
 
 import json
@@ -28,7 +28,7 @@ class Key:
 
 
 class RevokedKey(NamedTuple):
-    """What is left of a key: its secret is gone."""
+    """A key without its secret."""
 
     id: int
     created: datetime
@@ -55,7 +55,7 @@ def now() -> datetime:
 
 
 def file_stamp(path: Path | None) -> tuple[int, int] | None:
-    """Something that differs once the file is another; None where there is none."""
+    """A value that changes when the file is replaced; None if there is no file."""
     try:
         status = path.stat() if path else None
     except OSError:

@@ -1,4 +1,4 @@
-"""How a line of the log looks and where it goes: standard error, `TIME LEVEL fact key=value …`.
+"""Write the lines of the log to standard error: `TIME LEVEL fact key=value …`.
 
 Values with spaces are quoted. Of a traceback what looks like an address is left out, and what PostgreSQL quotes.
 """
@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from relay import redaction
 
 _log = logging.getLogger("waypost")
-_AGAIN_AFTER_S = 60.0  # what goes wrong in each round of a loop is not written out each time
+_AGAIN_AFTER_S = 60.0  # a failure in each round of a loop is not logged each time
 _VALUES = re.compile(r"^(DETAIL|CONTEXT|LINE \d+):.*\n?", re.MULTILINE)  # PostgreSQL quotes rows in these
 _written_at: dict[object, float] = {}
 codecs.lookup("unicode_escape")  # Python loads it from a file at its first use: too late when out of descriptors
@@ -29,13 +29,13 @@ class _Formatter(logging.Formatter):
 
 
 def start_logging(level: int = logging.INFO) -> None:
-    """Sends the log to standard error. Libraries speak only from warnings on."""
+    """Sends the log to standard error. Libraries log from warnings on."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Formatter())
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.WARNING)
-    logging.getLogger("mail.log").setLevel(logging.CRITICAL)  # aiosmtpd's; what it has to say we say ourselves
+    logging.getLogger("mail.log").setLevel(logging.CRITICAL)  # aiosmtpd's: we log the same facts ourselves
     _log.setLevel(level)
 
 
@@ -51,7 +51,7 @@ def format_line(fact: str, /, **keys: object) -> str:
 
 
 def is_first_within_minute(key: object) -> bool:
-    """True if that was not said within the last minute."""
+    """True if that key was not logged within the last minute."""
     now = time.monotonic()
     if _written_at.get(key, -_AGAIN_AFTER_S) > now - _AGAIN_AFTER_S:
         return False

@@ -25,7 +25,7 @@ _TEREDO = ipaddress.IPv6Network("2001::/32")  # RFC 4380: the relay's own, or wh
 
 
 class NotPublicError(ConnectionError):
-    """The host is of the inside. Says which address, and where it could be allowed."""
+    """The host has an address inside the network. The text names it, and the key that could allow it."""
 
 
 def is_public(address: Address) -> bool:
@@ -40,8 +40,10 @@ def is_public(address: Address) -> bool:
 
 
 async def resolve_public(host: str, port: int, allowed: Sequence[Network]) -> list[Address]:
-    """The host's addresses, all public or in an allowed network. One that is neither spoils them all.
-    Raises NotPublicError, and OSError if there is no such host."""
+    """The host's addresses, all of them public or in an allowed network.
+
+    Raises NotPublicError if one is neither, and OSError if there is no such host.
+    """
     found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     addresses = [_read(str(place[0])) for *_, place in found]
     for address in addresses:

@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 # RFC 3463 §2: class "." subject "." detail
 _STATUS = re.compile(r"([245])\.(\d{1,3})\.(\d{1,3})(?=[\s:;,-]|$)[ \t:;,-]*")
-MAX_TEXT = 4000  # characters that are kept of an upstream's reply
-# What of ours is followed by words of the server's, or of an earlier fault.
+MAX_TEXT = 4000  # characters of an upstream's reply that are kept
+# Texts of ours that the server's words, or those of an earlier fault, follow.
 _BEFORE_QUOTES = ("unexpected reply", "not an SMTP reply", "Malformed SMTP response", "the upstream is out")
 MAX_REASON = 200  # characters
 _NOT_PRINTABLE = re.compile(r"[^\x20-\x7e]")
@@ -61,7 +61,7 @@ class Reply(NamedTuple):
 def parse_reply(code: int, text: str) -> Reply:
     """The reply that an upstream gave, with the enhanced status taken off each line of its text.
 
-    Whatever octets it had, the text can be written down: it is UTF-8, without NUL, and of bounded length.
+    The text can be stored, whatever octets it had: it is UTF-8, without NUL, and of limited length.
     """
     text = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace").replace("\0", "")[:MAX_TEXT]
     found = _STATUS.match(text)
@@ -72,7 +72,7 @@ def parse_reply(code: int, text: str) -> Reply:
 
 
 class RefusedError(Exception):
-    """We say no, with this reply. One line at the edge turns it into wire."""
+    """A refusal, with the reply for the client. The edge sends it."""
 
     def __init__(self, reply: Reply) -> None:
         super().__init__(str(reply))

@@ -1,8 +1,8 @@
-"""Addresses under which mail comes back to us: VERP for bounces, and a way to unsubscribe by mail.
+"""Addresses at our domain to which mail comes back: VERP for bounces, and for unsubscribing by mail.
 
 `b+TOKEN@domain` is the reverse-path of one delivery, `u+TOKEN@domain` leaves its stream. A token is the message's id,
-the recipient's number and a MAC, in base32hex: case may be folded on its way, no personal data stands in it, and
-nobody can make one. 39 octets of local part, 41 from the 129th recipient on; RFC 5321 §4.5.3.1.1 allows 64.
+the recipient's number and a MAC, in base32hex: its case may change on the way, it holds no personal data, and
+nobody else can make one. 39 octets of local part, 41 from the 129th recipient on; RFC 5321 §4.5.3.1.1 allows 64.
 """
 
 import base64
@@ -17,7 +17,7 @@ from relay import address, ids
 from relay.address import Mailbox
 
 KEY_PURPOSE = "return-path"  # what the key is derived for: `tokens.KeyRing.derive_secret`, which outlives rotations
-_MAC_OCTETS = 10  # 2^80 guesses, each of which is an SMTP transaction
+_MAC_OCTETS = 10  # a forger needs 2^80 guesses, each an SMTP transaction
 _MAX_TOKEN = 60  # characters of a token
 
 
@@ -29,7 +29,7 @@ class Purpose(StrEnum):
 
 
 class ReturnToken(NamedTuple):
-    """The delivery that an address speaks of."""
+    """The delivery that an address of the return path belongs to."""
 
     purpose: Purpose
     message: str
@@ -37,17 +37,17 @@ class ReturnToken(NamedTuple):
 
 
 class NotOurAddressError(ValueError):
-    """No address that we made."""
+    """The address was not made by us."""
 
 
-def make_mailbox(secret: bytes, domain: str, told: ReturnToken) -> Mailbox:
+def make_mailbox(secret: bytes, domain: str, token: ReturnToken) -> Mailbox:
     """The address; the same one on every call."""
-    plain = ids.to_octets(told.message) + told.number.to_bytes(1 + told.number.bit_length() // 8, "big")
-    return Mailbox(f"{told.purpose}+{_encode(plain + _mac(secret, told.purpose, plain))}@{domain}")
+    plain = ids.to_octets(token.message) + token.number.to_bytes(1 + token.number.bit_length() // 8, "big")
+    return Mailbox(f"{token.purpose}+{_encode(plain + _mac(secret, token.purpose, plain))}@{domain}")
 
 
 def parse_local_part(secret: bytes, local_part: str) -> ReturnToken:
-    """What the address's local part says. Raises NotOurAddressError, and tells no one why."""
+    """The token in the address's local part. Raises NotOurAddressError, without the reason."""
     purpose, plus, token = local_part.lower().partition("+")
     if not plus or purpose not in set(Purpose) or len(token) > _MAX_TOKEN:
         raise NotOurAddressError(local_part)
@@ -66,7 +66,7 @@ def parse_local_part(secret: bytes, local_part: str) -> ReturnToken:
 
 
 def find_in_text(secret: bytes, domain: str, text: str) -> ReturnToken | None:
-    """What the first address of ours in the text says; None if there is none that is authentic."""
+    """The token of the first authentic address of ours in the text; None if there is none."""
     return find_authentic(secret, find_candidates(domain, text))
 
 
@@ -77,7 +77,7 @@ def find_candidates(domain: str, text: str) -> Iterator[str]:
 
 
 def find_authentic(secret: bytes, local_parts: Iterable[str]) -> ReturnToken | None:
-    """What the first of them says that is ours; None if none is."""
+    """The first authentic token among the local parts; None if there is none."""
     for local_part in local_parts:
         try:
             return parse_local_part(secret, local_part)

@@ -1,9 +1,9 @@
-"""Tokens: what a tracking URL carries, so that links work without a database.
+"""Tokens of tracking URLs, so that links work without a database.
 
 A token is `version, key id, SIV, ciphertext` in base64url. Its plaintext is the message's id, the
 recipient's number, the link's number and, for a click, the destination. AES-SIV (RFC 5297) keeps it
-secret and authentic, and gives the same token on every retry. Keys differ by kind (HKDF, RFC 5869),
-so a token of one kind is nothing in another's place. No address stands in it, not even encrypted.
+secret and authentic, and makes the same token on every retry. Keys differ by kind (HKDF, RFC 5869),
+so that a token of one kind is invalid as another. It contains no address, not even encrypted.
 
 Measured: an open token has 42 or 43 characters, a click token 44 to 46 plus 4/3 of the destination.
 """
@@ -49,7 +49,7 @@ ANY_RECIPIENT = (1 << 28) - 1  # the number in a token that is the same for all 
 
 
 class Token(NamedTuple):
-    """What a token says."""
+    """The content of a token."""
 
     kind: Kind
     message: str
@@ -75,14 +75,14 @@ class KeyRing:
     ) -> None:
         self._path = path
         self._checked_at = time.monotonic()
-        self._set(KeyFile(tuple(keys), (), lasting or {}))
+        self._use(KeyFile(tuple(keys), (), lasting or {}))
 
-    def _set(self, found: KeyFile) -> None:
-        if not found.keys:
+    def _use(self, contents: KeyFile) -> None:
+        if not contents.keys:
             raise ValueError("a key ring needs a key")
-        self.keys = found.keys
-        self._lasting = found.lasting
-        self._by_id = {key.id: key for key in found.keys}
+        self.keys = contents.keys
+        self._lasting = contents.lasting
+        self._by_id = {key.id: key for key in contents.keys}
         self._stamp = key_file.file_stamp(self._path)
         self._signers: dict[Kind, tuple[bytes, AESSIV]] = {}  # the head of each token of a kind, and what encrypts it
 
@@ -99,7 +99,7 @@ class KeyRing:
         return self._by_id.get(key_id)
 
     def _refresh(self) -> None:
-        """Sees within seconds what another process did: a rotation, or a key that was revoked."""
+        """Reads the file again every few seconds: another process may rotate or revoke keys."""
         now = time.monotonic()
         if now - self._checked_at > _RELOAD_AFTER_S:
             self._checked_at = now
@@ -107,7 +107,7 @@ class KeyRing:
 
     def _reload(self) -> None:
         if self._path and key_file.file_stamp(self._path) not in (None, self._stamp):
-            self._set(key_file.read(self._path))
+            self._use(key_file.read(self._path))
 
     def derive_secret(self, purpose: str) -> bytes:
         """32 octets for a use of our own outside tokens (the return path, say), from the oldest key, so that a rotation
@@ -144,7 +144,7 @@ class KeyRing:
         return signers[kind]
 
     def read(self, kind: Kind, text: str) -> Token:
-        """What the token says. Raises InvalidTokenError, and tells no one why."""
+        """The content of the token. Raises InvalidTokenError, with a reason for the log only."""
         try:
             octets = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
         except (ValueError, binascii.Error):
@@ -215,33 +215,33 @@ def open_key_ring(path: Path) -> KeyRing:
     """
     if not path.exists():
         key_file.write(path, KeyFile((KeyFile(()).new_key(),)), only_if_absent=True)
-    found = key_file.read(path)
-    return KeyRing(found.keys, path, found.lasting)
+    contents = key_file.read(path)
+    return KeyRing(contents.keys, path, contents.lasting)
 
 
 def rotate_keys(path: Path) -> Key:
     """Adds a key that signs from now on; the old ones go on reading. Raises OSError, ValueError."""
     open_key_ring(path)
-    found = key_file.read(path)
-    key = found.new_key()
-    key_file.write(path, found._replace(keys=(*found.keys, key)))
+    contents = key_file.read(path)
+    key = contents.new_key()
+    key_file.write(path, contents._replace(keys=(*contents.keys, key)))
     return key
 
 
 def revoke_key(path: Path, key_id: int) -> Key:
     """Takes the key away, with all that hangs on it but what LASTING names. Returns the key that signs from now on, a
     new one if it was the last. Raises OSError, ValueError."""
-    found = key_file.read(path)
-    gone = next((key for key in found.keys if key.id == key_id), None)
+    contents = key_file.read(path)
+    gone = next((key for key in contents.keys if key.id == key_id), None)
     if gone is None:
         raise ValueError(f"there is no key {key_id}")
-    revoked = (*found.revoked, RevokedKey(gone.id, gone.created, key_file.now()))
-    lasting = dict(found.lasting)
-    if gone == found.keys[0]:
+    revoked = (*contents.revoked, RevokedKey(gone.id, gone.created, key_file.now()))
+    lasting = dict(contents.lasting)
+    if gone == contents.keys[0]:
         lasting = {purpose: _derive_key(gone.secret, purpose.encode()) for purpose in LASTING_PURPOSES} | lasting
-    left = tuple(key for key in found.keys if key != gone)
-    if gone == found.keys[-1]:
-        left = (*left, found.new_key())
+    left = tuple(key for key in contents.keys if key != gone)
+    if gone == contents.keys[-1]:
+        left = (*left, contents.new_key())
     key_file.write(path, KeyFile(left, revoked, lasting))
     return left[-1]
 
@@ -254,8 +254,8 @@ def revoked_keys(path: Path) -> tuple[RevokedKey, ...]:
 def leading_token(text: str) -> str:
     """The token that the text begins with. Mail programs and readers take along what stands behind a link: a full stop,
     a bracket, a quotation mark of any script, `&fbclid=…`; none of it is base64url at its first character."""
-    found = _TOKEN.match(text)
-    return found[0] if found else ""
+    contents = _TOKEN.match(text)
+    return contents[0] if contents else ""
 
 
 def _derive_key(secret: bytes, purpose: bytes) -> bytes:

@@ -1,11 +1,11 @@
-"""The door for Python programs that send mail by themselves: tracking URLs without relay or store.
+"""Tracking URLs for Python programs that send mail by themselves, without relay or store.
 
 In: HTML, or a link, and metadata of the program's own.  Out: HTML and URLs that carry the metadata, encrypted and
-authenticated (AES-SIV, RFC 5297); and from such a URL what it says. `web.library` answers them, and makes an Event of
-each answer; a Webhook tells it to another program.
+authenticated (AES-SIV, RFC 5297); and the content of such a URL. `web.library` answers requests for them, and makes
+an Event of each; a Webhook sends it to another program.
 
-Keys are derived for this use alone (HKDF, RFC 5869): a token from here is nothing to a relay, and none of its is one
-here. The same link and metadata give the same URL.
+Keys are derived for this use alone (HKDF, RFC 5869): a token from here is invalid at a relay, and the other way
+round. The same link and metadata give the same URL.
 """
 
 import base64
@@ -47,7 +47,7 @@ Secret = str | bytes  # the same characters are the same secret
 
 
 class TrackedUrl(NamedTuple):
-    """What a URL says."""
+    """The content of a tracking URL."""
 
     kind: Kind
     url: str  # a click's destination; empty for an open
@@ -87,11 +87,11 @@ class BadLink:
 
 
 class WebhookError(Exception):
-    """Whom an event was told did not take it, or could not be reached."""
+    """The receiver of an event did not accept it, or could not be reached."""
 
 
 class Webhook:
-    """Tells events to a URL: its `send` is a site's `on_event`. It is a POST of the event's JSON, signed as Standard
+    """Sends events to a URL: its `send` is a site's `on_event`. It is a POST of the event's JSON, signed as Standard
     Webhooks (https://www.standardwebhooks.com) says if there is a secret: `whsec_…` is base64, any other the key
     itself. Of several secrets each signs, so that the receiver may know the old one or the new one.
     """
@@ -174,7 +174,7 @@ class Tracker:
         return self._require_short(f"{self.base_url}/c/{self._mint('click', url, metadata)}")
 
     def read(self, url: str) -> TrackedUrl:
-        """What an address or its path says. Raises InvalidTokenError for all that was not minted here."""
+        """The content of a tracking URL or its path. Raises InvalidTokenError for all that was not minted here."""
         found = _PATH.search(url)
         if not found:
             raise InvalidTokenError("not a tracking URL")

@@ -1,6 +1,6 @@
-"""How a webhook proves that it comes from us.
+"""Sign webhook requests, and the keys for that.
 
-In: secret, id, time and body of a request.  Out: what stands in its signature headers: of Standard Webhooks
+In: secret, id, time and body of a request.  Out: the values of its signature headers: of Standard Webhooks
 (HMAC-SHA256 over `id.timestamp.body`), of Mailgun (HMAC-SHA256), of SendGrid (ECDSA on P-256).
 """
 
@@ -25,8 +25,7 @@ def new_secret() -> str:
 
 
 def secret_octets(secret: str | bytes) -> bytes:
-    """The key that a secret stands for: of `whsec_…` what its base64 says, of any other text its UTF-8. Raises
-    ValueError."""
+    """The key of a secret: for `whsec_…` the decoded base64, for any other text its UTF-8. Raises ValueError."""
     raw = secret if isinstance(secret, bytes) else secret.encode()
     if not raw.startswith(PREFIX.encode()):
         return raw
@@ -49,19 +48,19 @@ def mailgun_signature(secret: str, timestamp: str, token: str) -> str:
 
 
 def key_purpose(webhook: str) -> str:
-    """What a key ring is asked for to get that webhook's seed."""
+    """The purpose for which a key ring derives that webhook's seed."""
     return f"webhook {webhook}"
 
 
 def derive_private_key(seed: bytes) -> ec.EllipticCurvePrivateKey:
-    """The P-256 key that 32 secret octets stand for, always the same."""
+    """The P-256 key derived from 32 secret octets, always the same."""
     # 64 octets: the remainder is spread evenly over the group (FIPS 186-5 A.2.1).
     wide = int.from_bytes(hashlib.sha512(b"waypost webhook p-256" + seed).digest(), "big")
     return ec.derive_private_key(wide % (_ORDER - 1) + 1, ec.SECP256R1())
 
 
 def format_public_key(key: ec.EllipticCurvePrivateKey) -> str:
-    """What a receiver verifies with: SubjectPublicKeyInfo in base64, as SendGrid shows it."""
+    """The public key for a receiver: SubjectPublicKeyInfo in base64, as SendGrid shows it."""
     key_octets = key.public_key().public_bytes(
         serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
     )

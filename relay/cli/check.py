@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
     config = load.load(path)
     command.say(f"ok    {path or 'no config.toml here; the defaults'}")
     command.say(f"note  {_mode(config)}")
-    if secrets := load.readable_secrets(path):
+    if secrets := load.find_readable_secrets(path):
         command.say(f"note  {path} is readable by all users and holds {', '.join(secrets)}: chmod o-r {path}")
     for note in _notes(config):
         command.say(f"note  {note}")

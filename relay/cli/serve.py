@@ -34,6 +34,6 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.workers is not None:
         config = config.model_copy(update={"relay": config.relay.model_copy(update={"workers": arguments.workers})})
     log.start_logging()
-    if path and (secrets := load.readable_secrets(path)):
+    if path and (secrets := load.find_readable_secrets(path)):
         log.secrets_readable(str(path), ", ".join(secrets))
     return server.serve(config, arguments.only)

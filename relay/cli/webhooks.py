@@ -15,7 +15,7 @@ from relay.cli.command import Commands, Failed
 from relay.config import values
 from relay.config.schema import Config
 from relay.config.webhook import WebhookConfig as Configured
-from relay.delivery.webhooks import payload as posts
+from relay.delivery.webhooks import payload
 from relay.delivery.webhooks.request import WebhookClient, WebhookResponse
 from relay.delivery.webhooks.sender import make_endpoint
 from relay.node import data_directory
@@ -47,7 +47,7 @@ def add(commands: Commands) -> None:
     adding = actions.add_parser("add", help="add a webhook; prints it with its secret, this once")
     adding.add_argument("url", metavar="URL", help="http://user:password@… is sent as basic authentication")
     adding.add_argument("--events", default="*", metavar="TYPES", help="bounced,complained … (default: all)")
-    adding.add_argument("--format", choices=posts.FORMATS, default=posts.WAYPOST)
+    adding.add_argument("--format", choices=payload.FORMATS, default=payload.WAYPOST)
     adding.add_argument(
         "--secret",
         default="",
@@ -207,13 +207,15 @@ async def _call(config: Config, ring: tokens.KeyRing, row: WebhookRow) -> Webhoo
     to = make_endpoint(row, {endpoints.configured_id(one): one for one in config.webhook}, ring, now)
     if to is None:
         raise Failed(f"{row.id} is in another configuration file; its secret is not known here")
-    post = posts.compose_request(to, webhook_event.sample_event(ids.new(now), ids.new(now), now), int(now.timestamp()))
-    assert post is not None  # every format has a word for what is delivered
-    caller = WebhookClient(config.webhook_networks)
+    request = payload.compose_request(
+        to, webhook_event.sample_event(ids.new(now), ids.new(now), now), int(now.timestamp())
+    )
+    assert request is not None  # every format has a word for what is delivered
+    client = WebhookClient(config.webhook_networks)
     try:
-        return await caller.send(to, post)
+        return await client.send(to, request)
     finally:
-        await caller.close()
+        await client.close()
 
 
 def _change(arguments: argparse.Namespace, work: Callable[[sa.Connection], T], said: Callable[[T], str]) -> int:

@@ -45,10 +45,10 @@ class ConfigError(Exception):
         self.faults = faults
 
 
-def find_file(given: str | None, environment: Mapping[str, str] = os.environ) -> Path | None:
+def find_file(option: str | None, environment: Mapping[str, str] = os.environ) -> Path | None:
     """The file to read: `--config`, else `$WAYPOST_CONFIG`, else `./config.toml` if it is there, else none."""
-    if given or environment.get(_NOT_A_KEY):
-        return Path(given or environment[_NOT_A_KEY])
+    if option or environment.get(_NOT_A_KEY):
+        return Path(option or environment[_NOT_A_KEY])
     path = Path(DEFAULT_FILE)
     return path if path.exists() else None
 
@@ -81,7 +81,7 @@ def load(path: Path | None, environment: Mapping[str, str] = os.environ) -> Conf
     return config
 
 
-def readable_secrets(path: Path | None) -> list[str]:
+def find_readable_secrets(path: Path | None) -> list[str]:
     """The keys of the file that hold a secret themselves, if everybody on this machine may read it; else none."""
     if path is None or not path.stat().st_mode & stat.S_IROTH:
         return []
@@ -155,7 +155,7 @@ def _apply_environment(tree: Tree, environment: Mapping[str, str]) -> dict[tuple
     A list of tables (`[[listen]]`, `[[upstream]]`) is reached at its first table, which is made where
     there is none: `WAYPOST_UPSTREAM__ADDRESS` is enough to turn on an upstream.
     """
-    given: dict[tuple[str, ...], str] = {}
+    variables: dict[tuple[str, ...], str] = {}
     for variable in sorted(environment):
         if not variable.startswith(_PREFIX) or variable == _NOT_A_KEY or "__" not in variable:
             continue
@@ -168,8 +168,8 @@ def _apply_environment(tree: Tree, environment: Mapping[str, str]) -> dict[tuple
             place, where = place[0], (table, "0", key)
         if isinstance(place, dict):
             place[key] = _parse_value(environment[variable])
-            given[where] = variable
-    return given
+            variables[where] = variable
+    return variables
 
 
 def _is_list_of_tables(table: str) -> bool:

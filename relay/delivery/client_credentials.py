@@ -72,7 +72,7 @@ class Logins:
         """The user's credentials, if the user has logged in since the start."""
         return self._logins.get(name)
 
-    def known(self) -> list[Login]:
+    def all_logins(self) -> list[Login]:
         """All of them."""
         return list(self._logins.values())
 

@@ -1,6 +1,6 @@
-"""Write a delivery status notification: what a person reads, what a program reads, and the mail it is about.
+"""Write a delivery status notification: a part for people, one for programs, and the mail that it is about.
 
-In: the mail that it is about, what became of it for some of its recipients.  Out: octets, CRLF-ended.
+In: the mail that it is about, and the status of some of its recipients.  Out: octets, CRLF-ended.
 RFC 3464, RFC 3461 §6, RFC 6522; RFC 6533 where the mail was internationalised.
 """
 
@@ -33,7 +33,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 
 class RecipientStatus(NamedTuple):
-    """What became of one recipient. Without a `remote` the reply is ours: what happened."""
+    """The status of one recipient. Without a `remote` the reply is ours, and says what happened."""
 
     recipient: str
     orcpt: str  # as the client gave it; empty where it did not
@@ -46,7 +46,7 @@ class RecipientStatus(NamedTuple):
 
 
 class OriginalMail(NamedTuple):
-    """The mail that the notice is about. `head` is its header section, `whole` all of it, where kept and wanted."""
+    """The mail that the DSN is about. `head` is its header section, `whole` all of it, if kept and requested."""
 
     reverse_path: str
     message_id: str  # with angle brackets; empty where unknown
@@ -61,8 +61,8 @@ class OriginalMail(NamedTuple):
 def compose(
     notice_id: str, hostname: str, now: datetime, original: OriginalMail, recipients: Sequence[RecipientStatus]
 ) -> bytes:
-    """The notice, ready to be sent with a null reverse-path."""
-    action = next(one for one in (FAILED, DELAYED, RELAYED) if any(each.action == one for each in recipients))
+    """The DSN, to be sent with a null reverse-path."""
+    action = next(one for one in (FAILED, DELAYED, RELAYED) if any(recipient.action == one for recipient in recipients))
     boundary = f"=_{notice_id}"
     fields = [
         f"From: Mail Delivery System <MAILER-DAEMON@{_one_line(hostname)}>",
@@ -96,14 +96,14 @@ def _reply_fields(message_id: str) -> list[str]:
 def _text_part(hostname: str, original: OriginalMail, recipients: Sequence[RecipientStatus]) -> bytes:
     lines = [f"This is the mail system at {_one_line(hostname)}.", ""]
     for action, sentence in _SENTENCES.items():
-        recipients_of_action = [each for each in recipients if each.action == action]
+        recipients_of_action = [recipient for recipient in recipients if recipient.action == action]
         if recipients_of_action:
             lines += [sentence, ""]
-        for each in recipients_of_action:
-            who = f"The server {_one_line(each.remote)} said:" if each.remote else "What happened:"
-            lines += [f"<{_one_line(each.recipient)}>", f"    {who}", f"    {_one_line(each.reply)}"]
-            if each.retried_until:
-                lines.append(f"    It will be tried until {format_datetime(each.retried_until)}.")
+        for recipient in recipients_of_action:
+            who = f"The server {_one_line(recipient.remote)} said:" if recipient.remote else "What happened:"
+            lines += [f"<{_one_line(recipient.recipient)}>", f"    {who}", f"    {_one_line(recipient.reply)}"]
+            if recipient.retried_until:
+                lines.append(f"    It will be tried until {format_datetime(recipient.retried_until)}.")
             lines.append("")
     lines += [
         "The message:",
@@ -120,21 +120,21 @@ def _delivery_status_part(hostname: str, original: OriginalMail, recipients: Seq
     is_global = original.is_international
     blocks = [[f"Reporting-MTA: dns; {hostname}", f"Arrival-Date: {format_datetime(original.accepted_at)}"]]
     if original.envid:
-        blocks[0].insert(0, f"Original-Envelope-Id: {_ascii_unless(_decode_xtext(original.envid), is_global)}")
-    for each in recipients:
-        block = [f"Original-Recipient: {_original_recipient(each.orcpt, is_global)}"] if each.orcpt else []
+        blocks[0].insert(0, f"Original-Envelope-Id: {_ascii_or_utf8(_decode_xtext(original.envid), is_global)}")
+    for recipient in recipients:
+        block = [f"Original-Recipient: {_original_recipient(recipient.orcpt, is_global)}"] if recipient.orcpt else []
         block += [
-            f"Final-Recipient: {_final_recipient(each.recipient, is_global)}",
-            f"Action: {each.action}",
-            f"Status: {each.status}",
+            f"Final-Recipient: {_final_recipient(recipient.recipient, is_global)}",
+            f"Action: {recipient.action}",
+            f"Status: {recipient.status}",
         ]
-        if each.remote:
-            block.append(f"Remote-MTA: dns; {each.remote}")
-        kind = "smtp" if each.remote else "x-waypost"
-        block.append(f"Diagnostic-Code: {kind}; {_ascii_unless(_one_line(each.reply), is_global)}")
-        block.append(f"Last-Attempt-Date: {format_datetime(each.at)}")
-        if each.retried_until:
-            block.append(f"Will-Retry-Until: {format_datetime(each.retried_until)}")
+        if recipient.remote:
+            block.append(f"Remote-MTA: dns; {recipient.remote}")
+        kind = "smtp" if recipient.remote else "x-waypost"
+        block.append(f"Diagnostic-Code: {kind}; {_ascii_or_utf8(_one_line(recipient.reply), is_global)}")
+        block.append(f"Last-Attempt-Date: {format_datetime(recipient.at)}")
+        if recipient.retried_until:
+            block.append(f"Will-Retry-Until: {format_datetime(recipient.retried_until)}")
         blocks.append(block)
     text = "\r\n".join("\r\n".join([*map(_fold, block), ""]) for block in blocks)
     # RFC 6533 §4: the same fields, in UTF-8.
@@ -155,8 +155,8 @@ def _returned_part(original: OriginalMail, action: str) -> bytes:
         return b"Content-Type: text/rfc822-headers\r\nContent-Transfer-Encoding: 7bit\r\n\r\n" + head
     kind = "message/global-headers" if original.is_international else "text/rfc822-headers"
     # RFC 6522 §4: broken headers may be encoded.
-    coded = quopri.encodestring(head.replace(b"\r\n", b"\n")).replace(b"\n", b"\r\n")
-    return f"Content-Type: {kind}\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n".encode("ascii") + coded
+    encoded = quopri.encodestring(head.replace(b"\r\n", b"\n")).replace(b"\n", b"\r\n")
+    return f"Content-Type: {kind}\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n".encode("ascii") + encoded
 
 
 def _is_text(octets: bytes) -> bool:
@@ -171,11 +171,11 @@ def _one_line(text: str) -> str:
 def _original_recipient(orcpt: str, is_global: bool) -> str:
     """RFC 3461 §4.2: the address type stays, the xtext is decoded."""
     kind, _, text = orcpt.partition(";")
-    return f"{kind}; {_ascii_unless(_decode_xtext(text) if kind.lower() == 'rfc822' else text, is_global)}"
+    return f"{kind}; {_ascii_or_utf8(_decode_xtext(text) if kind.lower() == 'rfc822' else text, is_global)}"
 
 
 def _final_recipient(recipient: str, is_global: bool) -> str:
-    if "@" not in recipient:  # the address itself is kept no longer (`[privacy] mode`)
+    if "@" not in recipient:  # the address itself is not kept (`[privacy] mode`)
         return f"x-pseudonym; {recipient}"
     if recipient.isascii():
         return f"rfc822; {recipient}"
@@ -190,14 +190,14 @@ def _decode_xtext(text: str) -> str:
     return _CONTROL.sub("?", octets)
 
 
-def _ascii_unless(text: str, is_global: bool) -> str:
+def _ascii_or_utf8(text: str, is_global: bool) -> str:
     return text if is_global else text.encode("ascii", "replace").decode("ascii")
 
 
 def _fold(field: str) -> str:
     """A field in lines of at most 78 characters where words allow it, 900 octets where they do not.
 
-    Whatever its value holds, what comes out is one field: most of it is a stranger's text.
+    The result is one field, whatever its value holds: most of it is a stranger's text.
     """
     lines = [""]
     for word in filter(None, _one_line(field).split(" ")):  # a line of blanks alone would end the block for some

@@ -276,10 +276,10 @@ class Intake:
         self._running.add(task)
         task.add_done_callback(self._running.discard)
 
-    async def drain(self, at_most_s: float) -> None:
+    async def drain(self, limit_s: float) -> None:
         """Waits for messages under way, and cancels those that take longer: they are durable under a lease."""
         if self._running:
-            _, lasting = await asyncio.wait(set(self._running), timeout=at_most_s)
+            _, lasting = await asyncio.wait(set(self._running), timeout=limit_s)
             for task in lasting:
                 task.cancel()
             await asyncio.gather(*lasting, return_exceptions=True)

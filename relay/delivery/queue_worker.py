@@ -201,18 +201,18 @@ class QueueWorker:
             await self._record(message, attempts.outcomes)
             for task in asyncio.as_completed(attempts.tasks):
                 try:
-                    found = await task
+                    results = await task
                 except Exception:  # noqa: BLE001  this one is tried again; the outcomes of the others must be recorded
                     log.fault("attempt", message)
                     continue
-                await self._record(message, found)
+                await self._record(message, results)
         finally:
             attempts.cancel()  # those under way must not be delivered without a record
 
-    async def _record(self, message: str, found: list[Outcome]) -> None:
-        result = OutcomesFact(message, found, self.name)
+    async def _record(self, message: str, results: list[Outcome]) -> None:
+        result = OutcomesFact(message, results, self.name)
         is_storable = True
-        while found:  # until the result is stored: otherwise the mail would be delivered twice
+        while results:  # until the result is stored: otherwise the mail would be delivered twice
             try:
                 if is_storable:
                     await self._store.record("settled", result)
@@ -246,15 +246,15 @@ class QueueWorker:
         ]
         return await self._dispatcher.start_attempts(loaded, targets)
 
-    async def drain(self, at_most_s: float) -> None:
+    async def drain(self, limit_s: float) -> None:
         """Leases no more, waits for attempts under way, and ends those that last longer. Call it while `run` runs."""
         self._is_stopping = True
         self._wake_event.set()
         with contextlib.suppress(TimeoutError):  # a database that hangs is not waited for
-            await asyncio.wait_for(self._has_ended.wait(), at_most_s)
+            await asyncio.wait_for(self._has_ended.wait(), limit_s)
         self._has_drained = True
         if self._tasks:
-            await asyncio.wait(set(self._tasks), timeout=at_most_s)
+            await asyncio.wait(set(self._tasks), timeout=limit_s)
         for task in set(self._tasks):  # outcomes are recorded as attempts end; the rest returns to the queue
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -19,7 +19,7 @@ _BARE_CR = Reply(550, "5.6.0", "message has a bare CR; lines end in CRLF (RFC 53
 
 
 class Data:
-    """Collects one message. Once it is to be refused it reads on to its end and keeps nothing."""
+    """Collects one message. After a refusal it reads to the end and keeps nothing."""
 
     def __init__(self, limit_octets: int) -> None:
         self._limit = limit_octets
@@ -44,7 +44,7 @@ class Data:
         return None
 
     def refuse(self, reply: Reply) -> None:
-        """The message shall not be taken. The first reason is the one that `finish` gives."""
+        """Refuses the message. The first reason is the one that `finish` raises."""
         self._refusal = self._refusal or reply
         self._pieces, self._octets = [], bytearray()
 

@@ -1,6 +1,6 @@
 """The parameters by which a client asks for delivery status notifications.  RFC 3461 §4, RFC 6533 §3.
 
-In: the values of NOTIFY, ORCPT, RET, ENVID as they came.  Out: the same, checked, to be passed on.
+In: the values of NOTIFY, ORCPT, RET, ENVID as they came.  Out: the same, checked, for the upstream.
 """
 
 import re

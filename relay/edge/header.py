@@ -1,4 +1,4 @@
-"""The header section of a message that comes in: that there is one, and that it keeps within its bounds.
+"""The header section of an accepted message: that it exists, and that it is within its limits.
 
 In: octets, CRLF-ended.  Out: the same with an empty line in front where they are text only, so that fields which are
 added later stay apart from it; and the section as spans.  RFC 5322 §2.1, §2.2; mbox as in RFC 4155.

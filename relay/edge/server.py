@@ -63,13 +63,13 @@ class Edge:
             if listener.certificate:
                 listener.certificate.reload()
 
-    async def drain(self, at_most_s: float) -> None:
+    async def drain(self, limit_s: float) -> None:
         """Takes no new clients, lets transactions end, and closes what is left after that time."""
         for server in self._servers:
             server.close()
         for connection in list(self._context.connections):
             connection.drain()
-        end = asyncio.get_running_loop().time() + at_most_s
+        end = asyncio.get_running_loop().time() + limit_s
         # Connections end by themselves, and nothing signals the last one.
         while self._context.connections and asyncio.get_running_loop().time() < end:  # noqa: ASYNC110
             await asyncio.sleep(_POLL_S)

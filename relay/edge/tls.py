@@ -8,7 +8,7 @@ from relay import log
 from relay.config.smtp import ListenConfig
 
 _HANDSHAKE_S = 60
-_GOODBYE_S = 2.0  # for a client that does not answer ours (RFC 8446 §6.1); it has had its replies
+_SHUTDOWN_S = 2.0  # for a client that does not answer our close_notify (RFC 8446 §6.1); it has its replies
 
 
 class SmallBufferTls(sslproto.SSLProtocol):
@@ -19,23 +19,23 @@ class SmallBufferTls(sslproto.SSLProtocol):
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        above: asyncio.Protocol,
+        connection: asyncio.Protocol,
         context: ssl.SSLContext,
         handshake: "asyncio.Future[None]",
     ) -> None:
         """`handshake` is done, or fails, with the handshake."""
         super().__init__(
             loop,
-            above,
+            connection,
             context,
             handshake,
             server_side=True,
             ssl_handshake_timeout=_HANDSHAKE_S,
-            ssl_shutdown_timeout=_GOODBYE_S,
+            ssl_shutdown_timeout=_SHUTDOWN_S,
         )
 
     def feed_early_bytes(self, octets: bytes) -> None:
-        """Octets of the handshake that had been read before the layer was there."""
+        """Feeds octets of the handshake that were read before this protocol was in place."""
         while octets:
             room = self.get_buffer(len(octets))
             size = min(len(room), len(octets))
@@ -46,7 +46,7 @@ class SmallBufferTls(sslproto.SSLProtocol):
 
 def create_context(listen: ListenConfig) -> ssl.SSLContext:
     """The listener's TLS. Raises OSError (ssl.SSLError is one) for files that cannot be used."""
-    assert listen.certificate and listen.key  # the schema saw to it
+    assert listen.certificate and listen.key  # the schema requires them
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(listen.certificate, listen.key)
     return context
@@ -72,7 +72,7 @@ class Certificate:
         """Reads the files again."""
         try:
             self._context = create_context(self._listen)
-        except OSError as error:  # renewed half: the key follows in a moment, and its time tells
+        except OSError as error:  # half renewed: the key follows soon, and changes the stamps again
             log.certificate_unusable(str(self._listen.address), error.strerror or str(error))
         else:
             log.certificate_renewed(str(self._listen.address))

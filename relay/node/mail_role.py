@@ -54,7 +54,7 @@ async def serve(
     # What a predecessor did but could not write down comes first: nothing that is done is done again.
     await maintenance.replay_once(store)
     if logins:
-        channel.listen(logins.known, add)
+        channel.listen(logins.all_logins, add)
     await edge.start(sockets, descriptors.ACCEPTS_PER_TURN)
     descriptors.widen_backlog(sockets)
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, edge.reload_certificates)

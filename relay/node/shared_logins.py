@@ -23,14 +23,14 @@ class LoginChannel:
         self._inbox = inbox
         self._others = tuple(others)
 
-    def listen(self, known: Callable[[], list[Login]], add: Callable[[Login], None]) -> None:
+    def listen(self, known_logins: Callable[[], list[Login]], add: Callable[[Login], None]) -> None:
         """Receives logins from the other processes, and asks them for those that they know."""
 
         def receive() -> None:
             with contextlib.suppress(BlockingIOError):
                 logins = json.loads(self._inbox.recv(_MAX_DATAGRAM))
                 if logins is None:
-                    self.broadcast(known())
+                    self.broadcast(known_logins())
                 for name, password in logins or ():
                     add(Login(name, password))
 

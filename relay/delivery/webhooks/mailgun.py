@@ -1,4 +1,4 @@
-"""Events as Mailgun's webhooks tell them: `{"signature": …, "event-data": …}`, signed within the body.
+"""Events in the format of Mailgun's webhooks: `{"signature": …, "event-data": …}`, signed within the body.
 
 https://documentation.mailgun.com/docs/mailgun/user-manual/webhooks/webhook-payloads
 """
@@ -12,7 +12,7 @@ from relay.delivery.webhooks.smtp_reply import FailureClass
 from relay.event_type import EventType
 from relay.store.views.webhook_event import WebhookEvent
 
-REFUSED_CODE = 406  # its receivers answer this to what they never want again
+REFUSED_CODE = 406  # receivers answer this to events that they do not want again
 
 _NAMES = {
     EventType.ACCEPTED: "accepted",
@@ -36,73 +36,73 @@ _HITS = (EventType.OPENED, EventType.CLICKED, EventType.UNSUBSCRIBED)
 _TOKEN_CHARACTERS = 50  # characters
 
 
-def payload(occasion: WebhookEvent, secret: str, timestamp: int) -> dict[str, Any] | None:  # Any: JSON
+def payload(event: WebhookEvent, secret: str, timestamp: int) -> dict[str, Any] | None:  # Any: JSON
     """The object, signed as of that time (seconds since 1970); None for what Mailgun has no word for, and what is
     of nobody or of several at once."""
-    if len(occasion.recipients) != 1 or occasion.type not in _NAMES:
+    if len(event.recipients) != 1 or event.type not in _NAMES:
         return None
-    token = hashlib.sha256(f"{occasion.id} {timestamp}".encode()).hexdigest()[:_TOKEN_CHARACTERS]
+    token = hashlib.sha256(f"{event.id} {timestamp}".encode()).hexdigest()[:_TOKEN_CHARACTERS]
     signature = webhook_signatures.mailgun_signature(secret, str(timestamp), token)
     return {
         "signature": {"timestamp": str(timestamp), "token": token, "signature": signature},
-        "event-data": _data(occasion, occasion.recipients[0]),
+        "event-data": _data(event, event.recipients[0]),
     }
 
 
-def _data(occasion: WebhookEvent, who: str) -> dict[str, Any]:  # Any: JSON
-    failed = _NAMES[occasion.type] == "failed"
+def _data(event: WebhookEvent, who: str) -> dict[str, Any]:  # Any: JSON
+    failed = _NAMES[event.type] == "failed"
     data: dict[str, Any] = {  # Any: JSON
-        "id": occasion.id,
-        "event": _NAMES[occasion.type],
-        "timestamp": occasion.at.timestamp(),
-        "log-level": _LEVELS.get(occasion.type, "error" if failed else "info"),
+        "id": event.id,
+        "event": _NAMES[event.type],
+        "timestamp": event.at.timestamp(),
+        "log-level": _LEVELS.get(event.type, "error" if failed else "info"),
         "recipient": who,
         "recipient-domain": address.domain(who),
-        "tags": list(occasion.tags),
+        "tags": list(event.tags),
         "campaigns": [],
-        "user-variables": dict(occasion.meta),
+        "user-variables": dict(event.meta),
         "flags": {"is-routed": False, "is-authenticated": True, "is-system-test": False, "is-test-mode": False},
-        "envelope": {"sender": occasion.reverse_path, "targets": who, "transport": "smtp"},
+        "envelope": {"sender": event.reverse_path, "targets": who, "transport": "smtp"},
         "message": {
             "headers": {
-                "message-id": occasion.message_id,
-                "from": occasion.author,
+                "message-id": event.message_id,
+                "from": event.author,
                 "to": who,
-                "subject": occasion.subject,
+                "subject": event.subject,
             },
             "attachments": [],
-            "size": occasion.size_octets,
+            "size": event.size_octets,
         },
     }
-    if occasion.type in _HITS:
-        data["ip"] = occasion.ip
+    if event.type in _HITS:
+        data["ip"] = event.ip
         data["geolocation"] = {"country": "", "region": "", "city": ""}
-        data["client-info"] = {"user-agent": occasion.user_agent} | dict.fromkeys(
+        data["client-info"] = {"user-agent": event.user_agent} | dict.fromkeys(
             ("client-name", "client-os", "client-type", "device-type"), "unknown"
         )
-        if occasion.type is EventType.CLICKED:
-            data["url"] = occasion.url
-    elif failed or occasion.type is EventType.DELIVERED:
-        reply = smtp_reply.split_reply(occasion)
+        if event.type is EventType.CLICKED:
+            data["url"] = event.url
+    elif failed or event.type is EventType.DELIVERED:
+        reply = smtp_reply.split_reply(event)
         data["delivery-status"] = {
-            "attempt-no": max(occasion.attempt, 1),
+            "attempt-no": max(event.attempt, 1),
             "code": reply.code,
             "message": reply.text,
-            "description": occasion.category.replace("_", " "),
+            "description": event.category.replace("_", " "),
             "enhanced-code": reply.status,
         }
     if failed:
-        data["severity"] = "temporary" if occasion.type is EventType.DEFERRED else "permanent"
-        data["reason"] = _reason(occasion)
+        data["severity"] = "temporary" if event.type is EventType.DEFERRED else "permanent"
+        data["reason"] = _reason(event)
     return data
 
 
-def _reason(occasion: WebhookEvent) -> str:
-    match occasion.type:
+def _reason(event: WebhookEvent) -> str:
+    match event.type:
         case EventType.EXPIRED:
             return "old"
         case EventType.SUPPRESSED:
-            return _SUPPRESSION_REASONS.get(occasion.detail, "suppress-bounce")
-        case EventType.BOUNCED if smtp_reply.failure_class(occasion) is FailureClass.HARD:
+            return _SUPPRESSION_REASONS.get(event.detail, "suppress-bounce")
+        case EventType.BOUNCED if smtp_reply.failure_class(event) is FailureClass.HARD:
             return "bounce"
     return "generic"

@@ -1,7 +1,7 @@
-"""The request that tells a webhook of an event.
+"""The request for an event: body and header fields.
 
-In: the endpoint, the occasion, the time.  Out: body and header fields, signed; or nothing, where there is nothing to
-tell. Standard Webhooks (https://www.standardwebhooks.com) for our own format, and beside those of others.
+In: the endpoint, the event, the time.  Out: body and header fields, signed; or None if the format has no such event.
+ Standard Webhooks (https://www.standardwebhooks.com) for our own format, and beside those of others.
 """
 
 import json
@@ -24,12 +24,12 @@ class Endpoint(NamedTuple):
     id: str
     url: str
     format: str
-    machines: bool  # in the formats of others, which cannot say so: hits of machines are told like those of people
+    machines: bool  # in formats that cannot mark them, hits of machines are sent like those of people
     secrets: tuple[str, ...]  # the newest first
     seed: bytes  # 32 octets that its ECDSA key is derived from
     retry: tuple[timedelta, ...]
     timeout: timedelta
-    is_from_operator: bool = True  # else it reaches public addresses only, and what it answers is not kept
+    is_from_operator: bool = True  # else it reaches public addresses only, and its response is not kept
 
 
 class WebhookRequest(NamedTuple):
@@ -39,23 +39,23 @@ class WebhookRequest(NamedTuple):
     headers: dict[str, str]
 
 
-def compose_request(endpoint: Endpoint, occasion: WebhookEvent, timestamp: int) -> WebhookRequest | None:
+def compose_request(endpoint: Endpoint, event: WebhookEvent, timestamp: int) -> WebhookRequest | None:
     """The request, signed as of that time (seconds since 1970). None: the format has no word for it, or it is a
     machine's hit and the endpoint wants none."""
-    is_hit = occasion.type in (EventType.OPENED, EventType.CLICKED)
-    if is_hit and occasion.verdict == "machine" and not endpoint.machines and endpoint.format != WAYPOST:
+    is_hit = event.type in (EventType.OPENED, EventType.CLICKED)
+    if is_hit and event.verdict == "machine" and not endpoint.machines and endpoint.format != WAYPOST:
         return None
-    payload = _payload(endpoint, occasion, timestamp)
+    payload = _payload(endpoint, event, timestamp)
     if payload is None:
         return None
     body = json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode()
     headers = {"content-type": "application/json", "user-agent": f"Waypost/{__version__}"}
     if endpoint.secrets:
         headers |= {
-            "webhook-id": occasion.id,
+            "webhook-id": event.id,
             "webhook-timestamp": str(timestamp),
             "webhook-signature": webhook_signatures.standard_webhooks_signature(
-                endpoint.secrets, occasion.id, timestamp, body
+                endpoint.secrets, event.id, timestamp, body
             ),
         }
     if endpoint.format == SENDGRID:
@@ -70,16 +70,16 @@ def compose_request(endpoint: Endpoint, occasion: WebhookEvent, timestamp: int) 
 
 
 def is_permanent_refusal(format_: str, code: int) -> bool:
-    """True if that answer means: do not tell me this again."""
+    """True if that code means: do not send this event again."""
     return _REFUSED_CODES.get(format_) == code
 
 
-def _payload(endpoint: Endpoint, occasion: WebhookEvent, timestamp: int) -> Any:  # Any: JSON
+def _payload(endpoint: Endpoint, event: WebhookEvent, timestamp: int) -> Any:  # Any: JSON
     match endpoint.format:
         case "postmark":
-            return postmark.payload(occasion)
+            return postmark.payload(event)
         case "sendgrid":
-            return sendgrid.payload(occasion)
+            return sendgrid.payload(event)
         case "mailgun":
-            return mailgun.payload(occasion, endpoint.secrets[0], timestamp)
-    return occasion.event_object
+            return mailgun.payload(event, endpoint.secrets[0], timestamp)
+    return event.event_object

@@ -1,7 +1,7 @@
 """One request to a webhook, and when the next one is due if it fails.
 
-In: endpoint and post.  Out: an Answer, whatever happens. TLS is verified, redirects are not followed, cookies and
-proxies of the environment are not used, and of the answer no more is read than is logged. RFC 9110.
+In: an endpoint and a request.  Out: a response, whatever happens. TLS is verified, redirects are not followed, cookies
+and proxies of the environment are not used, and no more of the response is read than is logged. RFC 9110.
 """
 
 import asyncio
@@ -21,13 +21,13 @@ from relay.delivery.webhooks.payload import Endpoint, WebhookRequest
 from relay.public_addresses import Network
 from relay.store.webhooks.webhook_queue import GIVE_UP_AFTER
 
-MAX_RESPONSE_OCTETS = 2048  # of an answer's body are read and kept
+MAX_RESPONSE_OCTETS = 2048  # of a response's body are read and kept
 _JITTER = 0.1  # a retry comes that much earlier or later, so that not all come at once
-_MIN_REMAINING = timedelta(minutes=1)  # what would come later than that before the end, comes at the end
+_MIN_REMAINING = timedelta(minutes=1)  # the last retry is at the end of the time, unless less than that is left
 
 
 class WebhookResponse(NamedTuple):
-    """What an endpoint said. Code 0: nothing, and `error` says why."""
+    """The response of an endpoint. Code 0: none, and `error` says why."""
 
     code: int
     error: str = ""
@@ -72,7 +72,7 @@ class WebhookClient:
     async def _send(self, endpoint: Endpoint, request: WebhookRequest) -> WebhookResponse:
         client = self._operator_client if endpoint.is_from_operator else self._public_client
         async with client.stream("POST", endpoint.url, content=request.body, headers=request.headers) as response:
-            if not endpoint.is_from_operator:  # what stands there is not for whoever chose the place
+            if not endpoint.is_from_operator:  # users who may choose the URL must not read its content
                 return WebhookResponse(response.status_code, retry_after=response.headers.get("retry-after", ""))
             read = b""
             async for chunk in response.aiter_raw():
@@ -88,7 +88,7 @@ class WebhookClient:
 
 
 class _PublicOnly(httpcore.AsyncNetworkBackend):
-    """Opens connections to public addresses and allowed networks only, and to those that it has looked at."""
+    """Opens connections to public addresses and allowed networks only, after it has resolved the host itself."""
 
     def __init__(self, allowed: Sequence[Network]) -> None:
         self._allowed = allowed

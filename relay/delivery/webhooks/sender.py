@@ -1,8 +1,7 @@
-"""Events told to webhooks: at least once each, in order for each message, different messages beside each other.
+"""Send events to webhooks: at least once each, in order for each message, several messages at a time.
 
-In: the queue of webhook requests.  Out: requests, and what became of them, in one commit with what is still to be
-sent. Endpoints share nothing: each has its own room, and one that fails is asked by one request at a time until it
-takes one.
+In: the webhook queue.  Out: requests; their results are recorded in one commit with the rest of the queue. Endpoints do
+not affect each other: each has its own limit, and one that fails gets a request at a time until it accepts one.
 """
 
 import asyncio
@@ -15,9 +14,9 @@ from datetime import UTC, datetime, timedelta
 
 from relay import ids, log, webhook_signatures
 from relay.config.schema import Config
-from relay.config.webhook import WebhookConfig as Configured
+from relay.config.webhook import WebhookConfig
 from relay.delivery import queue_worker
-from relay.delivery.webhooks import payload as posts
+from relay.delivery.webhooks import payload
 from relay.delivery.webhooks.payload import Endpoint, WebhookRequest
 from relay.delivery.webhooks.request import WebhookClient, WebhookResponse, next_attempt, requested_wait
 from relay.store.database import errors
@@ -36,7 +35,7 @@ _MAX_LOGGED_REQUEST = 16 << 10  # characters
 
 
 def make_endpoint(
-    row: WebhookRow, configured: Mapping[str, Configured], ring: KeyRing, now: datetime
+    row: WebhookRow, configured: Mapping[str, WebhookConfig], ring: KeyRing, now: datetime
 ) -> Endpoint | None:
     """A webhook with its secrets; None for one of a configuration that is not ours."""
     settings = configured.get(row.id)
@@ -44,7 +43,7 @@ def make_endpoint(
         return None
     if settings is None:
         old = row.old_secret if row.old_until and row.old_until > now else ""
-        settings = Configured.model_construct(url=row.url)
+        settings = WebhookConfig.model_construct(url=row.url)
         secrets = (row.secret, old)
     else:
         secrets = (settings.secret.get_secret_value(), settings.old_secret.get_secret_value())
@@ -62,7 +61,7 @@ def make_endpoint(
 
 
 class WebhookSender:
-    """One process's hands on the queue. Several may run at once, on several machines."""
+    """Works on the webhook queue for one process. Several may run at once, on several machines."""
 
     def __init__(
         self,
@@ -74,18 +73,18 @@ class WebhookSender:
         jitter: Callable[[], float] = lambda: random.uniform(-1, 1),  # noqa: S311  no secret
     ) -> None:
         self.name = queue_worker.worker_name(os.getpid()) + ids.new()
-        self._configured = {webhooks.configured_id(one): one for one in config.webhook}
+        self._config_by_id = {webhooks.configured_id(one): one for one in config.webhook}
         self._store = store
         self._ring = ring
         self._now = now
         self._jitter = jitter
-        self._caller = WebhookClient(config.webhook_networks)
+        self._client = WebhookClient(config.webhook_networks)
         self._tasks: dict[asyncio.Task[None], str] = {}
-        self._failures: Counter[str] = Counter()  # of an endpoint, since it last took something
+        self._failures: Counter[str] = Counter()  # of an endpoint, since it last accepted a request
         self._not_before: dict[str, datetime] = {}
         self._wake_event = asyncio.Event()
         self._is_stopping = False
-        self._is_idle = asyncio.Event()  # `run` begins nothing
+        self._is_idle = asyncio.Event()  # `run` starts nothing
         self._is_idle.set()
 
     async def run(self) -> None:
@@ -95,7 +94,7 @@ class WebhookSender:
             self._wake_event.clear()
             try:
                 has_begun = await self._start_due_requests()
-            except Exception as error:  # noqa: BLE001  the outermost loop: what is owed stays owed
+            except Exception as error:  # noqa: BLE001  the outermost loop: what is due stays due
                 errors.log_failure(error, "webhooks")
                 has_begun = False
             if not has_begun:
@@ -104,19 +103,19 @@ class WebhookSender:
         self._is_idle.set()
 
     async def send_all_due(self) -> None:
-        """Tells all that is due now, and returns when nothing is left to begin or under way."""
+        """Sends all that is due now, and returns when nothing is due or under way."""
         while await self._start_due_requests() or self._tasks:
             await asyncio.gather(*self._tasks)
 
-    async def drain(self, at_most_s: float) -> None:
-        """Begins no more, waits for requests under way, and gives back what lasts longer."""
+    async def drain(self, limit_s: float) -> None:
+        """Starts no more, waits for requests under way, and releases those that take longer."""
         self._is_stopping = True
         self._wake_event.set()
         with contextlib.suppress(TimeoutError):  # a database that hangs is not waited for
-            async with asyncio.timeout(at_most_s):
-                await self._is_idle.wait()  # what it was about to begin counts as under way
+            async with asyncio.timeout(limit_s):
+                await self._is_idle.wait()  # what it was about to start counts as under way
         if self._tasks:
-            await asyncio.wait(set(self._tasks), timeout=at_most_s)
+            await asyncio.wait(set(self._tasks), timeout=limit_s)
         for task in set(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -126,10 +125,10 @@ class WebhookSender:
             )
         except Exception as error:  # noqa: BLE001  the outermost frame: the leases lapse
             errors.log_failure(error, "webhooks")
-        await self._caller.close()
+        await self._client.close()
 
     async def _start_due_requests(self) -> bool:
-        """Leases what is due and begins to tell it. False if there is nothing, or no room."""
+        """Leases what is due and starts to send it. False if nothing is due, or no request is free."""
         now = self._now()
         rows = await self._store.read(lambda connection: webhooks.list_webhooks(connection, only_on=True))
         endpoints = {one.id: one for row in rows if (one := self._endpoint(row, now))}
@@ -153,13 +152,13 @@ class WebhookSender:
 
     def _endpoint(self, row: WebhookRow, now: datetime) -> Endpoint | None:
         try:
-            return make_endpoint(row, self._configured, self._ring, now)
-        except Exception:  # noqa: BLE001  one webhook's; the others are told
+            return make_endpoint(row, self._config_by_id, self._ring, now)
+        except Exception:  # noqa: BLE001  of one webhook; the others must not be affected
             log.fault("webhook", row.id)
             return None
 
     def _free_requests(self, key: str, now: datetime) -> int:
-        """How many requests to that endpoint may begin now."""
+        """How many requests to that endpoint may start now."""
         busy = sum(1 for other in self._tasks.values() if other == key)
         if not self._failures[key]:
             return _MAX_IN_FLIGHT - busy
@@ -172,29 +171,27 @@ class WebhookSender:
     async def _send(self, to: Endpoint, row: WebhookQueueRow) -> None:
         is_success = False
         try:
-            occasion = await self._store.read(
-                lambda connection: webhook_event.read_webhook_event(connection, row.event)
-            )
-            request = posts.compose_request(to, occasion, int(self._now().timestamp())) if occasion else None
-            if occasion is None or request is None:
+            event = await self._store.read(lambda connection: webhook_event.read_webhook_event(connection, row.event))
+            request = payload.compose_request(to, event, int(self._now().timestamp())) if event else None
+            if event is None or request is None:
                 await self._store.write(lambda connection: webhook_queue.drop_request(connection, row))
                 return
-            response = await self._caller.send(to, request)
+            response = await self._client.send(to, request)
             is_success = response.is_success
-            entry = self._log_entry(to, row, occasion.type, request, response)
+            entry = self._log_entry(to, row, event.type, request, response)
             reason = await self._store.write(
                 lambda connection: webhook_queue.record_attempt(connection, row, entry, took=response.is_success)
             )
             self._update_health(to, row, entry, response)
             if reason:
                 log.webhook_disabled(to.id, reason)
-        except Exception as error:  # noqa: BLE001  the outermost loop of a telling
+        except Exception as error:  # noqa: BLE001  the outermost frame of a request
             errors.log_failure(error, "webhook", row.event)
-            if not errors.is_database_fault(error):  # else the lease lapses, and it is told again
+            if not errors.is_database_fault(error):  # else the lease lapses, and it is sent again
                 await self._put_off(to, row, is_success=is_success)
 
     async def _put_off(self, to: Endpoint, row: WebhookQueueRow, *, is_success: bool) -> None:
-        """After a fault of ours: it is tried later and at last given up, so that its message's next events are told."""
+        """After a fault of ours: it is tried later and at last given up, so that the message's next events are sent."""
         now = self._now()
         again = (
             None if is_success else next_attempt(to.retry, row.attempts + 1, row.first_at or now, now, self._jitter())
@@ -213,12 +210,12 @@ class WebhookSender:
     def _log_entry(
         self, to: Endpoint, row: WebhookQueueRow, type_: str, request: WebhookRequest, response: WebhookResponse
     ) -> WebhookLogRow:
-        """The log's entry."""
+        """The entry for the webhook's log."""
         now, again = self._now(), None
         is_veiled = (
             self._store.identity_policy.redacts
         )  # then a log would be one more place where people are written down
-        if not response.is_success and not posts.is_permanent_refusal(to.format, response.code):
+        if not response.is_success and not payload.is_permanent_refusal(to.format, response.code):
             wait, attempts = requested_wait(response, now), row.attempts + 1
             again = next_attempt(to.retry, attempts, row.first_at or now, now, self._jitter(), wait)
         return WebhookLogRow(
@@ -241,7 +238,7 @@ class WebhookSender:
     def _update_health(
         self, to: Endpoint, row: WebhookQueueRow, entry: WebhookLogRow, response: WebhookResponse
     ) -> None:
-        """Keeps in mind how the endpoint is, and says so when that changes."""
+        """Remembers whether the endpoint works, and logs a change."""
         if response.is_success:
             if self._failures.pop(to.id, 0):
                 log.webhook_back(to.id)
@@ -252,7 +249,7 @@ class WebhookSender:
         if not failures:
             log.webhook_failing(to.id, row.event, response.code or response.error)
         elif now < self._not_before[to.id]:
-            return  # it began before the pause did
+            return  # it started before the pause
         pause = min(timedelta(seconds=2.0 ** min(failures - 1, 10)), _MAX_PAUSE) if failures else timedelta(0)
         self._failures[to.id] += 1
         self._not_before[to.id] = now + max(pause, min(requested_wait(response, now), _MAX_PAUSE))

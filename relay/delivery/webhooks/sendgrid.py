@@ -1,4 +1,4 @@
-"""Events as SendGrid's event webhook tells them: a JSON array of flat objects, with the metadata among their keys.
+"""Events in the format of SendGrid's event webhook: a JSON array of flat objects, with the metadata among their keys.
 
 https://www.twilio.com/docs/sendgrid/for-developers/tracking-events/event
 """
@@ -49,47 +49,47 @@ _DROPPED = {
 }
 
 
-def payload(occasion: WebhookEvent) -> list[dict[str, Any]] | None:  # Any: JSON
+def payload(event: WebhookEvent) -> list[dict[str, Any]] | None:  # Any: JSON
     """The array; None where no recipient is known, whom each of its objects names."""
     objects = [
-        dict(occasion.meta)
+        dict(event.meta)
         | {
             "email": who,
-            "timestamp": int(occasion.at.timestamp()),
-            "smtp-id": f"<{occasion.message_id}>",
-            "event": _NAMES[occasion.type],
-            "category": list(occasion.tags),
-            "sg_event_id": occasion.id if len(occasion.recipients) == 1 else f"{occasion.id}.{n}",
-            "sg_message_id": occasion.message,
+            "timestamp": int(event.at.timestamp()),
+            "smtp-id": f"<{event.message_id}>",
+            "event": _NAMES[event.type],
+            "category": list(event.tags),
+            "sg_event_id": event.id if len(event.recipients) == 1 else f"{event.id}.{n}",
+            "sg_message_id": event.message,
         }
-        | _fields_of_type(occasion)
-        for n, who in enumerate(occasion.recipients)
+        | _fields_of_type(event)
+        for n, who in enumerate(event.recipients)
     ]
     return objects or None
 
 
-def _fields_of_type(occasion: WebhookEvent) -> dict[str, Any]:  # Any: JSON
-    """What this sort of event says beside the rest."""
-    reply = smtp_reply.split_reply(occasion)
-    match occasion.type:
+def _fields_of_type(event: WebhookEvent) -> dict[str, Any]:  # Any: JSON
+    """The fields of this type of event."""
+    reply = smtp_reply.split_reply(event)
+    match event.type:
         case EventType.DELIVERED:
-            return {"response": occasion.detail}
+            return {"response": event.detail}
         case EventType.DEFERRED:
-            return {"response": occasion.detail, "attempt": str(occasion.attempt), "status": reply.status}
+            return {"response": event.detail, "attempt": str(event.attempt), "status": reply.status}
         case EventType.BOUNCED:
-            type_ = "blocked" if smtp_reply.failure_class(occasion) is FailureClass.BLOCK else "bounce"
-            class_ = _CLASSES.get(occasion.category, "Unclassified")
-            return {"reason": occasion.detail, "status": reply.status, "type": type_, "bounce_classification": class_}
+            type_ = "blocked" if smtp_reply.failure_class(event) is FailureClass.BLOCK else "bounce"
+            class_ = _CLASSES.get(event.category, "Unclassified")
+            return {"reason": event.detail, "status": reply.status, "type": type_, "bounce_classification": class_}
         case EventType.EXPIRED:
-            return {"reason": "Expired", "status": reply.status, "response": occasion.detail}
+            return {"reason": "Expired", "status": reply.status, "response": event.detail}
         case EventType.SUPPRESSED:
-            return {"reason": _DROPPED.get(occasion.detail, "Suppressed Address")}
+            return {"reason": _DROPPED.get(event.detail, "Suppressed Address")}
         case EventType.OPENED:
-            return _visitor(occasion) | ({"sg_machine_open": True} if occasion.verdict == "machine" else {})
+            return _visitor(event) | ({"sg_machine_open": True} if event.verdict == "machine" else {})
         case EventType.CLICKED:
-            return _visitor(occasion) | {"url": occasion.url}
+            return _visitor(event) | {"url": event.url}
     return {}
 
 
-def _visitor(occasion: WebhookEvent) -> dict[str, str]:
-    return {"useragent": occasion.user_agent, "ip": occasion.ip}
+def _visitor(event: WebhookEvent) -> dict[str, str]:
+    return {"useragent": event.user_agent, "ip": event.ip}

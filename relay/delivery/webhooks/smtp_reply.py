@@ -1,6 +1,6 @@
-"""What the other side of a delivery said, taken apart again, and what sort of failure that is.
+"""Split the reply in an event into its parts, and classify the failure.
 
-In: an occasion.  Out: code, enhanced status and text; hard, soft, or a block that is not the address's fault.
+In: an event.  Out: code, enhanced status and text; hard, soft, or a block that is not the address's fault.
 """
 
 import re
@@ -17,7 +17,7 @@ _BLOCK = frozenset(
 
 
 class FailureClass(StrEnum):
-    """What a failure says of the address."""
+    """What a failure means for the address."""
 
     HARD = "hard"
     SOFT = "soft"
@@ -25,20 +25,20 @@ class FailureClass(StrEnum):
 
 
 class SmtpReplyText(NamedTuple):
-    """Code 0: nobody said anything."""
+    """The parts of a reply. Code 0: there was none."""
 
     code: int
     status: str
     text: str
 
 
-def split_reply(occasion: WebhookEvent) -> SmtpReplyText:
-    found = _REPLY.fullmatch(occasion.detail)
+def split_reply(event: WebhookEvent) -> SmtpReplyText:
+    found = _REPLY.fullmatch(event.detail)
     assert found  # every text fits
     return SmtpReplyText(int(found[1] or 0), found[2] or "", found[3])
 
 
-def failure_class(occasion: WebhookEvent) -> FailureClass:
-    if occasion.category in _HARD:
+def failure_class(event: WebhookEvent) -> FailureClass:
+    if event.category in _HARD:
         return FailureClass.HARD
-    return FailureClass.BLOCK if occasion.category in _BLOCK else FailureClass.SOFT
+    return FailureClass.BLOCK if event.category in _BLOCK else FailureClass.SOFT
