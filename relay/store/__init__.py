@@ -1,6 +1,6 @@
-"""What is kept: messages, deliveries, attempts, events, suppressions, accounts.
+"""What is stored: messages, deliveries, attempts, events, suppressions, accounts.
 
-`store` the door: read, write, and a journal for when writing fails · `retention` what has expired · `database/` the
+`store` read, write, and a journal for when writing fails · `retention` what has expired · `database/` the
 engine and the rows · `webhooks/` what is sent to endpoints · `events` the history of deliveries · `recipients/`
 suppressions, consent and preferences · `tracking/` hits and their verdicts · `queue/` deliveries and what became of
 them · `views/` read queries for console, API and commands · `console/` accounts, sessions and keys

@@ -1,7 +1,7 @@
-"""What has expired goes: octets first, then messages and events (`[privacy]` of the configuration).
+"""Deletes what has expired: octets first, then messages and events (`[privacy]` of the configuration).
 
-A chunk is what one commit takes: the writer's other work waits no longer than that. Counters stand with the rows that
-go, so that what stays adds up.
+Each call deletes one chunk in one commit, so that the writer's other work does not wait for longer. Counters are
+columns of the rows that are deleted, so that totals agree with what is left.
 """
 
 from datetime import datetime
@@ -34,7 +34,7 @@ def drop_content(connection: sa.Connection, before: datetime) -> int:
 
 
 def drop_messages(connection: sa.Connection, before: datetime) -> int:
-    """Deletes messages accepted before then with all that hangs on them, unless a delivery still waits.
+    """Deletes messages accepted before then with their deliveries and events, unless a delivery still waits.
 
     Returns how many; call again until it returns 0.
     """
@@ -46,7 +46,7 @@ def drop_messages(connection: sa.Connection, before: datetime) -> int:
 
 
 def drop_refused_message(connection: sa.Connection, message: str) -> None:
-    """Deletes a message that was filed when its client had been told that it was not, unless it is under way."""
+    """Deletes a message that was stored after its client had got a refusal, unless an attempt is under way."""
     table = tables.delivery
     is_under_way = sa.or_(table.c.leased_by != "", table.c.next_attempt_at.is_(None))
     if not connection.execute(sa.select(table.c.number).where(table.c.message == message, is_under_way)).first():
@@ -89,7 +89,7 @@ def drop_pixel_hits(connection: sa.Connection, before: datetime) -> int:
 
 
 def drop_processed_events(connection: sa.Connection, before: datetime) -> int:
-    """Deletes what nobody will tell a second time, as above; and ids that an earlier version kept in clear."""
+    """Deletes ids that no provider will send again, as above; and ids that an earlier version stored in clear."""
     table = tables.processed_provider_event
     is_gone = sa.or_(table.c.at < before, table.c.id.not_like(f"{identities.PSEUDONYM_PREFIX}%"))
     gone = sa.select(table.c.id).where(is_gone).limit(MAX_MESSAGES)
@@ -121,7 +121,7 @@ def shrink_file(connection: sa.Connection) -> int:
 
 
 def _settled_messages(before: datetime, weight: "sa.ColumnElement[int] | sa.ScalarSelect[int]") -> sa.Select[str, int]:
-    """Id and weight of messages accepted before then of which nothing waits or is to be told, the oldest first."""
+    """Id and weight of messages accepted before then that have no open delivery and no due DSN, the oldest first."""
     table = tables.delivery
     waits = sa.union_all(
         sa.select(table.c.message).where(table.c.next_attempt_at.is_not(None)),
@@ -136,7 +136,7 @@ def _settled_messages(before: datetime, weight: "sa.ColumnElement[int] | sa.Scal
 
 
 def _take_oldest(connection: sa.Connection, wanted: sa.Select[str, int], most: int) -> list[str]:
-    """The first of them, as many as do not outweigh that; one in any case."""
+    """The first ids, as many as weigh no more than `most` together, but at least one."""
     found: list[str] = []
     for message, weight in connection.execute(wanted):
         most -= weight

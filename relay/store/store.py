@@ -1,4 +1,4 @@
-"""The store's one door: read, write, and a journal for when writing fails."""
+"""All access to the store: read, write, and a journal for when writing fails."""
 
 import asyncio
 import contextlib
@@ -42,7 +42,7 @@ class OutcomesFact(NamedTuple):
 
     message: str
     outcomes: list[deliveries.Outcome]
-    worker: str = ""  # who held the leases
+    worker: str = ""  # that held the leases
 
 
 FACTS = {
@@ -65,12 +65,12 @@ FACTS = {
 
 
 class Store:
-    """One process's way to the database. Make it after a fork, never before one."""
+    """One process's access to the database. Make it after a fork, never before one."""
 
-    def __init__(self, database_url: str, data_dir: Path, people: IdentityPolicy = engine.DEFAULT_POLICY) -> None:
-        self.identity_policy = people
-        self._read_engine = engine.open_engine(database_url, writes=False, policy=people)
-        self._write_engine = engine.open_engine(database_url, writes=True, policy=people)
+    def __init__(self, database_url: str, data_dir: Path, policy: IdentityPolicy = engine.DEFAULT_POLICY) -> None:
+        self.identity_policy = policy
+        self._read_engine = engine.open_engine(database_url, writes=False, policy=policy)
+        self._write_engine = engine.open_engine(database_url, writes=True, policy=policy)
         self._readers = ThreadPoolExecutor(_READER_THREADS, thread_name_prefix="waypost-reader")
         self._timed_reader = TimedReader(self._read_engine)
         self.writer = Writer(self._write_engine)
@@ -81,7 +81,7 @@ class Store:
             sa.event.listen(one, "handle_error", self._check_for_damage)
         self.long_url_files = long_urls.LongUrlFiles(data_dir)
         self._not_before: dict[Path, float] = {}
-        self._pending_writes: set[asyncio.Future[None]] = set()  # writes that `keep` no longer waits for
+        self._pending_writes: set[asyncio.Future[None]] = set()  # that `record` no longer waits for
 
     @contextlib.contextmanager
     def connect(self) -> Iterator[sa.Connection]:
@@ -99,12 +99,12 @@ class Store:
         return await asyncio.get_running_loop().run_in_executor(self._readers, run)
 
     async def read_in_time(self, work: Callable[[sa.Connection], T]) -> T:
-        """The same for whoever cannot wait. Raises TimeoutError if the database does not answer in time, too."""
+        """The same with a time limit. Raises TimeoutError, too, if the database does not answer in time."""
         return await self._timed_reader.read(work)
 
     async def find_long_url(self, reference: bytes) -> bytes | None:
-        """Where a link leads whose token only refers to it; None if nobody knows any more. Raises Away where no file
-        has it and the database cannot be asked."""
+        """Returns the URL that a token only refers to; None if neither a file nor the database has it. Raises
+        DatabaseUnavailableError if no file has it and the database does not answer."""
         url = self.long_url_files.find(reference)
         if url is not None:
             return url
@@ -112,7 +112,7 @@ class Store:
             url = await self.read_in_time(lambda connection: long_urls.find_row(connection, reference))
         except (sa.exc.SQLAlchemyError, TimeoutError):
             raise DatabaseUnavailableError from None
-        if url is not None:  # another machine's mail: from now on it is here too
+        if url is not None:  # it was sent by another machine: from now on this one has it too
             with contextlib.suppress(OSError):
                 await asyncio.to_thread(self.long_url_files.save, {reference: url})
         return url
@@ -134,11 +134,12 @@ class Store:
         self._note_recent_fact(name, value)
 
     async def record(self, name: str, value: object, *, journaled: object = None, raises_faults: bool = False) -> None:
-        """Commits a fact, or else journals it (`journaled` in its place, if given): it is on disk when this returns.
+        """Commits a fact, or else journals it (`journaled` in its place, if given). It is on disk when this returns.
 
-        A database that does not answer in time is not waited for, nor asked again before it does. If it commits
-        the fact after all, replaying it changes nothing. What fails by itself the journal will set aside, for a
-        person to look at; or else it is raised. Raises OSError if neither takes it.
+        While one write waits for an answer of the database, later facts go to the journal at once. If the database
+        commits a fact after all, replaying it changes nothing. A fact that fails by itself is journaled too, and the
+        replay sets it aside for an operator; with `raises_faults` its error is raised instead. Raises OSError if the
+        disk does not take the fact either.
         """
         fact = FACTS[name]
         if not self._pending_writes:
@@ -173,7 +174,7 @@ class Store:
             self._journal_recent_facts()
 
     def _journal_recent_facts(self) -> None:
-        """Journals what was committed just now: with the backup in place it is replayed, and changes nothing twice."""
+        """Journals the latest facts. They are replayed once a backup is in place, and change nothing twice."""
         facts = [(name, FACTS[name].redact(self.identity_policy, value)) for name, value in self._recent_facts.take()]
         if not facts:
             return
@@ -187,14 +188,14 @@ class Store:
         _retrieve_exception(writing)
 
     async def commit_facts(self, facts: Sequence[tuple[str, Any]]) -> list[tuple[str, Any]]:  # Any: as in Fact
-        """Commits facts together. Returns those that must wait in the journal; raises Away if the database does not
-        answer in time."""
+        """Commits facts together. Returns those that must wait in the journal. Raises DatabaseUnavailableError if the
+        database does not answer in time."""
         writing = asyncio.ensure_future(self.write(lambda connection: _apply(connection, facts)))
         done, _ = await asyncio.wait({writing}, timeout=MAX_WAIT_S)
         if done and writing.exception() is None:
             return writing.result()
         error = writing.exception() if done else None
-        writing.cancel()  # what has not begun need not; what commits after all is replayed without effect
+        writing.cancel()  # if it commits after all, the replay has no effect
         writing.add_done_callback(_retrieve_exception)
         if error and not errors.is_database_fault(error):
             log.fault_trace("facts", facts[0][0], errors.format_traceback(error))
@@ -207,7 +208,7 @@ class Store:
             await asyncio.to_thread(self.journal.append_all, facts)
 
     async def find_journaled(self, name: str) -> list[bytes]:
-        """The facts of that kind that wait in the journals of this machine, as they are written there."""
+        """Returns the journal lines of that kind of fact, of all processes on this machine."""
         return await asyncio.to_thread(self.journal.find_lines, name) if self.journal.has_pending else []
 
     async def replay_journal(self) -> None:
@@ -225,7 +226,7 @@ class Store:
                         raise
                     log.fault("replay", path.name)  # the other files do not wait for this one
                     is_done = False
-                if not is_done:  # what is not known yet will not be known in two seconds either
+                if not is_done:  # some lines wait for facts of other files: do not try again every two seconds
                     self._not_before[path] = time.monotonic() + _RETRY_AFTER_S
 
     async def _replay_file(self, path: Path) -> bool:
@@ -241,8 +242,8 @@ class Store:
         return not remaining.waiting
 
     def checkpoint(self) -> None:
-        """Moves what SQLite's write-ahead log holds into the database, and empties it: old rows lie in there as they
-        were. Where readers hold it up, the next call does it. Raises sqlalchemy.exc.SQLAlchemyError."""
+        """Moves SQLite's write-ahead log into the database and empties it, because deleted rows would stay readable in
+        there. If readers hold it up, the next call does it. Raises sqlalchemy.exc.SQLAlchemyError."""
         if self._write_engine.dialect.name == "sqlite":
             with contextlib.closing(self._write_engine.raw_connection()) as connection:
                 cursor = connection.cursor()
@@ -250,7 +251,7 @@ class Store:
                 cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def close(self) -> None:
-        """Commits what was submitted and lets go of the database."""
+        """Commits what was submitted and closes the database."""
         self.writer.close()
         self.fact_log.close()
         self._timed_reader.close()
@@ -277,7 +278,7 @@ def _replay(journal: Journal, connection: sa.Connection, lines: list[bytes]) -> 
 
 
 def _retrieve_exception(writing: "asyncio.Future[Any]") -> None:
-    # Whatever became of it, the journal has the fact; asyncio wants its exception looked at.
+    # The journal has the fact in any case. Without this asyncio would log the exception as never retrieved.
     if not writing.cancelled():
         writing.exception()
 
@@ -288,7 +289,7 @@ def prepare_database(database_url: str) -> None:
     try:
         with contextlib.suppress(sa.exc.OperationalError):  # there is none yet
             if migrate.is_current(reading):
-                return  # nobody who only looks waits for the server's writes
+                return  # a command that only reads does not wait for the server's writes
     finally:
         reading.dispose()
     writing = engine.open_engine(database_url, writes=True, creates=True)

@@ -17,7 +17,7 @@ _HASHER = PasswordHasher()
 
 
 def first_password_file(data_dir: Path) -> Path:
-    """Where that account's password lies, from a start without a terminal until it signs in."""
+    """The file with that account's password, from a start without a terminal until the first sign-in."""
     return data_dir / "first-password"
 
 
@@ -35,7 +35,7 @@ def set_password(connection: sa.Connection, name: str, password: str, at: dateti
 
 
 def remove_account(connection: sa.Connection, name: str) -> bool:
-    """Takes an account away, and ends its sessions. False if there is none of that name."""
+    """Deletes an account, and ends its sessions. False if there is none of that name."""
     console_sessions.end_sessions(connection, name)
     return (
         connection.execute(sa.delete(console_tables.account).where(console_tables.account.c.name == name)).rowcount > 0

@@ -35,7 +35,7 @@ class ApiKeyGrant(NamedTuple):
         return ALL in self.scopes or not self.scopes.isdisjoint(wanted)
 
     def is_use_due(self, now: datetime) -> bool:
-        """True if `note_use` has something new to say."""
+        """True if the stored time of use is more than a minute old."""
         return self.used_at is None or now - self.used_at >= _NOTE_USE_AFTER
 
 

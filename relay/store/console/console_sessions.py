@@ -55,7 +55,7 @@ def find_session(connection: sa.Connection, session: str, now: datetime) -> sa.R
 
 
 def is_use_due(row: sa.RowMapping, now: datetime) -> bool:
-    """True if `note_use` has something new to say."""
+    """True if the stored time of use is more than a minute old."""
     used_at: datetime = row["used_at"]
     return now - used_at >= _NOTE_USE_AFTER
 

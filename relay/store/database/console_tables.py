@@ -1,5 +1,4 @@
-"""The rows of what the console's people make: accounts and their sessions, API keys,
-stand-alone pixels."""
+"""The rows that operators make: accounts and their sessions, API keys, stand-alone pixels."""
 
 from datetime import datetime
 

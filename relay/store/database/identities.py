@@ -1,8 +1,8 @@
-"""What the store calls people: by their address, by a keyed pseudonym, or not at all (`[privacy] mode`).
+"""How an address is stored: as itself, as a keyed pseudonym, or not at all (`[privacy] mode`).
 
-In: addresses, and texts that may quote them.  Out: what is written down in their place.  A pseudonym is an HMAC
-(RFC 2104) of the canonical address under a key that lies beside the database, not in it: the same address has the
-same one, so that unique counts work and an unsubscribe holds, and without the key it leads to nobody.
+In: addresses, and texts that may quote them.  Out: what is stored in their place.  A pseudonym is an HMAC (RFC 2104)
+of the canonical address under a key that is kept outside the database. An address always has the same pseudonym, so
+that unique counts work and an unsubscribe holds. Without the key a pseudonym does not lead to an address.
 """
 
 import base64
@@ -24,19 +24,19 @@ _RECEIPT_WORD, _MAX_RECEIPT_WORDS = re.compile(r"[\w-]{8,}"), 8  # words of a 25
 
 @dataclass(frozen=True, slots=True)
 class IdentityPolicy:
-    """How this installation writes people down."""
+    """How this installation stores addresses."""
 
     mode: str = "full"
     key: bytes = b""
-    requires_consent: bool = False  # tracked are only those who said yes
+    requires_consent: bool = False  # only recipients who said yes are tracked
 
     @property
     def redacts(self) -> bool:
-        """True if no address is kept of what is settled."""
+        """True if no address is kept once its delivery has ended."""
         return self.mode in ("pseudonymous", "aggregate")
 
     def pseudonym(self, mailbox: str) -> str:
-        """`~` and 26 characters; of a pseudonym itself, and of nothing, the same."""
+        """Returns `~` and 26 characters. A pseudonym and `""` are returned as they are."""
         if not mailbox or is_pseudonym(mailbox) or not self.key:
             return mailbox
         return self._pseudonym(address.canonical(mailbox))
@@ -46,12 +46,12 @@ class IdentityPolicy:
         return PSEUDONYM_PREFIX + base64.b32hexencode(mac[:_PSEUDONYM_OCTETS]).decode("ascii").rstrip("=").lower()
 
     def stored_name(self, mailbox: str) -> str:
-        """Under which a suppression or a wish is written down."""
+        """The name under which suppressions and consent are stored."""
         return self.pseudonym(mailbox) if self.redacts else address.canonical(mailbox)
 
     def possible_names(self, mailbox: str) -> list[str]:
-        """Under which one may stand: an earlier mode wrote addresses, an erased address is a pseudonym, and an earlier
-        version spelled internationalised domains as they came."""
+        """All names under which an entry may be stored. The mode may have been `full` before; an erased address is a
+        pseudonym; and an earlier version spelled internationalised domains as they came."""
         who = address.canonical(mailbox)
         names = [who, self.pseudonym(mailbox)]
         for earlier in address.earlier_canonicals(mailbox):
@@ -59,18 +59,21 @@ class IdentityPolicy:
         return list(dict.fromkeys(names))
 
     def canonical_by_name(self, mailboxes: Iterable[str]) -> dict[str, str]:
-        """All names under which the addresses may stand, each with the canonical address."""
+        """Maps each name under which the addresses may be stored to the canonical address."""
         return {name: address.canonical(mailbox) for mailbox in set(mailboxes) for name in self.possible_names(mailbox)}
 
     def event_recipient(self, mailbox: str) -> str:
-        """What an event or a settled delivery says of its recipient."""
+        """The recipient, as an event and a settled delivery have it."""
         if self.mode == "aggregate":
             return ""
         return self.pseudonym(mailbox) if self.redacts else mailbox
 
     def redact_reply(self, code: int, text: str, recipient: str, *, is_ours: bool) -> str:
-        """A reply's text as it is kept. Servers quote the address in more ways than can be known, so of what others
-        say none is, but the words of a yes as digests: by them its upstream names the mail later."""
+        """Returns a reply's text as it is stored.
+
+        Servers quote the address in more ways than we can know, so their texts are dropped. The words of a positive
+        reply are kept as digests: an upstream may name the mail by one of them later.
+        """
         if not self.redacts:
             return text
         if is_ours:
@@ -78,28 +81,28 @@ class IdentityPolicy:
         if self.mode == "aggregate" or not 200 <= code < 300:
             return ""
         if text and all(map(is_pseudonym, text.split())):
-            return text  # it is veiled already
+            return text  # it is redacted already
         return " ".join(self.digest(word) for word in _RECEIPT_WORD.findall(text)[:_MAX_RECEIPT_WORDS])
 
     def digest(self, text: str) -> str:
-        """What stands for an id of others', which may name somebody: always the same, and nobody's to undo."""
+        """Returns what is stored of another system's id, which may contain an address: always the same, and one-way."""
         return self._pseudonym(text)
 
     def identifying_strings(self, mailboxes: Iterable[str]) -> frozenset[str]:
-        """What would name one of them, beside what is kept anyway; empty where everything is."""
+        """Returns the strings that would identify one of the addresses; none if addresses are stored."""
         if not self.redacts:
             return frozenset()
         return redaction.identifying_strings(mailboxes, with_local_part=self.mode == "aggregate")
 
 
 def policy_for(connection: sa.Connection) -> IdentityPolicy:
-    """How the store that this connection belongs to writes people down."""
+    """Returns the policy of the store that this connection belongs to."""
     found = connection.get_execution_options().get(_EXECUTION_OPTION)
     return found if isinstance(found, IdentityPolicy) else IdentityPolicy()
 
 
 def engine_options(people: IdentityPolicy) -> dict[str, IdentityPolicy]:
-    """The execution options of an engine whose connections know these people."""
+    """Returns the execution options of an engine whose connections have this policy."""
     return {_EXECUTION_OPTION: people}
 
 

@@ -28,7 +28,7 @@ _LIVE = "*.live"  # `fact_log`'s, of which those are replayed that no process ho
 class Fact(NamedTuple):
     """A kind of fact: how its value is written, the store function that commits it, and what of it may be kept."""
 
-    adapter: TypeAdapter[Any]  # Any: each kind has its own type, which only `apply` and `veil` need to know
+    adapter: TypeAdapter[Any]  # Any: each kind has its own type, which only `apply` and `redact` need to know
     apply: Callable[[sa.Connection, Any], None]
     redact: Callable[[IdentityPolicy, Any], Any] = lambda _, value: value
     salvage: Callable[[sa.Connection, Any], None] = lambda _connection, _value: None  # where `apply` fails by itself

@@ -24,7 +24,7 @@ def is_current(engine: sa.Engine) -> bool:
 
 
 def upgrade_schema(engine: sa.Engine) -> None:
-    """Migrates. Several processes may call it at once. Raises TooNew, sqlalchemy.exc.SQLAlchemyError."""
+    """Migrates. Several processes may call it at once. Raises DatabaseTooNewError, sqlalchemy.exc.SQLAlchemyError."""
     known = _known_versions()
     with engine.begin() as connection:
         if engine.dialect.name == "postgresql":

@@ -1,7 +1,7 @@
-"""What is to be delivered and what became of it.
+"""Messages with their deliveries, and the outcomes of attempts.
 
-`file` takes a message in; `settle` writes down how attempts ended: the delivery, the attempt, the event and a
-suppression in one commit. `leases` hands out what is due; here an operator sees it, hurries it, or drops it.
+`insert_message` stores a message; `record_outcomes` stores how attempts ended: the delivery, the attempt, the event
+and a suppression in one commit. `leases` gives due deliveries to workers; the lists and `retry_now` are for operators.
 """
 
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -37,7 +37,7 @@ class AttemptRecord(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """How one step of a delivery ended. `id` is its event's, so that a second telling changes nothing."""
+    """How one step of a delivery ended. `id` is that of its event, so that recording it twice changes nothing."""
 
     id: str
     number: int
@@ -48,7 +48,7 @@ class Outcome(NamedTuple):
     category: str = ""
     rule: str = ""
     attempt: AttemptRecord | None = None
-    counts_as_attempt: bool = True  # False: the upstream was out, which is not the delivery's fault
+    counts_as_attempt: bool = True  # False: the upstream was down, which says nothing of the delivery
     next_attempt_at: datetime | None = None
     suppress: bool = False
     tracked: bool = True
@@ -77,17 +77,17 @@ def _validator(row: type[SQLModel]) -> Callable[[Any], Any]:  # Any: pydantic gi
 
 
 class NewMessage(NamedTuple):
-    """A message and all that is known of it when it is first written down."""
+    """A message and all that is known of it when it is stored."""
 
     message: Annotated[Message, BeforeValidator(_validator(Message))]
     octets: bytes | None
     deliveries: list[Annotated[Delivery, BeforeValidator(_validator(Delivery))]]
     outcomes: list[Outcome]
-    destinations: LongUrlRows = ()  # those that its links only refer to, as `destinations.keep` returned them
+    destinations: LongUrlRows = ()  # as `LongUrlFiles.save` returned them
 
 
 def insert_message(connection: sa.Connection, new: NewMessage) -> None:
-    """Writes a message, its deliveries and how the first attempts ended. A second filing changes nothing."""
+    """Stores a message, its deliveries and how the first attempts ended. Doing so twice changes nothing."""
     new = redaction.redact_new_message(identities.policy_for(connection), new)
     message = new.message
     if connection.scalar(sa.select(tables.message.c.id).where(tables.message.c.id == message.id)):
@@ -98,7 +98,7 @@ def insert_message(connection: sa.Connection, new: NewMessage) -> None:
         type=EventType.ACCEPTED,
         at=message.accepted_at,
         message=message.id,
-        reasons=message.reasons,  # why it passes as it came, where it does
+        reasons=message.reasons,  # why the mail was left as it came
         detail=message.client,
     )
     happened, attempts = [accepted], []
@@ -120,21 +120,20 @@ def insert_message(connection: sa.Connection, new: NewMessage) -> None:
 
 
 class MessageNotStoredError(NotStoredYetError):
-    """The message is not in the database: its own filing may still wait in a journal."""
+    """The message is not in the database: it may still wait in a journal."""
 
 
-_MAX_JOURNAL_AGE = timedelta(days=30)  # what was accepted longer ago has expired
+_MAX_JOURNAL_AGE = timedelta(days=30)  # a message that was accepted earlier has expired
 
 
 def record_outcomes(
     connection: sa.Connection, message: str, outcomes: Iterable[Outcome], worker: str = "", *, is_final: bool = False
 ) -> None:
-    """Writes down how attempts at a message's deliveries ended, and lets go of their leases. Raises
-    MessageNotStoredError.
+    """Records how attempts at a message's deliveries ended, and ends their leases. Raises MessageNotStoredError.
 
-    A second telling changes nothing. What comes late (another worker has taken over since, or it is decided) is
-    written down as an attempt; only what is final counts then: a delivery above all, for nobody can undo it.
-    `is_final`: whoever tells has seen the row, and knows that it now stands so (`late_reports`).
+    Recording an outcome twice changes nothing. If the delivery is already settled, or leased by another worker, only
+    the attempt is recorded, except that a final outcome still counts, and DELIVERED always does. `is_final`: the caller
+    has read the row under lock, and the outcome replaces its state (`late_reports`).
     """
     policy = identities.policy_for(connection)
     forgotten: list[str] = []
@@ -167,8 +166,8 @@ def record_outcomes(
 
 
 def _apply_repeated_failure(connection: sa.Connection, message: str, outcome: Outcome) -> Outcome:
-    """The outcome, hard if it is a soft one that has come again."""
-    # Where deliveries name nobody, it cannot be seen that one arrived in between.
+    """Returns the outcome, as a hard bounce if the soft failure has come again."""
+    # In aggregate mode deliveries have no recipient: a delivery in between, which clears the count, is not seen.
     can_tell = identities.policy_for(connection).mode != "aggregate"
     if not outcome.is_soft_failure or not can_tell:
         return outcome
@@ -178,7 +177,7 @@ def _apply_repeated_failure(connection: sa.Connection, message: str, outcome: Ou
 
 
 def _changes_delivery(row: Any, outcome: Outcome, worker: str) -> bool:  # Any: a delivery's row
-    """True if the delivery stands, from now on, as the outcome says."""
+    """True if the outcome decides the delivery's state."""
     if not Status(row.status).is_open:
         return outcome.status is Status.DELIVERED and row.status != Status.DELIVERED and outcome.attempt is not None
     if not outcome.status.is_open:
@@ -189,7 +188,7 @@ def _changes_delivery(row: Any, outcome: Outcome, worker: str) -> bool:  # Any: 
 
 
 def _record_attempt_only(connection: sa.Connection, message: str, outcome: Outcome) -> None:
-    """Writes down an attempt that decided nothing, once."""
+    """Records an attempt that decided nothing, once."""
     table = tables.attempt
     for attempt in _attempt_rows(message, outcome):
         same = sa.select(table.c.id).filter_by(message=message, number=outcome.number, at=outcome.at)
@@ -265,7 +264,7 @@ def find_message(connection: sa.Connection, message_id: str) -> Message | None:
 
 
 def find_content(connection: sa.Connection, message_id: str) -> bytes | None:
-    """A message as it was accepted; None if that is no longer kept."""
+    """A message's octets as they were accepted; None if they are deleted."""
     kept: bytes | None = connection.scalar(
         sa.select(tables.content.c.octets).where(tables.content.c.message == message_id)
     )
@@ -304,7 +303,7 @@ def list_deliveries(connection: sa.Connection, message_id: str, number: int | No
 
 
 def resume_waiting_for_login(connection: sa.Connection, now: datetime, logins: Collection[str]) -> None:
-    """Makes due what waits for those users' credentials."""
+    """Makes deliveries due that wait for those users' credentials."""
     table, message = tables.delivery, tables.message
     theirs = sa.select(message.c.id).where(message.c.login.in_(logins))
     connection.execute(

@@ -1,6 +1,7 @@
-"""What reverse-paths are still to be told: noted with the outcome, in its commit, and paid with the notice, in one.
+"""DSNs that are due.
 
-So a crash neither loses a notice nor doubles it, and what fails together is told together.
+The commit that records an outcome marks its DSN as due (`delivery.dsn_due`). Another commit puts the DSN into the queue
+and clears the mark, so that a crash neither loses nor doubles it. Recipients that fail together are in one DSN.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,18 +16,18 @@ from relay.store.queue import deliveries, redaction
 from relay.store.queue.attempts import AttemptDetail
 from relay.store.queue.deliveries import NewMessage
 
-MAX_WAIT_FOR_OTHERS = timedelta(minutes=1)  # with the rest of a message's recipients
+MAX_WAIT_FOR_OTHERS = timedelta(minutes=1)  # for the message's other recipients
 
 
 class DueDsn(NamedTuple):
-    """A recipient that the reverse-path is to be told of; without an attempt it expired or was dropped before one."""
+    """A recipient that the DSN is about. Without an attempt, the delivery expired or was dropped before one."""
 
     delivery: Delivery
     attempt: AttemptDetail | None
 
 
 def requested_conditions(notify: str) -> list[str]:
-    """Of what a reverse-path is told that gave this NOTIFY. RFC 3461 §4.1: without it of failures."""
+    """The conditions (FAILURE, DELAY, SUCCESS) that this NOTIFY value asks for. RFC 3461 §4.1: by default failures."""
     return notify.upper().split(",") if notify else ["FAILURE"]
 
 
@@ -36,8 +37,8 @@ ComposeDsn = Callable[[Message, bytes | None, list[DueDsn]], NewMessage]
 def find_messages_with_due_dsn(
     connection: sa.Connection, now: datetime, set_aside: Sequence[str] = (), limit: int = 1000
 ) -> list[str]:
-    """Messages whose reverse-path is to be told something now: nothing of them is under way, or it takes too long.
-    Without those that are `set_aside`."""
+    """Returns messages whose DSN is to be sent now: no attempt at them is under way, or it takes too long. Leaves out
+    those that are `set_aside`."""
     table, other = tables.delivery, tables.delivery.alias("other")
     busy = sa.exists().where(
         other.c.message == table.c.message,
@@ -52,7 +53,7 @@ def find_messages_with_due_dsn(
 
 
 def queue_due_dsn(connection: sa.Connection, message_id: str, compose: ComposeDsn) -> int:
-    """Files the notice that is owed, and notes that it is told. Returns of how many recipients."""
+    """Puts the message's due DSN into the queue and clears the marks. Returns how many recipients it is about."""
     table = tables.delivery
     mine = (table.c.message == message_id, tables.has_dsn_due)
     rows = connection.execute(sa.select(table).where(*mine).order_by(table.c.number).with_for_update(skip_locked=True))

@@ -1,7 +1,8 @@
-"""What is told of a delivery after it has left us: bounces, delays and complaints, by mail or by a provider's webhook.
+"""Late reports: bounces, delays and complaints after the upstream's 250, by mail or by a provider's webhook.
 
-In: a LateReport, which names the delivery.  Out: the same rows as a live reply leaves, in the same commit. A second
-telling changes nothing, and tidings may come in any order: the later time decides, a complaint always counts.
+In: a LateReport, which names the delivery.  Out: the same rows as a live reply leaves, in the same commit. A
+report that comes twice changes nothing, and reports may come in any order: the later time decides, and a complaint
+always counts.
 """
 
 from datetime import datetime, timedelta
@@ -30,8 +31,8 @@ _FAILED_STATUSES = (Status.BOUNCED, Status.EXPIRED, Status.SUPPRESSED)
 
 
 class LateReport(NamedTuple):
-    """What is told. `type` is bounced, deferred, delivered, complained or unsubscribed; `source` is the teller's own
-    id of it, if there is one."""
+    """What a report says of one delivery. `type` is bounced, deferred, delivered, complained or unsubscribed;
+    `source_id` is the reporter's own id of it, if there is one."""
 
     id: str  # of the event that it becomes
     type: EventType
@@ -46,12 +47,12 @@ class LateReport(NamedTuple):
     is_soft_failure: bool = False
     reasons: tuple[str, ...] = ()
     source_id: str = ""
-    sends_dsn: bool = False  # the app hears of it from us alone: the mail went under a reverse-path of ours
+    sends_dsn: bool = False  # the mail went under a reverse-path of ours, so that only we can inform the app
 
 
 class DeliveryClues(NamedTuple):
-    """What a teller knows of a delivery: the recipient, and the mail's Message-ID (without brackets) or the id that our
-    upstream gave it in its 250."""
+    """What a reporter knows of a delivery: the recipient, and the mail's Message-ID (without brackets) or the id that
+    our upstream gave it in its 250."""
 
     recipient: str
     at: datetime
@@ -73,7 +74,7 @@ class BounceVerdict(Protocol):
 
 
 def as_failure(report: LateReport, verdict: BounceVerdict, *, suppress_hard: bool) -> LateReport:
-    """The tiding of a failure, as judged. Whoever tells it has given up: it is soft at least."""
+    """Returns the report with a verdict. Its sender has given up, so that the failure is soft at least."""
     return report._replace(
         kind="soft" if verdict.kind == "none" else str(verdict.kind),
         category=verdict.category,
@@ -84,7 +85,7 @@ def as_failure(report: LateReport, verdict: BounceVerdict, *, suppress_hard: boo
 
 
 def find_reported_delivery(connection: sa.Connection, clues: DeliveryClues) -> tuple[str, int] | None:
-    """Message and number of the delivery that is meant; None if there is none. The recipient must agree in any case."""
+    """Returns message and number of the delivery that is meant; None if there is none. The recipient must match."""
     message, delivery = tables.message, tables.delivery
     policy = identities.policy_for(connection)
     wanted = sa.select(delivery.c.message, delivery.c.number, delivery.c.recipient).order_by(delivery.c.message.desc())
@@ -116,7 +117,7 @@ def find_reported_delivery(connection: sa.Connection, clues: DeliveryClues) -> t
 
 
 def apply_report(connection: sa.Connection, report: LateReport) -> bool:
-    """Writes it down; False if it changes nothing. Raises UnknownDeliveryError, `delivery_rows.raise_if_recent`."""
+    """Records the report. False if it changes nothing. Raises UnknownDeliveryError."""
     found = delivery_rows.lock_row(connection, report.message, report.number)
     if found is None:
         delivery_rows.raise_if_recent(report.message, report.at)
@@ -143,9 +144,9 @@ def apply_report(connection: sa.Connection, report: LateReport) -> bool:
 
 
 def mark_processed(connection: sa.Connection, source: str, at: datetime) -> bool:
-    """Remembers what a teller said, by its own id of it. False if it has said so before.
+    """Stores a reporter's id of an event. False if it was there already.
 
-    A digest is kept: a provider's id of an event may have the recipient in it, and whoever is erased is to be gone.
+    A digest is stored: the id may contain the recipient's address, which would outlive its erasure.
     """
     heard, source = tables.processed_provider_event, identities.policy_for(connection).digest(source)
     if connection.scalar(sa.select(heard.c.id).where(heard.c.id == source)):
@@ -160,7 +161,7 @@ def _apply_bounce(connection: sa.Connection, report: LateReport, row: Delivery) 
     arrived = _reported_delivered_at(connection, report)
     if arrived is not None and arrived > report.at:
         return False
-    if row.delivered_at is not None:  # nothing bounces before it is sent, whatever another's clock says
+    if row.delivered_at is not None:  # mail does not bounce before it is sent, whatever another machine's clock says
         report = report._replace(at=max(report.at, row.delivered_at))
     outcome = _outcome(report, row, Status.BOUNCED)
     outcome = outcome._replace(dsn_due="failed" if _is_dsn_due(connection, report, row, "FAILURE") else "")
@@ -169,7 +170,7 @@ def _apply_bounce(connection: sa.Connection, report: LateReport, row: Delivery) 
 
 
 def _is_dsn_due(connection: sa.Connection, report: LateReport, row: Delivery, condition: str) -> bool:
-    """True if the reverse-path asked to hear of that (RFC 3461 §4.1), and there is somebody to tell."""
+    """True if the envelope asks for a DSN of that condition (RFC 3461 §4.1), and there is a reverse-path for it."""
     if not report.sends_dsn or condition not in dsn_due.requested_conditions(row.notify):
         return False
     message = deliveries.find_message(connection, report.message)
@@ -177,7 +178,7 @@ def _is_dsn_due(connection: sa.Connection, report: LateReport, row: Delivery, co
 
 
 def _apply_delivery(connection: sa.Connection, report: LateReport, row: Delivery) -> bool:
-    """That our upstream took it, we know; that it had arrived after it had bounced is news."""
+    """Only a delivery that bounced before changes: that the upstream took the mail is known already."""
     if row.status == Status.BOUNCED and row.settled_at is not None and report.at > row.settled_at:
         deliveries.record_outcomes(connection, report.message, [_outcome(report, row, Status.DELIVERED)], is_final=True)
         return True
@@ -186,7 +187,7 @@ def _apply_delivery(connection: sa.Connection, report: LateReport, row: Delivery
 
 
 def _apply_delay(connection: sa.Connection, report: LateReport, row: Delivery) -> bool:
-    """Somebody else still tries: noted, and nothing more."""
+    """Another server still tries: an attempt and an event are recorded, and the status stays."""
     event, detail = tables.event, deliveries.reply_text(report.attempt, report.rule)
     same = sa.select(event.c.id).where(
         event.c.message == report.message,
@@ -245,7 +246,7 @@ def _outcome(report: LateReport, row: Delivery, status: Status) -> Outcome:
 
 
 def _reported_delivered_at(connection: sa.Connection, report: LateReport) -> datetime | None:
-    """The last time at which somebody told that it arrived. Our upstream's own 250 is no such word."""
+    """When the mail arrived by the latest report. Our upstream's own 250 does not count."""
     table = tables.attempt
     found: datetime | None = connection.scalar(
         sa.select(sa.func.max(table.c.at, type_=tables.UtcTime)).where(

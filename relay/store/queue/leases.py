@@ -1,8 +1,9 @@
-"""Who attempts what: deliveries that are due are leased, and come back when their holder is gone.
+"""Leases on due deliveries. A lease lapses if its worker is gone.
 
-In: the clock, a worker's name, how much room it has.  Out: leased deliveries, by message. Streams take turns, and in
-a stream the oldest and the newest of what is due do, so that a large mailing holds nobody up. What was under way each
-time a process died is tried alone at last, and then parked: it waits for an operator, or for its time to be over.
+In: the clock, a worker's name, how many deliveries it can take.  Out: leased deliveries, by message. Streams take
+turns, and within a stream the oldest and the newest due deliveries do, so that a large mailing delays no other mail.
+A delivery that was under way each time a process died is at last tried alone, and then parked: it waits for an
+operator, or until it expires.
 """
 
 import itertools
@@ -29,7 +30,7 @@ class DeliveryKey(NamedTuple):
 
 
 class LeaseClock(NamedTuple):
-    """What time it is, and what is enough for a lease to have lapsed: less, after the clock was set."""
+    """The time now, and the time before which a lease has lapsed: an earlier one, after the clock was set."""
 
     now: datetime
     lapsed: datetime
@@ -73,13 +74,13 @@ def lease_due(
 def lease_expired(
     connection: sa.Connection, clock: LeaseClock, until: datetime, worker: str, limit: int
 ) -> dict[str, list[Delivery]]:
-    """The same for what is past its time, whatever its turn, also where it is parked."""
+    """The same for deliveries that have expired, without turns, also if they are parked."""
     over = [DeliveryKey(*row) for row in connection.execute(_select_expired(clock).limit(limit))]
     return _mark_leased(connection, over, until, worker)
 
 
 def has_expired(connection: sa.Connection, clock: LeaseClock) -> bool:
-    """True if something waits past its time that nobody holds."""
+    """True if a delivery has expired that no worker holds."""
     return connection.execute(_select_expired(clock).limit(1)).first() is not None
 
 
@@ -88,7 +89,7 @@ def _select_expired(clock: LeaseClock) -> sa.Select[Any]:  # Any: columns of a t
     is_over = sa.exists().where(message.c.id == table.c.message, message.c.expires_at <= clock.now)
     return (
         sa.select(table.c.message, table.c.number)
-        # What ends its process even then stays: once more would be for ever.
+        # A delivery that crashes its process even while it expires is not leased again: the loop would be endless.
         .where(_is_free(table, clock), table.c.crashes <= MAX_CRASHES, is_over)
         .order_by(table.c.next_attempt_at)
         .with_for_update(skip_locked=True, of=table)
@@ -114,7 +115,7 @@ def has_due(connection: sa.Connection, clock: LeaseClock) -> bool:
 
 
 def shift_due_times(connection: sa.Connection, step: timedelta) -> None:
-    """Moves all due times by that, where the clock was set back: they would lie too far ahead."""
+    """Moves all due times by `step`: after the clock was set back they would be too far ahead."""
     table = tables.delivery
     rows = connection.execute(
         sa.select(table.c.message, table.c.number, table.c.next_attempt_at).where(table.c.next_attempt_at.is_not(None))
@@ -126,7 +127,7 @@ def shift_due_times(connection: sa.Connection, step: timedelta) -> None:
 
 
 def renew_leases(connection: sa.Connection, worker: str, messages: Collection[str], until: datetime) -> None:
-    """Holds what the worker has of those messages for longer."""
+    """Extends the worker's leases on those messages."""
     table = tables.delivery
     mine = (table.c.message.in_(sorted(messages)), table.c.leased_by == worker)
     connection.execute(sa.update(table).where(*mine).values(leased_until=until))
@@ -141,16 +142,16 @@ def shorten_leases(connection: sa.Connection, worker: str, keys: Collection[Deli
 
 
 def park_delivery(connection: sa.Connection, key: DeliveryKey) -> None:
-    """Nobody tries it again before an operator says so."""
+    """Parks a delivery: no worker tries it again before an operator says so."""
     table = tables.delivery
     this = (table.c.message == key.message, table.c.number == key.number, table.c.next_attempt_at.is_not(None))
     connection.execute(sa.update(table).where(*this).values(crashes=MAX_CRASHES, leased_by="", leased_until=None))
 
 
 def find_lost_leases(connection: sa.Connection, worker: str, keys: Collection[DeliveryKey]) -> set[DeliveryKey]:
-    """Which of these the worker does not hold: another one has taken them over, or has settled them.
+    """Returns those of the deliveries that the worker does not hold: another one has leased or settled them.
 
-    What is not in the database is nobody else's either.
+    A delivery that is not in the database is held by no other worker.
     """
     table = tables.delivery
     messages, numbers = {key.message for key in keys}, {key.number for key in keys}
@@ -163,12 +164,12 @@ def find_lost_leases(connection: sa.Connection, worker: str, keys: Collection[De
 
 
 def release_leases(connection: sa.Connection, worker: str | None = None) -> None:
-    """Gives back the leases of a worker that has stopped; of all, where none can be running."""
+    """Ends the leases of a worker that has stopped; None: of all workers, when none can be running."""
     connection.execute(sa.update(tables.delivery).where(*_leased_by(worker)).values(leased_by="", leased_until=None))
 
 
 def release_after_crash(connection: sa.Connection, worker: str) -> list[DeliveryKey]:
-    """Gives back the leases of a worker that died, which counts against them. Returns what is parked from now on."""
+    """Ends the leases of a worker that died, and counts a crash for each. Returns deliveries that are parked now."""
     table = tables.delivery
     keys = (table.c.message, table.c.number)
     parked = connection.execute(sa.select(*keys).where(*_leased_by(worker), table.c.crashes == _SUSPECT_CRASHES))
@@ -192,9 +193,10 @@ def _is_free(table: Any, clock: LeaseClock) -> sa.ColumnElement[bool]:  # Any: t
 
 
 def _due_streams(connection: sa.Connection, clock: LeaseClock) -> list[str]:
-    """The streams of which something is due, the one that waits longest first.
+    """The streams that have due deliveries, the one that waits longest first.
 
-    From name to name along the index, then one look at each: a million deliveries cost no more than ten.
+    A recursive query skips along the index from stream to stream, then looks up the oldest delivery of each. The cost
+    depends on the number of streams, not of deliveries.
     """
     table, other, due = tables.delivery, tables.delivery.alias("other"), tables.delivery.alias("due")
     names = (
@@ -219,7 +221,7 @@ def _due_streams(connection: sa.Connection, clock: LeaseClock) -> list[str]:
 def _interleaved(
     connection: sa.Connection, clock: LeaseClock, stream: str, share: int, depth: int, newest_first: bool
 ) -> Iterator[DeliveryKey]:
-    """A stream's due deliveries: by turns the oldest, of each message in turn, and the newest. Lazy."""
+    """A stream's due deliveries: alternately the oldest, from each message in turn, and the newest. Lazy."""
     table = tables.delivery
     due = (
         sa.select(table.c.message, table.c.number)

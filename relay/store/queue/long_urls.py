@@ -105,7 +105,8 @@ class LongUrlFiles:
         for path in self._directory.glob("??/*"):
             if not _is_older(path, before):
                 continue
-            # Whoever uses it again in this moment either finds it missing, and writes it, or makes it young here.
+            # A process that needs the file now either finds it gone and writes it again, or touches it, and then
+            # the second check of its age keeps it.
             aside = path if path.suffix else path.with_suffix(".old")
             path.rename(aside)
             if _is_older(aside, before):
@@ -136,10 +137,10 @@ def _is_older(path: Path, before: datetime) -> bool:
 
 
 def insert_rows(connection: sa.Connection, rows: LongUrlRows, at: datetime) -> None:
-    """Keeps the rows that `Destinations.keep` returned, for machines that have not its files."""
+    """Stores the rows that `LongUrlFiles.save` returned, for machines without its files."""
     insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     table = tables.destination
-    # In order: two that file the same ones must not wait for each other.
+    # Sorted, so that two writers of the same rows do not deadlock.
     for name, sealed in sorted(rows):
         row = insert(table).values(name=name, sealed=sealed, used_at=at)
         connection.execute(row.on_conflict_do_update(index_elements=[table.c.name], set_={"used_at": at}))

@@ -1,7 +1,7 @@
-"""Facts as `[privacy] mode` lets them be kept: what is settled names nobody.
+"""Facts as `[privacy] mode` allows to store them: settled deliveries do not identify their recipient.
 
-In: a filing, or how attempts ended.  Out: the same with pseudonyms, and without texts that quote an address. What
-still waits for an attempt keeps the address that it goes to. Veiling twice is veiling once.
+In: a new message, or outcomes.  Out: the same with pseudonyms, and without texts that quote an address. A delivery that
+waits for an attempt keeps its address. Redacting twice is the same as redacting once.
 """
 
 from collections.abc import Iterable
@@ -37,7 +37,7 @@ def redact_new_message(policy: IdentityPolicy, whole: "NewMessage") -> "NewMessa
     """A message with its deliveries. Its own texts are scrubbed of all its recipients."""
     if not policy.redacts:
         return whole
-    # A notice that is owed names whom it is about; `dsn_due` veils them when it is told.
+    # A due DSN names its recipients; `dsn_due` redacts them when it is sent.
     ended = {one.number for one in whole.outcomes if not one.status.is_open and not one.dsn_due}
     is_settled = all(row.number in ended for row in whole.deliveries)
     unwanted = policy.identifying_strings(row.recipient for row in whole.deliveries)
@@ -85,8 +85,8 @@ def _redact_return_path(policy: IdentityPolicy, message: Message, unwanted: froz
 
 
 def clear_envelope(connection: sa.Connection, message: str, recipients: list[str]) -> None:
-    """Where nothing of the message waits any more, nor is to be told: lets go of what was for its delivery and
-    could lead to these."""
+    """Once no delivery of the message is pending and no DSN is due, clears the fields that could identify these
+    recipients: reverse-path, ENVID, and in aggregate mode plan and content."""
     delivery, table, policy = tables.delivery, tables.message, identities.policy_for(connection)
     waits = sa.select(delivery.c.number).where(
         delivery.c.message == message, sa.or_(delivery.c.next_attempt_at.is_not(None), tables.has_dsn_due)

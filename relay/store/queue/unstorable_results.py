@@ -1,7 +1,7 @@
-"""Results of attempts that cannot be stored as they are: a second delivery is no answer to that.
+"""Outcomes that cannot be stored as they are, for a fault of ours. The mail must not be sent a second time for that.
 
-In: outcomes that `queue.settle` has failed with, for a fault of ours.  Out: each by itself, without the upstream's
-words, which are all that we did not write; or else, where somebody has the mail or nobody will, the delivery parked.
+In: outcomes that `deliveries.record_outcomes` failed with.  Out: each is recorded by itself, without the upstream's
+text, the only part that we did not make. If that fails too and the outcome is final, the delivery is parked.
 """
 
 from collections.abc import Iterable
@@ -18,7 +18,7 @@ from relay.store.queue.deliveries import Outcome
 def record_without_reply_text(
     connection: sa.Connection, message: str, outcomes: Iterable[Outcome], worker: str = ""
 ) -> None:
-    """Writes down how the attempts ended, as much of it as can be. Raises queue.NotFiled."""
+    """Records as much of the outcomes as can be stored. Raises MessageNotStoredError."""
     for outcome in outcomes:
         short = outcome._replace(attempt=outcome.attempt._replace(text="", status="") if outcome.attempt else None)
         try:

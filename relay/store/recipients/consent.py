@@ -1,6 +1,6 @@
-"""Who is tracked: what recipients said, or somebody for them, apart from any unsubscribe.
+"""Consent to tracking, given or refused by recipients or on their behalf. Unsubscribes are apart from it.
 
-A no also holds for mail already sent. Where `[privacy] consent = "asked"`, whoever said nothing is not tracked either.
+A "no" also holds for mail already sent. With `[privacy] consent = "asked"`, only those who said yes are tracked.
 """
 
 from collections.abc import Iterable
@@ -16,7 +16,7 @@ _CHUNK = 500  # SQLite's oldest limit on variables of a statement is 999
 
 
 class ConsentChange(NamedTuple):
-    """What was said about some addresses. None takes back whatever was said before."""
+    """Consent of some addresses. `is_yes` None takes back whatever was recorded before."""
 
     mailboxes: list[str]
     at: datetime
@@ -25,8 +25,7 @@ class ConsentChange(NamedTuple):
 
 
 def change_consent(connection: sa.Connection, wish: ConsentChange) -> None:
-    """Writes a wish down; the last one counts, but what a mail's header says of its recipients does not overrule
-    what they said, or what the API said of one of them."""
+    """Records consent. The last one counts, except that a mail's header does not overrule the recipient or the API."""
     table, policy = tables.consent, identities.policy_for(connection)
     for mailbox in wish.mailboxes:
         mine = table.c.address.in_(policy.possible_names(mailbox))

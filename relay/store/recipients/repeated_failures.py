@@ -1,4 +1,4 @@
-"""Soft failures that mean something when they come again: a mailbox that is switched off, and a day later still is.
+"""Soft failures that count as hard if they are repeated: a mailbox that is disabled, and a day later still is.
 
 In: how a delivery ended.  Out: the same, or judged hard. A delivery in between clears the count; it is asked
 for when it matters, so that mail that arrives costs nothing.

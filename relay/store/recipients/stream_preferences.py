@@ -1,6 +1,6 @@
-"""Which streams a recipient wants, said by the link of a message: leaving several or all, and taking it back.
+"""The streams that a recipient wants, changed by the preference link of a message.
 
-Each change is an event, and is written down once.
+Each change is an event, and is recorded once.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ _MAX_RECENT = 1000  # deliveries whose streams are offered
 
 
 class PreferenceChange(NamedTuple):
-    """What was chosen. `id` is its event's, so that a second telling changes nothing."""
+    """A recipient's choice. `id` is that of its event, so that recording it twice changes nothing."""
 
     id: str
     at: datetime
@@ -41,7 +41,7 @@ class Stream(NamedTuple):
 
 
 class StreamPreferences(NamedTuple):
-    """How a recipient stands to the streams of a sender."""
+    """Which streams of a sender a recipient wants."""
 
     streams: list[Stream]
     from_all: bool  # unsubscribed from all of them
@@ -69,7 +69,7 @@ def read_preferences(connection: sa.Connection, message: str, number: int, now: 
 
 
 def apply_change(connection: sa.Connection, choice: PreferenceChange) -> None:
-    """Writes a choice down. Raises UnknownDeliveryError."""
+    """Records a choice. Raises UnknownDeliveryError."""
     if connection.scalar(sa.select(tables.event.c.id).where(tables.event.c.id == choice.id)):
         return
     found = delivery_rows.find_recipient(connection, choice.message, choice.number)

@@ -1,4 +1,4 @@
-"""Whom not to write to.
+"""Suppressions: addresses that get no mail.
 
 A hard bounce or a complaint suppresses an address for all mail, an unsubscribe for one stream. An entry may
 expire; one that has is as good as gone. The names of entries are what `identities` gives: addresses, or pseudonyms.
@@ -100,7 +100,7 @@ def remove_suppressions(
     stream: str | None = None,
     reason: str | None = None,
 ) -> int:
-    """Lets mail to an address flow again: of one scope, stream or reason, or of all. Returns how many entries went."""
+    """Removes suppressions of an address: of one scope, stream or reason, or all. Returns how many."""
     table = tables.suppression
     names = identities.policy_for(connection).possible_names(mailbox)
     gone = sa.delete(table).where(table.c.address.in_(names))
@@ -110,7 +110,9 @@ def remove_suppressions(
         gone = gone.where(table.c.stream == stream)
     if reason is not None:
         gone = gone.where(table.c.reason == reason)
-    if scope in (None, ALL) and reason != UNSUBSCRIBE:  # what is forgiven is forgotten
+    if (
+        scope in (None, ALL) and reason != UNSUBSCRIBE
+    ):  # an operator who lifts a bounce also clears the count that led to it
         strike = tables.soft_failure
         connection.execute(sa.delete(strike).where(strike.c.address.in_(names)))
     return connection.execute(gone).rowcount

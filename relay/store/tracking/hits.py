@@ -1,4 +1,4 @@
-"""Opens, clicks, unsubscribes: what recipients do, written down once each."""
+"""Opens, clicks and unsubscribes, recorded once each."""
 
 from datetime import datetime
 from functools import cache
@@ -34,7 +34,7 @@ class Hit(NamedTuple):
 
 
 def record_hit(connection: sa.Connection, hit: Hit) -> None:
-    """Writes the hit down and moves the delivery's counters. A second time changes nothing.
+    """Records a hit and moves the delivery's counters. Doing so twice changes nothing.
 
     A recipient who asked not to be tracked leaves no open or click. An unsubscribe suppresses the
     message's stream; only the first one is an event. A hit of nobody in particular counts for the message alone.
@@ -127,7 +127,7 @@ class TrackingRequest(NamedTuple):
 
 
 def stop_tracking(connection: sa.Connection, request: TrackingRequest) -> None:
-    """Notes it for the address behind the delivery. Raises UnknownDeliveryError."""
+    """Records a "no" for the address behind the delivery. Raises UnknownDeliveryError."""
     found = delivery_rows.find_recipient(connection, request.message, request.number)
     if found is None:
         delivery_rows.raise_if_recent(request.message, request.at)
@@ -138,7 +138,7 @@ def stop_tracking(connection: sa.Connection, request: TrackingRequest) -> None:
 
 
 def resume_tracking(connection: sa.Connection, request: TrackingRequest) -> None:
-    """Undoes `untrack`, and no more: what others said of the address stays. Raises UnknownDeliveryError."""
+    """Undoes `stop_tracking`, and no more: a "no" from elsewhere stays. Raises UnknownDeliveryError."""
     found = delivery_rows.find_recipient(connection, request.message, request.number)
     if found is None:
         delivery_rows.raise_if_recent(request.message, request.at)

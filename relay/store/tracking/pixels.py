@@ -51,7 +51,7 @@ class NameTakenError(ValueError):
 
 
 def create_pixel(connection: sa.Connection, ring: tokens.KeyRing, name: str, at: datetime) -> PixelSummary:
-    """Makes a pixel. Raises NameTaken; ValueError with a sentence for a name that cannot be one."""
+    """Makes a pixel. Raises NameTakenError; ValueError with a sentence for a name that cannot be one."""
     name = name.strip()
     if not name or len(name) > MAX_NAME or not name.isprintable():
         raise ValueError(f"a name has 1 to {MAX_NAME} characters on one line")

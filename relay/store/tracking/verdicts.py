@@ -1,6 +1,6 @@
-"""What hits are taken for, judged with all that is known of their delivery, and the counters that follow.
+"""The verdicts of hits, judged with all that is known of their delivery, and the counters that follow from them.
 
-A new hit may relabel earlier ones; `reclassify` judges those of the past by the rules of today.
+A new hit may change the verdict of earlier ones; `reclassify_hits` judges past hits by the rules of today.
 """
 
 import contextlib
@@ -47,7 +47,7 @@ class DeliveryObservation(NamedTuple):
 
 
 class ReclassifyStep(NamedTuple):
-    """A step of `reclassify`: where to go on, and how many hits were judged and changed."""
+    """A step of `reclassify_hits`: where to go on, and how many hits were judged and changed."""
 
     after: tuple[str, int] | None
     hits: int
@@ -55,7 +55,7 @@ class ReclassifyStep(NamedTuple):
 
 
 def record_observation(connection: sa.Connection, observation: DeliveryObservation) -> None:
-    """Keeps it with the delivery, and judges its hits again. A second time changes nothing."""
+    """Stores an observation with its delivery, and judges the hits again. Doing so twice changes nothing."""
     delivery = _find_evidence(connection, observation.message, observation.number)
     if delivery is None:
         return
@@ -75,7 +75,7 @@ def record_observation(connection: sa.Connection, observation: DeliveryObservati
 
 @contextlib.contextmanager
 def judged_once_per_batch(connection: sa.Connection) -> Iterator[None]:
-    """Hits that are written down meanwhile are judged at its end, once for each delivery."""
+    """Meanwhile hits are only recorded; at the end they are judged, once for each delivery."""
     waiting: set[tuple[str, int]] = set()
     connection.info[_PENDING_KEY] = waiting
     try:
@@ -87,7 +87,7 @@ def judged_once_per_batch(connection: sa.Connection) -> Iterator[None]:
 
 
 def hit_added(connection: sa.Connection, message: str, number: int) -> None:
-    """A hit was written down: judges those of its delivery, now or at the end of `together`."""
+    """Judges the hits of a delivery that has a new one, now or at the end of `judged_once_per_batch`."""
     if _PENDING_KEY in connection.info:
         connection.info[_PENDING_KEY].add((message, number))
     else:

@@ -59,7 +59,7 @@ class MailboxEntry(NamedTuple):
 
 
 class RecipientPreferences(NamedTuple):
-    """How a recipient stands to a message's sender."""
+    """Whether a recipient has unsubscribed, and is tracked."""
 
     recipient: str
     unsubscribed: bool

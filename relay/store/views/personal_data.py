@@ -1,7 +1,7 @@
-"""All that is known of one address as a recipient: told, or erased.
+"""Everything about one address as a recipient, exported or erased.
 
-In: an address.  Out: a JSON object with everything; or a count of what was erased. Counters and totals stay, for they
-name nobody; a suppression and a "no" to tracking stay as pseudonyms, since whoever left must not get mail again.
+In: an address.  Out: a JSON object with everything; or a count of what was erased. Counters and totals stay, because
+they identify nobody. A suppression and a "no" to tracking stay as pseudonyms, so that they still hold.
 """
 
 import base64
@@ -74,16 +74,16 @@ def export_address(connection: sa.Connection, mailbox: str, *, with_content: boo
 
 
 def count_under_way(connection: sa.Connection, mailbox: str, now: datetime) -> int:
-    """How many deliveries to the address are being attempted: what they end with would name it again."""
+    """Counts deliveries to the address that are being attempted: their outcomes would name it again."""
     table = tables.delivery
     held = sa.select(sa.func.count()).where(_is_theirs(connection, mailbox), table.c.leased_until > now)
     return connection.scalar(held) or 0
 
 
 def erase_deliveries(connection: sa.Connection, mailbox: str, now: datetime) -> ErasedCounts:
-    """Erases a batch of deliveries with all that hangs on them. Call again until it returns no deliveries.
+    """Erases a batch of deliveries with their events and attempts. Call again until it returns no deliveries.
 
-    Mail that still waits is given up. Content goes, unless somebody else's delivery of the message waits for it.
+    Mail that still waits is given up. Content is deleted, unless another recipient's delivery still needs it.
     """
     event, attempt, delivery = tables.event, tables.attempt, tables.delivery
     unwanted = identifying_strings([mailbox, address.canonical(mailbox)], with_local_part=True)
@@ -108,7 +108,7 @@ def erase_deliveries(connection: sa.Connection, mailbox: str, now: datetime) -> 
             clean = redaction.redact_text(reply.text, unwanted)
             connection.execute(sa.update(attempt).where(attempt.c.id == reply.id).values(text=clean))
         contents = _erase_message(connection, row.message, unwanted)
-        # Requests name whom they are about.
+        # Logged requests contain the recipient.
         connection.execute(sa.delete(webhook_tables.webhook_log).filter_by(message=row.message))
         given_up = row.next_attempt_at is not None
         done += ErasedCounts(1, int(given_up), len(texts), len(replies), contents)
@@ -116,7 +116,8 @@ def erase_deliveries(connection: sa.Connection, mailbox: str, now: datetime) -> 
 
 
 def erase_address_records(connection: sa.Connection, mailbox: str, *, keep_suppressions: bool) -> ErasedCounts:
-    """What is known of the address itself. Suppressions and a "no" to tracking stay as pseudonyms, or go as well."""
+    """Erases what is stored about the address itself. Suppressions and a "no" to tracking become pseudonyms, or are
+    deleted as well."""
     policy = identities.policy_for(connection)
     count = wishes = 0
     for table in (tables.suppression, tables.consent):
@@ -140,8 +141,8 @@ def erase_address_records(connection: sa.Connection, mailbox: str, *, keep_suppr
 
 
 def _erase_message(connection: sa.Connection, message: str, unwanted: frozenset[str]) -> int:
-    """Of the message itself: all that is the recipient's alone, and from what it shares with others the address.
-    Returns 1 if its content went."""
+    """Erases from the message what is this recipient's alone, and the address from what is shared with others.
+    Returns 1 if its content was deleted."""
     table, delivery = tables.message, tables.delivery
     row = connection.execute(sa.select(table).where(table.c.id == message)).mappings().first()
     if row is None:
@@ -190,7 +191,7 @@ def _rows_about(connection: sa.Connection, table: sa.Table, mailbox: str) -> Seq
 
 
 def _observations(connection: sa.Connection, message: str, numbers: set[int]) -> list[json_objects.JsonObject]:
-    """What counted nothing and was kept beside the hits (`verdicts.note`)."""
+    """Observations that were stored beside the hits (`verdicts.record_observation`)."""
     table = tables.delivery
     wanted = sa.select(table.c.observations).where(table.c.message == message, table.c.number.in_(numbers))
     return [

@@ -1,4 +1,4 @@
-"""What is known of an event when somebody is told of it: the event, its message, and how its delivery stands."""
+"""An event as webhooks are sent it: with its message and the state of its delivery."""
 
 from datetime import datetime
 from typing import NamedTuple
@@ -86,7 +86,7 @@ def read_webhook_event(connection: sa.Connection, event_id: str) -> WebhookEvent
 
 
 def sample_event(event_id: str, message_id: str, now: datetime) -> WebhookEvent:
-    """An event that never was, to try an endpoint with."""
+    """Returns an invented event, to test an endpoint with."""
     who, reply = "test@example.com", "250 2.0.0 this is a test"
     values = {"id": event_id, "type": EventType.DELIVERED, "at": now, "message": message_id, "number": 0}
     empty = {"recipient": who, "verdict": "", "reasons": ["test"], "url": "", "user_agent": "", "ip": ""}

@@ -1,7 +1,7 @@
-"""Who is told of events: endpoints that config.toml names, and such as were added to the database.
+"""The endpoints of webhooks: those in config.toml, and those that were added to the database.
 
-In: what an operator wants.  Out: rows, and how each stands. An id never changes: of a configured one it follows from
-its URL and format.
+In: what an operator wants.  Out: rows, and the state of each. An id never changes: that of a configured endpoint
+follows from its URL and format.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ _BATCH = 1000
 
 
 class WebhookStatus(NamedTuple):
-    """A webhook, and what it waits for."""
+    """A webhook, how many requests wait for it, and how the last one ended."""
 
     webhook: WebhookRow
     waiting: int
@@ -51,8 +51,8 @@ def without_password(url: str) -> str:
 
 
 def sync_from_config(connection: sa.Connection, configured: Sequence[Configured], now: datetime) -> None:
-    """Makes the database know the webhooks of config.toml as they stand there now. Those that it names no more are
-    told nothing, and keep what they are owed."""
+    """Brings the webhooks of config.toml into the database. Those that it no longer names get no requests, but their
+    queue is kept."""
     table = webhook_tables.webhook
     known = {row.id: row for row in connection.execute(sa.select(table.c.id, table.c.state).filter_by(source="config"))}
     for one in configured:
@@ -91,7 +91,7 @@ def add_webhook(connection: sa.Connection, given: Configured, now: datetime, sou
 
 
 def remove_webhook(connection: sa.Connection, webhook: str) -> None:
-    """Takes one away with its log and what it is owed. Raises Unknown; ValueError for one that config.toml names."""
+    """Deletes a webhook with its log and queue. Raises UnknownWebhookError; ValueError for one of config.toml."""
     row = get_webhook(connection, webhook)
     if row.source == "config" and row.state != GONE:
         raise ValueError("it stands in config.toml; remove its [[webhook]] table there and restart")
@@ -101,8 +101,8 @@ def remove_webhook(connection: sa.Connection, webhook: str) -> None:
 
 
 def enable_webhook(connection: sa.Connection, webhook: str, now: datetime) -> int:
-    """Tells it events again, first those that it is still owed, at once. Returns how many those are. Raises Unknown;
-    ValueError for one that config.toml names no more."""
+    """Turns a webhook on, and makes its queued requests due. Returns how many those are. Raises UnknownWebhookError;
+    ValueError for one that config.toml no longer names."""
     if get_webhook(connection, webhook).state == GONE:
         raise ValueError("it no longer stands in config.toml")
     table, owed = webhook_tables.webhook, webhook_tables.webhook_queue
@@ -112,7 +112,7 @@ def enable_webhook(connection: sa.Connection, webhook: str, now: datetime) -> in
 
 
 def disable_webhook(connection: sa.Connection, webhook: str) -> None:
-    """Tells it nothing until it is enabled; what happens meanwhile is not kept for it. Raises Unknown."""
+    """Turns a webhook off. Events are not queued for it meanwhile. Raises UnknownWebhookError."""
     get_webhook(connection, webhook)
     table = webhook_tables.webhook
     connection.execute(
@@ -121,8 +121,8 @@ def disable_webhook(connection: sa.Connection, webhook: str) -> None:
 
 
 def rotate_secret(connection: sa.Connection, webhook: str, now: datetime) -> str:
-    """Gives it a new secret and returns that; for a day requests are signed with the old one too. Raises Unknown;
-    ValueError for one that stands in config.toml."""
+    """Makes a new secret and returns it. For a day requests are signed with the old one too. Raises
+    UnknownWebhookError; ValueError for a webhook of config.toml."""
     row = get_webhook(connection, webhook)
     if row.source == "config":
         raise ValueError("its secret stands in config.toml: set secret there, and old_secret to the one before")
@@ -135,8 +135,8 @@ def rotate_secret(connection: sa.Connection, webhook: str, now: datetime) -> str
 def replay_events(
     connection: sa.Connection, webhook: str, now: datetime, since: datetime, until: datetime, after: str = ""
 ) -> tuple[int, str]:
-    """Owes it again, in their order, events that it wants from that span of time. Returns how many, and where to go on
-    ("" at the end): a chunk a commit. Raises Unknown."""
+    """Queues past events again, in their order, of the types that the webhook wants: one chunk in one commit. Returns
+    how many, and where to go on ("" at the end). Raises UnknownWebhookError."""
     row, event = get_webhook(connection, webhook), tables.event
     wanted = sa.select(event.c.id, event.c.type, event.c.message).where(
         event.c.id >= ids.lowest_at(since), event.c.id < ids.lowest_at(until), event.c.id > after
@@ -149,7 +149,7 @@ def replay_events(
 
 
 def replay_event(connection: sa.Connection, webhook: str, event_id: str, now: datetime) -> bool:
-    """Owes it one event again. False if there is no such event. Raises Unknown."""
+    """Queues one event again. False if there is no such event. Raises UnknownWebhookError."""
     get_webhook(connection, webhook)
     event = tables.event
     found = connection.execute(sa.select(event.c.id, event.c.message).where(event.c.id == event_id)).mappings().all()
@@ -158,7 +158,7 @@ def replay_event(connection: sa.Connection, webhook: str, event_id: str, now: da
 
 
 def get_webhook(connection: sa.Connection, webhook: str) -> WebhookRow:
-    """One of them. Raises Unknown."""
+    """Returns a webhook. Raises UnknownWebhookError."""
     row = connection.execute(sa.select(webhook_tables.webhook).filter_by(id=webhook)).mappings().first()
     if row is None:
         raise UnknownWebhookError(webhook)
@@ -175,7 +175,7 @@ def list_webhooks(connection: sa.Connection, *, only_on: bool = False) -> list[W
 
 
 def list_webhook_status(connection: sa.Connection, only: Collection[str] | None = None) -> list[WebhookStatus]:
-    """All of them, or those of these ids, with how they stand."""
+    """All webhooks, or those of these ids, with their state."""
     owed, found = webhook_tables.webhook_queue, []
     for row in list_webhooks(connection):
         if only is None or row.id in only:
@@ -189,7 +189,7 @@ def list_webhook_status(connection: sa.Connection, only: Collection[str] | None 
 def list_webhook_log(
     connection: sa.Connection, webhook: str, limit: int, before: str = "", *, failed: bool = False
 ) -> list[WebhookLogRow]:
-    """Its latest requests, newest first; those before the one of that id; `failed`: such as were not taken."""
+    """A webhook's logged requests before the id `before`, the newest first; `failed`: only those that failed."""
     table = webhook_tables.webhook_log
     wanted = sa.select(table).where(table.c.webhook == webhook).order_by(table.c.id.desc()).limit(limit)
     if before:

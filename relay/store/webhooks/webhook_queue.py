@@ -43,7 +43,7 @@ def enqueue(
     pairs: Sequence[tuple[str, Mapping[Any, Any]]],  # Any: rows' values
     now: datetime | None,
 ) -> None:
-    """Owes events to webhooks, to be told at once: from when they happened, or from `now`."""
+    """Queues events for webhooks, due from when they happened, or from `now`."""
     rows = [
         {"webhook": hook, "event": event["id"], "message": event["message"], "next_attempt_at": now or event["at"]}
         | {"attempts": 0, "leased_by": ""}
@@ -63,14 +63,14 @@ def _select_due(webhook: str, now: datetime) -> sa.Select[Any]:  # Any: whole ro
 
 
 def with_due(connection: sa.Connection, webhooks: Sequence[str], now: datetime) -> list[str]:
-    """Those of the webhooks that are to be told something now."""
+    """Returns those of the webhooks that have a due request."""
     return [one for one in webhooks if connection.execute(_select_due(one, now).limit(1)).first()]
 
 
 def lease_due_requests(
     connection: sa.Connection, room: Mapping[str, int], worker: str, now: datetime, until: datetime
 ) -> list[WebhookQueueRow]:
-    """What is due, as many of each webhook as there is room, leased to `worker`. A lapsed lease counts as due."""
+    """Leases due requests to `worker`, as many of each webhook as it has room for. A lapsed lease counts as due."""
     table, found = webhook_tables.webhook_queue, []
     for webhook, most in room.items():
         due = _select_due(webhook, now).order_by(table.c.next_attempt_at, table.c.id).limit(most)
@@ -82,20 +82,20 @@ def lease_due_requests(
 
 
 def release_requests(connection: sa.Connection, worker: str | None = None) -> None:
-    """Gives back the leases of workers whose name begins so; of all, where none can be running."""
+    """Ends the leases of workers whose name begins so; None: of all workers, when none can be running."""
     table = webhook_tables.webhook_queue
     whose = table.c.leased_by != "" if worker is None else table.c.leased_by.startswith(worker, autoescape=True)
     connection.execute(sa.update(table).where(whose).values(leased_by="", leased_until=None))
 
 
 def drop_request(connection: sa.Connection, row: WebhookQueueRow) -> None:
-    """There is nothing to tell: the webhook does not want it, or the event is gone."""
+    """Deletes a request: it was delivered or given up, the webhook does not want it, or the event is gone."""
     table = webhook_tables.webhook_queue
     connection.execute(sa.delete(table).where(table.c.id == row.id))
 
 
 def postpone_request(connection: sa.Connection, row: WebhookQueueRow, now: datetime, again: datetime) -> None:
-    """An attempt has failed, and the next one is `again`."""
+    """Counts a failed attempt; the next one is due at `again`."""
     table = webhook_tables.webhook_queue
     change = {"attempts": row.attempts + 1, "first_at": row.first_at or now, "next_attempt_at": again}
     connection.execute(sa.update(table).where(table.c.id == row.id).values(**change, leased_by="", leased_until=None))
