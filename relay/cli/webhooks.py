@@ -174,7 +174,7 @@ def _replay(arguments: argparse.Namespace) -> int:
             )
             if not again.result():
                 raise Failed(f"there is no event {arguments.event}")
-            command.say("1 event is told again")
+            command.say("1 event is sent again")
             return 0
         count, after = 0, ""
         while True:

@@ -47,7 +47,7 @@ def test_the_command_adds_tries_logs_and_removes_one(sandbox: Waypost, receiver:
     assert arrived.said["recipient"] == "cli-hook@example.com"
     [logged] = sandbox.rows("webhooks", "log", hook)
     assert logged["request"]["body"].encode() == arrived.body and logged["response"] == "thank you"
-    assert b"1 event is told again" in sandbox.cli("webhooks", "replay", hook, "--event", arrived.said["id"])
+    assert b"1 event is sent again" in sandbox.cli("webhooks", "replay", hook, "--event", arrived.said["id"])
     assert receiver.wait("/cli/ok", 3)[2].body == arrived.body
     listed = sandbox.rows("webhooks", "list")
     assert hook in {row["id"] for row in listed} and "secret" not in json.dumps(listed)
@@ -114,7 +114,7 @@ def test_the_console_adds_one_and_shows_what_it_was_told(
     assert "whsec_" not in page and "pass-5417" not in page + operator.get("/webhooks").text
     assert "webhook-signature" in page and "console-hook" not in page  # `accepted` names nobody
     page = operator.post(f"/webhooks/{hook}", data={"csrf": csrf, "do": "disable"}).text
-    assert "told nothing until it is enabled" in page
+    assert "Nothing is sent to it until it is enabled" in page
     assert operator.post(f"/webhooks/{hook}", data={"csrf": csrf, "do": "remove"}).url.path == "/webhooks"
     assert operator.get(f"/webhooks/{hook}").status_code == 404
     refused = operator.post("/webhooks", data={"csrf": csrf, "url": "nowhere"}).text

@@ -105,19 +105,19 @@ class Webhooks:
         match form.get("do"):
             case "enable":
                 owed = await self._store.write(lambda connection: endpoints.enable_webhook(connection, webhook, now))
-                return f"It is told events again, beginning with {owed} that it is still owed."
+                return f"Events are sent again, beginning with {owed} that still waited."
             case "disable":
                 await self._store.write(lambda connection: endpoints.disable_webhook(connection, webhook))
-                return "It is told nothing until it is enabled."
+                return "Nothing is sent to it until it is enabled."
             case "remove":
                 await self._store.write(lambda connection: endpoints.remove_webhook(connection, webhook))
                 return "The webhook and its log are gone."
             case "again":
-                return "The event is told again." if await self._store.write(again) else "That event is kept no longer."
+                return "The event is sent again." if await self._store.write(again) else "That event has expired."
             case "replay":
                 span = _SPANS.get(str(form.get("since")), _SPANS["1h"])
                 count = await webhooks_api.replayed(self._store, webhook, now, span)
-                return f"{count} events are told again."
+                return f"{count} events are sent again."
         raise HTTPException(400)
 
     async def _show(self, request: Request, webhook: str, *, secret: str = "", status: int = 200) -> Response:
