@@ -12,11 +12,13 @@ from itertools import accumulate
 
 QP_LINE = 76  # RFC 2045 §6.7 rule 5
 MAX_CODE = 3  # octets: =XX
+_EQUALS_SIGN = ord("=")
 BASE64_LINE = 76  # RFC 2045 §6.8
 MAX_LINE = 998  # RFC 5322 §2.1.1
 _ESCAPE = re.compile(rb"=(?:([0-9A-Fa-f]{2})|[ \t]*(?:\r?\n|\Z))")
 _ODD_ESCAPE = re.compile(rb"=(?![0-9A-Fa-f]{2}|\r\n)")
 _ENCODED = re.compile(rb"[^ -<>-~]")
+_UNENCODED = bytes(octet for octet in range(0x20, 0x7F) if octet != _EQUALS_SIGN)
 _POOR_BEGINNINGS = b".-F"  # no line of ours begins like a lone dot, a delimiter or `From `
 _NOT_BASE64 = re.compile(rb"[^A-Za-z0-9+/]")
 _MAX_RUN = 4000  # octets that a look-up counts through; where soft breaks are further apart, each escape is listed
@@ -75,6 +77,8 @@ class QuotedPrintableText(DecodedText):
         if offset == 0:
             return 0
         at = self.start(offset - 1)
+        if self.encoded[at] != _EQUALS_SIGN:
+            return at + 1
         escape = _ESCAPE.match(self.encoded, at)
         return escape.end() if escape and escape[1] else at + 1
 
@@ -191,11 +195,15 @@ def to_quoted_printable(text: bytes, column: int, tail: int, before: bytes = b""
     `column` is how much stands on the line before it, `tail` how much follows on it (a soft break's `=`
     counts). Text without line ends is expected.
     """
-    code = before + _ENCODED.sub(lambda octet: b"=%02X" % ord(octet[0]), text)
+    if text.translate(None, _UNENCODED):  # not so for a URL of ours, whose every octet stands for itself
+        text = _ENCODED.sub(lambda octet: b"=%02X" % ord(octet[0]), text)
+    code = before + text
     out: list[bytes] = []
     at = 0
-    while len(code) - at > QP_LINE - 1 - column:
-        cut = _cut(code, at, QP_LINE - 1 - column, may_be_empty=column > 0)
+    while len(code) - at > (room := QP_LINE - 1 - column):
+        cut = at + room
+        if room < MAX_CODE or code.find(b"=", cut - MAX_CODE + 1, cut) >= 0 or code[cut] in _POOR_BEGINNINGS:
+            cut = _cut(code, at, room, may_be_empty=column > 0)
         out += code[at:cut], b"=\r\n"
         at, column = cut, 0
     out.append(code[at:])

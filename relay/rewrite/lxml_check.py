@@ -24,7 +24,8 @@ def find_hrefs(html: bytes, *, has_foreign_content: bool, with_bare_hosts: bool 
         return []
     parser = etree.HTMLParser(encoding="iso-8859-1", huge_tree=True, remove_comments=True, remove_pis=True)
     try:
-        root = etree.fromstring(html, parser)
+        # Text is read a tenth faster than octets, but not if it names an encoding.
+        root = etree.fromstring(html if html.startswith(b"<?xml") else html.decode("iso-8859-1"), parser)
     except (etree.LxmlError, ValueError):
         return None
     if root is None:  # nothing but comments

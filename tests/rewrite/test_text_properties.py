@@ -58,7 +58,8 @@ def test_with_its_urlsput_back_the_text_is_what_it_was(text: str, format_: str, 
     assert undone(octets, made.edits(octets, mint), result) == octets
     after = re.sub(rf"{PUBLIC_URL}/u/[\w-]+", "{{waypost_unsubscribe_url}}", text_of(result))
     before = text.replace("https://{{waypost", "{{waypost")
-    if "{{waypost" in before and _widest(octets) > 900:  # a mark finds room by a line end in a blank's place
+    if after.count("\r\n") > before.count("\r\n"):  # a mark finds room by a line end in a blank's place
+        assert "{{waypost" in before and encoding == b"8bit"
         assert put_back(after).replace("\r\n", " ") == before.replace("\r\n", " ")
     else:
         assert put_back(after) == before
