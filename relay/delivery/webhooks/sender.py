@@ -134,7 +134,7 @@ class WebhookSender:
         endpoints = {one.id: one for row in rows if (one := self._endpoint(row, now))}
         room = {key: room for key in endpoints if (room := self._free_requests(key, now)) > 0}
         due = (
-            await self._store.read(lambda connection: webhook_queue.with_due(connection, list(room), now))
+            await self._store.read(lambda connection: webhook_queue.find_due_webhooks(connection, list(room), now))
             if room
             else []
         )
@@ -180,7 +180,9 @@ class WebhookSender:
             is_success = response.is_success
             entry = self._log_entry(to, row, event.type, request, response)
             reason = await self._store.write(
-                lambda connection: webhook_queue.record_attempt(connection, row, entry, took=response.is_success)
+                lambda connection: webhook_queue.record_webhook_attempt(
+                    connection, row, entry, is_success=response.is_success
+                )
             )
             self._update_health(to, row, entry, response)
             if reason:

@@ -58,7 +58,7 @@ def is_database_fault(error: BaseException) -> bool:
 
 
 def is_damage(error: BaseException) -> bool:
-    """True if SQLite says that its file holds what it cannot."""
+    """True if SQLite reports that its file is damaged or no database."""
     code = getattr(error, "sqlite_errorcode", None)
     return code is not None and code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 

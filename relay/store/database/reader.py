@@ -1,7 +1,7 @@
-"""Reads with a limit, for whoever cannot wait: mail whose client waits for a reply, links.
+"""Reads with a time limit, for mail whose client waits for a reply, and for links.
 
-A database may hang without an error: its disk stalls, its host is suspended, somebody holds a lock. Who asks then is
-told so after `MAX_READ_S`, and from then on at once. Every other second one read tries whether it answers again.
+A database may hang without an error: its disk stalls, its host is suspended, another process holds a lock. A read then
+fails after `MAX_READ_S`, and further reads fail at once. Every two seconds one read tries whether it answers again.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ _RETRY_S = 2.0
 
 
 class TimedReader:
-    """Threads of their own: no other read of the process stands before these."""
+    """Has threads of its own, so that no other read of the process is before these."""
 
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
@@ -35,7 +35,7 @@ class TimedReader:
         if now_s < self._retry_at_s:
             raise TimeoutError
         if self._retry_at_s:
-            self._retry_at_s = now_s + _RETRY_S  # this one tries; nobody else waits with it
+            self._retry_at_s = now_s + _RETRY_S  # this read tries; others fail at once meanwhile
         reading = asyncio.get_running_loop().run_in_executor(self._threads, self._run, work)
         try:
             # `asyncio.timeout` would drop an answer that came while the event loop was busy.

@@ -53,7 +53,7 @@ class Message(SQLModel, table=True):
     author: str = ""
     subject: str = ""
     reverse_path: str = ""
-    accepts_dsn: bool = False  # somebody is there to read one, as far as the mail itself tells
+    accepts_dsn: bool = False  # as far as the mail itself shows: neither bulk nor automatic, with a reverse-path
     size_octets: int = 0
     stream: str = ""
     tags: list[str] = Field(default_factory=list, sa_type=sa.JSON)
@@ -179,7 +179,7 @@ class Suppression(SQLModel, table=True):
 
 
 class ProcessedProviderEvent(SQLModel, table=True):
-    """Something that a provider told us, by a digest of its own id: a second telling changes nothing."""
+    """A provider's event that is processed, by a digest of its own id: the same event again changes nothing."""
 
     __tablename__ = "processed_provider_event"
     id: str = Field(primary_key=True)

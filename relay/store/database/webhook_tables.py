@@ -1,4 +1,4 @@
-"""The rows of webhooks: who is told of events, what they are still to be told, and how it went."""
+"""The rows of webhooks: endpoints, the queue of requests, and the log of what became of them."""
 
 from datetime import datetime
 
@@ -29,7 +29,7 @@ class WebhookRow(SQLModel, table=True):
 
 
 class WebhookQueueRow(SQLModel, table=True):
-    """An event that a webhook is still to be told. Its id is the order in which they are told, message by message."""
+    """A request that is still to be sent. Requests for one message are sent in the order of their ids."""
 
     __tablename__ = "webhook_queue"
     id: int | None = Field(default=None, primary_key=True, sa_type=BigId)

@@ -162,7 +162,7 @@ class Writer:
             self._withdrawn.difference_update(job.future for job in group)
 
     def _undo_jobs(self) -> None:
-        """Undoes what nobody was told of. Raises what the database raises."""
+        """Undoes jobs that were committed although their caller got an error. Raises what the database raises."""
         try:
             if self._to_undo:
                 self._run_each([_Job(job.undo, job.future) for job in self._to_undo if job.undo])

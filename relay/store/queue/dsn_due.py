@@ -57,14 +57,14 @@ def queue_due_dsn(connection: sa.Connection, message_id: str, compose: ComposeDs
     table = tables.delivery
     mine = (table.c.message == message_id, tables.has_dsn_due)
     rows = connection.execute(sa.select(table).where(*mine).order_by(table.c.number).with_for_update(skip_locked=True))
-    owed = [DueDsn(row, _last_attempt(connection, row)) for row in (Delivery(**found) for found in rows.mappings())]
+    due = [DueDsn(row, _last_attempt(connection, row)) for row in (Delivery(**found) for found in rows.mappings())]
     message = deliveries.find_message(connection, message_id)
-    if not owed or message is None:
+    if not due or message is None:
         return 0
-    deliveries.insert_message(connection, compose(message, deliveries.find_content(connection, message_id), owed))
+    deliveries.insert_message(connection, compose(message, deliveries.find_content(connection, message_id), due))
     policy = identities.policy_for(connection)
     forgotten: list[str] = []
-    for row in (one.delivery for one in owed):
+    for row in (one.delivery for one in due):
         change = {"dsn_sent": row.dsn_due, "dsn_due": ""}
         if policy.redacts and not Status(row.status).is_open:
             forgotten.append(row.recipient)
@@ -72,7 +72,7 @@ def queue_due_dsn(connection: sa.Connection, message_id: str, compose: ComposeDs
         delivery_rows.update_delivery(connection, message_id, row.number, **change)
     if forgotten:
         redaction.clear_envelope(connection, message_id, forgotten)
-    return len(owed)
+    return len(due)
 
 
 def _last_attempt(connection: sa.Connection, row: Delivery) -> AttemptDetail | None:

@@ -51,12 +51,12 @@ def export_address(connection: sa.Connection, mailbox: str, *, with_content: boo
         if found is None:
             continue
         own = found._replace(deliveries=[one for one in found.deliveries if one.number in numbers])
-        told = json_objects.message_object(own) | {"reverse_path": found.reverse_path, "client": found.client}
-        told["sights"] = _observations(connection, message, numbers)
+        exported = json_objects.message_object(own) | {"reverse_path": found.reverse_path, "client": found.client}
+        exported["sights"] = _observations(connection, message, numbers)
         if with_content:
             octets = connection.scalar(sa.select(tables.content.c.octets).filter_by(message=message))
-            told["content"] = base64.b64encode(octets).decode("ascii") if octets is not None else None
-        messages.append(told)
+            exported["content"] = base64.b64encode(octets).decode("ascii") if octets is not None else None
+        messages.append(exported)
         event = tables.event
         wanted = sa.select(event).where(event.c.message == message, event.c.number.in_(numbers)).order_by(event.c.id)
         events += (json_objects.event_object(row) for row in connection.execute(wanted).mappings())

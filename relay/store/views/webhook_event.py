@@ -49,7 +49,7 @@ def read_webhook_event(connection: sa.Connection, event_id: str) -> WebhookEvent
     tries = 0
     if row["number"] is None and row["type"] == EventType.ACCEPTED:
         named = sa.select(delivery.c.recipient).where(delivery.c.message == row["message"], delivery.c.recipient != "")
-        # What still waits names its recipients; whoever is told may know no more than the event will.
+        # Open deliveries have their addresses still; a webhook gets what an event of theirs would have.
         shown = map(policy.event_recipient, connection.scalars(named.order_by(delivery.c.number)))
         recipients = [who for who in shown if who]
     elif row["type"] == EventType.DEFERRED:
@@ -57,7 +57,7 @@ def read_webhook_event(connection: sa.Connection, event_id: str) -> WebhookEvent
         tries = connection.scalar(sa.select(sa.func.count()).where(*until)) or 0
     same = (event.c.message == row["message"], event.c.number == row["number"], event.c.type == row["type"])
     earlier = connection.scalar(sa.select(event.c.id).where(*same, event.c.id < row["id"]).limit(1))
-    told = WebhookEvent(
+    webhook_event = WebhookEvent(
         event_object=event_object(row),
         id=row["id"],
         type=EventType(row["type"]),
@@ -74,9 +74,9 @@ def read_webhook_event(connection: sa.Connection, event_id: str) -> WebhookEvent
         is_first=earlier is None,
     )
     if about is None:
-        return told
+        return webhook_event
     names = ("author", "subject", "size_octets", "stream")
-    return told._replace(
+    return webhook_event._replace(
         message_id=about["message_id"].strip("<>"),
         reverse_path="" if policy.redacts else about["reverse_path"],  # may name the recipient (VERP)
         **{name: about[name] for name in names},

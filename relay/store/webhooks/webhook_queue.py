@@ -62,7 +62,7 @@ def _select_due(webhook: str, now: datetime) -> sa.Select[Any]:  # Any: whole ro
     return sa.select(table).where(table.c.webhook == webhook, table.c.next_attempt_at <= now, free, first)
 
 
-def with_due(connection: sa.Connection, webhooks: Sequence[str], now: datetime) -> list[str]:
+def find_due_webhooks(connection: sa.Connection, webhooks: Sequence[str], now: datetime) -> list[str]:
     """Returns those of the webhooks that have a due request."""
     return [one for one in webhooks if connection.execute(_select_due(one, now).limit(1)).first()]
 
@@ -101,20 +101,21 @@ def postpone_request(connection: sa.Connection, row: WebhookQueueRow, now: datet
     connection.execute(sa.update(table).where(table.c.id == row.id).values(**change, leased_by="", leased_until=None))
 
 
-def record_attempt(connection: sa.Connection, row: WebhookQueueRow, entry: WebhookLogRow, *, took: bool) -> str:
-    """Writes down how a request ended; `telling.next_attempt_at` says when the next one is, if there is one.
+def record_webhook_attempt(
+    connection: sa.Connection, row: WebhookQueueRow, entry: WebhookLogRow, *, is_success: bool
+) -> str:
+    """Records how a request ended; `entry.next_attempt_at` is when the next attempt is due, if there is one.
 
-    Returns why the webhook is disabled from now on: it said that it is gone, or it took nothing for a day; "" if it
-    stays as it is.
+    Returns why the webhook is disabled from now on (it answered 410, or no request succeeded for a day), or "".
     """
     hook = webhook_tables.webhook
     its = hook.c.id == row.webhook
     connection.execute(sa.insert(webhook_tables.webhook_log), tables.row_values(entry))
-    if took or entry.next_attempt_at is None:
+    if is_success or entry.next_attempt_at is None:
         drop_request(connection, row)
     else:
         postpone_request(connection, row, entry.at, entry.next_attempt_at)
-    if took:
+    if is_success:
         connection.execute(sa.update(hook).where(its, hook.c.failing_since.is_not(None)).values(failing_since=None))
         return ""
     connection.execute(sa.update(hook).where(its, hook.c.failing_since.is_(None)).values(failing_since=entry.at))
