@@ -67,7 +67,7 @@ class Webhooks:
             Route(f"{one}/rotate", self.rotate, methods=["POST"]),
         ]
 
-    @says("Webhooks, with how they do")
+    @says("Webhooks, with their state")
     async def listing(self, request: Request) -> Response:
         found = await self._store.read(endpoints.list_webhook_status)
         return listed([webhook_objects.webhook_object(one, self._ring) for one in found], "")
@@ -91,12 +91,12 @@ class Webhooks:
         await self._write(lambda connection: endpoints.remove_webhook(connection, _id(request)))
         return Response(status_code=204)
 
-    @says("Tell it of events again")
+    @says("Enable it: events are sent again")
     async def enable(self, request: Request) -> Response:
         await self._write(lambda connection: endpoints.enable_webhook(connection, _id(request), datetime.now(UTC)))
         return answer(await self._shown(_id(request)))
 
-    @says("Tell it of nothing more")
+    @says("Disable it: nothing more is sent")
     async def disable(self, request: Request) -> Response:
         await self._write(lambda connection: endpoints.disable_webhook(connection, _id(request)))
         return answer(await self._shown(_id(request)))
@@ -108,7 +108,7 @@ class Webhooks:
         )
         return answer(await self._shown(_id(request)) | {"secret": secret})
 
-    @says("What it was told and what it answered", query={**PAGED, "failed": "`1`: only what failed"})
+    @says("Its requests and their answers", query={**PAGED, "failed": "`1`: only what failed"})
     async def log(self, request: Request) -> Response:
         most, before = limit(request), request.query_params.get("cursor", "")
         failed = request.query_params.get("failed", "") in ("1", "true", "yes")
@@ -121,7 +121,7 @@ class Webhooks:
             [webhook_objects.webhook_log_object(one) for one in shown], shown[-1].id if len(found) > most else ""
         )
 
-    @says("Tell it of an event again, or of all since a time", takes=_Again, status=202)
+    @says("Send an event again, or all since a time", takes=_Again, status=202)
     async def replay(self, request: Request) -> Response:
         again, now = await body(request, self._Again), datetime.now(UTC)
         if bool(again.event) is bool(again.since):
