@@ -23,14 +23,14 @@ def drop_content(connection: sa.Connection, before: datetime) -> int:
     Returns how many; call again until it returns 0.
     """
     kept = tables.content.c.message
-    gone = _take_oldest(
+    expired = _take_oldest(
         connection,
         _settled_messages(before, tables.message.c.size_octets).join(tables.content, kept == tables.message.c.id),
         MAX_OCTETS,
     )
-    connection.execute(sa.delete(tables.content).where(kept.in_(gone)))
-    connection.execute(sa.update(tables.message).where(tables.message.c.id.in_(gone)).values(plan=""))
-    return len(gone)
+    connection.execute(sa.delete(tables.content).where(kept.in_(expired)))
+    connection.execute(sa.update(tables.message).where(tables.message.c.id.in_(expired)).values(plan=""))
+    return len(expired)
 
 
 def drop_messages(connection: sa.Connection, before: datetime) -> int:
@@ -40,9 +40,9 @@ def drop_messages(connection: sa.Connection, before: datetime) -> int:
     """
     delivery = tables.delivery
     count = sa.select(sa.func.count()).where(delivery.c.message == tables.message.c.id).scalar_subquery()
-    gone = _take_oldest(connection, _settled_messages(before, count), MAX_DELIVERIES)
-    _delete_messages(connection, gone)
-    return len(gone)
+    expired = _take_oldest(connection, _settled_messages(before, count), MAX_DELIVERIES)
+    _delete_messages(connection, expired)
+    return len(expired)
 
 
 def drop_refused_message(connection: sa.Connection, message: str) -> None:
@@ -53,7 +53,7 @@ def drop_refused_message(connection: sa.Connection, message: str) -> None:
         _delete_messages(connection, [message])
 
 
-def _delete_messages(connection: sa.Connection, gone: list[str]) -> None:
+def _delete_messages(connection: sa.Connection, expired: list[str]) -> None:
     hanging = (
         tables.event,
         tables.attempt,
@@ -63,44 +63,44 @@ def _delete_messages(connection: sa.Connection, gone: list[str]) -> None:
         webhook_tables.webhook_log,
     )
     for table in hanging:
-        connection.execute(sa.delete(table).where(table.c.message.in_(gone)))
-    connection.execute(sa.delete(tables.message).where(tables.message.c.id.in_(gone)))
+        connection.execute(sa.delete(table).where(table.c.message.in_(expired)))
+    connection.execute(sa.delete(tables.message).where(tables.message.c.id.in_(expired)))
 
 
 def drop_suppressions(connection: sa.Connection, before: datetime) -> int:
     """Deletes suppressions that expired before then. Returns how many; call again until it returns 0."""
     table = tables.suppression
-    gone = sa.select(table.c.id).where(table.c.expires_at < before).limit(MAX_MESSAGES)
-    return connection.execute(sa.delete(table).where(table.c.id.in_(gone))).rowcount
+    expired = sa.select(table.c.id).where(table.c.expires_at < before).limit(MAX_MESSAGES)
+    return connection.execute(sa.delete(table).where(table.c.id.in_(expired))).rowcount
 
 
 def drop_soft_failures(connection: sa.Connection, before: datetime) -> int:
     """Deletes counts of soft failures that nothing was added to since then, as above."""
     table = tables.soft_failure
-    gone = sa.select(table.c.address).where(table.c.last_at < before).limit(MAX_MESSAGES)
-    return connection.execute(sa.delete(table).where(table.c.address.in_(gone), table.c.last_at < before)).rowcount
+    expired = sa.select(table.c.address).where(table.c.last_at < before).limit(MAX_MESSAGES)
+    return connection.execute(sa.delete(table).where(table.c.address.in_(expired), table.c.last_at < before)).rowcount
 
 
 def drop_pixel_hits(connection: sa.Connection, before: datetime) -> int:
     """Deletes the log of stand-alone pixels up to then, as above. A pixel's counters stay with it."""
     table = console_tables.pixel_hit
-    gone = sa.select(table.c.id).where(table.c.id < ids.lowest_at(before)).limit(MAX_MESSAGES)
-    return connection.execute(sa.delete(table).where(table.c.id.in_(gone))).rowcount
+    expired = sa.select(table.c.id).where(table.c.id < ids.lowest_at(before)).limit(MAX_MESSAGES)
+    return connection.execute(sa.delete(table).where(table.c.id.in_(expired))).rowcount
 
 
 def drop_processed_events(connection: sa.Connection, before: datetime) -> int:
     """Deletes ids that no provider will send again, as above; and ids that an earlier version stored in clear."""
     table = tables.processed_provider_event
     is_gone = sa.or_(table.c.at < before, table.c.id.not_like(f"{identities.PSEUDONYM_PREFIX}%"))
-    gone = sa.select(table.c.id).where(is_gone).limit(MAX_MESSAGES)
-    return connection.execute(sa.delete(table).where(table.c.id.in_(gone))).rowcount
+    expired = sa.select(table.c.id).where(is_gone).limit(MAX_MESSAGES)
+    return connection.execute(sa.delete(table).where(table.c.id.in_(expired))).rowcount
 
 
 def drop_long_urls(connection: sa.Connection, before: datetime) -> int:
     """Deletes destinations that no mail has been sent with since then, as above."""
     table = tables.destination
-    gone = sa.select(table.c.name).where(table.c.used_at < before).limit(MAX_MESSAGES)
-    return connection.execute(sa.delete(table).where(table.c.name.in_(gone))).rowcount
+    expired = sa.select(table.c.name).where(table.c.used_at < before).limit(MAX_MESSAGES)
+    return connection.execute(sa.delete(table).where(table.c.name.in_(expired))).rowcount
 
 
 def shrink_file(connection: sa.Connection) -> int:
@@ -135,10 +135,10 @@ def _settled_messages(before: datetime, weight: "sa.ColumnElement[int] | sa.Scal
     )
 
 
-def _take_oldest(connection: sa.Connection, wanted: sa.Select[str, int], most: int) -> list[str]:
+def _take_oldest(connection: sa.Connection, candidates: sa.Select[str, int], most: int) -> list[str]:
     """The first ids, as many as weigh no more than `most` together, but at least one."""
     found: list[str] = []
-    for message, weight in connection.execute(wanted):
+    for message, weight in connection.execute(candidates):
         most -= weight
         if found and most < 0:
             break

@@ -30,9 +30,9 @@ class ApiKeyGrant(NamedTuple):
     expires_at: datetime | None
     used_at: datetime | None
 
-    def may(self, wanted: Sequence[str]) -> bool:
+    def may(self, scopes: Sequence[str]) -> bool:
         """True if it has one of these scopes."""
-        return ALL in self.scopes or not self.scopes.isdisjoint(wanted)
+        return ALL in self.scopes or not self.scopes.isdisjoint(scopes)
 
     def is_use_due(self, now: datetime) -> bool:
         """True if the stored time of use is more than a minute old."""

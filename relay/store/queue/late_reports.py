@@ -148,10 +148,10 @@ def mark_processed(connection: sa.Connection, source: str, at: datetime) -> bool
 
     A digest is stored: the id may contain the recipient's address, which would outlive its erasure.
     """
-    heard, source = tables.processed_provider_event, identities.policy_for(connection).digest(source)
-    if connection.scalar(sa.select(heard.c.id).where(heard.c.id == source)):
+    table, digest = tables.processed_provider_event, identities.policy_for(connection).digest(source)
+    if connection.scalar(sa.select(table.c.id).where(table.c.id == digest)):
         return False
-    connection.execute(sa.insert(heard), {"id": source, "at": at})
+    connection.execute(sa.insert(table), {"id": digest, "at": at})
     return True
 
 

@@ -18,19 +18,19 @@ if TYPE_CHECKING:
     from relay.store.queue.deliveries import NewMessage, Outcome
 
 
-def redact_outcome(policy: IdentityPolicy, one: "Outcome") -> "Outcome":
+def redact_outcome(policy: IdentityPolicy, outcome: "Outcome") -> "Outcome":
     """How an attempt ended."""
     if not policy.redacts:
-        return one
-    attempt = one.attempt
+        return outcome
+    attempt = outcome.attempt
     if attempt:
-        text = policy.redact_reply(attempt.code, attempt.text, one.recipient, is_ours=not attempt.code)
+        text = policy.redact_reply(attempt.code, attempt.text, outcome.recipient, is_ours=not attempt.code)
         attempt = attempt._replace(text=text)
-    return one._replace(recipient=policy.pseudonym(one.recipient), attempt=attempt)
+    return outcome._replace(recipient=policy.pseudonym(outcome.recipient), attempt=attempt)
 
 
 def redact_outcomes(policy: IdentityPolicy, many: Iterable["Outcome"]) -> list["Outcome"]:
-    return [redact_outcome(policy, one) for one in many]
+    return [redact_outcome(policy, outcome) for outcome in many]
 
 
 def redact_new_message(policy: IdentityPolicy, whole: "NewMessage") -> "NewMessage":
@@ -38,7 +38,7 @@ def redact_new_message(policy: IdentityPolicy, whole: "NewMessage") -> "NewMessa
     if not policy.redacts:
         return whole
     # A due DSN names its recipients; `dsn_due` redacts them when it is sent.
-    ended = {one.number for one in whole.outcomes if not one.status.is_open and not one.dsn_due}
+    ended = {outcome.number for outcome in whole.outcomes if not outcome.status.is_open and not outcome.dsn_due}
     is_settled = all(row.number in ended for row in whole.deliveries)
     unwanted = policy.identifying_strings(row.recipient for row in whole.deliveries)
     message = Message(**tables.row_values(whole.message) | _redacted_columns(whole.message, unwanted))

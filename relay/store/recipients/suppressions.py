@@ -113,8 +113,8 @@ def remove_suppressions(
     if (
         scope in (None, ALL) and reason != UNSUBSCRIBE
     ):  # an operator who lifts a bounce also clears the count that led to it
-        strike = tables.soft_failure
-        connection.execute(sa.delete(strike).where(strike.c.address.in_(names)))
+        failures = tables.soft_failure
+        connection.execute(sa.delete(failures).where(failures.c.address.in_(names)))
     return connection.execute(gone).rowcount
 
 

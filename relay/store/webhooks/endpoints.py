@@ -73,15 +73,15 @@ def sync_from_config(connection: sa.Connection, configured: Sequence[Configured]
         connection.execute(sa.update(table).where(table.c.id.in_(sorted(known))).values(state=GONE, reason=""))
 
 
-def add_webhook(connection: sa.Connection, given: Configured, now: datetime, source: str) -> WebhookRow:
+def add_webhook(connection: sa.Connection, new: Configured, now: datetime, source: str) -> WebhookRow:
     """Adds one, with a secret of ours where none is given. `source`: DATABASE, or COMMAND for an operator's own."""
-    secret = given.secret.get_secret_value() or webhook_signatures.new_secret()
+    secret = new.secret.get_secret_value() or webhook_signatures.new_secret()
     row = WebhookRow(
         id=ids.new(now),
-        url=given.url,
-        events=list(given.events),
-        format=given.format,
-        machines=given.machines,
+        url=new.url,
+        events=list(new.events),
+        format=new.format,
+        machines=new.machines,
         secret=secret,
         source=source,
         created_at=now,
