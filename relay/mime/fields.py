@@ -5,6 +5,7 @@ is decoded or copied until `value` is asked for.  RFC 5322 §2.2, with the obsol
 """
 
 import re
+from functools import partial
 from typing import NamedTuple
 
 # RFC 5322 §3.6.8: printable ASCII except the colon; §4.5 allowed white space before the colon.
@@ -21,6 +22,9 @@ class Field(NamedTuple):
     start: int
     value: int  # the octet after the colon
     end: int
+
+
+_field = partial(tuple.__new__, Field)  # half the time that Field(…) takes
 
 
 class Head(NamedTuple):
@@ -48,7 +52,7 @@ def read(octets: bytes, start: int, end: int) -> Head:
     while at < stop:
         found = _FIELD.match(octets, at, stop)
         if found:
-            fields.append(Field(found[1].lower(), at, found.end(2) + 1, found.end()))
+            fields.append(_field((found[1].lower(), at, found.end(2) + 1, found.end())))
             is_malformed = is_malformed or bool(found[2])
         else:
             is_malformed = True

@@ -121,9 +121,13 @@ def _decode_base64(octets: bytes, start: int, end: int) -> bytes:
 
 def max_url_octets(public_url: str, hole: edits.Hole) -> int:
     """How many octets the URL in this hole can take, not counting that deflate may make it shorter."""
+    return _max_url_octets(_bare_url(public_url), hole)
+
+
+def _max_url_octets(bare: int, hole: edits.Hole) -> int:
     url = hole.url
     size = tokens.REFERENCE_OCTETS if url.startswith(edits.STORED_PREFIX) else len(url)
-    plain = _plain_url_octets(public_url, size)
+    plain = bare - (-4 * size // 3)
     return (plain if plain < tokens.MAX_URL_OCTETS else tokens.MAX_URL_OCTETS) + 4  # ".gif"
 
 
@@ -131,13 +135,14 @@ def max_url_octets(public_url: str, hole: edits.Hole) -> int:
 def longest_urls(public_url: str) -> edits.Mint:
     """What fills each hole with a URL as long as any can be that comes there."""
     urls = {kind: f"{public_url}/{kind}/".encode().ljust(tokens.MAX_URL_OCTETS + 4, b"A") for kind in edits.Kind}
-    return lambda hole: urls[hole.kind][: max_url_octets(public_url, hole)]
+    bare = _bare_url(public_url)
+    return lambda hole: urls[hole.kind][: _max_url_octets(bare, hole)]
 
 
 def fits_in_url(public_url: str, url: bytes) -> bool:
     """True if the click URL for this destination is not too long."""
     # Deflate takes its time (30 µs), and decides only about long ones.
-    is_short = _plain_url_octets(public_url, len(url)) <= tokens.MAX_URL_OCTETS
+    is_short = _bare_url(public_url) - (-4 * len(url) // 3) <= tokens.MAX_URL_OCTETS
     return is_short or tokens.click_url_octets(public_url, url) <= tokens.MAX_URL_OCTETS
 
 
@@ -155,10 +160,6 @@ def urls_to_store(templates: tuple[EditTemplate, ...]) -> list[bytes]:
         )
         found |= dict.fromkeys(urls_to_store(template.inner))
     return list(found)
-
-
-def _plain_url_octets(public_url: str, size: int) -> int:
-    return _bare_url(public_url) + -(-4 * size // 3)
 
 
 @lru_cache(maxsize=16)
