@@ -236,9 +236,11 @@ class Tracker:
             return []
         markup = html_tokenizer.tokenize_fast(octets)
         anchors = [] if markup.ambiguity else links.find_anchors(octets, markup, codec)
-        seen = [anchor.seen for anchor in anchors if anchor.is_live_http or anchor.is_live_bare_host]
-        lxml_hrefs = lxml_check.find_hrefs(octets, has_foreign_content=markup.has_foreign_content, with_bare_hosts=True)
-        if markup.ambiguity or lxml_hrefs != seen:
+        seen = [anchor.seen for anchor in anchors if not anchor.is_conditional]
+        has_foreign = markup.has_foreign_content
+        if markup.ambiguity or not lxml_check.sees_links(
+            octets, seen, has_foreign_content=has_foreign, with_bare_hosts=True
+        ):
             return []
         edits = []
         decisions: links.UrlDecisions = {}

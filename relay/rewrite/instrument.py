@@ -107,9 +107,9 @@ def _parse_html(text: TextPart) -> HtmlPart | str:
         return markup.ambiguity
     if len(text.masked) > len(b"href") * links.MAX_IN_PAGE and markup.lower.count(b"href") > links.MAX_IN_PAGE:
         return "too_many_links"
-    seen = lxml_check.find_hrefs(text.masked, has_foreign_content=markup.has_foreign_content)
     anchors = links.find_anchors(text.octets, markup, text.codec)
-    if seen != [anchor.seen for anchor in anchors if anchor.is_live_http]:
+    seen = [anchor.seen for anchor in anchors if not anchor.is_conditional]
+    if not lxml_check.sees_links(text.masked, seen, has_foreign_content=markup.has_foreign_content):
         return "witness_disagrees"
     return HtmlPart(text, markup, anchors)
 

@@ -102,14 +102,6 @@ class Anchor(NamedTuple):
     opts_out: bool
     unsubscribes: bool = False  # SparkPost makes it an unsubscribe link
 
-    @property
-    def is_live_http(self) -> bool:
-        return not self.is_conditional and link_url.find_scheme(self.seen) in _HTTP
-
-    @property
-    def is_live_bare_host(self) -> bool:
-        return not self.is_conditional and self.seen.startswith("//")
-
 
 _anchor = partial(tuple.__new__, Anchor)  # half the time that Anchor(…) takes
 
