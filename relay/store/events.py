@@ -14,6 +14,8 @@ from relay.event_type import EventType
 from relay.store.database import identities, tables
 from relay.store.webhooks import webhook_queue
 
+_INSERT = sa.insert(tables.event)
+
 
 class NewEvent(NamedTuple):
     """An event that is to be inserted: the columns of `tables.EventRow`, but for those that verdicts set later."""
@@ -42,7 +44,7 @@ def append_events(connection: sa.Connection, events: Sequence[NewEvent]) -> None
         | {"recipient": policy.event_recipient(event.recipient), "reasons": list(event.reasons), "implies_open": False}
         for event in events
     ]
-    connection.execute(sa.insert(tables.event), rows)
+    connection.execute(_INSERT, rows)
     webhook_queue.enqueue_wanted(connection, rows)
 
 

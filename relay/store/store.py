@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from pydantic import ConfigDict, TypeAdapter
@@ -19,7 +19,7 @@ from relay.store.database.identities import IdentityPolicy
 from relay.store.database.journal import Fact, Journal, RemainingLines
 from relay.store.database.reader import TimedReader
 from relay.store.database.recent_facts import RecentFacts
-from relay.store.database.writer import Writer
+from relay.store.database.writer import GroupedWork, Work, Writer
 from relay.store.queue import deliveries, long_urls, redaction, unstorable_results
 from relay.store.recipients import consent, stream_preferences
 from relay.store.tracking import hits, verdicts
@@ -37,23 +37,19 @@ class DatabaseUnavailableError(Exception):
     """The database does not answer."""
 
 
-class OutcomesFact(NamedTuple):
-    """How attempts at one message ended, as a fact."""
-
-    message: str
-    outcomes: list[deliveries.Outcome]
-    worker: str = ""  # that held the leases
-
-
 FACTS = {
     "filing": Fact(
-        TypeAdapter(deliveries.NewMessage, config=_BASE64), deliveries.insert_message, redaction.redact_new_message
+        TypeAdapter(deliveries.NewMessage, config=_BASE64),
+        deliveries.insert_message,
+        redaction.redact_new_message,
+        apply_all=deliveries.insert_messages,
     ),
     "settled": Fact(
-        TypeAdapter(OutcomesFact),
+        TypeAdapter(deliveries.OutcomesFact),
         lambda connection, fact: deliveries.record_outcomes(connection, *fact),
         lambda people, fact: fact._replace(outcomes=redaction.redact_outcomes(people, fact.outcomes)),
         lambda connection, fact: unstorable_results.record_without_reply_text(connection, *fact),
+        lambda connection, facts: deliveries.record_all_outcomes(connection, facts),
     ),
     "hit": Fact(TypeAdapter(hits.Hit), hits.record_hit),
     "sight": Fact(TypeAdapter(verdicts.DeliveryObservation), verdicts.record_observation),
@@ -130,7 +126,7 @@ class Store:
     ) -> None:
         """Commits a fact: it is in the database when this returns. Raises TimeoutError as the writer does,
         sqlalchemy.exc.SQLAlchemyError."""
-        await self.writer.write_with_timeout(lambda connection: FACTS[name].apply(connection, value), undo, unless)
+        await self.writer.write_with_timeout(self._work_for(name, value), undo, unless)
         self._note_recent_fact(name, value)
 
     async def record(self, name: str, value: object, *, journaled: object = None, raises_faults: bool = False) -> None:
@@ -143,7 +139,7 @@ class Store:
         """
         fact = FACTS[name]
         if not self._pending_writes:
-            writing = asyncio.ensure_future(self.write(lambda connection: fact.apply(connection, value)))
+            writing = asyncio.wrap_future(self.writer.submit(self._work_for(name, value)))
             done, _ = await asyncio.wait({writing}, timeout=MAX_WAIT_S)
             error = writing.exception() if done else None
             if done and error is None:
@@ -160,6 +156,13 @@ class Store:
         await asyncio.to_thread(
             self.journal.append, name, fact.redact(self.identity_policy, value if journaled is None else journaled)
         )
+
+    @staticmethod
+    def _work_for(name: str, value: object) -> Work[None]:
+        fact = FACTS[name]
+        if fact.apply_all:
+            return GroupedWork(fact.apply, fact.apply_all, value)
+        return lambda connection: fact.apply(connection, value)
 
     def _note_recent_fact(self, name: str, value: object) -> None:
         if self._write_engine.dialect.name != "sqlite":

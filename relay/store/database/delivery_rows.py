@@ -1,5 +1,6 @@
 """Reading and changing a delivery's row, for those who know its message and number."""
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -22,6 +23,11 @@ _FIND_RECIPIENT = (
 )
 _FIND_DELIVERY = sa.select(tables.delivery).where(*_IS_MEANT)
 _LOCK_DELIVERY = _FIND_DELIVERY.with_for_update()  # has no effect on SQLite, whose writer is alone
+_LOCK_DELIVERIES = (
+    sa.select(tables.delivery)
+    .where(sa.tuple_(tables.delivery.c.message, tables.delivery.c.number).in_(sa.bindparam("keys", expanding=True)))
+    .with_for_update()
+)
 _UPDATE_DELIVERY = sa.update(tables.delivery).where(
     tables.delivery.c.message == sa.bindparam("of_message"), tables.delivery.c.number == sa.bindparam("of_number")
 )
@@ -47,9 +53,27 @@ def lock_row(connection: sa.Connection, message: str, number: int) -> Any:  # An
     return connection.execute(_LOCK_DELIVERY, {"message": message, "number": number}).first()
 
 
+def lock_rows(connection: sa.Connection, keys: Sequence[tuple[str, int]]) -> dict[tuple[str, int], Any]:  # Any: rows
+    """The same for several, by message and number; those that are not known are missing."""
+    if not keys:
+        return {}
+    if len(keys) == 1:
+        row = lock_row(connection, *keys[0])
+        return {} if row is None else {keys[0]: row}
+    return {(row.message, row.number): row for row in connection.execute(_LOCK_DELIVERIES, {"keys": keys})}
+
+
 def update_delivery(connection: sa.Connection, message: str, number: int, **values: object) -> None:
     """Sets columns of a delivery."""
     connection.execute(_UPDATE_DELIVERY.values(**values), {"of_message": message, "of_number": number})
+
+
+def update_deliveries(connection: sa.Connection, changes: Sequence[Mapping[str, object]]) -> None:
+    """Sets the same columns of several, which `of_message` and `of_number` name, each to its own values."""
+    columns: dict[str, sa.BindParameter[Any]] = {
+        name: sa.bindparam(name) for name in changes[0] if not name.startswith("of_")
+    }
+    connection.execute(_UPDATE_DELIVERY.values(columns), changes)
 
 
 def raise_if_recent(message: str, at: datetime) -> None:

@@ -32,6 +32,7 @@ class Fact(NamedTuple):
     apply: Callable[[sa.Connection, Any], None]
     redact: Callable[[IdentityPolicy, Any], Any] = lambda _, value: value
     salvage: Callable[[sa.Connection, Any], None] = lambda _connection, _value: None  # where `apply` fails by itself
+    apply_all: Callable[[sa.Connection, Sequence[Any]], None] | None = None  # several at once; where it fails, each
 
 
 class RemainingLines(NamedTuple):

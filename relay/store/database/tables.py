@@ -2,7 +2,8 @@
 
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from sqlalchemy.types import TypeDecorator
@@ -43,7 +44,27 @@ class Status(StrEnum):
         return self in (Status.QUEUED, Status.DEFERRED)
 
 
-class Message(SQLModel, table=True):
+class _Row(SQLModel):
+    """A row that is made as fast as a dictionary. SQLModel looks at each default factory's signature: 0.3 ms a row."""
+
+    if not TYPE_CHECKING:  # whose arguments are the fields, as SQLModel says
+
+        def __init__(self, **values: Any) -> None:  # Any: a row's values
+            known = self.__dict__
+            for name, (factory, default) in _defaults(type(self)).items():
+                known[name] = values.get(name, default) if factory is None or name in values else factory()
+
+
+@cache
+def _defaults(row: type[SQLModel]) -> dict[str, tuple[Any, Any]]:  # Any: of any column
+    """The default factory of each column, or its default: None where it has to be given."""
+    return {
+        name: (field.default_factory, None if field.is_required() else field.default)
+        for name, field in row.model_fields.items()
+    }
+
+
+class Message(_Row, table=True):
     """Accepted once, with what its retries need: the envelope's parameters and the plan of edits."""
 
     __tablename__ = "message"
@@ -87,7 +108,7 @@ class Content(SQLModel, table=True):
     octets: bytes = Field(sa_type=sa.LargeBinary)
 
 
-class Delivery(SQLModel, table=True):
+class Delivery(_Row, table=True):
     """Message × recipient: the unit of the queue. Counters move with the event that moves them."""
 
     __tablename__ = "delivery"

@@ -8,8 +8,9 @@ import contextlib
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
 import sqlalchemy as sa
@@ -21,6 +22,19 @@ Work = Callable[[sa.Connection], T]
 
 MAX_JOBS_PER_COMMIT = 256
 MAX_WRITE_S = 5.0  # where somebody waits
+
+
+@dataclass(frozen=True, slots=True)
+class GroupedWork:
+    """Work that is done once for all of its kind in a commit, where the first of them stands."""
+
+    apply: Callable[[sa.Connection, Any], None]  # Any: the value's type is the kind's
+    apply_all: Callable[[sa.Connection, Sequence[Any]], None]
+    value: Any
+
+    def __call__(self, connection: sa.Connection) -> None:
+        """Does it by itself."""
+        self.apply(connection, self.value)
 
 
 class _Job(NamedTuple):
@@ -173,7 +187,7 @@ class Writer:
     def _run_together(self, group: list[_Job]) -> list[Any]:
         """All in one commit, whose transaction takes the place of a savepoint; the results in order."""
         with self._open_connection().begin():
-            results = [job.work(self._open_connection()) for job in group]
+            results = _run_grouped(self._open_connection(), [job.work for job in group])
             self._may_have_committed = True
         return results
 
@@ -197,3 +211,20 @@ class Writer:
         if connection is not None:
             with contextlib.suppress(sa.exc.SQLAlchemyError):
                 connection.close()
+
+
+def _run_grouped(connection: sa.Connection, works: list[Work[Any]]) -> list[Any]:
+    """Does the work in order, but what belongs together at once; the results in order."""
+    values: dict[object, list[Any]] = {}
+    for work in works:
+        if isinstance(work, GroupedWork):
+            values.setdefault(work.apply_all, []).append(work.value)
+    results: list[Any] = []
+    for work in works:
+        if not isinstance(work, GroupedWork):
+            results.append(work(connection))
+            continue
+        if group := values.pop(work.apply_all, None):
+            work.apply_all(connection, group)
+        results.append(None)
+    return results

@@ -76,6 +76,15 @@ def _validator(row: type[SQLModel]) -> Callable[[Any], Any]:  # Any: pydantic gi
     return validate
 
 
+# Made once: making a statement takes longer than running it.
+_FIND_MESSAGE_ID = sa.select(tables.message.c.id).where(tables.message.c.id == sa.bindparam("id"))
+_FIND_EVENTS = sa.select(tables.event.c.id).where(tables.event.c.id.in_(sa.bindparam("ids", expanding=True)))
+_INSERT_MESSAGE, _INSERT_CONTENT, _INSERT_DELIVERY, _INSERT_ATTEMPT = map(
+    sa.insert, (tables.message, tables.content, tables.delivery, tables.attempt)
+)
+_MAX_RESULTS = 300  # in a statement: SQLite's oldest limit on variables is 999
+
+
 class NewMessage(NamedTuple):
     """A message and all that is known of it when it is stored."""
 
@@ -88,35 +97,53 @@ class NewMessage(NamedTuple):
 
 def insert_message(connection: sa.Connection, new: NewMessage) -> None:
     """Stores a message, its deliveries and how the first attempts ended. Doing so twice changes nothing."""
-    new = redaction.redact_new_message(identities.policy_for(connection), new)
-    message = new.message
-    if connection.scalar(sa.select(tables.message.c.id).where(tables.message.c.id == message.id)):
-        return
-    deliveries = {row.number: tables.row_values(row) | {"stream": message.stream} for row in new.deliveries}
-    accepted = NewEvent(
-        id=message.id,  # one of each, and both unique
-        type=EventType.ACCEPTED,
-        at=message.accepted_at,
-        message=message.id,
-        reasons=message.reasons,  # why the mail was left as it came
-        detail=message.client,
-    )
-    happened, attempts = [accepted], []
-    outcomes = [_apply_repeated_failure(connection, message.id, outcome) for outcome in new.outcomes]
-    for outcome in outcomes:
-        deliveries[outcome.number] |= _delivery_columns(outcome) | {"attempts": _attempts_to_add(outcome)}
-        happened.append(_event_of(message.id, outcome))
-        attempts += _attempt_rows(message.id, outcome)
-    connection.execute(sa.insert(tables.message), tables.row_values(message))
-    long_urls.insert_rows(connection, new.destinations, message.accepted_at)
-    if new.octets is not None:
-        connection.execute(sa.insert(tables.content), {"message": message.id, "octets": new.octets})
-    connection.execute(sa.insert(tables.delivery), list(deliveries.values()))
+    if connection.scalar(_FIND_MESSAGE_ID, {"id": new.message.id}) is None:
+        insert_messages(connection, [new])
+
+
+def insert_messages(connection: sa.Connection, many: Sequence[NewMessage]) -> None:
+    """The same for several, a statement for each table. Raises sqlalchemy.exc.IntegrityError if one is there."""
+    policy = identities.policy_for(connection)
+    messages: list[dict[str, Any]] = []  # Any: a row's values
+    contents: list[dict[str, Any]] = []
+    rows: list[dict[str, Any]] = []
+    attempts: list[dict[str, Any]] = []
+    happened: list[NewEvent] = []
+    judged: list[tuple[str, Outcome]] = []
+    for one in many:
+        new = redaction.redact_new_message(policy, one)
+        message = new.message
+        deliveries = {row.number: tables.row_values(row) | {"stream": message.stream} for row in new.deliveries}
+        accepted = NewEvent(
+            id=message.id,  # one of each, and both unique
+            type=EventType.ACCEPTED,
+            at=message.accepted_at,
+            message=message.id,
+            reasons=message.reasons,  # why the mail was left as it came
+            detail=message.client,
+        )
+        happened.append(accepted)
+        for given in new.outcomes:
+            outcome = _apply_repeated_failure(connection, message.id, given)
+            judged.append((message.id, outcome))
+            deliveries[outcome.number] |= _delivery_columns(outcome) | {"attempts": _attempts_to_add(outcome)}
+            happened.append(_event_of(message.id, outcome))
+            attempts += _attempt_rows(message.id, outcome)
+        messages.append(tables.row_values(message))
+        rows += deliveries.values()
+        if new.octets is not None:
+            contents.append({"message": message.id, "octets": new.octets})
+    connection.execute(_INSERT_MESSAGE, messages)
+    for one in many:
+        long_urls.insert_rows(connection, one.destinations, one.message.accepted_at)
+    if contents:
+        connection.execute(_INSERT_CONTENT, contents)
+    connection.execute(_INSERT_DELIVERY, rows)
     events.append_events(connection, happened)
     if attempts:
-        connection.execute(sa.insert(tables.attempt), attempts)
-    for outcome in outcomes:
-        _suppress_recipient(connection, message.id, outcome)
+        connection.execute(_INSERT_ATTEMPT, attempts)
+    for message_id, outcome in judged:
+        _suppress_recipient(connection, message_id, outcome)
 
 
 class MessageNotStoredError(NotStoredYetError):
@@ -124,6 +151,14 @@ class MessageNotStoredError(NotStoredYetError):
 
 
 _MAX_JOURNAL_AGE = timedelta(days=30)  # a message that was accepted earlier has expired
+
+
+class OutcomesFact(NamedTuple):
+    """How attempts at one message ended, as a fact."""
+
+    message: str
+    outcomes: list[Outcome]
+    worker: str = ""  # that held the leases
 
 
 def record_outcomes(
@@ -135,12 +170,46 @@ def record_outcomes(
     the attempt is recorded, except that a final outcome still counts, and DELIVERED always does. `is_final`: the caller
     has read the row under lock, and the outcome replaces its state (`late_reports`).
     """
+    record_all_outcomes(connection, [OutcomesFact(message, list(outcomes), worker)], is_final=is_final)
+
+
+def record_all_outcomes(connection: sa.Connection, facts: Sequence[OutcomesFact], *, is_final: bool = False) -> None:
+    """The same for several messages, a statement for each table."""
     policy = identities.policy_for(connection)
-    forgotten: list[str] = []
-    for outcome in redaction.redact_outcomes(policy, outcomes):
-        if connection.scalar(sa.select(tables.event.c.id).where(tables.event.c.id == outcome.id)):
-            continue
-        row = delivery_rows.lock_row(connection, message, outcome.number)
+    waiting = [
+        _Result(fact.message, outcome, fact.worker)
+        for fact in facts
+        for outcome in redaction.redact_outcomes(policy, fact.outcomes)
+    ]
+    while waiting:  # of several about one delivery each finds what the one before it has written
+        first: dict[tuple[str, int], _Result] = {}
+        later = [one for one in waiting if first.setdefault((one.message, one.outcome.number), one) is not one]
+        for at in range(0, len(first), _MAX_RESULTS):
+            _record_results(connection, list(first.values())[at : at + _MAX_RESULTS], is_final=is_final)
+        waiting = later
+
+
+class _Result(NamedTuple):
+    """How a step of one delivery ended, and who held its lease."""
+
+    message: str
+    outcome: Outcome
+    worker: str
+
+
+def _record_results(connection: sa.Connection, results: list[_Result], *, is_final: bool) -> None:
+    """The same for results about different deliveries."""
+    policy = identities.policy_for(connection)
+    known = set(connection.scalars(_FIND_EVENTS, {"ids": [one.outcome.id for one in results]}))
+    results = [one for one in results if one.outcome.id not in known]
+    rows = delivery_rows.lock_rows(connection, [(one.message, one.outcome.number) for one in results])
+    changes: list[dict[str, object]] = []
+    happened: list[NewEvent] = []
+    attempts: list[dict[str, object]] = []
+    suppressing: list[tuple[str, Outcome]] = []
+    forgotten: dict[str, list[str]] = {}
+    for message, outcome, worker in results:
+        row = rows.get((message, outcome.number))
         if row is None:
             if outcome.at - ids.time_of(message) < _MAX_JOURNAL_AGE:
                 raise MessageNotStoredError(message)
@@ -149,20 +218,27 @@ def record_outcomes(
             _record_attempt_only(connection, message, outcome)
             continue
         outcome = _apply_repeated_failure(connection, message, outcome)
-        change = _delivery_columns(outcome, row.dsn_sent)
+        change = {"delivered_at": row.delivered_at, "recipient": row.recipient, "orcpt": row.orcpt}
+        change |= _delivery_columns(outcome, row.dsn_sent) | {"attempts": row.attempts + _attempts_to_add(outcome)}
         if policy.redacts and not outcome.status.is_open and not change["dsn_due"]:
-            forgotten.append(row.recipient)
+            forgotten.setdefault(message, []).append(row.recipient)
             change |= {"recipient": policy.event_recipient(outcome.recipient), "orcpt": ""}
-        attempts = tables.delivery.c.attempts + _attempts_to_add(outcome)
-        delivery_rows.update_delivery(connection, message, outcome.number, **change, attempts=attempts)
+        changes.append(change | {"of_message": message, "of_number": outcome.number})
         if outcome.nothing_tried and (row.status, row.category) == (outcome.status, outcome.category):
             continue
-        events.append_events(connection, [_event_of(message, outcome)])
-        for attempt in _attempt_rows(message, outcome):
-            connection.execute(sa.insert(tables.attempt), attempt)
+        happened.append(_event_of(message, outcome))
+        attempts += _attempt_rows(message, outcome)
+        suppressing.append((message, outcome))
+    if changes:
+        delivery_rows.update_deliveries(connection, changes)
+    if happened:
+        events.append_events(connection, happened)
+    if attempts:
+        connection.execute(_INSERT_ATTEMPT, attempts)
+    for message, outcome in suppressing:
         _suppress_recipient(connection, message, outcome)
-    if forgotten:
-        redaction.clear_envelope(connection, message, forgotten)
+    for message, recipients in forgotten.items():
+        redaction.clear_envelope(connection, message, recipients)
 
 
 def _apply_repeated_failure(connection: sa.Connection, message: str, outcome: Outcome) -> Outcome:
