@@ -1,4 +1,4 @@
-"""The command line. `main` knows the commands; each command is a module with `add` and `run`.
+"""The command line. `main` knows the commands; each command is a module with `add_command`.
 
 `serve` `check` `demo` `instrument` `classify` `token` what needs no running server · `messages` `events` `stats`
 `queue` what became of mail · `suppressions` `webhooks` `pixel` `person` what is listed and changed · `keys` `user`

@@ -4,11 +4,11 @@ import argparse
 from datetime import UTC, datetime, time
 
 from relay.cli import command
-from relay.cli.command import Commands, Failed
+from relay.cli.command import CommandError, Commands
 from relay.config import values
 from relay.store.console import api_keys
 
-_ABOUT = """\
+_DESCRIPTION = """\
 Programs that use the API send "Authorization: Bearer KEY". A key is shown once, when it is made, and stored as a hash.
 A revoked key ends at once.
 
@@ -20,65 +20,67 @@ what they name. A key that may change webhooks can have all events sent anywhere
 everything."""
 
 
-def add(commands: Commands) -> None:
-    parser = commands.add_parser("api-key", help="make, list or revoke keys of the JSON API", description=_ABOUT)
+def add_command(commands: Commands) -> None:
+    parser = commands.add_parser("api-key", help="make, list or revoke keys of the JSON API", description=_DESCRIPTION)
     actions = parser.add_subparsers(metavar="ACTION", required=True)
     creating = actions.add_parser("create", help="make a key and print it, this once")
     creating.add_argument("name", help="who will use it")
     creating.add_argument(
         "--scope",
         action="append",
-        type=_scopes,
+        type=_parse_scopes,
         metavar="SCOPE",
         help=f"what it may do: {', '.join(api_keys.SCOPES)}; more of them with commas, or again (default: all)",
     )
-    creating.add_argument("--expires", type=_expiry, metavar="TIME", help="after 12h, 90d …, or on 2027-12-31 (UTC)")
-    creating.set_defaults(run=_create)
+    creating.add_argument(
+        "--expires", type=_parse_expiry, metavar="TIME", help="after 12h, 90d …, or on 2027-12-31 (UTC)"
+    )
+    creating.set_defaults(run=_create_key)
     listing = actions.add_parser("list", help="their names, scopes and times, one JSON object a line")
-    listing.set_defaults(run=_list)
+    listing.set_defaults(run=_list_keys)
     revoking = actions.add_parser("revoke", help="end a key at once")
     revoking.add_argument("name")
-    revoking.set_defaults(run=_revoke)
+    revoking.set_defaults(run=_revoke_key)
 
 
-def _create(arguments: argparse.Namespace) -> int:
+def _create_key(arguments: argparse.Namespace) -> int:
     scopes = sorted({scope for some in arguments.scope or [[api_keys.ALL]] for scope in some})
-    with command.store(command.configured(arguments)) as store:
+    with command.open_store(command.load_config(arguments)) as store:
         key = store.writer.submit(
             lambda connection: api_keys.create_key(
                 connection, arguments.name, datetime.now(UTC), scopes, arguments.expires
             )
         ).result()
     if key is None:
-        raise Failed(f"there is a key named {arguments.name}; revoke it first, or choose another name")
-    command.say(key)
+        raise CommandError(f"there is a key named {arguments.name}; revoke it first, or choose another name")
+    command.print_line(key)
     return 0
 
 
-def _list(arguments: argparse.Namespace) -> int:
-    with command.store(command.configured(arguments)) as store, store.connect() as connection:
+def _list_keys(arguments: argparse.Namespace) -> int:
+    with command.open_store(command.load_config(arguments)) as store, store.connect() as connection:
         for row in api_keys.list_keys(connection):
-            command.say_json(dict(row))
+            command.print_json(dict(row))
     return 0
 
 
-def _revoke(arguments: argparse.Namespace) -> int:
-    with command.store(command.configured(arguments)) as store:
+def _revoke_key(arguments: argparse.Namespace) -> int:
+    with command.open_store(command.load_config(arguments)) as store:
         is_gone = store.writer.submit(lambda connection: api_keys.revoke_key(connection, arguments.name)).result()
     if not is_gone:
-        raise Failed(f"there is no key named {arguments.name}")
-    command.say(f"{arguments.name} is revoked")
+        raise CommandError(f"there is no key named {arguments.name}")
+    command.print_line(f"{arguments.name} is revoked")
     return 0
 
 
-def _scopes(text: str) -> list[str]:
+def _parse_scopes(text: str) -> list[str]:
     scopes = text.split(",")
     if unknown := [scope for scope in scopes if scope not in api_keys.SCOPES]:
         raise argparse.ArgumentTypeError(f"there is no scope {unknown[0]!r}; one of {', '.join(api_keys.SCOPES)}")
     return scopes
 
 
-def _expiry(text: str) -> datetime:
+def _parse_expiry(text: str) -> datetime:
     now = datetime.now(UTC)
     try:
         at = now + values.read_duration(text)

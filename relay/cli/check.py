@@ -18,7 +18,7 @@ from relay.node import data_directory, privileges
 from relay.rewrite import dkim, provider_dialects
 
 _RSA_BITS = 2048
-_ABOUT = """\
+_DESCRIPTION = """\
 Reads the configuration and names every fault at once: file, table, key, and what to write instead.
 --online also tries the data directory, the database, the certificates and every upstream (connection, TLS,
 login; no mail is sent). Exit status 1 if anything is wrong.
@@ -30,38 +30,38 @@ Each [[dkim.key]] is shown as the record to publish, in the form of a zone file:
 If a form asks for one value, join the quoted parts."""
 
 
-def add(commands: Commands) -> None:
-    parser = commands.add_parser("check", help="check the configuration", description=_ABOUT)
+def add_command(commands: Commands) -> None:
+    parser = commands.add_parser("check", help="check the configuration", description=_DESCRIPTION)
     parser.add_argument("--online", action="store_true", help="also try what the configuration names")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=check_configuration)
 
 
-def run(arguments: argparse.Namespace) -> int:
+def check_configuration(arguments: argparse.Namespace) -> int:
     path = load.find_file(arguments.config)
     config = load.load(path)
-    command.say(f"ok    {path or 'no config.toml here; the defaults'}")
-    command.say(f"note  {_mode(config)}")
+    command.print_line(f"ok    {path or 'no config.toml here; the defaults'}")
+    command.print_line(f"note  {_describe_mode(config)}")
     if secrets := load.find_readable_secrets(path):
-        command.say(f"note  {path} is readable by all users and holds {', '.join(secrets)}: chmod o-r {path}")
-    for note in _notes(config):
-        command.say(f"note  {note}")
-    for line in _records(config):
-        command.say(f"dns   {line}")
+        command.print_line(f"note  {path} is readable by all users and holds {', '.join(secrets)}: chmod o-r {path}")
+    for note in _find_notes(config):
+        command.print_line(f"note  {note}")
+    for line in _dns_records(config):
+        command.print_line(f"dns   {line}")
     if not arguments.online:
         return 0
-    findings = [_ground(config), *_certificates(config), *asyncio.run(_upstreams(config))]
+    findings = [_check_data_directory(config), *_check_certificates(config), *asyncio.run(_check_upstreams(config))]
     for name, fault in findings:
-        command.say(f"FAIL  {name}: {fault}" if fault else f"ok    {name}")
+        command.print_line(f"FAIL  {name}: {fault}" if fault else f"ok    {name}")
     return 1 if any(fault for _, fault in findings) else 0
 
 
-def _mode(config: Config) -> str:
+def _describe_mode(config: Config) -> str:
     if config.is_sandbox:
         return "sandbox: no [[upstream]], so mail is kept in the console's mailbox and goes nowhere"
     return f"{config.delivery.mode} delivery through {', '.join(one.name for one in config.upstream)}"
 
 
-def _notes(config: Config) -> list[str]:
+def _find_notes(config: Config) -> list[str]:
     notes = []
     if privileges.is_bare_root(config):
         notes.append("this is root, and so would be the server: name a user in [relay] user, or start it as one")
@@ -90,7 +90,7 @@ def _notes(config: Config) -> list[str]:
     return notes
 
 
-def _records(config: Config) -> list[str]:
+def _dns_records(config: Config) -> list[str]:
     lines = []
     for key in config.dkim.key:
         name, text = dkim.dns_record(key)
@@ -100,7 +100,7 @@ def _records(config: Config) -> list[str]:
     return lines
 
 
-def _ground(config: Config) -> tuple[str, str]:
+def _check_data_directory(config: Config) -> tuple[str, str]:
     try:
         data_directory.prepare_data(config)
     except data_directory.StartupError as error:
@@ -108,7 +108,7 @@ def _ground(config: Config) -> tuple[str, str]:
     return f"data and database in {config.relay.data_dir}", ""
 
 
-def _certificates(config: Config) -> list[tuple[str, str]]:
+def _check_certificates(config: Config) -> list[tuple[str, str]]:
     findings = []
     for listen in config.listen:
         if listen.tls != "off":
@@ -121,7 +121,7 @@ def _certificates(config: Config) -> list[tuple[str, str]]:
     return findings
 
 
-async def _upstreams(config: Config) -> list[tuple[str, str]]:
+async def _check_upstreams(config: Config) -> list[tuple[str, str]]:
     findings = []
     for settings in config.upstream:
         upstream = Upstream(settings, config.relay.hostname)

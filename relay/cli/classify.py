@@ -12,7 +12,7 @@ from relay.bounce.report import Report
 from relay.cli import command
 from relay.cli.command import Commands
 
-_ABOUT = """\
+_DESCRIPTION = """\
 Prints one JSON object for each reply: its kind (hard, soft, none), category, the rule that decided, whether
 the address is suppressed and whether the mail is tried again.
 
@@ -27,37 +27,37 @@ read, and - is standard input.
   waypost classify --mail bounce.eml ~/Maildir/new"""
 
 
-def add(commands: Commands) -> None:
-    parser = commands.add_parser("classify", help="classify SMTP replies and bounce mails", description=_ABOUT)
+def add_command(commands: Commands) -> None:
+    parser = commands.add_parser("classify", help="classify SMTP replies and bounce mails", description=_DESCRIPTION)
     parser.add_argument("reply", nargs="?", metavar="REPLY")
     parser.add_argument("--phase", choices=[phase.value for phase in Phase], default=Phase.RCPT.value)
     parser.add_argument("--lines", action="store_true", help="read replies from standard input")
     parser.add_argument("--mail", nargs="+", metavar="FILE", help="read bounce mails from these files")
-    parser.set_defaults(run=run, usage=parser.error)
+    parser.set_defaults(run=classify_input, usage=parser.error)
 
 
-def run(arguments: argparse.Namespace) -> int:
+def classify_input(arguments: argparse.Namespace) -> int:
     if [arguments.lines, arguments.mail is not None, arguments.reply is not None].count(True) != 1:
         arguments.usage("give one REPLY, or --lines, or --mail FILE")
     if arguments.mail:
-        return _mails(arguments.mail)
-    for line in _lines() if arguments.lines else [arguments.reply]:
+        return _classify_mails(arguments.mail)
+    for line in _read_stdin_lines() if arguments.lines else [arguments.reply]:
         if line.strip():
             phase, reply = classify.parse_reply_line(line.rstrip("\r\n"), Phase(arguments.phase))
-            command.say_json(classify.verdict_as_json(classify.classify_reply(reply, phase)))
+            command.print_json(classify.verdict_as_json(classify.classify_reply(reply, phase)))
     return 0
 
 
-def _lines() -> Iterator[str]:
+def _read_stdin_lines() -> Iterator[str]:
     """Standard input's lines. Servers write what they like: octets that are no UTF-8 are replaced."""
     for octets in sys.stdin.buffer:
         yield octets.decode("utf-8", "replace")
 
 
-def _mails(names: list[str]) -> int:
+def _classify_mails(names: list[str]) -> int:
     """All that can be read is judged; what cannot has its line on standard error and makes the exit status 1."""
     status = 0
-    for name in (each for given in names for each in _files(given)):
+    for name in (each for given in names for each in _list_files(given)):
         try:
             octets = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
         except OSError as error:
@@ -66,12 +66,12 @@ def _mails(names: list[str]) -> int:
             continue
         for one in mbox.split_mails(octets):
             # A file's name may hold any octets.
-            for line in _as_json(os.fsencode(name).decode("utf-8", "replace"), report.read_report(one)):
-                command.say_json(line)
+            for line in _report_objects(os.fsencode(name).decode("utf-8", "replace"), report.read_report(one)):
+                command.print_json(line)
     return status
 
 
-def _files(name: str) -> Iterator[str]:
+def _list_files(name: str) -> Iterator[str]:
     """The file itself, or all files below a folder, in the order of their names."""
     path = Path(name)
     if name != "-" and path.is_dir():
@@ -80,7 +80,7 @@ def _files(name: str) -> Iterator[str]:
         yield name
 
 
-def _as_json(name: str, read: Report) -> Iterator[dict[str, object]]:
+def _report_objects(name: str, read: Report) -> Iterator[dict[str, object]]:
     for one in read.recipients:
         yield {
             "file": name,

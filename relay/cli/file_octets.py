@@ -15,7 +15,7 @@ from relay.edits import Edit, splice
 _BARE_LF = re.compile(rb"(?<!\r)\n")
 
 
-class Taken(NamedTuple):
+class NormalizedFile(NamedTuple):
     """What the relay has, and which of its octets the file has not: by their offset, in order, with the reason."""
 
     octets: bytes
@@ -50,7 +50,7 @@ class Taken(NamedTuple):
                 n += 1
 
 
-def take(octets: bytes) -> Taken:
+def normalize_file(octets: bytes) -> NormalizedFile:
     """The file as the edge would have it; its lines may end in LF, and the last one in nothing."""
     ends = [Edit(found.start(), found.start(), b"\r", "line_end") for found in _BARE_LF.finditer(octets)]
     if octets and not octets.endswith(b"\n"):
@@ -65,4 +65,4 @@ def take(octets: bytes) -> Taken:
     for edit in ends:
         begin = edit.start + len(inserted)
         inserted |= dict.fromkeys(range(begin, begin + len(edit.new)), edit.why)
-    return Taken(splice(octets, ends), inserted)
+    return NormalizedFile(splice(octets, ends), inserted)

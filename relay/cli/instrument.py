@@ -9,7 +9,7 @@ from pathlib import Path
 
 from relay import address, ids, log
 from relay.cli import command, file_octets
-from relay.cli.command import Commands, Failed
+from relay.cli.command import CommandError, Commands
 from relay.config.schema import Config
 from relay.delivery import message_rows
 from relay.edge import header, trace_fields
@@ -24,7 +24,7 @@ from relay.rewrite.plan import Plan
 from relay.store.queue.long_urls import LongUrlFiles
 from relay.tokens import KeyRing, Minter
 
-_ABOUT = """\
+_DESCRIPTION = """\
 Writes to standard output the exact octets that the upstream would get for one recipient, and sends nothing.
 Lines that end in a bare LF are read as CRLF, as the relay does it. The report (--report FILE, JSON) has every
 link with its decision and reason, and the edits: half-open octet spans of the file with what replaces them. The
@@ -36,23 +36,23 @@ relay itself stores it (up to 8 KB) before the mail leaves, and tracks it.
   waypost instrument newsletter.eml --to ann@example.com --report report.json > out.eml"""
 
 
-def add(commands: Commands) -> None:
-    parser = commands.add_parser("instrument", help="show what would become of a mail", description=_ABOUT)
+def add_command(commands: Commands) -> None:
+    parser = commands.add_parser("instrument", help="show what would become of a mail", description=_DESCRIPTION)
     parser.add_argument("file", metavar="FILE", help="the mail; - for standard input")
     parser.add_argument("--to", required=True, metavar="ADDRESS", help="the recipient")
     parser.add_argument("--from", dest="reverse_path", default="", metavar="ADDRESS", help="the reverse-path")
     parser.add_argument("--report", metavar="FILE", help="write the report there (- for standard error)")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=instrument_file)
 
 
-def run(arguments: argparse.Namespace) -> int:
-    config = command.configured(arguments)
-    original = _read(arguments.file)
-    taken = _taken(original, config)
+def instrument_file(arguments: argparse.Namespace) -> int:
+    config = command.load_config(arguments)
+    original = _read_file(arguments.file)
+    taken = _normalize_or_refuse(original, config)
     octets = taken.octets
-    accepted = _accepted(config, octets, arguments.reverse_path, arguments.to)
+    accepted = _accept_message(config, octets, arguments.reverse_path, arguments.to)
     ring = data_directory.open_key_ring(config)
-    plan = _plan(config, ring, accepted)
+    plan = _make_plan(config, ring, accepted)
     for fault in plan.faults:
         log.fault_trace("plan", accepted.id, fault)
     minter = Minter(ring, config.tracking.public_url, config.privacy.has_recipient_tokens)
@@ -61,20 +61,22 @@ def run(arguments: argparse.Namespace) -> int:
     tracked = config.privacy.mode != "off"
     edits = plan.edits(octets, mint, tracked=tracked, sign=dkim.Signer(config.dkim.key).at(accepted.at))
     if arguments.report:
-        text = json.dumps(report(plan, original, taken.edits_of_file(edits)), ensure_ascii=False, indent=1) + "\n"
+        text = (
+            json.dumps(report_object(plan, original, taken.edits_of_file(edits)), ensure_ascii=False, indent=1) + "\n"
+        )
         if arguments.report == "-":
             sys.stderr.write(text)
         else:
             try:
                 Path(arguments.report).write_text(text, "utf-8")
             except OSError as error:
-                raise Failed(f"cannot write {arguments.report}: {error.strerror}") from None
+                raise CommandError(f"cannot write {arguments.report}: {error.strerror}") from None
     sys.stdout.buffer.write(splice(octets, edits))
     sys.stdout.buffer.flush()
     return 0
 
 
-def _plan(config: Config, ring: KeyRing, accepted: AcceptedMessage) -> Plan:
+def _make_plan(config: Config, ring: KeyRing, accepted: AcceptedMessage) -> Plan:
     """The relay's own plan. Where that has destinations to store that are not stored yet, links to them stay: this
     command writes nothing, and what it shows must work."""
     settings = message_rows.rewrite_settings(config, accepted)
@@ -85,7 +87,7 @@ def _plan(config: Config, ring: KeyRing, accepted: AcceptedMessage) -> Plan:
     return planning.plan(accepted.octets, dataclasses.replace(settings, stores=False))
 
 
-def report(plan: Plan, octets: bytes, edits: list[Edit]) -> dict[str, object]:
+def report_object(plan: Plan, octets: bytes, edits: list[Edit]) -> dict[str, object]:
     """The report (docs/rewriting.md#the-report). `old` is what stood in the span, so that the change can be undone."""
     return {
         "untouched": plan.is_untouched,
@@ -108,16 +110,16 @@ def report(plan: Plan, octets: bytes, edits: list[Edit]) -> dict[str, object]:
     }
 
 
-def _read(name: str) -> bytes:
+def _read_file(name: str) -> bytes:
     try:
         return sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
     except OSError as error:
-        raise Failed(f"cannot read {name}: {error.strerror}") from None
+        raise CommandError(f"cannot read {name}: {error.strerror}") from None
 
 
-def _taken(octets: bytes, config: Config) -> file_octets.Taken:
-    """The octets as the edge would have them. Raises Failed with the edge's own refusal."""
-    taken = file_octets.take(octets)
+def _normalize_or_refuse(octets: bytes, config: Config) -> file_octets.NormalizedFile:
+    """The octets as the edge would have them. Raises CommandError with the edge's own refusal."""
+    taken = file_octets.normalize_file(octets)
     stuffed = taken.octets.replace(b"\r\n.", b"\r\n..")
     data = Data(max(config.access.max_size, len(stuffed)))
     data.feed((b"." if stuffed.startswith(b".") else b"") + stuffed + b".\r\n")
@@ -125,18 +127,18 @@ def _taken(octets: bytes, config: Config) -> file_octets.Taken:
         data.finish()
         header.read_header(taken.octets)
     except RefusedError as refusal:
-        raise Failed(f"the relay would refuse this mail: {refusal.reply}") from None
+        raise CommandError(f"the relay would refuse this mail: {refusal.reply}") from None
     return taken
 
 
-def _accepted(config: Config, octets: bytes, reverse_path: str, to: str) -> AcceptedMessage:
+def _accept_message(config: Config, octets: bytes, reverse_path: str, to: str) -> AcceptedMessage:
     try:
         sender = address.parse_path(f"<{reverse_path.removeprefix('<').removesuffix('>')}>")
         recipient = address.parse_path(f"<{to.removeprefix('<').removesuffix('>')}>")
     except address.PathSyntaxError as error:
-        raise Failed(f"{error}: {to if reverse_path == '' else f'{reverse_path} or {to}'}") from None
+        raise CommandError(f"{error}: {to if reverse_path == '' else f'{reverse_path} or {to}'}") from None
     if not recipient.mailbox:
-        raise Failed("--to needs an address")
+        raise CommandError("--to needs an address")
     now = datetime.now(UTC)
     message = ids.new(now)
     client = Client(ip="127.0.0.1", helo="localhost")

@@ -8,85 +8,87 @@ import sqlalchemy as sa
 
 from relay import tokens
 from relay.cli import command
-from relay.cli.command import Commands, Failed
+from relay.cli.command import CommandError, Commands
 from relay.config.schema import Config
 from relay.key_file import Key
 from relay.node import data_directory
 from relay.store.views import statistics
 
-_ABOUT = """\
+_DESCRIPTION = """\
 The newest key signs new mail; older keys go on reading the links of mail already sent, so never delete the
 key file while people may still click. A running server uses a new key within seconds."""
 
-_REVOKE = """\
+_REVOKE_DESCRIPTION = """\
 For a key that somebody else may have: whoever has keys.json can make links under your name for ever. The key's secret
 is deleted in this file; delete it in copies and backups yourself. If it was the key that signs, a new one is made.
 A running server follows within seconds, for console sessions at its next start."""
 
 # What is derived from the oldest key, because a rotation must not end it.
-_OF_THE_OLDEST = (
+_OLDEST_KEY_USES = (
     "return path, webhook signatures of SendGrid's format, console sessions, links of programs that use relay.tracking"
 )
 
 
-def add(commands: Commands) -> None:
-    parser = commands.add_parser("keys", help="list, rotate or revoke the keys of tracking URLs", description=_ABOUT)
+def add_command(commands: Commands) -> None:
+    parser = commands.add_parser(
+        "keys", help="list, rotate or revoke the keys of tracking URLs", description=_DESCRIPTION
+    )
     actions = parser.add_subparsers(metavar="ACTION", required=True)
-    actions.add_parser("list", help="their ages, and what depends on each").set_defaults(run=_list)
-    actions.add_parser("rotate", help="make a new key that signs from now on").set_defaults(run=_rotate)
-    revoking = actions.add_parser("revoke", help="revoke a key: all its links end", description=_REVOKE)
+    actions.add_parser("list", help="their ages, and what depends on each").set_defaults(run=_list_keys)
+    actions.add_parser("rotate", help="make a new key that signs from now on").set_defaults(run=_rotate_keys)
+    revoking = actions.add_parser("revoke", help="revoke a key: all its links end", description=_REVOKE_DESCRIPTION)
     revoking.add_argument("id", type=int, metavar="ID", help="as `waypost keys list` has it")
     revoking.add_argument("--yes", action="store_true", help="do it: mail already sent loses its links")
-    revoking.set_defaults(run=_revoke)
+    revoking.set_defaults(run=_revoke_key)
 
 
-def _list(arguments: argparse.Namespace) -> int:
-    config = command.configured(arguments)
+def _list_keys(arguments: argparse.Namespace) -> int:
+    config = command.load_config(arguments)
     keys = data_directory.open_key_ring(config).keys
-    for key, mails in zip(keys, _mails(config, keys), strict=True):
+    for key, mails in zip(keys, _count_signed_mail(config, keys), strict=True):
         parts = [
             f"links of {mails}",
             *(["signs new mail"] if key is keys[-1] else []),
-            *([_OF_THE_OLDEST] if key is keys[0] else []),
+            *([_OLDEST_KEY_USES] if key is keys[0] else []),
         ]
-        command.say(f"{key.id:>3}  since {_written(key.created)}  {'; '.join(parts)}")
+        command.print_line(f"{key.id:>3}  since {_format_time(key.created)}  {'; '.join(parts)}")
     for gone in tokens.revoked_keys(config.relay.data_dir / data_directory.KEYS_FILE):
-        command.say(f"{gone.id:>3}  since {_written(gone.created)}  revoked {_written(gone.revoked)}")
+        command.print_line(f"{gone.id:>3}  since {_format_time(gone.created)}  revoked {_format_time(gone.revoked)}")
     return 0
 
 
-def _rotate(arguments: argparse.Namespace) -> int:
-    config = command.configured(arguments)
+def _rotate_keys(arguments: argparse.Namespace) -> int:
+    config = command.load_config(arguments)
     data_directory.open_key_ring(config)  # as whom it belongs to
     try:
         key = tokens.rotate_keys(config.relay.data_dir / data_directory.KEYS_FILE)
     except (OSError, ValueError) as error:
-        raise Failed(f"cannot rotate the keys: {error}") from None
-    command.say(f"key {key.id} signs from now on; older keys still read")
+        raise CommandError(f"cannot rotate the keys: {error}") from None
+    command.print_line(f"key {key.id} signs from now on; older keys still read")
     return 0
 
 
-def _revoke(arguments: argparse.Namespace) -> int:
-    config = command.configured(arguments)
+def _revoke_key(arguments: argparse.Namespace) -> int:
+    config = command.load_config(arguments)
     keys = data_directory.open_key_ring(config).keys
     key = next((one for one in keys if one.id == arguments.id), None)
     if key is None:
-        raise Failed(f"there is no key {arguments.id}; `waypost keys list` shows those that are")
+        raise CommandError(f"there is no key {arguments.id}; `waypost keys list` shows those that are")
     if not arguments.yes:
-        mails = _mails(config, keys)[keys.index(key)]
-        sys.stderr.write(_warning(key, mails, is_oldest=key is keys[0]))
-        raise Failed("nothing was revoked; say --yes")
+        mails = _count_signed_mail(config, keys)[keys.index(key)]
+        sys.stderr.write(_revocation_warning(key, mails, is_oldest=key is keys[0]))
+        raise CommandError("nothing was revoked; say --yes")
     try:
         signing = tokens.revoke_key(config.relay.data_dir / data_directory.KEYS_FILE, key.id)
     except (OSError, ValueError) as error:
-        raise Failed(f"cannot revoke the key: {error}") from None
-    command.say(f"key {key.id} is revoked; key {signing.id} signs")
+        raise CommandError(f"cannot revoke the key: {error}") from None
+    command.print_line(f"key {key.id} is revoked; key {signing.id} signs")
     return 0
 
 
-def _warning(key: Key, mails: str, *, is_oldest: bool) -> str:
+def _revocation_warning(key: Key, mails: str, *, is_oldest: bool) -> str:
     lines = [
-        f"Key {key.id}, of {_written(key.created)}. Without it:",
+        f"Key {key.id}, of {_format_time(key.created)}. Without it:",
         f"- links in {mails} that it signed lead to a page that says so (404), those to unsubscribe among them;",
         "  opens and clicks of that mail count no more.",
     ]
@@ -100,21 +102,21 @@ def _warning(key: Key, mails: str, *, is_oldest: bool) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _mails(config: Config, keys: tuple[Key, ...]) -> list[str]:
+def _count_signed_mail(config: Config, keys: tuple[Key, ...]) -> list[str]:
     """How much mail each key signed, in words: of what is still known."""
     revoked = tokens.revoked_keys(config.relay.data_dir / data_directory.KEYS_FILE)
     made = sorted([*(key.created for key in keys), *(key.created for key in revoked)])
     try:
-        with command.store(config) as store, store.connect() as connection:
+        with command.open_store(config) as store, store.connect() as connection:
             counts = []
             for key in keys:
                 start = key.created if key.created > made[0] else None
                 end = next((at for at in made if at > key.created), None)
                 counts.append(statistics.count_accepted(connection, start, end))
-    except (Failed, sa.exc.SQLAlchemyError):
+    except (CommandError, sa.exc.SQLAlchemyError):
         return ["mail"] * len(keys)  # the keys are asked for while the database is away
     return [f"{count:,} {'mail' if count == 1 else 'mails'}" for count in counts]
 
 
-def _written(at: datetime) -> str:
+def _format_time(at: datetime) -> str:
     return f"{at:%Y-%m-%d %H:%M} UTC"

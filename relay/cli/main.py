@@ -1,4 +1,4 @@
-"""The `waypost` command: words in, exit status out (0 done, 1 failed and said why, 2 wrong usage)."""
+"""The `waypost` command. In: arguments.  Out: the exit status (0 done, 1 failed with a reason, 2 wrong usage)."""
 
 import argparse
 import importlib
@@ -32,12 +32,12 @@ _COMMANDS = (
     "api-key",
 )
 
-_ABOUT = """\
+_DESCRIPTION = """\
 An SMTP relay proxy that instruments mail in transit. Point an app's SMTP host and port at it and change
 nothing else: it adds an open pixel, click redirects and List-Unsubscribe, delivers through your own SMTP
 server, and shows what became of every message."""
 
-_MORE = """\
+_EPILOG = """\
 first steps:
   waypost serve                    start; with no [[upstream]] mail is kept in the console's mailbox
   waypost demo                     see it work, with sample mail
@@ -47,26 +47,26 @@ first steps:
 Every command has its own --help."""
 
 
-def main(words: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command. Returns its exit status; argparse leaves with 2 by itself."""
     parser = argparse.ArgumentParser(
-        prog="waypost", description=_ABOUT, epilog=_MORE, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="waypost", description=_DESCRIPTION, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--version", action="version", version=f"waypost {__version__}")
     parser.add_argument("--config", metavar="FILE", help="default: $WAYPOST_CONFIG, else ./config.toml")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    words = sys.argv[1:] if words is None else words
-    asked = next((word for word in words if word in _COMMANDS), None)
-    for name in [asked] if asked else _COMMANDS:
-        importlib.import_module(f"relay.cli.{name.replace('-', '_')}").add(commands)
-    _also_behind(commands)
-    arguments = parser.parse_args(words)
+    argv = sys.argv[1:] if argv is None else argv
+    requested = next((word for word in argv if word in _COMMANDS), None)
+    for name in [requested] if requested else _COMMANDS:
+        importlib.import_module(f"relay.cli.{name.replace('-', '_')}").add_command(commands)
+    _allow_config_after_command(commands)
+    arguments = parser.parse_args(argv)
     run: command.Run = arguments.run
     try:
         return run(arguments)
     except load.ConfigError as error:
         sys.stderr.write("\n".join(error.faults) + "\n")
-    except (command.Failed, data_directory.StartupError) as error:
+    except (command.CommandError, data_directory.StartupError) as error:
         sys.stderr.write(f"waypost: {error}\n")
     except BrokenPipeError:  # `waypost events | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -76,11 +76,11 @@ def main(words: Sequence[str] | None = None) -> int:
     return 1
 
 
-def _also_behind(commands: command.Commands) -> None:
+def _allow_config_after_command(commands: command.Commands) -> None:
     """`--config` behind a command's name too, where it is usually typed, and descriptions kept as they are laid out."""
     for parser in commands.choices.values():
         parser.add_argument("--config", metavar="FILE", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
         parser.formatter_class = argparse.RawDescriptionHelpFormatter
         for action in parser._actions:
             if isinstance(action, argparse._SubParsersAction):
-                _also_behind(action)
+                _allow_config_after_command(action)

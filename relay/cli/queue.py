@@ -8,14 +8,14 @@ import sqlalchemy as sa
 
 from relay import ids
 from relay.cli import command
-from relay.cli.command import Commands, Failed
+from relay.cli.command import CommandError, Commands
 from relay.delivery import dsn_sender
 from relay.store.database.tables import Delivery, Status
 from relay.store.queue import deliveries, leases
 from relay.store.queue.deliveries import Outcome
 from relay.store.views import json_objects, message_detail
 
-_ABOUT = """\
+_DESCRIPTION = """\
 Deliveries that wait for another attempt. An ID is a message's, or a delivery's: the message's, a dot and a number.
 
   waypost queue list
@@ -26,66 +26,78 @@ Deliveries that wait for another attempt. An ID is a message's, or a delivery's:
 
 A delivery is parked after three processes died while they attempted it. It is not attempted again until you retry
 it. Otherwise drop it, or wait until it expires and its sender gets a DSN."""
-_SHOWN = ("message", "number", "recipient", "stream", "status", "category", "attempts", "next_attempt_at", "subject")
+_LISTED_COLUMNS = (
+    "message",
+    "number",
+    "recipient",
+    "stream",
+    "status",
+    "category",
+    "attempts",
+    "next_attempt_at",
+    "subject",
+)
 
 
-class _Found(NamedTuple):
+class _QueueId(NamedTuple):
     message: str
     number: int | None  # None: all of the message's
 
 
-class _Dropped(NamedTuple):
+class _DropResult(NamedTuple):
     waiting: int
     under_way: int
-    told: int
+    notified: int
 
 
-def add(commands: Commands) -> None:
-    parser = commands.add_parser("queue", help="list, show, retry or drop mail that waits", description=_ABOUT)
+def add_command(commands: Commands) -> None:
+    parser = commands.add_parser("queue", help="list, show, retry or drop mail that waits", description=_DESCRIPTION)
     actions = parser.add_subparsers(metavar="ACTION", required=True)
     listing = actions.add_parser("list", help="the next due first, one JSON object a line")
-    listing.add_argument("--limit", type=command.count, default=1000, metavar="N")
-    listing.set_defaults(run=_list)
+    listing.add_argument("--limit", type=command.positive_count, default=1000, metavar="N")
+    listing.set_defaults(run=_list_deliveries)
     showing = actions.add_parser("show", help="a message, its deliveries and their attempts, as a JSON object")
     showing.add_argument("id", metavar="ID")
-    showing.set_defaults(run=_show)
+    showing.set_defaults(run=_show_message)
     retrying = actions.add_parser("retry", help="make mail due now")
     retrying.add_argument("id", nargs="?", metavar="ID")
     retrying.add_argument("--all", action="store_true", help="all that waits and is not parked")
-    retrying.set_defaults(run=_retry, usage=retrying.error)
+    retrying.set_defaults(run=_retry_deliveries, usage=retrying.error)
     dropping = actions.add_parser("drop", help="give mail up: it expires now, with the category dropped")
     dropping.add_argument("id", metavar="ID")
     dropping.add_argument("--notify", action="store_true", help="send a DSN to the reverse-path (default: none)")
-    dropping.set_defaults(run=_drop)
+    dropping.set_defaults(run=_drop_deliveries)
 
 
-def _list(arguments: argparse.Namespace) -> int:
-    with command.store(command.configured(arguments)) as store, store.connect() as connection:
+def _list_deliveries(arguments: argparse.Namespace) -> int:
+    with command.open_store(command.load_config(arguments)) as store, store.connect() as connection:
         for row in deliveries.list_open_deliveries(connection, arguments.limit):
-            about = {"id": json_objects.delivery_id(row["message"], row["number"])} | {key: row[key] for key in _SHOWN}
-            command.say_json(about | _standing(row))
+            about = {"id": json_objects.delivery_id(row["message"], row["number"])} | {
+                key: row[key] for key in _LISTED_COLUMNS
+            }
+            command.print_json(about | _lease_info(row))
     return 0
 
 
-def _show(arguments: argparse.Namespace) -> int:
-    asked = _read(arguments.id)
-    with command.store(command.configured(arguments)) as store, store.connect() as connection:
+def _show_message(arguments: argparse.Namespace) -> int:
+    asked = _parse_id(arguments.id)
+    with command.open_store(command.load_config(arguments)) as store, store.connect() as connection:
         found = message_detail.read_message(connection, asked.message)
         rows = {row.number: row for row in deliveries.list_deliveries(connection, asked.message, asked.number)}
     if found is None or not rows:
-        raise Failed(f"there is no {arguments.id}")
+        raise CommandError(f"there is no {arguments.id}")
     whole = json_objects.message_object(found)
     whole["deliveries"] = [
-        json_objects.delivery_object(found.id, one) | _standing(rows[one.number].__dict__)
+        json_objects.delivery_object(found.id, one) | _lease_info(rows[one.number].__dict__)
         for one in found.deliveries
         if one.number in rows
     ]
     envelope = {"reverse_path": found.reverse_path, "expires_at": found.expires_at, "octets_kept": found.has_content}
-    command.say_json(whole | envelope)
+    command.print_json(whole | envelope)
     return 0
 
 
-def _standing(row: Any) -> dict[str, object]:  # Any: a delivery's row, as a mapping
+def _lease_info(row: Any) -> dict[str, object]:  # Any: a delivery's row, as a mapping
     """Who has it, and what holds it back."""
     is_open = row["next_attempt_at"] is not None
     return {
@@ -97,25 +109,25 @@ def _standing(row: Any) -> dict[str, object]:  # Any: a delivery's row, as a map
     }
 
 
-def _retry(arguments: argparse.Namespace) -> int:
+def _retry_deliveries(arguments: argparse.Namespace) -> int:
     if bool(arguments.id) == arguments.all:
         arguments.usage("give an ID, or --all")
-    asked = _read(arguments.id) if arguments.id else _Found("", None)
-    with command.store(command.configured(arguments)) as store:
+    asked = _parse_id(arguments.id) if arguments.id else _QueueId("", None)
+    with command.open_store(command.load_config(arguments)) as store:
         due = store.writer.submit(
             lambda connection: deliveries.retry_now(connection, datetime.now(UTC), asked.message or None, asked.number)
         ).result()
     if arguments.id and not due:
-        raise Failed(f"nothing of {arguments.id} waits")
-    command.say(f"{due} due now")
+        raise CommandError(f"nothing of {arguments.id} waits")
+    command.print_line(f"{due} due now")
     return 0
 
 
-def _drop(arguments: argparse.Namespace) -> int:
-    config = command.configured(arguments)
-    asked = _read(arguments.id)
+def _drop_deliveries(arguments: argparse.Namespace) -> int:
+    config = command.load_config(arguments)
+    asked = _parse_id(arguments.id)
 
-    def drop(connection: sa.Connection) -> _Dropped:
+    def drop(connection: sa.Connection) -> _DropResult:
         now = datetime.now(UTC)
         rows = [
             row
@@ -124,9 +136,9 @@ def _drop(arguments: argparse.Namespace) -> int:
         ]
         message = deliveries.find_message(connection, asked.message)
         if message is None:
-            return _Dropped(0, 0, 0)
+            return _DropResult(0, 0, 0)
         sends_dsn = arguments.notify and message.accepts_dsn and message.reverse_path
-        outcomes = [_given_up(row, now) for row in rows]
+        outcomes = [_dropped_outcome(row, now) for row in rows]
         if sends_dsn:
             outcomes = [
                 one._replace(dsn_due=dsn_sender.due_action(config.delivery, row.notify, message.accepted_at, one))
@@ -134,35 +146,35 @@ def _drop(arguments: argparse.Namespace) -> int:
             ]
         deliveries.record_outcomes(connection, asked.message, outcomes)
         under_way = sum(row.leased_until is not None and row.leased_until > now for row in rows)
-        return _Dropped(len(rows), under_way, sum(bool(one.dsn_due) for one in outcomes))
+        return _DropResult(len(rows), under_way, sum(bool(one.dsn_due) for one in outcomes))
 
-    with command.store(config) as store:
+    with command.open_store(config) as store:
         done = store.writer.submit(drop).result()
     if not done.waiting:
-        raise Failed(f"nothing of {arguments.id} waits")
-    command.say(f"{done.waiting} dropped")
+        raise CommandError(f"nothing of {arguments.id} waits")
+    command.print_line(f"{done.waiting} dropped")
     if done.under_way:
-        command.say(f"{done.under_way} of them are being attempted just now, and may still arrive")
+        command.print_line(f"{done.under_way} of them are being attempted just now, and may still arrive")
     if arguments.notify:
-        command.say(
-            f"a DSN goes to the reverse-path, for {done.told}"
-            if done.told
+        command.print_line(
+            f"a DSN goes to the reverse-path, for {done.notified}"
+            if done.notified
             else "no DSN is sent: the mail has a null reverse-path, is bulk, or asked for none"
         )
     return 0
 
 
-def _given_up(row: Delivery, now: datetime) -> Outcome:
+def _dropped_outcome(row: Delivery, now: datetime) -> Outcome:
     return Outcome(
         ids.new(now), row.number, row.recipient, Status.EXPIRED, now,
         kind="none", category=dsn_sender.DROPPED, rule="operator", tracked=row.tracked,
     )  # fmt: skip
 
 
-def _read(text: str) -> _Found:
+def _parse_id(text: str) -> _QueueId:
     message, dot, number = text.partition(".")
     try:
         ids.to_octets(message)
-        return _Found(message, int(number) if dot else None)
+        return _QueueId(message, int(number) if dot else None)
     except ValueError:
-        raise Failed(f"{text} is no ID: 20 characters of a message, or those, a dot and a number") from None
+        raise CommandError(f"{text} is no ID: 20 characters of a message, or those, a dot and a number") from None

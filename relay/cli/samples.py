@@ -17,7 +17,7 @@ class Sample(NamedTuple):
     octets: bytes
 
 
-class Act(NamedTuple):
+class RecipientAction(NamedTuple):
     """Something that happens to a mail: what, by whom, with which user agent, to how many of its links."""
 
     key: str
@@ -37,7 +37,7 @@ _APPLE = "Mozilla/5.0"
 _SCANNER = "Mozilla/5.0 (compatible; Barracuda Sentinel)"
 
 
-def _mail(sender: str, to: str, subject: str, *header: str, body: str) -> bytes:
+def _make_mail(sender: str, to: str, subject: str, *header: str, body: str) -> bytes:
     fields = [
         f"From: {sender}",
         f"To: {to}",
@@ -84,12 +84,12 @@ _RESET_HTML = """\
 """
 
 
-def _newsletter(to: str) -> bytes:
+def _make_newsletter(to: str) -> bytes:
     body = (
         f"--nl\nContent-Type: text/plain; charset=utf-8\n\n{_NEWSLETTER_TEXT}\n"
         f"--nl\nContent-Type: text/html; charset=utf-8\n\n{_NEWSLETTER_HTML}\n--nl--\n"
     )
-    return _mail(
+    return _make_mail(
         "The Seed Drawer <letters@seeds.example>",
         to,
         "What to sow when nothing grows",
@@ -101,9 +101,9 @@ def _newsletter(to: str) -> bytes:
     )
 
 
-def _receipt() -> bytes:
+def _make_receipt() -> bytes:
     body = quopri.encodestring(_RECEIPT_HTML.encode()).decode("ascii")
-    return _mail(
+    return _make_mail(
         "Shop <orders@shop.example>",
         "ida@example.com",
         "Your receipt for order 1047",
@@ -115,9 +115,9 @@ def _receipt() -> bytes:
     )
 
 
-def _reset() -> bytes:
+def _make_reset() -> bytes:
     body = base64.encodebytes(_RESET_HTML.encode()).decode("ascii")
-    return _mail(
+    return _make_mail(
         "Front Door <no-reply@door.example>",
         "noor@example.com",
         "Reset your door code",
@@ -128,68 +128,68 @@ def _reset() -> bytes:
     )
 
 
-def _plain(to: str, subject: str, text: str) -> bytes:
-    return _mail("Ivo <ivo@club.example>", to, subject, "Content-Type: text/plain; charset=utf-8", body=text)
+def _make_plain_mail(to: str, subject: str, text: str) -> bytes:
+    return _make_mail("Ivo <ivo@club.example>", to, subject, "Content-Type: text/plain; charset=utf-8", body=text)
 
 
 _READERS = ("ada@example.com", "ben@example.net", "cleo@example.org", "dan@example.com")
 
-ALL = (
+SAMPLES = (
     Sample(
         "newsletter",
         "letters@seeds.example",
         _READERS,
         "What to sow when nothing grows",
-        _newsletter("readers@seeds.example"),
+        _make_newsletter("readers@seeds.example"),
     ),
-    Sample("receipt", "orders@shop.example", ("ida@example.com",), "Your receipt for order 1047", _receipt()),
-    Sample("reset", "no-reply@door.example", ("noor@example.com",), "Reset your door code", _reset()),
+    Sample("receipt", "orders@shop.example", ("ida@example.com",), "Your receipt for order 1047", _make_receipt()),
+    Sample("reset", "no-reply@door.example", ("noor@example.com",), "Reset your door code", _make_reset()),
     Sample(
         "minutes",
         "ivo@club.example",
         ("lea@example.com",),
         "Minutes",
-        _plain("lea@example.com", "Minutes", "The minutes are at https://club.example/minutes\n\n-- \nIvo\n"),
+        _make_plain_mail("lea@example.com", "Minutes", "The minutes are at https://club.example/minutes\n\n-- \nIvo\n"),
     ),
     Sample(
         "dead",
         "ivo@club.example",
         ("bounce@sandbox.test",),
         "To an address that is gone",
-        _plain("bounce@sandbox.test", "To an address that is gone", "Anybody there?\n"),
+        _make_plain_mail("bounce@sandbox.test", "To an address that is gone", "Anybody there?\n"),
     ),
     Sample(
         "full",
         "ivo@club.example",
         ("full@sandbox.test", "lea@example.com"),
         "To a full mailbox, and one that has room",
-        _plain("full@sandbox.test", "To a full mailbox, and one that has room", "Is there room?\n"),
+        _make_plain_mail("full@sandbox.test", "To a full mailbox, and one that has room", "Is there room?\n"),
     ),
     Sample(
         "blocked",
         "ivo@club.example",
         ("blocked@sandbox.test",),
         "To a server that has us on a list",
-        _plain("blocked@sandbox.test", "To a server that has us on a list", "Please?\n"),
+        _make_plain_mail("blocked@sandbox.test", "To a server that has us on a list", "Please?\n"),
     ),
     Sample(
         "later",
         "ivo@club.example",
         ("later@sandbox.test",),
         "To a server that says later",
-        _plain("later@sandbox.test", "To a server that says later", "No hurry.\n"),
+        _make_plain_mail("later@sandbox.test", "To a server that says later", "No hurry.\n"),
     ),
 )
 
-PLAY = (
-    Act("newsletter", "open", "Apple's prefetch, before Ada has looked", _APPLE),
-    Act("newsletter", "open", "Ada, on her phone", _IPHONE),
-    Act("newsletter", "click", "Ada, on her phone", _IPHONE, links=2),
-    Act("newsletter", "open", "Ben, through Gmail's image proxy", _GMAIL, recipient=1),
-    Act("newsletter", "open", "Cleo, in Firefox", _FIREFOX, recipient=2),
-    Act("newsletter", "open", "Cleo looks again", _FIREFOX, recipient=2),
-    Act("newsletter", "unsubscribe", "Cleo, one click in her mail program", _FIREFOX, recipient=2),
-    Act("receipt", "open", "Ida, through Gmail's image proxy", _GMAIL),
-    Act("receipt", "click", "Ida, in Firefox", _FIREFOX),
-    Act("reset", "click", "a security scanner follows every link", _SCANNER, links=9),
+SCRIPT = (
+    RecipientAction("newsletter", "open", "Apple's prefetch, before Ada has looked", _APPLE),
+    RecipientAction("newsletter", "open", "Ada, on her phone", _IPHONE),
+    RecipientAction("newsletter", "click", "Ada, on her phone", _IPHONE, links=2),
+    RecipientAction("newsletter", "open", "Ben, through Gmail's image proxy", _GMAIL, recipient=1),
+    RecipientAction("newsletter", "open", "Cleo, in Firefox", _FIREFOX, recipient=2),
+    RecipientAction("newsletter", "open", "Cleo looks again", _FIREFOX, recipient=2),
+    RecipientAction("newsletter", "unsubscribe", "Cleo, one click in her mail program", _FIREFOX, recipient=2),
+    RecipientAction("receipt", "open", "Ida, through Gmail's image proxy", _GMAIL),
+    RecipientAction("receipt", "click", "Ida, in Firefox", _FIREFOX),
+    RecipientAction("reset", "click", "a security scanner follows every link", _SCANNER, links=9),
 )

@@ -15,7 +15,7 @@ Starts everything that config.toml describes and, when all listeners are up, pri
 SIGTERM or ^C drains: transactions end, attempts finish, nothing is lost. A second one stops at once."""
 
 
-def add(commands: Commands) -> None:
+def add_command(commands: Commands) -> None:
     parser = commands.add_parser("serve", help="start the relay, the tracking site and the console", description=_ABOUT)
     parser.add_argument("--only", choices=("smtp", "web"), help="start one role only")
     parser.add_argument(
@@ -25,10 +25,10 @@ def add(commands: Commands) -> None:
         metavar="N",
         help="mail processes, 1 to 64 (default: [relay] workers)",
     )
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=start_server)
 
 
-def run(arguments: argparse.Namespace) -> int:
+def start_server(arguments: argparse.Namespace) -> int:
     path = load.find_file(arguments.config)
     config = load.load(path)
     if arguments.workers is not None:

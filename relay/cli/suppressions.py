@@ -7,23 +7,22 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TextIO
 
-from relay import address
 from relay.cli import command
-from relay.cli.command import Commands, Failed
+from relay.cli.command import CommandError, Commands
 from relay.config import values
 from relay.store.recipients import suppression_csv, suppressions
 from relay.store.recipients.suppression_csv import ImportDefaults, InvalidRecord
 
-_CHUNK = 2000  # records a commit
-_MOST_SHOWN = 100  # lines that are refused
-_SHOWN = ("address", "scope", "stream", "reason", "evidence", "message", "created_at", "expires_at")
+_RECORDS_PER_COMMIT = 2000  # records a commit
+_MAX_REFUSALS_SHOWN = 100  # lines that are refused
+_LISTED_COLUMNS = ("address", "scope", "stream", "reason", "evidence", "message", "created_at", "expires_at")
 
-_ABOUT = """\
+_DESCRIPTION = """\
 Addresses that get no mail: of all kinds (hard bounces, complaints), or of one stream (unsubscribes).
 
   waypost suppressions list
@@ -32,7 +31,7 @@ Addresses that get no mail: of all kinds (hard bounces, complaints), or of one s
   waypost suppressions export suppressed.csv
   waypost suppressions import suppressed.csv"""
 
-_IMPORT = """\
+_IMPORT_DESCRIPTION = """\
 Reads CSV, from a file or standard input (-), and adds what is new:
 
   address,scope,stream,reason,evidence,created_at,expires_at
@@ -46,146 +45,136 @@ line was refused.
 export puts a ' before a cell that a spreadsheet would run as a formula (= + - @); import takes it off."""
 
 
-def add(commands: Commands) -> None:
+def add_command(commands: Commands) -> None:
     parser = commands.add_parser(
-        "suppressions", help="list, add, remove, import or export suppressed addresses", description=_ABOUT
+        "suppressions", help="list, add, remove, import or export suppressed addresses", description=_DESCRIPTION
     )
     actions = parser.add_subparsers(metavar="ACTION", required=True)
     listing = actions.add_parser("list", help="the entries, newest first, one JSON object a line")
     listing.add_argument("query", nargs="?", default="", help="part of an address")
-    listing.add_argument("--limit", type=command.count, default=1000, metavar="N")
-    listing.set_defaults(run=_list)
+    listing.add_argument("--limit", type=command.positive_count, default=1000, metavar="N")
+    listing.set_defaults(run=_list_suppressions)
     adding = actions.add_parser("add", help="suppress an address")
     adding.add_argument("address")
     adding.add_argument("--stream", help="this stream only (default: all mail)")
     adding.add_argument("--reason", choices=suppressions.REASONS, default=suppressions.MANUAL)
     adding.add_argument("--evidence", default="", metavar="TEXT", help="why, to read later")
-    adding.add_argument("--expires-in", type=_duration, metavar="TIME", help="30d, 12h … (default: never)")
-    adding.set_defaults(run=_add)
+    adding.add_argument("--expires-in", type=command.duration, metavar="TIME", help="30d, 12h … (default: never)")
+    adding.set_defaults(run=_add_suppression)
     removing = actions.add_parser("remove", help="send mail to an address again")
     removing.add_argument("address")
     removing.add_argument("--stream", help="this stream only (default: every entry)")
-    removing.set_defaults(run=_remove)
-    importing = actions.add_parser("import", help="add the entries of a CSV file", description=_IMPORT)
+    removing.set_defaults(run=_remove_suppressions)
+    importing = actions.add_parser("import", help="add the entries of a CSV file", description=_IMPORT_DESCRIPTION)
     importing.add_argument("file", metavar="FILE", help="- is standard input")
     importing.add_argument("--stream", help="for lines that name neither scope nor stream: this stream only")
     importing.add_argument(
         "--reason", choices=suppressions.REASONS, default=suppressions.MANUAL, help="for lines without a reason"
     )
-    importing.set_defaults(run=_import)
+    importing.set_defaults(run=_import_suppressions)
     exporting = actions.add_parser("export", help="all entries that are in force, as CSV")
     exporting.add_argument("file", nargs="?", metavar="FILE", help="default: standard output")
-    exporting.set_defaults(run=_export)
+    exporting.set_defaults(run=_export_suppressions)
 
 
-def _list(arguments: argparse.Namespace) -> int:
-    with command.store(command.configured(arguments)) as store, store.connect() as connection:
+def _list_suppressions(arguments: argparse.Namespace) -> int:
+    with command.open_store(command.load_config(arguments)) as store, store.connect() as connection:
         for row in suppressions.list_suppressions(connection, arguments.limit, arguments.query):
-            command.say_json({key: row[key] for key in _SHOWN})
+            command.print_json({key: row[key] for key in _LISTED_COLUMNS})
     return 0
 
 
-def _add(arguments: argparse.Namespace) -> int:
-    mailbox = _mailbox(arguments.address)
+def _add_suppression(arguments: argparse.Namespace) -> int:
+    mailbox = command.parse_mailbox(arguments.address, needs_domain=False)
     now = datetime.now(UTC)
-    with command.store(command.configured(arguments)) as store:
+    with command.open_store(command.load_config(arguments)) as store:
         added = store.writer.submit(
             lambda connection: suppressions.add_suppression(
                 connection,
                 mailbox,
                 reason=arguments.reason,
                 at=now,
-                stream=_stream(arguments.stream),
+                stream=_parse_stream(arguments.stream),
                 evidence=arguments.evidence,
                 expires_at=now + arguments.expires_in if arguments.expires_in else None,
             )
         ).result()
-    command.say("suppressed" if added else "was suppressed already")
+    command.print_line("suppressed" if added else "was suppressed already")
     return 0
 
 
-def _remove(arguments: argparse.Namespace) -> int:
-    mailbox = _mailbox(arguments.address)
-    with command.store(command.configured(arguments)) as store:
+def _remove_suppressions(arguments: argparse.Namespace) -> int:
+    mailbox = command.parse_mailbox(arguments.address, needs_domain=False)
+    with command.open_store(command.load_config(arguments)) as store:
         gone = store.writer.submit(
-            lambda connection: suppressions.remove_suppressions(connection, mailbox, stream=_stream(arguments.stream))
+            lambda connection: suppressions.remove_suppressions(
+                connection, mailbox, stream=_parse_stream(arguments.stream)
+            )
         ).result()
     if not gone:
-        raise Failed(f"{mailbox} is not suppressed")
-    command.say(f"removed {gone}")
+        raise CommandError(f"{mailbox} is not suppressed")
+    command.print_line(f"removed {gone}")
     return 0
 
 
-def _import(arguments: argparse.Namespace) -> int:
-    defaults = ImportDefaults(datetime.now(UTC), arguments.reason, _stream(arguments.stream))
+def _import_suppressions(arguments: argparse.Namespace) -> int:
+    defaults = ImportDefaults(datetime.now(UTC), arguments.reason, _parse_stream(arguments.stream))
     added = known = refused = 0
-    with command.store(command.configured(arguments)) as store:
-        records = suppression_csv.read_csv(_lines(arguments.file), defaults)
-        while chunk := list(itertools.islice(records, _CHUNK)):
+    with command.open_store(command.load_config(arguments)) as store:
+        records = suppression_csv.read_csv(_read_lines(arguments.file), defaults)
+        while chunk := list(itertools.islice(records, _RECORDS_PER_COMMIT)):
             entries = [one for one in chunk if not isinstance(one, InvalidRecord)]
             new = store.writer.submit(partial(suppressions.add_suppressions, entries=entries)).result()
             for one in chunk:
                 if isinstance(one, InvalidRecord):
                     refused += 1
-                    if refused <= _MOST_SHOWN:
+                    if refused <= _MAX_REFUSALS_SHOWN:
                         sys.stderr.write(f"line {one.line}: {one.why}\n")
             added, known = added + new, known + len(entries) - new
             if sys.stderr.isatty():
                 sys.stderr.write(f"\r{added + known + refused} read ")
-    if refused > _MOST_SHOWN:
-        sys.stderr.write(f"and {refused - _MOST_SHOWN} more lines\n")
-    command.say(f"added {added}, known {known}, refused {refused}")
+    if refused > _MAX_REFUSALS_SHOWN:
+        sys.stderr.write(f"and {refused - _MAX_REFUSALS_SHOWN} more lines\n")
+    command.print_line(f"added {added}, known {known}, refused {refused}")
     return 1 if refused else 0
 
 
-def _lines(name: str) -> Iterator[str]:
-    """The file's lines; octets that are not UTF-8 become U+FFFD. Excel's UTF-16 is known by its mark. Raises Failed."""
+def _read_lines(name: str) -> Iterator[str]:
+    """The file's lines; octets that are not UTF-8 become U+FFFD. UTF-16, as Excel writes it, is known by its mark.
+    Raises CommandError."""
     try:
         with Path("/dev/stdin" if name == "-" else name).open("rb") as file:
             encoding = "utf-16" if file.peek(2)[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
             yield from io.TextIOWrapper(file, encoding, "replace")
     except OSError as error:
-        raise Failed(f"{name}: {error.strerror}") from None
+        raise CommandError(f"{name}: {error.strerror}") from None
 
 
-def _export(arguments: argparse.Namespace) -> int:
+def _export_suppressions(arguments: argparse.Namespace) -> int:
     now = datetime.now(UTC)
-    with command.store(command.configured(arguments)) as store, store.connect() as connection, ExitStack() as opened:
+    with (
+        command.open_store(command.load_config(arguments)) as store,
+        store.connect() as connection,
+        ExitStack() as opened,
+    ):
         out: TextIO = sys.stdout
         if arguments.file:
             try:
                 # Whoever unsubscribed is nobody else's business.
-                out = opened.enter_context(open(arguments.file, "w", encoding="utf-8", opener=_private))
+                out = opened.enter_context(open(arguments.file, "w", encoding="utf-8", opener=_open_private))
             except OSError as error:
-                raise Failed(f"{arguments.file}: {error.strerror}") from None
+                raise CommandError(f"{arguments.file}: {error.strerror}") from None
         out.write(suppression_csv.write_csv([], header=True))
-        page, last = suppressions.list_entries(connection, now, 0, _CHUNK)
+        page, last = suppressions.list_entries(connection, now, 0, _RECORDS_PER_COMMIT)
         while page:
             out.write(suppression_csv.write_csv(page, header=False))
-            page, last = suppressions.list_entries(connection, now, last, _CHUNK)
+            page, last = suppressions.list_entries(connection, now, last, _RECORDS_PER_COMMIT)
     return 0
 
 
-def _private(path: str, flags: int) -> int:
+def _open_private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
 
-def _mailbox(text: str) -> str:
-    try:
-        mailbox = address.parse_path(f"<{text}>").mailbox
-    except address.PathSyntaxError as error:
-        raise Failed(f"{error}: {text}") from None
-    if not mailbox:
-        raise Failed("an address is needed")
-    return mailbox
-
-
-def _stream(name: str | None) -> str | None:
+def _parse_stream(name: str | None) -> str | None:
     return None if name is None else values.read_stream(name)
-
-
-def _duration(text: str) -> timedelta:
-    try:
-        return values.read_duration(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None

@@ -5,14 +5,14 @@ import re
 
 from relay import ids, tokens
 from relay.cli import command
-from relay.cli.command import Commands, Failed
+from relay.cli.command import CommandError, Commands
 from relay.config.schema import Config
 from relay.edits import Kind
 from relay.node import data_directory
 from relay.store.queue import long_urls
 from relay.store.queue.long_urls import LongUrlFiles
 
-_ABOUT = """\
+_DESCRIPTION = """\
 Prints the content of tracking URLs, one JSON object each. A token holds no address: it has the message's id and the
 recipient's number, which lead to an address only in this installation's database. A destination that is too long for
 a URL is looked up in data_dir or the database; "url" is null once it has expired.
@@ -20,26 +20,26 @@ a URL is looked up in data_dir or the database; "url" is null once it has expire
   waypost token read http://127.0.0.1:8080/c/AQF..."""
 
 
-def add(commands: Commands) -> None:
-    parser = commands.add_parser("token", help="read tracking URLs", description=_ABOUT)
+def add_command(commands: Commands) -> None:
+    parser = commands.add_parser("token", help="read tracking URLs", description=_DESCRIPTION)
     actions = parser.add_subparsers(metavar="ACTION", required=True)
     read = actions.add_parser("read", help="the content of tracking URLs")
     read.add_argument("url", nargs="+", metavar="URL")
-    read.set_defaults(run=run)
+    read.set_defaults(run=read_tokens)
 
 
-def run(arguments: argparse.Namespace) -> int:
-    config = command.configured(arguments)
+def read_tokens(arguments: argparse.Namespace) -> int:
+    config = command.load_config(arguments)
     ring = data_directory.open_key_ring(config)
     for url in arguments.url:
         found = re.search(r"(?:^|/)([ocu])/([A-Za-z0-9_-]+)(?:\.gif|\.png)?(?:[?#].*)?$", url)
         if not found:
-            raise Failed(f"not a tracking URL: {url}")
+            raise CommandError(f"not a tracking URL: {url}")
         try:
             token = ring.read(Kind(found[1]), found[2])
         except tokens.InvalidTokenError as error:
-            raise Failed(f"not a token of this installation ({error}): {url}") from None
-        command.say_json(
+            raise CommandError(f"not a token of this installation ({error}): {url}") from None
+        command.print_json(
             {
                 "kind": token.kind.name.lower(),
                 "message": token.message,
@@ -47,19 +47,19 @@ def run(arguments: argparse.Namespace) -> int:
                 if token.recipient in (tokens.ANY_RECIPIENT, tokens.STANDALONE_PIXEL)
                 else token.recipient,
                 "link": token.link,
-                "url": _url(config, token),
+                "url": _find_destination(config, token),
                 "minted": ids.time_of(token.message).isoformat(),
             }
         )
     return 0
 
 
-def _url(config: Config, token: tokens.Token) -> str | None:
+def _find_destination(config: Config, token: tokens.Token) -> str | None:
     """Where a click leads; None if it led to a stored destination that has expired."""
     url: bytes | None = token.url
     if token.stored_reference:
         url = LongUrlFiles(config.relay.data_dir).find(token.stored_reference)
         if url is None:  # another machine's
-            with command.store(config) as opened, opened.connect() as connection:
+            with command.open_store(config) as opened, opened.connect() as connection:
                 url = long_urls.find_row(connection, token.stored_reference)
     return None if url is None else url.decode("ascii", "backslashreplace")

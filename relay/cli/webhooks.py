@@ -3,7 +3,7 @@
 import argparse
 import asyncio
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TypeVar
 
 import sqlalchemy as sa
@@ -11,8 +11,7 @@ from pydantic import ValidationError
 
 from relay import ids, tokens, webhook_signatures
 from relay.cli import command
-from relay.cli.command import Commands, Failed
-from relay.config import values
+from relay.cli.command import CommandError, Commands
 from relay.config.schema import Config
 from relay.config.webhook import WebhookConfig as Configured
 from relay.delivery.webhooks import payload
@@ -26,7 +25,7 @@ from relay.store.webhooks import endpoints
 
 T = TypeVar("T")
 
-_ABOUT = """\
+_DESCRIPTION = """\
 Endpoints that get each event as it happens: those of config.toml, and those that are added here, in the console or by
 the API. Each request is signed (https://www.standardwebhooks.com), logged, and repeated for a day until the endpoint
 accepts it.
@@ -39,11 +38,13 @@ accepts it.
 With --format postmark, sendgrid or mailgun, handlers that were written for those providers work unchanged."""
 
 
-def add(commands: Commands) -> None:
-    parser = commands.add_parser("webhooks", help="where events are sent: list, add, log, replay …", description=_ABOUT)
+def add_command(commands: Commands) -> None:
+    parser = commands.add_parser(
+        "webhooks", help="where events are sent: list, add, log, replay …", description=_DESCRIPTION
+    )
     actions = parser.add_subparsers(metavar="ACTION", required=True)
     listing = actions.add_parser("list", help="all webhooks and their state, one JSON object a line")
-    listing.set_defaults(run=_list)
+    listing.set_defaults(run=_list_webhooks)
     adding = actions.add_parser("add", help="add a webhook; prints it with its secret, this once")
     adding.add_argument("url", metavar="URL", help="http://user:password@… is sent as basic authentication")
     adding.add_argument("--events", default="*", metavar="TYPES", help="bounced,complained … (default: all)")
@@ -57,13 +58,13 @@ def add(commands: Commands) -> None:
     adding.add_argument(
         "--machines", action="store_true", help="in the formats of providers: send hits of machines too"
     )
-    adding.set_defaults(run=_add)
+    adding.set_defaults(run=_add_webhook)
     for name, run, help_ in (
-        ("remove", _remove, "remove a webhook, with its log and its waiting events"),
-        ("enable", _enable, "send events again, first those that still wait"),
-        ("disable", _disable, "send nothing until it is enabled"),
-        ("rotate", _rotate, "make a new secret and print it; the old one signs beside it for a day"),
-        ("test", _test, "send a made-up event now, and show the answer"),
+        ("remove", _remove_webhook, "remove a webhook, with its log and its waiting events"),
+        ("enable", _enable_webhook, "send events again, first those that still wait"),
+        ("disable", _disable_webhook, "send nothing until it is enabled"),
+        ("rotate", _rotate_secret, "make a new secret and print it; the old one signs beside it for a day"),
+        ("test", _test_webhook, "send a made-up event now, and show the answer"),
     ):
         action = actions.add_parser(name, help=help_, description=help_)
         action.add_argument("webhook", metavar="ID")
@@ -71,36 +72,36 @@ def add(commands: Commands) -> None:
     logging = actions.add_parser("log", help="its latest requests and their answers, one JSON object a line")
     logging.add_argument("webhook", metavar="ID")
     logging.add_argument("--failed", action="store_true", help="only requests that failed")
-    logging.add_argument("--limit", type=command.count, default=100, metavar="N")
-    logging.set_defaults(run=_log)
+    logging.add_argument("--limit", type=command.positive_count, default=100, metavar="N")
+    logging.set_defaults(run=_print_log)
     replaying = actions.add_parser("replay", help="send events again: one, or all of the last hours")
     replaying.add_argument("webhook", metavar="ID")
     which = replaying.add_mutually_exclusive_group(required=True)
     which.add_argument("--event", metavar="EVENT", help="the event of that id")
-    which.add_argument("--since", type=_duration, metavar="TIME", help="those of the last 30m, 12h, 7d …")
-    replaying.set_defaults(run=_replay)
+    which.add_argument("--since", type=command.duration, metavar="TIME", help="those of the last 30m, 12h, 7d …")
+    replaying.set_defaults(run=_replay_events)
     secret = actions.add_parser("secret", help="print a new secret, to put into config.toml")
-    secret.set_defaults(run=_secret)
+    secret.set_defaults(run=_print_new_secret)
 
 
-def _secret(_: argparse.Namespace) -> int:
-    command.say(webhook_signatures.new_secret())
+def _print_new_secret(_: argparse.Namespace) -> int:
+    command.print_line(webhook_signatures.new_secret())
     return 0
 
 
-def _list(arguments: argparse.Namespace) -> int:
-    config = command.configured(arguments)
+def _list_webhooks(arguments: argparse.Namespace) -> int:
+    config = command.load_config(arguments)
     ring = data_directory.open_key_ring(config)
-    with command.store(config) as store:
-        _learn(store, config)
+    with command.open_store(config) as store:
+        _sync_webhooks(store, config)
         with store.connect() as connection:
             for one in endpoints.list_webhook_status(connection):
-                command.say_json(webhook_objects.webhook_object(one, ring))
+                command.print_json(webhook_objects.webhook_object(one, ring))
     return 0
 
 
-def _add(arguments: argparse.Namespace) -> int:
-    config = command.configured(arguments)
+def _add_webhook(arguments: argparse.Namespace) -> int:
+    config = command.load_config(arguments)
     is_asked_for = arguments.secret == "-"  # noqa: S105  no secret
     try:
         given = Configured.model_validate(
@@ -113,7 +114,7 @@ def _add(arguments: argparse.Namespace) -> int:
             }
         )
     except ValidationError as error:
-        raise Failed("; ".join(f"{one['loc'][0]}: {one['msg']}" for one in error.errors())) from None
+        raise CommandError("; ".join(f"{one['loc'][0]}: {one['msg']}" for one in error.errors())) from None
     ring = data_directory.open_key_ring(config)
 
     def make(connection: sa.Connection) -> json_objects.JsonObject:
@@ -122,59 +123,59 @@ def _add(arguments: argparse.Namespace) -> int:
             "secret": made.secret
         }
 
-    with command.store(config) as store:
-        command.say_json(store.writer.submit(make).result())
+    with command.open_store(config) as store:
+        command.print_json(store.writer.submit(make).result())
     return 0
 
 
-def _remove(arguments: argparse.Namespace) -> int:
-    return _change(
+def _remove_webhook(arguments: argparse.Namespace) -> int:
+    return _change_webhook(
         arguments, lambda connection: endpoints.remove_webhook(connection, arguments.webhook), lambda _: "removed"
     )
 
 
-def _enable(arguments: argparse.Namespace) -> int:
-    return _change(
+def _enable_webhook(arguments: argparse.Namespace) -> int:
+    return _change_webhook(
         arguments,
         lambda connection: endpoints.enable_webhook(connection, arguments.webhook, datetime.now(UTC)),
         lambda owed: f"enabled; {owed} events are told now",
     )
 
 
-def _disable(arguments: argparse.Namespace) -> int:
-    return _change(
+def _disable_webhook(arguments: argparse.Namespace) -> int:
+    return _change_webhook(
         arguments, lambda connection: endpoints.disable_webhook(connection, arguments.webhook), lambda _: "disabled"
     )
 
 
-def _rotate(arguments: argparse.Namespace) -> int:
-    return _change(
+def _rotate_secret(arguments: argparse.Namespace) -> int:
+    return _change_webhook(
         arguments,
         lambda connection: endpoints.rotate_secret(connection, arguments.webhook, datetime.now(UTC)),
         lambda made: made,
     )
 
 
-def _log(arguments: argparse.Namespace) -> int:
-    with command.store(command.configured(arguments)) as store, store.connect() as connection:
-        _found(connection, arguments.webhook)
+def _print_log(arguments: argparse.Namespace) -> int:
+    with command.open_store(command.load_config(arguments)) as store, store.connect() as connection:
+        _get_webhook(connection, arguments.webhook)
         for one in endpoints.list_webhook_log(connection, arguments.webhook, arguments.limit, failed=arguments.failed):
-            command.say_json(webhook_objects.webhook_log_object(one))
+            command.print_json(webhook_objects.webhook_log_object(one))
     return 0
 
 
-def _replay(arguments: argparse.Namespace) -> int:
+def _replay_events(arguments: argparse.Namespace) -> int:
     now = datetime.now(UTC)
-    with command.store(command.configured(arguments)) as store:
+    with command.open_store(command.load_config(arguments)) as store:
         with store.connect() as connection:
-            _found(connection, arguments.webhook)
+            _get_webhook(connection, arguments.webhook)
         if arguments.event:
             again = store.writer.submit(
                 lambda connection: endpoints.replay_event(connection, arguments.webhook, arguments.event, now)
             )
             if not again.result():
-                raise Failed(f"there is no event {arguments.event}")
-            command.say("1 event is sent again")
+                raise CommandError(f"there is no event {arguments.event}")
+            command.print_line("1 event is sent again")
             return 0
         count, after = 0, ""
         while True:
@@ -186,27 +187,27 @@ def _replay(arguments: argparse.Namespace) -> int:
             count += chunk
             if not after:
                 break
-        command.say(f"{count} events are sent again")
+        command.print_line(f"{count} events are sent again")
     return 0
 
 
-def _test(arguments: argparse.Namespace) -> int:
-    config = command.configured(arguments)
+def _test_webhook(arguments: argparse.Namespace) -> int:
+    config = command.load_config(arguments)
     ring = data_directory.open_key_ring(config)
-    with command.store(config) as store:
-        _learn(store, config)
+    with command.open_store(config) as store:
+        _sync_webhooks(store, config)
         with store.connect() as connection:
-            row = _found(connection, arguments.webhook)
-    answer = asyncio.run(_call(config, ring, row))
-    command.say_json({"code": answer.code, "error": answer.error, "ms": answer.took_ms, "response": answer.text})
+            row = _get_webhook(connection, arguments.webhook)
+    answer = asyncio.run(_send_test_event(config, ring, row))
+    command.print_json({"code": answer.code, "error": answer.error, "ms": answer.took_ms, "response": answer.text})
     return 0 if answer.is_success else 1
 
 
-async def _call(config: Config, ring: tokens.KeyRing, row: WebhookRow) -> WebhookResponse:
+async def _send_test_event(config: Config, ring: tokens.KeyRing, row: WebhookRow) -> WebhookResponse:
     now = datetime.now(UTC)
     to = make_endpoint(row, {endpoints.configured_id(one): one for one in config.webhook}, ring, now)
     if to is None:
-        raise Failed(f"{row.id} is in another configuration file; its secret is not known here")
+        raise CommandError(f"{row.id} is in another configuration file; its secret is not known here")
     request = payload.compose_request(
         to, webhook_event.sample_event(ids.new(now), ids.new(now), now), int(now.timestamp())
     )
@@ -218,40 +219,35 @@ async def _call(config: Config, ring: tokens.KeyRing, row: WebhookRow) -> Webhoo
         await client.close()
 
 
-def _change(arguments: argparse.Namespace, work: Callable[[sa.Connection], T], said: Callable[[T], str]) -> int:
-    config = command.configured(arguments)
-    with command.store(config) as store:
-        _learn(store, config)
+def _change_webhook(
+    arguments: argparse.Namespace, work: Callable[[sa.Connection], T], describe: Callable[[T], str]
+) -> int:
+    config = command.load_config(arguments)
+    with command.open_store(config) as store:
+        _sync_webhooks(store, config)
         try:
             done = store.writer.submit(work).result()
         except endpoints.UnknownWebhookError:
-            raise _unknown(arguments.webhook) from None
+            raise _unknown_webhook_error(arguments.webhook) from None
         except ValueError as error:
-            raise Failed(str(error)) from None
-    command.say(said(done))
+            raise CommandError(str(error)) from None
+    command.print_line(describe(done))
     return 0
 
 
-def _learn(store: Store, config: Config) -> None:
+def _sync_webhooks(store: Store, config: Config) -> None:
     """What config.toml says now, should no server have read it yet."""
     store.writer.submit(
         lambda connection: endpoints.sync_from_config(connection, config.webhook, datetime.now(UTC))
     ).result()
 
 
-def _found(connection: sa.Connection, webhook: str) -> WebhookRow:
+def _get_webhook(connection: sa.Connection, webhook: str) -> WebhookRow:
     try:
         return endpoints.get_webhook(connection, webhook)
     except endpoints.UnknownWebhookError:
-        raise _unknown(webhook) from None
+        raise _unknown_webhook_error(webhook) from None
 
 
-def _unknown(webhook: str) -> Failed:
-    return Failed(f"there is no webhook {webhook}; waypost webhooks list   shows them all")
-
-
-def _duration(text: str) -> timedelta:
-    try:
-        return values.read_duration(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+def _unknown_webhook_error(webhook: str) -> CommandError:
+    return CommandError(f"there is no webhook {webhook}; waypost webhooks list   shows them all")
