@@ -36,7 +36,7 @@ from tests.receiver import receiving
 from tests.waypost_server import ROOT
 from web.library import asgi, wsgi
 from web.library import django as urls
-from web.library.endpoints import Endpoints
+from web.library.endpoints import LibraryEndpoints
 
 SECRET = "a secret of thirty-two characters"
 BASE = "https://app.example/t"
@@ -206,7 +206,7 @@ def test_only_trusted_proxies_say_whose_request_it_is(
 
 def test_a_socket_file_is_this_machine() -> None:
     for trusted, expected in (([], "127.0.0.1"), (["127.0.0.0/8"], "192.0.2.8")):
-        endpoints = Endpoints(TRACKER, ip="full", trusted_proxies=trusted)
+        endpoints = LibraryEndpoints(TRACKER, ip="full", trusted_proxies=trusted)
         made = endpoints.answer("GET", CLICK.removeprefix(BASE), {"X-Real-IP": "192.0.2.8"}, "")
         assert isinstance(made.fact, Event) and made.fact.ip == expected
 

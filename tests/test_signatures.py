@@ -134,7 +134,7 @@ def test_the_console_shows_the_very_octets_that_were_signed() -> None:
     received, minter = html_mail(), Minter(RING, "https://track.example")
     made = planning.plan(received, planning.Settings("https://track.example", dkim=frozenset({"sender.test"})))
     message = Message(id=ids.new(), accepted_at=_WHEN, plan=made.to_json())
-    edits = mail_view.edits(message, received, minter, dkim.Signer(_KEYS), 0, tracked=True)
+    edits = mail_view.edits_for_recipient(message, received, minter, dkim.Signer(_KEYS), 0, tracked=True)
     assert verdicts(splice(received, edits), *_KEYS) == [True, True]
 
 

@@ -28,22 +28,22 @@ from web.api import core
 from web.console.site import Console
 from web.inbound.certificates import Fetch
 from web.inbound.endpoint import MAX_BODY, ProviderWebhooks
-from web.inbound.fetch import fetch
-from web.middleware import Guard, Hosts
-from web.public.responses import image
-from web.public.tracking import Hits, Reader, Tracking
-from web.public.unsubscribe import Unsubscribe
+from web.inbound.fetch import fetch_url
+from web.middleware import KnownHosts, SafeErrors
+from web.public.responses import image_response
+from web.public.tracking import HitRecorder, TokenReader, TrackingEndpoints
+from web.public.unsubscribe import UnsubscribeEndpoint
 
-_HEALTH = ("/healthz", "/readyz")
-_READY_WITHIN_S = 1.0
-_LARGEST_BODY = 64 << 10  # octets; forms of ours and one-click bodies are far smaller
+_HEALTH_PATHS = ("/healthz", "/readyz")
+_READY_TIMEOUT_S = 1.0
+_MAX_BODY = 64 << 10  # octets; forms of ours and one-click bodies are far smaller
 
 
-def tracking(
+def make_tracking_app(
     config: Config,
     store: Store,
     ring: tokens.KeyRing,
-    fetch: Fetch = fetch,
+    fetch: Fetch = fetch_url,
     roots: Sequence[x509.Certificate] | None = None,
 ) -> Starlette:
     """`/o` `/c` `/u` `/in` `/healthz` `/readyz` `/robots.txt`, at the root and under the path of `public_url`.
@@ -51,11 +51,11 @@ def tracking(
     Both, since a proxy in front may pass that path on or strip it. `roots`: who is trusted to certify Amazon; None is
     whom the system trusts.
     """
-    public = rendering.public()
-    hits = Hits(config, store)
-    reader = Reader(config, ring, public)
-    opens_and_clicks = Tracking(store, reader, hits)
-    unsubscribe = Unsubscribe(config, store, reader, hits, public)
+    renderer = rendering.recipient_renderer()
+    hits = HitRecorder(config, store)
+    reader = TokenReader(config, ring, renderer)
+    opens_and_clicks = TrackingEndpoints(store, reader, hits)
+    unsubscribe = UnsubscribeEndpoint(config, store, reader, hits, renderer)
     routes: list[BaseRoute] = [
         Route("/o/{name:path}", opens_and_clicks.open),
         Route("/c/{token:path}", opens_and_clicks.click),
@@ -66,18 +66,18 @@ def tracking(
             methods=["POST"],
             max_body_size=MAX_BODY,
         ),
-        Route("/healthz", _alive),
-        Route("/readyz", _Ready(store).answer),
-        Route("/robots.txt", _robots),
+        Route("/healthz", _answer_healthz),
+        Route("/readyz", _Readiness(store).answer),
+        Route("/robots.txt", _answer_robots),
     ]
     if prefix := urlsplit(config.tracking.public_url).path:
         # A router of its own: one made by Mount would redirect on a stray slash, and we redirect to signed URLs only.
         routes.insert(0, Mount(prefix, app=Router(list(routes), redirect_slashes=False)))
 
-    def fault(request: Request, fault_id: str) -> Response:
+    def render_fault(request: Request, fault_id: str) -> Response:
         if "/o/" in request.url.path:
-            return image(request.url.path)
-        return public.answer("fault.html", 500, fault_id=fault_id)
+            return image_response(request.url.path)
+        return renderer.render("fault.html", 500, fault_id=fault_id)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -85,46 +85,52 @@ def tracking(
         await hits.flush()
 
     hosts = Middleware(
-        Hosts,
+        KnownHosts,
         known=[urlsplit(config.tracking.public_url).hostname or "", *config.tracking.aliases],
-        is_open=lambda path: path.endswith(_HEALTH),
-        unknown=lambda: public.answer("missing.html", 404),
+        is_exempt=lambda path: path.endswith(_HEALTH_PATHS),
+        unknown_response=lambda: renderer.render("error.html", 404),
     )
-    return _application(routes, public, Middleware(Guard, where="tracking", fault=fault), hosts, lifespan=lifespan)
+    return _make_app(
+        routes,
+        renderer,
+        Middleware(SafeErrors, where="tracking", fault_response=render_fault),
+        hosts,
+        lifespan=lifespan,
+    )
 
 
-def console(config: Config, store: Store, ring: tokens.KeyRing) -> Starlette:
+def make_console_app(config: Config, store: Store, ring: tokens.KeyRing) -> Starlette:
     """The pages of the operators, all behind the login but `/healthz`, `/login` and the style sheet."""
     operator = Console(config, store, ring)
 
-    def fault(request: Request, fault_id: str) -> Response:
-        return operator.pages.answer("fault.html", 500, fault_id=fault_id, account="")
+    def render_fault(request: Request, fault_id: str) -> Response:
+        return operator.renderer.render("fault.html", 500, fault_id=fault_id, account="")
 
-    guard = Middleware(Guard, where="console", fault=fault)
+    guard = Middleware(SafeErrors, where="console", fault_response=render_fault)
     hosts = Middleware(
-        Hosts,
+        KnownHosts,
         known=[*config.console.hosts, config.console.listen.host, config.relay.hostname, socket.gethostname()],
-        is_open=lambda path: path in _HEALTH or core.is_api(path),  # whose keys no browser sends by itself
-        unknown=lambda: operator.pages.answer("missing.html", 421, account=""),
+        is_exempt=lambda path: path in _HEALTH_PATHS or core.is_api_path(path),  # whose keys no browser sends by itself
+        unknown_response=lambda: operator.renderer.render("error.html", 421, account=""),
         any_address=True,
     )
-    routes = [Route("/healthz", _alive), *operator.routes()]
-    return _application(routes, operator.pages, guard, hosts, *operator.middleware())
+    routes = [Route("/healthz", _answer_healthz), *operator.routes()]
+    return _make_app(routes, operator.renderer, guard, hosts, *operator.middleware())
 
 
-def _application(
+def _make_app(
     routes: list[BaseRoute],
-    shown: rendering.Pages,
+    renderer: rendering.TemplateRenderer,
     *middleware: Middleware,
     lifespan: "rendering.Lifespan | None" = None,
 ) -> Starlette:
     async def refuse(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        return shown.answer("missing.html", error.status_code, error.headers, account="")
+        return renderer.render("error.html", error.status_code, error.headers, account="")
 
     guard, *others = middleware
     # Within the guard, so that this answer too carries the headers that all do.
-    body_limit = Middleware(RequestBodyLimitMiddleware, max_body_size=_LARGEST_BODY)
+    body_limit = Middleware(RequestBodyLimitMiddleware, max_body_size=_MAX_BODY)
     app = Starlette(
         routes=routes,
         middleware=[guard, body_limit, *others],
@@ -135,15 +141,15 @@ def _application(
     return app
 
 
-async def _alive(request: Request) -> Response:
+async def _answer_healthz(request: Request) -> Response:
     return PlainTextResponse("ok\n", headers={"cache-control": "no-store"})
 
 
-async def _robots(request: Request) -> Response:
+async def _answer_robots(request: Request) -> Response:
     return PlainTextResponse("User-agent: *\nDisallow: /\n")
 
 
-class _Ready:
+class _Readiness:
     """Whether the database answers, which links do not need and balancers like to know."""
 
     def __init__(self, store: Store) -> None:
@@ -151,7 +157,7 @@ class _Ready:
 
     async def answer(self, request: Request) -> Response:
         try:
-            async with asyncio.timeout(_READY_WITHIN_S):
+            async with asyncio.timeout(_READY_TIMEOUT_S):
                 await self._store.read(lambda connection: connection.scalar(sa.select(1)))
         except (sa.exc.SQLAlchemyError, TimeoutError):
             return PlainTextResponse("the database does not answer\n", 503, headers={"cache-control": "no-store"})

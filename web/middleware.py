@@ -1,7 +1,7 @@
 """The rim of both applications: every answer carries the safe headers, no exception leaves.
 
-In: an ASGI application and the answer for a fault of ours.  Out: the same application, guarded. `Hosts` turns
-away who asks for a site that is not ours; `Tries` counts the bad tokens of a network.
+In: an ASGI application and the answer for a fault of ours.  Out: the same application, guarded. `KnownHosts` refuses
+requests for a site that is not ours; `BadTokenLimit` counts the bad tokens of a network.
 """
 
 import ipaddress
@@ -17,20 +17,20 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from relay import ids, log
 from web import visitors
 
-_ALWAYS = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"))
+_SAFE_HEADERS = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"))
 
 
-class Guard:
+class SafeErrors:
     """Catches what the application raises, logs it, and shows the visitor no more than its id.
 
     No fault is what ends a request on purpose: a client that has gone, and a refusal (a body that is too large) by
     whoever stands around this application.
     """
 
-    def __init__(self, app: ASGIApp, where: str, fault: Callable[[Request, str], Response]) -> None:
+    def __init__(self, app: ASGIApp, where: str, fault_response: Callable[[Request, str], Response]) -> None:
         self._app = app
         self._where = where
-        self._fault = fault
+        self._fault_response = fault_response
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -44,7 +44,7 @@ class Guard:
                 started = True
                 headers = list(message.get("headers", ()))
                 present = {name for name, _ in headers}
-                headers += [header for header in _ALWAYS if header[0] not in present]
+                headers += [header for header in _SAFE_HEADERS if header[0] not in present]
                 message = {**message, "headers": headers}
             is_sending = True
             await send(message)
@@ -62,10 +62,10 @@ class Guard:
             fault_id = ids.new()
             log.fault(self._where, fault_id)
             if not started:
-                await self._fault(Request(scope), fault_id)(scope, receive, sending)
+                await self._fault_response(Request(scope), fault_id)(scope, receive, sending)
 
 
-class Hosts:
+class KnownHosts:
     """Answers for the named hosts only, on any port, and for this machine's own names: a proxy in front often
     passes on 127.0.0.1. Whether the process lives may be asked under every name.
 
@@ -77,23 +77,23 @@ class Hosts:
         self,
         app: ASGIApp,
         known: Collection[str],
-        is_open: Callable[[str], bool],
-        unknown: Callable[[], Response],
+        is_exempt: Callable[[str], bool],
+        unknown_response: Callable[[], Response],
         any_address: bool = False,
     ) -> None:
         self._app = app
         self._known = {"localhost", *(name.lower().rstrip(".") for name in known)}
-        self._is_open = is_open
-        self._unknown = unknown
+        self._is_exempt = is_exempt
+        self._unknown_response = unknown_response
         self._any_address = any_address
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or self._is_open(scope["path"]) or self._knows(scope):
+        if scope["type"] != "http" or self._is_exempt(scope["path"]) or self._is_known(scope):
             await self._app(scope, receive, send)
         else:
-            await self._unknown()(scope, receive, send)
+            await self._unknown_response()(scope, receive, send)
 
-    def _knows(self, scope: Scope) -> bool:
+    def _is_known(self, scope: Scope) -> bool:
         named = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"host"), "")
         host = named.strip().lower()
         # RFC 9110 §7.2: a name or an address, and perhaps a port.
@@ -107,25 +107,25 @@ class Hosts:
             return False
 
 
-class Tries:
+class BadTokenLimit:
     """How many bad tokens a network may try: a bucket each, and the memory of `networks` of them at most.
 
     Good tokens are never counted: what a mail carries works however many ask for it.
     """
 
-    def __init__(self, burst: int = 300, each_s: float = 0.2, networks: int = 10_000) -> None:
+    def __init__(self, burst: int = 300, refill_s: float = 0.2, networks: int = 10_000) -> None:
         self._burst = burst
-        self._each_s = each_s  # seconds until a further try is allowed
+        self._refill_s = refill_s  # seconds until a further try is allowed
         self._networks = networks
         self._free_at: OrderedDict[str, float] = OrderedDict()  # when the bucket will be full again
 
     def allow(self, address: str, now: float | None = None) -> bool:
         """Counts a bad token from that address (/24, /48). False if there were too many."""
         now = time.monotonic() if now is None else now
-        network = visitors.kept(address, "truncated")
+        network = visitors.redact_ip(address, "truncated")
         free_at = max(self._free_at.pop(network, now), now)
-        allowed = free_at - now < self._burst * self._each_s
-        self._free_at[network] = free_at + self._each_s if allowed else free_at
+        allowed = free_at - now < self._burst * self._refill_s
+        self._free_at[network] = free_at + self._refill_s if allowed else free_at
         if len(self._free_at) > self._networks:
             self._free_at.popitem(last=False)
         return allowed

@@ -22,12 +22,12 @@ from web import translations
 
 STATIC = Path(__file__).parent / "static"
 _TEMPLATES = Path(__file__).parent / "templates"
-_CLOSED = "default-src 'none'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+_BASE_POLICY = "default-src 'none'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 
 Lifespan = Callable[[Starlette], AbstractAsyncContextManager[None]]
 
 
-class Pages:
+class TemplateRenderer:
     """One application's templates."""
 
     def __init__(self, policy: str, shared: Mapping[str, object]) -> None:
@@ -42,10 +42,16 @@ class Pages:
         )
         self._templates.globals.update({"t": translations.ENGLISH} | dict(shared))
         self._templates.filters.update(
-            moment=moment, clock=clock, ago=ago, number=number, size=size, person=person, plural=plural
+            moment=format_moment,
+            clock=format_clock,
+            ago=format_age,
+            number=format_number,
+            size=format_size,
+            author_name=author_name,
+            plural=format_count,
         )
 
-    def speaking(
+    def render_localized(
         self,
         request: Request,
         template: str,
@@ -54,11 +60,11 @@ class Pages:
         **values: object,
     ) -> Response:
         """The same in the visitor's language."""
-        chosen = translations.choose(request.headers.get("accept-language", ""))
+        chosen = translations.choose_texts(request.headers.get("accept-language", ""))
         named = {"content-language": chosen["lang"], "vary": "accept-language"}
-        return self.answer(template, status, named | dict(headers or {}), t=chosen, **values)
+        return self.render(template, status, named | dict(headers or {}), t=chosen, **values)
 
-    def answer(
+    def render(
         self, template: str, status: int = 200, headers: Mapping[str, str] | None = None, **values: object
     ) -> Response:
         """The template with its values, as an answer that nothing caches."""
@@ -72,35 +78,36 @@ class Pages:
         return HTMLResponse(text, status, safe | dict(headers or {}))
 
 
-def public() -> Pages:
+def recipient_renderer() -> TemplateRenderer:
     """The pages that recipients see."""
     style = (STATIC / "public.css").read_text("utf-8")
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    return Pages(f"{_CLOSED}; style-src 'sha256-{digest}'", {"style": Markup(style), "shell": "public.html"})  # noqa: S704  our own file
+    policy = f"{_BASE_POLICY}; style-src 'sha256-{digest}'"
+    return TemplateRenderer(policy, {"style": Markup(style), "shell": "public.html"})  # noqa: S704  our own file
 
 
-def private(shared: Mapping[str, object]) -> Pages:
+def operator_renderer(shared: Mapping[str, object]) -> TemplateRenderer:
     """The pages that operators see. Frames are for mail, which stands in one with a policy of its own."""
     octets = b"".join(path.read_bytes() for path in sorted(STATIC.iterdir()))
     version = hashlib.sha256(octets).hexdigest()[:12]  # a new style has a new address, so caches may keep it
-    policy = f"{_CLOSED}; style-src 'self'; img-src 'self'; frame-src 'self'"
-    return Pages(policy, {"version": version, "shell": "console.html", **shared})
+    policy = f"{_BASE_POLICY}; style-src 'self'; img-src 'self'; frame-src 'self'"
+    return TemplateRenderer(policy, {"version": version, "shell": "console.html", **shared})
 
 
 # --- how values are written
 
 
-def moment(at: datetime | None) -> str:
+def format_moment(at: datetime | None) -> str:
     """`2026-03-01 09:14:07 UTC`."""
     return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC") if at else "–"
 
 
-def clock(at: datetime) -> str:
+def format_clock(at: datetime) -> str:
     """`09:14:07`."""
     return at.astimezone(UTC).strftime("%H:%M:%S")
 
 
-def ago(at: datetime | None, now: datetime) -> str:
+def format_age(at: datetime | None, now: datetime) -> str:
     """`4 min ago`, `in 2 h`, `1 Mar`: short, for the eye; the exact time stands beside it or in the title."""
     if at is None:
         return "–"
@@ -117,24 +124,24 @@ def ago(at: datetime | None, now: datetime) -> str:
     return f"in {seconds // size_s} {unit}" if ahead else f"{seconds // size_s} {unit} ago"
 
 
-def number(value: int) -> str:
+def format_number(value: int) -> str:
     """`12,345`."""
     return f"{value:,}"
 
 
-def size(octets: int) -> str:
+def format_size(octets: int) -> str:
     """`812 B`, `14.2 KB`, `3.1 MB` (1 KB is 1024 octets)."""
     if octets < 1024:
         return f"{octets} B"
     return f"{octets / 1024:.1f} KB" if octets < 1 << 20 else f"{octets / (1 << 20):.1f} MB"
 
 
-def person(author: str) -> str:
+def author_name(author: str) -> str:
     """Whom a list names: the display name of `Ann <ann@example.com>`, else the whole."""
     name = author.partition("<")[0].strip().strip('"').strip()
     return name or author
 
 
-def plural(count: int, one: str, many: str = "") -> str:
+def format_count(count: int, one: str, many: str = "") -> str:
     """`1 open`, `3 opens`."""
-    return f"{number(count)} {one if count == 1 else many or one + 's'}"
+    return f"{format_number(count)} {one if count == 1 else many or one + 's'}"

@@ -8,26 +8,29 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
-_DATA: dict[str, dict[str, str]] = tomllib.loads(Path(__file__).with_name("translations.toml").read_text("utf-8"))
+_TRANSLATIONS: dict[str, dict[str, str]] = tomllib.loads(
+    Path(__file__).with_name("translations.toml").read_text("utf-8")
+)
 # Each repeat is possessive: one request with 60,000 blanks in this field held the whole role for 15 s.
-_RANGE = re.compile(
+_LANGUAGE_RANGE = re.compile(
     r"\s*+([A-Za-z]{1,8}+)(?:-[A-Za-z0-9]{1,8}+)*+\s*+(?:;\s*+[qQ]\s*+=\s*+([01](?:\.[0-9]{0,3})?))?\s*+"
 )
 MAX_FIELD = 1000  # characters of the field that are read
-_MOST_RANGES = 30
-_TAGS = {"zh": "zh-Hans"}
+_MAX_RANGES = 30
+_LANGUAGE_TAGS = {"zh": "zh-Hans"}
 
 TEXTS: Mapping[str, Mapping[str, str]] = {
-    name: {**_DATA["en"], **texts, "lang": _TAGS.get(name, name)} for name, texts in _DATA.items()
+    name: {**_TRANSLATIONS["en"], **texts, "lang": _LANGUAGE_TAGS.get(name, name)}
+    for name, texts in _TRANSLATIONS.items()
 }
 ENGLISH = TEXTS["en"]
 
 
-def choose(accept_language: str) -> Mapping[str, str]:
+def choose_texts(accept_language: str) -> Mapping[str, str]:
     """The texts of the language wanted most that we have; English where we have none."""
     wanted: list[tuple[float, str]] = []
-    for part in accept_language[:MAX_FIELD].split(",")[:_MOST_RANGES]:
-        if found := _RANGE.fullmatch(part):
+    for part in accept_language[:MAX_FIELD].split(",")[:_MAX_RANGES]:
+        if found := _LANGUAGE_RANGE.fullmatch(part):
             wanted.append((float(found[2] or 1), found[1].lower()))
     for weight, name in sorted(wanted, key=lambda pair: -pair[0]):  # stable: of equal ones the first
         if weight > 0 and name in TEXTS:

@@ -19,7 +19,7 @@ from relay.config.values import THIS_MACHINE, Network
 from relay.edits import Kind
 
 HUMAN = request_verdict.HUMAN
-LONGEST_USER_AGENT = request_verdict.MAX_USER_AGENT  # characters that are looked at, and kept
+MAX_USER_AGENT = request_verdict.MAX_USER_AGENT  # characters that are looked at, and kept
 _MAX_HOP = 80  # characters of one entry of X-Forwarded-For: an address with a zone, brackets and a port
 
 
@@ -31,21 +31,21 @@ class Visit(NamedTuple):
     headers: Mapping[str, str]  # names in lower case
 
 
-def judge(visit: Visit, address: str = "") -> HitVerdict:
+def judge_visit(visit: Visit, address: str = "") -> HitVerdict:
     """The verdict at request time; hits that come later may relabel it (`relay.attribution`)."""
     return request_verdict.judge_request(visit.user_agent, visit.headers, address, is_click=visit.kind is Kind.CLICK)
 
 
-def visit_of(kind: Kind, headers: Headers) -> Visit:
-    return Visit(kind, headers.get("user-agent", "").strip()[:LONGEST_USER_AGENT], headers)
+def read_visit(kind: Kind, headers: Headers) -> Visit:
+    return Visit(kind, headers.get("user-agent", "").strip()[:MAX_USER_AGENT], headers)
 
 
-def address(request: Request, trusted: Sequence[Network]) -> str:
+def client_address(request: Request, trusted: Sequence[Network]) -> str:
     """The visitor's IP address; empty if there is none (a socket file)."""
-    return address_behind(request.client.host if request.client else "", request.headers, trusted)
+    return forwarded_address(request.client.host if request.client else "", request.headers, trusted)
 
 
-def address_behind(peer: str, headers: Headers, trusted: Sequence[Network]) -> str:
+def forwarded_address(peer: str, headers: Headers, trusted: Sequence[Network]) -> str:
     """The address of whom `peer` speaks for: its own, or one that a trusted proxy names.
 
     X-Forwarded-For is believed only from trusted proxies, from the right: the first hop that is not one of
@@ -54,24 +54,24 @@ def address_behind(peer: str, headers: Headers, trusted: Sequence[Network]) -> s
     """
     lines = headers.getlist("x-forwarded-for") or headers.getlist("x-real-ip")
     hops = [hop for line in lines for hop in line.split(",")]
-    found = _read(peer)
+    found = _parse_hop(peer)
     while found is not None and hops and any(found in network for network in trusted):
-        nearer = _read(hops.pop())
+        nearer = _parse_hop(hops.pop())
         if nearer is None:
             break
         found = nearer
     return str(found) if found is not None else ""
 
 
-def proxies_and_this_machine(config: Config) -> list[Network]:
+def proxies_and_loopback(config: Config) -> list[Network]:
     """Whose X-Forwarded-For is believed where wrong passwords and keys are counted: the configured proxies', and one's
     on this machine, or whoever guesses through that one would be counted as everybody behind it."""
     return [*config.tracking.trusted_proxies, *THIS_MACHINE]
 
 
-def kept(ip: str, how: Literal["full", "truncated", "none"]) -> str:
+def redact_ip(ip: str, how: Literal["full", "truncated", "none"]) -> str:
     """The address as it may be stored: whole, its network (/24, /48), or not at all."""
-    found = _read(ip)
+    found = _parse_hop(ip)
     if found is None or how == "none":
         return ""
     if how == "full":
@@ -79,7 +79,7 @@ def kept(ip: str, how: Literal["full", "truncated", "none"]) -> str:
     return str(ipaddress.ip_network((found, 24 if found.version == 4 else 48), strict=False).network_address)
 
 
-def _read(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+def _parse_hop(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     text = text.strip()
     if len(text) > _MAX_HOP:
         return None

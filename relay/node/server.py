@@ -93,7 +93,7 @@ def _print_first_account(config: Config) -> None:
     """At the very first start: how to get into the console."""
     store = data_directory.open_store(config)
     try:
-        account = sign_in.first_account(store)
+        account = sign_in.create_first_account(store)
     finally:
         store.close()
     if account is None:

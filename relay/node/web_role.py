@@ -10,7 +10,7 @@ from relay.delivery.webhooks.sender import WebhookSender
 from relay.node import data_directory, descriptors, maintenance
 from web import app
 from web.server import protocol
-from web.server.connections import Connections
+from web.server.connections import WebConnections
 from web.server.listener import Listener
 
 _MAX_TRACKING, _MAX_CONSOLE = 2000, 500  # connections; each may hold 64 KB that nobody has read yet
@@ -24,13 +24,13 @@ async def serve(config: Config, sockets: Sequence[socket.socket], ready: asyncio
     store = data_directory.open_store(config)
     ring = data_directory.open_key_ring(config)
     trusted = config.tracking.trusted_proxies
-    sites = [Connections("tracking", trusted, _max_tracking), Connections("console", trusted, _max_console)]
-    apps = [app.tracking(config, store, ring), app.console(config, store, ring)]
+    sites = [WebConnections("tracking", trusted, _max_tracking), WebConnections("console", trusted, _max_console)]
+    apps = [app.make_tracking_app(config, store, ring), app.make_console_app(config, store, ring)]
     servers = [
         protocol.Server(one, site, accept_a_turn=descriptors.ACCEPTS_PER_TURN)
         for one, site in zip(apps, sites, strict=True)
     ]
-    listeners = [Listener(listener, site.may_come) for listener, site in zip(sockets, sites, strict=True)]
+    listeners = [Listener(listener, site.count_arrival) for listener, site in zip(sockets, sites, strict=True)]
     serving = [
         asyncio.create_task(server.serve([listener])) for server, listener in zip(servers, listeners, strict=True)
     ]

@@ -142,7 +142,7 @@ def from_amazon(
         "SigningCertURL": CERTIFICATE_URL,
     } | more
     algorithm = hashes.SHA1() if version == "1" else hashes.SHA256()
-    signature = key.sign(sns.signed(message, message["Type"]), padding.PKCS1v15(), algorithm)
+    signature = key.sign(sns.signed_octets(message, message["Type"]), padding.PKCS1v15(), algorithm)
     message["Signature"] = base64.b64encode(signature).decode()
     return scene.http.post("/in/ses", content=json.dumps(message), headers={"content-type": "text/plain"})
 

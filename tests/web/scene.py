@@ -33,7 +33,7 @@ from tests.waypost_server import free_port
 from web import app
 from web.inbound.certificates import Fetch
 from web.server import protocol
-from web.server.connections import Connections
+from web.server.connections import WebConnections
 from web.server.listener import Listener
 
 T = TypeVar("T")
@@ -64,7 +64,7 @@ class Scene:
         path: str = "",
         fetch: Fetch | None = None,
         roots: Sequence[x509.Certificate] | None = None,
-        limits: protocol.Limits = protocol.DEFAULTS,
+        limits: protocol.RequestLimits = protocol.DEFAULTS,
         max_open: int = 1000,
         is_public: Callable[[str], bool] = lambda ip: False,
         rate: clients.Limit = clients.Limit(1000, 1.0),
@@ -88,10 +88,10 @@ class Scene:
         self.store = store.Store(url, folder, known)
         trusted = self.config.tracking.trusted_proxies
         apps = {
-            "tracking": app.tracking(self.config, self.store, self.ring, fetch or fetch_nothing, roots),
-            "console": app.console(self.config, self.store, self.ring),
+            "tracking": app.make_tracking_app(self.config, self.store, self.ring, fetch or fetch_nothing, roots),
+            "console": app.make_console_app(self.config, self.store, self.ring),
         }
-        sites = {site: Connections(site, trusted, lambda: max_open, is_public, rate) for site in apps}
+        sites = {site: WebConnections(site, trusted, lambda: max_open, is_public, rate) for site in apps}
         self._servers = [protocol.Server(one, sites[site], limits) for site, one in apps.items()]
         ports = {"tracking": tracking, "console": console}
         self._sockets = [Listener(_listening(ports[site]), one.may_come) for site, one in sites.items()]

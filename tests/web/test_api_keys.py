@@ -59,7 +59,7 @@ def test_a_key_may_do_what_its_scopes_say(
 def test_whatever_route_there_is_a_key_without_its_scope_hears_403(scene: Scene) -> None:
     [mounted] = [
         route
-        for route in app.console(scene.config, scene.store, scene.ring).routes
+        for route in app.make_console_app(scene.config, scene.store, scene.ring).routes
         if isinstance(route, Mount) and route.path == "/api/v1"
     ]
     routes = [route for route in mounted.routes or () if isinstance(route, Route)]

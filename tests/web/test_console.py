@@ -45,7 +45,7 @@ def test_no_page_is_shown_without_a_session(scene: Scene) -> None:
     message = scene.file()
     seen = 0
     with anonymous(scene) as client:
-        for route in app.console(scene.config, scene.store, scene.ring).routes:
+        for route in app.make_console_app(scene.config, scene.store, scene.ring).routes:
             if isinstance(route, Mount):
                 assert route.path in ("/static", "/api/v1")  # the API asks for a key: test_pixels
                 continue
@@ -107,10 +107,10 @@ def test_a_form_of_another_site_changes_nothing(scene: Scene, browser: httpx.Cli
 
 def test_the_first_account_is_made_once(tmp_path: Path) -> None:
     with Scene(tmp_path) as scene:
-        made = sign_in.first_account(scene.store)
+        made = sign_in.create_first_account(scene.store)
         assert made is not None and made[0] == "admin"
         assert re.fullmatch(r"([a-z2-9]{5}-){3}[a-z2-9]{5}", made[1])
-        assert sign_in.first_account(scene.store) is None
+        assert sign_in.create_first_account(scene.store) is None
         with anonymous(scene) as client:
             assert client.post("/login", data=dict(zip(("name", "password"), made, strict=True))).status_code == 303
 

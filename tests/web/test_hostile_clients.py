@@ -13,9 +13,9 @@ import pytest
 from relay.clients import Limit
 from relay.edits import Kind
 from tests.web.scene import Scene, no_fault_logged
-from web.server.protocol import Limits
+from web.server.protocol import RequestLimits
 
-QUICK = Limits(first_s=0.3, idle_s=0.3, head_s=0.3, body_s=0.5, surplus_s=0.3, answer_s=0.5, close_s=0.3)
+QUICK = RequestLimits(first_s=0.3, idle_s=0.3, head_s=0.3, body_s=0.5, surplus_s=0.3, answer_s=0.5, close_s=0.3)
 FAR = "127.9.9.9"  # of another network than 127.0.0.1, and of this machine all the same
 
 

@@ -42,7 +42,7 @@ from tests.web.providers import (
 )
 from tests.web.scene import Scene, no_fault_logged, until
 from web.inbound import endpoint, sendgrid
-from web.inbound.certificates import Certificates
+from web.inbound.certificates import CertificateCache
 from web.inbound.provider_event import BadSignatureError
 
 PROVIDERS = ("ses", "sendgrid", "mailgun", "postmark", "sparkpost")
@@ -331,7 +331,7 @@ def test_one_certificate_is_fetched_at_a_time() -> None:
             await goes_on.wait()
             return SERVED.get(url, b"")
 
-        certificates = Certificates(slow, [ROOT])
+        certificates = CertificateCache(slow, [ROOT])
         names = ["sns.amazonaws.com"]
         first, second, *_ = waiting = [asyncio.create_task(certificates.key(CERTIFICATE_URL, names)) for _ in range(50)]
         while not fetched:

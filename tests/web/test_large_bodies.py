@@ -28,7 +28,7 @@ def paths(routes: Iterable[BaseRoute], prefix: str = "") -> Iterator[tuple[str, 
 
 def test_every_route_of_the_console_and_the_api_has_a_largest_body(scene: Scene) -> None:
     key = scene.write(lambda connection: api_keys.create_key(connection, "tests", datetime.now(UTC)))
-    asked = list(paths(app.console(scene.config, scene.store, scene.ring).routes))
+    asked = list(paths(app.make_console_app(scene.config, scene.store, scene.ring).routes))
     assert ("POST", "/login") in asked and ("POST", "/api/v1/webhooks/x@example.com/replay") in asked
     headers = {"authorization": f"Bearer {key}", "content-type": "application/x-www-form-urlencoded"}
     with scene.sign_in() as console, no_fault_logged():
@@ -42,7 +42,7 @@ def test_every_route_of_the_console_and_the_api_has_a_largest_body(scene: Scene)
 
 
 def test_every_route_of_the_tracking_site_has_a_largest_body(scene: Scene) -> None:
-    asked = list(paths(app.tracking(scene.config, scene.store, scene.ring).routes))
+    asked = list(paths(app.make_tracking_app(scene.config, scene.store, scene.ring).routes))
     assert sorted(asked) == [("POST", "/in/x@example.com"), ("POST", "/u/x@example.com")]
     with no_fault_logged():
         assert scene.http.post("/u/x", content=TOO_LARGE).status_code == 413

@@ -143,7 +143,7 @@ def test_the_list_has_delivered_mail_only_and_pages_by_recipient(scene: Scene, b
     ],
 )
 def test_whatever_the_mail_it_can_be_looked_at(scene: Scene, browser: httpx.Client, octets: bytes) -> None:
-    mail_view.read(octets)
+    mail_view.view_mail(octets)
     message = scene.file(octets=octets)
     for rest in ("", "?view=text", "?view=headers", "?view=source", "?view=changes", "/html"):
         assert browser.get(f"/mailbox/{message}/0{rest}").status_code == 200
@@ -236,17 +236,17 @@ _WORDS = [
 @given(st.lists(st.sampled_from(_WORDS), max_size=40).map(b"".join))
 @settings(max_examples=300, deadline=None, derandomize=True)
 def test_no_octets_make_reading_fail(octets: bytes) -> None:
-    mail = mail_view.read(octets)
-    mail_view.framed(mail.html).encode()
+    mail = mail_view.view_mail(octets)
+    mail_view.add_link_target(mail.html).encode()
     "".join((mail.text, *(part.name for part in mail.attachments), *map("".join, mail.fields))).encode()
 
 
 def test_links_open_in_a_new_tab_and_the_doctype_stays_first() -> None:
     base = '<base target="_blank">'
-    assert mail_view.framed("<p>x") == base + "<p>x"
-    assert mail_view.framed("<!DOCTYPE html><p>x") == f"<!DOCTYPE html>{base}<p>x"
-    assert mail_view.framed("<html><HEAD class=a><title>") == f"<html><HEAD class=a>{base}<title>"
-    assert mail_view.framed("<header>x") == base + "<header>x"
+    assert mail_view.add_link_target("<p>x") == base + "<p>x"
+    assert mail_view.add_link_target("<!DOCTYPE html><p>x") == f"<!DOCTYPE html>{base}<p>x"
+    assert mail_view.add_link_target("<html><HEAD class=a><title>") == f"<html><HEAD class=a>{base}<title>"
+    assert mail_view.add_link_target("<header>x") == base + "<header>x"
 
 
 def test_a_plain_mail_has_no_html_view(scene: Scene, browser: httpx.Client) -> None:

@@ -44,7 +44,7 @@ def fetch(url: str, agent: str) -> httpx.Response:
 def test_nothing_of_the_api_is_answered_without_a_key(scene: Scene, program: httpx.Client) -> None:
     [mounted] = [
         route
-        for route in app.console(scene.config, scene.store, scene.ring).routes
+        for route in app.make_console_app(scene.config, scene.store, scene.ring).routes
         if isinstance(route, Mount) and route.path == "/api/v1"
     ]
     routes = [route for route in mounted.routes or () if isinstance(route, Route)]

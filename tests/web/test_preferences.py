@@ -90,7 +90,7 @@ def test_a_link_older_than_the_records_never_claims_that_anything_was_done(scene
 @pytest.mark.parametrize("name", list(translations.TEXTS))
 def test_every_language_says_everything(scene: Scene, name: str) -> None:
     spoken = translations.TEXTS[name]
-    assert set(translations._DATA[name]) == set(translations._DATA["en"])
+    assert set(translations._TRANSLATIONS[name]) == set(translations._TRANSLATIONS["en"])
     path = three_streams(scene, f"{name}@example.com")
     asked = scene.http.get(path, headers={"accept-language": f"{name}-XX;q=0.9, en;q=0.5"})
     assert f'<html lang="{spoken["lang"]}">' in asked.text and asked.headers["content-language"] == spoken["lang"]
@@ -119,7 +119,7 @@ def test_every_language_says_everything(scene: Scene, name: str) -> None:
     ],
 )
 def test_the_language_that_is_wanted_most_is_spoken(field: str, lang: str) -> None:
-    assert translations.choose(field)["lang"] == lang
+    assert translations.choose_texts(field)["lang"] == lang
 
 
 def test_a_choice_made_while_the_database_is_away_holds_when_it_is_back(scene: Scene) -> None:

@@ -86,12 +86,12 @@ def test_a_browser_from_before_gets_in_through_a_network_that_is_stopped_and_may
     scene: Scene,
 ) -> None:
     before = try_password(scene, "192.0.4.5", PASSWORD)
-    jar = httpx.Cookies({cookies.BROWSER: before.cookies[cookies.BROWSER]})
+    jar = httpx.Cookies({cookies.BROWSER_COOKIE: before.cookies[cookies.BROWSER_COOKIE]})
     guess_until_stopped(scene, "192.0.4.5")
     assert try_password(scene, "192.0.4.5", PASSWORD).status_code == 429
     assert try_password(scene, "192.0.4.5", PASSWORD, jar=jar).status_code == 303
     assert try_password(scene, "192.0.4.5", PASSWORD, name="other", jar=jar).status_code == 429  # another's browser
-    forged = httpx.Cookies({cookies.BROWSER: jar[cookies.BROWSER][:-1] + "x"})
+    forged = httpx.Cookies({cookies.BROWSER_COOKIE: jar[cookies.BROWSER_COOKIE][:-1] + "x"})
     assert try_password(scene, "192.0.4.5", PASSWORD, jar=forged).status_code == 429
     guess_until_stopped(scene, "203.0.113.1", jar)
     assert try_password(scene, "203.0.113.1", PASSWORD, jar=jar).status_code == 429
@@ -102,8 +102,8 @@ def test_right_passwords_are_not_counted(scene: Scene) -> None:
 
 
 def test_an_account_that_many_networks_guess_at_is_closed_to_browsers_that_it_does_not_know() -> None:
-    seen = sign_in_limits.Guesses()
-    for n in range(sign_in_limits.MAX_OF_ACCOUNT.most):
+    seen = sign_in_limits.SignInLimits()
+    for n in range(sign_in_limits.ACCOUNT_LIMIT.most):
         assert seen.wait_s(f"10.{n % 250}.{n // 250 * 8}.1", "ann", "")[0] == 0
     wait_s, _ = seen.wait_s("192.0.2.1", "ann", "")
     assert 0 < wait_s <= 3600
@@ -112,7 +112,7 @@ def test_an_account_that_many_networks_guess_at_is_closed_to_browsers_that_it_do
 
 
 def test_one_network_alone_cannot_close_an_account() -> None:
-    seen = sign_in_limits.Guesses()
+    seen = sign_in_limits.SignInLimits()
     for host in range(2000):
         seen.wait_s(f"192.0.{host % 8}.{host // 8}", "ann", "")
     assert seen.wait_s("192.0.0.250", "ann", "")[0] > 0
@@ -137,10 +137,10 @@ def test_wrong_passwords_and_wrong_keys_stand_in_the_log_for_fail2ban(
 
 def test_signing_out_ends_the_session_and_not_only_the_cookie(scene: Scene) -> None:
     with scene.sign_in() as client:
-        cookie = client.cookies[cookies.SESSION]
+        cookie = client.cookies[cookies.SESSION_COOKIE]
         assert client.post("/logout").status_code == 403
         assert client.post("/logout", data={"csrf": csrf(client.get("/"))}).status_code == 303
-    with httpx.Client(timeout=60, base_url=scene.console, cookies={cookies.SESSION: cookie}) as thief:
+    with httpx.Client(timeout=60, base_url=scene.console, cookies={cookies.SESSION_COOKIE: cookie}) as thief:
         assert thief.get("/").status_code == 303
 
 
@@ -187,7 +187,7 @@ def test_a_session_ends_with_its_time_whatever_the_cookie_says(scene: Scene) -> 
 
 def test_the_database_holds_nothing_that_signs_in(scene: Scene) -> None:
     with scene.sign_in() as client:
-        payload = client.cookies[cookies.SESSION].partition(".")[0]
+        payload = client.cookies[cookies.SESSION_COOKIE].partition(".")[0]
         session = json.loads(base64.b64decode(payload + "=="))["id"]
         assert len(base64.urlsafe_b64decode(session + "=")) == 32
         scene.store.checkpoint()
@@ -198,10 +198,10 @@ def test_the_database_holds_nothing_that_signs_in(scene: Scene) -> None:
 
 def test_a_forged_cookie_is_no_session(scene: Scene) -> None:
     with scene.sign_in() as client:
-        good = client.cookies[cookies.SESSION]
+        good = client.cookies[cookies.SESSION_COOKIE]
     payload, rest = good.split(".", 1)
     for cookie in ("x", payload, f"{payload[:-2]}AA.{rest}", good[:-1]):
-        with httpx.Client(timeout=60, base_url=scene.console, cookies={cookies.SESSION: cookie}) as client:
+        with httpx.Client(timeout=60, base_url=scene.console, cookies={cookies.SESSION_COOKIE: cookie}) as client:
             assert client.get("/").status_code == 303
 
 

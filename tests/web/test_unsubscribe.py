@@ -13,7 +13,7 @@ from relay.event_type import EventType
 from relay.store import store
 from relay.store.recipients import consent, suppressions
 from tests.web.scene import Scene, until
-from web.public.unsubscribe import mask
+from web.public.unsubscribe import mask_recipient
 
 ONE_CLICK = {"List-Unsubscribe": "One-Click"}
 
@@ -172,4 +172,4 @@ def test_if_it_cannot_be_kept_it_does_not_look_done(scene: Scene, monkeypatch: p
     [("anna@example.com", "a***@example.com"), ('"a@b"@example.com', '"***@example.com'), ("postmaster", "***")],
 )
 def test_a_recipient_is_shown_masked(recipient: str, shown: str) -> None:
-    assert mask(recipient) == shown
+    assert mask_recipient(recipient) == shown

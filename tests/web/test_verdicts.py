@@ -17,7 +17,7 @@ from relay.store.tracking import verdicts
 from relay.store.views import message_detail, statistics
 from tests.waypost_server import ROOT
 from tests.web.scene import Scene, until
-from web.public.mass_visitors import Crowds, Step
+from web.public.mass_visitors import DeliveryVisit, MassVisitorDetector
 
 CHROME = (
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/145.0.0.0 Safari/537.36"
@@ -134,11 +134,11 @@ def test_one_address_at_many_mailboxes_is_a_machine_at_all_of_them(front: Scene)
 
 
 def test_the_memory_of_visitors_is_bounded() -> None:
-    crowds = Crowds()
+    crowds = MassVisitorDetector()
     for n in range(30_000):
-        assert not crowds.seen(f"192.0.{n % 256}.{n // 256}", CHROME, Step(n / 1000, str(n), 0))
+        assert not crowds.seen(f"192.0.{n % 256}.{n // 256}", CHROME, DeliveryVisit(n / 1000, str(n), 0))
     assert len(crowds._visitors) <= 10_000
-    assert not any(crowds.seen("127.0.0.1", CHROME, Step(1.0, str(n), 0)) for n in range(100))
+    assert not any(crowds.seen("127.0.0.1", CHROME, DeliveryVisit(1.0, str(n), 0)) for n in range(100))
 
 
 def test_the_past_is_judged_by_the_rules_of_today(tmp_path: Path) -> None:

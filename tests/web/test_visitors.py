@@ -46,9 +46,9 @@ SCANNERS = {
 }
 
 
-def judge(agent: str, kind: Kind = Kind.OPEN, **headers: str) -> visitors.Verdict:
+def judge(agent: str, kind: Kind = Kind.OPEN, **headers: str) -> visitors.HitVerdict:
     given = {name.replace("_", "-"): value for name, value in headers.items()}
-    return visitors.judge(visitors.Visit(kind, agent, given))
+    return visitors.judge_visit(visitors.Visit(kind, agent, given))
 
 
 @pytest.mark.parametrize("agent", PEOPLE)
@@ -113,12 +113,12 @@ TRUSTED = [read_network("127.0.0.1"), read_network("10.0.0.0/8")]
 def test_forwarded_addresses_are_believed_from_trusted_proxies_only(
     peer: str | None, forwarded: tuple[str, ...], expected: str
 ) -> None:
-    assert visitors.address(request(peer, *forwarded), TRUSTED) == expected
+    assert visitors.client_address(request(peer, *forwarded), TRUSTED) == expected
 
 
 def test_an_address_is_kept_as_far_as_it_may_be() -> None:
-    assert visitors.kept("203.0.113.77", "full") == "203.0.113.77"
-    assert visitors.kept("203.0.113.77", "truncated") == "203.0.113.0"
-    assert visitors.kept("2001:db8:aaaa:bbbb::1", "truncated") == "2001:db8:aaaa::"
-    assert visitors.kept("203.0.113.77", "none") == ""
-    assert visitors.kept("", "full") == ""
+    assert visitors.redact_ip("203.0.113.77", "full") == "203.0.113.77"
+    assert visitors.redact_ip("203.0.113.77", "truncated") == "203.0.113.0"
+    assert visitors.redact_ip("2001:db8:aaaa:bbbb::1", "truncated") == "2001:db8:aaaa::"
+    assert visitors.redact_ip("203.0.113.77", "none") == ""
+    assert visitors.redact_ip("", "full") == ""

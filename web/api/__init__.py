@@ -1,5 +1,5 @@
 """The JSON API under `/api/v1`.
 
-`core` the form of answers, and the small resources · `authorization` keys and scopes · `webhooks` their resource ·
-`openapi` the description
+`core` the form of answers · `authorization` keys and scopes · `pixels` `consent` `webhooks` the resources · `openapi`
+the description
 """

@@ -1,7 +1,7 @@
 """The gate of the JSON API: whose key a request has, and whether that may do what it asks for.
 
-In: `Authorization: Bearer KEY`.  Out: the request goes on, or hears 401 (no key of ours), 403 (one without the scope)
-or 503 (nobody can say). RFC 6750 §3.1.
+In: `Authorization: Bearer KEY`.  Out: the request goes on, or gets 401 (no key of ours), 403 (a key without the
+scope) or 503 (the database does not answer). RFC 6750 §3.1.
 
 What a key must have follows from method and path, so that a route that somebody adds is closed from the start: to look
 at a resource, `read` or the resource's own scope; to change it, that scope; where a resource has none, all of them.
@@ -24,27 +24,27 @@ from relay.store.store import Store
 from relay.store.views import json_objects
 from web import visitors
 
-Refuse = Callable[[int, str, str, dict[str, str]], Response]  # status, code, message, header fields
+MakeErrorResponse = Callable[[int, str, str, dict[str, str]], Response]  # status, code, message, header fields
 _BEARER = re.compile(r"bearer +(\S+)", re.IGNORECASE)
 
 
-def wanted_scopes(method: str, path: str) -> list[str]:
+def required_scopes(method: str, path: str) -> list[str]:
     """The scopes of which a key needs one; none: it needs all that there are. `path` is below the API's own."""
     resource = path.strip("/").partition("/")[0]
     own = [resource] if resource in api_keys.SCOPES and resource != api_keys.READ else []
     return [*own, api_keys.READ] if method in ("GET", "HEAD") else own
 
 
-class Gate:
-    """Lets nobody through without a key that may do it."""
+class RequireApiKey:
+    """Refuses requests without a key that allows them."""
 
-    def __init__(self, app: ASGIApp, config: Config, store: Store, path: str, refuse: Refuse) -> None:
+    def __init__(self, app: ASGIApp, config: Config, store: Store, path: str, make_error: MakeErrorResponse) -> None:
         self._app = app
         self._store = store
         self._path = path
-        self._refuse = refuse
-        self._trusted = visitors.proxies_and_this_machine(config)
-        self._failed = clients.failed_login_limit()
+        self._make_error = make_error
+        self._trusted = visitors.proxies_and_loopback(config)
+        self._failed_logins = clients.failed_login_limit()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and (refusal := await self._refusal(Request(scope))):
@@ -53,36 +53,38 @@ class Gate:
             await self._app(scope, receive, send)
 
     async def _refusal(self, request: Request) -> Response | None:
-        said = _BEARER.fullmatch(request.headers.get("authorization", ""))
+        bearer = _BEARER.fullmatch(request.headers.get("authorization", ""))
         now = datetime.now(UTC)
         try:
-            key = await self._store.read(lambda connection: api_keys.find_key(connection, said[1])) if said else None
+            key = (
+                await self._store.read(lambda connection: api_keys.find_key(connection, bearer[1])) if bearer else None
+            )
         except sa.exc.SQLAlchemyError:
             what = "the database does not answer; try again"
-            return self._refuse(503, "unavailable", what, {"retry-after": "5"})
+            return self._make_error(503, "unavailable", what, {"retry-after": "5"})
         if key is None:
-            if said:
-                self._note_failure(visitors.address(request, self._trusted))
+            if bearer:
+                self._count_failure(visitors.client_address(request, self._trusted))
             what = "send Authorization: Bearer KEY; waypost api-key create NAME makes one"
-            return self._refuse(401, "unauthorized", what, {"www-authenticate": "Bearer"})
+            return self._make_error(401, "unauthorized", what, {"www-authenticate": "Bearer"})
         if key.expires_at is not None and key.expires_at <= now:
             ended = json_objects.format_time(key.expires_at)
             what = f"the key {key.name} expired at {ended}; waypost api-key create makes another"
-            return self._refuse(401, "unauthorized", what, {"www-authenticate": 'Bearer error="invalid_token"'})
-        wanted = wanted_scopes(request.method, request.url.path.removeprefix(self._path))
+            return self._make_error(401, "unauthorized", what, {"www-authenticate": 'Bearer error="invalid_token"'})
+        wanted = required_scopes(request.method, request.url.path.removeprefix(self._path))
         if not key.may(wanted):
             scopes = " or ".join(wanted) or "for all"
             what = f"the key {key.name} lacks the scope {scopes}; waypost api-key create NAME --scope … makes one"
             challenge = f'Bearer error="insufficient_scope", scope="{" ".join(wanted)}"'
-            return self._refuse(403, "forbidden", what, {"www-authenticate": challenge})
+            return self._make_error(403, "forbidden", what, {"www-authenticate": challenge})
         if key.is_use_due(now):
             # Not waited for: answers come while somebody else writes.
             self._store.writer.submit(lambda connection: api_keys.note_key_use(connection, key.name, now))
         return None
 
-    def _note_failure(self, ip: str) -> None:
-        """Says so in the log, but not without end. Nobody is kept out: a key has 256 bits."""
+    def _count_failure(self, ip: str) -> None:
+        """Logs the failure, up to a limit. Nobody is locked out: a key has 256 bits, so guessing is hopeless."""
         now = time.monotonic()
-        if ip and not self._failed.is_over(ip, now):
-            self._failed.count(ip, now)
+        if ip and not self._failed_logins.is_over(ip, now):
+            self._failed_logins.count(ip, now)
             log.login_failed("api", ip)

@@ -1,7 +1,7 @@
 """The API's own description, made of the routes that are there.  OpenAPI 3.1.
 
-In: routes, whose endpoints may carry what `says` gave them.  Out: one JSON object. A route that says nothing of itself
-is listed all the same, by its path and methods.
+In: routes, whose endpoints may carry the description that `documented` gave them.  Out: one JSON object. A route
+without a description is listed all the same, by its path and methods.
 """
 
 import re
@@ -11,37 +11,37 @@ from typing import Any, NamedTuple, TypeVar
 from pydantic import BaseModel
 from starlette.routing import BaseRoute, Route
 
-from web.api.authorization import wanted_scopes
+from web.api.authorization import required_scopes
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])  # Any: Starlette's endpoints
 Json = dict[str, Any]  # Any: what JSON can hold
 
-PAGED = {"limit": "items of the answer, 1 to 500", "cursor": "the `next` of the page before"}
-_ERROR = {"$ref": "#/components/responses/error"}
+PAGE_PARAMETERS = {"limit": "items of the answer, 1 to 500", "cursor": "the `next` of the page before"}
+_ERROR_REFERENCE = {"$ref": "#/components/responses/error"}
 
 
-class Saying(NamedTuple):
-    """What an endpoint says of itself."""
+class EndpointDoc(NamedTuple):
+    """The description of an endpoint."""
 
     summary: str
-    takes: type[BaseModel] | None = None
+    request_body: type[BaseModel] | None = None
     query: Mapping[str, str] = {}
     status: int = 200
 
 
-def says(
-    summary: str, takes: type[BaseModel] | None = None, query: Mapping[str, str] | None = None, status: int = 200
+def documented(
+    summary: str, request_body: type[BaseModel] | None = None, query: Mapping[str, str] | None = None, status: int = 200
 ) -> Callable[[Endpoint], Endpoint]:
-    """Of an endpoint: what it does, its body, its query by name with a sentence each, and the status of success."""
+    """Describes an endpoint: what it does, its body, its query parameters, its status on success."""
 
-    def said(endpoint: Endpoint) -> Endpoint:
-        vars(endpoint)["saying"] = Saying(summary, takes, query or {}, status)
+    def decorate(endpoint: Endpoint) -> Endpoint:
+        vars(endpoint)["endpoint_doc"] = EndpointDoc(summary, request_body, query or {}, status)
         return endpoint
 
-    return said
+    return decorate
 
 
-def document(resources: Iterable[Iterable[BaseRoute]], path: str, version: str) -> Json:
+def openapi_document(resources: Iterable[Iterable[BaseRoute]], path: str, version: str) -> Json:
     """The description of the routes that are mounted at `path`."""
     paths: dict[str, Json] = {}
     for resource in resources:
@@ -51,7 +51,7 @@ def document(resources: Iterable[Iterable[BaseRoute]], path: str, version: str) 
             plain = re.sub(r"\{(\w+):\w+\}", r"{\1}", route.path)
             for method in sorted(route.methods or ()):
                 if method != "HEAD":
-                    paths.setdefault(plain, {})[method.lower()] = _operation(route, plain, method)
+                    paths.setdefault(plain, {})[method.lower()] = _operation_object(route, plain, method)
     key = {"type": "http", "scheme": "bearer", "description": "waypost api-key create NAME --scope SCOPE"}
     schema = {"type": "object", "properties": {name: {"type": "string"} for name in ("code", "message")}}
     error = {"type": "object", "properties": {"error": schema}}
@@ -68,27 +68,27 @@ def document(resources: Iterable[Iterable[BaseRoute]], path: str, version: str) 
     }
 
 
-def _operation(route: Route, path: str, method: str) -> Json:
-    saying: Saying = getattr(route.endpoint, "saying", Saying(f"{method} {path}"))
+def _operation_object(route: Route, path: str, method: str) -> Json:
+    doc: EndpointDoc = getattr(route.endpoint, "endpoint_doc", EndpointDoc(f"{method} {path}"))
     parameters = [
         {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
         for name in re.findall(r"\{(\w+)\}", path)
     ] + [
         {"name": name, "in": "query", "description": text, "schema": {"type": "string"}}
-        for name, text in saying.query.items()
+        for name, text in doc.query.items()
     ]
     success: Json = {"description": "Done"}
-    if saying.status != 204:
+    if doc.status != 204:
         success["content"] = {"application/json": {"schema": {"type": "object"}}}
     operation: Json = {
         "operationId": re.sub(r"\W+", "_", f"{method} {path}").strip("_").lower(),
         "tags": [path.split("/")[1]],
-        "summary": saying.summary,
+        "summary": doc.summary,
         "parameters": parameters,
-        "security": [{"key": [scope]} for scope in wanted_scopes(method, path)] or [{"key": []}],
-        "responses": {str(saying.status): success, "default": _ERROR},
+        "security": [{"key": [scope]} for scope in required_scopes(method, path)] or [{"key": []}],
+        "responses": {str(doc.status): success, "default": _ERROR_REFERENCE},
     }
-    if saying.takes is not None:
-        schema = saying.takes.model_json_schema()
+    if doc.request_body is not None:
+        schema = doc.request_body.model_json_schema()
         operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
     return operation

@@ -1,7 +1,7 @@
-"""The API's webhooks: `GET|POST webhooks`, `GET|DELETE webhooks/ID`, its log, and what is done with it.
+"""The API's webhooks: `GET|POST webhooks`, `GET|DELETE webhooks/ID`, its log and its actions.
 
-In: requests behind the API's gate.  Out: JSON, as web.api.core says. A secret is in the answer that
-makes it, and never again.
+In: requests behind the API's gate.  Out: JSON, in the form of `web.api.core`. Only the answer to the request that
+makes a secret contains it.
 """
 
 import asyncio
@@ -21,31 +21,33 @@ from starlette.routing import BaseRoute, Route
 from relay import public_addresses, tokens
 from relay.config import values
 from relay.config.schema import Config
-from relay.config.webhook import WebhookConfig as Configured
+from relay.config.webhook import WebhookConfig
 from relay.store.store import Store
 from relay.store.views import webhook_objects
 from relay.store.views.json_objects import JsonObject
 from relay.store.webhooks import endpoints
-from web.api.core import PATH, Body, Fault, answer, body, limit, listed
-from web.api.openapi import PAGED, says
+from web.api.core import PATH, ApiError, RequestBody, json_response, list_response, read_body, read_limit
+from web.api.openapi import PAGE_PARAMETERS, documented
 
 T = TypeVar("T")
-_RESOLVE_FOR_S = 2.0
+_RESOLVE_TIMEOUT_S = 2.0
 
 
-class Webhooks:
-    """Who is told of events."""
+class NewWebhook(RequestBody):
+    url: str
+    events: list[str] = Field(default=["*"])
+    format: Literal["waypost", "postmark", "sendgrid", "mailgun"] = "waypost"
+    secret: str = ""
+    machines: bool = False
 
-    class _New(Body):
-        url: str
-        events: list[str] = Field(default=["*"])
-        format: Literal["waypost", "postmark", "sendgrid", "mailgun"] = "waypost"
-        secret: str = ""
-        machines: bool = False
 
-    class _Again(Body):
-        event: str = ""
-        since: str = ""
+class ReplayRequest(RequestBody):
+    event: str = ""
+    since: str = ""
+
+
+class WebhookApi:
+    """The endpoints under `webhooks`."""
 
     def __init__(self, config: Config, store: Store, ring: tokens.KeyRing) -> None:
         self._config = config
@@ -55,121 +57,127 @@ class Webhooks:
     def routes(self) -> list[BaseRoute]:
         one = "/webhooks/{webhook}"
         return [
-            Route("/webhooks", self.listing),
-            Route("/webhooks", self.create, methods=["POST"]),
-            Route(one, self.one),
-            Route(one, self.remove, methods=["DELETE"]),
-            Route("/webhooks", self.remove, methods=["DELETE"]),  # ?id=
-            Route(f"{one}/log", self.log),
-            Route(f"{one}/replay", self.replay, methods=["POST"]),
-            Route(f"{one}/enable", self.enable, methods=["POST"]),
-            Route(f"{one}/disable", self.disable, methods=["POST"]),
-            Route(f"{one}/rotate", self.rotate, methods=["POST"]),
+            Route("/webhooks", self.list_webhooks),
+            Route("/webhooks", self.create_webhook, methods=["POST"]),
+            Route(one, self.show_webhook),
+            Route(one, self.remove_webhook, methods=["DELETE"]),
+            Route("/webhooks", self.remove_webhook, methods=["DELETE"]),  # ?id=
+            Route(f"{one}/log", self.show_log),
+            Route(f"{one}/replay", self.replay_events, methods=["POST"]),
+            Route(f"{one}/enable", self.enable_webhook, methods=["POST"]),
+            Route(f"{one}/disable", self.disable_webhook, methods=["POST"]),
+            Route(f"{one}/rotate", self.rotate_secret, methods=["POST"]),
         ]
 
-    @says("Webhooks, with their state")
-    async def listing(self, request: Request) -> Response:
+    @documented("Webhooks, with their state")
+    async def list_webhooks(self, request: Request) -> Response:
         found = await self._store.read(endpoints.list_webhook_status)
-        return listed([webhook_objects.webhook_object(one, self._ring) for one in found], "")
+        return list_response([webhook_objects.webhook_object(one, self._ring) for one in found], "")
 
-    @says("Add a webhook; the answer has its secret, once", takes=_New, status=201)
-    async def create(self, request: Request) -> Response:
-        new = await body(request, self._New)
-        given = await configured(new.model_dump(), self._config)
+    @documented("Add a webhook; the answer has its secret, once", request_body=NewWebhook, status=201)
+    async def create_webhook(self, request: Request) -> Response:
+        new = await read_body(request, NewWebhook)
+        given = await validate_webhook(new.model_dump(), self._config)
         made = await self._store.write(
             lambda connection: endpoints.add_webhook(connection, given, datetime.now(UTC), endpoints.DATABASE)
         )
-        shown = await self._shown(made.id) | {"secret": made.secret}
-        return answer(shown, 201, {"location": f"{PATH}/webhooks/{made.id}"})
+        shown = await self._webhook_json(made.id) | {"secret": made.secret}
+        return json_response(shown, 201, {"location": f"{PATH}/webhooks/{made.id}"})
 
-    @says("A webhook")
-    async def one(self, request: Request) -> Response:
-        return answer(await self._shown(_id(request)))
+    @documented("A webhook")
+    async def show_webhook(self, request: Request) -> Response:
+        return json_response(await self._webhook_json(_webhook_id(request)))
 
-    @says("Remove a webhook", status=204)
-    async def remove(self, request: Request) -> Response:
-        await self._write(lambda connection: endpoints.remove_webhook(connection, _id(request)))
+    @documented("Remove a webhook", status=204)
+    async def remove_webhook(self, request: Request) -> Response:
+        await self._write_known(lambda connection: endpoints.remove_webhook(connection, _webhook_id(request)))
         return Response(status_code=204)
 
-    @says("Enable it: events are sent again")
-    async def enable(self, request: Request) -> Response:
-        await self._write(lambda connection: endpoints.enable_webhook(connection, _id(request), datetime.now(UTC)))
-        return answer(await self._shown(_id(request)))
-
-    @says("Disable it: nothing more is sent")
-    async def disable(self, request: Request) -> Response:
-        await self._write(lambda connection: endpoints.disable_webhook(connection, _id(request)))
-        return answer(await self._shown(_id(request)))
-
-    @says("Make a new secret; the answer has it, once")
-    async def rotate(self, request: Request) -> Response:
-        secret = await self._write(
-            lambda connection: endpoints.rotate_secret(connection, _id(request), datetime.now(UTC))
+    @documented("Enable it: events are sent again")
+    async def enable_webhook(self, request: Request) -> Response:
+        await self._write_known(
+            lambda connection: endpoints.enable_webhook(connection, _webhook_id(request), datetime.now(UTC))
         )
-        return answer(await self._shown(_id(request)) | {"secret": secret})
+        return json_response(await self._webhook_json(_webhook_id(request)))
 
-    @says("Its requests and their answers", query={**PAGED, "failed": "`1`: only what failed"})
-    async def log(self, request: Request) -> Response:
-        most, before = limit(request), request.query_params.get("cursor", "")
+    @documented("Disable it: nothing more is sent")
+    async def disable_webhook(self, request: Request) -> Response:
+        await self._write_known(lambda connection: endpoints.disable_webhook(connection, _webhook_id(request)))
+        return json_response(await self._webhook_json(_webhook_id(request)))
+
+    @documented("Make a new secret; the answer has it, once")
+    async def rotate_secret(self, request: Request) -> Response:
+        secret = await self._write_known(
+            lambda connection: endpoints.rotate_secret(connection, _webhook_id(request), datetime.now(UTC))
+        )
+        return json_response(await self._webhook_json(_webhook_id(request)) | {"secret": secret})
+
+    @documented("Its requests and their answers", query={**PAGE_PARAMETERS, "failed": "`1`: only what failed"})
+    async def show_log(self, request: Request) -> Response:
+        most, before = read_limit(request), request.query_params.get("cursor", "")
         failed = request.query_params.get("failed", "") in ("1", "true", "yes")
-        await self._shown(_id(request))
+        await self._webhook_json(_webhook_id(request))
         found = await self._store.read(
-            lambda connection: endpoints.list_webhook_log(connection, _id(request), most + 1, before, failed=failed)
+            lambda connection: endpoints.list_webhook_log(
+                connection, _webhook_id(request), most + 1, before, failed=failed
+            )
         )
         shown = found[:most]
-        return listed(
+        return list_response(
             [webhook_objects.webhook_log_object(one) for one in shown], shown[-1].id if len(found) > most else ""
         )
 
-    @says("Send an event again, or all since a time", takes=_Again, status=202)
-    async def replay(self, request: Request) -> Response:
-        again, now = await body(request, self._Again), datetime.now(UTC)
+    @documented("Send an event again, or all since a time", request_body=ReplayRequest, status=202)
+    async def replay_events(self, request: Request) -> Response:
+        again, now = await read_body(request, ReplayRequest), datetime.now(UTC)
         if bool(again.event) is bool(again.since):
-            raise Fault(422, "invalid", 'say either {"event": ID} or {"since": "12h"}')
+            raise ApiError(422, "invalid", 'say either {"event": ID} or {"since": "12h"}')
         if again.event:
-            known = await self._write(
-                lambda connection: endpoints.replay_event(connection, _id(request), again.event, now)
+            known = await self._write_known(
+                lambda connection: endpoints.replay_event(connection, _webhook_id(request), again.event, now)
             )
             if not known:
-                raise Fault(404, "not_found", f"there is no event {again.event}")
-            return answer({"replayed": 1}, 202)
-        return answer({"replayed": await replayed(self._store, _id(request), now, _age(again.since))}, 202)
+                raise ApiError(404, "not_found", f"there is no event {again.event}")
+            return json_response({"replayed": 1}, 202)
+        return json_response(
+            {"replayed": await replay_events_since(self._store, _webhook_id(request), now, _read_age(again.since))}, 202
+        )
 
-    async def _shown(self, webhook: str) -> JsonObject:
+    async def _webhook_json(self, webhook: str) -> JsonObject:
         found = await self._store.read(lambda connection: endpoints.list_webhook_status(connection, [webhook]))
         if not found:
             raise HTTPException(404)
         return webhook_objects.webhook_object(found[0], self._ring)
 
-    async def _write(self, work: Callable[[sa.Connection], T]) -> T:
+    async def _write_known(self, work: Callable[[sa.Connection], T]) -> T:
         try:
             return await self._store.write(work)
         except endpoints.UnknownWebhookError:
             raise HTTPException(404) from None
         except ValueError as error:
-            raise Fault(409, "conflict", str(error)) from None
+            raise ApiError(409, "conflict", str(error)) from None
 
 
-async def configured(given: dict[str, object], config: Config) -> Configured:
+async def validate_webhook(given: dict[str, object], config: Config) -> WebhookConfig:
     """A webhook as it may be added. Raises Fault that names every field at fault."""
     try:
-        wanted = Configured.model_validate(given)
+        wanted = WebhookConfig.model_validate(given)
     except ValidationError as error:
         faults = (f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
-        raise Fault(422, "invalid", "; ".join(faults)) from None
+        raise ApiError(422, "invalid", "; ".join(faults)) from None
     parts = urlsplit(wanted.url)
     try:
         # Each connection is judged again; here whoever adds it learns why it would never work.
-        async with asyncio.timeout(_RESOLVE_FOR_S):
+        async with asyncio.timeout(_RESOLVE_TIMEOUT_S):
             await public_addresses.resolve_public(parts.hostname or "", parts.port or 443, config.webhook_networks)
     except public_addresses.NotPublicError as error:
-        raise Fault(422, "invalid", f"url: {error}") from None
+        raise ApiError(422, "invalid", f"url: {error}") from None
     except (OSError, UnicodeError, TimeoutError):  # its name may be in the DNS later
         pass
     return wanted
 
 
-async def replayed(store: Store, webhook: str, now: datetime, age: timedelta) -> int:
+async def replay_events_since(store: Store, webhook: str, now: datetime, age: timedelta) -> int:
     """Owes it again what happened within that time; returns how many events. Raises HTTPException."""
     count, after = 0, ""
     while True:
@@ -183,12 +191,12 @@ async def replayed(store: Store, webhook: str, now: datetime, age: timedelta) ->
             return count
 
 
-def _age(text: str) -> timedelta:
+def _read_age(text: str) -> timedelta:
     try:
         return values.read_duration(text)
     except ValueError as error:
-        raise Fault(422, "invalid", f"since: {error}") from None
+        raise ApiError(422, "invalid", f"since: {error}") from None
 
 
-def _id(request: Request) -> str:
+def _webhook_id(request: Request) -> str:
     return str(request.path_params.get("webhook") or request.query_params.get("id", ""))

@@ -12,13 +12,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from relay.store.console import console_sessions
 
-SESSION = "waypost_console"
-BROWSER = "waypost_browser"
-_HOST = "__Host-"
-_BROWSER_S = 400 * 86_400  # the longest that browsers allow
+SESSION_COOKIE = "waypost_console"
+BROWSER_COOKIE = "waypost_browser"
+_HOST_PREFIX = "__Host-"
+_MAX_BROWSER_AGE_S = 400 * 86_400  # the longest that browsers allow
 
 
-class Sessions:
+class SessionCookies:
     """Starlette's sessions, under one name on https and under another on http."""
 
     def __init__(self, app: ASGIApp, key: bytes) -> None:
@@ -26,7 +26,7 @@ class Sessions:
             SessionMiddleware(
                 app,
                 secret_key=key.hex(),
-                session_cookie=_name(SESSION, is_secure),
+                session_cookie=_cookie_name(SESSION_COOKIE, is_secure),
                 max_age=int(console_sessions.LIFETIME.total_seconds()),
                 same_site="lax",  # strict would show the login to whoever follows a link from a chat
                 https_only=is_secure,
@@ -45,24 +45,29 @@ def is_https(request: Request) -> bool:
     A proxy may say so, or the browser does: by a cookie that it sends over https alone, or by the origin of a form,
     which each browser sends with it. Who says it falsely gets cookies that do not come back to us.
     """
-    if request.url.scheme == "https" or _name(SESSION, True) in request.cookies:
+    if request.url.scheme == "https" or _cookie_name(SESSION_COOKIE, True) in request.cookies:
         return True
     told = request.headers.get("x-forwarded-proto", "").rpartition(",")[2].strip().lower()
     return told == "https" or request.headers.get("origin", "").lower().startswith("https://")
 
 
-def browser(request: Request) -> str:
+def read_browser_cookie(request: Request) -> str:
     """The browser's own cookie, or nothing."""
-    return request.cookies.get(_name(BROWSER, is_https(request)), "")
+    return request.cookies.get(_cookie_name(BROWSER_COOKIE, is_https(request)), "")
 
 
-def keep_browser(request: Request, answer: Response, value: str) -> None:
+def set_browser_cookie(request: Request, answer: Response, value: str) -> None:
     """Has the browser keep its own cookie, beyond the session."""
     is_secure = is_https(request)
     answer.set_cookie(
-        _name(BROWSER, is_secure), value, max_age=_BROWSER_S, secure=is_secure, httponly=True, samesite="lax"
+        _cookie_name(BROWSER_COOKIE, is_secure),
+        value,
+        max_age=_MAX_BROWSER_AGE_S,
+        secure=is_secure,
+        httponly=True,
+        samesite="lax",
     )
 
 
-def _name(plain: str, is_secure: bool) -> str:
-    return f"{_HOST}{plain}" if is_secure else plain
+def _cookie_name(plain: str, is_secure: bool) -> str:
+    return f"{_HOST_PREFIX}{plain}" if is_secure else plain

@@ -19,10 +19,10 @@ MAX_DEPTH = 30
 MAX_PARTS = 500
 MAX_FIELDS = 1000
 _MAX_FIELD = 20_000  # octets
-_FIRST_WORD = re.compile(r"\s*+([\w.+-]++/[\w.+-]++)", re.ASCII)
+_BARE_TYPE = re.compile(r"\s*+([\w.+-]++/[\w.+-]++)", re.ASCII)
 
 
-class Leaf(NamedTuple):
+class LeafPart(NamedTuple):
     """A part without parts."""
 
     type: str  # in lower case
@@ -54,66 +54,68 @@ def read_fields(octets: bytes) -> list[tuple[str, str]]:
     """The message's fields in order, unfolded and decoded; the first thousand."""
     head = fields.read(octets, 0, len(octets))
     return [
-        (_name(octets, field), readable(fields.unfold_value(octets, field)[:_MAX_FIELD]))
+        (_field_name(octets, field), decode_readable(fields.unfold_value(octets, field)[:_MAX_FIELD]))
         for field in head.fields[:MAX_FIELDS]
     ]
 
 
-def leaves(octets: bytes) -> Iterator[Leaf]:
+def walk_leaves(octets: bytes) -> Iterator[LeafPart]:
     """The parts that have none themselves, in order. What is nested deeper than anybody nests is one part."""
     waiting, count = [(0, len(octets), 0)], 0
     while waiting and count < MAX_PARTS:
         start, end, depth = waiting.pop()
         count += 1
         head = fields.read(octets, start, end)
-        type_, parameters = _type(_first(octets, head, b"content-type"))
+        type_, parameters = _read_content_type(_first_value(octets, head, b"content-type"))
         boundary = parameters.get("boundary", "") if type_.startswith("multipart/") and depth < MAX_DEPTH else ""
-        children = _divide(octets, head.body, end, boundary.rstrip().encode("latin-1", "replace")) if boundary else []
+        children = (
+            _split_multipart(octets, head.body, end, boundary.rstrip().encode("latin-1", "replace")) if boundary else []
+        )
         if children:
             waiting += [(*span, depth + 1) for span in reversed(children[:MAX_PARTS])]
         else:
-            yield _leaf(octets, head, end, type_, parameters)
+            yield _read_leaf(octets, head, end, type_, parameters)
 
 
-def readable(value: bytes) -> str:
+def decode_readable(value: bytes) -> str:
     """A field's value with its encoded words decoded, in what any page can be written."""
     return display_fields.decode_words(value).encode("utf-8", "replace").decode()
 
 
-def _leaf(octets: bytes, head: fields.Head, end: int, type_: str, parameters: dict[str, str]) -> Leaf:
-    said = _first(octets, head, b"content-disposition")
+def _read_leaf(octets: bytes, head: fields.Head, end: int, type_: str, parameters: dict[str, str]) -> LeafPart:
+    said = _first_value(octets, head, b"content-disposition")
     disposition = content_type.parse_disposition(said)
     word = disposition.name if disposition else said.partition(b";")[0].strip().lower().decode("latin-1")
     name = (disposition.parameters.get("filename", "") if disposition else "") or parameters.get("name", "")
-    return Leaf(
+    return LeafPart(
         type_,
         parameters.get("charset", ""),
-        readable(name.encode("latin-1", "replace")),
-        _first(octets, head, b"content-id").strip(b"<> \t").decode("latin-1"),
+        decode_readable(name.encode("latin-1", "replace")),
+        _first_value(octets, head, b"content-id").strip(b"<> \t").decode("latin-1"),
         word == "attachment",
-        _first(octets, head, b"content-transfer-encoding").strip(b' ;"').lower().decode("latin-1"),
+        _first_value(octets, head, b"content-transfer-encoding").strip(b' ;"').lower().decode("latin-1"),
         octets[head.body : end],
     )
 
 
-def _type(value: bytes) -> tuple[str, dict[str, str]]:
+def _read_content_type(value: bytes) -> tuple[str, dict[str, str]]:
     found = content_type.parse_content_type(value[:_MAX_FIELD])
     if found:
         return found.name, dict(found.parameters)
-    word = _FIRST_WORD.match(value[:200].decode("latin-1"))  # parameters that nobody can read
+    word = _BARE_TYPE.match(value[:200].decode("latin-1"))  # parameters that nobody can read
     return (word[1].lower() if word else "text/plain"), {}
 
 
-def _first(octets: bytes, head: fields.Head, name: bytes) -> bytes:
+def _first_value(octets: bytes, head: fields.Head, name: bytes) -> bytes:
     found = head.fields_named(name)
     return fields.unfold_value(octets, found[0]) if found else b""
 
 
-def _name(octets: bytes, field: fields.Field) -> str:
+def _field_name(octets: bytes, field: fields.Field) -> str:
     return octets[field.start : field.start + len(field.name)].decode("ascii")
 
 
-def _divide(octets: bytes, start: int, end: int, boundary: bytes) -> list[tuple[int, int]]:
+def _split_multipart(octets: bytes, start: int, end: int, boundary: bytes) -> list[tuple[int, int]]:
     """The spans between the delimiter lines of a multipart; the last one may be left open. RFC 2046 §5.1.1."""
     delimiter = re.compile(re.escape(b"--" + boundary) + rb"(--)?+[ \t]*+(?:\r?\n|\Z)")
     spans, begun = [], -1

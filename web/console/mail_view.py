@@ -17,17 +17,17 @@ from relay.rewrite import dkim
 from relay.rewrite.plan import Plan
 from relay.store.database.tables import Message
 from web.console import mail_parts
-from web.console.mail_parts import Leaf
+from web.console.mail_parts import LeafPart
 
 _POLICY = (
     "sandbox allow-popups allow-popups-to-escape-sandbox; default-src 'none'; img-src data: {0}; "
     "style-src 'unsafe-inline' {1}; font-src data: {1}; media-src {2}; "
     "base-uri http: https:; form-action 'none'; frame-ancestors 'self'"
 )
-LONGEST_SOURCE = 256 << 10  # octets shown on a page; the download is whole
+MAX_SOURCE = 256 << 10  # octets shown on a page; the download is whole
 MAX_TEXT = 1 << 20  # octets of a text or of HTML that are shown
-_LONGEST_CHANGE = 2000  # octets; a part in base64 is one edit
-_MOST_INLINE = 8 << 20  # octets of pictures put into the HTML
+_MAX_CHANGE = 2000  # octets; a part in base64 is one edit
+_MAX_INLINE = 8 << 20  # octets of pictures put into the HTML
 _CID = re.compile(r"\bcid:([^\"'\s<>)]+)", re.IGNORECASE)
 _HEAD = re.compile(r"<head(?:\s[^<>]*+)?>", re.IGNORECASE)
 _REMOTE = re.compile(
@@ -47,7 +47,7 @@ class Attachment(NamedTuple):
     size_octets: int
 
 
-class Change(NamedTuple):
+class ShownEdit(NamedTuple):
     """An edit as text: octets `start` to `end` of the mail as it came became `new`."""
 
     why: str
@@ -57,7 +57,7 @@ class Change(NamedTuple):
     new: str
 
 
-class Mail(NamedTuple):
+class MailView(NamedTuple):
     """What there is to see."""
 
     fields: list[tuple[str, str]]  # in order, unfolded and decoded
@@ -71,7 +71,7 @@ class Mail(NamedTuple):
         return next((value for field, value in self.fields if field.lower() == name.lower()), "")
 
 
-def edits(
+def edits_for_recipient(
     message: Message,
     octets: bytes,
     minter: tokens.Minter,
@@ -94,20 +94,21 @@ def edits(
     return Plan.from_json(message.plan).edits(octets, mint, tracked=tracked, sign=signer.at(message.accepted_at))
 
 
-def changes(octets: bytes, made: list[Edit]) -> list[Change]:
+def describe_edits(octets: bytes, made: list[Edit]) -> list[ShownEdit]:
     """The edits to look at, in order."""
     return [
-        Change(edit.why, edit.start, edit.end, _shown(octets[edit.start : edit.end]), _shown(edit.new)) for edit in made
+        ShownEdit(edit.why, edit.start, edit.end, _edit_text(octets[edit.start : edit.end]), _edit_text(edit.new))
+        for edit in made
     ]
 
 
-def read(octets: bytes) -> Mail:
+def view_mail(octets: bytes) -> MailView:
     """The mail as a mail program would show it. Never fails: what cannot be read is shown as it stands."""
     html = text = ""
     is_cut = False
-    pictures: dict[str, Leaf] = {}
+    pictures: dict[str, LeafPart] = {}
     attachments: list[Attachment] = []
-    for part in mail_parts.leaves(octets):
+    for part in mail_parts.walk_leaves(octets):
         if part.content_id and part.type.startswith("image/"):
             pictures[part.content_id] = part
         is_body = not part.is_attached and part.type in ("text/html", "text/plain")
@@ -117,21 +118,21 @@ def read(octets: bytes) -> Mail:
             text, is_cut = part.text(MAX_TEXT), is_cut or len(part.body) > MAX_TEXT
         elif not (part.content_id and html and f"cid:{part.content_id}" in html):
             attachments.append(Attachment(part.name or part.type, part.type, part.size_octets))
-    return Mail(mail_parts.read_fields(octets), _with_pictures(html, pictures), text, attachments, is_cut)
+    return MailView(mail_parts.read_fields(octets), _inline_pictures(html, pictures), text, attachments, is_cut)
 
 
-def policy(own: str = "", *, remote: bool = False) -> str:
+def frame_policy(own: str = "", *, remote: bool = False) -> str:
     """The frame's policy. `own`: whose pictures load always, the pixel's in a sandbox; `remote`: everybody's do."""
     everywhere = "http: https:"
     return _POLICY.format(*([everywhere] * 3 if remote else (own, "", "'none'")))
 
 
-def has_remote(html: str) -> bool:
+def has_remote_content(html: str) -> bool:
     """True if it would load something from elsewhere."""
     return bool(_REMOTE.search(html))
 
 
-def framed(html: str) -> str:
+def add_link_target(html: str) -> str:
     """The HTML with its links opening in a new tab; the rest as it is."""
     # Not at the very top: before the doctype it would change how the whole mail is laid out.
     found = _HEAD.search(html) or _DOCTYPE.match(html)
@@ -139,13 +140,13 @@ def framed(html: str) -> str:
     return html[:at] + _NEW_TAB + html[at:]
 
 
-def _shown(octets: bytes) -> str:
-    text = octets[:_LONGEST_CHANGE].decode("utf-8", "replace")
-    return text + "…" if len(octets) > _LONGEST_CHANGE else text
+def _edit_text(octets: bytes) -> str:
+    text = octets[:_MAX_CHANGE].decode("utf-8", "replace")
+    return text + "…" if len(octets) > _MAX_CHANGE else text
 
 
-def _with_pictures(html: str, pictures: dict[str, Leaf]) -> str:
-    left = _MOST_INLINE
+def _inline_pictures(html: str, pictures: dict[str, LeafPart]) -> str:
+    left = _MAX_INLINE
 
     def inline(found: re.Match[str]) -> str:
         nonlocal left

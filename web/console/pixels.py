@@ -18,37 +18,37 @@ from relay.store.store import Store
 from relay.store.tracking import pixels
 from web.console import sign_in
 
-_PAGE = 50
+_PAGE_ROWS = 50
 
 
-class Pixels:
+class PixelPages:
     """The routes under `/pixels`."""
 
     def __init__(self, config: Config, store: Store, ring: tokens.KeyRing, page: Callable[..., Response]) -> None:
         self._config = config
         self._store = store
         self._ring = ring
-        self._page = page
+        self._render_page = page
 
     def routes(self) -> list[BaseRoute]:
         return [
-            Route("/pixels", self.listing),
-            Route("/pixels", self.create, methods=["POST"]),
-            Route("/pixels/{pixel}", self.one),
-            Route("/pixels/{pixel}/remove", self.remove, methods=["POST"]),
+            Route("/pixels", self.list_pixels),
+            Route("/pixels", self.create_pixel, methods=["POST"]),
+            Route("/pixels/{pixel}", self.show_pixel),
+            Route("/pixels/{pixel}/remove", self.remove_pixel, methods=["POST"]),
         ]
 
-    async def listing(self, request: Request) -> Response:
+    async def list_pixels(self, request: Request) -> Response:
         before = request.query_params.get("before", "")
-        found = await self._store.read(lambda connection: pixels.list_pixels(connection, _PAGE + 1, before))
-        shown = found[:_PAGE]
-        older = "/pixels?" + urlencode({"before": shown[-1].id}) if len(found) > _PAGE else ""
-        return self._page(
+        found = await self._store.read(lambda connection: pixels.list_pixels(connection, _PAGE_ROWS + 1, before))
+        shown = found[:_PAGE_ROWS]
+        older = "/pixels?" + urlencode({"before": shown[-1].id}) if len(found) > _PAGE_ROWS else ""
+        return self._render_page(
             request, "pixels.html", "pixels", pixels=shown, older=older, newest="/pixels", is_later_page=bool(before)
         )
 
-    async def create(self, request: Request) -> Response:
-        name = str((await sign_in.checked_form(request)).get("name", ""))
+    async def create_pixel(self, request: Request) -> Response:
+        name = str((await sign_in.read_checked_form(request)).get("name", ""))
         try:
             made = await self._store.write(
                 lambda connection: pixels.create_pixel(connection, self._ring, name, datetime.now(UTC))
@@ -60,7 +60,7 @@ class Pixels:
         request.session["notice"] = f"{made.name} is ready: copy it into your mail."
         return RedirectResponse(f"/pixels/{made.id}", 303)
 
-    async def one(self, request: Request) -> Response:
+    async def show_pixel(self, request: Request) -> Response:
         wanted = request.path_params["pixel"]
         seen, log = await self._store.read(
             lambda connection: (pixels.find_pixel(connection, wanted), pixels.list_pixel_log(connection, wanted))
@@ -68,7 +68,7 @@ class Pixels:
         if seen is None or seen.id != wanted:
             raise HTTPException(404)
         url = self._config.tracking.public_url
-        return self._page(
+        return self._render_page(
             request,
             "pixel.html",
             "pixels",
@@ -79,8 +79,8 @@ class Pixels:
             mode=self._config.privacy.mode,
         )
 
-    async def remove(self, request: Request) -> Response:
-        await sign_in.checked_form(request)
+    async def remove_pixel(self, request: Request) -> Response:
+        await sign_in.read_checked_form(request)
         wanted = request.path_params["pixel"]
         if not await self._store.write(lambda connection: pixels.remove_pixel(connection, wanted)):
             raise HTTPException(404)

@@ -16,22 +16,22 @@ from relay.store.store import Store
 from web.console import sign_in
 
 
-class Sessions:
+class SessionPages:
     """The routes under `/sessions`."""
 
     def __init__(self, store: Store, page: Callable[..., Response]) -> None:
         self._store = store
-        self._page = page
+        self._render_page = page
 
     def routes(self) -> list[BaseRoute]:
-        return [Route("/sessions", self.listing), Route("/sessions", self.end, methods=["POST"])]
+        return [Route("/sessions", self.list_sessions), Route("/sessions", self.end_session, methods=["POST"])]
 
-    async def listing(self, request: Request) -> Response:
+    async def list_sessions(self, request: Request) -> Response:
         found = await self._store.read(lambda connection: console_sessions.list_sessions(connection, datetime.now(UTC)))
-        return self._page(request, "sessions.html", "sessions", sessions=found, own=request.state.session)
+        return self._render_page(request, "sessions.html", "sessions", sessions=found, own=request.state.session)
 
-    async def end(self, request: Request) -> Response:
-        ended = str((await sign_in.checked_form(request)).get("session", ""))
+    async def end_session(self, request: Request) -> Response:
+        ended = str((await sign_in.read_checked_form(request)).get("session", ""))
         has_ended = await self._store.write(lambda connection: console_sessions.end_session(connection, ended))
         if ended == request.state.session:
             request.session.clear()

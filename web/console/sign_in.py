@@ -32,22 +32,22 @@ from relay.store.store import Store
 from web import visitors
 from web.api import core
 from web.console import cookies, sign_in_limits
-from web.rendering import Pages
+from web.rendering import TemplateRenderer
 
 _OPEN_PATHS = ("/login", "/healthz", core.DESCRIPTION)
 _OPEN_FOLDER = "/static/"
-_LONGEST_PASSWORD = 1024  # characters; argon2 reads them all
-_LONGEST_NAME = 200  # characters that a name is counted by
-_AWAY = "The database does not answer, so nobody can sign in now. Please try again in a moment."
+_MAX_PASSWORD = 1024  # characters; argon2 reads them all
+_MAX_NAME = 200  # characters that a name is counted by
+_DATABASE_UNAVAILABLE = "The database does not answer, so nobody can sign in now. Please try again in a moment."
 # Letters and digits that nobody mistakes for each other.
-_READABLE = "abcdefghjkmnpqrstuvwxyz23456789"
+_READABLE_CHARACTERS = "abcdefghjkmnpqrstuvwxyz23456789"
 
 
-def first_account(store: Store) -> tuple[str, str] | None:
+def create_first_account(store: Store) -> tuple[str, str] | None:
     """Makes the account `admin` if there is no account at all. Returns its name and password, to be shown once;
     else None. Blocks until it is durable. Raises sqlalchemy.exc.SQLAlchemyError."""
     name = accounts.FIRST_ACCOUNT
-    password = "-".join("".join(secrets.choice(_READABLE) for _ in range(5)) for _ in range(4))  # 99 bits
+    password = "-".join("".join(secrets.choice(_READABLE_CHARACTERS) for _ in range(5)) for _ in range(4))  # 99 bits
 
     def make(connection: sa.Connection) -> bool:
         if accounts.has_accounts(connection):
@@ -58,13 +58,13 @@ def first_account(store: Store) -> tuple[str, str] | None:
     return (name, password) if store.writer.submit(make).result() else None
 
 
-class Gate:
+class RequireLogin:
     """Lets nobody through to a page without a session; a route that somebody adds is closed from the start."""
 
-    def __init__(self, app: ASGIApp, store: Store, pages: Pages) -> None:
+    def __init__(self, app: ASGIApp, store: Store, renderer: TemplateRenderer) -> None:
         self._app = app
         self._store = store
-        self._pages = pages
+        self._renderer = renderer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -72,25 +72,25 @@ class Gate:
             return
         request = Request(scope)
         path = request.url.path
-        if core.is_api(path):  # which has keys for a gate
+        if core.is_api_path(path):  # which has keys for a gate
             await self._app(scope, receive, send)
             return
-        if request.method not in ("GET", "HEAD") and _comes_from_elsewhere(request):
-            await self._pages.answer("missing.html", 403, account="")(scope, receive, send)
+        if request.method not in ("GET", "HEAD") and _is_cross_site(request):
+            await self._renderer.render("error.html", 403, account="")(scope, receive, send)
             return
         if path not in _OPEN_PATHS and not path.startswith(_OPEN_FOLDER):
             try:
-                session = await self._session(request)
+                session = await self._find_session(request)
             except sa.exc.SQLAlchemyError as error:
-                await unavailable(self._pages, error)(scope, receive, send)
+                await unavailable_response(self._renderer, error)(scope, receive, send)
                 return
             if session is None:
-                await _to_login(request)(scope, receive, send)
+                await _redirect_to_login(request)(scope, receive, send)
                 return
             request.state.account, request.state.session = session["account"], session["digest"]
         await self._app(scope, receive, send)
 
-    async def _session(self, request: Request) -> sa.RowMapping | None:
+    async def _find_session(self, request: Request) -> sa.RowMapping | None:
         """The session that the cookie names, if it lasts. Raises sqlalchemy.exc.SQLAlchemyError."""
         named, now = request.session.get("id"), datetime.now(UTC)
         if not isinstance(named, str):
@@ -104,62 +104,64 @@ class Gate:
         return row
 
 
-class Login:
+class LoginPages:
     """The login form and the way out."""
 
-    def __init__(self, config: Config, store: Store, ring: tokens.KeyRing, pages: Pages) -> None:
+    def __init__(self, config: Config, store: Store, ring: tokens.KeyRing, renderer: TemplateRenderer) -> None:
         self._store = store
-        self._pages = pages
+        self._renderer = renderer
         self._first_password = accounts.first_password_file(config.relay.data_dir)
-        self._trusted = visitors.proxies_and_this_machine(config)
-        self._guesses = sign_in_limits.Guesses()
-        self._browsers = sign_in_limits.Browsers(ring.derive_secret("console-browser"))
+        self._trusted = visitors.proxies_and_loopback(config)
+        self._attempt_limits = sign_in_limits.SignInLimits()
+        self._browsers = sign_in_limits.BrowserCookies(ring.derive_secret("console-browser"))
         self._verifying = asyncio.Semaphore(2)  # each takes a core and 64 MB for a moment
 
     def routes(self) -> list[BaseRoute]:
         return [
-            Route("/login", self.show),
-            Route("/login", self.enter, methods=["POST"]),
-            Route("/logout", self.leave, methods=["POST"]),
+            Route("/login", self.show_form),
+            Route("/login", self.sign_in, methods=["POST"]),
+            Route("/logout", self.sign_out, methods=["POST"]),
         ]
 
-    async def show(self, request: Request) -> Response:
-        return self._page(request.query_params.get("next", ""))
+    async def show_form(self, request: Request) -> Response:
+        return self._render_form(request.query_params.get("next", ""))
 
-    async def enter(self, request: Request) -> Response:
+    async def sign_in(self, request: Request) -> Response:
         form = await request.form(max_files=0)
-        name, password, wanted = (_text(form, field) for field in ("name", "password", "next"))
-        ip = visitors.address(request, self._trusted)
-        browser = self._browsers.read(cookies.browser(request), name)
-        wait_s, guess = self._guesses.wait_s(ip, name[:_LONGEST_NAME], browser)
+        name, password, wanted = (_form_text(form, field) for field in ("name", "password", "next"))
+        ip = visitors.client_address(request, self._trusted)
+        browser = self._browsers.read(cookies.read_browser_cookie(request), name)
+        wait_s, guess = self._attempt_limits.start_attempt(ip, name[:_MAX_NAME], browser)
         if wait_s:
-            return self._page(wanted, name, _please_wait(ip, wait_s), 429, {"retry-after": str(math.ceil(wait_s))})
+            return self._render_form(wanted, name, _wait_text(ip, wait_s), 429, {"retry-after": str(math.ceil(wait_s))})
         try:
-            session = await self._sign_in(name, password, request, ip)
+            session = await self._start_session(name, password, request, ip)
         except sa.exc.SQLAlchemyError as error:
-            self._guesses.take_back(guess)
+            self._attempt_limits.forget_attempt(guess)
             errors.log_failure(error, "console")
-            return self._page(wanted, name, _AWAY, 503, {"retry-after": "5"})
+            return self._render_form(wanted, name, _DATABASE_UNAVAILABLE, 503, {"retry-after": "5"})
         if session is None:
             log.login_failed("console", ip)
-            return self._page(wanted, name, "That name and password do not match.", 401)
-        self._guesses.take_back(guess)
+            return self._render_form(wanted, name, "That name and password do not match.", 401)
+        self._attempt_limits.forget_attempt(guess)
         log.signed_in(name)
         if name == accounts.FIRST_ACCOUNT:
             with contextlib.suppress(OSError):
                 self._first_password.unlink(missing_ok=True)
         request.session.clear()
         request.session.update(id=session, csrf=secrets.token_urlsafe(24))
-        answer = RedirectResponse(_local(wanted), 303)
-        cookies.keep_browser(request, answer, cookies.browser(request) if browser else self._browsers.new(name))
+        answer = RedirectResponse(_local_path(wanted), 303)
+        cookies.set_browser_cookie(
+            request, answer, cookies.read_browser_cookie(request) if browser else self._browsers.new(name)
+        )
         return answer
 
-    async def _sign_in(self, name: str, password: str, request: Request, ip: str) -> str | None:
+    async def _start_session(self, name: str, password: str, request: Request, ip: str) -> str | None:
         """Begins a session and returns its random bits; None if name and password do not match.
         Raises sqlalchemy.exc.SQLAlchemyError."""
         stored = await self._store.read(lambda connection: accounts.password_hash(connection, name))
         async with self._verifying:
-            is_right = await asyncio.to_thread(accounts.verify_password, stored, password[:_LONGEST_PASSWORD])
+            is_right = await asyncio.to_thread(accounts.verify_password, stored, password[:_MAX_PASSWORD])
         if not is_right or stored is None:
             return None
         session, user_agent, now = secrets.token_urlsafe(32), request.headers.get("user-agent", ""), datetime.now(UTC)
@@ -172,45 +174,45 @@ class Login:
 
         return session if await self._store.write(start) else None
 
-    async def leave(self, request: Request) -> Response:
-        await checked_form(request)
+    async def sign_out(self, request: Request) -> Response:
+        await read_checked_form(request)
         try:
             await self._store.write(lambda connection: console_sessions.end_session(connection, request.state.session))
         except sa.exc.SQLAlchemyError as error:  # the session would go on for whoever has its cookie
-            return unavailable(self._pages, error)
+            return unavailable_response(self._renderer, error)
         request.session.clear()
         return RedirectResponse("/login", 303)
 
-    def _page(
+    def _render_form(
         self, wanted: str, name: str = "", error: str = "", status: int = 200, headers: dict[str, str] | None = None
     ) -> Response:
-        return self._pages.answer("login.html", status, headers, next=wanted, name=name, error=error, account="")
+        return self._renderer.render("login.html", status, headers, next=wanted, name=name, error=error, account="")
 
 
-def middleware(store: Store, ring: tokens.KeyRing, pages: Pages) -> list[Middleware]:
+def login_middleware(store: Store, ring: tokens.KeyRing, renderer: TemplateRenderer) -> list[Middleware]:
     """The session's cookie, then the gate."""
     return [
-        Middleware(cookies.Sessions, key=ring.derive_secret("console-session")),
-        Middleware(Gate, store=store, pages=pages),
+        Middleware(cookies.SessionCookies, key=ring.derive_secret("console-session")),
+        Middleware(RequireLogin, store=store, renderer=renderer),
     ]
 
 
-def unavailable(pages: Pages, error: sa.exc.SQLAlchemyError) -> Response:
+def unavailable_response(renderer: TemplateRenderer, error: sa.exc.SQLAlchemyError) -> Response:
     """What is shown while the database does not answer."""
     errors.log_failure(error, "console")
-    return pages.answer("unavailable.html", 503, {"retry-after": "5"}, account="")
+    return renderer.render("unavailable.html", 503, {"retry-after": "5"}, account="")
 
 
-async def checked_form(request: Request) -> FormData:
+async def read_checked_form(request: Request) -> FormData:
     """A form of ours. Raises HTTPException 403 if it does not carry the session's token."""
     form = await request.form(max_files=0)
     expected = request.session.get("csrf")
-    if not isinstance(expected, str) or not hmac.compare_digest(expected.encode(), _text(form, "csrf").encode()):
+    if not isinstance(expected, str) or not hmac.compare_digest(expected.encode(), _form_text(form, "csrf").encode()):
         raise HTTPException(403)
     return form
 
 
-def _comes_from_elsewhere(request: Request) -> bool:
+def _is_cross_site(request: Request) -> bool:
     site = request.headers.get("sec-fetch-site")
     if site is not None:
         return site not in ("same-origin", "none")
@@ -218,14 +220,14 @@ def _comes_from_elsewhere(request: Request) -> bool:
     return origin is not None and urlsplit(origin).netloc.lower() != request.headers.get("host", "").lower()
 
 
-def _to_login(request: Request) -> Response:
+def _redirect_to_login(request: Request) -> Response:
     request.session.clear()
     if request.method not in ("GET", "HEAD"):
         return RedirectResponse("/login", 303)
-    return RedirectResponse(f"/login?next={_quoted(request.url.path, request.url.query)}", 303)
+    return RedirectResponse(f"/login?next={_quote_path(request.url.path, request.url.query)}", 303)
 
 
-def _please_wait(ip: str, wait_s: float) -> str:
+def _wait_text(ip: str, wait_s: float) -> str:
     wait = f"{math.ceil(wait_s)} s" if wait_s < 120 else f"{math.ceil(wait_s / 60)} minutes"
     return (
         f"Too many wrong passwords came from the network of {ip}, or for this name. Please wait {wait}, or use a "
@@ -233,16 +235,16 @@ def _please_wait(ip: str, wait_s: float) -> str:
     )
 
 
-def _text(form: FormData, field: str) -> str:
+def _form_text(form: FormData, field: str) -> str:
     value = form.get(field)
     return value if isinstance(value, str) else ""
 
 
-def _quoted(path: str, query: str) -> str:
+def _quote_path(path: str, query: str) -> str:
     return quote(f"{path}?{query}" if query else path, safe="/")
 
 
-def _local(wanted: str) -> str:
+def _local_path(wanted: str) -> str:
     """The path to go on to: one of ours, never another host (`//host`, `/\\host`)."""
     is_ours = wanted.startswith("/") and not wanted.startswith(("//", "/\\")) and wanted.isprintable()
     return wanted if is_ours else "/"

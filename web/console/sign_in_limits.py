@@ -16,11 +16,11 @@ from typing import NamedTuple
 from relay import clients
 
 # More than the widest network may do in a day (450): it takes several to close an account, and then for an hour.
-MAX_OF_ACCOUNT = clients.Limit(500, clients.HOUR_S)
+ACCOUNT_LIMIT = clients.Limit(500, clients.HOUR_S)
 _NOWHERE = "::"  # a socket file has no address
 
 
-class Guess(NamedTuple):
+class SignInAttempt(NamedTuple):
     """One sign-in, at a time of the monotonic clock."""
 
     ip: str
@@ -29,17 +29,17 @@ class Guess(NamedTuple):
     at: float
 
 
-class Guesses:
+class SignInLimits:
     """The history of sign-ins that failed or are under way."""
 
     def __init__(self) -> None:
         self._networks = clients.failed_login_limit()
         self._browsers = clients.failed_login_limit()
-        self._accounts = clients.EventCounter((MAX_OF_ACCOUNT,))
+        self._accounts = clients.EventCounter((ACCOUNT_LIMIT,))
 
-    def wait_s(self, ip: str, account: str, browser: str) -> tuple[float, Guess]:
+    def start_attempt(self, ip: str, account: str, browser: str) -> tuple[float, SignInAttempt]:
         """How long this sign-in must wait; if not at all, it is counted until it is taken back."""
-        guess = Guess(ip or _NOWHERE, account, browser, time.monotonic())
+        guess = SignInAttempt(ip or _NOWHERE, account, browser, time.monotonic())
         if guess.browser:
             wait_s = self._browsers.key_wait_s(guess.browser, guess.at)
         else:
@@ -51,14 +51,14 @@ class Guesses:
             self._count(guess)
         return wait_s, guess
 
-    def _count(self, guess: Guess) -> None:
+    def _count(self, guess: SignInAttempt) -> None:
         if guess.browser:
             self._browsers.count_key(guess.browser, guess.at)
         else:
             self._networks.count(guess.ip, guess.at)
             self._accounts.count_key(guess.account, guess.at)
 
-    def take_back(self, guess: Guess) -> None:
+    def forget_attempt(self, guess: SignInAttempt) -> None:
         """It was right, or could not be judged."""
         if guess.browser:
             self._browsers.take_back_key(guess.browser, guess.at)
@@ -67,21 +67,21 @@ class Guesses:
             self._accounts.take_back_key(guess.account, guess.at)
 
 
-class Browsers:
+class BrowserCookies:
     """Cookies for browsers in which an account has signed in: random bits, with a MAC over them and the account."""
 
     def __init__(self, key: bytes) -> None:
         self._key = key
 
     def new(self, account: str) -> str:
-        return self._sealed(secrets.token_urlsafe(16), account)
+        return self._with_mac(secrets.token_urlsafe(16), account)
 
     def read(self, cookie: str, account: str) -> str:
         """What the browser is known by; empty if that account has never signed in with it."""
         bits, _, _ = cookie.partition(".")
-        is_ours = hmac.compare_digest(self._sealed(bits, account).encode(), cookie.encode("utf-8", "surrogatepass"))
+        is_ours = hmac.compare_digest(self._with_mac(bits, account).encode(), cookie.encode("utf-8", "surrogatepass"))
         return bits if is_ours else ""
 
-    def _sealed(self, bits: str, account: str) -> str:
+    def _with_mac(self, bits: str, account: str) -> str:
         mac = hmac.digest(self._key, f"{bits}.{account}".encode("utf-8", "surrogatepass"), hashlib.sha256)
         return f"{bits}.{mac.hex()}"

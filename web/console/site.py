@@ -26,16 +26,19 @@ from relay.store.recipients import suppressions
 from relay.store.store import Store
 from relay.store.views import message_detail, message_list, statistics
 from web import rendering
-from web.api import core, webhooks
+from web.api import core
+from web.api.consent import ConsentApi
+from web.api.pixels import PixelApi
+from web.api.webhooks import WebhookApi
 from web.console import sign_in
-from web.console.mailbox_pages import Letters
-from web.console.pixels import Pixels
-from web.console.sessions import Sessions
-from web.console.webhooks import Webhooks
+from web.console.mailbox_pages import MailboxPages
+from web.console.pixels import PixelPages
+from web.console.sessions import SessionPages
+from web.console.webhooks import WebhookPages
 
-PAGE = 50  # rows of a list
-_RECENT = 8
-_DAYS = 7
+PAGE_ROWS = 50  # rows of a list
+_RECENT_MESSAGES = 8
+_OVERVIEW_DAYS = 7
 
 
 class Console:
@@ -45,7 +48,7 @@ class Console:
         self._config = config
         self._store = store
         self._ring = ring
-        self.pages = rendering.private(
+        self.renderer = rendering.operator_renderer(
             {
                 "is_sandbox": config.is_sandbox,
                 "smtp": str(config.listen[0].address),
@@ -56,31 +59,32 @@ class Console:
 
     def routes(self) -> list[BaseRoute]:
         resources = [
-            *core.routes(self._config, self._store, self._ring),
-            webhooks.Webhooks(self._config, self._store, self._ring).routes(),
+            PixelApi(self._config, self._store, self._ring).routes(),
+            ConsentApi(self._store).routes(),
+            WebhookApi(self._config, self._store, self._ring).routes(),
         ]
         return [
-            Route("/", self.overview),
-            Route("/messages", self.messages),
-            Route("/messages/{message}", self.message),
-            Route("/suppressions", self.suppressions),
-            Route("/suppressions", self.suppress, methods=["POST"]),
-            Route("/suppressions/remove", self.ask_to_remove),
-            Route("/suppressions/remove", self.remove, methods=["POST"]),
-            *Pixels(self._config, self._store, self._ring, self.page).routes(),
-            *Letters(self._config, self._store, self._ring, self.page).routes(),
-            *sign_in.Login(self._config, self._store, self._ring, self.pages).routes(),
-            *Sessions(self._store, self.page).routes(),
-            *Webhooks(self._config, self._store, self._ring, self.page).routes(),
-            core.description(*resources),
-            Mount(core.PATH, core.application(self._config, self._store, *resources)),
+            Route("/", self.show_overview),
+            Route("/messages", self.list_messages),
+            Route("/messages/{message}", self.show_message),
+            Route("/suppressions", self.list_suppressions),
+            Route("/suppressions", self.add_suppression, methods=["POST"]),
+            Route("/suppressions/remove", self.confirm_removal),
+            Route("/suppressions/remove", self.remove_suppression, methods=["POST"]),
+            *PixelPages(self._config, self._store, self._ring, self.render_page).routes(),
+            *MailboxPages(self._config, self._store, self._ring, self.render_page).routes(),
+            *sign_in.LoginPages(self._config, self._store, self._ring, self.renderer).routes(),
+            *SessionPages(self._store, self.render_page).routes(),
+            *WebhookPages(self._config, self._store, self._ring, self.render_page).routes(),
+            core.description_route(*resources),
+            Mount(core.PATH, core.make_api(self._config, self._store, *resources)),
             Mount("/static", StaticFiles(directory=rendering.STATIC)),
         ]
 
     def middleware(self) -> list[Middleware]:
-        return sign_in.middleware(self._store, self._ring, self.pages)
+        return sign_in.login_middleware(self._store, self._ring, self.renderer)
 
-    def page(self, request: Request, template: str, section: str, **values: object) -> Response:
+    def render_page(self, request: Request, template: str, section: str, **values: object) -> Response:
         """A page with the frame around it: who is signed in, where we are, what was just done."""
         session = request.session
         values |= {
@@ -89,21 +93,21 @@ class Console:
             "csrf": session["csrf"],
             "notice": session.pop("notice") if "notice" in session else "",
         }
-        return self.pages.answer(template, 200, None, **values)
+        return self.renderer.render(template, 200, None, **values)
 
-    async def overview(self, request: Request) -> Response:
+    async def show_overview(self, request: Request) -> Response:
         today = datetime.combine(datetime.now(UTC).date(), time(), UTC)
-        first = today - timedelta(days=_DAYS - 1)
+        first = today - timedelta(days=_OVERVIEW_DAYS - 1)
         week, since_midnight, by_day, waiting, recent = await self._store.read(
             lambda connection: (
                 statistics.totals_since(connection, first),
                 statistics.totals_since(connection, today),
-                statistics.totals_by_day(connection, first, _DAYS),
+                statistics.totals_by_day(connection, first, _OVERVIEW_DAYS),
                 statistics.queue_depth(connection),
-                message_list.list_messages(connection, _RECENT),
+                message_list.list_messages(connection, _RECENT_MESSAGES),
             )
         )
-        return self.page(
+        return self.render_page(
             request,
             "overview.html",
             "overview",
@@ -114,7 +118,7 @@ class Console:
             lines=recent.items,
         )
 
-    async def messages(self, request: Request) -> Response:
+    async def list_messages(self, request: Request) -> Response:
         asked = request.query_params
         query, status = asked.get("q", "").strip(), asked.get("status", "")
         stream = asked.get("stream", "")
@@ -122,13 +126,18 @@ class Console:
         found, streams = await self._store.read(
             lambda connection: (
                 message_list.list_messages(
-                    connection, PAGE, query=query, status=status, stream=stream or None, before=asked.get("before", "")
+                    connection,
+                    PAGE_ROWS,
+                    query=query,
+                    status=status,
+                    stream=stream or None,
+                    before=asked.get("before", ""),
                 ),
                 message_list.list_streams(connection),
             )
         )
         kept = {"q": query, "status": status, "stream": stream}
-        return self.page(
+        return self.render_page(
             request,
             "messages.html",
             "messages",
@@ -139,11 +148,11 @@ class Console:
             streams=streams,
             is_filtered=bool(query or status or stream),
             is_later_page="before" in asked,
-            newest=_link("/messages", kept),
-            older=_link("/messages", kept | {"before": found.next}) if found.next else "",
+            newest=_url_with_query("/messages", kept),
+            older=_url_with_query("/messages", kept | {"before": found.next}) if found.next else "",
         )
 
-    async def message(self, request: Request) -> Response:
+    async def show_message(self, request: Request) -> Response:
         found = await self._store.read(
             lambda connection: message_detail.read_message(connection, request.path_params["message"])
         )
@@ -152,30 +161,34 @@ class Console:
         clicks = Counter(
             event.url for event in found.events if event.type == EventType.CLICKED and event.verdict == "human"
         )
-        return self.page(request, "message.html", "messages", story=found, clicks=clicks)
+        return self.render_page(request, "message.html", "messages", detail=found, clicks=clicks)
 
-    async def suppressions(self, request: Request) -> Response:
+    async def list_suppressions(self, request: Request) -> Response:
         asked = request.query_params
         query, after = asked.get("q", "").strip(), asked.get("before", "")
         after = after if re.fullmatch(r"[0-9]{1,18}", after) else ""
         # One more than is shown tells whether there is a further page.
         rows = await self._store.read(
-            lambda connection: suppressions.list_suppressions(connection, PAGE + 1, query, int(after or 0))
+            lambda connection: suppressions.list_suppressions(connection, PAGE_ROWS + 1, query, int(after or 0))
         )
-        older = _link("/suppressions", {"q": query, "before": str(rows[PAGE - 1]["id"])}) if len(rows) > PAGE else ""
-        return self.page(
+        older = (
+            _url_with_query("/suppressions", {"q": query, "before": str(rows[PAGE_ROWS - 1]["id"])})
+            if len(rows) > PAGE_ROWS
+            else ""
+        )
+        return self.render_page(
             request,
             "suppressions.html",
             "suppressions",
-            rows=rows[:PAGE],
+            rows=rows[:PAGE_ROWS],
             q=query,
             older=older,
             is_later_page=bool(after),
-            newest=_link("/suppressions", {"q": query}),
+            newest=_url_with_query("/suppressions", {"q": query}),
         )
 
-    async def suppress(self, request: Request) -> Response:
-        form = await sign_in.checked_form(request)
+    async def add_suppression(self, request: Request) -> Response:
+        form = await sign_in.read_checked_form(request)
         stream = str(form.get("stream", "")).strip()
         try:
             mailbox = address.parse_path(f"<{str(form.get('address', '')).strip()}>").mailbox
@@ -200,18 +213,18 @@ class Console:
         )
         return RedirectResponse("/suppressions", 303)
 
-    async def ask_to_remove(self, request: Request) -> Response:
-        entry = _Entry.of(request.query_params)
+    async def confirm_removal(self, request: Request) -> Response:
+        entry = _SuppressionKey.from_values(request.query_params)
         rows = await self._store.read(
-            lambda connection: suppressions.list_suppressions(connection, PAGE, entry.address)
+            lambda connection: suppressions.list_suppressions(connection, PAGE_ROWS, entry.address)
         )
         row = next((row for row in rows if all(row[name] == value for name, value in entry._asdict().items())), None)
         if row is None:
             raise HTTPException(404)
-        return self.page(request, "suppression.html", "suppressions", row=row)
+        return self.render_page(request, "suppression.html", "suppressions", row=row)
 
-    async def remove(self, request: Request) -> Response:
-        entry = _Entry.of(await sign_in.checked_form(request))
+    async def remove_suppression(self, request: Request) -> Response:
+        entry = _SuppressionKey.from_values(await sign_in.read_checked_form(request))
         count = await self._store.write(
             lambda connection: suppressions.remove_suppressions(
                 connection, entry.address, scope=entry.scope, stream=entry.stream
@@ -223,7 +236,7 @@ class Console:
         return RedirectResponse("/suppressions", 303)
 
 
-class _Entry(NamedTuple):
+class _SuppressionKey(NamedTuple):
     """What identifies a suppression."""
 
     address: str
@@ -231,10 +244,10 @@ class _Entry(NamedTuple):
     stream: str
 
     @classmethod
-    def of(cls, given: QueryParams | FormData) -> "_Entry":
+    def from_values(cls, given: QueryParams | FormData) -> "_SuppressionKey":
         return cls(*(str(given.get(name, "")) for name in cls._fields))
 
 
-def _link(path: str, values: dict[str, str]) -> str:
+def _url_with_query(path: str, values: dict[str, str]) -> str:
     query = urlencode({name: value for name, value in values.items() if value})
     return f"{path}?{query}" if query else path

@@ -22,33 +22,33 @@ from relay.store.store import Store
 from relay.store.views import webhook_objects
 from relay.store.webhooks import endpoints
 from web.api import webhooks as webhooks_api
-from web.api.core import Fault
+from web.api.core import ApiError
 from web.console import sign_in
 
-_PAGE = 50
-_SPANS = {"1h": timedelta(hours=1), "24h": timedelta(hours=24), "7d": timedelta(days=7)}
+_PAGE_ROWS = 50
+_REPLAY_SPANS = {"1h": timedelta(hours=1), "24h": timedelta(hours=24), "7d": timedelta(days=7)}
 
 
-class Webhooks:
+class WebhookPages:
     """The routes under `/webhooks`."""
 
     def __init__(self, config: Config, store: Store, ring: tokens.KeyRing, page: Callable[..., Response]) -> None:
         self._config = config
         self._store = store
         self._ring = ring
-        self._page = page
+        self._render_page = page
 
     def routes(self) -> list[BaseRoute]:
         return [
-            Route("/webhooks", self.listing),
-            Route("/webhooks", self.create, methods=["POST"]),
-            Route("/webhooks/{webhook}", self.one),
-            Route("/webhooks/{webhook}", self.change, methods=["POST"]),
+            Route("/webhooks", self.list_webhooks),
+            Route("/webhooks", self.create_webhook, methods=["POST"]),
+            Route("/webhooks/{webhook}", self.show_webhook),
+            Route("/webhooks/{webhook}", self.change_webhook, methods=["POST"]),
         ]
 
-    async def listing(self, request: Request) -> Response:
+    async def list_webhooks(self, request: Request) -> Response:
         found = await self._store.read(endpoints.list_webhook_status)
-        return self._page(
+        return self._render_page(
             request,
             "webhooks.html",
             "webhooks",
@@ -58,8 +58,8 @@ class Webhooks:
             shown=endpoints.without_password,
         )
 
-    async def create(self, request: Request) -> Response:
-        form = await sign_in.checked_form(request)
+    async def create_webhook(self, request: Request) -> Response:
+        form = await sign_in.read_checked_form(request)
         given = {
             "url": str(form.get("url", "")),
             "format": str(form.get("format", "waypost")),
@@ -68,34 +68,34 @@ class Webhooks:
             "machines": "machines" in form,
         }
         try:
-            wanted = await webhooks_api.configured(given, self._config)
-        except Fault as fault:
+            wanted = await webhooks_api.validate_webhook(given, self._config)
+        except ApiError as fault:
             request.session["notice"] = f"Nothing was added: {fault}."
             return RedirectResponse("/webhooks", 303)
         made = await self._store.write(
             lambda connection: endpoints.add_webhook(connection, wanted, datetime.now(UTC), endpoints.DATABASE)
         )
-        return await self._show(request, made.id, secret=made.secret, status=201)
+        return await self._render_webhook(request, made.id, secret=made.secret, status=201)
 
-    async def one(self, request: Request) -> Response:
-        return await self._show(request, request.path_params["webhook"])
+    async def show_webhook(self, request: Request) -> Response:
+        return await self._render_webhook(request, request.path_params["webhook"])
 
-    async def change(self, request: Request) -> Response:
-        webhook, form = request.path_params["webhook"], await sign_in.checked_form(request)
+    async def change_webhook(self, request: Request) -> Response:
+        webhook, form = request.path_params["webhook"], await sign_in.read_checked_form(request)
         try:
             if form.get("do") == "rotate":
                 secret = await self._store.write(
                     lambda connection: endpoints.rotate_secret(connection, webhook, datetime.now(UTC))
                 )
-                return await self._show(request, webhook, secret=secret)
-            request.session["notice"] = await self._do(webhook, form)
+                return await self._render_webhook(request, webhook, secret=secret)
+            request.session["notice"] = await self._apply_action(webhook, form)
         except endpoints.UnknownWebhookError:
             raise HTTPException(404) from None
         except ValueError as error:
             request.session["notice"] = f"Nothing was changed: {error}."
         return RedirectResponse("/webhooks" if form.get("do") == "remove" else f"/webhooks/{webhook}", 303)
 
-    async def _do(self, webhook: str, form: FormData) -> str:
+    async def _apply_action(self, webhook: str, form: FormData) -> str:
         """Does what a button asks for; returns what is to be said of it. Raises webhooks.Unknown, ValueError."""
         now = datetime.now(UTC)
 
@@ -115,25 +115,25 @@ class Webhooks:
             case "again":
                 return "The event is sent again." if await self._store.write(again) else "That event has expired."
             case "replay":
-                span = _SPANS.get(str(form.get("since")), _SPANS["1h"])
-                count = await webhooks_api.replayed(self._store, webhook, now, span)
+                span = _REPLAY_SPANS.get(str(form.get("since")), _REPLAY_SPANS["1h"])
+                count = await webhooks_api.replay_events_since(self._store, webhook, now, span)
                 return f"{count} events are sent again."
         raise HTTPException(400)
 
-    async def _show(self, request: Request, webhook: str, *, secret: str = "", status: int = 200) -> Response:
+    async def _render_webhook(self, request: Request, webhook: str, *, secret: str = "", status: int = 200) -> Response:
         before, failed = request.query_params.get("before", ""), "failed" in request.query_params
         found, log = await self._store.read(
             lambda connection: (
                 endpoints.list_webhook_status(connection, [webhook]),
-                endpoints.list_webhook_log(connection, webhook, _PAGE + 1, before, failed=failed),
+                endpoints.list_webhook_log(connection, webhook, _PAGE_ROWS + 1, before, failed=failed),
             )
         )
         if not found:
             raise HTTPException(404)
-        shown, row = log[:_PAGE], found[0].webhook
+        shown, row = log[:_PAGE_ROWS], found[0].webhook
         path, kept = f"/webhooks/{webhook}", {"failed": "1"} if failed else {}
-        older = f"{path}?" + urlencode(kept | {"before": shown[-1].id}) if len(log) > _PAGE else ""
-        answer = self._page(
+        older = f"{path}?" + urlencode(kept | {"before": shown[-1].id}) if len(log) > _PAGE_ROWS else ""
+        answer = self._render_page(
             request,
             "webhook.html",
             "webhooks",

@@ -30,7 +30,7 @@ _MAX_KEYS = 20
 _MAX_WAITING = 50  # messages, of 256 KB each
 _MAX_REFUSED = 1000  # URLs
 _REFUSED_FOR_S = 600
-_AWAY_FOR_S = 20  # Amazon asks again after 20 s, three times
+_UNREACHABLE_FOR_S = 20  # Amazon asks again after 20 s, three times
 _MAX_CHAIN = 5  # certificates beside the first
 # Where Amazon's authorities, its own and DigiCert, serve the certificate that signed one (RFC 5280 §4.2.2.1). Its
 # signature is checked, so that plain HTTP, which is what such URLs are, does no harm.
@@ -40,32 +40,32 @@ _ISSUER_URL = re.compile(
 _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]++-----END CERTIFICATE-----")
 
 
-class _Key(NamedTuple):
+class _CertifiedKey(NamedTuple):
     key: rsa.RSAPublicKey
     ends_at: datetime
 
 
-class Certificates:
+class CertificateCache:
     """Those that have been seen. `roots`: who is trusted; None is whom the system trusts."""
 
     def __init__(self, fetch: Fetch, roots: Sequence[x509.Certificate] | None = None) -> None:
         self._fetch = fetch
         self._roots = roots
-        self._keys: dict[str, _Key] = {}
+        self._keys: dict[str, _CertifiedKey] = {}
         self._refused: OrderedDict[str, tuple[float, Exception]] = OrderedDict()  # until when, and why
-        self._under_way = ""
+        self._fetching_url = ""
         self._waiting = 0  # for the one that is under way
         self._lock = asyncio.Lock()
 
-    async def key(self, url: str, names: Sequence[str]) -> rsa.RSAPublicKey:
+    async def get_key(self, url: str, names: Sequence[str]) -> rsa.RSAPublicKey:
         """The key of the certificate at a URL that has been looked at. Raises BadSignatureError, OSError."""
         known = self._keys.get(url)
         if known is not None and datetime.now(UTC) < known.ends_at:
             return known.key
-        if self._waiting and (self._under_way != url or self._waiting >= _MAX_WAITING):
+        if self._waiting and (self._fetching_url != url or self._waiting >= _MAX_WAITING):
             raise OSError("a certificate is being fetched")
         self._waiting += 1
-        self._under_way = url
+        self._fetching_url = url
         try:
             async with self._lock:
                 known = self._keys.get(url)  # whoever waited here finds it
@@ -79,14 +79,14 @@ class Certificates:
         finally:
             self._waiting -= 1
 
-    async def _fetch_key(self, url: str, names: Sequence[str]) -> _Key:
+    async def _fetch_key(self, url: str, names: Sequence[str]) -> _CertifiedKey:
         until, why = self._refused.get(url, (0.0, None))
         if why is not None and time.monotonic() < until:
             raise type(why)(*why.args)
         try:
             found = await self._verify(await self._fetch(url), names)
         except OSError:
-            self._refuse(url, OSError("the certificate could not be fetched a short time ago"), _AWAY_FOR_S)
+            self._refuse(url, OSError("the certificate could not be fetched a short time ago"), _UNREACHABLE_FOR_S)
             raise
         except BadSignatureError as error:
             self._refuse(url, error, _REFUSED_FOR_S)
@@ -100,7 +100,7 @@ class Certificates:
         if len(self._refused) > _MAX_REFUSED:
             self._refused.popitem(last=False)
 
-    async def _verify(self, octets: bytes, names: Sequence[str]) -> _Key:
+    async def _verify(self, octets: bytes, names: Sequence[str]) -> _CertifiedKey:
         try:
             first, *others = [x509.load_pem_x509_certificate(pem) for pem in _PEM.findall(octets)[: 1 + _MAX_CHAIN]]
             key = first.public_key()
@@ -114,7 +114,7 @@ class Certificates:
             others += await self._issuer(first)  # what a server leaves out of the chain, its certificate names
             if not self._leads_to_a_root(first, others, names):
                 raise BadSignatureError("the certificate is not Amazon's, or not of today")
-        return _Key(key, first.not_valid_after_utc)
+        return _CertifiedKey(key, first.not_valid_after_utc)
 
     def _leads_to_a_root(
         self, first: x509.Certificate, others: Sequence[x509.Certificate], names: Sequence[str]

@@ -35,7 +35,7 @@ from relay.store.store import Store
 from web.inbound import mailgun, postmark, provider_event, sendgrid, ses, sparkpost
 from web.inbound.certificates import Fetch
 from web.inbound.provider_event import BadSignatureError, MalformedPayloadError, ProviderEvent
-from web.inbound.sns import Sns
+from web.inbound.sns import SnsVerifier
 
 MAX_BODY = 10 << 20  # octets; SendGrid and SparkPost send thousands of events at once
 _MAX_OBJECT = 1 << 20  # of one event; Postmark's may hold the start of a bounce
@@ -49,7 +49,7 @@ class _VerifiedPayload(NamedTuple):
     """A verified body: its events, a token that counts once, and the faults of what could not be read."""
 
     events: list[ProviderEvent]
-    once: str = ""
+    single_use_token: str = ""
     faults: Sequence[MalformedPayloadError] = ()
 
 
@@ -75,20 +75,20 @@ class ProviderWebhooks:
         self._config = config
         self._store = store
         self._ring = ring
-        self._sns = Sns(config.inbound.ses, fetch, roots)
+        self._sns = SnsVerifier(config.inbound.ses, fetch, roots)
         self._in_flight = 0  # octets
         inbound = config.inbound
         providers = {
-            "ses": (inbound.ses, _Provider(_MAX_SNS, _check_nothing, self._ses)),
-            "sendgrid": (inbound.sendgrid, _Provider(MAX_BODY, _check_sendgrid, self._sendgrid)),
-            "mailgun": (inbound.mailgun.get_secret_value(), _Provider(_MAX_OBJECT, _check_nothing, self._mailgun)),
+            "ses": (inbound.ses, _Provider(_MAX_SNS, _check_nothing, self._read_ses)),
+            "sendgrid": (inbound.sendgrid, _Provider(MAX_BODY, _check_sendgrid, self._read_sendgrid)),
+            "mailgun": (inbound.mailgun.get_secret_value(), _Provider(_MAX_OBJECT, _check_nothing, self._read_mailgun)),
             "postmark": (
                 inbound.postmark.get_secret_value(),
-                _Provider(_MAX_OBJECT, _credential_check(inbound.postmark.get_secret_value()), self._postmark),
+                _Provider(_MAX_OBJECT, _credential_check(inbound.postmark.get_secret_value()), self._read_postmark),
             ),
             "sparkpost": (
                 inbound.sparkpost.get_secret_value(),
-                _Provider(MAX_BODY, _credential_check(inbound.sparkpost.get_secret_value()), self._sparkpost),
+                _Provider(MAX_BODY, _credential_check(inbound.sparkpost.get_secret_value()), self._read_sparkpost),
             ),
         }
         self._providers = {name: provider for name, (given, provider) in providers.items() if given}
@@ -103,21 +103,21 @@ class ProviderWebhooks:
             payload = await provider.read_payload(await self._read_body(request, provider.max_octets), request)
         except BadSignatureError as error:
             log.provider_events_refused(name, str(error))
-            return _error(401, "forged", str(error), {"www-authenticate": 'Basic realm="webhooks"'})
+            return _error_response(401, "forged", str(error), {"www-authenticate": 'Basic realm="webhooks"'})
         except MalformedPayloadError as error:
             log.provider_events_refused(name, str(error))
-            return _error(400, "malformed", str(error))
+            return _error_response(400, "malformed", str(error))
         except ClientDisconnect:
             return Response(status_code=400)  # which nobody reads
         except OSError as error:  # of Amazon, or of too many at once: the database has not been asked yet
             log.provider_events_refused(name, f"later: {error}")
-            return _unavailable()
+            return _unavailable_response()
         try:
             counts = await self._apply_payload(name, payload)
         except (sa.exc.SQLAlchemyError, OSError, UnknownDeliveryError) as error:
             if not isinstance(error, UnknownDeliveryError):
                 errors.log_failure(error, "inbound", name)
-            return _unavailable()
+            return _unavailable_response()
         return JSONResponse(counts)
 
     async def _read_body(self, request: Request, max_octets: int) -> bytes:
@@ -140,8 +140,8 @@ class ProviderWebhooks:
 
     # --- each provider's proof
 
-    async def _ses(self, body: bytes, _: Request) -> _VerifiedPayload:
-        message = _json(body)
+    async def _read_ses(self, body: bytes, _: Request) -> _VerifiedPayload:
+        message = _parse_json(body)
         if await self._sns.verify(message, datetime.now(UTC)) != "Notification":
             if provider_event.text(message, "Type") == "SubscriptionConfirmation":
                 await self._sns.confirm(message)
@@ -150,24 +150,24 @@ class ProviderWebhooks:
         if not said.lstrip().startswith("{"):
             return _VerifiedPayload([])  # the words by which SES tries a new topic
         return _VerifiedPayload(
-            list(ses.parse_events(_json(said.encode()), provider_event.identifier(message, "MessageId")))
+            list(ses.parse_events(_parse_json(said.encode()), provider_event.identifier(message, "MessageId")))
         )
 
-    async def _sendgrid(self, body: bytes, request: Request) -> _VerifiedPayload:
+    async def _read_sendgrid(self, body: bytes, request: Request) -> _VerifiedPayload:
         sendgrid.verify(self._config.inbound.sendgrid, request.headers, body)
-        batch = sendgrid.parse_events(_json(body))
+        batch = sendgrid.parse_events(_parse_json(body))
         return _VerifiedPayload(batch.events, faults=batch.faults)
 
-    async def _mailgun(self, body: bytes, _: Request) -> _VerifiedPayload:
-        data = _json(body)
+    async def _read_mailgun(self, body: bytes, _: Request) -> _VerifiedPayload:
+        data = _parse_json(body)
         once = mailgun.verify(self._config.inbound.mailgun.get_secret_value(), data, datetime.now(UTC))
         return _VerifiedPayload(list(mailgun.parse_events(data)), once)
 
-    async def _postmark(self, body: bytes, _: Request) -> _VerifiedPayload:
-        return _VerifiedPayload(list(postmark.parse_events(_json(body))))
+    async def _read_postmark(self, body: bytes, _: Request) -> _VerifiedPayload:
+        return _VerifiedPayload(list(postmark.parse_events(_parse_json(body))))
 
-    async def _sparkpost(self, body: bytes, _: Request) -> _VerifiedPayload:
-        batch = sparkpost.parse_events(_json(body))
+    async def _read_sparkpost(self, body: bytes, _: Request) -> _VerifiedPayload:
+        batch = sparkpost.parse_events(_parse_json(body))
         return _VerifiedPayload(batch.events, faults=batch.faults)
 
     # --- what comes of it
@@ -202,8 +202,8 @@ class ProviderWebhooks:
 
     def _apply_events(self, provider: str, payload: _VerifiedPayload, connection: sa.Connection) -> dict[str, int]:
         counts = {"taken": 0, "known": 0, "unknown": 0}
-        if payload.once and not late_reports.mark_processed(
-            connection, f"{provider} token {payload.once}", datetime.now(UTC)
+        if payload.single_use_token and not late_reports.mark_processed(
+            connection, f"{provider} token {payload.single_use_token}", datetime.now(UTC)
         ):
             return counts | {"known": len(payload.events)}
         for one in payload.events:
@@ -261,17 +261,21 @@ class ProviderWebhooks:
             return report
         if one.held_by_provider:  # its list's word is old news of the address, and no proof
             return report._replace(kind="soft", category="suppressed", rule=f"{provider}.held")
-        verdict = _verdict(provider, one, judged.verdict)
+        verdict = _choose_verdict(provider, one, judged.verdict)
         return late_reports.as_failure(report, verdict, suppress_hard=self._config.bounces.suppress_hard)
 
 
-def _verdict(provider: str, one: ProviderEvent, verdict: Verdict) -> Verdict:
+def _choose_verdict(provider: str, one: ProviderEvent, verdict: Verdict) -> Verdict:
     """What the reply says; the provider's own class where no word of it does; never more than the provider says."""
     said_nothing = verdict.rule.startswith(recipient_report.UNINFORMATIVE_RULES)
-    if one.own and said_nothing and (one.own.is_specific or not any(letter.isalpha() for letter in one.text)):
-        verdict = _verdict_of_category(one.own.category, f"{provider}.{one.reason}", verdict)
+    if (
+        one.provider_class
+        and said_nothing
+        and (one.provider_class.is_specific or not any(letter.isalpha() for letter in one.text))
+    ):
+        verdict = _verdict_of_category(one.provider_class.category, f"{provider}.{one.reason}", verdict)
     if verdict.kind is BounceKind.HARD and not one.may_be_hard:
-        category = one.own.category if one.own else "undetermined"
+        category = one.provider_class.category if one.provider_class else "undetermined"
         verdict = _verdict_of_category(category, f"{provider}.{one.reason}", verdict)._replace(
             kind=BounceKind.SOFT, suppress=False
         )
@@ -285,7 +289,7 @@ def _verdict_of_category(category: str, rule: str, verdict: Verdict) -> Verdict:
     )
 
 
-def _json(body: bytes) -> object:
+def _parse_json(body: bytes) -> object:
     try:
         found: object = json.loads(body)
     except (ValueError, RecursionError) as error:
@@ -318,9 +322,9 @@ def _credential_check(secret: str) -> Callable[[Request], None]:
     return check
 
 
-def _unavailable() -> Response:
-    return _error(503, "later", "this cannot be taken now; please send it again", {"retry-after": "60"})
+def _unavailable_response() -> Response:
+    return _error_response(503, "later", "this cannot be taken now; please send it again", {"retry-after": "60"})
 
 
-def _error(status: int, code: str, message: str, headers: dict[str, str] | None = None) -> Response:
+def _error_response(status: int, code: str, message: str, headers: dict[str, str] | None = None) -> Response:
     return JSONResponse({"error": {"code": code, "message": message}}, status, headers)

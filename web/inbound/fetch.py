@@ -8,15 +8,15 @@ _TIMEOUT_S = 10
 _MAX_OCTETS = 1 << 16
 
 
-class _Stay(urllib.request.HTTPRedirectHandler):
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
     def redirect_request(self, *_: object) -> None:
         """Nowhere else: the URL was looked at, another would not be."""
 
 
-_OPENER = urllib.request.build_opener(_Stay)
+_OPENER = urllib.request.build_opener(_NoRedirects)
 
 
-async def fetch(url: str) -> bytes:
+async def fetch_url(url: str) -> bytes:
     """The body. Raises OSError, also for any status but 200, for what is no HTTP and for what is no URL."""
 
     def read() -> bytes:

@@ -11,9 +11,9 @@ from datetime import UTC, datetime, timedelta
 
 from relay.event_type import EventType
 from web.inbound import provider_event
-from web.inbound.provider_event import BadSignatureError, Class, ProviderEvent
+from web.inbound.provider_event import BadSignatureError, ProviderClass, ProviderEvent
 
-WINDOW = timedelta(hours=12)  # a webhook that failed is sent again for eight hours
+MAX_AGE = timedelta(hours=12)  # a webhook that failed is sent again for eight hours
 _MAX_TOKEN = 100  # characters; Mailgun's have 50
 # Timestamp and token are signed as one text: only where the length of the first is known is the second.
 _STAMP = re.compile(r"[0-9]{10}")
@@ -29,11 +29,11 @@ _CODE = re.compile(r"(?!49[89])[245][0-9]{2}")
 # A permanent failure's code without a text: what RFC 5321 §4.2.2 has it mean.
 _UNKNOWN_USER = frozenset({"550", "551", "553"})
 _CLASSES = {
-    "bounce": Class("user_unknown"),
+    "bounce": ProviderClass("user_unknown"),
     "hardfail": provider_event.PERMANENT,
-    "old": Class("expired"),
-    "espblock": Class("reputation"),
-    "greylisted": Class("greylisted"),
+    "old": ProviderClass("expired"),
+    "espblock": ProviderClass("reputation"),
+    "greylisted": ProviderClass("greylisted"),
 }
 
 
@@ -45,7 +45,7 @@ def verify(key: str, data: object, now: datetime) -> str:
         raise BadSignatureError("no timestamp and token of Mailgun's")
     if not hmac.compare_digest(signature.encode(), provider_event.text(data, "signature", "signature").encode()):
         raise BadSignatureError("the signature is not Mailgun's")
-    if abs(now - datetime.fromtimestamp(int(stamp), UTC)) > WINDOW:
+    if abs(now - datetime.fromtimestamp(int(stamp), UTC)) > MAX_AGE:
         raise BadSignatureError("the signature is too old")
     return token
 
@@ -81,6 +81,7 @@ def parse_events(data: object) -> Iterator[ProviderEvent]:
         remote=provider_event.host(status, "mx-host") or "mailgun",
         reason=provider_event.identifier(event, "reason") or provider_event.identifier(event, "event"),
         held_by_provider=why.startswith("suppress-"),
-        own=_CLASSES.get(why) or (provider_event.PERMANENT if name == "failed" and code in _UNKNOWN_USER else None),
+        provider_class=_CLASSES.get(why)
+        or (provider_event.PERMANENT if name == "failed" and code in _UNKNOWN_USER else None),
         may_be_hard=name == "failed",
     )

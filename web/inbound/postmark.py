@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from relay.event_type import EventType
 from web.inbound import provider_event
-from web.inbound.provider_event import Class, MalformedPayloadError, ProviderEvent
+from web.inbound.provider_event import MalformedPayloadError, ProviderClass, ProviderEvent
 
 # Types of its bounces that are none: answers, and mail that came in.
 _NO_BOUNCE = frozenset(
@@ -22,16 +22,16 @@ _OTHER_TYPES = {
 _HELD = frozenset({"ManuallyDeactivated", "Unconfirmed"})
 _CLASSES = {
     "HardBounce": provider_event.PERMANENT,
-    "BadEmailAddress": Class("user_unknown"),
-    "SoftBounce": Class("undetermined"),
-    "Unknown": Class("undetermined"),
-    "DnsError": Class("system"),
-    "SpamNotification": Class("spam"),
-    "VirusNotification": Class("content"),
-    "Blocked": Class("reputation"),
-    "DMARCPolicy": Class("authentication"),
-    "SMTPApiError": Class("protocol"),
-    "TemplateRenderingFailed": Class("protocol"),
+    "BadEmailAddress": ProviderClass("user_unknown"),
+    "SoftBounce": ProviderClass("undetermined"),
+    "Unknown": ProviderClass("undetermined"),
+    "DnsError": ProviderClass("system"),
+    "SpamNotification": ProviderClass("spam"),
+    "VirusNotification": ProviderClass("content"),
+    "Blocked": ProviderClass("reputation"),
+    "DMARCPolicy": ProviderClass("authentication"),
+    "SMTPApiError": ProviderClass("protocol"),
+    "TemplateRenderingFailed": ProviderClass("protocol"),
 }
 _NEVER_SENT = frozenset({"SMTPApiError", "TemplateRenderingFailed"})
 _KNOWN = frozenset({"Bounce", "SpamComplaint", "Delivery", "SubscriptionChange"})
@@ -73,6 +73,6 @@ def parse_events(data: object) -> Iterator[ProviderEvent]:
         remote="postmark",
         reason=provider_event.identifier(data, "Type") or record,
         held_by_provider=kind in _HELD,
-        own=_CLASSES.get(kind),
+        provider_class=_CLASSES.get(kind),
         may_be_hard=kind not in _NEVER_SENT,
     )

@@ -21,7 +21,7 @@ _HOST = re.compile(r"[A-Za-z0-9._:\[\]-]{1,255}")
 _STATUS = re.compile(r"[245]\.[0-9]{1,3}\.[0-9]{1,3}")  # RFC 3463 §2
 _KEYWORD = re.compile(r"[\w .:/-]{1,64}")
 # Types of feedback that are no recipient's complaint (RFC 5965 §7.3 and its registry).
-NO_COMPLAINTS = frozenset({"not-spam", "auth-failure", "virus"})
+NOT_COMPLAINTS = frozenset({"not-spam", "auth-failure", "virus"})
 
 
 class BadSignatureError(Exception):
@@ -32,7 +32,7 @@ class MalformedPayloadError(ValueError):
     """The body is not what the provider's documentation says; the text says how."""
 
 
-class Class(NamedTuple):
+class ProviderClass(NamedTuple):
     """A provider's class of a failure, as a category of `relay.bounce`. It decides where no word of the reply does;
     one that is not specific ("permanent") only where there is no reply."""
 
@@ -40,7 +40,7 @@ class Class(NamedTuple):
     is_specific: bool = True
 
 
-PERMANENT = Class("user_unknown", is_specific=False)
+PERMANENT = ProviderClass("user_unknown", is_specific=False)
 
 
 class ProviderEvent(NamedTuple):
@@ -64,11 +64,11 @@ class ProviderEvent(NamedTuple):
     remote: str = ""
     reason: str = ""
     held_by_provider: bool = False
-    own: Class | None = None
+    provider_class: ProviderClass | None = None
     may_be_hard: bool = True
 
 
-class Batch(NamedTuple):
+class EventBatch(NamedTuple):
     """What could be read of a list of events, and what was wrong with the others."""
 
     events: list[ProviderEvent]
@@ -127,7 +127,7 @@ def list_items(data: object, *path: str) -> Iterator[Any]:  # Any: what JSON hol
     yield from found if isinstance(found, list) else ()
 
 
-def parse_batch(items: object, read: Callable[[object], Iterator[ProviderEvent]]) -> Batch:
+def parse_batch(items: object, read: Callable[[object], Iterator[ProviderEvent]]) -> EventBatch:
     """Reads a list of events; one bad event does not lose the others.
 
     Raises MalformedPayloadError if it is no list, or if every event is bad.
@@ -143,7 +143,7 @@ def parse_batch(items: object, read: Callable[[object], Iterator[ProviderEvent]]
             faults.append(error)
     if faults and len(faults) == len(items):
         raise faults[0]
-    return Batch(events, faults)
+    return EventBatch(events, faults)
 
 
 def time(data: object, *path: str) -> datetime:

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from relay.event_type import EventType
 from web.inbound import provider_event
-from web.inbound.provider_event import BadSignatureError, Batch, Class, ProviderEvent
+from web.inbound.provider_event import BadSignatureError, EventBatch, ProviderClass, ProviderEvent
 
 SIGNATURE = "x-twilio-email-event-webhook-signature"
 TIMESTAMP = "x-twilio-email-event-webhook-timestamp"
@@ -27,26 +27,26 @@ _TYPES = {
     "unsubscribe": EventType.UNSUBSCRIBED,
     "group_unsubscribe": EventType.UNSUBSCRIBED,
 }
-EXPIRED = Class("expired")
+EXPIRED = ProviderClass("expired")
 # bounce_classification, which tells for what a mail was refused.
 _CLASSES = {
-    "Invalid Address": Class("user_unknown"),
-    "Technical": Class("system"),
-    "Technical Failure": Class("system"),
-    "Content": Class("content"),
-    "Reputation": Class("reputation"),
-    "Frequency/Volume": Class("rate_limited"),
-    "Frequency or Volume Too High": Class("rate_limited"),
-    "Mailbox Unavailable": Class("mailbox_full"),  # full, inactive or suspended; the mildest of these
+    "Invalid Address": ProviderClass("user_unknown"),
+    "Technical": ProviderClass("system"),
+    "Technical Failure": ProviderClass("system"),
+    "Content": ProviderClass("content"),
+    "Reputation": ProviderClass("reputation"),
+    "Frequency/Volume": ProviderClass("rate_limited"),
+    "Frequency or Volume Too High": ProviderClass("rate_limited"),
+    "Mailbox Unavailable": ProviderClass("mailbox_full"),  # full, inactive or suspended; the mildest of these
 }
 # Why a mail was dropped: the addresses that are on its lists, and what says nothing of an address.
 _HELD = frozenset({"Bounced Address", "Unsubscribed Address", "Spam Reporting Address"})
 _DROPPED = {
-    "Invalid": Class("user_unknown"),
-    "Invalid SMTPAPI header": Class("protocol"),
-    "Spam Content (if Spam Checker app is enabled)": Class("spam"),
-    "Spam Content": Class("spam"),
-    "Recipient List over Package Quota": Class("rate_limited"),
+    "Invalid": ProviderClass("user_unknown"),
+    "Invalid SMTPAPI header": ProviderClass("protocol"),
+    "Spam Content (if Spam Checker app is enabled)": ProviderClass("spam"),
+    "Spam Content": ProviderClass("spam"),
+    "Recipient List over Package Quota": ProviderClass("rate_limited"),
 }
 
 
@@ -67,7 +67,7 @@ def verify(key: str, headers: Mapping[str, str], body: bytes) -> None:
         raise BadSignatureError("the signature is not SendGrid's") from None
 
 
-def parse_events(data: object) -> Batch:
+def parse_events(data: object) -> EventBatch:
     """What the batch says. Raises MalformedPayloadError."""
     return provider_event.parse_batch(data, _parse_event)
 
@@ -96,7 +96,7 @@ def _parse_event(event: object) -> Iterator[ProviderEvent]:
         remote="sendgrid",
         reason=reason,
         held_by_provider=name == "dropped" and reason in _HELD,
-        own=own,
+        provider_class=own,
         # `blocked` is the receiver's view of the sender, and puts no address on SendGrid's list.
         may_be_hard=name == "bounce" and kind not in ("blocked", "expired"),
     )

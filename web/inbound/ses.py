@@ -8,7 +8,7 @@ from typing import Any
 
 from relay.event_type import EventType
 from web.inbound import provider_event
-from web.inbound.provider_event import Class, ProviderEvent
+from web.inbound.provider_event import ProviderClass, ProviderEvent
 
 # The event: its type with us, its object, its list of recipients.
 _EVENTS = {
@@ -24,12 +24,12 @@ _HELD = frozenset({"Suppressed", "OnAccountSuppressionList", "UnsubscribedRecipi
 _CLASSES = {
     ("Permanent", "General"): provider_event.PERMANENT,
     ("Permanent", ""): provider_event.PERMANENT,
-    ("Permanent", "NoEmail"): Class("user_unknown"),
-    ("Transient", "MailboxFull"): Class("mailbox_full"),
-    ("Transient", "MessageTooLarge"): Class("too_large"),
-    ("Transient", "ContentRejected"): Class("content"),
-    ("Transient", "AttachmentRejected"): Class("content"),
-    ("Transient", "CustomTimeoutExceeded"): Class("expired"),
+    ("Permanent", "NoEmail"): ProviderClass("user_unknown"),
+    ("Transient", "MailboxFull"): ProviderClass("mailbox_full"),
+    ("Transient", "MessageTooLarge"): ProviderClass("too_large"),
+    ("Transient", "ContentRejected"): ProviderClass("content"),
+    ("Transient", "AttachmentRejected"): ProviderClass("content"),
+    ("Transient", "CustomTimeoutExceeded"): ProviderClass("expired"),
 }
 
 
@@ -48,7 +48,7 @@ def _parse_recipients(data: object, name: str, notification: str) -> Iterator[Pr
     type_, key, recipients = _EVENTS[name]
     event: Any = provider_event.get(data, key)  # Any: what JSON holds
     kind, sub_type = provider_event.text(event, "bounceType"), provider_event.text(event, "bounceSubType")
-    if provider_event.text(event, "complaintFeedbackType") in provider_event.NO_COMPLAINTS:
+    if provider_event.text(event, "complaintFeedbackType") in provider_event.NOT_COMPLAINTS:
         return
     # The mail of who had complained before was held back; nobody complained now.
     held_by_provider = sub_type in _HELD or provider_event.text(event, "complaintSubType") in _HELD
@@ -77,7 +77,7 @@ def _parse_recipients(data: object, name: str, notification: str) -> Iterator[Pr
                 or name
             ),
             held_by_provider=held_by_provider,
-            own=_CLASSES.get((kind, sub_type)),
+            provider_class=_CLASSES.get((kind, sub_type)),
             may_be_hard=kind == "Permanent" or bool(said),
         )
 
@@ -95,7 +95,7 @@ def _parse_rejection(data: object, name: str, notification: str) -> Iterator[Pro
             text=provider_event.reply(data, key, why),
             remote="ses",
             reason=name,
-            own=Class("content"),
+            provider_class=ProviderClass("content"),
             may_be_hard=False,
         )
 

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding
 
 from web.inbound import provider_event
-from web.inbound.certificates import Certificates, Fetch
+from web.inbound.certificates import CertificateCache, Fetch
 from web.inbound.provider_event import BadSignatureError, MalformedPayloadError
 
 MAX_AGE = timedelta(hours=1)
@@ -41,19 +41,19 @@ class _Topic(NamedTuple):
     names: tuple[str, ...]
 
 
-class Sns:
+class SnsVerifier:
     """The topics that are believed."""
 
     def __init__(self, topics: Sequence[str], fetch: Fetch, roots: Sequence[x509.Certificate] | None = None) -> None:
-        self._places = {topic: _parse_topic(topic) for topic in topics}
+        self._topics = {topic: _parse_topic(topic) for topic in topics}
         self._fetch = fetch
-        self._certificates = Certificates(fetch, roots)
+        self._certificates = CertificateCache(fetch, roots)
 
     async def verify(self, data: object, now: datetime) -> str:
         """The message's type. Raises BadSignatureError, and OSError while Amazon cannot be reached."""
         type_ = provider_event.text(data, "Type")
         algorithm = _HASHES.get(provider_event.text(data, "SignatureVersion"))
-        topic_parts = self._places.get(provider_event.text(data, "TopicArn"))
+        topic_parts = self._topics.get(provider_event.text(data, "TopicArn"))
         if type_ not in _SIGNED or algorithm is None or topic_parts is None:
             raise BadSignatureError("not a message of a topic in [inbound] ses")
         try:
@@ -68,9 +68,9 @@ class Sns:
         url, origin = provider_event.text(data, "SigningCertURL"), f"https://{topic_parts.host}"
         if not url.startswith(origin) or not _CERTIFICATE_PATH.fullmatch(url, len(origin)):
             raise BadSignatureError("the certificate is not Amazon's")
-        key = await self._certificates.key(url, topic_parts.names)
+        key = await self._certificates.get_key(url, topic_parts.names)
         try:
-            key.verify(signature, signed(data, type_), padding.PKCS1v15(), algorithm)
+            key.verify(signature, signed_octets(data, type_), padding.PKCS1v15(), algorithm)
         except InvalidSignature:
             raise BadSignatureError("the signature is not Amazon's") from None
         return type_
@@ -81,10 +81,10 @@ class Sns:
         if not token or len(token) > _MAX_TOKEN:
             raise MalformedPayloadError("no token")
         query = urlencode({"Action": "ConfirmSubscription", "TopicArn": topic, "Token": token})
-        await self._fetch(f"https://{self._places[topic].host}/?{query}")
+        await self._fetch(f"https://{self._topics[topic].host}/?{query}")
 
 
-def signed(data: object, type_: str) -> bytes:
+def signed_octets(data: object, type_: str) -> bytes:
     """The octets that Amazon signs."""
     return "".join(
         f"{name}\n{provider_event.get(data, name)}\n"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from relay.event_type import EventType
 from web.inbound import provider_event
-from web.inbound.provider_event import Batch, Class, ProviderEvent
+from web.inbound.provider_event import EventBatch, ProviderClass, ProviderEvent
 
 _TYPES = {
     "delivery": EventType.DELIVERED,
@@ -26,25 +26,25 @@ _ANSWERS = frozenset({"60", "80", "100"})
 _UNSUBSCRIBE = "90"
 _HELD = "26"  # by its engagement rules
 _CLASSES = {
-    "10": Class("user_unknown"),
-    "20": Class("undetermined"),
-    "21": Class("system"),
-    "22": Class("mailbox_full"),
-    "23": Class("too_large"),
-    "24": Class("expired"),
-    "25": Class("policy"),
+    "10": ProviderClass("user_unknown"),
+    "20": ProviderClass("undetermined"),
+    "21": ProviderClass("system"),
+    "22": ProviderClass("mailbox_full"),
+    "23": ProviderClass("too_large"),
+    "24": ProviderClass("expired"),
+    "25": ProviderClass("policy"),
     "30": provider_event.PERMANENT,
-    "40": Class("undetermined"),
-    "50": Class("reputation"),
-    "51": Class("reputation"),
-    "52": Class("spam"),
-    "53": Class("content"),
-    "54": Class("relay_denied"),
-    "70": Class("system"),
+    "40": ProviderClass("undetermined"),
+    "50": ProviderClass("reputation"),
+    "51": ProviderClass("reputation"),
+    "52": ProviderClass("spam"),
+    "53": ProviderClass("content"),
+    "54": ProviderClass("relay_denied"),
+    "70": ProviderClass("system"),
 }
 
 
-def parse_events(data: object) -> Batch:
+def parse_events(data: object) -> EventBatch:
     """What the batch says; none for the empty one by which an endpoint is tried. Raises MalformedPayloadError."""
     return provider_event.parse_batch(data, _parse_event)
 
@@ -56,7 +56,7 @@ def _parse_event(one: object) -> Iterator[ProviderEvent]:
     type_ = _TYPES.get(name)
     if type_ is None or (type_ is EventType.BOUNCED and number in _ANSWERS):
         return
-    if type_ is EventType.COMPLAINED and provider_event.text(event, "fbtype").lower() in provider_event.NO_COMPLAINTS:
+    if type_ is EventType.COMPLAINED and provider_event.text(event, "fbtype").lower() in provider_event.NOT_COMPLAINTS:
         return
     if type_ is EventType.BOUNCED and number == _UNSUBSCRIBE:
         type_ = EventType.UNSUBSCRIBED
@@ -71,6 +71,6 @@ def _parse_event(one: object) -> Iterator[ProviderEvent]:
         remote="sparkpost",
         reason=provider_event.identifier(event, "type"),
         held_by_provider=name == "policy_rejection" or number == _HELD,
-        own=_CLASSES.get(number),
+        provider_class=_CLASSES.get(number),
         may_be_hard=not name.startswith("generation_"),
     )

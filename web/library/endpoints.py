@@ -21,7 +21,7 @@ from relay.rewrite import link_url
 from relay.tokens import InvalidTokenError
 from relay.tracking import BadLink, Event, Kind, Tracker
 from web import visitors
-from web.public.responses import image, may_redirect, redirect
+from web.public.responses import can_redirect_to, image_response, redirect_response
 
 OnEvent = Callable[[Event], Awaitable[None] | None]
 OnBadLink = Callable[[BadLink], Awaitable[None] | None]
@@ -30,7 +30,7 @@ _THIS_MACHINE = "127.0.0.1"
 _MAX_BAD_TOKEN = 500  # characters of it that a hook is shown
 
 
-class Options(TypedDict, total=False):
+class EndpointOptions(TypedDict, total=False):
     """What every framework's door may be given beside tracker and `on_event`."""
 
     on_bad_link: OnBadLink | None  # called for what was not minted here
@@ -38,7 +38,7 @@ class Options(TypedDict, total=False):
     trusted_proxies: Sequence[str]  # networks whose X-Forwarded-For, else X-Real-IP, is believed; none
 
 
-class Answer(NamedTuple):
+class LibraryResponse(NamedTuple):
     """A response. A HEAD request's has no body, and its fields are those of GET."""
 
     status: int
@@ -47,7 +47,7 @@ class Answer(NamedTuple):
     fact: Event | BadLink | None = None  # what a hook is to be told
 
 
-class Endpoints:
+class LibraryEndpoints:
     """`/o/TOKEN.png`, `.gif` and `/c/TOKEN` for the tokens of that tracker, else of `tracker_from_environment()`.
 
     Hooks are functions or coroutine functions; what they raise is logged. Raises ValueError for what is no network,
@@ -70,7 +70,7 @@ class Endpoints:
         self._ip = ip
         self._trusted = [read_network(one) for one in trusted_proxies]
 
-    def answer(self, method: str, path: str, headers: Mapping[str, str], peer: str) -> Answer:
+    def answer(self, method: str, path: str, headers: Mapping[str, str], peer: str) -> LibraryResponse:
         """The answer to a request for that path, decoded, with or without the path of `base_url` before it. `peer` is
         the address that the connection comes from; empty for a socket file, which counts as 127.0.0.1."""
         if not isinstance(headers, Headers):
@@ -79,42 +79,46 @@ class Endpoints:
             path = path.removeprefix(self._prefix)
         folder, _, name = path.lstrip("/").partition("/")
         if method not in ("GET", "HEAD"):
-            return _answer(PlainTextResponse("GET or HEAD.\n", 405, {"allow": "GET, HEAD"}), None, method)
+            return _to_response(PlainTextResponse("GET or HEAD.\n", 405, {"allow": "GET, HEAD"}), None, method)
         if folder == "o":
             return self._open(method, name, headers, peer)
         if folder == "c":
             return self._click(method, name, headers, peer)
-        return _answer(_nothing(), None, method)
+        return _to_response(_not_found(), None, method)
 
-    def _open(self, method: str, name: str, headers: Headers, peer: str) -> Answer:
+    def _open(self, method: str, name: str, headers: Headers, peer: str) -> LibraryResponse:
         token = tokens.leading_token(name)
         fact: Event | BadLink | None = None
         if name.startswith((".gif", ".png"), len(token)):
             name = name[: len(token) + len(".gif")]
-            fact = self._fact("open", token, headers, peer)
-        return _answer(image(name), fact, method)
+            fact = self._read_event("open", token, headers, peer)
+        return _to_response(image_response(name), fact, method)
 
-    def _click(self, method: str, name: str, headers: Headers, peer: str) -> Answer:
-        fact = self._fact("click", tokens.leading_token(name), headers, peer)
+    def _click(self, method: str, name: str, headers: Headers, peer: str) -> LibraryResponse:
+        fact = self._read_event("click", tokens.leading_token(name), headers, peer)
         if isinstance(fact, BadLink):
-            return _answer(_nothing(), fact, method)
+            return _to_response(_not_found(), fact, method)
         target = link_url.to_location(fact.url, "utf-8") or b""
-        return _answer(redirect(target), fact, method) if may_redirect(target) else _answer(_nothing(), None, method)
+        return (
+            _to_response(redirect_response(target), fact, method)
+            if can_redirect_to(target)
+            else _to_response(_not_found(), None, method)
+        )
 
-    def _fact(self, kind: Kind, token: str, headers: Headers, peer: str) -> Event | BadLink:
-        visit = visitors.visit_of(_KINDS[kind], headers)
+    def _read_event(self, kind: Kind, token: str, headers: Headers, peer: str) -> Event | BadLink:
+        visit = visitors.read_visit(_KINDS[kind], headers)
         agent, now = visit.user_agent, datetime.now(UTC)
-        address = visitors.address_behind(peer or _THIS_MACHINE, headers, self._trusted)
-        ip = visitors.kept(address, self._ip)
+        address = visitors.forwarded_address(peer or _THIS_MACHINE, headers, self._trusted)
+        ip = visitors.redact_ip(address, self._ip)
         try:
             tracked = self._tracker.read_token(kind, token)
         except InvalidTokenError as error:
             log.bad_token(kind)
             return BadLink(kind, token[:_MAX_BAD_TOKEN], str(error), ip, agent, now)
-        verdict, reasons = visitors.judge(visit, address)
+        verdict, reasons = visitors.judge_visit(visit, address)
         return Event(kind, tracked.url, tracked.metadata, verdict, reasons, ip, agent, now, ids.new(now))
 
-    async def tell(self, fact: Event | BadLink) -> None:
+    async def call_hook(self, fact: Event | BadLink) -> None:
         """Calls the hook for it; one that may block in a thread of its own. Never raises."""
         name, hook = self._hook(fact)
         try:
@@ -127,14 +131,14 @@ class Endpoints:
         except Exception:  # noqa: BLE001  the program's own fault must not become a recipient's
             log.fault(name, ids.new())
 
-    def tell_now(self, fact: Event | BadLink) -> None:
+    def call_hook_in_this_thread(self, fact: Event | BadLink) -> None:
         """The same in this thread, which has no event loop: what the hook opens, a connection to a database, belongs to
         the thread, and whoever called closes it."""
         name, hook = self._hook(fact)
         try:
             coming = hook(fact) if hook else None
             if inspect.isawaitable(coming):
-                asyncio.run(_awaited(coming))
+                asyncio.run(_await(coming))
         except Exception:  # noqa: BLE001  as above
             log.fault(name, ids.new())
 
@@ -142,17 +146,19 @@ class Endpoints:
         return ("on_event", self._on_event) if isinstance(fact, Event) else ("on_bad_link", self._on_bad_link)
 
 
-async def _awaited(coming: Awaitable[None]) -> None:
+async def _await(coming: Awaitable[None]) -> None:
     await coming
 
 
-def _nothing() -> Response:
+def _not_found() -> Response:
     return PlainTextResponse("There is nothing here.\n", 404)
 
 
-def _answer(response: Response, fact: Event | BadLink | None, method: str) -> Answer:
+def _to_response(response: Response, fact: Event | BadLink | None, method: str) -> LibraryResponse:
     response.headers["x-content-type-options"] = "nosniff"
     response.headers.setdefault("content-type", "text/plain; charset=utf-8")  # else some frameworks say HTML
     headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in response.raw_headers]
     is_head = method == "HEAD"
-    return Answer(response.status_code, headers, b"" if is_head else bytes(response.body), None if is_head else fact)
+    return LibraryResponse(
+        response.status_code, headers, b"" if is_head else bytes(response.body), None if is_head else fact
+    )

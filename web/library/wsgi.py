@@ -8,14 +8,14 @@ from http import HTTPStatus
 from typing import Any, Unpack
 
 from relay.tracking import Tracker
-from web.library.endpoints import Answer, Endpoints, OnEvent, Options
+from web.library.endpoints import EndpointOptions, LibraryEndpoints, LibraryResponse, OnEvent
 
 Environ = dict[str, Any]  # Any: as PEP 3333 has it
 Application = Callable[[Environ, Callable[..., object]], Iterable[bytes]]
 
 
 def application(
-    tracker: Tracker | None = None, on_event: OnEvent | None = None, **options: Unpack[Options]
+    tracker: Tracker | None = None, on_event: OnEvent | None = None, **options: Unpack[EndpointOptions]
 ) -> Application:
     """Answers `/o/TOKEN.png`, `.gif` and `/c/TOKEN`, with or without the path of `base_url` before them, for the tokens
     of that tracker, else of `tracker_from_environment()`. Anything else is 404.
@@ -23,21 +23,21 @@ def application(
     `on_event`, a function or a coroutine function, is called with an Event when the server has sent the answer; what it
     raises is logged. HEAD is no event. Raises ValueError for what is no network, and where nothing says which tracker.
     """
-    endpoints = Endpoints(tracker, on_event, **options)
+    endpoints = LibraryEndpoints(tracker, on_event, **options)
 
     def answer(environ: Environ, start_response: Callable[..., object]) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "").encode("latin-1").decode("utf-8", "replace")
         made = endpoints.answer(environ["REQUEST_METHOD"], path, _headers(environ), environ.get("REMOTE_ADDR", ""))
         start_response(f"{made.status} {HTTPStatus(made.status).phrase}", made.headers)
-        return _Body(made, endpoints)
+        return _HookedBody(made, endpoints)
 
     return answer
 
 
-class _Body:
+class _HookedBody:
     """An answer's octets. The server calls `close` when it has sent them."""
 
-    def __init__(self, answer: Answer, endpoints: Endpoints) -> None:
+    def __init__(self, answer: LibraryResponse, endpoints: LibraryEndpoints) -> None:
         self._answer = answer
         self._endpoints = endpoints
 
@@ -46,7 +46,7 @@ class _Body:
 
     def close(self) -> None:
         if self._answer.fact:
-            self._endpoints.tell_now(self._answer.fact)
+            self._endpoints.call_hook_in_this_thread(self._answer.fact)
 
 
 def _headers(environ: Environ) -> dict[str, str]:

@@ -9,12 +9,12 @@ from typing import NamedTuple
 
 from relay.attribution import request_verdict, rules
 
-_MOST_VISITORS = 10_000
-_MOST_STEPS = 200
+_MAX_VISITORS = 10_000
+_MAX_VISITS = 200
 _MOBILE = ("Mobile", "Android", "iPhone", "iPad")  # many of them share a carrier's address
 
 
-class Step(NamedTuple):
+class DeliveryVisit(NamedTuple):
     """A visitor at a delivery."""
 
     at_s: float
@@ -22,20 +22,20 @@ class Step(NamedTuple):
     number: int
 
 
-class Crowds:
+class MassVisitorDetector:
     """What visitors did in the last minute."""
 
     def __init__(self) -> None:
-        self._visitors: OrderedDict[tuple[str, str], deque[Step]] = OrderedDict()
+        self._visitors: OrderedDict[tuple[str, str], deque[DeliveryVisit]] = OrderedDict()
         self._longest_s = max(rule.within_s for rule in rules.MASS_VISIT_RULES)
 
-    def seen(self, address: str, agent: str, step: Step) -> list[Step]:
+    def observe(self, address: str, agent: str, step: DeliveryVisit) -> list[DeliveryVisit]:
         """The visitor's steps of the last minute if there were too many of them for a person, else none."""
         if not request_verdict.visitor_network(address) or not agent:
             return []
-        steps = self._visitors.pop((address, agent), None) or deque(maxlen=_MOST_STEPS)
+        steps = self._visitors.pop((address, agent), None) or deque(maxlen=_MAX_VISITS)
         self._visitors[address, agent] = steps
-        if len(self._visitors) > _MOST_VISITORS:
+        if len(self._visitors) > _MAX_VISITORS:
             self._visitors.popitem(last=False)
         while steps and steps[0].at_s < step.at_s - self._longest_s:
             steps.popleft()

@@ -19,18 +19,18 @@ _NEVER_CACHED = {
 _DESTINATION = re.compile(rb"https?://[^\x00-\x1f\x7f]+", re.IGNORECASE)
 
 
-def image(path: str) -> Response:
+def image_response(path: str) -> Response:
     """The transparent pixel, as the type that the path's suffix names; GIF for anything else."""
     octets, media_type = (pixel.PNG, "image/png") if path.endswith(".png") else (pixel.GIF, "image/gif")
     return Response(octets, media_type=media_type, headers=_NEVER_CACHED)
 
 
-def may_redirect(url: bytes) -> bool:
+def can_redirect_to(url: bytes) -> bool:
     """True for a web address that can stand in a header field."""
     return _DESTINATION.fullmatch(url) is not None
 
 
-def redirect(url: bytes) -> Response:
+def redirect_response(url: bytes) -> Response:
     """302 to the very octets. The URL must be one that `may_redirect`."""
     response = Response(
         status_code=302,

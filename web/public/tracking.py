@@ -20,45 +20,45 @@ from relay.store.store import DatabaseUnavailableError, Store
 from relay.store.tracking.hits import Hit
 from relay.store.tracking.verdicts import DeliveryObservation
 from web import visitors
-from web.middleware import Tries
-from web.public.mass_visitors import Crowds, Step
-from web.public.responses import image, may_redirect, redirect
+from web.middleware import BadTokenLimit
+from web.public.mass_visitors import DeliveryVisit, MassVisitorDetector
+from web.public.responses import can_redirect_to, image_response, redirect_response
 from web.public.write_behind import FactBuffer
-from web.rendering import Pages
+from web.rendering import TemplateRenderer
 
 _EVENTS = {Kind.OPEN: EventType.OPENED, Kind.CLICK: EventType.CLICKED}
 
 
-class Hits:
+class HitRecorder:
     """The events on their way to the store."""
 
     def __init__(self, config: Config, store: Store) -> None:
         self._config = config
         self.has_recipient_tokens = config.privacy.has_recipient_tokens
         self._buffer = FactBuffer(store)
-        self._crowds = Crowds()
+        self._mass_visitors = MassVisitorDetector()
 
-    def ip(self, request: Request) -> str:
+    def stored_ip(self, request: Request) -> str:
         """The visitor's address as the privacy settings let it be kept."""
         if self._config.privacy.mode != "full":  # the other modes keep no address
             return ""
-        return visitors.kept(self._address(request), self._config.privacy.ip)
+        return visitors.redact_ip(self._address(request), self._config.privacy.ip)
 
     def _address(self, request: Request) -> str:
-        return visitors.address(request, self._config.tracking.trusted_proxies)
+        return visitors.client_address(request, self._config.tracking.trusted_proxies)
 
-    def record(self, token: tokens.Token, request: Request) -> "asyncio.Future[None] | None":
+    def record_hit(self, token: tokens.Token, request: Request) -> "asyncio.Future[None] | None":
         """Starts to write the hit down. The future is done when it is on disk; None for a request that is no hit:
         HEAD, and any in privacy mode "off"."""
         if self._config.privacy.mode == "off":
             return None
-        visit = visitors.visit_of(token.kind, request.headers)
+        visit = visitors.read_visit(token.kind, request.headers)
         address = self._address(request)
-        agent = visit.user_agent[: visitors.LONGEST_USER_AGENT]
-        verdict, reasons = visitors.judge(visit, address)
+        agent = visit.user_agent[: visitors.MAX_USER_AGENT]
+        verdict, reasons = visitors.judge_visit(visit, address)
         if request.method != "GET":
             if verdict == visitors.HUMAN:
-                self.sight(token, delivery_verdict.HEAD, agent, self.ip(request))
+                self.record_observation(token, delivery_verdict.HEAD, agent, self.stored_ip(request))
             return None
         now = datetime.now(UTC)
         hit = Hit(
@@ -71,18 +71,18 @@ class Hits:
             reasons=reasons,
             url=token.url.decode("utf-8", "replace"),
             user_agent=agent if self.has_recipient_tokens else "",
-            ip=self.ip(request),
+            ip=self.stored_ip(request),
             for_message_only=not self.has_recipient_tokens,
             link=token.link,
         )
         on_disk = self._buffer.add("hit", hit)
         if verdict == visitors.HUMAN and hit.number is not None:
-            step = Step(time.monotonic(), token.message, token.recipient)
-            for one in self._crowds.seen(address, agent, step):
-                self.sight(one, delivery_verdict.MANY_RECIPIENTS_SEEN, agent, hit.ip)
+            step = DeliveryVisit(time.monotonic(), token.message, token.recipient)
+            for one in self._mass_visitors.observe(address, agent, step):
+                self.record_observation(one, delivery_verdict.MANY_RECIPIENTS_SEEN, agent, hit.ip)
         return on_disk
 
-    def sight(self, at: tokens.Token | Step, what: str, agent: str = "", ip: str = "") -> None:
+    def record_observation(self, at: tokens.Token | DeliveryVisit, what: str, agent: str = "", ip: str = "") -> None:
         """Notes what counts nothing, and tells about the hits beside it. Without an address to compare only the
         unsubscribe page tells anything."""
         number = at.recipient if isinstance(at, tokens.Token) else at.number
@@ -94,36 +94,36 @@ class Hits:
         await self._buffer.flush()
 
 
-class Reader:
+class TokenReader:
     """Reads the token in a path, and says no to those that are none."""
 
-    def __init__(self, config: Config, ring: tokens.KeyRing, pages: Pages) -> None:
+    def __init__(self, config: Config, ring: tokens.KeyRing, renderer: TemplateRenderer) -> None:
         self._trusted = config.tracking.trusted_proxies
         self._ring = ring
-        self._pages = pages
-        self._tries = Tries()
+        self._renderer = renderer
+        self._tries = BadTokenLimit()
 
     def read(self, kind: Kind, text: str, request: Request) -> tokens.Token | None:
         """The token; None for what is not one of ours."""
         try:
             return self._ring.read(kind, tokens.leading_token(text))
         except tokens.InvalidTokenError:
-            request.state.refused = not self._tries.allow(visitors.address(request, self._trusted))
+            request.state.refused = not self._tries.allow(visitors.client_address(request, self._trusted))
             if not request.state.refused:  # a flood is not worth a line each
                 log.bad_token(kind)
             return None
 
-    def missing(self, request: Request) -> Response:
+    def bad_token_response(self, request: Request) -> Response:
         """The page for a bad token: 404, and 429 to a network that has tried very many."""
         if getattr(request.state, "refused", False):
             return PlainTextResponse("Too many links that are none of ours. Please wait.\n", 429, {"retry-after": "60"})
-        return self._pages.speaking(request, "missing.html", 404)
+        return self._renderer.render_localized(request, "error.html", 404)
 
 
-class Tracking:
+class TrackingEndpoints:
     """The endpoints that a mail's own reader calls."""
 
-    def __init__(self, store: Store, reader: Reader, hits: Hits) -> None:
+    def __init__(self, store: Store, reader: TokenReader, hits: HitRecorder) -> None:
         self._store = store
         self._reader = reader
         self._hits = hits
@@ -134,9 +134,9 @@ class Tracking:
         if name.startswith((".gif", ".png"), len(text)):
             name = name[: len(text) + len(".gif")]
             token = self._reader.read(Kind.OPEN, text, request)
-            if token is not None and (on_disk := self._hits.record(token, request)):
+            if token is not None and (on_disk := self._hits.record_hit(token, request)):
                 await on_disk
-        return image(name)
+        return image_response(name)
 
     async def click(self, request: Request) -> Response:
         token = self._reader.read(Kind.CLICK, request.path_params["token"], request)
@@ -145,8 +145,8 @@ class Tracking:
                 token = token._replace(url=await self._store.find_long_url(token.stored_reference) or b"")
             except DatabaseUnavailableError:
                 return PlainTextResponse("Please try this link again in a minute.\n", 503, {"retry-after": "60"})
-        if token is None or not may_redirect(token.url):
-            return self._reader.missing(request)
-        if on_disk := self._hits.record(token, request):
+        if token is None or not can_redirect_to(token.url):
+            return self._reader.bad_token_response(request)
+        if on_disk := self._hits.record_hit(token, request):
             await on_disk
-        return redirect(token.url)
+        return redirect_response(token.url)

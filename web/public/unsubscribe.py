@@ -31,20 +31,20 @@ from relay.store.store import Store
 from relay.store.tracking.hits import Hit, TrackingRequest
 from relay.store.views import message_list
 from web import visitors
-from web.public.tracking import Hits, Reader
-from web.rendering import Pages
+from web.public.tracking import HitRecorder, TokenReader
+from web.rendering import TemplateRenderer
 
 _UNSUBSCRIBE, _RESUBSCRIBE = "unsubscribe", "resubscribe"
 _DONT_TRACK, _TRACK = "dont-track", "track"
 _PREFERENCES, _UNSUBSCRIBE_ALL = "preferences", "unsubscribe-all"
 _TRACKING = {_DONT_TRACK: "untrack", _TRACK: "track"}  # the store's words
 _ACTIONS = (_UNSUBSCRIBE, *_TRACKING, _RESUBSCRIBE, _PREFERENCES, _UNSUBSCRIBE_ALL)
-_MOST_FIELDS = 90
-_MOST_STREAMS = 40
+_MAX_FIELDS = 90
+_MAX_STREAMS = 40
 _STILL_UNKNOWN = timedelta(days=1)  # a younger message's facts may wait in a journal
 
 
-class _Known(NamedTuple):
+class _RecipientState(NamedTuple):
     """What the database says of the recipient."""
 
     standing: message_list.RecipientPreferences | None = None
@@ -53,40 +53,44 @@ class _Known(NamedTuple):
     is_sure: bool = True  # False: the database does not answer, and the message is old enough to have been let go
 
 
-class Unsubscribe:
+class UnsubscribeEndpoint:
     """The endpoints under `/u/`."""
 
-    def __init__(self, config: Config, store: Store, reader: Reader, hits: Hits, pages: Pages) -> None:
+    def __init__(
+        self, config: Config, store: Store, reader: TokenReader, hits: HitRecorder, renderer: TemplateRenderer
+    ) -> None:
         self._exempt = config.unsubscribe.exempt
         self._keep_events = config.privacy.keep_events
         self._store = store
         self._reader = reader
         self._hits = hits
-        self._pages = pages
+        self._renderer = renderer
 
     async def answer(self, request: Request) -> Response:
         """GET and HEAD ask, POST acts."""
         token = self._reader.read(Kind.UNSUBSCRIBE, request.path_params["token"], request)
         if token is None:
-            return self._reader.missing(request)
+            return self._reader.bad_token_response(request)
         if token.recipient == tokens.ANY_RECIPIENT:
-            return self._pages.speaking(request, "nobody.html", 400 if request.method == "POST" else 200)
-        known = await self._look(token)
+            return self._renderer.render_localized(
+                request, "no_recipient.html", 400 if request.method == "POST" else 200
+            )
+        known = await self._find_recipient(token)
         if request.method == "POST":
-            return await self._act(token, request, known)
+            return await self._apply_request(token, request, known)
         if request.method == "GET":
-            self._hits.sight(token, delivery_verdict.PAGE)
-        return self._expired(request) if known.is_expired else self._page(request, known)
+            self._hits.record_observation(token, delivery_verdict.PAGE)
+        return self._expired_response(request) if known.is_expired else self._render_page(request, known)
 
-    async def _act(self, token: tokens.Token, request: Request, known: _Known) -> Response:
-        form = await _form(request)
-        asked, one_click = _wish(form)
+    async def _apply_request(self, token: tokens.Token, request: Request, known: _RecipientState) -> Response:
+        form = await _read_form(request)
+        asked, one_click = _read_action(form)
         if known.is_expired and asked:
             if one_click:
                 return PlainTextResponse("Not done: the sender no longer knows to whom this mail went.\n", 410)
-            return self._expired(request)
+            return self._expired_response(request)
         if not known.is_sure:  # what is journaled now may turn out to be nobody's wish: it must not look granted
-            return self._later(request, one_click=one_click)
+            return self._unavailable_response(request, one_click=one_click)
         try:
             if asked == _UNSUBSCRIBE:
                 await self._unsubscribe(token, request, "one_click" if one_click else "page")
@@ -95,19 +99,21 @@ class Unsubscribe:
                     _TRACKING[asked], TrackingRequest(datetime.now(UTC), token.message, token.recipient)
                 )
             elif asked:
-                await self._store.record("preferences", self._choice(token, request, asked, form))
+                await self._store.record("preferences", self._preference_change(token, request, asked, form))
             else:
-                return self._page(request, known, status=400)
+                return self._render_page(request, known, status=400)
         except (OSError, sa.exc.SQLAlchemyError) as error:
             # Neither database nor disk: the sender's wish to be left alone must not look granted.
             log.fact_lost(asked, errors.describe_error(error))
-            return self._later(request, one_click=one_click)
+            return self._unavailable_response(request, one_click=one_click)
         if one_click:
             return PlainTextResponse("You are unsubscribed.\n", headers={"cache-control": "no-store"})
-        return self._page(request, await self._look(token), done=asked)
+        return self._render_page(request, await self._find_recipient(token), done=asked)
 
-    def _choice(self, token: tokens.Token, request: Request, asked: str, form: Mapping[str, str]) -> PreferenceChange:
-        agent = visitors.visit_of(token.kind, request.headers).user_agent
+    def _preference_change(
+        self, token: tokens.Token, request: Request, asked: str, form: Mapping[str, str]
+    ) -> PreferenceChange:
+        agent = visitors.read_visit(token.kind, request.headers).user_agent
         streams = {name[5:]: value for name, value in form.items() if name.startswith("seen-")}
         now = datetime.now(UTC)
         return PreferenceChange(
@@ -119,12 +125,12 @@ class Unsubscribe:
             leave=[stream for n, stream in streams.items() if f"keep-{n}" not in form],
             leave_all=asked == _UNSUBSCRIBE_ALL,
             undo=asked == _RESUBSCRIBE,
-            user_agent=agent[: visitors.LONGEST_USER_AGENT] if self._hits.has_recipient_tokens else "",
-            ip=self._hits.ip(request),
+            user_agent=agent[: visitors.MAX_USER_AGENT] if self._hits.has_recipient_tokens else "",
+            ip=self._hits.stored_ip(request),
         )
 
     async def _unsubscribe(self, token: tokens.Token, request: Request, way: str) -> None:
-        agent = visitors.visit_of(token.kind, request.headers).user_agent
+        agent = visitors.read_visit(token.kind, request.headers).user_agent
         now = datetime.now(UTC)
         hit = Hit(
             id=ids.new(now),
@@ -134,63 +140,63 @@ class Unsubscribe:
             number=token.recipient,
             verdict=visitors.HUMAN,  # a POST is made on somebody's word, whichever program carries it
             reasons=(way,),
-            user_agent=agent[: visitors.LONGEST_USER_AGENT] if self._hits.has_recipient_tokens else "",
-            ip=self._hits.ip(request),
+            user_agent=agent[: visitors.MAX_USER_AGENT] if self._hits.has_recipient_tokens else "",
+            ip=self._hits.stored_ip(request),
         )
         await self._store.record("hit", hit)
 
-    async def _look(self, token: tokens.Token) -> _Known:
+    async def _find_recipient(self, token: tokens.Token) -> _RecipientState:
         """What is known of the recipient; nothing if the database does not answer in time."""
 
-        def look(connection: sa.Connection) -> _Known:
+        def look(connection: sa.Connection) -> _RecipientState:
             standing = message_list.find_recipient_preferences(connection, token.message, token.recipient)
             if standing is None:
                 age = datetime.now(UTC) - ids.time_of(token.message)
-                return _Known(is_expired=age > _STILL_UNKNOWN)
+                return _RecipientState(is_expired=age > _STILL_UNKNOWN)
             wants = stream_preferences.read_preferences(connection, token.message, token.recipient, datetime.now(UTC))
-            return _Known(standing, wants)
+            return _RecipientState(standing, wants)
 
         try:
             return await self._store.read_in_time(look)
         except (sa.exc.SQLAlchemyError, TimeoutError):
             age = datetime.now(UTC) - ids.time_of(token.message)
-            return _Known(is_sure=age < self._keep_events)
+            return _RecipientState(is_sure=age < self._keep_events)
 
-    def _later(self, request: Request, *, one_click: bool) -> Response:
+    def _unavailable_response(self, request: Request, *, one_click: bool) -> Response:
         if one_click:
             return PlainTextResponse("Not done. Please try again later.\n", 503, headers={"retry-after": "60"})
-        return self._pages.speaking(request, "later.html", 503, {"retry-after": "60"})
+        return self._renderer.render_localized(request, "try_later.html", 503, {"retry-after": "60"})
 
-    def _expired(self, request: Request) -> Response:
-        return self._pages.speaking(request, "expired.html", 410)
+    def _expired_response(self, request: Request) -> Response:
+        return self._renderer.render_localized(request, "expired.html", 410)
 
-    def _page(self, request: Request, known: _Known, *, status: int = 200, done: str = "") -> Response:
+    def _render_page(self, request: Request, known: _RecipientState, *, status: int = 200, done: str = "") -> Response:
         standing, wants = known.standing, known.wants
         from_all = wants.from_all or done == _UNSUBSCRIBE_ALL
         streams = [
             one for one in wants.streams if not any(fnmatch.fnmatch(one.name, exempt) for exempt in self._exempt)
         ]
-        return self._pages.speaking(
+        return self._renderer.render_localized(
             request,
             "unsubscribe.html",
             status,
-            recipient=mask(standing.recipient) if standing and "@" in standing.recipient else "",
+            recipient=mask_recipient(standing.recipient) if standing and "@" in standing.recipient else "",
             unsubscribed=bool(standing and standing.unsubscribed) or from_all or done == _UNSUBSCRIBE,
             untracked=bool(standing and standing.untracked and done != _TRACK) or done == _DONT_TRACK,
             may_track=bool(standing and standing.asked_not_to_be) or done == _DONT_TRACK,
             from_all=from_all,
-            streams=streams[:_MOST_STREAMS],
+            streams=streams[:_MAX_STREAMS],
             done=done,
         )
 
 
-def mask(recipient: str) -> str:
+def mask_recipient(recipient: str) -> str:
     """`a***@example.com`: enough for the owner to know it, too little for a finder of the link."""
     local, at, domain = recipient.rpartition("@")
     return f"{local[:1]}***@{domain}" if at else "***"
 
 
-def _wish(form: dict[str, str]) -> tuple[str, bool]:
+def _read_action(form: dict[str, str]) -> tuple[str, bool]:
     """What the form asks for, and whether it is one-click; empty if it asks for nothing we know."""
     if not form or form.get("list-unsubscribe", "").lower() == "one-click":
         return _UNSUBSCRIBE, True
@@ -198,15 +204,15 @@ def _wish(form: dict[str, str]) -> tuple[str, bool]:
     return (action if action in _ACTIONS else ""), False
 
 
-async def _form(request: Request) -> dict[str, str]:
+async def _read_form(request: Request) -> dict[str, str]:
     """The body's fields by lower-case name, of either encoding; a body of another type is read as a form too."""
     fields: Iterable[tuple[str, object]]
     if request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
-        fields = (await request.form(max_files=4, max_fields=_MOST_FIELDS)).items()
+        fields = (await request.form(max_files=4, max_fields=_MAX_FIELDS)).items()
     else:
         body = (await request.body()).decode("utf-8", "replace")
         try:
-            fields = urllib.parse.parse_qsl(body, keep_blank_values=True, max_num_fields=_MOST_FIELDS)
+            fields = urllib.parse.parse_qsl(body, keep_blank_values=True, max_num_fields=_MAX_FIELDS)
         except ValueError:
             raise HTTPException(400) from None
     return {name.lower(): value.strip() for name, value in fields if isinstance(value, str)}

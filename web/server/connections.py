@@ -18,26 +18,26 @@ from relay.attribution import request_verdict
 from relay.config.values import Network
 
 _MAX_BY_ADDRESS = 100  # or an eighth of all; a network has three times that
-_RATE = clients.Limit(200, 1.0)  # new ones by address; wider networks have three and nine times that
+_ARRIVAL_RATE = clients.Limit(200, 1.0)  # new ones by address; wider networks have three and nine times that
 
 
-class Connection(Protocol):
+class CountedConnection(Protocol):
     def drop(self) -> None:
         """Closes it, at once."""
 
 
-class _Group(NamedTuple):
+class _ConnectionGroup(NamedTuple):
     """Connections with a limit in common, and those of them that wait for a request, the longest first."""
 
-    open: set[Connection]
-    waiting: OrderedDict[Connection, None]
+    open: set[CountedConnection]
+    waiting: OrderedDict[CountedConnection, None]
 
 
 def _is_public(ip: str) -> bool:
     return bool(request_verdict.visitor_network(ip))
 
 
-class Connections:
+class WebConnections:
     """The connections of one site."""
 
     def __init__(
@@ -46,19 +46,19 @@ class Connections:
         trusted: Sequence[Network],
         max_open: Callable[[], int],
         is_public: Callable[[str], bool] = _is_public,
-        rate: clients.Limit = _RATE,
+        rate: clients.Limit = _ARRIVAL_RATE,
     ) -> None:
         """`max_open` is asked at each connection: the system's limit may be changed while we run."""
         self._site = site
         self._trusted = trusted
         self._max_open = max_open
         self._is_public = is_public
-        self._groups: dict[str, _Group] = {}
-        self._groups_of: dict[Connection, tuple[str, ...]] = {}
+        self._groups: dict[str, _ConnectionGroup] = {}
+        self._groups_of: dict[CountedConnection, tuple[str, ...]] = {}
         self._rate = rate
         self._arrivals = clients.EventCounter((rate,))
 
-    def may_come(self, ip: str) -> bool:
+    def count_arrival(self, ip: str) -> bool:
         """Counts a connection that wants to come in. False if its network brings too many in a second."""
         if self._is_trusted(ip) or not self._is_public(ip):
             return True
@@ -69,7 +69,7 @@ class Connections:
         self._arrivals.count(ip, now)
         return True
 
-    def enter(self, connection: Connection, ip: str) -> bool:
+    def add_connection(self, connection: CountedConnection, ip: str) -> bool:
         """Counts a connection, which waits for its first request. False if there is no room for it."""
         limits = self._limits(ip)
         for key, most in limits.items():
@@ -78,27 +78,27 @@ class Connections:
                 if longest is None:
                     log.too_many_connections(self._site, key, most)
                     return False
-                self.leave(longest)
+                self.remove_connection(longest)
                 longest.drop()
         for key in limits:
-            self._groups.setdefault(key, _Group(set(), OrderedDict())).open.add(connection)
+            self._groups.setdefault(key, _ConnectionGroup(set(), OrderedDict())).open.add(connection)
         self._groups_of[connection] = tuple(limits)
-        self.wait(connection)
+        self.mark_waiting(connection)
         return True
 
-    def wait(self, connection: Connection) -> None:
+    def mark_waiting(self, connection: CountedConnection) -> None:
         """It waits for a request from now on."""
         for key in self._groups_of.get(connection, ()):
             self._groups[key].waiting[connection] = None
 
-    def work(self, connection: Connection) -> None:
+    def mark_working(self, connection: CountedConnection) -> None:
         """It has a request, and is let be until that is answered."""
         for key in self._groups_of.get(connection, ()):
             self._groups[key].waiting.pop(connection, None)
 
-    def leave(self, connection: Connection) -> None:
+    def remove_connection(self, connection: CountedConnection) -> None:
         """It is closed; a second time does nothing."""
-        self.work(connection)
+        self.mark_working(connection)
         for key in self._groups_of.pop(connection, ()):
             self._groups[key].open.discard(connection)
             if not self._groups[key].open:

@@ -16,13 +16,13 @@ class Listener(socket.socket):
     def __init__(self, listener: socket.socket, may_come: Callable[[str], bool]) -> None:
         super().__init__(listener.family, listener.type, listener.proto, fileno=listener.detach())
         self.setblocking(False)
-        self._may_come = may_come
+        self._count_arrival = may_come
 
     def accept(self) -> tuple[socket.socket, tuple[str, int]]:
         """The next connection that may come. Raises BlockingIOError if there is none."""
         for _ in range(_MAX_CLOSED):
             client, address = super().accept()
-            if self._may_come(address[0]):
+            if self._count_arrival(address[0]):
                 return client, address
             client.close()
         raise BlockingIOError

@@ -16,13 +16,13 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from web.server.connections import Connections
+from web.server.connections import WebConnections
 
 DRAIN_S = 5
 Stage = Literal["idle", "head", "body", "work", "surplus", "closing"]
 
 
-class Limits(NamedTuple):
+class RequestLimits(NamedTuple):
     """What a client may send, and the time that it has for it."""
 
     head_octets: int = 16 << 10
@@ -37,7 +37,7 @@ class Limits(NamedTuple):
     close_s: float = 5.0  # to take the last of it
 
 
-DEFAULTS = Limits()
+DEFAULTS = RequestLimits()
 
 
 class _LimitError(Exception):
@@ -57,7 +57,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         assert isinstance(config, BoundedConfig)
         self._limits = config.limits
-        self._bounded = config.connections
+        self._connection_limits = config.connections
         self._part: Literal["", "head", "body"] = ""  # of a request, that is still coming
         self._requests = 0  # that have begun
         self._head_octets = 0  # of the parsed head
@@ -74,7 +74,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         if self.client is None:  # gone already
             transport.abort()
-        elif not self._bounded.enter(self, self.client[0]):
+        elif not self._connection_limits.add_connection(self, self.client[0]):
             self._refuse(503)
         self._advance()
 
@@ -89,7 +89,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._advance()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._bounded.leave(self)
+        self._connection_limits.remove_connection(self)
         for timer in (self._deadline, self._answer_deadline):
             if timer:
                 timer.cancel()
@@ -162,9 +162,9 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         self._stage = (stage, self._requests)
         if stage in ("idle", "head"):
-            self._bounded.wait(self)
+            self._connection_limits.mark_waiting(self)
         else:
-            self._bounded.work(self)
+            self._connection_limits.mark_working(self)
         if self._deadline:
             self._deadline.cancel()
         limits = self._limits
@@ -231,7 +231,7 @@ class BoundedProtocol(HttpToolsProtocol):
 class BoundedConfig(uvicorn.Config):
     """uvicorn's configuration, which it hands to each connection, with our own part."""
 
-    def __init__(self, app: ASGIApp, connections: Connections, limits: Limits, accept_a_turn: int) -> None:
+    def __init__(self, app: ASGIApp, connections: WebConnections, limits: RequestLimits, accept_a_turn: int) -> None:
         super().__init__(
             app,
             http=BoundedProtocol,
@@ -252,7 +252,7 @@ class Server(uvicorn.Server):
     """An application on a socket: `serve(sockets=[…])`. Signals are the node's."""
 
     def __init__(
-        self, app: ASGIApp, connections: Connections, limits: Limits = DEFAULTS, accept_a_turn: int = 16
+        self, app: ASGIApp, connections: WebConnections, limits: RequestLimits = DEFAULTS, accept_a_turn: int = 16
     ) -> None:
         super().__init__(BoundedConfig(app, connections, limits, accept_a_turn))
 

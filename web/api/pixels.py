@@ -1,0 +1,82 @@
+"""The API's stand-alone pixels: `GET|POST pixels`, `GET|DELETE pixels/ID`.
+
+In: requests behind the API's gate.  Out: JSON, in the form of `web.api.core`.
+"""
+
+from datetime import UTC, datetime
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from relay import tokens
+from relay.config.schema import Config
+from relay.store.store import Store
+from relay.store.tracking import pixels
+from relay.store.views import json_objects
+from web.api.core import PATH, ApiError, RequestBody, json_response, list_response, read_body, read_limit
+from web.api.openapi import PAGE_PARAMETERS, documented
+
+
+class NewPixel(RequestBody):
+    name: str
+
+
+class PixelApi:
+    """The endpoints under `pixels`."""
+
+    def __init__(self, config: Config, store: Store, ring: tokens.KeyRing) -> None:
+        self._public_url = config.tracking.public_url
+        self._store = store
+        self._ring = ring
+
+    def routes(self) -> list[BaseRoute]:
+        return [
+            Route("/pixels", self.list_pixels),
+            Route("/pixels", self.create_pixel, methods=["POST"]),
+            Route("/pixels/{pixel}", self.show_pixel),
+            Route("/pixels/{pixel}", self.remove_pixel, methods=["DELETE"]),
+        ]
+
+    @documented("Stand-alone pixels, the newest first", query=PAGE_PARAMETERS)
+    async def list_pixels(self, request: Request) -> Response:
+        most, before = read_limit(request), request.query_params.get("cursor", "")
+        found = await self._store.read(lambda connection: pixels.list_pixels(connection, most + 1, before))
+        shown = found[:most]
+        return list_response(
+            [json_objects.pixel_object(one, self._public_url) for one in shown],
+            shown[-1].id if len(found) > most else "",
+        )
+
+    @documented("Make a pixel", request_body=NewPixel, status=201)
+    async def create_pixel(self, request: Request) -> Response:
+        new = await read_body(request, NewPixel)
+        try:
+            made = await self._store.write(
+                lambda connection: pixels.create_pixel(connection, self._ring, new.name, datetime.now(UTC))
+            )
+        except pixels.NameTakenError as error:
+            raise ApiError(409, "name_taken", str(error)) from None
+        except ValueError as error:
+            raise ApiError(422, "invalid", f"name: {error}") from None
+        return json_response(
+            json_objects.pixel_object(made, self._public_url, []), 201, {"location": f"{PATH}/pixels/{made.id}"}
+        )
+
+    @documented("A pixel with its log, quick repeats together")
+    async def show_pixel(self, request: Request) -> Response:
+        wanted = request.path_params["pixel"]
+        seen, hits = await self._store.read(
+            lambda connection: (pixels.find_pixel(connection, wanted), pixels.list_pixel_log(connection, wanted))
+        )
+        if seen is None or seen.id != wanted:
+            raise HTTPException(404)
+        return json_response(json_objects.pixel_object(seen, self._public_url, hits))
+
+    @documented("Remove a pixel and its log; its address goes on showing a picture", status=204)
+    async def remove_pixel(self, request: Request) -> Response:
+        wanted = request.path_params["pixel"]
+        if not await self._store.write(lambda connection: pixels.remove_pixel(connection, wanted)):
+            raise HTTPException(404)
+        return Response(status_code=204)
