@@ -94,7 +94,7 @@ class Scene:
         sites = {site: WebConnections(site, trusted, lambda: max_open, is_public, rate) for site in apps}
         self._servers = [protocol.Server(one, sites[site], limits) for site, one in apps.items()]
         ports = {"tracking": tracking, "console": console}
-        self._sockets = [Listener(_listening(ports[site]), one.may_come) for site, one in sites.items()]
+        self._sockets = [Listener(_listening(ports[site]), one.count_arrival) for site, one in sites.items()]
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
 
     async def _serve(self) -> None:

@@ -333,19 +333,21 @@ def test_one_certificate_is_fetched_at_a_time() -> None:
 
         certificates = CertificateCache(slow, [ROOT])
         names = ["sns.amazonaws.com"]
-        first, second, *_ = waiting = [asyncio.create_task(certificates.key(CERTIFICATE_URL, names)) for _ in range(50)]
+        first, second, *_ = waiting = [
+            asyncio.create_task(certificates.get_key(CERTIFICATE_URL, names)) for _ in range(50)
+        ]
         while not fetched:
             await asyncio.sleep(0)
         with pytest.raises(OSError, match="being fetched"):
-            await certificates.key(CERTIFICATE_URL, names)  # the memory of those who wait is bounded
+            await certificates.get_key(CERTIFICATE_URL, names)  # the memory of those who wait is bounded
         for number in range(20, 40):
             with pytest.raises(OSError, match="being fetched"):
-                await certificates.key(certificate_url(number), names)
+                await certificates.get_key(certificate_url(number), names)
         goes_on.set()
         assert await first == await second
         await asyncio.gather(*waiting)
         assert fetched == [CERTIFICATE_URL, ISSUER_URL]
         with pytest.raises(BadSignatureError):
-            await certificates.key(certificate_url(20), names)
+            await certificates.get_key(certificate_url(20), names)
 
     asyncio.run(play())

@@ -181,7 +181,7 @@ def test_very_many_bad_tokens_of_a_network_are_turned_away_and_good_ones_never(t
 
 
 def test_the_memory_of_bad_tokens_is_bounded() -> None:
-    tries = BadTokenLimit(burst=2, each_s=10.0, networks=3)
+    tries = BadTokenLimit(burst=2, refill_s=10.0, networks=3)
     assert [tries.allow("10.0.0.1", 0.0) for _ in range(3)] == [True, True, False]
     assert tries.allow("10.0.0.1", 11.0)
     assert all(tries.allow(f"10.0.{n}.1", 11.0) for n in range(1, 100))

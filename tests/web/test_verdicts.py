@@ -136,9 +136,9 @@ def test_one_address_at_many_mailboxes_is_a_machine_at_all_of_them(front: Scene)
 def test_the_memory_of_visitors_is_bounded() -> None:
     crowds = MassVisitorDetector()
     for n in range(30_000):
-        assert not crowds.seen(f"192.0.{n % 256}.{n // 256}", CHROME, DeliveryVisit(n / 1000, str(n), 0))
+        assert not crowds.observe(f"192.0.{n % 256}.{n // 256}", CHROME, DeliveryVisit(n / 1000, str(n), 0))
     assert len(crowds._visitors) <= 10_000
-    assert not any(crowds.seen("127.0.0.1", CHROME, DeliveryVisit(1.0, str(n), 0)) for n in range(100))
+    assert not any(crowds.observe("127.0.0.1", CHROME, DeliveryVisit(1.0, str(n), 0)) for n in range(100))
 
 
 def test_the_past_is_judged_by_the_rules_of_today(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import pytest
 from starlette.requests import Request
 
+from relay.attribution.request_verdict import HitVerdict
 from relay.config.values import read_network
 from relay.edits import Kind
 from web import visitors
@@ -46,7 +47,7 @@ SCANNERS = {
 }
 
 
-def judge(agent: str, kind: Kind = Kind.OPEN, **headers: str) -> visitors.HitVerdict:
+def judge(agent: str, kind: Kind = Kind.OPEN, **headers: str) -> HitVerdict:
     given = {name.replace("_", "-"): value for name, value in headers.items()}
     return visitors.judge_visit(visitors.Visit(kind, agent, given))
 
