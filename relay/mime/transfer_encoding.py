@@ -13,10 +13,11 @@ from itertools import accumulate
 QP_LINE = 76  # RFC 2045 §6.7 rule 5
 MAX_CODE = 3  # octets: =XX
 _EQUALS_SIGN = ord("=")
+_SOFT_BREAK = b"=\r\n"
 BASE64_LINE = 76  # RFC 2045 §6.8
 MAX_LINE = 998  # RFC 5322 §2.1.1
 _ESCAPE = re.compile(rb"=(?:([0-9A-Fa-f]{2})|[ \t]*(?:\r?\n|\Z))")
-_ODD_ESCAPE = re.compile(rb"=(?![0-9A-Fa-f]{2}|\r\n)")
+_ODD_ESCAPE = re.compile(rb"=(?!\r\n|3D|[0-9A-Fa-f][0-9A-Fa-f])")  # the most frequent first
 _ENCODED = re.compile(rb"[^ -<>-~]")
 _UNENCODED = bytes(octet for octet in range(0x20, 0x7F) if octet != _EQUALS_SIGN)
 _POOR_BEGINNINGS = b".-F"  # no line of ours begins like a lone dot, a delimiter or `From `
@@ -58,18 +59,23 @@ class QuotedPrintableText(DecodedText):
             self._runs = self._find_runs()
         decoded_at, encoded_at = self._runs
         run = bisect_right(decoded_at, offset) - 1
-        at = encoded_at[run]
-        end = at + offset - decoded_at[run]
-        if not self._lists_escapes:
-            while escapes := self.encoded.count(b"=", at, end):  # each is two octets longer than what it stands for
-                at, end = end, end + 2 * escapes
+        at, inside = encoded_at[run], offset - decoded_at[run]
+        if self._lists_escapes:
+            return at + inside
+        at += run * len(_SOFT_BREAK)
+        end = at + inside
+        while escapes := self.encoded.count(b"=", at, end):  # each is two octets longer than what it stands for
+            at, end = end, end + 2 * escapes
         return end
 
     def _find_runs(self) -> tuple[list[int], list[int]]:
+        """Where each run begins, decoded and encoded: between soft breaks, not counting those, or between escapes."""
         if not self._lists_escapes:
-            runs = self.encoded.split(b"=\r\n")
-            if max(map(len, runs)) <= _MAX_RUN:
-                return _runs_of(runs)
+            runs = self.encoded.split(_SOFT_BREAK)
+            lengths = [*map(len, runs)]
+            if max(lengths) <= _MAX_RUN:
+                decoded = [length - 2 * run.count(b"=") for length, run in zip(lengths, runs, strict=True)]
+                return [0, *accumulate(decoded[:-1])], [0, *accumulate(lengths[:-1])]
             self._lists_escapes = True
         return _runs_between_escapes(self.encoded)
 
@@ -106,13 +112,6 @@ def _decode_odd_escapes(encoded: bytes) -> bytes:
         at = escape.end()
     out.append(encoded[at:])
     return b"".join(out)
-
-
-def _runs_of(runs: list[bytes]) -> tuple[list[int], list[int]]:
-    """Where the runs between soft breaks begin, decoded and encoded, if all their escapes are `=XX`."""
-    encoded = accumulate([len(run) + len(b"=\r\n") for run in runs], initial=0)
-    decoded = accumulate([len(run) - 2 * run.count(b"=") for run in runs], initial=0)
-    return [*decoded][:-1], [*encoded][:-1]
 
 
 def _runs_between_escapes(encoded: bytes) -> tuple[list[int], list[int]]:
@@ -204,11 +203,11 @@ def to_quoted_printable(text: bytes, column: int, tail: int, before: bytes = b""
         cut = at + room
         if room < MAX_CODE or code.find(b"=", cut - MAX_CODE + 1, cut) >= 0 or code[cut] in _POOR_BEGINNINGS:
             cut = _cut(code, at, room, may_be_empty=column > 0)
-        out += code[at:cut], b"=\r\n"
+        out += code[at:cut], _SOFT_BREAK
         at, column = cut, 0
     out.append(code[at:])
     if tail and column + len(code) - at + tail > QP_LINE:
-        out.append(b"=\r\n")
+        out.append(_SOFT_BREAK)
     return b"".join(out)
 
 

@@ -2,6 +2,10 @@
 
 In: HTML octets and the tokenizer's links.  Out: whether another parser finds the same. It writes nothing; where it sees
 other links, the part goes as it came (docs/rewriting.md#the-second-opinion-of-lxml).
+
+A sixth of the time of rewriting is spent here. turbohtml 1.15 would take a third of that and is closer to browsers, but
+its tree is no match for hostile pages: 20,000 `<body a1=…>`, each with another attribute, need more than 6 GB, and
+20,000 `<b x=1><p>` 1.2 GB and a second. Its rewriter, which makes no tree, takes time by the square of open elements.
 """
 
 from lxml import etree
