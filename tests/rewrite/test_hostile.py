@@ -32,6 +32,9 @@ _HOSTILE = {
     "svg": b"<svg>" * (_MILLION // 5),
     "deep": b"<div>" * (_MILLION // 5),
     "titles": b"<title>" * (_MILLION // 7),
+    "bodies": b"".join(b"<body a%d=1>" % n for n in range(_MILLION // 14)),
+    "formats": b"".join(b"<b x=%d><p>" % n for n in range(_MILLION // 13)),
+    "plain attributes": (b"<a" + b' a="b"' * 3_000 + b' href="https://a.example/">x</a>') * (_MILLION // 18_000),
     "references": b'<a href="https://a.example/' + b"&a" * (_MILLION // 2) + b'">',
     "marks": b"{{waypost_unsubscribe_url" * (_MILLION // 25),
     "comments in a label": b'<a href="https://a.example/"><img alt="' + b"<!--" * (_MILLION // 4) + b'"></a>',
@@ -56,6 +59,10 @@ def _deep(octets: bytes) -> bytes:
         letter(b"=" * _MILLION, encoding=b"quoted-printable"),
         letter(b"= " * (_MILLION // 2), encoding=b"quoted-printable"),
         letter(b"=\r\n" * (_MILLION // 3), encoding=b"quoted-printable"),
+        letter(b'<a href=3D"https://a.example/">x</a>' * 9_000, encoding=b"quoted-printable"),
+        letter(
+            (b'<a href=3D"https://a.example/">x</a>' + b"=3D" * 1000 + b"=\r\n") * 300, encoding=b"quoted-printable"
+        ),
         letter(b"\r\n" * (_MILLION // 2), encoding=b"base64"),
         b"A: b\r\n" * (_MILLION // 6),
         b" \r\n" * (_MILLION // 3),
@@ -70,7 +77,7 @@ def _deep(octets: bytes) -> bytes:
         b"List-Unsubscribe: =?punycode?q?a-" + b"kb2a" * (_MILLION // 4) + b"?=\r\n\r\n",
         b"X-Waypost-Track: " + b"a" * _MILLION + b"\r\n\r\n",
     ],
-    ids=range(16),
+    ids=range(18),
 )
 def test_hostile_mail_takes_linear_time(octets: bytes) -> None:
     _in_time(octets)
