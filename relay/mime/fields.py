@@ -72,4 +72,5 @@ def _bounds(octets: bytes, start: int, end: int) -> tuple[int, int]:
 
 def unfold_value(octets: bytes, field: Field) -> bytes:
     """The field's value, unfolded, without the white space around it."""
-    return _FOLD.sub(b"", octets[field.value : field.end]).strip()
+    value = octets[field.value : field.end].strip()
+    return _FOLD.sub(b"", value) if b"\n" in value else value
