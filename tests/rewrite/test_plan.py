@@ -231,3 +231,13 @@ def test_an_edit_that_changes_more_than_it_should_is_dropped(monkeypatch: pytest
     made = plan.plan(letter(_PAGE), SETTINGS)
     assert made.reasons == ("verify_failed",)
     assert made.is_untouched
+
+
+@given(
+    st.lists(st.sampled_from([b"\r\n", b"\r", b"\n", b"a"]), max_size=8).map(b"".join), st.sampled_from([1, 2, 3, 100])
+)
+def test_only_crlf_is_neither_a_lone_cr_nor_a_lone_lf(octets: bytes, window: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plan.parts, "WINDOW", window)
+        rest = octets.replace(b"\r\n", b"")
+        assert plan._has_only_crlf(octets) == (b"\r" not in rest and b"\n" not in rest)
