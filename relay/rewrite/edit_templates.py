@@ -47,6 +47,9 @@ class EditTemplate(NamedTuple):
         )
 
 
+new_template = partial(tuple.__new__, EditTemplate)  # of all seven, in half the time that EditTemplate(…) takes
+
+
 def fill_templates(
     octets: bytes,
     templates: tuple[EditTemplate, ...],

@@ -7,19 +7,21 @@ pass as they came (docs/rewriting.md#which-parts).
 import re
 from bisect import bisect_left
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple
 
 from relay import edits
-from relay.mime import transfer_encoding
 from relay.mime.parts import ROOT, Part
 from relay.rewrite import html_tokenizer, line_breaks, line_length, links, lxml_check, pixel, placeholders, text_part
 from relay.rewrite import plain_text_links as plain_text
-from relay.rewrite.edit_templates import EditTemplate, TransferEncoding, click_hole, max_url_octets
+from relay.rewrite.edit_templates import EditTemplate, TransferEncoding, click_hole, max_url_octets, new_template
 from relay.rewrite.links import Link
 from relay.rewrite.text_part import EditedPart, TextPart
 
 _ARMOUR = re.compile(rb"^-----BEGIN PGP (?:SIGNED )?MESSAGE-----", re.MULTILINE)
 _SPACE, _NOTHING = (b" ",), (b"",)
+_PLAIN = TransferEncoding.PLAIN
+_link = partial(tuple.__new__, Link)  # half the time that Link(…) takes
 
 
 class HtmlPart(NamedTuple):
@@ -124,10 +126,10 @@ def _instrument_html(page: HtmlPart, body: BodyEdits, rules: links.LinkRules, *,
         reason, target = "too_many_links", b""
         if number <= links.MAX_TRACKED:
             reason, target = links.decide_anchor(anchor, rules, page.leaf.codec, decisions)
-        body.links.append(Link(number, anchor.url, "skipped" if reason else "tracked", reason, anchor.text))
+        body.links.append(_link((number, anchor.url, "skipped" if reason else "tracked", reason, anchor.text)))
         if not reason:
             hole = click_hole(rules.public_url, number, target)
-            templates.append(EditTemplate(anchor.href.start, anchor.href.end, (hole,), "click"))
+            templates.append(new_template((anchor.href.start, anchor.href.end, (hole,), "click", _PLAIN, 0, ())))
             tracked.append((templates[-1], anchor.href))
         elif anchor.unsubscribes and "sparkpost" in rules.marks:
             hole = edits.Hole(edits.Kind.UNSUBSCRIBE)
@@ -146,7 +148,7 @@ def _instrument_html(page: HtmlPart, body: BodyEdits, rules: links.LinkRules, *,
     templates.sort(key=lambda template: template.start)
     edited = text_part.edit_part(page.leaf, templates, rules.public_url)
     size = len(edited.longest)
-    if page.leaf.coding is TransferEncoding.PLAIN and transfer_encoding.has_long_line(edited.longest, 0, size):
+    if edited.has_long_line:
         templates, lost = _within_lines(page, templates, tracked, rules.public_url)
         _report_unfit(lost, body)
         edited = text_part.edit_part(page.leaf, templates, rules.public_url)

@@ -45,12 +45,15 @@ class EditedPart(NamedTuple):
     leaf: TextPart
     templates: tuple[EditTemplate, ...]
     longest: bytes  # what the text becomes where each URL is as long as it can be
+    has_long_line: bool  # whether that has a line of over 998 octets; False in an encoding that breaks lines itself
 
 
 def edit_part(leaf: TextPart, templates: list[EditTemplate], public_url: str) -> EditedPart:
     made = tuple(templates)
     filled = edit_templates.fill_templates(leaf.octets, made, edit_templates.longest_urls(public_url))
-    return EditedPart(leaf, made, edits.splice(leaf.octets, filled))
+    longest = edits.splice(leaf.octets, filled)
+    is_plain = leaf.coding is TransferEncoding.PLAIN
+    return EditedPart(leaf, made, longest, is_plain and transfer_encoding.has_long_line(longest, 0, len(longest)))
 
 
 def decode_part(octets: bytes, part: Part) -> TextPart | str:
@@ -99,10 +102,11 @@ def decode_body(
 
 def to_message_offsets(edited: EditedPart) -> list[EditTemplate]:
     """The part's templates in the message's offsets, in order."""
-    leaf, templates, _ = edited
+    leaf, templates = edited.leaf, edited.templates
     base = leaf.part.body
     if leaf.coding is TransferEncoding.PLAIN:
-        return [EditTemplate(base + start, base + end, pieces, why) for start, end, pieces, why, *_ in templates]
+        make = edit_templates.new_template
+        return [make((base + start, base + end, *rest)) for start, end, *rest in templates]
     if leaf.coding is TransferEncoding.BASE64:
         start, end, width = leaf.base64
         return [EditTemplate(base + start, base + end, (), "body", TransferEncoding.BASE64, width, templates)]

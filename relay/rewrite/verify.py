@@ -10,7 +10,7 @@ from relay import edits
 from relay.mime import parts, transfer_encoding
 from relay.mime.parts import ROOT, TRANSPARENT, Part
 from relay.rewrite import edit_templates
-from relay.rewrite.edit_templates import EditTemplate
+from relay.rewrite.edit_templates import EditTemplate, TransferEncoding
 from relay.rewrite.text_part import EditedPart
 
 
@@ -37,7 +37,10 @@ def plan_is_sound(
         if old.parent != ROOT and octets[old.start : old.body] != result[new.start : new.body]:
             return False
         if inner := edited.get(index):
-            if not _decodes_to(result, new, inner.longest) or _has_more_long_lines(octets, old, result, new):
+            if not _decodes_to(result, new, inner.longest):
+                return False
+            may_be_long = inner.has_long_line or inner.leaf.coding is not TransferEncoding.PLAIN
+            if may_be_long and _has_more_long_lines(octets, old, result, new):
                 return False
         elif index not in parents and octets[old.body : old.end] != result[new.body : new.end]:
             return False
