@@ -19,7 +19,7 @@ MAX_ID = 255
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
+class MasterKey:
     """A master secret. `id` is 0 to 255 and stands in every token made with it."""
 
     id: int
@@ -38,16 +38,16 @@ class RevokedKey(NamedTuple):
 class KeyFile(NamedTuple):
     """Keys, oldest first, and revoked ones; `lasting`: secrets of these, by purpose, that nothing replaces."""
 
-    keys: tuple[Key, ...]
+    keys: tuple[MasterKey, ...]
     revoked: tuple[RevokedKey, ...] = ()
     lasting: Mapping[str, bytes] = {}
 
-    def new_key(self) -> Key:
+    def new_key(self) -> MasterKey:
         """A key with an id that none had before. Raises ValueError where the ids are used up."""
         last = max((*(key.id for key in self.keys), *(key.id for key in self.revoked)), default=0)
         if last >= MAX_ID:
             raise ValueError(f"key ids are used up ({MAX_ID})")
-        return Key(last + 1, now(), secrets.token_bytes(SECRET_OCTETS))
+        return MasterKey(last + 1, now(), secrets.token_bytes(SECRET_OCTETS))
 
 
 def now() -> datetime:
@@ -68,7 +68,9 @@ def read(path: Path) -> KeyFile:
     try:
         rows = json.loads(path.read_text("utf-8"))
         contents = KeyFile(
-            tuple(Key(int(row["id"]), _time(row["created"]), bytes.fromhex(row["secret"])) for row in rows["keys"]),
+            tuple(
+                MasterKey(int(row["id"]), _time(row["created"]), bytes.fromhex(row["secret"])) for row in rows["keys"]
+            ),
             tuple(
                 RevokedKey(int(row["id"]), _time(row["created"]), _time(row["revoked"]))
                 for row in rows.get("revoked", ())

@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from relay import ids, key_file, return_path, token_payload
 from relay.address import Mailbox
 from relay.edits import STORED_PREFIX, Hole, Kind, Mint
-from relay.key_file import Key, KeyFile, RevokedKey
+from relay.key_file import KeyFile, MasterKey, RevokedKey
 from relay.return_path import Purpose, ReturnToken
 
 VERSION = 1
@@ -71,7 +71,7 @@ class KeyRing:
     """The keys of an installation, oldest first. The last one signs; all of them read."""
 
     def __init__(
-        self, keys: Sequence[Key], path: Path | None = None, lasting: Mapping[str, bytes] | None = None
+        self, keys: Sequence[MasterKey], path: Path | None = None, lasting: Mapping[str, bytes] | None = None
     ) -> None:
         self._path = path
         self._checked_at = time.monotonic()
@@ -87,12 +87,12 @@ class KeyRing:
         self._signers: dict[Kind, tuple[bytes, AESSIV]] = {}  # the head of each token of a kind, and what encrypts it
 
     @property
-    def signing_key(self) -> Key:
+    def signing_key(self) -> MasterKey:
         """The key that signs."""
         self._refresh()
         return self.keys[-1]
 
-    def find_key(self, key_id: int) -> Key | None:
+    def find_key(self, key_id: int) -> MasterKey | None:
         self._refresh()
         if key_id not in self._by_id:
             self._reload()
@@ -219,7 +219,7 @@ def open_key_ring(path: Path) -> KeyRing:
     return KeyRing(contents.keys, path, contents.lasting)
 
 
-def rotate_keys(path: Path) -> Key:
+def rotate_keys(path: Path) -> MasterKey:
     """Adds a key that signs from now on; the old ones go on reading. Raises OSError, ValueError."""
     open_key_ring(path)
     contents = key_file.read(path)
@@ -228,7 +228,7 @@ def rotate_keys(path: Path) -> Key:
     return key
 
 
-def revoke_key(path: Path, key_id: int) -> Key:
+def revoke_key(path: Path, key_id: int) -> MasterKey:
     """Takes the key away, with all that hangs on it but what LASTING names. Returns the key that signs from now on, a
     new one if it was the last. Raises OSError, ValueError."""
     contents = key_file.read(path)

@@ -13,7 +13,7 @@ from relay.edge.data import Data
 from relay.edits import Edit, Hole, Kind
 from relay.reply import RefusedError, Reply
 
-KEYS = [key_file.Key(n, datetime(2026, 11, 1, tzinfo=UTC), bytes([n]) * 32) for n in (1, 2, 3, 4)]
+KEYS = [key_file.MasterKey(n, datetime(2026, 11, 1, tzinfo=UTC), bytes([n]) * 32) for n in (1, 2, 3, 4)]
 RING = tokens.KeyRing(KEYS)
 MESSAGE = ids.from_parts(1_763_000_000_000, b"abcdef")
 

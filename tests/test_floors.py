@@ -1,6 +1,8 @@
 """A module imports only downwards, and siblings of a floor do not know each other (docs/architecture.md#floors)."""
 
 import ast
+import re
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -47,6 +49,7 @@ def _imports(path: Path) -> set[str]:
 
 
 MODULES = sorted(path for top in ("relay", "web") for path in (ROOT / top).rglob("*.py"))
+_LIMIT_WITHOUT_MAX_OR_MIN = re.compile(r"_?(MOST|LONGEST|LEAST|LARGEST|DEEPEST|FARTHEST)_")
 
 
 @pytest.mark.parametrize("path", MODULES, ids=_module)
@@ -76,3 +79,32 @@ def test_the_smtp_client_knows_nothing_of_the_delivery_around_it() -> None:
     for path in (ROOT / "relay/delivery/smtp").glob("*.py"):
         upwards = {name for name in _imports(path) if name.startswith("relay.delivery.")}
         assert all(name.startswith("relay.delivery.smtp.") for name in upwards), f"{path} reaches up to {upwards}"
+
+
+def test_no_two_classes_have_one_name() -> None:
+    places = defaultdict(list)
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                places[node.name].append(_module(path))
+    assert {name: modules for name, modules in places.items() if len(modules) > 1} == {}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=_module)
+def test_a_limit_begins_with_max_or_min(path: Path) -> None:
+    names = {
+        node.id
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+    }
+    assert {name for name in names if _LIMIT_WITHOUT_MAX_OR_MIN.match(name)} == set()
+
+
+@pytest.mark.parametrize("path", MODULES, ids=_module)
+def test_a_database_connection_is_called_connection(path: Path) -> None:
+    parameters = {
+        node.arg
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.arg) and node.annotation and ast.unparse(node.annotation) == "sa.Connection"
+    }
+    assert parameters <= {"connection"}

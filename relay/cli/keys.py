@@ -10,7 +10,7 @@ from relay import tokens
 from relay.cli import command
 from relay.cli.command import CommandError, Commands
 from relay.config.schema import Config
-from relay.key_file import Key
+from relay.key_file import MasterKey
 from relay.node import data_directory
 from relay.store.views import statistics
 
@@ -86,7 +86,7 @@ def _revoke_key(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _revocation_warning(key: Key, mails: str, *, is_oldest: bool) -> str:
+def _revocation_warning(key: MasterKey, mails: str, *, is_oldest: bool) -> str:
     lines = [
         f"Key {key.id}, of {_format_time(key.created)}. Without it:",
         f"- links in {mails} that it signed lead to a page that says so (404), those to unsubscribe among them;",
@@ -102,7 +102,7 @@ def _revocation_warning(key: Key, mails: str, *, is_oldest: bool) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _count_signed_mail(config: Config, keys: tuple[Key, ...]) -> list[str]:
+def _count_signed_mail(config: Config, keys: tuple[MasterKey, ...]) -> list[str]:
     """How much mail each key signed, in words: of what is still known."""
     revoked = tokens.revoked_keys(config.relay.data_dir / data_directory.KEYS_FILE)
     made = sorted([*(key.created for key in keys), *(key.created for key in revoked)])

@@ -7,7 +7,7 @@ from relay.rewrite import plan
 
 PUBLIC_URL = "https://track.example"
 SETTINGS = plan.Settings(PUBLIC_URL)
-RING = tokens.KeyRing([key_file.Key(1, datetime(2026, 11, 1, tzinfo=UTC), bytes(range(32)))])
+RING = tokens.KeyRing([key_file.MasterKey(1, datetime(2026, 11, 1, tzinfo=UTC), bytes(range(32)))])
 _MINTER = tokens.Minter(RING, PUBLIC_URL)
 MESSAGE = "0" * 20
 
