@@ -129,6 +129,7 @@ def test_mail_that_cannot_be_read_right_after_it_was_leased_goes_out_soon_after_
     sink = Upstream(at_helo="451 4.3.0 later")
     with Waypost(tmp_path, sink.port, '[delivery]\nmode = "queued"\nretry = ["1s"]\n') as relay:
         relay.send(html_mail(), "unread@example.com")
+        _until(lambda: " failed " in relay.read_log())  # from memory: what comes next is read
         with closing(sqlite3.connect(tmp_path / "data" / "waypost.db", timeout=10)) as database:
             database.execute("ALTER TABLE content RENAME TO aside")
             sink.at_helo = ""

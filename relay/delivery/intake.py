@@ -143,8 +143,15 @@ class Intake:
             log.fact_lost("consent", errors.describe_error(error))
 
     async def _queued(self, loaded: LoadedMessage, targets: list[PendingRecipient], hung_up: HangUp) -> Reply:
-        await self._commit(self._new_message_fact(loaded, targets, [], due=loaded.message.accepted_at), hung_up)
-        self._worker.wake()
+        new = self._new_message_fact(loaded, targets, [], due=loaded.message.accepted_at)
+        goes_at_once = self._worker.has_room(loaded.message.stream, len(targets), len(loaded.octets))
+        if goes_at_once:
+            self._lease(new)
+        await self._commit(new, hung_up)
+        if goes_at_once:
+            self._worker.deliver(loaded, new.deliveries)
+        else:
+            self._worker.wake()
         return Reply(250, "2.0.0", f"queued as {loaded.message.id}")
 
     async def _inline(self, loaded: LoadedMessage, targets: list[PendingRecipient], hung_up: HangUp) -> Reply:
@@ -198,8 +205,7 @@ class Intake:
         """The client has waited long enough. The attempts go on under a lease, so that none is made twice."""
         filing = self._new_message_fact(loaded, targets, outcomes, due=loaded.message.accepted_at)
         numbers = {target.number for target in targets} - {outcome.number for outcome in outcomes}
-        for row in filing.deliveries:
-            row.leased_by, row.leased_until = self._worker.name, datetime.now(UTC) + LEASE
+        self._lease(filing)
         try:
             await self._record(filing, must_hold=True)
         except RefusedError:
@@ -207,6 +213,11 @@ class Intake:
             raise
         self._keep_running(asyncio.ensure_future(self._finish_in_background(loaded, attempts, numbers)))
         return Reply(250, "2.0.0", f"accepted as {loaded.message.id}; the upstream is slow, delivery goes on")
+
+    def _lease(self, new: NewMessage) -> None:
+        until = datetime.now(UTC) + LEASE
+        for row in new.deliveries:
+            row.stream, row.leased_by, row.leased_until = new.message.stream, self._worker.name, until
 
     async def _finish_in_background(self, loaded: LoadedMessage, attempts: Attempts, numbers: set[int]) -> None:
         self._background_octets += len(loaded.octets)
@@ -227,7 +238,7 @@ class Intake:
             await self._store.commit_fact(
                 "filing",
                 filing,
-                undo=lambda connection: retention.drop_refused_message(connection, message),
+                undo=lambda connection: retention.drop_refused_message(connection, message, self._worker.name),
                 unless=hung_up,
             )
         except TimeoutError as error:

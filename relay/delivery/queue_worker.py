@@ -6,7 +6,7 @@ import os
 import socket
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
 import sqlalchemy as sa
@@ -33,6 +33,7 @@ _PUT_OFF = timedelta(seconds=5)
 _EXPIRY_SCAN_RATIO = 20  # times as long as a look for what has expired takes
 _MAX_IN_FLIGHT = 128  # deliveries
 _MAX_OF_ONE_STREAM = 64  # of these: a mailing to a server that hangs leaves room for everybody else
+_MAX_OCTETS_FROM_MEMORY = 32 << 20  # of mail that was just stored and is attempted as it is in memory
 
 
 def worker_name(pid: int) -> str:
@@ -59,6 +60,7 @@ class QueueWorker:
         dispatcher.check_lease = self.lease_renewal.check
         self._not_begun: set[leases.DeliveryKey] = set()  # leased, and not begun
         self._memory_budget = MemoryBudget()
+        self._octets_from_memory = 0
         self._logged_in: set[str] = set()
         self._newest_first = False
         self._clock_step = ClockStepDetector(now, time.monotonic)
@@ -182,16 +184,49 @@ class QueueWorker:
         self._wake_event.set()  # there is room again
 
     async def _work(self, message: str, deliveries: list[Delivery]) -> None:
+        async def start() -> Attempts:
+            row = await self._store.read(lambda connection: queue.find_message(connection, message))
+            await reserved.enter_async_context(self._memory_budget.reserve(row.size_octets if row else 0))
+            return await self._start_attempts(row, deliveries)
+
+        async with contextlib.AsyncExitStack() as reserved:
+            await self._attempt(message, deliveries, start)
+
+    async def _attempt(
+        self, message: str, deliveries: list[Delivery], start: Callable[[], Awaitable[Attempts]]
+    ) -> None:
+        """Attempts the deliveries under their lease, and records the outcomes."""
         try:
             with self.lease_renewal.renewing(message, [one.number for one in deliveries]):
-                row = await self._store.read(lambda connection: queue.find_message(connection, message))
-                async with self._memory_budget.reserve(row.size_octets if row else 0):
-                    attempts = await self._start_attempts(row, deliveries)
-                    await self.record_attempts(message, attempts)
+                await self.record_attempts(message, await start())
         except Exception as error:  # noqa: BLE001  the outermost loop: the lease lapses, the mail stays
             errors.log_failure(error, "delivery", message)
             if errors.is_database_fault(error):  # nothing was begun
                 self._not_begun.update(leases.DeliveryKey(message, one.number) for one in deliveries)
+
+    def has_room(self, stream: str, deliveries: int, octets: int) -> bool:
+        """True if so many deliveries of a new message can be attempted at once, as they are in memory."""
+        if self._is_stopping or self._dispatcher.is_down or time.monotonic() < self._leases_trusted_from_s:
+            return False
+        streams = Counter(row.stream for rows in self._tasks.values() for row in rows)
+        return (
+            streams.total() + deliveries <= _MAX_IN_FLIGHT
+            and streams[stream] + deliveries <= _MAX_OF_ONE_STREAM
+            and self._octets_from_memory + octets <= _MAX_OCTETS_FROM_MEMORY
+        )
+
+    def deliver(self, loaded: LoadedMessage, deliveries: list[Delivery]) -> None:
+        """Attempts a message that has just been stored, leased to this worker: nothing of it is read back."""
+        task = asyncio.create_task(self._work_from_memory(loaded, deliveries))
+        self._tasks[task] = deliveries
+        task.add_done_callback(self._remove_task)
+
+    async def _work_from_memory(self, loaded: LoadedMessage, deliveries: list[Delivery]) -> None:
+        self._octets_from_memory += len(loaded.octets)
+        try:
+            await self._attempt(loaded.message.id, deliveries, lambda: self._start(loaded, deliveries))
+        finally:
+            self._octets_from_memory -= len(loaded.octets)
 
     async def record_attempts(self, message: str, attempts: Attempts) -> None:
         """Records the outcomes of each attempt when it ends, so that only what is in flight can be repeated.
@@ -240,6 +275,9 @@ class QueueWorker:
             return Attempts(
                 [outcomes.expired(number=one.number, recipient=one.recipient, now=now) for one in deliveries], []
             )
+        return await self._start(loaded, deliveries)
+
+    async def _start(self, loaded: LoadedMessage, deliveries: list[Delivery]) -> Attempts:
         targets = [
             PendingRecipient(one.number, Recipient(Mailbox(one.recipient), one.notify, one.orcpt), one.attempts)
             for one in deliveries

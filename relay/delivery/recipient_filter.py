@@ -1,8 +1,7 @@
-"""Which recipients of a message are suppressed, and which are not tracked."""
+"""Which recipients of a message are suppressed, and which are not tracked, also while the database is unavailable."""
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import NamedTuple
 
 import sqlalchemy as sa
 
@@ -11,15 +10,8 @@ from relay.address import Mailbox
 from relay.config.schema import Config
 from relay.store.database import errors
 from relay.store.database.tables import Message
-from relay.store.recipients import consent, suppressions
+from relay.store.recipients.recipient_filter import Question, RecipientFilter
 from relay.store.store import Store
-
-
-class RecipientFilter(NamedTuple):
-    """By canonical address: the reason of a suppression, and the addresses that are not tracked."""
-
-    suppressed: dict[str, str]
-    untracked: set[str]
 
 
 async def find(
@@ -31,15 +23,9 @@ async def find(
     is tracked. `is_awaited`: a client waits, so that a database that hangs counts as unavailable; otherwise this waits.
     """
     exempt = config.unsubscribe.is_exempt(message.stream)
-
-    def look_up(connection: sa.Connection) -> RecipientFilter:
-        return RecipientFilter(
-            suppressions.find_suppressed(connection, mailboxes, message.stream, now, exempt=exempt),
-            consent.find_untracked(connection, mailboxes),
-        )
-
+    question = Question(tuple(mailboxes), message.stream, exempt, now)
     try:
-        return await (store.read_in_time(look_up) if is_awaited else store.read(look_up))
+        return await (store.filters_in_time if is_awaited else store.filters).ask(question)
     except TimeoutError:
         pass
     except sa.exc.SQLAlchemyError as error:

@@ -45,10 +45,11 @@ def drop_messages(connection: sa.Connection, before: datetime) -> int:
     return len(expired)
 
 
-def drop_refused_message(connection: sa.Connection, message: str) -> None:
-    """Deletes a message that was stored after its client had got a refusal, unless an attempt is under way."""
+def drop_refused_message(connection: sa.Connection, message: str, leased_by: str = "") -> None:
+    """Deletes a message that was stored after its client had got a refusal, unless an attempt is under way. Under the
+    lease of that worker, which stored it, none is."""
     table = tables.delivery
-    is_under_way = sa.or_(table.c.leased_by != "", table.c.next_attempt_at.is_(None))
+    is_under_way = sa.or_(table.c.leased_by.not_in(("", leased_by)), table.c.next_attempt_at.is_(None))
     if not connection.execute(sa.select(table.c.number).where(table.c.message == message, is_under_way)).first():
         _delete_messages(connection, [message])
 

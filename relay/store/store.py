@@ -17,11 +17,11 @@ from relay.store.database.errors import NotStoredYetError
 from relay.store.database.fact_log import FactLog
 from relay.store.database.identities import IdentityPolicy
 from relay.store.database.journal import Fact, Journal, RemainingLines
-from relay.store.database.reader import TimedReader
+from relay.store.database.reader import GroupedReads, TimedReader
 from relay.store.database.recent_facts import RecentFacts
 from relay.store.database.writer import GroupedWork, Work, Writer
 from relay.store.queue import deliveries, long_urls, redaction, unstorable_results
-from relay.store.recipients import consent, stream_preferences
+from relay.store.recipients import consent, recipient_filter, stream_preferences
 from relay.store.tracking import hits, verdicts
 
 T = TypeVar("T")
@@ -69,6 +69,8 @@ class Store:
         self._write_engine = engine.open_engine(database_url, writes=True, policy=policy)
         self._readers = ThreadPoolExecutor(_READER_THREADS, thread_name_prefix="waypost-reader")
         self._timed_reader = TimedReader(self._read_engine)
+        self.filters = GroupedReads(self.read, recipient_filter.find_filters)
+        self.filters_in_time = GroupedReads(self.read_in_time, recipient_filter.find_filters)
         self.writer = Writer(self._write_engine)
         self.journal = Journal(data_dir / "journal", FACTS)
         self.fact_log = FactLog(data_dir / "journal", FACTS)

@@ -6,9 +6,9 @@ fails after `MAX_READ_S`, and further reads fail at once. Every two seconds one 
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import sqlalchemy as sa
 
@@ -19,6 +19,7 @@ MAX_READ_S = 1.0
 _THREADS = 4  # so many may hang at a time
 _STATEMENT_MS = 2000  # then PostgreSQL ends what waits for a lock, and the thread is free again
 _RETRY_S = 2.0
+_MAX_QUESTIONS = 100  # that are answered together
 
 
 class TimedReader:
@@ -60,3 +61,50 @@ class TimedReader:
     def close(self) -> None:
         """Ends the threads. What hangs is not waited for."""
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+Question = TypeVar("Question")
+Answer = TypeVar("Answer")
+
+
+class GroupedReads(Generic[Question, Answer]):
+    """Questions that come while others are answered are answered together, by one read."""
+
+    def __init__(
+        self,
+        read: Callable[[Callable[[sa.Connection], list[Answer]]], Awaitable[list[Answer]]],
+        answer_all: Callable[[sa.Connection, Sequence[Question]], list[Answer]],
+    ) -> None:
+        """`answer_all` returns an answer to each question, in order."""
+        self._read = read
+        self._answer_all = answer_all
+        self._waiting: list[tuple[Question, asyncio.Future[Answer]]] = []
+        self._reading: asyncio.Task[None] | None = None
+
+    async def ask(self, question: Question) -> Answer:
+        """The answer. Raises what the read raises."""
+        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._waiting.append((question, answer))
+        if self._reading is None:
+            self._reading = asyncio.create_task(self._run())
+        return await answer
+
+    async def _run(self) -> None:
+        try:
+            while self._waiting:
+                group, self._waiting = self._waiting[:_MAX_QUESTIONS], self._waiting[_MAX_QUESTIONS:]
+                await self._answer(group)
+        finally:
+            self._reading = None
+
+    async def _answer(self, group: "list[tuple[Question, asyncio.Future[Answer]]]") -> None:
+        try:
+            answers = await self._read(lambda connection: self._answer_all(connection, [one for one, _ in group]))
+        except Exception as error:  # noqa: BLE001  whoever asked decides
+            for _, future in group:
+                if not future.done():
+                    future.set_exception(error)
+            return
+        for (_, future), answer in zip(group, answers, strict=True):
+            if not future.done():  # whoever asked may have gone
+                future.set_result(answer)

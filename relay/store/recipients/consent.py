@@ -3,7 +3,7 @@
 A "no" also holds for mail already sent. With `[privacy] consent = "asked"`, only those who said yes are tracked.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import NamedTuple
 
@@ -63,9 +63,20 @@ def find_untracked(connection: sa.Connection, mailboxes: Iterable[str]) -> set[s
     """Which of the addresses are not to be tracked, as canonical addresses."""
     policy = identities.policy_for(connection)
     named = policy.canonical_by_name(mailboxes)
-    wanted = sorted(named)
-    said: dict[bool, set[str]] = {True: set(), False: set()}
-    for at in range(0, len(wanted), _CHUNK):
-        for row in connection.execute(_FIND_CONSENT, {"names": wanted[at : at + _CHUNK]}):
-            said[row.is_yes].add(named[row.address])
-    return said[False] | (set(named.values()) - said[True] if policy.requires_consent else set())
+    return untracked_among(named.values(), find_answers(connection, named), is_required=policy.requires_consent)
+
+
+def find_answers(connection: sa.Connection, named: Mapping[str, str]) -> dict[str, bool]:
+    """Who said yes or no of those behind these names, by canonical address."""
+    names = sorted(named)
+    found: dict[str, bool] = {}
+    for at in range(0, len(names), _CHUNK):
+        for row in connection.execute(_FIND_CONSENT, {"names": names[at : at + _CHUNK]}):
+            who = named[row.address]
+            found[who] = row.is_yes and found.get(who, True)  # a no counts, under whatever name
+    return found
+
+
+def untracked_among(addresses: Iterable[str], answers: Mapping[str, bool], *, is_required: bool) -> set[str]:
+    """Which of these canonical addresses are not to be tracked."""
+    return {who for who in addresses if not answers.get(who, not is_required)}

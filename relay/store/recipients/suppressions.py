@@ -4,9 +4,9 @@ A hard bounce or a complaint suppresses an address for all mail, an unsubscribe 
 expire; one that has is as good as gone. The names of entries are what `identities` gives: addresses, or pseudonyms.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -129,6 +129,12 @@ def find_unsubscribed_streams(connection: sa.Connection, mailbox: str, now: date
     return {None if row.scope == ALL else row.stream for row in connection.execute(query)}
 
 
+# Made once: making a statement takes longer than running it, and every mail asks.
+_FIND_ENTRIES = sa.select(
+    *(tables.suppression.c[name] for name in ("address", "scope", "stream", "reason", "expires_at"))
+).where(tables.suppression.c.address.in_(sa.bindparam("names", expanding=True)))
+
+
 def find_suppressed(
     connection: sa.Connection, mailboxes: Iterable[str], stream: str | None, now: datetime, *, exempt: bool = False
 ) -> dict[str, str]:
@@ -138,19 +144,30 @@ def find_suppressed(
 
     `exempt`: the stream is not held back by unsubscribes (password resets, receipts).
     """
-    table = tables.suppression
-    named = identities.policy_for(connection).canonical_by_name(mailboxes)
-    wanted = sorted(named)
+    entries = find_entries(connection, identities.policy_for(connection).canonical_by_name(mailboxes))
+    return suppressed_among(entries, stream, now, exempt=exempt)
+
+
+def find_entries(connection: sa.Connection, named: Mapping[str, str]) -> dict[str, list[sa.Row[Any]]]:  # Any: columns
+    """All entries under these names, by the canonical address that each stands for."""
+    names = sorted(named)
+    found: dict[str, list[sa.Row[Any]]] = {}
+    for at in range(0, len(names), _CHUNK):
+        for row in connection.execute(_FIND_ENTRIES, {"names": names[at : at + _CHUNK]}):
+            found.setdefault(named[row.address], []).append(row)
+    return found
+
+
+def suppressed_among(
+    entries: Mapping[str, list[sa.Row[Any]]], stream: str | None, now: datetime, *, exempt: bool
+) -> dict[str, str]:
+    """Of the addresses with entries those that get no mail of that stream, as `find_suppressed` has it."""
     found: dict[str, str] = {}
-    for at in range(0, len(wanted), _CHUNK):
-        query = sa.select(table.c.address, table.c.reason).where(
-            table.c.address.in_(wanted[at : at + _CHUNK]),
-            table.c.scope == ALL if stream is None else sa.or_(table.c.scope == ALL, table.c.stream == stream),
-            sa.or_(table.c.expires_at.is_(None), table.c.expires_at > now),
-        )
-        if exempt:
-            query = query.where(table.c.reason != UNSUBSCRIBE)
-        found.update({named[row.address]: row.reason for row in connection.execute(query)})
+    for who, rows in entries.items():
+        for row in rows:
+            counts = row.scope == ALL or (stream is not None and row.stream == stream)
+            if counts and not (exempt and row.reason == UNSUBSCRIBE) and (not row.expires_at or row.expires_at > now):
+                found[who] = row.reason
     return found
 
 
