@@ -30,6 +30,9 @@ class _Formatter(logging.Formatter):
 
 def start_logging(level: int = logging.INFO) -> None:
     """Sends the log to standard error. Libraries log from warnings on."""
+    # What no line of ours shows need not be found out: half the time of a line.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    logging._srcfile = None
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Formatter())
     root = logging.getLogger()

@@ -61,6 +61,7 @@ class QueueWorker:
         self._not_begun: set[leases.DeliveryKey] = set()  # leased, and not begun
         self._memory_budget = MemoryBudget()
         self._octets_from_memory = 0
+        self._waits_for_room = True
         self._logged_in: set[str] = set()
         self._newest_first = False
         self._clock_step = ClockStepDetector(now, time.monotonic)
@@ -119,6 +120,8 @@ class QueueWorker:
         # While every upstream is down only one delivery a second is leased: a long queue would record again and
         # again that it waits. The rest stays due, and is sent as soon as a probe succeeds.
         room = (1 if self._dispatcher.is_down else _MAX_IN_FLIGHT) - len(under_way)
+        # A look at the queue after each delivery would cost as much as the delivery.
+        self._waits_for_room = room <= _MAX_IN_FLIGHT // 2 or any(row.crashes for row in under_way)
         if room <= 0 or not await self._store.read(lambda connection: leases.has_due(connection, clock)):
             return {}
         return await self._store.write(
@@ -181,7 +184,8 @@ class QueueWorker:
 
     def _remove_task(self, task: asyncio.Task[None]) -> None:
         del self._tasks[task]
-        self._wake_event.set()  # there is room again
+        if self._waits_for_room:
+            self._wake_event.set()
 
     async def _work(self, message: str, deliveries: list[Delivery]) -> None:
         async def start() -> Attempts:

@@ -141,7 +141,7 @@ class Store:
         """
         fact = FACTS[name]
         if not self._pending_writes:
-            writing = asyncio.wrap_future(self.writer.submit(self._work_for(name, value)))
+            _, writing = self.writer.start(self._work_for(name, value))
             done, _ = await asyncio.wait({writing}, timeout=MAX_WAIT_S)
             error = writing.exception() if done else None
             if done and error is None:

@@ -42,6 +42,7 @@ class _Job(NamedTuple):
     future: "Future[Any]"
     undo: Work[None] | None = None
     begins_commit: bool = False
+    waiter: "asyncio.Future[Any] | None" = None  # of an event loop, which is woken once for all jobs of a commit
 
 
 class _FailedJob(NamedTuple):
@@ -82,6 +83,14 @@ class Writer:
         self._jobs.put(_Job(work, future, undo, begins_commit))
         return future
 
+    def start(self, work: Work[T], undo: Work[None] | None = None) -> "tuple[Future[T], asyncio.Future[T]]":
+        """The same from an event loop: the job's future, by which it can be withdrawn, and one that can be awaited. The
+        latter stays open if the job is withdrawn before it begins."""
+        future: Future[T] = Future()
+        waiter: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._jobs.put(_Job(work, future, undo, waiter=waiter))
+        return future, waiter
+
     async def write_with_timeout(
         self, work: Work[T], undo: Work[None] | None = None, unless: "asyncio.Future[None] | None" = None
     ) -> T:
@@ -89,8 +98,7 @@ class Writer:
         as `unless` is done. Then the work does not stand."""
         if self.busy_s > MAX_WRITE_S:
             raise TimeoutError("no answer in time")
-        future = self.submit(work, undo)
-        writing = asyncio.wrap_future(future)
+        future, writing = self.start(work, undo)
         try:
             until: set[asyncio.Future[Any]] = {writing, unless} if unless else {writing}  # Any: of either
             await asyncio.wait(until, timeout=MAX_WRITE_S, return_when=asyncio.FIRST_COMPLETED)
@@ -174,6 +182,13 @@ class Writer:
                     self._to_undo.append(job)
                 job.future.set_result(result)
             self._withdrawn.difference_update(job.future for job in group)
+        by_loop: dict[asyncio.AbstractEventLoop, list[_Job]] = {}
+        for job in group:
+            if job.waiter is not None:
+                by_loop.setdefault(job.waiter.get_loop(), []).append(job)
+        for loop, jobs in by_loop.items():
+            with contextlib.suppress(RuntimeError):  # it is closed: nobody waits any more
+                loop.call_soon_threadsafe(_wake_waiters, jobs)
 
     def _undo_jobs(self) -> None:
         """Undoes jobs that were committed although their caller got an error. Raises what the database raises."""
@@ -211,6 +226,16 @@ class Writer:
         if connection is not None:
             with contextlib.suppress(sa.exc.SQLAlchemyError):
                 connection.close()
+
+
+def _wake_waiters(jobs: list[_Job]) -> None:
+    for job in jobs:
+        if job.waiter is None or job.waiter.done():
+            continue
+        if error := job.future.exception():
+            job.waiter.set_exception(error)
+        else:
+            job.waiter.set_result(job.future.result())
 
 
 def _run_grouped(connection: sa.Connection, works: list[Work[Any]]) -> list[Any]:
