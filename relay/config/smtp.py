@@ -49,7 +49,7 @@ class UserConfig(ConfigTable):
     password_hash: str
     senders: list[Senders] = ["*"]
     stream: Stream = ""
-    streams: list[Stream] | None = None  # beside `stream`; None: as `Access.may_name` has it
+    streams: list[Stream] | None = None  # beside `stream`; None: as `AccessConfig.may_name` has it
     override: bool = False
 
     @field_validator("password_hash")

@@ -31,7 +31,7 @@ class CommandReader:
         return not self._octets and not self._reader._buffer  # type: ignore[attr-defined]  # no peek
 
     async def read_line(self, max_octets: int) -> bytes:
-        """The next line without its end. Raises LineTooLong; IncompleteReadError where nothing more comes."""
+        """The next line without its end. Raises LineTooLongError; IncompleteReadError where nothing more comes."""
         is_too_long, searched = False, 0
         while (end := self._octets.find(b"\n", searched)) < 0:
             if len(self._octets) > max_octets:

@@ -48,8 +48,8 @@ class ProviderEvent(NamedTuple):
 
     `status` and `text` are of the reply that it got from `remote`; `held_by_provider`: its own
     suppression list held the mail.
-    `own`: the class that the provider gave a failure. `may_be_hard`: false where the provider says that the address is
-    not to blame, whatever the reply says.
+    `provider_class`: the class that the provider gave a failure. `may_be_hard`: false where the provider says that
+    the address is not to blame, whatever the reply says.
     """
 
     type: EventType

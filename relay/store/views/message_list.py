@@ -180,7 +180,7 @@ def _any_delivery(condition: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
 _OPENS = [f"opens_{verdict}" for verdict in HitCounts._fields]
 _CLICKS = [f"clicks_{verdict}" for verdict in ("human", "machine", "unknown")]
 COUNTER_COLUMNS = (*_OPENS, *_CLICKS)
-_NO_SUMS: dict[str, Any] = {  # Any: the fields of Line that _sums gives
+_NO_SUMS: dict[str, Any] = {  # Any: the fields of `MessageSummary` that `_sums_by_message` gives
     "recipients": 0,
     "statuses": {},
     "opens": HitCounts(),
