@@ -6,10 +6,11 @@ libfaketime 0.9.10 lets `clock_nanosleep` fail on a monotonic clock that it does
 import os
 import select
 import time
+from typing import SupportsIndex
 
 
-def _sleep(seconds: float) -> None:
-    select.select([], [], [], max(0.0, seconds))
+def _sleep(seconds: float | SupportsIndex, /) -> None:
+    select.select([], [], [], max(0.0, float(seconds)))
 
 
 if "FAKETIME" in os.environ:

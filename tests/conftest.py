@@ -21,6 +21,8 @@ from tests.waypost_server import Waypost
 # A machine under load is slow, not wrong. CI plays the same examples every time; at a desk they are new ones.
 settings.register_profile("waypost", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("waypost")
+# Hypothesis lets nobody change a test's settings from outside; this is where it looks them up.
+_SETTINGS = "_hypothesis_internal_use_settings"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -28,10 +30,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     factor = int(os.environ.get("WAYPOST_FUZZ", "1"))
     for item in items if factor > 1 else ():
         test = getattr(item, "obj", None)
-        # Hypothesis lets nobody change a test's settings from outside; this is where it looks them up.
-        if own := getattr(test, "_hypothesis_internal_use_settings", None):
-            more = settings(own, max_examples=factor * own.max_examples, derandomize=False)
-            test._hypothesis_internal_use_settings = more
+        if own := getattr(test, _SETTINGS, None):
+            setattr(test, _SETTINGS, settings(own, max_examples=factor * own.max_examples, derandomize=False))
 
 
 @pytest.fixture(scope="session")
@@ -75,7 +75,7 @@ def postgresql() -> Iterator[Callable[[], str]]:
         nonlocal made
         made += 1
         with psycopg.connect(server.get_uri(), autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE waypost{made}")  # type: ignore[call-overload]
+            connection.execute(f"CREATE DATABASE waypost{made}")
         return str(server.get_uri(f"waypost{made}")).replace("postgresql://", "postgresql+psycopg://", 1)
 
     yield make

@@ -2,6 +2,7 @@
 
 import os
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import sqlalchemy as sa
 
@@ -36,7 +37,7 @@ def new_message(
 
 def insert_messages(opened: Store, *filings: deliveries.NewMessage) -> None:
     for one in filings:
-        opened.writer.submit(lambda connection, one=one: deliveries.insert_message(connection, one)).result(10)
+        opened.writer.submit(partial(deliveries.insert_message, new=one)).result(10)
 
 
 def count_rows(opened: Store, table: sa.Table) -> int:

@@ -47,6 +47,7 @@ class Scene:
 
     def delivery(self, recipient: str) -> dict[str, Any]:
         [message] = self.relay.rows("messages", "--query", recipient)
+        delivery: dict[str, Any]
         [delivery] = message["deliveries"]
         return delivery
 

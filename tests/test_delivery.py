@@ -4,6 +4,7 @@ import os
 from email.utils import parseaddr
 from pathlib import Path
 from time import monotonic, sleep
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ from tests.upstream import Upstream
 from tests.waypost_server import Waypost, html_mail, tracking_urls
 
 
-def status(relay: Waypost, recipient: str) -> dict:
+def status(relay: Waypost, recipient: str) -> dict[str, Any]:
     [row] = relay.rows("messages", "--query", recipient)
     return row
 

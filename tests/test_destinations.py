@@ -10,11 +10,13 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from relay import tokens
+from relay.edits import Kind
 from relay.rewrite.plan import Plan
 from relay.store import retention
 from relay.store.database import tables
@@ -98,7 +100,7 @@ def test_it_leads_there_after_a_kill_right_behind_the_250_and_with_the_database_
 def test_what_was_changed_on_disk_leads_nowhere(relay: Waypost, upstream: Upstream) -> None:
     tracked = [sent(relay, upstream, long_url(f"evil{n}"), f"evil{n}@example.com") for n in range(2)]
     ring = tokens.open_key_ring(relay.folder / "data" / "keys.json")
-    found = [ring.read(tokens.Kind.CLICK, url.rpartition("/")[2]).stored_reference for url in tracked]
+    found = [ring.read(Kind.CLICK, url.rpartition("/")[2]).stored_reference for url in tracked]
     names = [long_urls.file_name(reference) for reference in found]
     paths = [relay.folder / "data" / "destinations" / name[:2] / name for name in names]
     octets = [path.read_bytes() for path in paths]
@@ -185,11 +187,11 @@ def test_destinations_go_when_no_mail_has_used_them_for_long(opened: Store) -> N
     for one in (old, used):
         name = long_urls.file_name(one)
         os.utime(folder / name[:2] / name, (AT.timestamp(), AT.timestamp()))
-        opened.writer.submit(lambda connection, one=one: long_urls.insert_rows(connection, rows[one], AT)).result(20)  # type: ignore[misc]
+        opened.writer.submit(partial(long_urls.insert_rows, rows=rows[one], at=AT)).result(20)
     now = datetime.now(UTC)
     for one in (used, new):
         opened.long_url_files.save({one: b"https://shop.example/"})
-        opened.writer.submit(lambda connection, one=one: long_urls.insert_rows(connection, rows[one], now)).result(20)  # type: ignore[misc]
+        opened.writer.submit(partial(long_urls.insert_rows, rows=rows[one], at=now)).result(20)
     assert opened.long_url_files.delete_older(AT + timedelta(days=1)) == 1
     assert in_steps(opened, retention.drop_long_urls) == [1]
     assert count(opened, tables.destination) == 2

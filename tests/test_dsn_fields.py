@@ -9,6 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from relay.address import Mailbox
 from relay.delivery import dsn
 from relay.delivery.dsn import OriginalMail, RecipientStatus
 from relay.delivery.smtp import negotiation, protocol
@@ -63,6 +64,8 @@ def test_a_copy_with_a_bare_line_end_is_not_sent(octets: bytes) -> None:
     async def render(_: bool) -> bytes:
         return octets
 
-    prepared = asyncio.run(negotiation.prepare(_Offers(), OutgoingMail("", [Recipient("ann@example.com")], render)))
+    prepared = asyncio.run(
+        negotiation.prepare(_Offers(), OutgoingMail("", [Recipient(Mailbox("ann@example.com"))], render))
+    )
     assert prepared.octets == b""
     assert [reply and reply.code for reply in prepared.refused] == [451]

@@ -3,6 +3,7 @@
 import base64
 import socket
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -44,7 +45,7 @@ class Dialogue:
 
 
 @pytest.fixture
-def talk(relay: Waypost):
+def talk(relay: Waypost) -> Iterator[Dialogue]:
     with Dialogue(relay.port) as dialogue:
         assert dialogue.greeting == "220 localhost ESMTP Waypost"
         yield dialogue
@@ -64,7 +65,7 @@ def test_ehlo_offers_what_is_kept(talk: Dialogue) -> None:
 
 
 def test_every_refusal_has_an_enhanced_status(talk: Dialogue) -> None:
-    for line, reply in [
+    dialogue: list[tuple[str | bytes, str]] = [
         ("MAIL FROM:<a@b.example>", "503 5.5.1"),
         ("EHLO", "501 5.5.4"),
         ("EHLO app.test", "250-localhost"),
@@ -89,7 +90,8 @@ def test_every_refusal_has_an_enhanced_status(talk: Dialogue) -> None:
         ("x" * 3000, "500 5.5.2"),
         (b"MAIL FROM:<\xff@b.example>", "553 5.6.7"),
         ("QUIT", "221 2.0.0"),
-    ]:
+    ]
+    for line, reply in dialogue:
         assert talk.say(line).startswith(reply), line
     assert talk.closed()
 
@@ -214,7 +216,7 @@ def test_a_loop_is_broken(relay: Waypost) -> None:
 
 
 @pytest.fixture(scope="module")
-def guarded(tmp_path_factory: pytest.TempPathFactory, upstream: Upstream):
+def guarded(tmp_path_factory: pytest.TempPathFactory, upstream: Upstream) -> Iterator[Waypost]:
     """A relay that trusts no network, with one SMTP user, few connections and few recipients, and STARTTLS."""
     folder: Path = tmp_path_factory.mktemp("guarded")
     subprocess.run(

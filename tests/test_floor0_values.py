@@ -3,6 +3,7 @@
 import string
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -80,7 +81,7 @@ def test_urls_stay_within_their_budget(url: bytes, recipient: int, link: int) ->
     assert not set(whole) & set(b"&\"'<>= ") and whole.isascii()
 
 
-def test_keys_rotate_in_their_file_and_a_running_ring_takes_the_new_one_up(tmp_path) -> None:
+def test_keys_rotate_in_their_file_and_a_running_ring_takes_the_new_one_up(tmp_path: Path) -> None:
     path = tmp_path / "keys.json"
     ring = tokens.open_key_ring(path)
     assert path.stat().st_mode & 0o077 == 0
@@ -92,7 +93,7 @@ def test_keys_rotate_in_their_file_and_a_running_ring_takes_the_new_one_up(tmp_p
     assert ring.read(Kind.OPEN, after) == ring.read(Kind.OPEN, before)
 
 
-def test_a_damaged_key_file_is_named(tmp_path) -> None:
+def test_a_damaged_key_file_is_named(tmp_path: Path) -> None:
     path = tmp_path / "keys.json"
     path.write_text('{"keys": [{"id": 1}]}')
     with pytest.raises(ValueError, match=r"keys\.json: not a key file"):

@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 from email import message_from_bytes
+from pathlib import Path
 
 import httpx
 import pytest
@@ -94,7 +95,7 @@ def test_the_command_line_reads_what_the_mail_carries(relay: Waypost, upstream: 
     assert len(relay.cli("keys", "list").splitlines()) >= 2
 
 
-def test_the_demo_shows_everything(tmp_path) -> None:
+def test_the_demo_shows_everything(tmp_path: Path) -> None:
     shown = Waypost(tmp_path).cli("demo", "--once").decode()
     for word in ("sent", "open", "click", "unsubscribe", "550 5.1.1", "demo ready console=http://127.0.0.1:"):
         assert word in shown

@@ -26,12 +26,12 @@ from tests.waypost_server import Waypost, html_mail
 MINUTE = timedelta(minutes=1)
 
 
-def lease(opened: Store, worker: str, limit: int, now: datetime = NOW, **more: object) -> Counter[str]:
+def lease(opened: Store, worker: str, limit: int, now: datetime = NOW, **more: Any) -> Counter[str]:
     """How many deliveries of which message are leased, by the name of its first recipient."""
     found = opened.writer.submit(
         lambda connection: leases.lease_due(
             connection, leases.LeaseClock(now, now), now + MINUTE, worker, limit, **more
-        )  # type: ignore[arg-type]
+        )
     ).result(10)
     with opened.connect() as connection:
         rows = connection.execute(sa.select(tables.message.c.id, tables.message.c.subject))

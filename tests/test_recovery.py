@@ -5,6 +5,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from time import monotonic, sleep
@@ -18,7 +19,7 @@ QUEUED = '[delivery]\nmode = "queued"\nretry = ["1s"]\n'
 
 
 @pytest.fixture
-def other(tmp_path: Path):
+def other(tmp_path: Path) -> Iterator[Upstream]:
     server = Upstream()
     yield server
     server.close()

@@ -1,7 +1,9 @@
 """What is kept goes when its time is over: in chunks, with the space, and without a wrong count."""
 
 import os
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -40,10 +42,10 @@ def file(opened: Store, at: datetime, recipients: int = 1, octets: int = 10, sta
     return made
 
 
-def in_steps(opened: Store, drop: object) -> list[int]:
+def in_steps(opened: Store, drop: Callable[[sa.Connection, datetime], int]) -> list[int]:
     """How much each commit took, until nothing is left."""
     steps: list[int] = []
-    while count := opened.writer.submit(lambda connection: drop(connection, LIMIT)).result(20):  # type: ignore[operator]
+    while count := opened.writer.submit(lambda connection: drop(connection, LIMIT)).result(20):
         steps.append(count)
     return steps
 
@@ -78,7 +80,7 @@ def test_what_stays_still_adds_up(opened: Store) -> None:
     old, new = file(opened, OLD), file(opened, NOW, 2)
     for message, number in ((old, 0), (new, 0), (new, 1), (new, 1)):
         hit = Hit(ids.new(), EventType.OPENED, NOW, message, number, "human")
-        opened.writer.submit(lambda connection, hit=hit: hits.record_hit(connection, hit)).result(10)
+        opened.writer.submit(partial(hits.record_hit, hit=hit)).result(10)
     before = _seen(opened)[new]
     assert in_steps(opened, retention.drop_messages) == [1]
     assert _seen(opened) == {new: before} and before == 3

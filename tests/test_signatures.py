@@ -133,7 +133,7 @@ def test_a_fault_of_ours_while_signing_is_shown_and_the_mail_goes_as_it_came(
 def test_the_console_shows_the_very_octets_that_were_signed() -> None:
     received, minter = html_mail(), Minter(RING, "https://track.example")
     made = planning.plan(received, planning.Settings("https://track.example", dkim=frozenset({"sender.test"})))
-    message = Message(id=ids.new(), accepted_at=_WHEN, plan=made.to_json())
+    message = Message(id=ids.new(), accepted_at=_WHEN, expires_at=_WHEN, plan=made.to_json())
     edits = mail_view.edits_for_recipient(message, received, minter, dkim.Signer(_KEYS), 0, tracked=True)
     assert verdicts(splice(received, edits), *_KEYS) == [True, True]
 

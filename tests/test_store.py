@@ -3,6 +3,7 @@
 import asyncio
 from concurrent.futures import Future
 from datetime import datetime, timedelta
+from functools import partial
 
 import pytest
 import sqlalchemy as sa
@@ -29,9 +30,7 @@ def test_work_that_fails_is_undone_alone(opened: Store) -> None:
         else:
             done.append(
                 opened.writer.submit(
-                    lambda connection, n=n: suppressions.add_suppression(
-                        connection, f"{n}@example.com", reason="manual", at=NOW
-                    )
+                    partial(suppressions.add_suppression, mailbox=f"{n}@example.com", reason="manual", at=NOW)
                 )
             )
     for n, future in enumerate(done):
@@ -47,8 +46,8 @@ def test_work_that_fails_is_undone_alone(opened: Store) -> None:
 
 def test_work_that_nobody_waits_for_any_more_does_not_end_the_writer(opened: Store) -> None:
     async def impatient() -> None:
-        for n in range(50):
-            work = asyncio.ensure_future(opened.write(lambda connection, n=n: n))
+        for _ in range(50):
+            work = asyncio.ensure_future(opened.write(lambda connection: "late"))
             await asyncio.sleep(0)
             work.cancel()
         assert await opened.write(lambda connection: "alive") == "alive"

@@ -4,7 +4,9 @@ import csv
 import io
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -29,7 +31,7 @@ from tests.waypost_server import Waypost, html_mail
 DEFAULTS = ImportDefaults(NOW)
 
 
-def entry(mailbox: str, **more: object) -> SuppressionEntry:
+def entry(mailbox: str, **more: Any) -> SuppressionEntry:
     return SuppressionEntry(mailbox, "all", "", "manual", "", NOW, None)._replace(**more)
 
 
@@ -363,11 +365,7 @@ def test_a_tiding_is_found_by_its_clues_and_settles_once(opened: Store) -> None:
         ids.new(), EventType.BOUNCED, later, one.message.id, 0, said, "hard", "user_unknown", "r", suppress=True
     )
     news = [
-        opened.writer.submit(
-            lambda connection, n=n: late_reports.apply_report(
-                connection, tiding._replace(id=ids.new(), source_id=f"{n}")
-            )
-        )
+        opened.writer.submit(partial(late_reports.apply_report, report=tiding._replace(id=ids.new(), source_id=f"{n}")))
         for n in (1, 1, 2)
     ]
     assert [told.result(10) for told in news] == [True, False, False]

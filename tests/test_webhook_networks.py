@@ -118,7 +118,8 @@ def test_an_allowed_network_is_reached_and_its_answers_are_not_kept(tmp_path: Pa
         assert api.post("/webhooks", json={"url": "http://10.1.2.3/"}).status_code == 422
         relay.send(b"From: app@sender.test\r\nTo: a@example.com\r\n\r\nHello.\r\n", "a@example.com")
         receiver.wait("/allowed/ok")
-        hook, logged = made.json()["id"], []
+        hook = made.json()["id"]
+        logged: list[dict[str, Any]] = []
         while not logged:
             logged = api.get(f"/webhooks/{hook}/log").json()["items"]
         assert (logged[0]["code"], logged[0]["response"]) == (200, "")

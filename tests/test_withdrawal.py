@@ -17,6 +17,11 @@ from relay.store.store import Store
 from tests.message_factory import NOW, count_rows, new_message
 
 
+def _wait(has_begun: threading.Event, may_end: threading.Event) -> None:
+    has_begun.set()
+    may_end.wait(10)
+
+
 def _submit(opened: Store, one: NewMessage, before: Callable[[], object] = lambda: None) -> "Future[None]":
     def file(connection: sa.Connection) -> None:
         before()
@@ -38,7 +43,7 @@ def _lease(opened: Store) -> "Future[dict[str, Any]]":
 
 def test_what_is_withdrawn_while_it_is_committed_is_gone_before_anybody_looks(opened: Store) -> None:
     has_begun, may_end = threading.Event(), threading.Event()
-    filed = _submit(opened, new_message("late@example.com"), lambda: (has_begun.set(), may_end.wait(10)))
+    filed = _submit(opened, new_message("late@example.com"), lambda: _wait(has_begun, may_end))
     assert has_begun.wait(10)
     beside = _submit(opened, new_message("beside@example.com"))
     not_begun = _submit(opened, new_message("not-begun@example.com"))
@@ -55,7 +60,7 @@ def test_what_is_withdrawn_while_it_is_committed_is_gone_before_anybody_looks(op
 def test_in_one_commit_with_its_lease_it_is_gone_as_well(opened: Store) -> None:
     may_begin, has_begun, may_end = threading.Event(), threading.Event(), threading.Event()
     opened.writer.submit(lambda _: may_begin.wait(10))
-    filed = _submit(opened, new_message("late@example.com"), lambda: (has_begun.set(), may_end.wait(10)))
+    filed = _submit(opened, new_message("late@example.com"), lambda: _wait(has_begun, may_end))
     leased = _lease(opened)
     may_begin.set()
     assert has_begun.wait(10) and opened.writer.withdraw(filed)

@@ -138,7 +138,8 @@ class Upstream:
 
         await asyncio.sleep(self.greeting_after_s)
         say(self.greeting)
-        mail, rcpts, at_dot, user, ahead, odd = "", [], "", "", 0, ""
+        mail, at_dot, user, ahead, odd = "", "", "", 0, ""
+        rcpts: list[str] = []
         while line := (await reader.readuntil(b"\n")).decode("utf-8").rstrip("\r\n"):
             verb = line[:4].upper()
             self.verbs[verb] += 1

@@ -3,13 +3,14 @@
 import argparse
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from benchmarks.chaos import crowds, databases, processes, upstreams
 
-ROWS = {**processes.ROWS, **upstreams.ROWS, **databases.ROWS, **crowds.ROWS}
+ROWS: dict[str, Callable[[], None]] = {**processes.ROWS, **upstreams.ROWS, **databases.ROWS, **crowds.ROWS}
 
 
 def main() -> int:

@@ -115,7 +115,7 @@ def heavy(title: str, mails: list[bytes], at_once: int) -> None:
             sleep(2)
             begun = monotonic()
             threads = [
-                threading.Thread(target=lambda part=mails[n::at_once]: codes.extend(_sent(scene, part)))  # type: ignore[misc]
+                threading.Thread(target=lambda part=mails[n::at_once]: codes.extend(_sent(scene, part)))
                 for n in range(at_once)
             ]
             for thread in threads:

@@ -67,7 +67,7 @@ def compare(running: list[Server], script: Path, rounds: int, seconds: float) ->
                 before = processes.cost(server.pid)
                 found[server.name].append(load.ask(server.port, script, connections, seconds))
                 spent_s = processes.cost(server.pid).cpu_s - before.cpu_s
-                cpu_ms[server.name].append(1000 * spent_s / max(1, found[server.name][-1].count))
+                cpu_ms[server.name].append(1000 * spent_s / max(1, found[server.name][-1].total))
                 sleep(1)  # for what is written behind the answers
         for server in running:
             mine, peers = found[server.name], found[running[0].name]
@@ -92,9 +92,9 @@ def _lost_by_a_kill(web: Server, script: Path, database: Path) -> int:
     asking.join()
     wait_for_port(web.port)
     until = monotonic() + 30
-    while monotonic() < until and _opens(database) - before < answers[0].count:
+    while monotonic() < until and _opens(database) - before < answers[0].total:
         sleep(0.5)
-    return max(0, answers[0].count - (_opens(database) - before))
+    return max(0, answers[0].total - (_opens(database) - before))
 
 
 def _children(pid: int) -> list[int]:

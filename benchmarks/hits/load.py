@@ -19,7 +19,7 @@ _AGENT = "Mozilla/5.0 (iPhone; CPU iPhone OS 17_0 like Mac OS X) AppleWebKit/605
 class Answers(NamedTuple):
     """What came back in a run. Rates in answers a second, times in milliseconds."""
 
-    count: int
+    total: int
     rate: float
     p50_ms: float
     p99_ms: float

@@ -40,14 +40,14 @@ def test_smtplib(way: Way, arrived: Callable[[str], Arrival]) -> None:
 
 
 async def _send(way: Way) -> tuple[dict[str, aiosmtplib.SMTPResponse], str]:
-    login = {"username": USER, "password": PASSWORD} if way.has_login else {}
     client = aiosmtplib.SMTP(
         hostname="localhost",
         port=way.port,
         use_tls=way.tls == "implicit",
         start_tls=way.tls == "starttls",
         tls_context=context(way) if way.tls else None,
-        **login,
+        username=USER if way.has_login else None,
+        password=PASSWORD if way.has_login else None,
     )
     async with client:
         assert client.transport is not None

@@ -53,8 +53,8 @@ class Load:
             try:
                 client = client or smtplib.SMTP("127.0.0.1", self._port, local_hostname="load.test", timeout=90)
                 client.ehlo_or_helo_if_needed()
-                for step in (lambda c: c.mail("app@load.test"), lambda c: c.rcpt("you@example.com")):
-                    code, _ = step(client)
+                for command in ("MAIL FROM:<app@load.test>", "RCPT TO:<you@example.com>"):
+                    code, _ = client.docmd(command)
                     if code >= 400:
                         raise smtplib.SMTPResponseException(code, b"")
                 code, _ = client.docmd("DATA")
@@ -70,15 +70,17 @@ class Load:
                     self.put_off.add(name)
             except smtplib.SMTPResponseException as refusal:
                 self.refused[refusal.smtp_code] += 1
-                client = _closed(client)
+                _close(client)
+                client = None
                 sleep(0.05)
             except (OSError, smtplib.SMTPException):
                 if is_sent:
                     self.unsure.add(name)
-                client = _closed(client)
+                _close(client)
+                client = None
                 sleep(0.05)
             sleep(self._pause_s)
-        _closed(client)
+        _close(client)
 
 
 def _mail(name: str) -> bytes:
@@ -89,7 +91,7 @@ def _mail(name: str) -> bytes:
     ).encode()
 
 
-def _closed(client: smtplib.SMTP | None) -> None:
+def _close(client: smtplib.SMTP | None) -> None:
     if client is not None:
         client.close()
 

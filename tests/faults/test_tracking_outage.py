@@ -10,7 +10,7 @@ import statistics
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -110,7 +110,7 @@ def relay(tmp_path_factory: pytest.TempPathFactory, upstream: Upstream) -> Itera
 
 @pytest.mark.parametrize("away", [locked, gone, full])
 def test_no_redirect_fails_and_no_event_is_lost(
-    relay: Waypost, upstream: Upstream, away: Callable[[Waypost], Iterator[None]], figure: Figure
+    relay: Waypost, upstream: Upstream, away: Callable[[Waypost], AbstractContextManager[None]], figure: Figure
 ) -> None:
     who = [f"{away.__name__}{n}@example.com" for n in range(RECIPIENTS)]
     relay.send(html_mail(link=TARGET), *who)

@@ -48,7 +48,7 @@ def take() -> Inventory:
             seen.append((caller, compiled))
         return compiled
 
-    re.compile = noted  # type: ignore[assignment]
+    re.compile = noted
     modules = [importlib.import_module(name) for name in _module_names()]
     re.compile = compile_pattern
     readings = {module.__name__: _Reading(module) for module in modules}

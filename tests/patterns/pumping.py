@@ -223,7 +223,7 @@ def _takes(op: Any, arg: Any, flags: int, c: str) -> bool:
     if op is ops.ANY:
         return c != "\n" or bool(flags & re.DOTALL)
     if op is ops.NOT_LITERAL:
-        return ord(c) != arg
+        return bool(ord(c) != arg)
     if op is ops.IN:
         negated = arg[0][0] is ops.NEGATE
         return negated != any(_takes(kind, value, flags, c) for kind, value in arg[negated:])

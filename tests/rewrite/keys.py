@@ -35,6 +35,6 @@ def verdicts(octets: bytes, *keys: dkim.Key) -> list[bool]:
 
 def _verifies(mail: dkimpy.DKIM, n: int, ask: Callable[..., str | None]) -> bool:
     try:
-        return mail.verify(idx=n, dnsfunc=ask)
+        return bool(mail.verify(idx=n, dnsfunc=ask))
     except dkimpy.ValidationError:  # the body's hash, say
         return False

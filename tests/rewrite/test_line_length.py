@@ -84,7 +84,7 @@ def test_a_mark_in_running_text_finds_room_where_a_line_may_end(before: bytes, a
         assert made.reasons == () and _MARK not in result and made.pixels == 1
         assert _widest(result) <= 998
         assert undone(octets, made.edits(octets, mint), result) == octets
-        ends = {octets[edit.start : edit.end] for edit in made.edits(octets, mint) if edit.new == "\r\n"}
+        ends = {octets[edit.start : edit.end] for edit in made.edits(octets, mint) if edit.new == b"\r\n"}
         assert ends <= {b"", broken}
 
 
@@ -92,7 +92,7 @@ def test_a_mark_in_running_text_finds_room_where_a_line_may_end(before: bytes, a
 def test_no_line_of_raw_text_is_broken_at_a_space(name: bytes) -> None:
     octets = letter(b"<%b>// %b %b</%b>\r\n<p>x</p>" % (name, _WORDS[:940], _MARK, name))
     made = plan.plan(octets, SETTINGS)
-    assert [edit.why for edit in made.edits(octets, mint) if edit.new == "\r\n"] == []
+    assert [edit.why for edit in made.edits(octets, mint) if edit.new == b"\r\n"] == []
 
 
 _PIECES = st.sampled_from(

@@ -138,7 +138,7 @@ class Scene:
     ) -> str:
         """A message that was accepted just now. Returns its id."""
         now = datetime.now(UTC)
-        row = {
+        row: dict[str, Any] = {
             "id": ids.new(),
             "accepted_at": now,
             "expires_at": now + timedelta(days=5),

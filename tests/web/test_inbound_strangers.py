@@ -85,7 +85,7 @@ _HEADERS = st.fixed_dictionaries(
 def test_any_octets_have_an_answer_that_is_no_fault_of_ours(
     scene: Scene, provider: str, body: bytes, headers: dict[str, str]
 ) -> None:
-    encoded = {name: value.strip().encode("latin-1") for name, value in headers.items()}
+    encoded = {name.encode("ascii"): value.strip().encode("latin-1") for name, value in headers.items()}
     with no_fault_logged():
         answer = scene.http.post(f"/in/{provider}", content=body, headers=encoded)
     assert answer.status_code in (200, 400, 401)

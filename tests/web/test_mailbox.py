@@ -36,7 +36,7 @@ def letter() -> bytes:
         "<script>parent.document.title='owned'</script></body></html>",
         subtype="html",
     )
-    html = mail.get_payload()[1]
+    [_, html] = mail.iter_parts()
     assert isinstance(html, EmailMessage)
     html.add_related(PICTURE, "image", "png", cid="<pic@x>")
     mail.add_attachment(b"%PDF", maintype="application", subtype="pdf", filename="bill.pdf")

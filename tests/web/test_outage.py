@@ -87,9 +87,9 @@ def test_with_the_database_gone_an_unsubscribe_is_granted_only_where_the_message
         ):
             answer = scene.http.post(old, data=form)
             assert answer.status_code == 503 and words in answer.text
-        assert not scene.store.journal.has_pending
+        had_pending = scene.store.journal.has_pending
         assert scene.http.post(young, data={"action": "unsubscribe"}).status_code == 200
-        assert scene.store.journal.has_pending
+        assert scene.store.journal.has_pending and not had_pending
         (tmp_path / "elsewhere.db").rename(tmp_path / "waypost.db")
         assert scene.http.post(old, data={"action": "unsubscribe"}).status_code == 410
 

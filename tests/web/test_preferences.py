@@ -1,6 +1,7 @@
 """The unsubscribe page beyond its one button: streams, all of them, undo, languages, links that are too old."""
 
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 import sqlalchemy as sa
@@ -18,7 +19,7 @@ from web import translations
 def held_back(scene: Scene, recipient: str, *streams: str) -> list[bool]:
     now = datetime.now(UTC)
     return [
-        bool(scene.read(lambda s, name=name: suppressions.find_suppressed(s, [recipient], name, now)))
+        bool(scene.read(partial(suppressions.find_suppressed, mailboxes=[recipient], stream=name, now=now)))
         for name in streams
     ]
 

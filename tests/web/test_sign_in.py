@@ -15,7 +15,7 @@ import pytest
 from argon2 import PasswordHasher
 
 from relay.store.console import accounts, console_sessions
-from relay.store.database import engine
+from relay.store.database import console_tables, engine
 from tests.waypost_server import Waypost
 from tests.web.scene import NAME, PASSWORD, Scene
 from web.api import authorization
@@ -180,7 +180,7 @@ def test_a_session_ends_with_its_time_whatever_the_cookie_says(scene: Scene) -> 
     with scene.sign_in() as client:
         assert client.get("/").status_code == 200
         past = datetime.now(UTC) - timedelta(seconds=1)
-        table = console_sessions.console_tables.console_session
+        table = console_tables.console_session
         scene.write(lambda connection: connection.execute(table.update().values(expires_at=past)))
         assert client.get("/").status_code == 303
 
@@ -242,7 +242,10 @@ def test_behind_https_the_cookies_are_for_https_alone(tmp_path: Path, said: dict
     ],
 )
 def test_the_console_answers_under_its_own_names_only(tmp_path: Path, host: str, status: int) -> None:
-    given = {"console": {"hosts": ["console.example.com"]}, "relay": {"hostname": "relay.example.com"}}
+    given: dict[str, dict[str, object]] = {
+        "console": {"hosts": ["console.example.com"]},
+        "relay": {"hostname": "relay.example.com"},
+    }
     with Scene(tmp_path, given) as scene:
         answer = httpx.get(f"{scene.console}/", timeout=60, headers={"host": host})
         assert answer.status_code == status

@@ -68,7 +68,7 @@ def test_a_recipient_who_asked_for_it_leaves_no_hits(scene: Scene) -> None:
 def test_the_address_is_kept_as_far_as_privacy_allows(
     tmp_path: Path, privacy: dict[str, object], ip: str | None
 ) -> None:
-    tables = {"privacy": privacy, "tracking": {"trusted_proxies": ["127.0.0.1"]}}
+    tables: dict[str, dict[str, object]] = {"privacy": privacy, "tracking": {"trusted_proxies": ["127.0.0.1"]}}
     with Scene(tmp_path, tables) as scene:
         message = scene.file()
         scene.http.get(scene.path(Kind.OPEN, message), headers={"x-forwarded-for": "10.9.9.9, 203.0.113.77"})

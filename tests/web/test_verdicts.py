@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -173,9 +174,10 @@ def test_a_thousand_deliveries_are_judged_in_batches(tmp_path: Path, monkeypatch
         message = scene.file(*(f"{n}@example.com" for n in range(20)))
         for number in range(20):
             scene.hit(message, EventType.OPENED, "human", number, user_agent="curl/8")
-        after, steps, changed = None, 0, 0
+        after: tuple[str, int] | None = None
+        steps = changed = 0
         while steps == 0 or after:
-            done = scene.write(lambda connection, after=after: verdicts.reclassify_hits(connection, None, after))
+            done = scene.write(partial(verdicts.reclassify_hits, since=None, after=after))
             after, steps, changed = done.after, steps + 1, changed + done.changed
         assert (steps, changed) == (3, 20)
         counted = sa.select(sa.func.sum(tables.delivery.c.opens_machine))
