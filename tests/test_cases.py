@@ -92,3 +92,21 @@ def test_through_instrument(path: Path, relay: Waypost, tmp_path: Path) -> None:
         ] == expected["links"]
         assert set(tracked) <= set(expected["links"]) | set(expected.get("may_track", []))
     assert all(link["decision"] == "tracked" or link["reason"] for link in report["links"])
+
+
+@pytest.mark.parametrize(
+    ("author", "options", "has_field"),
+    [
+        ("Ann <ann@sender.test>", (), True),
+        ("Ann <ann@sender.test>, ben@sender.test", (), True),
+        ("Ann <ann@sender.test>", ("--from", "<>"), False),
+        ("undisclosed", ("--from", "app@sender.test"), True),
+        ("undisclosed", (), False),
+    ],
+)
+def test_instrument_sends_as_the_author_unless_it_is_told_another_reverse_path(
+    relay: Waypost, author: str, options: tuple[str, ...], has_field: bool
+) -> None:
+    mail = f"From: {author}\r\nTo: fenn@larkhollow.example\r\nSubject: x\r\n\r\nHello.\r\n".encode()
+    out = relay.cli("instrument", "-", "--to", "fenn@larkhollow.example", *options, given=mail)
+    assert (b"\r\nList-Unsubscribe:" in b"\r\n" + out) is has_field

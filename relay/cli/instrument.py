@@ -1,6 +1,7 @@
 """`waypost instrument`: what would become of this mail?"""
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import sys
@@ -8,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from relay import address, ids, log
+from relay.address import Mailbox
 from relay.cli import command, file_octets
 from relay.cli.command import CommandError, Commands
 from relay.config.schema import Config
@@ -16,9 +18,10 @@ from relay.edge import header, trace_fields
 from relay.edge.data import Data
 from relay.edits import Edit, splice
 from relay.envelope import AcceptedMessage, Client, Envelope, Recipient
+from relay.mime import fields
 from relay.node import data_directory
 from relay.reply import RefusedError
-from relay.rewrite import dkim
+from relay.rewrite import dkim, mailboxes
 from relay.rewrite import plan as planning
 from relay.rewrite.plan import Plan
 from relay.store.queue.long_urls import LongUrlFiles
@@ -40,7 +43,12 @@ def add_command(commands: Commands) -> None:
     parser = commands.add_parser("instrument", help="show what would become of a mail", description=_DESCRIPTION)
     parser.add_argument("file", metavar="FILE", help="the mail; - for standard input")
     parser.add_argument("--to", required=True, metavar="ADDRESS", help="the recipient")
-    parser.add_argument("--from", dest="reverse_path", default="", metavar="ADDRESS", help="the reverse-path")
+    parser.add_argument(
+        "--from",
+        dest="reverse_path",
+        metavar="ADDRESS",
+        help="the reverse-path; <> for the null one (default: the address in the mail's From field, else the null one)",
+    )
     parser.add_argument("--report", metavar="FILE", help="write the report there (- for standard error)")
     parser.set_defaults(run=instrument_file)
 
@@ -131,19 +139,32 @@ def _normalize_or_refuse(octets: bytes, config: Config) -> file_octets.Normalize
     return taken
 
 
-def _accept_message(config: Config, octets: bytes, reverse_path: str, to: str) -> AcceptedMessage:
-    try:
-        sender = address.parse_path(f"<{reverse_path.removeprefix('<').removesuffix('>')}>")
-        recipient = address.parse_path(f"<{to.removeprefix('<').removesuffix('>')}>")
-    except address.PathSyntaxError as error:
-        raise CommandError(f"{error}: {to if reverse_path == '' else f'{reverse_path} or {to}'}") from None
-    if not recipient.mailbox:
+def _accept_message(config: Config, octets: bytes, reverse_path: str | None, to: str) -> AcceptedMessage:
+    head = header.read_header(octets)
+    sender = _author(octets, head) if reverse_path is None else _parse_mailbox(reverse_path)
+    recipient = _parse_mailbox(to)
+    if not recipient:
         raise CommandError("--to needs an address")
     now = datetime.now(UTC)
     message = ids.new(now)
     client = Client(ip="127.0.0.1", helo="localhost")
-    envelope = Envelope(sender.mailbox, (Recipient(recipient.mailbox),))
-    above = trace_fields.make_trace_fields(
-        header.read_header(octets), message, config.relay.hostname, client, envelope, now
-    )
+    envelope = Envelope(sender, (Recipient(recipient),))
+    above = trace_fields.make_trace_fields(head, message, config.relay.hostname, client, envelope, now)
     return AcceptedMessage(message, now, client, envelope, octets, above)
+
+
+def _author(octets: bytes, head: fields.Head) -> Mailbox:
+    """The first address of the From field, which an app's reverse-path mostly is; null if there is none to read."""
+    for field in head.fields_named(b"from")[:1]:
+        for mailbox in (mailboxes.read(fields.unfold_value(octets, field)) or [])[:1]:
+            with contextlib.suppress(address.PathSyntaxError):
+                return address.parse_path(f"<{mailbox}>").mailbox
+    return address.NULL
+
+
+def _parse_mailbox(text: str) -> Mailbox:
+    """The address, with or without its angle brackets; null if it is empty. Raises CommandError."""
+    try:
+        return address.parse_path(f"<{text.removeprefix('<').removesuffix('>')}>").mailbox
+    except address.PathSyntaxError as error:
+        raise CommandError(f"{error}: {text}") from None
