@@ -16,8 +16,11 @@ import httpx
 import pytest
 from pydantic import BaseModel
 
-from relay.config import load
+from relay import webhook_format
+from relay.config import load, schema, smtp
+from relay.config.base import ConfigTable
 from relay.config.schema import Config
+from relay.rewrite import provider_dialects
 from relay.store.database import tables
 from tests.waypost_server import ROOT, Waypost, html_mail
 
@@ -151,8 +154,6 @@ def test_the_example_configuration_is_the_defaults() -> None:
 
 def test_every_key_is_explained_in_the_example_configuration() -> None:
     text = (ROOT / "config.toml").read_text()
-    from relay.config import schema, smtp
-    from relay.config.base import ConfigTable
 
     for table in (vars(smtp) | vars(schema)).values():
         if isinstance(table, type) and issubclass(table, ConfigTable) and table not in (
@@ -161,6 +162,15 @@ def test_every_key_is_explained_in_the_example_configuration() -> None:
             for key in table.model_fields:
                 if key not in ("user",):
                     assert re.search(rf"(?m)^#? *{key} *=", text), f"{table.__name__}.{key}"
+
+
+def test_the_example_configuration_names_every_provider_and_webhook_format() -> None:
+    text = re.sub(r"\n# +# ", " ", (ROOT / "config.toml").read_text())
+    dialects = get_args(smtp.DialectName)
+    assert dialects == provider_dialects.NAMES
+    assert f" {' | '.join(dialects)}; none." in text
+    ours, *others = webhook_format.FORMATS
+    assert f'# format = "{ours}"' in text and f" | {' | '.join(others)}: what those send" in text
 
 
 def test_secrets_come_from_the_environment_or_a_file(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import TypeVar
 import sqlalchemy as sa
 from pydantic import ValidationError
 
-from relay import ids, tokens, webhook_signatures
+from relay import ids, tokens, webhook_format, webhook_signatures
 from relay.cli import command
 from relay.cli.command import CommandError, Commands
 from relay.config.schema import Config
@@ -48,7 +48,7 @@ def add_command(commands: Commands) -> None:
     adding = actions.add_parser("add", help="add a webhook; prints it with its secret, this once")
     adding.add_argument("url", metavar="URL", help="http://user:password@… is sent as basic authentication")
     adding.add_argument("--events", default="*", metavar="TYPES", help="bounced,complained … (default: all)")
-    adding.add_argument("--format", choices=payload.FORMATS, default=payload.WAYPOST)
+    adding.add_argument("--format", choices=webhook_format.FORMATS, default=webhook_format.WAYPOST)
     adding.add_argument(
         "--secret",
         default="",

@@ -4,12 +4,12 @@ import re
 from datetime import timedelta
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal, Self, get_args
 
 from pydantic import ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from relay.config.base import NO_SECRET, ConfigTable
-from relay.config.smtp import AccessConfig, DeliveryConfig, Dialect, ListenConfig, UpstreamConfig
+from relay.config.smtp import AccessConfig, DeliveryConfig, DialectName, ListenConfig, UpstreamConfig
 from relay.config.values import (
     THIS_MACHINE,
     Address,
@@ -28,6 +28,7 @@ from relay.config.values import (
     without_userinfo,
 )
 from relay.config.webhook import WebhookConfig
+from relay.webhook_format import SIGNED_WITH_SECRET
 
 
 class RelayConfig(ConfigTable):
@@ -76,7 +77,7 @@ class TrackingConfig(ConfigTable):
     text_is_url: Literal["skip", "track"] = "skip"
     exclude: list[Domain] = []
     already_signed: Literal["skip", "strip"] = "skip"
-    dialects: list[Dialect] = ["postmark", "mailgun", "mandrill", "sendgrid", "sparkpost", "postal", "cuttlefish"]
+    dialects: list[DialectName] = list(get_args(DialectName))
     trusted_proxies: list[Subnet] = []
 
 
@@ -215,7 +216,7 @@ class Config(ConfigTable):
     def _check_webhook_secrets(self) -> None:
         seen: set[tuple[str, str]] = set()
         for one in self.webhook:
-            if not one.secret.get_secret_value() and one.format in ("waypost", "mailgun"):
+            if not one.secret.get_secret_value() and one.format in SIGNED_WITH_SECRET:
                 raise ValueError(
                     f'[[webhook]] {without_userinfo(one.url)}: format = "{one.format}" is signed and needs a secret; '
                     "waypost webhooks secret   makes one"

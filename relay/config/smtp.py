@@ -24,8 +24,8 @@ from relay.config.values import (
     read_network,
 )
 
-Dialect = Literal["postmark", "mailgun", "mandrill", "sendgrid", "sparkpost", "postal", "cuttlefish"]
-Provider = Literal["", "none", Dialect]
+DialectName = Literal["postmark", "mailgun", "mandrill", "sendgrid", "sparkpost", "postal", "cuttlefish"]
+Provider = Literal["", "none", DialectName]
 Tls = Literal["off", "starttls", "implicit"]
 
 

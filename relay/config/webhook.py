@@ -9,6 +9,7 @@ from relay import webhook_signatures
 from relay.config.base import NO_SECRET, ConfigTable
 from relay.config.values import Duration, Secret, WebhookUrl
 from relay.event_type import EventType
+from relay.webhook_format import WAYPOST, WebhookFormat
 
 # `*` is all of them. A type checker cannot see a Literal that is made from values.
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ class WebhookConfig(ConfigTable):
     secret: Secret = NO_SECRET
     old_secret: Secret = NO_SECRET
     events: list[EventName] = Field(["*"], min_length=1)
-    format: Literal["waypost", "postmark", "sendgrid", "mailgun"] = "waypost"
+    format: WebhookFormat = WAYPOST
     machines: bool = False
     retry: list[Duration] = Field([timedelta(seconds=s) for s in (5, 300, 1800, 7200, 18_000, 36_000)], min_length=1)
     timeout: Duration = Field(timedelta(seconds=10), gt=timedelta(0), le=timedelta(seconds=60))

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Literal, TypeVar
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 import sqlalchemy as sa
@@ -26,6 +26,7 @@ from relay.store.store import Store
 from relay.store.views import webhook_objects
 from relay.store.views.json_objects import JsonObject
 from relay.store.webhooks import endpoints
+from relay.webhook_format import WAYPOST, WebhookFormat
 from web.api.core import PATH, ApiError, RequestBody, json_response, list_response, read_body, read_limit
 from web.api.openapi import PAGE_PARAMETERS, documented
 
@@ -36,7 +37,7 @@ _RESOLVE_TIMEOUT_S = 2.0
 class NewWebhook(RequestBody):
     url: str
     events: list[str] = Field(default=["*"])
-    format: Literal["waypost", "postmark", "sendgrid", "mailgun"] = "waypost"
+    format: WebhookFormat = WAYPOST
     secret: str = ""
     machines: bool = False
 

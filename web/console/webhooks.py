@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from relay import tokens
+from relay import tokens, webhook_format
 from relay.config.schema import Config
 from relay.event_type import EventType
 from relay.store.store import Store
@@ -54,7 +54,7 @@ class WebhookPages:
             "webhooks",
             standings=found,
             types=list(EventType),
-            formats=["waypost", "postmark", "sendgrid", "mailgun"],
+            format_titles=webhook_format.TITLES,
             shown=endpoints.without_password,
         )
 
@@ -62,7 +62,7 @@ class WebhookPages:
         form = await sign_in.read_checked_form(request)
         given = {
             "url": str(form.get("url", "")),
-            "format": str(form.get("format", "waypost")),
+            "format": str(form.get("format", webhook_format.WAYPOST)),
             "secret": str(form.get("secret", "")).strip(),
             "events": [str(one) for one in form.getlist("events")] or ["*"],
             "machines": "machines" in form,
@@ -141,7 +141,7 @@ class WebhookPages:
             hook=row,
             url=endpoints.without_password(row.url),
             secret=secret,
-            public_key=webhook_objects.public_key(row.id, self._ring) if row.format == "sendgrid" else "",
+            public_key=webhook_objects.public_key(row.id, self._ring) if row.format == webhook_format.SENDGRID else "",
             log=shown,
             failed=failed,
             older=older,

@@ -1,21 +1,22 @@
 """The request for an event: body and header fields.
 
 In: the endpoint, the event, the time.  Out: body and header fields, signed; or None if the format has no such event.
- Standard Webhooks (https://www.standardwebhooks.com) for our own format, and beside those of others.
+Standard Webhooks (https://www.standardwebhooks.com) for our own format, and beside those of others.
 """
 
 import json
 from datetime import timedelta
 from typing import Any, NamedTuple
 
-from relay import __version__, webhook_signatures
+from relay import __version__, webhook_format, webhook_signatures
 from relay.delivery.webhooks import mailgun, postmark, sendgrid
 from relay.event_type import EventType
 from relay.store.views.webhook_event import WebhookEvent
 
-WAYPOST, POSTMARK, SENDGRID, MAILGUN = "waypost", "postmark", "sendgrid", "mailgun"
-FORMATS = (WAYPOST, POSTMARK, SENDGRID, MAILGUN)
-_REFUSED_CODES = {POSTMARK: postmark.REFUSED_CODE, MAILGUN: mailgun.REFUSED_CODE}
+_REFUSED_CODES: dict[str, int] = {
+    webhook_format.POSTMARK: postmark.REFUSED_CODE,
+    webhook_format.MAILGUN: mailgun.REFUSED_CODE,
+}
 
 
 class Endpoint(NamedTuple):
@@ -43,7 +44,7 @@ def compose_request(endpoint: Endpoint, event: WebhookEvent, timestamp: int) -> 
     """The request, signed as of that time (seconds since 1970). None: the format has no word for it, or it is a
     machine's hit and the endpoint wants none."""
     is_hit = event.type in (EventType.OPENED, EventType.CLICKED)
-    if is_hit and event.verdict == "machine" and not endpoint.machines and endpoint.format != WAYPOST:
+    if is_hit and event.verdict == "machine" and not endpoint.machines and endpoint.format != webhook_format.WAYPOST:
         return None
     payload = _payload(endpoint, event, timestamp)
     if payload is None:
@@ -58,7 +59,7 @@ def compose_request(endpoint: Endpoint, event: WebhookEvent, timestamp: int) -> 
                 endpoint.secrets, event.id, timestamp, body
             ),
         }
-    if endpoint.format == SENDGRID:
+    if endpoint.format == webhook_format.SENDGRID:
         signed = webhook_signatures.sendgrid_signature(
             webhook_signatures.derive_private_key(endpoint.seed), str(timestamp), body
         )
@@ -76,10 +77,10 @@ def is_permanent_refusal(format_: str, code: int) -> bool:
 
 def _payload(endpoint: Endpoint, event: WebhookEvent, timestamp: int) -> Any:  # Any: JSON
     match endpoint.format:
-        case "postmark":
+        case webhook_format.POSTMARK:
             return postmark.payload(event)
-        case "sendgrid":
+        case webhook_format.SENDGRID:
             return sendgrid.payload(event)
-        case "mailgun":
+        case webhook_format.MAILGUN:
             return mailgun.payload(event, endpoint.secrets[0], timestamp)
     return event.event_object

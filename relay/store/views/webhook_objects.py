@@ -1,6 +1,6 @@
 """Webhooks and their logs as the JSON objects that scripts and programs are given. Secrets are not among it."""
 
-from relay import webhook_signatures
+from relay import webhook_format, webhook_signatures
 from relay.store.database.webhook_tables import WebhookLogRow
 from relay.store.views.json_objects import JsonObject, format_time
 from relay.store.webhooks.endpoints import WebhookStatus, without_password
@@ -25,7 +25,7 @@ def webhook_object(one: WebhookStatus, ring: KeyRing) -> JsonObject:
         "last": {"at": format_time(one.last_at), "code": one.last_code, "error": one.last_error or None}
         if one.last_at
         else None,
-        "public_key": public_key(row.id, ring) if row.format == "sendgrid" else None,
+        "public_key": public_key(row.id, ring) if row.format == webhook_format.SENDGRID else None,
     }
 
 
