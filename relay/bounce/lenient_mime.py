@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator
 from functools import cached_property
 
-from relay.mime import charset_names, transfer_encoding
+from relay.mime import charset_names, encoded_words, transfer_encoding
 
 # Reports put what matters first, and the returned mail last.
 MAX_OCTETS = 4_000_000
@@ -24,8 +24,6 @@ MAX_TEXT = 1_000_000  # octets of one part that are decoded
 
 _FIELD = re.compile(rb"([!-9;-~]{1,100}+)[ \t]*+:[ \t]*+(.*+(?:\n[ \t].*+)*+)\n?")
 _PARAMETER = re.compile(r";\s*+([\w!#$%&'*+.^`{|}~-]++)\s*+=\s*+(?:\"((?:[^\"\\]|\\.)*+)\"|([^\s;\"]*+))")
-_ENCODED_WORD = re.compile(r"=\?([\w.:-]{1,40})(?:\*[\w-]*)?\?([bBqQ])\?([^?\s]*)\?=")
-_BETWEEN_WORDS = re.compile(r"(\?=)\s++(?==\?)")
 _BASE64_BODY = re.compile(rb"\A(?:[A-Za-z0-9+/]{60,76}\n){2}")
 
 _HIDDEN = re.compile(r"<(style|script|head|title)\b.*?(?:</\1\s*+>|\Z)", re.IGNORECASE | re.DOTALL)
@@ -50,7 +48,7 @@ class LenientPart:
         return next(self.all(name), "")
 
     def all(self, name: str) -> Iterator[str]:
-        return (decode_words(value) for field, value in self.fields if field == name)
+        return (encoded_words.decode_words_leniently(value) for field, value in self.fields if field == name)
 
     @cached_property
     def type(self) -> str:
@@ -142,21 +140,6 @@ def _split_multipart(part: LenientPart) -> Iterator[bytes]:
             return
     if start >= 0:
         yield part.body[start:]
-
-
-def decode_words(value: str) -> str:
-    """The value with its encoded words decoded (RFC 2047), leniently."""
-    if "=?" not in value:
-        return value
-    return _ENCODED_WORD.sub(_word, _BETWEEN_WORDS.sub(r"\1", value))
-
-
-def _word(found: re.Match[str]) -> str:
-    octets = found[3].encode("utf-8", "replace")
-    decoded = (
-        transfer_encoding.from_loose_base64(octets) if found[2] in "bB" else quopri.decodestring(octets, header=True)
-    )
-    return charset_names.decode(decoded, found[1])
 
 
 def strip_tags(text: str) -> str:

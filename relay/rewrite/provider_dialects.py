@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from relay.mime import encoded_words
 from relay.rewrite import display_fields
 from relay.rewrite.instructions import InstructionsBuilder
 from relay.rewrite.json_patch import Members
@@ -48,7 +49,7 @@ def parse_switch(said: object) -> bool | None:
 def _object(builder: InstructionsBuilder, value: bytes, *, may_forbid: bool = False) -> dict[str, Any]:
     """The JSON object in the value; empty if it is none, which is noted. A field that `may_forbid` tracking does so
     where it cannot be read."""
-    text = display_fields.decode_words(value)  # some libraries encode long fields, JSON or not
+    text = encoded_words.decode_words(value)  # some libraries encode long fields, JSON or not
     try:
         found = json.loads(text, strict=False)
     except (ValueError, RecursionError):
@@ -155,7 +156,7 @@ def _mandrill_track(builder: InstructionsBuilder, _: str, value: bytes) -> None:
 
 
 def _mandrill_tags(builder: InstructionsBuilder, _: str, value: bytes) -> None:
-    for name in display_fields.decode_words(value).split(","):
+    for name in encoded_words.decode_words(value).split(","):
         builder.add_tag(name)
 
 

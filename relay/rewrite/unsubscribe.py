@@ -12,8 +12,8 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from relay import edits
-from relay.mime import fields
-from relay.rewrite import display_fields, link_url
+from relay.mime import encoded_words, fields
+from relay.rewrite import link_url
 from relay.rewrite.edit_templates import EditTemplate
 
 FIELD, POST = b"list-unsubscribe", b"list-unsubscribe-post"
@@ -74,7 +74,7 @@ def _mailto(rules: UnsubscribeRules) -> tuple[edits.Piece, ...]:
 def listed_urls(octets: bytes, head: fields.Head) -> frozenset[str]:
     """The URLs in the message's own List-Unsubscribe, to be compared (`destination.comparable`). RFC 2369 §2: white
     space inside is ignored. Some apps forget the brackets."""
-    values = (display_fields.decode_words(fields.unfold_value(octets, field)) for field in head.fields_named(FIELD))
+    values = (encoded_words.decode_words(fields.unfold_value(octets, field)) for field in head.fields_named(FIELD))
     found = (url for value in values for url in _URL.findall(value) or value.split(","))
     return frozenset(link_url.normalize_url("".join(url.split())) for url in found)
 

@@ -12,8 +12,7 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from relay.mime import charset_names, content_type, fields, transfer_encoding
-from relay.rewrite import display_fields
+from relay.mime import charset_names, content_type, encoded_words, fields, transfer_encoding
 
 MAX_DEPTH = 30
 MAX_PARTS = 500
@@ -79,7 +78,7 @@ def walk_leaves(octets: bytes) -> Iterator[LeafPart]:
 
 def decode_readable(value: bytes) -> str:
     """A field's value with its encoded words decoded, in what any page can be written."""
-    return display_fields.decode_words(value).encode("utf-8", "replace").decode()
+    return encoded_words.decode_words(value).encode("utf-8", "replace").decode()
 
 
 def _read_leaf(octets: bytes, head: fields.Head, end: int, type_: str, parameters: dict[str, str]) -> LeafPart:
