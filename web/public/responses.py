@@ -31,7 +31,7 @@ def can_redirect_to(url: bytes) -> bool:
 
 
 def redirect_response(url: bytes) -> Response:
-    """302 to the very octets. The URL must be one that `may_redirect`."""
+    """302 to the very octets. The URL must be one that `can_redirect_to` accepts."""
     response = Response(
         status_code=302,
         headers={"cache-control": "no-store", "referrer-policy": "no-referrer", "x-robots-tag": "noindex"},
