@@ -23,8 +23,8 @@ def _logged(relay: Waypost, *words: str) -> str:
 def test_an_upstream_that_cannot_be_reached_is_logged_with_the_reason(tmp_path: Path) -> None:
     with Waypost(tmp_path, free_port(), "outages = 1\n") as relay:
         relay.send(html_mail(), "ann@example.com")
-        assert "Connect call failed" in _logged(relay, " failed ", "phase=connect", "code=0", "reason=")
-        assert "Connect call failed" in _logged(relay, " upstream-out ", "code=0", "reason=")
+        assert "Error connecting to 127.0.0.1" in _logged(relay, " failed ", "phase=connect", "code=0", "reason=")
+        assert "Error connecting to 127.0.0.1" in _logged(relay, " upstream-out ", "code=0", "reason=")
 
 
 def test_a_connection_lost_after_the_dot_is_logged_as_uncertain(tmp_path: Path) -> None:

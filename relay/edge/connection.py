@@ -7,6 +7,7 @@ import asyncio
 import secrets
 from abc import abstractmethod
 from collections import Counter
+from typing import cast
 
 from aiosmtpd.smtp import SMTP
 
@@ -87,7 +88,7 @@ class SmtpConnection(SMTP):
                 self._slot.release()
             if repeated := self._refusals.total() - len(self._refusals):
                 log.refused_again(self._client.ip, repeated)
-            if self.transport is not None:
+            if self.transport is not None and not self.transport.is_closing():
                 self._writer.write(bytes(self._unsent_replies))
                 self._hang_up()
 
@@ -181,6 +182,8 @@ class SmtpConnection(SMTP):
 
     async def _send_replies(self) -> None:
         unsent, self._unsent_replies = bytes(self._unsent_replies), bytearray()
+        if self.transport is None or self.transport.is_closing():
+            raise ConnectionResetError("the client is gone")
         self._writer.write(unsent)
         await self._writer.drain()
 
@@ -202,13 +205,13 @@ class SmtpConnection(SMTP):
 
     def _hang_up(self) -> None:
         """Closes once the client has read the last reply. A client that never reads is cut off after a time."""
-        assert isinstance(self.transport, asyncio.Transport)
-        if self.transport.is_closing():
+        transport = cast(asyncio.Transport, self.transport)  # uvloop's does not inherit from it
+        if transport.is_closing():
             return
-        is_unread = self.transport.get_write_buffer_size() > 0
-        self.transport.close()
+        is_unread = transport.get_write_buffer_size() > 0
+        transport.close()
         if is_unread:
-            self.loop.call_later(min(_LAST_READ_S, self._server.idle_s), self.transport.abort)
+            self.loop.call_later(min(_LAST_READ_S, self._server.idle_s), transport.abort)
 
     # --- before the greeting, and TLS
 
@@ -227,9 +230,9 @@ class SmtpConnection(SMTP):
         is sent ahead of STARTTLS's 220 is dropped, and never taken over into the protected connection.
         Raises ConnectionError when the handshake fails.
         """
-        assert self._listener.certificate is not None and isinstance(self.transport, asyncio.Transport)
+        assert self._listener.certificate is not None
         handshake: asyncio.Future[None] = self.loop.create_future()
-        below = self.transport
+        below = cast(asyncio.Transport, self.transport)
         layer = tls.SmallBufferTls(self.loop, self, self._listener.certificate.current_context(), handshake)
         self._tls_protocol, self._original_transport = layer, below
         below.set_protocol(layer)

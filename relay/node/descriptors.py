@@ -6,6 +6,7 @@ traceback: megabytes of log a second.
 
 import asyncio
 import errno
+import os
 import resource
 import socket
 import sys
@@ -18,6 +19,7 @@ from relay import log
 # takes four turns until a connection without room is closed, and connected clients wait meanwhile.
 ACCEPTS_PER_TURN = 16
 BACKLOG = 1024
+_WATCH_S = 1.0
 _OUT = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
@@ -32,6 +34,20 @@ def report_shortage(loop: asyncio.AbstractEventLoop) -> None:
             log.out_of_descriptors(resource.getrlimit(resource.RLIMIT_NOFILE)[0], error.strerror or "")
 
     loop.set_exception_handler(report)
+
+
+async def watch_shortage() -> None:
+    """Logs a shortage of descriptors where the loop reports none: uvloop closes the connections that it has none for.
+    Never returns."""
+    while True:
+        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        try:
+            is_short = limit != resource.RLIM_INFINITY and len(os.listdir("/proc/self/fd")) >= limit  # noqa: PTH208
+        except OSError as error:  # on a system without that folder too
+            is_short = error.errno in _OUT
+        if is_short:
+            log.out_of_descriptors(limit, os.strerror(errno.EMFILE))
+        await asyncio.sleep(_WATCH_S)
 
 
 def room_for_clients() -> int:

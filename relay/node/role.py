@@ -35,6 +35,7 @@ class Role(NamedTuple):
     serve: Serve
     sockets: Sequence[socket.socket]
     recover: Recover | None = None
+    make_loop: Callable[[], asyncio.AbstractEventLoop] | None = None  # None: asyncio's own
 
 
 def run_child(config: Config, role: Role, heartbeat_pipe: int, parent: int, dead: Sequence[int]) -> int:
@@ -60,7 +61,8 @@ def run_child(config: Config, role: Role, heartbeat_pipe: int, parent: int, dead
     try:
         if dead and role.recover:
             role.recover(config, dead)
-        asyncio.run(main())
+        with asyncio.Runner(loop_factory=role.make_loop) as runner:
+            runner.run(main())
     except Exception:  # noqa: BLE001  the outermost: the supervisor starts this role again
         log.fault(role.name, "start")
         return 1

@@ -18,6 +18,7 @@ from relay.config.schema import Config
 from relay.config.values import HostPort
 from relay.node import data_directory, listeners, mail_role, privileges, recovery, systemd, web_role
 from relay.node.data_directory import StartupError
+from relay.node.event_loop import make_mail_loop
 from relay.node.role import Role
 from relay.node.shared_logins import make_channels
 from relay.node.supervisor import Supervisor
@@ -51,6 +52,7 @@ def serve(config: Config, only: str | None) -> int:
                     functools.partial(mail_role.serve, channel=channel),
                     bound.smtp,
                     recovery.recover_dead_workers,
+                    make_mail_loop,
                 )
                 for channel in make_channels(config.relay.workers)
             ]

@@ -7,6 +7,7 @@ RFC 5321 §3.1, RFC 3207 (where STARTTLS is required and missing, no mail is sen
 import asyncio
 import ssl
 from collections.abc import Awaitable, Callable
+from typing import cast
 
 import aiosmtplib
 
@@ -141,9 +142,9 @@ def _auth_method(client: aiosmtplib.SMTP, name: str) -> Callable[..., Awaitable[
 
 def _take_over_transport(client: aiosmtplib.SMTP) -> SmtpClientProtocol:
     transport = client.transport
-    if not isinstance(transport, asyncio.Transport) or transport.is_closing():
+    if transport is None or transport.is_closing():
         raise aiosmtplib.SMTPServerDisconnected("connection lost")
-    return SmtpClientProtocol(transport, client.esmtp_extensions)
+    return SmtpClientProtocol(cast(asyncio.Transport, transport), client.esmtp_extensions)
 
 
 async def _say_ehlo(client: aiosmtplib.SMTP, name: str) -> None:
