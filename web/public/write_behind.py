@@ -9,7 +9,7 @@ seconds. What the log's disk does not take goes to the database at once, or wait
 
 import asyncio
 import time
-from collections import deque
+from collections import Counter, deque
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -160,14 +160,16 @@ class FactBuffer:
                 return
         unlogged = [one.fact for one in batch if one.log_file is None and one.fact[0] not in _HINTS]
         await self._store.append_to_journal(unlogged)
-        for one in batch:
-            if one.log_file is not None:
-                self._store.fact_log.leave_to_replay(one.log_file, 1)
+        for log_file, count in _count_by_file(batch).items():
+            self._store.fact_log.leave_to_replay(log_file, count)
 
     def _mark_committed(self, batch: list[_Waiting]) -> None:
-        for one in batch:
-            if one.log_file is not None:
-                self._store.fact_log.mark_committed(one.log_file, 1)
+        for log_file, count in _count_by_file(batch).items():
+            self._store.fact_log.mark_committed(log_file, count)
+
+
+def _count_by_file(batch: list[_Waiting]) -> Counter[LogFile]:
+    return Counter(one.log_file for one in batch if one.log_file is not None)
 
 
 def _resolve(futures: "list[asyncio.Future[None]]") -> None:

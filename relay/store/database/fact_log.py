@@ -31,35 +31,55 @@ class LogFile:
         self.pending = 0
         self.is_to_be_replayed = False  # not all of its facts will be committed from memory
 
+    def reserve(self, octets: int, facts: int) -> int:
+        """Counts facts that are to be written; where they stand."""
+        start = self.size
+        self.size += octets
+        self.pending += facts
+        return start
+
 
 class FactLog:
-    """The log of one process. `append` may run on another thread than the rest."""
+    """The log of one process. One thread appends; the rest may run on the event loop, and never waits for the disk."""
 
     def __init__(self, directory: Path, facts: Mapping[str, Fact]) -> None:
         self._directory = directory
         self._facts = facts
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # of the counts, not held while a disk that may hang is forced
         self._current: LogFile | None = None
 
     def append(self, facts: Sequence[tuple[str, object]]) -> LogFile:
         """Puts facts on disk. Raises OSError if the disk refuses them, and then none is kept."""
         lines = journal.to_lines(self._facts, facts)
-        with self._lock:
-            log_file = self._current
-            if log_file is None or log_file.size + len(lines) > _MAX_FILE:
-                log_file = self._begin_file()
-            try:
-                if os.pwrite(log_file.file, lines, log_file.size) != len(lines):
-                    raise OSError("the disk is full")
-                os.fdatasync(log_file.file)
-            except OSError:
-                os.ftruncate(log_file.file, log_file.size)
-                self._current = None if log_file.size else log_file  # it may have become too large for its disk
+        log_file, start = self._reserve(len(lines), len(facts))
+        try:
+            if os.pwrite(log_file.file, lines, start) != len(lines):
+                raise OSError("the disk is full")
+            os.fdatasync(log_file.file)
+        except OSError:
+            os.ftruncate(log_file.file, start)
+            with self._lock:
+                log_file.size = start
+                log_file.pending -= len(facts)
+                if start and log_file is self._current:  # it may have become too large for its disk
+                    self._current = None
                 self._finish(log_file)
-                raise
-            log_file.size += len(lines)
-            log_file.pending += len(facts)
+            raise
         return log_file
+
+    def _reserve(self, octets: int, facts: int) -> tuple[LogFile, int]:
+        """The file for so many octets and facts, and where they are to stand. While they are pending nobody else
+        empties or closes it."""
+        with self._lock:
+            current = self._current
+            if current is not None and current.size + octets <= _MAX_FILE:
+                return current, current.reserve(octets, facts)
+        opened = self._open_file()
+        with self._lock:
+            previous, self._current = self._current, opened
+            if previous is not None:
+                self._finish(previous)
+            return opened, opened.reserve(octets, facts)
 
     def mark_committed(self, log_file: LogFile, count: int) -> None:
         """So many of the file's facts are in the database."""
@@ -90,14 +110,10 @@ class FactLog:
                 os.close(self._current.file)
                 self._current = None
 
-    def _begin_file(self) -> LogFile:
-        previous, self._current = self._current, None
-        if previous is not None:
-            self._finish(previous)
+    def _open_file(self) -> LogFile:
         path, file = journal.create_locked(self._directory, SUFFIX)
-        self._current = LogFile(path, file)
         os.pwrite(file, _ZEROS, 0)  # where not all of it is taken, the facts may be
-        return self._current
+        return LogFile(path, file)
 
     def _finish(self, log_file: LogFile) -> None:
         """Empties the file where nothing in it is needed any more, or removes it where it is not written to."""

@@ -269,7 +269,7 @@ def _record_attempt_only(connection: sa.Connection, message: str, outcome: Outco
     for attempt in _attempt_rows(message, outcome):
         same = sa.select(table.c.id).filter_by(message=message, number=outcome.number, at=outcome.at)
         if connection.scalar(same.limit(1)) is None:
-            connection.execute(sa.insert(table), attempt)
+            connection.execute(_INSERT_ATTEMPT, attempt)
 
 
 def _delivery_columns(outcome: Outcome, dsn_sent: str = "") -> dict[str, object]:
