@@ -86,7 +86,7 @@ def test_a_result_that_cannot_be_stored_as_it_is_is_stored_in_short(tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    "mistake", ["relay.store.queue.deliveries:record_all_outcomes", "relay.store.queue.redaction:redact_outcomes"]
+    "mistake", ["relay.store.queue.outcomes:record_all_outcomes", "relay.store.queue.redaction:redact_outcomes"]
 )
 def test_a_result_that_can_be_stored_in_no_way_is_never_answered_by_a_second_delivery(
     mistake: str, tmp_path: Path, upstream: Upstream

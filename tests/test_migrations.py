@@ -12,7 +12,7 @@ from sqlmodel import SQLModel
 
 from relay.store.database import console_tables, engine, migrate, tables, webhook_tables
 from relay.store.database.tables import Status
-from relay.store.queue.deliveries import Outcome
+from relay.store.queue.outcomes import Outcome
 from relay.store.store import FACTS, Store
 from tests.message_factory import NOW, new_message
 

@@ -16,8 +16,8 @@ import sqlalchemy as sa
 from relay import ids
 from relay.store.database import tables
 from relay.store.database.tables import Status
-from relay.store.queue import deliveries, dsn_due, leases
-from relay.store.queue.deliveries import AttemptRecord, Outcome
+from relay.store.queue import deliveries, dsn_due, leases, outcomes
+from relay.store.queue.outcomes import AttemptRecord, Outcome
 from relay.store.store import Store
 from tests.message_factory import NOW, count_rows, insert_messages, new_message
 from tests.upstream import Upstream
@@ -45,10 +45,8 @@ def outcome(status: Status, at: datetime = NOW, number: int = 0, code: int = 250
     return Outcome(ids.new(), number, "x@example.com", status, at, attempt=tried, next_attempt_at=again)
 
 
-def settle(opened: Store, message: str, *outcomes: Outcome, worker: str = "a") -> None:
-    opened.writer.submit(lambda connection: deliveries.record_outcomes(connection, message, outcomes, worker)).result(
-        10
-    )
+def settle(opened: Store, message: str, *results: Outcome, worker: str = "a") -> None:
+    opened.writer.submit(lambda connection: outcomes.record_outcomes(connection, message, results, worker)).result(10)
 
 
 def row(opened: Store, message: str) -> sa.RowMapping:

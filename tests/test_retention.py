@@ -13,7 +13,7 @@ from relay.event_type import EventType
 from relay.store import retention
 from relay.store.database import tables
 from relay.store.database.tables import Delivery, Message, Status
-from relay.store.queue import deliveries
+from relay.store.queue import deliveries, outcomes
 from relay.store.store import Store
 from relay.store.tracking import hits
 from relay.store.tracking.hits import Hit
@@ -32,12 +32,12 @@ def file(opened: Store, at: datetime, recipients: int = 1, octets: int = 10, sta
         Delivery(message=made, number=n, recipient=f"{n}@example.com", status=status, next_attempt_at=due)
         for n in range(recipients)
     ]
-    outcomes = (
+    all_outcomes = (
         []
         if status.is_open
-        else [deliveries.Outcome(ids.new(), n, rows[n].recipient, status, at) for n in range(recipients)]
+        else [outcomes.Outcome(ids.new(), n, rows[n].recipient, status, at) for n in range(recipients)]
     )
-    filing = deliveries.NewMessage(message, os.urandom(octets), rows, outcomes)
+    filing = deliveries.NewMessage(message, os.urandom(octets), rows, all_outcomes)
     opened.writer.submit(lambda connection: deliveries.insert_message(connection, filing)).result(20)
     return made
 

@@ -25,9 +25,9 @@ from relay.event_type import EventType
 from relay.store import store
 from relay.store.database import engine
 from relay.store.database.tables import Status
-from relay.store.queue import deliveries, late_reports
-from relay.store.queue.deliveries import AttemptRecord, Outcome
+from relay.store.queue import deliveries, late_reports, outcomes
 from relay.store.queue.late_reports import LateReport
+from relay.store.queue.outcomes import AttemptRecord, Outcome
 from relay.store.store import Store
 from relay.store.tracking import hits
 from relay.store.tracking.hits import Hit
@@ -107,7 +107,7 @@ class Scene:
         one = Outcome(
             ids.new(), 0, "ann@example.com", status, self.at, "hard", category, rule, tried, next_attempt_at=again
         )
-        self._write(lambda connection: deliveries.record_outcomes(connection, self.message, [one]))
+        self._write(lambda connection: outcomes.record_outcomes(connection, self.message, [one]))
 
     def hit(self, type_: EventType, verdict: str, **more: Any) -> None:  # Any: a Hit's fields
         one = Hit(ids.new(), type_, self.at, self.message, 0, verdict, user_agent=PHONE, ip="203.0.113.0", **more)

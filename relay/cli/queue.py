@@ -11,8 +11,8 @@ from relay.cli import command
 from relay.cli.command import CommandError, Commands
 from relay.delivery import dsn_sender
 from relay.store.database.tables import Delivery, Status
-from relay.store.queue import deliveries, leases
-from relay.store.queue.deliveries import Outcome
+from relay.store.queue import deliveries, leases, outcomes
+from relay.store.queue.outcomes import Outcome
 from relay.store.views import json_objects, message_detail
 
 _DESCRIPTION = """\
@@ -138,15 +138,15 @@ def _drop_deliveries(arguments: argparse.Namespace) -> int:
         if message is None:
             return _DropResult(0, 0, 0)
         sends_dsn = arguments.notify and message.accepts_dsn and message.reverse_path
-        outcomes = [_dropped_outcome(row, now) for row in rows]
+        dropped = [_dropped_outcome(row, now) for row in rows]
         if sends_dsn:
-            outcomes = [
+            dropped = [
                 one._replace(dsn_due=dsn_sender.due_action(config.delivery, row.notify, message.accepted_at, one))
-                for row, one in zip(rows, outcomes, strict=True)
+                for row, one in zip(rows, dropped, strict=True)
             ]
-        deliveries.record_outcomes(connection, asked.message, outcomes)
+        outcomes.record_outcomes(connection, asked.message, dropped)
         under_way = sum(row.leased_until is not None and row.leased_until > now for row in rows)
-        return _DropResult(len(rows), under_way, sum(bool(one.dsn_due) for one in outcomes))
+        return _DropResult(len(rows), under_way, sum(bool(one.dsn_due) for one in dropped))
 
     with command.open_store(config) as store:
         done = store.writer.submit(drop).result()

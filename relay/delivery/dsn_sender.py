@@ -22,8 +22,9 @@ from relay.rewrite.plan import Plan
 from relay.store.database import errors
 from relay.store.database.tables import Message, Status
 from relay.store.queue import dsn_due
-from relay.store.queue.deliveries import NewMessage, Outcome
+from relay.store.queue.deliveries import NewMessage
 from relay.store.queue.dsn_due import DueDsn
+from relay.store.queue.outcomes import Outcome
 from relay.store.store import Store
 
 STREAM = "notice"

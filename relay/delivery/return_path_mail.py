@@ -29,8 +29,8 @@ from relay.return_path import NotOurAddressError, Purpose, ReturnToken
 from relay.store.database import errors
 from relay.store.database.delivery_rows import UnknownDeliveryError
 from relay.store.queue import late_reports
-from relay.store.queue.deliveries import AttemptRecord
 from relay.store.queue.late_reports import LateReport
+from relay.store.queue.outcomes import AttemptRecord
 from relay.store.store import Store
 from relay.store.tracking.hits import Hit
 

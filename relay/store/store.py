@@ -20,7 +20,7 @@ from relay.store.database.journal import Fact, Journal, RemainingLines
 from relay.store.database.reader import GroupedReads, TimedReader
 from relay.store.database.recent_facts import RecentFacts
 from relay.store.database.writer import GroupedWork, Work, Writer
-from relay.store.queue import deliveries, long_urls, redaction, unstorable_results
+from relay.store.queue import deliveries, long_urls, outcomes, redaction, unstorable_results
 from relay.store.recipients import consent, recipient_filter, stream_preferences
 from relay.store.tracking import hits, verdicts
 
@@ -45,11 +45,11 @@ FACTS = {
         apply_all=deliveries.insert_messages,
     ),
     "settled": Fact(
-        TypeAdapter(deliveries.OutcomesFact),
-        lambda connection, fact: deliveries.record_outcomes(connection, *fact),
+        TypeAdapter(outcomes.OutcomesFact),
+        lambda connection, fact: outcomes.record_outcomes(connection, *fact),
         lambda people, fact: fact._replace(outcomes=redaction.redact_outcomes(people, fact.outcomes)),
         lambda connection, fact: unstorable_results.record_without_reply_text(connection, *fact),
-        lambda connection, facts: deliveries.record_all_outcomes(connection, facts),
+        lambda connection, facts: outcomes.record_all_outcomes(connection, facts),
     ),
     "hit": Fact(TypeAdapter(hits.Hit), hits.record_hit),
     "sight": Fact(TypeAdapter(verdicts.DeliveryObservation), verdicts.record_observation),

@@ -28,6 +28,7 @@ from relay.store.console import accounts
 from relay.store.database import identities, tables
 from relay.store.database.tables import Delivery, Message, Status
 from relay.store.queue import deliveries as queue
+from relay.store.queue import outcomes
 from relay.store.tracking import hits
 from tests.waypost_server import free_port
 from web import app
@@ -133,7 +134,7 @@ class Scene:
         *recipients: str,
         octets: bytes | None = MAIL,
         status: Status = Status.DELIVERED,
-        attempt: queue.AttemptRecord | None = None,
+        attempt: outcomes.AttemptRecord | None = None,
         **fields: Any,  # Any: those of the message's row
     ) -> str:
         """A message that was accepted just now. Returns its id."""
@@ -154,13 +155,15 @@ class Scene:
             Delivery(message=message.id, number=number, recipient=recipient, next_attempt_at=now)
             for number, recipient in enumerate(recipients)
         ]
-        attempt = attempt or queue.AttemptRecord("primary", "dot", 250, "2.0.0", "queued as 1A2B", 120)
-        outcomes = [
-            queue.Outcome(ids.new(), number, recipient, status, now, attempt=attempt)
+        attempt = attempt or outcomes.AttemptRecord("primary", "dot", 250, "2.0.0", "queued as 1A2B", 120)
+        all_outcomes = [
+            outcomes.Outcome(ids.new(), number, recipient, status, now, attempt=attempt)
             for number, recipient in enumerate(recipients)
         ]
         self.write(
-            lambda connection: queue.insert_message(connection, queue.NewMessage(message, octets, deliveries, outcomes))
+            lambda connection: queue.insert_message(
+                connection, queue.NewMessage(message, octets, deliveries, all_outcomes)
+            )
         )
         return message.id
 

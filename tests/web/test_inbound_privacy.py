@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from relay.store.queue import deliveries
+from relay.store.queue import outcomes
 from relay.store.views import personal_data
 from tests.web.providers import (
     ROOT,
@@ -35,7 +35,7 @@ def tell_all(running: Scene) -> list[str]:
         running.file(
             WHO,
             message_id=f"{n}@app.example",
-            attempt=deliveries.AttemptRecord("primary", "dot", 250, "2.0.0", receipt, 9),
+            attempt=outcomes.AttemptRecord("primary", "dot", 250, "2.0.0", receipt, 9),
         )
         for n, receipt in enumerate(receipts)
     ]

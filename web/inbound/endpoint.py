@@ -29,8 +29,8 @@ from relay.event_type import EventType
 from relay.store.database import errors
 from relay.store.database.delivery_rows import UnknownDeliveryError
 from relay.store.queue import late_reports
-from relay.store.queue.deliveries import AttemptRecord
 from relay.store.queue.late_reports import DeliveryClues, LateReport
+from relay.store.queue.outcomes import AttemptRecord
 from relay.store.store import Store
 from web.inbound import mailgun, postmark, provider_event, sendgrid, ses, sparkpost
 from web.inbound.certificates import Fetch

@@ -16,8 +16,8 @@ from relay.store import events
 from relay.store.database import delivery_rows, identities, tables
 from relay.store.database.tables import Delivery, Status
 from relay.store.events import NewEvent
-from relay.store.queue import deliveries, dsn_due
-from relay.store.queue.deliveries import AttemptRecord, Outcome
+from relay.store.queue import deliveries, dsn_due, outcomes
+from relay.store.queue.outcomes import AttemptRecord, Outcome
 from relay.store.recipients import repeated_failures, suppressions
 from relay.store.tracking import hits
 from relay.store.tracking.hits import Hit
@@ -165,7 +165,7 @@ def _apply_bounce(connection: sa.Connection, report: LateReport, row: Delivery) 
         report = report._replace(at=max(report.at, row.delivered_at))
     outcome = _outcome(report, row, Status.BOUNCED)
     outcome = outcome._replace(dsn_due="failed" if _is_dsn_due(connection, report, row, "FAILURE") else "")
-    deliveries.record_outcomes(connection, report.message, [outcome], is_final=True)
+    outcomes.record_outcomes(connection, report.message, [outcome], is_final=True)
     return True
 
 
@@ -180,7 +180,7 @@ def _is_dsn_due(connection: sa.Connection, report: LateReport, row: Delivery, co
 def _apply_delivery(connection: sa.Connection, report: LateReport, row: Delivery) -> bool:
     """Only a delivery that bounced before changes: that the upstream took the mail is known already."""
     if row.status == Status.BOUNCED and row.settled_at is not None and report.at > row.settled_at:
-        deliveries.record_outcomes(connection, report.message, [_outcome(report, row, Status.DELIVERED)], is_final=True)
+        outcomes.record_outcomes(connection, report.message, [_outcome(report, row, Status.DELIVERED)], is_final=True)
         return True
     _insert_attempt(connection, report)
     return False
@@ -188,7 +188,7 @@ def _apply_delivery(connection: sa.Connection, report: LateReport, row: Delivery
 
 def _apply_delay(connection: sa.Connection, report: LateReport, row: Delivery) -> bool:
     """Another server still tries: an attempt and an event are recorded, and the status stays."""
-    event, detail = tables.event, deliveries.reply_text(report.attempt, report.rule)
+    event, detail = tables.event, outcomes.reply_text(report.attempt, report.rule)
     same = sa.select(event.c.id).where(
         event.c.message == report.message,
         event.c.number == report.number,
@@ -205,7 +205,7 @@ def _apply_delay(connection: sa.Connection, report: LateReport, row: Delivery) -
 
 
 def _apply_complaint(connection: sa.Connection, report: LateReport, row: Delivery) -> bool:
-    evidence = deliveries.reply_text(report.attempt, report.rule)
+    evidence = outcomes.reply_text(report.attempt, report.rule)
     suppressions.add_suppression(
         connection,
         row.recipient,

@@ -15,7 +15,8 @@ from relay.store.database.identities import IdentityPolicy
 from relay.store.database.tables import Delivery, Message
 
 if TYPE_CHECKING:
-    from relay.store.queue.deliveries import NewMessage, Outcome
+    from relay.store.queue.deliveries import NewMessage
+    from relay.store.queue.outcomes import Outcome
 
 
 def redact_outcome(policy: IdentityPolicy, outcome: "Outcome") -> "Outcome":

@@ -1,6 +1,6 @@
 """Outcomes that cannot be stored as they are, for a fault of ours. The mail must not be sent a second time for that.
 
-In: outcomes that `deliveries.record_outcomes` failed with.  Out: each is recorded by itself, without the upstream's
+In: outcomes that `outcomes.record_outcomes` failed with.  Out: each is recorded by itself, without the upstream's
 text, the only part that we did not make. If that fails too and the outcome is final, the delivery is parked.
 """
 
@@ -11,19 +11,19 @@ import sqlalchemy as sa
 from relay import log
 from relay.store.database import errors
 from relay.store.database.errors import NotStoredYetError
-from relay.store.queue import deliveries, leases
-from relay.store.queue.deliveries import Outcome
+from relay.store.queue import leases, outcomes
+from relay.store.queue.outcomes import Outcome
 
 
 def record_without_reply_text(
-    connection: sa.Connection, message: str, outcomes: Iterable[Outcome], worker: str = ""
+    connection: sa.Connection, message: str, unstorable: Iterable[Outcome], worker: str = ""
 ) -> None:
     """Records as much of the outcomes as can be stored. Raises MessageNotStoredError."""
-    for outcome in outcomes:
+    for outcome in unstorable:
         short = outcome._replace(attempt=outcome.attempt._replace(text="", status="") if outcome.attempt else None)
         try:
             with connection.begin_nested():
-                deliveries.record_outcomes(connection, message, [short], worker)
+                outcomes.record_outcomes(connection, message, [short], worker)
         except NotStoredYetError:
             raise
         except Exception as error:
