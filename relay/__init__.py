@@ -10,7 +10,8 @@ The map, by floor (a module imports only downwards; `tests/test_floors.py` holds
    `envelope` of a transaction · `reply` of an SMTP server · `edits` spans and holes · `tokens` of tracking URLs ·
    `token_payload` how they are packed · `durable_files` forced to disk · `key_file` the keys · `return_path` VERP ·
    `redaction` removes what identifies an address · `webhook_format` the list of formats · `webhook_signatures` how
-   requests are signed · `public_addresses` of the Internet · `clients` limits by network · `event_type` the list of
+   requests are signed · `ip_addresses` and networks ·
+   `public_addresses` of the Internet · `clients` limits by network · `event_type` the list of
    events · `ids` of messages and events
 
 `__main__` is `python -m relay`.

@@ -4,11 +4,12 @@ Pure: the time is an argument, in seconds of any clock that does not go back. Me
 many networks, those that were counted the longest ago are dropped.
 """
 
-import ipaddress
 from collections import OrderedDict
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
+
+from relay import ip_addresses
 
 MAX_NETWORKS = 30_000  # remembered for each limit
 MINUTE_S, HOUR_S, DAY_S = 60.0, 3600.0, 86400.0
@@ -28,11 +29,11 @@ class Limit(NamedTuple):
 def networks_of(ip: str) -> tuple[str, ...]:
     """The address's own network and two wider ones: /32, /24, /21; of IPv6, where a client has a /64, /64, /48, /32.
 
-    An IPv4 address that was mapped into IPv6 is its IPv4 self. Raises ValueError.
+    Raises ValueError if it is no address.
     """
-    address = ipaddress.ip_address(ip.partition("%")[0])
-    if isinstance(address, ipaddress.IPv6Address):
-        address = address.ipv4_mapped or address
+    address = ip_addresses.parse_ip(ip)
+    if address is None:
+        raise ValueError(f"{ip!r} is no IP address")
     number, bits = int(address), address.max_prefixlen
     return tuple(
         f"{type(address)(number >> (bits - prefix) << (bits - prefix))}/{prefix}"

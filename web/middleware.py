@@ -4,7 +4,6 @@ In: an ASGI application and the answer for a fault of ours.  Out: the same appli
 requests for a site that is not ours; `BadTokenLimit` counts the bad tokens of a network.
 """
 
-import ipaddress
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection
@@ -14,7 +13,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from relay import ids, log
+from relay import ids, ip_addresses, log
 from web import visitors
 
 _SAFE_HEADERS = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"))
@@ -101,10 +100,8 @@ class KnownHosts:
         host = host.rstrip(".")
         if host in self._known:
             return True
-        try:
-            return ipaddress.ip_address(host).is_loopback or self._any_address
-        except ValueError:
-            return False
+        address = ip_addresses.parse_ip(host)
+        return address is not None and (address.is_loopback or self._any_address)
 
 
 class BadTokenLimit:

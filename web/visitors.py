@@ -4,7 +4,6 @@ In: a request's headers and peer.  Out: a verdict with its reasons by the rules 
 the address as far as it may be kept.
 """
 
-import ipaddress
 import re
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
@@ -12,11 +11,12 @@ from typing import Literal, NamedTuple
 from starlette.datastructures import Headers
 from starlette.requests import Request
 
+from relay import ip_addresses
 from relay.attribution import request_verdict
 from relay.attribution.request_verdict import HitVerdict
 from relay.config.schema import Config
-from relay.config.values import THIS_MACHINE, Network
 from relay.edits import Kind
+from relay.ip_addresses import THIS_MACHINE, IpAddress, IpNetwork
 
 HUMAN = request_verdict.HUMAN
 MAX_USER_AGENT = request_verdict.MAX_USER_AGENT  # characters that are looked at, and kept
@@ -40,12 +40,12 @@ def read_visit(kind: Kind, headers: Headers) -> Visit:
     return Visit(kind, headers.get("user-agent", "").strip()[:MAX_USER_AGENT], headers)
 
 
-def client_address(request: Request, trusted: Sequence[Network]) -> str:
+def client_address(request: Request, trusted: Sequence[IpNetwork]) -> str:
     """The visitor's IP address; empty if there is none (a socket file)."""
     return forwarded_address(request.client.host if request.client else "", request.headers, trusted)
 
 
-def forwarded_address(peer: str, headers: Headers, trusted: Sequence[Network]) -> str:
+def forwarded_address(peer: str, headers: Headers, trusted: Sequence[IpNetwork]) -> str:
     """The address of whom `peer` speaks for: its own, or one that a trusted proxy names.
 
     X-Forwarded-For is believed only from trusted proxies, from the right: the first hop that is not one of
@@ -55,7 +55,7 @@ def forwarded_address(peer: str, headers: Headers, trusted: Sequence[Network]) -
     lines = headers.getlist("x-forwarded-for") or headers.getlist("x-real-ip")
     hops = [hop for line in lines for hop in line.split(",")]
     found = _parse_hop(peer)
-    while found is not None and hops and any(found in network for network in trusted):
+    while found is not None and hops and ip_addresses.is_in(found, trusted):
         nearer = _parse_hop(hops.pop())
         if nearer is None:
             break
@@ -63,7 +63,7 @@ def forwarded_address(peer: str, headers: Headers, trusted: Sequence[Network]) -
     return str(found) if found is not None else ""
 
 
-def proxies_and_loopback(config: Config) -> list[Network]:
+def proxies_and_loopback(config: Config) -> list[IpNetwork]:
     """Whose X-Forwarded-For is believed where wrong passwords and keys are counted: the configured proxies', and one's
     on this machine, or whoever guesses through that one would be counted as everybody behind it."""
     return [*config.tracking.trusted_proxies, *THIS_MACHINE]
@@ -76,13 +76,13 @@ def redact_ip(ip: str, how: Literal["full", "truncated", "none"]) -> str:
         return ""
     if how == "full":
         return str(found)
-    return str(ipaddress.ip_network((found, 24 if found.version == 4 else 48), strict=False).network_address)
+    return str(ip_addresses.network_around(found).network_address)
 
 
-def _parse_hop(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+def _parse_hop(text: str) -> IpAddress | None:
     text = text.strip()
     if len(text) > _MAX_HOP:
         return None
     if with_port := re.fullmatch(r"\[([0-9A-Fa-f:.]+)\](?::\d+)?|([0-9.]+):\d+", text):
         text = with_port[1] or with_port[2]
-    return request_verdict.parse_ip(text)
+    return ip_addresses.parse_ip(text)

@@ -4,11 +4,11 @@ In: what was asked for, the User-Agent, headers and address.  Out: a verdict wit
 named browser it is a person; `delivery_verdict` may relabel.
 """
 
-import ipaddress
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
+from relay import ip_addresses
 from relay.attribution import rules
 
 HUMAN, PROXIED, MACHINE, UNKNOWN = "human", "proxied", "machine", "unknown"
@@ -16,13 +16,12 @@ PREFETCH = "prefetch"
 NETWORK_PREFIX = "scanner_network:"
 # What stands in requests is bounded before a pattern looks at it and before a cache keeps it.
 MAX_USER_AGENT = 512  # characters
-_MAX_ADDRESS = 64  # characters; the longest IPv6 address has 45, a zone some more
 
 # Carriers' and offices' inner addresses, and our own: many people, or a proxy that keeps the visitor's to itself.
 _SHARED_NETWORKS = [
-    ipaddress.ip_network(text)
+    ip_addresses.parse_network(text)
     for text in ("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "100.64.0.0/10")
-] + [ipaddress.ip_network(text) for text in ("::1/128", "fc00::/7", "fe80::/10")]
+] + [ip_addresses.parse_network(text) for text in ("::1/128", "fc00::/7", "fe80::/10")]
 
 
 class HitVerdict(NamedTuple):
@@ -77,41 +76,25 @@ def _judge_agent(agent: str, lasting: tuple[str, ...], is_click: bool) -> HitVer
 
 def visitor_network(address: str) -> str:
     """The network that an address belongs to (/24, /48); empty if it tells nobody apart from others."""
-    return _visitor_network(address) if len(address) <= _MAX_ADDRESS else ""
+    return _visitor_network(address) if len(address) <= ip_addresses.MAX_TEXT else ""
 
 
 @lru_cache(maxsize=4096)
 def _visitor_network(address: str) -> str:
-    found = parse_ip(address)
-    if found is None or any(found in inner for inner in _SHARED_NETWORKS):
+    found = ip_addresses.parse_ip(address)
+    if found is None or ip_addresses.is_in(found, _SHARED_NETWORKS):
         return ""
-    return str(ipaddress.ip_network((found, 24 if found.version == 4 else 48), strict=False))
+    return str(ip_addresses.network_around(found))
 
 
 def is_hosted(address: str) -> bool:
     """Whether it is a data centre's, where programs live and people seldom."""
-    return len(address) <= _MAX_ADDRESS and _is_hosted(address)
+    return len(address) <= ip_addresses.MAX_TEXT and _is_hosted(address)
 
 
 @lru_cache(maxsize=4096)
 def _is_hosted(address: str) -> bool:
-    found = parse_ip(address)
-    return found is not None and any(found in network for network in rules.HOSTING)
-
-
-def parse_ip(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """An IP address; None for anything else. What a dual-stack listener shows as ::ffff:192.0.2.1 is IPv4."""
-    text = text.strip()
-    return _parse_ip(text) if len(text) <= _MAX_ADDRESS else None
-
-
-@lru_cache(maxsize=4096)
-def _parse_ip(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    try:
-        found = ipaddress.ip_address(text.partition("%")[0])
-    except ValueError:
-        return None
-    return (found.ipv4_mapped if found.version == 6 else None) or found  # RFC 4291 §2.5.5.2
+    return ip_addresses.is_in(address, rules.HOSTING)
 
 
 def _prefetch_reasons(headers: Mapping[str, str]) -> tuple[str, ...]:
@@ -120,13 +103,13 @@ def _prefetch_reasons(headers: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def _scanner_reasons(address: str, is_click: bool) -> tuple[str, ...]:
-    found = parse_ip(address)
+    found = ip_addresses.parse_ip(address)
     if found is None:
         return ()
     names = (
         one.name
         for one in rules.NETWORKS
-        if (is_click or not one.clicks_only) and any(found in network for network in one.networks)
+        if (is_click or not one.clicks_only) and ip_addresses.is_in(found, one.networks)
     )
     return tuple(NETWORK_PREFIX + name for name in names)[:1]
 

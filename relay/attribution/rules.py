@@ -3,7 +3,6 @@
 A fault in the file is a fault of ours and raises at import: a test reads it.
 """
 
-import ipaddress
 import math
 import re
 import tomllib
@@ -12,8 +11,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
+from relay import ip_addresses
+from relay.ip_addresses import IpNetwork
+
 Pattern = re.Pattern[str]
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _DATA: dict[str, Any] = tomllib.loads(Path(__file__).with_name("rules.toml").read_text("utf-8"))  # Any: TOML
 
@@ -32,7 +33,7 @@ class ScannerNetworks(NamedTuple):
     """A scanner's networks."""
 
     name: str
-    networks: tuple[Network, ...]
+    networks: tuple[IpNetwork, ...]
     clicks_only: bool
 
 
@@ -76,10 +77,10 @@ IMPOSSIBLE = [
     for row in _DATA["impossible"]
 ]
 NETWORKS = [
-    ScannerNetworks(row["name"], tuple(map(ipaddress.ip_network, row["networks"])), row.get("clicks_only", False))
+    ScannerNetworks(row["name"], tuple(map(ip_addresses.parse_network, row["networks"])), row.get("clicks_only", False))
     for row in _DATA["network"]
 ]
-HOSTING: list[Network] = [ipaddress.ip_network(text) for text in _DATA["hosting"]["networks"]]
+HOSTING = [ip_addresses.parse_network(text) for text in _DATA["hosting"]["networks"]]
 SWEEP_RULES = [SweepRule(row["links"], row["within_s"], row.get("delivered_s", math.inf)) for row in _DATA["sweep"]]
 MASS_VISIT_RULES = [MassVisitRule(row["recipients"], row["within_s"]) for row in _DATA["many"]]
 TIMING = SimpleNamespace(**_DATA["timing"])

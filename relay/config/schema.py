@@ -11,12 +11,10 @@ from pydantic import ConfigDict, Field, SecretStr, field_validator, model_valida
 from relay.config.base import NO_SECRET, ConfigTable
 from relay.config.smtp import AccessConfig, DeliveryConfig, DialectName, ListenConfig, UpstreamConfig
 from relay.config.values import (
-    THIS_MACHINE,
     Address,
     Domain,
     Duration,
     HostPort,
-    Network,
     OptionalDomain,
     OptionalMailbox,
     PublicUrl,
@@ -28,6 +26,7 @@ from relay.config.values import (
     without_userinfo,
 )
 from relay.config.webhook import WebhookConfig
+from relay.ip_addresses import THIS_MACHINE, IpNetwork
 from relay.webhook_format import SIGNED_WITH_SECRET
 
 
@@ -187,7 +186,7 @@ class Config(ConfigTable):
         return not self.upstream
 
     @property
-    def webhook_networks(self) -> list[Network]:
+    def webhook_networks(self) -> list[IpNetwork]:
         """The networks besides the public Internet that webhooks of the console and the API may reach. In a sandbox
         whose console is on loopback, this machine is one: the handler that somebody writes runs beside it."""
         is_bench = self.is_sandbox and self.console.listen.is_loopback

@@ -13,7 +13,6 @@ from relay.config.values import (
     Address,
     Duration,
     HostPort,
-    Network,
     Rate,
     RereadSecret,
     Secret,
@@ -23,6 +22,7 @@ from relay.config.values import (
     Subnet,
     read_network,
 )
+from relay.ip_addresses import IpNetwork
 
 DialectName = Literal["postmark", "mailgun", "mandrill", "sendgrid", "sparkpost", "postal", "cuttlefish"]
 Provider = Literal["", "none", DialectName]
@@ -124,7 +124,7 @@ class AccessConfig(ConfigTable):
 
     @field_validator("networks")
     @classmethod
-    def _forbid_open_relay(cls, networks: list[Network]) -> list[Network]:
+    def _forbid_open_relay(cls, networks: list[IpNetwork]) -> list[IpNetwork]:
         for network in networks:
             # No organisation holds more than a /8 (IPv4); a /16 is far more than any in IPv6.
             if network.prefixlen < (8 if network.version == 4 else 16):

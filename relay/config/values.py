@@ -5,7 +5,6 @@ says what to write instead.
 """
 
 import base64
-import ipaddress
 import os
 import re
 from collections.abc import Mapping
@@ -21,7 +20,8 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_der_public_key, load_pem_private_key
 from pydantic import BeforeValidator, SecretStr, ValidationInfo
 
-from relay import address, domain_names
+from relay import address, domain_names, ip_addresses
+from relay.ip_addresses import IpNetwork
 
 _DURATION = re.compile(r"(?<!\d)(\d++(?:\.\d++)?)\s*+(ms|s|m|h|d|w)")
 _UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
@@ -46,12 +46,7 @@ class HostPort(NamedTuple):
 
     @property
     def is_loopback(self) -> bool:
-        if self.host == "localhost":
-            return True
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return False
+        return ip_addresses.is_loopback_host(self.host)
 
 
 def read_duration(value: object) -> timedelta:
@@ -218,10 +213,10 @@ def read_optional_domain(value: object) -> str:
     return read_domain(value) if str(value).strip() else ""
 
 
-def read_network(value: object) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+def read_network(value: object) -> IpNetwork:
     """An IP address or network, `10.0.0.0/8`, `::1`."""
     try:
-        return ipaddress.ip_network(str(value).strip(), strict=False)
+        return ip_addresses.parse_network(str(value))
     except ValueError:
         raise ValueError('must be an IP address or network such as "10.0.0.0/8"') from None
 
@@ -257,8 +252,6 @@ def _reason(error: Exception) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-THIS_MACHINE: tuple[Network, ...] = (ipaddress.IPv4Network("127.0.0.0/8"), ipaddress.IPv6Network("::1/128"))
 Duration = Annotated[timedelta, BeforeValidator(read_duration)]
 Size = Annotated[int, BeforeValidator(read_size)]
 Address = Annotated[HostPort, BeforeValidator(read_host_port)]
@@ -274,4 +267,4 @@ OptionalDomain = Annotated[str, BeforeValidator(read_optional_domain)]
 Senders = Annotated[str, BeforeValidator(read_senders)]
 Stream = Annotated[str, BeforeValidator(read_stream)]
 OptionalMailbox = Annotated[str, BeforeValidator(read_optional_mailbox)]
-Subnet = Annotated[Network, BeforeValidator(read_network)]
+Subnet = Annotated[IpNetwork, BeforeValidator(read_network)]

@@ -1,11 +1,8 @@
 """Who may do what: networks, credentials, limits. Decides and raises `RefusedError`; does nothing itself."""
 
-import ipaddress
-
-from relay import address
+from relay import address, ip_addresses
 from relay.config.schema import Config
 from relay.config.smtp import ListenConfig, UserConfig
-from relay.config.values import Network
 from relay.envelope import Client
 from relay.mime import fields
 from relay.reply import refusal
@@ -34,13 +31,13 @@ class Policy:
 
     def may_use_proxy_protocol(self, ip: str, listen: ListenConfig) -> bool:
         """True if a PROXY header from that address is believed."""
-        return _is_in(ip, listen.proxy_networks)
+        return ip_addresses.is_in(ip, listen.proxy_networks)
 
     # --- mail
 
     def offers_auth(self, client: Client) -> bool:
         """AUTH is for known users, and never in clear over a network."""
-        return self._offers_auth and (client.tls or _address(client.ip).is_loopback)
+        return self._offers_auth and (client.tls or ip_addresses.is_loopback_host(client.ip))
 
     def find_user(self, name: str) -> UserConfig | None:
         return self._users.get(name)
@@ -51,7 +48,7 @@ class Policy:
             user = self._users.get(client.user)  # none: the upstream knows the user, and whom it may send as
             if user and not address.matches_any(reverse_path, user.senders):
                 raise refusal(553, "5.7.1", "this user may not send as this address (senders)")
-        elif not _is_in(client.ip, self._access.networks):
+        elif not ip_addresses.is_in(client.ip, self._access.networks):
             if self._offers_auth:
                 raise refusal(
                     530, "5.7.0", f"authentication required{'' if self.offers_auth(client) else ', under TLS'}"
@@ -86,7 +83,7 @@ class Policy:
 
     def may_relay(self, client: Client) -> bool:
         """False for a stranger, who may bring reports only."""
-        return bool(client.user) or _is_in(client.ip, self._access.networks)
+        return bool(client.user) or ip_addresses.is_in(client.ip, self._access.networks)
 
     def max_size(self, *, is_report: bool) -> int:
         return min(self._access.max_size, self._access.max_report_size) if is_report else self._access.max_size
@@ -120,14 +117,3 @@ class Policy:
 
     def _max_in_flight(self, may_relay: bool) -> int:
         return self._access.max_in_flight if may_relay else self._access.max_reports_in_flight
-
-
-def _is_in(ip: str, networks: list[Network]) -> bool:
-    there = _address(ip)
-    return any(there in network for network in networks)
-
-
-def _address(ip: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    """The address; an IPv4 client on an IPv6 listener is its IPv4 self (RFC 4291 §2.5.5.2)."""
-    there = ipaddress.ip_address(ip)
-    return (there.ipv4_mapped or there) if isinstance(there, ipaddress.IPv6Address) else there

@@ -4,14 +4,13 @@ In: the header section and the settings.  Out: templates.  RFC 2369 §3.2, RFC 8
 together or not at all, for HTTPS only, above the existing fields (docs/rewriting.md#list-unsubscribe).
 """
 
-import ipaddress
 import re
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from relay import edits
+from relay import edits, ip_addresses
 from relay.mime import encoded_words, fields
 from relay.rewrite import link_url
 from relay.rewrite.edit_templates import EditTemplate
@@ -86,9 +85,4 @@ def _matches(stream: str, patterns: Iterable[str]) -> bool:
 def _is_safe(public_url: str) -> bool:
     """HTTPS, or a sandbox that only this machine sees."""
     url = urlsplit(public_url)
-    if url.scheme == "https":
-        return True
-    try:
-        return url.hostname == "localhost" or ipaddress.ip_address(url.hostname or "").is_loopback
-    except ValueError:
-        return False
+    return url.scheme == "https" or ip_addresses.is_loopback_host(url.hostname or "")

@@ -13,9 +13,9 @@ from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import NamedTuple, Protocol
 
-from relay import clients, log
+from relay import clients, ip_addresses, log
 from relay.attribution import request_verdict
-from relay.config.values import Network
+from relay.ip_addresses import IpNetwork
 
 _MAX_BY_ADDRESS = 100  # or an eighth of all; a network has three times that
 _ARRIVAL_RATE = clients.Limit(200, 1.0)  # new ones by address; wider networks have three and nine times that
@@ -43,7 +43,7 @@ class WebConnections:
     def __init__(
         self,
         site: str,
-        trusted: Sequence[Network],
+        trusted: Sequence[IpNetwork],
         max_open: Callable[[], int],
         is_public: Callable[[str], bool] = _is_public,
         rate: clients.Limit = _ARRIVAL_RATE,
@@ -117,5 +117,4 @@ class WebConnections:
         return {address: by_address, network: 3 * by_address} | limits
 
     def _is_trusted(self, ip: str) -> bool:
-        there = request_verdict.parse_ip(ip)
-        return there is not None and any(there in network for network in self._trusted)
+        return ip_addresses.is_in(ip, self._trusted)

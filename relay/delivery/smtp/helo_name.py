@@ -5,10 +5,11 @@ the connection: many servers refuse `EHLO localhost`, some with a reply that rea
 """
 
 import asyncio
-import ipaddress
 import re
 import socket
 from functools import cache
+
+from relay import ip_addresses
 
 _QUALIFIED = re.compile(r"(?!localhost\b)[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63})++\.?", re.IGNORECASE)
 _NO_NAMES = (".localdomain", ".localhost")
@@ -41,7 +42,5 @@ def machine_name() -> str:
 
 
 def _literal(ip: str) -> str:
-    address = ipaddress.ip_address(ip.partition("%")[0])
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
-        address = address.ipv4_mapped
-    return f"[IPv6:{address}]" if address.version == 6 else f"[{address}]"
+    address = ip_addresses.parse_ip(ip)
+    return f"[IPv6:{address}]" if address and address.version == 6 else f"[{address or ip}]"

@@ -18,7 +18,7 @@ import httpx
 
 from relay import public_addresses
 from relay.delivery.webhooks.payload import Endpoint, WebhookRequest
-from relay.public_addresses import Network
+from relay.ip_addresses import IpNetwork
 from relay.store.webhooks.webhook_queue import GIVE_UP_AFTER
 
 MAX_RESPONSE_OCTETS = 2048  # of a response's body are read and kept
@@ -43,7 +43,7 @@ class WebhookResponse(NamedTuple):
 class WebhookClient:
     """Makes requests over connections that are kept for the next ones."""
 
-    def __init__(self, allowed: Sequence[Network]) -> None:
+    def __init__(self, allowed: Sequence[IpNetwork]) -> None:
         no_cookies = CookieJar(DefaultCookiePolicy(allowed_domains=[]))
         self._operator_client, self._public_client = (
             httpx.AsyncClient(
@@ -90,7 +90,7 @@ class WebhookClient:
 class _PublicOnly(httpcore.AsyncNetworkBackend):
     """Opens connections to public addresses and allowed networks only, after it has resolved the host itself."""
 
-    def __init__(self, allowed: Sequence[Network]) -> None:
+    def __init__(self, allowed: Sequence[IpNetwork]) -> None:
         self._allowed = allowed
         self._backend = httpcore.AnyIOBackend()
 
