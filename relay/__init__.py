@@ -8,11 +8,11 @@ The map, by floor (a module imports only downwards; `tests/test_floors.py` holds
 0  `mime` messages as spans · `attribution` who made a hit · `config` the configuration · `log` one function for each
    fact · `log_lines` writes the lines · `address` paths and mailboxes · `domain_names` every spelling of a name ·
    `envelope` of a transaction · `reply` of an SMTP server · `edits` spans and holes · `tokens` of tracking URLs ·
-   `token_payload` how they are packed · `durable_files` forced to disk · `key_file` the keys · `return_path` VERP ·
-   `redaction` removes what identifies an address · `webhook_format` the list of formats · `webhook_signatures` how
-   requests are signed · `ip_addresses` and networks ·
-   `public_addresses` of the Internet · `clients` limits by network · `event_type` the list of
-   events · `ids` of messages and events
+   `token_payload` how they are packed · `base_encoding` octets as text · `key_derivation` a key for each purpose ·
+   `durable_files` forced to disk · `key_file` the keys · `return_path` VERP · `redaction` removes what identifies an
+   address · `webhook_format` the list of formats · `webhook_signatures` how requests are signed · `ip_addresses` and
+   networks · `public_addresses` of the Internet · `clients` limits by network · `event_type` the list of events ·
+   `ids` of messages and events
 
 `__main__` is `python -m relay`.
 """

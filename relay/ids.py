@@ -4,13 +4,14 @@ Twelve octets (48 bits of milliseconds since 1970, 48 random bits), written as 2
 of base32hex in lower case, whose order is the order of time.
 """
 
-import base64
 import os
 import re
 import threading
 import time
 from datetime import UTC, datetime
 from functools import lru_cache
+
+from relay import base_encoding
 
 OCTETS = 12
 _lock = threading.Lock()
@@ -46,7 +47,7 @@ def lowest_at(at: datetime) -> str:
 
 def from_octets(octets: bytes) -> str:
     """The written form of an id's 12 octets."""
-    return base64.b32hexencode(octets).decode("ascii").rstrip("=").lower()
+    return base_encoding.to_base32hex(octets)
 
 
 @lru_cache(maxsize=64)  # asked for every link of a message

@@ -8,8 +8,6 @@ so that a token of one kind is invalid as another. It contains no address, not e
 Measured: an open token has 42 or 43 characters, a click token 44 to 46 plus 4/3 of the destination.
 """
 
-import base64
-import binascii
 import hmac
 import re
 import time
@@ -20,24 +18,21 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from relay import ids, key_file, return_path, token_payload
+from relay import base_encoding, ids, key_derivation, key_file, return_path, token_payload
 from relay.address import Mailbox
 from relay.edits import STORED_PREFIX, Hole, Kind, Mint
 from relay.key_file import KeyFile, MasterKey, RevokedKey
 from relay.return_path import Purpose, ReturnToken
 
 VERSION = 1
-_URL_ALPHABET = bytes.maketrans(b"+/", b"-_")
 _TOKEN = re.compile(r"[A-Za-z0-9_-]*+")
 MAX_URL_OCTETS = 900  # octets of a whole tracking URL; longer ones break in some clients
 MAX_DESTINATION_OCTETS = 8192  # octets of one that is stored; few servers take a longer request line
 REFERENCE_OCTETS = 16
 _KIND_LABEL = {Kind.OPEN: b"open", Kind.CLICK: b"click", Kind.UNSUBSCRIBE: b"unsubscribe"}
-_KEY_OCTETS = 32  # AES-128-SIV takes two keys of 16
+_KEY_PURPOSE = b"waypost/1/"
 _OVERHEAD = 2 + 16  # version, key id, SIV
 _RELOAD_AFTER_S = 5.0
 # Of these the oldest key's secret stays when it is revoked: pseudonyms are all that is known of who left, and cannot be
@@ -135,7 +130,7 @@ class KeyRing:
         if kind is Kind.CLICK:
             stored = hole.stored_url
             plain += token_payload.pack_reference(self.reference_for(stored)) if stored else token_payload.pack_url(url)
-        return _base64url(head + cipher.encrypt(plain, [head]))
+        return base_encoding.to_base64url(head + cipher.encrypt(plain, [head]))
 
     def _add_signer(self, kind: Kind) -> tuple[bytes, AESSIV]:
         signers = self._signers  # read before the key: another thread may replace both, and this one last
@@ -146,11 +141,10 @@ class KeyRing:
     def read(self, kind: Kind, text: str) -> Token:
         """The content of the token. Raises InvalidTokenError, with a reason for the log only."""
         try:
-            octets = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-        except (ValueError, binascii.Error):
+            octets = base_encoding.from_base64url(text)
+        except ValueError:
             raise InvalidTokenError("not base64url") from None
-        # One spelling only: unused low bits must be zero.
-        if len(octets) <= _OVERHEAD or octets[0] != VERSION or _base64url(octets) != text.encode():
+        if len(octets) <= _OVERHEAD or octets[0] != VERSION:
             raise InvalidTokenError("not a token")
         key = self.find_key(octets[1])
         if key is None:
@@ -259,7 +253,7 @@ def leading_token(text: str) -> str:
 
 
 def _derive_key(secret: bytes, purpose: bytes) -> bytes:
-    return HKDF(hashes.SHA256(), _KEY_OCTETS, salt=None, info=b"waypost/1/" + purpose).derive(secret)
+    return key_derivation.derive_key(secret, _KEY_PURPOSE + purpose)
 
 
 @lru_cache(maxsize=16)
@@ -269,8 +263,4 @@ def _reference_key(secret: bytes) -> bytes:
 
 @lru_cache(maxsize=1024)
 def _cipher(secret: bytes, kind: Kind) -> AESSIV:
-    return AESSIV(_derive_key(secret, _KIND_LABEL[kind]))
-
-
-def _base64url(octets: bytes) -> bytes:
-    return binascii.b2a_base64(octets, newline=False).rstrip(b"=").translate(_URL_ALPHABET)
+    return key_derivation.derive_cipher(secret, _KEY_PURPOSE + _KIND_LABEL[kind])

@@ -8,7 +8,6 @@ Keys are derived for this use alone (HKDF, RFC 5869): a token from here is inval
 round. The same link and metadata give the same URL.
 """
 
-import base64
 import json
 import os
 import re
@@ -22,11 +21,9 @@ from typing import Any, Literal, NamedTuple, TypeVar
 
 import httpx
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from relay import __version__, ids, tokens, webhook_signatures
+from relay import __version__, base_encoding, ids, key_derivation, tokens, webhook_signatures
 from relay.config import load
 from relay.edits import Edit, fill, splice
 from relay.mime import charset
@@ -183,10 +180,10 @@ class Tracker:
     def read_token(self, kind: Kind, token: str) -> TrackedUrl:
         """The same for a bare token of that kind."""
         try:
-            octets = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
+            octets = base_encoding.from_base64url(token)
         except ValueError:
             raise InvalidTokenError("not base64url") from None
-        if octets[:1] != bytes((_VERSION,)) or len(octets) < 18 or _b64(octets) != token:
+        if octets[:1] != bytes((_VERSION,)) or len(octets) < 18:
             raise InvalidTokenError("not a token")
         for cipher in self._ciphers[kind]:
             try:
@@ -269,7 +266,8 @@ class Tracker:
             raise ValueError(f"metadata must be what JSON can hold: {error}") from None
         deflate = zlib.compressobj(9, zlib.DEFLATED, -15)
         head = bytes((_VERSION,))
-        return _b64(head + self._ciphers[kind][0].encrypt(deflate.compress(plain) + deflate.flush(), [head]))
+        sealed = self._ciphers[kind][0].encrypt(deflate.compress(plain) + deflate.flush(), [head])
+        return base_encoding.to_base64url(head + sealed).decode("ascii")
 
     def _require_short(self, address: str) -> str:
         if len(address) > MAX_URL_CHARACTERS:
@@ -304,9 +302,5 @@ def _as_list(secret: Secret | Sequence[Secret]) -> list[Secret]:
 
 
 def _cipher(secret: Secret, kind: Kind) -> AESSIV:
-    derived = HKDF(hashes.SHA256(), 32, salt=None, info=b"waypost/library/1/" + kind.encode())
-    return AESSIV(derived.derive(secret if isinstance(secret, bytes) else secret.encode("utf-8")))
-
-
-def _b64(octets: bytes) -> str:
-    return base64.urlsafe_b64encode(octets).decode("ascii").rstrip("=")
+    octets = secret if isinstance(secret, bytes) else secret.encode("utf-8")
+    return key_derivation.derive_cipher(octets, b"waypost/library/1/" + kind.encode())

@@ -5,7 +5,6 @@ of the canonical address under a key that is kept outside the database. An addre
 that unique counts work and an unsubscribe holds. Without the key a pseudonym does not lead to an address.
 """
 
-import base64
 import hmac
 import re
 from collections.abc import Iterable
@@ -13,7 +12,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from relay import address, redaction
+from relay import address, base_encoding, redaction
 
 KEY_PURPOSE = "people"  # of the key, as `tokens.KeyRing.derive_secret` wants it; `tokens.LASTING_PURPOSES` has it
 _EXECUTION_OPTION = "waypost_people"
@@ -43,7 +42,7 @@ class IdentityPolicy:
 
     def _pseudonym(self, canonical: str) -> str:
         mac = hmac.digest(self.key, canonical.encode("utf-8", "surrogatepass"), "sha256")
-        return PSEUDONYM_PREFIX + base64.b32hexencode(mac[:_PSEUDONYM_OCTETS]).decode("ascii").rstrip("=").lower()
+        return PSEUDONYM_PREFIX + base_encoding.to_base32hex(mac[:_PSEUDONYM_OCTETS])
 
     def stored_name(self, mailbox: str) -> str:
         """The name under which suppressions and consent are stored."""

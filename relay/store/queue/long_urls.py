@@ -15,24 +15,23 @@ from pathlib import Path
 
 import sqlalchemy as sa
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from sqlalchemy.dialects import postgresql, sqlite
 
-from relay import durable_files
+from relay import durable_files, key_derivation
 from relay.store.database import tables
 
 FOLDER = "destinations"
 MAX_LONG_URLS = 500  # of one message: each is forced to disk by itself
 _MAX_CACHED = 1000  # destinations, 8 KB each at most
 _NAME_OCTETS = 16
+_KEY_PURPOSE = b"waypost/1/destination/"
 LongUrlRows = tuple[tuple[str, bytes], ...]  # name and sealed URL
 
 
 def file_name(reference: bytes) -> str:
     """Under which the destination is filed."""
-    return _derive(reference, b"name", _NAME_OCTETS).hex()
+    return key_derivation.derive_key(reference, _KEY_PURPOSE + b"name", _NAME_OCTETS).hex()
 
 
 def encrypt_url(reference: bytes, url: bytes) -> bytes:
@@ -49,11 +48,7 @@ def decrypt_url(reference: bytes, sealed: bytes) -> bytes | None:
 
 
 def _cipher(reference: bytes) -> AESSIV:
-    return AESSIV(_derive(reference, b"key", 32))
-
-
-def _derive(reference: bytes, purpose: bytes, octets: int) -> bytes:
-    return HKDF(hashes.SHA256(), octets, salt=None, info=b"waypost/1/destination/" + purpose).derive(reference)
+    return key_derivation.derive_cipher(reference, _KEY_PURPOSE + b"key")
 
 
 class LongUrlFiles:
