@@ -14,7 +14,7 @@ The map, by floor (a module imports only downwards; `tests/test_floors.py` holds
    networks · `public_addresses` of the Internet · `clients` limits by network · `event_type` the list of events ·
    `ids` of messages and events
 
-`__main__` is `python -m relay`.
+`__main__` is `python -m relay`. `operator_error`, on floor 0 too, is what the operator is told.
 """
 
 __version__ = "0.1.0"

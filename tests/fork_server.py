@@ -11,6 +11,7 @@ import gc
 import importlib
 import json
 import os
+import pkgutil
 import selectors
 import signal
 import socket
@@ -166,8 +167,8 @@ def _fail(*_: object, **__: object) -> NoReturn:
 
 if __name__ == "__main__":
     main = importlib.import_module("relay.cli.main")
-    for name in main._COMMANDS:
-        importlib.import_module(f"relay.cli.{name.replace('-', '_')}")
+    for found in pkgutil.iter_modules(importlib.import_module("relay.cli").__path__):
+        importlib.import_module(f"relay.cli.{found.name}")
     importlib.import_module("alembic.command")
     gc.freeze()
     given = _serve(socket.socket(fileno=int(sys.argv[1])))

@@ -6,8 +6,7 @@ import asyncio
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from pydantic import SecretStr
 
-from relay.cli import command
-from relay.cli.command import Commands
+from relay.cli import output
 from relay.config import load
 from relay.config.schema import Config
 from relay.delivery import message_rows
@@ -18,40 +17,24 @@ from relay.node import data_directory, privileges
 from relay.rewrite import dkim, provider_dialects
 
 _RSA_BITS = 2048
-_DESCRIPTION = """\
-Reads the configuration and names every fault at once: file, table, key, and what to write instead.
---online also tries the data directory, the database, the certificates and every upstream (connection, TLS,
-login; no mail is sent). Exit status 1 if anything is wrong.
-
-Each [[dkim.key]] is shown as the record to publish, in the form of a zone file:
-
-  dns   s1._domainkey.example.com. IN TXT "v=DKIM1; k=rsa; p=MIIB…" "…"
-
-If a form asks for one value, join the quoted parts."""
-
-
-def add_command(commands: Commands) -> None:
-    parser = commands.add_parser("check", help="check the configuration", description=_DESCRIPTION)
-    parser.add_argument("--online", action="store_true", help="also try what the configuration names")
-    parser.set_defaults(run=check_configuration)
 
 
 def check_configuration(arguments: argparse.Namespace) -> int:
     path = load.find_file(arguments.config)
     config = load.load(path)
-    command.print_line(f"ok    {path or 'no config.toml here; the defaults'}")
-    command.print_line(f"note  {_describe_mode(config)}")
+    output.print_line(f"ok    {path or 'no config.toml here; the defaults'}")
+    output.print_line(f"note  {_describe_mode(config)}")
     if secrets := load.find_readable_secrets(path):
-        command.print_line(f"note  {path} is readable by all users and holds {', '.join(secrets)}: chmod o-r {path}")
+        output.print_line(f"note  {path} is readable by all users and holds {', '.join(secrets)}: chmod o-r {path}")
     for note in _find_notes(config):
-        command.print_line(f"note  {note}")
+        output.print_line(f"note  {note}")
     for line in _dns_records(config):
-        command.print_line(f"dns   {line}")
+        output.print_line(f"dns   {line}")
     if not arguments.online:
         return 0
     findings = [_check_data_directory(config), *_check_certificates(config), *asyncio.run(_check_upstreams(config))]
     for name, fault in findings:
-        command.print_line(f"FAIL  {name}: {fault}" if fault else f"ok    {name}")
+        output.print_line(f"FAIL  {name}: {fault}" if fault else f"ok    {name}")
     return 1 if any(fault for _, fault in findings) else 0
 
 

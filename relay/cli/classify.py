@@ -9,31 +9,7 @@ from pathlib import Path
 from relay.bounce import classify, mbox, report
 from relay.bounce.classify import Phase
 from relay.bounce.report import Report
-from relay.cli import command
-from relay.cli.command import Commands
-
-_DESCRIPTION = """\
-Prints one JSON object for each reply: its kind (hard, soft, none), category, the rule that decided, whether
-the address is suppressed and whether the mail is tried again.
-
-  waypost classify "550 5.1.1 user unknown"
-  waypost classify --phase dot "554 5.7.1 blocked using zen.example.org"
-  waypost classify --lines < replies.txt      one reply a line, a phase and a tab may stand before it
-
-With --mail it reads bounces, complaints and automatic replies, and prints one object for each recipient found
-(one with an empty recipient, if there is none). A FILE holds a mail or is an mbox; of a folder every file is
-read, and - is standard input.
-
-  waypost classify --mail bounce.eml ~/Maildir/new"""
-
-
-def add_command(commands: Commands) -> None:
-    parser = commands.add_parser("classify", help="classify SMTP replies and bounce mails", description=_DESCRIPTION)
-    parser.add_argument("reply", nargs="?", metavar="REPLY")
-    parser.add_argument("--phase", choices=[phase.value for phase in Phase], default=Phase.RCPT.value)
-    parser.add_argument("--lines", action="store_true", help="read replies from standard input")
-    parser.add_argument("--mail", nargs="+", metavar="FILE", help="read bounce mails from these files")
-    parser.set_defaults(run=classify_input, usage=parser.error)
+from relay.cli import output
 
 
 def classify_input(arguments: argparse.Namespace) -> int:
@@ -44,7 +20,7 @@ def classify_input(arguments: argparse.Namespace) -> int:
     for line in _read_stdin_lines() if arguments.lines else [arguments.reply]:
         if line.strip():
             phase, reply = classify.parse_reply_line(line.rstrip("\r\n"), Phase(arguments.phase))
-            command.print_json(classify.verdict_as_json(classify.classify_reply(reply, phase)))
+            output.print_json(classify.verdict_as_json(classify.classify_reply(reply, phase)))
     return 0
 
 
@@ -67,7 +43,7 @@ def _classify_mails(names: list[str]) -> int:
         for one in mbox.split_mails(octets):
             # A file's name may hold any octets.
             for line in _report_objects(os.fsencode(name).decode("utf-8", "replace"), report.read_report(one)):
-                command.print_json(line)
+                output.print_json(line)
     return status
 
 

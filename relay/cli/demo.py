@@ -25,8 +25,8 @@ from typing import NamedTuple
 import httpx
 
 from relay import tokens
-from relay.cli import command, samples
-from relay.cli.command import CommandError, Commands
+from relay.cli import command, output, samples
+from relay.cli.command import CommandError
 from relay.config import load
 from relay.config.schema import Config
 from relay.node import data_directory
@@ -35,11 +35,6 @@ from relay.store.console import accounts
 from relay.store.queue import deliveries
 from relay.store.store import Store
 from relay.store.views import message_list
-
-_DESCRIPTION = """\
-Starts a sandbox, sends sample mail of several kinds through real SMTP, plays the opens, clicks and the unsubscribe of
-its recipients, prints the address of the console, and stays up until ^C. Nothing leaves this machine. The demo runs in
-a temporary folder, on the addresses of config.toml, and deletes it at the end."""
 
 ACCOUNT = "demo"
 _RECORD_TIMEOUT_S = 20.0
@@ -51,12 +46,6 @@ class TrackedUrls(NamedTuple):
     opens: list[str]
     clicks: list[str]
     unsubscribes: list[str]
-
-
-def add_command(commands: Commands) -> None:
-    parser = commands.add_parser("demo", help="see everything at once, on sample mail", description=_DESCRIPTION)
-    parser.add_argument("--once", action="store_true", help="end when everything has been played")
-    parser.set_defaults(run=run_demo)
 
 
 def run_demo(arguments: argparse.Namespace) -> int:
@@ -72,14 +61,14 @@ def run_demo(arguments: argparse.Namespace) -> int:
         with _run_server(Path(folder)) as (server, ready):
             console = ready.rpartition("console=")[2]
             smtp = ready.partition("smtp=")[2].partition(" ")[0]
-            command.print_line(f"sandbox is up: SMTP {smtp}, console {console}")
+            output.print_line(f"sandbox is up: SMTP {smtp}, console {console}")
             with contextlib.closing(data_directory.open_store(config)) as store:
                 _play_script(config, store, smtp)
-            command.print_line(f"\ndemo ready console={console} user={ACCOUNT} password={password}")
-            command.print_line("Send some of your own: swaks --server " + smtp + " --to you@example.com")
+            output.print_line(f"\ndemo ready console={console} user={ACCOUNT} password={password}")
+            output.print_line("Send some of your own: swaks --server " + smtp + " --to you@example.com")
             sys.stdout.flush()
             if not arguments.once:
-                command.print_line("^C ends the demo and deletes its data.")
+                output.print_line("^C ends the demo and deletes its data.")
                 sys.stdout.flush()
                 with contextlib.suppress(KeyboardInterrupt):
                     server.wait()
@@ -141,7 +130,7 @@ def _play_script(config: Config, store: Store, smtp: str) -> None:
     sent: dict[str, str] = {}
     for sample in samples.SAMPLES:
         reply = _send_sample(smtp, sample)
-        command.print_line(f"{'sent':<12}{sample.key:<12}{f'to {_format_recipients(sample.recipients)}':<44}{reply}")
+        output.print_line(f"{'sent':<12}{sample.key:<12}{f'to {_format_recipients(sample.recipients)}':<44}{reply}")
         sent[sample.key] = sample.subject
     ids = _wait_for_messages(store, set(sent.values()))
     for action in samples.SCRIPT:
@@ -149,9 +138,9 @@ def _play_script(config: Config, store: Store, smtp: str) -> None:
         urls = {"open": tracked.opens, "click": tracked.clicks, "unsubscribe": tracked.unsubscribes}[action.what]
         for url in urls[: action.links]:
             answer = _visit_url(url, action.user_agent, post=action.what == "unsubscribe")
-            command.print_line(f"{action.what:<12}{action.key:<12}{action.who:<44}{answer}")
+            output.print_line(f"{action.what:<12}{action.key:<12}{action.who:<44}{answer}")
     again = samples.SAMPLES[0]
-    command.print_line(
+    output.print_line(
         f"{'sent':<12}{again.key:<12}{'again; one has unsubscribed and gets none':<44}{_send_sample(smtp, again)}"
     )
 

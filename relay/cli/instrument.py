@@ -11,7 +11,7 @@ from pathlib import Path
 from relay import address, ids, log
 from relay.address import Mailbox
 from relay.cli import command, file_octets
-from relay.cli.command import CommandError, Commands
+from relay.cli.command import CommandError
 from relay.config.schema import Config
 from relay.delivery import message_rows
 from relay.edge import header, trace_fields
@@ -26,31 +26,6 @@ from relay.rewrite import plan as planning
 from relay.rewrite.plan import Plan
 from relay.store.queue.long_urls import LongUrlFiles
 from relay.tokens import KeyRing, Minter
-
-_DESCRIPTION = """\
-Writes to standard output the exact octets that the upstream would get for one recipient, and sends nothing.
-Lines that end in a bare LF are read as CRLF, as the relay does it. The report (--report FILE, JSON) has every
-link with its decision and reason, and the edits: half-open octet spans of the file with what replaces them. The
-edits include missing line ends (line_end) and the missing beginning of a header (header), so that applying them to
-the file gives the output, and undoing them gives the file.
-A link too long for a tracking URL is shown as skipped (too_long) unless its destination is stored already. The
-relay itself stores it (up to 8 KB) before the mail leaves, and tracks it.
-
-  waypost instrument newsletter.eml --to ann@example.com --report report.json > out.eml"""
-
-
-def add_command(commands: Commands) -> None:
-    parser = commands.add_parser("instrument", help="show what would become of a mail", description=_DESCRIPTION)
-    parser.add_argument("file", metavar="FILE", help="the mail; - for standard input")
-    parser.add_argument("--to", required=True, metavar="ADDRESS", help="the recipient")
-    parser.add_argument(
-        "--from",
-        dest="reverse_path",
-        metavar="ADDRESS",
-        help="the reverse-path; <> for the null one (default: the address in the mail's From field, else the null one)",
-    )
-    parser.add_argument("--report", metavar="FILE", help="write the report there (- for standard error)")
-    parser.set_defaults(run=instrument_file)
 
 
 def instrument_file(arguments: argparse.Namespace) -> int:

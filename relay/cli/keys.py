@@ -7,21 +7,12 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from relay import tokens
-from relay.cli import command
-from relay.cli.command import CommandError, Commands
+from relay.cli import command, output
+from relay.cli.command import CommandError
 from relay.config.schema import Config
 from relay.key_file import MasterKey
 from relay.node import data_directory
 from relay.store.views import statistics
-
-_DESCRIPTION = """\
-The newest key signs new mail; older keys go on reading the links of mail already sent, so never delete the
-key file while people may still click. A running server uses a new key within seconds."""
-
-_REVOKE_DESCRIPTION = """\
-For a key that somebody else may have: whoever has keys.json can make links under your name for ever. The key's secret
-is deleted in this file; delete it in copies and backups yourself. If it was the key that signs, a new one is made.
-A running server follows within seconds, for console sessions at its next start."""
 
 # What is derived from the oldest key, because a rotation must not end it.
 _OLDEST_KEY_USES = (
@@ -29,20 +20,7 @@ _OLDEST_KEY_USES = (
 )
 
 
-def add_command(commands: Commands) -> None:
-    parser = commands.add_parser(
-        "keys", help="list, rotate or revoke the keys of tracking URLs", description=_DESCRIPTION
-    )
-    actions = parser.add_subparsers(metavar="ACTION", required=True)
-    actions.add_parser("list", help="their ages, and what depends on each").set_defaults(run=_list_keys)
-    actions.add_parser("rotate", help="make a new key that signs from now on").set_defaults(run=_rotate_keys)
-    revoking = actions.add_parser("revoke", help="revoke a key: all its links end", description=_REVOKE_DESCRIPTION)
-    revoking.add_argument("id", type=int, metavar="ID", help="as `waypost keys list` has it")
-    revoking.add_argument("--yes", action="store_true", help="do it: mail already sent loses its links")
-    revoking.set_defaults(run=_revoke_key)
-
-
-def _list_keys(arguments: argparse.Namespace) -> int:
+def list_keys(arguments: argparse.Namespace) -> int:
     config = command.load_config(arguments)
     keys = data_directory.open_key_ring(config).keys
     for key, mails in zip(keys, _count_signed_mail(config, keys), strict=True):
@@ -51,24 +29,24 @@ def _list_keys(arguments: argparse.Namespace) -> int:
             *(["signs new mail"] if key is keys[-1] else []),
             *([_OLDEST_KEY_USES] if key is keys[0] else []),
         ]
-        command.print_line(f"{key.id:>3}  since {_format_time(key.created)}  {'; '.join(parts)}")
+        output.print_line(f"{key.id:>3}  since {_format_time(key.created)}  {'; '.join(parts)}")
     for gone in tokens.revoked_keys(config.relay.data_dir / data_directory.KEYS_FILE):
-        command.print_line(f"{gone.id:>3}  since {_format_time(gone.created)}  revoked {_format_time(gone.revoked)}")
+        output.print_line(f"{gone.id:>3}  since {_format_time(gone.created)}  revoked {_format_time(gone.revoked)}")
     return 0
 
 
-def _rotate_keys(arguments: argparse.Namespace) -> int:
+def rotate_keys(arguments: argparse.Namespace) -> int:
     config = command.load_config(arguments)
     data_directory.open_key_ring(config)  # as whom it belongs to
     try:
         key = tokens.rotate_keys(config.relay.data_dir / data_directory.KEYS_FILE)
     except (OSError, ValueError) as error:
         raise CommandError(f"cannot rotate the keys: {error}") from None
-    command.print_line(f"key {key.id} signs from now on; older keys still read")
+    output.print_line(f"key {key.id} signs from now on; older keys still read")
     return 0
 
 
-def _revoke_key(arguments: argparse.Namespace) -> int:
+def revoke_key(arguments: argparse.Namespace) -> int:
     config = command.load_config(arguments)
     keys = data_directory.open_key_ring(config).keys
     key = next((one for one in keys if one.id == arguments.id), None)
@@ -82,7 +60,7 @@ def _revoke_key(arguments: argparse.Namespace) -> int:
         signing = tokens.revoke_key(config.relay.data_dir / data_directory.KEYS_FILE, key.id)
     except (OSError, ValueError) as error:
         raise CommandError(f"cannot revoke the key: {error}") from None
-    command.print_line(f"key {key.id} is revoked; key {signing.id} signs")
+    output.print_line(f"key {key.id} is revoked; key {signing.id} signs")
     return 0
 
 

@@ -7,55 +7,23 @@ import time
 from datetime import UTC, datetime
 
 from relay.address import Mailbox
-from relay.cli import command
-from relay.cli.command import CommandError, Commands
+from relay.cli import command, output
+from relay.cli.command import CommandError
 from relay.store.store import Store
 from relay.store.views import personal_data
 from relay.store.views.personal_data import ErasedCounts
 
-_DESCRIPTION = """\
-What this installation knows about an address as a recipient of mail: messages, deliveries, attempts, events with IP
-and user agent, suppressions, consent. In pseudonymous mode it is found by the address's pseudonym.
-
-  waypost person export ann@example.com > ann.json
-  waypost person erase ann@example.com
-
-erase removes the address from all of it, with the IP and user agent of its events, replies that quote it, and the
-subject, metadata and content of the mail. Mail that still waits is given up. Counters and totals stay, because they
-name nobody. A suppression stays as a pseudonym, which can be found from the address with this installation's key only:
-people who unsubscribed get no mail again, and a "no" to tracking stays in force. --no-keep-suppression erases those
-as well."""
-
 _JOURNAL_TIMEOUT_S = 15.0
 
 
-def add_command(commands: Commands) -> None:
-    parser = commands.add_parser("person", help="export or erase all about one address", description=_DESCRIPTION)
-    actions = parser.add_subparsers(metavar="ACTION", required=True)
-    exporting = actions.add_parser("export", help="everything, as one JSON object")
-    exporting.add_argument("address")
-    exporting.add_argument("--content", action="store_true", help="with the mail itself, in base64")
-    exporting.set_defaults(run=_export_person)
-    erasing = actions.add_parser("erase", help="remove the address from everything")
-    erasing.add_argument("address")
-    erasing.add_argument("--yes", action="store_true", help="do not ask")
-    erasing.add_argument(
-        "--keep-suppression",
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help="keep suppressions and a no to tracking, as pseudonyms (the default)",
-    )
-    erasing.set_defaults(run=_erase_person)
-
-
-def _export_person(arguments: argparse.Namespace) -> int:
+def export_person(arguments: argparse.Namespace) -> int:
     mailbox = command.parse_mailbox(arguments.address)
     with command.open_store(command.load_config(arguments)) as store, store.connect() as connection:
-        command.print_json(personal_data.export_address(connection, mailbox, with_content=arguments.content))
+        output.print_json(personal_data.export_address(connection, mailbox, with_content=arguments.content))
     return 0
 
 
-def _erase_person(arguments: argparse.Namespace) -> int:
+def erase_person(arguments: argparse.Namespace) -> int:
     mailbox = command.parse_mailbox(arguments.address)
     if not arguments.yes:
         if not sys.stdin.isatty():
@@ -76,7 +44,7 @@ def _erase_person(arguments: argparse.Namespace) -> int:
                 raise CommandError("a running server's journal still names the address; run it again in a minute")
             time.sleep(0.5)
         store.checkpoint()
-    command.print_json({"address": mailbox} | done._asdict() | {"journal_lines": lines})
+    output.print_json({"address": mailbox} | done._asdict() | {"journal_lines": lines})
     return 0
 
 

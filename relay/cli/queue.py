@@ -7,25 +7,14 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from relay import ids
-from relay.cli import command
-from relay.cli.command import CommandError, Commands
+from relay.cli import command, output
+from relay.cli.command import CommandError
 from relay.delivery import dsn_sender
 from relay.store.database.tables import Delivery, Status
 from relay.store.queue import deliveries, leases, outcomes
 from relay.store.queue.outcomes import Outcome
 from relay.store.views import json_objects, message_detail
 
-_DESCRIPTION = """\
-Deliveries that wait for another attempt. An ID is a message's, or a delivery's: the message's, a dot and a number.
-
-  waypost queue list
-  waypost queue show 06gvq2rnm5t2k7i09b50
-  waypost queue retry 06gvq2rnm5t2k7i09b50.0
-  waypost queue retry --all
-  waypost queue drop 06gvq2rnm5t2k7i09b50 --notify
-
-A delivery is parked after three processes died while they attempted it. It is not attempted again until you retry
-it. Otherwise drop it, or wait until it expires and its sender gets a DSN."""
 _LISTED_COLUMNS = (
     "message",
     "number",
@@ -50,36 +39,17 @@ class _DropResult(NamedTuple):
     notified: int
 
 
-def add_command(commands: Commands) -> None:
-    parser = commands.add_parser("queue", help="list, show, retry or drop mail that waits", description=_DESCRIPTION)
-    actions = parser.add_subparsers(metavar="ACTION", required=True)
-    listing = actions.add_parser("list", help="the next due first, one JSON object a line")
-    listing.add_argument("--limit", type=command.positive_count, default=1000, metavar="N")
-    listing.set_defaults(run=_list_deliveries)
-    showing = actions.add_parser("show", help="a message, its deliveries and their attempts, as a JSON object")
-    showing.add_argument("id", metavar="ID")
-    showing.set_defaults(run=_show_message)
-    retrying = actions.add_parser("retry", help="make mail due now")
-    retrying.add_argument("id", nargs="?", metavar="ID")
-    retrying.add_argument("--all", action="store_true", help="all that waits and is not parked")
-    retrying.set_defaults(run=_retry_deliveries, usage=retrying.error)
-    dropping = actions.add_parser("drop", help="give mail up: it expires now, with the category dropped")
-    dropping.add_argument("id", metavar="ID")
-    dropping.add_argument("--notify", action="store_true", help="send a DSN to the reverse-path (default: none)")
-    dropping.set_defaults(run=_drop_deliveries)
-
-
-def _list_deliveries(arguments: argparse.Namespace) -> int:
+def list_deliveries(arguments: argparse.Namespace) -> int:
     with command.open_store(command.load_config(arguments)) as store, store.connect() as connection:
         for row in deliveries.list_open_deliveries(connection, arguments.limit):
             about = {"id": json_objects.delivery_id(row["message"], row["number"])} | {
                 key: row[key] for key in _LISTED_COLUMNS
             }
-            command.print_json(about | _lease_info(row))
+            output.print_json(about | _lease_info(row))
     return 0
 
 
-def _show_message(arguments: argparse.Namespace) -> int:
+def show_message(arguments: argparse.Namespace) -> int:
     asked = _parse_id(arguments.id)
     with command.open_store(command.load_config(arguments)) as store, store.connect() as connection:
         found = message_detail.read_message(connection, asked.message)
@@ -93,7 +63,7 @@ def _show_message(arguments: argparse.Namespace) -> int:
         if one.number in rows
     ]
     envelope = {"reverse_path": found.reverse_path, "expires_at": found.expires_at, "octets_kept": found.has_content}
-    command.print_json(whole | envelope)
+    output.print_json(whole | envelope)
     return 0
 
 
@@ -109,7 +79,7 @@ def _lease_info(row: Any) -> dict[str, object]:  # Any: a delivery's row, as a m
     }
 
 
-def _retry_deliveries(arguments: argparse.Namespace) -> int:
+def retry_deliveries(arguments: argparse.Namespace) -> int:
     if bool(arguments.id) == arguments.all:
         arguments.usage("give an ID, or --all")
     asked = _parse_id(arguments.id) if arguments.id else _QueueId("", None)
@@ -119,11 +89,11 @@ def _retry_deliveries(arguments: argparse.Namespace) -> int:
         ).result()
     if arguments.id and not due:
         raise CommandError(f"nothing of {arguments.id} waits")
-    command.print_line(f"{due} due now")
+    output.print_line(f"{due} due now")
     return 0
 
 
-def _drop_deliveries(arguments: argparse.Namespace) -> int:
+def drop_deliveries(arguments: argparse.Namespace) -> int:
     config = command.load_config(arguments)
     asked = _parse_id(arguments.id)
 
@@ -152,11 +122,11 @@ def _drop_deliveries(arguments: argparse.Namespace) -> int:
         done = store.writer.submit(drop).result()
     if not done.waiting:
         raise CommandError(f"nothing of {arguments.id} waits")
-    command.print_line(f"{done.waiting} dropped")
+    output.print_line(f"{done.waiting} dropped")
     if done.under_way:
-        command.print_line(f"{done.under_way} of them are being attempted just now, and may still arrive")
+        output.print_line(f"{done.under_way} of them are being attempted just now, and may still arrive")
     if arguments.notify:
-        command.print_line(
+        output.print_line(
             f"a DSN goes to the reverse-path, for {done.notified}"
             if done.notified
             else "no DSN is sent: the mail has a null reverse-path, is bulk, or asked for none"

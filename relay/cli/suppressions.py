@@ -12,8 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import TextIO
 
-from relay.cli import command
-from relay.cli.command import CommandError, Commands
+from relay.cli import command, output
+from relay.cli.command import CommandError
 from relay.config import values
 from relay.store.recipients import suppression_csv, suppressions
 from relay.store.recipients.suppression_csv import ImportDefaults, InvalidRecord
@@ -22,69 +22,15 @@ _RECORDS_PER_COMMIT = 2000  # records a commit
 _MAX_REFUSALS_SHOWN = 100  # lines that are refused
 _LISTED_COLUMNS = ("address", "scope", "stream", "reason", "evidence", "message", "created_at", "expires_at")
 
-_DESCRIPTION = """\
-Addresses that get no mail: of all kinds (hard bounces, complaints), or of one stream (unsubscribes).
 
-  waypost suppressions list
-  waypost suppressions add ann@example.com --stream newsletter --expires-in 30d
-  waypost suppressions remove ann@example.com
-  waypost suppressions export suppressed.csv
-  waypost suppressions import suppressed.csv"""
-
-_IMPORT_DESCRIPTION = """\
-Reads CSV, from a file or standard input (-), and adds what is new:
-
-  address,scope,stream,reason,evidence,created_at,expires_at
-
-Only the address is needed. A bare list of addresses works too, and so do the exports of SendGrid, Mailgun, Postmark,
-SES and SparkPost, also as Excel saves them (semicolons, tabs, a first line such as sep=;). scope is all or stream;
-reason is hard_bounce, complaint, unsubscribe or manual. An entry that exists already stays as it is, unless it would
-end sooner. Lines that cannot be read are named on standard error, and all others are imported. Exit status 1 if any
-line was refused.
-
-export puts a ' before a cell that a spreadsheet would run as a formula (= + - @); import takes it off."""
-
-
-def add_command(commands: Commands) -> None:
-    parser = commands.add_parser(
-        "suppressions", help="list, add, remove, import or export suppressed addresses", description=_DESCRIPTION
-    )
-    actions = parser.add_subparsers(metavar="ACTION", required=True)
-    listing = actions.add_parser("list", help="the entries, newest first, one JSON object a line")
-    listing.add_argument("query", nargs="?", default="", help="part of an address")
-    listing.add_argument("--limit", type=command.positive_count, default=1000, metavar="N")
-    listing.set_defaults(run=_list_suppressions)
-    adding = actions.add_parser("add", help="suppress an address")
-    adding.add_argument("address")
-    adding.add_argument("--stream", help="this stream only (default: all mail)")
-    adding.add_argument("--reason", choices=suppressions.REASONS, default=suppressions.MANUAL)
-    adding.add_argument("--evidence", default="", metavar="TEXT", help="why, to read later")
-    adding.add_argument("--expires-in", type=command.duration, metavar="TIME", help="30d, 12h … (default: never)")
-    adding.set_defaults(run=_add_suppression)
-    removing = actions.add_parser("remove", help="send mail to an address again")
-    removing.add_argument("address")
-    removing.add_argument("--stream", help="this stream only (default: every entry)")
-    removing.set_defaults(run=_remove_suppressions)
-    importing = actions.add_parser("import", help="add the entries of a CSV file", description=_IMPORT_DESCRIPTION)
-    importing.add_argument("file", metavar="FILE", help="- is standard input")
-    importing.add_argument("--stream", help="for lines that name neither scope nor stream: this stream only")
-    importing.add_argument(
-        "--reason", choices=suppressions.REASONS, default=suppressions.MANUAL, help="for lines without a reason"
-    )
-    importing.set_defaults(run=_import_suppressions)
-    exporting = actions.add_parser("export", help="all entries that are in force, as CSV")
-    exporting.add_argument("file", nargs="?", metavar="FILE", help="default: standard output")
-    exporting.set_defaults(run=_export_suppressions)
-
-
-def _list_suppressions(arguments: argparse.Namespace) -> int:
+def list_suppressions(arguments: argparse.Namespace) -> int:
     with command.open_store(command.load_config(arguments)) as store, store.connect() as connection:
         for row in suppressions.list_suppressions(connection, arguments.limit, arguments.query):
-            command.print_json({key: row[key] for key in _LISTED_COLUMNS})
+            output.print_json({key: row[key] for key in _LISTED_COLUMNS})
     return 0
 
 
-def _add_suppression(arguments: argparse.Namespace) -> int:
+def add_suppression(arguments: argparse.Namespace) -> int:
     mailbox = command.parse_mailbox(arguments.address, needs_domain=False)
     now = datetime.now(UTC)
     with command.open_store(command.load_config(arguments)) as store:
@@ -99,11 +45,11 @@ def _add_suppression(arguments: argparse.Namespace) -> int:
                 expires_at=now + arguments.expires_in if arguments.expires_in else None,
             )
         ).result()
-    command.print_line("suppressed" if added else "was suppressed already")
+    output.print_line("suppressed" if added else "was suppressed already")
     return 0
 
 
-def _remove_suppressions(arguments: argparse.Namespace) -> int:
+def remove_suppressions(arguments: argparse.Namespace) -> int:
     mailbox = command.parse_mailbox(arguments.address, needs_domain=False)
     with command.open_store(command.load_config(arguments)) as store:
         gone = store.writer.submit(
@@ -113,11 +59,11 @@ def _remove_suppressions(arguments: argparse.Namespace) -> int:
         ).result()
     if not gone:
         raise CommandError(f"{mailbox} is not suppressed")
-    command.print_line(f"removed {gone}")
+    output.print_line(f"removed {gone}")
     return 0
 
 
-def _import_suppressions(arguments: argparse.Namespace) -> int:
+def import_suppressions(arguments: argparse.Namespace) -> int:
     defaults = ImportDefaults(datetime.now(UTC), arguments.reason, _parse_stream(arguments.stream))
     added = known = refused = 0
     with command.open_store(command.load_config(arguments)) as store:
@@ -135,7 +81,7 @@ def _import_suppressions(arguments: argparse.Namespace) -> int:
                 sys.stderr.write(f"\r{added + known + refused} read ")
     if refused > _MAX_REFUSALS_SHOWN:
         sys.stderr.write(f"and {refused - _MAX_REFUSALS_SHOWN} more lines\n")
-    command.print_line(f"added {added}, known {known}, refused {refused}")
+    output.print_line(f"added {added}, known {known}, refused {refused}")
     return 1 if refused else 0
 
 
@@ -150,7 +96,7 @@ def _read_lines(name: str) -> Iterator[str]:
         raise CommandError(f"{name}: {error.strerror}") from None
 
 
-def _export_suppressions(arguments: argparse.Namespace) -> int:
+def export_suppressions(arguments: argparse.Namespace) -> int:
     now = datetime.now(UTC)
     with (
         command.open_store(command.load_config(arguments)) as store,

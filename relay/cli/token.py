@@ -4,28 +4,13 @@ import argparse
 import re
 
 from relay import ids, tokens
-from relay.cli import command
-from relay.cli.command import CommandError, Commands
+from relay.cli import command, output
+from relay.cli.command import CommandError
 from relay.config.schema import Config
 from relay.edits import Kind
 from relay.node import data_directory
 from relay.store.queue import long_urls
 from relay.store.queue.long_urls import LongUrlFiles
-
-_DESCRIPTION = """\
-Prints the content of tracking URLs, one JSON object each. A token holds no address: it has the message's id and the
-recipient's number, which lead to an address only in this installation's database. A destination that is too long for
-a URL is looked up in data_dir or the database; "url" is null once it has expired.
-
-  waypost token read http://127.0.0.1:8080/c/AQF..."""
-
-
-def add_command(commands: Commands) -> None:
-    parser = commands.add_parser("token", help="read tracking URLs", description=_DESCRIPTION)
-    actions = parser.add_subparsers(metavar="ACTION", required=True)
-    read = actions.add_parser("read", help="the content of tracking URLs")
-    read.add_argument("url", nargs="+", metavar="URL")
-    read.set_defaults(run=read_tokens)
 
 
 def read_tokens(arguments: argparse.Namespace) -> int:
@@ -39,7 +24,7 @@ def read_tokens(arguments: argparse.Namespace) -> int:
             token = ring.read(Kind(found[1]), found[2])
         except tokens.InvalidTokenError as error:
             raise CommandError(f"not a token of this installation ({error}): {url}") from None
-        command.print_json(
+        output.print_json(
             {
                 "kind": token.kind.name.lower(),
                 "message": token.message,

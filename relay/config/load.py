@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from pydantic import ValidationError
 
 from relay.config.schema import Config
+from relay.operator_error import OperatorError
 
 DEFAULT_FILE = "config.toml"
 _PREFIX = "WAYPOST_"
@@ -37,12 +38,16 @@ _MAX_ROUNDS = 20
 Tree = dict[str, Any]
 
 
-class ConfigError(Exception):
+class ConfigError(OperatorError):
     """The configuration cannot be used. `faults` has a line for each reason."""
 
     def __init__(self, faults: list[str]) -> None:
         super().__init__("\n".join(faults))
         self.faults = faults
+
+    @property
+    def lines(self) -> list[str]:
+        return self.faults
 
 
 def find_file(option: str | None, environment: Mapping[str, str] = os.environ) -> Path | None:

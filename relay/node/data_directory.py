@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from relay import tokens
 from relay.config.schema import Config
 from relay.node import privileges
+from relay.operator_error import OperatorError
 from relay.store import store
 from relay.store.database import engine, identities, migrate
 
@@ -19,7 +20,7 @@ KEYS_FILE = "keys.json"
 _LOCK_WAIT_S = 3.0  # the roles of a killed server end right after it
 
 
-class StartupError(Exception):
+class StartupError(OperatorError):
     """The server cannot start; the text says what to do."""
 
 

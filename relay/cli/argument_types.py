@@ -1,0 +1,89 @@
+"""What an argument of the command line can be, and what is wrong with one that is not.
+
+Each function takes a word and raises argparse.ArgumentTypeError with a sentence that says what to write.
+"""
+
+import argparse
+from collections.abc import Callable
+from datetime import UTC, datetime, time, timedelta
+
+MAX_WORKERS = 64
+SCOPES = ("read", "messages", "suppressions", "queue", "consent", "pixels", "webhooks")  # as api_keys has them
+STATUSES = ("queued", "delivered", "deferred", "bounced", "expired", "suppressed")  # as tables.Status has them
+REASONS = ("hard_bounce", "unsubscribe", "complaint", "manual")  # as suppressions has them
+
+
+def positive_count(text: str) -> int:
+    """How many: 1 or more."""
+    return _read_count(text, None)
+
+
+def worker_count(text: str) -> int:
+    """How many mail processes."""
+    return _read_count(text, MAX_WORKERS)
+
+
+def _read_count(text: str, highest: int | None) -> int:
+    wanted = f"a number from 1 to {highest}" if highest else "a number, 1 or more"
+    if not text.isascii() or not text.isdecimal() or not 1 <= int(text[:9]) <= (highest or 10**9):
+        raise argparse.ArgumentTypeError(f"must be {wanted}, not {text!r}")
+    return int(text[:9])
+
+
+def key_id(text: str) -> int:
+    """The number of a key."""
+    if not text.isascii() or not text.isdecimal() or len(text) > 3:
+        raise argparse.ArgumentTypeError("must be the number of a key, as `waypost keys list` shows it")
+    return int(text)
+
+
+def duration(text: str) -> timedelta:
+    """A time such as 30m, 12h or 7d."""
+    from relay.config import values  # late: with it comes the whole configuration
+
+    try:
+        return values.read_duration(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{error}, not {text!r}") from None
+
+
+def moment(text: str) -> datetime:
+    """A point in time, in UTC: so long ago (7d), a day (2026-11-27) or a time of one (2026-11-27T14:00)."""
+    try:
+        return datetime.now(UTC) - duration(text)
+    except (argparse.ArgumentTypeError, OverflowError):
+        pass
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"must be a span such as 12h or 7d, or a time such as 2026-11-27 or 2026-11-27T14:00 (UTC), not {text!r}"
+        ) from None
+    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+
+
+def expiry(text: str) -> datetime:
+    """When something ends: after 90d, or at the end of a day."""
+    now = datetime.now(UTC)
+    try:
+        at = now + duration(text)
+    except argparse.ArgumentTypeError:
+        try:
+            at = datetime.combine(datetime.fromisoformat(text).date(), time(23, 59, 59), UTC)
+        except ValueError:
+            raise argparse.ArgumentTypeError('must be a duration such as "90d", or a day such as 2027-12-31') from None
+    if at <= now:
+        raise argparse.ArgumentTypeError("that is past already")
+    return at
+
+
+def words_of(known: tuple[str, ...], what: str) -> Callable[[str], list[str]]:
+    """Some of those words, joined by commas."""
+
+    def read(text: str) -> list[str]:
+        given = text.split(",")
+        if unknown := [word for word in given if word not in known]:
+            raise argparse.ArgumentTypeError(f"there is no {what} {unknown[0]!r}; one of {', '.join(known)}")
+        return given
+
+    return read

@@ -1,0 +1,96 @@
+"""The arguments of `messages`, `events`, `stats` and `queue`: what became of mail."""
+
+from relay.cli import argument_types
+from relay.cli.parser import Parser
+
+
+def add_messages(parser: Parser) -> None:
+    parser.describe(
+        "The latest messages, newest first, one JSON object a line.",
+        "waypost messages --query ann@example.com",
+        "waypost messages --status bounced",
+    )
+    parser.add_argument("--query", default="", metavar="TEXT", help="part of a recipient, subject or Message-ID")
+    parser.add_argument(
+        "--status",
+        default="",
+        choices=argument_types.STATUSES,
+        metavar="STATUS",
+        help=f"with a delivery that is {', '.join(argument_types.STATUSES[:-1])} or {argument_types.STATUSES[-1]}",
+    )
+    parser.add_argument(
+        "--limit", type=argument_types.positive_count, default=50, metavar="N", help="the latest N (default: 50)"
+    )
+    parser.set_defaults(run="messages.print_messages")
+
+
+def add_events(parser: Parser) -> None:
+    parser.describe(
+        """\
+The latest events, oldest first, one JSON object a line: what was accepted, delivered, deferred, bounced, expired or
+suppressed, and who opened, clicked or unsubscribed.""",
+        "waypost events --limit 500",
+        "waypost events --follow | grep bounced",
+        "waypost events reclassify --since 30d",
+    )
+    parser.add_argument(
+        "--limit", type=argument_types.positive_count, default=50, metavar="N", help="the latest N (default: 50)"
+    )
+    parser.add_argument("--follow", action="store_true", help="go on as events happen, until ^C")
+    parser.set_defaults(run="events.print_events")
+    actions = parser.add_actions(required=False)
+    anew = actions.add_parser("reclassify", help="judge opens and clicks by the rules of today")
+    anew.describe(
+        """\
+Judges past opens and clicks again by the rules of this version (relay/attribution/rules.toml), each together with all
+hits of its delivery, and corrects the counters. The server may run meanwhile. A second run changes nothing.""",
+        "waypost events reclassify",
+        "waypost events reclassify --since 30d",
+    )
+    anew.add_argument(
+        "--since", type=argument_types.moment, metavar="TIME", help="hits since 30d ago, or 2026-11-01 (default: all)"
+    )
+    anew.set_defaults(run="events.reclassify_hits")
+
+
+def add_stats(parser: Parser) -> None:
+    parser.describe(
+        """\
+What happened in a span of time, as one JSON object. Opens and clicks are counted by verdict: human, proxied (a
+person, behind a mail provider's image proxy), machine (prefetch, scanner, preview) and unknown.""",
+        "waypost stats --last 7d",
+    )
+    parser.add_argument(
+        "--last", default="1d", type=argument_types.duration, metavar="SPAN", help="24h, 7d, 400d (default: 1d)"
+    )
+    parser.set_defaults(run="stats.print_statistics")
+
+
+def add_queue(parser: Parser) -> None:
+    parser.describe(
+        """\
+Deliveries that wait for another attempt. An ID is a message's, or a delivery's: the message's, a dot and a number.
+
+A delivery is parked after three processes died while they attempted it. It is not attempted again until you retry
+it. Otherwise drop it, or wait until it expires and its sender gets a DSN.""",
+        "waypost queue list",
+        "waypost queue show 06gvq2rnm5t2k7i09b50",
+        "waypost queue retry 06gvq2rnm5t2k7i09b50.0",
+        "waypost queue retry --all",
+        "waypost queue drop 06gvq2rnm5t2k7i09b50 --notify",
+    )
+    actions = parser.add_actions()
+    listing = actions.add_parser("list", help="the next due first, one JSON object a line")
+    listing.add_argument("--limit", type=argument_types.positive_count, default=1000, metavar="N")
+    listing.set_defaults(run="queue.list_deliveries")
+    showing = actions.add_parser("show", help="a message, its deliveries and their attempts")
+    showing.add_argument("id", metavar="ID")
+    showing.set_defaults(run="queue.show_message")
+    retrying = actions.add_parser("retry", help="make mail due now")
+    retrying.add_argument("id", nargs="?", metavar="ID")
+    retrying.add_argument("--all", action="store_true", help="all that waits and is not parked")
+    retrying.set_defaults(run="queue.retry_deliveries", usage=retrying.error)
+    dropping = actions.add_parser("drop", help="give mail up: it expires now, with the category dropped")
+    dropping.add_argument("id", metavar="ID")
+    dropping.add_argument("--notify", action="store_true", help="send a DSN to the reverse-path (default: none)")
+    dropping.set_defaults(run="queue.drop_deliveries")

@@ -1,0 +1,182 @@
+"""The arguments of `suppressions`, `person`, `pixel` and `webhooks`: what is listed and changed."""
+
+import argparse
+
+from relay import webhook_format
+from relay.cli import argument_types
+from relay.cli.parser import Parser
+
+
+def add_suppressions(parser: Parser) -> None:
+    parser.describe(
+        "Addresses that get no mail: of all kinds (hard bounces, complaints), or of one stream (unsubscribes).",
+        "waypost suppressions list",
+        "waypost suppressions add ann@example.com --stream newsletter --expires-in 30d",
+        "waypost suppressions remove ann@example.com",
+        "waypost suppressions export suppressed.csv",
+        "waypost suppressions import suppressed.csv",
+    )
+    actions = parser.add_actions()
+    listing = actions.add_parser("list", help="the entries, newest first, one JSON object a line")
+    listing.add_argument("query", nargs="?", default="", metavar="TEXT", help="part of an address")
+    listing.add_argument("--limit", type=argument_types.positive_count, default=1000, metavar="N")
+    listing.set_defaults(run="suppressions.list_suppressions")
+    adding = actions.add_parser("add", help="suppress an address")
+    adding.add_argument("address", metavar="ADDRESS")
+    adding.add_argument("--stream", help="this stream only (default: all mail)")
+    _add_reason(adding, "why (default: manual)")
+    adding.add_argument("--evidence", default="", metavar="TEXT", help="why, to read later")
+    adding.add_argument("--expires-in", type=argument_types.duration, metavar="TIME", help="30d, 12h (default: never)")
+    adding.set_defaults(run="suppressions.add_suppression")
+    removing = actions.add_parser("remove", help="send mail to an address again")
+    removing.add_argument("address", metavar="ADDRESS")
+    removing.add_argument("--stream", help="this stream only (default: every entry)")
+    removing.set_defaults(run="suppressions.remove_suppressions")
+    importing = actions.add_parser("import", help="add the entries of a CSV file")
+    importing.describe(
+        """\
+Reads CSV, from a file or standard input (-), and adds what is new:
+
+  address,scope,stream,reason,evidence,created_at,expires_at
+
+Only the address is needed. A bare list of addresses works too, and so do the exports of SendGrid, Mailgun, Postmark,
+SES and SparkPost, also as Excel saves them (semicolons, tabs, a first line such as sep=;). scope is all or stream;
+reason is hard_bounce, complaint, unsubscribe or manual. An entry that exists already stays as it is, unless it would
+end sooner. Lines that cannot be read are named on standard error, and all others are imported. Exit status 1 if any
+line was refused.
+
+export puts a ' before a cell that a spreadsheet would run as a formula (= + - @); import takes it off.""",
+        "waypost suppressions import bounces.csv --reason hard_bounce",
+    )
+    importing.add_argument("file", metavar="FILE", help="- is standard input")
+    importing.add_argument("--stream", help="for lines that name neither scope nor stream: this stream only")
+    _add_reason(importing, "for lines without a reason (default: manual)")
+    importing.set_defaults(run="suppressions.import_suppressions")
+    exporting = actions.add_parser("export", help="all entries that are in force, as CSV")
+    exporting.add_argument("file", nargs="?", metavar="FILE", help="default: standard output")
+    exporting.set_defaults(run="suppressions.export_suppressions")
+
+
+def _add_reason(parser: Parser, about: str) -> None:
+    reasons = argument_types.REASONS
+    parser.add_argument(
+        "--reason", choices=reasons, default="manual", metavar="REASON", help=f"{', '.join(reasons)}: {about}"
+    )
+
+
+def add_person(parser: Parser) -> None:
+    parser.describe(
+        """\
+What this installation knows about an address as a recipient of mail: messages, deliveries, attempts, events with IP
+and user agent, suppressions, consent. In pseudonymous mode it is found by the address's pseudonym.
+
+erase removes the address from all of it, with the IP and user agent of its events, replies that quote it, and the
+subject, metadata and content of the mail. Mail that still waits is given up. Counters and totals stay, because they
+name nobody. A suppression stays as a pseudonym, which can be found from the address with this installation's key only:
+people who unsubscribed get no mail again, and a "no" to tracking stays in force. --no-keep-suppression erases those
+as well.""",
+        "waypost person export ann@example.com > ann.json",
+        "waypost person erase ann@example.com",
+    )
+    actions = parser.add_actions()
+    exporting = actions.add_parser("export", help="everything, as one JSON object")
+    exporting.add_argument("address", metavar="ADDRESS")
+    exporting.add_argument("--content", action="store_true", help="with the mail itself, in base64")
+    exporting.set_defaults(run="person.export_person")
+    erasing = actions.add_parser("erase", help="remove the address from everything")
+    erasing.add_argument("address", metavar="ADDRESS")
+    erasing.add_argument("--yes", action="store_true", help="do not ask")
+    erasing.add_argument(
+        "--keep-suppression",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="keep suppressions and a no to tracking, as pseudonyms (the default)",
+    )
+    erasing.set_defaults(run="person.erase_person")
+
+
+def add_pixel(parser: Parser) -> None:
+    parser.describe(
+        """\
+A real 1x1 picture at an address of its own, to paste into a mail that does not pass through the relay. Each fetch is
+logged, with what is known about who fetched it. The address never changes, and ends in .png or .gif.""",
+        'waypost pixel create "Offer to Ann"',
+        "waypost pixel list",
+        'waypost pixel show "Offer to Ann"',
+        'waypost pixel remove "Offer to Ann"',
+    )
+    actions = parser.add_actions()
+    creating = actions.add_parser("create", help="make a pixel; prints its id and URL")
+    creating.add_argument("name", metavar="NAME")
+    creating.set_defaults(run="pixel.create_pixel")
+    listing = actions.add_parser("list", help="the newest first, one JSON object a line")
+    listing.add_argument("--limit", type=argument_types.positive_count, default=1000, metavar="N")
+    listing.set_defaults(run="pixel.list_pixels")
+    showing = actions.add_parser("show", help="a pixel with its log; quick repeats of one visitor are one entry")
+    showing.add_argument("pixel", metavar="NAME|ID")
+    showing.set_defaults(run="pixel.show_pixel")
+    removing = actions.add_parser("remove", help="remove a pixel and its log; its address goes on showing a picture")
+    removing.add_argument("pixel", metavar="NAME|ID")
+    removing.set_defaults(run="pixel.remove_pixel")
+
+
+def add_webhooks(parser: Parser) -> None:
+    parser.describe(
+        """\
+Endpoints that get each event as it happens: those of config.toml, and those that are added here, in the console or by
+the API. Each request is signed (https://www.standardwebhooks.com), logged, and repeated for a day until the endpoint
+accepts it. With --format postmark, sendgrid or mailgun, handlers that were written for those providers work
+unchanged.""",
+        "waypost webhooks add https://app.example.com/hooks/mail --events bounced",
+        "waypost webhooks test ID",
+        "waypost webhooks log ID --failed",
+        "waypost webhooks replay ID --since 12h",
+    )
+    actions = parser.add_actions()
+    listing = actions.add_parser("list", help="all webhooks and their state, one JSON object a line")
+    listing.set_defaults(run="webhooks.list_webhooks")
+    adding = actions.add_parser("add", help="add a webhook; prints it with its secret, this once")
+    adding.add_argument("url", metavar="URL", help="http://user:password@… is sent as basic authentication")
+    adding.add_argument("--events", default="*", metavar="TYPES", help="bounced,complained … (default: all)")
+    adding.add_argument(
+        "--format",
+        choices=webhook_format.FORMATS,
+        default=webhook_format.WAYPOST,
+        metavar="FORMAT",
+        help=f"{', '.join(webhook_format.FORMATS)} (default: {webhook_format.WAYPOST})",
+    )
+    adding.add_argument(
+        "--secret",
+        default="",
+        help="whsec_… or any text (default: a new one); - asks for it, or reads a line of standard input, so that the "
+        "list of processes does not show it",
+    )
+    adding.add_argument(
+        "--machines", action="store_true", help="in the formats of providers: send hits of machines too"
+    )
+    adding.set_defaults(run="webhooks.add_webhook")
+    for name, run, help_ in (
+        ("remove", "remove_webhook", "remove a webhook, with its log and its waiting events"),
+        ("enable", "enable_webhook", "send events again, first those that still wait"),
+        ("disable", "disable_webhook", "send nothing until it is enabled"),
+        ("rotate", "rotate_secret", "make a new secret and print it; the old one signs beside it for a day"),
+        ("test", "test_webhook", "send a made-up event now, and show the answer"),
+    ):
+        action = actions.add_parser(name, help=help_, description=help_)
+        action.add_argument("webhook", metavar="ID")
+        action.set_defaults(run=f"webhooks.{run}")
+    logging = actions.add_parser("log", help="its latest requests and their answers, one JSON object a line")
+    logging.add_argument("webhook", metavar="ID")
+    logging.add_argument("--failed", action="store_true", help="only requests that failed")
+    logging.add_argument("--limit", type=argument_types.positive_count, default=100, metavar="N")
+    logging.set_defaults(run="webhooks.print_log")
+    replaying = actions.add_parser("replay", help="send events again: one, or all of the last hours")
+    replaying.add_argument("webhook", metavar="ID")
+    which = replaying.add_mutually_exclusive_group(required=True)
+    which.add_argument("--event", metavar="EVENT", help="the event of that id")
+    which.add_argument(
+        "--since", type=argument_types.moment, metavar="TIME", help="those since 12h or 7d ago, or 2026-11-27"
+    )
+    replaying.set_defaults(run="webhooks.replay_events")
+    secret = actions.add_parser("secret", help="print a new secret, to put into config.toml")
+    secret.set_defaults(run="webhooks.print_new_secret")

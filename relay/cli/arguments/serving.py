@@ -1,0 +1,57 @@
+"""The arguments of `serve`, `check` and `demo`."""
+
+from relay.cli import argument_types
+from relay.cli.parser import Parser
+
+
+def add_serve(parser: Parser) -> None:
+    parser.describe(
+        """\
+Starts everything that config.toml describes and, when all listeners are up, prints one line:
+
+  ready smtp=HOST:PORT[,...] tracking=URL console=URL
+
+SIGTERM or ^C drains: transactions end, attempts finish, nothing is lost. A second one stops at once.""",
+        "waypost serve",
+        "waypost serve --config /etc/waypost/config.toml --only smtp --workers 4",
+    )
+    parser.add_argument("--only", choices=("smtp", "web"), help="start one role only")
+    parser.add_argument(
+        "--workers",
+        type=argument_types.worker_count,
+        metavar="N",
+        help=f"mail processes, 1 to {argument_types.MAX_WORKERS} (default: [relay] workers)",
+    )
+    parser.set_defaults(run="serve.start_server")
+
+
+def add_check(parser: Parser) -> None:
+    parser.describe(
+        """\
+Reads the configuration and names every fault at once: file, table, key, and what to write instead. --online also
+tries the data directory, the database, the certificates and every upstream (connection, TLS, login; no mail is sent).
+Exit status 1 if anything is wrong.
+
+Each [[dkim.key]] is shown as the record to publish, in the form of a zone file:
+
+  dns   s1._domainkey.example.com. IN TXT "v=DKIM1; k=rsa; p=MII…" "…"
+
+If a form asks for one value, join the quoted parts.""",
+        "waypost check",
+        "waypost check --online",
+    )
+    parser.add_argument("--online", action="store_true", help="also try what the configuration names")
+    parser.set_defaults(run="check.check_configuration")
+
+
+def add_demo(parser: Parser) -> None:
+    parser.describe(
+        """\
+Starts a sandbox, sends sample mail of several kinds through real SMTP, plays the opens, clicks and the unsubscribe of
+its recipients, prints the address of the console, and stays up until ^C. Nothing leaves this machine. The demo runs in
+a temporary folder, on the addresses of config.toml, and deletes it at the end.""",
+        "waypost demo",
+        "waypost demo --once",
+    )
+    parser.add_argument("--once", action="store_true", help="end when everything has been played")
+    parser.set_defaults(run="demo.run_demo")

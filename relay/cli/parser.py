@@ -1,0 +1,78 @@
+"""A command's words: read with suggestions for slips, and explained in a help that fits the terminal.
+
+In: words.  Out: a namespace, whose `run` names the function that does it (`queue.list_deliveries`, of a module beside
+this one, so that a help or a completion loads no more than what it says); or exit status 2 with a usage.
+"""
+
+import argparse
+import difflib
+import shutil
+import textwrap
+from collections.abc import Iterable
+from typing import Any, TypeAlias
+
+_MAX_WIDTH = 100  # longer lines are hard to read
+_CONFIG_HELP = "default: $WAYPOST_CONFIG, else ./config.toml"
+
+# argparse has no public name for what add_subparsers returns.
+Actions: TypeAlias = "argparse._SubParsersAction[Parser]"
+
+
+class HelpFormatter(argparse.HelpFormatter):
+    """Wraps prose at the terminal's width, and leaves lines that are indented, such as examples, as they are."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=26, width=min(shutil.get_terminal_size().columns - 2, _MAX_WIDTH))
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return "\n\n".join(
+            paragraph if "\n  " in f"\n{paragraph}" else textwrap.fill(paragraph, width, break_on_hyphens=False)
+            for paragraph in text.strip("\n").split("\n\n")
+        )
+
+
+class Parser(argparse.ArgumentParser):
+    """A command's parser. Every command takes --config, before its name and after it."""
+
+    def __init__(self, *args: Any, **more: Any) -> None:  # Any: as argparse has them
+        super().__init__(*args, **{"formatter_class": HelpFormatter} | more)
+        # With a default, the one behind the command's name would undo the one before it.
+        self.add_argument("-c", "--config", metavar="FILE", default=argparse.SUPPRESS, help=_CONFIG_HELP)
+
+    def add_actions(self, *, required: bool = True) -> Actions:
+        """What the command can do, by a word of its own each."""
+        return self.add_subparsers(title="actions", metavar="ACTION", required=required)
+
+    def describe(self, text: str, *examples: str) -> None:
+        """What the command is for, above its options, and lines of a shell below them."""
+        self.description = text
+        self.epilog = "\n".join(["examples:", *(f"  {line}" for line in examples)]) if examples else None
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:  # Any: as argparse has them
+        """Refuses what it does not know here, where the usage is that of the command."""
+        parsed, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(_describe_unknown(unknown[0], self._option_string_actions))
+        return parsed, unknown
+
+    def _check_value(self, action: argparse.Action, value: object) -> None:
+        if action.choices is None or value in action.choices:
+            return
+        if isinstance(action, argparse._SubParsersAction):
+            self.error(f"there is no {str(action.metavar).lower()} {value}{suggest(str(value), action.choices)}")
+        choices = [str(one) for one in action.choices]
+        wanted = f"must be one of {', '.join(choices)}, not {str(value)!r}"
+        raise argparse.ArgumentError(action, wanted + suggest(str(value), choices))
+
+
+def suggest(word: str, known: Iterable[str]) -> str:
+    """What the word may have been meant to be, to put behind a message; else nothing."""
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _describe_unknown(word: str, options: Iterable[str]) -> str:
+    if word.startswith("-") and word != "-":
+        name = word.partition("=")[0]
+        return f"there is no option {name}{suggest(name, options)}"
+    return f"{word!r} is one word too many"

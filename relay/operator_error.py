@@ -1,0 +1,9 @@
+"""What the program cannot do, as its operator is told: in lines that say what to do, without a traceback."""
+
+
+class OperatorError(Exception):
+    """The command ends with exit status 1. Its text is one line on standard error."""
+
+    @property
+    def lines(self) -> list[str]:
+        return [f"waypost: {self}"]

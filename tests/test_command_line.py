@@ -1,0 +1,133 @@
+"""The command line itself: helps that fit, slips that are named, and no more loaded than a command needs."""
+
+import argparse
+import contextlib
+import io
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from relay.bounce.classify import Phase
+from relay.cli import argument_types, command_table, main
+from relay.cli.arguments import mail
+from relay.cli.parser import Parser
+from relay.store.console import api_keys
+from relay.store.database.tables import Status
+from relay.store.recipients import suppressions
+from tests.waypost_server import Waypost
+
+PROGRAM = [sys.executable, "-m", "relay"]
+
+
+def waypost(*words: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        [*PROGRAM, *words],
+        cwd=cwd,
+        capture_output=True,
+        stdin=subprocess.DEVNULL,
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), **environment},
+    )
+
+
+def all_parsers(parser: Parser | None = None) -> Iterator[Parser]:
+    """The parsers of all commands and their actions."""
+    parser = parser or command_table.make_parser()
+    yield parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for one in action.choices.values():
+                yield from all_parsers(one)
+
+
+def usage_error(*words: str) -> str:
+    """What a wrong command is answered."""
+    said = io.StringIO()
+    with contextlib.redirect_stderr(said), pytest.raises(SystemExit) as ended:
+        command_table.make_parser(words).parse_args(words)
+    assert ended.value.code == 2
+    return said.getvalue().splitlines()[-1]
+
+
+def test_every_help_fits_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    for parser in all_parsers():
+        for line in parser.format_help().splitlines():
+            assert len(line) <= 80, f"{parser.prog}: {line}"
+
+
+def test_every_command_has_a_description_and_work_to_do() -> None:
+    for parser in all_parsers():
+        if run := parser.get_default("run"):
+            assert callable(main.find_run(run)), run
+    for name in command_table.COMMANDS:
+        parser = next(one for one in all_parsers() if one.prog == f"waypost {name}")
+        assert parser.description and parser.epilog, name
+
+
+def test_no_error_names_a_function() -> None:
+    for parser in all_parsers():
+        for action in parser._actions:
+            if callable(action.type):
+                with pytest.raises(argparse.ArgumentTypeError):
+                    action.type("nonsense!")
+
+
+def test_the_words_that_an_argument_may_be_are_those_of_the_store() -> None:
+    assert tuple(Status) == argument_types.STATUSES
+    assert argument_types.REASONS == suppressions.REASONS
+    assert argument_types.SCOPES == api_keys.SCOPES
+    assert tuple(Phase) == mail.PHASES
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["messagez"], "there is no command messagez; did you mean messages?"),
+        (["queue", "lst"], "there is no action lst; did you mean list?"),
+        (["messages", "--limt", "3"], "there is no option --limt; did you mean --limit?"),
+        (["messages", "--status", "bouncd"], "not 'bouncd'; did you mean bounced?"),
+        (["stats", "--last", "7x"], "must be a duration such as"),
+        (["serve", "--workers", "100"], "must be a number from 1 to 64, not '100'"),
+        (["keys", "revoke", "first"], "must be the number of a key"),
+        (["check", "now"], "'now' is one word too many"),
+        (["events", "reclassify", "--since", "yesterday"], "must be a span such as 12h or 7d, or a time"),
+    ],
+)
+def test_a_slip_is_named_with_what_may_have_been_meant(words: list[str], said: str) -> None:
+    assert said in usage_error(*words)
+
+
+@pytest.mark.parametrize("words", [["--config", "a.toml", "check"], ["check", "-c", "a.toml"]])
+def test_the_configuration_is_named_before_a_command_or_after_it(words: list[str]) -> None:
+    assert command_table.make_parser(words).parse_args(words).config == "a.toml"
+
+
+def loaded_modules(*words: str, cwd: Path) -> set[str]:
+    """What a command loads."""
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "relay", *words],
+        cwd=cwd, capture_output=True, text=True, timeout=60,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    return {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
+
+
+@pytest.mark.parametrize("words", [["--help"], ["queue", "list", "--help"], ["classify", "550 5.1.1 no"]])
+def test_a_command_that_needs_no_configuration_loads_neither_that_nor_a_database(
+    words: list[str], tmp_path: Path
+) -> None:
+    assert not loaded_modules(*words, cwd=tmp_path) & {"pydantic", "sqlalchemy", "cryptography", "asyncio"}
+
+
+def test_a_pipe_gets_utf_8_whatever_the_locale(sandbox: Waypost) -> None:
+    sandbox.cli("pixel", "create", "Grüße an Ann")
+    listing = ("pixel", "list", "--config", str(sandbox.config))
+    done = waypost(*listing, cwd=sandbox.folder, PYTHONUTF8="0", PYTHONIOENCODING="ascii")
+    assert done.returncode == 0, done.stderr
+    assert "Grüße an Ann" in done.stdout.decode("utf-8")
