@@ -28,6 +28,11 @@ class Reply(NamedTuple):
         return 500 <= self.code < 600
 
     @property
+    def closes_connection(self) -> bool:
+        """True if the server ends the connection after it (RFC 5321 §3.8)."""
+        return self.code == 421
+
+    @property
     def reason_without_reply(self) -> str:
         """Why there was no reply, for the log: without what the server said, and without addresses."""
         if self.code:

@@ -68,7 +68,7 @@ class WebhookScene:
         """Tells all that is due, as the web role does."""
 
         async def run() -> None:
-            teller = WebhookSender(config or Config(), self.store, self.ring, now=self.clock, jitter=lambda: 0.0)
+            teller = WebhookSender(config or Config(), self.store, self.ring, now=self.clock, jitter=lambda: 0.5)
             await teller.send_all_due()
             await teller.drain(1)
 
@@ -307,7 +307,7 @@ def test_events_owe_nothing_where_nobody_listens_and_the_log_is_kept_small(
 def test_retries_end_after_a_day_and_the_last_one_is_then() -> None:
     first = datetime(2026, 1, 1, tzinfo=UTC)
     hour = (timedelta(hours=1),)
-    assert next_attempt(hour, 1, first, first, 0.5) == first + timedelta(hours=1.05)
-    assert next_attempt(hour, 30, first, first + timedelta(hours=23.5), 0) == first + DAY
-    assert next_attempt(hour, 31, first, first + DAY, 0) is None
-    assert next_attempt(hour, 1, first, first, 0, timedelta(hours=3)) == first + timedelta(hours=3)
+    assert next_attempt(hour, 1, first, first, 0.75) == first + timedelta(hours=1.05)
+    assert next_attempt(hour, 30, first, first + timedelta(hours=23.5), 0.5) == first + DAY
+    assert next_attempt(hour, 31, first, first + DAY, 0.5) is None
+    assert next_attempt(hour, 1, first, first, 0.5, timedelta(hours=3)) == first + timedelta(hours=3)

@@ -4,6 +4,7 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
+from relay import backoff
 from relay.bounce import classify
 from relay.config.smtp import DeliveryConfig as Settings
 from relay.delivery.smtp.attempt_result import AttemptResult
@@ -11,7 +12,7 @@ from relay.store.database.tables import Status
 from relay.store.recipients import repeated_failures
 
 LAST_MOMENT = timedelta(seconds=1)
-JITTER = 0.2  # of an interval, to either side, so that what failed at one time is not tried again at one time
+JITTER = 0.2  # of an interval, to either side
 _MAX_LATER = 0.1  # of a wait that was requested: up to that much later, and never sooner
 _UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 # "try again in 5 minutes", "greylisted for 300 seconds", "retry after 90s", "come back in 00:04:59", "Retry-After: 60"
@@ -32,8 +33,7 @@ _MOMENT = re.compile(
 
 def next_attempt(settings: Settings, attempts: int, now: datetime, jitter: float) -> datetime:
     """When to try again after `attempts` attempts (at least 1). `jitter` is between 0 and 1."""
-    interval = settings.retry[min(attempts, len(settings.retry)) - 1]
-    return now + interval * (1 + JITTER * (2 * jitter - 1))
+    return now + backoff.vary(backoff.interval_after(settings.retry, attempts), JITTER, jitter)
 
 
 def requested_wait(text: str, now: datetime) -> timedelta | None:

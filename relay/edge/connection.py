@@ -113,7 +113,7 @@ class SmtpConnection(SMTP):
                 if pause_s := self._error_budget.pause_s(is_stranger=self._is_stranger):
                     await asyncio.sleep(pause_s)
                 await self._reply(refusal.reply)
-                if refusal.reply.code == 421:
+                if refusal.reply.closes_connection:
                     return
             except (ConnectionError, asyncio.IncompleteReadError):
                 raise

@@ -6,6 +6,8 @@ Refused credentials open it at once and are probed seldom: repeated attempts loc
 
 from datetime import datetime
 
+from relay import backoff
+
 FIRST_PROBE_S, LAST_PROBE_S = 1.0, 60.0
 FIRST_LOGIN_S, LAST_LOGIN_S = 30.0, 600.0
 _JITTER = 0.2  # to either side
@@ -52,6 +54,6 @@ class Breaker:
     def next_probe_s(self, jitter: float) -> float:
         """How long to wait before the next probe: twice as long each time, within limits. `jitter` is in 0…1."""
         first, last = (FIRST_LOGIN_S, LAST_LOGIN_S) if self._is_login else (FIRST_PROBE_S, LAST_PROBE_S)
-        wait_s = min(last, first * 2.0 ** min(self._probes, 20))
+        wait_s = backoff.double(first, self._probes, last)
         self._probes += 1
-        return wait_s * (1 + _JITTER * (2 * jitter - 1))
+        return backoff.vary(wait_s, _JITTER, jitter)

@@ -14,8 +14,6 @@ from relay.delivery.smtp.upstream import Upstream, UpstreamBusyError, UpstreamSt
 from relay.envelope import Login
 from relay.reply import Reply
 
-_CLOSING = 421  # RFC 5321 §3.8
-
 
 class Upstreams:
     """All upstreams, in the order of the configuration."""
@@ -49,7 +47,7 @@ class Upstreams:
                 break
             for n, result in zip(left, attempt, strict=True):
                 results[n] = result
-            left = [n for n in left if results[n].is_outage or results[n].reply.code == _CLOSING]
+            left = [n for n in left if results[n].is_outage or results[n].reply.closes_connection]
         return results
 
     async def try_login(self, login: Login, reverse_path: str = "") -> Reply:

@@ -18,7 +18,6 @@ from relay.reply import Reply
 MAIL_S, RCPT_S, DATA_S, BLOCK_S, DOT_S = 300.0, 300.0, 120.0, 180.0, 600.0
 _BLOCK = 1 << 16
 _LONE_DOT = b".\r\n"
-_CLOSING = 421  # RFC 5321 §3.8
 
 
 class TransactionBrokenError(Exception):
@@ -83,7 +82,7 @@ class _Transaction:
         reply = await self._ask(self._mail, MAIL_S)
         if not reply.accepts:
             self._set_remaining(reply)
-            if not self._is_pipelined or reply.code == _CLOSING:
+            if not self._is_pipelined or reply.closes_connection:
                 return
         self._phase, has_accepted = Phase.RCPT, False
         for n, rcpt in self._rcpts:
@@ -91,7 +90,7 @@ class _Transaction:
             has_accepted = has_accepted or reply.accepts
             if not reply.accepts:
                 self.results[n] = self.results[n] or AttemptResult(Phase.RCPT, reply)
-                if reply.code == _CLOSING:
+                if reply.closes_connection:
                     self._set_remaining(reply)
                     return
         if all(self.results):
@@ -152,7 +151,7 @@ class _Transaction:
         self.results = [
             result or AttemptResult(self._phase, reply, upstream_sends_dsn=sends_dsn) for result in self.results
         ]
-        if reply.code == _CLOSING:
+        if reply.closes_connection:
             with contextlib.suppress(ConnectionLostError):
                 self._client.quit()
 

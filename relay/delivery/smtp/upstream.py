@@ -34,7 +34,6 @@ MAX_TRANSACTION_S = 1200.0
 _TRIAL_S = 10.0  # an upstream that stalled has so long for the one mail that shows whether it works again
 _WARN_AGAIN_S = 60.0
 _PROBE_S = 15.0  # for the first probe that hangs, twice as long for each after it
-_CLOSING = 421  # RFC 5321 §3.8
 
 
 class UpstreamStatus(NamedTuple):
@@ -233,7 +232,7 @@ class Upstream:
                 raise
             self._pool.give_back(connection)
             if connection.is_reused and any(
-                result.reply.code == _CLOSING and result.phase is not Phase.DOT for result in results
+                result.reply.closes_connection and result.phase is not Phase.DOT for result in results
             ):
                 fresh = True  # the server closed it while it was idle
                 continue

@@ -16,13 +16,13 @@ from typing import NamedTuple
 import httpcore
 import httpx
 
-from relay import public_addresses
+from relay import backoff, public_addresses
 from relay.delivery.webhooks.payload import Endpoint, WebhookRequest
 from relay.ip_addresses import IpNetwork
 from relay.store.webhooks.webhook_queue import GIVE_UP_AFTER
 
 MAX_RESPONSE_OCTETS = 2048  # of a response's body are read and kept
-_JITTER = 0.1  # a retry comes that much earlier or later, so that not all come at once
+_JITTER = 0.1  # of an interval, to either side
 _MIN_REMAINING = timedelta(minutes=1)  # the last retry is at the end of the time, unless less than that is left
 
 
@@ -139,13 +139,12 @@ def next_attempt(
 ) -> datetime | None:
     """When to try again after that many attempts failed, the first of them at `first_at`; None: not any more.
 
-    `jitter` is from -1 to 1; `wait` is what the endpoint asked for.
+    `jitter` is from 0 to 1; `wait` is what the endpoint asked for.
     """
     end = first_at + GIVE_UP_AFTER
     if now + _MIN_REMAINING >= end:
         return None
-    delay = retry[min(attempts, len(retry)) - 1]
-    return min(now + max(delay * (1 + jitter * _JITTER), wait), end)
+    return min(now + max(backoff.vary(backoff.interval_after(retry, attempts), _JITTER, jitter), wait), end)
 
 
 def requested_wait(response: WebhookResponse, now: datetime) -> timedelta:

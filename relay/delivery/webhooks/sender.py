@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 
-from relay import ids, log, webhook_signatures
+from relay import backoff, ids, log, webhook_signatures
 from relay.config.schema import Config
 from relay.config.webhook import WebhookConfig
 from relay.delivery import queue_worker
@@ -70,7 +70,7 @@ class WebhookSender:
         ring: KeyRing,
         *,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
-        jitter: Callable[[], float] = lambda: random.uniform(-1, 1),  # noqa: S311  no secret
+        jitter: Callable[[], float] = random.random,
     ) -> None:
         self.name = queue_worker.worker_name(os.getpid()) + ids.new()
         self._config_by_id = {webhooks.configured_id(one): one for one in config.webhook}
@@ -252,6 +252,6 @@ class WebhookSender:
             log.webhook_failing(to.id, row.event, response.code or response.error)
         elif now < self._not_before[to.id]:
             return  # it started before the pause
-        pause = min(timedelta(seconds=2.0 ** min(failures - 1, 10)), _MAX_PAUSE) if failures else timedelta(0)
+        pause = timedelta(seconds=backoff.double(1.0, failures - 1, _MAX_PAUSE.total_seconds()) if failures else 0)
         self._failures[to.id] += 1
         self._not_before[to.id] = now + max(pause, min(requested_wait(response, now), _MAX_PAUSE))
