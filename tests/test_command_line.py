@@ -18,6 +18,7 @@ from relay.cli.parser import Parser
 from relay.store.console import api_keys
 from relay.store.database.tables import Status
 from relay.store.recipients import suppressions
+from relay.store.views import statistics
 from tests.waypost_server import Waypost
 
 PROGRAM = [sys.executable, "-m", "relay"]
@@ -81,6 +82,7 @@ def test_the_words_that_an_argument_may_be_are_those_of_the_store() -> None:
     assert tuple(Status) == argument_types.STATUSES
     assert argument_types.REASONS == suppressions.REASONS
     assert argument_types.SCOPES == api_keys.SCOPES
+    assert argument_types.STATISTIC_GROUPS == statistics.GROUPS
     assert tuple(Phase) == mail.PHASES
 
 

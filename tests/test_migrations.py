@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,14 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlmodel import SQLModel
 
+from relay import ids
+from relay.store import roll_up_rebuild
 from relay.store.database import console_tables, engine, migrate, tables, webhook_tables
+from relay.store.database.roll_up_tables import roll_up
 from relay.store.database.tables import Status
 from relay.store.queue.outcomes import Outcome
 from relay.store.store import FACTS, Store
+from relay.store.views import statistics
 from tests.message_factory import NOW, new_message
 
 _ROWS = (
@@ -31,6 +36,12 @@ _ROWS = (
     "INSERT INTO strike VALUES ('ann@example.com', 'mailbox_disabled', 1, 2)",
     """INSERT INTO outbox (webhook, event, message, attempts, next_attempt_at, leased_by)
     VALUES ('w', 'e', 'm', 0, 1, '')""",
+)
+
+_INSERT_EVENT = sa.text(
+    """INSERT INTO event (id, type, at, message, number, recipient, verdict, reasons, url, link, user_agent, ip, detail,
+    implies_open) VALUES (:id, :type, :at, :message, :number, :recipient, :verdict, :reasons, '', 0, '', '', '',
+    :implies)"""
 )
 
 
@@ -60,6 +71,43 @@ def test_an_earlier_database_keeps_its_rows_under_the_new_names(earlier: sa.Engi
         new = {"webhook": "w", "event": "f", "message": "m", "attempts": 0, "next_attempt_at": NOW, "leased_by": ""}
         connection.execute(sa.insert(webhook_tables.webhook_queue), new)
         assert list(connection.scalars(sa.select(webhook_tables.webhook_queue.c.id))) == [1, 2]
+
+
+def test_the_events_of_an_earlier_database_are_counted(earlier: sa.Engine) -> None:
+    mine, at = ids.new(NOW), int(NOW.timestamp() * 1_000_000)
+    happened = (
+        ("accepted", None, "", "", '["signed"]', False),
+        ("delivered", 0, "ann@Example.com", "", "[]", False),
+        ("bounced", 1, "bob", "", '["user_unknown"]', False),
+        ("clicked", 0, "ann@Example.com", "human", '["implies_open"]', True),
+        ("clicked", 0, "ann@Example.com", "human", "[]", False),
+        ("opened", 0, "ann@Example.com", "machine", "[]", False),
+    )
+    with earlier.begin() as connection:
+        message = _ROWS[0].replace("'m'", f"'{mine}'").replace("'', '[]', '{}'", "'news', '[\"a\", \"ü\"]', '{}'")
+        connection.exec_driver_sql(message)
+        for n, (type_, number, recipient, verdict, reasons, implies) in enumerate(happened):
+            row = {"id": ids.new(NOW + timedelta(minutes=n * 20)), "at": at, "type": type_, "message": mine}
+            row |= {"number": number, "recipient": recipient, "verdict": verdict, "reasons": reasons}
+            connection.execute(_INSERT_EVENT, row | {"implies": implies})
+    migrate.upgrade_schema(earlier)
+    with earlier.begin() as connection:
+        found = _count_rows(connection)
+        totals = statistics.read_totals(connection, statistics.Selection(NOW, tag="ü"))
+        assert (totals.accepted, totals.delivered, totals.opened_by, totals.clicked_by) == (1, 1, 1, 1)
+        assert (totals.opens.human, totals.clicks.human, totals.categories) == (1, 2, {"user_unknown": 1})
+        assert statistics.read_totals(connection, statistics.Selection(NOW, domain="example.com")).delivered == 1
+    after: datetime | None = None
+    while after is None or after < NOW + timedelta(hours=2):
+        with earlier.begin() as connection:
+            after = roll_up_rebuild.rebuild_next_hour(connection, after).until
+            assert after is not None
+    with earlier.begin() as connection:
+        assert _count_rows(connection) == found, "as a rebuild counts them"
+
+
+def _count_rows(connection: sa.Connection) -> set[tuple[object, ...]]:
+    return {tuple(row) for row in connection.execute(sa.select(roll_up))}
 
 
 def test_the_migrated_schema_is_that_of_the_code(earlier: sa.Engine) -> None:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, time, timedelta
 MAX_WORKERS = 64
 SCOPES = ("read", "messages", "suppressions", "queue", "consent", "pixels", "webhooks")  # as api_keys has them
 STATUSES = ("queued", "delivered", "deferred", "bounced", "expired", "suppressed")  # as tables.Status has them
+STATISTIC_GROUPS = ("hour", "day", "stream", "tag", "domain", "category")  # as statistics has them
 REASONS = ("hard_bounce", "unsubscribe", "complaint", "manual")  # as suppressions has them
 
 

@@ -12,7 +12,7 @@ from relay.cli.command import CommandError
 from relay.config.schema import Config
 from relay.key_file import MasterKey
 from relay.node import data_directory
-from relay.store.views import statistics
+from relay.store.views import message_list
 
 # What is derived from the oldest key, because a rotation must not end it.
 _OLDEST_KEY_USES = (
@@ -90,7 +90,7 @@ def _count_signed_mail(config: Config, keys: tuple[MasterKey, ...]) -> list[str]
             for key in keys:
                 start = key.created if key.created > made[0] else None
                 end = next((at for at in made if at > key.created), None)
-                counts.append(statistics.count_accepted(connection, start, end))
+                counts.append(message_list.count_accepted(connection, start, end))
     except (CommandError, sa.exc.SQLAlchemyError):
         return ["mail"] * len(keys)  # the keys are asked for while the database is away
     return [f"{count:,} {'mail' if count == 1 else 'mails'}" for count in counts]

@@ -1,19 +1,62 @@
-"""`waypost stats`: the numbers, people apart from machines."""
+"""`waypost stats`: the numbers, people apart from machines; and how they are counted anew."""
 
 import argparse
+import sys
+import time
 from datetime import UTC, datetime
+from functools import partial
 
 from relay.cli import command, output
+from relay.store import roll_up_rebuild
+from relay.store.database.roll_ups import NOTICE_STREAM
 from relay.store.views import statistics
+from relay.store.views.statistics import Selection, Totals
+
+_WAIT_S = 0.1  # for another process that is at the counts
+_PROGRESS_EVERY_S = 2.0
 
 
 def print_statistics(arguments: argparse.Namespace) -> int:
+    start = datetime.now(UTC) - arguments.last
+    selection = Selection(start, None, arguments.stream, arguments.tag, arguments.domain)
+    is_by_domain = bool(arguments.domain) or arguments.by == statistics.DOMAIN
+    if is_by_domain and (arguments.tag or arguments.by == statistics.TAG):
+        raise command.CommandError("a tag and a domain are not counted together: ask for one of them")
     with command.open_store(command.load_config(arguments)) as store, store.connect() as connection:
-        found = statistics.totals_since(connection, datetime.now(UTC) - arguments.last)
+        if arguments.by:
+            for group, totals in statistics.read_groups(connection, selection, arguments.by).items():
+                output.print_json({arguments.by: group} | _totals_object(totals))
+            return 0
+        found = statistics.read_totals(connection, selection)
+        notices = statistics.read_totals(connection, Selection(start, None, NOTICE_STREAM))
         waiting = statistics.queue_depth(connection)
     output.print_json(
-        found._asdict()
-        | {"opens": found.opens._asdict(), "clicks": found.clicks._asdict()}
-        | {"queued": waiting.queued, "waiting": waiting.queued + waiting.deferred}
+        _totals_object(found)
+        | {"notices": notices.accepted, "queued": waiting.queued, "waiting": waiting.queued + waiting.deferred}
     )
+    return 0
+
+
+def _totals_object(totals: Totals) -> dict[str, object]:
+    return totals._asdict() | {"opens": totals.opens._asdict(), "clicks": totals.clicks._asdict()}
+
+
+def rebuild_roll_ups(arguments: argparse.Namespace) -> int:
+    after: datetime | None = None
+    events, reported_s = 0, time.monotonic()
+    with command.open_store(command.load_config(arguments)) as store:
+        while True:
+            # An hour is a commit of its own: a server's writes go in between.
+            work = partial(roll_up_rebuild.rebuild_next_hour, after=after)
+            step = store.writer.submit(work, begins_commit=True).result()
+            if not step.done:
+                time.sleep(_WAIT_S)
+                continue
+            events, after = events + step.events, step.until
+            if after is None:
+                break
+            if time.monotonic() - reported_s >= _PROGRESS_EVERY_S:
+                reported_s = time.monotonic()
+                sys.stderr.write(f"{events:,} counted, up to {after:%Y-%m-%d %H:%M} UTC\n")
+    output.print_json({"counted": events})
     return 0

@@ -19,7 +19,7 @@ from relay.envelope import AcceptedMessage, Client, Envelope, Recipient
 from relay.mime import fields
 from relay.rewrite import plan as planning
 from relay.rewrite.plan import Plan
-from relay.store.database import errors
+from relay.store.database import errors, roll_ups
 from relay.store.database.tables import Message, Status
 from relay.store.queue import dsn_due
 from relay.store.queue.deliveries import NewMessage
@@ -27,7 +27,7 @@ from relay.store.queue.dsn_due import DueDsn
 from relay.store.queue.outcomes import Outcome
 from relay.store.store import Store
 
-STREAM = "notice"
+STREAM = roll_ups.NOTICE_STREAM
 DROPPED = "dropped"  # the category of what an operator took out of the queue
 _STATUS_CLASS = {dsn.FAILED: "5", dsn.DELAYED: "4", dsn.RELAYED: "2"}
 _POLL_S = 1.0

@@ -65,6 +65,7 @@ async def serve(
         asyncio.create_task(maintenance.run_replay(store)),
         asyncio.create_task(maintenance.run_retention(store, config)),
         asyncio.create_task(maintenance.run_checkpoints(store)),
+        asyncio.create_task(maintenance.run_folding(store)),
         asyncio.create_task(descriptors.watch_shortage()),
     ]
     ready.set()

@@ -10,13 +10,14 @@ import sqlalchemy as sa
 from relay import log
 from relay.config.schema import Config
 from relay.store import retention
-from relay.store.database import errors
+from relay.store.database import errors, roll_ups
 from relay.store.store import Store
 from relay.store.webhooks import endpoints
 
 REPLAY_EVERY_S = 2.0
 RETENTION_EVERY_S = 3600.0
 CHECKPOINT_EVERY_S = 2.0
+FOLD_EVERY_S = 10.0  # until then statistics read the changes one by one
 
 
 async def replay_once(store: Store) -> None:
@@ -56,6 +57,7 @@ def _retention_work(store: Store, config: Config, now: datetime) -> Iterator[tup
     for drop, keep in (
         (retention.drop_content, keep_content),
         (retention.drop_messages, keep_events),
+        (retention.drop_roll_ups, keep_events),
         (retention.drop_suppressions, timedelta(0)),
         (retention.drop_soft_failures, keep_events),
         (retention.drop_pixel_hits, keep_events),
@@ -82,6 +84,17 @@ async def _drop_long_urls(store: Store, before: datetime) -> int:
     while count := await store.write(lambda connection: retention.drop_long_urls(connection, before)):
         deleted += count
     return deleted
+
+
+async def run_folding(store: Store) -> None:
+    """Moves what commits have counted into the roll-ups. Never returns."""
+    while True:
+        await asyncio.sleep(FOLD_EVERY_S)
+        try:
+            if await store.read(roll_ups.has_changes):
+                await store.write(roll_ups.fold, begins_commit=True)
+        except Exception as error:  # noqa: BLE001  the outermost loop
+            errors.log_failure(error, "roll-ups")
 
 
 async def run_checkpoints(store: Store) -> None:

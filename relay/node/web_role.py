@@ -39,6 +39,7 @@ async def serve(config: Config, sockets: Sequence[socket.socket], ready: asyncio
         await asyncio.sleep(0.01)
     descriptors.widen_backlog(listeners)
     replaying = asyncio.create_task(maintenance.run_replay(store))
+    folding = asyncio.create_task(maintenance.run_folding(store))
     hooks = WebhookSender(config, store, ring)
     telling = asyncio.create_task(hooks.run())
     ready.set()
@@ -47,7 +48,7 @@ async def serve(config: Config, sockets: Sequence[socket.socket], ready: asyncio
     for server in servers:
         server.should_exit = True
     await asyncio.gather(*serving, hooks.drain(protocol.DRAIN_S))
-    ending = (replaying, stopping, telling)
+    ending = (replaying, folding, stopping, telling)
     for task in ending:
         task.cancel()
     await asyncio.gather(*ending, return_exceptions=True)

@@ -1,10 +1,11 @@
 """What is stored: messages, deliveries, attempts, events, suppressions, accounts.
 
-`store` read, write, and a journal for when writing fails · `retention` what has expired · `database/` the
-engine and the rows · `webhooks/` what is sent to endpoints · `events` the history of deliveries · `recipients/`
-suppressions, consent and preferences · `tracking/` hits and their verdicts · `queue/` deliveries and what became of
-them · `views/` read queries for console, API and commands · `console/` accounts, sessions and keys
+`store` read, write, and a journal for when writing fails · `retention` what has expired · `roll_up_rebuild` counts
+made anew · `database/` the engine and the rows · `webhooks/` what is sent to endpoints · `events` the history of
+deliveries · `recipients/` suppressions, consent and preferences · `tracking/` hits and their verdicts · `queue/`
+deliveries and what became of them · `views/` read queries for console, API and commands · `console/` accounts,
+sessions and keys
 
-From `database/` to `views/` each package uses those before it only; `store` and `retention` use them all. Functions
-take an open transaction and never open or commit one.
+From `database/` to `views/` each package uses those before it only; `store`, `retention` and `roll_up_rebuild`
+use them all. Functions take an open transaction and never open or commit one.
 """

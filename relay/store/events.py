@@ -1,17 +1,18 @@
 """The history of deliveries: events, inserted once each, with what webhooks are due for them.
 
-An event and its webhook requests are one commit, so that a crash loses neither. The recipient of an event is written
-as `[privacy] mode` has it.
+An event, its webhook requests and what it adds to the roll-ups are one commit, so that a crash loses none of them. The
+recipient of an event is written as `[privacy] mode` has it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
 import sqlalchemy as sa
 
 from relay.event_type import EventType
-from relay.store.database import identities, tables
+from relay.store.database import identities, roll_ups, tables
+from relay.store.database.roll_ups import MessageLabels
 from relay.store.webhooks import webhook_queue
 
 _INSERT = sa.insert(tables.event)
@@ -34,10 +35,15 @@ class NewEvent(NamedTuple):
     user_agent: str = ""
     ip: str = ""
     detail: str = ""
+    first_open: bool = False
+    first_click: bool = False
 
 
-def append_events(connection: sa.Connection, events: Sequence[NewEvent]) -> None:
-    """Inserts events in their order, and queues them for the webhooks that want them."""
+def append_events(
+    connection: sa.Connection, events: Sequence[NewEvent], labels: Mapping[str, MessageLabels] | None = None
+) -> None:
+    """Inserts events in their order, counts them, and queues them for the webhooks that want them. `labels` are those
+    of their messages; without them they are looked up."""
     policy = identities.policy_for(connection)
     rows = [
         event._asdict()
@@ -45,7 +51,21 @@ def append_events(connection: sa.Connection, events: Sequence[NewEvent]) -> None
         for event in events
     ]
     connection.execute(_INSERT, rows)
+    if labels is None:
+        labels = roll_ups.find_labels(connection, {event.message for event in events})
+    for row in rows:
+        if found := labels.get(row["message"]):
+            roll_ups.count_event(connection, row, found)
     webhook_queue.enqueue_wanted(connection, rows)
+
+
+def uncount_events(connection: sa.Connection, message: str) -> None:
+    """Takes the events of a message out of the roll-ups. The same commit deletes them, as if they had not been."""
+    labels = roll_ups.find_labels(connection, [message]).get(message)
+    rows = connection.execute(sa.select(tables.event).where(tables.event.c.message == message)).mappings().all()
+    if labels is not None:
+        for row in rows:
+            roll_ups.count_event(connection, row, labels, by=-1)
 
 
 def latest_events(connection: sa.Connection, limit: int) -> Sequence[sa.RowMapping]:

@@ -1,7 +1,8 @@
 """Deletes what has expired: octets first, then messages and events (`[privacy]` of the configuration).
 
 Each call deletes one chunk in one commit, so that the writer's other work does not wait for longer. Counters are
-columns of the rows that are deleted, so that totals agree with what is left.
+columns of the rows that are deleted. Roll-ups count what happened, whether its mail is still there or not, and are
+deleted by their own age.
 """
 
 from datetime import datetime
@@ -9,7 +10,9 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from relay import ids
+from relay.store import events
 from relay.store.database import console_tables, identities, tables, webhook_tables
+from relay.store.database.roll_up_tables import roll_up
 
 MAX_MESSAGES = 1000  # messages a commit, at most
 MAX_DELIVERIES = 1000  # of them together: each has an event or more, and attempts
@@ -51,6 +54,7 @@ def drop_refused_message(connection: sa.Connection, message: str, leased_by: str
     table = tables.delivery
     is_under_way = sa.or_(table.c.leased_by.not_in(("", leased_by)), table.c.next_attempt_at.is_(None))
     if not connection.execute(sa.select(table.c.number).where(table.c.message == message, is_under_way)).first():
+        events.uncount_events(connection, message)
         _delete_messages(connection, [message])
 
 
@@ -66,6 +70,12 @@ def _delete_messages(connection: sa.Connection, expired: list[str]) -> None:
     for table in hanging:
         connection.execute(sa.delete(table).where(table.c.message.in_(expired)))
     connection.execute(sa.delete(tables.message).where(tables.message.c.id.in_(expired)))
+
+
+def drop_roll_ups(connection: sa.Connection, before: datetime) -> int:
+    """Deletes the counts of days that had ended by then. Returns how many; 0 when it is called again."""
+    day = before.replace(hour=0, minute=0, second=0, microsecond=0)
+    return connection.execute(sa.delete(roll_up).where(roll_up.c.start < day)).rowcount
 
 
 def drop_suppressions(connection: sa.Connection, before: datetime) -> int:

@@ -56,14 +56,36 @@ hits of its delivery, and corrects the counters. The server may run meanwhile. A
 def add_stats(parser: Parser) -> None:
     parser.describe(
         """\
-What happened in a span of time, as one JSON object. Opens and clicks are counted by verdict: human, proxied (a
-person, behind a mail provider's image proxy), machine (prefetch, scanner, preview) and unknown.""",
+What happened in a span of time, by full hours, as one JSON object. Opens and clicks are counted by verdict: human,
+proxied (a person, behind a mail provider's image proxy), machine (prefetch, scanner, preview) and unknown; opened_by
+and clicked_by count deliveries, each once. DSNs that Waypost itself sent are counted apart, as notices. With --by
+there is one JSON object a line.""",
         "waypost stats --last 7d",
+        "waypost stats --last 30d --by day",
+        "waypost stats --last 30d --stream news --by tag",
+        "waypost stats rebuild",
     )
     parser.add_argument(
         "--last", default="1d", type=argument_types.duration, metavar="SPAN", help="24h, 7d, 400d (default: 1d)"
     )
+    parser.add_argument(
+        "--by",
+        choices=argument_types.STATISTIC_GROUPS,
+        metavar="WHAT",
+        help=f"{', '.join(argument_types.STATISTIC_GROUPS[:-1])} or {argument_types.STATISTIC_GROUPS[-1]}",
+    )
+    parser.add_argument("--stream", metavar="NAME", help="mail of this stream only")
+    parser.add_argument("--tag", metavar="TAG", help="mail with this tag only")
+    parser.add_argument("--domain", metavar="NAME", help="mail to this domain only")
     parser.set_defaults(run="stats.print_statistics")
+    actions = parser.add_actions(required=False)
+    rebuilding = actions.add_parser("rebuild", help="count all events anew")
+    rebuilding.describe(
+        """\
+Counts all events anew, while the server runs. Counts from before the oldest event that is kept stay as they are.""",
+        "waypost stats rebuild",
+    )
+    rebuilding.set_defaults(run="stats.rebuild_roll_ups")
 
 
 def add_queue(parser: Parser) -> None:

@@ -17,7 +17,12 @@ _MAX_OUTAGE = timedelta(days=1)  # a longer outage of the database loses hits on
 _IS_MEANT = (tables.delivery.c.message == sa.bindparam("message"), tables.delivery.c.number == sa.bindparam("number"))
 # The stream is the message's: deliveries that ended before the column was there have none.
 _FIND_RECIPIENT = (
-    sa.select(tables.delivery.c.recipient, tables.delivery.c.unsubscribed_at, tables.message.c.stream)
+    sa.select(
+        *(tables.delivery.c[name] for name in ("recipient", "unsubscribed_at")),
+        (tables.delivery.c.opens_human + tables.delivery.c.opens_proxied).label("opens"),
+        tables.delivery.c.clicks_human.label("clicks"),
+        *(tables.message.c[name] for name in ("stream", "tags")),
+    )
     .join(tables.message, tables.message.c.id == tables.delivery.c.message)
     .where(*_IS_MEANT)
 )
@@ -37,8 +42,9 @@ class UnknownDeliveryError(NotStoredYetError):
     """The delivery is not in the database: its own facts may still wait in a journal."""
 
 
-def find_recipient(connection: sa.Connection, message: str, number: int) -> sa.Row[str, datetime | None, str] | None:
-    """Returns the recipient, `unsubscribed_at` and the message's stream; None if the delivery is not known."""
+def find_recipient(connection: sa.Connection, message: str, number: int) -> Any:  # Any: a row
+    """Returns the recipient, `unsubscribed_at`, `opens` and `clicks` by people, and the message's stream and tags;
+    None if the delivery is not known."""
     return connection.execute(_FIND_RECIPIENT, {"message": message, "number": number}).first()
 
 

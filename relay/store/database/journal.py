@@ -150,7 +150,7 @@ class Journal:
             log.fault("journal", name)
             log.journal_line_invalid(name, type(error).__name__)
             fact, value = self._parse(line)
-            with contextlib.suppress(NotStoredYetError), connection.begin_nested():
+            with contextlib.suppress(NotStoredYetError), savepoints.savepoint(connection):
                 fact.salvage(connection, value)
 
         savepoints.run_all_or_each(connection, lines, apply, set_aside)

@@ -4,15 +4,23 @@ A savepoint costs as much as a statement, so that all items share one as long as
 by itself: the others stand, and what failed is known.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TypeVar
 
 import sqlalchemy as sa
 
-from relay.store.database import errors
+from relay.store.database import errors, roll_ups
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+@contextmanager
+def savepoint(connection: sa.Connection) -> Iterator[None]:
+    """What is done within is undone if it raises, and with it what was counted (`roll_ups`)."""
+    with connection.begin_nested(), roll_ups.gathered(connection):
+        yield
 
 
 def run_all_or_each(
@@ -27,7 +35,7 @@ def run_all_or_each(
     but only one call stands.
     """
     try:
-        with connection.begin_nested():
+        with savepoint(connection):
             return [run(item) for item in items]
     except Exception as error:
         if errors.is_database_fault(error):
@@ -45,7 +53,7 @@ def run_each(
     results: list[Result] = []
     for item in items:
         try:
-            with connection.begin_nested():
+            with savepoint(connection):
                 results.append(run(item))
         except Exception as error:
             if errors.is_database_fault(error):

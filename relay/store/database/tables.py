@@ -182,6 +182,9 @@ class EventRow(SQLModel, table=True):
     ip: str = ""
     detail: str = ""
     implies_open: bool = False  # a person's click that stands for an open too
+    # The delivery's first by a person: it is counted among the unique ones. An implied open is one, too.
+    first_open: bool = Field(default=False, sa_column_kwargs={"server_default": sa.false()})
+    first_click: bool = Field(default=False, sa_column_kwargs={"server_default": sa.false()})
 
 
 class Suppression(SQLModel, table=True):

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import sqlalchemy as sa
 
-from relay.store.database import errors, savepoints
+from relay.store.database import errors, roll_ups, savepoints
 
 T = TypeVar("T")
 Work = Callable[[sa.Connection], T]
@@ -201,8 +201,10 @@ class Writer:
 
     def _run_together(self, group: list[_Job]) -> list[Any]:
         """All in one commit, whose transaction takes the place of a savepoint; the results in order."""
-        with self._open_connection().begin():
-            results = _run_grouped(self._open_connection(), [job.work for job in group])
+        connection = self._open_connection()
+        with connection.begin():
+            with roll_ups.gathered(connection):
+                results = _run_grouped(connection, [job.work for job in group])
             self._may_have_committed = True
         return results
 
@@ -210,9 +212,10 @@ class Writer:
         """All in one commit but for those that fail, which are undone alone."""
         connection = self._open_connection()
         with connection.begin():
-            results = savepoints.run_each(
-                connection, group, lambda job: job.work(connection), lambda _, error: _FailedJob(error)
-            )
+            with roll_ups.gathered(connection):
+                results = savepoints.run_each(
+                    connection, group, lambda job: job.work(connection), lambda _, error: _FailedJob(error)
+                )
             self._may_have_committed = True
         return results
 

@@ -15,6 +15,7 @@ from sqlmodel import SQLModel
 from relay.event_type import EventType
 from relay.store import events
 from relay.store.database import identities, tables
+from relay.store.database.roll_ups import MessageLabels
 from relay.store.database.tables import Delivery, Message
 from relay.store.events import NewEvent
 from relay.store.queue import leases, long_urls, outcomes, redaction
@@ -70,6 +71,7 @@ def insert_messages(connection: sa.Connection, many: Sequence[NewMessage]) -> No
     attempts: list[dict[str, Any]] = []
     happened: list[NewEvent] = []
     judged: list[tuple[str, Outcome]] = []
+    labels: dict[str, MessageLabels] = {}
     for one in many:
         new = redaction.redact_new_message(policy, one)
         message = new.message
@@ -92,6 +94,7 @@ def insert_messages(connection: sa.Connection, many: Sequence[NewMessage]) -> No
             happened.append(outcomes.event_of(message.id, outcome))
             attempts += outcomes.attempt_rows(message.id, outcome)
         messages.append(tables.row_values(message))
+        labels[message.id] = MessageLabels(message.stream, message.tags)
         rows += deliveries.values()
         if new.octets is not None:
             contents.append({"message": message.id, "octets": new.octets})
@@ -101,7 +104,7 @@ def insert_messages(connection: sa.Connection, many: Sequence[NewMessage]) -> No
     if contents:
         connection.execute(_INSERT_CONTENT, contents)
     connection.execute(_INSERT_DELIVERY, rows)
-    events.append_events(connection, happened)
+    events.append_events(connection, happened, labels)
     outcomes.insert_attempts(connection, attempts)
     for message_id, outcome in judged:
         outcomes.suppress_recipient(connection, message_id, outcome)

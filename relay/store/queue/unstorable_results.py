@@ -9,7 +9,7 @@ from collections.abc import Iterable
 import sqlalchemy as sa
 
 from relay import log
-from relay.store.database import errors
+from relay.store.database import errors, savepoints
 from relay.store.database.errors import NotStoredYetError
 from relay.store.queue import leases, outcomes
 from relay.store.queue.outcomes import Outcome
@@ -22,7 +22,7 @@ def record_without_reply_text(
     for outcome in unstorable:
         short = outcome._replace(attempt=outcome.attempt._replace(text="", status="") if outcome.attempt else None)
         try:
-            with connection.begin_nested():
+            with savepoints.savepoint(connection):
                 outcomes.record_outcomes(connection, message, [short], worker)
         except NotStoredYetError:
             raise

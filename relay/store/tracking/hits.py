@@ -1,5 +1,6 @@
 """Opens, clicks and unsubscribes, recorded once each."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from functools import cache
 from typing import NamedTuple
@@ -9,7 +10,8 @@ import sqlalchemy as sa
 from relay import redaction, tokens
 from relay.event_type import EventType
 from relay.store import events
-from relay.store.database import delivery_rows, identities, tables
+from relay.store.database import delivery_rows, identities, roll_ups, tables
+from relay.store.database.roll_ups import MessageLabels
 from relay.store.events import NewEvent
 from relay.store.recipients import consent, suppressions
 from relay.store.recipients.consent import ConsentChange
@@ -74,7 +76,11 @@ def record_hit(connection: sa.Connection, hit: Hit) -> None:
             return
         counter = verdicts.COUNTERS[hit.type, hit.verdict]
         connection.execute(_increment(counter), {"of_message": hit.message, "of_number": hit.number})
-    _append_event(connection, hit, found.recipient)
+    labels = {hit.message: MessageLabels(found.stream, found.tags)}
+    is_first = hit.verdict in roll_ups.PERSON_VERDICTS and not (
+        found.opens if hit.type is EventType.OPENED else found.clicks
+    )
+    _append_event(connection, hit, found.recipient, labels, is_first=is_first and hit.type in verdicts.HIT_TYPES)
     if hit.type is not EventType.UNSUBSCRIBED:
         verdicts.hit_added(connection, hit.message, hit.number)
 
@@ -88,7 +94,14 @@ def _count_for_message(connection: sa.Connection, hit: Hit) -> None:
         delivery_rows.raise_if_recent(hit.message, hit.at)
 
 
-def _append_event(connection: sa.Connection, hit: Hit, recipient: str) -> None:
+def _append_event(
+    connection: sa.Connection,
+    hit: Hit,
+    recipient: str,
+    labels: Mapping[str, MessageLabels] | None = None,
+    *,
+    is_first: bool = False,
+) -> None:
     event = NewEvent(
         id=hit.id,
         type=hit.type,
@@ -102,8 +115,10 @@ def _append_event(connection: sa.Connection, hit: Hit, recipient: str) -> None:
         link=hit.link,
         user_agent=hit.user_agent,
         ip=hit.ip,
+        first_open=is_first and hit.type is EventType.OPENED,
+        first_click=is_first and hit.type is EventType.CLICKED,
     )
-    events.append_events(connection, [event])
+    events.append_events(connection, [event], labels)
 
 
 def _stored_url(connection: sa.Connection, hit: Hit) -> str:

@@ -4,7 +4,7 @@ A new hit may change the verdict of earlier ones; `reclassify_hits` judges past 
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -14,7 +14,7 @@ from relay import ids
 from relay.attribution import delivery_verdict, request_verdict
 from relay.attribution.request_verdict import HitVerdict
 from relay.event_type import EventType
-from relay.store.database import delivery_rows, tables
+from relay.store.database import delivery_rows, roll_ups, tables
 
 IMPLIES_OPEN = "implies_open"  # the reason on a person's click where no open was seen
 _MAX_HITS = 50  # hits of a delivery that a new one is judged with; more than that no person makes
@@ -22,7 +22,7 @@ _MAX_HITS_RECLASSIFIED = 20_000
 _MAX_OBSERVATIONS = 12
 _BATCH = 200  # deliveries a commit
 _PENDING_KEY = "deliveries whose hits are to be judged"
-_HIT_TYPES = (EventType.OPENED, EventType.CLICKED)
+HIT_TYPES = (EventType.OPENED, EventType.CLICKED)
 
 # Which counter of the delivery a hit moves.
 COUNTERS = {
@@ -109,19 +109,19 @@ def judge_hits(connection: sa.Connection, message: str, number: int, *, from_scr
     implies = found.implies_open
     if len(rows) >= _MAX_HITS:  # the earlier ones are not here to be asked
         implies = next((n for n, row in enumerate(rows) if row["implies_open"]), None)
+    firsts = _first_hits(rows, found.verdicts, implies)
     moved: dict[str, int] = {}
     changed = 0
     for n, (row, verdict) in enumerate(zip(rows, found.verdicts, strict=True)):
         is_implied = n == implies
         reasons = [*verdict.reasons, *([IMPLIES_OPEN] if is_implied else [])]
-        if (verdict.verdict, reasons, is_implied) == (row["verdict"], row["reasons"], row["implies_open"]):
+        new = {"verdict": verdict.verdict, "reasons": reasons, "implies_open": is_implied}
+        new |= {name: n == first for name, first in firsts.items()}
+        if all(value == row[name] for name, value in new.items()):
             continue
-        changed += 1
-        connection.execute(
-            sa.update(event)
-            .where(event.c.id == row["id"])
-            .values(verdict=verdict.verdict, reasons=reasons, implies_open=is_implied)
-        )
+        changed += (verdict.verdict, reasons) != (row["verdict"], row["reasons"])
+        connection.execute(sa.update(event).where(event.c.id == row["id"]).values(**new))
+        _move_roll_ups(connection, message, row, new)
         if verdict.verdict != row["verdict"]:
             _add_to_counter(moved, COUNTERS[row["type"], row["verdict"]], -1)
             _add_to_counter(moved, COUNTERS[row["type"], verdict.verdict], 1)
@@ -134,13 +134,43 @@ def judge_hits(connection: sa.Connection, message: str, number: int, *, from_scr
     return len(rows), changed
 
 
+def _first_hits(
+    rows: Sequence[sa.RowMapping], found: Sequence[HitVerdict], implies: int | None
+) -> dict[str, int | None]:
+    """Which of the hits, the latest first, is the delivery's first open by a person, and which the first click."""
+    firsts: dict[str, int | None] = {"first_open": None, "first_click": None}
+    for n, (row, verdict) in enumerate(zip(rows, found, strict=True)):
+        if verdict.verdict in roll_ups.PERSON_VERDICTS:
+            firsts["first_open" if row["type"] == EventType.OPENED else "first_click"] = n
+        if n == implies:
+            firsts["first_open"] = n
+    for name in firsts if len(rows) >= _MAX_HITS else ():  # there may be earlier ones, of which one is the first
+        if not any(row[name] for row in rows):
+            firsts[name] = None
+    return firsts
+
+
+def _move_roll_ups(
+    connection: sa.Connection,
+    message: str,
+    row: sa.RowMapping,
+    new: Mapping[str, Any],  # Any: a row's values
+) -> None:
+    """Counts a hit as it is now, and no longer as it was."""
+    labels = roll_ups.find_labels(connection, [message]).get(message)
+    if labels is None:
+        return
+    roll_ups.count_event(connection, row, labels, by=-1)
+    roll_ups.count_event(connection, {**row, **new}, labels)
+
+
 def reclassify_hits(connection: sa.Connection, since: datetime | None, after: tuple[str, int] | None) -> ReclassifyStep:
     """Judges the hits of some deliveries by the rules of today: those with a hit since then, behind `after`.
 
     Call again with the result's `after` until that is None.
     """
     event = tables.event
-    wanted = sa.select(event.c.message, event.c.number).where(event.c.type.in_(_HIT_TYPES), event.c.number.is_not(None))
+    wanted = sa.select(event.c.message, event.c.number).where(event.c.type.in_(HIT_TYPES), event.c.number.is_not(None))
     if since is not None:
         wanted = wanted.where(event.c.id >= ids.lowest_at(since))
     if after is not None:
@@ -183,12 +213,12 @@ _EVENT, _DELIVERIES = tables.event, tables.delivery
 _LATEST_HITS = (
     sa.select(
         *(_EVENT.c[name] for name in ("id", "type", "at", "verdict", "reasons", "implies_open")),
-        *(_EVENT.c[name] for name in ("link", "url", "user_agent", "ip")),
+        *(_EVENT.c[name] for name in ("link", "url", "user_agent", "ip", "recipient", "first_open", "first_click")),
     )
     .where(
         _EVENT.c.message == sa.bindparam("message"),
         _EVENT.c.number == sa.bindparam("number"),
-        _EVENT.c.type.in_(_HIT_TYPES),
+        _EVENT.c.type.in_(HIT_TYPES),
     )
     .order_by(_EVENT.c.id.desc())
     .limit(sa.bindparam("most", type_=sa.Integer))

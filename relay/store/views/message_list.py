@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
+from relay import ids
 from relay.store.database import identities, tables
 from relay.store.database.tables import Status
 from relay.store.recipients import consent
@@ -119,6 +120,17 @@ def list_messages(
     sums = _sums_by_message(connection, [row["id"] for row in shown])
     lines = [MessageSummary(**row, **sums.get(row["id"], _NO_SUMS)) for row in shown]
     return MessagePage(lines, lines[-1].id if len(rows) > limit else "")
+
+
+def count_accepted(connection: sa.Connection, since: datetime | None, until: datetime | None) -> int:
+    """How many of the messages that are still there were accepted in that time."""
+    table = tables.message
+    wanted = sa.select(sa.func.count()).select_from(table)
+    if since is not None:
+        wanted = wanted.where(table.c.id >= ids.lowest_at(since))
+    if until is not None:
+        wanted = wanted.where(table.c.id < ids.lowest_at(until))
+    return connection.scalar(wanted) or 0
 
 
 def list_streams(connection: sa.Connection) -> list[str]:

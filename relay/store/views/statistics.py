@@ -1,51 +1,43 @@
-"""Counts over time: what happened since when, by day, and how much still waits.
+"""Counts over time: what happened in a span, by hour, day, stream, tag, domain or category. Roll-ups only are read.
 
-Ids are in order of time, so "since" is a range of the primary key.
+A span costs the same however many events there were in it: whole days are read as days, the hours at its ends as
+hours. The DSNs that we send ourselves (stream `notice`) are counted apart.
 """
 
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from relay import ids
 from relay.event_type import EventType
-from relay.store.database import tables
+from relay.store.database import roll_ups, tables
+from relay.store.database.roll_up_tables import roll_up, roll_up_change
+from relay.store.database.roll_ups import ALL, DAY_US, NOTICE_STREAM
 from relay.store.database.tables import Status
 from relay.store.tracking.hit_counts import HitCounts
 
-_DAY_US = 86_400_000_000
-
-# A person's click where no open was seen stands for one.
-_IMPLIED = sa.and_(tables.event.c.type == EventType.CLICKED, tables.event.c.implies_open)
-_OPENED = sa.or_(tables.event.c.type == EventType.OPENED, _IMPLIED)
-
-
-def count_accepted(connection: sa.Connection, since: datetime | None, until: datetime | None) -> int:
-    """How many messages were accepted in that time."""
-    table = tables.message
-    wanted = sa.select(sa.func.count()).select_from(table)
-    if since is not None:
-        wanted = wanted.where(table.c.id >= ids.lowest_at(since))
-    if until is not None:
-        wanted = wanted.where(table.c.id < ids.lowest_at(until))
-    return connection.scalar(wanted) or 0
+HOUR, DAY, STREAM, TAG, DOMAIN, CATEGORY = GROUPS = ("hour", "day", "stream", "tag", "domain", "category")
+_HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
+_FAILURES = (EventType.DEFERRED, EventType.BOUNCED, EventType.EXPIRED, EventType.SUPPRESSED)
 
 
 class Totals(NamedTuple):
     """What happened in a span of time. `accepted` counts messages; the rest deliveries and hits."""
 
-    accepted: int
-    delivered: int
-    deferred: int
-    bounced: int  # with the expired
-    suppressed: int
-    unsubscribed: int
-    complained: int
-    opens: HitCounts
-    clicks: HitCounts
-    opened_by: int  # deliveries that a person opened, however often
-    clicked_by: int
+    accepted: int = 0
+    delivered: int = 0
+    deferred: int = 0
+    bounced: int = 0
+    expired: int = 0
+    suppressed: int = 0
+    unsubscribed: int = 0
+    complained: int = 0
+    opens: HitCounts = HitCounts()
+    clicks: HitCounts = HitCounts()
+    opened_by: int = 0  # deliveries that a person opened for the first time
+    clicked_by: int = 0
+    categories: Mapping[str, int] = {}  # why deliveries bounced
 
 
 class Day(NamedTuple):
@@ -63,48 +55,38 @@ class QueueDepth(NamedTuple):
     next_due: datetime | None
 
 
+class Selection(NamedTuple):
+    """Which counts: from a time, or the first, up to a time, by full hours. `stream` None: all but our own notices'.
+    A tag and a domain cannot be asked for together, as they are not counted together."""
+
+    start: datetime | None
+    end: datetime | None = None
+    stream: str | None = None
+    tag: str | None = None
+    domain: str | None = None
+
+
+def read_totals(connection: sa.Connection, selection: Selection) -> Totals:
+    """What happened in the span."""
+    return _read(connection, selection, None).get(None, Totals())
+
+
+def read_groups(connection: sa.Connection, selection: Selection, by: str) -> dict[Any, Totals]:
+    """The same by one of GROUPS: by the start of an hour or a day (a datetime), else by name. Groups in which nothing
+    happened are missing. By category, only what was not delivered is counted."""
+    return _read(connection, selection, by)
+
+
 def totals_since(connection: sa.Connection, start: datetime) -> Totals:
-    """Everything since then."""
-    event = tables.event
-    rows = connection.execute(
-        sa.select(event.c.type, event.c.verdict, sa.func.count())
-        .where(event.c.id >= ids.lowest_at(start))
-        .group_by(event.c.type, event.c.verdict)
-    )
-    counts = {(type_, verdict): count for type_, verdict, count in rows}
-    delivery = event.c.message + ":" + sa.cast(event.c.number, sa.String)
-    by_person = sa.and_(event.c.id >= ids.lowest_at(start), event.c.verdict.in_(["human", "proxied"]))
-    people: dict[str, int] = {
-        type_: connection.scalar(sa.select(sa.func.count(sa.distinct(delivery))).where(by_person, is_one)) or 0
-        for type_, is_one in (
-            (EventType.OPENED, _OPENED),
-            (EventType.CLICKED, event.c.type == EventType.CLICKED),
-        )
-    }
-    implied = sa.select(sa.func.count()).where(event.c.id >= ids.lowest_at(start), _IMPLIED)
-    counts[EventType.OPENED, "human"] = counts.get((EventType.OPENED, "human"), 0) + (connection.scalar(implied) or 0)
-    return _totals(counts, people)
+    """Everything since the hour of that time."""
+    return read_totals(connection, Selection(start))
 
 
 def totals_by_day(connection: sa.Connection, first: datetime, count: int) -> list[Day]:
-    """The totals of each of that many UTC days, from midnight `first` on. `opened_by` and `clicked_by` are 0."""
-    event = tables.event
-    # A literal: PostgreSQL does not see that two parameters are the same expression in SELECT and GROUP BY.
-    day = sa.type_coerce(event.c.at, sa.BigInteger) // sa.literal_column(str(_DAY_US), sa.BigInteger)
-    rows = connection.execute(
-        sa.select(day, event.c.type, event.c.verdict, sa.func.count())
-        .where(event.c.id >= ids.lowest_at(first))
-        .group_by(day, event.c.type, event.c.verdict)
-    )
-    found: dict[int, dict[tuple[str, str], int]] = {}
-    for at, type_, verdict, how_many in rows:
-        found.setdefault(at, {})[type_, verdict] = how_many
-    implied = sa.select(day, sa.func.count()).where(event.c.id >= ids.lowest_at(first), _IMPLIED).group_by(day)
-    for at, how_many in connection.execute(implied):
-        counts = found.setdefault(at, {})
-        counts[EventType.OPENED, "human"] = counts.get((EventType.OPENED, "human"), 0) + how_many
-    start = int(first.timestamp()) // 86_400
-    return [Day(first + timedelta(days=n), _totals(found.get(start + n, {}), {})) for n in range(count)]
+    """The totals of each of that many UTC days, from midnight `first` on."""
+    found = read_groups(connection, Selection(first, first + count * _DAY), DAY)
+    days = (first + n * _DAY for n in range(count))
+    return [Day(day, found.get(day, Totals())) for day in days]
 
 
 def queue_depth(connection: sa.Connection) -> QueueDepth:
@@ -121,23 +103,125 @@ def queue_depth(connection: sa.Connection) -> QueueDepth:
     )
 
 
-def _totals(counts: dict[tuple[str, str], int], people: dict[str, int]) -> Totals:
-    def of(*types: EventType) -> int:
-        return sum(count for (type_, _), count in counts.items() if type_ in types)
+def floor_hour(at: datetime) -> datetime:
+    return at.replace(minute=0, second=0, microsecond=0)
 
-    def tally(type_: EventType) -> HitCounts:
-        return HitCounts(*(counts.get((type_, verdict), 0) for verdict in HitCounts._fields))
 
+def _read(connection: sa.Connection, selection: Selection, by: str | None) -> dict[Any, Totals]:
+    if selection.tag is not None and selection.domain is not None:
+        raise ValueError("a tag and a domain are not counted together")
+    dimension = TAG if selection.tag is not None or by == TAG else ALL
+    if selection.domain is not None or by == DOMAIN:
+        dimension = DOMAIN
+    table = _counts_in(selection, dimension, ends_in_hours=by == HOUR)
+    wanted = sa.select(table.c.type, table.c.detail)
+    named = selection.tag if dimension == TAG else selection.domain
+    if named is not None:
+        wanted = wanted.where(table.c.value == named)
+    if selection.stream is None:
+        wanted = wanted.where(table.c.stream != NOTICE_STREAM)
+    else:
+        wanted = wanted.where(table.c.stream == selection.stream)
+    if by == CATEGORY:
+        wanted = wanted.where(table.c.type.in_(_FAILURES))
+    keys = [] if by is None else [_group_key(table, by)]
+    sums = [sa.func.sum(table.c[name]) for name in ("count", "uniques")]
+    rows = connection.execute(wanted.add_columns(*sums, *keys).group_by(table.c.type, table.c.detail, *keys))
+    found: dict[Any, list[_Count]] = {}
+    for type_, detail, count, uniques, *group in rows:
+        found.setdefault(group[0] if group else None, []).append(_Count(type_, detail, int(count), int(uniques)))
+    return {group: _totals(counts) for group, counts in found.items()}
+
+
+def _group_key(table: sa.Subquery, by: str) -> sa.ColumnElement[Any]:  # Any: a time or a name
+    match by:
+        case "hour":
+            return table.c.start
+        case "day":
+            return roll_ups.truncate(table.c.start, DAY_US).label("day")
+        case "stream":
+            return table.c.stream
+        case "tag" | "domain":
+            return table.c.value
+        case "category":
+            return table.c.detail
+    raise ValueError(f"not one of {', '.join(GROUPS)}: {by}")
+
+
+def _counts_in(selection: Selection, dimension: str, *, ends_in_hours: bool) -> sa.Subquery:
+    """The rows of a span: days where they are whole, hours at its ends, and changes that are not folded yet."""
+    columns = ("start", "stream", "value", "type", "detail", "count", "uniques")
+    parts = []
+    for period, start, end in _periods(selection.start, selection.end, ends_in_hours=ends_in_hours):
+        wanted = sa.select(*(roll_up.c[name] for name in columns))
+        wanted = wanted.where(roll_up.c.period == period, roll_up.c.dimension == dimension)
+        parts.append(_between(wanted, roll_up, start, end))
+    changed = sa.select(*(roll_up_change.c[name] for name in columns)).where(roll_up_change.c.dimension == dimension)
+    parts.append(_between(changed, roll_up_change, selection.start, selection.end))
+    return sa.union_all(*parts).subquery()
+
+
+def _between(
+    wanted: sa.Select[Any],
+    table: sa.Table,
+    start: datetime | None,
+    end: datetime | None,  # Any: whole rows
+) -> sa.Select[Any]:
+    wanted = wanted.where(table.c.start >= floor_hour(start)) if start else wanted
+    return wanted.where(table.c.start < end) if end else wanted
+
+
+def _periods(
+    start: datetime | None, end: datetime | None, *, ends_in_hours: bool
+) -> Iterator[tuple[str, datetime | None, datetime | None]]:
+    if ends_in_hours:
+        yield HOUR, start, end
+        return
+    first = _midnight_from(floor_hour(start)) if start else None
+    last = end.replace(hour=0, minute=0, second=0, microsecond=0) if end else None
+    if first and last and first >= last:
+        yield HOUR, start, end
+        return
+    yield DAY, first, last
+    if first and first != start:
+        yield HOUR, start, first
+    if last and last != end:
+        yield HOUR, last, end
+
+
+def _midnight_from(hour: datetime) -> datetime:
+    midnight = hour.replace(hour=0)
+    return midnight if midnight == hour else midnight + _DAY
+
+
+class _Count(NamedTuple):
+    type: str
+    detail: str
+    how_many: int
+    uniques: int
+
+
+def _totals(counts: list[_Count]) -> Totals:
+    by_type: dict[str, int] = {}
+    uniques: dict[str, int] = {}
+    hits: dict[tuple[str, str], int] = {}
+    categories: dict[str, int] = {}
+    for one in counts:
+        by_type[one.type] = by_type.get(one.type, 0) + one.how_many
+        uniques[one.type] = uniques.get(one.type, 0) + one.uniques
+        hits[one.type, one.detail] = hits.get((one.type, one.detail), 0) + one.how_many
+        if one.type == EventType.BOUNCED:
+            categories[one.detail] = categories.get(one.detail, 0) + one.how_many
+
+    def hit_counts(type_: EventType) -> HitCounts:
+        return HitCounts(*(hits.get((type_, verdict), 0) for verdict in HitCounts._fields))
+
+    plain = {name: by_type.get(name, 0) for name in Totals._fields if name in set(EventType)}
     return Totals(
-        accepted=of(EventType.ACCEPTED),
-        delivered=of(EventType.DELIVERED),
-        deferred=of(EventType.DEFERRED),
-        bounced=of(EventType.BOUNCED, EventType.EXPIRED),
-        suppressed=of(EventType.SUPPRESSED),
-        unsubscribed=of(EventType.UNSUBSCRIBED),
-        complained=of(EventType.COMPLAINED),
-        opens=tally(EventType.OPENED),
-        clicks=tally(EventType.CLICKED),
-        opened_by=people.get(EventType.OPENED, 0),
-        clicked_by=people.get(EventType.CLICKED, 0),
+        **plain,
+        opens=hit_counts(EventType.OPENED),
+        clicks=hit_counts(EventType.CLICKED),
+        opened_by=uniques.get(EventType.OPENED, 0),
+        clicked_by=uniques.get(EventType.CLICKED, 0),
+        categories=dict(sorted(categories.items(), key=lambda one: (-one[1], one[0]))),
     )

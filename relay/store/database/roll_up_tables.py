@@ -1,0 +1,48 @@
+"""The rows of roll-ups: how often what happened in an hour or a day, however many events there are."""
+
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlmodel import Field, SQLModel
+
+from relay.store.database.tables import BigId, UtcTime, table_of
+
+
+class RollUp(SQLModel, table=True):
+    """What happened in one hour, or one UTC day, of one stream.
+
+    `dimension` "" counts all; "tag" and "domain" count by `value`, a tag or the recipients' domain. `detail` is the
+    verdict of a hit, and the category of what was not delivered.
+    """
+
+    __tablename__ = "roll_up"
+    __table_args__ = {"sqlite_with_rowid": False}
+    period: str = Field(primary_key=True)  # hour | day
+    dimension: str = Field(primary_key=True)  # "" | tag | domain
+    start: datetime = Field(primary_key=True, sa_type=UtcTime)
+    stream: str = Field(primary_key=True)
+    value: str = Field(primary_key=True)
+    type: str = Field(primary_key=True)
+    detail: str = Field(primary_key=True)
+    count: int = Field(sa_type=sa.BigInteger)
+    uniques: int = Field(sa_type=sa.BigInteger)  # of count: the first open, or click, of its delivery by a person
+
+
+class RollUpChange(SQLModel, table=True):
+    """What one commit adds to an hour. It counts at once, and is folded into the roll-ups later: writers that shared
+    a row would wait for each other."""
+
+    __tablename__ = "roll_up_change"
+    id: int | None = Field(default=None, primary_key=True, sa_type=BigId)
+    dimension: str
+    start: datetime = Field(sa_type=UtcTime)  # of the hour
+    stream: str
+    value: str
+    type: str
+    detail: str
+    count: int
+    uniques: int
+
+
+roll_up = table_of(RollUp)
+roll_up_change = table_of(RollUpChange)

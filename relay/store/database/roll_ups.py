@@ -1,0 +1,196 @@
+"""Roll-ups are moved in the commit of the fact that moves them.
+
+In: what happened, as keys of roll-ups.  Out: rows of `roll_up_change`, one for each key in a commit, which `fold`
+moves into `roll_up`. Both together are the counts, at any time.
+"""
+
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from relay import address, ids
+from relay.event_type import EventType
+from relay.store.database import tables
+from relay.store.database.roll_up_tables import roll_up, roll_up_change
+
+NOTICE_STREAM = "notice"  # of the DSNs that we send ourselves: they are no mail of the apps
+HOUR, DAY = "hour", "day"
+ALL, TAG, DOMAIN = "", "tag", "domain"
+HOUR_US, DAY_US = 3_600_000_000, 86_400_000_000
+PERSON_VERDICTS = ("human", "proxied")
+IMPLIED_VERDICT = "human"  # a person's click where no open was seen stands for one
+_ADVISORY_LOCK = 0x57415953  # "WAYS": PostgreSQL's; SQLite's writer is alone
+_GATHERED = "roll-up changes"
+_WITH_CATEGORY = (EventType.DEFERRED, EventType.BOUNCED, EventType.EXPIRED, EventType.SUPPRESSED)
+_HITS = (EventType.OPENED, EventType.CLICKED)
+
+
+class RollUpKey(NamedTuple):
+    """An hour's row of a roll-up."""
+
+    dimension: str
+    start: datetime
+    stream: str
+    value: str
+    type: str
+    detail: str
+
+
+class MessageLabels(NamedTuple):
+    """By what a message's events are counted."""
+
+    stream: str
+    tags: Sequence[str]
+
+
+_Changes = dict[RollUpKey, tuple[int, int]]
+
+
+@contextlib.contextmanager
+def gathered(connection: sa.Connection) -> Iterator[None]:
+    """What is counted meanwhile is inserted at the end, at once; nothing of it if this raises."""
+    outer: _Changes | None = connection.info.get(_GATHERED)
+    mine: _Changes = {}
+    connection.info[_GATHERED] = mine
+    try:
+        yield
+    finally:
+        connection.info[_GATHERED] = outer
+    if outer is None:
+        _insert(connection, mine)
+    else:
+        for key, (count, uniques) in mine.items():
+            _add(outer, key, count, uniques)
+
+
+def hour_of(event_id: str, at: datetime) -> datetime:
+    """The hour that an event is counted in: that of its id, which is when we learned of it. So the events of an hour
+    are a range of ids. `at` is for an id that is none of ours."""
+    with contextlib.suppress(ValueError):
+        at = ids.time_of(event_id)
+    return at.replace(minute=0, second=0, microsecond=0)
+
+
+def count_event(
+    connection: sa.Connection,
+    row: Mapping[Any, Any],
+    labels: MessageLabels,
+    by: int = 1,  # Any: an event's row
+) -> None:
+    """Counts an event in all its rows; with `by` -1, no longer."""
+    gathering: _Changes | None = connection.info.get(_GATHERED)
+    changes = {} if gathering is None else gathering
+    for key, is_unique in event_keys(hour_of(row["id"], row["at"]), row, labels):
+        _add(changes, key, by, by * is_unique)
+    if gathering is None:
+        _insert(connection, changes)
+
+
+def event_keys(
+    hour: datetime,
+    row: Mapping[Any, Any],
+    labels: MessageLabels,  # Any: an event's row
+) -> list[tuple[RollUpKey, bool]]:
+    """The rows that an event is counted in, each with whether it is one of their uniques. Of a recipient that is not
+    stored as an address no domain is counted."""
+    type_, domain = row["type"], address.domain(row["recipient"])
+    is_first = row["first_click" if type_ == EventType.CLICKED else "first_open"]
+    kinds = [(type_, _detail(type_, row["verdict"], row["reasons"]), is_first)]
+    if row["implies_open"]:
+        kinds.append((EventType.OPENED.value, IMPLIED_VERDICT, row["first_open"]))
+    values = [(ALL, ""), *((TAG, tag) for tag in labels.tags)]
+    if domain:
+        values.append((DOMAIN, domain))
+    return [
+        (RollUpKey(dimension, hour, labels.stream, value, kind, detail), is_unique)
+        for dimension, value in values
+        for kind, detail, is_unique in kinds
+    ]
+
+
+def _detail(type_: str, verdict: str, reasons: Sequence[str]) -> str:
+    """By what the events of a type are told apart: the verdict of a hit, the category of what was not delivered."""
+    if type_ in _HITS:
+        return verdict
+    return reasons[0] if reasons and type_ in _WITH_CATEGORY else ""
+
+
+def find_labels(connection: sa.Connection, messages: Iterable[str]) -> dict[str, MessageLabels]:
+    """The labels of messages by id; those that are not there are missing."""
+    rows = connection.execute(_FIND_LABELS, {"ids": list(messages)})
+    return {row.id: MessageLabels(row.stream, row.tags) for row in rows}
+
+
+def has_changes(connection: sa.Connection) -> bool:
+    return connection.execute(sa.select(roll_up_change.c.id).limit(1)).first() is not None
+
+
+def fold(connection: sa.Connection) -> int:
+    """Moves the changes of past commits into the roll-ups. Returns how many; 0 where another process is at it."""
+    if not lock(connection):
+        return 0
+    names = RollUpKey._fields
+    if connection.dialect.name == "postgresql":
+        # Deleted and counted in one statement: a change that is committed meanwhile is in neither.
+        source = sa.delete(roll_up_change).returning(*roll_up_change.c).cte("folded")
+        return connection.execute(_add_to_roll_ups(postgresql.insert(roll_up), source.c, names)).rowcount
+    folded = connection.execute(_add_to_roll_ups(sqlite.insert(roll_up), roll_up_change.c, names)).rowcount
+    connection.execute(sa.delete(roll_up_change))
+    return folded
+
+
+def lock(connection: sa.Connection) -> bool:
+    """True if nobody else folds or rebuilds until this transaction ends."""
+    if connection.dialect.name != "postgresql":
+        return True
+    return bool(connection.scalar(sa.select(sa.func.pg_try_advisory_xact_lock(_ADVISORY_LOCK))))
+
+
+def _add_to_roll_ups(
+    insert: "postgresql.Insert | sqlite.Insert",
+    columns: Any,
+    names: Sequence[str],  # Any: a table's or a CTE's
+) -> "postgresql.Insert | sqlite.Insert":
+    starts = {HOUR: columns["start"], DAY: truncate(columns["start"], DAY_US)}
+    selects = []
+    for period, start in starts.items():
+        by = [start if name == "start" else columns[name] for name in names]
+        sums = [sa.func.sum(columns[name]).label(name) for name in ("count", "uniques")]
+        selects.append(sa.select(sa.literal_column(f"'{period}'").label("period"), *by, *sums).group_by(*by))
+    # Without "WHERE true" SQLite takes ON for a join's.
+    rows = sa.union_all(*selects).subquery()
+    insert = insert.from_select(["period", *names, "count", "uniques"], sa.select(rows).where(sa.true()))
+    return insert.on_conflict_do_update(
+        index_elements=list(roll_up.primary_key),
+        set_={name: roll_up.c[name] + insert.excluded[name] for name in ("count", "uniques")},
+    )
+
+
+def truncate(at: sa.ColumnElement[Any], step_us: int) -> sa.ColumnElement[Any]:  # Any: a time, or its number
+    """The start of the hour or the day of a time."""
+    number = sa.type_coerce(at, sa.BigInteger)
+    # A literal: PostgreSQL does not see that two parameters are the same expression in SELECT and GROUP BY.
+    return sa.type_coerce(number - number % sa.literal_column(str(step_us), sa.BigInteger), tables.UtcTime)
+
+
+def _add(changes: _Changes, key: RollUpKey, by: int, uniques: int) -> None:
+    known = changes.get(key)
+    changes[key] = (by, uniques) if known is None else (known[0] + by, known[1] + uniques)
+
+
+_INSERT = sa.insert(roll_up_change)
+_FIND_LABELS = sa.select(tables.message.c.id, tables.message.c.stream, tables.message.c.tags).where(
+    tables.message.c.id.in_(sa.bindparam("ids", expanding=True))
+)
+
+
+def _insert(connection: sa.Connection, changes: _Changes) -> None:
+    rows = [
+        key._asdict() | {"count": by, "uniques": uniques} for key, (by, uniques) in changes.items() if by or uniques
+    ]
+    if rows:
+        connection.execute(_INSERT, rows)

@@ -1,0 +1,124 @@
+"""Makes the roll-ups anew from the events that are there, an hour in each transaction, while the server runs.
+
+Counts from before the first event that is left stay: their events have been deleted, and they are all that is known.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+
+from relay import ids
+from relay.store.database import roll_ups, tables
+from relay.store.database.roll_up_tables import roll_up, roll_up_change
+from relay.store.database.roll_ups import DAY_US, MessageLabels, RollUpKey
+
+_HOUR = timedelta(hours=1)
+
+
+class RebuildStep(NamedTuple):
+    """A step of `rebuild_next_hour`: how many events were counted, and the end of the hour; None: there are no more.
+    A step that is not `done` is to be made again: another process was at the roll-ups."""
+
+    events: int
+    until: datetime | None
+    done: bool = True
+
+
+def rebuild_next_hour(connection: sa.Connection, after: datetime | None) -> RebuildStep:
+    """Counts the events of the next hour that has any, from `after` on; call again with the step's `until`. It is to
+    be the first of its transaction."""
+    if connection.dialect.name == "postgresql":
+        # One snapshot: what others commit meanwhile stands in their changes, and in none of the events seen here.
+        connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+    if not roll_ups.lock(connection):
+        return RebuildStep(0, after, done=False)
+    event = tables.event
+    first = ids.lowest_at(after) if after else ""
+    found = connection.scalar(sa.select(sa.func.min(event.c.id)).where(event.c.id >= first))
+    if found is None:
+        if after is not None:
+            _replace_counts(connection, after, None, {})
+        return RebuildStep(0, None)
+    hour = roll_ups.hour_of(found, datetime.now(UTC))
+    counts = _count_events(connection, hour)
+    _replace_counts(connection, after or hour, hour + _HOUR, counts)
+    events = sum(count for key, (count, _) in counts.items() if key.dimension == roll_ups.ALL)
+    return RebuildStep(events, hour + _HOUR)
+
+
+def _count_events(connection: sa.Connection, hour: datetime) -> dict[RollUpKey, tuple[int, int]]:
+    event, message = tables.event, tables.message
+    domain = sa.func.substr(event.c.recipient, sa.func.length(_up_to_at(connection, event.c.recipient)) + 1)
+    columns = [
+        message.c.stream.label("stream"),
+        sa.cast(message.c.tags, sa.Text).label("tags"),
+        sa.cast(event.c.reasons, sa.Text).label("reasons"),
+        domain.label("domain"),
+        *(event.c[name] for name in ("type", "verdict", "implies_open", "first_open", "first_click")),
+    ]
+    rows = (
+        sa.select(*columns)
+        .join(message, message.c.id == event.c.message)
+        .where(event.c.id >= ids.lowest_at(hour), event.c.id < ids.lowest_at(hour + _HOUR))
+        .subquery()
+    )
+    grouped = sa.select(rows, sa.func.count().label("how_many")).group_by(*rows.c)
+    counts: Counter[RollUpKey] = Counter()
+    uniques: Counter[RollUpKey] = Counter()
+    for row in connection.execute(grouped).mappings():
+        labels = MessageLabels(row["stream"], json.loads(row["tags"]))
+        same = {**row, "recipient": f"@{row['domain']}" if row["domain"] else "", "reasons": json.loads(row["reasons"])}
+        for key, is_unique in roll_ups.event_keys(hour, same, labels):
+            counts[key] += row["how_many"]
+            uniques[key] += row["how_many"] * is_unique
+    return {key: (count, uniques[key]) for key, count in counts.items()}
+
+
+def _up_to_at(connection: sa.Connection, recipient: sa.ColumnElement[str]) -> sa.ColumnElement[str]:
+    """An address up to its last @; all of what has none."""
+    if connection.dialect.name == "postgresql":
+        return sa.func.coalesce(sa.func.substring(recipient, sa.literal_column("'^.*@'")), recipient)
+    without = sa.func.rtrim(recipient, sa.func.replace(recipient, sa.literal_column("'@'"), sa.literal_column("''")))
+    return sa.case((without == sa.literal_column("''"), recipient), else_=without)
+
+
+def _replace_counts(
+    connection: sa.Connection, start: datetime, end: datetime | None, counts: dict[RollUpKey, tuple[int, int]]
+) -> None:
+    """Writes the hours from `start` up to `end`, and the days that they are of. No end: all later ones."""
+    last = end or datetime.max.replace(tzinfo=UTC)
+    for table in (roll_up, roll_up_change):
+        old = sa.delete(table).where(table.c.start >= start, table.c.start < last)
+        connection.execute(old.where(roll_up.c.period == roll_ups.HOUR) if table is roll_up else old)
+    rows = list(_rows(counts))
+    if rows:
+        connection.execute(sa.insert(roll_up), rows)
+    midnight = start.replace(hour=0)
+    connection.execute(
+        sa.delete(roll_up).where(roll_up.c.period == roll_ups.DAY, roll_up.c.start >= midnight, roll_up.c.start < last)
+    )
+    names = RollUpKey._fields
+    by = [roll_ups.truncate(roll_up.c.start, DAY_US) if name == "start" else roll_up.c[name] for name in names]
+    sums = [sa.func.sum(roll_up.c[name]) for name in ("count", "uniques")]
+    hours = (
+        sa.select(sa.literal_column(f"'{roll_ups.DAY}'"), *by, *sums)
+        .where(roll_up.c.period == roll_ups.HOUR, roll_up.c.start >= midnight, roll_up.c.start < _day_after(last))
+        .group_by(*by)
+    )
+    connection.execute(sa.insert(roll_up).from_select(["period", *names, "count", "uniques"], hours))
+
+
+def _day_after(end: datetime) -> datetime:
+    """The end of the day that the hour before `end` is of."""
+    if end.year == datetime.max.year:
+        return end
+    return (end - _HOUR).replace(hour=0) + timedelta(days=1)
+
+
+def _rows(counts: dict[RollUpKey, tuple[int, int]]) -> Iterator[dict[str, Any]]:  # Any: a row's values
+    for key, (count, uniques) in counts.items():
+        yield key._asdict() | {"period": roll_ups.HOUR, "count": count, "uniques": uniques}
