@@ -48,7 +48,7 @@ class LenientPart:
         return next(self.all(name), "")
 
     def all(self, name: str) -> Iterator[str]:
-        return (encoded_words.decode_words_leniently(value) for field, value in self.fields if field == name)
+        return (encoded_words.decode_words(value.encode()) for field, value in self.fields if field == name)
 
     @cached_property
     def type(self) -> str:

@@ -73,11 +73,18 @@ def is_ascii_superset(name: str) -> bool:
 
 def decode(octets: bytes, label: str) -> str:
     """The text in that charset if it can be, else in UTF-8 if it can be, else in Windows-1252. Never raises."""
-    for name in (lookup(label), "utf-8"):
-        if name:
+    text = try_decode(octets, label)
+    return octets.decode("cp1252", "replace") if text is None else text
+
+
+def try_decode(octets: bytes, label: str) -> str | None:
+    """The text in that charset if it can be, else in UTF-8 if it can be, else None."""
+    name = lookup(label)
+    for codec in (SEEN_AS.get(name, name) if name and name != "ascii" else name, "utf-8"):
+        if codec:
             try:
                 # UTF-7 can make halves of a pair, which nothing can write.
-                return octets.decode(name).encode("utf-8", "replace").decode()
+                return octets.decode(codec).encode("utf-8", "replace").decode()
             except ValueError:
                 continue
-    return octets.decode("cp1252", "replace")
+    return None

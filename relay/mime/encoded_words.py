@@ -1,48 +1,68 @@
 """Field values with encoded words, as text. RFC 2047.
 
-In: an unfolded value.  Out: text of any length. Of a message in transit a value is decoded as a whole or stays as it
-came, for what it says is obeyed. Of a report each word is decoded as far as it can be, for only a reader sees it.
+In: an unfolded value.  Out: text of any length. Words are read as mail programs read them, which is wider than the
+standard: a word may hold spaces and question marks, and a character may be split over two adjacent words.
 """
 
-import email.errors
-import email.header
 import quopri
 import re
-from contextlib import suppress
+from collections.abc import Iterator
+from typing import NamedTuple
 
 from relay.mime import charset_names, transfer_encoding
 
-_CHARSET = re.compile(r"=\?([^?*]*+)[^?]*+\?[bqBQ]\?")  # RFC 2231 §5: a language may follow it
-_ENCODED_WORD = re.compile(r"=\?([\w.:-]{1,40})(?:\*[\w-]*)?\?([bBqQ])\?([^?\s]*)\?=")
-_BETWEEN_WORDS = re.compile(r"(\?=)\s++(?==\?)")
+# RFC 2231 §5: "*" and a language may follow the charset. A word ends before another one begins.
+_WORD = re.compile(rb"=\?([\w.:+-]{1,40})(?:\*[\w-]*+)?\?([bBqQ])\?((?:[^?=]|\?(?!=)|=(?!\?[^=]))*+)\?=")
+
+
+class _Piece(NamedTuple):
+    """Octets of a value: those of an encoded word, or `charset` None for what stands outside of words."""
+
+    charset: str | None
+    octets: bytes
 
 
 def decode_words(value: bytes) -> str:
-    """The value with all its encoded words decoded; as it came where one of them cannot be."""
-    try:
-        text = value.decode()
-    except UnicodeDecodeError:
-        text = value.decode("latin-1")
-    # What begins a word after the last one's end would be looked through to the end of the line, each time anew.
-    end = text.rfind("?=") + len("?=") if "?=" in text else 0
-    words, rest = text[:end], text[end:]
-    if "=?" not in words or len(words.splitlines()) > 1 or not all(map(charset_names.lookup, _CHARSET.findall(words))):
-        return text
-    with suppress(email.errors.MessageError, LookupError, ValueError):
-        return str(email.header.make_header(email.header.decode_header(words))) + rest
-    return text
+    """The value with its encoded words decoded. Never raises.
+
+    A charset that is unknown, or does not fit, is taken for UTF-8, else for Windows-1252. A word of which no octet can
+    be decoded stays as it came.
+    """
+    if b"=?" not in value:
+        return charset_names.decode(value, "")
+    text: list[str] = []
+    same: list[bytes] = []  # adjacent words of one charset
+    charset: str | None = None
+    for piece in _split_pieces(value):
+        if piece.charset != charset:
+            text.append(_decode_adjacent(same, charset))
+            same, charset = [], piece.charset
+        same.append(piece.octets)
+    text.append(_decode_adjacent(same, charset))
+    return "".join(text)
 
 
-def decode_words_leniently(value: str) -> str:
-    """The value with each encoded word decoded by itself, whatever its charset and its letters are."""
-    if "=?" not in value:
-        return value
-    return _ENCODED_WORD.sub(_decode_word, _BETWEEN_WORDS.sub(r"\1", value))
+def _split_pieces(value: bytes) -> Iterator[_Piece]:
+    at, is_after_word = 0, False
+    for found in _WORD.finditer(value):
+        octets = _decode_payload(found)
+        if found[3].strip() and not octets:
+            continue
+        between = value[at : found.start()]
+        if between.strip(b" \t") or (between and not is_after_word):  # RFC 2047 §6.2: between two words it is left out
+            yield _Piece(None, between)
+        yield _Piece(found[1].decode("ascii").lower(), octets)
+        at, is_after_word = found.end(), True
+    yield _Piece(None, value[at:])
 
 
-def _decode_word(found: re.Match[str]) -> str:
-    octets = found[3].encode("utf-8", "replace")
-    decoded = (
-        transfer_encoding.from_loose_base64(octets) if found[2] in "bB" else quopri.decodestring(octets, header=True)
-    )
-    return charset_names.decode(decoded, found[1])
+def _decode_payload(word: re.Match[bytes]) -> bytes:
+    if word[2] in b"bB":
+        return transfer_encoding.from_loose_base64(word[3])
+    return quopri.decodestring(word[3], header=True)
+
+
+def _decode_adjacent(pieces: list[bytes], charset: str | None) -> str:
+    """The text of words of one charset. They are decoded together if possible: a character may be split over two."""
+    together = charset_names.try_decode(b"".join(pieces), charset or "")
+    return together if together is not None else "".join(charset_names.decode(piece, charset or "") for piece in pieces)
