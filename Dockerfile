@@ -1,7 +1,7 @@
 # Two stages: the first builds a virtual environment, the second is what runs, without a compiler or pip's cache.
 FROM python:3.13-slim AS build
 WORKDIR /src
-COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY pyproject.toml constraints.txt config.toml README.md LICENSE ./
 COPY relay relay
 COPY web web
 RUN python -m venv /opt/waypost \

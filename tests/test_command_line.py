@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import io
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from relay.store.console import api_keys
 from relay.store.database.tables import Status
 from relay.store.recipients import suppressions
 from relay.store.views import statistics
-from tests.waypost_server import Waypost
+from tests.waypost_server import ROOT, Waypost
 
 PROGRAM = [sys.executable, "-m", "relay"]
 
@@ -31,7 +32,7 @@ def waypost(*words: str, cwd: Path, **environment: str) -> subprocess.CompletedP
         capture_output=True,
         stdin=subprocess.DEVNULL,
         timeout=60,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), **environment},
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
     )
 
 
@@ -114,7 +115,7 @@ def loaded_modules(*words: str, cwd: Path) -> set[str]:
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "relay", *words],
         cwd=cwd, capture_output=True, text=True, timeout=60,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     return {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
@@ -133,3 +134,33 @@ def test_a_pipe_gets_utf_8_whatever_the_locale(sandbox: Waypost) -> None:
     done = waypost(*listing, cwd=sandbox.folder, PYTHONUTF8="0", PYTHONIOENCODING="ascii")
     assert done.returncode == 0, done.stderr
     assert "Grüße an Ann" in done.stdout.decode("utf-8")
+
+
+def test_config_prints_the_template_and_a_start_accepts_it(tmp_path: Path) -> None:
+    done = waypost("config", cwd=tmp_path)
+    assert done.stdout == (ROOT / "config.toml").read_bytes()
+    (tmp_path / "config.toml").write_bytes(done.stdout)
+    assert waypost("check", cwd=tmp_path).returncode == 0
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_is_a_script_that_the_shell_can_read(shell: str, tmp_path: Path) -> None:
+    script = waypost("completion", shell, cwd=tmp_path).stdout
+    assert b"suppressions" in script and b"api-key" in script
+    if program := shutil.which(shell):
+        subprocess.run([program, "-n"], input=script, check=True, timeout=60)
+
+
+def test_bash_completes_commands_actions_values_and_files(tmp_path: Path) -> None:
+    (tmp_path / "newsletter.eml").touch()
+    (tmp_path / "script").write_bytes(waypost("completion", "bash", cwd=tmp_path).stdout)
+    for words, completed in (
+        ("sup", "suppressions"),
+        ("queue re", "retry"),
+        ("messages --status bou", "bounced"),
+        ("instrument news", "newsletter.eml"),
+    ):
+        asked = f"COMP_WORDS=(waypost {words}) COMP_CWORD={len(words.split())}"
+        typed = f". ./script; {asked}; _shtab_waypost; echo ${{COMPREPLY[@]}}"
+        done = subprocess.run(["bash", "-c", typed], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+        assert done.stdout.split() == [completed], (words, done)

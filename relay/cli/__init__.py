@@ -1,8 +1,10 @@
 """The command line. `main` runs a command, `command_table` knows all, `arguments/` says what one may type, and each
 module here does the work of the command of its name.
 
-`serve` `check` `demo` `instrument` `classify` `token` what needs no running server · `messages` `events` `stats`
-`queue` what became of mail · `suppressions` `webhooks` `pixel` `person` what is listed and changed · `keys` `user`
-`api_key` the installation · `parser` and `argument_types` read words · `command` what all share · `output` what they
-print · `samples` the demo's mail · `file_octets` a file as the relay takes it in
+- to start: `serve` `check` `template` (config) `demo` with its mail in `samples` `completion`
+- what a mail, a reply or a URL means: `instrument` with `file_octets` (a file as the relay reads it) `classify` `token`
+- what became of mail: `messages` `events` `stats` `queue`
+- what is listed and changed: `suppressions` `webhooks` `pixel` `person`
+- the installation: `keys` `user` `api_key`
+- what all share: `parser` and `argument_types` read words, `command` opens what they need, `output` prints
 """

@@ -32,6 +32,7 @@ class _Command(NamedTuple):
 COMMANDS = {
     "serve": _Command("start the relay, the tracking site and the console", serving.add_serve),
     "check": _Command("check the configuration", serving.add_check),
+    "config": _Command("print the commented configuration, to begin with", serving.add_config),
     "demo": _Command("see everything at once, on sample mail", serving.add_demo),
     "instrument": _Command("show what would become of a mail", mail.add_instrument),
     "classify": _Command("classify SMTP replies and bounce mails", mail.add_classify),
@@ -47,6 +48,7 @@ COMMANDS = {
     "person": _Command("export or erase all about one address", recipients.add_person),
     "user": _Command("add, list or remove accounts", installation.add_user),
     "api-key": _Command("make, list or revoke keys of the JSON API", installation.add_api_key),
+    "completion": _Command("make a shell complete commands and options", serving.add_completion),
 }
 
 

@@ -1,4 +1,4 @@
-"""The arguments of `serve`, `check` and `demo`."""
+"""The arguments of `serve`, `check`, `config`, `demo` and `completion`: to start with."""
 
 from relay.cli import argument_types
 from relay.cli.parser import Parser
@@ -44,6 +44,16 @@ If a form asks for one value, join the quoted parts.""",
     parser.set_defaults(run="check.check_configuration")
 
 
+def add_config(parser: Parser) -> None:
+    parser.describe(
+        """\
+Prints config.toml as it comes with this version: every key with its default and its meaning. Delete from it what you
+do not change.""",
+        "waypost config > config.toml",
+    )
+    parser.set_defaults(run="template.print_template")
+
+
 def add_demo(parser: Parser) -> None:
     parser.describe(
         """\
@@ -55,3 +65,15 @@ a temporary folder, on the addresses of config.toml, and deletes it at the end."
     )
     parser.add_argument("--once", action="store_true", help="end when everything has been played")
     parser.set_defaults(run="demo.run_demo")
+
+
+def add_completion(parser: Parser) -> None:
+    parser.describe(
+        "Prints a script with which a shell completes commands, options and their values after a press of Tab.",
+        "source <(waypost completion bash)         # now, or in ~/.bashrc",
+        "waypost completion bash > ~/.local/share/bash-completion/completions/waypost",
+        'waypost completion zsh > "${fpath[1]}/_waypost"',
+        "waypost completion fish > ~/.config/fish/completions/waypost.fish",
+    )
+    parser.add_argument("shell", choices=("bash", "zsh", "fish"), metavar="SHELL", help="bash, zsh or fish")
+    parser.set_defaults(run="completion.print_completion")
