@@ -5,9 +5,8 @@ docs/log-facts.md has a row for each fact, and a test compares the two. `log_lin
 
 import logging
 import sys
-import traceback
 
-from relay import log_lines, redaction
+from relay import log_lines, metrics, redaction
 
 _log = logging.getLogger("waypost")
 _write = log_lines.write_line
@@ -83,6 +82,7 @@ def refused_again(ip: str, count: int) -> None:
 
 def login_failed(door: str, ip: str) -> None:
     """A wrong name, password or key at `smtp`, `console` or `api`. The filter in docs/fail2ban matches this line."""
+    metrics.login_failed(door)
     _write(logging.WARNING, "login-failed", ip=ip, door=door)
 
 
@@ -106,10 +106,9 @@ def accepted(message: str, recipients: int, octets: int, mode: str) -> None:
 
 def fault(where: str, fault_id: str) -> None:
     """An error of ours that is being handled; its traceback once a minute. `id`: of the reply, page or item."""
+    metrics.fault(where)
     error = sys.exc_info()[1]
-    place = ""
-    for frame, line in traceback.walk_tb(error.__traceback__ if error else None):
-        place = f"{frame.f_code.co_filename.rpartition('/')[2]}:{line}"
+    place = log_lines.find_place(error)
     name = type(error).__name__
     is_new = log_lines.is_first_within_minute((where, place, name))
     _log.error("%s", log_lines.format_line("fault", where=where, id=fault_id, error=name, place=place), exc_info=is_new)
@@ -117,6 +116,7 @@ def fault(where: str, fault_id: str) -> None:
 
 def fault_trace(where: str, fault_id: str, trace: str) -> None:
     """An error of ours that was handled without the log, for example in another process: its traceback."""
+    metrics.fault(where)
     is_new = log_lines.is_first_within_minute((where, trace))
     more = f"\n{redaction.redact_addresses(trace)}" if is_new else " (as before)"
     _log.error("%s%s", log_lines.format_line("fault", where=where, id=fault_id), more)

@@ -8,6 +8,7 @@ import logging
 import re
 import sys
 import time
+import traceback
 from datetime import UTC, datetime
 
 from relay import redaction
@@ -51,6 +52,14 @@ def write_line(level: int, fact: str, /, **keys: object) -> None:
 def format_line(fact: str, /, **keys: object) -> str:
     """`fact key=value …`."""
     return " ".join([fact, *(f"{key}={_quote_value(value)}" for key, value in keys.items())])
+
+
+def find_place(error: BaseException | None) -> str:
+    """`FILE:LINE` where it was raised."""
+    place = ""
+    for frame, line in traceback.walk_tb(error.__traceback__ if error else None):
+        place = f"{frame.f_code.co_filename.rpartition('/')[2]}:{line}"
+    return place
 
 
 def is_first_within_minute(key: object) -> bool:

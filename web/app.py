@@ -1,7 +1,7 @@
-"""The two applications, each a list of routes.
+"""The applications, each a list of routes.
 
 `tracking` is what recipients meet, under `tracking.public_url`; `console` is the operators', on a listener of its
-own. Neither opens the store or a socket: the node does.
+own; so is `metrics`, where it is asked for. None opens the store or a socket: the node does.
 """
 
 import asyncio
@@ -23,8 +23,9 @@ from starlette.routing import BaseRoute, Mount, Route, Router
 from relay import tokens
 from relay.config.schema import Config
 from relay.store.store import Store
-from web import rendering
+from web import metrics, rendering
 from web.api import core
+from web.api.authorization import RequireApiKey
 from web.console.site import Console
 from web.inbound.certificates import Fetch
 from web.inbound.endpoint import MAX_BODY, ProviderWebhooks
@@ -110,12 +111,34 @@ def make_console_app(config: Config, store: Store, ring: tokens.KeyRing) -> Star
     hosts = Middleware(
         KnownHosts,
         known=[*config.console.hosts, config.console.listen.host, config.relay.hostname, socket.gethostname()],
-        is_exempt=lambda path: path in _HEALTH_PATHS or core.is_api_path(path),  # whose keys no browser sends by itself
+        # The last two have keys, which no browser sends by itself.
+        is_exempt=lambda path: path in (*_HEALTH_PATHS, metrics.PATH) or core.is_api_path(path),
         unknown_response=lambda: operator.renderer.render("error.html", 421, account=""),
         any_address=True,
     )
-    routes = [Route("/healthz", _answer_healthz), *operator.routes()]
+    metrics_page = RequireApiKey(
+        Router([Route(metrics.PATH, metrics.MetricsPage(config, store).show)]),
+        config=config,
+        store=store,
+        path="",
+        make_error=metrics.refusal_response,
+    )
+    routes = [Route("/healthz", _answer_healthz), Route(metrics.PATH, metrics_page), *operator.routes()]
     return _make_app(routes, operator.renderer, guard, hosts, *operator.middleware())
+
+
+def make_metrics_app(config: Config, store: Store) -> Starlette:
+    """`/metrics` `/healthz` `/readyz` on a listener of their own, without a key."""
+    routes = [
+        Route(metrics.PATH, metrics.MetricsPage(config, store).show),
+        Route("/healthz", _answer_healthz),
+        Route("/readyz", _Readiness(store).answer),
+    ]
+    return Starlette(routes=routes, middleware=[Middleware(SafeErrors, where="metrics", fault_response=_plain_fault)])
+
+
+def _plain_fault(request: Request, fault_id: str) -> Response:
+    return PlainTextResponse(f"the fault is ours, and is in the log as {fault_id}\n", 500)
 
 
 def _make_app(

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime, time, timedelta
 
 MAX_WORKERS = 64
-SCOPES = ("read", "messages", "suppressions", "queue", "consent", "pixels", "webhooks")  # as api_keys has them
+# As api_keys has them.
+SCOPES = ("read", "messages", "suppressions", "queue", "consent", "pixels", "webhooks", "metrics")
 STATUSES = ("queued", "delivered", "deferred", "bounced", "expired", "suppressed")  # as tables.Status has them
 STATISTIC_GROUPS = ("hour", "day", "stream", "tag", "domain", "category")  # as statistics has them
 REASONS = ("hard_bounce", "unsubscribe", "complaint", "manual")  # as suppressions has them

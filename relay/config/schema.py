@@ -15,6 +15,7 @@ from relay.config.values import (
     Domain,
     Duration,
     HostPort,
+    OptionalAddress,
     OptionalDomain,
     OptionalMailbox,
     PublicUrl,
@@ -157,6 +158,10 @@ class ConsoleConfig(ConfigTable):
     hosts: list[Domain] = []
 
 
+class MetricsConfig(ConfigTable):
+    listen: OptionalAddress = None
+
+
 class WebhooksConfig(ConfigTable):
     allow_networks: list[Subnet] = []
 
@@ -177,6 +182,7 @@ class Config(ConfigTable):
     dkim: DkimConfig = DkimConfig()
     privacy: PrivacyConfig = PrivacyConfig()
     console: ConsoleConfig = ConsoleConfig()
+    metrics: MetricsConfig = MetricsConfig()
     webhooks: WebhooksConfig = WebhooksConfig()
     webhook: list[WebhookConfig] = []
 
@@ -196,6 +202,7 @@ class Config(ConfigTable):
     def _check_consistency(self) -> Self:
         listeners = [(f"[[listen]] #{n}", listen.address) for n, listen in enumerate(self.listen, 1)]
         listeners += [("[tracking] listen", self.tracking.listen), ("[console] listen", self.console.listen)]
+        listeners += [("[metrics] listen", self.metrics.listen)] if self.metrics.listen else []
         seen: dict[HostPort, str] = {}
         for name, address in listeners:
             if address.port and address in seen:

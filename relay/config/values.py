@@ -83,6 +83,11 @@ def read_host_port(value: object) -> HostPort:
     return HostPort(bare, int(port))
 
 
+def read_optional_host_port(value: object) -> HostPort | None:
+    """The same, or nothing."""
+    return None if value in ("", None) else read_host_port(value)
+
+
 def read_url(value: object) -> str:
     """An http or https URL without query, and without a final slash."""
     text = str(value).strip().rstrip("/")
@@ -255,6 +260,7 @@ def _reason(error: Exception) -> str:
 Duration = Annotated[timedelta, BeforeValidator(read_duration)]
 Size = Annotated[int, BeforeValidator(read_size)]
 Address = Annotated[HostPort, BeforeValidator(read_host_port)]
+OptionalAddress = Annotated[HostPort | None, BeforeValidator(read_optional_host_port)]
 PublicUrl = Annotated[str, BeforeValidator(read_url)]
 WebhookUrl = Annotated[str, BeforeValidator(read_webhook_url)]
 Secret = Annotated[SecretStr, BeforeValidator(read_secret)]

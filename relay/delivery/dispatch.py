@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Protocol
 
-from relay import address, log
+from relay import address, log, metrics
 from relay.bounce.classify import Phase
 from relay.config.schema import Config
 from relay.delivery import dsn_sender, outcomes, recipient_filter, schedule
@@ -104,8 +104,10 @@ class Dispatcher:
             log.suppression_overridden(message.id, number, suppression)
         elif suppression:
             log.suppressed(message.id, number, suppression)
+            metrics.delivery_attempted(Status.SUPPRESSED, "suppressed", "")
             return outcomes.suppressed(number=number, recipient=mailbox, now=self._now(), reason=suppression)
         if message.expires_at <= self._now():
+            metrics.delivery_attempted(Status.EXPIRED, "expired", "")
             expired = outcomes.expired(number=number, recipient=mailbox, now=self._now())
             return self._with_dsn_due(message, target, expired)
         return None
@@ -226,6 +228,9 @@ class Dispatcher:
 
 
 def _log_outcome(message: str, outcome: Outcome, result: AttemptResult) -> None:
+    metrics.delivery_attempted(outcome.status, outcome.category, result.upstream)
+    if result.reply.code:
+        metrics.upstream_replied(result.upstream, result.took_ms)
     if outcome.status is Status.DELIVERED:
         log.delivered(message, outcome.number, result.upstream, result.took_ms)
         return

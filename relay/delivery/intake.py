@@ -12,7 +12,7 @@ from typing import ParamSpec, TypeVar
 
 import sqlalchemy as sa
 
-from relay import log
+from relay import log, metrics
 from relay.address import Mailbox
 from relay.config.schema import Config
 from relay.delivery import message_rows
@@ -81,6 +81,9 @@ class Intake:
             and self._background_octets + len(accepted.octets) <= _MAX_BACKGROUND_OCTETS
         )
         log.accepted(accepted.id, len(recipients), len(accepted.octets), "inline" if is_inline else "queued")
+        metrics.message_accepted(message.stream, len(accepted.octets))
+        for reason in plan.reasons:
+            metrics.left_untouched(reason)
         accept = self._inline if is_inline else self._queued
         return await accept(loaded, targets, accepted.hung_up)
 

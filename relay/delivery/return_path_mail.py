@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from relay import clients, ids, log, return_path, tokens
+from relay import clients, ids, log, metrics, return_path, tokens
 from relay.address import Mailbox
 from relay.bounce import arf, recipient_report
 from relay.bounce.recipient_report import RecipientReport
@@ -178,6 +178,7 @@ class ReturnPathMail:
             log.fact_lost("hit", errors.describe_error(error))
             raise _cannot_store() from error
         log.late_report(token.message, token.number, hit.type, "mailto", True)
+        metrics.late_reports("mail", 1)
         return Reply(250, "2.0.0", "you are unsubscribed")
 
     async def _apply_report(self, report: LateReport) -> None:
@@ -194,6 +195,7 @@ class ReturnPathMail:
             log.not_stored(report.message, errors.describe_error(error))
             raise _cannot_store() from error
         log.late_report(report.message, report.number, report.type, report.attempt.upstream, is_new)
+        metrics.late_reports("mail", int(is_new))
 
 
 def _report_meaning(report: Report) -> _ReportMeaning | None:

@@ -11,7 +11,7 @@ from typing import cast
 
 from aiosmtpd.smtp import SMTP
 
-from relay import log
+from relay import log, metrics
 from relay.edge import proxy_protocol, tls
 from relay.edge.connection_limits import ConnectionSlot
 from relay.edge.contexts import ListenerContext, ServerContext
@@ -65,6 +65,7 @@ class SmtpConnection(SMTP):
         ip = str(peer[0]).partition("%")[0] if isinstance(peer, tuple) else "127.0.0.1"
         self._command_reader = CommandReader(self._reader)
         self._server.connections.add(self)
+        metrics.connection_opened()
         try:
             if self._listener.listen.proxy_protocol:
                 ip = await self._read_proxy_header(ip)
@@ -76,6 +77,7 @@ class SmtpConnection(SMTP):
             await self._reply(Reply(220, "", f"{self._server.hostname} ESMTP Waypost"))
             await self._run_commands()
         except RefusedError as refusal:
+            metrics.refused(refusal.reply.code)
             if self._can_send:
                 await self._reply(refusal.reply)
         except proxy_protocol.ProxyHeaderError as error:
@@ -84,6 +86,7 @@ class SmtpConnection(SMTP):
             pass  # the client is gone
         finally:
             self._server.connections.discard(self)
+            metrics.connection_closed()
             if self._slot:
                 self._slot.release()
             if repeated := self._refusals.total() - len(self._refusals):
@@ -134,6 +137,7 @@ class SmtpConnection(SMTP):
 
     def _log_refusal(self, reply: Reply) -> None:
         """Logs a refusal once; when the connection ends, it is logged how often it was repeated."""
+        metrics.refused(reply.code)
         key = reply.code, reply.status
         self._refusals[key] += 1
         if self._refusals[key] == 1:

@@ -2,6 +2,6 @@
 
 `server` puts a node together · `data_directory` lock, keys, database · `listeners` the sockets · `privileges` of root
 dropped · `supervisor` keeps the roles up · `role` a role's process · `event_loop` of the mail role · `mail_role` and
-`web_role` what they run · `recovery` after a death · `maintenance` journal and retention · `shared_logins` between
-mail processes · `descriptors` when they run out · `systemd` notifications to it
+`web_role` what they run · `recovery` after a death · `maintenance` journal and retention · `observer` metrics ·
+`shared_logins` between mail processes · `descriptors` when they run out · `systemd` notifications to it
 """

@@ -1,7 +1,8 @@
 """The listening sockets of the configuration: taken from systemd where it has opened them, else bound here.
 
-In: `[[listen]]`, `[tracking] listen`, `[console] listen`, and what sd_listen_fds(3) says.  Out: a socket for each. One
-of systemd's is known by its name (FileDescriptorName=smtp, smtp-2 …, tracking, console) or by its address.
+In: `[[listen]]`, `listen` of `[tracking]`, `[console]` and `[metrics]`, and what sd_listen_fds(3) says.  Out: a socket
+for each. One of systemd's is known by its name (FileDescriptorName=smtp, smtp-2 …, tracking, console, metrics) or
+by its address.
 """
 
 import errno
@@ -20,10 +21,12 @@ _FIRST_DESCRIPTOR = 3  # sd_listen_fds(3): SD_LISTEN_FDS_START
 
 
 class Listeners(NamedTuple):
-    """The sockets of each role, in the order of the configuration; of the web: tracking, then console."""
+    """The sockets of each role, in the order of the configuration; of the web: tracking, then console.
+    That of the metrics, if there is one, any role can serve."""
 
     smtp: list[socket.socket]
     web: list[socket.socket]
+    metrics: list[socket.socket]
 
 
 class _Listener(NamedTuple):
@@ -42,8 +45,9 @@ def bind(config: Config, only: str | None) -> Listeners:
         _Listener("tracking", "[tracking] listen", config.tracking.listen),
         _Listener("console", "[console] listen", config.console.listen),
     ]
-    given = _match(_inherited(), [*smtp, *web])
-    wanted = {"smtp": smtp if only != "web" else [], "web": web if only != "smtp" else []}
+    metrics = [_Listener("metrics", "[metrics] listen", config.metrics.listen)] if config.metrics.listen else []
+    given = _match(_inherited(), [*smtp, *web, *metrics])
+    wanted = {"smtp": smtp if only != "web" else [], "web": web if only != "smtp" else [], "metrics": metrics}
     opened = {
         role: [given.pop(entry) if entry in given else _bind(entry.address, entry.key) for entry in expected]
         for role, expected in wanted.items()

@@ -1,6 +1,7 @@
 """The mail role: edge, delivery and queue of one process, put together."""
 
 import asyncio
+import contextlib
 import signal
 import socket
 from collections.abc import Sequence
@@ -18,11 +19,17 @@ from relay.delivery.smtp.failover import Upstreams
 from relay.edge.server import Edge
 from relay.envelope import Login
 from relay.node import data_directory, descriptors, maintenance
+from relay.node.observer import Observer
 from relay.node.shared_logins import LoginChannel
 
 
 async def serve(
-    config: Config, sockets: Sequence[socket.socket], ready: asyncio.Event, stop: asyncio.Event, channel: LoginChannel
+    config: Config,
+    sockets: Sequence[socket.socket],
+    ready: asyncio.Event,
+    stop: asyncio.Event,
+    channel: LoginChannel,
+    observer: Observer | None = None,
 ) -> None:
     """Serves mail on the sockets until `stop`, then drains: transactions end, leases go back."""
     descriptors.report_shortage(asyncio.get_running_loop())
@@ -68,9 +75,10 @@ async def serve(
         asyncio.create_task(maintenance.run_folding(store)),
         asyncio.create_task(descriptors.watch_shortage()),
     ]
-    ready.set()
-    stopping = asyncio.create_task(stop.wait())
-    await asyncio.wait({stopping, *tasks}, return_when=asyncio.FIRST_COMPLETED)
+    async with observer.running(store) if observer else contextlib.nullcontext():
+        ready.set()
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait({stopping, *tasks}, return_when=asyncio.FIRST_COMPLETED)
     failed = not stop.is_set()  # a task that never ends has ended
     stopping.cancel()
     end = asyncio.get_running_loop().time() + config.relay.drain.total_seconds()

@@ -16,9 +16,10 @@ import sys
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
-from relay import log
+from relay import log, metrics
 from relay.config.schema import Config
 from relay.node import privileges
+from relay.shared_counters import SharedCounters
 
 Serve = Callable[[Config, Sequence[socket.socket], asyncio.Event, asyncio.Event], Awaitable[None]]
 Recover = Callable[[Config, Sequence[int]], None]
@@ -34,6 +35,7 @@ class Role(NamedTuple):
     name: str
     serve: Serve
     sockets: Sequence[socket.socket]
+    counters: SharedCounters
     recover: Recover | None = None
     make_loop: Callable[[], asyncio.AbstractEventLoop] | None = None  # None: asyncio's own
 
@@ -42,6 +44,7 @@ def run_child(config: Config, role: Role, heartbeat_pipe: int, parent: int, dead
     """Runs the role in a process that was just forked. Returns its exit status."""
     faulthandler.enable()  # SIGABRT writes the stack of each thread to standard error
     _end_with_parent(parent)
+    metrics.count_in(role.counters, role.name)
     privileges.forbid_new_privileges()
     gc.freeze()  # else each full collection, for which all wait, passes through the whole program too
     os.set_blocking(heartbeat_pipe, False)  # a supervisor that is stopped does not read

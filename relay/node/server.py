@@ -7,18 +7,20 @@ import contextlib
 import functools
 import os
 import resource
+import socket
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import sqlalchemy as sa
 
-from relay import __version__, log
+from relay import __version__, log, metrics
 from relay.config.schema import Config
 from relay.config.values import HostPort
 from relay.node import data_directory, listeners, mail_role, privileges, recovery, systemd, web_role
 from relay.node.data_directory import StartupError
 from relay.node.event_loop import make_mail_loop
+from relay.node.observer import Observer
 from relay.node.role import Role
 from relay.node.shared_logins import make_channels
 from relay.node.supervisor import Supervisor
@@ -46,22 +48,18 @@ def serve(config: Config, only: str | None) -> int:
         bound = bound or listeners.bind(config, only)
         roles: list[Role] = []
         if only in (None, "smtp"):
-            roles += [
-                Role(
-                    "smtp",
-                    functools.partial(mail_role.serve, channel=channel),
-                    bound.smtp,
-                    recovery.recover_dead_workers,
-                    make_mail_loop,
-                )
-                for channel in make_channels(config.relay.workers)
-            ]
+            channels = make_channels(config.relay.workers)
+            for n, (channel, counters) in enumerate(zip(channels, metrics.share(len(channels)), strict=True)):
+                observer = Observer(config, bound.metrics) if only == "smtp" and n == 0 else None
+                work = functools.partial(mail_role.serve, channel=channel, observer=observer)
+                roles.append(Role("smtp", work, bound.smtp, counters, recovery.recover_dead_workers, make_mail_loop))
             if not config.database.url.get_secret_value():
                 recovery.recover_dead_workers(config, None)  # the only server starts: any holder of a lease is dead
         if only in (None, "web"):
-            roles.append(Role("web", web_role.serve, bound.web))
+            work = functools.partial(web_role.serve, observer=Observer(config, bound.metrics))
+            roles.append(Role("web", work, bound.web, metrics.share(1)[0]))
             _print_first_account(config)
-        return Supervisor(config, roles, functools.partial(_print_ready, config, roles)).run()
+        return Supervisor(config, roles, functools.partial(_print_ready, config, roles, bound.metrics)).run()
 
 
 def _raise_file_limit() -> None:
@@ -119,7 +117,7 @@ def _print_first_account(config: Config) -> None:
     )
 
 
-def _print_ready(config: Config, roles: Sequence[Role]) -> None:
+def _print_ready(config: Config, roles: Sequence[Role], bound_metrics: Sequence[socket.socket]) -> None:
     parts = ["ready"]
     for role in {role.name: role for role in roles}.values():
         places = [HostPort(*listener.getsockname()[:2]) for listener in role.sockets]
@@ -127,6 +125,8 @@ def _print_ready(config: Config, roles: Sequence[Role]) -> None:
             parts.append("smtp=" + ",".join(map(str, places)))
         else:
             parts += [f"tracking={config.tracking.public_url}", f"console=http://{places[1]}"]
+    if bound_metrics:
+        parts.append(f"metrics=http://{HostPort(*bound_metrics[0].getsockname()[:2])}/metrics")
     sys.stdout.write(" ".join(parts) + "\n")
     sys.stdout.flush()
     systemd.notify("READY=1")

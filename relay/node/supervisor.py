@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from relay import log
+from relay import log, metrics
 from relay.config.schema import Config
 from relay.node import role, systemd
 from relay.node.data_directory import StartupError
@@ -163,6 +163,7 @@ class Supervisor:
                 self._signal_children(signal.SIGTERM)
                 raise StartupError(f"the {child.role.name} role did not start; its reason stands above")
             log.role_died(child.role.name, pid, status)
+            metrics.role_died(child.role.name)
             at_s = time.monotonic() + _RESTART_AFTER_S
             self._restarts.append(_Restart(at_s, child.role, (*child.dead_pids, pid)))
 

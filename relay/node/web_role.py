@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from relay.config.schema import Config
 from relay.delivery.webhooks.sender import WebhookSender
 from relay.node import data_directory, descriptors, maintenance
+from relay.node.observer import Observer
 from web import app
 from web.server import protocol
 from web.server.connections import WebConnections
@@ -17,7 +18,9 @@ _MAX_TRACKING, _MAX_CONSOLE = 2000, 500  # connections; each may hold 64 KB that
 _SWITCH_S = 0.0005  # a redirect does not wait 5 ms for each turn while hits are written down on another thread
 
 
-async def serve(config: Config, sockets: Sequence[socket.socket], ready: asyncio.Event, stop: asyncio.Event) -> None:
+async def serve(
+    config: Config, sockets: Sequence[socket.socket], ready: asyncio.Event, stop: asyncio.Event, observer: Observer
+) -> None:
     """Serves tracking on the first socket and the console on the second until `stop`."""
     sys.setswitchinterval(_SWITCH_S)
     descriptors.report_shortage(asyncio.get_running_loop())
@@ -42,9 +45,10 @@ async def serve(config: Config, sockets: Sequence[socket.socket], ready: asyncio
     folding = asyncio.create_task(maintenance.run_folding(store))
     hooks = WebhookSender(config, store, ring)
     telling = asyncio.create_task(hooks.run())
-    ready.set()
-    stopping = asyncio.create_task(stop.wait())
-    await asyncio.wait({stopping, *serving}, return_when=asyncio.FIRST_COMPLETED)
+    async with observer.running(store):
+        ready.set()
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait({stopping, *serving}, return_when=asyncio.FIRST_COMPLETED)
     for server in servers:
         server.should_exit = True
     await asyncio.gather(*serving, hooks.drain(protocol.DRAIN_S))

@@ -29,7 +29,7 @@ from relay.config.schema import Config
 from relay.store.console import accounts, console_sessions
 from relay.store.database import errors
 from relay.store.store import Store
-from web import visitors
+from web import metrics, visitors
 from web.api import core
 from web.console import cookies, sign_in_limits
 from web.rendering import TemplateRenderer
@@ -72,7 +72,7 @@ class RequireLogin:
             return
         request = Request(scope)
         path = request.url.path
-        if core.is_api_path(path):  # which has keys for a gate
+        if core.is_api_path(path) or path == metrics.PATH:  # which have keys for a gate
             await self._app(scope, receive, send)
             return
         if request.method not in ("GET", "HEAD") and _is_cross_site(request):

@@ -21,7 +21,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
-from relay import ids, log, return_path, tokens
+from relay import ids, log, metrics, return_path, tokens
 from relay.bounce import classify, recipient_report
 from relay.bounce.classify import BounceKind, Verdict
 from relay.config.schema import Config
@@ -198,6 +198,7 @@ class ProviderWebhooks:
         if fault:
             raise fault  # the provider tells it all again, which changes nothing of what is settled
         log.provider_events(provider, **counts)
+        metrics.late_reports(provider, counts["taken"])
         return dict(counts) | ({"malformed": len(payload.faults)} if payload.faults else {})
 
     def _apply_events(self, provider: str, payload: _VerifiedPayload, connection: sa.Connection) -> dict[str, int]:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from relay import ids, log, tokens
+from relay import ids, log, metrics, tokens
 from relay.attribution import delivery_verdict
 from relay.config.schema import Config
 from relay.edits import Kind
@@ -76,6 +76,7 @@ class HitRecorder:
             link=token.link,
         )
         on_disk = self._buffer.add("hit", hit)
+        metrics.hit(hit.type, verdict)
         if verdict == visitors.HUMAN and hit.number is not None:
             step = DeliveryVisit(time.monotonic(), token.message, token.recipient)
             for one in self._mass_visitors.observe(address, agent, step):
@@ -108,6 +109,7 @@ class TokenReader:
         try:
             return self._ring.read(kind, tokens.leading_token(text))
         except tokens.InvalidTokenError:
+            metrics.bad_token(kind)
             request.state.refused = not self._tries.allow(visitors.client_address(request, self._trusted))
             if not request.state.refused:  # a flood is not worth a line each
                 log.bad_token(kind)
@@ -129,6 +131,7 @@ class TrackingEndpoints:
         self._hits = hits
 
     async def open(self, request: Request) -> Response:
+        started_s = time.perf_counter()
         name: str = request.path_params["name"]
         text = tokens.leading_token(name)
         if name.startswith((".gif", ".png"), len(text)):
@@ -136,9 +139,11 @@ class TrackingEndpoints:
             token = self._reader.read(Kind.OPEN, text, request)
             if token is not None and (on_disk := self._hits.record_hit(token, request)):
                 await on_disk
+        metrics.pixel_sent(time.perf_counter() - started_s)
         return image_response(name)
 
     async def click(self, request: Request) -> Response:
+        started_s = time.perf_counter()
         token = self._reader.read(Kind.CLICK, request.path_params["token"], request)
         if token is not None and token.stored_reference:
             try:
@@ -149,4 +154,5 @@ class TrackingEndpoints:
             return self._reader.bad_token_response(request)
         if on_disk := self._hits.record_hit(token, request):
             await on_disk
+        metrics.redirected(time.perf_counter() - started_s)
         return redirect_response(token.url)

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 from collections.abc import Iterator
 from http import HTTPStatus
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -70,7 +70,7 @@ class BoundedProtocol(HttpToolsProtocol):
     # --- from the transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
+        transport = cast(asyncio.Transport, transport)  # uvloop's does not inherit from it
         super().connection_made(transport)
         if self.client is None:  # gone already
             transport.abort()

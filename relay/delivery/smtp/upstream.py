@@ -13,7 +13,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from relay import address, log
+from relay import address, log, metrics
 from relay.bounce.classify import Phase
 from relay.config import smtp
 from relay.delivery.smtp import transaction
@@ -188,6 +188,7 @@ class Upstream:
     def _record_stall(self, fault: str) -> None:
         if self._breaker.open(fault, datetime.now(UTC)):
             log.upstream_out(self.name, Phase.DOT, 0, "", fault)
+            metrics.upstream_down(self.name, True)
             self._is_on_trial = True
             self._begin_outage()
 
@@ -249,6 +250,7 @@ class Upstream:
             raise
         if not connection.is_reused and self._breaker.record_success():
             log.upstream_back(self.name)
+            metrics.upstream_down(self.name, False)
         return connection
 
     def _record_failure(self, fault: UnreachableError, *, is_login: bool) -> None:
@@ -256,6 +258,7 @@ class Upstream:
             log.upstream_out(
                 self.name, fault.phase, fault.reply.code, fault.reply.status, fault.reply.reason_without_reply
             )
+            metrics.upstream_down(self.name, True)
             self._begin_outage()
 
     async def _probe_until_back(self) -> None:

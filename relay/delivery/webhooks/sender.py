@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 
-from relay import backoff, ids, log, webhook_signatures
+from relay import backoff, ids, log, metrics, webhook_signatures
 from relay.config.schema import Config
 from relay.config.webhook import WebhookConfig
 from relay.delivery import queue_worker
@@ -178,6 +178,7 @@ class WebhookSender:
                 return
             response = await self._client.send(to, request)
             is_success = response.is_success
+            metrics.webhook_request(to.id, "accepted" if is_success else "refused" if response.code else "failed")
             entry = self._log_entry(to, row, event.type, request, response)
             reason = await self._store.write(
                 lambda connection: webhook_queue.record_webhook_attempt(

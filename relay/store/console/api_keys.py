@@ -17,7 +17,7 @@ from relay.store.database.console_tables import ApiKey
 ALL = "*"
 READ = "read"
 # Beside `read`, which may look at everything, each is a resource that may be read and changed.
-SCOPES = (READ, "messages", "suppressions", "queue", "consent", "pixels", "webhooks")
+SCOPES = (READ, "messages", "suppressions", "queue", "consent", "pixels", "webhooks", "metrics")
 _PREFIX = "wp_"  # so that a key that leaks is found, by people and by scanners
 _NOTE_USE_AFTER = timedelta(minutes=1)
 

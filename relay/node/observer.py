@@ -1,0 +1,46 @@
+"""What one process of a node shows of all of them: `[metrics] listen`.
+
+In: the node's counters and the store.  Out: `/metrics`, `/healthz` and `/readyz` on a listener of their own. The web
+role does this, or the first mail process where no web role runs.
+"""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Sequence
+
+from relay.config.schema import Config
+from relay.node import descriptors
+from relay.store.store import Store
+from web import app
+from web.server import protocol
+from web.server.connections import WebConnections
+from web.server.listener import Listener
+
+_MAX_CONNECTIONS = 50
+
+
+class Observer:
+    """Of one node. Made before the fork, used in one process."""
+
+    def __init__(self, config: Config, sockets: Sequence[socket.socket]) -> None:
+        self._config = config
+        self._sockets = sockets
+
+    @contextlib.asynccontextmanager
+    async def running(self, store: Store) -> AsyncIterator[None]:
+        """Observes until the block ends."""
+        serving = [self._serve(one, store) for one in self._sockets]
+        tasks = [asyncio.create_task(server.serve([listener])) for server, listener in serving]
+        try:
+            yield
+        finally:
+            for server, _ in serving:
+                server.should_exit = True
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _serve(self, one: socket.socket, store: Store) -> tuple[protocol.Server, Listener]:
+        connections = WebConnections("metrics", [], lambda: _MAX_CONNECTIONS)
+        made = app.make_metrics_app(self._config, store)
+        server = protocol.Server(made, connections, accept_a_turn=descriptors.ACCEPTS_PER_TURN)
+        return server, Listener(one, connections.count_arrival)

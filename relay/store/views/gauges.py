@@ -1,0 +1,105 @@
+"""How much waits and how much there is, for metrics and alerts: read from the database at most every few seconds.
+
+Every query follows an index of what is still open, except the one that counts suppressions.
+"""
+
+import asyncio
+import contextlib
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from relay import ids
+from relay.store.database import fact_log, tables, webhook_tables
+from relay.store.database.tables import Status
+from relay.store.store import Store
+
+_MAX_AGE_S = 10.0
+_MAX_WAIT_S = 3.0
+
+
+class WebhookGauge(NamedTuple):
+    """A webhook: how many requests wait, and whether it accepts them."""
+
+    id: str
+    state: str  # as in WebhookRow
+    is_failing: bool
+    waiting: int
+
+
+class StoreGauges(NamedTuple):
+    """What the database holds now."""
+
+    queue: dict[str, int]  # waiting deliveries by status: queued, deferred; and parked
+    oldest: datetime | None  # when the oldest waiting delivery's message was accepted
+    suppressions: dict[str, int]  # by reason
+    webhooks: list[WebhookGauge]
+
+
+def read_gauges(connection: sa.Connection) -> StoreGauges:
+    """All of them."""
+    delivery = tables.delivery
+    waits = delivery.c.next_attempt_at.is_not(None)
+    by_status = sa.select(delivery.c.status, sa.func.count()).where(waits).group_by(delivery.c.status)
+    is_parked = sa.and_(
+        tables.has_crashed,
+        delivery.c.next_attempt_at.is_(None),
+        delivery.c.status.in_([Status.QUEUED, Status.DEFERRED]),
+    )
+    oldest = connection.scalar(sa.select(sa.func.min(delivery.c.message)).where(waits))
+    reason = tables.suppression.c.reason
+    return StoreGauges(
+        queue={Status.QUEUED: 0, Status.DEFERRED: 0}
+        | _counts(connection, by_status)
+        | {"parked": connection.scalar(sa.select(sa.func.count()).where(is_parked)) or 0},
+        oldest=ids.time_of(oldest) if oldest else None,
+        suppressions=_counts(connection, sa.select(reason, sa.func.count()).group_by(reason)),
+        webhooks=_read_webhooks(connection),
+    )
+
+
+def _counts(connection: sa.Connection, wanted: "sa.Select[str, int]") -> dict[str, int]:
+    return dict(connection.execute(wanted).tuples().all())
+
+
+def _read_webhooks(connection: sa.Connection) -> list[WebhookGauge]:
+    webhook, queue = webhook_tables.webhook, webhook_tables.webhook_queue
+    waiting = sa.select(sa.func.count()).where(queue.c.webhook == webhook.c.id).scalar_subquery()
+    wanted = sa.select(webhook.c.id, webhook.c.state, webhook.c.failing_since.is_not(None), waiting)
+    rows = connection.execute(wanted.where(webhook.c.state != "gone").order_by(webhook.c.id))
+    return [WebhookGauge(id_, state, bool(is_failing), count) for id_, state, is_failing, count in rows]
+
+
+class GaugeReader:
+    """Reads the gauges for all who ask: one read at a time, and none while the last one is new enough."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._reading: asyncio.Task[StoreGauges] | None = None
+        self._read_at_s = float("-inf")
+        self._last: StoreGauges | None = None
+
+    async def read(self) -> StoreGauges | None:
+        """The gauges, at most some seconds old; None while the database does not answer."""
+        if time.monotonic() - self._read_at_s < _MAX_AGE_S:
+            return self._last
+        if self._reading is None or self._reading.done():
+            self._reading = asyncio.ensure_future(self._store.read(read_gauges))
+        await asyncio.wait({self._reading}, timeout=_MAX_WAIT_S)  # a read that hangs is not begun again
+        if not self._reading.done() or self._reading.exception() is not None:
+            return None
+        self._last, self._read_at_s = self._reading.result(), time.monotonic()
+        return self._last
+
+
+def journal_octets(data_dir: Path) -> int:
+    """The size of the files with facts that the database has not taken."""
+    sizes = 0
+    for path in (data_dir / "journal").glob("*"):
+        with contextlib.suppress(OSError):  # replayed just now
+            status = path.stat()
+            sizes += 0 if path.suffix == fact_log.SUFFIX else status.st_size  # those are written in any case
+    return sizes
