@@ -282,35 +282,6 @@ def advice_for(category: str) -> str:
     return CATEGORIES.get(category, CATEGORIES["undetermined"]).advice
 
 
-_PHASES: Mapping[str, Phase] = {phase.value: phase for phase in Phase}
-# A reply as people paste it: bare, or behind "host mx.example.com[192.0.2.1] said: ", "smtp; ", a log's time.
-_BARE = re.compile(r"\A([2-6][0-9]{2})(?=[\s:;,_#-]|$)")
-_QUOTED = re.compile(r"(?:[;=(\"'>]|:\s|>:|\.\.\.)\s*+([2-5][0-9]{2})(?=[ -]|['\"]?, )")
-_STATED = re.compile(r"\b(?:said|replied|answered|returned|error|code)[:=]?\s++([245][0-9]{2})(?=[ :-])", re.IGNORECASE)
-_INSIDE = re.compile(r"(?<![\w.\[-])([245][0-9]{2})(?=[ -]#?[245]\.[0-9]{1,3}\.[0-9]{1,3}\b)")
-_LINE_END = re.compile(r"(?:\\r)?\\n|\r\n?|\n")
-
-
-def parse_reply_line(line: str, default_phase: Phase) -> tuple[Phase, relay.reply.Reply]:
-    """A phase and a reply from one line of text; without a code in it, the reply's code is 0.
-
-    A phase and a tab may stand before the reply. Its lines may be parted by LF, by a written `\\n`, or
-    only by the repeated code, as logs join them: `550-5.1.1 one 550 5.1.1 two`.
-    """
-    head, tab, rest = line.partition("\t")
-    phase = _PHASES.get(head.strip().lower(), default_phase)
-    if tab and head.strip().lower() in _PHASES:
-        line = rest
-    line = _LINE_END.sub("\n", line.strip())
-    found = _BARE.match(line) or _QUOTED.search(line) or _INSIDE.search(line) or _STATED.search(line)
-    if not found:
-        return phase, relay.reply.parse_reply(0, line)
-    code, rest = found[1], line[found.end() :]
-    lines = re.split(rf"(?<!\s)\s+{code}(?=[ -]|$)" if rest.startswith("-") else rf"\n{code}(?=[ -]|$)", rest)
-    text = "\n".join(part.lstrip("-:;,_'\" \t").rstrip() for part in lines)
-    return phase, relay.reply.parse_reply(int(code), text)
-
-
 def verdict_as_json(verdict: Verdict) -> dict[str, str | bool]:
     """The object that `waypost classify` prints."""
     return {

@@ -8,7 +8,7 @@ import re
 from typing import NamedTuple
 
 import relay.reply
-from relay.bounce import classify
+from relay.bounce import classify, reply_lines
 from relay.bounce.classify import BounceKind, Phase, Verdict
 from relay.reply import Reply
 
@@ -126,7 +126,7 @@ def _find_reply(text: str) -> Reply:
         return relay.reply.parse_reply(0, text)
     # "ResponseCode 421, , Host not reachable"
     code, rest = match[1], text[match.end(1) :]
-    _, reply = classify.parse_reply_line(
+    _, reply = reply_lines.parse_reply_line(
         code + (rest if rest[:1] in " -:\n" else " " + rest.lstrip(",;.)]} ")), Phase.RCPT
     )
     return reply

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from relay.bounce import classify, mbox, report
+from relay.bounce import classify, mbox, reply_lines, report
 from relay.bounce.classify import Phase
 from relay.bounce.report import Report
 from relay.cli import output
@@ -19,7 +19,7 @@ def classify_input(arguments: argparse.Namespace) -> int:
         return _classify_mails(arguments.mail)
     for line in _read_stdin_lines() if arguments.lines else [arguments.reply]:
         if line.strip():
-            phase, reply = classify.parse_reply_line(line.rstrip("\r\n"), Phase(arguments.phase))
+            phase, reply = reply_lines.parse_reply_line(line.rstrip("\r\n"), Phase(arguments.phase))
             output.print_json(classify.verdict_as_json(classify.classify_reply(reply, phase)))
     return 0
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from relay.bounce import classify
+from relay.bounce import classify, reply_lines
 from relay.bounce.classify import BounceKind, Phase
 from relay.reply import Reply
 
@@ -22,7 +22,7 @@ SAMPLES = [
 
 
 def verdict(line: str, upstream: str = "") -> classify.Verdict:
-    phase, reply = classify.parse_reply_line(line, Phase.RCPT)
+    phase, reply = reply_lines.parse_reply_line(line, Phase.RCPT)
     return classify.classify_reply(reply, phase, upstream)
 
 
@@ -187,7 +187,7 @@ def test_any_reply_gets_a_verdict(text: str, code: int, phase: Phase, status: st
 @settings(max_examples=300, deadline=None)
 @given(TEXT)
 def test_any_line_becomes_a_reply(line: str) -> None:
-    phase, reply = classify.parse_reply_line(line, Phase.DOT)
+    phase, reply = reply_lines.parse_reply_line(line, Phase.DOT)
     assert reply.code == 0 or 200 <= reply.code < 700
     assert classify.verdict_as_json(classify.classify_reply(reply, phase)).keys() == set(classify.Verdict._fields)
 
@@ -201,13 +201,13 @@ def test_a_hostile_text_is_read_only_so_far(text: str) -> None:
 
 @pytest.mark.parametrize("unit", [" ", "(", "said ", ": ", "550 x\n", "http://", "www."])
 def test_a_long_line_takes_time_in_proportion(unit: str) -> None:
-    phase, reply = classify.parse_reply_line("550-" + unit * (1_000_000 // len(unit)) + "x", Phase.RCPT)
+    phase, reply = reply_lines.parse_reply_line("550-" + unit * (1_000_000 // len(unit)) + "x", Phase.RCPT)
     assert classify.classify_reply(reply, phase).kind is BounceKind.SOFT
 
 
 def test_neither_case_nor_addresses_change_a_verdict() -> None:
     for name, _, sample, upstream in SAMPLES:
-        phase, reply = classify.parse_reply_line(sample, Phase.RCPT)
+        phase, reply = reply_lines.parse_reply_line(sample, Phase.RCPT)
         loud = Reply(reply.code, reply.status, f"<no.spam@quota.full.example> {reply.text.upper()}")
         assert classify.classify_reply(loud, phase, upstream).rule == name, sample
 

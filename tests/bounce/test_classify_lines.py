@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from relay.bounce import classify, phrases
+from relay.bounce import phrases, reply_lines
 from relay.bounce.classify import Phase
 from relay.reply import Reply
 
@@ -46,14 +46,14 @@ NAMED = {"WHO": ("user", "mailbox")}
     ],
 )
 def test_a_line_becomes_a_reply(line: str, reply: Reply) -> None:
-    assert classify.parse_reply_line(line, Phase.RCPT) == (Phase.RCPT, reply)
+    assert reply_lines.parse_reply_line(line, Phase.RCPT) == (Phase.RCPT, reply)
 
 
 def test_a_phase_and_a_tab_may_stand_before_a_reply() -> None:
-    assert classify.parse_reply_line("dot\t554 no", Phase.RCPT) == (Phase.DOT, Reply(554, "", "no"))
-    assert classify.parse_reply_line("AUTH \t535 no", Phase.RCPT) == (Phase.AUTH, Reply(535, "", "no"))
-    assert classify.parse_reply_line("554\tno", Phase.DATA) == (Phase.DATA, Reply(554, "", "no"))
-    assert classify.parse_reply_line("rcpt 554 5.7.1 no", Phase.DATA) == (Phase.DATA, Reply(554, "5.7.1", "no"))
+    assert reply_lines.parse_reply_line("dot\t554 no", Phase.RCPT) == (Phase.DOT, Reply(554, "", "no"))
+    assert reply_lines.parse_reply_line("AUTH \t535 no", Phase.RCPT) == (Phase.AUTH, Reply(535, "", "no"))
+    assert reply_lines.parse_reply_line("554\tno", Phase.DATA) == (Phase.DATA, Reply(554, "", "no"))
+    assert reply_lines.parse_reply_line("rcpt 554 5.7.1 no", Phase.DATA) == (Phase.DATA, Reply(554, "5.7.1", "no"))
 
 
 def test_any_octets_on_standard_input_get_an_answer_each() -> None:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from relay.bounce import classify
+from relay.bounce import classify, reply_lines
 from relay.bounce.classify import BounceKind, Phase
 from tests.bounce.corpus import score
 
@@ -65,6 +65,6 @@ def test_the_same_words_blame_the_recipient_only_if_they_are_about_it() -> None:
         for said in IS_NOT_THERE:
             for whose, blamed in ((NOT_THE_RECIPIENT, False), (THE_RECIPIENT, True)):
                 for what in whose:
-                    _, reply = classify.parse_reply_line(f"550 5.7.1 The {what} {said}", phase)
+                    _, reply = reply_lines.parse_reply_line(f"550 5.7.1 The {what} {said}", phase)
                     verdict = classify.classify_reply(reply, phase)
                     assert (verdict.kind is BounceKind.HARD) == blamed, (reply.text, verdict)

@@ -227,7 +227,7 @@ def _marks() -> Examples:
 
 EXAMPLES: dict[str, Callable[[], Examples]] = {
     "relay.attribution.rules._pattern": _none,
-    "relay.bounce.classify.parse_reply_line": _lines_of_replies,
+    "relay.bounce.reply_lines.parse_reply_line": _lines_of_replies,
     "relay.bounce.lenient_mime._split_multipart": _boundaries,
     "relay.bounce.phrases.search": _phrases,
     "relay.bounce.word_lists.list_pattern": _none,

@@ -13,7 +13,7 @@ from typing import NamedTuple
 if __name__ == "__main__":  # run as a file: its own folder is on the path, the repository's is not
     sys.path.insert(0, str(Path(__file__).parents[3]))
 
-from relay.bounce import classify
+from relay.bounce import classify, reply_lines
 from relay.bounce.classify import Phase, Verdict
 
 
@@ -48,7 +48,7 @@ def load() -> list[Labelled]:
 
 
 def judge(one: Labelled) -> Verdict:
-    phase, reply = classify.parse_reply_line(one.reply, one.phase)
+    phase, reply = reply_lines.parse_reply_line(one.reply, one.phase)
     return classify.classify_reply(reply, phase)
 
 
