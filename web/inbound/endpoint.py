@@ -11,7 +11,7 @@ import hmac
 import json
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
 from typing import NamedTuple
 
@@ -21,18 +21,14 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
-from relay import ids, log, metrics, return_path, tokens
-from relay.bounce import classify, recipient_report
-from relay.bounce.classify import BounceKind, Verdict
+from relay import log, metrics, return_path, tokens
 from relay.config.schema import Config
-from relay.event_type import EventType
 from relay.store.database import errors
 from relay.store.database.delivery_rows import UnknownDeliveryError
 from relay.store.queue import late_reports
-from relay.store.queue.late_reports import DeliveryClues, LateReport
-from relay.store.queue.outcomes import AttemptRecord
+from relay.store.queue.late_reports import DeliveryClues
 from relay.store.store import Store
-from web.inbound import mailgun, postmark, provider_event, sendgrid, ses, sparkpost
+from web.inbound import mailgun, postmark, provider_event, provider_report, sendgrid, ses, sparkpost
 from web.inbound.certificates import Fetch
 from web.inbound.provider_event import BadSignatureError, MalformedPayloadError, ProviderEvent
 from web.inbound.sns import SnsVerifier
@@ -42,7 +38,6 @@ _MAX_OBJECT = 1 << 20  # of one event; Postmark's may hold the start of a bounce
 _MAX_SNS = 256 << 10  # the most that SNS carries
 _MAX_IN_A_COMMIT = 200  # events
 _MAX_IN_FLIGHT = 64 << 20  # octets of bodies that nobody has verified yet
-_MAX_CLOCK_DIFFERENCE = timedelta(minutes=10)
 
 
 class _VerifiedPayload(NamedTuple):
@@ -212,7 +207,9 @@ class ProviderWebhooks:
             if delivery is None:
                 counts["unknown"] += 1
             else:
-                is_new = late_reports.apply_report(connection, self._late_report(provider, one, *delivery))
+                is_new = late_reports.apply_report(
+                    connection, provider_report.make_late_report(self._config, provider, one, *delivery)
+                )
                 counts["taken" if is_new else "known"] += 1
         if counts["unknown"] and self._store.journal.has_pending:
             # What it is about may stand there. Nothing of this is kept; all comes again.
@@ -230,64 +227,6 @@ class ProviderWebhooks:
         return late_reports.find_reported_delivery(
             connection, DeliveryClues(one.recipient, one.at, one.message_id, one.receipt)
         )
-
-    def _late_report(self, provider: str, one: ProviderEvent, message: str, number: int) -> LateReport:
-        one = one._replace(reason=provider_event.keyword(one.reason) or str(one.type))
-        action = {EventType.BOUNCED: recipient_report.FAILED, EventType.DEFERRED: recipient_report.DELAYED}.get(
-            one.type, ""
-        )
-        judged = recipient_report.judge_recipient(one.recipient, action, one.status, one.text, remote=one.remote)
-        code = judged.code or (250 if one.type is EventType.DELIVERED else 0)
-        said = judged.text_without_code or f"{provider} says so: {one.reason}"
-        now = datetime.now(UTC)
-        report = LateReport(
-            id=ids.new(now),
-            type=one.type,
-            at=min(one.at, now + _MAX_CLOCK_DIFFERENCE),
-            message=message,
-            number=number,
-            attempt=AttemptRecord(
-                upstream=f"{provider}: {one.remote}" if one.remote != provider else provider,
-                phase=late_reports.REPORT_PHASE,
-                code=code,
-                status=judged.status,
-                text=said,
-                took_ms=0,
-            ),
-            reasons=(one.reason, "report"),
-            source_id=f"{provider} {one.id}" if one.id else "",
-            sends_dsn=self._config.delivery.notices and bool(self._config.bounces.return_path),
-        )
-        if one.type is not EventType.BOUNCED:
-            return report
-        if one.held_by_provider:  # its list's word is old news of the address, and no proof
-            return report._replace(kind="soft", category="suppressed", rule=f"{provider}.held")
-        verdict = _choose_verdict(provider, one, judged.verdict)
-        return late_reports.as_failure(report, verdict, suppress_hard=self._config.bounces.suppress_hard)
-
-
-def _choose_verdict(provider: str, one: ProviderEvent, verdict: Verdict) -> Verdict:
-    """What the reply says; the provider's own class where no word of it does; never more than the provider says."""
-    said_nothing = verdict.rule.startswith(recipient_report.UNINFORMATIVE_RULES)
-    if (
-        one.provider_class
-        and said_nothing
-        and (one.provider_class.is_specific or not any(letter.isalpha() for letter in one.text))
-    ):
-        verdict = _verdict_of_category(one.provider_class.category, f"{provider}.{one.reason}", verdict)
-    if verdict.kind is BounceKind.HARD and not one.may_be_hard:
-        category = one.provider_class.category if one.provider_class else "undetermined"
-        verdict = _verdict_of_category(category, f"{provider}.{one.reason}", verdict)._replace(
-            kind=BounceKind.SOFT, suppress=False
-        )
-    return verdict
-
-
-def _verdict_of_category(category: str, rule: str, verdict: Verdict) -> Verdict:
-    found = classify.CATEGORIES[category]
-    return verdict._replace(
-        kind=found.kind, category=category, rule=rule, suppress=found.suppress and found.kind is BounceKind.HARD
-    )
 
 
 def _parse_json(body: bytes) -> object:
