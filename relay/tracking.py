@@ -28,6 +28,7 @@ from relay.config import load
 from relay.edits import Edit, fill, splice
 from relay.mime import charset
 from relay.rewrite import html_tokenizer, link_url, links, lxml_check, pixel
+from relay.rewrite.anchors import find_anchors
 from relay.tokens import InvalidTokenError
 
 MAX_URL_CHARACTERS = 2000  # characters; longer ones break in some clients
@@ -232,7 +233,7 @@ class Tracker:
         if codec is None or b"\x00" in octets:
             return []
         markup = html_tokenizer.tokenize_fast(octets)
-        anchors = [] if markup.ambiguity else links.find_anchors(octets, markup, codec)
+        anchors = [] if markup.ambiguity else find_anchors(octets, markup, codec)
         seen = [anchor.seen for anchor in anchors if not anchor.is_conditional]
         has_foreign = markup.has_foreign_content
         if markup.ambiguity or not lxml_check.sees_links(

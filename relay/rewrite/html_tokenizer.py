@@ -10,33 +10,26 @@ backtrack over what it has taken, so that hostile text takes linear time too.
 """
 
 import re
-from functools import partial
 from typing import NamedTuple
 
-_SPACE = rb"\t\n\f\r "
-_ATTRIBUTE = (
-    rb"[^%(s)s/>][^%(s)s/>=]*(?:=\"[^\"]*\"|[%(s)s]*=[%(s)s]*"
-    rb"(?:\"[^\"]*\"|'[^']*'|[^%(s)s>\"'][^%(s)s>]*|(?=>)|[\"'].*))?[%(s)s/]*" % {b"s": _SPACE}
-)  # an open quote takes all the rest
+from relay.rewrite import html_attributes
+from relay.rewrite.html_attributes import ATTRIBUTE, SPACE, Tag, make_tag
+
 # Nothing in it is read again: a comment without an end takes all the rest, the others all to their end.
 _BOGUS = rb"(!--|[!?/])(?:(?<=!--)(?!-?>).*+|(?<!--)[^>]*+)?+"
 _TAG = rb"<(?:(/?)([a-z][^%(s)s/>]*)(?:>|[%(s)s/]*(?:%(a)s)*(>?))|%(b)s)" % {
-    b"s": _SPACE,
-    b"a": _ATTRIBUTE,
+    b"s": SPACE,
+    b"a": ATTRIBUTE,
     b"b": _BOGUS,
 }
 # A comment with an end, whose group is there if it is Outlook's.
 _COMMENT = rb"<!--(?!-?>)(\s*+\[if\b)?+[^-]*+(?:-(?!-!?>)[^-]*+)*+--!?>"
 _MARKUP = re.compile(rb"%b|%b" % (_COMMENT, _TAG), re.DOTALL)
-_PARTS = re.compile(
-    rb"([^%(s)s/>][^%(s)s/>=]*)(?:[%(s)s]*=[%(s)s]*(?:\"([^\"]*)\"|'([^']*)'|([^%(s)s>\"'][^%(s)s>]*)))?"
-    % {b"s": _SPACE}
-)
 _EMPTY_COMMENT = re.compile(rb"-?>")
-_SCRIPT_MARK = re.compile(rb"<!--|-->|<(/?)script(?=[%s/>])" % _SPACE)
+_SCRIPT_MARK = re.compile(rb"<!--|-->|<(/?)script(?=[%s/>])" % SPACE)
 
 _RAW_TEXT = {
-    name: re.compile(rb"</%s(?=[%s/>])" % (name, _SPACE))
+    name: re.compile(rb"</%s(?=[%s/>])" % (name, SPACE))
     for name in (b"title", b"textarea", b"style", b"xmp", b"iframe", b"noembed", b"noframes")
 }
 # Start tags that end svg and math (§13.2.6.5), and elements in there that may hold HTML.
@@ -65,49 +58,11 @@ _PLAIN_TAG = (
     rb"<(?!/?+(?:(?:%(names)b)[%(s)b/>]|v:))/?+[a-z][^%(s)b/>]*+"
     rb"(?:>|(?: [^%(s)b/>=\"'<]++=\"[^\"]*+\"){1,200}+>|"  # as nearly all are; the rest takes longer
     rb"(?:[^>\"'=]{0,2000}+(?<=[^%(s)b/>\"'=])=(?:\"[^\"]*+\"|'[^']*+'|[^%(s)b>\"'][^%(s)b>]*+)){0,200}+[^>\"'=]{0,2000}+>)"
-    % {b"s": _SPACE, b"names": _any_of(_SPECIAL_IN_SELECT)}
+    % {b"s": SPACE, b"names": _any_of(_SPECIAL_IN_SELECT)}
 )
 _NEXT = re.compile(
     rb"(?:[^<]++|%b|<![^->][^>]*+>|<(?![a-z/!?]))*+(?:%b|%b|\Z)" % (_PLAIN_TAG, _COMMENT, _TAG), re.DOTALL
 )
-
-
-def plain_attributes(name: bytes) -> bytes:
-    """A pattern for the rest of a tag whose attributes all have values in double quotes, as nearly all do; its groups
-    are the first attribute of that name and its value, where there is one."""
-    pair = rb"[^%b/>=\"'<]++=\"[^\"]*+\"" % _SPACE
-    return rb"(?:[%(s)b]++(?!%(n)b=)%(p)b)*+(?:[%(s)b]++(%(n)b)=\"([^\"]*+)\"(?:[%(s)b]++%(p)b)*+)?+[%(s)b]*+/?+>" % {
-        b"s": _SPACE,
-        b"n": name,
-        b"p": pair,
-    }
-
-
-class Tag(NamedTuple):
-    """`html[start:end]` is the whole tag, `html[inner:end]` what follows its name."""
-
-    name: bytes  # lower case
-    start: int
-    inner: int
-    end: int
-    is_closing: bool
-    is_live: bool
-
-
-_tag = partial(tuple.__new__, Tag)  # twice as fast as Tag(…), which counts for tags and attributes alone
-
-
-class Attribute(NamedTuple):
-    """An attribute; `html[start:end]` is its value without quotes, empty where it has none."""
-
-    name: bytes  # lower case
-    name_start: int  # where the name begins
-    start: int
-    end: int
-    after: int  # behind the closing quote
-
-
-_attribute = partial(tuple.__new__, Attribute)
 
 
 class Markup(NamedTuple):
@@ -163,32 +118,8 @@ def _read_plain_tags(lower: bytes, start: int, end: int) -> list[Tag] | None:
         begun = found.start(3) - 1 - len(slash)
         if close == b"" or name in _SPECIAL or stop - begun > _MAX_ATTRIBUTE_OCTETS:
             return None
-        tags.append(_tag((name, begun, found.end(3), stop, slash == b"/", True)))
+        tags.append(make_tag((name, begun, found.end(3), stop, slash == b"/", True)))
     return tags
-
-
-_HREF = re.compile(plain_attributes(b"href"))
-
-
-def read_href(lower: bytes, tag: Tag) -> Attribute | None:
-    """The tag's href, if it is one of a tag that is quick to read; else None."""
-    found = _HREF.fullmatch(lower, tag.inner, tag.end)
-    if found is None or found.lastindex is None:
-        return None
-    start, end = found.span(2)
-    return _attribute((b"href", found.start(1), start, end, end + 1))
-
-
-def read_attributes(lower: bytes, tag: Tag) -> dict[bytes, Attribute]:
-    """The tag's attributes by name, in order; of several with one name the first (§13.2.5.33)."""
-    found: dict[bytes, Attribute] = {}
-    for part in _PARTS.finditer(lower, tag.inner, tag.end - 1):
-        name = part[1]
-        if name not in found:
-            group = part.lastindex or 1
-            start, end = part.span(group) if group > 1 else (part.end(), part.end())
-            found[name] = _attribute((name, part.start(1), start, end, part.end()))
-    return found
 
 
 class _Scan:
@@ -223,7 +154,7 @@ class _Scan:
                     self.is_open = True
                     break
                 start, stop = found.start(3) - 1 - len(slash), found.end()
-                tag = _tag((name, start, found.end(3), stop, slash == b"/", not is_dead))
+                tag = make_tag((name, start, found.end(3), stop, slash == b"/", not is_dead))
                 if name in special or self.foreign or stop - start > _MAX_ATTRIBUTE_OCTETS:
                     self.at = stop
                     self._state_changing_tag(tag)
@@ -235,7 +166,7 @@ class _Scan:
     def _state_changing_tag(self, tag: Tag) -> None:
         """A tag that may change how the text goes on."""
         is_long = tag.end - tag.inner > _MAX_ATTRIBUTE_OCTETS
-        if is_long and len(_PARTS.findall(self.lower, tag.inner, tag.end - 1)) > _MAX_ATTRIBUTES:
+        if is_long and len(html_attributes.ATTRIBUTES.findall(self.lower, tag.inner, tag.end - 1)) > _MAX_ATTRIBUTES:
             self.ambiguity = "too_many_attributes"
             return
         breaks_out = self.foreign and not tag.is_closing and tag.name in _BREAKS_OUT
@@ -316,7 +247,7 @@ class _Scan:
         if self.lower[tag.end - 2 : tag.end - 1] != b"/":
             return False
         # Of all its attributes, twins too: the value of `x=1/` ends in a slash.
-        ends = [part.end() for part in _PARTS.finditer(self.lower, tag.inner, tag.end - 1)]
+        ends = [part.end() for part in html_attributes.ATTRIBUTES.finditer(self.lower, tag.inner, tag.end - 1)]
         return not ends or ends[-1] < tag.end - 1
 
     def _script_end(self) -> int:

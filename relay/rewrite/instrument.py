@@ -12,8 +12,19 @@ from typing import NamedTuple
 
 from relay import edits
 from relay.mime.parts import ROOT, Part
-from relay.rewrite import html_tokenizer, line_breaks, line_length, links, lxml_check, pixel, placeholders, text_part
+from relay.rewrite import (
+    html_attributes,
+    html_tokenizer,
+    line_breaks,
+    line_length,
+    links,
+    lxml_check,
+    pixel,
+    placeholders,
+    text_part,
+)
 from relay.rewrite import plain_text_links as plain_text
+from relay.rewrite.anchors import Anchor, find_anchors
 from relay.rewrite.edit_templates import EditTemplate, TransferEncoding, click_hole, max_url_octets, new_template
 from relay.rewrite.links import Link
 from relay.rewrite.text_part import EditedPart, TextPart
@@ -29,7 +40,7 @@ class HtmlPart(NamedTuple):
 
     leaf: TextPart
     markup: html_tokenizer.Markup
-    anchors: list[links.Anchor]
+    anchors: list[Anchor]
 
 
 @dataclass(slots=True)
@@ -109,7 +120,7 @@ def _parse_html(text: TextPart) -> HtmlPart | str:
         return markup.ambiguity
     if len(text.masked) > len(b"href") * links.MAX_IN_PAGE and markup.lower.count(b"href") > links.MAX_IN_PAGE:
         return "too_many_links"
-    anchors = links.find_anchors(text.octets, markup, text.codec)
+    anchors = find_anchors(text.octets, markup, text.codec)
     seen = [anchor.seen for anchor in anchors if not anchor.is_conditional]
     if not lxml_check.sees_links(text.masked, seen, has_foreign_content=markup.has_foreign_content):
         return "witness_disagrees"
@@ -119,7 +130,7 @@ def _parse_html(text: TextPart) -> HtmlPart | str:
 def _instrument_html(page: HtmlPart, body: BodyEdits, rules: links.LinkRules, *, with_pixel: bool) -> EditedPart:
     """What is done to one page; counts and reports as it goes."""
     templates: list[EditTemplate] = []
-    tracked: list[tuple[EditTemplate, html_tokenizer.Attribute]] = []
+    tracked: list[tuple[EditTemplate, html_attributes.Attribute]] = []
     decisions: links.UrlDecisions = {}
     for anchor in page.anchors:
         number = len(body.links) + 1
@@ -159,10 +170,10 @@ def _instrument_html(page: HtmlPart, body: BodyEdits, rules: links.LinkRules, *,
 
 
 def _in_hrefs(
-    filled: list[EditTemplate], anchors: list[links.Anchor], shown: list[Link], body: BodyEdits
-) -> list[tuple[EditTemplate, html_tokenizer.Attribute]]:
+    filled: list[EditTemplate], anchors: list[Anchor], shown: list[Link], body: BodyEdits
+) -> list[tuple[EditTemplate, html_attributes.Attribute]]:
     """The marks' templates that stand in an href, with it; and the report says so of the link."""
-    found: list[tuple[EditTemplate, html_tokenizer.Attribute]] = []
+    found: list[tuple[EditTemplate, html_attributes.Attribute]] = []
     n = 0
     for template in filled:
         while n < len(anchors) and anchors[n].href.end < template.end:
@@ -196,7 +207,7 @@ class _LineStep(NamedTuple):
 def _within_lines(
     page: HtmlPart,
     templates: list[EditTemplate],
-    tracked: list[tuple[EditTemplate, html_tokenizer.Attribute]],
+    tracked: list[tuple[EditTemplate, html_attributes.Attribute]],
     public_url: str,
 ) -> tuple[list[EditTemplate], list[EditTemplate]]:
     """The templates that fit, and those that do not.

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from relay.mime.transfer_encoding import MAX_LINE
-from relay.rewrite import html_tokenizer
+from relay.rewrite import html_attributes, html_tokenizer
 from relay.rewrite.edit_templates import EditTemplate
 
 _BLANK = (b" ", b"\t")
@@ -17,7 +17,7 @@ _NEAR = 200  # octets
 _RAW = (b"textarea", b"xmp", b"script", b"style", b"title")
 
 
-def spaces_beside(text: bytes, href: html_tokenizer.Attribute) -> list[tuple[int, int]]:
+def spaces_beside(text: bytes, href: html_attributes.Attribute) -> list[tuple[int, int]]:
     """Before and after an href."""
     found = []
     if text[href.name_start - 1 : href.name_start] in _BLANK:
@@ -53,7 +53,7 @@ def spaces_around(
     return found
 
 
-def _within(html: bytes, tag: html_tokenizer.Tag | None, at: int) -> tuple[int, int] | None:
+def _within(html: bytes, tag: html_attributes.Tag | None, at: int) -> tuple[int, int] | None:
     """Behind the name of the tag, if it is near in the same line: a blank is allowed there in every tag."""
     if tag is None:
         return None

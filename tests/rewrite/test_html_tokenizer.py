@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from relay.rewrite import html_tokenizer, link_url, links, lxml_check
+from relay.rewrite import html_attributes, html_tokenizer, link_url, lxml_check
+from relay.rewrite.anchors import find_anchors
 
 _LINK = '<a href="https://e.example/{n}">'
 _PIECES = (
@@ -118,7 +119,7 @@ def test_where_only_a_tree_would_tell_it_is_in_doubt(html: str) -> None:
 
 def test_of_attributes_with_one_name_the_first_counts() -> None:
     html = b"<a HREF = 'x' href=y title>"
-    found = html_tokenizer.read_attributes(html.lower(), html_tokenizer.tokenize(html).tags[0])
+    found = html_attributes.read_attributes(html.lower(), html_tokenizer.tokenize(html).tags[0])
     assert [(name, html[a.start : a.end]) for name, a in found.items()] == [(b"href", b"x"), (b"title", b"")]
 
 
@@ -151,8 +152,8 @@ _TAG_PIECES = (
 def test_a_plain_tag_has_the_href_that_its_attributes_have(pieces: list[str]) -> None:
     octets = ("<a" + "".join(pieces) + '>"">').encode()
     for tag in html_tokenizer.tokenize(octets).tags:
-        href = html_tokenizer.read_href(octets.lower(), tag)
-        assert href in (None, html_tokenizer.read_attributes(octets.lower(), tag).get(b"href"))
+        href = html_attributes.read_href(octets.lower(), tag)
+        assert href in (None, html_attributes.read_attributes(octets.lower(), tag).get(b"href"))
         if all(piece.endswith('"') and piece != ' b="' for piece in pieces):
             assert (href is None) == (b' href="' not in octets.lower())
 
@@ -177,7 +178,7 @@ def test_the_witness_agrees_about_plain_documents(html: str) -> None:
 
 def _live(html: str) -> list[str]:
     octets = html.encode()
-    anchors = links.find_anchors(octets, html_tokenizer.tokenize(octets), "utf-8")
+    anchors = find_anchors(octets, html_tokenizer.tokenize(octets), "utf-8")
     urls = [anchor.seen for anchor in anchors if not anchor.is_conditional]
     return [url for url in urls if link_url.find_scheme(url) in ("http", "https")]
 

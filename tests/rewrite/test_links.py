@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from relay.rewrite import html_tokenizer, link_url, links, plan
+from relay.rewrite import anchors, html_tokenizer, link_url, links, plan
 from relay.tokens import MAX_URL_OCTETS
 from tests.rewrite.mails import PUBLIC_URL, SETTINGS, letter, mint, skipped, tracked
 from tests.rewrite.mails import destination as leads_to
@@ -255,5 +255,5 @@ def test_a_label_that_is_quick_to_read_is_what_its_tags_say(pieces: list[str]) -
     if len(markup.tags) == 2:
         start, stop = markup.tags[0].end, markup.tags[1].start
         inside = markup.tokenize_within(start, stop)
-        slow = links._read_label(octets, inside, start, stop, "utf-8")
-        assert links._label(octets, markup, 0, "utf-8") == " ".join(slow.split())
+        slow = anchors._read_label(octets, inside, start, stop, "utf-8")
+        assert anchors._label(octets, markup, 0, "utf-8") == " ".join(slow.split())
