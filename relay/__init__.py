@@ -15,7 +15,8 @@ The map, by floor (a module imports only downwards; `tests/test_floors.py` holds
    networks · `public_addresses` of the Internet · `clients` limits by network · `event_type` the list of events ·
    `ids` of messages and events · `backoff` waits before another try
 
-`__main__` is `python -m relay`. `operator_error`, on floor 0 too, is what the operator is told.
+`__main__` is `python -m relay`. On floor 0 are `operator_error`, what the operator is told, and
+`sealed_keys`, keys that a passphrase seals, too.
 """
 
 __version__ = "0.1.0"

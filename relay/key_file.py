@@ -66,7 +66,15 @@ def file_stamp(path: Path | None) -> tuple[int, int] | None:
 def read(path: Path) -> KeyFile:
     """Raises OSError, and ValueError for a damaged file."""
     try:
-        rows = json.loads(path.read_text("utf-8"))
+        return from_octets(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def from_octets(octets: bytes) -> KeyFile:
+    """The content of a file. Raises ValueError for a damaged one."""
+    try:
+        rows = json.loads(octets)
         contents = KeyFile(
             tuple(
                 MasterKey(int(row["id"]), _time(row["created"]), bytes.fromhex(row["secret"])) for row in rows["keys"]
@@ -78,15 +86,22 @@ def read(path: Path) -> KeyFile:
             {purpose: bytes.fromhex(secret) for purpose, secret in rows.get("lasting", {}).items()},
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path}: not a key file ({error})") from None
+        raise ValueError(f"not a key file ({error})") from None
     sound = all(len(key.secret) == SECRET_OCTETS and 0 <= key.id <= MAX_ID for key in contents.keys)
     if not contents.keys or not sound or any(len(secret) != SECRET_OCTETS for secret in contents.lasting.values()):
-        raise ValueError(f"{path}: not a key file")
+        raise ValueError("not a key file")
     return contents
 
 
 def write(path: Path, contents: KeyFile, *, only_if_absent: bool = False) -> None:
     """Replaces the file. Raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if durable_files.write(path, to_octets(contents), only_if_absent=only_if_absent):  # else another was first
+        durable_files.sync_folder(path.parent)
+
+
+def to_octets(contents: KeyFile) -> bytes:
+    """The content of the file that holds them."""
     rows: dict[str, object] = {
         "keys": [
             {"id": key.id, "created": key.created.isoformat(), "secret": key.secret.hex()} for key in contents.keys
@@ -99,10 +114,7 @@ def write(path: Path, contents: KeyFile, *, only_if_absent: bool = False) -> Non
         ]
     if contents.lasting:
         rows["lasting"] = {purpose: secret.hex() for purpose, secret in contents.lasting.items()}
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    octets = json.dumps(rows, indent=1).encode("utf-8")
-    if durable_files.write(path, octets, only_if_absent=only_if_absent):  # else another process was first
-        durable_files.sync_folder(path.parent)
+    return json.dumps(rows, indent=1).encode("utf-8")
 
 
 def _time(text: str) -> datetime:

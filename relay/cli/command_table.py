@@ -43,11 +43,13 @@ COMMANDS = {
     "suppressions": _Command("list, add, remove, import or export suppressed addresses", recipients.add_suppressions),
     "webhooks": _Command("list, add, test, replay … where events are sent", recipients.add_webhooks),
     "token": _Command("read tracking URLs", mail.add_token),
-    "keys": _Command("list, rotate or revoke the keys of tracking URLs", installation.add_keys),
+    "keys": _Command("list, rotate, revoke, export or import the keys of tracking URLs", installation.add_keys),
     "pixel": _Command("make, list, show or remove stand-alone pixels", recipients.add_pixel),
     "person": _Command("export or erase all about one address", recipients.add_person),
     "user": _Command("add, list or remove accounts", installation.add_user),
     "api-key": _Command("make, list or revoke keys of the JSON API", installation.add_api_key),
+    "backup": _Command("write the installation into one file, while it runs", installation.add_backup),
+    "restore": _Command("bring an installation back from a backup", installation.add_restore),
     "completion": _Command("make a shell complete commands and options", serving.add_completion),
 }
 

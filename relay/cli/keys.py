@@ -3,14 +3,15 @@
 import argparse
 import sys
 from datetime import datetime
+from pathlib import Path
 
 import sqlalchemy as sa
 
-from relay import tokens
+from relay import durable_files, key_file, sealed_keys, tokens
 from relay.cli import command, output
 from relay.cli.command import CommandError
 from relay.config.schema import Config
-from relay.key_file import MasterKey
+from relay.key_file import KeyFile, MasterKey
 from relay.node import data_directory
 from relay.store.views import message_list
 
@@ -62,6 +63,71 @@ def revoke_key(arguments: argparse.Namespace) -> int:
         raise CommandError(f"cannot revoke the key: {error}") from None
     output.print_line(f"key {key.id} is revoked; key {signing.id} signs")
     return 0
+
+
+def export_keys(arguments: argparse.Namespace) -> int:
+    config = command.load_config(arguments)
+    data_directory.open_key_ring(config)  # made, if there is none, and as whom they belong to
+    contents = key_file.read(config.relay.data_dir / data_directory.KEYS_FILE)
+    text = sealed_keys.seal(contents, _ask_for_passphrase(is_new=True)) + "\n"
+    if arguments.file == "-":
+        output.print_line(text.rstrip("\n"))
+        return 0
+    path = Path(arguments.file)
+    try:
+        durable_files.write(path, text.encode())
+    except OSError as error:
+        raise CommandError(f"cannot write {path}: {error.strerror}") from None
+    output.print_line(f"wrote {path} ({_count_keys(contents)}); on the other machine: waypost keys import {path.name}")
+    return 0
+
+
+def import_keys(arguments: argparse.Namespace) -> int:
+    config = command.load_config(arguments)
+    try:
+        with Path(arguments.file).open("rb") as file:
+            text = file.read(sealed_keys.MAX_OCTETS).decode("utf-8", "replace")
+        given = sealed_keys.unseal(text, _ask_for_passphrase(is_new=False))
+        data_directory.become_owner(config)
+        path = config.relay.data_dir / data_directory.KEYS_FILE
+        here = key_file.read(path) if path.exists() else None
+        if here and (loss := _describe_loss(here, given)):
+            if not arguments.replace:
+                raise CommandError(f"{loss}. If that is meant, say --replace")
+            aside = path.with_name(f"keys-replaced-{key_file.now():%Y%m%dT%H%M%S}.json")
+            key_file.write(aside, here)
+            output.print_line(f"the keys that were here are in {aside}")
+        key_file.write(path, given)
+    except sealed_keys.SealedKeysError as error:
+        raise CommandError(f"{arguments.file}: {error}") from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise CommandError(f"cannot import {arguments.file}: {reason}") from None
+    output.print_line(f"imported {_count_keys(given)}; key {given.keys[-1].id} signs")
+    return 0
+
+
+def _describe_loss(here: KeyFile, given: KeyFile) -> str:
+    """What an import would end or undo; empty where it adds to what is here."""
+    if lost := [key for key in here.keys if key not in given.keys]:
+        return f"key {lost[0].id} of {_format_time(lost[0].created)} is here and not in the file: its links would end"
+    revoked = {(key.id, key.created) for key in here.revoked}
+    if back := [key for key in given.keys if (key.id, key.created) in revoked]:
+        return f"key {back[0].id} of {_format_time(back[0].created)} was revoked here, and would be back"
+    return ""
+
+
+def _ask_for_passphrase(*, is_new: bool) -> str:
+    passphrase = command.ask_for_secret("Passphrase: ")
+    if is_new and sys.stdin.isatty() and command.ask_for_secret("Again: ") != passphrase:
+        raise CommandError("the passphrases differ")
+    if len(passphrase) < sealed_keys.MIN_PASSPHRASE:
+        raise CommandError(f"the passphrase needs {sealed_keys.MIN_PASSPHRASE} characters or more")
+    return passphrase
+
+
+def _count_keys(contents: KeyFile) -> str:
+    return "1 key" if len(contents.keys) == 1 else f"{len(contents.keys)} keys"
 
 
 def _revocation_warning(key: MasterKey, mails: str, *, is_oldest: bool) -> str:

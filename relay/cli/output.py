@@ -1,10 +1,13 @@
-"""What a command says on standard output: lines for people, JSON for programs."""
+"""What a command says on standard output: lines for people, JSON for programs; on standard error, how far it is."""
 
 import contextlib
 import io
 import json
 import sys
+from collections.abc import Callable, Iterator
 from datetime import datetime
+
+_KB = 1024
 
 
 def prepare_stream() -> None:
@@ -30,3 +33,28 @@ def _to_json(value: object) -> object:
     if isinstance(value, datetime):
         return value.isoformat().replace("+00:00", "Z")
     raise TypeError(f"not JSON: {type(value).__name__}")
+
+
+@contextlib.contextmanager
+def show_progress(what: str) -> Iterator[Callable[[int, int], None]]:
+    """On a terminal, a bar on standard error; give what was done, and how much it is in all (0: unknown)."""
+    if not sys.stderr.isatty():
+        yield lambda _done, _all: None
+        return
+    from rich.console import Console  # late: it takes a tenth of a second
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, count: bar.update(task, completed=done, total=count or None)
+
+
+def format_size(octets: int) -> str:
+    """`512 B`, `3.2 KB`, `814.0 MB`."""
+    size, unit = float(octets), "B"
+    for unit in ("B", "KB", "MB", "GB", "TB"):
+        if size < _KB or unit == "TB":
+            break
+        size /= _KB
+    return f"{octets} B" if unit == "B" else f"{size:.1f} {unit}"

@@ -4,4 +4,6 @@
 dropped · `supervisor` keeps the roles up · `role` a role's process · `event_loop` of the mail role · `mail_role` and
 `web_role` what they run · `recovery` after a death · `maintenance` journal and retention · `observer` metrics ·
 `shared_logins` between mail processes · `descriptors` when they run out · `systemd` notifications to it
+
+`backup` writes an installation into one file, and `restore` brings it back.
 """

@@ -17,6 +17,7 @@ from relay.store import store
 from relay.store.database import engine, identities, migrate
 
 KEYS_FILE = "keys.json"
+ROLES = ("smtp", "web")
 _LOCK_WAIT_S = 3.0  # the roles of a killed server end right after it
 
 
@@ -40,7 +41,7 @@ def open_store(config: Config) -> store.Store:
 
 def open_key_ring(config: Config) -> tokens.KeyRing:
     """The installation's keys, made at the first start. Raises StartupError."""
-    _become_owner(config)
+    become_owner(config)
     try:
         return tokens.open_key_ring(config.relay.data_dir / KEYS_FILE)
     except (OSError, ValueError) as error:
@@ -52,7 +53,7 @@ def prepare_data(config: Config) -> None:
 
     From here on, and in `open_key_ring`, root has become `[relay] user`: what commands write there the server can read.
     """
-    _become_owner(config)
+    become_owner(config)
     os.umask(0o077)  # no other user may read mail
     directory = config.relay.data_dir
     try:
@@ -71,7 +72,8 @@ def prepare_data(config: Config) -> None:
         raise StartupError(f"cannot open the database: {reason}") from None
 
 
-def _become_owner(config: Config) -> None:
+def become_owner(config: Config) -> None:
+    """Root becomes `[relay] user`, if there is one. Raises StartupError."""
     try:
         privileges.drop_privileges(config)
     except privileges.PrivilegeError as error:

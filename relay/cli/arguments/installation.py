@@ -1,4 +1,4 @@
-"""The arguments of `keys`, `user` and `api-key`: the installation itself."""
+"""The arguments of `keys`, `user`, `api-key`, `backup` and `restore`: the installation itself."""
 
 from relay.cli import argument_types
 from relay.cli.parser import Parser
@@ -11,6 +11,8 @@ The newest key signs new mail; older keys go on reading the links of mail alread
 while people may still click. A running server uses a new key within seconds.""",
         "waypost keys list",
         "waypost keys rotate",
+        "waypost keys export keys.sealed          # asks for a passphrase",
+        "waypost keys import keys.sealed          # on another machine",
     )
     actions = parser.add_actions()
     listing = actions.add_parser("list", help="their ages, and what depends on each")
@@ -26,6 +28,28 @@ running server follows within seconds, for console sessions at its next start.""
     revoking.add_argument("id", type=argument_types.key_id, metavar="ID", help="as `waypost keys list` has it")
     revoking.add_argument("--yes", action="store_true", help="do it: mail already sent loses its links")
     revoking.set_defaults(run="keys.revoke_key")
+    exporting = actions.add_parser("export", help="write all keys, sealed by a passphrase, for other machines")
+    exporting.describe(
+        """\
+Writes all keys into a file that a passphrase seals (Argon2id, ChaCha20-Poly1305). It asks for the passphrase, or reads
+a line of standard input. Each machine that answers links of the same mail needs the same keys; export and import them
+again after each rotate or revoke.""",
+        "waypost keys export keys.sealed",
+        "waypost keys export keys.sealed < passphrase.txt",
+    )
+    exporting.add_argument("file", nargs="?", default="-", metavar="FILE", help="default: standard output")
+    exporting.set_defaults(run="keys.export_keys")
+    importing = actions.add_parser("import", help="use the keys that another machine exported")
+    importing.describe(
+        """\
+Reads a file that `waypost keys export` wrote, with its passphrase (asked for, or a line of standard input). Keys that
+are here already must be among those of the file, or the links that they signed would end; --replace does it
+nevertheless, and keeps the old file beside the new one. A running server follows within seconds.""",
+        "waypost keys import keys.sealed",
+    )
+    importing.add_argument("file", metavar="FILE")
+    importing.add_argument("--replace", action="store_true", help="also where keys are here that the file has not")
+    importing.set_defaults(run="keys.import_keys")
 
 
 def add_user(parser: Parser) -> None:
@@ -83,3 +107,34 @@ Without --scope a key may do everything.""",
     revoking = actions.add_parser("revoke", help="end a key at once")
     revoking.add_argument("name", metavar="NAME")
     revoking.set_defaults(run="api_key.revoke_key")
+
+
+def add_backup(parser: Parser) -> None:
+    parser.describe(
+        """\
+Writes database, keys, journal and all else in [relay] data_dir into one archive (tar; packed, if its name ends in .gz
+or .tgz). It is consistent while the server runs, and takes nothing from it but the disk's time. With PostgreSQL the
+database is not in it: run pg_dump behind it. config.toml is not in it either.
+
+Keep the file as safe as the originals: it has mail, addresses and keys.""",
+        "waypost backup waypost.tar.gz",
+        "waypost backup /backup/waypost-$(date +%F).tar",
+    )
+    parser.add_argument("file", metavar="FILE", help="the archive; one that is there is replaced")
+    parser.set_defaults(run="backup.write_backup")
+
+
+def add_restore(parser: Parser) -> None:
+    parser.describe(
+        """\
+Brings back what `waypost backup` wrote, into [relay] data_dir, while no server runs on it. The archive is checked
+first. What is there already stays where --replace is not given; with it, it is moved into a folder replaced-TIME.
+
+Mail that waited at the time of the backup is attempted again, also what was delivered since. Look at
+`waypost queue list` before the start, and drop what must not go out twice.""",
+        "waypost restore waypost.tar.gz",
+        "waypost restore --replace /backup/waypost-2026-11-27.tar",
+    )
+    parser.add_argument("file", metavar="FILE", help="the archive")
+    parser.add_argument("--replace", action="store_true", help="put aside an installation that is there")
+    parser.set_defaults(run="backup.restore_backup")
