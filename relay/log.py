@@ -6,11 +6,11 @@ docs/log-facts.md has a row for each fact, and a test compares the two. `log_lin
 import logging
 import sys
 
-from relay import log_lines, metrics, redaction
+from relay import log_lines, metrics
 
-_log = logging.getLogger("waypost")
 _write = log_lines.write_line
 start_logging = log_lines.start_logging
+add_to_lines = log_lines.add_to_lines
 
 
 # --- the process
@@ -111,15 +111,15 @@ def fault(where: str, fault_id: str) -> None:
     place = log_lines.find_place(error)
     name = type(error).__name__
     is_new = log_lines.is_first_within_minute((where, place, name))
-    _log.error("%s", log_lines.format_line("fault", where=where, id=fault_id, error=name, place=place), exc_info=is_new)
+    trace = log_lines.format_error(error) if is_new else ""
+    log_lines.write_fault(trace, "fault", where=where, id=fault_id, error=name, place=place)
 
 
 def fault_trace(where: str, fault_id: str, trace: str) -> None:
     """An error of ours that was handled without the log, for example in another process: its traceback."""
     metrics.fault(where)
     is_new = log_lines.is_first_within_minute((where, trace))
-    more = f"\n{redaction.redact_addresses(trace)}" if is_new else " (as before)"
-    _log.error("%s%s", log_lines.format_line("fault", where=where, id=fault_id), more)
+    log_lines.write_fault(trace if is_new else "", "fault", where=where, id=fault_id)
 
 
 def report_abandoned(octets: int, reason: str, status: int | None) -> None:
@@ -274,12 +274,12 @@ def long_links_untracked(message: str, reason: str) -> None:
 
 def fact_journaled(fact: str, reason: str) -> None:
     """The database did not take a fact; it is in the journal, and is committed later."""
-    _write(logging.WARNING, "fact-journaled", fact=fact, reason=reason)
+    _write(logging.WARNING, "fact-journaled", kind=fact, reason=reason)
 
 
 def journal_line_invalid(fact: str, reason: str) -> None:
     """A journaled fact can never be committed; it is moved to a file beside the journal, for an operator."""
-    _write(logging.ERROR, "journal-line-invalid", fact=fact, reason=reason)
+    _write(logging.ERROR, "journal-line-invalid", kind=fact, reason=reason)
 
 
 def replay_failed(reason: str) -> None:
@@ -295,12 +295,12 @@ def clock_set(by_s: float) -> None:
 
 def fact_waiting(fact: str, reason: str) -> None:
     """Neither the database nor the journal took a fact; it is tried again."""
-    _write(logging.ERROR, "fact-waiting", fact=fact, reason=reason)
+    _write(logging.ERROR, "fact-waiting", kind=fact, reason=reason)
 
 
 def fact_lost(fact: str, reason: str) -> None:
     """Neither the database nor the journal took a fact, and it is not tried again."""
-    _write(logging.ERROR, "fact-lost", fact=fact, reason=reason)
+    _write(logging.ERROR, "fact-lost", kind=fact, reason=reason)
 
 
 def data_deleted(kind: str, count: int) -> None:

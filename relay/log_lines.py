@@ -1,15 +1,19 @@
-"""Write the lines of the log to standard error: `TIME LEVEL fact key=value …`.
+"""Write the lines of the log to standard error: `TIME LEVEL fact key=value …`, or a JSON object a line.
 
 Values with spaces are quoted. Of a traceback what looks like an address is left out, and what PostgreSQL quotes.
+Fields that the lines of a task have in common (connection, message) are added to each of them.
 """
 
 import codecs
+import json
 import logging
 import re
 import sys
 import time
 import traceback
+from contextvars import ContextVar
 from datetime import UTC, datetime
+from typing import Literal, NamedTuple
 
 from relay import redaction
 
@@ -17,25 +21,60 @@ _log = logging.getLogger("waypost")
 _AGAIN_AFTER_S = 60.0  # a failure in each round of a loop is not logged each time
 _VALUES = re.compile(r"^(DETAIL|CONTEXT|LINE \d+):.*\n?", re.MULTILINE)  # PostgreSQL quotes rows in these
 _written_at: dict[object, float] = {}
+_common: ContextVar[dict[str, object]] = ContextVar("_common", default={})  # noqa: B039  replaced, never changed
+Style = Literal["text", "json"]
 codecs.lookup("unicode_escape")  # Python loads it from a file at its first use: too late when out of descriptors
 
 
+class Fields(NamedTuple):
+    """A fact with its fields, and the traceback where there is one. The formatter writes it in its own way."""
+
+    fact: str
+    fields: dict[str, object]
+    trace: str = ""
+
+    def __str__(self) -> str:
+        return " ".join([self.fact, *(f"{key}={_quote_value(value)}" for key, value in self.fields.items())])
+
+
 class _Formatter(logging.Formatter):
+    """The lines of the log. A library's line has no fact: its words stand as they are, or as `text` in JSON."""
+
+    def __init__(self, style: Style) -> None:
+        super().__init__()
+        self._is_json = style == "json"
+
     def format(self, record: logging.LogRecord) -> str:
         at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        format_line = f"{at} {record.levelname.lower()} {record.getMessage()}"
-        if not record.exc_info:
-            return format_line
-        return f"{format_line}\n{redaction.redact_addresses(_VALUES.sub('', self.formatException(record.exc_info)))}"
+        level = record.levelname.lower()
+        line = record.args[0] if isinstance(record.args, tuple) and record.args else None
+        if not isinstance(line, Fields):
+            trace = self.formatException(record.exc_info) if record.exc_info else ""
+            line = Fields("", {"text": record.getMessage(), "logger": record.name}, trace)
+        if self._is_json:
+            return _as_json(at, level, line)
+        words = str(line) if line.fact else line.fields["text"]
+        return f"{at} {level} {words}" + (f"\n{_redact_trace(line.trace)}" if line.trace else "")
 
 
-def start_logging(level: int = logging.INFO) -> None:
+def _as_json(at: str, level: str, line: Fields) -> str:
+    entry = {"at": at, "level": level} | ({"fact": line.fact} if line.fact else {}) | line.fields
+    if line.trace:
+        entry["trace"] = _redact_trace(line.trace)
+    return json.dumps(entry, ensure_ascii=False, default=str, separators=(",", ":"))
+
+
+def _redact_trace(trace: str) -> str:
+    return redaction.redact_addresses(_VALUES.sub("", trace))
+
+
+def start_logging(level: int = logging.INFO, style: Style = "text") -> None:
     """Sends the log to standard error. Libraries log from warnings on."""
     # What no line of ours shows need not be found out: half the time of a line.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging._srcfile = None
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Formatter())
+    handler.setFormatter(_Formatter(style))
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.WARNING)
@@ -43,15 +82,31 @@ def start_logging(level: int = logging.INFO) -> None:
     _log.setLevel(level)
 
 
-def write_line(level: int, fact: str, /, **keys: object) -> None:
+def add_to_lines(**fields: str) -> None:
+    """Adds fields to each line that this task, and those that it starts, will write: what the lines have in common."""
+    _common.set(_common.get() | fields)
+
+
+def write_line(level: int, fact: str, /, **fields: object) -> None:
     """Writes a line."""
     if _log.isEnabledFor(level):
-        _log.log(level, "%s", format_line(fact, **keys))
+        _log.log(level, "%s", Fields(fact, fields | _missing_from(fields)))
 
 
-def format_line(fact: str, /, **keys: object) -> str:
-    """`fact key=value …`."""
-    return " ".join([fact, *(f"{key}={_quote_value(value)}" for key, value in keys.items())])
+def write_fault(trace: str, fact: str, /, **fields: object) -> None:
+    """Writes an error of ours with its traceback, or without ("") where that was written already."""
+    _log.error("%s", Fields(fact, fields | _missing_from(fields), trace))
+
+
+def _missing_from(fields: dict[str, object]) -> dict[str, object]:
+    """The fields of this task that the line has not itself."""
+    common = _common.get()
+    return {key: value for key, value in common.items() if key not in fields} if common else {}
+
+
+def format_error(error: BaseException | None) -> str:
+    """Its traceback."""
+    return "".join(traceback.format_exception(error)).rstrip() if error else ""
 
 
 def find_place(error: BaseException | None) -> str:

@@ -80,7 +80,7 @@ def test_a_result_that_cannot_be_stored_as_it_is_is_stored_in_short(tmp_path: Pa
             database.execute(refuse)
         relay.send(html_mail(), "short@example.com")
         assert relay.events("delivered", "short@example.com")
-        log = wait_for(relay, " error journal-line-invalid fact=settled ")
+        log = wait_for(relay, " error journal-line-invalid kind=settled ")
     assert "fault where=settled" in log and "IntegrityError" in log and "Traceback" in log
     assert len(upstream.to("short@example.com")) == 1
 
@@ -142,7 +142,7 @@ def test_of_hits_that_cannot_be_written_only_the_bad_one_is_lost(
         assert sorted(found) == [f"https://shop.example/{n}" for n in range(7) if n != 3]
     assert not opened.journal.has_pending
     assert [one.exc_info for one in caplog.records if "fault where=fact id=hit" in one.getMessage()]
-    assert [one for one in caplog.records if one.getMessage().startswith("fact-lost fact=hit ")]
+    assert [one for one in caplog.records if one.getMessage().startswith("fact-lost kind=hit ")]
 
 
 def test_an_event_that_cannot_be_told_is_tried_again_and_holds_up_no_other_message(

@@ -20,7 +20,7 @@ def logged() -> list[tuple[str, frozenset[str]]]:
 
 
 def _fact(function: ast.FunctionDef) -> tuple[str, frozenset[str]]:
-    writers = ("_write", "format_line")
+    writers = ("_write", "write_fault")
     calls = [node for node in ast.walk(function) if isinstance(node, ast.Call)]
     [call] = [call for call in calls if getattr(call.func, "id", getattr(call.func, "attr", "")) in writers]
     [fact] = [value.value for value in call.args if isinstance(value, ast.Constant)]

@@ -1,5 +1,6 @@
 """The tables of `config.toml`: every key, its type, its default, and the faults that one table can show."""
 
+import logging
 import re
 from datetime import timedelta
 from fnmatch import fnmatch
@@ -162,6 +163,16 @@ class MetricsConfig(ConfigTable):
     listen: OptionalAddress = None
 
 
+class LogConfig(ConfigTable):
+    format: Literal["text", "json"] = "text"
+    level: Literal["info", "warning", "error"] = "info"
+
+    @property
+    def level_number(self) -> int:
+        """As the module `logging` has it."""
+        return logging.getLevelNamesMapping()[self.level.upper()]
+
+
 class WebhooksConfig(ConfigTable):
     allow_networks: list[Subnet] = []
 
@@ -182,6 +193,7 @@ class Config(ConfigTable):
     dkim: DkimConfig = DkimConfig()
     privacy: PrivacyConfig = PrivacyConfig()
     console: ConsoleConfig = ConsoleConfig()
+    log: LogConfig = LogConfig()
     metrics: MetricsConfig = MetricsConfig()
     webhooks: WebhooksConfig = WebhooksConfig()
     webhook: list[WebhookConfig] = []

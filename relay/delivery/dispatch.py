@@ -116,6 +116,7 @@ class Dispatcher:
         self, loaded: LoadedMessage, targets: list[PendingRecipient], tracked: bool, sending: asyncio.Event | None
     ) -> list[Outcome]:
         message = loaded.message
+        log.add_to_lines(message=message.id)
 
         async def render(seven_bit: bool) -> bytes:
             return await self._copies.render(loaded, targets[0], tracked=tracked, seven_bit=seven_bit)

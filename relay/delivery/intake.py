@@ -63,6 +63,7 @@ class Intake:
         """The reply to the client's dot. Raises RefusedError."""
         if task := asyncio.current_task():
             self._keep_running(task)
+        log.add_to_lines(message=accepted.id)
         plan, long_urls = await self._plan(accepted)
         if plan.control.override and not self._config.access.may_override(accepted.client.user):
             plan = replace(plan, control=replace(plan.control, override=False))

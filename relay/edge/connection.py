@@ -64,6 +64,7 @@ class SmtpConnection(SMTP):
         peer = self.session.peer if self.session else None
         ip = str(peer[0]).partition("%")[0] if isinstance(peer, tuple) else "127.0.0.1"
         self._command_reader = CommandReader(self._reader)
+        log.add_to_lines(connection=secrets.token_hex(5))
         self._server.connections.add(self)
         metrics.connection_opened()
         try:

@@ -9,6 +9,7 @@ import random
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from contextvars import Context
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -163,7 +164,7 @@ class Upstream:
     async def _wait_for_free_slot(self) -> None:
         """All slots are taken. Raises TimeoutError after a while, and as soon as the upstream is down."""
         if self._stall_watch is None or self._stall_watch.done():
-            self._stall_watch = asyncio.create_task(self._watch_for_stall())
+            self._stall_watch = asyncio.create_task(self._watch_for_stall(), context=Context())
         async with asyncio.timeout(MAX_WAIT_S) as timeout:
             self._wait_timeouts.add(timeout)
             try:
@@ -204,7 +205,7 @@ class Upstream:
     def _begin_outage(self) -> None:
         for timeout in self._wait_timeouts:  # those mails go to the next upstream, or back to the queue
             timeout.reschedule(asyncio.get_running_loop().time())
-        self._probe_task = asyncio.create_task(self._probe_until_back())
+        self._probe_task = asyncio.create_task(self._probe_until_back(), context=Context())
 
     def _check_breaker(self) -> None:
         if self._breaker.is_open:
