@@ -1,6 +1,7 @@
 """The web side while the database is away: the same answers, and every event afterwards, once."""
 
 import asyncio
+import resource
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -12,10 +13,12 @@ import sqlalchemy as sa
 
 from relay import ids
 from relay.edits import Kind
+from relay.event_type import EventType
 from relay.store import store
 from relay.store.database import engine, journal
 from relay.store.tracking import hits
 from tests.web.scene import Scene, is_image, until
+from web.public import write_behind
 
 
 @pytest.fixture
@@ -50,6 +53,42 @@ def test_with_the_database_locked_answers_come_at_once_and_the_events_wait_in_th
         return (row["opens_human"], row["clicks_human"]) == (10, 10) and row["unsubscribed_at"] is not None
 
     until(is_replayed, 15)
+
+
+def test_at_a_stop_only_facts_that_no_disk_has_are_called_lost(
+    locked: tuple[Scene, sqlite3.Connection], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    scene, lock = locked
+    monkeypatch.setattr(write_behind, "_LAST_TRIES_S", 0.1)
+    monkeypatch.setattr(write_behind, "_GATHER_S", 0.5)  # so that the second and the third are tried together
+    message = scene.file()
+    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    async def run() -> None:
+        buffer = write_behind.FactBuffer(scene.store)
+        for _ in range(2):
+            await buffer.add("hit", hits.Hit(ids.new(), EventType.CLICKED, datetime.now(UTC), message, 0, "human"))
+            while not any("fact-journaled" in one.getMessage() for one in caplog.records):
+                await asyncio.sleep(0.01)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1, unlimited[1]))  # as if the disk were full
+        buffer.add("hit", hits.Hit(ids.new(), EventType.OPENED, datetime.now(UTC), message, 0, "human"))
+        await asyncio.wait_for(buffer.flush(), 20)
+
+    lock.execute("BEGIN IMMEDIATE")
+    try:
+        asyncio.run(run())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+    lost = [one.getMessage() for one in caplog.records if one.getMessage().startswith("fact-lost ")]
+    assert len(lost) == 1 and '="1 facts" ' in lost[0]
+    lock.execute("ROLLBACK")
+
+    def is_replayed() -> bool:
+        asyncio.run(scene.store.replay_journal())
+        return int(scene.delivery(message)["clicks_human"]) == 2
+
+    until(is_replayed, 15)
+    assert not scene.events(message, EventType.OPENED)
 
 
 def test_with_the_database_gone_answers_come_all_the_same(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from relay.event_type import EventType
 from relay.store import retention
 from relay.store.database import tables
 from relay.store.recipients import suppressions
+from relay.store.views import statistics
 from tests.web.scene import Scene, until
 from web import translations
 
@@ -64,7 +65,13 @@ def test_all_can_be_left_at_once_and_taken_back(scene: Scene) -> None:
     assert held_back(scene, "all@example.com", "", "Offers", "news") == [True, False, True]
 
 
-def test_events_show_what_was_left_and_what_was_taken_back(scene: Scene) -> None:
+def all_totals(scene: Scene) -> statistics.Totals:
+    with scene.store.connect() as connection:
+        return statistics.read_totals(connection, statistics.Selection(None))
+
+
+def test_events_and_totals_show_what_was_left_and_what_was_taken_back(scene: Scene) -> None:
+    before = all_totals(scene)
     message = scene.file("undone@example.com")
     path = scene.path(Kind.UNSUBSCRIBE, message)
     for action in ("unsubscribe", "resubscribe", "resubscribe", "unsubscribe-all"):
@@ -72,6 +79,8 @@ def test_events_show_what_was_left_and_what_was_taken_back(scene: Scene) -> None
     shown = scene.events(message, EventType.UNSUBSCRIBED, EventType.RESUBSCRIBED)
     assert [event["type"] for event in shown] == ["unsubscribed", "resubscribed", "unsubscribed"]
     assert [event["detail"] for event in shown] == ["", "streams: news", "streams: all"]
+    after = all_totals(scene)
+    assert (after.unsubscribed - before.unsubscribed, after.resubscribed - before.resubscribed) == (2, 1)
 
 
 def test_a_link_older_than_the_records_never_claims_that_anything_was_done(scene: Scene) -> None:

@@ -141,7 +141,9 @@ class FactBuffer:
             self._mark_committed(batch)  # a replay would fail by it for ever
             return True
         if self._closing_at and time.monotonic() > self._closing_at:
-            log.fact_lost(f"{len(batch)} facts", errors.describe_error(error))
+            if unlogged := _unlogged_facts(batch):
+                log.fact_lost(f"{len(unlogged)} facts", errors.describe_error(error))
+            self._leave_to_replay(batch)
             return True
         log.fact_waiting(name, errors.describe_error(error))
         await asyncio.sleep(_NO_DISK_S)
@@ -158,14 +160,21 @@ class FactBuffer:
                 await self._store.append_to_journal([fact for fact in for_later if fact[0] not in _HINTS])
                 self._mark_committed(batch)
                 return
-        unlogged = [one.fact for one in batch if one.log_file is None and one.fact[0] not in _HINTS]
-        await self._store.append_to_journal(unlogged)
+        await self._store.append_to_journal(_unlogged_facts(batch))
+        self._leave_to_replay(batch)
+
+    def _leave_to_replay(self, batch: list[_Waiting]) -> None:
         for log_file, count in _count_by_file(batch).items():
             self._store.fact_log.leave_to_replay(log_file, count)
 
     def _mark_committed(self, batch: list[_Waiting]) -> None:
         for log_file, count in _count_by_file(batch).items():
             self._store.fact_log.mark_committed(log_file, count)
+
+
+def _unlogged_facts(batch: list[_Waiting]) -> list[Fact]:
+    """Facts that no disk has, and that are worth one."""
+    return [one.fact for one in batch if one.log_file is None and one.fact[0] not in _HINTS]
 
 
 def _count_by_file(batch: list[_Waiting]) -> Counter[LogFile]:

@@ -32,6 +32,7 @@ class Totals(NamedTuple):
     expired: int = 0
     suppressed: int = 0
     unsubscribed: int = 0
+    resubscribed: int = 0  # took an unsubscribe back
     complained: int = 0
     opens: HitCounts = HitCounts()
     clicks: HitCounts = HitCounts()
