@@ -66,6 +66,7 @@ def _delete_messages(connection: sa.Connection, expired: list[str]) -> None:
         tables.content,
         webhook_tables.webhook_queue,
         webhook_tables.webhook_log,
+        tables.message_label,
     )
     for table in hanging:
         connection.execute(sa.delete(table).where(table.c.message.in_(expired)))

@@ -135,6 +135,7 @@ class Scene:
         octets: bytes | None = MAIL,
         status: Status = Status.DELIVERED,
         attempt: outcomes.AttemptRecord | None = None,
+        outcome: Mapping[str, Any] | None = None,  # Any: further fields of the outcomes
         **fields: Any,  # Any: those of the message's row
     ) -> str:
         """A message that was accepted just now. Returns its id."""
@@ -157,7 +158,7 @@ class Scene:
         ]
         attempt = attempt or outcomes.AttemptRecord("primary", "dot", 250, "2.0.0", "queued as 1A2B", 120)
         all_outcomes = [
-            outcomes.Outcome(ids.new(), number, recipient, status, now, attempt=attempt)
+            outcomes.Outcome(ids.new(), number, recipient, status, now, attempt=attempt, **outcome or {})
             for number, recipient in enumerate(recipients)
         ]
         self.write(

@@ -235,6 +235,7 @@ def test_the_api_is_described_by_what_it_does(scene: Scene, program: httpx.Clien
         "get", "put", "delete",
     }  # fmt: skip
     body = paths["/pixels"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    body = told["components"]["schemas"][body["$ref"].rpartition("/")[2]]
     assert body["required"] == ["name"] and "201" in paths["/pixels"]["post"]["responses"]
     assert {"limit", "cursor"} == {one["name"] for one in paths["/pixels"]["get"]["parameters"]}
     operations = [(path, method) for path, methods in paths.items() for method in methods]

@@ -14,8 +14,9 @@ from relay.store.recipients import consent
 from relay.store.recipients.consent import ConsentChange
 from relay.store.store import Store
 from relay.store.views import json_objects
-from web.api.core import ApiError, RequestBody, json_response, read_body
+from web.api.answers import ApiError, RequestBody, json_response, read_body
 from web.api.openapi import documented
+from web.api.schemas import ConsentAnswer
 
 
 class ConsentBody(RequestBody):
@@ -35,17 +36,17 @@ class ConsentApi:
             Route("/consent/{address:path}", self.withdraw_consent, methods=["DELETE"]),
         ]
 
-    @documented("What an address said about being tracked")
+    @documented("What an address said about being tracked", response=ConsentAnswer)
     async def show_consent(self, request: Request) -> Response:
         return await self._consent_response(_requested_mailbox(request))
 
-    @documented("Say yes or no for an address; also for mail already sent", request_body=ConsentBody)
+    @documented("Say yes or no for an address; also for mail already sent", ConsentBody, response=ConsentAnswer)
     async def set_consent(self, request: Request) -> Response:
         mailbox = _requested_mailbox(request)
         stated = await read_body(request, ConsentBody)
         return await self._record_consent(mailbox, stated.consent)
 
-    @documented("Forget what was said")
+    @documented("Forget what was said", response=ConsentAnswer)
     async def withdraw_consent(self, request: Request) -> Response:
         return await self._record_consent(_requested_mailbox(request), None)
 

@@ -1,23 +1,37 @@
 """The API's own description, made of the routes that are there.  OpenAPI 3.1.
 
-In: routes, whose endpoints may carry the description that `documented` gave them.  Out: one JSON object. A route
-without a description is listed all the same, by its path and methods.
+In: routes, whose endpoints may carry the description that `documented` gave them.  Out: one JSON object, whose schemas
+are those of our models. A route without a description is listed all the same, by its path and methods.
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Callable, Iterable
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
 from starlette.routing import BaseRoute, Route
 
 from web.api.authorization import required_scopes
+from web.api.parameters import QueryParameters
+from web.api.schemas import ErrorAnswer
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])  # Any: Starlette's endpoints
 Json = dict[str, Any]  # Any: what JSON can hold
+_Mode = Literal["validation", "serialization"]
 
-PAGE_PARAMETERS = {"limit": "items of the answer, 1 to 500", "cursor": "the `next` of the page before"}
 _ERROR_REFERENCE = {"$ref": "#/components/responses/error"}
+# What stands in a path, by its name there.
+_PATH_SCHEMAS: dict[str, Json] = {
+    "address": {"type": "string", "format": "email"},
+    "message": {"type": "string", "pattern": "^[0-9a-v]{20}$", "description": "a message's id"},
+    "delivery": {
+        "type": "string",
+        "pattern": "^[0-9a-v]{20}([.][0-9]{1,6})?$",
+        "description": "a delivery's id, or a message's for all of its deliveries",
+    },
+}
+_ANY_TEXT = {"type": "string", "minLength": 1}
 
 
 class EndpointDoc(NamedTuple):
@@ -25,36 +39,102 @@ class EndpointDoc(NamedTuple):
 
     summary: str
     request_body: type[BaseModel] | None = None
-    query: Mapping[str, str] = {}
+    query: type[QueryParameters] | None = None
     status: int = 200
+    response: type[BaseModel] | None = None
+    media_type: str = "application/json"
+    needs_body: bool = True
 
 
 def documented(
-    summary: str, request_body: type[BaseModel] | None = None, query: Mapping[str, str] | None = None, status: int = 200
+    summary: str,
+    request_body: type[BaseModel] | None = None,
+    query: type[QueryParameters] | None = None,
+    status: int = 200,
+    response: type[BaseModel] | None = None,
+    media_type: str = "application/json",
+    *,
+    needs_body: bool = True,
 ) -> Callable[[Endpoint], Endpoint]:
-    """Describes an endpoint: what it does, its body, its query parameters, its status on success."""
+    """Describes an endpoint: what it does, its body, its query parameters, and its answer on success."""
 
     def decorate(endpoint: Endpoint) -> Endpoint:
-        vars(endpoint)["endpoint_doc"] = EndpointDoc(summary, request_body, query or {}, status)
+        vars(endpoint)["endpoint_doc"] = EndpointDoc(
+            summary, request_body, query, status, response, media_type, needs_body
+        )
         return endpoint
 
     return decorate
 
 
+class _Operation(NamedTuple):
+    """A method of a path."""
+
+    path: str
+    method: str
+    doc: EndpointDoc
+
+
+class _Schemas:
+    """The schemas of all models that operations name."""
+
+    def __init__(self, operations: Iterable[_Operation]) -> None:
+        wanted: dict[tuple[type[BaseModel], _Mode], None] = {(ErrorAnswer, "serialization"): None}
+        queries: set[type[BaseModel]] = set()
+        for one in operations:
+            if one.doc.query:
+                queries.add(one.doc.query)
+                wanted[one.doc.query, "validation"] = None
+            if one.doc.request_body:
+                wanted[one.doc.request_body, "validation"] = None
+            if one.doc.response:
+                wanted[one.doc.response, "serialization"] = None
+        self._references, found = models_json_schema(list(wanted), ref_template="#/components/schemas/{model}")
+        self._all: dict[str, Json] = found.get("$defs", {})
+        self.shown = {
+            name: schema for name, schema in sorted(self._all.items()) if name not in {one.__name__ for one in queries}
+        }
+
+    def reference(self, model: type[BaseModel], mode: _Mode) -> Json:
+        return self._references[model, mode]
+
+    def parameters(self, model: type[BaseModel]) -> list[Json]:
+        """The query's parameters. What a field may be beside null is what the parameter may be."""
+        schema = self._all[self._references[model, "validation"]["$ref"].rpartition("/")[2]]
+        found = []
+        for name, given in schema["properties"].items():
+            some = [one for one in given.get("anyOf", ()) if one != {"type": "null"}]
+            plain = {key: value for key, value in given.items() if key not in ("title", "description", "default")}
+            if some and {"type": "null"} in given["anyOf"]:
+                plain.pop("anyOf")
+                plain |= some[0] if len(some) == 1 else {"anyOf": some}
+            if given.get("default") not in (None, ""):
+                plain["default"] = given["default"]
+            parameter = {"name": name, "in": "query", "schema": {k: v for k, v in plain.items() if k != "description"}}
+            if about := given.get("description") or plain.get("description"):
+                parameter["description"] = about
+            if name in schema.get("required", ()):
+                parameter["required"] = True
+            found.append(parameter)
+        return found
+
+
 def openapi_document(resources: Iterable[Iterable[BaseRoute]], path: str, version: str) -> Json:
     """The description of the routes that are mounted at `path`."""
+    operations = [
+        _Operation(re.sub(r"\{(\w+):\w+\}", r"{\1}", route.path), method, _doc_of(route, method))
+        for resource in resources
+        for route in resource
+        if isinstance(route, Route)
+        for method in sorted(route.methods or ())
+        if method != "HEAD"
+    ]
+    schemas = _Schemas(operations)
     paths: dict[str, Json] = {}
-    for resource in resources:
-        for route in resource:
-            if not isinstance(route, Route):
-                continue
-            plain = re.sub(r"\{(\w+):\w+\}", r"{\1}", route.path)
-            for method in sorted(route.methods or ()):
-                if method != "HEAD":
-                    paths.setdefault(plain, {})[method.lower()] = _operation_object(route, plain, method)
+    for one in operations:
+        paths.setdefault(one.path, {})[one.method.lower()] = _operation_object(one, schemas)
     key = {"type": "http", "scheme": "bearer", "description": "waypost api-key create NAME --scope SCOPE"}
-    schema = {"type": "object", "properties": {name: {"type": "string"} for name in ("code", "message")}}
-    error = {"type": "object", "properties": {"error": schema}}
+    error = {"schema": schemas.reference(ErrorAnswer, "serialization")}
     return {
         "openapi": "3.1.0",
         "info": {"title": "Waypost", "version": version},
@@ -63,32 +143,40 @@ def openapi_document(resources: Iterable[Iterable[BaseRoute]], path: str, versio
         "paths": dict(sorted(paths.items())),
         "components": {
             "securitySchemes": {"key": key},
-            "responses": {"error": {"description": "Not done", "content": {"application/json": {"schema": error}}}},
+            "responses": {"error": {"description": "Not done", "content": {"application/json": error}}},
+            "schemas": schemas.shown,
         },
     }
 
 
-def _operation_object(route: Route, path: str, method: str) -> Json:
-    doc: EndpointDoc = getattr(route.endpoint, "endpoint_doc", EndpointDoc(f"{method} {path}"))
-    parameters = [
-        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
-        for name in re.findall(r"\{(\w+)\}", path)
-    ] + [
-        {"name": name, "in": "query", "description": text, "schema": {"type": "string"}}
-        for name, text in doc.query.items()
+def _doc_of(route: Route, method: str) -> EndpointDoc:
+    doc = getattr(route.endpoint, "endpoint_doc", None)
+    return doc if isinstance(doc, EndpointDoc) else EndpointDoc(f"{method} {route.path}")
+
+
+def _operation_object(one: _Operation, schemas: _Schemas) -> Json:
+    doc = one.doc
+    parameters: list[Json] = [
+        {"name": name, "in": "path", "required": True, "schema": _PATH_SCHEMAS.get(name, _ANY_TEXT)}
+        for name in re.findall(r"\{(\w+)\}", one.path)
     ]
+    if doc.query:
+        parameters += schemas.parameters(doc.query)
     success: Json = {"description": "Done"}
-    if doc.status != 204:
-        success["content"] = {"application/json": {"schema": {"type": "object"}}}
+    if doc.media_type != "application/json":
+        success["content"] = {doc.media_type: {"schema": {"type": "string"}}}
+    elif doc.status != 204:
+        schema = schemas.reference(doc.response, "serialization") if doc.response else {"type": "object"}
+        success["content"] = {"application/json": {"schema": schema}}
     operation: Json = {
-        "operationId": re.sub(r"\W+", "_", f"{method} {path}").strip("_").lower(),
-        "tags": [path.split("/")[1]],
+        "operationId": re.sub(r"\W+", "_", f"{one.method} {one.path}").strip("_").lower(),
+        "tags": [one.path.split("/")[1]],
         "summary": doc.summary,
         "parameters": parameters,
-        "security": [{"key": [scope]} for scope in required_scopes(method, path)] or [{"key": []}],
+        "security": [{"key": [scope]} for scope in required_scopes(one.method, one.path)] or [{"key": []}],
         "responses": {str(doc.status): success, "default": _ERROR_REFERENCE},
     }
     if doc.request_body is not None:
-        schema = doc.request_body.model_json_schema()
-        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
+        body = {"schema": schemas.reference(doc.request_body, "validation")}
+        operation["requestBody"] = {"required": doc.needs_body, "content": {"application/json": body}}
     return operation

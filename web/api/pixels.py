@@ -15,8 +15,11 @@ from relay.config.schema import Config
 from relay.store.store import Store
 from relay.store.tracking import pixels
 from relay.store.views import json_objects
-from web.api.core import PATH, ApiError, RequestBody, json_response, list_response, read_body, read_limit
-from web.api.openapi import PAGE_PARAMETERS, documented
+from web.api.answers import ApiError, RequestBody, json_response, list_response, read_body
+from web.api.core import PATH
+from web.api.openapi import documented
+from web.api.parameters import PageParameters, read_query
+from web.api.schemas import PixelList, PixelWithLog
 
 
 class NewPixel(RequestBody):
@@ -39,9 +42,10 @@ class PixelApi:
             Route("/pixels/{pixel}", self.remove_pixel, methods=["DELETE"]),
         ]
 
-    @documented("Stand-alone pixels, the newest first", query=PAGE_PARAMETERS)
+    @documented("Stand-alone pixels, the newest first", query=PageParameters, response=PixelList)
     async def list_pixels(self, request: Request) -> Response:
-        most, before = read_limit(request), request.query_params.get("cursor", "")
+        page = read_query(request, PageParameters)
+        most, before = page.limit, page.cursor
         found = await self._store.read(lambda connection: pixels.list_pixels(connection, most + 1, before))
         shown = found[:most]
         return list_response(
@@ -49,7 +53,7 @@ class PixelApi:
             shown[-1].id if len(found) > most else "",
         )
 
-    @documented("Make a pixel", request_body=NewPixel, status=201)
+    @documented("Make a pixel", NewPixel, status=201, response=PixelWithLog)
     async def create_pixel(self, request: Request) -> Response:
         new = await read_body(request, NewPixel)
         try:
@@ -64,7 +68,7 @@ class PixelApi:
             json_objects.pixel_object(made, self._public_url, []), 201, {"location": f"{PATH}/pixels/{made.id}"}
         )
 
-    @documented("A pixel with its log, quick repeats together")
+    @documented("A pixel with its log, quick repeats together", response=PixelWithLog)
     async def show_pixel(self, request: Request) -> Response:
         wanted = request.path_params["pixel"]
         seen, hits = await self._store.read(

@@ -27,8 +27,11 @@ from relay.store.views import webhook_objects
 from relay.store.views.json_objects import JsonObject
 from relay.store.webhooks import endpoints
 from relay.webhook_format import WAYPOST, WebhookFormat
-from web.api.core import PATH, ApiError, RequestBody, json_response, list_response, read_body, read_limit
-from web.api.openapi import PAGE_PARAMETERS, documented
+from web.api.answers import ApiError, RequestBody, json_response, list_response, read_body
+from web.api.core import PATH
+from web.api.openapi import documented
+from web.api.parameters import PageParameters, QueryParameters, Text, read_query
+from web.api.schemas import ReplayAnswer, WebhookList, WebhookLogList, WebhookObject, WebhookWithSecret
 
 T = TypeVar("T")
 _RESOLVE_TIMEOUT_S = 2.0
@@ -47,6 +50,14 @@ class ReplayRequest(RequestBody):
     since: str = ""
 
 
+class LogParameters(PageParameters):
+    failed: bool = Field(default=False, description="only what failed")
+
+
+class WebhookParameters(QueryParameters):
+    id: Text
+
+
 class WebhookApi:
     """The endpoints under `webhooks`."""
 
@@ -62,7 +73,7 @@ class WebhookApi:
             Route("/webhooks", self.create_webhook, methods=["POST"]),
             Route(one, self.show_webhook),
             Route(one, self.remove_webhook, methods=["DELETE"]),
-            Route("/webhooks", self.remove_webhook, methods=["DELETE"]),  # ?id=
+            Route("/webhooks", self.remove_named_webhook, methods=["DELETE"]),
             Route(f"{one}/log", self.show_log),
             Route(f"{one}/replay", self.replay_events, methods=["POST"]),
             Route(f"{one}/enable", self.enable_webhook, methods=["POST"]),
@@ -70,12 +81,12 @@ class WebhookApi:
             Route(f"{one}/rotate", self.rotate_secret, methods=["POST"]),
         ]
 
-    @documented("Webhooks, with their state")
+    @documented("Webhooks, with their state", response=WebhookList)
     async def list_webhooks(self, request: Request) -> Response:
         found = await self._store.read(endpoints.list_webhook_status)
         return list_response([webhook_objects.webhook_object(one, self._ring) for one in found], "")
 
-    @documented("Add a webhook; the answer has its secret, once", request_body=NewWebhook, status=201)
+    @documented("Add a webhook; the answer has its secret, once", NewWebhook, status=201, response=WebhookWithSecret)
     async def create_webhook(self, request: Request) -> Response:
         new = await read_body(request, NewWebhook)
         given = await validate_webhook(new.model_dump(), self._config)
@@ -85,42 +96,49 @@ class WebhookApi:
         shown = await self._webhook_json(made.id) | {"secret": made.secret}
         return json_response(shown, 201, {"location": f"{PATH}/webhooks/{made.id}"})
 
-    @documented("A webhook")
+    @documented("A webhook", response=WebhookObject)
     async def show_webhook(self, request: Request) -> Response:
         return json_response(await self._webhook_json(_webhook_id(request)))
 
     @documented("Remove a webhook", status=204)
     async def remove_webhook(self, request: Request) -> Response:
-        await self._write_known(lambda connection: endpoints.remove_webhook(connection, _webhook_id(request)))
+        return await self._remove(_webhook_id(request))
+
+    @documented("Remove the webhook of that id", query=WebhookParameters, status=204)
+    async def remove_named_webhook(self, request: Request) -> Response:
+        return await self._remove(read_query(request, WebhookParameters).id)
+
+    async def _remove(self, webhook: str) -> Response:
+        await self._write_known(lambda connection: endpoints.remove_webhook(connection, webhook))
         return Response(status_code=204)
 
-    @documented("Enable it: events are sent again")
+    @documented("Enable it: events are sent again", response=WebhookObject)
     async def enable_webhook(self, request: Request) -> Response:
         await self._write_known(
             lambda connection: endpoints.enable_webhook(connection, _webhook_id(request), datetime.now(UTC))
         )
         return json_response(await self._webhook_json(_webhook_id(request)))
 
-    @documented("Disable it: nothing more is sent")
+    @documented("Disable it: nothing more is sent", response=WebhookObject)
     async def disable_webhook(self, request: Request) -> Response:
         await self._write_known(lambda connection: endpoints.disable_webhook(connection, _webhook_id(request)))
         return json_response(await self._webhook_json(_webhook_id(request)))
 
-    @documented("Make a new secret; the answer has it, once")
+    @documented("Make a new secret; the answer has it, once", response=WebhookWithSecret)
     async def rotate_secret(self, request: Request) -> Response:
         secret = await self._write_known(
             lambda connection: endpoints.rotate_secret(connection, _webhook_id(request), datetime.now(UTC))
         )
         return json_response(await self._webhook_json(_webhook_id(request)) | {"secret": secret})
 
-    @documented("Its requests and their answers", query={**PAGE_PARAMETERS, "failed": "`1`: only what failed"})
+    @documented("Its requests and their answers", query=LogParameters, response=WebhookLogList)
     async def show_log(self, request: Request) -> Response:
-        most, before = read_limit(request), request.query_params.get("cursor", "")
-        failed = request.query_params.get("failed", "") in ("1", "true", "yes")
+        asked = read_query(request, LogParameters)
+        most, before = asked.limit, asked.cursor
         await self._webhook_json(_webhook_id(request))
         found = await self._store.read(
             lambda connection: endpoints.list_webhook_log(
-                connection, _webhook_id(request), most + 1, before, failed=failed
+                connection, _webhook_id(request), most + 1, before, failed=asked.failed
             )
         )
         shown = found[:most]
@@ -128,7 +146,7 @@ class WebhookApi:
             [webhook_objects.webhook_log_object(one) for one in shown], shown[-1].id if len(found) > most else ""
         )
 
-    @documented("Send an event again, or all since a time", request_body=ReplayRequest, status=202)
+    @documented("Send an event again, or all since a time", ReplayRequest, status=202, response=ReplayAnswer)
     async def replay_events(self, request: Request) -> Response:
         again, now = await read_body(request, ReplayRequest), datetime.now(UTC)
         if bool(again.event) is bool(again.since):
@@ -200,4 +218,4 @@ def _read_age(text: str) -> timedelta:
 
 
 def _webhook_id(request: Request) -> str:
-    return str(request.path_params.get("webhook") or request.query_params.get("id", ""))
+    return str(request.path_params["webhook"])

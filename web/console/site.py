@@ -24,11 +24,17 @@ from relay.event_type import EventType
 from relay.store.database.tables import Status
 from relay.store.recipients import suppressions
 from relay.store.store import Store
-from relay.store.views import message_detail, message_list, statistics
+from relay.store.views import message_detail, message_list, search_query, statistics
+from relay.store.views.search_query import MessageSearch
 from web import rendering
 from web.api import core
 from web.api.consent import ConsentApi
+from web.api.events import EventApi
+from web.api.messages import MessageApi
 from web.api.pixels import PixelApi
+from web.api.queue import QueueApi
+from web.api.reports import ReportApi
+from web.api.suppressions import SuppressionApi
 from web.api.webhooks import WebhookApi
 from web.console import sign_in
 from web.console.mailbox_pages import MailboxPages
@@ -59,6 +65,11 @@ class Console:
 
     def routes(self) -> list[BaseRoute]:
         resources = [
+            MessageApi(self._store).routes(),
+            EventApi(self._store).routes(),
+            SuppressionApi(self._store).routes(),
+            QueueApi(self._store).routes(),
+            ReportApi(self._store).routes(),
             PixelApi(self._config, self._store, self._ring).routes(),
             ConsentApi(self._store).routes(),
             WebhookApi(self._config, self._store, self._ring).routes(),
@@ -77,7 +88,7 @@ class Console:
             *SessionPages(self._store, self.render_page).routes(),
             *WebhookPages(self._config, self._store, self._ring, self.render_page).routes(),
             core.description_route(*resources),
-            Mount(core.PATH, core.make_api(self._config, self._store, *resources)),
+            core.ApiMount(self._config, self._store, *resources),
             Mount("/static", StaticFiles(directory=rendering.STATIC)),
         ]
 
@@ -123,16 +134,12 @@ class Console:
         query, status = asked.get("q", "").strip(), asked.get("status", "")
         stream = asked.get("stream", "")
         status = status if status in set(Status) else ""
+        search = MessageSearch(
+            statuses=(Status(status),) if status else (), streams=(stream,) if stream else ()
+        ).joined_with(_parse_search(query))
         found, streams = await self._store.read(
             lambda connection: (
-                message_list.list_messages(
-                    connection,
-                    PAGE_ROWS,
-                    query=query,
-                    status=status,
-                    stream=stream or None,
-                    before=asked.get("before", ""),
-                ),
+                message_list.list_messages(connection, PAGE_ROWS, search, asked.get("before", "")),
                 message_list.list_streams(connection),
             )
         )
@@ -246,6 +253,14 @@ class _SuppressionKey(NamedTuple):
     @classmethod
     def from_values(cls, given: QueryParams | FormData) -> "_SuppressionKey":
         return cls(*(str(given.get(name, "")) for name in cls._fields))
+
+
+def _parse_search(text: str) -> MessageSearch:
+    """What the search box asks for; what cannot be read is looked for as it stands."""
+    try:
+        return search_query.parse_search(text, datetime.now(UTC))
+    except search_query.SearchSyntaxError:
+        return MessageSearch(words=(text[: search_query.MAX_TEXT],))
 
 
 def _url_with_query(path: str, values: dict[str, str]) -> str:

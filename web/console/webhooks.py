@@ -22,7 +22,7 @@ from relay.store.store import Store
 from relay.store.views import webhook_objects
 from relay.store.webhooks import endpoints
 from web.api import webhooks as webhooks_api
-from web.api.core import ApiError
+from web.api.answers import ApiError
 from web.console import sign_in
 
 _PAGE_ROWS = 50

@@ -7,6 +7,7 @@ RFC 9110 §15.5.9 (408), RFC 6585 §5 (431).
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Any, Literal, NamedTuple, cast
@@ -255,6 +256,10 @@ class Server(uvicorn.Server):
         self, app: ASGIApp, connections: WebConnections, limits: RequestLimits = DEFAULTS, accept_a_turn: int = 16
     ) -> None:
         super().__init__(BoundedConfig(app, connections, limits, accept_a_turn))
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        self.lifespan.state["is_stopping"] = lambda: self.should_exit  # `web.api.shutdown`
+        await super().startup(sockets)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

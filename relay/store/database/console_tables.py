@@ -1,4 +1,4 @@
-"""The rows that operators make: accounts and their sessions, API keys, stand-alone pixels."""
+"""The rows of the console and the API: accounts and their sessions, API keys, stand-alone pixels, upstreams' states."""
 
 from datetime import datetime
 
@@ -69,10 +69,39 @@ class ConsoleSession(SQLModel, table=True):
     ip: str = ""
 
 
+class IdempotentAnswer(SQLModel, table=True):
+    """The API's answer to a write with an Idempotency-Key, by a digest of whose key it is. Status 0: under way."""
+
+    __tablename__ = "idempotent_answer"
+    digest: str = Field(primary_key=True)
+    request: str  # a digest of method, path and body
+    at: datetime = Field(sa_type=UtcTime)
+    status: int = 0
+    headers: dict[str, str] = Field(default_factory=dict, sa_type=sa.JSON)
+    body: bytes = Field(default=b"", sa_type=sa.LargeBinary)
+
+
+class UpstreamState(SQLModel, table=True):
+    """What a mail process says of an upstream."""
+
+    __tablename__ = "upstream_state"
+    worker: str = Field(primary_key=True)
+    name: str = Field(primary_key=True)
+    at: datetime = Field(sa_type=UtcTime)  # when it said so
+    down_since: datetime | None = Field(default=None, sa_type=UtcTime)
+    fault: str = ""
+    in_use: int = 0
+    idle: int = 0
+    waiting: int = 0
+
+
 pixel = table_of(Pixel)
 pixel_hit = table_of(PixelHit)
 api_key = table_of(ApiKey)
 account = table_of(Account)
 console_session = table_of(ConsoleSession)
+idempotent_answer = table_of(IdempotentAnswer)
+upstream_state = table_of(UpstreamState)
 
 sa.Index("pixel_hit_by_pixel", pixel_hit.c.pixel, pixel_hit.c.id)
+sa.Index("idempotent_answer_by_time", idempotent_answer.c.at)

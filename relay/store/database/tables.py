@@ -126,6 +126,7 @@ class Delivery(_Row, table=True):
     leased_until: datetime | None = Field(default=None, sa_type=UtcTime)
     stream: str = ""  # its message's: what is due is taken in turns
     crashes: int = 0  # processes that died attempting it, since it was last settled
+    held_at: datetime | None = Field(default=None, sa_type=UtcTime)  # since when an operator holds it back
     dsn_due: str = ""  # the DSN that is still to be sent: failed | delayed | relayed
     dsn_sent: str = ""  # the last one, in the same words
     settled_at: datetime | None = Field(default=None, sa_type=UtcTime)
@@ -144,6 +145,16 @@ class Delivery(_Row, table=True):
     )  # Any: what relay.store.tracking.verdicts notes
     unsubscribed_at: datetime | None = Field(default=None, sa_type=UtcTime)
     complained_at: datetime | None = Field(default=None, sa_type=UtcTime)
+
+
+class MessageLabel(SQLModel, table=True):
+    """A tag of a message, or one of its metadata, as messages are found by it (`relay.store.message_labels`)."""
+
+    __tablename__ = "message_label"
+    __table_args__ = {"sqlite_with_rowid": False}
+    name: str = Field(primary_key=True)  # "tag", or "meta.NAME"
+    value: str = Field(primary_key=True)
+    message: str = Field(primary_key=True)
 
 
 class Attempt(SQLModel, table=True):
@@ -242,6 +253,8 @@ class Destination(SQLModel, table=True):
 # Literals: of a parameter, SQLite cannot know that a partial index covers it.
 _ZERO: sa.ColumnElement[int] = sa.literal_column("0")
 _EMPTY: sa.ColumnElement[str] = sa.literal_column("''")
+_FAILED: sa.ColumnElement[str] = sa.literal_column("('bounced', 'expired', 'suppressed')")
+_CLICKED: sa.ColumnElement[str] = sa.literal_column("'clicked'")
 
 
 def table_of(model: type[SQLModel]) -> sa.Table:
@@ -261,6 +274,7 @@ soft_failure = table_of(SoftFailure)
 consent = table_of(Consent)
 processed_provider_event = table_of(ProcessedProviderEvent)
 destination = table_of(Destination)
+message_label = table_of(MessageLabel)
 
 has_crashed = delivery.c.crashes > _ZERO
 _has_dsn_due = delivery.c.dsn_due != _EMPTY
@@ -268,7 +282,22 @@ has_dsn_due = sa.and_(
     _has_dsn_due, delivery.c.dsn_due.in_(["failed", "delayed", "relayed"])
 )  # by equality the index is followed
 
+has_failed = delivery.c.status.op("IN", is_comparison=True)(_FAILED)  # bounced, expired or suppressed
+is_click = event.c.type == _CLICKED
+# Recipients are kept as apps write them, and looked up in any case. SQLite lowers ASCII only, so it has to lower both
+# sides: compare with `sa.func.lower(…)`.
+lower_recipient = sa.func.lower(delivery.c.recipient)
+
 sa.Index("destination_by_use", destination.c.used_at)
+sa.Index("message_by_stream", message.c.stream, message.c.id)
+sa.Index("message_label_by_message", message_label.c.message)
+sa.Index("delivery_failed", delivery.c.status, delivery.c.message, sqlite_where=has_failed, postgresql_where=has_failed)
+sa.Index(
+    "event_click_by_message",
+    *(event.c[name] for name in ("message", "link", "verdict", "number")),
+    sqlite_where=is_click,
+    postgresql_where=is_click,
+)
 sa.Index("event_by_message", event.c.message, event.c.number, event.c.id)
 sa.Index("event_by_type", event.c.type, event.c.id)
 sa.Index("attempt_by_message", attempt.c.message, attempt.c.number)
@@ -288,8 +317,9 @@ sa.Index(
 )
 sa.Index("delivery_crashed", delivery.c.crashes, sqlite_where=has_crashed, postgresql_where=has_crashed)
 sa.Index("delivery_dsn_due", delivery.c.dsn_due, sqlite_where=_has_dsn_due, postgresql_where=_has_dsn_due)
-sa.Index("delivery_by_recipient", delivery.c.recipient)
+sa.Index("delivery_by_recipient", lower_recipient, delivery.c.message)
 sa.Index("message_by_message_id", message.c.message_id)
+sa.Index("suppression_by_reason", suppression.c.reason, suppression.c.id)
 sa.Index("suppression_address", suppression.c.address, suppression.c.scope, suppression.c.stream, unique=True)
 
 

@@ -13,7 +13,7 @@ from pydantic import BeforeValidator
 from sqlmodel import SQLModel
 
 from relay.event_type import EventType
-from relay.store import events
+from relay.store import events, message_labels
 from relay.store.database import identities, tables
 from relay.store.database.roll_ups import MessageLabels
 from relay.store.database.tables import Delivery, Message
@@ -99,6 +99,7 @@ def insert_messages(connection: sa.Connection, many: Sequence[NewMessage]) -> No
         if new.octets is not None:
             contents.append({"message": message.id, "octets": new.octets})
     connection.execute(_INSERT_MESSAGE, messages)
+    message_labels.insert_labels(connection, messages)
     for one in many:
         long_urls.insert_rows(connection, one.destinations, one.message.accepted_at)
     if contents:

@@ -110,7 +110,10 @@ def find_reported_delivery(connection: sa.Connection, clues: DeliveryClues) -> t
                 attempt.c.text.contains(policy.digest(clues.receipt), autoescape=True),
             ),
         )
-        recent = (delivery.c.recipient.in_(names), delivery.c.message >= ids.lowest_at(clues.at - _MAX_MAIL_AGE))
+        recent = (
+            tables.lower_recipient.in_(map(sa.func.lower, names)),
+            delivery.c.message >= ids.lowest_at(clues.at - _MAX_MAIL_AGE),
+        )
         latest = connection.execute(wanted.where(*recent, tried).limit(1)).first()
         return (latest.message, latest.number) if latest else None
     return None

@@ -42,6 +42,6 @@ def is_repeated(connection: sa.Connection, mailbox: str, category: str, at: date
 def _was_delivered(connection: sa.Connection, mailboxes: set[str], proves: sa.ColumnElement[bool]) -> bool:
     table = tables.delivery
     found = sa.select(table.c.message).where(
-        table.c.recipient.in_(mailboxes), table.c.status == Status.DELIVERED, proves
+        tables.lower_recipient.in_(map(sa.func.lower, mailboxes)), table.c.status == Status.DELIVERED, proves
     )
     return connection.execute(found.limit(1)).first() is not None

@@ -55,7 +55,7 @@ def read_preferences(connection: sa.Connection, message: str, number: int, now: 
     delivery = tables.delivery
     recent = (
         sa.select(delivery.c.message)
-        .where(delivery.c.recipient == found.recipient)
+        .where(tables.lower_recipient == sa.func.lower(found.recipient))
         .order_by(delivery.c.message.desc())
         .limit(_MAX_RECENT)
         .subquery()

@@ -171,20 +171,35 @@ def suppressed_among(
     return found
 
 
+class SuppressionFilter(NamedTuple):
+    """Which entries are listed. Empty: all."""
+
+    address: str = ""  # a whole one
+    scope: str = ""
+    stream: str = ""
+    reason: str = ""
+
+
+_ALL_ENTRIES = SuppressionFilter()
+
+
 def list_suppressions(
-    connection: sa.Connection, limit: int, query: str = "", after: int = 0
+    connection: sa.Connection, limit: int, query: str = "", after: int = 0, wanted: SuppressionFilter = _ALL_ENTRIES
 ) -> Sequence[sa.RowMapping]:
-    """Entries, the newest first; `after` is the id of the last one of the page before."""
-    table = tables.suppression
-    wanted = sa.select(table).order_by(table.c.id.desc()).limit(limit)
+    """Entries, the newest first; `query` is a part of the address, `after` the last one's id on the page before."""
+    table, policy = tables.suppression, identities.policy_for(connection)
+    listed = sa.select(table).order_by(table.c.id.desc()).limit(limit)
     if query:
         part = table.c.address.contains(address.canonical(query), autoescape=True)
-        wanted = wanted.where(
-            sa.or_(part, table.c.address.in_(identities.policy_for(connection).possible_names(query)))
-        )
+        listed = listed.where(sa.or_(part, table.c.address.in_(policy.possible_names(query))))
+    if wanted.address:
+        listed = listed.where(table.c.address.in_(policy.possible_names(wanted.address)))
+    for name in ("scope", "stream", "reason"):
+        if value := getattr(wanted, name):
+            listed = listed.where(table.c[name] == value)
     if after:
-        wanted = wanted.where(table.c.id < after)
-    return connection.execute(wanted).mappings().all()
+        listed = listed.where(table.c.id < after)
+    return connection.execute(listed).mappings().all()
 
 
 def list_entries(

@@ -8,9 +8,13 @@ from datetime import datetime
 from typing import Any
 
 from relay.store.database.tables import Status
+from relay.store.queue.attempts import AttemptDetail
+from relay.store.recipients import suppressions
 from relay.store.tracking.hit_counts import HitCounts
 from relay.store.tracking.pixels import PixelLogLine, PixelSummary, pixel_url
+from relay.store.views.clicked_links import ClickedLink
 from relay.store.views.message_detail import DeliveryDetail, MessageDetail
+from relay.store.views.queue_list import QueueEntry
 
 JsonObject = dict[str, Any]  # Any: what JSON can hold
 
@@ -28,8 +32,9 @@ def message_object(detail: MessageDetail) -> JsonObject:
         "tags": detail.tags,
         "metadata": detail.meta,
         "reasons": detail.reasons,
-        "opens": sum_counts(detail.opens, *(one.opens for one in detail.deliveries))._asdict(),
-        "clicks": sum_counts(detail.clicks, *(one.clicks for one in detail.deliveries))._asdict(),
+        "recipients": detail.recipients,
+        "opens": detail.all_opens._asdict(),
+        "clicks": detail.all_clicks._asdict(),
         "deliveries": [delivery_object(detail.id, one) for one in detail.deliveries],
         "links": detail.links,
         "opened_by": detail.opened_by,
@@ -45,21 +50,9 @@ def delivery_object(message_id: str, one: DeliveryDetail) -> JsonObject:
         "status": one.status,
         "kind": one.kind or None,
         "category": one.category or None,
-        "attempts": [
-            {
-                "at": format_time(tried.at),
-                "upstream": tried.upstream,
-                "phase": tried.phase,
-                "code": tried.code,
-                "status": tried.status,
-                "text": tried.text,
-                "ms": tried.took_ms,
-                "rule": tried.rule,
-                "uncertain": tried.uncertain,
-            }
-            for tried in one.attempts
-        ],
+        "attempts": [attempt_object(tried) for tried in one.attempts],
         "next_attempt_at": format_time(one.next_attempt_at),
+        "held_at": format_time(one.held_at) if one.next_attempt_at else None,
         "delivered_at": format_time(one.delivered_at),
         "bounced_at": format_time(one.settled_at) if one.status == Status.BOUNCED else None,
         "opens": one.opens._asdict(),
@@ -68,6 +61,64 @@ def delivery_object(message_id: str, one: DeliveryDetail) -> JsonObject:
         "unsubscribed_at": format_time(one.unsubscribed_at),
         "complained_at": format_time(one.complained_at),
     }
+
+
+def attempt_object(tried: AttemptDetail) -> JsonObject:
+    """A try to hand a delivery to an upstream. Code 0: there was no reply."""
+    return {
+        "at": format_time(tried.at),
+        "upstream": tried.upstream,
+        "phase": tried.phase,
+        "code": tried.code,
+        "status": tried.status,
+        "text": tried.text,
+        "ms": tried.took_ms,
+        "rule": tried.rule,
+        "uncertain": tried.uncertain,
+    }
+
+
+def queue_object(one: QueueEntry) -> JsonObject:
+    """A delivery that waits."""
+    return {
+        "id": delivery_id(one.message, one.number),
+        "message": one.message,
+        "recipient": one.recipient or None,
+        "from": one.author,
+        "subject": one.subject,
+        "stream": one.stream,
+        "status": one.status,
+        "kind": one.kind or None,
+        "category": one.category or None,
+        "accepted_at": format_time(one.accepted_at),
+        "expires_at": format_time(one.expires_at),
+        "attempts": one.attempts,
+        "next_attempt_at": format_time(one.next_attempt_at),
+        "held_at": format_time(one.held_at),
+        "parked": one.is_parked,
+        "under_way": one.is_under_way,
+        "last_attempt": attempt_object(one.last_attempt) if one.last_attempt else None,
+    }
+
+
+def suppression_object(row: Mapping[Any, Any]) -> JsonObject:  # Any: a row's values
+    """An address that gets no mail. `stream` is null where it gets none at all."""
+    return {
+        "address": row["address"],
+        "scope": row["scope"],
+        "stream": row["stream"] if row["scope"] == suppressions.STREAM else None,
+        "reason": row["reason"],
+        "evidence": row["evidence"] or None,
+        "message": row["message"] or None,
+        "created_at": format_time(row["created_at"]),
+        "expires_at": format_time(row["expires_at"]),
+    }
+
+
+def clicked_link_object(one: ClickedLink) -> JsonObject:
+    """A URL and its clicks over all messages."""
+    counts = {name: getattr(one, name) for name in ("human", "machine", "unknown", "unique")}
+    return {"url": one.url, "clicks": counts, "messages": one.messages, "last_at": format_time(one.last_at)}
 
 
 def event_object(row: Mapping[Any, Any]) -> JsonObject:  # Any: a row's values

@@ -1,18 +1,22 @@
-"""All that is known of one message: its deliveries, their attempts, its events. Five queries, however much there is."""
+"""All that is known of messages: their deliveries, attempts and links; and of one, its events.
 
-from collections.abc import Iterable
+A fixed number of queries, however many messages there are and however much of each.
+"""
+
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from relay.event_type import EventType
 from relay.store.database import tables
 from relay.store.queue.attempts import AttemptDetail
 from relay.store.tracking.hit_counts import HitCounts
+from relay.store.views import message_list, message_search
 from relay.store.views.message_list import COUNTER_COLUMNS, clicks_of, opens_of
 
 MAX_DELIVERIES = 500  # of one message on its page
+MAX_LISTED_DELIVERIES = 20  # of each message in a list
 MAX_EVENTS = 1000
 
 
@@ -26,6 +30,7 @@ class DeliveryDetail(NamedTuple):
     category: str
     tracked: bool
     next_attempt_at: datetime | None
+    held_at: datetime | None
     settled_at: datetime | None
     delivered_at: datetime | None  # also of one that bounced later
     attempts: list[AttemptDetail]
@@ -72,6 +77,8 @@ class MessageDetail(NamedTuple):
     reasons: list[str]
     opens: HitCounts  # of nobody in particular; beside those of the deliveries
     clicks: HitCounts
+    all_opens: HitCounts  # of nobody in particular and of all deliveries
+    all_clicks: HitCounts
     deliveries: list[DeliveryDetail]
     recipients: int  # of all deliveries, also where not all are in the list
     opened_by: int  # deliveries that a person opened, however often; with those where a click implies it
@@ -82,24 +89,9 @@ class MessageDetail(NamedTuple):
 
 def read_message(connection: sa.Connection, message_id: str) -> MessageDetail | None:
     """One message with its deliveries, their attempts, and its events; None if there is none of that id."""
-    table = tables.message
-    kept = sa.exists().where(tables.content.c.message == table.c.id)
-    names = [name for name in MessageDetail._fields if name in table.c]  # not the plan: it can be large
-    row = (
-        connection.execute(
-            sa.select(*(table.c[name] for name in (*names, *COUNTER_COLUMNS)), kept.label("has_content")).filter_by(
-                id=message_id
-            )
-        )
-        .mappings()
-        .first()
-    )
-    if row is None:
+    found = read_messages(connection, [message_id], max_deliveries=MAX_DELIVERIES)
+    if not found:
         return None
-    delivery = tables.delivery
-    opened, clicked = delivery.c.opens_human + delivery.c.opens_proxied > 0, delivery.c.clicks_human > 0
-    some = [sa.func.count(sa.case((one, 1))) for one in (sa.true(), opened, clicked)]
-    counts = connection.execute(sa.select(*some).where(delivery.c.message == message_id)).one()
     event = tables.event
     happened = connection.execute(
         sa.select(*(event.c[name] for name in EventDetail._fields))
@@ -107,60 +99,100 @@ def read_message(connection: sa.Connection, message_id: str) -> MessageDetail | 
         .order_by(event.c.at, event.c.id)
         .limit(MAX_EVENTS)
     )
-    return MessageDetail(
-        **{name: row[name] for name in (*names, "has_content")}
-        | {"links": _links_with_clicks(connection, message_id, row["links"])},
-        opens=opens_of(row),
-        clicks=clicks_of(row),
-        deliveries=_read_deliveries(connection, message_id),
-        recipients=counts[0],
-        opened_by=counts[1],
-        clicked_by=counts[2],
-        events=[EventDetail(*found) for found in happened],
-    )
+    return found[0]._replace(events=[EventDetail(*one) for one in happened])
 
 
-def _links_with_clicks(connection: sa.Connection, message_id: str, links: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The links with their clicks by verdict, and by how many recipients of flesh and blood. Any: as reported."""
-    event = tables.event
-    rows = connection.execute(
-        sa.select(event.c.link, event.c.verdict, sa.func.count(), sa.func.count(sa.distinct(event.c.number)))
-        .where(event.c.message == message_id, event.c.type == EventType.CLICKED)
-        .group_by(event.c.link, event.c.verdict)
-    )
-    clicks: dict[int, dict[str, int]] = {}
-    for link, verdict, hits, recipients in rows:
-        counts = clicks.setdefault(link, {"human": 0, "machine": 0, "unknown": 0, "unique": 0})
-        counts[verdict] = hits
-        counts["unique"] += recipients if verdict == "human" else 0
-    return [link | {"clicks": clicks[n]} if (n := link.get("number", 0)) in clicks else link for link in links]
+def read_messages(
+    connection: sa.Connection,
+    message_ids: Sequence[str],
+    *,
+    max_deliveries: int = MAX_LISTED_DELIVERIES,
+    recipients: Sequence[str] = (),
+) -> list[MessageDetail]:
+    """Messages in the order of their ids here, without their events: five queries, however many there are.
 
-
-def _read_deliveries(connection: sa.Connection, message_id: str) -> list[DeliveryDetail]:
-    table, attempt = tables.delivery, tables.attempt
-    rows = (
-        connection.execute(
-            sa.select(table).filter_by(message=message_id).order_by(table.c.number).limit(MAX_DELIVERIES)
-        )
-        .mappings()
-        .all()
-    )
-    tried: dict[int, list[AttemptDetail]] = {}
-    if rows:
-        found: Iterable[Any] = connection.execute(
-            sa.select(attempt.c.number, *(attempt.c[name] for name in AttemptDetail._fields))
-            .where(attempt.c.message == message_id, attempt.c.number <= rows[-1]["number"])
-            .order_by(attempt.c.id)
-        )
-        for number, *values in found:
-            tried.setdefault(number, []).append(AttemptDetail(*values))
-    same = [name for name in DeliveryDetail._fields if name in table.c and name != "attempts"]
+    Of each, the first deliveries, and those to the addresses that are named.
+    """
+    table = tables.message
+    kept = sa.exists().where(tables.content.c.message == table.c.id)
+    names = [name for name in MessageDetail._fields if name in table.c]  # not the plan: it can be large
+    columns = [table.c[name] for name in (*names, *COUNTER_COLUMNS)]
+    rows = connection.execute(sa.select(*columns, kept.label("has_content")).where(table.c.id.in_(message_ids)))
+    by_id = {row["id"]: row for row in rows.mappings()}
+    present = [message for message in message_ids if message in by_id]
+    sums = message_list.sums_by_message(connection, present)
+    clicks = _clicks_by_link(connection, present)
+    deliveries = _read_deliveries(connection, present, max_deliveries, recipients)
     return [
-        DeliveryDetail(
-            **{name: row[name] for name in same},
-            attempts=tried.get(row["number"], []),
+        MessageDetail(
+            **{name: row[name] for name in (*names, "has_content")}
+            | {"links": _add_clicks(row["links"], clicks[row["id"]])},
             opens=opens_of(row),
             clicks=clicks_of(row),
+            all_opens=sums[row["id"]]["opens"],
+            all_clicks=sums[row["id"]]["clicks"],
+            deliveries=deliveries[row["id"]],
+            **{name: sums[row["id"]][name] for name in ("recipients", "opened_by", "clicked_by")},
+            events=[],
         )
-        for row in rows
+        for row in map(by_id.__getitem__, present)
     ]
+
+
+_NO_CLICKS = {"human": 0, "machine": 0, "unknown": 0, "unique": 0}
+LinkClicks = dict[int, dict[str, int]]  # counts by verdict, and "unique", by the link's number
+
+
+def _clicks_by_link(connection: sa.Connection, message_ids: Sequence[str]) -> dict[str, LinkClicks]:
+    """Per message and link, its clicks by verdict, and by how many recipients of flesh and blood."""
+    event = tables.event
+    rows = connection.execute(
+        sa.select(
+            event.c.message, event.c.link, event.c.verdict, sa.func.count(), sa.func.count(sa.distinct(event.c.number))
+        )
+        .where(event.c.message.in_(message_ids), tables.is_click)
+        .group_by(event.c.message, event.c.link, event.c.verdict)
+    )
+    found: dict[str, LinkClicks] = {message: {} for message in message_ids}
+    for message, link, verdict, hits, recipients in rows:
+        counts = found[message].setdefault(link, dict(_NO_CLICKS))
+        counts[verdict] = hits
+        counts["unique"] += recipients if verdict == "human" else 0
+    return found
+
+
+def _add_clicks(links: list[dict[str, Any]], clicks: LinkClicks) -> list[dict[str, Any]]:  # Any: as reported
+    return [link | {"clicks": clicks.get(link.get("number", 0), _NO_CLICKS)} for link in links]
+
+
+def _read_deliveries(
+    connection: sa.Connection, message_ids: Sequence[str], most: int, recipients: Sequence[str]
+) -> dict[str, list[DeliveryDetail]]:
+    table, attempt = tables.delivery, tables.attempt
+    named = [message_search.matches_recipient(connection, one) for one in recipients]
+    wanted = sa.select(table).where(table.c.message.in_(message_ids), sa.or_(table.c.number < most, *named))
+    rows = connection.execute(wanted.order_by(table.c.message, table.c.number)).mappings().all()
+    # Numbers are counted from 0, so that the first ones are a range of the key.
+    others = [(row["message"], row["number"]) for row in rows if row["number"] >= most]
+    first = sa.and_(attempt.c.message.in_(message_ids), attempt.c.number < most)
+    those = sa.tuple_(attempt.c.message, attempt.c.number).in_(others)
+    found: Iterable[Any] = connection.execute(
+        sa.select(attempt.c.message, attempt.c.number, *(attempt.c[name] for name in AttemptDetail._fields))
+        .where(sa.or_(first, those) if others else first)
+        .order_by(attempt.c.id)
+    )
+    tried: dict[tuple[str, int], list[AttemptDetail]] = {}
+    for message, number, *values in found:
+        tried.setdefault((message, number), []).append(AttemptDetail(*values))
+    same = [name for name in DeliveryDetail._fields if name in table.c and name != "attempts"]
+    details: dict[str, list[DeliveryDetail]] = {message: [] for message in message_ids}
+    for row in rows:
+        details[row["message"]].append(
+            DeliveryDetail(
+                **{name: row[name] for name in same},
+                attempts=tried.get((row["message"], row["number"]), []),
+                opens=opens_of(row),
+                clicks=clicks_of(row),
+            )
+        )
+    return details

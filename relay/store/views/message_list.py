@@ -11,11 +11,14 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from relay import ids
-from relay.store.database import identities, tables
+from relay.store.database import tables
 from relay.store.database.tables import Status
 from relay.store.recipients import consent
 from relay.store.tracking.hit_counts import HitCounts
+from relay.store.views import message_search
+from relay.store.views.search_query import MessageSearch
 
+EVERY_MESSAGE = MessageSearch()
 _MAX_RECENT = 500  # messages whose streams are offered as a filter
 
 
@@ -36,6 +39,8 @@ class MessageSummary(NamedTuple):
     opens: HitCounts
     clicks: HitCounts
     unsubscribed: int
+    opened_by: int  # deliveries that a person opened, however often; with those where a click implies it
+    clicked_by: int
 
 
 class MessagePage(NamedTuple):
@@ -69,19 +74,11 @@ class RecipientPreferences(NamedTuple):
 
 
 def list_messages(
-    connection: sa.Connection,
-    limit: int,
-    *,
-    query: str = "",
-    status: str = "",
-    stream: str | None = None,
-    before: str = "",
+    connection: sa.Connection, limit: int, search: MessageSearch = EVERY_MESSAGE, before: str = ""
 ) -> MessagePage:
-    """Messages, the newest first, older than the cursor `before`.
-
-    `query` is looked for in subject, author, Message-ID and recipients; `status` is one that any delivery has.
-    """
+    """Messages that the search finds, the newest first, older than the cursor `before`."""
     message, delivery = tables.message, tables.delivery
+    page = message_search.find_messages(connection, search, limit, before)
     first = (
         sa.select(delivery.c.recipient)
         .where(delivery.c.message == message.c.id)
@@ -89,37 +86,11 @@ def list_messages(
         .limit(1)
         .scalar_subquery()
     )
-    wanted = (
-        sa.select(
-            *(message.c[name] for name in ("id", "message_id", "author", "subject", "accepted_at", "size_octets")),
-            message.c.stream,
-            message.c.tags,
-            first.label("recipient"),
-        )
-        .order_by(message.c.id.desc())
-        .limit(limit + 1)
-    )
-    if before:
-        wanted = wanted.where(message.c.id < before)
-    if stream is not None:
-        wanted = wanted.where(message.c.stream == stream)
-    if status:
-        wanted = wanted.where(_any_delivery(delivery.c.status == status))
-    if query:
-        texts = (message.c.subject, message.c.author, message.c.message_id)
-        bare = query.removeprefix("<").removesuffix(">")
-        wanted = wanted.where(
-            sa.or_(
-                *(text.icontains(bare, autoescape=True) for text in texts),
-                _any_delivery(delivery.c.recipient.icontains(bare, autoescape=True)),
-                _any_delivery(delivery.c.recipient == identities.policy_for(connection).pseudonym(bare)),
-            )
-        )
-    rows = connection.execute(wanted).mappings().all()
-    shown = rows[:limit]
-    sums = _sums_by_message(connection, [row["id"] for row in shown])
-    lines = [MessageSummary(**row, **sums.get(row["id"], _NO_SUMS)) for row in shown]
-    return MessagePage(lines, lines[-1].id if len(rows) > limit else "")
+    names = ("id", "message_id", "author", "subject", "accepted_at", "size_octets", "stream", "tags")
+    wanted = sa.select(*(message.c[name] for name in names), first.label("recipient"))
+    rows = connection.execute(wanted.where(message.c.id.in_(page.ids)).order_by(message.c.id.desc())).mappings().all()
+    sums = sums_by_message(connection, page.ids)
+    return MessagePage([MessageSummary(**row, **sums[row["id"]]) for row in rows], page.next)
 
 
 def count_accepted(connection: sa.Connection, since: datetime | None, until: datetime | None) -> int:
@@ -185,48 +156,50 @@ def find_recipient_preferences(connection: sa.Connection, message_id: str, numbe
     return RecipientPreferences(row.recipient, row.unsubscribed_at is not None, untracked, asked)
 
 
-def _any_delivery(condition: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
-    return sa.exists().where(tables.delivery.c.message == tables.message.c.id, condition)
-
-
 _OPENS = [f"opens_{verdict}" for verdict in HitCounts._fields]
 _CLICKS = [f"clicks_{verdict}" for verdict in ("human", "machine", "unknown")]
 COUNTER_COLUMNS = (*_OPENS, *_CLICKS)
-_NO_SUMS: dict[str, Any] = {  # Any: the fields of `MessageSummary` that `_sums_by_message` gives
+_NO_SUMS: dict[str, Any] = {  # Any: the fields of `MessageSummary` that `sums_by_message` gives
     "recipients": 0,
     "statuses": {},
     "opens": HitCounts(),
     "clicks": HitCounts(),
     "unsubscribed": 0,
+    "opened_by": 0,
+    "clicked_by": 0,
 }
 
 
-def _sums_by_message(connection: sa.Connection, message_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Per message, what its deliveries come to: one query for the whole page."""
+def sums_by_message(connection: sa.Connection, message_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Per message, what its deliveries come to: one query for the whole page. Any: the fields of `MessageSummary`."""
     table = tables.delivery
+    opened = table.c.opens_human + table.c.opens_proxied > 0
     rows = connection.execute(
         sa.select(
             table.c.message,
             table.c.status,
             sa.func.count().label("count"),
             sa.func.count(table.c.unsubscribed_at).label("unsubscribed"),
+            sa.func.count(sa.case((opened, 1))).label("opened_by"),
+            sa.func.count(sa.case((table.c.clicks_human > 0, 1))).label("clicked_by"),
             *(sa.func.sum(table.c[name]).label(name) for name in COUNTER_COLUMNS),
         )
         .where(table.c.message.in_(message_ids))
         .group_by(table.c.message, table.c.status)
     ).mappings()
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, dict[str, Any]] = {message: {**_NO_SUMS, "statuses": {}} for message in message_ids}
     for row in rows:
-        sums = found.setdefault(row["message"], {**_NO_SUMS, "statuses": {}})
+        sums = found[row["message"]]
         sums["recipients"] += row["count"]
         sums["statuses"][row["status"]] = row["count"]
-        sums["unsubscribed"] += row["unsubscribed"]
+        for name in ("unsubscribed", "opened_by", "clicked_by"):
+            sums[name] += row[name]
         sums["opens"] = _add_counts(sums["opens"], opens_of(row))
         sums["clicks"] = _add_counts(sums["clicks"], clicks_of(row))
     message = tables.message
     apart = sa.select(message.c.id, *(message.c[name] for name in COUNTER_COLUMNS))
     for row in connection.execute(apart.where(message.c.id.in_(message_ids))).mappings():
-        sums = found.setdefault(row["id"], {**_NO_SUMS, "statuses": {}})
+        sums = found[row["id"]]
         sums["opens"] = _add_counts(sums["opens"], opens_of(row))
         sums["clicks"] = _add_counts(sums["clicks"], clicks_of(row))
     return found

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from relay import address
 from relay.redaction import identifying_strings, redact
+from relay.store import message_labels
 from relay.store.database import identities, tables, webhook_tables
 from relay.store.database.tables import Status
 from relay.store.queue import redaction
@@ -50,7 +51,15 @@ def export_address(connection: sa.Connection, mailbox: str, *, with_content: boo
         found = message_detail.read_message(connection, message)
         if found is None:
             continue
-        own = found._replace(deliveries=[one for one in found.deliveries if one.number in numbers])
+        mine = [one for one in found.deliveries if one.number in numbers]
+        own = found._replace(
+            deliveries=mine,
+            recipients=len(mine),
+            opened_by=sum(one.opens.human + one.opens.proxied > 0 for one in mine),
+            clicked_by=sum(one.clicks.human > 0 for one in mine),
+            all_opens=json_objects.sum_counts(found.opens, *(one.opens for one in mine)),
+            all_clicks=json_objects.sum_counts(found.clicks, *(one.clicks for one in mine)),
+        )
         exported = json_objects.message_object(own) | {"reverse_path": found.reverse_path, "client": found.client}
         exported["sights"] = _observations(connection, message, numbers)
         if with_content:
@@ -167,14 +176,14 @@ def _erase_message(connection: sa.Connection, message: str, unwanted: frozenset[
         change |= {"plan": "", "reverse_path": redact(row["reverse_path"], unwanted), "envid": ""}
         gone = connection.execute(sa.delete(tables.content).where(tables.content.c.message == message)).rowcount
     connection.execute(sa.update(table).where(table.c.id == message).values(**change))
+    message_labels.replace_labels(connection, {"id": message} | change)
     return gone if not is_needed else 0
 
 
 def _is_theirs(connection: sa.Connection, mailbox: str) -> sa.ColumnElement[bool]:
     # A delivery keeps its recipient as the app wrote it, in any case.
-    names = {*identities.policy_for(connection).possible_names(mailbox), mailbox.lower()} - {""}
-    recipient = tables.delivery.c.recipient
-    return sa.or_(sa.func.lower(recipient).in_(names), recipient == mailbox)  # SQLite lowers ASCII only
+    names = {*identities.policy_for(connection).possible_names(mailbox), mailbox} - {""}
+    return tables.lower_recipient.in_(map(sa.func.lower, sorted(names)))
 
 
 def _deliveries(

@@ -1,0 +1,174 @@
+"""Which messages a search finds: their ids, a page at a time, the newest first.
+
+One condition, the one that an index answers best, leads through the messages; the others are looked up for each of
+these. A page looks at no more than MAX_SCANNED, so that no search takes long: a page may have few items, or none, and a
+cursor to go on with.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from relay import ids
+from relay.store import message_labels
+from relay.store.database import identities, tables
+from relay.store.database.tables import Status
+from relay.store.views.search_query import MessageSearch
+
+MAX_SCANNED = 20_000  # messages a page
+_FAILED = (Status.BOUNCED, Status.EXPIRED, Status.SUPPRESSED)
+
+Condition = sa.ColumnElement[bool]
+
+
+class FoundMessages(NamedTuple):
+    """A page of ids; `next` is the cursor of the older ones, "" at the end."""
+
+    ids: list[str]
+    next: str
+
+
+class _Part(NamedTuple):
+    """A condition on a message's row. `lead`: a column with messages' ids, and the condition on its rows that finds the
+    same messages by an index."""
+
+    condition: Condition
+    lead: tuple[sa.ColumnElement[str], Condition] | None = None
+
+
+def find_messages(connection: sa.Connection, search: MessageSearch, limit: int, before: str = "") -> FoundMessages:
+    """Messages that the search finds, older than the cursor `before`."""
+    parts = _parts(connection, _read_addresses(connection, search))
+    leading = next((part for part in parts if part.lead), None)
+    message, lead = (leading.lead if leading else None) or (tables.message.c.id, sa.true())
+    rest = [part.condition for part in parts if part is not leading]
+    span = [lead, *_time_span(message, search)]
+    if before:
+        span.append(message < before)
+    end = ""  # the page looks no further back
+    if rest:
+        scanned = sa.select(message).where(*span).order_by(message.desc())
+        end = connection.scalar(scanned.offset(MAX_SCANNED).limit(1)) or ""
+        if end:
+            span.append(message >= end)
+    wanted = sa.select(message).distinct().where(*span, *rest).order_by(message.desc()).limit(limit + 1)
+    if rest and message is not tables.message.c.id:
+        wanted = wanted.join(tables.message, tables.message.c.id == message)
+    found = list(connection.scalars(wanted))
+    if len(found) > limit:
+        return FoundMessages(found[:limit], found[limit - 1])
+    return FoundMessages(found, end)
+
+
+def matches_recipient(connection: sa.Connection, mailbox: str) -> Condition:
+    """True for deliveries to that address, however it is spelled or stored."""
+    names = {mailbox, *identities.policy_for(connection).possible_names(mailbox)}
+    return tables.lower_recipient.in_(map(sa.func.lower, sorted(names)))
+
+
+def is_address(text: str) -> bool:
+    """True for a whole address; else it is a part of one. A pseudonym is whole too."""
+    local, at, domain = text.partition("@")
+    return bool(local and at and "." in domain.strip(".")) or identities.is_pseudonym(text)
+
+
+def _time_span(message: sa.ColumnElement[str], search: MessageSearch) -> list[Condition]:
+    span = []
+    if search.since is not None:
+        span.append(message >= ids.lowest_at(search.since))
+    if search.until is not None:
+        span.append(message < ids.lowest_at(search.until))
+    return span
+
+
+def _read_addresses(connection: sa.Connection, search: MessageSearch) -> MessageSearch:
+    """The search with each word that is an address as what it is: of a recipient or a Message-ID, where there is one;
+    else it stays a word."""
+    words, recipients, message_ids = [], list(search.recipients), list(search.message_ids)
+    message, delivery = tables.message, tables.delivery
+    for word in search.words:
+        if not is_address(word):
+            words.append(word)
+        elif connection.scalar(sa.select(delivery.c.message).where(matches_recipient(connection, word)).limit(1)):
+            recipients.append(word)
+        elif connection.scalar(sa.select(message.c.id).where(_has_message_id([word])).limit(1)):
+            message_ids.append(word)
+        else:
+            words.append(word)
+    return search._replace(words=tuple(words), recipients=tuple(recipients), message_ids=tuple(message_ids))
+
+
+def _parts(connection: sa.Connection, search: MessageSearch) -> list[_Part]:
+    """What a message has to fulfil; what is best at leading comes first."""
+    message, delivery, label = tables.message, tables.delivery, tables.message_label
+    parts: list[_Part] = []
+    if search.message_ids:
+        condition = _has_message_id(search.message_ids)
+        parts.append(_Part(condition, (message.c.id, condition)))
+    status = _status_conditions(search)
+    for recipient in search.recipients:
+        condition = sa.and_(_recipient_condition(connection, recipient), *status)
+        lead = (delivery.c.message, condition) if is_address(recipient) else None
+        parts.append(_Part(_any_delivery(condition), lead))
+    for name, value in (
+        *((message_labels.metadata_label(name), value) for name, value in search.metadata),
+        *((message_labels.TAG, tag) for tag in search.tags),
+    ):
+        condition = sa.and_(label.c.name == name, label.c.value == message_labels.label_value(value))
+        has_label = sa.exists().where(label.c.message == message.c.id, condition).correlate(message)
+        parts.append(_Part(has_label, (label.c.message, condition)))
+    if status and not search.recipients:
+        condition = sa.and_(*status)
+        is_rare = len(search.statuses) == 1 and search.statuses[0] is not Status.DELIVERED
+        parts.append(_Part(_any_delivery(condition), (delivery.c.message, condition) if is_rare else None))
+    if search.streams:
+        condition = message.c.stream.in_(search.streams)
+        parts.append(_Part(condition, (message.c.id, condition) if len(search.streams) == 1 else None))
+    for column, texts in ((message.c.author, search.authors), (message.c.subject, search.subjects)):
+        parts += [_Part(column.icontains(text, autoescape=True)) for text in texts]
+    return [*parts, *(_Part(_has_word(connection, word)) for word in search.words)]
+
+
+def _status_conditions(search: MessageSearch) -> list[Condition]:
+    delivery = tables.delivery
+    if not search.statuses:
+        return []
+    conditions: list[Condition] = [delivery.c.status.in_(search.statuses)]
+    # What SQLite has to read in the statement to follow the index that has these deliveries only.
+    if all(status in _FAILED for status in search.statuses):
+        conditions.append(tables.has_failed)
+    elif all(status.is_open for status in search.statuses):
+        conditions.append(delivery.c.next_attempt_at.is_not(None))
+    return conditions
+
+
+def _recipient_condition(connection: sa.Connection, text: str) -> Condition:
+    if is_address(text):
+        return matches_recipient(connection, text)
+    return tables.delivery.c.recipient.icontains(text, autoescape=True)
+
+
+def _has_message_id(texts: Sequence[str]) -> Condition:
+    bare = [text.removeprefix("<").removesuffix(">") for text in texts]
+    message = tables.message
+    # As the app wrote it, or as we made it. Our own id too.
+    return sa.or_(
+        message.c.message_id.in_([*bare, *(f"<{text}>" for text in bare)]),
+        message.c.id.in_(bare),
+    )
+
+
+def _has_word(connection: sa.Connection, word: str) -> Condition:
+    message = tables.message
+    texts = (message.c.subject, message.c.author, message.c.message_id)
+    recipients = [_any_delivery(tables.delivery.c.recipient.icontains(word, autoescape=True))]
+    if is_address(word):
+        recipients.append(
+            _any_delivery(tables.delivery.c.recipient == identities.policy_for(connection).pseudonym(word))
+        )
+    return sa.or_(*(text.icontains(word, autoescape=True) for text in texts), *recipients)
+
+
+def _any_delivery(condition: Condition) -> Condition:
+    return sa.exists().where(tables.delivery.c.message == tables.message.c.id, condition).correlate(tables.message)

@@ -1,0 +1,161 @@
+"""The queue: deliveries that wait, the next due first, and how much waits in all."""
+
+from datetime import datetime
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from relay import ids
+from relay.store.database import tables
+from relay.store.database.tables import Status
+from relay.store.queue import leases
+from relay.store.queue.attempts import AttemptDetail
+from relay.store.views import message_search
+
+
+class QueueFilter(NamedTuple):
+    """Which of the deliveries that wait. Empty: all."""
+
+    recipient: str = ""  # a whole address
+    stream: str = ""
+    status: Status | None = None
+    category: str = ""
+    held: bool | None = None
+    parked: bool | None = None
+
+
+class QueueCursor(NamedTuple):
+    """Where a page of the queue ends."""
+
+    due_us: int  # microseconds since 1970
+    message: str
+    number: int
+
+
+class QueueEntry(NamedTuple):
+    """A delivery that waits."""
+
+    message: str
+    number: int
+    recipient: str
+    author: str
+    subject: str
+    stream: str
+    status: str
+    kind: str
+    category: str
+    accepted_at: datetime
+    expires_at: datetime
+    attempts: int
+    next_attempt_at: datetime
+    held_at: datetime | None
+    is_parked: bool
+    is_under_way: bool
+    last_attempt: AttemptDetail | None
+
+
+class QueuePage(NamedTuple):
+    """A page of the queue; `next` is None at the end."""
+
+    items: list[QueueEntry]
+    next: QueueCursor | None
+
+
+class QueueTotals(NamedTuple):
+    """How much waits, in deliveries."""
+
+    waiting: int
+    due: int  # now, and neither held nor parked
+    held: int
+    parked: int
+    oldest_at: datetime | None  # when the oldest message that waits was accepted
+
+
+def list_queue(
+    connection: sa.Connection, wanted: QueueFilter, limit: int, now: datetime, after: QueueCursor | None = None
+) -> QueuePage:
+    """Deliveries that wait, the next due first, behind the cursor. Two queries, however many there are."""
+    table, message = tables.delivery, tables.message
+    due_us = sa.type_coerce(table.c.next_attempt_at, sa.BigInteger)
+    names = ("message", "number", "recipient", "status", "kind", "category", "attempts", "next_attempt_at", "held_at")
+    query = (
+        sa.select(
+            *(table.c[name] for name in (*names, "crashes", "leased_until")),
+            *(message.c[name] for name in ("author", "subject", "stream", "accepted_at", "expires_at")),
+            due_us.label("due_us"),
+        )
+        .join(message, message.c.id == table.c.message)
+        .where(table.c.next_attempt_at.is_not(None), *_conditions(connection, wanted))
+        .order_by(table.c.next_attempt_at, table.c.message, table.c.number)
+        .limit(limit + 1)
+    )
+    if after is not None:
+        behind = sa.tuple_(table.c.message, table.c.number) > sa.tuple_(*map(sa.literal, after[1:]))
+        query = query.where(due_us >= after.due_us, sa.or_(due_us > after.due_us, behind))
+    rows = connection.execute(query).mappings().all()
+    shown = rows[:limit]
+    last = _last_attempts(connection, [(row["message"], row["number"]) for row in shown])
+    entries = [
+        QueueEntry(
+            **{name: row[name] for name in QueueEntry._fields if name in row},
+            is_parked=row["crashes"] >= leases.MAX_CRASHES,
+            is_under_way=row["leased_until"] is not None and row["leased_until"] > now,
+            last_attempt=last.get((row["message"], row["number"])),
+        )
+        for row in shown
+    ]
+    if len(rows) <= limit:
+        return QueuePage(entries, None)
+    return QueuePage(entries, QueueCursor(shown[-1]["due_us"], shown[-1]["message"], shown[-1]["number"]))
+
+
+def queue_totals(connection: sa.Connection, now: datetime) -> QueueTotals:
+    """How much waits: one query along the index of what waits."""
+    table = tables.delivery
+    is_parked = table.c.crashes >= leases.MAX_CRASHES
+    is_due = sa.and_(table.c.next_attempt_at <= now, table.c.held_at.is_(None), ~is_parked)
+    found = connection.execute(
+        sa.select(
+            sa.func.count().label("waiting"),
+            sa.func.count(sa.case((is_due, 1))).label("due"),
+            sa.func.count(table.c.held_at).label("held"),
+            sa.func.count(sa.case((is_parked, 1))).label("parked"),
+            sa.func.min(table.c.message).label("oldest"),
+        ).where(table.c.next_attempt_at.is_not(None))
+    )
+    row = found.mappings().one()
+    counts = {name: row[name] for name in ("waiting", "due", "held", "parked")}
+    return QueueTotals(**counts, oldest_at=ids.time_of(row["oldest"]) if row["oldest"] else None)
+
+
+def _conditions(connection: sa.Connection, wanted: QueueFilter) -> list[sa.ColumnElement[bool]]:
+    table = tables.delivery
+    found: list[sa.ColumnElement[bool]] = []
+    if wanted.recipient:
+        found.append(message_search.matches_recipient(connection, wanted.recipient))
+    if wanted.stream:
+        found.append(table.c.stream == wanted.stream)
+    if wanted.status is not None:
+        found.append(table.c.status == wanted.status)
+    if wanted.category:
+        found.append(table.c.category == wanted.category)
+    if wanted.held is not None:
+        found.append(table.c.held_at.is_not(None) if wanted.held else table.c.held_at.is_(None))
+    if wanted.parked is not None:
+        is_parked = table.c.crashes >= leases.MAX_CRASHES
+        found.append(is_parked if wanted.parked else ~is_parked)
+    return found
+
+
+def _last_attempts(connection: sa.Connection, keys: list[tuple[str, int]]) -> dict[tuple[str, int], AttemptDetail]:
+    attempt = tables.attempt
+    if not keys:
+        return {}
+    latest = (
+        sa.select(sa.func.max(attempt.c.id))
+        .where(sa.tuple_(attempt.c.message, attempt.c.number).in_(keys))
+        .group_by(attempt.c.message, attempt.c.number)
+    )
+    columns = [attempt.c[name] for name in AttemptDetail._fields]
+    rows = connection.execute(sa.select(attempt.c.message, attempt.c.number, *columns).where(attempt.c.id.in_(latest)))
+    return {(message, number): AttemptDetail(*values) for message, number, *values in rows}

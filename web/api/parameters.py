@@ -1,0 +1,113 @@
+"""What a request may say in its query, and how that is read.
+
+A resource's parameters are a model: its fields are what the description lists, and whatever else a request says is an
+error, so that a misspelt filter does not find everything.
+"""
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
+from starlette.requests import Request
+
+from relay import moments
+from relay.config import values
+from web.api.answers import ApiError
+
+MAX_ITEMS = 500  # of a list
+_DEFAULT_ITEMS = 50
+_MAX_TEXT = 400  # characters
+
+QueryType = TypeVar("QueryType", bound="QueryParameters")
+
+
+class QueryParameters(BaseModel):
+    """The parameters of a call."""
+
+    model_config = ConfigDict(extra="forbid", validate_by_name=False, validate_by_alias=True)
+
+
+def _read_count(text: object) -> object:
+    if not isinstance(text, str) or not re.fullmatch(r"[0-9]{1,6}", text):
+        raise ValueError("must be a number, 1 or more")
+    return min(int(text), MAX_ITEMS) if int(text) else 0
+
+
+def _read_moment(text: object) -> object:
+    return moments.read_moment(text, datetime.now(UTC)) if isinstance(text, str) else text
+
+
+def _read_seconds(text: object) -> object:
+    if not isinstance(text, str):
+        return text
+    return values.read_duration(f"{text}s" if text.isdecimal() else text)
+
+
+Text = Annotated[str, Field(max_length=_MAX_TEXT)]  # "": it is not looked for
+Cursor = Annotated[str, Field(max_length=100, description="the `next` of the page before")]
+Count = Annotated[
+    int,
+    BeforeValidator(_read_count),
+    Field(ge=1),
+    WithJsonSchema(
+        {
+            "type": "integer",
+            "minimum": 1,
+            "maximum": 999_999,
+            "default": _DEFAULT_ITEMS,
+            "description": f"items of the answer; at most {MAX_ITEMS} are given",
+        }
+    ),
+]
+_MOMENT_SCHEMA = {
+    "anyOf": [
+        {"type": "string", "format": "date-time"},
+        {"type": "string", "format": "date"},
+        {"type": "string", "pattern": "^[0-9]{1,3}[mhdw]$", "description": "so long ago"},
+        {"type": "string", "pattern": "^[0-9]{9,11}$", "description": "seconds since 1970"},
+    ],
+    "examples": ["2026-11-27", "2026-11-27T14:00:00Z", "7d"],
+}
+Moment = Annotated[datetime, BeforeValidator(_read_moment), WithJsonSchema(_MOMENT_SCHEMA)]
+Seconds = Annotated[
+    timedelta,
+    BeforeValidator(_read_seconds),
+    WithJsonSchema({"type": "string", "pattern": "^[0-9]{1,3}s?$", "examples": ["30s"]}),
+]
+
+
+class PageParameters(QueryParameters):
+    """A page of a list."""
+
+    limit: Count = _DEFAULT_ITEMS
+    cursor: Cursor = ""
+
+
+class TimeParameters(PageParameters):
+    """A page of a list of what happened in a time."""
+
+    since: Moment | None = Field(default=None, alias="from", description="what happened then or later")
+    until: Moment | None = Field(default=None, alias="to", description="what happened before then")
+
+
+def read_query(request: Request, form: type[QueryType]) -> QueryType:
+    """What the query says. Raises ApiError that names every parameter at fault."""
+    # PostgreSQL takes no NUL in a text.
+    given = {name: value.replace("\x00", "\ufffd") for name, value in request.query_params.items()}
+    try:
+        return form.model_validate(given)
+    except ValidationError as error:
+        raise ApiError(400, "bad_request", _describe_faults(error, form)) from None
+
+
+def _describe_faults(error: ValidationError, form: type[QueryParameters]) -> str:
+    faults = []
+    for one in error.errors():
+        name = ".".join(str(part) for part in one["loc"])
+        why = one["msg"].removeprefix("Value error, ")
+        if one["type"] == "extra_forbidden":
+            known = (field.alias or name for name, field in form.model_fields.items())
+            why = f"there is no such parameter here; there are {', '.join(known)}" if form.model_fields else "none here"
+        faults.append(f"{name[:80]}: {why}")
+    return "; ".join(faults)
