@@ -20,6 +20,26 @@ def starting(version: str, mode: str, upstreams: int) -> None:
     _write(logging.INFO, "starting", version=version, mode=mode, upstreams=upstreams)
 
 
+def configuration(path: str) -> None:
+    _write(logging.INFO, "configuration", path=path)
+
+
+def no_configuration(path: str) -> None:
+    """No file was found: the server starts as a sandbox, on defaults and on what the environment says."""
+    remedy = "name a file with --config or $WAYPOST_CONFIG; waypost config prints one"
+    _write(logging.WARNING, "no-configuration", path=path, remedy=remedy)
+
+
+def variable_ignored(name: str) -> None:
+    """A variable of the environment looks like a key of ours and is none."""
+    _write(logging.WARNING, "variable-ignored", name=name, remedy="two underscores stand between table and key")
+
+
+def keys_made() -> None:
+    """`--new-keys`: the keys were gone, and there are new ones. The links of mail sent so far end."""
+    _write(logging.WARNING, "keys-made")
+
+
 def runs_as_root() -> None:
     _write(logging.WARNING, "runs-as-root", remedy="name a user in [relay] user: root is needed to bind low ports only")
 

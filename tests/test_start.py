@@ -126,7 +126,7 @@ def test_every_fault_is_named_at_once_by_file_table_and_key(tmp_path: Path) -> N
         for fault in [
             "[relay] hostnme: unknown key, did you mean 'hostname'?",
             "[tracking] public_url: must be an address such as",
-            "[tracking] opens: should be a valid boolean",
+            "[tracking] opens: must be true or false, without quotes",
             "[[upstream]] #1 address: is required",
             "[[upstream]] #1 adress: unknown key, did you mean 'address'?",
             "[[upstream]] #1 tls: should be 'off', 'starttls' or 'implicit'",

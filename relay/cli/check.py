@@ -26,6 +26,8 @@ def check_configuration(arguments: argparse.Namespace) -> int:
     output.print_line(f"note  {_describe_mode(config)}")
     if secrets := load.find_readable_secrets(path):
         output.print_line(f"note  {path} is readable by all users and holds {', '.join(secrets)}: chmod o-r {path}")
+    for variable in load.find_ignored_variables():
+        output.print_line(f"note  {variable} changes nothing: two underscores stand between table and key")
     for note in _find_notes(config):
         output.print_line(f"note  {note}")
     for line in _dns_records(config):

@@ -42,8 +42,7 @@ def open_store(config: "Config") -> Iterator["Store"]:
     try:
         yield opened
     except sa.exc.SQLAlchemyError as error:
-        reason = error.orig if isinstance(error, sa.exc.DBAPIError) else error
-        raise CommandError(f"the database says: {reason}") from None
+        raise CommandError(f"the database says: {data_directory.describe_database_error(error)}") from None
     finally:
         opened.close()
 

@@ -1,10 +1,11 @@
 """`waypost serve`: the whole node, or one of its roles."""
 
 import argparse
+from pathlib import Path
 
 from relay import log
 from relay.config import load
-from relay.node import server
+from relay.node import data_directory, server
 
 
 def start_server(arguments: argparse.Namespace) -> int:
@@ -13,6 +14,14 @@ def start_server(arguments: argparse.Namespace) -> int:
     if arguments.workers is not None:
         config = config.model_copy(update={"relay": config.relay.model_copy(update={"workers": arguments.workers})})
     log.start_logging(config.log.level_number, config.log.format)
+    if path is None:
+        log.no_configuration(str(Path(load.DEFAULT_FILE).absolute()))
+    else:
+        log.configuration(str(path.absolute()))
+    for variable in load.find_ignored_variables():
+        log.variable_ignored(variable)
     if path and (secrets := load.find_readable_secrets(path)):
         log.secrets_readable(str(path), ", ".join(secrets))
+    if arguments.new_keys and data_directory.make_new_keys(config):
+        log.keys_made()
     return server.serve(config, arguments.only)

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from relay.cli import command, output
 from relay.cli.command import CommandError
+from relay.config.schema import MIN_PASSWORD
 from relay.store.console import accounts
 
 
@@ -54,6 +55,6 @@ def _ask_for_password(name: str) -> str:
     password = command.ask_for_secret(f"Password for {name}: ")
     if sys.stdin.isatty() and command.ask_for_secret("Again: ") != password:
         raise CommandError("the passwords differ")
-    if len(password) < 8:
-        raise CommandError("the password needs 8 characters or more")
+    if len(password) < MIN_PASSWORD:
+        raise CommandError(f"the password needs {MIN_PASSWORD} characters or more")
     return password

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, get_args
 from urllib.parse import urlsplit
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 from relay.config.schema import Config
 from relay.operator_error import OperatorError
@@ -23,6 +24,7 @@ _SECRETS = frozenset(
         "old_secret",
         "password",
         "password_hash",
+        "admin_password",
         "private_key",
         "url",
         "mailgun",
@@ -33,6 +35,8 @@ _SECRETS = frozenset(
 )  # keys whose values are never shown
 
 _MAX_ROUNDS = 20
+_FILE_ENDING = "_file"
+_FLAGS = dict.fromkeys(("true", "yes", "on", "1"), True) | dict.fromkeys(("false", "no", "off", "0"), False)
 
 # Any: what TOML holds before the schema has judged it.
 Tree = dict[str, Any]
@@ -72,7 +76,7 @@ def load(path: Path | None, environment: Mapping[str, str] = os.environ) -> Conf
             config = Config.model_validate(tree, context={"directory": directory})
             break
         except ValidationError as error:
-            found = [detail for detail in error.errors() if detail["loc"] not in named]
+            found = [detail for detail in error.errors() if not _was_named(detail, named)]
             faults += [_describe_fault(detail, name, from_environment) for detail in found]
             named |= {detail["loc"] for detail in error.errors()}
             # A fault of a key hides those of its table and of the whole: look again without it.
@@ -84,6 +88,13 @@ def load(path: Path | None, environment: Mapping[str, str] = os.environ) -> Conf
     if faults or config is None:
         raise ConfigError(list(dict.fromkeys(faults)))
     return config
+
+
+def find_ignored_variables(environment: Mapping[str, str] = os.environ) -> list[str]:
+    """Variables that look like ours and override no key: WAYPOST_TRACKING_OPENS, with one underscore."""
+    names = sorted(name for name in environment if name.startswith(_PREFIX) and "__" not in name)
+    tables = tuple(f"{_PREFIX}{table.upper()}_" for table in Config.model_fields)
+    return [name for name in names if name != _NOT_A_KEY and name.startswith(tables)]
 
 
 def find_readable_secrets(path: Path | None) -> list[str]:
@@ -106,6 +117,14 @@ def _is_secret(key: str, value: str) -> bool:
     if key == "url":
         return bool(urlsplit(value).password)
     return bool(value) and key in _SECRETS and key != "password_hash"
+
+
+def _was_named(detail: Any, named: set[tuple[int | str, ...]]) -> bool:  # Any: pydantic's own shape
+    """True for a key that was at fault before, and for a list that has too little without its faulty items."""
+    location = detail["loc"]
+    if detail["type"] == "too_short":
+        return any(one[: len(location)] == location for one in named)
+    return location in named
 
 
 def _remove_faulty_keys(tree: Tree, locations: set[tuple[int | str, ...]]) -> bool:
@@ -145,7 +164,7 @@ def _missing_files(config: Config) -> list[str]:
 
 def _read(path: Path) -> Tree:
     try:
-        return tomllib.loads(path.read_text("utf-8"))
+        return tomllib.loads(path.read_text("utf-8-sig"))  # Windows' editors begin a file with a mark
     except OSError as error:
         raise ConfigError([f"{path}: cannot read the configuration: {error.strerror}"]) from None
     except UnicodeDecodeError:
@@ -158,13 +177,22 @@ def _apply_environment(tree: Tree, environment: Mapping[str, str]) -> dict[tuple
     """Puts `WAYPOST_TABLE__KEY` into the tree. Returns which variable gave which key.
 
     A list of tables (`[[listen]]`, `[[upstream]]`) is reached at its first table, which is made where
-    there is none: `WAYPOST_UPSTREAM__ADDRESS` is enough to turn on an upstream.
+    there is none: `WAYPOST_UPSTREAM__ADDRESS` is enough to turn on an upstream. `WAYPOST_TABLE__KEY_FILE` names the
+    file of a secret, as containers have them.
     """
     variables: dict[tuple[str, ...], str] = {}
     for variable in sorted(environment):
         if not variable.startswith(_PREFIX) or variable == _NOT_A_KEY or "__" not in variable:
             continue
         table, _, key = variable.removeprefix(_PREFIX).lower().partition("__")
+        value = _parse_value(environment[variable])
+        field = _find_field(table, key)
+        if field is None and key.endswith(_FILE_ENDING) and _find_field(table, key.removesuffix(_FILE_ENDING)):
+            key, value = key.removesuffix(_FILE_ENDING), {"file": environment[variable]}
+        elif field is not None and field.annotation is bool:
+            value = _FLAGS.get(environment[variable].strip().lower(), value)
+        if table not in tree:
+            variables[(table,)] = variable
         place = tree.setdefault(table, [{}] if _is_list_of_tables(table) else {})
         where: tuple[str, ...] = (table, key)
         if isinstance(place, list):
@@ -172,9 +200,18 @@ def _apply_environment(tree: Tree, environment: Mapping[str, str]) -> dict[tuple
                 place.append({})
             place, where = place[0], (table, "0", key)
         if isinstance(place, dict):
-            place[key] = _parse_value(environment[variable])
+            place[key] = value
             variables[where] = variable
     return variables
+
+
+def _find_field(table: str, key: str) -> FieldInfo | None:
+    """What the schema says of that key; of a list of tables, of its tables."""
+    annotation: Any = (
+        Config.model_fields[table].annotation if table in Config.model_fields else None
+    )  # Any: of many kinds
+    model = (get_args(annotation) or (annotation,))[0]
+    return model.model_fields.get(key) if isinstance(model, type) and issubclass(model, BaseModel) else None
 
 
 def _is_list_of_tables(table: str) -> bool:

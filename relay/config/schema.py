@@ -15,6 +15,7 @@ from relay.config.values import (
     Address,
     Domain,
     Duration,
+    Flag,
     HostPort,
     OptionalAddress,
     OptionalDomain,
@@ -30,6 +31,8 @@ from relay.config.values import (
 from relay.config.webhook import WebhookConfig
 from relay.ip_addresses import THIS_MACHINE, IpNetwork
 from relay.webhook_format import SIGNED_WITH_SECRET
+
+MIN_PASSWORD = 8  # characters, of an account of the console
 
 
 class RelayConfig(ConfigTable):
@@ -72,9 +75,9 @@ class TrackingConfig(ConfigTable):
     public_url: PublicUrl = "http://127.0.0.1:8080"
     listen: Address = HostPort("127.0.0.1", 8080)
     aliases: list[Domain] = []
-    opens: bool = True
-    clicks: bool = True
-    text_links: bool = False
+    opens: Flag = True
+    clicks: Flag = True
+    text_links: Flag = False
     text_is_url: Literal["skip", "track"] = "skip"
     exclude: list[Domain] = []
     already_signed: Literal["skip", "strip"] = "skip"
@@ -95,7 +98,7 @@ class UnsubscribeConfig(ConfigTable):
 
 class BouncesConfig(ConfigTable):
     return_path: OptionalDomain = ""
-    suppress_hard: bool = True
+    suppress_hard: Flag = True
     suppressed: Literal["drop", "reject"] = "drop"
 
 
@@ -157,6 +160,14 @@ class PrivacyConfig(ConfigTable):
 class ConsoleConfig(ConfigTable):
     listen: Address = HostPort("127.0.0.1", 8081)
     hosts: list[Domain] = []
+    admin_password: Secret = NO_SECRET
+
+    @field_validator("admin_password")
+    @classmethod
+    def _check_length(cls, password: SecretStr) -> SecretStr:
+        if 0 < len(password.get_secret_value()) < MIN_PASSWORD:
+            raise ValueError(f"must have {MIN_PASSWORD} characters or more")
+        return password
 
 
 class MetricsConfig(ConfigTable):

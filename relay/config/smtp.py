@@ -12,6 +12,7 @@ from relay.config.base import NO_SECRET, ConfigTable
 from relay.config.values import (
     Address,
     Duration,
+    Flag,
     HostPort,
     Rate,
     RereadSecret,
@@ -34,7 +35,7 @@ class ListenConfig(ConfigTable):
     tls: Tls = "off"
     certificate: Path | None = None
     key: Path | None = None
-    proxy_protocol: bool = False
+    proxy_protocol: Flag = False
     proxy_networks: list[Subnet] = [read_network("127.0.0.0/8"), read_network("::1/128")]
 
     @model_validator(mode="after")
@@ -50,7 +51,7 @@ class UserConfig(ConfigTable):
     senders: list[Senders] = ["*"]
     stream: Stream = ""
     streams: list[Stream] | None = None  # beside `stream`; None: as `AccessConfig.may_name` has it
-    override: bool = False
+    override: Flag = False
 
     @field_validator("password_hash")
     @classmethod
@@ -70,7 +71,7 @@ class AccessConfig(ConfigTable):
     max_connections: int = Field(4000, ge=4)
     max_connections_per_ip: int = Field(100, ge=1)
     streams: list[Stream] = ["*"]
-    override: bool = False
+    override: Flag = False
     max_in_flight: Size = 256 << 20
     max_report_size: Size = Field(16 << 20, ge=1024)
     max_reports_in_flight: Size = 32 << 20
@@ -191,7 +192,7 @@ class DeliveryConfig(ConfigTable):
         min_length=1,
     )
     expire_after: Duration = timedelta(days=5)
-    notices: bool = True
+    notices: Flag = True
     notify_delay: Duration = timedelta(hours=4)
 
     @field_validator("expire_after", "inline_timeout")

@@ -121,6 +121,13 @@ def without_userinfo(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
+def read_flag(value: object) -> bool:
+    """A boolean of TOML."""
+    if isinstance(value, bool):
+        return value
+    raise ValueError("must be true or false, without quotes")
+
+
 def read_secret(value: object, info: ValidationInfo) -> SecretStr:
     """The secret itself, or where it stands: `{ env = "NAME" }`, `{ file = "PATH" }`, relative to the configuration."""
     if isinstance(value, SecretStr):
@@ -257,6 +264,7 @@ def _reason(error: Exception) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
+Flag = Annotated[bool, BeforeValidator(read_flag)]
 Duration = Annotated[timedelta, BeforeValidator(read_duration)]
 Size = Annotated[int, BeforeValidator(read_size)]
 Address = Annotated[HostPort, BeforeValidator(read_host_port)]

@@ -7,7 +7,7 @@ from pydantic import Field, SecretStr, field_validator
 
 from relay import webhook_signatures
 from relay.config.base import NO_SECRET, ConfigTable
-from relay.config.values import Duration, Secret, WebhookUrl
+from relay.config.values import Duration, Flag, Secret, WebhookUrl
 from relay.event_type import EventType
 from relay.webhook_format import WAYPOST, WebhookFormat
 
@@ -24,7 +24,7 @@ class WebhookConfig(ConfigTable):
     old_secret: Secret = NO_SECRET
     events: list[EventName] = Field(["*"], min_length=1)
     format: WebhookFormat = WAYPOST
-    machines: bool = False
+    machines: Flag = False
     retry: list[Duration] = Field([timedelta(seconds=s) for s in (5, 300, 1800, 7200, 18_000, 36_000)], min_length=1)
     timeout: Duration = Field(timedelta(seconds=10), gt=timedelta(0), le=timedelta(seconds=60))
 

@@ -40,12 +40,48 @@ def open_store(config: Config) -> store.Store:
 
 
 def open_key_ring(config: Config) -> tokens.KeyRing:
-    """The installation's keys, made at the first start. Raises StartupError."""
+    """The installation's keys, made at the first start. Raises StartupError, also if they are gone."""
     become_owner(config)
+    path = config.relay.data_dir / KEYS_FILE
     try:
-        return tokens.open_key_ring(config.relay.data_dir / KEYS_FILE)
+        if not path.exists():
+            _check_is_new(config, path)
+        return tokens.open_key_ring(path)
     except (OSError, ValueError) as error:
         raise StartupError(f"cannot use the keys: {error}") from None
+
+
+def make_new_keys(config: Config) -> bool:
+    """Makes keys where they are gone; False if they are there. The links of all mail sent so far end. Raises
+    StartupError."""
+    become_owner(config)
+    path = config.relay.data_dir / KEYS_FILE
+    if path.exists():
+        return False
+    try:
+        tokens.open_key_ring(path)
+    except OSError as error:
+        raise StartupError(f"cannot use the keys: {error}") from None
+    return True
+
+
+def _check_is_new(config: Config, path: Path) -> None:
+    """Refuses to make keys beside mail that others have signed. Raises StartupError."""
+    try:
+        has_mail = store.has_messages(database_url(config))
+    except sa.exc.SQLAlchemyError as error:
+        raise StartupError(f"cannot open the database: {describe_database_error(error)}") from None
+    if has_mail:
+        raise StartupError(
+            f"{path} is gone, and the database has mail whose links it signed. Put it back: from a backup, or with "
+            "waypost keys import FILE. Or start with waypost serve --new-keys: all links of that mail end, and in "
+            'mode = "pseudonymous" or "aggregate" it is forgotten who unsubscribed'
+        )
+
+
+def describe_database_error(error: sa.exc.SQLAlchemyError) -> str:
+    """What the database says, without the statement."""
+    return str(error.orig if isinstance(error, sa.exc.DBAPIError) else error)
 
 
 def prepare_data(config: Config) -> None:
@@ -68,8 +104,7 @@ def prepare_data(config: Config) -> None:
     except migrate.DatabaseTooNewError as error:
         raise StartupError(str(error)) from None
     except sa.exc.SQLAlchemyError as error:
-        reason = error.orig if isinstance(error, sa.exc.DBAPIError) else error
-        raise StartupError(f"cannot open the database: {reason}") from None
+        raise StartupError(f"cannot open the database: {describe_database_error(error)}") from None
 
 
 def become_owner(config: Config) -> None:

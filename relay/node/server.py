@@ -93,10 +93,10 @@ def _print_first_account(config: Config) -> None:
     """At the very first start: how to get into the console."""
     store = data_directory.open_store(config)
     try:
-        account = sign_in.create_first_account(store)
+        account = sign_in.create_first_account(store, config.console.admin_password.get_secret_value())
     finally:
         store.close()
-    if account is None:
+    if account is None or config.console.admin_password.get_secret_value():
         return
     name, password = account
     password_or_path, what = password, "Shown this once."

@@ -43,11 +43,14 @@ _DATABASE_UNAVAILABLE = "The database does not answer, so nobody can sign in now
 _READABLE_CHARACTERS = "abcdefghjkmnpqrstuvwxyz23456789"
 
 
-def create_first_account(store: Store) -> tuple[str, str] | None:
-    """Makes the account `admin` if there is no account at all. Returns its name and password, to be shown once;
-    else None. Blocks until it is durable. Raises sqlalchemy.exc.SQLAlchemyError."""
+def create_first_account(store: Store, password: str = "") -> tuple[str, str] | None:
+    """Makes the account `admin` if there is no account at all, with a password of its own if none is given. Returns its
+    name and password, to be shown once; else None. Blocks until it is durable. Raises
+    sqlalchemy.exc.SQLAlchemyError."""
     name = accounts.FIRST_ACCOUNT
-    password = "-".join("".join(secrets.choice(_READABLE_CHARACTERS) for _ in range(5)) for _ in range(4))  # 99 bits
+    password = password or "-".join(
+        "".join(secrets.choice(_READABLE_CHARACTERS) for _ in range(5)) for _ in range(4)
+    )  # 99 bits
 
     def make(connection: sa.Connection) -> bool:
         if accounts.has_accounts(connection):

@@ -22,6 +22,11 @@ SIGTERM or ^C drains: transactions end, attempts finish, nothing is lost. A seco
         metavar="N",
         help=f"mail processes, 1 to {argument_types.MAX_WORKERS} (default: [relay] workers)",
     )
+    parser.add_argument(
+        "--new-keys",
+        action="store_true",
+        help="start although keys.json is gone: the links of all mail sent so far end",
+    )
     parser.set_defaults(run="serve.start_server")
 
 

@@ -30,6 +30,11 @@ def database_url(configured: str, data_dir: Path) -> str:
     return configured or f"sqlite:///{data_dir / DATABASE_FILE}"
 
 
+def is_missing(database_url: str) -> bool:
+    """True if the database is a file that is not there."""
+    return database_url.startswith("sqlite") and not Path(sa.make_url(database_url).database or "").exists()
+
+
 def open_engine(
     database_url: str, *, writes: bool, policy: identities.IdentityPolicy = DEFAULT_POLICY, creates: bool = False
 ) -> sa.Engine:

@@ -1,0 +1,123 @@
+"""What an operator would not notice otherwise is said: in the log, by `check`, or by a refusal to start."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+from relay.config import load
+from tests.waypost_server import ROOT, Waypost, free_port, html_mail
+
+
+def faults(path: Path, text: str | bytes, environment: dict[str, str] | None = None) -> list[str]:
+    """What is wrong with that configuration."""
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    try:
+        load.load(path, environment or {})
+    except load.ConfigError as error:
+        return [line.replace(f"{path}: ", "") for line in error.faults]
+    return []
+
+
+def test_a_start_without_a_configuration_file_says_so(tmp_path: Path) -> None:
+    ports = {f"WAYPOST_{key}": f"127.0.0.1:{free_port()}" for key in ("LISTEN__ADDRESS", "CONSOLE__LISTEN")}
+    ports["WAYPOST_TRACKING__LISTEN"] = f"127.0.0.1:{free_port()}"
+    environment = {**os.environ, **ports, "PYTHONPATH": str(ROOT), "WAYPOST_TRACKING_OPENS": "false"}
+    command = [sys.executable, "-m", "relay", "serve"]
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as server:
+        assert server.stdout is not None
+        assert server.stdout.readline().startswith("ready ")
+        server.send_signal(signal.SIGTERM)
+        _, log = server.communicate(timeout=60)
+    assert f"warning no-configuration path={tmp_path / 'config.toml'}" in log
+    assert "warning variable-ignored name=WAYPOST_TRACKING_OPENS" in log
+
+
+def test_a_start_says_which_file_it_read(sandbox: Waypost) -> None:
+    assert f"info configuration path={sandbox.config}" in sandbox.read_log()
+
+
+def test_new_keys_beside_mail_that_others_signed_are_refused_unless_they_are_wanted(tmp_path: Path) -> None:
+    relay = Waypost(tmp_path)
+    with relay:
+        assert relay.send(html_mail(), "ann@example.com").startswith("250")
+    keys = tmp_path / "data/keys.json"
+    keys.rename(tmp_path / "lost")
+    for words in (("messages",), ("keys", "list"), ("keys", "rotate")):
+        assert b"keys.json is gone, and the database has mail whose links" in relay.cli(*words, status=1)
+    with pytest.raises(AssertionError, match="serve --new-keys"):
+        relay.start()
+    assert not keys.exists()
+    relay.start("--new-keys")
+    relay.stop()
+    assert keys.read_bytes() != (tmp_path / "lost").read_bytes()
+    assert relay.read_log().count("warning keys-made") == 1
+
+
+def test_the_first_password_can_be_given_and_is_shown_nowhere(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("chosen beforehand\n")
+    relay = Waypost(tmp_path)
+    text = relay.config.read_text().replace("[console]\n", '[console]\nadmin_password = { file = "secret" }\n')
+    relay.config.write_text(text)
+    with relay:
+        form = {"name": "admin", "password": "chosen beforehand"}
+        assert httpx.post(f"{relay.console}/login", data=form, timeout=60).status_code == 303
+    assert "chosen beforehand" not in relay.read_log() and "first account" not in relay.read_log()
+    assert not (tmp_path / "data/first-password").exists()
+
+
+def test_a_secret_can_be_named_by_a_variable_that_ends_in_file(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("chosen beforehand\n")
+    (tmp_path / "config.toml").write_text("")
+    variables = {
+        "WAYPOST_CONSOLE__ADMIN_PASSWORD_FILE": str(tmp_path / "secret"),
+        "WAYPOST_UPSTREAM__ADDRESS": "127.0.0.1:25",
+        "WAYPOST_UPSTREAM__CA_FILE": str(tmp_path / "secret"),
+    }
+    config = load.load(tmp_path / "config.toml", variables)
+    assert config.console.admin_password.get_secret_value() == "chosen beforehand"
+    assert config.upstream[0].ca_file == tmp_path / "secret"
+    short = faults(tmp_path / "config.toml", "", {"WAYPOST_CONSOLE__ADMIN_PASSWORD": "short"})
+    assert short == ["environment: WAYPOST_CONSOLE__ADMIN_PASSWORD: must have 8 characters or more"]
+
+
+def test_a_byte_order_mark_is_no_fault(tmp_path: Path) -> None:
+    assert faults(tmp_path / "c.toml", b'\xef\xbb\xbf[relay]\nhostname = "mx.example.com"\n') == []
+
+
+@pytest.mark.parametrize("value", ['"yes"', '"true"', "1", "[]"])
+def test_a_flag_of_the_file_is_true_or_false(value: str, tmp_path: Path) -> None:
+    (fault,) = faults(tmp_path / "c.toml", f"[tracking]\nopens = {value}\n")
+    assert fault.startswith("[tracking] opens: must be true or false, without quotes")
+
+
+def test_a_flag_of_the_environment_is_written_as_one_writes_them_there(tmp_path: Path) -> None:
+    for word, is_on in (("yes", True), ("No", False), ("1", True), ("off", False)):
+        assert load.load(None, {"WAYPOST_TRACKING__OPENS": word}).tracking.opens is is_on
+    (fault,) = faults(tmp_path / "c.toml", "", {"WAYPOST_TRACKING__OPENS": "maybe"})
+    assert fault.startswith("environment: WAYPOST_TRACKING__OPENS: must be true or false")
+
+
+def test_a_variable_of_an_unknown_table_is_a_fault_of_the_environment(tmp_path: Path) -> None:
+    (fault,) = faults(tmp_path / "c.toml", "", {"WAYPOST_TRAKING__OPENS": "no"})
+    assert fault == "environment: WAYPOST_TRAKING__OPENS: unknown key, did you mean 'tracking'?"
+
+
+def test_a_wrong_item_is_one_fault(tmp_path: Path) -> None:
+    text = '[[webhook]]\nurl = "https://a.example/"\nformat = "postmark"\nevents = ["bounce"]\n'
+    assert len(faults(tmp_path / "c.toml", text)) == 1
+    assert len(faults(tmp_path / "c.toml", text.replace('["bounce"]', "[]"))) == 1
+
+
+def test_check_names_a_variable_that_changes_nothing(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "WAYPOST_RELAY_HOSTNAME": "mx.example.com"}
+    done = subprocess.run(
+        [sys.executable, "-m", "relay", "check"], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert "note  WAYPOST_RELAY_HOSTNAME changes nothing: two underscores" in done.stdout
