@@ -1,7 +1,7 @@
 """The applications, each a list of routes.
 
-`tracking` is what recipients meet, under `tracking.public_url`; `console` is the operators', on a listener of its
-own; so is `metrics`, where it is asked for. None opens the store or a socket: the node does.
+The tracking application is for recipients, under `tracking.public_url`. The console is for operators, on a listener of
+its own. Metrics have a listener of their own if it is configured. None opens the store or a socket: the node does.
 """
 
 import asyncio
@@ -49,8 +49,8 @@ def make_tracking_app(
 ) -> Starlette:
     """`/o` `/c` `/u` `/in` `/healthz` `/readyz` `/robots.txt`, at the root and under the path of `public_url`.
 
-    Both, since a proxy in front may pass that path on or strip it. `roots`: who is trusted to certify Amazon; None is
-    whom the system trusts.
+    Under both, because a proxy in front may pass that path on or strip it. `roots` are the certificate authorities that
+    may certify Amazon; None: those that the system trusts.
     """
     renderer = rendering.recipient_renderer()
     hits = HitRecorder(config, store)
@@ -72,7 +72,7 @@ def make_tracking_app(
         Route("/robots.txt", _answer_robots),
     ]
     if prefix := urlsplit(config.tracking.public_url).path:
-        # A router of its own: one made by Mount would redirect on a stray slash, and we redirect to signed URLs only.
+        # We make the router: that of Mount would redirect if a slash is missing, and we redirect to signed URLs only.
         routes.insert(0, Mount(prefix, app=Router(list(routes), redirect_slashes=False)))
 
     def render_fault(request: Request, fault_id: str) -> Response:
@@ -111,7 +111,7 @@ def make_console_app(config: Config, store: Store, ring: tokens.KeyRing) -> Star
     hosts = Middleware(
         KnownHosts,
         known=[*config.console.hosts, config.console.listen.host, config.relay.hostname, socket.gethostname()],
-        # The last two have keys, which no browser sends by itself.
+        # Requests to the last two carry keys, which no browser sends by itself.
         is_exempt=lambda path: path in (*_HEALTH_PATHS, metrics.PATH) or core.is_api_path(path),
         unknown_response=lambda: operator.renderer.render("error.html", 421, account=""),
         any_address=True,
@@ -152,7 +152,7 @@ def _make_app(
         return renderer.render("error.html", error.status_code, error.headers, account="")
 
     guard, *others = middleware
-    # Within the guard, so that this answer too carries the headers that all do.
+    # Inside of the guard, so that this answer has the same headers as all others.
     body_limit = Middleware(RequestBodyLimitMiddleware, max_body_size=_MAX_BODY)
     app = Starlette(
         routes=routes,
@@ -173,7 +173,7 @@ async def _answer_robots(request: Request) -> Response:
 
 
 class _Readiness:
-    """Whether the database answers, which links do not need and balancers like to know."""
+    """Whether the database answers. Links work without it; load balancers ask."""
 
     def __init__(self, store: Store) -> None:
         self._store = store

@@ -1,4 +1,4 @@
-"""The rim of both applications: every answer carries the safe headers, no exception leaves.
+"""The outermost layer of both applications: every answer has the security headers, and no exception gets out.
 
 In: an ASGI application and the answer for a fault of ours.  Out: the same application, guarded. `KnownHosts` refuses
 requests for a site that is not ours; `BadTokenLimit` counts the bad tokens of a network.
@@ -22,8 +22,8 @@ _SAFE_HEADERS = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b
 class SafeErrors:
     """Catches what the application raises, logs it, and shows the visitor no more than its id.
 
-    No fault is what ends a request on purpose: a client that has gone, and a refusal (a body that is too large) by
-    whoever stands around this application.
+    Two exceptions are no faults: the client has gone, or a layer around this application refuses the request (its body
+    is too large).
     """
 
     def __init__(self, app: ASGIApp, where: str, fault_response: Callable[[Request, str], Response]) -> None:
@@ -56,7 +56,7 @@ class SafeErrors:
         except HTTPException:
             raise
         except Exception:
-            if is_sending:  # Starlette answers in our stead when a body is too large, and ends the request in this way
+            if is_sending:  # Starlette has answered by itself (the body is too large), and ends the request in this way
                 raise
             fault_id = ids.new()
             log.fault(self._where, fault_id)
@@ -65,11 +65,11 @@ class SafeErrors:
 
 
 class KnownHosts:
-    """Answers for the named hosts only, on any port, and for this machine's own names: a proxy in front often
-    passes on 127.0.0.1. Whether the process lives may be asked under every name.
+    """Answers requests for the named hosts only, on any port, and for this machine's own names: a proxy in front often
+    passes on 127.0.0.1. Health checks are answered under every name.
 
-    `any_address`: under every IP address too. What matters is that a name of somebody else's that is made to lead here
-    (DNS rebinding) gets no answer, for the browser would take it for that site's.
+    `any_address`: requests for any IP address are answered too. The danger is a foreign name that somebody makes to
+    lead here (DNS rebinding): the browser would take our answer for that site's.
     """
 
     def __init__(
@@ -105,9 +105,9 @@ class KnownHosts:
 
 
 class BadTokenLimit:
-    """How many bad tokens a network may try: a bucket each, and the memory of `networks` of them at most.
+    """How many bad tokens a network may try. Each network has a bucket; at most `networks` of them are remembered.
 
-    Good tokens are never counted: what a mail carries works however many ask for it.
+    Good tokens are never counted: a link of a mail works however often it is requested.
     """
 
     def __init__(self, burst: int = 300, refill_s: float = 0.2, networks: int = 10_000) -> None:

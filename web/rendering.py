@@ -1,8 +1,8 @@
 """Templates to answers, with the headers that keep them safe.
 
-In: a template's name and its values.  Out: an HTML answer under a content security policy (CSP3) that allows no
-script, no foreign host and no frame around it. The public pages carry their style in themselves, by its hash,
-so that one request is enough.
+In: a template's name and its values.  Out: an HTML answer with a content security policy (CSP3) that allows no script,
+no foreign host and no frame around it. The public pages contain their style, which the policy allows by its hash, so
+that one request is enough.
 """
 
 import base64
@@ -87,7 +87,7 @@ def recipient_renderer() -> TemplateRenderer:
 
 
 def operator_renderer(shared: Mapping[str, object]) -> TemplateRenderer:
-    """The pages that operators see. Frames are for mail, which stands in one with a policy of its own."""
+    """The pages that operators see. Only mail is shown in a frame, which has a policy of its own."""
     octets = b"".join(path.read_bytes() for path in sorted(STATIC.iterdir()))
     version = hashlib.sha256(octets).hexdigest()[:12]  # a new style has a new address, so caches may keep it
     policy = f"{_BASE_POLICY}; style-src 'self'; img-src 'self'; frame-src 'self'"
@@ -108,7 +108,7 @@ def format_clock(at: datetime) -> str:
 
 
 def format_age(at: datetime | None, now: datetime) -> str:
-    """`4 min ago`, `in 2 h`, `1 Mar`: short, for the eye; the exact time stands beside it or in the title."""
+    """`4 min ago`, `in 2 h`, `1 Mar`. The exact time is shown beside it or in the title."""
     if at is None:
         return "–"
     away = now - at
@@ -137,7 +137,7 @@ def format_size(octets: int) -> str:
 
 
 def author_name(author: str) -> str:
-    """Whom a list names: the display name of `Ann <ann@example.com>`, else the whole."""
+    """The name that a list shows: the display name of `Ann <ann@example.com>`, else the whole value."""
     name = author.partition("<")[0].strip().strip('"').strip()
     return name or author
 

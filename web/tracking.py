@@ -1,4 +1,4 @@
-"""The door for Python programs that send mail by themselves: Starlette routes for their pixels and links.
+"""The entry point for Python programs that send mail by themselves: Starlette routes for their pixels and links.
 
 from web.tracking import routes
 """

@@ -1,6 +1,6 @@
-"""What recipients read, in the language that their browser asks for.
+"""Texts for recipients, in the language that their browser asks for.
 
-In: an Accept-Language field (RFC 9110 §12.5.4).  Out: the texts of `texts.toml`, with the language's tag.
+In: an Accept-Language field (RFC 9110 §12.5.4).  Out: the texts of `translations.toml`, with the language's tag.
 """
 
 import re
@@ -11,7 +11,7 @@ from pathlib import Path
 _TRANSLATIONS: dict[str, dict[str, str]] = tomllib.loads(
     Path(__file__).with_name("translations.toml").read_text("utf-8")
 )
-# Each repeat is possessive: one request with 60,000 blanks in this field held the whole role for 15 s.
+# Each repeat is possessive: otherwise one request with 60,000 blanks in this field took 15 s.
 _LANGUAGE_RANGE = re.compile(
     r"\s*+([A-Za-z]{1,8}+)(?:-[A-Za-z0-9]{1,8}+)*+\s*+(?:;\s*+[qQ]\s*+=\s*+([01](?:\.[0-9]{0,3})?))?\s*+"
 )
@@ -27,12 +27,12 @@ ENGLISH = TEXTS["en"]
 
 
 def choose_texts(accept_language: str) -> Mapping[str, str]:
-    """The texts of the language wanted most that we have; English where we have none."""
+    """The texts of the most wanted language that we have; English if we have none of them."""
     wanted: list[tuple[float, str]] = []
     for part in accept_language[:MAX_FIELD].split(",")[:_MAX_RANGES]:
         if found := _LANGUAGE_RANGE.fullmatch(part):
             wanted.append((float(found[2] or 1), found[1].lower()))
-    for weight, name in sorted(wanted, key=lambda pair: -pair[0]):  # stable: of equal ones the first
+    for weight, name in sorted(wanted, key=lambda pair: -pair[0]):  # a stable sort: the first of equal ones comes first
         if weight > 0 and name in TEXTS:
             return TEXTS[name]
     return ENGLISH

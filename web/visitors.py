@@ -1,7 +1,7 @@
-"""Who is asking: a person, somebody's proxy, or a machine.
+"""Who makes a request: a person, the proxy of a mail provider, or a machine.
 
-In: a request's headers and peer.  Out: a verdict with its reasons by the rules of `relay.attribution`, and
-the address as far as it may be kept.
+In: a request's headers and peer.  Out: a verdict with its reasons by the rules of `relay.attribution`, and the address
+as far as it may be stored.
 """
 
 import re
@@ -19,12 +19,12 @@ from relay.edits import Kind
 from relay.ip_addresses import THIS_MACHINE, IpAddress, IpNetwork
 
 HUMAN = request_verdict.HUMAN
-MAX_USER_AGENT = request_verdict.MAX_USER_AGENT  # characters that are looked at, and kept
+MAX_USER_AGENT = request_verdict.MAX_USER_AGENT  # characters that are read, and stored
 _MAX_HOP = 80  # characters of one entry of X-Forwarded-For: an address with a zone, brackets and a port
 
 
 class Visit(NamedTuple):
-    """One request, as far as the rules look at it."""
+    """The parts of a request that the rules need."""
 
     kind: Kind
     user_agent: str
@@ -32,7 +32,7 @@ class Visit(NamedTuple):
 
 
 def judge_visit(visit: Visit, address: str = "") -> HitVerdict:
-    """The verdict at request time; hits that come later may relabel it (`relay.attribution`)."""
+    """The verdict on the request alone; hits that come later may change it (`relay.attribution`)."""
     return request_verdict.judge_request(visit.user_agent, visit.headers, address, is_click=visit.kind is Kind.CLICK)
 
 
@@ -46,11 +46,11 @@ def client_address(request: Request, trusted: Sequence[IpNetwork]) -> str:
 
 
 def forwarded_address(peer: str, headers: Headers, trusted: Sequence[IpNetwork]) -> str:
-    """The address of whom `peer` speaks for: its own, or one that a trusted proxy names.
+    """The client's address: that of `peer`, or the one that a trusted proxy names.
 
-    X-Forwarded-For is believed only from trusted proxies, from the right: the first hop that is not one of
-    them. What stands further left was written by anybody. X-Real-IP, nginx's field, counts where there is no
-    X-Forwarded-For: a proxy that writes that one passes the other on as it came.
+    X-Forwarded-For is believed only from trusted proxies. It is read from the right, up to the first hop that is not
+    one of them; anybody could have written what is further left. X-Real-IP, nginx's field, counts only if there is no
+    X-Forwarded-For: a proxy that writes the latter passes on an X-Real-IP as it came.
     """
     lines = headers.getlist("x-forwarded-for") or headers.getlist("x-real-ip")
     hops = [hop for line in lines for hop in line.split(",")]
@@ -64,13 +64,13 @@ def forwarded_address(peer: str, headers: Headers, trusted: Sequence[IpNetwork])
 
 
 def proxies_and_loopback(config: Config) -> list[IpNetwork]:
-    """Whose X-Forwarded-For is believed where wrong passwords and keys are counted: the configured proxies', and one's
-    on this machine, or whoever guesses through that one would be counted as everybody behind it."""
+    """Networks whose X-Forwarded-For is believed when wrong passwords and keys are counted: the configured proxies, and
+    this machine. Otherwise one guesser behind a proxy on this machine would lock out everybody behind it."""
     return [*config.tracking.trusted_proxies, *THIS_MACHINE]
 
 
 def redact_ip(ip: str, how: Literal["full", "truncated", "none"]) -> str:
-    """The address as it may be stored: whole, its network (/24, /48), or not at all."""
+    """The address as it may be stored: in full, as its network (/24, /48), or not at all."""
     found = _parse_hop(ip)
     if found is None or how == "none":
         return ""

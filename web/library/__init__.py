@@ -1,5 +1,4 @@
-"""Pixel and click for programs that send mail by themselves, in a site of their own.
+"""Pixel and click for programs that send mail by themselves, as part of their own site.
 
-`endpoints` what is answered, whatever the framework · `asgi` Starlette routes · `wsgi` an application · `django` URL
-patterns
+`endpoints` the answers, without a framework · `asgi` Starlette routes · `wsgi` an application · `django` URL patterns
 """

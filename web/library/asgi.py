@@ -20,8 +20,8 @@ def routes(
 ) -> list[BaseRoute]:
     """`/o/TOKEN.png`, `.gif` and `/c/TOKEN`, for the tokens of that tracker, else of `tracker_from_environment()`.
 
-    `on_event`, a function or a coroutine function, is called with an Event after the answer; what it raises is logged.
-    HEAD is no event. Raises ValueError for what is no network, and where nothing says which tracker.
+    `on_event`, a function or a coroutine function, is called with an Event after the answer; an exception in it is
+    logged. HEAD is no event. Raises ValueError if a network is malformed, or if there is no tracker.
     """
     endpoints = LibraryEndpoints(tracker, on_event, **options)
 

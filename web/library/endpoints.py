@@ -1,7 +1,7 @@
-"""What a program's pixels and links are answered, whatever the program's framework is.
+"""Answers to requests for a program's pixels and links, without any framework.
 
-In: method, path, header fields and peer of a request.  Out: an Answer with what the program's hooks are to be told
-behind it.
+In: method, path, header fields and peer of a request.  Out: a LibraryResponse, with the event or the bad link that a
+hook of the program is called with after the answer.
 """
 
 import asyncio
@@ -27,31 +27,31 @@ OnEvent = Callable[[Event], Awaitable[None] | None]
 OnBadLink = Callable[[BadLink], Awaitable[None] | None]
 _KINDS: dict[Kind, edits.Kind] = {"open": edits.Kind.OPEN, "click": edits.Kind.CLICK}
 _THIS_MACHINE = "127.0.0.1"
-_MAX_BAD_TOKEN = 500  # characters of it that a hook is shown
+_MAX_BAD_TOKEN = 500  # characters of it that a hook gets
 
 
 class EndpointOptions(TypedDict, total=False):
-    """What every framework's door may be given beside tracker and `on_event`."""
+    """Options of the entry point of every framework, beside tracker and `on_event`."""
 
-    on_bad_link: OnBadLink | None  # called for what was not minted here
-    ip: Literal["full", "truncated", "none"]  # how much of a visitor's address a hook is shown; "truncated"
-    trusted_proxies: Sequence[str]  # networks whose X-Forwarded-For, else X-Real-IP, is believed; none
+    on_bad_link: OnBadLink | None  # called for a token that this tracker did not make
+    ip: Literal["full", "truncated", "none"]  # how much of a visitor's address a hook gets; default "truncated"
+    trusted_proxies: Sequence[str]  # networks whose X-Forwarded-For, else X-Real-IP, is believed; default none
 
 
 class LibraryResponse(NamedTuple):
-    """A response. A HEAD request's has no body, and its fields are those of GET."""
+    """A response. To HEAD it has no body, and the fields of a GET."""
 
     status: int
     headers: list[tuple[str, str]]
     body: bytes
-    fact: Event | BadLink | None = None  # what a hook is to be told
+    fact: Event | BadLink | None = None  # what a hook is called with
 
 
 class LibraryEndpoints:
     """`/o/TOKEN.png`, `.gif` and `/c/TOKEN` for the tokens of that tracker, else of `tracker_from_environment()`.
 
-    Hooks are functions or coroutine functions; what they raise is logged. Raises ValueError for what is no network,
-    and where nothing says which tracker.
+    Hooks are functions or coroutine functions; an exception in one is logged. Raises ValueError if a network is
+    malformed, or if there is no tracker.
     """
 
     def __init__(
@@ -132,8 +132,8 @@ class LibraryEndpoints:
             log.fault(name, ids.new())
 
     def call_hook_in_this_thread(self, fact: Event | BadLink) -> None:
-        """The same in this thread, which has no event loop: what the hook opens, a connection to a database, belongs to
-        the thread, and whoever called closes it."""
+        """The same in this thread, which has no event loop. A database connection that the hook opens belongs to this
+        thread, and the caller closes it."""
         name, hook = self._hook(fact)
         try:
             coming = hook(fact) if hook else None

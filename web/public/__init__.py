@@ -1,4 +1,4 @@
-"""What recipients meet.
+"""What recipients and their mail programs request.
 
 `tracking` pixel and click · `unsubscribe` the page and one-click · `responses` an image or a redirect ·
 `write_behind` facts on their way to the store · `mass_visitors` one client at the mail of many

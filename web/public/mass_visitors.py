@@ -1,7 +1,7 @@
 """One address and program at the mail of many recipients: a scanner, not a person.
 
-In: hits as they come.  Out: the deliveries that such a visitor was at, each once. Kept in memory only, and bounded;
-inner addresses (an office's, a proxy's of ours) are nobody's in particular and are not looked at.
+In: hits as they come.  Out: the deliveries that such a visitor has requested, each once. They are kept in memory only,
+up to a limit. Private addresses (of an office, of a proxy of ours) belong to many people and are not counted.
 """
 
 from collections import OrderedDict, deque
@@ -15,7 +15,7 @@ _MOBILE = ("Mobile", "Android", "iPhone", "iPad")  # many of them share a carrie
 
 
 class DeliveryVisit(NamedTuple):
-    """A visitor at a delivery."""
+    """A visitor requested something of a delivery."""
 
     at_s: float
     message: str
@@ -45,6 +45,6 @@ class MassVisitorDetector:
             near = [one for one in steps if one.at_s >= step.at_s - rule.within_s]
             recipients = {(one.message, one.number) for one in near}
             if len(recipients) >= rule.recipients * factor:
-                # The first time all of them, then only the newest: the others have been told.
+                # The first time all of them are returned, later only the newest.
                 return near if len(recipients) == rule.recipients * factor else [step]
         return []

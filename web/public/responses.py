@@ -1,4 +1,4 @@
-"""What recipients' mail programs are answered: an image, or a redirect.
+"""Answers to recipients' mail programs: an image, or a redirect.
 
 In: a path's suffix, or a destination.  Out: answers that nothing caches.
 """
@@ -31,11 +31,11 @@ def can_redirect_to(url: bytes) -> bool:
 
 
 def redirect_response(url: bytes) -> Response:
-    """302 to the very octets. The URL must be one that `can_redirect_to` accepts."""
+    """302 to exactly these octets. The URL must be one that `can_redirect_to` accepts."""
     response = Response(
         status_code=302,
         headers={"cache-control": "no-store", "referrer-policy": "no-referrer", "x-robots-tag": "noindex"},
     )
-    # As octets: Starlette's RedirectResponse would quote them anew.
+    # The octets are written as they are: Starlette's RedirectResponse would quote them again.
     response.raw_headers.append((b"location", url))
     return response

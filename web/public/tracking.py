@@ -1,7 +1,7 @@
 """Pixel and click: the answer goes as soon as the hit is on disk, and the event is committed behind it.
 
 In: a token in a path.  Out: an image, always; the redirect to the exact octets that were signed, or 404.
-Nothing here waits for the database: an outage slows no reader of mail down, and its hits wait in a log on disk.
+Nothing here waits for the database: during an outage links are as quick as before, and hits wait in a log on disk.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ _EVENTS = {Kind.OPEN: EventType.OPENED, Kind.CLICK: EventType.CLICKED}
 
 
 class HitRecorder:
-    """The events on their way to the store."""
+    """Makes facts of requests, and gives them to the store."""
 
     def __init__(self, config: Config, store: Store) -> None:
         self._config = config
@@ -39,7 +39,7 @@ class HitRecorder:
         self._mass_visitors = MassVisitorDetector()
 
     def stored_ip(self, request: Request) -> str:
-        """The visitor's address as the privacy settings let it be kept."""
+        """The visitor's address as far as the privacy settings allow to store it."""
         if self._config.privacy.mode != "full":  # the other modes keep no address
             return ""
         return visitors.redact_ip(self._address(request), self._config.privacy.ip)
@@ -48,7 +48,7 @@ class HitRecorder:
         return visitors.client_address(request, self._config.tracking.trusted_proxies)
 
     def record_hit(self, token: tokens.Token, request: Request) -> "asyncio.Future[None] | None":
-        """Starts to write the hit down. The future is done when it is on disk; None for a request that is no hit:
+        """Starts to record the hit. The future is done when it is on disk. None for a request that is no hit:
         HEAD, and any in privacy mode "off"."""
         if self._config.privacy.mode == "off":
             return None
@@ -84,8 +84,8 @@ class HitRecorder:
         return on_disk
 
     def record_observation(self, at: tokens.Token | DeliveryVisit, what: str, agent: str = "", ip: str = "") -> None:
-        """Notes what counts nothing, and tells about the hits beside it. Without an address to compare only the
-        unsubscribe page tells anything."""
+        """Records a request that is not counted, but says something about the hits beside it. Where addresses are not
+        stored, only the unsubscribe page is recorded: without an address nothing else can be compared."""
         number = at.recipient if isinstance(at, tokens.Token) else at.number
         if self._config.privacy.mode == "full" and (ip or what == delivery_verdict.PAGE):
             self._buffer.add("sight", DeliveryObservation(datetime.now(UTC), at.message, number, what, agent, ip))
@@ -96,7 +96,7 @@ class HitRecorder:
 
 
 class TokenReader:
-    """Reads the token in a path, and says no to those that are none."""
+    """Reads the token in a path, and refuses what is none."""
 
     def __init__(self, config: Config, ring: tokens.KeyRing, renderer: TemplateRenderer) -> None:
         self._trusted = config.tracking.trusted_proxies
@@ -105,13 +105,13 @@ class TokenReader:
         self._tries = BadTokenLimit()
 
     def read(self, kind: Kind, text: str, request: Request) -> tokens.Token | None:
-        """The token; None for what is not one of ours."""
+        """The token; None if it is not one of ours."""
         try:
             return self._ring.read(kind, tokens.leading_token(text))
         except tokens.InvalidTokenError:
             metrics.bad_token(kind)
             request.state.refused = not self._tries.allow(visitors.client_address(request, self._trusted))
-            if not request.state.refused:  # a flood is not worth a line each
+            if not request.state.refused:  # in a flood, not every bad token is worth a line
                 log.bad_token(kind)
             return None
 
@@ -123,7 +123,7 @@ class TokenReader:
 
 
 class TrackingEndpoints:
-    """The endpoints that a mail's own reader calls."""
+    """The endpoints that mail programs call when a mail is read."""
 
     def __init__(self, store: Store, reader: TokenReader, hits: HitRecorder) -> None:
         self._store = store

@@ -1,11 +1,11 @@
-"""The way out: a page that asks, its form, and one-click.  RFC 8058, RFC 2369.
+"""Unsubscribing: a page that asks, its form, and one-click.  RFC 8058, RFC 2369.
 
-In: a token in a path, and for POST a form.  Out: GET changes nothing; POST acts at once, any number of times
-with one effect, without cookie or redirect. Being left untracked is asked for apart from unsubscribing.
+In: a token in a path, and for POST a form.  Out: GET changes nothing. POST acts at once, without cookie or redirect;
+a second one changes nothing more. "Do not track me" is a choice of its own, apart from unsubscribing.
 
-A POST with an empty body unsubscribes: RFC 8058 §3.1 wants `List-Unsubscribe=One-Click` in it, but some programs
-send none, nothing but a wish to leave makes a POST to this address, and the page offers to undo it. A body that says
-something else changes nothing.
+A POST with an empty body unsubscribes. RFC 8058 §3.1 requires `List-Unsubscribe=One-Click` in the body, but some
+programs send none. Nobody POSTs to this address for another purpose, and the page offers to undo it. A body with
+something else in it changes nothing.
 """
 
 import fnmatch
@@ -37,7 +37,7 @@ from web.rendering import TemplateRenderer
 _UNSUBSCRIBE, _RESUBSCRIBE = "unsubscribe", "resubscribe"
 _DONT_TRACK, _TRACK = "dont-track", "track"
 _PREFERENCES, _UNSUBSCRIBE_ALL = "preferences", "unsubscribe-all"
-_TRACKING = {_DONT_TRACK: "untrack", _TRACK: "track"}  # the store's words
+_TRACKING = {_DONT_TRACK: "untrack", _TRACK: "track"}  # as the store names them
 _ACTIONS = (_UNSUBSCRIBE, *_TRACKING, _RESUBSCRIBE, _PREFERENCES, _UNSUBSCRIBE_ALL)
 _MAX_FIELDS = 90
 _MAX_STREAMS = 40
@@ -45,12 +45,12 @@ _STILL_UNKNOWN = timedelta(days=1)  # a younger message's facts may wait in a jo
 
 
 class _RecipientState(NamedTuple):
-    """What the database says of the recipient."""
+    """The recipient, as the database has them."""
 
     standing: message_list.RecipientPreferences | None = None
     wants: StreamPreferences = StreamPreferences([], from_all=False)
-    is_expired: bool = False  # the message was let go: nobody knows any more whom the link is of
-    is_sure: bool = True  # False: the database does not answer, and the message is old enough to have been let go
+    is_expired: bool = False  # the message was deleted: its recipient is not known any more
+    is_sure: bool = True  # False: the database does not answer, and the message may have been deleted
 
 
 class UnsubscribeEndpoint:
@@ -89,7 +89,7 @@ class UnsubscribeEndpoint:
             if one_click:
                 return PlainTextResponse("Not done: the sender no longer knows to whom this mail went.\n", 410)
             return self._expired_response(request)
-        if not known.is_sure:  # what is journaled now may turn out to be nobody's wish: it must not look granted
+        if not known.is_sure:  # the message may be gone, and then the wish has no effect: it must not look granted
             return self._unavailable_response(request, one_click=one_click)
         try:
             if asked == _UNSUBSCRIBE:
@@ -103,7 +103,7 @@ class UnsubscribeEndpoint:
             else:
                 return self._render_page(request, known, status=400)
         except (OSError, sa.exc.SQLAlchemyError) as error:
-            # Neither database nor disk: the sender's wish to be left alone must not look granted.
+            # Neither database nor disk took it: the recipient's wish must not look granted.
             log.fact_lost(asked, errors.describe_error(error))
             return self._unavailable_response(request, one_click=one_click)
         if one_click:
@@ -138,7 +138,7 @@ class UnsubscribeEndpoint:
             at=now,
             message=token.message,
             number=token.recipient,
-            verdict=visitors.HUMAN,  # a POST is made on somebody's word, whichever program carries it
+            verdict=visitors.HUMAN,  # somebody decided to POST, whichever program sent it
             reasons=(way,),
             user_agent=agent[: visitors.MAX_USER_AGENT] if self._hits.has_recipient_tokens else "",
             ip=self._hits.stored_ip(request),
@@ -146,7 +146,7 @@ class UnsubscribeEndpoint:
         await self._store.record("hit", hit)
 
     async def _find_recipient(self, token: tokens.Token) -> _RecipientState:
-        """What is known of the recipient; nothing if the database does not answer in time."""
+        """What the database has of the recipient; nothing if it does not answer in time."""
 
         def look(connection: sa.Connection) -> _RecipientState:
             standing = message_list.find_recipient_preferences(connection, token.message, token.recipient)
@@ -191,13 +191,13 @@ class UnsubscribeEndpoint:
 
 
 def mask_recipient(recipient: str) -> str:
-    """`a***@example.com`: enough for the owner to know it, too little for a finder of the link."""
+    """`a***@example.com`: its owner recognises it, and somebody who found the link learns little."""
     local, at, domain = recipient.rpartition("@")
     return f"{local[:1]}***@{domain}" if at else "***"
 
 
 def _read_action(form: dict[str, str]) -> tuple[str, bool]:
-    """What the form asks for, and whether it is one-click; empty if it asks for nothing we know."""
+    """What the form asks for, and whether it is one-click; empty if it asks for nothing that we know."""
     if not form or form.get("list-unsubscribe", "").lower() == "one-click":
         return _UNSUBSCRIBE, True
     action = form.get("action", "")

@@ -1,10 +1,11 @@
 """Facts on their way to the store: on disk before the answer that they come from, in the database behind it.
 
-In: facts, at once and without waiting.  Out: for each a future that is done when it is on disk, in the process's
-`fact_log`: what has gathered is forced to disk together, and an idle process waits for nothing. Then commits of what
-has gathered, one at a time, with a pause between them in which more can gather: a delivery is judged once a commit.
-While the database does not answer, facts stay in the log and are replayed, and the database is tried again every few
-seconds. What the log's disk does not take goes to the database at once, or waits in memory, up to a limit.
+In: facts; to add one takes no time.  Out: for each a future that is done when the fact is on disk, in the process's
+`fact_log`. Facts that come together are forced to disk together; if no other is under way, a fact is written at once.
+Then they are committed in batches, one after the other. In the pause between two batches more facts gather, so that a
+delivery is judged once a commit. While the database does not answer, facts stay in the log and are replayed, and the
+database is tried again every few seconds. Facts that the log's disk does not take go to the database at once, or wait
+in memory, up to a limit.
 """
 
 import asyncio
@@ -18,21 +19,21 @@ from relay.store.database import errors
 from relay.store.database.fact_log import LogFile
 from relay.store.store import DatabaseUnavailableError, Store
 
-MAX_WAITING = 50_000  # facts in memory, some 50 MB; beyond them those that are on disk are left to be replayed
+MAX_WAITING = 50_000  # facts in memory, some 50 MB; beyond that, facts that are on disk are left to be replayed
 _MAX_TOGETHER = 500  # facts a commit
-_MAX_ANSWER_WAIT_S = 1.0  # for a disk that hangs: links work always
+_MAX_ANSWER_WAIT_S = 1.0  # if the disk hangs, the answer goes out without it
 _AWAY_S = 2.0  # how long the database is left alone when it did not answer
 _NO_DISK_S = 1.0
 # Measured at 220 hits a second: commits without a pause keep one core busy, and redirects wait for it.
 _GATHER_S = 0.05
-_LAST_TRIES_S = 5.0  # at the end, for what no disk has taken yet
+_LAST_TRIES_S = 5.0  # at a stop, for facts that no disk has taken yet
 
 _HINTS = ("sight",)  # not worth forcing to disk
 Fact = tuple[str, Any]  # Any: the value's type follows from the name (relay.store.store.FACTS)
 
 
 class _Waiting(NamedTuple):
-    """A fact that is to be committed, and the file of the log that has it; None: no disk has it."""
+    """A fact that is to be committed, and the file of the log that it is in; None if no disk has it."""
 
     fact: Fact
     log_file: LogFile | None
@@ -49,12 +50,12 @@ class FactBuffer:
         self._waiting: deque[_Waiting] = deque()
         self._committing: asyncio.Task[None] | None = None
         self._away_until = 0.0
-        self._one_by_one = 0  # facts among which one fails by itself
+        self._one_by_one = 0  # so many facts are committed singly, since one of them fails
         self._closing_at: float | None = None
 
     def add(self, name: str, value: object) -> "asyncio.Future[None]":
-        """Takes a fact, in order. The future is done when it is on disk, or the disk takes too long for an answer to
-        wait; it has no exception."""
+        """Takes a fact, in order. The future is done when the fact is on disk, or when the disk takes too long for an
+        answer to wait. It never has an exception."""
         on_disk: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if name in _HINTS:
             on_disk.set_result(None)
@@ -130,7 +131,7 @@ class FactBuffer:
             self._committing = None
 
     async def _is_hopeless(self, batch: list[_Waiting], error: Exception) -> bool:
-        """True if the batch is not to be tried again. Of several facts that fail together each is tried by itself."""
+        """True if the batch is not to be tried again. If several facts fail together, each is then tried by itself."""
         name = batch[0].fact[0]
         if not errors.is_database_fault(error):
             if len(batch) > 1:
@@ -138,7 +139,7 @@ class FactBuffer:
                 return False
             log.fault("fact", name)
             log.fact_lost(name, "it can be written neither into the database nor into the journal")
-            self._mark_committed(batch)  # a replay would fail by it for ever
+            self._mark_committed(batch)  # else each replay would fail with it
             return True
         if self._closing_at and time.monotonic() > self._closing_at:
             if unlogged := _unlogged_facts(batch):
@@ -150,7 +151,7 @@ class FactBuffer:
         return False
 
     async def _commit_batch(self, batch: list[_Waiting]) -> None:
-        """Commits the facts, or leaves them on disk. Raises OSError where nothing takes what no disk has yet."""
+        """Commits the facts, or leaves them on disk. Raises OSError for facts that neither database nor disk takes."""
         if time.monotonic() >= self._away_until:
             try:
                 for_later = await self._store.commit_facts([one.fact for one in batch])
@@ -173,7 +174,7 @@ class FactBuffer:
 
 
 def _unlogged_facts(batch: list[_Waiting]) -> list[Fact]:
-    """Facts that no disk has, and that are worth one."""
+    """Facts that no disk has and that must not get lost."""
     return [one.fact for one in batch if one.log_file is None and one.fact[0] not in _HINTS]
 
 

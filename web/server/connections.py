@@ -1,11 +1,11 @@
-"""How many connections a site has open: by a client's network, and in all; and how many come in a second.
+"""How many connections a site has open, by a client's network and in all, and how many come in a second.
 
-In: connections as they come, what they are at, and go.  Out: whether a new one has room. Where there is none, the one
-that has waited longest without a request makes room: an idle client comes again, one that hogs connections loses
-its own. Only if all of them are at work the new one is turned away.
+In: connections as they come, change their state, and go.  Out: whether there is room for a new one. If there is none,
+the connection that has waited longest without a request is closed: an idle client can come again, and a client that
+holds many loses one of its own. The new one is turned away only if all others are being answered.
 
-An address that many share (private, loopback: an office's, a proxy's of ours) has no limit of its own. Connections of
-trusted proxies count in all only; the others leave a quarter to them.
+An address that many people share (private or loopback, of an office or a proxy of ours) has no limit of its own.
+Connections of trusted proxies count in all only; the others leave a quarter to them.
 """
 
 from collections import OrderedDict
@@ -23,11 +23,11 @@ _ARRIVAL_RATE = clients.Limit(200, 1.0)  # new ones by address; wider networks h
 
 class CountedConnection(Protocol):
     def drop(self) -> None:
-        """Closes it, at once."""
+        """Closes the connection at once."""
 
 
 class _ConnectionGroup(NamedTuple):
-    """Connections with a limit in common, and those of them that wait for a request, the longest first."""
+    """Connections with a common limit, and those of them that wait for a request, the longest wait first."""
 
     open: set[CountedConnection]
     waiting: OrderedDict[CountedConnection, None]
@@ -48,7 +48,7 @@ class WebConnections:
         is_public: Callable[[str], bool] = _is_public,
         rate: clients.Limit = _ARRIVAL_RATE,
     ) -> None:
-        """`max_open` is asked at each connection: the system's limit may be changed while we run."""
+        """`max_open` is called for each connection, because the system's limit may change while we run."""
         self._site = site
         self._trusted = trusted
         self._max_open = max_open
@@ -70,7 +70,7 @@ class WebConnections:
         return True
 
     def add_connection(self, connection: CountedConnection, ip: str) -> bool:
-        """Counts a connection, which waits for its first request. False if there is no room for it."""
+        """Counts a connection that waits for its first request. False if there is no room for it."""
         limits = self._limits(ip)
         for key, most in limits.items():
             while key in self._groups and len(self._groups[key].open) >= most:
@@ -87,17 +87,17 @@ class WebConnections:
         return True
 
     def mark_waiting(self, connection: CountedConnection) -> None:
-        """It waits for a request from now on."""
+        """The connection waits for a request from now on."""
         for key in self._groups_of.get(connection, ()):
             self._groups[key].waiting[connection] = None
 
     def mark_working(self, connection: CountedConnection) -> None:
-        """It has a request, and is let be until that is answered."""
+        """The connection has a request, and is not closed for another until that is answered."""
         for key in self._groups_of.get(connection, ()):
             self._groups[key].waiting.pop(connection, None)
 
     def remove_connection(self, connection: CountedConnection) -> None:
-        """It is closed; a second time does nothing."""
+        """The connection is closed. A second call does nothing."""
         self.mark_working(connection)
         for key in self._groups_of.pop(connection, ()):
             self._groups[key].open.discard(connection)
