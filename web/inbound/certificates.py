@@ -1,9 +1,9 @@
-"""The certificates with which Amazon signs: fetched once, checked, and kept until they end.
+"""The certificates with which Amazon signs: fetched once, checked, and kept until they expire.
 
 In: a certificate's URL, and the names that it must have.  Out: its RSA key, or BadSignatureError; OSError while it
-cannot be had.
-RFC 5280: the chain leads to one of the system's roots. Anybody can make us fetch, so one fetch is under way at most,
-and a URL that led to no certificate is not asked for again for a while.
+cannot be fetched.
+RFC 5280: the chain must lead to one of the system's roots. Anybody can make us fetch, so there is one fetch at a time,
+and a URL without a certificate is not fetched again for a while.
 """
 
 import asyncio
@@ -46,7 +46,7 @@ class _CertifiedKey(NamedTuple):
 
 
 class CertificateCache:
-    """Those that have been seen. `roots`: who is trusted; None is whom the system trusts."""
+    """The certificates seen so far. `roots` are the trusted authorities; None: those that the system trusts."""
 
     def __init__(self, fetch: Fetch, roots: Sequence[x509.Certificate] | None = None) -> None:
         self._fetch = fetch
@@ -54,11 +54,11 @@ class CertificateCache:
         self._keys: dict[str, _CertifiedKey] = {}
         self._refused: OrderedDict[str, tuple[float, Exception]] = OrderedDict()  # until when, and why
         self._fetching_url = ""
-        self._waiting = 0  # for the one that is under way
+        self._waiting = 0  # tasks that wait for the fetch that is under way
         self._lock = asyncio.Lock()
 
     async def get_key(self, url: str, names: Sequence[str]) -> rsa.RSAPublicKey:
-        """The key of the certificate at a URL that has been looked at. Raises BadSignatureError, OSError."""
+        """The key of the certificate at a URL that the caller has checked. Raises BadSignatureError, OSError."""
         known = self._keys.get(url)
         if known is not None and datetime.now(UTC) < known.ends_at:
             return known.key
@@ -68,7 +68,7 @@ class CertificateCache:
         self._fetching_url = url
         try:
             async with self._lock:
-                known = self._keys.get(url)  # whoever waited here finds it
+                known = self._keys.get(url)  # another task may have fetched it meanwhile
                 if known is None or datetime.now(UTC) >= known.ends_at:
                     self._keys.pop(url, None)
                     known = await self._fetch_key(url, names)
@@ -111,7 +111,9 @@ class CertificateCache:
         if self._roots is None:
             self._roots = await asyncio.to_thread(_system_roots)
         if not self._leads_to_a_root(first, others, names):
-            others += await self._issuer(first)  # what a server leaves out of the chain, its certificate names
+            others += await self._issuer(
+                first
+            )  # an issuer that the server leaves out of the chain is named in the certificate
             if not self._leads_to_a_root(first, others, names):
                 raise BadSignatureError("the certificate is not Amazon's, or not of today")
         return _CertifiedKey(key, first.not_valid_after_utc)
@@ -146,12 +148,12 @@ class CertificateCache:
 
 
 def _system_roots() -> list[x509.Certificate]:
-    """Whom this machine trusts: OpenSSL's file, else the files of its folder."""
+    """The authorities that this machine trusts: OpenSSL's file, else the files of its folder."""
     paths = ssl.get_default_verify_paths()
     files = [Path(paths.cafile)] if paths.cafile else sorted(Path(paths.capath).glob("*.0")) if paths.capath else []
     found: dict[bytes, x509.Certificate] = {}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of old roots, which do not follow the RFC in all
+        warnings.simplefilter("ignore")  # old roots do not follow the RFC in every point
         for file in files:
             for pem in _PEM.findall(file.read_bytes()):
                 try:

@@ -1,9 +1,9 @@
 """The endpoints under `/in/`: a provider's signed event makes the same rows as a live reply does.
 
-In: POST with a body in the provider's own form.  Out: 200 with how much was taken; 404 for a provider that
-`[inbound]` does not name, 401 for a bad signature, 400 for what cannot be read, 413 for more than that provider sends,
-503 while nothing can be kept. What stands in the header is checked before the body is read.
-Events of mail that we did not send change nothing. A provider's opens and clicks are not counted, since we count ours.
+In: POST with a body in the provider's format.  Out: 200 with how many events were applied; 404 for a provider that
+`[inbound]` does not name, 401 for a bad signature, 400 for a body that cannot be read, 413 for a body that is larger
+than this provider's are, 503 while nothing can be stored. Credentials in the header are checked before the body is
+read. Events of mail that we did not send change nothing. A provider's opens and clicks are not counted: we count ours.
 """
 
 import base64
@@ -41,7 +41,7 @@ _MAX_IN_FLIGHT = 64 << 20  # octets of bodies that nobody has verified yet
 
 
 class _VerifiedPayload(NamedTuple):
-    """A verified body: its events, a token that counts once, and the faults of what could not be read."""
+    """A verified body: its events, a token that is accepted once, and the faults of events that could not be read."""
 
     events: list[ProviderEvent]
     single_use_token: str = ""
@@ -49,7 +49,7 @@ class _VerifiedPayload(NamedTuple):
 
 
 class _Provider(NamedTuple):
-    """`check` raises BadSignatureError for a header of somebody else's; `read_payload` verifies and reads a body."""
+    """`check` raises BadSignatureError for a wrong header; `read_payload` verifies and reads a body."""
 
     max_octets: int
     check: Callable[[Request], None]
@@ -103,8 +103,8 @@ class ProviderWebhooks:
             log.provider_events_refused(name, str(error))
             return _error_response(400, "malformed", str(error))
         except ClientDisconnect:
-            return Response(status_code=400)  # which nobody reads
-        except OSError as error:  # of Amazon, or of too many at once: the database has not been asked yet
+            return Response(status_code=400)  # nobody reads it
+        except OSError as error:  # Amazon cannot be reached, or there are too many at once; the database is asked later
             log.provider_events_refused(name, f"later: {error}")
             return _unavailable_response()
         try:
@@ -116,7 +116,7 @@ class ProviderWebhooks:
         return JSONResponse(counts)
 
     async def _read_body(self, request: Request, max_octets: int) -> bytes:
-        """Raises HTTPException for one that is too large, before more of it is read; OSError for too many at once."""
+        """Raises HTTPException if the body is too large, before more of it is read; OSError for too many at once."""
         said = request.headers.get("content-length", "")
         if said.isascii() and said.isdigit() and int(said[:20]) > max_octets:
             raise HTTPException(413)
@@ -143,7 +143,7 @@ class ProviderWebhooks:
             return _VerifiedPayload([])
         said = provider_event.text(message, "Message")
         if not said.lstrip().startswith("{"):
-            return _VerifiedPayload([])  # the words by which SES tries a new topic
+            return _VerifiedPayload([])  # the test message that SES sends to a new topic
         return _VerifiedPayload(
             list(ses.parse_events(_parse_json(said.encode()), provider_event.identifier(message, "MessageId")))
         )
@@ -168,10 +168,10 @@ class ProviderWebhooks:
     # --- what comes of it
 
     async def _apply_payload(self, provider: str, payload: _VerifiedPayload) -> dict[str, int]:
-        """How many events were news, were known or changed nothing, and were of no mail of ours."""
+        """How many events were new, were known or changed nothing, and were of mail that is not ours."""
         if payload.faults:
             log.provider_events_refused(provider, f"{len(payload.faults)} events of a batch: {payload.faults[0]}")
-        # In the order of time, whatever the order in which they stand. Not all at once: mail waits for the writer, too.
+        # In the order of time, however the provider sorts them. Not all in one commit: mail waits for the writer, too.
         events = sorted(payload.events, key=lambda one: one.at)
         parts = [events[at : at + _MAX_IN_A_COMMIT] for at in range(0, len(events), _MAX_IN_A_COMMIT)]
         counts = Counter(taken=0, known=0, unknown=0)
@@ -186,12 +186,12 @@ class ProviderWebhooks:
                 if errors.is_database_fault(error) or isinstance(error, UnknownDeliveryError):
                     raise
                 if len(part) > 1:
-                    parts = [[one] for one in part] + parts  # the others are not its business
+                    parts = [[one] for one in part] + parts  # one bad event does not lose the others
                 else:
                     log.fault("inbound", provider)
                     fault = error
         if fault:
-            raise fault  # the provider tells it all again, which changes nothing of what is settled
+            raise fault  # the provider sends all of it again; events that are applied change nothing then
         log.provider_events(provider, **counts)
         metrics.late_reports(provider, counts["taken"])
         return dict(counts) | ({"malformed": len(payload.faults)} if payload.faults else {})
@@ -212,7 +212,7 @@ class ProviderWebhooks:
                 )
                 counts["taken" if is_new else "known"] += 1
         if counts["unknown"] and self._store.journal.has_pending:
-            # What it is about may stand there. Nothing of this is kept; all comes again.
+            # The journal may have the delivery. Nothing is applied now; the provider sends all of it again.
             raise UnknownDeliveryError(provider)
         return counts
 
@@ -238,7 +238,7 @@ def _parse_json(body: bytes) -> object:
 
 
 def _check_nothing(_: Request) -> None:
-    """What proves who sent it stands in the body."""
+    """The proof of the sender is in the body."""
 
 
 def _check_sendgrid(request: Request) -> None:
@@ -246,7 +246,7 @@ def _check_sendgrid(request: Request) -> None:
 
 
 def _credential_check(secret: str) -> Callable[[Request], None]:
-    """A check that raises BadSignatureError unless a request carries the secret, in one of the ways of providers."""
+    """A check that raises BadSignatureError unless a request has the secret, in one of the forms that providers use."""
 
     def check(request: Request) -> None:
         scheme, _, given = request.headers.get("authorization", "").partition(" ")

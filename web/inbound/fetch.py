@@ -10,14 +10,14 @@ _MAX_OCTETS = 1 << 16
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
     def redirect_request(self, *_: object) -> None:
-        """Nowhere else: the URL was looked at, another would not be."""
+        """Follows no redirect: only the first URL has been checked."""
 
 
 _OPENER = urllib.request.build_opener(_NoRedirects)
 
 
 async def fetch_url(url: str) -> bytes:
-    """The body. Raises OSError, also for any status but 200, for what is no HTTP and for what is no URL."""
+    """The body. Raises OSError, also for a status other than 200, a malformed answer or a malformed URL."""
 
     def read() -> bytes:
         try:

@@ -1,6 +1,6 @@
 """Mailgun's webhooks, each signed with HMAC-SHA256 over timestamp and token.
 
-In: a JSON object.  Out: provider events. The signature does not cover the event itself, so that a token counts once.
+In: a JSON object.  Out: provider events. The signature does not cover the event, so each token is accepted once.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from web.inbound.provider_event import BadSignatureError, ProviderClass, Provide
 
 MAX_AGE = timedelta(hours=12)  # a webhook that failed is sent again for eight hours
 _MAX_TOKEN = 100  # characters; Mailgun's have 50
-# Timestamp and token are signed as one text: only where the length of the first is known is the second.
+# Timestamp and token are signed as one text without a separator, so the timestamp must have a known length.
 _STAMP = re.compile(r"[0-9]{10}")
 _TYPES = {
     "delivered": EventType.DELIVERED,
@@ -24,7 +24,7 @@ _TYPES = {
     "complained": EventType.COMPLAINED,
     "unsubscribed": EventType.UNSUBSCRIBED,
 }
-# Codes of Mailgun's own (498 no MX, 605 on its list, …) tell of no reply.
+# Mailgun's own codes (498 no MX, 605 on its list, …) are no reply of a server.
 _CODE = re.compile(r"(?!49[89])[245][0-9]{2}")
 # A permanent failure's code without a text: what RFC 5321 §4.2.2 has it mean.
 _UNKNOWN_USER = frozenset({"550", "551", "553"})
@@ -51,7 +51,7 @@ def verify(key: str, data: object, now: datetime) -> str:
 
 
 def parse_events(data: object) -> Iterator[ProviderEvent]:
-    """What it says. Raises MalformedPayloadError."""
+    """The event of the object. Raises MalformedPayloadError."""
     event = provider_event.get(data, "event-data")
     name, why = provider_event.text(event, "event"), provider_event.text(event, "reason")
     type_ = _TYPES.get(name)

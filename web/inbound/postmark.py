@@ -9,7 +9,7 @@ from relay.event_type import EventType
 from web.inbound import provider_event
 from web.inbound.provider_event import MalformedPayloadError, ProviderClass, ProviderEvent
 
-# Types of its bounces that are none: answers, and mail that came in.
+# Postmark calls these bounces, but they are replies and incoming mail.
 _NO_BOUNCE = frozenset(
     {"AutoResponder", "AddressChange", "Subscribe", "ChallengeVerification", "OpenRelayTest", "InboundError"}
 )
@@ -38,7 +38,7 @@ _KNOWN = frozenset({"Bounce", "SpamComplaint", "Delivery", "SubscriptionChange"}
 
 
 def parse_events(data: object) -> Iterator[ProviderEvent]:
-    """What it says. Raises MalformedPayloadError."""
+    """The event of the object. Raises MalformedPayloadError."""
     if not isinstance(data, dict):
         raise MalformedPayloadError("not an object")
     record, kind = provider_event.text(data, "RecordType"), provider_event.text(data, "Type")
@@ -51,7 +51,7 @@ def parse_events(data: object) -> Iterator[ProviderEvent]:
             provider_event.get(data, "SuppressSending") is not True
             or provider_event.text(data, "Origin") != "Recipient"
         ):
-            return  # bounces and complaints have their own; what an operator does there is no recipient's wish
+            return  # bounces and complaints have events of their own; an operator's change is no recipient's wish
         type_, when = EventType.UNSUBSCRIBED, "ChangedAt"
     else:
         type_, when = _OTHER_TYPES.get(kind, EventType.BOUNCED), "BouncedAt"

@@ -1,7 +1,7 @@
 """A provider's event about one recipient, in our terms.
 
-In: JSON of any shape.  Out: a ProviderEvent, or a MalformedPayloadError that says what is wrong with it. Nothing here
-trusts a type.
+In: JSON of any shape.  Out: a ProviderEvent, or a MalformedPayloadError that says what is wrong with it. Every type is
+checked.
 """
 
 import math
@@ -16,7 +16,7 @@ from relay.event_type import EventType
 
 _MAX_IDENTIFIER = 1000  # characters of an id
 _MAX_TIME = 100  # characters
-_MAX_TEXT = 8000  # characters of a reply that are looked at
+_MAX_TEXT = 8000  # characters of a reply that are read
 _HOST = re.compile(r"[A-Za-z0-9._:\[\]-]{1,255}")
 _STATUS = re.compile(r"[245]\.[0-9]{1,3}\.[0-9]{1,3}")  # RFC 3463 §2
 _KEYWORD = re.compile(r"[\w .:/-]{1,64}")
@@ -33,8 +33,8 @@ class MalformedPayloadError(ValueError):
 
 
 class ProviderClass(NamedTuple):
-    """A provider's class of a failure, as a category of `relay.bounce`. It decides where no word of the reply does;
-    one that is not specific ("permanent") only where there is no reply."""
+    """A provider's class of a failure, as a category of `relay.bounce`. It decides if the reply's wording does not; a
+    class that is not specific ("permanent") decides only if there is no reply."""
 
     category: str
     is_specific: bool = True
@@ -46,10 +46,9 @@ PERMANENT = ProviderClass("user_unknown", is_specific=False)
 class ProviderEvent(NamedTuple):
     """`id`: the provider's own, of this event and recipient; `receipt`: its id of the mail.
 
-    `status` and `text` are of the reply that it got from `remote`; `held_by_provider`: its own
-    suppression list held the mail.
-    `provider_class`: the class that the provider gave a failure. `may_be_hard`: false where the provider says that
-    the address is not to blame, whatever the reply says.
+    `status` and `text` are of the reply that the provider got from `remote`. `held_by_provider`: the provider's
+    suppression list held the mail back. `provider_class`: the class that the provider gave a failure. `may_be_hard`:
+    False if the provider says that the address is not the cause, whatever the reply says.
     """
 
     type: EventType
@@ -69,7 +68,7 @@ class ProviderEvent(NamedTuple):
 
 
 class EventBatch(NamedTuple):
-    """What could be read of a list of events, and what was wrong with the others."""
+    """The events of a list that could be read, and what was wrong with the others."""
 
     events: list[ProviderEvent]
     faults: list[MalformedPayloadError]
@@ -87,12 +86,12 @@ def text(data: object, *path: str) -> str:
     found = get(data, *path)
     if not isinstance(found, str | int | float) or isinstance(found, bool):
         return ""
-    # Half a surrogate pair, which JSON can spell, is no character; a database takes neither that nor NUL.
+    # JSON can contain half of a surrogate pair. A database takes neither that nor NUL.
     return str(found).replace("\0", "").encode("utf-8", "replace").decode()
 
 
 def reply(data: object, *path: str) -> str:
-    """As `text`, but no longer than a reply is."""
+    """As `text`, but at most as long as a reply."""
     return text(data, *path)[:_MAX_TEXT]
 
 
@@ -105,7 +104,7 @@ def identifier(data: object, *path: str) -> str:
 
 
 def keyword(text: str) -> str:
-    """A provider's name for a kind of event; "" where it is prose, which may name somebody."""
+    """A provider's name for a kind of event; "" for prose, which may name a person."""
     return text if _KEYWORD.fullmatch(text) else ""
 
 

@@ -50,14 +50,14 @@ def make_late_report(config: Config, provider: str, one: ProviderEvent, message:
     )
     if one.type is not EventType.BOUNCED:
         return report
-    if one.held_by_provider:  # its list's word is old news of the address, and no proof
+    if one.held_by_provider:  # it was on the provider's list before, which proves nothing new about the address
         return report._replace(kind="soft", category="suppressed", rule=f"{provider}.held")
     verdict = _choose_verdict(provider, one, judged.verdict)
     return late_reports.as_failure(report, verdict, suppress_hard=config.bounces.suppress_hard)
 
 
 def _choose_verdict(provider: str, one: ProviderEvent, verdict: Verdict) -> Verdict:
-    """What the reply says; the provider's own class where no word of it does; never more than the provider says."""
+    """The verdict on the reply; the provider's class if the reply says nothing. Never harder than the provider says."""
     said_nothing = verdict.rule.startswith(recipient_report.UNINFORMATIVE_RULES)
     if (
         one.provider_class

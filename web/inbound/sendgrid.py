@@ -28,7 +28,7 @@ _TYPES = {
     "group_unsubscribe": EventType.UNSUBSCRIBED,
 }
 EXPIRED = ProviderClass("expired")
-# bounce_classification, which tells for what a mail was refused.
+# bounce_classification: why a mail was refused.
 _CLASSES = {
     "Invalid Address": ProviderClass("user_unknown"),
     "Technical": ProviderClass("system"),
@@ -39,7 +39,7 @@ _CLASSES = {
     "Frequency or Volume Too High": ProviderClass("rate_limited"),
     "Mailbox Unavailable": ProviderClass("mailbox_full"),  # full, inactive or suspended; the mildest of these
 }
-# Why a mail was dropped: the addresses that are on its lists, and what says nothing of an address.
+# Why a mail was dropped: because of an address on SendGrid's lists, or for another reason.
 _HELD = frozenset({"Bounced Address", "Unsubscribed Address", "Spam Reporting Address"})
 _DROPPED = {
     "Invalid": ProviderClass("user_unknown"),
@@ -68,7 +68,7 @@ def verify(key: str, headers: Mapping[str, str], body: bytes) -> None:
 
 
 def parse_events(data: object) -> EventBatch:
-    """What the batch says. Raises MalformedPayloadError."""
+    """The events of the batch. Raises MalformedPayloadError."""
     return provider_event.parse_batch(data, _parse_event)
 
 
@@ -80,7 +80,7 @@ def _parse_event(event: object) -> Iterator[ProviderEvent]:
     why = provider_event.reply(event, "reason")
     own = _DROPPED.get(why) if name == "dropped" else _CLASSES.get(provider_event.text(event, "bounce_classification"))
     reason = kind if kind in ("blocked", "expired") else name
-    if name == "dropped":  # in words of SendGrid's own, which are no reply
+    if name == "dropped":  # SendGrid's own words, not a server's reply
         why, reason = "", provider_event.identifier(event, "reason") or name
     if own is None and kind in ("bounce", "expired"):
         own = EXPIRED if kind == "expired" else provider_event.PERMANENT
@@ -97,6 +97,6 @@ def _parse_event(event: object) -> Iterator[ProviderEvent]:
         reason=reason,
         held_by_provider=name == "dropped" and reason in _HELD,
         provider_class=own,
-        # `blocked` is the receiver's view of the sender, and puts no address on SendGrid's list.
+        # `blocked` means that the receiver refuses the sender. It puts no address on SendGrid's list.
         may_be_hard=name == "bounce" and kind not in ("blocked", "expired"),
     )

@@ -10,14 +10,14 @@ from relay.event_type import EventType
 from web.inbound import provider_event
 from web.inbound.provider_event import ProviderClass, ProviderEvent
 
-# The event: its type with us, its object, its list of recipients.
+# By the event's name: our type, the event's object, and its list of recipients.
 _EVENTS = {
     "Bounce": (EventType.BOUNCED, "bounce", "bouncedRecipients"),
     "Complaint": (EventType.COMPLAINED, "complaint", "complainedRecipients"),
     "Delivery": (EventType.DELIVERED, "delivery", "recipients"),
     "DeliveryDelay": (EventType.DEFERRED, "deliveryDelay", "delayedRecipients"),
 }
-# Mail that never left SES (a virus, a template): all whom it was for.
+# Mail that never left SES (a virus, a fault in a template): all its recipients.
 _NEVER_SENT = {"Reject": ("reject", "reason"), "Rendering Failure": ("failure", "errorMessage")}
 _HELD = frozenset({"Suppressed", "OnAccountSuppressionList", "UnsubscribedRecipient"})
 # By type and subtype of a bounce. What is not permanent is never hard.
@@ -34,7 +34,7 @@ _CLASSES = {
 
 
 def parse_events(data: object, notification: str) -> Iterator[ProviderEvent]:
-    """What it says. `notification`: the id of the SNS message. Raises MalformedPayloadError."""
+    """The events of the message. `notification`: the id of the SNS message. Raises MalformedPayloadError."""
     name = provider_event.text(data, "notificationType") or provider_event.text(data, "eventType")
     if name in _NEVER_SENT:
         yield from _parse_rejection(data, name, notification)
@@ -50,7 +50,7 @@ def _parse_recipients(data: object, name: str, notification: str) -> Iterator[Pr
     kind, sub_type = provider_event.text(event, "bounceType"), provider_event.text(event, "bounceSubType")
     if provider_event.text(event, "complaintFeedbackType") in provider_event.NOT_COMPLAINTS:
         return
-    # The mail of who had complained before was held back; nobody complained now.
+    # The mail was held back because of an earlier complaint; nobody complained now.
     held_by_provider = sub_type in _HELD or provider_event.text(event, "complaintSubType") in _HELD
     for one in provider_event.list_items(event, recipients):
         recipient = (
@@ -60,7 +60,7 @@ def _parse_recipients(data: object, name: str, notification: str) -> Iterator[Pr
         )
         status, said = provider_event.status(one, "status"), provider_event.reply(one, "diagnosticCode")
         if (kind, sub_type) == ("Transient", "General") and not (status or said or provider_event.text(one, "action")):
-            continue  # so SES tells of an absence note: no failure
+            continue  # SES reports an absence note so; it is no failure
         yield ProviderEvent(
             type=EventType.BOUNCED if held_by_provider else type_,
             id=f"{provider_event.identifier(event, 'feedbackId') or notification} {recipient}",
@@ -101,7 +101,7 @@ def _parse_rejection(data: object, name: str, notification: str) -> Iterator[Pro
 
 
 def _parse_unsubscribe(data: object, notification: str) -> Iterator[ProviderEvent]:
-    """Who left all topics of a list of SES's. A mail to several does not say who of them it was."""
+    """The recipient who left all topics of an SES list. Of a mail to several, SES does not say who it was."""
     recipients = list(provider_event.list_items(data, "mail", "destination"))
     if (
         provider_event.get(data, "subscription", "newTopicPreferences", "unsubscribeAll") is not True
@@ -121,7 +121,7 @@ def _parse_unsubscribe(data: object, notification: str) -> Iterator[ProviderEven
 
 
 def _mail_fields(data: object) -> dict[str, Any]:  # Any: fields of a ProviderEvent
-    """By what the mail is known."""
+    """The fields that identify the mail."""
     return {
         "message_id": provider_event.identifier(data, "mail", "commonHeaders", "messageId"),
         "receipt": provider_event.identifier(data, "mail", "messageId"),

@@ -1,8 +1,8 @@
 """Messages of Amazon SNS: signed with RSA by a key whose certificate Amazon serves.
 
 In: a message's JSON.  Out: its type, or BadSignatureError. Signature versions 1 (SHA-1) and 2 (SHA-256).
-No URL of a message is followed: the certificate's has one form only, for the region of the topic, and a subscription
-is confirmed at a URL that is made of the topic and its token.
+No other URL of a message is followed: that of the certificate has a fixed form for the topic's region, and a
+subscription is confirmed at a URL that we make of the topic and its token.
 """
 
 import base64
@@ -35,14 +35,14 @@ _SIGNED = {
 
 
 class _Topic(NamedTuple):
-    """Where a topic is served, and whose certificate signs for it."""
+    """The host that serves a topic, and the name in the certificate that signs for it."""
 
     host: str
     names: tuple[str, ...]
 
 
 class SnsVerifier:
-    """The topics that are believed."""
+    """Verifies messages of the configured topics."""
 
     def __init__(self, topics: Sequence[str], fetch: Fetch, roots: Sequence[x509.Certificate] | None = None) -> None:
         self._topics = {topic: _parse_topic(topic) for topic in topics}
@@ -95,7 +95,7 @@ def signed_octets(data: object, type_: str) -> bytes:
 
 def _parse_topic(topic: str) -> _Topic:
     found = _TOPIC.fullmatch(topic)
-    assert found is not None, topic  # the configuration has looked
+    assert found is not None, topic  # the configuration has checked it
     domain = "amazonaws.com.cn" if found[1] == "aws-cn" else "amazonaws.com"
     host = f"sns.{found[2]}.{domain}"
     return _Topic(host, (f"sns.{domain}", host))

@@ -1,4 +1,4 @@
-"""SparkPost's webhooks: a list of events, with the credentials that were given for them.
+"""SparkPost's webhooks: a list of events, with the credentials that the operator has set.
 
 In: a JSON list.  Out: provider events.
 """
@@ -21,10 +21,10 @@ _TYPES = {
     "list_unsubscribe": EventType.UNSUBSCRIBED,
     "link_unsubscribe": EventType.UNSUBSCRIBED,
 }
-# bounce_class, by its number. Answers are no failure, and an unsubscribe is one.
+# bounce_class, by its number. Automatic replies are no failure; an unsubscribe is one.
 _ANSWERS = frozenset({"60", "80", "100"})
 _UNSUBSCRIBE = "90"
-_HELD = "26"  # by its engagement rules
+_HELD = "26"  # held by SparkPost's engagement rules
 _CLASSES = {
     "10": ProviderClass("user_unknown"),
     "20": ProviderClass("undetermined"),
@@ -45,7 +45,7 @@ _CLASSES = {
 
 
 def parse_events(data: object) -> EventBatch:
-    """What the batch says; none for the empty one by which an endpoint is tried. Raises MalformedPayloadError."""
+    """The events of the batch; none for the empty batch that tests an endpoint. Raises MalformedPayloadError."""
     return provider_event.parse_batch(data, _parse_event)
 
 

@@ -1,4 +1,4 @@
-"""Operators: who may look, and with what.
+"""Operators: who may use the console and the API.
 
 `accounts` names and password hashes · `console_sessions` who is signed in · `api_keys` keys, scopes and expiry
 """

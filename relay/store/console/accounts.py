@@ -17,13 +17,13 @@ _HASHER = PasswordHasher()
 
 
 def first_password_file(data_dir: Path) -> Path:
-    """The file with that account's password, from a start without a terminal until the first sign-in."""
+    """The file with that account's password: it is there from a start without a terminal until the first sign-in."""
     return data_dir / "first-password"
 
 
 @functools.cache
 def _hash_of_nobody() -> str:
-    """Verified when there is no such account, so that the answer takes as long as for a wrong password."""
+    """A hash to verify if there is no such account, so that the answer takes as long as for a wrong password."""
     return _HASHER.hash("nobody")
 
 

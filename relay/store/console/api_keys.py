@@ -1,6 +1,6 @@
-"""Keys of the JSON API: who may ask, for what, and until when.
+"""Keys of the JSON API, with what they may do and until when.
 
-A key is 256 random bits, which nobody guesses however fast a hash is: here is its SHA-256.
+A key is 256 random bits, which nobody can guess, so a fast hash is enough: its SHA-256 is stored.
 """
 
 import hashlib
@@ -16,14 +16,14 @@ from relay.store.database.console_tables import ApiKey
 
 ALL = "*"
 READ = "read"
-# Beside `read`, which may look at everything, each is a resource that may be read and changed.
+# `read` may read everything; each other scope may read and change one resource.
 SCOPES = (READ, "messages", "suppressions", "queue", "consent", "pixels", "webhooks", "metrics")
-_PREFIX = "wp_"  # so that a key that leaks is found, by people and by scanners
+_PREFIX = "wp_"  # so that people and scanners recognise a key that has leaked
 _NOTE_USE_AFTER = timedelta(minutes=1)
 
 
 class ApiKeyGrant(NamedTuple):
-    """Whose key it is, and what it may do."""
+    """The key's name, and what it may do."""
 
     name: str
     scopes: frozenset[str]
@@ -70,7 +70,7 @@ def revoke_key(connection: sa.Connection, name: str) -> bool:
 
 
 def find_key(connection: sa.Connection, key: str) -> ApiKeyGrant | None:
-    """Whose key that is, expired or not; None for no key of ours."""
+    """The grant of that key, expired or not; None if it is no key of ours."""
     row = connection.execute(sa.select(console_tables.api_key).filter_by(digest=_digest(key))).mappings().first()
     return ApiKeyGrant(row["name"], frozenset(row["scopes"]), row["expires_at"], row["used_at"]) if row else None
 

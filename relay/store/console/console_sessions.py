@@ -1,8 +1,8 @@
-"""Who is signed in to the console.
+"""Sessions of people who are signed in to the console.
 
-A session is known by 256 random bits, which only the browser has; here is their SHA-256, so that whoever reads the
-database can be nobody. A session ends when it is signed out of, when its time is over, and when its account gets
-another password or is removed.
+A session is 256 random bits, which only the browser has. Their SHA-256 is stored, so that somebody who reads the
+database cannot use a session. A session ends with a sign-out, when its time is over, and when its account gets another
+password or is removed.
 """
 
 import hashlib

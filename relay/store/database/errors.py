@@ -1,7 +1,7 @@
 """Whose fault an error is: the database's or the disk's, or the program's own.
 
-In: an exception that came out of the store.  Out: a yes or no, and a reason for the log that names no person. While it
-is the database's fault, whatever was asked is asked again later; what fails by itself would fail each time.
+In: an exception that came out of the store.  Out: a yes or no, and a reason for the log that names no person. Work that
+fails because of the database is tried again later; work that fails by itself would fail each time.
 """
 
 import sqlite3

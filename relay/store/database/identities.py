@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from relay import address, base_encoding, redaction
 
-KEY_PURPOSE = "people"  # of the key, as `tokens.KeyRing.derive_secret` wants it; `tokens.LASTING_PURPOSES` has it
+KEY_PURPOSE = "people"  # for `tokens.KeyRing.derive_secret`; it is one of `tokens.LASTING_PURPOSES`
 _EXECUTION_OPTION = "waypost_people"
 PSEUDONYM_PREFIX = "~"  # no address begins so and has no @
 _PSEUDONYM_OCTETS = 16

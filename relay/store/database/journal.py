@@ -1,8 +1,8 @@
 """Facts that could not be committed wait here, on disk, and are replayed in order.
 
-A journal is a folder of files, one a process, each line the fact's name, a space, and its value as JSON,
-forced to disk when it is written. Whoever holds a file's lock may write to it or replay it, nobody else.
-Replaying is harmless twice: every fact carries its own id.
+A journal is a folder with a file for each process. Each line is the fact's name, a space, and its value as JSON, and is
+forced to disk when it is written. Only the process that holds a file's lock may write to it or replay it. A fact may be
+replayed twice, because it has its own id.
 """
 
 import contextlib
@@ -22,11 +22,11 @@ from relay.store.database.errors import NotStoredYetError
 from relay.store.database.identities import IdentityPolicy
 
 SUFFIX = ".jsonl"
-_LIVE = "*.live"  # `fact_log`'s, of which those are replayed that no process holds
+_LIVE = "*.live"  # the files of `fact_log`: those that no process holds are replayed
 
 
 class Fact(NamedTuple):
-    """A kind of fact: how its value is written, the store function that commits it, and what of it may be kept."""
+    """A kind of fact: how its value is written, the store function that commits it, and how it is redacted."""
 
     adapter: TypeAdapter[Any]  # Any: each kind has its own type, which only `apply` and `redact` need to know
     apply: Callable[[sa.Connection, Any], None]
@@ -36,7 +36,7 @@ class Fact(NamedTuple):
 
 
 class RemainingLines(NamedTuple):
-    """Lines that are still in the file: not to be committed yet, or never."""
+    """Lines that stay in the file: they cannot be committed yet, or never."""
 
     waiting: list[bytes]
     invalid: list[bytes]
@@ -123,7 +123,7 @@ class Journal:
         return False
 
     def find_lines(self, name: str) -> list[bytes]:
-        """The facts of that kind that are still to be replayed, by whatever process."""
+        """The facts of that kind that are still to be replayed, of all processes."""
         found: list[bytes] = []
         for path in self._directory.glob(f"*{SUFFIX}"):
             with contextlib.suppress(FileNotFoundError), path.open("rb") as file:  # replayed just now
@@ -166,7 +166,7 @@ class Journal:
             raise _InvalidLineError from error
 
     def rewrite_file(self, path: Path, remaining: RemainingLines) -> None:
-        """After the commit: the file goes, but for what must wait on. What can never be read lies beside, as `.bad`."""
+        """After the commit: removes the file, or keeps lines that must wait. Unreadable lines go to `.bad`."""
         if remaining.invalid:
             with path.with_suffix(".bad").open("ab") as file:
                 file.write(b"\n".join(remaining.invalid) + b"\n")

@@ -48,7 +48,7 @@ def _current_version(connection: sa.Connection) -> str | None:
 
 
 def _migrate(connection: sa.Connection, to: str = "head") -> None:
-    # Here, since it takes a fifth of a command's start, and nearly all find nothing to do.
+    # Imported here: it takes a fifth of a command's start, and is hardly ever needed.
     from alembic import command
     from alembic.config import Config
 

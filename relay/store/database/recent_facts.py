@@ -1,7 +1,7 @@
 """Facts that were committed just now, for the case that the database's file turns out to be damaged.
 
-Commits into a damaged file succeed until a connection meets a bad page, and they are gone when the backup takes the
-file's place. For as long as that may take, this holds what has been promised to somebody: mail, results, a recipient's
+Commits into a damaged file succeed until a connection meets a bad page, and they are lost when a backup replaces the
+file. For as long as that may take, the facts that we have answered for are kept here: mail, results, a recipient's
 wishes.
 """
 
@@ -10,7 +10,7 @@ import time
 from collections import deque
 from typing import Any, NamedTuple
 
-_MAX_AGE_S = 10.0  # the queue is looked at each second, and much else with each mail
+_MAX_AGE_S = 10.0  # within this time a bad page is met: the queue is read each second, and much else with each mail
 _MAX_OCTETS = 32 << 20
 
 
@@ -30,7 +30,7 @@ class RecentFacts:
         self._octets = 0
 
     def add(self, name: str, value: Any, octets: int) -> None:  # Any: as above
-        """`octets`: of the mail in it."""
+        """`octets`: the size of the mail in it."""
         now = time.monotonic()
         with self._lock:
             self._facts.append(_RecentFact(now, name, value, octets))
@@ -41,7 +41,7 @@ class RecentFacts:
                     break
 
     def take(self) -> list[tuple[str, Any]]:  # Any: as above
-        """All of them, in order; they are forgotten here."""
+        """Returns all facts, in order, and forgets them."""
         with self._lock:
             facts, self._octets = [(one.name, one.value) for one in self._facts], 0
             self._facts.clear()

@@ -1,10 +1,10 @@
 """Suppressions as CSV (RFC 4180): ours out; ours, a bare list of addresses, and other senders' exports in.
 
-In: lines of text.  Out: an Entry or a Refusal for each record, in order. Columns are known by their names, which
-differ by provider; what nobody can read is refused by its line, and the lines after it are read all the same.
+In: lines of text.  Out: a SuppressionEntry or an InvalidRecord for each record, in order. Columns are found by their
+names, which differ by provider. A record that cannot be read is reported with its line; the ones after it are read.
 
-Spreadsheets run a cell that begins with = + - @ or a control character as a formula, and strangers write evidence: such
-a cell is written with a ' before it, which is taken off when it is read.
+Spreadsheets run a cell that begins with = + - @ or a control character as a formula, and strangers write the evidence.
+Such a cell is written with a ' before it, which is removed when it is read.
 """
 
 import csv
@@ -31,7 +31,7 @@ from relay.store.recipients.suppressions import (
 COLUMNS = ("address", "scope", "stream", "reason", "evidence", "created_at", "expires_at")
 MAX_EVIDENCE = 4000  # characters
 _MAX_RECORD = 50  # lines: a quote that is never closed must not swallow the rest
-_MICROSECONDS, _MILLISECONDS = 10**14, 10**11  # from there on a bare number is one of these since 1970
+_MICROSECONDS, _MILLISECONDS = 10**14, 10**11  # a bare number from here on counts these since 1970
 
 # Names as exports have them (SendGrid, Mailgun, Postmark, SES, SparkPost, Mailchimp), without case, space, `_` and `-`.
 _NAMES = {
@@ -44,8 +44,8 @@ _NAMES = {
     "expires_at": ("expiresat", "expires"),
 }
 _COLUMN_OF = {name: column for column, names in _NAMES.items() for name in names}
-_REASON_PATTERNS = (  # what is looked for in a reason, the first that is found
-    (HARD_BOUNCE, re.compile(r"^\W*[45]\d\d\b")),  # a reply, whatever it says of spam
+_REASON_PATTERNS = (  # searched for in a reason; the first match counts
+    (HARD_BOUNCE, re.compile(r"^\W*[45]\d\d\b")),  # a reply, also if it speaks of spam
     (COMPLAINT, re.compile("complain|spam|abuse", re.IGNORECASE)),
     (UNSUBSCRIBE, re.compile("unsub|opt.?out", re.IGNORECASE)),
     (HARD_BOUNCE, re.compile("bounce|invalid", re.IGNORECASE)),
@@ -60,14 +60,14 @@ _MARKED_FORMULA = re.compile(rf"(?:\A|(?<=[;\t\n]))'(?={_FORMULA})")
 
 
 class InvalidRecord(NamedTuple):
-    """A record that cannot be taken: its first line, from 1, and why."""
+    """A record that cannot be imported: its first line, from 1, and why."""
 
     line: int
     why: str
 
 
 class ImportDefaults(NamedTuple):
-    """What holds where a file says nothing."""
+    """Values for columns that a file does not have."""
 
     at: datetime
     reason: str = MANUAL
@@ -75,8 +75,8 @@ class ImportDefaults(NamedTuple):
 
 
 def read_csv(lines: Iterable[str], defaults: ImportDefaults) -> Iterator[SuppressionEntry | InvalidRecord]:
-    """What the lines say. The first that is not empty may name the separator (`sep=;`), the next one the columns;
-    without names, addresses come first."""
+    """The records of the lines. The first line that is not empty may name the separator (`sep=;`), the next one the
+    columns. Without names, the first column is the address."""
     columns: list[str] = []
     delimiter = ""
     for number, text in _records(lines):
@@ -140,7 +140,7 @@ def _records(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
             continue
         if len(held) < _MAX_RECORD:
             yield first, "".join(held)
-        else:  # the quote was a slip: each line for itself
+        else:  # the quote was a mistake: each line is read by itself
             yield from enumerate(held, first)
         held, first = [], number + 1
     yield from enumerate(held, first)
@@ -155,7 +155,7 @@ def _parse_entry(row: dict[str, str], defaults: ImportDefaults) -> SuppressionEn
     mailbox = _parse_mailbox(row.get("address", ""))
     said, evidence = row.get("reason", ""), row.get("evidence", "")
     reason = _parse_reason(said) or _parse_reason(evidence) or defaults.reason
-    if said.lower() not in REASONS and " " in said:  # the very reply, as SendGrid has it
+    if said.lower() not in REASONS and " " in said:  # SendGrid has the reply itself here
         evidence = f"{said} {evidence}".strip()
     stream = row.get("stream", "").lower()
     scope = row.get("scope", "").lower() or (STREAM if stream else "")
@@ -167,7 +167,7 @@ def _parse_entry(row: dict[str, str], defaults: ImportDefaults) -> SuppressionEn
     expires_at = _parse_time(ends)
     if ends and expires_at is None:
         raise ValueError(f'expires_at must be a time such as "2027-01-31T12:00:00Z", not "{ends[:40]}"')
-    # When it was written down decides nothing: better a time of ours than an address that gets mail again.
+    # The time decides nothing: an entry with a time of ours is better than an address that gets mail again.
     created_at = _parse_time(row.get("created_at", "")) or defaults.at
     evidence = evidence.replace("\0", "")[:MAX_EVIDENCE]
     return SuppressionEntry(mailbox, scope, stream if scope == STREAM else "", reason, evidence, created_at, expires_at)
@@ -178,7 +178,7 @@ def _parse_mailbox(text: str) -> str:
         raise ValueError("no address")
     if not text.isprintable() or "\ufffd" in text:
         raise ValueError("not UTF-8 text, or with control characters")
-    if text.endswith(">") and text.count("<") == 1:  # as mail programs write it: Ann <ann@example.com>
+    if text.endswith(">") and text.count("<") == 1:  # as in mail: Ann <ann@example.com>
         text = text[:-1].partition("<")[2].strip()
     try:
         mailbox = address.parse_path(f"<{text}>").mailbox

@@ -1,4 +1,4 @@
-"""How often something was fetched, by verdict."""
+"""How often a pixel or a link was requested, by verdict."""
 
 from typing import NamedTuple
 

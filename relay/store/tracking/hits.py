@@ -19,13 +19,13 @@ from relay.store.tracking import pixels, verdicts
 
 
 class Hit(NamedTuple):
-    """A request that counts, as the web side saw it."""
+    """A request that is counted, as the web process has judged it."""
 
     id: str
     type: EventType
     at: datetime
     message: str
-    number: int | None  # None: of a message that tells its recipients not apart
+    number: int | None  # None: all recipients of the message have the same URLs
     verdict: str = ""
     reasons: tuple[str, ...] = ()
     url: str = ""
@@ -38,9 +38,9 @@ class Hit(NamedTuple):
 def record_hit(connection: sa.Connection, hit: Hit) -> None:
     """Records a hit and moves the delivery's counters. Doing so twice changes nothing.
 
-    A recipient who asked not to be tracked leaves no open or click. An unsubscribe suppresses the
-    message's stream; only the first one is an event. A hit of nobody in particular counts for the message alone.
-    Raises UnknownDeliveryError.
+    Opens and clicks of a recipient who asked not to be tracked are not recorded. An unsubscribe suppresses the
+    message's stream; only the first one is an event. A hit without a recipient is counted for the message only. Raises
+    UnknownDeliveryError.
     """
     if connection.scalar(_FIND_EVENT, {"id": hit.id}):
         return
@@ -122,7 +122,7 @@ def _append_event(
 
 
 def _stored_url(connection: sa.Connection, hit: Hit) -> str:
-    """Where a click led, as it may be kept. The mail's own links were scrubbed while its recipients were known."""
+    """The destination of a click, as it may be stored. The links in the message's row have been redacted already."""
     if not hit.url or not identities.policy_for(connection).redacts:
         return hit.url
     table = tables.message
@@ -134,7 +134,7 @@ def _stored_url(connection: sa.Connection, hit: Hit) -> str:
 
 
 class TrackingRequest(NamedTuple):
-    """A recipient asked, with the link of a message, to be left untracked."""
+    """A recipient asked not to be tracked, with the link of a message."""
 
     at: datetime
     message: str
@@ -153,12 +153,12 @@ def stop_tracking(connection: sa.Connection, request: TrackingRequest) -> None:
 
 
 def resume_tracking(connection: sa.Connection, request: TrackingRequest) -> None:
-    """Undoes `stop_tracking`, and no more: a "no" from elsewhere stays. Raises UnknownDeliveryError."""
+    """Undoes `stop_tracking` only: a "no" from another source stays. Raises UnknownDeliveryError."""
     found = delivery_rows.find_recipient(connection, request.message, request.number)
     if found is None:
         delivery_rows.raise_if_recent(request.message, request.at)
     elif consent.opted_out_themselves(connection, found.recipient):
-        # Where consent is asked for, forgetting the no would be a no.
+        # If consent is required, an address without an answer is not tracked: a yes must be recorded.
         is_yes = True if identities.policy_for(connection).requires_consent else None
         consent.change_consent(connection, ConsentChange([found.recipient], request.at, is_yes, consent.RECIPIENT))
 

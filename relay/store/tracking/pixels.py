@@ -1,6 +1,6 @@
 """Stand-alone pixels: a picture with a name and a log of its own, pasted into a mail by hand.
 
-In: hits, as the web side saw them.  Out: the log, where quick repeats of one visitor are one line with a count.
+In: hits, as the web process has judged them.  Out: the log. Quick repeats of one visitor are one line with a count.
 """
 
 from collections.abc import Iterable
@@ -18,7 +18,7 @@ from relay.store.tracking.hit_counts import HitCounts
 if TYPE_CHECKING:
     from relay.store.tracking.hits import Hit
 
-MAX_REPEAT_GAP = timedelta(minutes=2)  # mail programs fetch a picture again while a mail is being looked at
+MAX_REPEAT_GAP = timedelta(minutes=2)  # mail programs fetch a picture again while a mail is open
 MAX_NAME = 100  # characters
 MAX_HITS = 1000  # of one pixel that are shown
 
@@ -51,7 +51,7 @@ class NameTakenError(ValueError):
 
 
 def create_pixel(connection: sa.Connection, ring: tokens.KeyRing, name: str, at: datetime) -> PixelSummary:
-    """Makes a pixel. Raises NameTakenError; ValueError with a sentence for a name that cannot be one."""
+    """Makes a pixel. Raises NameTakenError; ValueError, with a sentence for the user, for a bad name."""
     name = name.strip()
     if not name or len(name) > MAX_NAME or not name.isprintable():
         raise ValueError(f"a name has 1 to {MAX_NAME} characters on one line")
@@ -65,19 +65,18 @@ def create_pixel(connection: sa.Connection, ring: tokens.KeyRing, name: str, at:
 
 
 def remove_pixel(connection: sa.Connection, pixel: str) -> bool:
-    """Removes the pixel of that id and its log. What is fetched at its address counts nothing any more. False if there
-    is none."""
+    """Removes the pixel of that id and its log. Requests for it are not counted any more. False if there is none."""
     connection.execute(sa.delete(console_tables.pixel_hit).where(console_tables.pixel_hit.c.pixel == pixel))
     return bool(connection.execute(sa.delete(console_tables.pixel).where(console_tables.pixel.c.id == pixel)).rowcount)
 
 
 def pixel_url(public_url: str, token: str, suffix: str = "png") -> str:
-    """Its address; with `gif` as well."""
+    """The pixel's URL."""
     return f"{public_url}/{Kind.OPEN}/{token}.{suffix}"
 
 
 def record_pixel_hit(connection: sa.Connection, hit: "Hit") -> bool:
-    """Writes a hit down, once, and moves the counter. False if there is no such pixel."""
+    """Records a hit, once, and moves the counter. False if there is no such pixel."""
     hits, table = console_tables.pixel_hit, console_tables.pixel
     if connection.scalar(sa.select(hits.c.id).where(hits.c.id == hit.id)):
         return True
@@ -114,7 +113,7 @@ def find_pixel(connection: sa.Connection, id_or_name: str) -> PixelSummary | Non
 
 
 def list_pixel_log(connection: sa.Connection, pixel: str) -> list[PixelLogLine]:
-    """Its latest hits, the newest first, quick repeats together."""
+    """The latest hits of a pixel, the newest first, with quick repeats grouped."""
     table = console_tables.pixel_hit
     wanted = sa.select(table).where(table.c.pixel == pixel).order_by(table.c.id.desc()).limit(MAX_HITS)
     return group_repeats(PixelHit(**row) for row in connection.execute(wanted).mappings())
@@ -123,7 +122,8 @@ def list_pixel_log(connection: sa.Connection, pixel: str) -> list[PixelLogLine]:
 def group_repeats(hits: Iterable[PixelHit]) -> list[PixelLogLine]:
     """The hits, the newest first, as lines, also the newest first.
 
-    One visitor is one address, user agent and verdict; where privacy keeps neither of the two, each hit is a line.
+    A visitor is an address, a user agent and a verdict. If privacy settings store neither of the first two, each hit is
+    a line of its own.
     """
     lines: list[PixelLogLine] = []
     latest: dict[tuple[str, str, str], int] = {}
