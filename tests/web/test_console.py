@@ -240,7 +240,7 @@ def test_one_message_tells_its_whole_story(scene: Scene, browser: httpx.Client) 
         "already signed",
     ):
         assert fact in page, fact
-    places = [page.index(f'<p class="told">{told}') for told in ("Accepted", "Deferred", "Picture fetched")]
+    places = [page.index(f'<p class="event-title">{told}') for told in ("Accepted", "Deferred", "Picture fetched")]
     assert places == sorted(places)
 
 

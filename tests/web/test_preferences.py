@@ -50,7 +50,7 @@ def test_the_page_offers_the_streams_that_the_recipient_has_had_mail_of(scene: S
 def test_all_can_be_left_at_once_and_taken_back(scene: Scene) -> None:
     path = three_streams(scene, "all@example.com")
     left = scene.http.post(path, data={"action": "unsubscribe-all"})
-    assert left.status_code == 200 and "but for what concerns your account" in left.text
+    assert left.status_code == 200 and "except mail about your account" in left.text
     assert held_back(scene, "all@example.com", "", "Offers", "news", "yet to come") == [True] * 4
     now = datetime.now(UTC)
     receipts = scene.read(
