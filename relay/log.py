@@ -69,9 +69,17 @@ def role_unstopped(role: str, pid: int, after_s: float, silent_s: float) -> None
 
 def out_of_descriptors(limit: int, reason: str) -> None:
     """No connection can be accepted. Logged once a minute."""
-    remedy = "raise LimitNOFILE (ulimit -n), or look for who holds connections open"
     if log_lines.is_first_within_minute("out-of-file-descriptors"):
+        remedy = "raise LimitNOFILE (ulimit -n), or look for who holds connections open"
         _write(logging.ERROR, "out-of-file-descriptors", limit=limit, reason=reason, remedy=remedy)
+
+
+def alert_sent(problem: str, state: str) -> None:
+    _write(logging.INFO, "alert-sent", problem=problem, state=state)
+
+
+def alert_failed(problem: str, service: str) -> None:
+    _write(logging.ERROR, "alert-failed", problem=problem, service=service)
 
 
 def draining(seconds: float) -> None:
@@ -128,8 +136,7 @@ def fault(where: str, fault_id: str) -> None:
     """An error of ours that is being handled; its traceback once a minute. `id`: of the reply, page or item."""
     metrics.fault(where)
     error = sys.exc_info()[1]
-    place = log_lines.find_place(error)
-    name = type(error).__name__
+    name, place = type(error).__name__, log_lines.find_place(error)
     is_new = log_lines.is_first_within_minute((where, place, name))
     trace = log_lines.format_error(error) if is_new else ""
     log_lines.write_fault(trace, "fault", where=where, id=fault_id, error=name, place=place)
@@ -143,8 +150,7 @@ def fault_trace(where: str, fault_id: str, trace: str) -> None:
 
 
 def report_abandoned(octets: int, reason: str, status: int | None) -> None:
-    """A report exceeded the time or memory for reading; its sender got a temporary refusal.
-    `status`: of the process that read it, minus the signal that ended it."""
+    """A report exceeded the time or memory for reading. `status`: of the process that read it, or minus its signal."""
     _write(logging.ERROR, "report-abandoned", octets=octets, reason=reason, status=status)
 
 
@@ -185,7 +191,6 @@ def upstream_out(upstream: str, phase: str, code: int, status: str, reason: str)
 
 
 def upstream_slow(upstream: str, silent: int, connections: int, for_s: float) -> None:
-    """Mail waits, and so many of the connections have been silent for so long."""
     _write(logging.WARNING, "upstream-slow", upstream=upstream, silent=silent, connections=connections, for_s=for_s)
 
 
@@ -244,7 +249,6 @@ def provider_events_refused(provider: str, reason: str) -> None:
 
 
 def webhook_failing(webhook: str, event: str, reason: object) -> None:
-    """An endpoint accepted earlier requests and does not accept this one; it is tried again."""
     _write(logging.WARNING, "webhook-failing", webhook=webhook, event=event, reason=reason)
 
 
@@ -258,7 +262,6 @@ def webhook_gave_up(webhook: str, event: str, reason: object) -> None:
 
 
 def webhook_disabled(webhook: str, reason: str) -> None:
-    """The endpoint gets no events until `waypost webhooks enable`."""
     _write(logging.ERROR, "webhook-disabled", webhook=webhook, reason=reason)
 
 
@@ -278,7 +281,6 @@ def database_damaged(path: str, reason: str) -> None:
 
 
 def not_stored(message: str, reason: str) -> None:
-    """The message could not be made durable, and its client got a temporary refusal."""
     _write(logging.ERROR, "not-stored", message=message, reason=reason)
 
 
@@ -309,7 +311,6 @@ def replay_failed(reason: str) -> None:
 
 
 def clock_set(by_s: float) -> None:
-    """The machine's clock was set."""
     _write(logging.WARNING, "clock-set", by_s=round(by_s))
 
 

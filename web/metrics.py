@@ -157,11 +157,16 @@ def _process_families() -> Iterator[Metric]:
 def _store_families(found: StoreGauges) -> Iterator[Metric]:
     queue = {(status,): count for status, count in found.queue.items()}
     yield _gauge("waypost_queue", "Deliveries that wait, by status, and parked ones.", queue, ("status",))
-    age_s = (datetime.now(UTC) - found.oldest).total_seconds() if found.oldest else 0.0
-    yield _gauge("waypost_queue_oldest_seconds", "Age of the oldest delivery that waits.", {(): max(0.0, age_s)})
+    yield _gauge("waypost_queue_oldest_seconds", "Age of the oldest delivery that waits.", {(): _age_s(found.oldest)})
+    untried = {(): _age_s(found.oldest_untried)}
+    yield _gauge("waypost_queue_untried_seconds", "The same of those that were not attempted yet.", untried)
     suppressed = {(reason,): count for reason, count in found.suppressions.items()}
     yield _gauge("waypost_suppressions", "Suppressed addresses, by reason.", suppressed, ("reason",))
     waiting = {(one.id,): one.waiting for one in found.webhooks}
     yield _gauge("waypost_webhook_waiting", "Requests that wait, by webhook.", waiting, ("webhook",))
     up = {(one.id,): int(one.state == "on" and not one.is_failing) for one in found.webhooks if one.state != "off"}
     yield _gauge("waypost_webhook_up", "1 if the webhook accepts requests.", up, ("webhook",))
+
+
+def _age_s(at: datetime | None) -> float:
+    return max(0.0, (datetime.now(UTC) - at).total_seconds()) if at else 0.0

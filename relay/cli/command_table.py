@@ -48,6 +48,7 @@ COMMANDS = {
     "person": _Command("export or erase all about one address", recipients.add_person),
     "user": _Command("add, list or remove accounts", installation.add_user),
     "api-key": _Command("make, list or revoke keys of the JSON API", installation.add_api_key),
+    "alerts": _Command("try where alerts are sent", installation.add_alerts),
     "backup": _Command("write the installation into one file, while it runs", installation.add_backup),
     "restore": _Command("bring an installation back from a backup", installation.add_restore),
     "completion": _Command("make a shell complete commands and options", serving.add_completion),

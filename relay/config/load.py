@@ -27,6 +27,7 @@ _SECRETS = frozenset(
         "admin_password",
         "private_key",
         "url",
+        "urls",
         "mailgun",
         "postmark",
         "sparkpost",
@@ -108,9 +109,13 @@ def find_readable_secrets(path: Path | None) -> list[str]:
         if isinstance(value, dict | list):
             inner = value.items() if isinstance(value, dict) else enumerate(value)
             waiting += [([*location, str(step)], one) for step, one in inner]
-        elif isinstance(value, str) and _is_secret(location[-1], value):
+        elif isinstance(value, str) and _is_secret(_last_name(location), value):
             found.append(_format_location(location))
     return sorted(found)
+
+
+def _last_name(location: list[str]) -> str:
+    return next((step for step in reversed(location) if not step.isdecimal()), "")
 
 
 def _is_secret(key: str, value: str) -> bool:

@@ -23,6 +23,7 @@ from relay.config.values import (
     PublicUrl,
     Secret,
     SigningKey,
+    Size,
     Stream,
     Subnet,
     VerifyingKey,
@@ -184,6 +185,21 @@ class LogConfig(ConfigTable):
         return logging.getLevelNamesMapping()[self.level.upper()]
 
 
+class AlertsConfig(ConfigTable):
+    urls: list[Secret] = []
+    every: Duration = timedelta(seconds=30)
+    repeat: Duration = timedelta(hours=6)
+    queue_age: Duration = timedelta(hours=1)
+    min_disk_free: Size = 1 << 30
+
+    @field_validator("every")
+    @classmethod
+    def _check_every(cls, every: timedelta) -> timedelta:
+        if every < timedelta(seconds=1):
+            raise ValueError('must be "1s" or more')
+        return every
+
+
 class WebhooksConfig(ConfigTable):
     allow_networks: list[Subnet] = []
 
@@ -205,6 +221,7 @@ class Config(ConfigTable):
     privacy: PrivacyConfig = PrivacyConfig()
     console: ConsoleConfig = ConsoleConfig()
     log: LogConfig = LogConfig()
+    alerts: AlertsConfig = AlertsConfig()
     metrics: MetricsConfig = MetricsConfig()
     webhooks: WebhooksConfig = WebhooksConfig()
     webhook: list[WebhookConfig] = []

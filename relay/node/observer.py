@@ -1,7 +1,7 @@
-"""What one process of a node shows of all of them: `[metrics] listen`.
+"""What one process of a node shows and tells of all of them: `[metrics] listen` and `[alerts]`.
 
-In: the node's counters and the store.  Out: `/metrics`, `/healthz` and `/readyz` on a listener of their own. The web
-role does this, or the first mail process where no web role runs.
+In: the node's counters and the store.  Out: `/metrics`, `/healthz` and `/readyz` on a listener of their own, and
+alerts. The web role does this, or the first mail process where no web role runs.
 """
 
 import asyncio
@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Sequence
 
 from relay.config.schema import Config
 from relay.node import descriptors
+from relay.node.alert_sender import AlertSender
 from relay.store.store import Store
 from web import app
 from web.server import protocol
@@ -32,9 +33,12 @@ class Observer:
         """Observes until the block ends."""
         serving = [self._serve(one, store) for one in self._sockets]
         tasks = [asyncio.create_task(server.serve([listener])) for server, listener in serving]
+        alerting = asyncio.create_task(AlertSender(self._config, store).run()) if self._config.alerts.urls else None
         try:
             yield
         finally:
+            if alerting:
+                alerting.cancel()
             for server, _ in serving:
                 server.should_exit = True
             await asyncio.gather(*tasks, return_exceptions=True)

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from relay import __version__, log, metrics
 from relay.config.schema import Config
 from relay.config.values import HostPort
-from relay.node import data_directory, listeners, mail_role, privileges, recovery, systemd, web_role
+from relay.node import alert_sender, data_directory, listeners, mail_role, privileges, recovery, systemd, web_role
 from relay.node.data_directory import StartupError
 from relay.node.event_loop import make_mail_loop
 from relay.node.observer import Observer
@@ -35,6 +35,7 @@ _MAX_OPEN_FILES = 1 << 20  # open at a time in a process: a connection each, and
 def serve(config: Config, only: str | None) -> int:
     """Runs the node until SIGTERM or SIGINT. Returns the exit status. Raises StartupError."""
     _raise_file_limit()
+    alert_sender.check_apprise(config)
     if privileges.is_bare_root(config):
         log.runs_as_root()
     bound = listeners.bind(config, only) if privileges.will_drop(config) else None  # ports that only root may have

@@ -4,7 +4,7 @@
 - `mail` what a mail, a reply or a URL means: instrument, classify, token
 - `history` what became of mail: messages, events, stats, queue
 - `recipients` what is listed and changed: suppressions, person, pixel, webhooks
-- `installation` keys, user, api-key, backup, restore
+- `installation` keys, user, alerts, api-key, backup, restore
 
 Nothing here reads a configuration or a database: a help and a completion are made of these modules alone.
 """

@@ -1,4 +1,4 @@
-"""The arguments of `keys`, `user`, `api-key`, `backup` and `restore`: the installation itself."""
+"""The arguments of `keys`, `user`, `alerts`, `api-key`, `backup` and `restore`: the installation itself."""
 
 from relay.cli import argument_types
 from relay.cli.parser import Parser
@@ -73,6 +73,17 @@ printed.""",
     removing = actions.add_parser("remove", help="remove a console account, and end its sessions")
     removing.add_argument("name", metavar="NAME")
     removing.set_defaults(run="user.remove_account")
+
+
+def add_alerts(parser: Parser) -> None:
+    parser.describe(
+        """\
+[alerts] urls says where Waypost tells you of upstreams that are out, mail that waits, disabled webhooks and a full
+disk. This sends a test to each of them. It needs apprise: pip install 'waypost[alerts]'.""",
+        "waypost alerts test",
+    )
+    actions = parser.add_actions()
+    actions.add_parser("test", help="send a test to each URL").set_defaults(run="alerts.send_tests")
 
 
 def add_api_key(parser: Parser) -> None:

@@ -17,7 +17,6 @@ from relay.store.database import fact_log, tables, webhook_tables
 from relay.store.database.tables import Status
 from relay.store.store import Store
 
-_MAX_AGE_S = 10.0
 _MAX_WAIT_S = 3.0
 
 
@@ -35,6 +34,7 @@ class StoreGauges(NamedTuple):
 
     queue: dict[str, int]  # waiting deliveries by status: queued, deferred; and parked
     oldest: datetime | None  # when the oldest waiting delivery's message was accepted
+    oldest_untried: datetime | None  # the same of those without an attempt; an outage is none
     suppressions: dict[str, int]  # by reason
     webhooks: list[WebhookGauge]
 
@@ -49,13 +49,15 @@ def read_gauges(connection: sa.Connection) -> StoreGauges:
         delivery.c.next_attempt_at.is_(None),
         delivery.c.status.in_([Status.QUEUED, Status.DEFERRED]),
     )
-    oldest = connection.scalar(sa.select(sa.func.min(delivery.c.message)).where(waits))
+    first = sa.select(sa.func.min(delivery.c.message)).where(waits)
+    oldest, untried = connection.scalar(first), connection.scalar(first.where(delivery.c.attempts == 0))
     reason = tables.suppression.c.reason
     return StoreGauges(
         queue={Status.QUEUED: 0, Status.DEFERRED: 0}
         | _counts(connection, by_status)
         | {"parked": connection.scalar(sa.select(sa.func.count()).where(is_parked)) or 0},
         oldest=ids.time_of(oldest) if oldest else None,
+        oldest_untried=ids.time_of(untried) if untried else None,
         suppressions=_counts(connection, sa.select(reason, sa.func.count()).group_by(reason)),
         webhooks=_read_webhooks(connection),
     )
@@ -76,15 +78,16 @@ def _read_webhooks(connection: sa.Connection) -> list[WebhookGauge]:
 class GaugeReader:
     """Reads the gauges for all who ask: one read at a time, and none while the last one is new enough."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, max_age_s: float = 10.0) -> None:
         self._store = store
+        self._max_age_s = max_age_s
         self._reading: asyncio.Task[StoreGauges] | None = None
         self._read_at_s = float("-inf")
         self._last: StoreGauges | None = None
 
     async def read(self) -> StoreGauges | None:
         """The gauges, at most some seconds old; None while the database does not answer."""
-        if time.monotonic() - self._read_at_s < _MAX_AGE_S:
+        if time.monotonic() - self._read_at_s < self._max_age_s:
             return self._last
         if self._reading is None or self._reading.done():
             self._reading = asyncio.ensure_future(self._store.read(read_gauges))
