@@ -20,7 +20,7 @@ from relay.store.database.tables import Status
 from relay.store.queue import deliveries, outcomes
 from relay.store.queue.outcomes import AttemptRecord, Outcome
 from relay.store.store import Store
-from relay.store.tracking import hits, verdicts
+from relay.store.tracking import hits, reclassification
 from relay.store.tracking.hits import Hit
 from relay.store.views import statistics
 from relay.store.views.statistics import Selection
@@ -219,8 +219,12 @@ def test_counts_outlive_their_mail_and_end_by_their_own_age(opened: Store) -> No
 def test_judging_all_hits_anew_moves_the_counts_with_them(opened: Store) -> None:
     play(opened)
     before = counts(opened)
-    work = partial(verdicts.reclassify_hits, since=None, after=None)
-    assert opened.writer.submit(work).result(10).changed  # by their user agent they are a phone's
+    with opened.connect() as connection:
+        step = reclassification.review_hits(connection, None, None)
+    work = partial(reclassification.reclassify_deliveries, deliveries=step.outdated)
+    assert step.after is None and opened.writer.submit(work).result(10)  # by their user agent they are a phone's
+    with opened.connect() as connection:
+        assert reclassification.review_hits(connection, None, None).outdated == []
     moved = counts(opened)
     assert moved != before and totals(opened).opens.machine == totals(opened).opens.proxied == 0
     rebuild(opened)

@@ -11,10 +11,12 @@ import sqlalchemy as sa
 from relay import ids
 from relay.cli import command, output
 from relay.store.events import events_after, latest_events
-from relay.store.tracking import verdicts
-from relay.store.views import json_objects
+from relay.store.tracking import reclassification
+from relay.store.views import json_objects, statistics
+from relay.store.views.statistics import Selection
 
 _POLL_S = 0.5
+_PROGRESS_EVERY_S = 5.0
 _LOOK_BACK = timedelta(minutes=2)
 
 
@@ -44,18 +46,29 @@ def _recent_events(connection: sa.Connection) -> list[sa.RowMapping]:
 
 def reclassify_hits(arguments: argparse.Namespace) -> int:
     hits = changed = 0
+    after: tuple[str, int] | None = None
+    is_terminal, reported_s = sys.stderr.isatty(), time.monotonic()
     with command.open_store(command.load_config(arguments)) as store:
-        after: tuple[str, int] | None = None
+        with store.connect() as connection:
+            counted = statistics.read_totals(connection, Selection(arguments.since))
+        about = counted.opens.total + counted.clicks.total
         while True:
+            with store.connect() as connection:
+                step = reclassification.review_hits(connection, arguments.since, after)
             # A batch is a commit of its own: a server's writes go in between.
-            work = partial(verdicts.reclassify_hits, since=arguments.since, after=after)
-            done = store.writer.submit(work).result()
-            hits, changed, after = hits + done.hits, changed + done.changed, done.after
-            if sys.stderr.isatty():
-                sys.stderr.write(f"\r{hits:,} hits judged, {changed:,} changed")
+            for some in reclassification.batches(step.outdated):
+                changed += store.writer.submit(
+                    partial(reclassification.reclassify_deliveries, deliveries=some)
+                ).result()
+            hits, after = hits + step.hits, step.after
             if after is None:
                 break
-    if sys.stderr.isatty():
-        sys.stderr.write("\n")
+            if time.monotonic() - reported_s >= (_POLL_S if is_terminal else _PROGRESS_EVERY_S):
+                reported_s = time.monotonic()
+                line = f"{hits:,} of about {about:,} hits judged, {changed:,} changed"
+                sys.stderr.write(f"\r{line}" if is_terminal else f"{line}\n")
+                sys.stderr.flush()
+    if is_terminal:
+        sys.stderr.write("\r\033[K")
     output.print_json({"judged": hits, "changed": changed})
     return 0

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from relay.event_type import EventType
 from relay.store.database import identities, roll_ups, tables
-from relay.store.database.roll_ups import MessageLabels
+from relay.store.database.roll_ups import StreamAndTags
 from relay.store.webhooks import webhook_queue
 
 _INSERT = sa.insert(tables.event)
@@ -40,9 +40,9 @@ class NewEvent(NamedTuple):
 
 
 def append_events(
-    connection: sa.Connection, events: Sequence[NewEvent], labels: Mapping[str, MessageLabels] | None = None
+    connection: sa.Connection, events: Sequence[NewEvent], groups: Mapping[str, StreamAndTags] | None = None
 ) -> None:
-    """Inserts events in their order, counts them, and queues them for the webhooks that want them. `labels` are those
+    """Inserts events in their order, counts them, and queues them for the webhooks that want them. `groups` are those
     of their messages; without them they are looked up."""
     policy = identities.policy_for(connection)
     rows = [
@@ -51,21 +51,21 @@ def append_events(
         for event in events
     ]
     connection.execute(_INSERT, rows)
-    if labels is None:
-        labels = roll_ups.find_labels(connection, {event.message for event in events})
+    if groups is None:
+        groups = roll_ups.find_streams_and_tags(connection, {event.message for event in events})
     for row in rows:
-        if found := labels.get(row["message"]):
+        if found := groups.get(row["message"]):
             roll_ups.count_event(connection, row, found)
     webhook_queue.enqueue_wanted(connection, rows)
 
 
 def uncount_events(connection: sa.Connection, message: str) -> None:
     """Takes the events of a message out of the roll-ups. The same commit deletes them, as if they had not been."""
-    labels = roll_ups.find_labels(connection, [message]).get(message)
+    groups = roll_ups.find_streams_and_tags(connection, [message]).get(message)
     rows = connection.execute(sa.select(tables.event).where(tables.event.c.message == message)).mappings().all()
-    if labels is not None:
+    if groups is not None:
         for row in rows:
-            roll_ups.count_event(connection, row, labels, by=-1)
+            roll_ups.count_event(connection, row, groups, by=-1)
 
 
 def latest_events(connection: sa.Connection, limit: int) -> Sequence[sa.RowMapping]:

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from relay import ids
 from relay.store.database import roll_ups, tables
 from relay.store.database.roll_up_tables import roll_up, roll_up_change
-from relay.store.database.roll_ups import DAY_US, MessageLabels, RollUpKey
+from relay.store.database.roll_ups import DAY_US, RollUpKey, StreamAndTags
 
 _HOUR = timedelta(hours=1)
 
@@ -70,9 +70,9 @@ def _count_events(connection: sa.Connection, hour: datetime) -> dict[RollUpKey, 
     counts: Counter[RollUpKey] = Counter()
     uniques: Counter[RollUpKey] = Counter()
     for row in connection.execute(grouped).mappings():
-        labels = MessageLabels(row["stream"], json.loads(row["tags"]))
+        groups = StreamAndTags(row["stream"], json.loads(row["tags"]))
         same = {**row, "recipient": f"@{row['domain']}" if row["domain"] else "", "reasons": json.loads(row["reasons"])}
-        for key, is_unique in roll_ups.event_keys(hour, same, labels):
+        for key, is_unique in roll_ups.event_keys(hour, same, groups):
             counts[key] += row["how_many"]
             uniques[key] += row["how_many"] * is_unique
     return {key: (count, uniques[key]) for key, count in counts.items()}

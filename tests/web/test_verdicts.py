@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from relay.edits import Kind
 from relay.event_type import EventType
 from relay.store.database import tables
-from relay.store.tracking import verdicts
+from relay.store.tracking import reclassification, verdicts
 from relay.store.views import message_detail, statistics
 from tests.waypost_server import ROOT
 from tests.web.scene import Scene, until
@@ -168,17 +168,22 @@ def test_the_past_is_judged_by_the_rules_of_today(tmp_path: Path) -> None:
         assert {row["verdict"] for row in scene.events(messages[1])} == {"machine"}
 
 
-def test_a_thousand_deliveries_are_judged_in_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(verdicts, "_BATCH", 7)
+def test_many_deliveries_are_judged_in_steps_and_only_what_is_outdated_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reclassification, "_MAX_HITS", 7)
+    monkeypatch.setattr(reclassification, "_HITS_AFTER", reclassification._HITS_AFTER.limit(7))
     with Scene(tmp_path) as scene:
         message = scene.file(*(f"{n}@example.com" for n in range(20)))
         for number in range(20):
             scene.hit(message, EventType.OPENED, "human", number, user_agent="curl/8")
-        after: tuple[str, int] | None = None
-        steps = changed = 0
-        while steps == 0 or after:
-            done = scene.write(partial(verdicts.reclassify_hits, since=None, after=after))
-            after, steps, changed = done.after, steps + 1, changed + done.changed
-        assert (steps, changed) == (3, 20)
+        for expected in (20, 0):
+            after: tuple[str, int] | None = None
+            steps = hits = changed = 0
+            while steps == 0 or after:
+                done = scene.read(partial(reclassification.review_hits, since=None, after=after))
+                changed += scene.write(partial(reclassification.reclassify_deliveries, deliveries=done.outdated))
+                after, steps, hits = done.after, steps + 1, hits + done.hits
+            assert (hits, changed) == (20, expected) and steps >= 3
         counted = sa.select(sa.func.sum(tables.delivery.c.opens_machine))
         assert scene.read(lambda connection: connection.scalar(counted)) == 20

@@ -5,7 +5,8 @@ moves into `roll_up`. Both together are the counts, at any time.
 """
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import threading
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -26,6 +27,7 @@ IMPLIED_VERDICT = "human"  # a person's click where no open was seen stands for 
 _ADVISORY_LOCK = 0x57415953  # "WAYS": PostgreSQL's; SQLite's writer is alone
 _GATHERED = "roll-up changes"
 _WITH_CATEGORY = (EventType.DEFERRED, EventType.BOUNCED, EventType.EXPIRED, EventType.SUPPRESSED)
+_MAX_REMEMBERED = 10_000  # messages
 _HITS = (EventType.OPENED, EventType.CLICKED)
 
 
@@ -40,13 +42,15 @@ class RollUpKey(NamedTuple):
     detail: str
 
 
-class MessageLabels(NamedTuple):
+class StreamAndTags(NamedTuple):
     """By what a message's events are counted."""
 
     stream: str
     tags: Sequence[str]
 
 
+_remembered: dict[str, StreamAndTags] = {}
+_remembered_lock = threading.Lock()
 _Changes = dict[RollUpKey, tuple[int, int]]
 
 
@@ -77,14 +81,14 @@ def hour_of(event_id: str, at: datetime) -> datetime:
 
 def count_event(
     connection: sa.Connection,
-    row: Mapping[Any, Any],
-    labels: MessageLabels,
-    by: int = 1,  # Any: an event's row
+    row: Mapping[Any, Any],  # Any: an event's columns
+    groups: StreamAndTags,
+    by: int = 1,
 ) -> None:
     """Counts an event in all its rows; with `by` -1, no longer."""
     gathering: _Changes | None = connection.info.get(_GATHERED)
     changes = {} if gathering is None else gathering
-    for key, is_unique in event_keys(hour_of(row["id"], row["at"]), row, labels):
+    for key, is_unique in event_keys(hour_of(row["id"], row["at"]), row, groups):
         _add(changes, key, by, by * is_unique)
     if gathering is None:
         _insert(connection, changes)
@@ -92,8 +96,8 @@ def count_event(
 
 def event_keys(
     hour: datetime,
-    row: Mapping[Any, Any],
-    labels: MessageLabels,  # Any: an event's row
+    row: Mapping[Any, Any],  # Any: as above
+    groups: StreamAndTags,
 ) -> list[tuple[RollUpKey, bool]]:
     """The rows that an event is counted in, each with whether it is one of their uniques. Of a recipient that is not
     stored as an address no domain is counted."""
@@ -102,11 +106,11 @@ def event_keys(
     kinds = [(type_, _detail(type_, row["verdict"], row["reasons"]), is_first)]
     if row["implies_open"]:
         kinds.append((EventType.OPENED.value, IMPLIED_VERDICT, row["first_open"]))
-    values = [(ALL, ""), *((TAG, tag) for tag in labels.tags)]
+    values = [(ALL, ""), *((TAG, tag) for tag in groups.tags)]
     if domain:
         values.append((DOMAIN, domain))
     return [
-        (RollUpKey(dimension, hour, labels.stream, value, kind, detail), is_unique)
+        (RollUpKey(dimension, hour, groups.stream, value, kind, detail), is_unique)
         for dimension, value in values
         for kind, detail, is_unique in kinds
     ]
@@ -119,10 +123,23 @@ def _detail(type_: str, verdict: str, reasons: Sequence[str]) -> str:
     return reasons[0] if reasons and type_ in _WITH_CATEGORY else ""
 
 
-def find_labels(connection: sa.Connection, messages: Iterable[str]) -> dict[str, MessageLabels]:
-    """The labels of messages by id; those that are not there are missing."""
-    rows = connection.execute(_FIND_LABELS, {"ids": list(messages)})
-    return {row.id: MessageLabels(row.stream, row.tags) for row in rows}
+def remember_streams_and_tags(groups: Mapping[str, StreamAndTags]) -> None:
+    """Mail that was just accepted is about to be delivered: nothing is read for that again. They do not change."""
+    with _remembered_lock:
+        _remembered.update(groups)
+        while len(_remembered) > _MAX_REMEMBERED:
+            del _remembered[next(iter(_remembered))]
+
+
+def find_streams_and_tags(connection: sa.Connection, messages: Collection[str]) -> dict[str, StreamAndTags]:
+    """The groups of messages by id; those that are not there are missing."""
+    found = {message: groups for message in messages if (groups := _remembered.get(message))}
+    if len(found) < len(messages):
+        rows = connection.execute(
+            _FIND_STREAMS_AND_TAGS, {"ids": [message for message in messages if message not in found]}
+        )
+        found |= {row.id: StreamAndTags(row.stream, row.tags) for row in rows}
+    return found
 
 
 def has_changes(connection: sa.Connection) -> bool:
@@ -183,7 +200,7 @@ def _add(changes: _Changes, key: RollUpKey, by: int, uniques: int) -> None:
 
 
 _INSERT = sa.insert(roll_up_change)
-_FIND_LABELS = sa.select(tables.message.c.id, tables.message.c.stream, tables.message.c.tags).where(
+_FIND_STREAMS_AND_TAGS = sa.select(tables.message.c.id, tables.message.c.stream, tables.message.c.tags).where(
     tables.message.c.id.in_(sa.bindparam("ids", expanding=True))
 )
 

@@ -14,8 +14,8 @@ from sqlmodel import SQLModel
 
 from relay.event_type import EventType
 from relay.store import events, message_labels
-from relay.store.database import identities, tables
-from relay.store.database.roll_ups import MessageLabels
+from relay.store.database import identities, roll_ups, tables
+from relay.store.database.roll_ups import StreamAndTags
 from relay.store.database.tables import Delivery, Message
 from relay.store.events import NewEvent
 from relay.store.queue import leases, long_urls, outcomes, redaction
@@ -71,7 +71,7 @@ def insert_messages(connection: sa.Connection, many: Sequence[NewMessage]) -> No
     attempts: list[dict[str, Any]] = []
     happened: list[NewEvent] = []
     judged: list[tuple[str, Outcome]] = []
-    labels: dict[str, MessageLabels] = {}
+    groups: dict[str, StreamAndTags] = {}
     for one in many:
         new = redaction.redact_new_message(policy, one)
         message = new.message
@@ -94,7 +94,7 @@ def insert_messages(connection: sa.Connection, many: Sequence[NewMessage]) -> No
             happened.append(outcomes.event_of(message.id, outcome))
             attempts += outcomes.attempt_rows(message.id, outcome)
         messages.append(tables.row_values(message))
-        labels[message.id] = MessageLabels(message.stream, message.tags)
+        groups[message.id] = StreamAndTags(message.stream, message.tags)
         rows += deliveries.values()
         if new.octets is not None:
             contents.append({"message": message.id, "octets": new.octets})
@@ -105,7 +105,8 @@ def insert_messages(connection: sa.Connection, many: Sequence[NewMessage]) -> No
     if contents:
         connection.execute(_INSERT_CONTENT, contents)
     connection.execute(_INSERT_DELIVERY, rows)
-    events.append_events(connection, happened, labels)
+    events.append_events(connection, happened, groups)
+    roll_ups.remember_streams_and_tags(groups)
     outcomes.insert_attempts(connection, attempts)
     for message_id, outcome in judged:
         outcomes.suppress_recipient(connection, message_id, outcome)

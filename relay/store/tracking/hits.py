@@ -11,7 +11,7 @@ from relay import redaction, tokens
 from relay.event_type import EventType
 from relay.store import events
 from relay.store.database import delivery_rows, identities, roll_ups, tables
-from relay.store.database.roll_ups import MessageLabels
+from relay.store.database.roll_ups import StreamAndTags
 from relay.store.events import NewEvent
 from relay.store.recipients import consent, suppressions
 from relay.store.recipients.consent import ConsentChange
@@ -76,11 +76,11 @@ def record_hit(connection: sa.Connection, hit: Hit) -> None:
             return
         counter = verdicts.COUNTERS[hit.type, hit.verdict]
         connection.execute(_increment(counter), {"of_message": hit.message, "of_number": hit.number})
-    labels = {hit.message: MessageLabels(found.stream, found.tags)}
+    groups = {hit.message: StreamAndTags(found.stream, found.tags)}
     is_first = hit.verdict in roll_ups.PERSON_VERDICTS and not (
         found.opens if hit.type is EventType.OPENED else found.clicks
     )
-    _append_event(connection, hit, found.recipient, labels, is_first=is_first and hit.type in verdicts.HIT_TYPES)
+    _append_event(connection, hit, found.recipient, groups, is_first=is_first and hit.type in verdicts.HIT_TYPES)
     if hit.type is not EventType.UNSUBSCRIBED:
         verdicts.hit_added(connection, hit.message, hit.number)
 
@@ -98,7 +98,7 @@ def _append_event(
     connection: sa.Connection,
     hit: Hit,
     recipient: str,
-    labels: Mapping[str, MessageLabels] | None = None,
+    groups: Mapping[str, StreamAndTags] | None = None,
     *,
     is_first: bool = False,
 ) -> None:
@@ -118,7 +118,7 @@ def _append_event(
         first_open=is_first and hit.type is EventType.OPENED,
         first_click=is_first and hit.type is EventType.CLICKED,
     )
-    events.append_events(connection, [event], labels)
+    events.append_events(connection, [event], groups)
 
 
 def _stored_url(connection: sa.Connection, hit: Hit) -> str:

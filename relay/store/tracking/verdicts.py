@@ -1,6 +1,6 @@
 """The verdicts of hits, judged with all that is known of their delivery, and the counters that follow from them.
 
-A new hit may change the verdict of earlier ones; `reclassify_hits` judges past hits by the rules of today.
+A new hit may change the verdict of earlier ones.
 """
 
 import contextlib
@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from relay import ids
 from relay.attribution import delivery_verdict, request_verdict
 from relay.attribution.request_verdict import HitVerdict
 from relay.event_type import EventType
@@ -18,9 +17,9 @@ from relay.store.database import delivery_rows, roll_ups, tables
 
 IMPLIES_OPEN = "implies_open"  # the reason on a person's click where no open was seen
 _MAX_HITS = 50  # hits of a delivery that a new one is judged with; more than that no person makes
-_MAX_HITS_RECLASSIFIED = 20_000
+MAX_HITS_RECLASSIFIED = 20_000
 _MAX_OBSERVATIONS = 12
-_BATCH = 200  # deliveries a commit
+MAX_DELIVERIES_RECLASSIFIED = 200  # in a commit
 _PENDING_KEY = "deliveries whose hits are to be judged"
 HIT_TYPES = (EventType.OPENED, EventType.CLICKED)
 
@@ -44,14 +43,6 @@ class DeliveryObservation(NamedTuple):
     what: str
     user_agent: str = ""
     ip: str = ""
-
-
-class ReclassifyStep(NamedTuple):
-    """A step of `reclassify_hits`: where to go on, and how many hits were judged and changed."""
-
-    after: tuple[str, int] | None
-    hits: int
-    changed: int
 
 
 def record_observation(connection: sa.Connection, observation: DeliveryObservation) -> None:
@@ -98,11 +89,36 @@ def judge_hits(connection: sa.Connection, message: str, number: int, *, from_scr
     """Judges a delivery's latest hits beside each other, and moves its counters. Returns how many hits, and how
     many changed. `from_scratch`: all its hits, also what each is by itself."""
     event = tables.event
-    most = _MAX_HITS_RECLASSIFIED if from_scratch else _MAX_HITS
+    most = MAX_HITS_RECLASSIFIED if from_scratch else _MAX_HITS
     rows = connection.execute(_LATEST_HITS, {"message": message, "number": number, "most": most}).mappings().all()
     delivery = _find_evidence(connection, message, number)
     if delivery is None or not rows:
         return 0, 0
+    moved: dict[str, int] = {}
+    changed = 0
+    for row, new in zip(rows, find_changes(rows, delivery, from_scratch=from_scratch), strict=True):
+        if not new:
+            continue
+        changed += (new["verdict"], new["reasons"]) != (row["verdict"], row["reasons"])
+        connection.execute(sa.update(event).where(event.c.id == row["id"]).values(**new))
+        _move_roll_ups(connection, message, row, new)
+        if new["verdict"] != row["verdict"]:
+            _add_to_counter(moved, COUNTERS[row["type"], row["verdict"]], -1)
+            _add_to_counter(moved, COUNTERS[row["type"], new["verdict"]], 1)
+        for counter in ("opens_human", "opens_implied"):
+            _add_to_counter(moved, counter, new["implies_open"] - row["implies_open"])
+    if moved:
+        table = tables.delivery
+        counters = {name: table.c[name] + by for name, by in moved.items()}
+        delivery_rows.update_delivery(connection, message, number, **counters)
+    return len(rows), changed
+
+
+def find_changes(
+    rows: Sequence[sa.RowMapping], delivery: sa.RowMapping, *, from_scratch: bool
+) -> list[dict[str, Any]]:  # Any: an event's columns
+    """Judges a delivery's hits, the latest first. Returns the columns that are to be set of each; none where it stays
+    as it is."""
     found = delivery_verdict.judge_delivery(
         [_hit(row, from_scratch) for row in rows], list(_observations(delivery)), delivery["settled_at"]
     )
@@ -110,28 +126,14 @@ def judge_hits(connection: sa.Connection, message: str, number: int, *, from_scr
     if len(rows) >= _MAX_HITS:  # the earlier ones are not here to be asked
         implies = next((n for n, row in enumerate(rows) if row["implies_open"]), None)
     firsts = _first_hits(rows, found.verdicts, implies)
-    moved: dict[str, int] = {}
-    changed = 0
+    changes: list[dict[str, Any]] = []
     for n, (row, verdict) in enumerate(zip(rows, found.verdicts, strict=True)):
         is_implied = n == implies
         reasons = [*verdict.reasons, *([IMPLIES_OPEN] if is_implied else [])]
         new = {"verdict": verdict.verdict, "reasons": reasons, "implies_open": is_implied}
         new |= {name: n == first for name, first in firsts.items()}
-        if all(value == row[name] for name, value in new.items()):
-            continue
-        changed += (verdict.verdict, reasons) != (row["verdict"], row["reasons"])
-        connection.execute(sa.update(event).where(event.c.id == row["id"]).values(**new))
-        _move_roll_ups(connection, message, row, new)
-        if verdict.verdict != row["verdict"]:
-            _add_to_counter(moved, COUNTERS[row["type"], row["verdict"]], -1)
-            _add_to_counter(moved, COUNTERS[row["type"], verdict.verdict], 1)
-        for counter in ("opens_human", "opens_implied"):
-            _add_to_counter(moved, counter, is_implied - row["implies_open"])
-    if moved:
-        table = tables.delivery
-        counters = {name: table.c[name] + by for name, by in moved.items()}
-        delivery_rows.update_delivery(connection, message, number, **counters)
-    return len(rows), changed
+        changes.append({} if all(value == row[name] for name, value in new.items()) else new)
+    return changes
 
 
 def _first_hits(
@@ -157,31 +159,11 @@ def _move_roll_ups(
     new: Mapping[str, Any],  # Any: a row's values
 ) -> None:
     """Counts a hit as it is now, and no longer as it was."""
-    labels = roll_ups.find_labels(connection, [message]).get(message)
-    if labels is None:
+    groups = roll_ups.find_streams_and_tags(connection, [message]).get(message)
+    if groups is None:
         return
-    roll_ups.count_event(connection, row, labels, by=-1)
-    roll_ups.count_event(connection, {**row, **new}, labels)
-
-
-def reclassify_hits(connection: sa.Connection, since: datetime | None, after: tuple[str, int] | None) -> ReclassifyStep:
-    """Judges the hits of some deliveries by the rules of today: those with a hit since then, behind `after`.
-
-    Call again with the result's `after` until that is None.
-    """
-    event = tables.event
-    wanted = sa.select(event.c.message, event.c.number).where(event.c.type.in_(HIT_TYPES), event.c.number.is_not(None))
-    if since is not None:
-        wanted = wanted.where(event.c.id >= ids.lowest_at(since))
-    if after is not None:
-        wanted = wanted.where(sa.tuple_(event.c.message, event.c.number) > sa.tuple_(*map(sa.literal, after)))
-    deliveries = connection.execute(wanted.distinct().order_by(event.c.message, event.c.number).limit(_BATCH)).all()
-    hits = changed = 0
-    for message, number in deliveries:
-        some, other = judge_hits(connection, message, number, from_scratch=True)
-        hits, changed = hits + some, changed + other
-    last = deliveries[-1] if len(deliveries) == _BATCH else None
-    return ReclassifyStep((last.message, last.number) if last else None, hits, changed)
+    roll_ups.count_event(connection, row, groups, by=-1)
+    roll_ups.count_event(connection, {**row, **new}, groups)
 
 
 def _hit(row: sa.RowMapping, from_scratch: bool) -> delivery_verdict.HitEvidence:
@@ -210,11 +192,12 @@ def _observations(delivery: sa.RowMapping) -> Iterator[delivery_verdict.SideObse
 
 # Made once: making a statement takes longer than running it.
 _EVENT, _DELIVERIES = tables.event, tables.delivery
+HIT_COLUMNS = [
+    *(_EVENT.c[name] for name in ("id", "type", "at", "verdict", "reasons", "implies_open")),
+    *(_EVENT.c[name] for name in ("link", "url", "user_agent", "ip", "recipient", "first_open", "first_click")),
+]
 _LATEST_HITS = (
-    sa.select(
-        *(_EVENT.c[name] for name in ("id", "type", "at", "verdict", "reasons", "implies_open")),
-        *(_EVENT.c[name] for name in ("link", "url", "user_agent", "ip", "recipient", "first_open", "first_click")),
-    )
+    sa.select(*HIT_COLUMNS)
     .where(
         _EVENT.c.message == sa.bindparam("message"),
         _EVENT.c.number == sa.bindparam("number"),
