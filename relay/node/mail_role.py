@@ -73,6 +73,7 @@ async def serve(
         asyncio.create_task(maintenance.run_retention(store, config)),
         asyncio.create_task(maintenance.run_checkpoints(store)),
         asyncio.create_task(maintenance.run_folding(store)),
+        asyncio.create_task(maintenance.run_analysis(store)),
         asyncio.create_task(descriptors.watch_shortage()),
     ]
     async with observer.running(store) if observer else contextlib.nullcontext():

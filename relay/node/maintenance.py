@@ -17,6 +17,7 @@ from relay.store.webhooks import endpoints
 REPLAY_EVERY_S = 2.0
 RETENTION_EVERY_S = 3600.0
 CHECKPOINT_EVERY_S = 2.0
+ANALYSIS_EVERY_S, FIRST_ANALYSIS_AFTER_S = 86_400.0, 60.0
 FOLD_EVERY_S = 10.0  # until then statistics read the changes one by one
 
 
@@ -84,6 +85,18 @@ async def _drop_long_urls(store: Store, before: datetime) -> int:
     while count := await store.write(lambda connection: retention.drop_long_urls(connection, before)):
         deleted += count
     return deleted
+
+
+async def run_analysis(store: Store) -> None:
+    """Keeps the plans of queries right as the database grows. Never returns."""
+    wait_s = FIRST_ANALYSIS_AFTER_S
+    while True:
+        await asyncio.sleep(wait_s)
+        wait_s = ANALYSIS_EVERY_S
+        try:
+            await asyncio.to_thread(store.analyze)
+        except Exception as error:  # noqa: BLE001  the outermost loop
+            errors.log_failure(error, "analysis")
 
 
 async def run_folding(store: Store) -> None:

@@ -43,6 +43,7 @@ async def serve(
     descriptors.widen_backlog(listeners)
     replaying = asyncio.create_task(maintenance.run_replay(store))
     folding = asyncio.create_task(maintenance.run_folding(store))
+    analysis = asyncio.create_task(maintenance.run_analysis(store))
     hooks = WebhookSender(config, store, ring)
     telling = asyncio.create_task(hooks.run())
     async with observer.running(store):
@@ -52,7 +53,7 @@ async def serve(
     for server in servers:
         server.should_exit = True
     await asyncio.gather(*serving, hooks.drain(protocol.DRAIN_S))
-    ending = (replaying, folding, stopping, telling)
+    ending = (replaying, folding, analysis, stopping, telling)
     for task in ending:
         task.cancel()
     await asyncio.gather(*ending, return_exceptions=True)

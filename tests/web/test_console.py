@@ -189,9 +189,9 @@ def test_the_overview_counts_people_apart_from_machines(tmp_path: Path) -> None:
         text = re.sub(r"\s+", " ", text)
         assert "Messages accepted 2 2 today" in text
         assert "Delivered 2 2 today" in text
-        assert "Bounced 1 1 today" in text
-        assert "Opens 2 by people 2 today People 2 Through mail proxies 1 Machines 4 Unknown 0" in text
-        assert "1 delivery opened by a person or through a proxy; 2 deliveries went out" in text
+        assert "Bounced 1 33.3 % · 1 today" in text
+        assert "Opens 1 opened by people 50.0 % People 2 Through mail proxies 1" in text
+        assert "Machines 4 Unknown 0 A delivery counts once" in text
 
 
 def test_messages_are_found_and_paged(tmp_path: Path) -> None:
@@ -263,3 +263,18 @@ def test_suppressions_are_added_and_removed_after_asking(scene: Scene, browser: 
     for bad in ("", "nobody", "<>", "a@b>\r\nx", "postmaster"):
         refused = browser.post("/suppressions", data=form(address=bad), follow_redirects=True)
         assert "no mail address" in refused.text
+
+
+def test_clicks_stand_beside_the_link_that_was_clicked_where_a_url_is_there_twice(
+    scene: Scene, browser: httpx.Client
+) -> None:
+    link = {"url": "https://shop.example/", "decision": "tracked", "reason": ""}
+    message = scene.file(links=[link | {"number": n, "text": text} for n, text in ((1, "head"), (2, "foot"))])
+    for n in (2, 2, 1):
+        scene.hit(message, EventType.CLICKED, "human", url=link["url"], link=n)
+    scene.hit(message, EventType.CLICKED, "machine", url=link["url"], link=1)
+    page = browser.get(f"/messages/{message}").text
+    rows = re.findall(
+        r"<small>(head|foot)</small>.*?<td class=\"end\" data-name=\"Clicks\"><b>(\d+)</b>", page, re.DOTALL
+    )
+    assert rows == [("head", "1"), ("foot", "2")]

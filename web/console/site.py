@@ -5,7 +5,6 @@ something and lead back to a page that says so.
 """
 
 import re
-from collections import Counter
 from datetime import UTC, datetime, time, timedelta
 from typing import NamedTuple
 from urllib.parse import urlencode
@@ -20,7 +19,6 @@ from starlette.staticfiles import StaticFiles
 
 from relay import address, tokens
 from relay.config.schema import Config
-from relay.event_type import EventType
 from relay.store.database.tables import Status
 from relay.store.recipients import suppressions
 from relay.store.store import Store
@@ -165,10 +163,7 @@ class Console:
         )
         if found is None:
             raise HTTPException(404)
-        clicks = Counter(
-            event.url for event in found.events if event.type == EventType.CLICKED and event.verdict == "human"
-        )
-        return self.render_page(request, "message.html", "messages", detail=found, clicks=clicks)
+        return self.render_page(request, "message.html", "messages", detail=found)
 
     async def list_suppressions(self, request: Request) -> Response:
         asked = request.query_params
