@@ -21,7 +21,6 @@ from relay.config import load, schema, smtp
 from relay.config.base import ConfigTable
 from relay.config.schema import Config
 from relay.rewrite import provider_dialects
-from relay.store.database import tables
 from tests.waypost_server import ROOT, Waypost, html_mail
 
 
@@ -252,25 +251,6 @@ def test_check_online_tries_the_upstream(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "FAIL  upstream scripted at 127.0.0.1:1: connect: " in done.stdout
     assert "ok    data and database" in done.stdout
-
-
-@pytest.mark.filterwarnings("ignore:Skipped unsupported reflection of expression-based index delivery_by_recipient")
-@pytest.mark.filterwarnings("ignore:autogenerate skipping metadata-specified expression-based index")
-def test_migrations_give_the_schema_that_the_code_has(tmp_path: Path) -> None:
-    from alembic.autogenerate import compare_metadata
-    from alembic.migration import MigrationContext
-    from sqlmodel import SQLModel
-
-    from relay.store import store
-    from relay.store.database import engine
-
-    url = engine.database_url("", tmp_path)
-    store.prepare_database(url)
-    opened = engine.open_engine(url, writes=True)
-    with opened.begin() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), SQLModel.metadata) == []
-        assert tables.message.name == "message"
-    opened.dispose()
 
 
 def test_a_database_of_a_later_version_is_not_touched(tmp_path: Path) -> None:
