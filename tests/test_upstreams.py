@@ -2,9 +2,8 @@
 
 import asyncio
 import re
-import socket
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
@@ -14,19 +13,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from relay.address import Mailbox
 from relay.bounce.classify import Phase
 from relay.config import load
-from relay.config.smtp import UpstreamConfig as Settings
-from relay.config.values import FileSecret, HostPort
-from relay.delivery.smtp import helo_name
+from relay.config.values import FileSecret
 from relay.delivery.smtp.breaker import Breaker
 from relay.delivery.smtp.failover import Upstreams
-from relay.delivery.smtp.negotiation import OutgoingMail
 from relay.delivery.smtp.rate_limit import RateLimiter
-from relay.envelope import Login, Recipient
+from relay.envelope import Login
 from tests.upstream import Upstream
-from tests.waypost_server import Waypost, free_port, html_mail
+from tests.upstream_pool import mail, play, table
+from tests.waypost_server import Waypost, free_port
 
 ANN, BEN = Login("ann", "a-word"), Login("ben", "b-word")
 
@@ -36,30 +32,6 @@ def other() -> Iterator[Upstream]:
     server = Upstream(passwords={"ann": "a-word", "ben": "b-word", "shop": "s-word"})
     yield server
     server.close()
-
-
-def table(port: int, **keys: object) -> Settings:
-    return Settings.model_validate({"address": HostPort("127.0.0.1", port), "tls": "off", **keys})
-
-
-def mail(*recipients: str, login: Login | None = None, octets: bytes = b"Subject: x\r\n\r\nx\r\n") -> OutgoingMail:
-    async def render(_seven_bit: bool) -> bytes:
-        return octets
-
-    return OutgoingMail("app@sender.test", [Recipient(Mailbox(one)) for one in recipients], render, login=login)
-
-
-def play(scene: Callable[[Upstreams], Awaitable[None]], *tables: Settings) -> None:
-    """Runs a scene with these upstreams, and says goodbye."""
-
-    async def run() -> None:
-        upstreams = Upstreams(tables, "relay.test")
-        try:
-            await scene(upstreams)
-        finally:
-            await upstreams.close()
-
-    asyncio.run(run())
 
 
 def test_a_login_is_tried_upstream_and_its_connection_kept_for_its_own_mail_only(other: Upstream) -> None:
@@ -295,88 +267,6 @@ def test_probes_come_less_and_less_often_up_to_a_minute() -> None:
     assert (breaker.next_probe_s(0), breaker.next_probe_s(1)) == (48, 72)
     assert breaker.record_success() and not breaker.record_success() and not breaker.is_open
     assert breaker.record_failure("535", now, is_login=True) and breaker.next_probe_s(0.5) == 30
-
-
-# --- the first words
-
-
-def test_a_slow_greeting_is_waited_for_longer_than_a_connection(other: Upstream) -> None:
-    other.greeting_after_s = 1.5
-
-    async def scene(upstreams: Upstreams) -> None:
-        [answer] = await upstreams.send(mail("slow@example.com"))
-        assert answer.reply.code == 250
-
-    play(scene, table(other.port, connect_timeout="1s"))
-
-
-def test_a_greeting_that_never_comes_is_not_waited_for_for_ever(other: Upstream) -> None:
-    other.greeting_after_s = 3600
-
-    async def scene(upstreams: Upstreams) -> None:
-        [answer] = await upstreams.send(mail("mute@example.com"))
-        assert (answer.phase, answer.reply) == (Phase.CONNECT, (0, "", "timed out"))
-
-    play(scene, table(other.port, greeting_timeout="1s"))
-
-
-def test_a_connection_that_does_not_come_about_is_given_up_in_time() -> None:
-    with socket.socket() as full:  # connections beyond its backlog are not answered
-        full.bind(("127.0.0.1", 0))
-        full.listen(0)
-        crowd = [socket.socket() for _ in range(4)]
-        for one in crowd:
-            one.setblocking(False)
-            one.connect_ex(full.getsockname())
-
-        async def scene(upstreams: Upstreams) -> None:
-            [answer] = await upstreams.send(mail("full@example.com"))
-            assert (answer.phase, answer.reply) == (Phase.CONNECT, (0, "", "timed out"))
-
-        play(scene, table(full.getsockname()[1], connect_timeout="1s"))
-        for one in crowd:
-            one.close()
-
-
-@pytest.mark.parametrize("hostname", ["localhost", "relay", "localhost.localdomain", "10.1.2.3"])
-def test_no_upstream_is_told_a_name_without_a_dot(
-    other: Upstream, monkeypatch: pytest.MonkeyPatch, hostname: str
-) -> None:
-    async def scene() -> None:
-        upstreams = Upstreams([table(other.port)], hostname)
-        await upstreams.send(mail("helo@example.com"))
-        await upstreams.close()
-
-    for machine, told in (
-        ("mail.shop.test", "mail.shop.test"),
-        ("box", "[127.0.0.1]"),
-        ("box.localdomain", "[127.0.0.1]"),
-    ):
-        monkeypatch.setattr(socket, "getfqdn", lambda machine=machine: machine)
-        helo_name.machine_name.cache_clear()
-        asyncio.run(scene())
-        assert other.greeted_by.pop() == told
-    helo_name.machine_name.cache_clear()
-
-
-def test_a_name_of_ones_own_is_told_as_it_is(other: Upstream) -> None:
-    async def scene(upstreams: Upstreams) -> None:
-        await upstreams.send(mail("helo@example.com"))
-
-    play(scene, table(other.port))
-    assert other.greeted_by == ["relay.test"]
-
-
-def test_a_refused_ehlo_blames_no_mailbox(other: Upstream, tmp_path: Path) -> None:
-    other.at_helo = "501 5.5.4 Invalid domain name"
-    with Waypost(tmp_path, other.port, '[delivery]\nretry = ["1s"]\n') as relay:
-        assert relay.send(html_mail(), "innocent@example.com").startswith("250")
-        relay.events("deferred", "innocent@example.com")
-        assert relay.rows("suppressions", "list") == []
-        other.at_helo = ""
-        assert other.to("innocent@example.com")
-    assert other.greeted_by and "localhost" not in other.greeted_by
-    assert b'note  [relay] hostname is "localhost"' in relay.cli("check")
 
 
 @pytest.mark.parametrize(
