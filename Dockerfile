@@ -5,7 +5,7 @@ COPY pyproject.toml constraints.txt config.toml README.md LICENSE ./
 COPY relay relay
 COPY web web
 RUN python -m venv /opt/waypost \
- && /opt/waypost/bin/pip install --no-cache-dir --constraint constraints.txt .
+ && /opt/waypost/bin/pip install --no-cache-dir --constraint constraints.txt '.[alerts]'
 
 FROM python:3.13-slim
 RUN useradd --system --uid 10001 --home-dir /data waypost \
@@ -16,13 +16,16 @@ ENV PATH=/opt/waypost/bin:$PATH \
     WAYPOST_RELAY__DATA_DIR=/data \
     WAYPOST_LISTEN__ADDRESS=0.0.0.0:2525 \
     WAYPOST_TRACKING__LISTEN=0.0.0.0:8080 \
-    WAYPOST_CONSOLE__LISTEN=0.0.0.0:8081
-# Mount a config.toml at /data/config.toml, or say it all with WAYPOST_TABLE__KEY.
+    WAYPOST_CONSOLE__LISTEN=0.0.0.0:8081 \
+    WAYPOST_METRICS__LISTEN=127.0.0.1:9464
+# Mount a config.toml at /data/config.toml or /etc/waypost/config.toml, or say it all with WAYPOST_TABLE__KEY.
+# WAYPOST_METRICS__LISTEN=0.0.0.0:9464 shows /metrics, without a key, to whoever reaches the container.
 WORKDIR /data
 VOLUME /data
 USER waypost
 EXPOSE 2525 8080 8081
 STOPSIGNAL SIGTERM
+# Of every role: the metrics' listener answers with `serve --only smtp` too.
 HEALTHCHECK --interval=30s --timeout=5s --start-period=20s \
-  CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8080/readyz', timeout=4)"]
+  CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:9464/healthz', timeout=4)"]
 CMD ["waypost", "serve"]

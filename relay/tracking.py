@@ -281,7 +281,8 @@ class Tracker:
 def tracker_from_environment(environment: Mapping[str, str] = os.environ) -> Tracker:
     """The tracker of this environment: `$WAYPOST_TRACKING_URL`, and `$WAYPOST_TRACKING_SECRET` (several with spaces
     between them, the newest first); what is not set is taken from the relay's configuration (`$WAYPOST_CONFIG`, else
-    `./config.toml`), its `public_url` and a secret of its key ring. Raises ValueError that says what to set."""
+    `./config.toml` or `/etc/waypost/config.toml`), its `public_url` and a secret of its key ring. Raises ValueError
+    that says what to set."""
     url, secret = environment.get("WAYPOST_TRACKING_URL", ""), environment.get("WAYPOST_TRACKING_SECRET", "").split()
     if not url or not secret:
         path = load.find_file(None, environment)

@@ -16,6 +16,7 @@ from relay.config.schema import Config
 from relay.operator_error import OperatorError
 
 DEFAULT_FILE = "config.toml"
+SYSTEM_FILE = Path("/etc/waypost/config.toml")
 _PREFIX = "WAYPOST_"
 _NOT_A_KEY = "WAYPOST_CONFIG"
 _SECRETS = frozenset(
@@ -56,11 +57,11 @@ class ConfigError(OperatorError):
 
 
 def find_file(option: str | None, environment: Mapping[str, str] = os.environ) -> Path | None:
-    """The file to read: `--config`, else `$WAYPOST_CONFIG`, else `./config.toml` if it is there, else none."""
+    """The file to read: `--config`, else `$WAYPOST_CONFIG`, else `./config.toml` if it is there, else
+    `/etc/waypost/config.toml` if that is, else none."""
     if option or environment.get(_NOT_A_KEY):
         return Path(option or environment[_NOT_A_KEY])
-    path = Path(DEFAULT_FILE)
-    return path if path.exists() else None
+    return next((path for path in (Path(DEFAULT_FILE), SYSTEM_FILE) if path.exists()), None)
 
 
 def load(path: Path | None, environment: Mapping[str, str] = os.environ) -> Config:

@@ -16,6 +16,8 @@ import sys
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
+import setproctitle
+
 from relay import log, metrics
 from relay.config.schema import Config
 from relay.node import privileges
@@ -42,6 +44,7 @@ class Role(NamedTuple):
 
 def run_child(config: Config, role: Role, heartbeat_pipe: int, parent: int, dead: Sequence[int]) -> int:
     """Runs the role in a process that was just forked. Returns its exit status."""
+    setproctitle.setproctitle(f"waypost: {role.name}")
     faulthandler.enable()  # SIGABRT writes the stack of each thread to standard error
     _end_with_parent(parent)
     metrics.count_in(role.counters, role.name)
