@@ -48,9 +48,9 @@ async def resolve_public(host: str, port: int, allowed: Sequence[IpNetwork]) -> 
     addresses = [address for *_, place in found if (address := ip_addresses.parse_ip(str(place[0])))]
     for address in addresses:
         if not is_public(address) and not ip_addresses.is_in(address, allowed):
-            named = f"{host} is" if host == str(address) else f"{host} is at {address},"
+            subject = f"{host} is" if host == str(address) else f"{host} is at {address},"
             raise NotPublicError(
-                f"{named} no public address; webhooks of the console and the API reach the networks in "
+                f"{subject} no public address; webhooks of the console and the API reach the networks in "
                 "[webhooks] allow_networks only"
             )
     return list(dict.fromkeys(addresses))

@@ -32,17 +32,17 @@ def seal(contents: KeyFile, passphrase: str) -> str:
     salt, nonce = secrets.token_bytes(_SALT_OCTETS), secrets.token_bytes(_NONCE_OCTETS)
     sealed = _cipher(passphrase, salt).encrypt(nonce, key_file.to_octets(contents), _head())
     fields = {"salt": salt, "nonce": nonce, "sealed": sealed}
-    about: dict[str, object] = {"waypost_keys": _FORMAT, "kdf": "argon2id"}
-    return json.dumps(about | {name: base64.b64encode(octets).decode() for name, octets in fields.items()}, indent=1)
+    header: dict[str, object] = {"waypost_keys": _FORMAT, "kdf": "argon2id"}
+    return json.dumps(header | {name: base64.b64encode(octets).decode() for name, octets in fields.items()}, indent=1)
 
 
 def unseal(text: str, passphrase: str) -> KeyFile:
     """The keys. Raises SealedKeysError."""
     try:
-        about = json.loads(text)
-        if about["waypost_keys"] != _FORMAT:
+        header = json.loads(text)
+        if header["waypost_keys"] != _FORMAT:
             raise SealedKeysError("these keys were exported by a later version of Waypost")
-        salt, nonce, sealed = (base64.b64decode(about[name], validate=True) for name in ("salt", "nonce", "sealed"))
+        salt, nonce, sealed = (base64.b64decode(header[name], validate=True) for name in ("salt", "nonce", "sealed"))
         if len(salt) != _SALT_OCTETS or len(nonce) != _NONCE_OCTETS:
             raise ValueError("not as exported")
     except (KeyError, TypeError, ValueError):

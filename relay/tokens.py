@@ -226,18 +226,18 @@ def revoke_key(path: Path, key_id: int) -> MasterKey:
     """Takes the key away, with all that hangs on it but what LASTING names. Returns the key that signs from now on, a
     new one if it was the last. Raises OSError, ValueError."""
     contents = key_file.read(path)
-    gone = next((key for key in contents.keys if key.id == key_id), None)
-    if gone is None:
+    revoked_key = next((key for key in contents.keys if key.id == key_id), None)
+    if revoked_key is None:
         raise ValueError(f"there is no key {key_id}")
-    revoked = (*contents.revoked, RevokedKey(gone.id, gone.created, key_file.now()))
+    revoked = (*contents.revoked, RevokedKey(revoked_key.id, revoked_key.created, key_file.now()))
     lasting = dict(contents.lasting)
-    if gone == contents.keys[0]:
-        lasting = {purpose: _derive_key(gone.secret, purpose.encode()) for purpose in LASTING_PURPOSES} | lasting
-    left = tuple(key for key in contents.keys if key != gone)
-    if gone == contents.keys[-1]:
-        left = (*left, contents.new_key())
-    key_file.write(path, KeyFile(left, revoked, lasting))
-    return left[-1]
+    if revoked_key == contents.keys[0]:
+        lasting = {purpose: _derive_key(revoked_key.secret, purpose.encode()) for purpose in LASTING_PURPOSES} | lasting
+    remaining = tuple(key for key in contents.keys if key != revoked_key)
+    if revoked_key == contents.keys[-1]:
+        remaining = (*remaining, contents.new_key())
+    key_file.write(path, KeyFile(remaining, revoked, lasting))
+    return remaining[-1]
 
 
 def revoked_keys(path: Path) -> tuple[RevokedKey, ...]:

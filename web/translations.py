@@ -28,11 +28,12 @@ ENGLISH = TEXTS["en"]
 
 def choose_texts(accept_language: str) -> Mapping[str, str]:
     """The texts of the most wanted language that we have; English if we have none of them."""
-    wanted: list[tuple[float, str]] = []
+    preferences: list[tuple[float, str]] = []
     for part in accept_language[:MAX_FIELD].split(",")[:_MAX_RANGES]:
         if found := _LANGUAGE_RANGE.fullmatch(part):
-            wanted.append((float(found[2] or 1), found[1].lower()))
-    for weight, name in sorted(wanted, key=lambda pair: -pair[0]):  # a stable sort: the first of equal ones comes first
+            preferences.append((float(found[2] or 1), found[1].lower()))
+    # The sort is stable: of equal ones the first comes first.
+    for weight, name in sorted(preferences, key=lambda pair: -pair[0]):
         if weight > 0 and name in TEXTS:
             return TEXTS[name]
     return ENGLISH

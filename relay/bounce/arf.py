@@ -53,22 +53,27 @@ def read_complaint(whole: lenient_mime.LenientPart, original: lenient_mime.Lenie
     is_bare = (original is not None and bool(original.get(MICROSOFT_FIELD))) or bool(whole.get(MICROSOFT_FIELD))
     if not reports and not is_bare and whole.parameters.get("report-type", "").lower() != "feedback-report":
         return Complaint("abuse", ()) if _is_spam_report(whole) else None
-    told: dict[str, list[str]] = {}
+    report_fields: dict[str, list[str]] = {}
     for part in reports:
         for block in part.text.strip().split("\n\n"):
             for name, value in lenient_mime.parse_fields(block.encode("utf-8", "replace"))[0]:
-                told.setdefault(name, []).append(value)
-    feedback = told.get("feedback-type", ["abuse"])[0].split(";")[0].strip().lower() or "abuse"
-    named = [address for name in _RECIPIENT_FIELDS for value in told.get(name, ()) if (address := _complainant(value))]
-    if not named:
-        named = _original_recipients(original or whole)
-    return Complaint(feedback, complaint_reports(feedback, named))
+                report_fields.setdefault(name, []).append(value)
+    feedback = report_fields.get("feedback-type", ["abuse"])[0].split(";")[0].strip().lower() or "abuse"
+    addresses = [
+        address
+        for name in _RECIPIENT_FIELDS
+        for value in report_fields.get(name, ())
+        if (address := _complainant(value))
+    ]
+    if not addresses:
+        addresses = _original_recipients(original or whole)
+    return Complaint(feedback, complaint_reports(feedback, addresses))
 
 
-def complaint_reports(feedback: str, named: Iterable[str]) -> tuple[RecipientReport, ...]:
+def complaint_reports(feedback: str, addresses: Iterable[str]) -> tuple[RecipientReport, ...]:
     """One RecipientReport for each address, once, with the verdict on feedback of that type."""
     verdict = Verdict(BounceKind.NONE, "complaint", f"arf.{feedback}"[:60], feedback in UNWANTED_FEEDBACK, False, "")
-    unique = {address.lower(): address for address in named}
+    unique = {address.lower(): address for address in addresses}
     return tuple(RecipientReport(a, "", "", 0, "", "", "", verdict) for a in unique.values())
 
 

@@ -163,20 +163,20 @@ def _attach_texts(lines: list[str], chosen: list[tuple[int, str]]) -> Iterable[N
         last = chosen[-1][0]
         own_lines = range(chosen[0][0], last + max(1, len(_read_block(lines, last, len(lines)))))
     for at, line in enumerate(lines):
-        named = (
+        line_addresses = (
             {match["address"].rstrip(".").lower() for match in recipient_report.ADDRESS.finditer(line)}
             if "@" in line
             else set()
         )
         if line.lstrip().startswith(">>>"):
-            command_to = next(iter(named), "")
+            command_to = next(iter(line_addresses), "")
         elif _REPLY.search(line):
-            said = "\n".join(_read_paragraph(lines, at))
-            about = named or ({command_to} - {""} if line.lstrip().startswith("<<<") else set())
-            for address in about:
-                replies.setdefault(address, []).append(said)
-            if len(common) < 5 and (len(chosen) == 1 or not (about or at in own_lines)):
-                common.append(said)
+            paragraph = "\n".join(_read_paragraph(lines, at))
+            addresses = line_addresses or ({command_to} - {""} if line.lstrip().startswith("<<<") else set())
+            for address in addresses:
+                replies.setdefault(address, []).append(paragraph)
+            if len(common) < 5 and (len(chosen) == 1 or not (addresses or at in own_lines)):
+                common.append(paragraph)
     # With several, what stands behind the first may be about another one.
     general = lines[: chosen[0][0]] if len(chosen) > 1 else lines
     context = "\n".join(line.strip() for line in general[:60] if line.strip())
@@ -184,27 +184,27 @@ def _attach_texts(lines: list[str], chosen: list[tuple[int, str]]) -> Iterable[N
         end = next((later for later, _ in chosen[n + 1 :] if later > at), len(lines)) if n < 1000 else at + 10
         own = "\n".join(_read_block(lines, at, end))
         if not _REPLY.search(own.replace(address, "")):
-            told = replies.get(address.lower())
-            own = "\n".join([*told[-2:], own] if told else [own, *common[:1]])
+            own_replies = replies.get(address.lower())
+            own = "\n".join([*own_replies[-2:], own] if own_replies else [own, *common[:1]])
         yield NamedRecipient(address, own, context)
 
 
 def _read_paragraph(lines: list[str], at: int) -> list[str]:
     """The line and those under it up to a blank one."""
-    said = []
+    paragraph = []
     for line in lines[at : at + 8]:
         if not line.strip():
             break
-        said.append(line.strip(" \t><"))
-    return said
+        paragraph.append(line.strip(" \t><"))
+    return paragraph
 
 
 def _read_block(lines: list[str], start: int, end: int) -> list[str]:
     """From the address to the next one, at most to the blank line after something was said."""
-    said: list[str] = []
+    block: list[str] = []
     for line in lines[start : min(end, start + _BLOCK_LINES)]:
-        if not line.strip() and len(said) > 1:
+        if not line.strip() and len(block) > 1:
             break
         if line.strip():
-            said.append(line.strip())
-    return said
+            block.append(line.strip())
+    return block

@@ -107,7 +107,7 @@ def judge_recipient(
     diagnostic = _GAVE_UP.sub("", diagnostic[: 4 * MAX_TEXT])
     text = " ".join(diagnostic.split())[:MAX_TEXT]
     reply = _find_reply(diagnostic)
-    told = reply.status or classify.find_status(reply.text)
+    reply_status = reply.status or classify.find_status(reply.text)
     answered = find_phase(text) or phase or Phase.RCPT
     verdict = _judge_reply(action, status, reply, answered)
     # One text at a time: put together, the end of one and the beginning of the next could make a phrase.
@@ -116,7 +116,7 @@ def judge_recipient(
         if not by_context.rule.startswith(UNINFORMATIVE_RULES):
             verdict = by_context
             break
-    return RecipientReport(recipient, action, status or told, reply.code, text, remote, original, verdict)
+    return RecipientReport(recipient, action, status or reply_status, reply.code, text, remote, original, verdict)
 
 
 def _find_reply(text: str) -> Reply:
@@ -143,15 +143,15 @@ def _judge_reply(action: str, status: str, reply: Reply, phase: Phase) -> Verdic
         # A status alone carries the class; a failure without either is final all the same.
         code = 450 if (status or reply.status).startswith("4") else 550
     # A status of the reply is the receiver's own; the field's may be the reporting host's guess.
-    told = reply.status if reply.status and not reply.status.endswith(".0.0") else status or reply.status
-    return classify.classify_reply(Reply(code, told, reply.text), phase)
+    best_status = reply.status if reply.status and not reply.status.endswith(".0.0") else status or reply.status
+    return classify.classify_reply(Reply(code, best_status, reply.text), phase)
 
 
 def find_phase(text: str) -> Phase | None:
     """The command that was answered, as the text tells it in words or by a transcript; None if it does not."""
     lower = " ".join(text.lower().split())  # Postfix breaks the line within "in reply to MAIL FROM"
-    if told := next((phase for phase, pattern in _PHASES if pattern.search(lower)), None):
-        return told
+    if named_phase := next((phase for phase, pattern in _PHASES if pattern.search(lower)), None):
+        return named_phase
     return find_transcript_phase(text)
 
 

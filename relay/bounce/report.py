@@ -86,9 +86,11 @@ def _read_mail(whole: lenient_mime.LenientPart) -> Report:
         return Report(ReportKind.ARF, complained.complainants, message_id, complained.feedback, sent_to)
     if failures := dsn.read_recipient_reports(dsn.find_status_parts(whole)):
         return Report(ReportKind.DSN, tuple(_with_explanations(failures, texts)), message_id, "", sent_to)
-    if told := ses_notification.read_notification(f"{notice}\n{rest}"):
-        kind = ReportKind.ARF if told.feedback else ReportKind.TEXT
-        return Report(kind, told.recipients, told.message_id or message_id, told.feedback, sent_to)
+    if notification := ses_notification.read_notification(f"{notice}\n{rest}"):
+        kind = ReportKind.ARF if notification.feedback else ReportKind.TEXT
+        return Report(
+            kind, notification.recipients, notification.message_id or message_id, notification.feedback, sent_to
+        )
     likely = _bounce_likelihood(texts)
     if likely and (failures := _recipients_in_text(texts)):
         # Where little speaks for a bounce, the words have to.
@@ -122,12 +124,12 @@ def _find_original(whole: lenient_mime.LenientPart) -> lenient_mime.LenientPart 
 
 def _find_message_id(whole: lenient_mime.LenientPart, original: lenient_mime.LenientPart | None, *texts: str) -> str:
     """The returned mail's: its own field, what a text says of it, else what the report says that it answers."""
-    told = original.get("message-id") if original else ""
-    if not told:
+    message_id = original.get("message-id") if original else ""
+    if not message_id:
         status = (part.text[:20_000] for part in whole.walk() if part.type in _TYPES_WITH_MESSAGE_ID)
         matches = (_MESSAGE_ID.search(each, 0, 200_000) for each in (*texts, *status))
-        told = next((match[1] for match in matches if match), "") or whole.get("in-reply-to")
-    return told.strip().partition(">")[0].strip("< ")[:1000]
+        message_id = next((match[1] for match in matches if match), "") or whole.get("in-reply-to")
+    return message_id.strip().partition(">")[0].strip("< ")[:1000]
 
 
 def _split_texts(whole: lenient_mime.LenientPart) -> tuple[str, str]:
@@ -178,50 +180,50 @@ def _recipients_in_text(texts: _MailTexts) -> list[RecipientReport]:
     senders = recipient_report.find_addresses(" ".join([texts.whole.get("from"), texts.whole.get("return-path")]))
     others, senders_own = (frozenset(each.lower() for each in addresses) for addresses in (texts.sent_to, senders))
     everything = f"{texts.notice}\n{_FIELDS.sub('', texts.rest)}"
-    named: list[prose_report.NamedRecipient] = []
+    recipients: list[prose_report.NamedRecipient] = []
     if failed := dict.fromkeys(recipient_report.find_addresses(" ".join(texts.whole.all("x-failed-recipients")))):
-        about = {
+        by_address = {
             one.address.lower(): one
             for one in prose_report.find_recipients(texts.notice, frozenset(), prose_report.Grade.MENTIONED)
         }
-        named = [
-            about.get(address.lower(), prose_report.NamedRecipient(address, texts.notice[:2000], ""))
+        recipients = [
+            by_address.get(address.lower(), prose_report.NamedRecipient(address, texts.notice[:2000], ""))
             for address in failed
         ]
-    named = (
-        named
+    recipients = (
+        recipients
         or prose_report.find_recipients(texts.notice, others, excluded=senders_own)
         or prose_report.find_recipients(everything, others, excluded=senders_own)
         or prose_report.find_recipients(texts.whole.get("subject"), others, excluded=senders_own)
         or prose_report.find_recipients(texts.notice, others, prose_report.Grade.MENTIONED, senders_own)
         or prose_report.find_recipients(texts.whole.get("subject"), others, prose_report.Grade.MENTIONED, senders_own)
     )
-    if not named and (domain := next((address.partition("@")[2] for address in senders), "")):
-        named = prose_report.find_bare_names(texts.notice, domain)
-    return _judge_recipients(named, texts)
+    if not recipients and (domain := next((address.partition("@")[2] for address in senders), "")):
+        recipients = prose_report.find_bare_names(texts.notice, domain)
+    return _judge_recipients(recipients, texts)
 
 
 def _recipients_in_original(texts: _MailTexts) -> list[RecipientReport]:
     """The recipient of the returned mail, if it has but one: the last resort."""
     values = list(texts.original.all("to")) if texts.original else [match[1] for match in _TO.finditer(texts.rest)][:1]
-    named = list(dict.fromkeys(recipient_report.find_addresses(" ".join(values))))
+    addresses = list(dict.fromkeys(recipient_report.find_addresses(" ".join(values))))
     # Mail to a list comes back to the list's own domain, and its To is no recipient.
     senders = {address.partition("@")[2].lower() for address in texts.sent_to}
-    if len(named) != 1 or named[0].partition("@")[2].lower() in senders:
+    if len(addresses) != 1 or addresses[0].partition("@")[2].lower() in senders:
         return []
-    return _judge_recipients([prose_report.NamedRecipient(named[0], texts.notice[:2000], "")], texts)
+    return _judge_recipients([prose_report.NamedRecipient(addresses[0], texts.notice[:2000], "")], texts)
 
 
-def _judge_recipients(named: list[prose_report.NamedRecipient], texts: _MailTexts) -> list[RecipientReport]:
+def _judge_recipients(recipients: list[prose_report.NamedRecipient], texts: _MailTexts) -> list[RecipientReport]:
     action, subject = _find_action(texts), texts.whole.get("subject")[:300]
     phase = (
         recipient_report.find_phase(texts.notice)
-        if len(named) == 1
+        if len(recipients) == 1
         else recipient_report.find_transcript_phase(texts.notice)
     )
     return [
         recipient_report.judge_recipient(one.address, action, "", one.text, (one.context, subject), phase=phase)
-        for one in named
+        for one in recipients
     ]
 
 
@@ -240,22 +242,22 @@ def _with_explanations(failures: list[RecipientReport], texts: _MailTexts) -> li
     of_all = recipient_report.find_phase(texts.notice)
     if (all(one.code for one in failures) and not of_all) or len(failures) > MAX_EXPLAINED:
         return failures
-    about = {
+    text_by_address = {
         one.address.lower(): one.text
         for one in prose_report.find_recipients(texts.notice, frozenset(), prose_report.Grade.MENTIONED)
     }
-    alone = texts.notice[:2000] if len(failures) == 1 else ""
+    whole_notice = texts.notice[:2000] if len(failures) == 1 else ""
     if len(failures) > 1:
         of_all = recipient_report.find_transcript_phase(texts.notice)
-    told = []
+    explained = []
     for one in failures:
-        words = about.get(one.recipient.lower(), "")
+        words = text_by_address.get(one.recipient.lower(), "")
         phase = recipient_report.find_phase(words) or of_all
         if not one.code or (phase and one.verdict.kind is BounceKind.HARD):
             diagnostic = one.text if one.code else f"{one.text}\n{words}".strip()
-            context = () if one.code else (alone,)
+            context = () if one.code else (whole_notice,)
             one = recipient_report.judge_recipient(
                 one.recipient, one.action, one.status, diagnostic, context, one.remote, one.original, phase
             )
-        told.append(one)
-    return told
+        explained.append(one)
+    return explained

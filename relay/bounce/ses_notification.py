@@ -27,29 +27,31 @@ def read_notification(text: str) -> SesNotification | None:
     """What the first notification in the text says; None if there is none, or of another kind."""
     if not any(word in text for word in _TYPE_KEYS):
         return None
-    told = _unwrap(text)
-    kind = told.get("notificationType") or told.get("eventType")
-    mail = _as_object(told.get("mail"))
+    notification = _unwrap(text)
+    kind = notification.get("notificationType") or notification.get("eventType")
+    mail = _as_object(notification.get("mail"))
     message_id = _as_text(_as_object(mail.get("commonHeaders")).get("messageId")).strip("<> ")[:1000]
     if kind == "Bounce":
-        bounce = _as_object(told.get("bounce"))
+        bounce = _as_object(notification.get("bounce"))
         return SesNotification(
             "", tuple(_judge_bounced(bounce, one) for one in _listed_recipients(bounce, "bounced")), message_id
         )
     if kind == "Complaint":
-        complaint = _as_object(told.get("complaint"))
+        complaint = _as_object(notification.get("complaint"))
         feedback = _as_text(complaint.get("complaintFeedbackType")).lower() or "abuse"
-        named = (_as_text(one.get("emailAddress")) for one in _listed_recipients(complaint, "complained"))
-        return SesNotification(feedback, arf.complaint_reports(feedback, map(dsn.recipient_mailbox, named)), message_id)
+        complainants = (_as_text(one.get("emailAddress")) for one in _listed_recipients(complaint, "complained"))
+        return SesNotification(
+            feedback, arf.complaint_reports(feedback, map(dsn.recipient_mailbox, complainants)), message_id
+        )
     return None
 
 
 def _unwrap(text: str) -> dict[str, object]:
     for _ in range(_MAX_WRAPPINGS):
-        told = _find_object(text)
-        text = _as_text(told.get("Message"))
-        if "mail" in told or not text:
-            return told
+        unwrapped = _find_object(text)
+        text = _as_text(unwrapped.get("Message"))
+        if "mail" in unwrapped or not text:
+            return unwrapped
     return _find_object(text)
 
 
@@ -63,10 +65,10 @@ def _find_object(text: str) -> dict[str, object]:
         if text[text.rfind("\n", 0, start) + 1 : start].strip():
             continue  # quoted, or within a sentence
         try:
-            told, _ = decoder.raw_decode(text, start)
+            found_object, _ = decoder.raw_decode(text, start)
         except (ValueError, RecursionError):
             continue
-        return _as_object(told)
+        return _as_object(found_object)
     return {}
 
 
@@ -76,14 +78,14 @@ def _judge_bounced(bounce: dict[str, object], one: dict[str, object]) -> Recipie
     status = _as_text(one.get("status")) or ("4.0.0" if passing else "")
     diagnostic = _as_text(one.get("diagnosticCode"))
     kind, semicolon, rest = diagnostic.partition(";")
-    said = rest.strip() if semicolon and kind.strip().lower() == "smtp" else diagnostic
+    reply_text = rest.strip() if semicolon and kind.strip().lower() == "smtp" else diagnostic
     if _as_text(bounce.get("bounceSubType")) in ("Suppressed", "OnAccountSuppressionList"):
-        said = f"{said} (on the suppression list)"
-    elif not said:
-        said = _SUBTYPE_TEXTS.get((_as_text(bounce.get("bounceType")), _as_text(bounce.get("bounceSubType"))), "")
+        reply_text = f"{reply_text} (on the suppression list)"
+    elif not reply_text:
+        reply_text = _SUBTYPE_TEXTS.get((_as_text(bounce.get("bounceType")), _as_text(bounce.get("bounceSubType"))), "")
     action = dsn.normalize_action(_as_text(one.get("action")) or "failed", status)
     return recipient_report.judge_recipient(
-        dsn.recipient_mailbox(_as_text(one.get("emailAddress"))), action, status, said
+        dsn.recipient_mailbox(_as_text(one.get("emailAddress"))), action, status, reply_text
     )
 
 
@@ -98,10 +100,10 @@ _SUBTYPE_TEXTS = {
 }
 
 
-def _listed_recipients(told: dict[str, object], which: str) -> list[dict[str, object]]:
-    listed = told.get(f"{which}Recipients")
-    named = [_as_object(one) for one in listed[: dsn.MAX_RECIPIENTS]] if isinstance(listed, list) else []
-    return [one for one in named if dsn.recipient_mailbox(_as_text(one.get("emailAddress")))]
+def _listed_recipients(section: dict[str, object], which: str) -> list[dict[str, object]]:
+    listed = section.get(f"{which}Recipients")
+    recipients = [_as_object(one) for one in listed[: dsn.MAX_RECIPIENTS]] if isinstance(listed, list) else []
+    return [one for one in recipients if dsn.recipient_mailbox(_as_text(one.get("emailAddress")))]
 
 
 def _as_object(value: object) -> dict[str, object]:

@@ -88,19 +88,19 @@ def _without_comments(text: str) -> str | None:
     if "(" not in text:
         return text
     out: list[str] = []
-    kept = depth = 0
+    text_from = depth = 0
     is_quoted = False
     for mark in _COMMENT_MARK.finditer(text):
         if mark[0] == '"' and not depth:
             is_quoted = not is_quoted
         elif mark[0] == "(" and not is_quoted:
             if not depth:
-                out += text[kept : mark.start()], " "
+                out += text[text_from : mark.start()], " "
             depth += 1
         elif mark[0] == ")" and depth:
             depth -= 1
-            kept = mark.end()
-    return None if depth else "".join(out) + text[kept:]
+            text_from = mark.end()
+    return None if depth else "".join(out) + text[text_from:]
 
 
 def _join_sections(raw: dict[str, str]) -> dict[str, str] | None:

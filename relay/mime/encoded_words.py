@@ -64,5 +64,5 @@ def _decode_payload(word: re.Match[bytes]) -> bytes:
 
 def _decode_adjacent(pieces: list[bytes], charset: str | None) -> str:
     """The text of words of one charset. They are decoded together if possible: a character may be split over two."""
-    together = charset_names.try_decode(b"".join(pieces), charset or "")
-    return together if together is not None else "".join(charset_names.decode(piece, charset or "") for piece in pieces)
+    joined = charset_names.try_decode(b"".join(pieces), charset or "")
+    return joined if joined is not None else "".join(charset_names.decode(piece, charset or "") for piece in pieces)

@@ -56,17 +56,17 @@ def edits_that_fit(
 ) -> set[int]:
     """The indexes of the events that can be made where a line ends only at the events that say so. Those that come
     first have the room first, and are made in lines that were too long before; nothing else is."""
-    kept: set[int] = set()
+    fitting: set[int] = set()
     for line in _split_at_ends(_lines(text, events), events, is_end):
         was_long = _was_long(text, line)
         room = MAX_LINE - (line.stop - line.begin)
         for n in sorted(range(line.first, line.past), key=lambda n: not is_first[n]):
             growth = events[n].length - (events[n].end - events[n].start)
             if is_first[n] if was_long else growth <= room:
-                kept.add(n)
+                fitting.add(n)
                 room -= growth
-    kept.update(n for n, ends in enumerate(is_end) if ends)
-    return kept
+    fitting.update(n for n, ends in enumerate(is_end) if ends)
+    return fitting
 
 
 def _split_at_ends(lines: Iterator["_Line"], events: Sequence[LineEdit], is_end: Sequence[bool]) -> Iterator["_Line"]:

@@ -108,14 +108,14 @@ def _decide_by_url(url: str, rules: LinkRules, codec: str) -> UrlDecision:
     if target is None:
         return UrlDecision("", "malformed", "", b"", "")
     host = link_url.find_host(url)
-    kept = ""
+    reason_kept = ""
     if host == link_url.find_host(rules.public_url) and _is_own(url, rules):
-        kept = "own_host"
+        reason_kept = "own_host"
     elif rules.exclude and any(host == name or host.endswith("." + name) for name in rules.exclude):
-        kept = "excluded_host"
+        reason_kept = "excluded_host"
     elif rules.list_unsubscribe and link_url.normalize_url(url) in rules.list_unsubscribe:
-        kept = "list_unsubscribe"
-    return UrlDecision("", kept, "" if kept else _last_reason(url, target, rules), target, host)
+        reason_kept = "list_unsubscribe"
+    return UrlDecision("", reason_kept, "" if reason_kept else _last_reason(url, target, rules), target, host)
 
 
 def _is_own(url: str, rules: LinkRules) -> bool:

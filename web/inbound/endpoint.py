@@ -117,8 +117,8 @@ class ProviderWebhooks:
 
     async def _read_body(self, request: Request, max_octets: int) -> bytes:
         """Raises HTTPException if the body is too large, before more of it is read; OSError for too many at once."""
-        said = request.headers.get("content-length", "")
-        if said.isascii() and said.isdigit() and int(said[:20]) > max_octets:
+        declared_length = request.headers.get("content-length", "")
+        if declared_length.isascii() and declared_length.isdigit() and int(declared_length[:20]) > max_octets:
             raise HTTPException(413)
         body = bytearray()
         try:
@@ -141,11 +141,11 @@ class ProviderWebhooks:
             if provider_event.text(message, "Type") == "SubscriptionConfirmation":
                 await self._sns.confirm(message)
             return _VerifiedPayload([])
-        said = provider_event.text(message, "Message")
-        if not said.lstrip().startswith("{"):
+        inner = provider_event.text(message, "Message")
+        if not inner.lstrip().startswith("{"):
             return _VerifiedPayload([])  # the test message that SES sends to a new topic
         return _VerifiedPayload(
-            list(ses.parse_events(_parse_json(said.encode()), provider_event.identifier(message, "MessageId")))
+            list(ses.parse_events(_parse_json(inner.encode()), provider_event.identifier(message, "MessageId")))
         )
 
     async def _read_sendgrid(self, body: bytes, request: Request) -> _VerifiedPayload:

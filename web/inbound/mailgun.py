@@ -60,13 +60,13 @@ def parse_events(data: object) -> Iterator[ProviderEvent]:
     if type_ is EventType.BOUNCED and provider_event.text(event, "severity") == "temporary":
         type_ = EventType.DEFERRED
     status = provider_event.get(event, "delivery-status")
-    code, said = (
+    code, reply_text = (
         provider_event.text(status, "code"),
         provider_event.reply(status, "message") or provider_event.reply(status, "description"),
     )
     if name == "rejected":
-        said = (
-            said
+        reply_text = (
+            reply_text
             or provider_event.reply(event, "reject", "reason")
             or provider_event.reply(event, "reject", "description")
         )
@@ -77,7 +77,7 @@ def parse_events(data: object) -> Iterator[ProviderEvent]:
         recipient=provider_event.identifier(event, "recipient"),
         message_id=provider_event.identifier(event, "message", "headers", "message-id"),
         status=provider_event.status(status, "enhanced-code"),
-        text=f"{code} {said}" if _CODE.fullmatch(code) and not said.startswith(code) else said,
+        text=f"{code} {reply_text}" if _CODE.fullmatch(code) and not reply_text.startswith(code) else reply_text,
         remote=provider_event.host(status, "mx-host") or "mailgun",
         reason=provider_event.identifier(event, "reason") or provider_event.identifier(event, "event"),
         held_by_provider=why.startswith("suppress-"),

@@ -58,9 +58,9 @@ def parse_events(data: object) -> Iterator[ProviderEvent]:
         type_ = EventType.COMPLAINED if record == "SpamComplaint" else type_
     receipt = provider_event.identifier(data, "MessageID")
     own = provider_event.identifier(data, "ID") or receipt + provider_event.identifier(data, when)
-    said = provider_event.reply(data, "Details")
-    if not said and kind not in _CLASSES:
-        said = provider_event.reply(
+    reply_text = provider_event.reply(data, "Details")
+    if not reply_text and kind not in _CLASSES:
+        reply_text = provider_event.reply(
             data, "Description"
         )  # of a type that we know, it is the same text each time: "(ex: …)"
     yield ProviderEvent(
@@ -69,7 +69,7 @@ def parse_events(data: object) -> Iterator[ProviderEvent]:
         at=provider_event.time(data, when),
         recipient=provider_event.identifier(data, "Recipient") or provider_event.identifier(data, "Email"),
         receipt=receipt,
-        text=said,
+        text=reply_text,
         remote="postmark",
         reason=provider_event.identifier(data, "Type") or record,
         held_by_provider=kind in _HELD,

@@ -147,17 +147,17 @@ def parse_batch(items: object, read: Callable[[object], Iterator[ProviderEvent]]
 
 def time(data: object, *path: str) -> datetime:
     """Seconds since 1970, ISO 8601, or as in mail. Raises MalformedPayloadError."""
-    said = text(data, *path)[:_MAX_TIME]
+    written = text(data, *path)[:_MAX_TIME]
     found = None
     with suppress(ValueError, OverflowError, OSError):
-        if math.isfinite(number := float(said)):
+        if math.isfinite(number := float(written)):
             found = datetime.fromtimestamp(number, UTC)
     if found is None:
         with suppress(ValueError):
-            found = datetime.fromisoformat(said)
+            found = datetime.fromisoformat(written)
     if found is None:
         with suppress(ValueError, TypeError, IndexError):
-            found = parsedate_to_datetime(said)
+            found = parsedate_to_datetime(written)
     if found is None or not 1971 < found.year < 9000:
-        raise MalformedPayloadError(f"{'.'.join(path)}: no time: {said[:40]!r}")
+        raise MalformedPayloadError(f"{'.'.join(path)}: no time: {written[:40]!r}")
     return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)

@@ -28,7 +28,7 @@ def make_late_report(config: Config, provider: str, one: ProviderEvent, message:
     )
     judged = recipient_report.judge_recipient(one.recipient, action, one.status, one.text, remote=one.remote)
     code = judged.code or (250 if one.type is EventType.DELIVERED else 0)
-    said = judged.text_without_code or f"{provider} says so: {one.reason}"
+    reply_text = judged.text_without_code or f"{provider} says so: {one.reason}"
     now = datetime.now(UTC)
     report = LateReport(
         id=ids.new(now),
@@ -41,7 +41,7 @@ def make_late_report(config: Config, provider: str, one: ProviderEvent, message:
             phase=late_reports.REPORT_PHASE,
             code=code,
             status=judged.status,
-            text=said,
+            text=reply_text,
             took_ms=0,
         ),
         reasons=(one.reason, "report"),

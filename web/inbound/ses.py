@@ -58,8 +58,10 @@ def _parse_recipients(data: object, name: str, notification: str) -> Iterator[Pr
             if isinstance(one, str)
             else provider_event.identifier(one, "emailAddress")
         )
-        status, said = provider_event.status(one, "status"), provider_event.reply(one, "diagnosticCode")
-        if (kind, sub_type) == ("Transient", "General") and not (status or said or provider_event.text(one, "action")):
+        status, reply_text = provider_event.status(one, "status"), provider_event.reply(one, "diagnosticCode")
+        if (kind, sub_type) == ("Transient", "General") and not (
+            status or reply_text or provider_event.text(one, "action")
+        ):
             continue  # SES reports an absence note so; it is no failure
         yield ProviderEvent(
             type=EventType.BOUNCED if held_by_provider else type_,
@@ -68,7 +70,7 @@ def _parse_recipients(data: object, name: str, notification: str) -> Iterator[Pr
             recipient=recipient,
             **_mail_fields(data),
             status=status,
-            text=said or provider_event.reply(event, "smtpResponse"),
+            text=reply_text or provider_event.reply(event, "smtpResponse"),
             remote=provider_event.host(event, "reportingMTA") or "ses",
             reason=(
                 provider_event.identifier(event, "bounceSubType")
@@ -78,7 +80,7 @@ def _parse_recipients(data: object, name: str, notification: str) -> Iterator[Pr
             ),
             held_by_provider=held_by_provider,
             provider_class=_CLASSES.get((kind, sub_type)),
-            may_be_hard=kind == "Permanent" or bool(said),
+            may_be_hard=kind == "Permanent" or bool(reply_text),
         )
 
 

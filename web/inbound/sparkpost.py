@@ -50,8 +50,8 @@ def parse_events(data: object) -> EventBatch:
 
 
 def _parse_event(one: object) -> Iterator[ProviderEvent]:
-    held = provider_event.get(one, "msys")
-    event = next(iter(held.values()), None) if isinstance(held, dict) else None
+    wrapper = provider_event.get(one, "msys")
+    event = next(iter(wrapper.values()), None) if isinstance(wrapper, dict) else None
     name, number = provider_event.text(event, "type"), provider_event.text(event, "bounce_class")
     type_ = _TYPES.get(name)
     if type_ is None or (type_ is EventType.BOUNCED and number in _ANSWERS):

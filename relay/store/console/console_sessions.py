@@ -68,8 +68,8 @@ def note_session_use(connection: sa.Connection, session_digest: str, now: dateti
 def list_sessions(connection: sa.Connection, now: datetime) -> Sequence[sa.RowMapping]:
     """All that last, the one that was used last first."""
     table = console_tables.console_session
-    wanted = sa.select(table).where(table.c.expires_at > now).order_by(table.c.used_at.desc(), table.c.digest)
-    return connection.execute(wanted).mappings().all()
+    query = sa.select(table).where(table.c.expires_at > now).order_by(table.c.used_at.desc(), table.c.digest)
+    return connection.execute(query).mappings().all()
 
 
 def end_session(connection: sa.Connection, session_digest: str) -> bool:

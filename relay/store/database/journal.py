@@ -88,31 +88,31 @@ class Journal:
             if self._file is not None:
                 os.close(self._file)
                 self._file = None
-        held: list[tuple[Path, int]] = []
+        locked: list[tuple[Path, int]] = []
         try:
             for path in sorted([*self._directory.glob(f"*{SUFFIX}"), *self._directory.glob(_LIVE)]):
                 file = _open_locked(path)
                 if file is not None:
-                    held.append((path, file))
-            yield [path for path, _ in held]
+                    locked.append((path, file))
+            yield [path for path, _ in locked]
         finally:
-            for _, file in held:
+            for _, file in locked:
                 os.close(file)
 
     def remove_lines_with(self, word: str) -> int:
         """Takes the lines with that word, in any case, out of every file that no living process holds, and of those
         that can never be read. Returns how many."""
-        gone = 0
+        removed = 0
         with self.lock_files() as paths:
             for path in [*paths, *self._directory.glob("*.bad")]:
                 lines = read_lines(path)
-                kept = [line for line in lines if word.lower().encode() not in line.lower()]
-                gone += len(lines) - len(kept)
-                if len(kept) < len(lines):
+                remaining = [line for line in lines if word.lower().encode() not in line.lower()]
+                removed += len(lines) - len(remaining)
+                if len(remaining) < len(lines):
                     draft = path.with_suffix(".draft")
-                    draft.write_bytes(b"".join(line + b"\n" for line in kept))
+                    draft.write_bytes(b"".join(line + b"\n" for line in remaining))
                     draft.replace(path)
-        return gone
+        return removed
 
     def mentions(self, word: str) -> bool:
         """Whether any file has that word, in any case; also one that a living process holds."""

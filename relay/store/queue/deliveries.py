@@ -85,8 +85,8 @@ def insert_messages(connection: sa.Connection, many: Sequence[NewMessage]) -> No
             detail=message.client,
         )
         happened.append(accepted)
-        for given in new.outcomes:
-            outcome = outcomes.apply_repeated_failure(connection, message.id, given)
+        for new_outcome in new.outcomes:
+            outcome = outcomes.apply_repeated_failure(connection, message.id, new_outcome)
             judged.append((message.id, outcome))
             deliveries[outcome.number] |= outcomes.delivery_columns(outcome) | {
                 "attempts": outcomes.attempts_to_add(outcome)
@@ -120,16 +120,16 @@ def find_message(connection: sa.Connection, message_id: str) -> Message | None:
 
 def find_content(connection: sa.Connection, message_id: str) -> bytes | None:
     """A message's octets as they were accepted; None if they are deleted."""
-    kept: bytes | None = connection.scalar(
+    octets: bytes | None = connection.scalar(
         sa.select(tables.content.c.octets).where(tables.content.c.message == message_id)
     )
-    return kept
+    return octets
 
 
 def find_with_content(connection: sa.Connection, message_id: str) -> tuple[Message, bytes] | None:
     """A message and its octets; None if either is gone."""
-    row, kept = find_message(connection, message_id), find_content(connection, message_id)
-    return (row, kept) if row is not None and kept is not None else None
+    row, octets = find_message(connection, message_id), find_content(connection, message_id)
+    return (row, octets) if row is not None and octets is not None else None
 
 
 def list_open_deliveries(connection: sa.Connection, limit: int) -> Sequence[sa.RowMapping]:
@@ -151,23 +151,23 @@ def list_open_deliveries(connection: sa.Connection, limit: int) -> Sequence[sa.R
 def list_deliveries(connection: sa.Connection, message_id: str, number: int | None = None) -> list[Delivery]:
     """A message's deliveries, or the one of that number, in order."""
     table = tables.delivery
-    wanted = sa.select(table).where(table.c.message == message_id).order_by(table.c.number)
+    query = sa.select(table).where(table.c.message == message_id).order_by(table.c.number)
     if number is not None:
-        wanted = wanted.where(table.c.number == number)
-    return [Delivery(**row) for row in connection.execute(wanted).mappings()]
+        query = query.where(table.c.number == number)
+    return [Delivery(**row) for row in connection.execute(query).mappings()]
 
 
 def resume_waiting_for_login(connection: sa.Connection, now: datetime, logins: Collection[str]) -> None:
     """Makes deliveries due that wait for those users' credentials."""
     table, message = tables.delivery, tables.message
-    theirs = sa.select(message.c.id).where(message.c.login.in_(logins))
+    messages_of_logins = sa.select(message.c.id).where(message.c.login.in_(logins))
     connection.execute(
         sa.update(table)
         .where(
             table.c.next_attempt_at > now,
             table.c.category == "upstream_auth",
             table.c.crashes < leases.MAX_CRASHES,
-            table.c.message.in_(theirs),
+            table.c.message.in_(messages_of_logins),
         )
         .values(next_attempt_at=now)
     )

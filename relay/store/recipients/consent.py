@@ -28,13 +28,13 @@ def change_consent(connection: sa.Connection, wish: ConsentChange) -> None:
     """Records consent. The last one counts, except that a mail's header does not overrule the recipient or the API."""
     table, policy = tables.consent, identities.policy_for(connection)
     for mailbox in wish.mailboxes:
-        mine = table.c.address.in_(policy.possible_names(mailbox))
-        before = connection.execute(sa.select(table.c.is_yes, table.c.source).where(mine)).first()
+        is_this_address = table.c.address.in_(policy.possible_names(mailbox))
+        before = connection.execute(sa.select(table.c.is_yes, table.c.source).where(is_this_address)).first()
         if not mailbox or (wish.source == HEADER and before and before.source != HEADER):
             continue
         if before and (before.is_yes, before.source) == (wish.is_yes, wish.source):
             continue
-        connection.execute(sa.delete(table).where(mine))
+        connection.execute(sa.delete(table).where(is_this_address))
         if wish.is_yes is not None:
             row = {"address": policy.stored_name(mailbox), "is_yes": wish.is_yes, "at": wish.at, "source": wish.source}
             connection.execute(sa.insert(table), row)
@@ -43,14 +43,14 @@ def change_consent(connection: sa.Connection, wish: ConsentChange) -> None:
 def find_consent(connection: sa.Connection, mailbox: str) -> sa.RowMapping | None:
     """`is_yes`, `at` and `source` of what was last said; None where nothing was."""
     table = tables.consent
-    mine = sa.select(table).where(table.c.address.in_(identities.policy_for(connection).possible_names(mailbox)))
-    return connection.execute(mine).mappings().first()
+    entries = sa.select(table).where(table.c.address.in_(identities.policy_for(connection).possible_names(mailbox)))
+    return connection.execute(entries).mappings().first()
 
 
 def opted_out_themselves(connection: sa.Connection, mailbox: str) -> bool:
     """Whether it was the recipient who said no."""
-    said = find_consent(connection, mailbox)
-    return said is not None and not said["is_yes"] and said["source"] == RECIPIENT
+    answer = find_consent(connection, mailbox)
+    return answer is not None and not answer["is_yes"] and answer["source"] == RECIPIENT
 
 
 # Made once: making a statement takes longer than running it, and every hit asks.
@@ -62,18 +62,19 @@ _FIND_CONSENT = sa.select(tables.consent.c.address, tables.consent.c.is_yes).whe
 def find_untracked(connection: sa.Connection, mailboxes: Iterable[str]) -> set[str]:
     """Which of the addresses are not to be tracked, as canonical addresses."""
     policy = identities.policy_for(connection)
-    named = policy.canonical_by_name(mailboxes)
-    return untracked_among(named.values(), find_answers(connection, named), is_required=policy.requires_consent)
+    canonical_by_name = policy.canonical_by_name(mailboxes)
+    answers = find_answers(connection, canonical_by_name)
+    return untracked_among(canonical_by_name.values(), answers, is_required=policy.requires_consent)
 
 
-def find_answers(connection: sa.Connection, named: Mapping[str, str]) -> dict[str, bool]:
+def find_answers(connection: sa.Connection, canonical_by_name: Mapping[str, str]) -> dict[str, bool]:
     """Who said yes or no of those behind these names, by canonical address."""
-    names = sorted(named)
+    names = sorted(canonical_by_name)
     found: dict[str, bool] = {}
     for at in range(0, len(names), _CHUNK):
         for row in connection.execute(_FIND_CONSENT, {"names": names[at : at + _CHUNK]}):
-            who = named[row.address]
-            found[who] = row.is_yes and found.get(who, True)  # a no counts, under whatever name
+            canonical = canonical_by_name[row.address]
+            found[canonical] = row.is_yes and found.get(canonical, True)  # a no counts, under whatever name
     return found
 
 

@@ -30,9 +30,9 @@ class RecipientFilter(NamedTuple):
 def find_filters(connection: sa.Connection, questions: Sequence[Question]) -> list[RecipientFilter]:
     """The filter for each message, in order, with a statement for each table."""
     policy = identities.policy_for(connection)
-    named = policy.canonical_by_name(mailbox for question in questions for mailbox in question.mailboxes)
-    entries = suppressions.find_entries(connection, named)
-    answers = consent.find_answers(connection, named)
+    canonical_by_name = policy.canonical_by_name(mailbox for question in questions for mailbox in question.mailboxes)
+    entries = suppressions.find_entries(connection, canonical_by_name)
+    answers = consent.find_answers(connection, canonical_by_name)
     filters: list[RecipientFilter] = []
     for question in questions:
         addresses = {address.canonical(mailbox) for mailbox in question.mailboxes}

@@ -93,9 +93,9 @@ def read_csv(lines: Iterable[str], defaults: ImportDefaults) -> Iterator[Suppres
             yield InvalidRecord(number, str(error))
             continue
         if not columns:
-            named = [_COLUMN_OF.get(re.sub(r"[\s_-]", "", cell.lower()), "") for cell in cells]
-            if "address" in named and not any("@" in cell for cell in cells):
-                columns, delimiter = named, delimiter or _delimiter(text)
+            column_names = [_COLUMN_OF.get(re.sub(r"[\s_-]", "", cell.lower()), "") for cell in cells]
+            if "address" in column_names and not any("@" in cell for cell in cells):
+                columns, delimiter = column_names, delimiter or _delimiter(text)
                 continue
             columns = ["address"]
         row: dict[str, str] = {}
@@ -132,18 +132,18 @@ def _parse_cell(cell: str) -> str:
 
 def _records(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
     """Each record with the number of its first line. A quoted field may hold line ends."""
-    held: list[str] = []
+    pending: list[str] = []
     first = 1
     for number, line in enumerate(lines, 1):
-        held.append(line)
-        if sum(one.count('"') for one in held) % 2 and len(held) < _MAX_RECORD:
+        pending.append(line)
+        if sum(one.count('"') for one in pending) % 2 and len(pending) < _MAX_RECORD:
             continue
-        if len(held) < _MAX_RECORD:
-            yield first, "".join(held)
+        if len(pending) < _MAX_RECORD:
+            yield first, "".join(pending)
         else:  # the quote was a mistake: each line is read by itself
-            yield from enumerate(held, first)
-        held, first = [], number + 1
-    yield from enumerate(held, first)
+            yield from enumerate(pending, first)
+        pending, first = [], number + 1
+    yield from enumerate(pending, first)
 
 
 def _delimiter(text: str) -> str:
@@ -153,10 +153,10 @@ def _delimiter(text: str) -> str:
 def _parse_entry(row: dict[str, str], defaults: ImportDefaults) -> SuppressionEntry:
     """Raises ValueError with a sentence for the person who has the file."""
     mailbox = _parse_mailbox(row.get("address", ""))
-    said, evidence = row.get("reason", ""), row.get("evidence", "")
-    reason = _parse_reason(said) or _parse_reason(evidence) or defaults.reason
-    if said.lower() not in REASONS and " " in said:  # SendGrid has the reply itself here
-        evidence = f"{said} {evidence}".strip()
+    reason_cell, evidence = row.get("reason", ""), row.get("evidence", "")
+    reason = _parse_reason(reason_cell) or _parse_reason(evidence) or defaults.reason
+    if reason_cell.lower() not in REASONS and " " in reason_cell:  # SendGrid has the reply itself here
+        evidence = f"{reason_cell} {evidence}".strip()
     stream = row.get("stream", "").lower()
     scope = row.get("scope", "").lower() or (STREAM if stream else "")
     if not scope:

@@ -170,5 +170,5 @@ _FIND_EVENT = sa.select(tables.event.c.id).where(tables.event.c.id == sa.bindpar
 @cache
 def _increment(counter: str) -> sa.Update:
     table = tables.delivery
-    mine = table.c.message == sa.bindparam("of_message"), table.c.number == sa.bindparam("of_number")
-    return sa.update(table).where(*mine).values({counter: table.c[counter] + 1})
+    is_delivery = table.c.message == sa.bindparam("of_message"), table.c.number == sa.bindparam("of_number")
+    return sa.update(table).where(*is_delivery).values({counter: table.c[counter] + 1})

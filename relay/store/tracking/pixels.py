@@ -99,8 +99,8 @@ def record_pixel_hit(connection: sa.Connection, hit: "Hit") -> bool:
 
 def list_pixels(connection: sa.Connection, limit: int, before: str = "") -> list[PixelSummary]:
     """Pixels, the newest first, older than the one with the id `before`."""
-    wanted = _select_summaries().order_by(console_tables.pixel.c.id.desc()).limit(limit)
-    return _summaries(connection, wanted.where(console_tables.pixel.c.id < before) if before else wanted)
+    query = _select_summaries().order_by(console_tables.pixel.c.id.desc()).limit(limit)
+    return _summaries(connection, query.where(console_tables.pixel.c.id < before) if before else query)
 
 
 def find_pixel(connection: sa.Connection, id_or_name: str) -> PixelSummary | None:
@@ -115,8 +115,8 @@ def find_pixel(connection: sa.Connection, id_or_name: str) -> PixelSummary | Non
 def list_pixel_log(connection: sa.Connection, pixel: str) -> list[PixelLogLine]:
     """The latest hits of a pixel, the newest first, with quick repeats grouped."""
     table = console_tables.pixel_hit
-    wanted = sa.select(table).where(table.c.pixel == pixel).order_by(table.c.id.desc()).limit(MAX_HITS)
-    return group_repeats(PixelHit(**row) for row in connection.execute(wanted).mappings())
+    query = sa.select(table).where(table.c.pixel == pixel).order_by(table.c.id.desc()).limit(MAX_HITS)
+    return group_repeats(PixelHit(**row) for row in connection.execute(query).mappings())
 
 
 def group_repeats(hits: Iterable[PixelHit]) -> list[PixelLogLine]:
