@@ -1,4 +1,4 @@
-"""What every table of `config.toml` is."""
+"""The base of every table of `config.toml`."""
 
 from pydantic import BaseModel, ConfigDict, SecretStr
 
@@ -6,6 +6,6 @@ NO_SECRET = SecretStr("")
 
 
 class ConfigTable(BaseModel):
-    """A table: frozen, and closed to keys that it does not know."""
+    """A table. It is frozen, and unknown keys in it are faults."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, validate_default=False)

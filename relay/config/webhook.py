@@ -1,4 +1,4 @@
-"""`[[webhook]]`: who is told of events, of which, and in which words."""
+"""`[[webhook]]`: the endpoints that get events, which events, and in which format."""
 
 from datetime import timedelta
 from typing import TYPE_CHECKING, Literal

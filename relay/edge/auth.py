@@ -26,7 +26,7 @@ _MAX_CONCURRENT, _MAX_WAITING, _MAX_CONCURRENT_BY_ADDRESS = 2, 64, 2
 
 
 async def run_exchange(mechanism: str, initial: str | None, send_challenge: SendChallenge) -> tuple[str, str]:
-    """Name and password, after as many challenges as the mechanism wants. Raises RefusedError."""
+    """Name and password, after the challenges that the mechanism needs. Raises RefusedError."""
     if mechanism == "PLAIN":
         response = _decode_base64(initial.encode()) if initial else _decode_base64(await send_challenge(b""))
         parts = response.split(b"\0")
@@ -50,13 +50,13 @@ class PasswordGuesses:
         self._slots: dict[str, asyncio.Semaphore] = {}
 
     def check_failures(self, ip: str) -> None:
-        """Raises RefusedError where the address or a network around it had too many wrong passwords."""
+        """Raises RefusedError if the address or a network around it had too many wrong passwords."""
         if self._failures.is_over(ip, time.monotonic()):
             raise refusal(421, "4.7.0", "too many failed logins from your network, try again later")
 
     @contextlib.asynccontextmanager
     async def password_attempt(self, ip: str) -> AsyncIterator[None]:
-        """While a password is checked. Clients of one address wait for each other, and never for all places."""
+        """Holds a place while a password is checked. Clients of one address never take all places."""
         network = clients.networks_of(ip)[0]
         self._attempts[network] += 1
         try:

@@ -1,8 +1,8 @@
 """The connections that are open: how many of each network, and in all.
 
 In: the address of a client that connects, and whether it may relay.  Out: a slot, or a refusal.  A stranger counts by
-its network and by two wider ones (`relay.clients`), and strangers together take at most a quarter of all places:
-whoever fills them keeps no client out that may relay. In memory, of this process alone.
+its network and by two wider ones (`relay.clients`). Strangers together take at most a quarter of all places, so they
+never keep out a client that may relay. The counts are in memory, for this process alone.
 """
 
 from collections import Counter
@@ -45,7 +45,7 @@ class ConnectionLimits:
         self._counts: Counter[str] = Counter()
 
     def take_slot(self, ip: str, *, may_relay: bool) -> ConnectionSlot:
-        """A slot for that client. Raises RefusedError where its network, or everybody, has too many."""
+        """A slot for that client. Raises RefusedError if its network, or all clients together, have too many."""
         # A network that may relay is one's own: each machine there has what an address may have.
         own_network, *wide = (ip,) if may_relay else clients.networks_of(ip)
         if self._counts[own_network] >= self._max_per_address:

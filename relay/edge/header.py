@@ -1,7 +1,7 @@
 """The header section of an accepted message: that it exists, and that it is within its limits.
 
-In: octets, CRLF-ended.  Out: the same with an empty line in front where they are text only, so that fields which are
-added later stay apart from it; and the section as spans.  RFC 5322 §2.1, §2.2; mbox as in RFC 4155.
+In: octets, CRLF-ended.  Out: the same, with an empty line in front if they are text only, so that fields which are
+added later are not part of the text; and the section as spans.  RFC 5322 §2.1, §2.2; mbox as in RFC 4155.
 """
 
 import re
@@ -13,7 +13,7 @@ from relay.reply import refusal
 MAX_OCTETS = 1 << 20
 MAX_LINES = 20_000
 _FIELD = re.compile(rb"[!-9;-~]{1,2000}+[ \t]{0,2000}+:")
-# What cron, mbox tools and `sendmail -oi < mail` put first; several where a mail was saved twice.
+# The line that cron, mbox tools and `sendmail -oi < mail` put first; several lines if a mail was saved twice.
 _FROM_LINES = re.compile(rb"(?:>{0,100}+From [^\n]{0,2000}+\n){1,10}+(?=[!-9;-~]{1,2000}+[ \t]{0,2000}+:)")
 
 

@@ -1,7 +1,7 @@
 """The address of a client behind a load balancer: the PROXY protocol's header, versions 1 and 2.
 
-In: a connection's first octets.  Out: the client's address. The header is a claim, and anybody can make
-one: it is read on listeners marked for it alone, and there from networks that are trusted.
+In: a connection's first octets.  Out: the client's address. Anybody can send such a header, so it is read only on
+listeners that are marked for it, and only from trusted networks.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """Read what a client has sent, by line or by block.  RFC 5321 §2.3.8.
 
-What follows a message's dot is put back and read as commands (RFC 2920), also after the client has
-closed its half of the connection.
+Octets behind a message's dot are put back and read as commands (RFC 2920), also after the client has closed its half of
+the connection.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ _BLOCK = 1 << 20
 
 
 class LineTooLongError(Exception):
-    """The line was longer than may be. It has been read to its end."""
+    """The line was longer than allowed. It has been read to its end."""
 
 
 class CommandReader:
@@ -31,7 +31,7 @@ class CommandReader:
         return not self._octets and not self._reader._buffer  # type: ignore[attr-defined]  # no peek
 
     async def read_line(self, max_octets: int) -> bytes:
-        """The next line without its end. Raises LineTooLongError; IncompleteReadError where nothing more comes."""
+        """The next line without its end. Raises LineTooLongError; IncompleteReadError at the end of the stream."""
         is_too_long, searched = False, 0
         while (end := self._octets.find(b"\n", searched)) < 0:
             if len(self._octets) > max_octets:
@@ -46,7 +46,7 @@ class CommandReader:
         return line
 
     async def read_block(self) -> bytes:
-        """Whatever is here, at least one octet. Raises IncompleteReadError where nothing more comes."""
+        """The octets that are here, at least one. Raises IncompleteReadError at the end of the stream."""
         if not self._octets:
             return await self._receive()
         block = bytes(self._octets)
@@ -54,11 +54,11 @@ class CommandReader:
         return block
 
     def put_back(self, octets: bytes) -> None:
-        """These come next."""
+        """Puts octets back: they are read next."""
         self._octets[:0] = octets
 
     def discard(self) -> None:
-        """Drops what was sent ahead (RFC 3207 §4.2: what came before TLS is not trusted)."""
+        """Drops octets that were sent ahead (RFC 3207 §4.2: nothing from before TLS is trusted)."""
         self._octets.clear()
 
     async def _receive(self) -> bytes:

@@ -37,8 +37,8 @@ _TOKEN_CHARACTERS = 50  # characters
 
 
 def payload(event: WebhookEvent, secret: str, timestamp: int) -> dict[str, Any] | None:  # Any: JSON
-    """The object, signed as of that time (seconds since 1970); None for what Mailgun has no word for, and what is
-    of nobody or of several at once."""
+    """The object, signed as of that time (seconds since 1970). None for an event that Mailgun does not have, and for
+    an event without exactly one recipient."""
     if len(event.recipients) != 1 or event.type not in _NAMES:
         return None
     token = hashlib.sha256(f"{event.id} {timestamp}".encode()).hexdigest()[:_TOKEN_CHARACTERS]

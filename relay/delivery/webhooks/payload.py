@@ -41,8 +41,8 @@ class WebhookRequest(NamedTuple):
 
 
 def compose_request(endpoint: Endpoint, event: WebhookEvent, timestamp: int) -> WebhookRequest | None:
-    """The request, signed as of that time (seconds since 1970). None: the format has no word for it, or it is a
-    machine's hit and the endpoint wants none."""
+    """The request, signed as of that time (seconds since 1970). None: the format has no such event, or it is a hit
+    of a machine and the endpoint wants none."""
     is_hit = event.type in (EventType.OPENED, EventType.CLICKED)
     if is_hit and event.verdict == "machine" and not endpoint.machines and endpoint.format != webhook_format.WAYPOST:
         return None

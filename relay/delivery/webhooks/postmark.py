@@ -1,7 +1,7 @@
 """Events in the format of Postmark's webhooks: one JSON object, told apart by `RecordType`.
 
-Postmark has no word for accepted mail, nor for mail that is not sent because its address is suppressed: those are
-not told. https://postmarkapp.com/developer/webhooks/webhooks-overview
+Postmark has no event for accepted mail, nor for mail that is not sent because its address is suppressed: these are
+not sent. https://postmarkapp.com/developer/webhooks/webhooks-overview
 """
 
 from typing import Any
@@ -28,7 +28,7 @@ _TYPES = {FailureClass.HARD: "HardBounce", FailureClass.SOFT: "SoftBounce", Fail
 
 
 def payload(event: WebhookEvent) -> dict[str, Any] | None:  # Any: JSON
-    """The object; None for what Postmark would not tell."""
+    """The object; None for an event that Postmark does not have."""
     at = json_objects.format_time(event.at)
     about = {
         "MessageID": event.message,
@@ -67,7 +67,7 @@ def _bounce(event: WebhookEvent, type_: str) -> dict[str, Any]:  # Any: JSON
     code, name, description = _BOUNCES[type_]
     return {
         "RecordType": "Bounce",
-        "ID": int.from_bytes(ids.to_octets(event.id)[:8], "big") >> 1,  # of 63 bits, as theirs
+        "ID": int.from_bytes(ids.to_octets(event.id)[:8], "big") >> 1,  # 63 bits, as Postmark's ids
         "Type": type_,
         "TypeCode": code,
         "Name": name,
@@ -85,7 +85,7 @@ def _bounce(event: WebhookEvent, type_: str) -> dict[str, Any]:  # Any: JSON
 
 
 def _visitor(event: WebhookEvent) -> dict[str, Any]:  # Any: JSON
-    """Places and programs are not looked up: their fields are there and empty."""
+    """The fields for place and program. They are empty, because we do not look these up."""
     place = dict.fromkeys(("CountryISOCode", "Country", "RegionISOCode", "Region", "City", "Zip", "Coords"), "")
     return {
         "UserAgent": event.user_agent,

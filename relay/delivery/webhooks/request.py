@@ -116,9 +116,9 @@ class _PublicOnly(httpcore.AsyncNetworkBackend):
 
 
 def _transport(backend: httpcore.AsyncNetworkBackend) -> httpx.AsyncHTTPTransport:
-    """httpx's own, with connections that `backend` opens. TLS is of the name in the URL, whatever is connected to."""
+    """httpx's transport, with connections that `backend` opens. TLS verifies the name in the URL, not the address."""
     made = httpx.AsyncHTTPTransport(trust_env=False)
-    # httpx has no door for a backend; a test notices if it puts its pool elsewhere.
+    # httpx offers no way to pass a backend; a test notices if it puts its pool elsewhere.
     made._pool = httpcore.AsyncConnectionPool(
         ssl_context=ssl.create_default_context(),
         max_connections=None,

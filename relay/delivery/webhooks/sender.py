@@ -113,7 +113,7 @@ class WebhookSender:
         self._wake_event.set()
         with contextlib.suppress(TimeoutError):  # a database that hangs is not waited for
             async with asyncio.timeout(limit_s):
-                await self._is_idle.wait()  # what it was about to start counts as under way
+                await self._is_idle.wait()  # requests that it was about to start count as under way
         if self._tasks:
             await asyncio.wait(set(self._tasks), timeout=limit_s)
         for task in set(self._tasks):
@@ -215,9 +215,7 @@ class WebhookSender:
     ) -> WebhookLogRow:
         """The entry for the webhook's log."""
         now, again = self._now(), None
-        is_veiled = (
-            self._store.identity_policy.redacts
-        )  # then a log would be one more place where people are written down
+        is_veiled = self._store.identity_policy.redacts  # otherwise the log would be one more place that names people
         if not response.is_success and not payload.is_permanent_refusal(to.format, response.code):
             wait, attempts = requested_wait(response, now), row.attempts + 1
             again = next_attempt(to.retry, attempts, row.first_at or now, now, self._jitter(), wait)

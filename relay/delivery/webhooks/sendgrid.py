@@ -50,7 +50,7 @@ _DROPPED = {
 
 
 def payload(event: WebhookEvent) -> list[dict[str, Any]] | None:  # Any: JSON
-    """The array; None where no recipient is known, whom each of its objects names."""
+    """The array; None if no recipient is known: each of its objects names one."""
     objects = [
         dict(event.meta)
         | {

@@ -15,7 +15,7 @@ BUSY_TIMEOUT_S = 5.0
 DATABASE_FILE = "waypost.db"
 _damaged_files: set[tuple[int, int]] = set()  # files in which a connection of this process has met damage
 DEFAULT_POLICY = identities.IdentityPolicy()
-# A PostgreSQL server that has gone without a word is found within a minute, also by who waits for its answer.
+# Finds within a minute that a PostgreSQL server is gone without a word, also while an answer is awaited.
 _POSTGRESQL_OPTIONS = {
     "connect_timeout": round(BUSY_TIMEOUT_S),
     "tcp_user_timeout": 30_000,  # ms
@@ -38,10 +38,10 @@ def is_missing(database_url: str) -> bool:
 def open_engine(
     database_url: str, *, writes: bool, policy: identities.IdentityPolicy = DEFAULT_POLICY, creates: bool = False
 ) -> sa.Engine:
-    """An engine whose connections know how people are written down. Only one that `creates` makes a missing file.
+    """An engine whose connections know how addresses are stored. A missing file is made only if it `creates`.
 
-    One that writes takes SQLite's write lock when a transaction begins, so that none fails half-way for want of it;
-    one that only reads never waits for a writer (WAL)."""
+    An engine that writes takes SQLite's write lock when a transaction begins, so that no transaction fails half-way for
+    lack of it. An engine that only reads never waits for a writer (WAL)."""
     if not database_url.startswith("sqlite"):
         return sa.create_engine(
             database_url,
@@ -52,7 +52,7 @@ def open_engine(
             connect_args=_POSTGRESQL_OPTIONS,
         )
     path = sa.make_url(database_url).database or ""
-    # A file that was moved away is not made anew, or what comes back would find a stranger's log beside it.
+    # If the file was moved away, no new one is made: the file that comes back would find a foreign log beside it.
     name = f"file:{quote(path)}?mode={'rwc' if creates else 'rw'}"
     engine = sa.create_engine(
         database_url,
@@ -67,8 +67,8 @@ def open_engine(
         connection.isolation_level = None  # the driver's own BEGIN comes too late and is never IMMEDIATE
         cursor = connection.cursor()
         if creates:
-            # A new database's file gives space back (`retention.give_back`); this must come before its first page,
-            # and waits for the write lock.
+            # The file of a new database can then shrink (`retention.shrink_file`). This must come before its first
+            # page, and waits for the write lock.
             cursor.execute("PRAGMA auto_vacuum=INCREMENTAL")
         cursor.execute("PRAGMA journal_mode=WAL")
         cursor.execute("PRAGMA secure_delete=ON")  # what is deleted is overwritten
@@ -84,12 +84,12 @@ def open_engine(
             raise sa.exc.DisconnectionError  # and the pool connects anew
 
     def begin(connection: sa.Connection) -> None:
-        # The writer keeps its connection, which no checkout looks at. To a file without its name commits would be made
-        # that nobody finds again.
+        # The writer keeps its connection, so no checkout tests it. Commits into a file that has lost its name would be
+        # lost.
         if writes and connection.connection.info["file"] != _file_identity(path):
             gone = sqlite3.OperationalError("the database's file is gone, or is another one")
             raise sa.exc.OperationalError("BEGIN", None, gone)
-        # Commits into a damaged file succeed as long as they touch no bad page, and nobody finds them again either.
+        # Commits into a damaged file succeed as long as they touch no bad page; they would be lost, too.
         if writes and _file_identity(path) in _damaged_files:
             damaged = sqlite3.OperationalError("the database's file is damaged")
             raise sa.exc.OperationalError("BEGIN", None, damaged)

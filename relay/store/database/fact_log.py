@@ -1,10 +1,12 @@
-"""Facts on disk before they are in the database: whoever waits for one may go on at once, and a crash loses none.
+"""Facts on disk before they are in the database: an answer need not wait for a commit, and a crash loses no fact.
 
-One process's log is a file beside the journal, in its format, locked while the process lives. A fact is appended, and
-forced to disk with what has gathered; then it is committed, from memory. A file whose facts are all committed is
-overwritten. What a process leaves behind when it ends, or is told not to commit itself, is replayed like a journal.
+The log of a process is a file beside the journal, in the same format, and locked while the process lives. Facts are
+appended and forced to disk together; then they are committed from memory. A file whose facts are all committed is
+overwritten. Facts that a process does not commit itself, because it ends or the database is away, are replayed like a
+journal.
 
-A file begins as zeros and is written over: forcing it to disk changes no metadata then, which took four times as long.
+A new file is filled with zeros, and lines overwrite them: otherwise each force would also write metadata, which takes
+four times as long.
 """
 
 import contextlib
@@ -18,7 +20,9 @@ from relay.store.database.journal import Fact
 
 SUFFIX = ".live"
 _ZEROS = bytes(1 << 20)  # a new file
-_MAX_FILE = 16 << 20  # octets; then a new file is begun, also where facts are never all committed for a moment
+_MAX_FILE = (
+    16 << 20
+)  # octets; then a new file is begun: under load there may be no moment in which all facts are committed
 
 
 class LogFile:
@@ -29,10 +33,10 @@ class LogFile:
         self.file = file
         self.size = 0
         self.pending = 0
-        self.is_to_be_replayed = False  # not all of its facts will be committed from memory
+        self.is_to_be_replayed = False  # some of its facts will not be committed from memory
 
     def reserve(self, octets: int, facts: int) -> int:
-        """Counts facts that are to be written; where they stand."""
+        """Counts facts that are to be written. Returns the offset at which they are written."""
         start = self.size
         self.size += octets
         self.pending += facts
@@ -45,7 +49,7 @@ class FactLog:
     def __init__(self, directory: Path, facts: Mapping[str, Fact]) -> None:
         self._directory = directory
         self._facts = facts
-        self._lock = threading.Lock()  # of the counts, not held while a disk that may hang is forced
+        self._lock = threading.Lock()  # of the counts; it is not held while the disk, which may hang, is forced
         self._current: LogFile | None = None
 
     def append(self, facts: Sequence[tuple[str, object]]) -> LogFile:
@@ -61,7 +65,7 @@ class FactLog:
             with self._lock:
                 log_file.size = start
                 log_file.pending -= len(facts)
-                if start and log_file is self._current:  # it may have become too large for its disk
+                if start and log_file is self._current:  # the file may have become too large for its disk
                     self._current = None
                 self._finish(log_file)
             raise
@@ -88,15 +92,15 @@ class FactLog:
             self._finish(log_file)
 
     def leave_to_replay(self, log_file: LogFile, count: int) -> None:
-        """So many of the file's facts are not committed from memory: they are replayed from the file. Those that are
-        committed all the same are known by their ids."""
+        """So many of the file's facts are not committed from memory: they are replayed from the file. A fact that was
+        committed nevertheless is recognised by its id."""
         with self._lock:
             log_file.pending -= count
             log_file.is_to_be_replayed = True
             self._finish(log_file)
 
     def release(self) -> None:
-        """Gives the file to whoever replays, if facts in it are to be replayed."""
+        """Unlocks the file, so that it is replayed, if facts in it are to be replayed."""
         with self._lock:
             current = self._current
             if current and current.is_to_be_replayed:
@@ -104,7 +108,7 @@ class FactLog:
                 self._finish(current)
 
     def close(self) -> None:
-        """Lets go of the file: what is in it is replayed."""
+        """Unlocks the file: facts that are left in it are replayed."""
         with self._lock:
             if self._current is not None:
                 os.close(self._current.file)
@@ -112,11 +116,11 @@ class FactLog:
 
     def _open_file(self) -> LogFile:
         path, file = journal.create_locked(self._directory, SUFFIX)
-        os.pwrite(file, _ZEROS, 0)  # where not all of it is taken, the facts may be
+        os.pwrite(file, _ZEROS, 0)  # also if the disk does not take all of it, the facts may fit
         return LogFile(path, file)
 
     def _finish(self, log_file: LogFile) -> None:
-        """Empties the file where nothing in it is needed any more, or removes it where it is not written to."""
+        """Once no fact in the file is needed: empties it, or removes it if it is not the current one."""
         if log_file.pending:
             return
         if log_file is self._current:
