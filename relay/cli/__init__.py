@@ -6,5 +6,6 @@ module here does the work of the command of its name.
 - what became of mail: `messages` `events` `stats` `queue`
 - what is listed and changed: `suppressions` `webhooks` `pixel` `person`
 - the installation: `keys` `user` `alerts` `api_key` `backup` (and restore)
-- what all share: `parser` and `argument_types` read words, `command` opens what they need, `output` prints
+- what all share: `parser` and `argument_types` read words, `command` opens what they need, `output` and
+  `tables` print
 """

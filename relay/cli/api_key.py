@@ -3,8 +3,9 @@
 import argparse
 from datetime import UTC, datetime
 
-from relay.cli import command, output
+from relay.cli import command, output, tables
 from relay.cli.command import CommandError
+from relay.cli.tables import Column
 from relay.store.console import api_keys
 
 
@@ -24,9 +25,22 @@ def create_key(arguments: argparse.Namespace) -> int:
 
 def list_keys(arguments: argparse.Namespace) -> int:
     with command.open_store(command.load_config(arguments)) as store, store.connect() as connection:
-        for row in api_keys.list_keys(connection):
-            output.print_json(dict(row))
+        items = [dict(row) for row in api_keys.list_keys(connection)]
+    tables.print_list(arguments, items, _COLUMNS, empty="no key; waypost api-key create NAME makes one")
     return 0
+
+
+_COLUMNS = (
+    Column("NAME", lambda one: one["name"]),
+    Column("SCOPES", lambda one: one["scopes"], shrinks=True),
+    Column("SINCE", lambda one: _day(one["created_at"])),
+    Column("UNTIL", lambda one: _day(one["expires_at"])),
+    Column("LAST USED", lambda one: _day(one["used_at"])),
+)
+
+
+def _day(at: datetime | None) -> str:
+    return f"{at:%Y-%m-%d}" if at else ""
 
 
 def revoke_key(arguments: argparse.Namespace) -> int:

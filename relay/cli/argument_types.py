@@ -12,6 +12,7 @@ MAX_WORKERS = 64
 SCOPES = ("read", "messages", "suppressions", "queue", "consent", "pixels", "webhooks", "metrics")
 STATUSES = ("queued", "delivered", "deferred", "bounced", "expired", "suppressed")  # as tables.Status has them
 STATISTIC_GROUPS = ("hour", "day", "stream", "tag", "domain", "category")  # as statistics has them
+VERDICTS = ("human", "proxied", "machine", "unknown")  # as hit_counts.HitCounts has them
 REASONS = ("hard_bounce", "unsubscribe", "complaint", "manual")  # as suppressions has them
 
 
@@ -51,17 +52,12 @@ def duration(text: str) -> timedelta:
 
 def moment(text: str) -> datetime:
     """A point in time, in UTC: so long ago (7d), a day (2026-11-27) or a time of one (2026-11-27T14:00)."""
+    from relay import moments  # late, as above
+
     try:
-        return datetime.now(UTC) - duration(text)
-    except (argparse.ArgumentTypeError, OverflowError):
-        pass
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"must be a span such as 12h or 7d, or a time such as 2026-11-27 or 2026-11-27T14:00 (UTC), not {text!r}"
-        ) from None
-    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+        return moments.read_moment(text, datetime.now(UTC))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def expiry(text: str) -> datetime:

@@ -1,6 +1,7 @@
 """`waypost events`: what happened, as it happens; and who it was, judged anew."""
 
 import argparse
+import shutil
 import sys
 import time
 from datetime import UTC, datetime, timedelta
@@ -8,40 +9,96 @@ from functools import partial
 
 import sqlalchemy as sa
 
-from relay import ids
-from relay.cli import command, output
-from relay.store.events import events_after, latest_events
+from relay.cli import command, output, tables
+from relay.cli.tables import Column, JsonObject
+from relay.event_type import EventType
 from relay.store.tracking import reclassification
-from relay.store.views import json_objects, statistics
+from relay.store.views import event_list, json_objects, statistics
+from relay.store.views.event_list import EventSearch
 from relay.store.views.statistics import Selection
 
 _POLL_S = 0.5
 _PROGRESS_EVERY_S = 5.0
 _LOOK_BACK = timedelta(minutes=2)
+_PAGE = 1000  # events that are read together
+_MAX_RECENT = 100_000
 
 
 def print_events(arguments: argparse.Namespace) -> int:
+    search = EventSearch(
+        types=tuple(map(EventType, arguments.type)),
+        message=arguments.message,
+        recipient=arguments.recipient,
+        verdict=arguments.verdict,
+        stream=arguments.stream,
+        tag=arguments.tag,
+        since=arguments.since,
+        until=arguments.until,
+    )
     with command.open_store(command.load_config(arguments)) as store:
         with store.connect() as connection:
-            rows = list(reversed(latest_events(connection, arguments.limit)))
-            seen = {row["id"] for row in _recent_events(connection)}
-        for row in rows:
-            output.print_json(json_objects.event_object(row))
-        while arguments.follow:
+            rows = list(reversed(_latest_events(connection, search, arguments.limit)))
+            seen = {row["id"] for row in _recent_events(connection, search)} if arguments.follow else set()
+        events = [json_objects.event_object(row) for row in rows]
+        if not arguments.follow:
+            tables.print_list(arguments, events, _COLUMNS, empty="no event")
+            return 0
+        for one in events:
+            _print_event(arguments, one)
+        while True:
             sys.stdout.flush()
             time.sleep(_POLL_S)
             with store.connect() as connection:
-                rows = _recent_events(connection)
+                rows = _recent_events(connection, search)
             for row in rows:
                 if row["id"] not in seen:
-                    output.print_json(json_objects.event_object(row))
+                    _print_event(arguments, json_objects.event_object(row))
             seen = {row["id"] for row in rows}
-    return 0
 
 
-def _recent_events(connection: sa.Connection) -> list[sa.RowMapping]:
+def _latest_events(connection: sa.Connection, search: EventSearch, limit: int) -> list[sa.RowMapping]:
+    """The newest first. A page of a narrow search may be short, and has others behind it."""
+    rows: list[sa.RowMapping] = []
+    cursor = ""
+    while len(rows) < limit:
+        page = event_list.list_events(connection, search, min(limit - len(rows), _PAGE), cursor)
+        rows += page.rows
+        cursor = page.next
+        if not cursor:
+            break
+    return rows
+
+
+def _recent_events(connection: sa.Connection, search: EventSearch) -> list[sa.RowMapping]:
     # An event's id is older than its commit by as long as its message took: look back that far.
-    return list(events_after(connection, ids.lowest_at(datetime.now(UTC) - _LOOK_BACK), 100_000))
+    since = datetime.now(UTC) - _LOOK_BACK
+    recent = search._replace(since=max(since, search.since or since))
+    return list(reversed(_latest_events(connection, recent, _MAX_RECENT)))
+
+
+def _print_event(arguments: argparse.Namespace, event: JsonObject) -> None:
+    """One event as it happens: a line of columns that need not know the others."""
+    if not tables.is_table(arguments):
+        output.print_json(event)
+        return
+    who, about = event["recipient"] or "", _about(event)
+    verdict = event["verdict"] or ""
+    line = f"{tables.short_time(event['at'], seconds=True)}  {event['type']:<12}  {verdict:<8}  {who:<30}  {about}"
+    output.print_line(tables.visible(line).rstrip()[: shutil.get_terminal_size().columns])
+
+
+def _about(event: JsonObject) -> str:
+    return event["url"] or event["detail"] or ", ".join(event["reasons"])
+
+
+_COLUMNS = (
+    Column("AT", lambda one: tables.short_time(one["at"], seconds=True)),
+    Column("TYPE", lambda one: one["type"]),
+    Column("BY", lambda one: one["verdict"]),
+    Column("RECIPIENT", lambda one: one["recipient"], shrinks=True),
+    Column("ABOUT", _about, shrinks=True),
+    Column("MESSAGE", lambda one: one["delivery"] or one["message"], is_wide=True),
+)
 
 
 def reclassify_hits(arguments: argparse.Namespace) -> int:

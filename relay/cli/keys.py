@@ -2,38 +2,66 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
 import sqlalchemy as sa
 
 from relay import durable_files, key_file, sealed_keys, tokens
-from relay.cli import command, output
+from relay.cli import command, output, tables
 from relay.cli.command import CommandError
+from relay.cli.tables import Column, JsonObject
 from relay.config.schema import Config
 from relay.key_file import KeyFile, MasterKey
 from relay.node import data_directory
+from relay.operator_error import OperatorError
 from relay.store.views import message_list
 
 # What is derived from the oldest key, because a rotation must not end it.
-_OLDEST_KEY_USES = (
-    "return path, webhook signatures of SendGrid's format, console sessions, links of programs that use relay.tracking"
-)
+_OLDEST_KEY_USES = [
+    "return path",
+    "webhook signatures of SendGrid's format",
+    "console sessions",
+    "links of programs that use relay.tracking",
+]
 
 
 def list_keys(arguments: argparse.Namespace) -> int:
     config = command.load_config(arguments)
     keys = data_directory.open_key_ring(config).keys
-    for key, mails in zip(keys, _count_signed_mail(config, keys), strict=True):
-        parts = [
-            f"links of {mails}",
-            *(["signs new mail"] if key is keys[-1] else []),
-            *([_OLDEST_KEY_USES] if key is keys[0] else []),
-        ]
-        output.print_line(f"{key.id:>3}  since {_format_time(key.created)}  {'; '.join(parts)}")
-    for gone in tokens.revoked_keys(config.relay.data_dir / data_directory.KEYS_FILE):
-        output.print_line(f"{gone.id:>3}  since {_format_time(gone.created)}  revoked {_format_time(gone.revoked)}")
+    items: list[JsonObject] = [
+        {
+            "id": key.id,
+            "created_at": key.created,
+            "signs": key is keys[-1],
+            "messages": count,
+            "uses": _OLDEST_KEY_USES if key is keys[0] else [],
+            "revoked_at": None,
+        }
+        for key, count in zip(keys, _count_signed_mail(config, keys), strict=True)
+    ]
+    nothing = {"signs": False, "messages": 0, "uses": []}
+    items += [
+        {"id": gone.id, "created_at": gone.created} | nothing | {"revoked_at": gone.revoked}
+        for gone in tokens.revoked_keys(config.relay.data_dir / data_directory.KEYS_FILE)
+    ]
+    tables.print_list(arguments, items, _COLUMNS, empty="")
     return 0
+
+
+def _describe_uses(one: JsonObject) -> str:
+    if one["revoked_at"]:
+        return f"revoked {_format_time(one['revoked_at'])}"
+    return ", ".join([*(["signs new mail"] if one["signs"] else []), *one["uses"]])
+
+
+_COLUMNS = (
+    Column("ID", lambda one: one["id"], is_number=True),
+    Column("SINCE", lambda one: _format_time(one["created_at"])),
+    Column("MAILS", lambda one: one["messages"], is_number=True),
+    Column("USE", _describe_uses, shrinks=True),
+)
 
 
 def rotate_keys(arguments: argparse.Namespace) -> int:
@@ -54,7 +82,8 @@ def revoke_key(arguments: argparse.Namespace) -> int:
     if key is None:
         raise CommandError(f"there is no key {arguments.id}; `waypost keys list` shows those that are")
     if not arguments.yes:
-        mails = _count_signed_mail(config, keys)[keys.index(key)]
+        count = _count_signed_mail(config, keys)[keys.index(key)]
+        mails = "mail" if count is None else f"{count:,} {'mail' if count == 1 else 'mails'}"
         sys.stderr.write(_revocation_warning(key, mails, is_oldest=key is keys[0]))
         raise CommandError("nothing was revoked; say --yes")
     try:
@@ -146,20 +175,20 @@ def _revocation_warning(key: MasterKey, mails: str, *, is_oldest: bool) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _count_signed_mail(config: Config, keys: tuple[MasterKey, ...]) -> list[str]:
-    """How much mail each key signed, in words: of what is still known."""
+def _count_signed_mail(config: Config, keys: tuple[MasterKey, ...]) -> Sequence[int | None]:
+    """How much mail each key signed, of what is still known; None while the database is away."""
     revoked = tokens.revoked_keys(config.relay.data_dir / data_directory.KEYS_FILE)
     made = sorted([*(key.created for key in keys), *(key.created for key in revoked)])
     try:
         with command.open_store(config) as store, store.connect() as connection:
-            counts = []
+            counts: list[int | None] = []
             for key in keys:
                 start = key.created if key.created > made[0] else None
                 end = next((at for at in made if at > key.created), None)
                 counts.append(message_list.count_accepted(connection, start, end))
-    except (CommandError, sa.exc.SQLAlchemyError):
-        return ["mail"] * len(keys)  # the keys are asked for while the database is away
-    return [f"{count:,} {'mail' if count == 1 else 'mails'}" for count in counts]
+    except (OperatorError, sa.exc.SQLAlchemyError):
+        return [None] * len(keys)  # the keys are asked for while the database is away
+    return counts
 
 
 def _format_time(at: datetime) -> str:

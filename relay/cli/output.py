@@ -3,11 +3,13 @@
 import contextlib
 import io
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator
 from datetime import datetime
 
 _KB = 1024
+_CONTROLS = re.compile("[\x7f-\x9f]")  # which a terminal obeys and JSON leaves as they are
 
 
 def prepare_stream() -> None:
@@ -23,10 +25,11 @@ def print_line(line: str) -> None:
     sys.stdout.write(line + "\n")
 
 
-def print_json(value: object) -> None:
-    """A JSON object on a line of its own; times in ISO 8601."""
+def print_json(value: object, *, indent: int | None = None) -> None:
+    """A JSON object, on a line of its own if no indent is given; times in ISO 8601."""
     is_unicode = (sys.stdout.encoding or "").lower().replace("-", "").startswith("utf")
-    print_line(json.dumps(value, ensure_ascii=not is_unicode, default=_to_json))
+    text = json.dumps(value, ensure_ascii=not is_unicode, indent=indent, default=_to_json)
+    print_line(_CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
 
 
 def _to_json(value: object) -> object:

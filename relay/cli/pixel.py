@@ -3,8 +3,9 @@
 import argparse
 from datetime import UTC, datetime
 
-from relay.cli import command, output
+from relay.cli import command, output, tables
 from relay.cli.command import CommandError
+from relay.cli.tables import Column
 from relay.node import data_directory
 from relay.store.tracking import pixels
 from relay.store.views import json_objects
@@ -21,16 +22,33 @@ def create_pixel(arguments: argparse.Namespace) -> int:
             made = making.result()
         except ValueError as error:
             raise CommandError(str(error)) from None
-    output.print_line(f"{made.id}  {pixels.pixel_url(config.tracking.public_url, made.token)}")
+    url = pixels.pixel_url(config.tracking.public_url, made.token)
+    if arguments.json:
+        output.print_json({"id": made.id, "name": arguments.name, "url": url})
+    else:
+        output.print_line(f"{made.id}  {url}")
     return 0
 
 
 def list_pixels(arguments: argparse.Namespace) -> int:
     config = command.load_config(arguments)
     with command.open_store(config) as store, store.connect() as connection:
-        for seen in pixels.list_pixels(connection, arguments.limit):
-            output.print_json(json_objects.pixel_object(seen, config.tracking.public_url))
+        found = pixels.list_pixels(connection, arguments.limit + 1)
+    items = [json_objects.pixel_object(seen, config.tracking.public_url) for seen in found[: arguments.limit]]
+    tables.print_list(arguments, items, _COLUMNS, empty="no pixel; waypost pixel create NAME makes one")
+    if len(found) > arguments.limit:
+        tables.warn_of_more(arguments)
     return 0
+
+
+_COLUMNS = (
+    Column("ID", lambda one: one["id"]),
+    Column("NAME", lambda one: one["name"], shrinks=True),
+    Column("OPENS", lambda one: one["opens"]["human"] + one["opens"]["proxied"], is_number=True),
+    Column("MACHINES", lambda one: one["opens"]["machine"], is_number=True),
+    Column("LAST", lambda one: tables.short_time(one["last_at"])),
+    Column("URL", lambda one: one["url"], is_wide=True),
+)
 
 
 def show_pixel(arguments: argparse.Namespace) -> int:
@@ -39,9 +57,8 @@ def show_pixel(arguments: argparse.Namespace) -> int:
         seen = pixels.find_pixel(connection, arguments.pixel)
         if seen is None:
             raise CommandError(f"there is no pixel {arguments.pixel}")
-        output.print_json(
-            json_objects.pixel_object(seen, config.tracking.public_url, pixels.list_pixel_log(connection, seen.id))
-        )
+        log = pixels.list_pixel_log(connection, seen.id)
+    tables.print_object(arguments, json_objects.pixel_object(seen, config.tracking.public_url, log))
     return 0
 
 

@@ -7,25 +7,15 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from relay import ids
-from relay.cli import command, output
+from relay.cli import command, output, tables
 from relay.cli.command import CommandError
+from relay.cli.tables import Column, JsonObject
 from relay.delivery import dsn_sender
 from relay.store.database.tables import Delivery, Status
 from relay.store.queue import deliveries, leases, outcomes
 from relay.store.queue.outcomes import Outcome
-from relay.store.views import json_objects, message_detail
-
-_LISTED_COLUMNS = (
-    "message",
-    "number",
-    "recipient",
-    "stream",
-    "status",
-    "category",
-    "attempts",
-    "next_attempt_at",
-    "subject",
-)
+from relay.store.views import json_objects, message_detail, queue_list
+from relay.store.views.queue_list import QueueFilter
 
 
 class _QueueId(NamedTuple):
@@ -40,13 +30,43 @@ class _DropResult(NamedTuple):
 
 
 def list_deliveries(arguments: argparse.Namespace) -> int:
+    wanted = QueueFilter(
+        recipient=arguments.recipient,
+        stream=arguments.stream,
+        status=Status(arguments.status) if arguments.status else None,
+        category=arguments.category,
+        held=arguments.held or None,
+        parked=arguments.parked or None,
+    )
     with command.open_store(command.load_config(arguments)) as store, store.connect() as connection:
-        for row in deliveries.list_open_deliveries(connection, arguments.limit):
-            about = {"id": json_objects.delivery_id(row["message"], row["number"])} | {
-                key: row[key] for key in _LISTED_COLUMNS
-            }
-            output.print_json(about | _lease_info(row))
+        page = queue_list.list_queue(connection, wanted, arguments.limit, datetime.now(UTC))
+        items = [json_objects.queue_object(one) for one in page.items]
+        tables.print_list(arguments, items, _COLUMNS, empty="nothing waits")
+    if page.next:
+        tables.warn_of_more(arguments)
     return 0
+
+
+def _state(one: JsonObject) -> str:
+    marks = {"parked": one["parked"], "held": one["held_at"], "under way": one["under_way"]}
+    return next((word for word, is_so in marks.items() if is_so), one["status"])
+
+
+def _last_reply(one: JsonObject) -> str:
+    tried = one["last_attempt"]
+    return f"{tried['code']} {tried['text']}" if tried and tried["code"] else (tried or {}).get("text", "")
+
+
+_COLUMNS = (
+    Column("ID", lambda one: one["id"]),
+    Column("TO", lambda one: one["recipient"], shrinks=True),
+    Column("STATE", _state),
+    Column("TRIES", lambda one: one["attempts"], is_number=True),
+    Column("NEXT", lambda one: tables.short_time(one["next_attempt_at"])),
+    Column("CAUSE", lambda one: one["category"], shrinks=True),
+    Column("LAST REPLY", _last_reply, shrinks=True, is_wide=True),
+    Column("SUBJECT", lambda one: one["subject"], shrinks=True, is_wide=True),
+)
 
 
 def show_message(arguments: argparse.Namespace) -> int:
@@ -63,7 +83,7 @@ def show_message(arguments: argparse.Namespace) -> int:
         if one.number in rows
     ]
     envelope = {"reverse_path": found.reverse_path, "expires_at": found.expires_at, "octets_kept": found.has_content}
-    output.print_json(whole | envelope)
+    tables.print_object(arguments, whole | envelope)
     return 0
 
 

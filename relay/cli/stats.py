@@ -5,8 +5,10 @@ import sys
 import time
 from datetime import UTC, datetime
 from functools import partial
+from operator import itemgetter
 
-from relay.cli import command, output
+from relay.cli import command, output, tables
+from relay.cli.tables import Column, JsonObject
 from relay.store import roll_up_rebuild
 from relay.store.database.roll_ups import NOTICE_STREAM
 from relay.store.views import statistics
@@ -17,27 +19,48 @@ _PROGRESS_EVERY_S = 2.0
 
 
 def print_statistics(arguments: argparse.Namespace) -> int:
-    start = datetime.now(UTC) - arguments.last
-    selection = Selection(start, None, arguments.stream, arguments.tag, arguments.domain)
+    start = arguments.since or datetime.now(UTC) - arguments.last
+    selection = Selection(start, arguments.until, arguments.stream, arguments.tag, arguments.domain)
     is_by_domain = bool(arguments.domain) or arguments.by == statistics.DOMAIN
     if is_by_domain and (arguments.tag or arguments.by == statistics.TAG):
         raise command.CommandError("a tag and a domain are not counted together: ask for one of them")
     with command.open_store(command.load_config(arguments)) as store, store.connect() as connection:
         if arguments.by:
-            for group, totals in statistics.read_groups(connection, selection, arguments.by).items():
-                output.print_json({arguments.by: group} | _totals_object(totals))
+            groups = statistics.read_groups(connection, selection, arguments.by)
+            items = [{arguments.by: group} | _totals_object(totals) for group, totals in groups.items()]
+            by = Column(arguments.by.upper(), lambda one: _group_text(one[arguments.by], arguments.by))
+            tables.print_list(arguments, items, [by, *_COLUMNS], empty="nothing happened")
             return 0
         found = statistics.read_totals(connection, selection)
-        notices = statistics.read_totals(connection, Selection(start, None, NOTICE_STREAM))
+        notices = statistics.read_totals(connection, Selection(start, arguments.until, NOTICE_STREAM))
         waiting = statistics.queue_depth(connection)
-    output.print_json(
+    tables.print_object(
+        arguments,
         _totals_object(found)
-        | {"notices": notices.accepted, "queued": waiting.queued, "waiting": waiting.queued + waiting.deferred}
+        | {"notices": notices.accepted, "queued": waiting.queued, "waiting": waiting.queued + waiting.deferred},
     )
     return 0
 
 
-def _totals_object(totals: Totals) -> dict[str, object]:
+def _group_text(group: object, by: str) -> str:
+    if isinstance(group, datetime):
+        return f"{group:%Y-%m-%d %H:%M}" if by == "hour" else f"{group:%Y-%m-%d}"
+    return str(group) or "(none)"
+
+
+_COLUMNS = (
+    *(
+        Column(name.upper(), itemgetter(name), is_number=True)
+        for name in ("accepted", "delivered", "deferred", "bounced")
+    ),
+    Column("OPENED BY", itemgetter("opened_by"), is_number=True),
+    Column("CLICKED BY", itemgetter("clicked_by"), is_number=True),
+    Column("COMPLAINED", itemgetter("complained"), is_number=True, is_wide=True),
+    Column("UNSUBSCRIBED", itemgetter("unsubscribed"), is_number=True, is_wide=True),
+)
+
+
+def _totals_object(totals: Totals) -> JsonObject:
     return totals._asdict() | {"opens": totals.opens._asdict(), "clicks": totals.clicks._asdict()}
 
 

@@ -12,22 +12,38 @@ from functools import partial
 from pathlib import Path
 from typing import TextIO
 
-from relay.cli import command, output
+from relay.cli import command, output, tables
 from relay.cli.command import CommandError
+from relay.cli.tables import Column
 from relay.config import values
 from relay.store.recipients import suppression_csv, suppressions
 from relay.store.recipients.suppression_csv import ImportDefaults, InvalidRecord
+from relay.store.recipients.suppressions import SuppressionFilter
+from relay.store.views import json_objects
 
 _RECORDS_PER_COMMIT = 2000  # records a commit
 _MAX_REFUSALS_SHOWN = 100  # lines that are refused
-_LISTED_COLUMNS = ("address", "scope", "stream", "reason", "evidence", "message", "created_at", "expires_at")
 
 
 def list_suppressions(arguments: argparse.Namespace) -> int:
+    wanted = SuppressionFilter(address=arguments.recipient, stream=arguments.stream, reason=arguments.reason)
     with command.open_store(command.load_config(arguments)) as store, store.connect() as connection:
-        for row in suppressions.list_suppressions(connection, arguments.limit, arguments.query):
-            output.print_json({key: row[key] for key in _LISTED_COLUMNS})
+        rows = suppressions.list_suppressions(connection, arguments.limit + 1, arguments.query, wanted=wanted)
+    items = [json_objects.suppression_object(row) for row in rows[: arguments.limit]]
+    tables.print_list(arguments, items, _COLUMNS, empty="nobody is suppressed")
+    if len(rows) > arguments.limit:
+        tables.warn_of_more(arguments)
     return 0
+
+
+_COLUMNS = (
+    Column("ADDRESS", lambda one: one["address"], shrinks=True),
+    Column("STREAM", lambda one: one["stream"] or "(all)"),
+    Column("REASON", lambda one: one["reason"]),
+    Column("SINCE", lambda one: tables.short_time(one["created_at"])),
+    Column("UNTIL", lambda one: tables.short_time(one["expires_at"])),
+    Column("BECAUSE", lambda one: one["evidence"], shrinks=True, is_wide=True),
+)
 
 
 def add_suppression(arguments: argparse.Namespace) -> int:
@@ -66,7 +82,7 @@ def remove_suppressions(arguments: argparse.Namespace) -> int:
 def import_suppressions(arguments: argparse.Namespace) -> int:
     defaults = ImportDefaults(datetime.now(UTC), arguments.reason, _parse_stream(arguments.stream))
     added = known = refused = 0
-    with command.open_store(command.load_config(arguments)) as store:
+    with command.open_store(command.load_config(arguments)) as store, output.show_progress("lines read") as progress:
         records = suppression_csv.read_csv(_read_lines(arguments.file), defaults)
         while chunk := list(itertools.islice(records, _RECORDS_PER_COMMIT)):
             entries = [one for one in chunk if not isinstance(one, InvalidRecord)]
@@ -77,8 +93,7 @@ def import_suppressions(arguments: argparse.Namespace) -> int:
                     if refused <= _MAX_REFUSALS_SHOWN:
                         sys.stderr.write(f"line {one.line}: {one.why}\n")
             added, known = added + new, known + len(entries) - new
-            if sys.stderr.isatty():
-                sys.stderr.write(f"\r{added + known + refused} read ")
+            progress(added + known + refused, 0)
     if refused > _MAX_REFUSALS_SHOWN:
         sys.stderr.write(f"and {refused - _MAX_REFUSALS_SHOWN} more lines\n")
     output.print_line(f"added {added}, known {known}, refused {refused}")
@@ -101,6 +116,7 @@ def export_suppressions(arguments: argparse.Namespace) -> int:
     with (
         command.open_store(command.load_config(arguments)) as store,
         store.connect() as connection,
+        output.show_progress("entries written") as progress,
         ExitStack() as opened,
     ):
         out: TextIO = sys.stdout
@@ -112,7 +128,10 @@ def export_suppressions(arguments: argparse.Namespace) -> int:
                 raise CommandError(f"{arguments.file}: {error.strerror}") from None
         out.write(suppression_csv.write_csv([], header=True))
         page, last = suppressions.list_entries(connection, now, 0, _RECORDS_PER_COMMIT)
+        count = 0
         while page:
+            count += len(page)
+            progress(count, 0)
             out.write(suppression_csv.write_csv(page, header=False))
             page, last = suppressions.list_entries(connection, now, last, _RECORDS_PER_COMMIT)
     return 0

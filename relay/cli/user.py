@@ -4,8 +4,9 @@ import argparse
 import sys
 from datetime import UTC, datetime
 
-from relay.cli import command, output
+from relay.cli import command, output, tables
 from relay.cli.command import CommandError
+from relay.cli.tables import Column
 from relay.config.schema import MIN_PASSWORD
 from relay.store.console import accounts
 
@@ -29,10 +30,23 @@ def add_account(arguments: argparse.Namespace) -> int:
 
 
 def list_accounts(arguments: argparse.Namespace) -> int:
-    with command.open_store(command.load_config(arguments)) as store, store.connect() as connection:
-        for row in accounts.list_accounts(connection):
-            output.print_json(dict(row))
+    config = command.load_config(arguments)
+    with command.open_store(config) as store, store.connect() as connection:
+        items = [{"name": row["name"], "of": "console", "created_at": row["created_at"]} for row in
+                 accounts.list_accounts(connection)]  # fmt: skip
+    items += [{"name": one.name, "of": "smtp", "senders": one.senders, "stream": one.stream or None} for one in
+              config.access.user]  # fmt: skip
+    tables.print_list(arguments, items, _COLUMNS, empty="no account; waypost user add NAME makes one")
     return 0
+
+
+_COLUMNS = (
+    Column("NAME", lambda one: one["name"]),
+    Column("OF", lambda one: one["of"]),
+    Column("SINCE", lambda one: f"{one['created_at']:%Y-%m-%d}" if "created_at" in one else ""),
+    Column("SENDERS", lambda one: one.get("senders"), shrinks=True),
+    Column("STREAM", lambda one: one.get("stream")),
+)
 
 
 def remove_account(arguments: argparse.Namespace) -> int:

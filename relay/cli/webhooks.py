@@ -10,8 +10,9 @@ import sqlalchemy as sa
 from pydantic import ValidationError
 
 from relay import ids, tokens, webhook_signatures
-from relay.cli import command, output
+from relay.cli import command, output, tables
 from relay.cli.command import CommandError
+from relay.cli.tables import Column
 from relay.config.schema import Config
 from relay.config.webhook import WebhookConfig as Configured
 from relay.delivery.webhooks import payload
@@ -37,9 +38,29 @@ def list_webhooks(arguments: argparse.Namespace) -> int:
     with command.open_store(config) as store:
         _sync_webhooks(store, config)
         with store.connect() as connection:
-            for one in endpoints.list_webhook_status(connection):
-                output.print_json(webhook_objects.webhook_object(one, ring))
+            items = [webhook_objects.webhook_object(one, ring) for one in endpoints.list_webhook_status(connection)]
+    tables.print_list(arguments, items, _COLUMNS, empty="no webhook; waypost webhooks add URL makes one")
     return 0
+
+
+_COLUMNS = (
+    Column("ID", lambda one: one["id"]),
+    Column("URL", lambda one: one["url"], shrinks=True),
+    Column("EVENTS", lambda one: one["events"], shrinks=True),
+    Column("FORMAT", lambda one: one["format"]),
+    Column("STATE", lambda one: one["state"]),
+    Column("WAITING", lambda one: one["waiting"], is_number=True),
+    Column("LAST", lambda one: tables.short_time((one["last"] or {}).get("at")), is_wide=True),
+)
+_LOG_COLUMNS = (
+    Column("AT", lambda one: tables.short_time(one["at"])),
+    Column("TYPE", lambda one: one["type"]),
+    Column("EVENT", lambda one: one["event"]),
+    Column("TRY", lambda one: one["attempt"], is_number=True),
+    Column("CODE", lambda one: one["code"] or "", is_number=True),
+    Column("MS", lambda one: one["ms"], is_number=True),
+    Column("ERROR", lambda one: one["error"], shrinks=True),
+)
 
 
 def add_webhook(arguments: argparse.Namespace) -> int:
@@ -101,8 +122,9 @@ def rotate_secret(arguments: argparse.Namespace) -> int:
 def print_log(arguments: argparse.Namespace) -> int:
     with command.open_store(command.load_config(arguments)) as store, store.connect() as connection:
         _get_webhook(connection, arguments.webhook)
-        for one in endpoints.list_webhook_log(connection, arguments.webhook, arguments.limit, failed=arguments.failed):
-            output.print_json(webhook_objects.webhook_log_object(one))
+        found = endpoints.list_webhook_log(connection, arguments.webhook, arguments.limit, failed=arguments.failed)
+        items = [webhook_objects.webhook_log_object(one) for one in found]
+    tables.print_list(arguments, items, _LOG_COLUMNS, empty="no request yet")
     return 0
 
 

@@ -47,7 +47,9 @@ def open_key_ring(config: Config) -> tokens.KeyRing:
         if not path.exists():
             _check_is_new(config, path)
         return tokens.open_key_ring(path)
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise StartupError(f"cannot use the keys in {path}: {error.strerror}") from None
+    except ValueError as error:
         raise StartupError(f"cannot use the keys: {error}") from None
 
 

@@ -5,6 +5,7 @@
 - `history` what became of mail: messages, events, stats, queue
 - `recipients` what is listed and changed: suppressions, person, pixel, webhooks
 - `installation` keys, user, alerts, api-key, backup, restore
+- `lists` what the arguments of lists have in common
 
 Nothing here reads a configuration or a database: a help and a completion are made of these modules alone.
 """

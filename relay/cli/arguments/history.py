@@ -1,41 +1,68 @@
 """The arguments of `messages`, `events`, `stats` and `queue`: what became of mail."""
 
 from relay.cli import argument_types
+from relay.cli.arguments import lists
 from relay.cli.parser import Parser
+from relay.event_type import EventType
+
+EVENT_TYPES = tuple(one.value for one in EventType)
 
 
 def add_messages(parser: Parser) -> None:
     parser.describe(
-        "The latest messages, newest first, one JSON object a line.",
-        "waypost messages --query ann@example.com",
-        "waypost messages --status bounced",
+        """\
+The latest messages, newest first. What is looked for may be words (of a recipient, subject, author or Message-ID) and
+operators, as in the console and the API:
+
+  to: from: subject: tag: meta.NAME: status: stream: id: before: after:
+
+All that is said must fit.""",
+        "waypost messages ann@example.com",
+        "waypost messages --status bounced --since 7d",
+        "waypost messages 'tag:welcome after:2026-11-01' --json",
     )
-    parser.add_argument("--query", default="", metavar="TEXT", help="part of a recipient, subject or Message-ID")
-    parser.add_argument(
-        "--status",
-        default="",
-        choices=argument_types.STATUSES,
-        metavar="STATUS",
-        help=f"with a delivery that is {', '.join(argument_types.STATUSES[:-1])} or {argument_types.STATUSES[-1]}",
-    )
-    parser.add_argument(
-        "--limit", type=argument_types.positive_count, default=50, metavar="N", help="the latest N (default: 50)"
-    )
+    parser.add_argument("query", nargs="*", metavar="TEXT", help="what is looked for")
+    parser.add_argument("--query", dest="more", default="", metavar="TEXT", help="the same")
+    lists.add_recipient(parser, "an address, or a part of one")
+    lists.add_status(parser, argument_types.STATUSES, "with a delivery that is")
+    lists.add_tag(parser)
+    lists.add_stream(parser)
+    lists.add_span(parser)
+    lists.add_limit(parser, 50)
+    lists.add_json(parser)
     parser.set_defaults(run="messages.print_messages")
 
 
 def add_events(parser: Parser) -> None:
     parser.describe(
         """\
-The latest events, oldest first, one JSON object a line: what was accepted, delivered, deferred, bounced, expired or
-suppressed, and who opened, clicked or unsubscribed.""",
-        "waypost events --limit 500",
-        "waypost events --follow | grep bounced",
+The latest events, oldest first: what was accepted, delivered, deferred, bounced, expired or suppressed, and who
+opened, clicked or unsubscribed.""",
+        "waypost events --since 1h --type bounced,complained",
+        "waypost events --follow --recipient ann@example.com",
         "waypost events reclassify --since 30d",
     )
     parser.add_argument(
-        "--limit", type=argument_types.positive_count, default=50, metavar="N", help="the latest N (default: 50)"
+        "--type",
+        type=argument_types.words_of(EVENT_TYPES, "type"),
+        default=[],
+        metavar="TYPES",
+        help=f"one or several, joined by commas: {', '.join(EVENT_TYPES)}",
     )
+    parser.add_argument(
+        "--verdict",
+        default="",
+        choices=argument_types.VERDICTS,
+        metavar="VERDICT",
+        help=f"opens and clicks by: {', '.join(argument_types.VERDICTS)}",
+    )
+    lists.add_recipient(parser)
+    parser.add_argument("--message", default="", metavar="ID", help="of that message")
+    lists.add_tag(parser)
+    lists.add_stream(parser)
+    lists.add_span(parser)
+    lists.add_limit(parser, 50)
+    lists.add_json(parser)
     parser.add_argument("--follow", action="store_true", help="go on as events happen, until ^C")
     parser.set_defaults(run="events.print_events")
     actions = parser.add_actions(required=False)
@@ -65,9 +92,12 @@ there is one JSON object a line.""",
         "waypost stats --last 30d --stream news --by tag",
         "waypost stats rebuild",
     )
-    parser.add_argument(
+    span = parser.add_mutually_exclusive_group()
+    span.add_argument(
         "--last", default="1d", type=argument_types.duration, metavar="SPAN", help="24h, 7d, 400d (default: 1d)"
     )
+    span.add_argument("--since", type=argument_types.moment, metavar="TIME", help="from then on: 2026-11-01, 7d (UTC)")
+    parser.add_argument("--until", type=argument_types.moment, metavar="TIME", help="before then")
     parser.add_argument(
         "--by",
         choices=argument_types.STATISTIC_GROUPS,
@@ -77,6 +107,7 @@ there is one JSON object a line.""",
     parser.add_argument("--stream", metavar="NAME", help="mail of this stream only")
     parser.add_argument("--tag", metavar="TAG", help="mail with this tag only")
     parser.add_argument("--domain", metavar="NAME", help="mail to this domain only")
+    lists.add_json(parser)
     parser.set_defaults(run="stats.print_statistics")
     actions = parser.add_actions(required=False)
     rebuilding = actions.add_parser("rebuild", help="count all events anew")
@@ -102,11 +133,19 @@ it. Otherwise drop it, or wait until it expires and its sender gets a DSN.""",
         "waypost queue drop 06gvq2rnm5t2k7i09b50 --notify",
     )
     actions = parser.add_actions()
-    listing = actions.add_parser("list", help="the next due first, one JSON object a line")
-    listing.add_argument("--limit", type=argument_types.positive_count, default=1000, metavar="N")
+    listing = actions.add_parser("list", help="what waits, the next due first")
+    lists.add_recipient(listing)
+    lists.add_stream(listing)
+    lists.add_status(listing, ("queued", "deferred"), "not attempted yet, or deferred")
+    listing.add_argument("--category", default="", metavar="NAME", help="deferred for that cause: greylisted …")
+    listing.add_argument("--held", action="store_true", help="what is held")
+    listing.add_argument("--parked", action="store_true", help="what is parked")
+    lists.add_limit(listing, 1000)
+    lists.add_json(listing)
     listing.set_defaults(run="queue.list_deliveries")
     showing = actions.add_parser("show", help="a message, its deliveries and their attempts")
     showing.add_argument("id", metavar="ID")
+    lists.add_json(showing)
     showing.set_defaults(run="queue.show_message")
     retrying = actions.add_parser("retry", help="make mail due now")
     retrying.add_argument("id", nargs="?", metavar="ID")

@@ -1,6 +1,7 @@
 """The arguments of `keys`, `user`, `alerts`, `api-key`, `backup` and `restore`: the installation itself."""
 
 from relay.cli import argument_types
+from relay.cli.arguments import lists
 from relay.cli.parser import Parser
 
 
@@ -16,6 +17,7 @@ while people may still click. A running server uses a new key within seconds."""
     )
     actions = parser.add_actions()
     listing = actions.add_parser("list", help="their ages, and what depends on each")
+    lists.add_json(listing)
     listing.set_defaults(run="keys.list_keys")
     actions.add_parser("rotate", help="make a new key that signs from now on").set_defaults(run="keys.rotate_keys")
     revoking = actions.add_parser("revoke", help="revoke a key: all its links end")
@@ -68,7 +70,8 @@ printed.""",
     adding.add_argument("name", metavar="NAME")
     adding.add_argument("--smtp", action="store_true", help="an SMTP user: print its [[access.user]] table")
     adding.set_defaults(run="user.add_account")
-    listing = actions.add_parser("list", help="the console's accounts and their ages")
+    listing = actions.add_parser("list", help="accounts of the console and of SMTP")
+    lists.add_json(listing)
     listing.set_defaults(run="user.list_accounts")
     removing = actions.add_parser("remove", help="remove a console account, and end its sessions")
     removing.add_argument("name", metavar="NAME")
@@ -114,6 +117,7 @@ Without --scope a key may do everything.""",
     )
     creating.set_defaults(run="api_key.create_key")
     listing = actions.add_parser("list", help="their names, scopes and times")
+    lists.add_json(listing)
     listing.set_defaults(run="api_key.list_keys")
     revoking = actions.add_parser("revoke", help="end a key at once")
     revoking.add_argument("name", metavar="NAME")

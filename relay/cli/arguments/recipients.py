@@ -4,6 +4,7 @@ import argparse
 
 from relay import webhook_format
 from relay.cli import argument_types
+from relay.cli.arguments import lists
 from relay.cli.parser import Parser
 
 
@@ -17,9 +18,19 @@ def add_suppressions(parser: Parser) -> None:
         "waypost suppressions import suppressed.csv",
     )
     actions = parser.add_actions()
-    listing = actions.add_parser("list", help="the entries, newest first, one JSON object a line")
+    listing = actions.add_parser("list", help="the entries, newest first")
     listing.add_argument("query", nargs="?", default="", metavar="TEXT", help="part of an address")
-    listing.add_argument("--limit", type=argument_types.positive_count, default=1000, metavar="N")
+    lists.add_recipient(listing)
+    lists.add_stream(listing)
+    listing.add_argument(
+        "--reason",
+        default="",
+        choices=argument_types.REASONS,
+        metavar="REASON",
+        help=f"suppressed for: {', '.join(argument_types.REASONS)}",
+    )
+    lists.add_limit(listing, 1000)
+    lists.add_json(listing)
     listing.set_defaults(run="suppressions.list_suppressions")
     adding = actions.add_parser("add", help="suppress an address")
     adding.add_argument("address", metavar="ADDRESS")
@@ -108,12 +119,15 @@ logged, with what is known about who fetched it. The address never changes, and 
     actions = parser.add_actions()
     creating = actions.add_parser("create", help="make a pixel; prints its id and URL")
     creating.add_argument("name", metavar="NAME")
+    creating.add_argument("--json", action="store_true", help="print it as a JSON object")
     creating.set_defaults(run="pixel.create_pixel")
-    listing = actions.add_parser("list", help="the newest first, one JSON object a line")
-    listing.add_argument("--limit", type=argument_types.positive_count, default=1000, metavar="N")
+    listing = actions.add_parser("list", help="all pixels, the newest first")
+    lists.add_limit(listing, 1000)
+    lists.add_json(listing)
     listing.set_defaults(run="pixel.list_pixels")
     showing = actions.add_parser("show", help="a pixel with its log; quick repeats of one visitor are one entry")
     showing.add_argument("pixel", metavar="NAME|ID")
+    lists.add_json(showing)
     showing.set_defaults(run="pixel.show_pixel")
     removing = actions.add_parser("remove", help="remove a pixel and its log; its address goes on showing a picture")
     removing.add_argument("pixel", metavar="NAME|ID")
@@ -133,7 +147,8 @@ unchanged.""",
         "waypost webhooks replay ID --since 12h",
     )
     actions = parser.add_actions()
-    listing = actions.add_parser("list", help="all webhooks and their state, one JSON object a line")
+    listing = actions.add_parser("list", help="all webhooks and their state")
+    lists.add_json(listing)
     listing.set_defaults(run="webhooks.list_webhooks")
     adding = actions.add_parser("add", help="add a webhook; prints it with its secret, this once")
     adding.add_argument("url", metavar="URL", help="http://user:password@… is sent as basic authentication")
@@ -165,10 +180,11 @@ unchanged.""",
         action = actions.add_parser(name, help=help_, description=help_)
         action.add_argument("webhook", metavar="ID")
         action.set_defaults(run=f"webhooks.{run}")
-    logging = actions.add_parser("log", help="its latest requests and their answers, one JSON object a line")
+    logging = actions.add_parser("log", help="its latest requests and their answers")
     logging.add_argument("webhook", metavar="ID")
     logging.add_argument("--failed", action="store_true", help="only requests that failed")
-    logging.add_argument("--limit", type=argument_types.positive_count, default=100, metavar="N")
+    lists.add_limit(logging, 100)
+    lists.add_json(logging)
     logging.set_defaults(run="webhooks.print_log")
     replaying = actions.add_parser("replay", help="send events again: one, or all of the last hours")
     replaying.add_argument("webhook", metavar="ID")
