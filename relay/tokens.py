@@ -81,12 +81,6 @@ class KeyRing:
         self._stamp = key_file.file_stamp(self._path)
         self._signers: dict[Kind, tuple[bytes, AESSIV]] = {}  # the head of each token of a kind, and what encrypts it
 
-    @property
-    def signing_key(self) -> MasterKey:
-        """The key that signs."""
-        self._refresh()
-        return self.keys[-1]
-
     def find_key(self, key_id: int) -> MasterKey | None:
         self._refresh()
         if key_id not in self._by_id:

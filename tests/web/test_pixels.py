@@ -107,7 +107,7 @@ def test_a_pixels_address_outlives_a_rotation_of_the_keys(tmp_path: Path) -> Non
         made = scene.write(lambda connection: pixels.create_pixel(connection, scene.ring, "old", NOW))
         tokens.rotate_keys(tmp_path / "keys.json")
         scene.ring.find_key(2)
-        assert scene.ring.signing_key.id == 2
+        assert scene.ring.find_key(2) == scene.ring.keys[-1]
         [seen] = scene.read(lambda connection: pixels.list_pixels(connection, 10))
         assert seen.token == made.token
         fetch(pixels.pixel_url(scene.tracking, seen.token), PHONE)

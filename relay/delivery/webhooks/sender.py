@@ -39,7 +39,7 @@ def make_endpoint(
 ) -> Endpoint | None:
     """A webhook with its secrets; None for one of a configuration that is not ours."""
     settings = configured.get(row.id)
-    if settings is None and row.source == "config":
+    if settings is None and row.source == webhooks.CONFIG:
         return None
     if settings is None:
         old = row.old_secret if row.old_until and row.old_until > now else ""

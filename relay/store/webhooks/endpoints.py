@@ -54,7 +54,7 @@ def sync_from_config(connection: sa.Connection, configured: Sequence[Configured]
     """Brings the webhooks of config.toml into the database. Those that it no longer names get no requests, but their
     queue is kept."""
     table = webhook_tables.webhook
-    known = {row.id: row for row in connection.execute(sa.select(table.c.id, table.c.state).filter_by(source="config"))}
+    known = {row.id: row for row in connection.execute(sa.select(table.c.id, table.c.state).filter_by(source=CONFIG))}
     for one in configured:
         key = configured_id(one)
         said: dict[str, Any] = {  # Any: a row's values
@@ -64,7 +64,7 @@ def sync_from_config(connection: sa.Connection, configured: Sequence[Configured]
             "machines": one.machines,
         }
         if key not in known:
-            row = WebhookRow(id=key, source="config", created_at=now, **said)
+            row = WebhookRow(id=key, source=CONFIG, created_at=now, **said)
             connection.execute(sa.insert(table), tables.row_values(row))
         else:
             state = {"state": ON} if known.pop(key).state == GONE else {}
@@ -93,7 +93,7 @@ def add_webhook(connection: sa.Connection, new: Configured, now: datetime, sourc
 def remove_webhook(connection: sa.Connection, webhook: str) -> None:
     """Deletes a webhook with its log and queue. Raises UnknownWebhookError; ValueError for one of config.toml."""
     row = get_webhook(connection, webhook)
-    if row.source == "config" and row.state != GONE:
+    if row.source == CONFIG and row.state != GONE:
         raise ValueError("it stands in config.toml; remove its [[webhook]] table there and restart")
     for table in (webhook_tables.webhook_queue, webhook_tables.webhook_log):
         connection.execute(sa.delete(table).where(table.c.webhook == webhook))
@@ -124,7 +124,7 @@ def rotate_secret(connection: sa.Connection, webhook: str, now: datetime) -> str
     """Makes a new secret and returns it. For a day requests are signed with the old one too. Raises
     UnknownWebhookError; ValueError for a webhook of config.toml."""
     row = get_webhook(connection, webhook)
-    if row.source == "config":
+    if row.source == CONFIG:
         raise ValueError("its secret stands in config.toml: set secret there, and old_secret to the one before")
     secret, table = webhook_signatures.new_secret(), webhook_tables.webhook
     change = {"secret": secret, "old_secret": row.secret, "old_until": now + OLD_SECRET_LIFETIME}
