@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
-.PHONY: run demo test later check coverage faults fuzz bench corpora bounces lock clean
+.PHONY: run demo test later check coverage faults fuzz bench corpora bounces lock clean site audit
 
 run: .venv/.run
 	@exec $(BIN)/waypost serve
@@ -60,15 +60,24 @@ corpora: .venv/.test
 bounces: .venv/.test
 	$(BIN)/python benchmarks/corpora.py flufl.bounce
 
+# The documents as a site with search, in site/; a link that leads nowhere ends it.
+site: .venv/.site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+# Known holes in what is installed, as the advisory databases have them. It asks them over the network.
+audit: .venv/.site
+	$(BIN)/pip install --quiet pip-audit
+	$(BIN)/pip-audit --requirement constraints.txt --no-deps --disable-pip
+
 # Pins what is installed from scratch today: names and versions, nothing of this machine.
 lock:
 	rm -rf .venv/lock && $(PYTHON) -m venv .venv/lock
-	.venv/lock/bin/pip --disable-pip-version-check --quiet install '.[test,bench]'
+	.venv/lock/bin/pip --disable-pip-version-check --quiet install '.[test,bench,docs,alerts]'
 	.venv/lock/bin/pip freeze --exclude waypost > constraints.txt
 	rm -rf .venv/lock build
 
 clean:
-	rm -rf .venv build *.egg-info
+	rm -rf .venv build site *.egg-info
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Waypost needs Python 3.11 or later; set PYTHON=python3.12, say"; exit 1; }
@@ -81,6 +90,10 @@ clean:
 .venv/.test: .venv/bin/python pyproject.toml constraints.txt
 	$(PIP) install --constraint constraints.txt --editable '.[test]'
 	@touch $@ .venv/.run
+
+.venv/.site: .venv/.test
+	$(PIP) install --constraint constraints.txt --editable '.[test,docs]'
+	@touch $@
 
 .venv/.bench: .venv/.test
 	$(PIP) install --constraint constraints.txt --editable '.[test,bench]'
