@@ -32,6 +32,7 @@ from web.api.messages import MessageApi
 from web.api.pixels import PixelApi
 from web.api.queue import QueueApi
 from web.api.reports import ReportApi
+from web.api.statistics import StatisticApi
 from web.api.suppressions import SuppressionApi
 from web.api.webhooks import WebhookApi
 from web.console import sign_in
@@ -68,6 +69,7 @@ class Console:
             SuppressionApi(self._store).routes(),
             QueueApi(self._store).routes(),
             ReportApi(self._store).routes(),
+            StatisticApi(self._store).routes(),
             PixelApi(self._config, self._store, self._ring).routes(),
             ConsentApi(self._store).routes(),
             WebhookApi(self._config, self._store, self._ring).routes(),

@@ -1,0 +1,212 @@
+"""The API's statistics: `GET stats`, as JSON or as CSV (RFC 4180).
+
+In: requests behind the API's gate.  Out: what happened in a span of time, in all and by hour, day, stream, tag,
+recipients' domain or category. It costs the same however many events there were.
+"""
+
+import csv
+import io
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any, Literal, NamedTuple
+
+import sqlalchemy as sa
+from pydantic import AwareDatetime, Field
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from relay.store.database.roll_ups import NOTICE_STREAM
+from relay.store.store import Store
+from relay.store.views import json_objects, statistics
+from relay.store.views.json_objects import JsonObject
+from relay.store.views.statistics import CATEGORY, DAY, DOMAIN, HOUR, TAG, Selection, Totals
+from web.api.answers import ApiError, json_response
+from web.api.openapi import documented
+from web.api.parameters import Text, TimeParameters, read_query
+from web.api.reports import read_offset
+from web.api.schemas import AnswerObject
+
+_DEFAULT_SPAN = timedelta(days=7)
+_STEPS = {HOUR: timedelta(hours=1), DAY: timedelta(days=1)}
+MAX_STEPS = 1_000  # hours or days of an answer
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would run
+
+
+class StatisticParameters(TimeParameters):
+    by: Literal["hour", "day", "stream", "tag", "domain", "category"] | None = Field(
+        default=None, description="one item for each; times are UTC"
+    )
+    stream: Text | None = Field(default=None, description="mail of this stream only; `notice` are Waypost's own DSNs")
+    tag: Text = ""
+    domain: Text = Field(default="", description="mail to this domain only; not together with a tag")
+    format: Literal["json", "csv"] | None = Field(default=None, description="default: as Accept asks, else json")
+
+
+class HitTotals(AnswerObject):
+    """Hits by verdict; `unique`: deliveries that a person opened, or clicked, for the first time."""
+
+    human: int
+    proxied: int
+    machine: int
+    unknown: int
+    unique: int
+
+
+class RateObject(AnswerObject):
+    """Shares from 0 to 1; null where there is nothing to share."""
+
+    bounced: float | None = Field(description="of delivered and bounced; receivers grow wary above 0.02")
+    complained: float | None = Field(description="of delivered; receivers act above 0.001")
+    opened: float | None = Field(description="unique opens of delivered")
+    clicked: float | None = Field(description="unique clicks of delivered")
+
+
+class TotalsObject(AnswerObject):
+    accepted: int | None = Field(description="messages; null by domain and category. All else counts deliveries")
+    delivered: int
+    deferred: int = Field(description="attempts")
+    bounced: int
+    expired: int
+    suppressed: int
+    unsubscribed: int
+    resubscribed: int
+    complained: int
+    opens: HitTotals
+    clicks: HitTotals
+    categories: dict[str, int] = Field(description="why deliveries bounced")
+    rates: RateObject
+
+
+class StatisticItem(TotalsObject):
+    group: str = Field(description="the start of the hour or day, the stream, tag, domain or category")
+
+
+class StatisticAnswer(AnswerObject):
+    since: AwareDatetime = Field(alias="from")
+    until: AwareDatetime = Field(alias="to")
+    by: str | None
+    totals: TotalsObject
+    notices: int = Field(description="DSNs that Waypost sent itself; in none of the other numbers")
+    items: list[StatisticItem]
+    next: str | None
+
+
+class _Counts(NamedTuple):
+    totals: Totals
+    notices: int
+    groups: list[tuple[str, Totals]]
+
+
+class StatisticApi:
+    """The endpoint `stats`."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def routes(self) -> list[BaseRoute]:
+        return [Route("/stats", self.show_statistics)]
+
+    @documented("What happened in a span of time", query=StatisticParameters, response=StatisticAnswer)
+    async def show_statistics(self, request: Request) -> Response:
+        asked = read_query(request, StatisticParameters)
+        selection = _read_selection(asked, datetime.now(UTC))
+        found = await self._store.read(partial(_read_counts, selection=selection, by=asked.by))
+        if (asked.format or _accepted_format(request)) == "csv":
+            return _csv_response(asked.by or "all", found)
+        first = read_offset(asked.cursor)
+        last = first + (MAX_STEPS if asked.by in _STEPS else asked.limit)
+        return json_response(
+            {
+                "from": json_objects.format_time(selection.start),
+                "to": json_objects.format_time(selection.end),
+                "by": asked.by,
+                "totals": totals_object(found.totals, has_accepted=not asked.domain),
+                "notices": found.notices,
+                "items": [
+                    {"group": name} | totals_object(one, has_accepted=asked.by not in (DOMAIN, CATEGORY))
+                    for name, one in found.groups[first:last]
+                ],
+                "next": str(last) if last < len(found.groups) else None,
+            }
+        )
+
+
+def totals_object(totals: Totals, *, has_accepted: bool = True) -> JsonObject:
+    """Totals as JSON."""
+    plain = {name: value for name, value in totals._asdict().items() if isinstance(value, int)}
+    opened_by, clicked_by = plain.pop("opened_by"), plain.pop("clicked_by")
+    return plain | {
+        "accepted": totals.accepted if has_accepted else None,
+        "opens": totals.opens._asdict() | {"unique": opened_by},
+        "clicks": totals.clicks._asdict() | {"unique": clicked_by},
+        "categories": dict(totals.categories),
+        "rates": {
+            "bounced": _share(totals.bounced, totals.delivered + totals.bounced),
+            "complained": _share(totals.complained, totals.delivered),
+            "opened": _share(opened_by, totals.delivered),
+            "clicked": _share(clicked_by, totals.delivered),
+        },
+    }
+
+
+def _share(part: int, whole: int) -> float | None:
+    return round(part / whole, 5) if whole else None
+
+
+def _read_selection(asked: StatisticParameters, now: datetime) -> Selection:
+    """Raises ApiError."""
+    if (asked.domain or asked.by == DOMAIN) and (asked.tag or asked.by == TAG):
+        raise ApiError(400, "bad_request", "a tag and a domain are not counted together: ask for one of them")
+    end = asked.until or now
+    start = asked.since or end - _DEFAULT_SPAN
+    if start >= end:
+        raise ApiError(400, "bad_request", "from: must be before to")
+    step = _STEPS.get(asked.by or "")
+    if step and (end - start) / step > MAX_STEPS:
+        raise ApiError(400, "bad_request", f"from: there would be more than {MAX_STEPS} items by {asked.by}")
+    return Selection(statistics.floor_hour(start), end, asked.stream, asked.tag or None, asked.domain.lower() or None)
+
+
+def _read_counts(connection: sa.Connection, selection: Selection, by: str | None) -> _Counts:
+    totals = statistics.read_totals(connection, selection)
+    notices = statistics.read_totals(connection, selection._replace(stream=NOTICE_STREAM)).accepted
+    groups = statistics.read_groups(connection, selection, by) if by else {}
+    if by in _STEPS:
+        return _Counts(totals, notices, _every_step(groups, selection, by))
+    most_first = sorted(groups.items(), key=lambda one: (-_volume(one[1]), one[0]))
+    return _Counts(totals, notices, most_first)
+
+
+def _every_step(groups: dict[Any, Totals], selection: Selection, by: str) -> list[tuple[str, Totals]]:
+    """Each hour or day of the span, also where nothing happened."""
+    assert selection.start is not None and selection.end is not None
+    at, found = selection.start if by == HOUR else selection.start.replace(hour=0), []
+    while at < selection.end:
+        found.append((json_objects.format_time(at) or "", groups.get(at, Totals())))
+        at += _STEPS[by]
+    return found
+
+
+def _volume(totals: Totals) -> int:
+    failed = totals.deferred + totals.bounced + totals.expired + totals.suppressed
+    return totals.accepted + totals.delivered + failed + totals.opens.total + totals.clicks.total
+
+
+def _accepted_format(request: Request) -> str:
+    accept = request.headers.get("accept", "")[:1000]
+    return "csv" if "text/csv" in accept and "application/json" not in accept else "json"
+
+
+def _csv_response(by: str, found: _Counts) -> Response:
+    text = io.StringIO()
+    writer = csv.writer(text)
+    plain = [name for name, value in Totals()._asdict().items() if isinstance(value, int)]
+    hits = [f"{kind}_{verdict}" for kind in ("opens", "clicks") for verdict in found.totals.opens._fields]
+    writer.writerow([by, *plain, *hits])
+    for name, one in found.groups or [("all", found.totals)]:
+        cells: Sequence[object] = [*(getattr(one, field) for field in plain), *one.opens, *one.clicks]
+        writer.writerow([f"'{name}" if name.startswith(_FORMULA) else name, *cells])
+    headers = {"cache-control": "no-store", "content-disposition": 'attachment; filename="waypost-stats.csv"'}
+    return Response(text.getvalue(), headers=headers, media_type="text/csv; charset=utf-8")
