@@ -74,9 +74,8 @@ def fold(opened: Store) -> None:
 def rebuild(opened: Store) -> int:
     after, events = None, 0
     while True:
-        step = opened.writer.submit(partial(roll_up_rebuild.rebuild_next_hour, after=after), begins_commit=True).result(
-            10
-        )
+        work = partial(roll_up_rebuild.rebuild_next_hours, after=after)
+        step = opened.writer.submit(work, begins_commit=True).result(10)
         events, after = events + step.events, step.until
         if after is None:
             return events

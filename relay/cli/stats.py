@@ -69,8 +69,8 @@ def rebuild_roll_ups(arguments: argparse.Namespace) -> int:
     events, reported_s = 0, time.monotonic()
     with command.open_store(command.load_config(arguments)) as store:
         while True:
-            # An hour is a commit of its own: a server's writes go in between.
-            work = partial(roll_up_rebuild.rebuild_next_hour, after=after)
+            # Some hours are a commit of their own: a server's writes go in between.
+            work = partial(roll_up_rebuild.rebuild_next_hours, after=after)
             step = store.writer.submit(work, begins_commit=True).result()
             if not step.done:
                 time.sleep(_WAIT_S)
