@@ -20,9 +20,10 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from sqlmodel import SQLModel
 
-from relay import ids
+from relay import ids, tokens
 from relay.attribution import request_verdict
 from relay.event_type import EventType
+from relay.node import data_directory
 from relay.store import message_labels, roll_up_rebuild
 from relay.store.database import engine, tables
 from relay.store.database.tables import Attempt, Delivery, EventRow, Message, Status
@@ -215,6 +216,7 @@ def _insert(connection: sa.Connection, table: sa.Table, names: Sequence[str], ro
 def fill(folder: Path, url: str, size: Size) -> None:
     """Makes the database and fills it."""
     url = url or engine.database_url("", folder)
+    tokens.open_key_ring(folder / data_directory.KEYS_FILE)
     prepare_database(url)
     opened, made, began_s = engine.open_engine(url, writes=True), FullStore(size), time.monotonic()
     loaded = (tables.message, tables.delivery, tables.attempt, tables.event, tables.message_label, tables.suppression)

@@ -17,6 +17,7 @@ from relay.store.database.roll_up_tables import roll_up, roll_up_change
 from relay.store.database.roll_ups import DAY_US, RollUpKey, StreamAndTags
 
 _HOUR = timedelta(hours=1)
+_FOREVER = datetime.max.replace(tzinfo=UTC)
 _MAX_HOURS, _MAX_EVENTS = 48, 10_000  # in a transaction, before it ends: meanwhile nobody else writes to SQLite
 
 
@@ -106,40 +107,32 @@ def _up_to_at(connection: sa.Connection, recipient: sa.ColumnElement[str]) -> sa
 def _replace_counts(
     connection: sa.Connection, start: datetime, end: datetime | None, counts: dict[RollUpKey, tuple[int, int]]
 ) -> None:
-    """Writes the hours from `start` up to `end`, and the days that they are of. No end: all later ones."""
-    last = end or datetime.max.replace(tzinfo=UTC)
-    midnight = start.replace(hour=0)
-    for table, first, period in (
-        (roll_up, start, roll_ups.HOUR),
-        (roll_up, midnight, roll_ups.DAY),
-        (roll_up_change, start, ""),
-    ):
-        old = sa.delete(table).where(table.c.start >= first, table.c.start < last)
-        connection.execute(old.where(*_of_period(period)) if period else old)
-    rows = list(_rows(counts))
-    if rows:
-        connection.execute(sa.insert(roll_up), rows)
+    """Writes the hours from `start` up to `end`, and the days that are complete with them. No end: all later ones."""
+    last, change = end or _FOREVER, roll_up_change
+    connection.execute(sa.delete(change).where(change.c.start >= start, change.c.start < last))
+    _delete_counts(connection, roll_ups.HOUR, start, last)
+    if counts:
+        connection.execute(sa.insert(roll_up), list(_rows(counts)))
+    first_day, days_end = start.replace(hour=0), last if end is None else end.replace(hour=0)
+    if first_day == days_end:
+        return  # the day's own row follows with its last hour
+    _delete_counts(connection, roll_ups.DAY, first_day, days_end)
     names = RollUpKey._fields
     by = [roll_ups.truncate(roll_up.c.start, DAY_US) if name == "start" else roll_up.c[name] for name in names]
     sums = [sa.func.sum(roll_up.c[name]) for name in ("count", "uniques")]
-    hours = (
-        sa.select(sa.literal_column(f"'{roll_ups.DAY}'"), *by, *sums)
-        .where(*_of_period(roll_ups.HOUR), roll_up.c.start >= midnight, roll_up.c.start < _day_after(last))
-        .group_by(*by)
-    )
+    hours = sa.select(sa.literal_column(f"'{roll_ups.DAY}'"), *by, *sums).group_by(*by)
+    hours = hours.where(*_in_period(roll_ups.HOUR, first_day, days_end))
     connection.execute(sa.insert(roll_up).from_select(["period", *names, "count", "uniques"], hours))
 
 
-def _of_period(period: str) -> tuple[sa.ColumnElement[bool], ...]:
+def _delete_counts(connection: sa.Connection, period: str, start: datetime, end: datetime) -> None:
+    connection.execute(sa.delete(roll_up).where(*_in_period(period, start, end)))
+
+
+def _in_period(period: str, start: datetime, end: datetime) -> tuple[sa.ColumnElement[bool], ...]:
     # With the dimensions named, the key of the table leads to the times.
-    return roll_up.c.period == period, roll_up.c.dimension.in_((roll_ups.ALL, roll_ups.TAG, roll_ups.DOMAIN))
-
-
-def _day_after(end: datetime) -> datetime:
-    """The end of the day that the hour before `end` is of."""
-    if end.year == datetime.max.year:
-        return end
-    return (end - _HOUR).replace(hour=0) + timedelta(days=1)
+    dimensions = roll_up.c.dimension.in_((roll_ups.ALL, roll_ups.TAG, roll_ups.DOMAIN))
+    return roll_up.c.period == period, dimensions, roll_up.c.start >= start, roll_up.c.start < end
 
 
 def _rows(counts: dict[RollUpKey, tuple[int, int]]) -> Iterator[dict[str, Any]]:  # Any: a row's values
