@@ -1,7 +1,7 @@
 """The command line. `main` runs a command, `command_table` knows all, `arguments/` says what one may type, and each
 module here does the work of the command of its name.
 
-- to start: `serve` `check` `template` (config) `demo` with its mail in `samples` `completion`
+- to start: `serve` `check` (and doctor) `template` (config) `demo` with its mail in `samples` `completion`
 - what a mail, a reply or a URL means: `instrument` with `file_octets` (a file as the relay reads it) `classify` `token`
 - what became of mail: `messages` `events` `stats` `queue`
 - what is listed and changed: `suppressions` `webhooks` `pixel` `person`

@@ -1,7 +1,10 @@
-"""`waypost check`: is the configuration right, and does what it names answer?"""
+"""`waypost check` and `waypost doctor`: is the configuration right, and does what it names answer?"""
 
 import argparse
-import asyncio
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from pydantic import SecretStr
@@ -9,35 +12,56 @@ from pydantic import SecretStr
 from relay.cli import output
 from relay.config import load
 from relay.config.schema import Config
-from relay.delivery import message_rows
 from relay.delivery.smtp import helo_name
-from relay.delivery.smtp.upstream import Upstream
-from relay.edge import tls
-from relay.node import data_directory, privileges
+from relay.node import privileges
 from relay.rewrite import dkim, provider_dialects
 
+if TYPE_CHECKING:
+    from relay.node.diagnosis.finding import Finding
+
 _RSA_BITS = 2048
+_FAILED = "FAIL"
 
 
 def check_configuration(arguments: argparse.Namespace) -> int:
     path = load.find_file(arguments.config)
     config = load.load(path)
-    output.print_line(f"ok    {path or 'no config.toml here; the defaults'}")
-    output.print_line(f"note  {_describe_mode(config)}")
-    if secrets := load.find_readable_secrets(path):
-        output.print_line(f"note  {path} is readable by all users and holds {', '.join(secrets)}: chmod o-r {path}")
-    for variable in load.find_ignored_variables():
-        output.print_line(f"note  {variable} changes nothing: two underscores stand between table and key")
-    for note in _find_notes(config):
-        output.print_line(f"note  {note}")
+    _print(arguments, "ok", str(path or "no config.toml here; the defaults"))
+    for text in (_describe_mode(config), *_find_file_notes(path), *_find_notes(config)):
+        _print(arguments, "note", text)
     for line in _dns_records(config):
-        output.print_line(f"dns   {line}")
-    if not arguments.online:
-        return 0
-    findings = [_check_data_directory(config), *_check_certificates(config), *asyncio.run(_check_upstreams(config))]
-    for name, fault in findings:
-        output.print_line(f"FAIL  {name}: {fault}" if fault else f"ok    {name}")
-    return 1 if any(fault for _, fault in findings) else 0
+        _print(arguments, "dns", line)
+    has_failed = False
+    for finding in _look_around(arguments, config) if arguments.online else ():
+        _print(arguments, *finding)
+        sys.stdout.flush()  # some of them take their time
+        has_failed |= finding.level == _FAILED
+    return 1 if has_failed else 0
+
+
+def _look_around(arguments: argparse.Namespace, config: Config) -> "Iterator[Finding]":
+    """What is found beyond the file: one finding after the other."""
+    from relay.node.diagnosis import certificates, dns_lookup, dns_records, machine, upstream_features  # late: a second
+    from relay.node.diagnosis.finding import fail
+
+    yield from machine.check_data(config)
+    yield from machine.check_machine(config)
+    yield from certificates.check_listeners(config)
+    yield from upstream_features.check_upstreams(config)
+    yield from certificates.check_tracking_site(config)
+    try:
+        yield from dns_records.check_dns(config, dns_lookup.Dns(arguments.resolver), arguments.domain)
+    except dns_lookup.DnsUnavailableError as error:
+        yield fail("DNS", str(error), "look at /etc/resolv.conf, or name a resolver with --resolver")
+
+
+def _print(arguments: argparse.Namespace, level: str, what: str, detail: str = "", remedy: str = "") -> None:
+    if arguments.json:
+        output.print_json({"level": str(level).lower(), "what": what, "detail": detail, "remedy": remedy})
+        return
+    output.print_line(f"{level:<5} {what}{': ' if detail else ''}{detail}")
+    if remedy:
+        output.print_line(f"      -> {remedy}")
 
 
 def _describe_mode(config: Config) -> str:
@@ -46,71 +70,46 @@ def _describe_mode(config: Config) -> str:
     return f"{config.delivery.mode} delivery through {', '.join(one.name for one in config.upstream)}"
 
 
-def _find_notes(config: Config) -> list[str]:
-    notes = []
+def _find_file_notes(path: Path | None) -> Iterator[str]:
+    if secrets := load.find_readable_secrets(path):
+        yield f"{path} is readable by all users and holds {', '.join(secrets)}: chmod o-r {path}"
+    for variable in load.find_ignored_variables():
+        yield f"{variable} changes nothing: two underscores stand between table and key"
+
+
+def _find_notes(config: Config) -> Iterator[str]:
     if privileges.is_bare_root(config):
-        notes.append("this is root, and so would be the server: name a user in [relay] user, or start it as one")
+        yield "this is root, and so would be the server: name a user in [relay] user, or start it as one"
     if fault := privileges.find_fault(config):
-        notes.append(fault)
+        yield fault
     url = config.tracking.public_url
     if not config.is_sandbox and ("//127." in url or "//localhost" in url):
-        notes.append(f"[tracking] public_url is {url}: links in mail lead to this machine only")
+        yield f"[tracking] public_url is {url}: links in mail lead to this machine only"
     if url.startswith("http://") and config.unsubscribe.header != "off" and not config.is_sandbox:
-        notes.append("[tracking] public_url is not https: one-click unsubscribe (RFC 8058) needs it")
+        yield "[tracking] public_url is not https: one-click unsubscribe (RFC 8058) needs it"
     hostname = config.relay.hostname
     if not config.is_sandbox and not helo_name.is_qualified(hostname):
         told = helo_name.machine_name() or "this machine's address in brackets"
-        notes.append(f'[relay] hostname is "{hostname}", which servers refuse; upstreams are told {told} instead')
+        yield f'[relay] hostname is "{hostname}", which servers refuse; upstreams are told {told} instead'
+    if config.bounces.return_path and not helo_name.is_qualified(hostname):
+        yield f'[bounces] return_path needs an MX that names this machine, and [relay] hostname is "{hostname}"'
     for upstream in config.upstream:
-        if (name := message_rows.provider(upstream)) and (caveat := provider_dialects.DIALECTS[name].caveat):
-            notes.append(f"[[upstream]] {upstream.name}: {caveat}")
+        name = upstream.provider or provider_dialects.find_by_host(upstream.address.host)
+        if (dialect := provider_dialects.DIALECTS.get(name)) and dialect.caveat:
+            yield f"[[upstream]] {upstream.name}: {dialect.caveat}"
     for name, given in config.inbound:
         if given and not (isinstance(given, SecretStr) and not given.get_secret_value()):
-            notes.append(f"[inbound] {name}: let its webhook POST to {url}/in/{name}")
+            yield f"[inbound] {name}: let its webhook POST to {url}/in/{name}"
     for key in config.dkim.key:
         # RFC 8301 §3.2: at least 1024 bits, and 2048 is what signers should have.
         private = key.private_key
         if isinstance(private, RSAPrivateKey) and private.key_size < _RSA_BITS:
-            notes.append(f"[[dkim.key]] {key.selector} of {key.domain}: {private.key_size} bits; use {_RSA_BITS}")
-    return notes
+            yield f"[[dkim.key]] {key.selector} of {key.domain}: {private.key_size} bits; use {_RSA_BITS}"
 
 
-def _dns_records(config: Config) -> list[str]:
-    lines = []
+def _dns_records(config: Config) -> Iterator[str]:
     for key in config.dkim.key:
         name, text = dkim.dns_record(key)
-        lines.append(" ".join([f"{name}. IN TXT", *(f'"{string}"' for string in dkim.split_txt(text))]))
-    if domain := config.bounces.return_path:
-        lines.append(f"{domain}. IN MX 10 {config.relay.hostname}.")
-    return lines
-
-
-def _check_data_directory(config: Config) -> tuple[str, str]:
-    try:
-        data_directory.prepare_data(config)
-    except data_directory.StartupError as error:
-        return "data and database", str(error)
-    return f"data and database in {config.relay.data_dir}", ""
-
-
-def _check_certificates(config: Config) -> list[tuple[str, str]]:
-    findings = []
-    for listen in config.listen:
-        if listen.tls != "off":
-            try:
-                tls.create_context(listen)
-                fault = ""
-            except OSError as error:
-                fault = f"{error.strerror or error}; give PEM files in certificate and key"
-            findings.append((f"certificate of {listen.address}", fault))
-    return findings
-
-
-async def _check_upstreams(config: Config) -> list[tuple[str, str]]:
-    findings = []
-    for settings in config.upstream:
-        upstream = Upstream(settings, config.relay.hostname)
-        fault = await upstream.probe()
-        await upstream.close()
-        findings.append((f"upstream {settings.name} at {settings.address}", fault))
-    return findings
+        yield " ".join([f"{name}. IN TXT", *(f'"{string}"' for string in dkim.split_txt(text))])
+    if (domain := config.bounces.return_path) and helo_name.is_qualified(config.relay.hostname):
+        yield f"{domain}. IN MX 10 {config.relay.hostname}."

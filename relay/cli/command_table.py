@@ -32,6 +32,7 @@ class _Command(NamedTuple):
 COMMANDS = {
     "serve": _Command("start the relay, the tracking site and the console", serving.add_serve),
     "check": _Command("check the configuration", serving.add_check),
+    "doctor": _Command("look at all that mail depends on, and say what to do", serving.add_doctor),
     "config": _Command("print the commented configuration, to begin with", serving.add_config),
     "demo": _Command("see everything at once, on sample mail", serving.add_demo),
     "instrument": _Command("show what would become of a mail", mail.add_instrument),

@@ -6,5 +6,6 @@ dropped · `supervisor` keeps the roles up · `role` a role's process · `event_
 and alerts · `alert_sender` looks for them · `shared_logins` between mail processes · `descriptors` when they run out ·
 `systemd` notifications to it
 
-`backup` writes an installation into one file, and `restore` brings it back.
+`backup` writes an installation into one file, and `restore` brings it back. `diagnosis/` is what `waypost doctor`
+looks at.
 """

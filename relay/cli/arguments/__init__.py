@@ -1,6 +1,6 @@
 """What may be typed after `waypost`: one function for each command, which fills its parser.
 
-- `serving` to start: serve, check, config, demo, completion
+- `serving` to start: serve, check, doctor, config, demo, completion
 - `mail` what a mail, a reply or a URL means: instrument, classify, token
 - `history` what became of mail: messages, events, stats, queue
 - `recipients` what is listed and changed: suppressions, person, pixel, webhooks

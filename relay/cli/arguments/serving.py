@@ -1,6 +1,7 @@
-"""The arguments of `serve`, `check`, `config`, `demo` and `completion`: to start with."""
+"""The arguments of `serve`, `check`, `doctor`, `config`, `demo` and `completion`: to start with."""
 
 from relay.cli import argument_types
+from relay.cli.arguments import lists
 from relay.cli.parser import Parser
 
 
@@ -34,8 +35,7 @@ def add_check(parser: Parser) -> None:
     parser.describe(
         """\
 Reads the configuration and names every fault at once: file, table, key, and what to write instead. --online also
-tries the data directory, the database, the certificates and every upstream (connection, TLS, login; no mail is sent).
-Exit status 1 if anything is wrong.
+looks at what the configuration names, as waypost doctor does. Exit status 1 if anything is wrong.
 
 Each [[dkim.key]] is shown as the record to publish, in the form of a zone file:
 
@@ -45,7 +45,36 @@ If a form asks for one value, join the quoted parts.""",
         "waypost check",
         "waypost check --online",
     )
-    parser.add_argument("--online", action="store_true", help="also try what the configuration names")
+    parser.add_argument("--online", action="store_true", help="also look at what the configuration names")
+    _add_check_options(parser)
+
+
+def add_doctor(parser: Parser) -> None:
+    parser.describe(
+        """\
+Looks at everything that mail depends on, and says what to do about each finding: the data directory, the database, disk
+and clock; certificates and their end; every upstream (connection, TLS, login, what it offers; no mail is sent); the
+tracking site; and the DNS: MX of the return path, SPF, DKIM as published, DMARC with its alignment, this machine's
+name. It is the same as waypost check --online. Exit status 1 if anything fails.""",
+        "waypost doctor",
+        "waypost doctor --domain example.com --resolver 9.9.9.9",
+    )
+    _add_check_options(parser)
+    parser.set_defaults(online=True)
+
+
+def _add_check_options(parser: Parser) -> None:
+    parser.add_argument(
+        "--domain",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="also look at a domain that sends, beside those of [[dkim.key]] and senders; may be repeated",
+    )
+    parser.add_argument(
+        "--resolver", default="", metavar="IP[:PORT]", help="ask this DNS server (default: this machine's)"
+    )
+    lists.add_json(parser)
     parser.set_defaults(run="check.check_configuration")
 
 
