@@ -7,7 +7,8 @@ The map, by floor (a module imports only downwards; `tests/test_floors.py` holds
 1  `rewrite` octets in, edits out · `bounce` replies in, verdicts out · `store` the database and its journal
 0  `mime` messages as spans · `attribution` who made a hit · `config` the configuration · `log` one function for each
    fact · `log_lines` writes the lines · `metrics` one function for each count · `shared_counters` that all processes
-   see · `alerts` what needs an operator · `address` paths and mailboxes · `domain_names` every spelling of a name ·
+   see · `telemetry` traces of messages · `alerts` what needs an operator · `address` paths and mailboxes ·
+   `domain_names` every spelling of a name ·
    `envelope` of a transaction · `reply` of an SMTP server · `edits` spans and holes · `tokens` of tracking URLs ·
    `token_payload` how they are packed · `base_encoding` octets as text · `key_derivation` a key for each purpose ·
    `durable_files` forced to disk · `key_file` the keys · `return_path` VERP · `redaction` removes what identifies an

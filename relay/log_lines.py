@@ -87,6 +87,11 @@ def add_to_lines(**fields: str) -> None:
     _common.set(_common.get() | fields)
 
 
+def common_field(name: str) -> str:
+    """A field that was added to this task's lines; "" if it was not."""
+    return str(_common.get().get(name, ""))
+
+
 def write_line(level: int, fact: str, /, **fields: object) -> None:
     """Writes a line."""
     if _log.isEnabledFor(level):

@@ -171,6 +171,11 @@ class ConsoleConfig(ConfigTable):
         return password
 
 
+class TelemetryConfig(ConfigTable):
+    endpoint: PublicUrl | Literal[""] = ""
+    sample: float = Field(1.0, ge=0, le=1)
+
+
 class MetricsConfig(ConfigTable):
     listen: OptionalAddress = None
 
@@ -223,6 +228,7 @@ class Config(ConfigTable):
     log: LogConfig = LogConfig()
     alerts: AlertsConfig = AlertsConfig()
     metrics: MetricsConfig = MetricsConfig()
+    telemetry: TelemetryConfig = TelemetryConfig()
     webhooks: WebhooksConfig = WebhooksConfig()
     webhook: list[WebhookConfig] = []
 

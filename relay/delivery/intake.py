@@ -12,7 +12,7 @@ from typing import ParamSpec, TypeVar
 
 import sqlalchemy as sa
 
-from relay import log, metrics
+from relay import log, metrics, telemetry
 from relay.address import Mailbox
 from relay.config.schema import Config
 from relay.delivery import message_rows
@@ -102,7 +102,8 @@ class Intake:
         """The plan, and the long URLs that its links only refer to; they are on disk when this returns. A link whose
         URL cannot be stored is left as it was."""
         settings = message_rows.rewrite_settings(self._config, accepted)
-        plan = await _run_off_loop(accepted, planning.plan, accepted.octets, settings)
+        with telemetry.span("rewrite"):
+            plan = await _run_off_loop(accepted, planning.plan, accepted.octets, settings)
         for trace in plan.faults:
             log.fault_trace("plan", accepted.id, trace)
         if not plan.destinations:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 
-from relay import address, ids
+from relay import address, ids, telemetry
 from relay.edge import auth, dsn_parameters, header, trace_fields
 from relay.edge.connection import MAX_RESPONSE, SmtpConnection
 from relay.edge.data import Data
@@ -164,6 +164,7 @@ class SmtpSession(SmtpConnection):
         self._server.policy.check_memory_budget(self._declared_size, may_relay=may_relay)
         await self._reply(Reply(354, "", "go ahead, end with <CRLF>.<CRLF>"))
         self._octets_counted = 0
+        telemetry.begin_data()
         try:
             octets = await self._read_data(may_relay=may_relay, is_report=mail.is_report)
             return_path = self._server.return_path if mail.is_report else None

@@ -6,7 +6,7 @@ import signal
 import socket
 from collections.abc import Sequence
 
-from relay import tokens
+from relay import telemetry, tokens
 from relay.config.schema import Config
 from relay.delivery.client_credentials import Logins
 from relay.delivery.dispatch import Dispatcher, Sender
@@ -16,6 +16,7 @@ from relay.delivery.queue_worker import QueueWorker
 from relay.delivery.return_path_mail import ReturnPathMail
 from relay.delivery.sandbox import Sandbox
 from relay.delivery.smtp.failover import Upstreams
+from relay.delivery.traced_sender import TracedSender
 from relay.edge.server import Edge
 from relay.envelope import Login
 from relay.node import data_directory, descriptors, maintenance
@@ -33,6 +34,7 @@ async def serve(
 ) -> None:
     """Serves mail on the sockets until `stop`, then drains: transactions end, leases go back."""
     descriptors.report_shortage(asyncio.get_running_loop())
+    telemetry.start(config)
     store = data_directory.open_store(config)
     sender: Sender = (
         Sandbox()
@@ -42,7 +44,9 @@ async def serve(
     ring = data_directory.open_key_ring(config)
     minter = tokens.Minter(ring, config.tracking.public_url, config.privacy.has_recipient_tokens)
     logins = Logins(sender) if isinstance(sender, Upstreams) and config.access.auth == "upstream" else None
-    dispatcher = Dispatcher(config, store, sender, minter, logins=logins)
+    dispatcher = Dispatcher(
+        config, store, TracedSender(sender) if config.telemetry.endpoint else sender, minter, logins=logins
+    )
     worker = QueueWorker(store, dispatcher)
     intake = Intake(config, store, dispatcher, worker, ring)
 
@@ -57,7 +61,8 @@ async def serve(
             worker.resume(login.username)
 
     reports = ReturnPathMail(config, store, ring) if config.bounces.return_path else None
-    edge = Edge(config, intake.accept_message, intake.check_recipient, log_in if logins else None, return_path=reports)
+    accept = telemetry.trace_messages(intake.accept_message)
+    edge = Edge(config, accept, intake.check_recipient, log_in if logins else None, return_path=reports)
     # What a predecessor did but could not write down comes first: nothing that is done is done again.
     await maintenance.replay_once(store)
     if logins:
@@ -97,5 +102,6 @@ async def serve(
     if reports:
         await reports.close()
     await asyncio.to_thread(store.close)
+    await asyncio.to_thread(telemetry.stop)
     if failed:
         raise RuntimeError("a task of the mail role has ended by itself")

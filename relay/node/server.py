@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 
 import sqlalchemy as sa
 
-from relay import __version__, log, metrics
+from relay import __version__, log, metrics, telemetry
 from relay.config.schema import Config
 from relay.config.values import HostPort
 from relay.node import alert_sender, data_directory, listeners, mail_role, privileges, recovery, systemd, web_role
@@ -36,6 +36,7 @@ def serve(config: Config, only: str | None) -> int:
     """Runs the node until SIGTERM or SIGINT. Returns the exit status. Raises StartupError."""
     _raise_file_limit()
     alert_sender.check_apprise(config)
+    telemetry.check(config)
     if privileges.is_bare_root(config):
         log.runs_as_root()
     bound = listeners.bind(config, only) if privileges.will_drop(config) else None  # ports that only root may have
