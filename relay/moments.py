@@ -25,7 +25,7 @@ def read_moment(text: str, now: datetime) -> datetime:
         at = at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
     except (ValueError, OverflowError):
         try:
-            at = now - values.read_duration(text)
+            at = now - values.read_duration(text if text[-1:].isalpha() else "")
         except (ValueError, OverflowError):
             raise ValueError(_what_to_write(text)) from None
     return max(at, _EARLIEST)

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from relay import ids
 from relay.store.database import tables
 from relay.store.database.tables import Status
-from relay.store.queue import deliveries, dsn_due, leases, outcomes
+from relay.store.queue import dsn_due, leases, outcomes, queue_actions
 from relay.store.queue.outcomes import AttemptRecord, Outcome
 from relay.store.store import Store
 from tests.message_factory import NOW, count_rows, insert_messages, new_message
@@ -204,7 +204,8 @@ def test_after_three_crashes_it_is_parked_and_what_was_beside_it_is_not(opened: 
     found = row(opened, poison.message.id)
     assert (found["crashes"], found["status"]) == (leases.MAX_CRASHES, "queued")
     assert not lease(opened, "a", 10, NOW + MINUTE)["poison"]
-    opened.writer.submit(lambda connection: deliveries.retry_now(connection, NOW, poison.message.id)).result(10)
+    target = queue_actions.QueueTarget(poison.message.id, None)
+    opened.writer.submit(lambda connection: queue_actions.retry(connection, NOW, target)).result(10)
     assert lease(opened, "b", 10)["poison"] == 1
 
 

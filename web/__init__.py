@@ -3,6 +3,6 @@
 `app` the applications, as lists of routes · `public/` tracking and unsubscribe pages · `inbound/` providers' webhooks
 · `console/` the operators' pages · `api/` the JSON API · `library/` the same links for programs that send by
 themselves · `tracking` its door · `server/` HTTP with bounds · `middleware` safe headers and errors · `rendering`
-templates · `translations` what recipients read, from `translations.toml` · `metrics` for Prometheus · `visitors` who is
-asking
+templates · `translations` what recipients read, from `translations.toml` · `metrics` for Prometheus · `sent_mail` a
+mail as its recipient got it · `visitors` who is asking
 """

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, time, timedelta
 
 MAX_WORKERS = 64
 # As api_keys has them.
-SCOPES = ("read", "messages", "suppressions", "queue", "consent", "pixels", "webhooks", "metrics")
+SCOPES = ("read", "write", "messages", "suppressions", "queue", "consent", "pixels", "webhooks", "metrics")
 STATUSES = ("queued", "delivered", "deferred", "bounced", "expired", "suppressed")  # as tables.Status has them
 STATISTIC_GROUPS = ("hour", "day", "stream", "tag", "domain", "category")  # as statistics has them
 VERDICTS = ("human", "proxied", "machine", "unknown")  # as hit_counts.HitCounts has them

@@ -2,31 +2,16 @@
 
 import argparse
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any
 
-import sqlalchemy as sa
-
-from relay import ids
 from relay.cli import command, output, tables
 from relay.cli.command import CommandError
 from relay.cli.tables import Column, JsonObject
-from relay.delivery import dsn_sender
-from relay.store.database.tables import Delivery, Status
-from relay.store.queue import deliveries, leases, outcomes
-from relay.store.queue.outcomes import Outcome
+from relay.store.database.tables import Status
+from relay.store.queue import deliveries, leases, queue_actions
+from relay.store.queue.queue_actions import QueueTarget
 from relay.store.views import json_objects, message_detail, queue_list
 from relay.store.views.queue_list import QueueFilter
-
-
-class _QueueId(NamedTuple):
-    message: str
-    number: int | None  # None: all of the message's
-
-
-class _DropResult(NamedTuple):
-    waiting: int
-    under_way: int
-    notified: int
 
 
 def list_deliveries(arguments: argparse.Namespace) -> int:
@@ -92,6 +77,7 @@ def _lease_info(row: Any) -> dict[str, object]:  # Any: a delivery's row, as a m
     is_open = row["next_attempt_at"] is not None
     return {
         "parked": is_open and row["crashes"] >= leases.MAX_CRASHES,
+        "held_at": row["held_at"],
         "crashes": row["crashes"],
         "leased_by": row["leased_by"] or None,
         "leased_until": row["leased_until"],
@@ -102,10 +88,14 @@ def _lease_info(row: Any) -> dict[str, object]:  # Any: a delivery's row, as a m
 def retry_deliveries(arguments: argparse.Namespace) -> int:
     if bool(arguments.id) == arguments.all:
         arguments.usage("give an ID, or --all")
-    asked = _parse_id(arguments.id) if arguments.id else _QueueId("", None)
+    asked = _parse_id(arguments.id) if arguments.id else None
     with command.open_store(command.load_config(arguments)) as store:
         due = store.writer.submit(
-            lambda connection: deliveries.retry_now(connection, datetime.now(UTC), asked.message or None, asked.number)
+            lambda connection: (
+                queue_actions.retry(connection, datetime.now(UTC), asked)
+                if asked
+                else queue_actions.retry_all(connection, datetime.now(UTC))
+            )
         ).result()
     if arguments.id and not due:
         raise CommandError(f"nothing of {arguments.id} waits")
@@ -117,32 +107,15 @@ def drop_deliveries(arguments: argparse.Namespace) -> int:
     config = command.load_config(arguments)
     asked = _parse_id(arguments.id)
 
-    def drop(connection: sa.Connection) -> _DropResult:
-        now = datetime.now(UTC)
-        rows = [
-            row
-            for row in deliveries.list_deliveries(connection, asked.message, asked.number)
-            if Status(row.status).is_open
-        ]
-        message = deliveries.find_message(connection, asked.message)
-        if message is None:
-            return _DropResult(0, 0, 0)
-        sends_dsn = arguments.notify and message.accepts_dsn and message.reverse_path
-        dropped = [_dropped_outcome(row, now) for row in rows]
-        if sends_dsn:
-            dropped = [
-                one._replace(dsn_due=dsn_sender.due_action(config.delivery, row.notify, message.accepted_at, one))
-                for row, one in zip(rows, dropped, strict=True)
-            ]
-        outcomes.record_outcomes(connection, asked.message, dropped)
-        under_way = sum(row.leased_until is not None and row.leased_until > now for row in rows)
-        return _DropResult(len(rows), under_way, sum(bool(one.dsn_due) for one in dropped))
-
     with command.open_store(config) as store:
-        done = store.writer.submit(drop).result()
-    if not done.waiting:
+        done = store.writer.submit(
+            lambda connection: queue_actions.drop(
+                connection, datetime.now(UTC), asked, sends_dsn=arguments.notify and config.delivery.notices
+            )
+        ).result()
+    if not done.dropped:
         raise CommandError(f"nothing of {arguments.id} waits")
-    output.print_line(f"{done.waiting} dropped")
+    output.print_line(f"{done.dropped} dropped")
     if done.under_way:
         output.print_line(f"{done.under_way} of them are being attempted just now, and may still arrive")
     if arguments.notify:
@@ -154,17 +127,8 @@ def drop_deliveries(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _dropped_outcome(row: Delivery, now: datetime) -> Outcome:
-    return Outcome(
-        ids.new(now), row.number, row.recipient, Status.EXPIRED, now,
-        kind="none", category=dsn_sender.DROPPED, rule="operator", tracked=row.tracked,
-    )  # fmt: skip
-
-
-def _parse_id(text: str) -> _QueueId:
-    message, dot, number = text.partition(".")
+def _parse_id(text: str) -> QueueTarget:
     try:
-        ids.to_octets(message)
-        return _QueueId(message, int(number) if dot else None)
+        return queue_actions.parse_target(text)
     except ValueError:
         raise CommandError(f"{text} is no ID: 20 characters of a message, or those, a dot and a number") from None

@@ -21,14 +21,13 @@ from relay.rewrite import plan as planning
 from relay.rewrite.plan import Plan
 from relay.store.database import errors, roll_ups
 from relay.store.database.tables import Message, Status
-from relay.store.queue import dsn_due
+from relay.store.queue import dsn_due, queue_actions
 from relay.store.queue.deliveries import NewMessage
 from relay.store.queue.dsn_due import DueDsn
 from relay.store.queue.outcomes import Outcome
 from relay.store.store import Store
 
 STREAM = roll_ups.NOTICE_STREAM
-DROPPED = "dropped"  # the category of what an operator took out of the queue
 _STATUS_CLASS = {dsn.FAILED: "5", dsn.DELAYED: "4", dsn.RELAYED: "2"}
 _POLL_S = 1.0
 _POSTPONE_FOR = timedelta(hours=1)  # a DSN that cannot be composed; the next version tries at its start
@@ -139,7 +138,7 @@ class DsnSender:
         row, last_attempt = one_due.delivery, one_due.attempt
         hosts = {one.name: str(one.address.host) for one in self._config.upstream}
         status = reply = remote = ""
-        if row.category == DROPPED:
+        if row.category == queue_actions.DROPPED:
             status, reply = "5.3.0", "the operator of the mail system took the message out of its queue"
         elif last_attempt:
             status = (
@@ -148,7 +147,7 @@ class DsnSender:
             )
             reply = " ".join(str(part) for part in (last_attempt.code, last_attempt.status, last_attempt.text) if part)
             remote = hosts.get(last_attempt.upstream, last_attempt.upstream) if last_attempt.code else ""
-        if row.status == Status.EXPIRED and row.category != DROPPED:
+        if row.status == Status.EXPIRED and row.category != queue_actions.DROPPED:
             status, reply = "4.4.7", reply or "the time for its delivery ran out"  # RFC 3463 §3.5
         return RecipientStatus(
             recipient=row.recipient,

@@ -5,6 +5,7 @@ import contextlib
 import signal
 import socket
 from collections.abc import Sequence
+from functools import partial
 
 from relay import telemetry, tokens
 from relay.config.schema import Config
@@ -22,6 +23,7 @@ from relay.envelope import Login
 from relay.node import data_directory, descriptors, maintenance
 from relay.node.observer import Observer
 from relay.node.shared_logins import LoginChannel
+from relay.store.upstream_states import ReportedState
 
 
 async def serve(
@@ -81,6 +83,9 @@ async def serve(
         asyncio.create_task(maintenance.run_analysis(store)),
         asyncio.create_task(descriptors.watch_shortage()),
     ]
+    if isinstance(sender, Upstreams):
+        states = partial(_reported_states, sender)
+        tasks.append(asyncio.create_task(maintenance.run_upstream_reports(store, worker.name, states)))
     async with observer.running(store) if observer else contextlib.nullcontext():
         ready.set()
         stopping = asyncio.create_task(stop.wait())
@@ -105,3 +110,10 @@ async def serve(
     await asyncio.to_thread(telemetry.stop)
     if failed:
         raise RuntimeError("a task of the mail role has ended by itself")
+
+
+def _reported_states(upstreams: Upstreams) -> list[ReportedState]:
+    return [
+        ReportedState(one.name, one.down_since, one.fault if one.is_down else "", one.in_use, one.idle, one.waiting)
+        for one in upstreams.statuses()
+    ]

@@ -1,7 +1,8 @@
 """Periodic work of every role: replay the journal, and delete expired data."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -9,15 +10,18 @@ import sqlalchemy as sa
 
 from relay import log
 from relay.config.schema import Config
-from relay.store import retention
+from relay.store import retention, upstream_states
 from relay.store.database import errors, roll_ups
 from relay.store.store import Store
+from relay.store.upstream_states import ReportedState
 from relay.store.webhooks import endpoints
 
 REPLAY_EVERY_S = 2.0
 RETENTION_EVERY_S = 3600.0
 CHECKPOINT_EVERY_S = 2.0
 ANALYSIS_EVERY_S, FIRST_ANALYSIS_AFTER_S = 86_400.0, 60.0
+LOOK_AT_UPSTREAMS_EVERY_S = 1.0
+REPORT_EVERY_S = upstream_states.MAX_SILENCE.total_seconds() / 3
 FOLD_EVERY_S = 10.0  # until then statistics read the changes one by one
 
 
@@ -38,6 +42,24 @@ async def run_replay(store: Store) -> None:
     while True:
         await replay_once(store)
         await asyncio.sleep(REPLAY_EVERY_S)
+
+
+async def run_upstream_reports(store: Store, worker: str, states: Callable[[], Sequence[ReportedState]]) -> None:
+    """Says of this process's upstreams what has changed, and now and then that nothing has. Never returns."""
+    said: dict[str, tuple[datetime | None, str]] = {}
+    said_at_s = float("-inf")
+    while True:
+        found = list(states())
+        now = {one.name: (one.down_since, one.fault) for one in found}
+        if now != said or time.monotonic() - said_at_s >= REPORT_EVERY_S:
+            try:
+                work = partial(upstream_states.report_states, worker=worker, states=found, now=datetime.now(UTC))
+                await store.write(work)
+                said, said_at_s = now, time.monotonic()
+            except Exception as error:  # noqa: BLE001  the outermost loop: the next round may succeed
+                errors.log_failure(error, "upstreams")
+                said_at_s = time.monotonic()
+        await asyncio.sleep(LOOK_AT_UPSTREAMS_EVERY_S)
 
 
 async def run_retention(store: Store, config: Config) -> None:

@@ -5,6 +5,7 @@ columns of the rows that are deleted. Roll-ups count what happened, whether its 
 deleted by their own age.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 
 import sqlalchemy as sa
@@ -16,6 +17,7 @@ from relay.store.database.roll_up_tables import roll_up
 
 MAX_MESSAGES = 1000  # messages a commit, at most
 MAX_DELIVERIES = 1000  # of them together: each has an event or more, and attempts
+MAX_DELETED = 200  # messages that somebody deletes, a commit
 MAX_OCTETS = 8 << 20  # of contents together: what is deleted is overwritten
 MAX_PAGES = 2000  # of 4 KiB, given back to the disk in one commit
 
@@ -56,6 +58,14 @@ def drop_refused_message(connection: sa.Connection, message: str, leased_by: str
     if not connection.execute(sa.select(table.c.number).where(table.c.message == message, is_under_way)).first():
         events.uncount_events(connection, message)
         _delete_messages(connection, [message])
+
+
+def delete_messages(connection: sa.Connection, messages: Sequence[str]) -> int:
+    """Deletes messages, no more than MAX_DELETED, with all that is known of them. Returns how many there were."""
+    table = tables.message
+    there = list(connection.scalars(sa.select(table.c.id).where(table.c.id.in_(messages))))
+    _delete_messages(connection, there)
+    return len(there)
 
 
 def _delete_messages(connection: sa.Connection, expired: list[str]) -> None:

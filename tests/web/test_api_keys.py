@@ -38,6 +38,7 @@ def code(answer: httpx.Response) -> str:
         (["pixels"], ["GET /pixels", "POST /pixels"], ["GET /webhooks", "DELETE /webhooks/x", "GET /consent/a@b.c"]),
         (["webhooks"], ["GET /webhooks", "POST /webhooks"], ["POST /pixels", "DELETE /consent/a@b.c"]),
         (["consent", "pixels"], ["POST /pixels", "PUT /consent/a@b.c"], ["POST /webhooks/x/enable"]),
+        (["write"], ["POST /pixels", "PUT /consent/a@b.c", "DELETE /suppressions"], ["GET /pixels", "GET /queue"]),
         (["*"], ["GET /webhooks", "POST /pixels", "PUT /consent/a@b.c"], []),
         ([], [], ["GET /pixels", "POST /pixels"]),
     ],
@@ -47,7 +48,9 @@ def test_a_key_may_do_what_its_scopes_say(
 ) -> None:
     with asking(scene, *scopes) as client:
         for line in allowed:
-            assert client.request(*line.split()).status_code in (200, 422), line  # the bodies are missing
+            assert client.request(*line.split()).status_code in (200, 400, 422), (
+                line
+            )  # bodies and parameters are missing
         for line in refused:
             answer = client.request(*line.split())
             assert (answer.status_code, code(answer)) == (403, "forbidden"), line
@@ -68,6 +71,8 @@ def test_whatever_route_there_is_a_key_without_its_scope_hears_403(scene: Scene)
             for method in (route.methods or set()) - {"HEAD"}:
                 path = re.sub(r"\{[^}]*\}", "x", route.path)
                 assert other.request(method, path).status_code == 403
+                if path == "/events/stream":
+                    continue  # which would not end
                 assert (reader.request(method, path).status_code == 403) is (method != "GET")
         assert reader.post("/no/such").status_code == 403
         assert reader.get("/no/such").status_code == 404
@@ -86,7 +91,8 @@ def test_a_key_ends_when_it_expires_and_says_when(scene: Scene) -> None:
 
 def test_the_description_says_what_scope_each_call_needs(scene: Scene) -> None:
     paths = httpx.get(f"{scene.console}/api/openapi.json", timeout=60).json()["paths"]
-    assert paths["/webhooks"]["post"]["security"] == [{"key": ["webhooks"]}]
+    assert paths["/webhooks"]["post"]["security"] == [{"key": ["webhooks"]}, {"key": ["write"]}]
+    assert paths["/keys"]["post"]["security"] == [{"key": []}]
     assert paths["/consent/{address}"]["get"]["security"] == [{"key": ["consent"]}, {"key": ["read"]}]
 
 
@@ -121,7 +127,7 @@ def test_keys_are_made_listed_and_revoked_on_the_command_line(tmp_path: Path) ->
         assert asked.status_code == 200
         until(lambda: {row["name"]: row for row in relay.rows("api-key", "list")}["all"]["used_at"])
         for words, said in (
-            ("--scope everything", b"there is no scope 'everything'; one of read, messages"),
+            ("--scope everything", b"there is no scope 'everything'; one of read, write, messages"),
             ("--expires soon", b'a duration such as "90d"'),
             ("--expires 2001-01-01", b"past already"),
         ):

@@ -241,7 +241,7 @@ def test_a_test_suite_waits_for_its_mail(scene: Scene, api: ApiClient) -> None:
 @pytest.mark.parametrize(
     ("path", "query", "said"),
     [
-        ("/messages", {"recipient_": "ann"}, "recipient_: there is no such parameter here; there are limit"),
+        ("/messages", {"recipient_": "ann"}, "recipient_: there is no such parameter here; there are q, status"),
         ("/messages", {"status": "lost"}, "status:"),
         ("/messages", {"q": "status:lost"}, "q: status: there is no status 'lost'; one of queued"),
         ("/messages", {"q": "before:tomorrow"}, "q: before: must be a time such as"),

@@ -43,7 +43,8 @@ def error_response(status: int, code: str, message: str, headers: dict[str, str]
 async def read_body(request: Request, form: type[BodyType]) -> BodyType:
     """What the body says. Raises ApiError that names every field at fault."""
     try:
-        return form.model_validate_json(await request.body() or b"{}")
+        # PostgreSQL takes no NUL in a text.
+        return form.model_validate_json((await request.body() or b"{}").replace(rb"\u0000", rb"\ufffd"))
     except ValidationError as error:
         faults = (f"{'.'.join(map(str, one['loc'])) or 'body'}: {one['msg']}" for one in error.errors())
         raise ApiError(422, "invalid", "; ".join(faults)) from None

@@ -4,7 +4,8 @@ In: `Authorization: Bearer KEY`.  Out: the request goes on, or gets 401 (no key 
 scope) or 503 (the database does not answer). RFC 6750 §3.1.
 
 What a key must have follows from method and path, so that a route that somebody adds is closed from the start: to look
-at a resource, `read` or the resource's own scope; to change it, that scope; where a resource has none, all of them.
+at a resource, `read` or the resource's own scope; to change it, `write` or that scope; where a resource has none of its
+own, all of them.
 """
 
 import re
@@ -31,8 +32,10 @@ _BEARER = re.compile(r"bearer +(\S+)", re.IGNORECASE)
 def required_scopes(method: str, path: str) -> list[str]:
     """The scopes of which a key needs one; none: it needs all that there are. `path` is below the API's own."""
     resource = path.strip("/").partition("/")[0]
-    own = [resource] if resource in api_keys.SCOPES and resource != api_keys.READ else []
-    return [*own, api_keys.READ] if method in ("GET", "HEAD") else own
+    own = [resource] if resource in api_keys.RESOURCES else []
+    if method in ("GET", "HEAD"):
+        return [*own, api_keys.READ]
+    return [*own, api_keys.WRITE] if own else []
 
 
 class RequireApiKey:
@@ -77,6 +80,7 @@ class RequireApiKey:
             what = f"the key {key.name} lacks the scope {scopes}; waypost api-key create NAME --scope … makes one"
             challenge = f'Bearer error="insufficient_scope", scope="{" ".join(wanted)}"'
             return self._make_error(403, "forbidden", what, {"www-authenticate": challenge})
+        request.state.api_key = key.name
         if key.is_use_due(now):
             # Not waited for: answers come while somebody else writes.
             self._store.writer.submit(lambda connection: api_keys.note_key_use(connection, key.name, now))

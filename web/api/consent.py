@@ -9,13 +9,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from relay import address
 from relay.store.recipients import consent
 from relay.store.recipients.consent import ConsentChange
 from relay.store.store import Store
 from relay.store.views import json_objects
 from web.api.answers import ApiError, RequestBody, json_response, read_body
 from web.api.openapi import documented
+from web.api.parameters import read_address
 from web.api.schemas import ConsentAnswer
 
 
@@ -75,9 +75,6 @@ class ConsentApi:
 
 def _requested_mailbox(request: Request) -> str:
     try:
-        mailbox = address.parse_path(f"<{request.path_params['address']}>").mailbox
-    except (address.PathSyntaxError, UnicodeEncodeError):
-        mailbox = address.NULL
-    if not address.domain(mailbox):
-        raise ApiError(400, "bad_request", "that is no mail address")
-    return mailbox
+        return read_address(request.path_params["address"])
+    except ValueError:
+        raise ApiError(400, "bad_request", "that is no mail address") from None

@@ -8,25 +8,33 @@ A resource is a list of routes, given to `make_api`; its endpoints return what `
 description.
 """
 
+import sys
 from collections.abc import Sequence
 
+import sqlalchemy as sa
 from starlette.applications import Starlette
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Mount, Route
-from starlette.types import Scope
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from relay import __version__
 from relay.config.schema import Config
+from relay.store.database import errors
 from relay.store.store import Store
 from web.api import openapi
 from web.api.answers import ApiError, error_response, json_response
 from web.api.authorization import RequireApiKey
+from web.api.idempotency import make_idempotent
 from web.middleware import SafeErrors
 
 PATH = "/api/v1"
+MAX_BODY = 64 << 10  # octets
+BULK_PATH, MAX_BULK_BODY = "/suppressions/bulk", 4 << 20
 DESCRIPTION = "/api/openapi.json"
 _ERROR_CODES = {400: "bad_request", 401: "unauthorized", 404: "not_found", 405: "method_not_allowed", 413: "too_large"}
 
@@ -45,9 +53,32 @@ class ApiMount(Mount):
         return Match.FULL, child | {"endpoint": self.app, "path_params": dict(scope.get("path_params", {}))}
 
 
+class BodyLimits:
+    """What a body may have, by path; larger ones are refused in the form of errors, whether they are read or not."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._limited = {limit: RequestBodyLimitMiddleware(app, limit) for limit in (MAX_BODY, MAX_BULK_BODY)}
+        # The limit around this application would put its own words into the place of ours.
+        self._refuse = RequestBodyLimitMiddleware(self._answer_too_large, sys.maxsize)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        is_bulk = scope["path"].removeprefix(PATH).startswith(BULK_PATH)
+        limit = MAX_BULK_BODY if is_bulk else MAX_BODY
+        declared = Headers(scope=scope).get("content-length", "")
+        is_over = declared.isascii() and declared.isdecimal() and int(declared[:19]) > limit
+        await (self._refuse if is_over else self._limited[limit])(scope, receive, send)
+
+    @staticmethod
+    async def _answer_too_large(scope: Scope, receive: Receive, send: Send) -> None:
+        await error_response(413, "too_large", "the body is too large")(scope, receive, send)
+
+
 def make_api(config: Config, store: Store, *resources: Sequence[BaseRoute]) -> Starlette:
     """The API, to be mounted at PATH."""
     routes = [route for resource in resources for route in resource]
+    for route in routes:
+        if isinstance(route, Route):
+            make_idempotent(route, store)
 
     async def handle_error(request: Request, error: Exception) -> Response:
         if isinstance(error, ApiError):
@@ -63,9 +94,14 @@ def make_api(config: Config, store: Store, *resources: Sequence[BaseRoute]) -> S
         routes=routes,
         middleware=[
             Middleware(SafeErrors, where="api", fault_response=_fault_response),
+            Middleware(BodyLimits),
             Middleware(RequireApiKey, config=config, store=store, path=PATH, make_error=error_response),
         ],
-        exception_handlers={HTTPException: handle_error, ApiError: handle_error},
+        exception_handlers={
+            HTTPException: handle_error,
+            ApiError: handle_error,
+            sa.exc.SQLAlchemyError: _handle_database_error,
+        },
     )
     app.router.redirect_slashes = False
     return app
@@ -85,6 +121,12 @@ def _allowed_methods(routes: Sequence[BaseRoute], scope: Scope) -> list[str]:
     """The methods of all routes with that path. RFC 9110 §15.5.6."""
     there = [route for route in routes if isinstance(route, Route) and route.matches(scope)[0] is not Match.NONE]
     return sorted({method for route in there for method in route.methods or ()})
+
+
+async def _handle_database_error(request: Request, error: Exception) -> Response:
+    if not errors.is_database_fault(error):
+        raise error
+    return error_response(503, "unavailable", "the database does not answer; try again", {"retry-after": "5"})
 
 
 def _fault_response(request: Request, fault_id: str) -> Response:

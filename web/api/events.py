@@ -17,7 +17,7 @@ from relay.store.views import event_list, json_objects
 from relay.store.views.event_list import EventSearch
 from web.api.answers import list_response
 from web.api.openapi import documented
-from web.api.parameters import QueryParameters, Text, TimeParameters, read_query
+from web.api.parameters import QueryParameters, Stream, Text, TimeParameters, read_query
 from web.api.schemas import EventList
 
 _TYPE = "|".join(EventType)
@@ -48,7 +48,7 @@ class EventFilter(QueryParameters):
 
 
 class EventParameters(TimeParameters, EventFilter):
-    stream: Text = ""
+    stream: Stream = ""
     tag: Text = ""
     order: Literal["newest", "oldest"] = Field(default="newest", description="which come first")
 

@@ -23,15 +23,16 @@ from relay.store.views.search_query import MessageSearch
 from web.api import shutdown
 from web.api.answers import ApiError, json_response, list_response
 from web.api.openapi import documented
-from web.api.parameters import Seconds, Text, TimeParameters, read_query
+from web.api.parameters import Moment, PageParameters, QueryParameters, Seconds, Stream, Text, read_query
 from web.api.schemas import MessageList, MessageObject
 
 MAX_WAIT = timedelta(seconds=60)
 _MAX_WAITING = 50  # requests at a time
-_POLL_S = 0.2
+_POLL_S, _SLOW_POLL_S = 0.2, 0.5  # how often is looked, in the first seconds and later
+_FAST_FOR_S = 5.0
 
 
-class MessageParameters(TimeParameters):
+class SearchParameters(QueryParameters):
     """What is looked for: everything that is said must fit."""
 
     q: str = Field(
@@ -43,15 +44,17 @@ class MessageParameters(TimeParameters):
     status: Status | None = Field(default=None, description="of a delivery; of the recipient's, where one is named")
     recipient: Text = Field(default="", description="an address, or a part of one")
     tag: Text = ""
-    stream: Text = ""
+    stream: Stream = ""
     message_id: Text = Field(default="", description="the header field, with or without brackets")
     metadata: str | None = Field(
         default=None, max_length=400, pattern="^[^:=]+[:=][^:=]", description="NAME:VALUE", examples=["order:1047"]
     )
-    wait: Seconds | None = Field(
-        default=None,
-        description="if no message fits, wait so long for one, at most 60s",
-    )
+    since: Moment | None = Field(default=None, alias="from", description="accepted then or later")
+    until: Moment | None = Field(default=None, alias="to", description="accepted before then")
+
+
+class MessageParameters(PageParameters, SearchParameters):
+    wait: Seconds | None = Field(default=None, description="if no message fits, wait so long for one, at most 60s")
 
 
 class _Page(NamedTuple):
@@ -83,11 +86,12 @@ class MessageApi:
         if self._waiting >= _MAX_WAITING:
             raise ApiError(503, "busy", f"{_MAX_WAITING} requests wait for messages already; try again")
         loop = asyncio.get_running_loop()
-        until_s = loop.time() + wait.total_seconds()
+        until_s, slow_s = loop.time() + wait.total_seconds(), loop.time() + _FAST_FOR_S
         self._waiting += 1
         try:
             while True:
-                await asyncio.sleep(min(_POLL_S, max(0.0, until_s - loop.time())))
+                pause_s = _POLL_S if loop.time() < slow_s else _SLOW_POLL_S
+                await asyncio.sleep(min(pause_s, max(0.0, until_s - loop.time())))
                 found = await self._store.read(read)
                 if found.items or loop.time() >= until_s or shutdown.is_stopping(request):
                     return found
@@ -103,7 +107,7 @@ class MessageApi:
         return json_response(json_objects.message_object(found))
 
 
-def read_search(asked: MessageParameters) -> MessageSearch:
+def read_search(asked: SearchParameters) -> MessageSearch:
     """What the parameters look for. Raises ApiError."""
     try:
         found = search_query.parse_search(asked.q, datetime.now(UTC))

@@ -13,7 +13,7 @@ from pydantic.json_schema import models_json_schema
 from starlette.routing import BaseRoute, Route
 
 from web.api.authorization import required_scopes
-from web.api.parameters import QueryParameters
+from web.api.parameters import ADDRESS_SCHEMA, QueryParameters
 from web.api.schemas import ErrorAnswer
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])  # Any: Starlette's endpoints
@@ -23,7 +23,7 @@ _Mode = Literal["validation", "serialization"]
 _ERROR_REFERENCE = {"$ref": "#/components/responses/error"}
 # What stands in a path, by its name there.
 _PATH_SCHEMAS: dict[str, Json] = {
-    "address": {"type": "string", "format": "email"},
+    "address": ADDRESS_SCHEMA,
     "message": {"type": "string", "pattern": "^[0-9a-v]{20}$", "description": "a message's id"},
     "delivery": {
         "type": "string",
@@ -44,6 +44,7 @@ class EndpointDoc(NamedTuple):
     response: type[BaseModel] | None = None
     media_type: str = "application/json"
     needs_body: bool = True
+    other_status: int = 0  # of the same answer
 
 
 def documented(
@@ -55,12 +56,13 @@ def documented(
     media_type: str = "application/json",
     *,
     needs_body: bool = True,
+    other_status: int = 0,
 ) -> Callable[[Endpoint], Endpoint]:
     """Describes an endpoint: what it does, its body, its query parameters, and its answer on success."""
 
     def decorate(endpoint: Endpoint) -> Endpoint:
         vars(endpoint)["endpoint_doc"] = EndpointDoc(
-            summary, request_body, query, status, response, media_type, needs_body
+            summary, request_body, query, status, response, media_type, needs_body, other_status
         )
         return endpoint
 
@@ -176,6 +178,8 @@ def _operation_object(one: _Operation, schemas: _Schemas) -> Json:
         "security": [{"key": [scope]} for scope in required_scopes(one.method, one.path)] or [{"key": []}],
         "responses": {str(doc.status): success, "default": _ERROR_REFERENCE},
     }
+    if doc.other_status:
+        operation["responses"][str(doc.other_status)] = success
     if doc.request_body is not None:
         body = {"schema": schemas.reference(doc.request_body, "validation")}
         operation["requestBody"] = {"required": doc.needs_body, "content": {"application/json": body}}

@@ -6,12 +6,12 @@ error, so that a misspelt filter does not find everything.
 
 import re
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
 from starlette.requests import Request
 
-from relay import moments
+from relay import address, moments
 from relay.config import values
 from web.api.answers import ApiError
 
@@ -45,7 +45,27 @@ def _read_seconds(text: object) -> object:
 
 
 Text = Annotated[str, Field(max_length=_MAX_TEXT)]  # "": it is not looked for
-Cursor = Annotated[str, Field(max_length=100, description="the `next` of the page before")]
+Stream = Annotated[str, Field(max_length=_MAX_TEXT), AfterValidator(values.read_stream)]  # "": as above
+
+
+def cursor_type(pattern: str) -> Any:  # Any: an annotated str, which no type checker could follow
+    """The type of a cursor of that form; "" is the beginning."""
+
+    def check(text: str) -> str:
+        if text and not re.fullmatch(pattern, text, re.ASCII):
+            raise ValueError("must be the `next` of the page before")
+        return text
+
+    schema = {"type": "string", "pattern": f"^({pattern})?$", "description": "the `next` of the page before"}
+    return Annotated[str, AfterValidator(check), WithJsonSchema(schema)]
+
+
+if TYPE_CHECKING:
+    IdCursor = str
+    NumberCursor = str
+else:
+    IdCursor = cursor_type("[0-9a-v]{20}")
+    NumberCursor = cursor_type("[0-9]{1,9}")
 Count = Annotated[
     int,
     BeforeValidator(_read_count),
@@ -59,6 +79,34 @@ Count = Annotated[
             "description": f"items of the answer; at most {MAX_ITEMS} are given",
         }
     ),
+]
+
+
+def read_address(text: str) -> str:
+    """The address, written plainly. Raises ValueError."""
+    try:
+        mailbox = address.parse_path(f"<{text}>").mailbox
+    except (address.PathSyntaxError, UnicodeEncodeError):
+        mailbox = address.NULL
+    if not address.domain(mailbox) or mailbox != text.removesuffix("."):
+        raise ValueError("is no mail address")
+    return mailbox
+
+
+# RFC 5321 §4.1.2 as `relay.address` reads it: a local part, and labels; each of any characters above ASCII too.
+_LOCAL = r'[^\x00-\x20"(),:;<>@\[\\\]\x7f]{1,256}|"([^\x00-\x1f"\\\x7f]|\\[\x20-\x7e]){0,250}"'
+_LABEL_END = r"[^\x00-/:-@\[-^`{-\x7f]"
+_LABEL = rf"[^\x00-/:-@\[-`{{-\x7f]([^\x00-,./:-@\[-^`{{-\x7f]{{0,61}}{_LABEL_END})?"
+ADDRESS_SCHEMA = {
+    "type": "string",
+    "pattern": rf"^({_LOCAL})@{_LABEL}([.]{_LABEL}){{0,10}}[.]?$",
+    "examples": ["ann@example.com"],
+}
+Address = Annotated[str, Field(max_length=600), AfterValidator(read_address), WithJsonSchema(ADDRESS_SCHEMA)]
+Duration = Annotated[
+    str,
+    AfterValidator(lambda text: values.read_duration(text) and text),
+    WithJsonSchema({"type": "string", "pattern": "^[1-9][0-9]{0,3}[mhd]$", "examples": ["30d"]}),
 ]
 _MOMENT_SCHEMA = {
     "anyOf": [
@@ -81,7 +129,7 @@ class PageParameters(QueryParameters):
     """A page of a list."""
 
     limit: Count = _DEFAULT_ITEMS
-    cursor: Cursor = ""
+    cursor: IdCursor = ""
 
 
 class TimeParameters(PageParameters):

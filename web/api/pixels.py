@@ -4,7 +4,9 @@ In: requests behind the API's gate.  Out: JSON, in the form of `web.api.core`.
 """
 
 from datetime import UTC, datetime
+from typing import Annotated
 
+from pydantic import AfterValidator, WithJsonSchema
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -22,8 +24,20 @@ from web.api.parameters import PageParameters, read_query
 from web.api.schemas import PixelList, PixelWithLog
 
 
+def _read_name(text: str) -> str:
+    """The text on one line, with a mark for each character that cannot be printed."""
+    name = "".join(one if one.isprintable() else "\ufffd" for one in " ".join(text.split()))
+    if not name or len(text) > pixels.MAX_NAME:
+        raise ValueError(f"a name has 1 to {pixels.MAX_NAME} characters")
+    return name
+
+
+_NAME_SCHEMA = {"type": "string", "maxLength": pixels.MAX_NAME, "pattern": r"\S", "examples": ["Offer to Ann"]}
+PixelName = Annotated[str, AfterValidator(_read_name), WithJsonSchema(_NAME_SCHEMA)]
+
+
 class NewPixel(RequestBody):
-    name: str
+    name: PixelName
 
 
 class PixelApi:

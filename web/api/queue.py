@@ -1,47 +1,67 @@
-"""The API's queue: `GET queue`.
+"""The API's queue: `GET queue`, `POST queue/ID/retry|hold|release|drop`.
 
 In: requests behind the API's gate.  Out: JSON, in the form of `web.api.answers`.
 """
 
-import re
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
+import sqlalchemy as sa
 from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from relay.config.schema import Config
 from relay.store.database.tables import Status
+from relay.store.queue import queue_actions
+from relay.store.queue.queue_actions import QueueTarget
 from relay.store.store import Store
 from relay.store.views import json_objects, queue_list
 from relay.store.views.queue_list import QueueCursor, QueueFilter
-from web.api.answers import ApiError, list_response
+from web.api.answers import ApiError, RequestBody, json_response, list_response, read_body
 from web.api.openapi import documented
-from web.api.parameters import PageParameters, Text, read_query
-from web.api.schemas import QueueList
+from web.api.parameters import PageParameters, Stream, Text, cursor_type, read_query
+from web.api.schemas import DroppedAnswer, QueueActionAnswer, QueueList
 
-_CURSOR = re.compile(r"([0-9]{1,18})\.([0-9a-v]{20})\.([0-9]{1,9})")
+if TYPE_CHECKING:
+    QueueCursorText = str
+else:
+    QueueCursorText = cursor_type("[0-9]{1,18}[.][0-9a-v]{20}[.][0-9]{1,9}")
 
 
 class QueueParameters(PageParameters):
+    cursor: QueueCursorText = ""
     recipient: Text = Field(default="", description="an address")
-    stream: Text = ""
+    stream: Stream = ""
     status: Literal["queued", "deferred"] | None = None
     category: Text = ""
     held: bool | None = None
     parked: bool | None = None
 
 
+class DropRequest(RequestBody):
+    notify: bool = Field(default=False, description="send a DSN to the reverse-path")
+
+
 class QueueApi:
     """The endpoints under `queue`."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, config: Config, store: Store) -> None:
+        self._sends_dsn = config.delivery.notices
         self._store = store
 
     def routes(self) -> list[BaseRoute]:
-        return [Route("/queue", self.list_queue)]
+        one = "/queue/{delivery}"
+        return [
+            Route("/queue", self.list_queue),
+            Route(f"{one}/retry", self.retry, methods=["POST"]),
+            Route(f"{one}/hold", self.hold, methods=["POST"]),
+            Route(f"{one}/release", self.release, methods=["POST"]),
+            Route(f"{one}/drop", self.drop, methods=["POST"]),
+        ]
 
     @documented("Deliveries that wait, the next due first", query=QueueParameters, response=QueueList)
     async def list_queue(self, request: Request) -> Response:
@@ -61,9 +81,52 @@ class QueueApi:
         following = ".".join(map(str, page.next)) if page.next else ""
         return list_response([json_objects.queue_object(one) for one in page.items], following)
 
+    @documented("Have it attempted now, also if it is parked or held", status=202, response=QueueActionAnswer)
+    async def retry(self, request: Request) -> Response:
+        return await self._change(request, queue_actions.retry)
+
+    @documented("Hold it: it is not attempted until it is released, or expires", response=QueueActionAnswer)
+    async def hold(self, request: Request) -> Response:
+        return await self._change(request, queue_actions.hold, 200)
+
+    @documented("Release what is held: it is attempted now", status=202, response=QueueActionAnswer)
+    async def release(self, request: Request) -> Response:
+        return await self._change(request, queue_actions.release)
+
+    @documented("Give it up: it expires now", DropRequest, response=DroppedAnswer, needs_body=False)
+    async def drop(self, request: Request) -> Response:
+        target, sends_dsn = _read_target(request), (await read_body(request, DropRequest)).notify and self._sends_dsn
+        done = await self._store.write(
+            lambda connection: queue_actions.drop(connection, datetime.now(UTC), target, sends_dsn=sends_dsn)
+        )
+        if not done.dropped:
+            raise _nothing_waits(request)
+        return json_response({"deliveries": done.dropped, "under_way": done.under_way, "notified": done.notified})
+
+    async def _change(
+        self, request: Request, action: Callable[[sa.Connection, datetime, QueueTarget], int], status: int = 202
+    ) -> Response:
+        target = _read_target(request)
+        changed = await self._store.write(lambda connection: action(connection, datetime.now(UTC), target))
+        if not changed:
+            raise _nothing_waits(request)
+        return json_response({"deliveries": changed}, status)
+
+
+def _read_target(request: Request) -> QueueTarget:
+    try:
+        return queue_actions.parse_target(request.path_params["delivery"])
+    except ValueError:
+        raise _nothing_waits(request) from None
+
+
+def _nothing_waits(request: Request) -> ApiError:
+    wanted = request.path_params["delivery"]
+    return ApiError(
+        404, "not_found", f"{wanted[:80]} is no delivery, or message, of which that could be done: none waits"
+    )
+
 
 def _read_cursor(text: str) -> QueueCursor:
-    found = _CURSOR.fullmatch(text)
-    if not found:
-        raise ApiError(400, "bad_request", "cursor: must be the `next` of the page before")
-    return QueueCursor(int(found[1]), found[2], int(found[3]))
+    due_us, message, number = text.split(".")
+    return QueueCursor(int(due_us), message, int(number))

@@ -1,43 +1,51 @@
-"""The API's reports: `GET links`.
+"""The API's reports: `GET links`, `GET bounces`.
 
 In: requests behind the API's gate.  Out: JSON, in the form of `web.api.answers`.
 """
 
-import re
 from functools import partial
+from typing import Literal
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from relay.store.store import Store
-from relay.store.views import clicked_links, json_objects
+from relay.store.views import bounce_counts, clicked_links, json_objects
 from relay.store.views.clicked_links import LinkFilter
-from web.api.answers import ApiError, json_response
+from relay.store.views.statistics import Selection
+from web.api.answers import json_response, list_response
 from web.api.openapi import documented
-from web.api.parameters import Text, TimeParameters, read_query
-from web.api.schemas import ClickedLinkList
+from web.api.parameters import NumberCursor, Stream, Text, TimeParameters, read_query
+from web.api.schemas import BounceCountList, ClickedLinkList
 
 
 class LinkParameters(TimeParameters):
-    stream: Text = ""
+    cursor: NumberCursor = ""
+    stream: Stream = ""
     tag: Text = ""
     message: Text = ""
 
 
+class BounceParameters(TimeParameters):
+    cursor: NumberCursor = ""
+    by: Literal["domain", "category", "domain,category", "category,domain"] = "domain,category"
+    stream: Stream = ""
+
+
 class ReportApi:
-    """The endpoint `links`."""
+    """The endpoints `links` and `bounces`."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
     def routes(self) -> list[BaseRoute]:
-        return [Route("/links", self.list_links)]
+        return [Route("/links", self.list_links), Route("/bounces", self.list_bounces)]
 
     @documented("URLs that were clicked, most first", query=LinkParameters, response=ClickedLinkList)
     async def list_links(self, request: Request) -> Response:
         asked = read_query(request, LinkParameters)
-        offset = read_offset(asked.cursor)
+        offset = int(asked.cursor or 0)
         wanted = LinkFilter(asked.since, asked.until, asked.stream, asked.tag, asked.message)
         work = partial(clicked_links.list_clicked_links, wanted=wanted, limit=asked.limit, offset=offset)
         found = await self._store.read(work)
@@ -49,11 +57,17 @@ class ReportApi:
             }
         )
 
-
-def read_offset(cursor: str) -> int:
-    """Where a page of a list without keys begins. Raises ApiError."""
-    if not cursor:
-        return 0
-    if not re.fullmatch(r"[0-9]{1,9}", cursor):
-        raise ApiError(400, "bad_request", "cursor: must be the `next` of the page before")
-    return int(cursor)
+    @documented(
+        "Bounces by receiving domain and category, most first", query=BounceParameters, response=BounceCountList
+    )
+    async def list_bounces(self, request: Request) -> Response:
+        asked = read_query(request, BounceParameters)
+        offset = int(asked.cursor or 0)
+        selection = Selection(asked.since, asked.until, asked.stream or None)
+        work = partial(bounce_counts.count_bounces, selection=selection, by=frozenset(asked.by.split(",")))
+        found = await self._store.read(work)
+        shown = found[offset : offset + asked.limit]
+        following = offset + asked.limit
+        return list_response(
+            [json_objects.bounce_count_object(one) for one in shown], str(following) if len(found) > following else ""
+        )

@@ -111,6 +111,15 @@ class MessageList(AnswerObject):
     next: str | None
 
 
+class ResentAnswer(AnswerObject):
+    message: str = Field(description="the new message's id")
+    recipients: list[str]
+
+
+class DeletedAnswer(AnswerObject):
+    deleted: int
+
+
 class EventObject(AnswerObject):
     id: str
     type: EventType
@@ -145,6 +154,15 @@ class SuppressionObject(AnswerObject):
 class SuppressionList(AnswerObject):
     items: list[SuppressionObject]
     next: str | None
+
+
+class AddedAnswer(AnswerObject):
+    added: int
+    known: int = Field(description="entries that were there already, or twice in the request")
+
+
+class RemovedAnswer(AnswerObject):
+    removed: int
 
 
 class QueueObject(AnswerObject):
@@ -189,20 +207,52 @@ class ClickedLinkList(AnswerObject):
     counted_since: AwareDatetime | None = Field(description="if not all clicks are counted: from when on")
 
 
+class BounceSample(AnswerObject):
+    """The latest bounce of a group."""
+
+    at: AwareDatetime
+    message: str
+    text: str = Field(description="the reply")
+
+
 class BounceCountObject(AnswerObject):
     """Bounces of one group. A field by which they are not grouped is null."""
 
     domain: str | None
     category: str | None
-    kind: str | None
     count: int
-    last_at: AwareDatetime
-    sample: str = Field(description="the latest reply")
-    sample_message: str
+    delivered: int | None = Field(description="by domain alone: deliveries to it")
+    sample: BounceSample | None
 
 
 class BounceCountList(AnswerObject):
     items: list[BounceCountObject]
+    next: str | None
+
+
+class QueueActionAnswer(AnswerObject):
+    deliveries: int = Field(description="how many it was done to")
+
+
+class DroppedAnswer(QueueActionAnswer):
+    under_way: int = Field(description="of these, attempted just now: they may still arrive")
+    notified: int = Field(description="of these, with a DSN to the reverse-path")
+
+
+class ApiKeyObject(AnswerObject):
+    name: str
+    scopes: list[str]
+    created_at: AwareDatetime
+    expires_at: AwareDatetime | None
+    used_at: AwareDatetime | None
+
+
+class ApiKeyWithSecret(ApiKeyObject):
+    key: str
+
+
+class ApiKeyList(AnswerObject):
+    items: list[ApiKeyObject]
     next: str | None
 
 

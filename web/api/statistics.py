@@ -24,8 +24,7 @@ from relay.store.views.json_objects import JsonObject
 from relay.store.views.statistics import CATEGORY, DAY, DOMAIN, HOUR, TAG, Selection, Totals
 from web.api.answers import ApiError, json_response
 from web.api.openapi import documented
-from web.api.parameters import Text, TimeParameters, read_query
-from web.api.reports import read_offset
+from web.api.parameters import NumberCursor, Text, TimeParameters, read_query
 from web.api.schemas import AnswerObject
 
 _DEFAULT_SPAN = timedelta(days=7)
@@ -35,6 +34,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would run
 
 
 class StatisticParameters(TimeParameters):
+    cursor: NumberCursor = ""
     by: Literal["hour", "day", "stream", "tag", "domain", "category"] | None = Field(
         default=None, description="one item for each; times are UTC"
     )
@@ -115,7 +115,7 @@ class StatisticApi:
         found = await self._store.read(partial(_read_counts, selection=selection, by=asked.by))
         if (asked.format or _accepted_format(request)) == "csv":
             return _csv_response(asked.by or "all", found)
-        first = read_offset(asked.cursor)
+        first = int(asked.cursor or 0)
         last = first + (MAX_STEPS if asked.by in _STEPS else asked.limit)
         return json_response(
             {

@@ -8,11 +8,11 @@ import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import TypeVar
+from typing import Annotated, TypeVar
 from urllib.parse import urlsplit
 
 import sqlalchemy as sa
-from pydantic import Field, ValidationError
+from pydantic import ConfigDict, Field, RootModel, ValidationError, WithJsonSchema
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -22,6 +22,7 @@ from relay import public_addresses, tokens
 from relay.config import values
 from relay.config.schema import Config
 from relay.config.webhook import WebhookConfig
+from relay.event_type import EventType
 from relay.store.store import Store
 from relay.store.views import webhook_objects
 from relay.store.views.json_objects import JsonObject
@@ -30,24 +31,44 @@ from relay.webhook_format import WAYPOST, WebhookFormat
 from web.api.answers import ApiError, RequestBody, json_response, list_response, read_body
 from web.api.core import PATH
 from web.api.openapi import documented
-from web.api.parameters import PageParameters, QueryParameters, Text, read_query
+from web.api.parameters import Duration, PageParameters, QueryParameters, Text, read_query
 from web.api.schemas import ReplayAnswer, WebhookList, WebhookLogList, WebhookObject, WebhookWithSecret
 
 T = TypeVar("T")
 _RESOLVE_TIMEOUT_S = 2.0
 
 
+# What the configuration checks with all others; the description says no more than that.
+_URL_SCHEMA = {
+    "type": "string",
+    "format": "uri",
+    "pattern": r"^https?://[a-z0-9]{1,20}([.][a-z]{2,10}){1,3}(/[A-Za-z0-9/_.-]{0,100})?$",
+    "examples": ["https://app.example.com/hooks/mail"],
+}
+WebhookUrlText = Annotated[str, WithJsonSchema(_URL_SCHEMA)]
+WebhookEventName = Annotated[str, WithJsonSchema({"type": "string", "enum": ["*", *EventType]})]
+
+
 class NewWebhook(RequestBody):
-    url: str
-    events: list[str] = Field(default=["*"])
+    url: WebhookUrlText
+    events: list[WebhookEventName] = Field(default=["*"], min_length=1)
     format: WebhookFormat = WAYPOST
-    secret: str = ""
+    secret: str = Field(default="", max_length=500, description="whsec_ and base64, or any other text")
     machines: bool = False
 
 
-class ReplayRequest(RequestBody):
-    event: str = ""
-    since: str = ""
+class ReplayOfEvent(RequestBody):
+    event: str = Field(min_length=1, max_length=100)
+
+
+class ReplaySince(RequestBody):
+    since: Duration
+
+
+class ReplayRequest(RootModel[ReplayOfEvent | ReplaySince]):
+    """An event, or all since so long ago."""
+
+    model_config = ConfigDict(strict=True)
 
 
 class LogParameters(PageParameters):
@@ -148,18 +169,18 @@ class WebhookApi:
 
     @documented("Send an event again, or all since a time", ReplayRequest, status=202, response=ReplayAnswer)
     async def replay_events(self, request: Request) -> Response:
-        again, now = await read_body(request, ReplayRequest), datetime.now(UTC)
-        if bool(again.event) is bool(again.since):
-            raise ApiError(422, "invalid", 'say either {"event": ID} or {"since": "12h"}')
-        if again.event:
+        again, now = (await read_body(request, ReplayRequest)).root, datetime.now(UTC)
+        if isinstance(again, ReplayOfEvent):
+            event = again.event
             known = await self._write_known(
-                lambda connection: endpoints.replay_event(connection, _webhook_id(request), again.event, now)
+                lambda connection: endpoints.replay_event(connection, _webhook_id(request), event, now)
             )
             if not known:
-                raise ApiError(404, "not_found", f"there is no event {again.event}")
+                raise ApiError(404, "not_found", f"there is no event {event}")
             return json_response({"replayed": 1}, 202)
+        since = values.read_duration(again.since)
         return json_response(
-            {"replayed": await replay_events_since(self._store, _webhook_id(request), now, _read_age(again.since))}, 202
+            {"replayed": await replay_events_since(self._store, _webhook_id(request), now, since)}, 202
         )
 
     async def _webhook_json(self, webhook: str) -> JsonObject:
@@ -208,13 +229,6 @@ async def replay_events_since(store: Store, webhook: str, now: datetime, age: ti
         count += some
         if not after:
             return count
-
-
-def _read_age(text: str) -> timedelta:
-    try:
-        return values.read_duration(text)
-    except ValueError as error:
-        raise ApiError(422, "invalid", f"since: {error}") from None
 
 
 def _webhook_id(request: Request) -> str:

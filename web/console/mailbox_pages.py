@@ -4,10 +4,8 @@ In: a message's id and a recipient's number.  Out: its list, its page, its HTML 
 as they were sent and as they came, and each edit between the two.
 """
 
-import asyncio
 import re
 from collections.abc import Callable
-from typing import NamedTuple
 from urllib.parse import urlencode, urlsplit
 
 from starlette.exceptions import HTTPException
@@ -17,27 +15,14 @@ from starlette.routing import BaseRoute, Route
 
 from relay import tokens
 from relay.config.schema import Config
-from relay.edits import Edit, splice
-from relay.rewrite import dkim
-from relay.store.database import delivery_rows
-from relay.store.database.tables import Delivery, Message
 from relay.store.queue import deliveries
 from relay.store.store import Store
 from relay.store.views import message_list
 from web.console import mail_view
+from web.sent_mail import SentMail, SentMailReader
 
 _PAGE_ROWS = 50
-_MAX_CONCURRENT = 2  # mails are read: links and pixels are answered in the same process
-_MAX_NUMBER = 1 << 31  # what an INTEGER column holds
 _VIEWS = ("html", "text", "headers", "source", "changes")
-
-
-class _SentMail(NamedTuple):
-    message: Message
-    delivery: Delivery
-    received: bytes
-    edits: list[Edit]
-    octets: bytes  # as sent
 
 
 class MailboxPages:
@@ -46,10 +31,8 @@ class MailboxPages:
     def __init__(self, config: Config, store: Store, ring: tokens.KeyRing, page: Callable[..., Response]) -> None:
         self._config = config
         self._store = store
-        self._minter = tokens.Minter(ring, config.tracking.public_url, config.privacy.has_recipient_tokens)
-        self._signer = dkim.Signer(config.dkim.key)
+        self._mails = SentMailReader(config, store, ring)
         self._render_page = page
-        self._reading = asyncio.Semaphore(_MAX_CONCURRENT)
 
     def routes(self) -> list[BaseRoute]:
         one = "/mailbox/{message}/{number:int}"
@@ -86,9 +69,8 @@ class MailboxPages:
 
     async def show_mail(self, request: Request) -> Response:
         found = await self._load_mail(request)
-        async with self._reading:
-            mail = await asyncio.to_thread(mail_view.view_mail, found.octets)
-            has_remote = await asyncio.to_thread(mail_view.has_remote_content, mail.html)
+        mail = await self._mails.compute(lambda: mail_view.view_mail(found.octets))
+        has_remote = await self._mails.compute(lambda: mail_view.has_remote_content(mail.html))
         has = {"html": bool(mail.html), "text": bool(mail.text), "headers": True, "source": True, "changes": True}
         asked = request.query_params.get("view", "")
         view = asked if has.get(asked) else next(view for view in _VIEWS if has[view])
@@ -113,10 +95,9 @@ class MailboxPages:
     async def show_html(self, request: Request) -> Response:
         # In a sandbox the recipient is whoever looks; else an onlooker must not count as the recipient.
         found = await self._load_mail(request, is_live=self._config.is_sandbox)
-        async with self._reading:
-            html = await asyncio.to_thread(
-                lambda: mail_view.add_link_target(mail_view.view_mail(found.octets).html).encode()
-            )
+        html = await self._mails.compute(
+            lambda: mail_view.add_link_target(mail_view.view_mail(found.octets).html).encode()
+        )
         own = _origin(self._config.tracking.public_url) if self._config.is_sandbox else ""
         policy = mail_view.frame_policy(own, remote=_asks_for_remote(request))
         return HTMLResponse(html, headers={"content-security-policy": policy, "cache-control": "no-store"})
@@ -132,28 +113,11 @@ class MailboxPages:
             raise HTTPException(404)
         return _mail_download(f"{message_id}-received.eml", fetched[1])
 
-    async def _load_mail(self, request: Request, *, is_live: bool = True) -> _SentMail:
-        message_id, number = request.path_params["message"], request.path_params["number"]
-        if number >= _MAX_NUMBER:
+    async def _load_mail(self, request: Request, *, is_live: bool = True) -> SentMail:
+        found = await self._mails.read(request.path_params["message"], request.path_params["number"], is_live=is_live)
+        if found is None:
             raise HTTPException(404)
-        fetched, delivery = await self._store.read(
-            lambda connection: (
-                deliveries.find_with_content(connection, message_id),
-                delivery_rows.find_delivery(connection, message_id, number),
-            )
-        )
-        if fetched is None or delivery is None:
-            raise HTTPException(404)
-        message, received = fetched
-
-        def opened() -> _SentMail:
-            made = mail_view.edits_for_recipient(
-                message, received, self._minter, self._signer, number, tracked=delivery.tracked, is_live=is_live
-            )
-            return _SentMail(message, delivery, received, made, splice(received, made))
-
-        async with self._reading:
-            return await asyncio.to_thread(opened)
+        return found
 
 
 def _asks_for_remote(request: Request) -> bool:

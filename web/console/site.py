@@ -26,15 +26,7 @@ from relay.store.views import message_detail, message_list, search_query, statis
 from relay.store.views.search_query import MessageSearch
 from web import rendering
 from web.api import core
-from web.api.consent import ConsentApi
-from web.api.events import EventApi
-from web.api.messages import MessageApi
-from web.api.pixels import PixelApi
-from web.api.queue import QueueApi
-from web.api.reports import ReportApi
-from web.api.statistics import StatisticApi
-from web.api.suppressions import SuppressionApi
-from web.api.webhooks import WebhookApi
+from web.api.resources import api_resources
 from web.console import sign_in
 from web.console.mailbox_pages import MailboxPages
 from web.console.pixels import PixelPages
@@ -63,17 +55,7 @@ class Console:
         )
 
     def routes(self) -> list[BaseRoute]:
-        resources = [
-            MessageApi(self._store).routes(),
-            EventApi(self._store).routes(),
-            SuppressionApi(self._store).routes(),
-            QueueApi(self._store).routes(),
-            ReportApi(self._store).routes(),
-            StatisticApi(self._store).routes(),
-            PixelApi(self._config, self._store, self._ring).routes(),
-            ConsentApi(self._store).routes(),
-            WebhookApi(self._config, self._store, self._ring).routes(),
-        ]
+        resources = api_resources(self._config, self._store, self._ring)
         return [
             Route("/", self.show_overview),
             Route("/messages", self.list_messages),

@@ -1,4 +1,5 @@
 """Operators: who may use the console and the API.
 
-`accounts` names and password hashes · `console_sessions` who is signed in · `api_keys` keys, scopes and expiry
+`accounts` names and password hashes · `console_sessions` who is signed in · `api_keys` keys, scopes and expiry ·
+`idempotency` answers to repeated writes
 """

@@ -15,9 +15,10 @@ from relay.store.database import console_tables, tables
 from relay.store.database.console_tables import ApiKey
 
 ALL = "*"
-READ = "read"
-# `read` may read everything; each other scope may read and change one resource.
-SCOPES = (READ, "messages", "suppressions", "queue", "consent", "pixels", "webhooks", "metrics")
+READ = "read"  # may read everything
+WRITE = "write"  # may change each of RESOURCES
+RESOURCES = ("messages", "suppressions", "queue", "consent", "pixels", "webhooks")  # each may be read and changed
+SCOPES = (READ, WRITE, *RESOURCES, "metrics")
 _PREFIX = "wp_"  # so that people and scanners recognise a key that has leaked
 _NOTE_USE_AFTER = timedelta(minutes=1)
 

@@ -1,7 +1,7 @@
 """Messages with their deliveries.
 
 `insert_message` stores a message with how its first attempts ended. `outcomes` records how later ones end, and `leases`
-gives due deliveries to workers. The lists and `retry_now` are for operators.
+gives due deliveries to workers. The lists are for operators; `queue_actions` is what they do.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -167,21 +167,8 @@ def resume_waiting_for_login(connection: sa.Connection, now: datetime, logins: C
             table.c.next_attempt_at > now,
             table.c.category == "upstream_auth",
             table.c.crashes < leases.MAX_CRASHES,
+            table.c.held_at.is_(None),
             table.c.message.in_(messages_of_logins),
         )
         .values(next_attempt_at=now)
     )
-
-
-def retry_now(connection: sa.Connection, now: datetime, message: str | None = None, number: int | None = None) -> int:
-    """Makes waiting deliveries due now: of one message or one delivery, also where they are parked; or all that are
-    not. Returns how many."""
-    table = tables.delivery
-    due = sa.update(table).where(table.c.next_attempt_at.is_not(None))
-    if message is None:
-        due = due.where(table.c.crashes < leases.MAX_CRASHES)
-    else:
-        due = due.where(table.c.message == message).values(crashes=0)
-    if number is not None:
-        due = due.where(table.c.number == number)
-    return connection.execute(due.values(next_attempt_at=now)).rowcount

@@ -118,6 +118,19 @@ def remove_suppressions(
     return connection.execute(gone).rowcount
 
 
+def remove_many(connection: sa.Connection, mailboxes: Sequence[str], *, stream: str | None = None) -> int:
+    """Removes all suppressions of these addresses, or those of one stream. Returns how many."""
+    table, failures = tables.suppression, tables.soft_failure
+    names = sorted(identities.policy_for(connection).canonical_by_name(mailboxes))
+    removed = 0
+    for at in range(0, len(names), _CHUNK):
+        some = names[at : at + _CHUNK]
+        gone = sa.delete(table).where(table.c.address.in_(some))
+        removed += connection.execute(gone if stream is None else gone.where(table.c.stream == stream)).rowcount
+        connection.execute(sa.delete(failures).where(failures.c.address.in_(some)))  # as above
+    return removed
+
+
 def find_unsubscribed_streams(connection: sa.Connection, mailbox: str, now: datetime) -> set[str | None]:
     """The streams that the address has unsubscribed from; None among them: from all."""
     table = tables.suppression

@@ -12,6 +12,7 @@ from relay.store.queue.attempts import AttemptDetail
 from relay.store.recipients import suppressions
 from relay.store.tracking.hit_counts import HitCounts
 from relay.store.tracking.pixels import PixelLogLine, PixelSummary, pixel_url
+from relay.store.views.bounce_counts import BounceCount
 from relay.store.views.clicked_links import ClickedLink
 from relay.store.views.message_detail import DeliveryDetail, MessageDetail
 from relay.store.views.queue_list import QueueEntry
@@ -119,6 +120,14 @@ def clicked_link_object(one: ClickedLink) -> JsonObject:
     """A URL and its clicks over all messages."""
     counts = {name: getattr(one, name) for name in ("human", "machine", "unknown", "unique")}
     return {"url": one.url, "clicks": counts, "messages": one.messages, "last_at": format_time(one.last_at)}
+
+
+def bounce_count_object(one: BounceCount) -> JsonObject:
+    """Bounces of one group, and the latest of these."""
+    sample = one.sample
+    shown = {"at": format_time(sample.at), "message": sample.message, "text": sample.text} if sample else None
+    counts = {"count": one.bounces, "delivered": one.delivered}
+    return {"domain": one.domain, "category": one.category} | counts | {"sample": shown}
 
 
 def event_object(row: Mapping[Any, Any]) -> JsonObject:  # Any: a row's values

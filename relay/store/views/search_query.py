@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from relay import moments
+from relay.config import values
 from relay.store.database.tables import Status
 
 MAX_TEXT = 500  # characters of a search
@@ -79,7 +80,7 @@ def _parse_term(term: str, now: datetime) -> MessageSearch:
             case "status":
                 return MessageSearch(statuses=(read_status(value.lower()),))
             case "stream":
-                return MessageSearch(streams=(value,))
+                return MessageSearch(streams=(values.read_stream(value),))
             case "id":
                 return MessageSearch(message_ids=(value,))
             case "before":

@@ -1,0 +1,63 @@
+"""What the mail processes say of their upstreams, for those who look from elsewhere.
+
+In: the state of each upstream, from each process, every few seconds.  Out: the states that are not too old.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from relay.store.database import console_tables
+
+MAX_SILENCE = timedelta(minutes=1)  # then the process is gone
+_table = console_tables.upstream_state
+
+
+class ReportedState(NamedTuple):
+    """An upstream, as one process sees it. `fault` says why it is down."""
+
+    name: str
+    down_since: datetime | None
+    fault: str
+    in_use: int
+    idle: int
+    waiting: int
+
+
+class UpstreamSummary(NamedTuple):
+    """An upstream, as all processes together see it. It is down where it is down for one of them."""
+
+    name: str
+    at: datetime  # when one of them last said so
+    down_since: datetime | None
+    fault: str
+    connections: int
+    waiting: int
+
+
+def report_states(connection: sa.Connection, worker: str, states: Sequence[ReportedState], now: datetime) -> None:
+    """Replaces what that process said before, and forgets those that are gone."""
+    old = sa.or_(_table.c.worker == worker, _table.c.at < now - MAX_SILENCE)
+    connection.execute(sa.delete(_table).where(old))
+    rows = [one._asdict() | {"worker": worker, "at": now, "fault": one.fault[:1000]} for one in states]
+    if rows:
+        connection.execute(sa.insert(_table), rows)
+
+
+def read_states(connection: sa.Connection, now: datetime) -> dict[str, UpstreamSummary]:
+    """The upstreams that a process has spoken of lately, by name."""
+    wanted = sa.select(_table).where(_table.c.at >= now - MAX_SILENCE).order_by(_table.c.name, _table.c.down_since)
+    found: dict[str, UpstreamSummary] = {}
+    for row in connection.execute(wanted).mappings():
+        one = found.get(row["name"]) or UpstreamSummary(row["name"], row["at"], None, "", 0, 0)
+        is_first_fault = one.down_since is None and row["down_since"] is not None
+        found[one.name] = one._replace(
+            at=max(one.at, row["at"]),
+            down_since=row["down_since"] if is_first_fault else one.down_since,
+            fault=row["fault"] if is_first_fault else one.fault,
+            connections=one.connections + row["in_use"] + row["idle"],
+            waiting=one.waiting + row["waiting"],
+        )
+    return found

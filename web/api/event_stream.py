@@ -1,0 +1,178 @@
+"""The API's stream of events: `GET events/stream`, as server-sent events.
+
+In: requests behind the API's gate.  Out: `text/event-stream`, an event of ours as `data` with its id and its type. A
+client that comes back with `Last-Event-ID` gets what has happened since, then what happens. WHATWG HTML §9.2.
+
+The database is asked twice a second while anybody listens, once for all of them. An event's id is older than its commit
+by as long as its message took, so each time the ids of some minutes are compared with those that were seen.
+"""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
+
+import sqlalchemy as sa
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import BaseRoute, Route
+
+from relay import address, ids
+from relay.store.database import errors
+from relay.store.store import Store
+from relay.store.views import event_list, json_objects
+from relay.store.views.event_list import EventSearch
+from web.api import shutdown
+from web.api.answers import ApiError
+from web.api.events import EventFilter, read_filter
+from web.api.openapi import documented
+from web.api.parameters import read_query
+
+MAX_STREAM_S = 3600.0  # then the client comes back, and whoever has lost its key is refused
+_MAX_STREAMS = 100
+_MAX_WAITING = 10_000  # events that a slow client has still to take; then it has to come back
+_MAX_IDS = 50_000  # that are compared
+_MAX_READ = 500  # events that are read together
+_POLL_S = 0.5
+_LOOK_BACK = timedelta(minutes=2)
+_KEEP_ALIVE_S = 15.0
+
+EventRow = sa.RowMapping
+Queue = asyncio.Queue[EventRow | None]
+
+
+class EventFeed:
+    """Events as they are committed, for all who listen in this process."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._listeners: set[Queue] = set()
+        self._seen: set[str] | None = None  # ids of the events that listeners have, or that were before them
+        self._looking = asyncio.Lock()
+        self._polling: asyncio.Task[None] | None = None
+
+    @property
+    def is_full(self) -> bool:
+        return len(self._listeners) >= _MAX_STREAMS
+
+    async def listen(self) -> Queue:
+        """What happens from now on; None where the listener was too slow. Raises sqlalchemy.exc.SQLAlchemyError."""
+        async with self._looking:
+            await self._look()  # what has happened by now is for those who listened before
+            mine: Queue = asyncio.Queue()
+            self._listeners.add(mine)
+        if self._polling is None:
+            self._polling = asyncio.create_task(self._poll())
+        return mine
+
+    def leave(self, mine: Queue) -> None:
+        self._listeners.discard(mine)
+        if self._polling and not self._listeners:
+            self._polling.cancel()
+            self._polling = self._seen = None
+
+    async def _poll(self) -> None:
+        while True:
+            await asyncio.sleep(_POLL_S)
+            try:
+                async with self._looking:
+                    await self._look()
+            except Exception as error:  # noqa: BLE001  the outermost loop: the database may answer again
+                errors.log_failure(error, "stream")
+
+    async def _look(self) -> None:
+        """Gives the listeners what is new."""
+        since = datetime.now(UTC) - _LOOK_BACK
+        recent = await self._store.read(partial(event_list.list_event_ids, since=since, limit=_MAX_IDS))
+        new = [] if self._seen is None else sorted(set(recent) - self._seen)
+        for at in range(0, len(new), _MAX_READ):
+            some = new[at : at + _MAX_READ]
+            self._give(await self._store.read(partial(event_list.read_events, event_ids=some)))
+        self._seen = set(recent)
+
+    def _give(self, rows: Sequence[EventRow]) -> None:
+        for mine in list(self._listeners):
+            if mine.qsize() + len(rows) > _MAX_WAITING:
+                self._listeners.discard(mine)
+                mine.put_nowait(None)
+                continue
+            for row in rows:
+                mine.put_nowait(row)
+
+
+class EventStreamApi:
+    """The endpoint `events/stream`."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._feed = EventFeed(store)
+
+    def routes(self) -> list[BaseRoute]:
+        return [Route("/events/stream", self.stream_events)]
+
+    @documented("Events as they happen", query=EventFilter, media_type="text/event-stream")
+    async def stream_events(self, request: Request) -> Response:
+        search = read_filter(read_query(request, EventFilter))
+        last = request.headers.get("last-event-id", "")
+        try:
+            ids.to_octets(last or ids.lowest_at(datetime.now(UTC)))
+        except ValueError:
+            raise ApiError(400, "bad_request", "Last-Event-ID: must be the id of an event") from None
+        if self._feed.is_full:
+            raise ApiError(503, "busy", f"{_MAX_STREAMS} streams are open already; try again")
+        headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
+        if request.method == "HEAD":
+            return Response(media_type="text/event-stream", headers=headers)
+        return StreamingResponse(self._lines(request, search, last), media_type="text/event-stream", headers=headers)
+
+    async def _lines(self, request: Request, search: EventSearch, last: str) -> AsyncIterator[str]:
+        mine = await self._feed.listen()
+        try:
+            yield "retry: 2000\n\n"
+            sent: set[str] = set()
+            async for row in self._missed(search, last):
+                sent.add(row["id"])
+                yield _format(row)
+            clock = asyncio.get_running_loop().time
+            ends_s, quiet_s = clock() + MAX_STREAM_S, clock() + _KEEP_ALIVE_S
+            while clock() < ends_s and not shutdown.is_stopping(request):
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(min(_POLL_S, MAX_STREAM_S)):
+                        happened = await mine.get()
+                    if happened is None:
+                        return
+                    if happened["id"] not in sent and _fits(search, happened):
+                        quiet_s = clock() + _KEEP_ALIVE_S
+                        yield _format(happened)
+                if clock() >= quiet_s:
+                    quiet_s = clock() + _KEEP_ALIVE_S
+                    yield ": still here\n\n"
+        finally:
+            self._feed.leave(mine)
+
+    async def _missed(self, search: EventSearch, last: str) -> AsyncIterator[EventRow]:
+        """What has happened since the event that the client had last."""
+        while last:
+            work = partial(event_list.list_events, search=search, limit=_MAX_READ, cursor=last, oldest_first=True)
+            page = await self._store.read(work)
+            for row in page.rows:
+                yield row
+            last = page.next
+
+
+def _fits(search: EventSearch, row: EventRow) -> bool:
+    """As `event_list` has it, but for recipients that are stored as pseudonyms."""
+    return (
+        (not search.types or row["type"] in search.types)
+        and (not search.verdict or row["verdict"] == search.verdict)
+        and (not search.message or row["message"] == search.message)
+        and (not search.recipient or address.canonical(row["recipient"]) == address.canonical(search.recipient))
+    )
+
+
+def _format(row: Any) -> str:  # Any: a row's values
+    data = json.dumps(json_objects.event_object(row), ensure_ascii=False, separators=(",", ":"))
+    return f"id: {row['id']}\nevent: {row['type']}\ndata: {data}\n\n"

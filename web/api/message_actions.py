@@ -1,0 +1,109 @@
+"""What the API does with messages: `POST messages/ID/resend`, and `DELETE messages` in a sandbox.
+
+In: requests behind the API's gate.  Out: JSON, in the form of `web.api.answers`.
+"""
+
+from datetime import UTC, datetime
+from functools import partial
+from typing import Annotated
+
+import sqlalchemy as sa
+from pydantic import Field
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from relay.config.schema import Config
+from relay.store import retention
+from relay.store.queue import resend
+from relay.store.store import Store
+from relay.store.views import message_search
+from relay.store.views.search_query import MessageSearch
+from web.api.answers import ApiError, RequestBody, json_response, read_body
+from web.api.core import PATH
+from web.api.messages import SearchParameters, read_search
+from web.api.openapi import documented
+from web.api.parameters import read_query
+from web.api.schemas import DeletedAnswer, ResentAnswer
+
+_MAX_RECIPIENTS = 100
+
+
+RecipientName = Annotated[str, Field(max_length=320)]
+
+
+class ResendRequest(RequestBody):
+    recipients: list[RecipientName] = Field(
+        default=[],
+        max_length=_MAX_RECIPIENTS,
+        description="who gets it again; none: those whose delivery failed, or all",
+    )
+
+
+class MessageActionApi:
+    """The endpoints under `messages` that change something."""
+
+    def __init__(self, config: Config, store: Store) -> None:
+        self._is_sandbox = config.is_sandbox
+        self._store = store
+
+    def routes(self) -> list[BaseRoute]:
+        return [
+            Route("/messages/{message}/resend", self.resend_message, methods=["POST"]),
+            Route("/messages/{message}", self.delete_message, methods=["DELETE"]),
+            Route("/messages", self.delete_messages, methods=["DELETE"]),
+        ]
+
+    @documented(
+        "Send the mail again, as a new message; it is queued at once",
+        ResendRequest,
+        status=202,
+        response=ResentAnswer,
+        needs_body=False,
+    )
+    async def resend_message(self, request: Request) -> Response:
+        asked = await read_body(request, ResendRequest)
+        wanted, by = request.path_params["message"], str(request.state.api_key)
+        try:
+            made = await self._store.write(
+                lambda connection: resend.resend_message(connection, wanted, datetime.now(UTC), by, asked.recipients)
+            )
+        except resend.CannotResendError as error:
+            raise ApiError(409, "conflict", str(error)) from None
+        if made is None:
+            raise HTTPException(404)
+        location = {"location": f"{PATH}/messages/{made.message}"}
+        return json_response({"message": made.message, "recipients": made.recipients}, 202, location)
+
+    @documented("Delete a message of the sandbox, with all that is known of it", status=204)
+    async def delete_message(self, request: Request) -> Response:
+        self._check_sandbox()
+        wanted = request.path_params["message"]
+        if not await self._store.write(partial(retention.delete_messages, messages=[wanted])):
+            raise HTTPException(404)
+        return Response(status_code=204)
+
+    @documented(
+        "Delete messages of the sandbox: those that fit, or all", query=SearchParameters, response=DeletedAnswer
+    )
+    async def delete_messages(self, request: Request) -> Response:
+        self._check_sandbox()
+        search = read_search(read_query(request, SearchParameters))
+        deleted, before = 0, ""
+        while True:
+            some, before = await self._store.write(partial(_delete_page, search=search, before=before))
+            deleted += some
+            if not before:
+                return json_response({"deleted": deleted})
+
+    def _check_sandbox(self) -> None:
+        if not self._is_sandbox:
+            what = "mail is deleted in a sandbox only; elsewhere [privacy] says how long it is kept"
+            raise ApiError(409, "conflict", what)
+
+
+def _delete_page(connection: sa.Connection, search: MessageSearch, before: str) -> tuple[int, str]:
+    """Deletes a chunk; returns how many messages, and where to go on."""
+    found = message_search.find_messages(connection, search, retention.MAX_DELETED, before)
+    return retention.delete_messages(connection, found.ids), found.next

@@ -1,0 +1,71 @@
+"""A mail as it went to one recipient, made again from the original and its edits.
+
+In: a message's id and the recipient's number.  Out: the octets as they came and as they were sent, and the edits
+between the two.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar
+
+from relay import tokens
+from relay.config.schema import Config
+from relay.edits import Edit, splice
+from relay.rewrite import dkim
+from relay.store.database import delivery_rows
+from relay.store.database.tables import Delivery, Message
+from relay.store.queue import deliveries
+from relay.store.store import Store
+from web.console import mail_view
+
+T = TypeVar("T")
+_MAX_CONCURRENT = 2  # mails are read: links and pixels are answered in the same process
+_MAX_NUMBER = 1 << 31  # what an INTEGER column holds
+
+
+class SentMail(NamedTuple):
+    """What one recipient got."""
+
+    message: Message
+    delivery: Delivery
+    received: bytes
+    edits: list[Edit]
+    octets: bytes  # as sent
+
+
+class SentMailReader:
+    """Makes mails again, a few at a time."""
+
+    def __init__(self, config: Config, store: Store, ring: tokens.KeyRing) -> None:
+        self._store = store
+        self._minter = tokens.Minter(ring, config.tracking.public_url, config.privacy.has_recipient_tokens)
+        self._signer = dkim.Signer(config.dkim.key)
+        self._reading = asyncio.Semaphore(_MAX_CONCURRENT)
+
+    async def read(self, message_id: str, number: int, *, is_live: bool = True) -> SentMail | None:
+        """The mail; None if there is no such delivery, or its octets are not kept any more. Not `is_live`: for an
+        onlooker, who must not count as the recipient."""
+        if number >= _MAX_NUMBER:
+            return None
+        fetched, delivery = await self._store.read(
+            lambda connection: (
+                deliveries.find_with_content(connection, message_id),
+                delivery_rows.find_delivery(connection, message_id, number),
+            )
+        )
+        if fetched is None or delivery is None:
+            return None
+        message, received = fetched
+
+        def make() -> SentMail:
+            made = mail_view.edits_for_recipient(
+                message, received, self._minter, self._signer, number, tracked=delivery.tracked, is_live=is_live
+            )
+            return SentMail(message, delivery, received, made, splice(received, made))
+
+        return await self.compute(make)
+
+    async def compute(self, work: Callable[[], T]) -> T:
+        """Runs what reads a mail on a thread, a few of these at a time."""
+        async with self._reading:
+            return await asyncio.to_thread(work)
