@@ -14,7 +14,8 @@ The map, by floor (a module imports only downwards; `tests/test_floors.py` holds
    `durable_files` forced to disk · `key_file` the keys · `return_path` VERP · `redaction` removes what identifies an
    address · `webhook_format` the list of formats · `webhook_signatures` how requests are signed · `ip_addresses` and
    networks · `public_addresses` of the Internet · `clients` limits by network · `event_type` the list of events ·
-   `ids` of messages and events · `backoff` waits before another try · `moments` points in time, as people write them
+   `ids` of messages and events · `backoff` waits before another try · `moments` points in time, as people write them ·
+   `deadline` that moves often
 
 `__main__` is `python -m relay`. On floor 0 are `operator_error`, what the operator is told, and
 `sealed_keys`, keys that a passphrase seals, too.

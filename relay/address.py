@@ -9,7 +9,7 @@ import fnmatch
 import ipaddress
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple, NewType
 
@@ -136,6 +136,7 @@ def domain(mailbox: str) -> str:
     return domain_names.to_ascii(name) or unicodedata.normalize("NFC", name.lower())
 
 
+@lru_cache(maxsize=4096)  # a recipient is asked for several times on its way
 def canonical(mailbox: str) -> str:
     """The form under which suppressions and people are looked up: one for all spellings of an address.
 
@@ -184,15 +185,19 @@ def with_ascii_domain(mailbox: Mailbox) -> Mailbox | None:
     return Mailbox(f"{local}@{name}") if local.isascii() and _ASCII_DOMAIN.fullmatch(name) else None
 
 
-def matches_any(mailbox: str, patterns: Iterable[str]) -> bool:
+def matches_any(mailbox: str, patterns: Sequence[str]) -> bool:
     """True if one of the patterns is the address, its domain (`@example.com`), or fits it with `*`.
 
     The null reverse-path fits any: it is nobody's, and bounces must flow.
     """
     who = canonical(mailbox)
-    return not who or any(
-        who.endswith(_pattern(pattern)) if pattern.startswith("@") else fnmatch.fnmatchcase(who, _pattern(pattern))
-        for pattern in patterns
+    return (
+        not who
+        or "*" in patterns
+        or any(
+            who.endswith(_pattern(pattern)) if pattern.startswith("@") else fnmatch.fnmatchcase(who, _pattern(pattern))
+            for pattern in patterns
+        )
     )
 
 

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Protocol
 
 from relay.address import Mailbox
+from relay.mime.fields import Head
 from relay.reply import Reply
 
 
@@ -69,6 +70,7 @@ class AcceptedMessage:
     envelope: Envelope
     octets: bytes  # as they came, dot-unstuffed, every line CRLF-ended
     prepended_fields: tuple[bytes, ...]  # whole fields: Received, and Date or Message-ID where missing
+    head: Head  # of the octets
     hung_up: "asyncio.Future[None] | None" = None  # done when its client no longer waits for the reply
 
 

@@ -14,8 +14,12 @@ from functools import lru_cache
 from relay import base_encoding
 
 OCTETS = 12
+_RANDOM_OCTETS = 6
+_RANDOM_AHEAD = 64  # ids whose random octets are asked for at once: each call of the kernel takes 6 µs
 _lock = threading.Lock()
 _last = 0
+_random = bytearray()
+os.register_at_fork(after_in_child=_random.clear)  # a child process must not make its parent's ids
 _ID = re.compile(r"[0-9a-v]{19}[0g]")  # 100 bits for 96: the last four are zero
 
 
@@ -28,7 +32,10 @@ def new(at: datetime | None = None) -> str:
     global _last
     milliseconds = time.time_ns() // 1_000_000 if at is None else int(at.timestamp() * 1000)
     with _lock:
-        made = (milliseconds << 48) + int.from_bytes(os.urandom(6), "big")
+        if not _random:
+            _random.extend(os.urandom(_RANDOM_OCTETS * _RANDOM_AHEAD))
+        made = (milliseconds << 48) + int.from_bytes(_random[-_RANDOM_OCTETS:], "big")
+        del _random[-_RANDOM_OCTETS:]
         if made >> 48 == _last >> 48:
             made = _last + 1 + (made & 0xFFFF)  # still not to be guessed, and unique among processes
         _last = made

@@ -1,6 +1,7 @@
 """SMTP replies, ours and the upstream's.  RFC 5321 §4.2, RFC 2034, RFC 3463."""
 
 import re
+from functools import lru_cache
 from typing import NamedTuple
 
 # RFC 3463 §2: class "." subject "." detail
@@ -43,6 +44,7 @@ class Reply(NamedTuple):
                 text = text[: at + len(phrase)]
         return " ".join(word for word in text.split() if "@" not in word)[:MAX_REASON]
 
+    @lru_cache(maxsize=512)  # noqa: B019  a value, of which few are said again and again
     def wire(self) -> bytes:
         """The reply as it goes over the connection, one or more lines, each CRLF-ended.
 
@@ -63,6 +65,7 @@ class Reply(NamedTuple):
         return " ".join(part for part in (str(self.code), self.status, self.text.replace("\n", " ")) if part)
 
 
+@lru_cache(maxsize=512)
 def parse_reply(code: int, text: str) -> Reply:
     """The reply that an upstream gave, with the enhanced status taken off each line of its text.
 

@@ -9,8 +9,9 @@ import pytest
 
 from relay.address import Mailbox
 from relay.config import load
-from relay.delivery import message_rows
+from relay.delivery.rewrite_settings import RewriteSettings
 from relay.envelope import AcceptedMessage, Client, Envelope, Recipient
+from relay.mime import fields
 from tests.upstream import Upstream
 from tests.waypost_server import Waypost, html_mail, tracking_urls
 
@@ -58,5 +59,7 @@ def test_the_providers_are_those_of_the_upstreams_that_may_serve_the_mail(
         '[[upstream]]\nname = "3"\naddress = "smtp.mailgun.org:587"\nprovider = "none"\n'
     )
     envelope = Envelope(Mailbox(sender), (Recipient(Mailbox("b@c.example")),))
-    accepted = AcceptedMessage("0" * 20, datetime.now(UTC), Client(ip="127.0.0.1", helo="x"), envelope, b"", ())
-    assert message_rows.rewrite_settings(load.load(path, {}), accepted).providers == names
+    accepted = AcceptedMessage(
+        "0" * 20, datetime.now(UTC), Client(ip="127.0.0.1", helo="x"), envelope, b"", (), fields.read(b"", 0, 0)
+    )
+    assert RewriteSettings(load.load(path, {})).for_message(accepted).providers == names

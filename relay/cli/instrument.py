@@ -13,7 +13,7 @@ from relay.address import Mailbox
 from relay.cli import command, file_octets
 from relay.cli.command import CommandError
 from relay.config.schema import Config
-from relay.delivery import message_rows
+from relay.delivery.rewrite_settings import RewriteSettings
 from relay.edge import header, trace_fields
 from relay.edge.data import Data
 from relay.edits import Edit, splice
@@ -62,12 +62,12 @@ def instrument_file(arguments: argparse.Namespace) -> int:
 def _make_plan(config: Config, ring: KeyRing, accepted: AcceptedMessage) -> Plan:
     """The relay's own plan. Where that has destinations to store that are not stored yet, links to them stay: this
     command writes nothing, and what it shows must work."""
-    settings = message_rows.rewrite_settings(config, accepted)
-    plan = planning.plan(accepted.octets, settings)
+    settings = RewriteSettings(config).for_message(accepted)
+    plan = planning.plan(accepted.octets, settings, accepted.head)
     stored = LongUrlFiles(config.relay.data_dir)
     if all(stored.find(ring.reference_for(url)) is not None for url in plan.destinations):
         return plan
-    return planning.plan(accepted.octets, dataclasses.replace(settings, stores=False))
+    return planning.plan(accepted.octets, dataclasses.replace(settings, stores=False), accepted.head)
 
 
 def report_object(plan: Plan, octets: bytes, edits: list[Edit]) -> dict[str, object]:
@@ -125,7 +125,7 @@ def _accept_message(config: Config, octets: bytes, reverse_path: str | None, to:
     client = Client(ip="127.0.0.1", helo="localhost")
     envelope = Envelope(sender, (Recipient(recipient),))
     above = trace_fields.make_trace_fields(head, message, config.relay.hostname, client, envelope, now)
-    return AcceptedMessage(message, now, client, envelope, octets, above)
+    return AcceptedMessage(message, now, client, envelope, octets, above, head)
 
 
 def _author(octets: bytes, head: fields.Head) -> Mailbox:

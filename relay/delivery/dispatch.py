@@ -133,7 +133,10 @@ class Dispatcher:
             before_sending=self._before_sending(message.id, [target.number for target in targets], sending),
         )
         try:
-            async with self._memory_budget.reserve(len(loaded.octets)):
+            if self._memory_budget.counts(len(loaded.octets)):
+                async with self._memory_budget.reserve(len(loaded.octets)):
+                    results = await self._send(mail, message.login)
+            else:
                 results = await self._send(mail, message.login)
         except LeaseLostError:
             log.lease_lost(message.id, len(targets))

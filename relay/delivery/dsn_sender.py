@@ -15,6 +15,7 @@ from relay.config import smtp
 from relay.config.schema import Config
 from relay.delivery import dsn, message_rows
 from relay.delivery.dsn import OriginalMail, RecipientStatus
+from relay.delivery.rewrite_settings import RewriteSettings
 from relay.envelope import AcceptedMessage, Client, Envelope, Recipient
 from relay.mime import fields
 from relay.rewrite import plan as planning
@@ -70,6 +71,7 @@ class DsnSender:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._config = config
+        self._rewrite_settings = RewriteSettings(config)
         self._store = store
         self._wake = wake
         self._now = now
@@ -120,11 +122,12 @@ class DsnSender:
             smtputf8=not message.reverse_path.isascii(),
             stream=STREAM,
         )
-        accepted = AcceptedMessage(dsn_id, now, Client(""), envelope, octets_of_dsn, ())
+        head = fields.read(octets_of_dsn, 0, len(octets_of_dsn))
+        accepted = AcceptedMessage(dsn_id, now, Client(""), envelope, octets_of_dsn, (), head)
         settings = dataclasses.replace(
-            message_rows.rewrite_settings(self._config, accepted), opens=False, clicks=False, unsubscribe_header="off"
+            self._rewrite_settings.for_message(accepted), opens=False, clicks=False, unsubscribe_header="off"
         )
-        plan = planning.plan(octets_of_dsn, settings)
+        plan = planning.plan(octets_of_dsn, settings, head)
         for trace in plan.faults:
             log.fault_trace("plan", dsn_id, trace)
         row = message_rows.message_row(self._config, accepted, plan)

@@ -20,6 +20,7 @@ from relay.delivery.attempts import Attempts, AttemptTask, LoadedMessage, Pendin
 from relay.delivery.dispatch import Dispatcher
 from relay.delivery.lease_renewal import LEASE
 from relay.delivery.queue_worker import QueueWorker
+from relay.delivery.rewrite_settings import RewriteSettings
 from relay.envelope import AcceptedMessage, Client, Envelope
 from relay.mime import parts
 from relay.reply import RefusedError, Reply, refusal
@@ -56,6 +57,7 @@ class Intake:
         self._dispatcher = dispatcher
         self._worker = worker
         self._ring = ring
+        self._rewrite_settings = RewriteSettings(config)
         self._running: set[asyncio.Task[object]] = set()
         self._background_octets = 0
 
@@ -101,9 +103,9 @@ class Intake:
     async def _plan(self, accepted: AcceptedMessage) -> tuple[Plan, LongUrlRows]:
         """The plan, and the long URLs that its links only refer to; they are on disk when this returns. A link whose
         URL cannot be stored is left as it was."""
-        settings = message_rows.rewrite_settings(self._config, accepted)
+        settings = self._rewrite_settings.for_message(accepted)
         with telemetry.span("rewrite"):
-            plan = await _run_off_loop(accepted, planning.plan, accepted.octets, settings)
+            plan = await _run_off_loop(accepted, planning.plan, accepted.octets, settings, accepted.head)
         for trace in plan.faults:
             log.fault_trace("plan", accepted.id, trace)
         if not plan.destinations:
@@ -115,7 +117,7 @@ class Intake:
             except OSError as error:
                 log.long_links_untracked(accepted.id, str(error))
         without_storing = replace(settings, stores=False)
-        return await _run_off_loop(accepted, planning.plan, accepted.octets, without_storing), ()
+        return await _run_off_loop(accepted, planning.plan, accepted.octets, without_storing, accepted.head), ()
 
     async def check_recipient(self, mailbox: Mailbox, client: Client, envelope: Envelope) -> None:
         """Raises RefusedError for a recipient that is suppressed for all mail or for the credential's stream, where

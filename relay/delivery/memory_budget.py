@@ -19,10 +19,15 @@ class MemoryBudget:
         self._queue = asyncio.Lock()  # first come, first served, so that a very large message has its turn too
         self._released = asyncio.Event()
 
+    @staticmethod
+    def counts(octets: int) -> bool:
+        """False for a message that needs no reservation."""
+        return octets >= _MAX_UNCOUNTED
+
     @contextlib.asynccontextmanager
     async def reserve(self, octets: int) -> AsyncIterator[None]:
         """Waits until the budget has that many octets left, and reserves them meanwhile."""
-        if octets < _MAX_UNCOUNTED:
+        if not self.counts(octets):
             yield
             return
         async with self._queue:

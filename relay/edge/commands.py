@@ -220,7 +220,7 @@ class SmtpSession(SmtpConnection):
         self._server.policy.check_author(self._client, octets, head)
         now, message = self._server.now(), ids.new()
         above = trace_fields.make_trace_fields(head, message, self._server.hostname, self._client, mail, now)
-        return AcceptedMessage(message, now, self._client, mail, octets, above, self._hung_up)
+        return AcceptedMessage(message, now, self._client, mail, octets, above, head, self._hung_up)
 
     async def _rset(self, argument: str) -> None:
         self._reset_transaction()

@@ -12,6 +12,7 @@ from typing import cast
 from aiosmtpd.smtp import SMTP
 
 from relay import log, metrics
+from relay.deadline import Deadline
 from relay.edge import proxy_protocol, tls
 from relay.edge.connection_limits import ConnectionSlot
 from relay.edge.contexts import ListenerContext, ServerContext
@@ -47,7 +48,9 @@ class SmtpConnection(SMTP):
         self._lines = 0
         self._refusals: Counter[tuple[int, str]] = Counter()
         self._verb = ""
-        self._unsent_replies = bytearray()
+        self._unsent_replies = b""
+        self._deadline = Deadline(loop, self._timeout_cb)
+        self._timeout_handle = self._deadline  # type: ignore[assignment]  # aiosmtpd cancels it at the end
         self._dot_at_s = 0.0  # of the event loop's clock
         self._hung_up: asyncio.Future[None] | None = None  # while a reply to the dot is awaited
         self._can_send = False  # a word before the greeting, or into a handshake, would be gibberish
@@ -93,7 +96,7 @@ class SmtpConnection(SMTP):
             if repeated := self._refusals.total() - len(self._refusals):
                 log.refused_again(self._client.ip, repeated)
             if self.transport is not None and not self.transport.is_closing():
-                self._writer.write(bytes(self._unsent_replies))
+                self._writer.write(self._unsent_replies)
                 self._hang_up()
 
     async def _run_commands(self) -> None:
@@ -183,14 +186,12 @@ class SmtpConnection(SMTP):
         self._unsent_replies += reply.wire()
         if self._verb in _GROUPED_COMMANDS and self._command_reader.has_line:
             return  # more was sent ahead: the replies go together
-        await self._send_replies()
-
-    async def _send_replies(self) -> None:
-        unsent, self._unsent_replies = bytes(self._unsent_replies), bytearray()
+        unsent, self._unsent_replies = self._unsent_replies, b""
         if self.transport is None or self.transport.is_closing():
             raise ConnectionResetError("the client is gone")
-        self._writer.write(unsent)
-        await self._writer.drain()
+        cast(asyncio.Transport, self.transport).write(unsent)
+        if self._paused:  # type: ignore[attr-defined]  # asyncio's FlowControlMixin: the client does not read
+            await self._writer.drain()
 
     def _reset_transaction(self) -> None:
         """Ends the transaction (RFC 5321 §4.1.1.5)."""
@@ -205,7 +206,7 @@ class SmtpConnection(SMTP):
     def _close_with(self, reply: Reply) -> None:
         assert self.transport is not None
         if self._can_send:
-            self._writer.write(bytes(self._unsent_replies) + reply.wire())
+            self._writer.write(self._unsent_replies + reply.wire())
         self._hang_up()
 
     def _hang_up(self) -> None:
@@ -280,10 +281,12 @@ class SmtpConnection(SMTP):
         if self._hung_up is not None and not self._hung_up.done() and self._command_reader.is_empty:
             self._hung_up.set_result(None)
 
+    def _reset_timeout(self, duration: float | None = None) -> None:
+        self._deadline.set(self.loop.time() + (duration or self._server.idle_s))
+
     def _suspend_timeout(self) -> None:
         """While we work on a message, the client is not idle."""
-        if self._timeout_handle is not None:
-            self._timeout_handle.cancel()
+        self._deadline.clear()
 
     def _timeout_cb(self) -> None:
         if self.transport is not None:

@@ -1,5 +1,7 @@
 """Who may do what: networks, credentials, limits. Decides and raises `RefusedError`; does nothing itself."""
 
+from functools import lru_cache, partial
+
 from relay import address, ip_addresses
 from relay.config.schema import Config
 from relay.config.smtp import ListenConfig, UserConfig
@@ -22,6 +24,7 @@ class Policy:
         self._users = {user.name: user for user in config.access.user} if config.access.auth == "users" else {}
         self._offers_auth = bool(self._users) or config.access.auth == "upstream"
         self._upstream_senders = [upstream.senders for upstream in config.upstream]
+        self._is_in_networks = lru_cache(maxsize=4096)(partial(ip_addresses.is_in, networks=config.access.networks))
         self._in_flight = {True: 0, False: 0}  # octets, of clients that may relay and of strangers
         self._reports_read_until_s = (
             0.0  # until then we are busy with what strangers have sent, at the rate that they may have
@@ -48,7 +51,7 @@ class Policy:
             user = self._users.get(client.user)  # none: the upstream knows the user, and whom it may send as
             if user and not address.matches_any(reverse_path, user.senders):
                 raise refusal(553, "5.7.1", "this user may not send as this address (senders)")
-        elif not ip_addresses.is_in(client.ip, self._access.networks):
+        elif not self._is_in_networks(client.ip):
             if self._offers_auth:
                 raise refusal(
                     530, "5.7.0", f"authentication required{'' if self.offers_auth(client) else ', under TLS'}"
@@ -83,7 +86,7 @@ class Policy:
 
     def may_relay(self, client: Client) -> bool:
         """False for a stranger, who may bring reports only."""
-        return bool(client.user) or ip_addresses.is_in(client.ip, self._access.networks)
+        return bool(client.user) or self._is_in_networks(client.ip)
 
     def max_size(self, *, is_report: bool) -> int:
         return min(self._access.max_size, self._access.max_report_size) if is_report else self._access.max_size

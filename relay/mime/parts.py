@@ -52,10 +52,11 @@ class _Split(NamedTuple):
     sealed: str
 
 
-def walk_parts(octets: bytes) -> list[Part]:
+def walk_parts(octets: bytes, head: fields.Head | None = None) -> list[Part]:
     """The message and the parts reached through its multiparts, parents before children, in document order.
 
-    A sealed part has no children in the list. Linear in size × depth, and without recursion.
+    A sealed part has no children in the list. Linear in size × depth, and without recursion. `head`: the message's
+    header section, where it is read already.
     """
     parts: list[Part] = []
     delimiters: set[int] = set()
@@ -63,7 +64,8 @@ def walk_parts(octets: bytes) -> list[Part]:
     waiting = [(0, len(octets), ROOT, 0, False)]
     while waiting:
         start, end, parent, depth, is_first = waiting.pop()
-        part = _read(octets, start, end, parent, parts, is_first)
+        of_part = head if head and parent == ROOT else fields.read(octets, start, end)
+        part = _make_part(start, end, parent, parts, of_part, octets, is_root=is_first)
         index = len(parts)
         children: list[tuple[int, int]] = []
         if part.type.startswith("multipart/") and not part.sealed:
@@ -86,9 +88,10 @@ def walk_parts(octets: bytes) -> list[Part]:
     return parts
 
 
-def _read(octets: bytes, start: int, end: int, parent: int, parts: list[Part], is_root: bool) -> Part:
+def _make_part(
+    start: int, end: int, parent: int, parts: list[Part], head: fields.Head, octets: bytes, *, is_root: bool
+) -> Part:
     """The part in that span, from its header alone."""
-    head = fields.read(octets, start, end)
     above = parts[parent] if parent != ROOT else None
     values = {name: [fields.unfold_value(octets, field) for field in head.fields_named(name)] for name in _ONCE}
     type_, parameters, sealed = _type(values[b"content-type"], above)

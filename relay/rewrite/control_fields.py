@@ -35,7 +35,7 @@ def read(
     # What begins with our name is for us, also where we do not know it: a slip of the pen, or a later version's.
     removed = {found for found in head.fields if found.name in _ALWAYS_REMOVED or found.name.startswith(b"x-waypost-")}
     index = _index_fields(head)
-    for name in (provider_dialects.OURS, *dialects) if index else ():
+    for name in (provider_dialects.OURS, *dialects) if _may_instruct(index) else ():
         dialect = provider_dialects.DIALECTS[name]
         for row, read_field in dialect.readers:
             there = _find_fields(index, row)
@@ -86,6 +86,11 @@ def _index_fields(head: fields.Head) -> _Index:
         if found.name.startswith(b"x-"):
             index.setdefault(found.name, []).append(found)
     return index
+
+
+def _may_instruct(index: _Index) -> bool:
+    """False for nearly all mail: no field begins like one of a dialect."""
+    return any(name.startswith(provider_dialects.PREFIXES) for name in index)
 
 
 def _find_fields(index: _Index, row: bytes) -> list[fields.Field]:

@@ -172,11 +172,13 @@ def _values(one: Instructions | DisplayFields) -> dict[str, Any]:  # Any: what J
     return {one_field.name: getattr(one, one_field.name) for one_field in dataclasses.fields(one)}
 
 
-def plan(octets: bytes, settings: Settings) -> Plan:
-    """The plan for these octets. Never raises: a fault of ours gives one that only adds `above`."""
+def plan(octets: bytes, settings: Settings, head: fields.Head | None = None) -> Plan:
+    """The plan for these octets. Never raises: a fault of ours gives one that only adds `above`.
+
+    `head`: their header section, where it is read already."""
     faults: list[str] = []
     try:
-        return _plan(octets, settings, faults)
+        return _plan(octets, settings, head, faults)
     except Exception as error:  # noqa: BLE001 - docs/rewriting.md#faults: the original goes out
         faults.append(_trace(error))
         return Plan(_above(settings), reasons=(f"fault:{type(error).__name__}",), faults=tuple(faults))
@@ -187,9 +189,9 @@ def _trace(error: Exception) -> str:
     return "".join((*traceback.format_tb(error.__traceback__), type(error).__name__))
 
 
-def _plan(octets: bytes, settings: Settings, faults: list[str]) -> Plan:
+def _plan(octets: bytes, settings: Settings, head: fields.Head | None, faults: list[str]) -> Plan:
     """Raises what goes wrong outside the letter; what does within it is added to `faults`."""
-    tree = parts.walk_parts(octets)
+    tree = parts.walk_parts(octets, head)
     head = tree[0].head
     control, unwanted = control_fields.read(octets, head, settings.dialects, settings.providers)
     top = [EditTemplate(gone.start, gone.end, (), "control") for gone in unwanted]

@@ -281,3 +281,5 @@ DIALECTS: dict[str, Dialect] = {
     ),
 }
 NAMES = tuple(name for name in DIALECTS if name != OURS)
+# How each field begins that is read or removed.
+PREFIXES = tuple({name for it in DIALECTS.values() for name in (*(row for row, _ in it.readers), *it.removed)})

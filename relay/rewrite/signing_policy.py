@@ -7,7 +7,7 @@ templates that take old DKIM-Signature fields out.  RFC 6376 §3.5, RFC 7489 §3
 import re
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
 from relay import address, domain_names, edits
@@ -36,7 +36,7 @@ def existing_signatures(head: fields.Head) -> list[fields.Field]:
     return head.fields_named(FIELD) + _arc(head)
 
 
-def choose_signer(octets: bytes, head: fields.Head, held: Collection[str], authors: Iterable[str]) -> str:
+def choose_signer(octets: bytes, head: fields.Head, held: Collection[str], authors: Sequence[str]) -> str:
     """The domain whose keys sign this mail: the author's, or the nearest above it that we hold; empty for none.
 
     A key of example.com signs for mail.example.com: under relaxed alignment, which is DMARC's default, the two are

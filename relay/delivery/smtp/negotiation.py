@@ -5,6 +5,7 @@ where it is needed; a domain goes out in A-labels where the upstream has none, R
 is our own, says so, and has the phase MAIL.
 """
 
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
@@ -14,6 +15,8 @@ from relay.envelope import Login, Recipient
 from relay.mime import fields, parts
 from relay.reply import Reply
 from relay.rewrite import mailboxes, seven_bit_conversion
+
+_CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
 
 
 class LeaseLostError(Exception):
@@ -127,9 +130,7 @@ def _utf8_addr_xtext(orcpt: str) -> str:
 
 def _command(command_words: list[str]) -> bytes:
     line = " ".join(command_words).encode("utf-8")
-    if any(
-        octet < 0x20 or octet == 0x7F for octet in line
-    ):  # the edge accepts none; a second command must never go out
+    if _CONTROL.search(line):  # the edge accepts none; a second command must never go out
         raise ValueError("a control character in the envelope")
     return line + b"\r\n"
 

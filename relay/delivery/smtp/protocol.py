@@ -9,11 +9,14 @@ import asyncio
 import re
 import socket
 from collections.abc import Mapping
+from functools import lru_cache
 
 from relay import reply as replies
+from relay.deadline import NEVER, Deadline
 from relay.reply import Reply
 
 MAX_REPLY = 1 << 16  # octets, all lines together
+_MAX_KNOWN_LINE = 512  # octets of a reply's line (RFC 5321 §4.5.3.1.5)
 _BLOCK = 1 << 16
 _LINE = re.compile(rb"([0-9]{3})(?:([ -])([^\n]*))?\r?\n")
 # A peer that has vanished is detected: after a minute while both are silent, after three while we send.
@@ -36,13 +39,14 @@ class SmtpClientProtocol(asyncio.Protocol):
     def __init__(self, transport: asyncio.Transport, extensions: Mapping[str, str]) -> None:
         self.needs_reset = False  # a transaction was begun on it and not ended
         self.last_activity_s = asyncio.get_running_loop().time()  # when octets were last received or sent
-        self.deadline = float("inf")  # of the event loop's clock; no read or write lasts beyond it
+        self.deadline = NEVER  # of the event loop's clock; no read or write lasts beyond it
         self._transport = transport
         self._extensions = dict(extensions)
         self._buffer = bytearray()
-        self._received = asyncio.Event()
-        self._writable = asyncio.Event()
-        self._writable.set()
+        self._loop = asyncio.get_running_loop()
+        self._waiter: asyncio.Future[None] | None = None  # of who reads, or waits for room to write
+        self._wait_deadline = Deadline(self._loop, self._time_out)
+        self._is_writable = True
         self._end_reason = ""
         _set_options(transport.get_extra_info("socket"))
         transport.set_protocol(self)
@@ -71,28 +75,39 @@ class SmtpClientProtocol(asyncio.Protocol):
         ConnectionLostError."""
         for at in range(0, len(octets), _BLOCK):
             self.write(octets[at : at + _BLOCK])
-            if self._writable.is_set():
+            if self._is_writable:
                 await asyncio.sleep(0)  # let other tasks run
-            else:
-                await self._wait(self._writable, timeout_s)
+            while not (self._is_writable or self._end_reason):
+                await self._wait(timeout_s)
 
     async def read(self, timeout_s: float) -> Reply:
         """The next reply. Raises ConnectionLostError."""
         while (reply := take_reply(self._buffer)) is None:
             if self._end_reason:
                 raise ConnectionLostError(self._end_reason)
-            self._received.clear()
-            await self._wait(self._received, timeout_s)
+            await self._wait(timeout_s)
         return reply
 
-    async def _wait(self, event: asyncio.Event, timeout_s: float) -> None:
-        end = asyncio.get_running_loop().time() + timeout_s
+    async def _wait(self, timeout_s: float) -> None:
+        """Until something has happened. Raises ConnectionLostError."""
+        self._waiter = self._loop.create_future()
+        self._wait_deadline.set(min(self._loop.time() + timeout_s, self.deadline))
         try:
-            async with asyncio.timeout_at(min(end, self.deadline)):
-                await event.wait()
+            await self._waiter
         except TimeoutError:
             raise ConnectionLostError("timed out") from None
-        self.last_activity_s = asyncio.get_running_loop().time()
+        finally:
+            self._waiter = None
+            self._wait_deadline.clear()
+        self.last_activity_s = self._loop.time()
+
+    def _time_out(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_exception(TimeoutError())
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
     def close(self) -> None:
         """Hangs up. What is written goes out as far as the other side takes it."""
@@ -114,7 +129,7 @@ class SmtpClientProtocol(asyncio.Protocol):
         self._buffer += data
         if len(self._buffer) > 4 * MAX_REPLY:
             self._transport.abort()
-        self._received.set()
+        self._wake()
 
     def eof_received(self) -> bool:
         self._record_end()
@@ -122,21 +137,26 @@ class SmtpClientProtocol(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._record_end()
+        self._wait_deadline.cancel()
 
     def pause_writing(self) -> None:
-        self._writable.clear()
+        self._is_writable = False
 
     def resume_writing(self) -> None:
-        self._writable.set()
+        self._is_writable = True
+        self._wake()
 
     def _record_end(self) -> None:
         self._end_reason = "connection lost"
-        self._received.set()
-        self._writable.set()
+        self._wake()
 
 
 def take_reply(buffer: bytearray) -> Reply | None:
     """Takes the first reply out of the buffer; None while it is incomplete. Raises ConnectionLostError."""
+    end = buffer.find(b"\n", 0, _MAX_KNOWN_LINE) + 1
+    if end and (reply := _parse_line(bytes(buffer[:end]))):
+        del buffer[:end]
+        return reply
     at, code, text = 0, b"", []
     while at <= MAX_REPLY and (found := _LINE.match(buffer, at)):
         if code not in (b"", found[1]):  # RFC 5321 §4.2.1: the same on every line
@@ -153,6 +173,15 @@ def take_reply(buffer: bytearray) -> Reply | None:
         line = replies.parse_reply(0, bytes(buffer[at:end][:200]).decode("utf-8", "surrogateescape"))
         raise ConnectionLostError(f"not an SMTP reply: {line.text}")
     return None
+
+
+@lru_cache(maxsize=256)  # servers say the same again and again
+def _parse_line(line: bytes) -> Reply | None:
+    """A reply of one line; None for anything else."""
+    found = _LINE.fullmatch(line)
+    if not found or found[2] == b"-":
+        return None
+    return replies.parse_reply(int(found[1]), (found[3] or b"").strip(b" \t\r").decode("utf-8", "surrogateescape"))
 
 
 def _set_options(sock: socket.socket | None) -> None:

@@ -114,12 +114,15 @@ class _Transaction:
             self._set_remaining(reply)
             client.close()
             return
-        # The end goes out on its own block: until then a lost connection has delivered nothing.
+        # The end of what needs several writes goes out on its own: until then a lost connection has delivered nothing.
         last = b""
-        for block in _dot_stuffed(self._octets):
-            if last:
-                await client.transfer(last, BLOCK_S)
-            last = block
+        if len(self._octets) <= _BLOCK:
+            last = b"".join(_dot_stuffed(self._octets))
+        else:
+            for block in _dot_stuffed(self._octets):
+                if last:
+                    await client.transfer(last, BLOCK_S)
+                last = block
         client.write(last)
         self.is_sent = True
         self._phase = Phase.DOT
