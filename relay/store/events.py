@@ -11,11 +11,11 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from relay.event_type import EventType
-from relay.store.database import identities, roll_ups, tables
+from relay.store.database import bulk_statement, identities, roll_ups, tables
 from relay.store.database.roll_ups import StreamAndTags
 from relay.store.webhooks import webhook_queue
 
-_INSERT = sa.insert(tables.event)
+_INSERT = bulk_statement.insert_into(tables.event)
 
 
 class NewEvent(NamedTuple):
@@ -50,7 +50,7 @@ def append_events(
         | {"recipient": policy.event_recipient(event.recipient), "reasons": list(event.reasons), "implies_open": False}
         for event in events
     ]
-    connection.execute(_INSERT, rows)
+    _INSERT.run(connection, rows)
     if groups is None:
         groups = roll_ups.find_streams_and_tags(connection, {event.message for event in events})
     for row in rows:

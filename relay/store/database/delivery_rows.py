@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from relay import ids
-from relay.store.database import tables
+from relay.store.database import bulk_statement, tables
 from relay.store.database.errors import NotStoredYetError
 from relay.store.database.tables import Delivery
 
@@ -36,6 +36,7 @@ _LOCK_DELIVERIES = (
 _UPDATE_DELIVERY = sa.update(tables.delivery).where(
     tables.delivery.c.message == sa.bindparam("of_message"), tables.delivery.c.number == sa.bindparam("of_number")
 )
+_UPDATE_DELIVERIES = bulk_statement.update_by(tables.delivery, "message", "number")
 
 
 class UnknownDeliveryError(NotStoredYetError):
@@ -76,10 +77,7 @@ def update_delivery(connection: sa.Connection, message: str, number: int, **valu
 
 def update_deliveries(connection: sa.Connection, changes: Sequence[Mapping[str, object]]) -> None:
     """Sets the same columns of several, which `of_message` and `of_number` name, each to its own values."""
-    columns: dict[str, sa.BindParameter[Any]] = {
-        name: sa.bindparam(name) for name in changes[0] if not name.startswith("of_")
-    }
-    connection.execute(_UPDATE_DELIVERY.values(columns), changes)
+    _UPDATE_DELIVERIES.run(connection, changes)
 
 
 def raise_if_recent(message: str, at: datetime) -> None:

@@ -14,7 +14,7 @@ from sqlmodel import SQLModel
 
 from relay.event_type import EventType
 from relay.store import events, message_labels
-from relay.store.database import identities, roll_ups, tables
+from relay.store.database import bulk_statement, identities, roll_ups, tables
 from relay.store.database.roll_ups import StreamAndTags
 from relay.store.database.tables import Delivery, Message
 from relay.store.events import NewEvent
@@ -43,7 +43,9 @@ def _validator(row: type[SQLModel]) -> Callable[[Any], Any]:  # Any: pydantic gi
 
 # Made once: making a statement takes longer than running it.
 _FIND_MESSAGE_ID = sa.select(tables.message.c.id).where(tables.message.c.id == sa.bindparam("id"))
-_INSERT_MESSAGE, _INSERT_CONTENT, _INSERT_DELIVERY = map(sa.insert, (tables.message, tables.content, tables.delivery))
+_INSERT_MESSAGE, _INSERT_CONTENT, _INSERT_DELIVERY = map(
+    bulk_statement.insert_into, (tables.message, tables.content, tables.delivery)
+)
 
 
 class NewMessage(NamedTuple):
@@ -98,13 +100,12 @@ def insert_messages(connection: sa.Connection, many: Sequence[NewMessage]) -> No
         rows += deliveries.values()
         if new.octets is not None:
             contents.append({"message": message.id, "octets": new.octets})
-    connection.execute(_INSERT_MESSAGE, messages)
+    _INSERT_MESSAGE.run(connection, messages)
     message_labels.insert_labels(connection, messages)
     for one in many:
         long_urls.insert_rows(connection, one.destinations, one.message.accepted_at)
-    if contents:
-        connection.execute(_INSERT_CONTENT, contents)
-    connection.execute(_INSERT_DELIVERY, rows)
+    _INSERT_CONTENT.run(connection, contents)
+    _INSERT_DELIVERY.run(connection, rows)
     events.append_events(connection, happened, groups)
     roll_ups.remember_streams_and_tags(groups)
     outcomes.insert_attempts(connection, attempts)

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from relay import ids
 from relay.event_type import EventType
 from relay.store import events
-from relay.store.database import delivery_rows, identities, tables
+from relay.store.database import bulk_statement, delivery_rows, identities, tables
 from relay.store.database.errors import NotStoredYetError
 from relay.store.database.tables import Status
 from relay.store.events import NewEvent
@@ -56,7 +56,7 @@ class Outcome(NamedTuple):
 
 # Made once: making a statement takes longer than running it.
 _FIND_EVENTS = sa.select(tables.event.c.id).where(tables.event.c.id.in_(sa.bindparam("ids", expanding=True)))
-_INSERT_ATTEMPT = sa.insert(tables.attempt)
+_INSERT_ATTEMPT = bulk_statement.insert_into(tables.attempt)
 _MAX_RESULTS = 300  # in a statement: SQLite's oldest limit on variables is 999
 
 
@@ -182,7 +182,7 @@ def _record_attempt_only(connection: sa.Connection, message: str, outcome: Outco
     for attempt in attempt_rows(message, outcome):
         same = sa.select(table.c.id).filter_by(message=message, number=outcome.number, at=outcome.at)
         if connection.scalar(same.limit(1)) is None:
-            connection.execute(_INSERT_ATTEMPT, attempt)
+            _INSERT_ATTEMPT.run(connection, [attempt])
 
 
 def delivery_columns(outcome: Outcome, dsn_sent: str = "") -> dict[str, object]:
@@ -218,8 +218,7 @@ def attempt_rows(message: str, outcome: Outcome) -> list[dict[str, object]]:
 
 def insert_attempts(connection: sa.Connection, rows: list[dict[str, object]]) -> None:
     """Inserts rows of `attempt_rows`."""
-    if rows:
-        connection.execute(_INSERT_ATTEMPT, rows)
+    _INSERT_ATTEMPT.run(connection, rows)
 
 
 def event_of(message: str, outcome: Outcome) -> NewEvent:
