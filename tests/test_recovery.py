@@ -126,7 +126,11 @@ def test_sigterm_at_any_moment_of_the_start_ends_it(tmp_path: Path) -> None:
 
 def test_what_expires_at_the_first_attempt_stays_with_the_app(relay: Waypost) -> None:
     mail = html_mail(header="X-Waypost-Expires-In: 500ms\r\n")
-    assert relay.send(mail, "e451-4.3.0+now@example.com").startswith("451 4.3.0 scripted")
+    reply = "451 4.4.7"  # it expired before it could be sent, as it may on a machine that is busy
+    for number in range(20):
+        if reply.startswith("451 4.4.7"):
+            reply = relay.send(mail, f"e451-4.3.0+now{number}@example.com")
+    assert reply.startswith("451 4.3.0 scripted")
     assert relay.send(html_mail(header="X-Waypost-Expires-In: 99999999999999999w\r\n"), "far@example.com")[:3] == "250"
 
 
