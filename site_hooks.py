@@ -64,4 +64,18 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
             return found[1]
         return os.path.relpath(_site_uri(target), here)
 
-    return _LINK.sub(turn, markdown)
+    return _widen_lists(_LINK.sub(turn, markdown))
+
+
+def _widen_lists(markdown: str) -> str:
+    """Python-Markdown wants what belongs to an item of a list four spaces in; CommonMark takes two, or three."""
+    lines, add = [], ""
+    for line in markdown.splitlines():
+        if re.match(r"(\d+\.|-) ", line):
+            add = "  " if line[0] == "-" else " "
+        elif line and line[0] != " ":
+            add = ""
+        elif line:
+            line = add + line
+        lines.append(line)
+    return "\n".join(lines) + "\n"

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import config_reference
 from tests.test_floors import FLOORS
 
 ROOT = Path(__file__).parents[1]
@@ -86,6 +87,11 @@ def test_every_document_that_the_source_cites_is_there() -> None:
         for cited in re.findall(r"(?<![\w/.])" + _CITED.pattern, path.read_text("utf-8", "replace")):
             name, _, anchor = cited.partition("#")
             assert not _fault(ROOT / name, anchor), f"{_name(path)} cites {cited}"
+
+
+def test_the_page_of_keys_is_what_the_models_say() -> None:
+    remedy = "python -m tests.config_reference   writes it anew"
+    assert config_reference.PAGE.read_text("utf-8") == config_reference.make_page(), remedy
 
 
 def test_the_table_of_floors_is_the_one_that_holds() -> None:
