@@ -36,7 +36,7 @@ class ReturnToken(NamedTuple):
 
 
 class NotOurAddressError(ValueError):
-    """The address was not made by us."""
+    """We did not make this address."""
 
 
 def make_mailbox(secret: bytes, domain: str, token: ReturnToken) -> Mailbox:
@@ -84,7 +84,7 @@ def find_authentic(secret: bytes, local_parts: Iterable[str]) -> ReturnToken | N
 
 
 def is_return_address(domain: str, recipient: str) -> bool:
-    """True if the recipient's domain is the return path's; never where there is none."""
+    """True if the recipient's domain is the return path's; False if there is no return path."""
     return bool(domain) and address.domain(recipient) == domain
 
 

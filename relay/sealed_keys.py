@@ -24,7 +24,7 @@ _SALT_OCTETS, _NONCE_OCTETS, _KEY_OCTETS = 16, 12, 32
 
 
 class SealedKeysError(Exception):
-    """Not sealed keys, or not with that passphrase; the text says which."""
+    """These are no sealed keys, or the passphrase is wrong; the text says which."""
 
 
 def seal(contents: KeyFile, passphrase: str) -> str:

@@ -1,4 +1,4 @@
-"""How numbers and a destination lie in a token, in as few octets as they can.
+"""How numbers and a destination are packed into a token, in as few octets as possible.
 
 In: numbers, and a URL's octets or a reference to one that is stored.  Out: octets, and back. The first octet of a
 destination says how it is packed.  RFC 1951.
@@ -9,7 +9,7 @@ from functools import lru_cache
 
 from relay.edits import STORED_PREFIX
 
-# What links in mail are made of, the most frequent last (zlib favours short distances). Part of
+# Frequent parts of links in mail, the most frequent last (zlib favours short distances). Part of
 # version 1: a change here is a new version.
 _DICTIONARY = (
     b".aspx.html.php?id=&id=&ref=&source=&lang=en&uid=&mc_cid=&mc_eid=&token=&email=&redirect=/account/orders/product/category"
@@ -68,7 +68,7 @@ def encode_varint(number: int) -> bytes:
 
 
 def decode_varint(octets: bytes, at: int) -> tuple[int, int]:
-    """The number that stands there, and where it ends."""
+    """The number at that offset, and the offset behind it."""
     number = shift = 0
     while True:
         octet = octets[at]

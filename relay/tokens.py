@@ -35,11 +35,11 @@ _KIND_LABEL = {Kind.OPEN: b"open", Kind.CLICK: b"click", Kind.UNSUBSCRIBE: b"uns
 _KEY_PURPOSE = b"waypost/1/"
 _OVERHEAD = 2 + 16  # version, key id, SIV
 _RELOAD_AFTER_S = 5.0
-# Of these the oldest key's secret stays when it is revoked: pseudonyms are all that is known of who left, and cannot be
-# made again under another key without the addresses.
+# Secrets for these purposes stay when the oldest key is revoked: pseudonyms are all that is known of people who have
+# unsubscribed, and cannot be made again under another key without the addresses.
 LASTING_PURPOSES = ("people",)
 
-STANDALONE_PIXEL = (1 << 28) - 2  # stands in a stand-alone pixel's token, whose message is the pixel
+STANDALONE_PIXEL = (1 << 28) - 2  # the number in the token of a stand-alone pixel, whose id stands for the message's
 ANY_RECIPIENT = (1 << 28) - 1  # the number in a token that is the same for all recipients; no message has so many
 
 
@@ -48,13 +48,13 @@ class Token(NamedTuple):
 
     kind: Kind
     message: str
-    recipient: int  # the recipient's number in the message, from 0; ANY_RECIPIENT: the mail tells them not apart
-    link: int  # from 1; 0 where there is none
+    recipient: int  # the recipient's number in the message, from 0; ANY_RECIPIENT: all have the same URL
+    link: int  # from 1; 0 if there is none
     url: bytes  # a click's destination, octet for octet, or `stored:` and a reference; empty for other kinds
 
     @property
     def stored_reference(self) -> bytes:
-        """The reference under which `relay.store.queue.long_urls` has the destination; empty where the token has it."""
+        """The reference under which `relay.store.queue.long_urls` has the destination; empty if the token has it."""
         return self.url[len(STORED_PREFIX) :] if self.url.startswith(STORED_PREFIX) else b""
 
 
@@ -99,14 +99,14 @@ class KeyRing:
             self._use(key_file.read(self._path))
 
     def derive_secret(self, purpose: str) -> bytes:
-        """32 octets for a use of our own outside tokens (the return path, say), from the oldest key, so that a rotation
-        does not end them; of a purpose in LASTING the same for ever."""
+        """32 octets for another use than tokens (the return path, say). They come from the oldest key, so that they
+        outlive a rotation. For a purpose in LASTING_PURPOSES they never change."""
         self._refresh()
         return self._lasting.get(purpose) or _derive_key(self.keys[0].secret, purpose.encode())
 
     def reference_for(self, url: bytes) -> bytes:
-        """16 octets that stand for a destination too long for a token: the same for equal URLs, for as long as the
-        oldest key is there, and nobody's to compute without it (RFC 2104)."""
+        """16 octets that refer to a destination that is too long for a token (RFC 2104). They are the same for equal
+        URLs as long as the oldest key stays, and nobody can compute them without it."""
         self._refresh()
         key = _reference_key(self.keys[0].secret)
         return hmac.digest(key, url, "sha256")[:REFERENCE_OCTETS]
@@ -217,8 +217,8 @@ def rotate_keys(path: Path) -> MasterKey:
 
 
 def revoke_key(path: Path, key_id: int) -> MasterKey:
-    """Takes the key away, with all that hangs on it but what LASTING names. Returns the key that signs from now on, a
-    new one if it was the last. Raises OSError, ValueError."""
+    """Removes the key. All that was made with it becomes invalid, except the secrets for LASTING_PURPOSES. Returns the
+    key that signs from now on, a new one if the last was removed. Raises OSError, ValueError."""
     contents = key_file.read(path)
     revoked_key = next((key for key in contents.keys if key.id == key_id), None)
     if revoked_key is None:
@@ -235,13 +235,13 @@ def revoke_key(path: Path, key_id: int) -> MasterKey:
 
 
 def revoked_keys(path: Path) -> tuple[RevokedKey, ...]:
-    """The keys that were, oldest first. Raises OSError, ValueError."""
+    """The keys that were revoked, oldest first. Raises OSError, ValueError."""
     return key_file.read(path).revoked
 
 
 def leading_token(text: str) -> str:
-    """The token that the text begins with. Mail programs and readers take along what stands behind a link: a full stop,
-    a bracket, a quotation mark of any script, `&fbclid=…`; none of it is base64url at its first character."""
+    """The token that the text begins with. Mail programs often add to a link what stands behind it: a full stop, a
+    bracket, a quotation mark of any script, `&fbclid=…`. None of these begins with a character of base64url."""
     contents = _TOKEN.match(text)
     return contents[0] if contents else ""
 

@@ -33,13 +33,13 @@ from relay.tokens import InvalidTokenError
 
 MAX_URL_CHARACTERS = 2000  # characters; longer ones break in some clients
 MIN_SECRET = 32  # characters, or octets
-PIXEL_PNG, PIXEL_GIF = pixel.PNG, pixel.GIF  # for views of the program's own
-_VERSION = 0x4C  # no version of the relay's own tokens
+PIXEL_PNG, PIXEL_GIF = pixel.PNG, pixel.GIF  # for programs that answer requests themselves
+_VERSION = 0x4C  # differs from every version of the relay's tokens
 _WEB = re.compile(r"https?://[^\s\"'<>&=]+", re.IGNORECASE)
 _PATH = re.compile(r"(?:^|/)(?P<kind>[oc])/(?P<token>[A-Za-z0-9_-]+)(?:\.(?:png|gif))?/?(?:[?#].*)?$")
 
 Kind = Literal["open", "click"]
-Metadata = Mapping[str, Any]  # Any: what JSON can hold
+Metadata = Mapping[str, Any]  # Any: JSON
 Text = TypeVar("Text", str, bytes)
 Secret = str | bytes  # the same characters are the same secret
 
@@ -74,7 +74,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class BadLink:
-    """Somebody asked for a pixel or a click that was not minted here."""
+    """Somebody requested a pixel or a click with a token that is not ours."""
 
     kind: Kind
     token: str
@@ -106,8 +106,8 @@ class Webhook:
         self._tls_context = ssl.create_default_context()
 
     def request(self, event: Event, timestamp: int | None = None) -> tuple[dict[str, str], bytes]:
-        """Header fields and body, signed as of that time (seconds since 1970), else of now: for programs that send by
-        means of their own."""
+        """Header fields and body, signed as of that time (seconds since 1970), or of now: for programs that send the
+        request themselves."""
         body = event.to_json().encode()
         headers = {"content-type": "application/json", "user-agent": f"Waypost/{__version__}"}
         if self._secrets:
@@ -122,7 +122,7 @@ class Webhook:
         return headers, body
 
     def send(self, event: Event) -> None:
-        """Sends it, once. Raises WebhookError unless the answer is 2xx; redirects are not followed."""
+        """Sends the event, once. Raises WebhookError unless the answer is 2xx; redirects are not followed."""
         headers, body = self.request(event)
         try:
             with (
@@ -132,16 +132,16 @@ class Webhook:
                 if not answer.is_success:
                     raise WebhookError(f"{answer.url.host} answered {answer.status_code}")
         except (httpx.HTTPError, OSError) as error:
-            host = link_url.find_host(self.url)  # no more of it: it may hold a password
+            host = link_url.find_host(self.url)  # not the whole URL, which may contain a password
             raise WebhookError(f"{host}: {type(error).__name__}: {error}".removesuffix(": ")) from error
 
 
 class Tracker:
     """Mints and reads the URLs of one program.
 
-    `base_url` is where its routes are reached, `secret` 32 random characters or octets or more. Of several secrets the
-    first one mints, and all read, so that links of mail already sent outlive a change. `metadata` goes with every URL.
-    Raises ValueError for what cannot work.
+    `base_url` is the URL of its routes, `secret` at least 32 random characters or octets. Of several secrets the first
+    one mints and all read, so that links of mail already sent outlive a change. `metadata` is added to every URL.
+    Raises ValueError for arguments that cannot work.
     """
 
     def __init__(self, base_url: str, secret: Secret | Sequence[Secret], metadata: Metadata | None = None) -> None:
@@ -158,21 +158,20 @@ class Tracker:
         }
 
     def open_url(self, metadata: Metadata | None = None, *, suffix: Literal["png", "gif"] = "png") -> str:
-        """The address of a picture of one transparent point. Raises ValueError for metadata that JSON cannot hold, or
-        that makes the address longer than 2,000 characters."""
+        """The URL of a picture of one transparent point. Raises ValueError if the metadata is not JSON, or if the URL
+        would have more than 2,000 characters."""
         return self._require_short(f"{self.base_url}/o/{self._mint('open', '', metadata)}.{suffix}")
 
     def click_url(self, url: str, metadata: Metadata | None = None) -> str:
-        """The address that redirects to that http(s) URL: what is ASCII in it octet for octet, the rest encoded as
-        browsers do. `//host/path` is read as a browser would read it in a page of `base_url`. Raises ValueError as
-        above."""
+        """The URL that redirects to that http(s) URL. ASCII in it stays as it is, the rest is encoded as browsers do.
+        `//host/path` is read as a browser would read it in a page of `base_url`. Raises ValueError as above."""
         url = link_url.with_scheme(url, self._scheme)
         if link_url.find_scheme(url) not in ("http", "https") or not url.isprintable() or not link_url.find_host(url):
             raise ValueError(f"not a web address: {url[:100]!r}")
         return self._require_short(f"{self.base_url}/c/{self._mint('click', url, metadata)}")
 
     def read(self, url: str) -> TrackedUrl:
-        """The content of a tracking URL or its path. Raises InvalidTokenError for all that was not minted here."""
+        """The content of a tracking URL or its path. Raises InvalidTokenError for a token that is not ours."""
         found = _PATH.search(url)
         if not found:
             raise InvalidTokenError("not a tracking URL")

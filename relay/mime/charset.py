@@ -1,7 +1,7 @@
-"""Which texts may be read as ASCII with foreign octets between.
+"""Which texts may be read as ASCII with other octets between.
 
-The tokenizer reads every charset as if it were Latin-1. That is right for supersets of ASCII whose other
-octets never look like markup; ISO-2022-JP is masked; all else passes untouched.  WHATWG Encoding §4,
+The tokenizer reads every charset as if it were Latin-1. That is right for supersets of ASCII whose other octets never
+look like markup. ISO-2022-JP is masked. Text in any other charset is not rewritten.  WHATWG Encoding §4,
 RFC 1468.
 """
 
@@ -9,7 +9,7 @@ import re
 
 from relay.mime import charset_names
 
-# What programs write that do not know the charset. No reader knows a charset of that name.
+# Programs write these if they do not know the charset. No mail program knows a charset of that name.
 _MEANINGLESS_LABELS = frozenset({"default", "default_charset", "unknown", "unknown-8bit", "x-unknown"})
 _WIDE_MARKS = (b"\xff\xfe", b"\xfe\xff")
 # RFC 1468: ESC ( B is ASCII, ESC ( J JIS X 0201 Roman; every other set's octets may look like markup.
@@ -23,7 +23,7 @@ def find_codec(label: str, octets: bytes) -> str | None:
     """
     if octets.startswith(_WIDE_MARKS):  # a byte order mark beats any label
         return None
-    label = label.strip("'").lower()  # quotes of that kind are no quotes to RFC 2045, and none to any reader's table
+    label = label.strip("'").lower()  # RFC 2045 knows no quotes of this kind
     if not label or (label in _MEANINGLESS_LABELS and octets.isascii()):
         if b"\x1b" in octets:
             return None
@@ -41,13 +41,13 @@ def find_codec(label: str, octets: bytes) -> str | None:
 
 
 def mask(octets: bytes, codec: str) -> bytes | None:
-    """The octets with all that only looks like ASCII made `x`, of the same length; None if that is unsure."""
+    """The octets, with each octet that only looks like ASCII replaced by `x`; None if that is uncertain."""
     if codec not in charset_names.ISO_2022_JP:
         return octets
     if re.search(rb"[\x0e\x0f\x80-\xff]", octets):  # shifts and 8-bit octets have no place in it
         return None
     out = _FOREIGN_RUN.sub(lambda run: b"x" * len(run[0]), octets)
-    # RFC 1468: a line ends in ASCII. Where it does not, readers disagree on how the next one begins.
+    # RFC 1468: a line ends in ASCII. If it does not, mail programs disagree on how the next one begins.
     for run in _FOREIGN_RUN.finditer(octets):
         if octets[run.end() : run.end() + 1] in (b"\r", b"\n"):
             return None
@@ -55,5 +55,5 @@ def mask(octets: bytes, codec: str) -> bytes | None:
 
 
 def decode_text(octets: bytes, codec: str) -> str:
-    """The text, with U+FFFD for what the codec does not know."""
+    """The text, with U+FFFD for octets that the codec does not know."""
     return octets.decode(codec, "replace")

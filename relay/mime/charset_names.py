@@ -1,7 +1,7 @@
 """The charsets that mail may name, and text in them.
 
-In: a label and octets, as anybody wrote them.  Out: Python's codec, of this table and no other: Python also has codecs
-that are no charsets, and one of them (punycode) takes time by the square of the text.  WHATWG Encoding §4.
+In: a label and octets from any mail.  Out: Python's codec, or the text. Only codecs of this table are used: Python also
+has codecs that are no charsets, and one of them (punycode) takes time by the square of the text.  WHATWG Encoding §4.
 """
 
 import codecs
@@ -15,7 +15,7 @@ _ASCII_SUPERSET = re.compile(
     r"|big5(?:hkscs)?|cp9(?:32|49|50)|euc_(?:jp|kr|jis_2004|jisx0213)|gb2312|gbk|gb18030|shift_jis(?:_2004|x0213)?"
 )
 ISO_2022_JP = frozenset({"iso2022_jp"} | {f"iso2022_jp_{kind}" for kind in ("1", "2", "2004", "3", "ext")})
-# What browsers take these labels for (WHATWG Encoding §4.2).
+# Browsers read these charsets as the ones at the right (WHATWG Encoding §4.2).
 SEEN_AS = {
     "ascii": "cp1252",
     "iso8859-1": "cp1252",
@@ -49,12 +49,12 @@ _ALIASES |= {f"iso8859-{n}": f"{_ALIASES.get(f'iso8859-{n}', '')} iso8859{n}" fo
 _ALIASES |= {f"cp125{n}": f"x-cp125{n}" for n in range(9)}
 _LABELS = {label: name for name, labels in _ALIASES.items() for label in labels.split()}
 _LABEL = re.compile(r"[a-z0-9][a-z0-9_.:()+-]{0,39}")
-# Of these the octets may look like ASCII and be something else: they are read, and never rewritten.
+# Octets of these may look like ASCII without being it: such text is read, but never rewritten.
 _OTHERS = re.compile(r"utf-7|utf-(?:16|32)(?:-[bl]e)?|hz|johab|iso2022_kr")
 
 
 def lookup(label: str) -> str | None:
-    """Python's name of the charset; None for one that is not known, or is none."""
+    """Python's name of the charset; None for an unknown label, or a codec that is no charset."""
     label = label.lower()
     if not _LABEL.fullmatch(label):
         return None
@@ -67,23 +67,23 @@ def lookup(label: str) -> str | None:
 
 
 def is_ascii_superset(name: str) -> bool:
-    """True if no octet below 0x80 of that codec, alone or as a trail, looks like markup and is none."""
+    """True if in that codec every octet that looks like markup is markup."""
     return bool(_ASCII_SUPERSET.fullmatch(name))
 
 
 def decode(octets: bytes, label: str) -> str:
-    """The text in that charset if it can be, else in UTF-8 if it can be, else in Windows-1252. Never raises."""
+    """The text in that charset; if that fails, in UTF-8; if that fails, in Windows-1252. Never raises."""
     text = try_decode(octets, label)
     return octets.decode("cp1252", "replace") if text is None else text
 
 
 def try_decode(octets: bytes, label: str) -> str | None:
-    """The text in that charset if it can be, else in UTF-8 if it can be, else None."""
+    """The text in that charset; if that fails, in UTF-8; if that fails, None."""
     name = lookup(label)
     for codec in (SEEN_AS.get(name, name) if name and name != "ascii" else name, "utf-8"):
         if codec:
             try:
-                # UTF-7 can make halves of a pair, which nothing can write.
+                # UTF-7 can contain half of a surrogate pair, which cannot be written.
                 return octets.decode(codec).encode("utf-8", "replace").decode()
             except ValueError:
                 continue

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from relay.mime import content_type, fields
 
 MAX_DEPTH = 100
-WINDOW = 1 << 20  # octets that are looked through at a time
+WINDOW = 1 << 20  # octets that are searched at a time
 MAX_PARTS = 1000
 _MAX_DELIMITERS = 10_000
 _TAIL = re.compile(rb"(--)?[ \t]*(?:\r?\n|\Z)")
@@ -48,7 +48,7 @@ class Part:
 class _Split(NamedTuple):
     spans: list[tuple[int, int]]
     delimiters: list[int]  # offsets of the lines that part them
-    near: list[int]  # offsets of lines that begin like a delimiter and go on otherwise
+    near: list[int]  # offsets of lines that begin like a delimiter and continue otherwise
     sealed: str
 
 
@@ -122,7 +122,7 @@ def _type(values: list[bytes], above: Part | None) -> tuple[str, Mapping[str, st
 
 
 def _is_file(values: list[bytes], parameters: Mapping[str, str], above: Part | None, is_root: bool) -> bool:
-    """True for what a reader offers as a file instead of showing it as the letter.
+    """True for a part that mail programs offer as a file instead of showing it as text.
 
     RFC 2183 §2.8: an unknown disposition is an attachment. A name alone makes a file too, except where
     the part must be a body: alone, among alternatives, or as the root of multipart/related.

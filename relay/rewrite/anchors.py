@@ -14,7 +14,7 @@ from relay.rewrite import html_attributes, html_tokenizer, link_url
 
 _MAX_LABEL = 200  # characters
 _MAX_TAGS_IN_LABEL = 100
-_MAX_END_DISTANCE = 30  # of those that skimming leaves
+_MAX_END_DISTANCE = 30  # tags of those that `tokenize_fast` returns
 HTTP = ("http", "https")
 _NAMES = (b"a", b"area")
 _NO_TEXT = frozenset({b"style", b"script", b"title", b"textarea", b"noframes", b"xmp", b"iframe", b"noembed"})
@@ -46,7 +46,7 @@ class Anchor(NamedTuple):
     href: html_attributes.Attribute
     is_conditional: bool  # inside `<!--[if …]>`
     url: str
-    seen: str  # the URL as a reader of Latin-1 sees it, for the witness
+    seen: str  # the URL as a reader of Latin-1 sees it, for `lxml_check`
     text: str
     opts_out: bool
     unsubscribes: bool = False  # SparkPost makes it an unsubscribe link

@@ -14,7 +14,9 @@ from relay.tokens import MAX_DESTINATION_OCTETS
 
 MAX_TRACKED = 10_000  # links tracked in a message: every one costs every recipient a token
 MAX_REPORTED = MAX_TRACKED + 100  # the report would grow with the mail, a hundred octets for ten of it
-MAX_IN_PAGE = 3 * MAX_TRACKED  # a page with more goes as it came: it is no letter, and each takes 0.1 ms
+MAX_IN_PAGE = (
+    3 * MAX_TRACKED
+)  # a page with more links stays as it came: people write no such mail, and each link takes 0.1 ms
 # {{…}}, *|…|*, %recipient…%, %…unsubscribe_url%, [[…]], <%…%>, {%…%}, ${…}: somebody was to fill it in, or still
 # will.
 _PLACEHOLDER = re.compile(

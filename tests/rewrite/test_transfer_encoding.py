@@ -77,7 +77,7 @@ def test_the_map_leads_each_octet_back_to_its_own_code(encoded: bytes) -> None:
 
 
 def _between_lines(octets: bytes, at: int) -> int:
-    """The place, but never inside a CRLF: no surgeon cuts there."""
+    """The place, but never inside a CRLF: no edit begins or ends there."""
     at = min(at, len(octets))
     return at + 1 if octets[at - 1 : at + 1] == b"\r\n" and at else at
 
