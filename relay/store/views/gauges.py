@@ -64,7 +64,7 @@ def read_gauges(connection: sa.Connection) -> StoreGauges:
 
 
 def _counts(connection: sa.Connection, wanted: "sa.Select[str, int]") -> dict[str, int]:
-    return dict(connection.execute(wanted).tuples().all())
+    return {row[0]: row[1] for row in connection.execute(wanted)}
 
 
 def _read_webhooks(connection: sa.Connection) -> list[WebhookGauge]:
