@@ -21,9 +21,8 @@ _PROGRESS_EVERY_S = 2.0
 def print_statistics(arguments: argparse.Namespace) -> int:
     start = arguments.since or datetime.now(UTC) - arguments.last
     selection = Selection(start, arguments.until, arguments.stream, arguments.tag, arguments.domain)
-    is_by_domain = bool(arguments.domain) or arguments.by == statistics.DOMAIN
-    if is_by_domain and (arguments.tag or arguments.by == statistics.TAG):
-        raise command.CommandError("a tag and a domain are not counted together: ask for one of them")
+    if not statistics.is_counted(selection, arguments.by):
+        raise command.CommandError("a domain is not counted together with a stream or a tag: ask for one of them")
     with command.open_store(command.load_config(arguments)) as store, store.connect() as connection:
         if arguments.by:
             groups = statistics.read_groups(connection, selection, arguments.by)

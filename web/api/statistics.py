@@ -21,7 +21,7 @@ from relay.store.database.roll_ups import NOTICE_STREAM
 from relay.store.store import Store
 from relay.store.views import json_objects, statistics
 from relay.store.views.json_objects import JsonObject
-from relay.store.views.statistics import CATEGORY, DAY, DOMAIN, HOUR, TAG, Selection, Totals
+from relay.store.views.statistics import CATEGORY, DAY, DOMAIN, HOUR, Selection, Totals
 from web.api.answers import ApiError, json_response
 from web.api.openapi import documented
 from web.api.parameters import NumberCursor, Text, TimeParameters, read_query
@@ -40,7 +40,7 @@ class StatisticParameters(TimeParameters):
     )
     stream: Text | None = Field(default=None, description="mail of this stream only; `notice` are Waypost's own DSNs")
     tag: Text = ""
-    domain: Text = Field(default="", description="mail to this domain only; not together with a tag")
+    domain: Text = Field(default="", description="mail to this domain only; not together with a stream or a tag")
     format: Literal["json", "csv"] | None = Field(default=None, description="default: as Accept asks, else json")
 
 
@@ -157,8 +157,6 @@ def _share(part: int, whole: int) -> float | None:
 
 def _read_selection(asked: StatisticParameters, now: datetime) -> Selection:
     """Raises ApiError."""
-    if (asked.domain or asked.by == DOMAIN) and (asked.tag or asked.by == TAG):
-        raise ApiError(400, "bad_request", "a tag and a domain are not counted together: ask for one of them")
     end = asked.until or now
     start = asked.since or end - _DEFAULT_SPAN
     if start >= end:
@@ -166,7 +164,11 @@ def _read_selection(asked: StatisticParameters, now: datetime) -> Selection:
     step = _STEPS.get(asked.by or "")
     if step and (end - start) / step > MAX_STEPS:
         raise ApiError(400, "bad_request", f"from: there would be more than {MAX_STEPS} items by {asked.by}")
-    return Selection(statistics.floor_hour(start), end, asked.stream, asked.tag or None, asked.domain.lower() or None)
+    hour = statistics.floor_hour(start)
+    selection = Selection(hour, end, asked.stream, asked.tag or None, asked.domain.lower() or None)
+    if not statistics.is_counted(selection, asked.by):
+        raise ApiError(400, "bad_request", "a domain is not counted together with a stream or a tag")
+    return selection
 
 
 def _read_counts(connection: sa.Connection, selection: Selection, by: str | None) -> _Counts:

@@ -11,8 +11,8 @@ from relay.store.database.tables import BigId, UtcTime, table_of
 class RollUp(SQLModel, table=True):
     """What happened in one hour, or one UTC day, of one stream.
 
-    `dimension` "" counts all; "tag" and "domain" count by `value`, a tag or the recipients' domain. `detail` is the
-    verdict of a hit, and the category of what was not delivered.
+    `dimension` "" counts all; "tag" and "domain" count by `value`, a tag or the recipients' domain; by domain, all
+    streams of apps together. `detail` is the verdict of a hit, and the category of what was not delivered.
     """
 
     __tablename__ = "roll_up"

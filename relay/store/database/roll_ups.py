@@ -106,12 +106,13 @@ def event_keys(
     kinds = [(type_, _detail(type_, row["verdict"], row["reasons"]), is_first)]
     if row["implies_open"]:
         kinds.append((EventType.OPENED.value, IMPLIED_VERDICT, row["first_open"]))
-    values = [(ALL, ""), *((TAG, tag) for tag in groups.tags)]
-    if domain:
-        values.append((DOMAIN, domain))
+    stream = groups.stream
+    values = [(ALL, stream, ""), *((TAG, stream, tag) for tag in groups.tags)]
+    if domain:  # not by stream as well: there may be many of both
+        values.append((DOMAIN, stream if stream == NOTICE_STREAM else "", domain))
     return [
-        (RollUpKey(dimension, hour, groups.stream, value, kind, detail), is_unique)
-        for dimension, value in values
+        (RollUpKey(dimension, hour, of_stream, value, kind, detail), is_unique)
+        for dimension, of_stream, value in values
         for kind, detail, is_unique in kinds
     ]
 

@@ -5,7 +5,7 @@ hours. The DSNs that we send ourselves (stream `notice`) are counted apart.
 """
 
 from collections.abc import Iterator, Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -48,6 +48,9 @@ class Day(NamedTuple):
     totals: Totals
 
 
+_PLAIN_TYPES = [name for name in Totals._fields if name in set(EventType)]
+
+
 class QueueDepth(NamedTuple):
     """The queue's depth."""
 
@@ -58,7 +61,7 @@ class QueueDepth(NamedTuple):
 
 class Selection(NamedTuple):
     """Which counts: from a time, or the first, up to a time, by full hours. `stream` None: all but our own notices'.
-    A tag and a domain cannot be asked for together, as they are not counted together."""
+    A domain cannot be asked for together with a stream or a tag: they are not counted together."""
 
     start: datetime | None
     end: datetime | None = None
@@ -109,11 +112,7 @@ def floor_hour(at: datetime) -> datetime:
 
 
 def _read(connection: sa.Connection, selection: Selection, by: str | None) -> dict[Any, Totals]:
-    if selection.tag is not None and selection.domain is not None:
-        raise ValueError("a tag and a domain are not counted together")
-    dimension = TAG if selection.tag is not None or by == TAG else ALL
-    if selection.domain is not None or by == DOMAIN:
-        dimension = DOMAIN
+    dimension = _dimension(selection, by)
     table = _counts_in(selection, dimension, ends_in_hours=by == HOUR)
     wanted = sa.select(table.c.type, table.c.detail)
     named = selection.tag if dimension == TAG else selection.domain
@@ -129,17 +128,37 @@ def _read(connection: sa.Connection, selection: Selection, by: str | None) -> di
     sums = [sa.func.sum(table.c[name]) for name in ("count", "uniques")]
     rows = connection.execute(wanted.add_columns(*sums, *keys).group_by(table.c.type, table.c.detail, *keys))
     found: dict[Any, list[_Count]] = {}
-    for type_, detail, count, uniques, *group in rows:
+    for type_, detail, count, uniques, *group in rows.all():
         found.setdefault(group[0] if group else None, []).append(_Count(type_, detail, int(count), int(uniques)))
-    return {group: _totals(counts) for group, counts in found.items()}
+    is_time = by in (HOUR, DAY)
+    return {_as_time(group) if is_time else group: _totals(counts) for group, counts in found.items()}
+
+
+def _as_time(at_us: int) -> datetime:
+    return datetime.fromtimestamp(at_us / 1_000_000, UTC)
+
+
+def is_counted(selection: Selection, by: str | None) -> bool:
+    """False for what is not counted together: a domain with a stream (but our own notices') or a tag."""
+    is_of_domain = selection.domain is not None or by == DOMAIN
+    is_of_stream = selection.stream not in (None, NOTICE_STREAM) or by == STREAM
+    return not is_of_domain or not (is_of_stream or selection.tag is not None or by == TAG)
+
+
+def _dimension(selection: Selection, by: str | None) -> str:
+    if not is_counted(selection, by):
+        raise ValueError("a domain is not counted together with a stream or a tag")
+    if selection.domain is not None or by == DOMAIN:
+        return DOMAIN
+    return TAG if selection.tag is not None or by == TAG else ALL
 
 
 def _group_key(table: sa.Subquery, by: str) -> sa.ColumnElement[Any]:  # Any: a time or a name
     match by:
-        case "hour":
-            return table.c.start
+        case "hour":  # a number: there are more rows than hours
+            return sa.type_coerce(table.c.start, sa.BigInteger)
         case "day":
-            return roll_ups.truncate(table.c.start, DAY_US).label("day")
+            return sa.type_coerce(roll_ups.truncate(table.c.start, DAY_US), sa.BigInteger).label("day")
         case "stream":
             return table.c.stream
         case "tag" | "domain":
@@ -217,7 +236,7 @@ def _totals(counts: list[_Count]) -> Totals:
     def hit_counts(type_: EventType) -> HitCounts:
         return HitCounts(*(hits.get((type_, verdict), 0) for verdict in HitCounts._fields))
 
-    plain = {name: by_type.get(name, 0) for name in Totals._fields if name in set(EventType)}
+    plain = {name: by_type.get(name, 0) for name in _PLAIN_TYPES}
     return Totals(
         **plain,
         opens=hit_counts(EventType.OPENED),

@@ -95,11 +95,13 @@ def _keys(
     detail = verdict if type_ in ("opened", "clicked") else ""
     if type_ in ("deferred", "bounced", "expired", "suppressed") and why:
         detail = why[0]
-    dimensions = [("", ""), *(("tag", tag) for tag in json.loads(tags)), *([("domain", domain)] if domain else [])]
+    dimensions = [("", stream, ""), *(("tag", stream, tag) for tag in json.loads(tags))]
+    if domain:
+        dimensions.append(("domain", stream if stream == "notice" else "", domain))
     kinds = [(type_, detail, first_click if type_ == "clicked" else first_open)]
     kinds += [("opened", "human", first_open)] if implies else []
     return [
-        ((dimension, start, stream, value, kind, what), bool(is_unique))
-        for dimension, value in dimensions
+        ((dimension, start, of_stream, value, kind, what), bool(is_unique))
+        for dimension, of_stream, value in dimensions
         for kind, what, is_unique in kinds
     ]
