@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from relay import log
 from relay.config.schema import Config
-from relay.store import retention, upstream_states
+from relay.store import message_words, retention, upstream_states
 from relay.store.database import errors, roll_ups
 from relay.store.store import Store
 from relay.store.upstream_states import ReportedState
@@ -122,12 +122,14 @@ async def run_analysis(store: Store) -> None:
 
 
 async def run_folding(store: Store) -> None:
-    """Moves what commits have counted into the roll-ups. Never returns."""
+    """Moves what commits have counted into the roll-ups, and stores the words of new messages. Never returns."""
     while True:
         await asyncio.sleep(FOLD_EVERY_S)
         try:
             if await store.read(roll_ups.has_changes):
                 await store.write(roll_ups.fold, begins_commit=True)
+            while await store.read(message_words.has_due) and (await store.write(message_words.store_due_words)) > 0:
+                pass
         except Exception as error:  # noqa: BLE001  the outermost loop
             errors.log_failure(error, "roll-ups")
 

@@ -11,7 +11,7 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from relay import ids
-from relay.store import events
+from relay.store import events, message_words
 from relay.store.database import console_tables, identities, tables, webhook_tables
 from relay.store.database.roll_up_tables import roll_up
 
@@ -69,6 +69,7 @@ def delete_messages(connection: sa.Connection, messages: Sequence[str]) -> int:
 
 
 def _delete_messages(connection: sa.Connection, expired: list[str]) -> None:
+    message_words.delete_words(connection, expired)
     hanging = (
         tables.event,
         tables.attempt,

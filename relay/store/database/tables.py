@@ -10,6 +10,7 @@ from sqlalchemy.types import TypeDecorator
 from sqlmodel import Field, SQLModel
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_CodePoints: Any = sa.String().with_variant(sa.String(collation="C"), "postgresql")  # Any: as below
 BigId: Any = sa.BigInteger().with_variant(sa.Integer, "sqlite")  # Any: sqlmodel's stubs want a class here
 
 
@@ -157,6 +158,24 @@ class MessageLabel(SQLModel, table=True):
     message: str = Field(primary_key=True)
 
 
+class MessageWord(SQLModel, table=True):
+    """A word of a message's texts or addresses, as messages are found by it (`relay.store.message_words`)."""
+
+    __tablename__ = "message_word"
+    __table_args__ = {"sqlite_with_rowid": False}
+    # By code points on every database: a word is found by its beginning.
+    word: str = Field(primary_key=True, sa_type=_CodePoints)
+    message: str = Field(primary_key=True)
+
+
+class MessageWordDue(SQLModel, table=True):
+    """A message whose words are still to be stored."""
+
+    __tablename__ = "message_word_due"
+    __table_args__ = {"sqlite_with_rowid": False}
+    message: str = Field(primary_key=True)
+
+
 class Attempt(SQLModel, table=True):
     """One try to hand a delivery to an upstream, and its reply. Code 0: there was no reply."""
 
@@ -275,6 +294,8 @@ consent = table_of(Consent)
 processed_provider_event = table_of(ProcessedProviderEvent)
 destination = table_of(Destination)
 message_label = table_of(MessageLabel)
+message_word = table_of(MessageWord)
+message_word_due = table_of(MessageWordDue)
 
 has_crashed = delivery.c.crashes > _ZERO
 _has_dsn_due = delivery.c.dsn_due != _EMPTY

@@ -13,7 +13,7 @@ from pydantic import BeforeValidator
 from sqlmodel import SQLModel
 
 from relay.event_type import EventType
-from relay.store import events, message_labels
+from relay.store import events, message_labels, message_words
 from relay.store.database import bulk_statement, identities, roll_ups, tables
 from relay.store.database.roll_ups import StreamAndTags
 from relay.store.database.tables import Delivery, Message
@@ -102,6 +102,7 @@ def insert_messages(connection: sa.Connection, many: Sequence[NewMessage]) -> No
             contents.append({"message": message.id, "octets": new.octets})
     _INSERT_MESSAGE.run(connection, messages)
     message_labels.insert_labels(connection, messages)
+    message_words.mark_due(connection, [one.message.id for one in many])
     for one in many:
         long_urls.insert_rows(connection, one.destinations, one.message.accepted_at)
     _INSERT_CONTENT.run(connection, contents)

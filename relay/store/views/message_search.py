@@ -1,8 +1,8 @@
 """Which messages a search finds: their ids, a page at a time, the newest first.
 
 One condition, the one that an index answers best, leads through the messages; the others are looked up for each of
-these. A page looks at no more than MAX_SCANNED, so that no search takes long: a page may have few items, or none, and a
-cursor to go on with.
+these. Words lead by their index; what is no beginning of a word is looked for in the latest messages. A page looks at
+no more than MAX_SCANNED, so that no search takes long: a page may have few items, or none, and a cursor to go on with.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from relay import ids
-from relay.store import message_labels
+from relay.store import message_labels, message_words
 from relay.store.database import identities, tables
 from relay.store.database.tables import Status
 from relay.store.views.search_query import MessageSearch
@@ -39,7 +39,12 @@ class _Part(NamedTuple):
 
 def find_messages(connection: sa.Connection, search: MessageSearch, limit: int, before: str = "") -> FoundMessages:
     """Messages that the search finds, older than the cursor `before`."""
-    parts = _parts(connection, _read_addresses(connection, search))
+    search = _read_addresses(connection, search)
+    parts = _parts(connection, search)
+    if search.words and not search.message_ids and not any(map(is_address, search.recipients)):
+        found_by_words = _find_by_words(connection, search, parts, limit, before)
+        if found_by_words is not None:
+            return found_by_words
     leading = next((part for part in parts if part.lead), None)
     message, lead = (leading.lead if leading else None) or (tables.message.c.id, sa.true())
     rest = [part.condition for part in parts if part is not leading]
@@ -58,6 +63,28 @@ def find_messages(connection: sa.Connection, search: MessageSearch, limit: int, 
     found = list(connection.scalars(wanted))
     if len(found) > limit:
         return FoundMessages(found[:limit], found[limit - 1])
+    return FoundMessages(found, end)
+
+
+def _find_by_words(
+    connection: sa.Connection, search: MessageSearch, parts: Sequence[_Part], limit: int, before: str
+) -> FoundMessages | None:
+    """The same by the index of words; None if it has none that begins like one of the search's."""
+    message, found, scanned = tables.message, list[str](), 0
+    since = ids.lowest_at(search.since) if search.since else None
+    until = ids.lowest_at(search.until) if search.until else ""
+    end = min(filter(None, (before, until)), default="")
+    while scanned < MAX_SCANNED:
+        some = message_words.find_candidates(connection, search.words, since, end)
+        if some is None:
+            return None
+        wanted = sa.select(message.c.id).where(message.c.id.in_(some.ids), *(part.condition for part in parts))
+        found += connection.scalars(wanted.order_by(message.c.id.desc()))
+        if len(found) > limit:
+            return FoundMessages(found[:limit], found[limit - 1])
+        scanned, end = scanned + len(some.ids), some.end
+        if not end:
+            break
     return FoundMessages(found, end)
 
 

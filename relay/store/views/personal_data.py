@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from relay import address
 from relay.redaction import identifying_strings, redact
-from relay.store import message_labels
+from relay.store import message_labels, message_words
 from relay.store.database import identities, tables, webhook_tables
 from relay.store.database.tables import Status
 from relay.store.queue import redaction
@@ -103,6 +103,8 @@ def erase_deliveries(connection: sa.Connection, mailbox: str, now: datetime) -> 
         if row.next_attempt_at is not None:
             blank |= {"status": Status.EXPIRED, "kind": "soft", "category": "erased", "settled_at": now}
             blank |= {"next_attempt_at": None, "leased_by": "", "leased_until": None}
+        message_words.delete_words(connection, [row.message])
+        message_words.mark_due(connection, [row.message])
         connection.execute(sa.update(delivery).filter_by(**this).values(**blank))
         texts = connection.execute(sa.select(event.c.id, event.c.url, event.c.detail).filter_by(**this)).all()
         for one in texts:
