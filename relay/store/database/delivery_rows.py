@@ -30,7 +30,11 @@ _FIND_DELIVERY = sa.select(tables.delivery).where(*_IS_MEANT)
 _LOCK_DELIVERY = _FIND_DELIVERY.with_for_update()  # has no effect on SQLite, whose writer is alone
 _LOCK_DELIVERIES = (
     sa.select(tables.delivery)
-    .where(sa.tuple_(tables.delivery.c.message, tables.delivery.c.number).in_(sa.bindparam("keys", expanding=True)))
+    .where(
+        # With the pairs alone SQLite looks at all deliveries: it takes an index for values, not for rows of them.
+        tables.delivery.c.message.in_(sa.bindparam("messages", expanding=True)),
+        sa.tuple_(tables.delivery.c.message, tables.delivery.c.number).in_(sa.bindparam("keys", expanding=True)),
+    )
     .with_for_update()
 )
 _UPDATE_DELIVERY = sa.update(tables.delivery).where(
@@ -67,7 +71,14 @@ def lock_rows(connection: sa.Connection, keys: Sequence[tuple[str, int]]) -> dic
     if len(keys) == 1:
         row = lock_row(connection, *keys[0])
         return {} if row is None else {keys[0]: row}
-    return {(row.message, row.number): row for row in connection.execute(_LOCK_DELIVERIES, {"keys": keys})}
+    named = {"keys": keys, "messages": list({message for message, _ in keys})}
+    return {(row.message, row.number): row for row in connection.execute(_LOCK_DELIVERIES, named)}
+
+
+def is_of_delivery(table: sa.Table, keys: Sequence[tuple[str, int]]) -> sa.ColumnElement[bool]:
+    """True for rows of one of the deliveries, by message and number; an index by message finds them."""
+    messages = table.c.message.in_({message for message, _ in keys})
+    return sa.and_(messages, sa.tuple_(table.c.message, table.c.number).in_(keys))
 
 
 def update_delivery(connection: sa.Connection, message: str, number: int, **values: object) -> None:

@@ -10,7 +10,7 @@ from relay.event_type import EventType
 from relay.store import message_labels
 from relay.store.database import tables
 
-MAX_CLICKS = 100_000  # the latest so many are counted
+MAX_CLICKS = 20_000  # the latest so many are counted
 
 
 class LinkFilter(NamedTuple):

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from relay.store.database import tables
+from relay.store.database import delivery_rows, tables
 from relay.store.queue.attempts import AttemptDetail
 from relay.store.tracking.hit_counts import HitCounts
 from relay.store.views import message_list, message_search
@@ -175,7 +175,7 @@ def _read_deliveries(
     # Numbers are counted from 0, so that the first ones are a range of the key.
     others = [(row["message"], row["number"]) for row in rows if row["number"] >= most]
     first = sa.and_(attempt.c.message.in_(message_ids), attempt.c.number < most)
-    those = sa.tuple_(attempt.c.message, attempt.c.number).in_(others)
+    those = delivery_rows.is_of_delivery(attempt, others)
     found: Iterable[Any] = connection.execute(
         sa.select(attempt.c.message, attempt.c.number, *(attempt.c[name] for name in AttemptDetail._fields))
         .where(sa.or_(first, those) if others else first)

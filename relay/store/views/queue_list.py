@@ -6,7 +6,7 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from relay import ids
-from relay.store.database import tables
+from relay.store.database import delivery_rows, tables
 from relay.store.database.tables import Status
 from relay.store.queue import leases
 from relay.store.queue.attempts import AttemptDetail
@@ -153,7 +153,7 @@ def _last_attempts(connection: sa.Connection, keys: list[tuple[str, int]]) -> di
         return {}
     latest = (
         sa.select(sa.func.max(attempt.c.id))
-        .where(sa.tuple_(attempt.c.message, attempt.c.number).in_(keys))
+        .where(delivery_rows.is_of_delivery(attempt, keys))
         .group_by(attempt.c.message, attempt.c.number)
     )
     columns = [attempt.c[name] for name in AttemptDetail._fields]
