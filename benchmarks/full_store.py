@@ -24,7 +24,7 @@ from relay import ids, tokens
 from relay.attribution import request_verdict
 from relay.event_type import EventType
 from relay.node import data_directory
-from relay.store import message_labels, roll_up_rebuild
+from relay.store import message_labels, message_words, roll_up_rebuild
 from relay.store.database import engine, tables
 from relay.store.database.tables import Attempt, Delivery, EventRow, Message, Status
 from relay.store.store import Store, prepare_database
@@ -46,6 +46,7 @@ _AGENTS = (
 _AGENT_WEIGHTS = (50, 25, 15, 10)
 _STATUSES = (Status.DELIVERED, Status.BOUNCED, Status.SUPPRESSED, Status.EXPIRED)
 _STATUS_WEIGHTS = (940, 30, 22, 8)
+_CATEGORY_OF = {Status.SUPPRESSED: "suppressed", Status.EXPIRED: "expired", Status.DEFERRED: "greylisted"}
 _CATEGORIES = ("user_unknown", "mailbox_full", "policy", "spam", "domain_unknown")
 MAIL = b"Subject: Hello\r\nContent-Type: text/html\r\n\r\n<p>Hello <a href='https://shop.example/'>shop</a></p>\r\n"
 
@@ -148,7 +149,8 @@ class FullStore:
         domain = f"mail{int(300 * pick.random() ** 3)}.example"  # some have much more than others
         recipient = f"user{pick.randrange(400_000)}@{domain}"
         status = Status.DEFERRED if waits else pick.choices(_STATUSES, _STATUS_WEIGHTS)[0]
-        category = "" if status is Status.DELIVERED else pick.choice(_CATEGORIES)
+        category = _CATEGORY_OF.get(status) or pick.choice(_CATEGORIES)
+        category = "" if status is Status.DELIVERED else category
         ended = at + timedelta(milliseconds=pick.randrange(200, 5000))
         code = 250 if status is Status.DELIVERED else 451 if waits else 550
         text = "2.0.0 OK" if code == 250 else "no such user here"
@@ -243,14 +245,18 @@ def fill(folder: Path, url: str, size: Size) -> None:
     after: datetime | None = None
     while (step := store.writer.submit(partial(roll_up_rebuild.rebuild_next_hours, after=after)).result()).until:
         after = step.until
+    print(f"roll-ups, {time.monotonic() - began_s:.0f} s", flush=True)
+    while store.writer.submit(message_words.store_due_words).result():
+        pass
     store.analyze()
     store.close()
-    print(f"roll-ups, {time.monotonic() - began_s:.0f} s", flush=True)
+    print(f"words, {time.monotonic() - began_s:.0f} s", flush=True)
 
 
 def _fill_rest(connection: sa.Connection, size: Size) -> None:
     newest = sa.select(tables.message.c.id, sa.literal(MAIL)).order_by(tables.message.c.id.desc()).limit(_KEPT_CONTENTS)
     connection.execute(sa.insert(tables.content).from_select(["message", "octets"], newest))
+    connection.execute(sa.insert(tables.message_word_due).from_select(["message"], sa.select(tables.message.c.id)))
     names = ("address", "scope", "stream", "reason", "evidence", "message", "created_at")
     count, at = min(_SUPPRESSIONS, size.messages), microseconds(size.now)
     rows = ([f"gone{n}@mail{n % 300}.example", "all", "", "hard_bounce", "550 no", "", at] for n in range(count))

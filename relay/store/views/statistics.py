@@ -19,7 +19,8 @@ from relay.store.tracking.hit_counts import HitCounts
 
 HOUR, DAY, STREAM, TAG, DOMAIN, CATEGORY = GROUPS = ("hour", "day", "stream", "tag", "domain", "category")
 _HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
-_FAILURES = (EventType.DEFERRED, EventType.BOUNCED, EventType.EXPIRED, EventType.SUPPRESSED)
+_FAILURES_WITHOUT_CATEGORY = (EventType.DEFERRED, EventType.EXPIRED, EventType.SUPPRESSED)
+_FAILURES = (EventType.BOUNCED, *_FAILURES_WITHOUT_CATEGORY)
 
 
 class Totals(NamedTuple):
@@ -114,7 +115,10 @@ def floor_hour(at: datetime) -> datetime:
 def _read(connection: sa.Connection, selection: Selection, by: str | None) -> dict[Any, Totals]:
     dimension = _dimension(selection, by)
     table = _counts_in(selection, dimension, ends_in_hours=by == HOUR)
-    wanted = sa.select(table.c.type, table.c.detail)
+    detail = table.c.detail
+    if by != CATEGORY:  # only of bounces categories are shown beside other groups
+        detail = sa.case((table.c.type.in_(_FAILURES_WITHOUT_CATEGORY), ""), else_=detail).label("shown_detail")
+    wanted = sa.select(table.c.type, detail)
     named = selection.tag if dimension == TAG else selection.domain
     if named is not None:
         wanted = wanted.where(table.c.value == named)
@@ -126,7 +130,7 @@ def _read(connection: sa.Connection, selection: Selection, by: str | None) -> di
         wanted = wanted.where(table.c.type.in_(_FAILURES))
     keys = [] if by is None else [_group_key(table, by)]
     sums = [sa.func.sum(table.c[name]) for name in ("count", "uniques")]
-    rows = connection.execute(wanted.add_columns(*sums, *keys).group_by(table.c.type, table.c.detail, *keys))
+    rows = connection.execute(wanted.add_columns(*sums, *keys).group_by(table.c.type, detail, *keys))
     found: dict[Any, list[_Count]] = {}
     for type_, detail, count, uniques, *group in rows.all():
         found.setdefault(group[0] if group else None, []).append(_Count(type_, detail, int(count), int(uniques)))
