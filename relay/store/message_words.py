@@ -18,7 +18,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from relay import address
 from relay.store.database import identities, tables
 
-_MAX_DUE = 500  # messages a commit
+_MAX_DUE = 200  # messages a commit: mail waits meanwhile
 _MAX_WORD = 64  # characters
 _MAX_WORDS = 1_000  # of a message
 _MAX_EXPANDED = 50  # words that begin as the one that is looked for
