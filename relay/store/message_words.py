@@ -21,7 +21,7 @@ from relay.store.database import identities, tables
 _MAX_DUE = 200  # messages a commit: mail waits meanwhile
 _MAX_WORD = 64  # characters
 _MAX_WORDS = 1_000  # of a message
-_MAX_EXPANDED = 50  # words that begin as the one that is looked for
+_MAX_EXPANDED = 300  # words that begin as the one that is looked for
 _MAX_CANDIDATES = 300  # of a word, at once
 _WORD = re.compile(r"\w+")
 _LAST_CHARACTER = "\U0010ffff"

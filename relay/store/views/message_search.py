@@ -17,6 +17,7 @@ from relay.store.database.tables import Status
 from relay.store.views.search_query import MessageSearch
 
 MAX_SCANNED = 20_000  # messages a page
+_MAX_TEXTS = 5_000  # of them, where words are looked for in each
 _FAILED = (Status.BOUNCED, Status.EXPIRED, Status.SUPPRESSED)
 
 Condition = sa.ColumnElement[bool]
@@ -54,7 +55,8 @@ def find_messages(connection: sa.Connection, search: MessageSearch, limit: int, 
     end = ""  # the page looks no further back
     if rest:
         scanned = sa.select(message).where(*span).order_by(message.desc())
-        end = connection.scalar(scanned.offset(MAX_SCANNED).limit(1)) or ""
+        most = min(MAX_SCANNED, _MAX_TEXTS) if search.words else MAX_SCANNED
+        end = connection.scalar(scanned.offset(most).limit(1)) or ""
         if end:
             span.append(message >= end)
     wanted = sa.select(message).distinct().where(*span, *rest).order_by(message.desc()).limit(limit + 1)
