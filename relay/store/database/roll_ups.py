@@ -15,7 +15,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from relay import address, ids
 from relay.event_type import EventType
-from relay.store.database import tables
+from relay.store.database import bulk_statement, tables
 from relay.store.database.roll_up_tables import roll_up, roll_up_change
 
 NOTICE_STREAM = "notice"  # of the DSNs that we send ourselves: they are no mail of the apps
@@ -200,7 +200,7 @@ def _add(changes: _Changes, key: RollUpKey, by: int, uniques: int) -> None:
     changes[key] = (by, uniques) if known is None else (known[0] + by, known[1] + uniques)
 
 
-_INSERT = sa.insert(roll_up_change)
+_INSERT = bulk_statement.insert_into(roll_up_change)
 _FIND_STREAMS_AND_TAGS = sa.select(tables.message.c.id, tables.message.c.stream, tables.message.c.tags).where(
     tables.message.c.id.in_(sa.bindparam("ids", expanding=True))
 )
@@ -210,5 +210,4 @@ def _insert(connection: sa.Connection, changes: _Changes) -> None:
     rows = [
         key._asdict() | {"count": by, "uniques": uniques} for key, (by, uniques) in changes.items() if by or uniques
     ]
-    if rows:
-        connection.execute(_INSERT, rows)
+    _INSERT.run(connection, rows)
