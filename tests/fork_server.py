@@ -21,6 +21,8 @@ import threading
 from pathlib import Path
 from typing import IO, NoReturn
 
+import argon2
+
 ROOT = Path(__file__).parents[1]
 _MAX_REQUEST_OCTETS = 1 << 17  # octets of a request
 
@@ -170,6 +172,9 @@ if __name__ == "__main__":
     for found in pkgutil.iter_modules(importlib.import_module("relay.cli").__path__):
         importlib.import_module(f"relay.cli.{found.name}")
     importlib.import_module("alembic.command")
+    # The first account's password, at each start, took as much of the processor as all the rest of it.
+    accounts = importlib.import_module("relay.store.console.accounts")
+    accounts._HASHER = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)  # type: ignore[attr-defined]
     gc.freeze()
     given = _serve(socket.socket(fileno=int(sys.argv[1])))
     while given[0].startswith("--mistake="):  # a function of the program that fails each time

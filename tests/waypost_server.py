@@ -1,10 +1,12 @@
 """Waypost itself, started as a user starts it: a real process, a real configuration, real sockets."""
 
+import atexit
 import contextlib
 import json
 import os
 import re
 import secrets
+import shutil
 import signal
 import smtplib
 import socket
@@ -12,12 +14,15 @@ import sqlite3
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from functools import cache
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
 import httpx
 
+from relay.store import store
+from relay.store.database.engine import DATABASE_FILE
 from tests.fork_server import ForkServer, Process
 
 ROOT = Path(__file__).parents[1]
@@ -38,6 +43,15 @@ def free_port() -> int:
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port
+
+
+@cache
+def _empty_database() -> Path:
+    folder = tempfile.mkdtemp(prefix="waypost-schema-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    path = Path(folder) / DATABASE_FILE
+    store.prepare_database(f"sqlite:///{path}")
+    return path
 
 
 class Waypost:
@@ -68,6 +82,7 @@ class Waypost:
         self.ready = ""
 
     def start(self, *words: str) -> "Waypost":
+        self._copy_schema()
         reads, writes = os.pipe()
         with Path(os.devnull).open("rb") as nothing, (self.folder / "log").open("ab") as log:
             mistakes = [f"--mistake={one}" for one in self.mistakes]
@@ -80,6 +95,14 @@ class Waypost:
             self._stdout.close()
             raise AssertionError(self.read_log())
         return self
+
+    def _copy_schema(self) -> None:
+        """Puts an empty database there, as a first start makes it: that took half of a start's processor time."""
+        data = self.folder / "data"
+        if data.exists() or any(key in self.config.read_text() for key in ("[database]", "user =", "user=")):
+            return
+        data.mkdir(mode=0o700)
+        shutil.copyfile(_empty_database(), data / DATABASE_FILE)
 
     def stop(self, timeout_s: float = 30) -> int:
         """SIGTERM; the exit status."""

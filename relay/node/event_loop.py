@@ -6,11 +6,9 @@ listeners look at each client before a connection is made, which uvloop does by 
 
 import asyncio
 
-
-def make_mail_loop() -> asyncio.AbstractEventLoop:
-    """A new event loop."""
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.new_event_loop()
-    return uvloop.new_event_loop()
+try:
+    import uvloop
+except ImportError:
+    make_mail_loop = asyncio.new_event_loop
+else:
+    make_mail_loop = uvloop.new_event_loop

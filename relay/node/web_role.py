@@ -5,6 +5,9 @@ import socket
 import sys
 from collections.abc import Sequence
 
+import anyio._backends._asyncio  # noqa: F401  Starlette loads it when it is first needed, in each process
+import uvicorn.lifespan.on  # noqa: F401  and uvicorn this one
+
 from relay.config.schema import Config
 from relay.delivery.webhooks.sender import WebhookSender
 from relay.node import data_directory, descriptors, maintenance

@@ -8,11 +8,13 @@ A resource is a list of routes, given to `make_api`; its endpoints return what `
 description.
 """
 
+import functools
 import sys
 from collections.abc import Sequence
 
 import sqlalchemy as sa
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -109,10 +111,13 @@ def make_api(config: Config, store: Store, *resources: Sequence[BaseRoute]) -> S
 
 def description_route(*resources: Sequence[BaseRoute]) -> Route:
     """The route of the API's description, which tells nothing of this installation and needs no key."""
-    document = openapi.openapi_document(resources, PATH, __version__)
+
+    @functools.cache  # made when it is first asked for, in 0.15 s: most roles never need it
+    def make_document() -> openapi.Json:
+        return openapi.openapi_document(resources, PATH, __version__)
 
     async def describe(request: Request) -> Response:
-        return json_response(document)
+        return json_response(await run_in_threadpool(make_document))
 
     return Route(DESCRIPTION, describe)
 

@@ -44,18 +44,9 @@ class WebhookClient:
     """Makes requests over connections that are kept for the next ones."""
 
     def __init__(self, allowed: Sequence[IpNetwork]) -> None:
-        no_cookies = CookieJar(DefaultCookiePolicy(allowed_domains=[]))
-        self._operator_client, self._public_client = (
-            httpx.AsyncClient(
-                transport=transport,
-                trust_env=False,
-                follow_redirects=False,
-                timeout=None,  # noqa: S113  the whole request has one, below
-                cookies=no_cookies,
-                headers={"accept": "*/*", "accept-encoding": "identity"},
-            )
-            for transport in (_transport(httpcore.AnyIOBackend()), _transport(_PublicOnly(allowed)))
-        )
+        self._allowed = allowed
+        self._clients: dict[bool, httpx.AsyncClient] = {}  # for endpoints of the operator, and for others
+        self._tls: ssl.SSLContext | None = None
 
     async def send(self, endpoint: Endpoint, request: WebhookRequest) -> WebhookResponse:
         """Posts it. Never raises for what the endpoint or the network does."""
@@ -70,7 +61,7 @@ class WebhookClient:
         return response._replace(took_ms=round((time.monotonic() - began) * 1000))
 
     async def _send(self, endpoint: Endpoint, request: WebhookRequest) -> WebhookResponse:
-        client = self._operator_client if endpoint.is_from_operator else self._public_client
+        client = self._clients.get(endpoint.is_from_operator) or self._open_client(endpoint.is_from_operator)
         async with client.stream("POST", endpoint.url, content=request.body, headers=request.headers) as response:
             if not endpoint.is_from_operator:  # users who may choose the URL must not read its content
                 return WebhookResponse(response.status_code, retry_after=response.headers.get("retry-after", ""))
@@ -82,9 +73,24 @@ class WebhookClient:
             text = read[:MAX_RESPONSE_OCTETS].decode("utf-8", "replace").replace("\0", "")  # PostgreSQL takes no NUL
             return WebhookResponse(response.status_code, "", text, response.headers.get("retry-after", ""))
 
+    def _open_client(self, is_from_operator: bool) -> httpx.AsyncClient:
+        """Made when the first request needs it: reading the system's authorities takes 40 ms, and memory."""
+        self._tls = self._tls or ssl.create_default_context()
+        client = self._clients[is_from_operator] = httpx.AsyncClient(
+            transport=_transport(
+                httpcore.AnyIOBackend() if is_from_operator else _PublicOnly(self._allowed), self._tls
+            ),
+            trust_env=False,
+            follow_redirects=False,
+            timeout=None,  # noqa: S113  the whole request has one, above
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+            headers={"accept": "*/*", "accept-encoding": "identity"},
+        )
+        return client
+
     async def close(self) -> None:
-        await self._operator_client.aclose()
-        await self._public_client.aclose()
+        for client in self._clients.values():
+            await client.aclose()
 
 
 class _PublicOnly(httpcore.AsyncNetworkBackend):
@@ -115,12 +121,12 @@ class _PublicOnly(httpcore.AsyncNetworkBackend):
         raise failed
 
 
-def _transport(backend: httpcore.AsyncNetworkBackend) -> httpx.AsyncHTTPTransport:
+def _transport(backend: httpcore.AsyncNetworkBackend, tls: ssl.SSLContext) -> httpx.AsyncHTTPTransport:
     """httpx's transport, with connections that `backend` opens. TLS verifies the name in the URL, not the address."""
-    made = httpx.AsyncHTTPTransport(trust_env=False)
+    made = httpx.AsyncHTTPTransport(trust_env=False, verify=tls)
     # httpx offers no way to pass a backend; a test notices if it puts its pool elsewhere.
     made._pool = httpcore.AsyncConnectionPool(
-        ssl_context=ssl.create_default_context(),
+        ssl_context=tls,
         max_connections=None,
         max_keepalive_connections=50,
         keepalive_expiry=30.0,
