@@ -29,7 +29,6 @@ from relay.store.views import gauges
 from relay.store.views.gauges import GaugeReader, StoreGauges
 
 PATH = "/metrics"
-SCOPE = "metrics"
 _US = 1_000_000
 _STARTED_AT = time.time()  # of the node: this module is loaded before the roles are forked
 _TICKS = os.sysconf("SC_CLK_TCK")

@@ -32,7 +32,7 @@ _BEARER = re.compile(r"bearer +(\S+)", re.IGNORECASE)
 def required_scopes(method: str, path: str) -> list[str]:
     """The scopes of which a key needs one; none: it needs all that there are. `path` is below the API's own."""
     resource = path.strip("/").partition("/")[0]
-    own = [resource] if resource in api_keys.RESOURCES else []
+    own = [resource] if resource in (*api_keys.RESOURCES, api_keys.METRICS) else []
     if method in ("GET", "HEAD"):
         return [*own, api_keys.READ]
     return [*own, api_keys.WRITE] if own else []

@@ -18,7 +18,8 @@ ALL = "*"
 READ = "read"  # may read everything
 WRITE = "write"  # may change each of RESOURCES
 RESOURCES = ("messages", "suppressions", "queue", "consent", "pixels", "webhooks")  # each may be read and changed
-SCOPES = (READ, WRITE, *RESOURCES, "metrics")
+METRICS = "metrics"  # to read /metrics, which is no resource of the API
+SCOPES = (READ, WRITE, *RESOURCES, METRICS)
 _PREFIX = "wp_"  # so that people and scanners recognise a key that has leaked
 _NOTE_USE_AFTER = timedelta(minutes=1)
 
