@@ -29,7 +29,7 @@ from web.api.schemas import AnswerObject
 
 _DEFAULT_SPAN = timedelta(days=7)
 _STEPS = {HOUR: timedelta(hours=1), DAY: timedelta(days=1)}
-MAX_STEPS = 1_000  # hours or days of an answer
+MAX_STEPS = {HOUR: 400, DAY: 1_000}  # of an answer
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would run
 
 
@@ -116,7 +116,7 @@ class StatisticApi:
         if (asked.format or _accepted_format(request)) == "csv":
             return _csv_response(asked.by or "all", found)
         first = int(asked.cursor or 0)
-        last = first + (MAX_STEPS if asked.by in _STEPS else asked.limit)
+        last = first + (MAX_STEPS.get(asked.by or "") or asked.limit)
         return json_response(
             {
                 "from": json_objects.format_time(selection.start),
@@ -161,9 +161,8 @@ def _read_selection(asked: StatisticParameters, now: datetime) -> Selection:
     start = asked.since or end - _DEFAULT_SPAN
     if start >= end:
         raise ApiError(400, "bad_request", "from: must be before to")
-    step = _STEPS.get(asked.by or "")
-    if step and (end - start) / step > MAX_STEPS:
-        raise ApiError(400, "bad_request", f"from: there would be more than {MAX_STEPS} items by {asked.by}")
+    if asked.by in _STEPS and (end - start) / _STEPS[asked.by] > MAX_STEPS[asked.by]:
+        raise ApiError(400, "bad_request", f"from: there would be more than {MAX_STEPS[asked.by]} items by {asked.by}")
     hour = statistics.floor_hour(start)
     selection = Selection(hour, end, asked.stream, asked.tag or None, asked.domain.lower() or None)
     if not statistics.is_counted(selection, asked.by):
