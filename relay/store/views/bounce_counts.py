@@ -39,7 +39,8 @@ def count_bounces(connection: sa.Connection, selection: statistics.Selection, by
     """The groups, most bounces first."""
     counts: list[tuple[str | None, str | None, int, int | None]] = []
     if DOMAIN in by:
-        for domain, totals in statistics.read_groups(connection, selection, statistics.DOMAIN).items():
+        types = (EventType.BOUNCED, EventType.DELIVERED)
+        for domain, totals in statistics.read_groups(connection, selection, statistics.DOMAIN, types).items():
             if CATEGORY in by:
                 counts += [(domain, category, count, None) for category, count in totals.categories.items()]
             elif totals.bounced:

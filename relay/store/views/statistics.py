@@ -4,7 +4,7 @@ A span costs the same however many events there were in it: whole days are read 
 hours. The DSNs that we send ourselves (stream `notice`) are counted apart.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -76,10 +76,13 @@ def read_totals(connection: sa.Connection, selection: Selection) -> Totals:
     return _read(connection, selection, None).get(None, Totals())
 
 
-def read_groups(connection: sa.Connection, selection: Selection, by: str) -> dict[Any, Totals]:
+def read_groups(
+    connection: sa.Connection, selection: Selection, by: str, types: Sequence[EventType] = ()
+) -> dict[Any, Totals]:
     """The same by one of GROUPS: by the start of an hour or a day (a datetime), else by name. Groups in which nothing
-    happened are missing. By category, only what was not delivered is counted."""
-    return _read(connection, selection, by)
+    happened are missing. By category, only what was not delivered is counted. With `types`, nothing
+    else is."""
+    return _read(connection, selection, by, types)
 
 
 def totals_since(connection: sa.Connection, start: datetime) -> Totals:
@@ -112,7 +115,9 @@ def floor_hour(at: datetime) -> datetime:
     return at.replace(minute=0, second=0, microsecond=0)
 
 
-def _read(connection: sa.Connection, selection: Selection, by: str | None) -> dict[Any, Totals]:
+def _read(
+    connection: sa.Connection, selection: Selection, by: str | None, types: Sequence[EventType] = ()
+) -> dict[Any, Totals]:
     dimension = _dimension(selection, by)
     table = _counts_in(selection, dimension, ends_in_hours=by == HOUR)
     detail = table.c.detail
@@ -126,8 +131,8 @@ def _read(connection: sa.Connection, selection: Selection, by: str | None) -> di
         wanted = wanted.where(table.c.stream != NOTICE_STREAM)
     else:
         wanted = wanted.where(table.c.stream == selection.stream)
-    if by == CATEGORY:
-        wanted = wanted.where(table.c.type.in_(_FAILURES))
+    if types or by == CATEGORY:
+        wanted = wanted.where(table.c.type.in_(types or _FAILURES))
     keys = [] if by is None else [_group_key(table, by)]
     sums = [sa.func.sum(table.c[name]) for name in ("count", "uniques")]
     rows = connection.execute(wanted.add_columns(*sums, *keys).group_by(table.c.type, detail, *keys))
