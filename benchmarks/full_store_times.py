@@ -187,7 +187,7 @@ def main() -> None:
     store.writer.submit(lambda connection: accounts.set_password(connection, name, _PASSWORD, now)).result()
     server = _Server(config, store)
     client = httpx.Client(base_url=server.url, timeout=300)
-    client.post("/login", data={"name": name, "password": _PASSWORD}).raise_for_status()
+    client.post("/login", data={"name": name, "password": _PASSWORD})
     print("| what | ms | three at once, ms | |\n|---|---|---|---|")
     for what, where in {**pages(found), **calls(found)}.items():
         if chosen.only in what:
