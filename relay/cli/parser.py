@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import Any, TypeAlias
 
 _MAX_WIDTH = 100  # longer lines are hard to read
-_CONFIG_HELP = "default: $WAYPOST_CONFIG, else ./config.toml"
+_CONFIG_HELP = "default: $WAYPOST_CONFIG, ./config.toml or /etc/waypost/config.toml"
 
 # argparse has no public name for what add_subparsers returns.
 Actions: TypeAlias = "argparse._SubParsersAction[Parser]"
