@@ -20,8 +20,8 @@ from relay.edits import Kind
 from relay.rewrite.plan import Plan
 from relay.store import retention
 from relay.store.database import tables
-from relay.store.queue import long_urls
-from relay.store.queue.long_urls import LongUrlFiles
+from relay.store.queue import long_url_files, long_urls
+from relay.store.queue.long_url_files import LongUrlFiles
 from relay.store.store import DatabaseUnavailableError, Store
 from tests.test_retention import count, in_steps
 from tests.upstream import Upstream
@@ -101,7 +101,7 @@ def test_what_was_changed_on_disk_leads_nowhere(relay: Waypost, upstream: Upstre
     tracked = [sent(relay, upstream, long_url(f"evil{n}"), f"evil{n}@example.com") for n in range(2)]
     ring = tokens.open_key_ring(relay.folder / "data" / "keys.json")
     found = [ring.read(Kind.CLICK, url.rpartition("/")[2]).stored_reference for url in tracked]
-    names = [long_urls.file_name(reference) for reference in found]
+    names = [long_url_files.file_name(reference) for reference in found]
     paths = [relay.folder / "data" / "destinations" / name[:2] / name for name in names]
     octets = [path.read_bytes() for path in paths]
     paths[0].write_bytes(octets[1])  # somebody else's
@@ -183,9 +183,9 @@ def _lost(folder: Path) -> Store:
 def test_destinations_go_when_no_mail_has_used_them_for_long(opened: Store) -> None:
     old, used, new = (os.urandom(16) for _ in range(3))
     rows = {one: opened.long_url_files.save({one: b"https://shop.example/"}) for one in (old, used, new)}
-    folder = opened.journal._directory.parent / long_urls.FOLDER
+    folder = opened.journal._directory.parent / long_url_files.FOLDER
     for one in (old, used):
-        name = long_urls.file_name(one)
+        name = long_url_files.file_name(one)
         os.utime(folder / name[:2] / name, (AT.timestamp(), AT.timestamp()))
         opened.writer.submit(partial(long_urls.insert_rows, rows=rows[one], at=AT)).result(20)
     now = datetime.now(UTC)

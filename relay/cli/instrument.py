@@ -24,7 +24,7 @@ from relay.reply import RefusedError
 from relay.rewrite import dkim, mailboxes
 from relay.rewrite import plan as planning
 from relay.rewrite.plan import Plan
-from relay.store.queue.long_urls import LongUrlFiles
+from relay.store.queue.long_url_files import LongUrlFiles
 from relay.tokens import KeyRing, Minter
 
 

@@ -9,8 +9,7 @@ from relay.cli.command import CommandError
 from relay.config.schema import Config
 from relay.edits import Kind
 from relay.node import data_directory
-from relay.store.queue import long_urls
-from relay.store.queue.long_urls import LongUrlFiles
+from relay.store.queue.long_url_files import LongUrlFiles
 
 
 def read_tokens(arguments: argparse.Namespace) -> int:
@@ -45,6 +44,8 @@ def _find_destination(config: Config, token: tokens.Token) -> str | None:
     if token.stored_reference:
         url = LongUrlFiles(config.relay.data_dir).find(token.stored_reference)
         if url is None:  # another machine's
+            from relay.store.queue import long_urls  # late: with it comes the database
+
             with command.open_store(config) as opened, opened.connect() as connection:
                 url = long_urls.find_row(connection, token.stored_reference)
     return None if url is None else url.decode("ascii", "backslashreplace")

@@ -1,4 +1,7 @@
-"""The data directory, made ready before a role starts: lock, keys, database."""
+"""The data directory, made ready before a role starts: lock, keys, database.
+
+What needs the database loads it: commands that need the keys alone start in half the time.
+"""
 
 import contextlib
 import fcntl
@@ -6,17 +9,20 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
-
-import sqlalchemy as sa
+from typing import TYPE_CHECKING
 
 from relay import tokens
 from relay.config.schema import Config
 from relay.node import privileges
 from relay.operator_error import OperatorError
-from relay.store import store
-from relay.store.database import engine, identities, migrate
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
+    from relay.store.store import Store
 
 KEYS_FILE = "keys.json"
+DATABASE_FILE = "waypost.db"  # as engine has it
 ROLES = ("smtp", "web")
 _LOCK_WAIT_S = 3.0  # the roles of a killed server end right after it
 
@@ -26,17 +32,22 @@ class StartupError(OperatorError):
 
 
 def database_url(config: Config) -> str:
+    from relay.store.database import engine
+
     return engine.database_url(config.database.url.get_secret_value(), config.relay.data_dir)
 
 
-def open_store(config: Config) -> store.Store:
+def open_store(config: Config) -> "Store":
     """This process's store. Call `prepare_data` before, in this or another process."""
+    from relay.store.database import identities
+    from relay.store.store import Store
+
     policy = identities.IdentityPolicy(
         config.privacy.mode,
         open_key_ring(config).derive_secret(identities.KEY_PURPOSE),
         config.privacy.consent == "asked",
     )
-    return store.Store(database_url(config), config.relay.data_dir, policy)
+    return Store(database_url(config), config.relay.data_dir, policy)
 
 
 def open_key_ring(config: Config) -> tokens.KeyRing:
@@ -69,6 +80,12 @@ def make_new_keys(config: Config) -> bool:
 
 def _check_is_new(config: Config, path: Path) -> None:
     """Refuses to make keys beside mail that others have signed. Raises StartupError."""
+    if not config.database.url.get_secret_value() and not (path.parent / DATABASE_FILE).exists():
+        return
+    import sqlalchemy as sa
+
+    from relay.store import store
+
     try:
         has_mail = store.has_messages(database_url(config))
     except sa.exc.SQLAlchemyError as error:
@@ -81,9 +98,9 @@ def _check_is_new(config: Config, path: Path) -> None:
         )
 
 
-def describe_database_error(error: sa.exc.SQLAlchemyError) -> str:
+def describe_database_error(error: "sa.exc.SQLAlchemyError") -> str:
     """What the database says, without the statement."""
-    return str(error.orig if isinstance(error, sa.exc.DBAPIError) else error)
+    return str(getattr(error, "orig", None) or error)
 
 
 def prepare_data(config: Config) -> None:
@@ -91,6 +108,11 @@ def prepare_data(config: Config) -> None:
 
     From here on, and in `open_key_ring`, root has become `[relay] user`: what commands write there the server can read.
     """
+    import sqlalchemy as sa
+
+    from relay.store import store
+    from relay.store.database import migrate
+
     become_owner(config)
     os.umask(0o077)  # no other user may read mail
     directory = config.relay.data_dir

@@ -21,6 +21,7 @@ from relay.store.database.reader import GroupedReads, TimedReader
 from relay.store.database.recent_facts import RecentFacts
 from relay.store.database.writer import GroupedWork, Work, Writer
 from relay.store.queue import deliveries, long_urls, outcomes, redaction, unstorable_results
+from relay.store.queue.long_url_files import LongUrlFiles
 from relay.store.recipients import consent, recipient_filter, stream_preferences
 from relay.store.tracking import hits, verdicts
 
@@ -78,7 +79,7 @@ class Store:
         self._recent_facts = RecentFacts()
         for one in (self._read_engine, self._write_engine):
             sa.event.listen(one, "handle_error", self._check_for_damage)
-        self.long_url_files = long_urls.LongUrlFiles(data_dir)
+        self.long_url_files = LongUrlFiles(data_dir)
         self._not_before: dict[Path, float] = {}
         self._pending_writes: set[asyncio.Future[None]] = set()  # that `record` no longer waits for
 

@@ -2,7 +2,7 @@
 
 `deliveries` messages and their deliveries · `outcomes` how attempts ended, recorded · `attempts` one attempt with its
 reply · `leases` who attempts what · `dsn_due` which DSNs are still to be sent · `late_reports` what arrives after an
-upstream's 250 · `redaction` facts as `[privacy] mode` keeps them · `long_urls` destinations that do not fit into a
-token · `unstorable_results` what a fault of ours keeps from being stored · `queue_actions` what operators do with
-what waits · `resend` a message sent once more
+upstream's 250 · `redaction` facts as `[privacy] mode` keeps them · `long_url_files` and `long_urls` (their rows)
+destinations that do not fit into a token · `unstorable_results` what a fault of ours keeps from being stored ·
+`queue_actions` what operators do with what waits · `resend` a message sent once more
 """
