@@ -157,7 +157,7 @@ def test_bash_completes_commands_actions_values_and_files(tmp_path: Path) -> Non
     (tmp_path / "script").write_bytes(waypost("completion", "bash", cwd=tmp_path).stdout)
     for words, completed in (
         ("sup", "suppressions"),
-        ("queue re", "retry"),
+        ("queue ret", "retry"),
         ("messages --status bou", "bounced"),
         ("instrument news", "newsletter.eml"),
     ):

@@ -16,7 +16,7 @@ PAGE = (ROOT / "docs/command-line.md").read_text("utf-8")
 STAYS = ("serve", "demo", "events --follow")
 ASKED = {"user add": b"a long password\n", "keys export": b"a passphrase\n", "keys import": b"a passphrase\n"}
 # In a sandbox no mail waits.
-FAILS = ("queue retry ID", "queue drop ID --notify")
+FAILS = ("queue retry ID", "queue hold ID", "queue release ID", "queue drop ID --notify")
 _FILE = re.compile(r"[a-z.]+\.(?:eml|csv|json|sealed|gz)")
 
 

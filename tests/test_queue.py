@@ -274,3 +274,18 @@ def test_what_waits_is_shown_with_its_attempts_and_dropped_without_a_word_unless
     assert b"took the message out" in arrived.octets.replace(b"=\r\n", b"")
     for words in (("retry", silent), ("show", "06gvq2rnm5t2k7i09b50.x")):
         assert relay.cli("queue", *words, status=1).startswith(b"waypost: ")
+
+
+def test_what_is_held_is_not_attempted_until_it_is_released(relay: Waypost, upstream: Upstream) -> None:
+    recipient = "e451-4.3.0+held@example.com"
+    assert relay.send(html_mail(), recipient).startswith("250")
+    message = relay.rows("queue", "list", "--recipient", recipient)[0]["message"]
+    assert relay.cli("queue", "hold", message) == b"1 held\n"
+    [held] = relay.rows("queue", "list", "--held")
+    assert held["recipient"] == recipient and held["held_at"] and held["next_attempt_at"] == held["expires_at"]
+    tried = len(relay.rows("queue", "show", message)[0]["deliveries"][0]["attempts"])
+    assert relay.cli("queue", "release", f"{message}.0") == b"1 due now\n"
+    assert relay.rows("queue", "list", "--held") == []
+    _until(lambda: len(relay.rows("queue", "show", message)[0]["deliveries"][0]["attempts"]) > tried)
+    assert b"nothing of" in relay.cli("queue", "release", message, status=1)
+    assert relay.cli("queue", "drop", message).startswith(b"1 dropped\n")

@@ -40,7 +40,7 @@ COMMANDS = {
     "messages": _Command("list messages", history.add_messages),
     "events": _Command("list or follow events", history.add_events),
     "stats": _Command("count what happened", history.add_stats),
-    "queue": _Command("list, show, retry or drop mail that waits", history.add_queue),
+    "queue": _Command("list, show, retry, hold or drop mail that waits", history.add_queue),
     "suppressions": _Command("list, add, remove, import or export suppressed addresses", recipients.add_suppressions),
     "webhooks": _Command("list, add, test, replay … where events are sent", recipients.add_webhooks),
     "token": _Command("read tracking URLs", mail.add_token),

@@ -1,8 +1,11 @@
 """`waypost queue`: mail that still waits; seen, hurried, or dropped."""
 
 import argparse
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
+
+import sqlalchemy as sa
 
 from relay.cli import command, output, tables
 from relay.cli.command import CommandError
@@ -100,6 +103,26 @@ def retry_deliveries(arguments: argparse.Namespace) -> int:
     if arguments.id and not due:
         raise CommandError(f"nothing of {arguments.id} waits")
     output.print_line(f"{due} due now")
+    return 0
+
+
+def hold_deliveries(arguments: argparse.Namespace) -> int:
+    return _change(arguments, queue_actions.hold, "held")
+
+
+def release_deliveries(arguments: argparse.Namespace) -> int:
+    return _change(arguments, queue_actions.release, "due now")
+
+
+def _change(
+    arguments: argparse.Namespace, action: Callable[[sa.Connection, datetime, QueueTarget], int], done: str
+) -> int:
+    asked = _parse_id(arguments.id)
+    with command.open_store(command.load_config(arguments)) as store:
+        count = store.writer.submit(lambda connection: action(connection, datetime.now(UTC), asked)).result()
+    if not count:
+        raise CommandError(f"nothing of {arguments.id} {'is held' if action is queue_actions.release else 'waits'}")
+    output.print_line(f"{count} {done}")
     return 0
 
 

@@ -130,6 +130,8 @@ it. Otherwise drop it, or wait until it expires and its sender gets a DSN.""",
         "waypost queue show 06gvq2rnm5t2k7i09b50",
         "waypost queue retry 06gvq2rnm5t2k7i09b50.0",
         "waypost queue retry --all",
+        "waypost queue hold 06gvq2rnm5t2k7i09b50",
+        "waypost queue release 06gvq2rnm5t2k7i09b50",
         "waypost queue drop 06gvq2rnm5t2k7i09b50 --notify",
     )
     actions = parser.add_actions()
@@ -149,8 +151,14 @@ it. Otherwise drop it, or wait until it expires and its sender gets a DSN.""",
     showing.set_defaults(run="queue.show_message")
     retrying = actions.add_parser("retry", help="make mail due now")
     retrying.add_argument("id", nargs="?", metavar="ID")
-    retrying.add_argument("--all", action="store_true", help="all that waits and is not parked")
+    retrying.add_argument("--all", action="store_true", help="all that waits and is neither parked nor held")
     retrying.set_defaults(run="queue.retry_deliveries", usage=retrying.error)
+    holding = actions.add_parser("hold", help="do not attempt mail until it is released, or expires")
+    holding.add_argument("id", metavar="ID")
+    holding.set_defaults(run="queue.hold_deliveries")
+    releasing = actions.add_parser("release", help="make held mail due now")
+    releasing.add_argument("id", metavar="ID")
+    releasing.set_defaults(run="queue.release_deliveries")
     dropping = actions.add_parser("drop", help="give mail up: it expires now, with the category dropped")
     dropping.add_argument("id", metavar="ID")
     dropping.add_argument("--notify", action="store_true", help="send a DSN to the reverse-path (default: none)")
