@@ -105,8 +105,11 @@ def test_through_instrument(path: Path, relay: Waypost, tmp_path: Path) -> None:
     ],
 )
 def test_instrument_sends_as_the_author_unless_it_is_told_another_reverse_path(
-    relay: Waypost, author: str, options: tuple[str, ...], has_field: bool
+    relay: Waypost, author: str, options: tuple[str, ...], has_field: bool, tmp_path: Path
 ) -> None:
     mail = f"From: {author}\r\nTo: fenn@larkhollow.example\r\nSubject: x\r\n\r\nHello.\r\n".encode()
-    out = relay.cli("instrument", "-", "--to", "fenn@larkhollow.example", *options, given=mail)
+    report = ("--report", str(tmp_path / "report.json"))
+    out = relay.cli("instrument", "-", "--to", "fenn@larkhollow.example", *options, *report, given=mail)
     assert (b"\r\nList-Unsubscribe:" in b"\r\n" + out) is has_field
+    reasons = json.loads((tmp_path / "report.json").read_text())["reasons"]
+    assert ("unsubscribe_needs_sender" in reasons) is not has_field

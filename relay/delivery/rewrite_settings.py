@@ -52,7 +52,7 @@ class RewriteSettings:
             text_links=tracking.text_links,
             already_signed=tracking.already_signed,
             # A notification is not list mail: nobody subscribed to it.
-            unsubscribe_header=header if has_sender else "off",
+            unsubscribe_header=header if has_sender or header == "off" else "for_notification",
             unsubscribe_streams=tuple(unsubscribe.streams),
             unsubscribe_exempt=tuple(unsubscribe.exempt),
             unsubscribe_mailto=unsubscribe.mailto,

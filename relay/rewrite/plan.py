@@ -47,7 +47,7 @@ class Settings:
     text_is_url: str = "skip"  # skip | track
     text_links: bool = False  # the URLs of text/plain too
     already_signed: str = "skip"  # skip | strip
-    unsubscribe_header: str = "add"  # add | replace | off | for_nobody: links lead to no recipient
+    unsubscribe_header: str = "add"  # add | replace | off | for_nobody: links lead to no recipient | for_notification
     unsubscribe_streams: tuple[str, ...] = ("*",)
     unsubscribe_exempt: tuple[str, ...] = ("transactional",)
     unsubscribe_mailto: str = ""

@@ -24,7 +24,7 @@ class UnsubscribeRules(NamedTuple):
     """What decides about the pair in this message."""
 
     public_url: str
-    header: str  # add | replace | off | for_nobody
+    header: str  # add | replace | off | for_nobody | for_notification
     streams: tuple[str, ...]
     exempt: tuple[str, ...]
     mailto: str
@@ -40,6 +40,8 @@ def list_unsubscribe_fields(head: fields.Head, rules: UnsubscribeRules) -> tuple
         return [], ""
     if rules.header == "for_nobody":
         return [], "unsubscribe_needs_recipient"
+    if rules.header == "for_notification":
+        return [], "unsubscribe_needs_sender"
     if not _is_safe(rules.public_url):
         return [], "unsubscribe_needs_https"
     # Never folded right behind the colon: OpenDKIM up to 2.10.3 hashes such a field in its own way, and MailEnable
