@@ -17,9 +17,9 @@ from relay.operator_error import OperatorError
 
 DEFAULT_FILE = "config.toml"
 SYSTEM_FILE = Path("/etc/waypost/config.toml")
-_PREFIX = "WAYPOST_"
+PREFIX = "WAYPOST_"
 _NOT_A_KEY = "WAYPOST_CONFIG"
-_SECRETS = frozenset(
+SECRETS = frozenset(
     {
         "secret",
         "old_secret",
@@ -94,8 +94,8 @@ def load(path: Path | None, environment: Mapping[str, str] = os.environ) -> Conf
 
 def find_ignored_variables(environment: Mapping[str, str] = os.environ) -> list[str]:
     """Variables that look like ours and override no key: WAYPOST_TRACKING_OPENS, with one underscore."""
-    names = sorted(name for name in environment if name.startswith(_PREFIX) and "__" not in name)
-    tables = tuple(f"{_PREFIX}{table.upper()}_" for table in Config.model_fields)
+    names = sorted(name for name in environment if name.startswith(PREFIX) and "__" not in name)
+    tables = tuple(f"{PREFIX}{table.upper()}_" for table in Config.model_fields)
     return [name for name in names if name != _NOT_A_KEY and name.startswith(tables)]
 
 
@@ -122,7 +122,7 @@ def _last_name(location: list[str]) -> str:
 def _is_secret(key: str, value: str) -> bool:
     if key == "url":
         return bool(urlsplit(value).password)
-    return bool(value) and key in _SECRETS and key != "password_hash"
+    return bool(value) and key in SECRETS and key != "password_hash"
 
 
 def _was_named(detail: Any, named: set[tuple[int | str, ...]]) -> bool:  # Any: pydantic's own shape
@@ -188,9 +188,9 @@ def _apply_environment(tree: Tree, environment: Mapping[str, str]) -> dict[tuple
     """
     variables: dict[tuple[str, ...], str] = {}
     for variable in sorted(environment):
-        if not variable.startswith(_PREFIX) or variable == _NOT_A_KEY or "__" not in variable:
+        if not variable.startswith(PREFIX) or variable == _NOT_A_KEY or "__" not in variable:
             continue
-        table, _, key = variable.removeprefix(_PREFIX).lower().partition("__")
+        table, _, key = variable.removeprefix(PREFIX).lower().partition("__")
         value = _parse_value(environment[variable])
         field = _find_field(table, key)
         if field is None and key.endswith(_FILE_ENDING) and _find_field(table, key.removesuffix(_FILE_ENDING)):
@@ -244,7 +244,7 @@ def _describe_fault(
         message = f"unknown key{_suggest_key(location)}"
     elif detail["type"] == "missing":
         message = "is required"
-    elif "input" in detail and isinstance(detail["input"], str | int | float) and _SECRETS.isdisjoint(location):
+    elif "input" in detail and isinstance(detail["input"], str | int | float) and SECRETS.isdisjoint(location):
         message += f" (not {detail['input']!r})" if detail["type"] != "value_error" or len(location) > 1 else ""
     if variable := from_environment.get(tuple(location)):
         return f"environment: {variable}: {message}"

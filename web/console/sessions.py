@@ -31,7 +31,12 @@ class SessionPages:
         return self._render_page(request, "sessions.html", "sessions", sessions=found, own=request.state.session)
 
     async def end_session(self, request: Request) -> Response:
-        ended = str((await sign_in.read_checked_form(request)).get("session", ""))
+        form = await sign_in.read_checked_form(request)
+        if form.get("do") == "everywhere":
+            await self._store.write(lambda connection: console_sessions.end_sessions(connection, request.state.account))
+            request.session.clear()
+            return RedirectResponse("/login", 303)
+        ended = str(form.get("session", ""))
         has_ended = await self._store.write(lambda connection: console_sessions.end_session(connection, ended))
         if ended == request.state.session:
             request.session.clear()

@@ -30,7 +30,10 @@ from web.api.resources import api_resources
 from web.console import sign_in
 from web.console.mailbox_pages import MailboxPages
 from web.console.pixels import PixelPages
+from web.console.queue_pages import QueuePages
+from web.console.report_pages import ReportPages
 from web.console.sessions import SessionPages
+from web.console.settings_pages import SettingsPages
 from web.console.webhooks import WebhookPages
 
 PAGE_ROWS = 50  # rows of a list
@@ -68,6 +71,9 @@ class Console:
             *MailboxPages(self._config, self._store, self._ring, self.render_page).routes(),
             *sign_in.LoginPages(self._config, self._store, self._ring, self.renderer).routes(),
             *SessionPages(self._store, self.render_page).routes(),
+            *QueuePages(self._config, self._store, self.render_page).routes(),
+            *ReportPages(self._store, self.render_page).routes(),
+            *SettingsPages(self._config, self._store, self.render_page).routes(),
             *WebhookPages(self._config, self._store, self._ring, self.render_page).routes(),
             core.description_route(*resources),
             core.ApiMount(self._config, self._store, *resources),

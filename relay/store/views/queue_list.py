@@ -1,6 +1,7 @@
 """The queue: deliveries that wait, the next due first, and how much waits in all."""
 
-from datetime import datetime
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 import sqlalchemy as sa
@@ -11,6 +12,9 @@ from relay.store.database.tables import Status
 from relay.store.queue import leases
 from relay.store.queue.attempts import AttemptDetail
 from relay.store.views import message_search
+
+MAX_GROUPED = 20_000  # deliveries that are grouped by upstream: the oldest
+AGES = (timedelta(hours=1), timedelta(hours=4), timedelta(days=1))  # what separates young mail from old
 
 
 class QueueFilter(NamedTuple):
@@ -71,6 +75,16 @@ class QueueTotals(NamedTuple):
     oldest_at: datetime | None  # when the oldest message that waits was accepted
 
 
+class UpstreamQueue(NamedTuple):
+    """What waits for an upstream, in deliveries."""
+
+    upstream: str  # of the last attempt; "" where there was none
+    waiting: int
+    by_age: tuple[int, ...]  # younger than each of AGES, and older than all
+    oldest_at: datetime
+    last_text: str  # the last reply or fault of the oldest delivery
+
+
 def list_queue(
     connection: sa.Connection, wanted: QueueFilter, limit: int, now: datetime, after: QueueCursor | None = None
 ) -> QueuePage:
@@ -126,6 +140,44 @@ def queue_totals(connection: sa.Connection, now: datetime) -> QueueTotals:
     row = found.mappings().one()
     counts = {name: row[name] for name in ("waiting", "due", "held", "parked")}
     return QueueTotals(**counts, oldest_at=ids.time_of(row["oldest"]) if row["oldest"] else None)
+
+
+def queue_by_upstream(connection: sa.Connection, now: datetime) -> list[UpstreamQueue]:
+    """What waits, by the upstream of the last attempt, most first."""
+    table, attempt = tables.delivery, tables.attempt
+    last = (
+        sa.select(sa.func.max(attempt.c.id))
+        .where(attempt.c.message == table.c.message, attempt.c.number == table.c.number)
+        .correlate(table)
+        .scalar_subquery()
+    )
+    waiting = (
+        sa.select(table.c.message, last.label("attempt"))
+        .where(table.c.next_attempt_at.is_not(None))
+        .order_by(table.c.message)
+        .limit(MAX_GROUPED)
+        .subquery()
+    )
+    rows = connection.execute(
+        sa.select(waiting.c.message, attempt.c.upstream, attempt.c.text)
+        .outerjoin(attempt, attempt.c.id == waiting.c.attempt)
+        .order_by(waiting.c.message)
+    )
+    groups: dict[str, list[tuple[datetime, str]]] = {}
+    for message, upstream, text in rows:
+        groups.setdefault(upstream or "", []).append((ids.time_of(message), text or ""))
+    found = [
+        UpstreamQueue(upstream, len(group), _count_ages([at for at, _ in group], now), *group[0])
+        for upstream, group in groups.items()
+    ]
+    return sorted(found, key=lambda one: (-one.waiting, one.upstream))
+
+
+def _count_ages(accepted: Sequence[datetime], now: datetime) -> tuple[int, ...]:
+    counts = [0] * (len(AGES) + 1)
+    for at in accepted:
+        counts[sum(now - at >= age for age in AGES)] += 1
+    return tuple(counts)
 
 
 def _conditions(connection: sa.Connection, wanted: QueueFilter) -> list[sa.ColumnElement[bool]]:

@@ -1,0 +1,157 @@
+"""Queue, bounces, links and settings, as an operator's browser uses them.
+
+Always: what came in mail is shown as text; a secret is shown to nobody.
+"""
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+
+from relay.event_type import EventType
+from relay.store import upstream_states
+from relay.store.console import api_keys
+from relay.store.database.tables import Status
+from relay.store.queue.outcomes import AttemptRecord
+from relay.store.upstream_states import ReportedState
+from tests.web.scene import Scene
+
+EVIL = "<script>alert('x')</script>\"'&<b>"
+UPSTREAM_PASSWORD = "a-password-of-the-upstream"  # noqa: S105
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    upstream = {"name": "primary", "address": "127.0.0.1:1", "tls": "off"}
+    upstream |= {"username": "app", "password": UPSTREAM_PASSWORD}
+    with Scene(tmp_path_factory.mktemp("pages"), {"upstream": [upstream]}) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def browser(scene: Scene) -> Iterator[httpx.Client]:
+    with scene.sign_in() as client:
+        yield client
+
+
+def csrf(page: httpx.Response) -> str:
+    found = re.search(r'name="csrf" value="([^"]+)"', page.text)
+    assert found
+    return found[1]
+
+
+def defer(scene: Scene, recipient: str, text: str = "not now", upstream: str = "primary") -> str:
+    later = {"kind": "soft", "category": "greylisted", "next_attempt_at": datetime.now(UTC) + timedelta(hours=1)}
+    attempt = AttemptRecord(upstream, "rcpt", 451, "4.7.1", text, 10)
+    return scene.file(recipient, status=Status.DEFERRED, attempt=attempt, outcome=later)
+
+
+def change(browser: httpx.Client, path: str, **form: str) -> str:
+    token = csrf(browser.get("/settings"))
+    answer = browser.post(path, data={"csrf": token} | form)
+    assert answer.status_code == 303
+    return browser.get(answer.headers["location"]).text
+
+
+def test_the_queue_tells_what_waits_for_which_upstream_and_why(scene: Scene, browser: httpx.Client) -> None:
+    defer(scene, "waits@example.com", f"mailbox busy {EVIL}")
+    down = ReportedState("primary", datetime.now(UTC) - timedelta(minutes=12), "connection refused", 0, 0, 1)
+    scene.write(lambda connection: upstream_states.report_states(connection, "w", [down], datetime.now(UTC)))
+    page = browser.get("/queue")
+    assert page.status_code == 200
+    assert "waits@example.com" in page.text and "mailbox busy" in page.text and EVIL not in page.text
+    assert re.search(r"<b>primary</b>.*?>out</span>.*?12 min ago", page.text, re.DOTALL)
+    assert "No delivery like that waits" in browser.get("/queue?recipient=nobody@example.com").text
+
+
+def test_deliveries_are_retried_held_released_and_dropped_from_the_queue(scene: Scene, browser: httpx.Client) -> None:
+    message = defer(scene, "chosen@example.com")
+    one = f"{message}.0"
+    assert "held: not attempted" in change(browser, "/queue", do="hold", delivery=one)
+    assert scene.delivery(message)["held_at"] is not None
+    assert "chosen@example.com" in browser.get("/queue?state=held").text
+    assert "released" in change(browser, "/queue", do="release", delivery=one)
+    assert scene.delivery(message)["held_at"] is None
+    later = datetime.now(UTC) + timedelta(minutes=30)
+    assert scene.delivery(defer(scene, "other@example.com"))["next_attempt_at"] > later
+    assert "attempted now" in change(browser, "/queue", do="retry", delivery=one)
+    assert scene.delivery(message)["next_attempt_at"] <= datetime.now(UTC)
+    assert "dropped" in change(browser, "/queue", do="drop", delivery=one)
+    assert scene.delivery(message)["status"] == Status.EXPIRED
+    assert "Nothing was changed" in change(browser, "/queue", do="drop", delivery=one)
+    assert "Nothing was chosen" in change(browser, "/queue", do="drop")
+
+
+def test_all_that_waits_is_attempted_at_once(scene: Scene, browser: httpx.Client) -> None:
+    message = defer(scene, "all@example.com")
+    assert "attempted now" in change(browser, "/queue", do="retry-all")
+    assert scene.delivery(message)["next_attempt_at"] <= datetime.now(UTC)
+
+
+@pytest.mark.parametrize("form", [{"do": "explode", "delivery": "0" * 20}, {"do": "drop", "delivery": "no id"}])
+def test_a_forged_action_on_the_queue_changes_nothing(browser: httpx.Client, form: dict[str, str]) -> None:
+    assert browser.post("/queue", data={"csrf": csrf(browser.get("/queue"))} | form).status_code == 400
+    assert browser.post("/queue", data=form).status_code == 403
+
+
+def test_bounces_are_listed_by_reason_with_advice_and_the_literal_reply(scene: Scene, browser: httpx.Client) -> None:
+    reply = AttemptRecord("primary", "rcpt", 550, "5.1.1", f"no such user {EVIL}", 10)
+    hard = {"kind": "hard", "category": "user_unknown"}
+    message = scene.file("gone@big.example", status=Status.BOUNCED, attempt=reply, outcome=hard)
+    page = browser.get("/bounces").text
+    assert "User unknown" in page and "take the address off your lists" in page
+    assert "big.example" in page and "no such user" in page and EVIL not in page
+    assert f'href="/messages/{message}"' in page
+    assert "no such user" in browser.get("/bounces?stream=news").text
+    assert "Nothing bounced" in browser.get("/bounces?stream=nosuch&span=1d").text
+
+
+def test_links_are_listed_by_the_clicks_of_people(scene: Scene, browser: httpx.Client) -> None:
+    message = scene.file("clicks@example.com")
+    for url, verdict in (("https://a.example/x", "human"), ("https://b.example/", "machine")):
+        scene.hit(message, EventType.CLICKED, verdict, url=url, link=1)
+    scene.hit(message, EventType.CLICKED, "human", url=f"https://c.example/{EVIL}", link=1)
+    page = browser.get("/links").text
+    assert page.index("https://a.example/x") < page.index("https://b.example/")
+    assert EVIL not in page
+    assert "No clicks" in browser.get("/links?tag=nosuch").text
+
+
+def test_settings_say_what_is_configured_from_where_and_no_secret(scene: Scene, browser: httpx.Client) -> None:
+    page = browser.get("/settings").text
+    assert UPSTREAM_PASSWORD not in page and "set, not shown" in page
+    rows = dict(re.findall(r"<dt>(\w+)</dt><dd>([^<]*) <small>\w+</small>", page))
+    assert rows["address"].strip() == "127.0.0.1:1"
+    assert re.search(r"<dt>expire_after</dt><dd>5d <small>default</small>", page)
+
+
+def test_a_key_is_made_shown_once_and_revoked(scene: Scene, browser: httpx.Client) -> None:
+    token = csrf(browser.get("/settings"))
+    made = browser.post("/settings/keys", data={"csrf": token, "name": "ci", "scopes": "read", "lifetime": "30d"})
+    assert made.status_code == 201
+    found = re.search(r"wp_[\w-]+", made.text)
+    assert found
+    key = found[0]
+    assert key not in browser.get("/settings").text
+    headers = {"authorization": f"Bearer {key}"}
+    assert httpx.get(f"{scene.console}/api/v1/messages", headers=headers).status_code == 200
+    grant = scene.read(lambda connection: api_keys.find_key(connection, key))
+    assert grant and grant.scopes == {"read"} and grant.expires_at
+    assert "already" in change(browser, "/settings/keys", name="ci", lifetime="")
+    assert "revoked" in change(browser, "/settings/keys/revoke", name="ci")
+    assert httpx.get(f"{scene.console}/api/v1/messages", headers=headers).status_code == 401
+
+
+def test_signing_out_everywhere_ends_every_browser_of_the_account(tmp_path: Path) -> None:
+    with Scene(tmp_path) as own, own.sign_in() as one, own.sign_in() as other:
+        token = csrf(one.get("/sessions"))
+        assert one.post("/sessions", data={"csrf": token, "do": "everywhere"}).headers["location"] == "/login"
+        assert one.get("/").status_code == other.get("/").status_code == 303
+
+
+def test_nobody_removes_the_account_that_they_use(browser: httpx.Client) -> None:
+    assert "cannot remove" in change(browser, "/settings/accounts/remove", name="ann")
+    assert "gone already" in change(browser, "/settings/accounts/remove", name="nobody")
