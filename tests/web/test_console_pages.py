@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -20,14 +21,15 @@ from relay.store.upstream_states import ReportedState
 from tests.web.scene import Scene
 
 EVIL = "<script>alert('x')</script>\"'&<b>"
-UPSTREAM_PASSWORD = "a-password-of-the-upstream"  # noqa: S105
+UPSTREAM_PASSWORD = "a-password-of-the-upstream"
 
 
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
-    upstream = {"name": "primary", "address": "127.0.0.1:1", "tls": "off"}
-    upstream |= {"username": "app", "password": UPSTREAM_PASSWORD}
-    with Scene(tmp_path_factory.mktemp("pages"), {"upstream": [upstream]}) as running:
+    given: dict[str, Any] = {"name": "primary", "address": "127.0.0.1:1", "tls": "off"}  # Any: as TOML has it
+    given |= {"username": "app", "password": UPSTREAM_PASSWORD}
+    tables: dict[str, Any] = {"upstream": [given]}
+    with Scene(tmp_path_factory.mktemp("pages"), tables) as running:
         yield running
 
 

@@ -215,6 +215,23 @@ def list_suppressions(
     return connection.execute(listed).mappings().all()
 
 
+def list_of_addresses(connection: sa.Connection, mailboxes: Sequence[str]) -> dict[str, list[sa.RowMapping]]:
+    """All entries of these addresses, by the address as it is named here; the newest first. One query for 500."""
+    table, policy = tables.suppression, identities.policy_for(connection)
+    by_name: dict[str, list[str]] = {}
+    for mailbox in mailboxes:
+        for name in policy.possible_names(mailbox):
+            by_name.setdefault(name, []).append(mailbox)
+    names = sorted(by_name)
+    found: dict[str, list[sa.RowMapping]] = {}
+    for at in range(0, len(names), _CHUNK):
+        wanted = sa.select(table).where(table.c.address.in_(names[at : at + _CHUNK])).order_by(table.c.id.desc())
+        for row in connection.execute(wanted).mappings():
+            for mailbox in by_name[row["address"]]:
+                found.setdefault(mailbox, []).append(row)
+    return found
+
+
 def list_entries(
     connection: sa.Connection, now: datetime, after: int, limit: int
 ) -> tuple[list[SuppressionEntry], int]:

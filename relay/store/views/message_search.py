@@ -96,6 +96,13 @@ def matches_recipient(connection: sa.Connection, mailbox: str) -> Condition:
     return tables.lower_recipient.in_(map(sa.func.lower, sorted(names)))
 
 
+def recipient_condition(connection: sa.Connection, text: str) -> Condition:
+    """True for deliveries to that address, or to one with that text in it."""
+    if is_address(text):
+        return matches_recipient(connection, text)
+    return tables.delivery.c.recipient.icontains(text, autoescape=True)
+
+
 def is_address(text: str) -> bool:
     """True for a whole address; else it is a part of one. A pseudonym is whole too."""
     local, at, domain = text.partition("@")
@@ -137,7 +144,7 @@ def _parts(connection: sa.Connection, search: MessageSearch) -> list[_Part]:
         parts.append(_Part(condition, (message.c.id, condition)))
     status = _status_conditions(search)
     for recipient in search.recipients:
-        condition = sa.and_(_recipient_condition(connection, recipient), *status)
+        condition = sa.and_(recipient_condition(connection, recipient), *status)
         lead = (delivery.c.message, condition) if is_address(recipient) else None
         parts.append(_Part(_any_delivery(condition), lead))
     for name, value in (
@@ -170,12 +177,6 @@ def _status_conditions(search: MessageSearch) -> list[Condition]:
     elif all(status.is_open for status in search.statuses):
         conditions.append(delivery.c.next_attempt_at.is_not(None))
     return conditions
-
-
-def _recipient_condition(connection: sa.Connection, text: str) -> Condition:
-    if is_address(text):
-        return matches_recipient(connection, text)
-    return tables.delivery.c.recipient.icontains(text, autoescape=True)
 
 
 def _has_message_id(texts: Sequence[str]) -> Condition:

@@ -1,0 +1,174 @@
+"""Messages: a list with one search box, its export, one message with everything that is known, and what can be done.
+
+In: a session that the gate let through.  Out: pages; CSV and JSON with a row or an object for each that a search finds.
+"""
+
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from typing import NamedTuple
+from urllib.parse import urlencode
+
+from starlette.datastructures import QueryParams
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response, StreamingResponse
+from starlette.routing import BaseRoute, Route
+
+from relay.config.schema import Config
+from relay.store.database.tables import Status
+from relay.store.queue import resend
+from relay.store.recipients import suppressions
+from relay.store.store import Store
+from relay.store.views import message_detail, message_list, recipient_fates, search_query
+from relay.store.views.search_query import MessageSearch
+from web.console import delivery_states, message_export, queue_pages, sign_in
+
+_PAGE_ROWS = 50
+_FILTERS = ("q", "status", "stream", "from", "to")
+
+
+class _AskedSearch(NamedTuple):
+    search: MessageSearch
+    fault: str  # why the box could not be read; then its text is looked for as it stands
+    kept: dict[str, str]  # the filters that are set, for addresses of other pages
+
+
+class MessagePages:
+    """The routes under `/messages`."""
+
+    def __init__(self, config: Config, store: Store, page: Callable[..., Response]) -> None:
+        self._store = store
+        self._render_page = page
+
+    def routes(self) -> list[BaseRoute]:
+        return [
+            Route("/messages", self.list_messages),
+            Route("/messages.csv", self.export_csv),
+            Route("/messages.json", self.export_json),
+            Route("/messages/{message}", self.show_message),
+            Route("/messages/{message}", self.change_message, methods=["POST"]),
+        ]
+
+    async def list_messages(self, request: Request) -> Response:
+        asked = _read_search(request.query_params)
+        before = request.query_params.get("before", "")
+        found, fates, streams = await self._store.read(
+            lambda connection: (
+                page := message_list.list_messages(connection, _PAGE_ROWS, asked.search, before),
+                recipient_fates.find_fates(connection, [line.id for line in page.items], asked.search),
+                message_list.list_streams(connection),
+            )
+        )
+        return self._render_page(
+            request,
+            "messages.html",
+            "messages",
+            lines=found.items,
+            fates=fates,
+            asked={name: asked.kept.get(name, "") for name in _FILTERS},
+            fault=asked.fault,
+            streams=streams,
+            is_filtered=bool(asked.kept),
+            is_later_page=bool(before),
+            newest=_url("/messages", asked.kept),
+            older=_url("/messages", asked.kept | {"before": found.next}) if found.next else "",
+            csv_url=_url("/messages.csv", asked.kept),
+            json_url=_url("/messages.json", asked.kept),
+        )
+
+    async def export_csv(self, request: Request) -> Response:
+        rows = message_export.csv_lines(self._store, _read_search(request.query_params).search)
+        return StreamingResponse(rows, media_type="text/csv; charset=utf-8", headers=_download("messages.csv"))
+
+    async def export_json(self, request: Request) -> Response:
+        rows = message_export.json_lines(self._store, _read_search(request.query_params).search)
+        return StreamingResponse(rows, media_type="application/json", headers=_download("messages.json"))
+
+    async def show_message(self, request: Request) -> Response:
+        wanted = request.path_params["message"]
+        found = await self._store.read(lambda connection: message_detail.read_message(connection, wanted))
+        if found is None:
+            raise HTTPException(404)
+        recipients = [one.recipient for one in found.deliveries if one.recipient]
+        entries = await self._store.read(lambda connection: suppressions.list_of_addresses(connection, recipients))
+        now = datetime.now(UTC)
+        return self._render_page(
+            request,
+            "message.html",
+            "messages",
+            detail=found,
+            states={one.number: delivery_states.describe_state(one) for one in found.deliveries},
+            entries={
+                who: [one for one in rows if _holds(one.scope, one.stream, one.expires_at, found.stream, now)]
+                for who, rows in entries.items()
+            },
+            is_waiting=any(one.next_attempt_at for one in found.deliveries),
+        )
+
+    async def change_message(self, request: Request) -> Response:
+        form, message = await sign_in.read_checked_form(request), request.path_params["message"]
+        action, delivery = str(form.get("do", "")), str(form.get("delivery", "")) or message
+        there = f"/messages/{message}"
+        if action != "resend":
+            request.session["notice"] = await queue_pages.apply_action(self._store, action, [delivery])
+            return RedirectResponse(there, 303)
+        recipients = [str(form["recipient"])] if form.get("recipient") else []
+        by, now = request.state.account, datetime.now(UTC)
+        try:
+            made = await self._store.write(
+                lambda connection: resend.resend_message(connection, message, now, by, recipients)
+            )
+        except resend.CannotResendError as error:
+            request.session["notice"] = f"Nothing was sent: {error}."
+            return RedirectResponse(there, 303)
+        if made is None:
+            raise HTTPException(404)
+        who = made.recipients[0] if len(made.recipients) == 1 else f"{len(made.recipients):,} recipients"
+        request.session["notice"] = f"It is sent again to {who}, as this new message."
+        return RedirectResponse(f"/messages/{made.message}", 303)
+
+
+def _holds(scope: str, stream: str, expires_at: datetime | None, of_message: str, now: datetime) -> bool:
+    """True for an entry that keeps mail of the message's stream from the address now."""
+    return (scope == suppressions.ALL or stream == of_message) and (expires_at is None or expires_at > now)
+
+
+def _read_search(given: QueryParams) -> _AskedSearch:
+    """What box and filters ask for; a box that cannot be read is looked for as it stands."""
+    kept = {name: given[name].strip() for name in _FILTERS if given.get(name, "").strip()}
+    status, text, fault = kept.get("status", ""), kept.get("q", ""), ""
+    if status not in set(Status):
+        kept.pop("status", None)
+        status = ""
+    since, until = _read_day(kept, "from"), _read_day(kept, "to")
+    search = MessageSearch(
+        statuses=(Status(status),) if status else (),
+        streams=(kept["stream"],) if "stream" in kept else (),
+        since=since,
+        until=until + timedelta(days=1) if until else None,
+    )
+    try:
+        box = search_query.parse_search(text, datetime.now(UTC))
+    except search_query.SearchSyntaxError as error:
+        box, fault = MessageSearch(words=(text[: search_query.MAX_TEXT],)), str(error)
+    return _AskedSearch(search.joined_with(box), fault, kept)
+
+
+def _read_day(kept: dict[str, str], name: str) -> datetime | None:
+    """The midnight of a day that is asked for. What is no day is not asked for."""
+    try:
+        day = date.fromisoformat(kept.get(name, ""))
+        if not 1970 <= day.year <= 9998:
+            raise ValueError
+    except ValueError:
+        kept.pop(name, None)
+        return None
+    return datetime(day.year, day.month, day.day, tzinfo=UTC)
+
+
+def _download(name: str) -> dict[str, str]:
+    return {"content-disposition": f'attachment; filename="{name}"', "cache-control": "no-store"}
+
+
+def _url(path: str, values: dict[str, str]) -> str:
+    return f"{path}?{urlencode(values)}" if values else path
