@@ -7,7 +7,7 @@ its own. Metrics have a listener of their own if it is configured. None opens th
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from urllib.parse import urlsplit
 
 import sqlalchemy as sa
@@ -124,7 +124,9 @@ def make_console_app(config: Config, store: Store, ring: tokens.KeyRing) -> Star
         make_error=metrics.refusal_response,
     )
     routes = [Route("/healthz", _answer_healthz), Route(metrics.PATH, metrics_page), *operator.routes()]
-    return _make_app(routes, operator.renderer, guard, hosts, *operator.middleware())
+    return _make_app(
+        routes, operator.renderer, guard, hosts, *operator.middleware(), render_error=operator.render_error
+    )
 
 
 def make_metrics_app(config: Config, store: Store) -> Starlette:
@@ -146,9 +148,12 @@ def _make_app(
     renderer: rendering.TemplateRenderer,
     *middleware: Middleware,
     lifespan: "rendering.Lifespan | None" = None,
+    render_error: Callable[[Request, HTTPException], Response] | None = None,
 ) -> Starlette:
     async def refuse(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
+        if render_error:
+            return render_error(request, error)
         return renderer.render("error.html", error.status_code, error.headers, account="")
 
     guard, *others = middleware

@@ -1,8 +1,8 @@
 """Templates to answers, with the headers that keep them safe.
 
-In: a template's name and its values.  Out: an HTML answer with a content security policy (CSP3) that allows no script,
-no foreign host and no frame around it. The public pages contain their style, which the policy allows by its hash, so
-that one request is enough.
+In: a template's name and its values.  Out: an HTML answer with a content security policy (CSP3) that allows no foreign
+host, no frame around it, and no script but the console's own file. The public pages contain their style, which the
+policy allows by its hash, so that one request is enough.
 """
 
 import base64
@@ -90,7 +90,7 @@ def operator_renderer(shared: Mapping[str, object]) -> TemplateRenderer:
     """The pages that operators see. Only mail is shown in a frame, which has a policy of its own."""
     octets = b"".join(path.read_bytes() for path in sorted(STATIC.iterdir()))
     version = hashlib.sha256(octets).hexdigest()[:12]  # a new style has a new address, so caches may keep it
-    policy = f"{_BASE_POLICY}; style-src 'self'; img-src 'self'; frame-src 'self'"
+    policy = f"{_BASE_POLICY}; script-src 'self'; style-src 'self'; img-src 'self'; frame-src 'self'"
     return TemplateRenderer(policy, {"version": version, "shell": "console.html", **shared})
 
 

@@ -43,6 +43,28 @@ def letter() -> bytes:
     return bytes(mail)
 
 
+def test_an_attachment_is_downloaded_as_a_file_and_never_shown(scene: Scene, browser: httpx.Client) -> None:
+    mail = EmailMessage()
+    mail["Subject"] = "With files"
+    mail.set_content("see the files")
+    evil = '../"a"\r\nx: y\u202e.html'
+    mail.add_attachment(b"%PDF-1.4 of mine", maintype="application", subtype="pdf", filename="bill.pdf")
+    mail.add_attachment(b"<script>x</script>", maintype="text", subtype="html", filename="page.html")
+    message = scene.file(octets=bytes(mail).replace(b"page.html", evil.encode()))
+    page = browser.get(f"/mailbox/{message}/0").text
+    links = re.findall(r'class="attachment" href="([^"]+)"', page)
+    assert len(links) == 2
+    first, second = (browser.get(link) for link in links)
+    assert first.content == b"%PDF-1.4 of mine"
+    assert 'attachment; filename="bill.pdf"' in first.headers["content-disposition"]
+    for answer in (first, second):
+        assert answer.headers["content-type"] == "application/octet-stream"
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["content-security-policy"].startswith("sandbox;")
+        assert "/" not in answer.headers["content-disposition"].split(";")[1] and "x" not in answer.headers
+    assert browser.get(f"/mailbox/{message}/0/part/99").status_code == 404
+
+
 def test_the_frame_s_policy_gives_the_mail_an_origin_of_its_own(scene: Scene, browser: httpx.Client) -> None:
     message = scene.file(octets=letter())
     page = browser.get(f"/mailbox/{message}/0").text

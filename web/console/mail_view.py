@@ -40,8 +40,9 @@ _NEW_TAB = '<base target="_blank">'
 
 
 class Attachment(NamedTuple):
-    """A part that is listed, not shown."""
+    """A part that is listed, not shown. `number`: which of the mail's leaves it is, from 0."""
 
+    number: int
     name: str
     content_type: str
     size_octets: int
@@ -108,7 +109,7 @@ def view_mail(octets: bytes) -> MailView:
     is_cut = False
     pictures: dict[str, LeafPart] = {}
     attachments: list[Attachment] = []
-    for part in mail_parts.walk_leaves(octets):
+    for number, part in enumerate(mail_parts.walk_leaves(octets)):
         if part.content_id and part.type.startswith("image/"):
             pictures[part.content_id] = part
         is_body = not part.is_attached and part.type in ("text/html", "text/plain")
@@ -117,8 +118,13 @@ def view_mail(octets: bytes) -> MailView:
         elif is_body and part.type == "text/plain" and not part.name and not text:
             text, is_cut = part.text(MAX_TEXT), is_cut or len(part.body) > MAX_TEXT
         elif not (part.content_id and html and f"cid:{part.content_id}" in html):
-            attachments.append(Attachment(part.name or part.type, part.type, part.size_octets))
+            attachments.append(Attachment(number, part.name or part.type, part.type, part.size_octets))
     return MailView(mail_parts.read_fields(octets), _inline_pictures(html, pictures), text, attachments, is_cut)
+
+
+def find_part(octets: bytes, number: int) -> LeafPart | None:
+    """That leaf of the mail; None if it has fewer."""
+    return next((part for at, part in enumerate(mail_parts.walk_leaves(octets)) if at == number), None)
 
 
 def frame_policy(own: str = "", *, remote: bool = False) -> str:

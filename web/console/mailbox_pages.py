@@ -4,9 +4,10 @@ In: a message's id and a recipient's number.  Out: its list, its page, its HTML 
 as they were sent and as they came, and each edit between the two.
 """
 
+import mimetypes
 import re
 from collections.abc import Callable
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -22,6 +23,9 @@ from web.console import mail_view
 from web.sent_mail import SentMail, SentMailReader
 
 _PAGE_ROWS = 50
+_MAX_NAME = 150  # characters of a file's name
+_UNSAFE_IN_NAME = re.compile(r'[\x00-\x1f\x7f"\\/:*?<>|\u202a-\u202e\u2066-\u2069]')
+_NOT_ASCII = re.compile(r"[^\x20-\x7e]")
 _VIEWS = ("html", "text", "headers", "source", "changes")
 
 
@@ -40,6 +44,7 @@ class MailboxPages:
             Route("/mailbox", self.list_mail),
             Route(one, self.show_mail),
             Route(f"{one}/html", self.show_html),
+            Route(f"{one}/part/{{part:int}}", self.download_part),
             Route(f"{one}/sent.eml", self.sent),
             Route(f"{one}/received.eml", self.received),
         ]
@@ -102,6 +107,15 @@ class MailboxPages:
         policy = mail_view.frame_policy(own, remote=_asks_for_remote(request))
         return HTMLResponse(html, headers={"content-security-policy": policy, "cache-control": "no-store"})
 
+    async def download_part(self, request: Request) -> Response:
+        found, number = await self._load_mail(request, is_live=False), request.path_params["part"]
+        part = await self._mails.compute(lambda: mail_view.find_part(found.octets, number))
+        if part is None:
+            raise HTTPException(404)
+        octets = await self._mails.compute(lambda: part.octets(len(part.body)))
+        name = part.name or f"part-{number}{mimetypes.guess_extension(part.type) or ''}"
+        return _download(name, octets, "application/octet-stream")  # never as a type that a browser would show
+
     async def sent(self, request: Request) -> Response:
         found = await self._load_mail(request)
         return _mail_download(f"{found.message.id}-{found.delivery.number}-sent.eml", found.octets)
@@ -130,12 +144,19 @@ def _origin(url: str) -> str:
 
 
 def _mail_download(name: str, octets: bytes) -> Response:
+    return _download(name, octets, "message/rfc822")
+
+
+def _download(name: str, octets: bytes, media_type: str) -> Response:
+    # RFC 6266 §4.3: the name in ASCII, and as it is.
+    plain = _UNSAFE_IN_NAME.sub("_", name)[:_MAX_NAME]
+    ascii_name = _NOT_ASCII.sub("_", plain)
     # The policy is for a browser that would show it all the same.
     return Response(
         octets,
-        media_type="message/rfc822",
+        media_type=media_type,
         headers={
-            "content-disposition": f'attachment; filename="{name}"',
+            "content-disposition": f"attachment; filename=\"{ascii_name}\"; filename*=UTF-8''{quote(plain)}",
             "content-security-policy": "sandbox; default-src 'none'",
             "cache-control": "no-store",
         },

@@ -6,6 +6,7 @@ something and lead back to a page that says so.
 
 from datetime import UTC, datetime, time, timedelta
 
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
@@ -32,6 +33,7 @@ from web.console.settings_pages import SettingsPages
 from web.console.suppression_pages import SuppressionPages
 from web.console.webhooks import WebhookPages
 
+_EXPIRING_PATHS = ("/messages/", "/mailbox/")
 _RECENT_MESSAGES = 8
 _OVERVIEW_DAYS = 7
 
@@ -77,15 +79,14 @@ class Console:
 
     def render_page(self, request: Request, template: str, section: str, **values: object) -> Response:
         """A page with the frame around it: who is signed in, where we are, what was just done."""
-        session = request.session
-        values |= {
-            "section": section,
-            "account": request.state.account,
-            "csrf": session["csrf"],
-            "notice": session.pop("notice") if "notice" in session else "",
-            "attention": getattr(request.state, "attention", []),
-        }
-        return self.renderer.render(template, 200, None, **values)
+        return self.renderer.render(template, 200, None, **values, **_frame(request, section))
+
+    def render_error(self, request: Request, error: HTTPException) -> Response:
+        """The page of a status; with the frame around it for who is signed in."""
+        is_inside = hasattr(request.state, "account") and "csrf" in request.session
+        frame = _frame(request, "") if is_inside else {"account": ""}
+        values = frame | {"may_have_expired": request.url.path.startswith(_EXPIRING_PATHS)}
+        return self.renderer.render("error.html", error.status_code, error.headers, **values)
 
     async def show_overview(self, request: Request) -> Response:
         today = datetime.combine(datetime.now(UTC).date(), time(), UTC)
@@ -109,3 +110,14 @@ class Console:
             waiting=waiting,
             lines=recent.items,
         )
+
+
+def _frame(request: Request, section: str) -> dict[str, object]:
+    session = request.session
+    return {
+        "section": section,
+        "account": request.state.account,
+        "csrf": session["csrf"],
+        "notice": session.pop("notice") if "notice" in session else "",
+        "attention": getattr(request.state, "attention", []),
+    }

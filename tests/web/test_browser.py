@@ -1,0 +1,189 @@
+"""The console in a real browser: Chromium, driven by Playwright, on one server with mail of each kind.
+
+Always: nothing on the console of the browser, no page wider than the screen, axe finds nothing.
+"""
+
+import shutil
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from email.message import EmailMessage
+from typing import Any, NamedTuple
+
+import pytest
+
+from relay.event_type import EventType
+from relay.store import upstream_states
+from relay.store.console import accounts, api_keys
+from relay.store.database.tables import Status
+from relay.store.queue.outcomes import AttemptRecord
+from relay.store.recipients import suppressions
+from relay.store.upstream_states import ReportedState
+from tests.web.scene import NAME, PASSWORD, Scene
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="needs Playwright: pip install '.[test]'")
+axe_playwright = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe: pip install '.[test]'")
+
+CHROMIUM = next(
+    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
+)
+EVIL = "<img src=x onerror=\"document.title='owned'\">"
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium")
+BLOCKED = "http://127.0.0.1:9/r.png"  # a picture of the mail that lies elsewhere
+
+
+class Mails(NamedTuple):
+    """Messages that the tests open."""
+
+    opened: str
+    waiting: str
+    suppressed: str
+
+
+def make_mail() -> bytes:
+    mail = EmailMessage()
+    mail["From"], mail["To"], mail["Subject"] = "Shop <shop@example.com>", "ann@example.com", f"Offers {EVIL}"
+    mail.set_content("plain words")
+    mail.add_alternative(
+        '<h1>Offers</h1><p><a href="https://shop.example/a">Read</a></p>' + f'<img src="{BLOCKED}" alt="">',
+        subtype="html",
+    )
+    mail.add_attachment(b"%PDF-1.4", maintype="application", subtype="pdf", filename=f"bill{EVIL}.pdf")
+    return bytes(mail).replace(b"\n", b"\r\n")
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    given: dict[str, Any] = {"upstream": [{"name": "primary", "address": "127.0.0.1:1", "tls": "off"}]}
+    with Scene(tmp_path_factory.mktemp("browser"), given) as running:
+        running.write(lambda connection: accounts.set_password(connection, NAME, PASSWORD, datetime.now(UTC)))
+        yield running
+
+
+@pytest.fixture(scope="module")
+def mails(scene: Scene) -> Mails:
+    now = datetime.now(UTC)
+    opened = scene.file(
+        "ann@example.com", "bob@example.com", octets=make_mail(), subject=f"Offers {EVIL}", tags=["weekly"]
+    )
+    scene.hit(opened, EventType.OPENED, "human", user_agent=EVIL)
+    scene.hit(opened, EventType.CLICKED, "human", url="https://shop.example/a", link=1)
+    reply = AttemptRecord("primary", "rcpt", 550, "5.1.1", f"no such user {EVIL}", 10)
+    hard = {"kind": "hard", "category": "user_unknown", "suppress": True}
+    scene.file("gone@example.com", status=Status.BOUNCED, attempt=reply, outcome=hard)
+    suppressed = scene.file("gone@example.com", status=Status.SUPPRESSED, outcome={"category": "suppressed"})
+    later = {"kind": "soft", "category": "greylisted", "next_attempt_at": now + timedelta(hours=1)}
+    busy = AttemptRecord("primary", "rcpt", 451, "4.7.1", "not now", 10)
+    waiting = scene.file("late@example.com", status=Status.DEFERRED, attempt=busy, outcome=later)
+    down = ReportedState("primary", now - timedelta(minutes=12), "connection refused", 0, 0, 1)
+    scene.write(lambda connection: upstream_states.report_states(connection, "w", [down], now))
+    scene.write(lambda connection: api_keys.create_key(connection, "billing", now, ["read"]))
+    return Mails(opened, waiting, suppressed)
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:  # Any: Playwright may be missing
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def session(chromium: Any, scene: Scene, mails: Mails) -> Any:  # Any: as above
+    """Cookies of somebody who signed in through the form."""
+    context = chromium.new_context(base_url=scene.console)
+    page = context.new_page()
+    page.goto("/messages?q=weekly")
+    page.get_by_label("Name").fill(NAME)
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Sign in").click()
+    assert page.url == f"{scene.console}/messages?q=weekly"
+    state = context.storage_state()
+    context.close()
+    return state
+
+
+@pytest.fixture
+def page(chromium: Any, scene: Scene, session: Any) -> Iterator[Any]:  # Any: as above
+    context = chromium.new_context(base_url=scene.console, storage_state=session)
+    page = context.new_page()
+    said: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    yield page
+    title = page.title()
+    context.close()
+    assert [one for one in said if BLOCKED not in one] == [] and title != "owned"
+
+
+def test_mail_is_searched_and_opened(page: Any, mails: Mails) -> None:
+    page.goto("/")
+    page.keyboard.press("/")
+    page.wait_for_url("**/messages*")
+    page.get_by_role("searchbox").fill("to:ann@example.com")
+    page.keyboard.press("Enter")
+    page.get_by_role("link", name="Offers").first.click()
+    page.wait_for_url(f"**/messages/{mails.opened}")
+    assert page.get_by_role("heading", level=1).inner_text() == f"Offers {EVIL}"
+    page.get_by_role("link", name="View as recipient").click()
+    assert page.frame_locator("iframe.mail").get_by_role("heading", name="Offers").inner_text() == "Offers"
+
+
+def test_the_keys_move_through_a_list_and_explain_themselves(page: Any, mails: Mails) -> None:
+    page.goto("/messages")
+    page.keyboard.press("j")
+    page.keyboard.press("j")
+    page.keyboard.press("k")
+    first = page.locator("table.messages tbody a").first
+    assert first.evaluate("link => link === document.activeElement")
+    page.keyboard.press("?")
+    assert page.get_by_role("dialog").is_visible()
+    page.keyboard.press("Escape")
+    assert not page.get_by_role("dialog").is_visible()
+    page.keyboard.press("/")
+    page.keyboard.type("j/?")  # in a field they are letters
+    assert page.get_by_role("searchbox").input_value() == "j/?"
+
+
+def test_a_suppression_is_undone_from_the_message_that_it_held_back(page: Any, scene: Scene, mails: Mails) -> None:
+    page.goto(f"/messages/{mails.suppressed}")
+    assert "550 5.1.1 no such user" in page.locator(".suppressed-why").inner_text()
+    page.get_by_role("link", name="Allow again").click()
+    page.get_by_role("button", name="Remove it").click()
+    page.wait_for_url(f"**/messages/{mails.suppressed}")
+    assert "may get mail again" in page.get_by_role("status").inner_text()
+    assert not scene.read(lambda connection: suppressions.list_suppressions(connection, 1, "gone@example.com"))
+
+
+def test_a_delivery_is_attempted_now_from_the_queue(page: Any, scene: Scene, mails: Mails) -> None:
+    page.goto("/queue")
+    page.get_by_label("Choose the delivery to late@example.com").check()
+    page.get_by_role("button", name="Attempt now").click()
+    assert "attempted now" in page.get_by_role("status").inner_text()
+    assert scene.delivery(mails.waiting)["next_attempt_at"] <= datetime.now(UTC)
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+def test_every_page_fits_and_axe_finds_nothing(
+    chromium: Any, scene: Scene, session: Any, mails: Mails, width: int, scheme: str
+) -> None:
+    context = chromium.new_context(
+        base_url=scene.console, storage_state=session, viewport={"width": width, "height": 900}, color_scheme=scheme
+    )
+    page = context.new_page()
+    said: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
+    axe = axe_playwright.Axe()
+    one = f"/mailbox/{mails.opened}/0"
+    paths = ["/", "/messages", f"/messages/{mails.opened}", f"/messages/{mails.suppressed}", "/queue", "/bounces"]
+    paths += ["/links", "/suppressions", "/mailbox", one, f"{one}?view=changes", "/pixels", "/webhooks", "/settings"]
+    paths += ["/sessions", "/no/such/page"]
+    for path in paths:
+        page.goto(path)
+        overflow = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        assert overflow <= 0, path
+        found = axe.run(page, options={"iframes": False})
+        assert found.violations_count == 0, f"{path}: {found.generate_report()}"
+    context.close()
+    assert any(BLOCKED in one for one in said)  # nothing of the mail is fetched from elsewhere
+    assert [one for one in said if BLOCKED not in one and "404" not in one] == []  # that of the last page
