@@ -28,6 +28,7 @@ _UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604
 _MAX_S = 100 * 365 * 86400.0  # any date that is that far away can still be computed
 _SIZE = re.compile(r"(\d+)\s*([KMG]i?)?B?", re.IGNORECASE)
 _UNIT_OCTETS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+_URL_HOST = re.compile(r"[a-z0-9_.:-]+", re.IGNORECASE)  # a name, or an address without its brackets
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _MIN_RSA_BITS = 1024  # RFC 8301 §3.2
 _NOT_PRIVATE = {"PUBLIC KEY-----": "public key", "CERTIFICATE-----": "certificate"}
@@ -107,7 +108,8 @@ def read_webhook_url(value: object) -> str:
     text = str(value).strip()
     try:
         parts = urlsplit(text)
-        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+        valid = parts.scheme in ("http", "https") and bool(_URL_HOST.fullmatch(parts.hostname or ""))
+        valid = valid and (parts.port or 1) > 0
     except ValueError:
         valid = False
     if not valid or not re.fullmatch(r"[!-~]+", text) or parts.fragment:

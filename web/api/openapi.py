@@ -32,6 +32,16 @@ _PATH_SCHEMAS: dict[str, Json] = {
     },
 }
 _ANY_TEXT = {"type": "string", "minLength": 1}
+_ABOUT = """\
+What became of mail, and what to do about it.
+
+Send `Authorization: Bearer KEY`; `waypost api-key create NAME` makes a key. Times are ISO 8601 in UTC.
+
+A list is `{"items": […], "next": CURSOR}`: pass `next` as `cursor` to go on. \
+An error is `{"error": {"code", "message"}}`.
+
+A write with an `Idempotency-Key` is done once: the same request again gets the same answer, for a day.
+"""
 
 
 class EndpointDoc(NamedTuple):
@@ -139,7 +149,7 @@ def openapi_document(resources: Iterable[Iterable[BaseRoute]], path: str, versio
     error = {"schema": schemas.reference(ErrorAnswer, "serialization")}
     return {
         "openapi": "3.1.0",
-        "info": {"title": "Waypost", "version": version},
+        "info": {"title": "Waypost", "version": version, "description": _ABOUT},
         "servers": [{"url": path}],
         "security": [{"key": []}],
         "paths": dict(sorted(paths.items())),

@@ -48,15 +48,15 @@ Text = Annotated[str, Field(max_length=_MAX_TEXT)]  # "": it is not looked for
 Stream = Annotated[str, Field(max_length=_MAX_TEXT), AfterValidator(values.read_stream)]  # "": as above
 
 
-def cursor_type(pattern: str) -> Any:  # Any: an annotated str, which no type checker could follow
+def cursor_type(pattern: re.Pattern[str]) -> Any:  # Any: an annotated str, which no type checker could follow
     """The type of a cursor of that form; "" is the beginning."""
 
     def check(text: str) -> str:
-        if text and not re.fullmatch(pattern, text, re.ASCII):
+        if text and not pattern.fullmatch(text):
             raise ValueError("must be the `next` of the page before")
         return text
 
-    schema = {"type": "string", "pattern": f"^({pattern})?$", "description": "the `next` of the page before"}
+    schema = {"type": "string", "pattern": f"^({pattern.pattern})?$", "description": "the `next` of the page before"}
     return Annotated[str, AfterValidator(check), WithJsonSchema(schema)]
 
 
@@ -64,8 +64,8 @@ if TYPE_CHECKING:
     IdCursor = str
     NumberCursor = str
 else:
-    IdCursor = cursor_type("[0-9a-v]{20}")
-    NumberCursor = cursor_type("[0-9]{1,9}")
+    IdCursor = cursor_type(re.compile(r"[0-9a-v]{20}"))
+    NumberCursor = cursor_type(re.compile(r"[0-9]{1,9}"))
 Count = Annotated[
     int,
     BeforeValidator(_read_count),

@@ -3,6 +3,7 @@
 In: requests behind the API's gate.  Out: JSON, in the form of `web.api.answers`.
 """
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
@@ -29,7 +30,7 @@ from web.api.schemas import DroppedAnswer, QueueActionAnswer, QueueList
 if TYPE_CHECKING:
     QueueCursorText = str
 else:
-    QueueCursorText = cursor_type("[0-9]{1,18}[.][0-9a-v]{20}[.][0-9]{1,9}")
+    QueueCursorText = cursor_type(re.compile(r"[0-9]{1,18}[.][0-9a-v]{20}[.][0-9]{1,9}"))
 
 
 class QueueParameters(PageParameters):

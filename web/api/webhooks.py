@@ -41,8 +41,7 @@ _RESOLVE_TIMEOUT_S = 2.0
 # What the configuration checks with all others; the description says no more than that.
 _URL_SCHEMA = {
     "type": "string",
-    "format": "uri",
-    "pattern": r"^https?://[a-z0-9]{1,20}([.][a-z]{2,10}){1,3}(/[A-Za-z0-9/_.-]{0,100})?$",
+    "pattern": r'^https?://[a-z0-9]{1,20}([.][a-z]{2,10}){1,3}(:[1-9][0-9]{0,3})?(/[!-"$-~]{0,1000})?$',
     "examples": ["https://app.example.com/hooks/mail"],
 }
 WebhookUrlText = Annotated[str, WithJsonSchema(_URL_SCHEMA)]
@@ -176,7 +175,7 @@ class WebhookApi:
                 lambda connection: endpoints.replay_event(connection, _webhook_id(request), event, now)
             )
             if not known:
-                raise ApiError(404, "not_found", f"there is no event {event}")
+                raise ApiError(409, "conflict", f"there is no event {event}")
             return json_response({"replayed": 1}, 202)
         since = values.read_duration(again.since)
         return json_response(

@@ -106,7 +106,8 @@ def recipient_condition(connection: sa.Connection, text: str) -> Condition:
 def is_address(text: str) -> bool:
     """True for a whole address; else it is a part of one. A pseudonym is whole too."""
     local, at, domain = text.partition("@")
-    return bool(local and at and "." in domain.strip(".")) or identities.is_pseudonym(text)
+    is_domain = "." in domain.strip(".") or domain.lower() == "localhost"
+    return bool(local and at and is_domain) or identities.is_pseudonym(text)
 
 
 def _time_span(message: sa.ColumnElement[str], search: MessageSearch) -> list[Condition]:
