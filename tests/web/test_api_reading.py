@@ -186,6 +186,32 @@ def test_links_are_counted_by_url(scene: Scene, api: ApiClient) -> None:
     assert [link["url"][-1] for link in api.items("/links", message=one)] == ["a"]
 
 
+def test_bounces_are_counted_by_domain_and_category(scene: Scene, api: ApiClient) -> None:
+    full = AttemptRecord("primary", "rcpt", 552, "5.2.2", "mailbox full", 12)
+    for who, attempt, category in (
+        ("1@north.example", REFUSED, "user_unknown"),
+        ("2@north.example", REFUSED, "user_unknown"),
+        ("3@north.example", full, "mailbox_full"),
+        ("4@south.example", REFUSED, "user_unknown"),
+    ):
+        outcome = {"category": category}
+        last = scene.file(who, status=Status.BOUNCED, attempt=attempt, outcome=outcome, stream="compass")
+    scene.file("5@south.example", stream="compass")
+    here = ("north.example", "south.example")
+    for query in ({}, {"stream": "compass"}):
+        items = [one for one in api.pages("/bounces", limit=1, **query) if one["domain"] in here]
+        assert [(one["domain"], one["category"], one["count"]) for one in items] == [
+            ("north.example", "user_unknown", 2),
+            ("north.example", "mailbox_full", 1),
+            ("south.example", "user_unknown", 1),
+        ]
+        assert items[-1]["sample"]["message"] == last and items[1]["sample"]["text"] == "552 5.2.2 mailbox full"
+    by_domain = {one["domain"]: one for one in api.items("/bounces", by="domain")}
+    assert [(by_domain[name]["count"], by_domain[name]["delivered"]) for name in here] == [(3, 0), (1, 1)]
+    by_category = {one["category"]: one["count"] for one in api.items("/bounces", by="category", stream="compass")}
+    assert by_category == {"user_unknown": 3, "mailbox_full": 1}
+
+
 def test_suppressions_are_found_by_each_filter(scene: Scene, api: ApiClient) -> None:
     now = datetime.now(UTC)
     entries = [

@@ -1,8 +1,10 @@
 """Bounces by receiving domain and category, with the latest reply of each.
 
-The counts are those of the roll-ups: they cost the same however many events there are.
+The counts are those of the roll-ups, and cost the same however many events there are. Roll-ups have no domains by
+stream: where both are asked for, the latest bounces are counted.
 """
 
+from collections import Counter
 from datetime import datetime
 from typing import NamedTuple
 
@@ -14,7 +16,10 @@ from relay.store.views import event_list, statistics
 from relay.store.views.event_list import EventSearch
 
 DOMAIN, CATEGORY = "domain", "category"
+MAX_COUNTED = 20_000  # the latest bounces, where roll-ups do not have the counts
 _MAX_SAMPLES = 2000  # the latest bounces, among which replies are looked for
+
+_Group = tuple[str | None, str | None]  # domain, category
 
 
 class BounceSampleRow(NamedTuple):
@@ -37,35 +42,47 @@ class BounceCount(NamedTuple):
 
 def count_bounces(connection: sa.Connection, selection: statistics.Selection, by: frozenset[str]) -> list[BounceCount]:
     """The groups, most bounces first."""
-    counts: list[tuple[str | None, str | None, int, int | None]] = []
-    if DOMAIN in by:
-        types = (EventType.BOUNCED, EventType.DELIVERED)
-        for domain, totals in statistics.read_groups(connection, selection, statistics.DOMAIN, types).items():
-            if CATEGORY in by:
-                counts += [(domain, category, count, None) for category, count in totals.categories.items()]
-            elif totals.bounced:
-                counts.append((domain, None, totals.bounced, totals.delivered))
+    is_counted = statistics.is_counted(selection, statistics.DOMAIN if DOMAIN in by else None)
+    rows = _latest_bounces(connection, selection, _MAX_SAMPLES if is_counted else MAX_COUNTED)
+    groups = [(_group_of(row, by), BounceSampleRow(row["at"], row["message"], row["detail"])) for row in rows]
+    samples: dict[_Group, BounceSampleRow] = {}
+    for group, sample in groups:
+        samples.setdefault(group, sample)
+    if is_counted:
+        counts = _rolled_up_counts(connection, selection, by)
     else:
-        categories = statistics.read_totals(connection, selection).categories
-        counts = [(None, category, count, None) for category, count in categories.items()]
-    samples = _samples(connection, selection, by)
+        counts = [(group, bounces, None) for group, bounces in Counter(group for group, _ in groups).items()]
     found = [
-        BounceCount(domain, category, count, delivered, samples.get((domain, category)))
-        for domain, category, count, delivered in counts
-        if count
+        BounceCount(*group, bounces, delivered, samples.get(group)) for group, bounces, delivered in counts if bounces
     ]
     return sorted(found, key=lambda one: (-one.bounces, one.domain or "", one.category or ""))
 
 
-def _samples(
+def _rolled_up_counts(
     connection: sa.Connection, selection: statistics.Selection, by: frozenset[str]
-) -> dict[tuple[str | None, str | None], BounceSampleRow]:
+) -> list[tuple[_Group, int, int | None]]:
+    """Each group with its bounces, and by domain alone with what was delivered."""
+    if DOMAIN not in by:
+        categories = statistics.read_totals(connection, selection).categories
+        return [((None, category), bounces, None) for category, bounces in categories.items()]
+    counts: list[tuple[_Group, int, int | None]] = []
+    types = (EventType.BOUNCED, EventType.DELIVERED)
+    for domain, totals in statistics.read_groups(connection, selection, statistics.DOMAIN, types).items():
+        if CATEGORY in by:
+            counts += [((domain, category), bounces, None) for category, bounces in totals.categories.items()]
+        else:
+            counts.append(((domain, None), totals.bounced, totals.delivered))
+    return counts
+
+
+def _latest_bounces(connection: sa.Connection, selection: statistics.Selection, limit: int) -> list[sa.RowMapping]:
     search = EventSearch(
         types=(EventType.BOUNCED,), stream=selection.stream or "", since=selection.start, until=selection.end
     )
-    found: dict[tuple[str | None, str | None], BounceSampleRow] = {}
-    for row in event_list.list_events(connection, search, _MAX_SAMPLES).rows:
-        domain = address.domain(row["recipient"]) if DOMAIN in by else None
-        category = (row["reasons"][0] if row["reasons"] else "") if CATEGORY in by else None
-        found.setdefault((domain, category), BounceSampleRow(row["at"], row["message"], row["detail"]))
-    return found
+    return event_list.list_events(connection, search, limit).rows
+
+
+def _group_of(row: sa.RowMapping, by: frozenset[str]) -> _Group:
+    domain = address.domain(row["recipient"]) if DOMAIN in by else None
+    category = (row["reasons"][0] if row["reasons"] else "") if CATEGORY in by else None
+    return domain, category
