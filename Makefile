@@ -48,9 +48,12 @@ coverage: .venv/.test
 	$(BIN)/coverage run -m pytest -n $$((2 * $$(nproc))) $(TESTS); status=$$?; \
 	  $(BIN)/coverage combine --quiet && $(BIN)/coverage report && exit $$status
 
-# Against Postfix, Express with sqlite3, and pytracking, on loopback. Postfix starts as root only.
+# Against Postfix, Express with sqlite3, and pytracking, on loopback. Installs what is missing; Postfix starts as root only.
+PEERS = postfix wrk npm gcc
 bench: .venv/.bench
-	@for tool in postfix wrk npm cc; do command -v $$tool >/dev/null || { echo "No $$tool here: apt-get install postfix wrk npm gcc"; exit 1; }; done
+	@missing=; for tool in $(PEERS); do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
+	  [ -z "$$missing" ] || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; } \
+	  || { echo "Needed:$$missing"; exit 1; }
 	$(BIN)/python -m benchmarks.mail
 	$(BIN)/python -m benchmarks.hits
 	$(BIN)/python benchmarks/rewrite.py

@@ -20,6 +20,7 @@ from relay import redaction
 _log = logging.getLogger("waypost")
 _AGAIN_AFTER_S = 60.0  # a failure in each round of a loop is not logged each time
 _VALUES = re.compile(r"^(DETAIL|CONTEXT|LINE \d+):.*\n?", re.MULTILINE)  # PostgreSQL quotes rows in these
+_PLAIN = re.compile(r"[!#-<>-~]++")  # printable ASCII but for space, quote and =: nearly every value
 _written_at: dict[object, float] = {}
 _common: ContextVar[dict[str, object]] = ContextVar("_common", default={})  # noqa: B039  replaced, never changed
 Style = Literal["text", "json"]
@@ -135,6 +136,8 @@ def is_first_within_minute(key: object) -> bool:
 
 def _quote_value(value: object) -> str:
     text = str(value)
+    if _PLAIN.fullmatch(text):
+        return text
     if text and text.isprintable() and not any(character in text for character in ' "='):
         return text
     return '"' + text.encode("unicode_escape").decode("ascii").replace('"', '\\"') + '"'
