@@ -4,6 +4,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
+# Tests start the program hundreds of times: without its compiled modules each start compiles all of them.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: run demo test later check coverage faults fuzz bench corpora bounces lock clean site audit
 
 run: .venv/.run
