@@ -184,4 +184,13 @@ if __name__ == "__main__":
         setattr(there, function, _fail)
     signal.signal(signal.SIGUSR1, hang)
     sys.argv = ["waypost", *given]
-    sys.exit(main.main(given))
+    try:
+        status = main.main(given)
+    except SystemExit as end:
+        status = end.code
+    # What Python does at an exit, but for the taking apart of all modules, which takes 0.2 s.
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status if isinstance(status, int) else 0 if status is None else 1)

@@ -82,6 +82,7 @@ class QueueWorker:
     async def run(self) -> None:
         """Works until `drain`."""
         while not self._is_stopping:
+            self._wake_event.clear()  # before the look: what is due after it wakes this again
             try:
                 await self._check_clock_step()
                 leased = await self._lease_undecided()
@@ -97,7 +98,6 @@ class QueueWorker:
             if self._dispatcher.is_down:
                 await asyncio.sleep(_POLL_S)
             elif not leased:
-                self._wake_event.clear()
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._wake_event.wait(), _POLL_S)
         self._has_ended.set()
