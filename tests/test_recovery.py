@@ -163,9 +163,13 @@ def test_an_operators_look_waits_for_nobody_who_writes(relay: Waypost) -> None:
         relay.cli("stats")
 
 
-def test_mail_is_nobody_elses_to_read(relay: Waypost) -> None:
-    for path in (relay.folder / "data").rglob("*"):
-        assert path.stat().st_mode & 0o077 == 0, path
+def test_mail_is_nobody_elses_to_read(tmp_path: Path) -> None:
+    relay = Waypost(tmp_path)
+    relay.is_first_start = True
+    with relay:
+        assert relay.send(html_mail(), "first@example.com").startswith("250")
+        names = [path.name for path in (tmp_path / "data").rglob("*") if path.stat().st_mode & 0o077 == 0]
+        assert "waypost.db" in names and len(names) == len(list((tmp_path / "data").rglob("*")))
 
 
 def test_secrets_are_not_shown_in_faults(tmp_path: Path) -> None:

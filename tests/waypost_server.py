@@ -77,6 +77,7 @@ class Waypost:
         text = self.config.read_text()
         place = f'[tracking]\npublic_url = "{self.tracking}"\nlisten = "127.0.0.1:{tracking}"\n'
         self.config.write_text(text.replace("[tracking]\n", place))
+        self.is_first_start = False  # True: on a machine that has nothing of ours, as users start it first
         self.mistakes: list[str] = []  # functions of the program, as module:function, that fail each time
         self.process: Process | None = None
         self.ready = ""
@@ -99,10 +100,15 @@ class Waypost:
     def _copy_schema(self) -> None:
         """Puts an empty database there, as a first start makes it: that took half of a start's processor time."""
         data = self.folder / "data"
-        if data.exists() or any(key in self.config.read_text() for key in ("[database]", "user =", "user=")):
+        if (
+            self.is_first_start
+            or data.exists()
+            or any(key in self.config.read_text() for key in ("[database]", "user =", "user="))
+        ):
             return
         data.mkdir(mode=0o700)
         shutil.copyfile(_empty_database(), data / DATABASE_FILE)
+        (data / DATABASE_FILE).chmod(0o600)
 
     def stop(self, timeout_s: float = 30) -> int:
         """SIGTERM; the exit status."""
