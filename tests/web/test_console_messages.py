@@ -62,6 +62,8 @@ def test_the_box_has_operators_and_says_what_it_cannot_read(scene: Scene, browse
     scene.file("op@example.com", subject="With a tag", tags=["welcome"])
     assert "With a tag" in browser.get("/messages?q=tag:welcome").text
     assert "With a tag" not in browser.get("/messages?q=tag:other").text
+    link = re.search(r'class="tag" href="([^"]+)">welcome<', browser.get("/messages?q=subject:tag").text)
+    assert link and "With a tag" in browser.get(link[1].replace("&amp;", "&")).text
     fault = browser.get("/messages?q=status:nosuch").text
     assert "there is no status" in fault and "as it stands" in fault
 
