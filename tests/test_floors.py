@@ -3,6 +3,7 @@
 import ast
 import re
 from collections import defaultdict
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,11 @@ FLOORS = {
 FORBIDDEN = {"web": ("relay.edge", "relay.delivery", "relay.node", "relay.cli")}
 
 
+@cache
+def _parse(path: Path) -> ast.Module:
+    return ast.parse(path.read_text("utf-8"))
+
+
 def _module(path: Path) -> str:
     name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
     return name.removesuffix(".__init__")
@@ -39,7 +45,7 @@ def _room(module: str) -> str:
 
 def _imports(path: Path) -> set[str]:
     found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+    for node in ast.walk(_parse(path)):
         if isinstance(node, ast.Import):
             found.update(name.name for name in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -67,7 +73,7 @@ def test_a_module_imports_only_downwards(path: Path) -> None:
 
 @pytest.mark.parametrize("path", [path for path in MODULES if path.name == "__init__.py"], ids=_module)
 def test_every_module_is_on_the_map_of_its_package(path: Path) -> None:
-    text = ast.get_docstring(ast.parse(path.read_text("utf-8"))) or ""
+    text = ast.get_docstring(_parse(path)) or ""
     for other in sorted(path.parent.iterdir()):
         if other.suffix == ".py" and other.stem != "__init__":
             assert f"`{other.stem}`" in text, f"{path} does not say what {other.stem} is"
@@ -84,7 +90,7 @@ def test_the_smtp_client_knows_nothing_of_the_delivery_around_it() -> None:
 def test_no_two_classes_have_one_name() -> None:
     places = defaultdict(list)
     for path in MODULES:
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        for node in ast.walk(_parse(path)):
             if isinstance(node, ast.ClassDef):
                 places[node.name].append(_module(path))
     assert {name: modules for name, modules in places.items() if len(modules) > 1} == {}
@@ -93,9 +99,7 @@ def test_no_two_classes_have_one_name() -> None:
 @pytest.mark.parametrize("path", MODULES, ids=_module)
 def test_a_limit_begins_with_max_or_min(path: Path) -> None:
     names = {
-        node.id
-        for node in ast.walk(ast.parse(path.read_text("utf-8")))
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+        node.id for node in ast.walk(_parse(path)) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
     }
     assert {name for name in names if _LIMIT_WITHOUT_MAX_OR_MIN.match(name)} == set()
 
@@ -104,7 +108,7 @@ def test_a_limit_begins_with_max_or_min(path: Path) -> None:
 def test_a_database_connection_is_called_connection(path: Path) -> None:
     parameters = {
         node.arg
-        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        for node in ast.walk(_parse(path))
         if isinstance(node, ast.arg) and node.annotation and ast.unparse(node.annotation) == "sa.Connection"
     }
     assert parameters <= {"connection"}
