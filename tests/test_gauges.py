@@ -43,8 +43,11 @@ def test_waiting_mail_is_counted_and_its_age_known(opened: Store) -> None:
     )
     delivery = tables.delivery
     write(opened, sa.update(delivery).where(delivery.c.status == Status.DEFERRED).values(attempts=2))
-    parked = delivery.c.recipient == "e@example.com"
-    write(opened, sa.update(delivery).where(parked).values(crashes=leases.MAX_CRASHES, next_attempt_at=None))
+    with opened.connect() as connection:
+        key = connection.execute(
+            sa.select(delivery.c.message, delivery.c.number).where(delivery.c.recipient == "e@example.com")
+        ).one()
+    opened.writer.submit(lambda connection: leases.park_delivery(connection, leases.DeliveryKey(*key))).result(10)
     found = read(opened)
     assert found.queue == {"queued": 1, "deferred": 2, "parked": 1}
     assert found.oldest == early and found.oldest_untried == late

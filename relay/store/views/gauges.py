@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from relay import ids
 from relay.store.database import fact_log, tables, webhook_tables
 from relay.store.database.tables import Status
+from relay.store.queue import leases
 from relay.store.store import Store
 
 _MAX_WAIT_S = 3.0
@@ -32,7 +33,7 @@ class WebhookGauge(NamedTuple):
 class StoreGauges(NamedTuple):
     """What the database holds now."""
 
-    queue: dict[str, int]  # waiting deliveries by status: queued, deferred; and parked
+    queue: dict[str, int]  # waiting deliveries by status: queued, deferred; and those that are parked
     oldest: datetime | None  # when the oldest waiting delivery's message was accepted
     oldest_untried: datetime | None  # the same of those without an attempt; an outage is none
     suppressions: dict[str, int]  # by reason
@@ -43,12 +44,9 @@ def read_gauges(connection: sa.Connection) -> StoreGauges:
     """All of them."""
     delivery = tables.delivery
     waits = delivery.c.next_attempt_at.is_not(None)
-    by_status = sa.select(delivery.c.status, sa.func.count()).where(waits).group_by(delivery.c.status)
-    is_parked = sa.and_(
-        tables.has_crashed,
-        delivery.c.next_attempt_at.is_(None),
-        delivery.c.status.in_([Status.QUEUED, Status.DEFERRED]),
-    )
+    is_parked = sa.and_(waits, tables.has_crashed, delivery.c.crashes >= leases.MAX_CRASHES)
+    moves = sa.and_(waits, delivery.c.crashes < leases.MAX_CRASHES)
+    by_status = sa.select(delivery.c.status, sa.func.count()).where(moves).group_by(delivery.c.status)
     first = sa.select(sa.func.min(delivery.c.message)).where(waits)
     oldest, untried = connection.scalar(first), connection.scalar(first.where(delivery.c.attempts == 0))
     reason = tables.suppression.c.reason
