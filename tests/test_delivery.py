@@ -290,3 +290,16 @@ def test_others_are_served_while_copies_of_many_links_are_made(relay: Waypost) -
         shares.append(waits.longest_s / took_s)
         print(f"{waits.longest_s:.3f} s of {took_s:.3f} s")
     assert min(shares) < 0.3  # of the time that it takes, however fast the machine is
+
+
+def test_a_signed_mail_gets_a_trace_field_and_nothing_that_its_signature_may_forbid(
+    relay: Waypost, upstream: Upstream
+) -> None:
+    """RFC 6376 §5.4.2: `h` may name fields that are not there, and then none may be added."""
+    signature = b"DKIM-Signature: v=1; a=rsa-sha256; d=sender.test; s=x; h=from:date:message-id; bh=YQ==; b=YQ==\r\n"
+    mail = signature + b"From: app@sender.test\r\nSubject: x\r\n\r\nx\r\n"
+    relay.send(mail, "signed-fields@example.com")
+    [arrived] = upstream.to("signed-fields@example.com")
+    above, found, rest = arrived.octets.partition(mail)
+    assert found and not rest and above.startswith(b"Received: ")
+    assert b"Date:" not in above and b"Message-ID:" not in above

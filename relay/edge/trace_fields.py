@@ -18,8 +18,14 @@ _MAX_RECEIVED_OCTETS = 2048  # of a field, in which our name is looked for
 def make_trace_fields(
     head: Head, message: str, hostname: str, client: Client, envelope: Envelope, at: datetime
 ) -> tuple[bytes, ...]:
-    """The fields, each CRLF-ended, in the order in which they go above the message."""
+    """The fields, each CRLF-ended, in the order in which they go above the message.
+
+    A signature may name fields that are not there, so that nobody adds them (RFC 6376 §5.4.2): signed mail gets a
+    Received field only.
+    """
     trace_fields = [_received(message, hostname, client, envelope, at)]
+    if head.fields_named(b"dkim-signature"):
+        return tuple(trace_fields)
     if not head.fields_named(b"message-id"):
         domain = address.domain(envelope.reverse_path)
         domain = domain if domain and domain.isascii() else hostname

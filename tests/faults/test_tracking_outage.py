@@ -17,6 +17,7 @@ from typing import NamedTuple
 import httpx
 import pytest
 
+from relay.store.store import MAX_WAIT_S
 from tests.faults import IS_LONG
 from tests.faults.conftest import Figure
 from tests.upstream import Upstream
@@ -136,5 +137,6 @@ def test_no_redirect_fails_and_no_event_is_lost(
     )
     assert not before.failures and not during.failures
     assert not lost and not doubled
-    assert ms(during.took_s, 50) < 2 * ms(before.took_s, 50) + 5  # 5: what a busy machine adds
+    # None waits for the database, which would take a second each; how fast they are the benchmarks measure.
+    assert ms(during.took_s, 50) < ms(before.took_s, 50) + MAX_WAIT_S * 1000 / 2
     assert not list((relay.folder / "data" / "journal").glob("*.bad"))

@@ -289,6 +289,13 @@ def test_what_cannot_be_read_is_named(api: ApiClient, path: str, query: dict[str
     assert said in api.refusal("GET", path, 400, params=query)
 
 
+@pytest.mark.parametrize("name", ["recipient", "tag", "stream", "q", "message_id"])
+def test_an_empty_filter_is_no_filter_for_everything(api: ApiClient, name: str) -> None:
+    said = f"{name}: is empty; leave it out where nothing is looked for"
+    assert said in api.refusal("GET", "messages", 400, params={name: ""})
+    assert said in api.refusal("DELETE", "messages", 400, params={name: ""})
+
+
 def test_what_is_not_there_is_404_in_the_form_of_errors(api: ApiClient) -> None:
     for path in ("/messages/06h1q588v53rmvhei95g", "/no/such", "/a%0Ab", "/consent/a%0Ab", "", "/"):
         assert api.http.get(path).json()["error"]["code"] == "not_found", path

@@ -37,6 +37,7 @@ class SearchParameters(QueryParameters):
 
     q: str = Field(
         default="",
+        min_length=1,
         max_length=search_query.MAX_TEXT,
         description="words, and operators: " + " ".join(f"{name}:" for name in search_query.OPERATORS),
         examples=["to:ann@example.com status:bounced after:7d"],

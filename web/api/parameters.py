@@ -44,8 +44,10 @@ def _read_seconds(text: object) -> object:
     return values.read_duration(f"{text}s" if text.isdecimal() else text)
 
 
-Text = Annotated[str, Field(max_length=_MAX_TEXT)]  # "": it is not looked for
-Stream = Annotated[str, Field(max_length=_MAX_TEXT), AfterValidator(values.read_stream)]  # "": as above
+# An empty one would find everything, and with DELETE remove it: what a script's unset variable sends.
+Text = Annotated[str, Field(min_length=1, max_length=_MAX_TEXT)]
+Stream = Annotated[str, Field(min_length=1, max_length=_MAX_TEXT), AfterValidator(values.read_stream)]
+AnyStream = Annotated[str, Field(max_length=_MAX_TEXT), AfterValidator(values.read_stream)]  # "": the default one
 
 
 def cursor_type(pattern: re.Pattern[str]) -> Any:  # Any: an annotated str, which no type checker could follow
@@ -157,5 +159,7 @@ def _describe_faults(error: ValidationError, form: type[QueryParameters]) -> str
         if one["type"] == "extra_forbidden":
             known = (field.alias or name for name, field in form.model_fields.items())
             why = f"there is no such parameter here; there are {', '.join(known)}" if form.model_fields else "none here"
+        elif one["type"] == "string_too_short":
+            why = "is empty; leave it out where nothing is looked for"
         faults.append(f"{name[:80]}: {why}")
     return "; ".join(faults)

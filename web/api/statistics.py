@@ -24,7 +24,7 @@ from relay.store.views.json_objects import JsonObject
 from relay.store.views.statistics import CATEGORY, DAY, DOMAIN, HOUR, Selection, Totals
 from web.api.answers import ApiError, json_response
 from web.api.openapi import documented
-from web.api.parameters import NumberCursor, Text, TimeParameters, read_query
+from web.api.parameters import AnyStream, NumberCursor, Text, TimeParameters, read_query
 from web.api.schemas import AnswerObject
 
 _DEFAULT_SPAN = timedelta(days=7)
@@ -38,7 +38,9 @@ class StatisticParameters(TimeParameters):
     by: Literal["hour", "day", "stream", "tag", "domain", "category"] | None = Field(
         default=None, description="one item for each; times are UTC"
     )
-    stream: Text | None = Field(default=None, description="mail of this stream only; `notice` are Waypost's own DSNs")
+    stream: AnyStream | None = Field(
+        default=None, description="mail of this stream only; `notice` are Waypost's own DSNs"
+    )
     tag: Text = ""
     domain: Text = Field(default="", description="mail to this domain only; not together with a stream or a tag")
     format: Literal["json", "csv"] | None = Field(default=None, description="default: as Accept asks, else json")

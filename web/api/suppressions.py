@@ -23,6 +23,7 @@ from web.api.answers import ApiError, RequestBody, json_response, list_response,
 from web.api.openapi import documented
 from web.api.parameters import (
     Address,
+    AnyStream,
     Duration,
     NumberCursor,
     PageParameters,
@@ -54,7 +55,7 @@ class NewSuppression(RequestBody):
     """An address that is to get no mail: of one stream, or none at all."""
 
     address: Address
-    stream: Stream | None = None
+    stream: AnyStream | None = None
     reason: Reason = "manual"
     evidence: str = Field(default="", max_length=_MAX_EVIDENCE, description="why, to read later")
     expires_in: Duration | None = None
@@ -66,13 +67,13 @@ class NewSuppressions(RequestBody):
 
 class RemovalParameters(QueryParameters):
     address: Address
-    stream: Stream | None = Field(default=None, description="the entry of this stream; none: every entry")
+    stream: AnyStream | None = Field(default=None, description="the entry of this stream; none: every entry")
     reason: Reason | None = None
 
 
 class Removal(RequestBody):
     address: Address
-    stream: Stream | None = None
+    stream: AnyStream | None = None
 
 
 class Removals(RequestBody):
