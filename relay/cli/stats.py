@@ -26,7 +26,9 @@ def print_statistics(arguments: argparse.Namespace) -> int:
     with command.open_store(command.load_config(arguments)) as store, store.connect() as connection:
         if arguments.by:
             groups = statistics.read_groups(connection, selection, arguments.by)
-            items = [{arguments.by: group} | _totals_object(totals) for group, totals in groups.items()]
+            # What is accepted has several recipients, so that it is counted under no domain.
+            unknown = {"accepted": None} if arguments.by == "domain" else {}
+            items = [{arguments.by: group} | _totals_object(totals) | unknown for group, totals in groups.items()]
             by = Column(arguments.by.upper(), lambda one: _group_text(one[arguments.by], arguments.by))
             tables.print_list(arguments, items, [by, *_COLUMNS], empty="nothing happened")
             return 0

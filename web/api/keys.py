@@ -75,7 +75,7 @@ class ApiKeyApi:
     async def revoke_key(self, request: Request) -> Response:
         name = request.path_params["name"]
         if not await self._store.write(lambda connection: api_keys.revoke_key(connection, name)):
-            raise HTTPException(404)
+            raise HTTPException(404, "there is no such key")
         return Response(status_code=204)
 
 

@@ -72,7 +72,7 @@ class MessageActionApi:
         except resend.CannotResendError as error:
             raise ApiError(409, "conflict", str(error)) from None
         if made is None:
-            raise HTTPException(404)
+            raise HTTPException(404, "there is no such message")
         location = {"location": f"{PATH}/messages/{made.message}"}
         return json_response({"message": made.message, "recipients": made.recipients}, 202, location)
 
@@ -81,7 +81,7 @@ class MessageActionApi:
         self._check_sandbox()
         wanted = request.path_params["message"]
         if not await self._store.write(partial(retention.delete_messages, messages=[wanted])):
-            raise HTTPException(404)
+            raise HTTPException(404, "there is no such message")
         return Response(status_code=204)
 
     @documented(

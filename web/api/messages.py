@@ -104,7 +104,7 @@ class MessageApi:
         wanted = request.path_params["message"]
         found = await self._store.read(lambda connection: _read_one(connection, wanted))
         if found is None:
-            raise HTTPException(404)
+            raise HTTPException(404, "there is no such message")
         return json_response(json_objects.message_object(found))
 
 

@@ -89,12 +89,12 @@ class PixelApi:
             lambda connection: (pixels.find_pixel(connection, wanted), pixels.list_pixel_log(connection, wanted))
         )
         if seen is None or seen.id != wanted:
-            raise HTTPException(404)
+            raise HTTPException(404, "there is no such pixel")
         return json_response(json_objects.pixel_object(seen, self._public_url, hits))
 
     @documented("Remove a pixel and its log; its address goes on showing a picture", status=204)
     async def remove_pixel(self, request: Request) -> Response:
         wanted = request.path_params["pixel"]
         if not await self._store.write(lambda connection: pixels.remove_pixel(connection, wanted)):
-            raise HTTPException(404)
+            raise HTTPException(404, "there is no such pixel")
         return Response(status_code=204)

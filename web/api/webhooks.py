@@ -185,14 +185,14 @@ class WebhookApi:
     async def _webhook_json(self, webhook: str) -> JsonObject:
         found = await self._store.read(lambda connection: endpoints.list_webhook_status(connection, [webhook]))
         if not found:
-            raise HTTPException(404)
+            raise HTTPException(404, "there is no such webhook")
         return webhook_objects.webhook_object(found[0], self._ring)
 
     async def _write_known(self, work: Callable[[sa.Connection], T]) -> T:
         try:
             return await self._store.write(work)
         except endpoints.UnknownWebhookError:
-            raise HTTPException(404) from None
+            raise HTTPException(404, "there is no such webhook") from None
         except ValueError as error:
             raise ApiError(409, "conflict", str(error)) from None
 
@@ -224,7 +224,7 @@ async def replay_events_since(store: Store, webhook: str, now: datetime, age: ti
         try:
             some, after = await store.write(work)
         except endpoints.UnknownWebhookError:
-            raise HTTPException(404) from None
+            raise HTTPException(404, "there is no such webhook") from None
         count += some
         if not after:
             return count
