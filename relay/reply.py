@@ -65,7 +65,6 @@ class Reply(NamedTuple):
         return " ".join(part for part in (str(self.code), self.status, self.text.replace("\n", " ")) if part)
 
 
-@lru_cache(maxsize=512)
 def parse_reply(code: int, text: str) -> Reply:
     """The reply that an upstream gave, with the enhanced status taken off each line of its text.
 

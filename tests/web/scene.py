@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import re
 import socket
 import tempfile
 import threading
@@ -247,3 +248,10 @@ def is_image(answer: httpx.Response, kind: str) -> bool:
     assert "set-cookie" not in answer.headers
     assert int(answer.headers["content-length"]) == len(GIF if kind == "gif" else PNG)
     return answer.content == (GIF if kind == "gif" else PNG)
+
+
+def csrf(page: httpx.Response) -> str:
+    """The secret of a page's forms."""
+    found = re.search(r'name="csrf" value="([^"]+)"', page.text)
+    assert found
+    return found[1]

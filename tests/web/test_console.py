@@ -18,7 +18,7 @@ from relay.event_type import EventType
 from relay.store.database.tables import Status
 from relay.store.queue import outcomes
 from relay.store.recipients import suppressions
-from tests.web.scene import NAME, PASSWORD, Scene
+from tests.web.scene import NAME, PASSWORD, Scene, csrf
 from web import app
 from web.console import sign_in
 
@@ -29,12 +29,6 @@ EVIL = "<script>alert('x')</script>\"'&<b>"
 def browser(scene: Scene) -> Iterator[httpx.Client]:
     with scene.sign_in() as client:
         yield client
-
-
-def csrf(page: httpx.Response) -> str:
-    found = re.search(r'name="csrf" value="([^"]+)"', page.text)
-    assert found
-    return found[1]
 
 
 def anonymous(scene: Scene) -> httpx.Client:

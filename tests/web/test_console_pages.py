@@ -18,7 +18,7 @@ from relay.store.console import api_keys
 from relay.store.database.tables import Status
 from relay.store.queue.outcomes import AttemptRecord
 from relay.store.upstream_states import ReportedState
-from tests.web.scene import Scene
+from tests.web.scene import Scene, csrf
 
 EVIL = "<script>alert('x')</script>\"'&<b>"
 UPSTREAM_PASSWORD = "a-password-of-the-upstream"
@@ -37,12 +37,6 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
 def browser(scene: Scene) -> Iterator[httpx.Client]:
     with scene.sign_in() as client:
         yield client
-
-
-def csrf(page: httpx.Response) -> str:
-    found = re.search(r'name="csrf" value="([^"]+)"', page.text)
-    assert found
-    return found[1]
 
 
 def defer(scene: Scene, recipient: str, text: str = "not now", upstream: str = "primary") -> str:

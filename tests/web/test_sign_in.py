@@ -17,7 +17,7 @@ from argon2 import PasswordHasher
 from relay.store.console import accounts, console_sessions
 from relay.store.database import console_tables, engine
 from tests.waypost_server import Waypost
-from tests.web.scene import NAME, PASSWORD, Scene
+from tests.web.scene import NAME, PASSWORD, Scene, csrf
 from web.api import authorization
 from web.console import cookies, sign_in_limits
 
@@ -49,12 +49,6 @@ def try_password(
     """A sign-in through a proxy on this machine."""
     with httpx.Client(base_url=scene.console, timeout=60, cookies=jar) as client:
         return client.post("/login", data={"name": name, "password": password}, headers={"x-forwarded-for": ip})
-
-
-def csrf(page: httpx.Response) -> str:
-    found = re.search(r'name="csrf" value="([^"]+)"', page.text)
-    assert found
-    return found[1]
 
 
 def guess_until_stopped(scene: Scene, ip: str, jar: httpx.Cookies | None = None) -> httpx.Response:
