@@ -25,9 +25,10 @@ from relay.attribution import request_verdict
 from relay.event_type import EventType
 from relay.node import data_directory
 from relay.store import message_labels, message_words, roll_up_rebuild
-from relay.store.database import engine, tables
+from relay.store.database import columns, engine, tables
+from relay.store.database.preparation import prepare_database
 from relay.store.database.tables import Attempt, Delivery, EventRow, Message, Status
-from relay.store.store import Store, prepare_database
+from relay.store.store import Store
 from relay.store.tracking import verdicts
 
 _BATCH = 20_000  # messages a commit
@@ -64,8 +65,8 @@ class _Table:
     """Rows of a table, as the driver takes them: a template of its defaults, of which some columns are set."""
 
     def __init__(self, model: type[SQLModel], **required: Any) -> None:  # Any: a row's values, here and below
-        self.table = tables.table_of(model)
-        row = tables.row_values(model(**required))
+        self.table = columns.table_of(model)
+        row = columns.row_values(model(**required))
         self.names = [column.name for column in self.table.c if column.name in row and row[column.name] is not None]
         self.names += [column.name for column in self.table.c if row.get(column.name) is None and column.name != "id"]
         self._at = {name: n for n, name in enumerate(self.names)}

@@ -11,8 +11,7 @@ import psycopg
 import pytest
 from hypothesis import settings
 
-from relay.store import store
-from relay.store.database import engine
+from relay.store.database import engine, preparation
 from relay.store.store import Store
 from tests.return_path_scene import scene as scene
 from tests.upstream import Upstream
@@ -87,7 +86,7 @@ def postgresql() -> Iterator[Callable[[], str]]:
 def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     """A store, of each kind of database."""
     url = engine.database_url("", tmp_path) if request.param == "sqlite" else request.getfixturevalue("postgresql")()
-    store.prepare_database(url)
+    preparation.prepare_database(url)
     one = Store(url, tmp_path)
     yield one
     one.close()

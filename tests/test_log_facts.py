@@ -1,4 +1,4 @@
-"""docs/log-facts.md and relay/log.py name the same facts with the same fields."""
+"""docs/log-facts.md and the modules of the log name the same facts with the same fields."""
 
 import ast
 import re
@@ -15,8 +15,9 @@ def documented() -> list[tuple[str, frozenset[str]]]:
 
 def logged() -> list[tuple[str, frozenset[str]]]:
     """Each public function's fact and fields. Fields that are only sometimes there stand in dict literals."""
-    module = ast.parse((ROOT / "relay/log.py").read_text("utf-8"))
-    return [_fact(node) for node in module.body if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")]
+    modules = [ast.parse((ROOT / "relay" / name).read_text("utf-8")) for name in ("log.py", "process_log.py")]
+    nodes = [node for module in modules for node in module.body]
+    return [_fact(node) for node in nodes if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")]
 
 
 def _fact(function: ast.FunctionDef) -> tuple[str, frozenset[str]]:

@@ -14,10 +14,11 @@ import sqlalchemy as sa
 from relay import ids
 from relay.event_type import EventType
 from relay.store.database import engine
+from relay.store.database.preparation import prepare_database
 from relay.store.database.tables import Status
 from relay.store.queue import deliveries, leases, outcomes
 from relay.store.queue.outcomes import AttemptRecord, Outcome, OutcomesFact
-from relay.store.store import Store, prepare_database
+from relay.store.store import Store
 from relay.store.tracking import hits, reclassification
 from relay.store.tracking.hits import Hit
 from relay.store.views import event_list, message_detail, queue_list, statistics

@@ -19,9 +19,8 @@ from relay.edge.server import Edge
 from relay.envelope import AcceptedMessage
 from relay.reply import Reply
 from relay.return_path import Purpose, ReturnToken
-from relay.store import store
 from relay.store.console import accounts
-from relay.store.database import engine
+from relay.store.database import engine, preparation
 from relay.store.store import Store
 from tests.dialogs.test_octets import connected
 from tests.return_path_scene import DOMAIN
@@ -190,7 +189,7 @@ def test_a_network_whose_reports_took_their_time_is_to_come_again(
         return said
 
     url = engine.database_url("", tmp_path)
-    store.prepare_database(url)
+    preparation.prepare_database(url)
     with contextlib.closing(Store(url, tmp_path)) as opened:
         first, again, other, *ours = asyncio.run(run(opened))
     assert first.startswith(b"250 2.0.0") and other.startswith(b"250 2.0.0")

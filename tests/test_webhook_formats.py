@@ -22,8 +22,7 @@ from relay.config.schema import Config
 from relay.config.webhook import WebhookConfig as Configured
 from relay.delivery.webhooks.sender import WebhookSender
 from relay.event_type import EventType
-from relay.store import store
-from relay.store.database import engine
+from relay.store.database import engine, preparation
 from relay.store.database.tables import Status
 from relay.store.queue import deliveries, late_reports, outcomes
 from relay.store.queue.late_reports import LateReport
@@ -82,7 +81,7 @@ class Scene:
     """One message to Ann, and all that can happen to it, told in one format."""
 
     def __init__(self, folder: Path, receiver: Receiver, format_: str, **more: object) -> None:
-        store.prepare_database(engine.database_url("", folder))
+        preparation.prepare_database(engine.database_url("", folder))
         self.store = Store(engine.database_url("", folder), folder)
         self.ring = tokens.open_key_ring(folder / "keys.json")
         self.receiver, self.format, self.at = receiver, format_, NOW

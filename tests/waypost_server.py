@@ -21,7 +21,7 @@ from typing import Any
 
 import httpx
 
-from relay.store import store
+from relay.store.database import preparation
 from relay.store.database.engine import DATABASE_FILE
 from tests.fork_server import ForkServer, Process
 
@@ -50,7 +50,7 @@ def _empty_database() -> Path:
     folder = tempfile.mkdtemp(prefix="waypost-schema-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     path = Path(folder) / DATABASE_FILE
-    store.prepare_database(f"sqlite:///{path}")
+    preparation.prepare_database(f"sqlite:///{path}")
     return path
 
 

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from relay import log
+from relay import log, process_log
 from relay.config import load
 from relay.node import data_directory, server
 
@@ -15,13 +15,13 @@ def start_server(arguments: argparse.Namespace) -> int:
         config = config.model_copy(update={"relay": config.relay.model_copy(update={"workers": arguments.workers})})
     log.start_logging(config.log.level_number, config.log.format)
     if path is None:
-        log.no_configuration(str(Path(load.DEFAULT_FILE).absolute()))
+        process_log.no_configuration(str(Path(load.DEFAULT_FILE).absolute()))
     else:
-        log.configuration(str(path.absolute()))
+        process_log.configuration(str(path.absolute()))
     for variable in load.find_ignored_variables():
-        log.variable_ignored(variable)
+        process_log.variable_ignored(variable)
     if path and (secrets := load.find_readable_secrets(path)):
-        log.secrets_readable(str(path), ", ".join(secrets))
+        process_log.secrets_readable(str(path), ", ".join(secrets))
     if arguments.new_keys and data_directory.make_new_keys(config):
-        log.keys_made()
+        process_log.keys_made()
     return server.serve(config, arguments.only)

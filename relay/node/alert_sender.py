@@ -12,7 +12,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from relay import alerts, log, metrics
+from relay import alerts, log, metrics, process_log
 from relay.alerts import AlertBook, NodeView, Notice
 from relay.config.schema import Config
 from relay.node.data_directory import StartupError
@@ -76,7 +76,7 @@ class AlertSender:
         for notice in self._book.find_due(problems, time.monotonic()):
             if await self._tell(notice):
                 self._book.mark_told(notice, time.monotonic())
-                log.alert_sent(notice.key, notice.state)
+                process_log.alert_sent(notice.key, notice.state)
 
     async def _view(self) -> NodeView:
         found = await self._gauges.read()
@@ -104,7 +104,7 @@ class AlertSender:
             if await send(url, title, text, _TYPES[notice.state]):
                 taken = True
             else:
-                log.alert_failed(notice.key, url.partition("://")[0][:20])
+                process_log.alert_failed(notice.key, url.partition("://")[0][:20])
         return taken
 
 

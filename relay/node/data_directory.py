@@ -84,10 +84,10 @@ def _check_is_new(config: Config, path: Path) -> None:
         return
     import sqlalchemy as sa
 
-    from relay.store import store
+    from relay.store.database import preparation
 
     try:
-        has_mail = store.has_messages(database_url(config))
+        has_mail = preparation.has_messages(database_url(config))
     except sa.exc.SQLAlchemyError as error:
         raise StartupError(f"cannot open the database: {describe_database_error(error)}") from None
     if has_mail:
@@ -110,8 +110,7 @@ def prepare_data(config: Config) -> None:
     """
     import sqlalchemy as sa
 
-    from relay.store import store
-    from relay.store.database import migrate
+    from relay.store.database import migrate, preparation
 
     become_owner(config)
     os.umask(0o077)  # no other user may read mail
@@ -124,7 +123,7 @@ def prepare_data(config: Config) -> None:
         raise StartupError(f"[relay] data_dir {directory}: {error.strerror}") from None
     open_key_ring(config)
     try:
-        store.prepare_database(database_url(config))
+        preparation.prepare_database(database_url(config))
     except migrate.DatabaseTooNewError as error:
         raise StartupError(str(error)) from None
     except sa.exc.SQLAlchemyError as error:

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
-from relay import log
+from relay import process_log
 
 # Connections that a loop accepts in one turn, given to it as its backlog; the socket's own is larger. Few, because it
 # takes four turns until a connection without room is closed, and connected clients wait meanwhile.
@@ -31,7 +31,7 @@ def report_shortage(loop: asyncio.AbstractEventLoop) -> None:
         if not (isinstance(error, OSError) and error.errno in _OUT):
             loop.default_exception_handler(context)
         else:
-            log.out_of_descriptors(resource.getrlimit(resource.RLIMIT_NOFILE)[0], error.strerror or "")
+            process_log.out_of_descriptors(resource.getrlimit(resource.RLIMIT_NOFILE)[0], error.strerror or "")
 
     loop.set_exception_handler(report)
 
@@ -46,7 +46,7 @@ async def watch_shortage() -> None:
         except OSError as error:  # on a system without that folder too
             is_short = error.errno in _OUT
         if is_short:
-            log.out_of_descriptors(limit, os.strerror(errno.EMFILE))
+            process_log.out_of_descriptors(limit, os.strerror(errno.EMFILE))
         await asyncio.sleep(_WATCH_S)
 
 

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 
 import sqlalchemy as sa
 
-from relay import __version__, log, metrics, telemetry
+from relay import __version__, metrics, process_log, telemetry
 from relay.config.schema import Config
 from relay.config.values import HostPort
 from relay.node import alert_sender, data_directory, listeners, mail_role, privileges, recovery, systemd, web_role
@@ -38,7 +38,7 @@ def serve(config: Config, only: str | None) -> int:
     alert_sender.check_apprise(config)
     telemetry.check(config)
     if privileges.is_bare_root(config):
-        log.runs_as_root()
+        process_log.runs_as_root()
     bound = listeners.bind(config, only) if privileges.will_drop(config) else None  # ports that only root may have
     data_directory.prepare_data(config)
     with contextlib.ExitStack() as locks:
@@ -46,7 +46,8 @@ def serve(config: Config, only: str | None) -> int:
             if only in (None, role):
                 locks.enter_context(data_directory.role_lock(config, role))
         _sync_webhooks(config)
-        log.starting(__version__, "sandbox" if config.is_sandbox else config.delivery.mode, len(config.upstream))
+        mode = "sandbox" if config.is_sandbox else config.delivery.mode
+        process_log.starting(__version__, mode, len(config.upstream))
         bound = bound or listeners.bind(config, only)
         roles: list[Role] = []
         if only in (None, "smtp"):

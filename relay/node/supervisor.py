@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from relay import log, metrics
+from relay import metrics, process_log
 from relay.config.schema import Config
 from relay.node import role, systemd
 from relay.node.data_directory import StartupError
@@ -81,7 +81,7 @@ class Supervisor:
             self._start(each, ())
         while self._children or self._restarts:
             self._run_once()
-        log.stopped()
+        process_log.stopped()
         return 0
 
     def _run_once(self) -> None:
@@ -136,7 +136,7 @@ class Supervisor:
             os._exit(1)
         self._stopping_s = 0.0
         self._restarts.clear()
-        log.draining(self._drain_s)
+        process_log.draining(self._drain_s)
         systemd.notify("STOPPING=1")
         self._signal_children(signal.SIGTERM)
         for each in self._roles:  # the roles close theirs too: from then on new clients are refused, and do not wait
@@ -162,7 +162,7 @@ class Supervisor:
             if not self._has_been_ready:
                 self._signal_children(signal.SIGTERM)
                 raise StartupError(f"the {child.role.name} role did not start; its reason stands above")
-            log.role_died(child.role.name, pid, status)
+            process_log.role_died(child.role.name, pid, status)
             metrics.role_died(child.role.name)
             at_s = time.monotonic() + _RESTART_AFTER_S
             self._restarts.append(_Restart(at_s, child.role, (*child.dead_pids, pid)))
@@ -178,9 +178,9 @@ class Supervisor:
                 os.kill(pid, signal.SIGKILL)
             return
         if child.silent_s >= (self._watchdog_s if child.is_ready else max(self._watchdog_s, _START_WITHIN_S)):
-            log.role_silent(child.role.name, pid, child.silent_s)
+            process_log.role_silent(child.role.name, pid, child.silent_s)
         elif self._stopping_s is not None and self._stopping_s >= self._stop_limit_s(child):
-            log.role_unstopped(child.role.name, pid, self._stopping_s, child.silent_s)
+            process_log.role_unstopped(child.role.name, pid, self._stopping_s, child.silent_s)
         else:
             return
         child.aborted_s = 0.0
@@ -211,7 +211,7 @@ class Supervisor:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         os.close(writes)
         self._children[pid] = _Child(each, heartbeat_pipe, dead_pids)
-        log.role_started(each.name, pid)
+        process_log.role_started(each.name, pid)
 
     def _close_inherited(self, heartbeat_pipe: int) -> None:
         """In a child: closes and resets what belongs to the supervisor."""

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from pydantic import ConfigDict, TypeAdapter
 
 from relay import log
-from relay.store.database import engine, errors, journal, migrate, savepoints, tables
+from relay.store.database import engine, errors, journal, savepoints
 from relay.store.database.errors import NotStoredYetError
 from relay.store.database.fact_log import FactLog
 from relay.store.database.identities import IdentityPolicy
@@ -299,34 +299,3 @@ def _retrieve_exception(writing: "asyncio.Future[Any]") -> None:
     # The journal has the fact in any case. Without this asyncio would log the exception as never retrieved.
     if not writing.cancelled():
         writing.exception()
-
-
-def has_messages(database_url: str) -> bool:
-    """True if the database has mail; False also if it is not there or has no tables. Raises
-    sqlalchemy.exc.SQLAlchemyError."""
-    if engine.is_missing(database_url):
-        return False
-    reading = engine.open_engine(database_url, writes=False)
-    try:
-        with reading.begin() as connection:
-            if not sa.inspect(connection).has_table(tables.message.name):
-                return False
-            return connection.scalar(sa.select(tables.message.c.id).limit(1)) is not None
-    finally:
-        reading.dispose()
-
-
-def prepare_database(database_url: str) -> None:
-    """Makes or migrates the database. Raises migrate.DatabaseTooNewError, sqlalchemy.exc.SQLAlchemyError."""
-    reading = engine.open_engine(database_url, writes=False)
-    try:
-        with contextlib.suppress(sa.exc.OperationalError):  # there is none yet
-            if migrate.is_current(reading):
-                return  # a command that only reads does not wait for the server's writes
-    finally:
-        reading.dispose()
-    writing = engine.open_engine(database_url, writes=True, creates=True)
-    try:
-        migrate.upgrade_schema(writing)
-    finally:
-        writing.dispose()

@@ -26,7 +26,7 @@ from relay.event_type import EventType
 from relay.rewrite.pixel import GIF, PNG
 from relay.store import store
 from relay.store.console import accounts
-from relay.store.database import identities, tables
+from relay.store.database import identities, preparation, tables
 from relay.store.database.tables import Delivery, Message, Status
 from relay.store.queue import deliveries as queue
 from relay.store.queue import outcomes
@@ -48,7 +48,7 @@ MAIL = b"From: app@example.com\r\nTo: you@example.com\r\nSubject: Hello\r\n\r\nH
 def _empty_database() -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "waypost.db"
-        store.prepare_database(f"sqlite:///{path}")
+        preparation.prepare_database(f"sqlite:///{path}")
         return path.read_bytes()
 
 

@@ -16,9 +16,9 @@ from relay.store.store import Store
 from relay.store.views import event_list, json_objects
 from relay.store.views.event_list import EventSearch
 from web.api.answers import list_response
+from web.api.message_schemas import EventList
 from web.api.openapi import documented
 from web.api.parameters import QueryParameters, Stream, Text, TimeParameters, read_query
-from web.api.schemas import EventList
 
 _TYPE = "|".join(EventType)
 

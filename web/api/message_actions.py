@@ -22,10 +22,10 @@ from relay.store.views import message_search
 from relay.store.views.search_query import MessageSearch
 from web.api.answers import ApiError, RequestBody, json_response, read_body
 from web.api.core import PATH
+from web.api.message_schemas import DeletedAnswer, ResentAnswer
 from web.api.messages import SearchParameters, read_search
 from web.api.openapi import documented
 from web.api.parameters import read_query
-from web.api.schemas import DeletedAnswer, ResentAnswer
 
 _MAX_RECIPIENTS = 100
 

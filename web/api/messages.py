@@ -22,9 +22,9 @@ from relay.store.views.message_detail import MessageDetail
 from relay.store.views.search_query import MessageSearch
 from web.api import shutdown
 from web.api.answers import ApiError, json_response, list_response
+from web.api.message_schemas import MessageList, MessageObject
 from web.api.openapi import documented
 from web.api.parameters import Moment, PageParameters, QueryParameters, Seconds, Stream, Text, read_query
-from web.api.schemas import MessageList, MessageObject
 
 MAX_WAIT = timedelta(seconds=60)
 _MAX_WAITING = 50  # requests at a time

@@ -23,9 +23,9 @@ from relay.store.store import Store
 from relay.store.views import json_objects, queue_list
 from relay.store.views.queue_list import QueueCursor, QueueFilter
 from web.api.answers import ApiError, RequestBody, json_response, list_response, read_body
+from web.api.message_schemas import DroppedAnswer, QueueActionAnswer, QueueList
 from web.api.openapi import documented
 from web.api.parameters import PageParameters, Stream, Text, cursor_type, read_query
-from web.api.schemas import DroppedAnswer, QueueActionAnswer, QueueList
 
 if TYPE_CHECKING:
     QueueCursorText = str

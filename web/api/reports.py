@@ -15,9 +15,9 @@ from relay.store.views import bounce_counts, clicked_links, json_objects
 from relay.store.views.clicked_links import LinkFilter
 from relay.store.views.statistics import Selection
 from web.api.answers import json_response, list_response
+from web.api.message_schemas import BounceCountList, ClickedLinkList
 from web.api.openapi import documented
 from web.api.parameters import NumberCursor, Stream, Text, TimeParameters, read_query
-from web.api.schemas import BounceCountList, ClickedLinkList
 
 
 class LinkParameters(TimeParameters):

@@ -32,7 +32,7 @@ from web.api.answers import ApiError, RequestBody, json_response, list_response,
 from web.api.core import PATH
 from web.api.openapi import documented
 from web.api.parameters import Duration, PageParameters, QueryParameters, Text, read_query
-from web.api.schemas import ReplayAnswer, WebhookList, WebhookLogList, WebhookObject, WebhookWithSecret
+from web.api.webhook_schemas import ReplayAnswer, WebhookList, WebhookLogList, WebhookObject, WebhookWithSecret
 
 T = TypeVar("T")
 _RESOLVE_TIMEOUT_S = 2.0

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import NamedTuple, Protocol
 
-from relay import clients, ip_addresses, log
+from relay import clients, ip_addresses, process_log
 from relay.attribution import request_verdict
 from relay.ip_addresses import IpNetwork
 
@@ -64,7 +64,7 @@ class WebConnections:
             return True
         now = monotonic()
         if self._arrivals.is_over(ip, now):
-            log.too_many_connections(self._site, f"{ip}, in a second", self._rate.max_events)
+            process_log.too_many_connections(self._site, f"{ip}, in a second", self._rate.max_events)
             return False
         self._arrivals.count(ip, now)
         return True
@@ -76,7 +76,7 @@ class WebConnections:
             while key in self._groups and len(self._groups[key].open) >= most:
                 longest = next(iter(self._groups[key].waiting), None)
                 if longest is None:
-                    log.too_many_connections(self._site, key, most)
+                    process_log.too_many_connections(self._site, key, most)
                     return False
                 self.remove_connection(longest)
                 longest.drop()

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from relay.store.database import console_tables, tables
+from relay.store.database import columns, console_tables
 from relay.store.database.console_tables import ApiKey
 
 ALL = "*"
@@ -54,7 +54,7 @@ def create_key(
         return None
     key = _PREFIX + secrets.token_urlsafe(32)
     row = ApiKey(name=name, digest=_digest(key), created_at=now, scopes=list(scopes), expires_at=expires_at)
-    connection.execute(sa.insert(table), tables.row_values(row))
+    connection.execute(sa.insert(table), columns.row_values(row))
     return key
 
 

@@ -5,7 +5,7 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlmodel import Field, SQLModel
 
-from relay.store.database.tables import BigId, UtcTime, table_of
+from relay.store.database.columns import BigId, UtcTime, table_of
 
 
 class RollUp(SQLModel, table=True):

@@ -15,7 +15,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from relay import address, ids
 from relay.event_type import EventType
-from relay.store.database import bulk_statement, tables
+from relay.store.database import bulk_statement, columns, tables
 from relay.store.database.roll_up_tables import roll_up, roll_up_change
 
 NOTICE_STREAM = "notice"  # of the DSNs that we send ourselves: they are no mail of the apps
@@ -192,7 +192,7 @@ def truncate(at: sa.ColumnElement[Any], step_us: int) -> sa.ColumnElement[Any]: 
     """The start of the hour or the day of a time."""
     number = sa.type_coerce(at, sa.BigInteger)
     # A literal: PostgreSQL does not see that two parameters are the same expression in SELECT and GROUP BY.
-    return sa.type_coerce(number - number % sa.literal_column(str(step_us), sa.BigInteger), tables.UtcTime)
+    return sa.type_coerce(number - number % sa.literal_column(str(step_us), sa.BigInteger), columns.UtcTime)
 
 
 def _add(changes: _Changes, key: RollUpKey, by: int, uniques: int) -> None:

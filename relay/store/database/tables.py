@@ -1,33 +1,13 @@
 """The rows.  Times are aware UTC, kept as microseconds since 1970; octets as they came."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
-from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.types import TypeDecorator
 from sqlmodel import Field, SQLModel
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_CodePoints: Any = sa.String().with_variant(sa.String(collation="C"), "postgresql")  # Any: as below
-BigId: Any = sa.BigInteger().with_variant(sa.Integer, "sqlite")  # Any: sqlmodel's stubs want a class here
-
-
-class UtcTime(TypeDecorator[datetime]):
-    """An aware datetime as an integer: exact, sortable, the same on every database."""
-
-    impl = sa.BigInteger
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> int | None:
-        if value is None:
-            return None
-        since = value - _EPOCH  # a naive time fails here, as it should
-        return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
-
-    def process_result_value(self, value: int | None, dialect: sa.Dialect) -> datetime | None:
-        return None if value is None else datetime.fromtimestamp(value / 1_000_000, UTC)
+from relay.store.database.columns import BigId, CodePoints, Row, UtcTime, table_of
 
 
 class Status(StrEnum):
@@ -45,27 +25,7 @@ class Status(StrEnum):
         return self in (Status.QUEUED, Status.DEFERRED)
 
 
-class _Row(SQLModel):
-    """A row that is made as fast as a dictionary. SQLModel looks at each default factory's signature: 0.3 ms a row."""
-
-    if not TYPE_CHECKING:  # whose arguments are the fields, as SQLModel says
-
-        def __init__(self, **values: Any) -> None:  # Any: a row's values
-            known = self.__dict__
-            for name, (factory, default) in _defaults(type(self)).items():
-                known[name] = values.get(name, default) if factory is None or name in values else factory()
-
-
-@cache
-def _defaults(row: type[SQLModel]) -> dict[str, tuple[Any, Any]]:  # Any: of any column
-    """The default factory of each column, or its default: None where it has to be given."""
-    return {
-        name: (field.default_factory, None if field.is_required() else field.default)
-        for name, field in row.model_fields.items()
-    }
-
-
-class Message(_Row, table=True):
+class Message(Row, table=True):
     """Accepted once, with what its retries need: the envelope's parameters and the plan of edits."""
 
     __tablename__ = "message"
@@ -109,7 +69,7 @@ class Content(SQLModel, table=True):
     octets: bytes = Field(sa_type=sa.LargeBinary)
 
 
-class Delivery(_Row, table=True):
+class Delivery(Row, table=True):
     """Message × recipient: the unit of the queue. Counters move with the event that moves them."""
 
     __tablename__ = "delivery"
@@ -164,7 +124,7 @@ class MessageWord(SQLModel, table=True):
     __tablename__ = "message_word"
     __table_args__ = {"sqlite_with_rowid": False}
     # By code points on every database: a word is found by its beginning.
-    word: str = Field(primary_key=True, sa_type=_CodePoints)
+    word: str = Field(primary_key=True, sa_type=CodePoints)
     message: str = Field(primary_key=True)
 
 
@@ -276,12 +236,6 @@ _FAILED: sa.ColumnElement[str] = sa.literal_column("('bounced', 'expired', 'supp
 _CLICKED: sa.ColumnElement[str] = sa.literal_column("'clicked'")
 
 
-def table_of(model: type[SQLModel]) -> sa.Table:
-    table = SQLModel.metadata.tables[str(model.__tablename__)]
-    assert isinstance(table, sa.Table)
-    return table
-
-
 # Core statements on the hot paths run on these (97 % of raw sqlite3's speed; `session.add` a third).
 message = table_of(Message)
 content = table_of(Content)
@@ -342,8 +296,3 @@ sa.Index("delivery_by_recipient", lower_recipient, delivery.c.message)
 sa.Index("message_by_message_id", message.c.message_id)
 sa.Index("suppression_by_reason", suppression.c.reason, suppression.c.id)
 sa.Index("suppression_address", suppression.c.address, suppression.c.scope, suppression.c.stream, unique=True)
-
-
-def row_values(row: SQLModel, *, without: frozenset[str] = frozenset()) -> dict[str, Any]:  # Any: a row's values
-    """A row as the values of a Core statement."""
-    return {name: value for name, value in row.__dict__.items() if name[0] != "_" and name not in without}

@@ -5,7 +5,7 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlmodel import Field, SQLModel
 
-from relay.store.database.tables import BigId, UtcTime
+from relay.store.database.columns import BigId, UtcTime
 
 
 class WebhookRow(SQLModel, table=True):

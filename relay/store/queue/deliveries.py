@@ -14,7 +14,7 @@ from sqlmodel import SQLModel
 
 from relay.event_type import EventType
 from relay.store import events, message_labels, message_words
-from relay.store.database import bulk_statement, identities, roll_ups, tables
+from relay.store.database import bulk_statement, columns, identities, roll_ups, tables
 from relay.store.database.roll_ups import StreamAndTags
 from relay.store.database.tables import Delivery, Message
 from relay.store.events import NewEvent
@@ -77,7 +77,7 @@ def insert_messages(connection: sa.Connection, many: Sequence[NewMessage]) -> No
     for one in many:
         new = redaction.redact_new_message(policy, one)
         message = new.message
-        deliveries = {row.number: tables.row_values(row) | {"stream": message.stream} for row in new.deliveries}
+        deliveries = {row.number: columns.row_values(row) | {"stream": message.stream} for row in new.deliveries}
         accepted = NewEvent(
             id=message.id,  # one of each, and both unique
             type=EventType.ACCEPTED,
@@ -95,7 +95,7 @@ def insert_messages(connection: sa.Connection, many: Sequence[NewMessage]) -> No
             }
             happened.append(outcomes.event_of(message.id, outcome))
             attempts += outcomes.attempt_rows(message.id, outcome)
-        messages.append(tables.row_values(message))
+        messages.append(columns.row_values(message))
         groups[message.id] = StreamAndTags(message.stream, message.tags)
         rows += deliveries.values()
         if new.octets is not None:

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from relay import ids
 from relay.event_type import EventType
 from relay.store import events
-from relay.store.database import delivery_rows, identities, tables
+from relay.store.database import columns, delivery_rows, identities, tables
 from relay.store.database.tables import Delivery, Status
 from relay.store.events import NewEvent
 from relay.store.queue import deliveries, dsn_due, outcomes
@@ -252,7 +252,7 @@ def _reported_delivered_at(connection: sa.Connection, report: LateReport) -> dat
     """When the mail arrived by the latest report. Our upstream's own 250 does not count."""
     table = tables.attempt
     found: datetime | None = connection.scalar(
-        sa.select(sa.func.max(table.c.at, type_=tables.UtcTime)).where(
+        sa.select(sa.func.max(table.c.at, type_=columns.UtcTime)).where(
             table.c.message == report.message,
             table.c.number == report.number,
             table.c.phase == REPORT_PHASE,

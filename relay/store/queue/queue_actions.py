@@ -11,7 +11,7 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from relay import ids
-from relay.store.database import tables
+from relay.store.database import columns, tables
 from relay.store.database.tables import Delivery, Message, Status
 from relay.store.queue import deliveries, dsn_due, leases, outcomes
 from relay.store.queue.outcomes import Outcome
@@ -66,7 +66,7 @@ def hold(connection: sa.Connection, now: datetime, target: QueueTarget) -> int:
         connection,
         target,
         next_attempt_at=expires_at,
-        held_at=sa.func.coalesce(tables.delivery.c.held_at, sa.literal(now, tables.UtcTime)),
+        held_at=sa.func.coalesce(tables.delivery.c.held_at, sa.literal(now, columns.UtcTime)),
         leased_by="",
         leased_until=None,
     )

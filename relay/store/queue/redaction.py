@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from relay.redaction import redact, redact_addresses
-from relay.store.database import identities, tables
+from relay.store.database import columns, identities, tables
 from relay.store.database.identities import IdentityPolicy
 from relay.store.database.tables import Delivery, Message
 
@@ -42,7 +42,7 @@ def redact_new_message(policy: IdentityPolicy, whole: "NewMessage") -> "NewMessa
     ended = {outcome.number for outcome in whole.outcomes if not outcome.status.is_open and not outcome.dsn_due}
     is_settled = all(row.number in ended for row in whole.deliveries)
     unwanted = policy.identifying_strings(row.recipient for row in whole.deliveries)
-    message = Message(**tables.row_values(whole.message) | _redacted_columns(whole.message, unwanted))
+    message = Message(**columns.row_values(whole.message) | _redacted_columns(whole.message, unwanted))
     octets = whole.octets
     if is_settled:
         message.reverse_path, message.envid = _redact_return_path(policy, message, unwanted)
@@ -75,7 +75,7 @@ def redact_text(text: str, unwanted: frozenset[str]) -> str:
 
 
 def _redact_delivery(policy: IdentityPolicy, row: Delivery) -> Delivery:
-    return Delivery(**tables.row_values(row) | {"recipient": policy.event_recipient(row.recipient), "orcpt": ""})
+    return Delivery(**columns.row_values(row) | {"recipient": policy.event_recipient(row.recipient), "orcpt": ""})
 
 
 def _redact_return_path(policy: IdentityPolicy, message: Message, unwanted: frozenset[str]) -> tuple[str, str]:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from relay import address, ids
-from relay.store.database import tables
+from relay.store.database import columns, tables
 from relay.store.database.tables import Delivery, Message, Status
 from relay.store.queue import deliveries
 from relay.store.queue.deliveries import NewMessage
@@ -46,7 +46,7 @@ def resend_message(
     chosen = _choose(deliveries.list_deliveries(connection, message_id), recipients)
     if not all(address.domain(row.recipient) for row in chosen):
         raise CannotResendError("the recipients' addresses are not kept ([privacy] mode)")
-    copied = Message(**tables.row_values(message, without=_COUNTERS) | {
+    copied = Message(**columns.row_values(message, without=_COUNTERS) | {
         "id": ids.new(now),
         "accepted_at": now,
         "expires_at": now + (message.expires_at - message.accepted_at),

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from relay import ids, tokens
 from relay.edits import Hole, Kind
-from relay.store.database import console_tables, tables
+from relay.store.database import columns, console_tables
 from relay.store.database.console_tables import Pixel, PixelHit
 from relay.store.tracking.hit_counts import HitCounts
 
@@ -60,7 +60,7 @@ def create_pixel(connection: sa.Connection, ring: tokens.KeyRing, name: str, at:
         raise NameTakenError(f"there is a pixel named {name!r} already")
     made = ids.new(at)
     token = ring.mint(Hole(Kind.OPEN), made, tokens.STANDALONE_PIXEL)
-    connection.execute(sa.insert(table), tables.row_values(Pixel(id=made, name=name, token=token, created_at=at)))
+    connection.execute(sa.insert(table), columns.row_values(Pixel(id=made, name=name, token=token, created_at=at)))
     return PixelSummary(made, name, token, at, HitCounts(), None)
 
 
@@ -93,7 +93,7 @@ def record_pixel_hit(connection: sa.Connection, hit: "Hit") -> bool:
         user_agent=hit.user_agent,
         ip=hit.ip,
     )
-    connection.execute(sa.insert(hits), tables.row_values(row))
+    connection.execute(sa.insert(hits), columns.row_values(row))
     return True
 
 
@@ -140,7 +140,7 @@ def group_repeats(hits: Iterable[PixelHit]) -> list[PixelLogLine]:
 
 def _select_summaries() -> sa.Select[tuple[object, ...]]:
     table, hits = console_tables.pixel, console_tables.pixel_hit
-    last = sa.select(sa.func.max(hits.c.at, type_=tables.UtcTime)).where(hits.c.pixel == table.c.id).scalar_subquery()
+    last = sa.select(sa.func.max(hits.c.at, type_=columns.UtcTime)).where(hits.c.pixel == table.c.id).scalar_subquery()
     return sa.select(table, last.label("last_at"))
 
 

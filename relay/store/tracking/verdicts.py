@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from relay.attribution import delivery_verdict, request_verdict
 from relay.attribution.request_verdict import HitVerdict
 from relay.event_type import EventType
-from relay.store.database import delivery_rows, roll_ups, tables
+from relay.store.database import columns, delivery_rows, roll_ups, tables
 
 IMPLIES_OPEN = "implies_open"  # the reason on a person's click where no open was seen
 _MAX_HITS = 50  # hits of a delivery that a new one is judged with; more than that no person makes
@@ -51,7 +51,7 @@ def record_observation(connection: sa.Connection, observation: DeliveryObservati
     if delivery is None:
         return
     entry = [
-        tables.UtcTime().process_bind_param(observation.at, connection.dialect),
+        columns.UtcTime().process_bind_param(observation.at, connection.dialect),
         observation.what,
         observation.user_agent,
         observation.ip,

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from relay import ids
 from relay.event_type import EventType
 from relay.store import message_labels
-from relay.store.database import tables
+from relay.store.database import columns, tables
 
 MAX_CLICKS = 20_000  # the latest so many are counted
 
@@ -70,7 +70,7 @@ def list_clicked_links(connection: sa.Connection, wanted: LinkFilter, limit: int
             ),
             sa.func.count(sa.distinct(sa.case((event.c.verdict == "human", by_person)))).label("unique"),
             sa.func.count(sa.distinct(event.c.message)).label("messages"),
-            sa.func.max(event.c.at, type_=tables.UtcTime).label("last_at"),
+            sa.func.max(event.c.at, type_=columns.UtcTime).label("last_at"),
         )
         .where(*span, *_message_conditions(wanted))
         .group_by(event.c.url)

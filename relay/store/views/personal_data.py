@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from relay import address
 from relay.redaction import identifying_strings, redact
 from relay.store import message_labels, message_words
-from relay.store.database import identities, tables, webhook_tables
+from relay.store.database import columns, identities, tables, webhook_tables
 from relay.store.database.tables import Status
 from relay.store.queue import redaction
 from relay.store.recipients import consent
@@ -207,7 +207,7 @@ def _observations(connection: sa.Connection, message: str, numbers: set[int]) ->
     wanted = sa.select(table.c.observations).where(table.c.message == message, table.c.number.in_(numbers))
     return [
         {
-            "at": json_objects.format_time(tables.UtcTime().process_result_value(at, connection.dialect)),
+            "at": json_objects.format_time(columns.UtcTime().process_result_value(at, connection.dialect)),
             "what": what,
             "user_agent": user_agent,
             "ip": ip,

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from relay.event_type import EventType
-from relay.store.database import roll_ups, tables
+from relay.store.database import columns, roll_ups, tables
 from relay.store.database.roll_up_tables import roll_up, roll_up_change
 from relay.store.database.roll_ups import ALL, DAY_US, NOTICE_STREAM
 from relay.store.database.tables import Status
@@ -101,7 +101,7 @@ def queue_depth(connection: sa.Connection) -> QueueDepth:
     """How much is still to be delivered."""
     table = tables.delivery
     rows = connection.execute(
-        sa.select(table.c.status, sa.func.count(), sa.func.min(table.c.next_attempt_at, type_=tables.UtcTime))
+        sa.select(table.c.status, sa.func.count(), sa.func.min(table.c.next_attempt_at, type_=columns.UtcTime))
         .where(table.c.next_attempt_at.is_not(None))
         .group_by(table.c.status)
     ).all()

@@ -10,7 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from relay.store.database import tables, webhook_tables
+from relay.store.database import columns, webhook_tables
 from relay.store.database.webhook_tables import WebhookLogRow, WebhookQueueRow
 
 ALL = "*"
@@ -110,7 +110,7 @@ def record_webhook_attempt(
     """
     hook = webhook_tables.webhook
     its = hook.c.id == row.webhook
-    connection.execute(sa.insert(webhook_tables.webhook_log), tables.row_values(entry))
+    connection.execute(sa.insert(webhook_tables.webhook_log), columns.row_values(entry))
     if is_success or entry.next_attempt_at is None:
         drop_request(connection, row)
     else:
