@@ -5,6 +5,7 @@ Fields that the lines of a task have in common (connection, message) are added t
 """
 
 import codecs
+import contextlib
 import json
 import logging
 import re
@@ -13,7 +14,7 @@ import time
 import traceback
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from typing import Literal, NamedTuple
+from typing import IO, Literal, NamedTuple
 
 from relay import redaction
 
@@ -22,47 +23,73 @@ _AGAIN_AFTER_S = 60.0  # a failure in each round of a loop is not logged each ti
 _VALUES = re.compile(r"^(DETAIL|CONTEXT|LINE \d+):.*\n?", re.MULTILINE)  # PostgreSQL quotes rows in these
 _PLAIN = re.compile(r"[!#-<>-~]++")  # printable ASCII but for space, quote and =: nearly every value
 _written_at: dict[object, float] = {}
+_second: tuple[int, str] = (0, "")  # of the last line, and as lines begin with it
 _common: ContextVar[dict[str, object]] = ContextVar("_common", default={})  # noqa: B039  replaced, never changed
 Style = Literal["text", "json"]
 codecs.lookup("unicode_escape")  # Python loads it from a file at its first use: too late when out of descriptors
 
 
 class Fields(NamedTuple):
-    """A fact with its fields, and the traceback where there is one. The formatter writes it in its own way."""
+    """A fact with its fields, and the traceback where there is one."""
 
     fact: str
     fields: dict[str, object]
     trace: str = ""
 
-    def __str__(self) -> str:
-        return " ".join([self.fact, *(f"{key}={_quote_value(value)}" for key, value in self.fields.items())])
+    def as_text(self, at: str, level: str) -> str:
+        words = self.fact
+        for key, value in self.fields.items():
+            words += f" {key}={value if type(value) is int else _quote_value(str(value))}"
+        return f"{at} {level} {words}" + (f"\n{_redact_trace(self.trace)}" if self.trace else "")
+
+    def as_json(self, at: str, level: str) -> str:
+        entry = {"at": at, "level": level} | ({"fact": self.fact} if self.fact else {}) | self.fields
+        if self.trace:
+            entry["trace"] = _redact_trace(self.trace)
+        return json.dumps(entry, ensure_ascii=False, default=str, separators=(",", ":"))
 
 
-class _Formatter(logging.Formatter):
-    """The lines of the log. A library's line has no fact: its words stand as they are, or as `text` in JSON."""
+class _Output(NamedTuple):
+    """Where our lines go once the log is started: past `logging`, whose records are nine tenths of a line's cost."""
+
+    stream: IO[str]
+    is_json: bool
+
+    def write(self, level: int, line: Fields) -> None:
+        at, word = _format_time(time.time()), _LEVELS[level]
+        text = line.as_json(at, word) if self.is_json else line.as_text(at, word)
+        with contextlib.suppress(OSError, ValueError):  # a full disk, a closed pipe: the mail goes on
+            self.stream.write(text + "\n")  # one write: lines of threads do not mix
+
+
+_LEVELS = {getattr(logging, name): name.lower() for name in ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")}
+_output: _Output | None = None
+
+
+class _LibraryFormatter(logging.Formatter):
+    """The lines of libraries. They have no fact: their words stand as they are, or as `text` in JSON."""
 
     def __init__(self, style: Style) -> None:
         super().__init__()
         self._is_json = style == "json"
 
     def format(self, record: logging.LogRecord) -> str:
-        at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        level = record.levelname.lower()
-        line = record.args[0] if isinstance(record.args, tuple) and record.args else None
-        if not isinstance(line, Fields):
-            trace = self.formatException(record.exc_info) if record.exc_info else ""
-            line = Fields("", {"text": record.getMessage(), "logger": record.name}, trace)
+        at, level, text = _format_time(record.created), record.levelname.lower(), record.getMessage()
+        trace = self.formatException(record.exc_info) if record.exc_info else ""
         if self._is_json:
-            return _as_json(at, level, line)
-        words = str(line) if line.fact else line.fields["text"]
-        return f"{at} {level} {words}" + (f"\n{_redact_trace(line.trace)}" if line.trace else "")
+            return Fields("", {"text": text, "logger": record.name}, trace).as_json(at, level)
+        return Fields(text, {}, trace).as_text(at, level)
 
 
-def _as_json(at: str, level: str, line: Fields) -> str:
-    entry = {"at": at, "level": level} | ({"fact": line.fact} if line.fact else {}) | line.fields
-    if line.trace:
-        entry["trace"] = _redact_trace(line.trace)
-    return json.dumps(entry, ensure_ascii=False, default=str, separators=(",", ":"))
+def _format_time(at_s: float) -> str:
+    """UTC, to the millisecond. The part that stays the same for a second is made once."""
+    global _second
+    second = int(at_s)
+    known, text = _second
+    if known != second:
+        text = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+        _second = second, text
+    return f"{text}.{int((at_s - second) * 1000):03d}Z"
 
 
 def _redact_trace(trace: str) -> str:
@@ -71,16 +98,15 @@ def _redact_trace(trace: str) -> str:
 
 def start_logging(level: int = logging.INFO, style: Style = "text") -> None:
     """Sends the log to standard error. Libraries log from warnings on."""
-    # What no line of ours shows need not be found out: half the time of a line.
-    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
-    logging._srcfile = None
+    global _output
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Formatter(style))
+    handler.setFormatter(_LibraryFormatter(style))
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.WARNING)
     logging.getLogger("mail.log").setLevel(logging.CRITICAL)  # aiosmtpd's: we log the same facts ourselves
     _log.setLevel(level)
+    _output = _Output(sys.stderr, style == "json")
 
 
 def add_to_lines(**fields: str) -> None:
@@ -95,19 +121,24 @@ def common_field(name: str) -> str:
 
 def write_line(level: int, fact: str, /, **fields: object) -> None:
     """Writes a line."""
-    if _log.isEnabledFor(level):
-        _log.log(level, "%s", Fields(fact, fields | _missing_from(fields)))
+    if level >= _log.level:
+        _write(level, fact, fields, "")
 
 
 def write_fault(trace: str, fact: str, /, **fields: object) -> None:
     """Writes an error of ours with its traceback, or without ("") where that was written already."""
-    _log.error("%s", Fields(fact, fields | _missing_from(fields), trace))
+    _write(logging.ERROR, fact, fields, trace)
 
 
-def _missing_from(fields: dict[str, object]) -> dict[str, object]:
-    """The fields of this task that the line has not itself."""
-    common = _common.get()
-    return {key: value for key, value in common.items() if key not in fields} if common else {}
+def _write(level: int, fact: str, fields: dict[str, object], trace: str) -> None:
+    for key, value in _common.get().items():  # of this task, unless the line has them itself
+        if key not in fields:
+            fields[key] = value
+    line = Fields(fact, fields, trace)
+    if _output is not None:
+        _output.write(level, line)
+    else:  # in a program that uses us as a library
+        _log.log(level, "%s", line.as_text("", "").strip())
 
 
 def format_error(error: BaseException | None) -> str:
@@ -134,8 +165,7 @@ def is_first_within_minute(key: object) -> bool:
     return True
 
 
-def _quote_value(value: object) -> str:
-    text = str(value)
+def _quote_value(text: str) -> str:
     if _PLAIN.fullmatch(text):
         return text
     if text and text.isprintable() and not any(character in text for character in ' "='):
