@@ -65,7 +65,7 @@ class _Table:
     """Rows of a table, as the driver takes them: a template of its defaults, of which some columns are set."""
 
     def __init__(self, model: type[SQLModel], **required: Any) -> None:  # Any: a row's values, here and below
-        self.table = columns.table_of(model)
+        self.table = SQLModel.metadata.tables[str(model.__tablename__)]
         row = columns.row_values(model(**required))
         self.names = [column.name for column in self.table.c if column.name in row and row[column.name] is not None]
         self.names += [column.name for column in self.table.c if row.get(column.name) is None and column.name != "id"]

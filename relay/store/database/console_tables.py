@@ -3,12 +3,12 @@
 from datetime import datetime
 
 import sqlalchemy as sa
-from sqlmodel import Field, SQLModel
+from sqlmodel import Field
 
-from relay.store.database.columns import UtcTime, table_of
+from relay.store.database.columns import Row, UtcTime, table_of
 
 
-class Pixel(SQLModel, table=True):
+class Pixel(Row):
     """A stand-alone pixel, to be pasted into a mail by hand. Its address stays the same when keys rotate."""
 
     __tablename__ = "pixel"
@@ -22,7 +22,7 @@ class Pixel(SQLModel, table=True):
     opens_unknown: int = 0
 
 
-class PixelHit(SQLModel, table=True):
+class PixelHit(Row):
     """A request for a stand-alone pixel."""
 
     __tablename__ = "pixel_hit"
@@ -35,7 +35,7 @@ class PixelHit(SQLModel, table=True):
     ip: str = ""
 
 
-class ApiKey(SQLModel, table=True):
+class ApiKey(Row):
     """A key of the JSON API, by the SHA-256 of its 256 random bits."""
 
     __tablename__ = "api_key"
@@ -47,7 +47,7 @@ class ApiKey(SQLModel, table=True):
     used_at: datetime | None = Field(default=None, sa_type=UtcTime)
 
 
-class Account(SQLModel, table=True):
+class Account(Row):
     """Who may use the console."""
 
     __tablename__ = "account"
@@ -56,7 +56,7 @@ class Account(SQLModel, table=True):
     created_at: datetime = Field(sa_type=UtcTime)
 
 
-class ConsoleSession(SQLModel, table=True):
+class ConsoleSession(Row):
     """A browser that is signed in, by the SHA-256 of the 256 random bits in its cookie."""
 
     __tablename__ = "console_session"
@@ -69,7 +69,7 @@ class ConsoleSession(SQLModel, table=True):
     ip: str = ""
 
 
-class IdempotentAnswer(SQLModel, table=True):
+class IdempotentAnswer(Row):
     """The API's answer to a write with an Idempotency-Key, by a digest of whose key it is. Status 0: under way."""
 
     __tablename__ = "idempotent_answer"
@@ -81,7 +81,7 @@ class IdempotentAnswer(SQLModel, table=True):
     body: bytes = Field(default=b"", sa_type=sa.LargeBinary)
 
 
-class UpstreamState(SQLModel, table=True):
+class UpstreamState(Row):
     """What a mail process says of an upstream."""
 
     __tablename__ = "upstream_state"

@@ -3,12 +3,12 @@
 from datetime import datetime
 
 import sqlalchemy as sa
-from sqlmodel import Field, SQLModel
+from sqlmodel import Field
 
-from relay.store.database.columns import BigId, UtcTime, table_of
+from relay.store.database.columns import BigId, Row, UtcTime, table_of
 
 
-class RollUp(SQLModel, table=True):
+class RollUp(Row):
     """What happened in one hour, or one UTC day, of one stream.
 
     `dimension` "" counts all; "tag" and "domain" count by `value`, a tag or the recipients' domain; by domain, all
@@ -16,7 +16,6 @@ class RollUp(SQLModel, table=True):
     """
 
     __tablename__ = "roll_up"
-    __table_args__ = {"sqlite_with_rowid": False}
     period: str = Field(primary_key=True)  # hour | day
     dimension: str = Field(primary_key=True)  # "" | tag | domain
     start: datetime = Field(primary_key=True, sa_type=UtcTime)
@@ -28,7 +27,7 @@ class RollUp(SQLModel, table=True):
     uniques: int = Field(sa_type=sa.BigInteger)  # of count: the first open, or click, of its delivery by a person
 
 
-class RollUpChange(SQLModel, table=True):
+class RollUpChange(Row):
     """What one commit adds to an hour. It counts at once, and is folded into the roll-ups later: writers that shared
     a row would wait for each other."""
 
@@ -44,5 +43,5 @@ class RollUpChange(SQLModel, table=True):
     uniques: int
 
 
-roll_up = table_of(RollUp)
+roll_up = table_of(RollUp, sqlite_with_rowid=False)
 roll_up_change = table_of(RollUpChange)

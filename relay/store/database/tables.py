@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import Any
 
 import sqlalchemy as sa
-from sqlmodel import Field, SQLModel
+from sqlmodel import Field
 
 from relay.store.database.columns import BigId, CodePoints, Row, UtcTime, table_of
 
@@ -25,7 +25,7 @@ class Status(StrEnum):
         return self in (Status.QUEUED, Status.DEFERRED)
 
 
-class Message(Row, table=True):
+class Message(Row):
     """Accepted once, with what its retries need: the envelope's parameters and the plan of edits."""
 
     __tablename__ = "message"
@@ -61,7 +61,7 @@ class Message(Row, table=True):
     clicks_unknown: int = 0
 
 
-class Content(SQLModel, table=True):
+class Content(Row):
     """A message's octets as they were accepted."""
 
     __tablename__ = "content"
@@ -69,7 +69,7 @@ class Content(SQLModel, table=True):
     octets: bytes = Field(sa_type=sa.LargeBinary)
 
 
-class Delivery(Row, table=True):
+class Delivery(Row):
     """Message × recipient: the unit of the queue. Counters move with the event that moves them."""
 
     __tablename__ = "delivery"
@@ -108,35 +108,32 @@ class Delivery(Row, table=True):
     complained_at: datetime | None = Field(default=None, sa_type=UtcTime)
 
 
-class MessageLabel(SQLModel, table=True):
+class MessageLabel(Row):
     """A tag of a message, or one of its metadata, as messages are found by it (`relay.store.message_labels`)."""
 
     __tablename__ = "message_label"
-    __table_args__ = {"sqlite_with_rowid": False}
     name: str = Field(primary_key=True)  # "tag", or "meta.NAME"
     value: str = Field(primary_key=True)
     message: str = Field(primary_key=True)
 
 
-class MessageWord(SQLModel, table=True):
+class MessageWord(Row):
     """A word of a message's texts or addresses, as messages are found by it (`relay.store.message_words`)."""
 
     __tablename__ = "message_word"
-    __table_args__ = {"sqlite_with_rowid": False}
     # By code points on every database: a word is found by its beginning.
     word: str = Field(primary_key=True, sa_type=CodePoints)
     message: str = Field(primary_key=True)
 
 
-class MessageWordDue(SQLModel, table=True):
+class MessageWordDue(Row):
     """A message whose words are still to be stored."""
 
     __tablename__ = "message_word_due"
-    __table_args__ = {"sqlite_with_rowid": False}
     message: str = Field(primary_key=True)
 
 
-class Attempt(SQLModel, table=True):
+class Attempt(Row):
     """One try to hand a delivery to an upstream, and its reply. Code 0: there was no reply."""
 
     __tablename__ = "attempt"
@@ -154,7 +151,7 @@ class Attempt(SQLModel, table=True):
     uncertain: bool = False  # it may have arrived
 
 
-class EventRow(SQLModel, table=True):
+class EventRow(Row):
     """Something that happened, once: a second event of the same id is the same event."""
 
     __tablename__ = "event"
@@ -177,7 +174,7 @@ class EventRow(SQLModel, table=True):
     first_click: bool = Field(default=False, sa_column_kwargs={"server_default": sa.false()})
 
 
-class Suppression(SQLModel, table=True):
+class Suppression(Row):
     """An address that gets no mail: of one stream, or none at all (`scope` "all")."""
 
     __tablename__ = "suppression"
@@ -192,7 +189,7 @@ class Suppression(SQLModel, table=True):
     expires_at: datetime | None = Field(default=None, sa_type=UtcTime)
 
 
-class ProcessedProviderEvent(SQLModel, table=True):
+class ProcessedProviderEvent(Row):
     """A provider's event that is processed, by a digest of its own id: the same event again changes nothing."""
 
     __tablename__ = "processed_provider_event"
@@ -200,7 +197,7 @@ class ProcessedProviderEvent(SQLModel, table=True):
     at: datetime = Field(sa_type=UtcTime)
 
 
-class SoftFailure(SQLModel, table=True):
+class SoftFailure(Row):
     """A soft failure that counts against an address if it comes again."""
 
     __tablename__ = "soft_failure"
@@ -210,7 +207,7 @@ class SoftFailure(SQLModel, table=True):
     last_at: datetime = Field(sa_type=UtcTime)
 
 
-class Consent(SQLModel, table=True):
+class Consent(Row):
     """What somebody said about being tracked, apart from any unsubscribe."""
 
     __tablename__ = "consent"
@@ -220,7 +217,7 @@ class Consent(SQLModel, table=True):
     source: str  # recipient | api | header
 
 
-class Destination(SQLModel, table=True):
+class Destination(Row):
     """Where a link leads whose URL is too long for its token, sealed (`relay.store.queue.long_urls`)."""
 
     __tablename__ = "destination"
@@ -247,9 +244,9 @@ soft_failure = table_of(SoftFailure)
 consent = table_of(Consent)
 processed_provider_event = table_of(ProcessedProviderEvent)
 destination = table_of(Destination)
-message_label = table_of(MessageLabel)
-message_word = table_of(MessageWord)
-message_word_due = table_of(MessageWordDue)
+message_label = table_of(MessageLabel, sqlite_with_rowid=False)
+message_word = table_of(MessageWord, sqlite_with_rowid=False)
+message_word_due = table_of(MessageWordDue, sqlite_with_rowid=False)
 
 has_crashed = delivery.c.crashes > _ZERO
 _has_dsn_due = delivery.c.dsn_due != _EMPTY

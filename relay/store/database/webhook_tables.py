@@ -3,12 +3,12 @@
 from datetime import datetime
 
 import sqlalchemy as sa
-from sqlmodel import Field, SQLModel
+from sqlmodel import Field
 
-from relay.store.database.columns import BigId, UtcTime
+from relay.store.database.columns import BigId, Row, UtcTime, table_of
 
 
-class WebhookRow(SQLModel, table=True):
+class WebhookRow(Row):
     """An endpoint. `source` config: it stands in config.toml, and so do its secrets. What was added in the console or
     by the API (database) reaches public addresses only."""
 
@@ -28,7 +28,7 @@ class WebhookRow(SQLModel, table=True):
     failing_since: datetime | None = Field(default=None, sa_type=UtcTime)  # with no success since
 
 
-class WebhookQueueRow(SQLModel, table=True):
+class WebhookQueueRow(Row):
     """A request that is still to be sent. Requests for one message are sent in the order of their ids."""
 
     __tablename__ = "webhook_queue"
@@ -43,7 +43,7 @@ class WebhookQueueRow(SQLModel, table=True):
     leased_until: datetime | None = Field(default=None, sa_type=UtcTime)
 
 
-class WebhookLogRow(SQLModel, table=True):
+class WebhookLogRow(Row):
     """One request to a webhook, and what came of it. Code 0: there was no response; `error` says why."""
 
     __tablename__ = "webhook_log"
@@ -63,9 +63,9 @@ class WebhookLogRow(SQLModel, table=True):
     response: str = Field(default="", sa_type=sa.Text)
 
 
-webhook = SQLModel.metadata.tables["webhook"]
-webhook_queue = SQLModel.metadata.tables["webhook_queue"]
-webhook_log = SQLModel.metadata.tables["webhook_log"]
+webhook = table_of(WebhookRow)
+webhook_queue = table_of(WebhookQueueRow)
+webhook_log = table_of(WebhookLogRow)
 
 sa.Index("webhook_queue_by_message", webhook_queue.c.webhook, webhook_queue.c.message, webhook_queue.c.id)
 sa.Index("webhook_queue_due", webhook_queue.c.webhook, webhook_queue.c.next_attempt_at)
