@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import psycopg
 import pytest
 from hypothesis import settings
@@ -20,6 +21,8 @@ from tests.waypost_server import Waypost
 # A machine under load is slow, not wrong. CI plays the same examples every time; at a desk they are new ones.
 settings.register_profile("waypost", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("waypost")
+# httpx keeps an idle connection for 5 s, as the server does, and could use it at the very moment at which it is closed.
+httpx._config.DEFAULT_LIMITS.keepalive_expiry = 2.0
 # Hypothesis lets nobody change a test's settings from outside; this is where it looks them up.
 _SETTINGS = "_hypothesis_internal_use_settings"
 

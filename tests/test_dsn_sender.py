@@ -61,7 +61,13 @@ def test_a_mixed_outcome_is_told_to_the_reverse_path_and_the_rest_of_the_mail_go
     assert "X-Order: 1047\r\n" in headers.replace("\n", "\r\n").replace("\r\r", "\r")
     assert "Received: from app.test" in headers and "secret@" not in headers and "<html>" not in headers
     # The notice is mail like any other in the records, of a stream of its own, with nothing added to it.
-    [row] = [row for row in relay.rows("messages", "--query", sender) if row["stream"] == "notice"]
+    rows = relay.wait_for_rows(
+        "messages",
+        "--query",
+        sender,
+        until=lambda rows: all(delivery["status"] != "queued" for row in rows for delivery in row["deliveries"]),
+    )
+    [row] = [row for row in rows if row["stream"] == "notice"]
     assert row["links"] == [] and row["deliveries"][0]["status"] == "delivered"
     [arrived] = arrivals(upstream, sender)
     assert b"List-Unsubscribe" not in arrived.octets and b"/o/" not in arrived.octets

@@ -222,7 +222,7 @@ def test_mail_that_ends_its_process_three_times_is_parked_until_an_operator_retr
                 _until(lambda holder=holder: leased_by(relay) != holder)
             _until(lambda: " delivery-parked " in relay.read_log())
             assert relay.send(html_mail(), "next@example.com").startswith("250") and upstream.to("next@example.com")
-            [row] = relay.rows("queue", "list")
+            [row] = relay.wait_for_rows("queue", "list", until=lambda rows: len(rows) == 1)
             assert row["parked"] and not row["under_way"] and row["recipient"] == "hang@example.com"
             assert f"delivery-parked message={row['message']} number=0 crashes=3" in relay.read_log()
             assert relay.cli("queue", "retry", "--all") == b"0 due now\n"

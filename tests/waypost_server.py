@@ -12,7 +12,7 @@ import smtplib
 import socket
 import sqlite3
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from functools import cache
 from pathlib import Path
@@ -195,6 +195,18 @@ class Waypost:
     def rows(self, *words: str) -> list[dict[str, Any]]:
         """A command's JSON lines."""
         return [json.loads(line) for line in self.cli(*words).splitlines()]
+
+    def wait_for_rows(
+        self, *words: str, until: Callable[[list[dict[str, Any]]], object], timeout_s: float = 10
+    ) -> list[dict[str, Any]]:
+        """The same, as soon as it shows what is committed a moment later: what was on the wire before, say."""
+        end = monotonic() + timeout_s
+        while True:
+            found = self.rows(*words)
+            if until(found):
+                return found
+            assert monotonic() < end, found
+            sleep(0.1)
 
     def events(self, type_: str, recipient: str, count: int = 1, timeout_s: float = 10) -> list[dict[str, Any]]:
         """The recipient's events of a type, as soon as there are that many."""

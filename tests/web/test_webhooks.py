@@ -45,7 +45,7 @@ def test_the_command_adds_tries_logs_and_removes_one(sandbox: Waypost, receiver:
     sandbox.send(html_mail(), "cli-hook@example.com")
     [_, arrived] = receiver.wait("/cli/ok", 2)
     assert arrived.said["recipient"] == "cli-hook@example.com"
-    [logged] = sandbox.rows("webhooks", "log", hook)
+    [logged] = sandbox.wait_for_rows("webhooks", "log", hook, until=len)
     assert logged["request"]["body"].encode() == arrived.body and logged["response"] == "thank you"
     assert b"1 event is sent again" in sandbox.cli("webhooks", "replay", hook, "--event", arrived.said["id"])
     assert receiver.wait("/cli/ok", 3)[2].body == arrived.body
