@@ -13,6 +13,7 @@ SCOPES = ("read", "write", "messages", "suppressions", "queue", "consent", "pixe
 STATUSES = ("queued", "delivered", "deferred", "bounced", "expired", "suppressed")  # as tables.Status has them
 STATISTIC_GROUPS = ("hour", "day", "stream", "tag", "domain", "category")  # as statistics has them
 VERDICTS = ("human", "proxied", "machine", "unknown")  # as hit_counts.HitCounts has them
+ROLES = ("viewer", "operator", "admin")  # as roles.AccountRole has them
 REASONS = ("hard_bounce", "unsubscribe", "complaint", "manual")  # as suppressions has them
 
 

@@ -47,7 +47,7 @@ COMMANDS = {
     "keys": _Command("list, rotate, revoke, export or import the keys of tracking URLs", installation.add_keys),
     "pixel": _Command("make, list, show or remove stand-alone pixels", recipients.add_pixel),
     "person": _Command("export or erase all about one address", recipients.add_person),
-    "user": _Command("add, list or remove accounts", installation.add_user),
+    "user": _Command("add, list or remove accounts, and say what they may do", installation.add_user),
     "api-key": _Command("make, list or revoke keys of the JSON API", installation.add_api_key),
     "alerts": _Command("try where alerts are sent", installation.add_alerts),
     "backup": _Command("write the installation into one file, while it runs", installation.add_backup),

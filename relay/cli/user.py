@@ -4,11 +4,14 @@ import argparse
 import sys
 from datetime import UTC, datetime
 
+import sqlalchemy as sa
+
 from relay.cli import command, output, tables
 from relay.cli.command import CommandError
 from relay.cli.tables import Column
 from relay.config.schema import MIN_PASSWORD
 from relay.store.console import accounts
+from relay.store.console.roles import AccountRole
 
 
 def add_account(arguments: argparse.Namespace) -> int:
@@ -21,7 +24,13 @@ def add_account(arguments: argparse.Namespace) -> int:
     config = command.load_config(arguments)
     with command.open_store(config) as store:
         store.writer.submit(
-            lambda connection: accounts.set_password(connection, arguments.name, password, datetime.now(UTC))
+            lambda connection: accounts.set_password(
+                connection,
+                arguments.name,
+                password,
+                datetime.now(UTC),
+                AccountRole(arguments.role) if arguments.role else None,
+            )
         ).result()
     if arguments.name == accounts.FIRST_ACCOUNT:
         accounts.first_password_file(config.relay.data_dir).unlink(missing_ok=True)
@@ -32,7 +41,7 @@ def add_account(arguments: argparse.Namespace) -> int:
 def list_accounts(arguments: argparse.Namespace) -> int:
     config = command.load_config(arguments)
     with command.open_store(config) as store, store.connect() as connection:
-        items = [{"name": row["name"], "of": "console", "created_at": row["created_at"]} for row in
+        items = [{"name": row["name"], "of": "console", "role": row["role"], "created_at": row["created_at"]} for row in
                  accounts.list_accounts(connection)]  # fmt: skip
     items += [{"name": one.name, "of": "smtp", "senders": one.senders, "stream": one.stream or None} for one in
               config.access.user]  # fmt: skip
@@ -43,26 +52,56 @@ def list_accounts(arguments: argparse.Namespace) -> int:
 _COLUMNS = (
     Column("NAME", lambda one: one["name"]),
     Column("OF", lambda one: one["of"]),
+    Column("ROLE", lambda one: one.get("role")),
     Column("SINCE", lambda one: f"{one['created_at']:%Y-%m-%d}" if "created_at" in one else ""),
     Column("SENDERS", lambda one: one.get("senders"), shrinks=True),
     Column("STREAM", lambda one: one.get("stream")),
 )
 
 
-def remove_account(arguments: argparse.Namespace) -> int:
+def change_role(arguments: argparse.Namespace) -> int:
+    role = AccountRole(arguments.role)
     with command.open_store(command.load_config(arguments)) as store:
-        is_gone = store.writer.submit(lambda connection: accounts.remove_account(connection, arguments.name)).result()
-        with store.connect() as connection:
-            is_last = not accounts.has_accounts(connection)
-    if not is_gone:
+
+        def change(connection: sa.Connection) -> tuple[bool, bool]:
+            is_last = role is not AccountRole.ADMIN and accounts.is_last_admin(connection, arguments.name)
+            return is_last, is_last or accounts.set_role(connection, arguments.name, role)
+
+        is_last, was_there = store.writer.submit(change).result()
+    if is_last:
+        raise CommandError(f"{arguments.name} is the last admin: make another one first")
+    if not was_there:
         raise CommandError(f"there is no account named {arguments.name}")
-    output.print_line(f"{arguments.name} may no longer use the console")
+    output.print_line(f"{arguments.name} is now {role.with_article}")
+    return 0
+
+
+def remove_account(arguments: argparse.Namespace) -> int:
+    name = arguments.name
+    with command.open_store(command.load_config(arguments)) as store:
+        with store.connect() as connection:
+            names = [row["name"] for row in accounts.list_accounts(connection)]
+            is_last, is_last_admin = names == [name], accounts.is_last_admin(connection, name)
+        if name in names and is_last_admin and not arguments.yes:
+            _confirm_removal(name, "account" if is_last else "admin")
+        is_gone = store.writer.submit(lambda connection: accounts.remove_account(connection, name)).result()
+    if not is_gone:
+        raise CommandError(f"there is no account named {name}")
+    output.print_line(f"{name} may no longer use the console")
     if is_last:
         first = accounts.FIRST_ACCOUNT
         output.print_line(
             f"It was the last account: waypost user add NAME makes one, and so does the next start ({first})"
         )
     return 0
+
+
+def _confirm_removal(name: str, what: str) -> None:
+    """Asks whether the last account, or the last admin, is to go. Raises CommandError."""
+    if not sys.stdin.isatty():
+        raise CommandError(f"{name} is the last {what}; say --yes to remove it, or add another one first")
+    if input(f"{name} is the last {what}. Remove it? [y/N] ").strip().lower() not in ("y", "yes"):
+        raise CommandError("nothing was removed")
 
 
 def _ask_for_password(name: str) -> str:

@@ -284,4 +284,5 @@ def test_accounts_are_listed_and_removed_on_the_command_line(tmp_path: Path) -> 
             assert b"the last account" not in relay.cli("user", "remove", "ann")
             assert client.get("/").status_code == 303
         assert b"no account" in relay.cli("user", "remove", "ann", status=1)
-        assert b"It was the last account: waypost user add" in relay.cli("user", "remove", "admin")
+        assert b"admin is the last account; say --yes" in relay.cli("user", "remove", "admin", status=1)
+        assert b"It was the last account: waypost user add" in relay.cli("user", "remove", "admin", "--yes")

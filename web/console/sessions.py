@@ -1,7 +1,7 @@
 """Who is signed in to the console, with which browser, and how to sign it out.
 
-In: a session that the gate let through.  Out: the list of all sessions, each with a button. Accounts have equal rights,
-so each may end the sessions of all: of a laptop that was stolen, say.
+In: a session that the gate let through.  Out: the list of the account's sessions, each with a button. An admin sees and
+may end those of all: of a laptop that was stolen, say.
 """
 
 from collections.abc import Callable
@@ -12,6 +12,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from relay.store.console import console_sessions
+from relay.store.console.roles import AccountRole
 from relay.store.store import Store
 from web.console import sign_in
 
@@ -24,20 +25,34 @@ class SessionPages:
         self._render_page = page
 
     def routes(self) -> list[BaseRoute]:
-        return [Route("/sessions", self.list_sessions), Route("/sessions", self.end_session, methods=["POST"])]
+        return [
+            Route("/sessions", self.list_sessions),
+            Route("/sessions", self.end_own_session, methods=["POST"]),
+            Route("/sessions/others", self.end_session_of_another, methods=["POST"]),
+        ]
 
     async def list_sessions(self, request: Request) -> Response:
-        found = await self._store.read(lambda connection: console_sessions.list_sessions(connection, datetime.now(UTC)))
+        whose = "" if request.state.role is AccountRole.ADMIN else request.state.account
+        found = await self._store.read(
+            lambda connection: console_sessions.list_sessions(connection, datetime.now(UTC), whose)
+        )
         return self._render_page(request, "sessions.html", "sessions", sessions=found, own=request.state.session)
 
-    async def end_session(self, request: Request) -> Response:
-        form = await sign_in.read_checked_form(request)
+    async def end_own_session(self, request: Request) -> Response:
+        form, account = await sign_in.read_checked_form(request), request.state.account
         if form.get("do") == "everywhere":
-            await self._store.write(lambda connection: console_sessions.end_sessions(connection, request.state.account))
+            await self._store.write(lambda connection: console_sessions.end_sessions(connection, account))
             request.session.clear()
             return RedirectResponse("/login", 303)
-        ended = str(form.get("session", ""))
-        has_ended = await self._store.write(lambda connection: console_sessions.end_session(connection, ended))
+        return await self._end_session(request, str(form.get("session", "")), account)
+
+    async def end_session_of_another(self, request: Request) -> Response:
+        form = await sign_in.read_checked_form(request)
+        return await self._end_session(request, str(form.get("session", "")), "")
+
+    async def _end_session(self, request: Request, ended: str, account: str) -> Response:
+        """Ends that session, if it is the account's where one is named."""
+        has_ended = await self._store.write(lambda connection: console_sessions.end_session(connection, ended, account))
         if ended == request.state.session:
             request.session.clear()
             return RedirectResponse("/login", 303)

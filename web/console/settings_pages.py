@@ -1,14 +1,16 @@
 """Settings: what is configured and from where, the API's keys, accounts, and who is signed in.
 
 In: a session that the gate let through.  Out: one page, and what its buttons do. Secrets are not shown, but for a new
-key, once. Accounts have equal rights. The configuration itself is changed in its file.
+key, once. The configuration itself is changed in its file.
 """
 
+import asyncio
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
+from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -16,11 +18,13 @@ from starlette.routing import BaseRoute, Route
 
 from relay import __version__
 from relay.config import settings_list
-from relay.config.schema import Config
+from relay.config.schema import MIN_PASSWORD, Config
 from relay.store.console import accounts, api_keys, console_sessions
+from relay.store.console.roles import AccountRole
 from relay.store.store import Store
 from web.console import sign_in
 
+_ACCOUNT_NAME = re.compile(r"[^\s\x00-\x1f\x7f](?:[^\x00-\x1f\x7f]{0,62}[^\s\x00-\x1f\x7f])?")
 _KEY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _LIFETIMES = {"30d": timedelta(days=30), "90d": timedelta(days=90), "1y": timedelta(days=365), "": None}
 _SCOPES = (api_keys.ALL, *api_keys.SCOPES)
@@ -39,6 +43,8 @@ class SettingsPages:
             Route("/settings", self.show_settings),
             Route("/settings/keys", self.create_key, methods=["POST"]),
             Route("/settings/keys/revoke", self.revoke_key, methods=["POST"]),
+            Route("/settings/accounts", self.create_account, methods=["POST"]),
+            Route("/settings/accounts/role", self.change_role, methods=["POST"]),
             Route("/settings/accounts/remove", self.remove_account, methods=["POST"]),
         ]
 
@@ -71,6 +77,36 @@ class SettingsPages:
         )
         return RedirectResponse("/settings", 303)
 
+    async def create_account(self, request: Request) -> Response:
+        form = await sign_in.read_checked_form(request)
+        name, password = str(form.get("name", "")).strip(), str(form.get("password", ""))
+        role = _read_role(form)
+        if not _ACCOUNT_NAME.fullmatch(name):
+            request.session["notice"] = "An account’s name has 64 characters at most. Nothing was made."
+        elif not MIN_PASSWORD <= len(password) <= sign_in.MAX_PASSWORD:
+            request.session["notice"] = f"A password has {MIN_PASSWORD} characters or more. Nothing was made."
+        else:
+            stored, now = await asyncio.to_thread(accounts.hash_password, password), datetime.now(UTC)
+            is_new = await self._store.write(
+                lambda connection: accounts.create_account(connection, name, stored, now, role)
+            )
+            request.session["notice"] = (
+                f"The account {name} is made, with the role {role}."
+                if is_new
+                else f"There is an account {name} already. Nothing was made."
+            )
+        return RedirectResponse("/settings#accounts", 303)
+
+    async def change_role(self, request: Request) -> Response:
+        form = await sign_in.read_checked_form(request)
+        name, role = str(form.get("name", "")), _read_role(form)
+        if name == request.state.account:  # so that there is always an admin
+            request.session["notice"] = "You cannot change your own role: another admin can."
+        else:
+            was_there = await self._store.write(lambda connection: accounts.set_role(connection, name, role))
+            request.session["notice"] = f"{name} is now {role.with_article}." if was_there else "It was gone already."
+        return RedirectResponse("/settings#accounts", 303)
+
     async def remove_account(self, request: Request) -> Response:
         name = str((await sign_in.read_checked_form(request)).get("name", ""))
         if name == request.state.account:
@@ -102,8 +138,18 @@ class SettingsPages:
             made=made,
             scopes=_SCOPES,
             accounts=names,
+            roles=list(AccountRole),
+            min_password=MIN_PASSWORD,
             sessions=sessions,
             program_version=__version__,
         )
         answer.status_code = status
         return answer
+
+
+def _read_role(form: FormData) -> AccountRole:
+    """The role that a form names. Raises HTTPException 400."""
+    try:
+        return AccountRole(str(form.get("role", "")))
+    except ValueError:
+        raise HTTPException(400) from None

@@ -27,6 +27,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from relay import log, tokens
 from relay.config.schema import Config
 from relay.store.console import accounts, console_sessions
+from relay.store.console.roles import AccountRole
 from relay.store.database import errors
 from relay.store.store import Store
 from web import metrics, visitors
@@ -36,7 +37,7 @@ from web.rendering import TemplateRenderer
 
 _OPEN_PATHS = ("/login", "/healthz", core.DESCRIPTION)
 _OPEN_FOLDER = "/static/"
-_MAX_PASSWORD = 1024  # characters; argon2 reads them all
+MAX_PASSWORD = 1024  # characters; argon2 reads them all
 _MAX_NAME = 200  # characters that a name is counted by
 _DATABASE_UNAVAILABLE = "The database does not answer, so nobody can sign in now. Please try again in a moment."
 # Letters and digits that nobody mistakes for each other.
@@ -91,6 +92,7 @@ class RequireLogin:
                 await _redirect_to_login(request)(scope, receive, send)
                 return
             request.state.account, request.state.session = session["account"], session["digest"]
+            request.state.role = AccountRole(session["role"])
         await self._app(scope, receive, send)
 
     async def _find_session(self, request: Request) -> sa.RowMapping | None:
@@ -164,7 +166,7 @@ class LoginPages:
         Raises sqlalchemy.exc.SQLAlchemyError."""
         stored = await self._store.read(lambda connection: accounts.password_hash(connection, name))
         async with self._verifying:
-            is_right = await asyncio.to_thread(accounts.verify_password, stored, password[:_MAX_PASSWORD])
+            is_right = await asyncio.to_thread(accounts.verify_password, stored, password[:MAX_PASSWORD])
         if not is_right or stored is None:
             return None
         session, user_agent, now = secrets.token_urlsafe(32), request.headers.get("user-agent", ""), datetime.now(UTC)

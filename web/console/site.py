@@ -5,6 +5,7 @@ something and lead back to a page that says so.
 """
 
 from datetime import UTC, datetime, time, timedelta
+from functools import partial
 
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -21,7 +22,7 @@ from relay.store.views import message_list, statistics
 from web import rendering
 from web.api import core
 from web.api.resources import api_resources
-from web.console import sign_in
+from web.console import permissions, sign_in
 from web.console.attention import AttentionReader, AttentionStrip
 from web.console.mailbox_pages import MailboxPages
 from web.console.message_pages import MessagePages
@@ -56,7 +57,7 @@ class Console:
 
     def routes(self) -> list[BaseRoute]:
         resources = api_resources(self._config, self._store, self._ring)
-        return [
+        pages: list[BaseRoute] = [
             Route("/", self.show_overview),
             *MessagePages(self._config, self._store, self.render_page).routes(),
             *SuppressionPages(self._store, self.render_page).routes(),
@@ -68,6 +69,9 @@ class Console:
             *ReportPages(self._store, self.render_page).routes(),
             *SettingsPages(self._config, self._store, self.render_page).routes(),
             *WebhookPages(self._config, self._store, self._ring, self.render_page).routes(),
+        ]
+        return [
+            *permissions.guard_routes(pages),
             core.description_route(*resources),
             core.ApiMount(self._config, self._store, *resources),
             Mount("/static", StaticFiles(directory=rendering.STATIC)),
@@ -86,6 +90,7 @@ class Console:
         is_inside = hasattr(request.state, "account") and "csrf" in request.session
         frame = _frame(request, "") if is_inside else {"account": ""}
         values = frame | {"may_have_expired": request.url.path.startswith(_EXPIRING_PATHS)}
+        values["needed_role"] = error.needed if isinstance(error, permissions.RoleRequiredError) else ""
         return self.renderer.render("error.html", error.status_code, error.headers, **values)
 
     async def show_overview(self, request: Request) -> Response:
@@ -117,6 +122,8 @@ def _frame(request: Request, section: str) -> dict[str, object]:
     return {
         "section": section,
         "account": request.state.account,
+        "role": request.state.role,
+        "may": partial(permissions.may, request.state.role),
         "csrf": session["csrf"],
         "notice": session.pop("notice") if "notice" in session else "",
         "attention": getattr(request.state, "attention", []),

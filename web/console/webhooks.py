@@ -44,6 +44,7 @@ class WebhookPages:
             Route("/webhooks", self.create_webhook, methods=["POST"]),
             Route("/webhooks/{webhook}", self.show_webhook),
             Route("/webhooks/{webhook}", self.change_webhook, methods=["POST"]),
+            Route("/webhooks/{webhook}/send", self.send_events, methods=["POST"]),
         ]
 
     async def list_webhooks(self, request: Request) -> Response:
@@ -96,12 +97,9 @@ class WebhookPages:
         return RedirectResponse("/webhooks" if form.get("do") == "remove" else f"/webhooks/{webhook}", 303)
 
     async def _apply_action(self, webhook: str, form: FormData) -> str:
-        """Does what a button asks for; returns what is to be said of it. Raises webhooks.Unknown, ValueError."""
+        """Does what a button asks for; returns what is to be said of it. Raises endpoints.UnknownWebhookError,
+        ValueError."""
         now = datetime.now(UTC)
-
-        def again(connection: sa.Connection) -> bool:
-            return endpoints.replay_event(connection, webhook, str(form.get("event", "")), now)
-
         match form.get("do"):
             case "enable":
                 owed = await self._store.write(lambda connection: endpoints.enable_webhook(connection, webhook, now))
@@ -112,8 +110,38 @@ class WebhookPages:
             case "remove":
                 await self._store.write(lambda connection: endpoints.remove_webhook(connection, webhook))
                 return "The webhook and its log are gone."
+        raise HTTPException(400)
+
+    async def send_events(self, request: Request) -> Response:
+        webhook, form = request.path_params["webhook"], await sign_in.read_checked_form(request)
+        try:
+            request.session["notice"] = await self._send_events(webhook, form)
+        except endpoints.UnknownWebhookError:
+            raise HTTPException(404) from None
+        return RedirectResponse(f"/webhooks/{webhook}", 303)
+
+    async def _send_events(self, webhook: str, form: FormData) -> str:
+        """Queues events as a button asks for; returns what is to be said of it. Raises
+        endpoints.UnknownWebhookError."""
+        now = datetime.now(UTC)
+
+        def send_again(connection: sa.Connection) -> bool:
+            return endpoints.replay_event(connection, webhook, str(form.get("event", "")), now)
+
+        def send_latest(connection: sa.Connection) -> bool:
+            latest = endpoints.find_latest_event(connection, webhook)
+            return bool(latest) and endpoints.replay_event(connection, webhook, latest, now)
+
+        match form.get("do"):
             case "again":
-                return "The event is sent again." if await self._store.write(again) else "That event has expired."
+                is_sent = await self._store.write(send_again)
+                return "The event is sent again." if is_sent else "That event has expired."
+            case "latest":
+                if await self._store.write(send_latest):
+                    return "The latest event that it wants is sent again. The answer appears here within seconds."
+                return (
+                    f"No event that it wants has happened yet. waypost webhooks test {webhook}   sends a made-up one."
+                )
             case "replay":
                 span = _REPLAY_SPANS.get(str(form.get("since")), _REPLAY_SPANS["1h"])
                 count = await webhooks_api.replay_events_since(self._store, webhook, now, span)

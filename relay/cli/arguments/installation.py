@@ -59,8 +59,13 @@ def add_user(parser: Parser) -> None:
         """\
 add asks for a password (or reads a line of standard input). By default the account is the console's; one that exists
 gets the new password, which signs it out everywhere. With --smtp nothing is stored: the table for config.toml is
-printed.""",
-        "waypost user add ann",
+printed.
+
+A viewer reads. An operator may also act on mail in the queue, send it again, suppress and allow addresses, and make
+pixels. An admin may also change accounts, API keys and webhooks. A new account is an admin where no --role says
+otherwise.""",
+        "waypost user add ann --role operator",
+        "waypost user role ann viewer",
         "waypost user add shop --smtp >> config.toml",
         "waypost user list",
         "waypost user remove ann",
@@ -69,12 +74,23 @@ printed.""",
     adding = actions.add_parser("add", help="add an account, or change its password")
     adding.add_argument("name", metavar="NAME")
     adding.add_argument("--smtp", action="store_true", help="an SMTP user: print its [[access.user]] table")
+    adding.add_argument(
+        "--role",
+        choices=argument_types.ROLES,
+        metavar="ROLE",
+        help=f"what it may do in the console: {', '.join(argument_types.ROLES)} (default: admin, or as it is)",
+    )
     adding.set_defaults(run="user.add_account")
+    changing = actions.add_parser("role", help="change what a console account may do, at once")
+    changing.add_argument("name", metavar="NAME")
+    changing.add_argument("role", choices=argument_types.ROLES, metavar="ROLE", help=", ".join(argument_types.ROLES))
+    changing.set_defaults(run="user.change_role")
     listing = actions.add_parser("list", help="accounts of the console and of SMTP")
     lists.add_json(listing)
     listing.set_defaults(run="user.list_accounts")
     removing = actions.add_parser("remove", help="remove a console account, and end its sessions")
     removing.add_argument("name", metavar="NAME")
+    removing.add_argument("--yes", action="store_true", help="do not ask, also if it is the last one")
     removing.set_defaults(run="user.remove_account")
 
 

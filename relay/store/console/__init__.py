@@ -1,5 +1,5 @@
 """Operators: who may use the console and the API.
 
-`accounts` names and password hashes · `console_sessions` who is signed in · `api_keys` keys, scopes and expiry ·
-`idempotency` answers to repeated writes
+`accounts` names and password hashes · `roles` what accounts may do · `console_sessions` who is signed in · `api_keys`
+keys, scopes and expiry · `idempotency` answers to repeated writes
 """

@@ -10,6 +10,7 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from relay.store.console import console_sessions
+from relay.store.console.roles import AccountRole
 from relay.store.database import console_tables
 
 FIRST_ACCOUNT = "admin"  # the account that the first start makes
@@ -27,11 +28,32 @@ def _hash_of_nobody() -> str:
     return _HASHER.hash("nobody")
 
 
-def set_password(connection: sa.Connection, name: str, password: str, at: datetime) -> None:
-    """Makes an account, or gives an existing one a new password, which ends its sessions."""
+def set_password(
+    connection: sa.Connection, name: str, password: str, at: datetime, role: AccountRole | None = None
+) -> None:
+    """Makes an account, or gives an existing one a new password, which ends its sessions. Without a role an account
+    keeps its own; a new one may do all."""
+    table, stored = console_tables.account, hash_password(password)
+    change = {"password_hash": stored} | ({"role": str(role)} if role else {})
+    console_sessions.end_sessions(connection, name)
+    if not connection.execute(sa.update(table).where(table.c.name == name).values(**change)).rowcount:
+        create_account(connection, name, stored, at, role or AccountRole.ADMIN)
+
+
+def create_account(connection: sa.Connection, name: str, password_hash: str, at: datetime, role: AccountRole) -> bool:
+    """Makes an account. False if there is one of that name."""
     table = console_tables.account
-    remove_account(connection, name)
-    connection.execute(sa.insert(table), {"name": name, "password_hash": hash_password(password), "created_at": at})
+    if connection.scalar(sa.select(table.c.name).where(table.c.name == name)) is not None:
+        return False
+    row = {"name": name, "password_hash": password_hash, "created_at": at, "role": role}
+    connection.execute(sa.insert(table), row)
+    return True
+
+
+def set_role(connection: sa.Connection, name: str, role: AccountRole) -> bool:
+    """Changes what an account may do, at once, in its sessions too. False if there is none of that name."""
+    table = console_tables.account
+    return connection.execute(sa.update(table).where(table.c.name == name).values(role=role)).rowcount > 0
 
 
 def remove_account(connection: sa.Connection, name: str) -> bool:
@@ -43,14 +65,21 @@ def remove_account(connection: sa.Connection, name: str) -> bool:
 
 
 def list_accounts(connection: sa.Connection) -> Sequence[sa.RowMapping]:
-    """The accounts' names and ages, the oldest first."""
+    """The accounts' names, roles and ages, the oldest first."""
     table = console_tables.account
-    wanted = sa.select(table.c.name, table.c.created_at).order_by(table.c.created_at, table.c.name)
+    wanted = sa.select(table.c.name, table.c.role, table.c.created_at).order_by(table.c.created_at, table.c.name)
     return connection.execute(wanted).mappings().all()
 
 
 def has_accounts(connection: sa.Connection) -> bool:
     return connection.scalar(sa.select(console_tables.account.c.name).limit(1)) is not None
+
+
+def is_last_admin(connection: sa.Connection, name: str) -> bool:
+    """True if nobody else may change accounts."""
+    table = console_tables.account
+    admins = list(connection.scalars(sa.select(table.c.name).where(table.c.role == AccountRole.ADMIN).limit(2)))
+    return admins == [name]
 
 
 def password_hash(connection: sa.Connection, name: str) -> str | None:

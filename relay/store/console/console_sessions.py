@@ -48,9 +48,13 @@ def start_session(
 
 
 def find_session(connection: sa.Connection, session: str, now: datetime) -> sa.RowMapping | None:
-    """The session of those random bits; None if there is none, or not any more."""
-    table = console_tables.console_session
-    wanted = sa.select(table).where(table.c.digest == session_digest(session), table.c.expires_at > now)
+    """The session of those random bits, with its account's role; None if there is none, or not any more."""
+    table, accounts = console_tables.console_session, console_tables.account
+    wanted = (
+        sa.select(table, accounts.c.role)
+        .join(accounts, accounts.c.name == table.c.account)
+        .where(table.c.digest == session_digest(session), table.c.expires_at > now)
+    )
     return connection.execute(wanted).mappings().first()
 
 
@@ -65,17 +69,22 @@ def note_session_use(connection: sa.Connection, session_digest: str, now: dateti
     connection.execute(sa.update(table).where(table.c.digest == session_digest).values(used_at=now))
 
 
-def list_sessions(connection: sa.Connection, now: datetime) -> Sequence[sa.RowMapping]:
-    """All that last, the one that was used last first."""
+def list_sessions(connection: sa.Connection, now: datetime, account: str = "") -> Sequence[sa.RowMapping]:
+    """All that last, or those of an account; the one that was used last first."""
     table = console_tables.console_session
     query = sa.select(table).where(table.c.expires_at > now).order_by(table.c.used_at.desc(), table.c.digest)
+    if account:
+        query = query.where(table.c.account == account)
     return connection.execute(query).mappings().all()
 
 
-def end_session(connection: sa.Connection, session_digest: str) -> bool:
-    """Signs a browser out. False if there is no such session."""
+def end_session(connection: sa.Connection, session_digest: str, account: str = "") -> bool:
+    """Signs a browser out. False if there is no such session, or none of that account."""
     table = console_tables.console_session
-    return connection.execute(sa.delete(table).where(table.c.digest == session_digest)).rowcount > 0
+    wanted = sa.delete(table).where(table.c.digest == session_digest)
+    if account:
+        wanted = wanted.where(table.c.account == account)
+    return connection.execute(wanted).rowcount > 0
 
 
 def end_sessions(connection: sa.Connection, account: str) -> None:

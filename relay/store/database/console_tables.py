@@ -54,6 +54,7 @@ class Account(Row):
     name: str = Field(primary_key=True)
     password_hash: str
     created_at: datetime = Field(sa_type=UtcTime)
+    role: str = Field(default="admin", sa_column_kwargs={"server_default": "admin"})
 
 
 class ConsoleSession(Row):

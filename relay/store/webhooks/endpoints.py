@@ -157,6 +157,16 @@ def replay_event(connection: sa.Connection, webhook: str, event_id: str, now: da
     return bool(found)
 
 
+def find_latest_event(connection: sa.Connection, webhook: str) -> str:
+    """The id of the latest event that the webhook wants; empty if none has happened. Raises UnknownWebhookError."""
+    row, event = get_webhook(connection, webhook), tables.event
+    latest = sa.select(sa.func.max(event.c.id))
+    if webhook_queue.ALL in row.events:
+        return connection.scalar(latest) or ""
+    # One type at a time, each from its index.
+    return max((connection.scalar(latest.where(event.c.type == one)) or "" for one in row.events), default="")
+
+
 def get_webhook(connection: sa.Connection, webhook: str) -> WebhookRow:
     """Returns a webhook. Raises UnknownWebhookError."""
     row = connection.execute(sa.select(webhook_tables.webhook).filter_by(id=webhook)).mappings().first()
