@@ -119,9 +119,9 @@ class Scene:
 
     def told(self) -> list[Arrived]:
         async def run() -> None:
-            teller = WebhookSender(Config(), self.store, self.ring, now=lambda: self.at + timedelta(days=1))
-            await teller.send_all_due()
-            await teller.drain(1)
+            sender = WebhookSender(Config(), self.store, self.ring, now=lambda: self.at + timedelta(days=1))
+            await sender.send_all_due()
+            await sender.drain(1)
 
         asyncio.run(run())
         self.store.close()

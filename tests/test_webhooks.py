@@ -69,9 +69,9 @@ class WebhookScene:
         """Tells all that is due, as the web role does."""
 
         async def run() -> None:
-            teller = WebhookSender(config or Config(), self.store, self.ring, now=self.clock, jitter=lambda: 0.5)
-            await teller.send_all_due()
-            await teller.drain(1)
+            sender = WebhookSender(config or Config(), self.store, self.ring, now=self.clock, jitter=lambda: 0.5)
+            await sender.send_all_due()
+            await sender.drain(1)
 
         asyncio.run(run())
 

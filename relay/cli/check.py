@@ -89,12 +89,12 @@ def _find_notes(config: Config) -> Iterator[str]:
         yield "[tracking] public_url is not https: one-click unsubscribe (RFC 8058) needs it"
     hostname = config.relay.hostname
     if not config.is_sandbox and not helo_name.is_qualified(hostname):
-        told = helo_name.machine_name() or "this machine's address in brackets"
-        yield f'[relay] hostname is "{hostname}", which servers refuse; upstreams are told {told} instead'
+        name = helo_name.machine_name() or "this machine's address in brackets"
+        yield f'[relay] hostname is "{hostname}", which servers refuse; upstreams get {name} instead'
     if config.bounces.return_path and not helo_name.is_qualified(hostname):
         yield f'[bounces] return_path needs an MX that names this machine, and [relay] hostname is "{hostname}"'
     for upstream in config.upstream:
-        name = upstream.provider or provider_dialects.find_by_host(upstream.address.host)
+        name = provider_dialects.find_provider(upstream.provider, upstream.address.host)
         if (dialect := provider_dialects.DIALECTS.get(name)) and dialect.caveat:
             yield f"[[upstream]] {upstream.name}: {dialect.caveat}"
     for name, given in config.inbound:

@@ -1,7 +1,8 @@
-"""A command's words: read with suggestions for slips, and explained in a help that fits the terminal.
+"""Reads a command's arguments, suggests corrections, and prints a help that fits the terminal.
 
-In: words.  Out: a namespace, whose `run` names the function that does it (`queue.list_deliveries`, of a module beside
-this one, so that a help or a completion loads no more than what it says); or exit status 2 with a usage.
+In: arguments.  Out: a namespace, whose `run` names the function that does it (`queue.list_deliveries`, of a module
+beside this one, so that a help or a completion loads that module only when it is needed); or exit status 2 with a
+usage.
 """
 
 import argparse
@@ -9,13 +10,10 @@ import difflib
 import shutil
 import textwrap
 from collections.abc import Iterable
-from typing import Any, TypeAlias
+from typing import Any
 
 _MAX_WIDTH = 100  # longer lines are hard to read
 _CONFIG_HELP = "default: $WAYPOST_CONFIG, ./config.toml or /etc/waypost/config.toml"
-
-# argparse has no public name for what add_subparsers returns.
-Actions: TypeAlias = "argparse._SubParsersAction[Parser]"
 
 
 class HelpFormatter(argparse.HelpFormatter):
@@ -39,9 +37,9 @@ class Parser(argparse.ArgumentParser):
         # With a default, the one behind the command's name would undo the one before it.
         self.add_argument("-c", "--config", metavar="FILE", default=argparse.SUPPRESS, help=_CONFIG_HELP)
 
-    def add_actions(self, *, required: bool = True) -> Actions:
+    def add_actions(self, *, required: bool = True) -> "Actions":
         """What the command can do, by a word of its own each."""
-        return self.add_subparsers(title="actions", metavar="ACTION", required=required)
+        return Actions(self.add_subparsers(title="actions", metavar="ACTION", required=required))
 
     def describe(self, text: str, *examples: str) -> None:
         """What the command is for, above its options, and lines of a shell below them."""
@@ -63,6 +61,20 @@ class Parser(argparse.ArgumentParser):
         choices = [str(one) for one in action.choices]
         wanted = f"must be one of {', '.join(choices)}, not {str(value)!r}"
         raise argparse.ArgumentError(action, wanted + suggest(str(value), choices))
+
+
+class Actions:
+    """What a command can do: `list` and `add` of `waypost suppressions`, for example."""
+
+    # argparse has no public name for what add_subparsers returns.
+    def __init__(self, parsers: "argparse._SubParsersAction[Parser]") -> None:
+        self._parsers = parsers
+
+    def add(self, name: str, run: str, about: str) -> Parser:
+        """An action with the function that does it; its help says what it is about."""
+        action = self._parsers.add_parser(name, help=about, description=about)
+        action.set_defaults(run=run)
+        return action
 
 
 def suggest(word: str, known: Iterable[str]) -> str:

@@ -101,7 +101,7 @@ def enable_webhook(arguments: argparse.Namespace) -> int:
     return _change_webhook(
         arguments,
         lambda connection: endpoints.enable_webhook(connection, arguments.webhook, datetime.now(UTC)),
-        lambda owed: f"enabled; {owed} events are told now",
+        lambda waiting: f"enabled; {waiting} events are sent now",
     )
 
 

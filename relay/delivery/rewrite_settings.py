@@ -7,7 +7,6 @@ from dataclasses import replace
 
 from relay import address, redaction
 from relay.config.schema import Config
-from relay.config.smtp import UpstreamConfig
 from relay.envelope import AcceptedMessage
 from relay.rewrite import provider_dialects
 from relay.rewrite.plan import Settings
@@ -21,7 +20,9 @@ class RewriteSettings:
     def __init__(self, config: Config) -> None:
         self._config = config
         self._kept: dict[tuple[bool, tuple[str, ...], str], Settings] = {}  # making them takes 50 µs a message
-        self._providers = [(one.senders, provider(one)) for one in config.upstream]
+        self._providers = [
+            (one.senders, provider_dialects.find_provider(one.provider, one.address.host)) for one in config.upstream
+        ]
 
     def for_message(self, accepted: AcceptedMessage) -> Settings:
         """How this message is to be rewritten."""
@@ -68,12 +69,6 @@ class RewriteSettings:
         """The providers among the upstreams that may serve the mail: one takes over when another is down."""
         names = [name for senders, name in self._providers if name and address.matches_any(reverse_path, senders)]
         return tuple(dict.fromkeys(names))
-
-
-def provider(upstream: UpstreamConfig) -> str:
-    """The provider that this upstream is; empty if it is none that we know."""
-    name = upstream.provider or provider_dialects.find_by_host(upstream.address.host)
-    return "" if name == "none" else name
 
 
 def _identifying_strings(config: Config, accepted: AcceptedMessage) -> frozenset[str]:

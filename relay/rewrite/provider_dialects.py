@@ -39,6 +39,11 @@ def find_by_host(host: str) -> str:
     return next((name for name, it in DIALECTS.items() if it.domain and host.endswith("." + it.domain)), "")
 
 
+def find_provider(configured: str, host: str) -> str:
+    """The provider of an upstream: the configured one ("none" is none), else that of its host; empty for none."""
+    return "" if configured == "none" else configured or find_by_host(host)
+
+
 def parse_switch(said: object) -> bool | None:
     """Yes, no, or nothing that we know."""
     word = "" if said is None else str(said).strip().lower()

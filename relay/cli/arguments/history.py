@@ -66,7 +66,7 @@ opened, clicked or unsubscribed.""",
     parser.add_argument("--follow", action="store_true", help="go on as events happen, until ^C")
     parser.set_defaults(run="events.print_events")
     actions = parser.add_actions(required=False)
-    anew = actions.add_parser("reclassify", help="judge opens and clicks by the rules of today")
+    anew = actions.add("reclassify", "events.reclassify_hits", "judge opens and clicks by the rules of today")
     anew.describe(
         """\
 Judges past opens and clicks again by the rules of this version (relay/attribution/rules.toml), each together with all
@@ -77,7 +77,6 @@ hits of its delivery, and corrects the counters. The server may run meanwhile. A
     anew.add_argument(
         "--since", type=argument_types.moment, metavar="TIME", help="hits since 30d ago, or 2026-11-01 (default: all)"
     )
-    anew.set_defaults(run="events.reclassify_hits")
 
 
 def add_stats(parser: Parser) -> None:
@@ -110,13 +109,12 @@ there is one JSON object a line.""",
     lists.add_json(parser)
     parser.set_defaults(run="stats.print_statistics")
     actions = parser.add_actions(required=False)
-    rebuilding = actions.add_parser("rebuild", help="count all events anew")
+    rebuilding = actions.add("rebuild", "stats.rebuild_roll_ups", "count all events anew")
     rebuilding.describe(
         """\
 Counts all events anew, while the server runs. Counts from before the oldest event that is kept stay as they are.""",
         "waypost stats rebuild",
     )
-    rebuilding.set_defaults(run="stats.rebuild_roll_ups")
 
 
 def add_queue(parser: Parser) -> None:
@@ -135,7 +133,7 @@ it. Otherwise drop it, or wait until it expires and its sender gets a DSN.""",
         "waypost queue drop 06gvq2rnm5t2k7i09b50 --notify",
     )
     actions = parser.add_actions()
-    listing = actions.add_parser("list", help="what waits, the next due first")
+    listing = actions.add("list", "queue.list_deliveries", "what waits, the next due first")
     lists.add_recipient(listing)
     lists.add_stream(listing)
     lists.add_status(listing, ("queued", "deferred"), "not attempted yet, or deferred")
@@ -144,22 +142,17 @@ it. Otherwise drop it, or wait until it expires and its sender gets a DSN.""",
     listing.add_argument("--parked", action="store_true", help="what is parked")
     lists.add_limit(listing, 1000)
     lists.add_json(listing)
-    listing.set_defaults(run="queue.list_deliveries")
-    showing = actions.add_parser("show", help="a message, its deliveries and their attempts")
+    showing = actions.add("show", "queue.show_message", "a message, its deliveries and their attempts")
     showing.add_argument("id", metavar="ID")
     lists.add_json(showing)
-    showing.set_defaults(run="queue.show_message")
-    retrying = actions.add_parser("retry", help="make mail due now")
+    retrying = actions.add("retry", "queue.retry_deliveries", "make mail due now")
     retrying.add_argument("id", nargs="?", metavar="ID")
     retrying.add_argument("--all", action="store_true", help="all that waits and is neither parked nor held")
-    retrying.set_defaults(run="queue.retry_deliveries", usage=retrying.error)
-    holding = actions.add_parser("hold", help="do not attempt mail until it is released, or expires")
+    retrying.set_defaults(usage=retrying.error)
+    holding = actions.add("hold", "queue.hold_deliveries", "do not attempt mail until it is released, or expires")
     holding.add_argument("id", metavar="ID")
-    holding.set_defaults(run="queue.hold_deliveries")
-    releasing = actions.add_parser("release", help="make held mail due now")
+    releasing = actions.add("release", "queue.release_deliveries", "make held mail due now")
     releasing.add_argument("id", metavar="ID")
-    releasing.set_defaults(run="queue.release_deliveries")
-    dropping = actions.add_parser("drop", help="give mail up: it expires now, with the category dropped")
+    dropping = actions.add("drop", "queue.drop_deliveries", "give mail up: it expires now, with the category dropped")
     dropping.add_argument("id", metavar="ID")
     dropping.add_argument("--notify", action="store_true", help="send a DSN to the reverse-path (default: none)")
-    dropping.set_defaults(run="queue.drop_deliveries")

@@ -16,11 +16,10 @@ while people may still click. A running server uses a new key within seconds."""
         "waypost keys import keys.sealed          # on another machine",
     )
     actions = parser.add_actions()
-    listing = actions.add_parser("list", help="their ages, and what depends on each")
+    listing = actions.add("list", "keys.list_keys", "their ages, and what depends on each")
     lists.add_json(listing)
-    listing.set_defaults(run="keys.list_keys")
-    actions.add_parser("rotate", help="make a new key that signs from now on").set_defaults(run="keys.rotate_keys")
-    revoking = actions.add_parser("revoke", help="revoke a key: all its links end")
+    actions.add("rotate", "keys.rotate_keys", "make a new key that signs from now on")
+    revoking = actions.add("revoke", "keys.revoke_key", "revoke a key: all its links end")
     revoking.describe(
         """\
 For a key that somebody else may have: whoever has keys.json can make links under your name for ever. The key's secret
@@ -29,8 +28,7 @@ running server follows within seconds, for console sessions at its next start.""
     )
     revoking.add_argument("id", type=argument_types.key_id, metavar="ID", help="as `waypost keys list` has it")
     revoking.add_argument("--yes", action="store_true", help="do it: mail already sent loses its links")
-    revoking.set_defaults(run="keys.revoke_key")
-    exporting = actions.add_parser("export", help="write all keys, sealed by a passphrase, for other machines")
+    exporting = actions.add("export", "keys.export_keys", "write all keys, sealed by a passphrase, for other machines")
     exporting.describe(
         """\
 Writes all keys into a file that a passphrase seals (Argon2id, ChaCha20-Poly1305). It asks for the passphrase, or reads
@@ -40,8 +38,7 @@ again after each rotate or revoke.""",
         "waypost keys export keys.sealed < passphrase.txt",
     )
     exporting.add_argument("file", nargs="?", default="-", metavar="FILE", help="default: standard output")
-    exporting.set_defaults(run="keys.export_keys")
-    importing = actions.add_parser("import", help="use the keys that another machine exported")
+    importing = actions.add("import", "keys.import_keys", "use the keys that another machine exported")
     importing.describe(
         """\
 Reads a file that `waypost keys export` wrote, with its passphrase (asked for, or a line of standard input). Keys that
@@ -51,7 +48,6 @@ nevertheless, and keeps the old file beside the new one. A running server follow
     )
     importing.add_argument("file", metavar="FILE")
     importing.add_argument("--replace", action="store_true", help="also where keys are here that the file has not")
-    importing.set_defaults(run="keys.import_keys")
 
 
 def add_user(parser: Parser) -> None:
@@ -71,7 +67,7 @@ otherwise.""",
         "waypost user remove ann",
     )
     actions = parser.add_actions()
-    adding = actions.add_parser("add", help="add an account, or change its password")
+    adding = actions.add("add", "user.add_account", "add an account, or change its password")
     adding.add_argument("name", metavar="NAME")
     adding.add_argument("--smtp", action="store_true", help="an SMTP user: print its [[access.user]] table")
     adding.add_argument(
@@ -80,18 +76,14 @@ otherwise.""",
         metavar="ROLE",
         help=f"what it may do in the console: {', '.join(argument_types.ROLES)} (default: admin, or as it is)",
     )
-    adding.set_defaults(run="user.add_account")
-    changing = actions.add_parser("role", help="change what a console account may do, at once")
+    changing = actions.add("role", "user.change_role", "change what a console account may do, at once")
     changing.add_argument("name", metavar="NAME")
     changing.add_argument("role", choices=argument_types.ROLES, metavar="ROLE", help=", ".join(argument_types.ROLES))
-    changing.set_defaults(run="user.change_role")
-    listing = actions.add_parser("list", help="accounts of the console and of SMTP")
+    listing = actions.add("list", "user.list_accounts", "accounts of the console and of SMTP")
     lists.add_json(listing)
-    listing.set_defaults(run="user.list_accounts")
-    removing = actions.add_parser("remove", help="remove a console account, and end its sessions")
+    removing = actions.add("remove", "user.remove_account", "remove a console account, and end its sessions")
     removing.add_argument("name", metavar="NAME")
     removing.add_argument("--yes", action="store_true", help="do not ask, also if it is the last one")
-    removing.set_defaults(run="user.remove_account")
 
 
 def add_alerts(parser: Parser) -> None:
@@ -102,7 +94,7 @@ disk. This sends a test to each of them. It needs apprise: pip install 'waypost[
         "waypost alerts test",
     )
     actions = parser.add_actions()
-    actions.add_parser("test", help="send a test to each URL").set_defaults(run="alerts.send_tests")
+    actions.add("test", "alerts.send_tests", "send a test to each URL")
 
 
 def add_api_key(parser: Parser) -> None:
@@ -120,7 +112,7 @@ Without --scope a key may do everything.""",
         "waypost api-key revoke shop",
     )
     actions = parser.add_actions()
-    creating = actions.add_parser("create", help="make a key and print it, this once")
+    creating = actions.add("create", "api_key.create_key", "make a key and print it, this once")
     creating.add_argument("name", metavar="NAME", help="who will use it")
     creating.add_argument(
         "--scope",
@@ -132,13 +124,10 @@ Without --scope a key may do everything.""",
     creating.add_argument(
         "--expires", type=argument_types.expiry, metavar="TIME", help="after 12h, 90d …, or on 2027-12-31 (UTC)"
     )
-    creating.set_defaults(run="api_key.create_key")
-    listing = actions.add_parser("list", help="their names, scopes and times")
+    listing = actions.add("list", "api_key.list_keys", "their names, scopes and times")
     lists.add_json(listing)
-    listing.set_defaults(run="api_key.list_keys")
-    revoking = actions.add_parser("revoke", help="end a key at once")
+    revoking = actions.add("revoke", "api_key.revoke_key", "end a key at once")
     revoking.add_argument("name", metavar="NAME")
-    revoking.set_defaults(run="api_key.revoke_key")
 
 
 def add_backup(parser: Parser) -> None:

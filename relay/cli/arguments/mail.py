@@ -69,6 +69,5 @@ a URL is looked up in data_dir or the database; "url" is null once it has expire
         "waypost token read http://127.0.0.1:8080/c/AQF...",
     )
     actions = parser.add_actions()
-    read = actions.add_parser("read", help="print the content of tracking URLs")
+    read = actions.add("read", "token.read_tokens", "print the content of tracking URLs")
     read.add_argument("url", nargs="+", metavar="URL")
-    read.set_defaults(run="token.read_tokens")

@@ -18,7 +18,7 @@ def add_suppressions(parser: Parser) -> None:
         "waypost suppressions import suppressed.csv",
     )
     actions = parser.add_actions()
-    listing = actions.add_parser("list", help="the entries, newest first")
+    listing = actions.add("list", "suppressions.list_suppressions", "the entries, newest first")
     listing.add_argument("query", nargs="?", default="", metavar="TEXT", help="part of an address")
     lists.add_recipient(listing)
     lists.add_stream(listing)
@@ -31,19 +31,16 @@ def add_suppressions(parser: Parser) -> None:
     )
     lists.add_limit(listing, 1000)
     lists.add_json(listing)
-    listing.set_defaults(run="suppressions.list_suppressions")
-    adding = actions.add_parser("add", help="suppress an address")
+    adding = actions.add("add", "suppressions.add_suppression", "suppress an address")
     adding.add_argument("address", metavar="ADDRESS")
     adding.add_argument("--stream", help="this stream only (default: all mail)")
     _add_reason(adding, "why (default: manual)")
     adding.add_argument("--evidence", default="", metavar="TEXT", help="why, to read later")
     adding.add_argument("--expires-in", type=argument_types.duration, metavar="TIME", help="30d, 12h (default: never)")
-    adding.set_defaults(run="suppressions.add_suppression")
-    removing = actions.add_parser("remove", help="send mail to an address again")
+    removing = actions.add("remove", "suppressions.remove_suppressions", "send mail to an address again")
     removing.add_argument("address", metavar="ADDRESS")
     removing.add_argument("--stream", help="this stream only (default: every entry)")
-    removing.set_defaults(run="suppressions.remove_suppressions")
-    importing = actions.add_parser("import", help="add the entries of a CSV file")
+    importing = actions.add("import", "suppressions.import_suppressions", "add the entries of a CSV file")
     importing.describe(
         """\
 Reads CSV, from a file or standard input (-), and adds what is new:
@@ -62,10 +59,8 @@ export puts a ' before a cell that a spreadsheet would run as a formula (= + - @
     importing.add_argument("file", metavar="FILE", help="- is standard input")
     importing.add_argument("--stream", help="for lines that name neither scope nor stream: this stream only")
     _add_reason(importing, "for lines without a reason (default: manual)")
-    importing.set_defaults(run="suppressions.import_suppressions")
-    exporting = actions.add_parser("export", help="all entries that are in force, as CSV")
+    exporting = actions.add("export", "suppressions.export_suppressions", "all entries that are in force, as CSV")
     exporting.add_argument("file", nargs="?", metavar="FILE", help="default: standard output")
-    exporting.set_defaults(run="suppressions.export_suppressions")
 
 
 def _add_reason(parser: Parser, about: str) -> None:
@@ -90,11 +85,10 @@ as well.""",
         "waypost person erase ann@example.com",
     )
     actions = parser.add_actions()
-    exporting = actions.add_parser("export", help="everything, as one JSON object")
+    exporting = actions.add("export", "person.export_person", "everything, as one JSON object")
     exporting.add_argument("address", metavar="ADDRESS")
     exporting.add_argument("--content", action="store_true", help="with the mail itself, in base64")
-    exporting.set_defaults(run="person.export_person")
-    erasing = actions.add_parser("erase", help="remove the address from everything")
+    erasing = actions.add("erase", "person.erase_person", "remove the address from everything")
     erasing.add_argument("address", metavar="ADDRESS")
     erasing.add_argument("--yes", action="store_true", help="do not ask")
     erasing.add_argument(
@@ -103,7 +97,6 @@ as well.""",
         default=True,
         help="keep suppressions and a no to tracking, as pseudonyms (the default)",
     )
-    erasing.set_defaults(run="person.erase_person")
 
 
 def add_pixel(parser: Parser) -> None:
@@ -117,21 +110,19 @@ logged, with what is known about who fetched it. The address never changes, and 
         'waypost pixel remove "Offer to Ann"',
     )
     actions = parser.add_actions()
-    creating = actions.add_parser("create", help="make a pixel; prints its id and URL")
+    creating = actions.add("create", "pixel.create_pixel", "make a pixel; prints its id and URL")
     creating.add_argument("name", metavar="NAME")
     creating.add_argument("--json", action="store_true", help="print it as a JSON object")
-    creating.set_defaults(run="pixel.create_pixel")
-    listing = actions.add_parser("list", help="all pixels, the newest first")
+    listing = actions.add("list", "pixel.list_pixels", "all pixels, the newest first")
     lists.add_limit(listing, 1000)
     lists.add_json(listing)
-    listing.set_defaults(run="pixel.list_pixels")
-    showing = actions.add_parser("show", help="a pixel with its log; quick repeats of one visitor are one entry")
+    showing = actions.add(
+        "show", "pixel.show_pixel", "a pixel with its log; quick repeats by one visitor are one entry"
+    )
     showing.add_argument("pixel", metavar="NAME|ID")
     lists.add_json(showing)
-    showing.set_defaults(run="pixel.show_pixel")
-    removing = actions.add_parser("remove", help="remove a pixel and its log; its address goes on showing a picture")
+    removing = actions.add("remove", "pixel.remove_pixel", "remove a pixel and its log; its URL still shows a picture")
     removing.add_argument("pixel", metavar="NAME|ID")
-    removing.set_defaults(run="pixel.remove_pixel")
 
 
 def add_webhooks(parser: Parser) -> None:
@@ -147,10 +138,9 @@ unchanged.""",
         "waypost webhooks replay ID --since 12h",
     )
     actions = parser.add_actions()
-    listing = actions.add_parser("list", help="all webhooks and their state")
+    listing = actions.add("list", "webhooks.list_webhooks", "all webhooks and their state")
     lists.add_json(listing)
-    listing.set_defaults(run="webhooks.list_webhooks")
-    adding = actions.add_parser("add", help="add a webhook; prints it with its secret, this once")
+    adding = actions.add("add", "webhooks.add_webhook", "add a webhook; prints it with its secret, this once")
     adding.add_argument("url", metavar="URL", help="http://user:password@… is sent as basic authentication")
     adding.add_argument("--events", default="*", metavar="TYPES", help="bounced,complained … (default: all)")
     adding.add_argument(
@@ -169,30 +159,24 @@ unchanged.""",
     adding.add_argument(
         "--machines", action="store_true", help="in the formats of providers: send hits of machines too"
     )
-    adding.set_defaults(run="webhooks.add_webhook")
-    for name, run, help_ in (
+    for name, run, about in (
         ("remove", "remove_webhook", "remove a webhook, with its log and its waiting events"),
         ("enable", "enable_webhook", "send events again, first those that still wait"),
         ("disable", "disable_webhook", "send nothing until it is enabled"),
         ("rotate", "rotate_secret", "make a new secret and print it; the old one signs beside it for a day"),
         ("test", "test_webhook", "send a made-up event now, and show the answer"),
     ):
-        action = actions.add_parser(name, help=help_, description=help_)
-        action.add_argument("webhook", metavar="ID")
-        action.set_defaults(run=f"webhooks.{run}")
-    logging = actions.add_parser("log", help="its latest requests and their answers")
+        actions.add(name, f"webhooks.{run}", about).add_argument("webhook", metavar="ID")
+    logging = actions.add("log", "webhooks.print_log", "its latest requests and their answers")
     logging.add_argument("webhook", metavar="ID")
     logging.add_argument("--failed", action="store_true", help="only requests that failed")
     lists.add_limit(logging, 100)
     lists.add_json(logging)
-    logging.set_defaults(run="webhooks.print_log")
-    replaying = actions.add_parser("replay", help="send events again: one, or all of the last hours")
+    replaying = actions.add("replay", "webhooks.replay_events", "send events again: one, or all of the last hours")
     replaying.add_argument("webhook", metavar="ID")
     which = replaying.add_mutually_exclusive_group(required=True)
     which.add_argument("--event", metavar="EVENT", help="the event of that id")
     which.add_argument(
         "--since", type=argument_types.moment, metavar="TIME", help="those since 12h or 7d ago, or 2026-11-27"
     )
-    replaying.set_defaults(run="webhooks.replay_events")
-    secret = actions.add_parser("secret", help="print a new secret, to put into config.toml")
-    secret.set_defaults(run="webhooks.print_new_secret")
+    actions.add("secret", "webhooks.print_new_secret", "print a new secret, to put into config.toml")

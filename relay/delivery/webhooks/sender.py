@@ -91,21 +91,26 @@ class WebhookSender:
         """Works until `drain`."""
         self._is_idle.clear()
         while not self._is_stopping:
-            self._wake_event.clear()
             try:
-                has_begun = await self._start_due_requests()
+                await self.send_all_due()
             except Exception as error:  # noqa: BLE001  the outermost loop: what is due stays due
                 errors.log_failure(error, "webhooks")
-                has_begun = False
-            if not has_begun:
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake_event.wait(), _POLL_S)
+            await self._wait_for_change()
         self._is_idle.set()
 
     async def send_all_due(self) -> None:
-        """Sends all that is due now, and returns when nothing is due or under way."""
-        while await self._start_due_requests() or self._tasks:
-            await asyncio.gather(*self._tasks)
+        """Sends all that is due, and returns when nothing is due or under way."""
+        while not self._is_stopping:
+            self._wake_event.clear()
+            if not await self._start_due_requests():
+                if not self._tasks:
+                    return
+                await self._wait_for_change()
+
+    async def _wait_for_change(self) -> None:
+        """Waits until a request has ended, or it is time to look at the queue again."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._wake_event.wait(), _POLL_S)
 
     async def drain(self, limit_s: float) -> None:
         """Starts no more, waits for requests under way, and releases those that take longer."""

@@ -7,8 +7,8 @@ import sqlalchemy as sa
 
 from relay import ids
 from relay.event_type import EventType
-from relay.store import message_labels
 from relay.store.database import columns, tables
+from relay.store.views import message_search
 
 MAX_CLICKS = 20_000  # the latest so many are counted
 
@@ -72,7 +72,7 @@ def list_clicked_links(connection: sa.Connection, wanted: LinkFilter, limit: int
             sa.func.count(sa.distinct(event.c.message)).label("messages"),
             sa.func.max(event.c.at, type_=columns.UtcTime).label("last_at"),
         )
-        .where(*span, *_message_conditions(wanted))
+        .where(*span, *message_search.events_of(wanted.stream, wanted.tag))
         .group_by(event.c.url)
         .order_by(human.desc(), sa.func.count().desc(), event.c.url)
         .limit(limit + 1)
@@ -80,14 +80,3 @@ def list_clicked_links(connection: sa.Connection, wanted: LinkFilter, limit: int
     )
     rows = [ClickedLink(*row) for row in connection.execute(query)]
     return ClickedLinks(rows[:limit], len(rows) > limit, ids.time_of(first) if first else None)
-
-
-def _message_conditions(wanted: LinkFilter) -> list[sa.ColumnElement[bool]]:
-    event, message, label = tables.event, tables.message, tables.message_label
-    found: list[sa.ColumnElement[bool]] = []
-    if wanted.stream:
-        found.append(sa.exists().where(message.c.id == event.c.message, message.c.stream == wanted.stream))
-    if wanted.tag:
-        mine = (label.c.name == message_labels.TAG, label.c.value == message_labels.label_value(wanted.tag))
-        found.append(sa.exists().where(label.c.message == event.c.message, *mine))
-    return found

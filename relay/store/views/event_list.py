@@ -12,7 +12,6 @@ import sqlalchemy as sa
 
 from relay import ids
 from relay.event_type import EventType
-from relay.store import message_labels
 from relay.store.database import tables
 from relay.store.views import message_search
 
@@ -68,11 +67,13 @@ def list_events(
     connection: sa.Connection, search: EventSearch, limit: int, cursor: str = "", *, oldest_first: bool = False
 ) -> EventPage:
     """Events that the search finds, behind the cursor."""
-    rest = _rest(search)
+    rest = message_search.events_of(search.stream, search.tag)
+    if search.verdict:
+        rest.append(tables.event.c.verdict == search.verdict)
     rows: list[sa.RowMapping] = []
     ends: list[str] = []
     for scan in _scans(connection, search):
-        span = [*scan.conditions, *_time_span(scan.key, search)]
+        span = [*scan.conditions, *message_search.time_span(scan.key, search.since, search.until)]
         if cursor:
             span.append(scan.key > cursor if oldest_first else scan.key < cursor)
         order = scan.key.asc() if oldest_first else scan.key.desc()
@@ -145,25 +146,3 @@ def _recipient_conditions(connection: sa.Connection, search: EventSearch) -> lis
         delivery.c.message == search.message, message_search.matches_recipient(connection, search.recipient)
     )
     return [tables.event.c.number.in_(theirs)]
-
-
-def _rest(search: EventSearch) -> list[Condition]:
-    event, message, label = tables.event, tables.message, tables.message_label
-    rest: list[Condition] = []
-    if search.verdict:
-        rest.append(event.c.verdict == search.verdict)
-    if search.stream:
-        rest.append(sa.exists().where(message.c.id == event.c.message, message.c.stream == search.stream))
-    if search.tag:
-        mine = (label.c.name == message_labels.TAG, label.c.value == message_labels.label_value(search.tag))
-        rest.append(sa.exists().where(label.c.message == event.c.message, *mine))
-    return rest
-
-
-def _time_span(key: sa.ColumnElement[str], search: EventSearch) -> list[Condition]:
-    span = []
-    if search.since is not None:
-        span.append(key >= ids.lowest_at(search.since))
-    if search.until is not None:
-        span.append(key < ids.lowest_at(search.until))
-    return span

@@ -6,6 +6,7 @@ no more than MAX_SCANNED, so that no search takes long: a page may have few item
 """
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import NamedTuple
 
 import sqlalchemy as sa
@@ -49,7 +50,7 @@ def find_messages(connection: sa.Connection, search: MessageSearch, limit: int, 
     leading = next((part for part in parts if part.lead), None)
     message, lead = (leading.lead if leading else None) or (tables.message.c.id, sa.true())
     rest = [part.condition for part in parts if part is not leading]
-    span = [lead, *_time_span(message, search)]
+    span = [lead, *time_span(message, search.since, search.until)]
     if before:
         span.append(message < before)
     end = ""  # the page looks no further back
@@ -110,13 +111,26 @@ def is_address(text: str) -> bool:
     return bool(local and at and is_domain) or identities.is_pseudonym(text)
 
 
-def _time_span(message: sa.ColumnElement[str], search: MessageSearch) -> list[Condition]:
+def time_span(key: sa.ColumnElement[str], since: datetime | None, until: datetime | None) -> list[Condition]:
+    """Ids from `since` on and before `until`."""
     span = []
-    if search.since is not None:
-        span.append(message >= ids.lowest_at(search.since))
-    if search.until is not None:
-        span.append(message < ids.lowest_at(search.until))
+    if since is not None:
+        span.append(key >= ids.lowest_at(since))
+    if until is not None:
+        span.append(key < ids.lowest_at(until))
     return span
+
+
+def events_of(stream: str, tag: str) -> list[Condition]:
+    """Events whose message has that stream and that tag; empty is any."""
+    event, message, label = tables.event, tables.message, tables.message_label
+    found: list[Condition] = []
+    if stream:
+        found.append(sa.exists().where(message.c.id == event.c.message, message.c.stream == stream))
+    if tag:
+        mine = (label.c.name == message_labels.TAG, label.c.value == message_labels.label_value(tag))
+        found.append(sa.exists().where(label.c.message == event.c.message, *mine))
+    return found
 
 
 def _read_addresses(connection: sa.Connection, search: MessageSearch) -> MessageSearch:
