@@ -153,5 +153,5 @@ def test_smtp_users_are_listed_beside_the_console_s(tmp_path: Path) -> None:
     relay.cli("user", "add", "ann", given=b"a long password\n")
     assert [(row["name"], row["of"]) for row in relay.rows("user", "list")] == [("ann", "console"), ("shop", "smtp")]
     assert "password" not in relay.cli("user", "list").decode()
-    relay.cli("user", "remove", "ann")
+    relay.cli("user", "remove", "ann", "--yes")
     assert [row["name"] for row in relay.rows("user", "list")] == ["shop"]
