@@ -1,4 +1,4 @@
-"""The command line. `main` runs a command, `command_table` knows all, `arguments/` says what one may type, and each
+"""The command line. `main` runs a command, `command_table` knows all, `arguments/` has the arguments of each, and each
 module here does the work of the command of its name.
 
 - to start: `serve` `check` (and doctor) `template` (config) `demo` with its mail in `samples` `completion`
@@ -6,6 +6,6 @@ module here does the work of the command of its name.
 - what became of mail: `messages` `events` `stats` `queue`
 - what is listed and changed: `suppressions` `webhooks` `pixel` `person`
 - the installation: `keys` `user` `alerts` `api_key` `backup` (and restore)
-- what all share: `parser` and `argument_types` read words, `command` opens what they need, `output` and
+- what all share: `parser` and `argument_types` read arguments, `command` opens what commands need, `output` and
   `tables` print
 """

@@ -1,6 +1,7 @@
-"""What an argument of the command line can be, and what is wrong with one that is not.
+"""The types of arguments.
 
-Each function takes a word and raises argparse.ArgumentTypeError with a sentence that says what to write.
+Each function takes the text of an argument and returns its value, or raises argparse.ArgumentTypeError with a sentence
+that says what to write.
 """
 
 import argparse
@@ -18,12 +19,12 @@ REASONS = ("hard_bounce", "unsubscribe", "complaint", "manual")  # as suppressio
 
 
 def positive_count(text: str) -> int:
-    """How many: 1 or more."""
+    """A number from 1 on."""
     return _read_count(text, None)
 
 
 def worker_count(text: str) -> int:
-    """How many mail processes."""
+    """A number of mail processes."""
     return _read_count(text, MAX_WORKERS)
 
 
@@ -42,8 +43,8 @@ def key_id(text: str) -> int:
 
 
 def duration(text: str) -> timedelta:
-    """A time such as 30m, 12h or 7d."""
-    from relay.config import values  # late: with it comes the whole configuration
+    """A duration such as 30m, 12h or 7d."""
+    from relay.config import values  # imported here, because it imports the whole configuration
 
     try:
         return values.read_duration(text)
@@ -52,8 +53,8 @@ def duration(text: str) -> timedelta:
 
 
 def moment(text: str) -> datetime:
-    """A point in time, in UTC: so long ago (7d), a day (2026-11-27) or a time of one (2026-11-27T14:00)."""
-    from relay import moments  # late, as above
+    """A point in time, in UTC: a time ago (7d), a day (2026-11-27) or a time of one (2026-11-27T14:00)."""
+    from relay import moments  # imported here, as above
 
     try:
         return moments.read_moment(text, datetime.now(UTC))
@@ -62,7 +63,7 @@ def moment(text: str) -> datetime:
 
 
 def expiry(text: str) -> datetime:
-    """When something ends: after 90d, or at the end of a day."""
+    """The end of something: after 90d, or at the end of a day."""
     now = datetime.now(UTC)
     try:
         at = now + duration(text)
@@ -72,12 +73,12 @@ def expiry(text: str) -> datetime:
         except ValueError:
             raise argparse.ArgumentTypeError('must be a duration such as "90d", or a day such as 2027-12-31') from None
     if at <= now:
-        raise argparse.ArgumentTypeError("that is past already")
+        raise argparse.ArgumentTypeError("that time is past already")
     return at
 
 
 def words_of(known: tuple[str, ...], what: str) -> Callable[[str], list[str]]:
-    """Some of those words, joined by commas."""
+    """A type for some of these words, joined by commas; `what` names one in an error."""
 
     def read(text: str) -> list[str]:
         given = text.split(",")

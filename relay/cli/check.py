@@ -1,4 +1,4 @@
-"""`waypost check` and `waypost doctor`: is the configuration right, and does what it names answer?"""
+"""`waypost check` and `waypost doctor`: whether the configuration is right, and whether what it names answers."""
 
 import argparse
 import sys
@@ -32,16 +32,16 @@ def check_configuration(arguments: argparse.Namespace) -> int:
     for line in _dns_records(config):
         _print(arguments, "dns", line)
     has_failed = False
-    for finding in _look_around(arguments, config) if arguments.online else ():
+    for finding in _find_online(arguments, config) if arguments.online else ():
         _print(arguments, *finding)
-        sys.stdout.flush()  # some of them take their time
+        sys.stdout.flush()  # a finding can take seconds
         has_failed |= finding.level == _FAILED
     return 1 if has_failed else 0
 
 
-def _look_around(arguments: argparse.Namespace, config: Config) -> "Iterator[Finding]":
-    """What is found beyond the file: one finding after the other."""
-    from relay.node.diagnosis import certificates, dns_lookup, dns_records, machine, upstream_features  # late: a second
+def _find_online(arguments: argparse.Namespace, config: Config) -> "Iterator[Finding]":
+    """Findings about what the configuration names, one after the other."""
+    from relay.node.diagnosis import certificates, dns_lookup, dns_records, machine, upstream_features  # takes a second
     from relay.node.diagnosis.finding import fail
 
     yield from machine.check_data(config)
@@ -79,7 +79,7 @@ def _find_file_notes(path: Path | None) -> Iterator[str]:
 
 def _find_notes(config: Config) -> Iterator[str]:
     if privileges.is_bare_root(config):
-        yield "this is root, and so would be the server: name a user in [relay] user, or start it as one"
+        yield "this is root, and the server would run as root: name a user in [relay] user, or start it as another user"
     if fault := privileges.find_fault(config):
         yield fault
     url = config.tracking.public_url

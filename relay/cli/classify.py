@@ -1,4 +1,4 @@
-"""`waypost classify`: what a server's reply, or a report that came by mail, means for the address."""
+"""`waypost classify`: what a server's reply, or a report by mail, means for the recipient's address."""
 
 import argparse
 import os
@@ -25,13 +25,14 @@ def classify_input(arguments: argparse.Namespace) -> int:
 
 
 def _read_stdin_lines() -> Iterator[str]:
-    """Standard input's lines. Servers write what they like: octets that are no UTF-8 are replaced."""
+    """The lines of standard input. Octets that are not UTF-8 are replaced."""
     for octets in sys.stdin.buffer:
         yield octets.decode("utf-8", "replace")
 
 
 def _classify_mails(names: list[str]) -> int:
-    """All that can be read is judged; what cannot has its line on standard error and makes the exit status 1."""
+    """Judges all mails that can be read. For each other file there is a line on standard error, and the exit status is
+    1."""
     status = 0
     for name in (each for given in names for each in _list_files(given)):
         try:

@@ -1,4 +1,4 @@
-"""What all commands share: how they fail, where the configuration comes from, the store, what they ask.
+"""What commands share: errors, the configuration, the store, and questions to the user.
 
 The configuration and the database are loaded when they are asked for: a command that needs neither starts at once.
 """
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class CommandError(OperatorError):
-    """The command cannot do it; the text is its one line on standard error. Exit status 1."""
+    """The command failed. The text is a line on standard error, and the exit status is 1."""
 
 
 def load_config(arguments: argparse.Namespace) -> "Config":
@@ -48,7 +48,7 @@ def open_store(config: "Config") -> Iterator["Store"]:
 
 
 def ask_for_secret(prompt: str) -> str:
-    """A line from the terminal that it does not show, or else of standard input."""
+    """A line that the terminal does not show; without a terminal, a line of standard input."""
     return getpass.getpass(prompt) if sys.stdin.isatty() else sys.stdin.readline().rstrip("\r\n")
 
 

@@ -34,7 +34,7 @@ COMMANDS = {
     "check": _Command("check the configuration", serving.add_check),
     "doctor": _Command("look at all that mail depends on, and say what to do", serving.add_doctor),
     "config": _Command("print the commented configuration, to begin with", serving.add_config),
-    "demo": _Command("see everything at once, on sample mail", serving.add_demo),
+    "demo": _Command("see all of it at work, with sample mail", serving.add_demo),
     "instrument": _Command("show what would become of a mail", mail.add_instrument),
     "classify": _Command("classify SMTP replies and bounce mails", mail.add_classify),
     "messages": _Command("list messages", history.add_messages),
@@ -42,22 +42,22 @@ COMMANDS = {
     "stats": _Command("count what happened", history.add_stats),
     "queue": _Command("list, show, retry, hold or drop mail that waits", history.add_queue),
     "suppressions": _Command("list, add, remove, import or export suppressed addresses", recipients.add_suppressions),
-    "webhooks": _Command("list, add, test, replay … where events are sent", recipients.add_webhooks),
+    "webhooks": _Command("list, add, test, replay … webhooks, which events are sent to", recipients.add_webhooks),
     "token": _Command("read tracking URLs", mail.add_token),
     "keys": _Command("list, rotate, revoke, export or import the keys of tracking URLs", installation.add_keys),
     "pixel": _Command("make, list, show or remove stand-alone pixels", recipients.add_pixel),
     "person": _Command("export or erase all about one address", recipients.add_person),
     "user": _Command("add, list or remove accounts, and say what they may do", installation.add_user),
     "api-key": _Command("make, list or revoke keys of the JSON API", installation.add_api_key),
-    "alerts": _Command("try where alerts are sent", installation.add_alerts),
+    "alerts": _Command("send a test alert", installation.add_alerts),
     "backup": _Command("write the installation into one file, while it runs", installation.add_backup),
     "restore": _Command("bring an installation back from a backup", installation.add_restore),
-    "completion": _Command("make a shell complete commands and options", serving.add_completion),
+    "completion": _Command("print a script by which a shell completes commands and options", serving.add_completion),
 }
 
 
 def make_parser(words: Sequence[str] = ()) -> Parser:
-    """The parser of those words: with the arguments of the command that they name, or else of all commands."""
+    """The parser for these arguments. It has only the command that they name, or all commands if they name none."""
     parser = Parser(prog="waypost", description=_DESCRIPTION, epilog=_EPILOG)
     parser.add_argument("--version", action="version", version=f"waypost {__version__}")
     parser.set_defaults(config=None)

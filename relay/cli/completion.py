@@ -16,7 +16,7 @@ def print_completion(arguments: argparse.Namespace) -> int:
 
 
 def _complete_files(parser: Parser) -> None:
-    """Arguments that are called FILE are completed with names of files."""
+    """True for arguments named FILE, which are completed with names of files."""
     for action in parser._actions:
         if action.metavar == "FILE":
             action.complete = shtab.FILE  # type: ignore[attr-defined]  # where shtab looks

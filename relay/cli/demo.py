@@ -1,4 +1,4 @@
-"""`waypost demo`: everything at once, on sample mail, through the real doors.
+"""`waypost demo`: a sandbox at work, with sample mail through real SMTP and HTTP.
 
 Starts a sandbox server in a folder of its own, sends sample mail by SMTP, and plays what recipients and
 their mail programs do with it by HTTP: opens, clicks, an unsubscribe, a scanner that follows every link.
@@ -41,7 +41,7 @@ _RECORD_TIMEOUT_S = 20.0
 
 
 class TrackedUrls(NamedTuple):
-    """A sample as it arrived at one recipient: the tracking URLs in it, by what they do."""
+    """The tracking URLs of a sample as one recipient got it, by what they do."""
 
     opens: list[str]
     clicks: list[str]
@@ -76,7 +76,7 @@ def run_demo(arguments: argparse.Namespace) -> int:
 
 
 def _require_free_addresses(base: Config) -> None:
-    """Raises CommandError if somebody listens there: the server would wait for the port first."""
+    """Raises CommandError if something listens there already: the server would wait for the port."""
     for address in (base.listen[0].address, base.tracking.listen, base.console.listen):
         with contextlib.suppress(OSError), socket.create_connection((address.host, address.port), timeout=1):
             raise CommandError(
@@ -86,7 +86,7 @@ def _require_free_addresses(base: Config) -> None:
 
 
 def _write_config(folder: Path, base: Config) -> Path:
-    """A configuration for the demo, on the addresses of the user's own."""
+    """Writes the demo's configuration, with the addresses of the user's own."""
     path = folder / "config.toml"
     path.write_text(
         f'[relay]\ndata_dir = "data"\n'
@@ -146,7 +146,7 @@ def _play_script(config: Config, store: Store, smtp: str) -> None:
 
 
 def _wait_for_messages(store: Store, subjects: set[str]) -> dict[str, str]:
-    """The messages by subject. What a slow disk had the server journal is there seconds later."""
+    """The messages by subject. Facts that went to the journal, because the disk is slow, are there seconds later."""
     end = time.monotonic() + _RECORD_TIMEOUT_S
     while True:
         with store.connect() as connection:
@@ -177,7 +177,7 @@ def _send_sample(smtp: str, sample: samples.Sample) -> str:
 
 
 def _find_tracked_urls(config: Config, store: Store, message_id: str, recipient: int) -> TrackedUrls:
-    """A message as it arrived at its n-th recipient."""
+    """The tracking URLs of a message as its n-th recipient got it."""
     public_url = config.tracking.public_url
     minter = tokens.Minter(data_directory.open_key_ring(config), public_url)
     url = rb"%b/([ocu])/[A-Za-z0-9_-]++(?:\.gif)?" % re.escape(public_url.encode("ascii"))
@@ -196,7 +196,8 @@ def _find_tracked_urls(config: Config, store: Store, message_id: str, recipient:
 
 
 def _visit_url(url: str, user_agent: str, *, post: bool) -> str:
-    """Makes a recipient's request, follows no redirect, and returns the answer's status and what it is or leads to."""
+    """Makes a recipient's request and follows no redirect. Returns the status, and the redirect's target or the content
+    type."""
     form = {"List-Unsubscribe": "One-Click"} if post else None
     headers = {"User-Agent": user_agent}
     answer = httpx.request("POST" if post else "GET", url, data=form, headers=headers, timeout=10, trust_env=False)

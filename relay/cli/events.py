@@ -1,4 +1,4 @@
-"""`waypost events`: what happened, as it happens; and who it was, judged anew."""
+"""`waypost events`: lists and follows events, and judges past hits again."""
 
 import argparse
 import shutil
@@ -57,7 +57,7 @@ def print_events(arguments: argparse.Namespace) -> int:
 
 
 def _latest_events(connection: sa.Connection, search: EventSearch, limit: int) -> list[sa.RowMapping]:
-    """The newest first. A page of a narrow search may be short, and has others behind it."""
+    """The latest events, newest first. A page of a narrow search may be short although others follow."""
     rows: list[sa.RowMapping] = []
     cursor = ""
     while len(rows) < limit:
@@ -70,14 +70,14 @@ def _latest_events(connection: sa.Connection, search: EventSearch, limit: int) -
 
 
 def _recent_events(connection: sa.Connection, search: EventSearch) -> list[sa.RowMapping]:
-    # An event's id is older than its commit by as long as its message took: look back that far.
+    # An event's id is made before its commit: look back by the longest time between the two.
     since = datetime.now(UTC) - _LOOK_BACK
     recent = search._replace(since=max(since, search.since or since))
     return list(reversed(_latest_events(connection, recent, _MAX_RECENT)))
 
 
 def _print_event(arguments: argparse.Namespace, event: JsonObject) -> None:
-    """One event as it happens: a line of columns that need not know the others."""
+    """Prints one event. Its columns have fixed widths, because the next events are not known yet."""
     if not tables.is_table(arguments):
         output.print_json(event)
         return
@@ -112,7 +112,7 @@ def reclassify_hits(arguments: argparse.Namespace) -> int:
         while True:
             with store.connect() as connection:
                 step = reclassification.review_hits(connection, arguments.since, after)
-            # A batch is a commit of its own: a server's writes go in between.
+            # Each batch is a commit of its own, so that a running server can write in between.
             for some in reclassification.batches(step.outdated):
                 changed += store.writer.submit(
                     partial(reclassification.reclassify_deliveries, deliveries=some)

@@ -1,7 +1,7 @@
-"""A file's octets as the relay takes them in, and edits of these as edits of the file.
+"""A file's octets as the relay would accept them, and edits of these octets as edits of the file.
 
-In: a mail as it lies on a disk.  Out: the same with every line CRLF-ended and a header section begun, and what was put
-in for that. Nothing is taken out, so that each offset in the one is an offset in the other.
+In: a mail from a disk.  Out: the same with CRLF line ends and a header section, and what was inserted for that. Nothing
+is taken out, so that each offset in the one is an offset in the other.
 """
 
 import re
@@ -16,14 +16,15 @@ _BARE_LF = re.compile(rb"(?<!\r)\n")
 
 
 class NormalizedFile(NamedTuple):
-    """What the relay has, and which of its octets the file has not: by their offset, in order, with the reason."""
+    """The octets as the relay has them. `inserted`: offsets of octets that the file does not have, in order, with the
+    reason."""
 
     octets: bytes
     inserted: Mapping[int, str]
 
     def edits_of_file(self, edits: Sequence[Edit]) -> list[Edit]:
-        """The edits with offsets of the file, and the insertions among them: together they make of the file what the
-        edits alone make of the octets."""
+        """The edits, with offsets of the file, and the insertions. Applied to the file they give the same result as the
+        edits applied to the octets."""
         offsets = list(self.inserted)
         made: list[Edit] = []
         for edit in self._with_insertions(edits, offsets):
@@ -36,8 +37,8 @@ class NormalizedFile(NamedTuple):
         return made
 
     def _with_insertions(self, edits: Sequence[Edit], offsets: list[int]) -> Iterator[Edit]:
-        """The edits, and before the next one what was inserted and none of them replaces. Offsets as in `octets`; an
-        insertion is an edit in front of the octet that it inserted."""
+        """The edits in order, with the insertions that no edit replaces. Offsets as in `octets`; an insertion stands
+        before the octet that it inserted."""
         n = 0
         for edit in [*edits, Edit(len(self.octets) + 1, len(self.octets) + 1, b"", "")]:
             while n < len(offsets) and offsets[n] < edit.start:
@@ -51,7 +52,7 @@ class NormalizedFile(NamedTuple):
 
 
 def normalize_file(octets: bytes) -> NormalizedFile:
-    """The file as the edge would have it; its lines may end in LF, and the last one in nothing."""
+    """The file as the edge would accept it. Lines of the file may end in LF, and the last line may have no end."""
     ends = [Edit(found.start(), found.start(), b"\r", "line_end") for found in _BARE_LF.finditer(octets)]
     if octets and not octets.endswith(b"\n"):
         ends.append(Edit(len(octets), len(octets), b"\r\n", "line_end"))

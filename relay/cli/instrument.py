@@ -1,4 +1,4 @@
-"""`waypost instrument`: what would become of this mail?"""
+"""`waypost instrument`: what the upstream would get of a mail."""
 
 import argparse
 import contextlib
@@ -60,8 +60,8 @@ def instrument_file(arguments: argparse.Namespace) -> int:
 
 
 def _make_plan(config: Config, ring: KeyRing, accepted: AcceptedMessage) -> Plan:
-    """The relay's own plan. Where that has destinations to store that are not stored yet, links to them stay: this
-    command writes nothing, and what it shows must work."""
+    """The relay's plan. This command stores nothing: a link whose destination would have to be stored first is left as
+    it is, so that every link in the output works."""
     settings = RewriteSettings(config).for_message(accepted)
     plan = planning.plan(accepted.octets, settings, accepted.head)
     stored = LongUrlFiles(config.relay.data_dir)
@@ -71,7 +71,8 @@ def _make_plan(config: Config, ring: KeyRing, accepted: AcceptedMessage) -> Plan
 
 
 def report_object(plan: Plan, octets: bytes, edits: list[Edit]) -> dict[str, object]:
-    """The report (docs/rewriting.md#the-report). `old` is what stood in the span, so that the change can be undone."""
+    """The report (docs/rewriting.md#the-report). `old` is the original text of the span, so that the edit can be
+    undone."""
     return {
         "untouched": plan.is_untouched,
         "reasons": list(plan.reasons),
@@ -101,7 +102,7 @@ def _read_file(name: str) -> bytes:
 
 
 def _normalize_or_refuse(octets: bytes, config: Config) -> file_octets.NormalizedFile:
-    """The octets as the edge would have them. Raises CommandError with the edge's own refusal."""
+    """The octets as the edge would accept them. Raises CommandError with the edge's refusal."""
     taken = file_octets.normalize_file(octets)
     stuffed = taken.octets.replace(b"\r\n.", b"\r\n..")
     data = Data(max(config.access.max_size, len(stuffed)))
@@ -129,7 +130,7 @@ def _accept_message(config: Config, octets: bytes, reverse_path: str | None, to:
 
 
 def _author(octets: bytes, head: fields.Head) -> Mailbox:
-    """The first address of the From field, which an app's reverse-path mostly is; null if there is none to read."""
+    """The first address of the From field, which is mostly the app's reverse-path; null if there is none."""
     for field in head.fields_named(b"from")[:1]:
         for mailbox in (mailboxes.read(fields.unfold_value(octets, field)) or [])[:1]:
             with contextlib.suppress(address.PathSyntaxError):

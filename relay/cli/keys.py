@@ -18,7 +18,7 @@ from relay.node import data_directory
 from relay.operator_error import OperatorError
 from relay.store.views import message_list
 
-# What is derived from the oldest key, because a rotation must not end it.
+# What is derived from the oldest key, so that a rotation does not change it.
 _OLDEST_KEY_USES = [
     "return path",
     "webhook signatures of SendGrid's format",
@@ -66,12 +66,12 @@ _COLUMNS = (
 
 def rotate_keys(arguments: argparse.Namespace) -> int:
     config = command.load_config(arguments)
-    data_directory.open_key_ring(config)  # as whom it belongs to
+    data_directory.open_key_ring(config)  # root becomes the owner of the keys first
     try:
         key = tokens.rotate_keys(config.relay.data_dir / data_directory.KEYS_FILE)
     except (OSError, ValueError) as error:
         raise CommandError(f"cannot rotate the keys: {error}") from None
-    output.print_line(f"key {key.id} signs from now on; older keys still read")
+    output.print_line(f"key {key.id} signs from now on; links of older keys still work")
     return 0
 
 
@@ -96,7 +96,7 @@ def revoke_key(arguments: argparse.Namespace) -> int:
 
 def export_keys(arguments: argparse.Namespace) -> int:
     config = command.load_config(arguments)
-    data_directory.open_key_ring(config)  # made, if there is none, and as whom they belong to
+    data_directory.open_key_ring(config)  # makes keys where there are none; root becomes their owner first
     contents = key_file.read(config.relay.data_dir / data_directory.KEYS_FILE)
     text = sealed_keys.seal(contents, _ask_for_passphrase(is_new=True)) + "\n"
     if arguments.file == "-":
@@ -137,7 +137,7 @@ def import_keys(arguments: argparse.Namespace) -> int:
 
 
 def _describe_loss(here: KeyFile, given: KeyFile) -> str:
-    """What an import would end or undo; empty where it adds to what is here."""
+    """What would be lost by an import; empty if it only adds keys."""
     if lost := [key for key in here.keys if key not in given.keys]:
         return f"key {lost[0].id} of {_format_time(lost[0].created)} is here and not in the file: its links would end"
     revoked = {(key.id, key.created) for key in here.revoked}
@@ -162,21 +162,21 @@ def _count_keys(contents: KeyFile) -> str:
 def _revocation_warning(key: MasterKey, mails: str, *, is_oldest: bool) -> str:
     lines = [
         f"Key {key.id}, of {_format_time(key.created)}. Without it:",
-        f"- links in {mails} that it signed lead to a page that says so (404), those to unsubscribe among them;",
-        "  opens and clicks of that mail count no more.",
+        f"- links in {mails} that it signed lead to a page that says so (404), and so do those to unsubscribe;",
+        "  opens and clicks of that mail are not counted any more.",
     ]
     if is_oldest:
         lines += [
-            "- bounces and complaints of mail sent so far are refused (550): the return path hangs on the oldest key.",
-            "- webhooks in SendGrid's format are signed anew: give their receivers the new public key.",
+            "- bounces and complaints of mail sent so far are refused (550): the oldest key signs the return path.",
+            "- webhooks in SendGrid's format get another signing key: give their receivers the new public key.",
             "- links that programs made with relay.tracking and this key ring are dead; sign in to the console again.",
-            "Pseudonyms stay, so that whoever left gets no mail: their key cannot be replaced.",
+            "Pseudonyms stay as they are, so that people who unsubscribed get no mail: their key cannot be replaced.",
         ]
     return "\n".join(lines) + "\n"
 
 
 def _count_signed_mail(config: Config, keys: tuple[MasterKey, ...]) -> Sequence[int | None]:
-    """How much mail each key signed, of what is still known; None while the database is away."""
+    """How many stored messages each key signed; None while the database is away."""
     revoked = tokens.revoked_keys(config.relay.data_dir / data_directory.KEYS_FILE)
     made = sorted([*(key.created for key in keys), *(key.created for key in revoked)])
     try:

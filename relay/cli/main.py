@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def find_run(name: str) -> Run:
-    """What does a command's work, by its module here and its name. What it needs is loaded now, and not for a help."""
+    """The function that does a command's work. Its module is imported now, because a help does not need it."""
     module, _, function = name.partition(".")
     run: Run = getattr(importlib.import_module(f"relay.cli.{module}"), function)
     return run

@@ -1,4 +1,4 @@
-"""What a command says on standard output: lines for people, JSON for programs; on standard error, how far it is."""
+"""Standard output of commands: lines for people, JSON for programs. Progress goes to standard error."""
 
 import contextlib
 import io
@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 
 _KB = 1024
-_CONTROLS = re.compile("[\x7f-\x9f]")  # which a terminal obeys and JSON leaves as they are
+_CONTROLS = re.compile("[\x7f-\x9f]")  # control characters of terminals that JSON does not escape
 
 
 def prepare_stream() -> None:
-    """Whatever a mail holds can be printed: in a pipe as UTF-8, on a terminal of another encoding by its escape."""
+    """Makes any text printable: UTF-8 in a pipe; on a terminal, escapes for what its encoding lacks."""
     stream = sys.stdout
     if isinstance(stream, io.TextIOWrapper):
-        with contextlib.suppress(OSError):  # what stands behind it was replaced since it was opened
+        with contextlib.suppress(OSError):  # the stream was replaced after it was opened
             stream.reconfigure(encoding=None if stream.isatty() else "utf-8", errors="backslashreplace")
 
 
@@ -40,11 +40,11 @@ def _to_json(value: object) -> object:
 
 @contextlib.contextmanager
 def show_progress(what: str) -> Iterator[Callable[[int, int], None]]:
-    """On a terminal, a bar on standard error; give what was done, and how much it is in all (0: unknown)."""
+    """On a terminal, a bar on standard error; call it with what is done and with the total (0: unknown)."""
     if not sys.stderr.isatty():
         yield lambda _done, _all: None
         return
-    from rich.console import Console  # late: it takes a tenth of a second
+    from rich.console import Console  # takes a tenth of a second
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

@@ -34,20 +34,20 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, *args: Any, **more: Any) -> None:  # Any: as argparse has them
         super().__init__(*args, **{"formatter_class": HelpFormatter} | more)
-        # With a default, the one behind the command's name would undo the one before it.
+        # With a default, the option after the command's name would override the one before it.
         self.add_argument("-c", "--config", metavar="FILE", default=argparse.SUPPRESS, help=_CONFIG_HELP)
 
     def add_actions(self, *, required: bool = True) -> "Actions":
-        """What the command can do, by a word of its own each."""
+        """Adds actions, each of which has a name."""
         return Actions(self.add_subparsers(title="actions", metavar="ACTION", required=required))
 
     def describe(self, text: str, *examples: str) -> None:
-        """What the command is for, above its options, and lines of a shell below them."""
+        """Sets the description above the options, and shell lines as examples below them."""
         self.description = text
         self.epilog = "\n".join(["examples:", *(f"  {line}" for line in examples)]) if examples else None
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:  # Any: as argparse has them
-        """Refuses what it does not know here, where the usage is that of the command."""
+        """Refuses unknown arguments here, so that the usage shown is that of the command."""
         parsed, unknown = super().parse_known_args(args, namespace)
         if unknown:
             self.error(_describe_unknown(unknown[0], self._option_string_actions))
@@ -71,14 +71,14 @@ class Actions:
         self._parsers = parsers
 
     def add(self, name: str, run: str, about: str) -> Parser:
-        """An action with the function that does it; its help says what it is about."""
+        """Adds an action. `run` names the function that does it, `about` is its help."""
         action = self._parsers.add_parser(name, help=about, description=about)
         action.set_defaults(run=run)
         return action
 
 
 def suggest(word: str, known: Iterable[str]) -> str:
-    """What the word may have been meant to be, to put behind a message; else nothing."""
+    """A similar known word, as a question to append to a message; empty if there is none."""
     close = difflib.get_close_matches(word, list(known), n=1)
     return f"; did you mean {close[0]}?" if close else ""
 

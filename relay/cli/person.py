@@ -1,4 +1,4 @@
-"""`waypost person`: everything about one address, told or erased."""
+"""`waypost person`: exports or erases everything about one address."""
 
 import argparse
 import asyncio
@@ -37,7 +37,7 @@ def erase_person(arguments: argparse.Namespace) -> int:
             _wait_for_journal(store, end)
             done += _erase_rows(store, mailbox, keep=arguments.keep_suppression)
             lines += store.journal.remove_lines_with(mailbox)
-            # A server may have written to a file of its own meanwhile: what is in there comes into the database.
+            # A running server may have written to its own journal meanwhile, which is replayed into the database.
             if not store.journal.mentions(mailbox):
                 break
             if time.monotonic() > end:
@@ -60,14 +60,14 @@ def _erase_rows(store: Store, mailbox: Mailbox, *, keep: bool) -> ErasedCounts:
         ).result()
     ).deliveries:
         done += step
-    standing = store.writer.submit(
+    erased = store.writer.submit(
         lambda connection: personal_data.erase_address_records(connection, mailbox, keep_suppressions=keep)
     )
-    return done + standing.result()
+    return done + erased.result()
 
 
 def _wait_for_journal(store: Store, end: float) -> None:
-    """Waits until the journal is in the database, or until then: what it holds would come back."""
+    """Waits until the journal is replayed, or until `end`: its facts would bring the address back."""
     while store.journal.has_pending:
         asyncio.run(store.replay_journal())
         if not store.journal.has_pending or time.monotonic() > end:

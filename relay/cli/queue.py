@@ -1,4 +1,4 @@
-"""`waypost queue`: mail that still waits; seen, hurried, or dropped."""
+"""`waypost queue`: lists mail that waits, retries, holds or drops it."""
 
 import argparse
 from collections.abc import Callable
@@ -36,8 +36,8 @@ def list_deliveries(arguments: argparse.Namespace) -> int:
 
 
 def _state(one: JsonObject) -> str:
-    marks = {"parked": one["parked"], "held": one["held_at"], "under way": one["under_way"]}
-    return next((word for word, is_so in marks.items() if is_so), one["status"])
+    states = {"parked": one["parked"], "held": one["held_at"], "under way": one["under_way"]}
+    return next((word for word, is_so in states.items() if is_so), one["status"])
 
 
 def _last_reply(one: JsonObject) -> str:
@@ -76,7 +76,7 @@ def show_message(arguments: argparse.Namespace) -> int:
 
 
 def _lease_info(row: Any) -> dict[str, object]:  # Any: a delivery's row, as a mapping
-    """Who has it, and what holds it back."""
+    """Which process has leased it, and why it waits."""
     is_open = row["next_attempt_at"] is not None
     return {
         "parked": is_open and row["crashes"] >= leases.MAX_CRASHES,

@@ -18,7 +18,7 @@ class Sample(NamedTuple):
 
 
 class RecipientAction(NamedTuple):
-    """Something that happens to a mail: what, by whom, with which user agent, to how many of its links."""
+    """What a recipient does with a mail: the kind, the person, the user agent, and how many links."""
 
     key: str
     what: str  # open | click | unsubscribe

@@ -1,4 +1,4 @@
-"""`waypost stats`: the numbers, people apart from machines; and how they are counted anew."""
+"""`waypost stats`: prints counts by verdict, and counts all events again."""
 
 import argparse
 import sys
@@ -14,7 +14,7 @@ from relay.store.database.roll_ups import NOTICE_STREAM
 from relay.store.views import statistics
 from relay.store.views.statistics import Selection, Totals
 
-_WAIT_S = 0.1  # for another process that is at the counts
+_WAIT_S = 0.1  # for another process that changes the counts
 _PROGRESS_EVERY_S = 2.0
 
 
@@ -26,7 +26,7 @@ def print_statistics(arguments: argparse.Namespace) -> int:
     with command.open_store(command.load_config(arguments)) as store, store.connect() as connection:
         if arguments.by:
             groups = statistics.read_groups(connection, selection, arguments.by)
-            # What is accepted has several recipients, so that it is counted under no domain.
+            # A message can have several recipients, so accepted messages are counted under no domain.
             unknown = {"accepted": None} if arguments.by == "domain" else {}
             items = [{arguments.by: group} | _totals_object(totals) | unknown for group, totals in groups.items()]
             by = Column(arguments.by.upper(), lambda one: _group_text(one[arguments.by], arguments.by))
@@ -70,7 +70,7 @@ def rebuild_roll_ups(arguments: argparse.Namespace) -> int:
     events, reported_s = 0, time.monotonic()
     with command.open_store(command.load_config(arguments)) as store:
         while True:
-            # Some hours are a commit of their own: a server's writes go in between.
+            # Every few hours are a commit of their own, so that a running server can write in between.
             work = partial(roll_up_rebuild.rebuild_next_hours, after=after)
             step = store.writer.submit(work, begins_commit=True).result()
             if not step.done:

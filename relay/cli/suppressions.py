@@ -1,4 +1,4 @@
-"""`waypost suppressions`: whom not to write to."""
+"""`waypost suppressions`: addresses that get no mail."""
 
 import argparse
 import io
@@ -21,7 +21,7 @@ from relay.store.recipients.suppression_csv import ImportDefaults, InvalidRecord
 from relay.store.recipients.suppressions import SuppressionFilter
 from relay.store.views import json_objects
 
-_RECORDS_PER_COMMIT = 2000  # records a commit
+_RECORDS_PER_COMMIT = 2000  # records per commit
 _MAX_REFUSALS_SHOWN = 100  # lines that are refused
 
 
@@ -101,8 +101,8 @@ def import_suppressions(arguments: argparse.Namespace) -> int:
 
 
 def _read_lines(name: str) -> Iterator[str]:
-    """The file's lines; octets that are not UTF-8 become U+FFFD. UTF-16, as Excel writes it, is known by its mark.
-    Raises CommandError."""
+    """The file's lines; octets that are not UTF-8 become U+FFFD. UTF-16, as Excel writes it, is recognized by its byte
+    order mark. Raises CommandError."""
     try:
         with Path("/dev/stdin" if name == "-" else name).open("rb") as file:
             encoding = "utf-16" if file.peek(2)[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
@@ -122,7 +122,7 @@ def export_suppressions(arguments: argparse.Namespace) -> int:
         out: TextIO = sys.stdout
         if arguments.file:
             try:
-                # Whoever unsubscribed is nobody else's business.
+                # Other users of the machine must not see who unsubscribed.
                 out = opened.enter_context(open(arguments.file, "w", encoding="utf-8", opener=_open_private))
             except OSError as error:
                 raise CommandError(f"{arguments.file}: {error.strerror}") from None

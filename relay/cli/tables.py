@@ -1,6 +1,6 @@
-"""Lists: a table that fits on a terminal, JSON lines in a pipe or where --json is said.
+"""Lists: a table that fits on a terminal; JSON lines in a pipe or with --json.
 
-In: objects as the API has them, and which of their values a table shows.  Out: what stands on standard output.
+In: objects as in the API, and the columns of the table.  Out: what stands on standard output.
 """
 
 import argparse
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from relay.cli import output
 
-_WIDE = 110  # columns of a terminal, from which on all of a table is shown
+_WIDE = 110  # characters: a terminal that is as wide shows all columns
 _STYLES = {
     "delivered": "green", "bounced": "red", "expired": "red", "failed": "red", "deferred": "yellow", "queued": "yellow",
     "held": "yellow", "parked": "red", "suppressed": "magenta", "complained": "red", "unsubscribed": "magenta",
@@ -23,7 +23,7 @@ JsonObject = dict[str, Any]  # Any: what JSON can hold
 
 
 class Column(NamedTuple):
-    """A column of a table. In one that shrinks a long text ends in `…`; the others are as wide as they must be."""
+    """A column of a table. A column that shrinks cuts a long text with `…`; the others are as wide as their texts."""
 
     title: str
     value: Callable[[JsonObject], object]
@@ -35,7 +35,8 @@ class Column(NamedTuple):
 def print_list(
     arguments: argparse.Namespace, items: Iterable[JsonObject], columns: Sequence[Column], *, empty: str
 ) -> None:
-    """The items, as a table with those columns or as JSON lines; `empty` is said on a terminal if there are none."""
+    """The items, as a table with those columns or as JSON lines; on a terminal, `empty` is printed if there are
+    none."""
     if not is_table(arguments):
         for item in items:
             output.print_json(item)
@@ -58,12 +59,12 @@ def print_object(arguments: argparse.Namespace, item: JsonObject) -> None:
 
 
 def warn_of_more(arguments: argparse.Namespace) -> None:
-    """The list ended at its limit."""
+    """Warns that the list ended at its limit."""
     sys.stderr.write(f"There is more: this ends at --limit {arguments.limit}\n")
 
 
 def short_time(text: str | None, *, seconds: bool = False) -> str:
-    """A time of an object, in UTC, as short as it is clear: without the year where it is this one."""
+    """A time of an object, in UTC, without the year if it is this year."""
     if not text:
         return ""
     at = datetime.fromisoformat(text).astimezone(UTC)
@@ -73,7 +74,7 @@ def short_time(text: str | None, *, seconds: bool = False) -> str:
 
 
 def visible(text: str) -> str:
-    """Without what would act on a terminal: the mail's author is a stranger."""
+    """The text without control characters: anybody may have written it."""
     return "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in text)
 
 
@@ -88,7 +89,7 @@ def _cell_text(value: object) -> str:
 
 
 def _print_table(columns: Sequence[Column], rows: list[list[str]]) -> None:
-    from rich.console import Console  # late: it takes a twentieth of a second
+    from rich.console import Console  # takes a twentieth of a second
     from rich.table import Table
     from rich.text import Text
 

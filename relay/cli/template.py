@@ -1,4 +1,4 @@
-"""`waypost config`: the commented configuration, to begin with."""
+"""`waypost config`: the commented configuration."""
 
 import argparse
 import sys

@@ -43,8 +43,8 @@ def _find_destination(config: Config, token: tokens.Token) -> str | None:
     url: bytes | None = token.url
     if token.stored_reference:
         url = LongUrlFiles(config.relay.data_dir).find(token.stored_reference)
-        if url is None:  # another machine's
-            from relay.store.queue import long_urls  # late: with it comes the database
+        if url is None:  # it was stored on another machine
+            from relay.store.queue import long_urls  # imports the database
 
             with command.open_store(config) as opened, opened.connect() as connection:
                 url = long_urls.find_row(connection, token.stored_reference)

@@ -97,7 +97,7 @@ def remove_account(arguments: argparse.Namespace) -> int:
 
 
 def _confirm_removal(name: str, what: str) -> None:
-    """Asks whether the last account, or the last admin, is to go. Raises CommandError."""
+    """Asks before the last account, or the last admin, is removed. Raises CommandError."""
     if not sys.stdin.isatty():
         raise CommandError(f"{name} is the last {what}; say --yes to remove it, or add another one first")
     if input(f"{name} is the last {what}. Remove it? [y/N] ").strip().lower() not in ("y", "yes"):

@@ -1,4 +1,4 @@
-"""`waypost webhooks`: who is told of events, how that went, and telling it again."""
+"""`waypost webhooks`: lists, adds and tests webhooks, shows their log, and sends events again."""
 
 import argparse
 import asyncio
@@ -175,7 +175,7 @@ async def _send_test_event(config: Config, ring: tokens.KeyRing, row: WebhookRow
     request = payload.compose_request(
         to, webhook_event.sample_event(ids.new(now), ids.new(now), now), int(now.timestamp())
     )
-    assert request is not None  # every format has a word for what is delivered
+    assert request is not None  # every format has an event for a delivery
     client = WebhookClient(config.webhook_networks)
     try:
         return await client.send(to, request)
@@ -200,7 +200,7 @@ def _change_webhook(
 
 
 def _sync_webhooks(store: Store, config: Config) -> None:
-    """What config.toml says now, should no server have read it yet."""
+    """Stores the webhooks of config.toml, in case no server has read it yet."""
     store.writer.submit(
         lambda connection: endpoints.sync_from_config(connection, config.webhook, datetime.now(UTC))
     ).result()

@@ -2,7 +2,7 @@
 
 `load` file and environment in, a Config or all faults out · `schema` the tables · `smtp` those of mail in and out ·
 `webhook` those of webhooks · `base` what all tables share · `values` durations, sizes, networks, secrets ·
-`settings_list` all keys, to look at
+`settings_list` all keys with their values
 
 `template.toml` is the repository's `config.toml`, which a wheel carries too.
 """

@@ -81,7 +81,7 @@ def load(path: Path | None, environment: Mapping[str, str] = os.environ) -> Conf
             found = [detail for detail in error.errors() if not _was_named(detail, named)]
             faults += [_describe_fault(detail, name, from_environment) for detail in found]
             named |= {detail["loc"] for detail in error.errors()}
-            # A fault of a key hides those of its table and of the whole: look again without it.
+            # While a key is at fault, its table is not checked as a whole: check again without it.
             if not _remove_faulty_keys(tree, {detail["loc"] for detail in error.errors()}):
                 break
     if config is not None:
@@ -93,14 +93,14 @@ def load(path: Path | None, environment: Mapping[str, str] = os.environ) -> Conf
 
 
 def find_ignored_variables(environment: Mapping[str, str] = os.environ) -> list[str]:
-    """Variables that look like ours and override no key: WAYPOST_TRACKING_OPENS, with one underscore."""
+    """Variables that begin like ours and override no key, such as WAYPOST_TRACKING_OPENS with one underscore."""
     names = sorted(name for name in environment if name.startswith(PREFIX) and "__" not in name)
     tables = tuple(f"{PREFIX}{table.upper()}_" for table in Config.model_fields)
     return [name for name in names if name != _NOT_A_KEY and name.startswith(tables)]
 
 
 def find_readable_secrets(path: Path | None) -> list[str]:
-    """The keys of the file that hold a secret themselves, if everybody on this machine may read it; else none."""
+    """Keys that hold a secret in the file itself, if everybody on this machine may read the file; else none."""
     if path is None or not path.stat().st_mode & stat.S_IROTH:
         return []
     found: list[str] = []
@@ -170,7 +170,7 @@ def _missing_files(config: Config) -> list[str]:
 
 def _read(path: Path) -> Tree:
     try:
-        return tomllib.loads(path.read_text("utf-8-sig"))  # Windows' editors begin a file with a mark
+        return tomllib.loads(path.read_text("utf-8-sig"))  # editors of Windows begin a file with a byte order mark
     except OSError as error:
         raise ConfigError([f"{path}: cannot read the configuration: {error.strerror}"]) from None
     except UnicodeDecodeError:
@@ -212,7 +212,7 @@ def _apply_environment(tree: Tree, environment: Mapping[str, str]) -> dict[tuple
 
 
 def _find_field(table: str, key: str) -> FieldInfo | None:
-    """What the schema says of that key; of a list of tables, of its tables."""
+    """The schema's field of that key; for a list of tables, the schema of one table."""
     annotation: Any = (
         Config.model_fields[table].annotation if table in Config.model_fields else None
     )  # Any: of many kinds

@@ -1,4 +1,4 @@
-"""The tables of `config.toml`: every key, its type, its default, and the faults that one table can show."""
+"""The tables of `config.toml`: every key with its type, its default and its validation."""
 
 import logging
 import re
@@ -120,7 +120,7 @@ class InboundConfig(ConfigTable):
 
 
 class DkimKey(ConfigTable):
-    model_config = ConfigDict(arbitrary_types_allowed=True)  # the key itself: read once, and never printed
+    model_config = ConfigDict(arbitrary_types_allowed=True)  # the key itself: it is never printed
 
     domain: Domain
     selector: Domain
@@ -186,7 +186,7 @@ class LogConfig(ConfigTable):
 
     @property
     def level_number(self) -> int:
-        """As the module `logging` has it."""
+        """The level's number in the module `logging`."""
         return logging.getLevelNamesMapping()[self.level.upper()]
 
 
@@ -234,7 +234,7 @@ class Config(ConfigTable):
 
     @property
     def is_sandbox(self) -> bool:
-        """True where no upstream is configured: mail is kept and shown, and goes nowhere."""
+        """True if no upstream is configured: mail is kept and shown, and not sent."""
         return not self.upstream
 
     @property

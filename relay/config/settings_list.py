@@ -1,4 +1,4 @@
-"""A configuration as a list to look at: each key with its value and where that comes from, without secrets.
+"""A configuration as a list: each key with its value and the origin of the value, without secrets.
 
 In: a Config, and the environment that it was loaded with.  Out: tables with their settings, in the schema's order.
 """
@@ -23,7 +23,7 @@ _UNITS = (("d", 86_400.0), ("h", 3600.0), ("m", 60.0), ("s", 1.0), ("ms", 0.001)
 
 
 class Setting(NamedTuple):
-    """A key. `origin`: "file", "default", or the environment variable that gave it."""
+    """A key and its value. `origin`: "file", "default", or the environment variable that gave it."""
 
     key: str
     value: str
@@ -38,7 +38,7 @@ class SettingsTable(NamedTuple):
 
 
 def list_settings(config: Config, environment: Mapping[str, str] = os.environ) -> list[SettingsTable]:
-    """All tables. Secrets are left out: only whether there is one is said."""
+    """All tables. Of a secret, it shows only whether it is set."""
     return [one for name in Config.model_fields for one in _tables(name, getattr(config, name), environment)]
 
 
@@ -64,7 +64,7 @@ def _tables(name: str, value: Any, environment: Mapping[str, str]) -> Iterator[S
 
 
 def _is_default_path(value: object, default: object) -> bool:
-    """True for a default that loading has made absolute."""
+    """True for the default of a path, which loading made absolute."""
     return isinstance(value, Path) and isinstance(default, Path) and value.parts[-len(default.parts) :] == default.parts
 
 

@@ -96,7 +96,7 @@ class AccessConfig(ConfigTable):
         return self
 
     def may_name(self, user: str, stream: str, *, is_exempt: bool) -> bool:
-        """True if mail of that account may say that it is of that stream.
+        """True if mail of that account may name that stream.
 
         An account without `streams` may name its own stream; one that has none may name any, but for those that no
         unsubscribe holds back. `[access] streams` is for networks without AUTH, and for logins that only the upstream
@@ -127,7 +127,7 @@ class AccessConfig(ConfigTable):
     @classmethod
     def _forbid_open_relay(cls, networks: list[IpNetwork]) -> list[IpNetwork]:
         for network in networks:
-            # No organisation holds more than a /8 (IPv4); a /16 is far more than any in IPv6.
+            # No organisation has more than a /8 in IPv4, or more than a /16 in IPv6.
             if network.prefixlen < (8 if network.version == 4 else 16):
                 raise ValueError(
                     f"{network} would make this an open relay; name your own networks and give others a [[access.user]]"

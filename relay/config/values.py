@@ -1,4 +1,4 @@
-"""The kinds of value that a configuration holds, each with how it is written and what is wrong with it.
+"""The types of values in a configuration: how each is written, and what makes it invalid.
 
 Every reader here takes what TOML or the environment gave and raises ValueError with a sentence that
 says what to write instead.
@@ -25,7 +25,7 @@ from relay.ip_addresses import IpNetwork
 
 _DURATION = re.compile(r"(?<!\d)(\d++(?:\.\d++)?)\s*+(ms|s|m|h|d|w)")
 _UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
-_MAX_S = 100 * 365 * 86400.0  # any date that is that far away can still be computed
+_MAX_S = 100 * 365 * 86400.0  # a date so far away can still be computed
 _SIZE = re.compile(r"(\d+)\s*([KMG]i?)?B?", re.IGNORECASE)
 _UNIT_OCTETS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 _URL_HOST = re.compile(r"[a-z0-9_.:-]+", re.IGNORECASE)  # a name, or an address without its brackets
@@ -131,7 +131,8 @@ def read_flag(value: object) -> bool:
 
 
 def read_secret(value: object, info: ValidationInfo) -> SecretStr:
-    """The secret itself, or where it stands: `{ env = "NAME" }`, `{ file = "PATH" }`, relative to the configuration."""
+    """The secret itself, or the place where it is: `{ env = "NAME" }`, `{ file = "PATH" }`, relative to the
+    configuration."""
     if isinstance(value, SecretStr):
         return value
     if isinstance(value, str):
@@ -150,7 +151,7 @@ def read_secret(value: object, info: ValidationInfo) -> SecretStr:
 
 
 class FileSecret(NamedTuple):
-    """A secret whose file another program renews: `read` gives the present one."""
+    """A secret in a file that another program renews; `read` returns its present content."""
 
     text: SecretStr
     path: Path | None  # read again each time

@@ -11,7 +11,7 @@ from relay.config.values import Duration, Flag, Secret, WebhookUrl
 from relay.event_type import EventType
 from relay.webhook_format import WAYPOST, WebhookFormat
 
-# `*` is all of them. A type checker cannot see a Literal that is made from values.
+# `*` is all of them. Written out, because type checkers need literals.
 if TYPE_CHECKING:
     EventName = str
 else:

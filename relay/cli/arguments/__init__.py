@@ -1,4 +1,4 @@
-"""What may be typed after `waypost`: one function for each command, which fills its parser.
+"""The arguments of each command: one function for each command, which fills its parser.
 
 - `serving` to start: serve, check, doctor, config, demo, completion
 - `mail` what a mail, a reply or a URL means: instrument, classify, token
@@ -7,5 +7,5 @@
 - `installation` keys, user, alerts, api-key, backup, restore
 - `lists` what the arguments of lists have in common
 
-Nothing here reads a configuration or a database: a help and a completion are made of these modules alone.
+Nothing here reads a configuration or a database: helps and completions need these modules only.
 """

@@ -11,17 +11,17 @@ EVENT_TYPES = tuple(one.value for one in EventType)
 def add_messages(parser: Parser) -> None:
     parser.describe(
         """\
-The latest messages, newest first. What is looked for may be words (of a recipient, subject, author or Message-ID) and
+The latest messages, newest first. TEXT may be words (of a recipient, subject, author or Message-ID) and
 operators, as in the console and the API:
 
   to: from: subject: tag: meta.NAME: status: stream: id: before: after:
 
-All that is said must fit.""",
+A message must match all of them.""",
         "waypost messages ann@example.com",
         "waypost messages --status bounced --since 7d",
         "waypost messages 'tag:welcome after:2026-11-01' --json",
     )
-    parser.add_argument("query", nargs="*", metavar="TEXT", help="what is looked for")
+    parser.add_argument("query", nargs="*", metavar="TEXT", help="words and operators")
     parser.add_argument("--query", dest="more", default="", metavar="TEXT", help="the same")
     lists.add_recipient(parser, "an address, or a part of one")
     lists.add_status(parser, argument_types.STATUSES, "with a delivery that is")
@@ -66,15 +66,15 @@ opened, clicked or unsubscribed.""",
     parser.add_argument("--follow", action="store_true", help="go on as events happen, until ^C")
     parser.set_defaults(run="events.print_events")
     actions = parser.add_actions(required=False)
-    anew = actions.add("reclassify", "events.reclassify_hits", "judge opens and clicks by the rules of today")
-    anew.describe(
+    judging = actions.add("reclassify", "events.reclassify_hits", "judge opens and clicks by the rules of this version")
+    judging.describe(
         """\
 Judges past opens and clicks again by the rules of this version (relay/attribution/rules.toml), each together with all
 hits of its delivery, and corrects the counters. The server may run meanwhile. A second run changes nothing.""",
         "waypost events reclassify",
         "waypost events reclassify --since 30d",
     )
-    anew.add_argument(
+    judging.add_argument(
         "--since", type=argument_types.moment, metavar="TIME", help="hits since 30d ago, or 2026-11-01 (default: all)"
     )
 
@@ -109,10 +109,10 @@ there is one JSON object a line.""",
     lists.add_json(parser)
     parser.set_defaults(run="stats.print_statistics")
     actions = parser.add_actions(required=False)
-    rebuilding = actions.add("rebuild", "stats.rebuild_roll_ups", "count all events anew")
+    rebuilding = actions.add("rebuild", "stats.rebuild_roll_ups", "count all events again")
     rebuilding.describe(
         """\
-Counts all events anew, while the server runs. Counts from before the oldest event that is kept stay as they are.""",
+Counts all events again, while the server runs. Counts from before the oldest event that is kept stay as they are.""",
         "waypost stats rebuild",
     )
 

@@ -22,9 +22,9 @@ while people may still click. A running server uses a new key within seconds."""
     revoking = actions.add("revoke", "keys.revoke_key", "revoke a key: all its links end")
     revoking.describe(
         """\
-For a key that somebody else may have: whoever has keys.json can make links under your name for ever. The key's secret
-is deleted in this file; delete it in copies and backups yourself. If it was the key that signs, a new one is made. A
-running server follows within seconds, for console sessions at its next start."""
+For a key that somebody else may have: anybody who has keys.json can make links under your name for ever. The key's
+secret is deleted in this file; delete it in copies and backups yourself. If it was the key that signs, a new one is
+made. A running server follows within seconds, for console sessions at its next start."""
     )
     revoking.add_argument("id", type=argument_types.key_id, metavar="ID", help="as `waypost keys list` has it")
     revoking.add_argument("--yes", action="store_true", help="do it: mail already sent loses its links")
@@ -89,7 +89,7 @@ otherwise.""",
 def add_alerts(parser: Parser) -> None:
     parser.describe(
         """\
-[alerts] urls says where Waypost tells you of upstreams that are out, mail that waits, disabled webhooks and a full
+[alerts] urls says where Waypost sends alerts: upstreams that are out, mail that waits, disabled webhooks and a full
 disk. This sends a test to each of them. It needs apprise: pip install 'waypost[alerts]'.""",
         "waypost alerts test",
     )

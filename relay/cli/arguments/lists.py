@@ -1,4 +1,4 @@
-"""What the arguments of lists have in common: how many, in which form, and which."""
+"""Arguments that several lists have: --json, --limit, and filters."""
 
 from relay.cli import argument_types
 from relay.cli.parser import Parser

@@ -1,7 +1,7 @@
 """Bounces by receiving domain and category, with the latest reply of each.
 
-The counts are those of the roll-ups, and cost the same however many events there are. Roll-ups have no domains by
-stream: where both are asked for, the latest bounces are counted.
+The counts come from roll-ups, so that their cost does not depend on the number of events. Roll-ups have no domains by
+stream: if both are wanted, the latest bounces are counted.
 """
 
 from collections import Counter
@@ -16,7 +16,7 @@ from relay.store.views import event_list, statistics
 from relay.store.views.event_list import EventSearch
 
 DOMAIN, CATEGORY = "domain", "category"
-MAX_COUNTED = 20_000  # the latest bounces, where roll-ups do not have the counts
+MAX_COUNTED = 20_000  # the latest bounces, if roll-ups do not have the counts
 _MAX_SAMPLES = 2000  # the latest bounces, among which replies are looked for
 
 _Group = tuple[str | None, str | None]  # domain, category
@@ -31,7 +31,7 @@ class BounceSampleRow(NamedTuple):
 
 
 class BounceCount(NamedTuple):
-    """How often mail bounced. A field by which is not grouped is None."""
+    """The number of bounces in a group. A field by which they are not grouped is None."""
 
     domain: str | None
     category: str | None
@@ -61,7 +61,7 @@ def count_bounces(connection: sa.Connection, selection: statistics.Selection, by
 def _rolled_up_counts(
     connection: sa.Connection, selection: statistics.Selection, by: frozenset[str]
 ) -> list[tuple[_Group, int, int | None]]:
-    """Each group with its bounces, and by domain alone with what was delivered."""
+    """Each group with its bounces; by domain alone, also with its deliveries."""
     if DOMAIN not in by:
         categories = statistics.read_totals(connection, selection).categories
         return [((None, category), bounces, None) for category, bounces in categories.items()]

@@ -10,11 +10,11 @@ from relay.event_type import EventType
 from relay.store.database import columns, tables
 from relay.store.views import message_search
 
-MAX_CLICKS = 20_000  # the latest so many are counted
+MAX_CLICKS = 20_000  # so many of the latest are counted
 
 
 class LinkFilter(NamedTuple):
-    """Which clicks count. Empty: all."""
+    """The clicks that count. Empty: all."""
 
     since: datetime | None = None
     until: datetime | None = None  # before then
@@ -36,7 +36,7 @@ class ClickedLink(NamedTuple):
 
 
 class ClickedLinks(NamedTuple):
-    """A page; `counted_since` is when the earliest click of those that are counted was made, if not all are."""
+    """A page. `counted_since`: the time of the earliest click that is counted, if not all are."""
 
     items: list[ClickedLink]
     has_more: bool
@@ -44,7 +44,7 @@ class ClickedLinks(NamedTuple):
 
 
 def list_clicked_links(connection: sa.Connection, wanted: LinkFilter, limit: int, offset: int = 0) -> ClickedLinks:
-    """URLs by the clicks of people, most first."""
+    """URLs by the number of clicks by people, most first."""
     event = tables.event
     span = [tables.is_click if wanted.message else event.c.type == EventType.CLICKED]
     if wanted.message:

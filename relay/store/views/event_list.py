@@ -1,6 +1,6 @@
 """Events, a page at a time, the newest or the oldest first.
 
-In: what is looked for.  Out: rows as `json_objects.event_object` takes them. A page looks at no more than MAX_SCANNED
+In: a search.  Out: rows as `json_objects.event_object` takes them. A page looks at no more than MAX_SCANNED
 events: it may have few items, or none, and a cursor to go on with.
 """
 
@@ -36,7 +36,7 @@ Condition = sa.ColumnElement[bool]
 
 
 class EventSearch(NamedTuple):
-    """What an event must have, all of it. Empty: every event."""
+    """A search for events: all conditions must hold. Empty: every event."""
 
     types: tuple[EventType, ...] = ()  # one of them
     message: str = ""
@@ -57,7 +57,7 @@ class EventPage(NamedTuple):
 
 
 class _EventScan(NamedTuple):
-    """One way through the events: by the index that `conditions` lead along, in the order of `key`."""
+    """A scan of events along the index that `conditions` use, in the order of `key`."""
 
     conditions: list[Condition]
     key: sa.ColumnElement[str]
@@ -66,7 +66,7 @@ class _EventScan(NamedTuple):
 def list_events(
     connection: sa.Connection, search: EventSearch, limit: int, cursor: str = "", *, oldest_first: bool = False
 ) -> EventPage:
-    """Events that the search finds, behind the cursor."""
+    """Events that the search finds, after the cursor."""
     rest = message_search.events_of(search.stream, search.tag)
     if search.verdict:
         rest.append(tables.event.c.verdict == search.verdict)
@@ -83,7 +83,7 @@ def list_events(
         wanted = sa.select(*_COLUMNS).where(*span, *rest).order_by(order).limit(limit + 1)
         rows += connection.execute(wanted).mappings()
     rows.sort(key=lambda row: str(row["id"]), reverse=not oldest_first)
-    end = (min(ends) if oldest_first else max(ends)) if ends else ""  # behind it not every way has been looked along
+    end = (min(ends) if oldest_first else max(ends)) if ends else ""  # after it not every scan has looked
     if end:
         rows = [row for row in rows if (row["id"] <= end if oldest_first else row["id"] >= end)]
     if len(rows) > limit:
@@ -99,7 +99,7 @@ def read_events(connection: sa.Connection, event_ids: Sequence[str]) -> list[sa.
 
 
 def list_event_ids(connection: sa.Connection, since: datetime, limit: int) -> list[str]:
-    """The ids of events since then, the newest first."""
+    """The ids of events since that time, the newest first."""
     event = tables.event
     wanted = sa.select(event.c.id).where(event.c.id >= ids.lowest_at(since)).order_by(event.c.id.desc()).limit(limit)
     return list(connection.scalars(wanted))
@@ -114,7 +114,9 @@ def _scan_end(connection: sa.Connection, span: list[Condition], order: Any) -> s
 
 def _scans(connection: sa.Connection, search: EventSearch) -> list[_EventScan]:
     event, delivery = tables.event, tables.delivery
-    unindexed = event.c.id + sa.literal_column("''", sa.String)  # or SQLite would read the key's index, for the order
+    unindexed = event.c.id + sa.literal_column(
+        "''", sa.String
+    )  # otherwise SQLite would use the key's index, for the order
     types: Sequence[EventType] = search.types or (HIT_TYPES if search.verdict else ())
     if search.message:
         mine = [event.c.message == search.message]
@@ -134,7 +136,7 @@ def _scans(connection: sa.Connection, search: EventSearch) -> list[_EventScan]:
 
 
 def _type_conditions(types: Sequence[EventType]) -> list[Condition]:
-    # Not by an index: of one message or recipient there are few.
+    # Without an index: one message or recipient has few.
     return [(tables.event.c.type + sa.literal_column("''", sa.String)).in_(types)] if types else []
 
 

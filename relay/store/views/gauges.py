@@ -1,4 +1,4 @@
-"""How much waits and how much there is, for metrics and alerts: read from the database at most every few seconds.
+"""Counts of what waits and of what there is, for metrics and alerts. They are read at most every few seconds.
 
 Every query follows an index of what is still open, except the one that counts suppressions.
 """
@@ -35,13 +35,13 @@ class StoreGauges(NamedTuple):
 
     queue: dict[str, int]  # waiting deliveries by status: queued, deferred; and those that are parked
     oldest: datetime | None  # when the oldest waiting delivery's message was accepted
-    oldest_untried: datetime | None  # the same of those without an attempt; an outage is none
+    oldest_untried: datetime | None  # the same of those without an attempt; an outage of the upstream is no attempt
     suppressions: dict[str, int]  # by reason
     webhooks: list[WebhookGauge]
 
 
 def read_gauges(connection: sa.Connection) -> StoreGauges:
-    """All of them."""
+    """Reads all gauges."""
     delivery = tables.delivery
     waits = delivery.c.next_attempt_at.is_not(None)
     is_parked = sa.and_(waits, tables.has_crashed, delivery.c.crashes >= leases.MAX_CRASHES)
@@ -74,7 +74,7 @@ def _read_webhooks(connection: sa.Connection) -> list[WebhookGauge]:
 
 
 class GaugeReader:
-    """Reads the gauges for all who ask: one read at a time, and none while the last one is new enough."""
+    """Reads the gauges for all callers: one read at a time, and none while the last result is new enough."""
 
     def __init__(self, store: Store, max_age_s: float = 10.0) -> None:
         self._store = store
@@ -89,7 +89,7 @@ class GaugeReader:
             return self._last
         if self._reading is None or self._reading.done():
             self._reading = asyncio.ensure_future(self._store.read(read_gauges))
-        await asyncio.wait({self._reading}, timeout=_MAX_WAIT_S)  # a read that hangs is not begun again
+        await asyncio.wait({self._reading}, timeout=_MAX_WAIT_S)  # no second read beside one that hangs
         if not self._reading.done() or self._reading.exception() is not None:
             return None
         self._last, self._read_at_s = self._reading.result(), time.monotonic()
@@ -97,10 +97,10 @@ class GaugeReader:
 
 
 def journal_octets(data_dir: Path) -> int:
-    """The size of the files with facts that the database has not taken."""
+    """The size in octets of the journal: facts that are not in the database yet."""
     sizes = 0
     for path in (data_dir / "journal").glob("*"):
-        with contextlib.suppress(OSError):  # replayed just now
+        with contextlib.suppress(OSError):  # it was replayed meanwhile
             status = path.stat()
             sizes += 0 if path.suffix == fact_log.SUFFIX else status.st_size  # those are written in any case
     return sizes

@@ -1,4 +1,4 @@
-"""Messages, deliveries and events as the JSON objects that scripts and programs are given (docs/api.md#objects).
+"""Messages, deliveries and events as the JSON objects of the API and the command line (docs/api.md#objects).
 
 Times are ISO 8601 in UTC with a final Z. A delivery's id is its message's and its number, joined by a dot.
 """
@@ -47,7 +47,7 @@ def delivery_object(message_id: str, one: DeliveryDetail) -> JsonObject:
     """A message × recipient."""
     return {
         "id": delivery_id(message_id, one.number),
-        "recipient": one.recipient or None,  # aggregate privacy keeps none
+        "recipient": one.recipient or None,  # `[privacy] mode = "aggregate"` keeps none
         "status": one.status,
         "kind": one.kind or None,
         "category": one.category or None,
@@ -65,7 +65,7 @@ def delivery_object(message_id: str, one: DeliveryDetail) -> JsonObject:
 
 
 def attempt_object(tried: AttemptDetail) -> JsonObject:
-    """A try to hand a delivery to an upstream. Code 0: there was no reply."""
+    """An attempt. Code 0: there was no reply."""
     return {
         "at": format_time(tried.at),
         "upstream": tried.upstream,
@@ -103,7 +103,7 @@ def queue_object(one: QueueEntry) -> JsonObject:
 
 
 def suppression_object(row: Mapping[Any, Any]) -> JsonObject:  # Any: a row's values
-    """An address that gets no mail. `stream` is null where it gets none at all."""
+    """A suppression. `stream` is null if it holds for all mail."""
     return {
         "address": row["address"],
         "scope": row["scope"],
@@ -131,7 +131,7 @@ def bounce_count_object(one: BounceCount) -> JsonObject:
 
 
 def event_object(row: Mapping[Any, Any]) -> JsonObject:  # Any: a row's values
-    """Something that happened. `verdict` is null where nothing was judged."""
+    """An event. `verdict` is null if the event is no hit."""
     number = row["number"]
     return {
         "id": row["id"],
@@ -150,7 +150,7 @@ def event_object(row: Mapping[Any, Any]) -> JsonObject:  # Any: a row's values
 
 
 def pixel_object(seen: PixelSummary, public_url: str, log: list[PixelLogLine] | None = None) -> JsonObject:
-    """A stand-alone pixel, with its log where that is given."""
+    """A stand-alone pixel, with its log if that is given."""
     address = pixel_url(public_url, seen.token)
     shown: JsonObject = {
         "id": seen.id,

@@ -1,6 +1,6 @@
-"""All that is known of messages: their deliveries, attempts and links; and of one, its events.
+"""Everything about messages: deliveries, attempts and links; for a single message its events, too.
 
-A fixed number of queries, however many messages there are and however much of each.
+The number of queries is fixed, however many messages there are.
 """
 
 from collections.abc import Iterable, Sequence
@@ -36,7 +36,7 @@ class DeliveryDetail(NamedTuple):
     attempts: list[AttemptDetail]
     opens: HitCounts
     clicks: HitCounts
-    opens_implied: int  # of opens: not seen, but a person clicked
+    opens_implied: int  # of opens: the pixel was not requested, but a person clicked
     unsubscribed_at: datetime | None
     complained_at: datetime | None
 
@@ -58,7 +58,7 @@ class EventDetail(NamedTuple):
 
 
 class MessageDetail(NamedTuple):
-    """All that is known of one message, without its octets."""
+    """Everything about one message, without its octets."""
 
     id: str
     message_id: str
@@ -75,20 +75,20 @@ class MessageDetail(NamedTuple):
     pixels: int
     links: list[dict[str, Any]]  # Any: as the rewriting reported them
     reasons: list[str]
-    opens: HitCounts  # of nobody in particular; beside those of the deliveries
+    opens: HitCounts  # of no single delivery (`[privacy] mode = "aggregate"`)
     clicks: HitCounts
-    all_opens: HitCounts  # of nobody in particular and of all deliveries
+    all_opens: HitCounts  # of all deliveries, and those of no single delivery
     all_clicks: HitCounts
     deliveries: list[DeliveryDetail]
     recipients: int  # of all deliveries, also where not all are in the list
-    opened_by: int  # deliveries that a person opened, however often; with those where a click implies it
+    opened_by: int  # deliveries that a person opened; a click implies an open
     clicked_by: int
     events: list[EventDetail]  # in order of time
     has_content: bool
 
 
 def read_message(connection: sa.Connection, message_id: str) -> MessageDetail | None:
-    """One message with its deliveries, their attempts, and its events; None if there is none of that id."""
+    """The message with its deliveries, their attempts, and its events; None if no message has that id."""
     found = read_messages(connection, [message_id], max_deliveries=MAX_DELIVERIES)
     if not found:
         return None
@@ -144,7 +144,7 @@ LinkClicks = dict[int, dict[str, int]]  # counts by verdict, and "unique", by th
 
 
 def _clicks_by_link(connection: sa.Connection, message_ids: Sequence[str]) -> dict[str, LinkClicks]:
-    """Per message and link, its clicks by verdict, and by how many recipients of flesh and blood."""
+    """Per message and link, clicks by verdict, and the number of deliveries with a click by a person."""
     event = tables.event
     rows = connection.execute(
         sa.select(

@@ -1,4 +1,4 @@
-"""What the console shows: read queries, a fixed number for each page however much there is on it.
+"""The lists of messages that the console shows: a fixed number of queries for each page.
 
 Lists are paged by key, the newest first: the last row's id is the next page's cursor, and no page grows slower with
 its depth.
@@ -35,11 +35,11 @@ class MessageSummary(NamedTuple):
     tags: list[str]
     recipient: str  # the first
     recipients: int
-    statuses: dict[str, int]  # how many deliveries stand where
+    statuses: dict[str, int]  # deliveries by status
     opens: HitCounts
     clicks: HitCounts
     unsubscribed: int
-    opened_by: int  # deliveries that a person opened, however often; with those where a click implies it
+    opened_by: int  # deliveries that a person opened; a click implies an open
     clicked_by: int
 
 
@@ -70,7 +70,7 @@ class RecipientPreferences(NamedTuple):
     recipient: str
     unsubscribed: bool
     untracked: bool
-    asked_not_to_be: bool  # tracked; else somebody else decided it
+    asked_not_to_be: bool  # tracked, by the recipient's own decision
 
 
 def list_messages(
@@ -94,7 +94,7 @@ def list_messages(
 
 
 def count_accepted(connection: sa.Connection, since: datetime | None, until: datetime | None) -> int:
-    """How many of the messages that are still there were accepted in that time."""
+    """The number of stored messages that were accepted in that time."""
     table = tables.message
     wanted = sa.select(sa.func.count()).select_from(table)
     if since is not None:
@@ -144,7 +144,8 @@ def list_mailbox(
 
 
 def find_recipient_preferences(connection: sa.Connection, message_id: str, number: int) -> RecipientPreferences | None:
-    """Whether that delivery's recipient has left its stream, and asked not to be tracked; None if unknown."""
+    """Whether the delivery's recipient has unsubscribed from its stream, or must not be tracked; None if there is no
+    such delivery."""
     table = tables.delivery
     row = connection.execute(
         sa.select(table.c.recipient, table.c.unsubscribed_at).filter_by(message=message_id, number=number)
@@ -171,7 +172,8 @@ _NO_SUMS: dict[str, Any] = {  # Any: the fields of `MessageSummary` that `sums_b
 
 
 def sums_by_message(connection: sa.Connection, message_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Per message, what its deliveries come to: one query for the whole page. Any: the fields of `MessageSummary`."""
+    """Sums over the deliveries of each message, by one query for the whole page. Any: the fields of
+    `MessageSummary`."""
     table = tables.delivery
     opened = table.c.opens_human + table.c.opens_proxied > 0
     rows = connection.execute(

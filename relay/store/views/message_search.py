@@ -18,7 +18,7 @@ from relay.store.database.tables import Status
 from relay.store.views.search_query import MessageSearch
 
 MAX_SCANNED = 20_000  # messages a page
-_MAX_TEXTS = 5_000  # of them, where words are looked for in each
+_MAX_TEXTS = 5_000  # messages, if texts are looked through for words
 _FAILED = (Status.BOUNCED, Status.EXPIRED, Status.SUPPRESSED)
 
 Condition = sa.ColumnElement[bool]
@@ -72,7 +72,7 @@ def find_messages(connection: sa.Connection, search: MessageSearch, limit: int, 
 def _find_by_words(
     connection: sa.Connection, search: MessageSearch, parts: Sequence[_Part], limit: int, before: str
 ) -> FoundMessages | None:
-    """The same by the index of words; None if it has none that begins like one of the search's."""
+    """The same by the index of words; None if no stored word begins like one of the search's words."""
     message, found, scanned = tables.message, list[str](), 0
     since = ids.lowest_at(search.since) if search.since else None
     until = ids.lowest_at(search.until) if search.until else ""
@@ -92,20 +92,20 @@ def _find_by_words(
 
 
 def matches_recipient(connection: sa.Connection, mailbox: str) -> Condition:
-    """True for deliveries to that address, however it is spelled or stored."""
+    """Deliveries to that address, in any spelling, and under its pseudonym."""
     names = {mailbox, *identities.policy_for(connection).possible_names(mailbox)}
     return tables.lower_recipient.in_(map(sa.func.lower, sorted(names)))
 
 
 def recipient_condition(connection: sa.Connection, text: str) -> Condition:
-    """True for deliveries to that address, or to one with that text in it."""
+    """Deliveries to that address, or to an address that contains the text."""
     if is_address(text):
         return matches_recipient(connection, text)
     return tables.delivery.c.recipient.icontains(text, autoescape=True)
 
 
 def is_address(text: str) -> bool:
-    """True for a whole address; else it is a part of one. A pseudonym is whole too."""
+    """True for a whole address or a pseudonym, False for a part of an address."""
     local, at, domain = text.partition("@")
     is_domain = "." in domain.strip(".") or domain.lower() == "localhost"
     return bool(local and at and is_domain) or identities.is_pseudonym(text)
@@ -151,7 +151,7 @@ def _read_addresses(connection: sa.Connection, search: MessageSearch) -> Message
 
 
 def _parts(connection: sa.Connection, search: MessageSearch) -> list[_Part]:
-    """What a message has to fulfil; what is best at leading comes first."""
+    """The conditions of the search. The first one is the best to scan by."""
     message, delivery, label = tables.message, tables.delivery, tables.message_label
     parts: list[_Part] = []
     if search.message_ids:

@@ -20,18 +20,18 @@ from relay.store.queue import redaction
 from relay.store.recipients import consent
 from relay.store.views import json_objects, message_detail
 
-MAX_DELIVERIES = 200  # deliveries a commit
+MAX_DELIVERIES = 200  # deliveries per commit
 
 
 class ErasedCounts(NamedTuple):
     """How much was erased."""
 
     deliveries: int = 0
-    given_up: int = 0  # of them still waited, and are sent no more
+    given_up: int = 0  # of them that waited, and are not sent any more
     events: int = 0
     attempts: int = 0
     contents: int = 0
-    suppressions: int = 0  # kept as pseudonyms, or gone
+    suppressions: int = 0  # kept as pseudonyms, or deleted
     wishes: int = 0
 
     def __add__(self, other: object) -> "ErasedCounts":

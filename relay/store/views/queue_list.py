@@ -1,4 +1,4 @@
-"""The queue: deliveries that wait, the next due first, and how much waits in all."""
+"""The queue: lists of deliveries that wait, and counts of them."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -14,11 +14,11 @@ from relay.store.queue.attempts import AttemptDetail
 from relay.store.views import message_search
 
 MAX_GROUPED = 20_000  # deliveries that are grouped by upstream: the oldest
-AGES = (timedelta(hours=1), timedelta(hours=4), timedelta(days=1))  # what separates young mail from old
+AGES = (timedelta(hours=1), timedelta(hours=4), timedelta(days=1))  # limits between young and old mail
 
 
 class QueueFilter(NamedTuple):
-    """Which of the deliveries that wait. Empty: all."""
+    """A filter of deliveries that wait. Empty: all."""
 
     recipient: str = ""  # a whole address
     stream: str = ""
@@ -66,7 +66,7 @@ class QueuePage(NamedTuple):
 
 
 class QueueTotals(NamedTuple):
-    """How much waits, in deliveries."""
+    """Counts of deliveries that wait."""
 
     waiting: int
     due: int  # now, and neither held nor parked
@@ -76,7 +76,7 @@ class QueueTotals(NamedTuple):
 
 
 class UpstreamQueue(NamedTuple):
-    """What waits for an upstream, in deliveries."""
+    """Counts of deliveries that wait for an upstream."""
 
     upstream: str  # of the last attempt; "" where there was none
     waiting: int
@@ -88,7 +88,7 @@ class UpstreamQueue(NamedTuple):
 def list_queue(
     connection: sa.Connection, wanted: QueueFilter, limit: int, now: datetime, after: QueueCursor | None = None
 ) -> QueuePage:
-    """Deliveries that wait, the next due first, behind the cursor. Two queries, however many there are."""
+    """Deliveries that wait, the next due first, after the cursor. It takes two queries."""
     table, message = tables.delivery, tables.message
     due_us = sa.type_coerce(table.c.next_attempt_at, sa.BigInteger)
     names = ("message", "number", "recipient", "status", "kind", "category", "attempts", "next_attempt_at", "held_at")
@@ -124,7 +124,7 @@ def list_queue(
 
 
 def queue_totals(connection: sa.Connection, now: datetime) -> QueueTotals:
-    """How much waits: one query along the index of what waits."""
+    """Counts what waits, by one query along the index of what waits."""
     table = tables.delivery
     is_parked = table.c.crashes >= leases.MAX_CRASHES
     is_due = sa.and_(table.c.next_attempt_at <= now, table.c.held_at.is_(None), ~is_parked)
@@ -143,7 +143,7 @@ def queue_totals(connection: sa.Connection, now: datetime) -> QueueTotals:
 
 
 def queue_by_upstream(connection: sa.Connection, now: datetime) -> list[UpstreamQueue]:
-    """What waits, by the upstream of the last attempt, most first."""
+    """Counts what waits by the upstream of the last attempt, the largest first."""
     table, attempt = tables.delivery, tables.attempt
     last = (
         sa.select(sa.func.max(attempt.c.id))

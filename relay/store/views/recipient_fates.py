@@ -1,4 +1,4 @@
-"""What became of the recipients that a search asks for, in each message that it finds."""
+"""What became of the recipients that a search names, in each message that it finds."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from relay.store.views.search_query import MessageSearch
 
 
 class RecipientFate(NamedTuple):
-    """The first delivery of a message that is to a recipient of the search, and how many are."""
+    """The first delivery of a message to a recipient of the search, and the number of such deliveries."""
 
     recipient: str
     status: str
@@ -25,7 +25,7 @@ class RecipientFate(NamedTuple):
 def find_fates(
     connection: sa.Connection, message_ids: Sequence[str], search: MessageSearch
 ) -> dict[str, RecipientFate]:
-    """The fates by message; of messages where no recipient was asked for, none. One query for a page."""
+    """What became of the recipients, by message; empty if the search names no recipient. One query for a page."""
     table = tables.delivery
     named = [message_search.recipient_condition(connection, one) for one in (*search.recipients, *search.words) if one]
     if not named or not message_ids:

@@ -1,4 +1,4 @@
-"""What is looked for among messages, and the text of a search box that says so.
+"""A search for messages, read from the text of a search box.
 
 In: `to:ann@example.com status:bounced after:7d "order 1047"`.  Out: a MessageSearch. The console's box, the API's `q`
 and the command line read it here. An operator stands before a colon; a value with spaces stands in quotes; what has no
@@ -25,7 +25,7 @@ class SearchSyntaxError(ValueError):
 
 
 class MessageSearch(NamedTuple):
-    """What a message must have, all of it. Empty: every message."""
+    """A search for messages: all conditions must hold. Empty: every message."""
 
     words: tuple[str, ...] = ()  # each in subject, author, Message-ID or a recipient
     recipients: tuple[str, ...] = ()  # each a whole address, or a part of one
@@ -40,7 +40,7 @@ class MessageSearch(NamedTuple):
     until: datetime | None = None  # before then
 
     def joined_with(self, other: "MessageSearch") -> "MessageSearch":
-        """What has to fulfil both. Alternatives (`statuses`, `streams`, `message_ids`) become more."""
+        """A search in which both hold. Alternatives (`statuses`, `streams`, `message_ids`) become more."""
         both = {name: getattr(self, name) + getattr(other, name) for name in self._fields[:-2]}
         since = max((at for at in (self.since, other.since) if at), default=None)
         until = min((at for at in (self.until, other.until) if at), default=None)
@@ -48,7 +48,7 @@ class MessageSearch(NamedTuple):
 
 
 def parse_search(text: str, now: datetime) -> MessageSearch:
-    """What the text asks for. Raises SearchSyntaxError. `now` is what `after:7d` counts from."""
+    """Parses the text. Raises SearchSyntaxError. `now` is what `after:7d` counts from."""
     if len(text) > MAX_TEXT:
         raise SearchSyntaxError(f"a search has at most {MAX_TEXT} characters")
     terms = _TERM.findall(text.replace("\x00", " "))

@@ -33,7 +33,7 @@ class Totals(NamedTuple):
     expired: int = 0
     suppressed: int = 0
     unsubscribed: int = 0
-    resubscribed: int = 0  # took an unsubscribe back
+    resubscribed: int = 0  # who subscribed again
     complained: int = 0
     opens: HitCounts = HitCounts()
     clicks: HitCounts = HitCounts()
@@ -61,8 +61,8 @@ class QueueDepth(NamedTuple):
 
 
 class Selection(NamedTuple):
-    """Which counts: from a time, or the first, up to a time, by full hours. `stream` None: all but our own notices'.
-    A domain cannot be asked for together with a stream or a tag: they are not counted together."""
+    """The counts to read: from a time, or the first one, up to a time, by full hours. `stream` None: all but our own
+    notices'. A domain cannot be asked for together with a stream or a tag: they are not counted together."""
 
     start: datetime | None
     end: datetime | None = None
@@ -148,7 +148,7 @@ def _as_time(at_us: int) -> datetime:
 
 
 def is_counted(selection: Selection, by: str | None) -> bool:
-    """False for what is not counted together: a domain with a stream (but our own notices') or a tag."""
+    """False if there are no such counts: by domain together with a stream (except our own notices') or a tag."""
     is_of_domain = selection.domain is not None or by == DOMAIN
     is_of_stream = selection.stream not in (None, NOTICE_STREAM) or by == STREAM
     return not is_of_domain or not (is_of_stream or selection.tag is not None or by == TAG)

@@ -1,4 +1,4 @@
-"""An event as webhooks are sent it: with its message and the state of its delivery."""
+"""An event for webhooks: with its message and the state of its delivery."""
 
 from datetime import datetime
 from typing import NamedTuple
@@ -11,14 +11,15 @@ from relay.store.views.json_objects import JsonObject, event_object
 
 
 class WebhookEvent(NamedTuple):
-    """An event with what the formats of others say beside it. `event_object` is that of the API (docs/api.md#event)."""
+    """An event with what the formats of providers contain beyond it. `event_object` is that of the API
+    (docs/api.md#event)."""
 
     event_object: JsonObject
     id: str
     type: EventType
     at: datetime
     message: str
-    recipients: list[str]  # the one that it is about; of `accepted`, all
+    recipients: list[str]  # the delivery's recipient; all recipients for `accepted`
     verdict: str
     url: str
     user_agent: str
@@ -26,7 +27,7 @@ class WebhookEvent(NamedTuple):
     detail: str  # the reply: code, enhanced status and text; or which rule decided
     category: str
     attempt: int
-    is_first: bool = False  # of its sort and delivery
+    is_first: bool = False  # of its type, for this delivery
     message_id: str = ""  # without angle brackets
     author: str = ""
     reverse_path: str = ""
@@ -49,7 +50,7 @@ def read_webhook_event(connection: sa.Connection, event_id: str) -> WebhookEvent
     tries = 0
     if row["number"] is None and row["type"] == EventType.ACCEPTED:
         named = sa.select(delivery.c.recipient).where(delivery.c.message == row["message"], delivery.c.recipient != "")
-        # Open deliveries have their addresses still; a webhook gets what an event of theirs would have.
+        # Deliveries that wait still have their addresses; a webhook gets the address as an event has it.
         shown = map(policy.event_recipient, connection.scalars(named.order_by(delivery.c.number)))
         recipients = [who for who in shown if who]
     elif row["type"] == EventType.DEFERRED:

@@ -1,4 +1,4 @@
-"""Webhooks and their logs as the JSON objects that scripts and programs are given. Secrets are not among it."""
+"""Webhooks and their logs as the JSON objects of the API and the command line, without secrets."""
 
 from relay import webhook_format, webhook_signatures
 from relay.store.database.webhook_tables import WebhookLogRow
@@ -8,7 +8,7 @@ from relay.tokens import KeyRing
 
 
 def webhook_object(one: WebhookStatus, ring: KeyRing) -> JsonObject:
-    """An endpoint, and how it stands. `public_key` is what a receiver of SendGrid's format verifies with."""
+    """An endpoint and its state. `public_key`: receivers of SendGrid's format verify signatures with it."""
     row = one.webhook
     return {
         "id": row.id,
@@ -37,7 +37,8 @@ def public_key(webhook_id: str, ring: KeyRing) -> str:
 
 
 def webhook_log_object(one: WebhookLogRow) -> JsonObject:
-    """A request and its answer. Code 0: there was none. `next_attempt_at` is null where it was taken or given up."""
+    """A request and its answer. Code 0: there was no answer. `next_attempt_at` is null if it was accepted or given
+    up."""
     return {
         "id": one.id,
         "event": one.event,
