@@ -66,7 +66,7 @@ class LeaseRenewal:
         by the clock that goes on, a clock that was set back by the other one.
         """
         keys = [leases.DeliveryKey(message, number) for number in numbers]
-        if not any(key in self._under_way for key in keys):
+        if self._under_way.keys().isdisjoint(keys):
             return  # its client waits, and no other process knows of it
         if self._is_stale():
             async with self._lock:
@@ -76,7 +76,7 @@ class LeaseRenewal:
                     except sa.exc.SQLAlchemyError as error:
                         errors.log_failure(error, "leases", message)
                         raise LeaseLostError from error  # the holder is unknown: it is tried later
-        if any(key in self._lost for key in keys):
+        if not self._lost.isdisjoint(keys):
             raise LeaseLostError
 
     async def _renew(self) -> None:

@@ -5,7 +5,6 @@ for each recipient. A message is planned once and rendered many times. Any octet
 doubt passes as it came, and `reasons` says why (docs/rewriting.md).
 """
 
-import dataclasses
 import json
 import re
 import traceback
@@ -169,7 +168,7 @@ class Plan:
 
 def _values(one: Instructions | DisplayFields) -> dict[str, Any]:  # Any: what JSON can hold
     # `asdict` copies each value, which takes as long as all the rest of the text.
-    return {one_field.name: getattr(one, one_field.name) for one_field in dataclasses.fields(one)}
+    return {name: getattr(one, name) for name in one.__slots__}
 
 
 def plan(octets: bytes, settings: Settings, head: fields.Head | None = None) -> Plan:

@@ -17,7 +17,7 @@ from relay.store.database.errors import NotStoredYetError
 from relay.store.database.fact_log import FactLog
 from relay.store.database.identities import IdentityPolicy
 from relay.store.database.journal import Fact, Journal, RemainingLines
-from relay.store.database.reader import GroupedReads, TimedReader
+from relay.store.database.reader import GroupedReads, NotPromptError, PromptReader, TimedReader
 from relay.store.database.recent_facts import RecentFacts
 from relay.store.database.writer import GroupedWork, Work, Writer
 from relay.store.queue import deliveries, long_urls, outcomes, redaction, unstorable_results
@@ -71,8 +71,10 @@ class Store:
         self._write_engine = engine.open_engine(database_url, writes=True, policy=policy)
         self._readers = ThreadPoolExecutor(_READER_THREADS, thread_name_prefix="waypost-reader")
         self._timed_reader = TimedReader(self._read_engine)
-        self.filters = GroupedReads(self.read, recipient_filter.find_filters)
-        self.filters_in_time = GroupedReads(self.read_in_time, recipient_filter.find_filters)
+        is_sqlite = self._read_engine.dialect.name == "sqlite"
+        self._prompt_reader = PromptReader(self._read_engine) if is_sqlite else None
+        self.filters = GroupedReads(self._read_promptly, recipient_filter.find_filters)
+        self.filters_in_time = GroupedReads(self._read_promptly_in_time, recipient_filter.find_filters)
         self.writer = Writer(self._write_engine)
         self.journal = Journal(data_dir / "journal", FACTS)
         self.fact_log = FactLog(data_dir / "journal", FACTS)
@@ -101,6 +103,20 @@ class Store:
     async def read_in_time(self, work: Callable[[sa.Connection], T]) -> T:
         """The same with a time limit. Raises TimeoutError, too, if the database does not answer in time."""
         return await self._timed_reader.read(work)
+
+    async def _read_promptly(self, work: Callable[[sa.Connection], T]) -> T:
+        """`read`, without its thread where the answer can be had at once."""
+        if self._prompt_reader is not None:
+            with contextlib.suppress(NotPromptError):
+                return self._prompt_reader.read(work)
+        return await self.read(work)
+
+    async def _read_promptly_in_time(self, work: Callable[[sa.Connection], T]) -> T:
+        """`read_in_time`, without its thread where the answer can be had at once."""
+        if self._prompt_reader is not None:
+            with contextlib.suppress(NotPromptError):
+                return self._prompt_reader.read(work)
+        return await self.read_in_time(work)
 
     async def find_long_url(self, reference: bytes) -> bytes | None:
         """Returns the URL that a token only refers to; None if neither a file nor the database has it. Raises
@@ -273,6 +289,8 @@ class Store:
         self.writer.close()
         self.fact_log.close()
         self._timed_reader.close()
+        if self._prompt_reader is not None:
+            self._prompt_reader.close()
         self._readers.shutdown(wait=False, cancel_futures=True)  # it may hang
         self._read_engine.dispose()
         self._write_engine.dispose()

@@ -10,9 +10,9 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from relay.store.database import identities, tables
+from relay.store.database.name_lookup import NameLookup
 
 RECIPIENT, API, HEADER = "recipient", "api", "header"
-_CHUNK = 500  # SQLite's oldest limit on variables of a statement is 999
 
 
 class ConsentChange(NamedTuple):
@@ -53,10 +53,7 @@ def opted_out_themselves(connection: sa.Connection, mailbox: str) -> bool:
     return answer is not None and not answer["is_yes"] and answer["source"] == RECIPIENT
 
 
-# Made once: making a statement takes longer than running it, and every hit asks.
-_FIND_CONSENT = sa.select(tables.consent.c.address, tables.consent.c.is_yes).where(
-    tables.consent.c.address.in_(sa.bindparam("names", expanding=True))
-)
+_ANSWERS = NameLookup(tables.consent, "address", "is_yes")
 
 
 def find_untracked(connection: sa.Connection, mailboxes: Iterable[str]) -> set[str]:
@@ -69,12 +66,10 @@ def find_untracked(connection: sa.Connection, mailboxes: Iterable[str]) -> set[s
 
 def find_answers(connection: sa.Connection, canonical_by_name: Mapping[str, str]) -> dict[str, bool]:
     """Who said yes or no of those behind these names, by canonical address."""
-    names = sorted(canonical_by_name)
     found: dict[str, bool] = {}
-    for at in range(0, len(names), _CHUNK):
-        for row in connection.execute(_FIND_CONSENT, {"names": names[at : at + _CHUNK]}):
-            canonical = canonical_by_name[row.address]
-            found[canonical] = row.is_yes and found.get(canonical, True)  # a no counts, under whatever name
+    for name, is_yes in _ANSWERS.find(connection, canonical_by_name):
+        canonical = canonical_by_name[name]
+        found[canonical] = is_yes and found.get(canonical, True)  # a no counts, under whatever name
     return found
 
 

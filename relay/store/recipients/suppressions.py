@@ -6,12 +6,13 @@ expire; one that has is as good as gone. The names of entries are what `identiti
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import sqlalchemy as sa
 
 from relay import address
 from relay.store.database import identities, tables
+from relay.store.database.name_lookup import NameLookup
 
 ALL, STREAM = "all", "stream"
 HARD_BOUNCE, UNSUBSCRIBE, COMPLAINT, MANUAL = REASONS = ("hard_bounce", "unsubscribe", "complaint", "manual")
@@ -142,10 +143,17 @@ def find_unsubscribed_streams(connection: sa.Connection, mailbox: str, now: date
     return {None if row.scope == ALL else row.stream for row in connection.execute(query)}
 
 
-# Made once: making a statement takes longer than running it, and every mail asks.
-_FIND_ENTRIES = sa.select(
-    *(tables.suppression.c[name] for name in ("address", "scope", "stream", "reason", "expires_at"))
-).where(tables.suppression.c.address.in_(sa.bindparam("names", expanding=True)))
+class SuppressionMatch(NamedTuple):
+    """What of an entry decides whether it holds mail back."""
+
+    address: str
+    scope: str
+    stream: str
+    reason: str
+    expires_at: datetime | None
+
+
+_ENTRIES = NameLookup(tables.suppression, *SuppressionMatch._fields)
 
 
 def find_suppressed(
@@ -161,18 +169,16 @@ def find_suppressed(
     return suppressed_among(entries, stream, now, exempt=exempt)
 
 
-def find_entries(connection: sa.Connection, named: Mapping[str, str]) -> dict[str, list[sa.Row[Any]]]:  # Any: columns
+def find_entries(connection: sa.Connection, named: Mapping[str, str]) -> dict[str, list[SuppressionMatch]]:
     """All entries under these names, by the canonical address that each stands for."""
-    names = sorted(named)
-    found: dict[str, list[sa.Row[Any]]] = {}
-    for at in range(0, len(names), _CHUNK):
-        for row in connection.execute(_FIND_ENTRIES, {"names": names[at : at + _CHUNK]}):
-            found.setdefault(named[row.address], []).append(row)
+    found: dict[str, list[SuppressionMatch]] = {}
+    for row in _ENTRIES.find(connection, named):
+        found.setdefault(named[row[0]], []).append(SuppressionMatch(*row))
     return found
 
 
 def suppressed_among(
-    entries: Mapping[str, list[sa.Row[Any]]], stream: str | None, now: datetime, *, exempt: bool
+    entries: Mapping[str, list[SuppressionMatch]], stream: str | None, now: datetime, *, exempt: bool
 ) -> dict[str, str]:
     """Of the addresses with entries those that get no mail of that stream, as `find_suppressed` has it."""
     found: dict[str, str] = {}
