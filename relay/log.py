@@ -256,3 +256,8 @@ def bad_token(kind: str) -> None:
 
 def signed_in(account: str) -> None:
     _write(logging.INFO, "signed-in", account=account)
+
+
+def changed(door: str, by: str, action: str, target: str, count: int) -> None:
+    """A change through the console or the API, as the audit log has it; `count`: how many things were changed."""
+    _write(logging.INFO, "changed", door=door, by=by, action=action, target=target, count=count)

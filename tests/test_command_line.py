@@ -16,7 +16,7 @@ from relay.bounce.classify import Phase
 from relay.cli import argument_types, command_table, main
 from relay.cli.arguments import mail
 from relay.cli.parser import Parser
-from relay.store.console import api_keys, roles
+from relay.store.console import api_keys, audit_log, roles
 from relay.store.database.tables import Status
 from relay.store.recipients import suppressions
 from relay.store.views import statistics
@@ -83,6 +83,7 @@ def test_the_words_that_an_argument_may_be_are_those_of_the_store() -> None:
     assert tuple(Status) == argument_types.STATUSES
     assert argument_types.REASONS == suppressions.REASONS
     assert argument_types.SCOPES == api_keys.SCOPES
+    assert tuple(audit_log.Door) == argument_types.DOORS
     assert tuple(roles.AccountRole) == argument_types.ROLES
     assert argument_types.STATISTIC_GROUPS == statistics.GROUPS
     assert tuple(Phase) == mail.PHASES

@@ -7,16 +7,20 @@ from relay.cli import command, output, tables
 from relay.cli.command import CommandError
 from relay.cli.tables import Column
 from relay.store.console import api_keys
+from relay.store.console.audit_log import AuditedChange
 
 
 def create_key(arguments: argparse.Namespace) -> int:
     scopes = sorted({scope for some in arguments.scope or [[api_keys.ALL]] for scope in some})
     with command.open_store(command.load_config(arguments)) as store:
-        key = store.writer.submit(
+        key = command.write_audited(
+            store,
+            AuditedChange("api_key.create", arguments.name, detail=", ".join(scopes)),
             lambda connection: api_keys.create_key(
                 connection, arguments.name, datetime.now(UTC), scopes, arguments.expires
-            )
-        ).result()
+            ),
+            count=lambda made: int(made is not None),
+        )
     if key is None:
         raise CommandError(f"there is a key named {arguments.name}; revoke it first, or choose another name")
     output.print_line(key)
@@ -45,7 +49,11 @@ def _day(at: datetime | None) -> str:
 
 def revoke_key(arguments: argparse.Namespace) -> int:
     with command.open_store(command.load_config(arguments)) as store:
-        is_gone = store.writer.submit(lambda connection: api_keys.revoke_key(connection, arguments.name)).result()
+        is_gone = command.write_audited(
+            store,
+            AuditedChange("api_key.revoke", arguments.name),
+            lambda connection: api_keys.revoke_key(connection, arguments.name),
+        )
     if not is_gone:
         raise CommandError(f"there is no key named {arguments.name}")
     output.print_line(f"{arguments.name} is revoked")

@@ -10,10 +10,11 @@ from datetime import UTC, datetime, time, timedelta
 
 MAX_WORKERS = 64
 # As api_keys has them.
-SCOPES = ("read", "write", "messages", "suppressions", "queue", "consent", "pixels", "webhooks", "metrics")
+SCOPES = ("read", "write", "messages", "suppressions", "queue", "consent", "pixels", "webhooks", "metrics", "audit")
 STATUSES = ("queued", "delivered", "deferred", "bounced", "expired", "suppressed")  # as tables.Status has them
 STATISTIC_GROUPS = ("hour", "day", "stream", "tag", "domain", "category")  # as statistics has them
 VERDICTS = ("human", "proxied", "machine", "unknown")  # as hit_counts.HitCounts has them
+DOORS = ("console", "api", "command_line")  # as audit_log.Door has them
 ROLES = ("viewer", "operator", "admin")  # as roles.AccountRole has them
 REASONS = ("hard_bounce", "unsubscribe", "complaint", "manual")  # as suppressions has them
 

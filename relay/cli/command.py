@@ -6,17 +6,25 @@ The configuration and the database are loaded when they are asked for: a command
 import argparse
 import contextlib
 import getpass
+import os
+import pwd
+import socket
 import sys
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, TypeVar
 
 from relay import address
 from relay.address import Mailbox
 from relay.operator_error import OperatorError
 
 if TYPE_CHECKING:
+    import sqlalchemy as sa
+
     from relay.config.schema import Config
+    from relay.store.console.audit_log import Actor, AuditedChange
     from relay.store.store import Store
+
+T = TypeVar("T")
 
 
 class CommandError(OperatorError):
@@ -45,6 +53,55 @@ def open_store(config: "Config") -> Iterator["Store"]:
         raise CommandError(f"the database says: {data_directory.describe_database_error(error)}") from None
     finally:
         opened.close()
+
+
+def write_audited(
+    store: "Store",
+    change: "AuditedChange",
+    work: "Callable[[sa.Connection], T]",
+    count: Callable[[T], int] | None = None,
+    target: Callable[[T], str] | None = None,
+    *,
+    begins_commit: bool = False,
+) -> T:
+    """Runs the work with its entry in the audit log, and returns its result once both are durable. Raises what the work
+    raises, and sqlalchemy.exc.SQLAlchemyError."""
+    from functools import partial
+
+    from relay.store.console import audit_log
+
+    job = partial(
+        audit_log.carry_out,
+        actor=find_actor(),
+        change=change,
+        work=work,
+        count=count or audit_log.count_of,
+        target=target,
+    )
+    return store.writer.submit(job, begins_commit=begins_commit).result()
+
+
+def add_audit_entry(config: "Config", change: "AuditedChange", changed: int = 1) -> None:
+    """Adds an entry about a change that was made outside of the database, or in many commits. The change is made, so
+    that a database which does not answer is a warning."""
+    try:
+        with open_store(config) as store:
+            write_audited(store, change, lambda connection: changed)
+    except OperatorError as error:
+        sys.stderr.write(f"this is not in the audit log: {error}\n")
+
+
+def find_actor() -> "Actor":
+    """Who runs the command: the user of this machine, also behind sudo, and the machine's name."""
+    from relay.store.console.audit_log import Actor, Door
+
+    name = os.environ.get("SUDO_USER") or os.environ.get("LOGNAME") or ""
+    if not name:
+        try:
+            name = pwd.getpwuid(os.getuid()).pw_name
+        except KeyError:  # a container's user may have no name
+            name = str(os.getuid())
+    return Actor(Door.COMMAND_LINE, name, socket.gethostname())
 
 
 def ask_for_secret(prompt: str) -> str:

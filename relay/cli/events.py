@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from relay.cli import command, output, tables
 from relay.cli.tables import Column, JsonObject
 from relay.event_type import EventType
+from relay.store.console.audit_log import AuditedChange
 from relay.store.tracking import reclassification
 from relay.store.views import event_list, json_objects, statistics
 from relay.store.views.event_list import EventSearch
@@ -105,7 +106,8 @@ def reclassify_hits(arguments: argparse.Namespace) -> int:
     hits = changed = 0
     after: tuple[str, int] | None = None
     is_terminal, reported_s = sys.stderr.isatty(), time.monotonic()
-    with command.open_store(command.load_config(arguments)) as store:
+    config = command.load_config(arguments)
+    with command.open_store(config) as store:
         with store.connect() as connection:
             counted = statistics.read_totals(connection, Selection(arguments.since))
         about = counted.opens.total + counted.clicks.total
@@ -125,6 +127,7 @@ def reclassify_hits(arguments: argparse.Namespace) -> int:
                 line = f"{hits:,} of about {about:,} hits judged, {changed:,} changed"
                 sys.stderr.write(f"\r{line}" if is_terminal else f"{line}\n")
                 sys.stderr.flush()
+    command.add_audit_entry(config, AuditedChange("event.reclassify"), changed)
     if is_terminal:
         sys.stderr.write("\r\033[K")
     output.print_json({"judged": hits, "changed": changed})

@@ -16,6 +16,7 @@ from relay.config.schema import Config
 from relay.key_file import KeyFile, MasterKey
 from relay.node import data_directory
 from relay.operator_error import OperatorError
+from relay.store.console.audit_log import AuditedChange
 from relay.store.views import message_list
 
 # What is derived from the oldest key, so that a rotation does not change it.
@@ -71,6 +72,7 @@ def rotate_keys(arguments: argparse.Namespace) -> int:
         key = tokens.rotate_keys(config.relay.data_dir / data_directory.KEYS_FILE)
     except (OSError, ValueError) as error:
         raise CommandError(f"cannot rotate the keys: {error}") from None
+    command.add_audit_entry(config, AuditedChange("key.rotate", str(key.id)))
     output.print_line(f"key {key.id} signs from now on; links of older keys still work")
     return 0
 
@@ -90,6 +92,7 @@ def revoke_key(arguments: argparse.Namespace) -> int:
         signing = tokens.revoke_key(config.relay.data_dir / data_directory.KEYS_FILE, key.id)
     except (OSError, ValueError) as error:
         raise CommandError(f"cannot revoke the key: {error}") from None
+    command.add_audit_entry(config, AuditedChange("key.revoke", str(key.id)))
     output.print_line(f"key {key.id} is revoked; key {signing.id} signs")
     return 0
 
@@ -132,6 +135,8 @@ def import_keys(arguments: argparse.Namespace) -> int:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise CommandError(f"cannot import {arguments.file}: {reason}") from None
+    if config.database.url.get_secret_value() or (config.relay.data_dir / data_directory.DATABASE_FILE).exists():
+        command.add_audit_entry(config, AuditedChange("key.import"), len(given.keys))
     output.print_line(f"imported {_count_keys(given)}; key {given.keys[-1].id} signs")
     return 0
 

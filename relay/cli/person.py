@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from relay.address import Mailbox
 from relay.cli import command, output
 from relay.cli.command import CommandError
+from relay.store.console.audit_log import AuditedChange
 from relay.store.store import Store
 from relay.store.views import personal_data
 from relay.store.views.personal_data import ErasedCounts
@@ -60,10 +61,12 @@ def _erase_rows(store: Store, mailbox: Mailbox, *, keep: bool) -> ErasedCounts:
         ).result()
     ).deliveries:
         done += step
-    erased = store.writer.submit(
-        lambda connection: personal_data.erase_address_records(connection, mailbox, keep_suppressions=keep)
+    # Its entry does not name the address.
+    return done + command.write_audited(
+        store,
+        AuditedChange("person.erase"),
+        lambda connection: personal_data.erase_address_records(connection, mailbox, keep_suppressions=keep),
     )
-    return done + erased.result()
 
 
 def _wait_for_journal(store: Store, end: float) -> None:

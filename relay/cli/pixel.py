@@ -7,6 +7,7 @@ from relay.cli import command, output, tables
 from relay.cli.command import CommandError
 from relay.cli.tables import Column
 from relay.node import data_directory
+from relay.store.console.audit_log import AuditedChange
 from relay.store.tracking import pixels
 from relay.store.views import json_objects
 
@@ -15,11 +16,13 @@ def create_pixel(arguments: argparse.Namespace) -> int:
     config = command.load_config(arguments)
     ring = data_directory.open_key_ring(config)
     with command.open_store(config) as store:
-        making = store.writer.submit(
-            lambda connection: pixels.create_pixel(connection, ring, arguments.name, datetime.now(UTC))
-        )
         try:
-            made = making.result()
+            made = command.write_audited(
+                store,
+                AuditedChange("pixel.create"),
+                lambda connection: pixels.create_pixel(connection, ring, arguments.name, datetime.now(UTC)),
+                target=lambda pixel: pixel.id,
+            )
         except ValueError as error:
             raise CommandError(str(error)) from None
     url = pixels.pixel_url(config.tracking.public_url, made.token)
@@ -68,6 +71,8 @@ def remove_pixel(arguments: argparse.Namespace) -> int:
             seen = pixels.find_pixel(connection, arguments.pixel)
         if seen is None:
             raise CommandError(f"there is no pixel {arguments.pixel}")
-        store.writer.submit(lambda connection: pixels.remove_pixel(connection, seen.id)).result()
+        command.write_audited(
+            store, AuditedChange("pixel.remove", seen.id), lambda connection: pixels.remove_pixel(connection, seen.id)
+        )
     output.print_line(f"removed {seen.id}")
     return 0

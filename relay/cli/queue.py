@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from relay.cli import command, output, tables
 from relay.cli.command import CommandError
 from relay.cli.tables import Column, JsonObject
+from relay.store.console.audit_log import AuditedChange
 from relay.store.database.tables import Status
 from relay.store.queue import deliveries, leases, queue_actions
 from relay.store.queue.queue_actions import QueueTarget
@@ -93,13 +94,15 @@ def retry_deliveries(arguments: argparse.Namespace) -> int:
         arguments.usage("give an ID, or --all")
     asked = _parse_id(arguments.id) if arguments.id else None
     with command.open_store(command.load_config(arguments)) as store:
-        due = store.writer.submit(
+        due = command.write_audited(
+            store,
+            AuditedChange("queue.retry", arguments.id) if asked else AuditedChange("queue.retry_all"),
             lambda connection: (
                 queue_actions.retry(connection, datetime.now(UTC), asked)
                 if asked
                 else queue_actions.retry_all(connection, datetime.now(UTC))
-            )
-        ).result()
+            ),
+        )
     if arguments.id and not due:
         raise CommandError(f"nothing of {arguments.id} waits")
     output.print_line(f"{due} due now")
@@ -119,7 +122,11 @@ def _change(
 ) -> int:
     asked = _parse_id(arguments.id)
     with command.open_store(command.load_config(arguments)) as store:
-        count = store.writer.submit(lambda connection: action(connection, datetime.now(UTC), asked)).result()
+        count = command.write_audited(
+            store,
+            AuditedChange(f"queue.{action.__name__}", arguments.id),
+            lambda connection: action(connection, datetime.now(UTC), asked),
+        )
     if not count:
         raise CommandError(f"nothing of {arguments.id} {'is held' if action is queue_actions.release else 'waits'}")
     output.print_line(f"{count} {done}")
@@ -131,11 +138,14 @@ def drop_deliveries(arguments: argparse.Namespace) -> int:
     asked = _parse_id(arguments.id)
 
     with command.open_store(config) as store:
-        done = store.writer.submit(
+        done = command.write_audited(
+            store,
+            AuditedChange("queue.drop", arguments.id),
             lambda connection: queue_actions.drop(
                 connection, datetime.now(UTC), asked, sends_dsn=arguments.notify and config.delivery.notices
-            )
-        ).result()
+            ),
+            count=lambda result: result.dropped,
+        )
     if not done.dropped:
         raise CommandError(f"nothing of {arguments.id} waits")
     output.print_line(f"{done.dropped} dropped")

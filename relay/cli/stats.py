@@ -10,6 +10,7 @@ from operator import itemgetter
 from relay.cli import command, output, tables
 from relay.cli.tables import Column, JsonObject
 from relay.store import roll_up_rebuild
+from relay.store.console.audit_log import AuditedChange
 from relay.store.database.roll_ups import NOTICE_STREAM
 from relay.store.views import statistics
 from relay.store.views.statistics import Selection, Totals
@@ -68,7 +69,8 @@ def _totals_object(totals: Totals) -> JsonObject:
 def rebuild_roll_ups(arguments: argparse.Namespace) -> int:
     after: datetime | None = None
     events, reported_s = 0, time.monotonic()
-    with command.open_store(command.load_config(arguments)) as store:
+    config = command.load_config(arguments)
+    with command.open_store(config) as store:
         while True:
             # Every few hours are a commit of their own, so that a running server can write in between.
             work = partial(roll_up_rebuild.rebuild_next_hours, after=after)
@@ -82,5 +84,6 @@ def rebuild_roll_ups(arguments: argparse.Namespace) -> int:
             if time.monotonic() - reported_s >= _PROGRESS_EVERY_S:
                 reported_s = time.monotonic()
                 sys.stderr.write(f"{events:,} counted, up to {after:%Y-%m-%d %H:%M} UTC\n")
+    command.add_audit_entry(config, AuditedChange("statistics.rebuild"), events)
     output.print_json({"counted": events})
     return 0

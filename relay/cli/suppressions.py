@@ -16,6 +16,7 @@ from relay.cli import command, output, tables
 from relay.cli.command import CommandError
 from relay.cli.tables import Column
 from relay.config import values
+from relay.store.console.audit_log import AuditedChange
 from relay.store.recipients import suppression_csv, suppressions
 from relay.store.recipients.suppression_csv import ImportDefaults, InvalidRecord
 from relay.store.recipients.suppressions import SuppressionFilter
@@ -50,7 +51,9 @@ def add_suppression(arguments: argparse.Namespace) -> int:
     mailbox = command.parse_mailbox(arguments.address, needs_domain=False)
     now = datetime.now(UTC)
     with command.open_store(command.load_config(arguments)) as store:
-        added = store.writer.submit(
+        added = command.write_audited(
+            store,
+            AuditedChange("suppression.add", _parse_stream(arguments.stream) or "", mailbox),
             lambda connection: suppressions.add_suppression(
                 connection,
                 mailbox,
@@ -59,8 +62,8 @@ def add_suppression(arguments: argparse.Namespace) -> int:
                 stream=_parse_stream(arguments.stream),
                 evidence=arguments.evidence,
                 expires_at=now + arguments.expires_in if arguments.expires_in else None,
-            )
-        ).result()
+            ),
+        )
     output.print_line("suppressed" if added else "was suppressed already")
     return 0
 
@@ -68,11 +71,13 @@ def add_suppression(arguments: argparse.Namespace) -> int:
 def remove_suppressions(arguments: argparse.Namespace) -> int:
     mailbox = command.parse_mailbox(arguments.address, needs_domain=False)
     with command.open_store(command.load_config(arguments)) as store:
-        gone = store.writer.submit(
+        gone = command.write_audited(
+            store,
+            AuditedChange("suppression.remove", _parse_stream(arguments.stream) or "", mailbox),
             lambda connection: suppressions.remove_suppressions(
                 connection, mailbox, stream=_parse_stream(arguments.stream)
-            )
-        ).result()
+            ),
+        )
     if not gone:
         raise CommandError(f"{mailbox} is not suppressed")
     output.print_line(f"removed {gone}")
@@ -86,7 +91,9 @@ def import_suppressions(arguments: argparse.Namespace) -> int:
         records = suppression_csv.read_csv(_read_lines(arguments.file), defaults)
         while chunk := list(itertools.islice(records, _RECORDS_PER_COMMIT)):
             entries = [one for one in chunk if not isinstance(one, InvalidRecord)]
-            new = store.writer.submit(partial(suppressions.add_suppressions, entries=entries)).result()
+            new = command.write_audited(
+                store, AuditedChange("suppression.add_many"), partial(suppressions.add_suppressions, entries=entries)
+            )
             for one in chunk:
                 if isinstance(one, InvalidRecord):
                     refused += 1

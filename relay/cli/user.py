@@ -11,6 +11,7 @@ from relay.cli.command import CommandError
 from relay.cli.tables import Column
 from relay.config.schema import MIN_PASSWORD
 from relay.store.console import accounts
+from relay.store.console.audit_log import AuditedChange
 from relay.store.console.roles import AccountRole
 
 
@@ -23,15 +24,17 @@ def add_account(arguments: argparse.Namespace) -> int:
         return 0
     config = command.load_config(arguments)
     with command.open_store(config) as store:
-        store.writer.submit(
+        command.write_audited(
+            store,
+            AuditedChange("account.password", arguments.name, detail=arguments.role or ""),
             lambda connection: accounts.set_password(
                 connection,
                 arguments.name,
                 password,
                 datetime.now(UTC),
                 AccountRole(arguments.role) if arguments.role else None,
-            )
-        ).result()
+            ),
+        )
     if arguments.name == accounts.FIRST_ACCOUNT:
         accounts.first_password_file(config.relay.data_dir).unlink(missing_ok=True)
     output.print_line(f"{arguments.name} may use the console")
@@ -67,7 +70,12 @@ def change_role(arguments: argparse.Namespace) -> int:
             is_last = role is not AccountRole.ADMIN and accounts.is_last_admin(connection, arguments.name)
             return is_last, is_last or accounts.set_role(connection, arguments.name, role)
 
-        is_last, was_there = store.writer.submit(change).result()
+        is_last, was_there = command.write_audited(
+            store,
+            AuditedChange("account.role", arguments.name, detail=role),
+            change,
+            count=lambda done: int(done[1] and not done[0]),
+        )
     if is_last:
         raise CommandError(f"{arguments.name} is the last admin: make another one first")
     if not was_there:
@@ -84,7 +92,9 @@ def remove_account(arguments: argparse.Namespace) -> int:
             is_last, is_last_admin = names == [name], accounts.is_last_admin(connection, name)
         if name in names and is_last_admin and not arguments.yes:
             _confirm_removal(name, "account" if is_last else "admin")
-        is_gone = store.writer.submit(lambda connection: accounts.remove_account(connection, name)).result()
+        is_gone = command.write_audited(
+            store, AuditedChange("account.remove", name), lambda connection: accounts.remove_account(connection, name)
+        )
     if not is_gone:
         raise CommandError(f"there is no account named {name}")
     output.print_line(f"{name} may no longer use the console")

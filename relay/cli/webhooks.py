@@ -4,6 +4,7 @@ import argparse
 import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from typing import TypeVar
 
 import sqlalchemy as sa
@@ -19,6 +20,7 @@ from relay.delivery.webhooks import payload
 from relay.delivery.webhooks.request import WebhookClient, WebhookResponse
 from relay.delivery.webhooks.sender import make_endpoint
 from relay.node import data_directory
+from relay.store.console.audit_log import AuditedChange
 from relay.store.database.webhook_tables import WebhookRow
 from relay.store.store import Store
 from relay.store.views import json_objects, webhook_event, webhook_objects
@@ -87,19 +89,25 @@ def add_webhook(arguments: argparse.Namespace) -> int:
         }
 
     with command.open_store(config) as store:
-        output.print_json(store.writer.submit(make).result())
+        output.print_json(
+            command.write_audited(store, AuditedChange("webhook.create"), make, target=lambda made: str(made["id"]))
+        )
     return 0
 
 
 def remove_webhook(arguments: argparse.Namespace) -> int:
     return _change_webhook(
-        arguments, lambda connection: endpoints.remove_webhook(connection, arguments.webhook), lambda _: "removed"
+        arguments,
+        "remove",
+        lambda connection: endpoints.remove_webhook(connection, arguments.webhook),
+        lambda _: "removed",
     )
 
 
 def enable_webhook(arguments: argparse.Namespace) -> int:
     return _change_webhook(
         arguments,
+        "enable",
         lambda connection: endpoints.enable_webhook(connection, arguments.webhook, datetime.now(UTC)),
         lambda waiting: f"enabled; {waiting} events are sent now",
     )
@@ -107,13 +115,17 @@ def enable_webhook(arguments: argparse.Namespace) -> int:
 
 def disable_webhook(arguments: argparse.Namespace) -> int:
     return _change_webhook(
-        arguments, lambda connection: endpoints.disable_webhook(connection, arguments.webhook), lambda _: "disabled"
+        arguments,
+        "disable",
+        lambda connection: endpoints.disable_webhook(connection, arguments.webhook),
+        lambda _: "disabled",
     )
 
 
 def rotate_secret(arguments: argparse.Namespace) -> int:
     return _change_webhook(
         arguments,
+        "rotate",
         lambda connection: endpoints.rotate_secret(connection, arguments.webhook, datetime.now(UTC)),
         lambda made: made,
     )
@@ -134,20 +146,30 @@ def replay_events(arguments: argparse.Namespace) -> int:
         with store.connect() as connection:
             _get_webhook(connection, arguments.webhook)
         if arguments.event:
-            again = store.writer.submit(
-                lambda connection: endpoints.replay_event(connection, arguments.webhook, arguments.event, now)
+            again = command.write_audited(
+                store,
+                AuditedChange("webhook.replay", arguments.webhook),
+                lambda connection: endpoints.replay_event(connection, arguments.webhook, arguments.event, now),
             )
-            if not again.result():
+            if not again:
                 raise CommandError(f"there is no event {arguments.event}")
             output.print_line("1 event is sent again")
             return 0
         count, after = 0, ""
         while True:
-            chunk, after = store.writer.submit(
-                lambda connection, after=after: endpoints.replay_events(  # type: ignore[misc]
-                    connection, arguments.webhook, now, arguments.since, now, after
-                )
-            ).result()
+            chunk, after = command.write_audited(
+                store,
+                AuditedChange("webhook.replay", arguments.webhook),
+                partial(
+                    endpoints.replay_events,
+                    webhook=arguments.webhook,
+                    now=now,
+                    since=arguments.since,
+                    until=now,
+                    after=after,
+                ),
+                count=lambda done: done[0],
+            )
             count += chunk
             if not after:
                 break
@@ -184,13 +206,14 @@ async def _send_test_event(config: Config, ring: tokens.KeyRing, row: WebhookRow
 
 
 def _change_webhook(
-    arguments: argparse.Namespace, work: Callable[[sa.Connection], T], describe: Callable[[T], str]
+    arguments: argparse.Namespace, verb: str, work: Callable[[sa.Connection], T], describe: Callable[[T], str]
 ) -> int:
     config = command.load_config(arguments)
     with command.open_store(config) as store:
         _sync_webhooks(store, config)
         try:
-            done = store.writer.submit(work).result()
+            change = AuditedChange(f"webhook.{verb}", arguments.webhook)
+            done = command.write_audited(store, change, work, count=lambda _: 1)
         except endpoints.UnknownWebhookError:
             raise _unknown_webhook_error(arguments.webhook) from None
         except ValueError as error:

@@ -145,6 +145,7 @@ class PrivacyConfig(ConfigTable):
     ip: Literal["full", "truncated", "none"] = "truncated"
     keep_events: Duration = timedelta(days=400)
     keep_content: Duration = timedelta(days=7)
+    keep_audit: Duration = timedelta(days=400)
 
     @property
     def has_recipient_tokens(self) -> bool:

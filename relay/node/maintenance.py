@@ -85,6 +85,7 @@ def _retention_work(store: Store, config: Config, now: datetime) -> Iterator[tup
         (retention.drop_soft_failures, keep_events),
         (retention.drop_pixel_hits, keep_events),
         (retention.drop_processed_events, keep_events),
+        (retention.drop_audit_entries, config.privacy.keep_audit),
         (endpoints.delete_old_log, keep_content),
     ):
         yield drop.__name__.removeprefix("drop_"), partial(_drop, store, drop, now - keep)

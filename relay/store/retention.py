@@ -111,6 +111,13 @@ def drop_pixel_hits(connection: sa.Connection, before: datetime) -> int:
     return connection.execute(sa.delete(table).where(table.c.id.in_(expired))).rowcount
 
 
+def drop_audit_entries(connection: sa.Connection, before: datetime) -> int:
+    """Deletes the audit log up to then, as above."""
+    table = console_tables.audit_entry
+    expired = sa.select(table.c.id).where(table.c.id < ids.lowest_at(before)).limit(MAX_MESSAGES)
+    return connection.execute(sa.delete(table).where(table.c.id.in_(expired))).rowcount
+
+
 def drop_processed_events(connection: sa.Connection, before: datetime) -> int:
     """Deletes ids that no provider will send again, as above; and ids that an earlier version stored in clear."""
     table = tables.processed_provider_event

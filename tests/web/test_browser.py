@@ -177,7 +177,7 @@ def test_every_page_fits_and_axe_finds_nothing(
     one = f"/mailbox/{mails.opened}/0"
     paths = ["/", "/messages", f"/messages/{mails.opened}", f"/messages/{mails.suppressed}", "/queue", "/bounces"]
     paths += ["/links", "/suppressions", "/mailbox", one, f"{one}?view=changes", "/pixels", "/webhooks", "/settings"]
-    paths += ["/sessions", "/no/such/page"]
+    paths += ["/sessions", "/settings/audit", "/settings/audit?from=never", "/no/such/page"]
     for path in paths:
         page.goto(path)
         overflow = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")

@@ -276,7 +276,7 @@ def test_the_command_line_makes_lists_shows_and_removes_pixels_and_keys(sandbox:
     assert sandbox.cli("pixel", "remove", "By hand").decode().split() == ["removed", id_]
     assert b"no pixel" in sandbox.cli("pixel", "remove", id_, status=1)
     assert b"shop" in sandbox.cli("api-key", "create", "shop", status=1)
-    assert [row["name"] for row in sandbox.rows("api-key", "list")] == ["shop"]
+    assert "shop" in [row["name"] for row in sandbox.rows("api-key", "list")]
     sandbox.cli("api-key", "revoke", "shop")
     assert httpx.get(f"{sandbox.console}/api/v1/pixels", headers=headers).status_code == 401
     assert b"no key" in sandbox.cli("api-key", "revoke", "shop", status=1)

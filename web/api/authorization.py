@@ -21,6 +21,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from relay import clients, log
 from relay.config.schema import Config
 from relay.store.console import api_keys
+from relay.store.console.audit_log import Actor, Door
 from relay.store.store import Store
 from relay.store.views import json_objects
 from web import visitors
@@ -32,6 +33,8 @@ _BEARER = re.compile(r"bearer +(\S+)", re.IGNORECASE)
 def required_scopes(method: str, path: str) -> list[str]:
     """The scopes of which a key needs one; none: it needs all that there are. `path` is below the API's own."""
     resource = path.strip("/").partition("/")[0]
+    if resource == api_keys.AUDIT:  # it names people who work here, so that `read` is not enough
+        return [api_keys.AUDIT] if method in ("GET", "HEAD") else []
     own = [resource] if resource in (*api_keys.RESOURCES, api_keys.METRICS) else []
     if method in ("GET", "HEAD"):
         return [*own, api_keys.READ]
@@ -81,6 +84,8 @@ class RequireApiKey:
             challenge = f'Bearer error="insufficient_scope", scope="{" ".join(wanted)}"'
             return self._make_error(403, "forbidden", what, {"www-authenticate": challenge})
         request.state.api_key = key.name
+        ip = visitors.client_address(request, self._trusted)
+        request.state.actor = Actor(Door.API, key.name, ip)
         if key.is_use_due(now):
             # Not waited for: answers come while somebody else writes.
             self._store.writer.submit(lambda connection: api_keys.note_key_use(connection, key.name, now))

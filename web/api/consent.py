@@ -9,10 +9,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from relay.store.console.audit_log import AuditedChange
 from relay.store.recipients import consent
 from relay.store.recipients.consent import ConsentChange
 from relay.store.store import Store
 from relay.store.views import json_objects
+from web import audited
 from web.api.answers import ApiError, RequestBody, json_response, read_body
 from web.api.openapi import documented
 from web.api.parameters import read_address
@@ -44,15 +46,22 @@ class ConsentApi:
     async def set_consent(self, request: Request) -> Response:
         mailbox = _requested_mailbox(request)
         stated = await read_body(request, ConsentBody)
-        return await self._record_consent(mailbox, stated.consent)
+        return await self._record_consent(request, mailbox, stated.consent)
 
     @documented("Forget what was said", response=ConsentAnswer)
     async def withdraw_consent(self, request: Request) -> Response:
-        return await self._record_consent(_requested_mailbox(request), None)
+        return await self._record_consent(request, _requested_mailbox(request), None)
 
-    async def _record_consent(self, mailbox: str, is_yes: bool | None) -> Response:
+    async def _record_consent(self, request: Request, mailbox: str, is_yes: bool | None) -> Response:
         wish = ConsentChange([mailbox], datetime.now(UTC), is_yes, consent.API)
-        await self._store.write(lambda connection: consent.change_consent(connection, wish))
+        said = "forgotten" if is_yes is None else "yes" if is_yes else "no"
+        await audited.write(
+            self._store,
+            request,
+            AuditedChange("consent.set", recipient=mailbox, detail=said),
+            lambda connection: consent.change_consent(connection, wish),
+            count=lambda _: 1,
+        )
         return await self._consent_response(mailbox)
 
     async def _consent_response(self, mailbox: str) -> Response:

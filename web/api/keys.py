@@ -15,9 +15,11 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from relay.store.console import api_keys
+from relay.store.console.audit_log import AuditedChange
 from relay.store.store import Store
 from relay.store.views import json_objects
 from relay.store.views.json_objects import JsonObject
+from web import audited
 from web.api.answers import ApiError, RequestBody, json_response, list_response, read_body
 from web.api.core import PATH
 from web.api.openapi import documented
@@ -63,8 +65,12 @@ class ApiKeyApi:
     async def create_key(self, request: Request) -> Response:
         new, now = await read_body(request, NewApiKey), datetime.now(UTC)
         scopes = sorted(set(new.scopes))
-        made = await self._store.write(
-            lambda connection: api_keys.create_key(connection, new.name, now, scopes, new.expires_at)
+        made = await audited.write(
+            self._store,
+            request,
+            AuditedChange("api_key.create", new.name, detail=", ".join(scopes)),
+            lambda connection: api_keys.create_key(connection, new.name, now, scopes, new.expires_at),
+            count=lambda key: int(key is not None),
         )
         if made is None:
             raise ApiError(409, "name_taken", f"there is a key {new.name} already")
@@ -74,7 +80,13 @@ class ApiKeyApi:
     @documented("End a key at once", status=204)
     async def revoke_key(self, request: Request) -> Response:
         name = request.path_params["name"]
-        if not await self._store.write(lambda connection: api_keys.revoke_key(connection, name)):
+        was_there = await audited.write(
+            self._store,
+            request,
+            AuditedChange("api_key.revoke", name),
+            lambda connection: api_keys.revoke_key(connection, name),
+        )
+        if not was_there:
             raise HTTPException(404, "there is no such key")
         return Response(status_code=204)
 

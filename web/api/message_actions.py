@@ -16,10 +16,12 @@ from starlette.routing import BaseRoute, Route
 
 from relay.config.schema import Config
 from relay.store import retention
+from relay.store.console.audit_log import AuditedChange
 from relay.store.queue import resend
 from relay.store.store import Store
 from relay.store.views import message_search
 from relay.store.views.search_query import MessageSearch
+from web import audited
 from web.api.answers import ApiError, RequestBody, json_response, read_body
 from web.api.core import PATH
 from web.api.message_schemas import DeletedAnswer, ResentAnswer
@@ -66,8 +68,12 @@ class MessageActionApi:
         asked = await read_body(request, ResendRequest)
         wanted, by = request.path_params["message"], str(request.state.api_key)
         try:
-            made = await self._store.write(
-                lambda connection: resend.resend_message(connection, wanted, datetime.now(UTC), by, asked.recipients)
+            made = await audited.write(
+                self._store,
+                request,
+                AuditedChange("message.resend", wanted, asked.recipients[0] if len(asked.recipients) == 1 else ""),
+                lambda connection: resend.resend_message(connection, wanted, datetime.now(UTC), by, asked.recipients),
+                count=lambda sent: len(sent.recipients) if sent else 0,
             )
         except resend.CannotResendError as error:
             raise ApiError(409, "conflict", str(error)) from None
@@ -80,7 +86,8 @@ class MessageActionApi:
     async def delete_message(self, request: Request) -> Response:
         self._check_sandbox()
         wanted = request.path_params["message"]
-        if not await self._store.write(partial(retention.delete_messages, messages=[wanted])):
+        work = partial(retention.delete_messages, messages=[wanted])
+        if not await audited.write(self._store, request, AuditedChange("message.delete", wanted), work):
             raise HTTPException(404, "there is no such message")
         return Response(status_code=204)
 
@@ -92,7 +99,10 @@ class MessageActionApi:
         search = read_search(read_query(request, SearchParameters))
         deleted, before = 0, ""
         while True:
-            some, before = await self._store.write(partial(_delete_page, search=search, before=before))
+            work = partial(_delete_page, search=search, before=before)
+            some, before = await audited.write(
+                self._store, request, AuditedChange("message.delete"), work, count=lambda done: done[0]
+            )
             deleted += some
             if not before:
                 return json_response({"deleted": deleted})

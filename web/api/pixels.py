@@ -14,9 +14,11 @@ from starlette.routing import BaseRoute, Route
 
 from relay import tokens
 from relay.config.schema import Config
+from relay.store.console.audit_log import AuditedChange
 from relay.store.store import Store
 from relay.store.tracking import pixels
 from relay.store.views import json_objects
+from web import audited
 from web.api.answers import ApiError, RequestBody, json_response, list_response, read_body
 from web.api.core import PATH
 from web.api.openapi import documented
@@ -71,8 +73,12 @@ class PixelApi:
     async def create_pixel(self, request: Request) -> Response:
         new = await read_body(request, NewPixel)
         try:
-            made = await self._store.write(
-                lambda connection: pixels.create_pixel(connection, self._ring, new.name, datetime.now(UTC))
+            made = await audited.write(
+                self._store,
+                request,
+                AuditedChange("pixel.create"),
+                lambda connection: pixels.create_pixel(connection, self._ring, new.name, datetime.now(UTC)),
+                target=lambda pixel: pixel.id,
             )
         except pixels.NameTakenError as error:
             raise ApiError(409, "name_taken", str(error)) from None
@@ -95,6 +101,12 @@ class PixelApi:
     @documented("Remove a pixel and its log; its address goes on showing a picture", status=204)
     async def remove_pixel(self, request: Request) -> Response:
         wanted = request.path_params["pixel"]
-        if not await self._store.write(lambda connection: pixels.remove_pixel(connection, wanted)):
+        was_there = await audited.write(
+            self._store,
+            request,
+            AuditedChange("pixel.remove", wanted),
+            lambda connection: pixels.remove_pixel(connection, wanted),
+        )
+        if not was_there:
             raise HTTPException(404, "there is no such pixel")
         return Response(status_code=204)

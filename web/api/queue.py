@@ -16,12 +16,14 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from relay.config.schema import Config
+from relay.store.console.audit_log import AuditedChange
 from relay.store.database.tables import Status
 from relay.store.queue import queue_actions
 from relay.store.queue.queue_actions import QueueTarget
 from relay.store.store import Store
 from relay.store.views import json_objects, queue_list
 from relay.store.views.queue_list import QueueCursor, QueueFilter
+from web import audited
 from web.api.answers import ApiError, RequestBody, json_response, list_response, read_body
 from web.api.message_schemas import DroppedAnswer, QueueActionAnswer, QueueList
 from web.api.openapi import documented
@@ -97,8 +99,12 @@ class QueueApi:
     @documented("Give it up: it expires now", DropRequest, response=DroppedAnswer, needs_body=False)
     async def drop(self, request: Request) -> Response:
         target, sends_dsn = _read_target(request), (await read_body(request, DropRequest)).notify and self._sends_dsn
-        done = await self._store.write(
-            lambda connection: queue_actions.drop(connection, datetime.now(UTC), target, sends_dsn=sends_dsn)
+        done = await audited.write(
+            self._store,
+            request,
+            AuditedChange("queue.drop", request.path_params["delivery"]),
+            lambda connection: queue_actions.drop(connection, datetime.now(UTC), target, sends_dsn=sends_dsn),
+            count=lambda result: result.dropped,
         )
         if not done.dropped:
             raise _nothing_waits(request)
@@ -108,7 +114,12 @@ class QueueApi:
         self, request: Request, action: Callable[[sa.Connection, datetime, QueueTarget], int], status: int = 202
     ) -> Response:
         target = _read_target(request)
-        changed = await self._store.write(lambda connection: action(connection, datetime.now(UTC), target))
+        changed = await audited.write(
+            self._store,
+            request,
+            AuditedChange(f"queue.{action.__name__}", request.path_params["delivery"]),
+            lambda connection: action(connection, datetime.now(UTC), target),
+        )
         if not changed:
             raise _nothing_waits(request)
         return json_response({"deliveries": changed}, status)

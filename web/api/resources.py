@@ -5,6 +5,7 @@ from starlette.routing import BaseRoute
 from relay import tokens
 from relay.config.schema import Config
 from relay.store.store import Store
+from web.api.audit import AuditApi
 from web.api.consent import ConsentApi
 from web.api.event_stream import EventStreamApi
 from web.api.events import EventApi
@@ -38,4 +39,5 @@ def api_resources(config: Config, store: Store, ring: tokens.KeyRing) -> list[li
         ConsentApi(store).routes(),
         WebhookApi(config, store, ring).routes(),
         ApiKeyApi(store).routes(),
+        AuditApi(store).routes(),
     ]

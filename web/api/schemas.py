@@ -83,6 +83,25 @@ class ApiKeyList(AnswerObject):
     next: str | None
 
 
+class AuditObject(AnswerObject):
+    id: str
+    at: AwareDatetime
+    door: Literal["console", "api", "command_line"]
+    by: str = Field(description="an account, an API key, or a user of the machine")
+    origin: str | None = Field(description="an IP address; of the command line, the machine's name")
+    action: str = Field(examples=["queue.drop", "suppression.add"])
+    target: str | None
+    recipient: str | None
+    result: Literal["done", "nothing"] = Field(description="nothing: there was nothing to change")
+    count: int
+    detail: str | None
+
+
+class AuditList(AnswerObject):
+    items: list[AuditObject]
+    next: str | None
+
+
 class UpstreamHealth(AnswerObject):
     name: str
     state: Literal["up", "down", "unknown"]

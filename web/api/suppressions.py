@@ -15,10 +15,12 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from relay.config import values
+from relay.store.console.audit_log import AuditedChange
 from relay.store.recipients import suppressions
 from relay.store.recipients.suppressions import SuppressionEntry, SuppressionFilter
 from relay.store.store import Store
 from relay.store.views import json_objects
+from web import audited
 from web.api.answers import ApiError, RequestBody, json_response, list_response, read_body
 from web.api.openapi import documented
 from web.api.parameters import (
@@ -121,14 +123,23 @@ class SuppressionApi:
     )
     async def add_suppression(self, request: Request) -> Response:
         entry = _entry(await read_body(request, NewSuppression), str(request.state.api_key), datetime.now(UTC))
-        is_new, row = await self._store.write(lambda connection: _add_one(connection, entry))
+        is_new, row = await audited.write(
+            self._store,
+            request,
+            AuditedChange("suppression.add", entry.stream, entry.address),
+            lambda connection: _add_one(connection, entry),
+            count=lambda done: int(done[0]),
+        )
         return json_response(json_objects.suppression_object(row), 201 if is_new else 200)
 
     @documented("Send mail to an address again", query=RemovalParameters, response=RemovedAnswer)
     async def remove_suppressions(self, request: Request) -> Response:
         asked = read_query(request, RemovalParameters)
-        removed = await self._store.write(
-            partial(suppressions.remove_suppressions, mailbox=asked.address, stream=asked.stream, reason=asked.reason)
+        removed = await audited.write(
+            self._store,
+            request,
+            AuditedChange("suppression.remove", asked.stream or "", asked.address),
+            partial(suppressions.remove_suppressions, mailbox=asked.address, stream=asked.stream, reason=asked.reason),
         )
         if not removed:
             raise ApiError(404, "not_found", f"{asked.address} is not suppressed")
@@ -141,7 +152,8 @@ class SuppressionApi:
         added = 0
         for at in range(0, len(entries), _ENTRIES_PER_COMMIT):
             some = entries[at : at + _ENTRIES_PER_COMMIT]
-            added += await self._store.write(partial(suppressions.add_suppressions, entries=some))
+            work = partial(suppressions.add_suppressions, entries=some)
+            added += await audited.write(self._store, request, AuditedChange("suppression.add_many"), work)
         return json_response({"added": added, "known": len(entries) - added})
 
     @documented("Send mail to many addresses again", Removals, response=RemovedAnswer)
@@ -155,7 +167,8 @@ class SuppressionApi:
             for at in range(0, len(mailboxes), _ENTRIES_PER_COMMIT):
                 some = mailboxes[at : at + _ENTRIES_PER_COMMIT]
                 work = partial(suppressions.remove_many, mailboxes=some, stream=stream)
-                removed += await self._store.write(work)
+                change = AuditedChange("suppression.remove_many", stream or "")
+                removed += await audited.write(self._store, request, change, work)
         return json_response({"removed": removed})
 
 

@@ -23,11 +23,13 @@ from relay.config import values
 from relay.config.schema import Config
 from relay.config.webhook import WebhookConfig
 from relay.event_type import EventType
+from relay.store.console.audit_log import AuditedChange
 from relay.store.store import Store
 from relay.store.views import webhook_objects
 from relay.store.views.json_objects import JsonObject
 from relay.store.webhooks import endpoints
 from relay.webhook_format import WAYPOST, WebhookFormat
+from web import audited
 from web.api.answers import ApiError, RequestBody, json_response, list_response, read_body
 from web.api.core import PATH
 from web.api.openapi import documented
@@ -110,8 +112,12 @@ class WebhookApi:
     async def create_webhook(self, request: Request) -> Response:
         new = await read_body(request, NewWebhook)
         given = await validate_webhook(new.model_dump(), self._config)
-        made = await self._store.write(
-            lambda connection: endpoints.add_webhook(connection, given, datetime.now(UTC), endpoints.DATABASE)
+        made = await audited.write(
+            self._store,
+            request,
+            AuditedChange("webhook.create"),
+            lambda connection: endpoints.add_webhook(connection, given, datetime.now(UTC), endpoints.DATABASE),
+            target=lambda row: row.id,
         )
         shown = await self._webhook_json(made.id) | {"secret": made.secret}
         return json_response(shown, 201, {"location": f"{PATH}/webhooks/{made.id}"})
@@ -122,32 +128,41 @@ class WebhookApi:
 
     @documented("Remove a webhook", status=204)
     async def remove_webhook(self, request: Request) -> Response:
-        return await self._remove(_webhook_id(request))
+        return await self._remove(request, _webhook_id(request))
 
     @documented("Remove the webhook of that id", query=WebhookParameters, status=204)
     async def remove_named_webhook(self, request: Request) -> Response:
-        return await self._remove(read_query(request, WebhookParameters).id)
+        return await self._remove(request, read_query(request, WebhookParameters).id)
 
-    async def _remove(self, webhook: str) -> Response:
-        await self._write_known(lambda connection: endpoints.remove_webhook(connection, webhook))
+    async def _remove(self, request: Request, webhook: str) -> Response:
+        change = AuditedChange("webhook.remove", webhook)
+        await self._write_known(request, change, lambda connection: endpoints.remove_webhook(connection, webhook))
         return Response(status_code=204)
 
     @documented("Enable it: events are sent again", response=WebhookObject)
     async def enable_webhook(self, request: Request) -> Response:
         await self._write_known(
-            lambda connection: endpoints.enable_webhook(connection, _webhook_id(request), datetime.now(UTC))
+            request,
+            AuditedChange("webhook.enable", _webhook_id(request)),
+            lambda connection: endpoints.enable_webhook(connection, _webhook_id(request), datetime.now(UTC)),
         )
         return json_response(await self._webhook_json(_webhook_id(request)))
 
     @documented("Disable it: nothing more is sent", response=WebhookObject)
     async def disable_webhook(self, request: Request) -> Response:
-        await self._write_known(lambda connection: endpoints.disable_webhook(connection, _webhook_id(request)))
+        await self._write_known(
+            request,
+            AuditedChange("webhook.disable", _webhook_id(request)),
+            lambda connection: endpoints.disable_webhook(connection, _webhook_id(request)),
+        )
         return json_response(await self._webhook_json(_webhook_id(request)))
 
     @documented("Make a new secret; the answer has it, once", response=WebhookWithSecret)
     async def rotate_secret(self, request: Request) -> Response:
         secret = await self._write_known(
-            lambda connection: endpoints.rotate_secret(connection, _webhook_id(request), datetime.now(UTC))
+            request,
+            AuditedChange("webhook.rotate", _webhook_id(request)),
+            lambda connection: endpoints.rotate_secret(connection, _webhook_id(request), datetime.now(UTC)),
         )
         return json_response(await self._webhook_json(_webhook_id(request)) | {"secret": secret})
 
@@ -172,14 +187,17 @@ class WebhookApi:
         if isinstance(again, ReplayOfEvent):
             event = again.event
             known = await self._write_known(
-                lambda connection: endpoints.replay_event(connection, _webhook_id(request), event, now)
+                request,
+                AuditedChange("webhook.replay", _webhook_id(request)),
+                lambda connection: endpoints.replay_event(connection, _webhook_id(request), event, now),
+                count=int,
             )
             if not known:
                 raise ApiError(409, "conflict", f"there is no event {event}")
             return json_response({"replayed": 1}, 202)
         since = values.read_duration(again.since)
         return json_response(
-            {"replayed": await replay_events_since(self._store, _webhook_id(request), now, since)}, 202
+            {"replayed": await replay_events_since(self._store, request, _webhook_id(request), now, since)}, 202
         )
 
     async def _webhook_json(self, webhook: str) -> JsonObject:
@@ -188,9 +206,15 @@ class WebhookApi:
             raise HTTPException(404, "there is no such webhook")
         return webhook_objects.webhook_object(found[0], self._ring)
 
-    async def _write_known(self, work: Callable[[sa.Connection], T]) -> T:
+    async def _write_known(
+        self,
+        request: Request,
+        change: AuditedChange,
+        work: Callable[[sa.Connection], T],
+        count: Callable[[T], int] = lambda _: 1,
+    ) -> T:
         try:
-            return await self._store.write(work)
+            return await audited.write(self._store, request, change, work, count)
         except endpoints.UnknownWebhookError:
             raise HTTPException(404, "there is no such webhook") from None
         except ValueError as error:
@@ -216,13 +240,15 @@ async def validate_webhook(given: dict[str, object], config: Config) -> WebhookC
     return wanted
 
 
-async def replay_events_since(store: Store, webhook: str, now: datetime, age: timedelta) -> int:
+async def replay_events_since(store: Store, request: Request, webhook: str, now: datetime, age: timedelta) -> int:
     """Owes it again what happened within that time; returns how many events. Raises HTTPException."""
     count, after = 0, ""
     while True:
         work = partial(endpoints.replay_events, webhook=webhook, now=now, since=now - age, until=now, after=after)
         try:
-            some, after = await store.write(work)
+            some, after = await audited.write(
+                store, request, AuditedChange("webhook.replay", webhook), work, count=lambda done: done[0]
+            )
         except endpoints.UnknownWebhookError:
             raise HTTPException(404, "there is no such webhook") from None
         count += some

@@ -15,12 +15,14 @@ from starlette.responses import RedirectResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
 from relay.config.schema import Config
+from relay.store.console.audit_log import AuditedChange
 from relay.store.database.tables import Status
 from relay.store.queue import resend
 from relay.store.recipients import suppressions
 from relay.store.store import Store
 from relay.store.views import message_detail, message_list, recipient_fates, search_query
 from relay.store.views.search_query import MessageSearch
+from web import audited
 from web.console import delivery_states, message_export, queue_pages, sign_in
 
 _PAGE_ROWS = 50
@@ -110,13 +112,17 @@ class MessagePages:
         action, delivery = str(form.get("do", "")), str(form.get("delivery", "")) or message
         there = f"/messages/{message}"
         if action != "resend":
-            request.session["notice"] = await queue_pages.apply_action(self._store, action, [delivery])
+            request.session["notice"] = await queue_pages.apply_action(self._store, request, action, [delivery])
             return RedirectResponse(there, 303)
         recipients = [str(form["recipient"])] if form.get("recipient") else []
         by, now = request.state.account, datetime.now(UTC)
         try:
-            made = await self._store.write(
-                lambda connection: resend.resend_message(connection, message, now, by, recipients)
+            made = await audited.write(
+                self._store,
+                request,
+                AuditedChange("message.resend", message, *recipients),
+                lambda connection: resend.resend_message(connection, message, now, by, recipients),
+                count=lambda sent: len(sent.recipients) if sent else 0,
             )
         except resend.CannotResendError as error:
             request.session["notice"] = f"Nothing was sent: {error}."

@@ -52,6 +52,7 @@ ROUTE_ROLES: Mapping[str, AccountRole | None] = {
     "POST /webhooks/{webhook}": AccountRole.ADMIN,
     "POST /webhooks/{webhook}/send": AccountRole.OPERATOR,
     "GET /settings": AccountRole.ADMIN,
+    "GET /settings/audit": AccountRole.ADMIN,
     "POST /settings/keys": AccountRole.ADMIN,
     "POST /settings/keys/revoke": AccountRole.ADMIN,
     "POST /settings/accounts": AccountRole.ADMIN,

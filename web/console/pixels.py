@@ -14,8 +14,10 @@ from starlette.routing import BaseRoute, Route
 
 from relay import tokens
 from relay.config.schema import Config
+from relay.store.console.audit_log import AuditedChange
 from relay.store.store import Store
 from relay.store.tracking import pixels
+from web import audited
 from web.console import sign_in
 
 _PAGE_ROWS = 50
@@ -50,8 +52,12 @@ class PixelPages:
     async def create_pixel(self, request: Request) -> Response:
         name = str((await sign_in.read_checked_form(request)).get("name", ""))
         try:
-            made = await self._store.write(
-                lambda connection: pixels.create_pixel(connection, self._ring, name, datetime.now(UTC))
+            made = await audited.write(
+                self._store,
+                request,
+                AuditedChange("pixel.create"),
+                lambda connection: pixels.create_pixel(connection, self._ring, name, datetime.now(UTC)),
+                target=lambda pixel: pixel.id,
             )
         except ValueError as error:
             text = str(error)
@@ -82,7 +88,13 @@ class PixelPages:
     async def remove_pixel(self, request: Request) -> Response:
         await sign_in.read_checked_form(request)
         wanted = request.path_params["pixel"]
-        if not await self._store.write(lambda connection: pixels.remove_pixel(connection, wanted)):
+        was_there = await audited.write(
+            self._store,
+            request,
+            AuditedChange("pixel.remove", wanted),
+            lambda connection: pixels.remove_pixel(connection, wanted),
+        )
+        if not was_there:
             raise HTTPException(404)
         request.session["notice"] = "The pixel and its log are gone."
         return RedirectResponse("/pixels", 303)

@@ -18,11 +18,14 @@ from starlette.routing import BaseRoute, Route
 
 from relay.config.schema import Config
 from relay.store import upstream_states
+from relay.store.console import audit_log
+from relay.store.console.audit_log import AuditedChange
 from relay.store.queue import queue_actions
 from relay.store.queue.queue_actions import QueueTarget
 from relay.store.store import Store
 from relay.store.views import queue_list
 from relay.store.views.queue_list import QueueCursor, QueueFilter
+from web import audited
 from web.console import sign_in
 
 _PAGE_ROWS = 50
@@ -85,14 +88,15 @@ class QueuePages:
         form = await sign_in.read_checked_form(request)
         action, chosen = str(form.get("do", "")), [str(one) for one in form.getlist("delivery")][:_MAX_TARGETS]
         if action == "retry-all":
-            count = await self._store.write(partial(queue_actions.retry_all, now=datetime.now(UTC)))
+            work = partial(queue_actions.retry_all, now=datetime.now(UTC))
+            count = await audited.write(self._store, request, AuditedChange("queue.retry_all"), work)
             request.session["notice"] = f"{_deliveries(count)} attempted now." if count else "Nothing waits."
         else:
-            request.session["notice"] = await apply_action(self._store, action, chosen)
+            request.session["notice"] = await apply_action(self._store, request, action, chosen)
         return RedirectResponse("/queue", 303)
 
 
-async def apply_action(store: Store, action: str, chosen: Sequence[str]) -> str:
+async def apply_action(store: Store, request: Request, action: str, chosen: Sequence[str]) -> str:
     """Does that to deliveries, or to all of a message's; returns what is to be said of it. Raises HTTPException 400."""
     try:
         targets = [queue_actions.parse_target(one) for one in chosen]
@@ -105,7 +109,19 @@ async def apply_action(store: Store, action: str, chosen: Sequence[str]) -> str:
         change, done = _ACTIONS[action]
     except KeyError:
         raise HTTPException(400) from None
-    count = await store.write(lambda connection: sum(change(connection, now, target) for target in targets))
+    actor = audited.actor_of(request)
+
+    def apply_to_all(connection: sa.Connection) -> int:
+        """Each with an entry of its own in the audit log."""
+        return sum(
+            audit_log.carry_out(
+                connection, actor, AuditedChange(f"queue.{action}", one), partial(change, now=now, target=target)
+            )
+            for one, target in zip(chosen, targets, strict=True)
+        )
+
+    count = await store.write(apply_to_all)
+    audited.log_change(actor, AuditedChange(f"queue.{action}", chosen[0] if len(chosen) == 1 else ""), count)
     return f"{_deliveries(count)} {done}." if count else "None of that waits any more. Nothing was changed."
 
 
@@ -113,7 +129,8 @@ def _drop(connection: sa.Connection, now: datetime, target: QueueTarget) -> int:
     return queue_actions.drop(connection, now, target).dropped
 
 
-_ACTIONS: dict[str, tuple[Callable[[sa.Connection, datetime, QueueTarget], int], str]] = {
+# They are called with `now` and `target` by name.
+_ACTIONS: dict[str, tuple[Callable[..., int], str]] = {
     "retry": (queue_actions.retry, "attempted now"),
     "hold": (queue_actions.hold, "held: not attempted until released"),
     "release": (queue_actions.release, "released and attempted now"),

@@ -12,8 +12,10 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from relay.store.console import console_sessions
+from relay.store.console.audit_log import AuditedChange
 from relay.store.console.roles import AccountRole
 from relay.store.store import Store
+from web import audited
 from web.console import sign_in
 
 
@@ -41,7 +43,12 @@ class SessionPages:
     async def end_own_session(self, request: Request) -> Response:
         form, account = await sign_in.read_checked_form(request), request.state.account
         if form.get("do") == "everywhere":
-            await self._store.write(lambda connection: console_sessions.end_sessions(connection, account))
+            await audited.write(
+                self._store,
+                request,
+                AuditedChange("session.end_all", account),
+                lambda connection: console_sessions.end_sessions(connection, account),
+            )
             request.session.clear()
             return RedirectResponse("/login", 303)
         return await self._end_session(request, str(form.get("session", "")), account)
@@ -52,7 +59,13 @@ class SessionPages:
 
     async def _end_session(self, request: Request, ended: str, account: str) -> Response:
         """Ends that session, if it is the account's where one is named."""
-        has_ended = await self._store.write(lambda connection: console_sessions.end_session(connection, ended, account))
+        whose = await self._store.read(lambda connection: console_sessions.find_account(connection, ended))
+        has_ended = await audited.write(
+            self._store,
+            request,
+            AuditedChange("session.end", whose),
+            lambda connection: console_sessions.end_session(connection, ended, account),
+        )
         if ended == request.state.session:
             request.session.clear()
             return RedirectResponse("/login", 303)

@@ -20,8 +20,10 @@ from relay import __version__
 from relay.config import settings_list
 from relay.config.schema import MIN_PASSWORD, Config
 from relay.store.console import accounts, api_keys, console_sessions
+from relay.store.console.audit_log import AuditedChange
 from relay.store.console.roles import AccountRole
 from relay.store.store import Store
+from web import audited
 from web.console import sign_in
 
 _ACCOUNT_NAME = re.compile(r"[^\s\x00-\x1f\x7f](?:[^\x00-\x1f\x7f]{0,62}[^\s\x00-\x1f\x7f])?")
@@ -61,8 +63,12 @@ class SettingsPages:
             request.session["notice"] = "A key’s name has letters, digits, dots, hyphens and underscores, 64 at most."
             return RedirectResponse("/settings", 303)
         now, lasts = datetime.now(UTC), _LIFETIMES[lifetime]
-        made = await self._store.write(
-            lambda connection: api_keys.create_key(connection, name, now, scopes, now + lasts if lasts else None)
+        made = await audited.write(
+            self._store,
+            request,
+            AuditedChange("api_key.create", name, detail=", ".join(scopes)),
+            lambda connection: api_keys.create_key(connection, name, now, scopes, now + lasts if lasts else None),
+            count=lambda key: int(key is not None),
         )
         if made is None:
             request.session["notice"] = f"There is a key {name} already. Nothing was made."
@@ -71,7 +77,9 @@ class SettingsPages:
 
     async def revoke_key(self, request: Request) -> Response:
         name = str((await sign_in.read_checked_form(request)).get("name", ""))
-        was_there = await self._store.write(partial(api_keys.revoke_key, name=name))
+        was_there = await audited.write(
+            self._store, request, AuditedChange("api_key.revoke", name), partial(api_keys.revoke_key, name=name)
+        )
         request.session["notice"] = (
             f"The key {name} is revoked: it opens nothing any more." if was_there else "That key was gone already."
         )
@@ -87,8 +95,11 @@ class SettingsPages:
             request.session["notice"] = f"A password has {MIN_PASSWORD} characters or more. Nothing was made."
         else:
             stored, now = await asyncio.to_thread(accounts.hash_password, password), datetime.now(UTC)
-            is_new = await self._store.write(
-                lambda connection: accounts.create_account(connection, name, stored, now, role)
+            is_new = await audited.write(
+                self._store,
+                request,
+                AuditedChange("account.create", name, detail=role),
+                lambda connection: accounts.create_account(connection, name, stored, now, role),
             )
             request.session["notice"] = (
                 f"The account {name} is made, with the role {role}."
@@ -103,7 +114,12 @@ class SettingsPages:
         if name == request.state.account:  # so that there is always an admin
             request.session["notice"] = "You cannot change your own role: another admin can."
         else:
-            was_there = await self._store.write(lambda connection: accounts.set_role(connection, name, role))
+            was_there = await audited.write(
+                self._store,
+                request,
+                AuditedChange("account.role", name, detail=role),
+                lambda connection: accounts.set_role(connection, name, role),
+            )
             request.session["notice"] = f"{name} is now {role.with_article}." if was_there else "It was gone already."
         return RedirectResponse("/settings#accounts", 303)
 
@@ -112,7 +128,9 @@ class SettingsPages:
         if name == request.state.account:
             request.session["notice"] = "You cannot remove the account that you use."
         else:
-            was_there = await self._store.write(partial(accounts.remove_account, name=name))
+            was_there = await audited.write(
+                self._store, request, AuditedChange("account.remove", name), partial(accounts.remove_account, name=name)
+            )
             request.session["notice"] = (
                 f"The account {name} is removed, and signed out everywhere." if was_there else "It was gone already."
             )

@@ -27,10 +27,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from relay import log, tokens
 from relay.config.schema import Config
 from relay.store.console import accounts, console_sessions
+from relay.store.console.audit_log import Actor, AuditedChange, Door
 from relay.store.console.roles import AccountRole
 from relay.store.database import errors
 from relay.store.store import Store
-from web import metrics, visitors
+from web import audited, metrics, visitors
 from web.api import core
 from web.console import cookies, sign_in_limits
 from web.rendering import TemplateRenderer
@@ -65,8 +66,9 @@ def create_first_account(store: Store, password: str = "") -> tuple[str, str] | 
 class RequireLogin:
     """Lets nobody through to a page without a session; a route that somebody adds is closed from the start."""
 
-    def __init__(self, app: ASGIApp, store: Store, renderer: TemplateRenderer) -> None:
+    def __init__(self, app: ASGIApp, config: Config, store: Store, renderer: TemplateRenderer) -> None:
         self._app = app
+        self._trusted = visitors.proxies_and_loopback(config)
         self._store = store
         self._renderer = renderer
 
@@ -93,6 +95,8 @@ class RequireLogin:
                 return
             request.state.account, request.state.session = session["account"], session["digest"]
             request.state.role = AccountRole(session["role"])
+            ip = visitors.client_address(request, self._trusted)
+            request.state.actor = Actor(Door.CONSOLE, session["account"], ip)
         await self._app(scope, receive, send)
 
     async def _find_session(self, request: Request) -> sa.RowMapping | None:
@@ -177,12 +181,19 @@ class LoginPages:
                 console_sessions.end_session(connection, console_sessions.session_digest(before))
             return console_sessions.start_session(connection, session, name, stored, now, user_agent=user_agent, ip=ip)
 
-        return session if await self._store.write(start) else None
+        request.state.actor = Actor(Door.CONSOLE, name, ip)
+        is_started = await audited.write(self._store, request, AuditedChange("session.start", name), start)
+        return session if is_started else None
 
     async def sign_out(self, request: Request) -> Response:
         await read_checked_form(request)
         try:
-            await self._store.write(lambda connection: console_sessions.end_session(connection, request.state.session))
+            await audited.write(
+                self._store,
+                request,
+                AuditedChange("session.end", request.state.account),
+                lambda connection: console_sessions.end_session(connection, request.state.session),
+            )
         except sa.exc.SQLAlchemyError as error:  # the session would go on for whoever has its cookie
             return unavailable_response(self._renderer, error)
         request.session.clear()
@@ -194,11 +205,13 @@ class LoginPages:
         return self._renderer.render("login.html", status, headers, next=wanted, name=name, error=error, account="")
 
 
-def login_middleware(store: Store, ring: tokens.KeyRing, renderer: TemplateRenderer) -> list[Middleware]:
+def login_middleware(
+    config: Config, store: Store, ring: tokens.KeyRing, renderer: TemplateRenderer
+) -> list[Middleware]:
     """The session's cookie, then the gate."""
     return [
         Middleware(cookies.SessionCookies, key=ring.derive_secret("console-session")),
-        Middleware(RequireLogin, store=store, renderer=renderer),
+        Middleware(RequireLogin, config=config, store=store, renderer=renderer),
     ]
 
 

@@ -24,6 +24,7 @@ from web.api import core
 from web.api.resources import api_resources
 from web.console import permissions, sign_in
 from web.console.attention import AttentionReader, AttentionStrip
+from web.console.audit_pages import AuditPages
 from web.console.mailbox_pages import MailboxPages
 from web.console.message_pages import MessagePages
 from web.console.pixels import PixelPages
@@ -67,6 +68,7 @@ class Console:
             *SessionPages(self._store, self.render_page).routes(),
             *QueuePages(self._config, self._store, self.render_page).routes(),
             *ReportPages(self._store, self.render_page).routes(),
+            *AuditPages(self._store, self.render_page).routes(),
             *SettingsPages(self._config, self._store, self.render_page).routes(),
             *WebhookPages(self._config, self._store, self._ring, self.render_page).routes(),
         ]
@@ -79,7 +81,7 @@ class Console:
 
     def middleware(self) -> list[Middleware]:
         strip = Middleware(AttentionStrip, reader=AttentionReader(self._config, self._store))
-        return [*sign_in.login_middleware(self._store, self._ring, self.renderer), strip]
+        return [*sign_in.login_middleware(self._config, self._store, self._ring, self.renderer), strip]
 
     def render_page(self, request: Request, template: str, section: str, **values: object) -> Response:
         """A page with the frame around it: who is signed in, where we are, what was just done."""

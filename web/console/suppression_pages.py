@@ -16,9 +16,11 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from relay import address
+from relay.store.console.audit_log import AuditedChange
 from relay.store.recipients import suppressions
 from relay.store.recipients.suppressions import SuppressionFilter
 from relay.store.store import Store
+from web import audited
 from web.console import sign_in
 
 _PAGE_ROWS = 50
@@ -80,7 +82,10 @@ class SuppressionPages:
         if not address.domain(mailbox):
             request.session["notice"] = "That is no mail address. Nothing was changed."
             return RedirectResponse("/suppressions", 303)
-        is_new = await self._store.write(
+        is_new = await audited.write(
+            self._store,
+            request,
+            AuditedChange("suppression.add", stream, mailbox),
             lambda connection: suppressions.add_suppression(
                 connection,
                 mailbox,
@@ -88,7 +93,7 @@ class SuppressionPages:
                 at=datetime.now(UTC),
                 stream=stream or None,
                 evidence=f"by {request.state.account}",
-            )
+            ),
         )
         what = f"mail of the stream {stream}" if stream else "mail"
         request.session["notice"] = (
@@ -111,10 +116,13 @@ class SuppressionPages:
     async def remove_suppression(self, request: Request) -> Response:
         form = await sign_in.read_checked_form(request)
         entry = _SuppressionKey.from_values(form)
-        count = await self._store.write(
+        count = await audited.write(
+            self._store,
+            request,
+            AuditedChange("suppression.remove", entry.stream, entry.address),
             lambda connection: suppressions.remove_suppressions(
                 connection, entry.address, scope=entry.scope, stream=entry.stream
-            )
+            ),
         )
         request.session["notice"] = (
             f"{entry.address} may get mail again." if count else f"{entry.address} was not on the list any more."

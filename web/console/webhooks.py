@@ -18,9 +18,11 @@ from starlette.routing import BaseRoute, Route
 from relay import tokens, webhook_format
 from relay.config.schema import Config
 from relay.event_type import EventType
+from relay.store.console.audit_log import AuditedChange
 from relay.store.store import Store
 from relay.store.views import webhook_objects
 from relay.store.webhooks import endpoints
+from web import audited
 from web.api import webhooks as webhooks_api
 from web.api.answers import ApiError
 from web.console import sign_in
@@ -73,8 +75,12 @@ class WebhookPages:
         except ApiError as fault:
             request.session["notice"] = f"Nothing was added: {fault}."
             return RedirectResponse("/webhooks", 303)
-        made = await self._store.write(
-            lambda connection: endpoints.add_webhook(connection, wanted, datetime.now(UTC), endpoints.DATABASE)
+        made = await audited.write(
+            self._store,
+            request,
+            AuditedChange("webhook.create"),
+            lambda connection: endpoints.add_webhook(connection, wanted, datetime.now(UTC), endpoints.DATABASE),
+            target=lambda row: row.id,
         )
         return await self._render_webhook(request, made.id, secret=made.secret, status=201)
 
@@ -85,45 +91,64 @@ class WebhookPages:
         webhook, form = request.path_params["webhook"], await sign_in.read_checked_form(request)
         try:
             if form.get("do") == "rotate":
-                secret = await self._store.write(
-                    lambda connection: endpoints.rotate_secret(connection, webhook, datetime.now(UTC))
+                secret = await audited.write(
+                    self._store,
+                    request,
+                    AuditedChange("webhook.rotate", webhook),
+                    lambda connection: endpoints.rotate_secret(connection, webhook, datetime.now(UTC)),
                 )
                 return await self._render_webhook(request, webhook, secret=secret)
-            request.session["notice"] = await self._apply_action(webhook, form)
+            request.session["notice"] = await self._apply_action(request, webhook, form)
         except endpoints.UnknownWebhookError:
             raise HTTPException(404) from None
         except ValueError as error:
             request.session["notice"] = f"Nothing was changed: {error}."
         return RedirectResponse("/webhooks" if form.get("do") == "remove" else f"/webhooks/{webhook}", 303)
 
-    async def _apply_action(self, webhook: str, form: FormData) -> str:
+    async def _apply_action(self, request: Request, webhook: str, form: FormData) -> str:
         """Does what a button asks for; returns what is to be said of it. Raises endpoints.UnknownWebhookError,
         ValueError."""
         now = datetime.now(UTC)
         match form.get("do"):
             case "enable":
-                owed = await self._store.write(lambda connection: endpoints.enable_webhook(connection, webhook, now))
+                owed = await audited.write(
+                    self._store,
+                    request,
+                    AuditedChange("webhook.enable", webhook),
+                    lambda connection: endpoints.enable_webhook(connection, webhook, now),
+                    count=lambda _: 1,
+                )
                 return f"Events are sent again, beginning with {owed} that still waited."
             case "disable":
-                await self._store.write(lambda connection: endpoints.disable_webhook(connection, webhook))
+                await audited.write(
+                    self._store,
+                    request,
+                    AuditedChange("webhook.disable", webhook),
+                    lambda connection: endpoints.disable_webhook(connection, webhook),
+                )
                 return "Nothing is sent to it until it is enabled."
             case "remove":
-                await self._store.write(lambda connection: endpoints.remove_webhook(connection, webhook))
+                await audited.write(
+                    self._store,
+                    request,
+                    AuditedChange("webhook.remove", webhook),
+                    lambda connection: endpoints.remove_webhook(connection, webhook),
+                )
                 return "The webhook and its log are gone."
         raise HTTPException(400)
 
     async def send_events(self, request: Request) -> Response:
         webhook, form = request.path_params["webhook"], await sign_in.read_checked_form(request)
         try:
-            request.session["notice"] = await self._send_events(webhook, form)
+            request.session["notice"] = await self._send_events(request, webhook, form)
         except endpoints.UnknownWebhookError:
             raise HTTPException(404) from None
         return RedirectResponse(f"/webhooks/{webhook}", 303)
 
-    async def _send_events(self, webhook: str, form: FormData) -> str:
+    async def _send_events(self, request: Request, webhook: str, form: FormData) -> str:
         """Queues events as a button asks for; returns what is to be said of it. Raises
         endpoints.UnknownWebhookError."""
-        now = datetime.now(UTC)
+        now, replay = datetime.now(UTC), AuditedChange("webhook.replay", webhook)
 
         def send_again(connection: sa.Connection) -> bool:
             return endpoints.replay_event(connection, webhook, str(form.get("event", "")), now)
@@ -134,17 +159,17 @@ class WebhookPages:
 
         match form.get("do"):
             case "again":
-                is_sent = await self._store.write(send_again)
+                is_sent = await audited.write(self._store, request, replay, send_again)
                 return "The event is sent again." if is_sent else "That event has expired."
             case "latest":
-                if await self._store.write(send_latest):
+                if await audited.write(self._store, request, replay, send_latest):
                     return "The latest event that it wants is sent again. The answer appears here within seconds."
                 return (
                     f"No event that it wants has happened yet. waypost webhooks test {webhook}   sends a made-up one."
                 )
             case "replay":
                 span = _REPLAY_SPANS.get(str(form.get("since")), _REPLAY_SPANS["1h"])
-                count = await webhooks_api.replay_events_since(self._store, webhook, now, span)
+                count = await webhooks_api.replay_events_since(self._store, request, webhook, now, span)
                 return f"{count} events are sent again."
         raise HTTPException(400)
 

@@ -1,4 +1,4 @@
-"""The arguments of `messages`, `events`, `stats` and `queue`: what became of mail."""
+"""The arguments of `messages`, `events`, `stats`, `queue` and `audit`: what became of mail."""
 
 from relay.cli import argument_types
 from relay.cli.arguments import lists
@@ -156,3 +156,29 @@ it. Otherwise drop it, or wait until it expires and its sender gets a DSN.""",
     dropping = actions.add("drop", "queue.drop_deliveries", "give mail up: it expires now, with the category dropped")
     dropping.add_argument("id", metavar="ID")
     dropping.add_argument("--notify", action="store_true", help="send a DSN to the reverse-path (default: none)")
+
+
+def add_audit(parser: Parser) -> None:
+    parser.describe(
+        """\
+Who changed what, from where and when, the newest first: in the console, by the API and on the command line. Actions are
+named OBJECT.VERB (queue.drop, suppression.add, account.role); an object alone finds all that was done to such.""",
+        "waypost audit --since 7d",
+        "waypost audit --action queue --by ann",
+        "waypost audit --recipient ann@example.com --json",
+    )
+    parser.add_argument("--by", default="", metavar="NAME", help="an account, an API key, or a user of this machine")
+    parser.add_argument(
+        "--door",
+        default="",
+        choices=argument_types.DOORS,
+        metavar="DOOR",
+        help=f"through: {', '.join(argument_types.DOORS)}",
+    )
+    parser.add_argument("--action", default="", metavar="ACTION", help="OBJECT.VERB, or OBJECT")
+    parser.add_argument("--target", default="", metavar="ID", help="of that id or name")
+    lists.add_recipient(parser)
+    lists.add_span(parser)
+    lists.add_limit(parser, 50)
+    lists.add_json(parser)
+    parser.set_defaults(run="audit.list_entries")

@@ -104,8 +104,8 @@ Programs that use the API send "Authorization: Bearer KEY". A key is shown once,
 A revoked key ends at once.
 
 The scope read may read everything, and write may change all but the keys; messages, suppressions, queue, consent,
-pixels and webhooks may each read and change what they name; metrics may read /metrics. A key that may change webhooks
-can have all events sent anywhere.
+pixels and webhooks may each read and change what they name; metrics may read /metrics, and audit who changed what.
+A key that may change webhooks can have all events sent anywhere.
 Without --scope a key may do everything.""",
         "waypost api-key create shop --scope read --scope consent --expires 90d",
         "waypost api-key list",

@@ -1,5 +1,6 @@
 """Operators: who may use the console and the API.
 
 `accounts` names and password hashes · `roles` what accounts may do · `console_sessions` who is signed in · `api_keys`
-keys, scopes and expiry · `idempotency` answers to repeated writes
+keys, scopes and expiry · `audit_log` who changed what · `idempotency` answers to
+repeated writes
 """

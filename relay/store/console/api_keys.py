@@ -19,7 +19,8 @@ READ = "read"  # may read everything
 WRITE = "write"  # may change each of RESOURCES
 RESOURCES = ("messages", "suppressions", "queue", "consent", "pixels", "webhooks")  # each may be read and changed
 METRICS = "metrics"  # to read /metrics, which is no resource of the API
-SCOPES = (READ, WRITE, *RESOURCES, METRICS)
+AUDIT = "audit"  # to read who changed what
+SCOPES = (READ, WRITE, *RESOURCES, METRICS, AUDIT)
 _PREFIX = "wp_"  # so that people and scanners recognise a key that has leaked
 _NOTE_USE_AFTER = timedelta(minutes=1)
 

@@ -58,6 +58,12 @@ def find_session(connection: sa.Connection, session: str, now: datetime) -> sa.R
     return connection.execute(wanted).mappings().first()
 
 
+def find_account(connection: sa.Connection, session_digest: str) -> str:
+    """Whose session that is; empty if there is none."""
+    table = console_tables.console_session
+    return connection.scalar(sa.select(table.c.account).where(table.c.digest == session_digest)) or ""
+
+
 def is_use_due(row: sa.RowMapping, now: datetime) -> bool:
     """True if the stored time of use is more than a minute old."""
     used_at: datetime = row["used_at"]

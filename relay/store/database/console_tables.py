@@ -1,11 +1,11 @@
-"""The rows of the console and the API: accounts and their sessions, API keys, stand-alone pixels, upstreams' states."""
+"""The rows of the console and the API: accounts, sessions, API keys, the audit log, pixels, upstreams' states."""
 
 from datetime import datetime
 
 import sqlalchemy as sa
 from sqlmodel import Field
 
-from relay.store.database.columns import Row, UtcTime, table_of
+from relay.store.database.columns import CodePoints, Row, UtcTime, table_of
 
 
 class Pixel(Row):
@@ -82,6 +82,22 @@ class IdempotentAnswer(Row):
     body: bytes = Field(default=b"", sa_type=sa.LargeBinary)
 
 
+class AuditEntry(Row):
+    """A change that somebody made. `changed`: how many things it changed."""
+
+    __tablename__ = "audit_entry"
+    id: str = Field(primary_key=True, sa_type=CodePoints)
+    at: datetime = Field(sa_type=UtcTime)
+    door: str
+    by: str
+    origin: str
+    action: str
+    target: str
+    recipient: str
+    changed: int
+    detail: str
+
+
 class UpstreamState(Row):
     """What a mail process says of an upstream."""
 
@@ -102,7 +118,9 @@ api_key = table_of(ApiKey)
 account = table_of(Account)
 console_session = table_of(ConsoleSession)
 idempotent_answer = table_of(IdempotentAnswer)
+audit_entry = table_of(AuditEntry)
 upstream_state = table_of(UpstreamState)
 
 sa.Index("pixel_hit_by_pixel", pixel_hit.c.pixel, pixel_hit.c.id)
 sa.Index("idempotent_answer_by_time", idempotent_answer.c.at)
+sa.Index("audit_entry_by_recipient", audit_entry.c.recipient, audit_entry.c.id)

@@ -177,6 +177,23 @@ def pixel_object(seen: PixelSummary, public_url: str, log: list[PixelLogLine] | 
     return shown
 
 
+def audit_object(row: Mapping[Any, Any]) -> JsonObject:
+    """An entry of the audit log."""
+    return {
+        "id": row["id"],
+        "at": format_time(row["at"]),
+        "door": row["door"],
+        "by": row["by"],
+        "origin": row["origin"] or None,
+        "action": row["action"],
+        "target": row["target"] or None,
+        "recipient": row["recipient"] or None,
+        "result": "done" if row["changed"] else "nothing",
+        "count": row["changed"],
+        "detail": row["detail"] or None,
+    }
+
+
 def sum_counts(*tallies: HitCounts) -> HitCounts:
     return HitCounts(*map(sum, zip(*tallies, strict=True)))
 
