@@ -67,7 +67,7 @@ def test_a_fault_while_planning_is_logged_with_the_message_and_without_its_words
         [message] = relay.rows("messages", "--query", "planned@example.com")
         assert message["reasons"] == ["fault:KeyError"]
         log = wait_for(relay, " error fault where=plan ", f"id={message['id']}")
-    assert "in _letter" in log and "KeyError" in log and "secret@" not in log
+    assert "in _body_edits" in log and "KeyError" in log and "secret@" not in log
 
 
 def test_a_result_that_cannot_be_stored_as_it_is_is_stored_in_short(tmp_path: Path, upstream: Upstream) -> None:

@@ -171,7 +171,8 @@ def test_a_program_that_the_user_may_not_read_is_refused_with_the_remedy(folder:
 def test_root_without_a_user_is_remarked_on(tmp_path: Path) -> None:
     with Waypost(tmp_path) as relay:
         assert (
-            "note  this is root, and so would be the server: name a user in [relay] user" in relay.cli("check").decode()
+            "note  this is root, and the server would run as root: name a user in [relay] user"
+            in relay.cli("check").decode()
         )
     assert relay.read_log().count(" runs-as-root ") == 1
     assert b"this is root" not in Waypost(tmp_path / "b", relay=f'user = "{USER}"').cli("check")

@@ -1,4 +1,4 @@
-"""The links of an HTML text, and what a reader sees of each.
+"""The links of an HTML text, and the label of each.
 
 In: HTML octets and their markup.  Out: every href in document order, with its span, its URL, its label, and whether its
 element opts out of tracking. `links` decides which ones are tracked.
@@ -59,7 +59,7 @@ def find_anchors(html: bytes, markup: html_tokenizer.Markup, codec: str) -> list
     """Every live href, and those of Outlook's conditional comments, in document order."""
     found = _anchors(html, markup, codec, is_conditional=False)
     for start, end in markup.conditions:
-        if markup.lower.find(b"href", start, end) < 0:  # most are ghost tables
+        if markup.lower.find(b"href", start, end) < 0:  # most are tables for Outlook
             continue
         inside = markup.tokenize_fast_within(start, end)
         if not inside.ambiguity:
@@ -72,7 +72,7 @@ def find_anchors(html: bytes, markup: html_tokenizer.Markup, codec: str) -> list
 def _anchors(html: bytes, markup: html_tokenizer.Markup, codec: str, *, is_conditional: bool) -> list[Anchor]:
     masked, lower, found = markup.html, markup.lower, markup.tags
     anchors: list[Anchor] = []
-    urls: dict[bytes, tuple[str, str]] = {}  # by the href's octets, which pictures and buttons repeat
+    urls: dict[bytes, tuple[str, str]] = {}  # by the href's octets: pictures and buttons repeat them
     for n, tag in enumerate(found):
         name, _, inner, end, is_closing, is_live = tag
         is_link = name in _NAMES or (is_conditional and name.startswith(b"v:"))
@@ -100,7 +100,7 @@ def _anchors(html: bytes, markup: html_tokenizer.Markup, codec: str, *, is_condi
 
 
 def _decode_url(raw: bytes, masked: bytes, codec: str) -> tuple[str, str]:
-    """The URL as a reader of Latin-1 sees it, and as it is."""
+    """The URL read as Latin-1, and the URL itself."""
     seen = link_url.decode_href(masked.decode("latin-1"))
     is_same = raw.isascii() and b"\x1b" not in raw
     return seen, seen if is_same else link_url.decode_href(charset.decode_text(raw, codec))
@@ -123,14 +123,14 @@ def _opts_out(lower: bytes, attributes: dict[bytes, html_attributes.Attribute]) 
 
 
 def _label(html: bytes, markup: html_tokenizer.Markup, n: int, codec: str) -> str:
-    """What the reader sees of the n-th tag's link, to the next tag of its name: its text, or its pictures' alts."""
+    """The label of the n-th tag's link, up to the next tag of its name: its text, or the alt texts of its pictures."""
     link, found = markup.tags[n], markup.tags
     last = min(len(found), n + 1 + _MAX_END_DISTANCE)
     m = n + 1
     while m < last and found[m].name != link.name:
         m += 1
     if m == last:
-        return ""  # nobody closes it: its text could be the rest of the page
+        return ""  # it is not closed: its text could be the rest of the page
     stop = found[m].start
     if html.find(b"<", link.end, stop) < 0:
         label = _decode_text(html[link.end : min(stop, link.end + 8 * _MAX_LABEL)], codec)
@@ -145,7 +145,7 @@ def _label(html: bytes, markup: html_tokenizer.Markup, n: int, codec: str) -> st
 
 
 def _read_label(html: bytes, inside: html_tokenizer.Markup, at: int, stop: int, codec: str) -> str:
-    """The same of a span whose markup is at hand: what was skimmed over had to be read."""
+    """The same for a span whose tags were passed over before: they are read here."""
     words: list[str] = []
     alts: list[str] = []
     is_text = True

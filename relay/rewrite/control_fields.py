@@ -1,7 +1,7 @@
 """The app's instructions in control fields, our own and other providers'; and what the upstream's provider reads.
 
 In: the header section.  Out: Instructions, the fields to be removed, and templates that turn the provider's own
-tracking off. Of two fields that say the same, ours wins over others', then the first.
+tracking off. Of two fields with the same instruction, ours wins over others', then the first.
 
 A provider that is no upstream of this mail never sees its fields, nor do the recipients. The upstream's own
 stay, since much of what they say is for it alone, but for its tracking: what we have wrapped it must not wrap
@@ -16,7 +16,7 @@ from relay.rewrite import json_patch, provider_dialects
 from relay.rewrite.edit_templates import EditTemplate
 from relay.rewrite.instructions import Instructions, InstructionsBuilder
 
-# Not for the recipients' eyes.
+# Recipients must not see these.
 _ALWAYS_REMOVED = frozenset({b"bcc", b"resent-bcc", b"return-path"})
 _MAX_FIELDS = 200  # fields; an app has ten
 
@@ -32,7 +32,7 @@ def read(
     """
     builder = InstructionsBuilder()
     count = 0
-    # What begins with our name is for us, also where we do not know it: a slip of the pen, or a later version's.
+    # A field that begins with our name is ours even if we do not know it: misspelt, or of a later version.
     removed = {found for found in head.fields if found.name in _ALWAYS_REMOVED or found.name.startswith(b"x-waypost-")}
     index = _index_fields(head)
     for name in (provider_dialects.OURS, *dialects) if _may_instruct(index) else ():
@@ -50,7 +50,7 @@ def read(
 
 
 def turn_tracking_off(octets: bytes, head: fields.Head, upstreams: tuple[str, ...]) -> list[EditTemplate]:
-    """The templates after which these providers track nothing in this mail."""
+    """The templates that turn off these providers' tracking of this mail."""
     made: list[EditTemplate] = []
     for name in upstreams:
         dialect = provider_dialects.DIALECTS[name]
@@ -80,7 +80,7 @@ def _set_members(octets: bytes, head: fields.Head, name: bytes, wanted: json_pat
 
 
 def _index_fields(head: fields.Head) -> _Index:
-    """The fields that may be control fields, by name: all of them begin alike."""
+    """The fields that may be control fields, by name. They all begin with one of a few prefixes."""
     index: _Index = {}
     for found in head.fields:
         if found.name.startswith(b"x-"):
@@ -89,7 +89,7 @@ def _index_fields(head: fields.Head) -> _Index:
 
 
 def _may_instruct(index: _Index) -> bool:
-    """False for nearly all mail: no field begins like one of a dialect."""
+    """False if no field begins like one of a dialect, as in nearly all mail."""
     return any(name.startswith(provider_dialects.PREFIXES) for name in index)
 
 

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519, padding
 from relay.config.values import PrivateKey
 from relay.mime import fields
 
-# RFC 6376 §5.4.1, and what says how the body is to be read; RFC 8058 §4: the pair must be covered.
+# RFC 6376 §5.4.1, and the MIME fields; RFC 8058 §4 requires the unsubscribe pair to be signed.
 _ONCE = (
     b"from",
     b"to",
@@ -51,7 +51,7 @@ Sign = Callable[[bytes, str], bytes]  # whole DKIM-Signature fields for these oc
 
 
 class Key(Protocol):
-    """A key and where its public half stands in the DNS."""
+    """A key, and the name of its public key in the DNS."""
 
     @property
     def domain(self) -> str: ...  # lower case, A-labels
@@ -64,7 +64,7 @@ class Key(Protocol):
 
 
 class NoKeyError(KeyError):
-    """The domain has no key any more."""
+    """The domain no longer has a key."""
 
 
 class Signer:
@@ -127,7 +127,7 @@ def dns_record(key: Key) -> tuple[str, str]:
 
 
 def split_txt(text: str) -> list[str]:
-    """The text of a TXT record as the strings that it is made of: none can hold more than 255 octets."""
+    """The text of a TXT record as strings of at most 255 octets each."""
     return [text[at : at + _MAX_STRING] for at in range(0, len(text), _MAX_STRING)]
 
 

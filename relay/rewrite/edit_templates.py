@@ -1,4 +1,4 @@
-"""Edits with holes, as data: what a plan keeps, and how it becomes edits for one recipient.
+"""Edits with holes, as data: a plan stores them and makes edits for one recipient of them.
 
 In: the accepted octets, templates and a mint.  Out: `edits.Edit`s.  The transfer encoding is applied here, for
 only now is the length of a URL known.  A template can be written as JSON and read back, so that a retry after
@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 from relay import edits, tokens
 from relay.mime import transfer_encoding
 
-TRACKING_REASONS = frozenset({"click", "pixel", "line"})  # what a recipient who is not to be tracked does not get
-_NEAR = 2 * transfer_encoding.QP_LINE  # lines longer than this are all alike to us
+TRACKING_REASONS = frozenset({"click", "pixel", "line"})  # left out for a recipient who is not tracked
+_NEAR = 2 * transfer_encoding.QP_LINE  # a column beyond this counts as this one
 
 
 class TransferEncoding(StrEnum):
@@ -84,7 +84,7 @@ def fill_templates(
             after = kept[n].start if n < len(kept) else len(octets)
             again = b""
             if new and column == transfer_encoding.QP_LINE and past < place - transfer_encoding.MAX_CODE:
-                # No room for the soft break: the last octet before us goes to the next line with us.
+                # No room for the soft break: the last octet before the edit goes to the next line, too.
                 again = transfer_encoding.code_before(octets, place)
                 start, column = place - len(again), column - len(again)
             new = transfer_encoding.to_quoted_printable(new, column, _tail(octets, end, after), again)
@@ -94,14 +94,14 @@ def fill_templates(
 
 
 def _untracked(templates: tuple[EditTemplate, ...]) -> tuple[EditTemplate, ...]:
-    """What is left of them for a recipient who is not to be tracked."""
+    """The templates for a recipient who is not tracked."""
     kept = [template for template in templates if template.why not in TRACKING_REASONS]
     kept = [template._replace(inner=_untracked(template.inner)) if template.inner else template for template in kept]
     return tuple(template for template in kept if template.inner or template.coding is not _BASE64)
 
 
 def _tail(octets: bytes, at: int, after: int) -> int:
-    """How much stays on the line that goes on at `at`; `after` is where the next edit begins."""
+    """The length of the line's rest at `at`; `after` is where the next edit begins."""
     stop = octets.find(b"\n", at, at + _NEAR)
     stop = at + _NEAR if stop < 0 and len(octets) > at + _NEAR else stop
     stop = len(octets) if stop < 0 else stop
@@ -123,7 +123,7 @@ def _decode_base64(octets: bytes, start: int, end: int) -> bytes:
 
 
 def max_url_octets(public_url: str, hole: edits.Hole) -> int:
-    """How many octets the URL in this hole can take, not counting that deflate may make it shorter."""
+    """The largest length of the URL in this hole, in octets. Deflate may make it shorter."""
     return _max_url_octets(_bare_url(public_url), hole)
 
 
@@ -136,7 +136,7 @@ def _max_url_octets(bare: int, hole: edits.Hole) -> int:
 
 @lru_cache(maxsize=16)
 def longest_urls(public_url: str) -> edits.Mint:
-    """What fills each hole with a URL as long as any can be that comes there."""
+    """A mint that fills each hole with the longest URL that can come there."""
     urls = {kind: f"{public_url}/{kind}/".encode().ljust(tokens.MAX_URL_OCTETS + 4, b"A") for kind in edits.Kind}
     bare = _bare_url(public_url)
     return lambda hole: urls[hole.kind][: _max_url_octets(bare, hole)]

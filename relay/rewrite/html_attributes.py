@@ -1,4 +1,4 @@
-"""One HTML tag: where it lies, and its attributes. WHATWG HTML §13.2.5.32 to .40.
+"""One HTML tag: its span and its attributes. WHATWG HTML §13.2.5.32 to .40.
 
 In: HTML octets in lower case, and a tag.  Out: its attributes, with the spans of their values, in a time that is linear
 in the length of the tag.
@@ -42,7 +42,7 @@ class Attribute(NamedTuple):
     name_start: int  # where the name begins
     start: int
     end: int
-    after: int  # behind the closing quote
+    after: int  # after the closing quote
 
 
 _attribute = partial(tuple.__new__, Attribute)

@@ -1,4 +1,4 @@
-"""An HTML tokenizer that says where each tag lies.
+"""An HTML tokenizer that gives the span of each tag.
 
 In: HTML octets of any ASCII superset.  Out: the tags that a browser would see, with spans, those in
 template, svg and math marked as not live; conditional comments; and whether the text ends inside a
@@ -66,7 +66,7 @@ _NEXT = re.compile(
 
 
 class Markup(NamedTuple):
-    """What the tokenizer saw."""
+    """The tokenizer's result."""
 
     html: bytes
     lower: bytes  # the same in lower case
@@ -74,7 +74,7 @@ class Markup(NamedTuple):
     conditions: list[tuple[int, int]]  # insides of live `<!--[if …]>` comments
     is_open: bool  # the text ends inside a construct: nothing can be appended to it
     has_foreign_content: bool  # template, svg or math stand in it
-    ambiguity: str  # "" or why browsers could see something else
+    ambiguity: str  # "", or why browsers could read it differently
 
     def tokenize_within(self, start: int, end: int) -> "Markup":
         """All markup of a part of the text, read on its own."""
@@ -89,12 +89,12 @@ class Markup(NamedTuple):
 
 
 def tokenize(html: bytes) -> Markup:
-    """The markup, in order. On doubt the lists end where it arose."""
+    """The markup, in order. If something is in doubt, the lists end there."""
     return _tokenize(html, html.lower(), 0, len(html), _MARKUP)
 
 
 def tokenize_fast(html: bytes) -> Markup:
-    """The same without most of the tags that neither link nor change how the text goes on: four times as fast."""
+    """The same without most tags that are no links and do not change the state: four times as fast."""
     return _tokenize(html, html.lower(), 0, len(html), _NEXT)
 
 
@@ -164,7 +164,7 @@ class _Scan:
                 return
 
     def _state_changing_tag(self, tag: Tag) -> None:
-        """A tag that may change how the text goes on."""
+        """Handles a tag that may change the state."""
         is_long = tag.end - tag.inner > _MAX_ATTRIBUTE_OCTETS
         if is_long and len(html_attributes.ATTRIBUTES.findall(self.lower, tag.inner, tag.end - 1)) > _MAX_ATTRIBUTES:
             self.ambiguity = "too_many_attributes"
@@ -193,7 +193,7 @@ class _Scan:
             self._go_on(lower.find(b">", inner, self.end), len(b">"))
 
     def _go_on(self, found: int, length: int = 0) -> None:
-        """Continue behind what was found there; -1 says that the construct has no end."""
+        """Continues after that offset; -1 means that the construct has no end."""
         self.is_open = found < 0
         self.at = found + length
 
@@ -229,7 +229,7 @@ class _Scan:
                 self.foreign.append(name)
 
     def _foreign_tag(self, tag: Tag) -> None:
-        """A tag inside svg or math, where only orderly markup leaves no doubt (§13.2.6.5)."""
+        """A tag inside svg or math. Anything but well-formed markup is in doubt there (§13.2.6.5)."""
         if tag.is_closing:
             if tag.name not in self.foreign:
                 self.ambiguity = "foreign_content"

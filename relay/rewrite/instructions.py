@@ -1,4 +1,4 @@
-"""What an app instructs us to do with its mail, whichever provider's fields it uses.
+"""The instructions of an app for its mail, in our fields or a provider's.
 
 In: what the readers of fields find, one after the other.  Out: Instructions. Of two for the same thing the first
 counts.
@@ -16,7 +16,7 @@ _MAX_METADATA = 50
 
 @dataclass(frozen=True, slots=True)
 class Instructions:
-    """The app's instructions; None and "" where it is silent. Metadata names are lower case."""
+    """The app's instructions; None and "" if there is none. Metadata names are lower case."""
 
     stream: str = ""
     tags: tuple[str, ...] = ()
@@ -24,9 +24,9 @@ class Instructions:
     track_opens: bool | None = None
     track_clicks: bool | None = None
     expires_in: str = ""  # as given
-    consent: bool | None = None  # what its recipients said about being tracked
+    consent: bool | None = None  # its recipients' consent to tracking
     track_text: bool | None = None  # clicks in text/plain, where they are tracked at all
-    override: bool = False  # send to suppressed addresses too; heeded only where the client may
+    override: bool = False  # send to suppressed addresses too; only for accounts that may override
     unreadable: bool = False  # a field of theirs could not be read
 
 
@@ -44,7 +44,7 @@ class InstructionsBuilder:
     expires_in: str = ""
     override: bool = False
     unreadable: bool = False
-    may_be_forbidden: bool = False  # to track: what could not be read may have said so
+    may_be_forbidden: bool = False  # to track: a field that could not be read may forbid it
 
     def mark_unreadable(self, *, may_forbid: bool) -> None:
         self.unreadable = True

@@ -1,4 +1,4 @@
-"""The edits of the letter itself: links, pixel and unsubscribe marks in its HTML and text leaves.
+"""The edits of the body: links, pixel and unsubscribe placeholders in its HTML and text leaves.
 
 In: the octets, their parts and the rules of this message.  Out: templates, links, and the reasons why leaves
 pass as they came (docs/rewriting.md#which-parts).
@@ -45,7 +45,7 @@ class HtmlPart(NamedTuple):
 
 @dataclass(slots=True)
 class BodyEdits:
-    """What is to be done to the letter."""
+    """What is to be done to the body."""
 
     templates: list[EditTemplate] = field(default_factory=list)
     edited: dict[int, EditedPart] = field(default_factory=dict)  # by the part's index
@@ -56,7 +56,7 @@ class BodyEdits:
 
 
 def instrument_parts(octets: bytes, parts: list[Part], rules: links.LinkRules, *, opens: bool) -> BodyEdits:
-    """The templates for the letter, in order. A leaf in doubt has none, and a reason."""
+    """The templates for the body, in order. A leaf in doubt has none, and a reason."""
     body = BodyEdits()
     texts: dict[int, TextPart] = {}
     pages: dict[int, HtmlPart] = {}
@@ -106,7 +106,7 @@ def _add_templates(body: BodyEdits, index: int, edited: EditedPart) -> None:
 def _instrument_text(text: TextPart, body: BodyEdits, rules: links.LinkRules) -> EditedPart:
     """What is done to one text; reports as it goes."""
     found = plain_text.instrument_text(
-        text, placeholders.find_in_text(text.masked, rules.marks), rules, len(body.links) + 1
+        text, placeholders.find_in_text(text.masked, rules.placeholder_dialects), rules, len(body.links) + 1
     )
     body.links += found.links
     body.reasons += found.reasons
@@ -142,11 +142,11 @@ def _instrument_html(page: HtmlPart, body: BodyEdits, rules: links.LinkRules, *,
             hole = click_hole(rules.public_url, number, target)
             templates.append(new_template((anchor.href.start, anchor.href.end, (hole,), "click", _PLAIN, 0, ())))
             tracked.append((templates[-1], anchor.href))
-        elif anchor.unsubscribes and "sparkpost" in rules.marks:
+        elif anchor.unsubscribes and "sparkpost" in rules.placeholder_dialects:
             hole = edits.Hole(edits.Kind.UNSUBSCRIBE)
             templates.append(EditTemplate(anchor.href.start, anchor.href.end, (hole,), "unsubscribe"))
             tracked.append((templates[-1], anchor.href))
-    filled = _without_overlaps(templates, placeholders.find_in_html(page.markup, rules.marks))
+    filled = _without_overlaps(templates, placeholders.find_in_html(page.markup, rules.placeholder_dialects))
     tracked += _in_hrefs(filled, page.anchors, body.links[len(body.links) - len(page.anchors) :], body)
     templates += filled
     if with_pixel:
@@ -172,7 +172,7 @@ def _instrument_html(page: HtmlPart, body: BodyEdits, rules: links.LinkRules, *,
 def _in_hrefs(
     filled: list[EditTemplate], anchors: list[Anchor], shown: list[Link], body: BodyEdits
 ) -> list[tuple[EditTemplate, html_attributes.Attribute]]:
-    """The marks' templates that stand in an href, with it; and the report says so of the link."""
+    """The placeholders' templates that stand in an href, with it; and the report says so of the link."""
     found: list[tuple[EditTemplate, html_attributes.Attribute]] = []
     n = 0
     for template in filled:
@@ -185,13 +185,13 @@ def _in_hrefs(
 
 
 def _without_overlaps(templates: list[EditTemplate], inner: list[EditTemplate]) -> list[EditTemplate]:
-    """Those of the marks' templates, in order, that lie in none of the others."""
+    """Those of the placeholders' templates, in order, that lie in none of the others."""
     starts = [template.start for template in templates]
     kept = []
-    for mark in inner:
-        n = bisect_left(starts, mark.end)
-        if n == 0 or templates[n - 1].end <= mark.start:
-            kept.append(mark)
+    for placeholder in inner:
+        n = bisect_left(starts, placeholder.end)
+        if n == 0 or templates[n - 1].end <= placeholder.start:
+            kept.append(placeholder)
     return kept
 
 
@@ -250,7 +250,7 @@ def _steps(
     templates: list[EditTemplate], places: list[tuple[EditTemplate, int, int]], public_url: str
 ) -> list[_LineStep]:
     """The steps in the order of the text. It may be broken at these places, and around the pixel's attributes."""
-    # A recipient who is not tracked gets the marks filled in too, and needs the line ends for them.
+    # A recipient who is not tracked gets the placeholders filled in too, and needs the line ends for them.
     why = "unsubscribe" if any(template.why == "unsubscribe" for template in templates) else "line"
     steps: list[_LineStep] = []
     for template in templates:

@@ -13,7 +13,8 @@ from relay.rewrite.edit_templates import EditTemplate
 
 _BLANK = (b" ", b"\t")
 _NEAR = 200  # octets
-# Where a line end may be no space. In `pre` it is one that shows, as in text/plain: better than a mark left as it is.
+# A line end here may change what is shown. In `pre` it shows as a line end, as in text/plain, which is better than a
+# placeholder that stays.
 _RAW = (b"textarea", b"xmp", b"script", b"style", b"title")
 
 

@@ -17,8 +17,7 @@ MAX_REPORTED = MAX_TRACKED + 100  # the report would grow with the mail, a hundr
 MAX_IN_PAGE = (
     3 * MAX_TRACKED
 )  # a page with more links stays as it came: people write no such mail, and each link takes 0.1 ms
-# {{…}}, *|…|*, %recipient…%, %…unsubscribe_url%, [[…]], <%…%>, {%…%}, ${…}: somebody was to fill it in, or still
-# will.
+# {{…}}, *|…|*, %recipient…%, %…unsubscribe_url%, [[…]], <%…%>, {%…%}, ${…}: a placeholder of a template.
 _PLACEHOLDER = re.compile(
     r"\{\{|\}\}|\*\||\|\*|%recipient[^%]*%|%[a-z_]{0,20}unsubscribe_url%|\[unsubscribe\]|\[\[|\]\]|<%|%>|\{%|%\}|\$\{"
     r"|%7B%7B|%7D%7D|\*%7C|%7C\*|%3C%25|%25%3E|%25[a-z_]{0,20}unsubscribe_url%25",
@@ -43,7 +42,7 @@ class Link(NamedTuple):
     url: str  # the decoded href
     decision: str  # tracked | skipped
     reason: str  # why it is skipped; "" if it is tracked
-    text: str  # what the reader sees
+    text: str  # its label
 
     def as_skipped(self, reason: str) -> "Link":
         """The same link, skipped for that reason, or for the one it has."""
@@ -51,7 +50,7 @@ class Link(NamedTuple):
 
 
 class LinkRules(NamedTuple):
-    """What decides about links in this message."""
+    """The settings for links in this message."""
 
     public_url: str
     clicks: bool
@@ -59,14 +58,14 @@ class LinkRules(NamedTuple):
     text_is_url: str
     list_unsubscribe: frozenset[str]  # the URLs in the message's own field, comparable
     text_links: bool = False  # those of text/plain too
-    marks: tuple[str, ...] = ()  # the dialects whose marks are ours to fill in
-    unnamed: frozenset[str] = frozenset()  # words that would lead to a recipient
+    placeholder_dialects: tuple[str, ...] = ()  # whose placeholders we fill in
+    unnamed: frozenset[str] = frozenset()  # strings that would identify a recipient
     stores: bool = False  # whether a destination too long for a URL can be stored
     bare_scheme: str = ""  # what `//host/` is read with; without it, as in mail, it leads nowhere certain
 
 
 class UrlDecision(NamedTuple):
-    """What the URL alone says about a link, the same wherever it stands in the message."""
+    """The decision by the URL alone. It is the same for every link of the message with this URL."""
 
     no_address: str  # why nobody could track it, before its element is asked
     kept: str  # why it is skipped unless the element opts out
@@ -104,7 +103,7 @@ def _decide_by_url(url: str, rules: LinkRules, codec: str) -> UrlDecision:
         return UrlDecision("too_long", "", "", b"", "")
     if rules.bare_scheme:
         url = link_url.with_scheme(url, rules.bare_scheme)
-    if reason := _no_address(url, link_url.find_scheme(url), rules.marks):
+    if reason := _no_address(url, link_url.find_scheme(url), rules.placeholder_dialects):
         return UrlDecision(reason, "", "", b"", "")
     target = link_url.to_location(url, codec)
     if target is None:

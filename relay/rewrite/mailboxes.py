@@ -1,4 +1,4 @@
-"""The mailboxes of an address field: who a mail says it is from, and to.
+"""The mailboxes of an address field: the authors and recipients that a mail names.
 
 In: the value of From or Sender, unfolded.  Out: its addresses in order, or None where two readers could tell different
 ones.  RFC 5322 §3.4; what is in quotes or comments is no address.  In: a message for a server without SMTPUTF8.  Out:
@@ -11,7 +11,7 @@ from relay import domain_names
 from relay.edits import Edit, splice
 from relay.mime import fields
 
-MAX_OCTETS = 4096  # of a field; more is nobody's
+MAX_OCTETS = 4096  # of a field; a longer one has no addresses
 _OUTSIDE = re.compile(rb'[^"()\\]++|\\.?|"(?:[^"\\]|\\.)*+"|["()]', re.DOTALL)
 _IN_COMMENT = re.compile(rb"[^()\\]++|\\.?|[()]", re.DOTALL)  # a quote begins nothing there
 _MAILBOX = re.compile(rb'(?:[^<>]*+<)?+[ \t]*+((?:"++|[^<>@\s()":;\\]++)@[^<>@\s()":;\\]++)[ \t]*+(>?)[ \t]*+')
@@ -24,7 +24,7 @@ _ADDRESS_FIELDS = frozenset(
 
 
 def read(value: bytes) -> list[str] | None:
-    """The mailboxes. A quoted local part is given as `""`: it is nobody's in particular, but its domain stands."""
+    """The mailboxes. A quoted local part is given as `""`, with its domain."""
     if len(value) > MAX_OCTETS:
         return None
     bare = _masked(value)

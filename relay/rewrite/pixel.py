@@ -1,4 +1,4 @@
-"""The open pixel: its octets, what it looks like and where it stands (docs/rewriting.md#the-pixel)."""
+"""The open pixel: the image, its HTML, and its place (docs/rewriting.md#the-pixel)."""
 
 import base64
 

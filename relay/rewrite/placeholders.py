@@ -1,7 +1,7 @@
-"""What apps leave in their text for a provider: unsubscribe links to fill in, and opt-outs beside a URL.
+"""Placeholders that apps leave in their text for a provider: unsubscribe links to fill in, and opt-outs beside a URL.
 
 In: a leaf's decoded text, and the dialects whose provider is not the upstream, so that nobody else would do it.
-Out: templates in its offsets. Our own mark is always understood. Nothing here can take more than linear time.
+Out: templates in its offsets. Our own placeholder is always understood. Nothing here can take more than linear time.
 """
 
 import re
@@ -24,7 +24,7 @@ _FORMS = {
     rb"(?:\}\}\}|%7D%7D%7D)",
     "mailgun": rb"%25(?:tag_|mailing_list_)?unsubscribe_url%25|%(?:tag_|mailing_list_)?unsubscribe_url%",
     "mandrill": rb"\*(?:\||%7C)UNSUB(?::[^|*<>\s\"']*)?(?:\||%7C)\*",
-    # `[unsubscribe]` is what accounts choose for themselves; in running text it is anybody's word.
+    # `[unsubscribe]` is a setting of accounts; in running text it may be a mere word.
     "sendgrid": rb"(?:<|&lt;|%3C)(?:%25|%)@asm_(?:(?:group|global)_unsubscribe|preferences)(?:_raw)?_url@(?:%25|%)"
     rb"(?:>|&gt;|%3E)|(?<=[\"'])\[unsubscribe\](?=[\"'])",
     "sparkpost": rb"\[\[@data-msys-(?:unsubscribe=[\"']?1|clicktrack=[\"']?0)[\"']?@\]\]",
@@ -38,7 +38,7 @@ _BEFORE_UNSUB = frozenset(b"%c" % octet for octet in b"_:%5|c[-")  # in a form; 
 _BEGINNING = re.compile(rb"[%{*<&\[+hH]")
 _MAX_BEGINNING = 100  # octets
 _LABEL = b'"Unsubscribe"'
-_MAX_URL = 2000  # octets before SparkPost's mark
+_MAX_URL = 2000  # octets before SparkPost's placeholder
 _NO_LINK_IN = frozenset(
     b"a area button title textarea style script xmp iframe noembed noframes plaintext option select".split()
 )
@@ -48,13 +48,14 @@ _MAX_DISTANCE = 20_000  # octets from the last tag
 def find_in_text(text: bytes, dialects: Collection[str]) -> list[EditTemplate]:
     """The templates for a plain text, in order."""
     made: list[EditTemplate] = []
-    for mark in _find(text, dialects):
-        made.append(_to_template(mark, text, made[-1].end if made else 0))
+    for placeholder in _find(text, dialects):
+        made.append(_to_template(placeholder, text, made[-1].end if made else 0))
     return made
 
 
 def find_in_html(page: html_tokenizer.Markup, dialects: Collection[str]) -> list[EditTemplate]:
-    """The templates for a page, in order. What its provider would make a whole link in running text, we do too."""
+    """The templates for a page, in order. A placeholder for which its provider makes a whole link in running text
+    becomes one."""
     html = page.html
     found = _find(html, dialects, page.lower)
     if not found:
@@ -62,25 +63,31 @@ def find_in_html(page: html_tokenizer.Markup, dialects: Collection[str]) -> list
     markup = html_tokenizer.tokenize(html)  # the page may have been skimmed
     starts = [tag.start for tag in markup.tags]
     made: list[EditTemplate] = []
-    for mark in found:
-        template = _to_template(mark, html, made[-1].end if made else 0)
-        if _means_link(mark) and not markup.is_open and _is_running_text(html, markup, starts, mark.start()):
-            label = (mark["label"] if mark.lastgroup == "postmark" else None) or _LABEL
-            template = EditTemplate(*mark.span(), (b'<a href="', _HOLE, b'">' + label[1:-1] + b"</a>"), "unsubscribe")
+    for placeholder in found:
+        template = _to_template(placeholder, html, made[-1].end if made else 0)
+        if (
+            _means_link(placeholder)
+            and not markup.is_open
+            and _is_running_text(html, markup, starts, placeholder.start())
+        ):
+            label = (placeholder["label"] if placeholder.lastgroup == "postmark" else None) or _LABEL
+            template = EditTemplate(
+                *placeholder.span(), (b'<a href="', _HOLE, b'">' + label[1:-1] + b"</a>"), "unsubscribe"
+            )
         made.append(template)
     return made
 
 
 def is_unsubscribe(url: str, dialects: Collection[str]) -> bool:
-    """True if the URL holds the mark of one of the dialects, or ours."""
+    """True if the URL holds the placeholder of one of the dialects, or ours."""
     lower = url.lower()
     if not ("unsub" in lower or "+notrack" in lower or "data-msys-" in lower or "asm_preferences" in lower):
         return False  # as for nearly all; `any` over _HINTS would take three times as long
-    return any(not _opts_out(mark) for mark in _find(url.encode("utf-8", "replace"), dialects))
+    return any(not _opts_out(placeholder) for placeholder in _find(url.encode("utf-8", "replace"), dialects))
 
 
 def _find(text: bytes, dialects: Collection[str], lower: bytes = b"") -> list[re.Match[bytes]]:
-    """The marks, in order."""
+    """The placeholders, in order."""
     if not any(octet in text for octet in _IN_EVERY_FORM):
         return []
     lower = lower or text.lower()
@@ -92,11 +99,11 @@ def _find(text: bytes, dialects: Collection[str], lower: bytes = b"") -> list[re
     past = 0
     for at in places:
         for begun in _BEGINNING.finditer(text, max(past, at - _MAX_BEGINNING), max(past, at + 1)):
-            if mark := pattern.match(text, begun.start()):
-                found.append(mark)
-                past = mark.end()
+            if placeholder := pattern.match(text, begun.start()):
+                found.append(placeholder)
+                past = placeholder.end()
                 break
-        past = max(past, at + 1)  # no octet is looked at twice
+        past = max(past, at + 1)  # no octet is read twice
     return found
 
 
@@ -118,18 +125,20 @@ def _pattern(dialects: frozenset[str]) -> re.Pattern[bytes]:
     return re.compile(rb"(?:https?://)?(?:" + b"|".join(forms) + b")", re.IGNORECASE)
 
 
-def _to_template(mark: re.Match[bytes], text: bytes, past: int) -> EditTemplate:
-    start, end = mark.span()
-    if _opts_out(mark):
+def _to_template(placeholder: re.Match[bytes], text: bytes, past: int) -> EditTemplate:
+    start, end = placeholder.span()
+    if _opts_out(placeholder):
         return EditTemplate(start, end, (), "opt_out")
-    if mark.lastgroup == "sparkpost":
+    if placeholder.lastgroup == "sparkpost":
         start = _url_start(text, start, past)
     return EditTemplate(start, end, (_HOLE,), "unsubscribe")
 
 
-def _opts_out(mark: re.Match[bytes]) -> bool:
+def _opts_out(placeholder: re.Match[bytes]) -> bool:
     """True if it only says that the URL beside it is not to be tracked."""
-    return mark.lastgroup == "postal" or (mark.lastgroup == "sparkpost" and b"clicktrack" in mark[0].lower())
+    return placeholder.lastgroup == "postal" or (
+        placeholder.lastgroup == "sparkpost" and b"clicktrack" in placeholder[0].lower()
+    )
 
 
 def _url_start(text: bytes, at: int, past: int) -> int:
@@ -140,10 +149,10 @@ def _url_start(text: bytes, at: int, past: int) -> int:
     return at - len(word) + min(places) if places else at
 
 
-def _means_link(mark: re.Match[bytes]) -> bool:
-    text = mark[0].lower()
-    return (mark.lastgroup == "postmark" and b"_url" not in text) or (
-        mark.lastgroup == "sendgrid" and b"asm_" in text and b"_raw" not in text
+def _means_link(placeholder: re.Match[bytes]) -> bool:
+    text = placeholder[0].lower()
+    return (placeholder.lastgroup == "postmark" and b"_url" not in text) or (
+        placeholder.lastgroup == "sendgrid" and b"asm_" in text and b"_raw" not in text
     )
 
 

@@ -1,9 +1,9 @@
 """Links in text/plain: where a URL begins and ends, and which can be replaced without harm.
 
-In: a text leaf, its unsubscribe marks and the rules.  Out: templates in the leaf's decoded offsets, the links for
-the report, and reasons.  RFC 3986 appendix C, RFC 3676 §4. Only the octets of a URL are replaced: no line is
-added, joined, stuffed or quoted anew. Where two readers could see a URL end at two places it stays, for what
-they would take for its rest would spoil ours.
+In: a text leaf, its unsubscribe placeholders and the rules.  Out: templates in the leaf's decoded offsets, the links
+for the report, and reasons. RFC 3986 appendix C, RFC 3676 §4. Only the octets of a URL are replaced: no line is added,
+joined, stuffed or quoted anew. Where two readers could see a URL end at two places it stays, for what they would take
+for its rest would spoil ours.
 """
 
 import re
@@ -53,17 +53,17 @@ class TextEdits(NamedTuple):
     reasons: list[str]
 
 
-def instrument_text(leaf: TextPart, marks: list[EditTemplate], rules: links.LinkRules, number: int) -> TextEdits:
-    """The templates for a text, its links numbered from `number`; with `text_links` off only the marks'."""
-    wanted: list[tuple[EditTemplate, Link | None]] = [(mark, None) for mark in marks]
+def instrument_text(leaf: TextPart, placeholders: list[EditTemplate], rules: links.LinkRules, number: int) -> TextEdits:
+    """The templates for a text, its links numbered from `number`; with `text_links` off only the placeholders'."""
+    wanted: list[tuple[EditTemplate, Link | None]] = [(placeholder, None) for placeholder in placeholders]
     shown: list[Link] = []
-    following = iter(marks)
-    mark = next(following, None)
+    following = iter(placeholders)
+    placeholder = next(following, None)
     for found in find_urls(leaf) if rules.text_links else ():
-        while mark and mark.end <= found.start:
-            mark = next(following, None)
+        while placeholder and placeholder.end <= found.start:
+            placeholder = next(following, None)
         target = b""
-        reason = mark.why if mark and mark.start < found.end else found.reason
+        reason = placeholder.why if placeholder and placeholder.start < found.end else found.reason
         if not reason and number + len(shown) > links.MAX_TRACKED:
             reason = "too_many_links"
         if not reason:
@@ -87,8 +87,8 @@ def instrument_text(leaf: TextPart, marks: list[EditTemplate], rules: links.Link
 def _with_line_ends(
     octets: bytes, wanted: list[tuple[EditTemplate, Link | None]], public_url: str
 ) -> list[tuple[EditTemplate, Link | None]]:
-    """The same, and where a mark would make a line too long, the spaces around it made line ends: a link to
-    unsubscribe by must not stay a mark."""
+    """The same, and where a placeholder would make a line too long, the spaces around it made line ends: a link to
+    unsubscribe by must not stay a placeholder."""
     made: list[tuple[EditTemplate, Link | None]] = []
     begin = grown = 0  # of the line that we are in
     for n, (template, link) in enumerate(wanted):

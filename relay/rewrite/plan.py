@@ -1,4 +1,4 @@
-"""The public door: from a message's octets to the plan of its edits.
+"""The entry of the package: from a message's octets to the plan of its edits.
 
 In: the accepted octets, CRLF-ended, and the settings that hold for them.  Out: a Plan, which makes the octets
 for each recipient. A message is planned once and rendered many times. Any octets have a plan; what is in
@@ -31,18 +31,20 @@ from relay.rewrite.edit_templates import EditTemplate
 from relay.rewrite.instructions import Instructions
 from relay.rewrite.links import Link
 
-_MAX_EDITS = 3 * links.MAX_TRACKED  # of a letter; the plan is written out for each message, and read for each attempt
+_MAX_EDITS = 3 * links.MAX_TRACKED  # of a body: the plan is stored with each message and read for each attempt
 _LONE_CR, _LONE_LF = re.compile(rb"\r(?!\n)"), re.compile(rb"\n(?<!\r\n)")
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the installation, the credential and the edge say about a message."""
+    """What the installation, the account and the edge say about a message."""
 
     public_url: str  # without a final slash
     opens: bool = True  # unless the message says otherwise; clicks too
     clicks: bool = True
-    exclude: frozenset[str] = frozenset()  # hosts never wrapped, nor their subdomains; lower case
+    exclude: frozenset[str] = (
+        frozenset()
+    )  # hosts whose links, and those of their subdomains, are never tracked; lower case
     text_is_url: str = "skip"  # skip | track
     text_links: bool = False  # the URLs of text/plain too
     already_signed: str = "skip"  # skip | strip
@@ -54,30 +56,30 @@ class Settings:
     stream: str = ""  # where the message names none
     above: tuple[bytes, ...] = ()  # whole fields, CRLF-ended, for the very top
     dialects: tuple[str, ...] = provider_dialects.NAMES  # beside our own
-    providers: tuple[str, ...] = ()  # those that the mail may go out through
-    unnamed: frozenset[str] = frozenset()  # words in lower case that no tracked URL may have in it
-    dkim: frozenset[str] = frozenset()  # the domains that we hold keys for
+    providers: tuple[str, ...] = ()  # that may be the upstream of this mail
+    unnamed: frozenset[str] = frozenset()  # strings in lower case that no tracked URL may contain
+    dkim: frozenset[str] = frozenset()  # the domains that we have keys of
     stores: bool = False  # destinations too long for a URL can be stored before the mail leaves
     authors: tuple[str, ...] = ("*",)  # whom the client may have us sign for, as `address.matches_any` reads it
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is to be done to a message, the same for all its recipients but for the holes."""
+    """The edits of a message. They are the same for all recipients except for the holes."""
 
     templates: tuple[EditTemplate, ...]
     links: tuple[Link, ...] = ()  # in document order over all parts
     pixels: int = 0
-    reasons: tuple[str, ...] = ()  # why the message or parts of it pass as they came
+    reasons: tuple[str, ...] = ()  # why the message or parts of it stay as they came
     control: Instructions = field(default_factory=Instructions)
     facts: DisplayFields = field(default_factory=DisplayFields)
-    dkim: str = ""  # the domain whose keys sign what is sent; empty where nobody does
-    faults: tuple[str, ...] = field(default=(), compare=False)  # ours, as tracebacks for the log; not kept
-    _decoded: dict[int, bytes] = field(default_factory=dict, compare=False, repr=False)  # base64 leaves; not kept
+    dkim: str = ""  # the domain whose keys sign what is sent; empty if it is not signed
+    faults: tuple[str, ...] = field(default=(), compare=False)  # errors of ours, as tracebacks for the log; not stored
+    _decoded: dict[int, bytes] = field(default_factory=dict, compare=False, repr=False)  # base64 parts; not stored
 
     @property
     def is_untouched(self) -> bool:
-        """True if what is sent ends with exactly the octets that came."""
+        """True if what is sent ends with exactly the octets that were accepted."""
         return all(template.start == template.end == 0 for template in self.templates)
 
     @property
@@ -87,7 +89,7 @@ class Plan:
 
     @property
     def destinations(self) -> list[bytes]:
-        """What must be stored before a copy leaves: tokens only refer to it."""
+        """Destinations that must be stored before a copy is sent, because tokens only refer to them."""
         return edit_templates.urls_to_store(self.templates)
 
     def edits(self, octets: bytes, mint: Mint, *, tracked: bool = True, sign: Sign | None = None) -> list[Edit]:
@@ -184,18 +186,18 @@ def plan(octets: bytes, settings: Settings, head: fields.Head | None = None) -> 
 
 
 def _trace(error: Exception) -> str:
-    """Where it came from and what it is; not its words, which may quote the mail."""
+    """The traceback and the type; without the message, which may quote the mail."""
     return "".join((*traceback.format_tb(error.__traceback__), type(error).__name__))
 
 
 def _plan(octets: bytes, settings: Settings, head: fields.Head | None, faults: list[str]) -> Plan:
-    """Raises what goes wrong outside the letter; what does within it is added to `faults`."""
+    """Raises errors outside the body. Those in it are added to `faults`."""
     tree = parts.walk_parts(octets, head)
     head = tree[0].head
     control, unwanted = control_fields.read(octets, head, settings.dialects, settings.providers)
     top = [EditTemplate(gone.start, gone.end, (), "control") for gone in unwanted]
     reasons = ["control_unreadable"] if control.unreadable else []
-    letter = instrument.BodyEdits()
+    body = instrument.BodyEdits()
     signed = signing_policy.existing_signatures(head)
     signer = _signer(octets, head, settings)
     if signed and not signer and settings.already_signed != "strip":
@@ -206,62 +208,62 @@ def _plan(octets: bytes, settings: Settings, head: fields.Head | None, faults: l
         pair, reason = unsubscribe.list_unsubscribe_fields(head, _unsubscribe_rules(settings, control))
         top += pair + control_fields.turn_tracking_off(octets, head, settings.providers)
         reasons.append(reason)
-        letter = _read(octets, tree, control, settings, faults)
-        if len(letter.templates) > _MAX_EDITS:
-            letter = _left(letter, "too_many_edits")
+        body = _read(octets, tree, control, settings, faults)
+        if len(body.templates) > _MAX_EDITS:
+            body = _leave_body(body, "too_many_edits")
     top.sort(key=lambda template: (template.start, template.end))
-    made = (*_above(settings), *top, *letter.templates)
-    if letter.templates and not _holds(octets, tree, made, letter, settings, faults):
-        made = made[: -len(letter.templates)]
-        letter = _left(letter, "verify_failed")
+    made = (*_above(settings), *top, *body.templates)
+    if body.templates and not _is_sound(octets, tree, made, body, settings, faults):
+        made = made[: -len(body.templates)]
+        body = _leave_body(body, "verify_failed")
     if signer:
         gone = signing_policy.signatures_to_remove(octets, head, made, signer)
         signer = "" if gone is None else signer
         made = tuple(sorted((*made, *(gone or ())), key=lambda template: (template.start, template.end)))
-    reasons = [reason for reason in dict.fromkeys(reasons + letter.reasons) if reason]
+    reasons = [reason for reason in dict.fromkeys(reasons + body.reasons) if reason]
     found = display_fields.read(octets, head)
-    if len(letter.links) > links.MAX_REPORTED:
+    if len(body.links) > links.MAX_REPORTED:
         reasons.append("too_many_links")
-    reported = tuple(letter.links[: links.MAX_REPORTED])
-    return Plan(made, reported, letter.pixels, tuple(reasons), control, found, signer, tuple(faults), letter.decoded)
+    reported = tuple(body.links[: links.MAX_REPORTED])
+    return Plan(made, reported, body.pixels, tuple(reasons), control, found, signer, tuple(faults), body.decoded)
 
 
-def _left(letter: instrument.BodyEdits, reason: str) -> instrument.BodyEdits:
-    """The same letter as it came, for that reason."""
-    return instrument.BodyEdits(
-        links=[link.as_skipped(reason) for link in letter.links], reasons=[*letter.reasons, reason]
-    )
+def _leave_body(body: instrument.BodyEdits, reason: str) -> instrument.BodyEdits:
+    """No edits of the body, for that reason."""
+    return instrument.BodyEdits(links=[link.as_skipped(reason) for link in body.links], reasons=[*body.reasons, reason])
 
 
 def _read(
     octets: bytes, tree: list[parts.Part], control: Instructions, settings: Settings, faults: list[str]
 ) -> instrument.BodyEdits:
-    """The edits of the letter, or none: a fault in there must not pass Bcc and control fields on."""
+    """The edits of the body; none after an error, so that Bcc and control fields are removed nevertheless."""
     try:
-        return _letter(octets, tree, control, settings)
+        return _body_edits(octets, tree, control, settings)
     except Exception as error:  # noqa: BLE001 - as in `plan`
         faults.append(_trace(error))
         return instrument.BodyEdits(reasons=[f"fault:{type(error).__name__}"])
 
 
-def _holds(
+def _is_sound(
     octets: bytes,
     tree: list[parts.Part],
     made: tuple[EditTemplate, ...],
-    letter: instrument.BodyEdits,
+    body: instrument.BodyEdits,
     settings: Settings,
     faults: list[str],
 ) -> bool:
-    """What `verify` says; a fault in there is a no."""
+    """The result of `verify`; False after an error."""
     try:
-        return verify.plan_is_sound(octets, tree, made, letter.edited, settings.public_url, letter.decoded)
+        return verify.plan_is_sound(octets, tree, made, body.edited, settings.public_url, body.decoded)
     except Exception as error:  # noqa: BLE001 - as in `plan`
         faults.append(_trace(error))
         return False
 
 
-def _letter(octets: bytes, tree: list[parts.Part], control: Instructions, settings: Settings) -> instrument.BodyEdits:
-    """The edits of the letter, as the settings and the app wish."""
+def _body_edits(
+    octets: bytes, tree: list[parts.Part], control: Instructions, settings: Settings
+) -> instrument.BodyEdits:
+    """The edits of the body, by the settings and the app's instructions."""
     if not _has_only_crlf(octets):
         return instrument.BodyEdits(reasons=["line_ends"])  # readers take lone CR and LF in three ways
     opens = settings.opens if control.track_opens is None else control.track_opens
@@ -272,14 +274,14 @@ def _letter(octets: bytes, tree: list[parts.Part], control: Instructions, settin
         settings.exclude,
         settings.text_is_url,
         unsubscribe.listed_urls(octets, tree[0].head),
-        marks=tuple(name for name in settings.dialects if name not in settings.providers),
+        placeholder_dialects=tuple(name for name in settings.dialects if name not in settings.providers),
         text_links=settings.text_links and control.track_text is not False,
         unnamed=settings.unnamed,
         stores=settings.stores,
     )
-    letter = instrument.instrument_parts(octets, tree, rules, opens=opens)
-    letter.reasons += [reason for reason, on in (("opens_off", opens), ("clicks_off", clicks)) if not on]
-    return letter
+    body = instrument.instrument_parts(octets, tree, rules, opens=opens)
+    body.reasons += [reason for reason, on in (("opens_off", opens), ("clicks_off", clicks)) if not on]
+    return body
 
 
 def _has_only_crlf(octets: bytes) -> bool:
@@ -288,13 +290,13 @@ def _has_only_crlf(octets: bytes) -> bool:
         end = at + parts.WINDOW
         end += octets[end - 1 : end] == b"\r"
         window, at = octets[at:end], end
-        if _LONE_CR.search(window) or _LONE_LF.search(window):  # half the time that counting all three takes
+        if _LONE_CR.search(window) or _LONE_LF.search(window):  # takes half the time of counting all three
             return False
     return True
 
 
 def _signer(octets: bytes, head: fields.Head, settings: Settings) -> str:
-    """The domain that signs. A signed mail that readers could read in two ways keeps the signature it has."""
+    """The domain that signs. A signed mail with a malformed header keeps its signature."""
     if head.is_malformed and head.fields_named(signing_policy.FIELD):
         return ""
     return signing_policy.choose_signer(octets, head, settings.dkim, settings.authors)

@@ -22,15 +22,15 @@ _NO = frozenset({"no", "false", "off", "0", "none"})
 
 
 class Dialect(NamedTuple):
-    """A provider's words. Names of fields are lower case; one that ends in `-` stands for all that begin with it."""
+    """A provider's fields. Names are lower case; one that ends in `-` stands for all that begin with it."""
 
     readers: tuple[tuple[bytes, FieldReader], ...]  # in the order in which they are read
-    removed: tuple[bytes, ...] = ()  # nothing to us, and not for the recipients' eyes: removed
+    removed: tuple[bytes, ...] = ()  # ignored and removed: recipients must not see them
     tracking_switches: tuple[bytes, ...] = ()  # what turns its tracking on; `off` replaces them
     tracking_off: tuple[bytes, ...] = ()  # fields that turn it off
     settings: tuple[bytes, Members] | None = None  # the JSON field that turns it off, and its members
-    domain: str = ""  # where its SMTP servers live
-    caveat: str = ""  # where its tracking can outlive `off`
+    domain: str = ""  # the domain of its SMTP servers
+    caveat: str = ""  # a case in which its tracking goes on after `off`
 
 
 def find_by_host(host: str) -> str:
@@ -45,7 +45,7 @@ def find_provider(configured: str, host: str) -> str:
 
 
 def parse_switch(said: object) -> bool | None:
-    """Yes, no, or nothing that we know."""
+    """True for yes, False for no, None for anything else."""
     word = "" if said is None else str(said).strip().lower()
     return True if word in _YES else False if word in _NO else None
 
@@ -82,7 +82,7 @@ def _notes(builder: InstructionsBuilder, said: object) -> None:
         builder.add_metadata(name, content)
 
 
-# --- what many say alike
+# --- readers that several dialects use
 
 
 def _track(builder: InstructionsBuilder, _: str, value: bytes) -> None:
@@ -129,10 +129,10 @@ def _consent(builder: InstructionsBuilder, _: str, value: bytes) -> None:
 
 
 def _nothing(_: InstructionsBuilder, __: str, ___: bytes) -> None:
-    """An instruction to the provider alone."""
+    """An instruction for the provider only."""
 
 
-# --- one by one
+# --- readers of one dialect
 
 
 def _postmark_links(builder: InstructionsBuilder, _: str, value: bytes) -> None:

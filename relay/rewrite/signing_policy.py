@@ -59,7 +59,7 @@ def signatures_to_remove(
 
     It need not where its signature stands and the mail goes as it came. Else its old signatures go, and all that
     the templates break: RFC 6376 §4.2 would have broken ones stay, but to a filter they are marks of tampering, and
-    we stand with the author, before the mail has left the house. What our templates do not break stays.
+    we stand with the author, before the mail leaves our network. What our templates do not break stays.
     """
     made = list(made)
     touched = _EditedFields(octets, head, made)
