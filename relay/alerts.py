@@ -1,4 +1,4 @@
-"""What needs an operator, and when it is told: pure. `relay.node.alert_sender` looks and sends.
+"""What needs an operator, and when an alert is sent: pure. `relay.node.alert_sender` looks and sends.
 
 In: what is out, waits or is disabled now.  Out: problems; then, of the problems of each look, the notices that are due.
 """

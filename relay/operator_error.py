@@ -1,4 +1,4 @@
-"""What the program cannot do, as its operator is told: in lines that say what to do, without a traceback."""
+"""Errors for the operator: lines that say what to do, without a traceback."""
 
 
 class OperatorError(Exception):

@@ -44,7 +44,7 @@ class Reply(NamedTuple):
                 text = text[: at + len(phrase)]
         return " ".join(word for word in text.split() if "@" not in word)[:MAX_REASON]
 
-    @lru_cache(maxsize=512)  # noqa: B019  a value, of which few are said again and again
+    @lru_cache(maxsize=512)  # noqa: B019  a value; a few texts come again and again
     def wire(self) -> bytes:
         """The reply as it goes over the connection, one or more lines, each CRLF-ended.
 

@@ -139,7 +139,7 @@ def _is_sampled(message: str) -> bool:
 
 
 def _message_context(message: str) -> "Context":
-    """The message's first span, of whatever process, as the parent of others."""
+    """The message's first span, of any process, as the parent of others."""
     from opentelemetry import trace
 
     flags = trace.TraceFlags(trace.TraceFlags.SAMPLED)

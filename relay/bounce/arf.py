@@ -1,4 +1,4 @@
-"""Read complaints: somebody pressed "this is spam", and the receiver tells us.
+"""Read complaints: somebody pressed "this is spam", and the receiving side reports it.
 
 In: a mail's parts.  Out: the kind of feedback and who complained, as far as it was not redacted.  RFC 5965, RFC 6650,
 RFC 6591; Microsoft's form, which is a bare copy of the mail with one field added; X-ARF, and SpamCop's form.

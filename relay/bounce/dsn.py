@@ -13,14 +13,14 @@ from relay.bounce.recipient_report import RecipientReport
 STATUS_TYPES = ("message/delivery-status", "message/global-delivery-status", "message/delivery-report")
 MAX_RECIPIENTS = 10_000
 
-# Blanks, not white space: white space runs over line ends, and from each of them anew.
+# Blanks, not white space: white space runs over line ends, and again from each of them.
 _STATUS_TEXT = re.compile(
     r"^[ \t]*+(?:reporting-mta|final-recipient|original-recipient)[ \t]*+:", re.IGNORECASE | re.MULTILINE
 )
 _FIELD = re.compile(r"\A([A-Za-z][A-Za-z0-9-]{1,60})[ \t]*+:[ \t]*+(.*)")
 _STATUS = re.compile(r"(?<![0-9.])[245]\.[0-9]{1,3}\.[0-9]{1,3}(?![0-9.]*[0-9])")
 _TYPE = re.compile(r"\A([A-Za-z][\w-]{0,30})\s*+;\s*+")
-# Exchange's own place for what the next server said: "<mx.example.com #5.7.1 smtp;550 5.7.1 ...>".
+# Exchange's own place for the next server's reply: "<mx.example.com #5.7.1 smtp;550 5.7.1 ...>".
 _SUPPLEMENT = re.compile(r"\A<?[^\s#]{0,255}+\s{0,5}#[245]\.[0-9]{1,3}\.[0-9]{1,3}\s{0,5}(?=smtp\s?;)", re.IGNORECASE)
 # A host or an address: what a report says there goes into our own notices and logs.
 _REMOTE = re.compile(r"[A-Za-z0-9._:\[\]-]{1,255}")
@@ -115,7 +115,7 @@ def _read_block(block: Mapping[str, str]) -> RecipientReport:
 
 
 def normalize_action(value: str, status: str) -> str:
-    """The action in RFC 3464's word; where there is none, a status has to tell."""
+    """The action as a word of RFC 3464; without one, by the status."""
     word = value.strip().lower()
     for beginning, name in _ACTIONS.items():
         if word.startswith(beginning):

@@ -22,7 +22,7 @@ _BLOCK_LINES = 30  # that follow an address and may speak of it
 
 
 class NamedRecipient(NamedTuple):
-    """A recipient, what is said of it, and what is said in general."""
+    """A recipient, the text about it, and the text about all."""
 
     address: str
     text: str
@@ -105,7 +105,7 @@ def find_recipients(
     if best < max(min_grade, Grade.MENTIONED):
         return []
     chosen = sorted((at, address) for grade, at, address in places.values() if grade is best)
-    # "ann@local-store" beside "ann@example.com": the name inside the house beside the one that was mailed.
+    # "ann@local-store" beside "ann@example.com": the internal name beside the address that was mailed.
     chosen = [place for place in chosen if "." in place[1].rpartition("@")[2]] or chosen
     return list(_attach_texts(lines, chosen))
 
@@ -153,7 +153,7 @@ def _is_senders_own(before: str) -> bool:
 
 
 def _attach_texts(lines: list[str], chosen: list[tuple[int, str]]) -> Iterable[NamedRecipient]:
-    """The words about each: what follows it, else lines elsewhere that name it, else what is said of all."""
+    """The text about each: what follows it, else lines elsewhere that name it, else the text about all."""
     replies: dict[str, list[str]] = {}
     common: list[str] = []
     command_to = ""

@@ -67,8 +67,8 @@ _REPLIES = tuple(
 class RecipientReport(NamedTuple):
     """One recipient of a report, whatever the action was.
 
-    `recipient`: the address that was mailed, as far as the report tells; `original`: what Original-Recipient names;
-    `action`: failed, delayed, delivered, relayed, expanded or, in a complaint, `""`; `code`: 0 if none was told;
+    `recipient`: the address that was mailed, as far as the report says; `original`: what Original-Recipient names;
+    `action`: failed, delayed, delivered, relayed, expanded or, in a complaint, `""`; `code`: 0 if there was none;
     `text`: the diagnostic, on one line; `remote`: the host that gave it.
     """
 
@@ -137,7 +137,7 @@ def _judge_reply(action: str, status: str, reply: Reply, phase: Phase) -> Verdic
         return _NO_FAILURE._replace(status=status)
     code = reply.code
     if action == DELAYED:
-        # The host still tries: nothing is final, whatever it was told last.
+        # The host still tries: nothing is final, whatever its last reply was.
         code = 450
     elif not 400 <= code < 700:
         # A status alone carries the class; a failure without either is final all the same.
@@ -148,7 +148,7 @@ def _judge_reply(action: str, status: str, reply: Reply, phase: Phase) -> Verdic
 
 
 def find_phase(text: str) -> Phase | None:
-    """The command that was answered, as the text tells it in words or by a transcript; None if it does not."""
+    """The command that was answered, by the words or the transcript in the text; None if it has neither."""
     lower = " ".join(text.lower().split())  # Postfix breaks the line within "in reply to MAIL FROM"
     if named_phase := next((phase for phase, pattern in _PHASES if pattern.search(lower)), None):
         return named_phase

@@ -33,7 +33,7 @@ class ReportKind(StrEnum):
 
 
 class Report(NamedTuple):
-    """`message_id`: of the returned mail, without brackets, `""` if it is not told; `feedback`: a complaint's type;
+    """`message_id`: of the returned mail, without brackets, `""` if there is none; `feedback`: a complaint's type;
     `addresses`: where the report itself was sent to, which is where a VERP token would be."""
 
     kind: ReportKind

@@ -1,4 +1,4 @@
-"""Look at the node every half a minute, and tell the operator of problems by apprise (an extra: waypost[alerts]).
+"""Look for problems of the node every half a minute, and alert the operator by apprise (an extra: waypost[alerts]).
 
 In: the node's counters, the store's gauges, the disk.  Out: messages to `[alerts] urls`, and lines of the log.
 """

@@ -1,4 +1,4 @@
-"""What one process of a node shows and tells of all of them: `[metrics] listen` and `[alerts]`.
+"""Metrics and alerts of a node, from one of its processes: `[metrics] listen` and `[alerts]`.
 
 In: the node's counters and the store.  Out: `/metrics`, `/healthz` and `/readyz` on a listener of their own, and
 alerts. The web role does this, or the first mail process where no web role runs.

@@ -1,7 +1,7 @@
 """What is stored: messages, deliveries, attempts, events, suppressions, accounts.
 
 `store` read, write, and a journal for when writing fails · `retention` what has expired · `roll_up_rebuild` counts
-made anew · `database/` the engine and the rows · `webhooks/` what is sent to endpoints · `events` the history of
+made again · `database/` the engine and the rows · `webhooks/` what is sent to endpoints · `events` the history of
 deliveries · `recipients/` suppressions, consent and preferences · `message_labels` tags and metadata, to find
 messages by · `message_words` their words, too · `tracking/` hits and their verdicts · `queue/` deliveries and what
 became of them · `upstream_states` what mail processes say of their upstreams · `views/` read queries for console, API

@@ -66,14 +66,3 @@ def uncount_events(connection: sa.Connection, message: str) -> None:
     if groups is not None:
         for row in rows:
             roll_ups.count_event(connection, row, groups, by=-1)
-
-
-def latest_events(connection: sa.Connection, limit: int) -> Sequence[sa.RowMapping]:
-    """The newest events, newest first."""
-    return connection.execute(sa.select(tables.event).order_by(tables.event.c.id.desc()).limit(limit)).mappings().all()
-
-
-def events_after(connection: sa.Connection, after: str, limit: int) -> Sequence[sa.RowMapping]:
-    """Events after the one with that id, oldest first."""
-    wanted = sa.select(tables.event).where(tables.event.c.id > after).order_by(tables.event.c.id).limit(limit)
-    return connection.execute(wanted).mappings().all()

@@ -1,6 +1,6 @@
-"""Makes the roll-ups anew from the events that are there, some hours in each transaction, while the server runs.
+"""Makes the roll-ups again from the stored events, some hours in each transaction, while the server runs.
 
-Counts from before the first event that is left stay: their events have been deleted, and they are all that is known.
+Counts from before the first stored event stay, because their events have been deleted.
 """
 
 import json

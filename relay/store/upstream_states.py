@@ -1,4 +1,4 @@
-"""What the mail processes say of their upstreams, for those who look from elsewhere.
+"""The states of upstreams as the mail processes report them, for other processes.
 
 In: the state of each upstream, from each process, every few seconds.  Out: the states that are not too old.
 """
@@ -30,7 +30,7 @@ class UpstreamSummary(NamedTuple):
     """An upstream, as all processes together see it. It is down where it is down for one of them."""
 
     name: str
-    at: datetime  # when one of them last said so
+    at: datetime  # when one of them last reported it
     down_since: datetime | None
     fault: str
     connections: int
@@ -38,7 +38,7 @@ class UpstreamSummary(NamedTuple):
 
 
 def report_states(connection: sa.Connection, worker: str, states: Sequence[ReportedState], now: datetime) -> None:
-    """Replaces what that process said before, and forgets those that are gone."""
+    """Replaces the process's earlier report, and deletes those of processes that are gone."""
     old = sa.or_(_table.c.worker == worker, _table.c.at < now - MAX_SILENCE)
     connection.execute(sa.delete(_table).where(old))
     rows = [one._asdict() | {"worker": worker, "at": now, "fault": one.fault[:1000]} for one in states]

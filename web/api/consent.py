@@ -38,7 +38,7 @@ class ConsentApi:
             Route("/consent/{address:path}", self.withdraw_consent, methods=["DELETE"]),
         ]
 
-    @documented("What an address said about being tracked", response=ConsentAnswer)
+    @documented("Whether an address consented to tracking", response=ConsentAnswer)
     async def show_consent(self, request: Request) -> Response:
         return await self._consent_response(_requested_mailbox(request))
 
@@ -48,7 +48,7 @@ class ConsentApi:
         stated = await read_body(request, ConsentBody)
         return await self._record_consent(request, mailbox, stated.consent)
 
-    @documented("Forget what was said", response=ConsentAnswer)
+    @documented("Delete the answer", response=ConsentAnswer)
     async def withdraw_consent(self, request: Request) -> Response:
         return await self._record_consent(request, _requested_mailbox(request), None)
 

@@ -42,7 +42,7 @@ _ERROR_CODES = {400: "bad_request", 401: "unauthorized", 404: "not_found", 405: 
 
 
 class ApiMount(Mount):
-    """Everything under PATH, whatever octets the path has: nothing there is answered by the console's pages."""
+    """Everything under PATH, with any octets, so that the console's pages answer nothing there."""
 
     def __init__(self, config: Config, store: Store, *resources: Sequence[BaseRoute]) -> None:
         super().__init__(PATH, make_api(config, store, *resources))
@@ -110,7 +110,7 @@ def make_api(config: Config, store: Store, *resources: Sequence[BaseRoute]) -> S
 
 
 def description_route(*resources: Sequence[BaseRoute]) -> Route:
-    """The route of the API's description, which tells nothing of this installation and needs no key."""
+    """The route of the API's description, which contains nothing of this installation and needs no key."""
 
     @functools.cache  # made when it is first asked for, in 0.15 s: most roles never need it
     def make_document() -> openapi.Json:

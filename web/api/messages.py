@@ -33,7 +33,7 @@ _FAST_FOR_S = 5.0
 
 
 class SearchParameters(QueryParameters):
-    """What is looked for: everything that is said must fit."""
+    """A search: all parameters must hold."""
 
     q: str = Field(
         default="",

@@ -1,6 +1,6 @@
 """What a request may say in its query, and how that is read.
 
-A resource's parameters are a model: its fields are what the description lists, and whatever else a request says is an
+A resource's parameters are a model: its fields are what the description lists, and any other parameter is an
 error, so that a misspelt filter does not find everything.
 """
 

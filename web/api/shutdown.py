@@ -6,6 +6,6 @@ STATE_KEY = "is_stopping"  # of the state that `web.server.protocol.Server` give
 
 
 def is_stopping(request: Request) -> bool:
-    """True once the server has been told to stop."""
+    """True once the server is stopping."""
     check = request.scope.get("state", {}).get(STATE_KEY)
     return bool(check and check())

@@ -47,8 +47,8 @@ def is_https(request: Request) -> bool:
     """
     if request.url.scheme == "https" or _cookie_name(SESSION_COOKIE, True) in request.cookies:
         return True
-    told = request.headers.get("x-forwarded-proto", "").rpartition(",")[2].strip().lower()
-    return told == "https" or request.headers.get("origin", "").lower().startswith("https://")
+    scheme = request.headers.get("x-forwarded-proto", "").rpartition(",")[2].strip().lower()
+    return scheme == "https" or request.headers.get("origin", "").lower().startswith("https://")
 
 
 def read_browser_cookie(request: Request) -> str:

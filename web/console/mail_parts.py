@@ -82,9 +82,9 @@ def decode_readable(value: bytes) -> str:
 
 
 def _read_leaf(octets: bytes, head: fields.Head, end: int, type_: str, parameters: dict[str, str]) -> LeafPart:
-    said = _first_value(octets, head, b"content-disposition")
-    disposition = content_type.parse_disposition(said)
-    word = disposition.name if disposition else said.partition(b";")[0].strip().lower().decode("latin-1")
+    value = _first_value(octets, head, b"content-disposition")
+    disposition = content_type.parse_disposition(value)
+    word = disposition.name if disposition else value.partition(b";")[0].strip().lower().decode("latin-1")
     name = (disposition.parameters.get("filename", "") if disposition else "") or parameters.get("name", "")
     return LeafPart(
         type_,

@@ -111,14 +111,14 @@ class WebhookPages:
         now = datetime.now(UTC)
         match form.get("do"):
             case "enable":
-                owed = await audited.write(
+                waiting = await audited.write(
                     self._store,
                     request,
                     AuditedChange("webhook.enable", webhook),
                     lambda connection: endpoints.enable_webhook(connection, webhook, now),
                     count=lambda _: 1,
                 )
-                return f"Events are sent again, beginning with {owed} that still waited."
+                return f"Events are sent again, beginning with {waiting} that still waited."
             case "disable":
                 await audited.write(
                     self._store,

@@ -18,7 +18,7 @@ _OTHER_TYPES = {
     "SpamComplaint": EventType.COMPLAINED,
     "Unsubscribe": EventType.UNSUBSCRIBED,
 }
-# An operator's list, or a recipient who has not said yes.
+# An operator's list, or a recipient who has not confirmed.
 _HELD = frozenset({"ManuallyDeactivated", "Unconfirmed"})
 _CLASSES = {
     "HardBounce": provider_event.PERMANENT,

@@ -48,7 +48,7 @@ class ProviderEvent(NamedTuple):
 
     `status` and `text` are of the reply that the provider got from `remote`. `held_by_provider`: the provider's
     suppression list held the mail back. `provider_class`: the class that the provider gave a failure. `may_be_hard`:
-    False if the provider says that the address is not the cause, whatever the reply says.
+    False if the provider says that the address is not the cause, even if the reply does.
     """
 
     type: EventType

@@ -220,7 +220,7 @@ class WebhookSender:
     ) -> WebhookLogRow:
         """The entry for the webhook's log."""
         now, again = self._now(), None
-        is_veiled = self._store.identity_policy.redacts  # otherwise the log would be one more place that names people
+        redacts = self._store.identity_policy.redacts  # without this the log would contain addresses
         if not response.is_success and not payload.is_permanent_refusal(to.format, response.code):
             wait, attempts = requested_wait(response, now), row.attempts + 1
             again = next_attempt(to.retry, attempts, row.first_at or now, now, self._jitter(), wait)
@@ -237,8 +237,8 @@ class WebhookSender:
             took_ms=response.took_ms,
             next_attempt_at=again,
             headers=request.headers,
-            request="" if is_veiled else request.body.decode()[:_MAX_LOGGED_REQUEST],
-            response="" if is_veiled else response.text,
+            request="" if redacts else request.body.decode()[:_MAX_LOGGED_REQUEST],
+            response="" if redacts else response.text,
         )
 
     def _update_health(

@@ -21,7 +21,7 @@ from relay.node.diagnosis.finding import Finding, fail, note, ok
 
 MIN_LEFT = timedelta(days=14)
 _TIMEOUT_S = 10.0
-_RENEW = "renew it; whoever renews certificates on this machine may have stopped"
+_RENEW = "renew it; automatic renewal on this machine may have stopped"
 
 
 def check_listeners(config: Config) -> Iterator[Finding]:

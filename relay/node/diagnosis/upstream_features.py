@@ -79,12 +79,12 @@ def _check_features(settings: UpstreamConfig, config: Config, what: str) -> Iter
     yield ok(what, f"offers {', '.join(shown) or 'no extension'}")
     size = features.get("size", "").strip()
     if size.isdecimal() and 0 < int(size) < config.access.max_size:
-        remedy = f"set [access] max_size to {int(size)} or less, so that apps are told at once"
+        remedy = f"set [access] max_size to {int(size)} or less, so that apps get the refusal at once"
         yield note(what, f"takes {int(size)} octets a mail, and we take {config.access.max_size}", remedy)
     if "pipelining" not in features:
         yield note(what, "offers no PIPELINING: each recipient costs a round trip", "ask for it, if there are many")
     if "8bitmime" not in features:
-        yield note(what, "offers no 8BITMIME: such mail is converted, and signed anew or not at all")
+        yield note(what, "offers no 8BITMIME: such mail is converted, and signed by us or not at all")
 
 
 def _ask_features(settings: UpstreamConfig) -> tuple[dict[str, str], object]:

@@ -1,7 +1,7 @@
-"""Insert or update many rows with little work of Python's for each.
+"""Insert or update many rows with little work for each row in Python.
 
 In: rows as mappings, all with the same columns.  Out: one `executemany` of the driver. The statement is compiled once
-for each set of columns, where SQLAlchemy looks it up and processes each row anew: 40 µs a row and more.
+for each set of columns, where SQLAlchemy looks it up and processes each row again: 40 µs a row and more.
 """
 
 import itertools
@@ -78,7 +78,7 @@ def insert_into(table: sa.Table) -> BulkStatement:
 
 
 def update_by(table: sa.Table, *keys: str) -> BulkStatement:
-    """Updates the row whose `keys` are those that the mapping has as `of_KEY`."""
+    """Updates the rows with those `keys`, which each mapping has as `of_KEY`."""
 
     def make(table: sa.Table, columns: tuple[str, ...]) -> sa.Update:
         changed: dict[str, sa.BindParameter[Any]] = {

@@ -99,12 +99,12 @@ class AuditEntry(Row):
 
 
 class UpstreamState(Row):
-    """What a mail process says of an upstream."""
+    """The state of an upstream, as a mail process reported it."""
 
     __tablename__ = "upstream_state"
     worker: str = Field(primary_key=True)
     name: str = Field(primary_key=True)
-    at: datetime = Field(sa_type=UtcTime)  # when it said so
+    at: datetime = Field(sa_type=UtcTime)  # when it was reported
     down_since: datetime | None = Field(default=None, sa_type=UtcTime)
     fault: str = ""
     in_use: int = 0

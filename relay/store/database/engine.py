@@ -82,7 +82,7 @@ def open_engine(
 
     def checkout(_connection: object, record: Any, _proxy: object) -> None:  # Any: as above
         if record.info["file"] != _file_identity(path):
-            raise sa.exc.DisconnectionError  # and the pool connects anew
+            raise sa.exc.DisconnectionError  # so that the pool opens another connection
 
     def begin(connection: sa.Connection) -> None:
         # The writer keeps its connection, so no checkout tests it. Commits into a file that has lost its name would be

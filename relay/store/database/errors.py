@@ -34,7 +34,7 @@ _SQLSTATES = ("25006", "42501", "42P01", "3F000")
 
 
 class NotStoredYetError(LookupError):
-    """What a fact is about is not in the database: it may still wait in a journal."""
+    """The subject of a fact is not in the database. It may still be in a journal."""
 
 
 def is_database_fault(error: BaseException) -> bool:
@@ -64,14 +64,14 @@ def is_damage(error: BaseException) -> bool:
 
 
 def describe_error(error: BaseException) -> str:
-    """What the database said, in its first line: neither statements nor their values, nor addresses."""
+    """The first line of the database's message, without statements, values and addresses."""
     cause = error.orig if isinstance(error, sa.exc.DBAPIError) and error.orig else error
     first = next(iter(str(cause).splitlines()), "").strip()
     return redaction.redact_addresses(first)[:_MAX_REASON] or type(cause).__name__
 
 
 def format_traceback(error: BaseException) -> str:
-    """The traceback of an error that nobody is handling now."""
+    """The traceback of an error outside its `except`."""
     return "".join(traceback.format_exception(error))
 
 

@@ -27,7 +27,7 @@ class IdentityPolicy:
 
     mode: str = "full"
     key: bytes = b""
-    requires_consent: bool = False  # only recipients who said yes are tracked
+    requires_consent: bool = False  # only recipients who consented are tracked
 
     @property
     def redacts(self) -> bool:

@@ -62,7 +62,7 @@ class TimedReader:
         return result
 
     def close(self) -> None:
-        """Ends the threads. What hangs is not waited for."""
+        """Ends the threads without waiting for reads that hang."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
 
@@ -149,11 +149,11 @@ class GroupedReads(Generic[Question, Answer]):
     async def _answer(self, group: "list[tuple[Question, asyncio.Future[Answer]]]") -> None:
         try:
             answers = await self._read(lambda connection: self._answer_all(connection, [one for one, _ in group]))
-        except Exception as error:  # noqa: BLE001  whoever asked decides
+        except Exception as error:  # noqa: BLE001  the caller decides
             for _, future in group:
                 if not future.done():
                     future.set_exception(error)
             return
         for (_, future), answer in zip(group, answers, strict=True):
-            if not future.done():  # whoever asked may have gone
+            if not future.done():  # the caller may have been cancelled
                 future.set_result(answer)

@@ -1,4 +1,4 @@
-"""The rows of roll-ups: how often what happened in an hour or a day, however many events there are."""
+"""The rows of roll-ups: counts of what happened in an hour or a day."""
 
 from datetime import datetime
 

@@ -21,7 +21,7 @@ from relay.store.database.roll_up_tables import roll_up, roll_up_change
 NOTICE_STREAM = "notice"  # of the DSNs that we send ourselves: they are no mail of the apps
 HOUR, DAY = "hour", "day"
 ALL, TAG, DOMAIN = "", "tag", "domain"
-HOUR_US, DAY_US = 3_600_000_000, 86_400_000_000
+DAY_US = 86_400_000_000
 PERSON_VERDICTS = ("human", "proxied")
 IMPLIED_VERDICT = "human"  # a person's click where no open was seen stands for one
 _ADVISORY_LOCK = 0x57415953  # "WAYS": PostgreSQL's; SQLite's writer is alone
@@ -56,7 +56,7 @@ _Changes = dict[RollUpKey, tuple[int, int]]
 
 @contextlib.contextmanager
 def gathered(connection: sa.Connection) -> Iterator[None]:
-    """What is counted meanwhile is inserted at the end, at once; nothing of it if this raises."""
+    """Counts of the block are inserted together at its end, or not at all if it raises."""
     outer: _Changes | None = connection.info.get(_GATHERED)
     mine: _Changes = {}
     connection.info[_GATHERED] = mine
@@ -118,7 +118,7 @@ def event_keys(
 
 
 def _detail(type_: str, verdict: str, reasons: Sequence[str]) -> str:
-    """By what the events of a type are told apart: the verdict of a hit, the category of what was not delivered."""
+    """The detail by which events of a type are counted: the verdict of a hit, the category of a failure."""
     if type_ in _HITS:
         return verdict
     return reasons[0] if reasons and type_ in _WITH_CATEGORY else ""
@@ -162,7 +162,7 @@ def fold(connection: sa.Connection) -> int:
 
 
 def lock(connection: sa.Connection) -> bool:
-    """True if nobody else folds or rebuilds until this transaction ends."""
+    """True if no other process folds or rebuilds until this transaction ends."""
     if connection.dialect.name != "postgresql":
         return True
     return bool(connection.scalar(sa.select(sa.func.pg_try_advisory_xact_lock(_ADVISORY_LOCK))))

@@ -18,7 +18,7 @@ Result = TypeVar("Result")
 
 @contextmanager
 def savepoint(connection: sa.Connection) -> Iterator[None]:
-    """What is done within is undone if it raises, and with it what was counted (`roll_ups`)."""
+    """Undoes what the block did if it raises, and its counts (`roll_ups`)."""
     with connection.begin_nested(), roll_ups.gathered(connection):
         yield
 

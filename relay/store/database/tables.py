@@ -51,7 +51,7 @@ class Message(Row):
     client: str = ""
     login: str = ""  # the user whose own credentials its attempts use upstream; "" is the upstream's configured ones
     expires_at: datetime = Field(sa_type=UtcTime)
-    # Hits that are counted for the message and nobody in particular (`[privacy] mode = "aggregate"`).
+    # Hits that are counted for the message and for no single delivery (`[privacy] mode = "aggregate"`).
     opens_human: int = 0
     opens_proxied: int = 0
     opens_machine: int = 0
@@ -208,7 +208,7 @@ class SoftFailure(Row):
 
 
 class Consent(Row):
-    """What somebody said about being tracked, apart from any unsubscribe."""
+    """Consent to tracking, or its refusal. Unsubscribes are apart from it."""
 
     __tablename__ = "consent"
     address: str = Field(primary_key=True)  # relay.store.database.identities
@@ -218,7 +218,7 @@ class Consent(Row):
 
 
 class Destination(Row):
-    """Where a link leads whose URL is too long for its token, sealed (`relay.store.queue.long_urls`)."""
+    """The destination of a link whose URL is too long for its token, sealed (`relay.store.queue.long_urls`)."""
 
     __tablename__ = "destination"
     name: str = Field(primary_key=True)
@@ -252,7 +252,7 @@ has_crashed = delivery.c.crashes > _ZERO
 _has_dsn_due = delivery.c.dsn_due != _EMPTY
 has_dsn_due = sa.and_(
     _has_dsn_due, delivery.c.dsn_due.in_(["failed", "delayed", "relayed"])
-)  # by equality the index is followed
+)  # with this list the index is used
 
 has_failed = delivery.c.status.op("IN", is_comparison=True)(_FAILED)  # bounced, expired or suppressed
 is_click = event.c.type == _CLICKED

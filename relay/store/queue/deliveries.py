@@ -134,22 +134,6 @@ def find_with_content(connection: sa.Connection, message_id: str) -> tuple[Messa
     return (row, octets) if row is not None and octets is not None else None
 
 
-def list_open_deliveries(connection: sa.Connection, limit: int) -> Sequence[sa.RowMapping]:
-    """Deliveries that still wait, the next due first."""
-    table, message = tables.delivery, tables.message
-    return (
-        connection.execute(
-            sa.select(table, message.c.subject, message.c.author)
-            .join(message, message.c.id == table.c.message)
-            .where(table.c.next_attempt_at.is_not(None))
-            .order_by(table.c.next_attempt_at)
-            .limit(limit)
-        )
-        .mappings()
-        .all()
-    )
-
-
 def list_deliveries(connection: sa.Connection, message_id: str, number: int | None = None) -> list[Delivery]:
     """A message's deliveries, or the one of that number, in order."""
     table = tables.delivery

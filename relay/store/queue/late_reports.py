@@ -31,7 +31,7 @@ _FAILED_STATUSES = (Status.BOUNCED, Status.EXPIRED, Status.SUPPRESSED)
 
 
 class LateReport(NamedTuple):
-    """What a report says of one delivery. `type` is bounced, deferred, delivered, complained or unsubscribed;
+    """A report about one delivery. `type` is bounced, deferred, delivered, complained or unsubscribed;
     `source_id` is the reporter's own id of it, if there is one."""
 
     id: str  # of the event that it becomes
@@ -51,8 +51,8 @@ class LateReport(NamedTuple):
 
 
 class DeliveryClues(NamedTuple):
-    """What a reporter knows of a delivery: the recipient, and the mail's Message-ID (without brackets) or the id that
-    our upstream gave it in its 250."""
+    """What a report contains about a delivery: the recipient, and the mail's Message-ID (without brackets) or the id
+    that our upstream gave it in its 250."""
 
     recipient: str
     at: datetime

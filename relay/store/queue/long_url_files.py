@@ -32,12 +32,12 @@ def file_name(reference: bytes) -> str:
 
 
 def encrypt_url(reference: bytes, url: bytes) -> bytes:
-    """What is kept of it: the same octets each time."""
+    """The stored octets: the same each time."""
     return _cipher(reference).encrypt(url, None)
 
 
 def decrypt_url(reference: bytes, sealed: bytes) -> bytes | None:
-    """The URL; None for octets that are not what was kept."""
+    """The URL; None if the octets were changed."""
     try:
         return _cipher(reference).decrypt(sealed, None)
     except (InvalidTag, ValueError):
@@ -113,7 +113,7 @@ class LongUrlFiles:
 
 
 def _touch_existing(path: Path, size_octets: int) -> bool:
-    """Whether it is kept already; notes that it is used again."""
+    """True if the file exists already; its time is set to now."""
     try:
         os.utime(path)
         return path.stat().st_size == size_octets

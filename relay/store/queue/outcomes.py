@@ -51,7 +51,7 @@ class Outcome(NamedTuple):
     tracked: bool = True
     dsn_due: str = ""  # the DSN that it asks for: failed | delayed | relayed
     is_soft_failure: bool = False  # a soft failure that is hard if it comes again (`repeated_failures`)
-    nothing_tried: bool = False  # for a reason known before: one event, however long it holds
+    nothing_tried: bool = False  # for a reason that is recorded already: one event, however long it lasts
 
 
 # Made once: making a statement takes longer than running it.

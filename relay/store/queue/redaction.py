@@ -55,7 +55,7 @@ def redact_new_message(policy: IdentityPolicy, whole: "NewMessage") -> "NewMessa
 
 
 def _redacted_columns(message: Message, unwanted: frozenset[str]) -> dict[str, Any]:  # Any: a row's values
-    """What only we look at."""
+    """The columns that only we read."""
     return {
         "message_id": redact(message.message_id, unwanted),
         "author": redact(message.author, unwanted),

@@ -16,7 +16,7 @@ RECIPIENT, API, HEADER = "recipient", "api", "header"
 
 
 class ConsentChange(NamedTuple):
-    """Consent of some addresses. `is_yes` None takes back whatever was recorded before."""
+    """Consent of some addresses. `is_yes` None deletes what was recorded before."""
 
     mailboxes: list[str]
     at: datetime
@@ -41,14 +41,14 @@ def change_consent(connection: sa.Connection, wish: ConsentChange) -> None:
 
 
 def find_consent(connection: sa.Connection, mailbox: str) -> sa.RowMapping | None:
-    """`is_yes`, `at` and `source` of what was last said; None where nothing was."""
+    """`is_yes`, `at` and `source` of the last answer; None if there is none."""
     table = tables.consent
     entries = sa.select(table).where(table.c.address.in_(identities.policy_for(connection).possible_names(mailbox)))
     return connection.execute(entries).mappings().first()
 
 
 def opted_out_themselves(connection: sa.Connection, mailbox: str) -> bool:
-    """Whether it was the recipient who said no."""
+    """True if the recipient refused, and not an app for the recipient."""
     answer = find_consent(connection, mailbox)
     return answer is not None and not answer["is_yes"] and answer["source"] == RECIPIENT
 
@@ -65,11 +65,11 @@ def find_untracked(connection: sa.Connection, mailboxes: Iterable[str]) -> set[s
 
 
 def find_answers(connection: sa.Connection, canonical_by_name: Mapping[str, str]) -> dict[str, bool]:
-    """Who said yes or no of those behind these names, by canonical address."""
+    """The answers recorded under these names, by canonical address."""
     found: dict[str, bool] = {}
     for name, is_yes in _ANSWERS.find(connection, canonical_by_name):
         canonical = canonical_by_name[name]
-        found[canonical] = is_yes and found.get(canonical, True)  # a no counts, under whatever name
+        found[canonical] = is_yes and found.get(canonical, True)  # a no under any name counts
     return found
 
 

@@ -19,7 +19,7 @@ _MIN_PROOF_AGE = timedelta(hours=1)  # a 250 that is younger proves nothing: a b
 
 def is_repeated(connection: sa.Connection, mailbox: str, category: str, at: datetime, message: str) -> bool:
     """Counts a delivery, of that message, that failed softly for good. True if the address failed so a day or more ago
-    as well and nothing was delivered to it since; the count then begins anew."""
+    as well and nothing was delivered to it since; the count then starts again."""
     table = tables.soft_failure
     who = address.canonical(mailbox)
     mine = sa.and_(table.c.address == who, table.c.category == category)

@@ -92,7 +92,7 @@ def apply_change(connection: sa.Connection, choice: PreferenceChange) -> None:
             evidence=choice.user_agent,
             message=choice.message,
         )
-    if back and None in left:  # some of all: what is not kept is left by name
+    if back and None in left:  # all streams were left: those that are not kept are left by name
         suppressions.remove_suppressions(
             connection, found.recipient, scope=suppressions.ALL, reason=suppressions.UNSUBSCRIBE
         )

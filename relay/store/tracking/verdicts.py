@@ -175,7 +175,7 @@ def _hit(row: sa.RowMapping, from_scratch: bool) -> delivery_verdict.HitEvidence
 
 
 def _own_verdict(row: sa.RowMapping, is_click: bool, from_scratch: bool) -> HitVerdict:
-    """What the hit is by itself; as it was found at its time, unless that is overwritten."""
+    """The verdict of the hit by itself, as it was at its time, unless it is overwritten."""
     reasons = tuple(reason for reason in row["reasons"] if reason != IMPLIES_OPEN)
     can_tell = row["user_agent"] or "no_user_agent" in reasons  # privacy modes keep none
     if can_tell and (from_scratch or not delivery_verdict.REASONS.isdisjoint(reasons)):

@@ -191,8 +191,8 @@ def list_webhook_status(connection: sa.Connection, only: Collection[str] | None 
         if only is None or row.id in only:
             waiting = connection.scalar(sa.select(sa.func.count()).where(owed.c.webhook == row.id)) or 0
             last = list_webhook_log(connection, row.id, 1)
-            told = (last[0].at, last[0].code, last[0].error) if last else (None, 0, "")
-            found.append(WebhookStatus(row, waiting, *told))
+            result = (last[0].at, last[0].code, last[0].error) if last else (None, 0, "")
+            found.append(WebhookStatus(row, waiting, *result))
     return found
 
 
