@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from relay import address
-from relay.store.database import identities, tables
+from relay.store.database import bulk_statement, identities, tables
 
 _MAX_DUE = 200  # messages a commit: mail waits meanwhile
 _MAX_WORD = 64  # characters
@@ -25,7 +25,7 @@ _MAX_EXPANDED = 300  # words that begin as the one that is looked for
 _MAX_CANDIDATES = 300  # of a word, at once
 _WORD = re.compile(r"\w+")
 _LAST_CHARACTER = "\U0010ffff"
-_INSERT_DUE = sa.insert(tables.message_word_due)
+_INSERT_DUE = bulk_statement.insert_into(tables.message_word_due)
 
 
 class Candidates(NamedTuple):
@@ -37,7 +37,7 @@ class Candidates(NamedTuple):
 
 def mark_due(connection: sa.Connection, messages: Sequence[str]) -> None:
     """Notes that the words of new messages are to be stored."""
-    connection.execute(_INSERT_DUE, [{"message": message} for message in messages])
+    _INSERT_DUE.run(connection, [{"message": message} for message in messages])
 
 
 def has_due(connection: sa.Connection) -> bool:
