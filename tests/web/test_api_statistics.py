@@ -39,6 +39,16 @@ def test_a_span_has_its_totals_rates_and_notices(api: ApiClient) -> None:
     assert api.get("/stats", stream="notice")["totals"]["delivered"] == 1
 
 
+def test_a_span_is_compared_with_the_one_before(api: ApiClient) -> None:
+    now = datetime.now(UTC)
+    found = api.get("/stats", compare="previous", to=(now + timedelta(days=2)).isoformat(), **{"from": "1d"})
+    assert found["previous"]["totals"]["delivered"] == 0 and found["previous"]["to"] == found["from"]
+    later = (now + timedelta(days=1)).isoformat()
+    found = api.get("/stats", compare="previous", to=(now + timedelta(days=3)).isoformat(), **{"from": later})
+    assert (found["totals"]["delivered"], found["previous"]["totals"]["delivered"]) == (0, 2)
+    assert api.get("/stats")["previous"] is None
+
+
 @pytest.mark.parametrize(
     ("by", "groups"),
     [

@@ -180,13 +180,27 @@ def test_the_overview_counts_people_apart_from_machines(tmp_path: Path) -> None:
         for verdict, count in (("human", 2), ("proxied", 1), ("machine", 4)):
             for _ in range(count):
                 scene.hit(message, EventType.OPENED, verdict)
-        text = re.sub(r"<[^>]+>|\s+", " ", client.get("/").text)
-        text = re.sub(r"\s+", " ", text)
-        assert "Messages accepted 2 2 today" in text
-        assert "Delivered 2 2 today" in text
-        assert "Bounced 1 33.3 % · 1 today" in text
+        text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", client.get("/").text))
+        assert "Sent 3 new" in text and "Delivered 2 66.7 % of sent" in text
+        assert "Opened by people 7 opens, repeated and by machines too 1 50.0 % of delivered" in text
+        assert "Bounce rate 33.3 %" in text and "1 of 3 limit 2 %" in text and "grow wary" in text
+        assert "Messages accepted 2" in text
         assert "Opens 1 opened by people 50.0 % People 2 Through mail proxies 1" in text
         assert "Machines 4 Unknown 0 A delivery counts once" in text
+        assert re.search(r"By stream .* news 2 2 33.3 % 50.0 %", text)
+
+
+def test_the_overview_is_of_the_range_in_its_address(scene: Scene, browser: httpx.Client) -> None:
+    scene.file(tags=["weekly"])
+    today, yesterday = (datetime.now(UTC).date() - timedelta(days=n) for n in (0, 1))
+    for query in ("", "span=24h", "span=90d", f"from={yesterday}", f"from={yesterday}&to=2999-01-01"):
+        page = browser.get(f"/?{query}").text
+        assert 'href="/messages?q=tag%3A%22weekly%22">weekly' in page, query
+    assert "By tag" not in browser.get("/?from=2020-01-01&to=2020-12-31").text
+    assert "Deliveries by seven days" in browser.get("/?from=2020-01-01&to=2020-12-31").text
+    assert "Deliveries by hour" in browser.get(f"/?from={today}&to={today}").text
+    for odd in ("from=x", "from=2999-01-01", "from=0001-01-01", "span=1y", "from=2020-01-01&to=2019-01-01"):
+        assert 'aria-current="true">7 days' in browser.get(f"/?{odd}").text, odd
 
 
 def test_messages_are_found_and_paged(tmp_path: Path) -> None:

@@ -43,6 +43,9 @@ class StatisticParameters(TimeParameters):
     )
     tag: Text = ""
     domain: Text = Field(default="", description="mail to this domain only; not together with a stream or a tag")
+    compare: Literal["previous"] | None = Field(
+        default=None, description="adds the totals of the span before, of the same length"
+    )
     format: Literal["json", "csv"] | None = Field(default=None, description="default: as Accept asks, else json")
 
 
@@ -85,11 +88,18 @@ class StatisticItem(TotalsObject):
     group: str = Field(description="the start of the hour or day, the stream, tag, domain or category")
 
 
+class PreviousSpan(AnswerObject):
+    since: AwareDatetime = Field(alias="from")
+    until: AwareDatetime = Field(alias="to")
+    totals: TotalsObject
+
+
 class StatisticAnswer(AnswerObject):
     since: AwareDatetime = Field(alias="from")
     until: AwareDatetime = Field(alias="to")
     by: str | None
     totals: TotalsObject
+    previous: PreviousSpan | None = Field(description="with compare=previous")
     notices: int = Field(description="DSNs that Waypost sent itself; in none of the other numbers")
     items: list[StatisticItem]
     next: str | None
@@ -97,6 +107,7 @@ class StatisticAnswer(AnswerObject):
 
 class _Counts(NamedTuple):
     totals: Totals
+    previous: Totals | None
     notices: int
     groups: list[tuple[str, Totals]]
 
@@ -114,7 +125,8 @@ class StatisticApi:
     async def show_statistics(self, request: Request) -> Response:
         asked = read_query(request, StatisticParameters)
         selection = _read_selection(asked, datetime.now(UTC))
-        found = await self._store.read(partial(_read_counts, selection=selection, by=asked.by))
+        before = _span_before(selection) if asked.compare else None
+        found = await self._store.read(partial(_read_counts, selection=selection, by=asked.by, before=before))
         if (asked.format or _accepted_format(request)) == "csv":
             return _csv_response(asked.by or "all", found)
         first = int(asked.cursor or 0)
@@ -125,6 +137,7 @@ class StatisticApi:
                 "to": json_objects.format_time(selection.end),
                 "by": asked.by,
                 "totals": totals_object(found.totals, has_accepted=not asked.domain),
+                "previous": _previous_object(before, found.previous, has_accepted=not asked.domain),
                 "notices": found.notices,
                 "items": [
                     {"group": name} | totals_object(one, has_accepted=asked.by not in (DOMAIN, CATEGORY))
@@ -172,14 +185,33 @@ def _read_selection(asked: StatisticParameters, now: datetime) -> Selection:
     return selection
 
 
-def _read_counts(connection: sa.Connection, selection: Selection, by: str | None) -> _Counts:
+def _span_before(selection: Selection) -> Selection:
+    assert selection.start is not None and selection.end is not None
+    start = statistics.floor_hour(selection.start - (selection.end - selection.start))
+    return selection._replace(start=start, end=selection.start)
+
+
+def _previous_object(before: Selection | None, totals: Totals | None, *, has_accepted: bool) -> JsonObject | None:
+    if before is None or totals is None:
+        return None
+    return {
+        "from": json_objects.format_time(before.start),
+        "to": json_objects.format_time(before.end),
+        "totals": totals_object(totals, has_accepted=has_accepted),
+    }
+
+
+def _read_counts(
+    connection: sa.Connection, selection: Selection, by: str | None, before: Selection | None = None
+) -> _Counts:
     totals = statistics.read_totals(connection, selection)
+    previous = statistics.read_totals(connection, before) if before else None
     notices = statistics.read_totals(connection, selection._replace(stream=NOTICE_STREAM)).accepted
     groups = statistics.read_groups(connection, selection, by) if by else {}
     if by in _STEPS:
-        return _Counts(totals, notices, _every_step(groups, selection, by))
+        return _Counts(totals, previous, notices, _every_step(groups, selection, by))
     most_first = sorted(groups.items(), key=lambda one: (-_volume(one[1]), one[0]))
-    return _Counts(totals, notices, most_first)
+    return _Counts(totals, previous, notices, most_first)
 
 
 def _every_step(groups: dict[Any, Totals], selection: Selection, by: str) -> list[tuple[str, Totals]]:

@@ -1,24 +1,22 @@
-"""The operators' pages: their routes, the frame around them, and the overview.
+"""The operators' pages: their routes, and the frame around them.
 
 In: a session that the gate let through.  Out: HTML, rendered here; no page needs a script. POSTs change
 something and lead back to a page that says so.
 """
 
-from datetime import UTC, datetime, time, timedelta
 from functools import partial
 
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Mount, Route
+from starlette.routing import BaseRoute, Mount
 from starlette.staticfiles import StaticFiles
 
 from relay import tokens
 from relay.config.schema import Config
 from relay.store.database.tables import Status
 from relay.store.store import Store
-from relay.store.views import message_list, statistics
 from web import rendering
 from web.api import core
 from web.api.resources import api_resources
@@ -27,6 +25,7 @@ from web.console.attention import AttentionReader, AttentionStrip
 from web.console.audit_pages import AuditPages
 from web.console.mailbox_pages import MailboxPages
 from web.console.message_pages import MessagePages
+from web.console.overview import OverviewPage
 from web.console.pixels import PixelPages
 from web.console.queue_pages import QueuePages
 from web.console.report_pages import ReportPages
@@ -36,8 +35,6 @@ from web.console.suppression_pages import SuppressionPages
 from web.console.webhooks import WebhookPages
 
 _EXPIRING_PATHS = ("/messages/", "/mailbox/")
-_RECENT_MESSAGES = 8
-_OVERVIEW_DAYS = 7
 
 
 class Console:
@@ -59,7 +56,7 @@ class Console:
     def routes(self) -> list[BaseRoute]:
         resources = api_resources(self._config, self._store, self._ring)
         pages: list[BaseRoute] = [
-            Route("/", self.show_overview),
+            *OverviewPage(self._store, self.render_page).routes(),
             *MessagePages(self._config, self._store, self.render_page).routes(),
             *SuppressionPages(self._store, self.render_page).routes(),
             *PixelPages(self._config, self._store, self._ring, self.render_page).routes(),
@@ -94,29 +91,6 @@ class Console:
         values = frame | {"may_have_expired": request.url.path.startswith(_EXPIRING_PATHS)}
         values["needed_role"] = error.needed if isinstance(error, permissions.RoleRequiredError) else ""
         return self.renderer.render("error.html", error.status_code, error.headers, **values)
-
-    async def show_overview(self, request: Request) -> Response:
-        today = datetime.combine(datetime.now(UTC).date(), time(), UTC)
-        first = today - timedelta(days=_OVERVIEW_DAYS - 1)
-        week, since_midnight, by_day, waiting, recent = await self._store.read(
-            lambda connection: (
-                statistics.totals_since(connection, first),
-                statistics.totals_since(connection, today),
-                statistics.totals_by_day(connection, first, _OVERVIEW_DAYS),
-                statistics.queue_depth(connection),
-                message_list.list_messages(connection, _RECENT_MESSAGES),
-            )
-        )
-        return self.render_page(
-            request,
-            "overview.html",
-            "overview",
-            week=week,
-            today=since_midnight,
-            days=by_day,
-            waiting=waiting,
-            lines=recent.items,
-        )
 
 
 def _frame(request: Request, section: str) -> dict[str, object]:

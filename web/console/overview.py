@@ -1,0 +1,207 @@
+"""The overview: what became of the mail of a span of time, beside the span before it.
+
+In: a session that the gate let through.  Out: a page. Its figures are those of the API's `stats`.
+"""
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+
+import sqlalchemy as sa
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from relay.store.store import Store
+from relay.store.views import message_list, statistics
+from relay.store.views.message_list import MessageSummary
+from relay.store.views.statistics import QueueDepth, Selection, Totals
+from web.console import time_range
+from web.console.time_range import TimeRange
+
+MAX_BOUNCE_RATE, MAX_COMPLAINT_RATE = 0.02, 0.001  # above which receivers act
+_RECENT_MESSAGES = 8
+_MAX_GROUPS = 8  # streams, and tags
+_HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
+
+
+class FunnelStage(NamedTuple):
+    """A stage that mail reaches. `raw` counts all that happened, of which `reached` are deliveries, and by people."""
+
+    name: str
+    reached: int
+    raw: int
+    raw_words: str  # what `raw` counts
+    href: str
+    before: int  # `reached` in the span before
+
+
+class Rate(NamedTuple):
+    """A share, and the limit above which receivers act; None where there was nothing."""
+
+    name: str
+    share: float | None
+    before: float | None
+    limit: float
+    part: int
+    whole: int
+    advice: str
+    href: str
+
+
+class Bar(NamedTuple):
+    """A bar of the chart."""
+
+    start: datetime
+    delivered: int
+    failed: int  # bounced or expired
+    suppressed: int
+    opened_by: int
+    clicked_by: int
+
+
+class _Figures(NamedTuple):
+    totals: Totals
+    before: Totals
+    steps: Mapping[datetime, Totals]
+    streams: Mapping[str, Totals]
+    tags: Mapping[str, Totals]
+    waiting: QueueDepth
+    recent: list[MessageSummary]
+
+
+class OverviewPage:
+    """The route `/`."""
+
+    def __init__(self, store: Store, page: Callable[..., Response]) -> None:
+        self._store = store
+        self._render_page = page
+
+    def routes(self) -> list[BaseRoute]:
+        return [Route("/", self.show_overview)]
+
+    async def show_overview(self, request: Request) -> Response:
+        asked = time_range.read_range(request.query_params, datetime.now(UTC))
+        found = await self._store.read(lambda connection: _read_figures(connection, asked))
+        return self._render_page(
+            request,
+            "overview.html",
+            "overview",
+            range=asked,
+            spans=time_range.SPANS,
+            totals=found.totals,
+            before=found.before,
+            stages=funnel_stages(found.totals, found.before),
+            rates=rates(found.totals, found.before),
+            bars=chart_bars(found.steps, asked),
+            streams=_largest(found.streams),
+            tags=_largest(found.tags),
+            waiting=found.waiting,
+            lines=found.recent,
+        )
+
+
+def _read_figures(connection: sa.Connection, asked: TimeRange) -> _Figures:
+    selection = Selection(asked.start, asked.end)
+    step = statistics.HOUR if asked.step == _HOUR else statistics.DAY
+    return _Figures(
+        statistics.read_totals(connection, selection),
+        statistics.read_totals(connection, Selection(*asked.before)),
+        statistics.read_groups(connection, selection, step),
+        statistics.read_groups(connection, selection, statistics.STREAM),
+        statistics.read_groups(connection, selection, statistics.TAG),
+        statistics.queue_depth(connection),
+        message_list.list_messages(connection, _RECENT_MESSAGES).items,
+    )
+
+
+def funnel_stages(totals: Totals, before: Totals) -> list[FunnelStage]:
+    """Sent, delivered, opened and clicked."""
+    sent, sent_before = _sent(totals), _sent(before)
+    opens, clicks = totals.opens.total, totals.clicks.total
+    return [
+        FunnelStage("Sent", sent, sent + totals.suppressed, "with suppressed recipients", "/messages", sent_before),
+        FunnelStage(
+            "Delivered", totals.delivered, totals.delivered, "", "/messages?status=delivered", before.delivered
+        ),
+        FunnelStage(
+            "Opened by people", totals.opened_by, opens, "opens, repeated and by machines too", "", before.opened_by
+        ),
+        FunnelStage(
+            "Clicked by people",
+            totals.clicked_by,
+            clicks,
+            "clicks, repeated and by machines too",
+            "/links",
+            before.clicked_by,
+        ),
+    ]
+
+
+def _sent(totals: Totals) -> int:
+    return totals.delivered + totals.bounced + totals.expired
+
+
+def rates(totals: Totals, before: Totals) -> list[Rate]:
+    """What receivers judge a sender by."""
+
+    def share(part: int, whole: int) -> float | None:
+        return part / whole if whole else None
+
+    attempted, attempted_before = totals.delivered + totals.bounced, before.delivered + before.bounced
+    return [
+        Rate(
+            "Bounce rate",
+            share(totals.bounced, attempted),
+            share(before.bounced, attempted_before),
+            MAX_BOUNCE_RATE,
+            totals.bounced,
+            attempted,
+            "Receivers grow wary of a sender above 2 %. Remove addresses that are refused as unknown.",
+            "/bounces",
+        ),
+        Rate(
+            "Complaint rate",
+            share(totals.complained, totals.delivered),
+            share(before.complained, before.delivered),
+            MAX_COMPLAINT_RATE,
+            totals.complained,
+            totals.delivered,
+            "Receivers act above 0.1 %. Write to those who asked for it, and make leaving easy.",
+            "/suppressions?reason=complaint",
+        ),
+    ]
+
+
+def chart_bars(steps: Mapping[datetime, Totals], asked: TimeRange) -> list[Bar]:
+    """A bar for each step of the range, also where nothing happened."""
+    bars, at = [], asked.start
+    step_of_counts = min(asked.step, _DAY)
+    while at < asked.end:
+        until = at + asked.step
+        counted = [steps[start] for start in _starts(at, min(until, asked.end), step_of_counts) if start in steps]
+        bars.append(
+            Bar(
+                at,
+                sum(one.delivered for one in counted),
+                sum(one.bounced + one.expired for one in counted),
+                sum(one.suppressed for one in counted),
+                sum(one.opened_by for one in counted),
+                sum(one.clicked_by for one in counted),
+            )
+        )
+        at = until
+    return bars
+
+
+def _starts(first: datetime, end: datetime, step: timedelta) -> list[datetime]:
+    found = []
+    while first < end:
+        found.append(first)
+        first += step
+    return found
+
+
+def _largest(groups: Mapping[str, Totals]) -> list[tuple[str, Totals]]:
+    """The groups with the most mail."""
+    return sorted(groups.items(), key=lambda one: (-one[1].accepted, -one[1].delivered, one[0]))[:_MAX_GROUPS]
