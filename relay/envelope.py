@@ -59,6 +59,15 @@ class Envelope:
     stream: str = ""  # the credential's stream, if it has one
     is_report: bool = False  # for the return path: it goes no further
 
+    def with_recipient(self, recipient: Recipient, *, is_report: bool) -> "Envelope":
+        """The same with one RCPT more. Twice the same recipient is one delivery, as with any server."""
+        recipients = self.recipients
+        if not recipients or all(recipient.mailbox != other.mailbox for other in recipients):
+            recipients = (*recipients, recipient)
+        is_utf8 = self.smtputf8 or not recipient.mailbox.isascii()
+        # `dataclasses.replace` takes six times as long.
+        return Envelope(self.reverse_path, recipients, self.body, is_utf8, self.ret, self.envid, self.stream, is_report)
+
 
 @dataclass(frozen=True, slots=True)
 class AcceptedMessage:

@@ -143,14 +143,7 @@ class SmtpSession(SmtpConnection):
         is_report = self._check_report_recipient(self._mail, path.mailbox)
         if not is_report:
             await self._server.check_recipient(path.mailbox, self._client, self._mail)
-        is_new = all(recipient.mailbox != other.mailbox for other in self._mail.recipients)
-        self._mail = replace(
-            self._mail,
-            # Twice the same recipient is one delivery, as with any server.
-            recipients=(*self._mail.recipients, recipient) if is_new else self._mail.recipients,
-            smtputf8=self._mail.smtputf8 or not address.is_ascii(path.mailbox),
-            is_report=is_report,
-        )
+        self._mail = self._mail.with_recipient(recipient, is_report=is_report)
         await self._reply(Reply(250, "2.1.5", "recipient ok"))
 
     async def _data(self, argument: str) -> None:

@@ -24,6 +24,13 @@ class AttemptResult:
     upstream_sends_dsn: bool = False  # the upstream offers DSN and reports success itself (RFC 3461)
     nothing_tried: bool = False  # the reason was known before, and no connection was made
 
+    def from_upstream(self, name: str, took_ms: int) -> "AttemptResult":
+        """The same, as the upstream of that name returns it."""
+        # `dataclasses.replace` takes six times as long.
+        return AttemptResult(
+            self.phase, self.reply, name, took_ms, self.uncertain, self.upstream_sends_dsn, self.nothing_tried
+        )
+
     @property
     def is_outage(self) -> bool:
         """True if no transaction was possible: a fault of the upstream, and not of the delivery."""

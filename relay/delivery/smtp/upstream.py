@@ -7,10 +7,7 @@ rate limit.
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from contextvars import Context
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -92,15 +89,18 @@ class Upstream:
         """Sends the mail; one result for each recipient, in their order. Raises UpstreamBusyError."""
         started = time.monotonic()
         try:
-            async with self._slot(is_rate_limited=True) as slot:
+            slot = await self._take_slot(is_rate_limited=True)
+            try:
                 results = await self._send(mail, slot)
+            finally:
+                self._release_slot(slot)
             if self._is_on_trial and results[0].reply.code:
                 self._replace_silent_slots()
         except UnreachableError as fault:
             result = AttemptResult(fault.phase, fault.reply, nothing_tried=fault.nothing_tried)
             results = [result] * len(mail.recipients)
         took_ms = round((time.monotonic() - started) * 1000)
-        return [replace(result, upstream=self.name, took_ms=took_ms) for result in results]
+        return [result.from_upstream(self.name, took_ms) for result in results]
 
     async def probe(self) -> str:
         """Connects, with TLS and login, and sends nothing. Returns the fault, or an empty string."""
@@ -118,26 +118,32 @@ class Upstream:
         """
         if not self._pool.has_idle(login):
             try:
-                async with self._slot(is_rate_limited=False):
+                slot = await self._take_slot(is_rate_limited=False)
+                try:
                     self._pool.give_back(await self._get_connection(login))
+                finally:
+                    self._release_slot(slot)
             except UnreachableError as fault:
                 return AttemptResult(fault.phase, fault.reply, self.name)
         return AttemptResult(Phase.AUTH, Reply(235, "2.7.0", "authentication succeeded"), self.name)
 
-    @asynccontextmanager
-    async def _slot(self, *, is_rate_limited: bool) -> AsyncIterator[Slot]:
-        """A slot for one connection, and a turn of the rate limit. Raises UnreachableError while the breaker is open,
-        and UpstreamBusyError."""
+    async def _take_slot(self, *, is_rate_limited: bool) -> Slot:
+        """A slot for one connection, and a turn of the rate limit; `_release_slot` gives it back. Raises
+        UnreachableError while the breaker is open, and UpstreamBusyError."""
         self._check_breaker()
         await self._wait_for_slot(is_rate_limited)
         slot = self._slots.take()
         try:
             self._check_breaker()  # it may have gone down meanwhile
-            yield slot
-        finally:
-            if self._slots.release(slot):
-                self._pool.slots.release()
-            self._pool.extra_slots = self._slots.replaced_count
+        except UnreachableError:
+            self._release_slot(slot)
+            raise
+        return slot
+
+    def _release_slot(self, slot: Slot) -> None:
+        if self._slots.release(slot):
+            self._pool.slots.release()
+        self._pool.extra_slots = self._slots.replaced_count
 
     async def _wait_for_slot(self, is_rate_limited: bool) -> None:
         slots, clock = self._pool.slots, asyncio.get_running_loop().time
