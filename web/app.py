@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 import sqlalchemy as sa
@@ -30,14 +31,23 @@ from web.console.site import Console
 from web.inbound.certificates import Fetch
 from web.inbound.endpoint import MAX_BODY, ProviderWebhooks
 from web.inbound.fetch import fetch_url
-from web.middleware import KnownHosts, SafeErrors
+from web.middleware import HostNames, KnownHosts, SafeErrors
+from web.public.ready_answers import ReadyAnswers
 from web.public.responses import image_response
 from web.public.tracking import HitRecorder, TokenReader, TrackingEndpoints
 from web.public.unsubscribe import UnsubscribeEndpoint
+from web.server.protocol import FindReadyAnswer
 
+App = TypeVar("App", bound=Starlette)
 _HEALTH_PATHS = ("/healthz", "/readyz")
 _READY_TIMEOUT_S = 1.0
 _MAX_BODY = 64 << 10  # octets; forms of ours and one-click bodies are far smaller
+
+
+class TrackingApp(Starlette):
+    """The application for recipients, and what answers before it where it can (`web.server.protocol`)."""
+
+    find_ready_answer: FindReadyAnswer | None = None
 
 
 def make_tracking_app(
@@ -46,7 +56,7 @@ def make_tracking_app(
     ring: tokens.KeyRing,
     fetch: Fetch = fetch_url,
     roots: Sequence[x509.Certificate] | None = None,
-) -> Starlette:
+) -> TrackingApp:
     """`/o` `/c` `/u` `/in` `/healthz` `/readyz` `/robots.txt`, at the root and under the path of `public_url`.
 
     Under both, because a proxy in front may pass that path on or strip it. `roots` are the certificate authorities that
@@ -71,7 +81,8 @@ def make_tracking_app(
         Route("/readyz", _Readiness(store).answer),
         Route("/robots.txt", _answer_robots),
     ]
-    if prefix := urlsplit(config.tracking.public_url).path:
+    prefix = urlsplit(config.tracking.public_url).path
+    if prefix:
         # We make the router: that of Mount would redirect if a slash is missing, and we redirect to signed URLs only.
         routes.insert(0, Mount(prefix, app=Router(list(routes), redirect_slashes=False)))
 
@@ -85,19 +96,17 @@ def make_tracking_app(
         yield
         await hits.flush()
 
+    names = HostNames([urlsplit(config.tracking.public_url).hostname or "", *config.tracking.aliases])
     hosts = Middleware(
         KnownHosts,
-        known=[urlsplit(config.tracking.public_url).hostname or "", *config.tracking.aliases],
+        known=names,
         is_exempt=lambda path: path.endswith(_HEALTH_PATHS),
         unknown_response=lambda: renderer.render("error.html", 404),
     )
-    return _make_app(
-        routes,
-        renderer,
-        Middleware(SafeErrors, where="tracking", fault_response=render_fault),
-        hosts,
-        lifespan=lifespan,
-    )
+    guard = Middleware(SafeErrors, where="tracking", fault_response=render_fault)
+    app = _make_app(TrackingApp, routes, renderer, guard, hosts, lifespan=lifespan)
+    app.find_ready_answer = ReadyAnswers(ring, hits, names, prefix).find
+    return app
 
 
 def make_console_app(config: Config, store: Store, ring: tokens.KeyRing) -> Starlette:
@@ -110,11 +119,13 @@ def make_console_app(config: Config, store: Store, ring: tokens.KeyRing) -> Star
     guard = Middleware(SafeErrors, where="console", fault_response=render_fault)
     hosts = Middleware(
         KnownHosts,
-        known=[*config.console.hosts, config.console.listen.host, config.relay.hostname, socket.gethostname()],
+        known=HostNames(
+            [*config.console.hosts, config.console.listen.host, config.relay.hostname, socket.gethostname()],
+            any_address=True,
+        ),
         # Requests to the last two carry keys, which no browser sends by itself.
         is_exempt=lambda path: path in (*_HEALTH_PATHS, metrics.PATH) or core.is_api_path(path),
         unknown_response=lambda: operator.renderer.render("error.html", 421, account=""),
-        any_address=True,
     )
     metrics_page = RequireApiKey(
         Router([Route(metrics.PATH, metrics.MetricsPage(config, store).show)]),
@@ -125,7 +136,7 @@ def make_console_app(config: Config, store: Store, ring: tokens.KeyRing) -> Star
     )
     routes = [Route("/healthz", _answer_healthz), Route(metrics.PATH, metrics_page), *operator.routes()]
     return _make_app(
-        routes, operator.renderer, guard, hosts, *operator.middleware(), render_error=operator.render_error
+        Starlette, routes, operator.renderer, guard, hosts, *operator.middleware(), render_error=operator.render_error
     )
 
 
@@ -144,12 +155,13 @@ def _plain_fault(request: Request, fault_id: str) -> Response:
 
 
 def _make_app(
+    make: type[App],
     routes: list[BaseRoute],
     renderer: rendering.TemplateRenderer,
     *middleware: Middleware,
     lifespan: "rendering.Lifespan | None" = None,
     render_error: Callable[[Request, HTTPException], Response] | None = None,
-) -> Starlette:
+) -> App:
     async def refuse(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         if render_error:
@@ -159,7 +171,7 @@ def _make_app(
     guard, *others = middleware
     # Inside of the guard, so that this answer has the same headers as all others.
     body_limit = Middleware(RequestBodyLimitMiddleware, max_body_size=_MAX_BODY)
-    app = Starlette(
+    app = make(
         routes=routes,
         middleware=[guard, body_limit, *others],
         exception_handlers={HTTPException: refuse},

@@ -1,12 +1,13 @@
 """The outermost layer of both applications: every answer has the security headers, and no exception gets out.
 
 In: an ASGI application and the answer for a fault of ours.  Out: the same application, guarded. `KnownHosts` refuses
-requests for a site that is not ours; `BadTokenLimit` counts the bad tokens of a network.
+requests for a site that is not ours, by `HostNames`; `BadTokenLimit` counts the bad tokens of a network.
 """
 
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection
+from functools import lru_cache
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -16,7 +17,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from relay import ids, ip_addresses, log
 from web import visitors
 
-_SAFE_HEADERS = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"))
+SAFE_HEADERS = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"))
+_MAX_HOST = 300  # octets of a Host field that are looked at; a name has 253 at most
 
 
 class SafeErrors:
@@ -43,7 +45,7 @@ class SafeErrors:
                 started = True
                 headers = list(message.get("headers", ()))
                 present = {name for name, _ in headers}
-                headers += [header for header in _SAFE_HEADERS if header[0] not in present]
+                headers += [header for header in SAFE_HEADERS if header[0] not in present]
                 message = {**message, "headers": headers}
             is_sending = True
             await send(message)
@@ -64,37 +66,25 @@ class SafeErrors:
                 await self._fault_response(Request(scope), fault_id)(scope, receive, sending)
 
 
-class KnownHosts:
-    """Answers requests for the named hosts only, on any port, and for this machine's own names: a proxy in front often
-    passes on 127.0.0.1. Health checks are answered under every name.
+class HostNames:
+    """The named hosts, on any port, and this machine's own names: a proxy in front often passes on 127.0.0.1.
 
-    `any_address`: requests for any IP address are answered too. The danger is a foreign name that somebody makes to
-    lead here (DNS rebinding): the browser would take our answer for that site's.
+    `any_address`: any IP address counts too. The danger is a foreign name that somebody makes to lead here (DNS
+    rebinding): the browser would take our answer for that site's.
     """
 
-    def __init__(
-        self,
-        app: ASGIApp,
-        known: Collection[str],
-        is_exempt: Callable[[str], bool],
-        unknown_response: Callable[[], Response],
-        any_address: bool = False,
-    ) -> None:
-        self._app = app
+    def __init__(self, known: Collection[str], *, any_address: bool = False) -> None:
         self._known = {"localhost", *(name.lower().rstrip(".") for name in known)}
-        self._is_exempt = is_exempt
-        self._unknown_response = unknown_response
         self._any_address = any_address
+        self._is_known = lru_cache(maxsize=256)(self._look_up)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or self._is_exempt(scope["path"]) or self._is_known(scope):
-            await self._app(scope, receive, send)
-        else:
-            await self._unknown_response()(scope, receive, send)
+    def include(self, scope: Scope) -> bool:
+        """True if the request is for one of them."""
+        named = next((value for name, value in scope["headers"] if name == b"host"), b"")
+        return self._is_known(named[:_MAX_HOST])
 
-    def _is_known(self, scope: Scope) -> bool:
-        named = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"host"), "")
-        host = named.strip().lower()
+    def _look_up(self, named: bytes) -> bool:
+        host = named.decode("latin-1").strip().lower()
         # RFC 9110 §7.2: a name or an address, and perhaps a port.
         host = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
         host = host.rstrip(".")
@@ -102,6 +92,28 @@ class KnownHosts:
             return True
         address = ip_addresses.parse_ip(host)
         return address is not None and (address.is_loopback or self._any_address)
+
+
+class KnownHosts:
+    """Answers requests for known hosts only. Health checks are answered under every name."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        known: HostNames,
+        is_exempt: Callable[[str], bool],
+        unknown_response: Callable[[], Response],
+    ) -> None:
+        self._app = app
+        self._known = known
+        self._is_exempt = is_exempt
+        self._unknown_response = unknown_response
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or self._is_exempt(scope["path"]) or self._known.include(scope):
+            await self._app(scope, receive, send)
+        else:
+            await self._unknown_response()(scope, receive, send)
 
 
 class BadTokenLimit:

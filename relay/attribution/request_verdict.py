@@ -103,6 +103,11 @@ def _prefetch_reasons(headers: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def _scanner_reasons(address: str, is_click: bool) -> tuple[str, ...]:
+    return _networks_of_scanners(address, is_click) if len(address) <= ip_addresses.MAX_TEXT else ()
+
+
+@lru_cache(maxsize=4096)
+def _networks_of_scanners(address: str, is_click: bool) -> tuple[str, ...]:
     found = ip_addresses.parse_ip(address)
     if found is None:
         return ()

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
+from starlette.types import Scope
 
 from relay import ids, log, metrics, tokens
 from relay.attribution import delivery_verdict
@@ -40,25 +41,25 @@ class HitRecorder:
 
     def stored_ip(self, request: Request) -> str:
         """The visitor's address as far as the privacy settings allow to store it."""
-        if self._config.privacy.mode != "full":  # the other modes keep no address
-            return ""
-        return visitors.redact_ip(self._address(request), self._config.privacy.ip)
+        return self._redact(visitors.client_address(request, self._config.tracking.trusted_proxies))
 
-    def _address(self, request: Request) -> str:
-        return visitors.client_address(request, self._config.tracking.trusted_proxies)
+    def _redact(self, address: str) -> str:
+        privacy = self._config.privacy  # its other modes keep no address
+        return visitors.redact_ip(address, privacy.ip) if privacy.mode == "full" else ""
 
-    def record_hit(self, token: tokens.Token, request: Request) -> "asyncio.Future[None] | None":
+    def record_hit(self, token: tokens.Token, scope: Scope) -> "asyncio.Future[None] | None":
         """Starts to record the hit. The future is done when it is on disk. None for a request that is no hit:
         HEAD, and any in privacy mode "off"."""
         if self._config.privacy.mode == "off":
             return None
-        visit = visitors.read_visit(token.kind, request.headers)
-        address = self._address(request)
+        visit = visitors.read_visit(token.kind, visitors.header_map(scope))
+        address = visitors.scope_address(scope, self._config.tracking.trusted_proxies)
+        stored_ip = self._redact(address)
         agent = visit.user_agent[: visitors.MAX_USER_AGENT]
         verdict, reasons = visitors.judge_visit(visit, address)
-        if request.method != "GET":
+        if scope["method"] != "GET":
             if verdict == visitors.HUMAN:
-                self.record_observation(token, delivery_verdict.HEAD, agent, self.stored_ip(request))
+                self.record_observation(token, delivery_verdict.HEAD, agent, stored_ip)
             return None
         now = datetime.now(UTC)
         hit = Hit(
@@ -71,7 +72,7 @@ class HitRecorder:
             reasons=reasons,
             url=token.url.decode("utf-8", "replace"),
             user_agent=agent if self.has_recipient_tokens else "",
-            ip=self.stored_ip(request),
+            ip=stored_ip,
             for_message_only=not self.has_recipient_tokens,
             link=token.link,
         )
@@ -137,7 +138,7 @@ class TrackingEndpoints:
         if name.startswith((".gif", ".png"), len(text)):
             name = name[: len(text) + len(".gif")]
             token = self._reader.read(Kind.OPEN, text, request)
-            if token is not None and (on_disk := self._hits.record_hit(token, request)):
+            if token is not None and (on_disk := self._hits.record_hit(token, request.scope)):
                 await on_disk
         metrics.pixel_sent(time.perf_counter() - started_s)
         return image_response(name)
@@ -152,7 +153,7 @@ class TrackingEndpoints:
                 return PlainTextResponse("Please try this link again in a minute.\n", 503, {"retry-after": "60"})
         if token is None or not can_redirect_to(token.url):
             return self._reader.bad_token_response(request)
-        if on_disk := self._hits.record_hit(token, request):
+        if on_disk := self._hits.record_hit(token, request.scope):
             await on_disk
         metrics.redirected(time.perf_counter() - started_s)
         return redirect_response(token.url)

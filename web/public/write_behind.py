@@ -9,9 +9,11 @@ in memory, up to a limit.
 """
 
 import asyncio
+import contextlib
+import queue
+import threading
 import time
 from collections import Counter, deque
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 from relay import log
@@ -39,14 +41,24 @@ class _Waiting(NamedTuple):
     log_file: LogFile | None
 
 
+class _Group(NamedTuple):
+    """Facts that are forced to disk together, and who waits for each."""
+
+    loop: asyncio.AbstractEventLoop
+    facts: list[Fact]
+    answers: "list[asyncio.Future[None]]"
+
+
 class FactBuffer:
     """One process's facts that are not in the database yet."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._disk = ThreadPoolExecutor(1, "fact-log")
-        self._unlogged: list[tuple[Fact, asyncio.Future[None]]] = []
-        self._logging: asyncio.Task[None] | None = None
+        self._unlogged: list[Fact] = []
+        self._answers: list[asyncio.Future[None]] = []  # one for each of them
+        self._groups: queue.SimpleQueue[_Group | None] = queue.SimpleQueue()  # for the thread that writes to disk
+        self._thread: threading.Thread | None = None
+        self._logging: asyncio.Future[None] | None = None  # done when the group that is under way is on disk
         self._waiting: deque[_Waiting] = deque()
         self._committing: asyncio.Task[None] | None = None
         self._away_until = 0.0
@@ -61,9 +73,10 @@ class FactBuffer:
             on_disk.set_result(None)
             self._enqueue([(name, value)], None)
             return on_disk
-        self._unlogged.append(((name, value), on_disk))
+        self._unlogged.append((name, value))
+        self._answers.append(on_disk)
         if self._logging is None:
-            self._logging = asyncio.create_task(self._log())
+            self._start_logging()
         return on_disk
 
     async def flush(self) -> None:
@@ -72,33 +85,50 @@ class FactBuffer:
         while task := self._logging or self._committing:
             await task
         self._store.fact_log.release()
+        self._groups.put(None)
+        self._thread = None
 
     # --- to disk
 
-    async def _log(self) -> None:
-        try:
-            while self._unlogged:
-                group, self._unlogged = self._unlogged, []
-                facts = [fact for fact, _ in group]
-                log_file = await self._append(facts, [on_disk for _, on_disk in group])
-                self._enqueue(facts, log_file)
-        finally:
-            self._logging = None
-
-    async def _append(self, facts: list[Fact], futures: "list[asyncio.Future[None]]") -> LogFile | None:
-        """Forces facts to disk; None if it takes none. The futures are done when this returns, or earlier."""
+    def _start_logging(self) -> None:
+        """Has the thread write what has gathered. While it does, more gathers: nothing waits for a fixed time."""
         loop = asyncio.get_running_loop()
-        appending = loop.run_in_executor(self._disk, self._store.fact_log.append, facts)
-        await asyncio.wait({appending}, timeout=_MAX_ANSWER_WAIT_S)
-        _resolve(futures)
-        try:
-            return await appending
-        except Exception as error:  # noqa: BLE001  whatever it is, the database may take them
-            if errors.is_database_fault(error):
-                log.fact_waiting(facts[0][0], errors.describe_error(error))
+        self._logging = self._logging or loop.create_future()
+        group = _Group(loop, self._unlogged, self._answers)
+        self._unlogged, self._answers = [], []
+        self._too_slow = loop.call_later(_MAX_ANSWER_WAIT_S, _resolve, group.answers)
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._write_groups, name="fact-log", daemon=True)
+            self._thread.start()
+        self._groups.put(group)
+
+    def _write_groups(self) -> None:
+        while (group := self._groups.get()) is not None:
+            result: LogFile | Exception
+            try:
+                result = self._store.fact_log.append(group.facts)
+            except Exception as error:  # noqa: BLE001  whatever it is, the database may take them
+                result = error
+            with contextlib.suppress(RuntimeError):  # the event loop is closed: nobody waits any more
+                group.loop.call_soon_threadsafe(self._end_logging, group, result)
+
+    def _end_logging(self, group: "_Group", result: LogFile | Exception) -> None:
+        self._too_slow.cancel()
+        _resolve(group.answers)
+        if isinstance(result, LogFile):
+            self._enqueue(group.facts, result)
+        else:
+            name = group.facts[0][0]
+            if errors.is_database_fault(result):
+                log.fact_waiting(name, errors.describe_error(result))
             else:
-                log.fault("fact", facts[0][0])
-            return None
+                log.fault_trace("fact", name, errors.format_traceback(result))
+            self._enqueue(group.facts, None)
+        if self._unlogged:
+            self._start_logging()
+        elif self._logging:
+            self._logging.set_result(None)
+            self._logging = None
 
     # --- to the database
 

@@ -8,13 +8,14 @@ RFC 9110 §15.5.9 (408), RFC 6585 §5 (431).
 import asyncio
 import contextlib
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http import HTTPStatus
+from time import monotonic
 from typing import Any, Literal, NamedTuple, cast
 
 import uvicorn
-from starlette.types import ASGIApp
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from starlette.types import ASGIApp, Scope
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from web.server.connections import WebConnections
@@ -41,6 +42,18 @@ class RequestLimits(NamedTuple):
 DEFAULTS = RequestLimits()
 
 
+class ReadyAnswer(NamedTuple):
+    """A whole answer that is known as soon as the request's head is there."""
+
+    status: int
+    fields: bytes  # whole lines, of the answer's own header fields; content-length is one of them
+    body: bytes
+    after: "asyncio.Future[None] | None" = None  # the answer goes out when this is done; it has no exception
+
+
+FindReadyAnswer = Callable[[Scope], ReadyAnswer | None]
+
+
 class _LimitError(Exception):
     """The parser passes it on as a malformed request."""
 
@@ -65,7 +78,9 @@ class BoundedProtocol(HttpToolsProtocol):
         self._unread_octets = 0  # that came in while the head has no end
         self._status = 400  # of the answer if the parser gives up
         self._stage: tuple[Stage, int] = ("closing", -1)
-        self._deadline: asyncio.TimerHandle | None = None
+        self._deadline_s = float("inf")
+        self._timer: asyncio.TimerHandle | None = None  # for the deadline, or for an earlier one
+        self._timer_s = float("inf")
         self._answer_deadline: asyncio.TimerHandle | None = None
 
     # --- from the transport
@@ -91,7 +106,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._connection_limits.remove_connection(self)
-        for timer in (self._deadline, self._answer_deadline):
+        for timer in (self._timer, self._answer_deadline):
             if timer:
                 timer.cancel()
         super().connection_lost(exc)
@@ -146,12 +161,41 @@ class BoundedProtocol(HttpToolsProtocol):
 
     # --- from the application
 
-    def on_response_complete(self) -> None:
-        super().on_response_complete()
-        self._advance()
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:  # Any: as uvicorn has it
+        """Starts to answer a request: without a task, where the answer is ready."""
+        assert isinstance(self.config, BoundedConfig)
+        if self.config.find_ready_answer and not self.flow.write_paused:
+            try:
+                ready = self.config.find_ready_answer(cast(Scope, cycle.scope))
+            except Exception:  # noqa: BLE001  the application meets the same fault, and reports it
+                ready = None
+            if ready is not None:
+                if ready.after is None or ready.after.done():
+                    self._send_ready(cycle, ready)
+                else:
+                    ready.after.add_done_callback(lambda _: self._send_ready(cycle, ready))
+                return
+        super()._start_asgi_task(cycle, app)
 
-    def timeout_keep_alive_handler(self) -> None:
-        super().timeout_keep_alive_handler()
+    def _send_ready(self, cycle: RequestResponseCycle, ready: ReadyAnswer) -> None:
+        """Writes a whole answer at once, where uvicorn writes its head and its body in turn, and checks each field."""
+        if cycle.disconnected or self.transport.is_closing():
+            return
+        fields = b"".join([b"%s: %s\r\n" % field for field in self.server_state.default_headers])
+        close = b"" if cycle.keep_alive else b"connection: close\r\n"
+        self.transport.write(STATUS_LINE[ready.status] + fields + ready.fields + close + b"\r\n" + ready.body)
+        cycle.response_started = cycle.response_complete = True
+        if not cycle.keep_alive:
+            self.transport.close()
+        self.on_response_complete()
+
+    def on_response_complete(self) -> None:
+        # Instead of uvicorn's, which sets a timer for idle connections with each answer. They have one here.
+        self.server_state.total_requests += 1
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
+            if self.pipeline:
+                self._start_asgi_task(*self.pipeline.pop())
         self._advance()
 
     # --- what a client has to do next, and by when
@@ -166,17 +210,36 @@ class BoundedProtocol(HttpToolsProtocol):
             self._connection_limits.mark_waiting(self)
         else:
             self._connection_limits.mark_working(self)
-        if self._deadline:
-            self._deadline.cancel()
+        self._deadline_s = monotonic() + self._seconds_for(stage)
+        if self._deadline_s < self._timer_s:
+            self._set_timer()
+
+    def _seconds_for(self, stage: Stage) -> float:
         limits = self._limits
-        seconds = {
-            "idle": limits.idle_s if self._requests else limits.first_s,
-            "head": limits.head_s,
-            "body": limits.body_s,
-            "surplus": limits.surplus_s,
-            "closing": limits.close_s,
-        }.get(stage)
-        self._deadline = None if seconds is None else self.loop.call_later(seconds, self._on_deadline)
+        if stage == "work":
+            return float("inf")
+        if stage == "idle":
+            return limits.idle_s if self._requests else limits.first_s
+        if stage == "head":
+            return limits.head_s
+        if stage == "body":
+            return limits.body_s
+        return limits.surplus_s if stage == "surplus" else limits.close_s
+
+    def _set_timer(self) -> None:
+        """Sets a timer for the deadline. Later deadlines leave it as it is: most never come, and a timer for each
+        would cost more than the rest of this."""
+        if self._timer:
+            self._timer.cancel()
+        self._timer_s = self._deadline_s
+        self._timer = self.loop.call_later(max(0.0, self._deadline_s - monotonic()), self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer, self._timer_s = None, float("inf")
+        if monotonic() >= self._deadline_s:
+            self._on_deadline()
+        elif self._deadline_s < float("inf"):
+            self._set_timer()
 
     def _find_stage(self) -> Stage:
         if self.transport.is_closing():
@@ -233,6 +296,7 @@ class BoundedConfig(uvicorn.Config):
     """uvicorn's configuration, which it hands to each connection, with our own part."""
 
     def __init__(self, app: ASGIApp, connections: WebConnections, limits: RequestLimits, accept_a_turn: int) -> None:
+        """Where the application has a method `find_ready_answer`, it is asked first."""
         super().__init__(
             app,
             http=BoundedProtocol,
@@ -247,6 +311,7 @@ class BoundedConfig(uvicorn.Config):
         )
         self.connections = connections
         self.limits = limits
+        self.find_ready_answer: FindReadyAnswer | None = getattr(app, "find_ready_answer", None)
 
 
 class Server(uvicorn.Server):
