@@ -70,30 +70,30 @@ def find_problems(view: NodeView, queue_age: timedelta, min_disk_free: int) -> d
 
 
 class AlertBook:
-    """Which problems the operator knows of."""
+    """The problems of which the operator has been alerted."""
 
     def __init__(self, repeat_s: float) -> None:
         self._repeat_s = repeat_s
         self._seen: dict[str, Problem] = {}  # at the last look
-        self._told: dict[str, tuple[float, Problem]] = {}  # when, and the words
+        self._sent: dict[str, tuple[float, Problem]] = {}  # when, and what
 
     def find_due(self, problems: Mapping[str, Problem], now_s: float) -> list[Notice]:
-        """The notices that are due: of what two looks in a row have found, of what lasts, and of what is over."""
+        """The notices that are due: of problems that two looks in a row have found, that last, or that are over."""
         due = [
-            Notice(key, "lasts" if key in self._told else "new", problem)
+            Notice(key, "lasts" if key in self._sent else "new", problem)
             for key, problem in problems.items()
-            if (key in self._seen and key not in self._told) or self._is_due_again(key, now_s)
+            if (key in self._seen and key not in self._sent) or self._is_due_again(key, now_s)
         ]
-        due += [Notice(key, "over", problem) for key, (_, problem) in self._told.items() if key not in problems]
+        due += [Notice(key, "over", problem) for key, (_, problem) in self._sent.items() if key not in problems]
         self._seen = dict(problems)
         return due
 
-    def mark_told(self, notice: Notice, now_s: float) -> None:
-        """The operator has the notice. Without this call it is due again at the next look."""
+    def mark_sent(self, notice: Notice, now_s: float) -> None:
+        """The notice was sent. Without this call it is due again at the next look."""
         if notice.state == "over":
-            self._told.pop(notice.key, None)
+            self._sent.pop(notice.key, None)
         else:
-            self._told[notice.key] = now_s, notice.problem
+            self._sent[notice.key] = now_s, notice.problem
 
     def _is_due_again(self, key: str, now_s: float) -> bool:
-        return key in self._told and now_s - self._told[key][0] >= self._repeat_s
+        return key in self._sent and now_s - self._sent[key][0] >= self._repeat_s

@@ -115,14 +115,14 @@ def test_a_problem_is_told_when_two_looks_have_found_it_and_again_while_it_lasts
     assert new.state == "new"
     [again] = book.find_due({"a": PROBLEM}, 120)  # nobody took it
     assert again.state == "new"
-    book.mark_told(again, 120)
+    book.mark_sent(again, 120)
     assert book.find_due({"a": PROBLEM}, 219) == []
     [lasting] = book.find_due({"a": PROBLEM}, 220)
     assert lasting.state == "lasts"
-    book.mark_told(lasting, 220)
+    book.mark_sent(lasting, 220)
     [over] = book.find_due({}, 230)
     assert (over.key, over.state, over.problem) == ("a", "over", PROBLEM)
-    book.mark_told(over, 230)
+    book.mark_sent(over, 230)
     assert book.find_due({}, 260) == []
 
 

@@ -75,7 +75,7 @@ class AlertSender:
         problems = alerts.find_problems(await self._view(), wanted.queue_age, wanted.min_disk_free)
         for notice in self._book.find_due(problems, time.monotonic()):
             if await self._tell(notice):
-                self._book.mark_told(notice, time.monotonic())
+                self._book.mark_sent(notice, time.monotonic())
                 process_log.alert_sent(notice.key, notice.state)
 
     async def _view(self) -> NodeView:

@@ -241,7 +241,7 @@ async def validate_webhook(given: dict[str, object], config: Config) -> WebhookC
 
 
 async def replay_events_since(store: Store, request: Request, webhook: str, now: datetime, age: timedelta) -> int:
-    """Owes it again what happened within that time; returns how many events. Raises HTTPException."""
+    """Queues the events of that time again; returns their number. Raises HTTPException."""
     count, after = 0, ""
     while True:
         work = partial(endpoints.replay_events, webhook=webhook, now=now, since=now - age, until=now, after=after)
