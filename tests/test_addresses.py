@@ -86,7 +86,7 @@ def test_only_a_local_part_beyond_ascii_cannot_be_written(in_front: Waypost, asc
     assert ascii_upstream.to("with@xn--bcher-kva.example")[0].recipients == ["with@xn--bcher-kva.example"]
 
 
-def test_the_original_recipient_is_told_in_ascii_too(in_front: Waypost, ascii_upstream: Upstream) -> None:
+def test_the_original_recipient_is_named_in_ascii_too(in_front: Waypost, ascii_upstream: Upstream) -> None:
     with in_front.client() as client:
         client.ehlo()
         client.mail("app@sender.test", UTF8)

@@ -47,7 +47,7 @@ def told(receiver: Receiver, path: str, words: str, timeout_s: float = 20) -> di
         sleep(0.1)
 
 
-def test_an_upstream_that_is_out_is_told_and_that_it_is_back(tmp_path: Path, receiver: Receiver) -> None:
+def test_an_alert_is_sent_when_an_upstream_is_out_and_when_it_is_back(tmp_path: Path, receiver: Receiver) -> None:
     upstream = Upstream()
     relay = relay_with_alerts(tmp_path, receiver, "/out", upstream.port, 'queue_age = "2s"')
     relay.config.write_text(relay.config.read_text().replace('tls = "off"', 'tls = "off"\noutages = 1'))
@@ -65,7 +65,7 @@ def test_an_upstream_that_is_out_is_told_and_that_it_is_back(tmp_path: Path, rec
     upstream.close()
 
 
-def test_a_disabled_webhook_and_a_full_disk_are_told(tmp_path: Path, receiver: Receiver) -> None:
+def test_alerts_are_sent_of_a_disabled_webhook_and_a_full_disk(tmp_path: Path, receiver: Receiver) -> None:
     with relay_with_alerts(tmp_path, receiver, "/other", keys='min_disk_free = "1000000GB"') as relay:
         relay.cli("webhooks", "add", f"{receiver.url}/ok")
         with closing(sqlite3.connect(tmp_path / "data" / "waypost.db", timeout=10)) as database, database:
@@ -74,7 +74,7 @@ def test_a_disabled_webhook_and_a_full_disk_are_told(tmp_path: Path, receiver: R
         told(receiver, "/other", "The disk is nearly full")
 
 
-def test_what_no_service_took_is_told_again(tmp_path: Path, receiver: Receiver) -> None:
+def test_an_alert_that_no_service_took_is_sent_again(tmp_path: Path, receiver: Receiver) -> None:
     with relay_with_alerts(tmp_path, receiver, "/e500-n1", keys='min_disk_free = "1000000GB"') as relay:
         assert len(receiver.wait("/e500-n1", 2, 20)) >= 2
         end = monotonic() + 10
@@ -106,7 +106,7 @@ def test_a_url_of_alerts_is_a_secret(tmp_path: Path) -> None:
     assert b"holds [alerts] urls" in said and b"TOPSECRET" not in said
 
 
-def test_a_problem_is_told_when_two_looks_have_found_it_and_again_while_it_lasts() -> None:
+def test_an_alert_is_sent_when_two_looks_have_found_a_problem_and_again_while_it_lasts() -> None:
     book = AlertBook(repeat_s=100)
     assert book.find_due({"a": PROBLEM}, 0) == []
     assert book.find_due({}, 30) == []

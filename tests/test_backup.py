@@ -83,7 +83,7 @@ def test_facts_that_wait_in_the_journal_are_in_the_backup(running: Waypost, tmp_
         restored.events("delivered", "journal@example.com")
 
 
-def test_a_restore_does_not_touch_a_running_server_nor_an_installation_unless_told(
+def test_a_restore_does_not_touch_a_running_server_nor_an_installation_without_replace(
     running: Waypost, tmp_path: Path
 ) -> None:
     running.cli("backup", str(tmp_path / "b.tar"))

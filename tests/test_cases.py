@@ -104,7 +104,7 @@ def test_through_instrument(path: Path, relay: Waypost, tmp_path: Path) -> None:
         ("undisclosed", (), False),
     ],
 )
-def test_instrument_sends_as_the_author_unless_it_is_told_another_reverse_path(
+def test_instrument_sends_as_the_author_unless_another_reverse_path_is_given(
     relay: Waypost, author: str, options: tuple[str, ...], has_field: bool, tmp_path: Path
 ) -> None:
     mail = f"From: {author}\r\nTo: fenn@larkhollow.example\r\nSubject: x\r\n\r\nHello.\r\n".encode()

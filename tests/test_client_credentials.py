@@ -80,7 +80,7 @@ def test_the_upstream_judges(relay: Waypost) -> None:
         client.login(*ANN)
 
 
-def test_while_the_upstream_is_out_nobody_is_told_that_the_password_is_wrong(tmp_path: Path) -> None:
+def test_while_the_upstream_is_out_no_password_is_called_wrong(tmp_path: Path) -> None:
     upstream = Upstream(passwords=dict((ANN,)))
     with Waypost(tmp_path, upstream.port, TABLES.partition("[[dkim.key]]")[0]) as relay:
         upstream.close()

@@ -130,7 +130,7 @@ def test_a_command_that_needs_no_configuration_loads_neither_that_nor_a_database
     assert not loaded_modules(*words, cwd=tmp_path) & {"pydantic", "sqlalchemy", "cryptography", "asyncio"}
 
 
-def test_a_pipe_gets_utf_8_whatever_the_locale(tmp_path: Path) -> None:
+def test_a_pipe_gets_utf_8_in_any_locale(tmp_path: Path) -> None:
     relay = Waypost(tmp_path)
     relay.cli("pixel", "create", "Grüße an Ann")
     listing = ("pixel", "list", "--config", str(relay.config))

@@ -255,7 +255,7 @@ def test_the_tracking_site_s_certificate_is_looked_at_as_a_mail_program_does(dns
 # --- upstreams and the machine
 
 
-def test_an_upstream_s_features_and_limits_are_told(dns: DnsServer, tmp_path: Path) -> None:
+def test_an_upstream_s_features_and_limits_are_shown(dns: DnsServer, tmp_path: Path) -> None:
     server = Upstream(extensions=("SIZE 1000000", "DSN"))
     try:
         found = about(doctor(Waypost(tmp_path, server.port), dns), "upstream scripted")

@@ -31,9 +31,7 @@ def blocks(notice: EmailMessage) -> list[EmailMessage]:
     return status.get_payload()  # type: ignore[return-value]
 
 
-def test_a_mixed_outcome_is_told_to_the_reverse_path_and_the_rest_of_the_mail_goes(
-    relay: Waypost, upstream: Upstream
-) -> None:
+def test_a_mixed_outcome_sends_a_dsn_and_the_rest_of_the_mail_goes(relay: Waypost, upstream: Upstream) -> None:
     sender = "mixed+notice@sender.test"
     mail = html_mail(subject="Your order", header="Bcc: secret@example.com\r\nX-Order: 1047\r\n")
     recipients = ("fine@example.com", f"{GONE}+n1@example.com", f"{GONE}+n2@example.com")
@@ -73,7 +71,7 @@ def test_a_mixed_outcome_is_told_to_the_reverse_path_and_the_rest_of_the_mail_go
     assert b"List-Unsubscribe" not in arrived.octets and b"/o/" not in arrived.octets
 
 
-def test_what_the_app_hears_itself_is_not_told_again(relay: Waypost, upstream: Upstream) -> None:
+def test_no_dsn_is_sent_for_a_failure_that_the_app_got_as_its_reply(relay: Waypost, upstream: Upstream) -> None:
     for n in range(2):
         recipient = f"{GONE}+heard{n}@example.com"
         assert relay.send(html_mail(), recipient, sender="heard@sender.test").startswith("550 5.1.1")
@@ -82,7 +80,7 @@ def test_what_the_app_hears_itself_is_not_told_again(relay: Waypost, upstream: U
     assert not [one for one in upstream.arrivals if "heard@sender.test" in one.recipients]
 
 
-def test_nobody_is_told_of_bulk_and_automatic_mail_or_at_a_null_reverse_path(
+def test_no_dsn_is_sent_for_bulk_and_automatic_mail_or_to_a_null_reverse_path(
     relay: Waypost, upstream: Upstream
 ) -> None:
     """And a notice that bounces is the end of it."""
@@ -131,7 +129,7 @@ def test_the_parameters_of_the_client_are_honoured(relay: Waypost, upstream: Ups
     assert "BODY=8BITMIME" in arrived.mail
 
 
-def test_who_asks_for_success_is_told_where_the_next_server_cannot_tell(
+def test_notify_success_gets_a_dsn_if_the_next_server_sends_none(
     relay: Waypost, upstream: Upstream, tmp_path: Path
 ) -> None:
     def send(by: Waypost, sender: str) -> None:
@@ -184,7 +182,7 @@ def test_an_internationalised_mail_has_an_internationalised_notice(relay: Waypos
         assert said in octets
 
 
-def test_what_expires_is_told_with_the_last_reply(relay: Waypost, upstream: Upstream) -> None:
+def test_the_dsn_of_expired_mail_has_the_last_reply(relay: Waypost, upstream: Upstream) -> None:
     sender = "expires@sender.test"
     mail = html_mail(header="X-Waypost-Expires-In: 2s\r\n")
     assert relay.send(mail, "e450-4.2.1+expires@example.com", sender=sender).startswith("250")

@@ -129,7 +129,7 @@ def test_a_client_that_closes_its_half_after_the_dot_still_gets_its_reply(relay:
         assert talk.reply().startswith("250 2.0.0")
 
 
-def test_an_unfinished_message_is_nobodys(relay: Waypost, upstream: Upstream) -> None:
+def test_an_unfinished_message_is_dropped(relay: Waypost, upstream: Upstream) -> None:
     with Dialogue(relay.port) as talk:
         talk.say("EHLO app.test")
         talk.say("MAIL FROM:<app@sender.test>")

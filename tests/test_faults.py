@@ -145,7 +145,7 @@ def test_of_hits_that_cannot_be_written_only_the_bad_one_is_lost(
     assert [one for one in caplog.records if one.getMessage().startswith("fact-lost kind=hit ")]
 
 
-def test_an_event_that_cannot_be_told_is_tried_again_and_holds_up_no_other_message(
+def test_an_event_that_cannot_be_sent_is_tried_again_and_holds_up_no_other_message(
     tmp_path: Path, upstream: Upstream
 ) -> None:
     with receiving() as receiver:

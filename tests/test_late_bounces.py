@@ -18,7 +18,7 @@ from tests.waypost_server import html_mail, tracking_urls
 DELAYED = "451 4.4.1 no answer from host"
 
 
-def test_a_late_bounce_is_told_to_the_apps_own_reverse_path_once(scene: Scene) -> None:
+def test_a_late_bounce_sends_one_dsn_to_the_apps_own_reverse_path(scene: Scene) -> None:
     who, app = "gone@example.com", "own+tardy@sender.test"
     to = reverse_path(scene.sent(who, sender=app))
     for _ in range(2):
@@ -36,7 +36,7 @@ def test_a_late_bounce_is_told_to_the_apps_own_reverse_path_once(scene: Scene) -
     assert notices(scene.upstream, "other+tardy@sender.test") and len(arrivals(scene.upstream, app)) == 1
 
 
-def test_what_nobody_asked_to_hear_or_would_read_is_not_told(scene: Scene) -> None:
+def test_no_dsn_is_sent_that_was_not_asked_for_or_that_nobody_reads(scene: Scene) -> None:
     def bounced(app: str, octets: bytes, notify: str = "") -> None:
         who = app.replace("sender.test", "example.com")
         with scene.relay.client() as client:
@@ -55,7 +55,7 @@ def test_what_nobody_asked_to_hear_or_would_read_is_not_told(scene: Scene) -> No
         assert not [one for one in scene.upstream.arrivals if f"{silent}+tardy@sender.test" in one.recipients]
 
 
-def test_a_delay_is_told_to_who_asked_for_it(scene: Scene) -> None:
+def test_a_delay_sends_a_dsn_if_it_was_asked_for(scene: Scene) -> None:
     app, who = "slow+tardy@sender.test", "slow+tardy@example.com"
     with scene.relay.client() as client:
         client.login("app", "secret")

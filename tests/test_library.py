@@ -212,7 +212,7 @@ def test_a_program_that_fails_costs_nobody_the_redirect() -> None:
         assert (redirect.status_code, image.status_code) == (302, 200)
 
 
-def test_what_cannot_work_is_said_at_once() -> None:
+def test_what_cannot_work_is_reported_at_once() -> None:
     tracker = Tracker(BASE, SECRET)
     for wrong in (
         lambda: Tracker(BASE, "short"),

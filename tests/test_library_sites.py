@@ -234,7 +234,7 @@ def test_the_examples_of_the_documentation_run(
     assert "click human https://shop.example/1047 {'order': 1047}" in told and len(told) == 3
 
 
-def test_an_event_is_told_to_a_url_signed_and_whole() -> None:
+def test_an_event_is_sent_to_a_url_signed_and_whole() -> None:
     secret = webhook_signatures.new_secret()
     with receiving() as receiver:
         with pytest.raises(ValueError):

@@ -25,7 +25,7 @@ def image_environment() -> dict[str, str]:
     return dict(re.findall(r"(WAYPOST_\w+)=(\S+)", text))
 
 
-def test_whatever_the_dockerfile_copies_is_there_and_its_health_check_asks_a_listener_of_every_role() -> None:
+def test_all_that_the_dockerfile_copies_is_there_and_its_health_check_asks_a_listener_of_every_role() -> None:
     text = (ROOT / "Dockerfile").read_text()
     copied = [word for line in re.findall(r"^COPY (?!--from)(.*) \S+$", text, re.MULTILINE) for word in line.split()]
     assert len(copied) > 5 and all((ROOT / name).exists() for name in copied)

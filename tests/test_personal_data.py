@@ -129,5 +129,5 @@ def test_an_erased_suppression_is_found_by_its_address_only(lived: Waypost) -> N
         assert database.execute("PRAGMA auto_vacuum").fetchone() == (2,)
 
 
-def test_what_is_no_address_is_said_to_be_none(tmp_path: Path) -> None:
+def test_an_invalid_address_is_refused(tmp_path: Path) -> None:
     assert b"malformed" in Waypost(tmp_path).cli("person", "export", "ann", status=1)

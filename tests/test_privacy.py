@@ -238,7 +238,7 @@ def test_a_link_of_mail_already_sent_redirects_and_records_nothing_after_a_withd
     assert [row["type"] for row in rows if row["type"] in ("opened", "clicked")] == ["clicked"]
 
 
-def test_consent_that_is_asked_for_is_told_by_header_and_remembered(tmp_path: Path, upstream: Upstream) -> None:
+def test_consent_that_is_asked_for_is_given_by_header_and_remembered(tmp_path: Path, upstream: Upstream) -> None:
     with Waypost(tmp_path, upstream.port, '[privacy]\nconsent = "asked"\n') as relay:
         who, mute = "yes@eleven.example", "mute@eleven.example"
 
@@ -262,6 +262,6 @@ def test_consent_that_is_asked_for_is_told_by_header_and_remembered(tmp_path: Pa
         assert not tracked(who, "X-Waypost-Consent: yes\r\n")
 
 
-def test_consent_cannot_be_asked_for_where_nobody_is_told_apart(tmp_path: Path) -> None:
+def test_consent_cannot_be_asked_for_in_aggregate_mode(tmp_path: Path) -> None:
     relay = Waypost(tmp_path, tables='[privacy]\nmode = "aggregate"\nconsent = "asked"\n')
     assert b'consent = "asked" needs to tell recipients apart' in relay.cli("check", status=1)

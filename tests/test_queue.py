@@ -159,7 +159,7 @@ def test_an_outcome_after_a_takeover_is_an_attempt_and_no_more(opened: Store) ->
     assert row(opened, one.message.id)["status"] == "delivered" and count_rows(opened, tables.attempt) == 3
 
 
-def test_a_delivery_wins_over_whatever_was_written_down_meanwhile(opened: Store) -> None:
+def test_a_delivery_wins_over_what_was_recorded_meanwhile(opened: Store) -> None:
     for n, first in enumerate((Status.DEFERRED, Status.BOUNCED, Status.EXPIRED)):
         one = new_message(f"wins-{n}")
         insert_messages(opened, one)

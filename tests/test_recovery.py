@@ -163,7 +163,7 @@ def test_an_operators_look_waits_for_nobody_who_writes(relay: Waypost) -> None:
         relay.cli("stats")
 
 
-def test_mail_is_nobody_elses_to_read(tmp_path: Path) -> None:
+def test_no_other_user_can_read_mail(tmp_path: Path) -> None:
     relay = Waypost(tmp_path)
     relay.is_first_start = True
     with relay:

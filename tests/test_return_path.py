@@ -39,7 +39,7 @@ def test_an_address_says_what_it_was_made_of_in_any_case(told: ReturnToken) -> N
 
 
 @given(RETURNS, st.data())
-def test_a_changed_token_is_nobodys(told: ReturnToken, data: st.DataObject) -> None:
+def test_a_changed_token_is_refused(told: ReturnToken, data: st.DataObject) -> None:
     local = return_path.make_mailbox(SECRET, DOMAIN, told).rpartition("@")[0]
     at = data.draw(st.integers(0, len(local) - 1))
     forged = local[:at] + data.draw(st.sampled_from("0123456789abuv")) + local[at + 1 :]

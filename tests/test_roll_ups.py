@@ -138,7 +138,7 @@ def test_hours_and_days_add_up_to_the_whole(opened: Store) -> None:
         fold(opened)
 
 
-def test_a_rebuild_makes_the_same_counts_anew(opened: Store) -> None:
+def test_a_rebuild_makes_the_same_counts_again(opened: Store) -> None:
     play(opened)
     hour, day = counts(opened), counts(opened, roll_ups.DAY)
     opened.writer.submit(
@@ -215,7 +215,7 @@ def test_counts_outlive_their_mail_and_end_by_their_own_age(opened: Store) -> No
     assert totals(opened).accepted == 0
 
 
-def test_judging_all_hits_anew_moves_the_counts_with_them(opened: Store) -> None:
+def test_judging_all_hits_again_moves_the_counts_with_them(opened: Store) -> None:
     play(opened)
     before = counts(opened)
     with opened.connect() as connection:

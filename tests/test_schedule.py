@@ -59,7 +59,7 @@ def test_the_time_that_is_asked_for_is_kept_within_the_bounds_of_the_schedule() 
 
 
 @given(st.text(), st.floats(0, 1))
-def test_whatever_a_reply_says_there_is_another_attempt_neither_at_once_nor_never(text: str, jitter: float) -> None:
+def test_after_any_reply_there_is_another_attempt_neither_at_once_nor_never(text: str, jitter: float) -> None:
     for said in (text, f"try again in {text}", f"retry after {text} seconds"):
         again = deferred(said, jitter).next_attempt_at
         assert again is not None and timedelta(seconds=48) <= again - NOW <= timedelta(hours=4.4)

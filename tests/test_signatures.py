@@ -95,7 +95,7 @@ def test_a_retry_sends_the_same_octets(signing: Waypost, upstream: Upstream) -> 
     assert verdicts(arrived, *_KEYS) == [True, True]
 
 
-def test_mail_that_the_author_signed_is_rewritten_and_signed_anew(signing: Waypost, upstream: Upstream) -> None:
+def test_mail_that_the_author_signed_is_rewritten_and_signed_again(signing: Waypost, upstream: Upstream) -> None:
     mail = dkim.make_signature(html_mail(), _KEYS[0], _WHEN) + html_mail()
     octets = _arrived(signing, upstream, mail, "dkim-renewed@example.com").octets
     assert tracking_urls(octets)["c"] and verdicts(octets, *_KEYS) == [True, True]
@@ -262,7 +262,7 @@ def test_check_prints_the_records_to_publish(tmp_path: Path) -> None:
     ],
     ids=["text", "public", "curve", "encrypted"],
 )
-def test_what_is_no_key_is_said_without_showing_it(tmp_path: Path, pem: str, fault: str) -> None:
+def test_an_invalid_key_is_reported_without_showing_it(tmp_path: Path, pem: str, fault: str) -> None:
     path = tmp_path / "config.toml"
     path.write_text(_table(_KEYS[0], f'"""{pem}"""'))
     with pytest.raises(load.ConfigError) as error:
@@ -270,7 +270,7 @@ def test_what_is_no_key_is_said_without_showing_it(tmp_path: Path, pem: str, fau
     assert error.value.faults == [f"{path}: [[dkim.key]] #1 private_key: {fault}"]
 
 
-def test_domains_and_selectors_are_checked_and_told_apart(tmp_path: Path) -> None:
+def test_domains_and_selectors_are_checked_and_distinguished(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     (tmp_path / "key.pem").write_text(_pem(ED25519.private_key))
     given = '{ file = "key.pem" }'

@@ -78,7 +78,7 @@ def test_a_second_filing_and_a_second_settling_change_nothing(opened: Store) -> 
         assert (held["reason"], held["evidence"]) == ("hard_bounce", "550 5.1.1 no")
 
 
-def test_what_is_leased_is_nobody_elses_until_the_lease_lapses(opened: Store) -> None:
+def test_a_leased_delivery_is_leased_to_nobody_else_until_the_lease_lapses(opened: Store) -> None:
     insert_messages(opened, *(new_message(f"{n}@example.com") for n in range(5)))
 
     def lease(worker: str, now: datetime) -> int:

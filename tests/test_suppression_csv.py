@@ -134,7 +134,7 @@ def test_no_cell_of_an_export_is_a_formula(relay: Waypost) -> None:
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
 @settings(max_examples=300)
 @given(st.lists(st.sampled_from((*_FORMULAS, "x", ";", ",", '"', "'", " ")), max_size=6).map("".join))
-def test_whatever_separates_cells_none_begins_a_formula(delimiter: str, evidence: str) -> None:
+def test_with_any_separator_no_cell_begins_a_formula(delimiter: str, evidence: str) -> None:
     text = suppression_csv.write_csv([entry("ann@example.com", evidence=evidence)], header=False)
     for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter):
         assert not [cell for cell in row if cell.startswith(("=", "+", "-", "@", "\t", "\r"))]

@@ -102,7 +102,7 @@ def test_a_delivery_in_between_clears_the_count(off: Store) -> None:
     assert held(off, "off@example.com")
 
 
-def test_who_was_forgiven_begins_anew(off: Store) -> None:
+def test_after_an_operator_removes_a_suppression_the_count_starts_again(off: Store) -> None:
     disabled(off, "off@example.com", NOW + timedelta(days=2))
     assert (
         off.writer.submit(lambda connection: suppressions.remove_suppressions(connection, "OFF@example.com")).result(10)

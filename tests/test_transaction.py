@@ -240,7 +240,7 @@ def test_a_server_that_fails_before_the_dot_has_nothing_and_gets_it_later(
         assert (tried["phase"], tried["text"], tried["uncertain"]) == (phase, text, False)
 
 
-def test_a_refusal_that_does_not_wait_for_the_octets_is_heard(relay: Waypost) -> None:
+def test_a_refusal_that_does_not_wait_for_the_octets_is_read(relay: Waypost) -> None:
     reply = relay.send(html_mail(), "early@example.com", sender="a@full.test")
     assert reply == "552 5.3.4 too much, whatever it is"
 

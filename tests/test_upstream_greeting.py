@@ -61,9 +61,7 @@ def test_a_connection_that_does_not_come_about_is_given_up_in_time() -> None:
 
 
 @pytest.mark.parametrize("hostname", ["localhost", "relay", "localhost.localdomain", "10.1.2.3"])
-def test_no_upstream_is_told_a_name_without_a_dot(
-    other: Upstream, monkeypatch: pytest.MonkeyPatch, hostname: str
-) -> None:
+def test_ehlo_never_has_a_name_without_a_dot(other: Upstream, monkeypatch: pytest.MonkeyPatch, hostname: str) -> None:
     async def scene() -> None:
         upstreams = Upstreams([table(other.port)], hostname)
         await upstreams.send(mail("helo@example.com"))
@@ -81,7 +79,7 @@ def test_no_upstream_is_told_a_name_without_a_dot(
     helo_name.machine_name.cache_clear()
 
 
-def test_a_name_of_ones_own_is_told_as_it_is(other: Upstream) -> None:
+def test_ehlo_has_a_configured_name_as_it_is(other: Upstream) -> None:
     async def scene(upstreams: Upstreams) -> None:
         await upstreams.send(mail("helo@example.com"))
 

@@ -129,7 +129,7 @@ def test_an_event_is_told_as_the_api_shows_it_and_signed(scene: WebhookScene, re
     assert newest.request.encode() == delivered.body and newest.headers["webhook-id"] == delivered.said["id"]
 
 
-def test_only_the_events_that_were_asked_for_are_told(scene: WebhookScene, receiver: Receiver) -> None:
+def test_only_the_events_that_were_asked_for_are_sent(scene: WebhookScene, receiver: Receiver) -> None:
     scene.hook(f"{receiver.url}/chosen/ok", events=["bounced", "accepted"])
     scene.happened("ann@example.com")
     scene.tell()

@@ -12,7 +12,7 @@ def send_tests(arguments: argparse.Namespace) -> int:
     urls = [url.get_secret_value() for url in command.load_config(arguments).alerts.urls]
     if not urls:
         raise CommandError("[alerts] urls is empty: there is nowhere to send a test to")
-    title, text = alert_sender.words("this is a test", "waypost alerts test was run.")
+    title, text = alert_sender.compose_message("this is a test", "waypost alerts test was run.")
     failed = 0
     for url in urls:
         alert_sender.target(url)  # says what is wrong with the URL itself

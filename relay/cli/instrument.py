@@ -42,7 +42,7 @@ def instrument_file(arguments: argparse.Namespace) -> int:
 
     mint = minter.url_factory(accepted.id, 0)
     tracked = config.privacy.mode != "off"
-    edits = plan.edits(octets, mint, tracked=tracked, sign=dkim.Signer(config.dkim.key).at(accepted.at))
+    edits = plan.edits(octets, mint, tracked=tracked, sign=dkim.Signer(config.dkim.key).as_of(accepted.at))
     if arguments.report:
         text = (
             json.dumps(report_object(plan, original, taken.edits_of_file(edits)), ensure_ascii=False, indent=1) + "\n"

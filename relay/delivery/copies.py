@@ -35,7 +35,7 @@ class CopyRenderer:
 
         def sign(octets: bytes, domain: str) -> bytes:
             try:
-                return self._signer.at(loaded.message.accepted_at)(octets, domain)
+                return self._signer.as_of(loaded.message.accepted_at)(octets, domain)
             except Exception as error:
                 if not isinstance(error, dkim.NoKeyError):
                     log.fault("dkim", loaded.message.id)

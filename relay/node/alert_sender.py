@@ -35,7 +35,7 @@ def target(url: str) -> Any:  # Any: apprise is not there for everybody
         apprise = importlib.import_module("apprise")
     except ImportError:
         raise StartupError("[alerts] urls needs apprise: pip install 'waypost[alerts]'") from None
-    logging.getLogger("apprise").setLevel(logging.CRITICAL)  # it would log what we log, in its own words
+    logging.getLogger("apprise").setLevel(logging.CRITICAL)  # it would log the same again
     found = apprise.Apprise.instantiate(url)
     if found is None:
         kind = url.partition("://")[0][:20]
@@ -53,7 +53,7 @@ async def send(url: str, title: str, text: str, kind: str = "info") -> bool:
 
 
 class AlertSender:
-    """Of one node."""
+    """The alerts of one node."""
 
     def __init__(self, config: Config, store: Store) -> None:
         self._config = config
@@ -74,7 +74,7 @@ class AlertSender:
         wanted = self._config.alerts
         problems = alerts.find_problems(await self._view(), wanted.queue_age, wanted.min_disk_free)
         for notice in self._book.find_due(problems, time.monotonic()):
-            if await self._tell(notice):
+            if await self._send_notice(notice):
                 self._book.mark_sent(notice, time.monotonic())
                 process_log.alert_sent(notice.key, notice.state)
 
@@ -94,11 +94,11 @@ class AlertSender:
             disk_free_octets=shutil.disk_usage(self._config.relay.data_dir).free,
         )
 
-    async def _tell(self, notice: Notice) -> bool:
-        """True if any service took it."""
-        title, text = words(*notice.problem)
+    async def _send_notice(self, notice: Notice) -> bool:
+        """Sends the notice to all services. True if one of them took it."""
+        title, text = compose_message(*notice.problem)
         if notice.state == "over":
-            title, text = words(f"over: {notice.problem.title}", "This is over.")
+            title, text = compose_message(f"over: {notice.problem.title}", "This is over.")
         taken = False
         for url in (one.get_secret_value() for one in self._config.alerts.urls):
             if await send(url, title, text, _TYPES[notice.state]):
@@ -108,6 +108,6 @@ class AlertSender:
         return taken
 
 
-def words(title: str, text: str) -> tuple[str, str]:
+def compose_message(title: str, text: str) -> tuple[str, str]:
     """Title and text of a message from this machine."""
     return f"Waypost on {socket.gethostname()}: {title}", text

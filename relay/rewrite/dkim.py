@@ -75,7 +75,7 @@ class Signer:
         for key in keys:
             self._keys.setdefault(key.domain, []).append(key)
 
-    def at(self, when: datetime) -> Sign:
+    def as_of(self, when: datetime) -> Sign:
         """Signs as of that time: of the message, not of the attempt, so that a retry is the same.
 
         The domain's keys are today's, not those of the first attempt: the old one may have been withdrawn since.

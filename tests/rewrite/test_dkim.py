@@ -21,7 +21,7 @@ from tests.rewrite.mails import PUBLIC_URL, letter, mint, mint_for, multipart, t
 
 _PAGE = b'<p>See <a href="https://a.example/?b=1">this</a>.</p>\r\n'
 _WHEN = datetime(2026, 11, 12, 9, 1, tzinfo=UTC)
-_SIGN = dkim.Signer([RSA, ED25519]).at(_WHEN)
+_SIGN = dkim.Signer([RSA, ED25519]).as_of(_WHEN)
 _SETTINGS = plan.Settings(PUBLIC_URL, above=(b"Received: x\r\n",), dkim=frozenset({"bramble.example"}))
 _BOTH = [True, True]
 
@@ -265,7 +265,7 @@ def test_where_signing_fails_the_mail_goes_as_it_came_with_its_old_signature(key
     octets = _signed(letter(_PAGE), RSA)
     mail = b"Bcc: c@d.example\r\n" + octets
     made = plan.plan(mail, _SETTINGS)
-    result = made.render(mail, mint, sign=dkim.Signer(keys).at(_WHEN))
+    result = made.render(mail, mint, sign=dkim.Signer(keys).as_of(_WHEN))
     assert result == b"Received: x\r\n" + octets
     assert verdicts(result, RSA) == [True]
 

@@ -285,7 +285,7 @@ def test_a_test_suite_waits_for_its_mail(scene: Scene, api: ApiClient) -> None:
         ("/suppressions", {"cursor": "-1"}, "cursor:"),
     ],
 )
-def test_what_cannot_be_read_is_named(api: ApiClient, path: str, query: dict[str, str], said: str) -> None:
+def test_a_bad_query_is_refused_with_the_reason(api: ApiClient, path: str, query: dict[str, str], said: str) -> None:
     assert said in api.refusal("GET", path, 400, params=query)
 
 

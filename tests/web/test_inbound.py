@@ -69,7 +69,7 @@ def test_a_bounce_that_sendgrid_signed_settles_the_delivery(scene: Scene) -> Non
     assert len(scene.events(message, EventType.BOUNCED)) == 1
 
 
-def test_what_is_not_signed_changes_nothing(scene: Scene) -> None:
+def test_an_unsigned_request_changes_nothing(scene: Scene) -> None:
     FETCHED.clear()
     who = "forged@example.com"
     message = sent(scene, who, "queued as forged-0123456789")
@@ -99,13 +99,13 @@ def test_what_is_not_signed_changes_nothing(scene: Scene) -> None:
     assert set(FETCHED) <= set(SERVED)
 
 
-def test_who_is_not_configured_is_not_there(tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_provider_that_is_not_configured_gets_404(tmp_path_factory: pytest.TempPathFactory) -> None:
     with Scene(tmp_path_factory.mktemp("none")) as bare:
         for provider in ("ses", "sendgrid", "mailgun", "postmark", "sparkpost", "mandrill"):
             assert bare.http.post(f"/in/{provider}", json={}).status_code == 404
 
 
-def test_what_cannot_be_read_is_named(scene: Scene) -> None:
+def test_an_unreadable_body_is_refused_with_the_reason(scene: Scene) -> None:
     def signed(body: bytes) -> httpx.Response:
         signature = base64.b64encode(SENDGRID.sign(b"1" + body, ec.ECDSA(hashes.SHA256()))).decode()
         headers = {sendgrid.SIGNATURE: signature, sendgrid.TIMESTAMP: "1"}

@@ -28,7 +28,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         yield running
 
 
-def test_the_order_in_which_they_come_does_not_matter(scene: Scene) -> None:
+def test_the_order_of_events_does_not_matter(scene: Scene) -> None:
     message = sent(scene, "order@example.com")
     now = int(time.time())
     delivered = {"event": "delivered", "response": "250 2.0.0 OK", "reason": ""}
@@ -47,7 +47,7 @@ def test_the_order_in_which_they_come_does_not_matter(scene: Scene) -> None:
     assert status(scene, message)[0] == "delivered" and scene.delivery(message)["complained_at"]
 
 
-def test_mail_of_others_and_other_recipients_are_nobodys(scene: Scene) -> None:
+def test_events_of_unknown_mail_and_other_recipients_change_nothing(scene: Scene) -> None:
     message = sent(scene, "mine@example.com", "queued as mine-0123456789")
     unknown = [
         bounced("mine@example.com", **{"smtp-id": "<other@id>"}),
@@ -60,7 +60,7 @@ def test_mail_of_others_and_other_recipients_are_nobodys(scene: Scene) -> None:
     assert status(scene, message)[0] == "delivered" and not held(scene, "mine@example.com")
 
 
-def test_what_may_still_wait_in_the_journal_is_asked_for_again(scene: Scene) -> None:
+def test_an_event_of_a_journaled_message_is_asked_for_again(scene: Scene) -> None:
     who = "journaled@example.com"
     one = new_message(who, at=datetime.now(UTC))
     one.message.message_id = f"{who}.id"
@@ -72,7 +72,7 @@ def test_what_may_still_wait_in_the_journal_is_asked_for_again(scene: Scene) -> 
     assert status(scene, one.message.id) == ("bounced", "hard", "user_unknown")
 
 
-def test_mail_that_the_providers_own_list_held_back_bounces_and_proves_nothing(scene: Scene) -> None:
+def test_mail_that_the_provider_suppressed_bounces_and_suppresses_nothing(scene: Scene) -> None:
     who = "dropped@example.com"
     message = sent(scene, who)
     assert from_sendgrid(scene, bounced(who, event="dropped", reason="Bounced Address", status="5.0.0")).json()["taken"]

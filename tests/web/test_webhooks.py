@@ -97,7 +97,7 @@ def test_the_api_adds_shows_disables_replays_and_removes_one(
     assert api.delete(one).status_code == 404
 
 
-def test_the_console_adds_one_and_shows_what_it_was_told(
+def test_the_console_adds_one_and_shows_what_it_was_sent(
     sandbox: Waypost, receiver: Receiver, operator: httpx.Client
 ) -> None:
     page = operator.get("/webhooks").text

@@ -92,7 +92,7 @@ def edits_for_recipient(
     dead = f"{minter.public_url}/preview".encode("ascii")
     mint: Mint = minter.url_factory(message.id, number) if is_live else lambda _: dead
     tracked = tracked and is_live
-    return Plan.from_json(message.plan).edits(octets, mint, tracked=tracked, sign=signer.at(message.accepted_at))
+    return Plan.from_json(message.plan).edits(octets, mint, tracked=tracked, sign=signer.as_of(message.accepted_at))
 
 
 def describe_edits(octets: bytes, made: list[Edit]) -> list[ShownEdit]:
