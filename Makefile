@@ -81,7 +81,7 @@ audit: .venv/.site
 # Pins what is installed from scratch today: names and versions, nothing of this machine.
 lock:
 	rm -rf .venv/lock && $(PYTHON) -m venv .venv/lock
-	.venv/lock/bin/pip --disable-pip-version-check --quiet install '.[test,bench,docs,alerts,otel]'
+	.venv/lock/bin/pip --disable-pip-version-check --quiet install '.[test,bench,docs,alerts,otel,oidc]'
 	.venv/lock/bin/pip freeze --exclude waypost > constraints.txt
 	rm -rf .venv/lock build
 

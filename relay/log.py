@@ -254,6 +254,12 @@ def bad_token(kind: str) -> None:
     _write(logging.INFO, "bad-token", kind=kind)
 
 
+def sign_in_refused(door: str, ip: str, reason: str) -> None:
+    """A sign-in by an OpenID provider (`oidc`) failed. `reason`: `unavailable`, `no_role`, `name_taken` (by another
+    account), or the name of the error for which its answer cannot be believed."""
+    _write(logging.WARNING, "sign-in-refused", ip=ip, door=door, reason=reason)
+
+
 def signed_in(account: str) -> None:
     _write(logging.INFO, "signed-in", account=account)
 

@@ -18,6 +18,7 @@ from pydantic import BaseModel
 
 from relay import webhook_format
 from relay.config import load, schema, smtp
+from relay.config import sign_in as sign_in_tables
 from relay.config.base import ConfigTable
 from relay.config.schema import Config
 from relay.rewrite import provider_dialects
@@ -154,12 +155,12 @@ def test_the_example_configuration_is_the_defaults() -> None:
 def test_every_key_is_explained_in_the_example_configuration() -> None:
     text = (ROOT / "config.toml").read_text()
 
-    for table in (vars(smtp) | vars(schema)).values():
+    for table in (vars(smtp) | vars(sign_in_tables) | vars(schema)).values():
         if isinstance(table, type) and issubclass(table, ConfigTable) and table not in (
             ConfigTable, schema.Config, schema.DkimConfig,
         ):  # fmt: skip
             for key in table.model_fields:
-                if key not in ("user",):
+                if key not in ("user", "oidc", "proxy_auth"):
                     assert re.search(rf"(?m)^#? *{key} *=", text), f"{table.__name__}.{key}"
 
 

@@ -44,8 +44,15 @@ def add_account(arguments: argparse.Namespace) -> int:
 def list_accounts(arguments: argparse.Namespace) -> int:
     config = command.load_config(arguments)
     with command.open_store(config) as store, store.connect() as connection:
-        items = [{"name": row["name"], "of": "console", "role": row["role"], "created_at": row["created_at"]} for row in
-                 accounts.list_accounts(connection)]  # fmt: skip
+        items = [
+            {
+                "name": row["name"],
+                "of": "oidc" if row["is_external"] else "console",
+                "role": row["role"],
+                "created_at": row["created_at"],
+            }
+            for row in accounts.list_accounts(connection)
+        ]
     items += [{"name": one.name, "of": "smtp", "senders": one.senders, "stream": one.stream or None} for one in
               config.access.user]  # fmt: skip
     tables.print_list(arguments, items, _COLUMNS, empty="no account; waypost user add NAME makes one")

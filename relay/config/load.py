@@ -26,6 +26,7 @@ SECRETS = frozenset(
         "password",
         "password_hash",
         "admin_password",
+        "client_secret",
         "private_key",
         "url",
         "urls",
@@ -191,9 +192,10 @@ def _apply_environment(tree: Tree, environment: Mapping[str, str]) -> dict[tuple
         if not variable.startswith(PREFIX) or variable == _NOT_A_KEY or "__" not in variable:
             continue
         table, _, key = variable.removeprefix(PREFIX).lower().partition("__")
+        inner, _, key = key.rpartition("__")  # `[console.oidc]` is CONSOLE__OIDC
         value = _parse_value(environment[variable])
-        field = _find_field(table, key)
-        if field is None and key.endswith(_FILE_ENDING) and _find_field(table, key.removesuffix(_FILE_ENDING)):
+        field = _find_field(table, key, inner)
+        if field is None and key.endswith(_FILE_ENDING) and _find_field(table, key.removesuffix(_FILE_ENDING), inner):
             key, value = key.removesuffix(_FILE_ENDING), {"file": environment[variable]}
         elif field is not None and field.annotation is bool:
             value = _FLAGS.get(environment[variable].strip().lower(), value)
@@ -205,19 +207,22 @@ def _apply_environment(tree: Tree, environment: Mapping[str, str]) -> dict[tuple
             if not place:
                 place.append({})
             place, where = place[0], (table, "0", key)
+        if inner and isinstance(place, dict):
+            place, where = place.setdefault(inner, {}), (table, inner, key)
         if isinstance(place, dict):
             place[key] = value
             variables[where] = variable
     return variables
 
 
-def _find_field(table: str, key: str) -> FieldInfo | None:
-    """The schema's field of that key; for a list of tables, the schema of one table."""
-    annotation: Any = (
-        Config.model_fields[table].annotation if table in Config.model_fields else None
-    )  # Any: of many kinds
-    model = (get_args(annotation) or (annotation,))[0]
-    return model.model_fields.get(key) if isinstance(model, type) and issubclass(model, BaseModel) else None
+def _find_field(table: str, key: str, inner: str = "") -> FieldInfo | None:
+    """What the schema says of that key; of a list of tables, of its tables; `inner` is a table in that one."""
+    fields: dict[str, FieldInfo] = dict(Config.model_fields)
+    for step in (table, inner) if inner else (table,):
+        annotation: Any = fields[step].annotation if step in fields else None  # Any: of many kinds
+        model = (get_args(annotation) or (annotation,))[0]
+        fields = dict(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else {}
+    return fields.get(key)
 
 
 def _is_list_of_tables(table: str) -> bool:

@@ -10,6 +10,7 @@ from typing import Literal, Self, get_args
 from pydantic import ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from relay.config.base import NO_SECRET, ConfigTable
+from relay.config.sign_in import OidcConfig, ProxyAuthConfig
 from relay.config.smtp import AccessConfig, DeliveryConfig, DialectName, ListenConfig, UpstreamConfig
 from relay.config.values import (
     Address,
@@ -163,6 +164,8 @@ class ConsoleConfig(ConfigTable):
     listen: Address = HostPort("127.0.0.1", 8081)
     hosts: list[Domain] = []
     admin_password: Secret = NO_SECRET
+    oidc: OidcConfig = OidcConfig()
+    proxy_auth: ProxyAuthConfig = ProxyAuthConfig()
 
     @field_validator("admin_password")
     @classmethod

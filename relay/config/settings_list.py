@@ -54,7 +54,7 @@ def _tables(name: str, value: Any, environment: Mapping[str, str]) -> Iterator[S
                 inner.append((f"{name}.{key}", one))
                 continue
             is_set = key in table.model_fields_set and not _is_default_path(one, field.default)
-            variable = f"{load.PREFIX}{name}__{key}".upper() if number == 1 else ""
+            variable = f"{load.PREFIX}{name.replace('.', '__')}__{key}".upper() if number == 1 else ""
             given = next((each for each in (variable, f"{variable}_FILE") if each in environment), "")
             settings.append(Setting(key, _format_setting(key, one), given or (FILE if is_set else DEFAULT)))
         if settings:

@@ -27,7 +27,7 @@ from relay.node.supervisor import Supervisor
 from relay.store.console import accounts
 from relay.store.database import errors
 from relay.store.webhooks import endpoints, webhook_queue
-from web.console import sign_in
+from web.console import oidc, sign_in
 
 _MAX_OPEN_FILES = 1 << 20  # open at a time in a process: a connection each, and more than a machine serves
 
@@ -37,6 +37,7 @@ def serve(config: Config, only: str | None) -> int:
     _raise_file_limit()
     alert_sender.check_apprise(config)
     telemetry.check(config)
+    oidc.check_authlib(config)
     if privileges.is_bare_root(config):
         process_log.runs_as_root()
     bound = listeners.bind(config, only) if privileges.will_drop(config) else None  # ports that only root may have

@@ -18,6 +18,7 @@ from relay.store.database.tables import Status
 from relay.store.queue.outcomes import AttemptRecord
 from relay.store.recipients import suppressions
 from relay.store.upstream_states import ReportedState
+from tests.web.oidc_provider import CLIENT_ID, CLIENT_SECRET, OidcProvider
 from tests.web.scene import NAME, PASSWORD, Scene
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs Playwright: pip install '.[test]'")
@@ -52,8 +53,18 @@ def make_mail() -> bytes:
 
 
 @pytest.fixture(scope="module")
-def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
-    given: dict[str, Any] = {"upstream": [{"name": "primary", "address": "127.0.0.1:1", "tls": "off"}]}
+def provider() -> Iterator[OidcProvider]:
+    with OidcProvider() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def scene(provider: OidcProvider, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    oidc = {"issuer": provider.issuer, "client_id": CLIENT_ID, "client_secret": CLIENT_SECRET, "name": "Example"}
+    given: dict[str, Any] = {
+        "upstream": [{"name": "primary", "address": "127.0.0.1:1", "tls": "off"}],
+        "console": {"oidc": oidc | {"viewers": ["*"]}},
+    }
     with Scene(tmp_path_factory.mktemp("browser"), given) as running:
         running.write(lambda connection: accounts.set_password(connection, NAME, PASSWORD, datetime.now(UTC)))
         yield running
@@ -161,6 +172,27 @@ def test_a_delivery_is_attempted_now_from_the_queue(page: Any, scene: Scene, mai
     page.get_by_role("button", name="Attempt now").click()
     assert "attempted now" in page.get_by_role("status").inner_text()
     assert scene.delivery(mails.waiting)["next_attempt_at"] <= datetime.now(UTC)
+
+
+def test_who_comes_from_the_provider_reads_and_signs_out(chromium: Any, scene: Scene, provider: OidcProvider) -> None:
+    provider.user = {"sub": "u-1", "email": "carol@example.com", "email_verified": True}
+    context = chromium.new_context(base_url=scene.console, viewport={"width": 390, "height": 900})
+    page = context.new_page()
+    said: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
+    page.goto("/queue")
+    assert axe_playwright.Axe().run(page).violations_count == 0
+    page.get_by_role("link", name="Sign in with Example").click()
+    page.wait_for_url("**/queue")
+    assert page.get_by_role("link", name="carol@example.com").is_visible()
+    assert page.get_by_role("button", name="Attempt all that wait").count() == 0
+    page.goto("/settings")
+    assert "carol@example.com is a viewer. This needs an admin." in page.locator("main").inner_text()
+    assert axe_playwright.Axe().run(page).violations_count == 0
+    page.get_by_role("button", name="Sign out").click()
+    assert page.get_by_role("link", name="Sign out there too").is_visible()
+    context.close()
+    assert [one for one in said if "403" not in one] == []
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])

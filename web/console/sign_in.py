@@ -33,14 +33,14 @@ from relay.store.database import errors
 from relay.store.store import Store
 from web import audited, metrics, visitors
 from web.api import core
-from web.console import cookies, sign_in_limits
+from web.console import cookies, proxy_auth, sign_in_limits
 from web.rendering import TemplateRenderer
 
-_OPEN_PATHS = ("/login", "/healthz", core.DESCRIPTION)
+_OPEN_PATHS = ("/login", "/login/oidc", "/login/oidc/callback", "/login/oidc/out", "/healthz", core.DESCRIPTION)
 _OPEN_FOLDER = "/static/"
 MAX_PASSWORD = 1024  # characters; argon2 reads them all
 _MAX_NAME = 200  # characters that a name is counted by
-_DATABASE_UNAVAILABLE = "The database does not answer, so nobody can sign in now. Please try again in a moment."
+DATABASE_UNAVAILABLE = "The database does not answer, so nobody can sign in now. Please try again in a moment."
 # Letters and digits that nobody mistakes for each other.
 _READABLE_CHARACTERS = "abcdefghjkmnpqrstuvwxyz23456789"
 
@@ -68,6 +68,7 @@ class RequireLogin:
 
     def __init__(self, app: ASGIApp, config: Config, store: Store, renderer: TemplateRenderer) -> None:
         self._app = app
+        self._proxy_auth = config.console.proxy_auth
         self._trusted = visitors.proxies_and_loopback(config)
         self._store = store
         self._renderer = renderer
@@ -86,18 +87,31 @@ class RequireLogin:
             return
         if path not in _OPEN_PATHS and not path.startswith(_OPEN_FOLDER):
             try:
-                session = await self._find_session(request)
+                is_known = await self._know_account(request)
             except sa.exc.SQLAlchemyError as error:
                 await unavailable_response(self._renderer, error)(scope, receive, send)
                 return
-            if session is None:
+            if not is_known:
                 await _redirect_to_login(request)(scope, receive, send)
                 return
-            request.state.account, request.state.session = session["account"], session["digest"]
-            request.state.role = AccountRole(session["role"])
-            ip = visitors.client_address(request, self._trusted)
-            request.state.actor = Actor(Door.CONSOLE, session["account"], ip)
         await self._app(scope, receive, send)
+
+    async def _know_account(self, request: Request) -> bool:
+        """Finds out who asks, for those who look into the request's state. False if that is nobody. Raises
+        sqlalchemy.exc.SQLAlchemyError."""
+        state = request.state
+        if user := proxy_auth.read_user(request, self._proxy_auth):
+            known = await self._store.read(lambda connection: accounts.find_role(connection, user.name))
+            state.account, state.session, state.leaves_by = user.name, "", self._proxy_auth.sign_out_url
+            state.role = user.role or known or AccountRole(self._proxy_auth.role)
+            request.session.setdefault("csrf", secrets.token_urlsafe(24))
+        elif session := await self._find_session(request):
+            state.account, state.session, state.leaves_by = session["account"], session["digest"], ""
+            state.role, state.is_external = AccountRole(session["role"]), bool(session["subject"])
+        else:
+            return False
+        state.actor = Actor(Door.CONSOLE, state.account, visitors.client_address(request, self._trusted))
+        return True
 
     async def _find_session(self, request: Request) -> sa.RowMapping | None:
         """The session that the cookie names, if it lasts. Raises sqlalchemy.exc.SQLAlchemyError."""
@@ -133,7 +147,7 @@ class LoginPages:
         ]
 
     async def show_form(self, request: Request) -> Response:
-        return self._render_form(request.query_params.get("next", ""))
+        return self._render_form(request.query_params.get("next", ""), out="out" in request.query_params)
 
     async def sign_in(self, request: Request) -> Response:
         form = await request.form(max_files=0)
@@ -148,7 +162,7 @@ class LoginPages:
         except sa.exc.SQLAlchemyError as error:
             self._attempt_limits.forget_attempt(guess)
             errors.log_failure(error, "console")
-            return self._render_form(wanted, name, _DATABASE_UNAVAILABLE, 503, {"retry-after": "5"})
+            return self._render_form(wanted, name, DATABASE_UNAVAILABLE, 503, {"retry-after": "5"})
         if session is None:
             log.login_failed("console", ip)
             return self._render_form(wanted, name, "That name and password do not match.", 401)
@@ -157,9 +171,7 @@ class LoginPages:
         if name == accounts.FIRST_ACCOUNT:
             with contextlib.suppress(OSError):
                 self._first_password.unlink(missing_ok=True)
-        request.session.clear()
-        request.session.update(id=session, csrf=secrets.token_urlsafe(24))
-        answer = RedirectResponse(_local_path(wanted), 303)
+        answer = enter(request, session, wanted)
         cookies.set_browser_cookie(
             request, answer, cookies.read_browser_cookie(request) if browser else self._browsers.new(name)
         )
@@ -197,12 +209,21 @@ class LoginPages:
         except sa.exc.SQLAlchemyError as error:  # the session would go on for whoever has its cookie
             return unavailable_response(self._renderer, error)
         request.session.clear()
-        return RedirectResponse("/login", 303)
+        return RedirectResponse("/login?out=1" if getattr(request.state, "is_external", False) else "/login", 303)
 
     def _render_form(
-        self, wanted: str, name: str = "", error: str = "", status: int = 200, headers: dict[str, str] | None = None
+        self,
+        wanted: str,
+        name: str = "",
+        error: str = "",
+        status: int = 200,
+        headers: dict[str, str] | None = None,
+        *,
+        out: bool = False,
     ) -> Response:
-        return self._renderer.render("login.html", status, headers, next=wanted, name=name, error=error, account="")
+        """`out`: somebody whom the OpenID provider had signed in has just signed out."""
+        values = {"next": wanted, "name": name, "error": error, "account": "", "out": out}
+        return self._renderer.render("login.html", status, headers, **values)
 
 
 def login_middleware(
@@ -213,6 +234,13 @@ def login_middleware(
         Middleware(cookies.SessionCookies, key=ring.derive_secret("console-session")),
         Middleware(RequireLogin, config=config, store=store, renderer=renderer),
     ]
+
+
+def enter(request: Request, session: str, wanted: str) -> Response:
+    """Gives the browser its new session, and leads to the page that it wanted."""
+    request.session.clear()
+    request.session.update(id=session, csrf=secrets.token_urlsafe(24))
+    return RedirectResponse(_local_path(wanted), 303)
 
 
 def unavailable_response(renderer: TemplateRenderer, error: sa.exc.SQLAlchemyError) -> Response:

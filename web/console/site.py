@@ -25,6 +25,7 @@ from web.console.attention import AttentionReader, AttentionStrip
 from web.console.audit_pages import AuditPages
 from web.console.mailbox_pages import MailboxPages
 from web.console.message_pages import MessagePages
+from web.console.oidc import OidcPages
 from web.console.overview import OverviewPage
 from web.console.pixels import PixelPages
 from web.console.queue_pages import QueuePages
@@ -50,6 +51,7 @@ class Console:
                 "smtp": str(config.listen[0].address),
                 "statuses": list(Status),
                 "public_url": config.tracking.public_url,
+                "oidc_name": config.console.oidc.name if config.console.oidc.issuer else "",
             }
         )
 
@@ -62,6 +64,7 @@ class Console:
             *PixelPages(self._config, self._store, self._ring, self.render_page).routes(),
             *MailboxPages(self._config, self._store, self._ring, self.render_page).routes(),
             *sign_in.LoginPages(self._config, self._store, self._ring, self.renderer).routes(),
+            *OidcPages(self._config, self._store, self.renderer).routes(),
             *SessionPages(self._store, self.render_page).routes(),
             *QueuePages(self._config, self._store, self.render_page).routes(),
             *ReportPages(self._store, self.render_page).routes(),
@@ -99,6 +102,8 @@ def _frame(request: Request, section: str) -> dict[str, object]:
         "section": section,
         "account": request.state.account,
         "role": request.state.role,
+        "has_session": bool(request.state.session),
+        "leaves_by": request.state.leaves_by,
         "may": partial(permissions.may, request.state.role),
         "csrf": session["csrf"],
         "notice": session.pop("notice") if "notice" in session else "",

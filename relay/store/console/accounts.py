@@ -34,7 +34,7 @@ def set_password(
     """Makes an account, or gives an existing one a new password, which ends its sessions. Without a role an account
     keeps its own; a new one may do all."""
     table, stored = console_tables.account, hash_password(password)
-    change = {"password_hash": stored} | ({"role": str(role)} if role else {})
+    change = {"password_hash": stored, "subject": ""} | ({"role": str(role)} if role else {})
     console_sessions.end_sessions(connection, name)
     if not connection.execute(sa.update(table).where(table.c.name == name).values(**change)).rowcount:
         create_account(connection, name, stored, at, role or AccountRole.ADMIN)
@@ -48,6 +48,27 @@ def create_account(connection: sa.Connection, name: str, password_hash: str, at:
     row = {"name": name, "password_hash": password_hash, "created_at": at, "role": role}
     connection.execute(sa.insert(table), row)
     return True
+
+
+def note_external_account(connection: sa.Connection, name: str, subject: str, role: AccountRole, at: datetime) -> str:
+    """Makes the account of an OpenID provider's user, or gives it the role that the provider says now. Returns its
+    name, which stays what it was first; empty if somebody else's account has that name."""
+    table = console_tables.account
+    known: str | None = connection.scalar(sa.select(table.c.name).where(table.c.subject == subject))
+    if known is not None:
+        set_role(connection, known, role)
+        return known
+    if not create_account(connection, name, "", at, role):
+        return ""
+    connection.execute(sa.update(table).where(table.c.name == name).values(subject=subject))
+    return name
+
+
+def find_role(connection: sa.Connection, name: str) -> AccountRole | None:
+    """What that account may do; None if there is none of that name."""
+    table = console_tables.account
+    found = connection.scalar(sa.select(table.c.role).where(table.c.name == name))
+    return AccountRole(found) if found else None
 
 
 def set_role(connection: sa.Connection, name: str, role: AccountRole) -> bool:
@@ -67,7 +88,8 @@ def remove_account(connection: sa.Connection, name: str) -> bool:
 def list_accounts(connection: sa.Connection) -> Sequence[sa.RowMapping]:
     """The accounts' names, roles and ages, the oldest first."""
     table = console_tables.account
-    wanted = sa.select(table.c.name, table.c.role, table.c.created_at).order_by(table.c.created_at, table.c.name)
+    shown = (table.c.name, table.c.role, table.c.created_at, (table.c.subject != "").label("is_external"))
+    wanted = sa.select(*shown).order_by(table.c.created_at, table.c.name)
     return connection.execute(wanted).mappings().all()
 
 
@@ -94,8 +116,9 @@ def hash_password(password: str) -> str:
 
 
 def verify_password(stored: str | None, password: str) -> bool:
-    """True if the password is the one of the hash. Takes tens of milliseconds: not on an event loop."""
+    """True if the password is the one of the hash; an account without one ("", of an OpenID provider) has no password
+    that is right. Takes tens of milliseconds: not on an event loop."""
     try:
-        return _HASHER.verify(stored or _hash_of_nobody(), password) and stored is not None
+        return _HASHER.verify(stored or _hash_of_nobody(), password) and bool(stored)
     except (VerificationError, InvalidHashError):
         return False

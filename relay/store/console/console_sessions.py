@@ -27,8 +27,9 @@ def start_session(
     *,
     user_agent: str,
     ip: str,
+    lifetime: timedelta = LIFETIME,
 ) -> bool:
-    """Signs an account in. False if that is no longer its password: it was changed while it was verified."""
+    """Signs an account in for so long. False if that is no longer its password: it was changed meanwhile."""
     table, accounts = console_tables.console_session, console_tables.account
     stored = connection.scalar(sa.select(accounts.c.password_hash).where(accounts.c.name == account))
     if stored != password_hash:
@@ -39,7 +40,7 @@ def start_session(
         "account": account,
         "created_at": now,
         "used_at": now,
-        "expires_at": now + LIFETIME,
+        "expires_at": now + min(lifetime, LIFETIME),
         "user_agent": user_agent[:_MAX_USER_AGENT].replace("\0", ""),  # PostgreSQL takes no NUL
         "ip": ip,
     }
@@ -51,7 +52,7 @@ def find_session(connection: sa.Connection, session: str, now: datetime) -> sa.R
     """The session of those random bits, with its account's role; None if there is none, or not any more."""
     table, accounts = console_tables.console_session, console_tables.account
     wanted = (
-        sa.select(table, accounts.c.role)
+        sa.select(table, accounts.c.role, accounts.c.subject)
         .join(accounts, accounts.c.name == table.c.account)
         .where(table.c.digest == session_digest(session), table.c.expires_at > now)
     )

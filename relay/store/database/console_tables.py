@@ -55,6 +55,7 @@ class Account(Row):
     password_hash: str
     created_at: datetime = Field(sa_type=UtcTime)
     role: str = Field(default="admin", sa_column_kwargs={"server_default": "admin"})
+    subject: str = Field(default="", sa_column_kwargs={"server_default": ""})  # of an OpenID provider, if it is one's
 
 
 class ConsoleSession(Row):
