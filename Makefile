@@ -7,7 +7,7 @@ PIP := $(BIN)/pip --disable-pip-version-check --quiet
 # Tests start the program hundreds of times: without its compiled modules each start compiles all of them.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: run demo test later check coverage faults fuzz bench corpora bounces lock clean site audit
+.PHONY: run demo test test-postgresql later check coverage faults fuzz bench corpora bounces lock clean site audit
 
 run: .venv/.run
 	@exec $(BIN)/waypost serve
@@ -18,6 +18,10 @@ demo: .venv/.run
 # Two for each processor: half of the time a test waits.
 test: .venv/.test
 	$(BIN)/pytest -n $$((2 * $$(nproc)))
+
+# The same on PostgreSQL (from the test extra), but for what is about SQLite's file.
+test-postgresql: .venv/.test
+	WAYPOST_TEST_DATABASE=postgresql $(BIN)/pytest -n $$((2 * $$(nproc)))
 
 # The same forty days ahead: a test that holds a date of today fails here first.
 FAKETIME_LIBRARY = $(firstword $(wildcard /usr/lib/*/faketime/libfaketimeMT.so.1))

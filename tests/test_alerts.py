@@ -1,10 +1,8 @@
 """Alerts: the operator is told of what lasts, once, again after a while, and when it is over."""
 
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from time import monotonic, sleep
@@ -68,8 +66,7 @@ def test_an_alert_is_sent_when_an_upstream_is_out_and_when_it_is_back(tmp_path: 
 def test_alerts_are_sent_of_a_disabled_webhook_and_a_full_disk(tmp_path: Path, receiver: Receiver) -> None:
     with relay_with_alerts(tmp_path, receiver, "/other", keys='min_disk_free = "1000000GB"') as relay:
         relay.cli("webhooks", "add", f"{receiver.url}/ok")
-        with closing(sqlite3.connect(tmp_path / "data" / "waypost.db", timeout=10)) as database, database:
-            database.execute("UPDATE webhook SET state = 'disabled'")
+        relay.sql("UPDATE webhook SET state = 'disabled'")
         assert "waypost webhooks enable" in told(receiver, "/other", "is disabled")["message"]
         told(receiver, "/other", "The disk is nearly full")
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives import serialization
 
+from tests.postgresql_server import IS_POSTGRESQL
 from tests.rewrite.keys import ED25519
 from tests.upstream import Upstream
 from tests.waypost_server import Waypost, html_mail
@@ -108,7 +109,8 @@ def test_after_a_restart_mail_waits_for_its_user_and_no_password_was_written_dow
     assert arrival.user == ANN[0]
     relay.stop()
     written = {path: path.read_bytes() for path in relay.folder.rglob("*") if path.is_file()}
-    assert any(b"e451-4.3.0-n1+restart@example.com" in octets for octets in written.values())
+    if not IS_POSTGRESQL:
+        assert any(b"e451-4.3.0-n1+restart@example.com" in octets for octets in written.values())
     for name, password in (ANN, BEN):
         for form in (password, *_encoded(name, password)):
             assert not [path for path, octets in written.items() if form.encode() in octets], form

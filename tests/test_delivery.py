@@ -193,10 +193,14 @@ def test_kill_9_loses_no_mail_that_was_answered_250(tmp_path: Path, mode: str) -
         upstream.close()
 
 
-def test_kill_9_while_delivering_gives_the_leases_back(tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_shared", [False, True], ids=["own database", "postgresql"])
+def test_kill_9_while_delivering_gives_the_leases_back(
+    tmp_path: Path, is_shared: bool, request: pytest.FixtureRequest
+) -> None:
     upstream = Upstream()
+    database = f'[database]\nurl = "{request.getfixturevalue("postgresql")()}"\n' if is_shared else ""
     try:
-        relay = Waypost(tmp_path, upstream.port, QUEUED)
+        relay = Waypost(tmp_path, upstream.port, database + QUEUED)
         relay.start()
         upstream.delay_s = 30.0
         assert relay.send(html_mail(), "leased@example.com").startswith("250")

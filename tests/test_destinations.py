@@ -6,9 +6,8 @@ Where one leads is on disk before the mail leaves; the token only refers to it, 
 import asyncio
 import json
 import os
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -23,6 +22,7 @@ from relay.store.database import tables
 from relay.store.queue import long_url_files, long_urls
 from relay.store.queue.long_url_files import LongUrlFiles
 from relay.store.store import DatabaseUnavailableError, Store
+from tests.postgresql_server import IS_POSTGRESQL
 from tests.test_retention import count, in_steps
 from tests.upstream import Upstream
 from tests.waypost_server import Waypost, html_mail, tracking_urls
@@ -56,10 +56,15 @@ def leads_to(relay: Waypost, tracked: str) -> str:
 
 @contextmanager
 def moved_away(relay: Waypost) -> Iterator[None]:
-    database = relay.folder / "data" / "waypost.db"
-    database.rename(database.with_name("elsewhere.db"))
+    if IS_POSTGRESQL:
+        with relay.locked() as database:
+            database.exec_driver_sql("LOCK TABLE destination, message, event")  # nor are they read
+            yield
+        return
+    file = relay.folder / "data" / "waypost.db"
+    file.rename(file.with_name("elsewhere.db"))
     yield
-    database.with_name("elsewhere.db").rename(database)
+    file.with_name("elsewhere.db").rename(file)
 
 
 def test_a_link_of_2000_octets_arrives_as_a_short_one_and_leads_to_the_same_octets(
@@ -92,8 +97,7 @@ def test_it_leads_there_after_a_kill_right_behind_the_250_and_with_the_database_
         tracked.append(sent(relay, upstream, third, "kill2@example.com"))  # and one whose filing is journaled
         assert leads_to(relay, tracked[2]) == third
     assert relay.events("clicked", "kill2@example.com", timeout_s=60)[0]["url"] == third
-    with closing(sqlite3.connect(relay.folder / "data" / "waypost.db")) as reader:
-        (rows,) = reader.execute("SELECT count(*) FROM destination").fetchone()
+    [(rows,)] = relay.sql("SELECT count(*) FROM destination")
     assert rows == len(list((relay.folder / "data" / "destinations").glob("??/*")))  # other machines have them all
 
 
@@ -106,9 +110,8 @@ def test_what_was_changed_on_disk_leads_nowhere(relay: Waypost, upstream: Upstre
     octets = [path.read_bytes() for path in paths]
     paths[0].write_bytes(octets[1])  # somebody else's
     paths[1].write_bytes(octets[1][:-1] + bytes([octets[1][-1] ^ 1]))
-    with closing(sqlite3.connect(relay.folder / "data" / "waypost.db", isolation_level=None)) as writer:
-        writer.execute("DELETE FROM destination WHERE name = ?", (names[0],))
-        writer.execute("UPDATE destination SET sealed = ? WHERE name = ?", (octets[0], names[1]))
+    relay.sql("DELETE FROM destination WHERE name = :name", name=names[0])
+    relay.sql("UPDATE destination SET sealed = :sealed WHERE name = :name", sealed=octets[0], name=names[1])
     for url in tracked:
         answer = relay.get(url)
         assert answer.status_code == 404 and "location" not in answer.headers
@@ -152,8 +155,7 @@ def test_the_sandbox_stores_destinations_too(sandbox: Waypost) -> None:
     url = long_url("sandbox")
     sandbox.send(html_mail(link=url), "sandboxed@example.com")
     data = sandbox.folder / "data"
-    with closing(sqlite3.connect(data / "waypost.db")) as reader:
-        message, plan = reader.execute("SELECT id, plan FROM message ORDER BY id DESC LIMIT 1").fetchone()
+    [(message, plan)] = sandbox.sql("SELECT id, plan FROM message ORDER BY id DESC LIMIT 1")
     minter = tokens.Minter(tokens.open_key_ring(data / "keys.json"), sandbox.tracking)
     copy = Plan.from_json(plan).render(html_mail(link=url), minter.url_factory(message, 0))
     assert leads_to(sandbox, tracking_urls(copy)["c"][0]) == url

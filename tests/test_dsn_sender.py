@@ -2,8 +2,6 @@
 
 import email
 import email.policy
-import sqlite3
-from contextlib import closing
 from email.message import EmailMessage
 from pathlib import Path
 from time import sleep
@@ -233,13 +231,11 @@ def test_where_addresses_are_not_kept_the_notice_still_names_them_and_the_record
             assert relay.send(html_mail(), "ok@example.com", gone, sender="veiled@sender.test").startswith("250")
             [notice] = notices(upstream, "veiled@sender.test")
             assert blocks(notice)[1]["Final-Recipient"] == f"rfc822; {gone}"
-            with closing(sqlite3.connect(tmp_path / "data" / "waypost.db")) as database:
-                for _ in range(100):  # until the notice's own delivery is settled too
-                    wanted = "SELECT recipient, dsn_due, dsn_sent FROM delivery ORDER BY message, number"
-                    kept = database.execute(wanted).fetchall()
-                    if not any("@" in recipient for recipient, _, _ in kept):
-                        break
-                    sleep(0.1)
+            for _ in range(100):  # until the notice's own delivery is settled too
+                kept = relay.sql("SELECT recipient, dsn_due, dsn_sent FROM delivery ORDER BY message, number")
+                if not any("@" in recipient for recipient, _, _ in kept):
+                    break
+                sleep(0.1)
             assert [row[1:] for row in kept] == [("", ""), ("", "failed"), ("", "")]
             assert not [recipient for recipient, _, _ in kept if "@" in recipient]
     finally:

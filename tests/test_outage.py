@@ -1,14 +1,13 @@
 """The database away: mail flows on inline, queued mail is put off, links answer, and nothing is forgotten."""
 
 import shutil
-import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from pathlib import Path
 from time import monotonic, sleep
 
 import pytest
 
+from tests.postgresql_server import IS_POSTGRESQL
 from tests.upstream import Upstream
 from tests.waypost_server import Waypost, html_mail, tracking_urls
 
@@ -104,15 +103,13 @@ def test_what_the_journal_knows_the_end_of_is_not_sent_again_though_its_lease_ha
     with relay:
         relay.send(html_mail(), "lapsed@example.com")
         _until(lambda: sink.verbs["DATA"] > 0)
-        with closing(sqlite3.connect(tmp_path / "data" / "waypost.db", isolation_level=None)) as database:
-            database.execute("BEGIN EXCLUSIVE")
+        with relay.locked() as database:
             _until(lambda: any(b"settled " in one.read_bytes() for one in journal(relay)))
             assert relay.send(html_mail(), "refused@example.com").startswith(
                 "451"
             )  # behind it: the database refused both
             # As after an outage of more than three minutes.
-            database.execute("UPDATE delivery SET leased_until = next_attempt_at")
-            database.execute("COMMIT")
+            database.exec_driver_sql("UPDATE delivery SET leased_until = next_attempt_at")
         sink.delay_s = 0.0
         for n in range(3):
             relay.send(html_mail(), f"next{n}@example.com")
@@ -130,11 +127,11 @@ def test_mail_that_cannot_be_read_right_after_it_was_leased_goes_out_soon_after_
     with Waypost(tmp_path, sink.port, '[delivery]\nmode = "queued"\nretry = ["1s"]\n') as relay:
         relay.send(html_mail(), "unread@example.com")
         _until(lambda: " failed " in relay.read_log())  # from memory: what comes next is read
-        with closing(sqlite3.connect(tmp_path / "data" / "waypost.db", timeout=10)) as database:
-            database.execute("ALTER TABLE content RENAME TO aside")
-            sink.at_helo = ""
-            _until(lambda: 'database-unavailable reason="no such table: content"' in relay.read_log())
-            database.execute("ALTER TABLE aside RENAME TO content")
+        relay.sql("ALTER TABLE content RENAME TO aside")
+        sink.at_helo = ""
+        reason = 'relation \\"content\\" does not exist' if IS_POSTGRESQL else "no such table: content"
+        _until(lambda: f'database-unavailable reason="{reason}' in relay.read_log())
+        relay.sql("ALTER TABLE aside RENAME TO content")
         assert sink.wait_for(lambda one: "unread@example.com" in one.recipients, 1, timeout_s=20)
         assert "Traceback" not in relay.read_log()
         assert relay.events("delivered", "unread@example.com")

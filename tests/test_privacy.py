@@ -10,6 +10,7 @@ from time import monotonic, sleep
 import httpx
 import pytest
 
+from tests.postgresql_server import IS_POSTGRESQL
 from tests.spellings import found_in, spelled
 from tests.upstream import Upstream
 from tests.waypost_server import Waypost, html_mail, tracking_urls
@@ -21,8 +22,12 @@ RETRY = '[delivery]\nretry = ["1s"]\n'
 def found_on_disk(relay: Waypost, *addresses: str) -> list[tuple[str, bytes]]:
     """Traces in any file of the data directory (database, write-ahead log, journal) and in the log."""
     paths = [path for path in (relay.folder / "data").rglob("*") if path.is_file()] + [relay.folder / "log"]
-    assert any(path.name == "waypost.db" for path in paths)
-    return [(path.name, trace) for path in paths for trace in found_in(path.read_bytes(), *addresses)]
+    texts = [(path.name, path.read_bytes()) for path in paths]
+    if IS_POSTGRESQL:
+        texts.append(("database", relay.stored_octets()))
+    else:
+        assert any(path.name == "waypost.db" for path in paths)
+    return [(name, trace) for name, text in texts for trace in found_in(text, *addresses)]
 
 
 def gone_from_disk(relay: Waypost, *addresses: str, within_s: float = 15) -> None:

@@ -90,6 +90,7 @@ def _status(pid: int) -> dict[str, list[str]]:
 
 
 @as_root
+@pytest.mark.sqlite  # that user does not reach the tests' own PostgreSQL
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_root_binds_and_is_the_user_from_then_on(folder: Path, python: str) -> None:
     relay = Started(folder, relay=f'user = "{USER}"\n')

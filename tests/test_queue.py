@@ -2,9 +2,7 @@
 
 import os
 import signal
-import sqlite3
 from collections import Counter
-from contextlib import closing
 from datetime import datetime, timedelta
 from pathlib import Path
 from time import monotonic, sleep
@@ -234,9 +232,8 @@ def test_mail_that_ends_its_process_three_times_is_parked_until_an_operator_retr
 
 
 def leased_by(relay: Waypost) -> str:
-    with closing(sqlite3.connect(relay.folder / "data" / "waypost.db")) as database:
-        [(holder,)] = database.execute("SELECT leased_by FROM delivery WHERE next_attempt_at IS NOT NULL")
-        return str(holder)
+    [(holder,)] = relay.sql("SELECT leased_by FROM delivery WHERE next_attempt_at IS NOT NULL")
+    return str(holder)
 
 
 def _until(look: Any, timeout_s: float = 20) -> Any:

@@ -255,13 +255,9 @@ def test_check_online_tries_the_upstream(tmp_path: Path) -> None:
 
 
 def test_a_database_of_a_later_version_is_not_touched(tmp_path: Path) -> None:
-    import sqlite3
-
     relay = Waypost(tmp_path)
     relay.cli("messages")
-    with sqlite3.connect(tmp_path / "data" / "waypost.db") as database:
-        database.execute("UPDATE alembic_version SET version_num = '9999'")
-    database.close()
+    relay.sql("UPDATE alembic_version SET version_num = '9999'")
     assert b"later version of Waypost (9999)" in relay.cli("serve", status=1)
 
 

@@ -10,20 +10,23 @@ import shutil
 import signal
 import smtplib
 import socket
-import sqlite3
 import tempfile
+import weakref
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
 import httpx
+import sqlalchemy as sa
 
-from relay.store.database import preparation
+from relay.store.database import engine, preparation
 from relay.store.database.engine import DATABASE_FILE
+from tests import postgresql_server
 from tests.fork_server import ForkServer, Process
+from tests.postgresql_server import IS_POSTGRESQL
 
 ROOT = Path(__file__).parents[1]
 _FORK_SERVER = ForkServer()
@@ -66,13 +69,19 @@ class Waypost:
             if upstream_port
             else ""
         )
+        self.database_url = f"sqlite:///{folder / 'data' / DATABASE_FILE}"
+        database = ""
+        if IS_POSTGRESQL and "[database]" not in tables:
+            self.database_url = postgresql_server.make_database_with_tables()
+            database = f'[database]\nurl = "{self.database_url}"\n'
+            weakref.finalize(self, postgresql_server.drop_database, self.database_url).atexit = False
         self.config = folder / "config.toml"
         folder.mkdir(parents=True, exist_ok=True)
         self.config.write_text(
             f'[relay]\ndata_dir = "data"\n{relay}\n'
             f'[[listen]]\naddress = "127.0.0.1:{self.port}"\n'
             f'[console]\nlisten = "127.0.0.1:{console}"\n'
-            f"{upstream}{tables}\n" + ("" if "[tracking]" in tables else "[tracking]\n")
+            f"{database}{upstream}{tables}\n" + ("" if "[tracking]" in tables else "[tracking]\n")
         )
         text = self.config.read_text()
         place = f'[tracking]\npublic_url = "{self.tracking}"\nlisten = "127.0.0.1:{tracking}"\n'
@@ -153,12 +162,35 @@ class Waypost:
         return sum(int(fields[11]) + int(fields[12]) for fields in stats) / os.sysconf("SC_CLK_TCK")
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
+    def connected(self, *, writes: bool = True) -> Iterator[sa.Connection]:
+        """A transaction of somebody else's in this server's database. It commits at the end."""
+        database = engine.open_engine(self.database_url, writes=writes)
+        try:
+            with database.begin() as connection:
+                yield connection
+        finally:
+            database.dispose()
+
+    def stored_octets(self) -> bytes:
+        """All rows of a PostgreSQL database as text, for searches."""
+        with self.connected(writes=False) as connection:
+            names = sa.inspect(connection).get_table_names()
+            rows = [connection.exec_driver_sql(f"SELECT t::text FROM {name} t").scalars() for name in names]
+            return "\n".join(row for found in rows for row in found).encode()
+
+    def sql(self, statement: str, **values: object) -> list[tuple[Any, ...]]:
+        """Runs a statement in this server's database. Returns its rows, if it has any."""
+        with self.connected(writes=not statement.startswith("SELECT")) as connection:
+            done = connection.execute(sa.text(statement), values)
+            return [tuple(row) for row in done] if done.returns_rows else []
+
+    @contextmanager
+    def locked(self) -> Iterator[sa.Connection]:
         """Somebody else holds the database's write lock."""
-        with closing(sqlite3.connect(self.folder / "data" / "waypost.db", isolation_level=None)) as database:
-            database.execute("BEGIN EXCLUSIVE")
-            yield
-            database.execute("ROLLBACK")
+        with self.connected() as connection:
+            if connection.dialect.name == "postgresql":
+                _lock_tables(connection)
+            yield connection
 
     def read_log(self) -> str:
         return (self.folder / "log").read_text()
@@ -224,6 +256,19 @@ class Waypost:
 
     def get(self, path: str, **more: Any) -> httpx.Response:
         return httpx.get(path if path.startswith("http") else f"{self.tracking}{path}", **more)
+
+
+def _lock_tables(connection: sa.Connection) -> None:
+    """Locks all tables against writing. A transaction that has one of them and wants another goes first."""
+    names = ", ".join(sa.inspect(connection).get_table_names())
+    while True:
+        try:
+            with connection.begin_nested():
+                connection.exec_driver_sql("SET LOCAL lock_timeout = '50ms'")
+                connection.exec_driver_sql(f"LOCK TABLE {names} IN EXCLUSIVE MODE")
+            return
+        except sa.exc.OperationalError:
+            sleep(0.05)
 
 
 def html_mail(

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import os
-import socket
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -36,9 +35,9 @@ _MAX_OF_ONE_STREAM = 64  # of these: a mailing to a server that hangs leaves roo
 _MAX_OCTETS_FROM_MEMORY = 32 << 20  # of mail that was just stored and is attempted as it is in memory
 
 
-def worker_name(pid: int) -> str:
+def worker_name(store: Store, pid: int) -> str:
     """How the name of a worker with that process id begins."""
-    return f"{socket.gethostname()}/{pid}/"
+    return f"{store.node_name}{pid}/"
 
 
 class QueueWorker:
@@ -50,7 +49,7 @@ class QueueWorker:
         dispatcher: Dispatcher,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self.name = worker_name(os.getpid()) + ids.new()
+        self.name = worker_name(store, os.getpid()) + ids.new()
         self._store = store
         self._dispatcher = dispatcher
         self._now = now

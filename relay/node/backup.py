@@ -26,6 +26,7 @@ from relay import __version__, durable_files
 from relay.config.schema import Config
 from relay.node import data_directory
 from relay.operator_error import OperatorError
+from relay.store import node_name
 from relay.store.database import engine
 
 MANIFEST = "manifest.json"
@@ -91,7 +92,7 @@ def list_installed(directory: Path) -> list[Path]:
     return sorted(
         path
         for path in directory.iterdir()
-        if path.name not in (*_DATABASE_FILES, JOURNAL)
+        if path.name not in (*_DATABASE_FILES, JOURNAL, node_name.FILE)
         and path.suffix != ".lock"
         and not path.name.startswith((".", REPLACED))
     )

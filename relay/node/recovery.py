@@ -12,10 +12,16 @@ from relay.delivery import queue_worker
 from relay.node import data_directory
 from relay.store.database import errors
 from relay.store.queue import leases
+from relay.store.store import Store
+
+
+def own_workers(config: Config, store: Store) -> str | None:
+    """How the names of the leases' holders begin that are dead when this node starts: on a database of our own all."""
+    return store.node_name if config.database.url.get_secret_value() else None
 
 
 def recover_dead_workers(config: Config, dead: Sequence[int] | None) -> None:
-    """Records the outcomes in the journal, then releases the leases of these processes (None: of all).
+    """Records the outcomes in the journal, then releases the leases of these processes (None: of all of this node).
 
     In that order, or delivered mail would be sent again. Without the database the leases lapse by themselves.
     The death of one worker counts against the deliveries that it was attempting; the death of all does not.
@@ -24,9 +30,10 @@ def recover_dead_workers(config: Config, dead: Sequence[int] | None) -> None:
     try:
         asyncio.run(store.replay_journal())
         if dead is None:
-            store.writer.submit(leases.release_leases).result()
+            whose = own_workers(config, store)
+            store.writer.submit(lambda connection: leases.release_leases(connection, whose)).result()
         for pid in dead or ():
-            release = functools.partial(leases.release_after_crash, worker=queue_worker.worker_name(pid))
+            release = functools.partial(leases.release_after_crash, worker=queue_worker.worker_name(store, pid))
             for message, number in store.writer.submit(release).result():
                 log.delivery_parked(message, number, leases.MAX_CRASHES)
     except (sa.exc.SQLAlchemyError, OSError) as error:

@@ -46,7 +46,7 @@ def serve(config: Config, only: str | None) -> int:
         for role in ("smtp", "web"):
             if only in (None, role):
                 locks.enter_context(data_directory.role_lock(config, role))
-        _sync_webhooks(config)
+        _sync_webhooks(config, only)
         mode = "sandbox" if config.is_sandbox else config.delivery.mode
         process_log.starting(__version__, mode, len(config.upstream))
         bound = bound or listeners.bind(config, only)
@@ -57,8 +57,7 @@ def serve(config: Config, only: str | None) -> int:
                 observer = Observer(config, bound.metrics) if only == "smtp" and n == 0 else None
                 work = functools.partial(mail_role.serve, channel=channel, observer=observer)
                 roles.append(Role("smtp", work, bound.smtp, counters, recovery.recover_dead_workers, make_mail_loop))
-            if not config.database.url.get_secret_value():
-                recovery.recover_dead_workers(config, None)  # the only server starts: any holder of a lease is dead
+            recovery.recover_dead_workers(config, None)  # this node's server starts: those that it had are dead
         if only in (None, "web"):
             work = functools.partial(web_role.serve, observer=Observer(config, bound.metrics))
             roles.append(Role("web", work, bound.web, metrics.share(1)[0]))
@@ -75,15 +74,15 @@ def _raise_file_limit() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def _sync_webhooks(config: Config) -> None:
-    """Writes the configured webhooks into the database before the first event. On a database of our own it also
-    releases all leases on webhook requests: their holders are dead."""
+def _sync_webhooks(config: Config, only: str | None) -> None:
+    """Writes the configured webhooks into the database before the first event. It also
+    releases the leases on webhook requests whose holders are dead."""
     store = data_directory.open_store(config)
 
     def sync(connection: sa.Connection) -> None:
         endpoints.sync_from_config(connection, config.webhook, datetime.now(UTC))
-        if not config.database.url.get_secret_value():
-            webhook_queue.release_requests(connection)
+        if only != "smtp":
+            webhook_queue.release_requests(connection, recovery.own_workers(config, store))
 
     try:
         store.writer.submit(sync).result()

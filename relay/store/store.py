@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from pydantic import ConfigDict, TypeAdapter
 
 from relay import log
+from relay.store import node_name
 from relay.store.database import engine, errors, journal, savepoints
 from relay.store.database.errors import NotStoredYetError
 from relay.store.database.fact_log import FactLog
@@ -67,6 +68,7 @@ class Store:
 
     def __init__(self, database_url: str, data_dir: Path, policy: IdentityPolicy = engine.DEFAULT_POLICY) -> None:
         self.identity_policy = policy
+        self.node_name = node_name.find(data_dir)  # how the names of this node's workers begin
         self._read_engine = engine.open_engine(database_url, writes=False, policy=policy)
         self._write_engine = engine.open_engine(database_url, writes=True, policy=policy)
         self._readers = ThreadPoolExecutor(_READER_THREADS, thread_name_prefix="waypost-reader")

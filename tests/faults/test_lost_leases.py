@@ -2,7 +2,6 @@
 
 import os
 import signal
-import sqlite3
 from pathlib import Path
 from time import monotonic, sleep
 
@@ -19,15 +18,10 @@ __all__ = ["clock"]
 _QUEUED = '[delivery]\nmode = "queued"\nretry = ["1s"]\n'
 
 
-def _database(folder: Path) -> sqlite3.Connection:
-    return sqlite3.connect(folder / "data" / "waypost.db", timeout=30, isolation_level=None)
-
-
-def _wait_until_leased(folder: Path, count: int) -> None:
+def _wait_until_leased(relay: Waypost, count: int) -> None:
     end = monotonic() + 20
     while True:
-        with _database(folder) as database:
-            [[leased]] = database.execute("select count(*) from delivery where leased_by != ''").fetchall()
+        [(leased,)] = relay.sql("SELECT count(*) FROM delivery WHERE leased_by != ''")
         if leased >= count:
             return
         assert monotonic() < end, f"{leased} of {count} leased"
@@ -41,12 +35,11 @@ def test_what_another_worker_took_over_is_not_sent_after_a_suspension(
         sink.is_holding = True
         for number in range(12):
             relay.send(html_mail(), f"to-{number}@example.com")
-        _wait_until_leased(tmp_path, 12)
+        _wait_until_leased(relay, 12)
         mail = relay.children()[0]
         os.kill(mail, signal.SIGSTOP)
         clock.write_text("+200s")  # as for a machine that was suspended
-        with _database(tmp_path) as database:
-            database.execute("update delivery set leased_by = 'another', leased_until = '2999-01-01 00:00:00.000000'")
+        relay.sql("UPDATE delivery SET leased_by = 'another', leased_until = 32472144000000000")  # the year 2999
         sink.is_holding = False
         os.kill(mail, signal.SIGCONT)
         end = monotonic() + 20
@@ -69,7 +62,7 @@ def test_a_worker_that_was_stopped_past_its_lease_doubles_only_what_had_begun(
     ) as relay:
         for number in range(120):
             relay.send(html_mail(), f"to-{number}@example.com")
-        _wait_until_leased(tmp_path, 64)
+        _wait_until_leased(relay, 64)
         stopped = relay.children()[0]
         os.kill(stopped, signal.SIGSTOP)
         sleep(200)

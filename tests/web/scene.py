@@ -8,6 +8,7 @@ import socket
 import tempfile
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -31,6 +32,8 @@ from relay.store.database.tables import Delivery, Message, Status
 from relay.store.queue import deliveries as queue
 from relay.store.queue import outcomes
 from relay.store.tracking import hits
+from tests import postgresql_server
+from tests.postgresql_server import IS_POSTGRESQL
 from tests.waypost_server import free_port
 from web import app
 from web.inbound.certificates import Fetch
@@ -79,8 +82,12 @@ class Scene:
         )
         given["console"] = {"listen": f"127.0.0.1:{console}"} | dict(given.get("console", {}))
         self.config = Config.model_validate(given)
-        (folder / "waypost.db").write_bytes(_empty_database())
-        url = f"sqlite:///{folder / 'waypost.db'}"
+        if IS_POSTGRESQL:
+            url = postgresql_server.make_database_with_tables()
+            weakref.finalize(self, postgresql_server.drop_database, url).atexit = False
+        else:
+            (folder / "waypost.db").write_bytes(_empty_database())
+            url = f"sqlite:///{folder / 'waypost.db'}"
         self.folder = folder
         self.ring = tokens.open_key_ring(folder / "keys.json")
         privacy = self.config.privacy

@@ -72,7 +72,7 @@ class WebhookSender:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        self.name = queue_worker.worker_name(os.getpid()) + ids.new()
+        self.name = queue_worker.worker_name(store, os.getpid()) + ids.new()
         self._config_by_id = {webhooks.configured_id(one): one for one in config.webhook}
         self._store = store
         self._ring = ring
