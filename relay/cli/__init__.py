@@ -5,7 +5,7 @@ module here does the work of the command of its name.
 - what a mail, a reply or a URL means: `instrument` with `file_octets` (a file as the relay reads it) `classify` `token`
 - what became of mail: `messages` `events` `stats` `queue`
 - what is listed and changed: `suppressions` `webhooks` `pixel` `person`
-- the installation: `keys` `user` `alerts` `api_key` `audit` `backup` (and restore)
+- the installation: `keys` `user` `alerts` `api_key` `audit` `refusals` `backup` (and restore)
 - what all share: `parser` and `argument_types` read arguments, `command` opens what commands need, `output` and
   `tables` print
 """

@@ -49,6 +49,7 @@ COMMANDS = {
     "person": _Command("export or erase all about one address", recipients.add_person),
     "user": _Command("add, list or remove accounts, and say what they may do", installation.add_user),
     "api-key": _Command("make, list or revoke keys of the JSON API", installation.add_api_key),
+    "refusals": _Command("list what clients were refused", history.add_refusals),
     "audit": _Command("list who changed what", history.add_audit),
     "alerts": _Command("send a test alert", installation.add_alerts),
     "backup": _Command("write the installation into one file, while it runs", installation.add_backup),

@@ -13,7 +13,7 @@ from aiosmtpd.smtp import SMTP
 
 from relay import log, metrics
 from relay.deadline import Deadline
-from relay.edge import proxy_protocol, tls
+from relay.edge import proxy_protocol, refusal_log, tls
 from relay.edge.connection_limits import ConnectionSlot
 from relay.edge.contexts import ListenerContext, ServerContext
 from relay.edge.error_budget import ErrorBudget
@@ -107,7 +107,7 @@ class SmtpConnection(SMTP):
             self._error_budget.count_wait(self.loop.time() - began)
             self._reset_timeout()
             verb, _, argument = line.partition(" ")
-            self._verb = verb.upper()
+            self._verb, mail = verb.upper(), self._mail
             if is_first and (argument.upper().endswith((" HTTP/1.0", " HTTP/1.1")) or line.startswith(_TLS_HELLO)):
                 return  # a browser, a forged cross-protocol request, or TLS on a port without it: no answer
             is_first = False
@@ -116,7 +116,7 @@ class SmtpConnection(SMTP):
                 await self._dispatch(self._verb, argument.strip())
             except RefusedError as refusal:
                 self._error_budget.count_refusal(refusal.reply)
-                self._log_refusal(refusal.reply)
+                self._log_refusal(refusal.reply, argument, mail)
                 if pause_s := self._error_budget.pause_s(is_stranger=self._is_stranger):
                     await asyncio.sleep(pause_s)
                 await self._reply(refusal.reply)
@@ -139,9 +139,11 @@ class SmtpConnection(SMTP):
     def _is_stranger(self) -> bool:
         return not self._server.policy.may_relay(self._client)
 
-    def _log_refusal(self, reply: Reply) -> None:
+    def _log_refusal(self, reply: Reply, argument: str, mail: Envelope | None) -> None:
         """Logs a refusal once; when the connection ends, it is logged how often it was repeated."""
         metrics.refused(reply.code)
+        if self._verb in refusal_log.COMMANDS:
+            self._server.refusals.add(self._client, self._verb, argument, mail, reply, is_stranger=self._is_stranger)
         key = reply.code, reply.status
         self._refusals[key] += 1
         if self._refusals[key] == 1:

@@ -9,6 +9,7 @@ from relay.config.smtp import ListenConfig
 from relay.edge import auth, tls
 from relay.edge.connection_limits import ConnectionLimits
 from relay.edge.policy import Policy
+from relay.edge.refusal_log import RefusalLog
 from relay.envelope import AcceptMessage, Authenticate, CheckRecipient, ReturnPathHandler
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class ServerContext:
     authenticate: Authenticate
     password_guesses: auth.PasswordGuesses
     connections: "set[SmtpConnection]"  # those that are open
+    refusals: RefusalLog
     now: Callable[[], datetime] = _utc_now
     return_path: ReturnPathHandler | None = None  # for mail to the return path, which anybody may send
 

@@ -3,6 +3,7 @@
 import asyncio
 import socket
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 from relay.config.schema import Config
 from relay.edge import auth, tls
@@ -10,6 +11,7 @@ from relay.edge.commands import SmtpSession
 from relay.edge.connection_limits import ConnectionLimits
 from relay.edge.contexts import ListenerContext, ServerContext
 from relay.edge.policy import Policy
+from relay.edge.refusal_log import RefusalLog
 from relay.envelope import AcceptMessage, Authenticate, CheckRecipient, ReturnPathHandler
 
 _POLL_S = 0.05
@@ -28,6 +30,7 @@ class Edge:
     ) -> None:
         """`authenticate` checks clients' passwords; without it they are checked against `[[access.user]]`.
         `return_path` reads what comes to the return path; without it such mail is refused."""
+        self.refusals = RefusalLog(lambda: datetime.now(UTC))
         self._context = ServerContext(
             hostname=config.relay.hostname,
             max_size=config.access.max_size,
@@ -39,6 +42,7 @@ class Edge:
             authenticate=authenticate or auth.ConfiguredUsers(config.access.user).authenticate,
             password_guesses=auth.PasswordGuesses(),
             connections=set(),
+            refusals=self.refusals,
             return_path=return_path,
         )
         self._listeners = [

@@ -82,6 +82,7 @@ async def serve(
         asyncio.create_task(maintenance.run_folding(store)),
         asyncio.create_task(maintenance.run_analysis(store)),
         asyncio.create_task(descriptors.watch_shortage()),
+        asyncio.create_task(maintenance.run_refusal_log(store, edge.refusals.take)),
     ]
     if isinstance(sender, Upstreams):
         states = partial(_reported_states, sender)

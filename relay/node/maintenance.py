@@ -10,8 +10,9 @@ import sqlalchemy as sa
 
 from relay import log
 from relay.config.schema import Config
-from relay.store import message_words, retention, upstream_states
+from relay.store import message_words, refusals, retention, upstream_states
 from relay.store.database import errors, roll_ups
+from relay.store.refusals import Refusal
 from relay.store.store import Store
 from relay.store.upstream_states import ReportedState
 from relay.store.webhooks import endpoints
@@ -22,6 +23,7 @@ CHECKPOINT_EVERY_S = 2.0
 ANALYSIS_EVERY_S, FIRST_ANALYSIS_AFTER_S = 86_400.0, 60.0
 LOOK_AT_UPSTREAMS_EVERY_S = 1.0
 REPORT_EVERY_S = upstream_states.MAX_SILENCE.total_seconds() / 3
+REFUSALS_EVERY_S = 1.0
 FOLD_EVERY_S = 10.0  # until then statistics read the changes one by one
 
 
@@ -84,6 +86,7 @@ def _retention_work(store: Store, config: Config, now: datetime) -> Iterator[tup
         (retention.drop_suppressions, timedelta(0)),
         (retention.drop_soft_failures, keep_events),
         (retention.drop_pixel_hits, keep_events),
+        (refusals.drop_refusals, min(keep_events, refusals.MAX_AGE)),
         (retention.drop_processed_events, keep_events),
         (retention.drop_audit_entries, config.privacy.keep_audit),
         (endpoints.delete_old_log, keep_content),
@@ -108,6 +111,17 @@ async def _drop_long_urls(store: Store, before: datetime) -> int:
     while count := await store.write(lambda connection: retention.drop_long_urls(connection, before)):
         deleted += count
     return deleted
+
+
+async def run_refusal_log(store: Store, take: Callable[[], Sequence[Refusal]]) -> None:
+    """Stores what clients were refused. What cannot be stored is not kept: the log has it. Never returns."""
+    while True:
+        await asyncio.sleep(REFUSALS_EVERY_S)
+        try:
+            if refused := take():
+                await store.write(partial(refusals.insert_refusals, refused=refused))
+        except Exception as error:  # noqa: BLE001  the outermost loop
+            errors.log_failure(error, "refusals")
 
 
 async def run_analysis(store: Store) -> None:

@@ -4,5 +4,5 @@
 `authorization` keys and scopes · `idempotency` repeated writes · `openapi` the description · `schemas` the objects in
 it, with `message_schemas` and `webhook_schemas` · `shutdown` ends what waits · `resources` all of them: `messages`
 `message_actions` `message_content` `events` `event_stream` `suppressions` `queue` `reports` `statistics` `health`
-`pixels` `consent` `webhooks` `keys` `audit`
+`pixels` `consent` `webhooks` `keys` `audit` `refusals`
 """

@@ -16,6 +16,7 @@ from web.api.message_content import MessageContentApi
 from web.api.messages import MessageApi
 from web.api.pixels import PixelApi
 from web.api.queue import QueueApi
+from web.api.refusals import RefusalApi
 from web.api.reports import ReportApi
 from web.api.statistics import StatisticApi
 from web.api.suppressions import SuppressionApi
@@ -33,6 +34,7 @@ def api_resources(config: Config, store: Store, ring: tokens.KeyRing) -> list[li
         SuppressionApi(store).routes(),
         QueueApi(config, store).routes(),
         ReportApi(store).routes(),
+        RefusalApi(store).routes(),
         StatisticApi(store).routes(),
         HealthApi(config, store).routes(),
         PixelApi(config, store, ring).routes(),

@@ -15,10 +15,12 @@ from starlette.responses import RedirectResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
 from relay.config.schema import Config
+from relay.store import refusals
 from relay.store.console.audit_log import AuditedChange
 from relay.store.database.tables import Status
 from relay.store.queue import resend
 from relay.store.recipients import suppressions
+from relay.store.refusals import RefusalFilter
 from relay.store.store import Store
 from relay.store.views import message_detail, message_list, recipient_fates, search_query
 from relay.store.views.search_query import MessageSearch
@@ -54,11 +56,13 @@ class MessagePages:
     async def list_messages(self, request: Request) -> Response:
         asked = _read_search(request.query_params)
         before = request.query_params.get("before", "")
-        found, fates, streams = await self._store.read(
+        refused_text = _text_for_refusals(asked.search)
+        found, fates, streams, refused = await self._store.read(
             lambda connection: (
                 page := message_list.list_messages(connection, _PAGE_ROWS, asked.search, before),
                 recipient_fates.find_fates(connection, [line.id for line in page.items], asked.search),
                 message_list.list_streams(connection),
+                refusals.count_refusals(connection, RefusalFilter(text=refused_text)) if refused_text else 0,
             )
         )
         return self._render_page(
@@ -67,6 +71,8 @@ class MessagePages:
             "messages",
             lines=found.items,
             fates=fates,
+            refused=refused,
+            refused_text=refused_text,
             asked={name: asked.kept.get(name, "") for name in _FILTERS},
             fault=asked.fault,
             streams=streams,
@@ -137,6 +143,12 @@ class MessagePages:
 def _holds(scope: str, stream: str, expires_at: datetime | None, of_message: str, now: datetime) -> bool:
     """True for an entry that keeps mail of the message's stream from the address now."""
     return (scope == suppressions.ALL or stream == of_message) and (expires_at is None or expires_at > now)
+
+
+def _text_for_refusals(search: MessageSearch) -> str:
+    """What refused mail is looked for by: the one recipient, author or word of the search."""
+    texts = (*search.recipients, *search.authors, *search.words)
+    return texts[0] if len(texts) == 1 and not search.statuses else ""
 
 
 def _read_search(given: QueryParams) -> _AskedSearch:

@@ -29,6 +29,7 @@ ROUTE_ROLES: Mapping[str, AccountRole | None] = {
     "GET /messages": AccountRole.VIEWER,
     "GET /messages.csv": AccountRole.VIEWER,
     "GET /messages.json": AccountRole.VIEWER,
+    "GET /refused": AccountRole.VIEWER,
     "GET /messages/{message}": AccountRole.VIEWER,
     "POST /messages/{message}": AccountRole.OPERATOR,
     "GET /mailbox": AccountRole.VIEWER,

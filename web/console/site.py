@@ -29,6 +29,7 @@ from web.console.oidc import OidcPages
 from web.console.overview import OverviewPage
 from web.console.pixels import PixelPages
 from web.console.queue_pages import QueuePages
+from web.console.refusal_pages import RefusalPages
 from web.console.report_pages import ReportPages
 from web.console.sessions import SessionPages
 from web.console.settings_pages import SettingsPages
@@ -60,6 +61,7 @@ class Console:
         pages: list[BaseRoute] = [
             *OverviewPage(self._store, self.render_page).routes(),
             *MessagePages(self._config, self._store, self.render_page).routes(),
+            *RefusalPages(self._store, self.render_page).routes(),
             *SuppressionPages(self._store, self.render_page).routes(),
             *PixelPages(self._config, self._store, self._ring, self.render_page).routes(),
             *MailboxPages(self._config, self._store, self._ring, self.render_page).routes(),

@@ -1,4 +1,4 @@
-"""The arguments of `messages`, `events`, `stats`, `queue` and `audit`: what became of mail."""
+"""The arguments of `messages`, `events`, `stats`, `queue`, `refusals` and `audit`: what became of mail."""
 
 from relay.cli import argument_types
 from relay.cli.arguments import lists
@@ -156,6 +156,24 @@ it. Otherwise drop it, or wait until it expires and its sender gets a DSN.""",
     dropping = actions.add("drop", "queue.drop_deliveries", "give mail up: it expires now, with the category dropped")
     dropping.add_argument("id", metavar="ID")
     dropping.add_argument("--notify", action="store_true", help="send a DSN to the reverse-path (default: none)")
+
+
+def add_refusals(parser: Parser) -> None:
+    parser.describe(
+        """\
+What Waypost itself refused, the newest first: who, to whom, which reply, when. No message exists of it; the client was
+told why. The latest are kept, for 30 days at most; of many in a minute the rest is only counted.""",
+        "waypost refusals --recipient ann@example.com",
+        "waypost refusals --query 553 --since 1d",
+    )
+    parser.add_argument("--query", default="", metavar="TEXT", help="in sender, recipient, user, IP address or reply")
+    lists.add_recipient(parser)
+    parser.add_argument("--sender", default="", metavar="ADDRESS", help="the reverse-path")
+    parser.add_argument("--code", type=int, default=0, metavar="CODE", help="the reply's code, such as 553")
+    lists.add_span(parser)
+    lists.add_limit(parser, 50)
+    lists.add_json(parser)
+    parser.set_defaults(run="refusals.list_refusals")
 
 
 def add_audit(parser: Parser) -> None:

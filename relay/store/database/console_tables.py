@@ -1,4 +1,5 @@
-"""The rows of the console and the API: accounts, sessions, API keys, the audit log, pixels, upstreams' states."""
+"""The rows of the console and the API: accounts, sessions, API keys, the audit log, refusals, pixels, upstreams'
+states."""
 
 from datetime import datetime
 
@@ -99,6 +100,23 @@ class AuditEntry(Row):
     detail: str
 
 
+class RefusalRow(Row):
+    """A command that a client was refused, with the envelope."""
+
+    __tablename__ = "refusal"
+    id: str = Field(primary_key=True, sa_type=CodePoints)
+    at: datetime = Field(sa_type=UtcTime)
+    ip: str
+    user: str
+    command: str
+    reverse_path: str
+    recipient: str
+    code: int
+    status: str
+    text: str
+    count: int  # more than 1: so many that were only counted
+
+
 class UpstreamState(Row):
     """The state of an upstream, as a mail process reported it."""
 
@@ -125,3 +143,4 @@ upstream_state = table_of(UpstreamState)
 sa.Index("pixel_hit_by_pixel", pixel_hit.c.pixel, pixel_hit.c.id)
 sa.Index("idempotent_answer_by_time", idempotent_answer.c.at)
 sa.Index("audit_entry_by_recipient", audit_entry.c.recipient, audit_entry.c.id)
+refusal = table_of(RefusalRow)

@@ -177,6 +177,23 @@ def pixel_object(seen: PixelSummary, public_url: str, log: list[PixelLogLine] | 
     return shown
 
 
+def refusal_object(row: Mapping[Any, Any]) -> JsonObject:
+    """What a client was refused."""
+    return {
+        "id": row["id"],
+        "at": format_time(row["at"]),
+        "ip": row["ip"] or None,
+        "user": row["user"] or None,
+        "command": row["command"],
+        "from": row["reverse_path"] or None,
+        "recipient": row["recipient"] or None,
+        "code": row["code"],
+        "status": row["status"] or None,
+        "text": row["text"],
+        "count": row["count"],
+    }
+
+
 def audit_object(row: Mapping[Any, Any]) -> JsonObject:
     """An entry of the audit log."""
     return {

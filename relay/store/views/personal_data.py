@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from relay import address
 from relay.redaction import identifying_strings, redact
-from relay.store import message_labels, message_words
+from relay.store import message_labels, message_words, refusals
 from relay.store.console import audit_log
 from relay.store.database import columns, identities, tables, webhook_tables
 from relay.store.database.tables import Status
@@ -79,6 +79,7 @@ def export_address(connection: sa.Connection, mailbox: str, *, with_content: boo
         "consent": {"consent": said["is_yes"], "source": said["source"], "at": json_objects.format_time(said["at"])}
         if said
         else None,
+        "refusals": [json_objects.refusal_object(row) for row in refusals.find_about(connection, mailbox)],
         "audit": [_row_object(row) for row in audit_log.find_about(connection, mailbox)],
         "soft_failures": [_row_object(row) for row in _rows_about(connection, tables.soft_failure, mailbox)],
     }
@@ -148,6 +149,7 @@ def erase_address_records(connection: sa.Connection, mailbox: str, *, keep_suppr
             if keep_suppressions and not row.get("is_yes"):
                 connection.execute(sa.insert(table), kept)
     audit_log.erase_recipient(connection, mailbox)
+    refusals.erase_person(connection, mailbox)
     connection.execute(
         sa.delete(tables.soft_failure).where(tables.soft_failure.c.address.in_(policy.possible_names(mailbox)))
     )

@@ -1,0 +1,131 @@
+"""What clients were refused at our door, with the envelope: who, to whom, which reply, when.
+
+In: refusals that the edge has gathered, within its budget a minute.  Out: rows, to be searched; at most MAX_KEPT, for
+MAX_AGE. Addresses are stored as `[privacy] mode` says.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from relay import ids
+from relay.store.database import console_tables, identities
+from relay.store.database.identities import IdentityPolicy
+
+MAX_KEPT = 20_000
+MAX_AGE = timedelta(days=30)
+_MAX_TEXT = 320  # characters of a column
+_table = console_tables.refusal
+
+
+class Refusal(NamedTuple):
+    """A command that was refused. `times` more than 1: so many that were only counted, in that minute."""
+
+    at: datetime
+    ip: str
+    user: str  # who had signed in; "" for nobody
+    command: str  # MAIL, RCPT, DATA or AUTH
+    reverse_path: str
+    recipient: str
+    code: int
+    status: str
+    text: str
+    times: int = 1
+
+
+class RefusalFilter(NamedTuple):
+    """What a refusal must have, all of it. Empty: every one."""
+
+    text: str = ""  # in sender, recipient, user, IP or reply
+    recipient: str = ""  # an address
+    sender: str = ""
+    code: int = 0
+    since: datetime | None = None
+    until: datetime | None = None  # before then
+
+
+class RefusalPage(NamedTuple):
+    """Refusals; `next` is the cursor of the page after it, "" at the end."""
+
+    items: list[sa.RowMapping]
+    next: str
+
+
+def insert_refusals(connection: sa.Connection, refused: Sequence[Refusal]) -> None:
+    """Stores them."""
+    policy = identities.policy_for(connection)
+    connection.execute(sa.insert(_table), [_row(policy, one) for one in refused])
+
+
+def _row(policy: IdentityPolicy, one: Refusal) -> dict[str, object]:
+    text = policy.redact_reply(one.code, one.text, one.recipient, is_ours=True)
+    if policy.redacts:
+        one = one._replace(reverse_path="", ip="", user="", recipient=_recipient(policy, one.recipient))
+    clean = {name: _clean(getattr(one, name)) for name in ("ip", "user", "reverse_path", "recipient", "status")}
+    row: dict[str, object] = {"id": ids.new(one.at), "command": one.command, "code": one.code, "count": one.times}
+    return row | clean | {"at": one.at, "text": _clean(text)}
+
+
+def _recipient(policy: IdentityPolicy, mailbox: str) -> str:
+    return policy.event_recipient(mailbox) if mailbox else ""
+
+
+def list_refusals(connection: sa.Connection, wanted: RefusalFilter, limit: int, before: str = "") -> RefusalPage:
+    """Refusals, the newest first, beginning before the id `before`. No more than MAX_KEPT are there to look through."""
+    query = sa.select(_table).order_by(_table.c.id.desc()).limit(limit + 1)
+    if wanted.recipient:
+        query = query.where(_names(connection, _table.c.recipient, wanted.recipient))
+    if wanted.sender:
+        query = query.where(_names(connection, _table.c.reverse_path, wanted.sender))
+    if wanted.text:
+        searched = (_table.c.reverse_path, _table.c.recipient, _table.c.user, _table.c.ip, _table.c.text)
+        found_in = [column.icontains(wanted.text, autoescape=True) for column in searched]
+        query = query.where(sa.or_(*found_in, _names(connection, _table.c.recipient, wanted.text)))
+    if wanted.code:
+        query = query.where(_table.c.code == wanted.code)
+    if wanted.since:
+        query = query.where(_table.c.id >= ids.lowest_at(wanted.since))
+    if wanted.until:
+        query = query.where(_table.c.id < ids.lowest_at(wanted.until))
+    if before:
+        query = query.where(_table.c.id < before)
+    rows = list(connection.execute(query).mappings())
+    return RefusalPage(rows[:limit], rows[limit - 1]["id"] if len(rows) > limit else "")
+
+
+def _names(connection: sa.Connection, column: sa.ColumnElement[str], mailbox: str) -> sa.ColumnElement[bool]:
+    names = {mailbox, *identities.policy_for(connection).possible_names(mailbox)}
+    return sa.func.lower(column).in_(sorted({name.lower() for name in names}))
+
+
+def count_refusals(connection: sa.Connection, wanted: RefusalFilter) -> int:
+    """How many commands were refused, with those that were only counted."""
+    rows = list_refusals(connection, wanted, MAX_KEPT).items
+    return sum(row["count"] for row in rows)
+
+
+def drop_refusals(connection: sa.Connection, before: datetime) -> int:
+    """Deletes those up to then, and the oldest of more than MAX_KEPT. Returns how many; call again until it is 0."""
+    first_kept = connection.scalar(sa.select(_table.c.id).order_by(_table.c.id.desc()).offset(MAX_KEPT - 1).limit(1))
+    oldest = max(ids.lowest_at(before), first_kept or "")
+    expired = sa.select(_table.c.id).where(_table.c.id < oldest).limit(1000)
+    return connection.execute(sa.delete(_table).where(_table.c.id.in_(expired))).rowcount
+
+
+def find_about(connection: sa.Connection, mailbox: str) -> Sequence[sa.RowMapping]:
+    """What was refused to or from an address, the oldest first."""
+    about = sa.or_(*(_names(connection, column, mailbox) for column in (_table.c.recipient, _table.c.reverse_path)))
+    return connection.execute(sa.select(_table).where(about).order_by(_table.c.id)).mappings().all()
+
+
+def erase_person(connection: sa.Connection, mailbox: str) -> int:
+    """Deletes what was refused to or from an address. Returns how many."""
+    about = sa.or_(*(_names(connection, column, mailbox) for column in (_table.c.recipient, _table.c.reverse_path)))
+    return connection.execute(sa.delete(_table).where(about)).rowcount
+
+
+def _clean(text: str) -> str:
+    """Text that any database takes."""
+    return text[:_MAX_TEXT].replace("\0", "").encode("utf-8", "replace").decode()

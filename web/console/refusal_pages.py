@@ -1,0 +1,54 @@
+"""Mail that was refused at our door: who, to whom, which reply.
+
+In: a session that the gate let through.  Out: a page with a list and a search.
+"""
+
+import re
+from collections.abc import Callable
+from functools import partial
+from urllib.parse import urlencode
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from relay.store import refusals
+from relay.store.refusals import RefusalFilter
+from relay.store.store import Store
+
+_PAGE_ROWS = 50
+_MAX_TEXT = 320
+_CURSOR = re.compile(r"[0-9a-v]{20}")
+
+
+class RefusalPages:
+    """The route `/refused`."""
+
+    def __init__(self, store: Store, page: Callable[..., Response]) -> None:
+        self._store = store
+        self._render_page = page
+
+    def routes(self) -> list[BaseRoute]:
+        return [Route("/refused", self.list_refusals)]
+
+    async def list_refusals(self, request: Request) -> Response:
+        query, before = request.query_params.get("q", "").strip()[:_MAX_TEXT], request.query_params.get("before", "")
+        before = before if _CURSOR.fullmatch(before) else ""
+        wanted = RefusalFilter(text=query.replace("\x00", ""))
+        page = await self._store.read(partial(refusals.list_refusals, wanted=wanted, limit=_PAGE_ROWS, before=before))
+        kept = {"q": query} if query else {}
+        return self._render_page(
+            request,
+            "refused.html",
+            "messages",
+            entries=page.items,
+            q=query,
+            max_days=refusals.MAX_AGE.days,
+            is_later_page=bool(before),
+            newest=_url(kept),
+            older=_url(kept | {"before": page.next}) if page.next else "",
+        )
+
+
+def _url(values: dict[str, str]) -> str:
+    return f"/refused?{urlencode(values)}" if values else "/refused"
