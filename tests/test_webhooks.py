@@ -71,7 +71,7 @@ class WebhookScene:
         async def run() -> None:
             sender = WebhookSender(config or Config(), self.store, self.ring, now=self.clock, jitter=lambda: 0.5)
             await sender.send_all_due()
-            await sender.drain(1)
+            await sender.drain(30)  # it ends as soon as all is told
 
         asyncio.run(run())
 

@@ -6,13 +6,12 @@ doubt passes as it came, and `reasons` says why (docs/rewriting.md).
 """
 
 import json
-import re
 import traceback
 from dataclasses import dataclass, field
 from typing import Any
 
 from relay.edits import Edit, Mint, splice
-from relay.mime import fields, parts
+from relay.mime import fields, line_ends, parts
 from relay.rewrite import (
     control_fields,
     display_fields,
@@ -32,7 +31,6 @@ from relay.rewrite.instructions import Instructions
 from relay.rewrite.links import Link
 
 _MAX_EDITS = 3 * links.MAX_TRACKED  # of a body: the plan is stored with each message and read for each attempt
-_LONE_CR, _LONE_LF = re.compile(rb"\r(?!\n)"), re.compile(rb"\n(?<!\r\n)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,7 +262,7 @@ def _body_edits(
     octets: bytes, tree: list[parts.Part], control: Instructions, settings: Settings
 ) -> instrument.BodyEdits:
     """The edits of the body, by the settings and the app's instructions."""
-    if not _has_only_crlf(octets):
+    if not line_ends.has_only_crlf(octets):
         return instrument.BodyEdits(reasons=["line_ends"])  # readers take lone CR and LF in three ways
     opens = settings.opens if control.track_opens is None else control.track_opens
     clicks = settings.clicks if control.track_clicks is None else control.track_clicks
@@ -282,17 +280,6 @@ def _body_edits(
     body = instrument.instrument_parts(octets, tree, rules, opens=opens)
     body.reasons += [reason for reason, on in (("opens_off", opens), ("clicks_off", clicks)) if not on]
     return body
-
-
-def _has_only_crlf(octets: bytes) -> bool:
-    at = 0
-    while at < len(octets):  # by windows, as in `parts`
-        end = at + parts.WINDOW
-        end += octets[end - 1 : end] == b"\r"
-        window, at = octets[at:end], end
-        if _LONE_CR.search(window) or _LONE_LF.search(window):  # takes half the time of counting all three
-            return False
-    return True
 
 
 def _signer(octets: bytes, head: fields.Head, settings: Settings) -> str:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from relay.mime import parts
+from relay.mime import line_ends
 from relay.rewrite import display_fields, instrument, plan
 from tests.rewrite.mails import PUBLIC_URL, SETTINGS, letter, mint, mint_for, multipart, tracked, undone
 
@@ -239,6 +239,6 @@ def test_an_edit_that_changes_more_than_it_should_is_dropped(monkeypatch: pytest
 )
 def test_only_crlf_is_neither_a_lone_cr_nor_a_lone_lf(octets: bytes, window: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(parts, "WINDOW", window)
+        patch.setattr(line_ends, "_WINDOW", window)
         rest = octets.replace(b"\r\n", b"")
-        assert plan._has_only_crlf(octets) == (b"\r" not in rest and b"\n" not in rest)
+        assert line_ends.has_only_crlf(octets) == (b"\r" not in rest and b"\n" not in rest)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from relay import address
 from relay.delivery.smtp.protocol import SmtpClientProtocol
 from relay.envelope import Login, Recipient
-from relay.mime import fields, parts
+from relay.mime import fields, line_ends, parts
 from relay.reply import Reply
 from relay.rewrite import mailboxes, seven_bit_conversion
 
@@ -59,8 +59,9 @@ async def prepare(client: SmtpClientProtocol, mail: OutgoingMail) -> PreparedMai
     except seven_bit_conversion.NotConvertibleError as reason:
         text = f"not sent: the upstream takes 7 bits only and the message cannot be converted ({reason})"
         return _refuse_all(mail, Reply(554, "5.6.3", text))
-    if not _has_whole_lines(octets):
-        # The edge accepts none, so this is an error of ours: temporary.
+    if not line_ends.has_only_crlf(octets):
+        # It could end the message early for a lenient server. The edge accepts none, so this is an error of ours:
+        # temporary.
         return _refuse_all(mail, Reply(451, "4.3.0", "not sent: a line of the copy does not end in CRLF"))
     limit = client.parameter("size").strip()
     if limit.isdecimal() and 0 < int(limit) < len(octets):
@@ -92,12 +93,6 @@ async def prepare(client: SmtpClientProtocol, mail: OutgoingMail) -> PreparedMai
         for recipient, mailbox in zip(mail.recipients, paths, strict=True)
     ]
     return PreparedMail(octets, _command(command_words), rcpts, refused)
-
-
-def _has_whole_lines(octets: bytes) -> bool:
-    """False for a CR or LF on its own, which could end the message early for a lenient server."""
-    ends = octets.count(b"\r\n")
-    return octets.count(b"\r") == ends == octets.count(b"\n")
 
 
 def _refuse_all(mail: OutgoingMail, reply: Reply) -> PreparedMail:
