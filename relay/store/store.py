@@ -24,7 +24,7 @@ from relay.store.database.writer import GroupedWork, Work, Writer
 from relay.store.queue import deliveries, long_urls, outcomes, redaction, unstorable_results
 from relay.store.queue.long_url_files import LongUrlFiles
 from relay.store.recipients import consent, recipient_filter, stream_preferences
-from relay.store.tracking import hits, verdicts
+from relay.store.tracking import hit_batches, hits, verdicts
 
 T = TypeVar("T")
 _READER_THREADS = 4
@@ -54,7 +54,7 @@ FACTS = {
         lambda connection, fact: unstorable_results.record_without_reply_text(connection, *fact),
         lambda connection, facts: outcomes.record_all_outcomes(connection, facts),
     ),
-    "hit": Fact(TypeAdapter(hits.Hit), hits.record_hit),
+    "hit": Fact(TypeAdapter(hits.Hit), hits.record_hit, apply_batch=hit_batches.record_hits),
     "sight": Fact(TypeAdapter(verdicts.DeliveryObservation), verdicts.record_observation),
     "preferences": Fact(TypeAdapter(stream_preferences.PreferenceChange), stream_preferences.apply_change),
     "untrack": Fact(TypeAdapter(hits.TrackingRequest), hits.stop_tracking),
@@ -304,9 +304,12 @@ def _apply(connection: sa.Connection, facts: Sequence[tuple[str, Any]]) -> list[
     def apply(fact: tuple[str, Any]) -> None:
         FACTS[fact[0]].apply(connection, fact[1])
 
+    def apply_all(facts: Sequence[tuple[str, Any]]) -> None:
+        journal.apply_together(connection, [(FACTS[name], value) for name, value in facts])
+
     # One fact must not stop the others: the journal says what is wrong with it.
     with verdicts.judged_once_per_batch(connection):
-        results = savepoints.run_all_or_each(connection, facts, apply, lambda fact, _: fact)
+        results = savepoints.run_all_or_each(connection, facts, apply, lambda fact, _: fact, apply_all)
     return [fact for fact in results if fact is not None]
 
 

@@ -150,7 +150,7 @@ def test_stopping_waits_for_the_hits_that_are_on_their_way(tmp_path: Path, monke
 
     with Scene(tmp_path) as scene:
         message = scene.file()
-        monkeypatch.setitem(store.FACTS, "hit", store.FACTS["hit"]._replace(apply=slowly))
+        monkeypatch.setitem(store.FACTS, "hit", store.FACTS["hit"]._replace(apply=slowly, apply_batch=None))
         scene.http.get(scene.path(Kind.OPEN, message))
         scene.stop()
         assert scene.delivery(message)["opens_human"] == 1

@@ -28,6 +28,8 @@ _AWAY_S = 2.0  # how long the database is left alone when it did not answer
 _NO_DISK_S = 1.0
 # Measured at 220 hits a second: commits without a pause keep one core busy, and redirects wait for it.
 _GATHER_S = 0.05
+# While many arrive, commits leave this multiple of their time to the answers: the log has what waits.
+_MANY, _LOADED_PAUSE = 100, 4
 _LAST_TRIES_S = 5.0  # at a stop, for facts that no disk has taken yet
 
 _HINTS = ("sight",)  # not worth forcing to disk
@@ -62,6 +64,7 @@ class FactBuffer:
         self._waiting: deque[_Waiting] = deque()
         self._committing: asyncio.Task[None] | None = None
         self._away_until = 0.0
+        self._arrived = 0  # since the last batch was begun
         self._one_by_one = 0  # so many facts are committed singly, since one of them fails
         self._closing_at: float | None = None
 
@@ -139,6 +142,7 @@ class FactBuffer:
             else:
                 log.fact_lost(facts[0][0], "neither database nor journal takes anything, and the memory for it is full")
             return
+        self._arrived += len(facts)
         self._waiting.extend(_Waiting(fact, log_file) for fact in facts)
         if self._committing is None:
             self._committing = asyncio.create_task(self._commit())
@@ -148,6 +152,8 @@ class FactBuffer:
             while self._waiting:
                 most = 1 if self._one_by_one else _MAX_TOGETHER
                 self._one_by_one = max(0, self._one_by_one - 1)
+                self._arrived = 0
+                began_s = time.monotonic()
                 batch = [self._waiting.popleft() for _ in range(min(most, len(self._waiting)))]
                 try:
                     await self._commit_batch(batch)
@@ -156,7 +162,8 @@ class FactBuffer:
                         continue
                     self._waiting.extendleft(reversed(batch))
                 if self._closing_at is None and not self._one_by_one:
-                    await asyncio.sleep(_GATHER_S)
+                    took_s = time.monotonic() - began_s
+                    await asyncio.sleep(max(_GATHER_S, _LOADED_PAUSE * took_s if self._arrived > _MANY else 0.0))
         finally:
             self._committing = None
 

@@ -101,3 +101,13 @@ def update_by(table: sa.Table, *keys: str) -> BulkStatement:
         return sa.update(table).where(*(table.c[key] == sa.bindparam(_WHERE + key) for key in keys)).values(changed)
 
     return BulkStatement(table, make)
+
+
+def add_to(table: sa.Table, *keys: str) -> BulkStatement:
+    """Adds to columns of the row whose `keys` are those that the mapping has as `of_KEY`."""
+
+    def make(table: sa.Table, columns: tuple[str, ...]) -> sa.Update:
+        sums = {name: table.c[name] + sa.bindparam(name) for name in columns if not name.startswith(_WHERE)}
+        return sa.update(table).where(*(table.c[key] == sa.bindparam(_WHERE + key) for key in keys)).values(sums)
+
+    return BulkStatement(table, make)

@@ -7,6 +7,7 @@ replayed twice, because it has its own id.
 
 import contextlib
 import fcntl
+import itertools
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -33,6 +34,8 @@ class Fact(NamedTuple):
     redact: Callable[[IdentityPolicy, Any], Any] = lambda _, value: value
     salvage: Callable[[sa.Connection, Any], None] = lambda _connection, _value: None  # where `apply` fails by itself
     apply_all: Callable[[sa.Connection, Sequence[Any]], None] | None = None  # several at once; where it fails, each
+    # The same of facts that are committed behind an answer, or replayed: some may be in the database already.
+    apply_batch: Callable[[sa.Connection, Sequence[Any]], None] | None = None
 
 
 class RemainingLines(NamedTuple):
@@ -153,7 +156,10 @@ class Journal:
             with contextlib.suppress(NotStoredYetError), savepoints.savepoint(connection):
                 fact.salvage(connection, value)
 
-        savepoints.run_all_or_each(connection, lines, apply, set_aside)
+        def apply_all(lines: Sequence[bytes]) -> None:
+            apply_together(connection, [self._parse(line) for line in lines])
+
+        savepoints.run_all_or_each(connection, lines, apply, set_aside, apply_all)
         return remaining
 
     def _parse(self, line: bytes) -> tuple[Fact, Any]:  # Any: as in Fact
@@ -176,6 +182,16 @@ class Journal:
             draft.replace(path)
         else:
             path.unlink(missing_ok=True)
+
+
+def apply_together(connection: sa.Connection, facts: Sequence[tuple[Fact, Any]]) -> None:  # Any: as in Fact
+    """Applies facts in their order, those of a kind that follow each other at once where the kind allows it."""
+    for apply_batch, group in itertools.groupby(facts, key=lambda one: one[0].apply_batch):
+        if apply_batch:
+            apply_batch(connection, [value for _, value in group])
+        else:
+            for fact, value in group:
+                fact.apply(connection, value)
 
 
 def read_lines(path: Path) -> list[bytes]:

@@ -28,14 +28,19 @@ def run_all_or_each(
     items: Sequence[Item],
     run: Callable[[Item], Result],
     on_failure: Callable[[Item, Exception], Result],
+    run_all: Callable[[Sequence[Item]], None] | None = None,
 ) -> list[Result]:
-    """Returns what `run` returns for each item, in order, or `on_failure` where it raises by itself.
+    """Returns what `run` returns for each item, in order, or `on_failure` where it raises by itself. `run_all` does
+    the same for all at once; then nothing is returned for them.
 
     Raises what `run` raises for a fault of the database: then nothing stands. `run` may be called twice for an item,
     but only one call stands.
     """
     try:
         with savepoint(connection):
+            if run_all:
+                run_all(items)
+                return []
             return [run(item) for item in items]
     except Exception as error:
         if errors.is_database_fault(error):

@@ -102,7 +102,12 @@ def _append_event(
     *,
     is_first: bool = False,
 ) -> None:
-    event = NewEvent(
+    events.append_events(connection, [event_of(connection, hit, recipient, is_first=is_first)], groups)
+
+
+def event_of(connection: sa.Connection, hit: Hit, recipient: str, *, is_first: bool) -> NewEvent:
+    """A hit as an event. `is_first`: it is the delivery's first open by a person, or the first click."""
+    return NewEvent(
         id=hit.id,
         type=hit.type,
         at=hit.at,
@@ -118,7 +123,6 @@ def _append_event(
         first_open=is_first and hit.type is EventType.OPENED,
         first_click=is_first and hit.type is EventType.CLICKED,
     )
-    events.append_events(connection, [event], groups)
 
 
 def _stored_url(connection: sa.Connection, hit: Hit) -> str:
