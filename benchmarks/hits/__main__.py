@@ -1,6 +1,6 @@
 """Pixels a second, each on disk before the answer, against Express and sqlite3; and what a kill -9 loses.
 
-    python -m benchmarks.hits [--rounds 3] [--seconds 5] [--kills 3] [--packages DIR]
+    python -m benchmarks.hits [--rounds 3] [--seconds 5] [--kills 10] [--packages DIR]
 
 The pixels are those of 3,000 mails that went through Waypost just before. Loopback only.
 """
@@ -24,6 +24,8 @@ from benchmarks.mail.load import Load, wait_for_port
 from benchmarks.mail.servers import Server, free_port, waypost
 
 _MAILS = 3000
+_KILL_LOAD_S = 3.0
+_SETTLED_S = 5.0  # nothing more is written for so long: nothing more comes
 _PIXEL = re.compile(rb"/o/[A-Za-z0-9_-]+\.gif")
 
 
@@ -31,7 +33,7 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--rounds", type=int, default=3)
     options.add_argument("--seconds", type=float, default=5)
-    options.add_argument("--kills", type=int, default=3)
+    options.add_argument("--kills", type=int, default=10)
     options.add_argument("--packages", type=Path, default=Path(__file__).parents[2] / "var" / "bench-packages")
     chosen = options.parse_args()
     servers.install_express(chosen.packages)
@@ -82,19 +84,30 @@ def compare(running: list[Server], script: Path, rounds: int, seconds: float) ->
 
 def _lost_by_a_kill(web: Server, script: Path, database: Path) -> int:
     """How many answered hits are in no database, once the role is back and its journal replayed."""
+    _wait_until_written(database)  # of the runs before this one too, so that the difference is this one's
     before = _opens(database)
     answers: list[load.Answers] = []
-    asking = threading.Thread(target=lambda: answers.append(load.ask(web.port, script, 50, 4)))
+    asking = threading.Thread(target=lambda: answers.append(load.ask(web.port, script, 50, _KILL_LOAD_S)))
     asking.start()
-    sleep(2)
+    sleep(_KILL_LOAD_S / 2)
     role = _children(web.pid)[-1]
     os.kill(role, signal.SIGKILL)
     asking.join()
     wait_for_port(web.port)
-    until = monotonic() + 30
-    while monotonic() < until and _opens(database) - before < answers[0].total:
-        sleep(0.5)
+    _wait_until_written(database, before + answers[0].total)
     return max(0, answers[0].total - (_opens(database) - before))
+
+
+def _wait_until_written(database: Path, expected: int | None = None) -> None:
+    """Waits for so many opens, or until no more are added."""
+    found, at_s = _opens(database), monotonic()
+    while expected is None or found < expected:
+        sleep(0.5)
+        now = _opens(database)
+        if now > found:
+            found, at_s = now, monotonic()
+        elif monotonic() - at_s > _SETTLED_S:
+            return
 
 
 def _children(pid: int) -> list[int]:

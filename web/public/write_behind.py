@@ -29,7 +29,7 @@ _NO_DISK_S = 1.0
 # Measured at 220 hits a second: commits without a pause keep one core busy, and redirects wait for it.
 _GATHER_S = 0.05
 # While many arrive, commits leave this multiple of their time to the answers: the log has what waits.
-_MANY, _LOADED_PAUSE = 100, 4
+_MANY, _LOADED_PAUSE = 40, 4
 _LAST_TRIES_S = 5.0  # at a stop, for facts that no disk has taken yet
 
 _HINTS = ("sight",)  # not worth forcing to disk
