@@ -19,7 +19,7 @@ from relay.config.schema import Config
 from relay.config.values import HostPort
 from relay.node import alert_sender, data_directory, listeners, mail_role, privileges, recovery, systemd, web_role
 from relay.node.data_directory import StartupError
-from relay.node.event_loop import make_mail_loop
+from relay.node.event_loop import make_role_loop
 from relay.node.observer import Observer
 from relay.node.role import Role
 from relay.node.shared_logins import make_channels
@@ -56,11 +56,11 @@ def serve(config: Config, only: str | None) -> int:
             for n, (channel, counters) in enumerate(zip(channels, metrics.share(len(channels)), strict=True)):
                 observer = Observer(config, bound.metrics) if only == "smtp" and n == 0 else None
                 work = functools.partial(mail_role.serve, channel=channel, observer=observer)
-                roles.append(Role("smtp", work, bound.smtp, counters, recovery.recover_dead_workers, make_mail_loop))
+                roles.append(Role("smtp", work, bound.smtp, counters, recovery.recover_dead_workers, make_role_loop))
             recovery.recover_dead_workers(config, None)  # this node's server starts: those that it had are dead
         if only in (None, "web"):
             work = functools.partial(web_role.serve, observer=Observer(config, bound.metrics))
-            roles.append(Role("web", work, bound.web, metrics.share(1)[0]))
+            roles.append(Role("web", work, bound.web, metrics.share(1)[0], make_loop=make_role_loop))
             _print_first_account(config)
         return Supervisor(config, roles, functools.partial(_print_ready, config, roles, bound.metrics)).run()
 

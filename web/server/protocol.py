@@ -19,6 +19,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from web.server.connections import WebConnections
+from web.server.listener import Acceptor
 
 DRAIN_S = 5
 Stage = Literal["idle", "head", "body", "work", "surplus", "closing"]
@@ -324,7 +325,14 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         self.lifespan.state["is_stopping"] = lambda: self.should_exit  # `web.api.shutdown`
-        await super().startup(sockets)
+        await super().startup([])
+
+        def make_protocol() -> BoundedProtocol:
+            return BoundedProtocol(self.config, self.server_state, self.lifespan.state)
+
+        # uvicorn closes them; nothing else of asyncio's servers is asked for.
+        acceptors = [Acceptor(one, make_protocol, self.config.backlog) for one in sockets or ()]
+        self.servers = cast(list[asyncio.Server], acceptors)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
