@@ -22,7 +22,7 @@ from relay.store.database.fact_log import LogFile
 from relay.store.store import DatabaseUnavailableError, Store
 
 MAX_WAITING = 50_000  # facts in memory, some 50 MB; beyond that, facts that are on disk are left to be replayed
-_MAX_TOGETHER = 500  # facts a commit
+_MAX_TOGETHER = 200  # facts a commit: 20 ms, in which answers take longer
 _MAX_ANSWER_WAIT_S = 1.0  # if the disk hangs, the answer goes out without it
 _AWAY_S = 2.0  # how long the database is left alone when it did not answer
 _NO_DISK_S = 1.0
@@ -162,10 +162,14 @@ class FactBuffer:
                         continue
                     self._waiting.extendleft(reversed(batch))
                 if self._closing_at is None and not self._one_by_one:
-                    took_s = time.monotonic() - began_s
-                    await asyncio.sleep(max(_GATHER_S, _LOADED_PAUSE * took_s if self._arrived > _MANY else 0.0))
+                    await asyncio.sleep(self._pause_s(time.monotonic() - began_s))
         finally:
             self._committing = None
+
+    def _pause_s(self, took_s: float) -> float:
+        if self._arrived > _MANY:
+            return max(_GATHER_S, _LOADED_PAUSE * took_s)
+        return _GATHER_S if len(self._waiting) < _MAX_TOGETHER else 0.0
 
     async def _is_hopeless(self, batch: list[_Waiting], error: Exception) -> bool:
         """True if the batch is not to be tried again. If several facts fail together, each is then tried by itself."""
