@@ -71,7 +71,9 @@ class Waypost:
         )
         self.database_url = f"sqlite:///{folder / 'data' / DATABASE_FILE}"
         database = ""
-        if IS_POSTGRESQL and "[database]" not in tables:
+        if found := re.search(r'\[database\]\nurl = "(.+)"', tables):
+            self.database_url = found[1]
+        elif IS_POSTGRESQL and "[database]" not in tables:
             self.database_url = postgresql_server.make_database_with_tables()
             database = f'[database]\nurl = "{self.database_url}"\n'
             weakref.finalize(self, postgresql_server.drop_database, self.database_url).atexit = False

@@ -5,6 +5,7 @@ null reverse-path, so that a DSN which bounces causes no other; and none for bul
 """
 
 import asyncio
+import contextlib
 import dataclasses
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -74,17 +75,24 @@ class DsnSender:
         self._rewrite_settings = RewriteSettings(config)
         self._store = store
         self._wake = wake
+        self._wake_event = asyncio.Event()
         self._now = now
         self._postponed: dict[str, datetime] = {}
+
+    def wake(self) -> None:
+        """Looks at once: a DSN is due."""
+        self._wake_event.set()
 
     async def run(self) -> None:
         """Never returns."""
         while True:
+            self._wake_event.clear()
             try:
                 await self._file_due()
             except Exception as error:  # noqa: BLE001  the outermost loop: a DSN that is due stays due
                 errors.log_failure(error, "dsn")
-            await asyncio.sleep(_POLL_S)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake_event.wait(), self._store.listener.poll_s(_POLL_S))
 
     async def _file_due(self) -> None:
         now = self._now()

@@ -23,6 +23,7 @@ from relay.envelope import Login
 from relay.node import data_directory, descriptors, maintenance
 from relay.node.observer import Observer
 from relay.node.shared_logins import LoginChannel
+from relay.store.database import notifications
 from relay.store.upstream_states import ReportedState
 
 
@@ -72,10 +73,18 @@ async def serve(
     await edge.start(sockets, descriptors.ACCEPTS_PER_TURN)
     descriptors.widen_backlog(sockets)
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, edge.reload_certificates)
+    notices = DsnSender(config, store, worker.wake)
+
+    def look() -> None:
+        worker.wake()
+        notices.wake()
+
+    store.listener.wakes[notifications.QUEUE] = look
     tasks = [
+        asyncio.create_task(store.listener.run()),
         asyncio.create_task(worker.run()),
         asyncio.create_task(worker.lease_renewal.run()),
-        asyncio.create_task(DsnSender(config, store, worker.wake).run()),
+        asyncio.create_task(notices.run()),
         asyncio.create_task(maintenance.run_replay(store)),
         asyncio.create_task(maintenance.run_retention(store, config)),
         asyncio.create_task(maintenance.run_checkpoints(store)),

@@ -12,6 +12,7 @@ from relay.config.schema import Config
 from relay.delivery.webhooks.sender import WebhookSender
 from relay.node import data_directory, descriptors, maintenance
 from relay.node.observer import Observer
+from relay.store.database import notifications
 from web import app
 from web.server import protocol
 from web.server.connections import WebConnections
@@ -48,6 +49,8 @@ async def serve(
     folding = asyncio.create_task(maintenance.run_folding(store))
     analysis = asyncio.create_task(maintenance.run_analysis(store))
     hooks = WebhookSender(config, store, ring)
+    store.listener.wakes[notifications.WEBHOOKS] = hooks.wake
+    listening = asyncio.create_task(store.listener.run())
     telling = asyncio.create_task(hooks.run())
     async with observer.running(store):
         ready.set()
@@ -56,7 +59,7 @@ async def serve(
     for server in servers:
         server.should_exit = True
     await asyncio.gather(*serving, hooks.drain(protocol.DRAIN_S))
-    ending = (replaying, folding, analysis, stopping, telling)
+    ending = (replaying, folding, analysis, stopping, listening, telling)
     for task in ending:
         task.cancel()
     await asyncio.gather(*ending, return_exceptions=True)

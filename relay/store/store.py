@@ -18,6 +18,7 @@ from relay.store.database.errors import NotStoredYetError
 from relay.store.database.fact_log import FactLog
 from relay.store.database.identities import IdentityPolicy
 from relay.store.database.journal import Fact, Journal, RemainingLines
+from relay.store.database.notifications import NotificationListener
 from relay.store.database.reader import GroupedReads, NotPromptError, PromptReader, TimedReader
 from relay.store.database.recent_facts import RecentFacts
 from relay.store.database.writer import GroupedWork, Work, Writer
@@ -78,6 +79,7 @@ class Store:
         self.filters = GroupedReads(self._read_promptly, recipient_filter.find_filters)
         self.filters_in_time = GroupedReads(self._read_promptly_in_time, recipient_filter.find_filters)
         self.writer = Writer(self._write_engine)
+        self.listener = NotificationListener(self._write_engine.url)  # a role runs it; it knows how often to look
         self.journal = Journal(data_dir / "journal", FACTS)
         self.fact_log = FactLog(data_dir / "journal", FACTS)
         self._recent_facts = RecentFacts()

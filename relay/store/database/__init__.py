@@ -7,5 +7,5 @@ in `migrations/` · `columns` types of columns, and rows as values · `tables` t
 operators · `webhook_tables` of webhooks · `roll_up_tables` of counts · `roll_ups` how these are moved · `identities`
 how an address is written down · `bulk_statement` many rows by the driver · `delivery_rows` reading and changing a
 delivery's row · `name_lookup` finding those of addresses · `errors` whose fault an error is · `savepoints` many items
-in one transaction, where one may fail alone
+in one transaction, where one may fail alone · `notifications` what wakes other processes
 """

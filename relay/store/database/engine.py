@@ -17,7 +17,7 @@ DATABASE_FILE = "waypost.db"
 _damaged_files: set[tuple[int, int]] = set()  # files in which a connection of this process has met damage
 DEFAULT_POLICY = identities.IdentityPolicy()
 # Finds within a minute that a PostgreSQL server is gone without a word, also while an answer is awaited.
-_POSTGRESQL_OPTIONS = {
+POSTGRESQL_OPTIONS = {
     "connect_timeout": round(BUSY_TIMEOUT_S),
     "tcp_user_timeout": 30_000,  # ms
     "keepalives_idle": 30,
@@ -50,7 +50,7 @@ def open_engine(
             pool_size=1 if writes else 5,
             hide_parameters=True,
             execution_options=identities.engine_options(policy),
-            connect_args=_POSTGRESQL_OPTIONS,
+            connect_args=POSTGRESQL_OPTIONS,
         )
     path = sa.make_url(database_url).database or ""
     # If the file was moved away, no new one is made: the file that comes back would find a foreign log beside it.

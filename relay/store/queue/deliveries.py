@@ -14,7 +14,7 @@ from sqlmodel import SQLModel
 
 from relay.event_type import EventType
 from relay.store import events, message_labels, message_words
-from relay.store.database import bulk_statement, columns, identities, roll_ups, tables
+from relay.store.database import bulk_statement, columns, identities, notifications, roll_ups, tables
 from relay.store.database.roll_ups import StreamAndTags
 from relay.store.database.tables import Delivery, Message
 from relay.store.events import NewEvent
@@ -107,6 +107,8 @@ def insert_messages(connection: sa.Connection, many: Sequence[NewMessage]) -> No
         long_urls.insert_rows(connection, one.destinations, one.message.accepted_at)
     _INSERT_CONTENT.run(connection, contents)
     _INSERT_DELIVERY.run(connection, rows)
+    if any(row["next_attempt_at"] and not row["leased_by"] for row in rows):
+        notifications.notify(connection, notifications.QUEUE)
     events.append_events(connection, happened, groups)
     roll_ups.remember_streams_and_tags(groups)
     outcomes.insert_attempts(connection, attempts)

@@ -114,6 +114,12 @@ def has_due(connection: sa.Connection, clock: LeaseClock) -> bool:
     return bool(_due_streams(connection, clock) or _crash_suspect(connection, clock))
 
 
+def has_waiting(connection: sa.Connection) -> bool:
+    """True if a delivery waits, for its time or in somebody's hands."""
+    waits = sa.select(tables.delivery.c.message).where(tables.delivery.c.next_attempt_at.is_not(None)).limit(1)
+    return connection.execute(waits).first() is not None
+
+
 def shift_due_times(connection: sa.Connection, step: timedelta) -> None:
     """Moves all due times by `step`: after the clock was set back they would be too far ahead."""
     table = tables.delivery

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from relay import ids
 from relay.event_type import EventType
 from relay.store import events
-from relay.store.database import bulk_statement, delivery_rows, identities, tables
+from relay.store.database import bulk_statement, delivery_rows, identities, notifications, tables
 from relay.store.database.errors import NotStoredYetError
 from relay.store.database.tables import Status
 from relay.store.events import NewEvent
@@ -145,6 +145,8 @@ def _record_results(connection: sa.Connection, results: list[_Result], *, is_fin
         suppressing.append((message, outcome))
     if changes:
         delivery_rows.update_deliveries(connection, changes)
+        if any(one["next_attempt_at"] or one["dsn_due"] for one in changes):
+            notifications.notify(connection, notifications.QUEUE)
     if happened:
         events.append_events(connection, happened)
     insert_attempts(connection, attempts)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from relay import ids
-from relay.store.database import columns, tables
+from relay.store.database import columns, notifications, tables
 from relay.store.database.tables import Delivery, Message, Status
 from relay.store.queue import deliveries, dsn_due, leases, outcomes
 from relay.store.queue.outcomes import Outcome
@@ -55,6 +55,7 @@ def retry_all(connection: sa.Connection, now: datetime) -> int:
     due = sa.update(table).where(
         table.c.next_attempt_at.is_not(None), table.c.crashes < leases.MAX_CRASHES, table.c.held_at.is_(None)
     )
+    notifications.notify(connection, notifications.QUEUE)
     return connection.execute(due.values(next_attempt_at=now)).rowcount
 
 
@@ -111,4 +112,5 @@ def _update(
     )
     if target.number is not None:
         theirs = theirs.where(table.c.number == target.number)
+    notifications.notify(connection, notifications.QUEUE)
     return connection.execute(theirs.values(**values)).rowcount

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from relay import ids, webhook_signatures
 from relay.config.webhook import WebhookConfig as Configured
-from relay.store.database import columns, tables, webhook_tables
+from relay.store.database import columns, notifications, tables, webhook_tables
 from relay.store.database.webhook_tables import WebhookLogRow, WebhookRow
 from relay.store.webhooks import webhook_queue
 
@@ -108,6 +108,7 @@ def enable_webhook(connection: sa.Connection, webhook: str, now: datetime) -> in
     table, owed = webhook_tables.webhook, webhook_tables.webhook_queue
     connection.execute(sa.update(table).where(table.c.id == webhook).values(state=ON, reason="", failing_since=None))
     due = sa.update(owed).where(owed.c.webhook == webhook).values(attempts=0, first_at=None, next_attempt_at=now)
+    notifications.notify(connection, notifications.WEBHOOKS)
     return connection.execute(due).rowcount
 
 

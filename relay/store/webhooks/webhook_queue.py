@@ -10,7 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from relay.store.database import columns, webhook_tables
+from relay.store.database import columns, notifications, webhook_tables
 from relay.store.database.webhook_tables import WebhookLogRow, WebhookQueueRow
 
 ALL = "*"
@@ -51,6 +51,7 @@ def enqueue(
     ]
     if rows:
         connection.execute(sa.insert(webhook_tables.webhook_queue), rows)
+        notifications.notify(connection, notifications.WEBHOOKS)
 
 
 def _select_due(webhook: str, now: datetime) -> sa.Select[Any]:  # Any: whole rows
@@ -60,6 +61,11 @@ def _select_due(webhook: str, now: datetime) -> sa.Select[Any]:  # Any: whole ro
     )
     free = sa.or_(table.c.leased_until.is_(None), table.c.leased_until < now)
     return sa.select(table).where(table.c.webhook == webhook, table.c.next_attempt_at <= now, free, first)
+
+
+def has_waiting(connection: sa.Connection) -> bool:
+    """True if a request waits, for its time or in somebody's hands."""
+    return connection.execute(sa.select(webhook_tables.webhook_queue.c.id).limit(1)).first() is not None
 
 
 def find_due_webhooks(connection: sa.Connection, webhooks: Sequence[str], now: datetime) -> list[str]:

@@ -1,0 +1,92 @@
+"""PostgreSQL's notifications: what one process commits wakes another, and nothing is waited for without them."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from relay.store.database import notifications, preparation
+from relay.store.store import Store
+from tests.message_factory import NOW, insert_messages, new_message
+from tests.upstream import Upstream
+from tests.waypost_server import Waypost, html_mail
+
+
+@pytest.fixture
+def shared(postgresql: Callable[[], str], tmp_path: Path) -> Iterator[Store]:
+    url = postgresql()
+    preparation.prepare_database(url)
+    one = Store(url, tmp_path)
+    yield one
+    one.close()
+
+
+async def _until(holds: Callable[[], object]) -> None:
+    async with asyncio.timeout(20):
+        while not holds():
+            await asyncio.sleep(0.01)
+
+
+async def _listened(store: Store, scene: Callable[[list[str]], object]) -> list[str]:
+    """Listens while `scene` runs. Returns the channels that woke somebody."""
+    woken: list[str] = []
+    for channel in (notifications.QUEUE, notifications.WEBHOOKS):
+        store.listener.wakes[channel] = lambda channel=channel: woken.append(channel)  # type: ignore[misc]
+    listening = asyncio.create_task(store.listener.run())
+    await _until(lambda: store.listener.poll_s(1.0) == notifications.SLOW_POLL_S)
+    woken.clear()  # it looks once for what came before
+    await asyncio.to_thread(scene, woken)
+    await _until(lambda: woken)
+    listening.cancel()
+    await asyncio.gather(listening, return_exceptions=True)
+    return woken
+
+
+def test_what_is_committed_wakes_those_who_listen_once(shared: Store) -> None:
+    def scene(_: list[str]) -> None:
+        with pytest.raises(ZeroDivisionError):  # what is rolled back wakes nobody
+            shared.writer.submit(_fail).result(20)
+        insert_messages(shared, new_message("first", at=NOW), new_message("second", at=NOW))
+
+    assert asyncio.run(_listened(shared, scene)) == [notifications.QUEUE]
+
+
+def test_a_lost_connection_is_replaced_and_what_was_missed_is_looked_for(
+    shared: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(notifications, "_RETRY_S", 0.05)
+
+    async def run() -> None:
+        woken = await _listened(shared, lambda _: _end_listeners(shared))
+        assert set(woken) == {notifications.QUEUE, notifications.WEBHOOKS}
+
+    asyncio.run(run())
+
+
+def test_without_notifications_the_poll_is_as_often_as_before(opened: Store) -> None:
+    assert opened.listener.poll_s(0.5) == 0.5
+
+
+def test_a_message_sent_again_by_a_command_is_attempted_by_a_running_server(
+    postgresql: Callable[[], str], tmp_path: Path, upstream: Upstream
+) -> None:
+    database = f'[database]\nurl = "{postgresql()}"\n[delivery]\nmode = "queued"\nretry = ["1h"]\n'
+    with Waypost(tmp_path, upstream.port, database) as relay:
+        relay.send(html_mail(), "e451-4.3.0-n1+woken@example.com")
+        assert relay.events("deferred", "e451-4.3.0-n1+woken@example.com")
+        relay.cli("queue", "retry", "--all")
+        assert relay.events("delivered", "e451-4.3.0-n1+woken@example.com")
+
+
+def _fail(connection: sa.Connection) -> None:
+    notifications.notify(connection, notifications.WEBHOOKS)
+    raise ZeroDivisionError
+
+
+def _end_listeners(store: Store) -> None:
+    with store.connect() as connection:
+        others = "FROM pg_stat_activity WHERE pid != pg_backend_pid() AND datname = current_database()"
+        ended = f"SELECT pg_terminate_backend(pid) {others} AND query LIKE '%pg_notify($1%'"
+        assert connection.execute(sa.text(ended)).all()
