@@ -95,7 +95,7 @@ async def serve(
     ]
     if isinstance(sender, Upstreams):
         states = partial(_reported_states, sender)
-        tasks.append(asyncio.create_task(maintenance.run_upstream_reports(store, worker.name, states)))
+        tasks.append(asyncio.create_task(maintenance.run_upstream_reports(store, worker.name, states, sender.hear)))
     async with observer.running(store) if observer else contextlib.nullcontext():
         ready.set()
         stopping = asyncio.create_task(stop.wait())
@@ -113,6 +113,8 @@ async def serve(
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+    if isinstance(sender, Upstreams):
+        await maintenance.withdraw_upstream_reports(store, worker.name)
     await sender.close()
     if reports:
         await reports.close()

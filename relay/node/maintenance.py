@@ -22,6 +22,7 @@ RETENTION_EVERY_S = 3600.0
 CHECKPOINT_EVERY_S = 2.0
 ANALYSIS_EVERY_S, FIRST_ANALYSIS_AFTER_S = 86_400.0, 60.0
 LOOK_AT_UPSTREAMS_EVERY_S = 1.0
+HEAR_EVERY_S = 3.0
 REPORT_EVERY_S = upstream_states.MAX_SILENCE.total_seconds() / 3
 REFUSALS_EVERY_S = 1.0
 FOLD_EVERY_S = 10.0  # until then statistics read the changes one by one
@@ -46,8 +47,15 @@ async def run_replay(store: Store) -> None:
         await asyncio.sleep(REPLAY_EVERY_S)
 
 
-async def run_upstream_reports(store: Store, worker: str, states: Callable[[], Sequence[ReportedState]]) -> None:
-    """Says of this process's upstreams what has changed, and now and then that nothing has. Never returns."""
+async def run_upstream_reports(
+    store: Store,
+    worker: str,
+    states: Callable[[], Sequence[ReportedState]],
+    hear: Callable[[str, int, Sequence[tuple[str, datetime]]], None],
+) -> None:
+    """Says of this process's upstreams what has changed, and now and then that nothing has. On a database of several
+    nodes it also hears what the others say: `hear(name, processes, outages)`. Never returns."""
+    heard_at_s = float("-inf")
     said: dict[str, tuple[datetime | None, str]] = {}
     said_at_s = float("-inf")
     while True:
@@ -61,7 +69,25 @@ async def run_upstream_reports(store: Store, worker: str, states: Callable[[], S
             except Exception as error:  # noqa: BLE001  the outermost loop: the next round may succeed
                 errors.log_failure(error, "upstreams")
                 said_at_s = time.monotonic()
+        if store.is_shared and time.monotonic() - heard_at_s >= HEAR_EVERY_S:
+            heard_at_s = time.monotonic()
+            try:
+                peers = await store.read(partial(upstream_states.read_peers, worker=worker, now=datetime.now(UTC)))
+                for name, peer in peers.items():
+                    hear(name, len(peer.workers), peer.outages)
+            except Exception as error:  # noqa: BLE001  the outermost loop: the last shares stay
+                errors.log_failure(error, "upstreams")
         await asyncio.sleep(LOOK_AT_UPSTREAMS_EVERY_S)
+
+
+async def withdraw_upstream_reports(store: Store, worker: str) -> None:
+    """This process ends: the others have its share of the rates."""
+    try:
+        await store.writer.write_with_timeout(
+            partial(upstream_states.report_states, worker=worker, states=(), now=datetime.now(UTC))
+        )
+    except Exception as error:  # noqa: BLE001  the outermost frame: the report lapses
+        errors.log_failure(error, "upstreams")
 
 
 async def run_retention(store: Store, config: Config) -> None:

@@ -89,6 +89,11 @@ class Store:
         self._not_before: dict[Path, float] = {}
         self._pending_writes: set[asyncio.Future[None]] = set()  # that `record` no longer waits for
 
+    @property
+    def is_shared(self) -> bool:
+        """True if other machines may use this database too."""
+        return self._write_engine.dialect.name == "postgresql"
+
     @contextlib.contextmanager
     def connect(self) -> Iterator[sa.Connection]:
         """Opens a transaction that only reads."""

@@ -37,6 +37,13 @@ class UpstreamSummary(NamedTuple):
     waiting: int
 
 
+class PeerReport(NamedTuple):
+    """An upstream in the reports of all processes: who sends to it, and why and since when it is out for others."""
+
+    workers: set[str]
+    outages: list[tuple[str, datetime]]
+
+
 def report_states(connection: sa.Connection, worker: str, states: Sequence[ReportedState], now: datetime) -> None:
     """Replaces the process's earlier report, and deletes those of processes that are gone."""
     old = sa.or_(_table.c.worker == worker, _table.c.at < now - MAX_SILENCE)
@@ -44,6 +51,18 @@ def report_states(connection: sa.Connection, worker: str, states: Sequence[Repor
     rows = [one._asdict() | {"worker": worker, "at": now, "fault": one.fault[:1000]} for one in states]
     if rows:
         connection.execute(sa.insert(_table), rows)
+
+
+def read_peers(connection: sa.Connection, worker: str, now: datetime) -> dict[str, PeerReport]:
+    """What all processes say of each upstream. Outages are those that the others have found."""
+    wanted = sa.select(_table).where(_table.c.at >= now - MAX_SILENCE)
+    found: dict[str, PeerReport] = {}
+    for row in connection.execute(wanted).mappings():
+        one = found.setdefault(row["name"], PeerReport(set(), []))
+        one.workers.add(row["worker"])
+        if row["down_since"] is not None and row["worker"] != worker:
+            one.outages.append((row["fault"], row["down_since"]))
+    return found
 
 
 def read_states(connection: sa.Connection, now: datetime) -> dict[str, UpstreamSummary]:

@@ -8,6 +8,10 @@ class RateLimiter:
         self._interval_s = 1 / per_s if per_s else 0.0  # 0: no limit
         self._next_turn_s = 0.0
 
+    def change(self, per_s: float) -> None:
+        """From the next turn on another rate holds."""
+        self._interval_s = 1 / per_s if per_s else 0.0
+
     def wait_s(self, now_s: float) -> float:
         """How long the next request would wait. Seconds, of the same clock as `now_s`."""
         return max(0.0, self._next_turn_s - now_s) if self._interval_s else 0.0

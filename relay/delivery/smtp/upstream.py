@@ -65,7 +65,9 @@ class Upstream:
         self._max_connections = limits.connections
         self._pool = Pool(limits, Connector(settings, hostname).connect)
         self._breaker = Breaker(settings.outages)
+        self._rate, self._processes = settings.rate, processes
         self._rate_limiter = RateLimiter(settings.rate / processes)
+        self._up_at = datetime.fromtimestamp(0, UTC)  # when a connection was last opened
         self._waiting = 0
         self._wait_timeouts: set[asyncio.Timeout] = set()  # of mails that wait for a slot
         self._slots = Slots(limits.connections)
@@ -192,6 +194,18 @@ class Upstream:
                 warned_at_s = now_s
                 log.upstream_slow(self.name, silent, self._max_connections, after_s)
 
+    def share_rate(self, processes: int) -> None:
+        """So many processes of all nodes send to this upstream: each has an equal share of its rate."""
+        self._rate_limiter.change(self._rate / max(processes, self._processes))
+
+    def hear_outage(self, fault: str, since: datetime) -> None:
+        """Another process found the upstream out. It counts as out here too, until a probe of our own succeeds. Its
+        time stays `since`, so that no process hears of its own outage from others."""
+        if since > self._up_at and self._breaker.open(fault, since):
+            log.upstream_out(self.name, Phase.CONNECT, 0, "", f"found by another process: {fault}")
+            metrics.upstream_down(self.name, True)
+            self._begin_outage()
+
     def _record_stall(self, fault: str) -> None:
         if self._breaker.open(fault, datetime.now(UTC)):
             log.upstream_out(self.name, Phase.DOT, 0, "", fault)
@@ -255,9 +269,11 @@ class Upstream:
             if login is None or not is_login:  # a client's own wrong password is no outage
                 self._record_failure(fault, is_login=is_login)
             raise
-        if not connection.is_reused and self._breaker.record_success():
-            log.upstream_back(self.name)
-            metrics.upstream_down(self.name, False)
+        if not connection.is_reused:
+            self._up_at = datetime.now(UTC)
+            if self._breaker.record_success():
+                log.upstream_back(self.name)
+                metrics.upstream_down(self.name, False)
         return connection
 
     def _record_failure(self, fault: UnreachableError, *, is_login: bool) -> None:
