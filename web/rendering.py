@@ -43,6 +43,7 @@ class TemplateRenderer:
         self._templates.globals.update({"t": translations.ENGLISH} | dict(shared))
         self._templates.filters.update(
             moment=format_moment,
+            when=format_when,
             clock=format_clock,
             ago=format_age,
             number=format_number,
@@ -50,6 +51,10 @@ class TemplateRenderer:
             author_name=author_name,
             plural=format_count,
         )
+
+    def add_filters(self, **filters: Callable[..., object]) -> None:
+        """Gives the templates further filters."""
+        self._templates.filters.update(filters)
 
     def render_localized(
         self,
@@ -90,7 +95,9 @@ def operator_renderer(shared: Mapping[str, object]) -> TemplateRenderer:
     """The pages that operators see. Only mail is shown in a frame, which has a policy of its own."""
     octets = b"".join(path.read_bytes() for path in sorted(STATIC.iterdir()))
     version = hashlib.sha256(octets).hexdigest()[:12]  # a new style has a new address, so caches may keep it
-    policy = f"{_BASE_POLICY}; script-src 'self'; style-src 'self'; img-src 'self'; frame-src 'self'"
+    policy = (
+        f"{_BASE_POLICY}; script-src 'self'; connect-src 'self'; style-src 'self'; img-src 'self'; frame-src 'self'"
+    )
     return TemplateRenderer(policy, {"version": version, "shell": "console.html", **shared})
 
 
@@ -100,6 +107,14 @@ def operator_renderer(shared: Mapping[str, object]) -> TemplateRenderer:
 def format_moment(at: datetime | None) -> str:
     """`2026-03-01 09:14:07 UTC`."""
     return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC") if at else "–"
+
+
+def format_when(at: datetime | None) -> Markup:
+    """The same as an element, which the console's script writes in the reader's zone; UTC stays in its title."""
+    if at is None:
+        return Markup("–")
+    utc = format_moment(at)
+    return Markup('<time datetime="{}" title="{}" data-as="moment">{}</time>').format(at.isoformat(), utc, utc)
 
 
 def format_clock(at: datetime) -> str:

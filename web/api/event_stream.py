@@ -106,9 +106,9 @@ class EventFeed:
 class EventStreamApi:
     """The endpoint `events/stream`."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, feed: EventFeed) -> None:
         self._store = store
-        self._feed = EventFeed(store)
+        self._feed = feed
 
     def routes(self) -> list[BaseRoute]:
         return [Route("/events/stream", self.stream_events)]

@@ -5,7 +5,7 @@ In: requests behind the API's gate.  Out: JSON, in the form of `web.api.answers`
 
 from datetime import UTC, datetime
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Literal
 
 import sqlalchemy as sa
 from pydantic import Field
@@ -16,6 +16,7 @@ from starlette.routing import BaseRoute, Route
 
 from relay.config.schema import Config
 from relay.store import retention
+from relay.store.console import bulk_actions
 from relay.store.console.audit_log import AuditedChange
 from relay.store.queue import resend
 from relay.store.store import Store
@@ -28,6 +29,7 @@ from web.api.message_schemas import DeletedAnswer, ResentAnswer
 from web.api.messages import SearchParameters, read_search
 from web.api.openapi import documented
 from web.api.parameters import read_query
+from web.api.schemas import AnswerObject
 
 _MAX_RECIPIENTS = 100
 
@@ -43,6 +45,25 @@ class ResendRequest(RequestBody):
     )
 
 
+MessageId = Annotated[str, Field(pattern=r"^[0-9a-v]{20}$")]
+
+
+class BulkRequest(RequestBody):
+    action: Literal["retry", "hold", "release", "drop", "resend"]
+    messages: list[MessageId] = Field(min_length=1, max_length=bulk_actions.MAX_MESSAGES)
+
+
+class BulkItem(AnswerObject):
+    message: str
+    deliveries: int = Field(description="that were changed, or are sent again")
+    sent_as: str | None = Field(description="the new message, with resend")
+    error: str | None = Field(description="why nothing was done")
+
+
+class BulkAnswer(AnswerObject):
+    items: list[BulkItem]
+
+
 class MessageActionApi:
     """The endpoints under `messages` that change something."""
 
@@ -53,6 +74,7 @@ class MessageActionApi:
     def routes(self) -> list[BaseRoute]:
         return [
             Route("/messages/{message}/resend", self.resend_message, methods=["POST"]),
+            Route("/messages/bulk", self.change_messages, methods=["POST"]),
             Route("/messages/{message}", self.delete_message, methods=["DELETE"]),
             Route("/messages", self.delete_messages, methods=["DELETE"]),
         ]
@@ -81,6 +103,30 @@ class MessageActionApi:
             raise HTTPException(404, "there is no such message")
         location = {"location": f"{PATH}/messages/{made.message}"}
         return json_response({"message": made.message, "recipients": made.recipients}, 202, location)
+
+    @documented("Do the same to many messages, each for itself", BulkRequest, response=BulkAnswer)
+    async def change_messages(self, request: Request) -> Response:
+        asked, actor = await read_body(request, BulkRequest), audited.actor_of(request)
+        done = await self._store.write(
+            partial(
+                bulk_actions.act_on_messages,
+                actor=actor,
+                action=asked.action,
+                messages=asked.messages,
+                now=datetime.now(UTC),
+            )
+        )
+        audited.log_change(actor, bulk_actions.change_of(asked.action), sum(one.deliveries for one in done))
+        items = [
+            {
+                "message": one.message,
+                "deliveries": one.deliveries,
+                "sent_as": one.sent_as or None,
+                "error": one.fault or None,
+            }
+            for one in done
+        ]
+        return json_response({"items": items})
 
     @documented("Delete a message of the sandbox, with all that is known of it", status=204)
     async def delete_message(self, request: Request) -> Response:

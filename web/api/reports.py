@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from relay.store.database.reader import SharedReads
 from relay.store.store import Store
 from relay.store.views import bounce_counts, clicked_links, json_objects
 from relay.store.views.clicked_links import LinkFilter
@@ -37,7 +38,7 @@ class ReportApi:
     """The endpoints `links` and `bounces`."""
 
     def __init__(self, store: Store) -> None:
-        self._store = store
+        self._links, self._bounces = SharedReads(store.read), SharedReads(store.read)
 
     def routes(self) -> list[BaseRoute]:
         return [Route("/links", self.list_links), Route("/bounces", self.list_bounces)]
@@ -48,7 +49,7 @@ class ReportApi:
         offset = int(asked.cursor or 0)
         wanted = LinkFilter(asked.since, asked.until, asked.stream, asked.tag, asked.message)
         work = partial(clicked_links.list_clicked_links, wanted=wanted, limit=asked.limit, offset=offset)
-        found = await self._store.read(work)
+        found = await self._links.read((wanted, asked.limit, offset), work)
         return json_response(
             {
                 "items": [json_objects.clicked_link_object(one) for one in found.items],
@@ -64,8 +65,9 @@ class ReportApi:
         asked = read_query(request, BounceParameters)
         offset = int(asked.cursor or 0)
         selection = Selection(asked.since, asked.until, asked.stream or None)
-        work = partial(bounce_counts.count_bounces, selection=selection, by=frozenset(asked.by.split(",")))
-        found = await self._store.read(work)
+        by = frozenset(asked.by.split(","))
+        work = partial(bounce_counts.count_bounces, selection=selection, by=by)
+        found = await self._bounces.read((selection, by), work)
         shown = found[offset : offset + asked.limit]
         following = offset + asked.limit
         return list_response(

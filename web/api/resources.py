@@ -7,7 +7,7 @@ from relay.config.schema import Config
 from relay.store.store import Store
 from web.api.audit import AuditApi
 from web.api.consent import ConsentApi
-from web.api.event_stream import EventStreamApi
+from web.api.event_stream import EventFeed, EventStreamApi
 from web.api.events import EventApi
 from web.api.health import HealthApi
 from web.api.keys import ApiKeyApi
@@ -23,14 +23,14 @@ from web.api.suppressions import SuppressionApi
 from web.api.webhooks import WebhookApi
 
 
-def api_resources(config: Config, store: Store, ring: tokens.KeyRing) -> list[list[BaseRoute]]:
+def api_resources(config: Config, store: Store, ring: tokens.KeyRing, feed: EventFeed) -> list[list[BaseRoute]]:
     """The routes of each resource."""
     return [
         MessageApi(store).routes(),
         MessageActionApi(config, store).routes(),
         MessageContentApi(config, store, ring).routes(),
         EventApi(store).routes(),
-        EventStreamApi(store).routes(),
+        EventStreamApi(store, feed).routes(),
         SuppressionApi(store).routes(),
         QueueApi(config, store).routes(),
         ReportApi(store).routes(),

@@ -6,5 +6,7 @@ who gets no mail · `queue_pages` what waits · `report_pages` bounces and links
 accounts · `audit_pages` who changed what · `sign_in` accounts and the gate · `sign_in_limits` guesses · `oidc` sign-in
 by an OpenID provider · `proxy_auth` by a proxy · `permissions` which role a route needs · `cookies` signed · `sessions`
 who is signed in · `mailbox_pages` mail as recipients see it · `mail_view` one mail, framed · `mail_parts` its parts ·
-`pixels` stand-alone pixels · `webhooks` endpoints and logs · `refusal_pages` what was refused at our door
+`pixels` stand-alone pixels · `webhooks` endpoints and logs · `refusal_pages` what was refused at our door ·
+`live_pages` a list that follows what happens · `html_comparison` what was changed in its HTML · `user_agents` browsers
+in words
 """

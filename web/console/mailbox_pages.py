@@ -19,13 +19,15 @@ from relay.config.schema import Config
 from relay.store.queue import deliveries
 from relay.store.store import Store
 from relay.store.views import message_list
-from web.console import mail_view
+from web.console import html_comparison, mail_view
+from web.console.html_comparison import HtmlChange
 from web.sent_mail import SentMail, SentMailReader
 
 _PAGE_ROWS = 50
 _MAX_NAME = 150  # characters of a file's name
 _UNSAFE_IN_NAME = re.compile(r'[\x00-\x1f\x7f"\\/:*?<>|\u202a-\u202e\u2066-\u2069]')
 _NOT_ASCII = re.compile(r"[^\x20-\x7e]")
+_WIDTHS = ("tablet", "phone")
 _VIEWS = ("html", "text", "headers", "source", "changes")
 
 
@@ -79,6 +81,11 @@ class MailboxPages:
         has = {"html": bool(mail.html), "text": bool(mail.text), "headers": True, "source": True, "changes": True}
         asked = request.query_params.get("view", "")
         view = asked if has.get(asked) else next(view for view in _VIEWS if has[view])
+        html_changes: list[HtmlChange] = []
+        if view == "changes":
+            came = await self._mails.compute(lambda: mail_view.view_mail(found.received).html)
+            html_changes = await self._mails.compute(lambda: html_comparison.compare_html(came, mail.html))
+        width = request.query_params.get("width", "")
         return self._render_page(
             request,
             "mail.html",
@@ -95,6 +102,10 @@ class MailboxPages:
             changes=mail_view.describe_edits(found.received, found.edits) if view == "changes" else [],
             source_is_cut=len(found.octets) > mail_view.MAX_SOURCE,
             sent_octets=len(found.octets),
+            width=width if width in _WIDTHS else "",
+            html_changes=html_changes,
+            links=found.message.links if view == "changes" else [],
+            links_by_url={str(link.get("url", "")): link for link in found.message.links},
         )
 
     async def show_html(self, request: Request) -> Response:

@@ -3,12 +3,15 @@
 In: a session that the gate let through.  Out: pages; CSV and JSON with a row or an object for each that a search finds.
 """
 
-from collections.abc import Callable
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from typing import NamedTuple
 from urllib.parse import urlencode
 
-from starlette.datastructures import QueryParams
+from starlette.datastructures import FormData, QueryParams
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response, StreamingResponse
@@ -16,7 +19,9 @@ from starlette.routing import BaseRoute, Route
 
 from relay.config.schema import Config
 from relay.store import refusals
+from relay.store.console import bulk_actions
 from relay.store.console.audit_log import AuditedChange
+from relay.store.console.bulk_actions import BulkResult
 from relay.store.database.tables import Status
 from relay.store.queue import resend
 from relay.store.recipients import suppressions
@@ -28,6 +33,8 @@ from web import audited
 from web.console import delivery_states, message_export, queue_pages, sign_in
 
 _PAGE_ROWS = 50
+_ID = re.compile(r"[0-9a-v]{20}")
+_BACK = re.compile(r"/messages(\?[^\s\\]{0,2000})?")
 _FILTERS = ("q", "status", "stream", "from", "to")
 
 
@@ -47,6 +54,8 @@ class MessagePages:
     def routes(self) -> list[BaseRoute]:
         return [
             Route("/messages", self.list_messages),
+            Route("/messages", self.change_messages, methods=["POST"]),
+            Route("/messages/export", self.export_chosen, methods=["POST"]),
             Route("/messages.csv", self.export_csv),
             Route("/messages.json", self.export_json),
             Route("/messages/{message}", self.show_message),
@@ -78,6 +87,7 @@ class MessagePages:
             streams=streams,
             is_filtered=bool(asked.kept),
             is_later_page=bool(before),
+            here=_url("/messages", asked.kept | ({"before": before} if before else {})),
             newest=_url("/messages", asked.kept),
             older=_url("/messages", asked.kept | {"before": found.next}) if found.next else "",
             csv_url=_url("/messages.csv", asked.kept),
@@ -91,6 +101,30 @@ class MessagePages:
     async def export_json(self, request: Request) -> Response:
         rows = message_export.json_lines(self._store, _read_search(request.query_params).search)
         return StreamingResponse(rows, media_type="application/json", headers=_download("messages.json"))
+
+    async def change_messages(self, request: Request) -> Response:
+        """Does the same to all messages that are ticked."""
+        form = await sign_in.read_checked_form(request)
+        action, chosen = str(form.get("do", "")), _read_chosen(form)
+        if action not in bulk_actions.ACTIONS:
+            raise HTTPException(400)
+        actor = audited.actor_of(request)
+        work = partial(bulk_actions.act_on_messages, actor=actor, action=action, messages=chosen, now=datetime.now(UTC))
+        done = await self._store.write(work) if chosen else []
+        if done:
+            audited.log_change(actor, bulk_actions.change_of(action), sum(one.deliveries for one in done))
+        request.session["notice"] = _describe_bulk(action, done)
+        back = str(form.get("back", ""))
+        return RedirectResponse(back if _BACK.fullmatch(back) else "/messages", 303)
+
+    async def export_chosen(self, request: Request) -> Response:
+        form = await sign_in.read_checked_form(request)
+        search = MessageSearch(message_ids=tuple(_read_chosen(form)) or ("-",))  # nothing ticked: nothing
+        if form.get("do") == "json":
+            rows = message_export.json_lines(self._store, search)
+            return StreamingResponse(rows, media_type="application/json", headers=_download("messages.json"))
+        rows = message_export.csv_lines(self._store, search)
+        return StreamingResponse(rows, media_type="text/csv; charset=utf-8", headers=_download("messages.csv"))
 
     async def show_message(self, request: Request) -> Response:
         wanted = request.path_params["message"]
@@ -138,6 +172,38 @@ class MessagePages:
         who = made.recipients[0] if len(made.recipients) == 1 else f"{len(made.recipients):,} recipients"
         request.session["notice"] = f"It is sent again to {who}, as this new message."
         return RedirectResponse(f"/messages/{made.message}", 303)
+
+
+def _read_chosen(form: FormData) -> list[str]:
+    """The messages that are ticked. Raises HTTPException 400."""
+    chosen = [str(one) for one in form.getlist("message")][: bulk_actions.MAX_MESSAGES]
+    if not all(_ID.fullmatch(one) for one in chosen):
+        raise HTTPException(400)
+    return chosen
+
+
+_DONE = {
+    "retry": "attempted now",
+    "hold": "held: not attempted until released",
+    "release": "released and attempted now",
+    "drop": "dropped: not attempted any more",
+    "resend": "sent again",
+}
+
+
+def _describe_bulk(action: str, done: Sequence[BulkResult]) -> str:
+    """What was done to how many, and why nothing to the others."""
+    if not done:
+        return "Nothing was chosen, and nothing changed."
+    deliveries, faults = sum(one.deliveries for one in done), Counter(one.fault for one in done if one.fault)
+    messages = sum(not one.fault for one in done)
+    said = [f"{_count(deliveries, 'delivery', 'deliveries')} of {_count(messages, 'message')}: {_DONE[action]}."]
+    said += [f"{_count(count, 'message')}: {fault}." for fault, count in faults.most_common(3)]
+    return " ".join(said if messages else said[1:])
+
+
+def _count(count: int, one: str, many: str = "") -> str:
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
 def _holds(scope: str, stream: str, expires_at: datetime | None, of_message: str, now: datetime) -> bool:

@@ -19,10 +19,12 @@ from relay.store.database.tables import Status
 from relay.store.store import Store
 from web import rendering
 from web.api import core
+from web.api.event_stream import EventFeed
 from web.api.resources import api_resources
-from web.console import permissions, sign_in
+from web.console import permissions, sign_in, user_agents
 from web.console.attention import AttentionReader, AttentionStrip
 from web.console.audit_pages import AuditPages
+from web.console.live_pages import LivePages
 from web.console.mailbox_pages import MailboxPages
 from web.console.message_pages import MessagePages
 from web.console.oidc import OidcPages
@@ -55,11 +57,14 @@ class Console:
                 "oidc_name": config.console.oidc.name if config.console.oidc.issuer else "",
             }
         )
+        self.renderer.add_filters(user_agent=user_agents.describe_user_agent)
 
     def routes(self) -> list[BaseRoute]:
-        resources = api_resources(self._config, self._store, self._ring)
+        feed = EventFeed(self._store)
+        resources = api_resources(self._config, self._store, self._ring, feed)
         pages: list[BaseRoute] = [
             *OverviewPage(self._store, self.render_page).routes(),
+            *LivePages(feed).routes(),
             *MessagePages(self._config, self._store, self.render_page).routes(),
             *RefusalPages(self._store, self.render_page).routes(),
             *SuppressionPages(self._store, self.render_page).routes(),

@@ -2,5 +2,5 @@
 
 `accounts` names and password hashes · `roles` what accounts may do · `console_sessions` who is signed in · `api_keys`
 keys, scopes and expiry · `audit_log` who changed what · `idempotency` answers to
-repeated writes
+repeated writes · `bulk_actions` one action on many messages
 """

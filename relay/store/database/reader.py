@@ -8,9 +8,9 @@ import asyncio
 import contextlib
 import sqlite3
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 import sqlalchemy as sa
 
@@ -157,3 +157,26 @@ class GroupedReads(Generic[Question, Answer]):
         for (_, future), answer in zip(group, answers, strict=True):
             if not future.done():  # the caller may have been cancelled
                 future.set_result(answer)
+
+
+class SharedReads:
+    """Reads that take long, one at a time: whoever asks the same while one is under way waits, and shares the next.
+    Everybody sees what was committed before they asked."""
+
+    def __init__(self, read: Callable[[Callable[[sa.Connection], list[object]]], Awaitable[list[object]]]) -> None:
+        self._reads: GroupedReads[tuple[Hashable, Callable[[sa.Connection], object]], object]
+        self._reads = GroupedReads(read, _answer_once)
+
+    async def read(self, question: Hashable, work: Callable[[sa.Connection], T]) -> T:
+        """Returns `work(connection)`, or that of somebody else who asked the same. Raises what the read raises."""
+        return cast(T, await self._reads.ask((question, work)))  # equal questions have answers of one type
+
+
+def _answer_once(
+    connection: sa.Connection, asked: Sequence[tuple[Hashable, Callable[[sa.Connection], object]]]
+) -> list[object]:
+    answers: dict[Hashable, object] = {}
+    for question, work in asked:
+        if question not in answers:
+            answers[question] = work(connection)
+    return [answers[question] for question, _ in asked]
