@@ -195,6 +195,39 @@ def test_who_comes_from_the_provider_reads_and_signs_out(chromium: Any, scene: S
     assert [one for one in said if "403" not in one] == []
 
 
+def test_the_list_of_messages_follows_what_happens_and_can_be_paused(page: Any, scene: Scene, mails: Mails) -> None:
+    page.goto("/messages?q=subject:arrives")  # a filter holds for what arrives, too
+    scene.file(subject="arrives first")
+    page.goto("/messages?q=subject:arrives")
+    page.get_by_label("Choose arrives first").check()
+    scene.file(subject="arrives second")
+    scene.file(subject="something else")
+    page.get_by_role("link", name="arrives second").wait_for()
+    assert page.locator("table.messages tbody tr").count() == 2
+    assert page.get_by_label("Choose arrives first").is_checked()
+    page.get_by_role("button", name="Pause").click()
+    scene.file(subject="arrives third")
+    assert page.get_by_text("Paused").is_visible()
+    page.get_by_role("button", name="Go on").click()
+    scene.file(subject="arrives fourth")
+    page.get_by_role("link", name="arrives third").wait_for()
+    page.get_by_label("All on this page").check()
+    assert page.locator("table.messages td.pick input:checked").count() >= 3
+
+
+def test_times_are_the_readers(chromium: Any, scene: Scene, session: Any, mails: Mails) -> None:
+    context = chromium.new_context(base_url=scene.console, storage_state=session, timezone_id="Asia/Tokyo")
+    page = context.new_page()
+    page.goto(f"/messages/{mails.opened}")
+    shown = page.locator(".timeline time").first
+    at = datetime.fromisoformat(str(shown.get_attribute("datetime")))
+    assert shown.inner_text() == (at + timedelta(hours=9)).strftime("%H:%M:%S")
+    assert str(shown.get_attribute("title")).endswith(at.strftime("%H:%M:%S UTC"))
+    assert "Asia/Tokyo" in page.locator(".timeline h2").inner_text()
+    assert page.locator(".daymark").first.inner_text() == (at + timedelta(hours=9)).strftime("%d %B %Y")
+    context.close()
+
+
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
 def test_every_page_fits_and_axe_finds_nothing(
     chromium: Any, scene: Scene, session: Any, mails: Mails, width: int, scheme: str
@@ -208,8 +241,18 @@ def test_every_page_fits_and_axe_finds_nothing(
     axe = axe_playwright.Axe()
     one = f"/mailbox/{mails.opened}/0"
     paths = ["/", "/messages", f"/messages/{mails.opened}", f"/messages/{mails.suppressed}", "/queue", "/bounces"]
-    paths += ["/links", "/suppressions", "/mailbox", one, f"{one}?view=changes", "/pixels", "/webhooks", "/settings"]
-    paths += ["/sessions", "/settings/audit", "/settings/audit?from=never", "/no/such/page"]
+    paths += [
+        "/links",
+        "/suppressions",
+        "/mailbox",
+        one,
+        f"{one}?view=changes",
+        f"{one}?width=phone",
+        "/pixels",
+        "/webhooks",
+        "/settings",
+    ]
+    paths += ["/sessions", "/settings/audit", "/settings/audit?from=never", f"{one}?width=phone", "/no/such/page"]
     for path in paths:
         page.goto(path)
         overflow = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")

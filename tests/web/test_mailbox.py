@@ -123,6 +123,11 @@ def test_the_mail_is_shown_with_its_pixel_and_links_at_work(scene: Scene, browse
     assert f"&lt;{scene.tracking}/u/" in browser.get(f"{here}?view=headers").text
     changes = browser.get(f"{here}?view=changes").text
     assert click[1] in changes and "https://shop.example/?a=1&amp;amp;b=2" in changes
+    columns = r'As it came</h3><pre class="old">([^<]*)</pre>.*?As it was sent</h3><pre class="new">([^<]*)</pre>'
+    sides = re.search(columns + r'.*?<p class="fine">tracked</p>', changes, re.DOTALL)
+    assert sides and "https://shop.example/" in sides[1] and click[1] in sides[2]
+    assert 'class="mail is-phone"' in browser.get(f"{here}?width=phone").text
+    assert 'class="mail"' in browser.get(f"{here}?width=%22x").text
     assert browser.get(f"{here}/received.eml").content == octets
     assert click[1].encode() in browser.get(f"{here}/sent.eml").content
     story = browser.get(f"/messages/{message}").text

@@ -4,6 +4,7 @@ In: the decoded HTML as it came and as it was sent.  Out: pairs of what differs,
 each tag or text is looked for among the next few only.
 """
 
+import html
 import re
 from typing import NamedTuple
 
@@ -53,4 +54,5 @@ def _next_same(old: list[str], new: list[str], i: int, j: int) -> tuple[int, int
 def _change(old: list[str], new: list[str]) -> HtmlChange:
     before = "".join(old)[:_MAX_SHOWN]
     link = _HREF.search(before)
-    return HtmlChange(before, "".join(new)[:_MAX_SHOWN], next(filter(None, link.groups()), "") if link else "")
+    href = html.unescape(next(filter(None, link.groups()), "")) if link else ""
+    return HtmlChange(before, "".join(new)[:_MAX_SHOWN], href)
