@@ -4,7 +4,8 @@ In: a request that a gate let through, and work for the store.  Out: the work's 
 the entry; and a line in the log.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from functools import partial
 from typing import TypeVar
 
@@ -12,8 +13,9 @@ import sqlalchemy as sa
 from starlette.requests import Request
 
 from relay import log
-from relay.store.console import audit_log
+from relay.store.console import audit_log, bulk_actions
 from relay.store.console.audit_log import Actor, AuditedChange
+from relay.store.console.bulk_actions import BulkResult
 from relay.store.store import Store
 
 T = TypeVar("T")
@@ -35,6 +37,17 @@ async def write(
     )
     log_change(actor, change._replace(target=target(value) if target else change.target), count(value))
     return value
+
+
+async def act_on_messages(store: Store, request: Request, action: str, messages: Sequence[str]) -> list[BulkResult]:
+    """Does the same to each message, as `bulk_actions.act_on_messages` says."""
+    if not messages:
+        return []
+    actor, now = actor_of(request), datetime.now(UTC)
+    work = partial(bulk_actions.act_on_messages, actor=actor, action=action, messages=messages, now=now)
+    done = await store.write(work)
+    log_change(actor, bulk_actions.change_of(action), sum(one.deliveries for one in done))
+    return done
 
 
 def log_change(actor: Actor, change: AuditedChange, changed: int) -> None:

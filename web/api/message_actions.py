@@ -106,17 +106,8 @@ class MessageActionApi:
 
     @documented("Do the same to many messages, each for itself", BulkRequest, response=BulkAnswer)
     async def change_messages(self, request: Request) -> Response:
-        asked, actor = await read_body(request, BulkRequest), audited.actor_of(request)
-        done = await self._store.write(
-            partial(
-                bulk_actions.act_on_messages,
-                actor=actor,
-                action=asked.action,
-                messages=asked.messages,
-                now=datetime.now(UTC),
-            )
-        )
-        audited.log_change(actor, bulk_actions.change_of(asked.action), sum(one.deliveries for one in done))
+        asked = await read_body(request, BulkRequest)
+        done = await audited.act_on_messages(self._store, request, asked.action, asked.messages)
         items = [
             {
                 "message": one.message,

@@ -8,5 +8,5 @@ by an OpenID provider · `proxy_auth` by a proxy · `permissions` which role a r
 who is signed in · `mailbox_pages` mail as recipients see it · `mail_view` one mail, framed · `mail_parts` its parts ·
 `pixels` stand-alone pixels · `webhooks` endpoints and logs · `refusal_pages` what was refused at our door ·
 `live_pages` a list that follows what happens · `html_comparison` what was changed in its HTML · `user_agents` browsers
-in words
+in words · `suppression_lists` many suppressions at once
 """

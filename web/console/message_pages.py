@@ -7,7 +7,6 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, timedelta
-from functools import partial
 from typing import NamedTuple
 from urllib.parse import urlencode
 
@@ -108,11 +107,7 @@ class MessagePages:
         action, chosen = str(form.get("do", "")), _read_chosen(form)
         if action not in bulk_actions.ACTIONS:
             raise HTTPException(400)
-        actor = audited.actor_of(request)
-        work = partial(bulk_actions.act_on_messages, actor=actor, action=action, messages=chosen, now=datetime.now(UTC))
-        done = await self._store.write(work) if chosen else []
-        if done:
-            audited.log_change(actor, bulk_actions.change_of(action), sum(one.deliveries for one in done))
+        done = await audited.act_on_messages(self._store, request, action, chosen)
         request.session["notice"] = _describe_bulk(action, done)
         back = str(form.get("back", ""))
         return RedirectResponse(back if _BACK.fullmatch(back) else "/messages", 303)

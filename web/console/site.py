@@ -35,6 +35,7 @@ from web.console.refusal_pages import RefusalPages
 from web.console.report_pages import ReportPages
 from web.console.sessions import SessionPages
 from web.console.settings_pages import SettingsPages
+from web.console.suppression_lists import SuppressionListPages
 from web.console.suppression_pages import SuppressionPages
 from web.console.webhooks import WebhookPages
 
@@ -67,6 +68,7 @@ class Console:
             *LivePages(feed).routes(),
             *MessagePages(self._config, self._store, self.render_page).routes(),
             *RefusalPages(self._store, self.render_page).routes(),
+            *SuppressionListPages(self._store, self.render_page).routes(),
             *SuppressionPages(self._store, self.render_page).routes(),
             *PixelPages(self._config, self._store, self._ring, self.render_page).routes(),
             *MailboxPages(self._config, self._store, self._ring, self.render_page).routes(),

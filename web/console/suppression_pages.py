@@ -18,10 +18,9 @@ from starlette.routing import BaseRoute, Route
 from relay import address
 from relay.store.console.audit_log import AuditedChange
 from relay.store.recipients import suppressions
-from relay.store.recipients.suppressions import SuppressionFilter
 from relay.store.store import Store
 from web import audited
-from web.console import sign_in
+from web.console import sign_in, suppression_lists
 
 _PAGE_ROWS = 50
 _MESSAGE_ID = re.compile(r"[0-9a-v]{20}")
@@ -45,7 +44,7 @@ class SuppressionPages:
     async def list_suppressions(self, request: Request) -> Response:
         asked = request.query_params
         query, after, reason = asked.get("q", "").strip(), asked.get("before", ""), asked.get("reason", "")
-        wanted = SuppressionFilter(reason=reason if reason in suppressions.REASONS else "")
+        wanted = suppression_lists.read_filter(reason, asked.get("stream", ""))
         after = after if re.fullmatch(r"[0-9]{1,18}", after) else ""
         # One more than is shown tells whether there is a further page.
         rows = await self._store.read(
@@ -53,7 +52,7 @@ class SuppressionPages:
                 connection, _PAGE_ROWS + 1, query, int(after or 0), wanted
             )
         )
-        kept = {"q": query, "reason": wanted.reason}
+        kept = {"q": query, "reason": wanted.reason, "stream": wanted.stream}
         older = (
             _url_with_query("/suppressions", kept | {"before": str(rows[_PAGE_ROWS - 1]["id"])})
             if len(rows) > _PAGE_ROWS
@@ -67,6 +66,8 @@ class SuppressionPages:
             q=query,
             reasons=suppressions.REASONS,
             reason_asked=wanted.reason,
+            stream_asked=wanted.stream,
+            csv_url=_url_with_query("/suppressions.csv", {"reason": wanted.reason, "stream": wanted.stream}),
             older=older,
             is_later_page=bool(after),
             newest=_url_with_query("/suppressions", kept),

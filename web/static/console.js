@@ -156,3 +156,18 @@ function followMessages(bar) {
 
 const live = document.querySelector("[data-live]");
 if (live !== null && live.dataset.live !== "") followMessages(live);
+
+// A file to import is read into the box, so that it can be looked at first.
+
+const file = document.querySelector("[data-file]");
+if (file !== null) {
+  const box = file.closest("form").querySelector("textarea");
+  file.hidden = false;
+  file.querySelector("input").addEventListener("change", async (event) => {
+    const text = await event.target.files[0].text();
+    const isTooLong = text.length > box.maxLength;
+    event.target.setCustomValidity(isTooLong ? "The file is too large; use waypost suppressions import." : "");
+    if (isTooLong) event.target.reportValidity();
+    else box.value = text;
+  });
+}

@@ -238,6 +238,14 @@ def list_of_addresses(connection: sa.Connection, mailboxes: Sequence[str]) -> di
     return found
 
 
+def find_by_ids(connection: sa.Connection, ids: Sequence[int]) -> list[SuppressionEntry]:
+    """The entries of those rows that are still there."""
+    table = tables.suppression
+    columns = [table.c[name] for name in SuppressionEntry._fields]
+    rows = connection.execute(sa.select(*columns).where(table.c.id.in_(ids)).order_by(table.c.id))
+    return [SuppressionEntry(*row) for row in rows]
+
+
 def list_entries(
     connection: sa.Connection, now: datetime, after: int, limit: int
 ) -> tuple[list[SuppressionEntry], int]:
