@@ -159,3 +159,16 @@ def test_every_page_says_what_needs_somebody(scene: Scene, browser: httpx.Client
 def refresh(browser: httpx.Client) -> None:
     """A change through the console has its pages look again at once."""
     browser.post("/queue", data={"csrf": csrf(browser.get("/settings")), "do": "drop"})
+
+
+def test_a_recipient_among_many_is_found_and_shown_alone(scene: Scene, browser: httpx.Client) -> None:
+    message = scene.file(*(f"many{n}@example.com" for n in range(40)), subject="To many")
+    listed = browser.get("/messages?q=many37@example.com").text
+    assert f'href="/messages/{message}?recipient=many37%40example.com"' in listed
+    page = browser.get(f"/messages/{message}?recipient=many37@example.com").text
+    assert "40 recipients" in page and page.count("<article") == 1 and "many36@" not in page
+    assert page.count("Delivered") == 1  # in the timeline, too
+    assert browser.get(f"/messages/{message}?recipient=many3").text.count("<article") == 11
+    nobody = browser.get(f"/messages/{message}?recipient=nobody@example.com").text
+    assert "None of them has" in nobody and nobody.count("<article") == 40
+    assert browser.get(f"/messages/{message}?recipient=%00%22%3E").status_code == 200

@@ -44,17 +44,20 @@ def tick(browser: httpx.Client, path: str, what: str, *messages: str, back: str 
 def test_the_api_does_the_same_to_many_messages_each_for_itself(scene: Scene, api: ApiClient) -> None:
     waiting, other, sent, unknown = defer(scene), defer(scene), scene.file(), ids.new()
     body = {"action": "hold", "messages": [waiting, other, sent, unknown]}
-    held = api.ask("POST", "/messages/bulk", json=body)["items"]
+    held = api.ask("POST", "/bulk/messages", json=body)["items"]
     assert [(one["deliveries"], one["error"] is None) for one in held] == [(1, True), (1, True), (0, False), (0, False)]
     assert scene.delivery(waiting)["held_at"] and scene.delivery(other)["held_at"]
-    again = api.ask("POST", "/messages/bulk", json={"action": "resend", "messages": [sent, waiting, unknown]})["items"]
+    again = api.ask("POST", "/bulk/messages", json={"action": "resend", "messages": [sent, waiting, unknown]})["items"]
     assert api.get(f"/messages/{again[0]['sent_as']}")["deliveries"][0]["recipient"] == "you@example.com"
     assert [one["sent_as"] for one in again[1:]] == [None, None]
     assert "still waits" in again[1]["error"] and "no such message" in again[2]["error"]
     done = api.items("/audit", action="queue.hold", target=waiting)
     assert len(done) == 1
+    with ApiClient(scene, "messages", name="of-messages") as limited, ApiClient(scene, "read", name="reader") as reader:
+        assert limited.ask("POST", "/bulk/messages", json=body)["items"]
+        assert reader.refusal("POST", "/bulk/messages", 403, json=body)
     for odd in ({"action": "burn", "messages": [sent]}, {"action": "drop", "messages": ["x"]}, {"action": "drop"}):
-        assert api.refusal("POST", "/messages/bulk", 422, json=odd)
+        assert api.refusal("POST", "/bulk/messages", 422, json=odd)
 
 
 def test_ticked_messages_are_changed_and_said_so(scene: Scene, browser: httpx.Client) -> None:

@@ -32,7 +32,7 @@ _BEARER = re.compile(r"bearer +(\S+)", re.IGNORECASE)
 
 def required_scopes(method: str, path: str) -> list[str]:
     """The scopes of which a key needs one; none: it needs all that there are. `path` is below the API's own."""
-    resource = path.strip("/").partition("/")[0]
+    resource = path.strip("/").removeprefix("bulk/").partition("/")[0]
     if resource == api_keys.AUDIT:  # it names people who work here, so that `read` is not enough
         return [api_keys.AUDIT] if method in ("GET", "HEAD") else []
     own = [resource] if resource in (*api_keys.RESOURCES, api_keys.METRICS) else []

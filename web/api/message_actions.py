@@ -74,7 +74,7 @@ class MessageActionApi:
     def routes(self) -> list[BaseRoute]:
         return [
             Route("/messages/{message}/resend", self.resend_message, methods=["POST"]),
-            Route("/messages/bulk", self.change_messages, methods=["POST"]),
+            Route("/bulk/messages", self.change_messages, methods=["POST"]),
             Route("/messages/{message}", self.delete_message, methods=["DELETE"]),
             Route("/messages", self.delete_messages, methods=["DELETE"]),
         ]

@@ -32,6 +32,7 @@ from web import audited
 from web.console import delivery_states, message_export, queue_pages, sign_in
 
 _PAGE_ROWS = 50
+_MAX_RECIPIENT = 320  # characters
 _ID = re.compile(r"[0-9a-v]{20}")
 _BACK = re.compile(r"/messages(\?[^\s\\]{0,2000})?")
 _FILTERS = ("q", "status", "stream", "from", "to")
@@ -123,7 +124,8 @@ class MessagePages:
 
     async def show_message(self, request: Request) -> Response:
         wanted = request.path_params["message"]
-        found = await self._store.read(lambda connection: message_detail.read_message(connection, wanted))
+        recipient = request.query_params.get("recipient", "").strip().replace("\x00", "")[:_MAX_RECIPIENT]
+        found = await self._store.read(lambda connection: message_detail.read_message(connection, wanted, recipient))
         if found is None:
             raise HTTPException(404)
         recipients = [one.recipient for one in found.deliveries if one.recipient]
@@ -134,6 +136,7 @@ class MessagePages:
             "message.html",
             "messages",
             detail=found,
+            recipient_asked=recipient,
             states={one.number: delivery_states.describe_state(one) for one in found.deliveries},
             entries={
                 who: [one for one in rows if _holds(one.scope, one.stream, one.expires_at, found.stream, now)]

@@ -87,19 +87,33 @@ class MessageDetail(NamedTuple):
     has_content: bool
 
 
-def read_message(connection: sa.Connection, message_id: str) -> MessageDetail | None:
-    """The message with its deliveries, their attempts, and its events; None if no message has that id."""
-    found = read_messages(connection, [message_id], max_deliveries=MAX_DELIVERIES)
+def read_message(connection: sa.Connection, message_id: str, recipient: str = "") -> MessageDetail | None:
+    """The message with its deliveries, their attempts, and its events; None if no message has that id. With a
+    `recipient`, an address or a part of one, only what is about those recipients, if it has any."""
+    named = [recipient] if message_search.is_address(recipient) else []
+    found = read_messages(connection, [message_id], max_deliveries=MAX_DELIVERIES, recipients=named)
     if not found:
         return None
     event = tables.event
+    numbers = _numbers_of(connection, message_id, recipient) if recipient else []
+    about = [sa.or_(event.c.number.is_(None), event.c.number.in_(numbers))] if numbers else []
+    if numbers:
+        found[0] = found[0]._replace(deliveries=[one for one in found[0].deliveries if one.number in numbers])
     happened = connection.execute(
         sa.select(*(event.c[name] for name in EventDetail._fields))
-        .where(event.c.message == message_id)
+        .where(event.c.message == message_id, *about)
         .order_by(event.c.at, event.c.id)
         .limit(MAX_EVENTS)
     )
     return found[0]._replace(events=[EventDetail(*one) for one in happened])
+
+
+def _numbers_of(connection: sa.Connection, message_id: str, recipient: str) -> list[int]:
+    """The numbers of the message's deliveries to that recipient, the first ones."""
+    delivery = tables.delivery
+    theirs = message_search.recipient_condition(connection, recipient)
+    wanted = sa.select(delivery.c.number).where(delivery.c.message == message_id, theirs).order_by(delivery.c.number)
+    return list(connection.scalars(wanted.limit(MAX_LISTED_DELIVERIES)))
 
 
 def read_messages(
