@@ -20,6 +20,8 @@ from relay.store.tracking import hits
 from tests.web.scene import Scene, is_image, until
 from web.public import write_behind
 
+pytestmark = pytest.mark.sqlite  # its file is locked, damaged or moved away
+
 
 @pytest.fixture
 def locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Scene, sqlite3.Connection]]:

@@ -179,6 +179,7 @@ def test_a_session_ends_with_its_time_whatever_the_cookie_says(scene: Scene) -> 
         assert client.get("/").status_code == 303
 
 
+@pytest.mark.sqlite
 def test_the_database_holds_nothing_that_signs_in(scene: Scene) -> None:
     with scene.sign_in() as client:
         payload = client.cookies[cookies.SESSION_COOKIE].partition(".")[0]
@@ -248,6 +249,7 @@ def test_the_console_answers_under_its_own_names_only(tmp_path: Path, host: str,
         assert httpx.get(f"{scene.console}/api/v1/pixels", timeout=60, headers={"host": host}).status_code == 401
 
 
+@pytest.mark.sqlite
 def test_with_the_database_away_nobody_signs_in_and_nobody_is_locked_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
