@@ -18,7 +18,8 @@ The map, by floor (a module imports only downwards; `tests/test_floors.py` holds
      `log_lines` writes the lines · `metrics` one function for each count · `shared_counters` that all processes see ·
      `telemetry` traces of messages · `alerts` what needs an operator · `operator_error` errors for the operator
    - values and files: `ids` of messages and events · `moments` points in time, as people write them · `backoff` waits
-     before another try · `deadline` that moves often · `base_encoding` octets as text · `durable_files` forced to disk
+     before another try · `deadline` that moves often · `clock_step` the clock was set · `base_encoding` octets as
+     text · `durable_files` forced to disk
 
 `__main__` is `python -m relay`.
 """

@@ -12,9 +12,9 @@ import sqlalchemy as sa
 
 from relay import ids, log
 from relay.address import Mailbox
+from relay.clock_step import ClockStepDetector
 from relay.delivery import outcomes
 from relay.delivery.attempts import Attempts, LoadedMessage, PendingRecipient
-from relay.delivery.clock_step import ClockStepDetector
 from relay.delivery.dispatch import Dispatcher
 from relay.delivery.lease_renewal import LEASE, LeaseRenewal
 from relay.delivery.memory_budget import MemoryBudget

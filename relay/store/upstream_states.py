@@ -33,8 +33,15 @@ class UpstreamSummary(NamedTuple):
     at: datetime  # when one of them last reported it
     down_since: datetime | None
     fault: str
-    connections: int
+    in_use: int
+    idle: int
     waiting: int
+    workers: int  # processes that speak of it
+    workers_down: int  # of them, for which it is down
+
+    @property
+    def connections(self) -> int:
+        return self.in_use + self.idle
 
 
 class PeerReport(NamedTuple):
@@ -70,13 +77,16 @@ def read_states(connection: sa.Connection, now: datetime) -> dict[str, UpstreamS
     wanted = sa.select(_table).where(_table.c.at >= now - MAX_SILENCE).order_by(_table.c.name, _table.c.down_since)
     found: dict[str, UpstreamSummary] = {}
     for row in connection.execute(wanted).mappings():
-        one = found.get(row["name"]) or UpstreamSummary(row["name"], row["at"], None, "", 0, 0)
+        one = found.get(row["name"]) or UpstreamSummary(row["name"], row["at"], None, "", 0, 0, 0, 0, 0)
         is_first_fault = one.down_since is None and row["down_since"] is not None
         found[one.name] = one._replace(
             at=max(one.at, row["at"]),
             down_since=row["down_since"] if is_first_fault else one.down_since,
             fault=row["fault"] if is_first_fault else one.fault,
-            connections=one.connections + row["in_use"] + row["idle"],
+            in_use=one.in_use + row["in_use"],
+            idle=one.idle + row["idle"],
             waiting=one.waiting + row["waiting"],
+            workers=one.workers + 1,
+            workers_down=one.workers_down + (row["down_since"] is not None),
         )
     return found

@@ -258,6 +258,7 @@ def test_every_page_fits_and_axe_finds_nothing(
         "/settings/audit?from=never",
         f"{one}?width=phone",
         "/suppressions/import",
+        "/upstreams",
         "/no/such/page",
     ]
     for path in paths:

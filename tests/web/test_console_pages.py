@@ -59,7 +59,7 @@ def test_the_queue_tells_what_waits_for_which_upstream_and_why(scene: Scene, bro
     page = browser.get("/queue")
     assert page.status_code == 200
     assert "waits@example.com" in page.text and "mailbox busy" in page.text and EVIL not in page.text
-    assert re.search(r"<b>primary</b>.*?>out</span>.*?12 min ago", page.text, re.DOTALL)
+    assert re.search(r">primary</a>.*?>out</span>.*?12 min ago", page.text, re.DOTALL)
     assert "No delivery like that waits" in browser.get("/queue?recipient=nobody@example.com").text
 
 
@@ -151,3 +151,19 @@ def test_signing_out_everywhere_ends_every_browser_of_the_account(tmp_path: Path
 def test_nobody_removes_the_account_that_they_use(browser: httpx.Client) -> None:
     assert "cannot remove" in change(browser, "/settings/accounts/remove", name="ann")
     assert "gone already" in change(browser, "/settings/accounts/remove", name="nobody")
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("/queue?state=asleep&after=x", ["state: there is no asleep", "after: must come from the link"]),
+        ("/suppressions?reason=whim&before=x", ["reason: there is no whim; one of hard_bounce", "before: must come"]),
+        ("/mailbox?before=x", ["before: must come from the link"]),
+    ],
+)
+def test_a_filter_that_is_not_understood_is_said(browser: httpx.Client, path: str, said: list[str]) -> None:
+    page = browser.get(path)
+    assert page.status_code == 200
+    for text in said:
+        assert text in page.text
+    assert "Not understood" not in browser.get(path.partition("?")[0]).text

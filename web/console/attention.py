@@ -7,9 +7,11 @@ each with what to do and where. `find_attention` decides; it is pure.
 import asyncio
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 from typing import NamedTuple
+from urllib.parse import urlencode
 
 import sqlalchemy as sa
 from starlette.requests import Request
@@ -21,17 +23,24 @@ from relay.store.console import api_keys
 from relay.store.database import errors
 from relay.store.store import Store
 from relay.store.upstream_states import UpstreamSummary
-from relay.store.views import gauges, queue_list
+from relay.store.views import gauges, queue_list, statistics
 from relay.store.views.gauges import StoreGauges
 from relay.store.views.queue_list import QueueTotals
+from relay.store.views.statistics import Selection, Totals
 from relay.store.webhooks import endpoints
 from relay.store.webhooks.endpoints import WebhookStatus
+from web.console import machine_view
+from web.console.machine_view import ClockStep, ClockWatch
 
 _MAX_AGE_S = 10.0
 _MAX_WAIT_S = 2.0
 _MAX_QUEUE_AGE = timedelta(hours=4)  # of what was attempted: greylisting takes less
 _KEY_NOTICE = timedelta(days=7)  # before an API key ends
 _KEY_MEMORY = timedelta(days=30)  # after it has ended
+_CERTIFICATE_NOTICE = timedelta(days=14)  # before a certificate ends, as waypost doctor has it
+_CLOCK_MEMORY = timedelta(hours=6)
+_BLOCKED = ("reputation", "spam", "authentication")  # categories: a receiver refuses the sender, not the address
+_MAX_BLOCKED, _MIN_ATTEMPTED = 0.05, 50  # share of a stream's deliveries; fewer prove nothing
 _MB = 1 << 20
 
 
@@ -57,11 +66,15 @@ class AttentionView(NamedTuple):
     webhooks: Sequence[WebhookStatus]
     keys: Sequence[tuple[str, datetime]]  # API keys that end, with the time
     disk_free_octets: int
+    certificates: Sequence[tuple[str, datetime]] = ()  # of listeners, with their end
+    clock_step: ClockStep | None = None
+    streams: Mapping[str, Totals] = MappingProxyType({})  # since yesterday's midnight, by stream
 
 
 def find_attention(view: AttentionView, queue_age: timedelta, min_disk_free: int) -> list[AttentionItem]:
     """The problems, the worst first."""
     found = [*_upstream_items(view), *_queue_items(view, queue_age), *_webhook_items(view), *_key_items(view)]
+    found += [*_certificate_items(view), *_clock_items(view), *_stream_items(view)]
     if view.disk_free_octets < min_disk_free:
         title = f"The disk is nearly full: {view.disk_free_octets // _MB:,} MB are left"
         text = "Free some space, or keep less ([privacy] keep_content). With a full disk new mail is refused for now."
@@ -80,7 +93,8 @@ def _upstream_items(view: AttentionView) -> list[AttentionItem]:
             )
             does = "Mail goes to the next upstream that takes it." if others else "Mail for it waits in the queue."
             text = f"{_sentence(seen.fault)} {does} waypost check --online tries it and says what to do."
-            items.append(AttentionItem(True, f"Upstream {name} is out", seen.down_since, text, "/queue", "Queue"))
+            href = f"/upstreams#{name}"
+            items.append(AttentionItem(True, f"Upstream {name} is out", seen.down_since, text, href, "The upstream"))
     if view.upstreams and not view.states:
         text = "Nothing is accepted or delivered. Start waypost serve, or look at its log. Right after a start, wait."
         items.append(AttentionItem(True, "No mail process reports", None, text, "/queue", "Queue"))
@@ -135,6 +149,45 @@ def _key_items(view: AttentionView) -> list[AttentionItem]:
     return items
 
 
+def _certificate_items(view: AttentionView) -> list[AttentionItem]:
+    items = []
+    for listener, end in view.certificates:
+        left = end - view.now
+        if left < timedelta(0):
+            title, text = f"The certificate of {listener} has ended", "Clients that verify it send no mail. Renew it."
+            items.append(AttentionItem(True, title, end, text, "/settings#configuration", "Settings"))
+        elif left < _CERTIFICATE_NOTICE:
+            title = f"The certificate of {listener} ends in {max(1, left.days)} day{'s' if left.days > 1 else ''}"
+            text = "Renew it: whatever renews certificates on this machine may have stopped."
+            items.append(AttentionItem(False, title, None, text, "/settings#configuration", "Settings"))
+    return items
+
+
+def _clock_items(view: AttentionView) -> list[AttentionItem]:
+    step = view.clock_step
+    if step is None or view.now - step.at > _CLOCK_MEMORY:
+        return []
+    minutes = abs(step.by) / timedelta(minutes=1)
+    by = f"{minutes:.0f} min" if minutes >= 1 else f"{abs(step.by).total_seconds():.0f} s"
+    title = f"The clock was set {'forward' if step.by > timedelta(0) else 'back'} by {by}"
+    text = "Retries and expiry follow the clock. Look at time synchronisation: timedatectl; waypost doctor."
+    return [AttentionItem(False, title, step.at, text, "/queue", "Queue")]
+
+
+def _stream_items(view: AttentionView) -> list[AttentionItem]:
+    items = []
+    for stream, totals in view.streams.items():
+        attempted = totals.delivered + totals.bounced
+        blocked = sum(totals.categories.get(one, 0) for one in _BLOCKED)
+        if attempted >= _MIN_ATTEMPTED and blocked / attempted >= _MAX_BLOCKED:
+            name = f"the stream {stream}" if stream else "mail without a stream"
+            title = f"Receivers block {name}: {blocked:,} of {attempted:,} deliveries"
+            text = "Since yesterday, for reputation, spam or authentication. Bounces has their replies and what to do."
+            query = urlencode({"stream": stream})
+            items.append(AttentionItem(False, title, None, text, f"/bounces?{query}", "Bounces"))
+    return items
+
+
 def _sentence(text: str) -> str:
     return f"{text.strip().rstrip('.')}." if text.strip() else ""
 
@@ -148,6 +201,7 @@ class AttentionReader:
         self._looking: asyncio.Task[None] | None = None
         self._looked_at_s = float("-inf")
         self._last: list[AttentionItem] = []
+        self._clock = ClockWatch()
 
     async def read(self) -> list[AttentionItem]:
         """The problems, at most some seconds old; the last ones known while the database does not answer."""
@@ -173,7 +227,9 @@ class AttentionReader:
         now = datetime.now(UTC)
         free = shutil.disk_usage(self._config.relay.data_dir).free if self._config.relay.data_dir.exists() else 1 << 62
         names = [one.name for one in self._config.upstream]
+        certificates = await asyncio.to_thread(machine_view.certificate_ends, self._config)
         view = await self._store.read(lambda connection: _read_view(connection, now, names, free))
+        view = view._replace(certificates=certificates, clock_step=self._clock.look())
         return find_attention(view, self._config.alerts.queue_age, self._config.alerts.min_disk_free)
 
 
@@ -204,4 +260,10 @@ def _read_view(connection: sa.Connection, now: datetime, upstreams: list[str], f
         endpoints.list_webhook_status(connection),
         keys,
         free,
+        streams=statistics.read_groups(connection, Selection(_yesterday(now)), statistics.STREAM),
     )
+
+
+def _yesterday(now: datetime) -> datetime:
+    """Its midnight."""
+    return now.replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=1)

@@ -56,6 +56,7 @@ class MailboxPages:
         query = asked.get("q", "").strip()
         message, _, number = asked.get("before", "").partition(".")
         before = (message, int(number)) if re.fullmatch(r"[0-9]{1,9}", number) else None
+        is_understood = before is not None or not asked.get("before")
         letters = await self._store.read(
             lambda connection: message_list.list_mailbox(connection, _PAGE_ROWS + 1, query=query, before=before)
         )
@@ -68,6 +69,7 @@ class MailboxPages:
             "mailbox.html",
             "mailbox",
             entries=shown,
+            faults=[] if is_understood else ["before: must come from the link to older mail"],
             q=query,
             older=older,
             newest="/mailbox?" + urlencode({"q": query}) if query else "/mailbox",

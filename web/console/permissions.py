@@ -42,6 +42,7 @@ ROUTE_ROLES: Mapping[str, AccountRole | None] = {
     "GET /mailbox/{message}/{number:int}/sent.eml": AccountRole.VIEWER,
     "GET /mailbox/{message}/{number:int}/received.eml": AccountRole.VIEWER,
     "GET /queue": AccountRole.VIEWER,
+    "GET /upstreams": AccountRole.VIEWER,
     "POST /queue": AccountRole.OPERATOR,
     "GET /bounces": AccountRole.VIEWER,
     "GET /links": AccountRole.VIEWER,

@@ -53,10 +53,13 @@ class QueuePages:
     async def list_queue(self, request: Request) -> Response:
         asked = request.query_params
         recipient, state = asked.get("recipient", "").strip(), asked.get("state", "")
-        wanted = _STATES.get(state, QueueFilter())._replace(recipient=recipient)
+        faults = [] if state in _STATES else [f"state: there is no {state}"]
+        state = state if state in _STATES else ""
         found = _CURSOR.fullmatch(asked.get("after", ""))
+        if asked.get("after") and found is None:
+            faults.append("after: must come from the link to later deliveries")
         after = QueueCursor(int(found[1]), found[2], int(found[3])) if found else None
-        now = datetime.now(UTC)
+        wanted, now = _STATES[state]._replace(recipient=recipient), datetime.now(UTC)
         totals, groups, states, page = await self._store.read(
             lambda connection: (
                 queue_list.queue_totals(connection, now),
@@ -76,6 +79,7 @@ class QueuePages:
             states=states,
             upstreams=[one.name for one in self._config.upstream],
             entries=page.items,
+            faults=faults,
             recipient=recipient,
             state_asked=state,
             is_filtered=bool(kept),

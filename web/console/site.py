@@ -37,6 +37,7 @@ from web.console.sessions import SessionPages
 from web.console.settings_pages import SettingsPages
 from web.console.suppression_lists import SuppressionListPages
 from web.console.suppression_pages import SuppressionPages
+from web.console.upstream_pages import UpstreamPages
 from web.console.webhooks import WebhookPages
 
 _EXPIRING_PATHS = ("/messages/", "/mailbox/")
@@ -75,6 +76,7 @@ class Console:
             *sign_in.LoginPages(self._config, self._store, self._ring, self.renderer).routes(),
             *OidcPages(self._config, self._store, self.renderer).routes(),
             *SessionPages(self._store, self.render_page).routes(),
+            *UpstreamPages(self._config, self._store, self.render_page).routes(),
             *QueuePages(self._config, self._store, self.render_page).routes(),
             *ReportPages(self._store, self.render_page).routes(),
             *AuditPages(self._store, self.render_page).routes(),

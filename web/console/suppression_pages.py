@@ -44,8 +44,14 @@ class SuppressionPages:
     async def list_suppressions(self, request: Request) -> Response:
         asked = request.query_params
         query, after, reason = asked.get("q", "").strip(), asked.get("before", ""), asked.get("reason", "")
+        faults = []
+        if reason and reason not in suppressions.REASONS:
+            faults.append(f"reason: there is no {reason}; one of {', '.join(suppressions.REASONS)}")
+            reason = ""
+        if after and not re.fullmatch(r"[0-9]{1,18}", after):
+            faults.append("before: must come from the link to older entries")
+            after = ""
         wanted = suppression_lists.read_filter(reason, asked.get("stream", ""))
-        after = after if re.fullmatch(r"[0-9]{1,18}", after) else ""
         # One more than is shown tells whether there is a further page.
         rows = await self._store.read(
             lambda connection: suppressions.list_suppressions(
@@ -63,6 +69,7 @@ class SuppressionPages:
             "suppressions.html",
             "suppressions",
             rows=rows[:_PAGE_ROWS],
+            faults=faults,
             q=query,
             reasons=suppressions.REASONS,
             reason_asked=wanted.reason,
