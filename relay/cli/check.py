@@ -41,7 +41,14 @@ def check_configuration(arguments: argparse.Namespace) -> int:
 
 def _find_online(arguments: argparse.Namespace, config: Config) -> "Iterator[Finding]":
     """Findings about what the configuration names, one after the other."""
-    from relay.node.diagnosis import certificates, dns_lookup, dns_records, machine, upstream_features  # takes a second
+    from relay.node.diagnosis import (  # takes a second
+        certificates,
+        dns_lookup,
+        dns_records,
+        machine,
+        openid_provider,
+        upstream_features,
+    )
     from relay.node.diagnosis.finding import fail
 
     yield from machine.check_data(config)
@@ -49,6 +56,7 @@ def _find_online(arguments: argparse.Namespace, config: Config) -> "Iterator[Fin
     yield from certificates.check_listeners(config)
     yield from upstream_features.check_upstreams(config)
     yield from certificates.check_tracking_site(config)
+    yield from openid_provider.check_provider(config)
     try:
         yield from dns_records.check_dns(config, dns_lookup.Dns(arguments.resolver), arguments.domain)
     except dns_lookup.DnsUnavailableError as error:

@@ -16,7 +16,9 @@ import pytest
 
 from relay.config import load
 from relay.config.load import ConfigError
+from relay.config.schema import Config
 from relay.config.sign_in import OidcConfig
+from relay.node.diagnosis import openid_provider
 from relay.store.console import accounts, audit_log, console_sessions
 from relay.store.console.audit_log import AuditFilter
 from relay.store.console.roles import AccountRole
@@ -115,6 +117,14 @@ def test_who_is_in_a_group_signs_in_with_its_role_and_gets_where_they_wanted(
     known = provider.asked.count("/.well-known/openid-configuration")
     sign_in(browser)
     assert provider.asked.count("/.well-known/openid-configuration") == known  # it is read once
+
+
+def test_another_tab_does_not_end_a_sign_in_that_is_under_way(scene: Scene, browser: httpx.Client) -> None:
+    there = browser.get("/login/oidc")
+    assert browser.get("/messages").status_code == 303
+    back = httpx.get(there.headers["location"], timeout=60)
+    assert browser.get(back.headers["location"]).status_code == 303
+    assert browser.get("/").status_code == 200
 
 
 def test_the_role_is_what_the_provider_says_at_each_sign_in(
@@ -308,6 +318,24 @@ def test_a_header_that_names_nobody_or_several_is_not_believed(scene: Scene, nam
 
 
 # --- the configuration
+
+
+def test_doctor_asks_the_provider_and_says_what_is_wrong(provider: Provider) -> None:
+    def findings(**more: Any) -> list[tuple[str, str]]:  # Any: keys of the table
+        table = {"issuer": provider.issuer, "client_id": "x", "admins": ["a"]} | more
+        config = Config.model_validate({"console": {"oidc": table}})
+        return [(str(one.level).lower(), one.detail) for one in openid_provider.check_provider(config)]
+
+    assert findings() == [("ok", "answers")]
+    provider.metadata = {"scopes_supported": ["openid", "profile", "email"]}
+    assert findings(scopes=["openid", "groups"])[1] == ("note", "does not offer the scope groups")
+    provider.metadata = {"issuer": "https://elsewhere.example"}
+    assert findings() == [("fail", "calls itself https://elsewhere.example")]
+    provider.metadata = {"token_endpoint": ""}
+    assert findings()[0][1] == "its discovery document lacks token_endpoint"
+    [(level, detail)] = findings(issuer="http://127.0.0.1:1")
+    assert level == "fail" and "no discovery document" in detail
+    assert list(openid_provider.check_provider(Config())) == []
 
 
 @pytest.mark.parametrize(

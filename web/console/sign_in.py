@@ -267,7 +267,9 @@ def _is_cross_site(request: Request) -> bool:
 
 
 def _redirect_to_login(request: Request) -> Response:
-    request.session.clear()
+    # What else is in there belongs to a sign-in that is under way in another tab.
+    for name in ("id", "csrf", "notice"):
+        request.session.pop(name, None)
     if request.method not in ("GET", "HEAD"):
         return RedirectResponse("/login", 303)
     return RedirectResponse(f"/login?next={_quote_path(request.url.path, request.url.query)}", 303)
