@@ -214,11 +214,7 @@ def test_mail_that_ends_its_process_three_times_is_parked_until_an_operator_retr
             assert relay.send(html_mail(), "hang@example.com").startswith("250")
             for _ in range(leases.MAX_CRASHES):
                 holder = _until(lambda: leased_by(relay))
-<<<<<<< HEAD
                 mail = holder.split("/")[2]
-=======
-                mail = holder.split("/")[-2]
->>>>>>> 9a4d836 (tests: A worker's process is the last but one part of its name)
                 assert int(mail) in relay.children()
                 os.kill(int(mail), signal.SIGKILL)
                 _until(lambda holder=holder: leased_by(relay) != holder)

@@ -46,14 +46,10 @@ def test_no_page_is_shown_without_a_session(scene: Scene) -> None:
             assert isinstance(route, Route)
             path = re.sub(r"\{number:int\}", "0", route.path).replace("{message}", message)
             for method in route.methods or ():
-<<<<<<< HEAD
                 if path.startswith("/login") or path in (
                     "/healthz",
                     "/api/openapi.json",
                 ):  # the last tells nothing of this installation
-=======
-                if path.startswith("/login") or path in ("/healthz", "/api/openapi.json"):  # which tell nothing
->>>>>>> 9a4d836 (tests: A worker's process is the last but one part of its name)
                     continue
                 answer = client.request(method, path)
                 assert answer.status_code == 303, (method, path)
