@@ -205,6 +205,7 @@ def test_an_address_is_entered_as_privacy_allows(tmp_path: Path, mode: str, kept
 def test_entries_end_with_their_time(scene: Scene) -> None:
     def age(connection: sa.Connection) -> None:
         table = console_tables.audit_entry
+        audit_log.add_entry(connection, Actor(Door.API, "robot", ""), AuditedChange("pixel.remove"), 1)
         row = dict(connection.execute(sa.select(table).limit(1)).mappings().one())
         connection.execute(sa.insert(table), row | {"id": "0" * 20, "target": "old"})
 
