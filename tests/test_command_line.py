@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from relay.bounce.classify import Phase
-from relay.cli import argument_types, command_table, main
-from relay.cli.arguments import mail
-from relay.cli.parser import Parser
+from relay.cli import command_table, main
+from relay.cli.arguments import argument_types, mail
+from relay.cli.arguments.parser import Parser
 from relay.store.console import api_keys, audit_log, roles
 from relay.store.database.tables import Status
 from relay.store.recipients import suppressions

@@ -4,6 +4,7 @@ import ast
 import re
 from collections import defaultdict
 from functools import cache
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,30 @@ def test_every_module_is_on_the_map_of_its_package(path: Path) -> None:
             assert f"`{other.stem}`" in text, f"{path} does not say what {other.stem} is"
         elif (other / "__init__.py").is_file():
             assert f"`{other.name}/`" in text or f"`{other.name}`" in text, f"{path} does not say what {other.name}/ is"
+
+
+def test_no_packages_import_each_other_in_a_circle() -> None:
+    """A module that stands directly in relay, relay.store or web counts as a package of its own."""
+    modules = {_module(path) for path in MODULES}
+    below: dict[str, set[str]] = defaultdict(set)
+    for path in MODULES:
+        here = _package(_module(path), path)
+        for imported in _imports(path):
+            there = imported if imported in modules else imported.rpartition(".")[0]
+            if there in modules and (package := _package(there, _path_of(there))) != here:
+                below[here].add(package)
+    order = list(TopologicalSorter(below).static_order())  # raises CycleError, which names the packages
+    assert len(order) > 50
+
+
+def _package(module: str, path: Path) -> str:
+    above = module.rpartition(".")[0]
+    return module if path.name == "__init__.py" or above in ("relay", "relay.store", "web") else above
+
+
+def _path_of(module: str) -> Path:
+    path = ROOT.joinpath(*module.split("."))
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
 
 
 def test_the_smtp_client_knows_nothing_of_the_delivery_around_it() -> None:

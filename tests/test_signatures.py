@@ -25,7 +25,7 @@ from tests.rewrite.keys import ED25519, OTHER, RSA, Key, verdicts
 from tests.rewrite.mails import RING
 from tests.upstream import Arrival, Upstream
 from tests.waypost_server import Waypost, html_mail, tracking_urls
-from web.console import mail_view
+from web import mail_view
 
 _WHEN = datetime(2026, 11, 12, 9, 1, tzinfo=UTC)
 _DELIVERY = '[delivery]\nretry = ["1s"]\n'

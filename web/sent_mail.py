@@ -16,7 +16,7 @@ from relay.store.database import delivery_rows
 from relay.store.database.tables import Delivery, Message
 from relay.store.queue import deliveries
 from relay.store.store import Store
-from web.console import mail_view
+from web import mail_view
 
 T = TypeVar("T")
 _MAX_CONCURRENT = 2  # mails are read: links and pixels are answered in the same process

@@ -1,5 +1,6 @@
 """Who made a hit: a person, somebody's proxy, or a machine.
 
-`request_verdict` by one request · `delivery_verdict` by all hits of a delivery · `rules` patterns and networks from
-`rules.toml`
+- `request_verdict` the verdict by one request alone
+- `delivery_verdict` the verdicts by all hits of a delivery
+- `rules` patterns and networks from `rules.toml`
 """

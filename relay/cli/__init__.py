@@ -6,6 +6,5 @@ module here does the work of the command of its name.
 - what became of mail: `messages` `events` `stats` `queue`
 - what is listed and changed: `suppressions` `webhooks` `pixel` `person`
 - the installation: `keys` `user` `alerts` `api_key` `audit` `refusals` `backup` (and restore)
-- what all share: `parser` and `argument_types` read arguments, `command` opens what commands need, `output` and
-  `tables` print
+- what all share: `command` opens what commands need, `output` and `tables` print
 """

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from relay import __version__
 from relay.cli.arguments import history, installation, mail, recipients, serving
-from relay.cli.parser import Parser
+from relay.cli.arguments.parser import Parser
 
 _DESCRIPTION = """\
 An SMTP relay proxy that instruments mail in transit. Point an app's SMTP host and port at it and change nothing else:

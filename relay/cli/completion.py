@@ -5,7 +5,7 @@ import argparse
 import shtab
 
 from relay.cli import command_table, output
-from relay.cli.parser import Parser
+from relay.cli.arguments.parser import Parser
 
 
 def print_completion(arguments: argparse.Namespace) -> int:

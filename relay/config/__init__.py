@@ -1,8 +1,13 @@
 """The configuration: `config.toml`, the environment over it, defaults under it.
 
-`load` file and environment in, a Config or all faults out · `schema` the tables · `smtp` those of mail in and out ·
-`webhook` those of webhooks · `sign_in` those of signing in to the console · `base` what all tables share · `values`
-durations, sizes, networks, secrets · `settings_list` all keys with their values
+- `load` file and environment in, a Config or all faults out
+- `schema` all other tables
+- `smtp` the tables of mail in and out
+- `webhook` the table of webhooks
+- `sign_in` those of signing in to the console
+- `base` what all tables share
+- `values` durations, sizes, networks, secrets
+- `settings_list` all keys with their values
 
 `template.toml` is the repository's `config.toml`, which a wheel carries too.
 """

@@ -1,11 +1,24 @@
-"""SMTP out.
+"""Delivery: from an accepted message to its outcomes, DSNs and webhooks.
 
-`intake` from an accepted message to the client's reply · `attempts` the values of an attempt · `dispatch` starts
-attempts and returns outcomes · `recipient_filter` who is left out or not tracked · `copies` the octets for a recipient
-· `schedule` what a result means, and when to try again · `outcomes` that as the store records it · `message_rows` the
-rows of a message · `rewrite_settings` how it is to be rewritten · `queue_worker` leases, attempts and records ·
-`lease_renewal` during attempts · `smtp/` upstreams, connections and transactions · `sandbox` instead of an upstream ·
-`traced_sender` around either · `memory_budget` how much mail is in memory · `client_credentials` clients' own logins ·
-`dsn` a notification's octets · `dsn_sender` which one is due · `return_path_mail` mail to the return path ·
-`report_reader` has it read in `report_process` · `webhooks/` events sent by HTTP
+- `intake` from an accepted message to the client's reply
+- `attempts` the values of an attempt
+- `dispatch` starts attempts and returns outcomes
+- `recipient_filter` who is left out or not tracked
+- `copies` the octets for a recipient
+- `schedule` what a result means, and when to try again
+- `outcomes` results as outcomes that the store records
+- `message_rows` the rows of a message in the database
+- `rewrite_settings` how a message is to be rewritten
+- `queue_worker` leases due deliveries, has them attempted, records outcomes
+- `lease_renewal` renews leases during attempts
+- `smtp/` upstreams, connections and transactions
+- `sandbox` takes mail in place of an upstream
+- `traced_sender` traces what an upstream or the sandbox is sent
+- `memory_budget` how much mail is in memory
+- `client_credentials` logins of clients at the upstream
+- `dsn` the octets of a DSN
+- `dsn_sender` which DSN is due, and puts it into the queue
+- `return_path_mail` mail to the return path
+- `report_reader` has reports read in a process of its own, `report_process`
+- `webhooks/` events sent by HTTP
 """

@@ -1,10 +1,20 @@
 """A node: the roles of one machine, assembled and supervised.
 
-`server` puts a node together · `data_directory` lock, keys, database · `listeners` the sockets · `privileges` of root
-dropped · `supervisor` keeps the roles up · `role` a role's process · `event_loop` of the mail role · `mail_role` and
-`web_role` what they run · `recovery` after a death · `maintenance` journal and retention · `observer` metrics
-and alerts · `alert_sender` looks for them · `shared_logins` between mail processes · `descriptors` when they run out ·
-`systemd` notifications to it
+- `server` puts a node together
+- `data_directory` lock, keys, database
+- `listeners` the sockets
+- `privileges` drops the privileges of root
+- `supervisor` keeps the roles up
+- `role` a role's process
+- `event_loop` the event loop of the mail role
+- `mail_role` and `web_role` what they run
+- `recovery` what is done after a process died
+- `maintenance` journal and retention
+- `observer` metrics and alerts
+- `alert_sender` looks for problems and sends alerts
+- `shared_logins` logins that mail processes tell each other
+- `descriptors` when file descriptors run out
+- `systemd` notifications to systemd
 
 `backup` writes an installation into one file, and `restore` brings it back. `diagnosis/` is what `waypost doctor`
 looks at.

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from relay.rewrite import plan
 from relay.store.database.tables import Status
 from tests.web.scene import MAIL, Scene, until
-from web.console import mail_view
+from web import mail_view
 
 PICTURE = b"\x89PNG\r\n\x1a\nnot really"
 

@@ -15,10 +15,10 @@ from starlette.routing import BaseRoute, Route
 from relay import tokens
 from relay.config.schema import Config
 from relay.store.store import Store
+from web import mail_view
 from web.api.answers import ApiError
 from web.api.openapi import documented
 from web.api.parameters import QueryParameters, read_query
-from web.console import mail_view
 from web.sent_mail import SentMail, SentMailReader
 
 _NEVER_SHOWN = "sandbox; default-src 'none'"  # by a browser that would show it all the same

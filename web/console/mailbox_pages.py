@@ -19,7 +19,8 @@ from relay.config.schema import Config
 from relay.store.queue import deliveries
 from relay.store.store import Store
 from relay.store.views import message_list
-from web.console import html_comparison, mail_view
+from web import mail_view
+from web.console import html_comparison
 from web.console.html_comparison import HtmlChange
 from web.sent_mail import SentMail, SentMailReader
 

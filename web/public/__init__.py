@@ -1,6 +1,9 @@
 """What recipients and their mail programs request.
 
-`tracking` pixel and click · `ready_answers` both without Starlette · `unsubscribe` the page and one-click ·
-`responses` an image or a redirect · `write_behind` facts on their way to the store · `mass_visitors` one client at the
-mail of many
+- `tracking` pixel and click
+- `ready_answers` both without Starlette
+- `unsubscribe` the page and one-click
+- `responses` an image or a redirect
+- `write_behind` facts on their way to the store
+- `mass_visitors` one client at the mail of many
 """

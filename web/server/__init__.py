@@ -1,5 +1,6 @@
 """HTTP/1.1 for the public Internet, with limits.
 
-`protocol` heads and bodies, with limits of size and time · `connections` how many, by network and in all · `listener`
-accepts with a rate
+- `protocol` heads and bodies, with limits of size and time
+- `connections` how many connections, by network and in all
+- `listener` accepts with a rate
 """

@@ -1,8 +1,7 @@
 """The arguments of `messages`, `events`, `stats`, `queue`, `refusals` and `audit`: what became of mail."""
 
-from relay.cli import argument_types
-from relay.cli.arguments import lists
-from relay.cli.parser import Parser
+from relay.cli.arguments import argument_types, lists
+from relay.cli.arguments.parser import Parser
 from relay.event_type import EventType
 
 EVENT_TYPES = tuple(one.value for one in EventType)

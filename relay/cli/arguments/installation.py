@@ -1,8 +1,7 @@
 """The arguments of `keys`, `user`, `alerts`, `api-key`, `backup` and `restore`: the installation itself."""
 
-from relay.cli import argument_types
-from relay.cli.arguments import lists
-from relay.cli.parser import Parser
+from relay.cli.arguments import argument_types, lists
+from relay.cli.arguments.parser import Parser
 
 
 def add_keys(parser: Parser) -> None:

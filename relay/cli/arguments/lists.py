@@ -1,7 +1,7 @@
 """Arguments that several lists have: --json, --limit, and filters."""
 
-from relay.cli import argument_types
-from relay.cli.parser import Parser
+from relay.cli.arguments import argument_types
+from relay.cli.arguments.parser import Parser
 
 JSON_HELP = "JSON, one object a line, also on a terminal"
 

@@ -1,6 +1,6 @@
 """The arguments of `instrument`, `classify` and `token`: what a mail, a reply or a URL means."""
 
-from relay.cli.parser import Parser
+from relay.cli.arguments.parser import Parser
 
 PHASES = ("connect", "helo", "auth", "mail", "rcpt", "data", "dot")  # as classify.Phase has them
 

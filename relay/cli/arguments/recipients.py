@@ -3,9 +3,8 @@
 import argparse
 
 from relay import webhook_format
-from relay.cli import argument_types
-from relay.cli.arguments import lists
-from relay.cli.parser import Parser
+from relay.cli.arguments import argument_types, lists
+from relay.cli.arguments.parser import Parser
 
 
 def add_suppressions(parser: Parser) -> None:

@@ -1,8 +1,7 @@
 """The arguments of `serve`, `check`, `doctor`, `config`, `demo` and `completion`: to start with."""
 
-from relay.cli import argument_types
-from relay.cli.arguments import lists
-from relay.cli.parser import Parser
+from relay.cli.arguments import argument_types, lists
+from relay.cli.arguments.parser import Parser
 
 
 def add_serve(parser: Parser) -> None:

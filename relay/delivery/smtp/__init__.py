@@ -1,8 +1,15 @@
 """The SMTP client: upstreams, connections and transactions.
 
-`failover` which upstream takes a mail, and which one after an outage · `upstream` whether one is tried now, and its
-results · `attempt_result` the result for one recipient · `breaker` when an upstream counts as down · `rate_limit` its
-rate · `pool` its connections · `stalled_connections` on which nothing moves · `connect` TCP, TLS, EHLO, AUTH ·
-`helo_name` our name · `protocol` octets out, replies in · `negotiation` what a mail needs against what is offered ·
-`transaction` MAIL to the dot
+- `failover` which upstream takes a mail, and which one after an outage
+- `upstream` whether an upstream is tried now, and its results
+- `attempt_result` the result for one recipient
+- `breaker` when an upstream counts as down
+- `rate_limit` the rate of an upstream
+- `pool` the connections to an upstream
+- `stalled_connections` connections on which nothing moves
+- `connect` TCP, TLS, EHLO, AUTH
+- `helo_name` our name in EHLO in EHLO in EHLO in EHLO in EHLO
+- `protocol` octets out, replies in
+- `negotiation` what a mail needs against what is offered
+- `transaction` MAIL, RCPT, DATA to the dot, and the replies
 """

@@ -1,5 +1,7 @@
 """Events sent to webhooks.
 
-`sender` at least once, in order for each message · `request` one request and its response · `payload` what is sent, by
-format: our own, `postmark`, `sendgrid`, `mailgun` · `smtp_reply` a reply's text taken apart for them
+- `sender` at least once, in order for each message
+- `request` one request and its response
+- `payload` what is sent, by format: our own, `postmark`, `sendgrid`, `mailgun`
+- `smtp_reply` a reply's text taken apart for these formats
 """

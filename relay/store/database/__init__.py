@@ -1,11 +1,24 @@
 """The database: how it is opened, written and read, and its rows.
 
-`engine` SQLite or PostgreSQL · `writer` the one thread that commits · `reader` reads with a limit · `journal` facts
-that could not be committed yet · `fact_log` facts on disk before they are committed · `recent_facts` those of the
-last seconds · `preparation` what is done before the database is opened · `migrate` the schema's history, which lies
-in `migrations/` · `columns` types of columns, and rows as values · `tables` the rows of mail · `console_tables` of
-operators · `webhook_tables` of webhooks · `roll_up_tables` of counts · `roll_ups` how these are moved · `identities`
-how an address is written down · `bulk_statement` many rows by the driver · `delivery_rows` reading and changing a
-delivery's row · `name_lookup` finding those of addresses · `errors` whose fault an error is · `savepoints` many items
-in one transaction, where one may fail alone · `notifications` what wakes other processes
+- `engine` SQLite or PostgreSQL
+- `writer` the one thread that commits
+- `reader` reads with a limit
+- `journal` facts that could not be committed yet
+- `fact_log` facts on disk before they are committed
+- `recent_facts` the facts of the last seconds
+- `preparation` what is done before the database is opened
+- `migrate` the schema's history, which lies in `migrations/`
+- `columns` types of columns, and rows as values
+- `tables` the rows of mail
+- `console_tables` the rows of operators: accounts, keys, pixels
+- `webhook_tables` the rows of webhooks
+- `roll_up_tables` the rows of counts
+- `roll_ups` counts events by hour and day
+- `identities` how an address is written down
+- `bulk_statement` many rows by the driver
+- `delivery_rows` reading and changing a delivery's row
+- `name_lookup` finding those of addresses
+- `errors` whose fault an error is
+- `savepoints` many items in one transaction, where one may fail alone
+- `notifications` what wakes other processes
 """

@@ -1,6 +1,9 @@
 """Hits and their verdicts.
 
-`hits` opens, clicks and unsubscribes, recorded once each · `hit_batches` many at once · `verdicts` human or machine,
-with the counters · `reclassification` past hits judged by the rules of today · `pixels` stand-alone pixels and their
-log · `hit_counts` hits by verdict
+- `hits` opens, clicks and unsubscribes, recorded once each
+- `hit_batches` many at once
+- `verdicts` human or machine, with the counters
+- `reclassification` past hits judged by the rules of today
+- `pixels` stand-alone pixels and their log
+- `hit_counts` hits by verdict
 """

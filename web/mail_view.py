@@ -16,8 +16,8 @@ from relay.edits import Edit, Mint
 from relay.rewrite import dkim
 from relay.rewrite.plan import Plan
 from relay.store.database.tables import Message
-from web.console import mail_parts
-from web.console.mail_parts import LeafPart
+from web import mail_parts
+from web.mail_parts import LeafPart
 
 _POLICY = (
     "sandbox allow-popups allow-popups-to-escape-sandbox; default-src 'none'; img-src data: {0}; "

@@ -1,7 +1,7 @@
 """Reads a command's arguments, suggests corrections, and prints a help that fits the terminal.
 
-In: arguments.  Out: a namespace, whose `run` names the function that does it (`queue.list_deliveries`, of a module
-beside this one, so that a help or a completion loads that module only when it is needed); or exit status 2 with a
+In: arguments.  Out: a namespace, whose `run` names the function that does it (`queue.list_deliveries`, of a module of
+`relay.cli`, which is loaded only when the command runs); or exit status 2 with a
 usage.
 """
 
