@@ -29,6 +29,11 @@ def worker_count(text: str) -> int:
     return _read_count(text, MAX_WORKERS)
 
 
+def reply_code(text: str) -> int:
+    """The code of an SMTP reply."""
+    return _read_count(text, 599)
+
+
 def _read_count(text: str, highest: int | None) -> int:
     wanted = f"a number from 1 to {highest}" if highest else "a number, 1 or more"
     if not text.isascii() or not text.isdecimal() or not 1 <= int(text[:9]) <= (highest or 10**9):
