@@ -168,7 +168,9 @@ told why. The latest are kept, for 30 days at most; of many in a minute the rest
     parser.add_argument("--query", default="", metavar="TEXT", help="in sender, recipient, user, IP address or reply")
     lists.add_recipient(parser)
     parser.add_argument("--sender", default="", metavar="ADDRESS", help="the reverse-path")
-    parser.add_argument("--code", type=argument_types.reply_code, default=0, metavar="CODE", help="the reply's code, such as 553")
+    parser.add_argument(
+        "--code", type=argument_types.reply_code, default=0, metavar="CODE", help="the reply's code, such as 553"
+    )
     lists.add_span(parser)
     lists.add_limit(parser, 50)
     lists.add_json(parser)
