@@ -2,7 +2,9 @@
 
 The map, by floor (a module imports only downwards; `tests/test_floors.py` holds it):
 
-3  `cli` the commands · `node` assembles and supervises the roles
+5  `__main__` is `python -m relay`
+4  `cli` the commands
+3  `node` assembles and supervises the roles
 2  `edge` SMTP in · `delivery` SMTP out · `tracking` for programs that send mail by themselves
 1  `rewrite` octets in, edits out · `bounce` replies in, verdicts out · `store` the database and its journal
 0  what all of these use:
@@ -21,7 +23,6 @@ The map, by floor (a module imports only downwards; `tests/test_floors.py` holds
      before another try · `deadline` that moves often · `clock_step` the clock was set · `base_encoding` octets as
      text · `durable_files` forced to disk
 
-`__main__` is `python -m relay`.
 """
 
 __version__ = "0.1.0"

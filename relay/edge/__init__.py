@@ -13,7 +13,7 @@
 - `error_budget` how many mistakes a client may make
 - `refusal_log` refusals, to be stored
 - `auth` AUTH
-- `tls` certificates of listeners of listeners of listeners of listeners
+- `tls` certificates of listeners
 - `proxy_protocol` the balancer's header
 - `dsn_parameters` RFC 3461
 """

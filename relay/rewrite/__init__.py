@@ -16,7 +16,7 @@ From octets to plan, in this order:
 - `link_url` from an href to a URL
 - `plain_text_links` URLs in text/plain
 - `placeholders` unsubscribe links that apps leave to a provider
-- `pixel` the open pixel and its place and its place and its place and its place and its place
+- `pixel` the open pixel and its place
 - `unsubscribe` the fields List-Unsubscribe and List-Unsubscribe-Post
 - `line_length` lines of at most 998 octets
 - `line_breaks` where a line of HTML may end

@@ -5,7 +5,7 @@
 - `parameters` what a query may say
 - `authorization` keys and scopes
 - `idempotency` writes that are repeated with one key
-- `openapi` the description of the API of the API of the API of the API
+- `openapi` the description of the API
 - `schemas` the objects of answers, with `message_schemas` and `webhook_schemas`
 - `shutdown` ends requests that wait
 - `resources` all of them: `messages` `message_actions` `message_content` `events` `event_stream` `suppressions` `queue`

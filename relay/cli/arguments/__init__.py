@@ -7,10 +7,6 @@
 - `installation` keys, user, alerts, api-key, backup, restore
 - `lists` what the arguments of lists have in common
 - `parser` reads arguments, with suggestions and help · `argument_types` the types of their values
-- `parser` reads arguments, with suggestions and help · `argument_types` the types of their values
-- `parser` reads arguments, with suggestions and help · `argument_types` the types of their values
-- `parser` reads arguments, with suggestions and help · `argument_types` the types of their values
-- `parser` reads arguments, with suggestions and help · `argument_types` the types of their values
 
 Nothing here reads a configuration or a database: helps and completions need these modules only.
 """

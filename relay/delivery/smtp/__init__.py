@@ -8,7 +8,7 @@
 - `pool` the connections to an upstream
 - `stalled_connections` connections on which nothing moves
 - `connect` TCP, TLS, EHLO, AUTH
-- `helo_name` our name in EHLO in EHLO in EHLO in EHLO in EHLO
+- `helo_name` our name in EHLO
 - `protocol` octets out, replies in
 - `negotiation` what a mail needs against what is offered
 - `transaction` MAIL, RCPT, DATA to the dot, and the replies
