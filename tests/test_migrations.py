@@ -16,8 +16,9 @@ from relay.store import roll_up_rebuild
 from relay.store.database import console_tables, engine, migrate, tables, webhook_tables
 from relay.store.database.roll_up_tables import roll_up
 from relay.store.database.tables import Status
+from relay.store.facts import FACTS
 from relay.store.queue.outcomes import Outcome
-from relay.store.store import FACTS, Store
+from relay.store.store import Store
 from relay.store.views import statistics
 from tests.message_factory import NOW, new_message
 

@@ -1,6 +1,7 @@
 """Delivery: from an accepted message to its outcomes, DSNs and webhooks.
 
 - `intake` from an accepted message to the client's reply
+- `client_reply` what the client is answered after the dot
 - `attempts` the values of an attempt
 - `dispatch` starts attempts and returns outcomes
 - `recipient_filter` who is left out or not tracked

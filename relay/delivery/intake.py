@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from relay import log, metrics, telemetry
 from relay.address import Mailbox
 from relay.config.schema import Config
-from relay.delivery import message_rows
+from relay.delivery import client_reply, message_rows
 from relay.delivery.attempts import Attempts, AttemptTask, LoadedMessage, PendingRecipient
 from relay.delivery.dispatch import Dispatcher
 from relay.delivery.lease_renewal import LEASE
@@ -28,7 +28,6 @@ from relay.rewrite import plan as planning
 from relay.rewrite.plan import Plan
 from relay.store import retention
 from relay.store.database import errors
-from relay.store.database.tables import Status
 from relay.store.queue.deliveries import NewMessage
 from relay.store.queue.long_urls import MAX_LONG_URLS, LongUrlRows
 from relay.store.queue.outcomes import Outcome
@@ -175,7 +174,7 @@ class Intake:
         outcomes.sort(key=lambda outcome: outcome.number)
         if pending:
             return await self._continue_in_background(loaded, targets, outcomes, Attempts([], list(pending)))
-        reply = _client_reply(loaded.message.id, outcomes)
+        reply = client_reply.reply_to_dot(loaded.message.id, outcomes)
         if not reply.accepts:  # the client gets the failure as its reply, so that no DSN is due
             outcomes = [outcome._replace(dsn_due="") for outcome in outcomes]
         if all(outcome.status.is_open for outcome in outcomes):
@@ -315,20 +314,3 @@ async def _run_off_loop(accepted: AcceptedMessage, compute: Callable[P, T], *arg
     if len(accepted.octets) > _OFF_LOOP:
         return await asyncio.to_thread(compute, *arguments, **named)
     return compute(*arguments, **named)
-
-
-def _client_reply(message: str, outcomes: list[Outcome]) -> Reply:
-    """The client's reply. It is 250 if some recipients have the mail or are tried again: the rest is recorded."""
-    tried = [(outcome.status, outcome.attempt) for outcome in outcomes if outcome.attempt]
-    if not tried and any(outcome.status is Status.EXPIRED for outcome in outcomes):
-        return Reply(451, "4.4.7", "the message expired before it could be sent")
-    if tried and all(status in (Status.BOUNCED, Status.EXPIRED) for status, _ in tried):
-        # All failed for good: the client still has the mail, and gets the upstream's reply.
-        _, first = tried[0]
-        if first.code >= 400:
-            return Reply(first.code, first.status, first.text)
-        return Reply(451, "4.4.7", f"the message expired while the upstream was out: {first.text}")
-    if tried and all(outcome.status is Status.DELIVERED for outcome in outcomes):
-        _, last = tried[-1]
-        return Reply(last.code, last.status, last.text)
-    return Reply(250, "2.0.0", f"accepted as {message}")

@@ -1,6 +1,7 @@
 """What is stored: messages, deliveries, attempts, events, suppressions, accounts.
 
 - `store` reads, writes, and journals what cannot be written
+- `facts` what may wait in the journal, and how it is applied
 - `retention` deletes what has expired
 - `roll_up_rebuild` counts all events again
 - `database/` the engine and the rows
@@ -17,6 +18,6 @@
 - `console/` accounts, sessions and keys
 - `node_name` the name of a machine, by which leases say whose they are
 
-From `database/` to `views/` each package uses those before it only; `store`, `retention` and `roll_up_rebuild`
+From `database/` to `views/` each package uses those before it only; `store`, `facts`, `retention` and `roll_up_rebuild`
 use them all. Functions take an open transaction and never open or commit one.
 """

@@ -9,23 +9,22 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
-from pydantic import ConfigDict, TypeAdapter
 
 from relay import log
 from relay.store import node_name
-from relay.store.database import engine, errors, journal, savepoints
+from relay.store.database import engine, errors, journal
 from relay.store.database.errors import NotStoredYetError
 from relay.store.database.fact_log import FactLog
 from relay.store.database.identities import IdentityPolicy
-from relay.store.database.journal import Fact, Journal, RemainingLines
+from relay.store.database.journal import Journal, RemainingLines
 from relay.store.database.notifications import NotificationListener
 from relay.store.database.reader import GroupedReads, NotPromptError, PromptReader, TimedReader
 from relay.store.database.recent_facts import RecentFacts
 from relay.store.database.writer import GroupedWork, Work, Writer
-from relay.store.queue import deliveries, long_urls, outcomes, redaction, unstorable_results
+from relay.store.facts import FACTS, apply_facts, replay_lines
+from relay.store.queue import deliveries, long_urls
 from relay.store.queue.long_url_files import LongUrlFiles
-from relay.store.recipients import consent, recipient_filter, stream_preferences
-from relay.store.tracking import hit_batches, hits, verdicts
+from relay.store.recipients import recipient_filter
 
 T = TypeVar("T")
 _READER_THREADS = 4
@@ -34,34 +33,10 @@ _REPLAY_BATCH = 200  # facts a commit: other work goes in between
 _RETRY_AFTER_S = 30.0
 _CHECKPOINT_MS = 200  # meanwhile nobody writes
 _ANALYZED_ROWS = 1000  # of each index
-_BASE64 = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
 
 
 class DatabaseUnavailableError(Exception):
     """The database does not answer."""
-
-
-FACTS = {
-    "filing": Fact(
-        TypeAdapter(deliveries.NewMessage, config=_BASE64),
-        deliveries.insert_message,
-        redaction.redact_new_message,
-        apply_all=deliveries.insert_messages,
-    ),
-    "settled": Fact(
-        TypeAdapter(outcomes.OutcomesFact),
-        lambda connection, fact: outcomes.record_outcomes(connection, *fact),
-        lambda people, fact: fact._replace(outcomes=redaction.redact_outcomes(people, fact.outcomes)),
-        lambda connection, fact: unstorable_results.record_without_reply_text(connection, *fact),
-        lambda connection, facts: outcomes.record_all_outcomes(connection, facts),
-    ),
-    "hit": Fact(TypeAdapter(hits.Hit), hits.record_hit, apply_batch=hit_batches.record_hits),
-    "sight": Fact(TypeAdapter(verdicts.DeliveryObservation), verdicts.record_observation),
-    "preferences": Fact(TypeAdapter(stream_preferences.PreferenceChange), stream_preferences.apply_change),
-    "untrack": Fact(TypeAdapter(hits.TrackingRequest), hits.stop_tracking),
-    "track": Fact(TypeAdapter(hits.TrackingRequest), hits.resume_tracking),
-    "consent": Fact(TypeAdapter(consent.ConsentChange), consent.change_consent),
-}
 
 
 class Store:
@@ -222,7 +197,7 @@ class Store:
     async def commit_facts(self, facts: Sequence[tuple[str, Any]]) -> list[tuple[str, Any]]:  # Any: as in Fact
         """Commits facts together. Returns those that must wait in the journal. Raises DatabaseUnavailableError if the
         database does not answer in time."""
-        writing = asyncio.ensure_future(self.write(lambda connection: _apply(connection, facts)))
+        writing = asyncio.ensure_future(self.write(lambda connection: apply_facts(connection, facts)))
         done, _ = await asyncio.wait({writing}, timeout=MAX_WAIT_S)
         if done and writing.exception() is None:
             return writing.result()
@@ -267,7 +242,7 @@ class Store:
         remaining = RemainingLines([], [])
         for at in range(0, len(lines), _REPLAY_BATCH):
             chunk = lines[at : at + _REPLAY_BATCH]
-            done = await self.write(lambda connection, chunk=chunk: _replay(self.journal, connection, chunk))  # type: ignore[misc]
+            done = await self.write(lambda connection, chunk=chunk: replay_lines(self.journal, connection, chunk))  # type: ignore[misc]
             remaining.waiting.extend(done.waiting)
             remaining.invalid.extend(done.invalid)
         self.journal.rewrite_file(path, remaining)
@@ -303,26 +278,6 @@ class Store:
         self._readers.shutdown(wait=False, cancel_futures=True)  # it may hang
         self._read_engine.dispose()
         self._write_engine.dispose()
-
-
-def _apply(connection: sa.Connection, facts: Sequence[tuple[str, Any]]) -> list[tuple[str, Any]]:
-    """Commits all, or else each by itself. Returns those that are to wait in the journal."""
-
-    def apply(fact: tuple[str, Any]) -> None:
-        FACTS[fact[0]].apply(connection, fact[1])
-
-    def apply_all(facts: Sequence[tuple[str, Any]]) -> None:
-        journal.apply_together(connection, [(FACTS[name], value) for name, value in facts])
-
-    # One fact must not stop the others: the journal says what is wrong with it.
-    with verdicts.judged_once_per_batch(connection):
-        results = savepoints.run_all_or_each(connection, facts, apply, lambda fact, _: fact, apply_all)
-    return [fact for fact in results if fact is not None]
-
-
-def _replay(journal: Journal, connection: sa.Connection, lines: list[bytes]) -> RemainingLines:
-    with verdicts.judged_once_per_batch(connection):
-        return journal.apply_lines(connection, lines)
 
 
 def _retrieve_exception(writing: "asyncio.Future[Any]") -> None:

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from relay import ids
 from relay.edits import Kind
 from relay.event_type import EventType
-from relay.store import store
+from relay.store import facts
 from relay.store.database import engine, journal
 from relay.store.tracking import hits
 from tests.web.scene import Scene, is_image, until
@@ -152,7 +152,7 @@ def test_stopping_waits_for_the_hits_that_are_on_their_way(tmp_path: Path, monke
 
     with Scene(tmp_path) as scene:
         message = scene.file()
-        monkeypatch.setitem(store.FACTS, "hit", store.FACTS["hit"]._replace(apply=slowly, apply_batch=None))
+        monkeypatch.setitem(facts.FACTS, "hit", facts.FACTS["hit"]._replace(apply=slowly, apply_batch=None))
         scene.http.get(scene.path(Kind.OPEN, message))
         scene.stop()
         assert scene.delivery(message)["opens_human"] == 1

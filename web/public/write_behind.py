@@ -33,7 +33,7 @@ _MANY, _LOADED_PAUSE = 40, 4
 _LAST_TRIES_S = 5.0  # at a stop, for facts that no disk has taken yet
 
 _HINTS = ("sight",)  # not worth forcing to disk
-Fact = tuple[str, Any]  # Any: the value's type follows from the name (relay.store.store.FACTS)
+Fact = tuple[str, Any]  # Any: the value's type follows from the name (relay.store.facts.FACTS)
 
 
 class _Waiting(NamedTuple):
