@@ -121,7 +121,7 @@ class Scene:
         async def run() -> None:
             sender = WebhookSender(Config(), self.store, self.ring, now=lambda: self.at + timedelta(days=1))
             await sender.send_all_due()
-            await sender.drain(1)
+            await sender.drain(30)  # it ends as soon as all is told
 
         asyncio.run(run())
         self.store.close()

@@ -105,7 +105,8 @@ class WebhookSender:
         while not self._is_stopping:
             self._wake_event.clear()
             if not await self._start_due_requests():
-                if not self._tasks:
+                # A request that has ended meanwhile may have made the next one due, after the queue was looked at.
+                if not self._tasks and not self._wake_event.is_set():
                     return
                 await self._wait_for_change()
 
