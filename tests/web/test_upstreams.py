@@ -20,7 +20,7 @@ from relay.store.database.tables import Status
 from relay.store.queue.outcomes import AttemptRecord
 from relay.store.upstream_states import ReportedState
 from relay.store.views.statistics import Totals
-from tests.web.scene import Scene
+from tests.web.scene import Scene, until
 from web.console import attention, machine_view
 from web.console.attention import AttentionView
 from web.console.machine_view import ClockStep
@@ -192,7 +192,8 @@ def test_the_strip_reads_the_listeners_certificate(tmp_path: Path) -> None:
     listen = {"address": "127.0.0.1:2465", "tls": "implicit", "certificate": str(tmp_path / "cert.pem")}
     given: dict[str, Any] = {"listen": [listen | {"key": str(tmp_path / "cert.pem")}]}
     with Scene(tmp_path, given) as scene, scene.sign_in() as client:
-        assert "The certificate of 127.0.0.1:2465 ends in 3 days" in client.get("/").text
+        # A page does not wait long for the strip.
+        until(lambda: "The certificate of 127.0.0.1:2465 ends in 3 days" in client.get("/").text, 15)
     (tmp_path / "cert.pem").write_text("no certificate")
     assert machine_view.certificate_ends(Config.model_validate(given)) == []
 
