@@ -10,7 +10,6 @@ import contextlib
 import socket
 from collections.abc import Callable, Iterator
 from http import HTTPStatus
-from time import monotonic
 from typing import Any, Literal, NamedTuple, cast
 
 import uvicorn
@@ -18,6 +17,7 @@ from starlette.types import ASGIApp, Scope
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
+from relay.deadline import NEVER, Deadline
 from web.server.connections import WebConnections
 from web.server.listener import Acceptor
 
@@ -79,9 +79,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._unread_octets = 0  # that came in while the head has no end
         self._status = 400  # of the answer if the parser gives up
         self._stage: tuple[Stage, int] = ("closing", -1)
-        self._deadline_s = float("inf")
-        self._timer: asyncio.TimerHandle | None = None  # for the deadline, or for an earlier one
-        self._timer_s = float("inf")
+        self._deadline = Deadline(self.loop, self._on_deadline)
         self._answer_deadline: asyncio.TimerHandle | None = None
 
     # --- from the transport
@@ -107,9 +105,9 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._connection_limits.remove_connection(self)
-        for timer in (self._timer, self._answer_deadline):
-            if timer:
-                timer.cancel()
+        self._deadline.cancel()
+        if self._answer_deadline:
+            self._answer_deadline.cancel()
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
@@ -211,14 +209,12 @@ class BoundedProtocol(HttpToolsProtocol):
             self._connection_limits.mark_waiting(self)
         else:
             self._connection_limits.mark_working(self)
-        self._deadline_s = monotonic() + self._seconds_for(stage)
-        if self._deadline_s < self._timer_s:
-            self._set_timer()
+        self._deadline.set(self.loop.time() + self._seconds_for(stage))
 
     def _seconds_for(self, stage: Stage) -> float:
         limits = self._limits
         if stage == "work":
-            return float("inf")
+            return NEVER
         if stage == "idle":
             return limits.idle_s if self._requests else limits.first_s
         if stage == "head":
@@ -226,21 +222,6 @@ class BoundedProtocol(HttpToolsProtocol):
         if stage == "body":
             return limits.body_s
         return limits.surplus_s if stage == "surplus" else limits.close_s
-
-    def _set_timer(self) -> None:
-        """Sets a timer for the deadline. Later deadlines leave it as it is: most never come, and a timer for each
-        would cost more than the rest of this."""
-        if self._timer:
-            self._timer.cancel()
-        self._timer_s = self._deadline_s
-        self._timer = self.loop.call_later(max(0.0, self._deadline_s - monotonic()), self._on_timer)
-
-    def _on_timer(self) -> None:
-        self._timer, self._timer_s = None, float("inf")
-        if monotonic() >= self._deadline_s:
-            self._on_deadline()
-        elif self._deadline_s < float("inf"):
-            self._set_timer()
 
     def _find_stage(self) -> Stage:
         if self.transport.is_closing():
