@@ -98,16 +98,9 @@ class QueueWorker:
                 await asyncio.sleep(_POLL_S)
             elif not leased:
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake_event.wait(), await self._poll_s())
+                    poll_s = _POLL_S if self._not_begun else await self._store.poll_s(_POLL_S, leases.has_waiting)
+                    await asyncio.wait_for(self._wake_event.wait(), poll_s)
         self._has_ended.set()
-
-    async def _poll_s(self) -> float:
-        """How long to wait for a notification. While deliveries wait for their time, no longer than without."""
-        poll_s = self._store.listener.poll_s(_POLL_S)
-        with contextlib.suppress(sa.exc.SQLAlchemyError):
-            if poll_s > _POLL_S and not self._not_begun and not await self._store.read(leases.has_waiting):
-                return poll_s
-        return _POLL_S
 
     async def _lease(self) -> dict[str, list[Delivery]]:
         if logins := frozenset(self._logged_in):

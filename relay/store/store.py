@@ -18,7 +18,7 @@ from relay.store.database.fact_log import FactLog
 from relay.store.database.identities import IdentityPolicy
 from relay.store.database.journal import Journal, RemainingLines
 from relay.store.database.notifications import NotificationListener
-from relay.store.database.reader import GroupedReads, NotPromptError, PromptReader, TimedReader
+from relay.store.database.reader import GroupedReads, PromptReader, TimedReader
 from relay.store.database.recent_facts import RecentFacts
 from relay.store.database.writer import GroupedWork, Work, Writer
 from relay.store.facts import FACTS, apply_facts, replay_lines
@@ -51,8 +51,8 @@ class Store:
         self._timed_reader = TimedReader(self._read_engine)
         is_sqlite = self._read_engine.dialect.name == "sqlite"
         self._prompt_reader = PromptReader(self._read_engine) if is_sqlite else None
-        self.filters = GroupedReads(self._read_promptly, recipient_filter.find_filters)
-        self.filters_in_time = GroupedReads(self._read_promptly_in_time, recipient_filter.find_filters)
+        self.filters = GroupedReads(self.read, recipient_filter.find_filters, self._prompt_reader)
+        self.filters_in_time = GroupedReads(self.read_in_time, recipient_filter.find_filters, self._prompt_reader)
         self.writer = Writer(self._write_engine)
         self.listener = NotificationListener(self._write_engine.url)  # a role runs it; it knows how often to look
         self.journal = Journal(data_dir / "journal", FACTS)
@@ -88,19 +88,14 @@ class Store:
         """The same with a time limit. Raises TimeoutError, too, if the database does not answer in time."""
         return await self._timed_reader.read(work)
 
-    async def _read_promptly(self, work: Callable[[sa.Connection], T]) -> T:
-        """`read`, without its thread where the answer can be had at once."""
-        if self._prompt_reader is not None:
-            with contextlib.suppress(NotPromptError):
-                return self._prompt_reader.read(work)
-        return await self.read(work)
-
-    async def _read_promptly_in_time(self, work: Callable[[sa.Connection], T]) -> T:
-        """`read_in_time`, without its thread where the answer can be had at once."""
-        if self._prompt_reader is not None:
-            with contextlib.suppress(NotPromptError):
-                return self._prompt_reader.read(work)
-        return await self.read_in_time(work)
+    async def poll_s(self, usual_s: float, has_waiting: Callable[[sa.Connection], bool]) -> float:
+        """How long to wait for a notification before the next look. While something waits for its time, no longer than
+        where there are none."""
+        poll_s = self.listener.poll_s(usual_s)
+        with contextlib.suppress(sa.exc.SQLAlchemyError):
+            if poll_s > usual_s and not await self.read(has_waiting):
+                return poll_s
+        return usual_s
 
     async def find_long_url(self, reference: bytes) -> bytes | None:
         """Returns the URL that a token only refers to; None if neither a file nor the database has it. Raises

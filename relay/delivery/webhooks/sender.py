@@ -12,8 +12,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 
-import sqlalchemy as sa
-
 from relay import backoff, ids, log, metrics, webhook_signatures
 from relay.config.schema import Config
 from relay.config.webhook import WebhookConfig
@@ -97,7 +95,7 @@ class WebhookSender:
                 await self.send_all_due()
             except Exception as error:  # noqa: BLE001  the outermost loop: what is due stays due
                 errors.log_failure(error, "webhooks")
-            await self._wait_for_change(await self._poll_s())
+            await self._wait_for_change(await self._store.poll_s(_POLL_S, webhook_queue.has_waiting))
         self._is_idle.set()
 
     async def send_all_due(self) -> None:
@@ -113,14 +111,6 @@ class WebhookSender:
     def wake(self) -> None:
         """Looks at the queue at once: a request is due."""
         self._wake_event.set()
-
-    async def _poll_s(self) -> float:
-        """How long to wait for a notification. While requests wait for their time, no longer than without."""
-        poll_s = self._store.listener.poll_s(_POLL_S)
-        with contextlib.suppress(sa.exc.SQLAlchemyError):
-            if poll_s > _POLL_S and not await self._store.read(webhook_queue.has_waiting):
-                return poll_s
-        return _POLL_S
 
     async def _wait_for_change(self, limit_s: float = _POLL_S) -> None:
         """Waits until a request has ended, or it is time to look at the queue again."""

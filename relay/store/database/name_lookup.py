@@ -30,13 +30,15 @@ class NameLookup:
         transaction, as in `PromptReader`, SQLite's own errors."""
         if not names:
             return []
-        if connection.dialect.name == "sqlite" and not connection.in_transaction():
+        is_sqlite = connection.dialect.name == "sqlite"
+        text = self._text + _WHERE[connection.dialect.name]
+        given: Any = (json.dumps(list(names)),) if is_sqlite else {"names": list(names)}  # Any: as the driver has it
+        rows: Any
+        if is_sqlite and not connection.in_transaction():
             driver: sqlite3.Connection = connection.connection.dbapi_connection  # type: ignore[assignment]
-            rows: Any = driver.execute(self._text + _WHERE["sqlite"], (json.dumps(list(names)),)).fetchall()
-        elif connection.dialect.name == "sqlite":
-            rows = connection.exec_driver_sql(self._text + _WHERE["sqlite"], (json.dumps(list(names)),)).all()
+            rows = driver.execute(text, given)
         else:
-            rows = connection.exec_driver_sql(self._text + _WHERE["postgresql"], {"names": list(names)}).all()
+            rows = connection.exec_driver_sql(text, given)
         return [self._process(connection.dialect, row) for row in rows]
 
     def _process(self, dialect: sa.Dialect, row: Any) -> tuple[Any, ...]:  # Any: as above

@@ -123,10 +123,13 @@ class GroupedReads(Generic[Question, Answer]):
         self,
         read: Callable[[Callable[[sa.Connection], list[Answer]]], Awaitable[list[Answer]]],
         answer_all: Callable[[sa.Connection, Sequence[Question]], list[Answer]],
+        prompt_reader: PromptReader | None = None,
     ) -> None:
-        """`answer_all` returns an answer to each question, in order."""
+        """`answer_all` returns an answer to each question, in order. `prompt_reader` is asked first, and `read` only
+        where it has no answer at once."""
         self._read = read
         self._answer_all = answer_all
+        self._prompt_reader = prompt_reader
         self._waiting: list[tuple[Question, asyncio.Future[Answer]]] = []
         self._reading: asyncio.Task[None] | None = None
 
@@ -147,8 +150,11 @@ class GroupedReads(Generic[Question, Answer]):
             self._reading = None
 
     async def _answer(self, group: "list[tuple[Question, asyncio.Future[Answer]]]") -> None:
+        def work(connection: sa.Connection) -> list[Answer]:
+            return self._answer_all(connection, [one for one, _ in group])
+
         try:
-            answers = await self._read(lambda connection: self._answer_all(connection, [one for one, _ in group]))
+            answers = await self._read_all(work)
         except Exception as error:  # noqa: BLE001  the caller decides
             for _, future in group:
                 if not future.done():
@@ -157,6 +163,12 @@ class GroupedReads(Generic[Question, Answer]):
         for (_, future), answer in zip(group, answers, strict=True):
             if not future.done():  # the caller may have been cancelled
                 future.set_result(answer)
+
+    async def _read_all(self, work: Callable[[sa.Connection], list[Answer]]) -> list[Answer]:
+        if self._prompt_reader is not None:
+            with contextlib.suppress(NotPromptError):
+                return self._prompt_reader.read(work)
+        return await self._read(work)
 
 
 class SharedReads:
