@@ -38,9 +38,13 @@ def list_pixels(arguments: argparse.Namespace) -> int:
     with command.open_store(config) as store, store.connect() as connection:
         found = pixels.list_pixels(connection, arguments.limit + 1)
     items = [json_objects.pixel_object(seen, config.tracking.public_url) for seen in found[: arguments.limit]]
-    tables.print_list(arguments, items, _COLUMNS, empty="no pixel; waypost pixel create NAME makes one")
-    if len(found) > arguments.limit:
-        tables.warn_of_more(arguments)
+    tables.print_page(
+        arguments,
+        items,
+        _COLUMNS,
+        empty="no pixel; waypost pixel create NAME makes one",
+        has_more=len(found) > arguments.limit,
+    )
     return 0
 
 

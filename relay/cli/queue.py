@@ -30,9 +30,7 @@ def list_deliveries(arguments: argparse.Namespace) -> int:
     with command.open_store(command.load_config(arguments)) as store, store.connect() as connection:
         page = queue_list.list_queue(connection, wanted, arguments.limit, datetime.now(UTC))
         items = [json_objects.queue_object(one) for one in page.items]
-        tables.print_list(arguments, items, _COLUMNS, empty="nothing waits")
-    if page.next:
-        tables.warn_of_more(arguments)
+        tables.print_page(arguments, items, _COLUMNS, empty="nothing waits", has_more=bool(page.next))
     return 0
 
 

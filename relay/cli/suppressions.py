@@ -31,9 +31,7 @@ def list_suppressions(arguments: argparse.Namespace) -> int:
     with command.open_store(command.load_config(arguments)) as store, store.connect() as connection:
         rows = suppressions.list_suppressions(connection, arguments.limit + 1, arguments.query, wanted=wanted)
     items = [json_objects.suppression_object(row) for row in rows[: arguments.limit]]
-    tables.print_list(arguments, items, _COLUMNS, empty="nobody is suppressed")
-    if len(rows) > arguments.limit:
-        tables.warn_of_more(arguments)
+    tables.print_page(arguments, items, _COLUMNS, empty="nobody is suppressed", has_more=len(rows) > arguments.limit)
     return 0
 
 

@@ -32,6 +32,15 @@ class Column(NamedTuple):
     is_wide: bool = False  # shown on a wide terminal only
 
 
+def print_page(
+    arguments: argparse.Namespace, items: Iterable[JsonObject], columns: Sequence[Column], *, empty: str, has_more: bool
+) -> None:
+    """As `print_list`, with a warning where the list ended at its limit."""
+    print_list(arguments, items, columns, empty=empty)
+    if has_more:
+        sys.stderr.write(f"There is more: this ends at --limit {arguments.limit}\n")
+
+
 def print_list(
     arguments: argparse.Namespace, items: Iterable[JsonObject], columns: Sequence[Column], *, empty: str
 ) -> None:
@@ -56,11 +65,6 @@ def is_table(arguments: argparse.Namespace) -> bool:
 def print_object(arguments: argparse.Namespace, item: JsonObject) -> None:
     """One object: indented on a terminal, else on one line."""
     output.print_json(item, indent=2 if is_table(arguments) else None)
-
-
-def warn_of_more(arguments: argparse.Namespace) -> None:
-    """Warns that the list ended at its limit."""
-    sys.stderr.write(f"There is more: this ends at --limit {arguments.limit}\n")
 
 
 def short_time(text: str | None, *, seconds: bool = False) -> str:

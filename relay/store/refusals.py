@@ -11,8 +11,9 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from relay import ids
-from relay.store.database import console_tables, identities
+from relay.store.database import columns, console_tables, identities, row_pages
 from relay.store.database.identities import IdentityPolicy
+from relay.store.database.row_pages import Condition, RowPage
 
 MAX_KEPT = 20_000
 MAX_AGE = timedelta(days=30)
@@ -46,13 +47,6 @@ class RefusalFilter(NamedTuple):
     until: datetime | None = None  # before then
 
 
-class RefusalPage(NamedTuple):
-    """Refusals; `next` is the cursor of the page after it, "" at the end."""
-
-    items: list[sa.RowMapping]
-    next: str
-
-
 def insert_refusals(connection: sa.Connection, refused: Sequence[Refusal]) -> None:
     """Stores them."""
     policy = identities.policy_for(connection)
@@ -63,39 +57,39 @@ def _row(policy: IdentityPolicy, one: Refusal) -> dict[str, object]:
     text = policy.redact_reply(one.code, one.text, one.recipient, is_ours=True)
     if policy.redacts:
         one = one._replace(reverse_path="", ip="", user="", recipient=_recipient(policy, one.recipient))
-    clean = {name: _clean(getattr(one, name)) for name in ("ip", "user", "reverse_path", "recipient", "status")}
+    clean = {
+        name: columns.storable_text(getattr(one, name), _MAX_TEXT)
+        for name in ("ip", "user", "reverse_path", "recipient", "status")
+    }
     row: dict[str, object] = {"id": ids.new(one.at), "command": one.command, "code": one.code, "count": one.times}
-    return row | clean | {"at": one.at, "text": _clean(text)}
+    return row | clean | {"at": one.at, "text": columns.storable_text(text, _MAX_TEXT)}
 
 
 def _recipient(policy: IdentityPolicy, mailbox: str) -> str:
     return policy.event_recipient(mailbox) if mailbox else ""
 
 
-def list_refusals(connection: sa.Connection, wanted: RefusalFilter, limit: int, before: str = "") -> RefusalPage:
+def list_refusals(connection: sa.Connection, wanted: RefusalFilter, limit: int, before: str = "") -> RowPage:
     """Refusals, the newest first, beginning before the id `before`. No more than MAX_KEPT are there to look through."""
-    query = sa.select(_table).order_by(_table.c.id.desc()).limit(limit + 1)
+    conditions = row_pages.time_span(_table.c.id, wanted.since, wanted.until)
     if wanted.recipient:
-        query = query.where(_names(connection, _table.c.recipient, wanted.recipient))
+        conditions.append(_names(connection, _table.c.recipient, wanted.recipient))
     if wanted.sender:
-        query = query.where(_names(connection, _table.c.reverse_path, wanted.sender))
+        conditions.append(_names(connection, _table.c.reverse_path, wanted.sender))
     if wanted.text:
         searched = (_table.c.reverse_path, _table.c.recipient, _table.c.user, _table.c.ip, _table.c.text)
         found_in = [column.icontains(wanted.text, autoescape=True) for column in searched]
-        query = query.where(sa.or_(*found_in, _names(connection, _table.c.recipient, wanted.text)))
+        conditions.append(sa.or_(*found_in, _names(connection, _table.c.recipient, wanted.text)))
     if wanted.code:
-        query = query.where(_table.c.code == wanted.code)
-    if wanted.since:
-        query = query.where(_table.c.id >= ids.lowest_at(wanted.since))
-    if wanted.until:
-        query = query.where(_table.c.id < ids.lowest_at(wanted.until))
-    if before:
-        query = query.where(_table.c.id < before)
-    rows = list(connection.execute(query).mappings())
-    return RefusalPage(rows[:limit], rows[limit - 1]["id"] if len(rows) > limit else "")
+        conditions.append(_table.c.code == wanted.code)
+    return row_pages.read_newest(connection, _table, conditions, limit, before)
 
 
-def _names(connection: sa.Connection, column: sa.ColumnElement[str], mailbox: str) -> sa.ColumnElement[bool]:
+def _is_about(connection: sa.Connection, mailbox: str) -> Condition:
+    return sa.or_(*(_names(connection, column, mailbox) for column in (_table.c.recipient, _table.c.reverse_path)))
+
+
+def _names(connection: sa.Connection, column: sa.ColumnElement[str], mailbox: str) -> Condition:
     names = {mailbox, *identities.policy_for(connection).possible_names(mailbox)}
     return sa.func.lower(column).in_(sorted({name.lower() for name in names}))
 
@@ -116,16 +110,10 @@ def drop_refusals(connection: sa.Connection, before: datetime) -> int:
 
 def find_about(connection: sa.Connection, mailbox: str) -> Sequence[sa.RowMapping]:
     """What was refused to or from an address, the oldest first."""
-    about = sa.or_(*(_names(connection, column, mailbox) for column in (_table.c.recipient, _table.c.reverse_path)))
-    return connection.execute(sa.select(_table).where(about).order_by(_table.c.id)).mappings().all()
+    wanted = sa.select(_table).where(_is_about(connection, mailbox)).order_by(_table.c.id)
+    return connection.execute(wanted).mappings().all()
 
 
 def erase_person(connection: sa.Connection, mailbox: str) -> int:
     """Deletes what was refused to or from an address. Returns how many."""
-    about = sa.or_(*(_names(connection, column, mailbox) for column in (_table.c.recipient, _table.c.reverse_path)))
-    return connection.execute(sa.delete(_table).where(about)).rowcount
-
-
-def _clean(text: str) -> str:
-    """Text that any database takes."""
-    return text[:_MAX_TEXT].replace("\0", "").encode("utf-8", "replace").decode()
+    return connection.execute(sa.delete(_table).where(_is_about(connection, mailbox))).rowcount

@@ -12,8 +12,9 @@ from typing import NamedTuple, TypeVar
 import sqlalchemy as sa
 
 from relay import ids
-from relay.store.database import columns, console_tables, identities, tables
+from relay.store.database import columns, console_tables, identities, row_pages, tables
 from relay.store.database.console_tables import AuditEntry
+from relay.store.database.row_pages import RowPage
 
 T = TypeVar("T")
 _MAX_TEXT = 300  # characters of a column
@@ -55,13 +56,6 @@ class AuditFilter(NamedTuple):
     recipient: str = ""
     since: datetime | None = None
     until: datetime | None = None  # before then
-
-
-class AuditPage(NamedTuple):
-    """Entries; `next` is the cursor of the page after it, "" at the end."""
-
-    items: list[sa.RowMapping]
-    next: str
 
 
 def count_of(value: object) -> int:
@@ -106,31 +100,23 @@ def add_entry(connection: sa.Connection, actor: Actor, change: AuditedChange, ch
     connection.execute(sa.insert(_table), columns.row_values(row))
 
 
-def list_entries(connection: sa.Connection, wanted: AuditFilter, limit: int, before: str = "") -> AuditPage:
+def list_entries(connection: sa.Connection, wanted: AuditFilter, limit: int, before: str = "") -> RowPage:
     """The entries, the newest first, beginning before the id `before`."""
-    query = sa.select(_table).order_by(_table.c.id.desc()).limit(limit + 1)
+    conditions = row_pages.time_span(_table.c.id, wanted.since, wanted.until)
     for name in ("by", "door", "target"):
         if value := getattr(wanted, name):
-            query = query.where(_table.c[name] == value)
+            conditions.append(_table.c[name] == value)
     if wanted.action:
         is_whole = "." in wanted.action
-        query = query.where(
+        conditions.append(
             _table.c.action == wanted.action
             if is_whole
             else _table.c.action.startswith(f"{wanted.action}.", autoescape=True)
         )
     if wanted.recipient:
         names = identities.policy_for(connection).possible_names(wanted.recipient)
-        query = query.where(_table.c.recipient.in_(names))
-    if wanted.since:
-        query = query.where(_table.c.id >= ids.lowest_at(wanted.since))
-    if wanted.until:
-        query = query.where(_table.c.id < ids.lowest_at(wanted.until))
-    if before:
-        query = query.where(_table.c.id < before)
-    found = connection.execute(query).mappings().all()
-    shown = list(found[:limit])
-    return AuditPage(shown, shown[-1]["id"] if len(found) > limit else "")
+        conditions.append(_table.c.recipient.in_(names))
+    return row_pages.read_newest(connection, _table, conditions, limit, before)
 
 
 def find_about(connection: sa.Connection, mailbox: str) -> Sequence[sa.RowMapping]:
@@ -164,4 +150,4 @@ def _stored_recipient(connection: sa.Connection, mailbox: str) -> str:
 
 
 def _clean(text: str) -> str:
-    return text.replace("\0", "")[:_MAX_TEXT]  # PostgreSQL takes no NUL
+    return columns.storable_text(text, _MAX_TEXT)

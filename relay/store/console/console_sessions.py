@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
-from relay.store.database import console_tables
+from relay.store.database import columns, console_tables
 
 LIFETIME = timedelta(days=14)
 _MAX_USER_AGENT = 300  # characters
@@ -41,7 +41,7 @@ def start_session(
         "created_at": now,
         "used_at": now,
         "expires_at": now + min(lifetime, LIFETIME),
-        "user_agent": user_agent[:_MAX_USER_AGENT].replace("\0", ""),  # PostgreSQL takes no NUL
+        "user_agent": columns.storable_text(user_agent, _MAX_USER_AGENT),
         "ip": ip,
     }
     connection.execute(sa.insert(table), row)

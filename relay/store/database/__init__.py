@@ -17,7 +17,8 @@
 - `identities` how an address is written down
 - `bulk_statement` many rows by the driver
 - `delivery_rows` reading and changing a delivery's row
-- `name_lookup` finding those of addresses
+- `name_lookup` finding the rows of addresses
+- `row_pages` lists of rows by page, the newest first
 - `errors` whose fault an error is
 - `savepoints` many items in one transaction, where one may fail alone
 - `notifications` what wakes other processes

@@ -71,3 +71,8 @@ def row_values(row: SQLModel, *, without: frozenset[str] = frozenset()) -> dict[
     if not without:
         return row.__dict__.copy()
     return {name: value for name, value in row.__dict__.items() if name not in without}
+
+
+def storable_text(text: str, max_characters: int) -> str:
+    """Its beginning, as any database takes it: PostgreSQL takes no NUL, and no driver a lone surrogate."""
+    return text.replace("\0", "").encode("utf-8", "replace").decode()[:max_characters]

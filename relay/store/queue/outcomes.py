@@ -54,8 +54,6 @@ class Outcome(NamedTuple):
     nothing_tried: bool = False  # for a reason that is recorded already: one event, however long it lasts
 
 
-# Made once: making a statement takes longer than running it.
-_FIND_EVENTS = sa.select(tables.event.c.id).where(tables.event.c.id.in_(sa.bindparam("ids", expanding=True)))
 _INSERT_ATTEMPT = bulk_statement.insert_into(tables.attempt)
 _MAX_RESULTS = 300  # in a statement: SQLite's oldest limit on variables is 999
 
@@ -114,7 +112,7 @@ class _Result(NamedTuple):
 def _record_results(connection: sa.Connection, results: list[_Result], *, is_final: bool) -> None:
     """The same for results about different deliveries."""
     policy = identities.policy_for(connection)
-    known = set(connection.scalars(_FIND_EVENTS, {"ids": [one.outcome.id for one in results]}))
+    known = events.find_recorded(connection, [one.outcome.id for one in results])
     results = [one for one in results if one.outcome.id not in known]
     rows = delivery_rows.lock_rows(connection, [(one.message, one.outcome.number) for one in results])
     changes: list[dict[str, object]] = []

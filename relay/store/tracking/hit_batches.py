@@ -48,7 +48,7 @@ def _is_common(hit: Hit) -> bool:
 
 
 def _record_together(connection: sa.Connection, some: Sequence[Hit]) -> None:
-    known = set(connection.scalars(_FIND_EVENTS, {"ids": [hit.id for hit in some]}))
+    known = events.find_recorded(connection, [hit.id for hit in some])
     new = list({hit.id: hit for hit in some if hit.id not in known}.values())
     found = _find_deliveries(connection, {_key(hit) for hit in new})
     for hit in new:
@@ -126,7 +126,6 @@ def _move_counters(connection: sa.Connection, by_delivery: dict[_Key, list[Hit]]
 
 _COUNTERS = tuple(verdicts.COUNTERS.values())
 _ADD_TO_COUNTERS = bulk_statement.add_to(tables.delivery, "message", "number")
-_FIND_EVENTS = sa.select(tables.event.c.id).where(tables.event.c.id.in_(sa.bindparam("ids", expanding=True)))
 
 
 def _is_one_of(table: sa.Table) -> sa.ColumnElement[bool]:

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from relay import ids
 from relay.event_type import EventType
-from relay.store.database import tables
+from relay.store.database import row_pages, tables
 from relay.store.views import message_search
 
 MAX_SCANNED = 20_000  # events a page
@@ -73,7 +73,7 @@ def list_events(
     rows: list[sa.RowMapping] = []
     ends: list[str] = []
     for scan in _scans(connection, search):
-        span = [*scan.conditions, *message_search.time_span(scan.key, search.since, search.until)]
+        span = [*scan.conditions, *row_pages.time_span(scan.key, search.since, search.until)]
         if cursor:
             span.append(scan.key > cursor if oldest_first else scan.key < cursor)
         order = scan.key.asc() if oldest_first else scan.key.desc()

@@ -6,14 +6,13 @@ no more than MAX_SCANNED, so that no search takes long: a page may have few item
 """
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import NamedTuple
 
 import sqlalchemy as sa
 
 from relay import ids
 from relay.store import message_labels, message_words
-from relay.store.database import identities, tables
+from relay.store.database import identities, row_pages, tables
 from relay.store.database.tables import Status
 from relay.store.views.search_query import MessageSearch
 
@@ -50,7 +49,7 @@ def find_messages(connection: sa.Connection, search: MessageSearch, limit: int, 
     leading = next((part for part in parts if part.lead), None)
     message, lead = (leading.lead if leading else None) or (tables.message.c.id, sa.true())
     rest = [part.condition for part in parts if part is not leading]
-    span = [lead, *time_span(message, search.since, search.until)]
+    span = [lead, *row_pages.time_span(message, search.since, search.until)]
     if before:
         span.append(message < before)
     end = ""  # the page looks no further back
@@ -109,16 +108,6 @@ def is_address(text: str) -> bool:
     local, at, domain = text.partition("@")
     is_domain = "." in domain.strip(".") or domain.lower() == "localhost"
     return bool(local and at and is_domain) or identities.is_pseudonym(text)
-
-
-def time_span(key: sa.ColumnElement[str], since: datetime | None, until: datetime | None) -> list[Condition]:
-    """Ids from `since` on and before `until`."""
-    span = []
-    if since is not None:
-        span.append(key >= ids.lowest_at(since))
-    if until is not None:
-        span.append(key < ids.lowest_at(until))
-    return span
 
 
 def events_of(stream: str, tag: str) -> list[Condition]:
