@@ -71,6 +71,16 @@ def _recipient(policy: IdentityPolicy, mailbox: str) -> str:
 
 def list_refusals(connection: sa.Connection, wanted: RefusalFilter, limit: int, before: str = "") -> RowPage:
     """Refusals, the newest first, beginning before the id `before`. No more than MAX_KEPT are there to look through."""
+    return row_pages.read_newest(connection, _table, _conditions(connection, wanted), limit, before)
+
+
+def count_refusals(connection: sa.Connection, wanted: RefusalFilter) -> int:
+    """How many commands were refused, with those that were only counted."""
+    wanted_rows = sa.select(sa.func.sum(_table.c["count"])).where(*_conditions(connection, wanted))
+    return int(connection.scalar(wanted_rows) or 0)
+
+
+def _conditions(connection: sa.Connection, wanted: RefusalFilter) -> list[Condition]:
     conditions = row_pages.time_span(_table.c.id, wanted.since, wanted.until)
     if wanted.recipient:
         conditions.append(_names(connection, _table.c.recipient, wanted.recipient))
@@ -82,7 +92,7 @@ def list_refusals(connection: sa.Connection, wanted: RefusalFilter, limit: int, 
         conditions.append(sa.or_(*found_in, _names(connection, _table.c.recipient, wanted.text)))
     if wanted.code:
         conditions.append(_table.c.code == wanted.code)
-    return row_pages.read_newest(connection, _table, conditions, limit, before)
+    return conditions
 
 
 def _is_about(connection: sa.Connection, mailbox: str) -> Condition:
@@ -92,12 +102,6 @@ def _is_about(connection: sa.Connection, mailbox: str) -> Condition:
 def _names(connection: sa.Connection, column: sa.ColumnElement[str], mailbox: str) -> Condition:
     names = {mailbox, *identities.policy_for(connection).possible_names(mailbox)}
     return sa.func.lower(column).in_(sorted({name.lower() for name in names}))
-
-
-def count_refusals(connection: sa.Connection, wanted: RefusalFilter) -> int:
-    """How many commands were refused, with those that were only counted."""
-    rows = list_refusals(connection, wanted, MAX_KEPT).items
-    return sum(row["count"] for row in rows)
 
 
 def drop_refusals(connection: sa.Connection, before: datetime) -> int:

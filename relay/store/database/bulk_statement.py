@@ -93,21 +93,23 @@ def insert_into(table: sa.Table) -> BulkStatement:
 
 def update_by(table: sa.Table, *keys: str) -> BulkStatement:
     """Updates the rows with those `keys`, which each mapping has as `of_KEY`."""
-
-    def make(table: sa.Table, columns: tuple[str, ...]) -> sa.Update:
-        changed: dict[str, sa.BindParameter[Any]] = {
-            name: sa.bindparam(name) for name in columns if not name.startswith(_WHERE)
-        }
-        return sa.update(table).where(*(table.c[key] == sa.bindparam(_WHERE + key) for key in keys)).values(changed)
-
-    return BulkStatement(table, make)
+    return _update(table, keys, lambda _, given: given)
 
 
 def add_to(table: sa.Table, *keys: str) -> BulkStatement:
     """Adds to columns of the row whose `keys` are those that the mapping has as `of_KEY`."""
+    return _update(table, keys, lambda column, given: column + given)
+
+
+def _update(
+    table: sa.Table,
+    keys: Sequence[str],
+    change: Callable[[sa.ColumnElement[Any], sa.ColumnElement[Any]], sa.ColumnElement[Any]],  # Any: of any column
+) -> BulkStatement:
+    """`change` makes a column's new value of the old one and of what a mapping has."""
 
     def make(table: sa.Table, columns: tuple[str, ...]) -> sa.Update:
-        sums = {name: table.c[name] + sa.bindparam(name) for name in columns if not name.startswith(_WHERE)}
-        return sa.update(table).where(*(table.c[key] == sa.bindparam(_WHERE + key) for key in keys)).values(sums)
+        changed = {name: change(table.c[name], sa.bindparam(name)) for name in columns if not name.startswith(_WHERE)}
+        return sa.update(table).where(*(table.c[key] == sa.bindparam(_WHERE + key) for key in keys)).values(changed)
 
     return BulkStatement(table, make)
