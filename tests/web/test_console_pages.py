@@ -156,6 +156,27 @@ def test_nobody_removes_the_account_that_they_use(browser: httpx.Client) -> None
 @pytest.mark.parametrize(
     ("path", "said"),
     [
+        ("/?span=5y", ["span: there is no 5y; one of 24h, 7d"]),
+        ("/?from=2026-02-30", ["from: 2026-02-30 is no day"]),
+        ("/?from=2020-01-01&to=2026-01-01", ["from: there may be at most 400 days"]),
+        ("/?to=2026-01-01", ["to: needs a from"]),
+        (
+            "/messages?status=lost&from=soon&before=x&stauts=bounced",
+            [
+                "status: there is no lost; one of queued",
+                "from: soon is no day",
+                "before: must come",
+                "stauts: there is no such filter",
+            ],
+        ),
+        ("/messages?from=2026-02-02&to=2026-02-01", ["from: must not be after to"]),
+        ("/links?span=5y&from=x", ["span: there is no 5y; one of 1d", "from: must come from the link"]),
+        (
+            "/bounces?span=5y&tag=a",
+            ["span: there is no 5y", "tag: there is no such filter here; there are span, stream"],
+        ),
+        ("/refused?before=x", ["before: must come from the link"]),
+        ("/settings/audit?door=window&to=never", ["door: there is no window; one of", "to: never is no day"]),
         ("/queue?state=asleep&after=x", ["state: there is no asleep", "after: must come from the link"]),
         ("/suppressions?reason=whim&before=x", ["reason: there is no whim; one of hard_bounce", "before: must come"]),
         ("/mailbox?before=x", ["before: must come from the link"]),
@@ -167,3 +188,17 @@ def test_a_filter_that_is_not_understood_is_said(browser: httpx.Client, path: st
     for text in said:
         assert text in page.text
     assert "Not understood" not in browser.get(path.partition("?")[0]).text
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("/messages.csv?status=lost", "not understood: status: there is no lost"),
+        ("/messages.json?from=soon", "not understood: from: soon is no day"),
+        ("/suppressions.csv?reason=whim", "not understood: reason: there is no whim"),
+    ],
+)
+def test_no_file_is_made_of_a_filter_that_is_not_understood(browser: httpx.Client, path: str, said: str) -> None:
+    answer = browser.get(path)
+    assert answer.status_code == 400 and said in answer.text
+    assert browser.get(path.partition("?")[0]).status_code == 200

@@ -3,9 +3,8 @@
 In: a session that the gate let through.  Out: a page with a list and its filters.
 """
 
-import re
 from collections.abc import Callable
-from datetime import UTC, date, datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from urllib.parse import urlencode
 
@@ -16,11 +15,11 @@ from starlette.routing import BaseRoute, Route
 from relay.store.console import audit_log
 from relay.store.console.audit_log import AuditFilter, Door
 from relay.store.store import Store
+from web.console import page_filters
+from web.console.page_filters import PageFilters
 
 _PAGE_ROWS = 50
-_MAX_TEXT = 400  # characters of a filter
 _FILTERS = ("by", "door", "action", "target", "recipient", "from", "to")
-_CURSOR = re.compile(r"[0-9a-v]{20}")
 _OBJECTS = (
     "account", "api_key", "consent", "event", "key", "message", "person", "pixel", "queue", "session", "statistics",
     "suppression", "webhook",
@@ -38,19 +37,15 @@ class AuditPages:
         return [Route("/settings/audit", self.list_entries)]
 
     async def list_entries(self, request: Request) -> Response:
-        given = request.query_params
-        asked = {name: text for name in _FILTERS if (text := given.get(name, "").strip()[:_MAX_TEXT])}
-        faults: list[str] = []
-        since, until = _read_day(asked, "from", faults), _read_day(asked, "to", faults)
-        if asked.get("door", Door.CONSOLE) not in set(Door):
-            faults.append(f"door: there is no {asked.pop('door')}")
-        before = given.get("before", "")
-        if before and not _CURSOR.fullmatch(before):
-            faults.append("before: must come from the link to older entries")
-            before = ""
+        filters = PageFilters(request.query_params, (*_FILTERS, "before"))
+        (since, until), door = filters.days(), filters.choice("door", Door)
+        begun = filters.cursor("before", page_filters.MESSAGE_ID, "older entries")
+        before = begun[0] if begun else ""
+        left_out = {"door": not door, "from": not since, "to": not until}
+        asked = {name: text for name in _FILTERS if (text := filters.text(name)) and not left_out.get(name)}
         wanted = AuditFilter(
             by=asked.get("by", ""),
-            door=asked.get("door", ""),
+            door=door,
             action=asked.get("action", ""),
             target=asked.get("target", ""),
             recipient=asked.get("recipient", ""),
@@ -64,7 +59,7 @@ class AuditPages:
             "settings",
             entries=page.items,
             asked={name: asked.get(name, "") for name in _FILTERS},
-            faults=faults,
+            faults=filters.faults,
             doors=list(Door),
             objects=_OBJECTS,
             is_filtered=bool(asked),
@@ -72,20 +67,6 @@ class AuditPages:
             newest=_url(asked),
             older=_url(asked | {"before": page.next}) if page.next else "",
         )
-
-
-def _read_day(asked: dict[str, str], name: str, faults: list[str]) -> datetime | None:
-    """The midnight of a day that is asked for; a fault is named, and the filter left out."""
-    if name not in asked:
-        return None
-    try:
-        day = date.fromisoformat(asked[name])
-        if not 1970 <= day.year <= 9998:
-            raise ValueError
-    except ValueError:
-        faults.append(f"{name}: {asked.pop(name)} is no day such as 2026-11-27")
-        return None
-    return datetime(day.year, day.month, day.day, tzinfo=UTC)
 
 
 def _url(values: dict[str, str]) -> str:

@@ -22,10 +22,12 @@ from relay.store.views import message_list
 from web import mail_view
 from web.console import html_comparison
 from web.console.html_comparison import HtmlChange
+from web.console.page_filters import PageFilters
 from web.sent_mail import SentMail, SentMailReader
 
 _PAGE_ROWS = 50
 _MAX_NAME = 150  # characters of a file's name
+_CURSOR = re.compile(r"([0-9a-v]{20})\.([0-9]{1,9})")
 _UNSAFE_IN_NAME = re.compile(r'[\x00-\x1f\x7f"\\/:*?<>|\u202a-\u202e\u2066-\u2069]')
 _NOT_ASCII = re.compile(r"[^\x20-\x7e]")
 _WIDTHS = ("tablet", "phone")
@@ -53,11 +55,9 @@ class MailboxPages:
         ]
 
     async def list_mail(self, request: Request) -> Response:
-        asked = request.query_params
-        query = asked.get("q", "").strip()
-        message, _, number = asked.get("before", "").partition(".")
-        before = (message, int(number)) if re.fullmatch(r"[0-9]{1,9}", number) else None
-        is_understood = before is not None or not asked.get("before")
+        filters = PageFilters(request.query_params, ("q", "before"))
+        query, begun = filters.text("q"), filters.cursor("before", _CURSOR, "older mail")
+        before = (begun[1], int(begun[2])) if begun else None
         letters = await self._store.read(
             lambda connection: message_list.list_mailbox(connection, _PAGE_ROWS + 1, query=query, before=before)
         )
@@ -70,7 +70,7 @@ class MailboxPages:
             "mailbox.html",
             "mailbox",
             entries=shown,
-            faults=[] if is_understood else ["before: must come from the link to older mail"],
+            faults=filters.faults,
             q=query,
             older=older,
             newest="/mailbox?" + urlencode({"q": query}) if query else "/mailbox",

@@ -6,11 +6,11 @@ In: a session that the gate let through.  Out: pages; CSV and JSON with a row or
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 from urllib.parse import urlencode
 
-from starlette.datastructures import FormData, QueryParams
+from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response, StreamingResponse
@@ -29,11 +29,11 @@ from relay.store.store import Store
 from relay.store.views import message_detail, message_list, recipient_fates, search_query
 from relay.store.views.search_query import MessageSearch
 from web import audited
-from web.console import delivery_states, message_export, queue_pages, sign_in
+from web.console import delivery_states, message_export, page_filters, queue_pages, sign_in
+from web.console.page_filters import PageFilters
 
 _PAGE_ROWS = 50
-_MAX_RECIPIENT = 320  # characters
-_ID = re.compile(r"[0-9a-v]{20}")
+_MAX_RECIPIENT, _MAX_BOX = 320, 4000  # characters
 _BACK = re.compile(r"/messages(\?[^\s\\]{0,2000})?")
 _FILTERS = ("q", "status", "stream", "from", "to")
 
@@ -63,8 +63,9 @@ class MessagePages:
         ]
 
     async def list_messages(self, request: Request) -> Response:
-        asked = _read_search(request.query_params)
-        before = request.query_params.get("before", "")
+        filters = PageFilters(request.query_params, (*_FILTERS, "before"))
+        asked, begun = _read_search(filters), filters.cursor("before", page_filters.MESSAGE_ID, "older messages")
+        before = begun[0] if begun else ""
         refused_text = _text_for_refusals(asked.search)
         found, fates, streams, refused = await self._store.read(
             lambda connection: (
@@ -84,6 +85,7 @@ class MessagePages:
             refused_text=refused_text,
             asked={name: asked.kept.get(name, "") for name in _FILTERS},
             fault=asked.fault,
+            faults=filters.faults,
             streams=streams,
             is_filtered=bool(asked.kept),
             is_later_page=bool(before),
@@ -95,11 +97,17 @@ class MessagePages:
         )
 
     async def export_csv(self, request: Request) -> Response:
-        rows = message_export.csv_lines(self._store, _read_search(request.query_params).search)
+        filters = PageFilters(request.query_params, _FILTERS)
+        rows = message_export.csv_lines(self._store, _read_search(filters).search)
+        if refusal := filters.refusal():
+            return refusal
         return StreamingResponse(rows, media_type="text/csv; charset=utf-8", headers=_download("messages.csv"))
 
     async def export_json(self, request: Request) -> Response:
-        rows = message_export.json_lines(self._store, _read_search(request.query_params).search)
+        filters = PageFilters(request.query_params, _FILTERS)
+        rows = message_export.json_lines(self._store, _read_search(filters).search)
+        if refusal := filters.refusal():
+            return refusal
         return StreamingResponse(rows, media_type="application/json", headers=_download("messages.json"))
 
     async def change_messages(self, request: Request) -> Response:
@@ -175,7 +183,7 @@ class MessagePages:
 def _read_chosen(form: FormData) -> list[str]:
     """The messages that are ticked. Raises HTTPException 400."""
     chosen = [str(one) for one in form.getlist("message")][: bulk_actions.MAX_MESSAGES]
-    if not all(_ID.fullmatch(one) for one in chosen):
+    if not all(page_filters.MESSAGE_ID.fullmatch(one) for one in chosen):
         raise HTTPException(400)
     return chosen
 
@@ -215,17 +223,16 @@ def _text_for_refusals(search: MessageSearch) -> str:
     return texts[0] if len(texts) == 1 and not search.statuses else ""
 
 
-def _read_search(given: QueryParams) -> _AskedSearch:
+def _read_search(filters: PageFilters) -> _AskedSearch:
     """What box and filters ask for; a box that cannot be read is looked for as it stands."""
-    kept = {name: given[name].strip() for name in _FILTERS if given.get(name, "").strip()}
-    status, text, fault = kept.get("status", ""), kept.get("q", ""), ""
-    if status not in set(Status):
-        kept.pop("status", None)
-        status = ""
-    since, until = _read_day(kept, "from"), _read_day(kept, "to")
+    status, fault = filters.choice("status", Status), ""
+    since, until = filters.days()
+    left_out = {"status": not status, "from": not since, "to": not until}
+    kept = {name: text for name in _FILTERS if (text := filters.text(name, _MAX_BOX)) and not left_out.get(name)}
+    text = kept.get("q", "")
     search = MessageSearch(
         statuses=(Status(status),) if status else (),
-        streams=(kept["stream"],) if "stream" in kept else (),
+        streams=(filters.stream(),) if "stream" in kept else (),
         since=since,
         until=until + timedelta(days=1) if until else None,
     )
@@ -234,18 +241,6 @@ def _read_search(given: QueryParams) -> _AskedSearch:
     except search_query.SearchSyntaxError as error:
         box, fault = MessageSearch(words=(text[: search_query.MAX_TEXT],)), str(error)
     return _AskedSearch(search.joined_with(box), fault, kept)
-
-
-def _read_day(kept: dict[str, str], name: str) -> datetime | None:
-    """The midnight of a day that is asked for. What is no day is not asked for."""
-    try:
-        day = date.fromisoformat(kept.get(name, ""))
-        if not 1970 <= day.year <= 9998:
-            raise ValueError
-    except ValueError:
-        kept.pop(name, None)
-        return None
-    return datetime(day.year, day.month, day.day, tzinfo=UTC)
 
 
 def _download(name: str) -> dict[str, str]:

@@ -17,6 +17,7 @@ from relay.store.views import message_list, statistics
 from relay.store.views.message_list import MessageSummary
 from relay.store.views.statistics import QueueDepth, Selection, Totals
 from web.console import time_range
+from web.console.page_filters import PageFilters
 from web.console.time_range import TimeRange
 
 MAX_BOUNCE_RATE, MAX_COMPLAINT_RATE = 0.02, 0.001  # above which receivers act
@@ -81,12 +82,14 @@ class OverviewPage:
         return [Route("/", self.show_overview)]
 
     async def show_overview(self, request: Request) -> Response:
-        asked = time_range.read_range(request.query_params, datetime.now(UTC))
+        filters = PageFilters(request.query_params, ("span", "from", "to"))
+        asked = time_range.read_range(filters, datetime.now(UTC))
         found = await self._store.read(lambda connection: _read_figures(connection, asked))
         return self._render_page(
             request,
             "overview.html",
             "overview",
+            faults=filters.faults,
             range=asked,
             spans=time_range.SPANS,
             totals=found.totals,

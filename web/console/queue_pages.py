@@ -27,6 +27,7 @@ from relay.store.views import queue_list
 from relay.store.views.queue_list import QueueCursor, QueueFilter
 from web import audited
 from web.console import sign_in
+from web.console.page_filters import PageFilters
 
 _PAGE_ROWS = 50
 _MAX_TARGETS = 500  # ticked at once
@@ -51,13 +52,9 @@ class QueuePages:
         return [Route("/queue", self.list_queue), Route("/queue", self.change_queue, methods=["POST"])]
 
     async def list_queue(self, request: Request) -> Response:
-        asked = request.query_params
-        recipient, state = asked.get("recipient", "").strip(), asked.get("state", "")
-        faults = [] if state in _STATES else [f"state: there is no {state}"]
-        state = state if state in _STATES else ""
-        found = _CURSOR.fullmatch(asked.get("after", ""))
-        if asked.get("after") and found is None:
-            faults.append("after: must come from the link to later deliveries")
+        filters = PageFilters(request.query_params, ("recipient", "state", "after"))
+        recipient, state = filters.text("recipient"), filters.choice("state", filter(None, _STATES))
+        found = filters.cursor("after", _CURSOR, "later deliveries")
         after = QueueCursor(int(found[1]), found[2], int(found[3])) if found else None
         wanted, now = _STATES[state]._replace(recipient=recipient), datetime.now(UTC)
         totals, groups, states, page = await self._store.read(
@@ -79,7 +76,7 @@ class QueuePages:
             states=states,
             upstreams=[one.name for one in self._config.upstream],
             entries=page.items,
-            faults=faults,
+            faults=filters.faults,
             recipient=recipient,
             state_asked=state,
             is_filtered=bool(kept),

@@ -3,7 +3,6 @@
 In: a session that the gate let through.  Out: a page with a list and a search.
 """
 
-import re
 from collections.abc import Callable
 from functools import partial
 from urllib.parse import urlencode
@@ -15,10 +14,11 @@ from starlette.routing import BaseRoute, Route
 from relay.store import refusals
 from relay.store.refusals import RefusalFilter
 from relay.store.store import Store
+from web.console import page_filters
+from web.console.page_filters import PageFilters
 
 _PAGE_ROWS = 50
-_MAX_TEXT = 320
-_CURSOR = re.compile(r"[0-9a-v]{20}")
+_MAX_TEXT = 320  # characters
 
 
 class RefusalPages:
@@ -32,9 +32,10 @@ class RefusalPages:
         return [Route("/refused", self.list_refusals)]
 
     async def list_refusals(self, request: Request) -> Response:
-        query, before = request.query_params.get("q", "").strip()[:_MAX_TEXT], request.query_params.get("before", "")
-        before = before if _CURSOR.fullmatch(before) else ""
-        wanted = RefusalFilter(text=query.replace("\x00", ""))
+        filters = PageFilters(request.query_params, ("q", "before"))
+        query, begun = filters.text("q", _MAX_TEXT), filters.cursor("before", page_filters.MESSAGE_ID, "older entries")
+        before = begun[0] if begun else ""
+        wanted = RefusalFilter(text=query)
         page = await self._store.read(partial(refusals.list_refusals, wanted=wanted, limit=_PAGE_ROWS, before=before))
         kept = {"q": query} if query else {}
         return self._render_page(
@@ -42,6 +43,7 @@ class RefusalPages:
             "refused.html",
             "messages",
             entries=page.items,
+            faults=filters.faults,
             q=query,
             max_days=refusals.MAX_AGE.days,
             is_later_page=bool(before),

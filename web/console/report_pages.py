@@ -22,10 +22,12 @@ from relay.store.views import bounce_counts, clicked_links, message_list, statis
 from relay.store.views.bounce_counts import BounceCount
 from relay.store.views.clicked_links import LinkFilter
 from relay.store.views.statistics import Selection, Totals
+from web.console.page_filters import PageFilters
 
 _PAGE_ROWS = 50
 _MAX_DOMAINS = 8  # of each category
 _SPANS = {"1d": 1, "7d": 7, "30d": 30, "90d": 90}  # UTC days, with today
+_OFFSET = re.compile(r"[0-9]{1,6}")
 _BY_DOMAIN_AND_CATEGORY = frozenset({bounce_counts.DOMAIN, bounce_counts.CATEGORY})
 
 
@@ -58,8 +60,9 @@ class ReportPages:
         return [Route("/bounces", self.show_bounces), Route("/links", self.list_links)]
 
     async def show_bounces(self, request: Request) -> Response:
-        span, first = _read_span(request)
-        stream = request.query_params.get("stream", "")
+        filters = PageFilters(request.query_params, ("span", "stream"))
+        span, first = _read_span(filters)
+        stream = filters.stream()
         found = await self._store.read(lambda connection: _read_bounces(connection, first, _SPANS[span], stream))
         return self._render_page(
             request,
@@ -69,6 +72,7 @@ class ReportPages:
             days=found.days,
             categories=_by_category(found),
             max_domains=_MAX_DOMAINS,
+            faults=filters.faults,
             span=span,
             spans=_SPANS,
             stream_asked=stream,
@@ -76,10 +80,11 @@ class ReportPages:
         )
 
     async def list_links(self, request: Request) -> Response:
-        span, first = _read_span(request)
-        asked = request.query_params
-        stream, tag = asked.get("stream", ""), asked.get("tag", "").strip()
-        offset = int(asked["from"]) if re.fullmatch(r"[0-9]{1,6}", asked.get("from", "")) else 0
+        filters = PageFilters(request.query_params, ("span", "stream", "tag", "from"))
+        span, first = _read_span(filters)
+        stream, tag = filters.stream(), filters.text("tag")
+        begun = filters.cursor("from", _OFFSET, "further links")
+        offset = int(begun[0]) if begun else 0
         wanted = LinkFilter(since=first, stream=stream, tag=tag)
         found, streams = await self._store.read(
             lambda connection: (
@@ -95,6 +100,7 @@ class ReportPages:
             links=found.items,
             most=max((one.human for one in found.items), default=0),
             counted_since=found.counted_since,
+            faults=filters.faults,
             span=span,
             spans=_SPANS,
             stream_asked=stream,
@@ -107,10 +113,9 @@ class ReportPages:
         )
 
 
-def _read_span(request: Request) -> tuple[str, datetime]:
+def _read_span(filters: PageFilters) -> tuple[str, datetime]:
     """The span that is asked for, and the midnight with which it begins."""
-    asked = request.query_params.get("span", "")
-    span = asked if asked in _SPANS else "7d"
+    span = filters.choice("span", _SPANS, "7d")
     today = datetime.combine(datetime.now(UTC).date(), time(), UTC)
     return span, today - timedelta(days=_SPANS[span] - 1)
 

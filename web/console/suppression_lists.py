@@ -20,6 +20,7 @@ from relay.store.recipients.suppressions import SuppressionEntry, SuppressionFil
 from relay.store.store import Store
 from web import audited
 from web.console import sign_in
+from web.console.page_filters import PageFilters
 
 _EXPORT_CHUNK = 1000  # entries
 _MAX_REMOVED = 200  # ticked at once
@@ -45,7 +46,10 @@ class SuppressionListPages:
 
     async def export_csv(self, request: Request) -> Response:
         """All that hold now, of the reason and the stream that are asked for."""
-        wanted = read_filter(request.query_params.get("reason", ""), request.query_params.get("stream", ""))
+        filters = PageFilters(request.query_params, ("reason", "stream"))
+        wanted = read_filter(filters)
+        if refusal := filters.refusal():
+            return refusal
         headers = {"content-disposition": 'attachment; filename="suppressions.csv"', "cache-control": "no-store"}
         return StreamingResponse(self._csv_lines(wanted), media_type="text/csv; charset=utf-8", headers=headers)
 
@@ -106,9 +110,9 @@ class SuppressionListPages:
         )
 
 
-def read_filter(reason: str, stream: str) -> SuppressionFilter:
-    """What a list shows; a reason that there is not is not asked for."""
-    return SuppressionFilter(reason=reason if reason in suppressions.REASONS else "", stream=stream.strip()[:200])
+def read_filter(filters: PageFilters) -> SuppressionFilter:
+    """What a list shows."""
+    return SuppressionFilter(reason=filters.choice("reason", suppressions.REASONS), stream=filters.stream())
 
 
 def _fits(entry: SuppressionEntry, wanted: SuppressionFilter) -> bool:

@@ -21,8 +21,10 @@ from relay.store.recipients import suppressions
 from relay.store.store import Store
 from web import audited
 from web.console import sign_in, suppression_lists
+from web.console.page_filters import PageFilters
 
 _PAGE_ROWS = 50
+_CURSOR = re.compile(r"[0-9]{1,18}")
 _MESSAGE_ID = re.compile(r"[0-9a-v]{20}")
 
 
@@ -42,16 +44,10 @@ class SuppressionPages:
         ]
 
     async def list_suppressions(self, request: Request) -> Response:
-        asked = request.query_params
-        query, after, reason = asked.get("q", "").strip(), asked.get("before", ""), asked.get("reason", "")
-        faults = []
-        if reason and reason not in suppressions.REASONS:
-            faults.append(f"reason: there is no {reason}; one of {', '.join(suppressions.REASONS)}")
-            reason = ""
-        if after and not re.fullmatch(r"[0-9]{1,18}", after):
-            faults.append("before: must come from the link to older entries")
-            after = ""
-        wanted = suppression_lists.read_filter(reason, asked.get("stream", ""))
+        filters = PageFilters(request.query_params, ("q", "reason", "stream", "before"))
+        query, begun = filters.text("q"), filters.cursor("before", _CURSOR, "older entries")
+        after = begun[0] if begun else ""
+        wanted = suppression_lists.read_filter(filters)
         # One more than is shown tells whether there is a further page.
         rows = await self._store.read(
             lambda connection: suppressions.list_suppressions(
@@ -69,7 +65,7 @@ class SuppressionPages:
             "suppressions.html",
             "suppressions",
             rows=rows[:_PAGE_ROWS],
-            faults=faults,
+            faults=filters.faults,
             q=query,
             reasons=suppressions.REASONS,
             reason_asked=wanted.reason,

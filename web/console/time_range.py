@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import NamedTuple
 from urllib.parse import urlencode
 
-from starlette.datastructures import QueryParams
+from web.console.page_filters import PageFilters
 
 SPANS = {"24h": 1, "7d": 7, "30d": 30, "90d": 90}  # UTC days, with today; 24h: hours up to now
 DEFAULT_SPAN = "7d"
@@ -50,28 +50,30 @@ class TimeRange(NamedTuple):
         return urlencode({"span": self.span} if self.span else {"from": self.first_day, "to": self.last_day})
 
 
-def read_range(given: QueryParams, now: datetime) -> TimeRange:
-    """The range that is asked for; the default one where that is none."""
-    own = _read_own_dates(given, now)
+def read_range(filters: PageFilters, now: datetime) -> TimeRange:
+    """The range that is asked for; the default one where that is none, which the filters note."""
+    own = _read_own_dates(filters, now)
     if own:
         return own
-    asked = given.get("span", "")
-    span = asked if asked in SPANS else DEFAULT_SPAN
+    span = filters.choice("span", SPANS, DEFAULT_SPAN)
     if span == "24h":
         return TimeRange(span, now.replace(minute=0, second=0, microsecond=0) - 23 * _HOUR, now, 1)
     today = datetime.combine(now.date(), time(), UTC)
     return TimeRange(span, today - (SPANS[span] - 1) * _DAY, now, SPANS[span])
 
 
-def _read_own_dates(given: QueryParams, now: datetime) -> TimeRange | None:
-    try:
-        first = date.fromisoformat(given.get("from", ""))
-        last = date.fromisoformat(given.get("to", "")) if given.get("to") else now.date()
-    except ValueError:
+def _read_own_dates(filters: PageFilters, now: datetime) -> TimeRange | None:
+    start, to = filters.days()
+    if start is None:
+        if to is not None:
+            filters.add_fault("to", "needs a from")
         return None
-    last = min(last, now.date())
-    days = (last - first).days + 1
-    if not 1 <= days <= MAX_DAYS or first.year < 1970:
+    today = datetime.combine(now.date(), time(), UTC)
+    days = (min(to or today, today) - start) // _DAY + 1
+    if days < 1:
+        filters.add_fault("from", "is in the future")
         return None
-    start = datetime.combine(first, time(), UTC)
+    if days > MAX_DAYS:
+        filters.add_fault("from", f"there may be at most {MAX_DAYS} days up to to")
+        return None
     return TimeRange("", start, min(start + days * _DAY, now), days)
