@@ -206,6 +206,14 @@ def test_the_overview_is_of_the_range_in_its_address(scene: Scene, browser: http
         assert 'aria-current="true">7 days' in browser.get(f"/?{odd}").text, odd
 
 
+def test_a_figure_with_nothing_to_compare_with_has_no_loose_dot(tmp_path: Path) -> None:
+    with Scene(tmp_path) as scene, scene.sign_in() as browser:
+        scene.file()
+        page = browser.get("/").text
+        assert "100.0 % of sent · <span" in page
+        assert re.search(r"0\.0 % of delivered\s*<", page) and not re.search(r"·\s*(<span class=\"raw|</small)", page)
+
+
 def test_messages_are_found_and_paged(tmp_path: Path) -> None:
     with Scene(tmp_path) as scene, scene.sign_in() as client:
         for n in range(60):

@@ -62,7 +62,7 @@ class UpstreamPages:
         )
         views = [_view(one, states.get(one.name), replies.get(one.name), now) for one in self._upstreams]
         return self._render_page(
-            request, "upstreams.html", "queue", upstreams=views, max_attempts=upstream_replies.MAX_ATTEMPTS
+            request, "upstreams.html", "upstreams", upstreams=views, max_attempts=upstream_replies.MAX_ATTEMPTS
         )
 
 
