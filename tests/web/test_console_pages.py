@@ -161,12 +161,12 @@ def test_nobody_removes_the_account_that_they_use(browser: httpx.Client) -> None
         ("/?from=2020-01-01&to=2026-01-01", ["from: there may be at most 400 days"]),
         ("/?to=2026-01-01", ["to: needs a from"]),
         (
-            "/messages?status=lost&from=soon&before=x&stauts=bounced",
+            "/messages?status=lost&from=soon&before=x&state=bounced",
             [
                 "status: there is no lost; one of queued",
                 "from: soon is no day",
                 "before: must come",
-                "stauts: there is no such filter",
+                "state: there is no such filter",
             ],
         ),
         ("/messages?from=2026-02-02&to=2026-02-01", ["from: must not be after to"]),
