@@ -15,7 +15,8 @@ The map, by floor (a module imports only downwards; `tests/test_floors.py` holds
      signed
    - secrets: `key_file` the keys · `key_derivation` a key for each purpose · `sealed_keys` keys that a passphrase seals
      · `redaction` removes what identifies an address
-   - networks: `ip_addresses` and networks · `public_addresses` of the Internet · `clients` limits by network
+   - networks: `acceptor` of connections · `ip_addresses` and networks · `public_addresses` of the Internet · `clients`
+     limits by network
    - configuration and operators: `config` · `log` one function for each fact, with `process_log` for the processes ·
      `log_lines` writes the lines · `metrics` one function for each count · `shared_counters` that all processes see ·
      `telemetry` traces of messages · `alerts` what needs an operator · `operator_error` errors for the operator

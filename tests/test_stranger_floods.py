@@ -178,7 +178,7 @@ def test_a_network_whose_reports_took_their_time_is_to_come_again(
         edge = Edge(config, take, admit, return_path=reports)
         listener = socket.create_server(("127.0.0.1", 0))
         listener.setblocking(False)
-        await edge.start([listener])
+        edge.start([listener])
         port = listener.getsockname()[1]
         head = (b"EHLO mx.test\r\n", b"MAIL FROM:<>\r\n", b"RCPT TO:<%s>\r\n" % to, b"DATA\r\n")
         vacation = b"Auto-Submitted: auto-replied\r\nSubject: away\r\n\r\nx\r\n.\r\n"

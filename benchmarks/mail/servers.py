@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -103,7 +104,8 @@ def waypost(folder: Path, sink: int, *, mode: str, workers: int = 1, database_ur
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, cwd=Path(__file__).parents[2], env=dict(os.environ))
     try:
-        wait_for_port(port)
+        while b"ready smtp=" not in (folder / "log").read_bytes():  # the port is open before all processes accept
+            time.sleep(0.02)
         yield Server(f"Waypost {mode}" + (f", {workers} processes" if workers > 1 else ""), port, process.pid, tracking)
     finally:
         process.send_signal(signal.SIGTERM)

@@ -4,7 +4,9 @@ import asyncio
 import socket
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 
+from relay.acceptor import Acceptor
 from relay.config.schema import Config
 from relay.edge import auth, tls
 from relay.edge.commands import SmtpSession
@@ -49,17 +51,14 @@ class Edge:
             ListenerContext(listen, tls.Certificate(listen) if listen.tls != "off" else None)
             for listen in config.listen
         ]
-        self._servers: list[asyncio.Server] = []
+        self._sockets: list[socket.socket] = []
+        self._acceptors: list[Acceptor] = []
 
-    async def start(self, sockets: Sequence[socket.socket], accepts_per_turn: int = 64) -> None:
-        """Serves the sockets, one for each `[[listen]]`, in order. They are bound already."""
-        loop = asyncio.get_running_loop()
+    def start(self, sockets: Sequence[socket.socket]) -> None:
+        """Serves the sockets, one for each `[[listen]]`, in order. They are bound already; `drain` closes them."""
+        self._sockets = list(sockets)
         for listener, listening in zip(self._listeners, sockets, strict=True):
-
-            def session(listener: ListenerContext = listener) -> SmtpSession:
-                return SmtpSession(self._context, listener)
-
-            self._servers.append(await loop.create_server(session, sock=listening, backlog=accepts_per_turn))
+            self._acceptors.append(Acceptor(listening, partial(SmtpSession, self._context, listener), a_turn=1))
 
     def reload_certificates(self) -> None:
         """Reads the certificates again. New connections get them; those that are open go on."""
@@ -69,8 +68,10 @@ class Edge:
 
     async def drain(self, limit_s: float) -> None:
         """Takes no new clients, lets transactions end, and closes what is left after that time."""
-        for server in self._servers:
-            server.close()
+        for acceptor in self._acceptors:
+            acceptor.close()
+        for listening in self._sockets:
+            listening.close()
         for connection in list(self._context.connections):
             connection.drain()
         end = asyncio.get_running_loop().time() + limit_s

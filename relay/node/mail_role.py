@@ -70,8 +70,7 @@ async def serve(
     await maintenance.replay_once(store)
     if logins:
         channel.listen(logins.all_logins, add)
-    await edge.start(sockets, descriptors.ACCEPTS_PER_TURN)
-    descriptors.widen_backlog(sockets)
+    edge.start(sockets)
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, edge.reload_certificates)
     notices = DsnSender(config, store, worker.wake)
 
@@ -90,7 +89,6 @@ async def serve(
         asyncio.create_task(maintenance.run_checkpoints(store)),
         asyncio.create_task(maintenance.run_folding(store)),
         asyncio.create_task(maintenance.run_analysis(store)),
-        asyncio.create_task(descriptors.watch_shortage()),
         asyncio.create_task(maintenance.run_refusal_log(store, edge.refusals.take)),
     ]
     if isinstance(sender, Upstreams):

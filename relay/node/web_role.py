@@ -44,7 +44,6 @@ async def serve(
     # uvicorn signals nobody when it has started.
     while not all(server.started for server in servers) and not any(task.done() for task in serving):  # noqa: ASYNC110
         await asyncio.sleep(0.01)
-    descriptors.widen_backlog(listeners)
     replaying = asyncio.create_task(maintenance.run_replay(store))
     folding = asyncio.create_task(maintenance.run_folding(store))
     analysis = asyncio.create_task(maintenance.run_analysis(store))

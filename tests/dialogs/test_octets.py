@@ -285,7 +285,7 @@ def test_a_fault_of_ours_is_temporary_and_has_a_number() -> None:
         listener = socket.create_server(("127.0.0.1", 0))
         listener.setblocking(False)
         edge = Edge(Config(), take, admit)
-        await edge.start([listener])
+        edge.start([listener])
         reader, writer = await asyncio.open_connection(*listener.getsockname())
         writer.write(envelope("fault@example.com") + b"Subject: x\r\n\r\nx\r\n.\r\nMAIL FROM:<a@b.example>\r\n")
         # The greeting, eight lines of EHLO, MAIL, RCPT, DATA; then what is asked about.

@@ -216,6 +216,7 @@ def _listening(port: int) -> socket.socket:
     )  # or asyncio leaves Nagle's delay on
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind(("127.0.0.1", port))
+    listener.listen(1024)
     return listener
 
 

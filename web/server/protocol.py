@@ -17,9 +17,9 @@ from starlette.types import ASGIApp, Scope
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
+from relay.acceptor import Acceptor
 from relay.deadline import NEVER, Deadline
 from web.server.connections import WebConnections
-from web.server.listener import Acceptor
 
 DRAIN_S = 5
 Stage = Literal["idle", "head", "body", "work", "surplus", "closing"]
