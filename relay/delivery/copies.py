@@ -6,6 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from relay import log
 from relay.config.schema import Config
 from relay.delivery.attempts import LoadedMessage, PendingRecipient
+from relay.delivery.smtp.negotiation import BadLineEndError
+from relay.mime import line_ends
 from relay.rewrite import dkim
 from relay.tokens import Minter
 
@@ -23,7 +25,7 @@ class CopyRenderer:
         self._threads = ThreadPoolExecutor(1, "render")
 
     async def render(self, loaded: LoadedMessage, target: PendingRecipient, *, tracked: bool, seven_bit: bool) -> bytes:
-        """The copy for that recipient. Raises NotConvertibleError if `seven_bit` is not possible."""
+        """The copy for that recipient. Raises BadLineEndError, and NotConvertibleError if `seven_bit` is impossible."""
         is_much = len(loaded.octets) > _OFF_LOOP or len(loaded.plan.links) > _MANY_LINKS
         if is_much or loaded.plan.dkim:  # an RSA signature takes about a millisecond
             loop = asyncio.get_running_loop()
@@ -42,4 +44,7 @@ class CopyRenderer:
                 log.not_signed(loaded.message.id, domain, type(error).__name__)
                 raise
 
-        return loaded.plan.render(loaded.octets, mint, tracked=tracked, sign=sign, seven_bit=seven_bit)
+        copy = loaded.plan.render(loaded.octets, mint, tracked=tracked, sign=sign, seven_bit=seven_bit)
+        if not line_ends.still_has_only_crlf(copy, loaded.octets, loaded.plan.changed_to):
+            raise BadLineEndError
+        return copy

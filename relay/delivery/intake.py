@@ -56,7 +56,7 @@ class Intake:
         self._dispatcher = dispatcher
         self._worker = worker
         self._ring = ring
-        self._rewrite_settings = RewriteSettings(config)
+        self._rewrite_settings = RewriteSettings(config, only_crlf=True)  # as the edge has it
         self._running: set[asyncio.Task[object]] = set()
         self._background_octets = 0
 

@@ -17,8 +17,10 @@ _MAX_KEPT = 256
 class RewriteSettings:
     """The settings of one configuration."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, *, only_crlf: bool = False) -> None:
+        """`only_crlf`: all lines of all messages end in CRLF."""
         self._config = config
+        self._only_crlf = only_crlf
         self._kept: dict[tuple[bool, tuple[str, ...], str], Settings] = {}  # making them takes 50 µs a message
         self._providers = [
             (one.senders, provider_dialects.find_provider(one.provider, one.address.host)) for one in config.upstream
@@ -62,6 +64,7 @@ class RewriteSettings:
             providers=providers,
             dkim=frozenset(key.domain for key in config.dkim.key),
             stores=True,
+            only_crlf=self._only_crlf,
             authors=_authors(config, user),
         )
 

@@ -58,6 +58,7 @@ class Settings:
     unnamed: frozenset[str] = frozenset()  # strings in lower case that no tracked URL may contain
     dkim: frozenset[str] = frozenset()  # the domains that we have keys of
     stores: bool = False  # destinations too long for a URL can be stored before the mail leaves
+    only_crlf: bool = False  # all lines end in CRLF: the edge has made sure
     authors: tuple[str, ...] = ("*",)  # whom the client may have us sign for, as `address.matches_any` reads it
 
 
@@ -79,6 +80,11 @@ class Plan:
     def is_untouched(self) -> bool:
         """True if what is sent ends with exactly the octets that were accepted."""
         return all(template.start == template.end == 0 for template in self.templates)
+
+    @property
+    def changed_to(self) -> int:
+        """Where the last edit ends: all octets from there on are sent as they came."""
+        return max((template.end for template in self.templates), default=0)
 
     @property
     def differs_by_recipient(self) -> bool:
@@ -262,7 +268,7 @@ def _body_edits(
     octets: bytes, tree: list[parts.Part], control: Instructions, settings: Settings
 ) -> instrument.BodyEdits:
     """The edits of the body, by the settings and the app's instructions."""
-    if not line_ends.has_only_crlf(octets):
+    if not settings.only_crlf and not line_ends.has_only_crlf(octets):
         return instrument.BodyEdits(reasons=["line_ends"])  # readers take lone CR and LF in three ways
     opens = settings.opens if control.track_opens is None else control.track_opens
     clicks = settings.clicks if control.track_clicks is None else control.track_clicks

@@ -242,3 +242,19 @@ def test_only_crlf_is_neither_a_lone_cr_nor_a_lone_lf(octets: bytes, window: int
         patch.setattr(line_ends, "_WINDOW", window)
         rest = octets.replace(b"\r\n", b"")
         assert line_ends.has_only_crlf(octets) == (b"\r" not in rest and b"\n" not in rest)
+
+
+_LINES = st.lists(st.sampled_from([b"\r\n", b"a", b"."]), max_size=8).map(b"".join)
+_OCTETS = st.lists(st.sampled_from([b"\r\n", b"\r", b"\n", b"a"]), max_size=5).map(b"".join)
+
+
+@given(_LINES, _OCTETS, st.integers(0, 12), st.integers(0, 12))
+def test_a_changed_copy_is_looked_at_up_to_the_last_change(
+    original: bytes, new: bytes, start: int, length: int
+) -> None:
+    start = min(start, len(original))
+    end = min(start + length, len(original))
+    copy = original[:start] + new + original[end:]
+    rest = copy.replace(b"\r\n", b"")
+    is_clean = b"\r" not in rest and b"\n" not in rest
+    assert line_ends.still_has_only_crlf(copy, original, end) == is_clean

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from relay import address
 from relay.delivery.smtp.protocol import SmtpClientProtocol
 from relay.envelope import Login, Recipient
-from relay.mime import fields, line_ends, parts
+from relay.mime import fields, parts
 from relay.reply import Reply
 from relay.rewrite import mailboxes, seven_bit_conversion
 
@@ -27,7 +27,8 @@ class OutgoingMail(NamedTuple):
     """The envelope of one transaction and, when they are asked for, its octets: CRLF-ended lines, not dot-stuffed.
 
     `render` is called when there is a connection: a thousand mails that wait need no copies in memory.
-    `render(True)` makes a copy whose bodies are of 7 bits; it raises NotConvertibleError.
+    `render(True)` makes a copy whose bodies are of 7 bits; it raises NotConvertibleError. Both
+    raise BadLineEndError.
     """
 
     reverse_path: str
@@ -40,6 +41,10 @@ class OutgoingMail(NamedTuple):
     login: Login | None = None  # the client's own credentials, used instead of the upstream's configured ones
     sender: str = ""  # the app's reverse-path, if ours replaces it: it decides the upstream
     before_sending: Callable[[], Awaitable[None]] | None = None  # called before the first octet; raises LeaseLostError
+
+
+class BadLineEndError(Exception):
+    """A copy has a line that does not end in CRLF."""
 
 
 class PreparedMail(NamedTuple):
@@ -59,7 +64,7 @@ async def prepare(client: SmtpClientProtocol, mail: OutgoingMail) -> PreparedMai
     except seven_bit_conversion.NotConvertibleError as reason:
         text = f"not sent: the upstream takes 7 bits only and the message cannot be converted ({reason})"
         return _refuse_all(mail, Reply(554, "5.6.3", text))
-    if not line_ends.has_only_crlf(octets):
+    except BadLineEndError:
         # It could end the message early for a lenient server. The edge accepts none, so this is an error of ours:
         # temporary.
         return _refuse_all(mail, Reply(451, "4.3.0", "not sent: a line of the copy does not end in CRLF"))

@@ -186,5 +186,5 @@ def _dot_stuffed(octets: bytes) -> Iterator[bytes]:
         block = octets[at : at + _BLOCK]
         dot = b"." if is_line_start and block.startswith(b".") else b""
         is_line_start = block.endswith(b"\n")
-        yield dot + (block.replace(b"\n.", b"\n..") if _DOT_LINE.search(block) else block)
+        yield dot + (block.replace(b"\n.", b"\n..") if b"." in block and _DOT_LINE.search(block) else block)
     yield _LONE_DOT if is_line_start else b"\r\n" + _LONE_DOT
