@@ -175,10 +175,7 @@ class Waypost:
 
     def stored_octets(self) -> bytes:
         """All rows of a PostgreSQL database as text, for searches."""
-        with self.connected(writes=False) as connection:
-            names = sa.inspect(connection).get_table_names()
-            rows = [connection.exec_driver_sql(f"SELECT t::text FROM {name} t").scalars() for name in names]
-            return "\n".join(row for found in rows for row in found).encode()
+        return postgresql_server.read_all_rows(self.database_url)
 
     def sql(self, statement: str, **values: object) -> list[tuple[Any, ...]]:
         """Runs a statement in this server's database. Returns its rows, if it has any."""

@@ -34,7 +34,8 @@ def recover_dead_workers(config: Config, dead: Sequence[int] | None) -> None:
             store.writer.submit(lambda connection: leases.release_leases(connection, whose)).result()
         for pid in dead or ():
             release = functools.partial(leases.release_after_crash, worker=queue_worker.worker_name(store, pid))
-            for message, number in store.writer.submit(release).result():
+            # Inline mail does not wait for a database that does not answer: these leases lapse.
+            for message, number in asyncio.run(store.writer.write_with_timeout(release)):
                 log.delivery_parked(message, number, leases.MAX_CRASHES)
     except (sa.exc.SQLAlchemyError, OSError) as error:
         errors.log_failure(error, "leases")

@@ -214,7 +214,8 @@ class Store:
         return await asyncio.to_thread(self.journal.find_lines, name) if self.journal.has_pending else []
 
     async def replay_journal(self) -> None:
-        """Commits what the journal holds. Raises sqlalchemy.exc.SQLAlchemyError while the database is away, OSError."""
+        """Commits what the journal holds. Raises sqlalchemy.exc.SQLAlchemyError while the database is away, OSError, and
+        so TimeoutError if it does not answer."""
         self.fact_log.release()
         with self.journal.lock_files() as paths:
             for path in paths:
@@ -237,7 +238,11 @@ class Store:
         remaining = RemainingLines([], [])
         for at in range(0, len(lines), _REPLAY_BATCH):
             chunk = lines[at : at + _REPLAY_BATCH]
-            done = await self.write(lambda connection, chunk=chunk: replay_lines(self.journal, connection, chunk))  # type: ignore[misc]
+            # Without a limit a mail role would not start again while PostgreSQL hangs. What is replayed twice is there
+            # once.
+            done = await self.writer.write_with_timeout(
+                lambda connection, chunk=chunk: replay_lines(self.journal, connection, chunk)  # type: ignore[misc]
+            )
             remaining.waiting.extend(done.waiting)
             remaining.invalid.extend(done.invalid)
         self.journal.rewrite_file(path, remaining)

@@ -14,6 +14,7 @@ from tests.faults.test_kills import drained, settings
 from tests.upstream import Upstream
 from tests.waypost_server import Waypost, html_mail
 
+pytestmark = pytest.mark.sqlite  # its pages are overwritten
 _SOUND_PAGES = 8  # of the file's begin: it opens, and some tables can be read
 
 

@@ -19,7 +19,10 @@ AWAY_S = 60.0 if IS_LONG else 2.5
 Away = Callable[[Waypost], AbstractContextManager[None]]
 
 
-@pytest.mark.parametrize(("mode", "away"), [("inline", locked), ("inline", gone), ("queued", locked)])
+@pytest.mark.parametrize(
+    ("mode", "away"),
+    [("inline", locked), pytest.param("inline", gone, marks=pytest.mark.sqlite), ("queued", locked)],
+)
 def test_mail_outlives_the_database(mode: str, away: Away, tmp_path: Path, sink: Upstream, figure: Figure) -> None:
     with Waypost(tmp_path, None, settings(sink, mode)) as relay:
         with Load(relay.port, threads=2, pause_s=0.02) as load:

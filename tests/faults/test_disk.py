@@ -15,6 +15,7 @@ from tests.upstream import Upstream
 from tests.waypost_server import Waypost, html_mail
 
 QUEUED = '[delivery]\nmode = "queued"\nretry = ["1s"]\n'
+pytestmark = pytest.mark.sqlite  # its file is on the disk that is full or fails
 BIG = html_mail(extra="<p>" + "much to keep " * 20_000 + "</p>\r\n".replace("much", "\r\nmuch"))
 
 

@@ -174,3 +174,18 @@ def test_a_server_whose_database_hangs_can_be_stopped(
         with server.stopped():
             sleep(1.5)  # the queue has looked for work meanwhile
             assert relay.stop(timeout_s=60) == 0
+
+
+@pytest.mark.parametrize("hang", [_Server.locked, _Server.stopped] if IS_LONG else [_Server.locked])
+def test_a_mail_role_that_dies_meanwhile_is_replaced_and_takes_mail(
+    hang: Hang, server: _Server, tmp_path: Path, sink: Upstream
+) -> None:
+    with Waypost(tmp_path, None, _tables(server, sink, "inline")) as relay:
+        with hang(server):
+            assert relay.send(html_mail(), "before@example.com").startswith("250")  # the journal has it
+            os.kill(relay.children()[0], signal.SIGKILL)
+            assert relay.send(html_mail(), "after@example.com").startswith("250 2.0.0 Ok: queued")
+        drained(relay)
+        for recipient in ("before@example.com", "after@example.com"):
+            assert len(relay.events("delivered", recipient)) == 1
+            assert len(sink.to(recipient)) == 1

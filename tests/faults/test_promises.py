@@ -16,6 +16,7 @@ MAILS = 20
 _SYNCED = re.compile(r"f(?:data)?sync(?:\(\d+\)|.* resumed>\)) += 0")
 
 
+@pytest.mark.sqlite  # PostgreSQL's server does it
 @pytest.mark.skipif(not shutil.which("strace"), reason="no strace here: apt-get install strace")
 def test_queued_mail_is_synced_to_the_disk_before_its_250(tmp_path: Path, sink: Upstream, figure: Figure) -> None:
     trace = tmp_path / "trace"

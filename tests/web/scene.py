@@ -88,7 +88,7 @@ class Scene:
         else:
             (folder / "waypost.db").write_bytes(_empty_database())
             url = f"sqlite:///{folder / 'waypost.db'}"
-        self.folder = folder
+        self.folder, self.database_url = folder, url
         self.ring = tokens.open_key_ring(folder / "keys.json")
         privacy = self.config.privacy
         known = identities.IdentityPolicy(

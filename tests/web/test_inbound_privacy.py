@@ -7,6 +7,8 @@ import pytest
 
 from relay.store.queue import outcomes
 from relay.store.views import personal_data
+from tests import postgresql_server
+from tests.postgresql_server import IS_POSTGRESQL
 from tests.web.providers import (
     ROOT,
     TABLES,
@@ -65,9 +67,12 @@ def tell_all(running: Scene) -> list[str]:
     return messages
 
 
-def names_her(folder: Path) -> set[str]:
-    files = [path for path in folder.rglob("*") if path.is_file()]
-    return {path.name for path in files if b"liddell" in path.read_bytes().lower()}
+def names_her(running: Scene) -> set[str]:
+    """The files, and the PostgreSQL database, that have a part of her name."""
+    stored = {path.name: path.read_bytes() for path in running.folder.rglob("*") if path.is_file()}
+    if IS_POSTGRESQL:
+        stored["database"] = postgresql_server.read_all_rows(running.database_url)
+    return {name for name, octets in stored.items() if b"liddell" in octets.lower()}
 
 
 @pytest.mark.parametrize("mode", ["pseudonymous", "aggregate"])
@@ -76,18 +81,18 @@ def test_what_a_provider_tells_leaves_no_address(tmp_path: Path, mode: str) -> N
         messages = tell_all(running)
         if mode == "pseudonymous":  # where it is told apart, its upstream's own id is still known
             assert [running.delivery(message)["status"] for message in messages].count("bounced") == len(messages)
-    assert not names_her(tmp_path)
+    assert not names_her(running)
 
 
 def test_what_a_provider_told_is_erased_with_the_person(tmp_path: Path) -> None:
     with scene(tmp_path, "full") as running:
         messages = tell_all(running)
         assert {running.delivery(message)["status"] for message in messages} == {"bounced"}
-        assert names_her(tmp_path)
+        assert names_her(running)
         while running.write(
             lambda connection: personal_data.erase_deliveries(connection, WHO, datetime.now(UTC))
         ).deliveries:
             pass
         running.write(lambda connection: personal_data.erase_address_records(connection, WHO, keep_suppressions=True))
         running.store.checkpoint()
-    assert not names_her(tmp_path)
+    assert not names_her(running)

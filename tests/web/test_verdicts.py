@@ -16,6 +16,7 @@ from relay.event_type import EventType
 from relay.store.database import tables
 from relay.store.tracking import reclassification, verdicts
 from relay.store.views import message_detail, statistics
+from tests.postgresql_server import IS_POSTGRESQL
 from tests.waypost_server import ROOT
 from tests.web.scene import Scene, until
 from web.public.mass_visitors import DeliveryVisit, MassVisitorDetector
@@ -151,7 +152,9 @@ def test_the_past_is_judged_by_the_rules_of_today(tmp_path: Path) -> None:
         scene.hit(messages[0], EventType.OPENED, "machine", user_agent=MAC, reasons=("scanner_network:barracuda",))
         kept = scene.file("kept@example.com")
         scene.hit(kept, EventType.CLICKED, "human")  # no user agent was kept: as it was judged then
-        (tmp_path / "config.toml").write_text('[relay]\ndata_dir = "."\n')
+        (tmp_path / "config.toml").write_text(
+            f'[relay]\ndata_dir = "."\n[database]\nurl = "{scene.database_url if IS_POSTGRESQL else ""}"\n'
+        )
 
         def reclassify(*words: str) -> dict[str, int]:
             command = [sys.executable, "-m", "relay", "events", "reclassify", *words]
