@@ -1,14 +1,16 @@
 """What needs an operator, and when an alert is sent: pure. `relay.node.alert_sender` looks and sends.
 
 In: what is out, waits or is disabled now.  Out: problems; then, of the problems of each look, the notices that are due.
+Each node looks at its own disk and at its way to the database; what all nodes share, one of them looks at for all.
 """
 
-from collections.abc import Collection, Mapping
-from datetime import timedelta
+from collections.abc import Callable, Collection, Mapping
+from datetime import datetime, timedelta
 from typing import Literal, NamedTuple
 
 State = Literal["new", "lasts", "over"]
 _MB = 1 << 20
+_UPSTREAM = "upstream "
 
 
 class Problem(NamedTuple):
@@ -26,20 +28,32 @@ class Notice(NamedTuple):
     problem: Problem
 
 
-class NodeView(NamedTuple):
-    """What a look finds."""
+class SentAlert(NamedTuple):
+    """The last alert about a problem that is not over."""
 
-    upstreams_down: Collection[str]
+    at: datetime
+    problem: Problem
+
+
+class NodeView(NamedTuple):
+    """What a look at a node finds."""
+
     is_database_away: bool
-    untried_for: timedelta  # age of the oldest mail that was not attempted yet
-    webhooks_disabled: Collection[str]
     disk_free_octets: int
 
 
-def find_problems(view: NodeView, queue_age: timedelta, min_disk_free: int) -> dict[str, Problem]:
-    """The problems, each under its key."""
+class SharedView(NamedTuple):
+    """What a look at all nodes together finds."""
+
+    upstreams_down: Collection[str]
+    untried_for: timedelta  # age of the oldest mail that was not attempted yet
+    webhooks_disabled: Collection[str]
+
+
+def find_shared_problems(view: SharedView, queue_age: timedelta) -> dict[str, Problem]:
+    """The problems of all nodes, each under its key."""
     found = {
-        f"upstream {name}": Problem(
+        f"{_UPSTREAM}{name}": Problem(
             f"Upstream {name} is out",
             "Its mail waits or goes to the next one. The log says why (upstream-out); waypost check --online tries it.",
         )
@@ -52,15 +66,26 @@ def find_problems(view: NodeView, queue_age: timedelta, min_disk_free: int) -> d
         )
         for key in view.webhooks_disabled
     }
-    if view.is_database_away:
-        found["database"] = Problem(
-            "The database does not answer", "Inline mail and links go on; queued mail is refused for now (451)."
-        )
     if view.untried_for >= queue_age:
         minutes = view.untried_for // timedelta(minutes=1)
         waited = f"{minutes} min" if minutes < 120 else f"{minutes // 60} h"
         title = f"Mail has waited for {waited} and was not attempted yet"
         found["queue age"] = Problem(title, "waypost queue list shows it.")
+    return found
+
+
+def is_of_upstream(key: str) -> bool:
+    """True for a problem that a node knows of without the database."""
+    return key.startswith(_UPSTREAM)
+
+
+def find_node_problems(view: NodeView, min_disk_free: int) -> dict[str, Problem]:
+    """The problems of one node, each under its key."""
+    found = {}
+    if view.is_database_away:
+        found["database"] = Problem(
+            "The database does not answer", "Inline mail and links go on; queued mail is refused for now (451)."
+        )
     if view.disk_free_octets < min_disk_free:
         found["disk"] = Problem(
             f"The disk is nearly full: {view.disk_free_octets // _MB} MB are left",
@@ -70,30 +95,37 @@ def find_problems(view: NodeView, queue_age: timedelta, min_disk_free: int) -> d
 
 
 class AlertBook:
-    """The problems of which the operator has been alerted."""
+    """The problems of which the operator has been alerted. `sent`: those from before."""
 
-    def __init__(self, repeat_s: float) -> None:
-        self._repeat_s = repeat_s
+    def __init__(self, repeat: timedelta, sent: Mapping[str, SentAlert] | None = None) -> None:
+        self._repeat = repeat
         self._seen: dict[str, Problem] = {}  # at the last look
-        self._sent: dict[str, tuple[float, Problem]] = {}  # when, and what
+        self.sent = dict(sent or {})
 
-    def find_due(self, problems: Mapping[str, Problem], now_s: float) -> list[Notice]:
-        """The notices that are due: of problems that two looks in a row have found, that last, or that are over."""
+    def find_due(
+        self, problems: Mapping[str, Problem], now: datetime, was_looked_for: Callable[[str], bool] = lambda key: True
+    ) -> list[Notice]:
+        """The notices that are due: of problems that two looks in a row have found, that last, or that are over. A
+        problem that was not looked for this time is neither."""
         due = [
-            Notice(key, "lasts" if key in self._sent else "new", problem)
+            Notice(key, "lasts" if key in self.sent else "new", problem)
             for key, problem in problems.items()
-            if (key in self._seen and key not in self._sent) or self._is_due_again(key, now_s)
+            if (key in self._seen and key not in self.sent) or self._is_due_again(key, now)
         ]
-        due += [Notice(key, "over", problem) for key, (_, problem) in self._sent.items() if key not in problems]
+        due += [
+            Notice(key, "over", one.problem)
+            for key, one in self.sent.items()
+            if key not in problems and was_looked_for(key)
+        ]
         self._seen = dict(problems)
         return due
 
-    def mark_sent(self, notice: Notice, now_s: float) -> None:
+    def mark_sent(self, notice: Notice, now: datetime) -> None:
         """The notice was sent. Without this call it is due again at the next look."""
         if notice.state == "over":
-            self._sent.pop(notice.key, None)
+            self.sent.pop(notice.key, None)
         else:
-            self._sent[notice.key] = now_s, notice.problem
+            self.sent[notice.key] = SentAlert(now, notice.problem)
 
-    def _is_due_again(self, key: str, now_s: float) -> bool:
-        return key in self._sent and now_s - self._sent[key][0] >= self._repeat_s
+    def _is_due_again(self, key: str, now: datetime) -> bool:
+        return key in self.sent and now - self.sent[key].at >= self._repeat

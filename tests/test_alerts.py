@@ -3,19 +3,27 @@
 import subprocess
 import sys
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from time import monotonic, sleep
 
 import pytest
 
-from relay.alerts import AlertBook, NodeView, Problem, find_problems
+from relay.alerts import (
+    AlertBook,
+    NodeView,
+    Notice,
+    Problem,
+    SharedView,
+    find_node_problems,
+    find_shared_problems,
+)
 from tests.receiver import Receiver, receiving
 from tests.upstream import Upstream
 from tests.waypost_server import ROOT, Waypost, html_mail
 
 pytest.importorskip("apprise", reason="pip install 'waypost[alerts]'")
-QUIET = NodeView([], False, timedelta(0), [], 1 << 40)
+QUIET = SharedView([], timedelta(0), [])
 PROBLEM = Problem("Something is wrong", "Do something.")
 
 
@@ -103,24 +111,36 @@ def test_a_url_of_alerts_is_a_secret(tmp_path: Path) -> None:
     assert b"holds [alerts] urls" in said and b"TOPSECRET" not in said
 
 
+def at(seconds: int) -> datetime:
+    return datetime(2026, 11, 28, tzinfo=UTC) + timedelta(seconds=seconds)
+
+
 def test_an_alert_is_sent_when_two_looks_have_found_a_problem_and_again_while_it_lasts() -> None:
-    book = AlertBook(repeat_s=100)
-    assert book.find_due({"a": PROBLEM}, 0) == []
-    assert book.find_due({}, 30) == []
-    assert book.find_due({"a": PROBLEM}, 60) == []
-    [new] = book.find_due({"a": PROBLEM}, 90)
+    book = AlertBook(timedelta(seconds=100))
+    assert book.find_due({"a": PROBLEM}, at(0)) == []
+    assert book.find_due({}, at(30)) == []
+    assert book.find_due({"a": PROBLEM}, at(60)) == []
+    [new] = book.find_due({"a": PROBLEM}, at(90))
     assert new.state == "new"
-    [again] = book.find_due({"a": PROBLEM}, 120)  # nobody took it
+    [again] = book.find_due({"a": PROBLEM}, at(120))  # nobody took it
     assert again.state == "new"
-    book.mark_sent(again, 120)
-    assert book.find_due({"a": PROBLEM}, 219) == []
-    [lasting] = book.find_due({"a": PROBLEM}, 220)
+    book.mark_sent(again, at(120))
+    assert book.find_due({"a": PROBLEM}, at(219)) == []
+    [lasting] = book.find_due({"a": PROBLEM}, at(220))
     assert lasting.state == "lasts"
-    book.mark_sent(lasting, 220)
-    [over] = book.find_due({}, 230)
+    book.mark_sent(lasting, at(220))
+    [over] = book.find_due({}, at(230))
     assert (over.key, over.state, over.problem) == ("a", "over", PROBLEM)
-    book.mark_sent(over, 230)
-    assert book.find_due({}, 260) == []
+    book.mark_sent(over, at(230))
+    assert book.find_due({}, at(260)) == []
+
+
+def test_a_problem_that_was_not_looked_for_is_not_over_and_the_next_sender_knows_of_it() -> None:
+    book = AlertBook(timedelta(seconds=100))
+    book.mark_sent(Notice("a", "new", PROBLEM), at(0))
+    assert book.find_due({}, at(30), lambda key: key != "a") == []
+    [over] = AlertBook(timedelta(seconds=100), book.sent).find_due({}, at(60))
+    assert (over.key, over.state) == ("a", "over")
 
 
 @pytest.mark.parametrize(
@@ -130,10 +150,13 @@ def test_an_alert_is_sent_when_two_looks_have_found_a_problem_and_again_while_it
         (QUIET._replace(upstreams_down=["a", "b"]), ["upstream a", "upstream b"]),
         (QUIET._replace(untried_for=timedelta(minutes=59)), []),
         (QUIET._replace(untried_for=timedelta(hours=1)), ["queue age"]),
-        (QUIET._replace(is_database_away=True), ["database"]),
         (QUIET._replace(webhooks_disabled=["w"]), ["webhook w"]),
-        (QUIET._replace(disk_free_octets=(1 << 30) - 1), ["disk"]),
     ],
 )
-def test_what_counts_as_a_problem(view: NodeView, keys: list[str]) -> None:
-    assert list(find_problems(view, timedelta(hours=1), 1 << 30)) == keys
+def test_what_counts_as_a_problem(view: SharedView, keys: list[str]) -> None:
+    assert list(find_shared_problems(view, timedelta(hours=1))) == keys
+
+
+def test_what_counts_as_a_problem_of_one_node() -> None:
+    assert list(find_node_problems(NodeView(False, 1 << 30), 1 << 30)) == []
+    assert list(find_node_problems(NodeView(True, (1 << 30) - 1), 1 << 30)) == ["database", "disk"]

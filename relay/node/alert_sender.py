@@ -1,25 +1,34 @@
-"""Look for problems of the node every half a minute, and alert the operator by apprise (an extra: waypost[alerts]).
+"""Look for problems every half a minute, and alert the operator by apprise (an extra: waypost[alerts]).
 
-In: the node's counters, the store's gauges, the disk.  Out: messages to `[alerts] urls`, and lines of the log.
+In: the node's counters, the store's gauges, the disk.  Out: messages to `[alerts] urls`, and lines of the log. Of what
+several nodes share one of them alerts: who has the chore.
 """
 
 import asyncio
 import importlib
 import logging
+import os
 import shutil
 import socket
-import time
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
-from relay import alerts, log, metrics, process_log
-from relay.alerts import AlertBook, NodeView, Notice
+import sqlalchemy as sa
+
+from relay import alerts, metrics, process_log
+from relay.alerts import AlertBook, NodeView, Notice, Problem, SharedView
 from relay.config.schema import Config
+from relay.delivery import queue_worker
 from relay.node.data_directory import StartupError
+from relay.store import chores, sent_alerts, upstream_states
+from relay.store.database import errors
 from relay.store.store import Store
-from relay.store.views.gauges import GaugeReader
+from relay.store.views.gauges import GaugeReader, StoreGauges
 
 _MAX_SEND_S = 30.0
+_MISSED_LOOKS = 3  # after so many another process has the chore
 _TYPES = {"new": "failure", "lasts": "warning", "over": "success"}  # apprise's
 
 
@@ -53,13 +62,17 @@ async def send(url: str, title: str, text: str, kind: str = "info") -> bool:
 
 
 class AlertSender:
-    """The alerts of one node."""
+    """The alerts of one node, and of all nodes while it has that chore."""
 
     def __init__(self, config: Config, store: Store) -> None:
         self._config = config
+        self._store = store
+        self._worker = queue_worker.worker_name(store, os.getpid())
         self._every_s = config.alerts.every.total_seconds()
         self._gauges = GaugeReader(store, self._every_s / 2)
-        self._book = AlertBook(config.alerts.repeat.total_seconds())
+        self._node_book = AlertBook(config.alerts.repeat)
+        self._shared_book: AlertBook | None = None  # while it has the chore
+        self._is_saved = True  # the shared book
 
     async def run(self) -> None:
         """Never returns."""
@@ -67,32 +80,75 @@ class AlertSender:
             await asyncio.sleep(self._every_s)
             try:
                 await self._look()
-            except Exception:  # noqa: BLE001  the outermost loop
-                log.fault("alerts", "")
+            except Exception as error:  # noqa: BLE001  the outermost loop
+                errors.log_failure(error, "alerts")
+
+    async def release(self) -> None:
+        """This process ends: another one may have the chore at once."""
+        if self._shared_book is not None:
+            await self._write(partial(chores.release_chores, worker=self._worker))
 
     async def _look(self) -> None:
         wanted = self._config.alerts
-        problems = alerts.find_problems(await self._view(), wanted.queue_age, wanted.min_disk_free)
-        for notice in self._book.find_due(problems, time.monotonic()):
-            if await self._send_notice(notice):
-                self._book.mark_sent(notice, time.monotonic())
-                process_log.alert_sent(notice.key, notice.state)
-
-    async def _view(self) -> NodeView:
         found = await self._gauges.read()
-        down = [
-            key.labels[0]
-            for key, values in metrics.read_node().items()
-            if key.name == metrics.UPSTREAM_DOWN.name and values[0]
-        ]
-        untried = found.oldest_untried if found else None
-        return NodeView(
-            upstreams_down=down,
-            is_database_away=found is None,
-            untried_for=datetime.now(UTC) - untried if untried else timedelta(0),
-            webhooks_disabled=[one.id for one in found.webhooks if one.state == "disabled"] if found else [],
-            disk_free_octets=shutil.disk_usage(self._config.relay.data_dir).free,
+        node = NodeView(found is None, shutil.disk_usage(self._config.relay.data_dir).free)
+        await self._alert(self._node_book, alerts.find_node_problems(node, wanted.min_disk_free))
+        if found is not None:
+            await self._take_chore()
+        if (book := self._shared_book) is None:
+            return
+        if found is None:  # whoever had the chore goes on with what it knows by itself
+            shared = SharedView(_own_upstreams_down(), timedelta(0), [])
+            problems = alerts.find_shared_problems(shared, wanted.queue_age)
+            is_changed = await self._alert(book, problems, alerts.is_of_upstream)
+        else:
+            shared = await self._read_shared_view(found)
+            is_changed = await self._alert(book, alerts.find_shared_problems(shared, wanted.queue_age))
+        if is_changed or not self._is_saved:
+            self._is_saved = await self._write(partial(sent_alerts.replace_alerts, alerts=dict(book.sent)))
+
+    async def _take_chore(self) -> None:
+        """Finds out whether this process alerts of what all nodes share."""
+        lasts = _MISSED_LOOKS * self._config.alerts.every + timedelta(seconds=_MAX_SEND_S)
+        take = partial(chores.take_chore, name=chores.ALERTS, worker=self._worker, lasts=lasts, extends=True)
+        try:
+            if not await self._store.writer.write_with_timeout(partial(take, now=datetime.now(UTC))):
+                self._shared_book = None
+            elif self._shared_book is None:
+                sent = await self._store.read_in_time(sent_alerts.read_alerts)
+                self._shared_book, self._is_saved = AlertBook(self._config.alerts.repeat, sent), True
+        except (sa.exc.SQLAlchemyError, OSError) as error:
+            errors.log_failure(error, "alerts")
+
+    async def _write(self, work: Callable[[sa.Connection], None]) -> bool:
+        """False if the database did not take it."""
+        try:
+            await self._store.writer.write_with_timeout(work)
+        except (sa.exc.SQLAlchemyError, OSError) as error:
+            errors.log_failure(error, "alerts")
+            return False
+        return True
+
+    async def _read_shared_view(self, found: StoreGauges) -> SharedView:
+        now = datetime.now(UTC)
+        states = await self._store.read_in_time(partial(upstream_states.read_states, now=now))
+        return SharedView(
+            upstreams_down=[one.name for one in states.values() if one.workers_down],
+            untried_for=now - found.oldest_untried if found.oldest_untried else timedelta(0),
+            webhooks_disabled=[one.id for one in found.webhooks if one.state == "disabled"],
         )
+
+    async def _alert(
+        self, book: AlertBook, problems: Mapping[str, Problem], was_looked_for: Callable[[str], bool] = lambda key: True
+    ) -> bool:
+        """Sends the notices that are due. False if there were none."""
+        is_changed = False
+        for notice in book.find_due(problems, datetime.now(UTC), was_looked_for):
+            if await self._send_notice(notice):
+                book.mark_sent(notice, datetime.now(UTC))
+                process_log.alert_sent(notice.key, notice.state)
+                is_changed = True
+        return is_changed
 
     async def _send_notice(self, notice: Notice) -> bool:
         """Sends the notice to all services. True if one of them took it."""
@@ -106,6 +162,12 @@ class AlertSender:
             else:
                 process_log.alert_failed(notice.key, url.partition("://")[0][:20])
         return taken
+
+
+def _own_upstreams_down() -> list[str]:
+    """The upstreams that are down for a mail process of this node."""
+    counters = metrics.read_node().items()
+    return [key.labels[0] for key, values in counters if key.name == metrics.UPSTREAM_DOWN.name and values[0]]
 
 
 def compose_message(title: str, text: str) -> tuple[str, str]:

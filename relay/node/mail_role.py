@@ -85,7 +85,7 @@ async def serve(
         asyncio.create_task(worker.lease_renewal.run()),
         asyncio.create_task(notices.run()),
         asyncio.create_task(maintenance.run_replay(store)),
-        asyncio.create_task(maintenance.run_retention(store, config)),
+        asyncio.create_task(maintenance.run_retention(store, config, worker.name)),
         asyncio.create_task(maintenance.run_checkpoints(store)),
         asyncio.create_task(maintenance.run_folding(store)),
         asyncio.create_task(maintenance.run_analysis(store)),

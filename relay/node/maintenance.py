@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from relay import log
 from relay.config.schema import Config
-from relay.store import message_words, refusals, retention, upstream_states
+from relay.store import chores, message_words, refusals, retention, upstream_states
 from relay.store.database import errors, roll_ups
 from relay.store.refusals import Refusal
 from relay.store.store import Store
@@ -18,7 +18,8 @@ from relay.store.upstream_states import ReportedState
 from relay.store.webhooks import endpoints
 
 REPLAY_EVERY_S = 2.0
-RETENTION_EVERY_S = 3600.0
+RETENTION_EVERY = timedelta(hours=1)
+LOOK_AT_RETENTION_EVERY_S = 60.0
 CHECKPOINT_EVERY_S = 2.0
 ANALYSIS_EVERY_S, FIRST_ANALYSIS_AFTER_S = 86_400.0, 60.0
 LOOK_AT_UPSTREAMS_EVERY_S = 1.0
@@ -90,20 +91,42 @@ async def withdraw_upstream_reports(store: Store, worker: str) -> None:
         errors.log_failure(error, "upstreams")
 
 
-async def run_retention(store: Store, config: Config) -> None:
-    """Deletes data older than `[privacy]` keeps it. Never returns."""
+async def run_retention(store: Store, config: Config, worker: str) -> None:
+    """Deletes data older than `[privacy]` keeps it, each hour: one of all processes deletes rows, and one of each
+    machine its files. Never returns."""
     while True:
-        for what, work in _retention_work(store, config, datetime.now(UTC)):
-            try:
-                if deleted := await work():
-                    log.data_deleted(what, deleted)
-            except Exception as error:  # noqa: BLE001  the outermost loop: a failure must not stop the other deletions
-                errors.log_failure(error, "retention", what)
-        await asyncio.sleep(RETENTION_EVERY_S)
+        now = datetime.now(UTC)
+        if await _may_delete(store, chores.RETENTION, worker):
+            for what, work in _retention_work(store, config, now):
+                await _delete(what, work)
+        if await _may_delete(store, f"{chores.RETENTION} {store.node_name}", worker):
+            await _delete("destination_files", partial(_delete_long_url_files, store, _long_urls_end(config, now)))
+        await asyncio.sleep(LOOK_AT_RETENTION_EVERY_S)
+
+
+async def _may_delete(store: Store, chore: str, worker: str) -> bool:
+    """True if the chore is due, and nobody else does it."""
+    now = datetime.now(UTC)
+    try:
+        if not await store.read(partial(chores.is_free, name=chore, now=now, lasts=RETENTION_EVERY)):
+            return False
+        take = partial(chores.take_chore, name=chore, worker=worker, now=now, lasts=RETENTION_EVERY)
+        return await store.write(take)
+    except Exception as error:  # noqa: BLE001  as in the outermost loop: the next round may succeed
+        errors.log_failure(error, "retention", chore)
+        return False
+
+
+async def _delete(what: str, work: Callable[[], Awaitable[int]]) -> None:
+    try:
+        if deleted := await work():
+            log.data_deleted(what, deleted)
+    except Exception as error:  # noqa: BLE001  the outermost loop: a failure must not stop the other deletions
+        errors.log_failure(error, "retention", what)
 
 
 def _retention_work(store: Store, config: Config, now: datetime) -> Iterator[tuple[str, Callable[[], Awaitable[int]]]]:
-    """What is deleted, by name, and the work, which returns how many rows it deleted."""
+    """What is deleted of the database, by name, and the work, which returns how many rows it deleted."""
     keep_content, keep_events = config.privacy.keep_content, config.privacy.keep_events
     for drop, keep in (
         (retention.drop_content, keep_content),
@@ -118,8 +141,7 @@ def _retention_work(store: Store, config: Config, now: datetime) -> Iterator[tup
         (endpoints.delete_old_log, keep_content),
     ):
         yield drop.__name__.removeprefix("drop_"), partial(_drop, store, drop, now - keep)
-    # A mail may have waited for `expire_after` before its events began.
-    yield "destinations", partial(_drop_long_urls, store, now - keep_events - config.delivery.expire_after)
+    yield "destinations", partial(_drop, store, retention.drop_long_urls, _long_urls_end(config, now))
 
 
 async def _drop(store: Store, drop: Callable[[sa.Connection, datetime], int], before: datetime) -> int:
@@ -131,12 +153,14 @@ async def _drop(store: Store, drop: Callable[[sa.Connection, datetime], int], be
     return deleted
 
 
-async def _drop_long_urls(store: Store, before: datetime) -> int:
-    """Deletes stored long URLs that no event needs any more."""
-    deleted = await asyncio.to_thread(store.long_url_files.delete_older, before)
-    while count := await store.write(lambda connection: retention.drop_long_urls(connection, before)):
-        deleted += count
-    return deleted
+def _long_urls_end(config: Config, now: datetime) -> datetime:
+    """Since when a long URL must have been used to be kept. A mail may have waited for `expire_after` before its events
+    began."""
+    return now - config.privacy.keep_events - config.delivery.expire_after
+
+
+async def _delete_long_url_files(store: Store, before: datetime) -> int:
+    return await asyncio.to_thread(store.long_url_files.delete_older, before)
 
 
 async def run_refusal_log(store: Store, take: Callable[[], Sequence[Refusal]]) -> None:

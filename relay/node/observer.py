@@ -33,12 +33,14 @@ class Observer:
         """Observes until the block ends."""
         serving = [self._serve(one, store) for one in self._sockets]
         tasks = [asyncio.create_task(server.serve([listener])) for server, listener in serving]
-        alerting = asyncio.create_task(AlertSender(self._config, store).run()) if self._config.alerts.urls else None
+        sender = AlertSender(self._config, store) if self._config.alerts.urls else None
+        alerting = asyncio.create_task(sender.run()) if sender else None
         try:
             yield
         finally:
-            if alerting:
+            if sender and alerting:
                 alerting.cancel()
+                await sender.release()
             for server, _ in serving:
                 server.should_exit = True
             await asyncio.gather(*tasks, return_exceptions=True)

@@ -10,6 +10,7 @@ from relay import log
 from relay.config.schema import Config
 from relay.delivery import queue_worker
 from relay.node import data_directory
+from relay.store import chores
 from relay.store.database import errors
 from relay.store.queue import leases
 from relay.store.store import Store
@@ -32,6 +33,7 @@ def recover_dead_workers(config: Config, dead: Sequence[int] | None) -> None:
         if dead is None:
             whose = own_workers(config, store)
             store.writer.submit(lambda connection: leases.release_leases(connection, whose)).result()
+            store.writer.submit(lambda connection: chores.release_chores(connection, whose)).result()
         for pid in dead or ():
             release = functools.partial(leases.release_after_crash, worker=queue_worker.worker_name(store, pid))
             # Inline mail does not wait for a database that does not answer: these leases lapse.

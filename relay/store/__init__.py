@@ -14,6 +14,8 @@
 - `queue/` deliveries and what became of them
 - `refusals` commands of clients that were refused
 - `upstream_states` the states of upstreams, as mail processes report them
+- `chores` what one process does for all
+- `sent_alerts` of what the operator has been alerted
 - `views/` read queries for console, API and commands
 - `console/` accounts, sessions and keys
 - `node_name` the name of a machine, by which leases say whose they are

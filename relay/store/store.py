@@ -214,8 +214,8 @@ class Store:
         return await asyncio.to_thread(self.journal.find_lines, name) if self.journal.has_pending else []
 
     async def replay_journal(self) -> None:
-        """Commits what the journal holds. Raises sqlalchemy.exc.SQLAlchemyError while the database is away, OSError, and
-        so TimeoutError if it does not answer."""
+        """Commits what the journal holds. Raises sqlalchemy.exc.SQLAlchemyError while the database is away, OSError;
+        TimeoutError, which is one, if it does not answer."""
         self.fact_log.release()
         with self.journal.lock_files() as paths:
             for path in paths:

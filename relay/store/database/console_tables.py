@@ -131,6 +131,25 @@ class UpstreamState(Row):
     waiting: int = 0
 
 
+class Chore(Row):
+    """Who does a chore for all processes, and until when."""
+
+    __tablename__ = "chore"
+    name: str = Field(primary_key=True)
+    worker: str
+    until: datetime = Field(sa_type=UtcTime)
+
+
+class SentAlertRow(Row):
+    """A problem of which the operator was alerted, and when the last time; the row goes when it is over."""
+
+    __tablename__ = "sent_alert"
+    problem: str = Field(primary_key=True)
+    title: str
+    text: str
+    at: datetime = Field(sa_type=UtcTime)
+
+
 pixel = table_of(Pixel)
 pixel_hit = table_of(PixelHit)
 api_key = table_of(ApiKey)
@@ -139,6 +158,8 @@ console_session = table_of(ConsoleSession)
 idempotent_answer = table_of(IdempotentAnswer)
 audit_entry = table_of(AuditEntry)
 upstream_state = table_of(UpstreamState)
+chore = table_of(Chore)
+sent_alert = table_of(SentAlertRow)
 
 sa.Index("pixel_hit_by_pixel", pixel_hit.c.pixel, pixel_hit.c.id)
 sa.Index("idempotent_answer_by_time", idempotent_answer.c.at)
