@@ -74,7 +74,12 @@ def scene(provider: OidcProvider, tmp_path_factory: pytest.TempPathFactory) -> I
 def mails(scene: Scene) -> Mails:
     now = datetime.now(UTC)
     opened = scene.file(
-        "ann@example.com", "bob@example.com", octets=make_mail(), subject=f"Offers {EVIL}", tags=["weekly"]
+        "ann@example.com",
+        "bob@example.com",
+        octets=make_mail(),
+        subject=f"Offers {EVIL}",
+        tags=["weekly"],
+        links=[{"number": 1, "url": "https://shop.example/a", "decision": "tracked", "reason": "", "text": "Read"}],
     )
     scene.hit(opened, EventType.OPENED, "human", user_agent=EVIL)
     scene.hit(opened, EventType.CLICKED, "human", url="https://shop.example/a", link=1)
@@ -138,6 +143,15 @@ def test_mail_is_searched_and_opened(page: Any, mails: Mails) -> None:
     assert page.get_by_role("heading", level=1).inner_text() == f"Offers {EVIL}"
     page.get_by_role("link", name="View as recipient").click()
     assert page.frame_locator("iframe.mail").get_by_role("heading", name="Offers").inner_text() == "Offers"
+
+
+def test_clicks_are_drawn_over_the_mail(page: Any, mails: Mails) -> None:
+    page.goto(f"/messages/{mails.opened}")
+    page.get_by_role("link", name="Clicks over the mail").click()
+    link = page.frame_locator("iframe.mail").get_by_role("link", name="Read")
+    assert link.inner_text().split() == ["1:", "1", "Read"] and link.get_attribute("data-waypost-heat") == "4"
+    mark, words = (one.bounding_box() for one in (link.locator("b"), link))
+    assert mark["height"] > 10 and mark["y"] < words["y"] and words["height"] < 40  # it takes no room in the line
 
 
 def test_the_keys_move_through_a_list_and_explain_themselves(page: Any, mails: Mails) -> None:
@@ -247,6 +261,7 @@ def test_every_page_fits_and_axe_finds_nothing(
         "/mailbox",
         one,
         f"{one}?view=changes",
+        f"{one}?view=clicks",
         f"{one}?width=phone",
         "/pixels",
         "/webhooks",

@@ -25,6 +25,7 @@
 - `webhooks` endpoints and logs
 - `refusal_pages` what was refused at SMTP
 - `live_pages` a list that follows what happens
+- `heat_map` clicks drawn over a mail
 - `page_filters` filters in a page's address
 - `html_comparison` what was changed in its HTML
 - `user_agents` browsers in words

@@ -7,6 +7,7 @@ as they were sent and as they came, and each edit between the two.
 import mimetypes
 import re
 from collections.abc import Callable
+from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
 from starlette.exceptions import HTTPException
@@ -18,9 +19,9 @@ from relay import tokens
 from relay.config.schema import Config
 from relay.store.queue import deliveries
 from relay.store.store import Store
-from relay.store.views import message_list
+from relay.store.views import message_detail, message_list
 from web import mail_view
-from web.console import html_comparison
+from web.console import heat_map, html_comparison
 from web.console.html_comparison import HtmlChange
 from web.console.page_filters import PageFilters
 from web.sent_mail import SentMail, SentMailReader
@@ -31,7 +32,7 @@ _CURSOR = re.compile(r"([0-9a-v]{20})\.([0-9]{1,9})")
 _UNSAFE_IN_NAME = re.compile(r'[\x00-\x1f\x7f"\\/:*?<>|\u202a-\u202e\u2066-\u2069]')
 _NOT_ASCII = re.compile(r"[^\x20-\x7e]")
 _WIDTHS = ("tablet", "phone")
-_VIEWS = ("html", "text", "headers", "source", "changes")
+_VIEWS = ("html", "text", "headers", "source", "changes", "clicks")
 
 
 class MailboxPages:
@@ -82,8 +83,10 @@ class MailboxPages:
         mail = await self._mails.compute(lambda: mail_view.view_mail(found.octets))
         has_remote = await self._mails.compute(lambda: mail_view.has_remote_content(mail.html))
         has = {"html": bool(mail.html), "text": bool(mail.text), "headers": True, "source": True, "changes": True}
+        has["clicks"] = bool(mail.html) and any(link.get("decision") == "tracked" for link in found.message.links)
         asked = request.query_params.get("view", "")
         view = asked if has.get(asked) else next(view for view in _VIEWS if has[view])
+        links = await self._read_clicked_links(found) if view == "clicks" else found.message.links
         html_changes: list[HtmlChange] = []
         if view == "changes":
             came = await self._mails.compute(lambda: mail_view.view_mail(found.received).html)
@@ -107,16 +110,23 @@ class MailboxPages:
             sent_octets=len(found.octets),
             width=width if width in _WIDTHS else "",
             html_changes=html_changes,
-            links=found.message.links if view == "changes" else [],
+            links=links,
+            levels=heat_map.heat_levels(links) if view == "clicks" else {},
+            max_marked=heat_map.MAX_MARKED,
             links_by_url={str(link.get("url", "")): link for link in found.message.links},
         )
 
     async def show_html(self, request: Request) -> Response:
         # In a sandbox the recipient is whoever looks; else an onlooker must not count as the recipient.
-        found = await self._load_mail(request, is_live=self._config.is_sandbox)
-        html = await self._mails.compute(
-            lambda: mail_view.add_link_target(mail_view.view_mail(found.octets).html).encode()
-        )
+        marks = request.query_params.get("clicks") == "yes"
+        found = await self._load_mail(request, is_live=self._config.is_sandbox and not marks)
+        links = await self._read_clicked_links(found) if marks else []
+
+        def make() -> bytes:
+            shown = mail_view.view_mail(found.octets).html
+            return mail_view.add_link_target(heat_map.mark_links(shown, links) if marks else shown).encode()
+
+        html = await self._mails.compute(make)
         own = _origin(self._config.tracking.public_url) if self._config.is_sandbox else ""
         policy = mail_view.frame_policy(own, remote=_asks_for_remote(request))
         return HTMLResponse(html, headers={"content-security-policy": policy, "cache-control": "no-store"})
@@ -140,6 +150,14 @@ class MailboxPages:
         if fetched is None:
             raise HTTPException(404)
         return _mail_download(f"{message_id}-received.eml", fetched[1])
+
+    async def _read_clicked_links(self, found: SentMail) -> list[dict[str, Any]]:  # Any: as the rewriting reported them
+        """The links of the mail, each with its clicks by all recipients."""
+        message = found.message
+        clicks = await self._store.read(
+            lambda connection: message_detail.count_clicks_by_link(connection, [message.id])
+        )
+        return message_detail.add_clicks(message.links, clicks[message.id])
 
     async def _load_mail(self, request: Request, *, is_live: bool = True) -> SentMail:
         found = await self._mails.read(request.path_params["message"], request.path_params["number"], is_live=is_live)

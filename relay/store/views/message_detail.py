@@ -135,12 +135,12 @@ def read_messages(
     by_id = {row["id"]: row for row in rows.mappings()}
     present = [message for message in message_ids if message in by_id]
     sums = message_list.sums_by_message(connection, present)
-    clicks = _clicks_by_link(connection, present)
+    clicks = count_clicks_by_link(connection, present)
     deliveries = _read_deliveries(connection, present, max_deliveries, recipients)
     return [
         MessageDetail(
             **{name: row[name] for name in (*names, "has_content")}
-            | {"links": _add_clicks(row["links"], clicks[row["id"]])},
+            | {"links": add_clicks(row["links"], clicks[row["id"]])},
             opens=opens_of(row),
             clicks=clicks_of(row),
             all_opens=sums[row["id"]]["opens"],
@@ -157,7 +157,7 @@ _NO_CLICKS = {"human": 0, "machine": 0, "unknown": 0, "unique": 0}
 LinkClicks = dict[int, dict[str, int]]  # counts by verdict, and "unique", by the link's number
 
 
-def _clicks_by_link(connection: sa.Connection, message_ids: Sequence[str]) -> dict[str, LinkClicks]:
+def count_clicks_by_link(connection: sa.Connection, message_ids: Sequence[str]) -> dict[str, LinkClicks]:
     """Per message and link, clicks by verdict, and the number of deliveries with a click by a person."""
     event = tables.event
     rows = connection.execute(
@@ -175,7 +175,8 @@ def _clicks_by_link(connection: sa.Connection, message_ids: Sequence[str]) -> di
     return found
 
 
-def _add_clicks(links: list[dict[str, Any]], clicks: LinkClicks) -> list[dict[str, Any]]:  # Any: as reported
+def add_clicks(links: list[dict[str, Any]], clicks: LinkClicks) -> list[dict[str, Any]]:  # Any: as reported
+    """A message's links, each with its `clicks`."""
     return [link | {"clicks": clicks.get(link.get("number", 0), _NO_CLICKS)} for link in links]
 
 
