@@ -19,7 +19,8 @@ The map, by floor (a module imports only downwards; `tests/test_floors.py` holds
      limits by network
    - configuration and operators: `config` · `log` one function for each fact, with `process_log` for the processes ·
      `log_lines` writes the lines · `metrics` one function for each count · `shared_counters` that all processes see ·
-     `telemetry` traces of messages · `alerts` what needs an operator · `operator_error` errors for the operator
+     `telemetry` traces of messages · `alerts` what needs an operator · `operator_error` errors for the operator ·
+     `field_faults` what is wrong with a field, in words
    - values and files: `ids` of messages and events · `moments` points in time, as people write them · `backoff` waits
      before another try · `deadline` that moves often · `clock_step` the clock was set · `base_encoding` octets as
      text · `durable_files` forced to disk

@@ -1,13 +1,11 @@
 """Points in time as people and programs write them.
 
 In: `2026-11-27`, `2026-11-27T14:00:00Z` (ISO 8601; UTC unless it says otherwise), seconds since 1970, or how long ago
-(`7d`, `12h`).  Out: an aware UTC `datetime` from 1970 to 9999.
+(`7d`, `12h`).  Out: an aware UTC `datetime` from 1970 to 9999; and such a `datetime` as text, with a final `Z`.
 """
 
 import re
 from datetime import UTC, datetime
-
-from relay.config import values
 
 MAX_LENGTH = 40  # characters
 _SECONDS = re.compile(r"[0-9]{9,11}")
@@ -16,6 +14,8 @@ _EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 
 def read_moment(text: str, now: datetime) -> datetime:
     """The point in time. Raises ValueError with a sentence that says what to write instead."""
+    from relay.config import values  # imported here, because it imports what all values need
+
     if len(text) > MAX_LENGTH:
         raise ValueError(_what_to_write(text[:MAX_LENGTH]))
     try:
@@ -29,6 +29,11 @@ def read_moment(text: str, now: datetime) -> datetime:
         except (ValueError, OverflowError):
             raise ValueError(_what_to_write(text)) from None
     return max(at, _EARLIEST)
+
+
+def format_iso(at: datetime) -> str:
+    """ISO 8601 in UTC, with a final Z."""
+    return at.isoformat().replace("+00:00", "Z")
 
 
 def _what_to_write(text: str) -> str:

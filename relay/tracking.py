@@ -23,7 +23,7 @@ import httpx
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 
-from relay import __version__, base_encoding, ids, key_derivation, tokens, webhook_signatures
+from relay import __version__, base_encoding, ids, key_derivation, moments, tokens, webhook_signatures
 from relay.config import load
 from relay.edits import Edit, fill, splice
 from relay.mime import charset
@@ -68,7 +68,7 @@ class Event:
 
     def to_json(self) -> str:
         """All of it as a JSON object; `at` as in `2026-11-26T08:00:00.123456Z`."""
-        at = self.at.isoformat().replace("+00:00", "Z")
+        at = moments.format_iso(self.at)
         return json.dumps(asdict(self) | {"at": at}, ensure_ascii=False, separators=(",", ":"))
 
 

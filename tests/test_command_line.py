@@ -95,6 +95,9 @@ def test_the_words_that_an_argument_may_be_are_those_of_the_store() -> None:
         (["messagez"], "there is no command messagez; did you mean messages?"),
         (["queue", "lst"], "there is no action lst; did you mean list?"),
         (["messages", "--limt", "3"], "there is no option --limt; did you mean --limit?"),
+        (["events", "--status", "bounced"], "there is no option --status; --type does that here"),
+        (["events", "-c", "a.toml", "--lmit=3", "x"], "there is no option --lmit; did you mean --limit?"),
+        (["stats", "--from", "7d"], "there is no option --from; --since does that here"),
         (["messages", "--status", "bouncd"], "not 'bouncd'; did you mean bounced?"),
         (["stats", "--last", "7x"], "must be a duration such as"),
         (["serve", "--workers", "100"], "must be a number from 1 to 64, not '100'"),
@@ -105,6 +108,15 @@ def test_the_words_that_an_argument_may_be_are_those_of_the_store() -> None:
 )
 def test_a_slip_is_named_with_what_may_have_been_meant(words: list[str], said: str) -> None:
     assert said in usage_error(*words)
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["messages --recipient", "messages --tag", "messages", "events --stream", "queue list --recipient",
+     "suppressions list", "suppressions list --recipient", "refusals --query", "audit --by", "stats --tag"],
+)  # fmt: skip
+def test_an_empty_filter_does_not_find_everything(words: str) -> None:
+    assert "must not be empty" in usage_error(*words.split(), "")
 
 
 @pytest.mark.parametrize("words", [["--config", "a.toml", "check"], ["check", "-c", "a.toml"]])

@@ -135,7 +135,18 @@ def test_suppressions_are_found_by_stream_reason_and_address(filled: Waypost) ->
         return [row["address"] for row in filled.rows("suppressions", "list", *words)]
 
     assert addresses("--stream", "news") == addresses("--reason", "unsubscribe") == ["left@l.example"]
+    assert addresses("--stream", "NEWS") == ["left@l.example"]
     assert addresses("--recipient", "GONE@l.example") == addresses("gone@") == ["gone@l.example"]
+    assert addresses("--since", "1h") == ["left@l.example", "gone@l.example"]
+    assert addresses("--until", "1h") == []
+
+
+def test_statistics_have_the_fields_of_the_api(filled: Waypost) -> None:
+    [tagged] = filled.rows("stats", "--by", "tag")
+    assert (tagged["group"], tagged["accepted"], tagged["delivered"]) == ("welcome", 1, 1)
+    assert tagged["opens"].keys() == {"human", "proxied", "machine", "unknown", "unique"}
+    assert filled.rows("stats", "--by", "day")[0]["group"].endswith("T00:00:00Z")
+    assert filled.rows("stats")[0].keys() >= {"accepted", "clicks", "rates", "categories"}
 
 
 def test_a_list_that_ends_at_its_limit_says_so(filled: Waypost) -> None:

@@ -278,8 +278,8 @@ def test_domains_and_selectors_are_checked_and_distinguished(tmp_path: Path) -> 
     with pytest.raises(load.ConfigError) as error:
         load.load(path, {})
     assert [fault.split(": ")[1:3] for fault in error.value.faults] == [
-        ["[[dkim.key]] #1 domain", "must be a domain such as \"example.com\" (not 'a b')"],
-        ["[[dkim.key]] #1 selector", "must be a domain such as \"example.com\" (not 's 1')"],
+        ["[[dkim.key]] #1 domain", 'must be a domain such as "example.com", not "a b"'],
+        ["[[dkim.key]] #1 selector", 'must be a domain such as "example.com", not "s 1"'],
     ]
     path.write_text(2 * _table(Key("Bücher.example", "s1", ED25519.private_key), given))
     with pytest.raises(load.ConfigError, match=r"\[dkim\] key: s1._domainkey.xn--bcher-kva.example is given twice"):

@@ -129,7 +129,7 @@ def test_every_fault_is_named_at_once_by_file_table_and_key(tmp_path: Path) -> N
             "[tracking] opens: must be true or false, without quotes",
             "[[upstream]] #1 address: is required",
             "[[upstream]] #1 adress: unknown key, did you mean 'address'?",
-            "[[upstream]] #1 tls: should be 'off', 'starttls' or 'implicit'",
+            "[[upstream]] #1 tls: must be one of off, starttls or implicit",
             "[access] networks: 0.0.0.0/0 would make this an open relay",
             "[delivery] retry #2: must be a duration",
             "[nope]: unknown key",
@@ -141,7 +141,7 @@ def test_the_environment_overrides_and_is_named_when_it_is_wrong(tmp_path: Path)
     assert waypost("check", cwd=tmp_path).returncode == 0
     done = waypost("check", cwd=tmp_path, WAYPOST_DELIVERY__MODE="later", WAYPOST_TRACKING__OPENS="no")
     assert done.returncode == 1
-    assert done.stderr.startswith("environment: WAYPOST_DELIVERY__MODE: should be 'inline' or 'queued'")
+    assert done.stderr.startswith("environment: WAYPOST_DELIVERY__MODE: must be one of inline or queued")
     done = waypost("check", cwd=tmp_path, WAYPOST_UPSTREAM__ADDRESS="smtp.example.com:587")
     assert "inline delivery through primary" in done.stdout
 

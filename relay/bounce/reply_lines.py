@@ -11,6 +11,7 @@ from relay import reply
 from relay.bounce.classify import Phase
 from relay.reply import Reply
 
+_MAX_HEAD = 40  # characters: a phase and its tab
 _PHASES: Mapping[str, Phase] = {phase.value: phase for phase in Phase}
 # A reply as people paste it: bare, or behind "host mx.example.com[192.0.2.1] said: ", "smtp; ", a log's time.
 _BARE = re.compile(r"\A([2-6][0-9]{2})(?=[\s:;,_#-]|$)")
@@ -18,6 +19,13 @@ _QUOTED = re.compile(r"(?:[;=(\"'>]|:\s|>:|\.\.\.)\s*+([2-5][0-9]{2})(?=[ -]|['\
 _STATED = re.compile(r"\b(?:said|replied|answered|returned|error|code)[:=]?\s++([245][0-9]{2})(?=[ :-])", re.IGNORECASE)
 _INSIDE = re.compile(r"(?<![\w.\[-])([245][0-9]{2})(?=[ -]#?[245]\.[0-9]{1,3}\.[0-9]{1,3}\b)")
 _LINE_END = re.compile(r"(?:\\r)?\\n|\r\n?|\n")
+
+
+def find_unknown_phase(line: str) -> str:
+    """The word that stands where a phase may, before a tab, and is none; empty if there is no such word."""
+    head, tab, _ = line[:_MAX_HEAD].partition("\t")
+    word = head.strip()
+    return word if tab and word.isalpha() and word.lower() not in _PHASES else ""
 
 
 def parse_reply_line(line: str, default_phase: Phase) -> tuple[Phase, Reply]:

@@ -11,17 +11,44 @@ from relay.bounce.classify import Phase
 from relay.bounce.report import Report
 from relay.cli import output
 
+_NO_VERDICT: dict[str, str | bool] = {
+    "kind": "none", "category": "", "rule": "", "suppress": False, "retry": False, "status": "",
+}  # fmt: skip
+
 
 def classify_input(arguments: argparse.Namespace) -> int:
     if [arguments.lines, arguments.mail is not None, arguments.reply is not None].count(True) != 1:
         arguments.usage("give one REPLY, or --lines, or --mail FILE")
     if arguments.mail:
         return _classify_mails(arguments.mail)
-    for line in _read_stdin_lines() if arguments.lines else [arguments.reply]:
-        if line.strip():
-            phase, reply = reply_lines.parse_reply_line(line.rstrip("\r\n"), Phase(arguments.phase))
-            output.print_json(classify.verdict_as_json(classify.classify_reply(reply, phase)))
+    if arguments.lines:
+        return _classify_lines(Phase(arguments.phase))
+    if not arguments.reply.strip():
+        arguments.usage("REPLY is empty")
+    output.print_json(_judge_line(arguments.reply, Phase(arguments.phase)))
     return 0
+
+
+def _classify_lines(default_phase: Phase) -> int:
+    """One object for each line, so that the n-th answers the n-th line. A line without a reply says nothing; one with
+    an unknown phase has an `error`, a line on standard error, and makes the exit status 1."""
+    status = 0
+    for number, line in enumerate(_read_stdin_lines(), 1):
+        if not line.strip():
+            output.print_json(_NO_VERDICT)
+        elif unknown := reply_lines.find_unknown_phase(line):
+            fault = f"there is no phase {unknown!r}; one of {', '.join(Phase)}"
+            sys.stderr.write(f"waypost: line {number}: {fault}\n")
+            output.print_json(_NO_VERDICT | {"error": fault})
+            status = 1
+        else:
+            output.print_json(_judge_line(line, default_phase))
+    return status
+
+
+def _judge_line(line: str, default_phase: Phase) -> dict[str, str | bool]:
+    phase, reply = reply_lines.parse_reply_line(line.rstrip("\r\n"), default_phase)
+    return classify.verdict_as_json(classify.classify_reply(reply, phase))
 
 
 def _read_stdin_lines() -> Iterator[str]:

@@ -8,6 +8,8 @@ import sys
 from collections.abc import Callable, Iterator
 from datetime import datetime
 
+from relay import moments
+
 _KB = 1024
 _CONTROLS = re.compile("[\x7f-\x9f]")  # control characters of terminals that JSON does not escape
 
@@ -34,7 +36,7 @@ def print_json(value: object, *, indent: int | None = None) -> None:
 
 def _to_json(value: object) -> object:
     if isinstance(value, datetime):
-        return value.isoformat().replace("+00:00", "Z")
+        return moments.format_iso(value)
     raise TypeError(f"not JSON: {type(value).__name__}")
 
 

@@ -26,6 +26,9 @@ def list_deliveries(arguments: argparse.Namespace) -> int:
         category=arguments.category,
         held=arguments.held or None,
         parked=arguments.parked or None,
+        tag=arguments.tag,
+        since=arguments.since,
+        until=arguments.until,
     )
     with command.open_store(command.load_config(arguments)) as store, store.connect() as connection:
         page = queue_list.list_queue(connection, wanted, arguments.limit, datetime.now(UTC))

@@ -8,12 +8,13 @@ from functools import partial
 from operator import itemgetter
 
 from relay.cli import command, output, tables
-from relay.cli.tables import Column, JsonObject
+from relay.cli.tables import Column
 from relay.store import roll_up_rebuild
 from relay.store.console.audit_log import AuditedChange
 from relay.store.database.roll_ups import NOTICE_STREAM
 from relay.store.views import statistics
-from relay.store.views.statistics import Selection, Totals
+from relay.store.views.statistics import CATEGORY, DOMAIN, Selection
+from relay.store.views.statistics_objects import totals_object
 
 _WAIT_S = 0.1  # for another process that changes the counts
 _PROGRESS_EVERY_S = 2.0
@@ -28,9 +29,11 @@ def print_statistics(arguments: argparse.Namespace) -> int:
         if arguments.by:
             groups = statistics.read_groups(connection, selection, arguments.by)
             # A message can have several recipients, so accepted messages are counted under no domain.
-            unknown = {"accepted": None} if arguments.by == "domain" else {}
-            items = [{arguments.by: group} | _totals_object(totals) | unknown for group, totals in groups.items()]
-            by = Column(arguments.by.upper(), lambda one: _group_text(one[arguments.by], arguments.by))
+            has_accepted = arguments.by not in (DOMAIN, CATEGORY)
+            items = [
+                {"group": group} | totals_object(totals, has_accepted=has_accepted) for group, totals in groups.items()
+            ]
+            by = Column(arguments.by.upper(), lambda one: _group_text(one["group"], arguments.by))
             tables.print_list(arguments, items, [by, *_COLUMNS], empty="nothing happened")
             return 0
         found = statistics.read_totals(connection, selection)
@@ -38,7 +41,7 @@ def print_statistics(arguments: argparse.Namespace) -> int:
         waiting = statistics.queue_depth(connection)
     tables.print_object(
         arguments,
-        _totals_object(found)
+        totals_object(found, has_accepted=arguments.domain is None)
         | {"notices": notices.accepted, "queued": waiting.queued, "waiting": waiting.queued + waiting.deferred},
     )
     return 0
@@ -55,15 +58,11 @@ _COLUMNS = (
         Column(name.upper(), itemgetter(name), is_number=True)
         for name in ("accepted", "delivered", "deferred", "bounced")
     ),
-    Column("OPENED BY", itemgetter("opened_by"), is_number=True),
-    Column("CLICKED BY", itemgetter("clicked_by"), is_number=True),
+    Column("OPENED BY", lambda one: one["opens"]["unique"], is_number=True),
+    Column("CLICKED BY", lambda one: one["clicks"]["unique"], is_number=True),
     Column("COMPLAINED", itemgetter("complained"), is_number=True, is_wide=True),
     Column("UNSUBSCRIBED", itemgetter("unsubscribed"), is_number=True, is_wide=True),
 )
-
-
-def _totals_object(totals: Totals) -> JsonObject:
-    return totals._asdict() | {"opens": totals.opens._asdict(), "clicks": totals.clicks._asdict()}
 
 
 def rebuild_roll_ups(arguments: argparse.Namespace) -> int:

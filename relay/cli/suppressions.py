@@ -27,9 +27,15 @@ _MAX_REFUSALS_SHOWN = 100  # lines that are refused
 
 
 def list_suppressions(arguments: argparse.Namespace) -> int:
-    wanted = SuppressionFilter(address=arguments.recipient, stream=arguments.stream, reason=arguments.reason)
+    wanted = SuppressionFilter(
+        address=arguments.recipient,
+        stream=arguments.stream,
+        reason=arguments.reason,
+        since=arguments.since,
+        until=arguments.until,
+    )
     with command.open_store(command.load_config(arguments)) as store, store.connect() as connection:
-        rows = suppressions.list_suppressions(connection, arguments.limit + 1, arguments.query, wanted=wanted)
+        rows = suppressions.list_suppressions(connection, arguments.limit + 1, arguments.query or "", wanted=wanted)
     items = [json_objects.suppression_object(row) for row in rows[: arguments.limit]]
     tables.print_page(arguments, items, _COLUMNS, empty="nobody is suppressed", has_more=len(rows) > arguments.limit)
     return 0
@@ -59,7 +65,7 @@ def add_suppression(arguments: argparse.Namespace) -> int:
                 at=now,
                 stream=_parse_stream(arguments.stream),
                 evidence=arguments.evidence,
-                expires_at=now + arguments.expires_in if arguments.expires_in else None,
+                expires_at=now + arguments.expires_in if arguments.expires_in else arguments.expires_at,
             ),
         )
     output.print_line("suppressed" if added else "was suppressed already")

@@ -32,7 +32,7 @@ def read_tokens(arguments: argparse.Namespace) -> int:
                 else token.recipient,
                 "link": token.link,
                 "url": _find_destination(config, token),
-                "minted": ids.time_of(token.message).isoformat(),
+                "minted": ids.time_of(token.message),
             }
         )
     return 0

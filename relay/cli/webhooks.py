@@ -10,7 +10,7 @@ from typing import TypeVar
 import sqlalchemy as sa
 from pydantic import ValidationError
 
-from relay import ids, tokens, webhook_signatures
+from relay import field_faults, ids, tokens, webhook_signatures
 from relay.cli import command, output, tables
 from relay.cli.command import CommandError
 from relay.cli.tables import Column
@@ -79,7 +79,8 @@ def add_webhook(arguments: argparse.Namespace) -> int:
             }
         )
     except ValidationError as error:
-        raise CommandError("; ".join(f"{one['loc'][0]}: {one['msg']}" for one in error.errors())) from None
+        faults = (f"{one['loc'][0]}: {field_faults.describe_fault(one, is_secret=True)}" for one in error.errors())
+        raise CommandError("; ".join(faults)) from None
     ring = data_directory.open_key_ring(config)
 
     def make(connection: sa.Connection) -> json_objects.JsonObject:

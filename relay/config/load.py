@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
+from relay import field_faults
 from relay.config.schema import Config
 from relay.operator_error import OperatorError
 
@@ -244,13 +245,12 @@ def _describe_fault(
     detail: Any, name: str, from_environment: dict[tuple[str, ...], str]
 ) -> str:  # Any: pydantic's own shape
     location = [str(part) for part in detail["loc"]]
-    message = detail["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    is_secret = not SECRETS.isdisjoint(location)
+    message = field_faults.describe_fault(detail, is_secret=is_secret)
     if detail["type"] == "extra_forbidden":
         message = f"unknown key{_suggest_key(location)}"
-    elif detail["type"] == "missing":
-        message = "is required"
-    elif "input" in detail and isinstance(detail["input"], str | int | float) and SECRETS.isdisjoint(location):
-        message += f" (not {detail['input']!r})" if detail["type"] != "value_error" or len(location) > 1 else ""
+    elif detail["type"] == "value_error" and len(location) > 1 and not is_secret:
+        message = field_faults.add_given(message, detail.get("input"))
     if variable := from_environment.get(tuple(location)):
         return f"environment: {variable}: {message}"
     return f"{name}: {_format_location(location)}: {message}" if location else f"{name}: {message}"

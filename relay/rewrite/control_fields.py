@@ -18,6 +18,7 @@ from relay.rewrite.instructions import Instructions, InstructionsBuilder
 
 # Recipients must not see these.
 _ALWAYS_REMOVED = frozenset({b"bcc", b"resent-bcc", b"return-path"})
+_OUR_PREFIX = b"x-waypost-"
 _MAX_FIELDS = 200  # fields; an app has ten
 
 _Index = dict[bytes, list[fields.Field]]
@@ -33,7 +34,7 @@ def read(
     builder = InstructionsBuilder()
     count = 0
     # A field that begins with our name is ours even if we do not know it: misspelt, or of a later version.
-    removed = {found for found in head.fields if found.name in _ALWAYS_REMOVED or found.name.startswith(b"x-waypost-")}
+    removed = {found for found in head.fields if found.name in _ALWAYS_REMOVED or found.name.startswith(_OUR_PREFIX)}
     index = _index_fields(head)
     for name in (provider_dialects.OURS, *dialects) if _may_instruct(index) else ():
         dialect = provider_dialects.DIALECTS[name]
@@ -46,6 +47,8 @@ def read(
                 removed.update(there)
         if name not in upstreams:
             removed.update(itertools.chain.from_iterable(index.get(row, ()) for row in dialect.removed))
+    if any(name.startswith(_OUR_PREFIX) and not _is_known(name) for name in index):
+        builder.mark_unreadable(may_forbid=False)
     return builder.control, sorted(removed, key=lambda found: found.start)
 
 
@@ -91,6 +94,12 @@ def _index_fields(head: fields.Head) -> _Index:
 def _may_instruct(index: _Index) -> bool:
     """False if no field begins like one of a dialect, as in nearly all mail."""
     return any(name.startswith(provider_dialects.PREFIXES) for name in index)
+
+
+def _is_known(name: bytes) -> bool:
+    """True for a field of ours that we read."""
+    rows = (row for row, _ in provider_dialects.DIALECTS[provider_dialects.OURS].readers)
+    return any(name == row or (row.endswith(b"-") and name.startswith(row)) for row in rows)
 
 
 def _find_fields(index: _Index, row: bytes) -> list[fields.Field]:

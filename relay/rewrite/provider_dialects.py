@@ -19,6 +19,8 @@ FieldReader = Callable[[InstructionsBuilder, str, bytes], None]
 
 _YES = frozenset({"yes", "true", "on", "1", "htmlonly"})
 _NO = frozenset({"no", "false", "off", "0", "none"})
+_SETTING = re.compile(r"\b(\w++)\s*+[=:]\s*+(\w++)")  # opens=no
+_SETTING_NAMES = frozenset({"opens", "clicks"})
 
 
 class Dialect(NamedTuple):
@@ -82,24 +84,37 @@ def _notes(builder: InstructionsBuilder, said: object) -> None:
         builder.add_metadata(name, content)
 
 
+def _read_switch(builder: InstructionsBuilder, value: bytes) -> bool | None:
+    """Yes or no; None for any other text, which is noted."""
+    text = display_fields.decode_header_text(value)
+    found = parse_switch(text)
+    if found is None and text:
+        builder.mark_unreadable(may_forbid=False)
+    return found
+
+
 # --- readers that several dialects use
 
 
 def _track(builder: InstructionsBuilder, _: str, value: bytes) -> None:
     """`yes`, `no`, or `opens=no, clicks=no`."""
     text = display_fields.decode_header_text(value).lower()
-    both, said = parse_switch(text), dict(re.findall(r"\b(\w++)\s*+[=:]\s*+(\w++)", text))
+    both, said = parse_switch(text), dict(_SETTING.findall(text))
     opens, clicks = parse_switch(said.get("opens", "")), parse_switch(said.get("clicks", ""))
     builder.set_tracking(both if opens is None else opens, both if clicks is None else clicks)
+    rest = _SETTING.sub("", text).strip(" ,;")
+    is_read = (not rest or both is not None) and said.keys() <= _SETTING_NAMES
+    if not is_read or None in map(parse_switch, said.values()):
+        builder.mark_unreadable(may_forbid=False)
 
 
 def _opens(builder: InstructionsBuilder, _: str, value: bytes) -> None:
-    builder.set_tracking(opens=parse_switch(display_fields.decode_header_text(value)))
+    builder.set_tracking(opens=_read_switch(builder, value))
 
 
 def _clicks(builder: InstructionsBuilder, _: str, value: bytes) -> None:
     word = display_fields.decode_header_text(value)
-    builder.set_tracking(clicks=parse_switch(word), text=False if word.lower() == "htmlonly" else None)
+    builder.set_tracking(clicks=_read_switch(builder, value), text=False if word.lower() == "htmlonly" else None)
 
 
 def _tag(builder: InstructionsBuilder, _: str, value: bytes) -> None:
@@ -119,13 +134,12 @@ def _expires_in(builder: InstructionsBuilder, _: str, value: bytes) -> None:
 
 
 def _override(builder: InstructionsBuilder, _: str, value: bytes) -> None:
-    builder.override = builder.override or parse_switch(display_fields.decode_header_text(value)) is True
+    builder.override = _read_switch(builder, value) is True or builder.override
 
 
 def _consent(builder: InstructionsBuilder, _: str, value: bytes) -> None:
-    builder.consent = (
-        parse_switch(display_fields.decode_header_text(value)) if builder.consent is None else builder.consent
-    )
+    found = _read_switch(builder, value)
+    builder.consent = found if builder.consent is None else builder.consent
 
 
 def _nothing(_: InstructionsBuilder, __: str, ___: bytes) -> None:
@@ -139,6 +153,8 @@ def _postmark_links(builder: InstructionsBuilder, _: str, value: bytes) -> None:
     word = display_fields.decode_header_text(value).lower()
     # `TextOnly` is none to us: we have no way to track the text and not the page.
     clicks = {"none": False, "textonly": False, "htmlonly": True, "htmlandtext": True}.get(word)
+    if clicks is None and word:
+        builder.mark_unreadable(may_forbid=False)
     builder.set_tracking(clicks=clicks, text=False if word == "htmlonly" else None)
 
 

@@ -56,7 +56,7 @@ def test_a_phase_and_a_tab_may_stand_before_a_reply() -> None:
     assert reply_lines.parse_reply_line("rcpt 554 5.7.1 no", Phase.DATA) == (Phase.DATA, Reply(554, "5.7.1", "no"))
 
 
-def test_any_octets_on_standard_input_get_an_answer_each() -> None:
+def test_any_octets_on_standard_input_get_an_answer_each_an_empty_line_too() -> None:
     octets = b"550 5.1.1 User \xff\xfeunknown\n\n451 \x00\x85 greylisted\xe9\nrcpt\t\xf0\x9f\n"
     done = subprocess.run(
         [sys.executable, "-m", "relay", "classify", "--lines"],
@@ -65,11 +65,21 @@ def test_any_octets_on_standard_input_get_an_answer_each() -> None:
         check=True,
         env={**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0"},
     )
-    assert [json.loads(line)["category"] for line in done.stdout.splitlines()] == [
-        "user_unknown",
-        "greylisted",
-        "undetermined",
-    ]
+    verdicts = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [one["category"] for one in verdicts] == ["user_unknown", "", "greylisted", "undetermined"]
+    assert (verdicts[1]["kind"], verdicts[1].keys()) == ("none", verdicts[0].keys())
+
+
+def test_a_line_with_an_unknown_phase_is_named_and_the_others_are_judged() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "relay", "classify", "--lines"],
+        input=b"rcptt\t550 5.1.1 User unknown\nrcpt\t550 5.1.1 User unknown\n",
+        capture_output=True,
+    )
+    assert done.returncode == 1
+    assert b"line 1: there is no phase 'rcptt'; one of connect, helo" in done.stderr
+    first, second = (json.loads(line) for line in done.stdout.splitlines())
+    assert (first["kind"], second["kind"]) == ("none", "hard") and "rcptt" in first["error"]
 
 
 # ---------------------------------------------------------------------------------------------- phrases

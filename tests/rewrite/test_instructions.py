@@ -27,11 +27,42 @@ def _control(*said: bytes) -> Instructions:
         (b"opens = no,\r\n clicks = yes", False, True),
         (b"perhaps", None, None),
         (b"", None, None),
+        (b"opens=no, clicks=nope", False, None),
     ],
 )
 def test_tracking_can_be_turned_off_and_on(value: bytes, opens: bool | None, clicks: bool | None) -> None:
     control = _control(b"X-Waypost-Track: " + value)
     assert (control.track_opens, control.track_clicks) == (opens, clicks)
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        b"X-Waypost-Track: perhaps",
+        b"X-Waypost-Track: opens=fasle",
+        b"X-Waypost-Track: opens=no, clicks",
+        b"X-Waypost-Track: open=no",
+        b"X-Waypost-Trak: no",
+        b"X-Waypost-Consent: sure",
+        b"X-Waypost-Override-Suppression: please",
+        b"X-PM-TrackOpens: nope",
+        b"X-PM-TrackLinks: all",
+        b"X-Mailgun-Track-Clicks: nope",
+    ],
+)
+def test_an_instruction_that_cannot_be_read_is_a_reason_and_changes_nothing(field: bytes) -> None:
+    made = plan.plan(letter(_PAGE, field), SETTINGS)
+    assert "control_unreadable" in made.reasons
+    assert made.links[0].decision == "tracked"
+
+
+@pytest.mark.parametrize(
+    "field",
+    [b"X-Waypost-Track: ", b"X-Waypost-Track: Opens = no; clicks:YES,", b"X-Waypost-Meta-A: b", b"X-Wayposter: x",
+     b"X-Waypost-Consent: Yes", b"X-Mailgun-Track: htmlonly", b"X-PM-TrackLinks: HtmlOnly"],
+)  # fmt: skip
+def test_an_instruction_that_is_read_is_no_reason(field: bytes) -> None:
+    assert "control_unreadable" not in plan.plan(letter(_PAGE, field), SETTINGS).reasons
 
 
 def test_what_is_turned_off_is_left_out_with_the_reason() -> None:

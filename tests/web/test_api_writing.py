@@ -71,6 +71,15 @@ def test_a_delivery_is_held_released_retried_and_dropped(scene: Scene, api: ApiC
     assert api.ask("POST", f"/queue/{message}/drop") == {"deliveries": 1, "under_way": 0, "notified": 0}
 
 
+def test_what_waits_is_found_by_tag_and_time_with_all_its_attempts(scene: Scene, api: ApiClient) -> None:
+    due = datetime.now(UTC) + timedelta(hours=1)
+    outage = {"kind": "soft", "category": "connection", "next_attempt_at": due, "counts_as_attempt": False}
+    scene.file("out@tagged.example", status=Status.DEFERRED, attempt=GREYLISTED, outcome=outage, tags=["Outage"])
+    [found] = api.items("/queue", tag="outage", **{"from": "1h"})
+    assert (found["recipient"], found["attempts"]) == ("out@tagged.example", 1) and found["last_attempt"]
+    assert api.items("/queue", tag="outage", to="1h") == api.items("/queue", tag="another") == []
+
+
 def test_whoever_attempts_a_delivery_loses_its_lease_when_it_is_held(scene: Scene, api: ApiClient) -> None:
     message = wait(scene, "leased@queue.example")
     now = datetime.now(UTC)
@@ -154,12 +163,48 @@ def test_an_address_is_suppressed_and_allowed_again(scene: Scene, api: ApiClient
     assert "is not suppressed" in api.refusal("DELETE", "/suppressions", 404, params={"address": "ann@stop.example"})
 
 
+def test_a_suppression_ends_at_a_time_and_is_found_by_when_it_was_added(api: ApiClient) -> None:
+    ends = (datetime.now(UTC) + timedelta(days=3)).replace(microsecond=0)
+    given = {"address": "ends@stop.example", "expires_at": ends.isoformat()}
+    made = api.ask("POST", "/suppressions", 201, json=given)
+    assert datetime.fromisoformat(made["expires_at"]) == ends and made["expires_at"].endswith("Z")
+    sooner = api.ask("POST", "/suppressions", 201, json=given | {"address": "b@stop.example", "expires_in": "2d"})
+    assert datetime.fromisoformat(sooner["expires_at"]) < ends
+    assert api.items("/suppressions", address="ends@stop.example", **{"from": "1h"}) == [made]
+    assert api.items("/suppressions", address="ends@stop.example", to="1h") == []
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "said"),
+    [
+        ("/suppressions", "", "address: is required"),
+        ("/suppressions", "nope", "body: must be valid JSON"),
+        ("/suppressions", "[]", "body: must be an object"),
+        (
+            "/suppressions",
+            '{"address": "a@b.example", "reason": "spam"}',
+            'reason: must be one of hard_bounce, unsubscribe, complaint or manual, not "spam"',
+        ),
+        ("/suppressions", '{"address": 5, "x": 1}', "address: must be a text, not 5; x: there is no such field here"),
+        ("/keys", '{"name": "a b", "scopes": []}', "name: must be 1 to 64 letters"),
+        ("/keys", '{"name": "a", "scopes": ["read"], "expires_at": "soon"}', "expires_at: must be a time such as"),
+        ("/webhooks", '{"url": 5, "machines": "no"}', 'url: must be a text; machines: must be true or false, not "no"'),
+        ("/webhooks", '{"url": "https://a.example/", "events": ["x"]}', "events.0: must be one of *, accepted"),
+        ("/webhooks/x/replay", "{}", "body: needs event or since"),
+        ("/webhooks/x/replay", '{"since": "x"}', "since: must be a duration such as"),
+        ("/bulk/messages", '{"action": "retry", "messages": ["x"]}', "messages.0: must be the id of a message"),
+    ],
+)  # fmt: skip
+def test_a_fault_of_a_body_is_named_with_what_is_allowed(api: ApiClient, path: str, body: str, said: str) -> None:
+    assert api.refusal("POST", path, 422, content=body).startswith(said)
+
+
 def test_many_addresses_are_suppressed_and_allowed_again_together(api: ApiClient) -> None:
     items: list[Json] = [{"address": f"{n}@many.example", "reason": "hard_bounce"} for n in range(3000)]
     assert api.ask("POST", "/suppressions/bulk", json={"items": items}) == {"added": 3000, "known": 0}
     assert api.ask("POST", "/suppressions/bulk", json={"items": items[:7]}) == {"added": 0, "known": 7}
     fault = api.refusal("POST", "/suppressions/bulk", 422, json={"items": [*items[:2], {"address": "nobody"}]})
-    assert fault == "items.2.address: Value error, is no mail address"
+    assert fault == "items.2.address: must be a mail address such as ann@example.com"
     gone = [{"address": item["address"]} for item in items]
     assert api.ask("POST", "/suppressions/bulk/remove", json={"items": gone}) == {"removed": 3000}
     assert api.items("/suppressions", q="many.example") == []

@@ -86,4 +86,4 @@ def _requested_mailbox(request: Request) -> str:
     try:
         return read_address(request.path_params["address"])
     except ValueError:
-        raise ApiError(400, "bad_request", "that is no mail address") from None
+        raise ApiError(400, "bad_request", "the path must end with a mail address such as ann@example.com") from None

@@ -4,6 +4,7 @@ In: requests behind the API's gate; only a key that may do everything makes and 
 `web.api.answers`. Only the answer to the request that makes a key contains it.
 """
 
+import re
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -37,8 +38,22 @@ def _check_scope(text: str) -> str:
 KeyScope = Annotated[str, AfterValidator(_check_scope), WithJsonSchema({"type": "string", "enum": list(_SCOPES)})]
 
 
+_NAME = re.compile("[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+def _check_name(text: str) -> str:
+    if not _NAME.fullmatch(text):
+        raise ValueError("must be 1 to 64 letters, digits, dots, underscores and hyphens, a letter or digit first")
+    return text
+
+
+KeyName = Annotated[
+    str, AfterValidator(_check_name), WithJsonSchema({"type": "string", "pattern": f"^{_NAME.pattern}$"})
+]
+
+
 class NewApiKey(RequestBody):
-    name: str = Field(pattern="^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    name: KeyName
     scopes: list[KeyScope] = Field(min_length=1, max_length=len(_SCOPES))
     expires_at: AwareDatetime | None = None
 

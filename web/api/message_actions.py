@@ -3,12 +3,13 @@
 In: requests behind the API's gate.  Out: JSON, in the form of `web.api.answers`.
 """
 
+import re
 from datetime import UTC, datetime
 from functools import partial
 from typing import Annotated, Literal
 
 import sqlalchemy as sa
-from pydantic import Field
+from pydantic import AfterValidator, Field, WithJsonSchema
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -45,7 +46,18 @@ class ResendRequest(RequestBody):
     )
 
 
-MessageId = Annotated[str, Field(pattern=r"^[0-9a-v]{20}$")]
+_MESSAGE_ID = re.compile("[0-9a-v]{20}")
+
+
+def _check_id(text: str) -> str:
+    if not _MESSAGE_ID.fullmatch(text):
+        raise ValueError("must be the id of a message")
+    return text
+
+
+MessageId = Annotated[
+    str, AfterValidator(_check_id), WithJsonSchema({"type": "string", "pattern": f"^{_MESSAGE_ID.pattern}$"})
+]
 
 
 class BulkRequest(RequestBody):

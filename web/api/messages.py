@@ -4,12 +4,13 @@ In: requests behind the API's gate.  Out: JSON, in the form of `web.api.answers`
 """
 
 import asyncio
+import re
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import sqlalchemy as sa
-from pydantic import Field
+from pydantic import AfterValidator, Field, WithJsonSchema
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -32,6 +33,20 @@ _POLL_S, _SLOW_POLL_S = 0.2, 0.5  # how often is looked, in the first seconds an
 _FAST_FOR_S = 5.0
 
 
+_METADATA = re.compile("[^:=]+[:=][^:=]")
+
+
+def _check_metadata(text: str) -> str:
+    if not _METADATA.match(text):
+        raise ValueError("must be NAME:VALUE, such as order:1047")
+    return text
+
+
+Metadata = Annotated[
+    str, AfterValidator(_check_metadata), WithJsonSchema({"type": "string", "pattern": f"^{_METADATA.pattern}"})
+]
+
+
 class SearchParameters(QueryParameters):
     """A search: all parameters must hold."""
 
@@ -47,9 +62,7 @@ class SearchParameters(QueryParameters):
     tag: Text = ""
     stream: Stream = ""
     message_id: Text = Field(default="", description="the header field, with or without brackets")
-    metadata: str | None = Field(
-        default=None, max_length=400, pattern="^[^:=]+[:=][^:=]", description="NAME:VALUE", examples=["order:1047"]
-    )
+    metadata: Metadata | None = Field(default=None, max_length=400, description="NAME:VALUE", examples=["order:1047"])
     since: Moment | None = Field(default=None, alias="from", description="accepted then or later")
     until: Moment | None = Field(default=None, alias="to", description="accepted before then")
 

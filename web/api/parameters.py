@@ -13,7 +13,7 @@ from starlette.requests import Request
 
 from relay import address, moments
 from relay.config import values
-from web.api.answers import ApiError
+from web.api.answers import ApiError, describe_faults
 
 MAX_ITEMS = 500  # of a list
 _DEFAULT_ITEMS = 50
@@ -91,7 +91,7 @@ def read_address(text: str) -> str:
     except (address.PathSyntaxError, UnicodeEncodeError):
         mailbox = address.NULL
     if not address.domain(mailbox) or mailbox != text.removesuffix("."):
-        raise ValueError("is no mail address")
+        raise ValueError("must be a mail address such as ann@example.com")
     return mailbox
 
 
@@ -148,18 +148,4 @@ def read_query(request: Request, form: type[QueryType]) -> QueryType:
     try:
         return form.model_validate(given)
     except ValidationError as error:
-        raise ApiError(400, "bad_request", _describe_faults(error, form)) from None
-
-
-def _describe_faults(error: ValidationError, form: type[QueryParameters]) -> str:
-    faults = []
-    for one in error.errors():
-        name = ".".join(str(part) for part in one["loc"])
-        why = one["msg"].removeprefix("Value error, ")
-        if one["type"] == "extra_forbidden":
-            known = (field.alias or name for name, field in form.model_fields.items())
-            why = f"there is no such parameter here; there are {', '.join(known)}" if form.model_fields else "none here"
-        elif one["type"] == "string_too_short":
-            why = "is empty; leave it out where nothing is looked for"
-        faults.append(f"{name[:80]}: {why}")
-    return "; ".join(faults)
+        raise ApiError(400, "bad_request", describe_faults(error, form, is_query=True)) from None

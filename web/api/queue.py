@@ -27,7 +27,7 @@ from web import audited
 from web.api.answers import ApiError, RequestBody, json_response, list_response, read_body
 from web.api.message_schemas import DroppedAnswer, QueueActionAnswer, QueueList
 from web.api.openapi import documented
-from web.api.parameters import PageParameters, Stream, Text, cursor_type, read_query
+from web.api.parameters import Moment, PageParameters, Stream, Text, cursor_type, read_query
 
 if TYPE_CHECKING:
     QueueCursorText = str
@@ -37,8 +37,11 @@ else:
 
 class QueueParameters(PageParameters):
     cursor: QueueCursorText = ""
+    since: Moment | None = Field(default=None, alias="from", description="accepted then or later")
+    until: Moment | None = Field(default=None, alias="to", description="accepted before then")
     recipient: Text = Field(default="", description="an address")
     stream: Stream = ""
+    tag: Text = ""
     status: Literal["queued", "deferred"] | None = None
     category: Text = ""
     held: bool | None = None
@@ -76,6 +79,9 @@ class QueueApi:
             asked.category,
             asked.held,
             asked.parked,
+            asked.tag,
+            asked.since,
+            asked.until,
         )
         after = _read_cursor(asked.cursor) if asked.cursor else None
         page = await self._store.read(

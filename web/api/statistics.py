@@ -23,6 +23,7 @@ from relay.store.store import Store
 from relay.store.views import json_objects, statistics
 from relay.store.views.json_objects import JsonObject
 from relay.store.views.statistics import CATEGORY, DAY, DOMAIN, HOUR, Selection, Totals
+from relay.store.views.statistics_objects import totals_object
 from web.api.answers import ApiError, json_response
 from web.api.openapi import documented
 from web.api.parameters import AnyStream, NumberCursor, Text, TimeParameters, read_query
@@ -152,28 +153,6 @@ class StatisticApi:
                 "next": str(last) if last < len(found.groups) else None,
             }
         )
-
-
-def totals_object(totals: Totals, *, has_accepted: bool = True) -> JsonObject:
-    """Totals as JSON."""
-    plain = {name: value for name, value in totals._asdict().items() if isinstance(value, int)}
-    opened_by, clicked_by = plain.pop("opened_by"), plain.pop("clicked_by")
-    return plain | {
-        "accepted": totals.accepted if has_accepted else None,
-        "opens": totals.opens._asdict() | {"unique": opened_by},
-        "clicks": totals.clicks._asdict() | {"unique": clicked_by},
-        "categories": dict(totals.categories),
-        "rates": {
-            "bounced": _share(totals.bounced, totals.delivered + totals.bounced),
-            "complained": _share(totals.complained, totals.delivered),
-            "opened": _share(opened_by, totals.delivered),
-            "clicked": _share(clicked_by, totals.delivered),
-        },
-    }
-
-
-def _share(part: int, whole: int) -> float | None:
-    return round(part / whole, 5) if whole else None
 
 
 def _read_selection(asked: StatisticParameters, now: datetime) -> Selection:

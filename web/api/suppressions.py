@@ -9,7 +9,7 @@ from functools import partial
 from typing import Literal
 
 import sqlalchemy as sa
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
@@ -27,6 +27,7 @@ from web.api.parameters import (
     Address,
     AnyStream,
     Duration,
+    Moment,
     NumberCursor,
     PageParameters,
     QueryParameters,
@@ -45,6 +46,8 @@ Reason = Literal["hard_bounce", "unsubscribe", "complaint", "manual"]
 
 
 class SuppressionParameters(PageParameters):
+    since: Moment | None = Field(default=None, alias="from", description="added then or later")
+    until: Moment | None = Field(default=None, alias="to", description="added before then")
     cursor: NumberCursor = ""
     q: Text = Field(default="", description="a part of an address")
     address: Text = Field(default="", description="a whole address")
@@ -60,7 +63,10 @@ class NewSuppression(RequestBody):
     stream: AnyStream | None = None
     reason: Reason = "manual"
     evidence: str = Field(default="", max_length=_MAX_EVIDENCE, description="why, to read later")
-    expires_in: Duration | None = None
+    expires_in: Duration | None = Field(default=None, description="how long it lasts")
+    expires_at: AwareDatetime | None = Field(
+        default=None, description="until when it lasts; with expires_in too, the earlier end counts; none: for good"
+    )
 
 
 class NewSuppressions(RequestBody):
@@ -100,7 +106,9 @@ class SuppressionApi:
     @documented("Addresses that get no mail, the newest first", query=SuppressionParameters, response=SuppressionList)
     async def list_suppressions(self, request: Request) -> Response:
         asked = read_query(request, SuppressionParameters)
-        wanted = SuppressionFilter(asked.address, asked.scope or "", asked.stream, asked.reason or "")
+        wanted = SuppressionFilter(
+            asked.address, asked.scope or "", asked.stream, asked.reason or "", asked.since, asked.until
+        )
         rows = await self._store.read(
             partial(
                 suppressions.list_suppressions,
@@ -173,7 +181,8 @@ class SuppressionApi:
 
 
 def _entry(new: NewSuppression, by: str, now: datetime) -> SuppressionEntry:
-    expires_at = now + values.read_duration(new.expires_in) if new.expires_in else None
+    ends = [now + values.read_duration(new.expires_in)] if new.expires_in else []
+    expires_at = min([*ends, new.expires_at] if new.expires_at else ends, default=None)
     scope = suppressions.ALL if new.stream is None else suppressions.STREAM
     evidence = new.evidence or f"by the API key {by}"
     return SuppressionEntry(new.address, scope, new.stream or "", new.reason, evidence, now, expires_at)

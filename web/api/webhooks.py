@@ -30,7 +30,7 @@ from relay.store.views.json_objects import JsonObject
 from relay.store.webhooks import endpoints
 from relay.webhook_format import WAYPOST, WebhookFormat
 from web import audited
-from web.api.answers import ApiError, RequestBody, json_response, list_response, read_body
+from web.api.answers import ApiError, RequestBody, describe_faults, json_response, list_response, read_body
 from web.api.core import PATH
 from web.api.openapi import documented
 from web.api.parameters import Duration, PageParameters, QueryParameters, Text, read_query
@@ -222,12 +222,11 @@ class WebhookApi:
 
 
 async def validate_webhook(given: dict[str, object], config: Config) -> WebhookConfig:
-    """A webhook as it may be added. Raises Fault that names every field at fault."""
+    """A webhook as it may be added. Raises ApiError that names every field at fault."""
     try:
         wanted = WebhookConfig.model_validate(given)
     except ValidationError as error:
-        faults = (f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
-        raise ApiError(422, "invalid", "; ".join(faults)) from None
+        raise ApiError(422, "invalid", describe_faults(error, WebhookConfig)) from None
     parts = urlsplit(wanted.url)
     try:
         # Each connection is judged again; here whoever adds it learns why it would never work.

@@ -16,6 +16,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from relay import address
+from relay.config import values
 from relay.store.console.audit_log import AuditedChange
 from relay.store.recipients import suppressions
 from relay.store.store import Store
@@ -78,7 +79,7 @@ class SuppressionPages:
 
     async def add_suppression(self, request: Request) -> Response:
         form = await sign_in.read_checked_form(request)
-        stream = str(form.get("stream", "")).strip()
+        stream = values.read_stream(form.get("stream", ""))
         try:
             mailbox = address.parse_path(f"<{str(form.get('address', '')).strip()}>").mailbox
         except address.PathSyntaxError:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, time, timedelta
 
 MAX_WORKERS = 64
+_PAST = "that time is past already"
 # As api_keys has them.
 SCOPES = ("read", "write", "messages", "suppressions", "queue", "consent", "pixels", "webhooks", "metrics", "audit")
 STATUSES = ("queued", "delivered", "deferred", "bounced", "expired", "suppressed")  # as tables.Status has them
@@ -68,6 +69,14 @@ def moment(text: str) -> datetime:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
+def later_moment(text: str) -> datetime:
+    """A point in time that is still to come, in UTC."""
+    at = moment(text)
+    if at <= datetime.now(UTC):
+        raise argparse.ArgumentTypeError(_PAST)
+    return at
+
+
 def expiry(text: str) -> datetime:
     """The end of something: after 90d, or at the end of a day."""
     now = datetime.now(UTC)
@@ -79,7 +88,7 @@ def expiry(text: str) -> datetime:
         except ValueError:
             raise argparse.ArgumentTypeError('must be a duration such as "90d", or a day such as 2027-12-31') from None
     if at <= now:
-        raise argparse.ArgumentTypeError("that time is past already")
+        raise argparse.ArgumentTypeError(_PAST)
     return at
 
 

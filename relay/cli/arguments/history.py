@@ -1,7 +1,7 @@
 """The arguments of `messages`, `events`, `stats`, `queue`, `refusals` and `audit`: what became of mail."""
 
 from relay.cli.arguments import argument_types, lists
-from relay.cli.arguments.parser import Parser
+from relay.cli.arguments.parser import FilterAction, Parser
 from relay.event_type import EventType
 
 EVENT_TYPES = tuple(one.value for one in EventType)
@@ -20,8 +20,8 @@ A message must match all of them.""",
         "waypost messages --status bounced --since 7d",
         "waypost messages 'tag:welcome after:2026-11-01' --json",
     )
-    parser.add_argument("query", nargs="*", metavar="TEXT", help="words and operators")
-    parser.add_argument("--query", dest="more", default="", metavar="TEXT", help="the same")
+    parser.add_argument("query", nargs="*", action=FilterAction, metavar="TEXT", help="words and operators")
+    parser.add_argument("--query", dest="more", action=FilterAction, default="", metavar="TEXT", help="the same")
     lists.add_recipient(parser, "an address, or a part of one")
     lists.add_status(parser, argument_types.STATUSES, "with a delivery that is")
     lists.add_tag(parser)
@@ -56,7 +56,7 @@ opened, clicked or unsubscribed.""",
         help=f"opens and clicks by: {', '.join(argument_types.VERDICTS)}",
     )
     lists.add_recipient(parser)
-    parser.add_argument("--message", default="", metavar="ID", help="of that message")
+    parser.add_argument("--message", action=FilterAction, default="", metavar="ID", help="of that message")
     lists.add_tag(parser)
     lists.add_stream(parser)
     lists.add_span(parser)
@@ -103,8 +103,8 @@ there is one JSON object a line.""",
         help=f"{', '.join(argument_types.STATISTIC_GROUPS[:-1])} or {argument_types.STATISTIC_GROUPS[-1]}",
     )
     parser.add_argument("--stream", metavar="NAME", help="mail of this stream only")
-    parser.add_argument("--tag", metavar="TAG", help="mail with this tag only")
-    parser.add_argument("--domain", metavar="NAME", help="mail to this domain only")
+    parser.add_argument("--tag", action=FilterAction, metavar="TAG", help="mail with this tag only")
+    parser.add_argument("--domain", action=FilterAction, metavar="NAME", help="mail to this domain only")
     lists.add_json(parser)
     parser.set_defaults(run="stats.print_statistics")
     actions = parser.add_actions(required=False)
@@ -134,9 +134,13 @@ it. Otherwise drop it, or wait until it expires and its sender gets a DSN.""",
     actions = parser.add_actions()
     listing = actions.add("list", "queue.list_deliveries", "what waits, the next due first")
     lists.add_recipient(listing)
+    lists.add_tag(listing)
     lists.add_stream(listing)
+    lists.add_span(listing, "accepted then or later")
     lists.add_status(listing, ("queued", "deferred"), "not attempted yet, or deferred")
-    listing.add_argument("--category", default="", metavar="NAME", help="deferred for that cause: greylisted …")
+    listing.add_argument(
+        "--category", action=FilterAction, default="", metavar="NAME", help="deferred for that cause: greylisted …"
+    )
     listing.add_argument("--held", action="store_true", help="what is held")
     listing.add_argument("--parked", action="store_true", help="what is parked")
     lists.add_limit(listing, 1000)
@@ -165,9 +169,15 @@ told why. The latest are kept, for 30 days at most; of many in a minute the rest
         "waypost refusals --recipient ann@example.com",
         "waypost refusals --query 553 --since 1d",
     )
-    parser.add_argument("--query", default="", metavar="TEXT", help="in sender, recipient, user, IP address or reply")
+    parser.add_argument(
+        "--query",
+        action=FilterAction,
+        default="",
+        metavar="TEXT",
+        help="in sender, recipient, user, IP address or reply",
+    )
     lists.add_recipient(parser)
-    parser.add_argument("--sender", default="", metavar="ADDRESS", help="the reverse-path")
+    parser.add_argument("--sender", action=FilterAction, default="", metavar="ADDRESS", help="the reverse-path")
     parser.add_argument(
         "--code", type=argument_types.reply_code, default=0, metavar="CODE", help="the reply's code, such as 553"
     )
@@ -186,7 +196,13 @@ named OBJECT.VERB (queue.drop, suppression.add, account.role); an object alone f
         "waypost audit --action queue --by ann",
         "waypost audit --recipient ann@example.com --json",
     )
-    parser.add_argument("--by", default="", metavar="NAME", help="an account, an API key, or a user of this machine")
+    parser.add_argument(
+        "--by",
+        action=FilterAction,
+        default="",
+        metavar="NAME",
+        help="an account, an API key, or a user of this machine",
+    )
     parser.add_argument(
         "--door",
         default="",
@@ -194,8 +210,8 @@ named OBJECT.VERB (queue.drop, suppression.add, account.role); an object alone f
         metavar="DOOR",
         help=f"through: {', '.join(argument_types.DOORS)}",
     )
-    parser.add_argument("--action", default="", metavar="ACTION", help="OBJECT.VERB, or OBJECT")
-    parser.add_argument("--target", default="", metavar="ID", help="of that id or name")
+    parser.add_argument("--action", action=FilterAction, default="", metavar="ACTION", help="OBJECT.VERB, or OBJECT")
+    parser.add_argument("--target", action=FilterAction, default="", metavar="ID", help="of that id or name")
     lists.add_recipient(parser)
     lists.add_span(parser)
     lists.add_limit(parser, 50)

@@ -1,7 +1,7 @@
 """Arguments that several lists have: --json, --limit, and filters."""
 
 from relay.cli.arguments import argument_types
-from relay.cli.arguments.parser import Parser
+from relay.cli.arguments.parser import FilterAction, Parser, StreamFilterAction
 
 JSON_HELP = "JSON, one object a line, also on a terminal"
 
@@ -21,23 +21,25 @@ def add_limit(parser: Parser, default: int) -> None:
     )
 
 
-def add_span(parser: Parser) -> None:
+def add_span(parser: Parser, what: str = "from then on") -> None:
     """--since and --until."""
     when = "12h or 7d ago, 2026-11-27, 2026-11-27T14:00"
-    parser.add_argument("--since", type=argument_types.moment, metavar="TIME", help=f"from then on: {when} (UTC)")
+    parser.add_argument("--since", type=argument_types.moment, metavar="TIME", help=f"{what}: {when} (UTC)")
     parser.add_argument("--until", type=argument_types.moment, metavar="TIME", help="before then")
 
 
 def add_stream(parser: Parser) -> None:
-    parser.add_argument("--stream", default="", metavar="NAME", help="of that stream")
+    parser.add_argument("--stream", action=StreamFilterAction, default="", metavar="NAME", help="of that stream")
 
 
 def add_tag(parser: Parser) -> None:
-    parser.add_argument("--tag", default="", metavar="TAG", help="with that tag")
+    parser.add_argument("--tag", action=FilterAction, default="", metavar="TAG", help="with that tag")
 
 
 def add_recipient(parser: Parser, about: str = "an address") -> None:
-    parser.add_argument("--recipient", default="", metavar="ADDRESS", help=f"to that recipient: {about}")
+    parser.add_argument(
+        "--recipient", action=FilterAction, default="", metavar="ADDRESS", help=f"to that recipient: {about}"
+    )
 
 
 def add_status(parser: Parser, statuses: tuple[str, ...], about: str) -> None:

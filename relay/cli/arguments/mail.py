@@ -36,7 +36,8 @@ def add_classify(parser: Parser) -> None:
     parser.describe(
         """\
 Prints one JSON object for each reply: its kind (hard, soft, none), category, the rule that decided, whether the
-address is suppressed and whether the mail is tried again.
+address is suppressed and whether the mail is tried again. With --lines the n-th object answers the n-th line: an empty
+line gets one of kind none, and a line with an unknown phase one with an error (exit status 1).
 
 With --mail it reads bounces, complaints and automatic replies, and prints one object for each recipient found (one
 with an empty recipient, if there is none). A FILE holds a mail or is an mbox; of a folder every file is read, and - is

@@ -4,7 +4,7 @@ import argparse
 
 from relay import webhook_format
 from relay.cli.arguments import argument_types, lists
-from relay.cli.arguments.parser import Parser
+from relay.cli.arguments.parser import FilterAction, Parser
 
 
 def add_suppressions(parser: Parser) -> None:
@@ -18,9 +18,10 @@ def add_suppressions(parser: Parser) -> None:
     )
     actions = parser.add_actions()
     listing = actions.add("list", "suppressions.list_suppressions", "the entries, newest first")
-    listing.add_argument("query", nargs="?", default="", metavar="TEXT", help="part of an address")
+    listing.add_argument("query", nargs="?", action=FilterAction, metavar="TEXT", help="part of an address")
     lists.add_recipient(listing)
     lists.add_stream(listing)
+    lists.add_span(listing, "added then or later")
     listing.add_argument(
         "--reason",
         default="",
@@ -35,7 +36,11 @@ def add_suppressions(parser: Parser) -> None:
     adding.add_argument("--stream", help="this stream only (default: all mail)")
     _add_reason(adding, "why (default: manual)")
     adding.add_argument("--evidence", default="", metavar="TEXT", help="why, to read later")
-    adding.add_argument("--expires-in", type=argument_types.duration, metavar="TIME", help="30d, 12h (default: never)")
+    until = adding.add_mutually_exclusive_group()
+    until.add_argument("--expires-in", type=argument_types.duration, metavar="TIME", help="30d, 12h (default: never)")
+    until.add_argument(
+        "--expires-at", type=argument_types.later_moment, metavar="TIME", help="2027-01-31, 2027-01-31T14:00 (UTC)"
+    )
     removing = actions.add("remove", "suppressions.remove_suppressions", "send mail to an address again")
     removing.add_argument("address", metavar="ADDRESS")
     removing.add_argument("--stream", help="this stream only (default: every entry)")

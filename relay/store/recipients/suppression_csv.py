@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import NamedTuple
 
-from relay import address
+from relay import address, moments
 from relay.store.recipients.suppressions import (
     ALL,
     COMPLAINT,
@@ -51,6 +51,7 @@ _REASON_PATTERNS = (  # searched for in a reason; the first match counts
     (HARD_BOUNCE, re.compile("bounce|invalid", re.IGNORECASE)),
     (MANUAL, re.compile("manual", re.IGNORECASE)),
 )
+_UNNAMED = 'several columns without names: the first line must name them, such as "address,stream"'
 _SEPARATOR = re.compile(r'"?sep=([^\w\r\n"])"?\s*+')  # the first line of files that Excel reads and writes
 # Where a formula would begin: at a cell's head, and behind what a spreadsheet of another locale takes for a cell's end.
 # A ' that is there already is doubled, so that what is read is what was written.
@@ -76,9 +77,10 @@ class ImportDefaults(NamedTuple):
 
 def read_csv(lines: Iterable[str], defaults: ImportDefaults) -> Iterator[SuppressionEntry | InvalidRecord]:
     """The records of the lines. The first line that is not empty may name the separator (`sep=;`), the next one the
-    columns. Without names, the first column is the address."""
+    columns. Without names, a record is an address and nothing else: what a second column means must not be guessed."""
     columns: list[str] = []
     delimiter = ""
+    is_unnamed = False
     for number, text in _records(lines):
         if number == 1:
             text = text.removeprefix("\ufeff")
@@ -98,6 +100,10 @@ def read_csv(lines: Iterable[str], defaults: ImportDefaults) -> Iterator[Suppres
                 columns, delimiter = column_names, delimiter or _delimiter(text)
                 continue
             columns = ["address"]
+            is_unnamed = True
+        if is_unnamed and any(cells[1:]):
+            yield InvalidRecord(number, _UNNAMED)
+            continue
         row: dict[str, str] = {}
         for column, cell in zip(columns, cells, strict=False):
             row.setdefault(column, cell)
@@ -120,7 +126,7 @@ def write_csv(entries: Iterable[SuppressionEntry], *, header: bool) -> str:
 
 def _format_cell(value: str | datetime | None) -> str:
     if isinstance(value, datetime):
-        return value.isoformat()
+        return moments.format_iso(value)
     # csv does not quote a bare CR, which spreadsheets take for the end of a row.
     text = (value or "").replace("\r\n", "\n").replace("\r", "\n")
     return _BEFORE_FORMULA.sub("'", text)

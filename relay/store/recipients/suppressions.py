@@ -197,6 +197,8 @@ class SuppressionFilter(NamedTuple):
     scope: str = ""
     stream: str = ""
     reason: str = ""
+    since: datetime | None = None  # added then or later
+    until: datetime | None = None  # added before then
 
 
 _ALL_ENTRIES = SuppressionFilter()
@@ -216,6 +218,10 @@ def list_suppressions(
     for name in ("scope", "stream", "reason"):
         if value := getattr(wanted, name):
             listed = listed.where(table.c[name] == value)
+    if wanted.since:
+        listed = listed.where(table.c.created_at >= wanted.since)
+    if wanted.until:
+        listed = listed.where(table.c.created_at < wanted.until)
     if after:
         listed = listed.where(table.c.id < after)
     return connection.execute(listed).mappings().all()

@@ -10,6 +10,7 @@
 - `clicked_links` links by clicks
 - `bounce_counts` bounces by domain and category
 - `statistics` counts over time
+- `statistics_objects` these as JSON
 - `upstream_replies` what upstreams answered
 - `gauges` what waits now
 - `json_objects` messages, deliveries, events and so on as JSON

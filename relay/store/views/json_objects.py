@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from relay import moments
 from relay.store.database.tables import Status
 from relay.store.queue.attempts import AttemptDetail
 from relay.store.recipients import suppressions
@@ -220,4 +221,4 @@ def delivery_id(message_id: str, number: int) -> str:
 
 
 def format_time(at: datetime | None) -> str | None:
-    return None if at is None else at.isoformat().replace("+00:00", "Z")
+    return None if at is None else moments.format_iso(at)

@@ -112,14 +112,20 @@ def is_address(text: str) -> bool:
 
 def events_of(stream: str, tag: str) -> list[Condition]:
     """Events whose message has that stream and that tag; empty is any."""
-    event, message, label = tables.event, tables.message, tables.message_label
+    event, message = tables.event, tables.message
     found: list[Condition] = []
     if stream:
         found.append(sa.exists().where(message.c.id == event.c.message, message.c.stream == stream))
     if tag:
-        mine = (label.c.name == message_labels.TAG, label.c.value == message_labels.label_value(tag))
-        found.append(sa.exists().where(label.c.message == event.c.message, *mine))
+        found.append(has_tag(event.c.message, tag))
     return found
+
+
+def has_tag(message: sa.ColumnElement[str], tag: str) -> Condition:
+    """Rows whose message, in that column, has the tag."""
+    label = tables.message_label
+    is_tag = (label.c.name == message_labels.TAG, label.c.value == message_labels.label_value(tag))
+    return sa.exists().where(label.c.message == message, *is_tag)
 
 
 def _read_addresses(connection: sa.Connection, search: MessageSearch) -> MessageSearch:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from relay import ids
-from relay.store.database import delivery_rows, tables
+from relay.store.database import delivery_rows, row_pages, tables
 from relay.store.database.tables import Status
 from relay.store.queue import leases
 from relay.store.queue.attempts import AttemptDetail
@@ -26,6 +26,9 @@ class QueueFilter(NamedTuple):
     category: str = ""
     held: bool | None = None
     parked: bool | None = None
+    tag: str = ""
+    since: datetime | None = None  # accepted then or later
+    until: datetime | None = None  # accepted before then
 
 
 class QueueCursor(NamedTuple):
@@ -50,7 +53,7 @@ class QueueEntry(NamedTuple):
     category: str
     accepted_at: datetime
     expires_at: datetime
-    attempts: int
+    attempts: int  # all, also those that say nothing of the delivery because the upstream was out
     next_attempt_at: datetime
     held_at: datetime | None
     is_parked: bool
@@ -91,7 +94,7 @@ def list_queue(
     """Deliveries that wait, the next due first, after the cursor. It takes two queries."""
     table, message = tables.delivery, tables.message
     due_us = sa.type_coerce(table.c.next_attempt_at, sa.BigInteger)
-    names = ("message", "number", "recipient", "status", "kind", "category", "attempts", "next_attempt_at", "held_at")
+    names = ("message", "number", "recipient", "status", "kind", "category", "next_attempt_at", "held_at")
     query = (
         sa.select(
             *(table.c[name] for name in (*names, "crashes", "leased_until")),
@@ -108,13 +111,14 @@ def list_queue(
         query = query.where(due_us >= after.due_us, sa.or_(due_us > after.due_us, behind))
     rows = connection.execute(query).mappings().all()
     shown = rows[:limit]
-    last = _last_attempts(connection, [(row["message"], row["number"]) for row in shown])
+    made = _attempts(connection, [(row["message"], row["number"]) for row in shown])
     entries = [
         QueueEntry(
             **{name: row[name] for name in QueueEntry._fields if name in row},
             is_parked=row["crashes"] >= leases.MAX_CRASHES,
             is_under_way=row["leased_until"] is not None and row["leased_until"] > now,
-            last_attempt=last.get((row["message"], row["number"])),
+            attempts=made.get((row["message"], row["number"]), _NO_ATTEMPT).how_many,
+            last_attempt=made.get((row["message"], row["number"]), _NO_ATTEMPT).last,
         )
         for row in shown
     ]
@@ -196,18 +200,31 @@ def _conditions(connection: sa.Connection, wanted: QueueFilter) -> list[sa.Colum
     if wanted.parked is not None:
         is_parked = table.c.crashes >= leases.MAX_CRASHES
         found.append(is_parked if wanted.parked else ~is_parked)
-    return found
+    if wanted.tag:
+        found.append(message_search.has_tag(table.c.message, wanted.tag))
+    return [*found, *row_pages.time_span(table.c.message, wanted.since, wanted.until)]
 
 
-def _last_attempts(connection: sa.Connection, keys: list[tuple[str, int]]) -> dict[tuple[str, int], AttemptDetail]:
+class _Attempts(NamedTuple):
+    how_many: int
+    last: AttemptDetail | None
+
+
+_NO_ATTEMPT = _Attempts(0, None)
+
+
+def _attempts(connection: sa.Connection, keys: list[tuple[str, int]]) -> dict[tuple[str, int], _Attempts]:
     attempt = tables.attempt
     if not keys:
         return {}
-    latest = (
-        sa.select(sa.func.max(attempt.c.id))
+    made = (
+        sa.select(sa.func.max(attempt.c.id).label("latest"), sa.func.count().label("count"))
         .where(delivery_rows.is_of_delivery(attempt, keys))
         .group_by(attempt.c.message, attempt.c.number)
+        .subquery()
     )
     columns = [attempt.c[name] for name in AttemptDetail._fields]
-    rows = connection.execute(sa.select(attempt.c.message, attempt.c.number, *columns).where(attempt.c.id.in_(latest)))
-    return {(message, number): AttemptDetail(*values) for message, number, *values in rows}
+    rows = connection.execute(
+        sa.select(attempt.c.message, attempt.c.number, made.c.count, *columns).join(made, made.c.latest == attempt.c.id)
+    )
+    return {(message, number): _Attempts(count, AttemptDetail(*values)) for message, number, count, *values in rows}
