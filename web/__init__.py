@@ -1,4 +1,4 @@
-"""Waypost's web side: what recipients meet, and what operators look at.
+"""Waypost's web side: pages and links for recipients, console and API for operators.
 
 - `app` the applications, as lists of routes
 - `public/` tracking and unsubscribe pages

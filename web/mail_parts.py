@@ -1,7 +1,7 @@
 """The parts of a mail, to be looked at: what each one is called, and its octets with the transfer encoding taken off.
 
-In: any octets, CRLF-ended.  Out: its fields and its leaves in order, however it is made: what does not hold to RFC 2045
-is read as it stands. Nothing that is shown goes back into the mail; what does is read by `relay.mime.parts`.
+In: any octets, CRLF-ended.  Out: its fields and its leaves in order, for any octets: what breaks RFC 2045 is read as it
+stands. Nothing that is shown goes back into the mail; what does is read by `relay.mime.parts`.
 
 Not `email` of the standard library: a message in 1,500 messages is a RecursionError there, and takes time by its size
 times its depth. Here both are bounded, and a message within is one part.

@@ -2,9 +2,10 @@
 
 In: a message's octets and its plan.  Out: what was changed in them, and a `Mail` to look at.
 
-A mail's HTML is anybody's: it is served alone, under a policy (CSP3 `sandbox`) that gives it an origin of its own, no
-scripts and no forms, so that it can neither act in the console nor read it. Links open a new tab. What lies elsewhere
-(pictures, styles, fonts) loads when the operator asks for it, since its host would see who looks.
+Anybody may have written a mail's HTML. So it is served alone, under a policy (CSP3 `sandbox`) that gives it an origin
+of its own, no scripts and no forms: it can neither act in the console nor read it. Links open a new tab. Pictures,
+styles and fonts of other hosts load only if the operator asks for them, because those hosts would see the operator's
+address.
 """
 
 import base64
@@ -59,7 +60,7 @@ class ShownEdit(NamedTuple):
 
 
 class MailView(NamedTuple):
-    """What there is to see."""
+    """What a mail program would show of a mail."""
 
     fields: list[tuple[str, str]]  # in order, unfolded and decoded
     html: str  # with its own pictures inside; empty where there is none
@@ -128,7 +129,8 @@ def find_part(octets: bytes, number: int) -> LeafPart | None:
 
 
 def frame_policy(own: str = "", *, remote: bool = False) -> str:
-    """The frame's policy. `own`: whose pictures load always, the pixel's in a sandbox; `remote`: everybody's do."""
+    """The frame's policy. `own`: hosts whose pictures always load (in a sandbox, the pixel's). `remote`: pictures of
+    all hosts load."""
     everywhere = "http: https:"
     return _POLICY.format(*([everywhere] * 3 if remote else (own, "", "'none'")))
 

@@ -69,8 +69,8 @@ class SafeErrors:
 class HostNames:
     """The named hosts, on any port, and this machine's own names: a proxy in front often passes on 127.0.0.1.
 
-    `any_address`: any IP address counts too. The danger is a foreign name that somebody makes to lead here (DNS
-    rebinding): the browser would take our answer for that site's.
+    `any_address`: any IP address counts too. This stops DNS rebinding: with a foreign name that leads to our address, a
+    browser would take our answers for those of that site.
     """
 
     def __init__(self, known: Collection[str], *, any_address: bool = False) -> None:

@@ -39,7 +39,7 @@ def test_tracking_can_be_turned_off_and_on(value: bytes, opens: bool | None, cli
     "field",
     [
         b"X-Waypost-Track: perhaps",
-        b"X-Waypost-Track: opens=fasle",
+        b"X-Waypost-Track: opens=nope",
         b"X-Waypost-Track: opens=no, clicks",
         b"X-Waypost-Track: open=no",
         b"X-Waypost-Trak: no",

@@ -3,9 +3,9 @@
 In: `Authorization: Bearer KEY`.  Out: the request goes on, or gets 401 (no key of ours), 403 (a key without the
 scope) or 503 (the database does not answer). RFC 6750 §3.1.
 
-What a key must have follows from method and path, so that a route that somebody adds is closed from the start: to look
-at a resource, `read` or the resource's own scope; to change it, `write` or that scope; where a resource has none of its
-own, all of them.
+The scope that a key needs follows from method and path, so that a new route is never open by mistake. Reading a
+resource needs `read` or the resource's own scope; changing it needs `write` or that scope. A resource without a scope
+of its own needs a key with all scopes.
 """
 
 import re
@@ -31,7 +31,7 @@ _BEARER = re.compile(r"bearer +(\S+)", re.IGNORECASE)
 
 
 def required_scopes(method: str, path: str) -> list[str]:
-    """The scopes of which a key needs one; none: it needs all that there are. `path` is below the API's own."""
+    """The scopes of which a key needs one; if there is none, it needs all scopes. `path` is below the API's own."""
     resource = path.strip("/").removeprefix("bulk/").partition("/")[0]
     if resource == api_keys.AUDIT:  # it names people who work here, so that `read` is not enough
         return [api_keys.AUDIT] if method in ("GET", "HEAD") else []
@@ -87,7 +87,7 @@ class RequireApiKey:
         ip = visitors.client_address(request, self._trusted)
         request.state.actor = Actor(Door.API, key.name, ip)
         if key.is_use_due(now):
-            # Not waited for: answers come while somebody else writes.
+            # We do not wait for this write, so that answers come while others write.
             self._store.writer.submit(lambda connection: api_keys.note_key_use(connection, key.name, now))
         return None
 

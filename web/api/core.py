@@ -42,7 +42,7 @@ _ERROR_CODES = {400: "bad_request", 401: "unauthorized", 404: "not_found", 405: 
 
 
 class ApiMount(Mount):
-    """Everything under PATH, with any octets, so that the console's pages answer nothing there."""
+    """Takes every path under PATH, with any octets, so that no page of the console answers there."""
 
     def __init__(self, config: Config, store: Store, *resources: Sequence[BaseRoute]) -> None:
         super().__init__(PATH, make_api(config, store, *resources))
@@ -56,11 +56,12 @@ class ApiMount(Mount):
 
 
 class BodyLimits:
-    """What a body may have, by path; larger ones are refused in the form of errors, whether they are read or not."""
+    """The limit of a body's size, by path. A larger one gets an error in the API's form, also if no endpoint reads
+    it."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._limited = {limit: RequestBodyLimitMiddleware(app, limit) for limit in (MAX_BODY, MAX_BULK_BODY)}
-        # The limit around this application would put its own words into the place of ours.
+        # The limit around this application would answer in another form.
         self._refuse = RequestBodyLimitMiddleware(self._answer_too_large, sys.maxsize)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

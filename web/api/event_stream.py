@@ -31,9 +31,9 @@ from web.api.events import EventFilter, read_filter
 from web.api.openapi import documented
 from web.api.parameters import read_query
 
-MAX_STREAM_S = 3600.0  # then the client comes back, and whoever has lost its key is refused
+MAX_STREAM_S = 3600.0  # then the client connects again; one whose key has ended is refused
 _MAX_STREAMS = 100
-_MAX_WAITING = 10_000  # events that a slow client has still to take; then it has to come back
+_MAX_WAITING = 10_000  # events that wait for a slow client; with more it is disconnected
 _MAX_IDS = 50_000  # that are compared
 _MAX_READ = 500  # events that are read together
 _POLL_S = 0.5
@@ -59,7 +59,7 @@ class EventFeed:
         return len(self._listeners) >= _MAX_STREAMS
 
     async def listen(self) -> Queue:
-        """What happens from now on; None where the listener was too slow. Raises sqlalchemy.exc.SQLAlchemyError."""
+        """Yields the events from now on; None if the listener was too slow. Raises sqlalchemy.exc.SQLAlchemyError."""
         async with self._looking:
             await self._look()  # what has happened by now is for those who listened before
             mine: Queue = asyncio.Queue()
@@ -84,7 +84,7 @@ class EventFeed:
                 errors.log_failure(error, "stream")
 
     async def _look(self) -> None:
-        """Gives the listeners what is new."""
+        """Reads the new events and gives them to the listeners."""
         since = datetime.now(UTC) - _LOOK_BACK
         recent = await self._store.read(partial(event_list.list_event_ids, since=since, limit=_MAX_IDS))
         new = [] if self._seen is None else sorted(set(recent) - self._seen)
@@ -154,7 +154,7 @@ class EventStreamApi:
             self._feed.leave(mine)
 
     async def _missed(self, search: EventSearch, last: str) -> AsyncIterator[EventRow]:
-        """What has happened since the event that the client had last."""
+        """The events since the last one that the client had."""
         while last:
             work = partial(event_list.list_events, search=search, limit=_MAX_READ, cursor=last, oldest_first=True)
             page = await self._store.read(work)

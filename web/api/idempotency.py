@@ -28,7 +28,7 @@ _STORED_HEADERS = ("content-type", "location", "cache-control")
 
 
 def make_idempotent(route: Route, store: Store) -> None:
-    """Has the route's writes done once."""
+    """Makes the route's writes idempotent."""
     if not (route.methods or set()) & _WRITES or route.path in _SECRET_ANSWERS:
         return
     route.app = _IdempotentWrites(route.app, store)

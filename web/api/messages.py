@@ -29,7 +29,7 @@ from web.api.parameters import Moment, PageParameters, QueryParameters, Seconds,
 
 MAX_WAIT = timedelta(seconds=60)
 _MAX_WAITING = 50  # requests at a time
-_POLL_S, _SLOW_POLL_S = 0.2, 0.5  # how often is looked, in the first seconds and later
+_POLL_S, _SLOW_POLL_S = 0.2, 0.5  # how often we look, in the first seconds and later
 _FAST_FOR_S = 5.0
 
 

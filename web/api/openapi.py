@@ -21,7 +21,7 @@ Json = dict[str, Any]  # Any: what JSON can hold
 _Mode = Literal["validation", "serialization"]
 
 _ERROR_REFERENCE = {"$ref": "#/components/responses/error"}
-# What stands in a path, by its name there.
+# The parameters of paths, by name.
 _PATH_SCHEMAS: dict[str, Json] = {
     "address": ADDRESS_SCHEMA,
     "message": {"type": "string", "pattern": "^[0-9a-v]{20}$", "description": "a message's id"},
@@ -111,7 +111,7 @@ class _Schemas:
         return self._references[model, mode]
 
     def parameters(self, model: type[BaseModel]) -> list[Json]:
-        """The query's parameters. What a field may be beside null is what the parameter may be."""
+        """The query's parameters. A field that may also be null is described by its other type."""
         schema = self._all[self._references[model, "validation"]["$ref"].rpartition("/")[2]]
         found = []
         for name, given in schema["properties"].items():

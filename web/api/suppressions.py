@@ -1,7 +1,7 @@
 """The API's suppressions: `GET|POST|DELETE suppressions`, one or many at a time.
 
-In: requests behind the API's gate.  Out: JSON, in the form of `web.api.answers`. What many entries say is taken as a
-whole or not at all.
+In: requests behind the API's gate.  Out: JSON, in the form of `web.api.answers`. If one of many entries is wrong, none
+is added.
 """
 
 from datetime import UTC, datetime

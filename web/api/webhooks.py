@@ -40,7 +40,7 @@ T = TypeVar("T")
 _RESOLVE_TIMEOUT_S = 2.0
 
 
-# What the configuration checks with all others; the description says no more than that.
+# The reader of the configuration checks more than this pattern says.
 _URL_SCHEMA = {
     "type": "string",
     "pattern": r'^https?://[a-z0-9]{1,20}([.][a-z]{2,10}){1,3}(:[1-9][0-9]{0,3})?(/[!-"$-~]{0,1000})?$',
@@ -229,7 +229,7 @@ async def validate_webhook(given: dict[str, object], config: Config) -> WebhookC
         raise ApiError(422, "invalid", describe_faults(error, WebhookConfig)) from None
     parts = urlsplit(wanted.url)
     try:
-        # Each connection is judged again; here whoever adds it learns why it would never work.
+        # Each request checks the address again. This check tells the person who adds the webhook why it could not work.
         async with asyncio.timeout(_RESOLVE_TIMEOUT_S):
             await public_addresses.resolve_public(parts.hostname or "", parts.port or 443, config.webhook_networks)
     except public_addresses.NotPublicError as error:

@@ -56,7 +56,7 @@ class AttentionItem(NamedTuple):
 
 
 class AttentionView(NamedTuple):
-    """What a look finds."""
+    """The facts that `find_attention` decides from."""
 
     now: datetime
     upstreams: Sequence[str]  # that are configured
@@ -193,7 +193,7 @@ def _sentence(text: str) -> str:
 
 
 class AttentionReader:
-    """Looks for all who ask: one look at a time, and none while the last one is new enough."""
+    """Reads the problems for all pages: one read at a time, and none while the last result is new enough."""
 
     def __init__(self, config: Config, store: Store) -> None:
         self._config = config
@@ -213,7 +213,7 @@ class AttentionReader:
         return self._last
 
     def forget(self) -> None:
-        """Has the next page look again: something was changed."""
+        """Makes the next page read the problems again, after a change."""
         self._looked_at_s = float("-inf")
 
     async def _refresh(self) -> None:
@@ -234,7 +234,7 @@ class AttentionReader:
 
 
 class AttentionStrip:
-    """Puts what needs somebody into `request.state.attention`, for pages behind the login."""
+    """Puts the problems into `request.state.attention`, for pages behind the login."""
 
     def __init__(self, app: ASGIApp, reader: AttentionReader) -> None:
         self._app = app
@@ -265,5 +265,5 @@ def _read_view(connection: sa.Connection, now: datetime, upstreams: list[str], f
 
 
 def _yesterday(now: datetime) -> datetime:
-    """Its midnight."""
+    """The midnight at which yesterday began, UTC."""
     return now.replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=1)

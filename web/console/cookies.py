@@ -1,4 +1,4 @@
-"""The console's cookies: signed by the server, for no script to read, and for https alone wherever https is spoken.
+"""The console's cookies: signed, hidden from scripts, and never sent in clear by a browser that speaks https.
 
 In: a request.  Out: `scope["session"]`, a mapping that the answer puts back into a cookie. Behind https the cookies are
 `Secure` and named `__Host-…`, so that no other host and no plain http can set them (RFC 6265bis §4.1.3); on plain http,
@@ -28,7 +28,7 @@ class SessionCookies:
                 secret_key=key.hex(),
                 session_cookie=_cookie_name(SESSION_COOKIE, is_secure),
                 max_age=int(console_sessions.LIFETIME.total_seconds()),
-                same_site="lax",  # strict would show the login to whoever follows a link from a chat
+                same_site="lax",  # with strict, somebody who follows a link from a chat would see the login
                 https_only=is_secure,
             )
             for is_secure in (True, False)
@@ -42,8 +42,8 @@ class SessionCookies:
 def is_https(request: Request) -> bool:
     """True if the browser speaks https, perhaps to a proxy in front.
 
-    A proxy may say so, or the browser does: by a cookie that it sends over https alone, or by the origin of a form,
-    which each browser sends with it. Who says it falsely gets cookies that do not come back to us.
+    A proxy may say so in a header field. Or the browser shows it: by a cookie that it sends over https only, or by the
+    origin that it sends with a form. A client that lies gets cookies that its browser does not send back.
     """
     if request.url.scheme == "https" or _cookie_name(SESSION_COOKIE, True) in request.cookies:
         return True

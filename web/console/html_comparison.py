@@ -1,7 +1,7 @@
 """What was changed in a mail's HTML, tag by tag: the app's beside the recipient's.
 
-In: the decoded HTML as it came and as it was sent.  Out: pairs of what differs, in order. Linear, whatever they are:
-each tag or text is looked for among the next few only.
+In: the decoded HTML as it came and as it was sent.  Out: pairs of what differs, in order. The time is linear for any
+input, because each tag or text is searched among the next few only.
 """
 
 import html
@@ -42,7 +42,7 @@ def compare_html(before: str, after: str) -> list[HtmlChange]:
 
 
 def _next_same(old: list[str], new: list[str], i: int, j: int) -> tuple[int, int]:
-    """How many tokens of each to go on, so that both are the same again; one of each where they are not soon."""
+    """How many tokens to skip on each side until both are the same again; one on each side if that is too far away."""
     for distance in range(1, _LOOK_AHEAD):
         for skip_new in range(distance + 1):
             skip_old = distance - skip_new

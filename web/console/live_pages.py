@@ -16,7 +16,7 @@ from starlette.routing import BaseRoute, Route
 from web.api import shutdown
 from web.api.event_stream import EventFeed
 
-MAX_LIVE_S = 600.0  # then the browser comes back, and whoever has signed out gets no more
+MAX_LIVE_S = 600.0  # then the browser connects again; a signed-out one is refused
 _POLL_S = 0.5
 _PAUSE_S = 1.0
 _KEEP_ALIVE_S = 15.0

@@ -1,4 +1,4 @@
-"""What the machine shows of itself: certificates that end, and a clock that was set.
+"""The state of this machine: certificates that end soon, and a clock that was set.
 
 In: the configuration, and the machine's clocks.  Out: facts. What cannot be found out is left out.
 """

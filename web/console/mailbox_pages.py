@@ -117,7 +117,7 @@ class MailboxPages:
         )
 
     async def show_html(self, request: Request) -> Response:
-        # In a sandbox the recipient is whoever looks; else an onlooker must not count as the recipient.
+        # In a sandbox the person who looks counts as the recipient. Elsewhere an operator who looks must not.
         marks = request.query_params.get("clicks") == "yes"
         found = await self._load_mail(request, is_live=self._config.is_sandbox and not marks)
         links = await self._read_clicked_links(found) if marks else []
@@ -183,7 +183,7 @@ def _download(name: str, octets: bytes, media_type: str) -> Response:
     # RFC 6266 §4.3: the name in ASCII, and as it is.
     plain = _UNSAFE_IN_NAME.sub("_", name)[:_MAX_NAME]
     ascii_name = _NOT_ASCII.sub("_", plain)
-    # The policy is for a browser that would show it all the same.
+    # A browser that shows the file nevertheless applies this policy.
     return Response(
         octets,
         media_type=media_type,

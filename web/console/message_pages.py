@@ -218,13 +218,13 @@ def _holds(scope: str, stream: str, expires_at: datetime | None, of_message: str
 
 
 def _text_for_refusals(search: MessageSearch) -> str:
-    """What refused mail is looked for by: the one recipient, author or word of the search."""
+    """The text to search refused mail for: the only recipient, author or word of the search."""
     texts = (*search.recipients, *search.authors, *search.words)
     return texts[0] if len(texts) == 1 and not search.statuses else ""
 
 
 def _read_search(filters: PageFilters) -> _AskedSearch:
-    """What box and filters ask for; a box that cannot be read is looked for as it stands."""
+    """The search in box and filters. A box that cannot be parsed is searched for as plain text."""
     status, fault = filters.choice("status", Status), ""
     since, until = filters.days()
     left_out = {"status": not status, "from": not since, "to": not until}

@@ -2,7 +2,7 @@
 
 In: a browser that wants to sign in, then the provider's answer.  Out: a session of an account whose role follows from
 the groups and addresses that the provider vouches for. OpenID Connect Core 1.0 §3.1, RFC 7636 (PKCE); authlib does the
-protocol (an extra: waypost[oidc]). What was not signed by the provider, for us and for this browser, is refused.
+protocol (an extra: waypost[oidc]). An answer that the provider did not sign for us and for this browser is refused.
 """
 
 import contextlib
@@ -308,7 +308,7 @@ def _outages() -> tuple[type[Exception], ...]:
 
 
 def _faults() -> tuple[type[Exception], ...]:
-    """What goes wrong between us and a provider; what it sends may be anything."""
+    """The exceptions that a provider's answers can cause; it may send anything."""
     authlib = importlib.import_module("authlib.common.errors")
     joserfc = importlib.import_module("joserfc.errors")
     protocol = (authlib.AuthlibBaseError, joserfc.JoseError, *_outages())

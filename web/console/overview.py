@@ -27,7 +27,8 @@ _HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
 
 
 class FunnelStage(NamedTuple):
-    """A stage that mail reaches. `raw` counts all that happened, of which `reached` are deliveries, and by people."""
+    """A stage that mail reaches. `raw` counts all events of the stage, `reached` the deliveries that came so far, by
+    people only."""
 
     name: str
     reached: int

@@ -98,7 +98,8 @@ class QueuePages:
 
 
 async def apply_action(store: Store, request: Request, action: str, chosen: Sequence[str]) -> str:
-    """Does that to deliveries, or to all of a message's; returns what is to be said of it. Raises HTTPException 400."""
+    """Applies the action to deliveries, or to all of a message's. Returns a sentence for the operator. Raises
+    HTTPException 400."""
     try:
         targets = [queue_actions.parse_target(one) for one in chosen]
     except ValueError:

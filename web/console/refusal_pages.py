@@ -1,4 +1,4 @@
-"""Mail that was refused at our door: who, to whom, which reply.
+"""Mail that Waypost refused: who sent it, to whom, and which reply they got.
 
 In: a session that the gate let through.  Out: a page with a list and a search.
 """

@@ -1,10 +1,10 @@
 """Who may see the console: accounts, sessions, and a gate in front of everything.
 
 In: a name and a password, checked against argon2id hashes.  Out: a session, which the database knows and a cookie
-names. It ends when it is signed out of or is two weeks old, and with its account's password.
+names. It ends when the user signs out, after two weeks, and when the account gets another password.
 
-Against requests that another site makes in the operator's name: every form carries a token of the session, and what
-the browser says of a request's origin (`Sec-Fetch-Site`, `Origin`) is believed when it says "elsewhere".
+Two checks stop requests that another site makes in the operator's name: every form carries a token of the session, and
+a request whose `Sec-Fetch-Site` or `Origin` names another site is refused.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ from web.rendering import TemplateRenderer
 _OPEN_PATHS = ("/login", "/login/oidc", "/login/oidc/callback", "/login/oidc/out", "/healthz", core.DESCRIPTION)
 _OPEN_FOLDER = "/static/"
 MAX_PASSWORD = 1024  # characters; argon2 reads them all
-_MAX_NAME = 200  # characters that a name is counted by
+_MAX_NAME = 200  # characters of a name under which sign-ins are counted
 DATABASE_UNAVAILABLE = "The database does not answer, so nobody can sign in now. Please try again in a moment."
 # Letters and digits that nobody mistakes for each other.
 _READABLE_CHARACTERS = "abcdefghjkmnpqrstuvwxyz23456789"
@@ -64,7 +64,7 @@ def create_first_account(store: Store, password: str = "") -> tuple[str, str] | 
 
 
 class RequireLogin:
-    """Lets nobody through to a page without a session; a route that somebody adds is closed from the start."""
+    """Refuses requests for pages without a session. A new route is closed unless it is listed here as open."""
 
     def __init__(self, app: ASGIApp, config: Config, store: Store, renderer: TemplateRenderer) -> None:
         self._app = app
@@ -97,7 +97,7 @@ class RequireLogin:
         await self._app(scope, receive, send)
 
     async def _know_account(self, request: Request) -> bool:
-        """Finds out who asks, for those who look into the request's state. False if that is nobody. Raises
+        """Stores the signed-in account in the request's state. False if nobody is signed in. Raises
         sqlalchemy.exc.SQLAlchemyError."""
         state = request.state
         if user := proxy_auth.read_user(request, self._proxy_auth):
@@ -120,7 +120,7 @@ class RequireLogin:
             return None
         row = await self._store.read(lambda connection: console_sessions.find_session(connection, named, now))
         if row is not None and console_sessions.is_use_due(row, now):
-            # Not waited for: pages are shown while somebody else writes.
+            # We do not wait for this write, so that pages are shown while others write.
             self._store.writer.submit(
                 lambda connection: console_sessions.note_session_use(connection, row["digest"], now)
             )
@@ -206,7 +206,7 @@ class LoginPages:
                 AuditedChange("session.end", request.state.account),
                 lambda connection: console_sessions.end_session(connection, request.state.session),
             )
-        except sa.exc.SQLAlchemyError as error:  # the session would go on for whoever has its cookie
+        except sa.exc.SQLAlchemyError as error:  # otherwise anybody who has the cookie could go on
             return unavailable_response(self._renderer, error)
         request.session.clear()
         return RedirectResponse("/login?out=1" if getattr(request.state, "is_external", False) else "/login", 303)

@@ -1,10 +1,10 @@
-"""Who guesses passwords of the console, and who may try all the same.
+"""Limits on wrong passwords at the console.
 
-In: a sign-in, before its password is looked at.  Out: how long it must wait. Each counts as wrong from its beginning,
-so that many at the same time see each other, and is taken back when it turns out right.
+In: a sign-in, before its password is looked at.  Out: how long it must wait. A sign-in counts as wrong from its start,
+so that simultaneous ones count each other; it is taken back if the password is right.
 
-Counted are the client's networks, as at SMTP, and the account. Neither may lock the operator out: an account has more
-tries than any one network, and a browser that this account has signed in with before is counted by itself.
+The client's networks are counted, as at SMTP, and so is the account. Neither may lock the operator out: an account has
+more tries than any one network, and a browser that this account has signed in with before is counted by itself.
 """
 
 import hashlib
@@ -59,7 +59,7 @@ class SignInLimits:
             self._accounts.count_key(guess.account, guess.at)
 
     def forget_attempt(self, guess: SignInAttempt) -> None:
-        """It was right, or could not be judged."""
+        """Takes the sign-in back: its password was right, or could not be checked."""
         if guess.browser:
             self._browsers.take_back_key(guess.browser, guess.at)
         else:

@@ -1,4 +1,4 @@
-"""Many suppressions at once: exported and imported as CSV, and removed with a way back.
+"""Many suppressions at once: exported and imported as CSV, and removed with undo.
 
 In: a session that the gate let through.  Out: a file; pages that say what was done, and what could not be read.
 """
@@ -45,7 +45,7 @@ class SuppressionListPages:
         ]
 
     async def export_csv(self, request: Request) -> Response:
-        """All that hold now, of the reason and the stream that are asked for."""
+        """All entries in force that have the reason and the stream that are asked for."""
         filters = PageFilters(request.query_params, ("reason", "stream"))
         wanted = read_filter(filters)
         if refusal := filters.refusal():

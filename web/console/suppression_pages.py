@@ -1,4 +1,4 @@
-"""Suppressions, as operators see and change them: whom we no longer write to, and why.
+"""Suppressions, as operators see and change them: addresses that get no mail, and why.
 
 In: a session that the gate let through.  Out: the list with search and a form, and a question before an entry goes.
 """

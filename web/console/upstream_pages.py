@@ -1,4 +1,4 @@
-"""Upstreams: whether each can be reached, what goes on with it, and what it answered lately.
+"""Upstreams: whether each can be reached, its connections and rate, and its latest replies.
 
 In: a session that the gate let through.  Out: one page.
 """
@@ -31,7 +31,7 @@ class ReplyAdvice(NamedTuple):
 
 
 class UpstreamView(NamedTuple):
-    """An upstream; None where no process speaks of it, and where nothing was attempted."""
+    """An upstream; a field is None if no process reported it, or if nothing was attempted."""
 
     config: UpstreamConfig
     seen: UpstreamSummary | None

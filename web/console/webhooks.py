@@ -1,7 +1,7 @@
 """Webhooks, as operators add and watch them.
 
-In: a session that the gate let through.  Out: the list with a form, and one webhook with how it stands, its requests
-and their answers, and what can be done about them. A secret is shown once, when it is made.
+In: a session that the gate let through.  Out: the list with a form, and one webhook with its state, its requests and
+their answers, and what can be done about them. A secret is shown once, when it is made.
 """
 
 from collections.abc import Callable
@@ -106,7 +106,7 @@ class WebhookPages:
         return RedirectResponse("/webhooks" if form.get("do") == "remove" else f"/webhooks/{webhook}", 303)
 
     async def _apply_action(self, request: Request, webhook: str, form: FormData) -> str:
-        """Does what a button asks for; returns what is to be said of it. Raises endpoints.UnknownWebhookError,
+        """Does what a button asks for. Returns a sentence for the operator. Raises endpoints.UnknownWebhookError,
         ValueError."""
         now = datetime.now(UTC)
         match form.get("do"):
@@ -146,7 +146,7 @@ class WebhookPages:
         return RedirectResponse(f"/webhooks/{webhook}", 303)
 
     async def _send_events(self, request: Request, webhook: str, form: FormData) -> str:
-        """Queues events as a button asks for; returns what is to be said of it. Raises
+        """Queues events as a button asks for. Returns a sentence for the operator. Raises
         endpoints.UnknownWebhookError."""
         now, replay = datetime.now(UTC), AuditedChange("webhook.replay", webhook)
 

@@ -133,7 +133,7 @@ class ProviderWebhooks:
             self._in_flight -= len(body)
         return bytes(body)
 
-    # --- each provider's proof
+    # --- how each provider proves that it sent the request
 
     async def _read_ses(self, body: bytes, _: Request) -> _VerifiedPayload:
         message = _parse_json(body)
@@ -165,7 +165,7 @@ class ProviderWebhooks:
         batch = sparkpost.parse_events(_parse_json(body))
         return _VerifiedPayload(batch.events, faults=batch.faults)
 
-    # --- what comes of it
+    # --- applying the events
 
     async def _apply_payload(self, provider: str, payload: _VerifiedPayload) -> dict[str, int]:
         """How many events were new, were known or changed nothing, and were of mail that is not ours."""

@@ -1,7 +1,7 @@
 """Pixels and redirects that need no application: a request for a good token is answered as soon as its hit is on disk.
 
-In: the scope of a request whose head has come.  Out: the whole answer, or None: then Starlette's way is taken, with its
-pages for bad tokens, other methods, other hosts and long destinations. Measured: a quarter of the processor time.
+In: the scope of a request whose head has come.  Out: the whole answer, or None: then Starlette answers, with pages for
+bad tokens, other methods, other hosts and long destinations. Measured: a quarter of the processor time.
 """
 
 import time

@@ -1,4 +1,4 @@
-"""Pixel and click: the answer goes as soon as the hit is on disk, and the event is committed behind it.
+"""Pixel and click: the answer is sent as soon as the hit is on disk, and the event is committed afterwards.
 
 In: a token in a path.  Out: an image, always; the redirect to the exact octets that were signed, or 404.
 Nothing here waits for the database: during an outage links are as quick as before, and hits wait in a log on disk.
@@ -112,7 +112,7 @@ class TokenReader:
         except tokens.InvalidTokenError:
             metrics.bad_token(kind)
             request.state.refused = not self._tries.allow(visitors.client_address(request, self._trusted))
-            if not request.state.refused:  # in a flood, not every bad token is worth a line
+            if not request.state.refused:  # in a flood, only some bad tokens get a line
                 log.bad_token(kind)
             return None
 

@@ -1,4 +1,4 @@
-"""Facts on their way to the store: on disk before the answer that they come from, in the database behind it.
+"""Facts on their way to the store: on disk before their request is answered, in the database afterwards.
 
 In: facts; to add one takes no time.  Out: for each a future that is done when the fact is on disk, in the process's
 `fact_log`. Facts that come together are forced to disk together; if no other is under way, a fact is written at once.

@@ -1,8 +1,8 @@
 """HTTP/1.1 for the public: uvicorn's protocol, with bounds in size, number and time.
 
-uvicorn has none before a request is whole: whoever sent a head without an end, or nothing at all, held a connection
-and memory for as long as it liked. Here each thing that a client has to do has its time, and a head its size.
-RFC 9110 §15.5.9 (408), RFC 6585 §5 (431).
+uvicorn has no bounds before a request is complete: a client that sent a head without an end, or nothing at all, held a
+connection and memory for ever. Here each step of a client has a time limit, and a head has a size limit. RFC 9110
+§15.5.9 (408), RFC 6585 §5 (431).
 """
 
 import asyncio
@@ -200,7 +200,7 @@ class BoundedProtocol(HttpToolsProtocol):
     # --- what a client has to do next, and by when
 
     def _advance(self) -> None:
-        """Notes what the connection is at, and sets the time that it has for it."""
+        """Notes the connection's next step, and sets the time limit for it."""
         stage = self._find_stage()
         if (stage, self._requests) == self._stage:
             return
@@ -244,7 +244,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._advance()
 
     def drop(self) -> None:
-        """Closes the connection for the sake of another one."""
+        """Closes the connection to make room for another one."""
         if self.transport.get_write_buffer_size():
             self.transport.abort()
         else:
