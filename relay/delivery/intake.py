@@ -244,7 +244,7 @@ class Intake:
         try:
             await self._store.commit_fact(
                 "filing",
-                filing,
+                await self._store.save_large_octets(filing),
                 undo=lambda connection: retention.drop_refused_message(connection, message, self._worker.name),
                 unless=hung_up,
             )
@@ -266,6 +266,7 @@ class Intake:
         client gets 451. Otherwise a failure here is logged, and the client's reply stays.
         """
         keeps_octets = must_hold or self._config.is_sandbox or any(outcome.dsn_due for outcome in filing.outcomes)
+        filing = await self._store.save_large_octets(filing)
         try:
             journaled = filing if keeps_octets else filing._replace(octets=None)
             await self._store.record("filing", filing, journaled=journaled, raises_faults=must_hold)

@@ -28,6 +28,7 @@ from relay.node import data_directory
 from relay.operator_error import OperatorError
 from relay.store import node_name
 from relay.store.database import engine
+from relay.store.queue import content_files
 
 MANIFEST = "manifest.json"
 FORMAT = 1
@@ -69,6 +70,8 @@ def write_backup(config: Config, target: Path, progress: Progress = lambda *_: N
                 if database:
                     _add_database(archive, database, target.parent, progress)
                 _add_files(archive, directory, list_installed(directory))
+                if database and database.parent != directory:
+                    _add_files(archive, database.parent, [database.parent / content_files.FOLDER])
             file.flush()
             os.fsync(file.fileno())
         draft.replace(target)

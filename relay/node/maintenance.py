@@ -12,6 +12,7 @@ from relay import log
 from relay.config.schema import Config
 from relay.store import chores, message_words, refusals, retention, upstream_states
 from relay.store.database import errors, roll_ups
+from relay.store.queue import content_files
 from relay.store.refusals import Refusal
 from relay.store.store import Store
 from relay.store.upstream_states import ReportedState
@@ -20,6 +21,7 @@ from relay.store.webhooks import endpoints
 REPLAY_EVERY_S = 2.0
 RETENTION_EVERY = timedelta(hours=1)
 LOOK_AT_RETENTION_EVERY_S = 60.0
+_UNREFERENCED_FOR = timedelta(days=1)  # until a file of large octets is deleted
 CHECKPOINT_EVERY_S = 2.0
 ANALYSIS_EVERY_S, FIRST_ANALYSIS_AFTER_S = 86_400.0, 60.0
 LOOK_AT_UPSTREAMS_EVERY_S = 1.0
@@ -142,6 +144,9 @@ def _retention_work(store: Store, config: Config, now: datetime) -> Iterator[tup
     ):
         yield drop.__name__.removeprefix("drop_"), partial(_drop, store, drop, now - keep)
     yield "destinations", partial(_drop, store, retention.drop_long_urls, _long_urls_end(config, now))
+    if not store.journal.has_pending:  # its messages have files, and no rows yet
+        lost = partial(content_files.delete_unreferenced, before=now - _UNREFERENCED_FOR)
+        yield "content_files", partial(store.read, lost)
 
 
 async def _drop(store: Store, drop: Callable[[sa.Connection, datetime], int], before: datetime) -> int:

@@ -20,6 +20,7 @@ from relay.config.schema import Config
 from relay.node import backup, data_directory
 from relay.node.backup import BackupError, Manifest, Progress
 from relay.store.database import engine
+from relay.store.queue import content_files
 
 _MAX_MANIFEST_OCTETS = 1 << 16
 _BLOCK_OCTETS = 1 << 20
@@ -66,8 +67,11 @@ def _restore_file(config: Config, file: BinaryIO, progress: Progress) -> Restore
         replaced = _move_away(config)
         database = backup.database_file(config)
         for path in sorted(draft.iterdir()):
-            is_database = database and path.name == engine.DATABASE_FILE
-            path.rename(database if database and is_database else directory / path.name)
+            if database and path.name == engine.DATABASE_FILE:
+                path.rename(database)
+            else:
+                is_beside = database and path.name == content_files.FOLDER
+                path.rename((database.parent if database and is_beside else directory) / path.name)
         durable_files.sync_folder(directory)
         return RestoreResult(manifest, replaced)
     finally:
@@ -140,6 +144,7 @@ def _list_replaced(config: Config) -> list[Path]:
     directory, database = config.relay.data_dir, backup.database_file(config)
     found = [Path(f"{database}{ending}") for ending in backup.DATABASE_ENDINGS] if database else []
     journal = directory / backup.JOURNAL
+    found += [database.parent / content_files.FOLDER] if database and database.parent != directory else []
     found += backup.list_installed(directory)
     found += [journal] if journal.is_dir() and any(journal.iterdir()) else []
     return [path for path in found if path.exists()]

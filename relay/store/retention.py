@@ -14,6 +14,7 @@ from relay import ids
 from relay.store import events, message_words
 from relay.store.database import console_tables, identities, tables, webhook_tables
 from relay.store.database.roll_up_tables import roll_up
+from relay.store.queue import content_files
 
 MAX_MESSAGES = 1000  # messages a commit, at most
 MAX_DELIVERIES = 1000  # of them together: each has an event or more, and attempts
@@ -33,7 +34,7 @@ def drop_content(connection: sa.Connection, before: datetime) -> int:
         _settled_messages(before, tables.message.c.size_octets).join(tables.content, kept == tables.message.c.id),
         MAX_OCTETS,
     )
-    connection.execute(sa.delete(tables.content).where(kept.in_(expired)))
+    content_files.delete_with_rows(connection, expired)
     connection.execute(sa.update(tables.message).where(tables.message.c.id.in_(expired)).values(plan=""))
     return len(expired)
 
@@ -70,11 +71,11 @@ def delete_messages(connection: sa.Connection, messages: Sequence[str]) -> int:
 
 def _delete_messages(connection: sa.Connection, expired: list[str]) -> None:
     message_words.delete_words(connection, expired)
+    content_files.delete_with_rows(connection, expired)
     hanging = (
         tables.event,
         tables.attempt,
         tables.delivery,
-        tables.content,
         webhook_tables.webhook_queue,
         webhook_tables.webhook_log,
         tables.message_label,

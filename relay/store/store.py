@@ -20,9 +20,10 @@ from relay.store.database.journal import Journal, RemainingLines
 from relay.store.database.notifications import NotificationListener
 from relay.store.database.reader import GroupedReads, PromptReader, TimedReader
 from relay.store.database.recent_facts import RecentFacts
-from relay.store.database.writer import GroupedWork, Work, Writer
+from relay.store.database.writer import MAX_WRITE_S, GroupedWork, Work, Writer
 from relay.store.facts import FACTS, apply_facts, replay_lines
-from relay.store.queue import deliveries, long_urls
+from relay.store.queue import content_files, long_urls
+from relay.store.queue.deliveries import NewMessage
 from relay.store.queue.long_url_files import LongUrlFiles
 from relay.store.recipients import recipient_filter
 
@@ -116,6 +117,19 @@ class Store:
         """Runs `work(connection)` in the writer's next commit; returns when it is durable."""
         return await asyncio.wrap_future(self.writer.submit(work, begins_commit=begins_commit))
 
+    async def save_large_octets(self, new: NewMessage) -> NewMessage:
+        """The message with its octets in a file, where the database has such files and they are large. They stay where
+        they are if the disk refuses them, or takes too long."""
+        if new.octets is None or len(new.octets) < content_files.MIN_OCTETS or self.identity_policy.mode == "aggregate":
+            return new
+        saving = asyncio.ensure_future(
+            asyncio.to_thread(content_files.save, self._write_engine, new.message.id, new.octets)
+        )
+        done, _ = await asyncio.wait({saving}, timeout=MAX_WRITE_S)
+        if done and saving.exception() is None and saving.result():
+            return new._replace(octets=None, in_file=True)
+        return new
+
     async def commit_fact(
         self,
         name: str,
@@ -166,7 +180,7 @@ class Store:
     def _note_recent_fact(self, name: str, value: object) -> None:
         if self._write_engine.dialect.name != "sqlite":
             return
-        octets = value.octets if isinstance(value, deliveries.NewMessage) and value.octets else b""
+        octets = value.octets if isinstance(value, NewMessage) and value.octets else b""
         self._recent_facts.add(name, value, len(octets))
         if engine.is_damaged(self._write_engine):  # this commit had begun before that was known
             self._journal_recent_facts()

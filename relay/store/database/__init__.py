@@ -20,6 +20,7 @@
 - `name_lookup` finding the rows of addresses
 - `row_pages` lists of rows by page, the newest first
 - `errors` whose fault an error is
+- `after_commit` what is done once a transaction is committed
 - `savepoints` many items in one transaction, where one may fail alone
 - `notifications` what wakes other processes
 """

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import sqlalchemy as sa
 
-from relay.store.database import errors, roll_ups
+from relay.store.database import after_commit, errors, roll_ups
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -18,8 +18,8 @@ Result = TypeVar("Result")
 
 @contextmanager
 def savepoint(connection: sa.Connection) -> Iterator[None]:
-    """Undoes what the block did if it raises, and its counts (`roll_ups`)."""
-    with connection.begin_nested(), roll_ups.gathered(connection):
+    """Undoes what the block did if it raises, its counts (`roll_ups`), and what was to be done `after_commit`."""
+    with connection.begin_nested(), roll_ups.gathered(connection), after_commit.undone_on_error(connection):
         yield
 
 

@@ -67,6 +67,7 @@ class Content(Row):
     __tablename__ = "content"
     message: str = Field(primary_key=True)
     octets: bytes = Field(sa_type=sa.LargeBinary)
+    in_file: bool = Field(False, sa_column_kwargs={"server_default": sa.false()})  # `queue.content_files` has them
 
 
 class Delivery(Row):

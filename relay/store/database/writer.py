@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import sqlalchemy as sa
 
-from relay.store.database import errors, roll_ups, savepoints
+from relay.store.database import after_commit, errors, roll_ups, savepoints
 
 T = TypeVar("T")
 Work = Callable[[sa.Connection], T]
@@ -202,7 +202,7 @@ class Writer:
     def _run_together(self, group: list[_Job]) -> list[Any]:
         """Runs all in one commit, without savepoints. Returns the results in order."""
         connection = self._open_connection()
-        with connection.begin():
+        with after_commit.transaction(connection):
             with roll_ups.gathered(connection):
                 results = _run_grouped(connection, [job.work for job in group])
             self._may_have_committed = True
@@ -211,7 +211,7 @@ class Writer:
     def _run_each(self, group: list[_Job]) -> list[Any]:
         """Runs all in one commit, each in a savepoint: those that fail are undone alone."""
         connection = self._open_connection()
-        with connection.begin():
+        with after_commit.transaction(connection):
             with roll_ups.gathered(connection):
                 results = savepoints.run_each(
                     connection, group, lambda job: job.work(connection), lambda _, error: _FailedJob(error)

@@ -8,6 +8,7 @@
 - `late_reports` what arrives after an upstream's 250
 - `redaction` facts as `[privacy] mode` keeps them
 - `long_url_files` and `long_urls` (their rows) destinations that do not fit into a token
+- `content_files` large octets beside SQLite's database
 - `unstorable_results` what a fault of ours keeps from being stored
 - `queue_actions` what operators do with what waits
 - `resend` a message sent once more

@@ -18,7 +18,7 @@ from relay.store.database import bulk_statement, columns, identities, notificati
 from relay.store.database.roll_ups import StreamAndTags
 from relay.store.database.tables import Delivery, Message
 from relay.store.events import NewEvent
-from relay.store.queue import leases, long_urls, outcomes, redaction
+from relay.store.queue import content_files, leases, long_urls, outcomes, redaction
 from relay.store.queue.long_urls import LongUrlRows
 from relay.store.queue.outcomes import Outcome
 
@@ -56,6 +56,7 @@ class NewMessage(NamedTuple):
     deliveries: list[Annotated[Delivery, BeforeValidator(_validator(Delivery))]]
     outcomes: list[Outcome]
     destinations: LongUrlRows = ()  # as `LongUrlFiles.save` returned them
+    in_file: bool = False  # its octets lie in a file already (`content_files`), and are not here
 
 
 def insert_message(connection: sa.Connection, new: NewMessage) -> None:
@@ -98,8 +99,8 @@ def insert_messages(connection: sa.Connection, many: Sequence[NewMessage]) -> No
         messages.append(columns.row_values(message))
         groups[message.id] = StreamAndTags(message.stream, message.tags)
         rows += deliveries.values()
-        if new.octets is not None:
-            contents.append({"message": message.id, "octets": new.octets})
+        if new.octets is not None or new.in_file:
+            contents.append({"message": message.id, "octets": new.octets or b"", "in_file": new.in_file})
     _INSERT_MESSAGE.run(connection, messages)
     message_labels.insert_labels(connection, messages)
     message_words.mark_due(connection, [one.message.id for one in many])
@@ -124,10 +125,11 @@ def find_message(connection: sa.Connection, message_id: str) -> Message | None:
 
 def find_content(connection: sa.Connection, message_id: str) -> bytes | None:
     """A message's octets as they were accepted; None if they are deleted."""
-    octets: bytes | None = connection.scalar(
-        sa.select(tables.content.c.octets).where(tables.content.c.message == message_id)
-    )
-    return octets
+    content = tables.content
+    row = connection.execute(sa.select(content.c.octets, content.c.in_file).filter_by(message=message_id)).first()
+    if row is None:
+        return None
+    return content_files.read(connection, message_id) if row.in_file else row.octets
 
 
 def find_with_content(connection: sa.Connection, message_id: str) -> tuple[Message, bytes] | None:

@@ -13,6 +13,7 @@ from relay.redaction import redact, redact_addresses
 from relay.store.database import columns, identities, tables
 from relay.store.database.identities import IdentityPolicy
 from relay.store.database.tables import Delivery, Message
+from relay.store.queue import content_files
 
 if TYPE_CHECKING:
     from relay.store.queue.deliveries import NewMessage
@@ -47,7 +48,7 @@ def redact_new_message(policy: IdentityPolicy, whole: "NewMessage") -> "NewMessa
     if is_settled:
         message.reverse_path, message.envid = _redact_return_path(policy, message, unwanted)
         octets = None if policy.mode == "aggregate" else octets
-        message.plan = message.plan if octets is not None else ""  # it quotes the mail
+        message.plan = message.plan if octets is not None or whole.in_file else ""  # it quotes the mail
     rows = [_redact_delivery(policy, row) if row.number in ended else row for row in whole.deliveries]
     return whole._replace(
         message=message, octets=octets, deliveries=rows, outcomes=redact_outcomes(policy, whole.outcomes)
@@ -101,4 +102,4 @@ def clear_envelope(connection: sa.Connection, message: str, recipients: list[str
         change = {name: redact(row[n], unwanted) for n, name in enumerate(("reverse_path", "envid"))}
     connection.execute(sa.update(table).where(table.c.id == message).values(**change))
     if policy.mode == "aggregate":
-        connection.execute(sa.delete(tables.content).where(tables.content.c.message == message))
+        content_files.delete_with_rows(connection, [message])

@@ -17,7 +17,7 @@ from relay.store import message_labels, message_words, refusals
 from relay.store.console import audit_log
 from relay.store.database import columns, identities, tables, webhook_tables
 from relay.store.database.tables import Status
-from relay.store.queue import redaction
+from relay.store.queue import content_files, deliveries, redaction
 from relay.store.recipients import consent
 from relay.store.views import json_objects, message_detail
 
@@ -64,7 +64,7 @@ def export_address(connection: sa.Connection, mailbox: str, *, with_content: boo
         exported = json_objects.message_object(own) | {"reverse_path": found.reverse_path, "client": found.client}
         exported["sights"] = _observations(connection, message, numbers)
         if with_content:
-            octets = connection.scalar(sa.select(tables.content.c.octets).filter_by(message=message))
+            octets = deliveries.find_content(connection, message)
             exported["content"] = base64.b64encode(octets).decode("ascii") if octets is not None else None
         messages.append(exported)
         event = tables.event
@@ -181,7 +181,7 @@ def _erase_message(connection: sa.Connection, message: str, unwanted: frozenset[
     }
     if not is_needed:
         change |= {"plan": "", "reverse_path": redact(row["reverse_path"], unwanted), "envid": ""}
-        gone = connection.execute(sa.delete(tables.content).where(tables.content.c.message == message)).rowcount
+        gone = content_files.delete_with_rows(connection, [message])
     connection.execute(sa.update(table).where(table.c.id == message).values(**change))
     message_labels.replace_labels(connection, {"id": message} | change)
     return gone if not is_needed else 0
