@@ -70,6 +70,11 @@ class DatabaseConfig(ConfigTable):
     def _check_driver(cls, url: SecretStr) -> SecretStr:
         if not re.match(r"$|sqlite:///|postgresql\+psycopg://", url.get_secret_value()):
             raise ValueError('must be "" or "postgresql+psycopg://user:password@host/database"')
+        server = url.get_secret_value().partition("://")[2].partition("?")[0].rpartition("@")[2].partition("/")[0]
+        for place in server.split(","):  # several hosts, each with its port
+            port = place.rpartition("]")[2].partition(":")[2]
+            if not re.fullmatch(r"\d{0,5}", port):
+                raise ValueError("has a port that is no number")
         return url
 
 

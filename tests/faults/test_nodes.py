@@ -16,6 +16,7 @@ from typing import NamedTuple
 import pytest
 
 from relay import webhook_signatures
+from relay.delivery.lease_renewal import LEASE
 from tests import postgresql_server
 from tests.faults import IS_LONG
 from tests.faults.balancer import balanced
@@ -140,6 +141,26 @@ def test_killed_nodes_lose_nothing_and_double_only_what_they_were_sending(cluste
     twice = doubles(cluster.upstream) - before
     figure(f"{KILLS} nodes killed, accepted {len(load.accepted)}, lost 0, twice {twice}")
     assert twice <= KILLS * 2 * CONNECTIONS
+
+
+@pytest.mark.skipif(not IS_LONG, reason="200 s: WAYPOST_FAULTS=long")
+def test_what_a_lost_node_held_is_taken_over_when_its_leases_end(cluster: Cluster, figure: Figure) -> None:
+    lost, held = cluster.nodes[0], 12
+    cluster.upstream.stop()
+    cluster.upstream.greeting_after_s = 600.0
+    cluster.upstream.start()
+    for n in range(held):
+        assert lost.send(html_mail(), f"held{n}@example.com").startswith("250")
+    leased = cluster.nodes[1].sql("SELECT count(*) FROM delivery WHERE leased_by <> ''")[0][0]
+    lost.kill()
+    began = monotonic()
+    cluster.upstream.greeting_after_s = 0.0
+    for n in range(held):
+        cluster.upstream.to(f"held{n}@example.com", timeout_s=LEASE.total_seconds() + 10)
+    took_s = monotonic() - began
+    lost.start()
+    figure(f"{leased} leases of a lost node: all taken over within {took_s:.0f} s, lost 0")
+    assert all(len(cluster.upstream.to(f"held{n}@example.com")) == 1 for n in range(held))
 
 
 def test_while_the_database_stands_still_inline_mail_flows_and_links_answer(cluster: Cluster, figure: Figure) -> None:

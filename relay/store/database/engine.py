@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -14,6 +15,7 @@ from relay.store.database import errors, identities
 
 BUSY_TIMEOUT_S = 5.0
 DATABASE_FILE = "waypost.db"
+_READ_ONLY = "25006"  # PostgreSQL's appendix A
 _damaged_files: set[tuple[int, int]] = set()  # files in which a connection of this process has met damage
 DEFAULT_POLICY = identities.IdentityPolicy()
 # Finds within a minute that a PostgreSQL server is gone without a word, also while an answer is awaited.
@@ -31,6 +33,46 @@ def database_url(configured: str, data_dir: Path) -> str:
     return configured or f"sqlite:///{data_dir / DATABASE_FILE}"
 
 
+def parse_url(database_url: str) -> sa.URL:
+    """The URL, also with several PostgreSQL servers, as libpq has them: `host1:5432,host2:5432`. Of these the one that
+    takes writes is connected to, so that a standby which was promoted is found. Raises sqlalchemy.exc.ArgumentError."""
+    scheme, _, rest = database_url.partition("://")
+    before_query, question_mark, query = rest.partition("?")
+    credentials, at, place = before_query.rpartition("@")
+    hosts, slash, name = place.partition("/")
+    places = hosts.split(",")
+    if len(places) > 1:
+        database_url = f"{scheme}://{credentials}{at}{slash}{name}{question_mark}{query}"
+    try:
+        url = sa.make_url(database_url)
+    except ValueError:
+        raise sa.exc.ArgumentError("the URL of the database has a port that is no number") from None
+    found = url.query.get("host", ())
+    if isinstance(found, tuple):  # SQLAlchemy's own way: ?host=host1:5432&host=host2:5432
+        places = [*found] or places
+    elif "," in found:  # libpq's other one: ?host=host1,host2&port=5432,5432
+        return _for_writing(url)
+    return _for_writing(_name_hosts(url, places)) if len(places) > 1 else url
+
+
+def _name_hosts(url: sa.URL, places: Sequence[str]) -> sa.URL:
+    hosts, ports = zip(*map(_split_host, places), strict=True)
+    named = {"host": ",".join(hosts)} | ({"port": ",".join(ports)} if any(ports) else {})
+    return url.update_query_dict(named)
+
+
+def _split_host(place: str) -> tuple[str, str]:
+    """A host, also an IPv6 address in brackets, and its port or ""."""
+    host, _, port = (place, "", "") if place.endswith("]") or ":" not in place else place.rpartition(":")
+    if port and not port.isdecimal():
+        raise sa.exc.ArgumentError("the URL of the database has a port that is no number")
+    return host.strip("[]"), port
+
+
+def _for_writing(url: sa.URL) -> sa.URL:
+    return url if "target_session_attrs" in url.query else url.update_query_dict({"target_session_attrs": "read-write"})
+
+
 def is_missing(database_url: str) -> bool:
     """True if the database is a file that is not there."""
     return database_url.startswith("sqlite") and not Path(sa.make_url(database_url).database or "").exists()
@@ -44,14 +86,16 @@ def open_engine(
     An engine that writes takes SQLite's write lock when a transaction begins, so that no transaction fails half-way for
     lack of it. An engine that only reads never waits for a writer (WAL)."""
     if not database_url.startswith("sqlite"):
-        return sa.create_engine(
-            database_url,
+        engine = sa.create_engine(
+            parse_url(database_url),
             pool_pre_ping=True,
             pool_size=1 if writes else 5,
             hide_parameters=True,
             execution_options=identities.engine_options(policy),
             connect_args=POSTGRESQL_OPTIONS,
         )
+        sa.event.listen(engine, "handle_error", _leave_read_only_server)
+        return engine
     path = sa.make_url(database_url).database or ""
     # If the file was moved away, no new one is made: the file that comes back would find a foreign log beside it.
     name = f"file:{quote(path)}?mode={'rwc' if creates else 'rw'}"
@@ -107,6 +151,12 @@ def open_engine(
     sa.event.listen(engine, "begin", begin)
     sa.event.listen(engine, "handle_error", look)
     return engine
+
+
+def _leave_read_only_server(context: sa.engine.ExceptionContext) -> None:
+    """The server has become a standby: the next connection is to the one that takes writes."""
+    if getattr(context.original_exception, "sqlstate", None) == _READ_ONLY:
+        context.is_disconnect = True
 
 
 def is_current(connection: sa.Connection) -> bool:

@@ -1,0 +1,73 @@
+"""`[database] url`: one PostgreSQL server or several, and a server that takes no writes any more."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+
+from relay.store.database import engine
+from relay.store.store import Store
+from tests.waypost_server import Waypost
+
+SCHEME = "postgresql+psycopg://"
+ONE = {"host": "db.example", "port": 5433, "dbname": "waypost", "user": "ann", "password": "p@ss"}
+TWO = ONE | {"host": "one.example,two.example", "port": "5432,5433", "target_session_attrs": "read-write"}
+
+
+@pytest.mark.parametrize(
+    ("url", "parameters"),
+    [
+        ("ann:p%40ss@db.example:5433/waypost", ONE),
+        ("ann:p%40ss@one.example:5432,two.example:5433/waypost", TWO),
+        ("ann:p%40ss@/waypost?host=one.example,two.example&port=5432,5433", TWO),
+        ("ann:p%40ss@/waypost?host=one.example:5432&host=two.example:5433", TWO),
+        (
+            "ann:p%40ss@one.example:5432,two.example:5433/waypost?target_session_attrs=any&sslmode=require",
+            TWO | {"target_session_attrs": "any", "sslmode": "require"},
+        ),
+        (
+            "one.example,two.example/waypost",
+            {"host": "one.example,two.example", "dbname": "waypost", "target_session_attrs": "read-write"},
+        ),
+        (
+            "[2001:db8::1]:5432,[2001:db8::2]/waypost",
+            {
+                "host": "2001:db8::1,2001:db8::2",
+                "port": "5432,",
+                "dbname": "waypost",
+                "target_session_attrs": "read-write",
+            },
+        ),
+        ("/waypost?host=/run/postgresql", {"host": "/run/postgresql", "dbname": "waypost"}),
+    ],
+)
+def test_the_driver_is_given_all_servers_and_takes_the_one_that_writes(url: str, parameters: dict[str, object]) -> None:
+    parsed = engine.parse_url(SCHEME + url)
+    _, given = parsed.get_dialect()().create_connect_args(parsed)
+    assert {name: value for name, value in given.items() if value != ","} == parameters
+
+
+@pytest.mark.parametrize("server", ["db.example:54x", "one.example,two.example:54x"])
+def test_a_port_that_is_no_number_is_named(server: str, tmp_path: Path) -> None:
+    with pytest.raises(ArgumentError, match="a port that is no number"):
+        engine.parse_url(f"{SCHEME}{server}/waypost")
+    relay = Waypost(tmp_path, tables=f'[database]\nurl = "{SCHEME}ann:secret@{server}/waypost"\n')
+    said = relay.cli("check", status=1)
+    assert b"[database] url: has a port that is no number" in said and b"secret" not in said
+
+
+def test_a_server_that_takes_no_writes_any_more_is_left(postgresql: Callable[[], str], tmp_path: Path) -> None:
+    def demote(connection: sa.Connection) -> None:
+        connection.exec_driver_sql("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY")
+
+    def write(connection: sa.Connection) -> None:
+        connection.exec_driver_sql("CREATE TABLE written ()")
+
+    store = Store(postgresql(), tmp_path)
+    store.writer.submit(demote).result(10)
+    with pytest.raises(SQLAlchemyError):
+        store.writer.submit(write).result(10)
+    store.writer.submit(write).result(10)  # by a new connection
+    store.close()
