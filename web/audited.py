@@ -10,6 +10,7 @@ from functools import partial
 from typing import TypeVar
 
 import sqlalchemy as sa
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from relay import log
@@ -37,6 +38,14 @@ async def write(
     )
     log_change(actor, change._replace(target=target(value) if target else change.target), count(value))
     return value
+
+
+async def remove(
+    store: Store, request: Request, change: AuditedChange, work: Callable[[sa.Connection], bool], what: str
+) -> None:
+    """Removes something, as `write` does. Raises HTTPException 404 if the work found none of it."""
+    if not await write(store, request, change, work):
+        raise HTTPException(404, f"there is no such {what}")
 
 
 async def act_on_messages(store: Store, request: Request, action: str, messages: Sequence[str]) -> list[BulkResult]:

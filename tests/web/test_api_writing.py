@@ -59,15 +59,15 @@ def test_a_delivery_is_held_released_retried_and_dropped(scene: Scene, api: ApiC
     assert api.items("/queue", held="true") == [held], "since when it is held does not change"
     assert api.ask("POST", f"/queue/{one}/release", 202) == {"deliveries": 1}
     assert row()["held_at"] is None and row()["next_attempt_at"] <= datetime.now(UTC)
-    assert "none waits" in api.refusal("POST", f"/queue/{one}/release", 404)
+    assert "waits for that" in api.refusal("POST", f"/queue/{one}/release", 404)
     assert api.ask("POST", f"/queue/{message}/retry", 202) == {"deliveries": 2}
     assert api.ask("POST", f"/queue/{one}/drop", json={"notify": False}) == {
         "deliveries": 1, "under_way": 0, "notified": 0,
     }  # fmt: skip
     assert (row()["status"], row()["category"]) == ("expired", "dropped")
     for action in ("hold", "release", "retry", "drop"):
-        assert "none waits" in api.refusal("POST", f"/queue/{one}/{action}", 404)
-        assert "none waits" in api.refusal("POST", f"/queue/nothing/{action}", 404)
+        assert "waits for that" in api.refusal("POST", f"/queue/{one}/{action}", 404)
+        assert "waits for that" in api.refusal("POST", f"/queue/nothing/{action}", 404)
     assert api.ask("POST", f"/queue/{message}/drop") == {"deliveries": 1, "under_way": 0, "notified": 0}
 
 

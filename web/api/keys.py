@@ -4,13 +4,12 @@ In: requests behind the API's gate; only a key that may do everything makes and 
 `web.api.answers`. Only the answer to the request that makes a key contains it.
 """
 
-import re
 from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated
 
 import sqlalchemy as sa
 from pydantic import AfterValidator, AwareDatetime, Field, WithJsonSchema
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
@@ -24,6 +23,7 @@ from web import audited
 from web.api.answers import ApiError, RequestBody, json_response, list_response, read_body
 from web.api.core import PATH
 from web.api.openapi import documented
+from web.api.parameters import MustMatch
 from web.api.schemas import ApiKeyList, ApiKeyWithSecret
 
 _SCOPES = (api_keys.ALL, *api_keys.SCOPES)
@@ -38,18 +38,8 @@ def _check_scope(text: str) -> str:
 KeyScope = Annotated[str, AfterValidator(_check_scope), WithJsonSchema({"type": "string", "enum": list(_SCOPES)})]
 
 
-_NAME = re.compile("[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-
-
-def _check_name(text: str) -> str:
-    if not _NAME.fullmatch(text):
-        raise ValueError("must be 1 to 64 letters, digits, dots, underscores and hyphens, a letter or digit first")
-    return text
-
-
-KeyName = Annotated[
-    str, AfterValidator(_check_name), WithJsonSchema({"type": "string", "pattern": f"^{_NAME.pattern}$"})
-]
+_NAME_FAULT = "must be 1 to 64 letters, digits, dots, underscores and hyphens, a letter or digit first"
+KeyName = Annotated[str, MustMatch("[A-Za-z0-9][A-Za-z0-9._-]{0,63}", _NAME_FAULT)]
 
 
 class NewApiKey(RequestBody):
@@ -95,14 +85,8 @@ class ApiKeyApi:
     @documented("End a key at once", status=204)
     async def revoke_key(self, request: Request) -> Response:
         name = request.path_params["name"]
-        was_there = await audited.write(
-            self._store,
-            request,
-            AuditedChange("api_key.revoke", name),
-            lambda connection: api_keys.revoke_key(connection, name),
-        )
-        if not was_there:
-            raise HTTPException(404, "there is no such key")
+        change = AuditedChange("api_key.revoke", name)
+        await audited.remove(self._store, request, change, partial(api_keys.revoke_key, name=name), "key")
         return Response(status_code=204)
 
 

@@ -3,13 +3,12 @@
 In: requests behind the API's gate.  Out: JSON, in the form of `web.api.answers`.
 """
 
-import re
 from datetime import UTC, datetime
 from functools import partial
 from typing import Annotated, Literal
 
 import sqlalchemy as sa
-from pydantic import AfterValidator, Field, WithJsonSchema
+from pydantic import Field
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -29,7 +28,7 @@ from web.api.core import PATH
 from web.api.message_schemas import DeletedAnswer, ResentAnswer
 from web.api.messages import SearchParameters, read_search
 from web.api.openapi import documented
-from web.api.parameters import read_query
+from web.api.parameters import MustMatch, read_query
 from web.api.schemas import AnswerObject
 
 _MAX_RECIPIENTS = 100
@@ -46,18 +45,7 @@ class ResendRequest(RequestBody):
     )
 
 
-_MESSAGE_ID = re.compile("[0-9a-v]{20}")
-
-
-def _check_id(text: str) -> str:
-    if not _MESSAGE_ID.fullmatch(text):
-        raise ValueError("must be the id of a message")
-    return text
-
-
-MessageId = Annotated[
-    str, AfterValidator(_check_id), WithJsonSchema({"type": "string", "pattern": f"^{_MESSAGE_ID.pattern}$"})
-]
+MessageId = Annotated[str, MustMatch("[0-9a-v]{20}", "must be the id of a message")]
 
 
 class BulkRequest(RequestBody):

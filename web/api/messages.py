@@ -4,13 +4,12 @@ In: requests behind the API's gate.  Out: JSON, in the form of `web.api.answers`
 """
 
 import asyncio
-import re
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Annotated, NamedTuple
 
 import sqlalchemy as sa
-from pydantic import AfterValidator, Field, WithJsonSchema
+from pydantic import Field
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -25,7 +24,7 @@ from web.api import shutdown
 from web.api.answers import ApiError, json_response, list_response
 from web.api.message_schemas import MessageList, MessageObject
 from web.api.openapi import documented
-from web.api.parameters import Moment, PageParameters, QueryParameters, Seconds, Stream, Text, read_query
+from web.api.parameters import Moment, MustMatch, PageParameters, QueryParameters, Seconds, Stream, Text, read_query
 
 MAX_WAIT = timedelta(seconds=60)
 _MAX_WAITING = 50  # requests at a time
@@ -33,18 +32,7 @@ _POLL_S, _SLOW_POLL_S = 0.2, 0.5  # how often we look, in the first seconds and 
 _FAST_FOR_S = 5.0
 
 
-_METADATA = re.compile("[^:=]+[:=][^:=]")
-
-
-def _check_metadata(text: str) -> str:
-    if not _METADATA.match(text):
-        raise ValueError("must be NAME:VALUE, such as order:1047")
-    return text
-
-
-Metadata = Annotated[
-    str, AfterValidator(_check_metadata), WithJsonSchema({"type": "string", "pattern": f"^{_METADATA.pattern}"})
-]
+Metadata = Annotated[str, MustMatch("[^:=]+[:=][^:=].*", "must be NAME:VALUE, such as order:1047")]
 
 
 class SearchParameters(QueryParameters):

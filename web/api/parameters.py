@@ -6,9 +6,20 @@ error, so that a misspelt filter does not find everything.
 
 import re
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    ValidationError,
+    WithJsonSchema,
+)
+from pydantic_core import CoreSchema, core_schema
 from starlette.requests import Request
 
 from relay import address, moments
@@ -50,24 +61,33 @@ Stream = Annotated[str, Field(min_length=1, max_length=_MAX_TEXT), AfterValidato
 AnyStream = Annotated[str, Field(max_length=_MAX_TEXT), AfterValidator(values.read_stream)]  # "": the default one
 
 
-def cursor_type(pattern: re.Pattern[str]) -> Any:  # Any: an annotated str, which no type checker could follow
-    """The type of a cursor of that form; "" is the beginning."""
+class MustMatch:
+    """An annotation of a str that must match a pattern as a whole. `wanted` is the error: what it must be, in words."""
 
-    def check(text: str) -> str:
-        if text and not pattern.fullmatch(text):
-            raise ValueError("must be the `next` of the page before")
+    def __init__(self, pattern: str, wanted: str) -> None:
+        self._pattern = re.compile(pattern)
+        self._wanted = wanted
+
+    def __get_pydantic_core_schema__(self, source: type[str], handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self._check, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return handler(schema) | {"pattern": f"^{self._pattern.pattern}$"}
+
+    def _check(self, text: str) -> str:
+        if not self._pattern.fullmatch(text):
+            raise ValueError(self._wanted)
         return text
 
-    schema = {"type": "string", "pattern": f"^({pattern.pattern})?$", "description": "the `next` of the page before"}
-    return Annotated[str, AfterValidator(check), WithJsonSchema(schema)]
+
+def cursor_pattern(pattern: str) -> MustMatch:
+    """The annotation of a cursor of that form; "" is the beginning."""
+    return MustMatch(f"({pattern})?", "must be the `next` of the page before")
 
 
-if TYPE_CHECKING:
-    IdCursor = str
-    NumberCursor = str
-else:
-    IdCursor = cursor_type(re.compile(r"[0-9a-v]{20}"))
-    NumberCursor = cursor_type(re.compile(r"[0-9]{1,9}"))
+_CURSOR_FIELD = Field(description="the `next` of the page before")
+IdCursor = Annotated[str, cursor_pattern("[0-9a-v]{20}"), _CURSOR_FIELD]
+NumberCursor = Annotated[str, cursor_pattern("[0-9]{1,9}"), _CURSOR_FIELD]
 Count = Annotated[
     int,
     BeforeValidator(_read_count),

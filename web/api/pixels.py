@@ -4,6 +4,7 @@ In: requests behind the API's gate.  Out: JSON, in the form of `web.api.core`.
 """
 
 from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated
 
 from pydantic import AfterValidator, WithJsonSchema
@@ -101,12 +102,6 @@ class PixelApi:
     @documented("Remove a pixel and its log; its address goes on showing a picture", status=204)
     async def remove_pixel(self, request: Request) -> Response:
         wanted = request.path_params["pixel"]
-        was_there = await audited.write(
-            self._store,
-            request,
-            AuditedChange("pixel.remove", wanted),
-            lambda connection: pixels.remove_pixel(connection, wanted),
-        )
-        if not was_there:
-            raise HTTPException(404, "there is no such pixel")
+        change = AuditedChange("pixel.remove", wanted)
+        await audited.remove(self._store, request, change, partial(pixels.remove_pixel, pixel=wanted), "pixel")
         return Response(status_code=204)

@@ -3,11 +3,10 @@
 In: requests behind the API's gate.  Out: JSON, in the form of `web.api.answers`.
 """
 
-import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import Annotated, Literal
 
 import sqlalchemy as sa
 from pydantic import Field
@@ -27,12 +26,9 @@ from web import audited
 from web.api.answers import ApiError, RequestBody, json_response, list_response, read_body
 from web.api.message_schemas import DroppedAnswer, QueueActionAnswer, QueueList
 from web.api.openapi import documented
-from web.api.parameters import Moment, PageParameters, Stream, Text, cursor_type, read_query
+from web.api.parameters import Moment, PageParameters, Stream, Text, cursor_pattern, read_query
 
-if TYPE_CHECKING:
-    QueueCursorText = str
-else:
-    QueueCursorText = cursor_type(re.compile(r"[0-9]{1,18}[.][0-9a-v]{20}[.][0-9]{1,9}"))
+QueueCursorText = Annotated[str, cursor_pattern("[0-9]{1,18}[.][0-9a-v]{20}[.][0-9]{1,9}")]
 
 
 class QueueParameters(PageParameters):
@@ -139,10 +135,8 @@ def _read_target(request: Request) -> QueueTarget:
 
 
 def _nothing_waits(request: Request) -> ApiError:
-    wanted = request.path_params["delivery"]
-    return ApiError(
-        404, "not_found", f"{wanted[:80]} is no delivery, or message, of which that could be done: none waits"
-    )
+    wanted = request.path_params["delivery"][:80]
+    return ApiError(404, "not_found", f"nothing of {wanted} waits for that; GET queue lists the deliveries that wait")
 
 
 def _read_cursor(text: str) -> QueueCursor:

@@ -24,6 +24,7 @@ from relay.config.schema import Config
 from relay.config.webhook import WebhookConfig
 from relay.event_type import EventType
 from relay.store.console.audit_log import AuditedChange
+from relay.store.database.webhook_tables import WebhookRow
 from relay.store.store import Store
 from relay.store.views import webhook_objects
 from relay.store.views.json_objects import JsonObject
@@ -111,14 +112,7 @@ class WebhookApi:
     @documented("Add a webhook; the answer has its secret, once", NewWebhook, status=201, response=WebhookWithSecret)
     async def create_webhook(self, request: Request) -> Response:
         new = await read_body(request, NewWebhook)
-        given = await validate_webhook(new.model_dump(), self._config)
-        made = await audited.write(
-            self._store,
-            request,
-            AuditedChange("webhook.create"),
-            lambda connection: endpoints.add_webhook(connection, given, datetime.now(UTC), endpoints.DATABASE),
-            target=lambda row: row.id,
-        )
+        made = await create_webhook(self._store, request, new.model_dump(), self._config)
         shown = await self._webhook_json(made.id) | {"secret": made.secret}
         return json_response(shown, 201, {"location": f"{PATH}/webhooks/{made.id}"})
 
@@ -221,7 +215,19 @@ class WebhookApi:
             raise ApiError(409, "conflict", str(error)) from None
 
 
-async def validate_webhook(given: dict[str, object], config: Config) -> WebhookConfig:
+async def create_webhook(store: Store, request: Request, given: dict[str, object], config: Config) -> WebhookRow:
+    """Adds a webhook, for the API and the console. Raises ApiError that names every field at fault."""
+    wanted = await _validate_webhook(given, config)
+    return await audited.write(
+        store,
+        request,
+        AuditedChange("webhook.create"),
+        lambda connection: endpoints.add_webhook(connection, wanted, datetime.now(UTC), endpoints.DATABASE),
+        target=lambda row: row.id,
+    )
+
+
+async def _validate_webhook(given: dict[str, object], config: Config) -> WebhookConfig:
     """A webhook as it may be added. Raises ApiError that names every field at fault."""
     try:
         wanted = WebhookConfig.model_validate(given)

@@ -5,6 +5,7 @@ In: a session that the gate let through.  Out: the list with a form, and one pix
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from urllib.parse import urlencode
 
 from starlette.exceptions import HTTPException
@@ -88,13 +89,7 @@ class PixelPages:
     async def remove_pixel(self, request: Request) -> Response:
         await sign_in.read_checked_form(request)
         wanted = request.path_params["pixel"]
-        was_there = await audited.write(
-            self._store,
-            request,
-            AuditedChange("pixel.remove", wanted),
-            lambda connection: pixels.remove_pixel(connection, wanted),
-        )
-        if not was_there:
-            raise HTTPException(404)
+        change = AuditedChange("pixel.remove", wanted)
+        await audited.remove(self._store, request, change, partial(pixels.remove_pixel, pixel=wanted), "pixel")
         request.session["notice"] = "The pixel and its log are gone."
         return RedirectResponse("/pixels", 303)

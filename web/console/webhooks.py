@@ -71,17 +71,10 @@ class WebhookPages:
             "machines": "machines" in form,
         }
         try:
-            wanted = await webhooks_api.validate_webhook(given, self._config)
+            made = await webhooks_api.create_webhook(self._store, request, given, self._config)
         except ApiError as fault:
             request.session["notice"] = f"Nothing was added: {fault}."
             return RedirectResponse("/webhooks", 303)
-        made = await audited.write(
-            self._store,
-            request,
-            AuditedChange("webhook.create"),
-            lambda connection: endpoints.add_webhook(connection, wanted, datetime.now(UTC), endpoints.DATABASE),
-            target=lambda row: row.id,
-        )
         return await self._render_webhook(request, made.id, secret=made.secret, status=201)
 
     async def show_webhook(self, request: Request) -> Response:
