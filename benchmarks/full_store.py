@@ -176,7 +176,7 @@ class FullStore:
         pick, counters = self._random, dict.fromkeys(verdicts.COUNTERS.values(), 0)
         count = min(int(self._hits_left * 2 * pick.random()), 40)
         self._hits_left -= count
-        at, firsts = ended, {"first_open": False, "first_click": False}
+        at, firsts, clicked = ended, {"first_open": False, "first_click": False}, set[int]()
         for _ in range(count):
             at += timedelta(seconds=pick.randrange(3_600, 40_000))
             if at >= self._size.now:
@@ -188,11 +188,14 @@ class FullStore:
             is_first = judged.verdict in ("human", "proxied") and not firsts[first]
             firsts[first] |= is_first
             link = pick.randrange(1, 4) if is_click else 0
+            first_of_link = is_click and judged.verdict == "human" and link not in clicked
+            clicked |= {link} if first_of_link else set()
             self._add_event(
                 ids.from_parts(int(at.timestamp() * 1000), pick.randbytes(6)), at, message,
                 EventType.CLICKED if is_click else EventType.OPENED, number, recipient, reasons=list(judged.reasons),
                 verdict=judged.verdict, user_agent=_AGENTS[which], ip="203.0.113.0", link=link,
                 url=f"https://shop.example/{link}" if is_click else "", **({first: True} if is_first else {}),
+                **({"first_of_link": True} if first_of_link else {}),
             )  # fmt: skip
         return counters
 

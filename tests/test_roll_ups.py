@@ -22,7 +22,8 @@ from relay.store.queue.outcomes import AttemptRecord, Outcome
 from relay.store.store import Store
 from relay.store.tracking import hits, reclassification
 from relay.store.tracking.hits import Hit
-from relay.store.views import statistics
+from relay.store.views import clicked_links, statistics
+from relay.store.views.clicked_links import LinkFilter
 from relay.store.views.statistics import Selection
 from tests.message_factory import NOW, insert_messages, new_message
 
@@ -228,3 +229,50 @@ def test_judging_all_hits_again_moves_the_counts_with_them(opened: Store) -> Non
     assert moved != before and totals(opened).opens.machine == totals(opened).opens.proxied == 0
     rebuild(opened)
     assert counts(opened) == moved
+
+
+def links(opened: Store, **wanted: Any) -> list[tuple[str, int, int, int]]:  # Any: of a LinkFilter
+    """URL, clicks by people and by machines, and recipients."""
+    with opened.connect() as connection:
+        found = clicked_links.list_clicked_links(connection, LinkFilter(**wanted), 50, now=NOW + timedelta(days=2))
+    return [(one.url, one.human, one.machine, one.unique) for one in found.items]
+
+
+def test_clicks_are_counted_by_link_and_a_recipient_once_for_each(opened: Store) -> None:
+    message = new_message("ann@example.com", "bob@example.com", stream="news", at=NOW - timedelta(days=9))
+    insert_messages(opened, message)
+    for minute, number, link in ((1, 0, "a"), (2, 0, "a"), (3, 0, "b"), (4, 1, "a"), (1500, 1, "a")):
+        url, at = f"https://shop.example/{link}?of=ann@example.com", NOW + timedelta(minutes=minute)
+        hit(
+            opened, message.message.id, EventType.CLICKED, at=at, number=number, link=ord(link), url=url, ip="192.0.2.1"
+        )
+    counted = [("https://shop.example/a?of=…", 4, 0, 2), ("https://shop.example/b?of=…", 1, 0, 1)]
+    for _ in range(3):
+        assert links(opened) == links(opened, stream="news") == counted
+        assert links(opened, stream="other") == links(opened, until=NOW) == []
+        assert links(opened, since=NOW + timedelta(days=1)) == [("https://shop.example/a?of=…", 1, 0, 0)]
+        assert links(opened, until=NOW + timedelta(hours=1)) == [(counted[0][0], 3, 0, 2), counted[1]]
+        fold(opened)
+        rebuild(opened)
+    # Three links within two seconds: a machine's, and the recipient is none of theirs any more.
+    for n in range(5):
+        at, url = NOW + timedelta(minutes=3, milliseconds=n), f"https://shop.example/{n}"
+        hit(opened, message.message.id, EventType.CLICKED, at=at, number=0, link=n + 1, url=url, ip="192.0.2.1")
+    moved, hours = links(opened), counts(opened)
+    assert sum(human for _, human, *_ in moved) < 5 and sum(machine for _, _, machine, _ in moved) >= 5
+    rebuild(opened)
+    assert (links(opened), counts(opened)) == (moved, hours)
+
+
+def test_of_very_many_links_the_most_clicked_are_there(opened: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clicked_links, "MAX_ROWS_OF_A_PERIOD", 3)
+    message = new_message("ann@example.com")
+    insert_messages(opened, message)
+    for n in range(9):
+        for minute in range(2 if n == 5 else 1):
+            at, url = NOW + timedelta(minutes=10 * n + minute), f"https://shop.example/{n}{'x' * 9000}"
+            hit(opened, message.message.id, EventType.CLICKED, at=at, link=n, url=url)
+    assert len(links(opened)) == 9
+    fold(opened)
+    first, *_ = found = links(opened)
+    assert first[0].startswith("https://shop.example/5x") and first[1:3] == (2, 0) and len(found) < 9

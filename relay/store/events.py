@@ -39,6 +39,7 @@ class NewEvent(NamedTuple):
     detail: str = ""
     first_open: bool = False
     first_click: bool = False
+    first_of_link: bool = False
 
 
 def find_recorded(connection: sa.Connection, event_ids: Sequence[str]) -> set[str]:

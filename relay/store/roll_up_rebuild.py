@@ -74,7 +74,8 @@ def _count_events(connection: sa.Connection, hour: datetime) -> tuple[dict[RollU
         sa.cast(message.c.tags, sa.Text).label("tags"),
         sa.cast(event.c.reasons, sa.Text).label("reasons"),
         domain.label("domain"),
-        *(event.c[name] for name in ("type", "verdict", "implies_open", "first_open", "first_click")),
+        *(event.c[name] for name in ("type", "verdict", "implies_open", "first_open", "first_click", "first_of_link")),
+        event.c.url,
     ]
     rows = (
         sa.select(*columns)
@@ -131,7 +132,7 @@ def _delete_counts(connection: sa.Connection, period: str, start: datetime, end:
 
 def _in_period(period: str, start: datetime, end: datetime) -> tuple[sa.ColumnElement[bool], ...]:
     # With the dimensions named, the key of the table leads to the times.
-    dimensions = roll_up.c.dimension.in_((roll_ups.ALL, roll_ups.TAG, roll_ups.DOMAIN))
+    dimensions = roll_up.c.dimension.in_(roll_ups.DIMENSIONS)
     return roll_up.c.period == period, dimensions, roll_up.c.start >= start, roll_up.c.start < end
 
 

@@ -143,18 +143,20 @@ class DroppedAnswer(QueueActionAnswer):
 
 
 class ClickedLinkObject(AnswerObject):
-    """A URL that was clicked, over all messages."""
+    """A URL that was clicked, over all messages; with `message`, a link of that one."""
 
-    url: str
+    url: str = Field(description="over all messages without the addresses in it, and of a long one its beginning")
+    link: int | None = Field(description="with message: the link's number in it")
     clicks: LinkClicksObject
-    messages: int
-    last_at: AwareDatetime
+    messages: int | None = Field(description="in how many it was clicked; with tag or message only")
+    last_at: AwareDatetime = Field(description="of the last click: its hour, or its UTC day where that is not today")
 
 
 class ClickedLinkList(AnswerObject):
     items: list[ClickedLinkObject]
     next: str | None
     counted_since: AwareDatetime | None = Field(description="if not all clicks are counted: from when on")
+    is_cut: bool = Field(description="of some hours or days only the most clicked links are counted")
 
 
 class BounceSample(AnswerObject):

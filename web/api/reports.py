@@ -55,6 +55,7 @@ class ReportApi:
                 "items": [json_objects.clicked_link_object(one) for one in found.items],
                 "next": str(offset + asked.limit) if found.has_more else None,
                 "counted_since": json_objects.format_time(found.counted_since),
+                "is_cut": found.is_cut,
             }
         )
 

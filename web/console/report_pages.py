@@ -100,6 +100,7 @@ class ReportPages:
             links=found.items,
             most=max((one.human for one in found.items), default=0),
             counted_since=found.counted_since,
+            is_cut=found.is_cut,
             faults=filters.faults,
             span=span,
             spans=_SPANS,

@@ -11,20 +11,23 @@ from relay.store.database.columns import BigId, Row, UtcTime, table_of
 class RollUp(Row):
     """What happened in one hour, or one UTC day, of one stream.
 
-    `dimension` "" counts all; "tag" and "domain" count by `value`, a tag or the recipients' domain; by domain, all
-    streams of apps together. `detail` is the verdict of a hit, and the category of what was not delivered.
+    `dimension` "" counts all; "tag", "domain" and "link" count by `value`: a tag, the recipients' domain, or the URL of
+    a link that was clicked, without addresses. By domain, all streams of apps are together. `detail` is the verdict of
+    a hit, and the category of what was not delivered.
     """
 
     __tablename__ = "roll_up"
     period: str = Field(primary_key=True)  # hour | day
-    dimension: str = Field(primary_key=True)  # "" | tag | domain
+    dimension: str = Field(primary_key=True)  # "" | tag | domain | link
     start: datetime = Field(primary_key=True, sa_type=UtcTime)
     stream: str = Field(primary_key=True)
     value: str = Field(primary_key=True)
     type: str = Field(primary_key=True)
     detail: str = Field(primary_key=True)
     count: int = Field(sa_type=sa.BigInteger)
-    uniques: int = Field(sa_type=sa.BigInteger)  # of count: the first open, or click, of its delivery by a person
+    uniques: int = Field(
+        sa_type=sa.BigInteger
+    )  # of count: the first open, or click, of its delivery (and its link) by a person
 
 
 class RollUpChange(Row):
@@ -45,3 +48,12 @@ class RollUpChange(Row):
 
 roll_up = table_of(RollUp, sqlite_with_rowid=False)
 roll_up_change = table_of(RollUpChange)
+
+_is_of_link = roll_up.c.dimension == sa.literal_column("'link'")
+# The most clicked of an hour or a day are its first ones, however many there are.
+sa.Index(
+    "roll_up_of_links",
+    *(roll_up.c[name] for name in ("period", "start", "count")),
+    sqlite_where=_is_of_link,
+    postgresql_where=_is_of_link,
+)

@@ -5,23 +5,26 @@ moves into `roll_up`. Both together are the counts, at any time.
 """
 
 import contextlib
+import hashlib
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from relay import address, ids
+from relay import address, ids, redaction
 from relay.event_type import EventType
 from relay.store.database import bulk_statement, columns, tables
 from relay.store.database.roll_up_tables import roll_up, roll_up_change
 
 NOTICE_STREAM = "notice"  # of the DSNs that we send ourselves: they are no mail of the apps
 HOUR, DAY = "hour", "day"
-ALL, TAG, DOMAIN = "", "tag", "domain"
+ALL, TAG, DOMAIN, LINK = DIMENSIONS = ("", "tag", "domain", "link")
 DAY_US = 86_400_000_000
+MAX_LINK_NAME = 500  # characters
 PERSON_VERDICTS = ("human", "proxied")
 IMPLIED_VERDICT = "human"  # a person's click where no open was seen stands for one
 _ADVISORY_LOCK = 0x57415953  # "WAYS": PostgreSQL's; SQLite's writer is alone
@@ -110,11 +113,25 @@ def event_keys(
     values = [(ALL, stream, ""), *((TAG, stream, tag) for tag in groups.tags)]
     if domain:  # not by stream as well: there may be many of both
         values.append((DOMAIN, stream if stream == NOTICE_STREAM else "", domain))
-    return [
+    keys = [
         (RollUpKey(dimension, hour, of_stream, value, kind, detail), is_unique)
         for dimension, of_stream, value in values
         for kind, detail, is_unique in kinds
     ]
+    if type_ == EventType.CLICKED and row["url"]:
+        key = RollUpKey(LINK, hour, stream, link_name(row["url"]), type_, row["verdict"])
+        keys.append((key, row["first_of_link"]))
+    return keys
+
+
+@lru_cache(maxsize=4096)
+def link_name(url: str) -> str:
+    """The value by which clicks on a URL are counted: without addresses, since counts stay when a recipient is erased;
+    of a long one its beginning and a digest (PostgreSQL's keys have at most 2,700 octets)."""
+    name = redaction.redact_addresses(url)
+    if len(name) <= MAX_LINK_NAME:
+        return name
+    return name[:MAX_LINK_NAME] + "… " + hashlib.sha256(name.encode("utf-8", "replace")).hexdigest()[:12]
 
 
 def _detail(type_: str, verdict: str, reasons: Sequence[str]) -> str:

@@ -173,6 +173,7 @@ class EventRow(Row):
     # The delivery's first by a person: it is counted among the unique ones. An implied open is one, too.
     first_open: bool = Field(default=False, sa_column_kwargs={"server_default": sa.false()})
     first_click: bool = Field(default=False, sa_column_kwargs={"server_default": sa.false()})
+    first_of_link: bool = Field(default=False, sa_column_kwargs={"server_default": sa.false()})  # click of it
 
 
 class Suppression(Row):

@@ -122,6 +122,7 @@ def event_of(connection: sa.Connection, hit: Hit, recipient: str, *, is_first: b
         ip=hit.ip,
         first_open=is_first and hit.type is EventType.OPENED,
         first_click=is_first and hit.type is EventType.CLICKED,
+        first_of_link=is_first and hit.type is EventType.CLICKED,  # of a later one's link, `verdicts` finds it
     )
 
 

@@ -125,13 +125,13 @@ def find_changes(
     implies = found.implies_open
     if len(rows) >= _MAX_HITS:  # the earlier ones are not here to be asked
         implies = next((n for n, row in enumerate(rows) if row["implies_open"]), None)
-    firsts = _first_hits(rows, found.verdicts, implies)
+    firsts, of_links = _first_hits(rows, found.verdicts, implies), _first_of_links(rows, found.verdicts)
     changes: list[dict[str, Any]] = []
     for n, (row, verdict) in enumerate(zip(rows, found.verdicts, strict=True)):
         is_implied = n == implies
         reasons = [*verdict.reasons, *([IMPLIES_OPEN] if is_implied else [])]
         new = {"verdict": verdict.verdict, "reasons": reasons, "implies_open": is_implied}
-        new |= {name: n == first for name, first in firsts.items()}
+        new |= {name: n == first for name, first in firsts.items()} | {"first_of_link": n in of_links}
         changes.append({} if all(value == row[name] for name, value in new.items()) else new)
     return changes
 
@@ -150,6 +150,20 @@ def _first_hits(
         if not any(row[name] for row in rows):
             firsts[name] = None
     return firsts
+
+
+def _first_of_links(rows: Sequence[sa.RowMapping], found: Sequence[HitVerdict]) -> set[int]:
+    """Which of the hits, the latest first, are each the delivery's first click by a person on their link."""
+    firsts: dict[tuple[int, str], int] = {}
+    counted: set[tuple[int, str]] = set()
+    for n, (row, verdict) in enumerate(zip(rows, found, strict=True)):
+        link = row["link"], row["url"]
+        if row["type"] == EventType.CLICKED and verdict.verdict in roll_ups.PERSON_VERDICTS:
+            firsts[link] = n
+        if row["first_of_link"]:
+            counted.add(link)
+    is_all = len(rows) < _MAX_HITS  # else there may be earlier ones
+    return {n for link, n in firsts.items() if is_all or link in counted}
 
 
 def _move_roll_ups(
@@ -194,7 +208,10 @@ def _observations(delivery: sa.RowMapping) -> Iterator[delivery_verdict.SideObse
 _EVENT, _DELIVERIES = tables.event, tables.delivery
 HIT_COLUMNS = [
     *(_EVENT.c[name] for name in ("id", "type", "at", "verdict", "reasons", "implies_open")),
-    *(_EVENT.c[name] for name in ("link", "url", "user_agent", "ip", "recipient", "first_open", "first_click")),
+    *(
+        _EVENT.c[name]
+        for name in ("link", "url", "user_agent", "ip", "recipient", "first_open", "first_click", "first_of_link")
+    ),
 ]
 _LATEST_HITS = (
     sa.select(*HIT_COLUMNS)

@@ -1,16 +1,26 @@
-"""The links that were clicked most, by URL, over all messages."""
+"""The links that were clicked most: by URL over all messages, from roll-ups; of one message by link; by tag, latest.
 
-from datetime import datetime
-from typing import NamedTuple
+By URL a span costs the same however many clicks there were: of each hour or day the most clicked ones are read, which
+stand first in an index. The links of one message, and those of a tag, are counted from the clicks themselves, the
+latest MAX_CLICKS of them.
+"""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
 from relay import ids
 from relay.event_type import EventType
-from relay.store.database import columns, tables
-from relay.store.views import message_search
+from relay.store.database import columns, roll_ups, tables
+from relay.store.database.roll_up_tables import roll_up, roll_up_change
+from relay.store.views import message_search, statistics
 
-MAX_CLICKS = 20_000  # so many of the latest are counted
+MAX_CLICKS = 20_000  # so many of the latest are counted where roll-ups do not have them
+MAX_ROWS_OF_A_PERIOD = 300  # links by stream and verdict, of an hour or a day
+_MAX_DAYS = 400
+_MAX_CHANGES = 5_000  # that are not folded yet
+_HOUR = timedelta(hours=1)
 
 
 class LinkFilter(NamedTuple):
@@ -24,27 +34,119 @@ class LinkFilter(NamedTuple):
 
 
 class ClickedLink(NamedTuple):
-    """A URL and its clicks."""
+    """A URL, or a link of one message, and its clicks."""
 
     url: str
     human: int
     machine: int
     unknown: int
     unique: int  # deliveries of which a person clicked
-    messages: int
-    last_at: datetime
+    messages: int | None  # None: not counted
+    last_at: datetime  # of the last click; from roll-ups its hour, or its UTC day
+    link: int | None = None  # its number, in one message
 
 
 class ClickedLinks(NamedTuple):
-    """A page. `counted_since`: the time of the earliest click that is counted, if not all are."""
+    """A page. `counted_since`: the time of the earliest click that is counted, if not all are. `is_cut`: of some hours
+    or days only the most clicked links are counted."""
 
     items: list[ClickedLink]
     has_more: bool
-    counted_since: datetime | None
+    counted_since: datetime | None = None
+    is_cut: bool = False
 
 
-def list_clicked_links(connection: sa.Connection, wanted: LinkFilter, limit: int, offset: int = 0) -> ClickedLinks:
-    """URLs by the number of clicks by people, most first."""
+def list_clicked_links(
+    connection: sa.Connection, wanted: LinkFilter, limit: int, offset: int = 0, now: datetime | None = None
+) -> ClickedLinks:
+    """Links by the number of clicks by people, most first."""
+    if wanted.tag or wanted.message:
+        return _count_clicks(connection, wanted, limit, offset)
+    return _read_roll_ups(connection, wanted, limit, offset, now or datetime.now(UTC))
+
+
+class _Counted:
+    """The clicks of one URL, as they are added up."""
+
+    def __init__(self) -> None:
+        self.clicks = {"human": 0, "machine": 0, "unknown": 0}
+        self.unique = 0
+        self.last_at = datetime.min.replace(tzinfo=UTC)
+
+    def add(self, start: datetime, verdict: str, count: int, uniques: int) -> None:
+        self.clicks[verdict] = self.clicks.get(verdict, 0) + count
+        self.unique += uniques
+        if count > 0:
+            self.last_at = max(self.last_at, start)
+
+
+def _read_roll_ups(
+    connection: sa.Connection, wanted: LinkFilter, limit: int, offset: int, now: datetime
+) -> ClickedLinks:
+    found: dict[str, _Counted] = {}
+    is_cut = False
+    most_clicked = (
+        _select_counts(roll_up, wanted.stream)
+        .where(roll_up.c.period == sa.bindparam("period"), roll_up.c.start == sa.bindparam("start"))
+        .order_by(roll_up.c.count.desc())
+        .limit(MAX_ROWS_OF_A_PERIOD)
+    )
+    not_folded = _select_counts(roll_up_change, wanted.stream).where(*_within(roll_up_change, wanted))
+    rows: list[Any] = list(connection.execute(not_folded.limit(_MAX_CHANGES)))  # Any: URL, start, verdict and counts
+    for period, start in _periods(connection, wanted, now):
+        of_one = connection.execute(most_clicked, {"period": period, "start": start}).all()
+        is_cut = is_cut or len(of_one) == MAX_ROWS_OF_A_PERIOD
+        rows += of_one
+    for url, start, verdict, count, uniques in rows:
+        found.setdefault(url, _Counted()).add(start, verdict, count, uniques)
+    items = [
+        ClickedLink(url, **one.clicks, unique=one.unique, messages=None, last_at=one.last_at)
+        for url, one in found.items()
+        if any(one.clicks.values())
+    ]
+    items.sort(key=lambda one: (-one.human, -(one.machine + one.unknown), one.url))
+    return ClickedLinks(items[offset : offset + limit], len(items) > offset + limit, is_cut=is_cut)
+
+
+def _select_counts(table: sa.Table, stream: str) -> sa.Select[tuple[str, datetime, str, int, int]]:
+    those = [table.c.dimension == sa.literal_column("'link'")]  # a literal, as in the condition of the index
+    if stream:
+        those.append(table.c.stream == stream)
+    return sa.select(*(table.c[name] for name in ("value", "start", "detail", "count", "uniques"))).where(*those)
+
+
+def _within(table: sa.Table, wanted: LinkFilter) -> list[sa.ColumnElement[bool]]:
+    span = [table.c.start >= statistics.floor_hour(wanted.since)] if wanted.since else []
+    return [*span, table.c.start < wanted.until] if wanted.until else span
+
+
+def _periods(connection: sa.Connection, wanted: LinkFilter, now: datetime) -> list[tuple[str, datetime]]:
+    """The hours and days of the span: today, and a day of which it has a part, by hours."""
+    table = roll_up.c
+    earliest = connection.scalar(
+        sa.select(sa.func.min(table.start, type_=columns.UtcTime)).where(
+            table.period == roll_ups.DAY, table.dimension == sa.literal_column("'link'")
+        )
+    )
+    if earliest is None:
+        return []
+    end = min(wanted.until or now + _HOUR, now + _HOUR)
+    start = max(
+        statistics.floor_hour(wanted.since) if wanted.since else earliest, earliest, end - _MAX_DAYS * 24 * _HOUR
+    )
+    start, found = statistics.floor_hour(start), []
+    while start < end:
+        tomorrow = start.replace(hour=0) + 24 * _HOUR
+        if start.hour == 0 and tomorrow <= min(end, now):
+            found.append((roll_ups.DAY, start))
+            start = tomorrow
+        else:
+            found.append((roll_ups.HOUR, start))
+            start += _HOUR
+    return found
+
+
+def _count_clicks(connection: sa.Connection, wanted: LinkFilter, limit: int, offset: int) -> ClickedLinks:
     event = tables.event
     span = [tables.is_click if wanted.message else event.c.type == EventType.CLICKED]
     if wanted.message:
@@ -71,9 +173,10 @@ def list_clicked_links(connection: sa.Connection, wanted: LinkFilter, limit: int
             sa.func.count(sa.distinct(sa.case((event.c.verdict == "human", by_person)))).label("unique"),
             sa.func.count(sa.distinct(event.c.message)).label("messages"),
             sa.func.max(event.c.at, type_=columns.UtcTime).label("last_at"),
+            *([event.c.link] if wanted.message else []),
         )
         .where(*span, *message_search.events_of(wanted.stream, wanted.tag))
-        .group_by(event.c.url)
+        .group_by(event.c.url, *([event.c.link] if wanted.message else []))
         .order_by(human.desc(), sa.func.count().desc(), event.c.url)
         .limit(limit + 1)
         .offset(offset)

@@ -120,7 +120,8 @@ def suppression_object(row: Mapping[Any, Any]) -> JsonObject:  # Any: a row's va
 def clicked_link_object(one: ClickedLink) -> JsonObject:
     """A URL and its clicks over all messages."""
     counts = {name: getattr(one, name) for name in ("human", "machine", "unknown", "unique")}
-    return {"url": one.url, "clicks": counts, "messages": one.messages, "last_at": format_time(one.last_at)}
+    about = {"url": one.url, "link": one.link, "clicks": counts, "messages": one.messages}
+    return about | {"last_at": format_time(one.last_at)}
 
 
 def bounce_count_object(one: BounceCount) -> JsonObject:
