@@ -73,6 +73,9 @@ def test_links_of_mail_from_before_are_answered_after_the_restore(
         answer = restored.get(clicked.replace(running.tracking, restored.tracking))
         assert (answer.status_code, answer.headers["location"]) == (302, LONG)
         restored.events("clicked", "links@example.com")
+        (entry,) = restored.rows("audit", "--action", "backup.restore")
+        assert (entry["target"], entry["by"] != "") == ("b.tar", True)
+    assert [one["target"] for one in running.rows("audit", "--action", "backup.write")][:1] == ["b.tar"]
 
 
 def test_facts_that_wait_in_the_journal_are_in_the_backup(running: Waypost, tmp_path: Path) -> None:

@@ -1,11 +1,16 @@
 """What is refused at the door is found by its envelope, within a budget: nobody fills the disk by being refused."""
 
+import contextlib
+import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from relay.edge.refusal_log import MAX_CONNECTIONS_A_MINUTE, RefusalLog
+from relay.envelope import Client
+from relay.reply import Reply
 from relay.store import refusals
 from relay.store.refusals import Refusal
 from tests.upstream import Upstream
@@ -19,7 +24,7 @@ EVIL = "<script>alert('x')</script>"
 @pytest.fixture(scope="module")
 def strict(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Waypost]:
     """A relay that takes small mail to one recipient."""
-    limits = '[access]\nmax_size = "10KB"\nmax_recipients = 1\n'
+    limits = '[access]\nmax_size = "10KB"\nmax_recipients = 1\nmax_connections_per_ip = 4\n'
     with Waypost(tmp_path_factory.mktemp("strict"), upstream.port, limits) as running:
         yield running
 
@@ -63,6 +68,46 @@ def test_of_many_in_a_minute_the_rest_is_counted(strict: Waypost) -> None:
     assert counted["from"] is None and counted["ip"] is None and "too many" in str(counted["text"])
 
 
+def test_connections_that_were_refused_or_failed_are_found(strict: Waypost) -> None:
+    with contextlib.ExitStack() as clients:
+        for _ in range(4):
+            client = clients.enter_context(socket.create_connection(("127.0.0.1", strict.port), 10))
+            assert client.recv(100).startswith(b"220")
+        for _ in range(3):
+            with socket.create_connection(("127.0.0.1", strict.port), 10) as client:
+                assert client.recv(100).startswith(b"421 4.7.0")
+    with strict.client() as smtp:
+        assert smtp.docmd("EHLO")[0] == 501
+    with socket.create_connection(("127.0.0.1", strict.port), 10) as client:
+        client.recv(100)
+        client.sendall(b"\x16\x03\x01\x02\x00\r\n")
+        assert client.recv(100) == b""
+
+    def seen(rows: list[dict[str, object]]) -> dict[str, int]:
+        found: dict[str, int] = {}
+        for row in rows:
+            if row["command"] in ("CONNECT", "EHLO", "TLS"):
+                found[str(row["command"])] = found.get(str(row["command"]), 0) + int(str(row["count"]))
+        return found
+
+    wanted = {"CONNECT": 3, "EHLO": 1, "TLS": 1}
+    found = strict.wait_for_rows("refusals", "--query", "127.0.0.1", until=lambda rows: seen(rows) == wanted)
+    (failed,) = (row for row in found if row["command"] == "TLS")
+    assert failed["code"] == 0 and "begins in clear" in str(failed["text"])
+
+
+def test_a_flood_of_connections_is_some_rows_and_a_count() -> None:
+    log = RefusalLog(lambda: datetime(2026, 11, 28, tzinfo=UTC))
+    reply = Reply(421, "4.7.0", "too many connections")
+    for n in range(1000):
+        log.add_connection(Client(ip=f"192.0.2.{n % 100}"), "CONNECT", reply)
+    taken = log.take()
+    assert len(taken) == MAX_CONNECTIONS_A_MINUTE + 1 and sum(one.times for one in taken) == 1000
+    assert [one.times for one in taken if one.ip] == [10] * MAX_CONNECTIONS_A_MINUTE
+    log.add_connection(Client(ip="192.0.2.1"), "CONNECT", reply)
+    assert [(one.ip, one.times) for one in log.take()] == [("", 1)], "it is the same minute"
+
+
 @pytest.fixture
 def some() -> list[Refusal]:
     now, early = datetime.now(UTC), datetime.now(UTC) - timedelta(days=40)
@@ -76,18 +121,19 @@ def some() -> list[Refusal]:
 
 def test_console_and_api_show_them_as_text(tmp_path: Path, some: list[Refusal]) -> None:
     with Scene(tmp_path) as scene, scene.sign_in() as browser, ApiClient(scene) as api:
-        scene.write(lambda connection: refusals.insert_refusals(connection, some))
+        failed = Refusal(datetime.now(UTC), "198.51.100.7", "", "TLS", "", "", 0, "", f"no TLS: {EVIL}", times=3)
+        scene.write(lambda connection: refusals.insert_refusals(connection, [*some, failed]))
         page = browser.get("/refused").text
         assert "ann@example.com" in page and "553 5.7.1" in page and EVIL not in page
-        assert "7 more like that, only counted" in page
+        assert "7 more like that, only counted" in page and "3 connections" in page and "no reply" in page
         assert "192.0.2.9" not in browser.get("/refused?q=192.0.2.1").text
         assert "Nothing matches" in browser.get("/refused?q=nobody").text
         searched = browser.get("/messages?q=ann@example.com").text
-        assert "1 command about “ann@example.com” was refused at our door" in searched
+        assert "1 command about “ann@example.com” was refused by Waypost" in searched
         assert 'href="/refused?q=ann%40example.com"' in searched
         (one,) = api.items("/refusals", recipient="ANN@example.com")
         assert (one["user"], one["ip"], one["code"]) == ("shop", "192.0.2.9", 553)
-        assert [row["count"] for row in api.items("/refusals", **{"from": "1d"})] == [7, 1]
+        assert [row["count"] for row in api.items("/refusals", **{"from": "1d"})] == [3, 7, 1]
         first = api.get("/refusals", limit=1)
         assert api.get("/refusals", limit=1, cursor=first["next"])["items"] != first["items"]
 

@@ -5,6 +5,7 @@ aiosmtpd provides the connection and the timer. What a command means is in `comm
 
 import asyncio
 import secrets
+import ssl
 from abc import abstractmethod
 from collections import Counter
 from typing import cast
@@ -26,6 +27,7 @@ MAX_RESPONSE = 12288  # octets of a line with credentials (RFC 4954 §4)
 _LINES_PER_TURN = 20  # commands that are sent ahead: then other connections have their turn
 _GROUPED_COMMANDS = frozenset({"RSET", "MAIL", "RCPT"})  # RFC 2920 §3.2: their replies may wait for each other
 _TLS_HELLO = "\x16\x03"  # RFC 8446 §5.1: a handshake record
+_TLS_IN_CLEAR = Reply(0, "", 'TLS at once on a port that begins in clear: use STARTTLS, or a listener with "implicit"')
 _QUIT_S = 1.0  # for a client that has had its 250 to say so while we shut down
 _HALF_CLOSE_S = 3.0  # after the dot: a client that closes its half later than that has lost patience
 _LAST_READ_S = 30.0  # for a client to read what was said last, or as long as it may be idle
@@ -82,10 +84,12 @@ class SmtpConnection(SMTP):
             await self._run_commands()
         except RefusedError as refusal:
             metrics.refused(refusal.reply.code)
+            self._server.refusals.add_connection(self._client, "CONNECT", refusal.reply)
             if self._can_send:
                 await self._reply(refusal.reply)
         except proxy_protocol.ProxyHeaderError as error:
             log.proxy_refused(ip, str(error))
+            self._server.refusals.add_connection(Client(ip=ip), "PROXY", Reply(0, "", str(error)))
         except (ConnectionError, asyncio.IncompleteReadError):
             pass  # the client is gone
         finally:
@@ -109,6 +113,8 @@ class SmtpConnection(SMTP):
             verb, _, argument = line.partition(" ")
             self._verb, mail = verb.upper(), self._mail
             if is_first and (argument.upper().endswith((" HTTP/1.0", " HTTP/1.1")) or line.startswith(_TLS_HELLO)):
+                if line.startswith(_TLS_HELLO):
+                    self._server.refusals.add_connection(self._client, "TLS", _TLS_IN_CLEAR)
                 return  # a browser, a forged cross-protocol request, or TLS on a port without it: no answer
             is_first = False
             try:
@@ -144,6 +150,8 @@ class SmtpConnection(SMTP):
         metrics.refused(reply.code)
         if self._verb in refusal_log.COMMANDS:
             self._server.refusals.add(self._client, self._verb, argument, mail, reply, is_stranger=self._is_stranger)
+        elif self._verb in refusal_log.CONNECTION_COMMANDS:
+            self._server.refusals.add_connection(self._client, self._verb, reply)
         key = reply.code, reply.status
         self._refusals[key] += 1
         if self._refusals[key] == 1:
@@ -252,6 +260,9 @@ class SmtpConnection(SMTP):
         try:
             await handshake
         except OSError as error:
+            if isinstance(error, ssl.SSLError) and error.reason:
+                reason = str(error.reason).replace("_", " ").lower()
+                self._server.refusals.add_connection(self._client, "TLS", Reply(0, "", f"no TLS: {reason}"))
             raise ConnectionError("no TLS handshake") from error
         self._can_send = True
 

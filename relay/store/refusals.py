@@ -22,15 +22,16 @@ _table = console_tables.refusal
 
 
 class Refusal(NamedTuple):
-    """A command that was refused. `times` more than 1: so many that were only counted, in that minute."""
+    """A command that was refused, or a connection. `times` more than 1: so many connections of that peer within a
+    minute, or, without a peer, so many commands that were only counted."""
 
     at: datetime
     ip: str
     user: str  # who had signed in; "" for nobody
-    command: str  # MAIL, RCPT, DATA or AUTH
+    command: str  # MAIL, RCPT, DATA or AUTH; CONNECT, PROXY, TLS, HELO, EHLO or STARTTLS: of a connection
     reverse_path: str
     recipient: str
-    code: int
+    code: int  # 0: it got no reply, and `text` says what was wrong
     status: str
     text: str
     times: int = 1

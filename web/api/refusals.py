@@ -32,7 +32,9 @@ class RefusalObject(AnswerObject):
     at: AwareDatetime
     ip: str | None
     user: str | None = Field(description="who had signed in")
-    command: str = Field(description="MAIL, RCPT, DATA or AUTH")
+    command: str = Field(
+        description="MAIL, RCPT, DATA or AUTH; of a connection CONNECT, PROXY, TLS, HELO, EHLO or STARTTLS"
+    )
     sender: str | None = Field(alias="from", description="the reverse-path")
     recipient: str | None
     code: int

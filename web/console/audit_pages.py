@@ -21,8 +21,8 @@ from web.console.page_filters import PageFilters
 _PAGE_ROWS = 50
 _FILTERS = ("by", "door", "action", "target", "recipient", "from", "to")
 _OBJECTS = (
-    "account", "api_key", "consent", "event", "key", "message", "person", "pixel", "queue", "session", "statistics",
-    "suppression", "webhook",
+    "account", "api_key", "backup", "consent", "event", "key", "message", "person", "pixel", "queue", "session",
+    "statistics", "suppression", "webhook",
 )  # fmt: skip
 
 
