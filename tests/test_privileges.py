@@ -91,6 +91,30 @@ def _status(pid: int) -> dict[str, list[str]]:
 
 @as_root
 @pytest.mark.sqlite  # that user does not reach the tests' own PostgreSQL
+def test_a_user_who_may_only_read_can_read_while_a_server_runs(folder: Path, python: str) -> None:
+    def run(*words: str) -> "subprocess.CompletedProcess[bytes]":
+        command = [python, "-m", "relay", *words, "--config", str(relay.config)]
+        return subprocess.run(
+            command, user=USER, group=_gid(), extra_groups=[], cwd="/", env=ENVIRONMENT, capture_output=True
+        )
+
+    relay = Waypost(folder)
+    data = folder / "data"
+    with relay:
+        assert relay.send(html_mail(), "ann@example.com").startswith("250")
+        for path in (data, *data.iterdir()):
+            shutil.chown(path, group=_gid())
+            path.chmod(0o750 if path.is_dir() else 0o640)
+        for words in (("messages",), ("events",)):
+            done = run(*words)
+            assert done.returncode == 0 and b"ann@example.com" in done.stdout, done.stderr
+        assert b"not writable" in run("suppressions", "add", "bob@example.com").stderr
+    done = run("messages")
+    assert done.returncode == 1 and b"not writable, and no server has it open" in done.stderr
+
+
+@as_root
+@pytest.mark.sqlite  # that user does not reach the tests' own PostgreSQL
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_root_binds_and_is_the_user_from_then_on(folder: Path, python: str) -> None:
     relay = Started(folder, relay=f'user = "{USER}"\n')

@@ -39,13 +39,13 @@ def load_config(arguments: argparse.Namespace) -> "Config":
 
 
 @contextlib.contextmanager
-def open_store(config: "Config") -> Iterator["Store"]:
-    """The store, opened for one command. Raises OperatorError."""
+def open_store(config: "Config", *, reads: bool = False) -> Iterator["Store"]:
+    """The store, opened for one command; one that only `reads` needs no write access. Raises OperatorError."""
     import sqlalchemy as sa
 
     from relay.node import data_directory
 
-    data_directory.prepare_data(config)
+    data_directory.prepare_data(config, writes=not reads)
     opened = data_directory.open_store(config)
     try:
         yield opened

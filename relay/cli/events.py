@@ -36,7 +36,7 @@ def print_events(arguments: argparse.Namespace) -> int:
         since=arguments.since,
         until=arguments.until,
     )
-    with command.open_store(command.load_config(arguments)) as store:
+    with command.open_store(command.load_config(arguments), reads=True) as store:
         with store.connect() as connection:
             rows = list(reversed(_latest_events(connection, search, arguments.limit)))
             seen = {row["id"] for row in _recent_events(connection, search)} if arguments.follow else set()

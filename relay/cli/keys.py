@@ -185,7 +185,7 @@ def _count_signed_mail(config: Config, keys: tuple[MasterKey, ...]) -> Sequence[
     revoked = tokens.revoked_keys(config.relay.data_dir / data_directory.KEYS_FILE)
     made = sorted([*(key.created for key in keys), *(key.created for key in revoked)])
     try:
-        with command.open_store(config) as store, store.connect() as connection:
+        with command.open_store(config, reads=True) as store, store.connect() as connection:
             counts: list[int | None] = []
             for key in keys:
                 start = key.created if key.created > made[0] else None

@@ -19,7 +19,7 @@ _JOURNAL_TIMEOUT_S = 15.0
 
 def export_person(arguments: argparse.Namespace) -> int:
     mailbox = command.parse_mailbox(arguments.address)
-    with command.open_store(command.load_config(arguments)) as store, store.connect() as connection:
+    with command.open_store(command.load_config(arguments), reads=True) as store, store.connect() as connection:
         output.print_json(personal_data.export_address(connection, mailbox, with_content=arguments.content))
     return 0
 

@@ -35,7 +35,7 @@ def create_pixel(arguments: argparse.Namespace) -> int:
 
 def list_pixels(arguments: argparse.Namespace) -> int:
     config = command.load_config(arguments)
-    with command.open_store(config) as store, store.connect() as connection:
+    with command.open_store(config, reads=True) as store, store.connect() as connection:
         found = pixels.list_pixels(connection, arguments.limit + 1)
     items = [json_objects.pixel_object(seen, config.tracking.public_url) for seen in found[: arguments.limit]]
     tables.print_page(
@@ -60,7 +60,7 @@ _COLUMNS = (
 
 def show_pixel(arguments: argparse.Namespace) -> int:
     config = command.load_config(arguments)
-    with command.open_store(config) as store, store.connect() as connection:
+    with command.open_store(config, reads=True) as store, store.connect() as connection:
         seen = pixels.find_pixel(connection, arguments.pixel)
         if seen is None:
             raise CommandError(f"there is no pixel {arguments.pixel}")

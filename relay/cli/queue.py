@@ -30,7 +30,7 @@ def list_deliveries(arguments: argparse.Namespace) -> int:
         since=arguments.since,
         until=arguments.until,
     )
-    with command.open_store(command.load_config(arguments)) as store, store.connect() as connection:
+    with command.open_store(command.load_config(arguments), reads=True) as store, store.connect() as connection:
         page = queue_list.list_queue(connection, wanted, arguments.limit, datetime.now(UTC))
         items = [json_objects.queue_object(one) for one in page.items]
         tables.print_page(arguments, items, _COLUMNS, empty="nothing waits", has_more=bool(page.next))
@@ -61,7 +61,7 @@ _COLUMNS = (
 
 def show_message(arguments: argparse.Namespace) -> int:
     asked = _parse_id(arguments.id)
-    with command.open_store(command.load_config(arguments)) as store, store.connect() as connection:
+    with command.open_store(command.load_config(arguments), reads=True) as store, store.connect() as connection:
         found = message_detail.read_message(connection, asked.message)
         rows = {row.number: row for row in deliveries.list_deliveries(connection, asked.message, asked.number)}
     if found is None or not rows:

@@ -25,7 +25,7 @@ def print_statistics(arguments: argparse.Namespace) -> int:
     selection = Selection(start, arguments.until, arguments.stream, arguments.tag, arguments.domain)
     if not statistics.is_counted(selection, arguments.by):
         raise command.CommandError("a domain is not counted together with a stream or a tag: ask for one of them")
-    with command.open_store(command.load_config(arguments)) as store, store.connect() as connection:
+    with command.open_store(command.load_config(arguments), reads=True) as store, store.connect() as connection:
         if arguments.by:
             groups = statistics.read_groups(connection, selection, arguments.by)
             # A message can have several recipients, so accepted messages are counted under no domain.

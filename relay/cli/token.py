@@ -46,6 +46,6 @@ def _find_destination(config: Config, token: tokens.Token) -> str | None:
         if url is None:  # it was stored on another machine
             from relay.store.queue import long_urls  # imports the database
 
-            with command.open_store(config) as opened, opened.connect() as connection:
+            with command.open_store(config, reads=True) as opened, opened.connect() as connection:
                 url = long_urls.find_row(connection, token.stored_reference)
     return None if url is None else url.decode("ascii", "backslashreplace")

@@ -43,7 +43,7 @@ def add_account(arguments: argparse.Namespace) -> int:
 
 def list_accounts(arguments: argparse.Namespace) -> int:
     config = command.load_config(arguments)
-    with command.open_store(config) as store, store.connect() as connection:
+    with command.open_store(config, reads=True) as store, store.connect() as connection:
         items = [
             {
                 "name": row["name"],

@@ -103,8 +103,9 @@ def describe_database_error(error: "sa.exc.SQLAlchemyError") -> str:
     return str(getattr(error, "orig", None) or error)
 
 
-def prepare_data(config: Config) -> None:
-    """Makes the directory, the keys and the database, or brings them up to date. Raises StartupError.
+def prepare_data(config: Config, *, writes: bool = True) -> None:
+    """Makes the directory, the keys and the database, or brings them up to date. Without `writes` a directory that can
+    only be read will do, if there is nothing to do. Raises StartupError.
 
     From here on, and in `open_key_ring`, root has become `[relay] user`: what commands write there the server can read.
     """
@@ -117,7 +118,7 @@ def prepare_data(config: Config) -> None:
     directory = config.relay.data_dir
     try:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if not os.access(directory, os.W_OK):
+        if writes and not os.access(directory, os.W_OK):
             raise PermissionError(13, "not writable", str(directory))
     except OSError as error:
         raise StartupError(f"[relay] data_dir {directory}: {error.strerror}") from None
@@ -127,6 +128,9 @@ def prepare_data(config: Config) -> None:
     except migrate.DatabaseTooNewError as error:
         raise StartupError(str(error)) from None
     except sa.exc.SQLAlchemyError as error:
+        if not config.database.url.get_secret_value() and not os.access(directory, os.W_OK):
+            # SQLite makes files beside its own, and deletes them at the end.
+            raise StartupError(f"[relay] data_dir {directory}: not writable, and no server has it open") from None
         raise StartupError(f"cannot open the database: {describe_database_error(error)}") from None
 
 

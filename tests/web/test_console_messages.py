@@ -65,7 +65,7 @@ def test_the_box_has_operators_and_says_what_it_cannot_read(scene: Scene, browse
     link = re.search(r'class="tag" href="([^"]+)">welcome<', browser.get("/messages?q=subject:tag").text)
     assert link and "With a tag" in browser.get(link[1].replace("&amp;", "&")).text
     fault = browser.get("/messages?q=status:nosuch").text
-    assert "there is no status" in fault and "as it stands" in fault
+    assert "there is no status" in fault and "as plain text" in fault
 
 
 def test_messages_are_found_by_day(scene: Scene, browser: httpx.Client) -> None:
