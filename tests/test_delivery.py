@@ -120,7 +120,7 @@ def test_an_outage_is_the_upstreams_and_mail_waits_it_out(relay: Waypost, upstre
         assert relay.send(html_mail(), "outage@example.com").startswith("250 2.0.0 accepted as ")
         relay.events("deferred", "outage@example.com", count=2)
         [waiting] = [row for row in relay.rows("queue", "list") if row["recipient"] == "outage@example.com"]
-        assert waiting["attempts"] == 0 and waiting["category"] == "upstream_connect"
+        assert waiting["attempts"] >= 1 and waiting["category"] == "upstream_connect"
     finally:
         upstream.start()
     assert upstream.to("outage@example.com", timeout_s=15)

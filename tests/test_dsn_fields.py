@@ -9,12 +9,21 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from relay import ids
 from relay.address import Mailbox
+from relay.config.schema import Config
 from relay.delivery import dsn
+from relay.delivery.attempts import LoadedMessage, PendingRecipient
+from relay.delivery.copies import CopyRenderer
 from relay.delivery.dsn import OriginalMail, RecipientStatus
 from relay.delivery.smtp import negotiation, protocol
 from relay.delivery.smtp.negotiation import OutgoingMail
 from relay.envelope import Recipient
+from relay.key_file import MasterKey
+from relay.rewrite.edit_templates import EditTemplate
+from relay.rewrite.plan import Plan
+from relay.store.database.tables import Message
+from relay.tokens import KeyRing, Minter
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 FIELD = re.compile(r"^([!-9;-~]+):", re.MULTILINE)
@@ -61,8 +70,16 @@ class _Offers(protocol.SmtpClientProtocol):
 
 @pytest.mark.parametrize("octets", [b"a\r\n\n.\r\nb\r\n", b"a\rb\r\n", b"a\n", b"\r\r\n", b"\n\r"])
 def test_a_copy_with_a_bare_line_end_is_not_sent(octets: bytes) -> None:
-    async def render(_: bool) -> bytes:
-        return octets
+    loaded = LoadedMessage(
+        Message(id=ids.new(NOW), accepted_at=NOW, expires_at=NOW),
+        Plan((EditTemplate(0, 4, (octets,), "above"),)),
+        b"a\r\nb",
+    )
+    copies = CopyRenderer(Config(), Minter(KeyRing([MasterKey(1, NOW, bytes(32))]), "http://links.example"))
+
+    async def render(seven_bit: bool) -> bytes:
+        recipient = PendingRecipient(0, Recipient(Mailbox("ann@example.com")))
+        return await copies.render(loaded, recipient, tracked=True, seven_bit=seven_bit)
 
     prepared = asyncio.run(
         negotiation.prepare(_Offers(), OutgoingMail("", [Recipient(Mailbox("ann@example.com"))], render))

@@ -207,7 +207,7 @@ def test_an_outage_of_one_of_several_is_written_down_once(tmp_path: Path, other:
         time.sleep(4)
         assert len(relay.events("deferred", "waits@example.com")) == 1
         [waiting] = relay.rows("queue", "list")
-        assert waiting["attempts"] == 0 and waiting["category"] == "upstream_connect"
+        assert waiting["attempts"] == 1 and waiting["category"] == "upstream_connect"
         out.start()
         assert out.to("waits@example.com", timeout_s=20)
     out.close()
