@@ -107,7 +107,7 @@ def test_a_list_looks_through_no_table_for_what_stands_beside_its_rows(store: St
         lambda connection: queue_list.queue_totals(connection, NOW),
         lambda connection: message_detail.read_messages(connection, found, recipients=["2@example.com"]),
         lambda connection: event_list.list_events(connection, EventSearch(message=found[0]), 5),
-        lambda connection: statistics.totals_since(connection, NOW),
+        lambda connection: statistics.read_totals(connection, statistics.Selection(NOW)),
         lambda connection: reclassification.review_hits(connection, None, (found[0], 0)),
     )
     with store.connect() as connection:

@@ -85,7 +85,7 @@ def test_what_stays_still_adds_up(opened: Store) -> None:
     assert in_steps(opened, retention.drop_messages) == [1]
     assert _seen(opened) == {new: before} and before == 3
     with opened.connect() as connection:
-        found = statistics.totals_since(connection, NOW - timedelta(days=1))
+        found = statistics.read_totals(connection, statistics.Selection(NOW - timedelta(days=1)))
         assert (found.opens.human, found.opened_by) == (4, 3)  # what happened, whether its mail is still there or not
         assert connection.scalar(sa.select(sa.func.sum(tables.delivery.c.opens_human))) == 3
 

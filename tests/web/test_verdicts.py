@@ -85,10 +85,11 @@ def test_stats_and_stories_count_implied_opens_and_unique_people(tmp_path: Path)
         scene.http.get(scene.path(Kind.CLICK, message, 2), headers={"user-agent": "curl/8"})
         until(lambda: len(scene.events(message)) == 5)
         start = scene.delivery(message)["settled_at"] - timedelta(minutes=1)
-        found = scene.read(lambda connection: statistics.totals_since(connection, start))
+        found = scene.read(lambda connection: statistics.read_totals(connection, statistics.Selection(start)))
         assert (found.opens.human, found.opened_by, found.clicks.human, found.clicked_by) == (3, 3, 3, 2)
         day = start.replace(hour=0, minute=0, second=0, microsecond=0)
-        assert sum(one.totals.opens.human for one in scene.read(lambda s: statistics.totals_by_day(s, day, 2))) == 3
+        by_day = scene.read(lambda connection: statistics.read_groups(connection, statistics.Selection(day), "day"))
+        assert sum(one.opens.human for one in by_day.values()) == 3
         told = scene.read(lambda connection: message_detail.read_message(connection, message))
         assert told is not None and (told.opened_by, told.clicked_by) == (3, 2)
         assert told.links[0]["clicks"] == {"human": 3, "machine": 1, "unknown": 0, "unique": 2}

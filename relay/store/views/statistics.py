@@ -18,7 +18,7 @@ from relay.store.database.tables import Status
 from relay.store.tracking.hit_counts import HitCounts
 
 HOUR, DAY, STREAM, TAG, DOMAIN, CATEGORY = GROUPS = ("hour", "day", "stream", "tag", "domain", "category")
-_HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
+_DAY = timedelta(days=1)
 _FAILURES = (EventType.BOUNCED, EventType.DEFERRED, EventType.EXPIRED, EventType.SUPPRESSED)
 
 
@@ -82,18 +82,6 @@ def read_groups(
     happened are missing. By category, only what was not delivered is counted. With `types`, nothing
     else is."""
     return _read(connection, selection, by, types)
-
-
-def totals_since(connection: sa.Connection, start: datetime) -> Totals:
-    """Everything since the hour of that time."""
-    return read_totals(connection, Selection(start))
-
-
-def totals_by_day(connection: sa.Connection, first: datetime, count: int) -> list[Day]:
-    """The totals of each of that many UTC days, from midnight `first` on."""
-    found = read_groups(connection, Selection(first, first + count * _DAY), DAY)
-    days = (first + n * _DAY for n in range(count))
-    return [Day(day, found.get(day, Totals())) for day in days]
 
 
 def queue_depth(connection: sa.Connection) -> QueueDepth:
