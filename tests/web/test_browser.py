@@ -11,10 +11,13 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from relay import ids
 from relay.event_type import EventType
 from relay.store import upstream_states
 from relay.store.console import accounts, api_keys
 from relay.store.database.tables import Status
+from relay.store.queue import late_reports
+from relay.store.queue.late_reports import LateReport
 from relay.store.queue.outcomes import AttemptRecord
 from relay.store.recipients import suppressions
 from relay.store.upstream_states import ReportedState
@@ -99,7 +102,9 @@ def mails(scene: Scene) -> Mails:
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:  # Any: Playwright may be missing
     with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+        )
         yield browser
         browser.close()
 
@@ -113,7 +118,7 @@ def session(chromium: Any, scene: Scene, mails: Mails) -> Any:  # Any: as above
     page.get_by_label("Name").fill(NAME)
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Sign in").click()
-    assert page.url == f"{scene.console}/messages?q=weekly"
+    page.wait_for_url(f"{scene.console}/messages?q=weekly")
     state = context.storage_state()
     context.close()
     return state
@@ -154,6 +159,26 @@ def test_clicks_are_drawn_over_the_mail(page: Any, mails: Mails) -> None:
     assert mark["height"] > 10 and mark["y"] < words["y"] and words["height"] < 40  # it takes no room in the line
 
 
+def test_a_mail_that_came_back_later_is_explained_within_two_clicks(page: Any, scene: Scene) -> None:
+    message = scene.file("back@later.example", subject="Came back")
+    reply = AttemptRecord("", "report", 550, "5.2.1", "mailbox disabled since Monday", 0)
+    report = LateReport(
+        ids.new(), EventType.BOUNCED, datetime.now(UTC), message, 0, reply, kind="hard", category="mailbox_disabled"
+    )
+    assert scene.write(lambda connection: late_reports.apply_report(connection, report))
+    page.goto("/messages")
+    page.get_by_role("searchbox").fill("back@later.example")
+    page.keyboard.press("Enter")
+    page.locator("table.messages tbody tr", has_text="bounced").get_by_role("link", name="Came back").click()  # one
+    delivery = page.locator("article.delivery")
+    delivery.get_by_text("mailbox disabled since Monday").wait_for()
+    said = delivery.inner_text()
+    assert "Came back" in said and "delivered" in said and "bounced" in said  # when each, and what it means:
+    assert len(delivery.locator(".meaning").inner_text()) > 40 and delivery.locator(".meaning b").inner_text()
+    timeline = page.locator(".timeline").inner_text()
+    assert timeline.index("Delivered") < timeline.index("Bounced")
+
+
 def test_the_keys_move_through_a_list_and_explain_themselves(page: Any, mails: Mails) -> None:
     page.goto("/messages")
     page.keyboard.press("j")
@@ -176,7 +201,7 @@ def test_a_suppression_is_undone_from_the_message_that_it_held_back(page: Any, s
     page.get_by_role("link", name="Allow again").click()
     page.get_by_role("button", name="Remove it").click()
     page.wait_for_url(f"**/messages/{mails.suppressed}")
-    assert "may get mail again" in page.get_by_role("status").inner_text()
+    page.get_by_role("status").filter(has_text="may get mail again").wait_for()
     assert not scene.read(lambda connection: suppressions.list_suppressions(connection, 1, "gone@example.com"))
 
 
@@ -184,7 +209,7 @@ def test_a_delivery_is_attempted_now_from_the_queue(page: Any, scene: Scene, mai
     page.goto("/queue")
     page.get_by_label("Choose the delivery to late@example.com").check()
     page.get_by_role("button", name="Attempt now").click()
-    assert "attempted now" in page.get_by_role("status").inner_text()
+    page.get_by_role("status").filter(has_text="attempted now").wait_for()
     assert scene.delivery(mails.waiting)["next_attempt_at"] <= datetime.now(UTC)
 
 
@@ -197,14 +222,14 @@ def test_who_comes_from_the_provider_reads_and_signs_out(chromium: Any, scene: S
     page.goto("/queue")
     assert axe_playwright.Axe().run(page).violations_count == 0
     page.get_by_role("link", name="Sign in with Example").click()
-    page.wait_for_url("**/queue")
-    assert page.get_by_role("link", name="carol@example.com").is_visible()
+    page.get_by_role("link", name="carol@example.com").wait_for()
+    assert page.url == f"{scene.console}/queue"
     assert page.get_by_role("button", name="Attempt all that wait").count() == 0
     page.goto("/settings")
     assert "carol@example.com is a viewer. This needs an admin." in page.locator("main").inner_text()
     assert axe_playwright.Axe().run(page).violations_count == 0
     page.get_by_role("button", name="Sign out").click()
-    assert page.get_by_role("link", name="Sign out there too").is_visible()
+    page.get_by_role("link", name="Sign out there too").wait_for()
     context.close()
     assert [one for one in said if "403" not in one] == []
 
@@ -217,7 +242,7 @@ def test_the_list_of_messages_follows_what_happens_and_can_be_paused(page: Any, 
     scene.file(subject="arrives second")
     scene.file(subject="something else")
     page.get_by_role("link", name="arrives second").wait_for()
-    assert page.locator("table.messages tbody tr").count() == 2
+    sync_api.expect(page.locator("table.messages tbody tr")).to_have_count(2)
     assert page.get_by_label("Choose arrives first").is_checked()
     page.get_by_role("button", name="Pause").click()
     scene.file(subject="arrives third")
@@ -225,8 +250,9 @@ def test_the_list_of_messages_follows_what_happens_and_can_be_paused(page: Any, 
     page.get_by_role("button", name="Go on").click()
     scene.file(subject="arrives fourth")
     page.get_by_role("link", name="arrives third").wait_for()
+    page.get_by_role("link", name="arrives fourth").wait_for()
     page.get_by_label("All on this page").check()
-    assert page.locator("table.messages td.pick input:checked").count() >= 3
+    sync_api.expect(page.locator("table.messages td.pick input:checked")).to_have_count(4)
 
 
 def test_times_are_the_readers(chromium: Any, scene: Scene, session: Any, mails: Mails) -> None:

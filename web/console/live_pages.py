@@ -44,7 +44,7 @@ class LivePages:
         clock = asyncio.get_running_loop().time
         ends_s, quiet_s = clock() + MAX_LIVE_S, clock() + _KEEP_ALIVE_S
         try:
-            yield "retry: 3000\n\n"
+            yield "retry: 3000\ndata: 0\n\n"  # the page looks once: mail may have come since it was made
             while clock() < ends_s and not shutdown.is_stopping(request):
                 happened = 0
                 with contextlib.suppress(TimeoutError):
