@@ -166,7 +166,9 @@ def _read_selection(asked: StatisticParameters, now: datetime) -> Selection:
     hour = statistics.floor_hour(start)
     selection = Selection(hour, end, asked.stream, asked.tag or None, asked.domain.lower() or None)
     if not statistics.is_counted(selection, asked.by):
-        raise ApiError(400, "bad_request", "a domain is not counted together with a stream or a tag")
+        raise ApiError(
+            400, "bad_request", "domain: is not counted together with a stream or a tag: ask for one of them"
+        )
     return selection
 
 
