@@ -65,10 +65,10 @@ def dns() -> Iterator[DnsServer]:
 
 
 def doctor(relay: Waypost, dns: DnsServer, *words: str, status: int = 0) -> list[Line]:
-    """The findings. Those of another status than 0 end a command whose output is its errors, so: a process."""
-    done = run(relay, "doctor", "--json", "--resolver", dns.address, *words)
-    assert done.returncode == status, (done.stdout, done.stderr)
-    return [Line(**json.loads(line)) for line in done.stdout.splitlines()]
+    """The findings, whatever status it is to end with."""
+    done, output, errors = relay.command("doctor", "--json", "--resolver", dns.address, *words)
+    assert done == status, (output, errors)
+    return [Line(**json.loads(line)) for line in output.splitlines()]
 
 
 def run(relay: Waypost, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -212,16 +212,20 @@ class Waypost:
             return f"{code} {text.decode()}"
 
     def cli(self, *words: str, given: bytes = b"", status: int = 0) -> bytes:
-        """Standard output of a command on this server's configuration."""
+        """Standard output of a command on this server's configuration; its errors, where another status is due."""
+        done, output, errors = self.command(*words, given=given)
+        assert done == status, (done, errors.decode())
+        return output if status == 0 else errors
+
+    def command(self, *words: str, given: bytes = b"") -> tuple[int, bytes, bytes]:
+        """Status, output and errors of a command on this server's configuration."""
         with tempfile.TemporaryFile() as fed, tempfile.TemporaryFile() as said, tempfile.TemporaryFile() as complained:
             fed.write(given)
             fed.seek(0)
             done = _FORK_SERVER.start([*words, "--config", str(self.config)], fed, said, complained).wait(60)
             said.seek(0)
             complained.seek(0)
-            output, errors = said.read(), complained.read()
-        assert done == status, (done, errors.decode())
-        return output if status == 0 else errors
+            return done, said.read(), complained.read()
 
     def rows(self, *words: str) -> list[dict[str, Any]]:
         """A command's JSON lines."""
