@@ -1,6 +1,6 @@
 """Pixels a second, each on disk before the answer, against Express and sqlite3; and what a kill -9 loses.
 
-    python -m benchmarks.hits [--rounds 3] [--seconds 5] [--kills 10] [--packages DIR]
+    python -m benchmarks.hits [--rounds 3] [--seconds 5] [--kills 10] [--packages DIR] [--store waypost.db]
 
 The pixels are those of 3,000 mails that went through Waypost just before. Loopback only.
 """
@@ -35,12 +35,13 @@ def main() -> None:
     options.add_argument("--seconds", type=float, default=5)
     options.add_argument("--kills", type=int, default=10)
     options.add_argument("--packages", type=Path, default=Path(__file__).parents[2] / "var" / "bench-packages")
+    options.add_argument("--store", type=Path, help="Waypost has a copy of this database (benchmarks.full_store)")
     chosen = options.parse_args()
     servers.install_express(chosen.packages)
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         sent = stack.enter_context(Load(folder, free_port(), keeps_mails=_MAILS))
-        relay = stack.enter_context(waypost(folder / "waypost", sent.port, mode="inline"))
+        relay = stack.enter_context(waypost(folder / "waypost", sent.port, mode="inline", store=chosen.store))
         script = load.write_script(folder, _pixels(sent, relay, folder))
         web = Server("Waypost", relay.tracking_port, relay.pid)
         peer = stack.enter_context(servers.express(chosen.packages, folder))

