@@ -278,6 +278,7 @@ class Store:
             return
         with contextlib.closing(self._write_engine.raw_connection()) as connection:
             cursor = connection.cursor()
+            cursor.execute(f"PRAGMA busy_timeout={round(engine.BUSY_TIMEOUT_S * 1000)}")
             cursor.execute(f"PRAGMA analysis_limit={_ANALYZED_ROWS}")
             cursor.execute("ANALYZE")
         self._read_engine.dispose()  # a connection reads the result when it is opened

@@ -12,6 +12,7 @@ from sqlalchemy.pool import NullPool
 
 from relay import log
 from relay.store.database import errors, identities
+from relay.store.database.write_turns import WriteTurns
 
 BUSY_TIMEOUT_S = 5.0
 DATABASE_FILE = "waypost.db"
@@ -120,9 +121,11 @@ def open_engine(
         cursor.execute("PRAGMA synchronous=FULL")  # a 250 means: on disk (docs/architecture.md#what-250-means)
         cursor.execute("PRAGMA foreign_keys=ON")
         cursor.execute("PRAGMA temp_store=MEMORY")
-        if not writes:
-            cursor.execute("PRAGMA query_only=ON")
+        # The writer waits for the lock itself.
+        cursor.execute("PRAGMA busy_timeout=0" if writes else "PRAGMA query_only=ON")
         cursor.close()
+
+    turns = WriteTurns(BUSY_TIMEOUT_S)
 
     def checkout(_connection: object, record: Any, _proxy: object) -> None:  # Any: as above
         if record.info["file"] != _file_identity(path):
@@ -138,7 +141,8 @@ def open_engine(
         if writes and _file_identity(path) in _damaged_files:
             damaged = sqlite3.OperationalError("the database's file is damaged")
             raise sa.exc.OperationalError("BEGIN", None, damaged)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+        if not (writes and turns.begin(connection)):
+            connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     def look(context: sa.engine.ExceptionContext) -> None:
         found = _file_identity(path)
