@@ -235,6 +235,7 @@ EXAMPLES: dict[str, Callable[[], Examples]] = {
     "relay.delivery.report_process.read": _links,
     "relay.return_path.find_candidates": _return_paths,
     "relay.rewrite.placeholders._pattern": _marks,
+    "web.api.parameters.__init__": _none,
     "web.mail_parts._split_multipart": _delimiters,
 }
 
