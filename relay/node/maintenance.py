@@ -101,6 +101,7 @@ async def run_retention(store: Store, config: Config, worker: str) -> None:
         if await _may_delete(store, chores.RETENTION, worker):
             for what, work in _retention_work(store, config, now):
                 await _delete(what, work)
+            await _delete("pages", partial(_shrink, store))
         if await _may_delete(store, f"{chores.RETENTION} {store.node_name}", worker):
             await _delete("destination_files", partial(_delete_long_url_files, store, _long_urls_end(config, now)))
         await asyncio.sleep(LOOK_AT_RETENTION_EVERY_S)
@@ -151,10 +152,8 @@ def _retention_work(store: Store, config: Config, now: datetime) -> Iterator[tup
 
 async def _drop(store: Store, drop: Callable[[sa.Connection, datetime], int], before: datetime) -> int:
     deleted = 0
-    while count := await store.write(lambda connection: drop(connection, before)):
+    while count := await _write_in_turn(store, lambda connection: drop(connection, before)):
         deleted += count
-    while deleted and await store.write(retention.shrink_file):
-        pass
     return deleted
 
 
@@ -166,6 +165,22 @@ def _long_urls_end(config: Config, now: datetime) -> datetime:
 
 async def _delete_long_url_files(store: Store, before: datetime) -> int:
     return await asyncio.to_thread(store.long_url_files.delete_older, before)
+
+
+async def _shrink(store: Store) -> int:
+    """Gives free pages of SQLite's file back to the disk."""
+    returned = 0
+    while count := await _write_in_turn(store, retention.shrink_file):
+        returned += count
+    return returned
+
+
+async def _write_in_turn(store: Store, work: Callable[[sa.Connection], int]) -> int:
+    """Does one step of many, and then leaves the database to the other processes for as long as the step took."""
+    began_s = time.monotonic()
+    count = await store.write(work)
+    await asyncio.sleep(time.monotonic() - began_s)
+    return count
 
 
 async def run_refusal_log(store: Store, take: Callable[[], Sequence[Refusal]]) -> None:

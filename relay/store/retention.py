@@ -5,6 +5,7 @@ columns of the rows that are deleted. Roll-ups count what happened, whether its 
 deleted by their own age.
 """
 
+import time
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -16,11 +17,14 @@ from relay.store.database import console_tables, identities, tables, webhook_tab
 from relay.store.database.roll_up_tables import roll_up
 from relay.store.queue import content_files
 
-MAX_MESSAGES = 1000  # messages a commit, at most
-MAX_DELIVERIES = 1000  # of them together: each has an event or more, and attempts
+# A commit's share: measured, each takes some 30 ms, and mail that is to be stored meanwhile waits for it.
+MAX_MESSAGES = 100  # messages a commit, at most
+MAX_DELIVERIES = 100  # of them together: each has an event or more, and attempts
+MAX_OCTETS = 1 << 20  # of contents together: what is deleted is overwritten
+MAX_ROWS = 500  # of a table whose rows stand alone
 MAX_DELETED = 200  # messages that somebody deletes, a commit
-MAX_OCTETS = 8 << 20  # of contents together: what is deleted is overwritten
-MAX_PAGES = 2000  # of 4 KiB, given back to the disk in one commit
+MAX_SHRINK_S = 0.02
+MAX_FREE_SHARE = 0.1  # of SQLite's file: new rows take free pages, so a few may stay
 
 
 def drop_content(connection: sa.Connection, before: datetime) -> int:
@@ -29,11 +33,14 @@ def drop_content(connection: sa.Connection, before: datetime) -> int:
     Returns how many; call again until it returns 0.
     """
     kept = tables.content.c.message
-    expired = _take_oldest(
-        connection,
-        _settled_messages(before, tables.message.c.size_octets).join(tables.content, kept == tables.message.c.id),
-        MAX_OCTETS,
+    candidates = (
+        sa.select(kept, tables.message.c.size_octets)
+        .join(tables.message, tables.message.c.id == kept)
+        .where(kept < ids.lowest_at(before), _is_settled(kept))
+        .order_by(kept)
+        .limit(MAX_MESSAGES)
     )
+    expired = _take_oldest(connection, candidates, MAX_OCTETS)
     content_files.delete_with_rows(connection, expired)
     connection.execute(sa.update(tables.message).where(tables.message.c.id.in_(expired)).values(plan=""))
     return len(expired)
@@ -42,13 +49,39 @@ def drop_content(connection: sa.Connection, before: datetime) -> int:
 def drop_messages(connection: sa.Connection, before: datetime) -> int:
     """Deletes messages accepted before then with their deliveries and events, unless a delivery still waits.
 
-    Returns how many; call again until it returns 0.
+    Of a message with more than MAX_DELIVERIES it deletes that many deliveries first. Returns of how many messages it
+    deleted something; call again until it returns 0.
     """
-    delivery = tables.delivery
-    count = sa.select(sa.func.count()).where(delivery.c.message == tables.message.c.id).scalar_subquery()
-    expired = _take_oldest(connection, _settled_messages(before, count), MAX_DELIVERIES)
+    message, delivery = tables.message, tables.delivery
+    count = sa.select(sa.func.count()).where(delivery.c.message == message.c.id).scalar_subquery()
+    candidates = (
+        sa.select(message.c.id, count)
+        .where(message.c.id < ids.lowest_at(before), _is_settled(message.c.id))
+        .order_by(message.c.id)
+        .limit(MAX_MESSAGES)
+    )
+    expired = _take_oldest(connection, candidates, MAX_DELIVERIES)
+    if len(expired) == 1 and _delete_last_deliveries(connection, expired[0]):
+        return 1
     _delete_messages(connection, expired)
     return len(expired)
+
+
+def _delete_last_deliveries(connection: sa.Connection, message: str) -> bool:
+    """Deletes MAX_DELIVERIES deliveries of a message that has more. False, and nothing, if it has not."""
+    delivery = tables.delivery
+    least: int | None = connection.scalar(
+        sa.select(delivery.c.number)
+        .where(delivery.c.message == message)
+        .order_by(delivery.c.number.desc())
+        .offset(MAX_DELIVERIES - 1)
+        .limit(1)
+    )
+    if not least:
+        return False
+    for table in (tables.event, tables.attempt, delivery):
+        connection.execute(sa.delete(table).where(table.c.message == message, table.c.number >= least))
+    return True
 
 
 def drop_refused_message(connection: sa.Connection, message: str, leased_by: str = "") -> None:
@@ -94,28 +127,28 @@ def drop_roll_ups(connection: sa.Connection, before: datetime) -> int:
 def drop_suppressions(connection: sa.Connection, before: datetime) -> int:
     """Deletes suppressions that expired before then. Returns how many; call again until it returns 0."""
     table = tables.suppression
-    expired = sa.select(table.c.id).where(table.c.expires_at < before).limit(MAX_MESSAGES)
+    expired = sa.select(table.c.id).where(table.c.expires_at < before).limit(MAX_ROWS)
     return connection.execute(sa.delete(table).where(table.c.id.in_(expired))).rowcount
 
 
 def drop_soft_failures(connection: sa.Connection, before: datetime) -> int:
     """Deletes counts of soft failures that nothing was added to since then, as above."""
     table = tables.soft_failure
-    expired = sa.select(table.c.address).where(table.c.last_at < before).limit(MAX_MESSAGES)
+    expired = sa.select(table.c.address).where(table.c.last_at < before).limit(MAX_ROWS)
     return connection.execute(sa.delete(table).where(table.c.address.in_(expired), table.c.last_at < before)).rowcount
 
 
 def drop_pixel_hits(connection: sa.Connection, before: datetime) -> int:
     """Deletes the log of stand-alone pixels up to then, as above. A pixel's counters stay with it."""
     table = console_tables.pixel_hit
-    expired = sa.select(table.c.id).where(table.c.id < ids.lowest_at(before)).limit(MAX_MESSAGES)
+    expired = sa.select(table.c.id).where(table.c.id < ids.lowest_at(before)).limit(MAX_ROWS)
     return connection.execute(sa.delete(table).where(table.c.id.in_(expired))).rowcount
 
 
 def drop_audit_entries(connection: sa.Connection, before: datetime) -> int:
     """Deletes the audit log up to then, as above."""
     table = console_tables.audit_entry
-    expired = sa.select(table.c.id).where(table.c.id < ids.lowest_at(before)).limit(MAX_MESSAGES)
+    expired = sa.select(table.c.id).where(table.c.id < ids.lowest_at(before)).limit(MAX_ROWS)
     return connection.execute(sa.delete(table).where(table.c.id.in_(expired))).rowcount
 
 
@@ -123,47 +156,47 @@ def drop_processed_events(connection: sa.Connection, before: datetime) -> int:
     """Deletes ids that no provider will send again, as above; and ids that an earlier version stored in clear."""
     table = tables.processed_provider_event
     is_gone = sa.or_(table.c.at < before, table.c.id.not_like(f"{identities.PSEUDONYM_PREFIX}%"))
-    expired = sa.select(table.c.id).where(is_gone).limit(MAX_MESSAGES)
+    expired = sa.select(table.c.id).where(is_gone).limit(MAX_ROWS)
     return connection.execute(sa.delete(table).where(table.c.id.in_(expired))).rowcount
 
 
 def drop_long_urls(connection: sa.Connection, before: datetime) -> int:
     """Deletes destinations that no mail has been sent with since then, as above."""
     table = tables.destination
-    expired = sa.select(table.c.name).where(table.c.used_at < before).limit(MAX_MESSAGES)
+    expired = sa.select(table.c.name).where(table.c.used_at < before).limit(MAX_ROWS)
     return connection.execute(sa.delete(table).where(table.c.name.in_(expired))).rowcount
 
 
 def shrink_file(connection: sa.Connection) -> int:
-    """Returns a chunk of SQLite's free pages to the disk. Returns how many; call again until it returns 0.
+    """Returns free pages of SQLite's file to the disk for MAX_SHRINK_S, down to MAX_FREE_SHARE of the file. Returns how
+    many; call again until it returns 0.
 
     A database that was made before it could shrink (0 at once, with pages free) does so after one `VACUUM`.
     PostgreSQL's autovacuum does it by itself.
     """
-    if connection.dialect.name != "sqlite" or connection.exec_driver_sql("PRAGMA auto_vacuum").scalar() != 2:
+    if connection.dialect.name != "sqlite" or _read_pragma(connection, "auto_vacuum") != 2:
         return 0
-    free: int = connection.exec_driver_sql("PRAGMA freelist_count").scalar() or 0
+    free, pages = _read_pragma(connection, "freelist_count"), _read_pragma(connection, "page_count")
+    spare = int((free - MAX_FREE_SHARE * pages) / (1 - MAX_FREE_SHARE))
+    returned, until_s = 0, time.monotonic() + MAX_SHRINK_S
     cursor = connection.connection.cursor()
-    cursor.execute(f"PRAGMA incremental_vacuum({MAX_PAGES})")
-    cursor.fetchall()  # a page for each row without columns, which SQLAlchemy takes for none
+    while returned < spare and time.monotonic() < until_s:
+        cursor.execute("PRAGMA incremental_vacuum(1)")  # of more pages, Python's driver would return one as well
+        returned += 1
     cursor.close()
-    left: int = connection.exec_driver_sql("PRAGMA freelist_count").scalar() or 0
-    return max(0, free - left)
+    return returned
 
 
-def _settled_messages(before: datetime, weight: "sa.ColumnElement[int] | sa.ScalarSelect[int]") -> sa.Select[str, int]:
-    """Id and weight of messages accepted before then that have no open delivery and no due DSN, the oldest first."""
+def _read_pragma(connection: sa.Connection, name: str) -> int:
+    value: int = connection.exec_driver_sql(f"PRAGMA {name}").scalar() or 0
+    return value
+
+
+def _is_settled(message: "sa.ColumnElement[str]") -> "sa.ColumnElement[bool]":
+    """That the message has no open delivery and no due DSN."""
     table = tables.delivery
-    waits = sa.union_all(
-        sa.select(table.c.message).where(table.c.next_attempt_at.is_not(None)),
-        sa.select(table.c.message).where(tables.has_dsn_due),
-    )
-    return (
-        sa.select(tables.message.c.id, weight)
-        .where(tables.message.c.id < ids.lowest_at(before), tables.message.c.id.not_in(waits))
-        .order_by(tables.message.c.id)
-        .limit(MAX_MESSAGES)
-    )
+    waits = sa.or_(table.c.next_attempt_at.is_not(None), tables.has_dsn_due)
+    return ~sa.exists().where(table.c.message == message, waits)
 
 
 def _take_oldest(connection: sa.Connection, candidates: sa.Select[str, int], most: int) -> list[str]:

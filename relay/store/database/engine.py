@@ -17,6 +17,7 @@ from relay.store.database.write_turns import WriteTurns
 BUSY_TIMEOUT_S = 5.0
 DATABASE_FILE = "waypost.db"
 _READ_ONLY = "25006"  # PostgreSQL's appendix A
+MAX_LOG_OCTETS = 16 << 20  # of SQLite's write-ahead log, once no reader needs more of it
 _damaged_files: set[tuple[int, int]] = set()  # files in which a connection of this process has met damage
 DEFAULT_POLICY = identities.IdentityPolicy()
 # Finds within a minute that a PostgreSQL server is gone without a word, also while an answer is awaited.
@@ -119,6 +120,7 @@ def open_engine(
         cursor.execute("PRAGMA journal_mode=WAL")
         cursor.execute("PRAGMA secure_delete=ON")  # what is deleted is overwritten
         cursor.execute("PRAGMA synchronous=FULL")  # a 250 means: on disk (docs/architecture.md#what-250-means)
+        cursor.execute(f"PRAGMA journal_size_limit={MAX_LOG_OCTETS}")  # else it stays as large as it ever was
         cursor.execute("PRAGMA foreign_keys=ON")
         cursor.execute("PRAGMA temp_store=MEMORY")
         # The writer waits for the lock itself.

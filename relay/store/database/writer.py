@@ -55,8 +55,10 @@ class Writer:
     Work may be run twice before it is committed once, so it acts on its connection only.
     """
 
-    def __init__(self, engine: sa.Engine) -> None:
+    def __init__(self, engine: sa.Engine, after_commit: Callable[[], None] = lambda: None) -> None:
+        """`after_commit` is called between two commits, on the writer's thread, and raises nothing."""
         self._engine = engine
+        self._after_commit = after_commit
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="waypost-writer", daemon=True)
         self._connection: sa.Connection | None = None
@@ -146,6 +148,7 @@ class Writer:
             self._began_at_s = time.monotonic()
             self._commit(group)
             self._began_at_s = None
+            self._after_commit()
         self._disconnect()
 
     def _commit(self, group: list[_Job]) -> None:
