@@ -71,4 +71,4 @@ def test_a_restart_and_a_promoted_standby_under_load_lose_and_double_nothing(
         inline.stop()
         inline.start()
         assert inline.send(html_mail(), "again@example.com").startswith("250")
-        assert len(inline.events("delivered", "again@example.com")) == 1
+        assert len(inline.events("delivered", "again@example.com", timeout_s=60)) == 1
