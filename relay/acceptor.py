@@ -16,16 +16,18 @@ _PAUSE_S = 1.0  # without room for another connection, as asyncio has it
 
 
 class Acceptor:
-    """Gives each connection of a listening socket a protocol, at most `a_turn` of them in a turn of the event loop.
+    """Gives each connection of a listening socket a protocol.
 
-    `close` leaves the socket open.
+    At most `max_per_turn` of them in a turn of the event loop. `close` leaves the socket open.
     """
 
-    def __init__(self, listener: socket.socket, make_protocol: Callable[[], asyncio.Protocol], a_turn: int) -> None:
+    def __init__(
+        self, listener: socket.socket, make_protocol: Callable[[], asyncio.Protocol], max_per_turn: int
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self._listener = listener
         self._make_protocol = make_protocol
-        self._a_turn = a_turn
+        self._max_per_turn = max_per_turn
         self._connecting: set[asyncio.Task[None]] = set()
         self._is_closed = False
         listener.setblocking(False)
@@ -36,7 +38,7 @@ class Acceptor:
             self._loop.add_reader(self._listener.fileno(), self._accept)
 
     def _accept(self) -> None:
-        for _ in range(self._a_turn):
+        for _ in range(self._max_per_turn):
             try:
                 client, _ = self._listener.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):

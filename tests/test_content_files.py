@@ -62,7 +62,7 @@ def test_what_is_undone_is_not_done_after_the_commit(opened: Store) -> None:
 
     def mark(name: str, error: Exception | None = None) -> None:
         def work(connection: sa.Connection) -> None:
-            after_commit.call(connection, lambda: done.append(name))
+            after_commit.schedule(connection, lambda: done.append(name))
             if error:
                 raise error
 

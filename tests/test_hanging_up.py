@@ -1,4 +1,4 @@
-"""What a client gave up on before it was sent is the client's: its app sends it again.
+"""Mail whose client hung up before it was sent is not sent: the client's app sends it again.
 
 RFC 5321 §4.1.1.10, RFC 1047.
 """

@@ -1,4 +1,4 @@
-"""What goes wrong at the wrong moment: nothing accepted is lost, and nothing that is done is done again."""
+"""Processes end, stop or start at bad moments: no accepted mail is lost, and none is sent twice."""
 
 import os
 import signal

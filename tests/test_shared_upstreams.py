@@ -28,7 +28,7 @@ def nodes(postgresql: Callable[[], str], tmp_path: Path) -> Iterator[tuple[Waypo
 def test_nodes_hold_a_rate_in_sum(nodes: tuple[Waypost, Waypost, Upstream]) -> None:
     first, second, upstream = nodes
     _until(lambda: first.sql("SELECT count(DISTINCT worker) FROM upstream_state") == [(2,)])
-    sleep(maintenance.HEAR_EVERY_S + 1)  # each has heard of the other
+    sleep(maintenance.READ_PEERS_EVERY_S + 1)  # each has heard of the other
     begun = monotonic()
     for n in range(MAILS):
         (first, second)[n % 2].send(html_mail(), f"rated{n}@example.com")
@@ -51,7 +51,7 @@ def test_an_outage_that_one_node_finds_is_known_to_the_other_until_its_own_probe
     upstream.start()
     for node in (first, second):
         _until(lambda node=node: " upstream-back " in node.read_log())  # type: ignore[misc]
-    sleep(maintenance.HEAR_EVERY_S)
+    sleep(maintenance.READ_PEERS_EVERY_S)
     assert second.read_log().count(" upstream-out ") == 1  # nobody hears of it again
     assert "found by another process" not in first.read_log()
 

@@ -1,4 +1,4 @@
-"""A recipient's server that follows a script: the only fake in the house.
+"""A recipient's server that follows a script: the one thing that the tests imitate.
 
 The local part of an address says what is answered, and anything after a `+` is free:
 `e550-5.1.1@…` that reply to RCPT, `d554-5.6.0@…` that reply to the dot, `e451-4.3.0-n2@…` only the first

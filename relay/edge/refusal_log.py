@@ -1,4 +1,4 @@
-"""What this process refused of late, with the envelope, for whoever stores it.
+"""What this process refused of late, with the envelope. The mail role takes it from here and stores it.
 
 In: refusals of MAIL, RCPT, DATA and AUTH, with the command's argument, and connections that were refused or failed.
 Out: rows; a budget a minute, apart for clients that may relay, for strangers and for connections. What is over it is

@@ -58,7 +58,7 @@ class Edge:
         """Serves the sockets, one for each `[[listen]]`, in order. They are bound already; `drain` closes them."""
         self._sockets = list(sockets)
         for listener, listening in zip(self._listeners, sockets, strict=True):
-            self._acceptors.append(Acceptor(listening, partial(SmtpSession, self._context, listener), a_turn=1))
+            self._acceptors.append(Acceptor(listening, partial(SmtpSession, self._context, listener), max_per_turn=1))
 
     def reload_certificates(self) -> None:
         """Reads the certificates again. New connections get them; those that are open go on."""

@@ -93,7 +93,9 @@ async def serve(
     ]
     if isinstance(sender, Upstreams):
         states = partial(_reported_states, sender)
-        tasks.append(asyncio.create_task(maintenance.run_upstream_reports(store, worker.name, states, sender.hear)))
+        tasks.append(
+            asyncio.create_task(maintenance.run_upstream_reports(store, worker.name, states, sender.apply_peer_report))
+        )
     async with observer.running(store) if observer else contextlib.nullcontext():
         ready.set()
         stopping = asyncio.create_task(stop.wait())

@@ -25,7 +25,7 @@ _UNREFERENCED_FOR = timedelta(days=1)  # until a file of large octets is deleted
 CHECKPOINT_EVERY_S = 2.0
 ANALYSIS_EVERY_S, FIRST_ANALYSIS_AFTER_S = 86_400.0, 60.0
 LOOK_AT_UPSTREAMS_EVERY_S = 1.0
-HEAR_EVERY_S = 3.0
+READ_PEERS_EVERY_S = 3.0
 REPORT_EVERY_S = upstream_states.MAX_SILENCE.total_seconds() / 3
 REFUSALS_EVERY_S = 1.0
 FOLD_EVERY_S = 10.0  # until then statistics read the changes one by one
@@ -54,11 +54,11 @@ async def run_upstream_reports(
     store: Store,
     worker: str,
     states: Callable[[], Sequence[ReportedState]],
-    hear: Callable[[str, int, Sequence[tuple[str, datetime]]], None],
+    apply_peer_report: Callable[[str, int, Sequence[tuple[str, datetime]]], None],
 ) -> None:
     """Says of this process's upstreams what has changed, and now and then that nothing has. On a database of several
-    nodes it also hears what the others say: `hear(name, processes, outages)`. Never returns."""
-    heard_at_s = float("-inf")
+    nodes it also passes on what the others report: `apply_peer_report(name, processes, outages)`. Never returns."""
+    read_peers_at_s = float("-inf")
     said: dict[str, tuple[datetime | None, str]] = {}
     said_at_s = float("-inf")
     while True:
@@ -72,12 +72,12 @@ async def run_upstream_reports(
             except Exception as error:  # noqa: BLE001  the outermost loop: the next round may succeed
                 errors.log_failure(error, "upstreams")
                 said_at_s = time.monotonic()
-        if store.is_shared and time.monotonic() - heard_at_s >= HEAR_EVERY_S:
-            heard_at_s = time.monotonic()
+        if store.is_shared and time.monotonic() - read_peers_at_s >= READ_PEERS_EVERY_S:
+            read_peers_at_s = time.monotonic()
             try:
                 peers = await store.read(partial(upstream_states.read_peers, worker=worker, now=datetime.now(UTC)))
                 for name, peer in peers.items():
-                    hear(name, len(peer.workers), peer.outages)
+                    apply_peer_report(name, len(peer.workers), peer.outages)
             except Exception as error:  # noqa: BLE001  the outermost loop: the last shares stay
                 errors.log_failure(error, "upstreams")
         await asyncio.sleep(LOOK_AT_UPSTREAMS_EVERY_S)

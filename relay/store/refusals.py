@@ -1,4 +1,4 @@
-"""What clients were refused at our door, with the envelope: who, to whom, which reply, when.
+"""What clients of our SMTP listeners were refused, with the envelope: who, to whom, which reply, when.
 
 In: refusals that the edge has gathered, within its budget a minute.  Out: rows, to be searched; at most MAX_KEPT, for
 MAX_AGE. Addresses are stored as `[privacy] mode` says.

@@ -1,4 +1,4 @@
-"""Of what the operator has been alerted: whichever process sends alerts next goes on from there.
+"""The alerts that were sent to the operator. The process that sends the next ones reads them first.
 
 In: the problems of which an alert was sent, and when.  Out: the same.
 """

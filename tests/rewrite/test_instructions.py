@@ -1,4 +1,4 @@
-"""What an app says in control fields is heard, and goes no further."""
+"""Control fields are read, and removed before the mail is sent."""
 
 import base64
 

@@ -26,14 +26,14 @@ class Upstreams:
         """The state of each, in the order of the configuration."""
         return [upstream.status for upstream in self._upstreams]
 
-    def hear(self, name: str, processes: int, outages: Sequence[tuple[str, datetime]]) -> None:
+    def apply_peer_report(self, name: str, processes: int, outages: Sequence[tuple[str, datetime]]) -> None:
         """What all processes on this database say of an upstream: how many send to it, and why and since when others
         found it out."""
         for upstream in self._upstreams:
             if upstream.name == name:
                 upstream.share_rate(processes)
                 for fault, since in outages:
-                    upstream.hear_outage(fault, since)
+                    upstream.apply_peer_outage(fault, since)
 
     @property
     def is_down(self) -> bool:

@@ -198,9 +198,9 @@ class Upstream:
         """So many processes of all nodes send to this upstream: each has an equal share of its rate."""
         self._rate_limiter.change(self._rate / max(processes, self._processes))
 
-    def hear_outage(self, fault: str, since: datetime) -> None:
+    def apply_peer_outage(self, fault: str, since: datetime) -> None:
         """Another process found the upstream out. It counts as out here too, until a probe of our own succeeds. Its
-        time stays `since`, so that no process hears of its own outage from others."""
+        time stays `since`, so that no process takes its own outage for another one."""
         if since > self._up_at and self._breaker.open(fault, since):
             log.upstream_out(self.name, Phase.CONNECT, 0, "", f"found by another process: {fault}")
             metrics.upstream_down(self.name, True)

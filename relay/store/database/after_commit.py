@@ -8,13 +8,13 @@ import sqlalchemy as sa
 _KEY = "after_commit"
 
 
-def call(connection: sa.Connection, work: Callable[[], object]) -> None:
+def schedule(connection: sa.Connection, work: Callable[[], object]) -> None:
     """Calls `work` after the commit of this connection's transaction. A crash before it leaves it undone."""
     connection.info.setdefault(_KEY, []).append(work)
 
 
 @contextmanager
-def undone_on_error(connection: sa.Connection) -> Iterator[None]:
+def forget_work_on_error(connection: sa.Connection) -> Iterator[None]:
     """A savepoint's block: if it raises, what it wanted to have done is not done."""
     count = len(connection.info.get(_KEY, ()))
     try:

@@ -4,7 +4,7 @@ In: a change that others wait for, named in its transaction.  Out: a call in eac
 transaction is committed. SQLite has nothing of the kind, and its processes poll.
 
 A notification can be lost with its connection, and behind a pooler (PgBouncer in transaction mode) none arrives. So
-each process notifies itself now and then. As long as it hears itself it polls slowly; otherwise as often as without.
+each process notifies itself now and then. As long as these arrive it polls slowly; otherwise as often as without.
 """
 
 import asyncio
@@ -38,14 +38,14 @@ class NotificationListener:
     def __init__(self, url: sa.URL) -> None:
         self._url = url
         self._name = ids.new()
-        self._heard_at_s = float("-inf")
+        self._notified_at_s = float("-inf")
         self._waking: set[str] = set()
         self.wakes: dict[str, Callable[[], None]] = {}
 
     def poll_s(self, without: float) -> float:
         """How long to wait before the next look; `without` is how long where there are no notifications."""
-        is_heard = time.monotonic() - self._heard_at_s < _MAX_SILENCE_S
-        return max(without, SLOW_POLL_S) if is_heard else without
+        is_notified = time.monotonic() - self._notified_at_s < _MAX_SILENCE_S
+        return max(without, SLOW_POLL_S) if is_notified else without
 
     async def run(self) -> None:
         """Listens. Never returns; on SQLite it waits for ever."""
@@ -56,7 +56,7 @@ class NotificationListener:
         while True:
             with contextlib.suppress(psycopg.Error, OSError, TimeoutError):  # whoever reads or writes says so
                 await self._listen()
-            self._heard_at_s = float("-inf")
+            self._notified_at_s = float("-inf")
             self._wake_all()  # what was lost with the connection is looked for
             await asyncio.sleep(_RETRY_S)
 
@@ -74,11 +74,11 @@ class NotificationListener:
                     if one.channel in self.wakes:
                         self._wake_soon(one.channel)
                     elif one.payload == self._name:
-                        self._heard()
+                        self._note_notification()
 
-    def _heard(self) -> None:
-        is_new = self._heard_at_s == float("-inf")
-        self._heard_at_s = time.monotonic()
+    def _note_notification(self) -> None:
+        is_new = self._notified_at_s == float("-inf")
+        self._notified_at_s = time.monotonic()
         if is_new:
             self._wake_all()  # what was committed before it listened
 

@@ -1,8 +1,8 @@
 """SQLite's write lock, which several processes want under load.
 
 SQLite sleeps longer after each look at a lock that is taken, up to 100 ms, while the process that has it takes it again
-at once: two processes sent less mail than one (487 mails a second against 588, p99 of the reply 340 ms). Here all look
-often, and leave each other a moment: 714, 25 ms.
+at once: two processes sent less mail than one (487 mails a second against 588, p99 of the reply 340 ms). Here each
+process looks every 0.5 ms, and waits 0.5 ms before it takes the lock again: 714, 25 ms.
 """
 
 import sqlite3
@@ -10,8 +10,8 @@ import time
 
 import sqlalchemy as sa
 
-_MOMENT_S = 0.0005  # between two looks
-_SHARED_FOR_S = 0.1  # so long after a look at a lock that was taken, somebody else is thought to write, too
+_RETRY_EVERY_S = 0.0005
+_SHARED_FOR_S = 0.1  # after the lock was found taken; until then another process is expected to write, too
 
 
 class WriteTurns:
@@ -27,7 +27,7 @@ class WriteTurns:
         assert driver is not None
         end_s = time.monotonic() + self._timeout_s
         if time.monotonic() < self._shared_until_s:
-            time.sleep(_MOMENT_S)
+            time.sleep(_RETRY_EVERY_S)
         while True:
             try:
                 driver.execute("BEGIN IMMEDIATE")
@@ -36,6 +36,6 @@ class WriteTurns:
                 if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or now_s > end_s:
                     return False
                 self._shared_until_s = now_s + _SHARED_FOR_S
-                time.sleep(_MOMENT_S)
+                time.sleep(_RETRY_EVERY_S)
             else:
                 return True

@@ -55,7 +55,7 @@ def delete_with_rows(connection: sa.Connection, message_ids: Sequence[str]) -> i
     ours = content.c.message.in_(message_ids)
     if folder:
         for message_id in connection.scalars(sa.select(content.c.message).where(ours, content.c.in_file)):
-            after_commit.call(connection, partial((folder / message_id).unlink, missing_ok=True))
+            after_commit.schedule(connection, partial((folder / message_id).unlink, missing_ok=True))
     return connection.execute(sa.delete(content).where(ours)).rowcount
 
 
