@@ -1,7 +1,7 @@
 """Work that is done once a transaction is committed, and not at all if it is undone: deleting files of its rows."""
 
+import contextlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 
 import sqlalchemy as sa
 
@@ -13,7 +13,7 @@ def schedule(connection: sa.Connection, work: Callable[[], object]) -> None:
     connection.info.setdefault(_KEY, []).append(work)
 
 
-@contextmanager
+@contextlib.contextmanager
 def forget_work_on_error(connection: sa.Connection) -> Iterator[None]:
     """A savepoint's block: if it raises, what it wanted to have done is not done."""
     count = len(connection.info.get(_KEY, ()))
@@ -24,11 +24,12 @@ def forget_work_on_error(connection: sa.Connection) -> Iterator[None]:
         raise
 
 
-@contextmanager
+@contextlib.contextmanager
 def transaction(connection: sa.Connection) -> Iterator[None]:
     """A transaction of this connection, and then what was to be done after it."""
     connection.info.pop(_KEY, None)
     with connection.begin():
         yield
     for work in connection.info.pop(_KEY, ()):
-        work()
+        with contextlib.suppress(OSError):  # the transaction stands; `delete_unreferenced` finds the file later
+            work()
