@@ -8,9 +8,8 @@ from datetime import datetime, timedelta
 from typing import Final
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
-from relay.store.database import console_tables
+from relay.store.database import columns, console_tables
 
 RETENTION: Final = "retention"
 ALERTS: Final = "alerts"
@@ -29,10 +28,9 @@ def take_chore(
 ) -> bool:
     """True if the worker has the chore from now on, for as long as it `lasts`: nobody had it. With `extends`, also if
     the worker itself had it."""
-    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     values = {"worker": worker, "until": now + lasts}
     may_take = sa.or_(_may_take(now, lasts), _table.c.worker == worker) if extends else _may_take(now, lasts)
-    taking = insert(_table).values(name=name, **values)
+    taking = columns.insert_into(connection, _table).values(name=name, **values)
     connection.execute(sa.delete(_table).where(_table.c.until < now - _FORGET_AFTER))
     taking = taking.on_conflict_do_update(index_elements=["name"], set_=values, where=may_take)
     # PostgreSQL's driver does not say how many rows there were.

@@ -13,10 +13,9 @@ from itertools import groupby
 from typing import NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from relay import address
-from relay.store.database import bulk_statement, identities, tables
+from relay.store.database import bulk_statement, columns, identities, tables
 
 _MAX_DUE = 200  # messages a commit: mail waits meanwhile
 _MAX_WORD = 64  # characters
@@ -54,8 +53,7 @@ def store_due_words(connection: sa.Connection) -> int:
     # In the order of the key: neighbours are on one page.
     rows = [{"word": text, "message": message} for text, message in sorted(_read_words(connection, messages))]
     if rows:
-        insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-        connection.execute(insert(word).on_conflict_do_nothing(), rows)
+        connection.execute(columns.insert_into(connection, word).on_conflict_do_nothing(), rows)
     connection.execute(sa.delete(due).where(due.c.message.in_(messages)))
     return len(messages)
 

@@ -5,6 +5,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.types import TypeDecorator
 from sqlmodel import SQLModel
 from sqlmodel.main import get_column_from_field
@@ -76,3 +77,8 @@ def row_values(row: SQLModel, *, without: frozenset[str] = frozenset()) -> dict[
 def storable_text(text: str, max_characters: int) -> str:
     """Its beginning, as any database takes it: PostgreSQL takes no NUL, and no driver a lone surrogate."""
     return text.replace("\0", "").encode("utf-8", "replace").decode()[:max_characters]
+
+
+def insert_into(connection: sa.Connection, table: sa.Table) -> postgresql.Insert | sqlite.Insert:
+    """An INSERT of the connection's database, which can say what is done ON CONFLICT."""
+    return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)

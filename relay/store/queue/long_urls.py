@@ -3,9 +3,8 @@
 from datetime import datetime
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
-from relay.store.database import tables
+from relay.store.database import columns, tables
 from relay.store.queue.long_url_files import MAX_LONG_URLS as MAX_LONG_URLS
 from relay.store.queue.long_url_files import LongUrlRows as LongUrlRows
 from relay.store.queue.long_url_files import decrypt_url, file_name
@@ -13,11 +12,10 @@ from relay.store.queue.long_url_files import decrypt_url, file_name
 
 def insert_rows(connection: sa.Connection, rows: LongUrlRows, at: datetime) -> None:
     """Stores the rows that `LongUrlFiles.save` returned, for machines without its files."""
-    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     table = tables.destination
     # Sorted, so that two writers of the same rows do not deadlock.
     for name, sealed in sorted(rows):
-        row = insert(table).values(name=name, sealed=sealed, used_at=at)
+        row = columns.insert_into(connection, table).values(name=name, sealed=sealed, used_at=at)
         connection.execute(row.on_conflict_do_update(index_elements=[table.c.name], set_={"used_at": at}))
 
 
