@@ -50,7 +50,7 @@ check: .venv/.test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/codespell
-	$(BIN)/pytest tests/test_floors.py tests/test_docs.py
+	$(BIN)/pytest tests/test_floors.py tests/documents/test_docs.py
 
 # How much of relay/ and web/ the suite runs, by lines and branches, also in the servers that it starts.
 coverage: .venv/.test

@@ -1,4 +1,18 @@
-"""The tests. In front of them all: sleeping under a clock that is set by faketime, and compiled modules.
+"""The tests, grouped as the program is.
+
+`values`, `mime`, `rewrite`, `bounce`, `attribution` pure functions, with their corpora · `store` both databases ·
+`edge` SMTP in · `delivery` SMTP out · `return_path` mail that comes back · `webhooks` · `web` public pages, API and
+console · `node` the processes of one node · `cli` commands · `library` `relay.tracking`
+
+`cases` golden mails · `dialogs` SMTP dialogs as scripts · `clients` programs that send mail · `faults` kills, outages,
+full disks · `patterns` every pattern is linear · `fuzz` mutated input · `documents` docs and packaging
+
+`test_journey` a mail from app to click · `test_cases` the golden mails · `test_floors` the rules for modules
+
+`conftest`, `waypost_server`, `fork_server` servers under test · `upstream`, `receiver`, `dns_server`,
+`postgresql_server` the world around them · `message_factory`, `spellings` what they are given
+
+Here too: sleeping under a clock that is set by faketime, and compiled modules.
 
 libfaketime 0.9.10 lets `clock_nanosleep` fail on a monotonic clock that it does not fake; `select` sleeps too.
 """

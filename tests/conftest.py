@@ -11,7 +11,7 @@ from hypothesis import settings
 from relay.store.database import engine, preparation
 from relay.store.store import Store
 from tests import postgresql_server
-from tests.return_path_scene import scene as scene
+from tests.return_path.return_path_scene import scene as scene
 from tests.upstream import Upstream
 from tests.waypost_server import Waypost
 

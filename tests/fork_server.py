@@ -2,7 +2,7 @@
 
 In: a command's words, and its three streams.  Out: a process of its own, with signals, streams and an exit status
 like any other. What is saved is the time to import everything, some 0.6 s of the processor for each command and 1 s
-for each server; `tests/test_start.py` starts the program as a user does.
+for each server; `tests/node/test_start.py` starts the program as a user does.
 """
 
 import atexit

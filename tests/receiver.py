@@ -43,7 +43,7 @@ class Receiver:
     def at(self, path: str) -> list[Arrived]:
         return [one for one in self.arrived if one.path == path]
 
-    def wait(self, path: str, count: int = 1, timeout_s: float = 10) -> list[Arrived]:
+    def wait(self, path: str, count: int = 1, timeout_s: float = 60) -> list[Arrived]:
         """The requests to that path, as soon as there are that many."""
         end = monotonic() + timeout_s
         while len(found := self.at(path)) < count:

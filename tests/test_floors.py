@@ -56,6 +56,7 @@ def _imports(path: Path) -> set[str]:
 
 
 MODULES = sorted(path for top in ("relay", "web") for path in (ROOT / top).rglob("*.py"))
+TESTS = ROOT / "tests/__init__.py"
 _LIMIT_WITHOUT_MAX_OR_MIN = re.compile(r"_?(MOST|LONGEST|LEAST|LARGEST|DEEPEST|FARTHEST)_")
 
 
@@ -72,7 +73,7 @@ def test_a_module_imports_only_downwards(path: Path) -> None:
         assert there not in FORBIDDEN.get(here, ()), f"{here} may not know {there}"
 
 
-@pytest.mark.parametrize("path", [path for path in MODULES if path.name == "__init__.py"], ids=_module)
+@pytest.mark.parametrize("path", [*(path for path in MODULES if path.name == "__init__.py"), TESTS], ids=_module)
 def test_every_module_is_on_the_map_of_its_package(path: Path) -> None:
     text = ast.get_docstring(_parse(path)) or ""
     for other in sorted(path.parent.iterdir()):

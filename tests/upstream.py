@@ -89,7 +89,7 @@ class Upstream:
         self._thread.join()
         self._loop.close()
 
-    def wait_for(self, wanted: Callable[[Arrival], bool], count: int = 1, timeout_s: float = 10) -> list[Arrival]:
+    def wait_for(self, wanted: Callable[[Arrival], bool], count: int = 1, timeout_s: float = 60) -> list[Arrival]:
         """The arrivals that fit, as soon as there are that many."""
         end = monotonic() + timeout_s
         while True:
@@ -99,7 +99,7 @@ class Upstream:
             assert monotonic() < end, f"{len(found)} of {count} mails arrived within {timeout_s} s"
             sleep(0.02)
 
-    def to(self, recipient: str, count: int = 1, timeout_s: float = 10) -> list[Arrival]:
+    def to(self, recipient: str, count: int = 1, timeout_s: float = 60) -> list[Arrival]:
         return self.wait_for(lambda arrival: recipient in arrival.recipients, count, timeout_s)
 
     async def _start(self) -> None:

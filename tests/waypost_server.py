@@ -232,7 +232,7 @@ class Waypost:
         return [json.loads(line) for line in self.cli(*words).splitlines()]
 
     def wait_for_rows(
-        self, *words: str, until: Callable[[list[dict[str, Any]]], object], timeout_s: float = 10
+        self, *words: str, until: Callable[[list[dict[str, Any]]], object], timeout_s: float = 60
     ) -> list[dict[str, Any]]:
         """The same, as soon as it shows what is committed a moment later: what was on the wire before, say."""
         end = monotonic() + timeout_s
@@ -243,7 +243,7 @@ class Waypost:
             assert monotonic() < end, found
             sleep(0.1)
 
-    def events(self, type_: str, recipient: str, count: int = 1, timeout_s: float = 10) -> list[dict[str, Any]]:
+    def events(self, type_: str, recipient: str, count: int = 1, timeout_s: float = 60) -> list[dict[str, Any]]:
         """The recipient's events of a type, as soon as there are that many."""
         end = monotonic() + timeout_s
         while True:

@@ -1,1 +1,1 @@
-"""Tests of who is told from whom."""
+"""Attribution: whether a hit was made by a person, on recorded traces."""

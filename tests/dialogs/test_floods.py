@@ -7,7 +7,7 @@ from itertools import count
 import pytest
 
 from tests.dialogs.test_octets import connected
-from tests.return_path_scene import DOMAIN, Scene, scene  # noqa: F401  a fixture
+from tests.return_path.return_path_scene import DOMAIN, Scene, scene  # noqa: F401  a fixture
 
 REPORT_OCTETS = (16 << 20) + 1
 

@@ -66,7 +66,7 @@ class ReplicatedPostgreSQL:
         self._start(one)
         self._execute(self.writing, "ALTER SYSTEM SET synchronous_standby_names = '*'")
         self._execute(self.writing, "SELECT pg_reload_conf()")
-        end = monotonic() + 20
+        end = monotonic() + 60
         while ("sync",) not in self._execute(self.writing, "SELECT sync_state FROM pg_stat_replication"):
             assert monotonic() < end
             sleep(0.05)

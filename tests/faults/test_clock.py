@@ -48,7 +48,7 @@ def test_a_step_of_the_clock_doubles_and_forgets_nothing(
         clock.write_text(step)
         assert relay.send(html_mail(), "e451-4.3.0-n1+after@example.com").startswith("250")
         for recipient in ("under-way", "e451-4.3.0-n1+waiting", "e451-4.3.0-n1+after"):
-            sink.to(f"{recipient}@example.com", timeout_s=20)
+            sink.to(f"{recipient}@example.com")
         sleep(2)
         drained(relay)
         assert len(sink.arrivals) == 3

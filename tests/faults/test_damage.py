@@ -67,7 +67,7 @@ def _damage(file: Path) -> Path:
 
 
 def _wait_for(relay: Waypost, words: str) -> None:
-    end = monotonic() + 20
+    end = monotonic() + 60
     while words not in relay.read_log():
         assert monotonic() < end, relay.read_log()
         sleep(0.05)

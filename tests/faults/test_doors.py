@@ -22,7 +22,7 @@ def test_a_dialogue_cut_at_any_octet_leaves_no_mail_and_no_harm(
 ) -> None:
     whole = b"".join(_LINES)
     for at in range(len(whole)):
-        with socket.create_connection(("127.0.0.1", relay.port), timeout=10) as client:
+        with socket.create_connection(("127.0.0.1", relay.port), timeout=60) as client:
             client.recv(200)
             client.sendall(whole[:at])
             if at % 2:  # a reset instead of an end

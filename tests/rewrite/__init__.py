@@ -1,1 +1,1 @@
-"""The room `relay/rewrite`: octets in, plans out."""
+"""Rewriting: octets in, plans and octets out, against the corpora and an oracle."""

@@ -220,7 +220,7 @@ def _listening(port: int) -> socket.socket:
     return listener
 
 
-def until(what: Callable[[], object], seconds: float = 5) -> None:
+def until(what: Callable[[], object], seconds: float = 60) -> None:
     """Waits until it is true."""
     deadline = time.monotonic() + seconds
     while not what():

@@ -347,7 +347,7 @@ def test_held_mail_stays_until_it_is_released_and_health_says_what_waits(tmp_pat
             assert relay.events("delivered", HELD)
             upstream.stop()
             relay.send(html_mail(), "down@example.com")
-            until(lambda: program.get("/health").json()["status"] == "degraded", 20)
+            until(lambda: program.get("/health").json()["status"] == "degraded")
             [down] = program.get("/health").json()["upstreams"]
             assert down["state"] == "down" and down["down_since"] and "onnect" in down["fault"]
     finally:

@@ -159,7 +159,7 @@ def test_an_odd_value_in_a_signed_event_is_no_fault_either(scene: Scene, provide
 def answer_to_a_head(scene: Scene, provider: str, *fields: str) -> bytes:
     """What comes while no octet of the body has been sent."""
     url = urlsplit(scene.tracking)
-    with socket.create_connection((url.hostname, url.port), timeout=5) as connection:
+    with socket.create_connection((url.hostname, url.port), timeout=60) as connection:
         head = [f"POST /in/{provider} HTTP/1.1", f"Host: {url.netloc}", *fields, "", ""]
         connection.sendall("\r\n".join(head).encode())
         return connection.recv(100)
@@ -197,7 +197,7 @@ def test_bodies_that_nobody_has_verified_have_a_budget_together(scene: Scene, mo
         return scene.http.post("/in/ses", content=b" " * 4000).status_code
 
     assert code() == 400
-    with socket.create_connection((url.hostname, url.port), timeout=5) as connection:
+    with socket.create_connection((url.hostname, url.port), timeout=60) as connection:
         head = f"POST /in/mailgun HTTP/1.1\r\nHost: {url.netloc}\r\nContent-Length: 9000\r\n\r\n"
         connection.sendall(head.encode() + b" " * 8000)
         until(lambda: code() == 503)
@@ -212,7 +212,7 @@ def test_odd_paths_and_methods_lead_nowhere(scene: Scene) -> None:
             "POST /in/SES", "POST //in/ses", "POST /in/../in/x", "GET /in/ses", "PUT /in/ses", "HEAD /in/ses",
             "TRACE /in/ses", "POST /in/" + "a" * 5000,
         ):  # fmt: skip
-            with socket.create_connection((url.hostname, url.port), timeout=5) as connection:
+            with socket.create_connection((url.hostname, url.port), timeout=60) as connection:
                 head = f"{line} HTTP/1.1\r\nHost: {url.netloc}\r\nContent-Length: 2\r\nConnection: close\r\n\r\n"
                 connection.sendall(head.encode() + b"{}")
                 assert connection.recv(20)[9:12] in (b"400", b"404", b"405", b"414"), line
@@ -222,7 +222,7 @@ def test_who_hangs_up_in_a_body_leaves_no_fault(scene: Scene) -> None:
     url = urlsplit(scene.tracking)
     with no_fault_logged():
         for provider in ("ses", "mailgun"):
-            with socket.create_connection((url.hostname, url.port), timeout=5) as connection:
+            with socket.create_connection((url.hostname, url.port), timeout=60) as connection:
                 connection.sendall(
                     f"POST /in/{provider} HTTP/1.1\r\nHost: {url.netloc}\r\nContent-Length: 9\r\n\r\n{{".encode()
                 )

@@ -54,7 +54,7 @@ def test_with_the_database_locked_answers_come_at_once_and_the_events_wait_in_th
         row = scene.delivery(message)
         return (row["opens_human"], row["clicks_human"]) == (10, 10) and row["unsubscribed_at"] is not None
 
-    until(is_replayed, 15)
+    until(is_replayed)
 
 
 def test_at_a_stop_only_facts_that_no_disk_has_are_called_lost(
@@ -74,7 +74,7 @@ def test_at_a_stop_only_facts_that_no_disk_has_are_called_lost(
                 await asyncio.sleep(0.01)
         resource.setrlimit(resource.RLIMIT_FSIZE, (1, unlimited[1]))  # as if the disk were full
         buffer.add("hit", hits.Hit(ids.new(), EventType.OPENED, datetime.now(UTC), message, 0, "human"))
-        await asyncio.wait_for(buffer.flush(), 20)
+        await asyncio.wait_for(buffer.flush(), 60)
 
     lock.execute("BEGIN IMMEDIATE")
     try:
@@ -89,7 +89,7 @@ def test_at_a_stop_only_facts_that_no_disk_has_are_called_lost(
         asyncio.run(scene.store.replay_journal())
         return int(scene.delivery(message)["clicks_human"]) == 2
 
-    until(is_replayed, 15)
+    until(is_replayed)
     assert not scene.events(message, EventType.OPENED)
 
 

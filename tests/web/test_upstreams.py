@@ -193,7 +193,7 @@ def test_the_strip_reads_the_listeners_certificate(tmp_path: Path) -> None:
     given: dict[str, Any] = {"listen": [listen | {"key": str(tmp_path / "cert.pem")}]}
     with Scene(tmp_path, given) as scene, scene.sign_in() as client:
         # A page does not wait long for the strip.
-        until(lambda: "The certificate of 127.0.0.1:2465 ends in 3 days" in client.get("/").text, 15)
+        until(lambda: "The certificate of 127.0.0.1:2465 ends in 3 days" in client.get("/").text)
     (tmp_path / "cert.pem").write_text("no certificate")
     assert machine_view.certificate_ends(Config.model_validate(given)) == []
 

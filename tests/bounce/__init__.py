@@ -1,0 +1,1 @@
+"""Bounce reading: replies and reports to reasons, with the labelled corpora and their figures."""

@@ -1,0 +1,1 @@
+"""SMTP out: queue, upstreams, attempts, retries, notices to the sender, signatures."""

@@ -1,0 +1,145 @@
+"""The database away: mail flows on inline, queued mail is put off, links answer, and nothing is forgotten."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from time import monotonic, sleep
+
+import pytest
+
+from tests.postgresql_server import IS_POSTGRESQL
+from tests.upstream import Upstream
+from tests.waypost_server import Waypost, html_mail, tracking_urls
+
+PHONE = {"User-Agent": "Mozilla/5.0 (iPhone; CPU iPhone OS 18_1 like Mac OS X) AppleWebKit/605.1.15 Mobile/15E148"}
+
+
+def journal(relay: Waypost) -> list[Path]:
+    return list((relay.folder / "data" / "journal").glob("*.jsonl"))
+
+
+@pytest.fixture
+def own(tmp_path: Path, upstream: Upstream) -> Iterator[Waypost]:
+    with Waypost(tmp_path, upstream.port, '[delivery]\nretry = ["1s"]\n') as relay:
+        yield relay
+
+
+def test_mail_flows_and_links_answer_and_the_facts_are_replayed(own: Waypost, upstream: Upstream) -> None:
+    own.send(html_mail(), "before-outage@example.com")
+    urls = tracking_urls(upstream.to("before-outage@example.com")[0].octets)
+    with own.locked():
+        started = monotonic()
+        assert own.send(html_mail(), "during@example.com").startswith("250 2.0.0 Ok: queued")
+        assert own.send(html_mail(), "e550-5.1.1+during@example.com").startswith("550 5.1.1")
+        assert monotonic() - started < 5
+        during = tracking_urls(upstream.to("during@example.com")[0].octets)
+        started = monotonic()
+        assert own.get(urls["c"][0], headers=PHONE).headers["location"] == "https://shop.example/a?b=1"
+        assert own.get(urls["o"][0], headers=PHONE).status_code == 200
+        assert own.get(during["c"][0], headers=PHONE).status_code == 302
+        assert monotonic() - started < 5
+        sleep(2.5)
+        assert journal(own)
+    assert len(own.events("opened", "before-outage@example.com")) == 1
+    assert len(own.events("clicked", "before-outage@example.com")) == 1
+    assert own.events("delivered", "during@example.com")
+    assert own.events("bounced", "e550-5.1.1+during@example.com")
+    assert len(own.events("clicked", "during@example.com")) == 1
+    end = monotonic() + 60
+    while journal(own):
+        assert monotonic() < end
+        sleep(0.2)
+    # Replayed is counted once.
+    assert len(own.events("clicked", "before-outage@example.com")) == 1
+    [row] = own.rows("messages", "--query", "before-outage@example.com")
+    [delivery] = row["deliveries"]
+    assert delivery["opens"]["human"] == delivery["clicks"]["human"] == 1
+
+
+def test_what_can_be_made_safe_nowhere_is_put_off(own: Waypost, upstream: Upstream) -> None:
+    with own.locked():
+        assert own.send(html_mail(), "e451-4.3.0-n1+unsafe@example.com").startswith("451 4.3.0")
+    assert own.send(html_mail(), "e451-4.3.0-n1+unsafe@example.com").startswith("250")
+
+
+def test_an_unsubscribe_while_the_database_is_away_holds_when_it_is_back(own: Waypost, upstream: Upstream) -> None:
+    own.send(html_mail(), "leaving@example.com")
+    [url] = tracking_urls(upstream.to("leaving@example.com")[0].octets)["u"]
+    import httpx
+
+    with own.locked():
+        assert httpx.post(url, data={"List-Unsubscribe": "One-Click"}, timeout=60).status_code == 200
+    assert own.events("unsubscribed", "leaving@example.com")
+    own.send(html_mail(), "leaving@example.com")
+    assert own.events("suppressed", "leaving@example.com")
+
+
+def test_a_journal_that_a_dead_server_left_is_replayed_at_the_next_start(tmp_path: Path, upstream: Upstream) -> None:
+    relay = Waypost(tmp_path, upstream.port).start()
+    with relay.locked():
+        relay.send(html_mail(), "orphan@example.com")
+        assert journal(relay)
+        relay.kill()
+    with relay:
+        assert relay.events("delivered", "orphan@example.com")
+
+
+def test_with_neither_database_nor_journal_mail_flows_and_only_what_must_be_kept_is_put_off(own: Waypost) -> None:
+    folder = own.folder / "data" / "journal"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.write_text("no folder: nothing can be written here")
+    with own.locked():
+        assert own.send(html_mail(), "flows@example.com").startswith("250 2.0.0 Ok: queued")
+        assert own.send(html_mail(), "e550-5.1.1+flows@example.com").startswith("550 5.1.1")
+        assert own.send(html_mail(), "e451-4.3.0-n1+nowhere@example.com").startswith("451 4.3.0")
+    folder.unlink()
+    assert own.send(html_mail(), "e451-4.3.0-n1+nowhere@example.com").startswith("250")
+
+
+def test_what_the_journal_knows_the_end_of_is_not_sent_again_though_its_lease_has_lapsed(tmp_path: Path) -> None:
+    sink = Upstream(delay_s=1.5)
+    relay = Waypost(tmp_path, sink.port, '[delivery]\nmode = "queued"\nretry = ["1s"]\n')
+    relay.mistakes = ["relay.store.store:replay_lines"]  # the journal is replayed later than the queue is looked at
+    with relay:
+        relay.send(html_mail(), "lapsed@example.com")
+        _until(lambda: sink.verbs["DATA"] > 0)
+        with relay.locked() as database:
+            _until(lambda: any(b"settled " in one.read_bytes() for one in journal(relay)))
+            assert relay.send(html_mail(), "refused@example.com").startswith(
+                "451"
+            )  # behind it: the database refused both
+            # As after an outage of more than three minutes.
+            database.exec_driver_sql("UPDATE delivery SET leased_until = next_attempt_at")
+        sink.delay_s = 0.0
+        for n in range(3):
+            relay.send(html_mail(), f"next{n}@example.com")
+            assert relay.events("delivered", f"next{n}@example.com")
+            sleep(1)
+    relay.mistakes = []
+    with relay:
+        assert relay.events("delivered", "lapsed@example.com")
+    assert len(sink.to("lapsed@example.com")) == 1
+    sink.close()
+
+
+def test_mail_that_cannot_be_read_right_after_it_was_leased_goes_out_soon_after_it_can(tmp_path: Path) -> None:
+    sink = Upstream(at_helo="451 4.3.0 later")
+    with Waypost(tmp_path, sink.port, '[delivery]\nmode = "queued"\nretry = ["1s"]\n') as relay:
+        relay.send(html_mail(), "unread@example.com")
+        _until(lambda: " failed " in relay.read_log())  # from memory: what comes next is read
+        relay.sql("ALTER TABLE content RENAME TO aside")
+        sink.at_helo = ""
+        reason = 'relation \\"content\\" does not exist' if IS_POSTGRESQL else "no such table: content"
+        _until(lambda: f'database-unavailable reason="{reason}' in relay.read_log())
+        relay.sql("ALTER TABLE aside RENAME TO content")
+        assert sink.wait_for(lambda one: "unread@example.com" in one.recipients, 1)
+        assert "Traceback" not in relay.read_log()
+        assert relay.events("delivered", "unread@example.com")
+    sink.close()
+
+
+def _until(holds: Callable[[], bool]) -> None:
+    end = monotonic() + 60
+    while not holds():
+        assert monotonic() < end
+        sleep(0.02)

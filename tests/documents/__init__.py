@@ -1,0 +1,1 @@
+"""What docs/ and the packaging say is what the program does."""

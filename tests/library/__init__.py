@@ -1,0 +1,1 @@
+"""`relay.tracking`, and the sites that use it: ASGI, WSGI, Django."""

@@ -1,0 +1,1 @@
+"""Header sections and encoded words, as `relay/mime` reads them."""

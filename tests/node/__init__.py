@@ -1,0 +1,1 @@
+"""One running node: its start, log, metrics, alerts, keys and chores."""

@@ -1,0 +1,1 @@
+"""What comes back by mail: reports, automatic replies and late bounces."""

@@ -1,0 +1,1 @@
+"""Values that every package uses: addresses, ids, tokens, edits, kinds of events."""

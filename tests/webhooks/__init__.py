@@ -1,0 +1,1 @@
+"""Webhooks: their formats, networks, order and retries, as a receiver meets them."""
