@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from relay import ids
 from relay.store.database.tables import Delivery, Message, Status
-from relay.store.queue import deliveries
+from relay.store.queue import deliveries, queue_facts
 from relay.store.store import Store
 
 NOW = datetime(2026, 11, 21, 9, tzinfo=UTC)
@@ -16,7 +16,7 @@ NOW = datetime(2026, 11, 21, 9, tzinfo=UTC)
 
 def new_message(
     *recipients: str, status: Status = Status.QUEUED, at: datetime = NOW, stream: str = "", octets: bytes = b"octets"
-) -> deliveries.NewMessage:
+) -> queue_facts.NewMessage:
     """A message to these, due when it was accepted."""
     made = ids.from_parts(int(at.timestamp() * 1000), os.urandom(6))
     message = Message(
@@ -32,10 +32,10 @@ def new_message(
         Delivery(message=made, number=number, recipient=recipient, status=status, next_attempt_at=due)
         for number, recipient in enumerate(recipients)
     ]
-    return deliveries.NewMessage(message, octets, rows, [])
+    return queue_facts.NewMessage(message, octets, rows, [])
 
 
-def insert_messages(opened: Store, *filings: deliveries.NewMessage) -> None:
+def insert_messages(opened: Store, *filings: queue_facts.NewMessage) -> None:
     for one in filings:
         opened.writer.submit(partial(deliveries.insert_message, new=one)).result(10)
 

@@ -7,7 +7,7 @@ from relay.envelope import Recipient
 from relay.rewrite.plan import Plan
 from relay.store.database.tables import Message
 from relay.store.queue.long_urls import LongUrlRows
-from relay.store.queue.outcomes import Outcome
+from relay.store.queue.queue_facts import Outcome
 
 AttemptTask = asyncio.Task[list[Outcome]]
 

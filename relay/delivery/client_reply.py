@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from relay.reply import Reply
 from relay.store.database.tables import Status
-from relay.store.queue.outcomes import Outcome
+from relay.store.queue.queue_facts import Outcome
 
 
 def reply_to_dot(message: str, outcomes: Sequence[Outcome]) -> Reply:

@@ -24,9 +24,8 @@ from relay.rewrite.plan import Plan
 from relay.store.database import errors, roll_ups
 from relay.store.database.tables import Message, Status
 from relay.store.queue import dsn_due, queue_actions
-from relay.store.queue.deliveries import NewMessage
 from relay.store.queue.dsn_due import DueDsn
-from relay.store.queue.outcomes import Outcome
+from relay.store.queue.queue_facts import NewMessage, Outcome
 from relay.store.store import Store
 
 STREAM = roll_ups.NOTICE_STREAM

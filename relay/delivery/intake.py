@@ -28,9 +28,8 @@ from relay.rewrite import plan as planning
 from relay.rewrite.plan import Plan
 from relay.store import retention
 from relay.store.database import errors
-from relay.store.queue.deliveries import NewMessage
 from relay.store.queue.long_urls import MAX_LONG_URLS, LongUrlRows
-from relay.store.queue.outcomes import Outcome
+from relay.store.queue.queue_facts import NewMessage, Outcome
 from relay.store.recipients import consent, suppressions
 from relay.store.recipients.consent import ConsentChange
 from relay.store.store import Store

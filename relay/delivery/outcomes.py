@@ -9,7 +9,7 @@ from relay import ids
 from relay.delivery.schedule import Decision
 from relay.delivery.smtp.attempt_result import AttemptResult
 from relay.store.database.tables import Status
-from relay.store.queue.outcomes import AttemptRecord, Outcome
+from relay.store.queue.queue_facts import AttemptRecord, Outcome
 
 
 def from_attempt(

@@ -24,7 +24,7 @@ from relay.store.database import errors
 from relay.store.database.tables import Delivery, Message
 from relay.store.queue import deliveries as queue
 from relay.store.queue import leases, unstorable_results
-from relay.store.queue.outcomes import Outcome, OutcomesFact
+from relay.store.queue.queue_facts import Outcome, OutcomesFact
 from relay.store.store import Store
 
 _POLL_S = 1.0

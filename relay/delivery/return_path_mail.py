@@ -30,9 +30,9 @@ from relay.store.database import errors
 from relay.store.database.delivery_rows import UnknownDeliveryError
 from relay.store.queue import late_reports
 from relay.store.queue.late_reports import LateReport
-from relay.store.queue.outcomes import AttemptRecord
+from relay.store.queue.queue_facts import AttemptRecord
 from relay.store.store import Store
-from relay.store.tracking.hits import Hit
+from relay.store.tracking.hit_facts import Hit
 
 # RFC 5321 §4.5.1 and RFC 2142: where feedback loops and postmasters send what has no token in its address. It is
 # accepted only if there is a token inside.

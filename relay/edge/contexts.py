@@ -1,9 +1,10 @@
 """What the connections of a process share, and what those of one listener share."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple, Protocol
 
 from relay.config.smtp import ListenConfig
 from relay.edge import auth, tls
@@ -12,12 +13,18 @@ from relay.edge.policy import Policy
 from relay.edge.refusal_log import RefusalLog
 from relay.envelope import AcceptMessage, Authenticate, CheckRecipient, ReturnPathHandler
 
-if TYPE_CHECKING:
-    from relay.edge.connection import SmtpConnection
-
 
 def _utc_now() -> datetime:
     return datetime.now(UTC)
+
+
+class OpenConnection(Protocol):
+    """A connection, as the server sees it when it stops."""
+
+    transport: asyncio.BaseTransport | None
+
+    def drain(self) -> None:
+        """Ends the connection in order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +40,7 @@ class ServerContext:
     check_recipient: CheckRecipient
     authenticate: Authenticate
     password_guesses: auth.PasswordGuesses
-    connections: "set[SmtpConnection]"  # those that are open
+    connections: set[OpenConnection]  # those that are open
     refusals: RefusalLog
     now: Callable[[], datetime] = _utc_now
     return_path: ReturnPathHandler | None = None  # for mail to the return path, which anybody may send

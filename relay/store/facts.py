@@ -11,31 +11,31 @@ from pydantic import ConfigDict, TypeAdapter
 
 from relay.store.database import journal, savepoints
 from relay.store.database.journal import Fact, Journal, RemainingLines
-from relay.store.queue import deliveries, outcomes, redaction, unstorable_results
+from relay.store.queue import deliveries, outcomes, queue_facts, redaction, unstorable_results
 from relay.store.recipients import consent, stream_preferences
-from relay.store.tracking import hit_batches, hits, verdicts
+from relay.store.tracking import hit_batches, hit_facts, hits, verdicts
 
 _BASE64 = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
 
 FACTS = {
     "filing": Fact(
-        TypeAdapter(deliveries.NewMessage, config=_BASE64),
+        TypeAdapter(queue_facts.NewMessage, config=_BASE64),
         deliveries.insert_message,
         redaction.redact_new_message,
         apply_all=deliveries.insert_messages,
     ),
     "settled": Fact(
-        TypeAdapter(outcomes.OutcomesFact),
+        TypeAdapter(queue_facts.OutcomesFact),
         lambda connection, fact: outcomes.record_outcomes(connection, *fact),
         lambda people, fact: fact._replace(outcomes=redaction.redact_outcomes(people, fact.outcomes)),
         lambda connection, fact: unstorable_results.record_without_reply_text(connection, *fact),
         lambda connection, facts: outcomes.record_all_outcomes(connection, facts),
     ),
-    "hit": Fact(TypeAdapter(hits.Hit), hits.record_hit, apply_batch=hit_batches.record_hits),
+    "hit": Fact(TypeAdapter(hit_facts.Hit), hits.record_hit, apply_batch=hit_batches.record_hits),
     "sight": Fact(TypeAdapter(verdicts.DeliveryObservation), verdicts.record_observation),
     "preferences": Fact(TypeAdapter(stream_preferences.PreferenceChange), stream_preferences.apply_change),
-    "untrack": Fact(TypeAdapter(hits.TrackingRequest), hits.stop_tracking),
-    "track": Fact(TypeAdapter(hits.TrackingRequest), hits.resume_tracking),
+    "untrack": Fact(TypeAdapter(hit_facts.TrackingRequest), hits.stop_tracking),
+    "track": Fact(TypeAdapter(hit_facts.TrackingRequest), hits.resume_tracking),
     "consent": Fact(TypeAdapter(consent.ConsentChange), consent.change_consent),
 }
 

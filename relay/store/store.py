@@ -24,8 +24,8 @@ from relay.store.database.recent_facts import RecentFacts
 from relay.store.database.writer import MAX_WRITE_S, GroupedWork, Work, Writer
 from relay.store.facts import FACTS, apply_facts, replay_lines
 from relay.store.queue import content_files, long_urls
-from relay.store.queue.deliveries import NewMessage
 from relay.store.queue.long_url_files import LongUrlFiles
+from relay.store.queue.queue_facts import NewMessage
 from relay.store.recipients import recipient_filter
 
 T = TypeVar("T")

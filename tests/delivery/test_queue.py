@@ -15,7 +15,7 @@ from relay import ids
 from relay.store.database import tables
 from relay.store.database.tables import Status
 from relay.store.queue import dsn_due, leases, outcomes, queue_actions
-from relay.store.queue.outcomes import AttemptRecord, Outcome
+from relay.store.queue.queue_facts import AttemptRecord, Outcome
 from relay.store.store import Store
 from tests.message_factory import NOW, count_rows, insert_messages, new_message
 from tests.upstream import Upstream

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from relay.store import retention
 from relay.store.database import tables
 from relay.store.queue import deliveries, leases
-from relay.store.queue.deliveries import NewMessage
+from relay.store.queue.queue_facts import NewMessage
 from relay.store.store import Store
 from tests.message_factory import NOW, count_rows, new_message
 

@@ -11,7 +11,7 @@ from relay import ids, webhook_signatures
 from relay.event_type import EventType
 from relay.store.database import tables
 from relay.store.store import Store
-from relay.store.tracking.hits import Hit
+from relay.store.tracking.hit_facts import Hit
 from tests.message_factory import NOW, insert_messages, new_message
 from tests.postgresql_server import IS_POSTGRESQL
 from tests.receiver import Receiver, receiving

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from relay import ids
 from relay.event_type import EventType
 from relay.store.database.tables import Status
-from relay.store.queue import late_reports, outcomes
+from relay.store.queue import late_reports, outcomes, queue_facts
 from relay.store.recipients import suppressions
 from relay.store.store import Store
 from tests.delivery.test_dsn_sender import arrivals, blocks, notices
@@ -73,8 +73,8 @@ def late(opened: Store, at: datetime) -> None:
     """Mail that was taken with 250, and came back five minutes later: the mailbox is switched off."""
     one, who = new_message("Tardy@example.com", at=at), "Tardy@example.com"
     insert_messages(opened, one)
-    tried = outcomes.AttemptRecord("up", "dot", 250, "2.0.0", "queued", 3)
-    arrived = outcomes.Outcome(ids.new(), 0, who, Status.DELIVERED, at, attempt=tried)
+    tried = queue_facts.AttemptRecord("up", "dot", 250, "2.0.0", "queued", 3)
+    arrived = queue_facts.Outcome(ids.new(), 0, who, Status.DELIVERED, at, attempt=tried)
     opened.writer.submit(lambda connection: outcomes.record_outcomes(connection, one.message.id, [arrived])).result(10)
     later, said = (
         at + timedelta(minutes=5),

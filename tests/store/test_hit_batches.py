@@ -19,13 +19,13 @@ from relay.store.database import preparation, roll_ups, tables
 from relay.store.database.delivery_rows import UnknownDeliveryError
 from relay.store.database.roll_up_tables import roll_up
 from relay.store.database.tables import Status
-from relay.store.queue import deliveries, outcomes
-from relay.store.queue.outcomes import AttemptRecord, Outcome
+from relay.store.queue import deliveries, outcomes, queue_facts
+from relay.store.queue.queue_facts import AttemptRecord, Outcome
 from relay.store.recipients import consent
 from relay.store.recipients.consent import ConsentChange
 from relay.store.store import Store
 from relay.store.tracking import hit_batches, hits, verdicts
-from relay.store.tracking.hits import Hit
+from relay.store.tracking.hit_facts import Hit
 from tests.message_factory import NOW, new_message
 
 PHONE = "Mozilla/5.0 (iPhone; CPU iPhone OS 17_0 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Mobile/15E148"
@@ -52,7 +52,7 @@ def some_hits(chance: random.Random, message: str) -> list[Hit]:
     return [*made, chance.choice(made)]  # one comes twice
 
 
-def prepare(opened: Store, new: deliveries.NewMessage) -> None:
+def prepare(opened: Store, new: queue_facts.NewMessage) -> None:
     def work(connection: sa.Connection) -> None:
         deliveries.insert_message(connection, new)
         attempt = AttemptRecord("up", "dot", 250, "2.0.0", "", 1)

@@ -17,7 +17,7 @@ from relay.store.database import console_tables, engine, migrate, tables, webhoo
 from relay.store.database.roll_up_tables import roll_up
 from relay.store.database.tables import Status
 from relay.store.facts import FACTS
-from relay.store.queue.outcomes import Outcome
+from relay.store.queue.queue_facts import Outcome
 from relay.store.store import Store
 from relay.store.views import statistics
 from tests.message_factory import NOW, new_message

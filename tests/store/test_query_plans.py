@@ -17,10 +17,10 @@ from relay.store.database import engine
 from relay.store.database.preparation import prepare_database
 from relay.store.database.tables import Status
 from relay.store.queue import deliveries, leases, outcomes
-from relay.store.queue.outcomes import AttemptRecord, Outcome, OutcomesFact
+from relay.store.queue.queue_facts import AttemptRecord, Outcome, OutcomesFact
 from relay.store.store import Store
 from relay.store.tracking import hits, reclassification
-from relay.store.tracking.hits import Hit
+from relay.store.tracking.hit_facts import Hit
 from relay.store.views import event_list, message_detail, queue_list, statistics
 from relay.store.views.event_list import EventSearch
 from relay.store.views.queue_list import QueueFilter

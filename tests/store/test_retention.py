@@ -13,10 +13,10 @@ from relay.event_type import EventType
 from relay.store import retention
 from relay.store.database import tables
 from relay.store.database.tables import Delivery, Message, Status
-from relay.store.queue import deliveries, outcomes
+from relay.store.queue import deliveries, queue_facts
 from relay.store.store import Store
 from relay.store.tracking import hits
-from relay.store.tracking.hits import Hit
+from relay.store.tracking.hit_facts import Hit
 from relay.store.views import message_list, statistics
 
 NOW = datetime(2026, 11, 21, 9, tzinfo=UTC)
@@ -35,9 +35,9 @@ def file(opened: Store, at: datetime, recipients: int = 1, octets: int = 10, sta
     all_outcomes = (
         []
         if status.is_open
-        else [outcomes.Outcome(ids.new(), n, rows[n].recipient, status, at) for n in range(recipients)]
+        else [queue_facts.Outcome(ids.new(), n, rows[n].recipient, status, at) for n in range(recipients)]
     )
-    filing = deliveries.NewMessage(message, os.urandom(octets), rows, all_outcomes)
+    filing = queue_facts.NewMessage(message, os.urandom(octets), rows, all_outcomes)
     opened.writer.submit(lambda connection: deliveries.insert_message(connection, filing)).result(20)
     return made
 

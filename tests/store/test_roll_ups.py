@@ -18,10 +18,10 @@ from relay.store.database.roll_up_tables import roll_up, roll_up_change
 from relay.store.database.roll_ups import RollUpKey
 from relay.store.database.tables import Status
 from relay.store.queue import deliveries, outcomes
-from relay.store.queue.outcomes import AttemptRecord, Outcome
+from relay.store.queue.queue_facts import AttemptRecord, Outcome
 from relay.store.store import Store
 from relay.store.tracking import hits, reclassification
-from relay.store.tracking.hits import Hit
+from relay.store.tracking.hit_facts import Hit
 from relay.store.views import clicked_links, statistics
 from relay.store.views.clicked_links import LinkFilter
 from relay.store.views.statistics import Selection

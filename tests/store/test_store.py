@@ -12,7 +12,7 @@ from relay import ids
 from relay.store import retention
 from relay.store.database import tables
 from relay.store.database.tables import Status
-from relay.store.queue import leases, outcomes
+from relay.store.queue import leases, outcomes, queue_facts
 from relay.store.recipients import suppressions
 from relay.store.store import Store
 from tests.message_factory import NOW, count_rows, insert_messages, new_message
@@ -57,9 +57,9 @@ def test_work_that_nobody_waits_for_any_more_does_not_end_the_writer(opened: Sto
 
 def test_a_second_filing_and_a_second_settling_change_nothing(opened: Store) -> None:
     one = new_message("twice@example.com")
-    outcome = outcomes.Outcome(
+    outcome = queue_facts.Outcome(
         ids.new(), 0, "twice@example.com", Status.BOUNCED, NOW, kind="hard", category="user_unknown",
-        attempt=outcomes.AttemptRecord("up", "rcpt", 550, "5.1.1", "no", 3), suppress=True,
+        attempt=queue_facts.AttemptRecord("up", "rcpt", 550, "5.1.1", "no", 3), suppress=True,
     )  # fmt: skip
     for _ in range(2):
         insert_messages(opened, one)

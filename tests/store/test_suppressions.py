@@ -15,7 +15,7 @@ from relay.store import retention
 from relay.store.console import accounts
 from relay.store.database import tables
 from relay.store.database.tables import Status
-from relay.store.queue import late_reports, outcomes
+from relay.store.queue import late_reports, outcomes, queue_facts
 from relay.store.recipients import suppressions
 from relay.store.recipients.suppressions import SuppressionEntry
 from relay.store.store import Store
@@ -56,12 +56,12 @@ def test_expired_entries_are_swept(opened: Store) -> None:
         assert [row["address"] for row in suppressions.list_suppressions(connection, 9)] == ["stays@example.com"]
 
 
-def disabled(opened: Store, recipient: str, at: datetime) -> outcomes.Outcome:
+def disabled(opened: Store, recipient: str, at: datetime) -> queue_facts.Outcome:
     """A delivery that ends at a mailbox which is switched off. Returns how it was told."""
     one = new_message(recipient, at=at)
     insert_messages(opened, one)
-    tried = outcomes.AttemptRecord("up", "rcpt", 550, "5.2.1", "mailbox disabled", 3)
-    outcome = outcomes.Outcome(
+    tried = queue_facts.AttemptRecord("up", "rcpt", 550, "5.2.1", "mailbox disabled", 3)
+    outcome = queue_facts.Outcome(
         ids.new(), 0, recipient, Status.BOUNCED, at, "soft", "mailbox_disabled", "r", tried, is_soft_failure=True
     )
     opened.writer.submit(lambda connection: outcomes.record_outcomes(connection, one.message.id, [outcome])).result(10)
@@ -94,7 +94,7 @@ def test_a_mailbox_that_is_switched_off_is_dead_when_it_still_is_a_day_later(off
 def test_a_delivery_in_between_clears_the_count(off: Store) -> None:
     one = new_message("off@example.com", at=NOW)
     insert_messages(off, one)
-    arrived = outcomes.Outcome(ids.new(), 0, "off@example.com", Status.DELIVERED, NOW + timedelta(hours=2))
+    arrived = queue_facts.Outcome(ids.new(), 0, "off@example.com", Status.DELIVERED, NOW + timedelta(hours=2))
     off.writer.submit(lambda connection: outcomes.record_outcomes(connection, one.message.id, [arrived])).result(10)
     disabled(off, "off@example.com", NOW + timedelta(days=2))
     assert not held(off, "off@example.com")
@@ -162,8 +162,8 @@ def test_a_tiding_is_found_by_its_clues_and_settles_once(opened: Store) -> None:
     one = new_message("Told@example.com", at=NOW)
     one.message.message_id = "<told@sender.test>"
     insert_messages(opened, one)
-    tried = outcomes.AttemptRecord("up", "dot", 250, "2.0.0", "queued as 4fZk3Q0gKXz1", 3)
-    arrived = outcomes.Outcome(ids.new(), 0, "Told@example.com", Status.DELIVERED, NOW, attempt=tried)
+    tried = queue_facts.AttemptRecord("up", "dot", 250, "2.0.0", "queued as 4fZk3Q0gKXz1", 3)
+    arrived = queue_facts.Outcome(ids.new(), 0, "Told@example.com", Status.DELIVERED, NOW, attempt=tried)
     opened.writer.submit(lambda connection: outcomes.record_outcomes(connection, one.message.id, [arrived])).result(10)
     later = NOW + timedelta(hours=1)
     with opened.connect() as connection:
@@ -178,7 +178,7 @@ def test_a_tiding_is_found_by_its_clues_and_settles_once(opened: Store) -> None:
             )
             is None
         )
-    said = outcomes.AttemptRecord("mx.far.example", late_reports.REPORT_PHASE, 550, "5.1.1", "no such user", 0)
+    said = queue_facts.AttemptRecord("mx.far.example", late_reports.REPORT_PHASE, 550, "5.1.1", "no such user", 0)
     tiding = late_reports.LateReport(
         ids.new(), EventType.BOUNCED, later, one.message.id, 0, said, "hard", "user_unknown", "r", suppress=True
     )

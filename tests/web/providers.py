@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID
 
-from relay.store.queue import outcomes
+from relay.store.queue import queue_facts
 from relay.store.recipients import suppressions
 from tests.web.scene import Scene
 from web.inbound import sendgrid, sns
@@ -157,7 +157,7 @@ def from_sparkpost(scene: Scene, *events: dict[str, Any], token: str = "token of
 
 
 def sent(scene: Scene, who: str, receipt: str = "queued as 1A2B") -> str:
-    tried = outcomes.AttemptRecord("primary", "dot", 250, "2.0.0", receipt, 120)
+    tried = queue_facts.AttemptRecord("primary", "dot", 250, "2.0.0", receipt, 120)
     return scene.file(who, message_id=f"{who}.id", attempt=tried)
 
 

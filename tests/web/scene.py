@@ -30,8 +30,8 @@ from relay.store.console import accounts
 from relay.store.database import identities, preparation, tables
 from relay.store.database.tables import Delivery, Message, Status
 from relay.store.queue import deliveries as queue
-from relay.store.queue import outcomes
-from relay.store.tracking import hits
+from relay.store.queue import queue_facts
+from relay.store.tracking import hit_facts, hits
 from tests import postgresql_server
 from tests.postgresql_server import IS_POSTGRESQL
 from tests.waypost_server import free_port
@@ -142,7 +142,7 @@ class Scene:
         *recipients: str,
         octets: bytes | None = MAIL,
         status: Status = Status.DELIVERED,
-        attempt: outcomes.AttemptRecord | None = None,
+        attempt: queue_facts.AttemptRecord | None = None,
         outcome: Mapping[str, Any] | None = None,  # Any: further fields of the outcomes
         **fields: Any,  # Any: those of the message's row
     ) -> str:
@@ -164,21 +164,21 @@ class Scene:
             Delivery(message=message.id, number=number, recipient=recipient, next_attempt_at=now)
             for number, recipient in enumerate(recipients)
         ]
-        attempt = attempt or outcomes.AttemptRecord("primary", "dot", 250, "2.0.0", "queued as 1A2B", 120)
+        attempt = attempt or queue_facts.AttemptRecord("primary", "dot", 250, "2.0.0", "queued as 1A2B", 120)
         all_outcomes = [
-            outcomes.Outcome(ids.new(), number, recipient, status, now, attempt=attempt, **outcome or {})
+            queue_facts.Outcome(ids.new(), number, recipient, status, now, attempt=attempt, **outcome or {})
             for number, recipient in enumerate(recipients)
         ]
         self.write(
             lambda connection: queue.insert_message(
-                connection, queue.NewMessage(message, octets, deliveries, all_outcomes)
+                connection, queue_facts.NewMessage(message, octets, deliveries, all_outcomes)
             )
         )
         return message.id
 
     def hit(self, message: str, type_: EventType, verdict: str, number: int = 0, **fields: Any) -> None:
         """An event as the web side would write it. Any: fields of the hit."""
-        hit = hits.Hit(ids.new(), type_, datetime.now(UTC), message, number, verdict, **fields)
+        hit = hit_facts.Hit(ids.new(), type_, datetime.now(UTC), message, number, verdict, **fields)
         self.write(lambda connection: hits.record_hit(connection, hit))
 
     def path(self, kind: Kind, message: str, number: int = 0, url: bytes = URL, link: int = 1) -> str:

@@ -10,7 +10,7 @@ import pytest
 from relay import ids
 from relay.event_type import EventType
 from relay.store.database.tables import Status
-from relay.store.queue.outcomes import AttemptRecord
+from relay.store.queue.queue_facts import AttemptRecord
 from relay.store.recipients import suppressions
 from relay.store.recipients.suppressions import SuppressionEntry
 from tests.web.api_client import ApiClient, Json

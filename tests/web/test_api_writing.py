@@ -15,7 +15,7 @@ from relay.store.console import idempotency
 from relay.store.database import console_tables, tables
 from relay.store.database.tables import Status
 from relay.store.queue import leases
-from relay.store.queue.outcomes import AttemptRecord
+from relay.store.queue.queue_facts import AttemptRecord
 from tests.upstream import Upstream
 from tests.waypost_server import Waypost, html_mail, tracking_urls
 from tests.web.api_client import ApiClient, Json

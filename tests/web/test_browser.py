@@ -18,7 +18,7 @@ from relay.store.console import accounts, api_keys
 from relay.store.database.tables import Status
 from relay.store.queue import late_reports
 from relay.store.queue.late_reports import LateReport
-from relay.store.queue.outcomes import AttemptRecord
+from relay.store.queue.queue_facts import AttemptRecord
 from relay.store.recipients import suppressions
 from relay.store.upstream_states import ReportedState
 from tests.web.oidc_provider import CLIENT_ID, CLIENT_SECRET, OidcProvider

@@ -16,7 +16,7 @@ from starlette.routing import Mount, Route
 
 from relay.event_type import EventType
 from relay.store.database.tables import Status
-from relay.store.queue import outcomes
+from relay.store.queue import queue_facts
 from relay.store.recipients import suppressions
 from tests.web.scene import NAME, PASSWORD, Scene, csrf
 from web import app
@@ -163,7 +163,7 @@ def test_what_came_in_mail_is_shown_as_text(scene: Scene, browser: httpx.Client)
         reverse_path=EVIL,
         links=[{"url": EVIL, "decision": EVIL, "reason": EVIL, "text": EVIL}],
         reasons=[EVIL],
-        attempt=outcomes.AttemptRecord(EVIL, EVIL, 250, EVIL, EVIL, 1),
+        attempt=queue_facts.AttemptRecord(EVIL, EVIL, 250, EVIL, EVIL, 1),
     )
     scene.hit(message, EventType.CLICKED, "human", url=EVIL, user_agent=EVIL, reasons=(EVIL,), ip=EVIL)
     paths = ["/", "/messages", f"/messages/{message}", "/mailbox", f"/messages?q={EVIL}&stream={EVIL}"]
@@ -239,7 +239,7 @@ def test_messages_are_found_and_paged(tmp_path: Path) -> None:
 
 
 def test_one_message_tells_its_whole_story(scene: Scene, browser: httpx.Client) -> None:
-    tried = outcomes.AttemptRecord("primary", "rcpt", 451, "4.7.1", "Greylisted, try in 5 minutes", 142)
+    tried = queue_facts.AttemptRecord("primary", "rcpt", 451, "4.7.1", "Greylisted, try in 5 minutes", 142)
     message = scene.file(
         "you@example.com",
         status=Status.DEFERRED,

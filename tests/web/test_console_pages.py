@@ -16,7 +16,7 @@ from relay.event_type import EventType
 from relay.store import upstream_states
 from relay.store.console import api_keys
 from relay.store.database.tables import Status
-from relay.store.queue.outcomes import AttemptRecord
+from relay.store.queue.queue_facts import AttemptRecord
 from relay.store.upstream_states import ReportedState
 from tests.web.scene import Scene, csrf
 

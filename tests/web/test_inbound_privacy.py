@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from relay.store.queue import outcomes
+from relay.store.queue import queue_facts
 from relay.store.views import personal_data
 from tests import postgresql_server
 from tests.postgresql_server import IS_POSTGRESQL
@@ -37,7 +37,7 @@ def tell_all(running: Scene) -> list[str]:
         running.file(
             WHO,
             message_id=f"{n}@app.example",
-            attempt=outcomes.AttemptRecord("primary", "dot", 250, "2.0.0", receipt, 9),
+            attempt=queue_facts.AttemptRecord("primary", "dot", 250, "2.0.0", receipt, 9),
         )
         for n, receipt in enumerate(receipts)
     ]

@@ -13,7 +13,7 @@ import pytest
 
 from relay import ids
 from relay.store.database.tables import Status
-from relay.store.queue.outcomes import AttemptRecord
+from relay.store.queue.queue_facts import AttemptRecord
 from tests.web.api_client import ApiClient
 from tests.web.scene import Scene, csrf
 

@@ -16,7 +16,7 @@ from relay.edits import Kind
 from relay.event_type import EventType
 from relay.store import facts
 from relay.store.database import engine, journal
-from relay.store.tracking import hits
+from relay.store.tracking import hit_facts, hits
 from tests.web.scene import Scene, is_image, until
 from web.public import write_behind
 
@@ -69,11 +69,11 @@ def test_at_a_stop_only_facts_that_no_disk_has_are_called_lost(
     async def run() -> None:
         buffer = write_behind.FactBuffer(scene.store)
         for _ in range(2):
-            await buffer.add("hit", hits.Hit(ids.new(), EventType.CLICKED, datetime.now(UTC), message, 0, "human"))
+            await buffer.add("hit", hit_facts.Hit(ids.new(), EventType.CLICKED, datetime.now(UTC), message, 0, "human"))
             while not any("fact-journaled" in one.getMessage() for one in caplog.records):
                 await asyncio.sleep(0.01)
         resource.setrlimit(resource.RLIMIT_FSIZE, (1, unlimited[1]))  # as if the disk were full
-        buffer.add("hit", hits.Hit(ids.new(), EventType.OPENED, datetime.now(UTC), message, 0, "human"))
+        buffer.add("hit", hit_facts.Hit(ids.new(), EventType.OPENED, datetime.now(UTC), message, 0, "human"))
         await asyncio.wait_for(buffer.flush(), 60)
 
     lock.execute("BEGIN IMMEDIATE")
@@ -146,7 +146,7 @@ def test_a_hit_of_a_message_that_is_not_written_down_yet_waits_in_the_journal(tm
 
 
 def test_stopping_waits_for_the_hits_that_are_on_their_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def slowly(connection: sa.Connection, hit: hits.Hit) -> None:
+    def slowly(connection: sa.Connection, hit: hit_facts.Hit) -> None:
         time.sleep(0.2)
         hits.record_hit(connection, hit)
 

@@ -17,7 +17,7 @@ from relay.clock_step import ClockStepDetector
 from relay.config.schema import Config
 from relay.store import upstream_states
 from relay.store.database.tables import Status
-from relay.store.queue.outcomes import AttemptRecord
+from relay.store.queue.queue_facts import AttemptRecord
 from relay.store.upstream_states import ReportedState
 from relay.store.views.statistics import Totals
 from tests.web.scene import Scene, until

@@ -26,10 +26,10 @@ from relay.store.database import engine, preparation
 from relay.store.database.tables import Status
 from relay.store.queue import deliveries, late_reports, outcomes
 from relay.store.queue.late_reports import LateReport
-from relay.store.queue.outcomes import AttemptRecord, Outcome
+from relay.store.queue.queue_facts import AttemptRecord, Outcome
 from relay.store.store import Store
 from relay.store.tracking import hits
-from relay.store.tracking.hits import Hit
+from relay.store.tracking.hit_facts import Hit
 from relay.store.webhooks import endpoints
 from tests.message_factory import new_message
 from tests.receiver import Arrived, Receiver, receiving

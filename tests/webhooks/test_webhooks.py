@@ -20,8 +20,7 @@ from relay.store.database.identities import IdentityPolicy
 from relay.store.database.preparation import prepare_database
 from relay.store.database.tables import Status
 from relay.store.database.webhook_tables import WebhookLogRow, WebhookRow
-from relay.store.queue.deliveries import NewMessage
-from relay.store.queue.outcomes import AttemptRecord, Outcome
+from relay.store.queue.queue_facts import AttemptRecord, NewMessage, Outcome
 from relay.store.store import Store
 from relay.store.webhooks import endpoints, webhook_queue
 from tests.message_factory import count_rows, insert_messages, new_message

@@ -13,7 +13,7 @@ from relay.config.schema import Config
 from relay.event_type import EventType
 from relay.store.queue import late_reports
 from relay.store.queue.late_reports import LateReport
-from relay.store.queue.outcomes import AttemptRecord
+from relay.store.queue.queue_facts import AttemptRecord
 from web.inbound import provider_event
 from web.inbound.provider_event import ProviderEvent
 

@@ -18,7 +18,7 @@ from relay.config.schema import Config
 from relay.edits import Kind
 from relay.event_type import EventType
 from relay.store.store import DatabaseUnavailableError, Store
-from relay.store.tracking.hits import Hit
+from relay.store.tracking.hit_facts import Hit
 from relay.store.tracking.verdicts import DeliveryObservation
 from web import visitors
 from web.middleware import BadTokenLimit

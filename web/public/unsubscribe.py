@@ -28,7 +28,7 @@ from relay.store.database import errors
 from relay.store.recipients import stream_preferences
 from relay.store.recipients.stream_preferences import PreferenceChange, StreamPreferences
 from relay.store.store import Store
-from relay.store.tracking.hits import Hit, TrackingRequest
+from relay.store.tracking.hit_facts import Hit, TrackingRequest
 from relay.store.views import message_list
 from web import visitors
 from web.public.tracking import HitRecorder, TokenReader

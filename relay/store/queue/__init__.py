@@ -1,5 +1,6 @@
 """The queue: deliveries, who works on them, and what became of them.
 
+- `queue_facts` a new message, an outcome: what is stored, as values
 - `deliveries` messages and their deliveries
 - `outcomes` records how attempts ended
 - `attempts` one attempt with its reply

@@ -4,13 +4,11 @@
 gives due deliveries to workers. The lists are for operators; `queue_actions` is what they do.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
-from typing import Annotated, Any, NamedTuple
+from typing import Any
 
 import sqlalchemy as sa
-from pydantic import BeforeValidator
-from sqlmodel import SQLModel
 
 from relay.event_type import EventType
 from relay.store import events, message_labels, message_words
@@ -19,44 +17,13 @@ from relay.store.database.roll_ups import StreamAndTags
 from relay.store.database.tables import Delivery, Message
 from relay.store.events import NewEvent
 from relay.store.queue import content_files, leases, long_urls, outcomes, redaction
-from relay.store.queue.long_urls import LongUrlRows
-from relay.store.queue.outcomes import Outcome
-
-# Columns by the names that they had before revision 0015. The journal of an earlier version has its rows under these.
-_EARLIER_NAMES = {
-    "takes_notices": "accepts_dsn",
-    "owes": "dsn_due",
-    "told": "dsn_sent",
-    "asides": "observations",
-}
-
-
-def _validator(row: type[SQLModel]) -> Callable[[Any], Any]:  # Any: pydantic gives a row or a mapping
-    def validate(value: Any) -> Any:
-        # SQLModel does not validate a row that it makes; one that comes back from the journal must be.
-        if isinstance(value, row):
-            return value
-        return row.model_validate({_EARLIER_NAMES.get(name, name): column for name, column in value.items()})
-
-    return validate
-
+from relay.store.queue.queue_facts import NewMessage, Outcome
 
 # Made once: making a statement takes longer than running it.
 _FIND_MESSAGE_ID = sa.select(tables.message.c.id).where(tables.message.c.id == sa.bindparam("id"))
 _INSERT_MESSAGE, _INSERT_CONTENT, _INSERT_DELIVERY = map(
     bulk_statement.insert_into, (tables.message, tables.content, tables.delivery)
 )
-
-
-class NewMessage(NamedTuple):
-    """A message and all that is known of it when it is stored."""
-
-    message: Annotated[Message, BeforeValidator(_validator(Message))]
-    octets: bytes | None
-    deliveries: list[Annotated[Delivery, BeforeValidator(_validator(Delivery))]]
-    outcomes: list[Outcome]
-    destinations: LongUrlRows = ()  # as `LongUrlFiles.save` returned them
-    in_file: bool = False  # its octets lie in a file already (`content_files`), and are not here
 
 
 def insert_message(connection: sa.Connection, new: NewMessage) -> None:

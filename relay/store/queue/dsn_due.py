@@ -14,7 +14,7 @@ from relay.store.database import delivery_rows, identities, tables
 from relay.store.database.tables import Delivery, Message, Status
 from relay.store.queue import deliveries, redaction
 from relay.store.queue.attempts import AttemptDetail
-from relay.store.queue.deliveries import NewMessage
+from relay.store.queue.queue_facts import NewMessage
 
 MAX_WAIT_FOR_OTHERS = timedelta(minutes=1)  # for the message's other recipients
 

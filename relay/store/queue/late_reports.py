@@ -17,10 +17,10 @@ from relay.store.database import columns, delivery_rows, identities, tables
 from relay.store.database.tables import Delivery, Status
 from relay.store.events import NewEvent
 from relay.store.queue import deliveries, dsn_due, outcomes
-from relay.store.queue.outcomes import AttemptRecord, Outcome
+from relay.store.queue.queue_facts import AttemptRecord, Outcome
 from relay.store.recipients import repeated_failures, suppressions
 from relay.store.tracking import hits
-from relay.store.tracking.hits import Hit
+from relay.store.tracking.hit_facts import Hit
 
 _MAX_MAIL_AGE = timedelta(days=30)  # mail of which its upstream still tells
 _MAX_CLOCK_SKEW = timedelta(minutes=5)

@@ -5,7 +5,7 @@ Recording an outcome twice changes nothing.
 """
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -18,41 +18,8 @@ from relay.store.database.errors import NotStoredYetError
 from relay.store.database.tables import Status
 from relay.store.events import NewEvent
 from relay.store.queue import redaction
+from relay.store.queue.queue_facts import AttemptRecord, Outcome, OutcomesFact
 from relay.store.recipients import repeated_failures, suppressions
-
-
-class AttemptRecord(NamedTuple):
-    """An attempt as it went. Code 0: the upstream gave no reply; `text` then says what happened."""
-
-    upstream: str
-    phase: str
-    code: int
-    status: str
-    text: str
-    took_ms: int
-    uncertain: bool = False  # all was sent and no reply came: it may have arrived
-
-
-class Outcome(NamedTuple):
-    """How one step of a delivery ended. `id` is that of its event, so that recording it twice changes nothing."""
-
-    id: str
-    number: int
-    recipient: str
-    status: Status
-    at: datetime
-    kind: str = ""
-    category: str = ""
-    rule: str = ""
-    attempt: AttemptRecord | None = None
-    counts_as_attempt: bool = True  # False: the upstream was down, which says nothing of the delivery
-    next_attempt_at: datetime | None = None
-    suppress: bool = False
-    tracked: bool = True
-    dsn_due: str = ""  # the DSN that it asks for: failed | delayed | relayed
-    is_soft_failure: bool = False  # a soft failure that is hard if it comes again (`repeated_failures`)
-    nothing_tried: bool = False  # for a reason that is recorded already: one event, however long it lasts
-
 
 _INSERT_ATTEMPT = bulk_statement.insert_into(tables.attempt)
 _MAX_RESULTS = 300  # in a statement: SQLite's oldest limit on variables is 999
@@ -63,14 +30,6 @@ class MessageNotStoredError(NotStoredYetError):
 
 
 _MAX_JOURNAL_AGE = timedelta(days=30)  # a message that was accepted earlier has expired
-
-
-class OutcomesFact(NamedTuple):
-    """How attempts at one message ended, as a fact."""
-
-    message: str
-    outcomes: list[Outcome]
-    worker: str = ""  # that held the leases
 
 
 def record_outcomes(

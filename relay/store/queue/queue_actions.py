@@ -14,7 +14,7 @@ from relay import ids
 from relay.store.database import columns, notifications, tables
 from relay.store.database.tables import Delivery, Message, Status
 from relay.store.queue import deliveries, dsn_due, leases, outcomes
-from relay.store.queue.outcomes import Outcome
+from relay.store.queue.queue_facts import Outcome
 
 DROPPED = "dropped"  # the category of what an operator took out of the queue
 _FAILED = "failed"  # the DSN about it

@@ -5,7 +5,7 @@ waits for an attempt keeps its address. Redacting twice is the same as redacting
 """
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -14,13 +14,10 @@ from relay.store.database import columns, identities, tables
 from relay.store.database.identities import IdentityPolicy
 from relay.store.database.tables import Delivery, Message
 from relay.store.queue import content_files
-
-if TYPE_CHECKING:
-    from relay.store.queue.deliveries import NewMessage
-    from relay.store.queue.outcomes import Outcome
+from relay.store.queue.queue_facts import NewMessage, Outcome
 
 
-def redact_outcome(policy: IdentityPolicy, outcome: "Outcome") -> "Outcome":
+def redact_outcome(policy: IdentityPolicy, outcome: Outcome) -> Outcome:
     """How an attempt ended."""
     if not policy.redacts:
         return outcome
@@ -31,11 +28,11 @@ def redact_outcome(policy: IdentityPolicy, outcome: "Outcome") -> "Outcome":
     return outcome._replace(recipient=policy.pseudonym(outcome.recipient), attempt=attempt)
 
 
-def redact_outcomes(policy: IdentityPolicy, many: Iterable["Outcome"]) -> list["Outcome"]:
+def redact_outcomes(policy: IdentityPolicy, many: Iterable[Outcome]) -> list[Outcome]:
     return [redact_outcome(policy, outcome) for outcome in many]
 
 
-def redact_new_message(policy: IdentityPolicy, whole: "NewMessage") -> "NewMessage":
+def redact_new_message(policy: IdentityPolicy, whole: NewMessage) -> NewMessage:
     """A message with its deliveries. Its own texts are scrubbed of all its recipients."""
     if not policy.redacts:
         return whole

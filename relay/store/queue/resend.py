@@ -14,7 +14,7 @@ from relay import address, ids
 from relay.store.database import columns, tables
 from relay.store.database.tables import Delivery, Message, Status
 from relay.store.queue import deliveries
-from relay.store.queue.deliveries import NewMessage
+from relay.store.queue.queue_facts import NewMessage
 
 _FAILED = (Status.BOUNCED, Status.EXPIRED, Status.SUPPRESSED)
 _COUNTERS = frozenset(column.name for column in tables.message.c if column.name.startswith(("opens_", "clicks_")))

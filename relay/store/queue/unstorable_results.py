@@ -12,7 +12,7 @@ from relay import log
 from relay.store.database import errors, savepoints
 from relay.store.database.errors import NotStoredYetError
 from relay.store.queue import leases, outcomes
-from relay.store.queue.outcomes import Outcome
+from relay.store.queue.queue_facts import Outcome
 
 
 def record_without_reply_text(

@@ -1,5 +1,6 @@
 """Hits and their verdicts.
 
+- `hit_facts` a hit, and the request not to be tracked, as values
 - `hits` opens, clicks and unsubscribes, recorded once each
 - `hit_batches` many at once
 - `verdicts` human or machine, with the counters

@@ -19,7 +19,7 @@ from relay.store.database import bulk_statement, columns, delivery_rows, roll_up
 from relay.store.database.roll_ups import StreamAndTags
 from relay.store.recipients import consent
 from relay.store.tracking import hits, verdicts
-from relay.store.tracking.hits import Hit
+from relay.store.tracking.hit_facts import Hit
 
 _MAX_TOGETHER = 250  # in a statement: SQLite's oldest limit on variables is 999, and a delivery takes three
 # Measured from the delivery: a later open changes no verdict if no link was followed (`delivery_verdict`).

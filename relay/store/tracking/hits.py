@@ -1,9 +1,7 @@
 """Opens, clicks and unsubscribes, recorded once each."""
 
 from collections.abc import Mapping
-from datetime import datetime
 from functools import cache
-from typing import NamedTuple
 
 import sqlalchemy as sa
 
@@ -16,23 +14,7 @@ from relay.store.events import NewEvent
 from relay.store.recipients import consent, suppressions
 from relay.store.recipients.consent import ConsentChange
 from relay.store.tracking import pixels, verdicts
-
-
-class Hit(NamedTuple):
-    """A request that is counted, as the web process has judged it."""
-
-    id: str
-    type: EventType
-    at: datetime
-    message: str
-    number: int | None  # None: all recipients of the message have the same URLs
-    verdict: str = ""
-    reasons: tuple[str, ...] = ()
-    url: str = ""
-    user_agent: str = ""
-    ip: str = ""
-    for_message_only: bool = False  # counts for the message, not for this recipient
-    link: int = 0
+from relay.store.tracking.hit_facts import Hit, TrackingRequest
 
 
 def record_hit(connection: sa.Connection, hit: Hit) -> None:
@@ -136,14 +118,6 @@ def _stored_url(connection: sa.Connection, hit: Hit) -> str:
         str(link["url"]) for link in links if link.get("number") == hit.link and redaction.REDACTED in link["url"]
     )
     return next(scrubbed, None) or redaction.redact_addresses(hit.url)
-
-
-class TrackingRequest(NamedTuple):
-    """A recipient asked not to be tracked, with the link of a message."""
-
-    at: datetime
-    message: str
-    number: int
 
 
 def stop_tracking(connection: sa.Connection, request: TrackingRequest) -> None:

@@ -5,7 +5,7 @@ In: hits, as the web process has judged them.  Out: the log. Quick repeats of on
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import sqlalchemy as sa
 
@@ -14,9 +14,7 @@ from relay.edits import Hole, Kind
 from relay.store.database import columns, console_tables
 from relay.store.database.console_tables import Pixel, PixelHit
 from relay.store.tracking.hit_counts import HitCounts
-
-if TYPE_CHECKING:
-    from relay.store.tracking.hits import Hit
+from relay.store.tracking.hit_facts import Hit
 
 MAX_REPEAT_GAP = timedelta(minutes=2)  # mail programs fetch a picture again while a mail is open
 MAX_NAME = 100  # characters
@@ -75,7 +73,7 @@ def pixel_url(public_url: str, token: str, suffix: str = "png") -> str:
     return f"{public_url}/{Kind.OPEN}/{token}.{suffix}"
 
 
-def record_pixel_hit(connection: sa.Connection, hit: "Hit") -> bool:
+def record_pixel_hit(connection: sa.Connection, hit: Hit) -> bool:
     """Records a hit, once, and moves the counter. False if there is no such pixel."""
     hits, table = console_tables.pixel_hit, console_tables.pixel
     if connection.scalar(sa.select(hits.c.id).where(hits.c.id == hit.id)):
