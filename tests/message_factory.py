@@ -35,8 +35,8 @@ def new_message(
     return queue_facts.NewMessage(message, octets, rows, [])
 
 
-def insert_messages(opened: Store, *filings: queue_facts.NewMessage) -> None:
-    for one in filings:
+def insert_messages(opened: Store, *new_messages: queue_facts.NewMessage) -> None:
+    for one in new_messages:
         opened.writer.submit(partial(deliveries.insert_message, new=one)).result(10)
 
 

@@ -149,13 +149,13 @@ class Intake:
             log.fact_lost("consent", errors.describe_error(error))
 
     async def _queued(self, loaded: LoadedMessage, targets: list[PendingRecipient], hung_up: HangUp) -> Reply:
-        new = self._new_message_fact(loaded, targets, [], due=loaded.message.accepted_at)
+        new_message = self._new_message_fact(loaded, targets, [], due=loaded.message.accepted_at)
         goes_at_once = self._worker.has_room(loaded.message.stream, len(targets), len(loaded.octets))
         if goes_at_once:
-            self._lease(new)
-        await self._commit(new, hung_up)
+            self._lease(new_message)
+        await self._commit(new_message, hung_up)
         if goes_at_once:
-            self._worker.deliver(loaded, new.deliveries)
+            self._worker.deliver(loaded, new_message.deliveries)
         else:
             self._worker.wake()
         return Reply(250, "2.0.0", f"queued as {loaded.message.id}")
@@ -209,21 +209,21 @@ class Intake:
         self, loaded: LoadedMessage, targets: list[PendingRecipient], outcomes: list[Outcome], attempts: Attempts
     ) -> Reply:
         """The client has waited long enough. The attempts go on under a lease, so that none is made twice."""
-        filing = self._new_message_fact(loaded, targets, outcomes, due=loaded.message.accepted_at)
+        new_message = self._new_message_fact(loaded, targets, outcomes, due=loaded.message.accepted_at)
         numbers = {target.number for target in targets} - {outcome.number for outcome in outcomes}
-        self._lease(filing)
+        self._lease(new_message)
         try:
-            await self._record(filing, must_hold=True)
+            await self._record(new_message, must_hold=True)
         except RefusedError:
             attempts.cancel()
             raise
         self._keep_running(asyncio.ensure_future(self._finish_in_background(loaded, attempts, numbers)))
         return Reply(250, "2.0.0", f"accepted as {loaded.message.id}; the upstream is slow, delivery goes on")
 
-    def _lease(self, new: NewMessage) -> None:
+    def _lease(self, new_message: NewMessage) -> None:
         until = datetime.now(UTC) + LEASE
-        for row in new.deliveries:
-            row.stream, row.leased_by, row.leased_until = new.message.stream, self._worker.name, until
+        for row in new_message.deliveries:
+            row.stream, row.leased_by, row.leased_until = new_message.message.stream, self._worker.name, until
 
     async def _finish_in_background(self, loaded: LoadedMessage, attempts: Attempts, numbers: set[int]) -> None:
         self._background_octets += len(loaded.octets)
@@ -233,17 +233,17 @@ class Intake:
         finally:
             self._background_octets -= len(loaded.octets)
 
-    async def _commit(self, filing: NewMessage, hung_up: HangUp) -> None:
+    async def _commit(self, new_message: NewMessage, hung_up: HangUp) -> None:
         """Makes the message durable in the database.
 
         Raises RefusedError with 451 if that fails or takes too long, or if the client hangs up meanwhile. Then the
         message is not sent, whatever the database does later.
         """
-        message = filing.message.id
+        message = new_message.message.id
         try:
             await self._store.commit_fact(
-                "filing",
-                await self._store.save_large_octets(filing),
+                "new_message",
+                await self._store.save_large_octets(new_message),
                 undo=lambda connection: retention.drop_refused_message(connection, message, self._worker.name),
                 unless=hung_up,
             )
@@ -254,25 +254,25 @@ class Intake:
             raise refusal(*_CANNOT_STORE) from error
         except sa.exc.SQLAlchemyError as error:
             if not errors.is_database_fault(error):
-                log.fault("filing", message)
+                log.fault("new_message", message)
             log.not_stored(message, errors.describe_error(error))
             raise refusal(*_CANNOT_STORE) from error
 
-    async def _record(self, filing: NewMessage, *, must_hold: bool) -> None:
+    async def _record(self, new_message: NewMessage, *, must_hold: bool) -> None:
         """Records a message that somebody has received already: in the database, or else in the journal.
 
         `must_hold`: something is still to be done, so its octets go to the journal too, and if that fails as well the
         client gets 451. Otherwise a failure here is logged, and the client's reply stays.
         """
-        keeps_octets = must_hold or self._config.is_sandbox or any(outcome.dsn_due for outcome in filing.outcomes)
-        filing = await self._store.save_large_octets(filing)
+        keeps_octets = must_hold or self._config.is_sandbox or any(outcome.dsn_due for outcome in new_message.outcomes)
+        new_message = await self._store.save_large_octets(new_message)
         try:
-            journaled = filing if keeps_octets else filing._replace(octets=None)
-            await self._store.record("filing", filing, journaled=journaled, raises_faults=must_hold)
+            journaled = new_message if keeps_octets else new_message._replace(octets=None)
+            await self._store.record("new_message", new_message, journaled=journaled, raises_faults=must_hold)
         except Exception as error:
             if not errors.is_database_fault(error):
-                log.fault("filing", filing.message.id)
-            log.fact_lost("filing", errors.describe_error(error))
+                log.fault("new_message", new_message.message.id)
+            log.fact_lost("new_message", errors.describe_error(error))
             if must_hold:
                 raise refusal(*_CANNOT_STORE) from error
 

@@ -145,11 +145,11 @@ class QueueWorker:
         After a long outage a lease may lapse before the journal is replayed, and that mail would be sent again. The
         journal is read before the leasing, because it may be replayed meanwhile, and after.
         """
-        results = await self._store.find_journaled("settled")
+        results = await self._store.find_journaled("outcomes")
         leased = await self._lease()
         if not leased:
             return {}
-        results += await self._store.find_journaled("settled")
+        results += await self._store.find_journaled("outcomes")
         decided = {message for message in leased if any(message.encode() in line for line in results)}
         for message in decided:
             self._not_begun.update(leases.DeliveryKey(message, one.number) for one in leased.pop(message))
@@ -254,7 +254,7 @@ class QueueWorker:
         while results:  # until the result is stored: otherwise the mail would be delivered twice
             try:
                 if is_storable:
-                    await self._store.record("settled", result)
+                    await self._store.record("outcomes", result)
                 else:
                     await self._store.write(
                         lambda connection: unstorable_results.record_without_reply_text(connection, *result)
@@ -262,10 +262,10 @@ class QueueWorker:
                 return
             except Exception as error:  # noqa: BLE001  whatever it is, the mail must not go out again
                 if is_storable and not errors.is_database_fault(error):
-                    log.fault("settled", message)
+                    log.fault("outcomes", message)
                     is_storable = False
                     continue
-                log.fact_waiting("settled", errors.describe_error(error))
+                log.fact_waiting("outcomes", errors.describe_error(error))
                 await asyncio.sleep(_POLL_S)
 
     async def _start_attempts(self, row: Message | None, deliveries: list[Delivery]) -> Attempts:

@@ -18,24 +18,26 @@ from relay.store.tracking import hit_batches, hit_facts, hits, verdicts
 _BASE64 = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
 
 FACTS = {
-    "filing": Fact(
+    "new_message": Fact(
         TypeAdapter(queue_facts.NewMessage, config=_BASE64),
         deliveries.insert_message,
         redaction.redact_new_message,
         apply_all=deliveries.insert_messages,
+        earlier_name="filing",
     ),
-    "settled": Fact(
+    "outcomes": Fact(
         TypeAdapter(queue_facts.OutcomesFact),
         lambda connection, fact: outcomes.record_outcomes(connection, *fact),
         lambda people, fact: fact._replace(outcomes=redaction.redact_outcomes(people, fact.outcomes)),
         lambda connection, fact: unstorable_results.record_without_reply_text(connection, *fact),
         lambda connection, facts: outcomes.record_all_outcomes(connection, facts),
+        earlier_name="settled",
     ),
     "hit": Fact(TypeAdapter(hit_facts.Hit), hits.record_hit, apply_batch=hit_batches.record_hits),
-    "sight": Fact(TypeAdapter(verdicts.DeliveryObservation), verdicts.record_observation),
+    "observation": Fact(TypeAdapter(verdicts.DeliveryObservation), verdicts.record_observation, earlier_name="sight"),
     "preferences": Fact(TypeAdapter(stream_preferences.PreferenceChange), stream_preferences.apply_change),
-    "untrack": Fact(TypeAdapter(hit_facts.TrackingRequest), hits.stop_tracking),
-    "track": Fact(TypeAdapter(hit_facts.TrackingRequest), hits.resume_tracking),
+    "stop_tracking": Fact(TypeAdapter(hit_facts.TrackingRequest), hits.stop_tracking, earlier_name="untrack"),
+    "resume_tracking": Fact(TypeAdapter(hit_facts.TrackingRequest), hits.resume_tracking, earlier_name="track"),
     "consent": Fact(TypeAdapter(consent.ConsentChange), consent.change_consent),
 }
 

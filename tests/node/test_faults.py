@@ -74,8 +74,8 @@ def test_a_result_that_cannot_be_stored_as_it_is_is_stored_in_short(tmp_path: Pa
         relay.sql(refuse)
         relay.send(html_mail(), "short@example.com")
         assert relay.events("delivered", "short@example.com")
-        log = wait_for(relay, " error journal-line-invalid kind=settled ")
-    assert "fault where=settled" in log and "IntegrityError" in log and "Traceback" in log
+        log = wait_for(relay, " error journal-line-invalid kind=outcomes ")
+    assert "fault where=outcomes" in log and "IntegrityError" in log and "Traceback" in log
     assert len(upstream.to("short@example.com")) == 1
 
 
@@ -91,7 +91,7 @@ def test_a_result_that_can_be_stored_in_no_way_is_never_answered_by_a_second_del
     with relay:
         relay.send(html_mail(), who)
         log = wait_for(relay, " delivery-parked ", "number=0")
-        assert "fault where=settled" in log and "secret@" not in log
+        assert "fault where=outcomes" in log and "secret@" not in log
     relay.mistakes = []
     with relay:
         relay.send(html_mail(), "after@example.com")

@@ -94,7 +94,7 @@ def test_it_leads_there_after_a_kill_right_behind_the_250_and_with_the_database_
     tracked.append(sent(relay, upstream, second, "kill1@example.com"))
     with moved_away(relay):
         assert [leads_to(relay, one) for one in tracked] == [first, second]
-        tracked.append(sent(relay, upstream, third, "kill2@example.com"))  # and one whose filing is journaled
+        tracked.append(sent(relay, upstream, third, "kill2@example.com"))  # and a message that is journaled
         assert leads_to(relay, tracked[2]) == third
     assert relay.events("clicked", "kill2@example.com", timeout_s=60)[0]["url"] == third
     [(rows,)] = relay.sql("SELECT count(*) FROM destination")

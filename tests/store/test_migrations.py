@@ -1,5 +1,6 @@
 """What an earlier version wrote is read by this one: its database, and the facts in its journal."""
 
+import asyncio
 import json
 from collections.abc import Iterator
 from datetime import timedelta
@@ -12,13 +13,17 @@ from alembic.migration import MigrationContext
 from sqlmodel import SQLModel
 
 from relay import ids
+from relay.attribution import delivery_verdict
 from relay.store import roll_up_rebuild
 from relay.store.database import console_tables, engine, migrate, tables, webhook_tables
 from relay.store.database.roll_up_tables import roll_up
 from relay.store.database.tables import Status
 from relay.store.facts import FACTS
-from relay.store.queue.queue_facts import Outcome
+from relay.store.queue.queue_facts import Outcome, OutcomesFact
+from relay.store.recipients import consent
 from relay.store.store import Store
+from relay.store.tracking import verdicts
+from relay.store.tracking.hit_facts import TrackingRequest
 from relay.store.views import statistics
 from tests.message_factory import NOW, new_message
 
@@ -123,11 +128,11 @@ def test_the_migrated_schema_is_that_of_the_code(earlier: sa.Engine) -> None:
         assert {"delivery_dsn_due", "webhook_queue_due"} <= indexes and not {"delivery_owes", "outbox_due"} & indexes
 
 
-def test_a_journal_line_of_an_earlier_version_is_replayed(opened: Store) -> None:
+def test_a_journal_line_with_earlier_names_of_columns_is_replayed(opened: Store) -> None:
     one = new_message("ann@example.com")
     one.message.accepts_dsn = True
     one = one._replace(outcomes=[Outcome("e", 0, "ann@example.com", Status.BOUNCED, NOW, dsn_due="failed")])
-    message, octets, deliveries, *rest = json.loads(FACTS["filing"].adapter.dump_json(one))
+    message, octets, deliveries, *rest = json.loads(FACTS["new_message"].adapter.dump_json(one))
     for row, new, old in (
         (message, "accepts_dsn", "takes_notices"),
         *((row, new, old) for row in deliveries for new, old in (("dsn_due", "owes"), ("dsn_sent", "told"))),
@@ -142,3 +147,30 @@ def test_a_journal_line_of_an_earlier_version_is_replayed(opened: Store) -> None
         assert connection.scalar(sa.select(tables.message.c.accepts_dsn)) is True
         columns = (tables.delivery.c.dsn_due, tables.delivery.c.dsn_sent)
         assert tuple(connection.execute(sa.select(*columns)).one()) == ("failed", "delayed")
+
+
+def test_a_journal_with_earlier_names_of_facts_is_replayed(opened: Store, tmp_path: Path) -> None:
+    one = new_message("ann@example.com", "bob@example.com")
+    mine = one.message.id
+    arrived = Outcome("e", 0, "ann@example.com", Status.DELIVERED, NOW)
+    facts: list[tuple[str, str, object]] = [
+        ("filing", "new_message", one),
+        ("settled", "outcomes", OutcomesFact(mine, [arrived])),
+        ("sight", "observation", verdicts.DeliveryObservation(NOW, mine, 0, delivery_verdict.PAGE)),
+        ("untrack", "stop_tracking", TrackingRequest(NOW, mine, 0)),
+        ("untrack", "stop_tracking", TrackingRequest(NOW, mine, 1)),
+        ("track", "resume_tracking", TrackingRequest(NOW, mine, 1)),
+    ]
+    lines = [b"%s %s" % (old.encode(), FACTS[name].adapter.dump_json(value)) for old, name, value in facts]
+    folder = tmp_path / "journal"
+    folder.mkdir(exist_ok=True)
+    (folder / "06h1q54ohcrnerf48d60.jsonl").write_bytes(b"\n".join(lines) + b"\n")
+    assert opened.journal.find_lines("outcomes") == [lines[1] + b"\n"]
+    asyncio.run(opened.replay_journal())
+    assert list(folder.iterdir()) == []
+    with opened.connect() as connection:
+        columns = tables.delivery.c.status, tables.delivery.c.observations
+        rows = connection.execute(sa.select(*columns).order_by(tables.delivery.c.number)).all()
+        assert [row.status for row in rows] == [Status.DELIVERED, Status.QUEUED]
+        assert delivery_verdict.PAGE in str(rows[0].observations)
+        assert consent.find_untracked(connection, ["ann@example.com", "bob@example.com"]) == {"ann@example.com"}

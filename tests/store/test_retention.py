@@ -37,8 +37,8 @@ def file(opened: Store, at: datetime, recipients: int = 1, octets: int = 10, sta
         if status.is_open
         else [queue_facts.Outcome(ids.new(), n, rows[n].recipient, status, at) for n in range(recipients)]
     )
-    filing = queue_facts.NewMessage(message, os.urandom(octets), rows, all_outcomes)
-    opened.writer.submit(lambda connection: deliveries.insert_message(connection, filing)).result(20)
+    new_message = queue_facts.NewMessage(message, os.urandom(octets), rows, all_outcomes)
+    opened.writer.submit(lambda connection: deliveries.insert_message(connection, new_message)).result(20)
     return made
 
 

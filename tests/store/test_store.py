@@ -55,7 +55,7 @@ def test_work_that_nobody_waits_for_any_more_does_not_end_the_writer(opened: Sto
     asyncio.run(impatient())
 
 
-def test_a_second_filing_and_a_second_settling_change_nothing(opened: Store) -> None:
+def test_a_message_and_an_outcome_that_are_stored_twice_change_nothing(opened: Store) -> None:
     one = new_message("twice@example.com")
     outcome = queue_facts.Outcome(
         ids.new(), 0, "twice@example.com", Status.BOUNCED, NOW, kind="hard", category="user_unknown",

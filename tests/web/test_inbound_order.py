@@ -64,7 +64,7 @@ def test_an_event_of_a_journaled_message_is_asked_for_again(scene: Scene) -> Non
     who = "journaled@example.com"
     one = new_message(who, at=datetime.now(UTC))
     one.message.message_id = f"{who}.id"
-    scene.store.journal.append("filing", one)
+    scene.store.journal.append("new_message", one)
     answer = from_sendgrid(scene, bounced(who))
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "60")
     asyncio.run(scene.store.replay_journal())

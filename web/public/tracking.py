@@ -89,7 +89,7 @@ class HitRecorder:
         stored, only the unsubscribe page is recorded: without an address nothing else can be compared."""
         number = at.recipient if isinstance(at, tokens.Token) else at.number
         if self._config.privacy.mode == "full" and (ip or what == delivery_verdict.PAGE):
-            self._buffer.add("sight", DeliveryObservation(datetime.now(UTC), at.message, number, what, agent, ip))
+            self._buffer.add("observation", DeliveryObservation(datetime.now(UTC), at.message, number, what, agent, ip))
 
     async def flush(self) -> None:
         """Waits until every hit so far is on disk."""

@@ -37,7 +37,7 @@ from web.rendering import TemplateRenderer
 _UNSUBSCRIBE, _RESUBSCRIBE = "unsubscribe", "resubscribe"
 _DONT_TRACK, _TRACK = "dont-track", "track"
 _PREFERENCES, _UNSUBSCRIBE_ALL = "preferences", "unsubscribe-all"
-_TRACKING = {_DONT_TRACK: "untrack", _TRACK: "track"}  # as the store names them
+_TRACKING = {_DONT_TRACK: "stop_tracking", _TRACK: "resume_tracking"}  # as the store names them
 _ACTIONS = (_UNSUBSCRIBE, *_TRACKING, _RESUBSCRIBE, _PREFERENCES, _UNSUBSCRIBE_ALL)
 _MAX_FIELDS = 90
 _MAX_STREAMS = 40

@@ -32,7 +32,7 @@ _GATHER_S = 0.05
 _MANY, _LOADED_PAUSE = 40, 4
 _LAST_TRIES_S = 5.0  # at a stop, for facts that no disk has taken yet
 
-_HINTS = ("sight",)  # not worth forcing to disk
+_HINTS = ("observation",)  # not worth forcing to disk
 Fact = tuple[str, Any]  # Any: the value's type follows from the name (relay.store.facts.FACTS)
 
 

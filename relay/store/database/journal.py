@@ -36,6 +36,7 @@ class Fact(NamedTuple):
     apply_all: Callable[[sa.Connection, Sequence[Any]], None] | None = None  # several at once; where it fails, each
     # The same of facts that are committed behind an answer, or replayed: some may be in the database already.
     apply_batch: Callable[[sa.Connection, Sequence[Any]], None] | None = None
+    earlier_name: str = ""  # in the journal of an earlier version
 
 
 class RemainingLines(NamedTuple):
@@ -55,6 +56,7 @@ class Journal:
     def __init__(self, directory: Path, facts: Mapping[str, Fact]) -> None:
         self._directory = directory
         self._facts = facts
+        self._current_names = {fact.earlier_name: name for name, fact in facts.items() if fact.earlier_name}
         self._lock = threading.Lock()
         self._file: int | None = None
 
@@ -128,9 +130,10 @@ class Journal:
     def find_lines(self, name: str) -> list[bytes]:
         """The facts of that kind that are still to be replayed, of all processes."""
         found: list[bytes] = []
+        heads = tuple(one.encode() + b" " for one in (name, self._facts[name].earlier_name) if one)
         for path in self._directory.glob(f"*{SUFFIX}"):
             with contextlib.suppress(FileNotFoundError), path.open("rb") as file:  # replayed just now
-                found += (line for line in file if line.startswith(name.encode() + b" "))
+                found += (line for line in file if line.startswith(heads))
         return found
 
     def apply_lines(self, connection: sa.Connection, lines: list[bytes]) -> RemainingLines:
@@ -164,9 +167,10 @@ class Journal:
 
     def _parse(self, line: bytes) -> tuple[Fact, Any]:  # Any: as in Fact
         """Raises _InvalidLineError, whose cause says why."""
-        name, _, value = line.partition(b" ")
+        head, _, value = line.partition(b" ")
         try:
-            fact = self._facts[name.decode()]
+            name = head.decode()
+            fact = self._facts[self._current_names.get(name, name)]
             return fact, fact.adapter.validate_json(value)
         except (LookupError, ValueError) as error:
             raise _InvalidLineError from error
