@@ -84,10 +84,18 @@ def parse_path(text: str) -> Path:
     rest = text[found.end() :]
     if rest and not rest.startswith((" ", "\t")):
         raise PathSyntaxError("no space between path and parameters")
-    return Path(_parse_mailbox(inner), _parse_parameters(rest))
+    return Path(_read_mailbox(inner), _parse_parameters(rest))
 
 
-def _parse_mailbox(inner: str) -> Mailbox:
+def parse_mailbox(text: str) -> Mailbox:
+    """The mailbox that somebody gave, without angle brackets.
+
+    NULL for an empty text; the bare postmaster has no domain. Raises PathSyntaxError with a sentence for the user.
+    """
+    return parse_path(f"<{text}>").mailbox
+
+
+def _read_mailbox(inner: str) -> Mailbox:
     if not inner:
         return NULL
     if route := _ROUTE.match(inner):  # RFC 5321 §4.1.1.3: source routes are accepted and ignored

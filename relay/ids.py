@@ -20,6 +20,7 @@ _lock = threading.Lock()
 _last = 0
 _random = bytearray()
 os.register_at_fork(after_in_child=_random.clear)  # a child process must not make its parent's ids
+PATTERN = "[0-9a-v]{20}"  # for what is looked up: any 20 characters of the alphabet
 _ID = re.compile(r"[0-9a-v]{19}[0g]")  # 100 bits for 96: the last four are zero
 
 

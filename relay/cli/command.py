@@ -111,10 +111,15 @@ def ask_for_secret(prompt: str) -> str:
 
 def parse_mailbox(text: str, *, needs_domain: bool = True) -> Mailbox:
     """The address that a user gave; `postmaster` has no domain. Raises CommandError."""
-    try:
-        mailbox = address.parse_path(f"<{text}>").mailbox
-    except address.PathSyntaxError as error:
-        raise CommandError(f"{error}: {text}") from None
+    mailbox = parse_reverse_path(text)
     if not (address.domain(mailbox) if needs_domain else mailbox):
         raise CommandError("an address is needed")
     return mailbox
+
+
+def parse_reverse_path(text: str) -> Mailbox:
+    """The same, or NULL for an empty text. Raises CommandError."""
+    try:
+        return address.parse_mailbox(text)
+    except address.PathSyntaxError as error:
+        raise CommandError(f"{error}: {text}") from None

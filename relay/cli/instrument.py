@@ -117,8 +117,8 @@ def _normalize_or_refuse(octets: bytes, config: Config) -> file_octets.Normalize
 
 def _accept_message(config: Config, octets: bytes, reverse_path: str | None, to: str) -> AcceptedMessage:
     head = header.read_header(octets)
-    sender = _author(octets, head) if reverse_path is None else _parse_mailbox(reverse_path)
-    recipient = _parse_mailbox(to)
+    sender = _author(octets, head) if reverse_path is None else _parse_path(reverse_path)
+    recipient = _parse_path(to)
     if not recipient:
         raise CommandError("--to needs an address")
     now = datetime.now(UTC)
@@ -134,13 +134,10 @@ def _author(octets: bytes, head: fields.Head) -> Mailbox:
     for field in head.fields_named(b"from")[:1]:
         for mailbox in (mailboxes.read(fields.unfold_value(octets, field)) or [])[:1]:
             with contextlib.suppress(address.PathSyntaxError):
-                return address.parse_path(f"<{mailbox}>").mailbox
+                return address.parse_mailbox(mailbox)
     return address.NULL
 
 
-def _parse_mailbox(text: str) -> Mailbox:
-    """The address, with or without its angle brackets; null if it is empty. Raises CommandError."""
-    try:
-        return address.parse_path(f"<{text.removeprefix('<').removesuffix('>')}>").mailbox
-    except address.PathSyntaxError as error:
-        raise CommandError(f"{error}: {text}") from None
+def _parse_path(text: str) -> Mailbox:
+    """The address, with or without its angle brackets; NULL if it is empty. Raises CommandError."""
+    return command.parse_reverse_path(text.removeprefix("<").removesuffix(">"))

@@ -253,7 +253,7 @@ def read_optional_mailbox(value: object) -> str:
     """An address, or nothing."""
     text = str(value).strip()
     try:
-        address.parse_path(f"<{text}>")
+        address.parse_mailbox(text)
     except address.PathSyntaxError as error:
         raise ValueError(f'must be an address such as "leave@example.com": {error}') from None
     return text

@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from relay import ids
 from relay.config.schema import Config
 from relay.store import retention
 from relay.store.console import bulk_actions
@@ -45,7 +46,7 @@ class ResendRequest(RequestBody):
     )
 
 
-MessageId = Annotated[str, MustMatch("[0-9a-v]{20}", "must be the id of a message")]
+MessageId = Annotated[str, MustMatch(ids.PATTERN, "must be the id of a message")]
 
 
 class BulkRequest(RequestBody):

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 from starlette.routing import BaseRoute, Route
 
+from relay import ids
 from web.api.authorization import required_scopes
 from web.api.parameters import ADDRESS_SCHEMA, QueryParameters
 from web.api.schemas import ErrorAnswer
@@ -24,10 +25,10 @@ _ERROR_REFERENCE = {"$ref": "#/components/responses/error"}
 # The parameters of paths, by name.
 _PATH_SCHEMAS: dict[str, Json] = {
     "address": ADDRESS_SCHEMA,
-    "message": {"type": "string", "pattern": "^[0-9a-v]{20}$", "description": "a message's id"},
+    "message": {"type": "string", "pattern": f"^{ids.PATTERN}$", "description": "a message's id"},
     "delivery": {
         "type": "string",
-        "pattern": "^[0-9a-v]{20}([.][0-9]{1,6})?$",
+        "pattern": f"^{ids.PATTERN}([.][0-9]{{1,6}})?$",
         "description": "a delivery's id, or a message's for all of its deliveries",
     },
 }

@@ -22,7 +22,7 @@ from pydantic import (
 from pydantic_core import CoreSchema, core_schema
 from starlette.requests import Request
 
-from relay import address, moments
+from relay import address, ids, moments
 from relay.config import values
 from web.api.answers import ApiError, describe_faults
 
@@ -86,7 +86,7 @@ def cursor_pattern(pattern: str) -> MustMatch:
 
 
 _CURSOR_FIELD = Field(description="the `next` of the page before")
-IdCursor = Annotated[str, cursor_pattern("[0-9a-v]{20}"), _CURSOR_FIELD]
+IdCursor = Annotated[str, cursor_pattern(ids.PATTERN), _CURSOR_FIELD]
 NumberCursor = Annotated[str, cursor_pattern("[0-9]{1,9}"), _CURSOR_FIELD]
 Count = Annotated[
     int,
@@ -107,7 +107,7 @@ Count = Annotated[
 def read_address(text: str) -> str:
     """The address, written plainly. Raises ValueError."""
     try:
-        mailbox = address.parse_path(f"<{text}>").mailbox
+        mailbox = address.parse_mailbox(text)
     except (address.PathSyntaxError, UnicodeEncodeError):
         mailbox = address.NULL
     if not address.domain(mailbox) or mailbox != text.removesuffix("."):

@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from relay import ids
 from relay.config.schema import Config
 from relay.store.console.audit_log import AuditedChange
 from relay.store.database.tables import Status
@@ -28,7 +29,7 @@ from web.api.message_schemas import DroppedAnswer, QueueActionAnswer, QueueList
 from web.api.openapi import documented
 from web.api.parameters import Moment, PageParameters, Stream, Text, cursor_pattern, read_query
 
-QueueCursorText = Annotated[str, cursor_pattern("[0-9]{1,18}[.][0-9a-v]{20}[.][0-9]{1,9}")]
+QueueCursorText = Annotated[str, cursor_pattern(rf"[0-9]{{1,18}}[.]{ids.PATTERN}[.][0-9]{{1,9}}")]
 
 
 class QueueParameters(PageParameters):

@@ -6,7 +6,6 @@ In: a session that the gate let through.  Out: a page with a list and its filter
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
-from urllib.parse import urlencode
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -18,6 +17,7 @@ from relay.store.store import Store
 from web.console import page_filters
 from web.console.page_filters import PageFilters
 
+_PATH = "/settings/audit"
 _PAGE_ROWS = 50
 _FILTERS = ("by", "door", "action", "target", "recipient", "from", "to")
 _OBJECTS = (
@@ -34,7 +34,7 @@ class AuditPages:
         self._render_page = page
 
     def routes(self) -> list[BaseRoute]:
-        return [Route("/settings/audit", self.list_entries)]
+        return [Route(_PATH, self.list_entries)]
 
     async def list_entries(self, request: Request) -> Response:
         filters = PageFilters(request.query_params, (*_FILTERS, "before"))
@@ -64,10 +64,6 @@ class AuditPages:
             objects=_OBJECTS,
             is_filtered=bool(asked),
             is_later_page=bool(before),
-            newest=_url(asked),
-            older=_url(asked | {"before": page.next}) if page.next else "",
+            newest=page_filters.page_url(_PATH, asked),
+            older=page_filters.page_url(_PATH, asked | {"before": page.next}) if page.next else "",
         )
-
-
-def _url(values: dict[str, str]) -> str:
-    return f"/settings/audit?{urlencode(values)}" if values else "/settings/audit"

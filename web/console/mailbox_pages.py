@@ -8,27 +8,27 @@ import mimetypes
 import re
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urlsplit
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from relay import tokens
+from relay import ids, tokens
 from relay.config.schema import Config
 from relay.store.queue import deliveries
 from relay.store.store import Store
 from relay.store.views import message_detail, message_list
 from web import mail_view
-from web.console import heat_map, html_comparison
+from web.console import heat_map, html_comparison, page_filters
 from web.console.html_comparison import HtmlChange
 from web.console.page_filters import PageFilters
 from web.sent_mail import SentMail, SentMailReader
 
 _PAGE_ROWS = 50
 _MAX_NAME = 150  # characters of a file's name
-_CURSOR = re.compile(r"([0-9a-v]{20})\.([0-9]{1,9})")
+_CURSOR = re.compile(rf"({ids.PATTERN})\.([0-9]{{1,9}})")
 _UNSAFE_IN_NAME = re.compile(r'[\x00-\x1f\x7f"\\/:*?<>|\u202a-\u202e\u2066-\u2069]')
 _NOT_ASCII = re.compile(r"[^\x20-\x7e]")
 _WIDTHS = ("tablet", "phone")
@@ -65,7 +65,7 @@ class MailboxPages:
         shown = letters[:_PAGE_ROWS]
         older = ""
         if len(letters) > _PAGE_ROWS:
-            older = "/mailbox?" + urlencode({"q": query, "before": f"{shown[-1].message}.{shown[-1].number}"})
+            older = page_filters.page_url("/mailbox", {"q": query, "before": f"{shown[-1].message}.{shown[-1].number}"})
         return self._render_page(
             request,
             "mailbox.html",
@@ -74,7 +74,7 @@ class MailboxPages:
             faults=filters.faults,
             q=query,
             older=older,
-            newest="/mailbox?" + urlencode({"q": query}) if query else "/mailbox",
+            newest=page_filters.page_url("/mailbox", {"q": query}),
             is_later_page=before is not None,
         )
 

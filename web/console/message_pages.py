@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
-from urllib.parse import urlencode
 
 from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
@@ -89,11 +88,11 @@ class MessagePages:
             streams=streams,
             is_filtered=bool(asked.kept),
             is_later_page=bool(before),
-            here=_url("/messages", asked.kept | ({"before": before} if before else {})),
-            newest=_url("/messages", asked.kept),
-            older=_url("/messages", asked.kept | {"before": found.next}) if found.next else "",
-            csv_url=_url("/messages.csv", asked.kept),
-            json_url=_url("/messages.json", asked.kept),
+            here=page_filters.page_url("/messages", asked.kept | ({"before": before} if before else {})),
+            newest=page_filters.page_url("/messages", asked.kept),
+            older=page_filters.page_url("/messages", asked.kept | {"before": found.next}) if found.next else "",
+            csv_url=page_filters.page_url("/messages.csv", asked.kept),
+            json_url=page_filters.page_url("/messages.json", asked.kept),
         )
 
     async def export_csv(self, request: Request) -> Response:
@@ -245,7 +244,3 @@ def _read_search(filters: PageFilters) -> _AskedSearch:
 
 def _download(name: str) -> dict[str, str]:
     return {"content-disposition": f'attachment; filename="{name}"', "cache-control": "no-store"}
-
-
-def _url(path: str, values: dict[str, str]) -> str:
-    return f"{path}?{urlencode(values)}" if values else path

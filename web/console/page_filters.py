@@ -5,14 +5,17 @@ misspelt filter would find everything, and nobody would know.
 """
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, date, datetime
+from urllib.parse import urlencode
 
 from starlette.datastructures import QueryParams
 from starlette.responses import PlainTextResponse, Response
 
+from relay import ids
+
 MAX_TEXT = 400  # characters of a value
-MESSAGE_ID = re.compile(r"[0-9a-v]{20}")
+MESSAGE_ID = re.compile(ids.PATTERN)
 _MAX_NAMED = 5  # unknown parameters
 _MAX_SHOWN = 60  # characters of what is not understood
 
@@ -83,3 +86,9 @@ class PageFilters:
         return (
             PlainTextResponse("".join(f"not understood: {one}\n" for one in self.faults), 400) if self.faults else None
         )
+
+
+def page_url(path: str, values: Mapping[str, str]) -> str:
+    """The address of a page with its filters; those that are empty are left out."""
+    query = urlencode({name: value for name, value in values.items() if value})
+    return f"{path}?{query}" if query else path

@@ -6,7 +6,6 @@ In: a session that the gate let through.  Out: the list with a form, and one pix
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
-from urllib.parse import urlencode
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -19,7 +18,7 @@ from relay.store.console.audit_log import AuditedChange
 from relay.store.store import Store
 from relay.store.tracking import pixels
 from web import audited
-from web.console import sign_in
+from web.console import page_filters, sign_in
 
 _PAGE_ROWS = 50
 
@@ -45,7 +44,7 @@ class PixelPages:
         before = request.query_params.get("before", "")
         found = await self._store.read(lambda connection: pixels.list_pixels(connection, _PAGE_ROWS + 1, before))
         shown = found[:_PAGE_ROWS]
-        older = "/pixels?" + urlencode({"before": shown[-1].id}) if len(found) > _PAGE_ROWS else ""
+        older = page_filters.page_url("/pixels", {"before": shown[-1].id}) if len(found) > _PAGE_ROWS else ""
         return self._render_page(
             request, "pixels.html", "pixels", pixels=shown, older=older, newest="/pixels", is_later_page=bool(before)
         )

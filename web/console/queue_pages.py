@@ -8,7 +8,6 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
-from urllib.parse import urlencode
 
 import sqlalchemy as sa
 from starlette.exceptions import HTTPException
@@ -16,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from relay import ids
 from relay.config.schema import Config
 from relay.store import upstream_states
 from relay.store.console import audit_log
@@ -26,12 +26,12 @@ from relay.store.store import Store
 from relay.store.views import queue_list
 from relay.store.views.queue_list import QueueCursor, QueueFilter
 from web import audited
-from web.console import sign_in
+from web.console import page_filters, sign_in
 from web.console.page_filters import PageFilters
 
 _PAGE_ROWS = 50
 _MAX_TARGETS = 500  # ticked at once
-_CURSOR = re.compile(r"([0-9]{1,18})\.([0-9a-v]{20})\.([0-9]{1,9})")
+_CURSOR = re.compile(rf"([0-9]{{1,18}})\.({ids.PATTERN})\.([0-9]{{1,9}})")
 _STATES: Mapping[str, QueueFilter] = {
     "": QueueFilter(),
     "waiting": QueueFilter(held=False, parked=False),
@@ -80,8 +80,8 @@ class QueuePages:
             recipient=recipient,
             state_asked=state,
             is_filtered=bool(kept),
-            here=_url("/queue", kept),
-            later=_url("/queue", kept | {"after": ".".join(map(str, page.next))}) if page.next else "",
+            here=page_filters.page_url("/queue", kept),
+            later=page_filters.page_url("/queue", kept | {"after": ".".join(map(str, page.next))}) if page.next else "",
             is_later_page=after is not None,
         )
 
@@ -142,7 +142,3 @@ _ACTIONS: dict[str, tuple[Callable[..., int], str]] = {
 
 def _deliveries(count: int) -> str:
     return f"{count:,} {'delivery is' if count == 1 else 'deliveries are'}"
-
-
-def _url(path: str, values: Mapping[str, str]) -> str:
-    return f"{path}?{urlencode(values)}" if values else path

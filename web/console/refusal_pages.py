@@ -5,7 +5,6 @@ In: a session that the gate let through.  Out: a page with a list and a search.
 
 from collections.abc import Callable
 from functools import partial
-from urllib.parse import urlencode
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -47,10 +46,6 @@ class RefusalPages:
             q=query,
             max_days=refusals.MAX_AGE.days,
             is_later_page=bool(before),
-            newest=_url(kept),
-            older=_url(kept | {"before": page.next}) if page.next else "",
+            newest=page_filters.page_url("/refused", kept),
+            older=page_filters.page_url("/refused", kept | {"before": page.next}) if page.next else "",
         )
-
-
-def _url(values: dict[str, str]) -> str:
-    return f"/refused?{urlencode(values)}" if values else "/refused"

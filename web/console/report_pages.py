@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, time, timedelta
 from typing import NamedTuple
-from urllib.parse import urlencode
 
 import sqlalchemy as sa
 from starlette.requests import Request
@@ -22,6 +21,7 @@ from relay.store.views import bounce_counts, clicked_links, message_list, statis
 from relay.store.views.bounce_counts import BounceCount
 from relay.store.views.clicked_links import LinkFilter
 from relay.store.views.statistics import Selection, Totals
+from web.console import page_filters
 from web.console.page_filters import PageFilters
 
 _PAGE_ROWS = 50
@@ -92,7 +92,8 @@ class ReportPages:
                 message_list.list_streams(connection),
             )
         )
-        kept = {"span": span} | {name: value for name, value in (("stream", stream), ("tag", tag)) if value}
+        kept = {"span": span, "stream": stream, "tag": tag}
+        further = page_filters.page_url("/links", kept | {"from": str(offset + _PAGE_ROWS)}) if found.has_more else ""
         return self._render_page(
             request,
             "links.html",
@@ -109,8 +110,8 @@ class ReportPages:
             tag=tag,
             offset=offset,
             is_filtered=bool(stream or tag),
-            here="/links?" + urlencode(kept),
-            further="/links?" + urlencode(kept | {"from": str(offset + _PAGE_ROWS)}) if found.has_more else "",
+            here=page_filters.page_url("/links", kept),
+            further=further,
         )
 
 

@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import NamedTuple
-from urllib.parse import urlencode
 
 from starlette.datastructures import FormData, QueryParams
 from starlette.exceptions import HTTPException
@@ -21,12 +20,11 @@ from relay.store.console.audit_log import AuditedChange
 from relay.store.recipients import suppressions
 from relay.store.store import Store
 from web import audited
-from web.console import sign_in, suppression_lists
+from web.console import page_filters, sign_in, suppression_lists
 from web.console.page_filters import PageFilters
 
 _PAGE_ROWS = 50
 _CURSOR = re.compile(r"[0-9]{1,18}")
-_MESSAGE_ID = re.compile(r"[0-9a-v]{20}")
 
 
 class SuppressionPages:
@@ -57,7 +55,7 @@ class SuppressionPages:
         )
         kept = {"q": query, "reason": wanted.reason, "stream": wanted.stream}
         older = (
-            _url_with_query("/suppressions", kept | {"before": str(rows[_PAGE_ROWS - 1]["id"])})
+            page_filters.page_url("/suppressions", kept | {"before": str(rows[_PAGE_ROWS - 1]["id"])})
             if len(rows) > _PAGE_ROWS
             else ""
         )
@@ -71,17 +69,17 @@ class SuppressionPages:
             reasons=suppressions.REASONS,
             reason_asked=wanted.reason,
             stream_asked=wanted.stream,
-            csv_url=_url_with_query("/suppressions.csv", {"reason": wanted.reason, "stream": wanted.stream}),
+            csv_url=page_filters.page_url("/suppressions.csv", {"reason": wanted.reason, "stream": wanted.stream}),
             older=older,
             is_later_page=bool(after),
-            newest=_url_with_query("/suppressions", kept),
+            newest=page_filters.page_url("/suppressions", kept),
         )
 
     async def add_suppression(self, request: Request) -> Response:
         form = await sign_in.read_checked_form(request)
         stream = values.read_stream(form.get("stream", ""))
         try:
-            mailbox = address.parse_path(f"<{str(form.get('address', '')).strip()}>").mailbox
+            mailbox = address.parse_mailbox(str(form.get("address", "")).strip())
         except address.PathSyntaxError:
             mailbox = address.NULL
         if not address.domain(mailbox):
@@ -133,7 +131,8 @@ class SuppressionPages:
             f"{entry.address} may get mail again." if count else f"{entry.address} was not on the list any more."
         )
         message = str(form.get("message", ""))
-        return RedirectResponse(f"/messages/{message}" if _MESSAGE_ID.fullmatch(message) else "/suppressions", 303)
+        is_message = page_filters.MESSAGE_ID.fullmatch(message)
+        return RedirectResponse(f"/messages/{message}" if is_message else "/suppressions", 303)
 
 
 class _SuppressionKey(NamedTuple):
@@ -146,8 +145,3 @@ class _SuppressionKey(NamedTuple):
     @classmethod
     def from_values(cls, given: QueryParams | FormData) -> "_SuppressionKey":
         return cls(*(str(given.get(name, "")) for name in cls._fields))
-
-
-def _url_with_query(path: str, values: dict[str, str]) -> str:
-    query = urlencode({name: value for name, value in values.items() if value})
-    return f"{path}?{query}" if query else path

@@ -6,7 +6,6 @@ their answers, and what can be done about them. A secret is shown once, when it 
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from urllib.parse import urlencode
 
 import sqlalchemy as sa
 from starlette.datastructures import FormData
@@ -25,7 +24,7 @@ from relay.store.webhooks import endpoints
 from web import audited
 from web.api import webhooks as webhooks_api
 from web.api.answers import ApiError
-from web.console import sign_in
+from web.console import page_filters, sign_in
 
 _PAGE_ROWS = 50
 _REPLAY_SPANS = {"1h": timedelta(hours=1), "24h": timedelta(hours=24), "7d": timedelta(days=7)}
@@ -178,7 +177,7 @@ class WebhookPages:
             raise HTTPException(404)
         shown, row = log[:_PAGE_ROWS], found[0].webhook
         path, kept = f"/webhooks/{webhook}", {"failed": "1"} if failed else {}
-        older = f"{path}?" + urlencode(kept | {"before": shown[-1].id}) if len(log) > _PAGE_ROWS else ""
+        older = page_filters.page_url(path, kept | {"before": shown[-1].id}) if len(log) > _PAGE_ROWS else ""
         answer = self._render_page(
             request,
             "webhook.html",
@@ -191,7 +190,7 @@ class WebhookPages:
             log=shown,
             failed=failed,
             older=older,
-            newest=f"{path}?{urlencode(kept)}" if kept else path,
+            newest=page_filters.page_url(path, kept),
             is_later_page=bool(before),
         )
         answer.status_code = status

@@ -187,7 +187,7 @@ def _parse_mailbox(text: str) -> str:
     if text.endswith(">") and text.count("<") == 1:  # as in mail: Ann <ann@example.com>
         text = text[:-1].partition("<")[2].strip()
     try:
-        mailbox = address.parse_path(f"<{text}>").mailbox
+        mailbox = address.parse_mailbox(text)
     except address.PathSyntaxError as error:
         raise ValueError(f"{error}: {text[:80]}") from None
     if not address.domain(mailbox):
