@@ -247,6 +247,15 @@ def data_deleted(kind: str, count: int) -> None:
     _write(logging.INFO, "data-deleted", kind=kind, count=count)
 
 
+def partition_made(name: str) -> None:
+    _write(logging.INFO, "partition-made", name=name)
+
+
+def partition_dropped(name: str, rows: int) -> None:
+    """Retention dropped a month's partition. `rows`: about how many it had."""
+    _write(logging.INFO, "partition-dropped", name=name, rows=rows)
+
+
 # --- the web
 
 

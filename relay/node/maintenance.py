@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from relay import log
 from relay.config.schema import Config
 from relay.store import chores, message_words, refusals, retention, upstream_states
-from relay.store.database import errors, roll_ups
+from relay.store.database import errors, partitions, roll_ups
 from relay.store.queue import content_files
 from relay.store.refusals import Refusal
 from relay.store.store import Store
@@ -99,6 +99,7 @@ async def run_retention(store: Store, config: Config, worker: str) -> None:
     while True:
         now = datetime.now(UTC)
         if await _may_delete(store, chores.RETENTION, worker):
+            await _change_months(store, now, now - config.privacy.keep_events)  # before rows are deleted one by one
             for what, work in _retention_work(store, config, now):
                 await _delete(what, work)
             await _delete("pages", partial(_shrink, store))
@@ -118,6 +119,23 @@ async def _may_delete(store: Store, chore: str, worker: str) -> bool:
     except Exception as error:  # noqa: BLE001  as in the outermost loop: the next round may succeed
         errors.log_failure(error, "retention", chore)
         return False
+
+
+async def _change_months(store: Store, now: datetime, before: datetime) -> None:
+    """Makes the partitions of the months that come, and drops those of which nothing is kept."""
+    try:
+        await asyncio.to_thread(make_months, store, now)
+        for dropped in await asyncio.to_thread(store.change_tables, partial(partitions.drop_months, before=before)):
+            log.partition_dropped(dropped.name, dropped.rows)
+        await asyncio.to_thread(store.change_tables, partial(partitions.analyze, now=now))
+    except Exception as error:  # noqa: BLE001  the outermost loop: the next hour may succeed
+        errors.log_failure(error, "months")
+
+
+def make_months(store: Store, now: datetime) -> None:
+    """Makes the partitions of the months that come. Raises sqlalchemy.exc.SQLAlchemyError."""
+    for name in store.change_tables(partial(partitions.make_months, now=now)):
+        log.partition_made(name)
 
 
 async def _delete(what: str, work: Callable[[], Awaitable[int]]) -> None:

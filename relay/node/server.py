@@ -17,7 +17,17 @@ import sqlalchemy as sa
 from relay import __version__, metrics, process_log, telemetry
 from relay.config.schema import Config
 from relay.config.values import HostPort
-from relay.node import alert_sender, data_directory, listeners, mail_role, privileges, recovery, systemd, web_role
+from relay.node import (
+    alert_sender,
+    data_directory,
+    listeners,
+    mail_role,
+    maintenance,
+    privileges,
+    recovery,
+    systemd,
+    web_role,
+)
 from relay.node.data_directory import StartupError
 from relay.node.event_loop import make_role_loop
 from relay.node.observer import Observer
@@ -86,6 +96,10 @@ def _sync_webhooks(config: Config, only: str | None) -> None:
 
     try:
         store.writer.submit(sync).result()
+        try:
+            maintenance.make_months(store, datetime.now(UTC))
+        except sa.exc.SQLAlchemyError as error:  # rows go into the default partition; the retention tries again
+            errors.log_failure(error, "months")
     except sa.exc.SQLAlchemyError as error:
         raise StartupError(f"cannot write to the database: {errors.describe_error(error)}") from None
     finally:

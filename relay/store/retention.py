@@ -2,7 +2,8 @@
 
 Each call deletes one chunk in one commit, so that the writer's other work does not wait for longer. Counters are
 columns of the rows that are deleted. Roll-ups count what happened, whether its mail is still there or not, and are
-deleted by their own age.
+deleted by their own age. On PostgreSQL, months of events and attempts that have nothing but expired rows have gone
+before, whole (`database.partitions`).
 """
 
 import time

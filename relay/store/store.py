@@ -204,7 +204,8 @@ class Store:
 
     def _end_pending_write(self, writing: "asyncio.Future[None]") -> None:
         self._pending_writes.discard(writing)
-        _retrieve_exception(writing)
+        if not writing.cancelled():
+            writing.exception()  # asyncio would log it as never retrieved
 
     async def commit_facts(self, facts: Sequence[tuple[str, Any]]) -> list[tuple[str, Any]]:  # Any: as in Fact
         """Commits facts together. Returns those that must wait in the journal. Raises DatabaseUnavailableError if the
@@ -215,7 +216,7 @@ class Store:
             return writing.result()
         error = writing.exception() if done else None
         writing.cancel()  # if it commits after all, the replay has no effect
-        writing.add_done_callback(_retrieve_exception)
+        writing.add_done_callback(lambda done: done.cancelled() or done.exception())
         if error and not errors.is_database_fault(error):
             log.fault_trace("facts", facts[0][0], errors.format_traceback(error))
         log.fact_journaled(facts[0][0], errors.describe_error(error) if error else "slow")
@@ -265,6 +266,12 @@ class Store:
         self.journal.rewrite_file(path, remaining)
         return not remaining.waiting
 
+    def change_tables(self, work: Callable[[sa.Connection], T]) -> T:
+        """Runs `work(connection)` in a transaction of its own, apart from the writer's: it may wait for locks on whole
+        tables. Raises sqlalchemy.exc.SQLAlchemyError."""
+        with self._write_engine.begin() as connection:
+            return work(connection)
+
     def checkpoint(self, wait_ms: int = _CHECKPOINT_MS) -> None:
         """Moves SQLite's write-ahead log into the database and empties it, because deleted rows would stay readable in
         there. Nobody writes while it waits for readers to end. If they hold it up longer, a later call does it. Raises
@@ -310,9 +317,3 @@ class Store:
         self._readers.shutdown(wait=False, cancel_futures=True)  # it may hang
         self._read_engine.dispose()
         self._write_engine.dispose()
-
-
-def _retrieve_exception(writing: "asyncio.Future[Any]") -> None:
-    # The journal has the fact in any case. Without this asyncio would log the exception as never retrieved.
-    if not writing.cancelled():
-        writing.exception()

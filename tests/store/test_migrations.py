@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -44,6 +45,7 @@ _ROWS = (
     VALUES ('w', 'e', 'm', 0, 1, '')""",
 )
 
+_PARTITION = re.compile("(event|attempt)_")
 _INSERT_EVENT = sa.text(
     """INSERT INTO event (id, type, at, message, number, recipient, verdict, reasons, url, link, user_agent, ip, detail,
     implies_open) VALUES (:id, :type, :at, :message, :number, :recipient, :verdict, :reasons, '', 0, '', '', '',
@@ -119,7 +121,8 @@ def test_the_migrated_schema_is_that_of_the_code(earlier: sa.Engine) -> None:
     migrate.upgrade_schema(earlier)
     with earlier.begin() as connection:
         assert console_tables.account.name == "account"  # its module fills the metadata
-        assert compare_metadata(MigrationContext.configure(connection), SQLModel.metadata) == []
+        options = {"include_name": lambda name, type_, _parents: type_ != "table" or not _PARTITION.match(name or "")}
+        assert compare_metadata(MigrationContext.configure(connection, opts=options), SQLModel.metadata) == []
         indexes = {
             index["name"]
             for name in ("delivery", "webhook_queue")

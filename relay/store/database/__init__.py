@@ -13,6 +13,7 @@
 - `tables` the rows of mail
 - `console_tables` the rows of operators: accounts, keys, pixels
 - `webhook_tables` the rows of webhooks
+- `partitions` events and attempts by month, on PostgreSQL
 - `roll_up_tables` the rows of counts
 - `roll_ups` counts events by hour and day
 - `identities` how an address is written down
