@@ -23,6 +23,9 @@ FLOORS = {
     "relay.bounce": 1,
     "relay.store": 1,
 }
+# Packages that know what stands directly in web, and not each other; but for these pairs of modules.
+WEB_PARTS = {"web.public", "web.console", "web.api", "web.inbound", "web.library", "web.server"}
+WEB_EXCEPTIONS = {("web.public.ready_answers", "web.server.protocol")}  # for the type of a ready answer
 # What floor 3 may not reach: the web answers without the mail side.
 FORBIDDEN = {"web": ("relay.edge", "relay.delivery", "relay.node", "relay.cli")}
 
@@ -118,6 +121,20 @@ def _package(module: str, path: Path) -> str:
 def _path_of(module: str) -> Path:
     path = ROOT.joinpath(*module.split("."))
     return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+def test_the_parts_of_the_web_side_do_not_know_each_other() -> None:
+    pairs = {
+        (module, there)
+        for module, imported in _imports_by_module().items()
+        for there in imported
+        if _room_of_web(module) != _room_of_web(there) and {_room_of_web(module), _room_of_web(there)} <= WEB_PARTS
+    }
+    assert pairs == WEB_EXCEPTIONS
+
+
+def _room_of_web(module: str) -> str:
+    return ".".join(module.split(".")[:2])
 
 
 def test_the_smtp_client_knows_nothing_of_the_delivery_around_it() -> None:

@@ -17,4 +17,10 @@
 - `mail_parts` its parts
 - `visitors` who is asking
 - `audited` changes, with their entries in the audit log
+- `webhook_changes` those of webhooks
+- `event_feed` events as they are committed
+- `field_errors` what is wrong with the fields of a body
+- `api_paths` the paths that the API answers
+- `responses` a pixel, a redirect
+- `shutdown` ends requests that wait
 """

@@ -24,18 +24,20 @@ from starlette.routing import BaseRoute, Mount, Route, Router
 from relay import tokens
 from relay.config.schema import Config
 from relay.store.store import Store
-from web import metrics, rendering
+from web import api_paths, metrics, rendering
 from web.api import core
 from web.api.authorization import RequireApiKey
+from web.api.resources import api_resources
 from web.console.site import Console
+from web.event_feed import EventFeed
 from web.inbound.certificates import Fetch
 from web.inbound.endpoint import MAX_BODY, ProviderWebhooks
 from web.inbound.fetch import fetch_url
 from web.middleware import HostNames, KnownHosts, SafeErrors
 from web.public.ready_answers import ReadyAnswers
-from web.public.responses import image_response
 from web.public.tracking import HitRecorder, TokenReader, TrackingEndpoints
 from web.public.unsubscribe import UnsubscribeEndpoint
+from web.responses import image_response
 from web.server.protocol import FindReadyAnswer
 
 App = TypeVar("App", bound=Starlette)
@@ -110,8 +112,10 @@ def make_tracking_app(
 
 
 def make_console_app(config: Config, store: Store, ring: tokens.KeyRing) -> Starlette:
-    """The pages of the operators, all behind the login but `/healthz`, `/login` and the style sheet."""
-    operator = Console(config, store, ring)
+    """The pages of the operators, all behind the login but `/healthz`, `/login` and the style sheet; the JSON API."""
+    feed = EventFeed(store)
+    operator = Console(config, store, ring, feed)
+    resources = api_resources(config, store, ring, feed)
 
     def render_fault(request: Request, fault_id: str) -> Response:
         return operator.renderer.render("fault.html", 500, fault_id=fault_id, account="")
@@ -124,7 +128,7 @@ def make_console_app(config: Config, store: Store, ring: tokens.KeyRing) -> Star
             any_address=True,
         ),
         # Requests to the last two carry keys, which no browser sends by itself.
-        is_exempt=lambda path: path in (*_HEALTH_PATHS, metrics.PATH) or core.is_api_path(path),
+        is_exempt=lambda path: path in (*_HEALTH_PATHS, metrics.PATH) or api_paths.is_api_path(path),
         unknown_response=lambda: operator.renderer.render("error.html", 421, account=""),
     )
     metrics_page = RequireApiKey(
@@ -134,7 +138,13 @@ def make_console_app(config: Config, store: Store, ring: tokens.KeyRing) -> Star
         path="",
         make_error=metrics.refusal_response,
     )
-    routes = [Route("/healthz", _answer_healthz), Route(metrics.PATH, metrics_page), *operator.routes()]
+    routes = [
+        Route("/healthz", _answer_healthz),
+        Route(metrics.PATH, metrics_page),
+        *operator.routes(),
+        core.description_route(*resources),
+        core.ApiMount(config, store, *resources),
+    ]
     return _make_app(
         Starlette, routes, operator.renderer, guard, hosts, *operator.middleware(), render_error=operator.render_error
     )

@@ -11,7 +11,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from relay.edits import Kind
 from relay.store.console import api_keys
 from tests.web.scene import Scene, no_fault_logged
-from web import app
+from web import api_paths, app
 from web.api import core
 
 TOO_LARGE = b"x" * (65 << 10)
@@ -34,13 +34,13 @@ def test_every_route_of_the_console_and_the_api_has_a_largest_body(scene: Scene)
     headers = {"authorization": f"Bearer {key}", "content-type": "application/x-www-form-urlencoded"}
     with scene.sign_in() as console, no_fault_logged():
         for method, path in asked:
-            if path.startswith(core.PATH + core.BULK_PATH):
+            if path.startswith(api_paths.PATH + core.BULK_PATH):
                 answer = console.request(method, path, content=TOO_LARGE * 64, headers=headers)
                 assert answer.status_code == 413, (method, path)
                 continue
             answer = console.request(method, path, content=TOO_LARGE, headers=headers)
             assert answer.status_code == 413, (method, path)
-            if core.is_api_path(path):
+            if api_paths.is_api_path(path):
                 assert answer.json()["error"]["code"] == "too_large"
             if method == "DELETE":
                 continue  # which reads none

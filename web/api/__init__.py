@@ -7,7 +7,6 @@
 - `idempotency` writes that are repeated with one key
 - `openapi` the description of the API
 - `schemas` the objects of answers, with `message_schemas` and `webhook_schemas`
-- `shutdown` ends requests that wait
 - `resources` all of them: `messages` `message_actions` `message_content` `events` `event_stream` `suppressions` `queue`
   `reports` `statistics` `health` `pixels` `consent` `webhooks` `keys` `audit` `refusals`
 """

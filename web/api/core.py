@@ -32,12 +32,11 @@ from web.api import openapi
 from web.api.answers import ApiError, error_response, json_response
 from web.api.authorization import RequireApiKey
 from web.api.idempotency import make_idempotent
+from web.api_paths import DESCRIPTION, PATH, is_api_path
 from web.middleware import SafeErrors
 
-PATH = "/api/v1"
 MAX_BODY = 64 << 10  # octets
 BULK_PATH, MAX_BULK_BODY = "/suppressions/bulk", 4 << 20
-DESCRIPTION = "/api/openapi.json"
 _ERROR_CODES = {400: "bad_request", 401: "unauthorized", 404: "not_found", 405: "method_not_allowed", 413: "too_large"}
 
 
@@ -137,8 +136,3 @@ async def _handle_database_error(request: Request, error: Exception) -> Response
 
 def _fault_response(request: Request, fault_id: str) -> Response:
     return error_response(500, "fault", f"the fault is ours, and is in the log as {fault_id}")
-
-
-def is_api_path(path: str) -> bool:
-    """True for a path that the API answers, by its own rules."""
-    return path == PATH or path.startswith(f"{PATH}/")

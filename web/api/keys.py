@@ -21,10 +21,10 @@ from relay.store.views import json_objects
 from relay.store.views.json_objects import JsonObject
 from web import audited
 from web.api.answers import ApiError, RequestBody, json_response, list_response, read_body
-from web.api.core import PATH
 from web.api.openapi import documented
 from web.api.parameters import MustMatch
 from web.api.schemas import ApiKeyList, ApiKeyWithSecret
+from web.api_paths import PATH
 
 _SCOPES = (api_keys.ALL, *api_keys.SCOPES)
 

@@ -25,12 +25,12 @@ from relay.store.views import message_search
 from relay.store.views.search_query import MessageSearch
 from web import audited
 from web.api.answers import ApiError, RequestBody, json_response, read_body
-from web.api.core import PATH
 from web.api.message_schemas import DeletedAnswer, ResentAnswer
 from web.api.messages import SearchParameters, read_search
 from web.api.openapi import documented
 from web.api.parameters import MustMatch, read_query
 from web.api.schemas import AnswerObject
+from web.api_paths import PATH
 
 _MAX_RECIPIENTS = 100
 

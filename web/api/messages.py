@@ -20,7 +20,7 @@ from relay.store.store import Store
 from relay.store.views import json_objects, message_detail, message_search, search_query
 from relay.store.views.message_detail import MessageDetail
 from relay.store.views.search_query import MessageSearch
-from web.api import shutdown
+from web import shutdown
 from web.api.answers import ApiError, json_response, list_response
 from web.api.message_schemas import MessageList, MessageObject
 from web.api.openapi import documented

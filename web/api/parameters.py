@@ -24,7 +24,8 @@ from starlette.requests import Request
 
 from relay import address, ids, moments
 from relay.config import values
-from web.api.answers import ApiError, describe_faults
+from web.api.answers import ApiError
+from web.field_errors import describe_faults
 
 MAX_ITEMS = 500  # of a list
 _DEFAULT_ITEMS = 50

@@ -21,10 +21,10 @@ from relay.store.tracking import pixels
 from relay.store.views import json_objects
 from web import audited
 from web.api.answers import ApiError, RequestBody, json_response, list_response, read_body
-from web.api.core import PATH
 from web.api.openapi import documented
 from web.api.parameters import PageParameters, read_query
 from web.api.schemas import PixelList, PixelWithLog
+from web.api_paths import PATH
 
 
 def _read_name(text: str) -> str:

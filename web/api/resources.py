@@ -7,7 +7,7 @@ from relay.config.schema import Config
 from relay.store.store import Store
 from web.api.audit import AuditApi
 from web.api.consent import ConsentApi
-from web.api.event_stream import EventFeed, EventStreamApi
+from web.api.event_stream import EventStreamApi
 from web.api.events import EventApi
 from web.api.health import HealthApi
 from web.api.keys import ApiKeyApi
@@ -21,6 +21,7 @@ from web.api.reports import ReportApi
 from web.api.statistics import StatisticApi
 from web.api.suppressions import SuppressionApi
 from web.api.webhooks import WebhookApi
+from web.event_feed import EventFeed
 
 
 def api_resources(config: Config, store: Store, ring: tokens.KeyRing, feed: EventFeed) -> list[list[BaseRoute]]:

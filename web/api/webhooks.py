@@ -4,41 +4,36 @@ In: requests behind the API's gate.  Out: JSON, in the form of `web.api.core`. O
 makes a secret contains it.
 """
 
-import asyncio
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
-from functools import partial
+from datetime import UTC, datetime
 from typing import Annotated, TypeVar
-from urllib.parse import urlsplit
 
 import sqlalchemy as sa
-from pydantic import ConfigDict, Field, RootModel, ValidationError, WithJsonSchema
+from pydantic import ConfigDict, Field, RootModel, WithJsonSchema
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from relay import public_addresses, tokens
+from relay import tokens
 from relay.config import values
 from relay.config.schema import Config
-from relay.config.webhook import WebhookConfig
 from relay.event_type import EventType
 from relay.store.console.audit_log import AuditedChange
-from relay.store.database.webhook_tables import WebhookRow
 from relay.store.store import Store
 from relay.store.views import webhook_objects
 from relay.store.views.json_objects import JsonObject
 from relay.store.webhooks import endpoints
 from relay.webhook_format import WAYPOST, WebhookFormat
-from web import audited
-from web.api.answers import ApiError, RequestBody, describe_faults, json_response, list_response, read_body
-from web.api.core import PATH
+from web import audited, webhook_changes
+from web.api.answers import ApiError, RequestBody, json_response, list_response, read_body
 from web.api.openapi import documented
 from web.api.parameters import Duration, PageParameters, QueryParameters, Text, read_query
 from web.api.webhook_schemas import ReplayAnswer, WebhookList, WebhookLogList, WebhookObject, WebhookWithSecret
+from web.api_paths import PATH
+from web.webhook_changes import InvalidWebhookError
 
 T = TypeVar("T")
-_RESOLVE_TIMEOUT_S = 2.0
 
 
 # The reader of the configuration checks more than this pattern says.
@@ -112,7 +107,10 @@ class WebhookApi:
     @documented("Add a webhook; the answer has its secret, once", NewWebhook, status=201, response=WebhookWithSecret)
     async def create_webhook(self, request: Request) -> Response:
         new = await read_body(request, NewWebhook)
-        made = await create_webhook(self._store, request, new.model_dump(), self._config)
+        try:
+            made = await webhook_changes.create_webhook(self._store, request, new.model_dump(), self._config)
+        except InvalidWebhookError as error:
+            raise ApiError(422, "invalid", str(error)) from None
         shown = await self._webhook_json(made.id) | {"secret": made.secret}
         return json_response(shown, 201, {"location": f"{PATH}/webhooks/{made.id}"})
 
@@ -190,9 +188,8 @@ class WebhookApi:
                 raise ApiError(409, "conflict", f"there is no event {event}")
             return json_response({"replayed": 1}, 202)
         since = values.read_duration(again.since)
-        return json_response(
-            {"replayed": await replay_events_since(self._store, request, _webhook_id(request), now, since)}, 202
-        )
+        count = await webhook_changes.replay_events_since(self._store, request, _webhook_id(request), now, since)
+        return json_response({"replayed": count}, 202)
 
     async def _webhook_json(self, webhook: str) -> JsonObject:
         found = await self._store.read(lambda connection: endpoints.list_webhook_status(connection, [webhook]))
@@ -213,52 +210,6 @@ class WebhookApi:
             raise HTTPException(404, "there is no such webhook") from None
         except ValueError as error:
             raise ApiError(409, "conflict", str(error)) from None
-
-
-async def create_webhook(store: Store, request: Request, given: dict[str, object], config: Config) -> WebhookRow:
-    """Adds a webhook, for the API and the console. Raises ApiError that names every field at fault."""
-    wanted = await _validate_webhook(given, config)
-    return await audited.write(
-        store,
-        request,
-        AuditedChange("webhook.create"),
-        lambda connection: endpoints.add_webhook(connection, wanted, datetime.now(UTC), endpoints.DATABASE),
-        target=lambda row: row.id,
-    )
-
-
-async def _validate_webhook(given: dict[str, object], config: Config) -> WebhookConfig:
-    """A webhook as it may be added. Raises ApiError that names every field at fault."""
-    try:
-        wanted = WebhookConfig.model_validate(given)
-    except ValidationError as error:
-        raise ApiError(422, "invalid", describe_faults(error, WebhookConfig)) from None
-    parts = urlsplit(wanted.url)
-    try:
-        # Each request checks the address again. This check tells the person who adds the webhook why it could not work.
-        async with asyncio.timeout(_RESOLVE_TIMEOUT_S):
-            await public_addresses.resolve_public(parts.hostname or "", parts.port or 443, config.webhook_networks)
-    except public_addresses.NotPublicError as error:
-        raise ApiError(422, "invalid", f"url: {error}") from None
-    except (OSError, UnicodeError, TimeoutError):  # its name may be in the DNS later
-        pass
-    return wanted
-
-
-async def replay_events_since(store: Store, request: Request, webhook: str, now: datetime, age: timedelta) -> int:
-    """Queues the events of that time again; returns their number. Raises HTTPException."""
-    count, after = 0, ""
-    while True:
-        work = partial(endpoints.replay_events, webhook=webhook, now=now, since=now - age, until=now, after=after)
-        try:
-            some, after = await audited.write(
-                store, request, AuditedChange("webhook.replay", webhook), work, count=lambda done: done[0]
-            )
-        except endpoints.UnknownWebhookError:
-            raise HTTPException(404, "there is no such webhook") from None
-        count += some
-        if not after:
-            return count
 
 
 def _webhook_id(request: Request) -> str:

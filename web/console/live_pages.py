@@ -13,8 +13,8 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
-from web.api import shutdown
-from web.api.event_stream import EventFeed
+from web import shutdown
+from web.event_feed import EventFeed
 
 MAX_LIVE_S = 600.0  # then the browser connects again; a signed-out one is refused
 _POLL_S = 0.5

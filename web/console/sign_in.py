@@ -31,12 +31,11 @@ from relay.store.console.audit_log import Actor, AuditedChange, Door
 from relay.store.console.roles import AccountRole
 from relay.store.database import errors
 from relay.store.store import Store
-from web import audited, metrics, visitors
-from web.api import core
+from web import api_paths, audited, metrics, visitors
 from web.console import cookies, proxy_auth, sign_in_limits
 from web.rendering import TemplateRenderer
 
-_OPEN_PATHS = ("/login", "/login/oidc", "/login/oidc/callback", "/login/oidc/out", "/healthz", core.DESCRIPTION)
+_OPEN_PATHS = ("/login", "/login/oidc", "/login/oidc/callback", "/login/oidc/out", "/healthz", api_paths.DESCRIPTION)
 _OPEN_FOLDER = "/static/"
 MAX_PASSWORD = 1024  # characters; argon2 reads them all
 _MAX_NAME = 200  # characters of a name under which sign-ins are counted
@@ -79,7 +78,7 @@ class RequireLogin:
             return
         request = Request(scope)
         path = request.url.path
-        if core.is_api_path(path) or path == metrics.PATH:  # which have keys for a gate
+        if api_paths.is_api_path(path) or path == metrics.PATH:  # which have keys for a gate
             await self._app(scope, receive, send)
             return
         if request.method not in ("GET", "HEAD") and _is_cross_site(request):

@@ -18,9 +18,6 @@ from relay.config.schema import Config
 from relay.store.database.tables import Status
 from relay.store.store import Store
 from web import rendering
-from web.api import core
-from web.api.event_stream import EventFeed
-from web.api.resources import api_resources
 from web.console import permissions, sign_in, user_agents
 from web.console.attention import AttentionReader, AttentionStrip
 from web.console.audit_pages import AuditPages
@@ -39,6 +36,7 @@ from web.console.suppression_lists import SuppressionListPages
 from web.console.suppression_pages import SuppressionPages
 from web.console.upstream_pages import UpstreamPages
 from web.console.webhooks import WebhookPages
+from web.event_feed import EventFeed
 
 _EXPIRING_PATHS = ("/messages/", "/mailbox/")
 
@@ -46,10 +44,11 @@ _EXPIRING_PATHS = ("/messages/", "/mailbox/")
 class Console:
     """The console of one installation."""
 
-    def __init__(self, config: Config, store: Store, ring: tokens.KeyRing) -> None:
+    def __init__(self, config: Config, store: Store, ring: tokens.KeyRing, feed: EventFeed) -> None:
         self._config = config
         self._store = store
         self._ring = ring
+        self._feed = feed
         self.renderer = rendering.operator_renderer(
             {
                 "is_sandbox": config.is_sandbox,
@@ -62,11 +61,9 @@ class Console:
         self.renderer.add_filters(user_agent=user_agents.describe_user_agent)
 
     def routes(self) -> list[BaseRoute]:
-        feed = EventFeed(self._store)
-        resources = api_resources(self._config, self._store, self._ring, feed)
         pages: list[BaseRoute] = [
             *OverviewPage(self._store, self.render_page).routes(),
-            *LivePages(feed).routes(),
+            *LivePages(self._feed).routes(),
             *MessagePages(self._config, self._store, self.render_page).routes(),
             *RefusalPages(self._store, self.render_page).routes(),
             *SuppressionListPages(self._store, self.render_page).routes(),
@@ -83,12 +80,7 @@ class Console:
             *SettingsPages(self._config, self._store, self.render_page).routes(),
             *WebhookPages(self._config, self._store, self._ring, self.render_page).routes(),
         ]
-        return [
-            *permissions.guard_routes(pages),
-            core.description_route(*resources),
-            core.ApiMount(self._config, self._store, *resources),
-            Mount("/static", StaticFiles(directory=rendering.STATIC)),
-        ]
+        return [*permissions.guard_routes(pages), Mount("/static", StaticFiles(directory=rendering.STATIC))]
 
     def middleware(self) -> list[Middleware]:
         strip = Middleware(AttentionStrip, reader=AttentionReader(self._config, self._store))

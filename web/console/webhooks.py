@@ -21,10 +21,9 @@ from relay.store.console.audit_log import AuditedChange
 from relay.store.store import Store
 from relay.store.views import webhook_objects
 from relay.store.webhooks import endpoints
-from web import audited
-from web.api import webhooks as webhooks_api
-from web.api.answers import ApiError
+from web import audited, webhook_changes
 from web.console import page_filters, sign_in
+from web.webhook_changes import InvalidWebhookError
 
 _PAGE_ROWS = 50
 _REPLAY_SPANS = {"1h": timedelta(hours=1), "24h": timedelta(hours=24), "7d": timedelta(days=7)}
@@ -70,8 +69,8 @@ class WebhookPages:
             "machines": "machines" in form,
         }
         try:
-            made = await webhooks_api.create_webhook(self._store, request, given, self._config)
-        except ApiError as fault:
+            made = await webhook_changes.create_webhook(self._store, request, given, self._config)
+        except InvalidWebhookError as fault:
             request.session["notice"] = f"Nothing was added: {fault}."
             return RedirectResponse("/webhooks", 303)
         return await self._render_webhook(request, made.id, secret=made.secret, status=201)
@@ -161,7 +160,7 @@ class WebhookPages:
                 )
             case "replay":
                 span = _REPLAY_SPANS.get(str(form.get("since")), _REPLAY_SPANS["1h"])
-                count = await webhooks_api.replay_events_since(self._store, request, webhook, now, span)
+                count = await webhook_changes.replay_events_since(self._store, request, webhook, now, span)
                 return f"{count} events are sent again."
         raise HTTPException(400)
 

@@ -21,7 +21,7 @@ from relay.rewrite import link_url
 from relay.tokens import InvalidTokenError
 from relay.tracking import BadLink, Event, Kind, Tracker
 from web import visitors
-from web.public.responses import can_redirect_to, image_response, redirect_response
+from web.responses import can_redirect_to, image_response, redirect_response
 
 OnEvent = Callable[[Event], Awaitable[None] | None]
 OnBadLink = Callable[[BadLink], Awaitable[None] | None]

@@ -3,7 +3,6 @@
 - `tracking` pixel and click
 - `ready_answers` both without Starlette
 - `unsubscribe` the page and one-click
-- `responses` an image or a redirect
 - `write_behind` facts on their way to the store
 - `mass_visitors` one client at the mail of many
 """

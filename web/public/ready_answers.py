@@ -13,8 +13,8 @@ from starlette.types import Scope
 from relay import metrics, tokens
 from relay.edits import Kind
 from web.middleware import SAFE_HEADERS, HostNames
-from web.public.responses import can_redirect_to, image_response, redirect_response
 from web.public.tracking import HitRecorder
+from web.responses import can_redirect_to, image_response, redirect_response
 from web.server.protocol import ReadyAnswer
 
 

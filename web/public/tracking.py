@@ -23,9 +23,9 @@ from relay.store.tracking.verdicts import DeliveryObservation
 from web import visitors
 from web.middleware import BadTokenLimit
 from web.public.mass_visitors import DeliveryVisit, MassVisitorDetector
-from web.public.responses import can_redirect_to, image_response, redirect_response
 from web.public.write_behind import FactBuffer
 from web.rendering import TemplateRenderer
+from web.responses import can_redirect_to, image_response, redirect_response
 
 _EVENTS = {Kind.OPEN: EventType.OPENED, Kind.CLICK: EventType.CLICKED}
 

@@ -19,6 +19,7 @@ from uvicorn.server import ServerState
 
 from relay.acceptor import Acceptor
 from relay.deadline import NEVER, Deadline
+from web import shutdown
 from web.server.connections import WebConnections
 
 DRAIN_S = 5
@@ -305,7 +306,7 @@ class Server(uvicorn.Server):
         super().__init__(BoundedConfig(app, connections, limits, accept_a_turn))
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        self.lifespan.state["is_stopping"] = lambda: self.should_exit  # `web.api.shutdown`
+        self.lifespan.state[shutdown.STATE_KEY] = lambda: self.should_exit
         await super().startup([])
 
         def make_protocol() -> BoundedProtocol:

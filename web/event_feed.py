@@ -1,0 +1,86 @@
+"""Events as they are committed, for the API's stream and the console's live list.
+
+In: the database, which is asked twice a second while anybody listens, once for all of them.  Out: a queue of rows for
+each listener. An event's id is older than its commit by as long as its message took, so each time the ids of some
+minutes are compared with those that were seen.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from functools import partial
+
+import sqlalchemy as sa
+
+from relay.store.database import errors
+from relay.store.store import Store
+from relay.store.views import event_list
+
+MAX_LISTENERS = 100
+_MAX_WAITING = 10_000  # events that wait for a slow client; with more it is disconnected
+_MAX_IDS = 50_000  # that are compared
+_MAX_READ = 500  # events that are read together
+_POLL_S = 0.5
+_LOOK_BACK = timedelta(minutes=2)
+
+EventRow = sa.RowMapping
+EventQueue = asyncio.Queue[EventRow | None]
+
+
+class EventFeed:
+    """Events as they are committed, for all who listen in this process."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._listeners: set[EventQueue] = set()
+        self._seen: set[str] | None = None  # ids of the events that listeners have, or that were before them
+        self._looking = asyncio.Lock()
+        self._polling: asyncio.Task[None] | None = None
+
+    @property
+    def is_full(self) -> bool:
+        return len(self._listeners) >= MAX_LISTENERS
+
+    async def listen(self) -> EventQueue:
+        """Yields the events from now on; None if the listener was too slow. Raises sqlalchemy.exc.SQLAlchemyError."""
+        async with self._looking:
+            await self._look()  # what has happened by now is for those who listened before
+            mine: EventQueue = asyncio.Queue()
+            self._listeners.add(mine)
+        if self._polling is None:
+            self._polling = asyncio.create_task(self._poll())
+        return mine
+
+    def leave(self, mine: EventQueue) -> None:
+        self._listeners.discard(mine)
+        if self._polling and not self._listeners:
+            self._polling.cancel()
+            self._polling = self._seen = None
+
+    async def _poll(self) -> None:
+        while True:
+            await asyncio.sleep(_POLL_S)
+            try:
+                async with self._looking:
+                    await self._look()
+            except Exception as error:  # noqa: BLE001  the outermost loop: the database may answer again
+                errors.log_failure(error, "stream")
+
+    async def _look(self) -> None:
+        """Reads the new events and gives them to the listeners."""
+        since = datetime.now(UTC) - _LOOK_BACK
+        recent = await self._store.read(partial(event_list.list_event_ids, since=since, limit=_MAX_IDS))
+        new = [] if self._seen is None else sorted(set(recent) - self._seen)
+        for at in range(0, len(new), _MAX_READ):
+            some = new[at : at + _MAX_READ]
+            self._give(await self._store.read(partial(event_list.read_events, event_ids=some)))
+        self._seen = set(recent)
+
+    def _give(self, rows: Sequence[EventRow]) -> None:
+        for mine in list(self._listeners):
+            if mine.qsize() + len(rows) > _MAX_WAITING:
+                self._listeners.discard(mine)
+                mine.put_nowait(None)
+                continue
+            for row in rows:
+                mine.put_nowait(row)
