@@ -7,8 +7,9 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from relay.store.database import engine
+from relay.store.database import engine, preparation, tables
 from relay.store.store import Store
+from tests.message_factory import insert_messages, new_message
 from tests.waypost_server import Waypost
 
 SCHEME = "postgresql+psycopg://"
@@ -70,4 +71,17 @@ def test_a_server_that_takes_no_writes_any_more_is_left(postgresql: Callable[[],
     with pytest.raises(SQLAlchemyError):
         store.writer.submit(write).result(10)
     store.writer.submit(write).result(10)  # by a new connection
+    store.close()
+
+
+def test_octets_of_mail_are_stored_as_they_are(postgresql: Callable[[], str], tmp_path: Path) -> None:
+    """PostgreSQL took longer to compress a large mail than to store it."""
+    url = postgresql()
+    preparation.prepare_database(url)
+    store = Store(url, tmp_path)
+    octets = b"a line that is easy to compress\r\n" * 10_000
+    insert_messages(store, new_message("ann@example.com", octets=octets))
+    with store.connect() as connection:
+        assert connection.scalar(sa.text("SELECT pg_column_size(octets) FROM content")) == len(octets)
+        assert connection.scalar(sa.select(tables.content.c.octets)) == octets
     store.close()
