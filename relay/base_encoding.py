@@ -35,8 +35,12 @@ def to_base32hex(octets: bytes) -> str:
     digits = -(-len(octets) * 8 // 5)
     pairs = -(-digits // 2)
     number = int.from_bytes(octets, "big") << (pairs * 10 - len(octets) * 8)
-    text = "".join([_TWO_DIGITS[number >> shift & 1023] for shift in range(pairs * 10 - 10, -10, -10)])
-    return text[:digits]
+    return number_to_base32hex(number, range(pairs * 10 - 10, -10, -10))[:digits]
+
+
+def number_to_base32hex(number: int, shifts: range) -> str:
+    """The same of a number, with two digits for the ten bits at each of the shifts."""
+    return "".join([_TWO_DIGITS[number >> shift & 1023] for shift in shifts])
 
 
 def from_base32hex(text: str) -> bytes:

@@ -21,6 +21,7 @@ _last = 0
 _random = bytearray()
 os.register_at_fork(after_in_child=_random.clear)  # a child process must not make its parent's ids
 PATTERN = "[0-9a-v]{20}"  # for what is looked up: any 20 characters of the alphabet
+_PADDING, _SHIFTS = 4, range(90, -10, -10)  # 20 digits for 96 bits, two at a time
 _ID = re.compile(r"[0-9a-v]{19}[0g]")  # 100 bits for 96: the last four are zero
 
 
@@ -40,7 +41,7 @@ def new(at: datetime | None = None) -> str:
         if made >> 48 == _last >> 48:
             made = _last + 1 + (made & 0xFFFF)  # still not to be guessed, and unique among processes
         _last = made
-    return from_octets((made % (1 << 96)).to_bytes(OCTETS, "big"))
+    return base_encoding.number_to_base32hex((made % (1 << 96)) << _PADDING, _SHIFTS)
 
 
 def from_parts(milliseconds: int, random: bytes) -> str:

@@ -4,6 +4,7 @@ import logging
 import re
 from datetime import timedelta
 from fnmatch import fnmatch
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal, Self, get_args
 
@@ -92,6 +93,11 @@ class TrackingConfig(ConfigTable):
     trusted_proxies: list[Subnet] = []
 
 
+@lru_cache(maxsize=1024)  # each mail asks
+def _matches_any(stream: str, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatch(stream, pattern) for pattern in patterns)
+
+
 class UnsubscribeConfig(ConfigTable):
     header: Literal["add", "replace", "off"] = "add"
     streams: list[Stream] = ["*"]
@@ -100,7 +106,7 @@ class UnsubscribeConfig(ConfigTable):
 
     def is_exempt(self, stream: str) -> bool:
         """True if unsubscribes do not hold back that stream."""
-        return any(fnmatch(stream, pattern) for pattern in self.exempt)
+        return _matches_any(stream, tuple(self.exempt))
 
 
 class BouncesConfig(ConfigTable):

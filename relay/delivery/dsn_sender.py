@@ -6,7 +6,6 @@ null reverse-path, so that a DSN which bounces causes no other; and none for bul
 
 import asyncio
 import contextlib
-import dataclasses
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
@@ -131,9 +130,8 @@ class DsnSender:
         )
         head = fields.read(octets_of_dsn, 0, len(octets_of_dsn))
         accepted = AcceptedMessage(dsn_id, now, Client(""), envelope, octets_of_dsn, (), head)
-        settings = dataclasses.replace(
-            self._rewrite_settings.for_message(accepted), opens=False, clicks=False, unsubscribe_header="off"
-        )
+        settings = self._rewrite_settings.for_message(accepted)
+        settings = settings._replace(opens=False, clicks=False, unsubscribe_header="off")
         plan = planning.plan(octets_of_dsn, settings, head)
         for trace in plan.faults:
             log.fault_trace("plan", dsn_id, trace)

@@ -10,6 +10,7 @@ from relay.mime import fields
 from relay.rewrite.plan import Plan
 from relay.store.database.tables import Delivery, Message, Status
 
+_BULK_FIELDS = frozenset({b"list-id", b"list-unsubscribe", b"precedence", b"auto-submitted"})
 _BULK = re.compile(rb"\s*(?:bulk|list|junk)\b", re.IGNORECASE)
 _NOT_AUTOMATIC = re.compile(rb"\s*no\s*(?:;|\(|$)", re.IGNORECASE)
 
@@ -22,6 +23,8 @@ def expires_at(config: Config, accepted: AcceptedMessage, plan: Plan) -> datetim
 
 def _expires_in(plan: Plan) -> timedelta | None:
     """What the app asked for; None where it asked for nothing that can be read."""
+    if not plan.control.expires_in:
+        return None
     try:
         asked = read_duration(plan.control.expires_in)
     except ValueError:
@@ -59,7 +62,7 @@ def message_row(config: Config, accepted: AcceptedMessage, plan: Plan) -> Messag
         smtputf8=envelope.smtputf8,
         ret=envelope.ret,
         envid=envelope.envid,
-        client=" ".join(part for part in (client.ip, client.user, client.protocol) if part),
+        client=" ".join(filter(None, (client.ip, client.user, client.protocol))),
         login=client.user if config.access.auth == "upstream" else "",
         expires_at=expires_at(config, accepted, plan),
     )
@@ -69,6 +72,8 @@ def accepts_dsn(reverse_path: str, octets: bytes, head: fields.Head) -> bool:
     """True if the sender reads DSNs: not for a null reverse-path, bulk or automatic mail."""
     if not reverse_path:
         return False
+    if _BULK_FIELDS.isdisjoint(head.by_name):
+        return True
     if head.fields_named(b"list-id") or head.fields_named(b"list-unsubscribe"):
         return False
     if any(_BULK.match(fields.unfold_value(octets, found)) for found in head.fields_named(b"precedence")):

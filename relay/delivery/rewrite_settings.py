@@ -3,8 +3,6 @@
 In: an accepted message.  Out: its rewrite settings, and the providers among the upstreams.
 """
 
-from dataclasses import replace
-
 from relay import address, redaction
 from relay.config.schema import Config
 from relay.envelope import AcceptedMessage
@@ -35,8 +33,7 @@ class RewriteSettings:
             if len(self._kept) >= _MAX_KEPT:
                 self._kept.clear()
             shared = self._kept[key] = self._make(*key)
-        return replace(
-            shared,
+        return shared._replace(
             stream=envelope.stream,
             above=accepted.prepended_fields,
             unnamed=_identifying_strings(self._config, accepted),

@@ -6,6 +6,7 @@ has codecs that are no charsets, and one of them (punycode) takes time by the sq
 
 import codecs
 import re
+from functools import lru_cache
 
 # Python's canonical names. The trail octets of the multibyte ones (0x30–0x7e) hold none of < > " ' & =
 # except in Johab, HZ and the stateful ones, which are therefore absent.
@@ -48,6 +49,7 @@ _ALIASES = {
 _ALIASES |= {f"iso8859-{n}": f"{_ALIASES.get(f'iso8859-{n}', '')} iso8859{n}" for n in (*range(1, 12), 13, 14, 15)}
 _ALIASES |= {f"cp125{n}": f"x-cp125{n}" for n in range(9)}
 _LABELS = {label: name for name, labels in _ALIASES.items() for label in labels.split()}
+_MAX_LABEL = 40
 _LABEL = re.compile(r"[a-z0-9][a-z0-9_.:()+-]{0,39}")
 # Octets of these may look like ASCII without being it: such text is read, but never rewritten.
 _OTHERS = re.compile(r"utf-7|utf-(?:16|32)(?:-[bl]e)?|hz|johab|iso2022_kr")
@@ -55,7 +57,11 @@ _OTHERS = re.compile(r"utf-7|utf-(?:16|32)(?:-[bl]e)?|hz|johab|iso2022_kr")
 
 def lookup(label: str) -> str | None:
     """Python's name of the charset; None for an unknown label, or a codec that is no charset."""
-    label = label.lower()
+    return _lookup(label.lower()) if len(label) <= _MAX_LABEL else None
+
+
+@lru_cache(maxsize=256)  # mail says the same again and again
+def _lookup(label: str) -> str | None:
     if not _LABEL.fullmatch(label):
         return None
     try:
@@ -66,6 +72,7 @@ def lookup(label: str) -> str | None:
     return name if is_known else None
 
 
+@lru_cache(maxsize=256)
 def is_ascii_superset(name: str) -> bool:
     """True if in that codec every octet that looks like markup is markup."""
     return bool(_ASCII_SUPERSET.fullmatch(name))

@@ -5,6 +5,7 @@ is decoded or copied until `value` is asked for.  RFC 5322 §2.2, with the obsol
 """
 
 import re
+from collections.abc import Mapping
 from functools import partial
 from typing import NamedTuple
 
@@ -33,10 +34,11 @@ class Head(NamedTuple):
     fields: tuple[Field, ...]
     body: int
     is_malformed: bool
+    by_name: Mapping[bytes, list[Field]]
 
     def fields_named(self, name: bytes) -> list[Field]:
         """The fields of that (lower-case) name, in order."""
-        return [field for field in self.fields if field.name == name]
+        return self.by_name.get(name, [])
 
 
 def read(octets: bytes, start: int, end: int) -> Head:
@@ -47,18 +49,26 @@ def read(octets: bytes, start: int, end: int) -> Head:
     """
     stop, body = _bounds(octets, start, end)
     fields: list[Field] = []
+    by_name: dict[bytes, list[Field]] = {}
     is_malformed = False
     at = start
     while at < stop:
         found = _FIELD.match(octets, at, stop)
         if found:
-            fields.append(_field((found[1].lower(), at, found.end(2) + 1, found.end())))
+            name, end = found[1].lower(), found.end()
+            field = _field((name, at, found.end(2) + 1, end))
+            fields.append(field)
+            if name in by_name:
+                by_name[name].append(field)
+            else:
+                by_name[name] = [field]
             is_malformed = is_malformed or bool(found[2])
         else:
             is_malformed = True
             found = _LINE.match(octets, at, stop)
-        at = max(found.end() if found else stop, at + 1)
-    return Head(tuple(fields), body, is_malformed)
+            end = found.end() if found else stop
+        at = end if end > at else at + 1
+    return Head(tuple(fields), body, is_malformed, by_name)
 
 
 def _bounds(octets: bytes, start: int, end: int) -> tuple[int, int]:

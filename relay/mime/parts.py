@@ -76,6 +76,8 @@ def walk_parts(octets: bytes, head: fields.Head | None = None) -> list[Part]:
                 near[index] = split.near
             part = replace(part, sealed=split.sealed)
         parts.append(part)
+        if not children and not waiting:
+            break
         waiting += [(*span, index, depth + 1, n == 0) for n, span in reversed(list(enumerate(children)))]
     for index, offsets in near.items():
         # RFC 2046 §5.1.1 lets a reader compare beginnings only. That is harmless where the line parts an
@@ -93,23 +95,26 @@ def _make_part(
 ) -> Part:
     """The part in that span, from its header alone."""
     above = parts[parent] if parent != ROOT else None
-    values = {name: [fields.unfold_value(octets, field) for field in head.fields_named(name)] for name in _ONCE}
-    type_, parameters, sealed = _type(values[b"content-type"], above)
-    encodings = values[b"content-transfer-encoding"]
+    by_name = head.by_name
+    values = {
+        name: [fields.unfold_value(octets, field) for field in by_name[name]] for name in _ONCE if name in by_name
+    }
+    type_, parameters, sealed = _type(values.get(b"content-type"), above)
+    encodings = values.get(b"content-transfer-encoding")
     encoding = (content_type.parse_transfer_encoding(encodings[0]) or "") if encodings else "7bit"
     if head.is_malformed:
         sealed = sealed or "malformed_header"
-    for name in _ONCE:
-        if len(values[name]) > 1:
+    for name, given in values.items():
+        if len(given) > 1:
             sealed = sealed or f"duplicate_{name.decode().replace('-', '_')}"
     if above and "start" in above.parameters:  # RFC 2387 §3.2
         ids = [fields.unfold_value(octets, field) for field in head.fields_named(b"content-id")]
         is_root = ids == [above.parameters["start"].encode("latin-1")]
-    is_file = _is_file(values[b"content-disposition"], parameters, above, is_root)
+    is_file = _is_file(values.get(b"content-disposition"), parameters, above, is_root)
     return Part(start, head.body, end, parent, head, type_, parameters, encoding, is_file, sealed)
 
 
-def _type(values: list[bytes], above: Part | None) -> tuple[str, Mapping[str, str], str]:
+def _type(values: list[bytes] | None, above: Part | None) -> tuple[str, Mapping[str, str], str]:
     """Type, parameters, and why it is sealed, if it is."""
     if not values:  # RFC 2046 §5.1.5 for digests, RFC 2045 §5.2 else
         return ("message/rfc822" if above and above.type == "multipart/digest" else "text/plain"), {}, ""
@@ -121,7 +126,7 @@ def _type(values: list[bytes], above: Part | None) -> tuple[str, Mapping[str, st
     return "", {}, "content_type" if might_matter or not above else ""
 
 
-def _is_file(values: list[bytes], parameters: Mapping[str, str], above: Part | None, is_root: bool) -> bool:
+def _is_file(values: list[bytes] | None, parameters: Mapping[str, str], above: Part | None, is_root: bool) -> bool:
     """True for a part that mail programs offer as a file instead of showing it as text.
 
     RFC 2183 §2.8: an unknown disposition is an attachment. A name alone makes a file too, except where

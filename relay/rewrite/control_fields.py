@@ -19,6 +19,8 @@ from relay.rewrite.instructions import Instructions, InstructionsBuilder
 # Recipients must not see these.
 _ALWAYS_REMOVED = frozenset({b"bcc", b"resent-bcc", b"return-path"})
 _OUR_PREFIX = b"x-waypost-"
+_NO_INSTRUCTIONS = Instructions()
+_BEGINNINGS = (*provider_dialects.PREFIXES, _OUR_PREFIX)  # of control fields; all begin with `x-`
 _MAX_FIELDS = 200  # fields; an app has ten
 
 _Index = dict[bytes, list[fields.Field]]
@@ -31,12 +33,15 @@ def read(
 
     `upstreams` are the providers that this mail may go to.
     """
+    index = {name: there for name, there in head.by_name.items() if name.startswith(b"x-")}
+    may_instruct = any(name.startswith(_BEGINNINGS) for name in index)
+    if not may_instruct and _ALWAYS_REMOVED.isdisjoint(head.by_name):  # as in nearly all mail
+        return _NO_INSTRUCTIONS, []
     builder = InstructionsBuilder()
     count = 0
     # A field that begins with our name is ours even if we do not know it: misspelt, or of a later version.
     removed = {found for found in head.fields if found.name in _ALWAYS_REMOVED or found.name.startswith(_OUR_PREFIX)}
-    index = _index_fields(head)
-    for name in (provider_dialects.OURS, *dialects) if _may_instruct(index) else ():
+    for name in (provider_dialects.OURS, *dialects) if may_instruct else ():
         dialect = provider_dialects.DIALECTS[name]
         for row, read_field in dialect.readers:
             there = _find_fields(index, row)
@@ -80,20 +85,6 @@ def _set_members(octets: bytes, head: fields.Head, name: bytes, wanted: json_pat
         at = found.value
         made += (EditTemplate(at + start, at + end, (new.encode("ascii"),), "provider") for start, end, new in changes)
     return made
-
-
-def _index_fields(head: fields.Head) -> _Index:
-    """The fields that may be control fields, by name. They all begin with one of a few prefixes."""
-    index: _Index = {}
-    for found in head.fields:
-        if found.name.startswith(b"x-"):
-            index.setdefault(found.name, []).append(found)
-    return index
-
-
-def _may_instruct(index: _Index) -> bool:
-    """False if no field begins like one of a dialect, as in nearly all mail."""
-    return any(name.startswith(provider_dialects.PREFIXES) for name in index)
 
 
 def _is_known(name: bytes) -> bool:

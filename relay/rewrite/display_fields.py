@@ -38,5 +38,12 @@ def to_printable(text: str) -> str:
 
 
 def _first(octets: bytes, head: fields.Head, name: bytes) -> str:
-    found = head.fields_named(name)
-    return decode_header_text(fields.unfold_value(octets, found[0])) if found else ""
+    found = head.by_name.get(name)
+    if not found:
+        return ""
+    value = fields.unfold_value(octets, found[0])
+    if len(value) <= _MAX_CHARACTERS and value.isascii() and b"=?" not in value:
+        text = value.decode("ascii")
+        if text.isprintable() and "  " not in text:  # nearly always: it is as `decode_header_text` would make it
+            return text
+    return decode_header_text(value)

@@ -42,9 +42,10 @@ class EditTemplate(NamedTuple):
     @property
     def differs_by_recipient(self) -> bool:
         """True if the octets differ by recipient."""
-        return any(isinstance(piece, edits.Hole) for piece in self.pieces) or any(
-            d.differs_by_recipient for d in self.inner
-        )
+        for piece in self.pieces:
+            if type(piece) is edits.Hole:
+                return True
+        return any(d.differs_by_recipient for d in self.inner) if self.inner else False
 
 
 new_template = partial(tuple.__new__, EditTemplate)  # of all seven, in half the time that EditTemplate(…) takes
@@ -158,10 +159,11 @@ def urls_to_store(templates: tuple[EditTemplate, ...]) -> list[bytes]:
     """The destinations that the templates' tokens only refer to, each once."""
     found: dict[bytes, None] = {}
     for template in templates:
-        found |= dict.fromkeys(
-            piece.stored_url for piece in template.pieces if isinstance(piece, edits.Hole) and piece.stored_url
-        )
-        found |= dict.fromkeys(urls_to_store(template.inner))
+        for piece in template.pieces:
+            if type(piece) is edits.Hole and piece.url and (url := piece.stored_url):
+                found[url] = None
+        if template.inner:
+            found |= dict.fromkeys(urls_to_store(template.inner))
     return list(found)
 
 
@@ -176,7 +178,7 @@ def to_data(template: EditTemplate) -> list[Any]:
         piece.decode("latin-1") if isinstance(piece, bytes) else [piece.kind, piece.link, piece.url.decode("latin-1")]
         for piece in template.pieces
     ]
-    inner = [to_data(d) for d in template.inner]
+    inner = [to_data(d) for d in template.inner] if template.inner else []
     return [template.start, template.end, pieces, template.why, template.coding, template.width, inner]
 
 

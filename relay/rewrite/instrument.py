@@ -88,7 +88,7 @@ def instrument_parts(octets: bytes, parts: list[Part], rules: links.LinkRules, *
             edited = _instrument_html(pages[index], body, rules, with_pixel=opens and index == last)
         else:
             continue
-        if edited.templates:
+        if edited and edited.templates:
             _add_templates(body, index, edited)
     if not pages and not body.reasons and not any(link.decision == "tracked" for link in body.links):
         body.reasons.append("no_html")
@@ -103,11 +103,12 @@ def _add_templates(body: BodyEdits, index: int, edited: EditedPart) -> None:
         body.decoded[made[0].start] = edited.leaf.octets
 
 
-def _instrument_text(text: TextPart, body: BodyEdits, rules: links.LinkRules) -> EditedPart:
-    """What is done to one text; reports as it goes."""
-    found = plain_text.instrument_text(
-        text, placeholders.find_in_text(text.masked, rules.placeholder_dialects), rules, len(body.links) + 1
-    )
+def _instrument_text(text: TextPart, body: BodyEdits, rules: links.LinkRules) -> EditedPart | None:
+    """What is done to one text, None for nothing; reports as it goes."""
+    filled = placeholders.find_in_text(text.masked, rules.placeholder_dialects)
+    if not filled and not rules.text_links:
+        return None
+    found = plain_text.instrument_text(text, filled, rules, len(body.links) + 1)
     body.links += found.links
     body.reasons += found.reasons
     return text_part.edit_part(text, found.templates, rules.public_url)

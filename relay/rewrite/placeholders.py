@@ -88,7 +88,10 @@ def is_unsubscribe(url: str, dialects: Collection[str]) -> bool:
 
 def _find(text: bytes, dialects: Collection[str], lower: bytes = b"") -> list[re.Match[bytes]]:
     """The placeholders, in order."""
-    if not any(octet in text for octet in _IN_EVERY_FORM):
+    for octet in _IN_EVERY_FORM:
+        if octet in text:
+            break
+    else:
         return []
     lower = lower or text.lower()
     places = sorted(place for hint in _HINTS for place in _find_hints(lower, hint))

@@ -8,7 +8,8 @@ doubt passes as it came, and `reasons` says why (docs/rewriting.md).
 import json
 import traceback
 from dataclasses import dataclass, field
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 from relay.edits import Edit, Mint, splice
 from relay.mime import fields, line_ends, parts
@@ -30,19 +31,17 @@ from relay.rewrite.edit_templates import EditTemplate
 from relay.rewrite.instructions import Instructions
 from relay.rewrite.links import Link
 
+_encode_json = json.JSONEncoder(separators=(",", ":")).encode
 _MAX_EDITS = 3 * links.MAX_TRACKED  # of a body: the plan is stored with each message and read for each attempt
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(NamedTuple):
     """What the installation, the account and the edge say about a message."""
 
     public_url: str  # without a final slash
     opens: bool = True  # unless the message says otherwise; clicks too
     clicks: bool = True
-    exclude: frozenset[str] = (
-        frozenset()
-    )  # hosts whose links, and those of their subdomains, are never tracked; lower case
+    exclude: frozenset[str] = frozenset()  # hosts, and their subdomains, that are never tracked; lower case
     text_is_url: str = "skip"  # skip | track
     text_links: bool = False  # the URLs of text/plain too
     already_signed: str = "skip"  # skip | strip
@@ -79,12 +78,12 @@ class Plan:
     @property
     def is_untouched(self) -> bool:
         """True if what is sent ends with exactly the octets that were accepted."""
-        return all(template.start == template.end == 0 for template in self.templates)
+        return self.changed_to == 0
 
     @property
     def changed_to(self) -> int:
         """Where the last edit ends: all octets from there on are sent as they came."""
-        return max((template.end for template in self.templates), default=0)
+        return max([template.end for template in self.templates], default=0)
 
     @property
     def differs_by_recipient(self) -> bool:
@@ -143,17 +142,16 @@ class Plan:
 
     def to_json(self) -> str:
         """The plan as text, to be kept with the message."""
-        data = {name: _values(getattr(self, name)) for name in ("control", "facts")}
-        return json.dumps(
+        return _encode_json(
             {
                 "drafts": [edit_templates.to_data(template) for template in self.templates],
-                "links": [[link.number, link.url, link.decision, link.reason, link.text] for link in self.links],
+                "links": self.links,
                 "pixels": self.pixels,
                 "reasons": self.reasons,
                 "dkim": self.dkim,
-                **data,
-            },
-            separators=(",", ":"),
+                "control": _values(self.control),
+                "facts": _values(self.facts),
+            }
         )
 
     @classmethod
@@ -203,7 +201,7 @@ def _plan(octets: bytes, settings: Settings, head: fields.Head | None, faults: l
     reasons = ["control_unreadable"] if control.unreadable else []
     body = instrument.BodyEdits()
     signed = signing_policy.existing_signatures(head)
-    signer = _signer(octets, head, settings)
+    signer = _signer(octets, head, settings) if settings.dkim else ""
     if signed and not signer and settings.already_signed != "strip":
         reasons.append("already_signed")
     else:
@@ -278,7 +276,7 @@ def _body_edits(
         settings.exclude,
         settings.text_is_url,
         unsubscribe.listed_urls(octets, tree[0].head),
-        placeholder_dialects=tuple(name for name in settings.dialects if name not in settings.providers),
+        placeholder_dialects=_without(settings.dialects, settings.providers),
         text_links=settings.text_links and control.track_text is not False,
         unnamed=settings.unnamed,
         stores=settings.stores,
@@ -286,6 +284,12 @@ def _body_edits(
     body = instrument.instrument_parts(octets, tree, rules, opens=opens)
     body.reasons += [reason for reason, on in (("opens_off", opens), ("clicks_off", clicks)) if not on]
     return body
+
+
+@lru_cache(maxsize=64)
+def _without(names: tuple[str, ...], others: tuple[str, ...]) -> tuple[str, ...]:
+    """Those of the names that are not among the others."""
+    return tuple(name for name in names if name not in others)
 
 
 def _signer(octets: bytes, head: fields.Head, settings: Settings) -> str:

@@ -19,6 +19,7 @@ FIELD = b"dkim-signature"
 # RFC 8617: seals of those who have handled the mail before. They cover its octets as a signature does.
 _SEALS = (b"arc-seal", b"arc-message-signature")
 _RESULTS = b"arc-authentication-results"
+_SIGNATURES = frozenset({FIELD, *_SEALS})
 ALWAYS_APPLIED = frozenset({"above", "control"})  # what is done to every mail, signed or not
 _NAME = re.compile(rb"^([!-9;-~]+)[ \t]*:", re.MULTILINE)
 
@@ -33,6 +34,8 @@ class Signature(NamedTuple):
 
 def existing_signatures(head: fields.Head) -> list[fields.Field]:
     """The fields that a change of the mail would break: its signatures, and the sets of ARC."""
+    if _SIGNATURES.isdisjoint(head.by_name):
+        return []
     return head.fields_named(FIELD) + _arc(head)
 
 

@@ -7,6 +7,7 @@ together or not at all, for HTTPS only, above the existing fields (docs/rewritin
 import re
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -35,31 +36,29 @@ class UnsubscribeRules(NamedTuple):
 def list_unsubscribe_fields(head: fields.Head, rules: UnsubscribeRules) -> tuple[list[EditTemplate], str]:
     """The templates that add the pair (and with `replace` remove the app's), or none and perhaps a reason."""
     own = head.fields_named(FIELD) + head.fields_named(POST)
-    is_wanted = _matches(rules.stream, rules.streams) and not _matches(rules.stream, rules.exempt)
-    if rules.header == "off" or not is_wanted or (own and rules.header != "replace"):
+    if own and rules.header not in ("off", "replace"):
         return [], ""
+    added, reason = _pair(rules)
+    return [*added, *(EditTemplate(field.start, field.end, (), "list_unsubscribe") for field in own if added)], reason
+
+
+@lru_cache(maxsize=256)  # the same for most mail
+def _pair(rules: UnsubscribeRules) -> tuple[tuple[EditTemplate, ...], str]:
+    """The template that adds the pair, or none and perhaps a reason."""
+    is_wanted = _matches(rules.stream, rules.streams) and not _matches(rules.stream, rules.exempt)
+    if rules.header == "off" or not is_wanted:
+        return (), ""
     if rules.header == "for_nobody":
-        return [], "unsubscribe_needs_recipient"
+        return (), "unsubscribe_needs_recipient"
     if rules.header == "for_notification":
-        return [], "unsubscribe_needs_sender"
+        return (), "unsubscribe_needs_sender"
     if not _is_safe(rules.public_url):
-        return [], "unsubscribe_needs_https"
+        return (), "unsubscribe_needs_https"
     # Never folded right behind the colon: OpenDKIM up to 2.10.3 hashes such a field in its own way, and MailEnable
     # misreads it. So the line passes 78 octets, which RFC 5322 §2.1.1 allows.
-    added = [
-        EditTemplate(
-            0,
-            0,
-            (
-                b"List-Unsubscribe: <",
-                _HOLE,
-                *_mailto(rules),
-                b">\r\nList-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n",
-            ),
-            "list_unsubscribe",
-        )
-    ]
-    return added + [EditTemplate(field.start, field.end, (), "list_unsubscribe") for field in own], ""
+    post = b">\r\nList-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n"
+    pieces = (b"List-Unsubscribe: <", _HOLE, *_mailto(rules), post)
+    return (EditTemplate(0, 0, pieces, "list_unsubscribe"),), ""
 
 
 def _mailto(rules: UnsubscribeRules) -> tuple[edits.Piece, ...]:
@@ -75,6 +74,8 @@ def _mailto(rules: UnsubscribeRules) -> tuple[edits.Piece, ...]:
 def listed_urls(octets: bytes, head: fields.Head) -> frozenset[str]:
     """The URLs in the message's own List-Unsubscribe, to be compared (`destination.comparable`). RFC 2369 §2: white
     space inside is ignored. Some apps forget the brackets."""
+    if FIELD not in head.by_name:
+        return frozenset()
     values = (encoded_words.decode_words(fields.unfold_value(octets, field)) for field in head.fields_named(FIELD))
     found = (url for value in values for url in _URL.findall(value) or value.split(","))
     return frozenset(link_url.normalize_url("".join(url.split())) for url in found)
