@@ -30,6 +30,7 @@ _MAX_SEND_S = 2  # to a collector; a stop waits no longer for one that is away
 _provider: "TracerProvider | None" = None
 _tracer: "Tracer | None" = None
 _ratio = 1.0
+_NO_SPAN = contextlib.nullcontext(None)
 _data_began: ContextVar[int] = ContextVar("_data_began", default=0)  # nanoseconds since 1970
 
 
@@ -106,9 +107,13 @@ def trace_messages(accept: Accept) -> Accept:
     return traced
 
 
-@contextlib.contextmanager
-def span(name: str) -> Iterator["Span | None"]:
+def span(name: str) -> contextlib.AbstractContextManager["Span | None"]:
     """A span of the message that this task is about; None where there is none, or it is not sampled."""
+    return _NO_SPAN if _tracer is None else _span(name)
+
+
+@contextlib.contextmanager
+def _span(name: str) -> Iterator["Span | None"]:
     message = log_lines.common_field("message")
     if _tracer is None or not message or not _is_sampled(message):
         yield None

@@ -12,6 +12,15 @@ from relay.store.queue.queue_facts import Outcome
 AttemptTask = asyncio.Task[list[Outcome]]
 
 
+class SendingMark:
+    """Set before the first octet of a message goes out, while its client waits for the reply."""
+
+    __slots__ = ("is_set",)
+
+    def __init__(self) -> None:
+        self.is_set = False
+
+
 class PendingRecipient(NamedTuple):
     """A recipient of an attempt: the delivery's number, the address, and the number of attempts so far."""
 

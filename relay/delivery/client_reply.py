@@ -12,6 +12,8 @@ from relay.store.queue.queue_facts import Outcome
 
 def reply_to_dot(message: str, outcomes: Sequence[Outcome]) -> Reply:
     """250 if some recipients have the mail or are tried again: the rest is recorded."""
+    if len(outcomes) == 1 and outcomes[0].status is Status.DELIVERED and (only := outcomes[0].attempt):
+        return Reply(only.code, only.status, only.text)
     tried = [(outcome.status, outcome.attempt) for outcome in outcomes if outcome.attempt]
     if not tried and any(outcome.status is Status.EXPIRED for outcome in outcomes):
         return Reply(451, "4.4.7", "the message expired before it could be sent")

@@ -24,7 +24,7 @@ class CopyRenderer:
         # One: several would take the interpreter in turns, and the event loop would wait for each of them.
         self._threads = ThreadPoolExecutor(1, "render")
 
-    async def render(self, loaded: LoadedMessage, target: PendingRecipient, *, tracked: bool, seven_bit: bool) -> bytes:
+    async def render(self, loaded: LoadedMessage, target: PendingRecipient, tracked: bool, seven_bit: bool) -> bytes:
         """The copy for that recipient. Raises BadLineEndError, and NotConvertibleError if `seven_bit` is impossible."""
         is_much = len(loaded.octets) > _OFF_LOOP or len(loaded.plan.links) > _MANY_LINKS
         if is_much or loaded.plan.dkim:  # an RSA signature takes about a millisecond

@@ -4,13 +4,14 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Protocol
 
 from relay import address, log, metrics
 from relay.bounce.classify import Phase
 from relay.config.schema import Config
 from relay.delivery import dsn_sender, outcomes, recipient_filter, schedule
-from relay.delivery.attempts import Attempts, AttemptTask, LoadedMessage, PendingRecipient
+from relay.delivery.attempts import Attempts, AttemptTask, LoadedMessage, PendingRecipient, SendingMark
 from relay.delivery.client_credentials import WAITING_FOR_LOGIN, Logins
 from relay.delivery.copies import CopyRenderer
 from relay.delivery.memory_budget import MemoryBudget
@@ -68,7 +69,7 @@ class Dispatcher:
         return self._sender.is_down
 
     async def start_attempts(
-        self, loaded: LoadedMessage, targets: list[PendingRecipient], sending: asyncio.Event | None = None
+        self, loaded: LoadedMessage, targets: list[PendingRecipient], sending: SendingMark | None = None
     ) -> Attempts:
         """Starts the attempts for these recipients. The outcomes of each task can be recorded when that task ends.
 
@@ -77,17 +78,20 @@ class Dispatcher:
         found = await recipient_filter.find(
             self._store, self._config, loaded.message, mailboxes, self._now(), is_awaited=sending is not None
         )
+        now = self._now()
         tracks = self._tracks and loaded.plan.control.consent is not False
         without_attempt: list[Outcome] = []
         to_send: dict[bool, list[PendingRecipient]] = {True: [], False: []}
         for target in targets:
             who = address.canonical(target.recipient.mailbox)
-            if outcome := self._outcome_without_attempt(loaded, target, found.suppressed.get(who, "")):
+            if outcome := self._outcome_without_attempt(loaded, target, found.suppressed.get(who, ""), now):
                 without_attempt.append(outcome)
             else:
                 to_send[tracks and who not in found.untracked].append(target)
         tasks: list[AttemptTask] = []
         for tracked, group in to_send.items():
+            if not group:
+                continue
             # Where the octets are equal one copy serves many; else each recipient has its own.
             is_own = loaded.plan.differs_by_recipient and self._config.privacy.has_recipient_tokens
             size = 1 if is_own or self._config.bounces.return_path else MAX_RECIPIENTS
@@ -96,7 +100,7 @@ class Dispatcher:
         return Attempts(without_attempt, tasks)
 
     def _outcome_without_attempt(
-        self, loaded: LoadedMessage, target: PendingRecipient, suppression: str
+        self, loaded: LoadedMessage, target: PendingRecipient, suppression: str, now: datetime
     ) -> Outcome | None:
         """The outcome of a delivery that is suppressed or expired; None if it is to be attempted."""
         message, number, mailbox = loaded.message, target.number, target.recipient.mailbox
@@ -105,27 +109,23 @@ class Dispatcher:
         elif suppression:
             log.suppressed(message.id, number, suppression)
             metrics.delivery_attempted(Status.SUPPRESSED, "suppressed", "")
-            return outcomes.suppressed(number=number, recipient=mailbox, now=self._now(), reason=suppression)
-        if message.expires_at <= self._now():
+            return outcomes.suppressed(number=number, recipient=mailbox, now=now, reason=suppression)
+        if message.expires_at <= now:
             metrics.delivery_attempted(Status.EXPIRED, "expired", "")
-            expired = outcomes.expired(number=number, recipient=mailbox, now=self._now())
+            expired = outcomes.expired(number=number, recipient=mailbox, now=now)
             return self._with_dsn_due(message, target, expired)
         return None
 
     async def _attempt(
-        self, loaded: LoadedMessage, targets: list[PendingRecipient], tracked: bool, sending: asyncio.Event | None
+        self, loaded: LoadedMessage, targets: list[PendingRecipient], tracked: bool, sending: SendingMark | None
     ) -> list[Outcome]:
         message = loaded.message
         log.add_to_lines(message=message.id)
-
-        async def render(seven_bit: bool) -> bytes:
-            return await self._copies.render(loaded, targets[0], tracked=tracked, seven_bit=seven_bit)
-
         mail = OutgoingMail(
             reverse_path=self._reverse_path(message, targets),
             sender=message.reverse_path,
             recipients=[target.recipient for target in targets],
-            render=render,
+            render=partial(self._copies.render, loaded, targets[0], tracked),
             body=message.body,
             smtputf8=message.smtputf8,
             ret=message.ret,
@@ -188,13 +188,13 @@ class Dispatcher:
         return outcomes.from_attempt(decision, result, number=number, recipient=mailbox, now=now, tracked=tracked)
 
     def _before_sending(
-        self, message: str, numbers: list[int], sending: asyncio.Event | None
+        self, message: str, numbers: list[int], sending: SendingMark | None
     ) -> Callable[[], Awaitable[None]]:
         async def before_sending() -> None:
             if self.check_lease is not None:
                 await self.check_lease(message, numbers)
             if sending is not None:
-                sending.set()
+                sending.is_set = True
 
         return before_sending
 

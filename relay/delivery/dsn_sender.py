@@ -46,9 +46,9 @@ def due_action(
     RFC 3461 §4.1: without NOTIFY a DSN is sent for failures only; DELAY and SUCCESS must be requested. §5.2.2: if the
     next server does not support DSN (not `upstream_sends_dsn`), we send a "relayed" DSN ourselves.
     """
-    conditions = dsn_due.requested_conditions(notify)
-    if not settings.notices:
+    if not settings.notices or (outcome.status is Status.DELIVERED and not notify):
         return ""
+    conditions = dsn_due.requested_conditions(notify)
     match outcome.status:
         case Status.BOUNCED | Status.EXPIRED if "FAILURE" in conditions:
             return dsn.FAILED

@@ -12,11 +12,11 @@ from typing import ParamSpec, TypeVar
 
 import sqlalchemy as sa
 
-from relay import log, metrics, telemetry
+from relay import log, metrics, telemetry, timed_wait
 from relay.address import Mailbox
 from relay.config.schema import Config
 from relay.delivery import client_reply, message_rows
-from relay.delivery.attempts import Attempts, AttemptTask, LoadedMessage, PendingRecipient
+from relay.delivery.attempts import Attempts, AttemptTask, LoadedMessage, PendingRecipient, SendingMark
 from relay.delivery.dispatch import Dispatcher
 from relay.delivery.lease_renewal import LEASE
 from relay.delivery.queue_worker import QueueWorker
@@ -56,6 +56,7 @@ class Intake:
         self._worker = worker
         self._ring = ring
         self._rewrite_settings = RewriteSettings(config, only_crlf=True)  # as the edge has it
+        self._inline_timeout_s = config.delivery.inline_timeout.total_seconds()
         self._running: set[asyncio.Task[object]] = set()
         self._background_octets = 0
 
@@ -161,43 +162,47 @@ class Intake:
         return Reply(250, "2.0.0", f"queued as {loaded.message.id}")
 
     async def _inline(self, loaded: LoadedMessage, targets: list[PendingRecipient], hung_up: HangUp) -> Reply:
-        sending = asyncio.Event()
+        sending = SendingMark()
         attempts = await self._dispatcher.start_attempts(loaded, targets, sending)
-        outcomes, pending = list(attempts.outcomes), set(attempts.tasks)
-        if pending:
-            done, pending = await self._wait(attempts, sending, hung_up)
-            if any(task.cancelled() for task in done):
+        outcomes = list(attempts.outcomes)
+        pending = await self._wait(attempts, sending, hung_up) if attempts.tasks else []
+        for task in attempts.tasks:
+            if task in pending:
+                continue
+            if task.cancelled():
                 raise _refuse_abandoned(loaded.message.id)
-            for task in done:
-                outcomes += task.result()
-        outcomes.sort(key=lambda outcome: outcome.number)
+            outcomes += task.result()
+        if len(outcomes) > 1:
+            outcomes.sort(key=lambda outcome: outcome.number)
         if pending:
-            return await self._continue_in_background(loaded, targets, outcomes, Attempts([], list(pending)))
+            return await self._continue_in_background(loaded, targets, outcomes, Attempts([], pending))
         reply = client_reply.reply_to_dot(loaded.message.id, outcomes)
         if not reply.accepts:  # the client gets the failure as its reply, so that no DSN is due
             outcomes = [outcome._replace(dsn_due="") for outcome in outcomes]
-        if all(outcome.status.is_open for outcome in outcomes):
+        are_open = [outcome.status.is_open for outcome in outcomes]
+        if False not in are_open:
             # Nobody has received it: it must be durable in the database before 250, or the client keeps it.
             await self._commit(self._new_message_fact(loaded, targets, outcomes), hung_up)
         else:
-            has_retries = any(outcome.status.is_open for outcome in outcomes)
-            await self._record(self._new_message_fact(loaded, targets, outcomes), must_hold=has_retries)
+            await self._record(self._new_message_fact(loaded, targets, outcomes), must_hold=True in are_open)
         return reply
 
-    async def _wait(
-        self, attempts: Attempts, sending: asyncio.Event, hung_up: HangUp
-    ) -> tuple[set[AttemptTask], set[AttemptTask]]:
-        """Until all have ended or the client has waited long enough: those that have ended, and the others. If the
-        client hangs up before an octet has been sent, all are cancelled."""
+    async def _wait(self, attempts: Attempts, sending: SendingMark, hung_up: HangUp) -> list[AttemptTask]:
+        """Until all have ended or the client has waited long enough: those that have not ended. If the client hangs up
+        before an octet has been sent, all are cancelled."""
 
         def cancel(_: object) -> None:
-            if not sending.is_set():
+            if not sending.is_set:
                 attempts.cancel()
 
         if hung_up:
             hung_up.add_done_callback(cancel)
         try:
-            return await asyncio.wait(attempts.tasks, timeout=self._config.delivery.inline_timeout.total_seconds())
+            if len(attempts.tasks) == 1:
+                await timed_wait.wait_any(self._inline_timeout_s, *attempts.tasks)
+            else:
+                await asyncio.wait(attempts.tasks, timeout=self._inline_timeout_s)
+            return [task for task in attempts.tasks if not task.done()]
         except asyncio.CancelledError:
             attempts.cancel()  # the client has no reply, and keeps the mail
             raise

@@ -65,6 +65,8 @@ class LeaseRenewal:
         Costs two looks at a clock, unless no renewal has succeeded for most of a lease. A suspended machine is noticed
         by the clock that goes on, a clock that was set back by the other one.
         """
+        if not self._under_way:
+            return
         keys = [leases.DeliveryKey(message, number) for number in numbers]
         if self._under_way.keys().isdisjoint(keys):
             return  # its client waits, and no other process knows of it

@@ -16,19 +16,24 @@ def from_attempt(
     decision: Decision, result: AttemptResult, *, number: int, recipient: str, now: datetime, tracked: bool
 ) -> Outcome:
     """The outcome of an attempt. `tracked`: the copy had tracking URLs."""
-    reply = result.reply
+    code, enhanced_status, text = result.reply
+    status, kind, category, rule, next_attempt_at, suppress, is_soft_failure = decision
     return Outcome(
-        id=ids.new(now),
-        number=number,
-        recipient=recipient,
-        at=now,
-        attempt=AttemptRecord(
-            result.upstream, result.phase, reply.code, reply.status, reply.text, result.took_ms, result.uncertain
-        ),
+        ids.new(now),
+        number,
+        recipient,
+        status,
+        now,
+        kind,
+        category,
+        rule,
+        AttemptRecord(result.upstream, result.phase, code, enhanced_status, text, result.took_ms, result.uncertain),
         counts_as_attempt=not result.is_outage,
-        nothing_tried=result.nothing_tried,
+        next_attempt_at=next_attempt_at,
+        suppress=suppress,
         tracked=tracked,
-        **decision._asdict(),
+        is_soft_failure=is_soft_failure,
+        nothing_tried=result.nothing_tried,
     )
 
 

@@ -238,7 +238,8 @@ class QueueWorker:
         Call it within `lease_renewal.renewing` of their deliveries."""
         try:
             await self._record(message, attempts.outcomes)
-            for task in asyncio.as_completed(attempts.tasks):
+            ending = attempts.tasks if len(attempts.tasks) == 1 else asyncio.as_completed(attempts.tasks)
+            for task in ending:
                 try:
                     results = await task
                 except Exception:  # noqa: BLE001  this one is tried again; the outcomes of the others must be recorded

@@ -78,6 +78,9 @@ class Decision(NamedTuple):
     is_soft_failure: bool = False  # a soft failure that suppresses the address if it is repeated
 
 
+_DELIVERED = Decision(Status.DELIVERED)
+
+
 def decide(
     settings: Settings,
     result: AttemptResult,
@@ -94,7 +97,7 @@ def decide(
     """
     reply = result.reply
     if reply.accepts:
-        return Decision(Status.DELIVERED)
+        return _DELIVERED
     verdict = classify.classify_reply(reply, result.phase, result.upstream)
     cause = Decision(Status.DEFERRED, verdict.kind, verdict.category, verdict.rule)
     if reply.is_permanent and not verdict.retry:
@@ -121,6 +124,6 @@ def decide_without_verdict(
 ) -> Decision:
     """The decision if the reply cannot be judged because of a fault of ours: delivered, else deferred."""
     if result.reply.accepts:
-        return Decision(Status.DELIVERED)
+        return _DELIVERED
     again = next_attempt(settings, attempts_before + 1, now, 0.5)
     return Decision(Status.DEFERRED, "soft", "undetermined", "fault", again)

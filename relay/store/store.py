@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
-from relay import log
+from relay import log, timed_wait
 from relay.store import node_name
 from relay.store.database import engine, errors, journal
 from relay.store.database.errors import NotStoredYetError
@@ -21,7 +21,8 @@ from relay.store.database.journal import Journal, RemainingLines
 from relay.store.database.notifications import NotificationListener
 from relay.store.database.reader import GroupedReads, PromptReader, TimedReader
 from relay.store.database.recent_facts import RecentFacts
-from relay.store.database.writer import MAX_WRITE_S, GroupedWork, Work, Writer
+from relay.store.database.write_job import GroupedWork, Work
+from relay.store.database.writer import MAX_WRITE_S, Writer
 from relay.store.facts import FACTS, apply_facts, replay_lines
 from relay.store.queue import content_files, long_urls
 from relay.store.queue.long_url_files import LongUrlFiles
@@ -118,7 +119,7 @@ class Store:
 
     async def write(self, work: Callable[[sa.Connection], T], *, begins_commit: bool = False) -> T:
         """Runs `work(connection)` in the writer's next commit; returns when it is durable."""
-        return await asyncio.wrap_future(self.writer.submit(work, begins_commit=begins_commit))
+        return await self.writer.write(work, begins_commit=begins_commit)
 
     async def save_large_octets(self, new: NewMessage) -> NewMessage:
         """The message with its octets in a file, where the database has such files and they are large. They stay where
@@ -128,8 +129,8 @@ class Store:
         saving = asyncio.ensure_future(
             asyncio.to_thread(content_files.save, self._write_engine, new.message.id, new.octets)
         )
-        done, _ = await asyncio.wait({saving}, timeout=MAX_WRITE_S)
-        if done and saving.exception() is None and saving.result():
+        await timed_wait.wait_any(MAX_WRITE_S, saving)
+        if saving.done() and saving.exception() is None and saving.result():
             return new._replace(octets=None, in_file=True)
         return new
 
@@ -156,7 +157,8 @@ class Store:
         fact = FACTS[name]
         if not self._pending_writes:
             _, writing = self.writer.start(self._work_for(name, value))
-            done, _ = await asyncio.wait({writing}, timeout=MAX_WAIT_S)
+            await timed_wait.wait_any(MAX_WAIT_S, writing)
+            done = writing.done()
             error = writing.exception() if done else None
             if done and error is None:
                 self._note_recent_fact(name, value if journaled is None else journaled)
@@ -211,7 +213,8 @@ class Store:
         """Commits facts together. Returns those that must wait in the journal. Raises DatabaseUnavailableError if the
         database does not answer in time."""
         writing = asyncio.ensure_future(self.write(lambda connection: apply_facts(connection, facts)))
-        done, _ = await asyncio.wait({writing}, timeout=MAX_WAIT_S)
+        await timed_wait.wait_any(MAX_WAIT_S, writing)
+        done = writing.done()
         if done and writing.exception() is None:
             return writing.result()
         error = writing.exception() if done else None

@@ -79,7 +79,7 @@ def test_a_copy_with_a_bare_line_end_is_not_sent(octets: bytes) -> None:
 
     async def render(seven_bit: bool) -> bytes:
         recipient = PendingRecipient(0, Recipient(Mailbox("ann@example.com")))
-        return await copies.render(loaded, recipient, tracked=True, seven_bit=seven_bit)
+        return await copies.render(loaded, recipient, True, seven_bit)
 
     prepared = asyncio.run(
         negotiation.prepare(_Offers(), OutgoingMail("", [Recipient(Mailbox("ann@example.com"))], render))

@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
 from datetime import timedelta
 from typing import Any
 
@@ -11,6 +10,7 @@ import sqlalchemy as sa
 
 from relay.store import retention
 from relay.store.database import tables
+from relay.store.database.write_job import Job
 from relay.store.queue import deliveries, leases
 from relay.store.queue.queue_facts import NewMessage
 from relay.store.store import Store
@@ -22,7 +22,7 @@ def _wait(has_begun: threading.Event, may_end: threading.Event) -> None:
     may_end.wait(10)
 
 
-def _submit(opened: Store, one: NewMessage, before: Callable[[], object] = lambda: None) -> "Future[None]":
+def _submit(opened: Store, one: NewMessage, before: Callable[[], object] = lambda: None) -> Job[None]:
     def file(connection: sa.Connection) -> None:
         before()
         deliveries.insert_message(connection, one)
@@ -32,7 +32,7 @@ def _submit(opened: Store, one: NewMessage, before: Callable[[], object] = lambd
     )
 
 
-def _lease(opened: Store) -> "Future[dict[str, Any]]":
+def _lease(opened: Store) -> Job[dict[str, Any]]:
     return opened.writer.submit(
         lambda connection: leases.lease_due(
             connection, leases.LeaseClock(NOW, NOW), NOW + timedelta(minutes=3), "me", 10

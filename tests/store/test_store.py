@@ -1,9 +1,9 @@
 """What is kept: one writer, facts once, and nothing longer than it should be."""
 
 import asyncio
-from concurrent.futures import Future
 from datetime import datetime, timedelta
 from functools import partial
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -12,6 +12,7 @@ from relay import ids
 from relay.store import retention
 from relay.store.database import tables
 from relay.store.database.tables import Status
+from relay.store.database.write_job import Job
 from relay.store.queue import leases, outcomes, queue_facts
 from relay.store.recipients import suppressions
 from relay.store.store import Store
@@ -23,7 +24,7 @@ def test_work_that_fails_is_undone_alone(opened: Store) -> None:
         suppressions.add_suppression(connection, "half@example.com", reason="manual", at=NOW)
         raise KeyError("mine")
 
-    done: list[Future[object]] = []
+    done: list[Job[Any]] = []
     for n in range(20):
         if n % 5 == 2:
             done.append(opened.writer.submit(fails))

@@ -2,6 +2,7 @@
 
 - `engine` SQLite or PostgreSQL
 - `writer` the one thread that commits
+- `write_job` what it is given to do
 - `write_turns` SQLite's write lock, shared by processes
 - `reader` reads with a limit
 - `journal` facts that could not be committed yet

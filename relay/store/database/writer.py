@@ -8,45 +8,19 @@ import contextlib
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
-from relay.store.database import after_commit, errors, roll_ups, savepoints
+from relay import timed_wait
+from relay.store.database import after_commit, errors, roll_ups, savepoints, write_job
+from relay.store.database.write_job import FailedJob, Job, JobState, Work
 
 T = TypeVar("T")
-Work = Callable[[sa.Connection], T]
 
 MAX_JOBS_PER_COMMIT = 256
 MAX_WRITE_S = 5.0  # if a client waits
-
-
-@dataclass(frozen=True, slots=True)
-class GroupedWork:
-    """Work that is done once for all of its kind in a commit, in the place of the first of them."""
-
-    apply: Callable[[sa.Connection, Any], None]  # Any: the value's type is the kind's
-    apply_all: Callable[[sa.Connection, Sequence[Any]], None]
-    value: Any
-
-    def __call__(self, connection: sa.Connection) -> None:
-        """Does the work for this one value."""
-        self.apply(connection, self.value)
-
-
-class _Job(NamedTuple):
-    work: Work[Any]  # Any: a job's result goes to its own future only
-    future: "Future[Any]"
-    undo: Work[None] | None = None
-    begins_commit: bool = False
-    waiter: "asyncio.Future[Any] | None" = None  # of an event loop, which is woken once for all jobs of a commit
-
-
-class _FailedJob(NamedTuple):
-    error: Exception
 
 
 class Writer:
@@ -59,14 +33,13 @@ class Writer:
         """`after_commit` is called between two commits, on the writer's thread, and raises nothing."""
         self._engine = engine
         self._after_commit = after_commit
-        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[Job[Any] | None] = queue.SimpleQueue()  # Any: a job's result is its own
         self._thread = threading.Thread(target=self._run, name="waypost-writer", daemon=True)
         self._connection: sa.Connection | None = None
         self._began_at_s: float | None = None
         self._may_have_committed = False  # the commit is under way: it may have been made even if it fails
         self._decision_lock = threading.Lock()
-        self._withdrawn: set[Future[Any]] = set()  # while they were under way
-        self._to_undo: list[_Job] = []
+        self._to_undo: list[Job[Any]] = []
         self._thread.start()
 
     @property
@@ -75,23 +48,36 @@ class Writer:
         began_at_s = self._began_at_s
         return time.monotonic() - began_at_s if began_at_s is not None else 0.0
 
-    def submit(self, work: Work[T], undo: Work[None] | None = None, *, begins_commit: bool = False) -> "Future[T]":
-        """Runs `work(connection)` in the next commit. The future has its result when it is durable, or the error.
+    def submit(self, work: Work[T], undo: Work[None] | None = None, *, begins_commit: bool = False) -> Job[T]:
+        """Runs `work(connection)` in the next commit. The job has its result when it is durable, or the error.
 
-        If the commit was made although the future has an error or was withdrawn, `undo` reverses it in the next one.
+        If the commit was made although the job has an error or was withdrawn, `undo` reverses it in the next one.
         `begins_commit`: the work runs first in its commit, so that it sees nothing that may still be undone.
         """
-        future: Future[T] = Future()
-        self._jobs.put(_Job(work, future, undo, begins_commit))
-        return future
+        job = Job(work, undo, begins_commit=begins_commit)
+        self._jobs.put(job)
+        return job
 
-    def start(self, work: Work[T], undo: Work[None] | None = None) -> "tuple[Future[T], asyncio.Future[T]]":
-        """The same from an event loop: the job's future, by which it can be withdrawn, and one that can be awaited. The
+    def start(
+        self, work: Work[T], undo: Work[None] | None = None, *, begins_commit: bool = False
+    ) -> "tuple[Job[T], asyncio.Future[T]]":
+        """The same from an event loop: the job, by which it can be withdrawn, and a future that can be awaited. The
         latter stays open if the job is withdrawn before it begins."""
-        future: Future[T] = Future()
         waiter: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._jobs.put(_Job(work, future, undo, waiter=waiter))
-        return future, waiter
+        job = Job(work, undo, begins_commit=begins_commit, waiter=waiter)
+        self._jobs.put(job)
+        return job, waiter
+
+    async def write(self, work: Work[T], *, begins_commit: bool = False) -> T:
+        """The result, once it is durable. If the caller is cancelled before the work has begun, it is left out."""
+        job, writing = self.start(work, begins_commit=begins_commit)
+        try:
+            return await writing
+        except asyncio.CancelledError:
+            with self._decision_lock:
+                if job.state is JobState.WAITING:
+                    job.state = JobState.LEFT_OUT
+            raise
 
     async def write_with_timeout(
         self, work: Work[T], undo: Work[None] | None = None, unless: "asyncio.Future[None] | None" = None
@@ -100,26 +86,26 @@ class Writer:
         `unless` is done. Then the work has no effect."""
         if self.busy_s > MAX_WRITE_S:
             raise TimeoutError("no answer in time")
-        future, writing = self.start(work, undo)
+        job, writing = self.start(work, undo)
         try:
-            until: set[asyncio.Future[Any]] = {writing, unless} if unless else {writing}  # Any: of either
-            await asyncio.wait(until, timeout=MAX_WRITE_S, return_when=asyncio.FIRST_COMPLETED)
+            await timed_wait.wait_any(MAX_WRITE_S, writing, *([unless] if unless else []))
         except asyncio.CancelledError:
-            self.withdraw(future)
+            self.withdraw(job)
             raise
-        if self.withdraw(future):
+        if self.withdraw(job):
             writing.cancel()
             raise TimeoutError("no answer in time")
         return await writing
 
-    def withdraw(self, future: "Future[Any]") -> bool:
-        """Takes the job back: it is left out, or undone. False if its future has its result already."""
+    def withdraw(self, job: Job[Any]) -> bool:
+        """Takes the job back: it is left out, or undone. False if it has its result already."""
         with self._decision_lock:
-            if future.cancel():
-                return True
-            if future.done():
+            if job.state is JobState.ENDED:
                 return False
-            self._withdrawn.add(future)
+            if job.state is JobState.WAITING:
+                job.state = JobState.LEFT_OUT
+            else:
+                job.is_withdrawn = True
             return True
 
     def close(self) -> None:
@@ -131,7 +117,7 @@ class Writer:
     def _run(self) -> None:
         last, held = False, None
         while not last:
-            group: list[_Job] = []
+            group: list[Job[Any]] = []
             job, held = held or self._jobs.get(), None
             while job is not None:
                 if job.begins_commit and group:
@@ -151,9 +137,11 @@ class Writer:
             self._after_commit()
         self._disconnect()
 
-    def _commit(self, group: list[_Job]) -> None:
-        # From here on nobody can cancel what is under way, and what was cancelled before is left out.
-        group = [job for job in group if job.future.set_running_or_notify_cancel()]
+    def _commit(self, group: list[Job[Any]]) -> None:
+        with self._decision_lock:  # what was withdrawn until now is left out; from here on it is undone
+            group = [job for job in group if job.state is JobState.WAITING]
+            for job in group:
+                job.state = JobState.UNDER_WAY
         if not group:
             return
         try:
@@ -168,24 +156,20 @@ class Writer:
             self._disconnect()
             if self._may_have_committed:
                 self._to_undo += [job for job in group if job.undo]
-            results = [_FailedJob(error)] * len(group)
+            results = [FailedJob(error)] * len(group)
         self._set_results(group, results)
         try:
             self._undo_jobs()
         except sa.exc.SQLAlchemyError:
             self._disconnect()  # this is done before the next write
 
-    def _set_results(self, group: list[_Job], results: list[Any]) -> None:
+    def _set_results(self, group: list[Job[Any]], results: list[Any]) -> None:
         with self._decision_lock:
             for job, result in zip(group, results, strict=True):
-                if isinstance(result, _FailedJob):
-                    job.future.set_exception(result.error)
-                    continue
-                if job.future in self._withdrawn and job.undo:
+                if job.is_withdrawn and job.undo and not isinstance(result, FailedJob):
                     self._to_undo.append(job)
-                job.future.set_result(result)
-            self._withdrawn.difference_update(job.future for job in group)
-        by_loop: dict[asyncio.AbstractEventLoop, list[_Job]] = {}
+                job.end(result)
+        by_loop: dict[asyncio.AbstractEventLoop, list[Job[Any]]] = {}
         for job in group:
             if job.waiter is not None:
                 by_loop.setdefault(job.waiter.get_loop(), []).append(job)
@@ -197,27 +181,27 @@ class Writer:
         """Undoes jobs that were committed although their caller got an error. Raises what the database raises."""
         try:
             if self._to_undo:
-                self._run_each([_Job(job.undo, job.future) for job in self._to_undo if job.undo])
+                self._run_each([Job(job.undo) for job in self._to_undo if job.undo])
                 self._to_undo.clear()
         finally:
             self._may_have_committed = False
 
-    def _run_together(self, group: list[_Job]) -> list[Any]:
+    def _run_together(self, group: list[Job[Any]]) -> list[Any]:
         """Runs all in one commit, without savepoints. Returns the results in order."""
         connection = self._open_connection()
         with after_commit.transaction(connection):
             with roll_ups.gathered(connection):
-                results = _run_grouped(connection, [job.work for job in group])
+                results = write_job.run_grouped(connection, group)
             self._may_have_committed = True
         return results
 
-    def _run_each(self, group: list[_Job]) -> list[Any]:
+    def _run_each(self, group: list[Job[Any]]) -> list[Any]:
         """Runs all in one commit, each in a savepoint: those that fail are undone alone."""
         connection = self._open_connection()
         with after_commit.transaction(connection):
             with roll_ups.gathered(connection):
                 results = savepoints.run_each(
-                    connection, group, lambda job: job.work(connection), lambda _, error: _FailedJob(error)
+                    connection, group, lambda job: job.work(connection), lambda _, error: FailedJob(error)
                 )
             self._may_have_committed = True
         return results
@@ -234,28 +218,6 @@ class Writer:
                 connection.close()
 
 
-def _wake_waiters(jobs: list[_Job]) -> None:
+def _wake_waiters(jobs: list[Job[Any]]) -> None:
     for job in jobs:
-        if job.waiter is None or job.waiter.done():
-            continue
-        if error := job.future.exception():
-            job.waiter.set_exception(error)
-        else:
-            job.waiter.set_result(job.future.result())
-
-
-def _run_grouped(connection: sa.Connection, works: list[Work[Any]]) -> list[Any]:
-    """Runs the work in order, but grouped work of a kind at once. Returns the results in order."""
-    values: dict[object, list[Any]] = {}
-    for work in works:
-        if isinstance(work, GroupedWork):
-            values.setdefault(work.apply_all, []).append(work.value)
-    results: list[Any] = []
-    for work in works:
-        if not isinstance(work, GroupedWork):
-            results.append(work(connection))
-            continue
-        if group := values.pop(work.apply_all, None):
-            work.apply_all(connection, group)
-        results.append(None)
-    return results
+        job.wake_waiter()
