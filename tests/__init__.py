@@ -10,7 +10,8 @@ full disks · `patterns` every pattern is linear · `fuzz` mutated input · `doc
 `test_journey` a mail from app to click · `test_cases` the golden mails · `test_floors` the rules for modules
 
 `conftest`, `waypost_server`, `fork_server` servers under test · `upstream`, `receiver`, `dns_server`,
-`postgresql_server` the world around them · `message_factory`, `spellings` what they are given
+`postgresql_server` the world around them · `message_factory`, `spellings` what they are given ·
+`waiting` until something holds
 
 Here too: sleeping under a clock that is set by faketime, and compiled modules.
 

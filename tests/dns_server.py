@@ -34,7 +34,7 @@ class DnsServer:
     def __exit__(self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None) -> None:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as last:  # wakes the thread
             last.sendto(b"", self._socket.getsockname())
-        self._thread.join(10)
+        self._thread.join(60)
         self._socket.close()
 
     def _serve(self) -> None:

@@ -100,7 +100,7 @@ class ForkServer:
 
 def _end(requests: socket.socket, process: "subprocess.Popen[bytes]") -> None:
     requests.close()
-    process.wait(30)
+    process.wait(60)
 
 
 def hang(*_: object) -> None:

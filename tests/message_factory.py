@@ -37,7 +37,7 @@ def new_message(
 
 def insert_messages(opened: Store, *new_messages: queue_facts.NewMessage) -> None:
     for one in new_messages:
-        opened.writer.submit(partial(deliveries.insert_message, new=one)).result(10)
+        opened.writer.submit(partial(deliveries.insert_message, new=one)).result(60)
 
 
 def count_rows(opened: Store, table: sa.Table) -> int:

@@ -11,8 +11,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from time import monotonic, sleep
+from time import sleep
 from typing import Any
+
+from tests.waiting import until
 
 
 @dataclass
@@ -43,13 +45,9 @@ class Receiver:
     def at(self, path: str) -> list[Arrived]:
         return [one for one in self.arrived if one.path == path]
 
-    def wait(self, path: str, count: int = 1, timeout_s: float = 60) -> list[Arrived]:
+    def wait(self, path: str, count: int = 1) -> list[Arrived]:
         """The requests to that path, as soon as there are that many."""
-        end = monotonic() + timeout_s
-        while len(found := self.at(path)) < count:
-            assert monotonic() < end, f"{len(found)} of {count} requests to {path}"
-            sleep(0.02)
-        return found
+        return until(lambda: self.at(path), fits=lambda found: len(found) >= count)
 
     def _answer(self, path: str) -> int:
         if path in self.answers:
@@ -76,7 +74,7 @@ def receiving() -> Iterator[Receiver]:
             headers = {name.lower(): value for name, value in self.headers.items()}
             receiver.arrived.append(Arrived(self.path, headers, body))
             if self.path.endswith("/hang"):
-                receiver.released.wait(30)
+                receiver.released.wait(60)
             sleep(receiver.delay_s)
             said = b"x" * (1 << 20) if self.path.endswith("/large") else b"thank you"
             try:

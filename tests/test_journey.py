@@ -38,7 +38,7 @@ def test_opens_clicks_and_unsubscribes_come_back(relay: Waypost, upstream: Upstr
     unsubscribe = mail["List-Unsubscribe"].strip().strip("<>")
     assert relay.get(unsubscribe).status_code == 200
     assert who not in [row["address"] for row in relay.rows("suppressions", "list")]
-    done = httpx.post(unsubscribe, data={"List-Unsubscribe": "One-Click"})
+    done = httpx.post(unsubscribe, data={"List-Unsubscribe": "One-Click"}, timeout=60)
     assert done.status_code == 200 and "set-cookie" not in done.headers
     assert relay.events("unsubscribed", who)
 
@@ -53,7 +53,7 @@ def test_a_do_not_track_wish_holds_for_later_mail(relay: Waypost, upstream: Upst
     who = "private@example.com"
     relay.send(html_mail(), who)
     urls = tracking_urls(upstream.to(who)[0].octets)
-    assert httpx.post(urls["u"][0], data={"action": "dont-track"}).status_code == 200
+    assert httpx.post(urls["u"][0], data={"action": "dont-track"}, timeout=60).status_code == 200
     relay.get(urls["o"][0], headers=PHONE)
     relay.send(html_mail(), who)
     later = upstream.to(who, count=2)[1].octets
@@ -68,7 +68,7 @@ def test_swaks_sends_and_the_mail_is_in_the_sandbox(sandbox: Waypost) -> None:
         ["swaks", "--server", f"127.0.0.1:{sandbox.port}", "--to", "swaks@example.com", "--from", "a@sender.test",
          "--header", "Subject: by swaks", "--add-header", "MIME-Version: 1.0",
          "--add-header", "Content-Type: text/html", "--body", '<a href="https://x.example/">x</a>'],
-        capture_output=True, text=True, timeout=30,
+        capture_output=True, text=True, timeout=60,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     [row] = sandbox.rows("messages", "--query", "swaks@example.com")

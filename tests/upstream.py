@@ -16,8 +16,8 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from time import monotonic, sleep
 
+from tests.waiting import MAX_WAIT_S, until
 from tests.waypost_server import free_port
 
 EXTENSIONS = ("PIPELINING", "SIZE 100000000", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES")
@@ -62,7 +62,7 @@ class Upstream:
     starttls: ssl.SSLContext | None = None
     close_at_mail: bool = False  # once
     most_at_once: int = 0  # connections
-    verbs: Counter[str] = field(default_factory=Counter)  # what was heard
+    verbs: Counter[str] = field(default_factory=Counter)  # what was heard; `.` is a mail's end
     port: int = 0
 
     def __post_init__(self) -> None:
@@ -77,11 +77,11 @@ class Upstream:
 
     def start(self) -> None:
         """Listens, on the same port as before."""
-        asyncio.run_coroutine_threadsafe(self._start(), self._loop).result(5)
+        asyncio.run_coroutine_threadsafe(self._start(), self._loop).result(60)
 
     def stop(self) -> None:
         """Hangs up on everybody and listens no more."""
-        asyncio.run_coroutine_threadsafe(self._stop(), self._loop).result(5)
+        asyncio.run_coroutine_threadsafe(self._stop(), self._loop).result(60)
 
     def close(self) -> None:
         self.stop()
@@ -89,17 +89,18 @@ class Upstream:
         self._thread.join()
         self._loop.close()
 
-    def wait_for(self, wanted: Callable[[Arrival], bool], count: int = 1, timeout_s: float = 60) -> list[Arrival]:
+    def wait_for(
+        self, wanted: Callable[[Arrival], bool], count: int = 1, timeout_s: float = MAX_WAIT_S
+    ) -> list[Arrival]:
         """The arrivals that fit, as soon as there are that many."""
-        end = monotonic() + timeout_s
-        while True:
-            found = [arrival for arrival in self.arrivals if wanted(arrival)]
-            if len(found) >= count:
-                return found
-            assert monotonic() < end, f"{len(found)} of {count} mails arrived within {timeout_s} s"
-            sleep(0.02)
+        return until(
+            lambda: [arrival for arrival in self.arrivals if wanted(arrival)],
+            lambda: f"of {count} mails, these arrived: {[(one.mail, one.rcpts) for one in self.arrivals]}",
+            fits=lambda found: len(found) >= count,
+            timeout_s=timeout_s,
+        )
 
-    def to(self, recipient: str, count: int = 1, timeout_s: float = 60) -> list[Arrival]:
+    def to(self, recipient: str, count: int = 1, timeout_s: float = MAX_WAIT_S) -> list[Arrival]:
         return self.wait_for(lambda arrival: recipient in arrival.recipients, count, timeout_s)
 
     async def _start(self) -> None:
@@ -195,7 +196,9 @@ class Upstream:
                     octets = bytearray(b"\r\n")
                     while not octets.endswith(b"\r\n.\r\n"):
                         octets += await reader.readuntil(b"\r\n")
-                    await asyncio.sleep(self.delay_s)
+                    delay_s = self.delay_s
+                    self.verbs["."] += 1
+                    await asyncio.sleep(delay_s)
                     while self.is_holding:
                         await asyncio.sleep(0.02)
                     body = bytes(octets[:-3]).replace(b"\r\n.", b"\r\n")[2:]

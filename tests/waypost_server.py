@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from time import monotonic, sleep
+from time import sleep
 from typing import Any
 
 import httpx
@@ -27,6 +27,7 @@ from relay.store.database.engine import DATABASE_FILE
 from tests import postgresql_server
 from tests.fork_server import ForkServer, Process
 from tests.postgresql_server import IS_POSTGRESQL
+from tests.waiting import until
 
 ROOT = Path(__file__).parents[1]
 _FORK_SERVER = ForkServer()
@@ -121,13 +122,13 @@ class Waypost:
         shutil.copyfile(_empty_database(), data / DATABASE_FILE)
         (data / DATABASE_FILE).chmod(0o600)
 
-    def stop(self, timeout_s: float = 30) -> int:
+    def stop(self, timeout_s: float = 60) -> int:
         """SIGTERM; the exit status."""
         assert self.process is not None
         self.process.terminate()
         return self.wait(timeout_s)
 
-    def wait(self, timeout_s: float = 30) -> int:
+    def wait(self, timeout_s: float = 60) -> int:
         """The exit status of a server that has been told to stop."""
         assert self.process is not None
         status = self.process.wait(timeout_s)
@@ -138,7 +139,7 @@ class Waypost:
         """kill -9, as a power cut would."""
         assert self.process is not None
         self.process.send_signal(signal.SIGKILL)
-        self.process.wait(30)
+        self.process.wait(60)
         self._closed()
 
     def _closed(self) -> None:
@@ -194,8 +195,16 @@ class Waypost:
     def read_log(self) -> str:
         return (self.folder / "log").read_text()
 
+    def wait_for_log(self, *words: str, count: int = 1) -> list[str]:
+        """The lines of the log that have all the words, as soon as there are that many."""
+        return until(
+            lambda: [line for line in self.read_log().splitlines() if all(word in line for word in words)],
+            lambda: f"not {count} lines with {words} in\n{self.read_log()}",
+            fits=lambda found: len(found) >= count,
+        )
+
     def client(self) -> smtplib.SMTP:
-        return smtplib.SMTP("127.0.0.1", self.port, local_hostname="app.test", timeout=40)
+        return smtplib.SMTP("127.0.0.1", self.port, local_hostname="app.test", timeout=60)
 
     def send(
         self, octets: bytes, *recipients: str, sender: str = "app@sender.test", options: tuple[str, ...] = ()
@@ -231,34 +240,21 @@ class Waypost:
         """A command's JSON lines."""
         return [json.loads(line) for line in self.cli(*words).splitlines()]
 
-    def wait_for_rows(
-        self, *words: str, until: Callable[[list[dict[str, Any]]], object], timeout_s: float = 60
-    ) -> list[dict[str, Any]]:
+    def wait_for_rows(self, *words: str, fits: Callable[[list[dict[str, Any]]], object]) -> list[dict[str, Any]]:
         """The same, as soon as it shows what is committed a moment later: what was on the wire before, say."""
-        end = monotonic() + timeout_s
-        while True:
-            found = self.rows(*words)
-            if until(found):
-                return found
-            assert monotonic() < end, found
-            sleep(0.1)
+        return until(lambda: self.rows(*words), fits=fits, every_s=0.1)
 
-    def events(self, type_: str, recipient: str, count: int = 1, timeout_s: float = 60) -> list[dict[str, Any]]:
+    def events(self, type_: str, recipient: str, count: int = 1) -> list[dict[str, Any]]:
         """The recipient's events of a type, as soon as there are that many."""
-        end = monotonic() + timeout_s
-        while True:
-            found = [
-                row
-                for row in self.rows("events", "--limit", "10000")
-                if row["type"] == type_ and row["recipient"] == recipient
-            ]
-            if len(found) >= count:
-                return found
-            assert monotonic() < end, f"{len(found)} of {count} {type_} events of {recipient}"
-            sleep(0.1)
+
+        def look() -> list[dict[str, Any]]:
+            rows = self.rows("events", "--limit", "10000")
+            return [row for row in rows if row["type"] == type_ and row["recipient"] == recipient]
+
+        return until(look, fits=lambda found: len(found) >= count, every_s=0.1)
 
     def get(self, path: str, **more: Any) -> httpx.Response:
-        return httpx.get(path if path.startswith("http") else f"{self.tracking}{path}", **more)
+        return httpx.get(path if path.startswith("http") else f"{self.tracking}{path}", **{"timeout": 60} | more)
 
 
 def _lock_tables(connection: sa.Connection) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from tests.clients.conftest import PASSWORD, USER, Way
 from tests.upstream import Arrival
+from tests.waiting import until_async
 
 
 def message(client: str, way: Way) -> EmailMessage:
@@ -27,9 +28,9 @@ def context(way: Way) -> ssl.SSLContext:
 
 def test_smtplib(way: Way, arrived: Callable[[str], Arrival]) -> None:
     if way.tls == "implicit":
-        client: smtplib.SMTP = smtplib.SMTP_SSL("localhost", way.port, context=context(way), timeout=20)
+        client: smtplib.SMTP = smtplib.SMTP_SSL("localhost", way.port, context=context(way), timeout=60)
     else:
-        client = smtplib.SMTP("localhost", way.port, timeout=20)
+        client = smtplib.SMTP("localhost", way.port, timeout=60)
     with client:
         if way.tls == "starttls":
             client.starttls(context=context(way))
@@ -53,8 +54,7 @@ async def _send(way: Way) -> tuple[dict[str, aiosmtplib.SMTPResponse], str]:
         assert client.transport is not None
         socket = client.transport.get_extra_info("socket")
         said = await client.send_message(message("aiosmtplib", way))
-    while socket.fileno() >= 0:  # it closes in its own time: TLS says goodbye first
-        await asyncio.sleep(0.01)
+    await until_async(lambda: socket.fileno() < 0)  # it closes in its own time: TLS says goodbye first
     return said
 
 
@@ -80,7 +80,7 @@ def test_django(way: Way, arrived: Callable[[str], Arrival], monkeypatch: pytest
         password=PASSWORD if way.has_login else None,
         use_tls=way.tls == "starttls",
         use_ssl=way.tls == "implicit",
-        timeout=20,
+        timeout=60,
     )
     letters = [
         mail.EmailMultiAlternatives(subject, "Grüße\n.with a dot\n", "app@sender.test", [way.recipient], bcc=[bcc])

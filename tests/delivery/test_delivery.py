@@ -3,13 +3,14 @@
 import os
 from email.utils import parseaddr
 from pathlib import Path
-from time import monotonic, sleep
+from time import monotonic
 from typing import Any
 
 import pytest
 
 from tests.mime.test_header import Waits
 from tests.upstream import Upstream
+from tests.waiting import until
 from tests.waypost_server import Waypost, html_mail, tracking_urls
 
 
@@ -18,11 +19,12 @@ def status(relay: Waypost, recipient: str) -> dict[str, Any]:
     return row
 
 
-def settled(relay: Waypost, recipient: str, wanted: str, timeout_s: float = 60) -> None:
-    end = monotonic() + timeout_s
-    while status(relay, recipient)["deliveries"][0]["status"] != wanted:
-        assert monotonic() < end, status(relay, recipient)["deliveries"]
-        sleep(0.1)
+def settled(relay: Waypost, recipient: str, wanted: str) -> None:
+    until(
+        lambda: status(relay, recipient)["deliveries"],
+        fits=lambda deliveries: deliveries[0]["status"] == wanted,
+        every_s=0.1,
+    )
 
 
 # --- inline
@@ -204,7 +206,7 @@ def test_kill_9_while_delivering_gives_the_leases_back(
         relay.start()
         upstream.delay_s = 30.0
         assert relay.send(html_mail(), "leased@example.com").startswith("250")
-        sleep(1)
+        until(lambda: upstream.verbs["."])
         relay.kill()
         upstream.delay_s = 0.0
         with relay:
@@ -237,7 +239,7 @@ def test_sigterm_lets_the_transaction_under_way_end(tmp_path: Path) -> None:
         client.putcmd("DATA")
         client.getreply()
         client.send(b"Subject: x\r\n\r\nx\r\n.\r\n")
-        sleep(0.3)
+        until(lambda: upstream.verbs["."])
         assert relay.process is not None
         relay.process.terminate()
         assert idle.getreply()[0] == 421

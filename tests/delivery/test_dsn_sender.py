@@ -7,6 +7,7 @@ from pathlib import Path
 from time import sleep
 
 from tests.upstream import EXTENSIONS, Arrival, Upstream
+from tests.waiting import until
 from tests.waypost_server import Waypost, html_mail
 
 GONE = "e550-5.1.1"
@@ -59,7 +60,7 @@ def test_a_mixed_outcome_sends_a_dsn_and_the_rest_of_the_mail_goes(relay: Waypos
         "messages",
         "--query",
         sender,
-        until=lambda rows: all(delivery["status"] != "queued" for row in rows for delivery in row["deliveries"]),
+        fits=lambda rows: all(delivery["status"] != "queued" for row in rows for delivery in row["deliveries"]),
     )
     [row] = [row for row in rows if row["stream"] == "notice"]
     assert row["links"] == [] and row["deliveries"][0]["status"] == "delivered"
@@ -229,12 +230,10 @@ def test_where_addresses_are_not_kept_the_notice_still_names_them_and_the_record
             assert relay.send(html_mail(), "ok@example.com", gone, sender="veiled@sender.test").startswith("250")
             [notice] = notices(upstream, "veiled@sender.test")
             assert blocks(notice)[1]["Final-Recipient"] == f"rfc822; {gone}"
-            for _ in range(100):  # until the notice's own delivery is settled too
-                kept = relay.sql("SELECT recipient, dsn_due, dsn_sent FROM delivery ORDER BY message, number")
-                if not any("@" in recipient for recipient, _, _ in kept):
-                    break
-                sleep(0.1)
+            kept = until(  # the notice's own delivery is settled too
+                lambda: relay.sql("SELECT recipient, dsn_due, dsn_sent FROM delivery ORDER BY message, number"),
+                fits=lambda rows: not any("@" in recipient for recipient, _, _ in rows),
+            )
             assert [row[1:] for row in kept] == [("", ""), ("", "failed"), ("", "")]
-            assert not [recipient for recipient, _, _ in kept if "@" in recipient]
     finally:
         upstream.close()

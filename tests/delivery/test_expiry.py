@@ -23,7 +23,7 @@ def over(opened: Store) -> list[str]:
         is_expired = leases.has_expired(connection, clock)
     leased = opened.writer.submit(
         lambda connection: leases.lease_expired(connection, clock, LATE + timedelta(minutes=1), "a", 10)
-    ).result(10)
+    ).result(60)
     found = sorted(row.recipient for rows in leased.values() for row in rows)
     assert is_expired == bool(found)
     return found
@@ -43,7 +43,7 @@ def test_what_is_parked_ends_too_unless_that_ends_its_process_again(opened: Stor
             sa.update(table).where(table.c.recipient == "later").values(next_attempt_at=LATE + NOW.resolution)
         )
 
-    opened.writer.submit(prepare).result(10)
+    opened.writer.submit(prepare).result(60)
     assert over(opened) == ["fresh", "parked", "suspect"]
     assert over(opened) == []  # each has a holder
 

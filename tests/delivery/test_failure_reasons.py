@@ -1,30 +1,21 @@
 """The log says why an attempt failed, in our own words: nothing of what a server said, no address."""
 
 from pathlib import Path
-from time import monotonic, sleep
 
 import pytest
 
 from relay.reply import Reply
 from tests.upstream import Upstream
+from tests.waiting import until
 from tests.waypost_server import Waypost, free_port, html_mail
-
-
-def _logged(relay: Waypost, *words: str) -> str:
-    end = monotonic() + 60
-    while True:
-        for line in relay.read_log().splitlines():
-            if all(word in line for word in words):
-                return line
-        assert monotonic() < end, relay.read_log()
-        sleep(0.02)
 
 
 def test_an_upstream_that_cannot_be_reached_is_logged_with_the_reason(tmp_path: Path) -> None:
     with Waypost(tmp_path, free_port(), "outages = 1\n") as relay:
         relay.send(html_mail(), "ann@example.com")
-        assert "Error connecting to 127.0.0.1" in _logged(relay, " failed ", "phase=connect", "code=0", "reason=")
-        assert "Error connecting to 127.0.0.1" in _logged(relay, " upstream-out ", "code=0", "reason=")
+        reason = "Error connecting to 127.0.0.1"
+        assert reason in relay.wait_for_log(" failed ", "phase=connect", "code=0", "reason=")[0]
+        assert reason in relay.wait_for_log(" upstream-out ", "code=0", "reason=")[0]
 
 
 def test_a_connection_lost_after_the_dot_is_logged_as_uncertain(tmp_path: Path) -> None:
@@ -32,11 +23,9 @@ def test_a_connection_lost_after_the_dot_is_logged_as_uncertain(tmp_path: Path) 
     with Waypost(tmp_path, upstream.port, '[delivery]\ninline_timeout = "1s"\nmode = "queued"\n') as relay:
         upstream.delay_s = 60
         relay.send(html_mail(), "ann@example.com")
-        while upstream.verbs["DATA"] == 0:
-            sleep(0.02)
-        sleep(0.3)
+        until(lambda: upstream.verbs["."])
         upstream.stop()
-        line = _logged(relay, " failed ", "phase=dot")
+        line = relay.wait_for_log(" failed ", "phase=dot")[0]
         assert 'reason="connection lost after the message was sent; it may have arrived" uncertain=true' in line
     upstream.close()
 

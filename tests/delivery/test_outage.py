@@ -1,14 +1,16 @@
 """The database away: mail flows on inline, queued mail is put off, links answer, and nothing is forgotten."""
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from time import monotonic, sleep
 
+import httpx
 import pytest
 
 from tests.postgresql_server import IS_POSTGRESQL
 from tests.upstream import Upstream
+from tests.waiting import until
 from tests.waypost_server import Waypost, html_mail, tracking_urls
 
 PHONE = {"User-Agent": "Mozilla/5.0 (iPhone; CPU iPhone OS 18_1 like Mac OS X) AppleWebKit/605.1.15 Mobile/15E148"}
@@ -45,10 +47,7 @@ def test_mail_flows_and_links_answer_and_the_facts_are_replayed(own: Waypost, up
     assert own.events("delivered", "during@example.com")
     assert own.events("bounced", "e550-5.1.1+during@example.com")
     assert len(own.events("clicked", "during@example.com")) == 1
-    end = monotonic() + 60
-    while journal(own):
-        assert monotonic() < end
-        sleep(0.2)
+    until(lambda: not journal(own))
     # Replayed is counted once.
     assert len(own.events("clicked", "before-outage@example.com")) == 1
     [row] = own.rows("messages", "--query", "before-outage@example.com")
@@ -65,8 +64,6 @@ def test_what_can_be_made_safe_nowhere_is_put_off(own: Waypost, upstream: Upstre
 def test_an_unsubscribe_while_the_database_is_away_holds_when_it_is_back(own: Waypost, upstream: Upstream) -> None:
     own.send(html_mail(), "leaving@example.com")
     [url] = tracking_urls(upstream.to("leaving@example.com")[0].octets)["u"]
-    import httpx
-
     with own.locked():
         assert httpx.post(url, data={"List-Unsubscribe": "One-Click"}, timeout=60).status_code == 200
     assert own.events("unsubscribed", "leaving@example.com")
@@ -102,9 +99,9 @@ def test_what_the_journal_knows_the_end_of_is_not_sent_again_though_its_lease_ha
     relay.mistakes = ["relay.store.store:replay_lines"]  # the journal is replayed later than the queue is looked at
     with relay:
         relay.send(html_mail(), "lapsed@example.com")
-        _until(lambda: sink.verbs["DATA"] > 0)
+        until(lambda: sink.verbs["DATA"])
         with relay.locked() as database:
-            _until(lambda: any(b"settled " in one.read_bytes() for one in journal(relay)))
+            until(lambda: any(b"outcomes " in one.read_bytes() for one in journal(relay)))
             assert relay.send(html_mail(), "refused@example.com").startswith(
                 "451"
             )  # behind it: the database refused both
@@ -126,20 +123,13 @@ def test_mail_that_cannot_be_read_right_after_it_was_leased_goes_out_soon_after_
     sink = Upstream(at_helo="451 4.3.0 later")
     with Waypost(tmp_path, sink.port, '[delivery]\nmode = "queued"\nretry = ["1s"]\n') as relay:
         relay.send(html_mail(), "unread@example.com")
-        _until(lambda: " failed " in relay.read_log())  # from memory: what comes next is read
+        relay.wait_for_log(" failed ")  # from memory: what comes next is read
         relay.sql("ALTER TABLE content RENAME TO aside")
         sink.at_helo = ""
         reason = 'relation \\"content\\" does not exist' if IS_POSTGRESQL else "no such table: content"
-        _until(lambda: f'database-unavailable reason="{reason}' in relay.read_log())
+        relay.wait_for_log(f'database-unavailable reason="{reason}')
         relay.sql("ALTER TABLE aside RENAME TO content")
         assert sink.wait_for(lambda one: "unread@example.com" in one.recipients, 1)
         assert "Traceback" not in relay.read_log()
         assert relay.events("delivered", "unread@example.com")
     sink.close()
-
-
-def _until(holds: Callable[[], bool]) -> None:
-    end = monotonic() + 60
-    while not holds():
-        assert monotonic() < end
-        sleep(0.02)

@@ -1,11 +1,12 @@
 """Whose turn it is, who holds what, and what an operator can do: on both databases, and at the command line."""
 
+import operator
 import os
 import signal
 from collections import Counter
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
-from time import monotonic, sleep
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from relay.store.queue.queue_facts import AttemptRecord, Outcome
 from relay.store.store import Store
 from tests.message_factory import NOW, count_rows, insert_messages, new_message
 from tests.upstream import Upstream
+from tests.waiting import until
 from tests.waypost_server import Waypost, html_mail
 
 MINUTE = timedelta(minutes=1)
@@ -30,7 +32,7 @@ def lease(opened: Store, worker: str, limit: int, now: datetime = NOW, **more: A
         lambda connection: leases.lease_due(
             connection, leases.LeaseClock(now, now), now + MINUTE, worker, limit, **more
         )
-    ).result(10)
+    ).result(60)
     with opened.connect() as connection:
         rows = connection.execute(sa.select(tables.message.c.id, tables.message.c.subject))
         names = {one.id: one.subject for one in rows}
@@ -44,7 +46,7 @@ def outcome(status: Status, at: datetime = NOW, number: int = 0, code: int = 250
 
 
 def settle(opened: Store, message: str, *results: Outcome, worker: str = "a") -> None:
-    opened.writer.submit(lambda connection: outcomes.record_outcomes(connection, message, results, worker)).result(10)
+    opened.writer.submit(lambda connection: outcomes.record_outcomes(connection, message, results, worker)).result(60)
 
 
 def row(opened: Store, message: str) -> sa.RowMapping:
@@ -138,7 +140,7 @@ def test_a_lease_that_is_renewed_is_kept_and_another_workers_is_not_touched(open
     assert lease(opened, "b", 5) == {"other": 1}
     until = NOW + 10 * MINUTE
     both = [one.message.id, other.message.id]
-    opened.writer.submit(lambda connection: leases.renew_leases(connection, "a", both, until)).result(10)
+    opened.writer.submit(lambda connection: leases.renew_leases(connection, "a", both, until)).result(60)
     assert lease(opened, "c", 5, NOW + 2 * MINUTE) == {"other": 1}
 
 
@@ -186,7 +188,7 @@ def test_after_three_crashes_it_is_parked_and_what_was_beside_it_is_not(opened: 
     insert_messages(opened, poison, *(new_message(f"beside-{n}") for n in range(5)))
 
     def crash() -> list[leases.DeliveryKey]:
-        return opened.writer.submit(lambda connection: leases.release_after_crash(connection, "a")).result(10)
+        return opened.writer.submit(lambda connection: leases.release_after_crash(connection, "a")).result(60)
 
     for _ in range(2):
         assert lease(opened, "a", 10).total() == 6 and crash() == []
@@ -203,7 +205,7 @@ def test_after_three_crashes_it_is_parked_and_what_was_beside_it_is_not(opened: 
     assert (found["crashes"], found["status"]) == (leases.MAX_CRASHES, "queued")
     assert not lease(opened, "a", 10, NOW + MINUTE)["poison"]
     target = queue_actions.QueueTarget(poison.message.id, None)
-    opened.writer.submit(lambda connection: queue_actions.retry(connection, NOW, target)).result(10)
+    opened.writer.submit(lambda connection: queue_actions.retry(connection, NOW, target)).result(60)
     assert lease(opened, "b", 10)["poison"] == 1
 
 
@@ -213,19 +215,19 @@ def test_mail_that_ends_its_process_three_times_is_parked_until_an_operator_retr
         with Waypost(tmp_path, upstream.port, '[delivery]\nmode = "queued"\nretry = ["1s"]\n') as relay:
             assert relay.send(html_mail(), "hang@example.com").startswith("250")
             for _ in range(leases.MAX_CRASHES):
-                holder = _until(lambda: leased_by(relay))
+                holder = until(lambda: leased_by(relay))
                 mail = holder.split("/")[2]
                 assert int(mail) in relay.children()
                 os.kill(int(mail), signal.SIGKILL)
-                _until(lambda holder=holder: leased_by(relay) != holder)
-            _until(lambda: " delivery-parked " in relay.read_log())
+                until(lambda: leased_by(relay), fits=partial(operator.ne, holder))
+            relay.wait_for_log(" delivery-parked ")
             assert relay.send(html_mail(), "next@example.com").startswith("250") and upstream.to("next@example.com")
-            [row] = relay.wait_for_rows("queue", "list", until=lambda rows: len(rows) == 1)
+            [row] = relay.wait_for_rows("queue", "list", fits=lambda rows: len(rows) == 1)
             assert row["parked"] and not row["under_way"] and row["recipient"] == "hang@example.com"
             assert f"delivery-parked message={row['message']} number=0 crashes=3" in relay.read_log()
             assert relay.cli("queue", "retry", "--all") == b"0 due now\n"
             assert relay.cli("queue", "retry", row["id"]) == b"1 due now\n"
-            assert _until(lambda: leased_by(relay))
+            assert until(lambda: leased_by(relay))
             assert relay.cli("queue", "drop", row["id"]).startswith(b"1 dropped\n1 of them are being attempted")
     finally:
         upstream.close()
@@ -234,15 +236,6 @@ def test_mail_that_ends_its_process_three_times_is_parked_until_an_operator_retr
 def leased_by(relay: Waypost) -> str:
     [(holder,)] = relay.sql("SELECT leased_by FROM delivery WHERE next_attempt_at IS NOT NULL")
     return str(holder)
-
-
-def _until(look: Any, timeout_s: float = 20) -> Any:
-    """What `look` finds, as soon as it finds something."""
-    end = monotonic() + timeout_s
-    while not (found := look()):
-        assert monotonic() < end
-        sleep(0.1)
-    return found
 
 
 # --- at the command line
@@ -283,6 +276,6 @@ def test_what_is_held_is_not_attempted_until_it_is_released(relay: Waypost, upst
     tried = len(relay.rows("queue", "show", message)[0]["deliveries"][0]["attempts"])
     assert relay.cli("queue", "release", f"{message}.0") == b"1 due now\n"
     assert relay.rows("queue", "list", "--held") == []
-    _until(lambda: len(relay.rows("queue", "show", message)[0]["deliveries"][0]["attempts"]) > tried)
+    relay.wait_for_rows("queue", "show", message, fits=lambda rows: len(rows[0]["deliveries"][0]["attempts"]) > tried)
     assert b"nothing of" in relay.cli("queue", "release", message, status=1)
     assert relay.cli("queue", "drop", message).startswith(b"1 dropped\n")

@@ -12,6 +12,7 @@ import pytest
 
 from tests.postgresql_server import IS_POSTGRESQL
 from tests.upstream import Upstream
+from tests.waiting import until
 from tests.waypost_server import ROOT, Waypost, html_mail
 
 QUEUED = '[delivery]\nmode = "queued"\nretry = ["1s"]\n'
@@ -72,17 +73,12 @@ def test_what_a_dead_server_journaled_is_settled_before_its_leases_go_back(tmp_p
     other.delay_s = 2.0
     for n in range(3):
         assert relay.send(html_mail(), f"journaled-{n}@example.com").startswith("250")
-    end = monotonic() + 60
-    while other.verbs["DATA"] < 3:  # all are under way, and none has ended yet
-        assert monotonic() < end
-        sleep(0.01)
+    until(lambda: other.verbs["."] == 3)  # all are under way, and none has ended yet
     with relay.locked():
         for n in range(3):
             other.to(f"journaled-{n}@example.com")
-        end = monotonic() + 60
-        while sum(path.read_bytes().count(b"settled ") for path in (tmp_path / "data" / "journal").glob("*")) < 3:
-            assert monotonic() < end
-            sleep(0.1)
+        folder = tmp_path / "data" / "journal"
+        until(lambda: sum(path.read_bytes().count(b"outcomes ") for path in folder.glob("*")) >= 3)
         relay.kill()
     other.delay_s = 0.0
     with relay:
@@ -94,7 +90,7 @@ def test_a_killed_mail_process_does_not_keep_its_leases(tmp_path: Path, other: U
     with Waypost(tmp_path, other.port, QUEUED) as relay:
         other.delay_s = 60.0
         assert relay.send(html_mail(), "released@example.com").startswith("250")
-        sleep(1)
+        until(lambda: other.verbs["."])
         child = relay.children()[0]
         other.delay_s = 0.0
         os.kill(child, signal.SIGKILL)
@@ -112,11 +108,10 @@ def test_sigterm_at_any_moment_of_the_start_ends_it(tmp_path: Path) -> None:
                 stderr=log,
             )
             try:
-                while "role-started" not in relay.read_log():
-                    sleep(0.001)
+                until(lambda: "role-started" in relay.read_log(), every_s=0.001)
                 sleep(delay_s)
                 process.terminate()
-                assert process.wait(15) == 0
+                assert process.wait(60) == 0
             finally:
                 process.kill()
                 process.wait()

@@ -8,6 +8,7 @@ import pytest
 
 from relay.node import maintenance
 from tests.upstream import Upstream
+from tests.waiting import until
 from tests.waypost_server import Waypost, html_mail
 
 RATE_PER_S, MAILS = 20, 60
@@ -27,7 +28,8 @@ def nodes(postgresql: Callable[[], str], tmp_path: Path) -> Iterator[tuple[Waypo
 
 def test_nodes_hold_a_rate_in_sum(nodes: tuple[Waypost, Waypost, Upstream]) -> None:
     first, second, upstream = nodes
-    _until(lambda: first.sql("SELECT count(DISTINCT worker) FROM upstream_state") == [(2,)])
+    workers = "SELECT count(DISTINCT worker) FROM upstream_state"
+    until(lambda: first.sql(workers), fits=lambda rows: rows == [(2,)])
     sleep(maintenance.READ_PEERS_EVERY_S + 1)  # each has heard of the other
     begun = monotonic()
     for n in range(MAILS):
@@ -37,7 +39,7 @@ def test_nodes_hold_a_rate_in_sum(nodes: tuple[Waypost, Waypost, Upstream]) -> N
     # Without shares it were half of that: each node sends half of the mails.
     assert monotonic() - begun > 0.9 * (MAILS - 2) / RATE_PER_S
     second.stop()
-    assert first.sql("SELECT count(DISTINCT worker) FROM upstream_state") == [(1,)]  # its share is the first one's
+    assert first.sql(workers) == [(1,)]  # its share is the first one's
 
 
 def test_an_outage_that_one_node_finds_is_known_to_the_other_until_its_own_probe_succeeds(
@@ -46,18 +48,11 @@ def test_an_outage_that_one_node_finds_is_known_to_the_other_until_its_own_probe
     first, second, upstream = nodes
     upstream.stop()
     first.send(html_mail(), "unreachable@example.com")  # again in an hour, so that the second does not try it
-    _until(lambda: " upstream-out " in first.read_log())
-    _until(lambda: "found by another process" in second.read_log())  # which has sent nothing
+    first.wait_for_log(" upstream-out ")
+    second.wait_for_log("found by another process")  # which has sent nothing
     upstream.start()
     for node in (first, second):
-        _until(lambda node=node: " upstream-back " in node.read_log())  # type: ignore[misc]
+        node.wait_for_log(" upstream-back ")
     sleep(maintenance.READ_PEERS_EVERY_S)
     assert second.read_log().count(" upstream-out ") == 1  # nobody hears of it again
     assert "found by another process" not in first.read_log()
-
-
-def _until(holds: Callable[[], bool]) -> None:
-    end = monotonic() + 60
-    while not holds():
-        assert monotonic() < end
-        sleep(0.05)

@@ -22,6 +22,7 @@ from relay.delivery.smtp.rate_limit import RateLimiter
 from relay.envelope import Login
 from tests.delivery.upstream_pool import mail, play, table
 from tests.upstream import Upstream
+from tests.waiting import until_async
 from tests.waypost_server import Waypost, free_port
 
 ANN, BEN = Login("ann", "a-word"), Login("ben", "b-word")
@@ -148,10 +149,7 @@ def test_kept_connections_are_let_go_when_nobody_needs_them(other: Upstream) -> 
     async def scene(upstreams: Upstreams) -> None:
         await upstreams.try_login(ANN)
         assert upstreams.statuses()[0].idle == 1
-        started = time.monotonic()
-        while upstreams.statuses()[0].idle or not other.verbs["QUIT"]:
-            assert time.monotonic() - started < 10
-            await asyncio.sleep(0.05)
+        await until_async(lambda: not upstreams.statuses()[0].idle and other.verbs["QUIT"])
 
     play(scene, table(other.port, idle="100ms"))
 
@@ -165,13 +163,10 @@ def test_an_upstream_that_is_out_is_probed_and_not_tried_with_mail(other: Upstre
             assert answer.is_outage
         [status] = upstreams.statuses()
         assert status.is_down and status.down_since and "connect" in status.fault
-        started = time.monotonic()
         [answer] = await upstreams.send(mail("b@example.com"))
         assert answer.is_outage and answer.reply.text.startswith("the upstream is out: ")
         await asyncio.to_thread(other.start)
-        while upstreams.statuses()[0].is_down:
-            assert time.monotonic() - started < 10
-            await asyncio.sleep(0.05)
+        await until_async(lambda: not upstreams.statuses()[0].is_down)
         assert other.verbs["MAIL"] == 0 and other.connections == 1
         [answer] = await upstreams.send(mail("c@example.com"))
         assert answer.reply.accepts and other.connections == 1  # over the probe's connection
@@ -185,13 +180,13 @@ def test_a_queue_does_not_write_down_again_and_again_that_it_waits(tmp_path: Pat
     with Waypost(tmp_path, tables=f'{upstream}[delivery]\nmode = "queued"\nretry = ["1s"]\n') as relay:
         for n in range(20):
             assert relay.send(b"Subject: x\r\n\r\nx\r\n", f"{n}@example.com").startswith("250")
+        relay.wait_for_log("upstream-out upstream=primary phase=connect")
         time.sleep(2)
-        assert "upstream-out upstream=primary phase=connect" in relay.read_log()
         deferred = [row for row in relay.rows("events", "--limit", "1000") if row["type"] == "deferred"]
         assert len(deferred) <= 30  # 20 each second, were they all tried
         other.start()
         assert len(other.wait_for(lambda _: True, 20)) == 20
-        assert "upstream-back upstream=primary" in relay.read_log()
+        relay.wait_for_log("upstream-back upstream=primary")
 
 
 def test_an_outage_of_one_of_several_is_written_down_once(tmp_path: Path, other: Upstream) -> None:

@@ -81,7 +81,7 @@ class Player:
 
     def _connect(self, listener: str) -> None:
         self._upstream = self._upstreams[listener]
-        self._socket = socket.create_connection(("127.0.0.1", self._ports[listener]), 15)
+        self._socket = socket.create_connection(("127.0.0.1", self._ports[listener]), 60)
 
     def _send_line(self, times: str | None, text: str) -> None:
         self._socket.sendall((text.encode() + b"\r\n") * int(times or 1))

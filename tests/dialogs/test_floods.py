@@ -13,7 +13,7 @@ REPORT_OCTETS = (16 << 20) + 1
 
 
 def _replies_until_closed(port: int, octets: bytes) -> list[bytes]:
-    with socket.create_connection(("127.0.0.1", port), 20) as client:
+    with socket.create_connection(("127.0.0.1", port), 60) as client:
         client.sendall(octets)
         received = b""
         with contextlib.suppress(ConnectionResetError):

@@ -58,7 +58,7 @@ print(len(waits), max(waits) * 1000)
 
 @contextlib.contextmanager
 def connected(port: int, source: str = "127.0.0.1") -> Iterator[tuple[socket.socket, "Replies"]]:
-    with socket.create_connection(("127.0.0.1", port), 20, (source, 0)) as client:
+    with socket.create_connection(("127.0.0.1", port), 60, (source, 0)) as client:
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         yield client, Replies(client)
 
@@ -190,7 +190,7 @@ def test_2000_idle_clients_take_little_and_hold_up_nobody(
 
 def test_a_client_that_never_reads_does_not_hold_its_connection_for_ever(guarded: Guarded) -> None:
     with connected(guarded.ports["starttls"]) as (client, _):
-        client.settimeout(20)
+        client.settimeout(60)
         with pytest.raises(ConnectionError):  # not a timeout: the server has hung up
             while True:
                 client.sendall(b"HELP\r\n" * 1000)
@@ -250,10 +250,7 @@ def test_a_renewed_certificate_is_used_without_a_restart(guarded: Guarded, tmp_p
     assert process is not None
     renewals = guarded.relay.read_log().count("certificate-renewed")
     process.send_signal(signal.SIGHUP)
-    end = monotonic() + 60
-    while guarded.relay.read_log().count("certificate-renewed") == renewals:
-        assert monotonic() < end
-        sleep(0.02)
+    guarded.relay.wait_for_log("certificate-renewed", count=renewals + 1)
     assert serial("implicit") == second
 
 
@@ -265,7 +262,7 @@ def test_a_connection_that_turns_to_gibberish_is_the_clients_end_and_no_fault(gu
             wrapped.sendall(before)
             wrapped.recv(100)
             with socket.socket(fileno=wrapped.detach()) as bare:
-                bare.settimeout(20)
+                bare.settimeout(60)
                 bare.sendall(b"this is not a TLS record\r\n" * 10)
                 with contextlib.suppress(ConnectionResetError):
                     while bare.recv(65536):

@@ -63,11 +63,11 @@ def test_the_services_of_the_compose_file_start_together_on_postgresql(
     try:
         for name, process in started.items():
             assert process.stdout is not None
-            assert process.stdout.readline().startswith("ready "), (name, process.communicate(timeout=30)[1])
+            assert process.stdout.readline().startswith("ready "), (name, process.communicate(timeout=60)[1])
         relay = Waypost(tmp_path / "client")
         relay.port = ports[SMTP]
         assert relay.send(html_mail(), "composed@example.com").startswith("250")
-        assert httpx.get(f"http://127.0.0.1:{ports[TRACKING]}/readyz", timeout=30).status_code == 200
+        assert httpx.get(f"http://127.0.0.1:{ports[TRACKING]}/readyz", timeout=60).status_code == 200
         assert (tmp_path / "first-password").exists()
     finally:
         for process in started.values():

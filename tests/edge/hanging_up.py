@@ -2,16 +2,8 @@
 
 import socket
 import struct
-from time import monotonic, sleep
 
 from tests.waypost_server import Waypost, html_mail
-
-
-def wait_for_log(relay: Waypost, words: str, count: int = 1) -> None:
-    end = monotonic() + 60
-    while relay.read_log().count(words) < count:
-        assert monotonic() < end, relay.read_log()
-        sleep(0.02)
 
 
 class Impatient:
@@ -19,7 +11,7 @@ class Impatient:
 
     def __init__(self, relay: Waypost, recipient: str, ahead: bytes = b"") -> None:
         accepted = relay.read_log().count(" accepted message=")
-        self._socket = socket.create_connection(("127.0.0.1", relay.port), 30)
+        self._socket = socket.create_connection(("127.0.0.1", relay.port), 60)
         self._file = self._socket.makefile("rb")
         assert self.reply() == 220
         for line, code in (
@@ -31,7 +23,7 @@ class Impatient:
             self._socket.sendall(line + b"\r\n")
             assert self.reply() == code
         self._socket.sendall(html_mail() + b".\r\n" + ahead)
-        wait_for_log(relay, " accepted message=", accepted + 1)
+        relay.wait_for_log(" accepted message=", count=accepted + 1)
 
     def __enter__(self) -> "Impatient":
         return self

@@ -47,7 +47,7 @@ def test_no_more_connections_are_taken_in_a_turn_than_allowed(a_turn: int, turns
 
         count_turn()
         acceptor = Acceptor(listener, _Closing, a_turn)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while len(closed) < len(clients):
                 await asyncio.sleep(0)
         acceptor.close()

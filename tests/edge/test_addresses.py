@@ -124,7 +124,7 @@ def test_an_unsubscribe_holds_for_every_spelling_of_the_domain(in_front: Waypost
     assert in_front.send(html_mail(), SPELLINGS[0], options=UTF8).startswith("250")
     [arrived] = ascii_upstream.to("ida@xn--bcher-kva.example")
     link = tracking_urls(arrived.octets)["u"][0]
-    assert httpx.post(link, data={"List-Unsubscribe": "One-Click"}).status_code == 200
+    assert httpx.post(link, data={"List-Unsubscribe": "One-Click"}, timeout=60).status_code == 200
     for spelling in SPELLINGS:
         in_front.send(html_mail(), spelling, options=UTF8)
         assert in_front.events("suppressed", spelling)
@@ -161,4 +161,4 @@ def test_what_an_earlier_version_wrote_down_still_holds(opened: Store, earlier: 
             assert not suppressions.add_suppression(connection, spelling, reason="manual", at=later)
         assert suppressions.remove_suppressions(connection, SPELLINGS[3]) == 1
 
-    opened.writer.submit(work).result(10)
+    opened.writer.submit(work).result(60)

@@ -17,7 +17,7 @@ class Dialogue:
     """A client that types."""
 
     def __init__(self, port: int) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), 10)
+        self.socket = socket.create_connection(("127.0.0.1", port), 60)
         self.file = self.socket.makefile("rb")
         self.greeting = self.reply()
 

@@ -6,12 +6,13 @@ RFC 5321 §4.1.1.10, RFC 1047.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from time import monotonic, sleep
+from time import sleep
 
 import pytest
 
-from tests.edge.hanging_up import Impatient, wait_for_log
+from tests.edge.hanging_up import Impatient
 from tests.upstream import Upstream
+from tests.waiting import until
 from tests.waypost_server import Waypost, html_mail
 
 _LATE_S = 3.2  # relay.edge.connection: an end that comes so long after the dot is no half-close
@@ -35,19 +36,12 @@ def busy(relay: Waypost, sink: Upstream) -> Iterator[None]:
     """The only connection to the upstream waits for the reply to another mail's dot."""
     sink.is_holding = True
     with Impatient(relay, "first@example.com") as first:
-        _wait_until_sent(sink)
+        until(lambda: sink.verbs["DATA"])
         yield
         sink.is_holding = False
         assert first.reply() == 250
     assert relay.send(html_mail(), "last@example.com").startswith("250")
     sink.to("last@example.com")
-
-
-def _wait_until_sent(sink: Upstream) -> None:
-    end = monotonic() + 60
-    while not sink.verbs["DATA"]:
-        assert monotonic() < end
-        sleep(0.02)
 
 
 def _sent(sink: Upstream) -> list[str]:
@@ -57,7 +51,7 @@ def _sent(sink: Upstream) -> list[str]:
 def test_a_mail_whose_client_breaks_off_before_it_is_sent_is_not_sent(relay: Waypost, sink: Upstream) -> None:
     with busy(relay, sink):
         Impatient(relay, "reset@example.com").reset()
-        wait_for_log(relay, " client-hung-up message=")
+        relay.wait_for_log(" client-hung-up message=")
     assert _sent(sink) == ["first@example.com", "last@example.com"]
     assert not relay.rows("messages", "--query", "reset@example.com")
 
@@ -67,7 +61,7 @@ def test_so_it_is_where_the_client_ends_after_having_waited(relay: Waypost, sink
         client = Impatient(relay, "closed@example.com")
         sleep(_LATE_S)
         client.close()
-        wait_for_log(relay, " client-hung-up message=")
+        relay.wait_for_log(" client-hung-up message=")
     assert _sent(sink) == ["first@example.com", "last@example.com"]
 
 
@@ -95,7 +89,7 @@ def test_a_client_that_has_sent_quit_ahead_does_not_break_off(
 def test_what_has_begun_to_be_sent_is_finished(relay: Waypost, sink: Upstream) -> None:
     sink.is_holding = True
     client = Impatient(relay, "begun@example.com")
-    _wait_until_sent(sink)
+    until(lambda: sink.verbs["DATA"])
     client.reset()
     sink.is_holding = False
     assert relay.events("delivered", "begun@example.com")

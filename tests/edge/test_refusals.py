@@ -37,7 +37,7 @@ def test_refused_mail_is_found_by_recipient_sender_and_reply(strict: Waypost) ->
         assert client.rcpt("first@shop.test")[0] == 250
         assert client.rcpt("Second@shop.test")[0] == 452
     words = ("refusals", "--recipient", "second@shop.test")
-    (found,) = strict.wait_for_rows(*words, until=lambda rows: rows)
+    (found,) = strict.wait_for_rows(*words, fits=lambda rows: rows)
     assert (found["from"], found["recipient"], found["command"]) == ("app@shop.test", "Second@shop.test", "RCPT")
     assert (found["code"], found["status"], found["count"]) == (452, "4.5.3", 1) and "too many" in found["text"]
     assert found["ip"] == "127.0.0.1" and found["user"] is None
@@ -60,7 +60,7 @@ def test_of_many_in_a_minute_the_rest_is_counted(strict: Waypost) -> None:
 
     words = ("refusals", "--code", "452", "--limit", "500")
     before = 1  # of the test above
-    found = strict.wait_for_rows(*words, until=lambda rows: total(rows) >= 150)
+    found = strict.wait_for_rows(*words, fits=lambda rows: total(rows) >= 150)
     assert total(found) in (150, 150 + before)
     kept = [row for row in found if row["recipient"]]
     assert 40 <= len(kept) <= 125  # sixty a minute, and a minute may have begun meanwhile
@@ -71,14 +71,14 @@ def test_of_many_in_a_minute_the_rest_is_counted(strict: Waypost) -> None:
 def test_connections_that_were_refused_or_failed_are_found(strict: Waypost) -> None:
     with contextlib.ExitStack() as clients:
         for _ in range(4):
-            client = clients.enter_context(socket.create_connection(("127.0.0.1", strict.port), 10))
+            client = clients.enter_context(socket.create_connection(("127.0.0.1", strict.port), 60))
             assert client.recv(100).startswith(b"220")
         for _ in range(3):
-            with socket.create_connection(("127.0.0.1", strict.port), 10) as client:
+            with socket.create_connection(("127.0.0.1", strict.port), 60) as client:
                 assert client.recv(100).startswith(b"421 4.7.0")
     with strict.client() as smtp:
         assert smtp.docmd("EHLO")[0] == 501
-    with socket.create_connection(("127.0.0.1", strict.port), 10) as client:
+    with socket.create_connection(("127.0.0.1", strict.port), 60) as client:
         client.recv(100)
         client.sendall(b"\x16\x03\x01\x02\x00\r\n")
         assert client.recv(100) == b""
@@ -91,7 +91,7 @@ def test_connections_that_were_refused_or_failed_are_found(strict: Waypost) -> N
         return found
 
     wanted = {"CONNECT": 3, "EHLO": 1, "TLS": 1}
-    found = strict.wait_for_rows("refusals", "--query", "127.0.0.1", until=lambda rows: seen(rows) == wanted)
+    found = strict.wait_for_rows("refusals", "--query", "127.0.0.1", fits=lambda rows: seen(rows) == wanted)
     (failed,) = (row for row in found if row["command"] == "TLS")
     assert failed["code"] == 0 and "begins in clear" in str(failed["text"])
 

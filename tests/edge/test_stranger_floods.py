@@ -6,8 +6,8 @@ import smtplib
 import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from time import monotonic, sleep
 
 import pytest
 
@@ -25,6 +25,7 @@ from relay.store.store import Store
 from tests.dialogs.test_octets import connected
 from tests.return_path.return_path_scene import DOMAIN
 from tests.upstream import Upstream
+from tests.waiting import until
 from tests.waypost_server import Waypost, free_port
 
 OURS = "127.1.0.1"
@@ -90,7 +91,7 @@ def test_who_logs_in_takes_no_strangers_place(relay: Waypost) -> None:
         for n in range(10):
             for _ in range(2):
                 source = (f"127.{70 + n}.0.1", 0)
-                client = open_.enter_context(smtplib.SMTP("127.0.0.1", relay.port, timeout=20, source_address=source))
+                client = open_.enter_context(smtplib.SMTP("127.0.0.1", relay.port, timeout=60, source_address=source))
                 client.ehlo()
                 assert client.login("app", "right")[0] == 235
         with greeted(relay, "127.90.0.1") as greeting:
@@ -99,16 +100,15 @@ def test_who_logs_in_takes_no_strangers_place(relay: Waypost) -> None:
 
 
 def places_are_free(relay: Waypost) -> None:
-    end = monotonic() + 60
+    def greeting(source: str) -> str:
+        with greeted(relay, source) as line:
+            return line
+
     with contextlib.ExitStack() as open_:
         for n in range(20):
-            while True:
-                with greeted(relay, f"127.{100 + n}.0.1") as greeting:
-                    if greeting.startswith("220 "):
-                        break
-                assert monotonic() < end
-                sleep(0.05)
-            open_.enter_context(greeted(relay, f"127.{100 + n}.0.1"))
+            source = f"127.{100 + n}.0.1"
+            until(partial(greeting, source), fits=lambda line: line.startswith("220 "))
+            open_.enter_context(greeted(relay, source))
 
 
 def test_a_stranger_that_only_talks_is_let_go_and_a_client_is_not(tmp_path: Path, upstream: Upstream) -> None:
@@ -119,22 +119,21 @@ def test_a_stranger_that_only_talks_is_let_go_and_a_client_is_not(tmp_path: Path
         connected(relay.port, OURS) as (client, answers),
     ):
         replies.next(), answers.next()
-        said, end = "", monotonic() + 60
-        while not said.startswith("421"):
-            assert monotonic() < end
-            sleep(0.2)
+
+        def talk() -> str:
             client.sendall(b"NOOP\r\n")
             assert answers.next().startswith("250")
             stranger.sendall(b"NOOP\r\n")
-            said = replies.next()
+            return replies.next()
+
+        said = until(talk, fits=lambda reply: reply.startswith("421"), every_s=0.2)
         assert said == "421 4.4.2 too long without a mail"
         client.sendall(b"NOOP\r\n")
         assert answers.next().startswith("250")
 
 
 def test_commands_without_mail_end_for_clients_too(relay: Waypost) -> None:
-    with socket.create_connection(("127.0.0.1", relay.port), 20, (OURS, 0)) as client:
-        client.settimeout(60)
+    with socket.create_connection(("127.0.0.1", relay.port), 60, (OURS, 0)) as client:
         replies = client.makefile("rb")
         replies.readline()
         for _ in range(100):

@@ -19,7 +19,7 @@ from tests.message_factory import NOW, count_rows, new_message
 
 def _wait(has_begun: threading.Event, may_end: threading.Event) -> None:
     has_begun.set()
-    may_end.wait(10)
+    may_end.wait(60)
 
 
 def _submit(opened: Store, one: NewMessage, before: Callable[[], object] = lambda: None) -> Job[None]:
@@ -44,14 +44,14 @@ def _lease(opened: Store) -> Job[dict[str, Any]]:
 def test_what_is_withdrawn_while_it_is_committed_is_gone_before_anybody_looks(opened: Store) -> None:
     has_begun, may_end = threading.Event(), threading.Event()
     filed = _submit(opened, new_message("late@example.com"), lambda: _wait(has_begun, may_end))
-    assert has_begun.wait(10)
+    assert has_begun.wait(60)
     beside = _submit(opened, new_message("beside@example.com"))
     not_begun = _submit(opened, new_message("not-begun@example.com"))
     leased = _lease(opened)
     assert opened.writer.withdraw(filed) and opened.writer.withdraw(not_begun)
     may_end.set()
-    beside.result(10)
-    assert len(leased.result(10)) == 1
+    beside.result(60)
+    assert len(leased.result(60)) == 1
     assert not opened.writer.withdraw(beside)  # it is decided
     for table in (tables.message, tables.delivery, tables.content, tables.event):
         assert count_rows(opened, table) == 1
@@ -59,13 +59,13 @@ def test_what_is_withdrawn_while_it_is_committed_is_gone_before_anybody_looks(op
 
 def test_in_one_commit_with_its_lease_it_is_gone_as_well(opened: Store) -> None:
     may_begin, has_begun, may_end = threading.Event(), threading.Event(), threading.Event()
-    opened.writer.submit(lambda _: may_begin.wait(10))
+    opened.writer.submit(lambda _: may_begin.wait(60))
     filed = _submit(opened, new_message("late@example.com"), lambda: _wait(has_begun, may_end))
     leased = _lease(opened)
     may_begin.set()
-    assert has_begun.wait(10) and opened.writer.withdraw(filed)
+    assert has_begun.wait(60) and opened.writer.withdraw(filed)
     may_end.set()
-    assert leased.result(10) == {}
+    assert leased.result(60) == {}
     assert count_rows(opened, tables.message) == 0
 
 
@@ -80,14 +80,14 @@ def test_a_commit_that_was_made_and_failed_is_taken_back(opened: Store) -> None:
 
     sa.event.listen(opened._write_engine, "commit", commit_and_fail)
     with pytest.raises(sa.exc.OperationalError):
-        _submit(opened, new_message("unsure@example.com")).result(10)
-    assert _lease(opened).result(10) == {}
+        _submit(opened, new_message("unsure@example.com")).result(60)
+    assert _lease(opened).result(60) == {}
     assert count_rows(opened, tables.message) == 0
 
 
 def test_what_somebody_else_has_leased_already_stays(opened: Store) -> None:
     one = new_message("sent@example.com")
-    _submit(opened, one).result(10)
-    assert _lease(opened).result(10)
-    opened.writer.submit(lambda connection: retention.drop_refused_message(connection, one.message.id)).result(10)
+    _submit(opened, one).result(60)
+    assert _lease(opened).result(60)
+    opened.writer.submit(lambda connection: retention.drop_refused_message(connection, one.message.id)).result(60)
     assert count_rows(opened, tables.delivery) == 1

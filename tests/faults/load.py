@@ -5,10 +5,11 @@ import secrets
 import smtplib
 import threading
 from collections import Counter
-from time import monotonic, sleep
+from time import sleep
 from types import TracebackType
 
 from tests.upstream import Upstream
+from tests.waiting import until
 
 _ID = re.compile(rb"^Message-ID: <([^>]+)>", re.MULTILINE | re.IGNORECASE)
 
@@ -36,12 +37,10 @@ class Load:
         for thread in self._threads:
             thread.join()
 
-    def wait_for(self, count: int, timeout_s: float = 60) -> None:
+    def wait_for(self, count: int) -> None:
         """Until so many more are accepted."""
-        enough, end = len(self.accepted) + count, monotonic() + timeout_s
-        while len(self.accepted) < enough:
-            assert monotonic() < end, f"{count} mails were not accepted within {timeout_s} s"
-            sleep(0.01)
+        enough = len(self.accepted) + count
+        until(lambda: len(self.accepted), fits=lambda accepted: accepted >= enough)
 
     def _run(self, number: int) -> None:
         count = 0

@@ -12,12 +12,12 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from time import monotonic, sleep
 
 import psycopg
 
 from relay.store.database import preparation
 from tests import postgresql_server
+from tests.waiting import until
 from tests.waypost_server import free_port
 
 _DATABASE = "waypost"
@@ -66,10 +66,8 @@ class ReplicatedPostgreSQL:
         self._start(one)
         self._execute(self.writing, "ALTER SYSTEM SET synchronous_standby_names = '*'")
         self._execute(self.writing, "SELECT pg_reload_conf()")
-        end = monotonic() + 60
-        while ("sync",) not in self._execute(self.writing, "SELECT sync_state FROM pg_stat_replication"):
-            assert monotonic() < end
-            sleep(0.05)
+        states = "SELECT sync_state FROM pg_stat_replication"
+        until(lambda: self._execute(self.writing, states), fits=lambda rows: ("sync",) in rows)
 
     def close(self) -> None:
         for one in (0, 1):

@@ -4,7 +4,7 @@ import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
-from time import monotonic, sleep
+from time import sleep
 
 import pytest
 
@@ -29,7 +29,7 @@ def test_mail_that_is_accepted_into_a_damaged_database_is_delivered_after_the_ba
             load.wait_for(150)
             backup = _damage(file)
             before = len(load.accepted)
-            _wait_for(relay, " database-damaged ")
+            relay.wait_for_log(" database-damaged ")
             sleep(1.5)
             during = len(load.accepted) - before
         assert relay.read_log().count(" database-damaged ") <= 2  # of the mail role and of the web role
@@ -52,7 +52,7 @@ def test_mail_that_is_accepted_into_a_damaged_database_is_delivered_after_the_ba
 def _damage(file: Path) -> Path:
     """Overwrites all but the first pages; returns a backup of the moment before."""
     backup = file.with_name("backup.db")
-    with closing(sqlite3.connect(file, isolation_level=None, timeout=10)) as holder:
+    with closing(sqlite3.connect(file, isolation_level=None, timeout=60)) as holder:
         holder.execute("BEGIN IMMEDIATE")
         with closing(sqlite3.connect(file)) as source, closing(sqlite3.connect(backup)) as copy:
             source.backup(copy)
@@ -64,10 +64,3 @@ def _damage(file: Path) -> Path:
             os.fsync(damaged.fileno())
         holder.execute("ROLLBACK")
     return backup
-
-
-def _wait_for(relay: Waypost, words: str) -> None:
-    end = monotonic() + 60
-    while words not in relay.read_log():
-        assert monotonic() < end, relay.read_log()
-        sleep(0.05)

@@ -4,7 +4,7 @@ import contextlib
 import os
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from time import monotonic, sleep
 
@@ -13,22 +13,12 @@ import pytest
 from tests.faults.conftest import Figure
 from tests.faults.load import Load, arrived
 from tests.upstream import Upstream
+from tests.waiting import until
 from tests.waypost_server import Waypost, html_mail
 
 WATCHDOG_S = 3
 WATCHED = f'watchdog = "{WATCHDOG_S}s"\ndrain = "5s"\n'
 UNWATCHED = 'watchdog = "0s"\ndrain = "5s"\n'
-
-
-def wait_until(holds: Callable[[], object], relay: Waypost, timeout_s: float = 60) -> None:
-    end = monotonic() + timeout_s
-    while not holds():
-        assert monotonic() < end, relay.read_log()
-        sleep(0.05)
-
-
-def logged(relay: Waypost, fact: str, times: int = 1) -> Callable[[], bool]:
-    return lambda: relay.read_log().count(f" {fact} ") >= times
 
 
 @contextlib.contextmanager
@@ -60,7 +50,7 @@ def test_a_stopped_mail_role_is_replaced_and_loses_nothing(
         assert log.count(f" role-silent role=smtp pid={mail} silent_s=") == 1
         assert log.count(f" role-died role=smtp pid={mail} status={int(signal.SIGKILL)}") == 1
         assert set(relay.children()).isdisjoint({mail}) and web in relay.children()
-        wait_until(lambda: load.accepted <= set(arrived(sink)), relay)
+        until(lambda: load.accepted <= set(arrived(sink)), relay.read_log)
         assert relay.stop() == 0
         assert relay.read_log().count(" role-silent ") == 1
 
@@ -80,7 +70,7 @@ def test_a_hanging_role_says_where_it_stands(role: str, tmp_path: Path) -> None:
     with Waypost(tmp_path, relay=WATCHED) as relay:
         hanging = relay.children()[role == "web"]
         os.kill(hanging, signal.SIGUSR1)
-        wait_until(logged(relay, "role-started", 3), relay)
+        relay.wait_for_log(" role-started ", count=3)
         log = relay.read_log()
         assert f" role-silent role={role} pid={hanging} " in log
         assert "Fatal Python error: Aborted" in log and "fork_server.py" in log and " in hang\n" in log
@@ -97,7 +87,7 @@ def test_a_supervisor_that_was_stopped_itself_ends_nobody(tmp_path: Path) -> Non
         with stopped(relay.process.pid, *roles):  # as with a machine that was suspended
             sleep(2 * WATCHDOG_S)
         os.kill(roles[1], signal.SIGKILL)
-        wait_until(logged(relay, "role-started", 3), relay)  # it has looked at all of them, more than once
+        relay.wait_for_log(" role-started ", count=3)  # it has looked at all of them, more than once
         assert " role-silent " not in relay.read_log()
         assert relay.children()[0] == roles[0]
 
@@ -107,7 +97,7 @@ def test_a_role_has_time_to_start(tmp_path: Path) -> None:
         mail = relay.children()[0]
         with relay.locked():
             os.kill(mail, signal.SIGKILL)  # the next one gives back leases first, and waits for the database
-            wait_until(logged(relay, "database-unavailable"), relay)
+            relay.wait_for_log(" database-unavailable ")
         assert relay.send(html_mail(), "after@example.com").startswith("250")
         assert " role-silent " not in relay.read_log()
 
@@ -130,7 +120,7 @@ def test_a_stop_does_not_wait_for_a_role_that_hangs(
 def test_a_stop_is_heard_while_a_role_is_being_replaced(tmp_path: Path) -> None:
     with Waypost(tmp_path, relay=WATCHED) as relay:
         os.kill(relay.children()[0], signal.SIGSTOP)
-        wait_until(logged(relay, "role-silent"), relay)
+        relay.wait_for_log(" role-silent ")
         assert relay.stop(60) == 0
         assert relay.read_log().count(" role-started ") == 2
 
@@ -146,7 +136,7 @@ def test_systemd_hears_of_the_start_of_each_second_and_of_the_stop(
 ) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind(str(tmp_path / "notify"))
-        systemd.settimeout(30)
+        systemd.settimeout(60)
         monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
         monkeypatch.setenv("WATCHDOG_USEC", "30000000")
         with Waypost(tmp_path / "relay"):

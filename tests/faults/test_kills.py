@@ -4,7 +4,7 @@ import os
 import random
 import signal
 from pathlib import Path
-from time import monotonic, sleep
+from time import sleep
 
 import pytest
 
@@ -12,6 +12,7 @@ from tests.faults import IS_LONG
 from tests.faults.conftest import Figure
 from tests.faults.load import Load, arrived, doubles
 from tests.upstream import Upstream
+from tests.waiting import MAX_WAIT_S, until
 from tests.waypost_server import Waypost
 
 KILLS = 100 if IS_LONG else 2
@@ -25,12 +26,14 @@ def settings(sink: Upstream, mode: str) -> str:
     )
 
 
-def drained(relay: Waypost, timeout_s: float = 60) -> None:
+def drained(relay: Waypost, timeout_s: float = MAX_WAIT_S) -> None:
     """Waits until nothing is left in the queue."""
-    end = monotonic() + timeout_s
-    while relay.rows("queue", "list"):
-        assert monotonic() < end, relay.rows("queue", "list")[:3]
-        sleep(0.2)
+    until(
+        lambda: not relay.rows("queue", "list"),
+        lambda: relay.rows("queue", "list")[:3],
+        every_s=0.2,
+        timeout_s=timeout_s,
+    )
 
 
 @pytest.mark.parametrize("mode", ["queued", "inline"])

@@ -3,7 +3,7 @@
 import os
 import signal
 from pathlib import Path
-from time import monotonic, sleep
+from time import sleep
 
 import pytest
 
@@ -12,6 +12,7 @@ from tests.faults.conftest import Figure
 from tests.faults.test_clock import clock
 from tests.faults.test_kills import drained
 from tests.upstream import Upstream
+from tests.waiting import until
 from tests.waypost_server import Waypost, html_mail
 
 __all__ = ["clock"]
@@ -19,13 +20,9 @@ _QUEUED = '[delivery]\nmode = "queued"\nretry = ["1s"]\n'
 
 
 def _wait_until_leased(relay: Waypost, count: int) -> None:
-    end = monotonic() + 60
-    while True:
-        [(leased,)] = relay.sql("SELECT count(*) FROM delivery WHERE leased_by != ''")
-        if leased >= count:
-            return
-        assert monotonic() < end, f"{leased} of {count} leased"
-        sleep(0.05)
+    until(
+        lambda: relay.sql("SELECT count(*) FROM delivery WHERE leased_by != ''"), fits=lambda rows: rows[0][0] >= count
+    )
 
 
 def test_what_another_worker_took_over_is_not_sent_after_a_suspension(
@@ -42,10 +39,7 @@ def test_what_another_worker_took_over_is_not_sent_after_a_suspension(
         relay.sql("UPDATE delivery SET leased_by = 'another', leased_until = 32472144000000000")  # the year 2999
         sink.is_holding = False
         os.kill(mail, signal.SIGCONT)
-        end = monotonic() + 60
-        while relay.read_log().count(" lease-lost ") < 11:
-            assert monotonic() < end, relay.read_log()
-            sleep(0.05)
+        relay.wait_for_log(" lease-lost ", count=11)
         sleep(1)
         assert len(sink.arrivals) == 1  # had begun
         figure("12 leased mails, stopped past the lease and taken over: 11 dropped, sent 1, which had begun")

@@ -191,7 +191,7 @@ def test_mail_to_mad_upstreams_is_refused_or_arrives(
     contexts = _context(certificates, "trusted"), _context(certificates, "strange")
     mad = [Mad(kind, sink.port, *contexts) for kind in _KINDS]
     for server in mad:
-        asyncio.run_coroutine_threadsafe(server.start(), loop).result(5)
+        asyncio.run_coroutine_threadsafe(server.start(), loop).result(60)
     tables = "".join(_table(server.kind, server.port, certificates) for server in mad)
     with Waypost(tmp_path, None, f'{tables}[delivery]\nretry = ["1s"]\ninline_timeout = "2s"\n') as relay:
         said: dict[str, str] = {}
@@ -210,7 +210,7 @@ def test_mail_to_mad_upstreams_is_refused_or_arrives(
         for kind, code in _KINDS.items():
             assert said[kind].startswith(code or "250"), (kind, said[kind])
         for server in mad:
-            asyncio.run_coroutine_threadsafe(server.heal(), loop).result(5)
+            asyncio.run_coroutine_threadsafe(server.heal(), loop).result(60)
         healed = monotonic()
         for kind, code in _KINDS.items():
             if code is None:
@@ -222,4 +222,4 @@ def test_mail_to_mad_upstreams_is_refused_or_arrives(
         assert counts == {kind: int(code is None) for kind, code in _KINDS.items()}
         figure(f"{len(_KINDS)} kinds of madness, lost 0, twice 0; all had arrived {took_s:.0f} s after the cure")
     for server in mad:
-        asyncio.run_coroutine_threadsafe(server.stop(), loop).result(5)
+        asyncio.run_coroutine_threadsafe(server.stop(), loop).result(60)

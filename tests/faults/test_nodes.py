@@ -7,7 +7,7 @@ comes twice, and nothing that was answered with 250 is lost.
 import os
 import signal
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from time import monotonic, sleep
@@ -24,6 +24,7 @@ from tests.faults.conftest import Figure
 from tests.faults.load import Load, arrived, doubles
 from tests.receiver import Receiver, receiving
 from tests.upstream import Upstream
+from tests.waiting import until
 from tests.waypost_server import Waypost, html_mail, tracking_urls
 
 CONNECTIONS = 4
@@ -70,22 +71,15 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         yield Cluster(nodes, stack.enter_context(balanced(lambda: [node.port for node in nodes])), upstream, receiver)
 
 
-def _until(holds: Callable[[], object], what: Callable[[], object], timeout_s: float = 60) -> None:
-    end = monotonic() + timeout_s
-    while not holds():
-        assert monotonic() < end, what()
-        sleep(0.05)
-
-
-def _settled(cluster: Cluster, accepted: set[str], timeout_s: float = 60) -> None:
+def _settled(cluster: Cluster, accepted: set[str]) -> None:
     """Waits until all that was accepted has arrived, and nothing waits for anybody."""
 
     def missing() -> set[str]:
         return accepted - set(arrived(cluster.upstream))
 
-    _until(lambda: not missing(), lambda: f"{len(missing())} of {len(accepted)} are lost", timeout_s)
+    until(lambda: not missing(), lambda: f"{len(missing())} of {len(accepted)} are lost")
     open_ = "SELECT count(*) FROM delivery WHERE next_attempt_at IS NOT NULL"
-    _until(lambda: cluster.nodes[0].sql(open_) == [(0,)], lambda: cluster.nodes[0].sql(open_), timeout_s)
+    until(lambda: cluster.nodes[0].sql(open_), fits=lambda rows: rows == [(0,)])
 
 
 def _sent_by_webhook(cluster: Cluster) -> Counter[str]:
@@ -104,7 +98,7 @@ def test_mail_enters_anywhere_and_each_node_answers_each_link_once_counted(clust
         path = tracking_urls(arrival.octets)["c"][0].partition("/c/")[2]
         for node in cluster.nodes:
             assert node.get(f"/c/{path}").headers["location"] == URL
-        assert len(cluster.nodes[n].events("clicked", f"link{n}@example.com", 3, 60)) == 3
+        assert len(cluster.nodes[n].events("clicked", f"link{n}@example.com", 3)) == 3
 
 
 def test_a_rolling_restart_under_load_loses_and_doubles_nothing(cluster: Cluster, figure: Figure) -> None:
@@ -120,7 +114,7 @@ def test_a_rolling_restart_under_load_loses_and_doubles_nothing(cluster: Cluster
     twice = doubles(cluster.upstream) - before
     figure(f"{3 * ROUNDS} restarts, accepted {len(load.accepted)}, cut off {len(load.unsure)}, lost 0, twice {twice}")
     assert not twice and not load.unsure
-    _until(
+    until(
         lambda: set(_sent_by_webhook(cluster)) >= _delivered(cluster),
         lambda: f"{len(_sent_by_webhook(cluster))} of {len(_delivered(cluster))} events sent",
     )
@@ -156,7 +150,7 @@ def test_what_a_lost_node_held_is_taken_over_when_its_leases_end(cluster: Cluste
     began = monotonic()
     cluster.upstream.greeting_after_s = 0.0
     for n in range(held):
-        cluster.upstream.to(f"held{n}@example.com", timeout_s=LEASE.total_seconds() + 10)
+        cluster.upstream.to(f"held{n}@example.com", timeout_s=LEASE.total_seconds() + 60)
     took_s = monotonic() - began
     lost.start()
     figure(f"{leased} leases of a lost node: all taken over within {took_s:.0f} s, lost 0")
@@ -181,7 +175,7 @@ def test_while_the_database_stands_still_inline_mail_flows_and_links_answer(clus
         load.wait_for(5)
     _settled(cluster, load.accepted)
     # None of the clicks is lost; those at the inline node may have found no message yet.
-    assert len(inline.events("clicked", "still@example.com", answers, 60)) == answers
+    assert len(inline.events("clicked", "still@example.com", answers)) == answers
     figure(f"{STOPPED_S:.0f} s: accepted {len(load.accepted)} inline, {answers} links answered, none lost or doubled")
 
 

@@ -4,12 +4,12 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
-from time import monotonic, sleep
 
 import pytest
 
 from tests.faults.conftest import Figure
 from tests.upstream import Upstream
+from tests.waiting import until
 from tests.waypost_server import Waypost, html_mail
 
 MAILS = 20
@@ -36,10 +36,7 @@ def test_queued_mail_is_synced_to_the_disk_before_its_250(tmp_path: Path, sink: 
             pytest.skip(f"strace may not look into processes here: {said.strip()}")
         for n in range(MAILS):
             assert relay.send(html_mail(), f"synced-{n}@example.com").startswith("250 2.0.0 queued as")
-        end = monotonic() + 60
-        while trace.read_text().count("queued as") < MAILS:
-            assert monotonic() < end
-            sleep(0.05)
+        until(lambda: trace.read_text().count("queued as") >= MAILS)
         strace.terminate()
         strace.communicate()
     synced = syncs = 0

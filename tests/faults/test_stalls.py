@@ -10,6 +10,7 @@ from tests.faults import IS_LONG
 from tests.faults.conftest import Figure
 from tests.faults.load import Load
 from tests.upstream import Upstream
+from tests.waiting import until
 from tests.waypost_server import Waypost, html_mail
 
 _CONNECTIONS = 20 if IS_LONG else 4
@@ -26,13 +27,6 @@ def second() -> Iterator[Upstream]:
     server.close()
 
 
-def _wait_for_log(relay: Waypost, words: str) -> None:
-    end = monotonic() + 3 * _STALL_S + 10
-    while words not in relay.read_log():
-        assert monotonic() < end, relay.read_log()
-        sleep(0.05)
-
-
 def _send_all(relay: Waypost) -> None:
     for number in range(_MAILS):
         assert relay.send(html_mail(), f"to-{number}@example.com").startswith("250")
@@ -42,20 +36,18 @@ def test_mail_flows_soon_after_new_connections_are_answered(tmp_path: Path, sink
     with Waypost(tmp_path, sink.port, _KEYS + _DELIVERY) as relay:
         sink.delay_s = 3600.0
         _send_all(relay)
-        _wait_for_log(
-            relay, f'upstream-out upstream=scripted phase=dot code=0 status="" reason="mute for {_STALL_S} s"'
-        )
+        relay.wait_for_log(f'upstream-out upstream=scripted phase=dot code=0 status="" reason="mute for {_STALL_S} s"')
         sink.delay_s = 0.0
         well = monotonic()
-        end = well + 60
-        while len(sink.arrivals) + (hung := _hung(sink)) < _MAILS:
-            assert monotonic() < end, (len(sink.arrivals), hung, relay.read_log())
-            sleep(0.05)
+        until(
+            lambda: len(sink.arrivals) + _hung(sink) >= _MAILS,
+            lambda: (len(sink.arrivals), _hung(sink), relay.read_log()),
+        )
         took_s = monotonic() - well
         sleep(1)
         assert len(sink.arrivals) + _hung(sink) == _MAILS and _sent_twice(sink) == 0
         assert _hung(sink) <= _CONNECTIONS + 3  # one mail was the trial of each probe
-        assert "upstream-back" in relay.read_log()
+        relay.wait_for_log("upstream-back")
         figure(
             f"{_CONNECTIONS} connections hang: {len(sink.arrivals)} of {_MAILS} sent {took_s:.1f} s after it was well"
         )
@@ -77,11 +69,11 @@ def test_the_next_upstream_takes_what_was_not_yet_sent(
     with Waypost(tmp_path, sink.port, _KEYS + other + _DELIVERY) as relay:
         sink.delay_s = 3600.0
         _send_all(relay)
-        _wait_for_log(relay, "upstream-out upstream=scripted")
-        end = monotonic() + 60
-        while len(second.arrivals) + _hung(sink) < _MAILS:
-            assert monotonic() < end, (len(second.arrivals), _hung(sink), relay.read_log())
-            sleep(0.05)
+        relay.wait_for_log("upstream-out upstream=scripted")
+        until(
+            lambda: len(second.arrivals) + _hung(sink) >= _MAILS,
+            lambda: (len(second.arrivals), _hung(sink), relay.read_log()),
+        )
         sleep(1)
         assert len(second.arrivals) + _hung(sink) == _MAILS and _sent_twice(second) == 0
         figure(f"{_CONNECTIONS} connections hang: the second upstream sent {len(second.arrivals)} of {_MAILS}")

@@ -33,6 +33,7 @@ from starlette.routing import Mount
 from relay import tracking, webhook_signatures
 from relay.tracking import BadLink, Event, Tracker, Webhook, WebhookError
 from tests.receiver import receiving
+from tests.waiting import until
 from tests.waypost_server import ROOT
 from web.library import asgi, wsgi
 from web.library import django as urls
@@ -129,11 +130,7 @@ class Heard(list[Any]):  # Any: events and bad links
     """What hooks were told, in whatever thread."""
 
     def wait(self, count: int) -> list[Any]:
-        end = threading.Event()
-        for _ in range(500):
-            if len(self) >= count:
-                break
-            end.wait(0.01)
+        until(lambda: len(self) >= count, lambda: self)
         assert len(self) == count, self
         return self
 

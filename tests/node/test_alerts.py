@@ -5,7 +5,6 @@ import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from time import monotonic, sleep
 
 import pytest
 
@@ -20,6 +19,7 @@ from relay.alerts import (
 )
 from tests.receiver import Receiver, receiving
 from tests.upstream import Upstream
+from tests.waiting import until
 from tests.waypost_server import ROOT, Waypost, html_mail
 
 pytest.importorskip("apprise", reason="pip install 'waypost[alerts]'")
@@ -41,16 +41,13 @@ def relay_with_alerts(
     return Waypost(folder, upstream, tables)
 
 
-def told(receiver: Receiver, path: str, words: str, timeout_s: float = 20) -> dict[str, str]:
+def told(receiver: Receiver, path: str, words: str) -> dict[str, str]:
     """The first message with these words."""
-    end = monotonic() + timeout_s
-    while True:
-        for one in receiver.at(path):
-            if words in one.said["title"]:
-                message: dict[str, str] = one.said
-                return message
-        assert monotonic() < end, [one.said["title"] for one in receiver.at(path)]
-        sleep(0.1)
+
+    def messages() -> list[dict[str, str]]:
+        return [one.said for one in receiver.at(path)]
+
+    return until(lambda: [one for one in messages() if words in one["title"]], messages)[0]
 
 
 def test_an_alert_is_sent_when_an_upstream_is_out_and_when_it_is_back(tmp_path: Path, receiver: Receiver) -> None:
@@ -82,10 +79,7 @@ def test_alerts_are_sent_of_a_disabled_webhook_and_a_full_disk(tmp_path: Path, r
 def test_an_alert_that_no_service_took_is_sent_again(tmp_path: Path, receiver: Receiver) -> None:
     with relay_with_alerts(tmp_path, receiver, "/e500-n1", keys='min_disk_free = "1000000GB"') as relay:
         assert len(receiver.wait("/e500-n1", 2)) >= 2
-        end = monotonic() + 60
-        while "alert-sent" not in relay.read_log():
-            assert monotonic() < end
-            sleep(0.1)
+        relay.wait_for_log("alert-sent")
         assert relay.read_log().count("error alert-failed problem=disk service=json") == 1
 
 

@@ -2,11 +2,10 @@
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from time import monotonic, sleep
 from typing import NamedTuple
 
 import pytest
@@ -17,6 +16,7 @@ from relay.store.store import Store
 from tests import postgresql_server
 from tests.receiver import Receiver, receiving
 from tests.upstream import Upstream
+from tests.waiting import until
 from tests.waypost_server import Waypost, html_mail
 
 NOW = datetime(2026, 11, 28, 9, tzinfo=UTC)
@@ -62,13 +62,6 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         yield Cluster(nodes, upstream, receiver)
 
 
-def _until(holds: Callable[[], object], timeout_s: float = 30) -> None:
-    end = monotonic() + timeout_s
-    while not holds():
-        assert monotonic() < end
-        sleep(0.05)
-
-
 def _holder(cluster: Cluster, chore: str) -> Waypost | None:
     """The node that has a chore."""
     found = cluster.nodes[0].sql("SELECT worker FROM chore WHERE name = :name", name=chore)
@@ -79,7 +72,7 @@ def _holder(cluster: Cluster, chore: str) -> Waypost | None:
 def test_a_chore_is_had_by_one_until_its_time_is_over(opened: Store) -> None:
     def take(worker: str, now: datetime, *, extends: bool = False) -> bool:
         job = partial(chores.take_chore, name="sweep", worker=worker, now=now, lasts=HOUR, extends=extends)
-        return opened.writer.submit(job).result(10)
+        return opened.writer.submit(job).result(60)
 
     def is_free(now: datetime) -> bool:
         with opened.connect() as connection:
@@ -90,7 +83,7 @@ def test_a_chore_is_had_by_one_until_its_time_is_over(opened: Store) -> None:
     assert take("a", NOW + HOUR / 2, extends=True) and not take("b", NOW + HOUR, extends=True)
     assert take("b", NOW + 2 * HOUR) and not take("a", NOW + 2 * HOUR, extends=True)
     assert take("a", NOW - timedelta(days=1)), "the clock was set back"
-    opened.writer.submit(partial(chores.release_chores, worker="a")).result(10)
+    opened.writer.submit(partial(chores.release_chores, worker="a")).result(60)
     assert take("b", NOW)
 
 
@@ -104,7 +97,7 @@ def test_retention_is_done_by_one_node(cluster: Cluster) -> None:
         waits = (
             "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'DELETE FROM pixel_hit%'"
         )
-        _until(lambda: cluster.nodes[0].sql(waits))
+        until(lambda: cluster.nodes[0].sql(waits))
         # Its writer waits with it; that of the others does not.
         replies = Counter(node.send(html_mail(), f"kept{n}@example.com")[:3] for n, node in enumerate(cluster.nodes))
         assert len(cluster.nodes[0].sql(waits)) == 1
@@ -115,10 +108,10 @@ def test_dsns_and_webhooks_are_sent_by_one_node_each(cluster: Cluster) -> None:
     for n in range(9):
         sender, recipient = f"app{n}@sender.test", f"e550-5.1.1+chores{n}@example.com"
         assert cluster.nodes[n % 3].send(html_mail(), recipient, sender=sender).startswith("250")
-    _until(lambda: sum("@sender.test" in str(one.recipients) for one in cluster.upstream.arrivals) >= 9)
+    until(lambda: sum("@sender.test" in str(one.recipients) for one in cluster.upstream.arrivals) >= 9)
     open_ = "SELECT count(*) FROM delivery WHERE next_attempt_at IS NOT NULL OR dsn_due <> ''"
-    _until(lambda: cluster.nodes[0].sql(open_) == [(0,)])
-    _until(lambda: cluster.nodes[0].sql("SELECT count(*) FROM webhook_queue") == [(0,)])
+    until(lambda: cluster.nodes[0].sql(open_), fits=lambda rows: rows == [(0,)])
+    until(lambda: cluster.nodes[0].sql("SELECT count(*) FROM webhook_queue"), fits=lambda rows: rows == [(0,)])
     told = Counter(to for one in cluster.upstream.arrivals for to in one.recipients if to.endswith("@sender.test"))
     assert told == {f"app{n}@sender.test": 1 for n in range(9)}
     assert set(Counter(one.said["id"] for one in cluster.receiver.at("/hook")).values()) == {1}
@@ -132,7 +125,10 @@ def test_rebuilds_on_all_nodes_at_once_count_everything_once(cluster: Cluster) -
         assert cluster.nodes[n % 3].send(html_mail(), f"counted{n}@example.com").startswith("250")
     for thread in threads:
         thread.join()
-    _until(lambda: cluster.nodes[0].sql("SELECT count(*) FROM delivery WHERE next_attempt_at IS NOT NULL") == [(0,)])
+    until(
+        lambda: cluster.nodes[0].sql("SELECT count(*) FROM delivery WHERE next_attempt_at IS NOT NULL"),
+        fits=lambda rows: rows == [(0,)],
+    )
     hours = "SELECT type, count FROM roll_up WHERE period = 'hour' AND dimension = ''"
     changes = "SELECT type, count FROM roll_up_change WHERE dimension = ''"
     counted = f"SELECT type, sum(count) FROM ({hours} UNION ALL {changes}) c GROUP BY type"
@@ -141,17 +137,20 @@ def test_rebuilds_on_all_nodes_at_once_count_everything_once(cluster: Cluster) -
 
 
 def test_one_node_alerts_and_another_goes_on_where_it_stopped(cluster: Cluster) -> None:
-    _until(lambda: _holder(cluster, chores.ALERTS))
+    until(lambda: _holder(cluster, chores.ALERTS))
     cluster.upstream.stop()
     cluster.nodes[0].send(html_mail(), "waits@example.com")
-    _until(lambda: cluster.titles("Upstream scripted is out"))
-    _until(lambda: all(" upstream-out " in node.read_log() for node in cluster.nodes))
-    _until(lambda: cluster.nodes[0].sql("SELECT problem FROM sent_alert") == [("upstream scripted",)])
+    until(lambda: cluster.titles("Upstream scripted is out"))
+    until(lambda: all(" upstream-out " in node.read_log() for node in cluster.nodes))
+    until(
+        lambda: cluster.nodes[0].sql("SELECT problem FROM sent_alert"),
+        fits=lambda rows: rows == [("upstream scripted",)],
+    )
     first = _holder(cluster, chores.ALERTS)
     assert first is not None
     first.stop()
-    _until(lambda: _holder(cluster, chores.ALERTS) not in (None, first))
+    until(lambda: _holder(cluster, chores.ALERTS) not in (None, first))
     cluster.upstream.start()
-    _until(lambda: cluster.titles("over: Upstream scripted is out"))
+    until(lambda: cluster.titles("over: Upstream scripted is out"))
     first.start()
     assert len(cluster.titles("Upstream scripted is out")) == 2, "one when it began, and one when it was over"

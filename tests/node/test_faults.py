@@ -2,7 +2,6 @@
 
 import asyncio
 from pathlib import Path
-from time import monotonic, sleep
 
 import pytest
 import sqlalchemy as sa
@@ -16,19 +15,11 @@ from tests.message_factory import NOW, insert_messages, new_message
 from tests.postgresql_server import IS_POSTGRESQL
 from tests.receiver import Receiver, receiving
 from tests.upstream import Upstream
+from tests.waiting import until
 from tests.waypost_server import Waypost, html_mail
 from web.public.write_behind import FactBuffer
 
 GONE = "e550-5.1.1"
-
-
-def wait_for(relay: Waypost, *words: str) -> str:
-    """The log, as soon as a line has all the words."""
-    end = monotonic() + 60
-    while not any(all(word in line for word in words) for line in relay.read_log().splitlines()):
-        assert monotonic() < end, relay.read_log()
-        sleep(0.05)
-    return relay.read_log()
 
 
 def test_a_notice_that_cannot_be_composed_holds_up_none_behind_it(tmp_path: Path, upstream: Upstream) -> None:
@@ -41,7 +32,7 @@ def test_a_notice_that_cannot_be_composed_holds_up_none_behind_it(tmp_path: Path
         [sound] = relay.rows("messages", "--query", "e451-4.3.0+sound@example.com")
         relay.sql("UPDATE message SET plan = '{' WHERE id = :id", id=broken["id"])
         relay.cli("queue", "drop", broken["id"], "--notify")
-        wait_for(relay, " error fault where=dsn ", f"id={broken['id']}", "error=JSONDecodeError")
+        relay.wait_for_log(" error fault where=dsn ", f"id={broken['id']}", "error=JSONDecodeError")
         relay.cli("queue", "drop", sound["id"], "--notify")
         assert upstream.to("sound-notice@sender.test")
         log = relay.read_log()
@@ -59,7 +50,8 @@ def test_a_fault_while_planning_is_logged_with_the_message_and_without_its_words
         assert relay.send(html_mail(), "planned@example.com").startswith("250")
         [message] = relay.rows("messages", "--query", "planned@example.com")
         assert message["reasons"] == ["fault:KeyError"]
-        log = wait_for(relay, " error fault where=plan ", f"id={message['id']}")
+        relay.wait_for_log(" error fault where=plan ", f"id={message['id']}")
+        log = relay.read_log()
     assert "in _body_edits" in log and "KeyError" in log and "secret@" not in log
 
 
@@ -74,7 +66,8 @@ def test_a_result_that_cannot_be_stored_as_it_is_is_stored_in_short(tmp_path: Pa
         relay.sql(refuse)
         relay.send(html_mail(), "short@example.com")
         assert relay.events("delivered", "short@example.com")
-        log = wait_for(relay, " error journal-line-invalid kind=outcomes ")
+        relay.wait_for_log(" error journal-line-invalid kind=outcomes ")
+        log = relay.read_log()
     assert "fault where=outcomes" in log and "IntegrityError" in log and "Traceback" in log
     assert len(upstream.to("short@example.com")) == 1
 
@@ -90,7 +83,8 @@ def test_a_result_that_can_be_stored_in_no_way_is_never_answered_by_a_second_del
     relay.mistakes = [mistake]
     with relay:
         relay.send(html_mail(), who)
-        log = wait_for(relay, " delivery-parked ", "number=0")
+        relay.wait_for_log(" delivery-parked ", "number=0")
+        log = relay.read_log()
         assert "fault where=outcomes" in log and "secret@" not in log
     relay.mistakes = []
     with relay:
@@ -110,7 +104,8 @@ def test_a_fault_about_one_recipients_refusal_is_not_the_others_business(tmp_pat
         assert relay.events("delivered", "taken@example.com")
         assert relay.events("deferred", f"{GONE}+fault@example.com")
         [message] = relay.rows("messages", "--query", "taken@example.com")
-        log = wait_for(relay, " error fault where=outcome ", f"id={message['id']}")
+        relay.wait_for_log(" error fault where=outcome ", f"id={message['id']}")
+        log = relay.read_log()
     assert "secret@" not in log and "a mistake of ours, about …" in log
     assert len(upstream.to("taken@example.com")) == 1
 
@@ -152,10 +147,7 @@ def test_an_event_that_cannot_be_sent_is_tried_again_and_holds_up_no_other_messa
             [message] = relay.rows("messages", "--query", "broken-event@example.com")
             receiver.wait("/hook")
             relay.sql("UPDATE message SET tags = '{' WHERE id = :id", id=message["id"])
-            end = monotonic() + 60
-            while relay.read_log().count(" error fault where=webhook ") < 2:  # and not after a whole lease
-                assert monotonic() < end, relay.read_log()
-                sleep(0.05)
+            relay.wait_for_log(" error fault where=webhook ", count=2)  # and not after a whole lease
             receiver.answers["/hook"] = 200
             relay.send(html_mail(), "sound-event@example.com")
             told(receiver, "sound-event@example.com")
@@ -166,7 +158,7 @@ def test_an_event_that_cannot_be_sent_is_tried_again_and_holds_up_no_other_messa
 
 def told(receiver: Receiver, who: str) -> None:
     """Waits until the receiver has heard of the delivery."""
-    end = monotonic() + 60
-    while not any(one.said["type"] == "delivered" and one.said["recipient"] == who for one in receiver.at("/hook")):
-        assert monotonic() < end, [one.said for one in receiver.at("/hook")]
-        sleep(0.05)
+    until(
+        lambda: any(one.said["type"] == "delivered" and one.said["recipient"] == who for one in receiver.at("/hook")),
+        lambda: [one.said for one in receiver.at("/hook")],
+    )

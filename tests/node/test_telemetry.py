@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from time import monotonic, sleep
 
 import pytest
 
 from relay import ids
 from tests.receiver import Receiver, receiving
 from tests.upstream import Upstream
+from tests.waiting import until
 from tests.waypost_server import Waypost, free_port, html_mail
 
 trace_service = pytest.importorskip(
@@ -45,10 +45,12 @@ def spans(collector: Receiver) -> list[Span]:
 
 def trace_of(collector: Receiver, message: str, count: int) -> list[Span]:
     """The spans of a message, as soon as there are that many."""
-    wanted, end = "77617970" + ids.to_octets(message).hex(), monotonic() + 60
-    while len(found := [one for one in spans(collector) if one.trace == wanted]) < count:
-        assert monotonic() < end, [(one.name, one.trace) for one in spans(collector)]
-        sleep(0.1)
+    wanted = "77617970" + ids.to_octets(message).hex()
+    found = until(
+        lambda: [one for one in spans(collector) if one.trace == wanted],
+        lambda: [(one.name, one.trace) for one in spans(collector)],
+        fits=lambda found: len(found) >= count,
+    )
     return sorted(found, key=lambda one: int(one.start))
 
 

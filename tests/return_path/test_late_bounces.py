@@ -75,7 +75,7 @@ def late(opened: Store, at: datetime) -> None:
     insert_messages(opened, one)
     tried = queue_facts.AttemptRecord("up", "dot", 250, "2.0.0", "queued", 3)
     arrived = queue_facts.Outcome(ids.new(), 0, who, Status.DELIVERED, at, attempt=tried)
-    opened.writer.submit(lambda connection: outcomes.record_outcomes(connection, one.message.id, [arrived])).result(10)
+    opened.writer.submit(lambda connection: outcomes.record_outcomes(connection, one.message.id, [arrived])).result(60)
     later, said = (
         at + timedelta(minutes=5),
         tried._replace(phase=late_reports.REPORT_PHASE, code=550, text="mailbox disabled"),
@@ -85,7 +85,7 @@ def late(opened: Store, at: datetime) -> None:
     )
     opened.writer.submit(
         lambda connection: late_reports.apply_report(connection, tiding._replace(is_soft_failure=True))
-    ).result(10)
+    ).result(60)
 
 
 def test_a_250_that_came_back_does_not_clear_the_count(opened: Store) -> None:

@@ -5,14 +5,17 @@ Invariant: what was answered 250 before the backup began is in it.
 
 import io
 import json
+import operator
 import tarfile
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tests.upstream import Upstream
+from tests.waiting import until
 from tests.waypost_server import Waypost, html_mail, tracking_urls
 
 LONG = "https://shop.example/" + "long" * 400  # a token only refers to it
@@ -46,8 +49,7 @@ def test_a_backup_under_load_has_all_that_was_accepted_before_it(running: Waypos
     sender.start()
     try:
         for n in range(3):
-            while len(sent) < 10 * (n + 1) and sender.is_alive():
-                is_over.wait(0.01)
+            until(lambda: len(sent), fits=partial(operator.le, 10 * (n + 1)))
             before = set(sent)
             running.cli("backup", str(tmp_path / f"{n}.tar.gz"))
             restored = restore(tmp_path / f"{n}.tar.gz", tmp_path / f"restored-{n}")

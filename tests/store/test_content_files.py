@@ -39,7 +39,7 @@ def test_large_mail_is_in_a_file_outlives_a_crash_and_is_delivered_from_it(upstr
         relay.config.write_text(relay.config.read_text().replace(f":{port}", f":{upstream.port}"))
         relay.start()
         relay.cli("queue", "retry", "--all")
-        relay.wait_for_rows("messages", "--status", "delivered", until=lambda rows: len(rows) == 2)
+        relay.wait_for_rows("messages", "--status", "delivered", fits=lambda rows: len(rows) == 2)
     (arrival,) = upstream.to("large@example.com")
     assert arrival.octets.endswith(_LARGE)
 
@@ -69,9 +69,9 @@ def test_what_is_undone_is_not_done_after_the_commit(opened: Store) -> None:
         future = opened.writer.submit(work)
         if error:
             with pytest.raises(type(error)):
-                future.result(10)
+                future.result(60)
         else:
-            future.result(10)
+            future.result(60)
 
     mark("first")
     mark("undone", ValueError())

@@ -16,14 +16,14 @@ from tests.message_factory import NOW
 
 def _fails(opened: Store, statement: str) -> Exception:
     with pytest.raises(sa.exc.SQLAlchemyError) as caught:
-        opened.writer.submit(lambda connection: connection.exec_driver_sql(statement)).result(10)
+        opened.writer.submit(lambda connection: connection.exec_driver_sql(statement)).result(60)
     return caught.value
 
 
 def test_what_would_fail_each_time_is_ours_and_what_is_not_there_is_the_databases(opened: Store) -> None:
     opened.writer.submit(
         lambda connection: suppressions.add_suppression(connection, "ann@example.com", reason="manual", at=NOW)
-    ).result(10)
+    ).result(60)
     twice = "INSERT INTO suppression SELECT * FROM suppression"
     for mistake in (twice, "SELECT nothing FROM message", "SELEC 1"):
         assert not errors.is_database_fault(_fails(opened, mistake))

@@ -72,12 +72,12 @@ def test_nobody_who_counts_waits_for_a_disk_that_hangs(tmp_path: Path, monkeypat
 
     def hang(_file: int) -> None:
         hangs.set()
-        assert goes_on.wait(30)
+        assert goes_on.wait(60)
 
     monkeypatch.setattr(os, "fdatasync", hang)
     appending = threading.Thread(target=log.append, args=([("word", "two")],))
     appending.start()
-    assert hangs.wait(30)
+    assert hangs.wait(60)
 
     def count() -> None:
         log.mark_committed(log_file, 1)
@@ -85,9 +85,9 @@ def test_nobody_who_counts_waits_for_a_disk_that_hangs(tmp_path: Path, monkeypat
 
     counting = threading.Thread(target=count, daemon=True)
     counting.start()
-    counting.join(10)
+    counting.join(60)
     is_free = not counting.is_alive()
     goes_on.set()
-    appending.join(30)
+    appending.join(60)
     assert is_free
     assert b'word "two"' in lines(tmp_path)  # it is pending: the file was not emptied under it

@@ -18,7 +18,7 @@ from tests.message_factory import NOW, insert_messages, new_message
 
 
 def write(opened: Store, *statements: sa.Executable) -> None:
-    opened.writer.submit(lambda connection: [connection.execute(one) for one in statements]).result(10)
+    opened.writer.submit(lambda connection: [connection.execute(one) for one in statements]).result(60)
 
 
 def read(opened: Store) -> gauges.StoreGauges:
@@ -47,7 +47,7 @@ def test_waiting_mail_is_counted_and_its_age_known(opened: Store) -> None:
         key = connection.execute(
             sa.select(delivery.c.message, delivery.c.number).where(delivery.c.recipient == "e@example.com")
         ).one()
-    opened.writer.submit(lambda connection: leases.park_delivery(connection, leases.DeliveryKey(*key))).result(10)
+    opened.writer.submit(lambda connection: leases.park_delivery(connection, leases.DeliveryKey(*key))).result(60)
     found = read(opened)
     assert found.queue == {"queued": 1, "deferred": 2, "parked": 1}
     assert found.oldest == early and found.oldest_untried == late
@@ -58,7 +58,7 @@ def test_suppressions_and_webhooks_are_counted(opened: Store) -> None:
         for n, reason in enumerate(("manual", "manual", "complaint")):
             suppressions.add_suppression(connection, f"{n}@example.com", at=NOW, reason=reason)
 
-    opened.writer.submit(suppress).result(10)
+    opened.writer.submit(suppress).result(60)
     webhook, queue = webhook_tables.webhook, webhook_tables.webhook_queue
     rows = [("a", "on", None), ("b", "on", NOW), ("c", "disabled", NOW), ("d", "gone", None)]
     common = {"url": "https://a.example/", "events": ["*"], "format": "waypost", "machines": False, "created_at": NOW}

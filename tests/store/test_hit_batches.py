@@ -62,11 +62,11 @@ def prepare(opened: Store, new: queue_facts.NewMessage) -> None:
         outcomes.record_outcomes(connection, new.message.id, settled)
         consent.change_consent(connection, ConsentChange([RECIPIENTS[3]], NOW, is_yes=False, source=consent.RECIPIENT))
 
-    opened.writer.submit(work).result(10)
+    opened.writer.submit(work).result(60)
 
 
 def state(opened: Store) -> dict[str, list[Any]]:  # Any: rows
-    opened.writer.submit(roll_ups.fold, begins_commit=True).result(10)
+    opened.writer.submit(roll_ups.fold, begins_commit=True).result(60)
     left_out = {"id"}
     found: dict[str, list[Any]] = {}
     with opened.connect() as connection:
@@ -91,7 +91,7 @@ def record(opened: Store, batches: Sequence[Sequence[Hit]], *, together: bool) -
                     for hit in batch:
                         hits.record_hit(connection, hit)
 
-        opened.writer.submit(work).result(10)
+        opened.writer.submit(work).result(60)
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -118,9 +118,9 @@ def test_together_or_one_after_the_other_the_same_is_stored(tmp_path: Path, seed
 
 def test_of_a_message_that_is_not_there_yet_nothing_is_recorded(opened: Store) -> None:
     there, missing = new_message("ann@example.com"), new_message("bob@example.com")
-    opened.writer.submit(partial(deliveries.insert_message, new=there)).result(10)
+    opened.writer.submit(partial(deliveries.insert_message, new=there)).result(60)
     made = [Hit(ids.new(NOW), EventType.OPENED, NOW, one.message.id, 0, "human") for one in (there, missing)]
     with pytest.raises(UnknownDeliveryError):
-        opened.writer.submit(partial(hit_batches.record_hits, some=made)).result(10)
+        opened.writer.submit(partial(hit_batches.record_hits, some=made)).result(60)
     with opened.connect() as connection:
         assert not connection.scalar(sa.select(sa.func.count()).where(tables.event.c.type == "opened"))

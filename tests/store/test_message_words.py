@@ -32,7 +32,7 @@ def mail(opened: Store, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 
 
 def store_words(opened: Store) -> None:
-    while opened.writer.submit(message_words.store_due_words).result(10):
+    while opened.writer.submit(message_words.store_due_words).result(60):
         pass
 
 
@@ -77,15 +77,15 @@ def test_a_message_is_found_by_the_beginning_of_a_word(opened: Store, mail: dict
 
 def test_what_is_deleted_or_erased_leaves_no_words(opened: Store, mail: dict[str, str]) -> None:
     store_words(opened)
-    opened.writer.submit(partial(personal_data.erase_deliveries, mailbox="ann@shop.example", now=NOW)).result(10)
+    opened.writer.submit(partial(personal_data.erase_deliveries, mailbox="ann@shop.example", now=NOW)).result(60)
     store_words(opened)
     with opened.connect() as connection:
         table = tables.message_word
         left = set(connection.scalars(sa.select(table.c.word).where(table.c.message == mail["invoice"])))
     assert left == {"news", "sender", "example", "@sender.example"}
-    opened.writer.submit(lambda connection: retention.drop_refused_message(connection, mail["invoice"], "")).result(10)
+    opened.writer.submit(lambda connection: retention.drop_refused_message(connection, mail["invoice"], "")).result(60)
     for _ in range(5):
-        opened.writer.submit(partial(retention.drop_messages, before=NOW.replace(year=NOW.year + 1))).result(10)
+        opened.writer.submit(partial(retention.drop_messages, before=NOW.replace(year=NOW.year + 1))).result(60)
     waiting = count_rows(opened, tables.message)
     with opened.connect() as connection:
         rest = connection.scalar(sa.select(sa.func.count(sa.distinct(tables.message_word.c.message))))

@@ -144,7 +144,7 @@ def test_a_journal_line_with_earlier_names_of_columns_is_replayed(opened: Store)
         row[old] = row.pop(new)
     deliveries[0]["told"] = "delayed"
     line = b"filing " + json.dumps([message, octets, deliveries, *rest]).encode()
-    stays = opened.writer.submit(lambda connection: opened.journal.apply_lines(connection, [line])).result(10)
+    stays = opened.writer.submit(lambda connection: opened.journal.apply_lines(connection, [line])).result(60)
     assert stays == ([], [])
     with opened.connect() as connection:
         assert connection.scalar(sa.select(tables.message.c.accepts_dsn)) is True

@@ -11,6 +11,7 @@ from relay.store.database import notifications, preparation
 from relay.store.store import Store
 from tests.message_factory import NOW, insert_messages, new_message
 from tests.upstream import Upstream
+from tests.waiting import until_async
 from tests.waypost_server import Waypost, html_mail
 
 
@@ -23,22 +24,16 @@ def shared(postgresql: Callable[[], str], tmp_path: Path) -> Iterator[Store]:
     one.close()
 
 
-async def _until(holds: Callable[[], object]) -> None:
-    async with asyncio.timeout(20):
-        while not holds():
-            await asyncio.sleep(0.01)
-
-
 async def _listened(store: Store, scene: Callable[[list[str]], object]) -> list[str]:
     """Listens while `scene` runs. Returns the channels that woke somebody."""
     woken: list[str] = []
     for channel in (notifications.QUEUE, notifications.WEBHOOKS):
         store.listener.wakes[channel] = lambda channel=channel: woken.append(channel)  # type: ignore[misc]
     listening = asyncio.create_task(store.listener.run())
-    await _until(lambda: store.listener.poll_s(1.0) == notifications.SLOW_POLL_S)
+    await until_async(lambda: store.listener.poll_s(1.0) == notifications.SLOW_POLL_S)
     woken.clear()  # it looks once for what came before
     await asyncio.to_thread(scene, woken)
-    await _until(lambda: woken)
+    await until_async(lambda: woken)
     listening.cancel()
     await asyncio.gather(listening, return_exceptions=True)
     return woken
@@ -47,7 +42,7 @@ async def _listened(store: Store, scene: Callable[[list[str]], object]) -> list[
 def test_what_is_committed_wakes_those_who_listen_once(shared: Store) -> None:
     def scene(_: list[str]) -> None:
         with pytest.raises(ZeroDivisionError):  # what is rolled back wakes nobody
-            shared.writer.submit(_fail).result(20)
+            shared.writer.submit(_fail).result(60)
         insert_messages(shared, new_message("first", at=NOW), new_message("second", at=NOW))
 
     assert asyncio.run(_listened(shared, scene)) == [notifications.QUEUE]

@@ -68,7 +68,7 @@ def by_partition(connection: sa.Connection, table: sa.Table) -> Counter[str]:
 
 
 def written(store: Store, work: Callable[[sa.Connection], object]) -> None:
-    store.writer.submit(work).result(20)
+    store.writer.submit(work).result(60)
 
 
 def make_months(store: Store, now: datetime) -> list[str]:

@@ -26,13 +26,13 @@ def lived(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Itera
         urls = tracking_urls(upstream.to(ANN)[0].octets)
         for url in (*urls["o"], *urls["c"]):
             relay.get(url, headers=PHONE)
-        httpx.head(urls["o"][0], headers=PHONE)
+        httpx.head(urls["o"][0], headers=PHONE, timeout=60)
         relay.send(html_mail("For both").replace(b"you@example.com", f"{ANN}, {BEN}".encode()), ANN, BEN)
         relay.get(tracking_urls(upstream.to(BEN)[0].octets)["o"][0], headers=PHONE)
         relay.events("opened", BEN)
         relay.events("clicked", ANN, count=2)
-        httpx.post(urls["u"][0], data={"List-Unsubscribe": "One-Click"})
-        httpx.post(urls["u"][0], data={"action": "dont-track"})
+        httpx.post(urls["u"][0], data={"List-Unsubscribe": "One-Click"}, timeout=60)
+        httpx.post(urls["u"][0], data={"action": "dont-track"}, timeout=60)
         yield relay
 
 

@@ -67,10 +67,10 @@ def test_a_server_that_takes_no_writes_any_more_is_left(postgresql: Callable[[],
         connection.exec_driver_sql("CREATE TABLE written ()")
 
     store = Store(postgresql(), tmp_path)
-    store.writer.submit(demote).result(10)
+    store.writer.submit(demote).result(60)
     with pytest.raises(SQLAlchemyError):
-        store.writer.submit(write).result(10)
-    store.writer.submit(write).result(10)  # by a new connection
+        store.writer.submit(write).result(60)
+    store.writer.submit(write).result(60)  # by a new connection
     store.close()
 
 

@@ -2,10 +2,10 @@
 
 import hashlib
 import json
+import operator
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from time import monotonic, sleep
 
 import httpx
 import pytest
@@ -13,6 +13,7 @@ import pytest
 from tests.postgresql_server import IS_POSTGRESQL
 from tests.spellings import found_in, spelled
 from tests.upstream import Upstream
+from tests.waiting import until
 from tests.waypost_server import Waypost, html_mail, tracking_urls
 
 PHONE = {"User-Agent": "Mozilla/5.0 (iPhone; CPU iPhone OS 18_1 like Mac OS X) AppleWebKit/605.1.15 Mobile/15E148"}
@@ -30,11 +31,8 @@ def found_on_disk(relay: Waypost, *addresses: str) -> list[tuple[str, bytes]]:
     return [(name, trace) for name, text in texts for trace in found_in(text, *addresses)]
 
 
-def gone_from_disk(relay: Waypost, *addresses: str, within_s: float = 15) -> None:
-    end = monotonic() + within_s
-    while found := found_on_disk(relay, *addresses):
-        assert monotonic() < end, found
-        sleep(0.2)
+def gone_from_disk(relay: Waypost, *addresses: str) -> None:
+    until(lambda: found_on_disk(relay, *addresses), fits=operator.not_, every_s=0.2)
 
 
 @pytest.fixture(scope="module")
@@ -93,14 +91,12 @@ def test_in_aggregate_mode_nothing_in_mail_token_or_database_leads_to_the_recipi
     gone_from_disk(aggregate, ada, bob)
 
 
-def happened(relay: Waypost, message: str, *types: str, timeout_s: float = 60) -> list[dict[str, object]]:
-    end = monotonic() + timeout_s
-    while True:
-        rows = [row for row in relay.rows("events") if row["message"] == message and row["type"] in types]
-        if len(rows) >= len(types):
-            return rows
-        assert monotonic() < end
-        sleep(0.1)
+def happened(relay: Waypost, message: str, *types: str) -> list[dict[str, object]]:
+    return until(
+        lambda: [row for row in relay.rows("events") if row["message"] == message and row["type"] in types],
+        fits=lambda rows: len(rows) >= len(types),
+        every_s=0.1,
+    )
 
 
 def test_in_aggregate_mode_an_address_that_waits_is_forgotten_when_it_is_settled(
@@ -155,7 +151,7 @@ def test_in_aggregate_mode_an_apps_own_unsubscribe_mark_leads_to_an_honest_page(
     [url] = tracking_urls(upstream.to(who)[0].octets)["u"]
     page = aggregate.get(url)
     assert page.status_code == 200 and "does not say who you are" in page.text and "<form" not in page.text
-    assert httpx.post(url, data={"List-Unsubscribe": "One-Click"}).status_code == 400
+    assert httpx.post(url, data={"List-Unsubscribe": "One-Click"}, timeout=60).status_code == 400
 
 
 def test_in_pseudonymous_mode_the_same_person_has_one_name_that_is_no_address(
@@ -181,8 +177,8 @@ def test_in_pseudonymous_mode_unsubscribes_and_wishes_hold_without_the_address(
     pseudonymous.send(html_mail(header="X-Waypost-Stream: news\r\n"), leaves, hides)
     left, hidden = (tracking_urls(upstream.to(who)[0].octets) for who in (leaves, hides))
     assert "***" not in pseudonymous.get(left["u"][0]).text  # the page has no name to show
-    httpx.post(left["u"][0], data={"List-Unsubscribe": "One-Click"})
-    httpx.post(hidden["u"][0], data={"action": "dont-track"})
+    httpx.post(left["u"][0], data={"List-Unsubscribe": "One-Click"}, timeout=60)
+    httpx.post(hidden["u"][0], data={"action": "dont-track"}, timeout=60)
     pseudonymous.get(hidden["c"][0], headers=PHONE)
     pseudonymous.send(html_mail(header="X-Waypost-Stream: news\r\n"), leaves, hides)
     assert tracking_urls(upstream.to(hides, count=2)[1].octets)["o"] == []
@@ -231,7 +227,7 @@ def test_a_link_of_mail_already_sent_redirects_and_records_nothing_after_a_withd
     urls = tracking_urls(upstream.to(who)[0].octets)
     relay.get(urls["c"][0], headers=PHONE)
     assert relay.events("clicked", who)
-    assert httpx.post(urls["u"][0], data={"action": "dont-track"}).status_code == 200
+    assert httpx.post(urls["u"][0], data={"action": "dont-track"}, timeout=60).status_code == 200
     for url in (urls["c"][0], urls["c"][0]):
         assert relay.get(url, headers=PHONE).headers["location"] == "https://shop.example/a?b=1"
     assert relay.get(urls["o"][0], headers=PHONE).status_code == 200
@@ -263,7 +259,7 @@ def test_consent_that_is_asked_for_is_given_by_header_and_remembered(tmp_path: P
         assert not tracked(who)
         # What somebody said with the link of a mail is not overruled by what an app's header says.
         [url] = tracking_urls(upstream.to(who)[-1].octets)["u"]
-        httpx.post(url, data={"action": "dont-track"})
+        httpx.post(url, data={"action": "dont-track"}, timeout=60)
         assert not tracked(who, "X-Waypost-Consent: yes\r\n")
 
 

@@ -95,7 +95,7 @@ def test_a_mail_and_a_hit_look_through_no_table(store: Store) -> None:
         open_,
     )
     for one in work:
-        assert store.writer.submit(partial(scans, work=one)).result(10) == []
+        assert store.writer.submit(partial(scans, work=one)).result(60) == []
 
 
 def test_a_list_looks_through_no_table_for_what_stands_beside_its_rows(store: Store) -> None:

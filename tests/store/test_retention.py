@@ -38,14 +38,14 @@ def file(opened: Store, at: datetime, recipients: int = 1, octets: int = 10, sta
         else [queue_facts.Outcome(ids.new(), n, rows[n].recipient, status, at) for n in range(recipients)]
     )
     new_message = queue_facts.NewMessage(message, os.urandom(octets), rows, all_outcomes)
-    opened.writer.submit(lambda connection: deliveries.insert_message(connection, new_message)).result(20)
+    opened.writer.submit(lambda connection: deliveries.insert_message(connection, new_message)).result(60)
     return made
 
 
 def in_steps(opened: Store, drop: Callable[[sa.Connection, datetime], int]) -> list[int]:
     """How much each commit took, until nothing is left."""
     steps: list[int] = []
-    while count := opened.writer.submit(lambda connection: drop(connection, LIMIT)).result(20):
+    while count := opened.writer.submit(lambda connection: drop(connection, LIMIT)).result(60):
         steps.append(count)
     return steps
 
@@ -80,7 +80,7 @@ def test_what_stays_still_adds_up(opened: Store) -> None:
     old, new = file(opened, OLD), file(opened, NOW, 2)
     for message, number in ((old, 0), (new, 0), (new, 1), (new, 1)):
         hit = Hit(ids.new(), EventType.OPENED, NOW, message, number, "human")
-        opened.writer.submit(partial(hits.record_hit, hit=hit)).result(10)
+        opened.writer.submit(partial(hits.record_hit, hit=hit)).result(60)
     before = _seen(opened)[new]
     assert in_steps(opened, retention.drop_messages) == [1]
     assert _seen(opened) == {new: before} and before == 3
@@ -101,12 +101,12 @@ def test_the_disk_gets_its_space_back(opened: Store, tmp_path: Path) -> None:
         file(opened, OLD, octets=2 << 20)
     in_steps(opened, retention.drop_content)
     if not path.exists():  # PostgreSQL does it by itself
-        assert opened.writer.submit(retention.shrink_file).result(20) == 0
+        assert opened.writer.submit(retention.shrink_file).result(60) == 0
         return
     opened.checkpoint()
     before = path.stat().st_size
     steps: list[int] = []
-    while returned := opened.writer.submit(retention.shrink_file).result(20):
+    while returned := opened.writer.submit(retention.shrink_file).result(60):
         steps.append(returned)
     opened.checkpoint()
     assert before > 8 << 20 and path.stat().st_size < 1 << 20

@@ -58,25 +58,25 @@ def groups(opened: Store, by: str, **selection: Any) -> dict[Any, statistics.Tot
 def settle(opened: Store, message: str, status: Status, *, number: int = 0, to: str, category: str = "") -> None:
     attempt = AttemptRecord("up", "rcpt", 550 if category else 250, "", "", 1)
     outcome = Outcome(ids.new(NOW), number, to, status, NOW, category=category, attempt=attempt)
-    opened.writer.submit(lambda connection: outcomes.record_outcomes(connection, message, [outcome])).result(10)
+    opened.writer.submit(lambda connection: outcomes.record_outcomes(connection, message, [outcome])).result(60)
 
 
 def hit(
     opened: Store, message: str, type_: EventType, *, number: int | None = 0, at: datetime = NOW, **given: Any
 ) -> None:
     one = Hit(ids.new(at), type_, at, message, number, **{"verdict": "human", "user_agent": PHONE} | given)
-    opened.writer.submit(partial(hits.record_hit, hit=one)).result(10)
+    opened.writer.submit(partial(hits.record_hit, hit=one)).result(60)
 
 
 def fold(opened: Store) -> None:
-    opened.writer.submit(roll_ups.fold, begins_commit=True).result(10)
+    opened.writer.submit(roll_ups.fold, begins_commit=True).result(60)
 
 
 def rebuild(opened: Store) -> int:
     after, events = None, 0
     while True:
         work = partial(roll_up_rebuild.rebuild_next_hours, after=after)
-        step = opened.writer.submit(work, begins_commit=True).result(10)
+        step = opened.writer.submit(work, begins_commit=True).result(60)
         events, after = events + step.events, step.until
         if after is None:
             return events
@@ -146,7 +146,7 @@ def test_a_rebuild_makes_the_same_counts_again(opened: Store) -> None:
         lambda connection: connection.execute(
             sa.insert(roll_up_change), RollUpKey("", NOW, "x", "", "opened", "")._asdict() | {"count": 9, "uniques": 9}
         )
-    ).result(10)
+    ).result(60)
     fold(opened)
     assert counts(opened) != hour
     with opened.connect() as connection:
@@ -193,8 +193,8 @@ def test_the_same_fact_twice_counts_once_and_a_failed_one_not_at_all(opened: Sto
         opened.writer.submit(partial(deliveries.insert_message, new=new_message("c@d.test"))),
     ]
     with pytest.raises(KeyError):
-        done[0].result(10)
-    done[1].result(10)
+        done[0].result(60)
+    done[1].result(60)
     assert totals(opened).accepted == 2
 
 
@@ -202,17 +202,17 @@ def test_a_message_whose_client_was_refused_is_not_counted(opened: Store) -> Non
     one = new_message("ann@example.com")
     insert_messages(opened, one)
     fold(opened)
-    opened.writer.submit(lambda connection: retention.drop_refused_message(connection, one.message.id)).result(10)
+    opened.writer.submit(lambda connection: retention.drop_refused_message(connection, one.message.id)).result(60)
     assert counts(opened) == {} and totals(opened) == statistics.Totals()
 
 
 def test_counts_outlive_their_mail_and_end_by_their_own_age(opened: Store) -> None:
     insert_messages(opened, new_message("ann@example.com", status=Status.DELIVERED, at=NOW - timedelta(days=2)))
     fold(opened)
-    assert opened.writer.submit(partial(retention.drop_messages, before=NOW)).result(10) == 1
+    assert opened.writer.submit(partial(retention.drop_messages, before=NOW)).result(60) == 1
     assert totals(opened).accepted == 1
     assert rebuild(opened) == 0 and totals(opened).accepted == 1, "there are no events to count anew"
-    assert opened.writer.submit(partial(retention.drop_roll_ups, before=NOW)).result(10)
+    assert opened.writer.submit(partial(retention.drop_roll_ups, before=NOW)).result(60)
     assert totals(opened).accepted == 0
 
 
@@ -222,7 +222,7 @@ def test_judging_all_hits_again_moves_the_counts_with_them(opened: Store) -> Non
     with opened.connect() as connection:
         step = reclassification.review_hits(connection, None, None)
     work = partial(reclassification.reclassify_deliveries, deliveries=step.outdated)
-    assert step.after is None and opened.writer.submit(work).result(10)  # by their user agent they are a phone's
+    assert step.after is None and opened.writer.submit(work).result(60)  # by their user agent they are a phone's
     with opened.connect() as connection:
         assert reclassification.review_hits(connection, None, None).outdated == []
     moved = counts(opened)

@@ -37,9 +37,9 @@ def test_work_that_fails_is_undone_alone(opened: Store) -> None:
     for n, future in enumerate(done):
         if n % 5 == 2:
             with pytest.raises(KeyError):
-                future.result(10)
+                future.result(60)
         else:
-            assert future.result(10) is True
+            assert future.result(60) is True
     with opened.connect() as connection:
         assert len(suppressions.list_suppressions(connection, 100)) == 16
         assert not suppressions.find_suppressed(connection, ["half@example.com"], "", NOW)
@@ -87,12 +87,12 @@ def test_a_leased_delivery_is_leased_to_nobody_else_until_the_lease_lapses(opene
         return len(
             opened.writer.submit(
                 lambda connection: leases.lease_due(connection, leases.LeaseClock(now, now), until, worker, 3)
-            ).result(10)
+            ).result(60)
         )
 
     assert [lease("a", NOW), lease("b", NOW), lease("c", NOW)] == [3, 2, 0]
     assert lease("c", NOW + timedelta(minutes=2)) == 3
-    opened.writer.submit(lambda connection: leases.release_leases(connection, "c")).result(10)
+    opened.writer.submit(lambda connection: leases.release_leases(connection, "c")).result(60)
     assert lease("d", NOW + timedelta(minutes=2)) == 3
 
 
@@ -101,7 +101,7 @@ def test_an_unsubscribe_holds_for_its_stream_and_a_dead_address_for_all(opened: 
         suppressions.add_suppression(connection, "Ann@Example.com", reason="unsubscribe", at=NOW, stream="news")
         suppressions.add_suppression(connection, "dead@example.com", reason="hard_bounce", at=NOW)
 
-    opened.writer.submit(add).result(10)
+    opened.writer.submit(add).result(60)
     both = ["ann@example.COM", "dead@example.com"]
     with opened.connect() as connection:
         assert set(suppressions.find_suppressed(connection, both, "news", NOW)) == {
@@ -121,9 +121,9 @@ def test_what_has_expired_goes_and_what_still_waits_stays(opened: Store) -> None
         new_message("new@example.com", status=Status.DELIVERED),
     )
     before = NOW - timedelta(days=7)
-    assert opened.writer.submit(lambda connection: retention.drop_content(connection, before)).result(10) == 1
+    assert opened.writer.submit(lambda connection: retention.drop_content(connection, before)).result(60) == 1
     assert (count_rows(opened, tables.content), count_rows(opened, tables.message)) == (2, 3)
-    assert opened.writer.submit(lambda connection: retention.drop_messages(connection, before)).result(10) == 1
+    assert opened.writer.submit(lambda connection: retention.drop_messages(connection, before)).result(60) == 1
     assert (count_rows(opened, tables.message), count_rows(opened, tables.delivery)) == (2, 2)
     with opened.connect() as connection:
         assert set(connection.scalars(sa.select(tables.message.c.subject))) == {"waits@example.com", "new@example.com"}

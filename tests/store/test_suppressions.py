@@ -32,7 +32,7 @@ def test_an_entry_ends_when_it_expires_and_a_longer_one_takes_its_place(opened: 
     def add(**more: object) -> int:
         return opened.writer.submit(
             lambda connection: suppressions.add_suppressions(connection, [entry("Ends@example.com", **more)])
-        ).result(10)
+        ).result(60)
 
     def holds(at: datetime) -> dict[str, str]:
         with opened.connect() as connection:
@@ -48,10 +48,10 @@ def test_an_entry_ends_when_it_expires_and_a_longer_one_takes_its_place(opened: 
 
 def test_expired_entries_are_swept(opened: Store) -> None:
     rows = [entry("gone@example.com", expires_at=NOW), entry("stays@example.com")]
-    opened.writer.submit(lambda connection: suppressions.add_suppressions(connection, rows)).result(10)
+    opened.writer.submit(lambda connection: suppressions.add_suppressions(connection, rows)).result(60)
     later = NOW + timedelta(seconds=1)
     sweep = opened.writer.submit(lambda connection: retention.drop_suppressions(connection, later))
-    assert sweep.result(10) == 1
+    assert sweep.result(60) == 1
     with opened.connect() as connection:
         assert [row["address"] for row in suppressions.list_suppressions(connection, 9)] == ["stays@example.com"]
 
@@ -64,7 +64,7 @@ def disabled(opened: Store, recipient: str, at: datetime) -> queue_facts.Outcome
     outcome = queue_facts.Outcome(
         ids.new(), 0, recipient, Status.BOUNCED, at, "soft", "mailbox_disabled", "r", tried, is_soft_failure=True
     )
-    opened.writer.submit(lambda connection: outcomes.record_outcomes(connection, one.message.id, [outcome])).result(10)
+    opened.writer.submit(lambda connection: outcomes.record_outcomes(connection, one.message.id, [outcome])).result(60)
     return outcome
 
 
@@ -95,7 +95,7 @@ def test_a_delivery_in_between_clears_the_count(off: Store) -> None:
     one = new_message("off@example.com", at=NOW)
     insert_messages(off, one)
     arrived = queue_facts.Outcome(ids.new(), 0, "off@example.com", Status.DELIVERED, NOW + timedelta(hours=2))
-    off.writer.submit(lambda connection: outcomes.record_outcomes(connection, one.message.id, [arrived])).result(10)
+    off.writer.submit(lambda connection: outcomes.record_outcomes(connection, one.message.id, [arrived])).result(60)
     disabled(off, "off@example.com", NOW + timedelta(days=2))
     assert not held(off, "off@example.com")
     disabled(off, "off@example.com", NOW + timedelta(days=3, hours=1))
@@ -105,7 +105,7 @@ def test_a_delivery_in_between_clears_the_count(off: Store) -> None:
 def test_after_an_operator_removes_a_suppression_the_count_starts_again(off: Store) -> None:
     disabled(off, "off@example.com", NOW + timedelta(days=2))
     assert (
-        off.writer.submit(lambda connection: suppressions.remove_suppressions(connection, "OFF@example.com")).result(10)
+        off.writer.submit(lambda connection: suppressions.remove_suppressions(connection, "OFF@example.com")).result(60)
         == 1
     )
     disabled(off, "off@example.com", NOW + timedelta(days=4))
@@ -164,7 +164,7 @@ def test_a_tiding_is_found_by_its_clues_and_settles_once(opened: Store) -> None:
     insert_messages(opened, one)
     tried = queue_facts.AttemptRecord("up", "dot", 250, "2.0.0", "queued as 4fZk3Q0gKXz1", 3)
     arrived = queue_facts.Outcome(ids.new(), 0, "Told@example.com", Status.DELIVERED, NOW, attempt=tried)
-    opened.writer.submit(lambda connection: outcomes.record_outcomes(connection, one.message.id, [arrived])).result(10)
+    opened.writer.submit(lambda connection: outcomes.record_outcomes(connection, one.message.id, [arrived])).result(60)
     later = NOW + timedelta(hours=1)
     with opened.connect() as connection:
         for clues in (
@@ -186,7 +186,7 @@ def test_a_tiding_is_found_by_its_clues_and_settles_once(opened: Store) -> None:
         opened.writer.submit(partial(late_reports.apply_report, report=tiding._replace(id=ids.new(), source_id=f"{n}")))
         for n in (1, 1, 2)
     ]
-    assert [told.result(10) for told in news] == [True, False, False]
+    assert [told.result(60) for told in news] == [True, False, False]
     with opened.connect() as connection:
         [row] = connection.execute(sa.select(tables.delivery)).mappings()
     assert (row["status"], row["delivered_at"], row["settled_at"]) == (Status.BOUNCED, NOW, later)

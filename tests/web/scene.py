@@ -7,7 +7,6 @@ import re
 import socket
 import tempfile
 import threading
-import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -34,6 +33,7 @@ from relay.store.queue import queue_facts
 from relay.store.tracking import hit_facts, hits
 from tests import postgresql_server
 from tests.postgresql_server import IS_POSTGRESQL
+from tests.waiting import until
 from tests.waypost_server import free_port
 from web import app
 from web.inbound.certificates import Fetch
@@ -113,7 +113,7 @@ class Scene:
 
     def __enter__(self) -> "Scene":
         self._thread.start()
-        until(lambda: all(server.started for server in self._servers), 60)
+        until(lambda: all(server.started for server in self._servers))
         self.http = httpx.Client(
             base_url=self.tracking, timeout=60, headers={"user-agent": "Mozilla/5.0 (X11) Firefox/140"}
         )
@@ -131,7 +131,7 @@ class Scene:
         self.store.close()
 
     def write(self, work: Callable[[sa.Connection], T]) -> T:
-        return self.store.writer.submit(work).result(10)
+        return self.store.writer.submit(work).result(60)
 
     def read(self, work: Callable[[sa.Connection], T]) -> T:
         with self.store.connect() as connection:
@@ -218,14 +218,6 @@ def _listening(port: int) -> socket.socket:
     listener.bind(("127.0.0.1", port))
     listener.listen(1024)
     return listener
-
-
-def until(what: Callable[[], object], seconds: float = 60) -> None:
-    """Waits until it is true."""
-    deadline = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < deadline, "it did not come to that in time"
-        time.sleep(0.005)
 
 
 @contextlib.contextmanager

@@ -12,8 +12,9 @@ from starlette.routing import Mount, Route
 
 from relay.store.console import api_keys
 from relay.store.database import engine, migrate
+from tests.waiting import until
 from tests.waypost_server import Waypost
-from tests.web.scene import Scene, until
+from tests.web.scene import Scene
 from web import app
 
 

@@ -261,7 +261,7 @@ def test_a_test_suite_waits_for_its_mail(scene: Scene, api: ApiClient) -> None:
         waiting = pool.submit(api.items, "/messages", recipient="soon@wait.example", wait="30s")
         time.sleep(0.1)  # it may come before or after the request: both are to work
         sent = scene.file("soon@wait.example")
-        assert found(waiting.result(10)) == [sent]
+        assert found(waiting.result(60)) == [sent]
     assert found(api.items("/messages", recipient="soon@wait.example", wait="30s")) == [sent]
 
 

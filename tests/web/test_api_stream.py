@@ -12,8 +12,9 @@ import pytest
 
 from relay.event_type import EventType
 from relay.store.database.tables import Status
+from tests.waiting import until
 from tests.web.api_client import ApiClient
-from tests.web.scene import Scene, until
+from tests.web.scene import Scene
 
 Event = dict[str, Any]  # Any: what JSON can hold
 
@@ -104,6 +105,6 @@ def test_streams_and_waiting_requests_end_when_the_server_stops(tmp_path: Path) 
         scene.file("somebody@stream.example", status=Status.DELIVERED)
         until(lambda: one.events)
         scene.stop()
-        waiting.join(10)
+        waiting.join()
         until(lambda: one.has_ended)
         assert answers == [{"items": [], "next": None}]

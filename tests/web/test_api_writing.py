@@ -17,9 +17,10 @@ from relay.store.database.tables import Status
 from relay.store.queue import leases
 from relay.store.queue.queue_facts import AttemptRecord
 from tests.upstream import Upstream
+from tests.waiting import until
 from tests.waypost_server import Waypost, html_mail, tracking_urls
 from tests.web.api_client import ApiClient, Json
-from tests.web.scene import Scene, until
+from tests.web.scene import Scene
 
 GREYLISTED = AttemptRecord("primary", "rcpt", 451, "4.7.1", "come back later", 3)
 REFUSED = AttemptRecord("primary", "rcpt", 550, "5.1.1", "no such user", 12)

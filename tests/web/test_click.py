@@ -3,7 +3,8 @@
 import pytest
 
 from relay.edits import Kind
-from tests.web.scene import URL, Scene, until
+from tests.waiting import until
+from tests.web.scene import URL, Scene
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.waiting import until
 from tests.web.providers import (
     CERTIFICATE_URL,
     DOMAIN,
@@ -30,7 +31,7 @@ from tests.web.providers import (
     from_sparkpost,
     sent,
 )
-from tests.web.scene import Scene, no_fault_logged, until
+from tests.web.scene import Scene, no_fault_logged
 from web.inbound import endpoint, sendgrid
 
 PROVIDERS = ("ses", "sendgrid", "mailgun", "postmark", "sparkpost")

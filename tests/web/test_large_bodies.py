@@ -60,7 +60,7 @@ def test_many_bodies_that_are_too_large_cost_no_line_of_log(scene: Scene) -> Non
     there = urlsplit(scene.tracking)
     with no_fault_logged():
         for _ in range(50):
-            with socket.create_connection((there.hostname or "", there.port or 0), 5) as client:
+            with socket.create_connection((there.hostname or "", there.port or 0), 60) as client:
                 client.sendall(f"POST /u/x HTTP/1.1\r\nHost: {there.netloc}\r\nContent-Length: 99999\r\n\r\n".encode())
                 assert client.recv(100).startswith(b"HTTP/1.1 413 ")
 

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from relay.rewrite import plan
 from relay.store.database.tables import Status
-from tests.web.scene import MAIL, Scene, until
+from tests.waiting import until
+from tests.web.scene import MAIL, Scene
 from web import mail_view
 
 PICTURE = b"\x89PNG\r\n\x1a\nnot really"

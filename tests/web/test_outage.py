@@ -17,7 +17,8 @@ from relay.event_type import EventType
 from relay.store import facts
 from relay.store.database import engine, journal
 from relay.store.tracking import hit_facts, hits
-from tests.web.scene import Scene, is_image, until
+from tests.waiting import until, until_async
+from tests.web.scene import Scene, is_image
 from web.public import write_behind
 
 pytestmark = pytest.mark.sqlite  # its file is locked, damaged or moved away
@@ -70,8 +71,7 @@ def test_at_a_stop_only_facts_that_no_disk_has_are_called_lost(
         buffer = write_behind.FactBuffer(scene.store)
         for _ in range(2):
             await buffer.add("hit", hit_facts.Hit(ids.new(), EventType.CLICKED, datetime.now(UTC), message, 0, "human"))
-            while not any("fact-journaled" in one.getMessage() for one in caplog.records):
-                await asyncio.sleep(0.01)
+            await until_async(lambda: any("fact-journaled" in one.getMessage() for one in caplog.records))
         resource.setrlimit(resource.RLIMIT_FSIZE, (1, unlimited[1]))  # as if the disk were full
         buffer.add("hit", hit_facts.Hit(ids.new(), EventType.OPENED, datetime.now(UTC), message, 0, "human"))
         await asyncio.wait_for(buffer.flush(), 60)

@@ -8,7 +8,8 @@ import pytest
 
 from relay.edits import Hole, Kind
 from relay.rewrite.pixel import GIF, PNG
-from tests.web.scene import Scene, is_image, until
+from tests.waiting import until
+from tests.web.scene import Scene, is_image
 
 
 def test_the_png_is_one_transparent_pixel() -> None:

@@ -13,7 +13,8 @@ from relay.store import retention
 from relay.store.database import tables
 from relay.store.recipients import suppressions
 from relay.store.views import statistics
-from tests.web.scene import Scene, until
+from tests.waiting import until
+from tests.web.scene import Scene
 from web import translations
 
 

@@ -8,7 +8,8 @@ import pytest
 
 from relay.edits import Kind
 from relay.event_type import EventType
-from tests.web.scene import URL, Scene, is_image, until
+from tests.waiting import until
+from tests.web.scene import URL, Scene, is_image
 from web.middleware import BadTokenLimit
 
 

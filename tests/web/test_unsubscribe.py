@@ -12,7 +12,8 @@ from relay.edits import Kind
 from relay.event_type import EventType
 from relay.store import store
 from relay.store.recipients import consent, suppressions
-from tests.web.scene import Scene, until
+from tests.waiting import until
+from tests.web.scene import Scene
 from web.public.unsubscribe import mask_recipient
 
 ONE_CLICK = {"List-Unsubscribe": "One-Click"}

@@ -20,7 +20,8 @@ from relay.store.database.tables import Status
 from relay.store.queue.queue_facts import AttemptRecord
 from relay.store.upstream_states import ReportedState
 from relay.store.views.statistics import Totals
-from tests.web.scene import Scene, until
+from tests.waiting import until
+from tests.web.scene import Scene
 from web.console import attention, machine_view
 from web.console.attention import AttentionView
 from web.console.machine_view import ClockStep

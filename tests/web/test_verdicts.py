@@ -17,8 +17,9 @@ from relay.store.database import tables
 from relay.store.tracking import reclassification, verdicts
 from relay.store.views import message_detail, statistics
 from tests.postgresql_server import IS_POSTGRESQL
+from tests.waiting import until
 from tests.waypost_server import ROOT
-from tests.web.scene import Scene, until
+from tests.web.scene import Scene
 from web.public.mass_visitors import DeliveryVisit, MassVisitorDetector
 
 CHROME = (

@@ -9,8 +9,8 @@ import httpx
 import pytest
 
 from tests.receiver import Receiver, receiving
+from tests.waiting import until
 from tests.waypost_server import Waypost, html_mail
-from tests.web.scene import until
 
 
 @pytest.fixture(scope="module")
@@ -22,14 +22,16 @@ def receiver() -> Iterator[Receiver]:
 @pytest.fixture(scope="module")
 def api(sandbox: Waypost) -> Iterator[httpx.Client]:
     key = sandbox.cli("api-key", "create", "webhooks").decode().strip().splitlines()[-1].split()[-1]
-    with httpx.Client(base_url=f"{sandbox.console}/api/v1", headers={"authorization": f"Bearer {key}"}) as client:
+    with httpx.Client(
+        base_url=f"{sandbox.console}/api/v1", headers={"authorization": f"Bearer {key}"}, timeout=60
+    ) as client:
         yield client
 
 
 @pytest.fixture(scope="module")
 def operator(sandbox: Waypost) -> Iterator[httpx.Client]:
     sandbox.cli("user", "add", "hooked", given=b"correct horse battery\ncorrect horse battery\n")
-    with httpx.Client(base_url=sandbox.console, follow_redirects=True) as client:
+    with httpx.Client(base_url=sandbox.console, follow_redirects=True, timeout=60) as client:
         page = client.get("/login").text
         form = dict(re.findall(r'name="(csrf|next)" value="([^"]*)"', page))
         client.post("/login", data=form | {"name": "hooked", "password": "correct horse battery"})
@@ -45,7 +47,7 @@ def test_the_command_adds_tries_logs_and_removes_one(sandbox: Waypost, receiver:
     sandbox.send(html_mail(), "cli-hook@example.com")
     [_, arrived] = receiver.wait("/cli/ok", 2)
     assert arrived.said["recipient"] == "cli-hook@example.com"
-    [logged] = sandbox.wait_for_rows("webhooks", "log", hook, until=len)
+    [logged] = sandbox.wait_for_rows("webhooks", "log", hook, fits=len)
     assert logged["request"]["body"].encode() == arrived.body and logged["response"] == "thank you"
     assert b"1 event is sent again" in sandbox.cli("webhooks", "replay", hook, "--event", arrived.said["id"])
     assert receiver.wait("/cli/ok", 3)[2].body == arrived.body

@@ -98,7 +98,7 @@ class Scene:
 
     def _write(self, work: Callable[[Any], object]) -> None:
         self.at += timedelta(seconds=30)
-        self.store.writer.submit(work).result(10)
+        self.store.writer.submit(work).result(60)
 
     def ended(self, status: Status, code: int, enhanced: str, text: str, category: str = "", rule: str = "") -> None:
         tried = AttemptRecord("scripted", "rcpt", code, enhanced, text, 3) if code else None

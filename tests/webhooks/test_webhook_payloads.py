@@ -1,13 +1,13 @@
 """Webhooks from the whole program: from acceptance to click, and across kill -9."""
 
 from collections.abc import Iterator
-from time import monotonic, sleep
 
 import pytest
 
 from relay import webhook_signatures
-from tests.receiver import Arrived, Receiver, receiving
+from tests.receiver import Receiver, receiving
 from tests.upstream import Upstream
+from tests.waiting import until
 from tests.waypost_server import Waypost, html_mail, tracking_urls
 from tests.webhooks.test_webhooks import verified
 
@@ -51,12 +51,9 @@ def test_nothing_is_lost_when_the_server_is_killed(told: Waypost, listener: Rece
     listener.answers["/relay/ok"] = 200
     before = len(listener.at("/relay/ok"))
     told.start()
-    end = monotonic() + 60
-    arrived: list[Arrived] = []
-    while len({one.said["id"] for one in arrived}) < 10:
-        assert monotonic() < end, len(arrived)
-        sleep(0.05)
-        arrived = listener.at("/relay/ok")[before:]
+    arrived = until(
+        lambda: listener.at("/relay/ok")[before:], fits=lambda some: len({one.said["id"] for one in some}) >= 10
+    )
     by_message: dict[str, list[str]] = {}
     for one in arrived:
         by_message.setdefault(one.said["message"], []).append(one.said["type"])

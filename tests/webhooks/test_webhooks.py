@@ -25,6 +25,7 @@ from relay.store.store import Store
 from relay.store.webhooks import endpoints, webhook_queue
 from tests.message_factory import count_rows, insert_messages, new_message
 from tests.receiver import Arrived, Receiver, receiving
+from tests.waiting import until_async
 
 SECRET = webhook_signatures.new_secret()
 DAY = timedelta(days=1)
@@ -51,7 +52,7 @@ class WebhookScene:
         given = Configured.model_validate({"url": url, "secret": SECRET} | more)
         made: WebhookRow = self.store.writer.submit(
             lambda s: endpoints.add_webhook(s, given, self.clock(), source)
-        ).result(10)
+        ).result(60)
         self.clock.at += timedelta(seconds=1)
         return made
 
@@ -181,10 +182,10 @@ def test_an_endpoint_that_takes_nothing_for_a_day_is_disabled_and_can_be_enabled
     scene.happened("bob@example.com")
     assert scene.standing(hook).waiting == 0  # the one was given up, the other is not kept for it
     receiver.answers["/day/500"] = 204
-    scene.store.writer.submit(lambda s: endpoints.enable_webhook(s, hook.id, scene.clock())).result(10)
+    scene.store.writer.submit(lambda s: endpoints.enable_webhook(s, hook.id, scene.clock())).result(60)
     count_, _ = scene.store.writer.submit(
         lambda s: endpoints.replay_events(s, hook.id, scene.clock(), scene.clock() - 2 * DAY, scene.clock() + DAY)
-    ).result(10)
+    ).result(60)
     scene.tell()
     assert count_ == 2
     told = [one.said["recipient"] for one in receiver.at("/day/500")][-2:]
@@ -216,7 +217,7 @@ def test_retry_after_is_waited_for(scene: WebhookScene, receiver: Receiver) -> N
 def test_an_endpoint_that_hangs_or_talks_without_end_holds_nobody_up(scene: WebhookScene, receiver: Receiver) -> None:
     hanging = Configured(url=f"{receiver.url}/hang", secret=SECRET, events=["delivered"], timeout="300ms")
     config = Config(webhook=[hanging])
-    scene.store.writer.submit(lambda s: endpoints.sync_from_config(s, config.webhook, scene.clock())).result(10)
+    scene.store.writer.submit(lambda s: endpoints.sync_from_config(s, config.webhook, scene.clock())).result(60)
     large, nobody = scene.hook(f"{receiver.url}/large"), scene.hook("http://127.0.0.1:9/", events=["delivered"])
     scene.happened("ann@example.com")
     scene.tell(config)
@@ -229,7 +230,7 @@ def test_an_endpoint_that_hangs_or_talks_without_end_holds_nobody_up(scene: Webh
 
 def test_while_a_secret_changes_requests_are_signed_with_both(scene: WebhookScene, receiver: Receiver) -> None:
     hook = scene.hook(f"{receiver.url}/both/ok", events=["delivered"])
-    new: str = scene.store.writer.submit(lambda s: endpoints.rotate_secret(s, hook.id, scene.clock())).result(10)
+    new: str = scene.store.writer.submit(lambda s: endpoints.rotate_secret(s, hook.id, scene.clock())).result(60)
     scene.happened("ann@example.com")
     scene.tell()
     [one] = receiver.at("/both/ok")
@@ -248,7 +249,7 @@ def test_what_is_leased_by_a_worker_that_died_is_told_when_the_lease_lapses(
     now = scene.clock()
     held = scene.store.writer.submit(
         lambda s: webhook_queue.lease_due_requests(s, {hook.id: 5}, "dead", now, now + timedelta(minutes=2))
-    ).result(10)
+    ).result(60)
     scene.tell()
     assert len(held) == 1 and not receiver.at("/lapse/ok")
     scene.clock.at += timedelta(minutes=3)
@@ -264,8 +265,7 @@ def test_two_machines_tell_each_event_once_and_in_order(scene: WebhookScene, rec
     async def run() -> None:
         two = [WebhookSender(Config(), scene.store, scene.ring, now=scene.clock) for _ in range(2)]
         tasks = [asyncio.create_task(one.run()) for one in two]
-        while count_rows(scene.store, webhook_tables.webhook_queue):
-            await asyncio.sleep(0.02)
+        await until_async(lambda: not count_rows(scene.store, webhook_tables.webhook_queue))
         await asyncio.gather(*(one.drain(2) for one in two), *tasks)
 
     asyncio.run(asyncio.wait_for(run(), 60))
@@ -299,9 +299,9 @@ def test_events_owe_nothing_where_nobody_listens_and_the_log_is_kept_small(
     scene.tell()
     assert len(scene.log(hook)) == 4
     newest = scene.log(hook)[0].id
-    assert scene.store.writer.submit(lambda s: endpoints.delete_old_log(s, scene.clock() - DAY)).result(10) == 1
+    assert scene.store.writer.submit(lambda s: endpoints.delete_old_log(s, scene.clock() - DAY)).result(60) == 1
     assert len(scene.log(hook)) == 3 and scene.log(hook)[0].id == newest
-    assert scene.store.writer.submit(lambda s: endpoints.delete_old_log(s, datetime.now(UTC) + DAY)).result(10) == 3
+    assert scene.store.writer.submit(lambda s: endpoints.delete_old_log(s, datetime.now(UTC) + DAY)).result(60) == 3
 
 
 def test_retries_end_after_a_day_and_the_last_one_is_then() -> None:
