@@ -20,7 +20,6 @@ from relay.config.schema import Config
 from relay.edits import Kind
 from relay.ip_addresses import THIS_MACHINE, IpAddress, IpNetwork
 
-HUMAN = request_verdict.HUMAN
 MAX_USER_AGENT = request_verdict.MAX_USER_AGENT  # characters that are read, and stored
 _MAX_HOP = 80  # characters of one entry of X-Forwarded-For: an address with a zone, brackets and a port
 

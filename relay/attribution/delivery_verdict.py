@@ -11,8 +11,9 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from relay.attribution import request_verdict
-from relay.attribution.request_verdict import HUMAN, MACHINE, PROXIED, HitVerdict
+from relay.attribution.request_verdict import HitVerdict
 from relay.attribution.rules import SWEEP_RULES, TIMING, SweepRule
+from relay.hit_verdict import HUMAN, MACHINE, PERSON_VERDICTS, PROXIED
 
 # Kinds of observations, which are no hits: the unsubscribe page, a HEAD, a visitor that went on to many recipients.
 PAGE, HEAD, MANY_RECIPIENTS_SEEN = "page", "head", "many"
@@ -23,7 +24,6 @@ MANY_RECIPIENTS, SAME_VISITOR = "many_recipients", "same_visitor"
 REASONS = frozenset(
     {BEFORE_DELIVERY, BURST, SWEEP, TOO_SOON, UNSEEN, HOSTED, ECHO, HEAD_FIRST, MANY_RECIPIENTS, SAME_VISITOR}
 )
-_PEOPLES_VERDICTS = (HUMAN, PROXIED)
 
 
 class HitEvidence(NamedTuple):
@@ -63,7 +63,7 @@ def judge_delivery(
     verdicts: list[HitVerdict] = [HitVerdict("")] * len(hits)
     for n, verdict in zip(order, case.verdicts(), strict=True):
         verdicts[n] = verdict
-    opened = any(not hits[n].is_click and verdicts[n].verdict in _PEOPLES_VERDICTS for n in order)
+    opened = any(not hits[n].is_click and verdicts[n].verdict in PERSON_VERDICTS for n in order)
     clicked = (n for n in order if hits[n].is_click and verdicts[n].verdict == HUMAN)
     return DeliveryVerdicts(verdicts, None if opened else next(clicked, None))
 
@@ -203,7 +203,7 @@ class _Case:
 
     def _find_unseen(self) -> None:
         opens = [
-            n for n, hit in enumerate(self.hits) if not hit.is_click and hit.own_verdict.verdict in _PEOPLES_VERDICTS
+            n for n, hit in enumerate(self.hits) if not hit.is_click and hit.own_verdict.verdict in PERSON_VERDICTS
         ]
         opens = [n for n in opens if not self.reasons[n]]
         for n in self.clicks:
@@ -228,7 +228,7 @@ class _Case:
     def _only_glanced(self, n: int) -> bool:
         """Whether the only pictures were loaded by that visitor, hardly before its first click: pages are loaded so."""
         opens = [
-            m for m, hit in enumerate(self.hits) if not hit.is_click and hit.own_verdict.verdict in _PEOPLES_VERDICTS
+            m for m, hit in enumerate(self.hits) if not hit.is_click and hit.own_verdict.verdict in PERSON_VERDICTS
         ]
         clicks = [m for m in self.clicks if self._visitor_of(m) == self._visitor_of(n)]
         return all(

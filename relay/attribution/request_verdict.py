@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from relay import ip_addresses
 from relay.attribution import rules
+from relay.hit_verdict import HUMAN, MACHINE, PROXIED, UNKNOWN
 
-HUMAN, PROXIED, MACHINE, UNKNOWN = "human", "proxied", "machine", "unknown"
 PREFETCH = "prefetch"
 NETWORK_PREFIX = "scanner_network:"
 # What stands in requests is bounded before a pattern looks at it and before a cache keeps it.

@@ -16,9 +16,8 @@ from relay.bounce.classify import Phase
 from relay.cli import command_table, main
 from relay.cli.arguments import argument_types, mail
 from relay.cli.arguments.parser import Parser
-from relay.store.console import api_keys, audit_log, roles
+from relay.store.console import api_keys, audit_log
 from relay.store.database.tables import Status
-from relay.store.recipients import suppressions
 from relay.store.views import statistics
 from tests.waypost_server import ROOT, Waypost
 
@@ -81,10 +80,8 @@ def test_no_error_names_a_function() -> None:
 
 def test_the_words_that_an_argument_may_be_are_those_of_the_store() -> None:
     assert tuple(Status) == argument_types.STATUSES
-    assert argument_types.REASONS == suppressions.REASONS
     assert argument_types.SCOPES == api_keys.SCOPES
     assert tuple(audit_log.Door) == argument_types.DOORS
-    assert tuple(roles.AccountRole) == argument_types.ROLES
     assert argument_types.STATISTIC_GROUPS == statistics.GROUPS
     assert tuple(Phase) == mail.PHASES
 

@@ -4,7 +4,7 @@ a 250 seemed to prove is taken back."""
 from base64 import b64encode
 from datetime import datetime, timedelta
 
-from relay import ids
+from relay import ids, suppression_reason
 from relay.event_type import EventType
 from relay.store.database.tables import Status
 from relay.store.queue import late_reports, outcomes, queue_facts
@@ -95,7 +95,7 @@ def test_a_250_that_came_back_does_not_clear_the_count(opened: Store) -> None:
         late(opened, NOW + timedelta(days=day, minutes=day))
     with opened.connect() as connection:
         [held] = suppressions.list_suppressions(connection, 9, "tardy@example.com")
-    assert held["reason"] == suppressions.HARD_BOUNCE
+    assert held["reason"] == suppression_reason.HARD_BOUNCE
 
 
 # --- odd reports

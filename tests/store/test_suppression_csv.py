@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from relay import suppression_reason
 from relay.store.recipients import suppression_csv, suppressions
 from relay.store.recipients.suppression_csv import ImportDefaults, InvalidRecord
 from relay.store.recipients.suppressions import SuppressionEntry
@@ -173,7 +174,7 @@ _TIMES = st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1), timezones=st.j
 
 @given(
     _STREAMS,
-    st.sampled_from(suppressions.REASONS),
+    st.sampled_from(suppression_reason.REASONS),
     st.text(st.characters(codec="utf-8")) | st.text("';=+-@\t\n x\""),
     _TIMES,
     st.none() | _TIMES,

@@ -4,7 +4,6 @@ In: requests behind the API's gate, of keys with the scope `audit`.  Out: JSON, 
 """
 
 from functools import partial
-from typing import Literal
 
 from pydantic import Field
 from starlette.requests import Request
@@ -18,12 +17,12 @@ from relay.store.views import json_objects
 from web.api.answers import list_response
 from web.api.openapi import documented
 from web.api.parameters import Text, TimeParameters, read_query
-from web.api.schemas import AuditList
+from web.api.schemas import AuditList, DoorName
 
 
 class AuditParameters(TimeParameters):
     by: Text = Field(default="", description="an account, an API key, or a user of the machine")
-    door: Literal["console", "api", "command_line"] | None = None
+    door: DoorName | None = None
     action: Text = Field(default="", description="such as `queue.drop`; `queue` is all that was done to the queue")
     target: Text = Field(default="", description="an id or a name")
     recipient: Text = Field(default="", description="an address")

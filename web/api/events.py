@@ -12,6 +12,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from relay.event_type import EventType
+from relay.hit_verdict import VerdictName
 from relay.store.store import Store
 from relay.store.views import event_list, json_objects
 from relay.store.views.event_list import EventSearch
@@ -35,7 +36,6 @@ Types = Annotated[
     AfterValidator(_check_types),
     WithJsonSchema({"type": "string", "pattern": f"^({_TYPE})(,({_TYPE}))*$", "examples": ["bounced,complained"]}),
 ]
-Verdict = Literal["human", "proxied", "machine", "unknown"]
 
 
 class EventFilter(QueryParameters):
@@ -44,7 +44,7 @@ class EventFilter(QueryParameters):
     type: Types | None = Field(default=None, description="one, or several joined by commas")
     recipient: Text = Field(default="", description="an address")
     message: Text = Field(default="", description="a message's id")
-    verdict: Verdict | None = None
+    verdict: VerdictName | None = None
 
 
 class EventParameters(TimeParameters, EventFilter):

@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import AwareDatetime, Field
 
 from relay.event_type import EventType
+from relay.hit_verdict import VerdictName
 from relay.store.database.tables import Status
 from web.api.schemas import AnswerObject, HitCountsObject, LinkClicksObject
 
@@ -93,7 +94,7 @@ class EventObject(AnswerObject):
     message: str
     delivery: str | None
     recipient: str | None
-    verdict: Literal["human", "proxied", "machine", "unknown"] | None
+    verdict: VerdictName | None
     reasons: list[str]
     url: str | None
     user_agent: str | None

@@ -9,6 +9,8 @@ from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
+from relay.suppression_reason import SuppressionReason, SuppressionScope
+
 
 class AnswerObject(BaseModel):
     """An object of an answer: it has these fields and no others."""
@@ -43,9 +45,9 @@ class LinkClicksObject(AnswerObject):
 
 class SuppressionObject(AnswerObject):
     address: str
-    scope: Literal["all", "stream"]
+    scope: SuppressionScope
     stream: str | None
-    reason: Literal["hard_bounce", "unsubscribe", "complaint", "manual"]
+    reason: SuppressionReason
     evidence: str | None
     message: str | None
     created_at: AwareDatetime
@@ -83,10 +85,13 @@ class ApiKeyList(AnswerObject):
     next: str | None
 
 
+DoorName = Literal["console", "api", "command_line"]  # as audit_log.Door has them
+
+
 class AuditObject(AnswerObject):
     id: str
     at: AwareDatetime
-    door: Literal["console", "api", "command_line"]
+    door: DoorName
     by: str = Field(description="an account, an API key, or a user of the machine")
     origin: str | None = Field(description="an IP address; of the command line, the machine's name")
     action: str = Field(examples=["queue.drop", "suppression.add"])

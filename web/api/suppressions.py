@@ -6,7 +6,6 @@ is added.
 
 from datetime import UTC, datetime
 from functools import partial
-from typing import Literal
 
 import sqlalchemy as sa
 from pydantic import AwareDatetime, Field
@@ -14,12 +13,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from relay import suppression_reason
 from relay.config import values
 from relay.store.console.audit_log import AuditedChange
 from relay.store.recipients import suppressions
 from relay.store.recipients.suppressions import SuppressionEntry, SuppressionFilter
 from relay.store.store import Store
 from relay.store.views import json_objects
+from relay.suppression_reason import SuppressionReason, SuppressionScope
 from web import audited
 from web.api.answers import ApiError, RequestBody, json_response, list_response, read_body
 from web.api.openapi import documented
@@ -42,8 +43,6 @@ _MAX_EVIDENCE = 1000  # characters
 _MAX_STREAMS = 1000  # that have an entry for one address
 _ENTRIES_PER_COMMIT = 1000
 
-Reason = Literal["hard_bounce", "unsubscribe", "complaint", "manual"]
-
 
 class SuppressionParameters(PageParameters):
     since: Moment | None = Field(default=None, alias="from", description="added then or later")
@@ -51,9 +50,9 @@ class SuppressionParameters(PageParameters):
     cursor: NumberCursor = ""
     q: Text = Field(default="", description="a part of an address")
     address: Text = Field(default="", description="a whole address")
-    scope: Literal["all", "stream"] | None = None
+    scope: SuppressionScope | None = None
     stream: Stream = ""
-    reason: Reason | None = None
+    reason: SuppressionReason | None = None
 
 
 class NewSuppression(RequestBody):
@@ -61,7 +60,7 @@ class NewSuppression(RequestBody):
 
     address: Address
     stream: AnyStream | None = None
-    reason: Reason = "manual"
+    reason: SuppressionReason = "manual"
     evidence: str = Field(default="", max_length=_MAX_EVIDENCE, description="why, to read later")
     expires_in: Duration | None = Field(default=None, description="how long it lasts")
     expires_at: AwareDatetime | None = Field(
@@ -76,7 +75,7 @@ class NewSuppressions(RequestBody):
 class RemovalParameters(QueryParameters):
     address: Address
     stream: AnyStream | None = Field(default=None, description="the entry of this stream; none: every entry")
-    reason: Reason | None = None
+    reason: SuppressionReason | None = None
 
 
 class Removal(RequestBody):
@@ -183,7 +182,7 @@ class SuppressionApi:
 def _entry(new: NewSuppression, by: str, now: datetime) -> SuppressionEntry:
     ends = [now + values.read_duration(new.expires_in)] if new.expires_in else []
     expires_at = min([*ends, new.expires_at] if new.expires_at else ends, default=None)
-    scope = suppressions.ALL if new.stream is None else suppressions.STREAM
+    scope = suppression_reason.ALL if new.stream is None else suppression_reason.STREAM
     evidence = new.evidence or f"by the API key {by}"
     return SuppressionEntry(new.address, scope, new.stream or "", new.reason, evidence, now, expires_at)
 

@@ -1,9 +1,8 @@
 """The objects of the API's answers about our webhooks."""
 
-from typing import Literal
-
 from pydantic import AwareDatetime
 
+from relay.webhook_format import WebhookFormat
 from web.api.schemas import AnswerObject
 
 
@@ -16,7 +15,7 @@ class WebhookRequestResult(AnswerObject):
 class WebhookObject(AnswerObject):
     id: str
     url: str
-    format: Literal["waypost", "postmark", "sendgrid", "mailgun"]
+    format: WebhookFormat
     events: list[str]
     machines: bool
     source: str

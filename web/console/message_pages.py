@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
+from relay import suppression_reason
 from relay.config.schema import Config
 from relay.store import refusals
 from relay.store.console import bulk_actions
@@ -213,7 +214,7 @@ def _count(count: int, one: str, many: str = "") -> str:
 
 def _holds(scope: str, stream: str, expires_at: datetime | None, of_message: str, now: datetime) -> bool:
     """True for an entry that keeps mail of the message's stream from the address now."""
-    return (scope == suppressions.ALL or stream == of_message) and (expires_at is None or expires_at > now)
+    return (scope == suppression_reason.ALL or stream == of_message) and (expires_at is None or expires_at > now)
 
 
 def _text_for_refusals(search: MessageSearch) -> str:

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
+from relay import suppression_reason
 from relay.config import values
 from relay.store.console.audit_log import AuditedChange
 from relay.store.recipients import suppression_csv, suppressions
@@ -69,7 +70,7 @@ class SuppressionListPages:
     async def import_csv(self, request: Request) -> Response:
         form = await sign_in.read_checked_form(request)
         text, reason = str(form.get("csv", "")), str(form.get("reason", ""))
-        reason = reason if reason in suppressions.REASONS else suppressions.MANUAL
+        reason = reason if reason in suppression_reason.REASONS else suppression_reason.MANUAL
         stream = values.read_stream(form.get("stream", ""))[:200] or None
         defaults = ImportDefaults(datetime.now(UTC), reason, stream)
         records = list(suppression_csv.read_csv(text.splitlines(True), defaults))
@@ -106,13 +107,13 @@ class SuppressionListPages:
             done=done,
             faults=faults[:_MAX_FAULTS],
             more_faults=max(0, len(faults) - _MAX_FAULTS),
-            reasons=suppressions.REASONS,
+            reasons=suppression_reason.REASONS,
         )
 
 
 def read_filter(filters: PageFilters) -> SuppressionFilter:
     """What a list shows."""
-    return SuppressionFilter(reason=filters.choice("reason", suppressions.REASONS), stream=filters.stream())
+    return SuppressionFilter(reason=filters.choice("reason", suppression_reason.REASONS), stream=filters.stream())
 
 
 def _fits(entry: SuppressionEntry, wanted: SuppressionFilter) -> bool:

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from relay import address
+from relay import address, suppression_reason
 from relay.config import values
 from relay.store.console.audit_log import AuditedChange
 from relay.store.recipients import suppressions
@@ -66,7 +66,7 @@ class SuppressionPages:
             rows=rows[:_PAGE_ROWS],
             faults=filters.faults,
             q=query,
-            reasons=suppressions.REASONS,
+            reasons=suppression_reason.REASONS,
             reason_asked=wanted.reason,
             stream_asked=wanted.stream,
             csv_url=page_filters.page_url("/suppressions.csv", {"reason": wanted.reason, "stream": wanted.stream}),

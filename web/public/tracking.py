@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import Scope
 
-from relay import ids, log, metrics, tokens
+from relay import hit_verdict, ids, log, metrics, tokens
 from relay.attribution import delivery_verdict
 from relay.config.schema import Config
 from relay.edits import Kind
@@ -58,7 +58,7 @@ class HitRecorder:
         agent = visit.user_agent[: visitors.MAX_USER_AGENT]
         verdict, reasons = visitors.judge_visit(visit, address)
         if scope["method"] != "GET":
-            if verdict == visitors.HUMAN:
+            if verdict == hit_verdict.HUMAN:
                 self.record_observation(token, delivery_verdict.HEAD, agent, stored_ip)
             return None
         now = datetime.now(UTC)
@@ -78,7 +78,7 @@ class HitRecorder:
         )
         on_disk = self._buffer.add("hit", hit)
         metrics.hit(hit.type, verdict)
-        if verdict == visitors.HUMAN and hit.number is not None:
+        if verdict == hit_verdict.HUMAN and hit.number is not None:
             step = DeliveryVisit(time.monotonic(), token.message, token.recipient)
             for one in self._mass_visitors.observe(address, agent, step):
                 self.record_observation(one, delivery_verdict.MANY_RECIPIENTS_SEEN, agent, hit.ip)

@@ -19,7 +19,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from relay import ids, log, tokens
+from relay import hit_verdict, ids, log, tokens
 from relay.attribution import delivery_verdict
 from relay.config.schema import Config
 from relay.edits import Kind
@@ -138,7 +138,7 @@ class UnsubscribeEndpoint:
             at=now,
             message=token.message,
             number=token.recipient,
-            verdict=visitors.HUMAN,  # somebody decided to POST, whichever program sent it
+            verdict=hit_verdict.HUMAN,  # somebody decided to POST, whichever program sent it
             reasons=(way,),
             user_agent=agent[: visitors.MAX_USER_AGENT] if self._hits.has_recipient_tokens else "",
             ip=self._hits.stored_ip(request),

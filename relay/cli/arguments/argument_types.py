@@ -14,10 +14,7 @@ _PAST = "that time is past already"
 SCOPES = ("read", "write", "messages", "suppressions", "queue", "consent", "pixels", "webhooks", "metrics", "audit")
 STATUSES = ("queued", "delivered", "deferred", "bounced", "expired", "suppressed")  # as tables.Status has them
 STATISTIC_GROUPS = ("hour", "day", "stream", "tag", "domain", "category")  # as statistics has them
-VERDICTS = ("human", "proxied", "machine", "unknown")  # as hit_counts.HitCounts has them
 DOORS = ("console", "api", "command_line")  # as audit_log.Door has them
-ROLES = ("viewer", "operator", "admin")  # as roles.AccountRole has them
-REASONS = ("hard_bounce", "unsubscribe", "complaint", "manual")  # as suppressions has them
 
 
 def positive_count(text: str) -> int:

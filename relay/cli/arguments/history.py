@@ -1,5 +1,6 @@
 """The arguments of `messages`, `events`, `stats`, `queue`, `refusals` and `audit`: what became of mail."""
 
+from relay import hit_verdict
 from relay.cli.arguments import argument_types, lists
 from relay.cli.arguments.parser import FilterAction, Parser
 from relay.event_type import EventType
@@ -51,9 +52,9 @@ opened, clicked or unsubscribed.""",
     parser.add_argument(
         "--verdict",
         default="",
-        choices=argument_types.VERDICTS,
+        choices=hit_verdict.VERDICTS,
         metavar="VERDICT",
-        help=f"opens and clicks by: {', '.join(argument_types.VERDICTS)}",
+        help=f"opens and clicks by: {', '.join(hit_verdict.VERDICTS)}",
     )
     lists.add_recipient(parser)
     parser.add_argument("--message", action=FilterAction, default="", metavar="ID", help="of that message")

@@ -2,6 +2,7 @@
 
 from relay.cli.arguments import argument_types, lists
 from relay.cli.arguments.parser import Parser
+from relay.store.console.roles import AccountRole
 
 
 def add_keys(parser: Parser) -> None:
@@ -71,13 +72,13 @@ otherwise.""",
     adding.add_argument("--smtp", action="store_true", help="an SMTP user: print its [[access.user]] table")
     adding.add_argument(
         "--role",
-        choices=argument_types.ROLES,
+        choices=list(AccountRole),
         metavar="ROLE",
-        help=f"what it may do in the console: {', '.join(argument_types.ROLES)} (default: admin, or as it is)",
+        help=f"what it may do in the console: {', '.join(AccountRole)} (default: admin, or as it is)",
     )
     changing = actions.add("role", "user.change_role", "change what a console account may do, at once")
     changing.add_argument("name", metavar="NAME")
-    changing.add_argument("role", choices=argument_types.ROLES, metavar="ROLE", help=", ".join(argument_types.ROLES))
+    changing.add_argument("role", choices=list(AccountRole), metavar="ROLE", help=", ".join(AccountRole))
     listing = actions.add("list", "user.list_accounts", "accounts of the console and of SMTP")
     lists.add_json(listing)
     removing = actions.add("remove", "user.remove_account", "remove a console account, and end its sessions")

@@ -2,7 +2,7 @@
 
 import argparse
 
-from relay import webhook_format
+from relay import suppression_reason, webhook_format
 from relay.cli.arguments import argument_types, lists
 from relay.cli.arguments.parser import FilterAction, Parser
 
@@ -25,9 +25,9 @@ def add_suppressions(parser: Parser) -> None:
     listing.add_argument(
         "--reason",
         default="",
-        choices=argument_types.REASONS,
+        choices=suppression_reason.REASONS,
         metavar="REASON",
-        help=f"suppressed for: {', '.join(argument_types.REASONS)}",
+        help=f"suppressed for: {', '.join(suppression_reason.REASONS)}",
     )
     lists.add_limit(listing, 1000)
     lists.add_json(listing)
@@ -68,7 +68,7 @@ export puts a ' before a cell that a spreadsheet would run as a formula (= + - @
 
 
 def _add_reason(parser: Parser, about: str) -> None:
-    reasons = argument_types.REASONS
+    reasons = suppression_reason.REASONS
     parser.add_argument(
         "--reason", choices=reasons, default="manual", metavar="REASON", help=f"{', '.join(reasons)}: {about}"
     )

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from relay import address, ids, redaction
+from relay import address, hit_verdict, ids, redaction
 from relay.event_type import EventType
 from relay.store.database import bulk_statement, columns, tables
 from relay.store.database.roll_up_tables import roll_up, roll_up_change
@@ -25,8 +25,7 @@ HOUR, DAY = "hour", "day"
 ALL, TAG, DOMAIN, LINK = DIMENSIONS = ("", "tag", "domain", "link")
 DAY_US = 86_400_000_000
 MAX_LINK_NAME = 500  # characters
-PERSON_VERDICTS = ("human", "proxied")
-IMPLIED_VERDICT = "human"  # a person's click where no open was seen stands for one
+IMPLIED_VERDICT = hit_verdict.HUMAN  # a person's click where no open was seen stands for one
 _ADVISORY_LOCK = 0x57415953  # "WAYS": PostgreSQL's; SQLite's writer is alone
 _GATHERED = "roll-up changes"
 _WITH_CATEGORY = (EventType.DEFERRED, EventType.BOUNCED, EventType.EXPIRED, EventType.SUPPRESSED)

@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 
 import sqlalchemy as sa
 
-from relay import ids
+from relay import ids, suppression_reason
 from relay.event_type import EventType
 from relay.store import events
 from relay.store.database import columns, delivery_rows, identities, tables
@@ -212,7 +212,7 @@ def _apply_complaint(connection: sa.Connection, report: LateReport, row: Deliver
     suppressions.add_suppression(
         connection,
         row.recipient,
-        reason=suppressions.COMPLAINT,
+        reason=suppression_reason.COMPLAINT,
         at=report.at,
         evidence=evidence,
         message=report.message,

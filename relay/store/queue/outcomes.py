@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from relay import ids
+from relay import ids, suppression_reason
 from relay.event_type import EventType
 from relay.store import events
 from relay.store.database import bulk_statement, delivery_rows, identities, notifications, tables
@@ -207,7 +207,7 @@ def suppress_recipient(connection: sa.Connection, message: str, outcome: Outcome
         suppressions.add_suppression(
             connection,
             outcome.recipient,
-            reason=suppressions.HARD_BOUNCE,
+            reason=suppression_reason.HARD_BOUNCE,
             at=outcome.at,
             evidence=reply_text(outcome.attempt, outcome.rule),
             message="" if identities.policy_for(connection).mode == "aggregate" else message,

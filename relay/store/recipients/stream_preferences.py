@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
+from relay import suppression_reason
 from relay.event_type import EventType
 from relay.store import events
 from relay.store.database import delivery_rows, tables
@@ -86,7 +87,7 @@ def apply_change(connection: sa.Connection, choice: PreferenceChange) -> None:
         suppressions.add_suppression(
             connection,
             found.recipient,
-            reason=suppressions.UNSUBSCRIBE,
+            reason=suppression_reason.UNSUBSCRIBE,
             at=choice.at,
             stream=stream,
             evidence=choice.user_agent,
@@ -94,15 +95,19 @@ def apply_change(connection: sa.Connection, choice: PreferenceChange) -> None:
         )
     if back and None in left:  # all streams were left: those that are not kept are left by name
         suppressions.remove_suppressions(
-            connection, found.recipient, scope=suppressions.ALL, reason=suppressions.UNSUBSCRIBE
+            connection, found.recipient, scope=suppression_reason.ALL, reason=suppression_reason.UNSUBSCRIBE
         )
         for stream in set(choice.leave) - left:
             suppressions.add_suppression(
-                connection, found.recipient, reason=suppressions.UNSUBSCRIBE, at=choice.at, stream=stream
+                connection, found.recipient, reason=suppression_reason.UNSUBSCRIBE, at=choice.at, stream=stream
             )
     for stream in back:
         suppressions.remove_suppressions(
-            connection, found.recipient, scope=suppressions.STREAM, stream=stream, reason=suppressions.UNSUBSCRIBE
+            connection,
+            found.recipient,
+            scope=suppression_reason.STREAM,
+            stream=stream,
+            reason=suppression_reason.UNSUBSCRIBE,
         )
     if leave:
         _append_event(connection, choice, EventType.UNSUBSCRIBED, found.recipient, leave)

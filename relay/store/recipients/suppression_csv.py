@@ -17,16 +17,8 @@ from email.utils import parsedate_to_datetime
 from typing import NamedTuple
 
 from relay import address, moments
-from relay.store.recipients.suppressions import (
-    ALL,
-    COMPLAINT,
-    HARD_BOUNCE,
-    MANUAL,
-    REASONS,
-    STREAM,
-    UNSUBSCRIBE,
-    SuppressionEntry,
-)
+from relay.store.recipients.suppressions import SuppressionEntry
+from relay.suppression_reason import ALL, COMPLAINT, HARD_BOUNCE, MANUAL, REASONS, STREAM, UNSUBSCRIBE
 
 COLUMNS = ("address", "scope", "stream", "reason", "evidence", "created_at", "expires_at")
 MAX_EVIDENCE = 4000  # characters

@@ -13,9 +13,8 @@ import sqlalchemy as sa
 from relay import address
 from relay.store.database import identities, tables
 from relay.store.database.name_lookup import NameLookup
+from relay.suppression_reason import ALL, STREAM, UNSUBSCRIBE
 
-ALL, STREAM = "all", "stream"
-HARD_BOUNCE, UNSUBSCRIBE, COMPLAINT, MANUAL = REASONS = ("hard_bounce", "unsubscribe", "complaint", "manual")
 _CHUNK = 500  # SQLite's oldest limit on variables of a statement is 999
 
 

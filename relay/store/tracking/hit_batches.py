@@ -10,12 +10,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from relay import address, tokens
-from relay.attribution import request_verdict
+from relay import address, hit_verdict, tokens
 from relay.attribution.rules import TIMING
 from relay.event_type import EventType
 from relay.store import events
-from relay.store.database import bulk_statement, columns, delivery_rows, roll_ups, tables
+from relay.store.database import bulk_statement, columns, delivery_rows, tables
 from relay.store.database.roll_ups import StreamAndTags
 from relay.store.recipients import consent
 from relay.store.tracking import hits, verdicts
@@ -24,7 +23,7 @@ from relay.store.tracking.hit_facts import Hit
 _MAX_TOGETHER = 250  # in a statement: SQLite's oldest limit on variables is 999, and a delivery takes three
 # Measured from the delivery: a later open changes no verdict if no link was followed (`delivery_verdict`).
 _EARLY = timedelta(seconds=max(TIMING.too_soon_open_s, TIMING.too_soon_click_s))
-_HARMLESS = (request_verdict.HUMAN, request_verdict.PROXIED, request_verdict.UNKNOWN)
+_HARMLESS = (hit_verdict.HUMAN, hit_verdict.PROXIED, hit_verdict.UNKNOWN)
 _Key = tuple[str, int]  # message and number
 
 
@@ -100,7 +99,7 @@ def _first_hits(row: Any, some: Sequence[Hit]) -> list[Hit]:  # Any: a row
         (EventType.OPENED, row.opens_human + row.opens_proxied),
         (EventType.CLICKED, row.clicks_human),
     ):
-        by_people = (hit for hit in some if hit.type is type_ and hit.verdict in roll_ups.PERSON_VERDICTS)
+        by_people = (hit for hit in some if hit.type is type_ and hit.verdict in hit_verdict.PERSON_VERDICTS)
         if not count and (first := next(by_people, None)):
             found.append(first)
     return found

@@ -5,10 +5,10 @@ from functools import cache
 
 import sqlalchemy as sa
 
-from relay import redaction, tokens
+from relay import hit_verdict, redaction, suppression_reason, tokens
 from relay.event_type import EventType
 from relay.store import events
-from relay.store.database import delivery_rows, identities, roll_ups, tables
+from relay.store.database import delivery_rows, identities, tables
 from relay.store.database.roll_ups import StreamAndTags
 from relay.store.events import NewEvent
 from relay.store.recipients import consent, suppressions
@@ -41,7 +41,7 @@ def record_hit(connection: sa.Connection, hit: Hit) -> None:
         suppressions.add_suppression(
             connection,
             found.recipient,
-            reason=suppressions.UNSUBSCRIBE,
+            reason=suppression_reason.UNSUBSCRIBE,
             at=hit.at,
             stream=found.stream,
             evidence=hit.user_agent,
@@ -59,7 +59,7 @@ def record_hit(connection: sa.Connection, hit: Hit) -> None:
         counter = verdicts.COUNTERS[hit.type, hit.verdict]
         connection.execute(_increment(counter), {"of_message": hit.message, "of_number": hit.number})
     groups = {hit.message: StreamAndTags(found.stream, found.tags)}
-    is_first = hit.verdict in roll_ups.PERSON_VERDICTS and not (
+    is_first = hit.verdict in hit_verdict.PERSON_VERDICTS and not (
         found.opens if hit.type is EventType.OPENED else found.clicks
     )
     _append_event(connection, hit, found.recipient, groups, is_first=is_first and hit.type in verdicts.HIT_TYPES)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
+from relay import hit_verdict
 from relay.attribution import delivery_verdict, request_verdict
 from relay.attribution.request_verdict import HitVerdict
 from relay.event_type import EventType
@@ -27,8 +28,8 @@ HIT_TYPES = (EventType.OPENED, EventType.CLICKED)
 COUNTERS = {
     (type_, verdict): f"{plural}_{verdict}"
     for type_, plural, verdicts in (
-        (EventType.OPENED, "opens", ("human", "proxied", "machine", "unknown")),
-        (EventType.CLICKED, "clicks", ("human", "machine", "unknown")),
+        (EventType.OPENED, "opens", hit_verdict.VERDICTS),
+        (EventType.CLICKED, "clicks", hit_verdict.CLICK_VERDICTS),
     )
     for verdict in verdicts
 }
@@ -142,7 +143,7 @@ def _first_hits(
     """Which of the hits, the latest first, is the delivery's first open by a person, and which the first click."""
     firsts: dict[str, int | None] = {"first_open": None, "first_click": None}
     for n, (row, verdict) in enumerate(zip(rows, found, strict=True)):
-        if verdict.verdict in roll_ups.PERSON_VERDICTS:
+        if verdict.verdict in hit_verdict.PERSON_VERDICTS:
             firsts["first_open" if row["type"] == EventType.OPENED else "first_click"] = n
         if n == implies:
             firsts["first_open"] = n
@@ -158,7 +159,7 @@ def _first_of_links(rows: Sequence[sa.RowMapping], found: Sequence[HitVerdict]) 
     counted: set[tuple[int, str]] = set()
     for n, (row, verdict) in enumerate(zip(rows, found, strict=True)):
         link = row["link"], row["url"]
-        if row["type"] == EventType.CLICKED and verdict.verdict in roll_ups.PERSON_VERDICTS:
+        if row["type"] == EventType.CLICKED and verdict.verdict in hit_verdict.PERSON_VERDICTS:
             firsts[link] = n
         if row["first_of_link"]:
             counted.add(link)

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from relay import ids
 from relay.event_type import EventType
+from relay.hit_verdict import CLICK_VERDICTS, HUMAN
 from relay.store.database import columns, roll_ups, tables
 from relay.store.database.roll_up_tables import roll_up, roll_up_change
 from relay.store.views import message_search, statistics
@@ -69,7 +70,7 @@ class _Counted:
     """The clicks of one URL, as they are added up."""
 
     def __init__(self) -> None:
-        self.clicks = {"human": 0, "machine": 0, "unknown": 0}
+        self.clicks = dict.fromkeys(CLICK_VERDICTS, 0)
         self.unique = 0
         self.last_at = datetime.min.replace(tzinfo=UTC)
 
@@ -160,7 +161,7 @@ def _count_clicks(connection: sa.Connection, wanted: LinkFilter, limit: int, off
     )
     if first:
         span.append(event.c.id > first)
-    human = sa.func.count(sa.case((event.c.verdict == "human", 1)))
+    human = sa.func.count(sa.case((event.c.verdict == HUMAN, 1)))
     by_person = event.c.message + ":" + sa.cast(sa.func.coalesce(event.c.number, -1), sa.String)
     query = (
         sa.select(
@@ -168,9 +169,10 @@ def _count_clicks(connection: sa.Connection, wanted: LinkFilter, limit: int, off
             human.label("human"),
             *(
                 sa.func.count(sa.case((event.c.verdict == verdict, 1))).label(verdict)
-                for verdict in ("machine", "unknown")
+                for verdict in CLICK_VERDICTS
+                if verdict != HUMAN
             ),
-            sa.func.count(sa.distinct(sa.case((event.c.verdict == "human", by_person)))).label("unique"),
+            sa.func.count(sa.distinct(sa.case((event.c.verdict == HUMAN, by_person)))).label("unique"),
             sa.func.count(sa.distinct(event.c.message)).label("messages"),
             sa.func.max(event.c.at, type_=columns.UtcTime).label("last_at"),
             *([event.c.link] if wanted.message else []),

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from relay import moments
+from relay import moments, suppression_reason
+from relay.hit_verdict import CLICK_VERDICTS
 from relay.store.database.tables import Status
 from relay.store.queue.attempts import AttemptDetail
-from relay.store.recipients import suppressions
 from relay.store.tracking.hit_counts import HitCounts
 from relay.store.tracking.pixels import PixelLogLine, PixelSummary, pixel_url
 from relay.store.views.bounce_counts import BounceCount
@@ -108,7 +108,7 @@ def suppression_object(row: Mapping[Any, Any]) -> JsonObject:  # Any: a row's va
     return {
         "address": row["address"],
         "scope": row["scope"],
-        "stream": row["stream"] if row["scope"] == suppressions.STREAM else None,
+        "stream": row["stream"] if row["scope"] == suppression_reason.STREAM else None,
         "reason": row["reason"],
         "evidence": row["evidence"] or None,
         "message": row["message"] or None,
@@ -119,7 +119,7 @@ def suppression_object(row: Mapping[Any, Any]) -> JsonObject:  # Any: a row's va
 
 def clicked_link_object(one: ClickedLink) -> JsonObject:
     """A URL and its clicks over all messages."""
-    counts = {name: getattr(one, name) for name in ("human", "machine", "unknown", "unique")}
+    counts = {name: getattr(one, name) for name in (*CLICK_VERDICTS, "unique")}
     about = {"url": one.url, "link": one.link, "clicks": counts, "messages": one.messages}
     return about | {"last_at": format_time(one.last_at)}
 

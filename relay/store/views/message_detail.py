@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
+from relay.hit_verdict import CLICK_VERDICTS, HUMAN
 from relay.store.database import delivery_rows, tables
 from relay.store.queue.attempts import AttemptDetail
 from relay.store.tracking.hit_counts import HitCounts
@@ -153,7 +154,7 @@ def read_messages(
     ]
 
 
-_NO_CLICKS = {"human": 0, "machine": 0, "unknown": 0, "unique": 0}
+_NO_CLICKS = dict.fromkeys((*CLICK_VERDICTS, "unique"), 0)
 LinkClicks = dict[int, dict[str, int]]  # counts by verdict, and "unique", by the link's number
 
 
@@ -171,7 +172,7 @@ def count_clicks_by_link(connection: sa.Connection, message_ids: Sequence[str]) 
     for message, link, verdict, hits, recipients in rows:
         counts = found[message].setdefault(link, dict(_NO_CLICKS))
         counts[verdict] = hits
-        counts["unique"] += recipients if verdict == "human" else 0
+        counts["unique"] += recipients if verdict == HUMAN else 0
     return found
 
 

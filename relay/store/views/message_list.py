@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from relay import ids
+from relay.hit_verdict import CLICK_VERDICTS
 from relay.store.database import tables
 from relay.store.database.tables import Status
 from relay.store.recipients import consent
@@ -158,7 +159,7 @@ def find_recipient_preferences(connection: sa.Connection, message_id: str, numbe
 
 
 _OPENS = [f"opens_{verdict}" for verdict in HitCounts._fields]
-_CLICKS = [f"clicks_{verdict}" for verdict in ("human", "machine", "unknown")]
+_CLICKS = [f"clicks_{verdict}" for verdict in CLICK_VERDICTS]
 COUNTER_COLUMNS = (*_OPENS, *_CLICKS)
 _NO_SUMS: dict[str, Any] = {  # Any: the fields of `MessageSummary` that `sums_by_message` gives
     "recipients": 0,
