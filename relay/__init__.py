@@ -23,7 +23,7 @@ The map, by floor (a module imports only downwards; `tests/test_floors.py` holds
      `telemetry` traces of messages · `alerts` what needs an operator · `operator_error` errors for the operator ·
      `field_faults` what is wrong with a field, in words
    - values and files: `ids` of messages and events · `moments` points in time, as people write them · `backoff` waits
-     before another try · `deadline` that moves often · `timed_wait` for futures · `clock_step` the clock
+     before another try · `deadline` that moves often · `timed_wait` for futures and events · `clock_step` the clock
      was set · `base_encoding` octets as text · `durable_files` forced to disk
 
 """

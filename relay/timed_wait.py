@@ -1,10 +1,11 @@
-"""Wait for futures with a time limit, and leave them as they are.
+"""Wait for futures or an event with a time limit.
 
-In: futures of the event loop that runs.  Out: when the first of them is done, or the time is over. `asyncio.wait` does
-the same, in twice as many calls; each mail waits five times.
+In: futures of the event loop that runs, which stay as they are.  Out: when the first of them is done, or the time is
+over. `asyncio.wait` does the same, in twice as many calls; each mail waits five times.
 """
 
 import asyncio
+import contextlib
 from typing import Any
 
 
@@ -30,3 +31,9 @@ async def wait_any(timeout_s: float | None, *futures: "asyncio.Future[Any]") -> 
             timer.cancel()
         for future in futures:
             future.remove_done_callback(wake)
+
+
+async def wait_until_set(event: asyncio.Event, timeout_s: float) -> None:
+    """Until the event is set, or the time is over."""
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(event.wait(), timeout_s)

@@ -5,11 +5,10 @@ null reverse-path, so that a DSN which bounces causes no other; and none for bul
 """
 
 import asyncio
-import contextlib
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-from relay import address, ids, log
+from relay import address, ids, log, timed_wait
 from relay.address import Mailbox
 from relay.config import smtp
 from relay.config.schema import Config
@@ -89,8 +88,7 @@ class DsnSender:
                 await self._file_due()
             except Exception as error:  # noqa: BLE001  the outermost loop: a DSN that is due stays due
                 errors.log_failure(error, "dsn")
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake_event.wait(), self._store.listener.poll_s(_POLL_S))
+            await timed_wait.wait_until_set(self._wake_event, self._store.listener.poll_s(_POLL_S))
 
     async def _file_due(self) -> None:
         now = self._now()

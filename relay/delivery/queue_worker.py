@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 import sqlalchemy as sa
 
-from relay import ids, log
+from relay import ids, log, timed_wait
 from relay.address import Mailbox
 from relay.clock_step import ClockStepDetector
 from relay.delivery import outcomes
@@ -97,9 +97,8 @@ class QueueWorker:
             if self._dispatcher.is_down:
                 await asyncio.sleep(_POLL_S)
             elif not leased:
-                with contextlib.suppress(TimeoutError):
-                    poll_s = _POLL_S if self._not_begun else await self._store.poll_s(_POLL_S, leases.has_waiting)
-                    await asyncio.wait_for(self._wake_event.wait(), poll_s)
+                poll_s = _POLL_S if self._not_begun else await self._store.poll_s(_POLL_S, leases.has_waiting)
+                await timed_wait.wait_until_set(self._wake_event, poll_s)
         self._has_ended.set()
 
     async def _lease(self) -> dict[str, list[Delivery]]:
@@ -293,8 +292,7 @@ class QueueWorker:
         """Leases no more, waits for attempts under way, and ends those that last longer. Call it while `run` runs."""
         self._is_stopping = True
         self._wake_event.set()
-        with contextlib.suppress(TimeoutError):  # a database that hangs is not waited for
-            await asyncio.wait_for(self._has_ended.wait(), limit_s)
+        await timed_wait.wait_until_set(self._has_ended, limit_s)  # a database that hangs is not waited for
         self._has_drained = True
         if self._tasks:
             await asyncio.wait(set(self._tasks), timeout=limit_s)

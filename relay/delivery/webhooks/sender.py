@@ -5,14 +5,13 @@ not affect each other: each has its own limit, and one that fails gets a request
 """
 
 import asyncio
-import contextlib
 import os
 import random
 from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 
-from relay import backoff, ids, log, metrics, webhook_signatures
+from relay import backoff, ids, log, metrics, timed_wait, webhook_signatures
 from relay.config.schema import Config
 from relay.config.webhook import WebhookConfig
 from relay.delivery import queue_worker
@@ -114,16 +113,14 @@ class WebhookSender:
 
     async def _wait_for_change(self, limit_s: float = _POLL_S) -> None:
         """Waits until a request has ended, or it is time to look at the queue again."""
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._wake_event.wait(), limit_s)
+        await timed_wait.wait_until_set(self._wake_event, limit_s)
 
     async def drain(self, limit_s: float) -> None:
         """Starts no more, waits for requests under way, and releases those that take longer."""
         self._is_stopping = True
         self._wake_event.set()
-        with contextlib.suppress(TimeoutError):  # a database that hangs is not waited for
-            async with asyncio.timeout(limit_s):
-                await self._is_idle.wait()  # requests that it was about to start count as under way
+        # Requests that it was about to start count as under way; a database that hangs is not waited for.
+        await timed_wait.wait_until_set(self._is_idle, limit_s)
         if self._tasks:
             await asyncio.wait(set(self._tasks), timeout=limit_s)
         for task in set(self._tasks):
