@@ -171,7 +171,10 @@ if __name__ == "__main__":
     main = importlib.import_module("relay.cli.main")
     for found in pkgutil.iter_modules(importlib.import_module("relay.cli").__path__):
         importlib.import_module(f"relay.cli.{found.name}")
-    importlib.import_module("alembic.command")
+    for late in ("alembic.command", "dns.resolver", "publicsuffixlist", "rich.console", "rich.progress", "rich.table"):
+        importlib.import_module(late)  # what some commands import when they need it
+    for late in ("relay.node.diagnosis", "relay.store.database.preparation", "encodings.idna", "encodings.utf_8_sig"):
+        importlib.import_module(late)
     # The first account's password, at each start, took as much of the processor as all the rest of it.
     accounts = importlib.import_module("relay.store.console.accounts")
     accounts._HASHER = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)  # type: ignore[attr-defined]

@@ -30,7 +30,7 @@ from tests.postgresql_server import IS_POSTGRESQL
 from tests.waiting import until
 
 ROOT = Path(__file__).parents[1]
-_FORK_SERVER = ForkServer()
+FORK_SERVER = ForkServer()
 
 _PORTS = 1500  # of each test process its own, so that none takes another's while a server is started again
 _FIRST_PORT = 20_000 + _PORTS * (int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % 8)
@@ -100,7 +100,7 @@ class Waypost:
         with Path(os.devnull).open("rb") as nothing, (self.folder / "log").open("ab") as log:
             mistakes = [f"--mistake={one}" for one in self.mistakes]
             command = [*mistakes, "serve", "--config", str(self.config), *words]
-            self.process = _FORK_SERVER.start(command, nothing, writes, log)
+            self.process = FORK_SERVER.start(command, nothing, writes, log)
         os.close(writes)
         self._stdout = os.fdopen(reads)
         self.ready = self._stdout.readline().strip()
@@ -231,7 +231,7 @@ class Waypost:
         with tempfile.TemporaryFile() as fed, tempfile.TemporaryFile() as said, tempfile.TemporaryFile() as complained:
             fed.write(given)
             fed.seek(0)
-            done = _FORK_SERVER.start([*words, "--config", str(self.config)], fed, said, complained).wait(60)
+            done = FORK_SERVER.start([*words, "--config", str(self.config)], fed, said, complained).wait(60)
             said.seek(0)
             complained.seek(0)
             return done, said.read(), complained.read()

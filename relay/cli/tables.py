@@ -106,4 +106,5 @@ def _print_table(columns: Sequence[Column], rows: list[list[str]]) -> None:
         table.add_row(
             *(Text(cell, style, no_wrap=True, overflow="ellipsis") for cell, style in zip(row, styles, strict=True))
         )
-    Console(highlight=False, width=shutil.get_terminal_size().columns).print(table)
+    width, height = shutil.get_terminal_size()  # both, or rich takes 80 columns where TERM is `dumb`
+    Console(highlight=False, width=width, height=height).print(table)

@@ -6,19 +6,25 @@ import json
 import os
 import pty
 import struct
-import subprocess
-import sys
 import termios
 from collections.abc import Iterator
 from pathlib import Path
-from time import monotonic
 
 import pytest
 
-from tests.waypost_server import ROOT, Waypost, html_mail
+from tests.waypost_server import FORK_SERVER, Waypost, html_mail
 
 LISTS = ("messages", "events", "queue list", "suppressions list", "webhooks list", "pixel list", "keys list",
          "user list", "api-key list", "stats --by day")  # fmt: skip
+
+
+@pytest.fixture(scope="module", autouse=True)
+def dumb_terminal() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TERM", "dumb")
+        patch.delenv("COLUMNS", raising=False)
+        patch.delenv("NO_COLOR", raising=False)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -43,13 +49,8 @@ def on_terminal(relay: Waypost, *words: str, width: int = 80) -> str:
     """What a command shows on a terminal of that width."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
-    environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "NO_COLOR")}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "relay", *words, "--config", str(relay.config)],
-        stdin=theirs, stdout=theirs, stderr=theirs,
-        env=environment | {"PYTHONPATH": str(ROOT), "TERM": "dumb"},
-    )  # fmt: skip
-    os.close(theirs)
+    with os.fdopen(theirs, "rb", buffering=0) as terminal:
+        process = FORK_SERVER.start([*words, "--config", str(relay.config)], terminal, terminal, terminal)
     shown = b""
     with contextlib.suppress(OSError):  # the other side is closed
         while octets := os.read(ours, 65536):
@@ -116,18 +117,16 @@ def test_events_are_found_by_type_recipient_tag_stream_and_time(filled: Waypost)
 
 
 def test_followed_events_are_those_that_are_looked_for(filled: Waypost) -> None:
-    command = [sys.executable, "-m", "relay", "events", "--follow", "--limit", "1", "--recipient", "later@l.example"]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    with subprocess.Popen([*command, "--config", str(filled.config)], stdout=subprocess.PIPE, env=environment) as one:
-        assert one.stdout is not None
-        end = monotonic() + 60
-        try:
-            filled.send(html_mail(), "other@l.example")
-            filled.send(html_mail(), "later@l.example")
-            row = json.loads(one.stdout.readline())
-            assert (row["recipient"], row["type"]) == ("later@l.example", "delivered") and monotonic() < end
-        finally:
-            one.terminate()
+    words = ["events", "--follow", "--limit", "1", "--recipient", "later@l.example", "--config", str(filled.config)]
+    reads, writes = os.pipe()
+    with Path(os.devnull).open("r+b") as nothing, os.fdopen(reads) as shown:
+        process = FORK_SERVER.start(words, nothing, writes, nothing)
+        os.close(writes)
+        filled.send(html_mail(), "other@l.example")
+        filled.send(html_mail(), "later@l.example")
+        row = json.loads(shown.readline())
+        process.terminate()
+    assert (row["recipient"], row["type"]) == ("later@l.example", "delivered")
 
 
 def test_suppressions_are_found_by_stream_reason_and_address(filled: Waypost) -> None:
@@ -150,11 +149,8 @@ def test_statistics_have_the_fields_of_the_api(filled: Waypost) -> None:
 
 
 def test_a_list_that_ends_at_its_limit_says_so(filled: Waypost) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "relay", "suppressions", "list", "--limit", "1", "--config", str(filled.config)],
-        capture_output=True, env=os.environ | {"PYTHONPATH": str(ROOT)}, timeout=60,
-    )  # fmt: skip
-    assert len(done.stdout.splitlines()) == 1 and b"There is more: this ends at --limit 1" in done.stderr
+    status, output, errors = filled.command("suppressions", "list", "--limit", "1")
+    assert status == 0 and len(output.splitlines()) == 1 and b"There is more: this ends at --limit 1" in errors
 
 
 def test_smtp_users_are_listed_beside_the_console_s(tmp_path: Path) -> None:

@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from time import monotonic, sleep
@@ -13,7 +11,7 @@ import pytest
 from tests.postgresql_server import IS_POSTGRESQL
 from tests.upstream import Upstream
 from tests.waiting import until
-from tests.waypost_server import ROOT, Waypost, html_mail
+from tests.waypost_server import FORK_SERVER, Waypost, html_mail
 
 QUEUED = '[delivery]\nmode = "queued"\nretry = ["1s"]\n'
 
@@ -100,21 +98,13 @@ def test_a_killed_mail_process_does_not_keep_its_leases(tmp_path: Path, other: U
 def test_sigterm_at_any_moment_of_the_start_ends_it(tmp_path: Path) -> None:
     relay = Waypost(tmp_path)
     for delay_s in (0.0, 0.008, 0.016, 0.024, 0.04):
-        with (tmp_path / "log").open("w") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "relay", "--config", str(relay.config), "serve", "--workers", "3"],
-                cwd=ROOT,
-                stdout=subprocess.DEVNULL,
-                stderr=log,
-            )
-            try:
-                until(lambda: "role-started" in relay.read_log(), every_s=0.001)
-                sleep(delay_s)
-                process.terminate()
-                assert process.wait(60) == 0
-            finally:
-                process.kill()
-                process.wait()
+        with Path(os.devnull).open("r+b") as nothing, (tmp_path / "log").open("wb") as log:
+            words = ["--config", str(relay.config), "serve", "--workers", "3"]
+            process = FORK_SERVER.start(words, nothing, nothing, log)
+            until(lambda: "role-started" in relay.read_log(), every_s=0.001)
+            sleep(delay_s)
+            process.terminate()
+            assert process.wait(60) == 0
 
 
 def test_what_expires_at_the_first_attempt_stays_with_the_app(relay: Waypost) -> None:
