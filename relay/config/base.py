@@ -8,4 +8,10 @@ NO_SECRET = SecretStr("")
 class ConfigTable(BaseModel):
     """A table. It is frozen, and unknown keys in it are faults."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, validate_default=False)
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        populate_by_name=True,
+        validate_default=False,
+        defer_build=True,  # what validates a table is built once, within that of all tables
+    )

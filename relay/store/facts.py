@@ -15,30 +15,34 @@ from relay.store.queue import deliveries, outcomes, queue_facts, redaction, unst
 from relay.store.recipients import consent, stream_preferences
 from relay.store.tracking import hit_batches, hit_facts, hits, verdicts
 
-_BASE64 = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
+
+def _adapter(fact: Any) -> TypeAdapter[Any]:  # Any: the type of a fact's value
+    """Its reader and writer of JSON, built when it is first used: most commands journal nothing."""
+    return TypeAdapter(fact, config=ConfigDict(ser_json_bytes="base64", val_json_bytes="base64", defer_build=True))
+
 
 FACTS = {
     "new_message": Fact(
-        TypeAdapter(queue_facts.NewMessage, config=_BASE64),
+        _adapter(queue_facts.NewMessage),
         deliveries.insert_message,
         redaction.redact_new_message,
         apply_all=deliveries.insert_messages,
         earlier_name="filing",
     ),
     "outcomes": Fact(
-        TypeAdapter(queue_facts.OutcomesFact),
+        _adapter(queue_facts.OutcomesFact),
         lambda connection, fact: outcomes.record_outcomes(connection, *fact),
         lambda people, fact: fact._replace(outcomes=redaction.redact_outcomes(people, fact.outcomes)),
         lambda connection, fact: unstorable_results.record_without_reply_text(connection, *fact),
         lambda connection, facts: outcomes.record_all_outcomes(connection, facts),
         earlier_name="settled",
     ),
-    "hit": Fact(TypeAdapter(hit_facts.Hit), hits.record_hit, apply_batch=hit_batches.record_hits),
-    "observation": Fact(TypeAdapter(verdicts.DeliveryObservation), verdicts.record_observation, earlier_name="sight"),
-    "preferences": Fact(TypeAdapter(stream_preferences.PreferenceChange), stream_preferences.apply_change),
-    "stop_tracking": Fact(TypeAdapter(hit_facts.TrackingRequest), hits.stop_tracking, earlier_name="untrack"),
-    "resume_tracking": Fact(TypeAdapter(hit_facts.TrackingRequest), hits.resume_tracking, earlier_name="track"),
-    "consent": Fact(TypeAdapter(consent.ConsentChange), consent.change_consent),
+    "hit": Fact(_adapter(hit_facts.Hit), hits.record_hit, apply_batch=hit_batches.record_hits),
+    "observation": Fact(_adapter(verdicts.DeliveryObservation), verdicts.record_observation, earlier_name="sight"),
+    "preferences": Fact(_adapter(stream_preferences.PreferenceChange), stream_preferences.apply_change),
+    "stop_tracking": Fact(_adapter(hit_facts.TrackingRequest), hits.stop_tracking, earlier_name="untrack"),
+    "resume_tracking": Fact(_adapter(hit_facts.TrackingRequest), hits.resume_tracking, earlier_name="track"),
+    "consent": Fact(_adapter(consent.ConsentChange), consent.change_consent),
 }
 
 

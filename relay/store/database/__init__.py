@@ -16,6 +16,7 @@
 - `webhook_tables` the rows of webhooks
 - `partitions` events and attempts by month, on PostgreSQL
 - `roll_up_tables` the rows of counts
+- `indexes` the indexes of all tables
 - `roll_ups` counts events by hour and day
 - `identities` how an address is written down
 - `bulk_statement` many rows by the driver

@@ -5,10 +5,13 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.types import TypeDecorator
 from sqlmodel import SQLModel
+from sqlmodel._compat import SQLModelConfig
 from sqlmodel.main import get_column_from_field
+
+if TYPE_CHECKING:
+    from sqlalchemy.dialects import postgresql, sqlite
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 CodePoints: Any = sa.String().with_variant(sa.String(collation="C"), "postgresql")  # Any: as below
@@ -37,6 +40,8 @@ class Row(SQLModel):
     With `table=True` SQLModel would map it for SQLAlchemy's sessions, which nothing here uses: then a row takes 0.3 ms,
     and each reading of a value is a call.
     """
+
+    model_config = SQLModelConfig(defer_build=True)  # what the journal reads is validated, and nothing else is
 
     if not TYPE_CHECKING:  # whose arguments are the fields, as SQLModel says
 
@@ -79,6 +84,13 @@ def storable_text(text: str, max_characters: int) -> str:
     return text.replace("\0", "").encode("utf-8", "replace").decode()[:max_characters]
 
 
-def insert_into(connection: sa.Connection, table: sa.Table) -> postgresql.Insert | sqlite.Insert:
+def insert_into(connection: sa.Connection, table: sa.Table) -> "postgresql.Insert | sqlite.Insert":
     """An INSERT of the connection's database, which can say what is done ON CONFLICT."""
-    return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
+    # Imported here: each takes a command 50 ms, and it is hardly ever needed, or loaded with the engine.
+    if connection.dialect.name == "postgresql":
+        from sqlalchemy.dialects import postgresql
+
+        return postgresql.insert(table)
+    from sqlalchemy.dialects import sqlite
+
+    return sqlite.insert(table)

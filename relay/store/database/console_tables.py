@@ -160,8 +160,4 @@ audit_entry = table_of(AuditEntry)
 upstream_state = table_of(UpstreamState)
 chore = table_of(Chore)
 sent_alert = table_of(SentAlertRow)
-
-sa.Index("pixel_hit_by_pixel", pixel_hit.c.pixel, pixel_hit.c.id)
-sa.Index("idempotent_answer_by_time", idempotent_answer.c.at)
-sa.Index("audit_entry_by_recipient", audit_entry.c.recipient, audit_entry.c.id)
 refusal = table_of(RefusalRow)

@@ -48,12 +48,3 @@ class RollUpChange(Row):
 
 roll_up = table_of(RollUp, sqlite_with_rowid=False)
 roll_up_change = table_of(RollUpChange)
-
-_is_of_link = roll_up.c.dimension == sa.literal_column("'link'")
-# The most clicked of an hour or a day are its first ones, however many there are.
-sa.Index(
-    "roll_up_of_links",
-    *(roll_up.c[name] for name in ("period", "start", "count")),
-    sqlite_where=_is_of_link,
-    postgresql_where=_is_of_link,
-)

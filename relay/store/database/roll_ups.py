@@ -10,15 +10,17 @@ import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from relay import address, hit_verdict, ids, redaction
 from relay.event_type import EventType
 from relay.store.database import bulk_statement, columns, tables
 from relay.store.database.roll_up_tables import roll_up, roll_up_change
+
+if TYPE_CHECKING:
+    from sqlalchemy.dialects import postgresql, sqlite
 
 NOTICE_STREAM = "notice"  # of the DSNs that we send ourselves: they are no mail of the apps
 HOUR, DAY = "hour", "day"
@@ -171,8 +173,8 @@ def fold(connection: sa.Connection) -> int:
     if connection.dialect.name == "postgresql":
         # Deleted and counted in one statement: a change that is committed meanwhile is in neither.
         source = sa.delete(roll_up_change).returning(*roll_up_change.c).cte("folded")
-        return connection.execute(_add_to_roll_ups(postgresql.insert(roll_up), source.c, names)).rowcount
-    folded = connection.execute(_add_to_roll_ups(sqlite.insert(roll_up), roll_up_change.c, names)).rowcount
+        return connection.execute(_add_to_roll_ups(connection, source.c, names)).rowcount
+    folded = connection.execute(_add_to_roll_ups(connection, roll_up_change.c, names)).rowcount
     connection.execute(sa.delete(roll_up_change))
     return folded
 
@@ -185,18 +187,19 @@ def lock(connection: sa.Connection) -> bool:
 
 
 def _add_to_roll_ups(
-    insert: "postgresql.Insert | sqlite.Insert",
-    columns: Any,
-    names: Sequence[str],  # Any: a table's or a CTE's
+    connection: sa.Connection,
+    given: Any,  # Any: columns of a table or a CTE
+    names: Sequence[str],
 ) -> "postgresql.Insert | sqlite.Insert":
-    starts = {HOUR: columns["start"], DAY: truncate(columns["start"], DAY_US)}
+    starts = {HOUR: given["start"], DAY: truncate(given["start"], DAY_US)}
     selects = []
     for period, start in starts.items():
-        by = [start if name == "start" else columns[name] for name in names]
-        sums = [sa.func.sum(columns[name]).label(name) for name in ("count", "uniques")]
+        by = [start if name == "start" else given[name] for name in names]
+        sums = [sa.func.sum(given[name]).label(name) for name in ("count", "uniques")]
         selects.append(sa.select(sa.literal_column(f"'{period}'").label("period"), *by, *sums).group_by(*by))
     # Without "WHERE true" SQLite takes ON for a join's.
     rows = sa.union_all(*selects).subquery()
+    insert = columns.insert_into(connection, roll_up)
     insert = insert.from_select(["period", *names, "count", "uniques"], sa.select(rows).where(sa.true()))
     return insert.on_conflict_do_update(
         index_elements=list(roll_up.primary_key),

@@ -251,9 +251,9 @@ message_word = table_of(MessageWord, sqlite_with_rowid=False)
 message_word_due = table_of(MessageWordDue, sqlite_with_rowid=False)
 
 has_crashed = delivery.c.crashes > _ZERO
-_has_dsn_due = delivery.c.dsn_due != _EMPTY
+dsn_due_is_set = delivery.c.dsn_due != _EMPTY
 has_dsn_due = sa.and_(
-    _has_dsn_due, delivery.c.dsn_due.in_(["failed", "delayed", "relayed"])
+    dsn_due_is_set, delivery.c.dsn_due.in_(["failed", "delayed", "relayed"])
 )  # with this list the index is used
 
 has_failed = delivery.c.status.op("IN", is_comparison=True)(_FAILED)  # bounced, expired or suppressed
@@ -261,37 +261,3 @@ is_click = event.c.type == _CLICKED
 # Recipients are kept as apps write them, and looked up in any case. SQLite lowers ASCII only, so it has to lower both
 # sides: compare with `sa.func.lower(…)`.
 lower_recipient = sa.func.lower(delivery.c.recipient)
-
-sa.Index("destination_by_use", destination.c.used_at)
-sa.Index("message_by_stream", message.c.stream, message.c.id)
-sa.Index("message_label_by_message", message_label.c.message)
-sa.Index("delivery_failed", delivery.c.status, delivery.c.message, sqlite_where=has_failed, postgresql_where=has_failed)
-sa.Index(
-    "event_click_by_message",
-    *(event.c[name] for name in ("message", "link", "verdict", "number")),
-    sqlite_where=is_click,
-    postgresql_where=is_click,
-)
-sa.Index("event_by_message", event.c.message, event.c.number, event.c.id)
-sa.Index("event_by_type", event.c.type, event.c.id)
-sa.Index("attempt_by_message", attempt.c.message, attempt.c.number)
-# Only what is still to be delivered: the index stays small however much mail has gone through.
-sa.Index(
-    "delivery_due",
-    delivery.c.next_attempt_at,
-    sqlite_where=delivery.c.next_attempt_at.is_not(None),
-    postgresql_where=delivery.c.next_attempt_at.is_not(None),
-)
-sa.Index(
-    "delivery_due_by_stream",
-    delivery.c.stream,
-    delivery.c.next_attempt_at,
-    sqlite_where=delivery.c.next_attempt_at.is_not(None),
-    postgresql_where=delivery.c.next_attempt_at.is_not(None),
-)
-sa.Index("delivery_crashed", delivery.c.crashes, sqlite_where=has_crashed, postgresql_where=has_crashed)
-sa.Index("delivery_dsn_due", delivery.c.dsn_due, sqlite_where=_has_dsn_due, postgresql_where=_has_dsn_due)
-sa.Index("delivery_by_recipient", lower_recipient, delivery.c.message)
-sa.Index("message_by_message_id", message.c.message_id)
-sa.Index("suppression_by_reason", suppression.c.reason, suppression.c.id)
-sa.Index("suppression_address", suppression.c.address, suppression.c.scope, suppression.c.stream, unique=True)

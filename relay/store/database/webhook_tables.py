@@ -66,9 +66,3 @@ class WebhookLogRow(Row):
 webhook = table_of(WebhookRow)
 webhook_queue = table_of(WebhookQueueRow)
 webhook_log = table_of(WebhookLogRow)
-
-sa.Index("webhook_queue_by_message", webhook_queue.c.webhook, webhook_queue.c.message, webhook_queue.c.id)
-sa.Index("webhook_queue_due", webhook_queue.c.webhook, webhook_queue.c.next_attempt_at)
-sa.Index("webhook_queue_message", webhook_queue.c.message)
-sa.Index("webhook_log_by_webhook", webhook_log.c.webhook, webhook_log.c.id)
-sa.Index("webhook_log_by_message", webhook_log.c.message)

@@ -3,7 +3,7 @@
 from alembic import context
 from sqlmodel import SQLModel
 
-from relay.store.database import console_tables, tables, webhook_tables  # noqa: F401  fills the metadata
+from relay.store.database import indexes  # noqa: F401  fills the metadata
 
 context.configure(
     connection=context.config.attributes["connection"],
