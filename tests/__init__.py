@@ -7,11 +7,12 @@ console · `node` the processes of one node · `cli` commands · `library` `rela
 `cases` golden mails · `dialogs` SMTP dialogs as scripts · `clients` programs that send mail · `faults` kills, outages,
 full disks · `patterns` every pattern is linear · `fuzz` mutated input · `documents` docs and packaging
 
-`test_journey` a mail from app to click · `test_cases` the golden mails · `test_floors` the rules for modules
+`test_journey` a mail from app to click · `test_cases` the golden mails · `test_floors` the rules for modules, with
+the table `floors`
 
 `conftest`, `waypost_server`, `fork_server` servers under test · `upstream`, `receiver`, `dns_server`,
-`postgresql_server` the world around them · `message_factory`, `spellings` what they are given ·
-`waiting` until something holds
+`postgresql_server`, `smtp_client` the world around them · `message_factory`, `spellings`, `user_agents`,
+`certificates` what they are given · `waiting` until something holds
 
 Here too: sleeping under a clock that is set by faketime, and compiled modules.
 

@@ -9,25 +9,9 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from tests.floors import FLOORS, FORBIDDEN, WEB_EXCEPTIONS, WEB_PARTS
 
-FLOORS = {
-    "relay.__main__": 5,
-    "relay.cli": 4,
-    "relay.node": 3,
-    "web": 3,
-    "relay.edge": 2,
-    "relay.delivery": 2,
-    "relay.tracking": 2,
-    "relay.rewrite": 1,
-    "relay.bounce": 1,
-    "relay.store": 1,
-}
-# Packages that know what stands directly in web, and not each other; but for these pairs of modules.
-WEB_PARTS = {"web.public", "web.console", "web.api", "web.inbound", "web.library", "web.server"}
-WEB_EXCEPTIONS = {("web.public.ready_answers", "web.server.protocol")}  # for the type of a ready answer
-# What floor 3 may not reach: the web answers without the mail side.
-FORBIDDEN = {"web": ("relay.edge", "relay.delivery", "relay.node", "relay.cli")}
+ROOT = Path(__file__).parents[1]
 
 
 @cache
@@ -55,11 +39,11 @@ def _imports(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: imports are absolute"
             found.update({f"{node.module}.{name.name}" for name in node.names})
-    return {name for name in found if name.split(".")[0] in ("relay", "web")}
+    return {name for name in found if name.split(".")[0] in ("relay", "web", "tests")}
 
 
 MODULES = sorted(path for top in ("relay", "web") for path in (ROOT / top).rglob("*.py"))
-TESTS = ROOT / "tests/__init__.py"
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
 _LIMIT_WITHOUT_MAX_OR_MIN = re.compile(r"_?(MOST|LONGEST|LEAST|LARGEST|DEEPEST|FARTHEST)_")
 
 
@@ -76,7 +60,9 @@ def test_a_module_imports_only_downwards(path: Path) -> None:
         assert there not in FORBIDDEN.get(here, ()), f"{here} may not know {there}"
 
 
-@pytest.mark.parametrize("path", [*(path for path in MODULES if path.name == "__init__.py"), TESTS], ids=_module)
+@pytest.mark.parametrize(
+    "path", [*(path for path in MODULES if path.name == "__init__.py"), ROOT / "tests/__init__.py"], ids=_module
+)
 def test_every_module_is_on_the_map_of_its_package(path: Path) -> None:
     text = ast.get_docstring(_parse(path)) or ""
     for other in sorted(path.parent.iterdir()):
@@ -135,6 +121,13 @@ def test_the_parts_of_the_web_side_do_not_know_each_other() -> None:
 
 def _room_of_web(module: str) -> str:
     return ".".join(module.split(".")[:2])
+
+
+def test_no_module_imports_a_test_module_or_a_conftest() -> None:
+    """What several of them need has a module of its own; fixtures of a conftest need no import."""
+    for path in (*MODULES, *TESTS, *sorted((ROOT / "benchmarks").rglob("*.py"))):
+        parts = {part for name in _imports(path) if name.startswith("tests.") for part in name.split(".")}
+        assert not {part for part in parts if part == "conftest" or part.startswith("test_")}, path
 
 
 def test_the_smtp_client_knows_nothing_of_the_delivery_around_it() -> None:

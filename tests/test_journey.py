@@ -9,9 +9,8 @@ import httpx
 import pytest
 
 from tests.upstream import Upstream
+from tests.user_agents import PHONE_FIELDS
 from tests.waypost_server import Waypost, html_mail, tracking_urls
-
-PHONE = {"User-Agent": "Mozilla/5.0 (iPhone; CPU iPhone OS 18_1 like Mac OS X) AppleWebKit/605.1.15 Mobile/15E148"}
 
 
 def test_opens_clicks_and_unsubscribes_come_back(relay: Waypost, upstream: Upstream) -> None:
@@ -23,12 +22,12 @@ def test_opens_clicks_and_unsubscribes_come_back(relay: Waypost, upstream: Upstr
     urls = tracking_urls(arrival.octets)
     [pixel], [click] = urls["o"], urls["c"]
 
-    opened = relay.get(pixel, headers=PHONE)
+    opened = relay.get(pixel, headers=PHONE_FIELDS)
     assert opened.status_code == 200 and opened.headers["content-type"] == "image/gif" and len(opened.content) > 30
     [event] = relay.events("opened", who)
     assert event["verdict"] == "human" and event["ip"] == "127.0.0.0" and "iPhone" in event["user_agent"]
 
-    clicked = relay.get(click, headers=PHONE)
+    clicked = relay.get(click, headers=PHONE_FIELDS)
     assert clicked.status_code == 302 and clicked.headers["location"] == link
     [event] = relay.events("clicked", who)
     assert event["url"] == link
@@ -54,7 +53,7 @@ def test_a_do_not_track_wish_holds_for_later_mail(relay: Waypost, upstream: Upst
     relay.send(html_mail(), who)
     urls = tracking_urls(upstream.to(who)[0].octets)
     assert httpx.post(urls["u"][0], data={"action": "dont-track"}, timeout=60).status_code == 200
-    relay.get(urls["o"][0], headers=PHONE)
+    relay.get(urls["o"][0], headers=PHONE_FIELDS)
     relay.send(html_mail(), who)
     later = upstream.to(who, count=2)[1].octets
     assert tracking_urls(later)["o"] == tracking_urls(later)["c"] == [] and tracking_urls(later)["u"]

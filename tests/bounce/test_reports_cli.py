@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.bounce.test_reports import DSN
+from tests.bounce.dsn import DSN
 from tests.waypost_server import ROOT, Waypost
 
 KEYS = ["file", "report", "recipient", "action", "status", "code", "kind", "category", "rule", "suppress"]

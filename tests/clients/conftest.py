@@ -1,52 +1,22 @@
 """One server for all clients: a listener in clear, one with STARTTLS, one with TLS from the first octet."""
 
-import subprocess
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
 from relay.store.console import accounts
+from tests.certificates import make_certificate
+from tests.clients.shop import PASSWORD, USER, Shop, Way
 from tests.upstream import Arrival, Upstream
 from tests.waypost_server import Waypost, free_port
 
-USER, PASSWORD = "shop", "correct horse"
 WAYS = ["plain", "login", "starttls", "implicit"]
-
-
-class Way(NamedTuple):
-    """How a client is to send: to which port, under which TLS, and whether it logs in."""
-
-    name: str
-    port: int
-    tls: str  # "" | starttls | implicit
-    has_login: bool
-    certificate: Path  # of the authority to trust
-    protocol: str  # what Received will say
-
-    @property
-    def recipient(self) -> str:
-        return f"{self.name}@example.com"
-
-
-class Shop(NamedTuple):
-    """The server and what is behind it."""
-
-    ways: dict[str, Way]
-    upstream: Upstream
-    relay: Waypost
 
 
 @pytest.fixture(scope="session")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     folder = tmp_path_factory.mktemp("clients")
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
-         "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", folder / "key.pem",
-         "-out", folder / "cert.pem"],
-        check=True, capture_output=True,
-    )  # fmt: skip
+    make_certificate(folder)
     upstream, starttls, implicit = Upstream(), free_port(), free_port()
     tables = f'[access]\n[[access.user]]\nname = "{USER}"\npassword_hash = "{accounts.hash_password(PASSWORD)}"\n'
     for tls, port in (("starttls", starttls), ("implicit", implicit)):

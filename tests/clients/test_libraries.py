@@ -9,7 +9,7 @@ from email.message import EmailMessage
 import aiosmtplib
 import pytest
 
-from tests.clients.conftest import PASSWORD, USER, Way
+from tests.clients.shop import PASSWORD, USER, Way
 from tests.upstream import Arrival
 from tests.waiting import until_async
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.clients.conftest import PASSWORD, USER, Shop, Way
+from tests.clients.shop import PASSWORD, USER, Shop, Way
 from tests.upstream import Arrival
 
 TEXT = "From: app@sender.test\nTo: {to}\nSubject: {subject}\n\na line that begins\n.with a dot\n"

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.mime.test_header import Waits
+from tests.smtp_client import Waits
 from tests.upstream import Upstream
 from tests.waiting import until
 from tests.waypost_server import Waypost, html_mail, tracking_urls

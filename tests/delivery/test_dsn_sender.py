@@ -1,31 +1,14 @@
 """What the reverse-path is told: a notice that people and programs read, once, and only where it is wanted."""
 
-import email
-import email.policy
-from email.message import EmailMessage
 from pathlib import Path
 from time import sleep
 
-from tests.upstream import EXTENSIONS, Arrival, Upstream
+from tests.delivery.notices import arrivals, blocks, notices
+from tests.upstream import EXTENSIONS, Upstream
 from tests.waiting import until
 from tests.waypost_server import Waypost, html_mail
 
 GONE = "e550-5.1.1"
-
-
-def notices(upstream: Upstream, to: str, count: int = 1) -> list[EmailMessage]:
-    """The notices that have come to that reverse-path."""
-    return [email.message_from_bytes(one.octets, policy=email.policy.default) for one in arrivals(upstream, to, count)]
-
-
-def arrivals(upstream: Upstream, to: str, count: int = 1) -> list[Arrival]:
-    return upstream.wait_for(lambda one: one.mail.startswith("MAIL FROM:<>") and to in one.recipients, count)
-
-
-def blocks(notice: EmailMessage) -> list[EmailMessage]:
-    """The blocks of a notice's machine-readable part: of the message, then of each recipient."""
-    [status] = [part for part in notice.walk() if part.get_content_type() == "message/delivery-status"]
-    return status.get_payload()  # type: ignore[return-value]
 
 
 def test_a_mixed_outcome_sends_a_dsn_and_the_rest_of_the_mail_goes(relay: Waypost, upstream: Upstream) -> None:

@@ -10,10 +10,9 @@ import pytest
 
 from tests.postgresql_server import IS_POSTGRESQL
 from tests.upstream import Upstream
+from tests.user_agents import PHONE_FIELDS
 from tests.waiting import until
 from tests.waypost_server import Waypost, html_mail, tracking_urls
-
-PHONE = {"User-Agent": "Mozilla/5.0 (iPhone; CPU iPhone OS 18_1 like Mac OS X) AppleWebKit/605.1.15 Mobile/15E148"}
 
 
 def journal(relay: Waypost) -> list[Path]:
@@ -36,9 +35,9 @@ def test_mail_flows_and_links_answer_and_the_facts_are_replayed(own: Waypost, up
         assert monotonic() - started < 5
         during = tracking_urls(upstream.to("during@example.com")[0].octets)
         started = monotonic()
-        assert own.get(urls["c"][0], headers=PHONE).headers["location"] == "https://shop.example/a?b=1"
-        assert own.get(urls["o"][0], headers=PHONE).status_code == 200
-        assert own.get(during["c"][0], headers=PHONE).status_code == 302
+        assert own.get(urls["c"][0], headers=PHONE_FIELDS).headers["location"] == "https://shop.example/a?b=1"
+        assert own.get(urls["o"][0], headers=PHONE_FIELDS).status_code == 200
+        assert own.get(during["c"][0], headers=PHONE_FIELDS).status_code == 302
         assert monotonic() - started < 5
         sleep(2.5)
         assert journal(own)

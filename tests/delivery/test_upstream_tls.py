@@ -2,12 +2,12 @@
 
 import shutil
 import ssl
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.certificates import make_certificate
 from tests.upstream import Upstream
 from tests.waypost_server import Waypost, html_mail
 
@@ -18,13 +18,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Upst
     if not shutil.which("openssl"):
         pytest.skip("openssl is not there: apt-get install openssl")
     folder: Path = tmp_path_factory.mktemp("tls")
-    words = "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost"
-    subprocess.run(
-        ["openssl", *words.split(), "-keyout", "key.pem", "-out", "cert.pem"],
-        cwd=folder,
-        check=True,
-        capture_output=True,
-    )
+    make_certificate(folder, "DNS:localhost")
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
     passwords = {"me": "secret-word"}

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.dialogs.conftest import Guarded
+from tests.dialogs.guarded import Guarded
 from tests.dialogs.script import Player
 from tests.upstream import Upstream
 from tests.waypost_server import Waypost

@@ -6,8 +6,8 @@ from itertools import count
 
 import pytest
 
-from tests.dialogs.test_octets import connected
 from tests.return_path.return_path_scene import DOMAIN, Scene, scene  # noqa: F401  a fixture
+from tests.smtp_client import connected
 
 REPORT_OCTETS = (16 << 20) + 1
 

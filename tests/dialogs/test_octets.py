@@ -10,7 +10,6 @@ import socket
 import ssl
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from time import monotonic, perf_counter, sleep
 
@@ -20,7 +19,9 @@ from relay.config.schema import Config
 from relay.edge.server import Edge
 from relay.envelope import AcceptedMessage
 from relay.reply import Reply
-from tests.dialogs.conftest import Guarded, make_certificate
+from tests.certificates import make_certificate
+from tests.dialogs.guarded import Guarded
+from tests.smtp_client import connected, envelope
 from tests.upstream import Upstream
 from tests.waypost_server import Waypost
 
@@ -54,32 +55,6 @@ while not select.select([sys.stdin], [], [], 0.002)[0]:
     waits.append(time.perf_counter() - started)
 print(len(waits), max(waits) * 1000)
 """
-
-
-@contextlib.contextmanager
-def connected(port: int, source: str = "127.0.0.1") -> Iterator[tuple[socket.socket, "Replies"]]:
-    with socket.create_connection(("127.0.0.1", port), 60, (source, 0)) as client:
-        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        yield client, Replies(client)
-
-
-class Replies:
-    """The server's replies, each as its last line."""
-
-    def __init__(self, client: socket.socket) -> None:
-        self._file = client.makefile("rb")
-
-    def next(self, count: int = 1) -> str:
-        """The last of the next `count` replies."""
-        line = b""
-        for _ in range(count):
-            while (line := self._file.readline())[3:4] == b"-":
-                pass
-        return line.decode().rstrip("\r\n")
-
-
-def envelope(recipient: str) -> bytes:
-    return f"EHLO app.test\r\nMAIL FROM:<app@sender.test>\r\nRCPT TO:<{recipient}>\r\nDATA\r\n".encode()
 
 
 @pytest.mark.parametrize("false_end", FALSE_ENDS)

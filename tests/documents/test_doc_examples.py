@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from relay.cli import command_table
 from relay.config import load
-from tests.documents.test_docs import PAGES
+from tests.documents.pages import PAGES
 from tests.waypost_server import ROOT
 
 _BLOCK = re.compile(r"^[ ]*```(\w*)\n(.*?)^[ ]*```", re.DOTALL | re.MULTILINE)

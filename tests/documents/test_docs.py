@@ -14,14 +14,10 @@ from pathlib import Path
 import pytest
 
 from tests.documents import config_reference
-from tests.test_floors import FLOORS
+from tests.documents.pages import PAGES
+from tests.floors import FLOORS
 
 ROOT = Path(__file__).parents[2]
-PAGES = [
-    *sorted(ROOT.glob("*.md")),
-    *sorted((ROOT / "docs").glob("*.md")),
-    *sorted((ROOT / "tests").rglob("README.md")),
-]
 _FENCED = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
 _LINK = re.compile(r"\]\(([^()\s]+)\)")
 _HEADING = re.compile(r"^#+ +(.+?) *$", re.MULTILINE)

@@ -2,13 +2,13 @@
 
 import base64
 import socket
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from relay.store.console import accounts
+from tests.certificates import make_certificate
 from tests.upstream import Upstream
 from tests.waypost_server import Waypost, html_mail
 
@@ -219,11 +219,7 @@ def test_a_loop_is_broken(relay: Waypost) -> None:
 def guarded(tmp_path_factory: pytest.TempPathFactory, upstream: Upstream) -> Iterator[Waypost]:
     """A relay that trusts no network, with one SMTP user, few connections and few recipients, and STARTTLS."""
     folder: Path = tmp_path_factory.mktemp("guarded")
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
-         "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", folder / "key.pem", "-out", folder / "cert.pem"],
-        check=True, capture_output=True,
-    )  # fmt: skip
+    make_certificate(folder)
     password_hash = accounts.hash_password("correct horse")
     tables = (
         '[access]\nnetworks = ["192.0.2.0/24"]\nmax_connections_per_ip = 3\nmax_recipients = 2\n'

@@ -22,8 +22,8 @@ from relay.return_path import Purpose, ReturnToken
 from relay.store.console import accounts
 from relay.store.database import engine, preparation
 from relay.store.store import Store
-from tests.dialogs.test_octets import connected
 from tests.return_path.return_path_scene import DOMAIN
+from tests.smtp_client import connected
 from tests.upstream import Upstream
 from tests.waiting import until
 from tests.waypost_server import Waypost, free_port

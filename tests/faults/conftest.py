@@ -1,12 +1,18 @@
-"""Figures: what a fault test measured is printed when all have run, with xdist as without."""
+"""What fault tests are given: an upstream, a clock to set, and where their figures go.
 
+What they measured is printed when all have run, with xdist as without.
+"""
+
+import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
+from tests.faults.figures import Figure
 from tests.upstream import Upstream
 
-Figure = Callable[[str], None]
+_LIBRARY = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
 
 
 @pytest.fixture
@@ -21,6 +27,26 @@ def sink() -> Iterator[Upstream]:
     server = Upstream()
     yield server
     server.close()
+
+
+@pytest.fixture
+def clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A file whose text sets the clock of the servers that are started: `+1h`, say."""
+    if _LIBRARY is None:
+        pytest.skip("no libfaketime here: apt-get install faketime")
+    if "FAKETIME" in os.environ:
+        pytest.skip("the clock of the whole suite is set already: make later")
+    file = tmp_path / "clock"
+    file.write_text("+0")
+    for name, value in {
+        "LD_PRELOAD": str(_LIBRARY),
+        "FAKETIME_TIMESTAMP_FILE": str(file),
+        "FAKETIME_NO_CACHE": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }.items():
+        monkeypatch.setitem(os.environ, name, value)
+    yield file
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

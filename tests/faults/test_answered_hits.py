@@ -11,13 +11,13 @@ import httpx
 import pytest
 
 from tests.faults import IS_LONG
-from tests.faults.conftest import Figure
+from tests.faults.figures import Figure
 from tests.upstream import Upstream
+from tests.user_agents import PHONE
 from tests.waiting import until
 from tests.waypost_server import Waypost, html_mail, tracking_urls
 
 KILLS, LOAD_S = (10, 3.0) if IS_LONG else (2, 0.7)
-PHONE = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_1 like Mac OS X) AppleWebKit/605.1.15 Mobile/15E148"
 
 
 @pytest.fixture

@@ -1,38 +1,14 @@
 """The clock is set while mail is under way: nothing is sent twice, nothing is forgotten."""
 
-import os
-from collections.abc import Iterator
 from pathlib import Path
 from time import sleep
 
 import pytest
 
-from tests.faults.conftest import Figure
-from tests.faults.test_kills import drained
+from tests.faults.figures import Figure
+from tests.faults.queued_mail import drained
 from tests.upstream import Upstream
 from tests.waypost_server import Waypost, html_mail
-
-_LIBRARY = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
-
-
-@pytest.fixture
-def clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A file whose text sets the clock of the servers that are started: `+1h`, say."""
-    if _LIBRARY is None:
-        pytest.skip("no libfaketime here: apt-get install faketime")
-    if "FAKETIME" in os.environ:
-        pytest.skip("the clock of the whole suite is set already: make later")
-    file = tmp_path / "clock"
-    file.write_text("+0")
-    for name, value in {
-        "LD_PRELOAD": str(_LIBRARY),
-        "FAKETIME_TIMESTAMP_FILE": str(file),
-        "FAKETIME_NO_CACHE": "1",
-        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-        "PYTHONDONTWRITEBYTECODE": "1",
-    }.items():
-        monkeypatch.setitem(os.environ, name, value)
-    yield file
 
 
 @pytest.mark.parametrize("step", ["+1h", "-1h"])

@@ -8,9 +8,9 @@ from time import sleep
 
 import pytest
 
-from tests.faults.conftest import Figure
+from tests.faults.figures import Figure
 from tests.faults.load import Load, arrived, doubles
-from tests.faults.test_kills import drained, settings
+from tests.faults.queued_mail import drained, settings
 from tests.upstream import Upstream
 from tests.waypost_server import Waypost, html_mail
 

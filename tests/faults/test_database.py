@@ -8,10 +8,10 @@ from time import sleep
 import pytest
 
 from tests.faults import IS_LONG
-from tests.faults.conftest import Figure
+from tests.faults.database_away import gone, locked
+from tests.faults.figures import Figure
 from tests.faults.load import Load, arrived, doubles
-from tests.faults.test_kills import drained, settings
-from tests.faults.test_tracking_outage import gone, locked
+from tests.faults.queued_mail import drained, settings
 from tests.upstream import Upstream
 from tests.waypost_server import Waypost
 

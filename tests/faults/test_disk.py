@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.conftest import Figure
-from tests.faults.test_kills import drained
+from tests.faults.figures import Figure
+from tests.faults.queued_mail import drained
 from tests.upstream import Upstream
 from tests.waypost_server import Waypost, html_mail
 

@@ -3,7 +3,7 @@
 import socket
 import struct
 
-from tests.faults.conftest import Figure
+from tests.faults.figures import Figure
 from tests.upstream import Upstream
 from tests.waypost_server import Waypost, html_mail
 

@@ -7,10 +7,10 @@ from time import monotonic
 import pytest
 
 from tests.faults import IS_LONG
-from tests.faults.conftest import Figure
+from tests.faults.figures import Figure
 from tests.faults.load import Load, arrived, doubles
+from tests.faults.queued_mail import drained
 from tests.faults.replicated_postgresql import ReplicatedPostgreSQL, replicated
-from tests.faults.test_kills import drained
 from tests.upstream import Upstream
 from tests.waypost_server import Waypost, html_mail, tracking_urls
 

@@ -15,9 +15,9 @@ import pytest
 
 from tests.edge.hanging_up import Impatient
 from tests.faults import IS_LONG
-from tests.faults.conftest import Figure
+from tests.faults.figures import Figure
 from tests.faults.load import Load, arrived
-from tests.faults.test_kills import drained, settings
+from tests.faults.queued_mail import drained, settings
 from tests.upstream import Upstream
 from tests.waiting import until
 from tests.waypost_server import Waypost, html_mail, tracking_urls

@@ -9,31 +9,13 @@ from time import sleep
 import pytest
 
 from tests.faults import IS_LONG
-from tests.faults.conftest import Figure
+from tests.faults.figures import Figure
 from tests.faults.load import Load, arrived, doubles
+from tests.faults.queued_mail import CONNECTIONS, drained, settings
 from tests.upstream import Upstream
-from tests.waiting import MAX_WAIT_S, until
 from tests.waypost_server import Waypost
 
 KILLS = 100 if IS_LONG else 2
-CONNECTIONS = 4
-
-
-def settings(sink: Upstream, mode: str) -> str:
-    return (
-        f'[[upstream]]\naddress = "127.0.0.1:{sink.port}"\ntls = "off"\nconnections = {CONNECTIONS}\n'
-        f'[delivery]\nmode = "{mode}"\nretry = ["1s"]\n'
-    )
-
-
-def drained(relay: Waypost, timeout_s: float = MAX_WAIT_S) -> None:
-    """Waits until nothing is left in the queue."""
-    until(
-        lambda: not relay.rows("queue", "list"),
-        lambda: relay.rows("queue", "list")[:3],
-        every_s=0.2,
-        timeout_s=timeout_s,
-    )
 
 
 @pytest.mark.parametrize("mode", ["queued", "inline"])

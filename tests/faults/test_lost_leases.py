@@ -8,14 +8,12 @@ from time import sleep
 import pytest
 
 from tests.faults import IS_LONG
-from tests.faults.conftest import Figure
-from tests.faults.test_clock import clock
-from tests.faults.test_kills import drained
+from tests.faults.figures import Figure
+from tests.faults.queued_mail import drained
 from tests.upstream import Upstream
 from tests.waiting import until
 from tests.waypost_server import Waypost, html_mail
 
-__all__ = ["clock"]
 _QUEUED = '[delivery]\nmode = "queued"\nretry = ["1s"]\n'
 
 

@@ -4,7 +4,6 @@ import asyncio
 import socket
 import ssl
 import struct
-import subprocess
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -13,9 +12,10 @@ from time import monotonic, sleep
 
 import pytest
 
+from tests.certificates import make_certificate
 from tests.faults import IS_LONG
-from tests.faults.conftest import Figure
-from tests.faults.test_kills import drained
+from tests.faults.figures import Figure
+from tests.faults.queued_mail import drained
 from tests.upstream import Upstream
 from tests.waypost_server import Waypost, html_mail
 
@@ -148,13 +148,8 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two self-signed certificates for 127.0.0.1, the first of which is trusted."""
     folder = tmp_path_factory.mktemp("certificates")
     for name in ("trusted", "strange"):
-        subprocess.run(
-            f"openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=IP:127.0.0.1"
-            f" -keyout {name}.key -out {name}.pem".split(),
-            cwd=folder,
-            check=True,
-            capture_output=True,
-        )
+        (folder / name).mkdir()
+        make_certificate(folder / name)
     return folder
 
 
@@ -171,12 +166,12 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
 
 def _context(folder: Path, name: str) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(folder / f"{name}.pem", folder / f"{name}.key")
+    context.load_cert_chain(folder / name / "cert.pem", folder / name / "key.pem")
     return context
 
 
 def _table(kind: str, port: int, certificates: Path) -> str:
-    tls = f'"implicit"\nca_file = "{certificates}/trusted.pem"' if kind == "bad-certificate" else '"off"'
+    tls = f'"implicit"\nca_file = "{certificates}/trusted/cert.pem"' if kind == "bad-certificate" else '"off"'
     return (
         f'[[upstream]]\nname = "{kind}"\naddress = "127.0.0.1:{port}"\ntls = {tls}\n'
         f'senders = ["@{kind.lower()}.test"]\n'

@@ -20,7 +20,7 @@ from relay.delivery.lease_renewal import LEASE
 from tests import postgresql_server
 from tests.faults import IS_LONG
 from tests.faults.balancer import balanced
-from tests.faults.conftest import Figure
+from tests.faults.figures import Figure
 from tests.faults.load import Load, arrived, doubles
 from tests.receiver import Receiver, receiving
 from tests.upstream import Upstream

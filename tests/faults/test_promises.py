@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.conftest import Figure
+from tests.faults.figures import Figure
 from tests.upstream import Upstream
 from tests.waiting import until
 from tests.waypost_server import Waypost, html_mail

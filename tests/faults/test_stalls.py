@@ -7,7 +7,7 @@ from time import monotonic, sleep
 import pytest
 
 from tests.faults import IS_LONG
-from tests.faults.conftest import Figure
+from tests.faults.figures import Figure
 from tests.faults.load import Load
 from tests.upstream import Upstream
 from tests.waiting import until

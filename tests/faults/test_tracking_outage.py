@@ -4,13 +4,11 @@ A few seconds in the suite; WAYPOST_FAULTS=long takes it away for a minute each 
 """
 
 import asyncio
-import resource
 import statistics
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from pathlib import Path
+from contextlib import AbstractContextManager
 from typing import NamedTuple
 
 import httpx
@@ -18,8 +16,10 @@ import pytest
 
 from relay.store.store import MAX_WAIT_S
 from tests.faults import IS_LONG
-from tests.faults.conftest import Figure
+from tests.faults.database_away import full, gone, locked
+from tests.faults.figures import Figure
 from tests.upstream import Upstream
+from tests.user_agents import PHONE
 from tests.waiting import until
 from tests.waypost_server import Waypost, html_mail, tracking_urls
 
@@ -27,37 +27,7 @@ BEFORE_S, AWAY_S = (10.0, 60.0) if IS_LONG else (0.5, 1.8)
 AT_A_TIME = 4
 PAUSE_S = 0.005 if IS_LONG else 0.02  # between a visitor's requests: the suite has other things to do
 RECIPIENTS = 20
-PHONE = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_1 like Mac OS X) AppleWebKit/605.1.15 Mobile/15E148"
 TARGET = "https://shop.example/a?b=1"
-
-
-def database(relay: Waypost) -> Path:
-    return relay.folder / "data" / "waypost.db"
-
-
-locked = Waypost.locked
-
-
-@contextmanager
-def gone(relay: Waypost) -> Iterator[None]:
-    """The file has been moved away."""
-    aside = database(relay).with_name("elsewhere.db")
-    database(relay).rename(aside)
-    yield
-    assert not database(relay).exists(), "an empty database was made in its place"
-    aside.rename(database(relay))
-
-
-@contextmanager
-def full(relay: Waypost) -> Iterator[None]:
-    """The database cannot grow: the kernel refuses to write behind 32 KB of any file (the journal's are new)."""
-    children = relay.children()
-    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
-    for child in children:
-        resource.prlimit(child, resource.RLIMIT_FSIZE, (32 << 10, unlimited[1]))
-    yield
-    for child in children:
-        resource.prlimit(child, resource.RLIMIT_FSIZE, unlimited)
 
 
 class Load(NamedTuple):

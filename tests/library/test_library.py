@@ -21,12 +21,12 @@ from starlette.routing import Mount
 from relay import ids, tokens, tracking
 from relay.edits import Hole, Kind
 from relay.tracking import Event, Tracker
+from tests.user_agents import PHONE
 from tests.waypost_server import ROOT
 from web.tracking import routes
 
 SECRET, OTHER = "a secret of thirty-two characters", "another secret, long enough as well"
 BASE = "https://app.example/t"
-PHONE = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_1 like Mac OS X) AppleWebKit/605.1.15 Mobile/15E148"
 URLS = re.compile(r"https://app\.example/t/[oc]/[A-Za-z0-9_.-]+")
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=20),

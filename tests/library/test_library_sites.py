@@ -33,6 +33,7 @@ from starlette.routing import Mount
 from relay import tracking, webhook_signatures
 from relay.tracking import BadLink, Event, Tracker, Webhook, WebhookError
 from tests.receiver import receiving
+from tests.user_agents import PHONE
 from tests.waiting import until
 from tests.waypost_server import ROOT
 from web.library import asgi, wsgi
@@ -41,7 +42,6 @@ from web.library.endpoints import LibraryEndpoints
 
 SECRET = "a secret of thirty-two characters"
 BASE = "https://app.example/t"
-PHONE = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_1 like Mac OS X) AppleWebKit/605.1.15 Mobile/15E148"
 EXAMPLES = re.findall(r"```python\n(.*?)```", (ROOT / "docs/library.md").read_text("utf-8"), re.DOTALL)
 TRACKER = Tracker(BASE, SECRET)
 CLICK, PIXEL = TRACKER.click_url("https://shop.example/ü?a=b", {"n": 1}), TRACKER.open_url()

@@ -6,7 +6,6 @@ import email
 import email.policy
 import json
 import re
-import threading
 from collections.abc import Iterator
 from email.message import Message
 from pathlib import Path
@@ -14,7 +13,7 @@ from time import perf_counter
 
 import pytest
 
-from tests.dialogs.test_octets import connected, envelope
+from tests.smtp_client import Waits, connected, envelope
 from tests.upstream import Upstream
 from tests.waypost_server import Waypost
 
@@ -78,30 +77,6 @@ def test_a_message_that_is_empty_or_begins_with_its_body_goes_as_it_is(relay: Wa
 
 
 # --- bounds
-
-
-class Waits:
-    """The longest wait of another client for a greeting, while something else is done."""
-
-    def __init__(self, relay: Waypost) -> None:
-        self._relay, self._over, self.count, self.longest_s = relay, threading.Event(), 0, 0.0
-        self._thread = threading.Thread(target=self._ask)
-
-    def _ask(self) -> None:
-        while not self._over.is_set():
-            began = perf_counter()
-            with connected(self._relay.port) as (_, replies):
-                replies.next()
-            self.longest_s = max(self.longest_s, perf_counter() - began)
-            self.count += 1
-
-    def __enter__(self) -> "Waits":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join()
 
 
 HOSTILE = {

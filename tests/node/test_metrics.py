@@ -16,8 +16,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from relay import metrics
 from relay.shared_counters import SeriesKey, SharedCounters, add_up
-from tests.test_journey import PHONE
 from tests.upstream import Upstream
+from tests.user_agents import PHONE_FIELDS
 from tests.waiting import until
 from tests.waypost_server import ROOT, Waypost, free_port, html_mail, tracking_urls
 
@@ -88,7 +88,7 @@ def test_clicks_and_opens_are_counted_and_timed(node: Node) -> None:
     node.relay.send(html_mail(), "hits@example.com")
     urls = tracking_urls(node.upstream.to("hits@example.com")[0].octets)
     for url in (urls["o"][0], urls["c"][0]):
-        node.relay.get(url, headers=PHONE)
+        node.relay.get(url, headers=PHONE_FIELDS)
     node.relay.get("/c/forged")
     assert node.value("waypost_hits_total", type="opened", verdict="human") == 1
     assert node.value("waypost_hits_total", type="clicked", verdict="human") == 1

@@ -10,7 +10,7 @@ from relay.store.database.tables import Status
 from relay.store.queue import late_reports, outcomes, queue_facts
 from relay.store.recipients import suppressions
 from relay.store.store import Store
-from tests.delivery.test_dsn_sender import arrivals, blocks, notices
+from tests.delivery.notices import arrivals, blocks, notices
 from tests.message_factory import NOW, insert_messages, new_message
 from tests.return_path.return_path_scene import DEAD, DOMAIN, Scene, arf, dsn, reverse_path
 from tests.waypost_server import html_mail, tracking_urls

@@ -4,36 +4,18 @@ With each tracking URL put back to where it leads, the text is what it was.
 """
 
 import base64
-import email
-import email.message
 import quopri
-import re
 
 import pytest
 
 from relay.rewrite import plan
 from tests.rewrite.mails import PUBLIC_URL, letter, mint, multipart, skipped, tracked
-from tests.rewrite.mails import destination as leads_to
-
-SETTINGS = plan.Settings(PUBLIC_URL, text_links=True, exclude=frozenset({"keep.example"}))
-CLICK = re.compile(rf"{PUBLIC_URL}/c/[\w-]+")
+from tests.rewrite.text_links import SETTINGS, put_back, text_of
 
 
 def _planned(text: str, charset: str = "utf-8", *fields: bytes, parameters: str = "") -> plan.Plan:
     type_ = f"text/plain; charset={charset}{parameters}".encode()
     return plan.plan(letter(text.encode(charset), *fields, type_=type_), SETTINGS)
-
-
-def put_back(text: str) -> str:
-    """The text with every tracking URL where it leads."""
-    return CLICK.sub(lambda found: leads_to(found[0]), text)
-
-
-def text_of(octets: bytes) -> str:
-    message = email.message_from_bytes(octets)
-    payload = message.get_payload(decode=True)
-    assert isinstance(payload, bytes)
-    return payload.decode(message.get_content_charset("utf-8"), "surrogateescape")
 
 
 def test_they_are_left_alone_unless_they_are_asked_for() -> None:

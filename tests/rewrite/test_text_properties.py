@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from relay.rewrite import plan
 from tests.rewrite.mails import PUBLIC_URL, letter, mint, tracked, undone
-from tests.rewrite.test_plain_text_links import CLICK, SETTINGS, put_back, text_of
+from tests.rewrite.text_links import CLICK, SETTINGS, put_back, text_of
 
 _URLS = st.sampled_from(
     [

@@ -22,8 +22,9 @@ from relay.store.database import tables
 from relay.store.queue import long_url_files, long_urls
 from relay.store.queue.long_url_files import LongUrlFiles
 from relay.store.store import DatabaseUnavailableError, Store
+from tests.message_factory import count_rows
 from tests.postgresql_server import IS_POSTGRESQL
-from tests.store.test_retention import count, in_steps
+from tests.store.retention_steps import in_steps
 from tests.upstream import Upstream
 from tests.waypost_server import Waypost, html_mail, tracking_urls
 
@@ -196,6 +197,6 @@ def test_destinations_go_when_no_mail_has_used_them_for_long(opened: Store) -> N
         opened.writer.submit(partial(long_urls.insert_rows, rows=rows[one], at=now)).result(60)
     assert opened.long_url_files.delete_older(AT + timedelta(days=1)) == 1
     assert in_steps(opened, retention.drop_long_urls) == [1]
-    assert count(opened, tables.destination) == 2
+    assert count_rows(opened, tables.destination) == 2
     fresh = LongUrlFiles(folder.parent)
     assert [fresh.find(one) is not None for one in (old, used, new)] == [False, True, True]

@@ -8,8 +8,9 @@ import httpx
 import pytest
 
 from tests.postgresql_server import IS_POSTGRESQL
-from tests.store.test_privacy import PHONE, found_on_disk
+from tests.store.disk_search import found_on_disk
 from tests.upstream import Upstream
+from tests.user_agents import PHONE, PHONE_FIELDS
 from tests.waypost_server import Waypost, html_mail, tracking_urls
 
 ANN, BEN = "Ann.Lovelace@person.example", "ben@person.example"
@@ -25,10 +26,10 @@ def lived(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Itera
         relay.send(html_mail(f"For {ANN}", header=header, extra=page), ANN, sender="b+ann.lovelace@sender.test")
         urls = tracking_urls(upstream.to(ANN)[0].octets)
         for url in (*urls["o"], *urls["c"]):
-            relay.get(url, headers=PHONE)
-        httpx.head(urls["o"][0], headers=PHONE, timeout=60)
+            relay.get(url, headers=PHONE_FIELDS)
+        httpx.head(urls["o"][0], headers=PHONE_FIELDS, timeout=60)
         relay.send(html_mail("For both").replace(b"you@example.com", f"{ANN}, {BEN}".encode()), ANN, BEN)
-        relay.get(tracking_urls(upstream.to(BEN)[0].octets)["o"][0], headers=PHONE)
+        relay.get(tracking_urls(upstream.to(BEN)[0].octets)["o"][0], headers=PHONE_FIELDS)
         relay.events("opened", BEN)
         relay.events("clicked", ANN, count=2)
         httpx.post(urls["u"][0], data={"List-Unsubscribe": "One-Click"}, timeout=60)
@@ -47,10 +48,10 @@ def test_the_export_has_everything_about_the_address_and_nothing_of_others(lived
     kinds = [event["type"] for event in told["events"]]
     assert sorted(kinds) == ["clicked", "clicked", "delivered", "delivered", "opened", "unsubscribed"]
     assert {(event["ip"], event["user_agent"]) for event in told["events"] if event["type"] == "opened"} == {
-        ("127.0.0.1", PHONE["User-Agent"])
+        ("127.0.0.1", PHONE)
     }
     [sight] = [sight for message in told["messages"] for sight in message["sights"] if sight["what"] == "head"]
-    assert (sight["ip"], sight["user_agent"]) == ("127.0.0.1", PHONE["User-Agent"])
+    assert (sight["ip"], sight["user_agent"]) == ("127.0.0.1", PHONE)
     assert [(row["reason"], row["stream"]) for row in told["suppressions"]] == [("unsubscribe", "news")]
     assert (told["consent"]["consent"], told["consent"]["source"]) == (False, "recipient")
     assert "content" not in lived.rows("person", "export", ANN)[0]["messages"][0]

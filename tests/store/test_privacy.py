@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import operator
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,29 +9,14 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.postgresql_server import IS_POSTGRESQL
 from tests.spellings import found_in, spelled
+from tests.store.disk_search import found_on_disk, gone_from_disk
 from tests.upstream import Upstream
+from tests.user_agents import PHONE, PHONE_FIELDS
 from tests.waiting import until
 from tests.waypost_server import Waypost, html_mail, tracking_urls
 
-PHONE = {"User-Agent": "Mozilla/5.0 (iPhone; CPU iPhone OS 18_1 like Mac OS X) AppleWebKit/605.1.15 Mobile/15E148"}
 RETRY = '[delivery]\nretry = ["1s"]\n'
-
-
-def found_on_disk(relay: Waypost, *addresses: str) -> list[tuple[str, bytes]]:
-    """Traces in any file of the data directory (database, write-ahead log, journal) and in the log."""
-    paths = [path for path in (relay.folder / "data").rglob("*") if path.is_file()] + [relay.folder / "log"]
-    texts = [(path.name, path.read_bytes()) for path in paths]
-    if IS_POSTGRESQL:
-        texts.append(("database", relay.stored_octets()))
-    else:
-        assert any(path.name == "waypost.db" for path in paths)
-    return [(name, trace) for name, text in texts for trace in found_in(text, *addresses)]
-
-
-def gone_from_disk(relay: Waypost, *addresses: str) -> None:
-    until(lambda: found_on_disk(relay, *addresses), fits=operator.not_, every_s=0.2)
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +59,7 @@ def test_in_aggregate_mode_nothing_in_mail_token_or_database_leads_to_the_recipi
         assert not found_in(json.dumps(row).encode(), ada, bob)
 
     for url in (*urls["o"], urls["c"][0]):
-        aggregate.get(url, headers=PHONE | {"X-Forwarded-For": "203.0.113.9"})
+        aggregate.get(url, headers=PHONE_FIELDS | {"X-Forwarded-For": "203.0.113.9"})
     [message] = aggregate.rows("messages", "--limit", "1")
     opened = {row["type"]: row for row in happened(aggregate, message["id"], "opened", "clicked")}
     assert opened["clicked"]["url"] == "https://shop.example/a?b=1"
@@ -161,12 +145,12 @@ def test_in_pseudonymous_mode_the_same_person_has_one_name_that_is_no_address(
     for n in range(2):
         pseudonymous.send(html_mail(f"Hello {who}"), who)
         urls = tracking_urls(upstream.to(who, count=n + 1)[n].octets)
-        pseudonymous.get(urls["o"][0], headers=PHONE)
+        pseudonymous.get(urls["o"][0], headers=PHONE_FIELDS)
     names = {row["recipient"] for row in pseudonymous.rows("messages", "--query", who) for row in row["deliveries"]}
     [name] = names
     assert re.fullmatch(r"~[0-9a-v]{26}", name)
     opened = pseudonymous.events("opened", name, count=2)
-    assert {(row["ip"], row["user_agent"] == PHONE["User-Agent"]) for row in opened} == {(None, True)}
+    assert {(row["ip"], row["user_agent"] == PHONE) for row in opened} == {(None, True)}
     gone_from_disk(pseudonymous, who)
 
 
@@ -179,7 +163,7 @@ def test_in_pseudonymous_mode_unsubscribes_and_wishes_hold_without_the_address(
     assert "***" not in pseudonymous.get(left["u"][0]).text  # the page has no name to show
     httpx.post(left["u"][0], data={"List-Unsubscribe": "One-Click"}, timeout=60)
     httpx.post(hidden["u"][0], data={"action": "dont-track"}, timeout=60)
-    pseudonymous.get(hidden["c"][0], headers=PHONE)
+    pseudonymous.get(hidden["c"][0], headers=PHONE_FIELDS)
     pseudonymous.send(html_mail(header="X-Waypost-Stream: news\r\n"), leaves, hides)
     assert tracking_urls(upstream.to(hides, count=2)[1].octets)["o"] == []
     assert len(upstream.to(leaves)) == 1
@@ -215,7 +199,7 @@ def test_no_spelling_of_an_address_is_left_on_disk_or_in_the_log(
     assert relay.send(html_mail(" / ".join(forms[:3]), header=header, extra=links), who).startswith("250")
     [arrival] = upstream.to(who)
     for url in tracking_urls(arrival.octets)["c"]:
-        assert relay.get(url, headers=PHONE).status_code == 302
+        assert relay.get(url, headers=PHONE_FIELDS).status_code == 302
     gone_from_disk(relay, who)
 
 
@@ -225,15 +209,15 @@ def test_a_link_of_mail_already_sent_redirects_and_records_nothing_after_a_withd
     who = "withdrawn@example.com"
     relay.send(html_mail(), who)
     urls = tracking_urls(upstream.to(who)[0].octets)
-    relay.get(urls["c"][0], headers=PHONE)
+    relay.get(urls["c"][0], headers=PHONE_FIELDS)
     assert relay.events("clicked", who)
     assert httpx.post(urls["u"][0], data={"action": "dont-track"}, timeout=60).status_code == 200
     for url in (urls["c"][0], urls["c"][0]):
-        assert relay.get(url, headers=PHONE).headers["location"] == "https://shop.example/a?b=1"
-    assert relay.get(urls["o"][0], headers=PHONE).status_code == 200
+        assert relay.get(url, headers=PHONE_FIELDS).headers["location"] == "https://shop.example/a?b=1"
+    assert relay.get(urls["o"][0], headers=PHONE_FIELDS).status_code == 200
     # An event of somebody else, later, shows that the earlier hits have been dealt with.
     relay.send(html_mail(), "after-withdrawal@example.com")
-    relay.get(tracking_urls(upstream.to("after-withdrawal@example.com")[0].octets)["o"][0], headers=PHONE)
+    relay.get(tracking_urls(upstream.to("after-withdrawal@example.com")[0].octets)["o"][0], headers=PHONE_FIELDS)
     relay.events("opened", "after-withdrawal@example.com")
     rows = [row for row in relay.rows("events", "--limit", "500") if row["recipient"] == who]
     assert [row["type"] for row in rows if row["type"] in ("opened", "clicked")] == ["clicked"]

@@ -1,8 +1,7 @@
 """What is kept goes when its time is over: in chunks, with the space, and without a wrong count."""
 
 import os
-from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 
@@ -18,10 +17,10 @@ from relay.store.store import Store
 from relay.store.tracking import hits
 from relay.store.tracking.hit_facts import Hit
 from relay.store.views import message_list, statistics
+from tests.message_factory import count_rows
+from tests.store.retention_steps import NOW, in_steps
 
-NOW = datetime(2026, 11, 21, 9, tzinfo=UTC)
 OLD = NOW - timedelta(days=30)
-LIMIT = NOW - timedelta(days=7)
 
 
 def file(opened: Store, at: datetime, recipients: int = 1, octets: int = 10, status: Status = Status.DELIVERED) -> str:
@@ -42,19 +41,6 @@ def file(opened: Store, at: datetime, recipients: int = 1, octets: int = 10, sta
     return made
 
 
-def in_steps(opened: Store, drop: Callable[[sa.Connection, datetime], int]) -> list[int]:
-    """How much each commit took, until nothing is left."""
-    steps: list[int] = []
-    while count := opened.writer.submit(lambda connection: drop(connection, LIMIT)).result(60):
-        steps.append(count)
-    return steps
-
-
-def count(opened: Store, table: sa.Table) -> int:
-    with opened.connect() as connection:
-        return connection.scalar(sa.select(sa.func.count()).select_from(table)) or 0
-
-
 def test_messages_go_in_chunks_by_how_much_hangs_on_them(opened: Store) -> None:
     for n, recipients in enumerate((700, 700, 1, 1, 1)):
         file(opened, OLD + timedelta(seconds=n), recipients)
@@ -73,7 +59,7 @@ def test_contents_go_in_chunks_by_their_size(opened: Store) -> None:
         file(opened, OLD, octets=octets)
     steps = in_steps(opened, retention.drop_content)
     assert sum(steps) == 5 and len(steps) >= 3  # 1 MB together, or one that is larger
-    assert (count(opened, tables.content), count(opened, tables.message)) == (0, 5)
+    assert (count_rows(opened, tables.content), count_rows(opened, tables.message)) == (0, 5)
 
 
 def test_what_stays_still_adds_up(opened: Store) -> None:

@@ -21,8 +21,8 @@ from relay.store.database.tables import Status
 from relay.store.queue.queue_facts import AttemptRecord
 from relay.store.recipients import suppressions
 from relay.store.upstream_states import ReportedState
+from tests.web.deferred import defer
 from tests.web.scene import Scene, csrf
-from tests.web.test_console_pages import defer
 
 NO_SUCH_USER = AttemptRecord("primary", "rcpt", 550, "5.1.1", "no such user here", 10)
 

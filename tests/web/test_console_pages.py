@@ -18,6 +18,7 @@ from relay.store.console import api_keys
 from relay.store.database.tables import Status
 from relay.store.queue.queue_facts import AttemptRecord
 from relay.store.upstream_states import ReportedState
+from tests.web.deferred import defer
 from tests.web.scene import Scene, csrf
 
 EVIL = "<script>alert('x')</script>\"'&<b>"
@@ -37,12 +38,6 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
 def browser(scene: Scene) -> Iterator[httpx.Client]:
     with scene.sign_in() as client:
         yield client
-
-
-def defer(scene: Scene, recipient: str, text: str = "not now", upstream: str = "primary") -> str:
-    later = {"kind": "soft", "category": "greylisted", "next_attempt_at": datetime.now(UTC) + timedelta(hours=1)}
-    attempt = AttemptRecord(upstream, "rcpt", 451, "4.7.1", text, 10)
-    return scene.file(recipient, status=Status.DEFERRED, attempt=attempt, outcome=later)
 
 
 def change(browser: httpx.Client, path: str, **form: str) -> str:

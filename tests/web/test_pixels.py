@@ -22,12 +22,12 @@ from relay.store.database import console_tables
 from relay.store.database.console_tables import PixelHit
 from relay.store.tracking import pixels
 from tests.postgresql_server import IS_POSTGRESQL
+from tests.user_agents import PHONE
 from tests.waiting import until
 from tests.waypost_server import Waypost
 from tests.web.scene import Scene
 from web import app
 
-PHONE = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_1 like Mac OS X) AppleWebKit/605.1.15 Mobile/15E148"
 GMAIL = "Mozilla/5.0 (Windows NT 5.1; rv:11.0) Gecko Firefox/11.0 (via ggpht.com GoogleImageProxy)"
 NOW = datetime(2026, 11, 21, 9, tzinfo=UTC)
 

@@ -17,7 +17,7 @@ from relay.store.store import Store
 from relay.store.webhooks import endpoints
 from tests.receiver import Receiver, receiving
 from tests.waypost_server import Waypost
-from tests.webhooks.test_webhooks import WebhookScene
+from tests.webhooks.webhook_scene import WebhookScene
 
 INSIDE = (
     "http://127.0.0.1:25/",

@@ -9,7 +9,7 @@ from tests.receiver import Receiver, receiving
 from tests.upstream import Upstream
 from tests.waiting import until
 from tests.waypost_server import Waypost, html_mail, tracking_urls
-from tests.webhooks.test_webhooks import verified
+from tests.webhooks.webhook_scene import verified
 
 SECRET = webhook_signatures.new_secret()
 
