@@ -145,6 +145,11 @@ def test_no_two_classes_have_one_name() -> None:
     assert {name: modules for name, modules in places.items() if len(modules) > 1} == {}
 
 
+def test_no_module_of_the_tests_is_longer_than_320_lines() -> None:
+    lines = {_module(path): len(path.read_text("utf-8").splitlines()) for path in TESTS}
+    assert {module: count for module, count in lines.items() if count > 320} == {}
+
+
 @pytest.mark.parametrize("path", MODULES, ids=_module)
 def test_a_limit_begins_with_max_or_min(path: Path) -> None:
     names = {

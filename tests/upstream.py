@@ -83,6 +83,12 @@ class Upstream:
         """Hangs up on everybody and listens no more."""
         asyncio.run_coroutine_threadsafe(self._stop(), self._loop).result(60)
 
+    def __enter__(self) -> "Upstream":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def close(self) -> None:
         self.stop()
         self._loop.call_soon_threadsafe(self._loop.stop)

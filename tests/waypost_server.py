@@ -27,7 +27,7 @@ from relay.store.database.engine import DATABASE_FILE
 from tests import postgresql_server
 from tests.fork_server import ForkServer, Process
 from tests.postgresql_server import IS_POSTGRESQL
-from tests.waiting import until
+from tests.waiting import MAX_WAIT_S, until
 
 ROOT = Path(__file__).parents[1]
 FORK_SERVER = ForkServer()
@@ -122,13 +122,13 @@ class Waypost:
         shutil.copyfile(_empty_database(), data / DATABASE_FILE)
         (data / DATABASE_FILE).chmod(0o600)
 
-    def stop(self, timeout_s: float = 60) -> int:
+    def stop(self, timeout_s: float = MAX_WAIT_S) -> int:
         """SIGTERM; the exit status."""
         assert self.process is not None
         self.process.terminate()
         return self.wait(timeout_s)
 
-    def wait(self, timeout_s: float = 60) -> int:
+    def wait(self, timeout_s: float = MAX_WAIT_S) -> int:
         """The exit status of a server that has been told to stop."""
         assert self.process is not None
         status = self.process.wait(timeout_s)
@@ -139,7 +139,7 @@ class Waypost:
         """kill -9, as a power cut would."""
         assert self.process is not None
         self.process.send_signal(signal.SIGKILL)
-        self.process.wait(60)
+        self.process.wait(MAX_WAIT_S)
         self._closed()
 
     def _closed(self) -> None:

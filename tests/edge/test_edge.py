@@ -33,6 +33,12 @@ class Dialogue:
         self.socket.sendall((line.encode() if isinstance(line, str) else line) + b"\r\n")
         return self.reply()
 
+    def begin(self, recipient: str) -> None:
+        """As far as 354."""
+        for line in ("EHLO app.test", "MAIL FROM:<app@sender.test>", f"RCPT TO:<{recipient}>"):
+            assert self.say(line).startswith("250")
+        assert self.say("DATA").startswith("354")
+
     def closed(self) -> bool:
         return self.file.readline() == b""
 
@@ -120,10 +126,7 @@ def test_pipelined_commands_are_answered_in_order(relay: Waypost, upstream: Upst
 
 def test_a_client_that_closes_its_half_after_the_dot_still_gets_its_reply(relay: Waypost) -> None:
     with Dialogue(relay.port) as talk:
-        talk.say("EHLO app.test")
-        talk.say("MAIL FROM:<app@sender.test>")
-        talk.say("RCPT TO:<half@example.com>")
-        talk.say("DATA")
+        talk.begin("half@example.com")
         talk.socket.sendall(b"Subject: one\r\n\r\none\r\n.\r\n")
         talk.socket.shutdown(socket.SHUT_WR)
         assert talk.reply().startswith("250 2.0.0")
@@ -131,10 +134,7 @@ def test_a_client_that_closes_its_half_after_the_dot_still_gets_its_reply(relay:
 
 def test_an_unfinished_message_is_dropped(relay: Waypost, upstream: Upstream) -> None:
     with Dialogue(relay.port) as talk:
-        talk.say("EHLO app.test")
-        talk.say("MAIL FROM:<app@sender.test>")
-        talk.say("RCPT TO:<cut@example.com>")
-        talk.say("DATA")
+        talk.begin("cut@example.com")
         talk.socket.sendall(b"Subject: one\r\n\r\none\r\n.\r")
     relay.send(html_mail(), "after-cut@example.com")
     upstream.to("after-cut@example.com")
@@ -145,10 +145,7 @@ def test_an_unfinished_message_is_dropped(relay: Waypost, upstream: Upstream) ->
 def test_no_mail_is_smuggled_inside_another(relay: Waypost, upstream: Upstream, false_end: bytes) -> None:
     smuggled = b"MAIL FROM:<evil@x.example>\r\nRCPT TO:<smuggled@example.com>\r\nDATA\r\nSubject: evil\r\n\r\nx"
     with Dialogue(relay.port) as talk:
-        talk.say("EHLO app.test")
-        talk.say("MAIL FROM:<app@sender.test>")
-        talk.say("RCPT TO:<victim@example.com>")
-        talk.say("DATA")
+        talk.begin("victim@example.com")
         talk.socket.sendall(b"Subject: one\r\n\r\none" + false_end + smuggled + b"\r\n.\r\n")
         assert talk.reply()[:3] in ("250", "550")
         assert talk.say("NOOP").startswith("250")

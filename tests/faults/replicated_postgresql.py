@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import psycopg
@@ -107,9 +107,8 @@ class ReplicatedPostgreSQL:
 @contextmanager
 def replicated() -> Iterator[ReplicatedPostgreSQL]:
     """Both servers, until the block ends."""
-    with tempfile.TemporaryDirectory(prefix="waypost-replicated-", ignore_cleanup_errors=True) as folder:
-        servers = ReplicatedPostgreSQL(Path(folder))
-        try:
-            yield servers
-        finally:
-            servers.close()
+    with (
+        tempfile.TemporaryDirectory(prefix="waypost-replicated-", ignore_cleanup_errors=True) as folder,
+        closing(ReplicatedPostgreSQL(Path(folder))) as servers,
+    ):
+        yield servers

@@ -1,10 +1,8 @@
 """A process that does not answer says where it stands, is ended and started again; the others are left alone."""
 
-import contextlib
 import os
 import signal
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 from time import monotonic, sleep
 
@@ -12,6 +10,7 @@ import pytest
 
 from tests.faults.figures import Figure
 from tests.faults.load import Load, arrived
+from tests.faults.stopped import stopped
 from tests.upstream import Upstream
 from tests.waiting import until
 from tests.waypost_server import Waypost, html_mail
@@ -19,18 +18,6 @@ from tests.waypost_server import Waypost, html_mail
 WATCHDOG_S = 3
 WATCHED = f'watchdog = "{WATCHDOG_S}s"\ndrain = "5s"\n'
 UNWATCHED = 'watchdog = "0s"\ndrain = "5s"\n'
-
-
-@contextlib.contextmanager
-def stopped(*pids: int) -> Iterator[None]:
-    for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        for pid in pids:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGCONT)
 
 
 @pytest.mark.parametrize("mode", ["inline", "queued"])
@@ -110,7 +97,7 @@ def test_a_stop_does_not_wait_for_a_role_that_hangs(
     with Waypost(tmp_path, relay=settings) as relay:
         os.kill(relay.children()[0], number)
         began = monotonic()
-        assert relay.stop(60) == 0
+        assert relay.stop() == 0
         figure(f"drain 5 s, stopped after {monotonic() - began:.1f} s")
         log = relay.read_log()
         assert log.count(" role-unstopped ") + log.count(" role-silent ") == 1
@@ -121,7 +108,7 @@ def test_a_stop_is_heard_while_a_role_is_being_replaced(tmp_path: Path) -> None:
     with Waypost(tmp_path, relay=WATCHED) as relay:
         os.kill(relay.children()[0], signal.SIGSTOP)
         relay.wait_for_log(" role-silent ")
-        assert relay.stop(60) == 0
+        assert relay.stop() == 0
         assert relay.read_log().count(" role-started ") == 2
 
 

@@ -4,11 +4,9 @@ Two of them are in queued mode, the third in inline mode. A killed one may send 
 comes twice, and nothing that was answered with 250 is lost.
 """
 
-import os
-import signal
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from time import monotonic, sleep
 from typing import NamedTuple
@@ -22,6 +20,7 @@ from tests.faults import IS_LONG
 from tests.faults.balancer import balanced
 from tests.faults.figures import Figure
 from tests.faults.load import Load, arrived, doubles
+from tests.faults.stopped import stopped
 from tests.receiver import Receiver, receiving
 from tests.upstream import Upstream
 from tests.waiting import until
@@ -48,10 +47,7 @@ class Cluster(NamedTuple):
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     postgresql_server.server()
     url, folder = postgresql_server.make_database_with_tables(), tmp_path_factory.mktemp("nodes")
-    upstream = Upstream()
-    with ExitStack() as stack:
-        stack.callback(upstream.close)
-        receiver = stack.enter_context(receiving())
+    with Upstream() as upstream, receiving() as receiver, ExitStack() as stack:
         nodes = [
             Waypost(
                 folder / f"node{n}",
@@ -179,16 +175,8 @@ def test_while_the_database_stands_still_inline_mail_flows_and_links_answer(clus
     figure(f"{STOPPED_S:.0f} s: accepted {len(load.accepted)} inline, {answers} links answered, none lost or doubled")
 
 
-@contextmanager
-def _stopped() -> Iterator[None]:
+def _stopped() -> AbstractContextManager[None]:
     """PostgreSQL with all its processes gets no processor time."""
     pid = postgresql_server.server().get_pid()
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    everybody = [int(pid or 0), *map(int, children)]
-    for one in everybody:
-        os.kill(one, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        for one in everybody:
-            os.kill(one, signal.SIGCONT)
+    return stopped(int(pid or 0), *map(int, children))

@@ -40,10 +40,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     pytest.importorskip("apprise", reason="pip install 'waypost[alerts]'")
     postgresql_server.server()
     url, folder = postgresql_server.make_database(), tmp_path_factory.mktemp("chores")
-    upstream = Upstream()
-    with ExitStack() as stack:
-        stack.callback(upstream.close)
-        receiver = stack.enter_context(receiving())
+    with Upstream() as upstream, receiving() as receiver, ExitStack() as stack:
         alerts = receiver.url.replace("http://", "json://") + "/alerts"
         tables = (
             f'outages = 1\n[database]\nurl = "{url}"\n[delivery]\nmode = "queued"\nretry = ["1s"]\n'

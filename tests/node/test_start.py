@@ -9,7 +9,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from time import sleep
 from typing import get_args, get_origin
 
 import httpx
@@ -240,7 +239,7 @@ def test_a_second_interrupt_stops_at_once(tmp_path: Path) -> None:
         busy.ehlo()
         busy.mail("app@sender.test")  # a transaction that never ends keeps the drain waiting
         relay.process.send_signal(signal.SIGINT)
-        sleep(0.5)
+        relay.wait_for_log(" draining ")
         assert relay.process.poll() is None
         relay.process.send_signal(signal.SIGINT)
         assert relay.wait() == 1

@@ -27,8 +27,8 @@ from relay.store.store import Store
 from relay.store.tracking import hit_batches, hits, verdicts
 from relay.store.tracking.hit_facts import Hit
 from tests.message_factory import NOW, new_message
+from tests.user_agents import PHONE
 
-PHONE = "Mozilla/5.0 (iPhone; CPU iPhone OS 17_0 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Mobile/15E148"
 DESKTOP = "Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:140.0) Gecko/20100101 Firefox/140.0"
 RECIPIENTS = ("ann@example.com", "bob@example.org", "eve@bücher.example", "quiet@example.com")
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from time import monotonic, sleep
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -27,6 +27,7 @@ from relay.store.views import event_list
 from relay.store.views.event_list import EventSearch
 from tests import postgresql_server
 from tests.message_factory import insert_messages, new_message
+from tests.waiting import until
 from tests.waypost_server import Waypost
 
 MARCH = datetime(2031, 3, 9, tzinfo=UTC)
@@ -250,12 +251,10 @@ def test_the_server_drops_expired_months_and_says_so(url: str, tmp_path: Path) -
     waypost = Waypost(tmp_path / "node", tables=f'[database]\nurl = "{url}"\n')
     waypost.start("--new-keys")  # the mail is of another node
     try:
-        end = monotonic() + 60
-        while not (found := re.findall(r"partition-dropped name=(\w+) rows=(\d+)", waypost.read_log())) or waypost.sql(
-            "SELECT 1 FROM message WHERE id < :kept", kept=some[2].message.id
-        ):
-            assert monotonic() < end, waypost.read_log()
-            sleep(0.05)
+        waypost.wait_for_log("partition-dropped ")
+        older = "SELECT 1 FROM message WHERE id < :kept"
+        until(lambda: not waypost.sql(older, kept=some[2].message.id), waypost.read_log)
+        found = re.findall(r"partition-dropped name=(\w+) rows=(\d+)", waypost.read_log())
         assert (f"event_{old:%Y_%m}", "4") in found and (f"attempt_{old:%Y_%m}", "3") in found
         assert not {f"event_{younger:%Y_%m}", f"event_{now:%Y_%m}"} & {name for name, _ in found}
         assert waypost.sql("SELECT DISTINCT message FROM event") == [(some[2].message.id,)]

@@ -26,8 +26,7 @@ from relay.store.views import clicked_links, statistics
 from relay.store.views.clicked_links import LinkFilter
 from relay.store.views.statistics import Selection
 from tests.message_factory import NOW, insert_messages, new_message
-
-PHONE = "Mozilla/5.0 (iPhone; CPU iPhone OS 17_0 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Mobile/15E148"
+from tests.user_agents import PHONE
 
 
 def counts(opened: Store, period: str = roll_ups.HOUR) -> dict[RollUpKey, tuple[int, int]]:

@@ -14,6 +14,7 @@ from relay.store.console import api_keys
 from relay.store.database import engine, migrate
 from tests.waiting import until
 from tests.waypost_server import Waypost
+from tests.web.api_client import ApiClient
 from tests.web.scene import Scene
 from web import app
 
@@ -152,3 +153,20 @@ def test_keys_from_before_may_do_all(tmp_path: Path, monkeypatch: pytest.MonkeyP
         [row] = api_keys.list_keys(connection)
         assert (row["name"], row["scopes"], row["expires_at"]) == ("old", ["*"], None)
     opened.dispose()
+
+
+def test_keys_are_made_listed_and_ended(scene: Scene, api: ApiClient) -> None:
+    new = {"name": "robot", "scopes": ["write", "read"], "expires_at": "2999-12-31T00:00:00Z"}
+    made = api.ask("POST", "/keys", 201, json=new)
+    assert made["scopes"] == ["read", "write"] and made["key"].startswith("wp_")
+    assert "robot" in {one["name"] for one in api.items("/keys")} and made["key"] not in str(api.get("/keys"))
+    assert api.refusal("POST", "/keys", 409, json=new) == "there is a key robot already"
+    assert "there is no scope 'all'" in api.refusal("POST", "/keys", 422, json=new | {"name": "x", "scopes": ["all"]})
+    headers = {"authorization": f"Bearer {made['key']}"}
+    with httpx.Client(base_url=api.http.base_url, headers=headers, timeout=60) as robot:
+        added = robot.post("/suppressions", json={"address": "by@robot.example"})
+        assert (added.status_code, added.json()["evidence"]) == (201, "by the API key robot")
+        assert robot.post("/keys", json=new | {"name": "more"}).status_code == 403
+        api.ask("DELETE", "/keys/robot", 204)
+        assert robot.get("/messages").status_code == 401
+    assert api.refusal("DELETE", "/keys/robot", 404)

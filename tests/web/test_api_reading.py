@@ -1,7 +1,6 @@
 """The API's lists: what each filter finds, page by page, in the form that the description promises."""
 
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
@@ -21,12 +20,6 @@ LINKS = [
     {"number": n, "url": f"https://shop.example/{n}", "decision": "tracked", "reason": "", "text": "see"}
     for n in (1, 2)
 ]
-
-
-@pytest.fixture(scope="module")
-def api(scene: Scene) -> Iterator[ApiClient]:
-    with ApiClient(scene) as client:
-        yield client
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
 
 from relay.event_type import EventType
 from relay.store.database.tables import Status
@@ -58,12 +57,6 @@ def listening(api: ApiClient, last: str = "", **query: str) -> Iterator[Listener
         yield one
     finally:
         one.close()
-
-
-@pytest.fixture(scope="module")
-def api(scene: Scene) -> Iterator[ApiClient]:
-    with ApiClient(scene) as client:
-        yield client
 
 
 def test_events_come_as_they_happen_to_all_who_want_them(scene: Scene, api: ApiClient) -> None:

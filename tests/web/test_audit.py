@@ -18,20 +18,14 @@ from relay.store import retention
 from relay.store.console import audit_log
 from relay.store.console.audit_log import Actor, AuditedChange, AuditFilter, Door
 from relay.store.database import console_tables
-from relay.store.database.tables import Status
 from relay.store.recipients import suppressions
 from relay.store.views import personal_data
 from tests.waypost_server import ROOT, Waypost
 from tests.web.api_client import ApiClient
+from tests.web.deferred import defer
 from tests.web.scene import PASSWORD, Scene, csrf, no_fault_logged
 
 Entry = dict[str, Any]  # Any: a row's values
-
-
-@pytest.fixture(scope="module")
-def browser(scene: Scene) -> Iterator[httpx.Client]:
-    with scene.sign_in() as client:
-        yield client
 
 
 @pytest.fixture(scope="module")
@@ -53,11 +47,6 @@ def newest(scene: Scene, count: int = 1) -> list[tuple[str, str, str, str, int]]
 
 def change(browser: httpx.Client, path: str, **form: str) -> httpx.Response:
     return browser.post(path, data={"csrf": csrf(browser.get("/"))} | form)
-
-
-def defer(scene: Scene, *recipients: str) -> str:
-    later = {"kind": "soft", "next_attempt_at": datetime.now(UTC) + timedelta(hours=1)}
-    return scene.file(*recipients, status=Status.DEFERRED, outcome=later)
 
 
 def test_what_is_done_in_the_console_is_entered_with_who_did_it(scene: Scene, browser: httpx.Client) -> None:

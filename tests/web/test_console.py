@@ -4,7 +4,6 @@ Always: no page without a session; what came in mail is shown as text; a page ha
 """
 
 import re
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
 from html.parser import HTMLParser
@@ -23,12 +22,6 @@ from web import app
 from web.console import sign_in
 
 EVIL = "<script>alert('x')</script>\"'&<b>"
-
-
-@pytest.fixture(scope="module")
-def browser(scene: Scene) -> Iterator[httpx.Client]:
-    with scene.sign_in() as client:
-        yield client
 
 
 def anonymous(scene: Scene) -> httpx.Client:

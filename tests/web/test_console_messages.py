@@ -34,12 +34,6 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         yield running
 
 
-@pytest.fixture(scope="module")
-def browser(scene: Scene) -> Iterator[httpx.Client]:
-    with scene.sign_in() as client:
-        yield client
-
-
 def act(browser: httpx.Client, message: str, **form: str) -> httpx.Response:
     token = csrf(browser.get(f"/messages/{message}"))
     answer = browser.post(f"/messages/{message}", data={"csrf": token} | form)

@@ -34,12 +34,6 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         yield running
 
 
-@pytest.fixture(scope="module")
-def browser(scene: Scene) -> Iterator[httpx.Client]:
-    with scene.sign_in() as client:
-        yield client
-
-
 def change(browser: httpx.Client, path: str, **form: str) -> str:
     token = csrf(browser.get("/settings"))
     answer = browser.post(path, data={"csrf": token} | form)
@@ -48,7 +42,7 @@ def change(browser: httpx.Client, path: str, **form: str) -> str:
 
 
 def test_the_queue_tells_what_waits_for_which_upstream_and_why(scene: Scene, browser: httpx.Client) -> None:
-    defer(scene, "waits@example.com", f"mailbox busy {EVIL}")
+    defer(scene, "waits@example.com", text=f"mailbox busy {EVIL}")
     down = ReportedState("primary", datetime.now(UTC) - timedelta(minutes=12), "connection refused", 0, 0, 1)
     scene.write(lambda connection: upstream_states.report_states(connection, "w", [down], datetime.now(UTC)))
     page = browser.get("/queue")

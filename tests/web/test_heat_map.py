@@ -79,12 +79,6 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         yield running
 
 
-@pytest.fixture(scope="module")
-def browser(scene: Scene) -> Iterator[httpx.Client]:
-    with scene.sign_in() as client:
-        yield client
-
-
 def test_the_mail_of_a_sandbox_is_shown_with_its_marks_and_nothing_is_counted(
     scene: Scene, browser: httpx.Client
 ) -> None:

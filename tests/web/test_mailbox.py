@@ -2,7 +2,6 @@
 
 import re
 import time
-from collections.abc import Iterator
 from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
@@ -19,12 +18,6 @@ from tests.web.scene import MAIL, Scene
 from web import mail_view
 
 PICTURE = b"\x89PNG\r\n\x1a\nnot really"
-
-
-@pytest.fixture(scope="module")
-def browser(scene: Scene) -> Iterator[httpx.Client]:
-    with scene.sign_in() as client:
-        yield client
 
 
 def letter() -> bytes:

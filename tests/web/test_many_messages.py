@@ -4,36 +4,15 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
-import pytest
 
 from relay import ids
 from relay.store.database.tables import Status
-from relay.store.queue.queue_facts import AttemptRecord
 from tests.web.api_client import ApiClient
+from tests.web.deferred import defer
 from tests.web.scene import Scene, csrf
-
-
-@pytest.fixture(scope="module")
-def browser(scene: Scene) -> Iterator[httpx.Client]:
-    with scene.sign_in() as client:
-        yield client
-
-
-@pytest.fixture(scope="module")
-def api(scene: Scene) -> Iterator[ApiClient]:
-    with ApiClient(scene) as client:
-        yield client
-
-
-def defer(scene: Scene) -> str:
-    later = {"kind": "soft", "category": "greylisted", "next_attempt_at": datetime.now(UTC) + timedelta(hours=1)}
-    attempt = AttemptRecord("primary", "rcpt", 451, "4.7.1", "not now", 10)
-    return scene.file("late@example.com", status=Status.DEFERRED, attempt=attempt, outcome=later)
 
 
 def tick(browser: httpx.Client, path: str, what: str, *messages: str, back: str = "/messages") -> httpx.Response:
@@ -42,7 +21,8 @@ def tick(browser: httpx.Client, path: str, what: str, *messages: str, back: str 
 
 
 def test_the_api_does_the_same_to_many_messages_each_for_itself(scene: Scene, api: ApiClient) -> None:
-    waiting, other, sent, unknown = defer(scene), defer(scene), scene.file(), ids.new()
+    waiting, other = (defer(scene, "late@example.com") for _ in range(2))
+    sent, unknown = scene.file(), ids.new()
     body = {"action": "hold", "messages": [waiting, other, sent, unknown]}
     held = api.ask("POST", "/bulk/messages", json=body)["items"]
     assert [(one["deliveries"], one["error"] is None) for one in held] == [(1, True), (1, True), (0, False), (0, False)]
@@ -61,7 +41,7 @@ def test_the_api_does_the_same_to_many_messages_each_for_itself(scene: Scene, ap
 
 
 def test_ticked_messages_are_changed_and_said_so(scene: Scene, browser: httpx.Client) -> None:
-    waiting, sent = defer(scene), scene.file()
+    waiting, sent = defer(scene, "late@example.com"), scene.file()
     page = browser.get("/messages").text
     assert f'name="message" value="{waiting}"' in page
     answer = tick(browser, "/messages", "drop", waiting, sent, back="/messages?status=deferred")

@@ -42,12 +42,6 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         yield running
 
 
-@pytest.fixture(scope="module")
-def browser(scene: Scene) -> Iterator[httpx.Client]:
-    with scene.sign_in() as client:
-        yield client
-
-
 def card(page: str, name: str) -> str:
     """The text of an upstream's card."""
     found = re.search(rf'<section class="card upstream" id="{name}">(.*?)</section>', page, re.DOTALL)

@@ -33,10 +33,10 @@ from relay.store.tracking.hit_facts import Hit
 from relay.store.webhooks import endpoints
 from tests.message_factory import new_message
 from tests.receiver import Arrived, Receiver, receiving
+from tests.user_agents import PHONE
 
 SECRET = "a signing key"
 NOW = datetime(2026, 11, 21, 9, tzinfo=UTC)
-PHONE = "Mozilla/5.0 (iPhone; CPU iPhone OS 17_0 like Mac OS X) AppleWebKit/605.1.15 Mobile/15E148"
 Understood = list[tuple[str, Any]]  # Any: anymail's events
 
 
