@@ -39,7 +39,7 @@ faults: .venv/.test
 	WAYPOST_FAULTS=long $(BIN)/pytest -s tests/faults
 
 # The properties that hold for any octets, tried on twenty times as many, and on new ones each time; then mutations of the
-# corpora at every door, for MINUTES. What fails is made smaller and kept in tests/fuzz/found.
+# corpora at every entry point, for MINUTES. What fails is made smaller and kept in tests/fuzz/found.
 MINUTES = 5
 fuzz: .venv/.test
 	WAYPOST_FUZZ=20 $(BIN)/pytest -n $$(nproc) -m hypothesis

@@ -23,7 +23,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from tests.rewrite import corpora, document_check
-from tests.rewrite.document_check import Outcome
+from tests.rewrite.document_check import DocumentOutcome
 
 # Source archives, for wheels leave their tests out. The first two are tests of HTML parsers, hostile throughout.
 SOURCES = (
@@ -85,7 +85,7 @@ def _unpack(archive: Path, target: Path) -> None:
             tar.extractall(target, filter="data")
 
 
-def outcomes(folders: list[Path]) -> Iterator[tuple[str, Outcome]]:
+def outcomes(folders: list[Path]) -> Iterator[tuple[str, DocumentOutcome]]:
     """Every document's outcome, with the name of its folder."""
     with ProcessPoolExecutor() as pool:
         for folder in folders:
@@ -97,7 +97,7 @@ def _share(part: float, whole: float) -> str:
     return f"{100 * part / whole:.2f} %" if whole else "–"
 
 
-def report(title: str, found: list[Outcome]) -> None:
+def report(title: str, found: list[DocumentOutcome]) -> None:
     edited = [outcome for outcome in found if not outcome.is_untouched]
     verdicts = [outcome.verdict for outcome in edited]
     links, hits = sum(v.links for v in verdicts), sum(v.found for v in verdicts)
@@ -121,7 +121,7 @@ def main() -> int:
     if len(sys.argv) > 1:
         return 0
     folders = [corpora.TEMPLATES, corpora.CPYTHON, *sorted(path for path in corpora.FETCHED.iterdir() if path.is_dir())]
-    by_folder: dict[str, list[Outcome]] = {}
+    by_folder: dict[str, list[DocumentOutcome]] = {}
     for name, outcome in outcomes(folders):
         by_folder.setdefault(name, []).append(outcome)
         for complaint in outcome.complaints:

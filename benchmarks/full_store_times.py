@@ -118,7 +118,7 @@ COMMANDS = (
 )  # fmt: skip
 
 
-class _Server:
+class _ConsoleServer:
     """The console, in this process, on a port of its own."""
 
     def __init__(self, config: Config, store: Store) -> None:
@@ -185,7 +185,7 @@ def main() -> None:
     name = f"benchmark-{now:%H%M%S}"
     key = store.writer.submit(lambda connection: api_keys.create_key(connection, name, now, ("*",))).result()
     store.writer.submit(lambda connection: accounts.set_password(connection, name, _PASSWORD, now)).result()
-    server = _Server(config, store)
+    server = _ConsoleServer(config, store)
     client = httpx.Client(base_url=server.url, timeout=300)
     client.post("/login", data={"name": name, "password": _PASSWORD})
     print("| what | ms | three at once, ms | |\n|---|---|---|---|")

@@ -12,7 +12,7 @@ from relay.store.database import engine, preparation
 from relay.store.store import Store
 from tests import postgresql_server
 from tests.return_path.return_path_scene import scene as scene
-from tests.upstream import Upstream
+from tests.upstream import ScriptedUpstream
 from tests.waypost_server import Waypost
 
 # A machine under load is slow, not wrong. CI plays the same examples every time; at a desk they are new ones.
@@ -39,14 +39,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def upstream() -> Iterator[Upstream]:
-    server = Upstream()
+def upstream() -> Iterator[ScriptedUpstream]:
+    server = ScriptedUpstream()
     yield server
     server.close()
 
 
 @pytest.fixture(scope="session")
-def relay(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Waypost]:
+def relay(upstream: ScriptedUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Waypost]:
     """A relay in its default mode (inline), in front of the scripted upstream. Retries come after a second."""
     folder: Path = tmp_path_factory.mktemp("relay")
     tables = '[delivery]\nretry = ["1s"]\ninline_timeout = "2s"\n'

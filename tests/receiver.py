@@ -62,7 +62,7 @@ def receiving() -> Iterator[Receiver]:
     """A receiver that listens."""
     receiver = Receiver()
 
-    class Handler(BaseHTTPRequestHandler):
+    class ReceiverHandler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
@@ -90,14 +90,14 @@ def receiving() -> Iterator[Receiver]:
         def log_message(self, format: str, *args: object) -> None:
             return
 
-    class Server(ThreadingHTTPServer):
+    class ReceiverServer(ThreadingHTTPServer):
         request_queue_size = 128
         daemon_threads = True
 
         def handle_error(self, request: object, client_address: object) -> None:
             return  # a client that hangs up
 
-    server = Server(("127.0.0.1", 0), Handler)
+    server = ReceiverServer(("127.0.0.1", 0), ReceiverHandler)
     receiver.url = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, args=(0.05,))
     thread.start()

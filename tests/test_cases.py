@@ -1,4 +1,4 @@
-"""Mail that must be handled: each golden mail through the SMTP front door and through `waypost instrument`."""
+"""Mail that must be handled: each golden mail through SMTP and through `waypost instrument`."""
 
 import json
 import re
@@ -12,7 +12,7 @@ import pytest
 from relay import tokens
 from relay.edits import Kind
 from tests import cases
-from tests.upstream import Upstream
+from tests.upstream import ScriptedUpstream
 from tests.waypost_server import Waypost
 
 _TRACKED = re.compile(rb"http://127\.0\.0\.1:\d+/([ocu])/([A-Za-z0-9_-]+)(\.gif)?")
@@ -50,7 +50,7 @@ def _check(expected: dict[str, Any], original: bytes, arrived: bytes, ring: toke
 
 
 @pytest.mark.parametrize("path", cases.ALL, ids=lambda path: path.stem)
-def test_through_the_smtp_door(path: Path, relay: Waypost, upstream: Upstream) -> None:
+def test_through_the_smtp_door(path: Path, relay: Waypost, upstream: ScriptedUpstream) -> None:
     original = path.read_bytes()
     recipient = f"{path.stem}@larkhollow.example"
     assert relay.send(original, recipient, sender="orla@bramblecart.example").startswith("250")

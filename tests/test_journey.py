@@ -8,12 +8,12 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.upstream import Upstream
+from tests.upstream import ScriptedUpstream
 from tests.user_agents import PHONE_FIELDS
 from tests.waypost_server import Waypost, html_mail, tracking_urls
 
 
-def test_opens_clicks_and_unsubscribes_come_back(relay: Waypost, upstream: Upstream) -> None:
+def test_opens_clicks_and_unsubscribes_come_back(relay: Waypost, upstream: ScriptedUpstream) -> None:
     who = "journey@example.com"
     link = "https://shop.example/%7Ea?b=%20c&d[]={e}|f#g"
     relay.send(html_mail(link=link.replace("&", "&amp;"), header="X-Waypost-Stream: news\r\n"), who)
@@ -48,7 +48,7 @@ def test_opens_clicks_and_unsubscribes_come_back(relay: Waypost, upstream: Upstr
     assert len(upstream.to(who, count=2)) == 2
 
 
-def test_a_do_not_track_wish_holds_for_later_mail(relay: Waypost, upstream: Upstream) -> None:
+def test_a_do_not_track_wish_holds_for_later_mail(relay: Waypost, upstream: ScriptedUpstream) -> None:
     who = "private@example.com"
     relay.send(html_mail(), who)
     urls = tracking_urls(upstream.to(who)[0].octets)
@@ -82,7 +82,7 @@ def test_the_sandbox_plays_bounces(sandbox: Waypost) -> None:
     assert sandbox.events("deferred", "later@sandbox.test")
 
 
-def test_the_command_line_reads_what_the_mail_carries(relay: Waypost, upstream: Upstream) -> None:
+def test_the_command_line_reads_what_the_mail_carries(relay: Waypost, upstream: ScriptedUpstream) -> None:
     relay.send(html_mail(), "token@example.com")
     urls = tracking_urls(upstream.to("token@example.com")[0].octets)
     [click, pixel] = relay.rows("token", "read", urls["c"][0], urls["o"][0])

@@ -40,7 +40,7 @@ class Arrival:
 
 
 @dataclass
-class Upstream:
+class ScriptedUpstream:
     """The server, in a thread of its own."""
 
     extensions: tuple[str, ...] = EXTENSIONS
@@ -83,7 +83,7 @@ class Upstream:
         """Hangs up on everybody and listens no more."""
         asyncio.run_coroutine_threadsafe(self._stop(), self._loop).result(60)
 
-    def __enter__(self) -> "Upstream":
+    def __enter__(self) -> "ScriptedUpstream":
         return self
 
     def __exit__(self, *_: object) -> None:

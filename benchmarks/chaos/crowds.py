@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from time import monotonic, sleep
 
-from benchmarks.chaos.scene import Scene
+from benchmarks.chaos.fault_run import FaultRun
 
 
 @contextlib.contextmanager
@@ -39,7 +39,7 @@ def _is_closed(connection: socket.socket) -> bool:
 
 
 def idle(title: str, descriptors: int, smtp: int, http: int, fault_s: float) -> None:
-    with Scene(title) as scene:
+    with FaultRun(title) as scene:
         for pid in scene.roles():
             if descriptors:
                 resource.prlimit(pid, resource.RLIMIT_NOFILE, (descriptors, descriptors))
@@ -54,7 +54,7 @@ def idle(title: str, descriptors: int, smtp: int, http: int, fault_s: float) -> 
 
 def slow() -> None:
     """Slow bodies, and resets at each stage."""
-    with Scene("5 200 slowloris in DATA + 420 RST (7 stages × 60)") as scene, contextlib.ExitStack() as stack:
+    with FaultRun("5 200 slowloris in DATA + 420 RST (7 stages × 60)") as scene, contextlib.ExitStack() as stack:
         with scene.load(20.0):
             held = [_dialogue(scene.node.port, 5) for _ in range(90)]
             for one in held:
@@ -94,7 +94,7 @@ def _dialogue(port: int, stage: int) -> socket.socket:
 
 
 def many_recipients(count: int) -> None:
-    with Scene(f"6 {count} recipients") as scene, scene.load(5.0):
+    with FaultRun(f"6 {count} recipients") as scene, scene.load(5.0):
         taken = 0
         with scene.node.client() as client:
             client.ehlo()
@@ -109,7 +109,7 @@ def many_recipients(count: int) -> None:
 
 def heavy(title: str, mails: list[bytes], at_once: int) -> None:
     """Mail that is hard work, with others beside it."""
-    with Scene(title) as scene:
+    with FaultRun(title) as scene:
         codes: list[str] = []
         with scene.load(10.0):
             sleep(2)
@@ -128,11 +128,11 @@ def heavy(title: str, mails: list[bytes], at_once: int) -> None:
         scene.note(f"{len(codes)} heavy mails, {sorted(set(codes))}, {took_s:.1f} s; peak {_peak(scene)} MB")
 
 
-def _sent(scene: Scene, mails: list[bytes]) -> list[str]:
+def _sent(scene: FaultRun, mails: list[bytes]) -> list[str]:
     return [scene.node.send(mail, "heavy@x.test")[:3] for mail in mails]
 
 
-def _peak(scene: Scene) -> int:
+def _peak(scene: FaultRun) -> int:
     lines = Path(f"/proc/{scene.roles()[0]}/status").read_text().splitlines()
     return next(int(line.split()[1]) // 1024 for line in lines if line.startswith("VmHWM"))
 

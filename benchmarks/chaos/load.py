@@ -12,7 +12,7 @@ MAX_WAIT_S = 300.0
 
 
 @dataclass
-class Load:
+class SteadyLoad:
     """Enter it to begin; leave it to wait for what is under way. `give_up_s`: a client's own patience."""
 
     ports: list[int]
@@ -26,7 +26,7 @@ class Load:
     cut: set[str] = field(default_factory=set)  # whole mails without an answer
     longest_s: float = 0.0
 
-    def __enter__(self) -> "Load":
+    def __enter__(self) -> "SteadyLoad":
         self._name = secrets.token_hex(4)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)

@@ -7,14 +7,14 @@ import threading
 from collections.abc import Callable
 from time import monotonic, sleep
 
-from benchmarks.chaos.scene import Scene, resume, stop
+from benchmarks.chaos.fault_run import FaultRun, resume, stop
 
 _TWO = "workers = 2\n"
 _NO_WATCHDOG = 'watchdog = "0s"\n'
 
 
 def stopped(title: str, role: int, fault_s: float, mode: str = "inline", relay: str = "", rate: float = 40.0) -> None:
-    with Scene(title, mode, relay) as scene:
+    with FaultRun(title, mode, relay) as scene:
         with scene.links(), scene.load(rate):
             sleep(3)
             pid = scene.roles()[role]
@@ -29,7 +29,7 @@ def stopped(title: str, role: int, fault_s: float, mode: str = "inline", relay: 
 
 def suspended() -> None:
     """Longer than its lease, with the watchdog off."""
-    with Scene("1 SIGSTOP 1 of 2 workers 190 s, SQLite, queued", "queued", _TWO + _NO_WATCHDOG) as scene:
+    with FaultRun("1 SIGSTOP 1 of 2 workers 190 s, SQLite, queued", "queued", _TWO + _NO_WATCHDOG) as scene:
         scene.upstream.play("replies-slowly")
         with scene.load(20.0):
             sleep(10)
@@ -43,7 +43,7 @@ def suspended() -> None:
 
 def killed(title: str, mode: str, relay: str, plan: dict[str, int]) -> None:
     """`plan`: how often each of supervisor, mail and web is killed within a minute."""
-    with Scene(title, mode, relay) as scene:
+    with FaultRun(title, mode, relay) as scene:
         victims = list(itertools.chain.from_iterable([name] * count for name, count in plan.items()))
         victims.sort(key=lambda name: hash((name, len(victims))) % 7)
         with scene.load(30.0):
@@ -55,7 +55,7 @@ def killed(title: str, mode: str, relay: str, plan: dict[str, int]) -> None:
         scene.settle()
 
 
-def _kill(scene: Scene, name: str) -> None:
+def _kill(scene: FaultRun, name: str) -> None:
     if name == "supervisor":
         scene.node.kill()
         _started(scene)
@@ -63,7 +63,7 @@ def _kill(scene: Scene, name: str) -> None:
         os.kill(roles[0 if name == "mail" else -1], signal.SIGKILL)
 
 
-def _started(scene: Scene) -> None:
+def _started(scene: FaultRun) -> None:
     try:
         scene.node.start()
     except AssertionError:  # what it left has not gone yet
@@ -72,7 +72,7 @@ def _started(scene: Scene) -> None:
 
 
 def restarted(title: str, mode: str) -> None:
-    with Scene(title, mode, _TWO) as scene:
+    with FaultRun(title, mode, _TWO) as scene:
         took: list[str] = []
         with scene.load(30.0):
             for _ in range(4):
@@ -89,7 +89,7 @@ def restarted(title: str, mode: str) -> None:
 
 def backlog() -> None:
     """10,000 mails queued while the upstream is down, and new mail while they drain."""
-    with Scene("8 10,000 queued, upstream down, then up", "queued") as scene:
+    with FaultRun("8 10,000 queued, upstream down, then up", "queued") as scene:
         scene.upstream.play("down")
         with scene.load(100.0):
             sleep(100)

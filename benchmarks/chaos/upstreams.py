@@ -4,14 +4,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from time import sleep
 
-from benchmarks.chaos.scene import Scene, resume, stop
+from benchmarks.chaos.fault_run import FaultRun, resume, stop
 
 _RATE = 8.0
 _FAULT_S = 25.0
 
 
 @contextmanager
-def _fault(scene: Scene, rate: float = _RATE, before_s: float = 3.0, after_s: float = 5.0) -> Iterator[None]:
+def _fault(scene: FaultRun, rate: float = _RATE, before_s: float = 3.0, after_s: float = 5.0) -> Iterator[None]:
     """The load runs before, during and after what is done inside."""
     with scene.load(rate):
         sleep(before_s)
@@ -21,14 +21,14 @@ def _fault(scene: Scene, rate: float = _RATE, before_s: float = 3.0, after_s: fl
 
 
 def stopped() -> None:
-    with Scene("2 upstream SIGSTOP 25 s") as scene, _fault(scene):
+    with FaultRun("2 upstream SIGSTOP 25 s") as scene, _fault(scene):
         stop(scene.upstream.process.pid)
         sleep(_FAULT_S)
         resume(scene.upstream.process.pid)
 
 
 def scripted(title: str, word: str, keys: str = "") -> None:
-    with Scene(title, keys=keys) as scene, _fault(scene):
+    with FaultRun(title, keys=keys) as scene, _fault(scene):
         scene.upstream.play(word)
         sleep(_FAULT_S)
         scene.upstream.play("ok")
@@ -36,7 +36,7 @@ def scripted(title: str, word: str, keys: str = "") -> None:
 
 def mute(upstreams: int = 1) -> None:
     title = "2 20 connections hang at the dot, new ones are answered" + (", a second upstream" if upstreams > 1 else "")
-    with Scene(title, upstreams=upstreams) as scene:
+    with FaultRun(title, upstreams=upstreams) as scene:
         with scene.load(5.0):
             sleep(3)
             scene.upstream.play("mute")

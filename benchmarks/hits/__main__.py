@@ -20,8 +20,8 @@ from time import monotonic, sleep
 
 from benchmarks.hits import load, servers
 from benchmarks.mail import mails, processes
-from benchmarks.mail.load import Load, wait_for_port
-from benchmarks.mail.servers import Server, free_port, waypost
+from benchmarks.mail.load import MailLoad, wait_for_port
+from benchmarks.mail.servers import MailServer, free_port, waypost
 
 _MAILS = 3000
 _KILL_LOAD_S = 3.0
@@ -40,10 +40,10 @@ def main() -> None:
     servers.install_express(chosen.packages)
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        sent = stack.enter_context(Load(folder, free_port(), keeps_mails=_MAILS))
+        sent = stack.enter_context(MailLoad(folder, free_port(), keeps_mails=_MAILS))
         relay = stack.enter_context(waypost(folder / "waypost", sent.port, mode="inline", store=chosen.store))
         script = load.write_script(folder, _pixels(sent, relay, folder))
-        web = Server("Waypost", relay.tracking_port, relay.pid)
+        web = MailServer("Waypost", relay.tracking_port, relay.pid)
         peer = stack.enter_context(servers.express(chosen.packages, folder))
         compare([peer, web], script, chosen.rounds, chosen.seconds)
         database = folder / "waypost" / "data" / "waypost.db"
@@ -51,14 +51,14 @@ def main() -> None:
         print(f"\nkill -9 of the web role under load, {chosen.kills} times: answered and missing {lost}")
 
 
-def _pixels(sent: Load, relay: Server, folder: Path) -> list[str]:
+def _pixels(sent: MailLoad, relay: MailServer, folder: Path) -> list[str]:
     """The paths of the pixels that arrived in mails."""
     sent.run(relay.port, relay.pid, mails.write(folder)["31 KB HTML"], _MAILS, 10)
     found = (_PIXEL.search(mail.read_bytes()) for mail in sent.kept_mails())
     return [match[0].decode() for match in found if match]
 
 
-def compare(running: list[Server], script: Path, rounds: int, seconds: float) -> None:
+def compare(running: list[MailServer], script: Path, rounds: int, seconds: float) -> None:
     """Prints the table."""
     print("| server | connections | answers/s | × Express | p50 ms | p99 ms | CPU ms an answer | errors |")
     print("|---|---|---|---|---|---|---|---|")
@@ -83,7 +83,7 @@ def compare(running: list[Server], script: Path, rounds: int, seconds: float) ->
             )
 
 
-def _lost_by_a_kill(web: Server, script: Path, database: Path) -> int:
+def _lost_by_a_kill(web: MailServer, script: Path, database: Path) -> int:
     """How many answered hits are in no database, once the role is back and its journal replayed."""
     _wait_until_written(database)  # of the runs before this one too, so that the difference is this one's
     before = _opens(database)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.mail.load import wait_for_port
-from benchmarks.mail.servers import Server, free_port
+from benchmarks.mail.servers import MailServer, free_port
 
 _HERE = Path(__file__).parent
 _PACKAGES = ("express@5", "sqlite3@6")
@@ -21,7 +21,7 @@ def install_express(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def express(packages: Path, folder: Path) -> Iterator[Server]:
+def express(packages: Path, folder: Path) -> Iterator[MailServer]:
     """One process of Node with the packages of that folder."""
     port, folder = free_port(), folder / "express"
     folder.mkdir()
@@ -29,7 +29,7 @@ def express(packages: Path, folder: Path) -> Iterator[Server]:
     process = subprocess.Popen(["node", str(packages / "pixel_server.js"), str(port), str(folder / "hits.db")])
     try:
         wait_for_port(port)
-        yield Server("Express + sqlite3", port, process.pid)
+        yield MailServer("Express + sqlite3", port, process.pid)
     finally:
         process.terminate()
         process.wait(10)

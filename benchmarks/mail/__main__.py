@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.mail import mails, processes, servers
-from benchmarks.mail.load import Load, Run
-from benchmarks.mail.servers import Server
+from benchmarks.mail.load import MailLoad, Run
+from benchmarks.mail.servers import MailServer
 
 _CONNECTIONS = 10
 _COUNTS = {"2 KB text": 3000, "31 KB HTML": 1500, "1 MB": 200}
@@ -33,7 +33,7 @@ def main() -> None:
     chosen = options.parse_args()
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        load = stack.enter_context(Load(folder, servers.free_port()))
+        load = stack.enter_context(MailLoad(folder, servers.free_port()))
         running = [stack.enter_context(servers.postfix(folder, load.port))]
         for name, mode, workers in (("inline", "inline", 1), ("queued", "queued", 1), ("two", "queued", 2)):
             started = servers.waypost(folder / name, load.port, mode=mode, workers=workers)
@@ -60,7 +60,9 @@ class Measured(NamedTuple):
     memory_mib: float
 
 
-def measure(load: Load, running: list[Server], mail: Path, count: int, rounds: int) -> dict[str, list[Measured]]:
+def measure(
+    load: MailLoad, running: list[MailServer], mail: Path, count: int, rounds: int
+) -> dict[str, list[Measured]]:
     """What each server did, in turn."""
     found: dict[str, list[Measured]] = {server.name: [] for server in running}
     for server in running:  # nobody is measured while starting

@@ -40,7 +40,7 @@ def _build(folder: Path) -> None:
 
 
 @dataclass
-class Load:
+class MailLoad:
     """A running sink, and what sends to servers whose upstream it is."""
 
     folder: Path

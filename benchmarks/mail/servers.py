@@ -17,7 +17,7 @@ from benchmarks.mail.load import wait_for_port
 from relay.store.database.engine import DATABASE_FILE
 
 
-class Server(NamedTuple):
+class MailServer(NamedTuple):
     """A running server."""
 
     name: str
@@ -63,7 +63,7 @@ mailbox_size_limit = 0
 
 
 @contextlib.contextmanager
-def postfix(folder: Path, sink: int) -> Iterator[Server]:
+def postfix(folder: Path, sink: int) -> Iterator[MailServer]:
     """Debian's Postfix with a queue of its own: accept, write down, forward. Needs root, as Postfix does."""
     config, queue, data, port = folder / "postfix", folder / "queue", folder / "data", free_port()
     for one in (config, queue, data):
@@ -82,7 +82,7 @@ def postfix(folder: Path, sink: int) -> Iterator[Server]:
     try:
         wait_for_port(port)
         pid = int((queue / "pid" / "master.pid").read_text())
-        yield Server("Postfix", port, pid)
+        yield MailServer("Postfix", port, pid)
     finally:
         subprocess.run([*run, "stop"], check=False, capture_output=True)
 
@@ -103,7 +103,7 @@ def postgresql() -> Iterator[str]:
 @contextlib.contextmanager
 def waypost(
     folder: Path, sink: int, *, mode: str, workers: int = 1, database_url: str = "", store: Path | None = None
-) -> Iterator[Server]:
+) -> Iterator[MailServer]:
     """Waypost as it starts by default, tracking on. `store`: a database that it starts with a copy of."""
     port, tracking, console = free_port(), free_port(), free_port()
     folder.mkdir()
@@ -128,7 +128,7 @@ def waypost(
             time.sleep(0.02)
         kind = f", {workers} processes" if workers > 1 else ""
         kind += ", PostgreSQL" if database_url else ", full store" if store else ""
-        yield Server(f"Waypost {mode}{kind}", port, process.pid, tracking)
+        yield MailServer(f"Waypost {mode}{kind}", port, process.pid, tracking)
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(60)

@@ -43,7 +43,7 @@ class Trace(NamedTuple):
     steps: list[Step]
 
 
-class Score(NamedTuple):
+class VisitorScore(NamedTuple):
     """Of one kind of visitor."""
 
     precision: float
@@ -100,7 +100,7 @@ def judged(name: str = FIRST) -> Iterator[tuple[Trace, Step, request_verdict.Hit
             yield trace, step, verdict
 
 
-def score(name: str = FIRST) -> dict[str, Score]:
+def score(name: str = FIRST) -> dict[str, VisitorScore]:
     """Of `people` and of `machine`."""
     pairs = [
         ("people" if step.who in ("person", "proxied") else "machine", verdict)
@@ -111,7 +111,7 @@ def score(name: str = FIRST) -> dict[str, Score]:
     for kind, verdicts in (("people", PEOPLE), ("machine", ("machine",))):
         said = [who for who, verdict in pairs if verdict.verdict in verdicts]
         right = said.count(kind)
-        scores[kind] = Score(right / len(said), right / sum(who == kind for who, _ in pairs))
+        scores[kind] = VisitorScore(right / len(said), right / sum(who == kind for who, _ in pairs))
     return scores
 
 

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from relay.config.schema import DkimKey
 from relay.rewrite import dkim
 from tests.dns_server import DnsServer
-from tests.upstream import Upstream
+from tests.upstream import ScriptedUpstream
 from tests.waypost_server import ROOT, Waypost
 
 KEY = rsa.generate_private_key(65537, 2048)
@@ -256,7 +256,7 @@ def test_the_tracking_site_s_certificate_is_looked_at_as_a_mail_program_does(dns
 
 
 def test_an_upstream_s_features_and_limits_are_shown(dns: DnsServer, tmp_path: Path) -> None:
-    server = Upstream(extensions=("SIZE 1000000", "DSN"))
+    server = ScriptedUpstream(extensions=("SIZE 1000000", "DSN"))
     try:
         found = about(doctor(Waypost(tmp_path, server.port), dns), "upstream scripted")
     finally:
@@ -284,7 +284,7 @@ def test_an_upstream_that_does_not_answer_has_an_advice(
 
 
 def test_a_login_that_is_refused_and_a_missing_starttls_have_an_advice(dns: DnsServer, tmp_path: Path) -> None:
-    server = Upstream(passwords={"me": "right"})
+    server = ScriptedUpstream(passwords={"me": "right"})
     table = '[[upstream]]\nname = "one"\naddress = "127.0.0.1:{}"\ntls = "{}"\nusername = "me"\npassword = "wrong"\n'
     try:
         (refused,) = about(

@@ -7,7 +7,7 @@ import pytest
 from relay.store.console import accounts
 from tests.certificates import make_certificate
 from tests.clients.shop import PASSWORD, USER, Shop, Way
-from tests.upstream import Arrival, Upstream
+from tests.upstream import Arrival, ScriptedUpstream
 from tests.waypost_server import Waypost, free_port
 
 WAYS = ["plain", "login", "starttls", "implicit"]
@@ -17,7 +17,7 @@ WAYS = ["plain", "login", "starttls", "implicit"]
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     folder = tmp_path_factory.mktemp("clients")
     make_certificate(folder)
-    upstream, starttls, implicit = Upstream(), free_port(), free_port()
+    upstream, starttls, implicit = ScriptedUpstream(), free_port(), free_port()
     tables = f'[access]\n[[access.user]]\nname = "{USER}"\npassword_hash = "{accounts.hash_password(PASSWORD)}"\n'
     for tls, port in (("starttls", starttls), ("implicit", implicit)):
         tables += (

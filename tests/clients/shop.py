@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.upstream import Upstream
+from tests.upstream import ScriptedUpstream
 from tests.waypost_server import Waypost
 
 USER, PASSWORD = "shop", "correct horse"
@@ -28,5 +28,5 @@ class Shop(NamedTuple):
     """The server and what is behind it."""
 
     ways: dict[str, Way]
-    upstream: Upstream
+    upstream: ScriptedUpstream
     relay: Waypost

@@ -4,15 +4,15 @@ import email
 import email.policy
 from email.message import EmailMessage
 
-from tests.upstream import Arrival, Upstream
+from tests.upstream import Arrival, ScriptedUpstream
 
 
-def notices(upstream: Upstream, to: str, count: int = 1) -> list[EmailMessage]:
+def notices(upstream: ScriptedUpstream, to: str, count: int = 1) -> list[EmailMessage]:
     """The notices that have come to that reverse-path."""
     return [email.message_from_bytes(one.octets, policy=email.policy.default) for one in arrivals(upstream, to, count)]
 
 
-def arrivals(upstream: Upstream, to: str, count: int = 1) -> list[Arrival]:
+def arrivals(upstream: ScriptedUpstream, to: str, count: int = 1) -> list[Arrival]:
     return upstream.wait_for(lambda one: one.mail.startswith("MAIL FROM:<>") and to in one.recipients, count)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.smtp_client import Waits
-from tests.upstream import Upstream
+from tests.upstream import ScriptedUpstream
 from tests.waiting import until
 from tests.waypost_server import Waypost, html_mail, tracking_urls
 
@@ -30,7 +30,7 @@ def settled(relay: Waypost, recipient: str, wanted: str) -> None:
 # --- inline
 
 
-def test_the_upstreams_reply_is_the_apps_reply(relay: Waypost, upstream: Upstream) -> None:
+def test_the_upstreams_reply_is_the_apps_reply(relay: Waypost, upstream: ScriptedUpstream) -> None:
     heard = relay.send(html_mail(), "reply@example.com")
     assert heard.startswith("250 2.0.0 Ok: queued as U")
     assert upstream.to("reply@example.com")
@@ -59,7 +59,7 @@ def test_a_dead_address_gets_no_further_mail_and_a_full_mailbox_does(relay: Wayp
     assert "e550-5.1.1+twice@example.com" in suppressed and "e552-5.2.2+full@example.com" not in suppressed
 
 
-def test_suppressed_recipients_may_be_refused_at_rcpt(tmp_path: Path, upstream: Upstream) -> None:
+def test_suppressed_recipients_may_be_refused_at_rcpt(tmp_path: Path, upstream: ScriptedUpstream) -> None:
     with Waypost(tmp_path, upstream.port, '[bounces]\nsuppressed = "reject"\n') as relay:
         relay.cli("suppressions", "add", "Gone@Example.com")
         with relay.client() as client:
@@ -69,7 +69,7 @@ def test_suppressed_recipients_may_be_refused_at_rcpt(tmp_path: Path, upstream: 
             assert client.rcpt("here@example.com")[0] == 250
 
 
-def test_a_soft_failure_is_kept_and_tried_again(relay: Waypost, upstream: Upstream) -> None:
+def test_a_soft_failure_is_kept_and_tried_again(relay: Waypost, upstream: ScriptedUpstream) -> None:
     recipient = "e451-4.3.0-n2+soft@example.com"
     assert relay.send(html_mail(), recipient).startswith("250 2.0.0 accepted as ")
     [arrival] = upstream.to(recipient)
@@ -78,7 +78,7 @@ def test_a_soft_failure_is_kept_and_tried_again(relay: Waypost, upstream: Upstre
     assert tracking_urls(arrival.octets)["c"]
 
 
-def test_a_refused_recipient_does_not_hold_back_the_others(relay: Waypost, upstream: Upstream) -> None:
+def test_a_refused_recipient_does_not_hold_back_the_others(relay: Waypost, upstream: ScriptedUpstream) -> None:
     recipients = ("mixed@example.com", "e550-5.1.1+mixed@example.com", "e450-4.2.1-n1+mixed@example.com")
     assert relay.send(html_mail(), *recipients).startswith("250 2.0.0 accepted as ")
     for recipient in (recipients[0], recipients[2]):
@@ -87,7 +87,9 @@ def test_a_refused_recipient_does_not_hold_back_the_others(relay: Waypost, upstr
     relay.events("delivered", recipients[2])
 
 
-def test_each_recipient_has_links_of_its_own_and_plain_mail_goes_once(relay: Waypost, upstream: Upstream) -> None:
+def test_each_recipient_has_links_of_its_own_and_plain_mail_goes_once(
+    relay: Waypost, upstream: ScriptedUpstream
+) -> None:
     relay.send(html_mail(), "one@example.com", "two@example.com")
     first, second = upstream.to("one@example.com")[0], upstream.to("two@example.com")[0]
     assert first.recipients == ["one@example.com"] and second.recipients == ["two@example.com"]
@@ -100,7 +102,7 @@ def test_each_recipient_has_links_of_its_own_and_plain_mail_goes_once(relay: Way
     assert upstream.to("three@example.com")[0].recipients == ["three@example.com", "four@example.com"]
 
 
-def test_connections_are_kept(relay: Waypost, upstream: Upstream) -> None:
+def test_connections_are_kept(relay: Waypost, upstream: ScriptedUpstream) -> None:
     relay.send(html_mail(), "kept-0@example.com")
     before = upstream.connections
     for n in range(1, 5):
@@ -109,14 +111,14 @@ def test_connections_are_kept(relay: Waypost, upstream: Upstream) -> None:
     assert len({upstream.to(f"kept-{n}@example.com")[0].connection for n in range(5)}) == 1
 
 
-def test_a_kept_connection_that_died_is_replaced_unnoticed(relay: Waypost, upstream: Upstream) -> None:
+def test_a_kept_connection_that_died_is_replaced_unnoticed(relay: Waypost, upstream: ScriptedUpstream) -> None:
     relay.send(html_mail(), "alive@example.com")
     upstream.stop()
     upstream.start()
     assert relay.send(html_mail(), "alive-again@example.com").startswith("250 2.0.0 Ok: queued")
 
 
-def test_an_outage_is_the_upstreams_and_mail_waits_it_out(relay: Waypost, upstream: Upstream) -> None:
+def test_an_outage_is_the_upstreams_and_mail_waits_it_out(relay: Waypost, upstream: ScriptedUpstream) -> None:
     upstream.stop()
     try:
         assert relay.send(html_mail(), "outage@example.com").startswith("250 2.0.0 accepted as ")
@@ -129,7 +131,7 @@ def test_an_outage_is_the_upstreams_and_mail_waits_it_out(relay: Waypost, upstre
 
 
 def test_a_slow_upstream_does_not_keep_the_app_waiting_and_gets_the_mail_once(
-    relay: Waypost, upstream: Upstream
+    relay: Waypost, upstream: ScriptedUpstream
 ) -> None:
     upstream.delay_s = 3.0
     try:
@@ -143,7 +145,7 @@ def test_a_slow_upstream_does_not_keep_the_app_waiting_and_gets_the_mail_once(
 
 
 @pytest.mark.parametrize("recipient", ["x421+a@example.com", "e421-4.7.0-n2@example.com"])
-def test_a_server_that_closes_is_tried_again(relay: Waypost, upstream: Upstream, recipient: str) -> None:
+def test_a_server_that_closes_is_tried_again(relay: Waypost, upstream: ScriptedUpstream, recipient: str) -> None:
     assert relay.send(html_mail(), recipient).startswith("250 2.0.0 accepted as ")
     assert relay.events("deferred", recipient)
 
@@ -161,7 +163,7 @@ def test_what_cannot_be_delivered_in_time_expires(relay: Waypost) -> None:
 QUEUED = '[delivery]\nmode = "queued"\nretry = ["1s"]\n'
 
 
-def test_queued_mail_is_answered_at_once_and_delivered(tmp_path: Path, upstream: Upstream) -> None:
+def test_queued_mail_is_answered_at_once_and_delivered(tmp_path: Path, upstream: ScriptedUpstream) -> None:
     with Waypost(tmp_path, upstream.port, QUEUED) as relay:
         upstream.delay_s = 0.5
         try:
@@ -176,7 +178,7 @@ def test_queued_mail_is_answered_at_once_and_delivered(tmp_path: Path, upstream:
 
 @pytest.mark.parametrize("mode", ["inline", "queued"])
 def test_kill_9_loses_no_mail_that_was_answered_250(tmp_path: Path, mode: str) -> None:
-    upstream = Upstream()
+    upstream = ScriptedUpstream()
     try:
         relay = Waypost(tmp_path, upstream.port, QUEUED.replace("queued", mode))
         relay.start()
@@ -199,7 +201,7 @@ def test_kill_9_loses_no_mail_that_was_answered_250(tmp_path: Path, mode: str) -
 def test_kill_9_while_delivering_gives_the_leases_back(
     tmp_path: Path, is_shared: bool, request: pytest.FixtureRequest
 ) -> None:
-    upstream = Upstream()
+    upstream = ScriptedUpstream()
     database = f'[database]\nurl = "{request.getfixturevalue("postgresql")()}"\n' if is_shared else ""
     try:
         relay = Waypost(tmp_path, upstream.port, database + QUEUED)
@@ -216,7 +218,7 @@ def test_kill_9_while_delivering_gives_the_leases_back(
 
 
 def test_a_role_that_is_killed_is_started_again_and_the_mail_waits_at_the_door(
-    tmp_path: Path, upstream: Upstream
+    tmp_path: Path, upstream: ScriptedUpstream
 ) -> None:
     with Waypost(tmp_path, upstream.port) as relay:
         children = relay.children()
@@ -228,7 +230,7 @@ def test_a_role_that_is_killed_is_started_again_and_the_mail_waits_at_the_door(
 
 
 def test_sigterm_lets_the_transaction_under_way_end(tmp_path: Path) -> None:
-    upstream = Upstream(delay_s=1.5)
+    upstream = ScriptedUpstream(delay_s=1.5)
     try:
         relay = Waypost(tmp_path, upstream.port).start()
         client, idle = relay.client(), relay.client()
@@ -253,8 +255,8 @@ def test_sigterm_lets_the_transaction_under_way_end(tmp_path: Path) -> None:
         upstream.close()
 
 
-def test_several_upstreams_go_by_reverse_path_and_take_over(tmp_path: Path, upstream: Upstream) -> None:
-    second = Upstream()
+def test_several_upstreams_go_by_reverse_path_and_take_over(tmp_path: Path, upstream: ScriptedUpstream) -> None:
+    second = ScriptedUpstream()
     try:
         tables = (
             f'[[upstream]]\nname = "second"\naddress = "127.0.0.1:{second.port}"\ntls = "off"\n'
@@ -277,7 +279,7 @@ def test_several_upstreams_go_by_reverse_path_and_take_over(tmp_path: Path, upst
         second.close()
 
 
-def test_the_reverse_path_stays_the_apps(relay: Waypost, upstream: Upstream) -> None:
+def test_the_reverse_path_stays_the_apps(relay: Waypost, upstream: ScriptedUpstream) -> None:
     relay.send(html_mail(), "path@example.com", sender="bounces+17@sender.test")
     [arrival] = upstream.to("path@example.com")
     assert arrival.mail.startswith("MAIL FROM:<bounces+17@sender.test> SIZE=")
@@ -299,7 +301,7 @@ def test_others_are_served_while_copies_of_many_links_are_made(relay: Waypost) -
 
 
 def test_a_signed_mail_gets_a_trace_field_and_nothing_that_its_signature_may_forbid(
-    relay: Waypost, upstream: Upstream
+    relay: Waypost, upstream: ScriptedUpstream
 ) -> None:
     """RFC 6376 §5.4.2: `h` may name fields that are not there, and then none may be added."""
     signature = b"DKIM-Signature: v=1; a=rsa-sha256; d=sender.test; s=x; h=from:date:message-id; bh=YQ==; b=YQ==\r\n"

@@ -4,14 +4,14 @@ from pathlib import Path
 from time import sleep
 
 from tests.delivery.notices import arrivals, blocks, notices
-from tests.upstream import EXTENSIONS, Upstream
+from tests.upstream import EXTENSIONS, ScriptedUpstream
 from tests.waiting import until
 from tests.waypost_server import Waypost, html_mail
 
 GONE = "e550-5.1.1"
 
 
-def test_a_mixed_outcome_sends_a_dsn_and_the_rest_of_the_mail_goes(relay: Waypost, upstream: Upstream) -> None:
+def test_a_mixed_outcome_sends_a_dsn_and_the_rest_of_the_mail_goes(relay: Waypost, upstream: ScriptedUpstream) -> None:
     sender = "mixed+notice@sender.test"
     mail = html_mail(subject="Your order", header="Bcc: secret@example.com\r\nX-Order: 1047\r\n")
     recipients = ("fine@example.com", f"{GONE}+n1@example.com", f"{GONE}+n2@example.com")
@@ -51,7 +51,7 @@ def test_a_mixed_outcome_sends_a_dsn_and_the_rest_of_the_mail_goes(relay: Waypos
     assert b"List-Unsubscribe" not in arrived.octets and b"/o/" not in arrived.octets
 
 
-def test_no_dsn_is_sent_for_a_failure_that_the_app_got_as_its_reply(relay: Waypost, upstream: Upstream) -> None:
+def test_no_dsn_is_sent_for_a_failure_that_the_app_got_as_its_reply(relay: Waypost, upstream: ScriptedUpstream) -> None:
     for n in range(2):
         recipient = f"{GONE}+heard{n}@example.com"
         assert relay.send(html_mail(), recipient, sender="heard@sender.test").startswith("550 5.1.1")
@@ -61,7 +61,7 @@ def test_no_dsn_is_sent_for_a_failure_that_the_app_got_as_its_reply(relay: Waypo
 
 
 def test_no_dsn_is_sent_for_bulk_and_automatic_mail_or_to_a_null_reverse_path(
-    relay: Waypost, upstream: Upstream
+    relay: Waypost, upstream: ScriptedUpstream
 ) -> None:
     """And a notice that bounces is the end of it."""
     fields = (
@@ -84,7 +84,7 @@ def test_no_dsn_is_sent_for_bulk_and_automatic_mail_or_to_a_null_reverse_path(
     assert told.count(sender) == 1 and "bulk@sender.test" not in told and "" not in told
 
 
-def test_the_parameters_of_the_client_are_honoured(relay: Waypost, upstream: Upstream) -> None:
+def test_the_parameters_of_the_client_are_honoured(relay: Waypost, upstream: ScriptedUpstream) -> None:
     sender = "params@sender.test"
     with relay.client() as client:
         client.ehlo()
@@ -110,7 +110,7 @@ def test_the_parameters_of_the_client_are_honoured(relay: Waypost, upstream: Ups
 
 
 def test_notify_success_gets_a_dsn_if_the_next_server_sends_none(
-    relay: Waypost, upstream: Upstream, tmp_path: Path
+    relay: Waypost, upstream: ScriptedUpstream, tmp_path: Path
 ) -> None:
     def send(by: Waypost, sender: str) -> None:
         with by.client() as client:
@@ -124,7 +124,7 @@ def test_notify_success_gets_a_dsn_if_the_next_server_sends_none(
                 assert client.rcpt(recipient, parameters)[0] == 250
             assert client.data(html_mail())[0] == 250
 
-    def told(by: Upstream, sender: str) -> list[tuple[str, str]]:
+    def told(by: ScriptedUpstream, sender: str) -> list[tuple[str, str]]:
         [notice] = notices(by, sender)
         return [(block["Final-Recipient"].removeprefix("rfc822; "), block["Action"]) for block in blocks(notice)[1:]]
 
@@ -136,7 +136,7 @@ def test_notify_success_gets_a_dsn_if_the_next_server_sends_none(
     assert block["Original-Recipient"] == "rfc822; glad@old.example" and block["Status"] == "2.0.0"
     assert "sends no" in next(notice.iter_parts()).get_content()
 
-    second = Upstream(extensions=(*EXTENSIONS, "DSN"))
+    second = ScriptedUpstream(extensions=(*EXTENSIONS, "DSN"))
     try:
         with Waypost(tmp_path, second.port) as other:
             send(other, "success@sender.test")
@@ -147,7 +147,7 @@ def test_notify_success_gets_a_dsn_if_the_next_server_sends_none(
         second.close()
 
 
-def test_an_internationalised_mail_has_an_internationalised_notice(relay: Waypost, upstream: Upstream) -> None:
+def test_an_internationalised_mail_has_an_internationalised_notice(relay: Waypost, upstream: ScriptedUpstream) -> None:
     sender, gone = "jos\u00e9@sender.test", f"{GONE}+\u7528@example.com"
     with relay.client() as client:
         client.ehlo()
@@ -162,7 +162,7 @@ def test_an_internationalised_mail_has_an_internationalised_notice(relay: Waypos
         assert said in octets
 
 
-def test_the_dsn_of_expired_mail_has_the_last_reply(relay: Waypost, upstream: Upstream) -> None:
+def test_the_dsn_of_expired_mail_has_the_last_reply(relay: Waypost, upstream: ScriptedUpstream) -> None:
     sender = "expires@sender.test"
     mail = html_mail(header="X-Waypost-Expires-In: 2s\r\n")
     assert relay.send(mail, "e450-4.2.1+expires@example.com", sender=sender).startswith("250")
@@ -173,7 +173,7 @@ def test_the_dsn_of_expired_mail_has_the_last_reply(relay: Waypost, upstream: Up
 
 
 def test_notices_can_be_turned_off_and_a_crash_neither_loses_nor_doubles_one(tmp_path: Path) -> None:
-    upstream = Upstream()
+    upstream = ScriptedUpstream()
     relay = Waypost(tmp_path, upstream.port, "[delivery]\nnotices = false\n")
     try:
         with relay:
@@ -206,7 +206,7 @@ def test_notices_can_be_turned_off_and_a_crash_neither_loses_nor_doubles_one(tmp
 
 
 def test_where_addresses_are_not_kept_the_notice_still_names_them_and_the_records_do_not(tmp_path: Path) -> None:
-    upstream = Upstream()
+    upstream = ScriptedUpstream()
     gone = f"{GONE}+veiled@example.com"
     try:
         with Waypost(tmp_path, upstream.port, '[privacy]\nmode = "pseudonymous"\n') as relay:

@@ -10,7 +10,7 @@ from relay.store.database import tables
 from relay.store.queue import leases
 from relay.store.store import Store
 from tests.message_factory import NOW, insert_messages, new_message
-from tests.upstream import Upstream
+from tests.upstream import ScriptedUpstream
 from tests.waypost_server import Waypost, html_mail
 
 LATE = NOW + timedelta(days=6)
@@ -49,7 +49,7 @@ def test_what_is_parked_ends_too_unless_that_ends_its_process_again(opened: Stor
 
 
 def test_while_the_upstream_is_out_many_expire_at_once_and_the_sender_hears_of_them_later(tmp_path: Path) -> None:
-    upstream = Upstream()
+    upstream = ScriptedUpstream()
     upstream.stop()
     settings = f'[[upstream]]\naddress = "127.0.0.1:{upstream.port}"\ntls = "off"\noutages = 1\n'
     settings += '[delivery]\nmode = "queued"\nretry = ["1s"]\n'

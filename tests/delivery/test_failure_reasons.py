@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from relay.reply import Reply
-from tests.upstream import Upstream
+from tests.upstream import ScriptedUpstream
 from tests.waiting import until
 from tests.waypost_server import Waypost, free_port, html_mail
 
@@ -19,7 +19,7 @@ def test_an_upstream_that_cannot_be_reached_is_logged_with_the_reason(tmp_path: 
 
 
 def test_a_connection_lost_after_the_dot_is_logged_as_uncertain(tmp_path: Path) -> None:
-    upstream = Upstream()
+    upstream = ScriptedUpstream()
     with Waypost(tmp_path, upstream.port, '[delivery]\ninline_timeout = "1s"\nmode = "queued"\n') as relay:
         upstream.delay_s = 60
         relay.send(html_mail(), "ann@example.com")

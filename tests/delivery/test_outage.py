@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from tests.postgresql_server import IS_POSTGRESQL
-from tests.upstream import Upstream
+from tests.upstream import ScriptedUpstream
 from tests.user_agents import PHONE_FIELDS
 from tests.waiting import until
 from tests.waypost_server import Waypost, html_mail, tracking_urls
@@ -20,12 +20,12 @@ def journal(relay: Waypost) -> list[Path]:
 
 
 @pytest.fixture
-def own(tmp_path: Path, upstream: Upstream) -> Iterator[Waypost]:
+def own(tmp_path: Path, upstream: ScriptedUpstream) -> Iterator[Waypost]:
     with Waypost(tmp_path, upstream.port, '[delivery]\nretry = ["1s"]\n') as relay:
         yield relay
 
 
-def test_mail_flows_and_links_answer_and_the_facts_are_replayed(own: Waypost, upstream: Upstream) -> None:
+def test_mail_flows_and_links_answer_and_the_facts_are_replayed(own: Waypost, upstream: ScriptedUpstream) -> None:
     own.send(html_mail(), "before-outage@example.com")
     urls = tracking_urls(upstream.to("before-outage@example.com")[0].octets)
     with own.locked():
@@ -53,13 +53,15 @@ def test_mail_flows_and_links_answer_and_the_facts_are_replayed(own: Waypost, up
     assert delivery["opens"]["human"] == delivery["clicks"]["human"] == 1
 
 
-def test_what_can_be_made_safe_nowhere_is_put_off(own: Waypost, upstream: Upstream) -> None:
+def test_what_can_be_made_safe_nowhere_is_put_off(own: Waypost, upstream: ScriptedUpstream) -> None:
     with own.locked():
         assert own.send(html_mail(), "e451-4.3.0-n1+unsafe@example.com").startswith("451 4.3.0")
     assert own.send(html_mail(), "e451-4.3.0-n1+unsafe@example.com").startswith("250")
 
 
-def test_an_unsubscribe_while_the_database_is_away_holds_when_it_is_back(own: Waypost, upstream: Upstream) -> None:
+def test_an_unsubscribe_while_the_database_is_away_holds_when_it_is_back(
+    own: Waypost, upstream: ScriptedUpstream
+) -> None:
     own.send(html_mail(), "leaving@example.com")
     [url] = tracking_urls(upstream.to("leaving@example.com")[0].octets)["u"]
     with own.locked():
@@ -69,7 +71,9 @@ def test_an_unsubscribe_while_the_database_is_away_holds_when_it_is_back(own: Wa
     assert own.events("suppressed", "leaving@example.com")
 
 
-def test_a_journal_that_a_dead_server_left_is_replayed_at_the_next_start(tmp_path: Path, upstream: Upstream) -> None:
+def test_a_journal_that_a_dead_server_left_is_replayed_at_the_next_start(
+    tmp_path: Path, upstream: ScriptedUpstream
+) -> None:
     relay = Waypost(tmp_path, upstream.port).start()
     with relay.locked():
         relay.send(html_mail(), "orphan@example.com")
@@ -92,7 +96,7 @@ def test_with_neither_database_nor_journal_mail_flows_and_only_what_must_be_kept
 
 
 def test_what_the_journal_knows_the_end_of_is_not_sent_again_though_its_lease_has_lapsed(tmp_path: Path) -> None:
-    sink = Upstream(delay_s=1.5)
+    sink = ScriptedUpstream(delay_s=1.5)
     relay = Waypost(tmp_path, sink.port, '[delivery]\nmode = "queued"\nretry = ["1s"]\n')
     relay.mistakes = ["relay.store.store:replay_lines"]  # the journal is replayed later than the queue is looked at
     with relay:
@@ -118,7 +122,7 @@ def test_what_the_journal_knows_the_end_of_is_not_sent_again_though_its_lease_ha
 
 
 def test_mail_that_cannot_be_read_right_after_it_was_leased_goes_out_soon_after_it_can(tmp_path: Path) -> None:
-    sink = Upstream(at_helo="451 4.3.0 later")
+    sink = ScriptedUpstream(at_helo="451 4.3.0 later")
     with Waypost(tmp_path, sink.port, '[delivery]\nmode = "queued"\nretry = ["1s"]\n') as relay:
         relay.send(html_mail(), "unread@example.com")
         relay.wait_for_log(" failed ")  # from memory: what comes next is read

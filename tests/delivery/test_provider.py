@@ -12,11 +12,11 @@ from relay.config import load
 from relay.delivery.rewrite_settings import RewriteSettings
 from relay.envelope import AcceptedMessage, Client, Envelope, Recipient
 from relay.mime import fields
-from tests.upstream import Upstream
+from tests.upstream import ScriptedUpstream
 from tests.waypost_server import Waypost, html_mail, tracking_urls
 
 
-def test_a_provider_gets_its_own_words_and_tracks_nothing_itself(tmp_path: Path, upstream: Upstream) -> None:
+def test_a_provider_gets_its_own_words_and_tracks_nothing_itself(tmp_path: Path, upstream: ScriptedUpstream) -> None:
     said = (
         'X-SMTPAPI: {"category": "welcome", "sub": {"%name%": ["Ann"]},\r\n'
         ' "filters": {"clicktrack": {"settings": {"enable": 1}}}}\r\n'

@@ -19,7 +19,7 @@ from relay.store.queue import dsn_due, leases, outcomes, queue_actions
 from relay.store.queue.queue_facts import AttemptRecord, Outcome
 from relay.store.store import Store
 from tests.message_factory import NOW, count_rows, insert_messages, new_message
-from tests.upstream import Upstream
+from tests.upstream import ScriptedUpstream
 from tests.waiting import until
 from tests.waypost_server import Waypost, html_mail
 
@@ -210,7 +210,7 @@ def test_after_three_crashes_it_is_parked_and_what_was_beside_it_is_not(opened: 
 
 
 def test_mail_that_ends_its_process_three_times_is_parked_until_an_operator_retries_it(tmp_path: Path) -> None:
-    upstream = Upstream()
+    upstream = ScriptedUpstream()
     try:
         with Waypost(tmp_path, upstream.port, '[delivery]\nmode = "queued"\nretry = ["1s"]\n') as relay:
             assert relay.send(html_mail(), "hang@example.com").startswith("250")
@@ -242,7 +242,7 @@ def leased_by(relay: Waypost) -> str:
 
 
 def test_what_waits_is_shown_with_its_attempts_and_dropped_without_a_word_unless_asked(
-    relay: Waypost, upstream: Upstream
+    relay: Waypost, upstream: ScriptedUpstream
 ) -> None:
     mail = html_mail(header="X-Waypost-Expires-In: soon\r\n")
     recipients = [f"e451-4.3.0+{name}@example.com" for name in ("shown", "second")]
@@ -266,7 +266,7 @@ def test_what_waits_is_shown_with_its_attempts_and_dropped_without_a_word_unless
         assert relay.cli("queue", *words, status=1).startswith(b"waypost: ")
 
 
-def test_what_is_held_is_not_attempted_until_it_is_released(relay: Waypost, upstream: Upstream) -> None:
+def test_what_is_held_is_not_attempted_until_it_is_released(relay: Waypost, upstream: ScriptedUpstream) -> None:
     recipient = "e451-4.3.0+held@example.com"
     assert relay.send(html_mail(), recipient).startswith("250")
     message = relay.rows("queue", "list", "--recipient", recipient)[0]["message"]

@@ -9,7 +9,7 @@ from time import monotonic, sleep
 import pytest
 
 from tests.postgresql_server import IS_POSTGRESQL
-from tests.upstream import Upstream
+from tests.upstream import ScriptedUpstream
 from tests.waiting import until
 from tests.waypost_server import FORK_SERVER, Waypost, html_mail
 
@@ -17,13 +17,13 @@ QUEUED = '[delivery]\nmode = "queued"\nretry = ["1s"]\n'
 
 
 @pytest.fixture
-def other(tmp_path: Path) -> Iterator[Upstream]:
-    server = Upstream()
+def other(tmp_path: Path) -> Iterator[ScriptedUpstream]:
+    server = ScriptedUpstream()
     yield server
     server.close()
 
 
-def test_a_reply_of_odd_octets_is_passed_on_and_written_down(tmp_path: Path, other: Upstream) -> None:
+def test_a_reply_of_odd_octets_is_passed_on_and_written_down(tmp_path: Path, other: ScriptedUpstream) -> None:
     other.text = b"Nachricht \xfcbernommen \x00"
     with Waypost(tmp_path, other.port) as relay:
         assert relay.send(html_mail(), "umlaut@example.com").startswith("250 2.0.0 Nachricht ?bernommen")
@@ -31,7 +31,9 @@ def test_a_reply_of_odd_octets_is_passed_on_and_written_down(tmp_path: Path, oth
 
 
 @pytest.mark.parametrize("mode", ["inline", "queued"])
-def test_a_recipient_that_hangs_makes_no_duplicates_of_the_others(tmp_path: Path, other: Upstream, mode: str) -> None:
+def test_a_recipient_that_hangs_makes_no_duplicates_of_the_others(
+    tmp_path: Path, other: ScriptedUpstream, mode: str
+) -> None:
     recipients = [f"quick-{n}@example.com" for n in range(6)]
     relay = Waypost(
         tmp_path, other.port, QUEUED.replace("queued", mode) + 'inline_timeout = "1s"\n', 'drain = "1s"'
@@ -45,7 +47,7 @@ def test_a_recipient_that_hangs_makes_no_duplicates_of_the_others(tmp_path: Path
         assert {recipient: len(other.to(recipient)) for recipient in recipients} == dict.fromkeys(recipients, 1)
 
 
-def test_large_mail_that_an_upstream_hangs_on_does_not_fill_the_memory(tmp_path: Path, other: Upstream) -> None:
+def test_large_mail_that_an_upstream_hangs_on_does_not_fill_the_memory(tmp_path: Path, other: ScriptedUpstream) -> None:
     other.delay_s = 600.0
     large = b"Subject: large\r\n\r\n" + (b"x" * 998 + b"\r\n") * (22 << 10)
     with Waypost(tmp_path, other.port, '[delivery]\ninline_timeout = "1s"\n', relay='drain = "1s"') as relay:
@@ -55,7 +57,7 @@ def test_large_mail_that_an_upstream_hangs_on_does_not_fill_the_memory(tmp_path:
         assert "the upstream is slow" in relay.send(html_mail(), "small@example.com")
 
 
-def test_a_clean_stop_makes_no_duplicates_either(tmp_path: Path, other: Upstream) -> None:
+def test_a_clean_stop_makes_no_duplicates_either(tmp_path: Path, other: ScriptedUpstream) -> None:
     relay = Waypost(tmp_path, other.port, '[delivery]\ninline_timeout = "1s"\n', relay='drain = "2s"').start()
     assert relay.send(html_mail(), "done@example.com", "hang@example.com").startswith("250")
     started = monotonic()
@@ -66,7 +68,9 @@ def test_a_clean_stop_makes_no_duplicates_either(tmp_path: Path, other: Upstream
         assert len(other.to("done@example.com")) == 1
 
 
-def test_what_a_dead_server_journaled_is_settled_before_its_leases_go_back(tmp_path: Path, other: Upstream) -> None:
+def test_what_a_dead_server_journaled_is_settled_before_its_leases_go_back(
+    tmp_path: Path, other: ScriptedUpstream
+) -> None:
     relay = Waypost(tmp_path, other.port, QUEUED).start()
     other.delay_s = 2.0
     for n in range(3):
@@ -84,7 +88,7 @@ def test_what_a_dead_server_journaled_is_settled_before_its_leases_go_back(tmp_p
         assert [len(other.to(f"journaled-{n}@example.com")) for n in range(3)] == [1, 1, 1]
 
 
-def test_a_killed_mail_process_does_not_keep_its_leases(tmp_path: Path, other: Upstream) -> None:
+def test_a_killed_mail_process_does_not_keep_its_leases(tmp_path: Path, other: ScriptedUpstream) -> None:
     with Waypost(tmp_path, other.port, QUEUED) as relay:
         other.delay_s = 60.0
         assert relay.send(html_mail(), "released@example.com").startswith("250")
@@ -124,7 +128,7 @@ def test_a_reply_in_the_wrong_place_is_no_delivery(relay: Waypost, recipient: st
     assert not [row for row in relay.rows("events") if row["recipient"] == recipient and row["type"] == "delivered"]
 
 
-def test_refused_recipients_do_not_use_up_the_clients_patience(tmp_path: Path, upstream: Upstream) -> None:
+def test_refused_recipients_do_not_use_up_the_clients_patience(tmp_path: Path, upstream: ScriptedUpstream) -> None:
     with Waypost(tmp_path, upstream.port, "[access]\nmax_recipients = 3\n") as relay, relay.client() as client:
         client.ehlo()
         client.mail("app@sender.test")
@@ -133,7 +137,7 @@ def test_refused_recipients_do_not_use_up_the_clients_patience(tmp_path: Path, u
         assert client.data(b"Subject: x\r\n\r\nx\r\n")[0] == 250
 
 
-def test_the_same_recipient_twice_is_one_delivery(relay: Waypost, upstream: Upstream) -> None:
+def test_the_same_recipient_twice_is_one_delivery(relay: Waypost, upstream: ScriptedUpstream) -> None:
     relay.send(html_mail(), "double@example.com", "double@example.com")
     sleep(0.5)
     assert len(upstream.to("double@example.com")) == 1

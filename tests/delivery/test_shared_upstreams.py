@@ -7,7 +7,7 @@ from time import monotonic, sleep
 import pytest
 
 from relay.node import maintenance
-from tests.upstream import Upstream
+from tests.upstream import ScriptedUpstream
 from tests.waiting import until
 from tests.waypost_server import Waypost, html_mail
 
@@ -15,8 +15,8 @@ RATE_PER_S, MAILS = 20, 60
 
 
 @pytest.fixture
-def nodes(postgresql: Callable[[], str], tmp_path: Path) -> Iterator[tuple[Waypost, Waypost, Upstream]]:
-    upstream = Upstream()
+def nodes(postgresql: Callable[[], str], tmp_path: Path) -> Iterator[tuple[Waypost, Waypost, ScriptedUpstream]]:
+    upstream = ScriptedUpstream()
     tables = f'rate = "{RATE_PER_S}/s"\noutages = 1\n[database]\nurl = "{postgresql()}"\n[delivery]\nretry = ["1h"]\n'
     first, second = (Waypost(tmp_path / name, upstream.port, tables) for name in ("first", "second"))
     first.cli("keys", "export", str(tmp_path / "sealed"), given=b"a long passphrase\n")
@@ -26,7 +26,7 @@ def nodes(postgresql: Callable[[], str], tmp_path: Path) -> Iterator[tuple[Waypo
     upstream.close()
 
 
-def test_nodes_hold_a_rate_in_sum(nodes: tuple[Waypost, Waypost, Upstream]) -> None:
+def test_nodes_hold_a_rate_in_sum(nodes: tuple[Waypost, Waypost, ScriptedUpstream]) -> None:
     first, second, upstream = nodes
     workers = "SELECT count(DISTINCT worker) FROM upstream_state"
     until(lambda: first.sql(workers), fits=lambda rows: rows == [(2,)])
@@ -43,7 +43,7 @@ def test_nodes_hold_a_rate_in_sum(nodes: tuple[Waypost, Waypost, Upstream]) -> N
 
 
 def test_an_outage_that_one_node_finds_is_known_to_the_other_until_its_own_probe_succeeds(
-    nodes: tuple[Waypost, Waypost, Upstream],
+    nodes: tuple[Waypost, Waypost, ScriptedUpstream],
 ) -> None:
     first, second, upstream = nodes
     upstream.stop()

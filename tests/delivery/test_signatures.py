@@ -21,15 +21,15 @@ from relay.rewrite import dkim
 from relay.rewrite import plan as planning
 from relay.store.database.tables import Message
 from relay.tokens import Minter
-from tests.rewrite.keys import ED25519, OTHER, RSA, Key, verdicts
+from tests.rewrite.keys import ED25519, OTHER, RSA, SigningKey, verdicts
 from tests.rewrite.mails import RING
-from tests.upstream import Arrival, Upstream
+from tests.upstream import Arrival, ScriptedUpstream
 from tests.waypost_server import Waypost, html_mail, tracking_urls
 from web import mail_view
 
 _WHEN = datetime(2026, 11, 12, 9, 1, tzinfo=UTC)
 _DELIVERY = '[delivery]\nretry = ["1s"]\n'
-_KEYS = (Key("sender.test", "r1", RSA.private_key), Key("sender.test", "e1", ED25519.private_key))
+_KEYS = (SigningKey("sender.test", "r1", RSA.private_key), SigningKey("sender.test", "e1", ED25519.private_key))
 _HTML = b'<p>Gr\xc3\xbc\xc3\x9fe, <a href="https://shop.example/a?b=1">see</a></p>\r\n' * 3
 
 
@@ -44,7 +44,7 @@ def _table(key: dkim.Key, given: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def signing(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Waypost]:
+def signing(upstream: ScriptedUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Waypost]:
     """A relay that signs for sender.test with an RSA key from a file and an Ed25519 key."""
     folder: Path = tmp_path_factory.mktemp("signing")
     (folder / "rsa.pem").write_text(_pem(RSA.private_key, "TraditionalOpenSSL"))
@@ -57,7 +57,7 @@ def _mail(encoding: str, body: bytes) -> bytes:
     return html_mail(header=f"Content-Transfer-Encoding: {encoding}\r\n").partition(b"\r\n\r\n")[0] + b"\r\n\r\n" + body
 
 
-def _arrived(relay: Waypost, upstream: Upstream, octets: bytes, recipient: str) -> Arrival:
+def _arrived(relay: Waypost, upstream: ScriptedUpstream, octets: bytes, recipient: str) -> Arrival:
     assert relay.send(octets, recipient).startswith("250 ")
     [arrival] = upstream.to(recipient)
     return arrival
@@ -67,7 +67,7 @@ def _arrived(relay: Waypost, upstream: Upstream, octets: bytes, recipient: str) 
 
 
 @pytest.mark.parametrize("encoding", ["8bit", "quoted-printable", "base64"])
-def test_rewritten_mail_verifies_where_it_arrives(signing: Waypost, upstream: Upstream, encoding: str) -> None:
+def test_rewritten_mail_verifies_where_it_arrives(signing: Waypost, upstream: ScriptedUpstream, encoding: str) -> None:
     body = {
         "8bit": _HTML,
         "quoted-printable": quopri.encodestring(_HTML.replace(b"\r\n", b"\n")).replace(b"\n", b"\r\n"),
@@ -79,14 +79,14 @@ def test_rewritten_mail_verifies_where_it_arrives(signing: Waypost, upstream: Up
     assert verdicts(octets, *_KEYS) == [True, True]
 
 
-def test_each_recipients_mail_verifies(signing: Waypost, upstream: Upstream) -> None:
+def test_each_recipients_mail_verifies(signing: Waypost, upstream: ScriptedUpstream) -> None:
     recipients = [f"dkim-{n}@example.com" for n in range(3)]
     signing.send(html_mail(), *recipients)
     found = [upstream.to(recipient)[0].octets for recipient in recipients]
     assert len(set(found)) == 3 and all(verdicts(octets, *_KEYS) == [True, True] for octets in found)
 
 
-def test_a_retry_sends_the_same_octets(signing: Waypost, upstream: Upstream) -> None:
+def test_a_retry_sends_the_same_octets(signing: Waypost, upstream: ScriptedUpstream) -> None:
     recipient = "d451-4.3.0-n2+dkim@example.com"
     assert signing.send(html_mail(), recipient).startswith("250 2.0.0 accepted as ")
     arrived = upstream.to(recipient)[0].octets
@@ -95,14 +95,16 @@ def test_a_retry_sends_the_same_octets(signing: Waypost, upstream: Upstream) -> 
     assert verdicts(arrived, *_KEYS) == [True, True]
 
 
-def test_mail_that_the_author_signed_is_rewritten_and_signed_again(signing: Waypost, upstream: Upstream) -> None:
+def test_mail_that_the_author_signed_is_rewritten_and_signed_again(
+    signing: Waypost, upstream: ScriptedUpstream
+) -> None:
     mail = dkim.make_signature(html_mail(), _KEYS[0], _WHEN) + html_mail()
     octets = _arrived(signing, upstream, mail, "dkim-renewed@example.com").octets
     assert tracking_urls(octets)["c"] and verdicts(octets, *_KEYS) == [True, True]
 
 
 def test_mail_whose_key_was_withdrawn_goes_as_it_came_with_its_old_signature(
-    tmp_path: Path, upstream: Upstream
+    tmp_path: Path, upstream: ScriptedUpstream
 ) -> None:
     keys = _table(_KEYS[0], f'"""{_pem(RSA.private_key)}"""')
     relay = Waypost(tmp_path, upstream.port, _DELIVERY.replace("1s", "3s") + keys)
@@ -119,7 +121,7 @@ def test_mail_whose_key_was_withdrawn_goes_as_it_came_with_its_old_signature(
 
 
 def test_a_fault_of_ours_while_signing_is_shown_and_the_mail_goes_as_it_came(
-    tmp_path: Path, upstream: Upstream
+    tmp_path: Path, upstream: ScriptedUpstream
 ) -> None:
     relay = Waypost(tmp_path, upstream.port, _DELIVERY + _table(_KEYS[0], f'"""{_pem(RSA.private_key)}"""'))
     relay.mistakes = ["relay.rewrite.dkim:make_signature"]
@@ -149,7 +151,9 @@ def test_the_command_line_shows_what_is_sent(signing: Waypost, tmp_path: Path) -
 # --- others'
 
 
-def test_mail_signed_by_another_still_verifies_though_we_added_received(relay: Waypost, upstream: Upstream) -> None:
+def test_mail_signed_by_another_still_verifies_though_we_added_received(
+    relay: Waypost, upstream: ScriptedUpstream
+) -> None:
     mail = dkim.make_signature(html_mail(), OTHER, _WHEN) + html_mail()
     octets = _arrived(relay, upstream, mail, "dkim-other@example.com").octets
     assert octets.startswith(b"Received: ") and octets.endswith(mail)
@@ -158,7 +162,7 @@ def test_mail_signed_by_another_still_verifies_though_we_added_received(relay: W
 
 @pytest.mark.parametrize("form", [[], ["-nodetach"]], ids=["multipart", "opaque"])
 def test_smime_verifies_after_the_relay(
-    relay: Waypost, signing: Waypost, upstream: Upstream, tmp_path: Path, form: list[str]
+    relay: Waypost, signing: Waypost, upstream: ScriptedUpstream, tmp_path: Path, form: list[str]
 ) -> None:
     if not shutil.which("openssl"):
         pytest.skip("openssl is not there: apt-get install openssl")
@@ -186,7 +190,7 @@ def test_smime_verifies_after_the_relay(
     assert verdicts(octets, *_KEYS) == [True, True]
 
 
-def test_pgp_mime_verifies_after_the_relay(relay: Waypost, upstream: Upstream, tmp_path: Path) -> None:
+def test_pgp_mime_verifies_after_the_relay(relay: Waypost, upstream: ScriptedUpstream, tmp_path: Path) -> None:
     if not shutil.which("gpg"):
         pytest.skip("gpg is not there: apt-get install gnupg")
     home = Path(tempfile.mkdtemp(prefix="gpg"))  # its socket's path must be short
@@ -235,7 +239,7 @@ def test_pgp_mime_verifies_after_the_relay(relay: Waypost, upstream: Upstream, t
 
 
 def test_check_prints_the_records_to_publish(tmp_path: Path) -> None:
-    weak = Key("sender.test", "weak", rsa.generate_private_key(65537, 1024))
+    weak = SigningKey("sender.test", "weak", rsa.generate_private_key(65537, 1024))
     relay = Waypost(tmp_path, tables="".join(_table(key, f'"""{_pem(key.private_key)}"""') for key in (*_KEYS, weak)))
     said = relay.cli("check").decode()
     for key in _KEYS:
@@ -274,14 +278,14 @@ def test_domains_and_selectors_are_checked_and_distinguished(tmp_path: Path) -> 
     path = tmp_path / "config.toml"
     (tmp_path / "key.pem").write_text(_pem(ED25519.private_key))
     given = '{ file = "key.pem" }'
-    path.write_text(_table(Key("a b", "s 1", ED25519.private_key), given))
+    path.write_text(_table(SigningKey("a b", "s 1", ED25519.private_key), given))
     with pytest.raises(load.ConfigError) as error:
         load.load(path, {})
     assert [fault.split(": ")[1:3] for fault in error.value.faults] == [
         ["[[dkim.key]] #1 domain", 'must be a domain such as "example.com", not "a b"'],
         ["[[dkim.key]] #1 selector", 'must be a domain such as "example.com", not "s 1"'],
     ]
-    path.write_text(2 * _table(Key("Bücher.example", "s1", ED25519.private_key), given))
+    path.write_text(2 * _table(SigningKey("Bücher.example", "s1", ED25519.private_key), given))
     with pytest.raises(load.ConfigError, match=r"\[dkim\] key: s1._domainkey.xn--bcher-kva.example is given twice"):
         load.load(path, {})
     path.write_text(_table(_KEYS[0], '{ file = "none.pem" }'))

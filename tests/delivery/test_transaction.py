@@ -16,12 +16,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.delivery.smtp import protocol
-from tests.rewrite.keys import ED25519, Key, verdicts
-from tests.upstream import EXTENSIONS, Upstream
+from tests.rewrite.keys import ED25519, SigningKey, verdicts
+from tests.upstream import EXTENSIONS, ScriptedUpstream
 from tests.waypost_server import Waypost, html_mail, tracking_urls
 
 FULL = (*EXTENSIONS, "DSN")
-SIGNER = Key("seven.test", "e1", ED25519.private_key)
+SIGNER = SigningKey("seven.test", "e1", ED25519.private_key)
 SERVERS = {
     "full": {"extensions": FULL},
     "old": {"extensions": ("SIZE 4000",)},
@@ -32,15 +32,15 @@ SERVERS = {
 
 
 @pytest.fixture(scope="module")
-def servers() -> Iterator[dict[str, Upstream]]:
-    made = {name: Upstream(**keys) for name, keys in SERVERS.items()}  # type: ignore[arg-type]
+def servers() -> Iterator[dict[str, ScriptedUpstream]]:
+    made = {name: ScriptedUpstream(**keys) for name, keys in SERVERS.items()}  # type: ignore[arg-type]
     yield made
     for server in made.values():
         server.close()
 
 
 @pytest.fixture(scope="module")
-def relay(servers: dict[str, Upstream], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Waypost]:
+def relay(servers: dict[str, ScriptedUpstream], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Waypost]:
     tables = '[delivery]\nretry = ["1s"]\n' + "".join(
         f'[[upstream]]\nname = "{name}"\naddress = "127.0.0.1:{server.port}"\ntls = "off"\n'
         f'senders = ["@{name}.test"]\noutages = 1000\n'
@@ -91,7 +91,7 @@ def attempts(relay: Waypost, recipient: str) -> list[dict[str, Any]]:
 
 
 def test_all_commands_go_out_before_the_first_reply_where_that_is_offered(
-    relay: Waypost, servers: dict[str, Upstream]
+    relay: Waypost, servers: dict[str, ScriptedUpstream]
 ) -> None:
     relay.send(html_mail(), "ahead@example.com", sender="a@full.test")
     [arrival] = servers["full"].to("ahead@example.com")
@@ -102,7 +102,7 @@ def test_all_commands_go_out_before_the_first_reply_where_that_is_offered(
 
 
 def test_where_all_recipients_are_refused_a_server_that_says_354_gets_no_message(
-    relay: Waypost, servers: dict[str, Upstream]
+    relay: Waypost, servers: dict[str, ScriptedUpstream]
 ) -> None:
     lax = servers["lax"]
     assert relay.send(html_mail(), "e550-5.1.1+gone@example.com", sender="a@lax.test").startswith("550 5.1.1")
@@ -115,7 +115,7 @@ def test_where_all_recipients_are_refused_a_server_that_says_354_gets_no_message
     assert len(lax.turned_away) == 1 and len(lax.arrivals) == 2  # an empty mail would have reached somebody
 
 
-def test_a_refused_sender_costs_only_its_own_mail(relay: Waypost, servers: dict[str, Upstream]) -> None:
+def test_a_refused_sender_costs_only_its_own_mail(relay: Waypost, servers: dict[str, ScriptedUpstream]) -> None:
     for name in ("full", "old"):
         server, resets = servers[name], servers[name].verbs["RSET"]
         assert relay.send(html_mail(), "x@example.com", sender=f"e550-5.7.1@{name}.test").startswith("550 5.7.1")
@@ -125,13 +125,15 @@ def test_a_refused_sender_costs_only_its_own_mail(relay: Waypost, servers: dict[
         assert server.to("y@example.com")[0].connection == server.to("z@example.com")[0].connection
 
 
-def test_odd_addresses_go_out_as_they_came(relay: Waypost, servers: dict[str, Upstream]) -> None:
+def test_odd_addresses_go_out_as_they_came(relay: Waypost, servers: dict[str, ScriptedUpstream]) -> None:
     for odd in ('"a b"@example.com', "a..b@example.com", "UPPER+Tag@Example.COM"):
         assert relay.send(html_mail(), odd, sender="a@full.test").startswith("250")
         assert servers["full"].arrivals[-1].recipients == [odd]
 
 
-def test_dsn_parameters_are_passed_on_where_they_are_offered_only(relay: Waypost, servers: dict[str, Upstream]) -> None:
+def test_dsn_parameters_are_passed_on_where_they_are_offered_only(
+    relay: Waypost, servers: dict[str, ScriptedUpstream]
+) -> None:
     for name, wanted in (("full", True), ("old", False)):
         with relay.client() as client:
             client.ehlo()
@@ -144,7 +146,7 @@ def test_dsn_parameters_are_passed_on_where_they_are_offered_only(relay: Waypost
 
 
 def test_mail_of_eight_bits_reaches_a_server_of_seven_with_the_same_text(
-    relay: Waypost, servers: dict[str, Upstream]
+    relay: Waypost, servers: dict[str, ScriptedUpstream]
 ) -> None:
     mail = html_mail(extra="<p>Grüße, 東京</p>", header="Content-Transfer-Encoding: 8bit\r\n")
     assert relay.send(mail, "seven@example.com", sender="a@seven.test").startswith("250")
@@ -162,7 +164,7 @@ def test_mail_of_eight_bits_reaches_a_server_of_seven_with_the_same_text(
 
 
 def test_sealed_mail_of_eight_bits_is_refused_where_it_would_have_to_be_changed(
-    relay: Waypost, servers: dict[str, Upstream]
+    relay: Waypost, servers: dict[str, ScriptedUpstream]
 ) -> None:
     mail = (
         "From: a@seven.test\r\nMIME-Version: 1.0\r\n"
@@ -176,7 +178,7 @@ def test_sealed_mail_of_eight_bits_is_refused_where_it_would_have_to_be_changed(
 
 
 def test_mail_larger_than_the_upstream_takes_is_refused_before_it_is_sent(
-    relay: Waypost, servers: dict[str, Upstream]
+    relay: Waypost, servers: dict[str, ScriptedUpstream]
 ) -> None:
     mails = servers["old"].verbs["MAIL"]
     large = html_mail(extra="<p>more</p>" * 400)
@@ -188,7 +190,7 @@ def test_mail_larger_than_the_upstream_takes_is_refused_before_it_is_sent(
 
 
 def test_smtputf8_is_asked_for_where_it_is_needed_and_its_absence_stops_only_what_needs_it(
-    relay: Waypost, servers: dict[str, Upstream]
+    relay: Waypost, servers: dict[str, ScriptedUpstream]
 ) -> None:
     utf8, full = ("SMTPUTF8", "BODY=8BITMIME"), servers["full"]
     assert relay.send(html_mail(), "plain@example.com", sender="a@full.test", options=utf8).startswith("250")
@@ -209,7 +211,7 @@ def test_smtputf8_is_asked_for_where_it_is_needed_and_its_absence_stops_only_wha
 
 
 def test_what_may_have_arrived_is_marked_and_comes_again_with_the_same_octets(
-    relay: Waypost, servers: dict[str, Upstream]
+    relay: Waypost, servers: dict[str, ScriptedUpstream]
 ) -> None:
     assert relay.send(html_mail(), "cut-n1@example.com", sender="a@full.test").startswith("250 2.0.0 accepted")
     first, second = servers["full"].to("cut-n1@example.com", 2)
@@ -231,7 +233,7 @@ def test_what_may_have_arrived_is_marked_and_comes_again_with_the_same_octets(
     ],
 )
 def test_a_server_that_fails_before_the_dot_has_nothing_and_gets_it_later(
-    relay: Waypost, servers: dict[str, Upstream], recipient: str, phase: str, text: str
+    relay: Waypost, servers: dict[str, ScriptedUpstream], recipient: str, phase: str, text: str
 ) -> None:
     relay.send(html_mail(), recipient, sender="a@full.test")
     assert len(servers["full"].to(recipient)) == 1
@@ -252,7 +254,7 @@ def test_a_greeting_that_refuses_is_the_upstreams_trouble_and_no_attempt(relay: 
 
 
 def test_without_the_starttls_that_is_wanted_neither_mail_nor_password_goes_out(
-    relay: Waypost, servers: dict[str, Upstream]
+    relay: Waypost, servers: dict[str, ScriptedUpstream]
 ) -> None:
     auths = servers["full"].verbs["AUTH"]
     assert relay.send(html_mail(), "strip@example.com", sender="a@stripped.test").startswith("250")

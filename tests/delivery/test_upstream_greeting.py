@@ -11,18 +11,18 @@ from relay.bounce.classify import Phase
 from relay.delivery.smtp import helo_name
 from relay.delivery.smtp.failover import Upstreams
 from tests.delivery.upstream_pool import mail, play, table
-from tests.upstream import Upstream
+from tests.upstream import ScriptedUpstream
 from tests.waypost_server import Waypost, html_mail
 
 
 @pytest.fixture
-def other() -> Iterator[Upstream]:
-    server = Upstream(passwords={"ann": "a-word", "ben": "b-word", "shop": "s-word"})
+def other() -> Iterator[ScriptedUpstream]:
+    server = ScriptedUpstream(passwords={"ann": "a-word", "ben": "b-word", "shop": "s-word"})
     yield server
     server.close()
 
 
-def test_a_slow_greeting_is_waited_for_longer_than_a_connection(other: Upstream) -> None:
+def test_a_slow_greeting_is_waited_for_longer_than_a_connection(other: ScriptedUpstream) -> None:
     other.greeting_after_s = 1.5
 
     async def scene(upstreams: Upstreams) -> None:
@@ -32,7 +32,7 @@ def test_a_slow_greeting_is_waited_for_longer_than_a_connection(other: Upstream)
     play(scene, table(other.port, connect_timeout="1s"))
 
 
-def test_a_greeting_that_never_comes_is_not_waited_for_for_ever(other: Upstream) -> None:
+def test_a_greeting_that_never_comes_is_not_waited_for_for_ever(other: ScriptedUpstream) -> None:
     other.greeting_after_s = 3600
 
     async def scene(upstreams: Upstreams) -> None:
@@ -61,7 +61,9 @@ def test_a_connection_that_does_not_come_about_is_given_up_in_time() -> None:
 
 
 @pytest.mark.parametrize("hostname", ["localhost", "relay", "localhost.localdomain", "10.1.2.3"])
-def test_ehlo_never_has_a_name_without_a_dot(other: Upstream, monkeypatch: pytest.MonkeyPatch, hostname: str) -> None:
+def test_ehlo_never_has_a_name_without_a_dot(
+    other: ScriptedUpstream, monkeypatch: pytest.MonkeyPatch, hostname: str
+) -> None:
     async def scene() -> None:
         upstreams = Upstreams([table(other.port)], hostname)
         await upstreams.send(mail("helo@example.com"))
@@ -79,7 +81,7 @@ def test_ehlo_never_has_a_name_without_a_dot(other: Upstream, monkeypatch: pytes
     helo_name.machine_name.cache_clear()
 
 
-def test_ehlo_has_a_configured_name_as_it_is(other: Upstream) -> None:
+def test_ehlo_has_a_configured_name_as_it_is(other: ScriptedUpstream) -> None:
     async def scene(upstreams: Upstreams) -> None:
         await upstreams.send(mail("helo@example.com"))
 
@@ -87,7 +89,7 @@ def test_ehlo_has_a_configured_name_as_it_is(other: Upstream) -> None:
     assert other.greeted_by == ["relay.test"]
 
 
-def test_a_refused_ehlo_blames_no_mailbox(other: Upstream, tmp_path: Path) -> None:
+def test_a_refused_ehlo_blames_no_mailbox(other: ScriptedUpstream, tmp_path: Path) -> None:
     other.at_helo = "501 5.5.4 Invalid domain name"
     with Waypost(tmp_path, other.port, '[delivery]\nretry = ["1s"]\n') as relay:
         assert relay.send(html_mail(), "innocent@example.com").startswith("250")

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from tests.certificates import make_certificate
-from tests.upstream import Upstream
+from tests.upstream import ScriptedUpstream
 from tests.waypost_server import Waypost, html_mail
 
 
 @pytest.fixture(scope="module")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Upstream]]:
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, ScriptedUpstream]]:
     """With a certificate for `localhost` that no public authority knows: `cert.pem`, beside `folder`."""
     if not shutil.which("openssl"):
         pytest.skip("openssl is not there: apt-get install openssl")
@@ -23,8 +23,8 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Upst
     context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
     passwords = {"me": "secret-word"}
     made = {
-        "implicit": Upstream(tls=context, passwords=passwords),
-        "starttls": Upstream(starttls=context, passwords=passwords),
+        "implicit": ScriptedUpstream(tls=context, passwords=passwords),
+        "starttls": ScriptedUpstream(starttls=context, passwords=passwords),
     }
     yield made
     for server in made.values():
@@ -32,7 +32,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Upst
 
 
 @pytest.fixture(scope="module")
-def relay(servers: dict[str, Upstream], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Waypost]:
+def relay(servers: dict[str, ScriptedUpstream], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Waypost]:
     folder = tmp_path_factory.mktemp("relay-tls")
     cert = next(tmp_path_factory.getbasetemp().glob("tls*/cert.pem"))
     # By name, by a name that the certificate does not have, and without knowing who vouches for it.
@@ -50,7 +50,7 @@ def relay(servers: dict[str, Upstream], tmp_path_factory: pytest.TempPathFactory
 
 @pytest.mark.parametrize("tls", ["implicit", "starttls"])
 def test_mail_and_password_go_out_under_a_certificate_that_verifies(
-    relay: Waypost, servers: dict[str, Upstream], tls: str
+    relay: Waypost, servers: dict[str, ScriptedUpstream], tls: str
 ) -> None:
     mail = html_mail(extra="<p>" + "much more </p>\r\n<p>" * 20_000 + "</p>")  # more than one block
     for n in range(2):
@@ -63,7 +63,7 @@ def test_mail_and_password_go_out_under_a_certificate_that_verifies(
 @pytest.mark.parametrize("tls", ["implicit", "starttls"])
 @pytest.mark.parametrize("case", ["misnamed", "unknown"])
 def test_neither_mail_nor_password_goes_out_under_one_that_does_not(
-    relay: Waypost, servers: dict[str, Upstream], tls: str, case: str
+    relay: Waypost, servers: dict[str, ScriptedUpstream], tls: str, case: str
 ) -> None:
     auths, recipient = servers[tls].verbs["AUTH"], f"{tls}-{case}@example.com"
     assert relay.send(html_mail(), recipient, sender=f"{tls}@{case}.test").startswith("250 2.0.0 accepted as ")

@@ -21,7 +21,7 @@ from relay.delivery.smtp.failover import Upstreams
 from relay.delivery.smtp.rate_limit import RateLimiter
 from relay.envelope import Login
 from tests.delivery.upstream_pool import mail, play, table
-from tests.upstream import Upstream
+from tests.upstream import ScriptedUpstream
 from tests.waiting import until_async
 from tests.waypost_server import Waypost, free_port
 
@@ -29,13 +29,13 @@ ANN, BEN = Login("ann", "a-word"), Login("ben", "b-word")
 
 
 @pytest.fixture
-def other() -> Iterator[Upstream]:
-    server = Upstream(passwords={"ann": "a-word", "ben": "b-word", "shop": "s-word"})
+def other() -> Iterator[ScriptedUpstream]:
+    server = ScriptedUpstream(passwords={"ann": "a-word", "ben": "b-word", "shop": "s-word"})
     yield server
     server.close()
 
 
-def test_a_login_is_tried_upstream_and_its_connection_kept_for_its_own_mail_only(other: Upstream) -> None:
+def test_a_login_is_tried_upstream_and_its_connection_kept_for_its_own_mail_only(other: ScriptedUpstream) -> None:
     async def scene(upstreams: Upstreams) -> None:
         assert (await upstreams.try_login(ANN)).code == 235
         assert str(await upstreams.try_login(Login("ann", "wrong"))).startswith("535 5.7.8 bad credentials")
@@ -67,7 +67,7 @@ def test_credentials_of_clients_need_an_upstream_that_knows_them(tmp_path: Path)
     assert b'passwords in clear ([access] auth = "upstream")' in relay.cli("check", status=1)
 
 
-def test_a_token_is_read_again_at_each_login(other: Upstream, tmp_path: Path) -> None:
+def test_a_token_is_read_again_at_each_login(other: ScriptedUpstream, tmp_path: Path) -> None:
     token, other.mechanisms, other.passwords = tmp_path / "token", "LOGIN XOAUTH2", {"me": "new-token"}
     token.write_text("old-token\n")
     renewed = FileSecret(SecretStr("old-token"), token)
@@ -91,7 +91,7 @@ def test_a_token_is_read_again_at_each_login(other: Upstream, tmp_path: Path) ->
     assert other.arrivals[0].user == "me"
 
 
-def test_a_clients_wrong_password_is_no_outage(other: Upstream) -> None:
+def test_a_clients_wrong_password_is_no_outage(other: ScriptedUpstream) -> None:
     async def scene(upstreams: Upstreams) -> None:
         for _ in range(3):
             assert (await upstreams.try_login(Login("ann", "wrong"))).code == 535
@@ -100,7 +100,7 @@ def test_a_clients_wrong_password_is_no_outage(other: Upstream) -> None:
     play(scene, table(other.port, outages=2))
 
 
-def test_a_connection_that_died_while_it_was_kept_is_replaced_without_anybody_noticing(other: Upstream) -> None:
+def test_a_connection_that_died_while_it_was_kept_is_replaced_without_anybody_noticing(other: ScriptedUpstream) -> None:
     async def scene(upstreams: Upstreams) -> None:
         for hang_up in (True, False):
             await upstreams.send(mail("a@example.com"))
@@ -120,7 +120,7 @@ def test_a_connection_that_died_while_it_was_kept_is_replaced_without_anybody_no
     ("keys", "connections"), [({"messages": 2}, 3), ({"age": "1ms"}, 6), ({"idle": "1ms"}, 6), ({}, 1)]
 )
 def test_connections_are_used_again_within_their_limits(
-    other: Upstream, keys: dict[str, object], connections: int
+    other: ScriptedUpstream, keys: dict[str, object], connections: int
 ) -> None:
     async def scene(upstreams: Upstreams) -> None:
         for _ in range(6):
@@ -131,7 +131,7 @@ def test_connections_are_used_again_within_their_limits(
     assert other.connections == connections
 
 
-def test_no_more_connections_are_open_than_allowed_whoevers_they_are(other: Upstream) -> None:
+def test_no_more_connections_are_open_than_allowed_whoevers_they_are(other: ScriptedUpstream) -> None:
     other.delay_s = 0.05
 
     async def scene(upstreams: Upstreams) -> None:
@@ -145,7 +145,7 @@ def test_no_more_connections_are_open_than_allowed_whoevers_they_are(other: Upst
     assert other.most_at_once <= 2
 
 
-def test_kept_connections_are_let_go_when_nobody_needs_them(other: Upstream) -> None:
+def test_kept_connections_are_let_go_when_nobody_needs_them(other: ScriptedUpstream) -> None:
     async def scene(upstreams: Upstreams) -> None:
         await upstreams.try_login(ANN)
         assert upstreams.statuses()[0].idle == 1
@@ -154,7 +154,7 @@ def test_kept_connections_are_let_go_when_nobody_needs_them(other: Upstream) -> 
     play(scene, table(other.port, idle="100ms"))
 
 
-def test_an_upstream_that_is_out_is_probed_and_not_tried_with_mail(other: Upstream) -> None:
+def test_an_upstream_that_is_out_is_probed_and_not_tried_with_mail(other: ScriptedUpstream) -> None:
     other.stop()
 
     async def scene(upstreams: Upstreams) -> None:
@@ -174,7 +174,7 @@ def test_an_upstream_that_is_out_is_probed_and_not_tried_with_mail(other: Upstre
     play(scene, table(other.port, outages=3))
 
 
-def test_a_queue_does_not_write_down_again_and_again_that_it_waits(tmp_path: Path, other: Upstream) -> None:
+def test_a_queue_does_not_write_down_again_and_again_that_it_waits(tmp_path: Path, other: ScriptedUpstream) -> None:
     other.stop()
     upstream = f'[[upstream]]\naddress = "127.0.0.1:{other.port}"\ntls = "off"\noutages = 1\n'
     with Waypost(tmp_path, tables=f'{upstream}[delivery]\nmode = "queued"\nretry = ["1s"]\n') as relay:
@@ -189,8 +189,8 @@ def test_a_queue_does_not_write_down_again_and_again_that_it_waits(tmp_path: Pat
         relay.wait_for_log("upstream-back upstream=primary")
 
 
-def test_an_outage_of_one_of_several_is_written_down_once(tmp_path: Path, other: Upstream) -> None:
-    out = Upstream()
+def test_an_outage_of_one_of_several_is_written_down_once(tmp_path: Path, other: ScriptedUpstream) -> None:
+    out = ScriptedUpstream()
     out.stop()
     tables = "".join(
         f'[[upstream]]\nname = "{one.port}"\naddress = "127.0.0.1:{one.port}"\ntls = "off"\noutages = 1\n'
@@ -208,8 +208,8 @@ def test_an_outage_of_one_of_several_is_written_down_once(tmp_path: Path, other:
     out.close()
 
 
-def test_the_next_one_takes_over_the_recipients_whom_a_closing_upstream_leaves(other: Upstream) -> None:
-    second = Upstream()
+def test_the_next_one_takes_over_the_recipients_whom_a_closing_upstream_leaves(other: ScriptedUpstream) -> None:
+    second = ScriptedUpstream()
 
     async def scene(upstreams: Upstreams) -> None:
         answers = await upstreams.send(mail("e550-5.1.1+a@example.com", "x421+b@example.com", "c@example.com"))
@@ -231,7 +231,7 @@ def test_the_next_one_takes_over_the_recipients_whom_a_closing_upstream_leaves(o
     second.close()
 
 
-def test_mail_goes_out_at_the_rate_of_its_upstream_in_the_order_in_which_it_came(other: Upstream) -> None:
+def test_mail_goes_out_at_the_rate_of_its_upstream_in_the_order_in_which_it_came(other: ScriptedUpstream) -> None:
     async def scene(upstreams: Upstreams) -> None:
         started = time.monotonic()
         await asyncio.gather(*(upstreams.send(mail(f"{n}@example.com")) for n in range(6)))

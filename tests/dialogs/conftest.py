@@ -7,7 +7,7 @@ import pytest
 from relay.store.console import accounts
 from tests.certificates import make_certificate
 from tests.dialogs.guarded import ACCESS, LISTENERS, Guarded
-from tests.upstream import EXTENSIONS, Upstream
+from tests.upstream import EXTENSIONS, ScriptedUpstream
 from tests.waypost_server import Waypost, free_port
 
 
@@ -15,7 +15,7 @@ from tests.waypost_server import Waypost, free_port
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
     folder = tmp_path_factory.mktemp("dialogs")
     make_certificate(folder)
-    upstream = Upstream(extensions=(*dict.fromkeys((*EXTENSIONS, "DSN")),))
+    upstream = ScriptedUpstream(extensions=(*dict.fromkeys((*EXTENSIONS, "DSN")),))
     ports = {name: free_port() for name in LISTENERS}
     tables = ACCESS + f'password_hash = "{accounts.hash_password("correct horse")}"\n'
     for name, keys in LISTENERS.items():

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from tests.upstream import Upstream
+from tests.upstream import ScriptedUpstream
 from tests.waypost_server import Waypost
 
 # One server has all that `relay` has not: networks of others, a user, TLS, PROXY, short patience, small limits.
@@ -32,4 +32,4 @@ class Guarded(NamedTuple):
 
     relay: Waypost
     ports: dict[str, int]
-    upstream: Upstream
+    upstream: ScriptedUpstream

@@ -26,7 +26,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.upstream import Arrival, Upstream
+from tests.upstream import Arrival, ScriptedUpstream
 
 _ESCAPE = re.compile(rb"\\(?:x([0-9a-f]{2})|([rnt0\\]))")
 _MEANS = {b"r": b"\r", b"n": b"\n", b"t": b"\t", b"0": b"\0", b"\\": b"\\"}
@@ -39,7 +39,7 @@ def _octets(text: str) -> bytes:
 class Player:
     """One connection that follows a script."""
 
-    def __init__(self, ports: dict[str, int], upstreams: dict[str, Upstream]) -> None:
+    def __init__(self, ports: dict[str, int], upstreams: dict[str, ScriptedUpstream]) -> None:
         self._ports = ports
         self._upstreams = upstreams
         self._before = {listener: len(upstream.arrivals) for listener, upstream in upstreams.items()}

@@ -22,7 +22,7 @@ from relay.reply import Reply
 from tests.certificates import make_certificate
 from tests.dialogs.guarded import Guarded
 from tests.smtp_client import connected, envelope
-from tests.upstream import Upstream
+from tests.upstream import ScriptedUpstream
 from tests.waypost_server import Waypost
 
 MB = 1 << 20
@@ -58,7 +58,7 @@ print(len(waits), max(waits) * 1000)
 
 
 @pytest.mark.parametrize("false_end", FALSE_ENDS)
-def test_no_mail_is_smuggled_however_tcp_cuts_it(relay: Waypost, upstream: Upstream, false_end: bytes) -> None:
+def test_no_mail_is_smuggled_however_tcp_cuts_it(relay: Waypost, upstream: ScriptedUpstream, false_end: bytes) -> None:
     # The message, a false end, a transaction that shall not be one; then the true end and a command.
     text = b"Subject: one\r\n\r\none" + false_end + EVIL.replace(b"\r\n.\r\n", false_end) + b"two\r\n.\r\nNOOP\r\n"
     for seed in range(12):
@@ -91,7 +91,7 @@ def test_replies_to_pipelined_commands_come_in_one_piece(relay: Waypost) -> None
 
 
 def test_25_megabytes_do_not_keep_others_waiting(
-    relay: Waypost, upstream: Upstream, capsys: pytest.CaptureFixture[str]
+    relay: Waypost, upstream: ScriptedUpstream, capsys: pytest.CaptureFixture[str]
 ) -> None:
     line = b"." + b"0123456789abcdef" * 4 + b"\r\n"
     octets = b"Subject: large\r\n\r\n" + line * ((24 * MB) // len(line))
@@ -139,7 +139,7 @@ def test_octets_in_flight_are_bounded(guarded: Guarded) -> None:
 
 
 def test_2000_idle_clients_take_little_and_hold_up_nobody(
-    relay: Waypost, upstream: Upstream, capsys: pytest.CaptureFixture[str]
+    relay: Waypost, upstream: ScriptedUpstream, capsys: pytest.CaptureFixture[str]
 ) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard < 4000:

@@ -15,7 +15,7 @@ from tests.waypost_server import ROOT
 pytest.importorskip("material", reason="pip install 'waypost[docs]'")
 
 
-class _Page(HTMLParser):
+class _SitePage(HTMLParser):
     """The links and anchors of a page, within its article."""
 
     def __init__(self, text: str) -> None:
@@ -43,7 +43,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_link_of_the_site_leads_somewhere(site: Path) -> None:
-    pages = {path: _Page(path.read_text("utf-8")) for path in site.rglob("*.html") if path.name != "404.html"}
+    pages = {path: _SitePage(path.read_text("utf-8")) for path in site.rglob("*.html") if path.name != "404.html"}
     assert len(pages) > 20
     for path, page in pages.items():
         for link in page.links:

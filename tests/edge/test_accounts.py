@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from relay.store.console import accounts
-from tests.upstream import Upstream
+from tests.upstream import ScriptedUpstream
 from tests.waypost_server import Waypost, html_mail
 
 Send = Callable[..., str]
@@ -13,7 +13,7 @@ OWN = b"From: App <app@shop.example>\r\n"
 
 
 @pytest.fixture(scope="module")
-def shared(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Waypost]:
+def shared(upstream: ScriptedUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Waypost]:
     password = accounts.hash_password("secret")
     tables = "".join(
         f'[[access.user]]\nname = "{name}"\npassword_hash = "{password}"\n{more}\n'
@@ -117,7 +117,9 @@ def test_an_unsubscribe_cannot_be_evaded_by_a_word(send: Send, shared: Waypost) 
         assert send("news", html_mail(header=f"X-Waypost-Stream: {stream}\r\n"), who).startswith("550 5.7.1")
 
 
-def test_the_networks_may_be_kept_to_streams_too(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_the_networks_may_be_kept_to_streams_too(
+    upstream: ScriptedUpstream, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     tables = '[access]\nstreams = ["news"]\n'
     with Waypost(tmp_path_factory.mktemp("streams"), upstream.port, tables) as relay:
         assert relay.send(html_mail(header="X-Waypost-Stream: news\r\n"), "net@example.com").startswith("250")

@@ -14,7 +14,7 @@ from relay.store.database.identities import IdentityPolicy
 from relay.store.recipients import consent, suppressions
 from relay.store.store import Store
 from tests.message_factory import NOW
-from tests.upstream import EXTENSIONS, Upstream
+from tests.upstream import EXTENSIONS, ScriptedUpstream
 from tests.waypost_server import Waypost, html_mail, tracking_urls
 
 UTF8 = ("SMTPUTF8",)
@@ -23,15 +23,15 @@ SPELLINGS = ["ida@bücher.example", "ida@BÜCHER.example", "ida@xn--bcher-kva.ex
 
 
 @pytest.fixture(scope="module")
-def ascii_upstream() -> Iterator[Upstream]:
+def ascii_upstream() -> Iterator[ScriptedUpstream]:
     """A provider that knows no SMTPUTF8."""
-    server = Upstream(extensions=(*(one for one in EXTENSIONS if one != "SMTPUTF8"), "DSN"))
+    server = ScriptedUpstream(extensions=(*(one for one in EXTENSIONS if one != "SMTPUTF8"), "DSN"))
     yield server
     server.close()
 
 
 @pytest.fixture(scope="module")
-def in_front(ascii_upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Waypost]:
+def in_front(ascii_upstream: ScriptedUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Waypost]:
     with Waypost(tmp_path_factory.mktemp("ascii"), ascii_upstream.port) as running:
         yield running
 
@@ -39,13 +39,13 @@ def in_front(ascii_upstream: Upstream, tmp_path_factory: pytest.TempPathFactory)
 # --- what goes upstream
 
 
-def test_an_upstream_without_smtputf8_gets_a_labels(in_front: Waypost, ascii_upstream: Upstream) -> None:
+def test_an_upstream_without_smtputf8_gets_a_labels(in_front: Waypost, ascii_upstream: ScriptedUpstream) -> None:
     assert in_front.send(html_mail(), "ann@bücher.example", sender="app@exämple.test", options=UTF8).startswith("250")
     [arrived] = ascii_upstream.to("ann@xn--bcher-kva.example")
     assert arrived.mail.startswith("MAIL FROM:<app@xn--exmple-cua.test>") and "SMTPUTF8" not in arrived.mail
 
 
-def test_address_fields_are_written_in_ascii_too(in_front: Waypost, ascii_upstream: Upstream) -> None:
+def test_address_fields_are_written_in_ascii_too(in_front: Waypost, ascii_upstream: ScriptedUpstream) -> None:
     header = (
         'From: "@ b" <app@exämple.test>\r\nTo: Ann <field@bücher.example>,\r\n'
         ' bob@example.com (x@y), "a @ b"@BÜCHER.example\r\nSubject: to x@y\r\n'
@@ -72,13 +72,13 @@ def test_a_field_that_has_no_form_in_ascii_is_refused(in_front: Waypost, written
     assert in_front.send(mail, "none@bücher.example", options=UTF8).startswith("554 5.6.9")
 
 
-def test_an_upstream_with_smtputf8_gets_what_the_client_wrote(relay: Waypost, upstream: Upstream) -> None:
+def test_an_upstream_with_smtputf8_gets_what_the_client_wrote(relay: Waypost, upstream: ScriptedUpstream) -> None:
     assert relay.send(html_mail(), "addresses@bücher.example", options=UTF8).startswith("250")
     [arrived] = upstream.to("addresses@bücher.example")
     assert "SMTPUTF8" in arrived.mail
 
 
-def test_only_a_local_part_beyond_ascii_cannot_be_written(in_front: Waypost, ascii_upstream: Upstream) -> None:
+def test_only_a_local_part_beyond_ascii_cannot_be_written(in_front: Waypost, ascii_upstream: ScriptedUpstream) -> None:
     assert in_front.send(html_mail(), "jürgen@example.com", options=UTF8).startswith("553 5.6.7")
     assert in_front.send(html_mail(), "bob@example.com", sender="jürgen@a.test", options=UTF8).startswith("553 5.6.7")
     sent = in_front.send(html_mail(), "with@bücher.example", "jürgen@example.com", options=UTF8)
@@ -86,7 +86,7 @@ def test_only_a_local_part_beyond_ascii_cannot_be_written(in_front: Waypost, asc
     assert ascii_upstream.to("with@xn--bcher-kva.example")[0].recipients == ["with@xn--bcher-kva.example"]
 
 
-def test_the_original_recipient_is_named_in_ascii_too(in_front: Waypost, ascii_upstream: Upstream) -> None:
+def test_the_original_recipient_is_named_in_ascii_too(in_front: Waypost, ascii_upstream: ScriptedUpstream) -> None:
     with in_front.client() as client:
         client.ehlo()
         client.mail("app@sender.test", UTF8)
@@ -96,7 +96,7 @@ def test_the_original_recipient_is_named_in_ascii_too(in_front: Waypost, ascii_u
     assert arrived.rcpts[0].endswith(r"ORCPT=utf-8;orcpt@b\x{FC}cher.example")
 
 
-def test_the_final_dot_of_a_domain_does_not_go_out(relay: Waypost, upstream: Upstream) -> None:
+def test_the_final_dot_of_a_domain_does_not_go_out(relay: Waypost, upstream: ScriptedUpstream) -> None:
     """B1: an upstream that refused the dot had the address without it suppressed, and its mail dropped."""
     assert relay.send(html_mail(), "final-dot@example.org.", sender="app@sender.test.").startswith("250")
     assert relay.send(html_mail(), "final-dot@example.org").startswith("250")
@@ -120,7 +120,9 @@ def test_a_local_part_has_spellings_too() -> None:
         assert address.canonical(needs_quotes) == needs_quotes
 
 
-def test_an_unsubscribe_holds_for_every_spelling_of_the_domain(in_front: Waypost, ascii_upstream: Upstream) -> None:
+def test_an_unsubscribe_holds_for_every_spelling_of_the_domain(
+    in_front: Waypost, ascii_upstream: ScriptedUpstream
+) -> None:
     assert in_front.send(html_mail(), SPELLINGS[0], options=UTF8).startswith("250")
     [arrived] = ascii_upstream.to("ida@xn--bcher-kva.example")
     link = tracking_urls(arrived.octets)["u"][0]

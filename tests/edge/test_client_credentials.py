@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives import serialization
 
 from tests.postgresql_server import IS_POSTGRESQL
 from tests.rewrite.keys import ED25519
-from tests.upstream import Upstream
+from tests.upstream import ScriptedUpstream
 from tests.waypost_server import Waypost, html_mail
 
 ANN, BEN = ("ann@sender.test", "ann-Secret-7431"), ("ben", "ben-Secret-9922")
@@ -30,14 +30,14 @@ KEY = ED25519.private_key.private_bytes(
 
 
 @pytest.fixture(scope="module")
-def upstream() -> Iterator[Upstream]:
-    server = Upstream(passwords=dict((ANN, BEN)))
+def upstream() -> Iterator[ScriptedUpstream]:
+    server = ScriptedUpstream(passwords=dict((ANN, BEN)))
     yield server
     server.close()
 
 
 @pytest.fixture(scope="module")
-def relay(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Waypost]:
+def relay(upstream: ScriptedUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Waypost]:
     folder = tmp_path_factory.mktemp("logins")
     (folder / "key.pem").write_bytes(KEY)
     with Waypost(folder, upstream.port, TABLES) as running:
@@ -50,7 +50,7 @@ def send(relay: Waypost, login: tuple[str, str], recipient: str) -> None:
         client.sendmail(login[0] if "@" in login[0] else "app@sender.test", recipient, html_mail())
 
 
-def test_mail_is_sent_with_the_clients_own_credentials(relay: Waypost, upstream: Upstream) -> None:
+def test_mail_is_sent_with_the_clients_own_credentials(relay: Waypost, upstream: ScriptedUpstream) -> None:
     for login in (ANN, BEN, ANN):
         send(relay, login, f"{login[0].partition('@')[0]}-own@example.com")
     arrivals = upstream.to("ann-own@example.com", count=2) + upstream.to("ben-own@example.com")
@@ -58,7 +58,7 @@ def test_mail_is_sent_with_the_clients_own_credentials(relay: Waypost, upstream:
     assert arrivals[0].connection == arrivals[1].connection != arrivals[2].connection
 
 
-def test_a_user_is_signed_for_as_its_own_domain_only(relay: Waypost, upstream: Upstream) -> None:
+def test_a_user_is_signed_for_as_its_own_domain_only(relay: Waypost, upstream: ScriptedUpstream) -> None:
     for login in (ANN, BEN):  # both write as app@sender.test: who ben is, only the upstream knows
         send(relay, login, f"{login[0].partition('@')[0]}-signed@example.com")
     [anns], [bens] = upstream.to("ann-signed@example.com"), upstream.to("ben-signed@example.com")
@@ -82,7 +82,7 @@ def test_the_upstream_judges(relay: Waypost) -> None:
 
 
 def test_while_the_upstream_is_out_no_password_is_called_wrong(tmp_path: Path) -> None:
-    upstream = Upstream(passwords=dict((ANN,)))
+    upstream = ScriptedUpstream(passwords=dict((ANN,)))
     with Waypost(tmp_path, upstream.port, TABLES.partition("[[dkim.key]]")[0]) as relay:
         upstream.close()
         with relay.client() as client, pytest.raises(smtplib.SMTPAuthenticationError) as refusal:
@@ -91,7 +91,7 @@ def test_while_the_upstream_is_out_no_password_is_called_wrong(tmp_path: Path) -
 
 
 def test_after_a_restart_mail_waits_for_its_user_and_no_password_was_written_down(
-    relay: Waypost, upstream: Upstream
+    relay: Waypost, upstream: ScriptedUpstream
 ) -> None:
     recipient = "e451-4.3.0-n1+restart@example.com"
     send(relay, ANN, recipient)
@@ -116,7 +116,7 @@ def test_after_a_restart_mail_waits_for_its_user_and_no_password_was_written_dow
             assert not [path for path, octets in written.items() if form.encode() in octets], form
 
 
-def test_all_mail_processes_know_a_login(tmp_path: Path, upstream: Upstream) -> None:
+def test_all_mail_processes_know_a_login(tmp_path: Path, upstream: ScriptedUpstream) -> None:
     tables = TABLES.partition("[[dkim.key]]")[0].replace("1h", "1s")
     recipients = [f"e451-4.3.0-n1+both{n}@example.com" for n in range(12)]
     with Waypost(tmp_path, upstream.port, tables, relay="workers = 2") as relay:

@@ -9,7 +9,7 @@ import pytest
 
 from relay.store.console import accounts
 from tests.certificates import make_certificate
-from tests.upstream import Upstream
+from tests.upstream import ScriptedUpstream
 from tests.waypost_server import Waypost, html_mail
 
 
@@ -114,7 +114,7 @@ def test_too_many_errors_end_the_dialogue(talk: Dialogue) -> None:
     assert replies[0].startswith("500") and talk.reply().startswith("421 4.7.0")
 
 
-def test_pipelined_commands_are_answered_in_order(relay: Waypost, upstream: Upstream) -> None:
+def test_pipelined_commands_are_answered_in_order(relay: Waypost, upstream: ScriptedUpstream) -> None:
     with Dialogue(relay.port) as talk:
         talk.say("EHLO app.test")
         talk.socket.sendall(b"MAIL FROM:<app@sender.test>\r\nRCPT TO:<piped@example.com>\r\nDATA\r\n")
@@ -132,7 +132,7 @@ def test_a_client_that_closes_its_half_after_the_dot_still_gets_its_reply(relay:
         assert talk.reply().startswith("250 2.0.0")
 
 
-def test_an_unfinished_message_is_dropped(relay: Waypost, upstream: Upstream) -> None:
+def test_an_unfinished_message_is_dropped(relay: Waypost, upstream: ScriptedUpstream) -> None:
     with Dialogue(relay.port) as talk:
         talk.begin("cut@example.com")
         talk.socket.sendall(b"Subject: one\r\n\r\none\r\n.\r")
@@ -142,7 +142,7 @@ def test_an_unfinished_message_is_dropped(relay: Waypost, upstream: Upstream) ->
 
 
 @pytest.mark.parametrize("false_end", [b"\n.\n", b"\r\n.\n", b"\n.\r\n", b"\r.\r\n", b"\r\n.\r", b"\n.\r"])
-def test_no_mail_is_smuggled_inside_another(relay: Waypost, upstream: Upstream, false_end: bytes) -> None:
+def test_no_mail_is_smuggled_inside_another(relay: Waypost, upstream: ScriptedUpstream, false_end: bytes) -> None:
     smuggled = b"MAIL FROM:<evil@x.example>\r\nRCPT TO:<smuggled@example.com>\r\nDATA\r\nSubject: evil\r\n\r\nx"
     with Dialogue(relay.port) as talk:
         talk.begin("victim@example.com")
@@ -153,7 +153,7 @@ def test_no_mail_is_smuggled_inside_another(relay: Waypost, upstream: Upstream, 
 
 
 def test_8_bit_octets_and_the_null_reverse_path_and_odd_addresses_go_through(
-    relay: Waypost, upstream: Upstream
+    relay: Waypost, upstream: ScriptedUpstream
 ) -> None:
     octets = (
         b"Subject: \xc3\xa4\r\nContent-Type: text/plain; charset=latin-1\r\n\r\n..d\xe9j\xe0\r\n.\r\n"
@@ -170,7 +170,7 @@ def test_8_bit_octets_and_the_null_reverse_path_and_odd_addresses_go_through(
     assert arrival.mail.startswith("MAIL FROM:<> ") and "BODY=8BITMIME" in arrival.mail
 
 
-def test_international_addresses_go_through(relay: Waypost, upstream: Upstream) -> None:
+def test_international_addresses_go_through(relay: Waypost, upstream: ScriptedUpstream) -> None:
     with Dialogue(relay.port) as talk:
         talk.say("EHLO app.test")
         assert talk.say("MAIL FROM:<jürgen@exämple.test> SMTPUTF8").startswith("250")
@@ -181,7 +181,7 @@ def test_international_addresses_go_through(relay: Waypost, upstream: Upstream) 
     assert "SMTPUTF8" in arrival.mail and "<jürgen@exämple.test>" in arrival.mail
 
 
-def test_25_megabytes_go_through_unchanged_and_more_is_refused(relay: Waypost, upstream: Upstream) -> None:
+def test_25_megabytes_go_through_unchanged_and_more_is_refused(relay: Waypost, upstream: ScriptedUpstream) -> None:
     line = b"." + b"0123456789abcdef" * 4 + b"\r\n"
     body = line * ((25 << 20) // len(line) - 20)
     octets = b"Subject: large\r\nContent-Type: application/octet-stream\r\n\r\n" + body
@@ -196,7 +196,7 @@ def test_25_megabytes_go_through_unchanged_and_more_is_refused(relay: Waypost, u
         assert client.noop()[0] == 250
 
 
-def test_received_is_added_and_bcc_is_the_envelopes_alone(relay: Waypost, upstream: Upstream) -> None:
+def test_received_is_added_and_bcc_is_the_envelopes_alone(relay: Waypost, upstream: ScriptedUpstream) -> None:
     mail = b"From: a@sender.test\r\nTo: b@example.com\r\nBcc: secret@example.com\r\nSubject: x\r\n\r\ntext\r\n"
     relay.send(mail, "b-bcc@example.com", "secret@example.com")
     for recipient in ("b-bcc@example.com", "secret@example.com"):
@@ -213,7 +213,7 @@ def test_a_loop_is_broken(relay: Waypost) -> None:
 
 
 @pytest.fixture(scope="module")
-def guarded(tmp_path_factory: pytest.TempPathFactory, upstream: Upstream) -> Iterator[Waypost]:
+def guarded(tmp_path_factory: pytest.TempPathFactory, upstream: ScriptedUpstream) -> Iterator[Waypost]:
     """A relay that trusts no network, with one SMTP user, few connections and few recipients, and STARTTLS."""
     folder: Path = tmp_path_factory.mktemp("guarded")
     make_certificate(folder)
@@ -237,7 +237,7 @@ def test_strangers_are_refused(guarded: Waypost) -> None:
         assert talk.say("MAIL FROM:<a@shop.test>").startswith("530 5.7.0")
 
 
-def test_a_network_that_is_not_ours_is_refused_for_good(tmp_path: Path, upstream: Upstream) -> None:
+def test_a_network_that_is_not_ours_is_refused_for_good(tmp_path: Path, upstream: ScriptedUpstream) -> None:
     with (
         Waypost(tmp_path, upstream.port, '[access]\nnetworks = ["192.0.2.0/24"]\n') as relay,
         Dialogue(relay.port) as talk,
@@ -247,7 +247,7 @@ def test_a_network_that_is_not_ours_is_refused_for_good(tmp_path: Path, upstream
 
 
 @pytest.mark.parametrize("mechanism", ["PLAIN", "LOGIN"])
-def test_a_user_sends_with_auth(guarded: Waypost, upstream: Upstream, mechanism: str) -> None:
+def test_a_user_sends_with_auth(guarded: Waypost, upstream: ScriptedUpstream, mechanism: str) -> None:
     with guarded.client() as client:
         client.starttls()
         client.ehlo()

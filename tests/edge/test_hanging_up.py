@@ -11,7 +11,7 @@ from time import sleep
 import pytest
 
 from tests.edge.hanging_up import Impatient
-from tests.upstream import Upstream
+from tests.upstream import ScriptedUpstream
 from tests.waiting import until
 from tests.waypost_server import Waypost, html_mail
 
@@ -19,20 +19,20 @@ _LATE_S = 3.2  # relay.edge.connection: an end that comes so long after the dot 
 
 
 @pytest.fixture
-def relay(tmp_path: Path, sink: Upstream) -> Iterator[Waypost]:
+def relay(tmp_path: Path, sink: ScriptedUpstream) -> Iterator[Waypost]:
     with Waypost(tmp_path, sink.port, 'connections = 1\n[delivery]\ninline_timeout = "60s"\n') as running:
         yield running
 
 
 @pytest.fixture
-def sink() -> Iterator[Upstream]:
-    server = Upstream()
+def sink() -> Iterator[ScriptedUpstream]:
+    server = ScriptedUpstream()
     yield server
     server.close()
 
 
 @contextmanager
-def busy(relay: Waypost, sink: Upstream) -> Iterator[None]:
+def busy(relay: Waypost, sink: ScriptedUpstream) -> Iterator[None]:
     """The only connection to the upstream waits for the reply to another mail's dot."""
     sink.is_holding = True
     with Impatient(relay, "first@example.com") as first:
@@ -44,11 +44,11 @@ def busy(relay: Waypost, sink: Upstream) -> Iterator[None]:
     sink.to("last@example.com")
 
 
-def _sent(sink: Upstream) -> list[str]:
+def _sent(sink: ScriptedUpstream) -> list[str]:
     return [recipient for arrival in sink.arrivals for recipient in arrival.recipients]
 
 
-def test_a_mail_whose_client_breaks_off_before_it_is_sent_is_not_sent(relay: Waypost, sink: Upstream) -> None:
+def test_a_mail_whose_client_breaks_off_before_it_is_sent_is_not_sent(relay: Waypost, sink: ScriptedUpstream) -> None:
     with busy(relay, sink):
         Impatient(relay, "reset@example.com").reset()
         relay.wait_for_log(" client-hung-up message=")
@@ -56,7 +56,7 @@ def test_a_mail_whose_client_breaks_off_before_it_is_sent_is_not_sent(relay: Way
     assert not relay.rows("messages", "--query", "reset@example.com")
 
 
-def test_so_it_is_where_the_client_ends_after_having_waited(relay: Waypost, sink: Upstream) -> None:
+def test_so_it_is_where_the_client_ends_after_having_waited(relay: Waypost, sink: ScriptedUpstream) -> None:
     with busy(relay, sink):
         client = Impatient(relay, "closed@example.com")
         sleep(_LATE_S)
@@ -65,7 +65,7 @@ def test_so_it_is_where_the_client_ends_after_having_waited(relay: Waypost, sink
     assert _sent(sink) == ["first@example.com", "last@example.com"]
 
 
-def test_a_client_that_closes_its_half_at_the_dot_may_wait_for_long(relay: Waypost, sink: Upstream) -> None:
+def test_a_client_that_closes_its_half_at_the_dot_may_wait_for_long(relay: Waypost, sink: ScriptedUpstream) -> None:
     with busy(relay, sink):
         client = Impatient(relay, "half@example.com")
         client.close_half()
@@ -77,7 +77,7 @@ def test_a_client_that_closes_its_half_at_the_dot_may_wait_for_long(relay: Waypo
 
 @pytest.mark.parametrize("patience_s", [0.0, _LATE_S])
 def test_a_client_that_has_sent_quit_ahead_does_not_break_off(
-    patience_s: float, relay: Waypost, sink: Upstream
+    patience_s: float, relay: Waypost, sink: ScriptedUpstream
 ) -> None:
     with busy(relay, sink):
         client = Impatient(relay, "quit@example.com", ahead=b"QUIT\r\n")
@@ -86,7 +86,7 @@ def test_a_client_that_has_sent_quit_ahead_does_not_break_off(
     assert _sent(sink) == ["first@example.com", "quit@example.com", "last@example.com"]
 
 
-def test_what_has_begun_to_be_sent_is_finished(relay: Waypost, sink: Upstream) -> None:
+def test_what_has_begun_to_be_sent_is_finished(relay: Waypost, sink: ScriptedUpstream) -> None:
     sink.is_holding = True
     client = Impatient(relay, "begun@example.com")
     until(lambda: sink.verbs["DATA"])

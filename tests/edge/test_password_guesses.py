@@ -12,7 +12,7 @@ import pytest
 
 from relay import clients
 from relay.store.console import accounts
-from tests.upstream import Upstream
+from tests.upstream import ScriptedUpstream
 from tests.waypost_server import Waypost
 
 FILTER = Path(__file__).parents[2] / "docs/fail2ban/waypost.filter.conf"
@@ -74,7 +74,7 @@ def test_fail2ban_reads_the_line(relay: Waypost, tmp_path: Path) -> None:
 
 
 def test_an_upstream_is_asked_once_for_a_wrong_password_and_not_for_ever(tmp_path: Path) -> None:
-    upstream = Upstream(passwords={"app": "right"})
+    upstream = ScriptedUpstream(passwords={"app": "right"})
     with Waypost(tmp_path, upstream.port, '[access]\nnetworks = []\nauth = "upstream"\n') as relay:
         assert guess(relay, OTHER, "right") == 235
         asked = upstream.verbs["AUTH"]

@@ -1,4 +1,4 @@
-"""What is refused at the door is found by its envelope, within a budget: nobody fills the disk by being refused."""
+"""What is refused at SMTP is found by its envelope, within a budget: nobody fills the disk by being refused."""
 
 import contextlib
 import socket
@@ -13,7 +13,7 @@ from relay.envelope import Client
 from relay.reply import Reply
 from relay.store import refusals
 from relay.store.refusals import Refusal
-from tests.upstream import Upstream
+from tests.upstream import ScriptedUpstream
 from tests.waypost_server import Waypost
 from tests.web.api_client import ApiClient
 from tests.web.scene import Scene
@@ -22,7 +22,7 @@ EVIL = "<script>alert('x')</script>"
 
 
 @pytest.fixture(scope="module")
-def strict(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Waypost]:
+def strict(upstream: ScriptedUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Waypost]:
     """A relay that takes small mail to one recipient."""
     limits = '[access]\nmax_size = "10KB"\nmax_recipients = 1\nmax_connections_per_ip = 4\n'
     with Waypost(tmp_path_factory.mktemp("strict"), upstream.port, limits) as running:

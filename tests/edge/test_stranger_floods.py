@@ -24,7 +24,7 @@ from relay.store.database import engine, preparation
 from relay.store.store import Store
 from tests.return_path.return_path_scene import DOMAIN
 from tests.smtp_client import connected
-from tests.upstream import Upstream
+from tests.upstream import ScriptedUpstream
 from tests.waiting import until
 from tests.waypost_server import Waypost, free_port
 
@@ -111,7 +111,7 @@ def places_are_free(relay: Waypost) -> None:
             open_.enter_context(greeted(relay, source))
 
 
-def test_a_stranger_that_only_talks_is_let_go_and_a_client_is_not(tmp_path: Path, upstream: Upstream) -> None:
+def test_a_stranger_that_only_talks_is_let_go_and_a_client_is_not(tmp_path: Path, upstream: ScriptedUpstream) -> None:
     tables = f'[access]\nnetworks = ["127.1.0.0/16"]\nidle_timeout = "1s"\n[bounces]\nreturn_path = "{DOMAIN}"\n'
     with (
         Waypost(tmp_path, upstream.port, tables) as relay,

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.figures import Figure
-from tests.upstream import Upstream
+from tests.upstream import ScriptedUpstream
 
 _LIBRARY = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
 
@@ -22,9 +22,9 @@ def figure(record_property: Callable[[str, object], None]) -> Figure:
 
 
 @pytest.fixture
-def sink() -> Iterator[Upstream]:
+def sink() -> Iterator[ScriptedUpstream]:
     """An upstream of the test's own."""
-    server = Upstream()
+    server = ScriptedUpstream()
     yield server
     server.close()
 

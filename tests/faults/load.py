@@ -8,7 +8,7 @@ from collections import Counter
 from time import sleep
 from types import TracebackType
 
-from tests.upstream import Upstream
+from tests.upstream import ScriptedUpstream
 from tests.waiting import until
 
 _ID = re.compile(rb"^Message-ID: <([^>]+)>", re.MULTILINE | re.IGNORECASE)
@@ -95,11 +95,11 @@ def _close(client: smtplib.SMTP | None) -> None:
         client.close()
 
 
-def arrived(sink: Upstream) -> Counter[str]:
+def arrived(sink: ScriptedUpstream) -> Counter[str]:
     """How often each Message-ID has arrived there."""
     return Counter(found[1].decode() for arrival in sink.arrivals if (found := _ID.search(arrival.octets)))
 
 
-def doubles(sink: Upstream) -> int:
+def doubles(sink: ScriptedUpstream) -> int:
     """How many arrivals were one too many."""
     return sum(count - 1 for count in arrived(sink).values())

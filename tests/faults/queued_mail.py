@@ -1,13 +1,13 @@
 """One upstream that is tried again each second, and the wait until nothing is left in the queue."""
 
-from tests.upstream import Upstream
+from tests.upstream import ScriptedUpstream
 from tests.waiting import MAX_WAIT_S, until
 from tests.waypost_server import Waypost
 
 CONNECTIONS = 4
 
 
-def settings(sink: Upstream, mode: str) -> str:
+def settings(sink: ScriptedUpstream, mode: str) -> str:
     return (
         f'[[upstream]]\naddress = "127.0.0.1:{sink.port}"\ntls = "off"\nconnections = {CONNECTIONS}\n'
         f'[delivery]\nmode = "{mode}"\nretry = ["1s"]\n'

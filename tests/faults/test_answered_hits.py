@@ -12,7 +12,7 @@ import pytest
 
 from tests.faults import IS_LONG
 from tests.faults.figures import Figure
-from tests.upstream import Upstream
+from tests.upstream import ScriptedUpstream
 from tests.user_agents import PHONE
 from tests.waiting import until
 from tests.waypost_server import Waypost, html_mail, tracking_urls
@@ -21,13 +21,13 @@ KILLS, LOAD_S = (10, 3.0) if IS_LONG else (2, 0.7)
 
 
 @pytest.fixture
-def relay(tmp_path: Path, upstream: Upstream) -> Iterator[Waypost]:
+def relay(tmp_path: Path, upstream: ScriptedUpstream) -> Iterator[Waypost]:
     with Waypost(tmp_path, upstream.port) as running:
         yield running
 
 
 def test_after_a_kill_of_the_web_role_no_answered_hit_is_missing(
-    relay: Waypost, upstream: Upstream, figure: Figure
+    relay: Waypost, upstream: ScriptedUpstream, figure: Figure
 ) -> None:
     who = "answered-hits@example.com"
     relay.send(html_mail(), who)

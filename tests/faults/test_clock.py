@@ -7,13 +7,13 @@ import pytest
 
 from tests.faults.figures import Figure
 from tests.faults.queued_mail import drained
-from tests.upstream import Upstream
+from tests.upstream import ScriptedUpstream
 from tests.waypost_server import Waypost, html_mail
 
 
 @pytest.mark.parametrize("step", ["+1h", "-1h"])
 def test_a_step_of_the_clock_doubles_and_forgets_nothing(
-    step: str, tmp_path: Path, clock: Path, sink: Upstream, figure: Figure
+    step: str, tmp_path: Path, clock: Path, sink: ScriptedUpstream, figure: Figure
 ) -> None:
     tables = '[delivery]\nretry = ["1s"]\ninline_timeout = "1s"\n'
     with Waypost(tmp_path, sink.port, tables) as relay:

@@ -11,7 +11,7 @@ import pytest
 from tests.faults.figures import Figure
 from tests.faults.load import Load, arrived, doubles
 from tests.faults.queued_mail import drained, settings
-from tests.upstream import Upstream
+from tests.upstream import ScriptedUpstream
 from tests.waypost_server import Waypost, html_mail
 
 pytestmark = pytest.mark.sqlite  # its pages are overwritten
@@ -20,7 +20,7 @@ _SOUND_PAGES = 8  # of the file's begin: it opens, and some tables can be read
 
 @pytest.mark.parametrize("mode", ["queued", "inline"])
 def test_mail_that_is_accepted_into_a_damaged_database_is_delivered_after_the_backup_is_back(
-    mode: str, tmp_path: Path, sink: Upstream, figure: Figure
+    mode: str, tmp_path: Path, sink: ScriptedUpstream, figure: Figure
 ) -> None:
     sink.at_helo = "451 4.3.0 later"
     file = tmp_path / "data" / "waypost.db"

@@ -12,7 +12,7 @@ from tests.faults.database_away import gone, locked
 from tests.faults.figures import Figure
 from tests.faults.load import Load, arrived, doubles
 from tests.faults.queued_mail import drained, settings
-from tests.upstream import Upstream
+from tests.upstream import ScriptedUpstream
 from tests.waypost_server import Waypost
 
 AWAY_S = 60.0 if IS_LONG else 2.5
@@ -23,7 +23,9 @@ Away = Callable[[Waypost], AbstractContextManager[None]]
     ("mode", "away"),
     [("inline", locked), pytest.param("inline", gone, marks=pytest.mark.sqlite), ("queued", locked)],
 )
-def test_mail_outlives_the_database(mode: str, away: Away, tmp_path: Path, sink: Upstream, figure: Figure) -> None:
+def test_mail_outlives_the_database(
+    mode: str, away: Away, tmp_path: Path, sink: ScriptedUpstream, figure: Figure
+) -> None:
     with Waypost(tmp_path, None, settings(sink, mode)) as relay:
         with Load(relay.port, threads=2, pause_s=0.02) as load:
             load.wait_for(5)

@@ -11,7 +11,7 @@ import pytest
 
 from tests.faults.figures import Figure
 from tests.faults.queued_mail import drained
-from tests.upstream import Upstream
+from tests.upstream import ScriptedUpstream
 from tests.waypost_server import Waypost, html_mail
 
 QUEUED = '[delivery]\nmode = "queued"\nretry = ["1s"]\n'
@@ -56,7 +56,9 @@ def fill(place: Path) -> Path:
     return filler
 
 
-def test_a_full_disk_refuses_for_a_while_and_loses_nothing(small_disk: Path, sink: Upstream, figure: Figure) -> None:
+def test_a_full_disk_refuses_for_a_while_and_loses_nothing(
+    small_disk: Path, sink: ScriptedUpstream, figure: Figure
+) -> None:
     with Waypost(small_disk, sink.port, QUEUED) as relay:
         assert sent(relay, "before@example.com").startswith("250")
         sink.to("before@example.com")
@@ -81,7 +83,7 @@ def failing(relay: Waypost) -> Iterator[None]:
 
 
 def test_a_disk_that_fails_refuses_for_a_while_and_loses_nothing(
-    tmp_path: Path, sink: Upstream, figure: Figure
+    tmp_path: Path, sink: ScriptedUpstream, figure: Figure
 ) -> None:
     with Waypost(tmp_path, sink.port, QUEUED) as relay:
         assert sent(relay, "sound@example.com").startswith("250")
@@ -94,7 +96,7 @@ def test_a_disk_that_fails_refuses_for_a_while_and_loses_nothing(
         _only_put_off(replies, sink, figure, "failing")
 
 
-def _only_put_off(replies: list[str], sink: Upstream, figure: Figure, name: str) -> None:
+def _only_put_off(replies: list[str], sink: ScriptedUpstream, figure: Figure, name: str) -> None:
     accepted = [n for n, reply in enumerate(replies) if reply.startswith("250")]
     assert len(accepted) < len(replies)
     assert all(reply[:1] in "24" for reply in replies), replies
@@ -103,7 +105,7 @@ def _only_put_off(replies: list[str], sink: Upstream, figure: Figure, name: str)
     figure(f"{len(replies)} mails, {len(replies) - len(accepted)} put off with 4xx, {len(accepted)} kept, lost 0")
 
 
-def test_inline_mail_goes_through_a_full_disk(small_disk: Path, sink: Upstream) -> None:
+def test_inline_mail_goes_through_a_full_disk(small_disk: Path, sink: ScriptedUpstream) -> None:
     with Waypost(small_disk, sink.port, '[delivery]\nretry = ["1s"]\n') as relay:
         filler = fill(small_disk)
         assert sent(relay, "through@example.com").startswith("250")

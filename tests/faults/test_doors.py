@@ -4,7 +4,7 @@ import socket
 import struct
 
 from tests.faults.figures import Figure
-from tests.upstream import Upstream
+from tests.upstream import ScriptedUpstream
 from tests.waypost_server import Waypost, html_mail
 
 _LINES = (
@@ -18,7 +18,7 @@ _LINES = (
 
 
 def test_a_dialogue_cut_at_any_octet_leaves_no_mail_and_no_harm(
-    relay: Waypost, upstream: Upstream, figure: Figure
+    relay: Waypost, upstream: ScriptedUpstream, figure: Figure
 ) -> None:
     whole = b"".join(_LINES)
     for at in range(len(whole)):

@@ -11,7 +11,7 @@ from tests.faults.figures import Figure
 from tests.faults.load import Load, arrived, doubles
 from tests.faults.queued_mail import drained
 from tests.faults.replicated_postgresql import ReplicatedPostgreSQL, replicated
-from tests.upstream import Upstream
+from tests.upstream import ScriptedUpstream
 from tests.waypost_server import Waypost, html_mail, tracking_urls
 
 ROUNDS = 4 if IS_LONG else 1
@@ -24,7 +24,7 @@ def servers() -> Iterator[ReplicatedPostgreSQL]:
 
 
 def test_a_restart_and_a_promoted_standby_under_load_lose_and_double_nothing(
-    servers: ReplicatedPostgreSQL, tmp_path: Path, sink: Upstream, figure: Figure
+    servers: ReplicatedPostgreSQL, tmp_path: Path, sink: ScriptedUpstream, figure: Figure
 ) -> None:
     def node(mode: str) -> Waypost:
         upstream = f'[[upstream]]\naddress = "127.0.0.1:{sink.port}"\ntls = "off"\n'

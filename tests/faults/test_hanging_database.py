@@ -18,7 +18,7 @@ from tests.faults import IS_LONG
 from tests.faults.figures import Figure
 from tests.faults.load import Load, arrived
 from tests.faults.queued_mail import drained, settings
-from tests.upstream import Upstream
+from tests.upstream import ScriptedUpstream
 from tests.waiting import until
 from tests.waypost_server import Waypost, html_mail, tracking_urls
 
@@ -26,7 +26,7 @@ _HANG_S = 45.0 if IS_LONG else 0.0
 _SOON_S = 3.0  # within which an inline mail has its reply
 
 
-class _Server:
+class _DatabaseServer:
     """PostgreSQL, and a database of the test's own there."""
 
     def __init__(self, url: str) -> None:
@@ -66,21 +66,21 @@ def _signal(pids: list[int], number: signal.Signals) -> None:
             os.kill(pid, number)
 
 
-Hang = Callable[[_Server], AbstractContextManager[None]]
+Hang = Callable[[_DatabaseServer], AbstractContextManager[None]]
 
 
 @pytest.fixture
-def server(postgresql: Callable[[], str]) -> _Server:
-    return _Server(postgresql())
+def server(postgresql: Callable[[], str]) -> _DatabaseServer:
+    return _DatabaseServer(postgresql())
 
 
-def _tables(server: _Server, sink: Upstream, mode: str) -> str:
+def _tables(server: _DatabaseServer, sink: ScriptedUpstream, mode: str) -> str:
     return f'{settings(sink, mode)}[database]\nurl = "{server.url}"\n'
 
 
-@pytest.mark.parametrize("hang", [_Server.stopped, _Server.locked])
+@pytest.mark.parametrize("hang", [_DatabaseServer.stopped, _DatabaseServer.locked])
 def test_inline_mail_flows_on_and_links_answer(
-    hang: Hang, server: _Server, tmp_path: Path, sink: Upstream, figure: Figure
+    hang: Hang, server: _DatabaseServer, tmp_path: Path, sink: ScriptedUpstream, figure: Figure
 ) -> None:
     with Waypost(tmp_path, None, _tables(server, sink, "inline")) as relay:
         relay.cli("suppressions", "add", "gone@example.com")
@@ -111,7 +111,7 @@ def test_inline_mail_flows_on_and_links_answer(
 
 
 def test_queued_mail_hears_451_within_seconds_and_is_not_sent_later(
-    server: _Server, tmp_path: Path, sink: Upstream, figure: Figure
+    server: _DatabaseServer, tmp_path: Path, sink: ScriptedUpstream, figure: Figure
 ) -> None:
     with Waypost(tmp_path, None, _tables(server, sink, "queued")) as relay:
         with Load(relay.port, threads=3, pause_s=0.05) as load:
@@ -130,7 +130,7 @@ def test_queued_mail_hears_451_within_seconds_and_is_not_sent_later(
 
 
 def test_what_is_committed_after_its_client_heard_451_is_taken_back(
-    server: _Server, tmp_path: Path, sink: Upstream
+    server: _DatabaseServer, tmp_path: Path, sink: ScriptedUpstream
 ) -> None:
     with Waypost(tmp_path, None, _tables(server, sink, "queued")) as relay:
         with server.locked("message"):  # so that the commit has begun
@@ -139,7 +139,7 @@ def test_what_is_committed_after_its_client_heard_451_is_taken_back(
 
 
 def test_what_a_client_gave_up_on_while_it_was_committed_is_taken_back(
-    server: _Server, tmp_path: Path, sink: Upstream
+    server: _DatabaseServer, tmp_path: Path, sink: ScriptedUpstream
 ) -> None:
     with Waypost(tmp_path, None, _tables(server, sink, "queued")) as relay:
         with server.locked("message"), Impatient(relay, "waits@example.com") as other:
@@ -150,7 +150,7 @@ def test_what_a_client_gave_up_on_while_it_was_committed_is_taken_back(
         _no_trace(relay, sink, "reset@example.com", "waits@example.com")
 
 
-def _no_trace(relay: Waypost, sink: Upstream, *recipients: str) -> None:
+def _no_trace(relay: Waypost, sink: ScriptedUpstream, *recipients: str) -> None:
     """What comes after them has been sent, and nobody knows of them."""
     until(lambda: relay.send(html_mail(), "after@example.com"), fits=lambda reply: reply.startswith("250"), every_s=0)
     sink.to("after@example.com")
@@ -162,7 +162,7 @@ def _no_trace(relay: Waypost, sink: Upstream, *recipients: str) -> None:
 
 @pytest.mark.parametrize("mode", ["inline", "queued"])
 def test_a_server_whose_database_hangs_can_be_stopped(
-    mode: str, server: _Server, tmp_path: Path, sink: Upstream
+    mode: str, server: _DatabaseServer, tmp_path: Path, sink: ScriptedUpstream
 ) -> None:
     with Waypost(tmp_path, None, _tables(server, sink, mode), 'drain = "1s"\n') as relay:
         assert relay.send(html_mail(), "before@example.com").startswith("250")
@@ -172,9 +172,11 @@ def test_a_server_whose_database_hangs_can_be_stopped(
             assert relay.stop() == 0
 
 
-@pytest.mark.parametrize("hang", [_Server.locked, _Server.stopped] if IS_LONG else [_Server.locked])
+@pytest.mark.parametrize(
+    "hang", [_DatabaseServer.locked, _DatabaseServer.stopped] if IS_LONG else [_DatabaseServer.locked]
+)
 def test_a_mail_role_that_dies_meanwhile_is_replaced_and_takes_mail(
-    hang: Hang, server: _Server, tmp_path: Path, sink: Upstream
+    hang: Hang, server: _DatabaseServer, tmp_path: Path, sink: ScriptedUpstream
 ) -> None:
     with Waypost(tmp_path, None, _tables(server, sink, "inline")) as relay:
         with hang(server):

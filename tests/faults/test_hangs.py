@@ -11,7 +11,7 @@ import pytest
 from tests.faults.figures import Figure
 from tests.faults.load import Load, arrived
 from tests.faults.stopped import stopped
-from tests.upstream import Upstream
+from tests.upstream import ScriptedUpstream
 from tests.waiting import until
 from tests.waypost_server import Waypost, html_mail
 
@@ -22,7 +22,7 @@ UNWATCHED = 'watchdog = "0s"\ndrain = "5s"\n'
 
 @pytest.mark.parametrize("mode", ["inline", "queued"])
 def test_a_stopped_mail_role_is_replaced_and_loses_nothing(
-    mode: str, tmp_path: Path, sink: Upstream, figure: Figure
+    mode: str, tmp_path: Path, sink: ScriptedUpstream, figure: Figure
 ) -> None:
     tables = f'connections = 2\n[delivery]\nmode = "{mode}"\nretry = ["1s"]\n'
     with Waypost(tmp_path, sink.port, tables, WATCHED) as relay:

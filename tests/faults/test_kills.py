@@ -12,14 +12,16 @@ from tests.faults import IS_LONG
 from tests.faults.figures import Figure
 from tests.faults.load import Load, arrived, doubles
 from tests.faults.queued_mail import CONNECTIONS, drained, settings
-from tests.upstream import Upstream
+from tests.upstream import ScriptedUpstream
 from tests.waypost_server import Waypost
 
 KILLS = 100 if IS_LONG else 2
 
 
 @pytest.mark.parametrize("mode", ["queued", "inline"])
-def test_a_kill_loses_nothing_that_was_accepted(mode: str, tmp_path: Path, sink: Upstream, figure: Figure) -> None:
+def test_a_kill_loses_nothing_that_was_accepted(
+    mode: str, tmp_path: Path, sink: ScriptedUpstream, figure: Figure
+) -> None:
     chance = random.Random(mode)
     with Waypost(tmp_path, None, settings(sink, mode)) as relay:
         with Load(relay.port) as load:
@@ -46,7 +48,9 @@ def test_a_kill_loses_nothing_that_was_accepted(mode: str, tmp_path: Path, sink:
 
 
 @pytest.mark.parametrize("mode", ["queued", "inline"])
-def test_a_stop_under_load_loses_and_doubles_nothing(mode: str, tmp_path: Path, sink: Upstream, figure: Figure) -> None:
+def test_a_stop_under_load_loses_and_doubles_nothing(
+    mode: str, tmp_path: Path, sink: ScriptedUpstream, figure: Figure
+) -> None:
     stops = 10 if IS_LONG else 1
     accepted: set[str] = set()
     with Waypost(tmp_path, None, settings(sink, mode)) as relay:

@@ -10,7 +10,7 @@ import pytest
 from tests.faults import IS_LONG
 from tests.faults.figures import Figure
 from tests.faults.queued_mail import drained
-from tests.upstream import Upstream
+from tests.upstream import ScriptedUpstream
 from tests.waiting import until
 from tests.waypost_server import Waypost, html_mail
 
@@ -24,7 +24,7 @@ def _wait_until_leased(relay: Waypost, count: int) -> None:
 
 
 def test_what_another_worker_took_over_is_not_sent_after_a_suspension(
-    tmp_path: Path, clock: Path, sink: Upstream, figure: Figure
+    tmp_path: Path, clock: Path, sink: ScriptedUpstream, figure: Figure
 ) -> None:
     with Waypost(tmp_path, sink.port, f"connections = 1\n{_QUEUED}") as relay:
         sink.is_holding = True
@@ -45,7 +45,7 @@ def test_what_another_worker_took_over_is_not_sent_after_a_suspension(
 
 @pytest.mark.skipif(not IS_LONG, reason="200 s: WAYPOST_FAULTS=long")
 def test_a_worker_that_was_stopped_past_its_lease_doubles_only_what_had_begun(
-    tmp_path: Path, sink: Upstream, figure: Figure
+    tmp_path: Path, sink: ScriptedUpstream, figure: Figure
 ) -> None:
     sink.delay_s = 1.0
     connections = 4

@@ -16,7 +16,7 @@ from tests.certificates import make_certificate
 from tests.faults import IS_LONG
 from tests.faults.figures import Figure
 from tests.faults.queued_mail import drained
-from tests.upstream import Upstream
+from tests.upstream import ScriptedUpstream
 from tests.waypost_server import Waypost, html_mail
 
 VERBS = ("EHLO", "MAIL", "RCPT", "DATA", "dot")
@@ -180,7 +180,7 @@ def _table(kind: str, port: int, certificates: Path) -> str:
 
 
 def test_mail_to_mad_upstreams_is_refused_or_arrives(
-    tmp_path: Path, sink: Upstream, certificates: Path, loop: asyncio.AbstractEventLoop, figure: Figure
+    tmp_path: Path, sink: ScriptedUpstream, certificates: Path, loop: asyncio.AbstractEventLoop, figure: Figure
 ) -> None:
     sink.passwords = {"me": "secret"}
     contexts = _context(certificates, "trusted"), _context(certificates, "strange")

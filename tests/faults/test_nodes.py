@@ -22,7 +22,7 @@ from tests.faults.figures import Figure
 from tests.faults.load import Load, arrived, doubles
 from tests.faults.stopped import stopped
 from tests.receiver import Receiver, receiving
-from tests.upstream import Upstream
+from tests.upstream import ScriptedUpstream
 from tests.waiting import until
 from tests.waypost_server import Waypost, html_mail, tracking_urls
 
@@ -39,7 +39,7 @@ class Cluster(NamedTuple):
 
     nodes: list[Waypost]
     port: int
-    upstream: Upstream
+    upstream: ScriptedUpstream
     receiver: Receiver
 
 
@@ -47,7 +47,7 @@ class Cluster(NamedTuple):
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     postgresql_server.server()
     url, folder = postgresql_server.make_database_with_tables(), tmp_path_factory.mktemp("nodes")
-    with Upstream() as upstream, receiving() as receiver, ExitStack() as stack:
+    with ScriptedUpstream() as upstream, receiving() as receiver, ExitStack() as stack:
         nodes = [
             Waypost(
                 folder / f"node{n}",

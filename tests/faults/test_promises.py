@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.figures import Figure
-from tests.upstream import Upstream
+from tests.upstream import ScriptedUpstream
 from tests.waiting import until
 from tests.waypost_server import Waypost, html_mail
 
@@ -18,7 +18,9 @@ _SYNCED = re.compile(r"f(?:data)?sync(?:\(\d+\)|.* resumed>\)) += 0")
 
 @pytest.mark.sqlite  # PostgreSQL's server does it
 @pytest.mark.skipif(not shutil.which("strace"), reason="no strace here: apt-get install strace")
-def test_queued_mail_is_synced_to_the_disk_before_its_250(tmp_path: Path, sink: Upstream, figure: Figure) -> None:
+def test_queued_mail_is_synced_to_the_disk_before_its_250(
+    tmp_path: Path, sink: ScriptedUpstream, figure: Figure
+) -> None:
     trace = tmp_path / "trace"
     with Waypost(tmp_path, sink.port, '[delivery]\nmode = "queued"\n') as relay:
         strace = subprocess.Popen(

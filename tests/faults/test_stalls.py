@@ -9,7 +9,7 @@ import pytest
 from tests.faults import IS_LONG
 from tests.faults.figures import Figure
 from tests.faults.load import Load
-from tests.upstream import Upstream
+from tests.upstream import ScriptedUpstream
 from tests.waiting import until
 from tests.waypost_server import Waypost, html_mail
 
@@ -21,8 +21,8 @@ _DELIVERY = '[delivery]\nmode = "queued"\nretry = ["1s"]\n'
 
 
 @pytest.fixture
-def second() -> Iterator[Upstream]:
-    server = Upstream()
+def second() -> Iterator[ScriptedUpstream]:
+    server = ScriptedUpstream()
     yield server
     server.close()
 
@@ -32,7 +32,9 @@ def _send_all(relay: Waypost) -> None:
         assert relay.send(html_mail(), f"to-{number}@example.com").startswith("250")
 
 
-def test_mail_flows_soon_after_new_connections_are_answered(tmp_path: Path, sink: Upstream, figure: Figure) -> None:
+def test_mail_flows_soon_after_new_connections_are_answered(
+    tmp_path: Path, sink: ScriptedUpstream, figure: Figure
+) -> None:
     with Waypost(tmp_path, sink.port, _KEYS + _DELIVERY) as relay:
         sink.delay_s = 3600.0
         _send_all(relay)
@@ -54,16 +56,16 @@ def test_mail_flows_soon_after_new_connections_are_answered(tmp_path: Path, sink
         sink.stop()  # what hangs is lost, and drains
 
 
-def _sent_twice(sink: Upstream) -> int:
+def _sent_twice(sink: ScriptedUpstream) -> int:
     return len(sink.arrivals) - len({arrival.recipients[0] for arrival in sink.arrivals})
 
 
-def _hung(sink: Upstream) -> int:
+def _hung(sink: ScriptedUpstream) -> int:
     return sink.verbs["DATA"] - len(sink.arrivals) - len(sink.turned_away)
 
 
 def test_the_next_upstream_takes_what_was_not_yet_sent(
-    tmp_path: Path, sink: Upstream, second: Upstream, figure: Figure
+    tmp_path: Path, sink: ScriptedUpstream, second: ScriptedUpstream, figure: Figure
 ) -> None:
     other = f'[[upstream]]\nname = "second"\naddress = "127.0.0.1:{second.port}"\ntls = "off"\n'
     with Waypost(tmp_path, sink.port, _KEYS + other + _DELIVERY) as relay:
@@ -80,7 +82,7 @@ def test_the_next_upstream_takes_what_was_not_yet_sent(
         sink.stop()
 
 
-def test_an_upstream_that_is_slow_but_moves_is_not_out(tmp_path: Path, sink: Upstream) -> None:
+def test_an_upstream_that_is_slow_but_moves_is_not_out(tmp_path: Path, sink: ScriptedUpstream) -> None:
     with Waypost(tmp_path, sink.port, _KEYS + _DELIVERY) as relay:
         sink.delay_s = 0.3
         with Load(relay.port, threads=4) as load:

@@ -18,7 +18,7 @@ from relay.store.store import MAX_WAIT_S
 from tests.faults import IS_LONG
 from tests.faults.database_away import full, gone, locked
 from tests.faults.figures import Figure
-from tests.upstream import Upstream
+from tests.upstream import ScriptedUpstream
 from tests.user_agents import PHONE
 from tests.waiting import until
 from tests.waypost_server import Waypost, html_mail, tracking_urls
@@ -30,7 +30,7 @@ RECIPIENTS = 20
 TARGET = "https://shop.example/a?b=1"
 
 
-class Load(NamedTuple):
+class TrackingLoad(NamedTuple):
     """What was asked for, and how long each answer took."""
 
     asked: Counter[str]  # by URL
@@ -38,7 +38,7 @@ class Load(NamedTuple):
     took_s: list[float]
 
 
-async def play(urls: list[str], seconds: float, load: Load) -> None:
+async def play(urls: list[str], seconds: float, load: TrackingLoad) -> None:
     """Opens and clicks, several at a time, one after the other."""
     end = time.monotonic() + seconds
     limits = httpx.Limits(max_connections=AT_A_TIME)
@@ -73,7 +73,7 @@ def ms(seconds: list[float], percent: int) -> float:
 
 
 @pytest.fixture(scope="module")
-def relay(tmp_path_factory: pytest.TempPathFactory, upstream: Upstream) -> Iterator[Waypost]:
+def relay(tmp_path_factory: pytest.TempPathFactory, upstream: ScriptedUpstream) -> Iterator[Waypost]:
     with Waypost(tmp_path_factory.mktemp("outage"), upstream.port, "[delivery]\ninline_recipients = 50\n") as running:
         yield running
 
@@ -82,7 +82,7 @@ def relay(tmp_path_factory: pytest.TempPathFactory, upstream: Upstream) -> Itera
     "away", [locked, pytest.param(gone, marks=pytest.mark.sqlite), pytest.param(full, marks=pytest.mark.sqlite)]
 )
 def test_no_redirect_fails_and_no_event_is_lost(
-    relay: Waypost, upstream: Upstream, away: Callable[[Waypost], AbstractContextManager[None]], figure: Figure
+    relay: Waypost, upstream: ScriptedUpstream, away: Callable[[Waypost], AbstractContextManager[None]], figure: Figure
 ) -> None:
     who = [f"{away.__name__}{n}@example.com" for n in range(RECIPIENTS)]
     relay.send(html_mail(link=TARGET), *who)
@@ -90,7 +90,7 @@ def test_no_redirect_fails_and_no_event_is_lost(
     for one in who:
         found = tracking_urls(upstream.to(one)[0].octets)
         owner |= {found["o"][0]: (one, "opened"), found["c"][0]: (one, "clicked")}
-    before, during = Load(Counter(), [], []), Load(Counter(), [], [])
+    before, during = TrackingLoad(Counter(), [], []), TrackingLoad(Counter(), [], [])
     asyncio.run(play(list(owner), BEFORE_S, before))
     with away(relay):
         asyncio.run(play(list(owner), AWAY_S, during))

@@ -1,4 +1,4 @@
-"""The door for programs that send by themselves: their links, their metadata, their routes.
+"""The library for programs that send by themselves: their links, their metadata, their routes.
 
 Always: what is not minted here is nothing here; outside href and pixel every octet is the program's; the redirect does
 not depend on the program.

@@ -1,6 +1,6 @@
 """The program's own site: pixels and links under ASGI, WSGI and Django, and what its hooks and webhooks are told.
 
-Always: the three doors answer alike, and no hook stands between a recipient and the answer.
+Always: the three adapters answer alike, and no hook stands between a recipient and the answer.
 """
 
 import asyncio
@@ -93,11 +93,11 @@ def ask_django(urlconf: Any, method: str, url: str, headers: dict[str, str]) -> 
 
 
 @pytest.fixture(params=["asgi", "wsgi", "django"])
-def door(request: pytest.FixtureRequest) -> Callable[..., Any]:
+def adapter(request: pytest.FixtureRequest) -> Callable[..., Any]:
     """A site of that kind, mounted at /t, for those hooks and options: what asks it, as a context."""
 
     @contextmanager
-    def site(*args: Any, **options: Any) -> Iterator[Ask]:  # Any: what the doors take
+    def site(*args: Any, **options: Any) -> Iterator[Ask]:  # Any: what the adapters take
         if request.param == "asgi":
             app = Starlette(routes=[Mount("/t", routes=asgi.routes(*args, **options))])
 
@@ -135,9 +135,9 @@ class Heard(list[Any]):  # Any: events and bad links
         return self
 
 
-def test_each_door_answers_links_and_pixels_alike(door: Callable[..., Any]) -> None:
+def test_each_adapter_answers_links_and_pixels_alike(adapter: Callable[..., Any]) -> None:
     heard = Heard()
-    with door(TRACKER, heard.append, on_bad_link=heard.append) as ask:
+    with adapter(TRACKER, heard.append, on_bad_link=heard.append) as ask:
         for url in (CLICK, PIXEL):
             assert ask("HEAD", url)[::2] == (302 if url == CLICK else 200, b"")
         status, headers, body = ask("GET", CLICK)
@@ -165,7 +165,7 @@ def test_each_door_answers_links_and_pixels_alike(door: Callable[..., Any]) -> N
 
 
 @pytest.mark.parametrize("is_coroutine", [False, True])
-def test_a_hook_that_fails_costs_nobody_the_answer(door: Callable[..., Any], is_coroutine: bool) -> None:
+def test_a_hook_that_fails_costs_nobody_the_answer(adapter: Callable[..., Any], is_coroutine: bool) -> None:
     reached = Heard()
 
     def fails(fact: Event | BadLink) -> None:
@@ -176,7 +176,7 @@ def test_a_hook_that_fails_costs_nobody_the_answer(door: Callable[..., Any], is_
         fails(fact)
 
     hook = fails_later if is_coroutine else fails
-    with door(TRACKER, hook, on_bad_link=hook) as ask:
+    with adapter(TRACKER, hook, on_bad_link=hook) as ask:
         assert [ask("GET", url)[0] for url in (CLICK, PIXEL, f"{BASE}/c/xyz")] == [302, 200, 404]
         reached.wait(3)
 
@@ -193,10 +193,10 @@ def test_a_hook_that_fails_costs_nobody_the_answer(door: Callable[..., Any], is_
     ],
 )
 def test_only_trusted_proxies_say_whose_request_it_is(
-    door: Callable[..., Any], trusted: list[str], headers: dict[str, str], expected: str
+    adapter: Callable[..., Any], trusted: list[str], headers: dict[str, str], expected: str
 ) -> None:
     heard = Heard()
-    with door(TRACKER, heard.append, ip="full", trusted_proxies=trusted) as ask:
+    with adapter(TRACKER, heard.append, ip="full", trusted_proxies=trusted) as ask:
         ask("GET", CLICK, **headers)
         assert [event.ip for event in heard.wait(1)] == [expected]
 

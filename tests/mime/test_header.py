@@ -14,7 +14,7 @@ from time import perf_counter
 import pytest
 
 from tests.smtp_client import Waits, connected, envelope
-from tests.upstream import Upstream
+from tests.upstream import ScriptedUpstream
 from tests.waypost_server import Waypost
 
 MBOX = b"From root Thu Nov 26 10:00:00 2026\r\n"
@@ -36,7 +36,7 @@ TEXTS = [
 ]
 
 
-def arrived(relay: Waypost, upstream: Upstream, octets: bytes, name: str) -> tuple[Message, bytes]:
+def arrived(relay: Waypost, upstream: ScriptedUpstream, octets: bytes, name: str) -> tuple[Message, bytes]:
     """The mail as it came to the upstream: parsed, and its octets."""
     recipient = f"{name}@begins.example"
     assert relay.send(octets, recipient).startswith("250")
@@ -48,7 +48,7 @@ def arrived(relay: Waypost, upstream: Upstream, octets: bytes, name: str) -> tup
 
 
 @pytest.mark.parametrize("text", TEXTS[:-1], ids=range(len(TEXTS) - 1))
-def test_mail_without_a_header_keeps_every_line(relay: Waypost, upstream: Upstream, text: bytes) -> None:
+def test_mail_without_a_header_keeps_every_line(relay: Waypost, upstream: ScriptedUpstream, text: bytes) -> None:
     found, octets = arrived(relay, upstream, text, f"text{TEXTS.index(text)}")
     assert set(found.keys()) == {"Received", "Message-ID", "Date", "List-Unsubscribe", "List-Unsubscribe-Post"}
     assert octets.endswith(b"\r\n\r\n" + text)
@@ -56,13 +56,13 @@ def test_mail_without_a_header_keeps_every_line(relay: Waypost, upstream: Upstre
     assert "\n" not in found["Date"]
 
 
-def test_what_looks_like_a_field_begins_a_header(relay: Waypost, upstream: Upstream) -> None:
+def test_what_looks_like_a_field_begins_a_header(relay: Waypost, upstream: ScriptedUpstream) -> None:
     found, _ = arrived(relay, upstream, b"12: 30\r\nSubject: x\r\n\r\ntext\r\n", "field")
     assert (found["12"], found["Subject"]) == ("30", "x")
 
 
 @pytest.mark.parametrize("mark", [MBOX, b">" + MBOX, MBOX + b">" + MBOX], ids=["one", "quoted", "two"])
-def test_a_line_of_an_mbox_does_not_end_the_header(relay: Waypost, upstream: Upstream, mark: bytes) -> None:
+def test_a_line_of_an_mbox_does_not_end_the_header(relay: Waypost, upstream: ScriptedUpstream, mark: bytes) -> None:
     name = f"mbox{len(mark)}"
     found, octets = arrived(relay, upstream, mark + HEADER + HTML, name)
     assert (found["From"], found["Subject"]) == ("root@example.com", "Cron")
@@ -71,7 +71,9 @@ def test_a_line_of_an_mbox_does_not_end_the_header(relay: Waypost, upstream: Ups
     assert f"{relay.tracking}/c/".encode() in octets.partition(b"\r\n\r\n")[2]
 
 
-def test_a_message_that_is_empty_or_begins_with_its_body_goes_as_it_is(relay: Waypost, upstream: Upstream) -> None:
+def test_a_message_that_is_empty_or_begins_with_its_body_goes_as_it_is(
+    relay: Waypost, upstream: ScriptedUpstream
+) -> None:
     _, octets = arrived(relay, upstream, b"\r\ntext\r\n", "blank")
     assert octets.endswith(b"\r\n\r\ntext\r\n") and not octets.endswith(b"\r\n\r\n\r\ntext\r\n")
 
@@ -137,7 +139,9 @@ def test_a_header_of_too_many_lines_is_refused(relay: Waypost, lines: bytes) -> 
     assert relay.send(lines + b"\r\nx\r\n", "lines@begins.example").startswith("552 5.3.4")
 
 
-def test_a_text_without_header_may_be_as_long_as_any(relay: Waypost, upstream: Upstream, tmp_path: Path) -> None:
+def test_a_text_without_header_may_be_as_long_as_any(
+    relay: Waypost, upstream: ScriptedUpstream, tmp_path: Path
+) -> None:
     text = b"a line of text\r\n" * 100_000
     assert relay.send(text, "long@begins.example").startswith("250")
     assert upstream.to("long@begins.example")[0].octets.endswith(b"\r\n\r\n" + text)
@@ -164,7 +168,7 @@ FILES = {
 
 @pytest.mark.parametrize("name", FILES)
 def test_instrument_prints_what_the_upstream_gets_and_how_it_came_of_the_file(
-    relay: Waypost, upstream: Upstream, tmp_path: Path, name: str
+    relay: Waypost, upstream: ScriptedUpstream, tmp_path: Path, name: str
 ) -> None:
     """The report's edits lead from the file to the output, and from the output back to the file."""
     octets, recipient = FILES[name], f"file{list(FILES).index(name)}@begins.example"

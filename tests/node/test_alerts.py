@@ -18,7 +18,7 @@ from relay.alerts import (
     find_shared_problems,
 )
 from tests.receiver import Receiver, receiving
-from tests.upstream import Upstream
+from tests.upstream import ScriptedUpstream
 from tests.waiting import until
 from tests.waypost_server import ROOT, Waypost, html_mail
 
@@ -51,7 +51,7 @@ def told(receiver: Receiver, path: str, words: str) -> dict[str, str]:
 
 
 def test_an_alert_is_sent_when_an_upstream_is_out_and_when_it_is_back(tmp_path: Path, receiver: Receiver) -> None:
-    upstream = Upstream()
+    upstream = ScriptedUpstream()
     relay = relay_with_alerts(tmp_path, receiver, "/out", upstream.port, 'queue_age = "2s"')
     relay.config.write_text(relay.config.read_text().replace('tls = "off"', 'tls = "off"\noutages = 1'))
     upstream.stop()

@@ -15,7 +15,7 @@ from relay.store import chores, node_name
 from relay.store.store import Store
 from tests import postgresql_server
 from tests.receiver import Receiver, receiving
-from tests.upstream import Upstream
+from tests.upstream import ScriptedUpstream
 from tests.waiting import until
 from tests.waypost_server import Waypost, html_mail
 
@@ -23,11 +23,11 @@ NOW = datetime(2026, 11, 28, 9, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 
 
-class Cluster(NamedTuple):
+class AlertingNodes(NamedTuple):
     """Nodes on one database, the upstream behind them, and where their alerts go."""
 
     nodes: list[Waypost]
-    upstream: Upstream
+    upstream: ScriptedUpstream
     receiver: Receiver
 
     def titles(self, words: str) -> list[str]:
@@ -36,11 +36,11 @@ class Cluster(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AlertingNodes]:
     pytest.importorskip("apprise", reason="pip install 'waypost[alerts]'")
     postgresql_server.server()
     url, folder = postgresql_server.make_database(), tmp_path_factory.mktemp("chores")
-    with Upstream() as upstream, receiving() as receiver, ExitStack() as stack:
+    with ScriptedUpstream() as upstream, receiving() as receiver, ExitStack() as stack:
         alerts = receiver.url.replace("http://", "json://") + "/alerts"
         tables = (
             f'outages = 1\n[database]\nurl = "{url}"\n[delivery]\nmode = "queued"\nretry = ["1s"]\n'
@@ -56,10 +56,10 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
             thread.join()
         for node in nodes:
             stack.callback(node.__exit__)
-        yield Cluster(nodes, upstream, receiver)
+        yield AlertingNodes(nodes, upstream, receiver)
 
 
-def _holder(cluster: Cluster, chore: str) -> Waypost | None:
+def _holder(cluster: AlertingNodes, chore: str) -> Waypost | None:
     """The node that has a chore."""
     found = cluster.nodes[0].sql("SELECT worker FROM chore WHERE name = :name", name=chore)
     names = {node_name.find(node.folder / "data"): node for node in cluster.nodes}
@@ -84,7 +84,7 @@ def test_a_chore_is_had_by_one_until_its_time_is_over(opened: Store) -> None:
     assert take("b", NOW)
 
 
-def test_retention_is_done_by_one_node(cluster: Cluster) -> None:
+def test_retention_is_done_by_one_node(cluster: AlertingNodes) -> None:
     for node in cluster.nodes:
         node.stop()
     with cluster.nodes[0].connected() as connection:
@@ -101,7 +101,7 @@ def test_retention_is_done_by_one_node(cluster: Cluster) -> None:
     assert replies == {"250": 2, "451": 1}
 
 
-def test_dsns_and_webhooks_are_sent_by_one_node_each(cluster: Cluster) -> None:
+def test_dsns_and_webhooks_are_sent_by_one_node_each(cluster: AlertingNodes) -> None:
     for n in range(9):
         sender, recipient = f"app{n}@sender.test", f"e550-5.1.1+chores{n}@example.com"
         assert cluster.nodes[n % 3].send(html_mail(), recipient, sender=sender).startswith("250")
@@ -114,7 +114,7 @@ def test_dsns_and_webhooks_are_sent_by_one_node_each(cluster: Cluster) -> None:
     assert set(Counter(one.said["id"] for one in cluster.receiver.at("/hook")).values()) == {1}
 
 
-def test_rebuilds_on_all_nodes_at_once_count_everything_once(cluster: Cluster) -> None:
+def test_rebuilds_on_all_nodes_at_once_count_everything_once(cluster: AlertingNodes) -> None:
     threads = [threading.Thread(target=node.cli, args=("stats", "rebuild")) for node in cluster.nodes]
     for thread in threads:
         thread.start()
@@ -133,7 +133,7 @@ def test_rebuilds_on_all_nodes_at_once_count_everything_once(cluster: Cluster) -
     assert dict(cluster.nodes[0].sql(counted)) == dict(cluster.nodes[0].sql(there_are))
 
 
-def test_one_node_alerts_and_another_goes_on_where_it_stopped(cluster: Cluster) -> None:
+def test_one_node_alerts_and_another_goes_on_where_it_stopped(cluster: AlertingNodes) -> None:
     until(lambda: _holder(cluster, chores.ALERTS))
     cluster.upstream.stop()
     cluster.nodes[0].send(html_mail(), "waits@example.com")

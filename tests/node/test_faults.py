@@ -14,7 +14,7 @@ from relay.store.tracking.hit_facts import Hit
 from tests.message_factory import NOW, insert_messages, new_message
 from tests.postgresql_server import IS_POSTGRESQL
 from tests.receiver import Receiver, receiving
-from tests.upstream import Upstream
+from tests.upstream import ScriptedUpstream
 from tests.waiting import until
 from tests.waypost_server import Waypost, html_mail
 from web.public.write_behind import FactBuffer
@@ -22,7 +22,7 @@ from web.public.write_behind import FactBuffer
 GONE = "e550-5.1.1"
 
 
-def test_a_notice_that_cannot_be_composed_holds_up_none_behind_it(tmp_path: Path, upstream: Upstream) -> None:
+def test_a_notice_that_cannot_be_composed_holds_up_none_behind_it(tmp_path: Path, upstream: ScriptedUpstream) -> None:
     settings = '[delivery]\nmode = "queued"\nretry = ["1h"]\n'
     with Waypost(tmp_path, upstream.port, settings) as relay:
         for name in ("broken", "sound"):
@@ -42,7 +42,7 @@ def test_a_notice_that_cannot_be_composed_holds_up_none_behind_it(tmp_path: Path
 
 
 def test_a_fault_while_planning_is_logged_with_the_message_and_without_its_words(
-    tmp_path: Path, upstream: Upstream
+    tmp_path: Path, upstream: ScriptedUpstream
 ) -> None:
     relay = Waypost(tmp_path, upstream.port)
     relay.mistakes = ["relay.rewrite.instrument:instrument_parts"]
@@ -55,7 +55,7 @@ def test_a_fault_while_planning_is_logged_with_the_message_and_without_its_words
     assert "in _body_edits" in log and "KeyError" in log and "secret@" not in log
 
 
-def test_a_result_that_cannot_be_stored_as_it_is_is_stored_in_short(tmp_path: Path, upstream: Upstream) -> None:
+def test_a_result_that_cannot_be_stored_as_it_is_is_stored_in_short(tmp_path: Path, upstream: ScriptedUpstream) -> None:
     refuse = (
         "ALTER TABLE attempt ADD CONSTRAINT refuse CHECK (text NOT LIKE '%queued%')"
         if IS_POSTGRESQL
@@ -76,7 +76,7 @@ def test_a_result_that_cannot_be_stored_as_it_is_is_stored_in_short(tmp_path: Pa
     "mistake", ["relay.store.queue.outcomes:record_all_outcomes", "relay.store.queue.redaction:redact_outcomes"]
 )
 def test_a_result_that_can_be_stored_in_no_way_is_never_answered_by_a_second_delivery(
-    mistake: str, tmp_path: Path, upstream: Upstream
+    mistake: str, tmp_path: Path, upstream: ScriptedUpstream
 ) -> None:
     who = f"once-{mistake.rpartition(':')[2]}@example.com"
     relay = Waypost(tmp_path, upstream.port, '[delivery]\nmode = "queued"\n')
@@ -95,7 +95,9 @@ def test_a_result_that_can_be_stored_in_no_way_is_never_answered_by_a_second_del
     assert len(upstream.to(who)) == 1
 
 
-def test_a_fault_about_one_recipients_refusal_is_not_the_others_business(tmp_path: Path, upstream: Upstream) -> None:
+def test_a_fault_about_one_recipients_refusal_is_not_the_others_business(
+    tmp_path: Path, upstream: ScriptedUpstream
+) -> None:
     relay = Waypost(tmp_path, upstream.port)
     relay.mistakes = ["relay.bounce.classify:classify_reply"]
     plain = b"From: app@sender.test\r\nSubject: plain\r\n\r\nplain\r\n"
@@ -136,7 +138,7 @@ def test_of_hits_that_cannot_be_written_only_the_bad_one_is_lost(
 
 @pytest.mark.sqlite  # PostgreSQL keeps malformed JSON out
 def test_an_event_that_cannot_be_sent_is_tried_again_and_holds_up_no_other_message(
-    tmp_path: Path, upstream: Upstream
+    tmp_path: Path, upstream: ScriptedUpstream
 ) -> None:
     with receiving() as receiver:
         receiver.answers["/hook"] = 503

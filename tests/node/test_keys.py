@@ -10,21 +10,21 @@ import httpx
 import pytest
 
 from relay.store.console import accounts
-from tests.return_path.return_path_scene import DEAD, DOMAIN, Scene, dsn, reverse_path
-from tests.upstream import Upstream
+from tests.return_path.return_path_scene import DEAD, DOMAIN, ReturnPathScene, dsn, reverse_path
+from tests.upstream import ScriptedUpstream
 from tests.waiting import until
 from tests.waypost_server import Waypost, html_mail, tracking_urls
 
 
 @pytest.fixture
-def leaked(upstream: Upstream, tmp_path: Path) -> Iterator[Scene]:
+def leaked(upstream: ScriptedUpstream, tmp_path: Path) -> Iterator[ReturnPathScene]:
     tables = (
         f'[delivery]\nretry = ["1s"]\n[bounces]\nreturn_path = "{DOMAIN}"\n[privacy]\nmode = "pseudonymous"\n'
         "[access]\nnetworks = []\n"
         f'[[access.user]]\nname = "app"\npassword_hash = "{accounts.hash_password("secret")}"\n'
     )
     with Waypost(tmp_path, upstream.port, tables) as relay:
-        yield Scene(relay, upstream)
+        yield ReturnPathScene(relay, upstream)
 
 
 def becomes(url: str, status: int) -> httpx.Response:
@@ -36,7 +36,7 @@ def token_key(url: str) -> int:
     return base64.urlsafe_b64decode(url.rpartition("/")[2][:4])[1]
 
 
-def test_a_revoked_key_ends_its_links_and_addresses_and_no_others(leaked: Scene) -> None:
+def test_a_revoked_key_ends_its_links_and_addresses_and_no_others(leaked: ReturnPathScene) -> None:
     relay = leaked.relay
     header = html_mail(header="X-Waypost-Stream: news\r\n")
     before = leaked.sent("before.keys@example.com", header)

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from tests.upstream import Upstream
+from tests.upstream import ScriptedUpstream
 from tests.waypost_server import ROOT, Waypost, html_mail
 
 _LINE = re.compile(r"(?P<at>\d{4}-\d\d-\d\dT[\d:.]+Z) (?P<level>[a-z]+) (?P<fact>[a-z-]+)(?P<fields>.*)")
 
 
 @pytest.fixture(scope="module")
-def structured(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Waypost]:
+def structured(upstream: ScriptedUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Waypost]:
     """A relay that logs JSON. Its planner has a mistake."""
     relay = Waypost(
         tmp_path_factory.mktemp("json"), upstream.port, '[log]\nformat = "json"\n[delivery]\nretry = ["1h"]\n'
@@ -68,7 +68,7 @@ def test_every_line_of_a_connection_has_its_id(relay: Waypost) -> None:
     assert "message" not in next(line for line in lines if line["fact"] == "refused")
 
 
-def test_a_line_about_something_else_names_the_message_that_met_it(tmp_path: Path, upstream: Upstream) -> None:
+def test_a_line_about_something_else_names_the_message_that_met_it(tmp_path: Path, upstream: ScriptedUpstream) -> None:
     with Waypost(tmp_path, upstream.port) as relay:
         with relay.locked():
             relay.send(html_mail(), "busy@example.com")
@@ -77,7 +77,7 @@ def test_a_line_about_something_else_names_the_message_that_met_it(tmp_path: Pat
         assert journaled and {line["message"] for line in journaled} == {accepted["message"]}
 
 
-def test_at_level_warning_what_goes_well_is_not_written(tmp_path: Path, upstream: Upstream) -> None:
+def test_at_level_warning_what_goes_well_is_not_written(tmp_path: Path, upstream: ScriptedUpstream) -> None:
     with Waypost(tmp_path, upstream.port, '[log]\nlevel = "warning"\n') as relay:
         relay.send(html_mail(), "well@example.com")
         relay.send(html_mail(), "e550-5.1.1+level@example.com")

@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from relay import metrics
 from relay.shared_counters import SeriesKey, SharedCounters, add_up
-from tests.upstream import Upstream
+from tests.upstream import ScriptedUpstream
 from tests.user_agents import PHONE_FIELDS
 from tests.waiting import until
 from tests.waypost_server import ROOT, Waypost, free_port, html_mail, tracking_urls
@@ -29,7 +29,7 @@ NEEDS_PROMTOOL = pytest.mark.skipif(not shutil.which("promtool"), reason="needs 
 class Node:
     """A node of two mail processes, in front of a scripted upstream, with metrics on a listener of their own."""
 
-    def __init__(self, folder: Path, upstream: Upstream) -> None:
+    def __init__(self, folder: Path, upstream: ScriptedUpstream) -> None:
         self.port = free_port()
         tables = f'[metrics]\nlisten = "127.0.0.1:{self.port}"\n[delivery]\nretry = ["1h"]\n'
         self.upstream = upstream
@@ -53,7 +53,7 @@ class Node:
 
 @pytest.fixture(scope="module")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
-    upstream = Upstream()
+    upstream = ScriptedUpstream()
     one = Node(tmp_path_factory.mktemp("node"), upstream)
     with one.relay:
         yield one
@@ -107,7 +107,7 @@ def test_counters_go_on_where_a_killed_process_was(node: Node) -> None:
 
 
 def test_an_upstream_that_is_out_shows(tmp_path: Path) -> None:
-    upstream = Upstream()
+    upstream = ScriptedUpstream()
     one = Node(tmp_path, upstream)
     upstream.close()
     one.relay.config.write_text(one.relay.config.read_text().replace('tls = "off"', 'tls = "off"\noutages = 1'))

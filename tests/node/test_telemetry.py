@@ -7,7 +7,7 @@ import pytest
 
 from relay import ids
 from tests.receiver import Receiver, receiving
-from tests.upstream import Upstream
+from tests.upstream import ScriptedUpstream
 from tests.waiting import until
 from tests.waypost_server import Waypost, free_port, html_mail
 
@@ -55,7 +55,7 @@ def trace_of(collector: Receiver, message: str, count: int) -> list[Span]:
 
 
 def test_a_message_is_one_trace_from_data_to_the_attempt_after_a_restart(
-    tmp_path: Path, upstream: Upstream, collector: Receiver
+    tmp_path: Path, upstream: ScriptedUpstream, collector: Receiver
 ) -> None:
     tables = f'[telemetry]\nendpoint = "{collector.url}"\n[delivery]\nretry = ["1s"]\n'
     relay = Waypost(tmp_path, upstream.port, tables)
@@ -77,7 +77,7 @@ def test_a_message_is_one_trace_from_data_to_the_attempt_after_a_restart(
 
 
 def test_what_is_not_sampled_is_sent_as_well_and_a_collector_that_is_away_disturbs_nobody(
-    tmp_path: Path, upstream: Upstream, collector: Receiver
+    tmp_path: Path, upstream: ScriptedUpstream, collector: Receiver
 ) -> None:
     before = len(spans(collector))
     nobody = f"http://127.0.0.1:{free_port()}"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from relay.store.console import accounts
-from tests.upstream import Arrival, Upstream
+from tests.upstream import Arrival, ScriptedUpstream
 from tests.waypost_server import Waypost, html_mail
 
 DOMAIN = "bounces.example.com"
@@ -16,11 +16,11 @@ APP = "app@sender.test"
 
 
 @dataclass
-class Scene:
+class ReturnPathScene:
     """A relay whose return path is open to everybody, and which relays for nobody but an account."""
 
     relay: Waypost
-    upstream: Upstream
+    upstream: ScriptedUpstream
 
     def sent(self, recipient: str, octets: bytes = b"", sender: str = APP) -> Arrival:
         """A mail of the app's, as it arrived."""
@@ -56,14 +56,14 @@ class Scene:
 
 
 @pytest.fixture(scope="session")
-def scene(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+def scene(upstream: ScriptedUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReturnPathScene]:
     tables = (
         f'[bounces]\nreturn_path = "{DOMAIN}"\n[inbound]\nmailgun = "key"\n[access]\nnetworks = []\n'
         f'[[access.user]]\nname = "app"\npassword_hash = "{accounts.hash_password("secret")}"\n'
     )
     folder: Path = tmp_path_factory.mktemp("returns")
     with Waypost(folder, upstream.port, tables.replace("[access]", '[delivery]\nretry = ["1s"]\n[access]')) as relay:
-        yield Scene(relay, upstream)
+        yield ReturnPathScene(relay, upstream)
 
 
 def reverse_path(arrival: Arrival) -> str:

@@ -12,13 +12,13 @@ from relay.store.recipients import suppressions
 from relay.store.store import Store
 from tests.delivery.notices import arrivals, blocks, notices
 from tests.message_factory import NOW, insert_messages, new_message
-from tests.return_path.return_path_scene import DEAD, DOMAIN, Scene, arf, dsn, reverse_path
+from tests.return_path.return_path_scene import DEAD, DOMAIN, ReturnPathScene, arf, dsn, reverse_path
 from tests.waypost_server import html_mail, tracking_urls
 
 DELAYED = "451 4.4.1 no answer from host"
 
 
-def test_a_late_bounce_sends_one_dsn_to_the_apps_own_reverse_path(scene: Scene) -> None:
+def test_a_late_bounce_sends_one_dsn_to_the_apps_own_reverse_path(scene: ReturnPathScene) -> None:
     who, app = "gone@example.com", "own+tardy@sender.test"
     to = reverse_path(scene.sent(who, sender=app))
     for _ in range(2):
@@ -36,7 +36,7 @@ def test_a_late_bounce_sends_one_dsn_to_the_apps_own_reverse_path(scene: Scene) 
     assert notices(scene.upstream, "other+tardy@sender.test") and len(arrivals(scene.upstream, app)) == 1
 
 
-def test_no_dsn_is_sent_that_was_not_asked_for_or_that_nobody_reads(scene: Scene) -> None:
+def test_no_dsn_is_sent_that_was_not_asked_for_or_that_nobody_reads(scene: ReturnPathScene) -> None:
     def bounced(app: str, octets: bytes, notify: str = "") -> None:
         who = app.replace("sender.test", "example.com")
         with scene.relay.client() as client:
@@ -55,7 +55,7 @@ def test_no_dsn_is_sent_that_was_not_asked_for_or_that_nobody_reads(scene: Scene
         assert not [one for one in scene.upstream.arrivals if f"{silent}+tardy@sender.test" in one.recipients]
 
 
-def test_a_delay_sends_a_dsn_if_it_was_asked_for(scene: Scene) -> None:
+def test_a_delay_sends_a_dsn_if_it_was_asked_for(scene: ReturnPathScene) -> None:
     app, who = "slow+tardy@sender.test", "slow+tardy@example.com"
     with scene.relay.client() as client:
         client.login("app", "secret")
@@ -101,7 +101,7 @@ def test_a_250_that_came_back_does_not_clear_the_count(opened: Store) -> None:
 # --- odd reports
 
 
-def test_a_report_that_returns_a_large_mail_whole_is_read(scene: Scene) -> None:
+def test_a_report_that_returns_a_large_mail_whole_is_read(scene: ReturnPathScene) -> None:
     who = "large+tardy@example.com"
     to = reverse_path(scene.sent(who))
     whole = b"Subject: x\r\n\r\n" + (b"y" * 76 + b"\r\n") * 150_000
@@ -109,7 +109,7 @@ def test_a_report_that_returns_a_large_mail_whole_is_read(scene: Scene) -> None:
     assert scene.delivery(who)["status"] == "bounced"
 
 
-def test_at_a_role_address_any_link_complains_and_only_the_return_path_bounces(scene: Scene) -> None:
+def test_at_a_role_address_any_link_complains_and_only_the_return_path_bounces(scene: ReturnPathScene) -> None:
     who = "role+tardy@example.com"
     arrival = scene.sent(who)
     pixel = tracking_urls(arrival.octets)["o"][0]

@@ -11,7 +11,7 @@ import pytest
 
 from relay.delivery import report_process
 from relay.delivery.report_reader import MAX_WAITING, ReportReader, UnreadableReportError
-from tests.return_path.return_path_scene import DEAD, DOMAIN, Scene, dsn, reverse_path
+from tests.return_path.return_path_scene import DEAD, DOMAIN, ReturnPathScene, dsn, reverse_path
 
 SITE = "http://127.0.0.1:1"
 
@@ -70,7 +70,7 @@ def test_no_more_reports_wait_than_a_few(stopped: list[int]) -> None:
     asyncio.run(run())
 
 
-def test_the_process_has_limits_and_none_of_our_secrets(scene: Scene) -> None:
+def test_the_process_has_limits_and_none_of_our_secrets(scene: ReturnPathScene) -> None:
     scene.comes(reverse_path(scene.sent("limits@example.com")), dsn("limits@example.com", "5.1.1", DEAD))
     [pid] = readers(scene.relay.children()[0])[:1]
     limits = Path(f"/proc/{pid}/limits").read_text()
@@ -84,7 +84,7 @@ def test_the_process_has_limits_and_none_of_our_secrets(scene: Scene) -> None:
 
 
 def test_a_mail_whose_reading_ends_the_process_is_put_off_and_everything_else_goes_on(
-    scene: Scene, stopped: list[int]
+    scene: ReturnPathScene, stopped: list[int]
 ) -> None:
     to = reverse_path(scene.sent("killed@example.com"))
     mail_role = scene.relay.children()[0]

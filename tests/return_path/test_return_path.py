@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from relay import ids, return_path
 from relay.return_path import NotOurAddressError, Purpose, ReturnToken
-from tests.return_path.return_path_scene import DEAD, DOMAIN, Scene, arf, dsn, reverse_path
-from tests.upstream import Upstream
+from tests.return_path.return_path_scene import DEAD, DOMAIN, ReturnPathScene, arf, dsn, reverse_path
+from tests.upstream import ScriptedUpstream
 from tests.waypost_server import Waypost, html_mail
 
 SECRET = b"s" * 32
@@ -60,7 +60,7 @@ def test_any_local_part_has_an_answer(text: str) -> None:
 # --- a relay with a return path
 
 
-def test_each_recipient_has_a_reverse_path_of_its_own_and_the_null_one_stays_null(scene: Scene) -> None:
+def test_each_recipient_has_a_reverse_path_of_its_own_and_the_null_one_stays_null(scene: ReturnPathScene) -> None:
     with scene.relay.client() as app:
         app.login("app", "secret")
         app.sendmail(
@@ -72,7 +72,7 @@ def test_each_recipient_has_a_reverse_path_of_its_own_and_the_null_one_stays_nul
     assert reverse_path(scene.sent("null@example.com", sender="")) == ""
 
 
-def test_a_late_hard_bounce_turns_delivered_into_bounced_and_keeps_both_times(scene: Scene) -> None:
+def test_a_late_hard_bounce_turns_delivered_into_bounced_and_keeps_both_times(scene: ReturnPathScene) -> None:
     who = "late@example.com"
     to = reverse_path(scene.sent(who))
     before = scene.delivery(who)
@@ -95,7 +95,7 @@ def test_a_late_hard_bounce_turns_delivered_into_bounced_and_keeps_both_times(sc
     assert not scene.suppressed("other.example")
 
 
-def test_a_full_mailbox_bounces_and_is_not_suppressed(scene: Scene) -> None:
+def test_a_full_mailbox_bounces_and_is_not_suppressed(scene: ReturnPathScene) -> None:
     who = "full.later@example.com"
     scene.comes(reverse_path(scene.sent(who)), dsn(who, "5.2.2", "552 5.2.2 mailbox is full"))
     after = scene.delivery(who)
@@ -103,7 +103,7 @@ def test_a_full_mailbox_bounces_and_is_not_suppressed(scene: Scene) -> None:
     assert not scene.suppressed(who)
 
 
-def test_a_delay_is_noted_and_is_no_bounce(scene: Scene) -> None:
+def test_a_delay_is_noted_and_is_no_bounce(scene: ReturnPathScene) -> None:
     who = "slow@example.com"
     to = reverse_path(scene.sent(who))
     for _ in range(2):
@@ -113,7 +113,7 @@ def test_a_delay_is_noted_and_is_no_bounce(scene: Scene) -> None:
     assert scene.delivery(who)["status"] == "delivered"
 
 
-def test_forged_expired_and_unknown_addresses_are_refused_and_change_nothing(scene: Scene) -> None:
+def test_forged_expired_and_unknown_addresses_are_refused_and_change_nothing(scene: ReturnPathScene) -> None:
     who = "forged@example.com"
     to = reverse_path(scene.sent(who))
     local = to.partition("@")[0]
@@ -133,7 +133,7 @@ def test_forged_expired_and_unknown_addresses_are_refused_and_change_nothing(sce
     assert scene.delivery(who)["status"] == "delivered" and not scene.suppressed(who)
 
 
-def test_anybody_may_report_and_nobody_may_relay(scene: Scene) -> None:
+def test_anybody_may_report_and_nobody_may_relay(scene: ReturnPathScene) -> None:
     to = reverse_path(scene.sent("open@example.com"))
     arrivals = scene.arrived
     assert scene.comes("victim@elsewhere.example", b"x", "spammer@example.net").startswith("530 5.7.0")
@@ -157,7 +157,7 @@ def test_anybody_may_report_and_nobody_may_relay(scene: Scene) -> None:
     assert scene.delivery("open@example.com")["status"] == "delivered"
 
 
-def test_a_complaint_without_a_token_of_its_own_is_known_by_the_mail_it_returns(scene: Scene) -> None:
+def test_a_complaint_without_a_token_of_its_own_is_known_by_the_mail_it_returns(scene: ReturnPathScene) -> None:
     who = "angry@example.com"
     arrived = scene.sent(who).octets
     assert scene.comes(f"abuse@{DOMAIN}", arf("abuse", arrived), "fbl@mail.example").startswith("250")
@@ -169,7 +169,7 @@ def test_a_complaint_without_a_token_of_its_own_is_known_by_the_mail_it_returns(
     assert len(scene.relay.events("complained", who)) == 1
 
 
-def test_not_spam_is_no_complaint_and_an_opt_out_is_an_unsubscribe(scene: Scene) -> None:
+def test_not_spam_is_no_complaint_and_an_opt_out_is_an_unsubscribe(scene: ReturnPathScene) -> None:
     who = "calm@example.com"
     arrival = scene.sent(who)
     assert scene.comes(reverse_path(arrival), arf("not-spam", arrival.octets)).startswith("250")
@@ -179,7 +179,7 @@ def test_not_spam_is_no_complaint_and_an_opt_out_is_an_unsubscribe(scene: Scene)
     assert (held["scope"], held["reason"]) == ("stream", "unsubscribe")
 
 
-def test_an_automatic_reply_changes_nothing_and_gets_no_answer(scene: Scene) -> None:
+def test_an_automatic_reply_changes_nothing_and_gets_no_answer(scene: ReturnPathScene) -> None:
     who = "away@example.com"
     to = reverse_path(scene.sent(who))
     arrivals = scene.arrived
@@ -190,7 +190,7 @@ def test_an_automatic_reply_changes_nothing_and_gets_no_answer(scene: Scene) -> 
     assert scene.delivery(who)["status"] == "delivered" and scene.arrived == arrivals
 
 
-def test_who_writes_to_the_mailto_address_is_unsubscribed(scene: Scene) -> None:
+def test_who_writes_to_the_mailto_address_is_unsubscribed(scene: ReturnPathScene) -> None:
     who = "leaves@example.com"
     octets = scene.sent(who, html_mail(header="X-Waypost-Stream: news\r\n")).octets
     found = re.search(rb"List-Unsubscribe: <http[^>]+>,\r\n <mailto:([^>?]+)\?subject=unsubscribe>\r\n", octets)
@@ -208,7 +208,7 @@ def test_who_writes_to_the_mailto_address_is_unsubscribed(scene: Scene) -> None:
     assert event["reasons"] == ["mailto"] and scene.delivery(who)["unsubscribed_at"]
 
 
-def test_addresses_outlive_a_rotation_of_keys(scene: Scene) -> None:
+def test_addresses_outlive_a_rotation_of_keys(scene: ReturnPathScene) -> None:
     who = "rotated@example.com"
     to = reverse_path(scene.sent(who))
     scene.relay.cli("keys", "rotate")
@@ -216,7 +216,7 @@ def test_addresses_outlive_a_rotation_of_keys(scene: Scene) -> None:
     assert scene.delivery(who)["status"] == "bounced"
 
 
-def test_a_providers_webhook_settles_mail_that_went_through(scene: Scene) -> None:
+def test_a_providers_webhook_settles_mail_that_went_through(scene: ReturnPathScene) -> None:
     who = "webhook@example.com"
     scene.sent(who)
     stamp, token = str(int(time.time())), "t1"
@@ -232,7 +232,7 @@ def test_a_providers_webhook_settles_mail_that_went_through(scene: Scene) -> Non
 
 
 def test_without_a_return_path_the_apps_own_goes_on_and_strangers_are_turned_away_at_once(
-    relay: Waypost, upstream: Upstream
+    relay: Waypost, upstream: ScriptedUpstream
 ) -> None:
     relay.send(html_mail(), "plain.path@example.com", sender="Own+Path@sender.test")
     [arrival] = upstream.to("plain.path@example.com")
@@ -240,8 +240,8 @@ def test_without_a_return_path_the_apps_own_goes_on_and_strangers_are_turned_awa
     assert b"mailto:" not in arrival.octets
 
 
-def test_the_upstream_is_chosen_by_the_apps_own_reverse_path(tmp_path: Path, upstream: Upstream) -> None:
-    other = Upstream()
+def test_the_upstream_is_chosen_by_the_apps_own_reverse_path(tmp_path: Path, upstream: ScriptedUpstream) -> None:
+    other = ScriptedUpstream()
     tables = (
         f'[[upstream]]\nname = "b"\naddress = "127.0.0.1:{other.port}"\ntls = "off"\nsenders = ["@b.example"]\n'
         f'[bounces]\nreturn_path = "{DOMAIN}"\n'

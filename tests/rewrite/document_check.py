@@ -1,6 +1,6 @@
 """One document's way through relay.rewrite, and what became of it.
 
-In: a Document; HTML is sent in each of the transfer encodings.  Out: an Outcome, whose complaints are empty
+In: a Document; HTML is sent in each of the transfer encodings.  Out: an DocumentOutcome, whose complaints are empty
 if every property holds.
 """
 
@@ -17,19 +17,19 @@ from tests.rewrite.mails import SETTINGS, letter, mint, undone
 
 
 @dataclass(slots=True)
-class Outcome:
+class DocumentOutcome:
     """What became of a document."""
 
     document: Document
     reasons: tuple[str, ...]
     is_untouched: bool  # no link and no pixel in it is ours
     is_kept: bool  # undoing the edits gives the input, in every encoding
-    verdict: html_oracle.Verdict
+    verdict: html_oracle.OracleVerdict
     complaints: list[str] = field(default_factory=list)
     passed: int = 0  # live links that went untouched with the document
 
 
-def run(document: Document) -> Outcome:
+def run(document: Document) -> DocumentOutcome:
     """The outcome of this document; of several encodings that of the first, and the complaints of all."""
     first, *others = [_run(document, octets) for octets in _mails(document)]
     for other in others:
@@ -40,7 +40,7 @@ def run(document: Document) -> Outcome:
     return first
 
 
-def _run(document: Document, octets: bytes) -> Outcome:
+def _run(document: Document, octets: bytes) -> DocumentOutcome:
     made = plan.plan(octets, SETTINGS)
     result = made.render(octets, mint)
     is_kept = undone(octets, made.edits(octets, mint), result) == octets
@@ -52,7 +52,7 @@ def _run(document: Document, octets: bytes) -> Outcome:
         if old != new or (made.links and len(before) == 1)
     ]
     verdict = html_oracle.compare(pages, made)
-    outcome = Outcome(document, made.reasons, is_untouched, is_kept, verdict, list(verdict.differences))
+    outcome = DocumentOutcome(document, made.reasons, is_untouched, is_kept, verdict, list(verdict.differences))
     if is_untouched:
         outcome.passed = sum(html_oracle.count(_decoded(old, label)) for old, label in before)
     if not is_kept:

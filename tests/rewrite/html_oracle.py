@@ -1,6 +1,6 @@
 """What two HTML parsers say about instrumented mail: html5lib link by link, lexbor as the second referee.
 
-In: its HTML texts before and after, and the plan.  Out: a Verdict, with every difference in words.
+In: its HTML texts before and after, and the plan.  Out: a OracleVerdict, with every difference in words.
 """
 
 import re
@@ -34,7 +34,7 @@ Node = tuple[str, dict[str, str], str, bool]  # name, attributes, the text behin
 
 
 @dataclass(slots=True)
-class Verdict:
+class OracleVerdict:
     """How one document came through."""
 
     differences: list[str] = field(default_factory=list)
@@ -54,9 +54,9 @@ class Page(NamedTuple):
     codec: str
 
 
-def compare(pages: list[Page], made: plan.Plan) -> Verdict:
+def compare(pages: list[Page], made: plan.Plan) -> OracleVerdict:
     """The verdict on a mail. The texts are read as mail readers do, with scripts off."""
-    verdict = Verdict()
+    verdict = OracleVerdict()
     skipped = {link.url for link in made.links if link.decision == "skipped"}
     numbers: set[int] = set()
     pixels = 0
@@ -85,7 +85,9 @@ def count(html: str) -> int:
     return sum(link_url.find_scheme(url) in ("http", "https") for url in urls)
 
 
-def _pair(old: list[Node], new: list[Node], verdict: Verdict, numbers: set[int], skipped: set[str], codec: str) -> None:
+def _pair(
+    old: list[Node], new: list[Node], verdict: OracleVerdict, numbers: set[int], skipped: set[str], codec: str
+) -> None:
     """Compare node by node, and count the links."""
     for (name, was, text, is_live), (name_now, now, text_now, _) in zip(old, new, strict=False):
         if name == name_now == _COMMENT and _CONDITION.match(text):
@@ -103,7 +105,7 @@ def _pair(old: list[Node], new: list[Node], verdict: Verdict, numbers: set[int],
         verdict.differences.append(f"{len(old)} nodes became {len(new)}")
 
 
-def _pair_inside(old: str, new: str, verdict: Verdict, numbers: set[int], skipped: set[str], codec: str) -> None:
+def _pair_inside(old: str, new: str, verdict: OracleVerdict, numbers: set[int], skipped: set[str], codec: str) -> None:
     """The same for the inside of a conditional comment, which is markup to Outlook."""
     before, after = (_flat(html5lib.parseFragment(text, treebuilder="etree")) for text in (old, new))
     links = [
@@ -125,7 +127,7 @@ def _is_link(name: str, attributes: dict[str, str], *, is_conditional: bool) -> 
 
 
 def _is_found(
-    was: dict[str, str], now: dict[str, str], verdict: Verdict, numbers: set[int], skipped: set[str], codec: str
+    was: dict[str, str], now: dict[str, str], verdict: OracleVerdict, numbers: set[int], skipped: set[str], codec: str
 ) -> bool:
     """True if the link leads where it led, or is skipped. Its hrefs are taken out where they are as they should be."""
     url = link_url.trim_url(was["href"])

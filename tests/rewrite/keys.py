@@ -11,15 +11,15 @@ from relay.mime import fields
 from relay.rewrite import dkim
 
 
-class Key(NamedTuple):
+class SigningKey(NamedTuple):
     domain: str
     selector: str
     private_key: PrivateKey
 
 
-RSA = Key("bramble.example", "r1", rsa.generate_private_key(65537, 2048))
-ED25519 = Key("bramble.example", "e1", ed25519.Ed25519PrivateKey.generate())
-OTHER = Key("esp.example", "o1", RSA.private_key)
+RSA = SigningKey("bramble.example", "r1", rsa.generate_private_key(65537, 2048))
+ED25519 = SigningKey("bramble.example", "e1", ed25519.Ed25519PrivateKey.generate())
+OTHER = SigningKey("esp.example", "o1", RSA.private_key)
 
 
 def verdicts(octets: bytes, *keys: dkim.Key) -> list[bool]:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from relay.mime import fields
 from relay.rewrite import dkim, plan, signing_policy
 from relay.rewrite.edit_templates import EditTemplate
-from tests.rewrite.keys import ED25519, OTHER, RSA, Key, verdicts
+from tests.rewrite.keys import ED25519, OTHER, RSA, SigningKey, verdicts
 from tests.rewrite.mails import PUBLIC_URL, letter, mint, mint_for, multipart, tracked, undone
 
 _PAGE = b'<p>See <a href="https://a.example/?b=1">this</a>.</p>\r\n'
@@ -38,7 +38,7 @@ def _sent(octets: bytes, settings: plan.Settings = _SETTINGS) -> bytes:
 
 
 @pytest.mark.parametrize("key", [RSA, ED25519])
-def test_the_field_is_folded_and_says_when_and_not_who(key: Key) -> None:
+def test_the_field_is_folded_and_says_when_and_not_who(key: SigningKey) -> None:
     field = dkim.make_signature(letter(_PAGE, *(b"List-%d: x" % n for n in range(9)), b"List-Id: x"), key, _WHEN)
     assert field.endswith(b"\r\n") and max(map(len, field.split(b"\r\n"))) <= 78
     [read] = fields.read(field + b"\r\n", 0, len(field)).fields
@@ -108,7 +108,7 @@ def test_the_unsubscribe_pair_is_covered_and_so_is_the_body() -> None:
 
 
 def test_the_record_is_split_into_strings_that_the_dns_can_hold() -> None:
-    key = Key("a.example", "s", rsa.generate_private_key(65537, 4096))
+    key = SigningKey("a.example", "s", rsa.generate_private_key(65537, 4096))
     name, text = dkim.dns_record(key)
     assert name == "s._domainkey.a.example" and text.startswith("v=DKIM1; k=rsa; p=MII")
     assert "".join(dkim.split_txt(text)) == text and max(map(len, dkim.split_txt(text))) == 255
@@ -209,7 +209,7 @@ def test_mail_that_we_do_not_rewrite_is_signed_where_nobody_has() -> None:
 
 
 def test_the_authors_old_signature_is_renewed_when_the_mail_is_rewritten() -> None:
-    old = Key("news.bramble.example", "old", RSA.private_key)
+    old = SigningKey("news.bramble.example", "old", RSA.private_key)
     octets = _signed(letter(_PAGE), RSA, old)
     made = plan.plan(octets, _SETTINGS)
     assert made.dkim == "bramble.example" and "already_signed" not in made.reasons
@@ -261,7 +261,7 @@ def test_a_signed_mail_whose_header_is_in_doubt_keeps_its_signature() -> None:
 
 
 @pytest.mark.parametrize("keys", [[], [OTHER]])
-def test_where_signing_fails_the_mail_goes_as_it_came_with_its_old_signature(keys: list[Key]) -> None:
+def test_where_signing_fails_the_mail_goes_as_it_came_with_its_old_signature(keys: list[SigningKey]) -> None:
     octets = _signed(letter(_PAGE), RSA)
     mail = b"Bcc: c@d.example\r\n" + octets
     made = plan.plan(mail, _SETTINGS)

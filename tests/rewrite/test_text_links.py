@@ -1,10 +1,10 @@
-"""Text mail through the doors: with `text_links` its URLs are tracked, and without it they are nobody's business."""
+"""Text mail through SMTP and `waypost instrument`: with `text_links` its URLs are tracked, without it nothing is."""
 
 import json
 from email import message_from_bytes
 from pathlib import Path
 
-from tests.upstream import Upstream
+from tests.upstream import ScriptedUpstream
 from tests.waypost_server import Waypost, tracking_urls
 
 _MAIL = (
@@ -14,7 +14,7 @@ _MAIL = (
 )
 
 
-def test_a_click_in_a_text_leads_where_its_url_led(upstream: Upstream, tmp_path: Path) -> None:
+def test_a_click_in_a_text_leads_where_its_url_led(upstream: ScriptedUpstream, tmp_path: Path) -> None:
     who = "text@example.com"
     with Waypost(tmp_path, upstream.port, "[tracking]\ntext_links = true\n") as relay:
         relay.send(_MAIL, who, options=("BODY=8BITMIME",))

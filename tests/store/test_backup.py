@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.upstream import Upstream
+from tests.upstream import ScriptedUpstream
 from tests.waiting import until
 from tests.waypost_server import Waypost, html_mail, tracking_urls
 
@@ -22,7 +22,7 @@ LONG = "https://shop.example/" + "long" * 400  # a token only refers to it
 
 
 @pytest.fixture(scope="module")
-def running(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Waypost]:
+def running(upstream: ScriptedUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Waypost]:
     with Waypost(tmp_path_factory.mktemp("running"), upstream.port) as relay:
         yield relay
 
@@ -61,7 +61,7 @@ def test_a_backup_under_load_has_all_that_was_accepted_before_it(running: Waypos
 
 @pytest.mark.sqlite
 def test_links_of_mail_from_before_are_answered_after_the_restore(
-    running: Waypost, upstream: Upstream, tmp_path: Path
+    running: Waypost, upstream: ScriptedUpstream, tmp_path: Path
 ) -> None:
     running.send(html_mail(link=LONG), "links@example.com")
     clicked = tracking_urls(upstream.to("links@example.com")[0].octets)["c"][0]

@@ -9,7 +9,7 @@ from relay.store.database import after_commit
 from relay.store.queue.content_files import MIN_OCTETS
 from relay.store.store import Store
 from tests.postgresql_server import IS_POSTGRESQL
-from tests.upstream import Upstream
+from tests.upstream import ScriptedUpstream
 from tests.waypost_server import Waypost, free_port
 
 pytestmark = pytest.mark.skipif(IS_POSTGRESQL, reason="PostgreSQL has all octets in its rows")
@@ -26,7 +26,9 @@ def id_of(relay: Waypost, subject: str) -> str:
     return next(str(row["id"]) for row in relay.rows("messages") if row["subject"] == subject)
 
 
-def test_large_mail_is_in_a_file_outlives_a_crash_and_is_delivered_from_it(upstream: Upstream, tmp_path: Path) -> None:
+def test_large_mail_is_in_a_file_outlives_a_crash_and_is_delivered_from_it(
+    upstream: ScriptedUpstream, tmp_path: Path
+) -> None:
     port = free_port()
     with Waypost(tmp_path, port, _QUEUED) as relay:
         assert relay.send(_LARGE, "large@example.com").startswith("250")
@@ -44,7 +46,7 @@ def test_large_mail_is_in_a_file_outlives_a_crash_and_is_delivered_from_it(upstr
     assert arrival.octets.endswith(_LARGE)
 
 
-def test_a_backup_has_the_files_and_a_person_who_is_erased_has_none(upstream: Upstream, tmp_path: Path) -> None:
+def test_a_backup_has_the_files_and_a_person_who_is_erased_has_none(upstream: ScriptedUpstream, tmp_path: Path) -> None:
     with Waypost(tmp_path / "one", upstream.port) as relay:
         assert relay.send(_LARGE, "ann@example.com").startswith("250")
         message = id_of(relay, "large")

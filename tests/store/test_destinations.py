@@ -25,7 +25,7 @@ from relay.store.store import DatabaseUnavailableError, Store
 from tests.message_factory import count_rows
 from tests.postgresql_server import IS_POSTGRESQL
 from tests.store.retention_steps import in_steps
-from tests.upstream import Upstream
+from tests.upstream import ScriptedUpstream
 from tests.waypost_server import Waypost, html_mail, tracking_urls
 
 AT = datetime(2026, 11, 1, tzinfo=UTC)
@@ -38,12 +38,12 @@ def long_url(name: str, octets: int = 2000) -> str:
 
 
 @pytest.fixture(scope="module")
-def relay(tmp_path_factory: pytest.TempPathFactory, upstream: Upstream) -> Iterator[Waypost]:
+def relay(tmp_path_factory: pytest.TempPathFactory, upstream: ScriptedUpstream) -> Iterator[Waypost]:
     with Waypost(tmp_path_factory.mktemp("long"), upstream.port) as running:
         yield running
 
 
-def sent(relay: Waypost, upstream: Upstream, url: str, to: str) -> str:
+def sent(relay: Waypost, upstream: ScriptedUpstream, url: str, to: str) -> str:
     """The link's tracking URL, in a mail that has arrived."""
     assert relay.send(html_mail(link=url), to).startswith("250")
     return tracking_urls(upstream.to(to)[0].octets)["c"][0]
@@ -69,7 +69,7 @@ def moved_away(relay: Waypost) -> Iterator[None]:
 
 
 def test_a_link_of_2000_octets_arrives_as_a_short_one_and_leads_to_the_same_octets(
-    relay: Waypost, upstream: Upstream
+    relay: Waypost, upstream: ScriptedUpstream
 ) -> None:
     url = long_url("first")
     tracked = sent(relay, upstream, url, "first@example.com")
@@ -86,7 +86,7 @@ def test_a_link_of_2000_octets_arrives_as_a_short_one_and_leads_to_the_same_octe
 
 
 def test_it_leads_there_after_a_kill_right_behind_the_250_and_with_the_database_away(
-    relay: Waypost, upstream: Upstream
+    relay: Waypost, upstream: ScriptedUpstream
 ) -> None:
     first, second, third = (long_url(f"kill{n}") for n in range(3))
     tracked = [sent(relay, upstream, first, "kill0@example.com")]
@@ -102,7 +102,7 @@ def test_it_leads_there_after_a_kill_right_behind_the_250_and_with_the_database_
     assert rows == len(list((relay.folder / "data" / "destinations").glob("??/*")))  # other machines have them all
 
 
-def test_what_was_changed_on_disk_leads_nowhere(relay: Waypost, upstream: Upstream) -> None:
+def test_what_was_changed_on_disk_leads_nowhere(relay: Waypost, upstream: ScriptedUpstream) -> None:
     tracked = [sent(relay, upstream, long_url(f"evil{n}"), f"evil{n}@example.com") for n in range(2)]
     ring = tokens.open_key_ring(relay.folder / "data" / "keys.json")
     found = [ring.read(Kind.CLICK, url.rpartition("/")[2]).stored_reference for url in tracked]
@@ -119,7 +119,7 @@ def test_what_was_changed_on_disk_leads_nowhere(relay: Waypost, upstream: Upstre
 
 
 def test_a_destination_that_cannot_be_stored_is_left_in_the_mail(
-    upstream: Upstream, relay: Waypost, tmp_path: Path
+    upstream: ScriptedUpstream, relay: Waypost, tmp_path: Path
 ) -> None:
     url, too_long = long_url("left"), long_url("left", tokens.MAX_DESTINATION_OCTETS + 1)
     folder = relay.folder / "data" / "destinations"
@@ -138,7 +138,7 @@ def test_a_destination_that_cannot_be_stored_is_left_in_the_mail(
 
 
 def test_instrument_shows_such_a_link_as_tracked_once_it_is_stored_and_writes_nothing(
-    relay: Waypost, upstream: Upstream
+    relay: Waypost, upstream: ScriptedUpstream
 ) -> None:
     def link(url: str) -> dict[str, str]:
         report = relay.folder / "report.json"

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from relay.store.database import notifications, preparation
 from relay.store.store import Store
 from tests.message_factory import NOW, insert_messages, new_message
-from tests.upstream import Upstream
+from tests.upstream import ScriptedUpstream
 from tests.waiting import until_async
 from tests.waypost_server import Waypost, html_mail
 
@@ -65,7 +65,7 @@ def test_without_notifications_the_poll_is_as_often_as_before(opened: Store) -> 
 
 
 def test_a_message_sent_again_by_a_command_is_attempted_by_a_running_server(
-    postgresql: Callable[[], str], tmp_path: Path, upstream: Upstream
+    postgresql: Callable[[], str], tmp_path: Path, upstream: ScriptedUpstream
 ) -> None:
     database = f'[database]\nurl = "{postgresql()}"\n[delivery]\nmode = "queued"\nretry = ["1h"]\n'
     with Waypost(tmp_path, upstream.port, database) as relay:

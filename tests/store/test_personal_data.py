@@ -9,7 +9,7 @@ import pytest
 
 from tests.postgresql_server import IS_POSTGRESQL
 from tests.store.disk_search import found_on_disk
-from tests.upstream import Upstream
+from tests.upstream import ScriptedUpstream
 from tests.user_agents import PHONE, PHONE_FIELDS
 from tests.waypost_server import Waypost, html_mail, tracking_urls
 
@@ -17,7 +17,7 @@ ANN, BEN = "Ann.Lovelace@person.example", "ben@person.example"
 
 
 @pytest.fixture(scope="module")
-def lived(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Waypost]:
+def lived(upstream: ScriptedUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Waypost]:
     """A relay that knows much of Ann: mail to her alone and to two, opens, clicks, and what she wished."""
     tables = '[delivery]\nretry = ["1h"]\n[privacy]\nip = "full"\n'
     with Waypost(tmp_path_factory.mktemp("person"), upstream.port, tables) as relay:
@@ -59,7 +59,7 @@ def test_the_export_has_everything_about_the_address_and_nothing_of_others(lived
     assert (nobody["messages"], nobody["events"], nobody["suppressions"], nobody["consent"]) == ([], [], [], None)
 
 
-def test_an_erased_address_is_in_no_file_and_still_gets_no_mail(lived: Waypost, upstream: Upstream) -> None:
+def test_an_erased_address_is_in_no_file_and_still_gets_no_mail(lived: Waypost, upstream: ScriptedUpstream) -> None:
     assert b"--yes" in lived.cli("person", "erase", ANN, status=1)
     assert found_on_disk(lived, ANN)
     waits = "e451-4.3.0+ann.lovelace@person.example"  # another address, whose mail waits
@@ -106,7 +106,9 @@ def test_an_erasure_can_take_the_suppressions_along(lived: Waypost) -> None:
     assert not lived.rows("suppressions", "list", who)
 
 
-def test_an_erasure_waits_for_what_a_running_server_holds_in_its_journal(lived: Waypost, upstream: Upstream) -> None:
+def test_an_erasure_waits_for_what_a_running_server_holds_in_its_journal(
+    lived: Waypost, upstream: ScriptedUpstream
+) -> None:
     who = "cordelia.w@person.example"
     with lived.locked():
         lived.send(html_mail(f"Dear {who}"), who)

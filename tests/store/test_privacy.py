@@ -11,7 +11,7 @@ import pytest
 
 from tests.spellings import found_in, spelled
 from tests.store.disk_search import found_on_disk, gone_from_disk
-from tests.upstream import Upstream
+from tests.upstream import ScriptedUpstream
 from tests.user_agents import PHONE, PHONE_FIELDS
 from tests.waiting import until
 from tests.waypost_server import Waypost, html_mail, tracking_urls
@@ -20,21 +20,21 @@ RETRY = '[delivery]\nretry = ["1s"]\n'
 
 
 @pytest.fixture(scope="module")
-def aggregate(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Waypost]:
+def aggregate(upstream: ScriptedUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Waypost]:
     tables = f'{RETRY}[privacy]\nmode = "aggregate"\n'
     with Waypost(tmp_path_factory.mktemp("aggregate"), upstream.port, tables) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
-def pseudonymous(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Waypost]:
+def pseudonymous(upstream: ScriptedUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Waypost]:
     tables = f'{RETRY}[privacy]\nmode = "pseudonymous"\nkeep_content = "0"\n'
     with Waypost(tmp_path_factory.mktemp("pseudonymous"), upstream.port, tables) as running:
         yield running
 
 
 def test_in_aggregate_mode_nothing_in_mail_token_or_database_leads_to_the_recipient(
-    aggregate: Waypost, upstream: Upstream
+    aggregate: Waypost, upstream: ScriptedUpstream
 ) -> None:
     ada, bob = "ada.wilhelmina@one.example", "bob.quisling@two.example"
     page = b"".join(
@@ -84,7 +84,7 @@ def happened(relay: Waypost, message: str, *types: str) -> list[dict[str, object
 
 
 def test_in_aggregate_mode_an_address_that_waits_is_forgotten_when_it_is_settled(
-    aggregate: Waypost, upstream: Upstream
+    aggregate: Waypost, upstream: ScriptedUpstream
 ) -> None:
     waits, other = "e451-4.3.0-n2+cornelius.v@three.example", "dorothea.p@four.example"
     assert aggregate.send(html_mail(f"For {waits}"), other, waits).startswith("250")
@@ -95,7 +95,7 @@ def test_in_aggregate_mode_an_address_that_waits_is_forgotten_when_it_is_settled
 
 
 def test_in_aggregate_mode_a_dead_address_gets_no_more_mail_and_is_nowhere_in_clear(
-    aggregate: Waypost, upstream: Upstream
+    aggregate: Waypost, upstream: ScriptedUpstream
 ) -> None:
     dead = "e550-5.1.1+theodora@five.example"
     assert aggregate.send(html_mail(), dead).startswith("550 5.1.1")
@@ -110,7 +110,7 @@ def test_in_aggregate_mode_a_dead_address_gets_no_more_mail_and_is_nowhere_in_cl
 
 
 def test_in_aggregate_mode_a_notice_names_the_recipient_and_is_forgotten_too(
-    aggregate: Waypost, upstream: Upstream
+    aggregate: Waypost, upstream: ScriptedUpstream
 ) -> None:
     dead, app = "e550-5.1.1+georgiana@five.example", "notices.of@sender.test"
     assert aggregate.send(html_mail(), "fine@five.example", dead, sender=app).startswith("250")
@@ -119,7 +119,9 @@ def test_in_aggregate_mode_a_notice_names_the_recipient_and_is_forgotten_too(
     gone_from_disk(aggregate, dead)
 
 
-def test_in_aggregate_mode_an_outage_leaves_no_address_in_the_journal(aggregate: Waypost, upstream: Upstream) -> None:
+def test_in_aggregate_mode_an_outage_leaves_no_address_in_the_journal(
+    aggregate: Waypost, upstream: ScriptedUpstream
+) -> None:
     who = "eleonora.t@six.example"
     with aggregate.locked():
         assert aggregate.send(html_mail(f"Dear {who}"), who).startswith("250")
@@ -128,7 +130,7 @@ def test_in_aggregate_mode_an_outage_leaves_no_address_in_the_journal(aggregate:
 
 
 def test_in_aggregate_mode_an_apps_own_unsubscribe_mark_leads_to_an_honest_page(
-    aggregate: Waypost, upstream: Upstream
+    aggregate: Waypost, upstream: ScriptedUpstream
 ) -> None:
     who = "mark@seven.example"
     aggregate.send(html_mail(extra='<a href="{{waypost_unsubscribe_url}}">leave</a>'), who)
@@ -139,7 +141,7 @@ def test_in_aggregate_mode_an_apps_own_unsubscribe_mark_leads_to_an_honest_page(
 
 
 def test_in_pseudonymous_mode_the_same_person_has_one_name_that_is_no_address(
-    pseudonymous: Waypost, upstream: Upstream
+    pseudonymous: Waypost, upstream: ScriptedUpstream
 ) -> None:
     who = "Leonora.M@eight.example"
     for n in range(2):
@@ -155,7 +157,7 @@ def test_in_pseudonymous_mode_the_same_person_has_one_name_that_is_no_address(
 
 
 def test_in_pseudonymous_mode_unsubscribes_and_wishes_hold_without_the_address(
-    pseudonymous: Waypost, upstream: Upstream
+    pseudonymous: Waypost, upstream: ScriptedUpstream
 ) -> None:
     leaves, hides = "philippa.k@nine.example", "ottoline.r@nine.example"
     pseudonymous.send(html_mail(header="X-Waypost-Stream: news\r\n"), leaves, hides)
@@ -173,7 +175,7 @@ def test_in_pseudonymous_mode_unsubscribes_and_wishes_hold_without_the_address(
     gone_from_disk(pseudonymous, leaves, hides)
 
 
-def test_a_reply_that_quotes_the_address_is_kept_without_it(pseudonymous: Waypost, upstream: Upstream) -> None:
+def test_a_reply_that_quotes_the_address_is_kept_without_it(pseudonymous: Waypost, upstream: ScriptedUpstream) -> None:
     who = "e550-5.7.1+quentin@ten.example"
     upstream.quotes = True
     try:
@@ -188,7 +190,7 @@ def test_a_reply_that_quotes_the_address_is_kept_without_it(pseudonymous: Waypos
 
 @pytest.mark.parametrize("mode", ["pseudonymous", "aggregate"])
 def test_no_spelling_of_an_address_is_left_on_disk_or_in_the_log(
-    request: pytest.FixtureRequest, upstream: Upstream, mode: str
+    request: pytest.FixtureRequest, upstream: ScriptedUpstream, mode: str
 ) -> None:
     relay: Waypost = request.getfixturevalue(mode)
     who = f"hildegard.v@{mode}.example"
@@ -204,7 +206,7 @@ def test_no_spelling_of_an_address_is_left_on_disk_or_in_the_log(
 
 
 def test_a_link_of_mail_already_sent_redirects_and_records_nothing_after_a_withdrawal(
-    relay: Waypost, upstream: Upstream
+    relay: Waypost, upstream: ScriptedUpstream
 ) -> None:
     who = "withdrawn@example.com"
     relay.send(html_mail(), who)
@@ -223,7 +225,9 @@ def test_a_link_of_mail_already_sent_redirects_and_records_nothing_after_a_withd
     assert [row["type"] for row in rows if row["type"] in ("opened", "clicked")] == ["clicked"]
 
 
-def test_consent_that_is_asked_for_is_given_by_header_and_remembered(tmp_path: Path, upstream: Upstream) -> None:
+def test_consent_that_is_asked_for_is_given_by_header_and_remembered(
+    tmp_path: Path, upstream: ScriptedUpstream
+) -> None:
     with Waypost(tmp_path, upstream.port, '[privacy]\nconsent = "asked"\n') as relay:
         who, mute = "yes@eleven.example", "mute@eleven.example"
 

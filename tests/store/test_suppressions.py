@@ -20,7 +20,7 @@ from relay.store.recipients import suppressions
 from relay.store.recipients.suppressions import SuppressionEntry
 from relay.store.store import Store
 from tests.message_factory import NOW, insert_messages, new_message
-from tests.upstream import Upstream
+from tests.upstream import ScriptedUpstream
 from tests.waypost_server import Waypost, html_mail
 
 
@@ -112,10 +112,12 @@ def test_after_an_operator_removes_a_suppression_the_count_starts_again(off: Sto
     assert not held(off, "off@example.com")
 
 
-# --- through the doors
+# --- through SMTP, HTTP and the command line
 
 
-def test_mail_that_waits_is_not_sent_once_its_recipient_is_suppressed(relay: Waypost, upstream: Upstream) -> None:
+def test_mail_that_waits_is_not_sent_once_its_recipient_is_suppressed(
+    relay: Waypost, upstream: ScriptedUpstream
+) -> None:
     who = "e451-4.3.0+waits@example.com"
     assert relay.send(html_mail(), who).startswith("250")
     relay.cli("suppressions", "add", who, "--evidence", "asked by phone")
@@ -124,7 +126,7 @@ def test_mail_that_waits_is_not_sent_once_its_recipient_is_suppressed(relay: Way
     assert not [arrival for arrival in upstream.arrivals if who in arrival.recipients]
 
 
-def test_only_who_may_override_writes_to_the_suppressed(tmp_path: Path, upstream: Upstream) -> None:
+def test_only_who_may_override_writes_to_the_suppressed(tmp_path: Path, upstream: ScriptedUpstream) -> None:
     accounts_table = "".join(
         f'[[access.user]]\nname = "{name}"\npassword_hash = "{accounts.hash_password("secret")}"\n{more}'
         for name, more in (("may", "override = true\n"), ("not", 'stream = "news"\n'), ("other", ""))

@@ -34,7 +34,7 @@ class OidcProvider:
         self._codes: dict[str, dict[str, str]] = {}
         provider = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class ProviderHandler(BaseHTTPRequestHandler):
             def log_message(self, *_: object) -> None:
                 pass
 
@@ -44,7 +44,7 @@ class OidcProvider:
             def do_POST(self) -> None:
                 provider._answer(self, self.rfile.read(int(self.headers["content-length"])).decode())
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), ProviderHandler)
         self.issuer = f"http://127.0.0.1:{self._server.server_address[1]}"
 
     def __enter__(self) -> "OidcProvider":

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import httpx
 
-from tests.upstream import Upstream
+from tests.upstream import ScriptedUpstream
 from tests.waiting import until
 from tests.waypost_server import Waypost, html_mail, tracking_urls
 
@@ -59,7 +59,7 @@ def test_a_test_suite_reads_the_mail_that_its_app_sent(sandbox: Waypost) -> None
 
 
 def test_held_mail_stays_until_it_is_released_and_health_says_what_waits(tmp_path: Path) -> None:
-    upstream = Upstream()
+    upstream = ScriptedUpstream()
     try:
         with (
             Waypost(tmp_path, upstream.port, '[delivery]\nretry = ["1s"]\n') as relay,

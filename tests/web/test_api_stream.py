@@ -18,7 +18,7 @@ from tests.web.scene import Scene
 Event = dict[str, Any]  # Any: what JSON can hold
 
 
-class Listener:
+class StreamClient:
     """A client of the stream, on a thread of its own."""
 
     def __init__(self, api: ApiClient, last: str = "", **query: str) -> None:
@@ -50,8 +50,8 @@ class Listener:
 
 
 @contextmanager
-def listening(api: ApiClient, last: str = "", **query: str) -> Iterator[Listener]:
-    one = Listener(api, last, **query)
+def listening(api: ApiClient, last: str = "", **query: str) -> Iterator[StreamClient]:
+    one = StreamClient(api, last, **query)
     try:
         until(lambda: one.is_open)
         yield one

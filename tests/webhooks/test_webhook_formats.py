@@ -77,7 +77,7 @@ def anymail() -> Callable[[str, Arrived, dict[str, str]], Understood]:
     return put
 
 
-class Scene:
+class MessageHistory:
     """One message to Ann, and all that can happen to it, told in one format."""
 
     def __init__(self, folder: Path, receiver: Receiver, format_: str, **more: object) -> None:
@@ -138,8 +138,8 @@ def play(
     """Plays a life of the message in a format: its requests' JSON, and what anymail makes of them."""
     with receiving() as receiver:
 
-        def run(format_: str, life: Callable[[Scene], None], **more: object) -> tuple[list[Any], Understood]:
-            scene = Scene(tmp_path, receiver, format_, **more)
+        def run(format_: str, life: Callable[[MessageHistory], None], **more: object) -> tuple[list[Any], Understood]:
+            scene = MessageHistory(tmp_path, receiver, format_, **more)
             life(scene)
             keys = dict(KEYS[format_])
             if format_ == "sendgrid":
@@ -154,7 +154,7 @@ def play(
         yield run
 
 
-def _happy(scene: Scene) -> None:
+def _happy(scene: MessageHistory) -> None:
     scene.ended(Status.DEFERRED, 451, "4.7.1", "greylisted, try again", "greylisted")
     scene.ended(Status.DELIVERED, 250, "2.0.0", "taken as 12345")
     scene.hit(EventType.OPENED, "machine")
@@ -239,7 +239,7 @@ def test_hits_of_machines_are_told_where_they_are_asked_for(
 
 def test_the_password_in_a_url_is_sent_as_basic_authentication(tmp_path: Path) -> None:
     with receiving() as receiver:
-        scene = Scene(tmp_path, receiver, "postmark")
+        scene = MessageHistory(tmp_path, receiver, "postmark")
         scene.ended(Status.DELIVERED, 250, "2.0.0", "taken")
         [arrived] = scene.told()
     assert base64.b64decode(arrived.headers["authorization"].removeprefix("Basic ")) == b"ann:secret"

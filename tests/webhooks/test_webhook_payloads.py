@@ -6,7 +6,7 @@ import pytest
 
 from relay import webhook_signatures
 from tests.receiver import Receiver, receiving
-from tests.upstream import Upstream
+from tests.upstream import ScriptedUpstream
 from tests.waiting import until
 from tests.waypost_server import Waypost, html_mail, tracking_urls
 from tests.webhooks.webhook_scene import verified
@@ -22,7 +22,7 @@ def listener() -> Iterator[Receiver]:
 
 
 @pytest.fixture(scope="module")
-def told(listener: Receiver, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Waypost]:
+def told(listener: Receiver, upstream: ScriptedUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Waypost]:
     """A relay whose configuration names a webhook."""
     table = f'[[webhook]]\nurl = "{listener.url}/relay/ok"\nsecret = "{SECRET}"\nretry = ["100ms"]\n'
     with Waypost(tmp_path_factory.mktemp("told"), upstream.port, table) as running:
@@ -30,7 +30,7 @@ def told(listener: Receiver, upstream: Upstream, tmp_path_factory: pytest.TempPa
 
 
 def test_from_acceptance_to_click_the_receiver_hears_it_all(
-    told: Waypost, listener: Receiver, upstream: Upstream
+    told: Waypost, listener: Receiver, upstream: ScriptedUpstream
 ) -> None:
     assert told.send(html_mail(), "heard@example.com").startswith("250")
     urls = tracking_urls(upstream.to("heard@example.com")[0].octets)

@@ -28,7 +28,7 @@ class Labelled(NamedTuple):
     reply: str
 
 
-class Score(NamedTuple):
+class ReplyScore(NamedTuple):
     """Shares between 0 and 1 over `replies`, of which `hard` are labelled so; `wrong` has each misjudged one."""
 
     replies: int
@@ -52,13 +52,13 @@ def judge(one: Labelled) -> Verdict:
     return classify.classify_reply(reply, phase)
 
 
-def score(replies: Iterable[Labelled]) -> Score:
+def score(replies: Iterable[Labelled]) -> ReplyScore:
     judged = [(one, judge(one)) for one in replies]
     said = [one for one, verdict in judged if verdict.kind == "hard"]
     hard = [one for one, _ in judged if one.kind == "hard"]
     both = sum(one.kind == "hard" for one in said)
     right = sum(one.category == verdict.category for one, verdict in judged)
-    return Score(
+    return ReplyScore(
         replies=len(judged),
         hard=len(hard),
         precision=both / len(said) if said else 1.0,

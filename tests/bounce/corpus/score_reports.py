@@ -35,7 +35,7 @@ class Mail(NamedTuple):
     read: report.Report
 
 
-class Score(NamedTuple):
+class ReportScore(NamedTuple):
     """Shares from 0 to 1. `wrong` says what was not as labelled, a line each."""
 
     mails: int
@@ -61,7 +61,7 @@ def mails() -> Iterator[Mail]:
         yield Mail(name, kind, tuple(row for row in rows if row.recipient), report.read_report(octets))
 
 
-def score() -> Score:
+def score() -> ReportScore:
     wrong: list[str] = []
     kinds, wanted, found, invented, actions, categories = 0, 0, 0, 0, 0, 0
     count = said_hard = right_hard = is_hard = 0
@@ -90,7 +90,7 @@ def score() -> Score:
             if (one.action, _category(one)) != (label.action, label.category):
                 is_ = f"{one.action} {_category(one)} by {one.verdict.rule}"
                 wrong.append(f"{mail.name}: {is_}, not {label.action} {label.category}: {one.text[:120]}")
-    return Score(
+    return ReportScore(
         mails=count,
         recipients=wanted,
         found=found / wanted,

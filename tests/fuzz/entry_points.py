@@ -1,6 +1,6 @@
-"""The doors that strangers' octets come through, each with its seeds and with what must hold for any octets.
+"""The entry points that strangers' octets come through, each with its seeds and with what must hold for any octets.
 
-A door's `check` raises AssertionError where it does not. The doors on sockets have a real server behind them.
+An entry point's `check` raises AssertionError where it does not. Those on sockets have a real server behind them.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ _STATUS_LINE = re.compile(rb"HTTP/1\.1 [1-5]\d\d ")
 _MESSAGE = "06h1q54ohcrnerf48d60"
 
 
-class Door(NamedTuple):
+class EntryPoint(NamedTuple):
     """`check` takes octets and raises AssertionError."""
 
     seeds: list[bytes]
@@ -91,7 +91,7 @@ def _exchange(port: int, octets: bytes) -> bytes:
     return said
 
 
-class _Server:
+class _FuzzedServer:
     """A sandbox whose log must have no fault."""
 
     def __init__(self, relay: Waypost) -> None:
@@ -143,17 +143,17 @@ _REQUESTS = [
 
 
 @contextlib.contextmanager
-def open_doors() -> Iterator[dict[str, Door]]:
-    """All doors by name, with a server behind those that need one."""
+def open_entry_points() -> Iterator[dict[str, EntryPoint]]:
+    """All entry points by name, with a server behind those that need one."""
     mails = _read_all("cases/*.eml")
     with tempfile.TemporaryDirectory() as folder, Waypost(Path(folder), tables='[access]\nmax_size = "1MB"\n') as relay:
-        server = _Server(relay)
+        server = _FuzzedServer(relay)
         sessions = [*_SESSIONS, *(_SESSION % mail.replace(b"\n", b"\r\n") for mail in mails if len(mail) < 20_000)]
         yield {
-            "mime": Door([mail.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n") for mail in mails], check_mime),
-            "report": Door(_read_all("bounce/corpus/reports/*.eml"), check_report),
-            "token": Door([text.encode() for text in _minted()], check_token),
-            "smtp": Door(sessions, server.check_smtp),
-            "tracking": Door(_REQUESTS, server.check_http(relay.tracking)),
-            "console": Door(_REQUESTS, server.check_http(relay.console)),
+            "mime": EntryPoint([mail.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n") for mail in mails], check_mime),
+            "report": EntryPoint(_read_all("bounce/corpus/reports/*.eml"), check_report),
+            "token": EntryPoint([text.encode() for text in _minted()], check_token),
+            "smtp": EntryPoint(sessions, server.check_smtp),
+            "tracking": EntryPoint(_REQUESTS, server.check_http(relay.tracking)),
+            "console": EntryPoint(_REQUESTS, server.check_http(relay.console)),
         }

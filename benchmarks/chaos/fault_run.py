@@ -15,7 +15,7 @@ from time import monotonic, sleep
 
 import httpx
 
-from benchmarks.chaos.load import Load
+from benchmarks.chaos.load import SteadyLoad
 from tests.waypost_server import ROOT, Waypost, free_port, html_mail, tracking_urls
 
 RETRY = 'retry = ["3s", "6s", "10s"]\n'
@@ -23,7 +23,7 @@ ACCESS = "[access]\nmax_connections_per_ip = 2000\n"  # the load comes from one 
 
 
 @dataclass
-class Upstream:
+class UpstreamProcess:
     """A sink in a process of its own."""
 
     folder: Path
@@ -53,7 +53,7 @@ class Upstream:
 
 
 @dataclass
-class Row:
+class FaultFigures:
     """What one fault did."""
 
     name: str
@@ -70,7 +70,7 @@ class Row:
         return "| " + " | ".join(map(str, cells)) + " | " + "; ".join(self.notes) + " |"
 
 
-class Scene:
+class FaultRun:
     """`nodes` servers before one upstream (or `upstreams`), each in a folder of its own."""
 
     def __init__(
@@ -85,10 +85,10 @@ class Scene:
         databases: tuple[str, ...] = ("",),
         keys: str = "",
     ) -> None:
-        self.row = Row(name)
+        self.row = FaultFigures(name)
         self._stack = contextlib.ExitStack()
         self.folder = folder or Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="waypost-chaos-")))
-        self.upstreams = [Upstream(self.folder / f"upstream-{n}") for n in range(upstreams)]
+        self.upstreams = [UpstreamProcess(self.folder / f"upstream-{n}") for n in range(upstreams)]
         for upstream in self.upstreams:
             self._stack.callback(upstream.close)
         more = "".join(
@@ -114,10 +114,10 @@ class Scene:
         return self.nodes[0]
 
     @property
-    def upstream(self) -> Upstream:
+    def upstream(self) -> UpstreamProcess:
         return self.upstreams[0]
 
-    def __enter__(self) -> "Scene":
+    def __enter__(self) -> "FaultRun":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -139,9 +139,9 @@ class Scene:
         return (node or self.node).children()
 
     @contextlib.contextmanager
-    def load(self, rate: float, octets: int = 0, give_up_s: float = 300.0) -> Iterator[Load]:
+    def load(self, rate: float, octets: int = 0, give_up_s: float = 300.0) -> Iterator[SteadyLoad]:
         """Counts what was sent in it into the row."""
-        sender = Load([node.port for node in self.nodes], rate, octets, give_up_s)
+        sender = SteadyLoad([node.port for node in self.nodes], rate, octets, give_up_s)
         with sender:
             yield sender
         self._sender = sender
