@@ -50,7 +50,10 @@ class Upstreams:
             if not left or not upstream.serves(mail.sender or mail.reverse_path):
                 continue
             try:
-                attempt = await upstream.send(mail._replace(recipients=[mail.recipients[n] for n in left]))
+                some = len(left) < len(results)
+                attempt = await upstream.send(
+                    mail._replace(recipients=[mail.recipients[n] for n in left]) if some else mail
+                )
             except UpstreamBusyError as busy:
                 for n in left:  # it is up and gets its mail later, so that no other upstream is needed
                     results[n] = AttemptResult(Phase.CONNECT, Reply(0, "", f"put off: {busy}"), upstream.name)

@@ -58,7 +58,7 @@ class PreparedMail(NamedTuple):
 
 async def prepare(client: SmtpClientProtocol, mail: OutgoingMail) -> PreparedMail:
     """Makes the octets and the commands for that connection."""
-    has_8bit = client.offers("8bitmime")
+    has_8bit = client.has_8bit
     try:
         octets = await mail.render(not has_8bit)
     except seven_bit_conversion.NotConvertibleError as reason:
@@ -68,11 +68,10 @@ async def prepare(client: SmtpClientProtocol, mail: OutgoingMail) -> PreparedMai
         # It could end the message early for a lenient server. The edge accepts none, so this is an error of ours:
         # temporary.
         return _refuse_all(mail, Reply(451, "4.3.0", "not sent: a line of the copy does not end in CRLF"))
-    limit = client.parameter("size").strip()
-    if limit.isdecimal() and 0 < int(limit) < len(octets):
-        text = f"not sent: the message has {len(octets)} octets, the upstream takes {int(limit)}"
+    if 0 < client.max_size < len(octets):
+        text = f"not sent: the message has {len(octets)} octets, the upstream takes {client.max_size}"
         return _refuse_all(mail, Reply(552, "5.3.4", text))
-    has_utf8 = client.offers("smtputf8")
+    has_utf8 = client.has_utf8
     is_utf8_header = mail.smtputf8 and _has_utf8_fields(octets)
     needs_utf8 = is_utf8_header or not _is_ascii(mail)
     # RFC 6531 §3.2: neither such an address nor such a header can be written for a server without it.
@@ -86,18 +85,18 @@ async def prepare(client: SmtpClientProtocol, mail: OutgoingMail) -> PreparedMai
     octets = encoded_octets
     paths = [_encode_mailbox(recipient.mailbox, has_utf8) for recipient in mail.recipients]
     refused = [_no_utf8("this address") if mailbox is None else None for mailbox in paths]
-    command_words = [f"MAIL FROM:<{reverse_path}>"]
-    command_words += [f"SIZE={len(octets)}"] if client.offers("size") else []
-    command_words += ["BODY=8BITMIME"] if has_8bit and (mail.body == "8BITMIME" or not octets.isascii()) else []
-    command_words += ["SMTPUTF8"] if needs_utf8 and has_utf8 else []
-    if has_dsn := client.offers("dsn"):
-        command_words += [f"RET={mail.ret}"] if mail.ret else []
-        command_words += [f"ENVID={mail.envid}"] if mail.envid else []
+    command = f"MAIL FROM:<{reverse_path}>"
+    command += f" SIZE={len(octets)}" if client.has_size else ""
+    command += " BODY=8BITMIME" if has_8bit and (mail.body == "8BITMIME" or not octets.isascii()) else ""
+    command += " SMTPUTF8" if needs_utf8 and has_utf8 else ""
+    if client.has_dsn:
+        command += f" RET={mail.ret}" if mail.ret else ""
+        command += f" ENVID={mail.envid}" if mail.envid else ""
     rcpts = [
-        _rcpt(recipient, mailbox or recipient.mailbox, has_dsn, has_utf8)
+        _rcpt(recipient, mailbox or recipient.mailbox, client.has_dsn, has_utf8)
         for recipient, mailbox in zip(mail.recipients, paths, strict=True)
     ]
-    return PreparedMail(octets, _command(command_words), rcpts, refused)
+    return PreparedMail(octets, _encode_command(command), rcpts, refused)
 
 
 def _refuse_all(mail: OutgoingMail, reply: Reply) -> PreparedMail:
@@ -114,13 +113,12 @@ def _encode_mailbox(mailbox: str, has_utf8: bool) -> str | None:
 
 
 def _rcpt(recipient: Recipient, mailbox: str, has_dsn: bool, has_utf8: bool) -> bytes:
-    command_words = [f"RCPT TO:<{mailbox}>"]
+    command = f"RCPT TO:<{mailbox}>"
     if has_dsn:
-        command_words += [f"NOTIFY={recipient.notify}"] if recipient.notify else []
-        command_words += (
-            [f"ORCPT={recipient.orcpt if has_utf8 else _utf8_addr_xtext(recipient.orcpt)}"] if recipient.orcpt else []
-        )
-    return _command(command_words)
+        command += f" NOTIFY={recipient.notify}" if recipient.notify else ""
+        orcpt = recipient.orcpt if has_utf8 else _utf8_addr_xtext(recipient.orcpt)
+        command += f" ORCPT={orcpt}" if orcpt else ""
+    return _encode_command(command)
 
 
 def _utf8_addr_xtext(orcpt: str) -> str:
@@ -128,8 +126,8 @@ def _utf8_addr_xtext(orcpt: str) -> str:
     return "".join(c if c.isascii() else rf"\x{{{ord(c):X}}}" for c in orcpt)
 
 
-def _command(command_words: list[str]) -> bytes:
-    line = " ".join(command_words).encode("utf-8")
+def _encode_command(text: str) -> bytes:
+    line = text.encode("utf-8")
     if _CONTROL.search(line):  # the edge accepts none; a second command must never go out
         raise ValueError("a control character in the envelope")
     return line + b"\r\n"

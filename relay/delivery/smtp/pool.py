@@ -6,6 +6,7 @@ A connection belongs to the credentials that it was opened with; mail of other c
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from relay.delivery.smtp.protocol import SmtpClientProtocol
@@ -23,7 +24,8 @@ class PoolLimits(NamedTuple):
     mails: int
 
 
-class PooledConnection(NamedTuple):
+@dataclass(slots=True)
+class PooledConnection:
     """`login` is whose it is; None for the upstream's configured credentials. Times are the event loop's."""
 
     client: SmtpClientProtocol
@@ -67,7 +69,8 @@ class Pool:
         """Gives back a connection after a mail. It is kept open unless a limit is reached."""
         self._in_use -= 1
         now = asyncio.get_running_loop().time()
-        connection = connection._replace(used_at_s=now, mails=connection.mails + 1, is_reused=True)
+        connection.used_at_s, connection.is_reused = now, True
+        connection.mails += 1
         if connection.mails < self._limits.mails and self._is_usable(connection, now):
             self._idle.append(connection)
             self._schedule_sweep(self._limits.idle_s)

@@ -42,6 +42,12 @@ class SmtpClientProtocol(asyncio.Protocol):
         self.deadline = NEVER  # of the event loop's clock; no read or write lasts beyond it
         self._transport = transport
         self._extensions = dict(extensions)
+        # What each mail asks for.
+        self.is_pipelined, self.has_8bit, self.has_utf8, self.has_size, self.has_dsn = (
+            name in extensions for name in ("pipelining", "8bitmime", "smtputf8", "size", "dsn")
+        )
+        size = self.parameter("size").strip()
+        self.max_size = int(size) if size.isdecimal() else 0  # octets; 0: it names no limit
         self._buffer = bytearray()
         self._loop = asyncio.get_running_loop()
         self._waiter: asyncio.Future[None] | None = None  # of who reads, or waits for room to write
@@ -79,6 +85,10 @@ class SmtpClientProtocol(asyncio.Protocol):
                 await asyncio.sleep(0)  # let other tasks run
             while not (self._is_writable or self._end_reason):
                 await self._wait(timeout_s)
+
+    def next_reply(self) -> Reply | None:
+        """The next reply if it is here already. Raises ConnectionLostError."""
+        return take_reply(self._buffer)
 
     async def read(self, timeout_s: float) -> Reply:
         """The next reply. Raises ConnectionLostError."""

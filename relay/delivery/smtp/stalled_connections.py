@@ -29,11 +29,7 @@ class Slots:
     def __init__(self, max_connections: int) -> None:
         self._max_connections = max_connections
         self._in_use: set[Slot] = set()
-
-    @property
-    def replaced_count(self) -> int:
-        """How many slots are replaced and still in use."""
-        return sum(slot.is_replaced for slot in self._in_use)
+        self.replaced_count = 0  # slots that are replaced and still in use
 
     def take(self) -> Slot:
         slot = Slot()
@@ -43,6 +39,7 @@ class Slots:
     def release(self, slot: Slot) -> bool:
         """True if the slot is free for the next connection."""
         self._in_use.discard(slot)
+        self.replaced_count -= slot.is_replaced
         return not slot.is_replaced
 
     def silent_s(self, now_s: float) -> float:
@@ -66,4 +63,5 @@ class Slots:
         chosen = silent[: max(0, min(limit, 2 * self._max_connections - self.replaced_count))]
         for slot in chosen:
             slot.is_replaced = True
+        self.replaced_count += len(chosen)
         return len(chosen)

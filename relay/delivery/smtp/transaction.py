@@ -6,7 +6,7 @@ the octets after one round trip. Replies are read in order; a reply that does no
 
 import contextlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from relay.bounce.classify import Phase
 from relay.delivery.smtp import negotiation
@@ -66,7 +66,7 @@ class _Transaction:
         self._phase = Phase.MAIL
         self._mail = prepared.mail
         self._rcpts = [(n, rcpt) for n, rcpt in enumerate(prepared.rcpts) if self.results[n] is None]
-        self._is_pipelined = client.offers("pipelining")
+        self._is_pipelined = client.is_pipelined
 
     def complete_results(self, reply: Reply, *, uncertain: bool = False) -> list[AttemptResult]:
         """The results, with this reply for the recipients that nothing is decided about."""
@@ -102,7 +102,7 @@ class _Transaction:
                 await self._abandon_data()
             return
         self._phase = Phase.DATA
-        reply = await self._ask(b"DATA\r\n", DATA_S, _is_go_ahead)
+        reply = await self._ask(b"DATA\r\n", DATA_S, is_data=True)
         if reply.code == 354:
             await self._send_data()
         else:
@@ -112,14 +112,16 @@ class _Transaction:
         client = self._client
         if not client.is_idle:
             # The server replied before it got any data: an early refusal, or the replies are out of step.
-            reply = await self._read(DATA_S, _is_refusal)
+            reply = await self._read(DATA_S)
+            if not 400 <= reply.code < 600:
+                raise _unexpected(reply)
             self._set_remaining(reply)
             client.close()
             return
         # The end of what needs several writes goes out on its own: until then a lost connection has delivered nothing.
         last = b""
         if len(self._octets) <= _BLOCK:
-            last = b"".join(_dot_stuffed(self._octets))
+            last = _dot_stuff_block(self._octets, is_line_start=True) + _end_of(self._octets)
         else:
             for block in _dot_stuffed(self._octets):
                 if last:
@@ -128,31 +130,31 @@ class _Transaction:
         client.write(last)
         self.is_sent = True
         self._phase = Phase.DOT
-        self._set_remaining(await self._read(DOT_S, _is_final))
+        self._set_remaining(await self._read(DOT_S))
         client.needs_reset = False
 
     async def _abandon_data(self) -> None:
         """DATA was sent ahead and no recipient was accepted: RFC 2920 §3.1."""
-        if (await self._read(DATA_S, _is_go_ahead)).code == 354:
+        if (await self._read(DATA_S, is_data=True)).code == 354:
             self._client.write(_LONE_DOT)
-            await self._read(DOT_S, _is_final)
+            await self._read(DOT_S)
             self._client.needs_reset = False
 
-    async def _ask(self, command: bytes, timeout_s: float, accepts: "_Accepts | None" = None) -> Reply:
+    async def _ask(self, command: bytes, timeout_s: float, *, is_data: bool = False) -> Reply:
         if not self._is_pipelined:
             self._client.write(command)
-        return await self._read(timeout_s, accepts or _is_final)
+        return await self._read(timeout_s, is_data=is_data)
 
-    async def _read(self, timeout_s: float, accepts: "_Accepts") -> Reply:
+    async def _read(self, timeout_s: float, *, is_data: bool = False) -> Reply:
         """The next reply, if it is one that may stand there. A 354 to the dot, or a 250 to DATA, has no
         meaning to act on."""
-        reply = await self._client.read(timeout_s)
-        if not accepts(reply):
-            raise ConnectionLostError(f"unexpected reply: {reply}"[:500])
+        reply = self._client.next_reply() or await self._client.read(timeout_s)
+        if not (400 <= reply.code < 600 or (reply.code == 354 if is_data else 200 <= reply.code < 300)):
+            raise _unexpected(reply)
         return reply
 
     def _set_remaining(self, reply: Reply) -> None:
-        sends_dsn = self._client.offers("dsn")
+        sends_dsn = self._client.has_dsn
         self.results = [
             result or AttemptResult(self._phase, reply, upstream_sends_dsn=sends_dsn) for result in self.results
         ]
@@ -161,19 +163,8 @@ class _Transaction:
                 self._client.quit()
 
 
-_Accepts = Callable[[Reply], bool]
-
-
-def _is_refusal(reply: Reply) -> bool:
-    return 400 <= reply.code < 600
-
-
-def _is_final(reply: Reply) -> bool:
-    return reply.accepts or _is_refusal(reply)
-
-
-def _is_go_ahead(reply: Reply) -> bool:
-    return reply.code == 354 or _is_refusal(reply)
+def _unexpected(reply: Reply) -> ConnectionLostError:
+    return ConnectionLostError(f"unexpected reply: {reply}"[:500])
 
 
 def _dot_stuffed(octets: bytes) -> Iterator[bytes]:
@@ -184,7 +175,17 @@ def _dot_stuffed(octets: bytes) -> Iterator[bytes]:
     is_line_start = True
     for at in range(0, len(octets), _BLOCK):
         block = octets[at : at + _BLOCK]
-        dot = b"." if is_line_start and block.startswith(b".") else b""
+        yield _dot_stuff_block(block, is_line_start=is_line_start)
         is_line_start = block.endswith(b"\n")
-        yield dot + (block.replace(b"\n.", b"\n..") if b"." in block and _DOT_LINE.search(block) else block)
-    yield _LONE_DOT if is_line_start else b"\r\n" + _LONE_DOT
+    yield _end_of(octets)
+
+
+def _dot_stuff_block(block: bytes, *, is_line_start: bool) -> bytes:
+    if b"." in block and _DOT_LINE.search(block):
+        block = block.replace(b"\n.", b"\n..")
+    return b"." + block if is_line_start and block.startswith(b".") else block
+
+
+def _end_of(octets: bytes) -> bytes:
+    """The line with the dot, on a line of its own."""
+    return _LONE_DOT if not octets or octets.endswith(b"\n") else b"\r\n" + _LONE_DOT

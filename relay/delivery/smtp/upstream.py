@@ -236,13 +236,13 @@ class Upstream:
         fresh = False
         while True:
             connection = await self._get_connection(mail.login, fresh=fresh)
-            slot.client = connection.client
-            connection.client.last_activity_s = asyncio.get_running_loop().time()  # it may have been idle for long
-            connection.client.deadline = asyncio.get_running_loop().time() + MAX_TRANSACTION_S
+            slot.client = client = connection.client
+            client.last_activity_s = now_s = asyncio.get_running_loop().time()  # it may have been idle for long
+            client.deadline = now_s + MAX_TRANSACTION_S
             try:
                 if mail.before_sending is not None:
                     await mail.before_sending()
-                results = await transaction.send(connection.client, mail)
+                results = await transaction.send(client, mail)
             except TransactionBrokenError as broken:
                 self._pool.discard(connection)
                 if connection.is_reused and not broken.is_sent:
@@ -252,8 +252,9 @@ class Upstream:
             except BaseException:
                 self._pool.discard(connection)
                 raise
+            was_reused = connection.is_reused
             self._pool.give_back(connection)
-            if connection.is_reused and any(
+            if was_reused and any(
                 result.reply.closes_connection and result.phase is not Phase.DOT for result in results
             ):
                 fresh = True  # the server closed it while it was idle
