@@ -41,6 +41,11 @@ _STRING = r'"(?:[^"\\]|\\.)*+"'  # may hold `>`, `<` and spaces
 _DISPLAY_NAME = re.compile(rf"(?:[^\"<>@=\\:,;]|{_STRING})*+<")
 _BRACKETED = re.compile(rf"\A{_DISPLAY_NAME.pattern}(?P<twice><)?(?P<path>(?:[^\"<>]|{_STRING})*+)>(?(twice)>)")
 _BARE = re.compile(rf"\A(?:[^\"<> \t]|{_STRING})++")
+# An address in brackets that has nothing to be forgiven; no domain with two hyphens in a row.
+_PLAIN_PATH = re.compile(
+    r" {0,10}<((?=[^@]{1,64}@)[A-Za-z0-9_+=-]++(?:\.[A-Za-z0-9_+=-]++)*+@"
+    r"(?=[^>]{1,200}>)[A-Za-z0-9]++(?:[.-][A-Za-z0-9]++)*+)>"
+)
 _PARAMETER = re.compile(
     r"(?P<name>[A-Za-z0-9][A-Za-z0-9-]*)(?:=(?P<value>[\x21-\x3c\x3e-\x7e\u0080-\U0010ffff]+(?:=[\x21-\x7e]*)?))?"
 )
@@ -59,6 +64,17 @@ class PathSyntaxError(ValueError):
 
 class ParameterSyntaxError(PathSyntaxError):
     """It is the parameters."""
+
+
+def parse_plain_path(text: str) -> Path | None:
+    """What `parse_path` returns for a path as nearly all are written, an ASCII address in brackets; None for others."""
+    found = _PLAIN_PATH.match(text)
+    if found is None:
+        return None
+    end = found.end()
+    if end == len(text):
+        return Path(Mailbox(found[1]), {})
+    return Path(Mailbox(found[1]), _parse_parameters(text[end:])) if text[end] == " " and text.isprintable() else None
 
 
 def parse_path(text: str) -> Path:

@@ -1,7 +1,7 @@
 """The SMTP envelope of one transaction and the client that gave it.  RFC 5321 §2.3.1."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
@@ -97,7 +97,7 @@ class ReturnPathHandler(Protocol):
         """The reply to the dot. Raises RefusedError."""
 
 
-AcceptMessage = Callable[[AcceptedMessage], Awaitable[Reply]]  # the reply to the dot; raises RefusedError
+AcceptMessage = Callable[[AcceptedMessage], Coroutine[None, None, Reply]]  # the reply to the dot; raises RefusedError
 # Raises RefusedError for a recipient that shall get no mail from that client.
 CheckRecipient = Callable[[Mailbox, Client, Envelope], Awaitable[None]]
 Authenticate = Callable[

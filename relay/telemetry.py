@@ -8,7 +8,7 @@ to be stored: the trace of message M is `77617970` and M's twelve octets in hexa
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.trace import Span, Tracer
 
-Accept = Callable[[AcceptedMessage], Awaitable[Reply]]
+Accept = Callable[[AcceptedMessage], Coroutine[None, None, Reply]]
 
 _PREFIX = b"wayp"
 _MAX_SEND_S = 2  # to a collector; a stop waits no longer for one that is away

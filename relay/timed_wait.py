@@ -6,7 +6,9 @@ over. `asyncio.wait` does the same, in twice as many calls; each mail waits five
 
 import asyncio
 import contextlib
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 async def wait_any(timeout_s: float | None, *futures: "asyncio.Future[Any]") -> None:  # Any: of any result
@@ -37,3 +39,18 @@ async def wait_until_set(event: asyncio.Event, timeout_s: float) -> None:
     """Until the event is set, or the time is over."""
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(event.wait(), timeout_s)
+
+
+async def wait_shielded(task: "asyncio.Task[T]") -> T:
+    """The task's result. If whoever waits is cancelled, the task goes on, and how it ends is nobody's matter."""
+    try:
+        await wait_any(None, task)
+    except asyncio.CancelledError:
+        task.add_done_callback(_retrieve_exception)
+        raise
+    return task.result()
+
+
+def _retrieve_exception(task: "asyncio.Task[Any]") -> None:
+    if not task.cancelled():
+        task.exception()  # else asyncio reports it

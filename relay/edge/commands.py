@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 
-from relay import address, ids, telemetry
+from relay import address, ids, telemetry, timed_wait
 from relay.edge import auth, dsn_parameters, header, trace_fields
 from relay.edge.connection import MAX_RESPONSE, SmtpConnection
 from relay.edge.data import Data
@@ -71,13 +71,12 @@ class SmtpSession(SmtpConnection):
         if not argument:
             raise refusal(501, "5.5.4", "a host name is needed")
         self._reset_transaction()
-        self._client = replace(self._client, helo=argument[:255], esmtp=esmtp)
+        self._set_client(replace(self._client, helo=argument[:255], esmtp=esmtp))
 
     async def _mail_from(self, argument: str) -> None:
         if self._mail is not None:
             raise refusal(503, "5.5.1", "nested MAIL command")
-        path = _parse_path(argument, "FROM:", "MAIL FROM:<address>")
-        given = dict(path.parameters)
+        mailbox, given = _parse_path(argument, "FROM:", "MAIL FROM:<address>")
         size = given.pop("SIZE", "0")
         body = given.pop("BODY", "").upper()
         smtputf8 = given.pop("SMTPUTF8", None)
@@ -88,14 +87,14 @@ class SmtpSession(SmtpConnection):
             raise refusal(555, "5.5.4", f"parameter not supported: {next(iter(given))[:40]}")
         if not _SIZE.fullmatch(size) or body not in ("", "7BIT", "8BITMIME") or smtputf8:
             raise refusal(501, "5.5.4", "a parameter's value is malformed")
-        self._relay_refusal = self._find_relay_refusal(path.mailbox)
+        self._relay_refusal = self._find_relay_refusal(mailbox)
         self._server.policy.check_size(int(size), is_report=self._relay_refusal is not None)
         self._declared_size = int(size)
         self._mail = Envelope(
-            path.mailbox,
+            mailbox,
             (),
             body=body,
-            smtputf8=smtputf8 is not None or not address.is_ascii(path.mailbox),
+            smtputf8=smtputf8 is not None or not mailbox.isascii(),
             ret=ret,
             envid=envid,
             stream=user.stream if (user := self._server.policy.find_user(self._client.user)) else "",
@@ -128,21 +127,20 @@ class SmtpSession(SmtpConnection):
     async def _rcpt_to(self, argument: str) -> None:
         if self._mail is None:
             raise refusal(503, "5.5.1", "MAIL first")
-        path = _parse_path(argument, "TO:", "RCPT TO:<address>")
-        if not path.mailbox:
+        mailbox, given = _parse_path(argument, "TO:", "RCPT TO:<address>")
+        if not mailbox:
             raise refusal(501, "5.1.3", "a recipient is needed")
-        given = dict(path.parameters)
         recipient = Recipient(
-            path.mailbox,
+            mailbox,
             notify=dsn_parameters.parse_notify(given.pop("NOTIFY")) if "NOTIFY" in given else "",
             orcpt=dsn_parameters.parse_orcpt(given.pop("ORCPT")) if "ORCPT" in given else "",
         )
         if given:
             raise refusal(555, "5.5.4", f"parameter not supported: {next(iter(given))[:40]}")
         self._server.policy.check_recipient_count(len(self._mail.recipients))
-        is_report = self._check_report_recipient(self._mail, path.mailbox)
+        is_report = self._check_report_recipient(self._mail, mailbox)
         if not is_report:
-            await self._server.check_recipient(path.mailbox, self._client, self._mail)
+            await self._server.check_recipient(mailbox, self._client, self._mail)
         self._mail = self._mail.with_recipient(recipient, is_report=is_report)
         await self._reply(Reply(250, "2.1.5", "recipient ok"))
 
@@ -165,9 +163,9 @@ class SmtpSession(SmtpConnection):
             self._dot_at_s, self._hung_up = self.loop.time(), self.loop.create_future()
             make, is_large = self._make_accepted_message, len(octets) >= _OFF_LOOP
             accepted = await asyncio.to_thread(make, mail, octets) if is_large else make(mail, octets)
-            taking = asyncio.ensure_future(accept(accepted))
-            self._suspend_timeout()
-            reply = await asyncio.shield(taking)
+            taking = self.loop.create_task(accept(accepted))
+            self._deadline.clear()  # while we work on the message, its client is not idle
+            reply = await timed_wait.wait_shielded(taking)
             self._error_budget.reset()
         finally:
             self._server.policy.release_octets(self._octets_counted, may_relay=may_relay)
@@ -187,10 +185,13 @@ class SmtpSession(SmtpConnection):
             left_s, at = min(left_s, self._server.idle_s), self.loop.time()
             if at > end and not may_relay:
                 raise refusal(421, "4.4.2", "the message takes too long")
-            await asyncio.sleep(0 if may_relay else self._server.policy.pause_s(len(block), at))
-            self._reset_timeout(max(left_s if may_relay else min(left_s, end - at), 0.001))
+            if not may_relay:
+                await asyncio.sleep(self._server.policy.pause_s(len(block), at))
             rest = data.feed(block)
             size += len(block)
+            if rest is None:
+                self._reset_timeout(max(left_s if may_relay else min(left_s, end - at), 0.001))
+                await asyncio.sleep(0)  # other connections have their turn
             if not data.is_refused:
                 self._octets_counted += len(block)
                 if not self._server.policy.count_octets(len(block), may_relay=may_relay):
@@ -258,14 +259,14 @@ class SmtpSession(SmtpConnection):
         self._server.password_guesses.check_failures(self._client.ip)
         mechanism, _, initial = argument.partition(" ")
         name, password = await auth.run_exchange(mechanism.upper(), initial.strip() or None, self._challenge)
-        self._suspend_timeout()
+        self._deadline.clear()
         try:
             async with self._server.password_guesses.password_attempt(self._client.ip):
                 await self._server.authenticate(name, password)
         finally:
             if self.transport is not None:
                 self._reset_timeout()
-        self._client = replace(self._client, user=name)
+        self._set_client(replace(self._client, user=name))
         if self._slot:
             self._slot.mark_trusted()
         await self._reply(Reply(235, "2.7.0", "authentication succeeded"))
@@ -300,6 +301,8 @@ def _parse_path(argument: str, keyword: str, usage: str) -> address.Path:
         raise refusal(501, "5.5.4", f"syntax: {usage}")
     text = argument[len(keyword) :]
     try:
+        if plain := address.parse_plain_path(text):
+            return plain
         text.encode("utf-8")
         return address.parse_path(text)
     except UnicodeEncodeError:

@@ -44,6 +44,9 @@ class SmtpConnection(SMTP):
         self._server = server
         self._listener = listener
         self._client = Client(ip="")
+        self._is_stranger = True
+        self._command_reader = CommandReader(loop)
+        self._reads_proxy_header = listener.listen.proxy_protocol  # aiosmtpd reads it, from asyncio's StreamReader
         self._mail: Envelope | None = None
         self._error_budget = ErrorBudget()
         self._slot: ConnectionSlot | None = None
@@ -68,18 +71,17 @@ class SmtpConnection(SMTP):
         """aiosmtpd's task for a connection."""
         peer = self.session.peer if self.session else None
         ip = str(peer[0]).partition("%")[0] if isinstance(peer, tuple) else "127.0.0.1"
-        self._command_reader = CommandReader(self._reader)
         log.add_to_lines(connection=secrets.token_hex(5))
         self._server.connections.add(self)
         metrics.connection_opened()
         try:
             if self._listener.listen.proxy_protocol:
                 ip = await self._read_proxy_header(ip)
-            self._client = Client(ip=ip)
+            self._set_client(Client(ip=ip))
             self._can_send = self._listener.listen.tls != "implicit"
             self._slot = self._server.connection_limits.take_slot(ip, may_relay=not self._is_stranger)
             if not self._can_send:
-                await self._start_tls(early=bytes(self._reader._buffer))  # type: ignore[attr-defined]  # no peek
+                await self._start_tls(early=self._command_reader.take_all())
             await self._reply(Reply(220, "", f"{self._server.hostname} ESMTP Waypost"))
             await self._run_commands()
         except RefusedError as refusal:
@@ -108,8 +110,8 @@ class SmtpConnection(SMTP):
         while self.transport is not None and not (self._is_draining and self._mail is None):
             began = self.loop.time()
             line = await self._command_line()
-            self._error_budget.count_wait(self.loop.time() - began)
-            self._reset_timeout()
+            now = self.loop.time()
+            self._deadline.set(now + self._server.idle_s)
             verb, _, argument = line.partition(" ")
             self._verb, mail = verb.upper(), self._mail
             if is_first and (argument.upper().endswith((" HTTP/1.0", " HTTP/1.1")) or line.startswith(_TLS_HELLO)):
@@ -118,7 +120,9 @@ class SmtpConnection(SMTP):
                 return  # a browser, a forged cross-protocol request, or TLS on a port without it: no answer
             is_first = False
             try:
-                self._error_budget.check_waiting(self._server.idle_s, is_stranger=self._is_stranger)
+                if self._is_stranger:
+                    self._error_budget.count_wait(now - began)
+                    self._error_budget.check_waiting(self._server.idle_s)
                 await self._dispatch(self._verb, argument.strip())
             except RefusedError as refusal:
                 self._error_budget.count_refusal(refusal.reply)
@@ -141,9 +145,10 @@ class SmtpConnection(SMTP):
         if self._is_draining and self.transport is not None:
             await self._finish_draining()
 
-    @property
-    def _is_stranger(self) -> bool:
-        return not self._server.policy.may_relay(self._client)
+    def _set_client(self, client: Client) -> None:
+        """From now on this is known of the client."""
+        self._client = client
+        self._is_stranger = not self._server.policy.may_relay(client)
 
     def _log_refusal(self, reply: Reply, argument: str, mail: Envelope | None) -> None:
         """Logs a refusal once; when the connection ends, it is logged how often it was repeated."""
@@ -197,9 +202,10 @@ class SmtpConnection(SMTP):
         if self._verb in _GROUPED_COMMANDS and self._command_reader.has_line:
             return  # more was sent ahead: the replies go together
         unsent, self._unsent_replies = self._unsent_replies, b""
-        if self.transport is None or self.transport.is_closing():
+        transport = self.transport
+        if transport is None or transport.is_closing():
             raise ConnectionResetError("the client is gone")
-        cast(asyncio.Transport, self.transport).write(unsent)
+        transport.write(unsent)  # type: ignore[attr-defined]  # it can; a cast would be a call
         if self._paused:  # type: ignore[attr-defined]  # asyncio's FlowControlMixin: the client does not read
             await self._writer.drain()
 
@@ -237,6 +243,9 @@ class SmtpConnection(SMTP):
         self._reset_timeout(proxy_protocol.HEADER_S)
         ip = await proxy_protocol.read_client_ip(self._reader, peer)
         self._reset_timeout()
+        self._reads_proxy_header = False
+        if self._reader._buffer:  # type: ignore[attr-defined]  # no peek
+            self._command_reader.feed(await self._reader.read(1 << 20))  # what came behind it: all, without waiting
         return ip
 
     async def _start_tls(self, early: bytes = b"") -> None:
@@ -270,11 +279,17 @@ class SmtpConnection(SMTP):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         was_plain = self._original_transport is None
+        self._command_reader.connect(cast(asyncio.Transport, transport))
         super().connection_made(transport)
         if not was_plain:
-            self._client = Client(ip=self._client.ip, tls=True)
-            self._command_reader.discard()
+            self._set_client(Client(ip=self._client.ip, tls=True))
             self._reset_transaction()
+
+    def data_received(self, data: bytes) -> None:
+        if self._reads_proxy_header:
+            super().data_received(data)
+        else:
+            self._command_reader.feed(data)
 
     def connection_lost(self, error: Exception | None) -> None:
         self._record_hang_up()
@@ -286,6 +301,7 @@ class SmtpConnection(SMTP):
         if self.loop.time() - self._dot_at_s > _HALF_CLOSE_S:
             self._record_hang_up()
         self._reader.feed_eof()
+        self._command_reader.feed_end()
         return self.transport is not None and self.transport.get_extra_info("sslcontext") is None
 
     def _record_hang_up(self) -> None:
@@ -296,10 +312,6 @@ class SmtpConnection(SMTP):
 
     def _reset_timeout(self, duration: float | None = None) -> None:
         self._deadline.set(self.loop.time() + (duration or self._server.idle_s))
-
-    def _suspend_timeout(self) -> None:
-        """While we work on a message, the client is not idle."""
-        self._deadline.clear()
 
     def _timeout_cb(self) -> None:
         if self.transport is not None:

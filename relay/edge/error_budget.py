@@ -48,7 +48,7 @@ class ErrorBudget:
         self._errors += self._refused_commands >= MAX_REFUSED_COMMANDS[is_stranger]
 
     def count_wait(self, seconds: float) -> None:
-        """The client was silent for so long before a command."""
+        """A stranger was silent for so long before a command."""
         self._waited_s += seconds
 
     def check_errors(self) -> None:
@@ -56,9 +56,9 @@ class ErrorBudget:
         if self._errors >= MAX_ERRORS:
             raise refusal(421, "4.7.0", "too many errors")
 
-    def check_waiting(self, idle_s: float, *, is_stranger: bool) -> None:
+    def check_waiting(self, idle_s: float) -> None:
         """Raises RefusedError with 421 for a stranger that has waited too long without sending a mail."""
-        if is_stranger and self._waited_s > MAX_IDLE_TIMES * idle_s:
+        if self._waited_s > MAX_IDLE_TIMES * idle_s:
             raise refusal(421, "4.4.2", "too long without a mail")
 
     def pause_s(self, *, is_stranger: bool) -> float:
