@@ -152,6 +152,7 @@ def _parse_parameters(text: str) -> dict[str, str]:
     return parameters
 
 
+@lru_cache(maxsize=4096)  # as below
 def domain(mailbox: str) -> str:
     """The domain in lower case and A-labels, without a final dot; empty for the null reverse-path and bare postmaster.
 

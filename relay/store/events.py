@@ -61,9 +61,7 @@ def append_events(
     _INSERT.run(connection, rows)
     if groups is None:
         groups = roll_ups.find_streams_and_tags(connection, {event.message for event in events})
-    for row in rows:
-        if found := groups.get(row["message"]):
-            roll_ups.count_event(connection, row, found)
+    roll_ups.count_events(connection, rows, groups)
     webhook_queue.enqueue_wanted(connection, rows)
 
 

@@ -39,19 +39,18 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 
 @contextmanager
-def statements(connection: sa.Connection) -> Iterator[list[tuple[str, Any]]]:
-    """What is executed meanwhile, with its parameters."""
-    found: list[tuple[str, Any]] = []
+def statements(connection: sa.Connection) -> Iterator[list[str]]:
+    """What SQLite executes meanwhile, with its parameters filled in."""
+    found: list[str] = []
 
-    def note(
-        _connection: object, _cursor: object, statement: str, parameters: Any, _context: object, many: bool
-    ) -> None:
+    def note(statement: str) -> None:
         if statement.startswith(("SELECT", "UPDATE", "DELETE")):
-            found.append((statement, parameters[0] if many else parameters))
+            found.append(statement)
 
-    sa.event.listen(connection, "before_cursor_execute", note)
+    driver: Any = connection.connection.dbapi_connection  # SQLite's
+    driver.set_trace_callback(note)
     yield found
-    sa.event.remove(connection, "before_cursor_execute", note)
+    driver.set_trace_callback(None)
 
 
 def scans(connection: sa.Connection, work: Any) -> list[str]:
@@ -60,8 +59,8 @@ def scans(connection: sa.Connection, work: Any) -> list[str]:
         work(connection)
     assert found
     steps = []
-    for statement, parameters in found:
-        for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters):
+    for statement in found:
+        for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}"):
             if _SCAN.search(row[3]):
                 steps.append(f"{row[3]}: {statement}")
     return steps

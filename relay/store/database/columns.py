@@ -18,6 +18,14 @@ CodePoints: Any = sa.String().with_variant(sa.String(collation="C"), "postgresql
 BigId: Any = sa.BigInteger().with_variant(sa.Integer, "sqlite")  # Any: sqlmodel's stubs want a class here
 
 
+def to_microseconds(at: datetime | None) -> int | None:
+    """As a column of times has it."""
+    if at is None:
+        return None
+    since = at - _EPOCH  # a naive time fails here, as it should
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+
+
 class UtcTime(TypeDecorator[datetime]):
     """An aware datetime as an integer: exact, sortable, the same on every database."""
 
@@ -25,10 +33,7 @@ class UtcTime(TypeDecorator[datetime]):
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> int | None:
-        if value is None:
-            return None
-        since = value - _EPOCH  # a naive time fails here, as it should
-        return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+        return to_microseconds(value)
 
     def process_result_value(self, value: int | None, dialect: sa.Dialect) -> datetime | None:
         return None if value is None else datetime.fromtimestamp(value / 1_000_000, UTC)

@@ -17,6 +17,7 @@ from relay.store.database.write_turns import WriteTurns
 BUSY_TIMEOUT_S = 5.0
 DATABASE_FILE = "waypost.db"
 _READ_ONLY = "25006"  # PostgreSQL's appendix A
+_PREPARED_STATEMENTS = 256  # that a connection keeps: an INSERT has one for each number of rows
 MAX_LOG_OCTETS = 16 << 20  # of SQLite's write-ahead log, once no reader needs more of it
 _damaged_files: set[tuple[int, int]] = set()  # files in which a connection of this process has met damage
 DEFAULT_POLICY = identities.IdentityPolicy()
@@ -103,7 +104,9 @@ def open_engine(
     name = f"file:{quote(path)}?mode={'rwc' if creates else 'rw'}"
     engine = sa.create_engine(
         database_url,
-        creator=lambda: sqlite3.connect(name, uri=True, timeout=BUSY_TIMEOUT_S, check_same_thread=False),
+        creator=lambda: sqlite3.connect(
+            name, uri=True, timeout=BUSY_TIMEOUT_S, check_same_thread=False, cached_statements=_PREPARED_STATEMENTS
+        ),
         hide_parameters=True,  # a traceback in the log names no addresses
         execution_options=identities.engine_options(policy),
         **({"poolclass": NullPool} if writes else {}),

@@ -22,6 +22,9 @@ from relay.store.queue.queue_facts import AttemptRecord, Outcome, OutcomesFact
 from relay.store.recipients import repeated_failures, suppressions
 
 _INSERT_ATTEMPT = bulk_statement.insert_into(tables.attempt)
+_EVENT_TYPES: dict[Status, EventType] = {
+    status: EventType(status.value) for status in Status if status is not Status.QUEUED
+}
 _MAX_RESULTS = 300  # in a statement: SQLite's oldest limit on variables is 999
 
 
@@ -115,9 +118,10 @@ def _record_results(connection: sa.Connection, results: list[_Result], *, is_fin
 
 def apply_repeated_failure(connection: sa.Connection, message: str, outcome: Outcome) -> Outcome:
     """Returns the outcome, as a hard bounce if the soft failure has come again."""
+    if not outcome.is_soft_failure:
+        return outcome
     # In aggregate mode deliveries have no recipient: a delivery in between, which clears the count, is not seen.
-    can_tell = identities.policy_for(connection).mode != "aggregate"
-    if not outcome.is_soft_failure or not can_tell:
+    if identities.policy_for(connection).mode == "aggregate":
         return outcome
     if repeated_failures.is_repeated(connection, outcome.recipient, outcome.category, outcome.at, message):
         return outcome._replace(kind="hard", suppress=True)
@@ -184,7 +188,7 @@ def event_of(message: str, outcome: Outcome) -> NewEvent:
     """The event of a delivery's history that the outcome makes."""
     return NewEvent(
         id=outcome.id,
-        type=EventType(outcome.status.value),
+        type=_EVENT_TYPES[outcome.status],
         at=outcome.at,
         message=message,
         number=outcome.number,
@@ -198,6 +202,8 @@ def reply_text(attempt: AttemptRecord | None, rule: str) -> str:
     """The reply as it came: code, enhanced status and text; or the rule where nothing was tried."""
     if attempt is None:
         return rule
+    if attempt.code and attempt.status and attempt.text:
+        return f"{attempt.code} {attempt.status} {attempt.text}"
     return " ".join(str(part) for part in (attempt.code, attempt.status, attempt.text) if part)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from relay.store.database import columns, notifications, webhook_tables
+from relay.store.database import bulk_statement, columns, notifications, webhook_tables
 from relay.store.database.webhook_tables import WebhookLogRow, WebhookQueueRow
 
 ALL = "*"
@@ -24,7 +24,9 @@ _FIND_LISTENING = sa.select(webhook_tables.webhook.c.id, webhook_tables.webhook.
 
 def enqueue_wanted(connection: sa.Connection, events: Sequence[Mapping[str, Any]]) -> None:  # Any: rows' values
     """Queues new events for each webhook that is on and wants them."""
-    listening = connection.execute(_FIND_LISTENING).all()  # measured: 40 µs with SQLite
+    if not bulk_statement.finds_row(connection, "SELECT 1 FROM webhook WHERE state = 'on' LIMIT 1"):
+        return
+    listening = connection.execute(_FIND_LISTENING).all()
     if listening:
         enqueue(
             connection,
