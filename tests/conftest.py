@@ -2,12 +2,15 @@
 
 import os
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
+import argon2
 import httpx
 import pytest
 from hypothesis import settings
 
+from relay.store.console import accounts
 from relay.store.database import engine, preparation
 from relay.store.store import Store
 from tests import postgresql_server
@@ -20,6 +23,10 @@ settings.register_profile("waypost", deadline=None, derandomize="CI" in os.envir
 settings.load_profile("waypost")
 # httpx keeps an idle connection for 5 s, as the server does, and could use it at the very moment at which it is closed.
 httpx._config.DEFAULT_LIMITS.keepalive_expiry = 2.0
+# Each client read the certificates of the authorities anew: that took a seventh of the suite's processor time.
+httpx._transports.default.create_ssl_context = cache(httpx._config.create_ssl_context)  # type: ignore[attr-defined]
+# Passwords took another twentieth; what is written down says how dear it was to make, so that both kinds are read.
+accounts._HASHER = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 # Hypothesis lets nobody change a test's settings from outside; this is where it looks them up.
 _SETTINGS = "_hypothesis_internal_use_settings"
 
