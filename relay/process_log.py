@@ -76,6 +76,11 @@ def alert_failed(problem: str, service: str) -> None:
     _write(logging.ERROR, "alert-failed", problem=problem, service=service)
 
 
+def waiting_for_database(for_s: float) -> None:
+    """The server is starting, and the database has not answered for so long. Logged every five seconds."""
+    _write(logging.WARNING, "waiting-for-database", for_s=round(for_s))
+
+
 def draining(seconds: float) -> None:
     _write(logging.INFO, "draining", at_most_s=seconds)
 

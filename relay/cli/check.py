@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from pydantic import SecretStr
 
-from relay.cli import output
+from relay.cli import command, output
 from relay.config import load
 from relay.config.schema import Config
 from relay.delivery.smtp import helo_name
@@ -51,7 +51,8 @@ def _find_online(arguments: argparse.Namespace, config: Config) -> "Iterator[Fin
     )
     from relay.node.diagnosis.finding import fail
 
-    yield from machine.check_data(config)
+    with command.watch_database(config):
+        yield from machine.check_data(config)
     yield from machine.check_machine(config)
     yield from certificates.check_listeners(config)
     yield from upstream_features.check_upstreams(config)

@@ -45,14 +45,29 @@ def open_store(config: "Config", *, reads: bool = False) -> Iterator["Store"]:
 
     from relay.node import data_directory
 
-    data_directory.prepare_data(config, writes=not reads)
-    opened = data_directory.open_store(config)
-    try:
-        yield opened
-    except sa.exc.SQLAlchemyError as error:
-        raise CommandError(f"the database says: {data_directory.describe_database_error(error)}") from None
-    finally:
-        opened.close()
+    with watch_database(config):
+        data_directory.prepare_data(config, writes=not reads)
+        opened = data_directory.open_store(config)
+        try:
+            yield opened
+        except sa.exc.SQLAlchemyError as error:
+            raise CommandError(f"the database says: {data_directory.describe_database_error(error)}") from None
+        finally:
+            opened.close()
+
+
+def watch_database(config: "Config") -> contextlib.AbstractContextManager[None]:
+    """Meanwhile a PostgreSQL that does not answer is named on standard error."""
+    if not config.database.url.get_secret_value():  # of a file one waits five seconds at most
+        return contextlib.nullcontext()
+    from relay.store.database import answer_watch
+
+    return answer_watch.watching(_say_that_database_is_waited_for)
+
+
+def _say_that_database_is_waited_for(for_s: float) -> None:
+    sys.stderr.write(f"waypost: the database has not answered for {for_s:.0f} s; still waiting (Ctrl-C ends this)\n")
+    sys.stderr.flush()
 
 
 def write_audited(

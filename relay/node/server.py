@@ -35,7 +35,7 @@ from relay.node.role import Role
 from relay.node.shared_logins import make_channels
 from relay.node.supervisor import Supervisor
 from relay.store.console import accounts
-from relay.store.database import errors
+from relay.store.database import answer_watch, errors
 from relay.store.webhooks import endpoints, webhook_queue
 from web.console import oidc, sign_in
 
@@ -50,29 +50,38 @@ def serve(config: Config, only: str | None) -> int:
     oidc.check_authlib(config)
     if privileges.is_bare_root(config):
         process_log.runs_as_root()
+    with contextlib.ExitStack() as locks:
+        with answer_watch.watching(process_log.waiting_for_database):
+            bound, roles = _make_ready(config, only, locks)
+        return Supervisor(config, roles, functools.partial(_print_ready, config, roles, bound.metrics)).run()
+
+
+def _make_ready(
+    config: Config, only: str | None, locks: contextlib.ExitStack
+) -> tuple[listeners.Listeners, list[Role]]:
+    """Prepares the data, binds the listeners, and settles what this node's last server left. Raises StartupError."""
     bound = listeners.bind(config, only) if privileges.will_drop(config) else None  # ports that only root may have
     data_directory.prepare_data(config)
-    with contextlib.ExitStack() as locks:
-        for role in ("smtp", "web"):
-            if only in (None, role):
-                locks.enter_context(data_directory.role_lock(config, role))
-        _sync_webhooks(config, only)
-        mode = "sandbox" if config.is_sandbox else config.delivery.mode
-        process_log.starting(__version__, mode, len(config.upstream))
-        bound = bound or listeners.bind(config, only)
-        roles: list[Role] = []
-        if only in (None, "smtp"):
-            channels = make_channels(config.relay.workers)
-            for n, (channel, counters) in enumerate(zip(channels, metrics.share(len(channels)), strict=True)):
-                observer = Observer(config, bound.metrics) if only == "smtp" and n == 0 else None
-                work = functools.partial(mail_role.serve, channel=channel, observer=observer)
-                roles.append(Role("smtp", work, bound.smtp, counters, recovery.recover_dead_workers, make_role_loop))
-            recovery.recover_dead_workers(config, None)  # this node's server starts: those that it had are dead
-        if only in (None, "web"):
-            work = functools.partial(web_role.serve, observer=Observer(config, bound.metrics))
-            roles.append(Role("web", work, bound.web, metrics.share(1)[0], make_loop=make_role_loop))
-            _print_first_account(config)
-        return Supervisor(config, roles, functools.partial(_print_ready, config, roles, bound.metrics)).run()
+    for role in ("smtp", "web"):
+        if only in (None, role):
+            locks.enter_context(data_directory.role_lock(config, role))
+    _sync_webhooks(config, only)
+    mode = "sandbox" if config.is_sandbox else config.delivery.mode
+    process_log.starting(__version__, mode, len(config.upstream))
+    bound = bound or listeners.bind(config, only)
+    roles: list[Role] = []
+    if only in (None, "smtp"):
+        channels = make_channels(config.relay.workers)
+        for n, (channel, counters) in enumerate(zip(channels, metrics.share(len(channels)), strict=True)):
+            observer = Observer(config, bound.metrics) if only == "smtp" and n == 0 else None
+            work = functools.partial(mail_role.serve, channel=channel, observer=observer)
+            roles.append(Role("smtp", work, bound.smtp, counters, recovery.recover_dead_workers, make_role_loop))
+        recovery.recover_dead_workers(config, None)  # this node's server starts: those that it had are dead
+    if only in (None, "web"):
+        work = functools.partial(web_role.serve, observer=Observer(config, bound.metrics))
+        roles.append(Role("web", work, bound.web, metrics.share(1)[0], make_loop=make_role_loop))
+        _print_first_account(config)
+    return bound, roles
 
 
 def _raise_file_limit() -> None:

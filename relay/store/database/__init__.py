@@ -24,6 +24,7 @@
 - `name_lookup` finding the rows of addresses
 - `row_pages` lists of rows by page, the newest first
 - `errors` whose fault an error is
+- `answer_watch` says that the database is waited for
 - `after_commit` what is done once a transaction is committed
 - `savepoints` many items in one transaction, where one may fail alone
 - `notifications` what wakes other processes
