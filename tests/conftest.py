@@ -16,6 +16,7 @@ from relay.store.store import Store
 from tests import postgresql_server
 from tests.return_path.return_path_scene import scene as scene
 from tests.upstream import ScriptedUpstream
+from tests.waiting import MAX_WAIT_S
 from tests.waypost_server import Waypost
 
 # A machine under load is slow, not wrong. CI plays the same examples every time; at a desk they are new ones.
@@ -23,6 +24,9 @@ settings.register_profile("waypost", deadline=None, derandomize="CI" in os.envir
 settings.load_profile("waypost")
 # httpx keeps an idle connection for 5 s, as the server does, and could use it at the very moment at which it is closed.
 httpx._config.DEFAULT_LIMITS.keepalive_expiry = 2.0
+# And it waits for 5 s where nothing else is said: a busy machine took longer.
+for _what in ("connect", "read", "write", "pool"):
+    setattr(httpx._config.DEFAULT_TIMEOUT_CONFIG, _what, MAX_WAIT_S)
 # Each client read the certificates of the authorities anew: that took a seventh of the suite's processor time.
 httpx._transports.default.create_ssl_context = cache(httpx._config.create_ssl_context)  # type: ignore[attr-defined]
 # Passwords took another twentieth; what is written down says how dear it was to make, so that both kinds are read.

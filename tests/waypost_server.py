@@ -254,7 +254,7 @@ class Waypost:
         return until(look, fits=lambda found: len(found) >= count, every_s=0.1)
 
     def get(self, path: str, **more: Any) -> httpx.Response:
-        return httpx.get(path if path.startswith("http") else f"{self.tracking}{path}", **{"timeout": 60} | more)
+        return httpx.get(path if path.startswith("http") else f"{self.tracking}{path}", **more)
 
 
 def _lock_tables(connection: sa.Connection) -> None:

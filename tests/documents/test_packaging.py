@@ -67,7 +67,7 @@ def test_the_services_of_the_compose_file_start_together_on_postgresql(
         relay = Waypost(tmp_path / "client")
         relay.port = ports[SMTP]
         assert relay.send(html_mail(), "composed@example.com").startswith("250")
-        assert httpx.get(f"http://127.0.0.1:{ports[TRACKING]}/readyz", timeout=60).status_code == 200
+        assert httpx.get(f"http://127.0.0.1:{ports[TRACKING]}/readyz").status_code == 200
         assert (tmp_path / "first-password").exists()
     finally:
         for process in started.values():

@@ -42,7 +42,7 @@ async def play(urls: list[str], seconds: float, load: TrackingLoad) -> None:
     """Opens and clicks, several at a time, one after the other."""
     end = time.monotonic() + seconds
     limits = httpx.Limits(max_connections=AT_A_TIME)
-    async with httpx.AsyncClient(timeout=60, limits=limits, headers={"user-agent": PHONE}) as client:
+    async with httpx.AsyncClient(limits=limits, headers={"user-agent": PHONE}) as client:
 
         async def ask(url: str) -> None:
             started = time.perf_counter()

@@ -36,7 +36,7 @@ class Node:
         self.relay = Waypost(folder, upstream.port, tables, relay="workers = 2")
 
     def page(self, path: str = "/metrics") -> httpx.Response:
-        return httpx.get(f"http://127.0.0.1:{self.port}{path}", timeout=60)
+        return httpx.get(f"http://127.0.0.1:{self.port}{path}")
 
     def value(self, name: str, **labels: str) -> float:
         """The sum of all samples of that name with these labels."""
@@ -134,7 +134,7 @@ def test_every_metric_has_its_row_and_every_row_its_metric(node: Node) -> None:
 
 def test_a_client_that_knows_openmetrics_gets_it(node: Node) -> None:
     accept = {"Accept": "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5"}
-    page = httpx.get(f"http://127.0.0.1:{node.port}/metrics", headers=accept, timeout=60)
+    page = httpx.get(f"http://127.0.0.1:{node.port}/metrics", headers=accept)
     assert page.headers["content-type"].startswith("application/openmetrics-text; version=1.0.0")
     families = openmetrics.text_string_to_metric_families(page.text)  # type: ignore[no-untyped-call]
     assert len(list(families)) > 25
@@ -142,17 +142,15 @@ def test_a_client_that_knows_openmetrics_gets_it(node: Node) -> None:
 
 def test_on_the_console_metrics_need_a_key_with_that_scope(node: Node) -> None:
     url = f"{node.relay.console}/metrics"
-    refused = httpx.get(url, timeout=60)
+    refused = httpx.get(url)
     assert refused.status_code == 401 and "api-key create" in refused.text
     for scope, status in (("metrics", 200), ("read", 200), ("queue", 403)):
         key = re.findall(r"wp_\S+", node.relay.cli("api-key", "create", f"by-{scope}", "--scope", scope).decode())[0]
-        answer = httpx.get(url, headers={"Authorization": f"Bearer {key}"}, timeout=60)
+        answer = httpx.get(url, headers={"Authorization": f"Bearer {key}"})
         assert answer.status_code == status
         assert ("waypost_info" in answer.text) == (status == 200)
         if scope == "metrics":
-            other = httpx.get(
-                f"{node.relay.console}/api/v1/webhooks", headers={"Authorization": f"Bearer {key}"}, timeout=60
-            )
+            other = httpx.get(f"{node.relay.console}/api/v1/webhooks", headers={"Authorization": f"Bearer {key}"})
             assert other.status_code == 403
 
 
@@ -163,15 +161,12 @@ def test_the_mail_role_alone_shows_metrics_and_its_health(tmp_path: Path) -> Non
     try:
         assert relay.ready == f"ready smtp=127.0.0.1:{relay.port} metrics=http://127.0.0.1:{port}/metrics"
         relay.send(html_mail(), "alone@example.com")
-        pages = {
-            path: httpx.get(f"http://127.0.0.1:{port}{path}", timeout=60)
-            for path in ("/metrics", "/healthz", "/readyz")
-        }
+        pages = {path: httpx.get(f"http://127.0.0.1:{port}{path}") for path in ("/metrics", "/healthz", "/readyz")}
         assert [page.status_code for page in pages.values()] == [200, 200, 200]
         assert (
             'waypost_deliveries_total{category="",status="delivered",upstream="sandbox"} 1.0' in pages["/metrics"].text
         )
-        assert httpx.get(f"http://127.0.0.1:{port}/other", timeout=60).status_code == 404
+        assert httpx.get(f"http://127.0.0.1:{port}/other").status_code == 404
     finally:
         assert relay.stop() == 0
 

@@ -52,7 +52,7 @@ def test_the_first_start_says_how_to_get_into_the_console_and_a_second_does_not(
 
 def sign_in(relay: Waypost, name: str, password: str) -> int:
     form = {"name": name, "password": password}
-    return httpx.post(f"{relay.console}/login", data=form, timeout=60).status_code
+    return httpx.post(f"{relay.console}/login", data=form).status_code
 
 
 def test_the_first_password_is_in_a_file_until_it_is_used_and_never_in_a_journal(tmp_path: Path) -> None:

@@ -27,13 +27,13 @@ def lived(upstream: ScriptedUpstream, tmp_path_factory: pytest.TempPathFactory) 
         urls = tracking_urls(upstream.to(ANN)[0].octets)
         for url in (*urls["o"], *urls["c"]):
             relay.get(url, headers=PHONE_FIELDS)
-        httpx.head(urls["o"][0], headers=PHONE_FIELDS, timeout=60)
+        httpx.head(urls["o"][0], headers=PHONE_FIELDS)
         relay.send(html_mail("For both").replace(b"you@example.com", f"{ANN}, {BEN}".encode()), ANN, BEN)
         relay.get(tracking_urls(upstream.to(BEN)[0].octets)["o"][0], headers=PHONE_FIELDS)
         relay.events("opened", BEN)
         relay.events("clicked", ANN, count=2)
-        httpx.post(urls["u"][0], data={"List-Unsubscribe": "One-Click"}, timeout=60)
-        httpx.post(urls["u"][0], data={"action": "dont-track"}, timeout=60)
+        httpx.post(urls["u"][0], data={"List-Unsubscribe": "One-Click"})
+        httpx.post(urls["u"][0], data={"action": "dont-track"})
         yield relay
 
 

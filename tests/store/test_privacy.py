@@ -137,7 +137,7 @@ def test_in_aggregate_mode_an_apps_own_unsubscribe_mark_leads_to_an_honest_page(
     [url] = tracking_urls(upstream.to(who)[0].octets)["u"]
     page = aggregate.get(url)
     assert page.status_code == 200 and "does not say who you are" in page.text and "<form" not in page.text
-    assert httpx.post(url, data={"List-Unsubscribe": "One-Click"}, timeout=60).status_code == 400
+    assert httpx.post(url, data={"List-Unsubscribe": "One-Click"}).status_code == 400
 
 
 def test_in_pseudonymous_mode_the_same_person_has_one_name_that_is_no_address(
@@ -163,8 +163,8 @@ def test_in_pseudonymous_mode_unsubscribes_and_wishes_hold_without_the_address(
     pseudonymous.send(html_mail(header="X-Waypost-Stream: news\r\n"), leaves, hides)
     left, hidden = (tracking_urls(upstream.to(who)[0].octets) for who in (leaves, hides))
     assert "***" not in pseudonymous.get(left["u"][0]).text  # the page has no name to show
-    httpx.post(left["u"][0], data={"List-Unsubscribe": "One-Click"}, timeout=60)
-    httpx.post(hidden["u"][0], data={"action": "dont-track"}, timeout=60)
+    httpx.post(left["u"][0], data={"List-Unsubscribe": "One-Click"})
+    httpx.post(hidden["u"][0], data={"action": "dont-track"})
     pseudonymous.get(hidden["c"][0], headers=PHONE_FIELDS)
     pseudonymous.send(html_mail(header="X-Waypost-Stream: news\r\n"), leaves, hides)
     assert tracking_urls(upstream.to(hides, count=2)[1].octets)["o"] == []
@@ -213,7 +213,7 @@ def test_a_link_of_mail_already_sent_redirects_and_records_nothing_after_a_withd
     urls = tracking_urls(upstream.to(who)[0].octets)
     relay.get(urls["c"][0], headers=PHONE_FIELDS)
     assert relay.events("clicked", who)
-    assert httpx.post(urls["u"][0], data={"action": "dont-track"}, timeout=60).status_code == 200
+    assert httpx.post(urls["u"][0], data={"action": "dont-track"}).status_code == 200
     for url in (urls["c"][0], urls["c"][0]):
         assert relay.get(url, headers=PHONE_FIELDS).headers["location"] == "https://shop.example/a?b=1"
     assert relay.get(urls["o"][0], headers=PHONE_FIELDS).status_code == 200
@@ -247,7 +247,7 @@ def test_consent_that_is_asked_for_is_given_by_header_and_remembered(
         assert not tracked(who)
         # What somebody said with the link of a mail is not overruled by what an app's header says.
         [url] = tracking_urls(upstream.to(who)[-1].octets)["u"]
-        httpx.post(url, data={"action": "dont-track"}, timeout=60)
+        httpx.post(url, data={"action": "dont-track"})
         assert not tracked(who, "X-Waypost-Consent: yes\r\n")
 
 

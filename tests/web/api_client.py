@@ -19,8 +19,8 @@ class ApiClient:
         scene.write(lambda connection: api_keys.revoke_key(connection, name))
         key = scene.write(lambda connection: api_keys.create_key(connection, name, datetime.now(UTC), scopes or ("*",)))
         headers = {"authorization": f"Bearer {key}"}
-        self.http = httpx.Client(base_url=f"{scene.console}/api/v1", timeout=60, headers=headers)
-        self.document: Json = httpx.get(f"{scene.console}/api/openapi.json", timeout=60).json()
+        self.http = httpx.Client(base_url=f"{scene.console}/api/v1", headers=headers)
+        self.document: Json = httpx.get(f"{scene.console}/api/openapi.json").json()
 
     def __enter__(self) -> "ApiClient":
         return self

@@ -114,9 +114,7 @@ class Scene:
     def __enter__(self) -> "Scene":
         self._thread.start()
         until(lambda: all(server.started for server in self._servers))
-        self.http = httpx.Client(
-            base_url=self.tracking, timeout=60, headers={"user-agent": "Mozilla/5.0 (X11) Firefox/140"}
-        )
+        self.http = httpx.Client(base_url=self.tracking, headers={"user-agent": "Mozilla/5.0 (X11) Firefox/140"})
         return self
 
     def stop(self) -> None:
@@ -205,9 +203,9 @@ class Scene:
         """A console client with a session."""
         if not self.read(lambda connection: accounts.password_hash(connection, NAME)):  # a new password ends sessions
             self.write(lambda connection: accounts.set_password(connection, NAME, PASSWORD, datetime.now(UTC)))
-        answer = httpx.post(f"{self.console}/login", data={"name": NAME, "password": PASSWORD}, timeout=60)
+        answer = httpx.post(f"{self.console}/login", data={"name": NAME, "password": PASSWORD})
         assert answer.status_code == 303, answer.text
-        return httpx.Client(base_url=self.console, timeout=60, cookies=answer.cookies)
+        return httpx.Client(base_url=self.console, cookies=answer.cookies)
 
 
 def _listening(port: int) -> socket.socket:

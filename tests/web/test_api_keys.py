@@ -25,7 +25,7 @@ def asking(scene: Scene, *scopes: str, expires_at: datetime | None = None) -> ht
     scene.write(lambda connection: api_keys.revoke_key(connection, name))
     key = scene.write(lambda connection: api_keys.create_key(connection, name, now, scopes, expires_at))
     headers = {"authorization": f"Bearer {key}"}
-    return httpx.Client(base_url=f"{scene.console}/api/v1", timeout=60, headers=headers)
+    return httpx.Client(base_url=f"{scene.console}/api/v1", headers=headers)
 
 
 def code(answer: httpx.Response) -> str:
@@ -95,14 +95,14 @@ def test_a_key_ends_when_it_expires_and_says_when(scene: Scene) -> None:
 
 
 def test_the_description_says_what_scope_each_call_needs(scene: Scene) -> None:
-    paths = httpx.get(f"{scene.console}/api/openapi.json", timeout=60).json()["paths"]
+    paths = httpx.get(f"{scene.console}/api/openapi.json").json()["paths"]
     assert paths["/webhooks"]["post"]["security"] == [{"key": ["webhooks"]}, {"key": ["write"]}]
     assert paths["/keys"]["post"]["security"] == [{"key": []}]
     assert paths["/consent/{address}"]["get"]["security"] == [{"key": ["consent"]}, {"key": ["read"]}]
 
 
 def test_the_page_on_the_api_lists_every_call_with_its_scope(scene: Scene) -> None:
-    paths = httpx.get(f"{scene.console}/api/openapi.json", timeout=60).json()["paths"]
+    paths = httpx.get(f"{scene.console}/api/openapi.json").json()["paths"]
     described = [
         (method.upper(), path, [scope for way in call["security"] for scope in way["key"]])
         for path, calls in paths.items()
@@ -128,7 +128,7 @@ def test_keys_are_made_listed_and_revoked_on_the_command_line(tmp_path: Path) ->
             "name": "all", "scopes": ["*"], "created_at": None, "expires_at": None, "used_at": None,
         }  # fmt: skip
         assert "digest" not in json.dumps(rows) and key not in json.dumps(rows)
-        asked = httpx.get(f"{relay.console}/api/v1/pixels", timeout=60, headers={"authorization": f"Bearer {key}"})
+        asked = httpx.get(f"{relay.console}/api/v1/pixels", headers={"authorization": f"Bearer {key}"})
         assert asked.status_code == 200
         until(lambda: {row["name"]: row for row in relay.rows("api-key", "list")}["all"]["used_at"])
         for words, said in (
@@ -138,7 +138,7 @@ def test_keys_are_made_listed_and_revoked_on_the_command_line(tmp_path: Path) ->
         ):
             assert said in relay.cli("api-key", "create", "bad", *words.split(), status=2)
         relay.cli("api-key", "revoke", "all")
-        asked = httpx.get(f"{relay.console}/api/v1/pixels", timeout=60, headers={"authorization": f"Bearer {key}"})
+        asked = httpx.get(f"{relay.console}/api/v1/pixels", headers={"authorization": f"Bearer {key}"})
         assert asked.status_code == 401
 
 
@@ -163,7 +163,7 @@ def test_keys_are_made_listed_and_ended(scene: Scene, api: ApiClient) -> None:
     assert api.refusal("POST", "/keys", 409, json=new) == "there is a key robot already"
     assert "there is no scope 'all'" in api.refusal("POST", "/keys", 422, json=new | {"name": "x", "scopes": ["all"]})
     headers = {"authorization": f"Bearer {made['key']}"}
-    with httpx.Client(base_url=api.http.base_url, headers=headers, timeout=60) as robot:
+    with httpx.Client(base_url=api.http.base_url, headers=headers) as robot:
         added = robot.post("/suppressions", json={"address": "by@robot.example"})
         assert (added.status_code, added.json()["evidence"]) == (201, "by the API key robot")
         assert robot.post("/keys", json=new | {"name": "more"}).status_code == 403

@@ -22,7 +22,7 @@ class Program:
         self._relay, self._name = relay, name
         key = relay.cli("api-key", "create", name).decode().strip()
         headers = {"authorization": f"Bearer {key}"}
-        self.http = httpx.Client(base_url=f"{relay.console}/api/v1", headers=headers, timeout=60)
+        self.http = httpx.Client(base_url=f"{relay.console}/api/v1", headers=headers)
 
     def __enter__(self) -> httpx.Client:
         return self.http

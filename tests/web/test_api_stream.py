@@ -26,7 +26,7 @@ class StreamClient:
         self.names: list[str] = []
         self.is_open = self.has_ended = False
         headers = dict(api.http.headers) | ({"last-event-id": last} if last else {})
-        self._http = httpx.Client(base_url=api.http.base_url, headers=headers, timeout=60)
+        self._http = httpx.Client(base_url=api.http.base_url, headers=headers)
         self._query = query
         self._thread = threading.Thread(target=self._read)
         self._thread.start()

@@ -25,7 +25,7 @@ EVIL = "<script>alert('x')</script>\"'&<b>"
 
 
 def anonymous(scene: Scene) -> httpx.Client:
-    return httpx.Client(base_url=scene.console, timeout=60)
+    return httpx.Client(base_url=scene.console)
 
 
 def test_no_page_is_shown_without_a_session(scene: Scene) -> None:

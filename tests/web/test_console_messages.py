@@ -146,7 +146,7 @@ def test_every_page_says_what_needs_somebody(scene: Scene, browser: httpx.Client
     scene.write(lambda connection: upstream_states.report_states(connection, "w", [up], now))
     refresh(browser)
     assert "is out" not in browser.get("/").text
-    with httpx.Client(base_url=scene.console, timeout=60) as stranger:
+    with httpx.Client(base_url=scene.console) as stranger:
         assert "API key" not in stranger.get("/login").text
 
 

@@ -215,7 +215,7 @@ def test_the_console_has_places_of_its_own(patient: Scene) -> None:
         for network in range(20, 32):
             open_.enter_context(slow_body(patient, f"127.{network}.8.8"))
         assert patient.http.get("/healthz").status_code == 503
-        assert httpx.get(f"{patient.console}/healthz", timeout=60).text == "ok\n"
+        assert httpx.get(f"{patient.console}/healthz").text == "ok\n"
 
 
 def test_an_address_that_many_share_has_no_limit_of_its_own(tmp_path: Path) -> None:

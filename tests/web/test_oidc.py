@@ -78,14 +78,14 @@ def browser(scene: Scene, provider: Provider) -> Iterator[httpx.Client]:
 def client_from_elsewhere(scene: Scene) -> httpx.Client:
     """A browser in a network of its own, behind a proxy on this machine: failures are counted by network."""
     headers = {"x-forwarded-for": f"198.18.{next(_NETWORKS)}.7"}
-    return httpx.Client(base_url=scene.console, timeout=60, headers=headers)
+    return httpx.Client(base_url=scene.console, headers=headers)
 
 
 def sign_in(browser: httpx.Client, path: str = "/login/oidc") -> httpx.Response:
     """The way to the provider and back; the console's answer to the way back."""
     there = browser.get(path)
     assert there.status_code == 302, there.text
-    back = httpx.get(there.headers["location"], timeout=60)
+    back = httpx.get(there.headers["location"])
     return browser.get(back.headers["location"])
 
 
@@ -117,7 +117,7 @@ def test_who_is_in_a_group_signs_in_with_its_role_and_gets_where_they_wanted(
 def test_another_tab_does_not_end_a_sign_in_that_is_under_way(scene: Scene, browser: httpx.Client) -> None:
     there = browser.get("/login/oidc")
     assert browser.get("/messages").status_code == 303
-    back = httpx.get(there.headers["location"], timeout=60)
+    back = httpx.get(there.headers["location"])
     assert browser.get(back.headers["location"]).status_code == 303
     assert browser.get("/").status_code == 200
 
@@ -197,7 +197,7 @@ def test_a_token_that_somebody_else_signed_is_refused(scene: Scene, browser: htt
 
 def test_an_answer_that_this_browser_did_not_ask_for_is_refused(browser: httpx.Client, scene: Scene) -> None:
     there = browser.get("/login/oidc")
-    back = httpx.get(there.headers["location"], timeout=60).headers["location"]
+    back = httpx.get(there.headers["location"]).headers["location"]
     with client_from_elsewhere(scene) as victim:
         assert victim.get(back).status_code == 401  # a stranger's code in the victim's browser
         assert victim.get("/").status_code == 303
@@ -227,7 +227,7 @@ def test_who_goes_on_failing_is_stopped_and_others_are_not(scene: Scene, browser
 @pytest.mark.parametrize("password", ["", "nobody", "x" * 2000])
 def test_an_account_of_the_provider_has_no_password(scene: Scene, browser: httpx.Client, password: str) -> None:
     sign_in(browser)
-    answer = httpx.post(f"{scene.console}/login", data={"name": "ann@example.com", "password": password}, timeout=60)
+    answer = httpx.post(f"{scene.console}/login", data={"name": "ann@example.com", "password": password})
     assert answer.status_code == 401
 
 
@@ -243,19 +243,19 @@ def test_signing_out_offers_the_providers_own_sign_out(scene: Scene, browser: ht
 def test_a_provider_that_is_away_or_is_another_one_is_said(tmp_path: Path, provider: Provider) -> None:
     table = {"issuer": "http://127.0.0.1:1", "client_id": "x", "admins": ["*"]}
     with Scene(tmp_path, {"console": {"oidc": table}}) as scene:
-        answer = httpx.get(f"{scene.console}/login/oidc", timeout=60)
+        answer = httpx.get(f"{scene.console}/login/oidc")
         assert answer.status_code == 502 and "does not answer" in answer.text
     provider.metadata = {"issuer": "https://elsewhere.example"}
     (tmp_path / "two").mkdir()
     with Scene(tmp_path / "two", {"console": {"oidc": table | {"issuer": provider.issuer}}}) as scene:
-        assert httpx.get(f"{scene.console}/login/oidc", timeout=60).status_code == 401
+        assert httpx.get(f"{scene.console}/login/oidc").status_code == 401
 
 
 def test_without_a_provider_there_is_no_such_page(tmp_path: Path) -> None:
     with Scene(tmp_path) as scene:
-        assert "single sign-on" not in httpx.get(f"{scene.console}/login", timeout=60).text
+        assert "single sign-on" not in httpx.get(f"{scene.console}/login").text
         for path in ("/login/oidc", "/login/oidc/callback?code=x&state=y", "/login/oidc/out"):
-            assert httpx.get(scene.console + path, timeout=60).status_code == 404
+            assert httpx.get(scene.console + path).status_code == 404
 
 
 # --- the configuration

@@ -33,7 +33,7 @@ def through(scene: Scene, source: str, **headers: str) -> httpx.Client:
     """A client whose connections come from that address."""
     fields = {name.replace("_", "-"): value for name, value in headers.items()}
     transport = httpx.HTTPTransport(local_address=source)
-    return httpx.Client(base_url=scene.console, timeout=60, headers=fields, transport=transport)
+    return httpx.Client(base_url=scene.console, headers=fields, transport=transport)
 
 
 def test_the_proxy_says_who_it_is_and_what_they_may_do(scene: Scene) -> None:

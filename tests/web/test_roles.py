@@ -34,8 +34,8 @@ def browsers(scene: Scene) -> Iterator[dict[AccountRole, httpx.Client]]:
     opened, now = {}, datetime.now(UTC)
     for role in AccountRole:
         scene.write(lambda connection, role=role: accounts.set_password(connection, role, PASSWORD, now, role))  # type: ignore[misc]
-        answer = httpx.post(f"{scene.console}/login", data={"name": role, "password": PASSWORD}, timeout=60)
-        opened[role] = httpx.Client(base_url=scene.console, timeout=60, cookies=answer.cookies)
+        answer = httpx.post(f"{scene.console}/login", data={"name": role, "password": PASSWORD})
+        opened[role] = httpx.Client(base_url=scene.console, cookies=answer.cookies)
     yield opened
     for one in opened.values():
         one.close()
@@ -81,7 +81,7 @@ def test_a_route_without_a_role_stops_the_start() -> None:
 def test_each_role_gets_what_the_table_says_and_nobody_gets_anything_without_a_session(
     scene: Scene, browsers: dict[AccountRole, httpx.Client]
 ) -> None:
-    with httpx.Client(base_url=scene.console, timeout=60) as nobody:
+    with httpx.Client(base_url=scene.console) as nobody:
         for method, path in console_routes(scene):
             needed = permissions.ROUTE_ROLES[f"{method} {path}"]
             if needed is None or path == "/logout":
@@ -166,10 +166,10 @@ def test_an_admin_makes_accounts_in_the_console(scene: Scene, browsers: dict[Acc
     admin, path = browsers[ADMIN], "/settings/accounts"
     new = {"name": "eve", "password": "long enough", "role": "operator"}
     assert "eve is made, with the role operator" in said(admin, change(admin, path, **new))
-    answer = httpx.post(f"{scene.console}/login", data=new, timeout=60)
+    answer = httpx.post(f"{scene.console}/login", data=new)
     assert answer.status_code == 303
     assert "already" in said(admin, change(admin, path, **new | {"password": "another one"}))
-    assert httpx.post(f"{scene.console}/login", data=new, timeout=60).status_code == 303  # with the first password
+    assert httpx.post(f"{scene.console}/login", data=new).status_code == 303  # with the first password
     assert "characters or more" in said(admin, change(admin, path, **new | {"name": "f", "password": "short"}))
     assert "Nothing was made" in said(admin, change(admin, path, **new | {"name": " "}))
 
@@ -184,7 +184,7 @@ def test_sessions_of_others_are_an_admins(scene: Scene, browsers: dict[AccountRo
     assert "had ended already" in said(operator, change(operator, "/sessions", session=mine[1]))
     assert admin.get("/").status_code == 200
     assert change(operator, "/sessions/others", session=mine[1]).status_code == 403
-    with httpx.Client(base_url=scene.console, timeout=60) as other:
+    with httpx.Client(base_url=scene.console) as other:
         other.post("/login", data={"name": "viewer", "password": PASSWORD})
         page = admin.get("/sessions").text
         session = re.search(r'<b>viewer</b>.*?value="([0-9a-f]{64})"', page, re.DOTALL)  # the latest comes first

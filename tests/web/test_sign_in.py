@@ -47,7 +47,7 @@ def try_password(
     scene: Scene, ip: str, password: str, name: str = NAME, jar: httpx.Cookies | None = None
 ) -> httpx.Response:
     """A sign-in through a proxy on this machine."""
-    with httpx.Client(base_url=scene.console, timeout=60, cookies=jar) as client:
+    with httpx.Client(base_url=scene.console, cookies=jar) as client:
         return client.post("/login", data={"name": name, "password": password}, headers={"x-forwarded-for": ip})
 
 
@@ -118,7 +118,7 @@ def test_wrong_passwords_and_wrong_keys_stand_in_the_log_for_fail2ban(
 ) -> None:
     assert try_password(scene, "192.0.6.6", WRONG).status_code == 401
     headers = {"authorization": "Bearer wp_wrong", "x-forwarded-for": "192.0.6.7"}
-    with httpx.Client(timeout=60, base_url=scene.console, headers=headers) as program:
+    with httpx.Client(base_url=scene.console, headers=headers) as program:
         assert {program.get("/api/v1/pixels").status_code for _ in range(25)} == {401}
     lines = [message for message in caplog.messages if message.startswith("login-failed ")]
     assert lines[0] == "login-failed ip=192.0.6.6 door=console"
@@ -134,7 +134,7 @@ def test_signing_out_ends_the_session_and_not_only_the_cookie(scene: Scene) -> N
         cookie = client.cookies[cookies.SESSION_COOKIE]
         assert client.post("/logout").status_code == 403
         assert client.post("/logout", data={"csrf": csrf(client.get("/"))}).status_code == 303
-    with httpx.Client(timeout=60, base_url=scene.console, cookies={cookies.SESSION_COOKIE: cookie}) as thief:
+    with httpx.Client(base_url=scene.console, cookies={cookies.SESSION_COOKIE: cookie}) as thief:
         assert thief.get("/").status_code == 303
 
 
@@ -146,7 +146,7 @@ def test_a_new_password_and_the_accounts_end_end_its_sessions(scene: Scene) -> N
         lambda connection: accounts.remove_account(connection, "bob"),
     ):
         jar = try_password(scene, "127.0.0.1", PASSWORD, name="bob").cookies
-        with httpx.Client(timeout=60, base_url=scene.console, cookies=jar) as client:
+        with httpx.Client(base_url=scene.console, cookies=jar) as client:
             assert client.get("/").status_code == 200
             scene.write(end)
             assert client.get("/").status_code == 303
@@ -196,7 +196,7 @@ def test_a_forged_cookie_is_no_session(scene: Scene) -> None:
         good = client.cookies[cookies.SESSION_COOKIE]
     payload, rest = good.split(".", 1)
     for cookie in ("x", payload, f"{payload[:-2]}AA.{rest}", good[:-1]):
-        with httpx.Client(timeout=60, base_url=scene.console, cookies={cookies.SESSION_COOKIE: cookie}) as client:
+        with httpx.Client(base_url=scene.console, cookies={cookies.SESSION_COOKIE: cookie}) as client:
             assert client.get("/").status_code == 303
 
 
@@ -206,7 +206,7 @@ def test_behind_https_the_cookies_are_for_https_alone(tmp_path: Path, said: dict
         scene.sign_in().close()
         headers = {"host": "console.example.com", **said}
         form = {"name": NAME, "password": PASSWORD}
-        answer = httpx.post(f"{scene.console}/login", timeout=60, data=form, headers=headers)
+        answer = httpx.post(f"{scene.console}/login", data=form, headers=headers)
         assert answer.status_code == 303
         made = [line.lower() for line in answer.headers.get_list("set-cookie")]
         assert {line.partition("=")[0] for line in made} == {"__host-waypost_console", "__host-waypost_browser"}
@@ -214,11 +214,11 @@ def test_behind_https_the_cookies_are_for_https_alone(tmp_path: Path, said: dict
             assert "; secure" in line and "httponly" in line and "path=/" in line and "domain=" not in line
         # The browser's requests for pages do not say https; the cookie's name does.
         pairs = "; ".join(line.partition(";")[0] for line in answer.headers.get_list("set-cookie"))
-        page = httpx.get(f"{scene.console}/", timeout=60, headers={"host": "console.example.com", "cookie": pairs})
+        page = httpx.get(f"{scene.console}/", headers={"host": "console.example.com", "cookie": pairs})
         assert page.status_code == 200
         # What plain http may set is not believed under the name that only https may set.
         plain = pairs.replace("__Host-", "")
-        again = httpx.get(f"{scene.console}/", timeout=60, headers={"x-forwarded-proto": "https", "cookie": plain})
+        again = httpx.get(f"{scene.console}/", headers={"x-forwarded-proto": "https", "cookie": plain})
         assert again.status_code == 303
 
 
@@ -242,11 +242,11 @@ def test_the_console_answers_under_its_own_names_only(tmp_path: Path, host: str,
         "relay": {"hostname": "relay.example.com"},
     }
     with Scene(tmp_path, given) as scene:
-        answer = httpx.get(f"{scene.console}/", timeout=60, headers={"host": host})
+        answer = httpx.get(f"{scene.console}/", headers={"host": host})
         assert answer.status_code == status
         assert ("hosts = [" in answer.text) is (status == 421)
-        assert httpx.get(f"{scene.console}/healthz", timeout=60, headers={"host": host}).status_code == 200
-        assert httpx.get(f"{scene.console}/api/v1/pixels", timeout=60, headers={"host": host}).status_code == 401
+        assert httpx.get(f"{scene.console}/healthz", headers={"host": host}).status_code == 200
+        assert httpx.get(f"{scene.console}/api/v1/pixels", headers={"host": host}).status_code == 401
 
 
 @pytest.mark.sqlite
@@ -280,8 +280,8 @@ def test_accounts_are_listed_and_removed_on_the_command_line(tmp_path: Path) -> 
     with Waypost(tmp_path) as relay:
         relay.cli("user", "add", "ann", given=b"correct horse\n")
         assert [row["name"] for row in relay.rows("user", "list")] == ["admin", "ann"]
-        answer = httpx.post(f"{relay.console}/login", timeout=60, data={"name": "ann", "password": "correct horse"})
-        with httpx.Client(timeout=60, base_url=relay.console, cookies=answer.cookies) as client:
+        answer = httpx.post(f"{relay.console}/login", data={"name": "ann", "password": "correct horse"})
+        with httpx.Client(base_url=relay.console, cookies=answer.cookies) as client:
             assert client.get("/").status_code == 200
             assert b"the last account" not in relay.cli("user", "remove", "ann")
             assert client.get("/").status_code == 303

@@ -22,16 +22,14 @@ def receiver() -> Iterator[Receiver]:
 @pytest.fixture(scope="module")
 def api(sandbox: Waypost) -> Iterator[httpx.Client]:
     key = sandbox.cli("api-key", "create", "webhooks").decode().strip().splitlines()[-1].split()[-1]
-    with httpx.Client(
-        base_url=f"{sandbox.console}/api/v1", headers={"authorization": f"Bearer {key}"}, timeout=60
-    ) as client:
+    with httpx.Client(base_url=f"{sandbox.console}/api/v1", headers={"authorization": f"Bearer {key}"}) as client:
         yield client
 
 
 @pytest.fixture(scope="module")
 def operator(sandbox: Waypost) -> Iterator[httpx.Client]:
     sandbox.cli("user", "add", "hooked", given=b"correct horse battery\ncorrect horse battery\n")
-    with httpx.Client(base_url=sandbox.console, follow_redirects=True, timeout=60) as client:
+    with httpx.Client(base_url=sandbox.console, follow_redirects=True) as client:
         page = client.get("/login").text
         form = dict(re.findall(r'name="(csrf|next)" value="([^"]*)"', page))
         client.post("/login", data=form | {"name": "hooked", "password": "correct horse battery"})

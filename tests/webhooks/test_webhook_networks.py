@@ -50,7 +50,7 @@ def program(relay: Waypost) -> Iterator[httpx.Client]:
     """A client of the API, whose key goes with it: other tests list the keys of the same server."""
     key = relay.cli("api-key", "create", "hooks", "--scope", "webhooks").decode().strip()
     headers = {"authorization": f"Bearer {key}"}
-    with httpx.Client(base_url=f"{relay.console}/api/v1", timeout=60, headers=headers) as api:
+    with httpx.Client(base_url=f"{relay.console}/api/v1", headers=headers) as api:
         yield api
     relay.cli("api-key", "revoke", "hooks")
 
@@ -93,7 +93,7 @@ def test_public_is_what_the_internet_routes(address: str, is_public: bool) -> No
 
 
 def test_the_api_and_the_console_add_nothing_that_leads_inside(tmp_path: Path) -> None:
-    with Waypost(tmp_path, upstream_port=9) as relay, program(relay) as api, httpx.Client(timeout=60) as browser:
+    with Waypost(tmp_path, upstream_port=9) as relay, program(relay) as api, httpx.Client() as browser:
         relay.cli("user", "add", "ann", given=b"correct horse\n")
         browser.post(f"{relay.console}/login", data={"name": "ann", "password": "correct horse"})
         [csrf] = set(re.findall(r'name="csrf" value="([^"]+)"', browser.get(f"{relay.console}/webhooks").text))
