@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import re
 import stat
 import tomllib
 from collections.abc import Mapping
@@ -40,6 +41,7 @@ SECRETS = frozenset(
 
 _MAX_ROUNDS = 20
 _FILE_ENDING = "_file"
+_IS_NUMBER = re.compile("[1-9][0-9]?").fullmatch  # of a table in its list
 _FLAGS = dict.fromkeys(("true", "yes", "on", "1"), True) | dict.fromkeys(("false", "no", "off", "0"), False)
 
 # Any: what TOML holds before the schema has judged it.
@@ -184,9 +186,9 @@ def _read(path: Path) -> Tree:
 def _apply_environment(tree: Tree, environment: Mapping[str, str]) -> dict[tuple[str, ...], str]:
     """Puts `WAYPOST_TABLE__KEY` into the tree. Returns which variable gave which key.
 
-    A list of tables (`[[listen]]`, `[[upstream]]`) is reached at its first table, which is made where
-    there is none: `WAYPOST_UPSTREAM__ADDRESS` is enough to turn on an upstream. `WAYPOST_TABLE__KEY_FILE` names the
-    file of a secret, as containers have them.
+    A list of tables (`[[listen]]`, `[[upstream]]`) is reached at its first table, which is made where there is none:
+    `WAYPOST_UPSTREAM__ADDRESS` is enough to turn on an upstream. `WAYPOST_UPSTREAM__2__ADDRESS` is that of the second.
+    `WAYPOST_TABLE__KEY_FILE` names the file of a secret, as containers have them.
     """
     variables: dict[tuple[str, ...], str] = {}
     for variable in sorted(environment):
@@ -194,6 +196,7 @@ def _apply_environment(tree: Tree, environment: Mapping[str, str]) -> dict[tuple
             continue
         table, _, key = variable.removeprefix(PREFIX).lower().partition("__")
         inner, _, key = key.rpartition("__")  # `[console.oidc]` is CONSOLE__OIDC
+        number, inner = _split_number(table, inner)
         value = _parse_value(environment[variable])
         field = _find_field(table, key, inner)
         if field is None and key.endswith(_FILE_ENDING) and _find_field(table, key.removesuffix(_FILE_ENDING), inner):
@@ -202,18 +205,25 @@ def _apply_environment(tree: Tree, environment: Mapping[str, str]) -> dict[tuple
             value = _FLAGS.get(environment[variable].strip().lower(), value)
         if table not in tree:
             variables[(table,)] = variable
-        place = tree.setdefault(table, [{}] if _is_list_of_tables(table) else {})
+        place = tree.setdefault(table, [] if _is_list_of_tables(table) else {})
         where: tuple[str, ...] = (table, key)
         if isinstance(place, list):
-            if not place:
-                place.append({})
-            place, where = place[0], (table, "0", key)
+            place += [{} for _ in range(number - len(place))]
+            place, where = place[number - 1], (table, str(number - 1), key)
         if inner and isinstance(place, dict):
             place, where = place.setdefault(inner, {}), (table, inner, key)
         if isinstance(place, dict):
             place[key] = value
             variables[where] = variable
     return variables
+
+
+def _split_number(table: str, inner: str) -> tuple[int, str]:
+    """The number of a table in its list, from 1, and what is left of the tables between the list and the key."""
+    number, _, rest = inner.partition("__")
+    if _is_list_of_tables(table) and _IS_NUMBER(number):
+        return int(number), rest
+    return 1, inner
 
 
 def _find_field(table: str, key: str, inner: str = "") -> FieldInfo | None:

@@ -87,6 +87,31 @@ def test_a_secret_can_be_named_by_a_variable_that_ends_in_file(tmp_path: Path) -
     assert short == ["environment: WAYPOST_CONSOLE__ADMIN_PASSWORD: must have 8 characters or more"]
 
 
+def test_a_variable_with_a_number_is_of_that_table_of_a_list(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("of the second\n")
+    file = tmp_path / "config.toml"
+    file.write_text(
+        '[[upstream]]\nname = "one"\naddress = "127.0.0.1:25"\n[[upstream]]\nname = "two"\naddress = "127.0.0.1:26"\n'
+    )
+    variables = {
+        "WAYPOST_UPSTREAM__PASSWORD": "of the first",
+        "WAYPOST_UPSTREAM__2__USERNAME": "ann",
+        "WAYPOST_UPSTREAM__2__PASSWORD_FILE": str(tmp_path / "secret"),
+        "WAYPOST_UPSTREAM__3__ADDRESS": "127.0.0.1:27",
+        "WAYPOST_UPSTREAM__3__NAME": "three",
+        "WAYPOST_LISTEN__2__ADDRESS": "127.0.0.1:2526",
+    }
+    config = load.load(file, {**variables, "WAYPOST_LISTEN__ADDRESS": "127.0.0.1:2525"})
+    assert [one.name for one in config.upstream] == ["one", "two", "three"]
+    assert [one.username for one in config.upstream] == ["", "ann", ""]
+    passwords = [one.password.get_secret_value() for one in config.upstream]
+    assert passwords == ["of the first", "of the second", ""]
+    assert [one.address.port for one in config.listen] == [2525, 2526]
+    found = faults(tmp_path / "c.toml", "", {"WAYPOST_UPSTREAM__2__ADRESS": "127.0.0.1:25"})
+    wrong = "environment: WAYPOST_UPSTREAM__2__ADRESS: unknown key, did you mean 'address'?"
+    assert found == ["[[upstream]] #1 address: is required", "[[upstream]] #2 address: is required", wrong]
+
+
 def test_a_byte_order_mark_is_no_fault(tmp_path: Path) -> None:
     assert faults(tmp_path / "c.toml", b'\xef\xbb\xbf[relay]\nhostname = "mx.example.com"\n') == []
 
