@@ -70,10 +70,14 @@ def parse_reply(code: int, text: str) -> Reply:
 
     The text can be stored, whatever octets it had: it is UTF-8, without NUL, and of limited length.
     """
-    text = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace").replace("\0", "")[:MAX_TEXT]
+    if not text.isprintable():
+        text = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace").replace("\0", "")
+    text = text[:MAX_TEXT]
     found = _STATUS.match(text)
     if not found:
         return Reply(code, "", text.strip())
+    if "\n" not in text:
+        return Reply(code, ".".join(found.groups()), text[found.end() :].strip())
     lines = [_STATUS.sub("", line, count=1) if _STATUS.match(line) else line for line in text.split("\n")]
     return Reply(code, ".".join(found.groups()), "\n".join(lines).strip())
 

@@ -5,7 +5,8 @@ In: how the first attempts ended.  Out: the reply: the upstream's own where it h
 
 from collections.abc import Sequence
 
-from relay.reply import Reply
+from relay import log
+from relay.reply import RefusedError, Reply, refusal
 from relay.store.database.tables import Status
 from relay.store.queue.queue_facts import Outcome
 
@@ -27,3 +28,9 @@ def reply_to_dot(message: str, outcomes: Sequence[Outcome]) -> Reply:
         _, last = tried[-1]
         return Reply(last.code, last.status, last.text)
     return Reply(250, "2.0.0", f"accepted as {message}")
+
+
+def refuse_abandoned(message: str) -> RefusedError:
+    """For a client that has hung up. It gets this reply if it has only closed its half of the connection."""
+    log.client_hung_up(message)
+    return refusal(451, "4.4.2", "you hung up, so the message was not sent")

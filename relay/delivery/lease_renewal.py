@@ -38,16 +38,27 @@ class LeaseRenewal:
     @contextlib.contextmanager
     def renewing(self, message: str, numbers: Iterable[int]) -> Iterator[None]:
         """The leases of these deliveries are renewed meanwhile."""
-        keys = [leases.DeliveryKey(message, number) for number in numbers]
-        self._under_way.update(keys)
+        keys = self.begin(message, numbers)
         try:
             yield
         finally:
-            for key in keys:
-                self._under_way[key] -= 1
-                if not self._under_way[key]:
-                    del self._under_way[key]
-                    self._lost.discard(key)
+            self.end(keys)
+
+    def begin(self, message: str, numbers: Iterable[int]) -> list[leases.DeliveryKey]:
+        """The leases of these deliveries are renewed until `end`."""
+        keys = [leases.DeliveryKey(message, number) for number in numbers]
+        for key in keys:
+            self._under_way[key] += 1
+        return keys
+
+    def end(self, keys: Iterable[leases.DeliveryKey]) -> None:
+        for key in keys:
+            count = self._under_way[key] - 1
+            if count:
+                self._under_way[key] = count
+            else:
+                del self._under_way[key]
+                self._lost.discard(key)
 
     async def run(self) -> None:
         """Renews the leases of what is under way. Never returns."""

@@ -55,6 +55,7 @@ class QueueWorker:
         self._now = now
         self._wake_event = asyncio.Event()
         self._tasks: dict[asyncio.Task[None], list[Delivery]] = {}
+        self._by_stream: Counter[str] = Counter()  # deliveries of these tasks
         self.lease_renewal = LeaseRenewal(store, self.name, now)
         dispatcher.check_lease = self.lease_renewal.check
         self._not_begun: set[leases.DeliveryKey] = set()  # leased, and not begun
@@ -91,9 +92,7 @@ class QueueWorker:
             if self._has_drained:
                 return
             for message, deliveries in leased.items():
-                task = asyncio.create_task(self._work(message, deliveries))
-                self._tasks[task] = deliveries
-                task.add_done_callback(self._remove_task)
+                self._add_task(asyncio.create_task(self._work(message, deliveries)), deliveries)
             if self._dispatcher.is_down:
                 await asyncio.sleep(_POLL_S)
             elif not leased:
@@ -131,7 +130,7 @@ class QueueWorker:
                 self.name,
                 room,
                 stream_limit=_MAX_OF_ONE_STREAM,
-                held_by_stream=Counter(row.stream for row in under_way),
+                held_by_stream=self._by_stream.copy(),
                 with_suspect=not any(row.crashes for row in under_way),
                 newest_first=newest_first,
             ),
@@ -181,8 +180,17 @@ class QueueWorker:
         if step < timedelta():
             await self._store.write(lambda connection: leases.shift_due_times(connection, step))
 
+    def _add_task(self, task: asyncio.Task[None], deliveries: list[Delivery]) -> None:
+        self._tasks[task] = deliveries
+        for row in deliveries:
+            self._by_stream[row.stream] += 1
+        task.add_done_callback(self._remove_task)
+
     def _remove_task(self, task: asyncio.Task[None]) -> None:
-        del self._tasks[task]
+        for row in self._tasks.pop(task):
+            self._by_stream[row.stream] -= 1
+            if not self._by_stream[row.stream]:
+                del self._by_stream[row.stream]
         if self._waits_for_room:
             self._wake_event.set()
 
@@ -199,30 +207,29 @@ class QueueWorker:
         self, message: str, deliveries: list[Delivery], start: Callable[[], Awaitable[Attempts]]
     ) -> None:
         """Attempts the deliveries under their lease, and records the outcomes."""
+        keys = self.lease_renewal.begin(message, [one.number for one in deliveries])
         try:
-            with self.lease_renewal.renewing(message, [one.number for one in deliveries]):
-                await self.record_attempts(message, await start())
+            await self.record_attempts(message, await start())
         except Exception as error:  # noqa: BLE001  the outermost loop: the lease lapses, the mail stays
             errors.log_failure(error, "delivery", message)
             if errors.is_database_fault(error):  # nothing was begun
-                self._not_begun.update(leases.DeliveryKey(message, one.number) for one in deliveries)
+                self._not_begun.update(keys)
+        finally:
+            self.lease_renewal.end(keys)
 
     def has_room(self, stream: str, deliveries: int, octets: int) -> bool:
         """True if so many deliveries of a new message can be attempted at once, as they are in memory."""
         if self._is_stopping or self._dispatcher.is_down or time.monotonic() < self._leases_trusted_from_s:
             return False
-        streams = Counter(row.stream for rows in self._tasks.values() for row in rows)
         return (
-            streams.total() + deliveries <= _MAX_IN_FLIGHT
-            and streams[stream] + deliveries <= _MAX_OF_ONE_STREAM
+            self._by_stream.total() + deliveries <= _MAX_IN_FLIGHT
+            and self._by_stream[stream] + deliveries <= _MAX_OF_ONE_STREAM
             and self._octets_from_memory + octets <= _MAX_OCTETS_FROM_MEMORY
         )
 
     def deliver(self, loaded: LoadedMessage, deliveries: list[Delivery]) -> None:
         """Attempts a message that has just been stored, leased to this worker: nothing of it is read back."""
-        task = asyncio.create_task(self._work_from_memory(loaded, deliveries))
-        self._tasks[task] = deliveries
-        task.add_done_callback(self._remove_task)
+        self._add_task(asyncio.create_task(self._work_from_memory(loaded, deliveries)), deliveries)
 
     async def _work_from_memory(self, loaded: LoadedMessage, deliveries: list[Delivery]) -> None:
         self._octets_from_memory += len(loaded.octets)

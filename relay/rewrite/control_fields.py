@@ -14,12 +14,11 @@ import json
 from relay.mime import fields
 from relay.rewrite import json_patch, provider_dialects
 from relay.rewrite.edit_templates import EditTemplate
-from relay.rewrite.instructions import Instructions, InstructionsBuilder
+from relay.rewrite.instructions import NO_INSTRUCTIONS, Instructions, InstructionsBuilder
 
 # Recipients must not see these.
 _ALWAYS_REMOVED = frozenset({b"bcc", b"resent-bcc", b"return-path"})
 _OUR_PREFIX = b"x-waypost-"
-_NO_INSTRUCTIONS = Instructions()
 _BEGINNINGS = (*provider_dialects.PREFIXES, _OUR_PREFIX)  # of control fields; all begin with `x-`
 _MAX_FIELDS = 200  # fields; an app has ten
 
@@ -36,7 +35,7 @@ def read(
     index = {name: there for name, there in head.by_name.items() if name.startswith(b"x-")}
     may_instruct = any(name.startswith(_BEGINNINGS) for name in index)
     if not may_instruct and _ALWAYS_REMOVED.isdisjoint(head.by_name):  # as in nearly all mail
-        return _NO_INSTRUCTIONS, []
+        return NO_INSTRUCTIONS, []
     builder = InstructionsBuilder()
     count = 0
     # A field that begins with our name is ours even if we do not know it: misspelt, or of a later version.

@@ -21,7 +21,9 @@ class DisplayFields:
 
 def read(octets: bytes, head: fields.Head) -> DisplayFields:
     """The facts of the first field of each name."""
-    return DisplayFields(*(_first(octets, head, name) for name in (b"subject", b"from", b"message-id")))
+    return DisplayFields(
+        _first(octets, head, b"subject"), _first(octets, head, b"from"), _first(octets, head, b"message-id")
+    )
 
 
 def decode_header_text(value: bytes) -> str:

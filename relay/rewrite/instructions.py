@@ -30,6 +30,9 @@ class Instructions:
     unreadable: bool = False  # a field of theirs could not be read
 
 
+NO_INSTRUCTIONS = Instructions()  # of nearly all mail
+
+
 @dataclass(slots=True)
 class InstructionsBuilder:
     """Collects the instructions of one message."""

@@ -28,9 +28,10 @@ from relay.rewrite import (
 from relay.rewrite.display_fields import DisplayFields
 from relay.rewrite.dkim import Sign
 from relay.rewrite.edit_templates import EditTemplate
-from relay.rewrite.instructions import Instructions
+from relay.rewrite.instructions import NO_INSTRUCTIONS, Instructions
 from relay.rewrite.links import Link
 
+_NO_CONTROL: dict[str, Any] = {"tags": []}  # Any: as JSON has it
 _encode_json = json.JSONEncoder(separators=(",", ":")).encode
 _MAX_EDITS = 3 * links.MAX_TRACKED  # of a body: the plan is stored with each message and read for each attempt
 
@@ -149,8 +150,12 @@ class Plan:
                 "pixels": self.pixels,
                 "reasons": self.reasons,
                 "dkim": self.dkim,
-                "control": _values(self.control),
-                "facts": _values(self.facts),
+                "control": _NO_CONTROL if self.control is NO_INSTRUCTIONS else _values(self.control),
+                "facts": {
+                    "subject": self.facts.subject,
+                    "author": self.facts.author,
+                    "message_id": self.facts.message_id,
+                },
             }
         )
 
@@ -170,7 +175,7 @@ class Plan:
         )
 
 
-def _values(one: Instructions | DisplayFields) -> dict[str, Any]:  # Any: what JSON can hold
+def _values(one: Instructions) -> dict[str, Any]:  # Any: what JSON can hold
     # `asdict` copies each value, which takes as long as all the rest of the text.
     return {name: getattr(one, name) for name in one.__slots__}
 
@@ -312,4 +317,4 @@ def _unsubscribe_rules(settings: Settings, control: Instructions) -> unsubscribe
 
 
 def _above(settings: Settings) -> tuple[EditTemplate, ...]:
-    return tuple(EditTemplate(0, 0, (field,), "above") for field in settings.above)
+    return tuple([EditTemplate(0, 0, (field,), "above") for field in settings.above])

@@ -38,7 +38,7 @@ class Upstreams:
     @property
     def is_down(self) -> bool:
         """True while every upstream is down."""
-        return all(upstream.status.is_down for upstream in self._upstreams)
+        return all(upstream.is_down for upstream in self._upstreams)
 
     async def send(self, mail: OutgoingMail) -> list[AttemptResult]:
         """Sends the mail to the first upstream that serves its reverse-path. The next ones take over the recipients

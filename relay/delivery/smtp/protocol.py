@@ -88,11 +88,11 @@ class SmtpClientProtocol(asyncio.Protocol):
 
     def next_reply(self) -> Reply | None:
         """The next reply if it is here already. Raises ConnectionLostError."""
-        return take_reply(self._buffer)
+        return take_reply(self._buffer) if self._buffer else None
 
     async def read(self, timeout_s: float) -> Reply:
         """The next reply. Raises ConnectionLostError."""
-        while (reply := take_reply(self._buffer)) is None:
+        while (reply := self.next_reply()) is None:
             if self._end_reason:
                 raise ConnectionLostError(self._end_reason)
             await self._wait(timeout_s)

@@ -12,6 +12,10 @@ class RateLimiter:
         """From the next turn on another rate holds."""
         self._interval_s = 1 / per_s if per_s else 0.0
 
+    @property
+    def is_limited(self) -> bool:
+        return self._interval_s > 0
+
     def wait_s(self, now_s: float) -> float:
         """How long the next request would wait. Seconds, of the same clock as `now_s`."""
         return max(0.0, self._next_turn_s - now_s) if self._interval_s else 0.0

@@ -81,6 +81,10 @@ class Upstream:
         return address.matches_any(reverse_path, self._senders)
 
     @property
+    def is_down(self) -> bool:
+        return self._breaker.open_since is not None
+
+    @property
     def status(self) -> UpstreamStatus:
         breaker = self._breaker
         return UpstreamStatus(
@@ -161,10 +165,11 @@ class Upstream:
         finally:
             self._waiting -= 1
         try:
-            if is_rate_limited and self._rate_limiter.wait_s(clock()) > MAX_WAIT_S:
-                raise UpstreamBusyError("its rate is used up")
-            if is_rate_limited and (wait_s := self._rate_limiter.reserve(clock())):
-                await asyncio.sleep(wait_s)
+            if is_rate_limited and self._rate_limiter.is_limited:
+                if self._rate_limiter.wait_s(clock()) > MAX_WAIT_S:
+                    raise UpstreamBusyError("its rate is used up")
+                if wait_s := self._rate_limiter.reserve(clock()):
+                    await asyncio.sleep(wait_s)
         except BaseException:
             slots.release()
             raise
@@ -228,7 +233,7 @@ class Upstream:
         self._probe_task = asyncio.create_task(self._probe_until_back(), context=Context())
 
     def _check_breaker(self) -> None:
-        if self._breaker.is_open:
+        if self.is_down:
             reply = Reply(0, "", f"the upstream is out: {self._breaker.fault}"[:1000])
             raise UnreachableError(Phase.CONNECT, reply, nothing_tried=True)
 

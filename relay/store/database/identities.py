@@ -52,7 +52,9 @@ class IdentityPolicy:
         """All names under which an entry may be stored. The mode may have been `full` before; an erased address is a
         pseudonym; and an earlier version spelled internationalised domains as they came."""
         who = address.canonical(mailbox)
-        names = [who, self.pseudonym(mailbox)]
+        names = [who, self._pseudonym(who) if self.key and mailbox and not is_pseudonym(mailbox) else mailbox]
+        if mailbox == who and mailbox.isascii() and "xn--" not in mailbox and not mailbox.startswith('"'):
+            return names  # nearly always: it never had another name
         for earlier in address.earlier_canonicals(mailbox):
             names += [earlier, self._pseudonym(earlier) if self.key else earlier]
         return list(dict.fromkeys(names))
