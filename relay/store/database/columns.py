@@ -26,6 +26,11 @@ def to_microseconds(at: datetime | None) -> int | None:
     return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
 
 
+def from_microseconds(value: int | None) -> datetime | None:
+    """The time that a column has."""
+    return None if value is None else datetime.fromtimestamp(value / 1_000_000, UTC)
+
+
 class UtcTime(TypeDecorator[datetime]):
     """An aware datetime as an integer: exact, sortable, the same on every database."""
 
@@ -36,7 +41,7 @@ class UtcTime(TypeDecorator[datetime]):
         return to_microseconds(value)
 
     def process_result_value(self, value: int | None, dialect: sa.Dialect) -> datetime | None:
-        return None if value is None else datetime.fromtimestamp(value / 1_000_000, UTC)
+        return from_microseconds(value)
 
 
 class Row(SQLModel):

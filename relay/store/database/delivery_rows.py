@@ -1,13 +1,14 @@
 """Reading and changing a delivery's row, for those who know its message and number."""
 
+import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
 from relay import ids
-from relay.store.database import bulk_statement, tables
+from relay.store.database import bulk_statement, columns, tables
 from relay.store.database.errors import NotStoredYetError
 from relay.store.database.tables import Delivery
 
@@ -28,14 +29,38 @@ _FIND_RECIPIENT = (
 )
 _FIND_DELIVERY = sa.select(tables.delivery).where(*_IS_MEANT)
 _LOCK_DELIVERY = _FIND_DELIVERY.with_for_update()  # has no effect on SQLite, whose writer is alone
-_LOCK_DELIVERIES = (
-    sa.select(tables.delivery)
+
+
+class DeliveryState(NamedTuple):
+    """Where a delivery stands: the columns that its next outcome depends on."""
+
+    message: str
+    number: int
+    recipient: str
+    orcpt: str
+    status: str
+    category: str
+    attempts: int
+    leased_by: str
+    dsn_sent: str
+    next_attempt_at: datetime | None
+    delivered_at: datetime | None
+
+
+_LOCK_STATES = (
+    sa.select(*(tables.delivery.c[name] for name in DeliveryState._fields))
     .where(
         # With the pairs alone SQLite looks at all deliveries: it takes an index for values, not for rows of them.
         tables.delivery.c.message.in_(sa.bindparam("messages", expanding=True)),
         sa.tuple_(tables.delivery.c.message, tables.delivery.c.number).in_(sa.bindparam("keys", expanding=True)),
     )
     .with_for_update()
+)
+# SQLite's writer is alone. Read by its driver, a row takes a quarter of SQLAlchemy's time.
+_FIND_STATES = (
+    f"SELECT {', '.join(f'd.{name}' for name in DeliveryState._fields)} FROM json_each(?) AS wanted"  # noqa: S608
+    " JOIN delivery AS d ON d.message = json_extract(wanted.value, '$[0]')"
+    " AND d.number = json_extract(wanted.value, '$[1]')"
 )
 _UPDATE_DELIVERY = sa.update(tables.delivery).where(
     tables.delivery.c.message == sa.bindparam("of_message"), tables.delivery.c.number == sa.bindparam("of_number")
@@ -64,15 +89,20 @@ def lock_row(connection: sa.Connection, message: str, number: int) -> Any:  # An
     return connection.execute(_LOCK_DELIVERY, {"message": message, "number": number}).first()
 
 
-def lock_rows(connection: sa.Connection, keys: Sequence[tuple[str, int]]) -> dict[tuple[str, int], Any]:  # Any: rows
-    """The same for several, by message and number; those that are not known are missing."""
+def lock_states(connection: sa.Connection, keys: Sequence[tuple[str, int]]) -> dict[tuple[str, int], DeliveryState]:
+    """Where several deliveries stand, by message and number; those that are not known are missing. Nobody else changes
+    them before the commit."""
     if not keys:
         return {}
-    if len(keys) == 1:
-        row = lock_row(connection, *keys[0])
-        return {} if row is None else {keys[0]: row}
-    named = {"keys": keys, "messages": list({message for message, _ in keys})}
-    return {(row.message, row.number): row for row in connection.execute(_LOCK_DELIVERIES, named)}
+    if connection.dialect.name == "sqlite":
+        states = [
+            DeliveryState._make((*values, columns.from_microseconds(next_at), columns.from_microseconds(delivered_at)))
+            for *values, next_at, delivered_at in bulk_statement.select(connection, _FIND_STATES, json.dumps(keys))
+        ]
+    else:
+        named = {"keys": keys, "messages": list({message for message, _ in keys})}
+        states = [DeliveryState(*row) for row in connection.execute(_LOCK_STATES, named)]
+    return {(state.message, state.number): state for state in states}
 
 
 def is_of_delivery(table: sa.Table, keys: Sequence[tuple[str, int]]) -> sa.ColumnElement[bool]:

@@ -6,7 +6,7 @@ Recording an outcome twice changes nothing.
 
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import sqlalchemy as sa
 
@@ -14,6 +14,7 @@ from relay import ids, suppression_reason
 from relay.event_type import EventType
 from relay.store import events
 from relay.store.database import bulk_statement, delivery_rows, identities, notifications, tables
+from relay.store.database.delivery_rows import DeliveryState
 from relay.store.database.errors import NotStoredYetError
 from relay.store.database.tables import Status
 from relay.store.events import NewEvent
@@ -76,7 +77,7 @@ def _record_results(connection: sa.Connection, results: list[_Result], *, is_fin
     policy = identities.policy_for(connection)
     known = events.find_recorded(connection, [one.outcome.id for one in results])
     results = [one for one in results if one.outcome.id not in known]
-    rows = delivery_rows.lock_rows(connection, [(one.message, one.outcome.number) for one in results])
+    rows = delivery_rows.lock_states(connection, [(one.message, one.outcome.number) for one in results])
     changes: list[dict[str, object]] = []
     happened: list[NewEvent] = []
     attempts: list[dict[str, object]] = []
@@ -92,7 +93,7 @@ def _record_results(connection: sa.Connection, results: list[_Result], *, is_fin
             _record_attempt_only(connection, message, outcome)
             continue
         outcome = apply_repeated_failure(connection, message, outcome)
-        change = {"delivered_at": row.delivered_at, "recipient": row.recipient, "orcpt": row.orcpt}
+        change: dict[str, object] = {"delivered_at": row.delivered_at, "recipient": row.recipient, "orcpt": row.orcpt}
         change |= delivery_columns(outcome, row.dsn_sent) | {"attempts": row.attempts + attempts_to_add(outcome)}
         if policy.redacts and not outcome.status.is_open and not change["dsn_due"]:
             forgotten.setdefault(message, []).append(row.recipient)
@@ -128,7 +129,7 @@ def apply_repeated_failure(connection: sa.Connection, message: str, outcome: Out
     return outcome
 
 
-def _changes_delivery(row: Any, outcome: Outcome, worker: str) -> bool:  # Any: a delivery's row
+def _changes_delivery(row: DeliveryState, outcome: Outcome, worker: str) -> bool:
     """True if the outcome decides the delivery's state."""
     if not Status(row.status).is_open:
         return outcome.status is Status.DELIVERED and row.status != Status.DELIVERED and outcome.attempt is not None

@@ -17,6 +17,7 @@ ALL = "*"
 GIVE_UP_AFTER = timedelta(hours=24)
 _HTTP_GONE = 410
 
+_ANY_LISTENING = "SELECT 1 FROM webhook WHERE state = 'on' LIMIT 1"
 _FIND_LISTENING = sa.select(webhook_tables.webhook.c.id, webhook_tables.webhook.c.events).where(
     webhook_tables.webhook.c.state == "on"
 )
@@ -24,7 +25,7 @@ _FIND_LISTENING = sa.select(webhook_tables.webhook.c.id, webhook_tables.webhook.
 
 def enqueue_wanted(connection: sa.Connection, events: Sequence[Mapping[str, Any]]) -> None:  # Any: rows' values
     """Queues new events for each webhook that is on and wants them."""
-    if not bulk_statement.finds_row(connection, "SELECT 1 FROM webhook WHERE state = 'on' LIMIT 1"):
+    if connection.dialect.name == "sqlite" and not bulk_statement.select(connection, _ANY_LISTENING):
         return
     listening = connection.execute(_FIND_LISTENING).all()
     if listening:
