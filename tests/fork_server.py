@@ -18,6 +18,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import IO, NoReturn
 
@@ -106,7 +107,7 @@ def _end(requests: socket.socket, process: "subprocess.Popen[bytes]") -> None:
 def hang(*_: object) -> None:
     """SIGUSR1 makes a process do this: it never comes back to its event loop."""
     while True:
-        pass
+        time.sleep(60)
 
 
 def _serve(requests: socket.socket) -> list[str]:
@@ -169,12 +170,13 @@ def _fail(*_: object, **__: object) -> NoReturn:
 
 if __name__ == "__main__":
     main = importlib.import_module("relay.cli.main")
-    for found in pkgutil.iter_modules(importlib.import_module("relay.cli").__path__):
-        importlib.import_module(f"relay.cli.{found.name}")
-    for late in ("alembic.command", "dns.resolver", "publicsuffixlist", "rich.console", "rich.progress", "rich.table"):
-        importlib.import_module(late)  # what some commands import when they need it
-    for late in ("relay.node.diagnosis", "relay.store.database.preparation", "encodings.idna", "encodings.utf_8_sig"):
-        importlib.import_module(late)
+    for package in (importlib.import_module("relay"), importlib.import_module("web")):
+        for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            if "__main__" not in found.name and ".migrations." not in found.name:
+                importlib.import_module(found.name)
+    for late in ("alembic.command", "alembic.context", "dns.resolver", "encodings.idna", "encodings.utf_8_sig",
+                 "psycopg", "publicsuffixlist", "rich.console", "rich.progress", "rich.table"):  # fmt: skip
+        importlib.import_module(late)  # what functions import when they need it
     # The first account's password, at each start, took as much of the processor as all the rest of it.
     accounts = importlib.import_module("relay.store.console.accounts")
     accounts._HASHER = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)  # type: ignore[attr-defined]
