@@ -100,7 +100,7 @@ def _share(part: float, whole: float) -> str:
 def report(title: str, found: list[DocumentOutcome]) -> None:
     edited = [outcome for outcome in found if not outcome.is_untouched]
     verdicts = [outcome.verdict for outcome in edited]
-    links, hits = sum(v.links for v in verdicts), sum(v.found for v in verdicts)
+    links, hits = sum(v.links for v in verdicts), sum(v.accounted_for for v in verdicts)
     hidden, hidden_hits = sum(v.conditional for v in verdicts), sum(v.conditional_found for v in verdicts)
     claimed, right = sum(v.claimed for v in verdicts), sum(v.right for v in verdicts)
     whys = Counter(reason for outcome in found if outcome.is_untouched for reason in outcome.reasons)

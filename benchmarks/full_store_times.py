@@ -36,7 +36,7 @@ _TOGETHER = 3
 _PASSWORD = "a long password of a benchmark"
 
 
-class Found(NamedTuple):
+class OldMessage(NamedTuple):
     """Names of things that are in the store."""
 
     message: str
@@ -53,7 +53,7 @@ def _open(folder: Path, url: str) -> tuple[Config, Store, Path]:
     return config, data_directory.open_store(config), path
 
 
-def _look_up(store: Store) -> Found:
+def _look_up(store: Store) -> OldMessage:
     with store.connect() as connection:
         middle = connection.execute(
             sa.select(tables.message.c.id, tables.message.c.subject)
@@ -62,10 +62,10 @@ def _look_up(store: Store) -> Found:
             .limit(1)
         ).one()
         mailbox = sa.select(tables.delivery.c.recipient).where(tables.delivery.c.message == middle.id).limit(1)
-        return Found(middle.id, connection.scalar(mailbox) or "", middle.subject.split()[-1])
+        return OldMessage(middle.id, connection.scalar(mailbox) or "", middle.subject.split()[-1])
 
 
-def pages(found: Found) -> dict[str, str]:
+def pages(found: OldMessage) -> dict[str, str]:
     """The console's pages by name."""
     listed = {
         "overview": "/",
@@ -95,7 +95,7 @@ def pages(found: Found) -> dict[str, str]:
     return {f"page: {name}": path for name, path in listed.items()}
 
 
-def calls(found: Found) -> dict[str, str]:
+def calls(found: OldMessage) -> dict[str, str]:
     """The API's calls by path."""
     listed = (
         "messages", "messages?limit=500", "messages?status=expired", "messages?tag=sale", "messages?q=invoice",

@@ -28,7 +28,7 @@ from pytracking.html import adapt_html
 
 from relay.rewrite import plan
 from tests.rewrite import corpora
-from tests.rewrite.mails import SETTINGS, letter, mint
+from tests.rewrite.mails import SETTINGS, make_mail, mint
 
 SIZES = (3_000, 30_000, 100_000)
 ROUNDS_OCTETS = 6_000_000  # in each measurement: small mails many times, large ones less often
@@ -89,14 +89,14 @@ def main() -> None:
         print(f"{name}: ms a mail")
         for size in SIZES:
             html = make(size)
-            octets = letter(html.encode())
-            quoted = letter(quoted_printable(html.encode()), encoding=b"quoted-printable")
-            base64_ = letter(base64.encodebytes(html.encode()).replace(b"\n", b"\r\n"), encoding=b"base64")
+            octets = make_mail(html.encode())
+            quoted = make_mail(quoted_printable(html.encode()), encoding=b"quoted-printable")
+            base64_ = make_mail(base64.encodebytes(html.encode()).replace(b"\n", b"\r\n"), encoding=b"base64")
             kept = plan.plan(octets, SETTINGS)
             calls: dict[str, Callable[[], object]] = {
-                "ours": partial(_ours, octets),
-                "quoted-printable": partial(_ours, quoted),
-                "base64": partial(_ours, base64_),
+                "ours": partial(_instrument, octets),
+                "quoted-printable": partial(_instrument, quoted),
+                "base64": partial(_instrument, base64_),
                 "again": partial(kept.render, octets, mint),
                 "encrypted": partial(adapt_html, html, _METADATA, configuration=_ENCRYPTED),
                 "plain": partial(adapt_html, html, _METADATA, configuration=_PLAIN),
@@ -120,7 +120,7 @@ def documents() -> None:
     for document in (*corpora.read(corpora.TEMPLATES), *corpora.read(corpora.FETCHED)):
         if document.is_mail or not 6_000 <= len(document.octets) <= 120_000:
             continue
-        octets = letter(document.octets, type_=b"text/html; charset=" + document.charset.encode())
+        octets = make_mail(document.octets, type_=b"text/html; charset=" + document.charset.encode())
         kept = plan.plan(octets, SETTINGS)
         if not kept.pixels:
             continue
@@ -131,7 +131,7 @@ def documents() -> None:
             refused += 1
             continue
         calls: dict[str, Callable[[], object]] = {
-            "ours": partial(_ours, octets),
+            "ours": partial(_instrument, octets),
             "encrypted": partial(adapt_html, html, _METADATA, configuration=_ENCRYPTED),
             "plain": partial(adapt_html, html, _METADATA, configuration=_PLAIN),
         }
@@ -146,7 +146,7 @@ def documents() -> None:
     print(f"  ratio {sums['ours'] / sums['encrypted']:.2f}, to plain {sums['ours'] / sums['plain']:.2f}")
 
 
-def _ours(octets: bytes) -> bytes:
+def _instrument(octets: bytes) -> bytes:
     return plan.plan(octets, SETTINGS).render(octets, mint)
 
 

@@ -26,7 +26,7 @@ class Arrived:
     body: bytes
 
     @property
-    def said(self) -> Any:
+    def json(self) -> Any:
         return json.loads(self.body)
 
 
@@ -76,14 +76,14 @@ def receiving() -> Iterator[Receiver]:
             if self.path.endswith("/hang"):
                 receiver.released.wait(60)
             sleep(receiver.delay_s)
-            said = b"x" * (1 << 20) if self.path.endswith("/large") else b"thank you"
+            answer = b"x" * (1 << 20) if self.path.endswith("/large") else b"thank you"
             try:
                 self.send_response(receiver._answer(self.path))
                 for name, value in receiver.headers.items():
                     self.send_header(name, value)
-                self.send_header("content-length", str(len(said)))
+                self.send_header("content-length", str(len(answer)))
                 self.end_headers()
-                self.wfile.write(said)
+                self.wfile.write(answer)
             except OSError:
                 self.close_connection = True
 

@@ -3,6 +3,7 @@
 import ast
 import re
 from collections import defaultdict
+from collections.abc import Iterator
 from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -149,6 +150,83 @@ def test_no_two_classes_have_one_name() -> None:
 def test_no_module_of_the_tests_is_longer_than_320_lines() -> None:
     lines = {_module(path): len(path.read_text("utf-8").splitlines()) for path in TESTS}
     assert {module: count for module, count in lines.items() if count > 320} == {}
+
+
+# Words of docs/glossary.md#words-that-names-do-not-use: as a part of any name, and as the whole of one.
+_UNUSED_WORDS = frozenset(
+    [
+        "told",
+        "tells",
+        "telling",
+        "said",
+        "says",
+        "heard",
+        "hears",
+        "owes",
+        "owed",
+        "owing",
+        "filing",
+        "filings",
+        "sight",
+        "sights",
+        "freight",
+        "veil",
+        "dossier",
+        "courier",
+        "surgeon",
+        "tiding",
+        "tidings",
+    ]
+)
+_BARE_WORDS = _UNUSED_WORDS | frozenset(
+    [
+        "kept",
+        "letter",
+        "letters",
+        "mine",
+        "ours",
+        "theirs",
+        "this",
+        "those",
+        "its",
+        "named",
+        "wanted",
+        "given",
+        "shown",
+        "made",
+        "found",
+    ]
+)
+
+
+def test_names_do_not_use_words_that_mean_several_things() -> None:
+    wrong = {
+        f"{_module(path)}.{name}"
+        for path in [*MODULES, *TEST_MODULES]
+        if "migrations" not in path.parts
+        for name in _names_seen_outside(_parse(path).body)
+        if name.strip("_").lower() in _BARE_WORDS or _UNUSED_WORDS.intersection(_words_of(name))
+    }
+    assert wrong == set()
+
+
+def _names_seen_outside(body: list[ast.stmt]) -> Iterator[str]:
+    """The names of functions, classes, fields and variables of a module; a test's name is a sentence."""
+    for node in body:
+        if isinstance(node, ast.ClassDef):
+            yield node.name
+            yield from _names_seen_outside(node.body)
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            if not node.name.startswith("test_"):
+                yield node.name
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            yield from (
+                one.id for one in ast.walk(node) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store)
+            )
+
+
+def _words_of(name: str) -> list[str]:
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower().split("_")
 
 
 @pytest.mark.parametrize("path", MODULES, ids=_module)

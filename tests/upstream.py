@@ -240,8 +240,8 @@ class ScriptedUpstream:
         self._seen[line] += 1
         return "" if found[2] and self._seen[line] > int(found[2]) else found[1]
 
-    def _script(self, line: str, letter: str) -> str:
-        found = re.search(rf"<{letter}(\d\d\d)(?:-(\d\.\d+\.\d+))?(?:-n(\d+))?[^>]*>", line)
+    def _script(self, line: str, code_prefix: str) -> str:
+        found = re.search(rf"<{code_prefix}(\d\d\d)(?:-(\d\.\d+\.\d+))?(?:-n(\d+))?[^>]*>", line)
         if not found:
             return ""
         self._seen[line] += 1

@@ -12,17 +12,17 @@ from typing import TypeVar
 
 MAX_WAIT_S = 60.0
 
-Found = TypeVar("Found")
+T = TypeVar("T")
 
 
 def until(
-    look: Callable[[], Found],
+    look: Callable[[], T],
     shows: Callable[[], object] | None = None,
     *,
-    fits: Callable[[Found], object] = bool,
+    fits: Callable[[T], object] = bool,
     every_s: float = 0.02,
     timeout_s: float = MAX_WAIT_S,
-) -> Found:
+) -> T:
     """`timeout_s` is given only where what is waited for may take more than a minute by design."""
     end = monotonic() + timeout_s
     while not fits(found := look()):

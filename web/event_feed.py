@@ -45,14 +45,14 @@ class EventFeed:
         """Yields the events from now on; None if the listener was too slow. Raises sqlalchemy.exc.SQLAlchemyError."""
         async with self._looking:
             await self._look()  # what has happened by now is for those who listened before
-            mine: EventQueue = asyncio.Queue()
-            self._listeners.add(mine)
+            events: EventQueue = asyncio.Queue()
+            self._listeners.add(events)
         if self._polling is None:
             self._polling = asyncio.create_task(self._poll())
-        return mine
+        return events
 
-    def leave(self, mine: EventQueue) -> None:
-        self._listeners.discard(mine)
+    def leave(self, events: EventQueue) -> None:
+        self._listeners.discard(events)
         if self._polling and not self._listeners:
             self._polling.cancel()
             self._polling = self._seen = None
@@ -77,10 +77,10 @@ class EventFeed:
         self._seen = set(recent)
 
     def _give(self, rows: Sequence[EventRow]) -> None:
-        for mine in list(self._listeners):
-            if mine.qsize() + len(rows) > _MAX_WAITING:
-                self._listeners.discard(mine)
-                mine.put_nowait(None)
+        for events in list(self._listeners):
+            if events.qsize() + len(rows) > _MAX_WAITING:
+                self._listeners.discard(events)
+                events.put_nowait(None)
                 continue
             for row in rows:
-                mine.put_nowait(row)
+                events.put_nowait(row)

@@ -49,7 +49,7 @@ def idle(title: str, descriptors: int, smtp: int, http: int, fault_s: float) -> 
                 sleep(fault_s)
                 scene.note(f"{sum(map(_is_closed, made))} of {len(made)} closed by the server")
             sleep(5)
-        scene.settle()
+        scene.wait_for_arrivals()
 
 
 def slow() -> None:
@@ -68,7 +68,7 @@ def slow() -> None:
                     with contextlib.suppress(OSError):
                         one.sendall(b"x\r\n")
                 sleep(3)
-        scene.settle()
+        scene.wait_for_arrivals()
 
 
 _STEPS = (
@@ -124,7 +124,7 @@ def heavy(title: str, mails: list[bytes], at_once: int) -> None:
                 thread.join()
             took_s = monotonic() - begun
             sleep(2)
-        scene.settle()
+        scene.wait_for_arrivals()
         scene.note(f"{len(codes)} heavy mails, {sorted(set(codes))}, {took_s:.1f} s; peak {_peak(scene)} MB")
 
 

@@ -39,7 +39,7 @@ def deleted() -> None:
             for path in _file(scene).parent.glob("waypost.db*"):
                 path.unlink()
             sleep(17)
-        scene.settle()
+        scene.wait_for_arrivals()
 
 
 def garbage() -> None:
@@ -48,7 +48,7 @@ def garbage() -> None:
             sleep(3)
             _file(scene).write_bytes(secrets.token_bytes(200_000))
             sleep(17)
-        scene.settle()
+        scene.wait_for_arrivals()
 
 
 def damaged(mode: str) -> None:
@@ -73,7 +73,7 @@ def damaged(mode: str) -> None:
             if (backup / name).exists():
                 shutil.copy(backup / name, _file(scene).with_name(name))
         scene.node.start()
-        scene.settle(60)
+        scene.wait_for_arrivals(60)
 
 
 def page_damaged() -> None:
@@ -88,7 +88,7 @@ def page_damaged() -> None:
         scene.node.start()
         with scene.load(12.0):
             sleep(5)
-        scene.settle(5)
+        scene.wait_for_arrivals(5)
         scene.note(f"journal-line-invalid × {scene.node.read_log().count('journal-line-invalid')}")
 
 
@@ -119,7 +119,7 @@ def full() -> None:
             filler.unlink()
             scene.upstream.play("ok")
             sleep(10)
-        scene.settle()
+        scene.wait_for_arrivals()
 
 
 def second_server() -> None:
@@ -208,7 +208,7 @@ def nodes_killed() -> None:
                 sleep(2)
                 node.start()
             sleep(4)
-        scene.settle(240)
+        scene.wait_for_arrivals(240)
 
 
 def node_lost() -> None:
@@ -219,7 +219,7 @@ def node_lost() -> None:
             sleep(5)
         scene.nodes[0].kill()
         scene.upstream.play("ok")
-        scene.settle(240)
+        scene.wait_for_arrivals(240)
 
 
 def crashed(seconds: float, mode: str) -> None:
@@ -228,7 +228,7 @@ def crashed(seconds: float, mode: str) -> None:
             sleep(8)
             server.crash(seconds)
             sleep(20)
-        scene.settle(150)
+        scene.wait_for_arrivals(150)
 
 
 def hung(seconds: float, mode: str, nodes: int, give_up_s: float = 300.0) -> None:
@@ -239,7 +239,7 @@ def hung(seconds: float, mode: str, nodes: int, give_up_s: float = 300.0) -> Non
             sleep(4)
             server.stop(seconds)
             sleep(8)
-        scene.settle()
+        scene.wait_for_arrivals()
 
 
 def locked() -> None:

@@ -151,7 +151,9 @@ class FaultRun:
         if sender.refused:
             self.note(
                 "refused "
-                + ", ".join(f"{sender.said.get(code, code)} × {count}" for code, count in sender.refused.most_common())
+                + ", ".join(
+                    f"{sender.replies.get(code, code)} × {count}" for code, count in sender.refused.most_common()
+                )
             )
 
     @contextlib.contextmanager
@@ -182,7 +184,7 @@ class FaultRun:
         thread.join()
         self.row.links = ", ".join(f"{count} × {code}" for code, count in codes.items()) + f" ≤ {longest[0]:.2f} s"
 
-    def settle(self, timeout_s: float = 120.0) -> float:
+    def wait_for_arrivals(self, timeout_s: float = 120.0) -> float:
         """Waits until all that was accepted is there, then a little for what comes twice. Notes the result; how long
         it took."""
         begun = monotonic()

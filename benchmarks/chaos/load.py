@@ -22,7 +22,7 @@ class SteadyLoad:
     sent: int = 0
     accepted: dict[str, float] = field(default_factory=dict)  # answered 250: when
     refused: Counter[str] = field(default_factory=Counter)  # by code
-    said: dict[str, str] = field(default_factory=dict)  # an example of each
+    replies: dict[str, str] = field(default_factory=dict)  # an example of each
     cut: set[str] = field(default_factory=set)  # whole mails without an answer
     longest_s: float = 0.0
 
@@ -87,7 +87,7 @@ class SteadyLoad:
 
     def _refuse(self, said: str) -> None:
         self.refused[said[:3] or "closed"] += 1
-        self.said.setdefault(said[:3] or "closed", said)
+        self.replies.setdefault(said[:3] or "closed", said)
 
 
 async def _reply(reader: asyncio.StreamReader) -> str:

@@ -23,7 +23,7 @@ def stopped(title: str, role: int, fault_s: float, mode: str = "inline", relay: 
             if pid in scene.roles():
                 resume(pid)
             sleep(5)
-        scene.settle()
+        scene.wait_for_arrivals()
         scene.note(f"role-silent × {scene.node.read_log().count('role-silent')}")
 
 
@@ -38,7 +38,7 @@ def suspended() -> None:
         scene.upstream.play("ok")
         sleep(190)
         resume(pid)
-        scene.settle(60)
+        scene.wait_for_arrivals(60)
 
 
 def killed(title: str, mode: str, relay: str, plan: dict[str, int]) -> None:
@@ -52,7 +52,7 @@ def killed(title: str, mode: str, relay: str, plan: dict[str, int]) -> None:
                 sleep(max(0.0, begun + 60 * number / len(victims) - monotonic()))
                 _kill(scene, name)
             sleep(3)
-        scene.settle()
+        scene.wait_for_arrivals()
 
 
 def _kill(scene: FaultRun, name: str) -> None:
@@ -83,7 +83,7 @@ def restarted(title: str, mode: str) -> None:
                 scene.node.start()
                 took.append(f"{ended - begun:.1f} + {monotonic() - ended:.1f} s")
             sleep(5)
-        scene.settle()
+        scene.wait_for_arrivals()
         scene.note("stop + start " + ", ".join(took))
 
 
@@ -98,7 +98,7 @@ def backlog() -> None:
         first: list[float] = []
         watch = threading.Thread(target=lambda: first.append(_first_arrival(scene.arrived) - begun), daemon=True)
         watch.start()
-        took_s = scene.settle(400)
+        took_s = scene.wait_for_arrivals(400)
         watch.join(1)
         scene.note(
             f"first after {first[0] if first else -1:.0f} s, {scene.row.accepted / max(1.0, took_s):.0f}/s in all"

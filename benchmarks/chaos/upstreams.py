@@ -17,7 +17,7 @@ def _fault(scene: FaultRun, rate: float = _RATE, before_s: float = 3.0, after_s:
         sleep(before_s)
         yield
         sleep(after_s)
-    scene.settle()
+    scene.wait_for_arrivals()
 
 
 def stopped() -> None:
@@ -43,7 +43,7 @@ def mute(upstreams: int = 1) -> None:
             sleep(20)
             scene.upstream.play("ok")
             sleep(60 if upstreams == 1 else 40)
-        scene.settle()
+        scene.wait_for_arrivals()
         scene.note(f"{', '.join(str(sum(one.arrived().values())) for one in scene.upstreams)} arrived by upstream")
 
 

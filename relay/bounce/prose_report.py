@@ -34,7 +34,7 @@ class Grade(IntEnum):
 
     OTHER = 0
     MENTIONED = 1
-    SAID = 2
+    STATED = 2
     LISTED = 3
 
 
@@ -64,7 +64,7 @@ def split_notice(text: str) -> tuple[str, str]:
 
 
 def find_recipients(
-    text: str, others: frozenset[str], min_grade: Grade = Grade.SAID, excluded: frozenset[str] = frozenset()
+    text: str, others: frozenset[str], min_grade: Grade = Grade.STATED, excluded: frozenset[str] = frozenset()
 ) -> list[NamedRecipient]:
     """Whom the notice says could not be reached, in its order.
 
@@ -137,14 +137,16 @@ def _grade_address(line: str, start: int, end: int) -> Grade:
     if _BULLET.match(before):
         if not after.strip(" \t.,;:-|") or after[0] in ":(,;|<[" or after.startswith(("...", "- ", "\u2026")):
             return Grade.LISTED
-        return Grade.LISTED if _REPLY.match(after) else Grade.SAID
+        return Grade.LISTED if _REPLY.match(after) else Grade.STATED
     if word_lists.list_pattern("notice", "recipient", r"(?<!\w){}\W*+(?:(?:to|for|an|à)\W*+)?$").search(before[-80:]):
-        return Grade.SAID
+        return Grade.STATED
     if _REPLY.search(before[-60:]) or _REPLY.search(after[:60]):
-        return Grade.SAID
+        return Grade.STATED
     if not after.strip(" .") and line[:start].rstrip(" \t<\"'(").endswith(":"):
-        return Grade.SAID
-    return Grade.SAID if word_lists.list_pattern("notice", "behind", r"^\W*+{}").search(after[:80]) else Grade.MENTIONED
+        return Grade.STATED
+    return (
+        Grade.STATED if word_lists.list_pattern("notice", "behind", r"^\W*+{}").search(after[:80]) else Grade.MENTIONED
+    )
 
 
 def _is_senders_own(before: str) -> bool:

@@ -75,16 +75,16 @@ def load(path: Path | None, environment: Mapping[str, str] = os.environ) -> Conf
     from_environment = _apply_environment(tree, environment)
     directory = (path.parent if path else Path()).absolute()
     faults: list[str] = []
-    named: set[tuple[int | str, ...]] = set()
+    reported: set[tuple[int | str, ...]] = set()
     config = None
     for _ in range(_MAX_ROUNDS):
         try:
             config = Config.model_validate(tree, context={"directory": directory})
             break
         except ValidationError as error:
-            found = [detail for detail in error.errors() if not _was_named(detail, named)]
+            found = [detail for detail in error.errors() if not _is_reported(detail, reported)]
             faults += [_describe_fault(detail, name, from_environment) for detail in found]
-            named |= {detail["loc"] for detail in error.errors()}
+            reported |= {detail["loc"] for detail in error.errors()}
             # While a key is at fault, its table is not checked as a whole: check again without it.
             if not _remove_faulty_keys(tree, {detail["loc"] for detail in error.errors()}):
                 break
@@ -129,12 +129,12 @@ def _is_secret(key: str, value: str) -> bool:
     return bool(value) and key in SECRETS and key != "password_hash"
 
 
-def _was_named(detail: Any, named: set[tuple[int | str, ...]]) -> bool:  # Any: pydantic's own shape
+def _is_reported(detail: Any, reported: set[tuple[int | str, ...]]) -> bool:  # Any: pydantic's own shape
     """True for a key that was at fault before, and for a list that has too little without its faulty items."""
     location = detail["loc"]
     if detail["type"] == "too_short":
-        return any(one[: len(location)] == location for one in named)
-    return location in named
+        return any(one[: len(location)] == location for one in reported)
+    return location in reported
 
 
 def _remove_faulty_keys(tree: Tree, locations: set[tuple[int | str, ...]]) -> bool:
@@ -163,13 +163,13 @@ def _has_location(place: Any, location: tuple[int | str, ...]) -> bool:  # Any: 
 
 
 def _missing_files(config: Config) -> list[str]:
-    named = [
+    reported = [
         (f"[[listen]] #{n} {key}", path)
         for n, listen in enumerate(config.listen, 1)
         for key, path in (("certificate", listen.certificate), ("key", listen.key))
     ]
-    named += [(f"[[upstream]] #{n} ca_file", upstream.ca_file) for n, upstream in enumerate(config.upstream, 1)]
-    return [f"{key}: no such file: {path}" for key, path in named if path and not path.is_file()]
+    reported += [(f"[[upstream]] #{n} ca_file", upstream.ca_file) for n, upstream in enumerate(config.upstream, 1)]
+    return [f"{key}: no such file: {path}" for key, path in reported if path and not path.is_file()]
 
 
 def _read(path: Path) -> Tree:

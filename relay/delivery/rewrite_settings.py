@@ -9,7 +9,7 @@ from relay.envelope import AcceptedMessage
 from relay.rewrite import provider_dialects
 from relay.rewrite.plan import Settings
 
-_MAX_KEPT = 256
+_MAX_CACHED = 256
 
 
 class RewriteSettings:
@@ -19,7 +19,7 @@ class RewriteSettings:
         """`only_crlf`: all lines of all messages end in CRLF."""
         self._config = config
         self._only_crlf = only_crlf
-        self._kept: dict[tuple[bool, tuple[str, ...], str], Settings] = {}  # making them takes 50 µs a message
+        self._cache: dict[tuple[bool, tuple[str, ...], str], Settings] = {}  # making them takes 50 µs a message
         self._providers = [
             (one.senders, provider_dialects.find_provider(one.provider, one.address.host)) for one in config.upstream
         ]
@@ -28,11 +28,11 @@ class RewriteSettings:
         """How this message is to be rewritten."""
         envelope = accepted.envelope
         key = bool(envelope.reverse_path), self._providers_for(envelope.reverse_path), accepted.client.user
-        shared = self._kept.get(key)
+        shared = self._cache.get(key)
         if shared is None:
-            if len(self._kept) >= _MAX_KEPT:
-                self._kept.clear()
-            shared = self._kept[key] = self._make(*key)
+            if len(self._cache) >= _MAX_CACHED:
+                self._cache.clear()
+            shared = self._cache[key] = self._make(*key)
         return shared._replace(
             stream=envelope.stream,
             above=accepted.prepended_fields,

@@ -40,7 +40,7 @@ def read(
     count = 0
     # A field that begins with our name is ours even if we do not know it: misspelt, or of a later version.
     removed = {found for found in head.fields if found.name in _ALWAYS_REMOVED or found.name.startswith(_OUR_PREFIX)}
-    for name in (provider_dialects.OURS, *dialects) if may_instruct else ():
+    for name in (provider_dialects.WAYPOST, *dialects) if may_instruct else ():
         dialect = provider_dialects.DIALECTS[name]
         for row, read_field in dialect.readers:
             there = _find_fields(index, row)
@@ -88,7 +88,7 @@ def _set_members(octets: bytes, head: fields.Head, name: bytes, wanted: json_pat
 
 def _is_known(name: bytes) -> bool:
     """True for a field of ours that we read."""
-    rows = (row for row, _ in provider_dialects.DIALECTS[provider_dialects.OURS].readers)
+    rows = (row for row, _ in provider_dialects.DIALECTS[provider_dialects.WAYPOST].readers)
     return any(name == row or (row.endswith(b"-") and name.startswith(row)) for row in rows)
 
 

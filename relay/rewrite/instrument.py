@@ -200,7 +200,7 @@ class _LineStep(NamedTuple):
     """What happens in the text, and the template for it, or for a line end in its place."""
 
     event: line_length.LineEdit
-    kept: EditTemplate | None
+    unbroken: EditTemplate | None
     broken: EditTemplate
     template: EditTemplate  # of which it is a part, or which gives room for it
 
@@ -243,7 +243,7 @@ def _within_lines(
         places = [place for place in places if place[0] not in gone]
     if not chosen:
         return templates, lost
-    made = (step.broken if n in chosen else step.kept for n, step in enumerate(steps))
+    made = (step.broken if n in chosen else step.unbroken for n, step in enumerate(steps))
     return [template for template in made if template and template.pieces != _NOTHING], lost
 
 

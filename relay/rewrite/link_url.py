@@ -74,7 +74,7 @@ def with_scheme(url: str, name: str) -> str:
 
 
 class _UrlParts(NamedTuple):
-    found: re.Match[str]
+    whole: re.Match[str]
     authority: re.Match[str]  # host and port in it
     host: str  # ASCII, lower case, without final dot
 
@@ -107,13 +107,13 @@ def host_and_port(url: str) -> tuple[str, str]:
     parts = _split_bounded(url)
     if not parts:
         return "", ""
-    return parts.host, parts.authority[2] or {"http": "80", "https": "443"}[parts.found["scheme"].lower()]
+    return parts.host, parts.authority[2] or {"http": "80", "https": "443"}[parts.whole["scheme"].lower()]
 
 
 def normalize_url(url: str) -> str:
     """The URL with scheme and authority in lower case (RFC 3986 §6.2.2.1), for comparison only."""
     parts = _split_bounded(url)
-    cut = parts.found.end("authority") if parts else 0
+    cut = parts.whole.end("authority") if parts else 0
     return url[:cut].lower() + url[cut:]
 
 
@@ -130,7 +130,7 @@ def to_location(url: str, codec: str) -> bytes | None:
         if url.isprintable() and " " not in url:
             return url.encode("ascii")
         return _UNFIT.sub(lambda c: f"%{ord(c[0]):02X}", url).encode("ascii")
-    found = parts.found
+    found = parts.whole
     userinfo, at, hostport = found["authority"].rpartition("@")
     named = _HOST.fullmatch(hostport)
     if not named:

@@ -68,7 +68,7 @@ class UrlDecision(NamedTuple):
     """The decision by the URL alone. It is the same for every link of the message with this URL."""
 
     no_address: str  # why nobody could track it, before its element is asked
-    kept: str  # why it is skipped unless the element opts out
+    skip_reason: str  # why it is skipped unless the element opts out
     last: str  # why it is skipped if the label says nothing against it
     target: bytes  # the octets that its redirect gives
     host: str
@@ -84,7 +84,7 @@ def decide_anchor(anchor: Anchor, rules: LinkRules, codec: str, decisions: UrlDe
     decision = decisions.get(anchor.url)
     if decision is None:
         decision = decisions[anchor.url] = _decide_by_url(anchor.url, rules, codec)
-    reason = decision.no_address or (anchor.opts_out and "opt_out") or decision.kept
+    reason = decision.no_address or (anchor.opts_out and "opt_out") or decision.skip_reason
     if not reason and rules.text_is_url != "track" and shows_address(anchor.text, decision.host):
         reason = "text_is_url"
     reason = reason or decision.last
@@ -94,7 +94,7 @@ def decide_anchor(anchor: Anchor, rules: LinkRules, codec: str, decisions: UrlDe
 def decide_url(url: str, rules: LinkRules, codec: str) -> tuple[str, bytes]:
     """The same for a URL that stands in a text."""
     decision = _decide_by_url(url, rules, codec)
-    reason = decision.no_address or decision.kept or decision.last
+    reason = decision.no_address or decision.skip_reason or decision.last
     return (reason, b"") if reason else ("", decision.target)
 
 

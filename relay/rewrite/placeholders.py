@@ -12,14 +12,14 @@ from functools import lru_cache
 from relay import edits
 from relay.rewrite import html_tokenizer
 from relay.rewrite.edit_templates import EditTemplate
-from relay.rewrite.provider_dialects import OURS
+from relay.rewrite.provider_dialects import WAYPOST
 
 _HOLE = edits.Hole(edits.Kind.UNSUBSCRIBE)
 _S = rb"(?:\s|%20|&nbsp;){0,8}"
 # Editors percent-encode what stands in an href and escape it in HTML, and put `http://` before what has no
 # scheme. A form's group is named for its dialect.
 _FORMS = {
-    OURS: rb"(?:\{\{|%7B%7B)@waypost_unsubscribe_url@(?:\}\}|%7D%7D)",
+    WAYPOST: rb"(?:\{\{|%7B%7B)@waypost_unsubscribe_url@(?:\}\}|%7D%7D)",
     "postmark": rb"(?:\{\{\{|%7B%7B%7B)@pm:unsubscribe(?:_url)?@(?:label=(?P<label>\"[^\"<>{}]{1,200}\")@)?"
     rb"(?:\}\}\}|%7D%7D%7D)",
     "mailgun": rb"%25(?:tag_|mailing_list_)?unsubscribe_url%25|%(?:tag_|mailing_list_)?unsubscribe_url%",
@@ -123,7 +123,7 @@ def _pattern(dialects: frozenset[str]) -> re.Pattern[bytes]:
     forms = (
         b"(?P<%s>%s)" % (name.encode(), form.replace(b"@", _S))
         for name, form in _FORMS.items()
-        if name == OURS or name in dialects
+        if name == WAYPOST or name in dialects
     )
     return re.compile(rb"(?:https?://)?(?:" + b"|".join(forms) + b")", re.IGNORECASE)
 

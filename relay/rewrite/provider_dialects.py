@@ -46,9 +46,9 @@ def find_provider(configured: str, host: str) -> str:
     return "" if configured == "none" else configured or find_by_host(host)
 
 
-def parse_switch(said: object) -> bool | None:
+def parse_switch(value: object) -> bool | None:
     """True for yes, False for no, None for anything else."""
-    word = "" if said is None else str(said).strip().lower()
+    word = "" if value is None else str(value).strip().lower()
     return True if word in _YES else False if word in _NO else None
 
 
@@ -68,19 +68,19 @@ def _object(builder: InstructionsBuilder, value: bytes, *, may_forbid: bool = Fa
     return {}
 
 
-def _at(said: object, *path: str) -> Any:  # Any: what JSON holds
+def _at(value: object, *path: str) -> Any:  # Any: what JSON holds
     for name in path:
-        said = said.get(name) if isinstance(said, dict) else None
-    return said
+        value = value.get(name) if isinstance(value, dict) else None
+    return value
 
 
-def _each(said: object) -> list[str]:
+def _each(value: object) -> list[str]:
     """One text or a list of them, as a list."""
-    return [one for one in (said if isinstance(said, list) else [said]) if isinstance(one, str)]
+    return [one for one in (value if isinstance(value, list) else [value]) if isinstance(one, str)]
 
 
-def _notes(builder: InstructionsBuilder, said: object) -> None:
-    for name, content in said.items() if isinstance(said, dict) else ():
+def _notes(builder: InstructionsBuilder, value: object) -> None:
+    for name, content in value.items() if isinstance(value, dict) else ():
         builder.add_metadata(name, content)
 
 
@@ -222,9 +222,9 @@ def _postal_amp(builder: InstructionsBuilder, _: str, value: bytes) -> None:
         builder.set_tracking(opens=False, clicks=False)
 
 
-OURS = "waypost"
+WAYPOST = "waypost"
 DIALECTS: dict[str, Dialect] = {
-    OURS: Dialect(
+    WAYPOST: Dialect(
         readers=(
             (b"x-waypost-track", _track),
             (b"x-waypost-tag", _tag),
@@ -301,6 +301,6 @@ DIALECTS: dict[str, Dialect] = {
         caveat="Cuttlefish tracks by app, and no mail can turn it off",
     ),
 }
-NAMES = tuple(name for name in DIALECTS if name != OURS)
+NAMES = tuple(name for name in DIALECTS if name != WAYPOST)
 # How each field begins that is read or removed.
 PREFIXES = tuple({name for it in DIALECTS.values() for name in (*(row for row, _ in it.readers), *it.removed)})

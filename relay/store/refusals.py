@@ -15,7 +15,7 @@ from relay.store.database import columns, console_tables, identities, row_pages
 from relay.store.database.identities import IdentityPolicy
 from relay.store.database.row_pages import Condition, RowPage
 
-MAX_KEPT = 20_000
+MAX_REFUSALS = 20_000
 MAX_AGE = timedelta(days=30)
 _MAX_TEXT = 320  # characters of a column
 _table = console_tables.refusal
@@ -71,7 +71,7 @@ def _recipient(policy: IdentityPolicy, mailbox: str) -> str:
 
 
 def list_refusals(connection: sa.Connection, wanted: RefusalFilter, limit: int, before: str = "") -> RowPage:
-    """Refusals, the newest first, beginning before the id `before`. No more than MAX_KEPT are there to look through."""
+    """Refusals, the newest first, beginning before the id `before`. There are no more than MAX_REFUSALS in all."""
     return row_pages.read_newest(connection, _table, _conditions(connection, wanted), limit, before)
 
 
@@ -106,9 +106,9 @@ def _names(connection: sa.Connection, column: sa.ColumnElement[str], mailbox: st
 
 
 def drop_refusals(connection: sa.Connection, before: datetime) -> int:
-    """Deletes those up to then, and the oldest of more than MAX_KEPT. Returns how many; call again until it is 0."""
-    first_kept = connection.scalar(sa.select(_table.c.id).order_by(_table.c.id.desc()).offset(MAX_KEPT - 1).limit(1))
-    oldest = max(ids.lowest_at(before), first_kept or "")
+    """Deletes those up to then, and what exceeds MAX_REFUSALS. Returns how many; call again until it is 0."""
+    first = connection.scalar(sa.select(_table.c.id).order_by(_table.c.id.desc()).offset(MAX_REFUSALS - 1).limit(1))
+    oldest = max(ids.lowest_at(before), first or "")
     expired = sa.select(_table.c.id).where(_table.c.id < oldest).limit(1000)
     return connection.execute(sa.delete(_table).where(_table.c.id.in_(expired))).rowcount
 

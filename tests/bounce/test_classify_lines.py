@@ -11,7 +11,7 @@ from relay.bounce import phrases, reply_lines
 from relay.bounce.classify import Phase
 from relay.reply import Reply
 
-NAMED = {"WHO": ("user", "mailbox")}
+LISTS = {"WHO": ("user", "mailbox")}
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_a_line_with_an_unknown_phase_is_named_and_the_others_are_judged() -> No
     ],
 )
 def test_a_phrase(phrase: str, text: str, holds: bool) -> None:
-    assert bool(phrases.parse_phrase(phrase, NAMED).search(phrases.canonical_text(phrases.tokenize(text)))) is holds
+    assert bool(phrases.parse_phrase(phrase, LISTS).search(phrases.canonical_text(phrases.tokenize(text)))) is holds
 
 
 @pytest.mark.parametrize(
@@ -119,4 +119,4 @@ def test_a_phrase(phrase: str, text: str, holds: bool) -> None:
 )
 def test_a_phrase_that_no_text_could_have_is_an_error(phrase: str) -> None:
     with pytest.raises(ValueError, match="phrase"):
-        phrases.parse_phrase(phrase, NAMED)
+        phrases.parse_phrase(phrase, LISTS)

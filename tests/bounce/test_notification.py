@@ -12,8 +12,8 @@ from relay.bounce.report import ReportKind
 MAIL = {"destination": ["ann@example.com", "ben@example.com"], "commonHeaders": {"messageId": "<1@app.example>"}}
 
 
-def bounce(kind: str, subtype: str, **told: str) -> dict[str, object]:
-    one = {"emailAddress": "Ann <ann@example.com>", **told}
+def bounce(kind: str, subtype: str, **notification: str) -> dict[str, object]:
+    one = {"emailAddress": "Ann <ann@example.com>", **notification}
     return {
         "notificationType": "Bounce",
         "bounce": {"bounceType": kind, "bounceSubType": subtype, "bouncedRecipients": [one]},
@@ -27,7 +27,7 @@ def mailed(text: str) -> report.Report:
 
 
 @pytest.mark.parametrize(
-    ("told", "kind", "category"),
+    ("notification", "kind", "category"),
     [
         (bounce("Permanent", "NoEmail"), "hard", "user_unknown"),
         (bounce("Permanent", "General", diagnosticCode="smtp; 550 5.1.1 user unknown"), "hard", "user_unknown"),
@@ -38,9 +38,11 @@ def mailed(text: str) -> report.Report:
         (bounce("Transient", "General"), "soft", "system"),
     ],
 )
-def test_a_bounce_is_judged_by_what_was_said_and_by_its_type(told: dict[str, object], kind: str, category: str) -> None:
-    wrapped = json.dumps({"Type": "Notification", "Message": json.dumps(told)})
-    for text in (json.dumps(told), json.dumps(told, indent=2), wrapped):
+def test_a_bounce_is_judged_by_what_was_said_and_by_its_type(
+    notification: dict[str, object], kind: str, category: str
+) -> None:
+    wrapped = json.dumps({"Type": "Notification", "Message": json.dumps(notification)})
+    for text in (json.dumps(notification), json.dumps(notification, indent=2), wrapped):
         read = mailed(text + "\n\n--\nTo stop receiving notifications, visit the link.\n")
         [failed] = read.recipients
         assert (read.kind, read.message_id) == (ReportKind.TEXT, "1@app.example")
@@ -74,7 +76,9 @@ VALUES = st.recursive(
 
 @settings(max_examples=150)
 @given(st.sampled_from(("Bounce", "Complaint", "")), VALUES, VALUES)
-def test_any_shape_of_json_gets_an_answer(kind: str, told: object, mail: object) -> None:
-    text = json.dumps({"notificationType": kind, "bounce": told, "complaint": told, "Message": mail, "mail": mail})
+def test_any_shape_of_json_gets_an_answer(kind: str, notification: object, mail: object) -> None:
+    text = json.dumps(
+        {"notificationType": kind, "bounce": notification, "complaint": notification, "Message": mail, "mail": mail}
+    )
     for each in (text, text[:-1], "{" * 5000 + text, '{"notificationType":' + "[" * 50_000):
         repr(ses_notification.read_notification(each)).encode()

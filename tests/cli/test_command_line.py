@@ -47,11 +47,11 @@ def all_parsers(parser: Parser | None = None) -> Iterator[Parser]:
 
 def usage_error(*words: str) -> str:
     """What a wrong command is answered."""
-    said = io.StringIO()
-    with contextlib.redirect_stderr(said), pytest.raises(SystemExit) as ended:
+    expected = io.StringIO()
+    with contextlib.redirect_stderr(expected), pytest.raises(SystemExit) as ended:
         command_table.make_parser(words).parse_args(words)
     assert ended.value.code == 2
-    return said.getvalue().splitlines()[-1]
+    return expected.getvalue().splitlines()[-1]
 
 
 def test_every_help_fits_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,7 +87,7 @@ def test_the_words_that_an_argument_may_be_are_those_of_the_store() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "expected"),
     [
         (["messagez"], "there is no command messagez; did you mean messages?"),
         (["queue", "lst"], "there is no action lst; did you mean list?"),
@@ -103,8 +103,8 @@ def test_the_words_that_an_argument_may_be_are_those_of_the_store() -> None:
         (["events", "reclassify", "--since", "yesterday"], "must be a time such as 2026-11-27"),
     ],
 )
-def test_a_slip_is_named_with_what_may_have_been_meant(words: list[str], said: str) -> None:
-    assert said in usage_error(*words)
+def test_a_slip_is_named_with_what_may_have_been_meant(words: list[str], expected: str) -> None:
+    assert expected in usage_error(*words)
 
 
 @pytest.mark.parametrize(

@@ -95,7 +95,7 @@ def test_what_is_published_as_it_should_be_is_fine(dns: DnsServer, tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("changed", "level", "what", "said"),
+    ("changed", "level", "what", "expected"),
     [
         ({(NAME, "TXT"): []}, "fail", "DKIM", "is not published"),
         ({(NAME, "TXT"): [txt("v=DKIM1; k=rsa; p=")]}, "fail", "DKIM", "revoked"),
@@ -120,11 +120,11 @@ def test_what_is_published_as_it_should_be_is_fine(dns: DnsServer, tmp_path: Pat
     ],
 )  # fmt: skip
 def test_what_is_published_otherwise_is_found_and_has_a_remedy(
-    changed: dict[tuple[str, str], list[str]], level: str, what: str, said: str, dns: DnsServer, tmp_path: Path
+    changed: dict[tuple[str, str], list[str]], level: str, what: str, expected: str, dns: DnsServer, tmp_path: Path
 ) -> None:
     dns.zone |= changed
     findings = about(doctor(shop(tmp_path), dns, status=1 if level == "fail" else 0), what)
-    assert [line for line in findings if line.level == level and said in line.detail and line.remedy], findings
+    assert [line for line in findings if line.level == level and expected in line.detail and line.remedy], findings
 
 
 def test_dmarc_wants_a_signature_or_a_return_path_of_the_author_s_domain(dns: DnsServer, tmp_path: Path) -> None:
@@ -155,8 +155,8 @@ def test_a_resolver_that_knows_nothing_is_named_once(dns: DnsServer, tmp_path: P
 
 
 def test_a_hostname_that_no_mx_can_name_is_not_printed_as_one(tmp_path: Path) -> None:
-    said = Waypost(tmp_path, tables=RETURN_PATH).cli("check").decode()
-    assert "IN MX" not in said and "[bounces] return_path needs an MX that names this machine, and" in said
+    expected = Waypost(tmp_path, tables=RETURN_PATH).cli("check").decode()
+    assert "IN MX" not in expected and "[bounces] return_path needs an MX that names this machine, and" in expected
     assert "dns   bounce.shop.example. IN MX 10 mx.shop.example." in shop(tmp_path / "b").cli("check").decode()
 
 
@@ -189,10 +189,10 @@ def certificate(folder: Path, name: str, days: int, *, is_self_signed: bool = Tr
 
 
 @pytest.mark.parametrize(
-    ("days", "level", "said"), [(60, "ok", "until 20"), (5, "note", "ends on 20"), (-1, "fail", "ended on 20")]
+    ("days", "level", "expected"), [(60, "ok", "until 20"), (5, "note", "ends on 20"), (-1, "fail", "ended on 20")]
 )
 def test_a_listener_s_certificate_that_ends_is_named(
-    days: int, level: str, said: str, dns: DnsServer, tmp_path: Path
+    days: int, level: str, expected: str, dns: DnsServer, tmp_path: Path
 ) -> None:
     certificate(tmp_path, "mx.shop.example", days)
     relay = shop(tmp_path)
@@ -202,7 +202,7 @@ def test_a_listener_s_certificate_that_ends_is_named(
     )
     relay.config.write_text(text)
     (found,) = about(doctor(relay, dns, status=1 if level == "fail" else 0), "certificate of 127.0.0.1")
-    assert found.level == level and said in found.detail
+    assert found.level == level and expected in found.detail
 
 
 def test_a_certificate_without_its_chain_or_of_another_name_is_remarked_on(dns: DnsServer, tmp_path: Path) -> None:
@@ -241,14 +241,14 @@ def test_the_tracking_site_s_certificate_is_looked_at_as_a_mail_program_does(dns
         )
         (found,) = about(doctor(relay, dns, status=1), "public_url")
         assert found.level == "fail" and "not trusted" in found.detail and "whole chain" in found.remedy
-        said = run(relay, "doctor", "--resolver", dns.address, SSL_CERT_FILE=str(cert)).stdout
+        expected = run(relay, "doctor", "--resolver", dns.address, SSL_CERT_FILE=str(cert)).stdout
         assert (
-            "note  certificate of localhost: ends on 20" in said
-            and f"ok    [tracking] public_url {url}: answers" in said
+            "note  certificate of localhost: ends on 20" in expected
+            and f"ok    [tracking] public_url {url}: answers" in expected
         )
         relay.config.write_text(relay.config.read_text().replace(url, f"{url}/links"))
-        said = run(relay, "doctor", "--resolver", dns.address, SSL_CERT_FILE=str(cert)).stdout
-        assert "FAIL  [tracking] public_url" in said and "answers 404 to /healthz" in said
+        expected = run(relay, "doctor", "--resolver", dns.address, SSL_CERT_FILE=str(cert)).stdout
+        assert "FAIL  [tracking] public_url" in expected and "answers 404 to /healthz" in expected
         site.shutdown()
 
 

@@ -19,7 +19,7 @@ def status(relay: Waypost, recipient: str) -> dict[str, Any]:
     return row
 
 
-def settled(relay: Waypost, recipient: str, wanted: str) -> None:
+def wait_for_status(relay: Waypost, recipient: str, wanted: str) -> None:
     until(
         lambda: status(relay, recipient)["deliveries"],
         fits=lambda deliveries: deliveries[0]["status"] == wanted,
@@ -73,7 +73,7 @@ def test_a_soft_failure_is_kept_and_tried_again(relay: Waypost, upstream: Script
     recipient = "e451-4.3.0-n2+soft@example.com"
     assert relay.send(html_mail(), recipient).startswith("250 2.0.0 accepted as ")
     [arrival] = upstream.to(recipient)
-    settled(relay, recipient, "delivered")
+    wait_for_status(relay, recipient, "delivered")
     assert len(relay.events("deferred", recipient)) == 2
     assert tracking_urls(arrival.octets)["c"]
 
@@ -138,7 +138,7 @@ def test_a_slow_upstream_does_not_keep_the_app_waiting_and_gets_the_mail_once(
         started = monotonic()
         assert relay.send(html_mail(), "slow-upstream@example.com").startswith("250 2.0.0 accepted as ")
         assert 1.8 < monotonic() - started < 2.9
-        settled(relay, "slow-upstream@example.com", "delivered")
+        wait_for_status(relay, "slow-upstream@example.com", "delivered")
     finally:
         upstream.delay_s = 0.0
     assert len(upstream.to("slow-upstream@example.com")) == 1

@@ -45,7 +45,7 @@ def outcome(status: Status, at: datetime = NOW, number: int = 0, code: int = 250
     return Outcome(ids.new(), number, "x@example.com", status, at, attempt=tried, next_attempt_at=again)
 
 
-def settle(opened: Store, message: str, *results: Outcome, worker: str = "a") -> None:
+def record(opened: Store, message: str, *results: Outcome, worker: str = "a") -> None:
     opened.writer.submit(lambda connection: outcomes.record_outcomes(connection, message, results, worker)).result(60)
 
 
@@ -151,11 +151,11 @@ def test_an_outcome_after_a_takeover_is_an_attempt_and_no_more(opened: Store) ->
     lease(opened, "b", 1, NOW + 2 * MINUTE)
     late = outcome(Status.DEFERRED, NOW + 3 * MINUTE, code=451)
     for _ in range(2):
-        settle(opened, one.message.id, late, worker="a")
+        record(opened, one.message.id, late, worker="a")
     assert row(opened, one.message.id)["leased_by"] == "b" and row(opened, one.message.id)["status"] == "queued"
     assert (count_rows(opened, tables.attempt), count_rows(opened, tables.event)) == (1, 1)
-    settle(opened, one.message.id, outcome(Status.DELIVERED, NOW + 4 * MINUTE), worker="b")
-    settle(opened, one.message.id, outcome(Status.BOUNCED, NOW + 5 * MINUTE, code=550), worker="a")
+    record(opened, one.message.id, outcome(Status.DELIVERED, NOW + 4 * MINUTE), worker="b")
+    record(opened, one.message.id, outcome(Status.BOUNCED, NOW + 5 * MINUTE, code=550), worker="a")
     assert row(opened, one.message.id)["status"] == "delivered" and count_rows(opened, tables.attempt) == 3
 
 
@@ -164,8 +164,8 @@ def test_a_delivery_wins_over_what_was_recorded_meanwhile(opened: Store) -> None
         one = new_message(f"wins-{n}")
         insert_messages(opened, one)
         lease(opened, "a", 1)
-        settle(opened, one.message.id, outcome(first, NOW + 2 * MINUTE), worker="b" if first.is_open else "a")
-        settle(opened, one.message.id, outcome(Status.DELIVERED, NOW + 3 * MINUTE), worker="a")
+        record(opened, one.message.id, outcome(first, NOW + 2 * MINUTE), worker="b" if first.is_open else "a")
+        record(opened, one.message.id, outcome(Status.DELIVERED, NOW + 3 * MINUTE), worker="a")
         found = row(opened, one.message.id)
         assert (found["status"], found["next_attempt_at"], found["leased_by"]) == ("delivered", None, "")
 
@@ -174,8 +174,8 @@ def test_replayed_late_an_outcome_does_not_turn_the_clock_back(opened: Store) ->
     one = new_message("replayed")
     insert_messages(opened, one)
     lease(opened, "a", 1)
-    settle(opened, one.message.id, newer := outcome(Status.DEFERRED, NOW + 9 * MINUTE, code=451))
-    settle(opened, one.message.id, outcome(Status.DEFERRED, NOW + MINUTE, code=451))
+    record(opened, one.message.id, newer := outcome(Status.DEFERRED, NOW + 9 * MINUTE, code=451))
+    record(opened, one.message.id, outcome(Status.DEFERRED, NOW + MINUTE, code=451))
     assert row(opened, one.message.id)["next_attempt_at"] == newer.next_attempt_at
     assert count_rows(opened, tables.attempt) == 2
 
@@ -200,7 +200,7 @@ def test_after_three_crashes_it_is_parked_and_what_was_beside_it_is_not(opened: 
         else:
             with opened.connect() as connection:
                 mine = connection.scalar(sa.select(tables.message.c.id).filter_by(subject=name))
-            settle(opened, str(mine), outcome(Status.DEFERRED, NOW, code=451))
+            record(opened, str(mine), outcome(Status.DEFERRED, NOW, code=451))
     found = row(opened, poison.message.id)
     assert (found["crashes"], found["status"]) == (leases.MAX_CRASHES, "queued")
     assert not lease(opened, "a", 10, NOW + MINUTE)["poison"]

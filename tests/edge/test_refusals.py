@@ -145,7 +145,7 @@ def test_they_are_deleted_by_age_and_by_number(
         scene.write(lambda connection: refusals.insert_refusals(connection, some))
         month_ago = datetime.now(UTC) - refusals.MAX_AGE
         assert scene.write(lambda connection: refusals.drop_refusals(connection, month_ago)) == 1
-        monkeypatch.setattr(refusals, "MAX_KEPT", 1)
+        monkeypatch.setattr(refusals, "MAX_REFUSALS", 1)
         assert scene.write(lambda connection: refusals.drop_refusals(connection, month_ago)) == 1
         assert scene.write(lambda connection: refusals.drop_refusals(connection, month_ago)) == 0
 

@@ -28,7 +28,7 @@ from tests.upstream import ScriptedUpstream
 from tests.waiting import until
 from tests.waypost_server import Waypost, free_port
 
-OURS = "127.1.0.1"
+RELAYING_CLIENT = "127.1.0.1"
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,7 @@ def test_a_network_has_what_one_address_has_and_wider_ones_more(relay: Waypost) 
             assert open_.enter_context(greeted(relay, too_many)).startswith(
                 "421 4.7.0 too many connections from your network"
             )
-            assert open_.enter_context(greeted(relay, OURS)).startswith("220 ")
+            assert open_.enter_context(greeted(relay, RELAYING_CLIENT)).startswith("220 ")
 
 
 def test_strangers_take_a_quarter_of_the_places_and_those_who_may_relay_find_one(relay: Waypost) -> None:
@@ -116,7 +116,7 @@ def test_a_stranger_that_only_talks_is_let_go_and_a_client_is_not(tmp_path: Path
     with (
         Waypost(tmp_path, upstream.port, tables) as relay,
         connected(relay.port, "127.9.0.1") as (stranger, replies),
-        connected(relay.port, OURS) as (client, answers),
+        connected(relay.port, RELAYING_CLIENT) as (client, answers),
     ):
         replies.next(), answers.next()
 
@@ -133,7 +133,7 @@ def test_a_stranger_that_only_talks_is_let_go_and_a_client_is_not(tmp_path: Path
 
 
 def test_commands_without_mail_end_for_clients_too(relay: Waypost) -> None:
-    with socket.create_connection(("127.0.0.1", relay.port), 60, (OURS, 0)) as client:
+    with socket.create_connection(("127.0.0.1", relay.port), 60, (RELAYING_CLIENT, 0)) as client:
         replies = client.makefile("rb")
         replies.readline()
         for _ in range(100):
@@ -181,7 +181,7 @@ def test_a_network_whose_reports_took_their_time_is_to_come_again(
         port = listener.getsockname()[1]
         head = (b"EHLO mx.test\r\n", b"MAIL FROM:<>\r\n", b"RCPT TO:<%s>\r\n" % to, b"DATA\r\n")
         vacation = b"Auto-Submitted: auto-replied\r\nSubject: away\r\n\r\nx\r\n.\r\n"
-        sources = ("127.9.0.1", "127.9.0.1", "127.99.0.1", OURS, OURS)
+        sources = ("127.9.0.1", "127.9.0.1", "127.99.0.1", RELAYING_CLIENT, RELAYING_CLIENT)
         said = [await _say(port, source, *head, vacation) for source in sources]
         await edge.drain(5)
         await reports.close()

@@ -16,7 +16,7 @@ locked = Waypost.locked
 
 
 @contextmanager
-def gone(relay: Waypost) -> Iterator[None]:
+def moved_away(relay: Waypost) -> Iterator[None]:
     """The file has been moved away."""
     aside = database(relay).with_name("elsewhere.db")
     database(relay).rename(aside)

@@ -8,7 +8,7 @@ from time import sleep
 import pytest
 
 from tests.faults import IS_LONG
-from tests.faults.database_away import gone, locked
+from tests.faults.database_away import locked, moved_away
 from tests.faults.figures import Figure
 from tests.faults.load import Load, arrived, doubles
 from tests.faults.queued_mail import drained, settings
@@ -21,7 +21,7 @@ Away = Callable[[Waypost], AbstractContextManager[None]]
 
 @pytest.mark.parametrize(
     ("mode", "away"),
-    [("inline", locked), pytest.param("inline", gone, marks=pytest.mark.sqlite), ("queued", locked)],
+    [("inline", locked), pytest.param("inline", moved_away, marks=pytest.mark.sqlite), ("queued", locked)],
 )
 def test_mail_outlives_the_database(
     mode: str, away: Away, tmp_path: Path, sink: ScriptedUpstream, figure: Figure

@@ -67,7 +67,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         yield Cluster(nodes, stack.enter_context(balanced(lambda: [node.port for node in nodes])), upstream, receiver)
 
 
-def _settled(cluster: Cluster, accepted: set[str]) -> None:
+def _wait_for_all(cluster: Cluster, accepted: set[str]) -> None:
     """Waits until all that was accepted has arrived, and nothing waits for anybody."""
 
     def missing() -> set[str]:
@@ -79,7 +79,7 @@ def _settled(cluster: Cluster, accepted: set[str]) -> None:
 
 
 def _sent_by_webhook(cluster: Cluster) -> Counter[str]:
-    return Counter(one.said["id"] for one in cluster.receiver.at("/nodes"))
+    return Counter(one.json["id"] for one in cluster.receiver.at("/nodes"))
 
 
 def _delivered(cluster: Cluster) -> set[str]:
@@ -106,7 +106,7 @@ def test_a_rolling_restart_under_load_loses_and_doubles_nothing(cluster: Cluster
                 assert node.stop() == 0
                 load.wait_for(15)
                 node.start()
-    _settled(cluster, load.accepted)
+    _wait_for_all(cluster, load.accepted)
     twice = doubles(cluster.upstream) - before
     figure(f"{3 * ROUNDS} restarts, accepted {len(load.accepted)}, cut off {len(load.unsure)}, lost 0, twice {twice}")
     assert not twice and not load.unsure
@@ -127,7 +127,7 @@ def test_killed_nodes_lose_nothing_and_double_only_what_they_were_sending(cluste
             load.wait_for(20)  # the others go on meanwhile
             sleep(BETWEEN_KILLS_S)
             victim.start()
-    _settled(cluster, load.accepted)
+    _wait_for_all(cluster, load.accepted)
     twice = doubles(cluster.upstream) - before
     figure(f"{KILLS} nodes killed, accepted {len(load.accepted)}, lost 0, twice {twice}")
     assert twice <= KILLS * 2 * CONNECTIONS
@@ -169,7 +169,7 @@ def test_while_the_database_stands_still_inline_mail_flows_and_links_answer(clus
                 assert all(node.get(path).headers["location"] == URL for node in cluster.nodes)
                 answers += 3
         load.wait_for(5)
-    _settled(cluster, load.accepted)
+    _wait_for_all(cluster, load.accepted)
     # None of the clicks is lost; those at the inline node may have found no message yet.
     assert len(inline.events("clicked", "still@example.com", answers)) == answers
     figure(f"{STOPPED_S:.0f} s: accepted {len(load.accepted)} inline, {answers} links answered, none lost or doubled")

@@ -16,7 +16,7 @@ import pytest
 
 from relay.store.store import MAX_WAIT_S
 from tests.faults import IS_LONG
-from tests.faults.database_away import full, gone, locked
+from tests.faults.database_away import full, locked, moved_away
 from tests.faults.figures import Figure
 from tests.upstream import ScriptedUpstream
 from tests.user_agents import PHONE
@@ -79,7 +79,7 @@ def relay(tmp_path_factory: pytest.TempPathFactory, upstream: ScriptedUpstream) 
 
 
 @pytest.mark.parametrize(
-    "away", [locked, pytest.param(gone, marks=pytest.mark.sqlite), pytest.param(full, marks=pytest.mark.sqlite)]
+    "away", [locked, pytest.param(moved_away, marks=pytest.mark.sqlite), pytest.param(full, marks=pytest.mark.sqlite)]
 )
 def test_no_redirect_fails_and_no_event_is_lost(
     relay: Waypost, upstream: ScriptedUpstream, away: Callable[[Waypost], AbstractContextManager[None]], figure: Figure

@@ -11,7 +11,7 @@ from tests.fuzz import entry_points, mutation
 from tests.fuzz.entry_points import EntryPoint
 from tests.waypost_server import ROOT
 
-FOUND = ROOT / "tests/fuzz/found"
+FAILED_INPUTS = ROOT / "tests/fuzz/found"
 
 
 def main() -> int:
@@ -30,14 +30,14 @@ def main() -> int:
 
 
 def try_entry_point(name: str, entry_point: EntryPoint, limit_s: float, seed: int) -> bool:
-    """False if an input failed; it is in FOUND then."""
+    """False if an input failed; it is in FAILED_INPUTS then."""
     source, tried, end = random.Random(seed), 0, time.monotonic() + limit_s
     while time.monotonic() < end:
         octets = mutation.mutate(entry_point.seeds, source)
         tried += 1
         if fails(entry_point, octets):
             smallest = mutation.shrink(octets, lambda one: fails(entry_point, one))
-            path = FOUND / f"{name}-{hashlib.sha256(smallest).hexdigest()[:12]}"
+            path = FAILED_INPUTS / f"{name}-{hashlib.sha256(smallest).hexdigest()[:12]}"
             path.write_bytes(smallest)
             print(f"{name}: FAIL after {tried} inputs (seed {seed}): {path.relative_to(ROOT)}")
             try:

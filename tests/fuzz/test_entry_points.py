@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.fuzz import entry_points, mutation
-from tests.fuzz.__main__ import FOUND, fails
+from tests.fuzz.__main__ import FAILED_INPUTS, fails
 from tests.fuzz.entry_points import EntryPoint
 
 _COUNTS = {"mime": 60, "report": 60, "token": 400, "smtp": 60, "tracking": 60, "console": 40}
@@ -30,7 +30,7 @@ def test_an_entry_point_takes_seeds_and_mutations(opened: dict[str, EntryPoint],
         entry_point.check(octets)
 
 
-@pytest.mark.parametrize("path", sorted(FOUND.glob("*-*")), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", sorted(FAILED_INPUTS.glob("*-*")), ids=lambda path: path.name)
 def test_what_was_found_is_taken(opened: dict[str, EntryPoint], path: Path) -> None:
     opened[path.name.partition("-")[0]].check(path.read_bytes())
 

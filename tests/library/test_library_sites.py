@@ -126,7 +126,7 @@ def _headers(given: dict[str, str]) -> dict[str, str]:
     return {"user-agent": PHONE} | {name.replace("_", "-"): value for name, value in given.items()}
 
 
-class Heard(list[Any]):  # Any: events and bad links
+class Recorder(list[Any]):  # Any: events and bad links
     """What hooks were told, in whatever thread."""
 
     def wait(self, count: int) -> list[Any]:
@@ -136,7 +136,7 @@ class Heard(list[Any]):  # Any: events and bad links
 
 
 def test_each_adapter_answers_links_and_pixels_alike(adapter: Callable[..., Any]) -> None:
-    heard = Heard()
+    heard = Recorder()
     with adapter(TRACKER, heard.append, on_bad_link=heard.append) as ask:
         for url in (CLICK, PIXEL):
             assert ask("HEAD", url)[::2] == (302 if url == CLICK else 200, b"")
@@ -166,7 +166,7 @@ def test_each_adapter_answers_links_and_pixels_alike(adapter: Callable[..., Any]
 
 @pytest.mark.parametrize("is_coroutine", [False, True])
 def test_a_hook_that_fails_costs_nobody_the_answer(adapter: Callable[..., Any], is_coroutine: bool) -> None:
-    reached = Heard()
+    reached = Recorder()
 
     def fails(fact: Event | BadLink) -> None:
         reached.append(fact)
@@ -195,7 +195,7 @@ def test_a_hook_that_fails_costs_nobody_the_answer(adapter: Callable[..., Any], 
 def test_only_trusted_proxies_say_whose_request_it_is(
     adapter: Callable[..., Any], trusted: list[str], headers: dict[str, str], expected: str
 ) -> None:
-    heard = Heard()
+    heard = Recorder()
     with adapter(TRACKER, heard.append, ip="full", trusted_proxies=trusted) as ask:
         ask("GET", CLICK, **headers)
         assert [event.ip for event in heard.wait(1)] == [expected]
@@ -242,15 +242,15 @@ def test_an_event_is_sent_to_a_url_signed_and_whole() -> None:
             with serving(wsgi.application(TRACKER, hook.send)) as port:
                 over_http(port, "GET", CLICK, {"user-agent": PHONE})
         arrived = receiver.wait("/ok", 4)
-    told = arrived[0].said
+    told = arrived[0].json
     assert {name: told[name] for name in ("kind", "url", "metadata", "verdict", "reasons", "ip", "user_agent")} == {
         "kind": "click", "url": "https://shop.example/ü?a=b", "metadata": {"n": 1}, "verdict": "human", "reasons": [],
         "ip": "127.0.0.0", "user_agent": PHONE,
     }  # fmt: skip
     assert datetime.fromisoformat(told["at"]).tzinfo is not None and told["at"].endswith("Z")
     for request, keys in zip(arrived, (1, 1, 2, 1), strict=True):
-        assert request.headers["webhook-id"] == request.said["id"]
-        signed = f"{request.said['id']}.{request.headers['webhook-timestamp']}.".encode() + request.body
+        assert request.headers["webhook-id"] == request.json["id"]
+        signed = f"{request.json['id']}.{request.headers['webhook-timestamp']}.".encode() + request.body
         key = b"plain" if request is arrived[3] else base64.b64decode(secret.removeprefix("whsec_"))
         signature = base64.b64encode(digest(key, signed, sha256)).decode()
         assert request.headers["webhook-signature"].split()[0] == f"v1,{signature}"

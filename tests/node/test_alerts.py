@@ -41,11 +41,11 @@ def relay_with_alerts(
     return Waypost(folder, upstream, tables)
 
 
-def told(receiver: Receiver, path: str, words: str) -> dict[str, str]:
+def wait_for_alert(receiver: Receiver, path: str, words: str) -> dict[str, str]:
     """The first message with these words."""
 
     def messages() -> list[dict[str, str]]:
-        return [one.said for one in receiver.at(path)]
+        return [one.json for one in receiver.at(path)]
 
     return until(lambda: [one for one in messages() if words in one["title"]], messages)[0]
 
@@ -57,13 +57,13 @@ def test_an_alert_is_sent_when_an_upstream_is_out_and_when_it_is_back(tmp_path: 
     upstream.stop()
     with relay:
         relay.send(html_mail(), "waits@example.com")
-        message = told(receiver, "/out", "Upstream scripted is out")
+        message = wait_for_alert(receiver, "/out", "Upstream scripted is out")
         assert message["type"] == "failure" and "upstream-out" in message["message"]
-        told(receiver, "/out", "Mail has waited for 0 min and was not attempted yet")
+        wait_for_alert(receiver, "/out", "Mail has waited for 0 min and was not attempted yet")
         upstream.start()
-        assert told(receiver, "/out", "over: Upstream scripted is out")["type"] == "success"
-        told(receiver, "/out", "over: Mail has waited")
-        assert len([one for one in receiver.at("/out") if ": Upstream scripted" in one.said["title"]]) == 2
+        assert wait_for_alert(receiver, "/out", "over: Upstream scripted is out")["type"] == "success"
+        wait_for_alert(receiver, "/out", "over: Mail has waited")
+        assert len([one for one in receiver.at("/out") if ": Upstream scripted" in one.json["title"]]) == 2
         assert "alert-sent problem=" in relay.read_log()
     upstream.close()
 
@@ -72,8 +72,8 @@ def test_alerts_are_sent_of_a_disabled_webhook_and_a_full_disk(tmp_path: Path, r
     with relay_with_alerts(tmp_path, receiver, "/other", keys='min_disk_free = "1000000GB"') as relay:
         relay.cli("webhooks", "add", f"{receiver.url}/ok")
         relay.sql("UPDATE webhook SET state = 'disabled'")
-        assert "waypost webhooks enable" in told(receiver, "/other", "is disabled")["message"]
-        told(receiver, "/other", "The disk is nearly full")
+        assert "waypost webhooks enable" in wait_for_alert(receiver, "/other", "is disabled")["message"]
+        wait_for_alert(receiver, "/other", "The disk is nearly full")
 
 
 def test_an_alert_that_no_service_took_is_sent_again(tmp_path: Path, receiver: Receiver) -> None:
@@ -86,7 +86,7 @@ def test_an_alert_that_no_service_took_is_sent_again(tmp_path: Path, receiver: R
 def test_the_command_tries_each_url(tmp_path: Path, receiver: Receiver) -> None:
     relay = relay_with_alerts(tmp_path, receiver, "/tried")
     assert relay.cli("alerts", "test") == b"sent  json://\xe2\x80\xa6\n"
-    assert receiver.at("/tried")[0].said["title"].endswith("this is a test")
+    assert receiver.at("/tried")[0].json["title"].endswith("this is a test")
     relay.config.write_text(relay.config.read_text().replace("/tried", "/e500"))
     assert b"1 of 1 did not take it" in relay.cli("alerts", "test", status=1)
     relay.config.write_text(relay.config.read_text().replace('urls = ["', 'urls = ["nonsense://key", "'))

@@ -32,7 +32,7 @@ class AlertingNodes(NamedTuple):
 
     def titles(self, words: str) -> list[str]:
         """Of the alerts so far that have these words."""
-        return [one.said["title"] for one in self.receiver.at("/alerts") if words in one.said["title"]]
+        return [one.json["title"] for one in self.receiver.at("/alerts") if words in one.json["title"]]
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +111,7 @@ def test_dsns_and_webhooks_are_sent_by_one_node_each(cluster: AlertingNodes) -> 
     until(lambda: cluster.nodes[0].sql("SELECT count(*) FROM webhook_queue"), fits=lambda rows: rows == [(0,)])
     told = Counter(to for one in cluster.upstream.arrivals for to in one.recipients if to.endswith("@sender.test"))
     assert told == {f"app{n}@sender.test": 1 for n in range(9)}
-    assert set(Counter(one.said["id"] for one in cluster.receiver.at("/hook")).values()) == {1}
+    assert set(Counter(one.json["id"] for one in cluster.receiver.at("/hook")).values()) == {1}
 
 
 def test_rebuilds_on_all_nodes_at_once_count_everything_once(cluster: AlertingNodes) -> None:

@@ -152,15 +152,15 @@ def test_an_event_that_cannot_be_sent_is_tried_again_and_holds_up_no_other_messa
             relay.wait_for_log(" error fault where=webhook ", count=2)  # and not after a whole lease
             receiver.answers["/hook"] = 200
             relay.send(html_mail(), "sound-event@example.com")
-            told(receiver, "sound-event@example.com")
+            wait_for_webhook(receiver, "sound-event@example.com")
             relay.sql("UPDATE message SET tags = '[]' WHERE id = :id", id=message["id"])
-            told(receiver, "broken-event@example.com")
+            wait_for_webhook(receiver, "broken-event@example.com")
             assert " database-unavailable " not in relay.read_log()
 
 
-def told(receiver: Receiver, who: str) -> None:
+def wait_for_webhook(receiver: Receiver, who: str) -> None:
     """Waits until the receiver has heard of the delivery."""
     until(
-        lambda: any(one.said["type"] == "delivered" and one.said["recipient"] == who for one in receiver.at("/hook")),
-        lambda: [one.said for one in receiver.at("/hook")],
+        lambda: any(one.json["type"] == "delivered" and one.json["recipient"] == who for one in receiver.at("/hook")),
+        lambda: [one.json for one in receiver.at("/hook")],
     )

@@ -17,7 +17,7 @@ _SHARES = 8
 
 
 @pytest.fixture(scope="session")
-def found() -> Inventory:
+def pattern_inventory() -> Inventory:
     """Taken in a process of its own, where no module has been imported yet."""
     run = subprocess.run(
         [sys.executable, "-m", "tests.patterns.inventory"], cwd=ROOT, capture_output=True, text=True, check=True
@@ -26,20 +26,20 @@ def found() -> Inventory:
 
 
 @pytest.mark.parametrize("share", range(_SHARES))
-def test_every_pattern_takes_linear_time(share: int, found: Inventory) -> None:
+def test_every_pattern_takes_linear_time(share: int, pattern_inventory: Inventory) -> None:
     slow = {
         one.place: (one.pattern.pattern, *proof)
-        for one in found.patterns[share::_SHARES]
+        for one in pattern_inventory.patterns[share::_SHARES]
         if (proof := pumping.superlinear(one.pattern, one.ways))
     }
     assert not slow
 
 
-def test_no_pattern_is_left_out(found: Inventory) -> None:
-    print(f"{len(found.patterns)} patterns")
-    assert len(found.patterns) > 400
-    assert not found.unknown, "compose patterns, and inventory.EXAMPLES has none of theirs"
-    assert not found.stale, "are in inventory.EXAMPLES, and compose no pattern"
+def test_no_pattern_is_left_out(pattern_inventory: Inventory) -> None:
+    print(f"{len(pattern_inventory.patterns)} patterns")
+    assert len(pattern_inventory.patterns) > 400
+    assert not pattern_inventory.unknown, "compose patterns, and inventory.EXAMPLES has none of theirs"
+    assert not pattern_inventory.stale, "are in inventory.EXAMPLES, and compose no pattern"
 
 
 @pytest.mark.parametrize(

@@ -30,17 +30,17 @@ RETURNS = st.builds(
 
 
 @given(RETURNS)
-def test_an_address_says_what_it_was_made_of_in_any_case(told: ReturnToken) -> None:
-    mailbox = return_path.make_mailbox(SECRET, DOMAIN, told)
+def test_an_address_says_what_it_was_made_of_in_any_case(token: ReturnToken) -> None:
+    mailbox = return_path.make_mailbox(SECRET, DOMAIN, token)
     local = mailbox.rpartition("@")[0]
     assert re.fullmatch(r"[bu]\+[0-9a-v]+", local) and len(local) <= 64
-    assert return_path.parse_local_part(SECRET, local) == return_path.parse_local_part(SECRET, local.upper()) == told
-    assert return_path.find_in_text(SECRET, DOMAIN, f"<x@y.example> Return-Path: <{mailbox.upper()}>") == told
+    assert return_path.parse_local_part(SECRET, local) == return_path.parse_local_part(SECRET, local.upper()) == token
+    assert return_path.find_in_text(SECRET, DOMAIN, f"<x@y.example> Return-Path: <{mailbox.upper()}>") == token
 
 
 @given(RETURNS, st.data())
-def test_a_changed_token_is_refused(told: ReturnToken, data: st.DataObject) -> None:
-    local = return_path.make_mailbox(SECRET, DOMAIN, told).rpartition("@")[0]
+def test_a_changed_token_is_refused(token: ReturnToken, data: st.DataObject) -> None:
+    local = return_path.make_mailbox(SECRET, DOMAIN, token).rpartition("@")[0]
     at = data.draw(st.integers(0, len(local) - 1))
     forged = local[:at] + data.draw(st.sampled_from("0123456789abuv")) + local[at + 1 :]
     if forged != local:

@@ -13,7 +13,7 @@ from relay.mime import charset
 from relay.rewrite import plan
 from tests.rewrite import corpora, html_oracle
 from tests.rewrite.corpora import Document
-from tests.rewrite.mails import SETTINGS, letter, mint, undone
+from tests.rewrite.mails import SETTINGS, make_mail, mint, undone
 
 
 @dataclass(slots=True)
@@ -68,10 +68,10 @@ def _mails(document: Document) -> Iterator[bytes]:
         yield document.octets
         return
     html, type_ = document.octets, b"text/html; charset=" + document.charset.encode()
-    yield letter(html, type_=type_)
+    yield make_mail(html, type_=type_)
     soft = quopri.encodestring(html.replace(b"\r\n", b"\n")).replace(b"\n", b"\r\n")
-    yield letter(soft, type_=type_, encoding=b"quoted-printable")
-    yield letter(base64.encodebytes(html).replace(b"\n", b"\r\n"), type_=type_, encoding=b"base64")
+    yield make_mail(soft, type_=type_, encoding=b"quoted-printable")
+    yield make_mail(base64.encodebytes(html).replace(b"\n", b"\r\n"), type_=type_, encoding=b"base64")
 
 
 def _decoded(html: bytes, label: str) -> str:

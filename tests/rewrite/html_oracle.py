@@ -39,7 +39,7 @@ class OracleVerdict:
 
     differences: list[str] = field(default_factory=list)
     links: int = 0  # live http(s) hrefs of `a` and `area` in the parser's tree
-    found: int = 0  # those of them that lead there by our URL, or that the plan skipped
+    accounted_for: int = 0  # those of them that lead there by our URL, or that the plan skipped
     conditional: int = 0  # the same in `<!--[if …]>` comments, with VML's
     conditional_found: int = 0
     claimed: int = 0  # links that the plan tracks
@@ -98,7 +98,7 @@ def _pair(
             return
         if is_live and _is_link(name, was, is_conditional=False):
             verdict.links += 1
-            verdict.found += _is_found(was, now, verdict, numbers, skipped, codec)
+            verdict.accounted_for += _is_found(was, now, verdict, numbers, skipped, codec)
         if was != now:
             verdict.differences.append(f"{name} {was} became {now}")
     if len(old) != len(new):

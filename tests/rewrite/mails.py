@@ -27,7 +27,9 @@ def destination(url: str) -> str:
     return RING.read(edits.Kind.CLICK, text).url.decode("ascii")
 
 
-def letter(body: bytes, *fields: bytes, type_: bytes = b"text/html; charset=utf-8", encoding: bytes = b"8bit") -> bytes:
+def make_mail(
+    body: bytes, *fields: bytes, type_: bytes = b"text/html; charset=utf-8", encoding: bytes = b"8bit"
+) -> bytes:
     """A message of one part, CRLF-ended lines."""
     head = (
         b"From: Orla <orla@bramble.example>",

@@ -14,7 +14,7 @@ import pytest
 from relay.rewrite import plan
 from tests.rewrite import corpora, document_check
 from tests.rewrite.corpora import Document
-from tests.rewrite.mails import SETTINGS, letter, mint, skipped, tracked
+from tests.rewrite.mails import SETTINGS, make_mail, mint, skipped, tracked
 
 _MOST = 150  # of a folder
 
@@ -49,7 +49,7 @@ def test_it_goes_through_unharmed(document: Document) -> None:
 @pytest.mark.parametrize("line_end", [b"\n", b"\r", b"\n\r"])
 def test_odd_line_ends_change_nothing_and_harm_nothing(line_end: bytes) -> None:
     for document in corpora.read(corpora.TEMPLATES):
-        octets = document.octets if document.is_mail else letter(document.octets)
+        octets = document.octets if document.is_mail else make_mail(document.octets)
         odd = octets.replace(b"\r\n", line_end)
         made = plan.plan(odd, SETTINGS)
         assert not tracked(made)
@@ -60,7 +60,7 @@ def test_a_base_moves_relative_links_only_and_those_are_not_tracked() -> None:
     # `base href` says where relative links lead, and a mail reader may or may not follow it: they stay. `target`
     # goes through a redirect. `ping` is sent to its own hosts, whatever the href. `download` counts for links to
     # the page's own origin alone (HTML §4.6.5), which in mail is nobody's, before and after.
-    octets = letter((corpora.TEMPLATES / "base-and-map.html").read_bytes().replace(b"\n", b"\r\n"))
+    octets = make_mail((corpora.TEMPLATES / "base-and-map.html").read_bytes().replace(b"\n", b"\r\n"))
     made = plan.plan(octets, SETTINGS)
     assert tracked(made) == [
         "https://north.example/",

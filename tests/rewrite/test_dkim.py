@@ -17,7 +17,7 @@ from relay.mime import fields
 from relay.rewrite import dkim, plan, signing_policy
 from relay.rewrite.edit_templates import EditTemplate
 from tests.rewrite.keys import ED25519, OTHER, RSA, SigningKey, verdicts
-from tests.rewrite.mails import PUBLIC_URL, letter, mint, mint_for, multipart, tracked, undone
+from tests.rewrite.mails import PUBLIC_URL, make_mail, mint, mint_for, multipart, tracked, undone
 
 _PAGE = b'<p>See <a href="https://a.example/?b=1">this</a>.</p>\r\n'
 _WHEN = datetime(2026, 11, 12, 9, 1, tzinfo=UTC)
@@ -39,7 +39,7 @@ def _sent(octets: bytes, settings: plan.Settings = _SETTINGS) -> bytes:
 
 @pytest.mark.parametrize("key", [RSA, ED25519])
 def test_the_field_is_folded_and_says_when_and_not_who(key: SigningKey) -> None:
-    field = dkim.make_signature(letter(_PAGE, *(b"List-%d: x" % n for n in range(9)), b"List-Id: x"), key, _WHEN)
+    field = dkim.make_signature(make_mail(_PAGE, *(b"List-%d: x" % n for n in range(9)), b"List-Id: x"), key, _WHEN)
     assert field.endswith(b"\r\n") and max(map(len, field.split(b"\r\n"))) <= 78
     [read] = fields.read(field + b"\r\n", 0, len(field)).fields
     value = fields.unfold_value(field, read)
@@ -49,19 +49,19 @@ def test_the_field_is_folded_and_says_when_and_not_who(key: SigningKey) -> None:
 
 def test_the_same_mail_and_time_give_the_same_octets() -> None:
     for key in (RSA, ED25519):
-        assert len({dkim.make_signature(letter(_PAGE), key, _WHEN) for _ in range(3)}) == 1
+        assert len({dkim.make_signature(make_mail(_PAGE), key, _WHEN) for _ in range(3)}) == 1
 
 
 @pytest.mark.parametrize(
     "octets",
     [
-        letter(_PAGE),
-        letter(b""),
-        letter(b"\r\n\r\n\r\n"),
-        letter(b"no line end"),
-        letter(b"trailing  space \t \r\n  \r\n\r\n"),
-        letter("Grüße".encode(), "Subject: Grüße".encode()),
-        letter(_PAGE, b"X: 1\r\n\tfolded  twice  \r\n and again"),
+        make_mail(_PAGE),
+        make_mail(b""),
+        make_mail(b"\r\n\r\n\r\n"),
+        make_mail(b"no line end"),
+        make_mail(b"trailing  space \t \r\n  \r\n\r\n"),
+        make_mail("Grüße".encode(), "Subject: Grüße".encode()),
+        make_mail(_PAGE, b"X: 1\r\n\tfolded  twice  \r\n and again"),
         b"From: a@bramble.example\r\n",
         b"From: a@bramble.example\r\n\r\n",
         b"From:a@bramble.example \r\nTO: b@c.example\r\nsubject:\r\n\r\nx",
@@ -92,13 +92,13 @@ def test_whatever_the_mail_its_signature_verifies(
     "added", [b"From: b@c.example", b"Subject: y", b"To: b@c.example", b"Content-Type: text/plain", b"Reply-To: b@c.d"]
 )
 def test_no_second_field_can_be_put_above_a_signed_one(added: bytes) -> None:
-    octets = _signed(letter(_PAGE, b"To: x@c.example", b"Reply-To: x@c.example"), ED25519)
+    octets = _signed(make_mail(_PAGE, b"To: x@c.example", b"Reply-To: x@c.example"), ED25519)
     assert verdicts(octets, ED25519) == [True]
     assert verdicts(added + b"\r\n" + octets, ED25519) == [False]
 
 
 def test_the_unsubscribe_pair_is_covered_and_so_is_the_body() -> None:
-    result = _sent(letter(_PAGE))
+    result = _sent(make_mail(_PAGE))
     assert verdicts(result, RSA, ED25519) == _BOTH
     assert verdicts(result.replace(b"One-Click", b"One-Clock"), RSA, ED25519) == [False, False]
     assert verdicts(result.replace(b"this", b"that"), RSA, ED25519) == [False, False]
@@ -157,7 +157,10 @@ def test_the_nearest_domain_that_we_hold_signs(author: bytes, domain: str) -> No
 
 
 def test_two_authors_are_one_too_many_and_none_is_too_few() -> None:
-    for octets in (b"From: a@bramble.example\r\n" + letter(_PAGE), letter(_PAGE).replace(b"From", b"Form")):
+    for octets in (
+        b"From: a@bramble.example\r\n" + make_mail(_PAGE),
+        make_mail(_PAGE).replace(b"From", b"Form"),
+    ):
         assert plan.plan(octets, _SETTINGS).dkim == ""
 
 
@@ -168,7 +171,7 @@ def test_an_account_has_us_sign_only_for_whom_it_may_send_as() -> None:
         (("@other.example",), ""),
     ]:
         settings = plan.Settings(PUBLIC_URL, dkim=_SETTINGS.dkim, authors=authors)
-        assert plan.plan(letter(_PAGE), settings).dkim == domain
+        assert plan.plan(make_mail(_PAGE), settings).dkim == domain
 
 
 # --- with the plan
@@ -176,7 +179,7 @@ def test_an_account_has_us_sign_only_for_whom_it_may_send_as() -> None:
 
 @pytest.mark.parametrize("encoding", [b"8bit", b"quoted-printable"])
 def test_rewritten_mail_is_signed_for_each_recipient(encoding: bytes) -> None:
-    octets = letter(_PAGE, encoding=encoding)
+    octets = make_mail(_PAGE, encoding=encoding)
     made = plan.plan(octets, _SETTINGS)
     results = [made.render(octets, mint_for(n), sign=_SIGN) for n in range(2)]
     assert results[0] != results[1]
@@ -185,7 +188,7 @@ def test_rewritten_mail_is_signed_for_each_recipient(encoding: bytes) -> None:
 
 
 def test_the_signature_is_an_edit_like_any_other_and_a_kept_plan_gives_the_same() -> None:
-    octets = letter(_PAGE, b"X-Waypost-Tag: a", b"Bcc: c@d.example")
+    octets = make_mail(_PAGE, b"X-Waypost-Tag: a", b"Bcc: c@d.example")
     made = plan.plan(octets, _SETTINGS)
     done = made.edits(octets, mint, sign=_SIGN)
     result = made.render(octets, mint, sign=_SIGN)
@@ -196,13 +199,13 @@ def test_the_signature_is_an_edit_like_any_other_and_a_kept_plan_gives_the_same(
 
 
 def test_who_is_not_tracked_gets_a_signature_too() -> None:
-    octets = letter(_PAGE)
+    octets = make_mail(_PAGE)
     result = plan.plan(octets, _SETTINGS).render(octets, mint, tracked=False, sign=_SIGN)
     assert octets in result and verdicts(result, RSA, ED25519) == _BOTH
 
 
 def test_mail_that_we_do_not_rewrite_is_signed_where_nobody_has() -> None:
-    octets = letter(b"just text\r\n", b"X-Waypost-Stream: transactional", type_=b"text/plain")
+    octets = make_mail(b"just text\r\n", b"X-Waypost-Stream: transactional", type_=b"text/plain")
     result = _sent(octets)
     assert result.endswith(octets.replace(b"X-Waypost-Stream: transactional\r\n", b""))
     assert verdicts(result, RSA, ED25519) == _BOTH
@@ -210,7 +213,7 @@ def test_mail_that_we_do_not_rewrite_is_signed_where_nobody_has() -> None:
 
 def test_the_authors_old_signature_is_renewed_when_the_mail_is_rewritten() -> None:
     old = SigningKey("news.bramble.example", "old", RSA.private_key)
-    octets = _signed(letter(_PAGE), RSA, old)
+    octets = _signed(make_mail(_PAGE), RSA, old)
     made = plan.plan(octets, _SETTINGS)
     assert made.dkim == "bramble.example" and "already_signed" not in made.reasons
     assert tracked(made) == ["https://a.example/?b=1"]
@@ -218,21 +221,21 @@ def test_the_authors_old_signature_is_renewed_when_the_mail_is_rewritten() -> No
 
 
 def test_the_authors_signature_over_mail_that_goes_as_it_came_is_kept_alone() -> None:
-    octets = _signed(letter(b"text\r\n", b"X-Waypost-Stream: transactional", type_=b"text/plain"), RSA)
+    octets = _signed(make_mail(b"text\r\n", b"X-Waypost-Stream: transactional", type_=b"text/plain"), RSA)
     result = _sent(octets)
     assert result == b"Received: x\r\n" + octets.replace(b"X-Waypost-Stream: transactional\r\n", b"")
     assert verdicts(result, RSA) == [True]
 
 
 def test_anothers_signature_stays_where_we_do_not_break_it_beside_ours() -> None:
-    octets = _signed(letter(b"text\r\n", type_=b"text/plain"), OTHER)
+    octets = _signed(make_mail(b"text\r\n", type_=b"text/plain"), OTHER)
     result = _sent(octets)
     assert b"List-Unsubscribe:" in result and result.endswith(octets)
     assert verdicts(result, RSA, ED25519, OTHER) == [True, True, True]
 
 
 def test_anothers_signature_that_we_break_goes() -> None:
-    octets = _signed(letter(_PAGE), OTHER)
+    octets = _signed(make_mail(_PAGE), OTHER)
     assert verdicts(_sent(octets), RSA, ED25519, OTHER) == _BOTH
 
 
@@ -242,12 +245,12 @@ def test_anothers_signature_that_we_break_goes() -> None:
 )
 def test_a_signature_that_covers_a_field_we_add_or_remove_goes(names: bytes, stays: bool) -> None:
     old = b"DKIM-Signature: v=1; d=esp.example;\r\n h=%s; b=x\r\n" % names
-    result = _sent(old + letter(b"text\r\n", b"Bcc: c@d.example", type_=b"text/plain"))
+    result = _sent(old + make_mail(b"text\r\n", b"Bcc: c@d.example", type_=b"text/plain"))
     assert (old in result) is stays
 
 
 def test_mail_signed_by_others_passes_where_we_hold_no_key() -> None:
-    octets = _signed(letter(_PAGE), OTHER)
+    octets = _signed(make_mail(_PAGE), OTHER)
     made = plan.plan(octets, plan.Settings(PUBLIC_URL, above=(b"Received: x\r\n",), dkim=frozenset({"far.example"})))
     assert made.reasons == ("already_signed",) and made.dkim == ""
     assert made.render(octets, mint, sign=_SIGN) == b"Received: x\r\n" + octets
@@ -255,14 +258,14 @@ def test_mail_signed_by_others_passes_where_we_hold_no_key() -> None:
 
 
 def test_a_signed_mail_whose_header_is_in_doubt_keeps_its_signature() -> None:
-    octets = b"DKIM-Signature: v=1; d=bramble.example\r\nno field\r\n" + letter(_PAGE)
+    octets = b"DKIM-Signature: v=1; d=bramble.example\r\nno field\r\n" + make_mail(_PAGE)
     assert plan.plan(octets, _SETTINGS).reasons == ("already_signed",)
-    assert plan.plan(b"no field\r\n" + letter(_PAGE), _SETTINGS).dkim == "bramble.example"
+    assert plan.plan(b"no field\r\n" + make_mail(_PAGE), _SETTINGS).dkim == "bramble.example"
 
 
 @pytest.mark.parametrize("keys", [[], [OTHER]])
 def test_where_signing_fails_the_mail_goes_as_it_came_with_its_old_signature(keys: list[SigningKey]) -> None:
-    octets = _signed(letter(_PAGE), RSA)
+    octets = _signed(make_mail(_PAGE), RSA)
     mail = b"Bcc: c@d.example\r\n" + octets
     made = plan.plan(mail, _SETTINGS)
     result = made.render(mail, mint, sign=dkim.Signer(keys).as_of(_WHEN))
@@ -271,7 +274,7 @@ def test_where_signing_fails_the_mail_goes_as_it_came_with_its_old_signature(key
 
 
 def test_a_field_that_is_changed_within_breaks_what_covers_it() -> None:
-    octets = b"DKIM-Signature: d=esp.example; h=from:x-own\r\nX-Own: abc\r\n" + letter(b"")
+    octets = b"DKIM-Signature: d=esp.example; h=from:x-own\r\nX-Own: abc\r\n" + make_mail(b"")
     head, at = fields.read(octets, 0, len(octets)), octets.index(b"b", octets.index(b"X-Own"))
     assert signing_policy.signatures_to_remove(octets, head, [EditTemplate(at, at + 1, (), "x")], "bramble.example")
     assert signing_policy.signatures_to_remove(octets, head, [EditTemplate(at, at, (b"c",), "x")], "bramble.example")
@@ -284,7 +287,7 @@ def test_thousands_of_signatures_take_linear_time() -> None:
     many = b"".join(
         b"DKIM-Signature: d=esp.example; h=from:x-%d\r\nX-Waypost-Meta-%d: x\r\n" % (n, n) for n in range(9000)
     )
-    octets = many + letter(b"text\r\n", type_=b"text/plain")
+    octets = many + make_mail(b"text\r\n", type_=b"text/plain")
     started = process_time()
     assert plan.plan(octets, _SETTINGS).dkim
     assert process_time() - started < 2
@@ -292,7 +295,7 @@ def test_thousands_of_signatures_take_linear_time() -> None:
 
 @given(st.binary(max_size=200), st.binary(max_size=120))
 def test_any_octets_have_an_answer(author: bytes, signature: bytes) -> None:
-    octets = b"From:" + author + b"\r\nDKIM-Signature:" + signature + b"\r\n" + letter(_PAGE)
+    octets = b"From:" + author + b"\r\nDKIM-Signature:" + signature + b"\r\n" + make_mail(_PAGE)
     made = plan.plan(octets, _SETTINGS)
     assert not any(reason.startswith("fault") for reason in made.reasons)
     assert made.render(octets, mint, sign=_SIGN)

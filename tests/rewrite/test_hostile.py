@@ -9,7 +9,7 @@ import pytest
 
 from relay import redaction
 from relay.rewrite import links, plan
-from tests.rewrite.mails import PUBLIC_URL, SETTINGS, letter, mint, multipart, skipped, tracked
+from tests.rewrite.mails import PUBLIC_URL, SETTINGS, make_mail, mint, multipart, skipped, tracked
 
 _LIMIT_S = 1.5
 _MILLION = 1_000_000
@@ -43,7 +43,7 @@ _HOSTILE = {
 
 @pytest.mark.parametrize("name", _HOSTILE)
 def test_hostile_pages_take_linear_time(name: str) -> None:
-    _in_time(letter(_HOSTILE[name]))
+    _in_time(make_mail(_HOSTILE[name]))
 
 
 def _deep(octets: bytes) -> bytes:
@@ -55,14 +55,14 @@ def _deep(octets: bytes) -> bytes:
 @pytest.mark.parametrize(
     "octets",
     [
-        letter(b"=" * _MILLION, encoding=b"quoted-printable"),
-        letter(b"= " * (_MILLION // 2), encoding=b"quoted-printable"),
-        letter(b"=\r\n" * (_MILLION // 3), encoding=b"quoted-printable"),
-        letter(b'<a href=3D"https://a.example/">x</a>' * 9_000, encoding=b"quoted-printable"),
-        letter(
+        make_mail(b"=" * _MILLION, encoding=b"quoted-printable"),
+        make_mail(b"= " * (_MILLION // 2), encoding=b"quoted-printable"),
+        make_mail(b"=\r\n" * (_MILLION // 3), encoding=b"quoted-printable"),
+        make_mail(b'<a href=3D"https://a.example/">x</a>' * 9_000, encoding=b"quoted-printable"),
+        make_mail(
             (b'<a href=3D"https://a.example/">x</a>' + b"=3D" * 1000 + b"=\r\n") * 300, encoding=b"quoted-printable"
         ),
-        letter(b"\r\n" * (_MILLION // 2), encoding=b"base64"),
+        make_mail(b"\r\n" * (_MILLION // 2), encoding=b"base64"),
         b"A: b\r\n" * (_MILLION // 6),
         b" \r\n" * (_MILLION // 3),
         b":" * _MILLION,
@@ -86,7 +86,7 @@ def test_hostile_mail_takes_linear_time(octets: bytes) -> None:
 def test_long_links_are_searched_for_names_in_linear_time(word: bytes) -> None:
     link = b'<a href="https://a.example/' + word * (7_000 // len(word)) + b'">x</a>\r\n'
     page = link * (_MILLION // 4 // len(link))  # 2 s a megabyte
-    _in_time(letter(page), SETTINGS._replace(unnamed=redaction.identifying_strings(["ann@rcpt.example"])))
+    _in_time(make_mail(page), SETTINGS._replace(unnamed=redaction.identifying_strings(["ann@rcpt.example"])))
 
 
 def _in_time(octets: bytes, settings: plan.Settings = SETTINGS) -> plan.Plan:
@@ -100,7 +100,7 @@ def _in_time(octets: bytes, settings: plan.Settings = SETTINGS) -> plan.Plan:
 
 @pytest.mark.parametrize("line_end", [b"", b"\r\n"])
 def test_many_links_take_linear_time(line_end: bytes) -> None:
-    made = _in_time(letter((b'<a href="https://a.example/">x</a>' + line_end) * 5_000))
+    made = _in_time(make_mail((b'<a href="https://a.example/">x</a>' + line_end) * 5_000))
     assert len(tracked(made)) == 5_000
 
 
@@ -113,7 +113,7 @@ def test_only_so_many_links_are_tracked() -> None:
 
 def test_the_report_does_not_grow_with_the_mail() -> None:
     page = b'<a href="https://a.example/">x</a>\r\n' * (2 * links.MAX_TRACKED)
-    made = plan.plan(letter(page), SETTINGS)
+    made = plan.plan(make_mail(page), SETTINGS)
     assert len(tracked(made)) == links.MAX_TRACKED
     assert len(made.links) == links.MAX_REPORTED
     assert "too_many_links" in made.reasons
@@ -127,7 +127,7 @@ def test_the_report_does_not_grow_with_the_mail() -> None:
     ],
 )
 def test_what_would_take_too_many_edits_goes_as_it_came(page: bytes, reason: str) -> None:
-    octets = letter(page)
+    octets = make_mail(page)
     made = _in_time(octets)
     assert reason in made.reasons
     assert not tracked(made)
@@ -151,7 +151,7 @@ _NO_ROOM = b"x" * 900 + b"<a/href='https://a.example/'>"
 )
 def test_links_without_room_take_linear_time(page: bytes) -> None:
     begun = time.thread_time()
-    made = plan.plan(letter(page), SETTINGS)
+    made = plan.plan(make_mail(page), SETTINGS)
     assert time.thread_time() - begun < 2 * _LIMIT_S
     assert not any(reason.startswith(("fault", "verify")) for reason in made.reasons)
 
@@ -173,7 +173,7 @@ def test_links_without_room_take_linear_time(page: bytes) -> None:
     ids=range(10),
 )
 def test_hostile_text_takes_linear_time(body: bytes) -> None:
-    mail = letter(body, type_=b"text/plain; format=flowed; delsp=yes; charset=utf-8")
+    mail = make_mail(body, type_=b"text/plain; format=flowed; delsp=yes; charset=utf-8")
     begun = time.thread_time()
     made = plan.plan(mail, plan.Settings(PUBLIC_URL, text_links=True))
     assert time.thread_time() - begun < 2 * _LIMIT_S

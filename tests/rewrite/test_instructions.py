@@ -7,13 +7,13 @@ import pytest
 from relay.mime import fields
 from relay.rewrite import display_fields, plan
 from relay.rewrite.instructions import Instructions
-from tests.rewrite.mails import PUBLIC_URL, SETTINGS, letter, mint, multipart, skipped
+from tests.rewrite.mails import PUBLIC_URL, SETTINGS, make_mail, mint, multipart, skipped
 
 _PAGE = b'<html><body><a href="https://a.example/">x</a></body></html>\r\n'
 
 
 def _control(*said: bytes) -> Instructions:
-    return plan.plan(letter(_PAGE, *said), SETTINGS).control
+    return plan.plan(make_mail(_PAGE, *said), SETTINGS).control
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_tracking_can_be_turned_off_and_on(value: bytes, opens: bool | None, cli
     ],
 )
 def test_an_instruction_that_cannot_be_read_is_a_reason_and_changes_nothing(field: bytes) -> None:
-    made = plan.plan(letter(_PAGE, field), SETTINGS)
+    made = plan.plan(make_mail(_PAGE, field), SETTINGS)
     assert "control_unreadable" in made.reasons
     assert made.links[0].decision == "tracked"
 
@@ -62,20 +62,20 @@ def test_an_instruction_that_cannot_be_read_is_a_reason_and_changes_nothing(fiel
      b"X-Waypost-Consent: Yes", b"X-Mailgun-Track: htmlonly", b"X-PM-TrackLinks: HtmlOnly"],
 )  # fmt: skip
 def test_an_instruction_that_is_read_is_no_reason(field: bytes) -> None:
-    assert "control_unreadable" not in plan.plan(letter(_PAGE, field), SETTINGS).reasons
+    assert "control_unreadable" not in plan.plan(make_mail(_PAGE, field), SETTINGS).reasons
 
 
 def test_what_is_turned_off_is_left_out_with_the_reason() -> None:
-    made = plan.plan(letter(_PAGE, b"X-Waypost-Track: no"), SETTINGS)
+    made = plan.plan(make_mail(_PAGE, b"X-Waypost-Track: no"), SETTINGS)
     assert made.pixels == 0
     assert [link.reason for link in made.links] == ["clicks_off"]
     assert made.reasons == ("opens_off", "clicks_off")
-    assert plan.plan(letter(_PAGE), plan.Settings(PUBLIC_URL, opens=False)).reasons == ("opens_off",)
+    assert plan.plan(make_mail(_PAGE), plan.Settings(PUBLIC_URL, opens=False)).reasons == ("opens_off",)
 
 
 def test_the_message_overrules_the_default_in_both_directions() -> None:
     settings = plan.Settings(PUBLIC_URL, opens=False, clicks=False)
-    made = plan.plan(letter(_PAGE, b"X-Waypost-Track: yes"), settings)
+    made = plan.plan(make_mail(_PAGE, b"X-Waypost-Track: yes"), settings)
     assert (made.pixels, made.links[0].decision) == (1, "tracked")
 
 
@@ -109,7 +109,7 @@ def test_other_providers_words_are_understood_and_ours_win() -> None:
 
 
 def test_a_dialect_that_is_off_is_left_in_the_message() -> None:
-    octets = letter(_PAGE, b"X-PM-Tag: a")
+    octets = make_mail(_PAGE, b"X-PM-Tag: a")
     made = plan.plan(octets, plan.Settings(PUBLIC_URL, dialects=()))
     assert made.control.tags == ()
     assert b"X-PM-Tag: a" in made.render(octets, mint)
@@ -124,14 +124,14 @@ def test_control_fields_and_bcc_are_removed_with_their_folded_lines_and_nothing_
         b"Return-Path: <x@y.example>",
         b"X-Waypost-Meta-A:",
     )
-    page = letter(_PAGE, kept[0], gone[0], gone[1], kept[1], gone[2], gone[3], kept[2], gone[4])
+    page = make_mail(_PAGE, kept[0], gone[0], gone[1], kept[1], gone[2], gone[3], kept[2], gone[4])
     result = plan.plan(page, SETTINGS).render(page, mint)
     head, _, _ = result.partition(b"\r\n\r\n")
-    assert head.endswith(letter(_PAGE, *kept).partition(b"\r\n\r\n")[0])
+    assert head.endswith(make_mail(_PAGE, *kept).partition(b"\r\n\r\n")[0])
 
 
 def test_what_begins_with_our_name_goes_no_further_though_we_do_not_know_it() -> None:
-    octets = letter(_PAGE, b"X-Waypost-Trak: no", b"X-Wayposter: stays")
+    octets = make_mail(_PAGE, b"X-Waypost-Trak: no", b"X-Wayposter: stays")
     header = plan.plan(octets, SETTINGS).render(octets, mint).partition(b"\r\n\r\n")[0]
     assert b"Trak" not in header and b"X-Wayposter: stays" in header
 
@@ -164,7 +164,7 @@ def test_facts_are_decoded_for_display(value: bytes, shown: str) -> None:
 
 
 def test_facts_of_a_message() -> None:
-    made = plan.plan(letter(_PAGE, b"Message-ID: <a@b.example>"), SETTINGS)
+    made = plan.plan(make_mail(_PAGE, b"Message-ID: <a@b.example>"), SETTINGS)
     assert made.facts == display_fields.DisplayFields("Kettle", "Orla <orla@bramble.example>", "<a@b.example>")
     assert plan.plan(b"", SETTINGS).facts == display_fields.DisplayFields()
 
@@ -186,14 +186,14 @@ def test_a_long_field_in_encoded_words_is_obeyed() -> None:
     said = '{"unique_args": {"store": "é%s"}, "filters": {"opentrack": {"settings": {"enable": 0}}}}' % (3000 * "x")
     words = [base64.b64encode(said[at : at + 40].encode()).decode() for at in range(0, len(said), 40)]
     field = "X-SMTPAPI: " + "\r\n ".join(f"=?UTF-8?B?{word}?=" for word in words)
-    made = plan.plan(letter(b"<p>x</p>", field.encode()), SETTINGS)
+    made = plan.plan(make_mail(b"<p>x</p>", field.encode()), SETTINGS)
     assert made.pixels == 0
     assert "control_unreadable" not in made.reasons
     assert made.control.metadata["store"].startswith("éxxx")
 
 
 def test_a_field_that_cannot_be_read_and_may_forbid_tracking_does() -> None:
-    made = plan.plan(letter(b'<a href="https://a.example/">x</a>', b'X-SMTPAPI: {"filters": {"open'), SETTINGS)
+    made = plan.plan(make_mail(b'<a href="https://a.example/">x</a>', b'X-SMTPAPI: {"filters": {"open'), SETTINGS)
     assert made.pixels == 0
     assert skipped(made) == ["clicks_off"]
     assert "control_unreadable" in made.reasons

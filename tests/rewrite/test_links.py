@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 from relay.rewrite import anchors, html_tokenizer, link_url, links, plan
 from relay.tokens import MAX_URL_OCTETS
-from tests.rewrite.mails import PUBLIC_URL, SETTINGS, letter, mint, skipped, tracked
+from tests.rewrite.mails import PUBLIC_URL, SETTINGS, make_mail, mint, skipped, tracked
 from tests.rewrite.mails import destination as leads_to
 
 
 def _planned(html: str, charset: str = "utf-8", *fields: bytes, **settings: object) -> plan.Plan:
     wishes = plan.Settings(PUBLIC_URL, **settings)  # type: ignore[arg-type]  # whatever a test wants set
-    return plan.plan(letter(html.encode(charset), *fields, type_=f"text/html; charset={charset}".encode()), wishes)
+    return plan.plan(make_mail(html.encode(charset), *fields, type_=f"text/html; charset={charset}".encode()), wishes)
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_links_are_numbered_in_document_order_with_their_text() -> None:
     ],
 )
 def test_a_redirect_leads_where_a_browser_would_have_gone(charset: str, href: str, target: str) -> None:
-    octets = letter(f'<a href="{href}">x</a>'.encode(charset), type_=f"text/html; charset={charset}".encode())
+    octets = make_mail(f'<a href="{href}">x</a>'.encode(charset), type_=f"text/html; charset={charset}".encode())
     result = plan.plan(octets, SETTINGS).render(octets, mint)
     url = result.partition(b'<a href="')[2].partition(b'"')[0].decode("ascii")
     assert leads_to(url) == target
@@ -147,7 +147,7 @@ def test_a_url_that_would_become_too_long_is_skipped() -> None:
 def test_no_click_url_is_longer_than_it_may_be() -> None:
     for size in range(500, 700, 7):
         noise = base64.urlsafe_b64encode(hashlib.shake_256(b"x").digest(size)).decode("ascii")[:size]
-        octets = letter(f'<a href="https://a.example/{noise}">x</a>'.encode())
+        octets = make_mail(f'<a href="https://a.example/{noise}">x</a>'.encode())
         result = plan.plan(octets, SETTINGS).render(octets, mint)
         url = result.partition(b'<a href="')[2].partition(b'"')[0]
         assert url.startswith(b"https://a.example/") or len(url) <= MAX_URL_OCTETS
@@ -224,7 +224,7 @@ def test_a_host_of_thousands_of_foreign_letters_costs_no_time() -> None:
 def test_the_apps_own_way_to_leave_is_not_tracked_however_it_is_written(value: bytes) -> None:
     page = b'<a href="https://shop.example/out?Id=1">x</a><a href="https://SHOP.example/out?Id=1">y</a>'
     made = plan.plan(
-        letter(page + b'<a href="https://shop.example/out?id=1">z</a>', b"List-Unsubscribe: " + value), SETTINGS
+        make_mail(page + b'<a href="https://shop.example/out?id=1">z</a>', b"List-Unsubscribe: " + value), SETTINGS
     )
     assert skipped(made) == ["list_unsubscribe"] * 2
     assert tracked(made) == ["https://shop.example/out?id=1"]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from relay.mime import content_type, parts
 from relay.rewrite import plan
-from tests.rewrite.mails import SETTINGS, letter, multipart, tracked
+from tests.rewrite.mails import SETTINGS, make_mail, multipart, tracked
 
 _TEXT = b"Content-Type: text/plain\r\n\r\nhello"
 _HTML = b"Content-Type: text/html\r\n\r\n<p>hello</p>"
@@ -83,13 +83,13 @@ def test_what_all_readers_read_alike_is_not_sealed(octets: bytes) -> None:
 
 def test_an_encoding_that_not_every_reader_decodes_is_left_alone() -> None:
     link = b'<a href=3D"https://a.example/">x</a>'
-    assert plan.plan(letter(link, encoding=b"quoted-printable;"), SETTINGS).reasons == ("encoding:none",)
-    assert plan.plan(letter(link.replace(b"3D", b""), encoding=b"8bit;"), SETTINGS).pixels == 1
+    assert plan.plan(make_mail(link, encoding=b"quoted-printable;"), SETTINGS).reasons == ("encoding:none",)
+    assert plan.plan(make_mail(link.replace(b"3D", b""), encoding=b"8bit;"), SETTINGS).pixels == 1
 
 
 @pytest.mark.parametrize("name", [b"8bits", b"7-BIT", b"8 bit", b'"8bit"', b"none", b"UTF-8", b""])
 def test_an_encoding_that_can_only_mean_none_is_none(name: bytes) -> None:
-    made = plan.plan(letter(b'<a href="https://a.example/">x</a>', encoding=name), SETTINGS)
+    made = plan.plan(make_mail(b'<a href="https://a.example/">x</a>', encoding=name), SETTINGS)
     assert (made.reasons, made.pixels, len(tracked(made))) == ((), 1, 1)
 
 

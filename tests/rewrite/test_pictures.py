@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relay.rewrite import plan
-from tests.rewrite.mails import PUBLIC_URL, SETTINGS, letter, mint, tracked
+from tests.rewrite.mails import PUBLIC_URL, SETTINGS, make_mail, mint, tracked
 
 _ICONS = {
     "path": '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 24 24"><path d="M0 0h24v24H0z" fill="none"/></svg>',
@@ -30,7 +30,7 @@ _AFTER = '<a href="https://a.example/2">two</a></td></tr></table></body></html>'
 
 @pytest.mark.parametrize("icon", _ICONS.values(), ids=_ICONS)
 def test_the_letter_around_an_icon_is_instrumented(icon: str) -> None:
-    octets = letter((_BEFORE + icon + _AFTER).encode())
+    octets = make_mail((_BEFORE + icon + _AFTER).encode())
     made = plan.plan(octets, SETTINGS)
     assert made.reasons == ()
     assert tracked(made) == ["https://a.example/1", "https://a.example/2"]
@@ -40,12 +40,12 @@ def test_the_letter_around_an_icon_is_instrumented(icon: str) -> None:
 
 def test_an_icon_inside_a_link_is_a_link() -> None:
     page = f'<a href="https://a.example/">{_ICONS["path"]}</a>'
-    assert tracked(plan.plan(letter(page.encode()), SETTINGS)) == ["https://a.example/"]
+    assert tracked(plan.plan(make_mail(page.encode()), SETTINGS)) == ["https://a.example/"]
 
 
 @pytest.mark.parametrize("icon", ["<svg><desc><p></desc></svg>", "<p><svg></p></svg>", "<svg><font color=red></svg>"])
 def test_where_only_a_tree_would_tell_what_is_a_picture_the_page_passes(icon: str) -> None:
-    octets = letter((_BEFORE + icon + _AFTER).encode())
+    octets = make_mail((_BEFORE + icon + _AFTER).encode())
     made = plan.plan(octets, SETTINGS)
     assert made.is_untouched
     assert made.reasons == ("foreign_content",)
@@ -59,7 +59,7 @@ _FRAGMENTS = st.sampled_from(
 @settings(max_examples=200, deadline=None)
 @given(st.lists(_FRAGMENTS, max_size=8).map("".join))
 def test_the_document_is_the_same_but_for_hrefs_and_pixel(page: str) -> None:
-    octets = letter(page.encode())
+    octets = make_mail(page.encode())
     made = plan.plan(octets, plan.Settings(PUBLIC_URL, opens=False))
     result = made.render(octets, mint).partition(b"\r\n\r\n")[2].decode()
     before, after = _tree(page), _tree(result)
@@ -72,7 +72,7 @@ def test_the_document_is_the_same_but_for_hrefs_and_pixel(page: str) -> None:
 
 def test_the_pixel_may_open_again_what_was_left_open_and_nothing_else() -> None:
     # §13.2.6.1, reconstructing the active formatting elements: the pixel stands in a second, empty <b>.
-    octets = letter(b"<body><p><b>x</p></body>")
+    octets = make_mail(b"<body><p><b>x</p></body>")
     made = plan.plan(octets, SETTINGS)
     assert made.pixels == 1
     names = [tag.rpartition("}")[2] for tag, _ in _tree(made.render(octets, mint).partition(b"\r\n\r\n")[2].decode())]

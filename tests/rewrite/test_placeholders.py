@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relay.rewrite import plan
-from tests.rewrite.mails import PUBLIC_URL, letter, mint, multipart, skipped, tracked, undone
+from tests.rewrite.mails import PUBLIC_URL, make_mail, mint, multipart, skipped, tracked, undone
 
 
 def _plan(octets: bytes, *upstreams: str, **more: object) -> plan.Plan:
@@ -35,12 +35,12 @@ _MARKS = {
 
 @pytest.mark.parametrize(("name", "mark"), [(name, mark) for name, marks in _MARKS.items() for mark in marks])
 def test_placeholders_become_the_link_unless_their_provider_fills_them_in(name: str, mark: bytes) -> None:
-    page = letter(b'<body><a href="' + mark + b'">out</a> <a href="https://a.example/">x</a></body>\r\n')
+    page = make_mail(b'<body><a href="' + mark + b'">out</a> <a href="https://a.example/">x</a></body>\r\n')
     made = _plan(page)
     assert (skipped(made), tracked(made)) == (["unsubscribe"], ["https://a.example/"])
     result = made.render(page, mint, tracked=False)
     assert result.count(b'<a href="' + _LINK) == 1 and mark not in result
-    text = letter(b"Out: " + mark + b", bye\r\n", type_=b"text/plain")
+    text = make_mail(b"Out: " + mark + b", bye\r\n", type_=b"text/plain")
     rest = _plan(text).render(text, mint).partition(b"Out: " + _LINK)[2]
     assert rest.endswith(b", bye\r\n") and b"\r\n" not in rest[:-2]
     for alone in (_plan(page, name), _plan(page, dialects=())):
@@ -59,7 +59,7 @@ def test_placeholders_become_the_link_unless_their_provider_fills_them_in(name: 
 )
 def test_what_stands_for_a_whole_link_becomes_one_where_one_may_stand(mark: bytes, shown: bytes) -> None:
     def result(page: bytes) -> bytes:
-        octets = letter(page)
+        octets = make_mail(page)
         return _plan(octets).render(octets, mint, tracked=False)
 
     for before in (b"", b"<p>", b"<p>x <br> y ", b"<a href=/>x</a> ", b"<body><b>x</b> &lt; "):
@@ -71,36 +71,36 @@ def test_what_stands_for_a_whole_link_becomes_one_where_one_may_stand(mark: byte
 
 
 def test_placeholders_are_found_through_transfer_encodings() -> None:
-    quoted = letter(
+    quoted = make_mail(
         b"Out: *|UNSUB:http://a.exam=\r\nple/=\r\n|*, bye\r\n", type_=b"text/plain", encoding=b"quoted-printable"
     )
     result = _plan(quoted).render(quoted, mint)
     assert b"UNSUB" not in result and result.endswith(b", bye\r\n")
     assert _LINK in result.replace(b"=\r\n", b"")
-    coded = letter(b"JXVuc3Vic2NyaWJlX3VybCU=\r\n", type_=b"text/plain", encoding=b"base64")
+    coded = make_mail(b"JXVuc3Vic2NyaWJlX3VybCU=\r\n", type_=b"text/plain", encoding=b"base64")
     assert not _plan(coded).is_untouched and _plan(coded, "mailgun").is_untouched
     both = multipart(b"alternative", b"\r\n%unsubscribe_url%", b"Content-Type: text/html\r\n\r\n<p>%unsubscribe_url%")
     assert _plan(both).render(both, mint, tracked=False).count(_LINK) == 2
 
 
 def test_sparkposts_unsubscribe_link_is_ours() -> None:
-    page = letter(b'<body><a data-msys-unsubscribe="1" href="https://a.example/bye?a=1&amp;b">out</a></body>\r\n')
+    page = make_mail(b'<body><a data-msys-unsubscribe="1" href="https://a.example/bye?a=1&amp;b">out</a></body>\r\n')
     made = _plan(page)
     assert skipped(made) == ["unsubscribe"]
     assert b'<a data-msys-unsubscribe="1" href="' + _LINK in made.render(page, mint)
     assert b"a.example/bye" in _plan(page, "sparkpost").render(page, mint)
-    text = letter(b'Out (https://a.example/bye[[data-msys-unsubscribe="1"]]).\r\n', type_=b"text/plain")
+    text = make_mail(b'Out (https://a.example/bye[[data-msys-unsubscribe="1"]]).\r\n', type_=b"text/plain")
     result = _plan(text).render(text, mint)
     assert b"Out (" + _LINK in result and result.endswith(b").\r\n") and b"msys" not in result
 
 
 def test_opt_outs_beside_a_url_are_heard_and_taken_off() -> None:
-    page = letter(b'<body><a href="https+notrack://a.example/">x</a></body>\r\n')
+    page = make_mail(b'<body><a href="https+notrack://a.example/">x</a></body>\r\n')
     made = _plan(page, opens=False)
     assert skipped(made) == ["opt_out"]
     assert made.render(page, mint) == page.replace(b"+notrack", b"")
     assert _plan(page, "postal", opens=False).render(page, mint).endswith(page.partition(b"\r\n\r\n")[2])
-    text = letter(
+    text = make_mail(
         b'http+notrack://a.example/ https://b.example/[[data-msys-clicktrack="0"]] .\r\n', type_=b"text/plain"
     )
     made = _plan(text, text_links=True)
@@ -135,7 +135,7 @@ _PIECES = st.sampled_from(
 @given(st.lists(_PIECES, max_size=16).map(b"".join), st.sampled_from([b"html", b"plain"]), st.booleans())
 def test_any_text_with_marks_is_edited_without_a_fault(text: bytes, kind: bytes, is_quoted: bool) -> None:
     encoding = b"quoted-printable" if is_quoted else b"8bit"
-    octets = letter(text, type_=b"text/%s; charset=utf-8" % kind, encoding=encoding)
+    octets = make_mail(text, type_=b"text/%s; charset=utf-8" % kind, encoding=encoding)
     for upstreams in ((), ("sendgrid", "sparkpost", "postal")):
         made = _plan(octets, *upstreams, text_links=True)
         assert not any(reason.startswith(("fault", "verify")) for reason in made.reasons)
@@ -150,16 +150,16 @@ _MANY = 300_000
 @pytest.mark.parametrize(
     "octets",
     [
-        letter(b"*|UNSUB:" * (_MANY // 8)),
-        letter(b"*|UNSUB:" + b"a%7C" * (_MANY // 4)),
-        letter(b"<%asm_" * (_MANY // 6)),
-        letter(b"{{{ pm:unsubscribe " * (_MANY // 19)),
-        letter(b'{{{pm:unsubscribe label="' * (_MANY // 25)),
-        letter(b"{{{" + b" " * _MANY + b"pm:unsubscribe"),
-        letter(b"%unsubscribe_url" * (_MANY // 16)),
-        letter(b"http://" * (_MANY // 7) + b"[[data-msys-unsubscribe=1]]", type_=b"text/plain"),
-        letter(b"[[data-msys-unsubscribe=1]]" * (_MANY // 27), type_=b"text/plain"),
-        letter(b"{{{pm:unsubscribe}}}" * (_MANY // 200)),
+        make_mail(b"*|UNSUB:" * (_MANY // 8)),
+        make_mail(b"*|UNSUB:" + b"a%7C" * (_MANY // 4)),
+        make_mail(b"<%asm_" * (_MANY // 6)),
+        make_mail(b"{{{ pm:unsubscribe " * (_MANY // 19)),
+        make_mail(b'{{{pm:unsubscribe label="' * (_MANY // 25)),
+        make_mail(b"{{{" + b" " * _MANY + b"pm:unsubscribe"),
+        make_mail(b"%unsubscribe_url" * (_MANY // 16)),
+        make_mail(b"http://" * (_MANY // 7) + b"[[data-msys-unsubscribe=1]]", type_=b"text/plain"),
+        make_mail(b"[[data-msys-unsubscribe=1]]" * (_MANY // 27), type_=b"text/plain"),
+        make_mail(b"{{{pm:unsubscribe}}}" * (_MANY // 200)),
     ],
     ids=range(10),
 )

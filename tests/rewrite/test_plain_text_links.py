@@ -9,17 +9,17 @@ import quopri
 import pytest
 
 from relay.rewrite import plan
-from tests.rewrite.mails import PUBLIC_URL, letter, mint, multipart, skipped, tracked
+from tests.rewrite.mails import PUBLIC_URL, make_mail, mint, multipart, skipped, tracked
 from tests.rewrite.text_links import SETTINGS, put_back, text_of
 
 
 def _planned(text: str, charset: str = "utf-8", *fields: bytes, parameters: str = "") -> plan.Plan:
     type_ = f"text/plain; charset={charset}{parameters}".encode()
-    return plan.plan(letter(text.encode(charset), *fields, type_=type_), SETTINGS)
+    return plan.plan(make_mail(text.encode(charset), *fields, type_=type_), SETTINGS)
 
 
 def test_they_are_left_alone_unless_they_are_asked_for() -> None:
-    made = plan.plan(letter(b"https://a.example/\r\n", type_=b"text/plain"), plan.Settings(PUBLIC_URL))
+    made = plan.plan(make_mail(b"https://a.example/\r\n", type_=b"text/plain"), plan.Settings(PUBLIC_URL))
     assert made.is_untouched
     assert made.links == ()
 
@@ -65,7 +65,7 @@ def test_a_url_ends_where_a_reader_sees_it_end(text: str, url: str) -> None:
         made = _planned(body)
         assert tracked(made) == [url]
         assert [link.text for link in made.links] == [url]
-        octets = letter(body.encode(), type_=b"text/plain; charset=utf-8")
+        octets = make_mail(body.encode(), type_=b"text/plain; charset=utf-8")
         result = text_of(made.render(octets, mint))
         assert result != text_of(octets)
         assert put_back(result) == text_of(octets)
@@ -143,7 +143,7 @@ def test_a_line_that_would_become_too_long_keeps_its_url() -> None:
         (b"quoted-printable", quopri.encodestring(text.encode()).replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")),
         (b"base64", base64.encodebytes(text.encode()).replace(b"\n", b"\r\n")),
     ):
-        made = plan.plan(letter(encoded, type_=b"text/plain", encoding=encoding), SETTINGS)
+        made = plan.plan(make_mail(encoded, type_=b"text/plain", encoding=encoding), SETTINGS)
         assert len(tracked(made)) == 2
 
 
@@ -153,7 +153,7 @@ def test_the_unsubscribe_mark_has_the_room_first() -> None:
     )  # no space to end a line at
     assert skipped(made) == ["line_too_long"]
     assert made.differs_by_recipient
-    octets = letter(b"x" * 965 + b"{{waypost_unsubscribe_url}}\r\nhttps://a.example/\r\n", type_=b"text/plain")
+    octets = make_mail(b"x" * 965 + b"{{waypost_unsubscribe_url}}\r\nhttps://a.example/\r\n", type_=b"text/plain")
     made = plan.plan(octets, SETTINGS)
     assert made.reasons == ("no_room_for_unsubscribe",)
     assert tracked(made) == ["https://a.example/"]
@@ -177,9 +177,9 @@ def test_links_count_over_all_parts_in_document_order() -> None:
 
 
 def test_a_text_that_cannot_be_read_says_why() -> None:
-    octets = letter("https://a.example/".encode("utf-16"), type_=b"text/plain; charset=utf-16")
+    octets = make_mail("https://a.example/".encode("utf-16"), type_=b"text/plain; charset=utf-16")
     assert plan.plan(octets, SETTINGS).reasons == ("charset:utf-16",)
-    armour = letter(b"-----BEGIN PGP MESSAGE-----\r\nhttps://a.example/\r\n", type_=b"text/plain")
+    armour = make_mail(b"-----BEGIN PGP MESSAGE-----\r\nhttps://a.example/\r\n", type_=b"text/plain")
     assert plan.plan(armour, SETTINGS).reasons == ("pgp_armour",)
     signed = multipart(b"signed", b"Content-Type: text/plain\r\n\r\nhttps://a.example/")
     assert plan.plan(signed, SETTINGS).reasons == ("signed",)
@@ -191,11 +191,11 @@ def test_double_byte_text_around_a_url_stays(charset: str) -> None:
     text = f"{foreign} https://a.example/x {foreign}\r\n{foreign}<https://a.example/y>{foreign}\r\n"
     made = _planned(text, charset)
     assert tracked(made) == ["https://a.example/x", "https://a.example/y"]
-    octets = letter(text.encode(charset), type_=f"text/plain; charset={charset}".encode())
+    octets = make_mail(text.encode(charset), type_=f"text/plain; charset={charset}".encode())
     assert put_back(text_of(made.render(octets, mint))) == text
 
 
 def test_octets_that_are_half_a_character_do_not_begin_a_url() -> None:
     for charset in (b"shift_jis", b"big5", b"gbk"):
-        made = plan.plan(letter(b"\x88https://a.example/", type_=b"text/plain; charset=" + charset), SETTINGS)
+        made = plan.plan(make_mail(b"\x88https://a.example/", type_=b"text/plain; charset=" + charset), SETTINGS)
         assert tracked(made) == []

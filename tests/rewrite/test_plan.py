@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from relay.mime import line_ends
 from relay.rewrite import display_fields, instrument, plan
-from tests.rewrite.mails import PUBLIC_URL, SETTINGS, letter, mint, mint_for, multipart, tracked, undone
+from tests.rewrite.mails import PUBLIC_URL, SETTINGS, make_mail, mint, mint_for, multipart, tracked, undone
 
 _PAGE = b'<html><body><a href="https://a.example/">x</a></body></html>\r\n'
 _ENCODED = {
@@ -64,7 +64,7 @@ def test_any_octets_have_a_plan_that_can_be_undone(octets: bytes) -> None:
 
 @pytest.mark.parametrize("encoding", _ENCODED)
 def test_each_transfer_encoding_is_instrumented_in_its_own_way(encoding: bytes) -> None:
-    octets = letter(_ENCODED[encoding], encoding=encoding)
+    octets = make_mail(_ENCODED[encoding], encoding=encoding)
     made = plan.plan(octets, SETTINGS)
     assert tracked(made) == ["https://a.example/"]
     assert made.pixels == 1
@@ -73,7 +73,7 @@ def test_each_transfer_encoding_is_instrumented_in_its_own_way(encoding: bytes) 
 
 
 def test_recipients_get_different_links_and_a_retry_gets_the_same() -> None:
-    octets = letter(_PAGE)
+    octets = make_mail(_PAGE)
     made = plan.plan(octets, SETTINGS)
     kept = plan.Plan.from_json(made.to_json())
     assert made.differs_by_recipient
@@ -82,14 +82,14 @@ def test_recipients_get_different_links_and_a_retry_gets_the_same() -> None:
 
 
 def test_mail_that_is_already_signed_keeps_its_body_and_gets_no_pair() -> None:
-    octets = letter(_PAGE, b"DKIM-Signature: v=1;\r\n b=x", b"X-Waypost-Tag: a")
+    octets = make_mail(_PAGE, b"DKIM-Signature: v=1;\r\n b=x", b"X-Waypost-Tag: a")
     made = plan.plan(octets, plan.Settings(PUBLIC_URL, above=(b"Received: x\r\n",)))
     assert made.reasons == ("already_signed",)
     assert made.render(octets, mint) == b"Received: x\r\n" + octets.replace(b"X-Waypost-Tag: a\r\n", b"")
 
 
 def test_a_signature_may_be_stripped() -> None:
-    octets = letter(_PAGE, b"DKIM-Signature: v=1;\r\n b=x")
+    octets = make_mail(_PAGE, b"DKIM-Signature: v=1;\r\n b=x")
     made = plan.plan(octets, plan.Settings(PUBLIC_URL, already_signed="strip"))
     result = made.render(octets, mint)
     assert b"DKIM" not in result
@@ -100,25 +100,25 @@ def test_a_signature_may_be_stripped() -> None:
 @pytest.mark.parametrize(
     ("octets", "reason"),
     [
-        (letter(_PAGE, encoding=b"x-uuencode"), "encoding:x-uuencode"),
-        (letter(_PAGE, encoding=b"base64"), "base64"),
-        (letter(_PAGE, type_=b"text/html; charset=utf-7"), "charset:utf-7"),
-        (letter(_PAGE, type_=b"text/html; charset=utf-32"), "charset:utf-32"),
-        (letter(_PAGE, type_=b"text/html; charset=cp037"), "charset:cp037"),
-        (letter(_PAGE, type_=b"text/html; charset=nosuch"), "charset:nosuch"),
-        (letter(b"\xff\xfe<\x00"), "charset:utf-8"),
-        (letter(b"\x1b$B<a\x1b(B"), "charset:utf-8"),
-        (letter(_PAGE + b"\x00"), "nul"),
-        (letter(b""), "empty"),
+        (make_mail(_PAGE, encoding=b"x-uuencode"), "encoding:x-uuencode"),
+        (make_mail(_PAGE, encoding=b"base64"), "base64"),
+        (make_mail(_PAGE, type_=b"text/html; charset=utf-7"), "charset:utf-7"),
+        (make_mail(_PAGE, type_=b"text/html; charset=utf-32"), "charset:utf-32"),
+        (make_mail(_PAGE, type_=b"text/html; charset=cp037"), "charset:cp037"),
+        (make_mail(_PAGE, type_=b"text/html; charset=nosuch"), "charset:nosuch"),
+        (make_mail(b"\xff\xfe<\x00"), "charset:utf-8"),
+        (make_mail(b"\x1b$B<a\x1b(B"), "charset:utf-8"),
+        (make_mail(_PAGE + b"\x00"), "nul"),
+        (make_mail(b""), "empty"),
         (b"Content-Type: text/html\r\n", "empty"),
-        (letter(_PAGE.replace(b"\r\n", b"\n")), "line_ends"),
-        (letter(b"<title/>" + _PAGE), "witness_disagrees"),
-        (letter(b"<svg><desc><p>" + _PAGE), "foreign_content"),
-        (letter(b"<pre>\r\n-----BEGIN PGP MESSAGE-----\r\n" + _PAGE), "pgp_armour"),
-        (letter(_PAGE, type_=b"application/pkcs7-mime"), "pkcs7"),
-        (letter(_PAGE, type_=b"text/x-amp-html"), "no_html"),
-        (letter(_PAGE, b"Content-Disposition: attachment"), "no_html"),
-        (multipart(b"mixed", b"Content-Type: message/rfc822\r\n\r\n" + letter(_PAGE)), "no_html"),
+        (make_mail(_PAGE.replace(b"\r\n", b"\n")), "line_ends"),
+        (make_mail(b"<title/>" + _PAGE), "witness_disagrees"),
+        (make_mail(b"<svg><desc><p>" + _PAGE), "foreign_content"),
+        (make_mail(b"<pre>\r\n-----BEGIN PGP MESSAGE-----\r\n" + _PAGE), "pgp_armour"),
+        (make_mail(_PAGE, type_=b"application/pkcs7-mime"), "pkcs7"),
+        (make_mail(_PAGE, type_=b"text/x-amp-html"), "no_html"),
+        (make_mail(_PAGE, b"Content-Disposition: attachment"), "no_html"),
+        (multipart(b"mixed", b"Content-Type: message/rfc822\r\n\r\n" + make_mail(_PAGE)), "no_html"),
     ],
 )
 def test_what_is_in_doubt_passes_as_it_came_and_says_why(octets: bytes, reason: str) -> None:
@@ -135,7 +135,7 @@ def test_a_text_sealed_by_pgp_seals_the_page_beside_it() -> None:
 
 
 def test_double_byte_text_that_looks_like_markup_is_not() -> None:
-    octets = letter(b"<p>" + "買い物＜＞".encode("iso-2022-jp") + _PAGE, type_=b"text/html; charset=ISO-2022-JP")
+    octets = make_mail(b"<p>" + "買い物＜＞".encode("iso-2022-jp") + _PAGE, type_=b"text/html; charset=ISO-2022-JP")
     made = plan.plan(octets, SETTINGS)
     assert tracked(made) == ["https://a.example/"]
     assert "買い物＜＞".encode("iso-2022-jp") in made.render(octets, mint)
@@ -159,7 +159,7 @@ def test_double_byte_text_that_looks_like_markup_is_not() -> None:
     ],
 )
 def test_the_pixel_stands_before_the_end_of_the_body(page: bytes, before: bytes) -> None:
-    octets = letter(page)
+    octets = make_mail(page)
     made = plan.plan(octets, SETTINGS)
     assert made.pixels == 1
     assert made.render(octets, mint).endswith(b'height:1px">' + before)
@@ -167,7 +167,7 @@ def test_the_pixel_stands_before_the_end_of_the_body(page: bytes, before: bytes)
 
 @pytest.mark.parametrize("page", [b"<p><!-- x", b"<style>", b"<p><a href='x", b"<plaintext>", b"x</", b"<template>"])
 def test_there_is_no_pixel_inside_a_construct(page: bytes) -> None:
-    made = plan.plan(letter(page), SETTINGS)
+    made = plan.plan(make_mail(page), SETTINGS)
     assert (made.pixels, made.reasons) == (0, ("no_place_for_pixel",))
 
 
@@ -177,7 +177,7 @@ def test_no_line_over_998_octets_is_made(column: int) -> None:
         b"<p>" + b"x" * column + b"".join(b'<a class="x" href="https://a.example/%d" id=y>z</a>' % n for n in range(9))
     )
     page = b"\r\n".join(page[at : at + 998] for at in range(0, len(page), 998)) + b"</p>"
-    octets = letter(page)
+    octets = make_mail(page)
     made = plan.plan(octets, SETTINGS)
     result = made.render(octets, mint)
     assert max(len(line) for line in result.split(b"\r\n")) <= 998
@@ -188,7 +188,7 @@ def test_no_line_over_998_octets_is_made(column: int) -> None:
 
 def test_lines_inside_base64_may_be_of_any_length() -> None:
     page = b"<body>" + b"x" * 940 + b'<a href="https://a.example/">x</a></body>'
-    octets = letter(base64.encodebytes(page).replace(b"\n", b"\r\n"), encoding=b"base64")
+    octets = make_mail(base64.encodebytes(page).replace(b"\n", b"\r\n"), encoding=b"base64")
     made = plan.plan(octets, SETTINGS)
     assert (made.reasons, made.pixels) == ((), 1)
     body = made.render(octets, mint).partition(b"\r\n\r\n")[2]
@@ -196,7 +196,9 @@ def test_lines_inside_base64_may_be_of_any_length() -> None:
 
 
 def test_an_href_over_several_lines_is_no_obstacle() -> None:
-    octets = letter(b"<body>" + b"x" * 900 + b'<a href="https://a.example/\r\nb\r\nc">x</a>' + b"y" * 900 + b"</body>")
+    octets = make_mail(
+        b"<body>" + b"x" * 900 + b'<a href="https://a.example/\r\nb\r\nc">x</a>' + b"y" * 900 + b"</body>"
+    )
     made = plan.plan(octets, SETTINGS)
     assert tracked(made) == ["https://a.example/bc"]
     assert max(len(line) for line in made.render(octets, mint).split(b"\r\n")) <= 998
@@ -207,7 +209,7 @@ def test_a_fault_of_ours_passes_the_mail_on(monkeypatch: pytest.MonkeyPatch) -> 
         raise KeyError("x")
 
     monkeypatch.setattr(instrument, "instrument_parts", stumble)
-    octets = letter(_PAGE, b"X-Waypost-Tag: a\r\nBcc: secret@example.com")
+    octets = make_mail(_PAGE, b"X-Waypost-Tag: a\r\nBcc: secret@example.com")
     settings = plan.Settings(PUBLIC_URL, unsubscribe_header="off", above=(b"Received: x\r\n",))
     made = plan.plan(octets, settings)
     assert made.reasons == ("fault:KeyError",) and made.control.tags == ("a",)
@@ -229,7 +231,7 @@ def test_an_edit_that_changes_more_than_it_should_is_dropped(monkeypatch: pytest
         return found
 
     monkeypatch.setattr(instrument, "instrument_parts", careless)
-    made = plan.plan(letter(_PAGE), SETTINGS)
+    made = plan.plan(make_mail(_PAGE), SETTINGS)
     assert made.reasons == ("verify_failed",)
     assert made.is_untouched
 

@@ -13,7 +13,7 @@ from relay.mime import fields
 from relay.rewrite import plan, provider_dialects
 from relay.rewrite.instructions import Instructions
 from tests.rewrite.history import PAGE, planned, sent_fields
-from tests.rewrite.mails import letter, mint, undone
+from tests.rewrite.mails import make_mail, mint, undone
 
 # --- what is heard
 
@@ -26,7 +26,7 @@ _MSYS = b"""X-MSYS-API: {"campaign_id": "autumn", "tags": ["a"], "metadata": {"p
 
 
 @pytest.mark.parametrize(
-    ("said", "control"),
+    ("lines", "control"),
     [
         ([b"X-PM-TrackOpens: true", b"X-PM-TrackLinks: None"], Instructions("", (), {}, True, False)),
         ([b"X-PM-TrackLinks: HtmlAndText"], Instructions("", (), {}, None, True)),
@@ -75,32 +75,32 @@ _MSYS = b"""X-MSYS-API: {"campaign_id": "autumn", "tags": ["a"], "metadata": {"p
     ],
     ids=lambda value: value[0].partition(b":")[0].decode() if isinstance(value, list) else "",
 )
-def test_each_dialect_is_heard_and_goes_no_further(said: list[bytes], control: Instructions) -> None:
-    octets = letter(PAGE, *said)
+def test_each_dialect_is_heard_and_goes_no_further(lines: list[bytes], control: Instructions) -> None:
+    octets = make_mail(PAGE, *lines)
     assert planned(octets).control == control
     assert sent_fields(octets) == []
 
 
 def test_our_own_words_win_and_then_the_first_dialect() -> None:
-    octets = letter(PAGE, b"X-MC-Track: opens", b"X-PM-TrackOpens: false", b"X-Waypost-Track: clicks=yes")
+    octets = make_mail(PAGE, b"X-MC-Track: opens", b"X-PM-TrackOpens: false", b"X-Waypost-Track: clicks=yes")
     control = planned(octets).control
     assert (control.track_opens, control.track_clicks) == (False, True)
     assert planned(octets, dialects=("mandrill", "postmark")).control.track_opens is True
 
 
 def test_a_dialect_that_is_off_is_somebody_elses_words() -> None:
-    octets = letter(PAGE, b"X-PM-Tag: a", b'X-SMTPAPI: {"category": "b"}')
+    octets = make_mail(PAGE, b"X-PM-Tag: a", b'X-SMTPAPI: {"category": "b"}')
     assert planned(octets, dialects=("sendgrid",)).control.tags == ("b",)
     assert sent_fields(octets, dialects=("sendgrid",)) == [b"X-PM-Tag: a"]
 
 
 def test_fields_that_name_other_people_are_not_for_the_recipients() -> None:
-    said = (
+    lines = (
         b'X-Mailgun-Recipient-Variables: {"a@b.example": {}}',
         b"X-MC-MergeVars: {}",
         b"X-MC-BccAddress: a@b.example",
     )
-    assert sent_fields(letter(PAGE, *said, b"X-MC-Autotext: on")) == [b"X-MC-Autotext: on"]
+    assert sent_fields(make_mail(PAGE, *lines, b"X-MC-Autotext: on")) == [b"X-MC-Autotext: on"]
 
 
 @pytest.mark.parametrize(
@@ -124,8 +124,8 @@ def test_fields_that_name_other_people_are_not_for_the_recipients() -> None:
     ],
 )
 def test_json_that_says_nothing_is_removed_and_nothing_breaks(value: bytes) -> None:
-    said = [name + value for name in (b"X-SMTPAPI: ", b"X-MSYS-API: ", b"X-MC-Metadata: ", b"X-Mailgun-Variables: ")]
-    octets = letter(PAGE, *said)
+    lines = [name + value for name in (b"X-SMTPAPI: ", b"X-MSYS-API: ", b"X-MC-Metadata: ", b"X-Mailgun-Variables: ")]
+    octets = make_mail(PAGE, *lines)
     made = planned(octets)
     assert not any(reason.startswith("fault") for reason in made.reasons)
     assert plan.Plan.from_json(made.to_json()) == made
@@ -150,9 +150,9 @@ _UPSTREAMS = st.lists(st.sampled_from(provider_dialects.NAMES), max_size=3, uniq
 
 @given(st.lists(_FIELDS, max_size=6), _UPSTREAMS)
 def test_any_header_is_heard_and_all_other_fields_stay(
-    said: list[tuple[bytes, bytes]], upstreams: tuple[str, ...]
+    lines: list[tuple[bytes, bytes]], upstreams: tuple[str, ...]
 ) -> None:
-    octets = b"".join(name + b": " + value + b"\r\n" for name, value in said) + b"\r\nbody\r\n"
+    octets = b"".join(name + b": " + value + b"\r\n" for name, value in lines) + b"\r\nbody\r\n"
     made = planned(octets, *upstreams)
     assert not any(reason.startswith("fault") for reason in made.reasons)
     assert plan.Plan.from_json(made.to_json()) == made
@@ -160,7 +160,7 @@ def test_any_header_is_heard_and_all_other_fields_stay(
     assert undone(octets, made.edits(octets, mint), result) == octets
     control = {
         row
-        for name in (*provider_dialects.NAMES, provider_dialects.OURS)
+        for name in (*provider_dialects.NAMES, provider_dialects.WAYPOST)
         for row, _ in provider_dialects.DIALECTS[name].readers
     }
     head = fields.read(octets, 0, len(octets))

@@ -11,7 +11,7 @@ from relay.mime import fields
 from relay.rewrite import json_patch, provider_dialects
 from relay.rewrite.instructions import Instructions
 from tests.rewrite.history import PAGE, planned, sent_fields
-from tests.rewrite.mails import letter, mint
+from tests.rewrite.mails import make_mail, mint
 
 
 def _off(name: bytes, *path: str) -> object:
@@ -39,19 +39,19 @@ _SMTPAPI = b"""X-SMTPAPI: {"category": ["a", "b"], "unique_args": {"Order": 17, 
     ],
 )
 def test_its_own_tracking_is_turned_off(name: str, off: list[bytes]) -> None:
-    assert sent_fields(letter(PAGE), name) == off
-    untracked = letter(PAGE, b"X-Waypost-Track: no")
+    assert sent_fields(make_mail(PAGE), name) == off
+    untracked = make_mail(PAGE, b"X-Waypost-Track: no")
     assert sent_fields(untracked, name) == off  # what the app wants untracked, the provider must not track
-    assert sent_fields(letter(PAGE, type_=b"application/pkcs7-mime"), name) == off
-    assert sent_fields(letter(PAGE), name, dialects=()) == off
+    assert sent_fields(make_mail(PAGE, type_=b"application/pkcs7-mime"), name) == off
+    assert sent_fields(make_mail(PAGE), name, dialects=()) == off
 
 
 def test_sendgrid_and_sparkpost_are_told_in_json() -> None:
-    [field] = sent_fields(letter(PAGE), "sendgrid")
+    [field] = sent_fields(make_mail(PAGE), "sendgrid")
     assert field.startswith(b"X-SMTPAPI: {")
     for name in ("opentrack", "clicktrack"):
         assert _off(field, "filters", name, "settings", "enable") == 0
-    [field] = sent_fields(letter(PAGE), "sparkpost")
+    [field] = sent_fields(make_mail(PAGE), "sparkpost")
     assert field.startswith(b"X-MSYS-API: {")
     assert _off(field, "options") == {"open_tracking": False, "click_tracking": False}
 
@@ -64,7 +64,7 @@ def test_what_the_app_says_to_it_reaches_it_but_for_the_tracking() -> None:
         b"X-PM-Metadata-a:\r\n b",
         b"X-MC-Tags: c",
     )
-    octets = letter(PAGE, *said)
+    octets = make_mail(PAGE, *said)
     off = [b"X-PM-TrackOpens: false", b"X-PM-TrackLinks: None"]
     assert sent_fields(octets, "postmark") == [
         *off,
@@ -77,7 +77,7 @@ def test_what_the_app_says_to_it_reaches_it_but_for_the_tracking() -> None:
 
 
 def test_a_json_field_is_edited_in_place_and_no_other_octet_of_it() -> None:
-    octets = letter(PAGE, _SMTPAPI)
+    octets = make_mail(PAGE, _SMTPAPI)
     result = planned(octets, "sendgrid").render(octets, mint)
     # Open tracking is off already; of the rest only the "1" of clicktrack changes.
     assert _SMTPAPI.replace(b'"1"', b"0") in result
@@ -104,7 +104,7 @@ def test_a_json_field_is_edited_in_place_and_no_other_octet_of_it() -> None:
     ],
 )
 def test_the_merge_keeps_every_octet_and_the_header_its_form(value: bytes) -> None:
-    octets = letter(PAGE, b"X-SMTPAPI: " + value, b"X-After: y")
+    octets = make_mail(PAGE, b"X-SMTPAPI: " + value, b"X-After: y")
     made = planned(octets, "sendgrid", opens=False, clicks=False)
     result = made.render(octets, mint)
     [field] = [line for line in fields.read(result, 0, len(result)).fields if line.name == b"x-smtpapi"]
@@ -126,14 +126,14 @@ def test_the_merge_keeps_every_octet_and_the_header_its_form(value: bytes) -> No
     "value", [b"", b"{", b'{"a": 1} x', b"[]", b"[" * 100_000, b'{"filters":' * 50_000, b"=?utf-8?q?{}?="]
 )
 def test_json_that_cannot_be_read_is_left_to_its_provider(value: bytes) -> None:
-    octets = letter(PAGE, b"X-SMTPAPI: " + value, b"X-MSYS-API: " + value)
+    octets = make_mail(PAGE, b"X-SMTPAPI: " + value, b"X-MSYS-API: " + value)
     result = planned(octets, "sendgrid", "sparkpost").render(octets, mint)
     assert b"X-SMTPAPI: " + value + b"\r\nX-MSYS-API: " + value + b"\r\n" in result
     assert result.lower().count(b"x-smtpapi") == 1
 
 
 def test_signed_mail_that_is_left_alone_gets_nothing_added() -> None:
-    octets = letter(PAGE, b"DKIM-Signature: v=1", b"X-PM-TrackOpens: true", b'X-SMTPAPI: {"category": "a"}')
+    octets = make_mail(PAGE, b"DKIM-Signature: v=1", b"X-PM-TrackOpens: true", b'X-SMTPAPI: {"category": "a"}')
     made = planned(octets, "postmark", "sendgrid")
     assert made.reasons == ("already_signed",) and made.render(octets, mint) == octets
 
@@ -164,7 +164,7 @@ _JSON = st.recursive(
     ),
     max_leaves=8,
 )
-_WANTED: json_patch.Members = {
+_MEMBERS: json_patch.Members = {
     "filters": {"opentrack": {"settings": {"enable": 0}}, "clicktrack": {"settings": {"enable": 0}}}
 }
 
@@ -180,10 +180,10 @@ def _merged(there: object, wanted: object) -> object:
 def test_merging_sets_the_members_and_keeps_the_others(there: dict[str, object], indent: int | None) -> None:
     text = json.dumps(there, indent=indent).replace("\n", "\r\n")
     at, out = 0, ""
-    for start, end, new in json_patch.set_members(text, _WANTED):
+    for start, end, new in json_patch.set_members(text, _MEMBERS):
         out += text[at:start] + new
         at = end
-    assert json.loads(out + text[at:]) == _merged(there, _WANTED)
+    assert json.loads(out + text[at:]) == _merged(there, _MEMBERS)
 
 
 _MANY = 300_000
@@ -192,12 +192,12 @@ _MANY = 300_000
 @pytest.mark.parametrize(
     "octets",
     [
-        letter(b"x", b"X-SMTPAPI: {}" + b"\r\nX-SMTPAPI: {}" * (_MANY // 15)),
-        letter(b"x", b'X-SMTPAPI: {"a":' + b"[" * 900 + b"]" * 900 + b"}" + b" " * _MANY),
-        letter(b"x", b"X-SMTPAPI: {" + b'"filters": {},' * (_MANY // 14) + b'"a": 1}'),
-        letter(b"x", b"X-PM-Tag: " + b"=?utf-8?q?=" * 360 + b"\r\nX-PM-Tag: a" * (_MANY // 13)),
-        letter(b"x", b"\r\n".join(b"X-PM-Metadata-%d: a" % n for n in range(_MANY // 25))),
-        letter(b"x", b"\r\n".join([b"X-PM-Tag: " + b"=?utf-8?q?=" * 360] * (_MANY // 4000))),
+        make_mail(b"x", b"X-SMTPAPI: {}" + b"\r\nX-SMTPAPI: {}" * (_MANY // 15)),
+        make_mail(b"x", b'X-SMTPAPI: {"a":' + b"[" * 900 + b"]" * 900 + b"}" + b" " * _MANY),
+        make_mail(b"x", b"X-SMTPAPI: {" + b'"filters": {},' * (_MANY // 14) + b'"a": 1}'),
+        make_mail(b"x", b"X-PM-Tag: " + b"=?utf-8?q?=" * 360 + b"\r\nX-PM-Tag: a" * (_MANY // 13)),
+        make_mail(b"x", b"\r\n".join(b"X-PM-Metadata-%d: a" % n for n in range(_MANY // 25))),
+        make_mail(b"x", b"\r\n".join([b"X-PM-Tag: " + b"=?utf-8?q?=" * 360] * (_MANY // 4000))),
     ],
     ids=range(6),
 )

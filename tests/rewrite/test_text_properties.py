@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relay.rewrite import plan
-from tests.rewrite.mails import PUBLIC_URL, letter, mint, tracked, undone
+from tests.rewrite.mails import PUBLIC_URL, make_mail, mint, tracked, undone
 from tests.rewrite.text_links import CLICK, SETTINGS, put_back, text_of
 
 _URLS = st.sampled_from(
@@ -51,7 +51,7 @@ def _paragraphs(text: str, deletes_space: bool) -> list[tuple[int, str]]:
 @given(_TEXTS, _FORMATS, st.sampled_from([b"8bit", b"quoted-printable", b"base64"]), st.integers(20, 76))
 def test_with_its_urlsput_back_the_text_is_what_it_was(text: str, format_: str, encoding: bytes, width: int) -> None:
     type_ = f"text/plain; charset=utf-8{format_}".encode()
-    octets = letter(_encoded(text.encode(), encoding, width), type_=type_, encoding=encoding)
+    octets = make_mail(_encoded(text.encode(), encoding, width), type_=type_, encoding=encoding)
     made = plan.plan(octets, SETTINGS)
     assert not any(reason.startswith(("fault", "verify")) for reason in made.reasons)
     result = made.render(octets, mint)
@@ -106,7 +106,7 @@ def _encoded(octets: bytes, encoding: bytes, width: int) -> bytes:
     st.sampled_from([b"8bit", b"quoted-printable", b"base64"]),
 )
 def test_any_octets_have_an_answer(octets: bytes, charset: bytes, encoding: bytes) -> None:
-    mail = letter(octets, type_=b"text/plain; format=flowed; delsp=yes; charset=" + charset, encoding=encoding)
+    mail = make_mail(octets, type_=b"text/plain; format=flowed; delsp=yes; charset=" + charset, encoding=encoding)
     made = plan.plan(mail, SETTINGS)
     assert not any(reason.startswith(("fault", "verify")) for reason in made.reasons)
     assert undone(mail, made.edits(mail, mint), made.render(mail, mint)) == mail

@@ -3,9 +3,9 @@
 import pytest
 
 from relay.rewrite import plan
-from tests.rewrite.mails import PUBLIC_URL, SETTINGS, letter, mint, mint_for, tracked
+from tests.rewrite.mails import PUBLIC_URL, SETTINGS, make_mail, mint, mint_for, tracked
 
-_PLAIN = letter(b"hello\r\n", type_=b"text/plain")
+_PLAIN = make_mail(b"hello\r\n", type_=b"text/plain")
 _LINK = f"{PUBLIC_URL}/u/".encode()
 
 
@@ -51,13 +51,13 @@ def test_a_stream_without_it_gets_none(settings: dict[str, object]) -> None:
 
 
 def test_the_messages_own_stream_decides() -> None:
-    octets = letter(b"x", b"X-Waypost-Stream: transactional")
+    octets = make_mail(b"x", b"X-Waypost-Stream: transactional")
     assert b"List-Unsubscribe" not in plan.plan(octets, SETTINGS).render(octets, mint)
 
 
 @pytest.mark.parametrize("own", [b"List-Unsubscribe: <mailto:a@b.example>", b"list-unsubscribe-post: x"])
 def test_an_apps_own_fields_stay_or_are_replaced_both(own: bytes) -> None:
-    octets = letter(b"x", own, b"X-After: y")
+    octets = make_mail(b"x", own, b"X-After: y")
     assert _added(octets) == b""
     assert own in plan.plan(octets, SETTINGS).render(octets, mint)
     replaced = plan.plan(octets, plan.Settings(PUBLIC_URL, unsubscribe_header="replace")).render(octets, mint)
@@ -77,7 +77,7 @@ def test_an_apps_own_fields_stay_or_are_replaced_both(own: bytes) -> None:
     ],
 )
 def test_of_an_apps_own_fields_no_half_is_added_or_left(own: tuple[bytes, ...]) -> None:
-    octets = letter(b"x", *own)
+    octets = make_mail(b"x", *own)
     kept = b"\r\n".join(own)
     for settings in (
         {},
@@ -99,7 +99,7 @@ def test_the_links_of_an_apps_own_fields_are_never_tracked() -> None:
         b"List-Unsubscribe: <mailto:x@y.example>,\r\n <https://a.exam\r\n ple/1>",
         b"List-Unsubscribe: <https://a.example/2>",
     )
-    assert tracked(plan.plan(letter(page, *fields), SETTINGS)) == []
+    assert tracked(plan.plan(make_mail(page, *fields), SETTINGS)) == []
 
 
 @pytest.mark.parametrize(
@@ -130,24 +130,24 @@ def test_one_click_needs_https_except_on_the_sandbox(url: str, is_safe: bool) ->
     ],
 )
 def test_the_mark_becomes_the_link_in_text_and_in_hrefs(mark: bytes) -> None:
-    page = letter(b'<body><a href="' + mark + b'">out</a> or ' + mark + b"</body>")
+    page = make_mail(b'<body><a href="' + mark + b'">out</a> or ' + mark + b"</body>")
     made = plan.plan(page, SETTINGS)
     result = made.render(page, mint, tracked=False)
     assert tracked(made) == []
     assert result.count(_LINK) == 3
     assert result.count(b'<a href="' + _LINK) == 1
-    text = letter(b"Out: " + mark + b"\r\n", type_=b"text/plain")
+    text = make_mail(b"Out: " + mark + b"\r\n", type_=b"text/plain")
     assert b"Out: " + _LINK in plan.plan(text, SETTINGS).render(text, mint)
 
 
 def test_the_mark_is_found_through_soft_breaks_and_base64() -> None:
-    quoted = letter(
+    quoted = make_mail(
         b"Out: {{waypost_=\r\nunsubscribe_url}}, bye\r\n", type_=b"text/plain", encoding=b"quoted-printable"
     )
     result = plan.plan(quoted, SETTINGS).render(quoted, mint)
     assert b"waypost_" not in result
     assert b", bye\r\n" in result
-    coded = letter(b"e3t3YXlwb3N0X3Vuc3Vic2NyaWJlX3VybH19\r\n", type_=b"text/plain", encoding=b"base64")
+    coded = make_mail(b"e3t3YXlwb3N0X3Vuc3Vic2NyaWJlX3VybH19\r\n", type_=b"text/plain", encoding=b"base64")
     made = plan.plan(coded, SETTINGS)
     assert made.differs_by_recipient
     assert not made.is_untouched
@@ -155,5 +155,5 @@ def test_the_mark_is_found_through_soft_breaks_and_base64() -> None:
 
 
 def test_a_mark_in_a_file_stays() -> None:
-    octets = letter(b"{{waypost_unsubscribe_url}}", b"Content-Disposition: attachment", type_=b"text/plain")
+    octets = make_mail(b"{{waypost_unsubscribe_url}}", b"Content-Disposition: attachment", type_=b"text/plain")
     assert plan.plan(octets, SETTINGS).is_untouched

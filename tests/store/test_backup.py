@@ -122,7 +122,7 @@ MANIFEST = ("manifest.json", json.dumps({"waypost_backup": 1, "version": "0", "m
 
 @pytest.mark.sqlite
 @pytest.mark.parametrize(
-    ("make", "said"),
+    ("make", "expected"),
     [
         (lambda path: archive_of(path, ("a", b"x")), "it has no manifest"),
         (lambda path: archive_of(path, ("manifest.json", b"[]")), "its manifest cannot be read"),
@@ -137,10 +137,10 @@ MANIFEST = ("manifest.json", json.dumps({"waypost_backup": 1, "version": "0", "m
     ],
 )
 def test_what_is_no_backup_is_refused_and_changes_nothing(
-    make: Callable[[Path], Path], said: str, tmp_path: Path
+    make: Callable[[Path], Path], expected: str, tmp_path: Path
 ) -> None:
     relay = Waypost(tmp_path / "relay")
-    assert said in relay.cli("restore", str(make(tmp_path / "b.tar")), status=1).decode()
+    assert expected in relay.cli("restore", str(make(tmp_path / "b.tar")), status=1).decode()
     assert {path.name for path in (tmp_path / "relay/data").glob("*")} <= {"smtp.lock", "web.lock"}
     assert not (tmp_path / "outside").exists() and not (tmp_path.parent / "outside").exists()
 

@@ -54,7 +54,7 @@ def groups(opened: Store, by: str, **selection: Any) -> dict[Any, statistics.Tot
         return statistics.read_groups(connection, Selection(NOW - timedelta(days=3), **selection), by)
 
 
-def settle(opened: Store, message: str, status: Status, *, number: int = 0, to: str, category: str = "") -> None:
+def record(opened: Store, message: str, status: Status, *, number: int = 0, to: str, category: str = "") -> None:
     attempt = AttemptRecord("up", "rcpt", 550 if category else 250, "", "", 1)
     outcome = Outcome(ids.new(NOW), number, to, status, NOW, category=category, attempt=attempt)
     opened.writer.submit(lambda connection: outcomes.record_outcomes(connection, message, [outcome])).result(60)
@@ -88,12 +88,12 @@ def play(opened: Store) -> str:
     late = new_message("zoe@example.com", at=NOW - timedelta(days=1))
     notice = new_message("app@sender.test", stream=roll_ups.NOTICE_STREAM)
     insert_messages(opened, news, late, notice)
-    settle(opened, news.message.id, Status.DELIVERED, to="ann@Example.com")
-    settle(opened, news.message.id, Status.BOUNCED, number=1, to="bob@example.org", category="user_unknown")
-    settle(opened, news.message.id, Status.DELIVERED, number=2, to="eve@bücher.example")
-    settle(opened, late.message.id, Status.DEFERRED, to="zoe@example.com", category="greylisted")
-    settle(opened, late.message.id, Status.EXPIRED, to="zoe@example.com", category="expired")
-    settle(opened, notice.message.id, Status.DELIVERED, to="app@sender.test")
+    record(opened, news.message.id, Status.DELIVERED, to="ann@Example.com")
+    record(opened, news.message.id, Status.BOUNCED, number=1, to="bob@example.org", category="user_unknown")
+    record(opened, news.message.id, Status.DELIVERED, number=2, to="eve@bücher.example")
+    record(opened, late.message.id, Status.DEFERRED, to="zoe@example.com", category="greylisted")
+    record(opened, late.message.id, Status.EXPIRED, to="zoe@example.com", category="expired")
+    record(opened, notice.message.id, Status.DELIVERED, to="app@sender.test")
     minutes = (NOW + timedelta(hours=n) for n in range(1, 9))
     hit(opened, news.message.id, EventType.CLICKED, at=next(minutes), link=1, url="https://a.example/")
     hit(opened, news.message.id, EventType.OPENED, at=next(minutes), verdict="proxied")

@@ -43,7 +43,7 @@ def mail(scene: Scene) -> dict[str, str]:
     }
 
 
-def found(items: list[Json]) -> list[str]:
+def ids_of(items: list[Json]) -> list[str]:
     return [one["id"] for one in items]
 
 
@@ -88,15 +88,15 @@ def found(items: list[Json]) -> list[str]:
 def test_messages_are_found_by_each_filter(
     api: ApiClient, mail: dict[str, str], query: dict[str, str], names: list[str]
 ) -> None:
-    assert found(api.items("/messages", **query)) == [mail[name] for name in names]
+    assert ids_of(api.items("/messages", **query)) == [mail[name] for name in names]
 
 
 def test_a_list_goes_on_where_its_cursor_says(api: ApiClient, mail: dict[str, str]) -> None:
     first = api.get("/messages", limit=3)
-    assert found(first["items"]) == [mail["news"], mail["bounced"], mail["order"]]
+    assert ids_of(first["items"]) == [mail["news"], mail["bounced"], mail["order"]]
     last = api.get("/messages", limit=3, cursor=first["next"])
-    assert (found(last["items"]), last["next"]) == ([mail["old"]], None)
-    assert found(api.pages("/messages", limit=1, stream="news")) == [mail["news"], mail["bounced"], mail["old"]]
+    assert (ids_of(last["items"]), last["next"]) == ([mail["old"]], None)
+    assert ids_of(api.pages("/messages", limit=1, stream="news")) == [mail["news"], mail["bounced"], mail["old"]]
 
 
 def test_a_page_looks_at_so_many_messages_and_then_says_where_to_go_on(
@@ -105,11 +105,11 @@ def test_a_page_looks_at_so_many_messages_and_then_says_where_to_go_on(
     monkeypatch.setattr("relay.store.views.message_search.MAX_SCANNED", 1)
     page = api.get("/messages", q="order")
     assert page["items"] == [] and page["next"]
-    assert found(api.pages("/messages", q="order")) == [mail["order"]]
+    assert ids_of(api.pages("/messages", q="order")) == [mail["order"]]
     monkeypatch.setattr("relay.store.views.event_list.MAX_SCANNED", 2)
     of_may = {"tag": "news", "type": "delivered,accepted"}
     for order in ("newest", "oldest"):
-        rows = found(api.pages("/events", **of_may, order=order))
+        rows = ids_of(api.pages("/events", **of_may, order=order))
         assert len(rows) == 26 and rows == sorted(rows, reverse=order == "newest")
 
 
@@ -156,9 +156,9 @@ def test_events_are_found_by_each_filter(api: ApiClient, mail: dict[str, str]) -
     assert len(api.items("/events", stream="transactional", type="accepted")) == 1
     assert len(api.items("/events", tag="receipt", type="accepted,bounced")) == 1
     assert [one["message"] for one in api.items("/events", to="7d", type="accepted")] == [mail["old"]]
-    newest = found(api.pages("/events", limit=7))
+    newest = ids_of(api.pages("/events", limit=7))
     assert newest == sorted(newest, reverse=True)
-    assert found(api.pages("/events", limit=7, order="oldest")) == newest[::-1]
+    assert ids_of(api.pages("/events", limit=7, order="oldest")) == newest[::-1]
 
 
 def test_links_are_counted_by_url(scene: Scene, api: ApiClient) -> None:
@@ -243,7 +243,7 @@ def test_the_queue_shows_what_waits_and_why(scene: Scene, api: ApiClient) -> Non
         api.items("/queue", recipient="1@LATER.example", status="deferred", held="false", parked="no") == waiting[1:2]
     )
     assert api.items("/queue", category="greylisted", status="queued") == []
-    assert found(api.items("/messages", status="deferred", stream="later")) == messages[::-1]
+    assert ids_of(api.items("/messages", status="deferred", stream="later")) == messages[::-1]
 
 
 def test_a_test_suite_waits_for_its_mail(scene: Scene, api: ApiClient) -> None:
@@ -254,12 +254,12 @@ def test_a_test_suite_waits_for_its_mail(scene: Scene, api: ApiClient) -> None:
         waiting = pool.submit(api.items, "/messages", recipient="soon@wait.example", wait="30s")
         time.sleep(0.1)  # it may come before or after the request: both are to work
         sent = scene.file("soon@wait.example")
-        assert found(waiting.result(60)) == [sent]
-    assert found(api.items("/messages", recipient="soon@wait.example", wait="30s")) == [sent]
+        assert ids_of(waiting.result(60)) == [sent]
+    assert ids_of(api.items("/messages", recipient="soon@wait.example", wait="30s")) == [sent]
 
 
 @pytest.mark.parametrize(
-    ("path", "query", "said"),
+    ("path", "query", "expected"),
     [
         ("/messages", {"recipient_": "ann"}, "recipient_: there is no such parameter here; there are q, status"),
         ("/messages", {"status": "lost"}, "status:"),
@@ -279,15 +279,17 @@ def test_a_test_suite_waits_for_its_mail(scene: Scene, api: ApiClient) -> None:
         ("/suppressions", {"cursor": "-1"}, "cursor:"),
     ],
 )
-def test_a_bad_query_is_refused_with_the_reason(api: ApiClient, path: str, query: dict[str, str], said: str) -> None:
-    assert said in api.refusal("GET", path, 400, params=query)
+def test_a_bad_query_is_refused_with_the_reason(
+    api: ApiClient, path: str, query: dict[str, str], expected: str
+) -> None:
+    assert expected in api.refusal("GET", path, 400, params=query)
 
 
 @pytest.mark.parametrize("name", ["recipient", "tag", "stream", "q", "message_id"])
 def test_an_empty_filter_is_no_filter_for_everything(api: ApiClient, name: str) -> None:
-    said = f"{name}: is empty; leave it out where nothing is looked for"
-    assert said in api.refusal("GET", "messages", 400, params={name: ""})
-    assert said in api.refusal("DELETE", "messages", 400, params={name: ""})
+    expected = f"{name}: is empty; leave it out where nothing is looked for"
+    assert expected in api.refusal("GET", "messages", 400, params={name: ""})
+    assert expected in api.refusal("DELETE", "messages", 400, params={name: ""})
 
 
 def test_what_is_not_there_is_404_in_the_form_of_errors(api: ApiClient) -> None:

@@ -94,7 +94,7 @@ def test_it_comes_as_csv_in_which_no_cell_is_a_formula(api: ApiClient, query: di
 
 
 @pytest.mark.parametrize(
-    ("query", "said"),
+    ("query", "expected"),
     [
         ({"by": "tag", "domain": "a.example"}, "not counted together"),
         ({"by": "domain", "stream": "news"}, "not counted together"),
@@ -104,6 +104,6 @@ def test_it_comes_as_csv_in_which_no_cell_is_a_formula(api: ApiClient, query: di
         ({"format": "xml"}, "format: "),
     ],
 )
-def test_what_cannot_be_counted_is_named(api: ApiClient, query: dict[str, str], said: str) -> None:
+def test_what_cannot_be_counted_is_named(api: ApiClient, query: dict[str, str], expected: str) -> None:
     found = api.ask("GET", "/stats", 400, params=query)
-    assert said in found["error"]["message"]
+    assert expected in found["error"]["message"]

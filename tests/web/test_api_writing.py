@@ -123,7 +123,7 @@ def test_mail_is_not_deleted_where_it_is_delivered(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "body", "said"),
+    ("path", "body", "expected"),
     [
         ("/suppressions", "", "address: is required"),
         ("/suppressions", "nope", "body: must be valid JSON"),
@@ -143,5 +143,5 @@ def test_mail_is_not_deleted_where_it_is_delivered(tmp_path: Path) -> None:
         ("/bulk/messages", '{"action": "retry", "messages": ["x"]}', "messages.0: must be the id of a message"),
     ],
 )  # fmt: skip
-def test_a_fault_of_a_body_is_named_with_what_is_allowed(api: ApiClient, path: str, body: str, said: str) -> None:
-    assert api.refusal("POST", path, 422, content=body).startswith(said)
+def test_a_fault_of_a_body_is_named_with_what_is_allowed(api: ApiClient, path: str, body: str, expected: str) -> None:
+    assert api.refusal("POST", path, 422, content=body).startswith(expected)

@@ -143,7 +143,7 @@ def test_nobody_removes_the_account_that_they_use(browser: httpx.Client) -> None
 
 
 @pytest.mark.parametrize(
-    ("path", "said"),
+    ("path", "expected"),
     [
         ("/?span=5y", ["span: there is no 5y; one of 24h, 7d"]),
         ("/?from=2026-02-30", ["from: 2026-02-30 is no day"]),
@@ -171,23 +171,23 @@ def test_nobody_removes_the_account_that_they_use(browser: httpx.Client) -> None
         ("/mailbox?before=x", ["before: must come from the link"]),
     ],
 )
-def test_a_filter_that_is_not_understood_is_said(browser: httpx.Client, path: str, said: list[str]) -> None:
+def test_a_filter_that_is_not_understood_is_said(browser: httpx.Client, path: str, expected: list[str]) -> None:
     page = browser.get(path)
     assert page.status_code == 200
-    for text in said:
+    for text in expected:
         assert text in page.text
     assert "Not understood" not in browser.get(path.partition("?")[0]).text
 
 
 @pytest.mark.parametrize(
-    ("path", "said"),
+    ("path", "expected"),
     [
         ("/messages.csv?status=lost", "not understood: status: there is no lost"),
         ("/messages.json?from=soon", "not understood: from: soon is no day"),
         ("/suppressions.csv?reason=whim", "not understood: reason: there is no whim"),
     ],
 )
-def test_no_file_is_made_of_a_filter_that_is_not_understood(browser: httpx.Client, path: str, said: str) -> None:
+def test_no_file_is_made_of_a_filter_that_is_not_understood(browser: httpx.Client, path: str, expected: str) -> None:
     answer = browser.get(path)
-    assert answer.status_code == 400 and said in answer.text
+    assert answer.status_code == 400 and expected in answer.text
     assert browser.get(path.partition("?")[0]).status_code == 200

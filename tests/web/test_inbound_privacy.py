@@ -22,7 +22,7 @@ from tests.web.providers import (
 from tests.web.scene import Scene
 
 WHO = "Alice.Liddell@rcpt.example"
-SAYS = "550 5.7.1 no mail for alice.liddell (a) rcpt.example, see http://x.example/?a=alice.liddell=rcpt.example"
+REPLY = "550 5.7.1 no mail for alice.liddell (a) rcpt.example, see http://x.example/?a=alice.liddell=rcpt.example"
 
 
 def scene(folder: Path, mode: str) -> Scene:
@@ -49,21 +49,21 @@ def tell_all(running: Scene) -> list[str]:
             "bounce": {
                 "bounceType": "Permanent", "bounceSubType": f"General {WHO}", "timestamp": now.isoformat(),
                 "feedbackId": f"f-{WHO}",
-                "bouncedRecipients": [{"emailAddress": WHO, "action": "failed", "diagnosticCode": f"smtp; {SAYS}"}],
+                "bouncedRecipients": [{"emailAddress": WHO, "action": "failed", "diagnosticCode": f"smtp; {REPLY}"}],
             },
             "mail": {"messageId": ids[0], "source": "app@sender.test", "destination": [WHO]},
         },
     )  # fmt: skip
     postmark = {"RecordType": "Bounce", "ID": 78, "Type": "Blocked", "Email": WHO, "BouncedAt": now.isoformat()}
-    from_postmark(running, postmark | {"MessageID": ids[1], "Details": SAYS})
+    from_postmark(running, postmark | {"MessageID": ids[1], "Details": REPLY})
     sendgrid = {"email": WHO, "event": "dropped", "timestamp": int(now.timestamp()), "sg_event_id": f"x{WHO}"}
     from_sendgrid(running, sendgrid | {"sg_message_id": f"{ids[2]}.filter", "reason": f"Bounced Address {WHO}"})
     mailgun = {"event": "failed", "severity": "permanent", "id": f"m {WHO}", "timestamp": now.timestamp()}
-    status = {"code": 550, "message": SAYS}
+    status = {"code": 550, "message": REPLY}
     named = {"message": {"headers": {"message-id": "3@app.example"}}, "delivery-status": status, "reason": WHO}
     from_mailgun(running, mailgun | {"recipient": WHO} | named)
     sparkpost = {"type": "bounce", "event_id": f"s {WHO}", "timestamp": int(now.timestamp()), "rcpt_to": WHO}
-    from_sparkpost(running, sparkpost | {"message_id": ids[4], "raw_reason": SAYS, "reason": SAYS})
+    from_sparkpost(running, sparkpost | {"message_id": ids[4], "raw_reason": REPLY, "reason": REPLY})
     return messages
 
 

@@ -20,7 +20,7 @@ from web import mail_view
 PICTURE = b"\x89PNG\r\n\x1a\nnot really"
 
 
-def letter() -> bytes:
+def sample_mail() -> bytes:
     mail = EmailMessage()
     mail["From"], mail["To"], mail["Subject"] = "Ann Ö <ann@example.com>", "you@example.com", "Grüße"
     mail["List-Unsubscribe"] = "<https://links.example/u/x>"
@@ -60,7 +60,7 @@ def test_an_attachment_is_downloaded_as_a_file_and_never_shown(scene: Scene, bro
 
 
 def test_the_frame_s_policy_gives_the_mail_an_origin_of_its_own(scene: Scene, browser: httpx.Client) -> None:
-    message = scene.file(octets=letter())
+    message = scene.file(octets=sample_mail())
     page = browser.get(f"/mailbox/{message}/0").text
     assert (
         f'<iframe class="mail" src="/mailbox/{message}/0/html" sandbox="allow-popups allow-popups-to-escape-sandbox"'
@@ -78,7 +78,7 @@ def test_the_frame_s_policy_gives_the_mail_an_origin_of_its_own(scene: Scene, br
 
 
 def test_each_view_shows_its_part(scene: Scene, browser: httpx.Client) -> None:
-    message = scene.file(octets=letter())
+    message = scene.file(octets=sample_mail())
     here = f"/mailbox/{message}/0"
     assert "bill.pdf" in browser.get(here).text
     assert "https://links.example/u/x" in browser.get(here).text
@@ -89,7 +89,7 @@ def test_each_view_shows_its_part(scene: Scene, browser: httpx.Client) -> None:
 
 
 def test_octets_are_downloaded_as_they_were(scene: Scene, browser: httpx.Client) -> None:
-    octets = letter()
+    octets = sample_mail()
     message = scene.file(octets=octets)
     for name in ("sent", "received"):
         answer = browser.get(f"/mailbox/{message}/0/{name}.eml")
@@ -210,7 +210,7 @@ def test_a_text_of_megabytes_is_cut_and_says_so(scene: Scene, browser: httpx.Cli
     assert "begin" in framed.text and "the end" not in framed.text and len(framed.content) < 1_100_000
     assert "Only the first part is shown" in browser.get(f"/mailbox/{message}/0").text
     assert browser.get(f"/mailbox/{message}/0/sent.eml").content == octets
-    assert "Only the first part" not in browser.get(f"/mailbox/{scene.file(octets=letter())}/0").text
+    assert "Only the first part" not in browser.get(f"/mailbox/{scene.file(octets=sample_mail())}/0").text
 
 
 PICTURES = b'Content-Type: text/html\r\n\r\n<p>See <img src="https://elsewhere.example/p.png"></p>'
@@ -236,7 +236,7 @@ def test_what_lies_elsewhere_loads_only_when_the_switch_is_used(tmp_path: Path) 
         page = browser.get(f"{here}?view=html&remote=yes").text
         assert f'src="{here}/html?remote=yes"' in page
         assert pictures_from(browser.get(f"{here}/html?remote=yes")) == "data: http: https:"
-        plain = f"/mailbox/{scene.file(octets=letter())}/0"
+        plain = f"/mailbox/{scene.file(octets=sample_mail())}/0"
         assert "remote=yes" not in browser.get(plain).text
 
 

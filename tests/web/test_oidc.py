@@ -280,7 +280,7 @@ def test_doctor_asks_the_provider_and_says_what_is_wrong(provider: Provider) -> 
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "expected"),
     [
         ('[console.oidc]\nissuer = "https://a.example"', "client_id is not"),
         ('[console.oidc]\nissuer = "https://a.example"\nclient_id = "x"', "nobody may sign in"),
@@ -290,9 +290,9 @@ def test_doctor_asks_the_provider_and_says_what_is_wrong(provider: Provider) -> 
         ('[console.proxy_auth]\nrole_header = "X-Role"', "header is not"),
     ],
 )
-def test_half_a_configuration_is_a_fault(tmp_path: Path, text: str, said: str) -> None:
+def test_half_a_configuration_is_a_fault(tmp_path: Path, text: str, expected: str) -> None:
     (tmp_path / "config.toml").write_text(text)
-    with pytest.raises(ConfigError, match=said):
+    with pytest.raises(ConfigError, match=expected):
         load.load(tmp_path / "config.toml", {})
 
 

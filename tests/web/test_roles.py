@@ -57,7 +57,7 @@ def change(browser: httpx.Client, path: str, **form: str) -> httpx.Response:
     return browser.post(path, data={"csrf": csrf(browser.get("/"))} | form)
 
 
-def said(browser: httpx.Client, answer: httpx.Response) -> str:
+def shown_notice(browser: httpx.Client, answer: httpx.Response) -> str:
     """What the next page says of it."""
     assert answer.status_code == 303, answer.text
     page = browser.get(answer.headers["location"]).text
@@ -118,7 +118,7 @@ def test_a_viewer_changes_nothing_whatever_form_they_send(
     assert scene.delivery(message)["status"] == Status.DEFERRED
     assert not scene.read(lambda connection: suppressions.list_suppressions(connection, 1, "a@b.example"))
     assert viewer.get("/settings").status_code == 403
-    assert "dropped" in said(
+    assert "dropped" in shown_notice(
         browsers[OPERATOR], change(browsers[OPERATOR], "/queue", do="drop", delivery=f"{message}.0")
     )
     assert scene.delivery(message)["status"] == Status.EXPIRED
@@ -154,24 +154,24 @@ def test_nobody_is_shown_a_form_that_they_may_not_use(scene: Scene, browsers: di
 def test_a_new_role_holds_at_once_in_open_sessions(scene: Scene, browsers: dict[AccountRole, httpx.Client]) -> None:
     admin, viewer = browsers[ADMIN], browsers[VIEWER]
     answer = change(admin, "/settings/accounts/role", name="viewer", role="admin")
-    assert said(admin, answer) == "viewer is now an admin."
+    assert shown_notice(admin, answer) == "viewer is now an admin."
     assert viewer.get("/settings").status_code == 200
     change(admin, "/settings/accounts/role", name="viewer", role="viewer")
     assert viewer.get("/settings").status_code == 403
-    assert "your own role" in said(admin, change(admin, "/settings/accounts/role", name="admin", role="viewer"))
+    assert "your own role" in shown_notice(admin, change(admin, "/settings/accounts/role", name="admin", role="viewer"))
     assert change(admin, "/settings/accounts/role", name="viewer", role="owner").status_code == 400
 
 
 def test_an_admin_makes_accounts_in_the_console(scene: Scene, browsers: dict[AccountRole, httpx.Client]) -> None:
     admin, path = browsers[ADMIN], "/settings/accounts"
     new = {"name": "eve", "password": "long enough", "role": "operator"}
-    assert "eve is made, with the role operator" in said(admin, change(admin, path, **new))
+    assert "eve is made, with the role operator" in shown_notice(admin, change(admin, path, **new))
     answer = httpx.post(f"{scene.console}/login", data=new)
     assert answer.status_code == 303
-    assert "already" in said(admin, change(admin, path, **new | {"password": "another one"}))
+    assert "already" in shown_notice(admin, change(admin, path, **new | {"password": "another one"}))
     assert httpx.post(f"{scene.console}/login", data=new).status_code == 303  # with the first password
-    assert "characters or more" in said(admin, change(admin, path, **new | {"name": "f", "password": "short"}))
-    assert "Nothing was made" in said(admin, change(admin, path, **new | {"name": " "}))
+    assert "characters or more" in shown_notice(admin, change(admin, path, **new | {"name": "f", "password": "short"}))
+    assert "Nothing was made" in shown_notice(admin, change(admin, path, **new | {"name": " "}))
 
 
 def test_sessions_of_others_are_an_admins(scene: Scene, browsers: dict[AccountRole, httpx.Client]) -> None:
@@ -181,7 +181,7 @@ def test_sessions_of_others_are_an_admins(scene: Scene, browsers: dict[AccountRo
     theirs = re.search(r'<b>operator</b>.*?action="/sessions/others".*?value="([0-9a-f]{64})"', everybody, re.DOTALL)
     mine = re.search(r'<b>admin</b>.*?action="/sessions".*?value="([0-9a-f]{64})"', everybody, re.DOTALL)
     assert theirs and mine
-    assert "had ended already" in said(operator, change(operator, "/sessions", session=mine[1]))
+    assert "had ended already" in shown_notice(operator, change(operator, "/sessions", session=mine[1]))
     assert admin.get("/").status_code == 200
     assert change(operator, "/sessions/others", session=mine[1]).status_code == 403
     with httpx.Client(base_url=scene.console) as other:
@@ -189,7 +189,7 @@ def test_sessions_of_others_are_an_admins(scene: Scene, browsers: dict[AccountRo
         page = admin.get("/sessions").text
         session = re.search(r'<b>viewer</b>.*?value="([0-9a-f]{64})"', page, re.DOTALL)  # the latest comes first
         assert session
-        assert "signed out" in said(admin, change(admin, "/sessions/others", session=session[1]))
+        assert "signed out" in shown_notice(admin, change(admin, "/sessions/others", session=session[1]))
         assert other.get("/").status_code == 303
 
 

@@ -31,9 +31,9 @@ def in_one_minute() -> Iterator[None]:
         for module in (sign_in_limits, authorization):
             patch.setattr(module, "time", SimpleNamespace(monotonic=lambda: 1000.0))
         patch.setattr(accounts, "_HASHER", PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
-        accounts._hash_of_nobody.cache_clear()
+        accounts._dummy_hash.cache_clear()
         yield
-    accounts._hash_of_nobody.cache_clear()
+    accounts._dummy_hash.cache_clear()
 
 
 @pytest.fixture(scope="module")
@@ -164,8 +164,8 @@ def test_sessions_are_listed_and_each_can_be_signed_out(scene: Scene) -> None:
         assert row
         assert stolen.get("/").status_code == 200
         assert mine.post("/sessions", data={"session": row[1]}).status_code == 403
-        said = mine.post("/sessions", data={"session": row[1], "csrf": csrf(page)}, follow_redirects=True)
-        assert "signed out" in said.text and "Thief" not in said.text
+        expected = mine.post("/sessions", data={"session": row[1], "csrf": csrf(page)}, follow_redirects=True)
+        assert "signed out" in expected.text and "Thief" not in expected.text
         assert stolen.get("/").status_code == 303
         assert mine.get("/").status_code == 200
 
@@ -200,11 +200,11 @@ def test_a_forged_cookie_is_no_session(scene: Scene) -> None:
             assert client.get("/").status_code == 303
 
 
-@pytest.mark.parametrize("said", [{"origin": "https://console.example.com"}, {"x-forwarded-proto": "https"}])
-def test_behind_https_the_cookies_are_for_https_alone(tmp_path: Path, said: dict[str, str]) -> None:
+@pytest.mark.parametrize("fields", [{"origin": "https://console.example.com"}, {"x-forwarded-proto": "https"}])
+def test_behind_https_the_cookies_are_for_https_alone(tmp_path: Path, fields: dict[str, str]) -> None:
     with Scene(tmp_path, {"console": {"hosts": ["console.example.com"]}}) as scene:
         scene.sign_in().close()
-        headers = {"host": "console.example.com", **said}
+        headers = {"host": "console.example.com", **fields}
         form = {"name": NAME, "password": PASSWORD}
         answer = httpx.post(f"{scene.console}/login", data=form, headers=headers)
         assert answer.status_code == 303

@@ -45,7 +45,7 @@ def click(scene: Scene, message: str, link: int, agent: str = CHROME, address: s
     ask(scene, scene.path(Kind.CLICK, message, link=link), agent, address)
 
 
-def settled(scene: Scene, message: str, hits: int) -> sa.RowMapping:
+def wait_for_hits(scene: Scene, message: str, hits: int) -> sa.RowMapping:
     until(lambda: len(scene.events(message)) >= hits)
     return scene.delivery(message)
 
@@ -54,10 +54,10 @@ def test_a_third_link_relabels_the_first_two_and_the_counters_move(front: Scene)
     message = front.file()
     click(front, message, 1)
     click(front, message, 2)
-    before = settled(front, message, 2)
+    before = wait_for_hits(front, message, 2)
     assert (before["clicks_human"], before["opens_human"], before["opens_implied"]) == (2, 1, 1)
     click(front, message, 3)
-    after = settled(front, message, 3)
+    after = wait_for_hits(front, message, 3)
     assert (after["clicks_human"], after["clicks_machine"]) == (0, 3)
     assert (after["opens_human"], after["opens_implied"]) == (0, 0)
     for event in front.events(message):
@@ -67,11 +67,11 @@ def test_a_third_link_relabels_the_first_two_and_the_counters_move(front: Scene)
 def test_a_person_s_click_is_an_open_until_one_is_seen(front: Scene) -> None:
     message = front.file()
     click(front, message, 1, address="10.1.2.3")  # an inner address tells nobody apart
-    assert settled(front, message, 1)["opens_human"] == 1
+    assert wait_for_hits(front, message, 1)["opens_human"] == 1
     [event] = front.events(message)
     assert event["reasons"] == [verdicts.IMPLIES_OPEN]
     ask(front, front.path(Kind.OPEN, message), GMAIL, "66.249.84.3")
-    row = settled(front, message, 2)
+    row = wait_for_hits(front, message, 2)
     assert (row["opens_human"], row["opens_proxied"], row["opens_implied"], row["clicks_human"]) == (0, 1, 0, 1)
     assert front.events(message)[0]["reasons"] == []
 
@@ -115,9 +115,9 @@ def test_two_links_and_the_unsubscribe_page_at_once_are_a_machine_s(front: Scene
 def test_a_click_at_once_is_relabelled_when_the_person_comes_from_elsewhere(front: Scene) -> None:
     message = front.file()
     click(front, message, 1)
-    assert settled(front, message, 1)["clicks_human"] == 1
+    assert wait_for_hits(front, message, 1)["clicks_human"] == 1
     ask(front, front.path(Kind.OPEN, message), MAC, "203.0.113.88")
-    row = settled(front, message, 2)
+    row = wait_for_hits(front, message, 2)
     assert (row["clicks_human"], row["clicks_machine"], row["opens_human"]) == (0, 1, 1)
     assert front.events(message)[0]["reasons"] == ["unseen"]
 
@@ -125,7 +125,7 @@ def test_a_click_at_once_is_relabelled_when_the_person_comes_from_elsewhere(fron
 def test_a_scanner_s_own_network_tells_on_any_browser(front: Scene) -> None:
     message = front.file()
     click(front, message, 1, address="148.163.131.9")
-    assert settled(front, message, 1)["clicks_machine"] == 1
+    assert wait_for_hits(front, message, 1)["clicks_machine"] == 1
     assert front.events(message)[0]["reasons"] == ["scanner_network:proofpoint"]
 
 

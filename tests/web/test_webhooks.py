@@ -41,13 +41,13 @@ def test_the_command_adds_tries_logs_and_removes_one(sandbox: Waypost, receiver:
     assert made["secret"].startswith("whsec_") and made["events"] == ["delivered", "bounced"] and made["state"] == "on"
     hook = made["id"]
     [tried] = sandbox.rows("webhooks", "test", hook)
-    assert tried["code"] == 200 and receiver.at("/cli/ok")[0].said["reasons"] == ["test"]
+    assert tried["code"] == 200 and receiver.at("/cli/ok")[0].json["reasons"] == ["test"]
     sandbox.send(html_mail(), "cli-hook@example.com")
     [_, arrived] = receiver.wait("/cli/ok", 2)
-    assert arrived.said["recipient"] == "cli-hook@example.com"
+    assert arrived.json["recipient"] == "cli-hook@example.com"
     [logged] = sandbox.wait_for_rows("webhooks", "log", hook, fits=len)
     assert logged["request"]["body"].encode() == arrived.body and logged["response"] == "thank you"
-    assert b"1 event is sent again" in sandbox.cli("webhooks", "replay", hook, "--event", arrived.said["id"])
+    assert b"1 event is sent again" in sandbox.cli("webhooks", "replay", hook, "--event", arrived.json["id"])
     assert receiver.wait("/cli/ok", 3)[2].body == arrived.body
     listed = sandbox.rows("webhooks", "list")
     assert hook in {row["id"] for row in listed} and "secret" not in json.dumps(listed)

@@ -117,7 +117,7 @@ class MessageHistory:
         one = LateReport(ids.new(), EventType.COMPLAINED, self.at, self.message, 0, tried)
         self._write(lambda connection: late_reports.apply_report(connection, one))
 
-    def told(self) -> list[Arrived]:
+    def send_webhooks(self) -> list[Arrived]:
         async def run() -> None:
             sender = WebhookSender(Config(), self.store, self.ring, now=lambda: self.at + timedelta(days=1))
             await sender.send_all_due()
@@ -147,9 +147,9 @@ def play(
                 keys["tracking_webhook_verification_key"] = webhook_signatures.format_public_key(
                     webhook_signatures.derive_private_key(seed)
                 )
-            arrived = scene.told()
+            arrived = scene.send_webhooks()
             understood = [event for one in arrived for event in anymail(format_, one, keys)]
-            return [one.said for one in arrived], understood
+            return [one.json for one in arrived], understood
 
         yield run
 
@@ -241,6 +241,6 @@ def test_the_password_in_a_url_is_sent_as_basic_authentication(tmp_path: Path) -
     with receiving() as receiver:
         scene = MessageHistory(tmp_path, receiver, "postmark")
         scene.ended(Status.DELIVERED, 250, "2.0.0", "taken")
-        [arrived] = scene.told()
+        [arrived] = scene.send_webhooks()
     assert base64.b64decode(arrived.headers["authorization"].removeprefix("Basic ")) == b"ann:secret"
     assert json.loads(arrived.body)["RecordType"] == "Delivery"

@@ -49,21 +49,25 @@ def test_an_event_is_told_as_the_api_shows_it_and_signed(scene: WebhookScene, re
     message = scene.happened("ann@example.com").message
     scene.tell()
     accepted, delivered = receiver.at("/object/ok")
-    assert (accepted.said["type"], accepted.said["id"], accepted.said["delivery"]) == ("accepted", message.id, None)
-    assert delivered.said["recipient"] == "ann@example.com" and delivered.said["delivery"] == f"{message.id}.0"
-    assert delivered.said["detail"] == "250 2.0.0 taken" and delivered.headers["webhook-id"] == delivered.said["id"]
+    assert (accepted.json["type"], accepted.json["id"], accepted.json["delivery"]) == (
+        "accepted",
+        message.id,
+        None,
+    )
+    assert delivered.json["recipient"] == "ann@example.com" and delivered.json["delivery"] == f"{message.id}.0"
+    assert delivered.json["detail"] == "250 2.0.0 taken" and delivered.headers["webhook-id"] == delivered.json["id"]
     assert all(verified(one, SECRET) for one in (accepted, delivered))
-    assert scene.standing(hook).waiting == 0
+    assert scene.status_of(hook).waiting == 0
     [newest, _] = scene.log(hook)
-    assert (newest.code, newest.response, newest.event) == (200, "thank you", delivered.said["id"])
-    assert newest.request.encode() == delivered.body and newest.headers["webhook-id"] == delivered.said["id"]
+    assert (newest.code, newest.response, newest.event) == (200, "thank you", delivered.json["id"])
+    assert newest.request.encode() == delivered.body and newest.headers["webhook-id"] == delivered.json["id"]
 
 
 def test_only_the_events_that_were_asked_for_are_sent(scene: WebhookScene, receiver: Receiver) -> None:
     scene.hook(f"{receiver.url}/chosen/ok", events=["bounced", "accepted"])
     scene.happened("ann@example.com")
     scene.tell()
-    assert [one.said["type"] for one in receiver.at("/chosen/ok")] == ["accepted"]
+    assert [one.json["type"] for one in receiver.at("/chosen/ok")] == ["accepted"]
 
 
 def test_a_message_is_told_in_order_and_one_that_fails_holds_up_no_other(
@@ -72,14 +76,14 @@ def test_a_message_is_told_in_order_and_one_that_fails_holds_up_no_other(
     hook = scene.hook(f"{receiver.url}/order/e503-n1")
     first, second = (scene.happened(who).message.id for who in ("ann@example.com", "bob@example.com"))
     scene.tell()
-    tried = [one.said["message"] for one in receiver.at("/order/e503-n1")]
+    tried = [one.json["message"] for one in receiver.at("/order/e503-n1")]
     held, other = sorted((first, second), key=tried.count)  # they are told side by side; one's first event failed,
     assert (tried.count(held), tried.count(other)) == (1, 2)  # and its second waits behind that
     scene.clock.at += timedelta(seconds=6)
     scene.tell()
-    told = [one.said["type"] for one in receiver.at("/order/e503-n1") if one.said["message"] == held]
+    told = [one.json["type"] for one in receiver.at("/order/e503-n1") if one.json["message"] == held]
     assert told == ["accepted", "accepted", "delivered"]
-    assert scene.standing(hook).waiting == 0 and scene.standing(hook).webhook.failing_since is None
+    assert scene.status_of(hook).waiting == 0 and scene.status_of(hook).webhook.failing_since is None
 
 
 def test_an_endpoint_that_is_down_is_asked_by_one_request_at_a_time(scene: WebhookScene, receiver: Receiver) -> None:
@@ -91,7 +95,7 @@ def test_an_endpoint_that_is_down_is_asked_by_one_request_at_a_time(scene: Webho
     assert 1 <= len(receiver.at("/down/e500")) <= 18  # those that were under way together, and one more
     assert [(one.code, one.error) for one in scene.log(other) if one.code != 200] == []
     assert len(receiver.at("/beside/ok")) == 40
-    assert scene.standing(hook).waiting == 40 and scene.standing(other).waiting == 0
+    assert scene.status_of(hook).waiting == 40 and scene.status_of(other).waiting == 0
 
 
 def test_an_endpoint_that_takes_nothing_for_a_day_is_disabled_and_can_be_enabled(
@@ -101,16 +105,16 @@ def test_an_endpoint_that_takes_nothing_for_a_day_is_disabled_and_can_be_enabled
     receiver.answers["/day/500"] = 500
     scene.happened("ann@example.com")
     at = []
-    while scene.standing(hook).webhook.state == "on":
+    while scene.status_of(hook).webhook.state == "on":
         scene.tell()
         at.append(scene.log(hook)[0].at)
         scene.clock.at = scene.log(hook)[0].next_attempt_at or scene.clock.at
         assert len(at) < 20
     since = [round((one - at[0]) / timedelta(minutes=1)) for one in at]
     assert since == [0, 0, 5, 35, 155, 455, 1055, 1440]
-    assert "24 hours" in scene.standing(hook).webhook.reason and "500" in scene.standing(hook).webhook.reason
+    assert "24 hours" in scene.status_of(hook).webhook.reason and "500" in scene.status_of(hook).webhook.reason
     scene.happened("bob@example.com")
-    assert scene.standing(hook).waiting == 0  # the one was given up, the other is not kept for it
+    assert scene.status_of(hook).waiting == 0  # the one was given up, the other is not kept for it
     receiver.answers["/day/500"] = 204
     scene.store.writer.submit(lambda s: endpoints.enable_webhook(s, hook.id, scene.clock())).result(60)
     count_, _ = scene.store.writer.submit(
@@ -118,7 +122,7 @@ def test_an_endpoint_that_takes_nothing_for_a_day_is_disabled_and_can_be_enabled
     ).result(60)
     scene.tell()
     assert count_ == 2
-    told = [one.said["recipient"] for one in receiver.at("/day/500")][-2:]
+    told = [one.json["recipient"] for one in receiver.at("/day/500")][-2:]
     assert sorted(told) == ["ann@example.com", "bob@example.com"]
 
 
@@ -128,7 +132,7 @@ def test_410_disables_at_once_and_a_redirect_is_a_failure(scene: WebhookScene, r
     scene.happened("ann@example.com")
     scene.tell()
     receiver.headers.clear()
-    assert (scene.standing(gone).webhook.state, scene.standing(gone).webhook.reason) == (
+    assert (scene.status_of(gone).webhook.state, scene.status_of(gone).webhook.reason) == (
         "disabled",
         "it answered 410 Gone",
     )
@@ -201,7 +205,7 @@ def test_two_machines_tell_each_event_once_and_in_order(scene: WebhookScene, rec
     asyncio.run(asyncio.wait_for(run(), 60))
     by_message: dict[str, list[str]] = {}
     for arrived in receiver.at("/two/ok"):
-        by_message.setdefault(arrived.said["message"], []).append(arrived.said["type"])
+        by_message.setdefault(arrived.json["message"], []).append(arrived.json["type"])
     assert list(by_message.values()) == [["accepted", "delivered"]] * 12
 
 
@@ -213,7 +217,7 @@ def test_where_people_are_veiled_a_webhook_and_its_log_name_nobody(receiver: Rec
     insert_messages(one, new_message("ann@example.com", "bob@example.com"))  # both still wait
     scene.tell()
     [arrived] = receiver.at("/veiled/ok")
-    assert len({told["email"] for told in arrived.said}) == 2 and b"@example.com" not in arrived.body
+    assert len({told["email"] for told in arrived.json}) == 2 and b"@example.com" not in arrived.body
     assert [(line.code, line.request, line.response) for line in scene.log(hook)] == [(200, "", "")]
     one.close()
 

@@ -66,7 +66,7 @@ class WebhookScene:
 
         asyncio.run(run())
 
-    def standing(self, hook: WebhookRow) -> endpoints.WebhookStatus:
+    def status_of(self, hook: WebhookRow) -> endpoints.WebhookStatus:
         with self.store.connect() as connection:
             return endpoints.list_webhook_status(connection, [hook.id])[0]
 

@@ -59,7 +59,7 @@ class EventStreamApi:
         return StreamingResponse(self._lines(request, search, last), media_type="text/event-stream", headers=headers)
 
     async def _lines(self, request: Request, search: EventSearch, last: str) -> AsyncIterator[str]:
-        mine = await self._feed.listen()
+        events = await self._feed.listen()
         try:
             yield "retry: 2000\n\n"
             sent: set[str] = set()
@@ -71,7 +71,7 @@ class EventStreamApi:
             while clock() < ends_s and not shutdown.is_stopping(request):
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(min(_POLL_S, MAX_STREAM_S)):
-                        happened = await mine.get()
+                        happened = await events.get()
                     if happened is None:
                         return
                     if happened["id"] not in sent and _fits(search, happened):
@@ -81,7 +81,7 @@ class EventStreamApi:
                     quiet_s = clock() + _KEEP_ALIVE_S
                     yield ": still here\n\n"
         finally:
-            self._feed.leave(mine)
+            self._feed.leave(events)
 
     async def _missed(self, search: EventSearch, last: str) -> AsyncIterator[EventRow]:
         """The events since the last one that the client had."""

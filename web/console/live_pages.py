@@ -40,7 +40,7 @@ class LivePages:
         return StreamingResponse(self._lines(request), media_type="text/event-stream", headers=headers)
 
     async def _lines(self, request: Request) -> AsyncIterator[str]:
-        mine = await self._feed.listen()
+        events = await self._feed.listen()
         clock = asyncio.get_running_loop().time
         ends_s, quiet_s = clock() + MAX_LIVE_S, clock() + _KEEP_ALIVE_S
         try:
@@ -49,11 +49,11 @@ class LivePages:
                 happened = 0
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(_POLL_S):
-                        if await mine.get() is None:
+                        if await events.get() is None:
                             return
                         happened = 1
-                while happened and not mine.empty():
-                    if mine.get_nowait() is None:
+                while happened and not events.empty():
+                    if events.get_nowait() is None:
                         return
                     happened += 1
                 if happened:
@@ -63,4 +63,4 @@ class LivePages:
                     yield ": still here\n\n"
                 quiet_s = clock() + _KEEP_ALIVE_S if happened or clock() >= quiet_s else quiet_s
         finally:
-            self._feed.leave(mine)
+            self._feed.leave(events)

@@ -41,7 +41,7 @@ _FILTERS = ("q", "status", "stream", "from", "to")
 class _AskedSearch(NamedTuple):
     search: MessageSearch
     fault: str  # why the box could not be read; then its text is looked for as it stands
-    kept: dict[str, str]  # the filters that are set, for addresses of other pages
+    filters: dict[str, str]  # the filters that are set, for addresses of other pages
 
 
 class MessagePages:
@@ -83,17 +83,17 @@ class MessagePages:
             fates=fates,
             refused=refused,
             refused_text=refused_text,
-            asked={name: asked.kept.get(name, "") for name in _FILTERS},
+            asked={name: asked.filters.get(name, "") for name in _FILTERS},
             fault=asked.fault,
             faults=filters.faults,
             streams=streams,
-            is_filtered=bool(asked.kept),
+            is_filtered=bool(asked.filters),
             is_later_page=bool(before),
-            here=page_filters.page_url("/messages", asked.kept | ({"before": before} if before else {})),
-            newest=page_filters.page_url("/messages", asked.kept),
-            older=page_filters.page_url("/messages", asked.kept | {"before": found.next}) if found.next else "",
-            csv_url=page_filters.page_url("/messages.csv", asked.kept),
-            json_url=page_filters.page_url("/messages.json", asked.kept),
+            here=page_filters.page_url("/messages", asked.filters | ({"before": before} if before else {})),
+            newest=page_filters.page_url("/messages", asked.filters),
+            older=page_filters.page_url("/messages", asked.filters | {"before": found.next}) if found.next else "",
+            csv_url=page_filters.page_url("/messages.csv", asked.filters),
+            json_url=page_filters.page_url("/messages.json", asked.filters),
         )
 
     async def export_csv(self, request: Request) -> Response:

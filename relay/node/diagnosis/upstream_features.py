@@ -14,7 +14,7 @@ from relay.node.diagnosis import certificates
 from relay.node.diagnosis.finding import Finding, fail, note, ok
 
 _TIMEOUT_S = 30.0
-_SHOWN = ("size", "pipelining", "8bitmime", "smtputf8", "dsn", "chunking", "enhancedstatuscodes")
+_REPORTED_FEATURES = ("size", "pipelining", "8bitmime", "smtputf8", "dsn", "chunking", "enhancedstatuscodes")
 _ADVICE = (
     (("offers no STARTTLS",), 'use the port with TLS from the start (tls = "implicit", mostly 465), or another server'),
     (
@@ -75,7 +75,7 @@ def _check_features(settings: UpstreamConfig, config: Config, what: str) -> Iter
         return
     if end := certificates.peer_end(certificate):
         yield certificates.describe_end(f"certificate of {settings.address.host}", end)
-    shown = [f"{name.upper()} {features[name]}".strip() for name in _SHOWN if name in features]
+    shown = [f"{name.upper()} {features[name]}".strip() for name in _REPORTED_FEATURES if name in features]
     yield ok(what, f"offers {', '.join(shown) or 'no extension'}")
     size = features.get("size", "").strip()
     if size.isdecimal() and 0 < int(size) < config.access.max_size:

@@ -23,7 +23,7 @@ def first_password_file(data_dir: Path) -> Path:
 
 
 @functools.cache
-def _hash_of_nobody() -> str:
+def _dummy_hash() -> str:
     """A hash to verify if there is no such account, so that the answer takes as long as for a wrong password."""
     return _HASHER.hash("nobody")
 
@@ -119,6 +119,6 @@ def verify_password(stored: str | None, password: str) -> bool:
     """True if the password is the one of the hash; an account without one ("", of an OpenID provider) has no password
     that is right. Takes tens of milliseconds: not on an event loop."""
     try:
-        return _HASHER.verify(stored or _hash_of_nobody(), password) and bool(stored)
+        return _HASHER.verify(stored or _dummy_hash(), password) and bool(stored)
     except (VerificationError, InvalidHashError):
         return False

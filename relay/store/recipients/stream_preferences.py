@@ -38,7 +38,7 @@ class Stream(NamedTuple):
     """A kind of mail that the recipient has had."""
 
     name: str
-    wanted: bool
+    is_wanted: bool
 
 
 class StreamPreferences(NamedTuple):

@@ -17,7 +17,7 @@ from relay.store.database import tables
 from relay.store.tracking import verdicts
 
 _MAX_HITS = 5_000  # that are read at once
-_NOBODY: tuple[str, int] = ("", -1)
+_NO_DELIVERY: tuple[str, int] = ("", -1)
 
 
 class ReviewStep(NamedTuple):
@@ -32,7 +32,7 @@ class ReviewStep(NamedTuple):
 def review_hits(connection: sa.Connection, since: datetime | None, after: tuple[str, int] | None) -> ReviewStep:
     """Judges the hits of the next deliveries behind `after`, of those with a hit since then. Call again with the
     step's `after` until that is None."""
-    at = after or _NOBODY
+    at = after or _NO_DELIVERY
     rows = connection.execute(_HITS_AFTER, {"message": at[0], "number": at[1]}).mappings().all()
     groups = [(key, list(some)) for key, some in groupby(rows, key=lambda row: (row["message"], row["number"]))]
     if not groups:

@@ -40,7 +40,7 @@ class ReportScore(NamedTuple):
 
     mails: int
     recipients: int
-    found: float
+    recall: float
     invented: float
     kind: float
     action: float
@@ -93,7 +93,7 @@ def score() -> ReportScore:
     return ReportScore(
         mails=count,
         recipients=wanted,
-        found=found / wanted,
+        recall=found / wanted,
         invented=invented / wanted,
         kind=kinds / count,
         action=actions / found,
@@ -115,7 +115,7 @@ def main() -> None:
     for line in result.wrong:
         print(line)
     print(f"{result.mails} mails, {result.recipients} recipients")
-    for name in ("found", "invented", "kind", "action", "hard_precision", "hard_recall", "category"):
+    for name in ("recall", "invented", "kind", "action", "hard_precision", "hard_recall", "category"):
         print(f"{name:15} {getattr(result, name):.3f}")
 
 
