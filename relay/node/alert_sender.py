@@ -1,7 +1,7 @@
 """Look for problems every half a minute, and alert the operator by apprise (an extra: waypost[alerts]).
 
 In: the node's counters, the store's gauges, the disk.  Out: messages to `[alerts] urls`, and lines of the log. Of what
-several nodes share one of them alerts: who has the chore.
+several nodes share, the node that has the chore alerts.
 """
 
 import asyncio
@@ -72,7 +72,7 @@ class AlertSender:
         self._gauges = GaugeReader(store, self._every_s / 2)
         self._node_book = AlertBook(config.alerts.repeat)
         self._shared_book: AlertBook | None = None  # while it has the chore
-        self._is_saved = True  # the shared book
+        self._is_saved = True  # what the database has of alerts that were sent
 
     async def run(self) -> None:
         """Never returns."""
@@ -97,7 +97,7 @@ class AlertSender:
             await self._take_chore()
         if (book := self._shared_book) is None:
             return
-        if found is None:  # whoever had the chore goes on with what it knows by itself
+        if found is None:  # the node that had the chore goes on with what it has found itself
             shared = SharedView(_own_upstreams_down(), timedelta(0), [])
             problems = alerts.find_shared_problems(shared, wanted.queue_age)
             is_changed = await self._alert(book, problems, alerts.is_of_upstream)

@@ -15,7 +15,7 @@ from relay.config.schema import Config
 from relay.config.values import HostPort
 from relay.node.data_directory import StartupError
 
-_BIND_FOR_S = 3.0  # a predecessor may still be on its way out
+_BIND_FOR_S = 3.0  # an earlier server may still be ending
 _BACKLOG = 1024
 _FIRST_DESCRIPTOR = 3  # sd_listen_fds(3): SD_LISTEN_FDS_START
 

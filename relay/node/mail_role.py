@@ -100,7 +100,7 @@ async def serve(
         ready.set()
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait({stopping, *tasks}, return_when=asyncio.FIRST_COMPLETED)
-    failed = not stop.is_set()  # a task that never ends has ended
+    failed = not stop.is_set()  # one of the tasks that run until the stop has ended by itself
     stopping.cancel()
     end = asyncio.get_running_loop().time() + config.relay.drain.total_seconds()
 
@@ -109,7 +109,7 @@ async def serve(
 
     await edge.drain(left_s())
     await asyncio.gather(intake.drain(left_s()), worker.drain(left_s()))
-    await worker.release_leases()  # after both: what is still under way now is nobody's
+    await worker.release_leases()  # after both, and also those of what is still under way
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

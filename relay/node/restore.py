@@ -1,4 +1,4 @@
-"""The way back from a backup: its archive, checked, and put into the data directory as a whole.
+"""Restore a backup: its archive is checked, and put into the data directory as a whole.
 
 In: a configuration and an archive that `backup` made.  Out: a data directory from which the next start goes on. What
 was there before is moved into a folder beside it, not deleted.

@@ -89,7 +89,7 @@ def _raise_file_limit() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _MAX_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _MAX_OPEN_FILES)
     if soft != resource.RLIM_INFINITY and soft < wanted:
-        with contextlib.suppress(ValueError, OSError):  # a system that says no keeps its limit
+        with contextlib.suppress(ValueError, OSError):  # where the system refuses, the limit stays as it is
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
@@ -126,7 +126,7 @@ def _print_first_account(config: Config) -> None:
         return
     name, password = account
     password_or_path, what = password, "Shown this once."
-    if not sys.stderr.isatty():  # a journal would keep it for ever
+    if not sys.stderr.isatty():  # systemd's journal would keep it for ever
         path = accounts.first_password_file(config.relay.data_dir)
         try:
             with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:  # noqa: PTH123

@@ -1,7 +1,7 @@
 """What clients of our SMTP listeners were refused, with the envelope: who, to whom, which reply, when.
 
-In: refusals that the edge has gathered, within its budget a minute.  Out: rows, to be searched; at most MAX_KEPT, for
-MAX_AGE. Addresses are stored as `[privacy] mode` says.
+In: refusals that the edge has gathered, within its budget a minute.  Out: rows, to be searched; at most MAX_REFUSALS,
+for MAX_AGE. Addresses are stored as `[privacy] mode` says.
 """
 
 from collections.abc import Sequence

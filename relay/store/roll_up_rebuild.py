@@ -23,7 +23,7 @@ _MAX_HOURS, _MAX_EVENTS = 48, 10_000  # in a transaction, before it ends: meanwh
 
 class RebuildStep(NamedTuple):
     """A step of `rebuild_next_hours`: how many events were counted, and up to when; None: there are no more. A step
-    that is not `done` is to be made again: another process was at the roll-ups."""
+    that is not `done` is to be made again: another process changed the roll-ups meanwhile."""
 
     events: int
     until: datetime | None

@@ -1,6 +1,6 @@
 """The API's consent: `GET|PUT|DELETE consent/ADDRESS`, whether opens and clicks of that address are recorded.
 
-In: requests behind the API's gate.  Out: JSON, in the form of `web.api.core`.
+In: requests behind the API's gate.  Out: JSON, in the form of `web.api.answers`.
 """
 
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""The API's health: `GET health`, whether anything needs somebody.
+"""The API's health: `GET health`, whether anything needs an operator.
 
 In: requests behind the API's gate.  Out: JSON, in the form of `web.api.answers`.
 """

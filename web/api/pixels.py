@@ -1,6 +1,6 @@
 """The API's stand-alone pixels: `GET|POST pixels`, `GET|DELETE pixels/ID`.
 
-In: requests behind the API's gate.  Out: JSON, in the form of `web.api.core`.
+In: requests behind the API's gate.  Out: JSON, in the form of `web.api.answers`.
 """
 
 from datetime import UTC, datetime

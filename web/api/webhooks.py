@@ -1,6 +1,6 @@
 """The API's webhooks: `GET|POST webhooks`, `GET|DELETE webhooks/ID`, its log and its actions.
 
-In: requests behind the API's gate.  Out: JSON, in the form of `web.api.core`. Only the answer to the request that
+In: requests behind the API's gate.  Out: JSON, in the form of `web.api.answers`. Only the answer to the request that
 makes a secret contains it.
 """
 

@@ -2,7 +2,7 @@
 
 - `site` routes and frame
 - `overview` what became of the mail of a `time_range`
-- `attention` what needs somebody
+- `attention` what needs an operator
 - `message_pages` messages
 - `message_export` messages as CSV and JSON
 - `delivery_states` states in words

@@ -25,7 +25,7 @@ class SignInAttempt(NamedTuple):
 
     ip: str
     account: str
-    browser: str  # empty, or what `Browsers` knows it by
+    browser: str  # empty, or what `BrowserCookies` knows it by
     at: float
 
 

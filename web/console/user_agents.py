@@ -56,7 +56,7 @@ def describe_user_agent(text: str) -> str:
     """`Safari, iPhone`; empty where neither program nor device is known."""
     read = text[:_MAX_READ]
     program = next((name for word, name in _PROGRAMS if word in read), "")
-    if program.endswith("proxy"):  # the device that it claims is nobody's
+    if program.endswith("proxy"):  # the device that it names is not the reader's
         return program
     device = next((name for word, name in _DEVICES if word in read), "")
     return ", ".join(filter(None, (program, device)))

@@ -1,4 +1,4 @@
-"""Reading and changing a delivery's row, for those who know its message and number."""
+"""Read and change a delivery's row, by message and number."""
 
 import json
 from collections.abc import Mapping, Sequence

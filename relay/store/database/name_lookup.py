@@ -1,4 +1,4 @@
-"""Find the rows of addresses: who is suppressed, who said no. Every mail and every hit asks.
+"""Find rows by address: suppressions and consent. Every mail and every hit asks.
 
 In: names under which addresses may be stored.  Out: tuples of the wanted columns. The statement has one text however
 many names there are, so that the driver keeps it prepared. SQLAlchemy would look its own one up, write the names into

@@ -33,7 +33,7 @@ def notify(connection: sa.Connection, channel: str) -> None:
 
 
 class NotificationListener:
-    """One process's ear on the database. `run` keeps it open; `wakes` says what each channel calls."""
+    """One process's connection for notifications. `run` keeps it open; `wakes` says what each channel calls."""
 
     def __init__(self, url: sa.URL) -> None:
         self._url = url

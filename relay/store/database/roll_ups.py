@@ -195,7 +195,7 @@ def has_changes(connection: sa.Connection) -> bool:
 
 
 def fold(connection: sa.Connection) -> int:
-    """Moves the changes of past commits into the roll-ups. Returns how many; 0 where another process is at it."""
+    """Moves the changes of past commits into the roll-ups. Returns how many; 0 where another process does that now."""
     if not lock(connection):
         return 0
     names = RollUpKey._fields

@@ -47,7 +47,7 @@ def insert_messages(connection: sa.Connection, many: Sequence[NewMessage]) -> No
         message = new.message
         deliveries = {row.number: columns.row_values(row) | {"stream": message.stream} for row in new.deliveries}
         accepted = NewEvent(
-            id=message.id,  # one of each, and both unique
+            id=message.id,  # a message has one such event, so that its id can be the event's too
             type=EventType.ACCEPTED,
             at=message.accepted_at,
             message=message.id,

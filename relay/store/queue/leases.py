@@ -115,7 +115,7 @@ def has_due(connection: sa.Connection, clock: LeaseClock) -> bool:
 
 
 def has_waiting(connection: sa.Connection) -> bool:
-    """True if a delivery waits, for its time or in somebody's hands."""
+    """True if a delivery waits for its time, or is leased."""
     waits = sa.select(tables.delivery.c.message).where(tables.delivery.c.next_attempt_at.is_not(None)).limit(1)
     return connection.execute(waits).first() is not None
 

@@ -1,7 +1,7 @@
 """Suppressions: addresses that get no mail.
 
 A hard bounce or a complaint suppresses an address for all mail, an unsubscribe for one stream. An entry may
-expire; one that has is as good as gone. The names of entries are what `identities` gives: addresses, or pseudonyms.
+expire; one that has expired does not count. The names of entries are what `identities` gives: addresses, or pseudonyms.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -55,7 +55,7 @@ def add_suppressions(connection: sa.Connection, entries: Sequence[SuppressionEnt
     """Adds many, a few statements for each 500. Returns how many were not known yet.
 
     An entry that is there stays as it is, unless it would end before the new one does. One without an address is
-    nobody's.
+    left out.
     """
     table, policy = tables.suppression, identities.policy_for(connection)
     added = 0
