@@ -28,7 +28,8 @@ from relay.store.store import Store
 from relay.store.views.gauges import GaugeReader, StoreGauges
 
 _MAX_SEND_S = 30.0
-_MISSED_LOOKS = 3  # after so many another process has the chore
+_MISSED_TURNS = 3  # after so many another process has the chore
+_MIN_LEASE = timedelta(seconds=15)  # a process that is only slow keeps it
 _TYPES = {"new": "failure", "lasts": "warning", "over": "success"}  # apprise's
 
 
@@ -76,12 +77,20 @@ class AlertSender:
 
     async def run(self) -> None:
         """Never returns."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._keep_chore())
+            while True:
+                await asyncio.sleep(self._every_s)
+                try:
+                    await self._look()
+                except Exception as error:  # noqa: BLE001  the outermost loop
+                    errors.log_failure(error, "alerts")
+
+    async def _keep_chore(self) -> None:
+        """Takes the chore if nobody has it, and keeps it, however long a service takes to accept an alert."""
         while True:
+            await self._take_chore()
             await asyncio.sleep(self._every_s)
-            try:
-                await self._look()
-            except Exception as error:  # noqa: BLE001  the outermost loop
-                errors.log_failure(error, "alerts")
 
     async def release(self) -> None:
         """This process ends: another one may have the chore at once."""
@@ -93,8 +102,6 @@ class AlertSender:
         found = await self._gauges.read()
         node = NodeView(found is None, shutil.disk_usage(self._config.relay.data_dir).free)
         await self._alert(self._node_book, alerts.find_node_problems(node, wanted.min_disk_free))
-        if found is not None:
-            await self._take_chore()
         if (book := self._shared_book) is None:
             return
         if found is None:  # the node that had the chore goes on with what it has found itself
@@ -109,7 +116,7 @@ class AlertSender:
 
     async def _take_chore(self) -> None:
         """Finds out whether this process alerts of what all nodes share."""
-        lasts = _MISSED_LOOKS * self._config.alerts.every + timedelta(seconds=_MAX_SEND_S)
+        lasts = max(_MISSED_TURNS * self._config.alerts.every, _MIN_LEASE)
         take = partial(chores.take_chore, name=chores.ALERTS, worker=self._worker, lasts=lasts, extends=True)
         try:
             if not await self._store.writer.write_with_timeout(partial(take, now=datetime.now(UTC))):
@@ -117,7 +124,7 @@ class AlertSender:
             elif self._shared_book is None:
                 sent = await self._store.read_in_time(sent_alerts.read_alerts)
                 self._shared_book, self._is_saved = AlertBook(self._config.alerts.repeat, sent), True
-        except (sa.exc.SQLAlchemyError, OSError) as error:
+        except Exception as error:  # noqa: BLE001  as in the outermost loop: whoever has the chore goes on
             errors.log_failure(error, "alerts")
 
     async def _write(self, work: Callable[[sa.Connection], None]) -> bool:

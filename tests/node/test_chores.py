@@ -151,3 +151,22 @@ def test_one_node_alerts_and_another_goes_on_where_it_stopped(cluster: AlertingN
     until(lambda: cluster.titles("over: Upstream scripted is out"))
     first.start()
     assert len(cluster.titles("Upstream scripted is out")) == 2, "one when it began, and one when it was over"
+
+
+def test_a_node_that_alerts_and_is_killed_has_a_successor(cluster: AlertingNodes) -> None:
+    """It goes on where the other was: what was alerted of is not alerted of again, and its end is."""
+
+    def set_state(state: str) -> None:
+        cluster.nodes[0].sql("UPDATE webhook SET state = :state", state=state)
+
+    set_state("disabled")
+    until(lambda: cluster.nodes[0].sql("SELECT 1 FROM sent_alert WHERE problem LIKE 'webhook %'"))
+    first = _holder(cluster, chores.ALERTS)
+    assert first is not None
+    first.kill()
+    until(lambda: _holder(cluster, chores.ALERTS) not in (None, first))
+    set_state("on")
+    until(lambda: not cluster.nodes[0].sql("SELECT 1 FROM sent_alert WHERE problem LIKE 'webhook %'"))
+    first.start()
+    titles = [title.partition(": ")[2] for title in cluster.titles("is disabled")]
+    assert len(titles) == 2 and titles[1] == f"over: {titles[0]}"
