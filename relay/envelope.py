@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from relay.address import Mailbox
 from relay.mime.fields import Head
@@ -37,8 +37,7 @@ class Client:
         return "ESMTP" + ("S" if self.tls else "") + ("A" if self.user else "")
 
 
-@dataclass(frozen=True, slots=True)
-class Recipient:
+class Recipient(NamedTuple):
     """One RCPT, with its DSN parameters as they came (RFC 3461 §4.1, §4.2)."""
 
     mailbox: Mailbox
@@ -46,8 +45,7 @@ class Recipient:
     orcpt: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
+class Envelope(NamedTuple):
     """MAIL and its RCPTs, in order."""
 
     reverse_path: Mailbox
@@ -65,12 +63,10 @@ class Envelope:
         if not recipients or all(recipient.mailbox != other.mailbox for other in recipients):
             recipients = (*recipients, recipient)
         is_utf8 = self.smtputf8 or not recipient.mailbox.isascii()
-        # `dataclasses.replace` takes six times as long.
         return Envelope(self.reverse_path, recipients, self.body, is_utf8, self.ret, self.envid, self.stream, is_report)
 
 
-@dataclass(frozen=True, slots=True)
-class AcceptedMessage:
+class AcceptedMessage(NamedTuple):
     """A message as the edge received it, before the reply to its dot."""
 
     id: str  # relay.ids

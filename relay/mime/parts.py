@@ -7,7 +7,6 @@ change, is sealed, with the reason.  RFC 2045, RFC 2046 §5.1, RFC 2387.
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from relay.mime import content_type, fields
@@ -29,8 +28,7 @@ _SEALED_TYPES = {
 ROOT = -1
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(NamedTuple):
     """A part: `octets[start:end]` is header and body, `octets[body:end]` the body."""
 
     start: int
@@ -74,7 +72,7 @@ def walk_parts(octets: bytes, head: fields.Head | None = None) -> list[Part]:
             delimiters.update(split.delimiters)
             if split.near:
                 near[index] = split.near
-            part = replace(part, sealed=split.sealed)
+            part = part._replace(sealed=split.sealed)
         parts.append(part)
         if not children and not waiting:
             break
@@ -83,10 +81,10 @@ def walk_parts(octets: bytes, head: fields.Head | None = None) -> list[Part]:
         # RFC 2046 §5.1.1 lets a reader compare beginnings only. That is harmless where the line parts an
         # inner multipart; elsewhere such a reader sees another tree.
         if not parts[index].sealed and not delimiters.issuperset(offsets):
-            parts[index] = replace(parts[index], sealed="ambiguous_boundary")
+            parts[index] = parts[index]._replace(sealed="ambiguous_boundary")
     for index, part in enumerate(parts):
         if part.parent != ROOT and parts[part.parent].sealed:
-            parts[index] = replace(part, sealed=parts[part.parent].sealed)
+            parts[index] = part._replace(sealed=parts[part.parent].sealed)
     return parts
 
 

@@ -3,15 +3,14 @@
 In: a header section.  Out: short text; a value that cannot be decoded is shown as it came. RFC 2047.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from relay.mime import encoded_words, fields
 
 _MAX_CHARACTERS = 500  # characters
 
 
-@dataclass(frozen=True, slots=True)
-class DisplayFields:
+class DisplayFields(NamedTuple):
     """Display text; empty where the field is missing."""
 
     subject: str = ""

@@ -40,7 +40,9 @@ def _web_urls(hrefs: list[str], with_bare_hosts: bool) -> list[str]:
 def _find_hrefs(html: bytes, *, has_foreign_content: bool) -> list[str] | None:
     if not html.strip():
         return []
-    parser = etree.HTMLParser(encoding="iso-8859-1", huge_tree=True, remove_comments=True, remove_pis=True)
+    parser = etree.HTMLParser(
+        encoding="iso-8859-1", huge_tree=True, remove_comments=True, remove_pis=True, collect_ids=False
+    )
     try:
         # Text is read a tenth faster than octets, but not if it names an encoding.
         root = etree.fromstring(html if html.startswith(b"<?xml") else html.decode("iso-8859-1"), parser)

@@ -151,11 +151,7 @@ class Plan:
                 "reasons": self.reasons,
                 "dkim": self.dkim,
                 "control": _NO_CONTROL if self.control is NO_INSTRUCTIONS else _values(self.control),
-                "facts": {
-                    "subject": self.facts.subject,
-                    "author": self.facts.author,
-                    "message_id": self.facts.message_id,
-                },
+                "facts": self.facts._asdict(),
             }
         )
 

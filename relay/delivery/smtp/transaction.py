@@ -82,15 +82,16 @@ class _Transaction:
             raise ConnectionLostError(f"unexpected reply to RSET: {reply}")
         client.needs_reset = True  # until the transaction has come to its end
         reply = await self._ask(self._mail, MAIL_S)
-        if not reply.accepts:
+        if reply.code >= 300:
             self._set_remaining(reply)
             if not self._is_pipelined or reply.closes_connection:
                 return
         self._phase, has_accepted = Phase.RCPT, False
         for n, rcpt in self._rcpts:
             reply = await self._ask(rcpt, RCPT_S)
-            has_accepted = has_accepted or reply.accepts
-            if not reply.accepts:
+            if reply.code < 300:
+                has_accepted = True
+            else:
                 self.results[n] = self.results[n] or AttemptResult(Phase.RCPT, reply)
                 if reply.closes_connection:
                     self._set_remaining(reply)

@@ -135,10 +135,11 @@ class GroupedReads(Generic[Question, Answer]):
 
     async def ask(self, question: Question) -> Answer:
         """The answer. Raises what the read raises."""
-        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Answer] = loop.create_future()
         self._waiting.append((question, answer))
         if self._reading is None:
-            self._reading = asyncio.create_task(self._run())
+            self._reading = loop.create_task(self._run())
         return await answer
 
     async def _run(self) -> None:
