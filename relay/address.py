@@ -161,6 +161,8 @@ def domain(mailbox: str) -> str:
     if "@" not in mailbox:
         return ""
     name = mailbox.rpartition("@")[2].rstrip(".")
+    if len(name) <= domain_names.MAX_LABEL and name.isascii():
+        return name.lower()
     return domain_names.to_ascii(name) or unicodedata.normalize("NFC", name.lower())
 
 
@@ -173,6 +175,9 @@ def canonical(mailbox: str) -> str:
     without quotes that it does not need (RFC 5321 §4.1.2): `"ann"` is `ann`. The domain in A-labels (RFC 5890):
     `bücher.example` and `xn--bcher-kva.example` are one.
     """
+    is_plain = len(mailbox) <= domain_names.MAX_LABEL and mailbox.isascii() and '"' not in mailbox
+    if is_plain and not mailbox.endswith("."):
+        return mailbox.lower()
     local, at, _ = mailbox.rpartition("@")
     return f"{_lower(_unquote(local))}@{domain(mailbox)}" if at else _lower(mailbox)
 

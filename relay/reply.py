@@ -50,8 +50,11 @@ class Reply(NamedTuple):
 
         Octets outside printable ASCII become `?`: a reply that we pass on must not end or begin a line.
         """
-        lines = self.text.split("\n") or [""]
         prefix = f"{self.status} " if self.status else ""
+        if "\n" not in self.text:
+            line = f"{self.code} {prefix}{_NOT_PRINTABLE.sub('?', self.text)[:900]}"
+            return f"{line.rstrip()}\r\n".encode("ascii")
+        lines = self.text.split("\n")
         last = len(lines) - 1
         return b"".join(
             f"{self.code}{' ' if n == last else '-'}{prefix}{_NOT_PRINTABLE.sub('?', line)[:900]}".rstrip().encode(

@@ -12,6 +12,7 @@ from typing import NamedTuple
 # RFC 5322 §3.6.8: printable ASCII except the colon; §4.5 allowed white space before the colon.
 _FIELD = re.compile(rb"([!-9;-~]++)([ \t]*+):[^\n]*+\n?+(?:[ \t][^\n]*+\n?+)*+")
 _LINE = re.compile(rb"[^\n]*+\n?+(?:[ \t][^\n]*+\n?+)*+")
+_CR = ord("\r")
 _BLANK = re.compile(rb"\n\r?\n")
 _FOLD = re.compile(rb"\r?\n(?=[ \t])")
 
@@ -73,9 +74,8 @@ def read(octets: bytes, start: int, end: int) -> Head:
 
 def _bounds(octets: bytes, start: int, end: int) -> tuple[int, int]:
     """Where the fields end, and where the body begins."""
-    for empty in (b"\r\n", b"\n"):
-        if octets.startswith(empty, start, end):
-            return start, start + len(empty)
+    if octets.startswith((b"\r\n", b"\n"), start, end):
+        return start, start + (2 if octets[start] == _CR else 1)
     blank = _BLANK.search(octets, start, end)
     return (blank.start() + 1, blank.end()) if blank else (end, end)
 

@@ -36,11 +36,22 @@ class PooledConnection:
     is_reused: bool = False
 
 
+class SlotSemaphore(asyncio.Semaphore):
+    """Slots for connections. Who finds none free waits, first come first served."""
+
+    def take_free(self) -> bool:
+        """Takes a slot if one is free; False if one has to be waited for."""
+        if self.locked():
+            return False
+        self._value -= 1  # as `acquire` does, which is a coroutine
+        return True
+
+
 class Pool:
     """Open connections that are reused. Acquire a slot (`slots`) before a connection."""
 
     def __init__(self, limits: PoolLimits, connect: Connect) -> None:
-        self.slots = asyncio.Semaphore(limits.connections)
+        self.slots = SlotSemaphore(limits.connections)
         self._limits = limits
         self._connect = connect
         self.extra_slots = 0  # beyond the limit: for connections that stall and have been replaced

@@ -153,17 +153,15 @@ class Upstream:
 
     async def _wait_for_slot(self, is_rate_limited: bool) -> None:
         slots, clock = self._pool.slots, asyncio.get_running_loop().time
-        self._waiting += 1
-        try:
-            if not slots.locked():
-                await slots.acquire()
-            else:
+        if not slots.take_free():
+            self._waiting += 1
+            try:
                 await self._wait_for_free_slot()
-        except TimeoutError:
-            self._check_breaker()
-            raise UpstreamBusyError("all connections are in use") from None
-        finally:
-            self._waiting -= 1
+            except TimeoutError:
+                self._check_breaker()
+                raise UpstreamBusyError("all connections are in use") from None
+            finally:
+                self._waiting -= 1
         try:
             if is_rate_limited and self._rate_limiter.is_limited:
                 if self._rate_limiter.wait_s(clock()) > MAX_WAIT_S:
