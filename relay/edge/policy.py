@@ -24,7 +24,9 @@ class Policy:
         self._users = {user.name: user for user in config.access.user} if config.access.auth == "users" else {}
         self._offers_auth = bool(self._users) or config.access.auth == "upstream"
         self._upstream_senders = [upstream.senders for upstream in config.upstream]
-        self._has_sender_rules = not any("*" in senders for senders in self._upstream_senders)
+        self._has_sender_rules = bool(self._upstream_senders) and not any(
+            "*" in senders for senders in self._upstream_senders
+        )
         self._is_in_networks = lru_cache(maxsize=4096)(partial(ip_addresses.is_in, networks=config.access.networks))
         self._in_flight = {True: 0, False: 0}  # octets, of clients that may relay and of strangers
         self._reports_read_until_s = (

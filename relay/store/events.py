@@ -60,7 +60,12 @@ def append_events(
     policy = identities.policy_for(connection)
     rows = [
         event._asdict()
-        | {"recipient": policy.event_recipient(event.recipient), "reasons": list(event.reasons), "implies_open": False}
+        | {
+            "type": str(event.type),
+            "recipient": policy.event_recipient(event.recipient),
+            "reasons": list(event.reasons),
+            "implies_open": False,
+        }
         for event in events
     ]
     _INSERT.run(connection, rows)

@@ -60,12 +60,9 @@ def test_no_text_ends_a_line_of_a_notice_or_adds_a_field(texts: list[str], is_in
 class _Offers(protocol.SmtpClientProtocol):
     """An upstream that offers nothing."""
 
-    def __init__(self) -> None: ...
-    def offers(self, keyword: str) -> bool:
-        return False
-
-    def parameter(self, keyword: str) -> str:
-        return ""
+    def __init__(self) -> None:
+        self.has_8bit = self.has_utf8 = self.has_size = self.has_dsn = False
+        self.max_size = 0
 
 
 @pytest.mark.parametrize("octets", [b"a\r\n\n.\r\nb\r\n", b"a\rb\r\n", b"a\n", b"\r\r\n", b"\n\r"])

@@ -41,12 +41,11 @@ class SmtpClientProtocol(asyncio.Protocol):
         self.last_activity_s = asyncio.get_running_loop().time()  # when octets were last received or sent
         self.deadline = NEVER  # of the event loop's clock; no read or write lasts beyond it
         self._transport = transport
-        self._extensions = dict(extensions)
         # What each mail asks for.
         self.is_pipelined, self.has_8bit, self.has_utf8, self.has_size, self.has_dsn = (
             name in extensions for name in ("pipelining", "8bitmime", "smtputf8", "size", "dsn")
         )
-        size = self.parameter("size").strip()
+        size = extensions.get("size", "").strip()
         self.max_size = int(size) if size.isdecimal() else 0  # octets; 0: it names no limit
         self._buffer = bytearray()
         self._loop = asyncio.get_running_loop()
@@ -56,14 +55,6 @@ class SmtpClientProtocol(asyncio.Protocol):
         self._end_reason = ""
         _set_options(transport.get_extra_info("socket"))
         transport.set_protocol(self)
-
-    def offers(self, extension: str) -> bool:
-        """True if the server named it in its EHLO reply. Lower case."""
-        return extension in self._extensions
-
-    def parameter(self, extension: str) -> str:
-        """What stood behind it there."""
-        return self._extensions.get(extension, "")
 
     @property
     def is_idle(self) -> bool:

@@ -83,7 +83,7 @@ def _processor(type_: sa.types.TypeEngine[Any], dialect: sa.Dialect) -> Callable
     if isinstance(type_, columns.UtcTime):
         return columns.to_microseconds
     if isinstance(type_, sa.Boolean):
-        return None  # the driver takes them as they are
+        return int  # for a bool, or a member of a StrEnum, the driver looks for an adapter each time
     return _shorter_json(process) if type(type_) is sa.JSON and process else process
 
 

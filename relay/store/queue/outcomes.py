@@ -152,7 +152,7 @@ def _record_attempt_only(connection: sa.Connection, message: str, outcome: Outco
 def delivery_columns(outcome: Outcome, dsn_sent: str = "") -> dict[str, object]:
     """A delivery's columns after that outcome."""
     return ({"delivered_at": outcome.at} if outcome.status is Status.DELIVERED else {}) | {
-        "status": outcome.status,
+        "status": str(outcome.status),
         "kind": outcome.kind,
         "category": outcome.category,
         "next_attempt_at": outcome.next_attempt_at,
@@ -177,6 +177,7 @@ def attempt_rows(message: str, outcome: Outcome) -> list[dict[str, object]]:
     return [
         {"message": message, "number": outcome.number, "at": outcome.at, "rule": outcome.rule}
         | outcome.attempt._asdict()
+        | {"phase": str(outcome.attempt.phase)}
     ]
 
 
