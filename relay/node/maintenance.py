@@ -125,7 +125,8 @@ async def _change_months(store: Store, now: datetime, before: datetime) -> None:
     """Makes the partitions of the months that come, and drops those of which nothing is kept."""
     try:
         await asyncio.to_thread(make_months, store, now)
-        for dropped in await asyncio.to_thread(store.change_tables, partial(partitions.drop_months, before=before)):
+        drop = partial(partitions.drop_next_month, before=before)
+        while dropped := await asyncio.to_thread(store.change_tables, drop):
             log.partition_dropped(dropped.name, dropped.rows)
         await asyncio.to_thread(store.change_tables, partial(partitions.analyze, now=now))
     except Exception as error:  # noqa: BLE001  the outermost loop: the next hour may succeed

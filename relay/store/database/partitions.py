@@ -93,19 +93,19 @@ def list_partitions(connection: sa.Connection, table: PartitionedTable) -> list[
     return sorted(partitions, key=lambda one: one.until)
 
 
-def drop_months(connection: sa.Connection, before: datetime) -> list[Partition]:
-    """Drops the partitions that have nothing but rows of messages which were accepted before then, and of which no
-    delivery waits and no DSN is due. Returns them. Raises as `make_months` does."""
-    dropped: list[Partition] = []
+def drop_next_month(connection: sa.Connection, before: datetime) -> Partition | None:
+    """Drops a partition that has nothing but rows of messages which were accepted before then, and of which no delivery
+    waits and no DSN is due. Returns it; call again, in a transaction of its own, until there is none. Raises as
+    `make_months` does."""
     if connection.dialect.name != "postgresql":
-        return dropped
+        return None
     _begin(connection)
     for table in PARTITIONED:
         for one in list_partitions(connection, table):
             if one.until <= before and not _has_kept_rows(connection, one.name, before):
-                connection.exec_driver_sql(f"DROP TABLE {one.name}")
-                dropped.append(one)
-    return dropped
+                connection.exec_driver_sql(f"DROP TABLE {one.name}")  # nobody uses the table until this commits
+                return one
+    return None
 
 
 def analyze(connection: sa.Connection, now: datetime) -> None:
