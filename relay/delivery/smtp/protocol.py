@@ -46,7 +46,7 @@ class SmtpClientProtocol(asyncio.Protocol):
             name in extensions for name in ("pipelining", "8bitmime", "smtputf8", "size", "dsn")
         )
         size = extensions.get("size", "").strip()
-        self.max_size = int(size) if size.isdecimal() else 0  # octets; 0: it names no limit
+        self.max_size = int(size) if size.isdecimal() and len(size) <= 20 else 0  # octets; 0: it names no limit
         self._buffer = bytearray()
         self._loop = asyncio.get_running_loop()
         self._waiter: asyncio.Future[None] | None = None  # of who reads, or waits for room to write
