@@ -1,14 +1,16 @@
 """The SMTP envelope of one transaction and the client that gave it.  RFC 5321 §2.3.1."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from relay.address import Mailbox
 from relay.mime.fields import Head
 from relay.reply import Reply
+
+if TYPE_CHECKING:  # a command that rewrites one mail starts sooner without
+    import asyncio
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,6 @@ In: the configuration.  Out: a process that belongs to that user, with that user
 directory that is that user's. A process that is not root does not change.
 """
 
-import ctypes
 import grp
 import os
 import pwd
@@ -68,6 +67,8 @@ def drop_privileges(config: Config) -> None:
 def forbid_new_privileges() -> None:
     """From now on no program that this process starts has more rights than it has (Linux)."""
     if sys.platform == "linux":
+        import ctypes  # here, because no command needs it
+
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 
 
