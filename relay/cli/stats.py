@@ -7,11 +7,16 @@ from datetime import UTC, datetime
 from functools import partial
 from operator import itemgetter
 
+import sqlalchemy as sa
+
 from relay.cli import command, output, tables
 from relay.cli.tables import Column
 from relay.store import roll_up_rebuild
 from relay.store.console.audit_log import AuditedChange
+from relay.store.database import errors
 from relay.store.database.roll_ups import NOTICE_STREAM
+from relay.store.roll_up_rebuild import RebuildStep
+from relay.store.store import Store
 from relay.store.views import statistics
 from relay.store.views.statistics import CATEGORY, DOMAIN, Selection
 from relay.store.views.statistics_objects import totals_object
@@ -71,9 +76,7 @@ def rebuild_roll_ups(arguments: argparse.Namespace) -> int:
     config = command.load_config(arguments)
     with command.open_store(config) as store:
         while True:
-            # Every few hours are a commit of their own, so that a running server can write in between.
-            work = partial(roll_up_rebuild.rebuild_next_hours, after=after)
-            step = store.writer.submit(work, begins_commit=True).result()
+            step = _rebuild_next_hours(store, after)
             if not step.done:
                 time.sleep(_WAIT_S)
                 continue
@@ -86,3 +89,14 @@ def rebuild_roll_ups(arguments: argparse.Namespace) -> int:
     command.add_audit_entry(config, AuditedChange("statistics.rebuild"), events)
     output.print_json({"counted": events})
     return 0
+
+
+def _rebuild_next_hours(store: Store, after: datetime | None) -> RebuildStep:
+    # Every few hours are a commit of their own, so that a running server can write in between.
+    work = partial(roll_up_rebuild.rebuild_next_hours, after=after)
+    try:
+        return store.writer.submit(work, begins_commit=True).result()
+    except sa.exc.DBAPIError as error:
+        if not errors.is_conflict(error):
+            raise
+        return RebuildStep(0, after, done=False)  # another rebuild ended between our snapshot and our lock

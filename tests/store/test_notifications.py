@@ -8,8 +8,9 @@ import pytest
 import sqlalchemy as sa
 
 from relay.store.database import notifications, preparation
+from relay.store.queue import deliveries
 from relay.store.store import Store
-from tests.message_factory import NOW, insert_messages, new_message
+from tests.message_factory import NOW, new_message
 from tests.upstream import ScriptedUpstream
 from tests.waiting import until_async
 from tests.waypost_server import Waypost, html_mail
@@ -43,7 +44,7 @@ def test_what_is_committed_wakes_those_who_listen_once(shared: Store) -> None:
     def scene(_: list[str]) -> None:
         with pytest.raises(ZeroDivisionError):  # what is rolled back wakes nobody
             shared.writer.submit(_fail).result(60)
-        insert_messages(shared, new_message("first", at=NOW), new_message("second", at=NOW))
+        shared.writer.submit(_insert_two).result(60)
 
     assert asyncio.run(_listened(shared, scene)) == [notifications.QUEUE]
 
@@ -78,6 +79,11 @@ def test_a_message_sent_again_by_a_command_is_attempted_by_a_running_server(
 def _fail(connection: sa.Connection) -> None:
     notifications.notify(connection, notifications.WEBHOOKS)
     raise ZeroDivisionError
+
+
+def _insert_two(connection: sa.Connection) -> None:
+    for content in ("first", "second"):
+        deliveries.insert_message(connection, new=new_message(content, at=NOW))
 
 
 def _end_listeners(store: Store) -> None:

@@ -38,7 +38,8 @@ def test_the_api_does_what_its_description_says(scene: Scene, tmp_path: Path, ph
     settings = tmp_path / "schemathesis.toml"
     settings.write_text(_SETTINGS)
     program = Path(sys.executable).with_name("schemathesis")
-    words = f"--checks all --continue-on-failure --max-examples {_EXAMPLES} --seed 1 --request-timeout 60 --no-color"
+    words = f"--checks all --continue-on-failure --max-examples {_EXAMPLES} --seed 1 --no-color"
+    words += " --request-timeout 60 --max-response-time 60"
     words += f" --phases {phases}"
     done = subprocess.run(
         [

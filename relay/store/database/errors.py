@@ -30,6 +30,7 @@ _SQLITE_CODES = {
 # PostgreSQL's appendix A: connection, resources, operator, system, internal (with damage) in whole classes; a server
 # that is read-only or does not let us in; tables that are not there.
 _SQLSTATE_CLASSES = ("08", "28", "53", "57", "58", "F0", "XX")
+_CONFLICTS = ("40001", "40P01")  # serialization_failure, deadlock_detected
 _SQLSTATES = ("25006", "42501", "42P01", "3F000")
 
 
@@ -55,6 +56,11 @@ def is_database_fault(error: BaseException) -> bool:
         or state.startswith(_SQLSTATE_CLASSES)
         or state in _SQLSTATES
     )
+
+
+def is_conflict(error: sa.exc.DBAPIError) -> bool:
+    """True if PostgreSQL undid a transaction because of another one: the same work may succeed now."""
+    return (getattr(error.orig, "sqlstate", None) or "") in _CONFLICTS
 
 
 def is_damage(error: BaseException) -> bool:
