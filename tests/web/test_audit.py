@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import httpx
 import pytest
@@ -24,6 +24,7 @@ from tests.waypost_server import ROOT, Waypost
 from tests.web.api_client import ApiClient
 from tests.web.deferred import defer
 from tests.web.scene import PASSWORD, Scene, csrf, no_fault_logged
+from web.api.schemas import DoorName
 
 Entry = dict[str, Any]  # Any: a row's values
 
@@ -266,3 +267,7 @@ def test_what_is_too_long_for_an_entry_is_cut(scene: Scene) -> None:
             )
         )
     assert len(entries(scene)[0]["target"]) == 300
+
+
+def test_the_api_has_a_name_for_each_door() -> None:
+    assert set(get_args(DoorName)) == set(Door)
