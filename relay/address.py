@@ -22,7 +22,6 @@ MAX_LOCAL_PART, MAX_DOMAIN = 256, 255  # octets
 # RFC 5321 §4.1.2 with RFC 6531 §3.3: every octet above ASCII may stand where an atext or a qtext may.
 # Sets of what is not among them: one that names all characters beyond ASCII takes a twentieth of a second to compile.
 _ATEXT = r"[^\x00-\x20\"(),.:;<>@\[\\\]\x7f]"  # letters, digits, !#$%&'*+-/=?^_`{|}~, and all beyond ASCII
-_DOT_STRING = rf"{_ATEXT}+(?:\.{_ATEXT}+)*"
 # Real addresses carry stray dots (`a..b@docomo.example`); the receiver decides, not we.
 _LOOSE_DOT_STRING = rf"(?:{_ATEXT}|\.)+"
 _QUOTED = r'"(?:[^\x00-\x1f"\\\x7f]|\\[\x20-\x7e])*"'
@@ -239,8 +238,3 @@ def _pattern(text: str) -> str:
     """The pattern as it is compared with canonical mailboxes."""
     local, at, name = text.rpartition("@")
     return f"{_lower(local)}@{domain_names.to_ascii(name) or name.lower()}" if at else _lower(text)
-
-
-def is_ascii(mailbox: str) -> bool:
-    """True if the mailbox needs no SMTPUTF8 (RFC 6531)."""
-    return mailbox.isascii()

@@ -126,7 +126,7 @@ def _span(name: str) -> Iterator["Span | None"]:
 
 
 def trace_id(message: str) -> int:
-    """Of that message."""
+    """The trace of that message, 128 bits."""
     return int.from_bytes(_PREFIX + ids.to_octets(message), "big")
 
 

@@ -42,7 +42,8 @@ async def wait_until_set(event: asyncio.Event, timeout_s: float) -> None:
 
 
 async def wait_shielded(task: "asyncio.Task[T]") -> T:
-    """The task's result. If whoever waits is cancelled, the task goes on, and how it ends is nobody's matter."""
+    """The task's result. If whoever waits is cancelled, the task goes on, and its error
+    is not logged."""
     try:
         await wait_any(None, task)
     except asyncio.CancelledError:

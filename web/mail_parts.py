@@ -7,7 +7,6 @@ Not `email` of the standard library: a message in 1,500 messages is a RecursionE
 times its depth. Here both are bounded, and a message within is one part.
 """
 
-import quopri
 import re
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -34,10 +33,7 @@ class LeafPart(NamedTuple):
 
     def octets(self, most: int) -> bytes:
         """The part decoded, that many of its encoded octets at most."""
-        body = self.body[:most]
-        if self.encoding == "base64":
-            return transfer_encoding.from_loose_base64(body)
-        return quopri.decodestring(body) if self.encoding == "quoted-printable" else body
+        return transfer_encoding.decode_loosely(self.body[:most], self.encoding)
 
     @property
     def size_octets(self) -> int:

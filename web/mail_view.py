@@ -1,6 +1,6 @@
 """A delivery as its recipient gets it: what a mail program would show, and a frame that keeps it harmless.
 
-In: a message's octets and its plan.  Out: what was changed in them, and a `Mail` to look at.
+In: a message's octets and its plan.  Out: what was changed in them, and a `MailView` to show.
 
 Anybody may have written a mail's HTML. So it is served alone, under a policy (CSP3 `sandbox`) that gives it an origin
 of its own, no scripts and no forms: it can neither act in the console nor read it. Links open a new tab. Pictures,

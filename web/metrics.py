@@ -62,7 +62,7 @@ class _Snapshot(Collector):
 
     def __init__(self, config: Config, found: StoreGauges | None) -> None:
         self._config = config
-        self._found = found
+        self._store_values = found
 
     def collect(self) -> Iterator[Metric]:
         mode = "sandbox" if self._config.is_sandbox else self._config.delivery.mode
@@ -72,9 +72,9 @@ class _Snapshot(Collector):
         yield self._upstreams()
         yield from _process_families()
         yield from self._disk_families()
-        yield _gauge("waypost_database_up", "1 if the database answers.", {(): int(self._found is not None)})
-        if self._found is not None:
-            yield from _store_families(self._found)
+        yield _gauge("waypost_database_up", "1 if the database answers.", {(): int(self._store_values is not None)})
+        if self._store_values is not None:
+            yield from _store_families(self._store_values)
 
     def _upstreams(self) -> Metric:
         down = {key.labels: values[0] for key, values in metrics.read_node().items() if _is(key, metrics.UPSTREAM_DOWN)}

@@ -1,4 +1,4 @@
-"""Rows 5 and 6: crowds of connections, few file descriptors, large and odd mail."""
+"""Crowds of connections, few file descriptors, large and odd mail."""
 
 import contextlib
 import resource

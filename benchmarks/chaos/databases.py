@@ -1,4 +1,4 @@
-"""Rows 4 and 7: a database that is gone, damaged, full or hangs; several machines on one PostgreSQL."""
+"""A database that is gone, damaged, full or hangs; several machines on one PostgreSQL."""
 
 import os
 import secrets

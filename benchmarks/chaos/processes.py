@@ -1,4 +1,4 @@
-"""Rows 1, 3 and 9: roles stopped, killed and started again."""
+"""Roles stopped, killed and started again."""
 
 import itertools
 import os

@@ -1,4 +1,4 @@
-"""Rows 2: an upstream that hangs, stammers, lies or is not there."""
+"""An upstream that hangs, stammers, lies or is not there."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -168,7 +168,7 @@ class _Case:
         if any(hit.at <= self.hits[first].at and hit.own_verdict.verdict == PROXIED for hit in self.hits):
             return  # a person behind a provider's proxy, opening several tabs
         for n in own_clicks:
-            if BURST not in self.reasons[n]:  # which says it all
+            if BURST not in self.reasons[n]:  # a burst is the stronger reason
                 self._add_reason(n, SWEEP)
 
     def _match_observations(self, what: str, reason: str, seconds: float) -> None:
@@ -238,7 +238,7 @@ class _Case:
         )
 
     def _find_echoes(self) -> None:
-        """Of two visitors at one link it is the one who never loaded a picture; else the second."""
+        """Two visitors at one link: the one who never loaded a picture is the echo; else the second is."""
         for window in self._windows(TIMING.echo_s):
             n = window[0]
             for m in window[1:]:

@@ -8,7 +8,6 @@ size times its depth. Here both are bounded.
 """
 
 import html
-import quopri
 import re
 from collections.abc import Iterator
 from functools import cached_property
@@ -69,12 +68,10 @@ class LenientPart:
         body = self.body[:MAX_TEXT]
         encoding = self.get("content-transfer-encoding").strip(' ;"').lower()
         if encoding == "base64" or (encoding in ("", "7bit", "8bit") and _BASE64_BODY.match(body.lstrip())):
-            decoded = transfer_encoding.from_loose_base64(body)
+            decoded = transfer_encoding.decode_loosely(body, "base64")
             # A report in clear text that calls itself base64.
             return decoded if b" " not in body.strip() or decoded.isascii() else body
-        if encoding == "quoted-printable":
-            return quopri.decodestring(body)
-        return body
+        return transfer_encoding.decode_loosely(body, encoding)
 
     @cached_property
     def text(self) -> str:

@@ -66,7 +66,7 @@ def _make_plan(config: Config, ring: KeyRing, accepted: AcceptedMessage) -> Plan
     stored = LongUrlFiles(config.relay.data_dir)
     if all(stored.find(ring.reference_for(url)) is not None for url in plan.destinations):
         return plan
-    return planning.plan(accepted.octets, settings._replace(stores=False), accepted.head)
+    return planning.plan(accepted.octets, settings._replace(may_store_urls=False), accepted.head)
 
 
 def report_object(plan: Plan, octets: bytes, edits: list[Edit]) -> dict[str, object]:

@@ -115,7 +115,7 @@ class Intake:
                 return plan, await asyncio.to_thread(self._store.long_url_files.save, urls)
             except OSError as error:
                 log.long_links_untracked(accepted.id, str(error))
-        without_storing = settings._replace(stores=False)
+        without_storing = settings._replace(may_store_urls=False)
         return await _run_off_loop(accepted, planning.plan, accepted.octets, without_storing, accepted.head), ()
 
     async def check_recipient(self, mailbox: Mailbox, client: Client, envelope: Envelope) -> None:

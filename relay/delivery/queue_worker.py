@@ -29,7 +29,7 @@ from relay.store.store import Store
 
 _POLL_S = 1.0
 _PUT_OFF = timedelta(seconds=5)
-_EXPIRY_SCAN_RATIO = 20  # times as long as a look for what has expired takes
+_EXPIRY_SCAN_RATIO = 20  # the pause after a look for expired mail, in times of that look's length
 _MAX_IN_FLIGHT = 128  # deliveries
 _MAX_OF_ONE_STREAM = 64  # of these: a mailing to a server that hangs leaves room for everybody else
 _MAX_OCTETS_FROM_MEMORY = 32 << 20  # of mail that was just stored and is attempted as it is in memory

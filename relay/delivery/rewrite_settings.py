@@ -35,8 +35,8 @@ class RewriteSettings:
             shared = self._cache[key] = self._make(*key)
         return shared._replace(
             stream=envelope.stream,
-            above=accepted.prepended_fields,
-            unnamed=_identifying_strings(self._config, accepted),
+            prepended_fields=accepted.prepended_fields,
+            identifying_strings=_identifying_strings(self._config, accepted),
         )
 
     def _make(self, has_sender: bool, providers: tuple[str, ...], user: str) -> Settings:
@@ -60,7 +60,7 @@ class RewriteSettings:
             dialects=tuple(tracking.dialects),
             providers=providers,
             dkim=frozenset(key.domain for key in config.dkim.key),
-            stores=True,
+            may_store_urls=True,
             only_crlf=self._only_crlf,
             authors=_authors(config, user),
         )

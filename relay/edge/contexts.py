@@ -29,7 +29,7 @@ class OpenConnection(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ServerContext:
-    """Of all connections of a process: configured values, shared state, and what the edge calls."""
+    """What all connections of a process share: configured values, state, and what the edge calls."""
 
     hostname: str
     max_size: int  # octets of a message
@@ -47,7 +47,7 @@ class ServerContext:
 
 
 class ListenerContext(NamedTuple):
-    """Of the connections of one `[[listen]]`."""
+    """What the connections of one `[[listen]]` share."""
 
     listen: ListenConfig
     certificate: tls.Certificate | None

@@ -31,10 +31,10 @@ class RefusalLog:
     def __init__(self, now: Callable[[], datetime]) -> None:
         self._now = now
         self._minute = -1
-        self._kept: Counter[bool] = Counter()  # this minute, of clients and of strangers
+        self._written: Counter[bool] = Counter()  # this minute, of clients and of strangers
         self._refused: list[Refusal] = []
         self._connections: dict[_ConnectionKey, tuple[datetime, int]] = {}  # since when, and how many
-        self._kept_connections = 0  # this minute
+        self._written_connections = 0  # this minute
         self._counted: Counter[tuple[str, int, str, str]] = Counter()  # what is over: command and reply
 
     def add(
@@ -44,10 +44,10 @@ class RefusalLog:
         at = self._begin_minute()
         reverse_path, recipients = _envelope(command, argument, mail)
         for recipient in recipients:
-            if self._kept[is_stranger] >= MAX_A_MINUTE[is_stranger]:
+            if self._written[is_stranger] >= MAX_A_MINUTE[is_stranger]:
                 self._count_only(command, reply)
                 continue
-            self._kept[is_stranger] += 1
+            self._written[is_stranger] += 1
             who = client.ip, client.user, command, reverse_path, recipient
             self._refused.append(Refusal(at, *who, reply.code, reply.status, reply.text))
 
@@ -58,8 +58,8 @@ class RefusalLog:
         if key in self._connections:
             since, count = self._connections[key]
             self._connections[key] = since, count + 1
-        elif self._kept_connections < MAX_CONNECTIONS_A_MINUTE:
-            self._kept_connections += 1
+        elif self._written_connections < MAX_CONNECTIONS_A_MINUTE:
+            self._written_connections += 1
             self._connections[key] = at, 1
         else:
             self._count_only(command, reply)
@@ -68,8 +68,8 @@ class RefusalLog:
         at = self._now()
         if int(at.timestamp()) // 60 != self._minute:
             self._minute = int(at.timestamp()) // 60
-            self._kept.clear()
-            self._kept_connections = 0
+            self._written.clear()
+            self._written_connections = 0
         return at
 
     def _count_only(self, command: str, reply: Reply) -> None:

@@ -5,6 +5,7 @@ to the encoded ones; and code that replaces a span of it.  RFC 2045 §6.7, §6.8
 """
 
 import binascii
+import quopri
 import re
 import struct
 from bisect import bisect_right
@@ -147,6 +148,13 @@ def from_loose_base64(encoded: bytes) -> bytes:
     letters = _NOT_BASE64.sub(b"", encoded)
     letters = letters[: len(letters) - (len(letters) % 4 == 1)]
     return binascii.a2b_base64(letters + b"=" * (-len(letters) % 4))
+
+
+def decode_loosely(encoded: bytes, encoding: str) -> bytes:
+    """The octets for somebody who only reads them; as they are in an encoding that is unknown. Never fails."""
+    if encoding == "base64":
+        return from_loose_base64(encoded)
+    return quopri.decodestring(encoded) if encoding == "quoted-printable" else encoded
 
 
 def is_base64_of(encoded: bytes, octets: bytes) -> bool:

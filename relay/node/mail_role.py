@@ -66,7 +66,7 @@ async def serve(
     reports = ReturnPathMail(config, store, ring) if config.bounces.return_path else None
     accept = telemetry.trace_messages(intake.accept_message)
     edge = Edge(config, accept, intake.check_recipient, log_in if logins else None, return_path=reports)
-    # What a predecessor did but could not write down comes first: nothing that is done is done again.
+    # Facts that an earlier process journaled are committed first, so that no mail is sent twice.
     await maintenance.replay_once(store)
     if logins:
         channel.listen(logins.all_logins, add)

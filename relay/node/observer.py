@@ -22,7 +22,7 @@ _MAX_CONNECTIONS = 50
 
 
 class Observer:
-    """Of one node. Made before the fork, used in one process."""
+    """The observer of one node. It is made before the fork, and used in one process."""
 
     def __init__(self, config: Config, sockets: Sequence[socket.socket]) -> None:
         self._config = config

@@ -49,7 +49,7 @@ def run_child(config: Config, role: Role, heartbeat_pipe: int, parent: int, dead
     _end_with_parent(parent)
     metrics.count_in(role.counters, role.name)
     privileges.forbid_new_privileges()
-    gc.freeze()  # else each full collection, for which all wait, passes through the whole program too
+    gc.freeze()  # else each full collection looks at the whole program too, and all wait for it
     gc.set_threshold(50_000, 20, 50)
     os.set_blocking(heartbeat_pipe, False)  # a supervisor that is stopped does not read
 

@@ -21,7 +21,7 @@ class LoginChannel:
 
     def __init__(self, inbox: socket.socket, others: Iterable[socket.socket]) -> None:
         self._inbox = inbox
-        self._others = tuple(others)
+        self._other_processes = tuple(others)
 
     def listen(self, known_logins: Callable[[], list[Login]], add: Callable[[Login], None]) -> None:
         """Receives logins from the other processes, and asks them for those that they know."""
@@ -43,7 +43,7 @@ class LoginChannel:
             self._send_to_others([[login.username, login.password] for login in logins[at : at + _MAX_LOGINS]])
 
     def _send_to_others(self, content: list[list[str]] | None) -> None:
-        for other in self._others:
+        for other in self._other_processes:
             with contextlib.suppress(OSError):
                 other.send(json.dumps(content).encode())
 

@@ -1,7 +1,7 @@
 """From an href's octets to the URL that a browser would ask for.
 
-In: the octets of an attribute value.  Out: `text`, its character references resolved once; and `request`,
-ASCII octets fit for a Location header.  WHATWG HTML §13.2.5.73 (attribute values), URL §4.4.
+In: the text of an attribute value.  Out: the text with its character references resolved once, as a browser reads it;
+its scheme, its host, and a form in which URLs can be compared.  WHATWG HTML §13.2.5.73 (attribute values), URL §4.4.
 """
 
 import ipaddress

@@ -59,8 +59,8 @@ class LinkRules(NamedTuple):
     list_unsubscribe: frozenset[str]  # the URLs in the message's own field, comparable
     text_links: bool = False  # those of text/plain too
     placeholder_dialects: tuple[str, ...] = ()  # whose placeholders we fill in
-    unnamed: frozenset[str] = frozenset()  # strings that would identify a recipient
-    stores: bool = False  # whether a destination too long for a URL can be stored
+    identifying_strings: frozenset[str] = frozenset()  # strings that would identify a recipient
+    may_store_urls: bool = False  # whether a destination too long for a URL can be stored
     bare_scheme: str = ""  # what `//host/` is read with; without it, as in mail, it leads nowhere certain
 
 
@@ -126,9 +126,9 @@ def _is_own(url: str, rules: LinkRules) -> bool:
 def _last_reason(url: str, target: bytes, rules: LinkRules) -> str:
     if not rules.clicks:
         return "clicks_off"
-    if rules.unnamed and redaction.contains_any(url, rules.unnamed):
+    if rules.identifying_strings and redaction.contains_any(url, rules.identifying_strings):
         return "names_recipient"
-    is_storable = rules.stores and len(target) <= MAX_DESTINATION_OCTETS
+    is_storable = rules.may_store_urls and len(target) <= MAX_DESTINATION_OCTETS
     return "" if is_storable or edit_templates.fits_in_url(rules.public_url, target) else "too_long"
 
 

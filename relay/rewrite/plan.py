@@ -52,12 +52,12 @@ class Settings(NamedTuple):
     unsubscribe_mailto: str = ""
     unsubscribe_mailto_at: str = ""  # where that is empty: the domain of an address for each recipient
     stream: str = ""  # where the message names none
-    above: tuple[bytes, ...] = ()  # whole fields, CRLF-ended, for the very top
+    prepended_fields: tuple[bytes, ...] = ()  # whole fields, CRLF-ended, for the very top
     dialects: tuple[str, ...] = provider_dialects.NAMES  # beside our own
     providers: tuple[str, ...] = ()  # that may be the upstream of this mail
-    unnamed: frozenset[str] = frozenset()  # strings in lower case that no tracked URL may contain
+    identifying_strings: frozenset[str] = frozenset()  # strings in lower case that no tracked URL may contain
     dkim: frozenset[str] = frozenset()  # the domains that we have keys of
-    stores: bool = False  # destinations too long for a URL can be stored before the mail leaves
+    may_store_urls: bool = False  # destinations too long for a URL can be stored before the mail leaves
     only_crlf: bool = False  # all lines end in CRLF: the edge has made sure
     authors: tuple[str, ...] = ("*",)  # whom the client may have us sign for, as `address.matches_any` reads it
 
@@ -279,8 +279,8 @@ def _body_edits(
         unsubscribe.listed_urls(octets, tree[0].head),
         placeholder_dialects=_without(settings.dialects, settings.providers),
         text_links=settings.text_links and control.track_text is not False,
-        unnamed=settings.unnamed,
-        stores=settings.stores,
+        identifying_strings=settings.identifying_strings,
+        may_store_urls=settings.may_store_urls,
     )
     body = instrument.instrument_parts(octets, tree, rules, opens=opens)
     body.reasons += [reason for reason, on in (("opens_off", opens), ("clicks_off", clicks)) if not on]
@@ -313,4 +313,4 @@ def _unsubscribe_rules(settings: Settings, control: Instructions) -> unsubscribe
 
 
 def _above(settings: Settings) -> tuple[EditTemplate, ...]:
-    return tuple([EditTemplate(0, 0, (field,), "above") for field in settings.above])
+    return tuple([EditTemplate(0, 0, (field,), "above") for field in settings.prepended_fields])

@@ -24,7 +24,7 @@ class NotConvertibleError(Exception):
 
 
 def convert(octets: bytes) -> bytes:
-    """The message in 7 bits, but for its header fields. Raises NotConvertible for a sealed part of 8 bits."""
+    """The message in 7 bits, but for its header fields. Raises NotConvertibleError for a sealed part of 8 bits."""
     return _convert(octets, 0)
 
 

@@ -87,7 +87,7 @@ class _EditedFields:
     """What the templates do to what a signature covers."""
 
     def __init__(self, octets: bytes, head: fields.Head, made: list[EditTemplate]) -> None:
-        self._stand = Counter(field.name for field in head.fields)
+        self._field_counts = Counter(field.name for field in head.fields)
         self._body = any(template.start >= head.body for template in made)
         self._changed: set[bytes] = set()
         self._added: set[bytes] = set()
@@ -104,7 +104,7 @@ class _EditedFields:
         return (
             self._body
             or not self._changed.isdisjoint(old.names)
-            or any(old.names[name] > self._stand[name] for name in self._added)
+            or any(old.names[name] > self._field_counts[name] for name in self._added)
         )
 
 

@@ -72,8 +72,8 @@ def _mailto(rules: UnsubscribeRules) -> tuple[edits.Piece, ...]:
 
 
 def listed_urls(octets: bytes, head: fields.Head) -> frozenset[str]:
-    """The URLs in the message's own List-Unsubscribe, to be compared (`destination.comparable`). RFC 2369 §2: white
-    space inside is ignored. Some apps forget the brackets."""
+    """The URLs in the message's own List-Unsubscribe, normalized to be compared. RFC 2369 §2: white space
+    inside is ignored. Some apps forget the brackets."""
     if FIELD not in head.by_name:
         return frozenset()
     values = (encoded_words.decode_words(fields.unfold_value(octets, field)) for field in head.fields_named(FIELD))

@@ -41,7 +41,7 @@ def test_a_report_that_takes_too_long_is_given_up_and_the_next_one_is_read(stopp
         reader = ReportReader(DOMAIN, SITE, deadline_s=20)
         assert (await reader.read(dsn("x@example.com", "5.1.1", DEAD))).report.kind == "dsn"
         [pid] = readers(os.getpid())
-        os.kill(pid, signal.SIGSTOP)  # which is how one looks that has met a mail of hours
+        os.kill(pid, signal.SIGSTOP)  # like a reader that has met a mail which takes hours
         stopped.append(pid)
         reader.deadline_s = 0.3
         with pytest.raises(UnreadableReportError):

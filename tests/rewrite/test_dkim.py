@@ -22,7 +22,7 @@ from tests.rewrite.mails import PUBLIC_URL, make_mail, mint, mint_for, multipart
 _PAGE = b'<p>See <a href="https://a.example/?b=1">this</a>.</p>\r\n'
 _WHEN = datetime(2026, 11, 12, 9, 1, tzinfo=UTC)
 _SIGN = dkim.Signer([RSA, ED25519]).as_of(_WHEN)
-_SETTINGS = plan.Settings(PUBLIC_URL, above=(b"Received: x\r\n",), dkim=frozenset({"bramble.example"}))
+_SETTINGS = plan.Settings(PUBLIC_URL, prepended_fields=(b"Received: x\r\n",), dkim=frozenset({"bramble.example"}))
 _BOTH = [True, True]
 
 
@@ -251,7 +251,9 @@ def test_a_signature_that_covers_a_field_we_add_or_remove_goes(names: bytes, sta
 
 def test_mail_signed_by_others_passes_where_we_hold_no_key() -> None:
     octets = _signed(make_mail(_PAGE), OTHER)
-    made = plan.plan(octets, plan.Settings(PUBLIC_URL, above=(b"Received: x\r\n",), dkim=frozenset({"far.example"})))
+    made = plan.plan(
+        octets, plan.Settings(PUBLIC_URL, prepended_fields=(b"Received: x\r\n",), dkim=frozenset({"far.example"}))
+    )
     assert made.reasons == ("already_signed",) and made.dkim == ""
     assert made.render(octets, mint, sign=_SIGN) == b"Received: x\r\n" + octets
     assert verdicts(b"Received: x\r\n" + octets, OTHER) == [True]

@@ -83,7 +83,7 @@ def test_recipients_get_different_links_and_a_retry_gets_the_same() -> None:
 
 def test_mail_that_is_already_signed_keeps_its_body_and_gets_no_pair() -> None:
     octets = make_mail(_PAGE, b"DKIM-Signature: v=1;\r\n b=x", b"X-Waypost-Tag: a")
-    made = plan.plan(octets, plan.Settings(PUBLIC_URL, above=(b"Received: x\r\n",)))
+    made = plan.plan(octets, plan.Settings(PUBLIC_URL, prepended_fields=(b"Received: x\r\n",)))
     assert made.reasons == ("already_signed",)
     assert made.render(octets, mint) == b"Received: x\r\n" + octets.replace(b"X-Waypost-Tag: a\r\n", b"")
 
@@ -210,7 +210,7 @@ def test_a_fault_of_ours_passes_the_mail_on(monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(instrument, "instrument_parts", stumble)
     octets = make_mail(_PAGE, b"X-Waypost-Tag: a\r\nBcc: secret@example.com")
-    settings = plan.Settings(PUBLIC_URL, unsubscribe_header="off", above=(b"Received: x\r\n",))
+    settings = plan.Settings(PUBLIC_URL, unsubscribe_header="off", prepended_fields=(b"Received: x\r\n",))
     made = plan.plan(octets, settings)
     assert made.reasons == ("fault:KeyError",) and made.control.tags == ("a",)
     # What must not be passed on is not, and the rest is as it came.

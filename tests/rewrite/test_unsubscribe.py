@@ -26,8 +26,8 @@ def test_the_pair_stands_above_and_the_message_is_untouched() -> None:
 
 def test_what_was_given_for_the_top_stands_above_the_pair() -> None:
     above = (b"Received: from x\r\n", b"Date: now\r\n")
-    assert _added(_PLAIN, above=above).startswith(b"".join(above) + b"List-Unsubscribe:")
-    assert plan.plan(_PLAIN, plan.Settings(PUBLIC_URL, above=above)).is_untouched
+    assert _added(_PLAIN, prepended_fields=above).startswith(b"".join(above) + b"List-Unsubscribe:")
+    assert plan.plan(_PLAIN, plan.Settings(PUBLIC_URL, prepended_fields=above)).is_untouched
 
 
 def test_mailto_is_the_second_choice() -> None:

@@ -18,7 +18,7 @@ from relay.store.views.statistics import Totals
 
 ROOT = Path(__file__).parents[2]
 NOW = datetime(2026, 11, 21, 9, tzinfo=UTC)
-# What a format of others has no event for.
+# Events that a format of another vendor does not have.
 NOT_SENT: dict[str, set[EventType]] = {
     webhook_format.WAYPOST: set(),
     webhook_format.SENDGRID: set(),

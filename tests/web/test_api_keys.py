@@ -1,4 +1,4 @@
-"""Keys of the API: what each may do, until when, and what the others hear."""
+"""Keys of the API: what each may do, until when, and what a key without rights is answered."""
 
 import json
 import re

@@ -18,8 +18,10 @@ import pytest
 from django.conf import settings
 
 from relay import ids, tokens, webhook_signatures
+from relay.bounce import classify
 from relay.config.schema import Config
 from relay.config.webhook import WebhookConfig as Configured
+from relay.delivery.webhooks import smtp_reply
 from relay.delivery.webhooks.sender import WebhookSender
 from relay.event_type import EventType
 from relay.store.database import engine, preparation
@@ -244,3 +246,8 @@ def test_the_password_in_a_url_is_sent_as_basic_authentication(tmp_path: Path) -
         [arrived] = scene.send_webhooks()
     assert base64.b64decode(arrived.headers["authorization"].removeprefix("Basic ")) == b"ann:secret"
     assert json.loads(arrived.body)["RecordType"] == "Delivery"
+
+
+def test_failures_that_are_not_the_address_s_fault_are_categories_of_the_rules() -> None:
+    assert classify.RULES.categories.keys() >= smtp_reply.BLOCK_CATEGORIES
+    assert not any(classify.RULES.categories[name].suppress for name in smtp_reply.BLOCK_CATEGORIES)

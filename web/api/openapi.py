@@ -103,17 +103,16 @@ class _Schemas:
             if one.doc.response:
                 wanted[one.doc.response, "serialization"] = None
         self._references, found = models_json_schema(list(wanted), ref_template="#/components/schemas/{model}")
-        self._all: dict[str, Json] = found.get("$defs", {})
-        self.shown = {
-            name: schema for name, schema in sorted(self._all.items()) if name not in {one.__name__ for one in queries}
-        }
+        self._definitions: dict[str, Json] = found.get("$defs", {})
+        left_out = {one.__name__ for one in queries}
+        self.in_document = {name: schema for name, schema in sorted(self._definitions.items()) if name not in left_out}
 
     def reference(self, model: type[BaseModel], mode: _Mode) -> Json:
         return self._references[model, mode]
 
     def parameters(self, model: type[BaseModel]) -> list[Json]:
         """The query's parameters. A field that may also be null is described by its other type."""
-        schema = self._all[self._references[model, "validation"]["$ref"].rpartition("/")[2]]
+        schema = self._definitions[self._references[model, "validation"]["$ref"].rpartition("/")[2]]
         found = []
         for name, given in schema["properties"].items():
             some = [one for one in given.get("anyOf", ()) if one != {"type": "null"}]
@@ -157,7 +156,7 @@ def openapi_document(resources: Iterable[Iterable[BaseRoute]], path: str, versio
         "components": {
             "securitySchemes": {"key": key},
             "responses": {"error": {"description": "Not done", "content": {"application/json": error}}},
-            "schemas": schemas.shown,
+            "schemas": schemas.in_document,
         },
     }
 

@@ -67,7 +67,7 @@ class MustMatch:
 
     def __init__(self, pattern: str, wanted: str) -> None:
         self._pattern = re.compile(pattern)
-        self._wanted = wanted
+        self._expected = wanted
 
     def __get_pydantic_core_schema__(self, source: type[str], handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_after_validator_function(self._check, handler(source))
@@ -77,7 +77,7 @@ class MustMatch:
 
     def _check(self, text: str) -> str:
         if not self._pattern.fullmatch(text):
-            raise ValueError(self._wanted)
+            raise ValueError(self._expected)
         return text
 
 

@@ -24,7 +24,7 @@ class PageFilters:
     """What an address asks for. `faults` grows with what is not understood."""
 
     def __init__(self, given: QueryParams, known: Collection[str]) -> None:
-        self._given = given
+        self._parameters = given
         unknown = [name for name in given if name not in known]
         self.faults = [
             f"{name[:_MAX_SHOWN]}: there is no such filter here; there are {', '.join(known)}"
@@ -33,7 +33,7 @@ class PageFilters:
 
     def text(self, name: str, most: int = MAX_TEXT) -> str:
         """A value without the spaces around it; PostgreSQL takes no NUL."""
-        return self._given.get(name, "").replace("\x00", "").strip()[:most]
+        return self._parameters.get(name, "").replace("\x00", "").strip()[:most]
 
     def stream(self) -> str:
         """The stream's name, which is the same in any case."""

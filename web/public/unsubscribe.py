@@ -47,8 +47,8 @@ _STILL_UNKNOWN = timedelta(days=1)  # a younger message's facts may wait in a jo
 class _RecipientState(NamedTuple):
     """The recipient, as the database has them."""
 
-    standing: message_list.RecipientPreferences | None = None
-    wants: StreamPreferences = StreamPreferences([], from_all=False)
+    recipient: message_list.RecipientPreferences | None = None
+    preferences: StreamPreferences = StreamPreferences([], from_all=False)
     is_expired: bool = False  # the message was deleted: its recipient is not known any more
     is_sure: bool = True  # False: the database does not answer, and the message may have been deleted
 
@@ -149,12 +149,14 @@ class UnsubscribeEndpoint:
         """What the database has of the recipient; nothing if it does not answer in time."""
 
         def look(connection: sa.Connection) -> _RecipientState:
-            standing = message_list.find_recipient_preferences(connection, token.message, token.recipient)
-            if standing is None:
+            recipient = message_list.find_recipient_preferences(connection, token.message, token.recipient)
+            if recipient is None:
                 age = datetime.now(UTC) - ids.time_of(token.message)
                 return _RecipientState(is_expired=age > _STILL_UNKNOWN)
-            wants = stream_preferences.read_preferences(connection, token.message, token.recipient, datetime.now(UTC))
-            return _RecipientState(standing, wants)
+            preferences = stream_preferences.read_preferences(
+                connection, token.message, token.recipient, datetime.now(UTC)
+            )
+            return _RecipientState(recipient, preferences)
 
         try:
             return await self._store.read_in_time(look)
@@ -171,19 +173,19 @@ class UnsubscribeEndpoint:
         return self._renderer.render_localized(request, "expired.html", 410)
 
     def _render_page(self, request: Request, known: _RecipientState, *, status: int = 200, done: str = "") -> Response:
-        standing, wants = known.standing, known.wants
-        from_all = wants.from_all or done == _UNSUBSCRIBE_ALL
+        recipient, preferences = known.recipient, known.preferences
+        from_all = preferences.from_all or done == _UNSUBSCRIBE_ALL
         streams = [
-            one for one in wants.streams if not any(fnmatch.fnmatch(one.name, exempt) for exempt in self._exempt)
+            one for one in preferences.streams if not any(fnmatch.fnmatch(one.name, exempt) for exempt in self._exempt)
         ]
         return self._renderer.render_localized(
             request,
             "unsubscribe.html",
             status,
-            recipient=mask_recipient(standing.recipient) if standing and "@" in standing.recipient else "",
-            unsubscribed=bool(standing and standing.unsubscribed) or from_all or done == _UNSUBSCRIBE,
-            untracked=bool(standing and standing.untracked and done != _TRACK) or done == _DONT_TRACK,
-            may_track=bool(standing and standing.asked_not_to_be) or done == _DONT_TRACK,
+            recipient=mask_recipient(recipient.recipient) if recipient and "@" in recipient.recipient else "",
+            unsubscribed=bool(recipient and recipient.unsubscribed) or from_all or done == _UNSUBSCRIBE,
+            untracked=bool(recipient and recipient.untracked and done != _TRACK) or done == _DONT_TRACK,
+            may_track=bool(recipient and recipient.asked_not_to_be) or done == _DONT_TRACK,
             from_all=from_all,
             streams=streams[:_MAX_STREAMS],
             done=done,

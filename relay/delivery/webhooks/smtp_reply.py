@@ -7,11 +7,11 @@ import re
 from enum import StrEnum
 from typing import NamedTuple
 
+from relay.bounce import classify
 from relay.store.views.webhook_event import WebhookEvent
 
 _REPLY = re.compile(r"(?:(\d{3})(?:\s+|$))?(?:(\d\.\d{1,3}\.\d{1,3})(?:\s+|$))?(.*)", re.DOTALL)
-_HARD = frozenset({"user_unknown", "domain_unknown", "moved"})
-_BLOCK = frozenset(
+BLOCK_CATEGORIES = frozenset(
     {"policy", "reputation", "authentication", "spam", "content", "sender_rejected", "relay_denied", "rate_limited"}
 )
 
@@ -39,6 +39,7 @@ def split_reply(event: WebhookEvent) -> SmtpReplyText:
 
 
 def failure_class(event: WebhookEvent) -> FailureClass:
-    if event.category in _HARD:
+    category = classify.RULES.categories.get(event.category)
+    if category and category.suppress:
         return FailureClass.HARD
-    return FailureClass.BLOCK if event.category in _BLOCK else FailureClass.SOFT
+    return FailureClass.BLOCK if event.category in BLOCK_CATEGORIES else FailureClass.SOFT

@@ -114,9 +114,9 @@ class Journal:
                 remaining = [line for line in lines if word.lower().encode() not in line.lower()]
                 removed += len(lines) - len(remaining)
                 if len(remaining) < len(lines):
-                    draft = path.with_suffix(".draft")
-                    draft.write_bytes(b"".join(line + b"\n" for line in remaining))
-                    draft.replace(path)
+                    durable_files.write(path, b"".join(line + b"\n" for line in remaining))
+        if removed:
+            durable_files.sync_folder(self._directory)
         return removed
 
     def mentions(self, word: str) -> bool:
@@ -176,14 +176,17 @@ class Journal:
             raise _InvalidLineError from error
 
     def rewrite_file(self, path: Path, remaining: RemainingLines) -> None:
-        """After the commit: removes the file, or keeps lines that must wait. Unreadable lines go to `.bad`."""
+        """After the commit: removes the file, or keeps lines that must wait. Unreadable lines go to `.bad`, on disk
+        before the file goes. Raises OSError."""
         if remaining.invalid:
             with path.with_suffix(".bad").open("ab") as file:
                 file.write(b"\n".join(remaining.invalid) + b"\n")
+                file.flush()
+                os.fsync(file.fileno())
+            durable_files.sync_folder(self._directory)
         if remaining.waiting:
-            draft = path.with_suffix(".draft")
-            draft.write_bytes(b"\n".join(remaining.waiting) + b"\n")
-            draft.replace(path)
+            durable_files.write(path, b"\n".join(remaining.waiting) + b"\n")
+            durable_files.sync_folder(self._directory)
         else:
             path.unlink(missing_ok=True)
 

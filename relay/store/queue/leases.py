@@ -19,7 +19,7 @@ from relay.store.database.tables import Delivery
 T = TypeVar("T")
 MAX_CRASHES = 3
 _SUSPECT_CRASHES = MAX_CRASHES - 1  # crashes after which it is tried with no other suspect beside it
-_MAX_OLDEST = 200  # of the oldest are looked at, over all streams: one message may have them all
+_MAX_OLDEST = 200  # deliveries; the oldest of all streams are looked at, and one message may have them all
 
 
 class DeliveryKey(NamedTuple):

@@ -27,7 +27,7 @@ LongUrlRows = tuple[tuple[str, bytes], ...]  # name and sealed URL
 
 
 def file_name(reference: bytes) -> str:
-    """Under which the destination is filed."""
+    """The name of the file with the destination."""
     return key_derivation.derive_key(reference, _KEY_PURPOSE + b"name", _NAME_OCTETS).hex()
 
 

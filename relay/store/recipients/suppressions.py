@@ -179,7 +179,7 @@ def find_entries(connection: sa.Connection, named: Mapping[str, str]) -> dict[st
 def suppressed_among(
     entries: Mapping[str, list[SuppressionMatch]], stream: str | None, now: datetime, *, exempt: bool
 ) -> dict[str, str]:
-    """Of the addresses with entries those that get no mail of that stream, as `find_suppressed` has it."""
+    """The addresses with entries that get no mail of that stream, with the reason, as `find_suppressed` has it."""
     found: dict[str, str] = {}
     for who, rows in entries.items():
         for row in rows:
