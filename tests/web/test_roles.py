@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import get_args
 
 import httpx
 import pytest
@@ -15,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route
 
+from relay.config.sign_in import RoleName
 from relay.store.console import accounts
 from relay.store.console.roles import AccountRole
 from relay.store.database import engine, migrate
@@ -220,3 +222,7 @@ def test_accounts_from_before_are_admins(tmp_path: Path) -> None:
     with opened.begin() as connection:
         assert [row["role"] for row in accounts.list_accounts(connection)] == ["admin"]
     opened.dispose()
+
+
+def test_the_configuration_has_a_name_for_each_role() -> None:
+    assert set(get_args(RoleName)) == set(AccountRole)
