@@ -129,13 +129,18 @@ def funnel_stages(totals: Totals, before: Totals) -> list[FunnelStage]:
             "Delivered", totals.delivered, totals.delivered, "", "/messages?status=delivered", before.delivered
         ),
         FunnelStage(
-            "Opened by people", totals.opened_by, opens, "opens, repeated and by machines too", "", before.opened_by
+            "Opened by people",
+            totals.opened_by,
+            opens,
+            f"{'open' if opens == 1 else 'opens'}, repeated and by machines too",
+            "",
+            before.opened_by,
         ),
         FunnelStage(
             "Clicked by people",
             totals.clicked_by,
             clicks,
-            "clicks, repeated and by machines too",
+            f"{'click' if clicks == 1 else 'clicks'}, repeated and by machines too",
             "/links",
             before.clicked_by,
         ),
