@@ -7,6 +7,7 @@ StreamReader takes four calls more for each line, and would copy each block once
 
 import asyncio
 
+MAX_BLOCK = 1 << 17  # octets, so that what is searched is in the cache: 1 MB as one block took a sixth more
 _MAX_WAITING = 1 << 18  # octets that nobody has read yet: then the client is not read from until they are
 
 
@@ -80,10 +81,15 @@ class CommandReader:
         return line
 
     async def read_block(self) -> bytes:
-        """The octets that are here, at least one. Raises IncompleteReadError at the end of the stream."""
+        """The octets that are here, at least one, at most MAX_BLOCK. Raises IncompleteReadError at the end of the
+        stream."""
         if not self._octets:
             await self._wait()
-        return self.take_all()
+        if len(self._octets) <= MAX_BLOCK:
+            return self.take_all()
+        block = bytes(memoryview(self._octets)[:MAX_BLOCK])
+        del self._octets[:MAX_BLOCK]
+        return block
 
     def take_all(self) -> bytes:
         """The octets that are here."""
