@@ -178,7 +178,7 @@ def canonical(mailbox: str) -> str:
     if is_plain and not mailbox.endswith("."):
         return mailbox.lower()
     local, at, _ = mailbox.rpartition("@")
-    return f"{_lower(_unquote(local))}@{domain(mailbox)}" if at else _lower(mailbox)
+    return f"{_fold_case(_unquote(local))}@{domain(mailbox)}" if at else _fold_case(mailbox)
 
 
 def _unquote(local: str) -> str:
@@ -187,7 +187,7 @@ def _unquote(local: str) -> str:
     return bare if _BARE_LOCAL.fullmatch(bare) else local
 
 
-def _lower(text: str) -> str:
+def _fold_case(text: str) -> str:
     return text.lower() if text.isascii() else unicodedata.normalize("NFC", text.lower())
 
 
@@ -237,4 +237,4 @@ def matches_any(mailbox: str, patterns: Sequence[str]) -> bool:
 def _pattern(text: str) -> str:
     """The pattern as it is compared with canonical mailboxes."""
     local, at, name = text.rpartition("@")
-    return f"{_lower(local)}@{domain_names.to_ascii(name) or name.lower()}" if at else _lower(text)
+    return f"{_fold_case(local)}@{domain_names.to_ascii(name) or name.lower()}" if at else _fold_case(text)

@@ -47,10 +47,10 @@ class KeyFile(NamedTuple):
         last = max((*(key.id for key in self.keys), *(key.id for key in self.revoked)), default=0)
         if last >= MAX_ID:
             raise ValueError(f"key ids are used up ({MAX_ID})")
-        return MasterKey(last + 1, now(), secrets.token_bytes(SECRET_OCTETS))
+        return MasterKey(last + 1, current_second(), secrets.token_bytes(SECRET_OCTETS))
 
 
-def now() -> datetime:
+def current_second() -> datetime:
     return datetime.now(UTC).replace(microsecond=0)
 
 
@@ -63,15 +63,15 @@ def file_stamp(path: Path | None) -> tuple[int, int] | None:
     return (status.st_mtime_ns, status.st_ino) if status else None
 
 
-def read(path: Path) -> KeyFile:
+def read_keys(path: Path) -> KeyFile:
     """Raises OSError, and ValueError for a damaged file."""
     try:
-        return from_octets(path.read_bytes())
+        return parse_keys(path.read_bytes())
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 
 
-def from_octets(octets: bytes) -> KeyFile:
+def parse_keys(octets: bytes) -> KeyFile:
     """The content of a file. Raises ValueError for a damaged one."""
     try:
         rows = json.loads(octets)
@@ -93,14 +93,14 @@ def from_octets(octets: bytes) -> KeyFile:
     return contents
 
 
-def write(path: Path, contents: KeyFile, *, only_if_absent: bool = False) -> None:
+def write_keys(path: Path, contents: KeyFile, *, only_if_absent: bool = False) -> None:
     """Replaces the file. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if durable_files.write(path, to_octets(contents), only_if_absent=only_if_absent):  # else another was first
+    if durable_files.write(path, encode_keys(contents), only_if_absent=only_if_absent):  # else another was first
         durable_files.sync_folder(path.parent)
 
 
-def to_octets(contents: KeyFile) -> bytes:
+def encode_keys(contents: KeyFile) -> bytes:
     """The content of the file that holds them."""
     rows: dict[str, object] = {
         "keys": [

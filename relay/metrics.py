@@ -18,7 +18,7 @@ class Counted(NamedTuple):
 
     name: str
     labels: tuple[str, ...]
-    about: str
+    meaning: str
     bounds_us: tuple[int, ...] = ()  # of a histogram
     is_gauge: bool = False
 

@@ -30,7 +30,7 @@ class SealedKeysError(Exception):
 def seal(contents: KeyFile, passphrase: str) -> str:
     """The sealed keys: a JSON object of several lines."""
     salt, nonce = secrets.token_bytes(_SALT_OCTETS), secrets.token_bytes(_NONCE_OCTETS)
-    sealed = _cipher(passphrase, salt).encrypt(nonce, key_file.to_octets(contents), _head())
+    sealed = _cipher(passphrase, salt).encrypt(nonce, key_file.encode_keys(contents), _head())
     fields = {"salt": salt, "nonce": nonce, "sealed": sealed}
     header: dict[str, object] = {"waypost_keys": _FORMAT, "kdf": "argon2id"}
     return json.dumps(header | {name: base64.b64encode(octets).decode() for name, octets in fields.items()}, indent=1)
@@ -48,7 +48,7 @@ def unseal(text: str, passphrase: str) -> KeyFile:
     except (KeyError, TypeError, ValueError):
         raise SealedKeysError("not a file that `waypost keys export` wrote") from None
     try:
-        return key_file.from_octets(_cipher(passphrase, salt).decrypt(nonce, sealed, _head()))
+        return key_file.parse_keys(_cipher(passphrase, salt).decrypt(nonce, sealed, _head()))
     except InvalidTag:
         raise SealedKeysError("another passphrase sealed it, or the file was changed") from None
     except ValueError as error:

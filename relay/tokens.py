@@ -96,7 +96,7 @@ class KeyRing:
 
     def _reload(self) -> None:
         if self._path and key_file.file_stamp(self._path) not in (None, self._stamp):
-            self._use(key_file.read(self._path))
+            self._use(key_file.read_keys(self._path))
 
     def derive_secret(self, purpose: str) -> bytes:
         """32 octets for another use than tokens (the return path, say). They come from the oldest key, so that they
@@ -202,41 +202,41 @@ def open_key_ring(path: Path) -> KeyRing:
     Safe when several processes start at once. Raises OSError, and ValueError for a damaged file.
     """
     if not path.exists():
-        key_file.write(path, KeyFile((KeyFile(()).new_key(),)), only_if_absent=True)
-    contents = key_file.read(path)
+        key_file.write_keys(path, KeyFile((KeyFile(()).new_key(),)), only_if_absent=True)
+    contents = key_file.read_keys(path)
     return KeyRing(contents.keys, path, contents.lasting)
 
 
 def rotate_keys(path: Path) -> MasterKey:
     """Adds a key that signs from now on; the old ones go on reading. Raises OSError, ValueError."""
     open_key_ring(path)
-    contents = key_file.read(path)
+    contents = key_file.read_keys(path)
     key = contents.new_key()
-    key_file.write(path, contents._replace(keys=(*contents.keys, key)))
+    key_file.write_keys(path, contents._replace(keys=(*contents.keys, key)))
     return key
 
 
 def revoke_key(path: Path, key_id: int) -> MasterKey:
     """Removes the key. All that was made with it becomes invalid, except the secrets for LASTING_PURPOSES. Returns the
     key that signs from now on, a new one if the last was removed. Raises OSError, ValueError."""
-    contents = key_file.read(path)
+    contents = key_file.read_keys(path)
     revoked_key = next((key for key in contents.keys if key.id == key_id), None)
     if revoked_key is None:
         raise ValueError(f"there is no key {key_id}")
-    revoked = (*contents.revoked, RevokedKey(revoked_key.id, revoked_key.created, key_file.now()))
+    revoked = (*contents.revoked, RevokedKey(revoked_key.id, revoked_key.created, key_file.current_second()))
     lasting = dict(contents.lasting)
     if revoked_key == contents.keys[0]:
         lasting = {purpose: _derive_key(revoked_key.secret, purpose.encode()) for purpose in LASTING_PURPOSES} | lasting
     remaining = tuple(key for key in contents.keys if key != revoked_key)
     if revoked_key == contents.keys[-1]:
         remaining = (*remaining, contents.new_key())
-    key_file.write(path, KeyFile(remaining, revoked, lasting))
+    key_file.write_keys(path, KeyFile(remaining, revoked, lasting))
     return remaining[-1]
 
 
 def revoked_keys(path: Path) -> tuple[RevokedKey, ...]:
     """The keys that were revoked, oldest first. Raises OSError, ValueError."""
-    return key_file.read(path).revoked
+    return key_file.read_keys(path).revoked
 
 
 def leading_token(text: str) -> str:

@@ -41,11 +41,11 @@ async def write(
 
 
 async def remove(
-    store: Store, request: Request, change: AuditedChange, work: Callable[[sa.Connection], bool], what: str
+    store: Store, request: Request, change: AuditedChange, work: Callable[[sa.Connection], bool], noun: str
 ) -> None:
     """Removes something, as `write` does. Raises HTTPException 404 if the work found none of it."""
     if not await write(store, request, change, work):
-        raise HTTPException(404, f"there is no such {what}")
+        raise HTTPException(404, f"there is no such {noun}")
 
 
 async def act_on_messages(store: Store, request: Request, action: str, messages: Sequence[str]) -> list[BulkResult]:

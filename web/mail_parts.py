@@ -47,7 +47,7 @@ class LeafPart(NamedTuple):
 
 def read_fields(octets: bytes) -> list[tuple[str, str]]:
     """The message's fields in order, unfolded and decoded; the first thousand."""
-    head = fields.read(octets, 0, len(octets))
+    head = fields.parse_head(octets, 0, len(octets))
     return [
         (_field_name(octets, field), decode_readable(fields.unfold_value(octets, field)[:_MAX_FIELD]))
         for field in head.fields[:MAX_FIELDS]
@@ -60,7 +60,7 @@ def walk_leaves(octets: bytes) -> Iterator[LeafPart]:
     while waiting and count < MAX_PARTS:
         start, end, depth = waiting.pop()
         count += 1
-        head = fields.read(octets, start, end)
+        head = fields.parse_head(octets, start, end)
         type_, parameters = _read_content_type(_first_value(octets, head, b"content-type"))
         boundary = parameters.get("boundary", "") if type_.startswith("multipart/") and depth < MAX_DEPTH else ""
         children = (

@@ -60,9 +60,9 @@ def refusal_response(status: int, code: str, message: str, headers: dict[str, st
 class _Snapshot(Collector):
     """All metrics, as they are now."""
 
-    def __init__(self, config: Config, found: StoreGauges | None) -> None:
+    def __init__(self, config: Config, store_values: StoreGauges | None) -> None:
         self._config = config
-        self._store_values = found
+        self._store_values = store_values
 
     def collect(self) -> Iterator[Metric]:
         mode = "sandbox" if self._config.is_sandbox else self._config.delivery.mode
@@ -77,7 +77,11 @@ class _Snapshot(Collector):
             yield from _store_families(self._store_values)
 
     def _upstreams(self) -> Metric:
-        down = {key.labels: values[0] for key, values in metrics.read_node().items() if _is(key, metrics.UPSTREAM_DOWN)}
+        down = {
+            key.labels: values[0]
+            for key, values in metrics.read_node().items()
+            if _is_of_metric(key, metrics.UPSTREAM_DOWN)
+        }
         up = {(one.name,): int(not down.get((one.name,))) for one in self._config.upstream}
         return _gauge("waypost_upstream_up", "1 if no mail process counts it as down.", up, ("upstream",))
 
@@ -94,39 +98,39 @@ class _Snapshot(Collector):
             yield _gauge("waypost_database_bytes", "The SQLite database with its write-ahead log.", {(): size})
 
 
-def _is(key: SeriesKey, metric: metrics.Counted) -> bool:
+def _is_of_metric(key: SeriesKey, metric: metrics.Counted) -> bool:
     return key.name == metric.name
 
 
 def _gauge(
-    name: str, about: str, values: Mapping[LabelsType, float], labels: tuple[str, ...] = ()
+    name: str, meaning: str, values: Mapping[LabelsType, float], labels: tuple[str, ...] = ()
 ) -> GaugeMetricFamily:
-    family = GaugeMetricFamily(name, about, labels=labels)
+    family = GaugeMetricFamily(name, meaning, labels=labels)
     for key, value in values.items():
         family.add_metric(key, value)
     return family
 
 
-def _counted_families(counted: Mapping[SeriesKey, list[int]]) -> Iterator[Metric]:
+def _counted_families(counts: Mapping[SeriesKey, list[int]]) -> Iterator[Metric]:
     for metric in metrics.ALL:
         if metric is metrics.UPSTREAM_DOWN:
             continue  # shown as waypost_upstream_up
-        found = {key.labels: values for key, values in counted.items() if _is(key, metric)}
+        found = {key.labels: values for key, values in counts.items() if _is_of_metric(key, metric)}
         if not metric.labels:
             found = found or {(): [0] * (len(metric.bounds_us) + 2)}
         if metric.bounds_us:
             yield _histogram(metric, found)
         elif metric.is_gauge:
-            yield _gauge(metric.name, metric.about, {key: values[0] for key, values in found.items()}, metric.labels)
+            yield _gauge(metric.name, metric.meaning, {key: values[0] for key, values in found.items()}, metric.labels)
         else:
-            family = CounterMetricFamily(metric.name, metric.about, labels=metric.labels)
+            family = CounterMetricFamily(metric.name, metric.meaning, labels=metric.labels)
             for key, values in found.items():
                 family.add_metric(key, values[0])
             yield family
 
 
 def _histogram(metric: metrics.Counted, found: Mapping[tuple[str, ...], list[int]]) -> HistogramMetricFamily:
-    family = HistogramMetricFamily(metric.name, metric.about, labels=metric.labels)
+    family = HistogramMetricFamily(metric.name, metric.meaning, labels=metric.labels)
     bounds = [*(f"{bound / _US:g}" for bound in metric.bounds_us), "+Inf"]
     for key, values in found.items():
         total, buckets = 0, []

@@ -41,7 +41,7 @@ class SideObservation(NamedTuple):
     """Something else that a visitor did at the time of the hits; it counts as no hit."""
 
     at: datetime
-    what: str
+    kind: str
     agent: str
     address: str
 
@@ -145,7 +145,7 @@ class _Case:
             return
         first, last = self.hits[clicks[0]].at, self.hits[clicks[-1]].at
         whole = timedelta(seconds=TIMING.burst_s)
-        has_page = any(one.what == PAGE and last - whole <= one.at <= first + whole for one in self.observations)
+        has_page = any(one.kind == PAGE and last - whole <= one.at <= first + whole for one in self.observations)
         if len({self.hits[n].link for n in clicks}) + has_page >= TIMING.burst_links:
             for n in clicks:
                 self._add_reason(n, BURST)
@@ -171,10 +171,10 @@ class _Case:
             if BURST not in self.reasons[n]:  # a burst is the stronger reason
                 self._add_reason(n, SWEEP)
 
-    def _match_observations(self, what: str, reason: str, seconds: float) -> None:
+    def _match_observations(self, kind: str, reason: str, seconds: float) -> None:
         for observation in self.observations:
             network = request_verdict.visitor_network(observation.address)
-            if observation.what != what or not network:
+            if observation.kind != kind or not network:
                 continue
             for n, hit in enumerate(self.hits):
                 is_near = abs((hit.at - observation.at).total_seconds()) <= seconds

@@ -26,7 +26,7 @@ def list_entries(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _about(one: JsonObject) -> str:
+def _describe_object(one: JsonObject) -> str:
     return " ".join(str(one[name]) for name in ("target", "recipient", "detail") if one[name])
 
 
@@ -36,7 +36,7 @@ _COLUMNS = (
     Column("DOOR", lambda one: one["door"]),
     Column("FROM", lambda one: one["origin"], is_wide=True),
     Column("ACTION", lambda one: one["action"]),
-    Column("ABOUT", _about, shrinks=True),
+    Column("ABOUT", _describe_object, shrinks=True),
     Column("RESULT", lambda one: one["result"]),
     Column("COUNT", lambda one: one["count"], is_number=True),
 )

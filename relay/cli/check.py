@@ -64,11 +64,11 @@ def _find_online(arguments: argparse.Namespace, config: Config) -> "Iterator[Fin
         yield fail("DNS", str(error), "look at /etc/resolv.conf, or name a resolver with --resolver")
 
 
-def _print(arguments: argparse.Namespace, level: str, what: str, detail: str = "", remedy: str = "") -> None:
+def _print(arguments: argparse.Namespace, level: str, heading: str, detail: str = "", remedy: str = "") -> None:
     if arguments.json:
-        output.print_json({"level": str(level).lower(), "what": what, "detail": detail, "remedy": remedy})
+        output.print_json({"level": str(level).lower(), "what": heading, "detail": detail, "remedy": remedy})
         return
-    output.print_line(f"{level:<5} {what}{': ' if detail else ''}{detail}")
+    output.print_line(f"{level:<5} {heading}{': ' if detail else ''}{detail}")
     if remedy:
         output.print_line(f"      -> {remedy}")
 

@@ -62,7 +62,7 @@ def watch_database(config: "Config") -> contextlib.AbstractContextManager[None]:
         return contextlib.nullcontext()
     from relay.store.database import answer_watch
 
-    return answer_watch.watching(_say_that_database_is_waited_for)
+    return answer_watch.watch_answers(_say_that_database_is_waited_for)
 
 
 def _say_that_database_is_waited_for(for_s: float) -> None:

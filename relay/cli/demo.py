@@ -135,10 +135,10 @@ def _play_script(config: Config, store: Store, smtp: str) -> None:
     ids = _wait_for_messages(store, set(sent.values()))
     for action in samples.SCRIPT:
         tracked = _find_tracked_urls(config, store, ids[sent[action.key]], action.recipient)
-        urls = {"open": tracked.opens, "click": tracked.clicks, "unsubscribe": tracked.unsubscribes}[action.what]
+        urls = {"open": tracked.opens, "click": tracked.clicks, "unsubscribe": tracked.unsubscribes}[action.kind]
         for url in urls[: action.links]:
-            answer = _visit_url(url, action.user_agent, post=action.what == "unsubscribe")
-            output.print_line(f"{action.what:<12}{action.key:<12}{action.who:<44}{answer}")
+            answer = _visit_url(url, action.user_agent, post=action.kind == "unsubscribe")
+            output.print_line(f"{action.kind:<12}{action.key:<12}{action.recipient_name:<44}{answer}")
     again = samples.SAMPLES[0]
     output.print_line(
         f"{'sent':<12}{again.key:<12}{'again; one has unsubscribed and gets none':<44}{_send_sample(smtp, again)}"

@@ -82,13 +82,13 @@ def _print_event(arguments: argparse.Namespace, event: JsonObject) -> None:
     if not tables.is_table(arguments):
         output.print_json(event)
         return
-    who, about = event["recipient"] or "", _about(event)
+    who, about = event["recipient"] or "", _describe_event(event)
     verdict = event["verdict"] or ""
     line = f"{tables.short_time(event['at'], seconds=True)}  {event['type']:<12}  {verdict:<8}  {who:<30}  {about}"
-    output.print_line(tables.visible(line).rstrip()[: shutil.get_terminal_size().columns])
+    output.print_line(tables.replace_control_characters(line).rstrip()[: shutil.get_terminal_size().columns])
 
 
-def _about(event: JsonObject) -> str:
+def _describe_event(event: JsonObject) -> str:
     return event["url"] or event["detail"] or ", ".join(event["reasons"])
 
 
@@ -97,7 +97,7 @@ _COLUMNS = (
     Column("TYPE", lambda one: one["type"]),
     Column("BY", lambda one: one["verdict"]),
     Column("RECIPIENT", lambda one: one["recipient"], shrinks=True),
-    Column("ABOUT", _about, shrinks=True),
+    Column("ABOUT", _describe_event, shrinks=True),
     Column("MESSAGE", lambda one: one["delivery"] or one["message"], is_wide=True),
 )
 

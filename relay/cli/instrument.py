@@ -131,7 +131,7 @@ def _accept_message(config: Config, octets: bytes, reverse_path: str | None, to:
 def _author(octets: bytes, head: fields.Head) -> Mailbox:
     """The first address of the From field, which is mostly the app's reverse-path; null if there is none."""
     for field in head.fields_named(b"from")[:1]:
-        for mailbox in (mailboxes.read(fields.unfold_value(octets, field)) or [])[:1]:
+        for mailbox in (mailboxes.parse_mailboxes(fields.unfold_value(octets, field)) or [])[:1]:
             with contextlib.suppress(address.PathSyntaxError):
                 return address.parse_mailbox(mailbox)
     return address.NULL

@@ -100,7 +100,7 @@ def revoke_key(arguments: argparse.Namespace) -> int:
 def export_keys(arguments: argparse.Namespace) -> int:
     config = command.load_config(arguments)
     data_directory.open_key_ring(config)  # makes keys where there are none; root becomes their owner first
-    contents = key_file.read(config.relay.data_dir / data_directory.KEYS_FILE)
+    contents = key_file.read_keys(config.relay.data_dir / data_directory.KEYS_FILE)
     text = sealed_keys.seal(contents, _ask_for_passphrase(is_new=True)) + "\n"
     if arguments.file == "-":
         output.print_line(text.rstrip("\n"))
@@ -122,14 +122,14 @@ def import_keys(arguments: argparse.Namespace) -> int:
         given = sealed_keys.unseal(text, _ask_for_passphrase(is_new=False))
         data_directory.become_owner(config)
         path = config.relay.data_dir / data_directory.KEYS_FILE
-        here = key_file.read(path) if path.exists() else None
+        here = key_file.read_keys(path) if path.exists() else None
         if here and (loss := _describe_loss(here, given)):
             if not arguments.replace:
                 raise CommandError(f"{loss}. If that is meant, say --replace")
-            aside = path.with_name(f"keys-replaced-{key_file.now():%Y%m%dT%H%M%S}.json")
-            key_file.write(aside, here)
+            aside = path.with_name(f"keys-replaced-{key_file.current_second():%Y%m%dT%H%M%S}.json")
+            key_file.write_keys(aside, here)
             output.print_line(f"the keys that were here are in {aside}")
-        key_file.write(path, given)
+        key_file.write_keys(path, given)
     except sealed_keys.SealedKeysError as error:
         raise CommandError(f"{arguments.file}: {error}") from None
     except (OSError, ValueError) as error:

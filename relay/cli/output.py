@@ -41,7 +41,7 @@ def _to_json(value: object) -> object:
 
 
 @contextlib.contextmanager
-def show_progress(what: str) -> Iterator[Callable[[int, int], None]]:
+def show_progress(title: str) -> Iterator[Callable[[int, int], None]]:
     """On a terminal, a bar on standard error; call it with what is done and with the total (0: unknown)."""
     if not sys.stderr.isatty():
         yield lambda _done, _all: None
@@ -51,7 +51,7 @@ def show_progress(what: str) -> Iterator[Callable[[int, int], None]]:
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=None)
+        task = bar.add_task(title, total=None)
         yield lambda done, count: bar.update(task, completed=done, total=count or None)
 
 

@@ -21,8 +21,8 @@ class RecipientAction(NamedTuple):
     """What a recipient does with a mail: the kind, the person, the user agent, and how many links."""
 
     key: str
-    what: str  # open | click | unsubscribe
-    who: str
+    kind: str  # open | click | unsubscribe
+    recipient_name: str
     user_agent: str
     links: int = 1
     recipient: int = 0  # the recipient's number

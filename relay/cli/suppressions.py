@@ -35,7 +35,9 @@ def list_suppressions(arguments: argparse.Namespace) -> int:
         until=arguments.until,
     )
     with command.open_store(command.load_config(arguments), reads=True) as store, store.connect() as connection:
-        rows = suppressions.list_suppressions(connection, arguments.limit + 1, arguments.query or "", wanted=wanted)
+        rows = suppressions.list_suppressions(
+            connection, arguments.limit + 1, arguments.query or "", entry_filter=wanted
+        )
     items = [json_objects.suppression_object(row) for row in rows[: arguments.limit]]
     tables.print_page(arguments, items, _COLUMNS, empty="nobody is suppressed", has_more=len(rows) > arguments.limit)
     return 0

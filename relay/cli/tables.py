@@ -77,7 +77,7 @@ def short_time(text: str | None, *, seconds: bool = False) -> str:
     return f"{at:%m-%d %H:%M:%S}" if seconds else f"{at:%m-%d %H:%M}"
 
 
-def visible(text: str) -> str:
+def replace_control_characters(text: str) -> str:
     """The text without control characters: anybody may have written it."""
     return "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in text)
 
@@ -88,8 +88,8 @@ def _cell_text(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else ""
     if isinstance(value, list):
-        return visible(", ".join(map(str, value)))
-    return visible(str(value))
+        return replace_control_characters(", ".join(map(str, value)))
+    return replace_control_characters(str(value))
 
 
 def _print_table(columns: Sequence[Column], rows: list[list[str]]) -> None:

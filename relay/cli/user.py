@@ -113,11 +113,11 @@ def remove_account(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _confirm_removal(name: str, what: str) -> None:
+def _confirm_removal(name: str, noun: str) -> None:
     """Asks before the last account, or the last admin, is removed. Raises CommandError."""
     if not sys.stdin.isatty():
-        raise CommandError(f"{name} is the last {what}; say --yes to remove it, or add another one first")
-    if input(f"{name} is the last {what}. Remove it? [y/N] ").strip().lower() not in ("y", "yes"):
+        raise CommandError(f"{name} is the last {noun}; say --yes to remove it, or add another one first")
+    if input(f"{name} is the last {noun}. Remove it? [y/N] ").strip().lower() not in ("y", "yes"):
         raise CommandError("nothing was removed")
 
 

@@ -126,7 +126,7 @@ class DsnSender:
             smtputf8=not message.reverse_path.isascii(),
             stream=STREAM,
         )
-        head = fields.read(octets_of_dsn, 0, len(octets_of_dsn))
+        head = fields.parse_head(octets_of_dsn, 0, len(octets_of_dsn))
         accepted = AcceptedMessage(dsn_id, now, Client(""), envelope, octets_of_dsn, (), head)
         settings = self._rewrite_settings.for_message(accepted)
         settings = settings._replace(opens=False, clicks=False, unsubscribe_header="off")
@@ -174,7 +174,7 @@ def _original_mail(message: Message, octets: bytes | None) -> OriginalMail:
         subject = " ".join(message.subject.split())
         head = f"Message-ID: <{message.message_id.strip('<>')}>\r\nSubject: {subject}\r\n".encode("utf-8", "replace")
     else:
-        found = fields.read(octets, 0, len(octets))
+        found = fields.parse_head(octets, 0, len(octets))
         head = prepended + octets[: found.body].removesuffix(b"\r\n")
     return OriginalMail(
         reverse_path=message.reverse_path,

@@ -46,4 +46,4 @@ def read_header(octets: bytes) -> fields.Head:
     end = len(octets) if end < 0 else min(end + 4, len(octets))
     if octets.count(b"\n", 0, end) - 1 > MAX_LINES:
         raise refusal(552, "5.3.4", f"the header section has more than the {MAX_LINES} lines allowed here")
-    return fields.read(octets, 0, end)
+    return fields.parse_head(octets, 0, end)

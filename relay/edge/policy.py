@@ -78,7 +78,7 @@ class Policy:
         if len(authors) > 1:  # programs differ in which one they show
             raise refusal(550, "5.7.1", "this user's mail may have one From field only (senders)")
         for field in (*authors, *head.fields_named(b"sender")):
-            who = mailboxes.read(fields.unfold_value(octets, field))
+            who = mailboxes.parse_mailboxes(fields.unfold_value(octets, field))
             if not who or not all(address.matches_any(mailbox, user.senders) for mailbox in who):
                 name = field.name.decode("ascii").capitalize()
                 raise refusal(550, "5.7.1", f"this user may not send as what {name} says (senders)")

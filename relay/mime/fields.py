@@ -42,7 +42,7 @@ class Head(NamedTuple):
         return self.by_name.get(name, [])
 
 
-def read(octets: bytes, start: int, end: int) -> Head:
+def parse_head(octets: bytes, start: int, end: int) -> Head:
     """The header section that begins at `start`; without a blank line it reaches to `end`.
 
     Lines that are no field are passed over and make the head malformed, as does white space before a

@@ -62,7 +62,7 @@ def walk_parts(octets: bytes, head: fields.Head | None = None) -> list[Part]:
     waiting = [(0, len(octets), ROOT, 0, False)]
     while waiting:
         start, end, parent, depth, is_first = waiting.pop()
-        of_part = head if head and parent == ROOT else fields.read(octets, start, end)
+        of_part = head if head and parent == ROOT else fields.parse_head(octets, start, end)
         part = _make_part(start, end, parent, parts, of_part, octets, is_root=is_first)
         index = len(parts)
         children: list[tuple[int, int]] = []

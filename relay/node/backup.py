@@ -168,14 +168,14 @@ class _FixedSize(io.RawIOBase):
 
 
 def _add_octets(archive: tarfile.TarFile, name: str, octets: bytes) -> None:
-    about = tarfile.TarInfo(name)
-    about.size = len(octets)
-    about.mtime = int(datetime.now(UTC).timestamp())
-    archive.addfile(_as_owners(about), io.BytesIO(octets))
+    entry = tarfile.TarInfo(name)
+    entry.size = len(octets)
+    entry.mtime = int(datetime.now(UTC).timestamp())
+    archive.addfile(_as_owners(entry), io.BytesIO(octets))
 
 
-def _as_owners(about: tarfile.TarInfo) -> tarfile.TarInfo:
-    about.uid = about.gid = 0
-    about.uname = about.gname = ""
-    about.mode = 0o600
-    return about
+def _as_owners(entry: tarfile.TarInfo) -> tarfile.TarInfo:
+    entry.uid = entry.gid = 0
+    entry.uname = entry.gname = ""
+    entry.mode = 0o600
+    return entry

@@ -35,7 +35,7 @@ class _Listener(NamedTuple):
     address: HostPort
 
 
-def bind(config: Config, only: str | None) -> Listeners:
+def bind_sockets(config: Config, only: str | None) -> Listeners:
     """The sockets of all roles, or of one. Raises StartupError."""
     smtp = [
         _Listener("smtp" if number == 1 else f"smtp-{number}", "[[listen]] address", listen.address)
@@ -46,7 +46,7 @@ def bind(config: Config, only: str | None) -> Listeners:
         _Listener("console", "[console] listen", config.console.listen),
     ]
     metrics = [_Listener("metrics", "[metrics] listen", config.metrics.listen)] if config.metrics.listen else []
-    given = _match(_inherited(), [*smtp, *web, *metrics])
+    given = _match_sockets(_take_inherited_sockets(), [*smtp, *web, *metrics])
     wanted = {"smtp": smtp if only != "web" else [], "web": web if only != "smtp" else [], "metrics": metrics}
     opened = {
         role: [given.pop(entry) if entry in given else _bind(entry.address, entry.key) for entry in expected]
@@ -57,7 +57,7 @@ def bind(config: Config, only: str | None) -> Listeners:
     return Listeners(**opened)
 
 
-def _inherited() -> list[tuple[str, socket.socket]]:
+def _take_inherited_sockets() -> list[tuple[str, socket.socket]]:
     """The sockets that systemd has opened for this process, each with its name. Only the first call has them."""
     count, for_pid = os.environ.pop("LISTEN_FDS", ""), os.environ.pop("LISTEN_PID", "")
     names = os.environ.pop("LISTEN_FDNAMES", "").split(":")
@@ -78,17 +78,19 @@ def _inherited() -> list[tuple[str, socket.socket]]:
     return sockets
 
 
-def _match(inherited: list[tuple[str, socket.socket]], expected: list[_Listener]) -> dict[_Listener, socket.socket]:
+def _match_sockets(
+    named_sockets: list[tuple[str, socket.socket]], listeners: list[_Listener]
+) -> dict[_Listener, socket.socket]:
     found: dict[_Listener, socket.socket] = {}
-    for name, one in inherited:
+    for name, one in named_sockets:
         host, port = one.getsockname()[:2]
-        free = [entry for entry in expected if entry not in found]
+        free = [entry for entry in listeners if entry not in found]
         by_name = [entry for entry in free if entry.name == name]
         by_address = [entry for entry in free if _is_same_address(entry.address, host, port)]
         if not by_name and not by_address:
             raise StartupError(
                 f'systemd has passed a socket at {HostPort(host, port)}, named "{name}", and no listener is '
-                f"there or named so; call it one of {', '.join(entry.name for entry in expected)} (FileDescriptorName=)"
+                f"there or named so; call it one of {', '.join(one.name for one in listeners)} (FileDescriptorName=)"
             )
         found[(by_name or by_address)[0]] = one
     return found

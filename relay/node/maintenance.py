@@ -139,12 +139,12 @@ def make_months(store: Store, now: datetime) -> None:
         log.partition_made(name)
 
 
-async def _delete(what: str, work: Callable[[], Awaitable[int]]) -> None:
+async def _delete(name: str, work: Callable[[], Awaitable[int]]) -> None:
     try:
         if deleted := await work():
-            log.data_deleted(what, deleted)
+            log.data_deleted(name, deleted)
     except Exception as error:  # noqa: BLE001  the outermost loop: a failure must not stop the other deletions
-        errors.log_failure(error, "retention", what)
+        errors.log_failure(error, "retention", name)
 
 
 def _retention_work(store: Store, config: Config, now: datetime) -> Iterator[tuple[str, Callable[[], Awaitable[int]]]]:

@@ -51,7 +51,7 @@ def serve(config: Config, only: str | None) -> int:
     if privileges.is_bare_root(config):
         process_log.runs_as_root()
     with contextlib.ExitStack() as locks:
-        with answer_watch.watching(process_log.waiting_for_database):
+        with answer_watch.watch_answers(process_log.waiting_for_database):
             bound, roles = _make_ready(config, only, locks)
         return Supervisor(config, roles, functools.partial(_print_ready, config, roles, bound.metrics)).run()
 
@@ -60,7 +60,9 @@ def _make_ready(
     config: Config, only: str | None, locks: contextlib.ExitStack
 ) -> tuple[listeners.Listeners, list[Role]]:
     """Prepares the data, binds the listeners, and settles what this node's last server left. Raises StartupError."""
-    bound = listeners.bind(config, only) if privileges.will_drop(config) else None  # ports that only root may have
+    bound = (
+        listeners.bind_sockets(config, only) if privileges.will_drop(config) else None
+    )  # ports that only root may have
     data_directory.prepare_data(config)
     for role in ("smtp", "web"):
         if only in (None, role):
@@ -68,7 +70,7 @@ def _make_ready(
     _sync_webhooks(config, only)
     mode = "sandbox" if config.is_sandbox else config.delivery.mode
     process_log.starting(__version__, mode, len(config.upstream))
-    bound = bound or listeners.bind(config, only)
+    bound = bound or listeners.bind_sockets(config, only)
     roles: list[Role] = []
     if only in (None, "smtp"):
         channels = make_channels(config.relay.workers)

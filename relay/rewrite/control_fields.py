@@ -25,7 +25,7 @@ _MAX_FIELDS = 200  # fields; an app has ten
 _Index = dict[bytes, list[fields.Field]]
 
 
-def read(
+def read_instructions(
     octets: bytes, head: fields.Head, dialects: tuple[str, ...], upstreams: tuple[str, ...] = ()
 ) -> tuple[Instructions, list[fields.Field]]:
     """The app's instructions, and the fields that must not be passed on, in order.
@@ -69,16 +69,16 @@ def turn_tracking_off(octets: bytes, head: fields.Head, upstreams: tuple[str, ..
     return made
 
 
-def _set_members(octets: bytes, head: fields.Head, name: bytes, wanted: json_patch.Members) -> list[EditTemplate]:
-    """The templates after which the JSON field has the wanted members. One that cannot be read is left to the
+def _set_members(octets: bytes, head: fields.Head, name: bytes, members: json_patch.Members) -> list[EditTemplate]:
+    """The templates after which the JSON field has these members. One that cannot be read is left to the
     provider: a second field beside it would not be read."""
     there = head.fields_named(name.lower())
     if not there:
-        return [EditTemplate(0, 0, (b"%s: %s\r\n" % (name, json.dumps(wanted).encode()),), "provider")]
+        return [EditTemplate(0, 0, (b"%s: %s\r\n" % (name, json.dumps(members).encode()),), "provider")]
     made: list[EditTemplate] = []
     for found in there:
         try:
-            changes = json_patch.set_members(octets[found.value : found.end].decode("latin-1"), wanted)
+            changes = json_patch.set_members(octets[found.value : found.end].decode("latin-1"), members)
         except (ValueError, RecursionError):
             continue
         at = found.value

@@ -18,7 +18,7 @@ class DisplayFields(NamedTuple):
     message_id: str = ""
 
 
-def read(octets: bytes, head: fields.Head) -> DisplayFields:
+def read_display_fields(octets: bytes, head: fields.Head) -> DisplayFields:
     """The facts of the first field of each name."""
     return DisplayFields(
         _first(octets, head, b"subject"), _first(octets, head, b"from"), _first(octets, head, b"message-id")

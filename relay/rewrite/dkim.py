@@ -92,9 +92,9 @@ class Signer:
 
 def make_signature(octets: bytes, key: Key, when: datetime) -> bytes:
     """The DKIM-Signature field, folded and CRLF-ended, that goes above these octets."""
-    head = fields.read(octets, 0, len(octets))
+    head = fields.parse_head(octets, 0, len(octets))
     is_rsa = not isinstance(key.private_key, ed25519.Ed25519PrivateKey)
-    names = _names(head)
+    names = _names_to_sign(head)
     tags = [
         b"v=1;",
         b"a=rsa-sha256;" if is_rsa else b"a=ed25519-sha256;",
@@ -102,13 +102,13 @@ def make_signature(octets: bytes, key: Key, when: datetime) -> bytes:
         b"d=%s;" % key.domain.encode("ascii"),
         b"s=%s;" % key.selector.encode("ascii"),
         b"t=%d;" % when.timestamp(),
-        *_list(names),
+        *_split_names(names),
         b"bh=%s;" % b64encode(_body_hash(octets, head.body)),
         b"b=",
     ]
-    lines = _folded(b"DKIM-Signature:", tags)
+    lines = _fold_field(b"DKIM-Signature:", tags)
     # §3.7: the signed fields, then this one with an empty b= and without its line end.
-    data = _canonical(octets, head, names) + b"dkim-signature:" + _relaxed(lines.partition(b":")[2])
+    data = _canonical_header(octets, head, names) + b"dkim-signature:" + _relax_value(lines.partition(b":")[2])
     signed = b64encode(_sign(key.private_key, data))
     last = lines.rfind(b"\n") + 1
     room = _MAX_LINE - (len(lines) - last)
@@ -131,7 +131,7 @@ def split_txt(text: str) -> list[str]:
     return [text[at : at + _MAX_STRING] for at in range(0, len(text), _MAX_STRING)]
 
 
-def _names(head: fields.Head) -> list[bytes]:
+def _names_to_sign(head: fields.Head) -> list[bytes]:
     """What h= lists: every field of those kinds, and one more of each that may stand only once.
 
     §8.15: a name that is listed once more than it stands forbids a second such field, which a mail program
@@ -146,16 +146,16 @@ def _names(head: fields.Head) -> list[bytes]:
     return names
 
 
-def _canonical(octets: bytes, head: fields.Head, names: list[bytes]) -> bytes:
+def _canonical_header(octets: bytes, head: fields.Head, names: list[bytes]) -> bytes:
     """The listed fields, relaxed; of several with one name the last comes first (§5.4.2)."""
     left: dict[bytes, list[fields.Field]] = {}
     for field in head.fields:
         left.setdefault(field.name, []).append(field)
     chosen = [left[name].pop() for name in names if left.get(name)]
-    return b"".join(b"%s:%s\r\n" % (field.name, _relaxed(octets[field.value : field.end])) for field in chosen)
+    return b"".join(b"%s:%s\r\n" % (field.name, _relax_value(octets[field.value : field.end])) for field in chosen)
 
 
-def _relaxed(value: bytes) -> bytes:
+def _relax_value(value: bytes) -> bytes:
     return _SPACE.sub(b" ", value).strip(b" ")
 
 
@@ -174,13 +174,13 @@ def _sign(key: PrivateKey, data: bytes) -> bytes:
     return key.sign(data, padding.PKCS1v15(), hashes.SHA256())
 
 
-def _list(names: list[bytes]) -> list[bytes]:
+def _split_names(names: list[bytes]) -> list[bytes]:
     """h= in pieces between which it may be folded."""
     joined = b"h=" + b":".join(names) + b";"
     return re.findall(rb"[^:]+:?", joined)
 
 
-def _folded(name: bytes, tags: list[bytes]) -> bytes:
+def _fold_field(name: bytes, tags: list[bytes]) -> bytes:
     lines = [name]
     for tag in tags:
         # No space inside h=: only before a tag, or where the line ends.

@@ -64,7 +64,7 @@ def fill_templates(
     `decoded` has what base64 leaves decode to, by where their templates start; what it lacks is put there.
     """
     decoded = {} if decoded is None else decoded
-    kept = templates if tracked else _untracked(templates)
+    kept = templates if tracked else _leave_out_tracking(templates)
     made: list[edits.Edit] = []
     past, column_past = -1, 0  # where the last edit ended, and the column there once it is made
     for n, (start, end, pieces, why, coding, width, inner) in enumerate(kept, 1):
@@ -88,20 +88,23 @@ def fill_templates(
                 # No room for the soft break: the last octet before the edit goes to the next line, too.
                 again = transfer_encoding.code_before(octets, place)
                 start, column = place - len(again), column - len(again)
-            new = transfer_encoding.to_quoted_printable(new, column, _tail(octets, end, after), again)
+            new = transfer_encoding.to_quoted_printable(new, column, _rest_of_line(octets, end, after), again)
             past, column_past = end, _column(column, new)
         made.append(_edit((start, end, new, why)))
     return made
 
 
-def _untracked(templates: tuple[EditTemplate, ...]) -> tuple[EditTemplate, ...]:
+def _leave_out_tracking(templates: tuple[EditTemplate, ...]) -> tuple[EditTemplate, ...]:
     """The templates for a recipient who is not tracked."""
     kept = [template for template in templates if template.why not in TRACKING_REASONS]
-    kept = [template._replace(inner=_untracked(template.inner)) if template.inner else template for template in kept]
+    kept = [
+        template._replace(inner=_leave_out_tracking(template.inner)) if template.inner else template
+        for template in kept
+    ]
     return tuple(template for template in kept if template.inner or template.coding is not _BASE64)
 
 
-def _tail(octets: bytes, at: int, after: int) -> int:
+def _rest_of_line(octets: bytes, at: int, after: int) -> int:
     """The length of the line's rest at `at`; `after` is where the next edit begins."""
     stop = octets.find(b"\n", at, at + _NEAR)
     stop = at + _NEAR if stop < 0 and len(octets) > at + _NEAR else stop

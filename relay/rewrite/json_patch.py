@@ -1,6 +1,6 @@
 """Setting members of a JSON object without touching the rest of its octets.
 
-In: a header field's value and the members wanted.  Out: what to replace in it. Line ends are white space in
+In: a header field's value and the members to set.  Out: what to replace in it. Line ends are white space in
 JSON, so the value is read as it stands, folds and all.  RFC 8259 §2, §4; RFC 5322 §2.2.3.
 """
 
@@ -22,8 +22,8 @@ class Change(NamedTuple):
     new: str
 
 
-def set_members(text: str, wanted: Members) -> list[Change]:
-    """The changes, in order, after which the object in `text` has the wanted members.
+def set_members(text: str, members: Members) -> list[Change]:
+    """The changes, in order, after which the object in `text` has these members.
 
     Raises ValueError or RecursionError if the text is not one JSON object.
     """
@@ -31,20 +31,20 @@ def set_members(text: str, wanted: Members) -> list[Change]:
     value, end = _DECODER.raw_decode(text, at)
     if not isinstance(value, dict) or _past_space(text, end) != len(text):
         raise ValueError("not a JSON object")
-    return sorted(_changes_at(text, at, wanted))
+    return sorted(_find_changes(text, at, members))
 
 
-def _changes_at(text: str, at: int, wanted: Members) -> list[Change]:
+def _find_changes(text: str, at: int, members: Members) -> list[Change]:
     """The changes for the object that begins at `at`."""
-    there = _members(text, at)
+    there = _member_spans(text, at)
     changes: list[Change] = []
     missing: Members = {}
-    for name, content in wanted.items():
+    for name, content in members.items():
         if name not in there:
             missing[name] = content
         for start, end in there.get(name, ()):  # of two with one name, readers take either
             if isinstance(content, dict) and text[start] == "{":
-                changes += _changes_at(text, start, content)
+                changes += _find_changes(text, start, content)
             else:
                 new = json.dumps(content)
                 fold = "\r\n " if len(new) > end - start else ""  # no line grows
@@ -58,7 +58,7 @@ def _changes_at(text: str, at: int, wanted: Members) -> list[Change]:
     return changes
 
 
-def _members(text: str, at: int) -> dict[str, list[tuple[int, int]]]:
+def _member_spans(text: str, at: int) -> dict[str, list[tuple[int, int]]]:
     """The spans of the values, by name, in the valid object that begins at `at`."""
     spans: dict[str, list[tuple[int, int]]] = {}
     at = _past_space(text, at + 1)

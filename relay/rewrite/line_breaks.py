@@ -28,9 +28,9 @@ def spaces_beside(text: bytes, href: html_attributes.Attribute) -> list[tuple[in
 
 
 def spaces_around(
-    markup: html_tokenizer.Markup, templates: Sequence[EditTemplate], wanted: Sequence[EditTemplate]
+    markup: html_tokenizer.Markup, templates: Sequence[EditTemplate], chosen_templates: Sequence[EditTemplate]
 ) -> list[tuple[EditTemplate, int, int]]:
-    """The spaces before and after the wanted templates, which stand in running text, in order.
+    """The spaces before and after the chosen templates, which stand in running text, in order.
 
     Within a tag that is near in the same line, else the nearest space.
     """
@@ -39,7 +39,7 @@ def spaces_around(
     past = {template: before.end for before, template in pairwise(templates)}
     until = {template: after.start for template, after in pairwise(templates)}
     found: list[tuple[EditTemplate, int, int]] = []
-    for template in wanted:
+    for template in chosen_templates:
         n = bisect_right(starts, template.start) - 1
         last = read.tags[n] if n >= 0 else None
         following = read.tags[n + 1] if n + 1 < len(read.tags) else None
@@ -48,13 +48,17 @@ def spaces_around(
         low = max(past.get(template, 0), last.end if last else 0)
         high = min(until.get(template, len(read.html)), following.start if following else len(read.html))
         may_end = not (last and last.name in _RAW and not last.is_closing)
-        before = _within(read.html, last, template.start) or (may_end and _space_before(read.html, low, template.start))
-        after = _within(read.html, following, template.end) or (may_end and _space_after(read.html, template.end, high))
+        before = _find_space_in_tag(read.html, last, template.start) or (
+            may_end and _space_before(read.html, low, template.start)
+        )
+        after = _find_space_in_tag(read.html, following, template.end) or (
+            may_end and _space_after(read.html, template.end, high)
+        )
         found += [(template, *gap) for gap in (before, after) if gap]
     return found
 
 
-def _within(html: bytes, tag: html_attributes.Tag | None, at: int) -> tuple[int, int] | None:
+def _find_space_in_tag(html: bytes, tag: html_attributes.Tag | None, at: int) -> tuple[int, int] | None:
     """Behind the name of the tag, if it is near in the same line: a blank is allowed there in every tag."""
     if tag is None:
         return None

@@ -23,36 +23,36 @@ _ADDRESS_FIELDS = frozenset(
 ) | {b"disposition-notification-to", b"errors-to"}
 
 
-def read(value: bytes) -> list[str] | None:
+def parse_mailboxes(value: bytes) -> list[str] | None:
     """The mailboxes. A quoted local part is given as `""`, with its domain."""
     if len(value) > MAX_OCTETS:
         return None
-    bare = _masked(value)
+    bare = _mask_value(value)
     if bare is None:
         return None
-    who: list[str] = []
+    found: list[str] = []
     for one in bare.split(b","):
         if b"@" in one:
             mailbox = _MAILBOX.fullmatch(one)
             if mailbox is None or one.count(b"<") != one.count(b">") or one.count(b"<") > 1:
                 return None
-            who.append(_STRING.sub(b'""', mailbox[1]).decode("utf-8", "replace"))
+            found.append(_STRING.sub(b'""', mailbox[1]).decode("utf-8", "replace"))
         elif b"<" in one or b">" in one:
             return None
-    return who
+    return found
 
 
 def with_ascii_domains(octets: bytes) -> bytes | None:
     """The message with the addresses of its header in A-labels. None where a local part is beyond ASCII, or a domain
     has no A-labels. Words beside the addresses stay.
     """
-    head = fields.read(octets, 0, len(octets))
+    head = fields.parse_head(octets, 0, len(octets))
     edits: list[Edit] = []
     for field in head.fields:
         value = octets[field.value : field.end]
         if field.name not in _ADDRESS_FIELDS or value.isascii():
             continue
-        masked = _masked(value) or b""
+        masked = _mask_value(value) or b""
         for found in _DOMAIN.finditer(masked):
             domain, begin = found[1], found.start()
             while begin and masked[begin - 1] not in _NO_LOCAL_PART:
@@ -66,7 +66,7 @@ def with_ascii_domains(octets: bytes) -> bytes | None:
     return splice(octets, edits)
 
 
-def _masked(value: bytes) -> bytes | None:
+def _mask_value(value: bytes) -> bytes | None:
     """As long as the value, with strings as quotes only and comments as blanks; None where one of them has no end."""
     out: list[bytes] = []
     at = depth = 0

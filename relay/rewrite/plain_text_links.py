@@ -85,13 +85,13 @@ def instrument_text(leaf: TextPart, placeholders: list[EditTemplate], rules: lin
 
 
 def _with_line_ends(
-    octets: bytes, wanted: list[tuple[EditTemplate, Link | None]], public_url: str
+    octets: bytes, pairs: list[tuple[EditTemplate, Link | None]], public_url: str
 ) -> list[tuple[EditTemplate, Link | None]]:
     """The same, and where a placeholder would make a line too long, the spaces around it made line ends: a link to
     unsubscribe by must not stay a placeholder."""
     made: list[tuple[EditTemplate, Link | None]] = []
     begin = grown = 0  # of the line that we are in
-    for n, (template, link) in enumerate(wanted):
+    for n, (template, link) in enumerate(pairs):
         past = made[-1][0].end if made else 0
         line_end = octets.rfind(b"\n", past, template.start) + 1
         begin, grown = (line_end, 0) if line_end else (begin, grown)
@@ -108,7 +108,7 @@ def _with_line_ends(
         made.append((template, link))
         grown += growing
         space = octets.find(b" ", template.end, template.end + len(rest))
-        is_free = n + 1 == len(wanted) or space < wanted[n + 1][0].start
+        is_free = n + 1 == len(pairs) or space < pairs[n + 1][0].start
         is_long = template.end - begin + grown + len(rest) > MAX_LINE
         # No line of ours begins like a delimiter, a quotation or `From `.
         if space >= 0 and is_free and is_long and not octets.startswith((b"-", b">", b"From "), space + 1):
@@ -126,7 +126,7 @@ def _growth(template: EditTemplate, public_url: str) -> int:
 
 
 def _within_lines(
-    octets: bytes, wanted: list[tuple[EditTemplate, Link | None]], public_url: str
+    octets: bytes, pairs: list[tuple[EditTemplate, Link | None]], public_url: str
 ) -> tuple[list[tuple[EditTemplate, Link | None]], set[Link | None]]:
     """What fits without a line of over 998 octets, and what does not."""
     events = [
@@ -136,12 +136,12 @@ def _within_lines(
             sum(_max_length(piece, public_url) for piece in template.pieces),
             may_break=False,
         )
-        for template, _ in wanted
+        for template, _ in pairs
     ]
-    is_end = [template.pieces == _LINE_END for template, _ in wanted]
-    kept = line_length.edits_that_fit(octets, events, [link is None for _, link in wanted], is_end)
-    lost = {link for n, (_, link) in enumerate(wanted) if n not in kept}
-    return [pair for n, pair in enumerate(wanted) if n in kept], lost
+    is_end = [template.pieces == _LINE_END for template, _ in pairs]
+    kept = line_length.edits_that_fit(octets, events, [link is None for _, link in pairs], is_end)
+    lost = {link for n, (_, link) in enumerate(pairs) if n not in kept}
+    return [pair for n, pair in enumerate(pairs) if n in kept], lost
 
 
 def _max_length(piece: edits.Piece, public_url: str) -> int:

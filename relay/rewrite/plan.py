@@ -150,7 +150,7 @@ class Plan:
                 "pixels": self.pixels,
                 "reasons": self.reasons,
                 "dkim": self.dkim,
-                "control": _NO_CONTROL if self.control is NO_INSTRUCTIONS else _values(self.control),
+                "control": _NO_CONTROL if self.control is NO_INSTRUCTIONS else _instruction_values(self.control),
                 "facts": self.facts._asdict(),
             }
         )
@@ -171,7 +171,7 @@ class Plan:
         )
 
 
-def _values(one: Instructions) -> dict[str, Any]:  # Any: what JSON can hold
+def _instruction_values(one: Instructions) -> dict[str, Any]:  # Any: what JSON can hold
     # `asdict` copies each value, which takes as long as all the rest of the text.
     return {name: getattr(one, name) for name in one.__slots__}
 
@@ -184,11 +184,11 @@ def plan(octets: bytes, settings: Settings, head: fields.Head | None = None) -> 
     try:
         return _plan(octets, settings, head, faults)
     except Exception as error:  # noqa: BLE001 - docs/rewriting.md#faults: the original goes out
-        faults.append(_trace(error))
-        return Plan(_above(settings), reasons=(f"fault:{type(error).__name__}",), faults=tuple(faults))
+        faults.append(_format_trace(error))
+        return Plan(_prepend_fields(settings), reasons=(f"fault:{type(error).__name__}",), faults=tuple(faults))
 
 
-def _trace(error: Exception) -> str:
+def _format_trace(error: Exception) -> str:
     """The traceback and the type; without the message, which may quote the mail."""
     return "".join((*traceback.format_tb(error.__traceback__), type(error).__name__))
 
@@ -197,12 +197,12 @@ def _plan(octets: bytes, settings: Settings, head: fields.Head | None, faults: l
     """Raises errors outside the body. Those in it are added to `faults`."""
     tree = parts.walk_parts(octets, head)
     head = tree[0].head
-    control, unwanted = control_fields.read(octets, head, settings.dialects, settings.providers)
+    control, unwanted = control_fields.read_instructions(octets, head, settings.dialects, settings.providers)
     top = [EditTemplate(gone.start, gone.end, (), "control") for gone in unwanted]
     reasons = ["control_unreadable"] if control.unreadable else []
     body = instrument.BodyEdits()
     signed = signing_policy.existing_signatures(head)
-    signer = _signer(octets, head, settings) if settings.dkim else ""
+    signer = _choose_signer(octets, head, settings) if settings.dkim else ""
     if signed and not signer and settings.already_signed != "strip":
         reasons.append("already_signed")
     else:
@@ -211,11 +211,11 @@ def _plan(octets: bytes, settings: Settings, head: fields.Head | None, faults: l
         pair, reason = unsubscribe.list_unsubscribe_fields(head, _unsubscribe_rules(settings, control))
         top += pair + control_fields.turn_tracking_off(octets, head, settings.providers)
         reasons.append(reason)
-        body = _read(octets, tree, control, settings, faults)
+        body = _plan_body(octets, tree, control, settings, faults)
         if len(body.templates) > _MAX_EDITS:
             body = _leave_body(body, "too_many_edits")
     top.sort(key=lambda template: (template.start, template.end))
-    made = (*_above(settings), *top, *body.templates)
+    made = (*_prepend_fields(settings), *top, *body.templates)
     if body.templates and not _is_sound(octets, tree, made, body, settings, faults):
         made = made[: -len(body.templates)]
         body = _leave_body(body, "verify_failed")
@@ -224,7 +224,7 @@ def _plan(octets: bytes, settings: Settings, head: fields.Head | None, faults: l
         signer = "" if gone is None else signer
         made = tuple(sorted((*made, *(gone or ())), key=lambda template: (template.start, template.end)))
     reasons = [reason for reason in dict.fromkeys(reasons + body.reasons) if reason]
-    found = display_fields.read(octets, head)
+    found = display_fields.read_display_fields(octets, head)
     if len(body.links) > links.MAX_REPORTED:
         reasons.append("too_many_links")
     reported = tuple(body.links[: links.MAX_REPORTED])
@@ -236,30 +236,30 @@ def _leave_body(body: instrument.BodyEdits, reason: str) -> instrument.BodyEdits
     return instrument.BodyEdits(links=[link.as_skipped(reason) for link in body.links], reasons=[*body.reasons, reason])
 
 
-def _read(
+def _plan_body(
     octets: bytes, tree: list[parts.Part], control: Instructions, settings: Settings, faults: list[str]
 ) -> instrument.BodyEdits:
     """The edits of the body; none after an error, so that Bcc and control fields are removed nevertheless."""
     try:
         return _body_edits(octets, tree, control, settings)
     except Exception as error:  # noqa: BLE001 - as in `plan`
-        faults.append(_trace(error))
+        faults.append(_format_trace(error))
         return instrument.BodyEdits(reasons=[f"fault:{type(error).__name__}"])
 
 
 def _is_sound(
     octets: bytes,
     tree: list[parts.Part],
-    made: tuple[EditTemplate, ...],
+    templates: tuple[EditTemplate, ...],
     body: instrument.BodyEdits,
     settings: Settings,
     faults: list[str],
 ) -> bool:
     """The result of `verify`; False after an error."""
     try:
-        return verify.plan_is_sound(octets, tree, made, body.edited, settings.public_url, body.decoded)
+        return verify.plan_is_sound(octets, tree, templates, body.edited, settings.public_url, body.decoded)
     except Exception as error:  # noqa: BLE001 - as in `plan`
-        faults.append(_trace(error))
+        faults.append(_format_trace(error))
         return False
 
 
@@ -277,7 +277,7 @@ def _body_edits(
         settings.exclude,
         settings.text_is_url,
         unsubscribe.listed_urls(octets, tree[0].head),
-        placeholder_dialects=_without(settings.dialects, settings.providers),
+        placeholder_dialects=_leave_out(settings.dialects, settings.providers),
         text_links=settings.text_links and control.track_text is not False,
         identifying_strings=settings.identifying_strings,
         may_store_urls=settings.may_store_urls,
@@ -288,12 +288,12 @@ def _body_edits(
 
 
 @lru_cache(maxsize=64)
-def _without(names: tuple[str, ...], others: tuple[str, ...]) -> tuple[str, ...]:
+def _leave_out(names: tuple[str, ...], left_out: tuple[str, ...]) -> tuple[str, ...]:
     """Those of the names that are not among the others."""
-    return tuple(name for name in names if name not in others)
+    return tuple(name for name in names if name not in left_out)
 
 
-def _signer(octets: bytes, head: fields.Head, settings: Settings) -> str:
+def _choose_signer(octets: bytes, head: fields.Head, settings: Settings) -> str:
     """The domain that signs. A signed mail with a malformed header keeps its signature."""
     if head.is_malformed and head.fields_named(signing_policy.FIELD):
         return ""
@@ -312,5 +312,5 @@ def _unsubscribe_rules(settings: Settings, control: Instructions) -> unsubscribe
     )
 
 
-def _above(settings: Settings) -> tuple[EditTemplate, ...]:
+def _prepend_fields(settings: Settings) -> tuple[EditTemplate, ...]:
     return tuple([EditTemplate(0, 0, (field,), "above") for field in settings.prepended_fields])

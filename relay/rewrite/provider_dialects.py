@@ -53,7 +53,7 @@ def parse_switch(value: object) -> bool | None:
 
 
 # Any: what JSON holds.
-def _object(builder: InstructionsBuilder, value: bytes, *, may_forbid: bool = False) -> dict[str, Any]:
+def _read_json_object(builder: InstructionsBuilder, value: bytes, *, may_forbid: bool = False) -> dict[str, Any]:
     """The JSON object in the value; empty if it is none, which is noted. A field that `may_forbid` tracking does so
     where it cannot be read."""
     text = encoded_words.decode_words(value)  # some libraries encode long fields, JSON or not
@@ -68,18 +68,18 @@ def _object(builder: InstructionsBuilder, value: bytes, *, may_forbid: bool = Fa
     return {}
 
 
-def _at(value: object, *path: str) -> Any:  # Any: what JSON holds
+def _member_at(value: object, *path: str) -> Any:  # Any: what JSON holds
     for name in path:
         value = value.get(name) if isinstance(value, dict) else None
     return value
 
 
-def _each(value: object) -> list[str]:
+def _texts_in(value: object) -> list[str]:
     """One text or a list of them, as a list."""
     return [one for one in (value if isinstance(value, list) else [value]) if isinstance(one, str)]
 
 
-def _notes(builder: InstructionsBuilder, value: object) -> None:
+def _add_each_metadata(builder: InstructionsBuilder, value: object) -> None:
     for name, content in value.items() if isinstance(value, dict) else ():
         builder.add_metadata(name, content)
 
@@ -96,60 +96,60 @@ def _read_switch(builder: InstructionsBuilder, value: bytes) -> bool | None:
 # --- readers that several dialects use
 
 
-def _track(builder: InstructionsBuilder, _: str, value: bytes) -> None:
+def _read_track(builder: InstructionsBuilder, _: str, value: bytes) -> None:
     """`yes`, `no`, or `opens=no, clicks=no`."""
     text = display_fields.decode_header_text(value).lower()
-    both, said = parse_switch(text), dict(_SETTING.findall(text))
-    opens, clicks = parse_switch(said.get("opens", "")), parse_switch(said.get("clicks", ""))
+    both, settings = parse_switch(text), dict(_SETTING.findall(text))
+    opens, clicks = parse_switch(settings.get("opens", "")), parse_switch(settings.get("clicks", ""))
     builder.set_tracking(both if opens is None else opens, both if clicks is None else clicks)
     rest = _SETTING.sub("", text).strip(" ,;")
-    is_read = (not rest or both is not None) and said.keys() <= _SETTING_NAMES
-    if not is_read or None in map(parse_switch, said.values()):
+    is_understood = (not rest or both is not None) and settings.keys() <= _SETTING_NAMES
+    if not is_understood or None in map(parse_switch, settings.values()):
         builder.mark_unreadable(may_forbid=False)
 
 
-def _opens(builder: InstructionsBuilder, _: str, value: bytes) -> None:
+def _read_opens(builder: InstructionsBuilder, _: str, value: bytes) -> None:
     builder.set_tracking(opens=_read_switch(builder, value))
 
 
-def _clicks(builder: InstructionsBuilder, _: str, value: bytes) -> None:
+def _read_clicks(builder: InstructionsBuilder, _: str, value: bytes) -> None:
     word = display_fields.decode_header_text(value)
     builder.set_tracking(clicks=_read_switch(builder, value), text=False if word.lower() == "htmlonly" else None)
 
 
-def _tag(builder: InstructionsBuilder, _: str, value: bytes) -> None:
+def _read_tag(builder: InstructionsBuilder, _: str, value: bytes) -> None:
     builder.add_tag(display_fields.decode_header_text(value))
 
 
-def _note(builder: InstructionsBuilder, rest: str, value: bytes) -> None:
+def _read_metadata(builder: InstructionsBuilder, rest: str, value: bytes) -> None:
     builder.add_metadata(rest, display_fields.decode_header_text(value))
 
 
-def _stream(builder: InstructionsBuilder, _: str, value: bytes) -> None:
+def _read_stream(builder: InstructionsBuilder, _: str, value: bytes) -> None:
     builder.set_stream(display_fields.decode_header_text(value))
 
 
-def _expires_in(builder: InstructionsBuilder, _: str, value: bytes) -> None:
+def _read_expiry(builder: InstructionsBuilder, _: str, value: bytes) -> None:
     builder.set_expiry(display_fields.decode_header_text(value))
 
 
-def _override(builder: InstructionsBuilder, _: str, value: bytes) -> None:
+def _read_override(builder: InstructionsBuilder, _: str, value: bytes) -> None:
     builder.override = _read_switch(builder, value) is True or builder.override
 
 
-def _consent(builder: InstructionsBuilder, _: str, value: bytes) -> None:
+def _read_consent(builder: InstructionsBuilder, _: str, value: bytes) -> None:
     found = _read_switch(builder, value)
     builder.consent = found if builder.consent is None else builder.consent
 
 
-def _nothing(_: InstructionsBuilder, __: str, ___: bytes) -> None:
+def _ignore_field(_: InstructionsBuilder, __: str, ___: bytes) -> None:
     """An instruction for the provider only."""
 
 
 # --- readers of one dialect
 
 
-def _postmark_links(builder: InstructionsBuilder, _: str, value: bytes) -> None:
+def _read_postmark_links(builder: InstructionsBuilder, _: str, value: bytes) -> None:
     word = display_fields.decode_header_text(value).lower()
     # `TextOnly` is none to us: we have no way to track the text and not the page.
     clicks = {"none": False, "textonly": False, "htmlonly": True, "htmlandtext": True}.get(word)
@@ -158,17 +158,17 @@ def _postmark_links(builder: InstructionsBuilder, _: str, value: bytes) -> None:
     builder.set_tracking(clicks=clicks, text=False if word == "htmlonly" else None)
 
 
-def _mailgun_no(builder: InstructionsBuilder, _: str, value: bytes) -> None:
+def _read_mailgun_no(builder: InstructionsBuilder, _: str, value: bytes) -> None:
     """`no` turns off what the finer switches say, `yes` is the least that is said."""
     if parse_switch(display_fields.decode_header_text(value)) is False:
         builder.set_tracking(opens=False, clicks=False)
 
 
-def _mailgun_variables(builder: InstructionsBuilder, _: str, value: bytes) -> None:
-    _notes(builder, _object(builder, value))
+def _read_mailgun_variables(builder: InstructionsBuilder, _: str, value: bytes) -> None:
+    _add_each_metadata(builder, _read_json_object(builder, value))
 
 
-def _mandrill_track(builder: InstructionsBuilder, _: str, value: bytes) -> None:
+def _read_mandrill_track(builder: InstructionsBuilder, _: str, value: bytes) -> None:
     """A list of what is tracked: what it leaves out is not, and any other word turns both off."""
     words = {word.strip() for word in display_fields.decode_header_text(value).lower().split(",")} - {""}
     if words:
@@ -176,48 +176,49 @@ def _mandrill_track(builder: InstructionsBuilder, _: str, value: bytes) -> None:
         builder.set_tracking("opens" in words, in_text or in_html, in_text)
 
 
-def _mandrill_tags(builder: InstructionsBuilder, _: str, value: bytes) -> None:
+def _read_mandrill_tags(builder: InstructionsBuilder, _: str, value: bytes) -> None:
     for name in encoded_words.decode_words(value).split(","):
         builder.add_tag(name)
 
 
-def _mandrill_metadata(builder: InstructionsBuilder, _: str, value: bytes) -> None:
-    said = _object(builder, value)
-    if "_rcpt" not in said:  # what is said of one recipient is not the message's
-        _notes(builder, said)
+def _read_mandrill_metadata(builder: InstructionsBuilder, _: str, value: bytes) -> None:
+    members = _read_json_object(builder, value)
+    if "_rcpt" not in members:  # what is said of one recipient is not the message's
+        _add_each_metadata(builder, members)
 
 
-def _sendgrid(builder: InstructionsBuilder, _: str, value: bytes) -> None:
-    said = _object(builder, value, may_forbid=True)
-    opens, clicks = (_at(said, "filters", name, "settings") for name in ("opentrack", "clicktrack"))
+def _read_sendgrid(builder: InstructionsBuilder, _: str, value: bytes) -> None:
+    members = _read_json_object(builder, value, may_forbid=True)
+    opens, clicks = (_member_at(members, "filters", name, "settings") for name in ("opentrack", "clicktrack"))
     builder.set_tracking(
-        parse_switch(_at(opens, "enable")),
-        parse_switch(_at(clicks, "enable")),
-        parse_switch(_at(clicks, "enable_text")),
+        parse_switch(_member_at(opens, "enable")),
+        parse_switch(_member_at(clicks, "enable")),
+        parse_switch(_member_at(clicks, "enable_text")),
     )
-    for name in _each(said.get("category")):
+    for name in _texts_in(members.get("category")):
         builder.add_tag(name)
-    _notes(builder, said.get("unique_args"))
-    group = said.get("asm_group_id")
+    _add_each_metadata(builder, members.get("unique_args"))
+    group = members.get("asm_group_id")
     if isinstance(group, int | str):  # what can be unsubscribed from on its own is our stream
         builder.set_stream(group)
-    elif parse_switch(_at(said, "filters", "bypass_list_management", "settings", "enable")):
+    elif parse_switch(_member_at(members, "filters", "bypass_list_management", "settings", "enable")):
         builder.set_stream("transactional")
 
 
-def _sparkpost(builder: InstructionsBuilder, _: str, value: bytes) -> None:
-    said = _object(builder, value, may_forbid=True)
+def _read_sparkpost(builder: InstructionsBuilder, _: str, value: bytes) -> None:
+    members = _read_json_object(builder, value, may_forbid=True)
     builder.set_tracking(
-        parse_switch(_at(said, "options", "open_tracking")), parse_switch(_at(said, "options", "click_tracking"))
+        parse_switch(_member_at(members, "options", "open_tracking")),
+        parse_switch(_member_at(members, "options", "click_tracking")),
     )
-    for name in _each(said.get("tags")) + _each(said.get("campaign_id")):
+    for name in _texts_in(members.get("tags")) + _texts_in(members.get("campaign_id")):
         builder.add_tag(name)
-    _notes(builder, said.get("metadata"))
-    if parse_switch(_at(said, "options", "transactional")):
+    _add_each_metadata(builder, members.get("metadata"))
+    if parse_switch(_member_at(members, "options", "transactional")):
         builder.set_stream("transactional")
 
 
-def _postal_amp(builder: InstructionsBuilder, _: str, value: bytes) -> None:
+def _read_postal_amp(builder: InstructionsBuilder, _: str, value: bytes) -> None:
     if display_fields.decode_header_text(value).lower() == "skip":
         builder.set_tracking(opens=False, clicks=False)
 
@@ -226,22 +227,22 @@ WAYPOST = "waypost"
 DIALECTS: dict[str, Dialect] = {
     WAYPOST: Dialect(
         readers=(
-            (b"x-waypost-track", _track),
-            (b"x-waypost-tag", _tag),
-            (b"x-waypost-meta-", _note),
-            (b"x-waypost-stream", _stream),
-            (b"x-waypost-expires-in", _expires_in),
-            (b"x-waypost-override-suppression", _override),
-            (b"x-waypost-consent", _consent),
+            (b"x-waypost-track", _read_track),
+            (b"x-waypost-tag", _read_tag),
+            (b"x-waypost-meta-", _read_metadata),
+            (b"x-waypost-stream", _read_stream),
+            (b"x-waypost-expires-in", _read_expiry),
+            (b"x-waypost-override-suppression", _read_override),
+            (b"x-waypost-consent", _read_consent),
         )
     ),
     "postmark": Dialect(
         readers=(
-            (b"x-pm-trackopens", _opens),
-            (b"x-pm-tracklinks", _postmark_links),
-            (b"x-pm-tag", _tag),
-            (b"x-pm-metadata-", _note),
-            (b"x-pm-message-stream", _stream),
+            (b"x-pm-trackopens", _read_opens),
+            (b"x-pm-tracklinks", _read_postmark_links),
+            (b"x-pm-tag", _read_tag),
+            (b"x-pm-metadata-", _read_metadata),
+            (b"x-pm-message-stream", _read_stream),
         ),
         tracking_switches=(b"x-pm-trackopens", b"x-pm-tracklinks"),
         tracking_off=(b"X-PM-TrackOpens: false\r\n", b"X-PM-TrackLinks: None\r\n"),
@@ -250,12 +251,12 @@ DIALECTS: dict[str, Dialect] = {
     ),
     "mailgun": Dialect(
         readers=(
-            (b"x-mailgun-track", _mailgun_no),
-            (b"x-mailgun-track-opens", _opens),
-            (b"x-mailgun-track-clicks", _clicks),
-            (b"x-mailgun-track", _track),
-            (b"x-mailgun-tag", _tag),
-            (b"x-mailgun-variables", _mailgun_variables),
+            (b"x-mailgun-track", _read_mailgun_no),
+            (b"x-mailgun-track-opens", _read_opens),
+            (b"x-mailgun-track-clicks", _read_clicks),
+            (b"x-mailgun-track", _read_track),
+            (b"x-mailgun-tag", _read_tag),
+            (b"x-mailgun-variables", _read_mailgun_variables),
         ),
         removed=(b"x-mailgun-recipient-variables",),
         tracking_switches=(b"x-mailgun-track", b"x-mailgun-track-opens", b"x-mailgun-track-clicks"),
@@ -264,9 +265,9 @@ DIALECTS: dict[str, Dialect] = {
     ),
     "mandrill": Dialect(
         readers=(
-            (b"x-mc-track", _mandrill_track),
-            (b"x-mc-tags", _mandrill_tags),
-            (b"x-mc-metadata", _mandrill_metadata),
+            (b"x-mc-track", _read_mandrill_track),
+            (b"x-mc-tags", _read_mandrill_tags),
+            (b"x-mc-metadata", _read_mandrill_metadata),
         ),
         removed=(b"x-mc-mergevars", b"x-mc-bccaddress"),
         tracking_switches=(b"x-mc-track",),
@@ -274,7 +275,7 @@ DIALECTS: dict[str, Dialect] = {
         domain="mandrillapp.com",
     ),
     "sendgrid": Dialect(
-        readers=((b"x-smtpapi", _sendgrid),),
+        readers=((b"x-smtpapi", _read_sendgrid),),
         settings=(
             b"X-SMTPAPI",
             {"filters": {"opentrack": {"settings": {"enable": 0}}, "clicktrack": {"settings": {"enable": 0}}}},
@@ -282,21 +283,21 @@ DIALECTS: dict[str, Dialect] = {
         domain="sendgrid.net",
     ),
     "sparkpost": Dialect(
-        readers=((b"x-msys-api", _sparkpost),),
+        readers=((b"x-msys-api", _read_sparkpost),),
         settings=(b"X-MSYS-API", {"options": {"open_tracking": False, "click_tracking": False}}),
         domain="sparkpostmail.com",
     ),
     "postal": Dialect(
-        readers=((b"x-postal-tag", _tag), (b"x-amp", _postal_amp)),
+        readers=((b"x-postal-tag", _read_tag), (b"x-amp", _read_postal_amp)),
         tracking_switches=(b"x-amp",),
         tracking_off=(b"X-AMP: skip\r\n",),
         caveat="some versions of Postal track in spite of X-AMP: skip; turn its tracking domain off",
     ),
     "cuttlefish": Dialect(
         readers=(
-            (b"x-cuttlefish-metadata-", _note),
-            (b"x-cuttlefish-ignore-deny-list", _nothing),
-            (b"x-cuttlefish-disable-css-inlining", _nothing),
+            (b"x-cuttlefish-metadata-", _read_metadata),
+            (b"x-cuttlefish-ignore-deny-list", _ignore_field),
+            (b"x-cuttlefish-disable-css-inlining", _ignore_field),
         ),
         caveat="Cuttlefish tracks by app, and no mail can turn it off",
     ),

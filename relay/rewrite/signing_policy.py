@@ -121,7 +121,7 @@ def _authors(octets: bytes, head: fields.Head) -> list[str]:
     found = head.fields_named(b"from")
     if len(found) != 1 or found[0].end - found[0].start > mailboxes.MAX_OCTETS:
         return []  # two From fields: programs differ in which one they show
-    return mailboxes.read(fields.unfold_value(octets, found[0])) or []
+    return mailboxes.parse_mailboxes(fields.unfold_value(octets, found[0])) or []
 
 
 def _ascii(domain: str) -> str:

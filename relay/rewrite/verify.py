@@ -16,8 +16,8 @@ from relay.rewrite.text_part import EditedPart
 
 def plan_is_sound(
     octets: bytes,
-    before: list[Part],
-    made: tuple[EditTemplate, ...],
+    tree: list[Part],
+    templates: tuple[EditTemplate, ...],
     edited: Mapping[int, EditedPart],
     public_url: str,
     decoded: dict[int, bytes],
@@ -26,12 +26,12 @@ def plan_is_sound(
     others are identical, and there are no more lines over 998 octets than before, or no more octets in them."""
 
     mint = edit_templates.longest_urls(public_url)
-    result = edits.splice(octets, edit_templates.fill_templates(octets, made, mint, decoded=decoded))
+    result = edits.splice(octets, edit_templates.fill_templates(octets, templates, mint, decoded=decoded))
     after = parts.walk_parts(result)
-    if len(after) != len(before):
+    if len(after) != len(tree):
         return False
-    parents = {part.parent for part in before}
-    for index, (old, new) in enumerate(zip(before, after, strict=True)):
+    parents = {part.parent for part in tree}
+    for index, (old, new) in enumerate(zip(tree, after, strict=True)):
         if (old.type, old.parent, old.sealed, old.encoding) != (new.type, new.parent, new.sealed, new.encoding):
             return False
         if old.parent != ROOT and octets[old.start : old.body] != result[new.start : new.body]:

@@ -70,29 +70,29 @@ def _recipient(policy: IdentityPolicy, mailbox: str) -> str:
     return policy.event_recipient(mailbox) if mailbox else ""
 
 
-def list_refusals(connection: sa.Connection, wanted: RefusalFilter, limit: int, before: str = "") -> RowPage:
+def list_refusals(connection: sa.Connection, refusal_filter: RefusalFilter, limit: int, before: str = "") -> RowPage:
     """Refusals, the newest first, beginning before the id `before`. There are no more than MAX_REFUSALS in all."""
-    return row_pages.read_newest(connection, _table, _conditions(connection, wanted), limit, before)
+    return row_pages.read_newest(connection, _table, _conditions(connection, refusal_filter), limit, before)
 
 
-def count_refusals(connection: sa.Connection, wanted: RefusalFilter) -> int:
+def count_refusals(connection: sa.Connection, refusal_filter: RefusalFilter) -> int:
     """How many commands were refused, with those that were only counted."""
-    wanted_rows = sa.select(sa.func.sum(_table.c["count"])).where(*_conditions(connection, wanted))
+    wanted_rows = sa.select(sa.func.sum(_table.c["count"])).where(*_conditions(connection, refusal_filter))
     return int(connection.scalar(wanted_rows) or 0)
 
 
-def _conditions(connection: sa.Connection, wanted: RefusalFilter) -> list[Condition]:
-    conditions = row_pages.time_span(_table.c.id, wanted.since, wanted.until)
-    if wanted.recipient:
-        conditions.append(_names(connection, _table.c.recipient, wanted.recipient))
-    if wanted.sender:
-        conditions.append(_names(connection, _table.c.reverse_path, wanted.sender))
-    if wanted.text:
+def _conditions(connection: sa.Connection, refusal_filter: RefusalFilter) -> list[Condition]:
+    conditions = row_pages.time_span(_table.c.id, refusal_filter.since, refusal_filter.until)
+    if refusal_filter.recipient:
+        conditions.append(_names(connection, _table.c.recipient, refusal_filter.recipient))
+    if refusal_filter.sender:
+        conditions.append(_names(connection, _table.c.reverse_path, refusal_filter.sender))
+    if refusal_filter.text:
         searched = (_table.c.reverse_path, _table.c.recipient, _table.c.user, _table.c.ip, _table.c.text)
-        found_in = [column.icontains(wanted.text, autoescape=True) for column in searched]
-        conditions.append(sa.or_(*found_in, _names(connection, _table.c.recipient, wanted.text)))
-    if wanted.code:
-        conditions.append(_table.c.code == wanted.code)
+        found_in = [column.icontains(refusal_filter.text, autoescape=True) for column in searched]
+        conditions.append(sa.or_(*found_in, _names(connection, _table.c.recipient, refusal_filter.text)))
+    if refusal_filter.code:
+        conditions.append(_table.c.code == refusal_filter.code)
     return conditions
 
 

@@ -60,6 +60,6 @@ def test_the_providers_are_those_of_the_upstreams_that_may_serve_the_mail(
     )
     envelope = Envelope(Mailbox(sender), (Recipient(Mailbox("b@c.example")),))
     accepted = AcceptedMessage(
-        "0" * 20, datetime.now(UTC), Client(ip="127.0.0.1", helo="x"), envelope, b"", (), fields.read(b"", 0, 0)
+        "0" * 20, datetime.now(UTC), Client(ip="127.0.0.1", helo="x"), envelope, b"", (), fields.parse_head(b"", 0, 0)
     )
     assert RewriteSettings(load.load(path, {})).for_message(accepted).providers == names

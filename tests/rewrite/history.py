@@ -14,7 +14,7 @@ def planned(octets: bytes, *upstreams: str, **more: object) -> plan.Plan:
 def sent_fields(octets: bytes, *upstreams: str, **more: object) -> list[bytes]:
     """The fields that are sent, unfolded, without those that every letter here has."""
     result = planned(octets, *upstreams, **more).render(octets, mint)
-    head = fields.read(result, 0, len(result))
+    head = fields.parse_head(result, 0, len(result))
     usual = {b"from", b"subject", b"mime-version", b"content-type", b"content-transfer-encoding"}
     return [
         result[field.start : field.value] + b" " + fields.unfold_value(result, field)

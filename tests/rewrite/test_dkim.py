@@ -41,7 +41,7 @@ def _sent(octets: bytes, settings: plan.Settings = _SETTINGS) -> bytes:
 def test_the_field_is_folded_and_says_when_and_not_who(key: SigningKey) -> None:
     field = dkim.make_signature(make_mail(_PAGE, *(b"List-%d: x" % n for n in range(9)), b"List-Id: x"), key, _WHEN)
     assert field.endswith(b"\r\n") and max(map(len, field.split(b"\r\n"))) <= 78
-    [read] = fields.read(field + b"\r\n", 0, len(field)).fields
+    [read] = fields.parse_head(field + b"\r\n", 0, len(field)).fields
     value = fields.unfold_value(field, read)
     assert b"; t=%d; " % _WHEN.timestamp() in value and b" i=" not in value and b" l=" not in value
     assert b"; c=relaxed/simple; d=bramble.example; s=%s; " % key.selector.encode() in value
@@ -151,7 +151,7 @@ def test_the_record_is_split_into_strings_that_the_dns_can_hold() -> None:
 )
 def test_the_nearest_domain_that_we_hold_signs(author: bytes, domain: str) -> None:
     octets = b"From: " + author + b"\r\n\r\n"
-    head = fields.read(octets, 0, len(octets))
+    head = fields.parse_head(octets, 0, len(octets))
     held = frozenset({"b.example", "y.b.example", "xn--bcher-kva.example"})
     assert signing_policy.choose_signer(octets, head, held, ["*"]) == domain
 
@@ -277,7 +277,7 @@ def test_where_signing_fails_the_mail_goes_as_it_came_with_its_old_signature(key
 
 def test_a_field_that_is_changed_within_breaks_what_covers_it() -> None:
     octets = b"DKIM-Signature: d=esp.example; h=from:x-own\r\nX-Own: abc\r\n" + make_mail(b"")
-    head, at = fields.read(octets, 0, len(octets)), octets.index(b"b", octets.index(b"X-Own"))
+    head, at = fields.parse_head(octets, 0, len(octets)), octets.index(b"b", octets.index(b"X-Own"))
     assert signing_policy.signatures_to_remove(octets, head, [EditTemplate(at, at + 1, (), "x")], "bramble.example")
     assert signing_policy.signatures_to_remove(octets, head, [EditTemplate(at, at, (b"c",), "x")], "bramble.example")
     assert not signing_policy.signatures_to_remove(

@@ -171,7 +171,7 @@ def test_facts_of_a_message() -> None:
 
 def test_fields_are_spans_with_their_folded_lines() -> None:
     octets = b"A: 1\r\nB:2\r\n 3\r\n\t4\r\njunk\r\nC : 5\r\n\r\nD: 6\r\n"
-    head = fields.read(octets, 0, len(octets))
+    head = fields.parse_head(octets, 0, len(octets))
     assert [(f.name, octets[f.start : f.end]) for f in head.fields] == [
         (b"a", b"A: 1\r\n"),
         (b"b", b"B:2\r\n 3\r\n\t4\r\n"),

@@ -216,7 +216,7 @@ def test_a_fault_of_ours_passes_the_mail_on(monkeypatch: pytest.MonkeyPatch) -> 
     # What must not be passed on is not, and the rest is as it came.
     wanted = octets.replace(b"X-Waypost-Tag: a\r\n", b"").replace(b"Bcc: secret@example.com\r\n", b"")
     assert made.render(octets, mint) == b"Received: x\r\n" + wanted
-    monkeypatch.setattr(display_fields, "read", stumble)
+    monkeypatch.setattr(display_fields, "read_display_fields", stumble)
     assert plan.plan(octets, settings).render(octets, mint) == b"Received: x\r\n" + octets
 
 

@@ -163,7 +163,7 @@ def test_any_header_is_heard_and_all_other_fields_stay(
         for name in (*provider_dialects.NAMES, provider_dialects.WAYPOST)
         for row, _ in provider_dialects.DIALECTS[name].readers
     }
-    head = fields.read(octets, 0, len(octets))
+    head = fields.parse_head(octets, 0, len(octets))
     rest = result
     for field in head.fields:
         is_control = field.name in control or any(row.endswith(b"-") and field.name.startswith(row) for row in control)

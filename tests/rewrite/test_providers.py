@@ -107,7 +107,7 @@ def test_the_merge_keeps_every_octet_and_the_header_its_form(value: bytes) -> No
     octets = make_mail(PAGE, b"X-SMTPAPI: " + value, b"X-After: y")
     made = planned(octets, "sendgrid", opens=False, clicks=False)
     result = made.render(octets, mint)
-    [field] = [line for line in fields.read(result, 0, len(result)).fields if line.name == b"x-smtpapi"]
+    [field] = [line for line in fields.parse_head(result, 0, len(result)).fields if line.name == b"x-smtpapi"]
     merged = json.loads(fields.unfold_value(result, field).decode("latin-1"), strict=False)
     for name in ("opentrack", "clicktrack"):
         assert merged["filters"][name]["settings"]["enable"] == 0

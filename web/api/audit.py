@@ -44,6 +44,6 @@ class AuditApi:
             asked.by, asked.door or "", asked.action, asked.target, asked.recipient, asked.since, asked.until
         )
         page = await self._store.read(
-            partial(audit_log.list_entries, wanted=wanted, limit=asked.limit, before=asked.cursor)
+            partial(audit_log.list_entries, entry_filter=wanted, limit=asked.limit, before=asked.cursor)
         )
         return list_response([json_objects.audit_object(row) for row in page.items], page.next)

@@ -53,16 +53,16 @@ class _IdempotentWrites:
             return error_response(400, "bad_request", "Idempotency-Key: must be 1 to 255 characters of ASCII")
         body = await request.body()
         digest = _digest(request.scope["state"].get("api_key", ""), key)
-        about = _digest(request.method, request.url.path, request.url.query, body.hex())
+        request_digest = _digest(request.method, request.url.path, request.url.query, body.hex())
         known = await self._store.write(
-            partial(idempotency.begin_write, digest=digest, request=about, now=datetime.now(UTC))
+            partial(idempotency.begin_write, digest=digest, request=request_digest, now=datetime.now(UTC))
         )
         if known is not None:
-            return _repeated_answer(known, about)
+            return _repeated_answer(known, request_digest)
         # Shielded: a client that hangs up has its write done all the same, and asks again for the answer.
-        return await asyncio.shield(asyncio.ensure_future(self._do(request.scope, body, digest, about)))
+        return await asyncio.shield(asyncio.ensure_future(self._do(request.scope, body, digest, request_digest)))
 
-    async def _do(self, scope: Scope, body: bytes, digest: str, about: str) -> Response:
+    async def _do(self, scope: Scope, body: bytes, digest: str, request_digest: str) -> Response:
         status, headers, parts = 500, dict[str, str](), []
         is_read = False
 
@@ -87,7 +87,7 @@ class _IdempotentWrites:
             await self._store.write(partial(idempotency.forget_write, digest=digest))
             raise
         kept = {name: value for name, value in headers.items() if name in _STORED_HEADERS}
-        answer = StoredAnswer(about, status, kept, b"".join(parts))
+        answer = StoredAnswer(request_digest, status, kept, b"".join(parts))
         if status >= 500:
             await self._store.write(partial(idempotency.forget_write, digest=digest))
         else:
@@ -95,13 +95,13 @@ class _IdempotentWrites:
         return Response(answer.body, status, headers)
 
 
-def _repeated_answer(known: StoredAnswer, about: str) -> Response:
-    if known.request != about:
+def _repeated_answer(stored: StoredAnswer, request_digest: str) -> Response:
+    if stored.request != request_digest:
         return error_response(422, "idempotency_key_reused", "this Idempotency-Key came with another request before")
-    if not known.status:
+    if not stored.status:
         what = "the first request with this Idempotency-Key is still worked on"
         return error_response(409, "in_progress", what, {"retry-after": "1"})
-    return Response(known.body, known.status, known.headers | {"idempotent-replayed": "true"})
+    return Response(stored.body, stored.status, stored.headers | {"idempotent-replayed": "true"})
 
 
 def _digest(*parts: str) -> str:

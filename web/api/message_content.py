@@ -31,7 +31,7 @@ class ContentParameters(QueryParameters):
 
 
 class SourceParameters(ContentParameters):
-    what: Literal["sent", "received"] = Field(
+    version: Literal["sent", "received"] = Field(
         default="sent", alias="as", description="sent: as the recipient got it; received: as it was accepted"
     )
 
@@ -59,10 +59,10 @@ class MessageContentApi:
     async def show_source(self, request: Request) -> Response:
         asked = read_query(request, SourceParameters)
         found = await self._read(request, asked.number, is_live=True)
-        name = f"{found.message.id}-{asked.number}-{asked.what}.eml"
+        name = f"{found.message.id}-{asked.number}-{asked.version}.eml"
         headers = {"content-disposition": f'attachment; filename="{name}"'}
         return _content(
-            found.octets if asked.what == "sent" else found.received, "message/rfc822", _NEVER_SHOWN, headers
+            found.octets if asked.version == "sent" else found.received, "message/rfc822", _NEVER_SHOWN, headers
         )
 
     @documented("The mail's HTML, with its own pictures inside", query=HtmlParameters, media_type="text/html")

@@ -63,11 +63,11 @@ AnyStream = Annotated[str, Field(max_length=_MAX_TEXT), AfterValidator(values.re
 
 
 class MustMatch:
-    """An annotation of a str that must match a pattern as a whole. `wanted` is the error: what it must be, in words."""
+    """An annotation of a str that must match a pattern as a whole. `requirement` is the error: what the str must be."""
 
-    def __init__(self, pattern: str, wanted: str) -> None:
+    def __init__(self, pattern: str, requirement: str) -> None:
         self._pattern = re.compile(pattern)
-        self._expected = wanted
+        self._expected = requirement
 
     def __get_pydantic_core_schema__(self, source: type[str], handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_after_validator_function(self._check, handler(source))

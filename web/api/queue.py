@@ -82,7 +82,7 @@ class QueueApi:
         )
         after = _read_cursor(asked.cursor) if asked.cursor else None
         page = await self._store.read(
-            partial(queue_list.list_queue, wanted=wanted, limit=asked.limit, now=datetime.now(UTC), after=after)
+            partial(queue_list.list_queue, queue_filter=wanted, limit=asked.limit, now=datetime.now(UTC), after=after)
         )
         following = ".".join(map(str, page.next)) if page.next else ""
         return list_response([json_objects.queue_object(one) for one in page.items], following)

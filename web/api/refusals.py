@@ -62,6 +62,6 @@ class RefusalApi:
         asked = read_query(request, RefusalParameters)
         wanted = RefusalFilter(asked.q, asked.recipient, asked.sender, asked.code or 0, asked.since, asked.until)
         page = await self._store.read(
-            partial(refusals.list_refusals, wanted=wanted, limit=asked.limit, before=asked.cursor)
+            partial(refusals.list_refusals, refusal_filter=wanted, limit=asked.limit, before=asked.cursor)
         )
         return list_response([json_objects.refusal_object(row) for row in page.items], page.next)

@@ -48,7 +48,7 @@ class ReportApi:
         asked = read_query(request, LinkParameters)
         offset = int(asked.cursor or 0)
         wanted = LinkFilter(asked.since, asked.until, asked.stream, asked.tag, asked.message)
-        work = partial(clicked_links.list_clicked_links, wanted=wanted, limit=asked.limit, offset=offset)
+        work = partial(clicked_links.list_clicked_links, link_filter=wanted, limit=asked.limit, offset=offset)
         found = await self._links.read((wanted, asked.limit, offset), work)
         return json_response(
             {

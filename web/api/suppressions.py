@@ -114,7 +114,7 @@ class SuppressionApi:
                 limit=asked.limit + 1,
                 query=asked.q,
                 after=int(asked.cursor or 0),
-                wanted=wanted,
+                entry_filter=wanted,
             )
         )
         shown = rows[: asked.limit]
@@ -190,5 +190,7 @@ def _entry(new: NewSuppression, by: str, now: datetime) -> SuppressionEntry:
 def _add_one(connection: sa.Connection, entry: SuppressionEntry) -> tuple[bool, sa.RowMapping]:
     """True if it is new, and the entry as it stands."""
     is_new = suppressions.add_suppressions(connection, [entry]) == 1
-    rows = suppressions.list_suppressions(connection, _MAX_STREAMS, wanted=SuppressionFilter(address=entry.address))
+    rows = suppressions.list_suppressions(
+        connection, _MAX_STREAMS, entry_filter=SuppressionFilter(address=entry.address)
+    )
     return is_new, next(row for row in rows if (row["scope"], row["stream"]) == (entry.scope, entry.stream))

@@ -52,7 +52,9 @@ class AuditPages:
             since=since,
             until=until + timedelta(days=1) if until else None,
         )
-        page = await self._store.read(partial(audit_log.list_entries, wanted=wanted, limit=_PAGE_ROWS, before=before))
+        page = await self._store.read(
+            partial(audit_log.list_entries, entry_filter=wanted, limit=_PAGE_ROWS, before=before)
+        )
         return self._render_page(
             request,
             "audit.html",

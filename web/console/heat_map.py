@@ -42,10 +42,10 @@ def mark_links(html: str, links: Sequence[Link]) -> str:
         return html
     levels = heat_levels(links)
     made, at = [], 0
-    for anchor, link in _pair(anchors.find_anchors(octets, markup, "utf-8"), links)[:MAX_MARKED]:
+    for anchor, link in _pair_with_links(anchors.find_anchors(octets, markup, "utf-8"), links)[:MAX_MARKED]:
         tag, number = anchor.tag, int(link.get("number", 0))
         attribute = f' data-waypost-heat="{levels[number]}"'
-        clicks = _human(link)
+        clicks = _human_clicks(link)
         mark = f'<span class="waypost-heat"><b>{number}: {clicks:,}</b></span>' if tag.name == b"a" else ""
         made += [octets[at : tag.inner], attribute.encode(), octets[tag.inner : tag.end], mark.encode()]
         at = tag.end
@@ -54,22 +54,22 @@ def mark_links(html: str, links: Sequence[Link]) -> str:
 
 def heat_levels(links: Sequence[Link]) -> dict[int, int]:
     """Of each link by its number: 0 where nobody clicked, else 1 to MAX_LEVEL, the last for the most clicked."""
-    most = max((_human(link) for link in links), default=0)
-    return {int(link.get("number", 0)): -(-_human(link) * MAX_LEVEL // most) if most else 0 for link in links}
+    most = max((_human_clicks(link) for link in links), default=0)
+    return {int(link.get("number", 0)): -(-_human_clicks(link) * MAX_LEVEL // most) if most else 0 for link in links}
 
 
-def _human(link: Link) -> int:
+def _human_clicks(link: Link) -> int:
     return int(link["clicks"]["human"])
 
 
-def _pair(found: Sequence[Anchor], links: Sequence[Link]) -> list[tuple[Anchor, Link]]:
+def _pair_with_links(anchors: Sequence[Anchor], links: Sequence[Link]) -> list[tuple[Anchor, Link]]:
     """Each tracked link of the page with its entry. Both are in the mail's order; the entries have those of its other
     parts, too. The same URL may be there many times, so that the label counts as well."""
     pairs, at = [], 0
     places: dict[tuple[str, str], deque[int]] = {}
     for n, link in enumerate(links):
         places.setdefault((str(link.get("url", "")), str(link.get("text", ""))), deque()).append(n)
-    for anchor in found:
+    for anchor in anchors:
         same = places.get((anchor.url, anchor.text), deque())
         while same and same[0] < at:
             same.popleft()

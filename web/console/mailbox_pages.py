@@ -51,8 +51,8 @@ class MailboxPages:
             Route(one, self.show_mail),
             Route(f"{one}/html", self.show_html),
             Route(f"{one}/part/{{part:int}}", self.download_part),
-            Route(f"{one}/sent.eml", self.sent),
-            Route(f"{one}/received.eml", self.received),
+            Route(f"{one}/sent.eml", self.download_sent),
+            Route(f"{one}/received.eml", self.download_received),
         ]
 
     async def list_mail(self, request: Request) -> Response:
@@ -140,11 +140,11 @@ class MailboxPages:
         name = part.name or f"part-{number}{mimetypes.guess_extension(part.type) or ''}"
         return _download(name, octets, "application/octet-stream")  # never as a type that a browser would show
 
-    async def sent(self, request: Request) -> Response:
+    async def download_sent(self, request: Request) -> Response:
         found = await self._load_mail(request)
         return _mail_download(f"{found.message.id}-{found.delivery.number}-sent.eml", found.octets)
 
-    async def received(self, request: Request) -> Response:
+    async def download_received(self, request: Request) -> Response:
         message_id = request.path_params["message"]
         fetched = await self._store.read(lambda connection: deliveries.find_with_content(connection, message_id))
         if fetched is None:

@@ -147,7 +147,7 @@ class MessagePages:
             recipient_asked=recipient,
             states={one.number: delivery_states.describe_state(one) for one in found.deliveries},
             entries={
-                who: [one for one in rows if _holds(one.scope, one.stream, one.expires_at, found.stream, now)]
+                who: [one for one in rows if _holds_back(one.scope, one.stream, one.expires_at, found.stream, now)]
                 for who, rows in entries.items()
             },
             is_waiting=any(one.next_attempt_at for one in found.deliveries),
@@ -203,16 +203,17 @@ def _describe_bulk(action: str, done: Sequence[BulkResult]) -> str:
         return "Nothing was chosen, and nothing changed."
     deliveries, faults = sum(one.deliveries for one in done), Counter(one.fault for one in done if one.fault)
     messages = sum(not one.fault for one in done)
-    said = [f"{_count(deliveries, 'delivery', 'deliveries')} of {_count(messages, 'message')}: {_DONE[action]}."]
-    said += [f"{_count(count, 'message')}: {fault}." for fault, count in faults.most_common(3)]
-    return " ".join(said if messages else said[1:])
+    of = f"{_format_count(deliveries, 'delivery', 'deliveries')} of {_format_count(messages, 'message')}"
+    sentences = [f"{of}: {_DONE[action]}."]
+    sentences += [f"{_format_count(count, 'message')}: {fault}." for fault, count in faults.most_common(3)]
+    return " ".join(sentences if messages else sentences[1:])
 
 
-def _count(count: int, one: str, many: str = "") -> str:
+def _format_count(count: int, one: str, many: str = "") -> str:
     return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
-def _holds(scope: str, stream: str, expires_at: datetime | None, of_message: str, now: datetime) -> bool:
+def _holds_back(scope: str, stream: str, expires_at: datetime | None, of_message: str, now: datetime) -> bool:
     """True for an entry that keeps mail of the message's stream from the address now."""
     return (scope == suppression_reason.ALL or stream == of_message) and (expires_at is None or expires_at > now)
 

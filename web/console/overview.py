@@ -98,8 +98,8 @@ class OverviewPage:
             stages=funnel_stages(found.totals, found.before),
             rates=rates(found.totals, found.before),
             bars=chart_bars(found.steps, asked),
-            streams=_largest(found.streams),
-            tags=_largest(found.tags),
+            streams=_largest_groups(found.streams),
+            tags=_largest_groups(found.tags),
             waiting=found.waiting,
             lines=found.recent,
         )
@@ -121,7 +121,7 @@ def _read_figures(connection: sa.Connection, asked: TimeRange) -> _Figures:
 
 def funnel_stages(totals: Totals, before: Totals) -> list[FunnelStage]:
     """Sent, delivered, opened and clicked."""
-    sent, sent_before = _sent(totals), _sent(before)
+    sent, sent_before = _count_sent(totals), _count_sent(before)
     opens, clicks = totals.opens.total, totals.clicks.total
     return [
         FunnelStage("Sent", sent, sent + totals.suppressed, "with suppressed recipients", "/messages", sent_before),
@@ -147,7 +147,7 @@ def funnel_stages(totals: Totals, before: Totals) -> list[FunnelStage]:
     ]
 
 
-def _sent(totals: Totals) -> int:
+def _count_sent(totals: Totals) -> int:
     return totals.delivered + totals.bounced + totals.expired
 
 
@@ -188,7 +188,7 @@ def chart_bars(steps: Mapping[datetime, Totals], asked: TimeRange) -> list[Bar]:
     step_of_counts = min(asked.step, _DAY)
     while at < asked.end:
         until = at + asked.step
-        counted = [steps[start] for start in _starts(at, min(until, asked.end), step_of_counts) if start in steps]
+        counted = [steps[start] for start in _step_starts(at, min(until, asked.end), step_of_counts) if start in steps]
         bars.append(
             Bar(
                 at,
@@ -203,7 +203,7 @@ def chart_bars(steps: Mapping[datetime, Totals], asked: TimeRange) -> list[Bar]:
     return bars
 
 
-def _starts(first: datetime, end: datetime, step: timedelta) -> list[datetime]:
+def _step_starts(first: datetime, end: datetime, step: timedelta) -> list[datetime]:
     found = []
     while first < end:
         found.append(first)
@@ -211,6 +211,6 @@ def _starts(first: datetime, end: datetime, step: timedelta) -> list[datetime]:
     return found
 
 
-def _largest(groups: Mapping[str, Totals]) -> list[tuple[str, Totals]]:
+def _largest_groups(groups: Mapping[str, Totals]) -> list[tuple[str, Totals]]:
     """The groups with the most mail."""
     return sorted(groups.items(), key=lambda one: (-one[1].accepted, -one[1].delivered, one[0]))[:_MAX_GROUPS]

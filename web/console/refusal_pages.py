@@ -35,7 +35,9 @@ class RefusalPages:
         query, begun = filters.text("q", _MAX_TEXT), filters.cursor("before", page_filters.MESSAGE_ID, "older entries")
         before = begun[0] if begun else ""
         wanted = RefusalFilter(text=query)
-        page = await self._store.read(partial(refusals.list_refusals, wanted=wanted, limit=_PAGE_ROWS, before=before))
+        page = await self._store.read(
+            partial(refusals.list_refusals, refusal_filter=wanted, limit=_PAGE_ROWS, before=before)
+        )
         kept = {"q": query} if query else {}
         return self._render_page(
             request,

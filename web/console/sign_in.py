@@ -146,7 +146,7 @@ class LoginPages:
         ]
 
     async def show_form(self, request: Request) -> Response:
-        return self._render_form(request.query_params.get("next", ""), out="out" in request.query_params)
+        return self._render_form(request.query_params.get("next", ""), has_signed_out="out" in request.query_params)
 
     async def sign_in(self, request: Request) -> Response:
         form = await request.form(max_files=0)
@@ -212,16 +212,16 @@ class LoginPages:
 
     def _render_form(
         self,
-        wanted: str,
+        next_path: str,
         name: str = "",
         error: str = "",
         status: int = 200,
         headers: dict[str, str] | None = None,
         *,
-        out: bool = False,
+        has_signed_out: bool = False,
     ) -> Response:
-        """`out`: somebody whom the OpenID provider had signed in has just signed out."""
-        values = {"next": wanted, "name": name, "error": error, "account": "", "out": out}
+        """`has_signed_out`: somebody whom the OpenID provider had signed in has just signed out."""
+        values = {"next": next_path, "name": name, "error": error, "account": "", "out": has_signed_out}
         return self._renderer.render("login.html", status, headers, **values)
 
 
@@ -235,11 +235,11 @@ def login_middleware(
     ]
 
 
-def enter(request: Request, session: str, wanted: str) -> Response:
-    """Gives the browser its new session, and leads to the page that it wanted."""
+def enter(request: Request, session: str, next_path: str) -> Response:
+    """Gives the browser its new session, and leads to the page that was asked for."""
     request.session.clear()
     request.session.update(id=session, csrf=secrets.token_urlsafe(24))
-    return RedirectResponse(_local_path(wanted), 303)
+    return RedirectResponse(_local_path(next_path), 303)
 
 
 def unavailable_response(renderer: TemplateRenderer, error: sa.exc.SQLAlchemyError) -> Response:
@@ -291,7 +291,7 @@ def _quote_path(path: str, query: str) -> str:
     return quote(f"{path}?{query}" if query else path, safe="/")
 
 
-def _local_path(wanted: str) -> str:
+def _local_path(path: str) -> str:
     """The path to go on to: one of ours, never another host (`//host`, `/\\host`)."""
-    is_ours = wanted.startswith("/") and not wanted.startswith(("//", "/\\")) and wanted.isprintable()
-    return wanted if is_ours else "/"
+    is_ours = path.startswith("/") and not path.startswith(("//", "/\\")) and path.isprintable()
+    return path if is_ours else "/"

@@ -54,7 +54,7 @@ class SuppressionListPages:
         headers = {"content-disposition": 'attachment; filename="suppressions.csv"', "cache-control": "no-store"}
         return StreamingResponse(self._csv_lines(wanted), media_type="text/csv; charset=utf-8", headers=headers)
 
-    async def _csv_lines(self, wanted: SuppressionFilter) -> AsyncIterator[str]:
+    async def _csv_lines(self, entry_filter: SuppressionFilter) -> AsyncIterator[str]:
         yield suppression_csv.write_csv([], header=True)
         now, last = datetime.now(UTC), 0
         while True:
@@ -62,7 +62,7 @@ class SuppressionListPages:
             entries, last = await self._store.read(work)
             if not entries:
                 return
-            yield suppression_csv.write_csv((one for one in entries if _fits(one, wanted)), header=False)
+            yield suppression_csv.write_csv((one for one in entries if _fits(one, entry_filter)), header=False)
 
     async def show_import(self, request: Request) -> Response:
         return self._render_import(request)
@@ -116,8 +116,8 @@ def read_filter(filters: PageFilters) -> SuppressionFilter:
     return SuppressionFilter(reason=filters.choice("reason", suppression_reason.REASONS), stream=filters.stream())
 
 
-def _fits(entry: SuppressionEntry, wanted: SuppressionFilter) -> bool:
-    return wanted.reason in ("", entry.reason) and wanted.stream in ("", entry.stream)
+def _fits(entry: SuppressionEntry, entry_filter: SuppressionFilter) -> bool:
+    return entry_filter.reason in ("", entry.reason) and entry_filter.stream in ("", entry.stream)
 
 
 def _remove_entries(connection: sa.Connection, ids: Sequence[int]) -> list[SuppressionEntry]:

@@ -84,12 +84,14 @@ class HitRecorder:
                 self.record_observation(one, delivery_verdict.MANY_RECIPIENTS_SEEN, agent, hit.ip)
         return on_disk
 
-    def record_observation(self, at: tokens.Token | DeliveryVisit, what: str, agent: str = "", ip: str = "") -> None:
+    def record_observation(self, visit: tokens.Token | DeliveryVisit, kind: str, agent: str = "", ip: str = "") -> None:
         """Records a request that is not counted, but says something about the hits beside it. Where addresses are not
         stored, only the unsubscribe page is recorded: without an address nothing else can be compared."""
-        number = at.recipient if isinstance(at, tokens.Token) else at.number
-        if self._config.privacy.mode == "full" and (ip or what == delivery_verdict.PAGE):
-            self._buffer.add("observation", DeliveryObservation(datetime.now(UTC), at.message, number, what, agent, ip))
+        number = visit.recipient if isinstance(visit, tokens.Token) else visit.number
+        if self._config.privacy.mode == "full" and (ip or kind == delivery_verdict.PAGE):
+            self._buffer.add(
+                "observation", DeliveryObservation(datetime.now(UTC), visit.message, number, kind, agent, ip)
+            )
 
     async def flush(self) -> None:
         """Waits until every hit so far is on disk."""

@@ -21,10 +21,10 @@ def add_limit(parser: Parser, default: int) -> None:
     )
 
 
-def add_span(parser: Parser, what: str = "from then on") -> None:
+def add_span(parser: Parser, subject: str = "from then on") -> None:
     """--since and --until."""
     when = "12h or 7d ago, 2026-11-27, 2026-11-27T14:00"
-    parser.add_argument("--since", type=argument_types.moment, metavar="TIME", help=f"{what}: {when} (UTC)")
+    parser.add_argument("--since", type=argument_types.moment, metavar="TIME", help=f"{subject}: {when} (UTC)")
     parser.add_argument("--until", type=argument_types.moment, metavar="TIME", help="before then")
 
 
@@ -36,13 +36,13 @@ def add_tag(parser: Parser) -> None:
     parser.add_argument("--tag", action=FilterAction, default="", metavar="TAG", help="with that tag")
 
 
-def add_recipient(parser: Parser, about: str = "an address") -> None:
+def add_recipient(parser: Parser, help_text: str = "an address") -> None:
     parser.add_argument(
-        "--recipient", action=FilterAction, default="", metavar="ADDRESS", help=f"to that recipient: {about}"
+        "--recipient", action=FilterAction, default="", metavar="ADDRESS", help=f"to that recipient: {help_text}"
     )
 
 
-def add_status(parser: Parser, statuses: tuple[str, ...], about: str) -> None:
+def add_status(parser: Parser, statuses: tuple[str, ...], help_text: str) -> None:
     parser.add_argument(
-        "--status", default="", choices=statuses, metavar="STATUS", help=f"{about}: {', '.join(statuses)}"
+        "--status", default="", choices=statuses, metavar="STATUS", help=f"{help_text}: {', '.join(statuses)}"
     )

@@ -130,9 +130,9 @@ class Actions:
     def __init__(self, parsers: "argparse._SubParsersAction[Parser]") -> None:
         self._parsers = parsers
 
-    def add(self, name: str, run: str, about: str) -> Parser:
-        """Adds an action. `run` names the function that does it, `about` is its help."""
-        action = self._parsers.add_parser(name, help=about, description=about)
+    def add(self, name: str, run: str, help_text: str) -> Parser:
+        """Adds an action. `run` names the function that does it, `help_text` is its help."""
+        action = self._parsers.add_parser(name, help=help_text, description=help_text)
         action.set_defaults(run=run)
         return action
 

@@ -67,10 +67,10 @@ export puts a ' before a cell that a spreadsheet would run as a formula (= + - @
     exporting.add_argument("file", nargs="?", metavar="FILE", help="default: standard output")
 
 
-def _add_reason(parser: Parser, about: str) -> None:
+def _add_reason(parser: Parser, help_text: str) -> None:
     reasons = suppression_reason.REASONS
     parser.add_argument(
-        "--reason", choices=reasons, default="manual", metavar="REASON", help=f"{', '.join(reasons)}: {about}"
+        "--reason", choices=reasons, default="manual", metavar="REASON", help=f"{', '.join(reasons)}: {help_text}"
     )
 
 
@@ -163,14 +163,14 @@ unchanged.""",
     adding.add_argument(
         "--machines", action="store_true", help="in the formats of providers: send hits of machines too"
     )
-    for name, run, about in (
+    for name, run, help_text in (
         ("remove", "remove_webhook", "remove a webhook, with its log and its waiting events"),
         ("enable", "enable_webhook", "send events again, first those that still wait"),
         ("disable", "disable_webhook", "send nothing until it is enabled"),
         ("rotate", "rotate_secret", "make a new secret and print it; the old one signs beside it for a day"),
         ("test", "test_webhook", "send a made-up event now, and show the answer"),
     ):
-        actions.add(name, f"webhooks.{run}", about).add_argument("webhook", metavar="ID")
+        actions.add(name, f"webhooks.{run}", help_text).add_argument("webhook", metavar="ID")
     logging = actions.add("log", "webhooks.print_log", "its latest requests and their answers")
     logging.add_argument("webhook", metavar="ID")
     logging.add_argument("--failed", action="store_true", help="only requests that failed")

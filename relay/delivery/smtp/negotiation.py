@@ -145,7 +145,7 @@ def _with_ascii_header(octets: bytes) -> bytes | None:
     encoded_octets = mailboxes.with_ascii_domains(octets)
     if encoded_octets is None or _has_utf8_fields(encoded_octets):
         return None
-    return octets if fields.read(octets, 0, len(octets)).fields_named(b"dkim-signature") else encoded_octets
+    return octets if fields.parse_head(octets, 0, len(octets)).fields_named(b"dkim-signature") else encoded_octets
 
 
 def _has_utf8_fields(octets: bytes) -> bool:

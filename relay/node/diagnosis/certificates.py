@@ -52,14 +52,14 @@ def _check_listener(listen: ListenConfig, hostname: str) -> Iterator[Finding]:
         )
 
 
-def describe_end(what: str, end: datetime) -> Finding:
+def describe_end(subject: str, end: datetime) -> Finding:
     """Whether a certificate that ends then is to be renewed."""
     left, day = end - datetime.now(UTC), f"{end:%Y-%m-%d}"
     if left < timedelta(0):
-        return fail(what, f"ended on {day}", _RENEW)
+        return fail(subject, f"ended on {day}", _RENEW)
     if left < MIN_LEFT:
-        return note(what, f"ends on {day}, in {left.days} days", _RENEW)
-    return ok(what, f"until {day}")
+        return note(subject, f"ends on {day}, in {left.days} days", _RENEW)
+    return ok(subject, f"until {day}")
 
 
 def peer_end(certificate: Any) -> datetime | None:  # Any: as ssl's getpeercert gives it

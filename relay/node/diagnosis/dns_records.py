@@ -188,24 +188,26 @@ def _find_dmarc(domain: str, dns: Dns) -> tuple[str, list[str]]:
     return f"_dmarc.{domain}", []
 
 
-def _check_spf(domain: str, dns: Dns, what: str) -> Iterator[Finding]:
+def _check_spf(domain: str, dns: Dns, subject: str) -> Iterator[Finding]:
     records = spf.find_records(dns, domain)
     if not records:
         yield note(
-            what, "there is no record", f"publish {domain}. IN TXT {_SPF_EXAMPLE}, with what your upstream asks for"
+            subject, "there is no record", f"publish {domain}. IN TXT {_SPF_EXAMPLE}, with what your upstream asks for"
         )
     elif len(records) > 1:
-        yield fail(what, f"there are {len(records)} records, which is an error (RFC 7208 §4.5)", "join them into one")
+        yield fail(
+            subject, f"there are {len(records)} records, which is an error (RFC 7208 §4.5)", "join them into one"
+        )
     elif spf.permits_all(records[0]):
-        yield fail(what, f"{records[0]} lets anybody send as {domain}", "end it with ~all or -all")
+        yield fail(subject, f"{records[0]} lets anybody send as {domain}", "end it with ~all or -all")
     elif spf.count_lookups(dns, records[0]) > spf.MAX_LOOKUPS:
         yield fail(
-            what,
+            subject,
             f"costs more than {spf.MAX_LOOKUPS} lookups, so receivers ignore it (RFC 7208 §4.6.4)",
             "name fewer includes, or networks",
         )
     else:
-        yield ok(what, records[0])
+        yield ok(subject, records[0])
 
 
 def _read_tags(text: str) -> dict[str, str]:

@@ -16,18 +16,18 @@ class Finding(NamedTuple):
     """What was looked at, what was found, and what to do about it."""
 
     level: Level
-    what: str
+    subject: str
     detail: str = ""
     remedy: str = ""
 
 
-def ok(what: str, detail: str = "") -> Finding:
-    return Finding(Level.OK, what, detail)
+def ok(subject: str, detail: str = "") -> Finding:
+    return Finding(Level.OK, subject, detail)
 
 
-def note(what: str, detail: str, remedy: str = "") -> Finding:
-    return Finding(Level.NOTE, what, detail, remedy)
+def note(subject: str, detail: str, remedy: str = "") -> Finding:
+    return Finding(Level.NOTE, subject, detail, remedy)
 
 
-def fail(what: str, detail: str, remedy: str = "") -> Finding:
-    return Finding(Level.FAIL, what, detail, remedy)
+def fail(subject: str, detail: str, remedy: str = "") -> Finding:
+    return Finding(Level.FAIL, subject, detail, remedy)

@@ -67,24 +67,24 @@ def _advise(fault: str) -> str:
     return next((advice for words, advice in _ADVICE if any(one.lower() in text for one in words)), "ask who runs it")
 
 
-def _check_features(settings: UpstreamConfig, config: Config, what: str) -> Iterator[Finding]:
+def _check_features(settings: UpstreamConfig, config: Config, subject: str) -> Iterator[Finding]:
     try:
         features, certificate = _ask_features(settings)
     except (OSError, smtplib.SMTPException) as error:
-        yield note(what, f"did not answer a second time ({error})")
+        yield note(subject, f"did not answer a second time ({error})")
         return
     if end := certificates.peer_end(certificate):
         yield certificates.describe_end(f"certificate of {settings.address.host}", end)
     shown = [f"{name.upper()} {features[name]}".strip() for name in _REPORTED_FEATURES if name in features]
-    yield ok(what, f"offers {', '.join(shown) or 'no extension'}")
+    yield ok(subject, f"offers {', '.join(shown) or 'no extension'}")
     size = features.get("size", "").strip()
     if size.isdecimal() and 0 < int(size) < config.access.max_size:
         remedy = f"set [access] max_size to {int(size)} or less, so that apps get the refusal at once"
-        yield note(what, f"takes {int(size)} octets a mail, and we take {config.access.max_size}", remedy)
+        yield note(subject, f"takes {int(size)} octets a mail, and we take {config.access.max_size}", remedy)
     if "pipelining" not in features:
-        yield note(what, "offers no PIPELINING: each recipient costs a round trip", "ask for it, if there are many")
+        yield note(subject, "offers no PIPELINING: each recipient costs a round trip", "ask for it, if there are many")
     if "8bitmime" not in features:
-        yield note(what, "offers no 8BITMIME: such mail is converted, and signed by us or not at all")
+        yield note(subject, "offers no 8BITMIME: such mail is converted, and signed by us or not at all")
 
 
 def _ask_features(settings: UpstreamConfig) -> tuple[dict[str, str], object]:

@@ -100,21 +100,21 @@ def add_entry(connection: sa.Connection, actor: Actor, change: AuditedChange, ch
     connection.execute(sa.insert(_table), columns.row_values(row))
 
 
-def list_entries(connection: sa.Connection, wanted: AuditFilter, limit: int, before: str = "") -> RowPage:
+def list_entries(connection: sa.Connection, entry_filter: AuditFilter, limit: int, before: str = "") -> RowPage:
     """The entries, the newest first, beginning before the id `before`."""
-    conditions = row_pages.time_span(_table.c.id, wanted.since, wanted.until)
+    conditions = row_pages.time_span(_table.c.id, entry_filter.since, entry_filter.until)
     for name in ("by", "door", "target"):
-        if value := getattr(wanted, name):
+        if value := getattr(entry_filter, name):
             conditions.append(_table.c[name] == value)
-    if wanted.action:
-        is_whole = "." in wanted.action
+    if entry_filter.action:
+        is_whole = "." in entry_filter.action
         conditions.append(
-            _table.c.action == wanted.action
+            _table.c.action == entry_filter.action
             if is_whole
-            else _table.c.action.startswith(f"{wanted.action}.", autoescape=True)
+            else _table.c.action.startswith(f"{entry_filter.action}.", autoescape=True)
         )
-    if wanted.recipient:
-        names = identities.policy_for(connection).possible_names(wanted.recipient)
+    if entry_filter.recipient:
+        names = identities.policy_for(connection).possible_names(entry_filter.recipient)
         conditions.append(_table.c.recipient.in_(names))
     return row_pages.read_newest(connection, _table, conditions, limit, before)
 

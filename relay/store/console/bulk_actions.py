@@ -24,7 +24,7 @@ class BulkResult(NamedTuple):
     fault: str  # why nothing was done; empty if something was
 
 
-def _drop(connection: sa.Connection, now: datetime, target: QueueTarget) -> int:
+def _drop_deliveries(connection: sa.Connection, now: datetime, target: QueueTarget) -> int:
     return queue_actions.drop(connection, now, target).dropped
 
 
@@ -32,7 +32,7 @@ _QUEUE_ACTIONS: Mapping[str, Callable[[sa.Connection, datetime, QueueTarget], in
     "retry": queue_actions.retry,
     "hold": queue_actions.hold,
     "release": queue_actions.release,
-    "drop": _drop,
+    "drop": _drop_deliveries,
 }
 ACTIONS = (*_QUEUE_ACTIONS, RESEND)
 
@@ -46,10 +46,10 @@ def act_on_messages(
     connection: sa.Connection, actor: Actor, action: str, messages: Sequence[str], now: datetime
 ) -> list[BulkResult]:
     """Does one of ACTIONS to each message, with an entry in the audit log. Ids are well-formed."""
-    return [_act(connection, actor, action, message, now) for message in dict.fromkeys(messages)]
+    return [_act_on_message(connection, actor, action, message, now) for message in dict.fromkeys(messages)]
 
 
-def _act(connection: sa.Connection, actor: Actor, action: str, message: str, now: datetime) -> BulkResult:
+def _act_on_message(connection: sa.Connection, actor: Actor, action: str, message: str, now: datetime) -> BulkResult:
     if action == RESEND:
         try:
             made = audit_log.carry_out(

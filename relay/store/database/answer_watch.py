@@ -17,8 +17,8 @@ _LOOK_EVERY_S = 0.5
 
 
 @contextlib.contextmanager
-def watching(say: Callable[[float], None]) -> Iterator[None]:
-    """Watches all engines of this process. `say` is called on a thread of its own, which ends with the block."""
+def watch_answers(report: Callable[[float], None]) -> Iterator[None]:
+    """Watches all engines of this process. `report` is called on a thread of its own, which ends with the block."""
     waiting: dict[int, float] = {}  # by thread, since when
     ended = threading.Event()
 
@@ -35,7 +35,7 @@ def watching(say: Callable[[float], None]) -> Iterator[None]:
             if longest_s < _FIRST_S:
                 say_at_s = _FIRST_S
             elif longest_s >= say_at_s:
-                say(longest_s)
+                report(longest_s)
                 say_at_s = longest_s + _EVERY_S
 
     listeners: tuple[tuple[type, str, Callable[..., None]], ...] = (

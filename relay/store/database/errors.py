@@ -81,10 +81,10 @@ def format_traceback(error: BaseException) -> str:
     return "".join(traceback.format_exception(error))
 
 
-def log_failure(error: BaseException, where: str, what: str = "") -> None:
+def log_failure(error: BaseException, where: str, item: str = "") -> None:
     """For an `except` around a loop's round or one of its items: names the trouble of database and disk; anything else
-    is a fault of ours, with its traceback. `what`: the item, by its id."""
+    is a fault of ours, with its traceback. `item`: its id."""
     if is_database_fault(error):
         log.database_unavailable(describe_error(error))
     else:
-        log.fault(where, what)
+        log.fault(where, item)

@@ -204,7 +204,11 @@ _ALL_ENTRIES = SuppressionFilter()
 
 
 def list_suppressions(
-    connection: sa.Connection, limit: int, query: str = "", after: int = 0, wanted: SuppressionFilter = _ALL_ENTRIES
+    connection: sa.Connection,
+    limit: int,
+    query: str = "",
+    after: int = 0,
+    entry_filter: SuppressionFilter = _ALL_ENTRIES,
 ) -> Sequence[sa.RowMapping]:
     """Entries, the newest first; `query` is a part of the address, `after` the last one's id on the page before."""
     table, policy = tables.suppression, identities.policy_for(connection)
@@ -212,15 +216,15 @@ def list_suppressions(
     if query:
         part = table.c.address.contains(address.canonical(query), autoescape=True)
         listed = listed.where(sa.or_(part, table.c.address.in_(policy.possible_names(query))))
-    if wanted.address:
-        listed = listed.where(table.c.address.in_(policy.possible_names(wanted.address)))
+    if entry_filter.address:
+        listed = listed.where(table.c.address.in_(policy.possible_names(entry_filter.address)))
     for name in ("scope", "stream", "reason"):
-        if value := getattr(wanted, name):
+        if value := getattr(entry_filter, name):
             listed = listed.where(table.c[name] == value)
-    if wanted.since:
-        listed = listed.where(table.c.created_at >= wanted.since)
-    if wanted.until:
-        listed = listed.where(table.c.created_at < wanted.until)
+    if entry_filter.since:
+        listed = listed.where(table.c.created_at >= entry_filter.since)
+    if entry_filter.until:
+        listed = listed.where(table.c.created_at < entry_filter.until)
     if after:
         listed = listed.where(table.c.id < after)
     return connection.execute(listed).mappings().all()

@@ -142,7 +142,7 @@ def _select_summaries() -> sa.Select[tuple[object, ...]]:
     return sa.select(table, last.label("last_at"))
 
 
-def _summaries(connection: sa.Connection, wanted: sa.Select[tuple[object, ...]]) -> list[PixelSummary]:
+def _summaries(connection: sa.Connection, statement: sa.Select[tuple[object, ...]]) -> list[PixelSummary]:
     return [
         PixelSummary(
             row["id"],
@@ -152,5 +152,5 @@ def _summaries(connection: sa.Connection, wanted: sa.Select[tuple[object, ...]])
             HitCounts(*(row[f"opens_{verdict}"] for verdict in HitCounts._fields)),
             row["last_at"],
         )
-        for row in connection.execute(wanted).mappings()
+        for row in connection.execute(statement).mappings()
     ]

@@ -36,12 +36,12 @@ COUNTERS = {
 
 
 class DeliveryObservation(NamedTuple):
-    """Something that counts nothing and tells about hits: `what` is one of `delivery_verdict`'s."""
+    """Something that counts nothing and tells about hits: `kind` is one of `delivery_verdict`'s."""
 
     at: datetime
     message: str
     number: int
-    what: str
+    kind: str
     user_agent: str = ""
     ip: str = ""
 
@@ -53,7 +53,7 @@ def record_observation(connection: sa.Connection, observation: DeliveryObservati
         return
     entry = [
         columns.UtcTime().process_bind_param(observation.at, connection.dialect),
-        observation.what,
+        observation.kind,
         observation.user_agent,
         observation.ip,
     ]
@@ -201,8 +201,8 @@ def _own_verdict(row: sa.RowMapping, is_click: bool, from_scratch: bool) -> HitV
 
 
 def _observations(delivery: sa.RowMapping) -> Iterator[delivery_verdict.SideObservation]:
-    for at, what, user_agent, ip in delivery["observations"] or ():
-        yield delivery_verdict.SideObservation(datetime.fromtimestamp(at / 1_000_000, tz=UTC), what, user_agent, ip)
+    for at, kind, user_agent, ip in delivery["observations"] or ():
+        yield delivery_verdict.SideObservation(datetime.fromtimestamp(at / 1_000_000, tz=UTC), kind, user_agent, ip)
 
 
 # Made once: making a statement takes longer than running it.

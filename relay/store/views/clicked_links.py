@@ -58,12 +58,12 @@ class ClickedLinks(NamedTuple):
 
 
 def list_clicked_links(
-    connection: sa.Connection, wanted: LinkFilter, limit: int, offset: int = 0, now: datetime | None = None
+    connection: sa.Connection, link_filter: LinkFilter, limit: int, offset: int = 0, now: datetime | None = None
 ) -> ClickedLinks:
     """Links by the number of clicks by people, most first."""
-    if wanted.tag or wanted.message:
-        return _count_clicks(connection, wanted, limit, offset)
-    return _read_roll_ups(connection, wanted, limit, offset, now or datetime.now(UTC))
+    if link_filter.tag or link_filter.message:
+        return _count_clicks(connection, link_filter, limit, offset)
+    return _read_roll_ups(connection, link_filter, limit, offset, now or datetime.now(UTC))
 
 
 class _Counted:
@@ -82,19 +82,21 @@ class _Counted:
 
 
 def _read_roll_ups(
-    connection: sa.Connection, wanted: LinkFilter, limit: int, offset: int, now: datetime
+    connection: sa.Connection, link_filter: LinkFilter, limit: int, offset: int, now: datetime
 ) -> ClickedLinks:
     found: dict[str, _Counted] = {}
     is_cut = False
     most_clicked = (
-        _select_counts(roll_up, wanted.stream)
+        _select_counts(roll_up, link_filter.stream)
         .where(roll_up.c.period == sa.bindparam("period"), roll_up.c.start == sa.bindparam("start"))
         .order_by(roll_up.c.count.desc())
         .limit(MAX_ROWS_OF_A_PERIOD)
     )
-    not_folded = _select_counts(roll_up_change, wanted.stream).where(*_within(roll_up_change, wanted))
+    not_folded = _select_counts(roll_up_change, link_filter.stream).where(
+        *_time_conditions(roll_up_change, link_filter)
+    )
     rows: list[Any] = list(connection.execute(not_folded.limit(_MAX_CHANGES)))  # Any: URL, start, verdict and counts
-    for period, start in _periods(connection, wanted, now):
+    for period, start in _periods(connection, link_filter, now):
         of_one = connection.execute(most_clicked, {"period": period, "start": start}).all()
         is_cut = is_cut or len(of_one) == MAX_ROWS_OF_A_PERIOD
         rows += of_one
@@ -116,12 +118,12 @@ def _select_counts(table: sa.Table, stream: str) -> sa.Select[tuple[str, datetim
     return sa.select(*(table.c[name] for name in ("value", "start", "detail", "count", "uniques"))).where(*those)
 
 
-def _within(table: sa.Table, wanted: LinkFilter) -> list[sa.ColumnElement[bool]]:
-    span = [table.c.start >= statistics.floor_hour(wanted.since)] if wanted.since else []
-    return [*span, table.c.start < wanted.until] if wanted.until else span
+def _time_conditions(table: sa.Table, link_filter: LinkFilter) -> list[sa.ColumnElement[bool]]:
+    span = [table.c.start >= statistics.floor_hour(link_filter.since)] if link_filter.since else []
+    return [*span, table.c.start < link_filter.until] if link_filter.until else span
 
 
-def _periods(connection: sa.Connection, wanted: LinkFilter, now: datetime) -> list[tuple[str, datetime]]:
+def _periods(connection: sa.Connection, link_filter: LinkFilter, now: datetime) -> list[tuple[str, datetime]]:
     """The hours and days of the span: today, and a day of which it has a part, by hours."""
     table = roll_up.c
     earliest = connection.scalar(
@@ -131,9 +133,11 @@ def _periods(connection: sa.Connection, wanted: LinkFilter, now: datetime) -> li
     )
     if earliest is None:
         return []
-    end = min(wanted.until or now + _HOUR, now + _HOUR)
+    end = min(link_filter.until or now + _HOUR, now + _HOUR)
     start = max(
-        statistics.floor_hour(wanted.since) if wanted.since else earliest, earliest, end - _MAX_DAYS * 24 * _HOUR
+        statistics.floor_hour(link_filter.since) if link_filter.since else earliest,
+        earliest,
+        end - _MAX_DAYS * 24 * _HOUR,
     )
     start, found = statistics.floor_hour(start), []
     while start < end:
@@ -147,15 +151,15 @@ def _periods(connection: sa.Connection, wanted: LinkFilter, now: datetime) -> li
     return found
 
 
-def _count_clicks(connection: sa.Connection, wanted: LinkFilter, limit: int, offset: int) -> ClickedLinks:
+def _count_clicks(connection: sa.Connection, link_filter: LinkFilter, limit: int, offset: int) -> ClickedLinks:
     event = tables.event
-    span = [tables.is_click if wanted.message else event.c.type == EventType.CLICKED]
-    if wanted.message:
-        span.append(event.c.message == wanted.message)
-    if wanted.since is not None:
-        span.append(event.c.id >= ids.lowest_at(wanted.since))
-    if wanted.until is not None:
-        span.append(event.c.id < ids.lowest_at(wanted.until))
+    span = [tables.is_click if link_filter.message else event.c.type == EventType.CLICKED]
+    if link_filter.message:
+        span.append(event.c.message == link_filter.message)
+    if link_filter.since is not None:
+        span.append(event.c.id >= ids.lowest_at(link_filter.since))
+    if link_filter.until is not None:
+        span.append(event.c.id < ids.lowest_at(link_filter.until))
     first = connection.scalar(
         sa.select(event.c.id).where(*span).order_by(event.c.id.desc()).offset(MAX_CLICKS).limit(1)
     )
@@ -175,10 +179,10 @@ def _count_clicks(connection: sa.Connection, wanted: LinkFilter, limit: int, off
             sa.func.count(sa.distinct(sa.case((event.c.verdict == HUMAN, by_person)))).label("unique"),
             sa.func.count(sa.distinct(event.c.message)).label("messages"),
             sa.func.max(event.c.at, type_=columns.UtcTime).label("last_at"),
-            *([event.c.link] if wanted.message else []),
+            *([event.c.link] if link_filter.message else []),
         )
-        .where(*span, *message_search.events_of(wanted.stream, wanted.tag))
-        .group_by(event.c.url, *([event.c.link] if wanted.message else []))
+        .where(*span, *message_search.events_of(link_filter.stream, link_filter.tag))
+        .group_by(event.c.url, *([event.c.link] if link_filter.message else []))
         .order_by(human.desc(), sa.func.count().desc(), event.c.url)
         .limit(limit + 1)
         .offset(offset)

@@ -61,8 +61,8 @@ def read_gauges(connection: sa.Connection) -> StoreGauges:
     )
 
 
-def _counts(connection: sa.Connection, wanted: "sa.Select[str, int]") -> dict[str, int]:
-    return {row[0]: row[1] for row in connection.execute(wanted)}
+def _counts(connection: sa.Connection, statement: "sa.Select[str, int]") -> dict[str, int]:
+    return {row[0]: row[1] for row in connection.execute(statement)}
 
 
 def _read_webhooks(connection: sa.Connection) -> list[WebhookGauge]:

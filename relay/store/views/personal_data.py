@@ -33,7 +33,7 @@ class ErasedCounts(NamedTuple):
     attempts: int = 0
     contents: int = 0
     suppressions: int = 0  # kept as pseudonyms, or deleted
-    wishes: int = 0
+    consents: int = 0
 
     def __add__(self, other: object) -> "ErasedCounts":
         assert isinstance(other, ErasedCounts)
@@ -133,7 +133,7 @@ def erase_address_records(connection: sa.Connection, mailbox: str, *, keep_suppr
     """Erases what is stored about the address itself. Suppressions and a "no" to tracking become pseudonyms, or are
     deleted as well."""
     policy = identities.policy_for(connection)
-    count = wishes = 0
+    count = consents = 0
     for table in (tables.suppression, tables.consent):
         mine = table.c.address.in_(policy.possible_names(mailbox))
         rows = connection.execute(sa.select(table).where(mine)).mappings().all()
@@ -141,7 +141,7 @@ def erase_address_records(connection: sa.Connection, mailbox: str, *, keep_suppr
         if table is tables.suppression:
             count = len(rows)
         else:
-            wishes = len(rows)
+            consents = len(rows)
         for row in rows:
             kept = dict(row) | {"address": policy.pseudonym(mailbox)}
             if table is tables.suppression:
@@ -153,7 +153,7 @@ def erase_address_records(connection: sa.Connection, mailbox: str, *, keep_suppr
     connection.execute(
         sa.delete(tables.soft_failure).where(tables.soft_failure.c.address.in_(policy.possible_names(mailbox)))
     )
-    return ErasedCounts(suppressions=count, wishes=wishes)
+    return ErasedCounts(suppressions=count, consents=consents)
 
 
 def _erase_message(connection: sa.Connection, message: str, unwanted: frozenset[str]) -> int:

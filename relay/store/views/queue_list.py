@@ -89,7 +89,7 @@ class UpstreamQueue(NamedTuple):
 
 
 def list_queue(
-    connection: sa.Connection, wanted: QueueFilter, limit: int, now: datetime, after: QueueCursor | None = None
+    connection: sa.Connection, queue_filter: QueueFilter, limit: int, now: datetime, after: QueueCursor | None = None
 ) -> QueuePage:
     """Deliveries that wait, the next due first, after the cursor. It takes two queries."""
     table, message = tables.delivery, tables.message
@@ -102,7 +102,7 @@ def list_queue(
             due_us.label("due_us"),
         )
         .join(message, message.c.id == table.c.message)
-        .where(table.c.next_attempt_at.is_not(None), *_conditions(connection, wanted))
+        .where(table.c.next_attempt_at.is_not(None), *_conditions(connection, queue_filter))
         .order_by(table.c.next_attempt_at, table.c.message, table.c.number)
         .limit(limit + 1)
     )
@@ -184,25 +184,25 @@ def _count_ages(accepted: Sequence[datetime], now: datetime) -> tuple[int, ...]:
     return tuple(counts)
 
 
-def _conditions(connection: sa.Connection, wanted: QueueFilter) -> list[sa.ColumnElement[bool]]:
+def _conditions(connection: sa.Connection, queue_filter: QueueFilter) -> list[sa.ColumnElement[bool]]:
     table = tables.delivery
     found: list[sa.ColumnElement[bool]] = []
-    if wanted.recipient:
-        found.append(message_search.matches_recipient(connection, wanted.recipient))
-    if wanted.stream:
-        found.append(table.c.stream == wanted.stream)
-    if wanted.status is not None:
-        found.append(table.c.status == wanted.status)
-    if wanted.category:
-        found.append(table.c.category == wanted.category)
-    if wanted.held is not None:
-        found.append(table.c.held_at.is_not(None) if wanted.held else table.c.held_at.is_(None))
-    if wanted.parked is not None:
+    if queue_filter.recipient:
+        found.append(message_search.matches_recipient(connection, queue_filter.recipient))
+    if queue_filter.stream:
+        found.append(table.c.stream == queue_filter.stream)
+    if queue_filter.status is not None:
+        found.append(table.c.status == queue_filter.status)
+    if queue_filter.category:
+        found.append(table.c.category == queue_filter.category)
+    if queue_filter.held is not None:
+        found.append(table.c.held_at.is_not(None) if queue_filter.held else table.c.held_at.is_(None))
+    if queue_filter.parked is not None:
         is_parked = table.c.crashes >= leases.MAX_CRASHES
-        found.append(is_parked if wanted.parked else ~is_parked)
-    if wanted.tag:
-        found.append(message_search.has_tag(table.c.message, wanted.tag))
-    return [*found, *row_pages.time_span(table.c.message, wanted.since, wanted.until)]
+        found.append(is_parked if queue_filter.parked else ~is_parked)
+    if queue_filter.tag:
+        found.append(message_search.has_tag(table.c.message, queue_filter.tag))
+    return [*found, *row_pages.time_span(table.c.message, queue_filter.since, queue_filter.until)]
 
 
 class _Attempts(NamedTuple):

@@ -72,7 +72,7 @@ class Selection(NamedTuple):
 
 def read_totals(connection: sa.Connection, selection: Selection) -> Totals:
     """What happened in the span."""
-    return _read(connection, selection, None).get(None, Totals())
+    return _read_by_group(connection, selection, None).get(None, Totals())
 
 
 def read_groups(
@@ -81,7 +81,7 @@ def read_groups(
     """The same by one of GROUPS: by the start of an hour or a day (a datetime), else by name. Groups in which nothing
     happened are missing. By category, only what was not delivered is counted. With `types`, nothing
     else is."""
-    return _read(connection, selection, by, types)
+    return _read_by_group(connection, selection, by, types)
 
 
 def queue_depth(connection: sa.Connection) -> QueueDepth:
@@ -102,7 +102,7 @@ def floor_hour(at: datetime) -> datetime:
     return at.replace(minute=0, second=0, microsecond=0)
 
 
-def _read(
+def _read_by_group(
     connection: sa.Connection, selection: Selection, by: str | None, types: Sequence[EventType] = ()
 ) -> dict[Any, Totals]:
     dimension = _dimension(selection, by)
@@ -183,12 +183,12 @@ def _parts(
     """The rows of a span: days where they are whole, hours at its ends, and changes that are not folded yet."""
     for period, start, end in _periods(selection.start, selection.end, ends_in_hours=ends_in_hours):
         those = (roll_up.c.period == period, roll_up.c.dimension == dimension)
-        yield roll_up, (*those, *_between(roll_up, start, end))
+        yield roll_up, (*those, *_time_conditions(roll_up, start, end))
     change = roll_up_change
-    yield change, (change.c.dimension == dimension, *_between(change, selection.start, selection.end))
+    yield change, (change.c.dimension == dimension, *_time_conditions(change, selection.start, selection.end))
 
 
-def _between(table: sa.Table, start: datetime | None, end: datetime | None) -> list[sa.ColumnElement[bool]]:
+def _time_conditions(table: sa.Table, start: datetime | None, end: datetime | None) -> list[sa.ColumnElement[bool]]:
     span = [table.c.start >= floor_hour(start)] if start else []
     return [*span, table.c.start < end] if end else span
 
