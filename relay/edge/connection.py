@@ -121,8 +121,7 @@ class SmtpConnection(SMTP):
             is_first = False
             try:
                 if self._is_stranger:
-                    self._error_budget.count_wait(now - began)
-                    self._error_budget.check_waiting(self._server.idle_s)
+                    self._error_budget.count_wait(now - began, self._server.idle_s)
                 await self._dispatch(self._verb, argument.strip())
             except RefusedError as refusal:
                 self._error_budget.count_refusal(refusal.reply)

@@ -47,19 +47,17 @@ class ErrorBudget:
         self._refused_commands += 1
         self._errors += self._refused_commands >= MAX_REFUSED_COMMANDS[is_stranger]
 
-    def count_wait(self, seconds: float) -> None:
-        """A stranger was silent for so long before a command."""
+    def count_wait(self, seconds: float, idle_s: float) -> None:
+        """A stranger was silent for so long before a command. Raises RefusedError with 421 after too long without a
+        mail."""
         self._waited_s += seconds
+        if self._waited_s > MAX_IDLE_TIMES * idle_s:
+            raise refusal(421, "4.4.2", "too long without a mail")
 
     def check_errors(self) -> None:
         """Raises RefusedError with 421 at the limit."""
         if self._errors >= MAX_ERRORS:
             raise refusal(421, "4.7.0", "too many errors")
-
-    def check_waiting(self, idle_s: float) -> None:
-        """Raises RefusedError with 421 for a stranger that has waited too long without sending a mail."""
-        if self._waited_s > MAX_IDLE_TIMES * idle_s:
-            raise refusal(421, "4.4.2", "too long without a mail")
 
     def pause_s(self, *, is_stranger: bool) -> float:
         """How long to wait before a refusal is sent, in seconds."""

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +12,7 @@ import sqlalchemy as sa
 
 from relay import log, timed_wait
 from relay.store import node_name
-from relay.store.database import engine, errors, journal
+from relay.store.database import engine, errors, journal, sqlite_upkeep
 from relay.store.database.errors import NotStoredYetError
 from relay.store.database.fact_log import FactLog
 from relay.store.database.identities import IdentityPolicy
@@ -34,9 +33,6 @@ _READER_THREADS = 4
 MAX_WAIT_S = 1.0  # with a database that does not answer
 _REPLAY_BATCH = 200  # facts a commit: other work goes in between
 _RETRY_AFTER_S = 30.0
-_CHECKPOINT_MS = 200  # meanwhile nobody writes
-_BOUND_MS, _BOUND_EVERY_S = 40, 1.0  # the same, under load
-_ANALYZED_ROWS = 1000  # of each index
 
 
 class DatabaseUnavailableError(Exception):
@@ -57,8 +53,7 @@ class Store:
         self._prompt_reader = PromptReader(self._read_engine) if is_sqlite else None
         self.filters = GroupedReads(self.read, recipient_filter.find_filters, self._prompt_reader)
         self.filters_in_time = GroupedReads(self.read_in_time, recipient_filter.find_filters, self._prompt_reader)
-        self._bound_log_at_s = 0.0
-        self.writer = Writer(self._write_engine, self._bound_log)
+        self.writer = Writer(self._write_engine, sqlite_upkeep.LogBound(self._write_engine).hold)
         self.listener = NotificationListener(self._write_engine.url)  # a role runs it; it knows how often to look
         self.journal = Journal(data_dir / "journal", FACTS)
         self.fact_log = FactLog(data_dir / "journal", FACTS)
@@ -275,40 +270,15 @@ class Store:
         with self._write_engine.begin() as connection:
             return work(connection)
 
-    def checkpoint(self, wait_ms: int = _CHECKPOINT_MS) -> None:
-        """Moves SQLite's write-ahead log into the database and empties it, because deleted rows would stay readable in
-        there. Nobody writes while it waits for readers to end. If they hold it up longer, a later call does it. Raises
+    def checkpoint(self) -> None:
+        """Empties SQLite's write-ahead log. If readers hold it up, a later call does it. Raises
         sqlalchemy.exc.SQLAlchemyError."""
-        if self._write_engine.dialect.name == "sqlite":
-            with contextlib.closing(self._write_engine.raw_connection()) as connection:
-                cursor = connection.cursor()
-                cursor.execute(f"PRAGMA busy_timeout={wait_ms}")
-                cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-
-    def _bound_log(self) -> None:
-        """Empties the write-ahead log if it has grown beyond its bound. SQLite does not do it by itself while readers
-        come without a pause. The writer calls this between two commits: under load nobody else gets the lock."""
-        now_s = time.monotonic()
-        if now_s < self._bound_log_at_s:
-            return
-        self._bound_log_at_s = now_s + _BOUND_EVERY_S
-        path = Path(f"{self._write_engine.url.database}-wal")
-        with contextlib.suppress(sa.exc.SQLAlchemyError, sqlite3.Error, OSError):  # the next call may succeed
-            octets = path.stat().st_size
-            if octets > engine.MAX_LOG_OCTETS:
-                self.checkpoint(_BOUND_MS if octets < 4 * engine.MAX_LOG_OCTETS else _CHECKPOINT_MS)
+        sqlite_upkeep.checkpoint(self._write_engine)
 
     def analyze(self) -> None:
-        """Has SQLite look at the sizes of tables and indexes, by which it chooses between plans. PostgreSQL does so by
-        itself. Takes milliseconds, since it looks at some rows of each index. Raises sqlalchemy.exc.SQLAlchemyError."""
-        if self._write_engine.dialect.name != "sqlite":
-            return
-        with contextlib.closing(self._write_engine.raw_connection()) as connection:
-            cursor = connection.cursor()
-            cursor.execute(f"PRAGMA busy_timeout={round(engine.BUSY_TIMEOUT_S * 1000)}")
-            cursor.execute(f"PRAGMA analysis_limit={_ANALYZED_ROWS}")
-            cursor.execute("ANALYZE")
-        self._read_engine.dispose()  # a connection reads the result when it is opened
+        """Has SQLite look at the sizes of tables and indexes. Raises sqlalchemy.exc.SQLAlchemyError."""
+        if sqlite_upkeep.analyze(self._write_engine):
+            self._read_engine.dispose()  # a connection reads the result when it is opened
 
     def close(self) -> None:
         """Commits what was submitted and closes the database."""

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from relay.store import retention, store
-from relay.store.database import engine, preparation, tables
+from relay.store import retention
+from relay.store.database import engine, preparation, sqlite_upkeep, tables
 from relay.store.store import Store
 from tests.waiting import until
 
@@ -91,7 +91,7 @@ def endless_readers(opened: Store) -> Iterator[None]:
 def test_the_log_has_a_bound_though_somebody_reads_at_any_time(
     small: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store, "_BOUND_EVERY_S", 0.1)
+    monkeypatch.setattr(sqlite_upkeep, "_BOUND_EVERY_S", 0.1)
     numbers = itertools.count()
     insert(small, itertools.islice(numbers, 1))
     with endless_readers(small):

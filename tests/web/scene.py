@@ -40,6 +40,7 @@ from web.inbound.certificates import Fetch
 from web.server import protocol
 from web.server.connections import WebConnections
 from web.server.listener import Listener
+from web.server.request_limits import DEFAULTS, RequestLimits
 
 T = TypeVar("T")
 NAME, PASSWORD = "ann", "correct horse"
@@ -69,7 +70,7 @@ class Scene:
         path: str = "",
         fetch: Fetch | None = None,
         roots: Sequence[x509.Certificate] | None = None,
-        limits: protocol.RequestLimits = protocol.DEFAULTS,
+        limits: RequestLimits = DEFAULTS,
         max_open: int = 1000,
         is_public: Callable[[str], bool] = lambda ip: False,
         rate: clients.Limit = clients.Limit(1000, 1.0),

@@ -13,7 +13,7 @@ import pytest
 from relay.clients import Limit
 from relay.edits import Kind
 from tests.web.scene import Scene, no_fault_logged
-from web.server.protocol import RequestLimits
+from web.server.request_limits import RequestLimits
 
 QUICK = RequestLimits(first_s=0.3, idle_s=0.3, head_s=0.3, body_s=0.5, surplus_s=0.3, answer_s=0.5, close_s=0.3)
 FAR = "127.9.9.9"  # of another network than 127.0.0.1, and of this machine all the same

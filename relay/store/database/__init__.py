@@ -1,6 +1,7 @@
 """The database: how it is opened, written and read, and its rows.
 
 - `engine` SQLite or PostgreSQL
+- `sqlite_upkeep` SQLite's write-ahead log and its plans
 - `writer` the one thread that commits
 - `write_job` what it is given to do
 - `write_turns` SQLite's write lock, shared by processes
