@@ -224,7 +224,7 @@ def fill(folder: Path, url: str, size: Size) -> None:
     url = url or engine.database_url("", folder)
     tokens.open_key_ring(folder / data_directory.KEYS_FILE)
     prepare_database(url)
-    opened, made, began_s = engine.open_engine(url, writes=True), FullStore(size), time.monotonic()
+    opened, made, began_s = engine.open_engine(url, may_write=True), FullStore(size), time.monotonic()
     loaded = (tables.message, tables.delivery, tables.attempt, tables.event, tables.message_label, tables.suppression)
     indexes = [index for table in loaded for index in table.indexes if not index.unique]
     with opened.connect() as connection:

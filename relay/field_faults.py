@@ -58,12 +58,12 @@ def describe_fault(fault: Any, *, is_secret: bool = False) -> str:  # Any: pydan
     else:
         message = str(fault["msg"]).removeprefix("Input ")
         clause = message[:1].lower() + message[1:]
-    return clause if is_secret else add_given(clause, given)
+    return clause if is_secret else append_value(clause, given)
 
 
-def add_given(clause: str, given: object) -> str:
+def append_value(clause: str, value: object) -> str:
     """The clause with what was given behind it, if that is a text, a number or the like."""
-    if not isinstance(given, str | int | float | None):
+    if not isinstance(value, str | int | float | None):
         return clause
-    shown = json.dumps(given, ensure_ascii=False)
+    shown = json.dumps(value, ensure_ascii=False)
     return f"{clause}, not {shown if len(shown) <= _MAX_SHOWN else shown[:_MAX_SHOWN] + '…'}"

@@ -40,7 +40,7 @@ class KeyFile(NamedTuple):
 
     keys: tuple[MasterKey, ...]
     revoked: tuple[RevokedKey, ...] = ()
-    lasting: Mapping[str, bytes] = {}
+    lasting_secrets: Mapping[str, bytes] = {}
 
     def new_key(self) -> MasterKey:
         """A key with an id that none had before. Raises ValueError where the ids are used up."""
@@ -88,7 +88,11 @@ def parse_keys(octets: bytes) -> KeyFile:
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"not a key file ({error})") from None
     sound = all(len(key.secret) == SECRET_OCTETS and 0 <= key.id <= MAX_ID for key in contents.keys)
-    if not contents.keys or not sound or any(len(secret) != SECRET_OCTETS for secret in contents.lasting.values()):
+    if (
+        not contents.keys
+        or not sound
+        or any(len(secret) != SECRET_OCTETS for secret in contents.lasting_secrets.values())
+    ):
         raise ValueError("not a key file")
     return contents
 
@@ -112,8 +116,8 @@ def encode_keys(contents: KeyFile) -> bytes:
             {"id": key.id, "created": key.created.isoformat(), "revoked": key.revoked.isoformat()}
             for key in contents.revoked
         ]
-    if contents.lasting:
-        rows["lasting"] = {purpose: secret.hex() for purpose, secret in contents.lasting.items()}
+    if contents.lasting_secrets:
+        rows["lasting"] = {purpose: secret.hex() for purpose, secret in contents.lasting_secrets.items()}
     return json.dumps(rows, indent=1).encode("utf-8")
 
 

@@ -19,7 +19,7 @@ class Counted(NamedTuple):
     name: str
     labels: tuple[str, ...]
     meaning: str
-    bounds_us: tuple[int, ...] = ()  # of a histogram
+    bucket_bounds_us: tuple[int, ...] = ()  # of a histogram
     is_gauge: bool = False
 
 
@@ -51,7 +51,9 @@ REDIRECT_TIME = Counted(
     "From a click's request to the redirect.",
     _bounds(1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1000, 2500),
 )
-PIXEL_TIME = Counted("waypost_pixel_seconds", (), "From a pixel's request to the image.", REDIRECT_TIME.bounds_us)
+PIXEL_TIME = Counted(
+    "waypost_pixel_seconds", (), "From a pixel's request to the image.", REDIRECT_TIME.bucket_bounds_us
+)
 BAD_TOKENS = Counted("waypost_bad_tokens_total", ("kind",), "Requests for links that are not ours.")
 WEBHOOK_REQUESTS = Counted("waypost_webhook_requests_total", ("webhook", "result"), "Requests to webhooks.")
 LOGINS_FAILED = Counted("waypost_logins_failed_total", ("door",), "Wrong passwords and keys.")
@@ -150,7 +152,7 @@ def delivery_attempted(status: str, category: str, upstream: str) -> None:
 
 
 def upstream_replied(upstream: str, took_ms: int) -> None:
-    _own.observe(DELIVERY_TIME.name, upstream, bounds=DELIVERY_TIME.bounds_us, value=took_ms * 1000)
+    _own.observe(DELIVERY_TIME.name, upstream, bounds=DELIVERY_TIME.bucket_bounds_us, value=took_ms * 1000)
 
 
 def upstream_down(upstream: str, is_down: bool) -> None:
@@ -170,11 +172,11 @@ def hit(type_: str, verdict: str) -> None:
 
 
 def redirected(took_s: float) -> None:
-    _own.observe(REDIRECT_TIME.name, bounds=REDIRECT_TIME.bounds_us, value=round(took_s * _US))
+    _own.observe(REDIRECT_TIME.name, bounds=REDIRECT_TIME.bucket_bounds_us, value=round(took_s * _US))
 
 
 def pixel_sent(took_s: float) -> None:
-    _own.observe(PIXEL_TIME.name, bounds=PIXEL_TIME.bounds_us, value=round(took_s * _US))
+    _own.observe(PIXEL_TIME.name, bounds=PIXEL_TIME.bucket_bounds_us, value=round(took_s * _US))
 
 
 def bad_token(kind: str) -> None:

@@ -103,20 +103,20 @@ class SharedCounters:
                 self._places[name, *labels] = place
             return place
 
-    def _append(self, encoded: bytes, count: int, needed: int) -> int:
+    def _append(self, encoded: bytes, count: int, needed_words: int) -> int:
         at = self._words[0]
         self._words[at], self._words[at + 1] = count, len(encoded)
         place = at + 2
-        octets = encoded.ljust((needed - 2 - count) * _WORD, b"\0")
-        self._words[place + count : at + needed] = memoryview(octets).cast("q")
-        self._words[0] = at + needed
+        octets = encoded.ljust((needed_words - 2 - count) * _WORD, b"\0")
+        self._words[place + count : at + needed_words] = memoryview(octets).cast("q")
+        self._words[0] = at + needed_words
         return place
 
 
-def add_up(many: Sequence[SharedCounters]) -> dict[SeriesKey, list[int]]:
+def add_up(counters: Sequence[SharedCounters]) -> dict[SeriesKey, list[int]]:
     """The values of several processes, summed."""
     total: dict[SeriesKey, list[int]] = {}
-    for one in many:
+    for one in counters:
         for key, values in one.read().items():
             known = total.get(key)
             total[key] = values if known is None else [sum(pair) for pair in zip(known, values, strict=True)]

@@ -66,17 +66,17 @@ class KeyRing:
     """The keys of an installation, oldest first. The last one signs; all of them read."""
 
     def __init__(
-        self, keys: Sequence[MasterKey], path: Path | None = None, lasting: Mapping[str, bytes] | None = None
+        self, keys: Sequence[MasterKey], path: Path | None = None, lasting_secrets: Mapping[str, bytes] | None = None
     ) -> None:
         self._path = path
         self._checked_at = time.monotonic()
-        self._use(KeyFile(tuple(keys), (), lasting or {}))
+        self._set_keys(KeyFile(tuple(keys), (), lasting_secrets or {}))
 
-    def _use(self, contents: KeyFile) -> None:
+    def _set_keys(self, contents: KeyFile) -> None:
         if not contents.keys:
             raise ValueError("a key ring needs a key")
         self.keys = contents.keys
-        self._lasting = contents.lasting
+        self._lasting_secrets = contents.lasting_secrets
         self._by_id = {key.id: key for key in contents.keys}
         self._stamp = key_file.file_stamp(self._path)
         self._signers: dict[Kind, tuple[bytes, AESSIV]] = {}  # the head of each token of a kind, and what encrypts it
@@ -96,13 +96,13 @@ class KeyRing:
 
     def _reload(self) -> None:
         if self._path and key_file.file_stamp(self._path) not in (None, self._stamp):
-            self._use(key_file.read_keys(self._path))
+            self._set_keys(key_file.read_keys(self._path))
 
     def derive_secret(self, purpose: str) -> bytes:
         """32 octets for another use than tokens (the return path, say). They come from the oldest key, so that they
         outlive a rotation. For a purpose in LASTING_PURPOSES they never change."""
         self._refresh()
-        return self._lasting.get(purpose) or _derive_key(self.keys[0].secret, purpose.encode())
+        return self._lasting_secrets.get(purpose) or _derive_key(self.keys[0].secret, purpose.encode())
 
     def reference_for(self, url: bytes) -> bytes:
         """16 octets that refer to a destination that is too long for a token (RFC 2104). They are the same for equal
@@ -132,7 +132,7 @@ class KeyRing:
         signers[kind] = bytes((VERSION, key.id)), _cipher(key.secret, kind)
         return signers[kind]
 
-    def read(self, kind: Kind, text: str) -> Token:
+    def read_token(self, kind: Kind, text: str) -> Token:
         """The content of the token. Raises InvalidTokenError, with a reason for the log only."""
         try:
             octets = base_encoding.from_base64url(text)
@@ -204,7 +204,7 @@ def open_key_ring(path: Path) -> KeyRing:
     if not path.exists():
         key_file.write_keys(path, KeyFile((KeyFile(()).new_key(),)), only_if_absent=True)
     contents = key_file.read_keys(path)
-    return KeyRing(contents.keys, path, contents.lasting)
+    return KeyRing(contents.keys, path, contents.lasting_secrets)
 
 
 def rotate_keys(path: Path) -> MasterKey:
@@ -224,7 +224,7 @@ def revoke_key(path: Path, key_id: int) -> MasterKey:
     if revoked_key is None:
         raise ValueError(f"there is no key {key_id}")
     revoked = (*contents.revoked, RevokedKey(revoked_key.id, revoked_key.created, key_file.current_second()))
-    lasting = dict(contents.lasting)
+    lasting = dict(contents.lasting_secrets)
     if revoked_key == contents.keys[0]:
         lasting = {purpose: _derive_key(revoked_key.secret, purpose.encode()) for purpose in LASTING_PURPOSES} | lasting
     remaining = tuple(key for key in contents.keys if key != revoked_key)

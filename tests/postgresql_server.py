@@ -60,7 +60,7 @@ def make_database_with_tables() -> str:
 
 def read_all_rows(url: str) -> bytes:
     """All rows of all tables as text, for searches."""
-    reading = engine.open_engine(url, writes=False)
+    reading = engine.open_engine(url, may_write=False)
     try:
         with reading.begin() as connection:
             names = sa.inspect(connection).get_table_names()

@@ -38,7 +38,7 @@ def _check(expected: dict[str, Any], original: bytes, arrived: bytes, ring: toke
         return
     html = _html(arrived)
     found = [(hit[1].decode(), hit[2].decode()) for hit in _TRACKED.finditer(html)]
-    clicks = [ring.read(Kind.CLICK, token).url.decode() for kind, token in found if kind == "c"]
+    clicks = [ring.read_token(Kind.CLICK, token).url.decode() for kind, token in found if kind == "c"]
     wanted = [_ascii(url) for url in expected["links"]]
     may = {_ascii(url) for url in expected.get("may_track", [])}
     assert [url for url in clicks if url in wanted or url not in may][-len(wanted) :] == wanted

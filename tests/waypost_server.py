@@ -167,7 +167,7 @@ class Waypost:
     @contextmanager
     def connected(self, *, writes: bool = True) -> Iterator[sa.Connection]:
         """A transaction of somebody else's in this server's database. It commits at the end."""
-        database = engine.open_engine(self.database_url, writes=writes)
+        database = engine.open_engine(self.database_url, may_write=writes)
         try:
             with database.begin() as connection:
                 yield connection

@@ -34,7 +34,7 @@ class EventFeed:
         self._store = store
         self._listeners: set[EventQueue] = set()
         self._seen: set[str] | None = None  # ids of the events that listeners have, or that were before them
-        self._looking = asyncio.Lock()
+        self._read_lock = asyncio.Lock()
         self._polling: asyncio.Task[None] | None = None
 
     @property
@@ -43,15 +43,15 @@ class EventFeed:
 
     async def listen(self) -> EventQueue:
         """Yields the events from now on; None if the listener was too slow. Raises sqlalchemy.exc.SQLAlchemyError."""
-        async with self._looking:
-            await self._look()  # what has happened by now is for those who listened before
+        async with self._read_lock:
+            await self._read_new_events()  # what has happened by now is for those who listened before
             events: EventQueue = asyncio.Queue()
             self._listeners.add(events)
         if self._polling is None:
             self._polling = asyncio.create_task(self._poll())
         return events
 
-    def leave(self, events: EventQueue) -> None:
+    def remove_listener(self, events: EventQueue) -> None:
         self._listeners.discard(events)
         if self._polling and not self._listeners:
             self._polling.cancel()
@@ -61,22 +61,22 @@ class EventFeed:
         while True:
             await asyncio.sleep(_POLL_S)
             try:
-                async with self._looking:
-                    await self._look()
+                async with self._read_lock:
+                    await self._read_new_events()
             except Exception as error:  # noqa: BLE001  the outermost loop: the database may answer again
                 errors.log_failure(error, "stream")
 
-    async def _look(self) -> None:
+    async def _read_new_events(self) -> None:
         """Reads the new events and gives them to the listeners."""
         since = datetime.now(UTC) - _LOOK_BACK
         recent = await self._store.read(partial(event_list.list_event_ids, since=since, limit=_MAX_IDS))
         new = [] if self._seen is None else sorted(set(recent) - self._seen)
         for at in range(0, len(new), _MAX_READ):
             some = new[at : at + _MAX_READ]
-            self._give(await self._store.read(partial(event_list.read_events, event_ids=some)))
+            self._hand_out(await self._store.read(partial(event_list.read_events, event_ids=some)))
         self._seen = set(recent)
 
-    def _give(self, rows: Sequence[EventRow]) -> None:
+    def _hand_out(self, rows: Sequence[EventRow]) -> None:
         for events in list(self._listeners):
             if events.qsize() + len(rows) > _MAX_WAITING:
                 self._listeners.discard(events)

@@ -31,18 +31,18 @@ class LeafPart(NamedTuple):
     encoding: str
     body: bytes
 
-    def octets(self, most: int) -> bytes:
+    def octets(self, max_octets: int) -> bytes:
         """The part decoded, that many of its encoded octets at most."""
-        return transfer_encoding.decode_loosely(self.body[:most], self.encoding)
+        return transfer_encoding.decode_loosely(self.body[:max_octets], self.encoding)
 
     @property
     def size_octets(self) -> int:
         """Decoded; of base64 by its length."""
         return len(self.body) * 3 // 4 if self.encoding == "base64" else len(self.body)
 
-    def text(self, most: int) -> str:
+    def text(self, max_octets: int) -> str:
         """The part as text. Never fails."""
-        return charset_names.decode(self.octets(most), self.charset)
+        return charset_names.decode(self.octets(max_octets), self.charset)
 
 
 def read_fields(octets: bytes) -> list[tuple[str, str]]:

@@ -117,8 +117,8 @@ def _counted_families(counts: Mapping[SeriesKey, list[int]]) -> Iterator[Metric]
             continue  # shown as waypost_upstream_up
         found = {key.labels: values for key, values in counts.items() if _is_of_metric(key, metric)}
         if not metric.labels:
-            found = found or {(): [0] * (len(metric.bounds_us) + 2)}
-        if metric.bounds_us:
+            found = found or {(): [0] * (len(metric.bucket_bounds_us) + 2)}
+        if metric.bucket_bounds_us:
             yield _histogram(metric, found)
         elif metric.is_gauge:
             yield _gauge(metric.name, metric.meaning, {key: values[0] for key, values in found.items()}, metric.labels)
@@ -131,7 +131,7 @@ def _counted_families(counts: Mapping[SeriesKey, list[int]]) -> Iterator[Metric]
 
 def _histogram(metric: metrics.Counted, found: Mapping[tuple[str, ...], list[int]]) -> HistogramMetricFamily:
     family = HistogramMetricFamily(metric.name, metric.meaning, labels=metric.labels)
-    bounds = [*(f"{bound / _US:g}" for bound in metric.bounds_us), "+Inf"]
+    bounds = [*(f"{bound / _US:g}" for bound in metric.bucket_bounds_us), "+Inf"]
     for key, values in found.items():
         total, buckets = 0, []
         for bound, count in zip(bounds, values, strict=False):  # after the buckets comes the sum

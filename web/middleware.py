@@ -73,8 +73,8 @@ class HostNames:
     browser would take our answers for those of that site.
     """
 
-    def __init__(self, known: Collection[str], *, any_address: bool = False) -> None:
-        self._known = {"localhost", *(name.lower().rstrip(".") for name in known)}
+    def __init__(self, names: Collection[str], *, any_address: bool = False) -> None:
+        self._names = {"localhost", *(name.lower().rstrip(".") for name in names)}
         self._any_address = any_address
         self._is_known = lru_cache(maxsize=256)(self._look_up)
 
@@ -83,12 +83,12 @@ class HostNames:
         named = next((value for name, value in scope["headers"] if name == b"host"), b"")
         return self._is_known(named[:_MAX_HOST])
 
-    def _look_up(self, named: bytes) -> bool:
-        host = named.decode("latin-1").strip().lower()
+    def _look_up(self, host_field: bytes) -> bool:
+        host = host_field.decode("latin-1").strip().lower()
         # RFC 9110 §7.2: a name or an address, and perhaps a port.
         host = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
         host = host.rstrip(".")
-        if host in self._known:
+        if host in self._names:
             return True
         address = ip_addresses.parse_ip(host)
         return address is not None and (address.is_loopback or self._any_address)

@@ -30,7 +30,7 @@ Lifespan = Callable[[Starlette], AbstractAsyncContextManager[None]]
 class TemplateRenderer:
     """One application's templates."""
 
-    def __init__(self, policy: str, shared: Mapping[str, object]) -> None:
+    def __init__(self, policy: str, shared_values: Mapping[str, object]) -> None:
         self._policy = policy
         self._templates = jinja2.Environment(
             loader=jinja2.FileSystemLoader(_TEMPLATES),
@@ -40,7 +40,7 @@ class TemplateRenderer:
             lstrip_blocks=True,
             auto_reload=False,
         )
-        self._templates.globals.update({"t": translations.ENGLISH} | dict(shared))
+        self._templates.globals.update({"t": translations.ENGLISH} | dict(shared_values))
         self._templates.filters.update(
             moment=format_moment,
             when=format_when,
@@ -91,14 +91,14 @@ def recipient_renderer() -> TemplateRenderer:
     return TemplateRenderer(policy, {"style": Markup(style), "shell": "public.html"})  # noqa: S704  our own file
 
 
-def operator_renderer(shared: Mapping[str, object]) -> TemplateRenderer:
+def operator_renderer(shared_values: Mapping[str, object]) -> TemplateRenderer:
     """The pages that operators see. Only mail is shown in a frame, which has a policy of its own."""
     octets = b"".join(path.read_bytes() for path in sorted(STATIC.iterdir()))
     version = hashlib.sha256(octets).hexdigest()[:12]  # a new style has a new address, so caches may keep it
     policy = (
         f"{_BASE_POLICY}; script-src 'self'; connect-src 'self'; style-src 'self'; img-src 'self'; frame-src 'self'"
     )
-    return TemplateRenderer(policy, {"version": version, "shell": "console.html", **shared})
+    return TemplateRenderer(policy, {"version": version, "shell": "console.html", **shared_values})
 
 
 # --- how values are written
@@ -157,6 +157,6 @@ def author_name(author: str) -> str:
     return name or author
 
 
-def format_count(count: int, one: str, many: str = "") -> str:
+def format_count(count: int, singular: str, plural: str = "") -> str:
     """`1 open`, `3 opens`."""
-    return f"{format_number(count)} {one if count == 1 else many or one + 's'}"
+    return f"{format_number(count)} {singular if count == 1 else plural or singular + 's'}"

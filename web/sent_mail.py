@@ -42,7 +42,7 @@ class SentMailReader:
         self._signer = dkim.Signer(config.dkim.key)
         self._reading = asyncio.Semaphore(_MAX_CONCURRENT)
 
-    async def read(self, message_id: str, number: int, *, is_live: bool = True) -> SentMail | None:
+    async def read_mail(self, message_id: str, number: int, *, is_live: bool = True) -> SentMail | None:
         """The mail; None if there is no such delivery, or its octets are not kept any more. Not `is_live`: for an
         onlooker, who must not count as the recipient."""
         if number >= _MAX_NUMBER:

@@ -46,18 +46,18 @@ def read_visit(kind: Kind, headers: Mapping[str, str]) -> Visit:
     return Visit(kind, headers.get("user-agent", "").strip()[:MAX_USER_AGENT], headers)
 
 
-def client_address(request: Request, trusted: Sequence[IpNetwork]) -> str:
+def client_address(request: Request, trusted_proxies: Sequence[IpNetwork]) -> str:
     """The visitor's IP address; empty if there is none (a socket file)."""
-    return scope_address(request.scope, trusted)
+    return scope_address(request.scope, trusted_proxies)
 
 
-def scope_address(scope: Scope, trusted: Sequence[IpNetwork]) -> str:
+def scope_address(scope: Scope, trusted_proxies: Sequence[IpNetwork]) -> str:
     """The same, of a request's ASGI scope."""
     client = scope.get("client")
-    return forwarded_address(client[0] if client else "", Headers(scope=scope), trusted)
+    return forwarded_address(client[0] if client else "", Headers(scope=scope), trusted_proxies)
 
 
-def forwarded_address(peer: str, headers: Headers, trusted: Sequence[IpNetwork]) -> str:
+def forwarded_address(peer: str, headers: Headers, trusted_proxies: Sequence[IpNetwork]) -> str:
     """The client's address: that of `peer`, or the one that a trusted proxy names.
 
     X-Forwarded-For is believed only from trusted proxies. It is read from the right, up to the first hop that is not
@@ -65,11 +65,11 @@ def forwarded_address(peer: str, headers: Headers, trusted: Sequence[IpNetwork])
     X-Forwarded-For: a proxy that writes the latter passes on an X-Real-IP as it came.
     """
     found = _parse_hop(peer)
-    if found is None or not ip_addresses.is_in(found, trusted):
+    if found is None or not ip_addresses.is_in(found, trusted_proxies):
         return _text_of(found)
     lines = headers.getlist("x-forwarded-for") or headers.getlist("x-real-ip")
     hops = [hop for line in lines for hop in line.split(",")]
-    while hops and ip_addresses.is_in(found, trusted):
+    while hops and ip_addresses.is_in(found, trusted_proxies):
         nearer = _parse_hop(hops.pop())
         if nearer is None:
             break
@@ -83,12 +83,12 @@ def proxies_and_loopback(config: Config) -> list[IpNetwork]:
     return [*config.tracking.trusted_proxies, *THIS_MACHINE]
 
 
-def redact_ip(ip: str, how: Literal["full", "truncated", "none"]) -> str:
+def redact_ip(ip: str, mode: Literal["full", "truncated", "none"]) -> str:
     """The address as it may be stored: in full, as its network (/24, /48), or not at all."""
     found = _parse_hop(ip)
-    if found is None or how == "none":
+    if found is None or mode == "none":
         return ""
-    if how == "full":
+    if mode == "full":
         return _text_of(found)
     return _network_text(found)
 

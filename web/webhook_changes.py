@@ -29,25 +29,25 @@ class InvalidWebhookError(ValueError):
     """A webhook that cannot be added. The text names every field at fault."""
 
 
-async def create_webhook(store: Store, request: Request, given: dict[str, object], config: Config) -> WebhookRow:
+async def create_webhook(store: Store, request: Request, fields: dict[str, object], config: Config) -> WebhookRow:
     """Adds a webhook. Raises InvalidWebhookError that names every field at fault."""
-    wanted = await _validate_webhook(given, config)
+    webhook = await _validate_webhook(fields, config)
     return await audited.write(
         store,
         request,
         AuditedChange("webhook.create"),
-        lambda connection: endpoints.add_webhook(connection, wanted, datetime.now(UTC), endpoints.DATABASE),
+        lambda connection: endpoints.add_webhook(connection, webhook, datetime.now(UTC), endpoints.DATABASE),
         target=lambda row: row.id,
     )
 
 
-async def _validate_webhook(given: dict[str, object], config: Config) -> WebhookConfig:
+async def _validate_webhook(fields: dict[str, object], config: Config) -> WebhookConfig:
     """A webhook as it may be added. Raises InvalidWebhookError that names every field at fault."""
     try:
-        wanted = WebhookConfig.model_validate(given)
+        webhook = WebhookConfig.model_validate(fields)
     except ValidationError as error:
         raise InvalidWebhookError(describe_faults(error, WebhookConfig)) from None
-    parts = urlsplit(wanted.url)
+    parts = urlsplit(webhook.url)
     try:
         # Each request checks the address again. This check tells the person who adds the webhook why it could not work.
         async with asyncio.timeout(_RESOLVE_TIMEOUT_S):
@@ -56,7 +56,7 @@ async def _validate_webhook(given: dict[str, object], config: Config) -> Webhook
         raise InvalidWebhookError(f"url: {error}") from None
     except (OSError, UnicodeError, TimeoutError):  # its name may be in the DNS later
         pass
-    return wanted
+    return webhook
 
 
 async def replay_events_since(store: Store, request: Request, webhook: str, now: datetime, age: timedelta) -> int:

@@ -43,26 +43,26 @@ def persistent_reasons(reasons: Iterable[str]) -> tuple[str, ...]:
     return tuple(reason for reason in reasons if reason == PREFETCH or reason.startswith(NETWORK_PREFIX))
 
 
-def judge_user_agent(agent: str, lasting: tuple[str, ...] = (), *, is_click: bool) -> HitVerdict:
+def judge_user_agent(agent: str, lasting_reasons: tuple[str, ...] = (), *, is_click: bool) -> HitVerdict:
     """The verdict on a User-Agent (its first MAX_USER_AGENT characters), with what else is known of the request.
 
     Image proxies do not follow links for people: what clicks under a proxy's name is a machine.
     """
-    return _judge_agent(agent.strip()[:MAX_USER_AGENT], lasting, is_click)
+    return _judge_agent(agent.strip()[:MAX_USER_AGENT], lasting_reasons, is_click)
 
 
 @lru_cache(maxsize=4096)
-def _judge_agent(agent: str, lasting: tuple[str, ...], is_click: bool) -> HitVerdict:
+def _judge_agent(agent: str, lasting_reasons: tuple[str, ...], is_click: bool) -> HitVerdict:
     proxies = tuple(
         reason
         for reason, pattern, unless in rules.PROXIES
         if pattern.search(agent) and not (unless and unless.search(agent))
     )[:1]
-    if proxies and not is_click and PREFETCH not in lasting:
+    if proxies and not is_click and PREFETCH not in lasting_reasons:
         return HitVerdict(PROXIED, proxies)
     early = tuple(reason for reason, pattern in rules.PREFETCHERS if pattern.fullmatch(agent))
     scanner = [f"scanner:{name}" for name, pattern in rules.SCANNERS if pattern.search(agent)][:1]
-    machine = (*early, *scanner, *lasting)
+    machine = (*early, *scanner, *lasting_reasons)
     if not machine and not proxies:
         machine = _version_reasons(agent)
     if machine or proxies:

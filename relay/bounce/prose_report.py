@@ -64,11 +64,14 @@ def split_notice(text: str) -> tuple[str, str]:
 
 
 def find_recipients(
-    text: str, others: frozenset[str], min_grade: Grade = Grade.STATED, excluded: frozenset[str] = frozenset()
+    text: str,
+    other_addresses: frozenset[str],
+    min_grade: Grade = Grade.STATED,
+    excluded_addresses: frozenset[str] = frozenset(),
 ) -> list[NamedRecipient]:
     """Whom the notice says could not be reached, in its order.
 
-    `others`: addresses in lower case that it means only where it lists them; `excluded`: not even there;
+    `other_addresses`: in lower case that it means only where it lists them; `excluded_addresses`: not even there;
     `min_grade`: an address below that grade does not count.
     """
     lines = [line[:_MAX_LINE] for line in text.split("\n", MAX_LINES)[:MAX_LINES]]
@@ -89,7 +92,7 @@ def find_recipients(
                 grade = min(_grade_address(line, match.start("address"), match.end("address")), most)
             last_end = match.end("address")
             # People write to themselves, too; then it is listed.
-            if key in excluded or (key in others and grade < Grade.LISTED):
+            if key in excluded_addresses or (key in other_addresses and grade < Grade.LISTED):
                 continue
             if grade is Grade.LISTED and at and _is_senders_own(lines[at - 1]):
                 continue
@@ -154,16 +157,16 @@ def _is_senders_own(before: str) -> bool:
     return bool(word_lists.list_pattern("notice", "others", r"(?<!\w){}(?:\W++\w++)?\W*+$").search(before[-80:]))
 
 
-def _attach_texts(lines: list[str], chosen: list[tuple[int, str]]) -> Iterable[NamedRecipient]:
+def _attach_texts(lines: list[str], places: list[tuple[int, str]]) -> Iterable[NamedRecipient]:
     """The text about each: what follows it, else lines elsewhere that name it, else the text about all."""
     replies: dict[str, list[str]] = {}
     common: list[str] = []
     command_to = ""
     # Between the first and the end of the last one's block a reply is somebody's own.
     own_lines = range(0)
-    if len(chosen) > 1:
-        last = chosen[-1][0]
-        own_lines = range(chosen[0][0], last + max(1, len(_read_block(lines, last, len(lines)))))
+    if len(places) > 1:
+        last = places[-1][0]
+        own_lines = range(places[0][0], last + max(1, len(_read_block(lines, last, len(lines)))))
     for at, line in enumerate(lines):
         line_addresses = (
             {match["address"].rstrip(".").lower() for match in recipient_report.ADDRESS.finditer(line)}
@@ -177,13 +180,13 @@ def _attach_texts(lines: list[str], chosen: list[tuple[int, str]]) -> Iterable[N
             addresses = line_addresses or ({command_to} - {""} if line.lstrip().startswith("<<<") else set())
             for address in addresses:
                 replies.setdefault(address, []).append(paragraph)
-            if len(common) < 5 and (len(chosen) == 1 or not (addresses or at in own_lines)):
+            if len(common) < 5 and (len(places) == 1 or not (addresses or at in own_lines)):
                 common.append(paragraph)
     # With several, what stands behind the first may be about another one.
-    general = lines[: chosen[0][0]] if len(chosen) > 1 else lines
+    general = lines[: places[0][0]] if len(places) > 1 else lines
     context = "\n".join(line.strip() for line in general[:60] if line.strip())
-    for n, (at, address) in enumerate(chosen):
-        end = next((later for later, _ in chosen[n + 1 :] if later > at), len(lines)) if n < 1000 else at + 10
+    for n, (at, address) in enumerate(places):
+        end = next((later for later, _ in places[n + 1 :] if later > at), len(lines)) if n < 1000 else at + 10
         own = "\n".join(_read_block(lines, at, end))
         if not _REPLY.search(own.replace(address, "")):
             own_replies = replies.get(address.lower())

@@ -52,10 +52,10 @@ class BounceLikelihood(IntEnum):
 class _MailTexts(NamedTuple):
     """What the readers of texts need of a mail. `rest`: the text from where the returned mail begins."""
 
-    whole: lenient_mime.LenientPart
+    mail: lenient_mime.LenientPart
     original: lenient_mime.LenientPart | None
     notice: str
-    rest: str
+    returned_text: str
     sent_to: tuple[str, ...]
 
 
@@ -75,16 +75,16 @@ def read_report(octets: bytes) -> Report:
     return _read_mail(lenient_mime.parse_mail(octets))
 
 
-def _read_mail(whole: lenient_mime.LenientPart) -> Report:
-    original = _find_original(whole)
-    values = [value for name in _SENT_TO for value in whole.all(name)]
+def _read_mail(mail: lenient_mime.LenientPart) -> Report:
+    original = _find_original(mail)
+    values = [value for name in _SENT_TO for value in mail.all(name)]
     sent_to = tuple(dict.fromkeys(address for value in values for address in recipient_report.find_addresses(value)))
-    notice, rest = _split_texts(whole)
-    texts = _MailTexts(whole, original, notice, rest, sent_to)
-    message_id = _find_message_id(whole, original, rest, notice)
-    if complained := arf.read_complaint(whole, original):
+    notice, rest = _split_texts(mail)
+    texts = _MailTexts(mail, original, notice, rest, sent_to)
+    message_id = _find_message_id(mail, original, rest, notice)
+    if complained := arf.read_complaint(mail, original):
         return Report(ReportKind.ARF, complained.complainants, message_id, complained.feedback, sent_to)
-    if failures := dsn.read_recipient_reports(dsn.find_status_parts(whole)):
+    if failures := dsn.read_recipient_reports(dsn.find_status_parts(mail)):
         return Report(ReportKind.DSN, tuple(_with_explanations(failures, texts)), message_id, "", sent_to)
     if notification := ses_notification.read_notification(f"{notice}\n{rest}"):
         kind = ReportKind.ARF if notification.feedback else ReportKind.TEXT
@@ -102,16 +102,16 @@ def _read_mail(whole: lenient_mime.LenientPart) -> Report:
         # A gateway may have wrapped the report.
         if original and (inner := _read_mail(original)).kind is ReportKind.DSN:
             return inner._replace(addresses=sent_to)
-        if (failures := _recipients_in_original(texts)) or not auto_reply.is_auto_reply(whole):
+        if (failures := _recipients_in_original(texts)) or not auto_reply.is_auto_reply(mail):
             return Report(ReportKind.TEXT, tuple(failures), message_id, "", sent_to)
-    kind = ReportKind.AUTO_REPLY if auto_reply.is_auto_reply(whole) else ReportKind.NONE
+    kind = ReportKind.AUTO_REPLY if auto_reply.is_auto_reply(mail) else ReportKind.NONE
     return Report(kind, (), message_id, "", sent_to)
 
 
-def _find_original(whole: lenient_mime.LenientPart) -> lenient_mime.LenientPart | None:
+def _find_original(mail: lenient_mime.LenientPart) -> lenient_mime.LenientPart | None:
     """The returned mail or its fields, if a part has it."""
-    for part in whole.walk():
-        if part is whole:
+    for part in mail.walk():
+        if part is mail:
             continue
         if part.type.startswith("message/") and part.children:
             return part.children[0]
@@ -150,7 +150,7 @@ def _own_parts(part: lenient_mime.LenientPart) -> list[lenient_mime.LenientPart]
 
 def _bounce_likelihood(texts: _MailTexts) -> BounceLikelihood:
     """How likely the mail is a bounce: something in the header section must speak for it, and the notice, too."""
-    whole, subject = texts.whole, texts.whole.get("subject")[:500]
+    whole, subject = texts.mail, texts.mail.get("subject")[:500]
     if whole.get("x-failed-recipients"):
         return BounceLikelihood.SURELY
     is_daemon = bool(word_lists.list_pattern("bounce", "daemon").search(whole.get("from")[:500]))
@@ -177,11 +177,11 @@ def _bounce_likelihood(texts: _MailTexts) -> BounceLikelihood:
 
 def _recipients_in_text(texts: _MailTexts) -> list[RecipientReport]:
     """Whom the notice names; what X-Failed-Recipients lists comes first."""
-    senders = recipient_report.find_addresses(" ".join([texts.whole.get("from"), texts.whole.get("return-path")]))
+    senders = recipient_report.find_addresses(" ".join([texts.mail.get("from"), texts.mail.get("return-path")]))
     others, senders_own = (frozenset(each.lower() for each in addresses) for addresses in (texts.sent_to, senders))
-    everything = f"{texts.notice}\n{_FIELDS.sub('', texts.rest)}"
+    everything = f"{texts.notice}\n{_FIELDS.sub('', texts.returned_text)}"
     recipients: list[prose_report.NamedRecipient] = []
-    if failed := dict.fromkeys(recipient_report.find_addresses(" ".join(texts.whole.all("x-failed-recipients")))):
+    if failed := dict.fromkeys(recipient_report.find_addresses(" ".join(texts.mail.all("x-failed-recipients")))):
         by_address = {
             one.address.lower(): one
             for one in prose_report.find_recipients(texts.notice, frozenset(), prose_report.Grade.MENTIONED)
@@ -192,11 +192,11 @@ def _recipients_in_text(texts: _MailTexts) -> list[RecipientReport]:
         ]
     recipients = (
         recipients
-        or prose_report.find_recipients(texts.notice, others, excluded=senders_own)
-        or prose_report.find_recipients(everything, others, excluded=senders_own)
-        or prose_report.find_recipients(texts.whole.get("subject"), others, excluded=senders_own)
+        or prose_report.find_recipients(texts.notice, others, excluded_addresses=senders_own)
+        or prose_report.find_recipients(everything, others, excluded_addresses=senders_own)
+        or prose_report.find_recipients(texts.mail.get("subject"), others, excluded_addresses=senders_own)
         or prose_report.find_recipients(texts.notice, others, prose_report.Grade.MENTIONED, senders_own)
-        or prose_report.find_recipients(texts.whole.get("subject"), others, prose_report.Grade.MENTIONED, senders_own)
+        or prose_report.find_recipients(texts.mail.get("subject"), others, prose_report.Grade.MENTIONED, senders_own)
     )
     if not recipients and (domain := next((address.partition("@")[2] for address in senders), "")):
         recipients = prose_report.find_bare_names(texts.notice, domain)
@@ -205,7 +205,11 @@ def _recipients_in_text(texts: _MailTexts) -> list[RecipientReport]:
 
 def _recipients_in_original(texts: _MailTexts) -> list[RecipientReport]:
     """The recipient of the returned mail, if it has but one: the last resort."""
-    values = list(texts.original.all("to")) if texts.original else [match[1] for match in _TO.finditer(texts.rest)][:1]
+    values = (
+        list(texts.original.all("to"))
+        if texts.original
+        else [match[1] for match in _TO.finditer(texts.returned_text)][:1]
+    )
     addresses = list(dict.fromkeys(recipient_report.find_addresses(" ".join(values))))
     # Mail to a list comes back to the list's own domain, and its To is no recipient.
     senders = {address.partition("@")[2].lower() for address in texts.sent_to}
@@ -215,7 +219,7 @@ def _recipients_in_original(texts: _MailTexts) -> list[RecipientReport]:
 
 
 def _judge_recipients(recipients: list[prose_report.NamedRecipient], texts: _MailTexts) -> list[RecipientReport]:
-    action, subject = _find_action(texts), texts.whole.get("subject")[:300]
+    action, subject = _find_action(texts), texts.mail.get("subject")[:300]
     phase = (
         recipient_report.find_phase(texts.notice)
         if len(recipients) == 1
@@ -232,7 +236,7 @@ def _find_action(texts: _MailTexts) -> str:
         return recipient_report.FAILED
     is_delayed = word_lists.list_pattern("bounce", "delayed").search(texts.notice)
     is_delayed = is_delayed or word_lists.list_pattern("bounce", "delayed_subject").search(
-        texts.whole.get("subject")[:500]
+        texts.mail.get("subject")[:500]
     )
     return recipient_report.DELAYED if is_delayed else recipient_report.FAILED
 

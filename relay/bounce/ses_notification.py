@@ -100,8 +100,8 @@ _SUBTYPE_TEXTS = {
 }
 
 
-def _listed_recipients(section: dict[str, object], which: str) -> list[dict[str, object]]:
-    listed = section.get(f"{which}Recipients")
+def _listed_recipients(section: dict[str, object], kind: str) -> list[dict[str, object]]:
+    listed = section.get(f"{kind}Recipients")
     recipients = [_as_object(one) for one in listed[: dsn.MAX_RECIPIENTS]] if isinstance(listed, list) else []
     return [one for one in recipients if dsn.recipient_mailbox(_as_text(one.get("emailAddress")))]
 

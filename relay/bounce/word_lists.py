@@ -9,7 +9,7 @@ _LISTS = tomllib.loads(Path(__file__).with_name("reports.toml").read_text(encodi
 
 
 @cache
-def list_pattern(table: str, name: str, around: str = "{}") -> re.Pattern[str]:
-    """The entries of a list as alternatives, put into `around`."""
+def list_pattern(table: str, name: str, template: str = "{}") -> re.Pattern[str]:
+    """The entries of a list as alternatives, put into the template."""
     entries = "|".join(_LISTS[table][name])
-    return re.compile(around.replace("{}", f"(?:{entries})"), re.IGNORECASE)
+    return re.compile(template.replace("{}", f"(?:{entries})"), re.IGNORECASE)

@@ -141,12 +141,12 @@ def import_keys(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _describe_loss(here: KeyFile, given: KeyFile) -> str:
+def _describe_loss(current: KeyFile, imported: KeyFile) -> str:
     """What would be lost by an import; empty if it only adds keys."""
-    if lost := [key for key in here.keys if key not in given.keys]:
+    if lost := [key for key in current.keys if key not in imported.keys]:
         return f"key {lost[0].id} of {_format_time(lost[0].created)} is here and not in the file: its links would end"
-    revoked = {(key.id, key.created) for key in here.revoked}
-    if back := [key for key in given.keys if (key.id, key.created) in revoked]:
+    revoked = {(key.id, key.created) for key in current.revoked}
+    if back := [key for key in imported.keys if (key.id, key.created) in revoked]:
         return f"key {back[0].id} of {_format_time(back[0].created)} was revoked here, and would be back"
     return ""
 

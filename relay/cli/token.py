@@ -20,7 +20,7 @@ def read_tokens(arguments: argparse.Namespace) -> int:
         if not found:
             raise CommandError(f"not a tracking URL: {url}")
         try:
-            token = ring.read(Kind(found[1]), found[2])
+            token = ring.read_token(Kind(found[1]), found[2])
         except tokens.InvalidTokenError as error:
             raise CommandError(f"not a token of this installation ({error}): {url}") from None
         output.print_json(

@@ -260,7 +260,7 @@ def _describe_fault(
     if detail["type"] == "extra_forbidden":
         message = f"unknown key{_suggest_key(location)}"
     elif detail["type"] == "value_error" and len(location) > 1 and not is_secret:
-        message = field_faults.add_given(message, detail.get("input"))
+        message = field_faults.append_value(message, detail.get("input"))
     if variable := from_environment.get(tuple(location)):
         return f"environment: {variable}: {message}"
     return f"{name}: {_format_location(location)}: {message}" if location else f"{name}: {message}"

@@ -158,7 +158,7 @@ class ReturnPathMail:
             return found
         for kind, written in reading.links:
             try:
-                token = self._ring.read(Kind(kind), written)
+                token = self._ring.read_token(Kind(kind), written)
             except tokens.InvalidTokenError:
                 continue
             if token.recipient != tokens.ANY_RECIPIENT:

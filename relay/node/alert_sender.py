@@ -136,13 +136,13 @@ class AlertSender:
             return False
         return True
 
-    async def _read_shared_view(self, found: StoreGauges) -> SharedView:
+    async def _read_shared_view(self, store_gauges: StoreGauges) -> SharedView:
         now = datetime.now(UTC)
         states = await self._store.read_in_time(partial(upstream_states.read_states, now=now))
         return SharedView(
             upstreams_down=[one.name for one in states.values() if one.workers_down],
-            untried_for=now - found.oldest_untried if found.oldest_untried else timedelta(0),
-            webhooks_disabled=[one.id for one in found.webhooks if one.state == "disabled"],
+            untried_for=now - store_gauges.oldest_untried if store_gauges.oldest_untried else timedelta(0),
+            webhooks_disabled=[one.id for one in store_gauges.webhooks if one.state == "disabled"],
         )
 
     async def _alert(

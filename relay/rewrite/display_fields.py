@@ -21,7 +21,9 @@ class DisplayFields(NamedTuple):
 def read_display_fields(octets: bytes, head: fields.Head) -> DisplayFields:
     """The facts of the first field of each name."""
     return DisplayFields(
-        _first(octets, head, b"subject"), _first(octets, head, b"from"), _first(octets, head, b"message-id")
+        _first_value(octets, head, b"subject"),
+        _first_value(octets, head, b"from"),
+        _first_value(octets, head, b"message-id"),
     )
 
 
@@ -38,7 +40,7 @@ def to_printable(text: str) -> str:
     return " ".join(text.split())[:_MAX_CHARACTERS]
 
 
-def _first(octets: bytes, head: fields.Head, name: bytes) -> str:
+def _first_value(octets: bytes, head: fields.Head, name: bytes) -> str:
     found = head.by_name.get(name)
     if not found:
         return ""

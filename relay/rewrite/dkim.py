@@ -112,7 +112,7 @@ def make_signature(octets: bytes, key: Key, when: datetime) -> bytes:
     signed = b64encode(_sign(key.private_key, data))
     last = lines.rfind(b"\n") + 1
     room = _MAX_LINE - (len(lines) - last)
-    return lines + b"\r\n ".join([signed[:room], *_chunks(signed[room:], _MAX_LINE - 1)]) + b"\r\n"
+    return lines + b"\r\n ".join([signed[:room], *_split_at_width(signed[room:], _MAX_LINE - 1)]) + b"\r\n"
 
 
 def dns_record(key: Key) -> tuple[str, str]:
@@ -192,5 +192,5 @@ def _fold_field(name: bytes, tags: list[bytes]) -> bytes:
     return b"\r\n".join(lines)
 
 
-def _chunks(octets: bytes, width: int) -> list[bytes]:
+def _split_at_width(octets: bytes, width: int) -> list[bytes]:
     return [octets[at : at + width] for at in range(0, len(octets), width)]

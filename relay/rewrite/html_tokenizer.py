@@ -192,10 +192,10 @@ class _Scan:
         else:
             self._go_on(lower.find(b">", inner, self.end), len(b">"))
 
-    def _go_on(self, found: int, length: int = 0) -> None:
+    def _go_on(self, offset: int, length: int = 0) -> None:
         """Continues after that offset; -1 means that the construct has no end."""
-        self.is_open = found < 0
-        self.at = found + length
+        self.is_open = offset < 0
+        self.at = offset + length
 
     def _special_tag(self, tag: Tag) -> None:
         name = tag.name

@@ -147,8 +147,8 @@ def _instrument_html(page: HtmlPart, body: BodyEdits, rules: links.LinkRules, *,
             hole = edits.Hole(edits.Kind.UNSUBSCRIBE)
             templates.append(EditTemplate(anchor.href.start, anchor.href.end, (hole,), "unsubscribe"))
             tracked.append((templates[-1], anchor.href))
-    filled = _without_overlaps(templates, placeholders.find_in_html(page.markup, rules.placeholder_dialects))
-    tracked += _in_hrefs(filled, page.anchors, body.links[len(body.links) - len(page.anchors) :], body)
+    filled = _leave_out_overlaps(templates, placeholders.find_in_html(page.markup, rules.placeholder_dialects))
+    tracked += _find_in_hrefs(filled, page.anchors, body.links[len(body.links) - len(page.anchors) :], body)
     templates += filled
     if with_pixel:
         at = pixel.find_place(page.markup)
@@ -161,7 +161,7 @@ def _instrument_html(page: HtmlPart, body: BodyEdits, rules: links.LinkRules, *,
     edited = text_part.edit_part(page.leaf, templates, rules.public_url)
     size = len(edited.longest)
     if edited.has_long_line:
-        templates, lost = _within_lines(page, templates, tracked, rules.public_url)
+        templates, lost = _fit_into_lines(page, templates, tracked, rules.public_url)
         _report_unfit(lost, body)
         edited = text_part.edit_part(page.leaf, templates, rules.public_url)
     has_pixel = size > pixel.MAX_SHOWN and any(template.why == "pixel" for template in templates)
@@ -170,22 +170,22 @@ def _instrument_html(page: HtmlPart, body: BodyEdits, rules: links.LinkRules, *,
     return edited
 
 
-def _in_hrefs(
-    filled: list[EditTemplate], anchors: list[Anchor], shown: list[Link], body: BodyEdits
+def _find_in_hrefs(
+    placeholder_templates: list[EditTemplate], anchors: list[Anchor], links: list[Link], body: BodyEdits
 ) -> list[tuple[EditTemplate, html_attributes.Attribute]]:
     """The placeholders' templates that stand in an href, with it; and the report says so of the link."""
     found: list[tuple[EditTemplate, html_attributes.Attribute]] = []
     n = 0
-    for template in filled:
+    for template in placeholder_templates:
         while n < len(anchors) and anchors[n].href.end < template.end:
             n += 1
         if n < len(anchors) and anchors[n].href.start <= template.start and template.why == "unsubscribe":
             found.append((template, anchors[n].href))
-            body.links[shown[n].number - 1] = shown[n]._replace(decision="skipped", reason="unsubscribe")
+            body.links[links[n].number - 1] = links[n]._replace(decision="skipped", reason="unsubscribe")
     return found
 
 
-def _without_overlaps(templates: list[EditTemplate], inner: list[EditTemplate]) -> list[EditTemplate]:
+def _leave_out_overlaps(templates: list[EditTemplate], inner: list[EditTemplate]) -> list[EditTemplate]:
     """Those of the placeholders' templates, in order, that lie in none of the others."""
     starts = [template.start for template in templates]
     kept = []
@@ -205,7 +205,7 @@ class _LineStep(NamedTuple):
     template: EditTemplate  # of which it is a part, or which gives room for it
 
 
-def _within_lines(
+def _fit_into_lines(
     page: HtmlPart,
     templates: list[EditTemplate],
     tracked: list[tuple[EditTemplate, html_attributes.Attribute]],
@@ -270,9 +270,9 @@ def _steps(
     return steps
 
 
-def _report_unfit(lost: list[EditTemplate], body: BodyEdits) -> None:
+def _report_unfit(unfit: list[EditTemplate], body: BodyEdits) -> None:
     """Reports what found no room: a line of 998 octets without white space in a tag (RFC 5322 §2.1.1)."""
-    for template in lost:
+    for template in unfit:
         for piece in template.pieces:
             if template.why == "click" and isinstance(piece, edits.Hole):
                 body.links[piece.link - 1] = body.links[piece.link - 1].as_skipped("line_too_long")

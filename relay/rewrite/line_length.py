@@ -21,33 +21,33 @@ class LineEdit(NamedTuple):
 
 def all_fit(text: bytes, events: Sequence[LineEdit]) -> bool:
     """True if no line becomes too long, or longer than too long, even if none is broken."""
-    return all(line.stop - line.begin + line.grown <= MAX_LINE for line in _lines(text, events))
+    return all(line.stop - line.begin + line.growth <= MAX_LINE for line in _lines(text, events))
 
 
 def choose_breaks(text: bytes, events: Sequence[LineEdit]) -> set[int]:
     """The indexes of the events that become line ends: as few as will do, in each line from its beginning."""
     chosen: set[int] = set()
     for line in _lines(text, events):
-        if line.stop - line.begin + line.grown > MAX_LINE:
+        if line.stop - line.begin + line.growth > MAX_LINE:
             chosen |= _choose_in_line(events, line)
     return chosen
 
 
-def lines_too_long(text: bytes, events: Sequence[LineEdit], chosen: set[int]) -> list[range]:
+def lines_too_long(text: bytes, events: Sequence[LineEdit], breaks: set[int]) -> list[range]:
     """The events, as indexes, of each line that passes the limit in spite of those breaks, and did not before."""
     found: list[range] = []
     for line in _lines(text, events):
-        if line.stop - line.begin + line.grown <= MAX_LINE or _was_long(text, line):
+        if line.stop - line.begin + line.growth <= MAX_LINE or _was_long(text, line):
             continue
         at, column = line.begin, 0
         widest = 0
-        for n in range(line.first, line.past):
-            column += events[n].start - at + (0 if n in chosen else events[n].length)
+        for n in range(line.first, line.end):
+            column += events[n].start - at + (0 if n in breaks else events[n].length)
             at = events[n].end
             widest = max(widest, column)
-            column = 0 if n in chosen else column
+            column = 0 if n in breaks else column
         if max(widest, column + line.stop - at) > MAX_LINE:
-            found.append(range(line.first, line.past))
+            found.append(range(line.first, line.end))
     return found
 
 
@@ -60,7 +60,7 @@ def edits_that_fit(
     for line in _split_at_ends(_lines(text, events), events, is_end):
         was_long = _was_long(text, line)
         room = MAX_LINE - (line.stop - line.begin)
-        for n in sorted(range(line.first, line.past), key=lambda n: not is_first[n]):
+        for n in sorted(range(line.first, line.end), key=lambda n: not is_first[n]):
             growth = events[n].length - (events[n].end - events[n].start)
             if is_first[n] if was_long else growth <= room:
                 fitting.add(n)
@@ -73,11 +73,11 @@ def _split_at_ends(lines: Iterator["_Line"], events: Sequence[LineEdit], is_end:
     """The lines, each parted at the events that end it."""
     for line in lines:
         first, begin = line.first, line.begin
-        for n in range(line.first, line.past):
+        for n in range(line.first, line.end):
             if is_end[n]:
                 yield _Line(first, n, begin, events[n].start, 0)
                 first, begin = n + 1, events[n].end
-        yield _Line(first, line.past, begin, line.stop, 0)
+        yield _Line(first, line.end, begin, line.stop, 0)
 
 
 class _Line(NamedTuple):
@@ -85,10 +85,10 @@ class _Line(NamedTuple):
     line ends, it is as many lines as they join."""
 
     first: int
-    past: int
+    end: int
     begin: int
     stop: int
-    grown: int
+    growth: int
 
 
 def _lines(text: bytes, events: Sequence[LineEdit]) -> Iterator[_Line]:
@@ -121,7 +121,7 @@ def _choose_in_line(events: Sequence[LineEdit], line: _Line) -> set[int]:
     chosen: set[int] = set()
     at, column = line.begin, 0
     place, column_there = -1, 0  # the last possible break, and the column behind it
-    for n in range(line.first, line.past):
+    for n in range(line.first, line.end):
         event = events[n]
         for length, is_break in ((event.start - at, False), (event.length, event.may_break)):
             column += length

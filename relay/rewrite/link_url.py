@@ -36,7 +36,7 @@ def decode_href(value: str) -> str:
     if count:
         plain = value.replace("&amp;", "&")  # as nearly all are; nothing else is resolved, and nothing twice
         is_plain = len(value) - len(plain) == count * (len("&amp;") - 1)
-        value = plain if is_plain else _REFERENCE.sub(_resolve, value)
+        value = plain if is_plain else _REFERENCE.sub(_decode_reference, value)
     return trim_url(value)
 
 
@@ -46,11 +46,11 @@ def trim_url(url: str) -> str:
     return url if url.isprintable() else url.translate(_DROPPED)
 
 
-def _resolve(found: re.Match[str]) -> str:
-    decimal, hexadecimal, name, close = found.groups()
+def _decode_reference(match: re.Match[str]) -> str:
+    decimal, hexadecimal, name, close = match.groups()
     if name:
         # A name without its semicolon counts only if no `=`, letter or digit follows: `&copy=3` stays.
-        return html5.get(name + close, found[0])
+        return html5.get(name + close, match[0])
     digits = (decimal or hexadecimal).lstrip("0")
     code = int(digits or "0", 10 if decimal else 16) if len(digits) < 8 else 0x110000
     if not 0 < code < 0x110000 or 0xD800 <= code < 0xE000:
@@ -74,7 +74,7 @@ def with_scheme(url: str, name: str) -> str:
 
 
 class _UrlParts(NamedTuple):
-    whole: re.Match[str]
+    match: re.Match[str]
     authority: re.Match[str]  # host and port in it
     host: str  # ASCII, lower case, without final dot
 
@@ -107,13 +107,13 @@ def host_and_port(url: str) -> tuple[str, str]:
     parts = _split_bounded(url)
     if not parts:
         return "", ""
-    return parts.host, parts.authority[2] or {"http": "80", "https": "443"}[parts.whole["scheme"].lower()]
+    return parts.host, parts.authority[2] or {"http": "80", "https": "443"}[parts.match["scheme"].lower()]
 
 
 def normalize_url(url: str) -> str:
     """The URL with scheme and authority in lower case (RFC 3986 §6.2.2.1), for comparison only."""
     parts = _split_bounded(url)
-    cut = parts.whole.end("authority") if parts else 0
+    cut = parts.match.end("authority") if parts else 0
     return url[:cut].lower() + url[cut:]
 
 
@@ -130,7 +130,7 @@ def to_location(url: str, codec: str) -> bytes | None:
         if url.isprintable() and " " not in url:
             return url.encode("ascii")
         return _UNFIT.sub(lambda c: f"%{ord(c[0]):02X}", url).encode("ascii")
-    found = parts.whole
+    found = parts.match
     userinfo, at, hostport = found["authority"].rpartition("@")
     named = _HOST.fullmatch(hostport)
     if not named:

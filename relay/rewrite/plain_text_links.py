@@ -76,15 +76,15 @@ def instrument_text(leaf: TextPart, placeholders: list[EditTemplate], rules: lin
     wanted.sort(key=lambda pair: pair[0].start)
     reasons: list[str] = []
     if leaf.coding is TransferEncoding.PLAIN:
-        wanted = _with_line_ends(leaf.octets, wanted, rules.public_url)
-        wanted, lost = _within_lines(leaf.octets, wanted, rules.public_url)
+        wanted = _add_line_ends(leaf.octets, wanted, rules.public_url)
+        wanted, lost = _fit_into_lines(leaf.octets, wanted, rules.public_url)
         if None in lost:
             reasons.append("no_room_for_unsubscribe")
         shown = [link.as_skipped("line_too_long") if link in lost else link for link in shown]
     return TextEdits([template for template, _ in wanted], shown, reasons)
 
 
-def _with_line_ends(
+def _add_line_ends(
     octets: bytes, pairs: list[tuple[EditTemplate, Link | None]], public_url: str
 ) -> list[tuple[EditTemplate, Link | None]]:
     """The same, and where a placeholder would make a line too long, the spaces around it made line ends: a link to
@@ -125,7 +125,7 @@ def _growth(template: EditTemplate, public_url: str) -> int:
     return sum(_max_length(piece, public_url) for piece in template.pieces) - (template.end - template.start)
 
 
-def _within_lines(
+def _fit_into_lines(
     octets: bytes, pairs: list[tuple[EditTemplate, Link | None]], public_url: str
 ) -> tuple[list[tuple[EditTemplate, Link | None]], set[Link | None]]:
     """What fits without a line of over 998 octets, and what does not."""
@@ -166,8 +166,8 @@ def find_urls(leaf: TextPart) -> Iterator[TextUrl]:
         in_angles = masked[start - 1 : start] == b"<" or masked[max(0, start - 5) : start].upper() == b"<URL:"
         if not (in_angles and masked[end : end + 1] == b">"):
             size, reason = _trim_punctuation(url, masked[start - 1 : start].decode("latin-1") if start else "")
-            reason = _continuation(leaf, end, in_angles, glues) or reason
-        if glues and _continues(masked, start):
+            reason = _reason_to_go_on(leaf, end, in_angles, glues) or reason
+        if glues and _continues_last_line(masked, start):
             reason = "flowed"
         if reason:
             if rest := _REST.match(charset.decode_text(octets[end : end + _MAX_REST], leaf.codec)):
@@ -193,7 +193,7 @@ def _stands_apart(masked: bytes, start: int, opens: bytes, is_simple: bool) -> b
     return masked[start - 3 : start] in _ASCII_AGAIN
 
 
-def _continues(masked: bytes, start: int) -> bool:
+def _continues_last_line(masked: bytes, start: int) -> bool:
     """True if a line begins here, perhaps quoted, that goes on with the last word of the line before."""
     cut = masked.rfind(b"\n", max(0, start - 100), start)
     if cut < 0 or masked[cut + 1 : start].lstrip(b">") not in (b"", b" "):
@@ -226,7 +226,7 @@ def _trim_punctuation(url: str, before: str) -> tuple[int, str]:
     return len(kept), "ambiguous" if is_elided else ""
 
 
-def _continuation(leaf: TextPart, end: int, in_angles: bool, glues: bool) -> str:
+def _reason_to_go_on(leaf: TextPart, end: int, in_angles: bool, glues: bool) -> str:
     """Why what follows the run could be read as more of the URL; "" if it could not."""
     masked = leaf.masked
     if glues and masked.startswith(b" \r\n", end):

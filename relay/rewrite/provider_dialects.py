@@ -41,9 +41,9 @@ def find_by_host(host: str) -> str:
     return next((name for name, it in DIALECTS.items() if it.domain and host.endswith("." + it.domain)), "")
 
 
-def find_provider(configured: str, host: str) -> str:
+def find_provider(configured_name: str, host: str) -> str:
     """The provider of an upstream: the configured one ("none" is none), else that of its host; empty for none."""
-    return "" if configured == "none" else configured or find_by_host(host)
+    return "" if configured_name == "none" else configured_name or find_by_host(host)
 
 
 def parse_switch(value: object) -> bool | None:

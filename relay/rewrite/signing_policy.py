@@ -47,7 +47,7 @@ def choose_signer(octets: bytes, head: fields.Head, held: Collection[str], autho
     the client may send as: else any account could sign for all of a shared relay's customers.
     """
     who = _authors(octets, head) if held else []
-    domains = {_ascii(address.domain(mailbox)) for mailbox in who}
+    domains = {_to_ascii_domain(address.domain(mailbox)) for mailbox in who}
     if len(domains) != 1 or not all(address.matches_any(mailbox, authors) for mailbox in who):
         return ""
     labels = domains.pop().split(".")
@@ -66,9 +66,9 @@ def signatures_to_remove(
     """
     made = list(made)
     touched = _EditedFields(octets, head, made)
-    old = [_read(octets, field) for field in head.fields_named(FIELD)]
+    old = [_parse_signature(octets, field) for field in head.fields_named(FIELD)]
     ours = {one.field.start for one in old if one.domain == domain or one.domain.endswith(f".{domain}")}
-    broken = {one.field.start for one in old if touched.breaks(one)}
+    broken = {one.field.start for one in old if touched.breaks_signature(one)}
     if all(template.why in ALWAYS_APPLIED for template in made) and ours - broken:
         return None
     gone = [one.field for one in old if one.field.start in ours | broken]
@@ -86,33 +86,33 @@ def _arc(head: fields.Head) -> list[fields.Field]:
 class _EditedFields:
     """What the templates do to what a signature covers."""
 
-    def __init__(self, octets: bytes, head: fields.Head, made: list[EditTemplate]) -> None:
+    def __init__(self, octets: bytes, head: fields.Head, templates: list[EditTemplate]) -> None:
         self._field_counts = Counter(field.name for field in head.fields)
-        self._body = any(template.start >= head.body for template in made)
+        self._body = any(template.start >= head.body for template in templates)
         self._changed: set[bytes] = set()
         self._added: set[bytes] = set()
         ends = [field.end for field in head.fields]
-        for template in made:
+        for template in templates:
             self._added.update(_NAME.findall(edits.fill(template.pieces, lambda hole: b"").lower()))
             n = bisect_right(ends, template.start)
             while n < len(ends) and head.fields[n].start < template.end:
                 self._changed.add(head.fields[n].name)
                 n += 1
 
-    def breaks(self, old: Signature) -> bool:
+    def breaks_signature(self, signature: Signature) -> bool:
         """True if the signature would verify no more. A field added on top is read only where h= has room for it."""
         return (
             self._body
-            or not self._changed.isdisjoint(old.names)
-            or any(old.names[name] > self._field_counts[name] for name in self._added)
+            or not self._changed.isdisjoint(signature.names)
+            or any(signature.names[name] > self._field_counts[name] for name in self._added)
         )
 
 
-def _read(octets: bytes, field: fields.Field) -> Signature:
+def _parse_signature(octets: bytes, field: fields.Field) -> Signature:
     # RFC 6376 §3.2: tag=value; with white space anywhere. None of the values that are read here has any.
     text = re.sub(rb"\s", b"", fields.unfold_value(octets, field))
     tags = dict(tag.split(b"=", 1) for tag in text.split(b";") if b"=" in tag)
-    domain = _ascii(tags.get(b"d", b"").decode("utf-8", "replace"))
+    domain = _to_ascii_domain(tags.get(b"d", b"").decode("utf-8", "replace"))
     return Signature(field, domain, Counter(tags.get(b"h", b"").lower().split(b":")))
 
 
@@ -124,6 +124,6 @@ def _authors(octets: bytes, head: fields.Head) -> list[str]:
     return mailboxes.parse_mailboxes(fields.unfold_value(octets, found[0])) or []
 
 
-def _ascii(domain: str) -> str:
+def _to_ascii_domain(domain: str) -> str:
     """The domain in A-labels and lower case; empty if it is none."""
     return domain_names.to_ascii(domain.rstrip(".")) or ""

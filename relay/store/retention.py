@@ -200,12 +200,12 @@ def _is_settled(message: "sa.ColumnElement[str]") -> "sa.ColumnElement[bool]":
     return ~sa.exists().where(table.c.message == message, waits)
 
 
-def _take_oldest(connection: sa.Connection, candidates: sa.Select[str, int], most: int) -> list[str]:
-    """The first ids, as many as weigh no more than `most` together, but at least one."""
+def _take_oldest(connection: sa.Connection, candidates: sa.Select[str, int], max_weight: int) -> list[str]:
+    """The first ids, as many as weigh no more than `max_weight` together, but at least one."""
     found: list[str] = []
     for message, weight in connection.execute(candidates):
-        most -= weight
-        if found and most < 0:
+        max_weight -= weight
+        if found and max_weight < 0:
             break
         found.append(message)
     return found

@@ -45,8 +45,8 @@ class Store:
     def __init__(self, database_url: str, data_dir: Path, policy: IdentityPolicy = engine.DEFAULT_POLICY) -> None:
         self.identity_policy = policy
         self.node_name = node_name.find(data_dir)  # how the names of this node's workers begin
-        self._read_engine = engine.open_engine(database_url, writes=False, policy=policy)
-        self._write_engine = engine.open_engine(database_url, writes=True, policy=policy)
+        self._read_engine = engine.open_engine(database_url, may_write=False, policy=policy)
+        self._write_engine = engine.open_engine(database_url, may_write=True, policy=policy)
         self._readers = ThreadPoolExecutor(_READER_THREADS, thread_name_prefix="waypost-reader")
         self._timed_reader = TimedReader(self._read_engine)
         is_sqlite = self._read_engine.dialect.name == "sqlite"
@@ -116,18 +116,22 @@ class Store:
         """Runs `work(connection)` in the writer's next commit; returns when it is durable."""
         return await self.writer.write(work, begins_commit=begins_commit)
 
-    async def save_large_octets(self, new: NewMessage) -> NewMessage:
+    async def save_large_octets(self, new_message: NewMessage) -> NewMessage:
         """The message with its octets in a file, where the database has such files and they are large. They stay where
         they are if the disk refuses them, or takes too long."""
-        if new.octets is None or len(new.octets) < content_files.MIN_OCTETS or self.identity_policy.mode == "aggregate":
-            return new
+        if (
+            new_message.octets is None
+            or len(new_message.octets) < content_files.MIN_OCTETS
+            or self.identity_policy.mode == "aggregate"
+        ):
+            return new_message
         saving = asyncio.ensure_future(
-            asyncio.to_thread(content_files.save, self._write_engine, new.message.id, new.octets)
+            asyncio.to_thread(content_files.save, self._write_engine, new_message.message.id, new_message.octets)
         )
         await timed_wait.wait_any(MAX_WRITE_S, saving)
         if saving.done() and saving.exception() is None and saving.result():
-            return new._replace(octets=None, in_file=True)
-        return new
+            return new_message._replace(octets=None, in_file=True)
+        return new_message
 
     async def commit_fact(
         self,

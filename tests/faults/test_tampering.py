@@ -62,7 +62,7 @@ def test_of_very_many_forged_tokens_none_is_accepted(tmp_path: Path) -> None:
             continue
         tried += 1
         try:
-            ring.read(hole.kind, changed)
+            ring.read_token(hole.kind, changed)
             accepted += 1
         except tokens.InvalidTokenError:
             pass
@@ -75,7 +75,7 @@ def test_a_token_of_one_kind_is_nothing_in_another_s_place(tmp_path: Path) -> No
         token = ring.mint(hole, ids.new(), 0)
         for kind in {one.kind for one in HOLES} - {hole.kind}:
             with pytest.raises(tokens.InvalidTokenError):
-                ring.read(kind, token)
+                ring.read_token(kind, token)
 
 
 def test_mail_signed_three_keys_ago_still_works_in_every_process(
@@ -93,9 +93,9 @@ def test_mail_signed_three_keys_ago_still_works_in_every_process(
     assert len(set(minted)) == len(mail.keys) == 4
     for ring in (web, tokens.open_key_ring(path)):
         for token in minted:
-            assert ring.read(Kind.CLICK, token).url == URL
+            assert ring.read_token(Kind.CLICK, token).url == URL
     with pytest.raises(tokens.InvalidTokenError):  # another installation's
-        tokens.open_key_ring(tmp_path / "other.json").read(Kind.CLICK, minted[0])
+        tokens.open_key_ring(tmp_path / "other.json").read_token(Kind.CLICK, minted[0])
 
 
 @pytest.mark.parametrize("octets", [10, 60, 120, 300, 600])

@@ -71,7 +71,7 @@ def check_token(octets: bytes) -> None:
     text = octets.decode("latin-1")
     for kind in Kind:
         with contextlib.suppress(tokens.InvalidTokenError):
-            _ring().read(kind, tokens.leading_token(text))
+            _ring().read_token(kind, tokens.leading_token(text))
             assert _minted().get(tokens.leading_token(text)) is kind, text
 
 

@@ -124,7 +124,7 @@ def test_what_was_not_minted_here_is_nothing_here(tmp_path: Path) -> None:
     for token in (click, pixel):  # and none of ours is a relay's
         for kind in Kind:
             with pytest.raises(tokens.InvalidTokenError):
-                ring.read(kind, token)
+                ring.read_token(kind, token)
 
 
 def test_old_secrets_go_on_reading() -> None:

@@ -229,7 +229,7 @@ def test_prometheus_can_read_the_dashboards_queries(tmp_path: Path) -> None:
 
 def test_dashboard_and_rules_ask_for_metrics_that_there_are() -> None:
     known = set(_NAME.findall((ROOT / "docs/metrics.md").read_text()))
-    known |= {f"{one.name}_bucket" for one in metrics.ALL if one.bounds_us}
+    known |= {f"{one.name}_bucket" for one in metrics.ALL if one.bucket_bounds_us}
     asked = set(
         _NAME.findall((ROOT / "docs/prometheus/waypost-alerts.yml").read_text() + " ".join(_dashboard_queries()))
     )

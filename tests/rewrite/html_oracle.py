@@ -136,7 +136,7 @@ def _is_found(
             verdict.differences.append(f"missed {url[:80]}")
         return url in skipped
     try:
-        token = RING.read(edits.Kind.CLICK, now["href"].removeprefix(_CLICK))
+        token = RING.read_token(edits.Kind.CLICK, now["href"].removeprefix(_CLICK))
     except tokens.InvalidTokenError:
         verdict.differences.append(f"not a token: {now['href'][:80]}")
         return False

@@ -24,7 +24,7 @@ def mint_for(recipient: int) -> edits.Mint:
 def destination(url: str) -> str:
     """Where a click URL leads."""
     text = url.removeprefix(PUBLIC_URL + "/c/")
-    return RING.read(edits.Kind.CLICK, text).url.decode("ascii")
+    return RING.read_token(edits.Kind.CLICK, text).url.decode("ascii")
 
 
 def make_mail(

@@ -105,7 +105,7 @@ def test_it_leads_there_after_a_kill_right_behind_the_250_and_with_the_database_
 def test_what_was_changed_on_disk_leads_nowhere(relay: Waypost, upstream: ScriptedUpstream) -> None:
     tracked = [sent(relay, upstream, long_url(f"evil{n}"), f"evil{n}@example.com") for n in range(2)]
     ring = tokens.open_key_ring(relay.folder / "data" / "keys.json")
-    found = [ring.read(Kind.CLICK, url.rpartition("/")[2]).stored_reference for url in tracked]
+    found = [ring.read_token(Kind.CLICK, url.rpartition("/")[2]).stored_reference for url in tracked]
     names = [long_url_files.file_name(reference) for reference in found]
     paths = [relay.folder / "data" / "destinations" / name[:2] / name for name in names]
     octets = [path.read_bytes() for path in paths]

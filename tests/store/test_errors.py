@@ -61,7 +61,7 @@ def test_a_file_that_is_damaged_or_cannot_be_opened_is_the_databases_fault(
         made.executemany("INSERT INTO t VALUES (?)", [(os.urandom(500),) for _ in range(100)])
     made.close()
     harm(file)
-    reading = engine.open_engine(f"sqlite:///{file}", writes=False)
+    reading = engine.open_engine(f"sqlite:///{file}", may_write=False)
     with pytest.raises(sa.exc.SQLAlchemyError) as caught, reading.connect() as connection:
         connection.exec_driver_sql("SELECT max(x) FROM t").all()
     assert errors.is_database_fault(caught.value)

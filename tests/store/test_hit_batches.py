@@ -121,6 +121,6 @@ def test_of_a_message_that_is_not_there_yet_nothing_is_recorded(opened: Store) -
     opened.writer.submit(partial(deliveries.insert_message, new=there)).result(60)
     made = [Hit(ids.new(NOW), EventType.OPENED, NOW, one.message.id, 0, "human") for one in (there, missing)]
     with pytest.raises(UnknownDeliveryError):
-        opened.writer.submit(partial(hit_batches.record_hits, some=made)).result(60)
+        opened.writer.submit(partial(hit_batches.record_hits, batch=made)).result(60)
     with opened.connect() as connection:
         assert not connection.scalar(sa.select(sa.func.count()).where(tables.event.c.type == "opened"))

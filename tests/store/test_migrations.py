@@ -58,7 +58,7 @@ _INSERT_EVENT = sa.text(
 def earlier(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[sa.Engine]:
     """A database, of each kind, before revision 0015."""
     url = engine.database_url("", tmp_path) if request.param == "sqlite" else request.getfixturevalue("postgresql")()
-    opened = engine.open_engine(url, writes=True, creates=True)
+    opened = engine.open_engine(url, may_write=True, may_create=True)
     with opened.begin() as connection:
         migrate._migrate(connection, "0014")
     yield opened

@@ -157,7 +157,7 @@ def test_months_are_not_waited_for_while_somebody_reads_for_long(store: Store) -
 @pytest.fixture
 def earlier(postgresql: Callable[[], str]) -> Iterator[sa.Engine]:
     """A database of the version before there were months."""
-    opened = engine.open_engine(postgresql(), writes=True)
+    opened = engine.open_engine(postgresql(), may_write=True)
     with opened.begin() as connection:
         migrate._migrate(connection, "0025")
     yield opened

@@ -33,7 +33,7 @@ holes = st.one_of(
 def test_a_token_says_what_was_put_in_and_the_same_token_comes_out_on_every_retry(hole: Hole, recipient: int) -> None:
     text = RING.mint(hole, MESSAGE, recipient)
     assert text == RING.mint(hole, MESSAGE, recipient)
-    assert RING.read(hole.kind, text) == (hole.kind, MESSAGE, recipient, hole.link, hole.url)
+    assert RING.read_token(hole.kind, text) == (hole.kind, MESSAGE, recipient, hole.link, hole.url)
 
 
 @given(holes, st.data())
@@ -44,13 +44,13 @@ def test_no_altered_token_is_read(hole: Hole, data: st.DataObject) -> None:
     for altered in (text[:at] + letter + text[at + 1 :], text[:at], text[:at] + letter + text[at:]):
         if altered != text:
             with pytest.raises(tokens.InvalidTokenError):
-                RING.read(hole.kind, altered)
+                RING.read_token(hole.kind, altered)
 
 
 @given(st.text())
 def test_any_text_is_a_token_or_a_bad_token(text: str) -> None:
     with pytest.raises(tokens.InvalidTokenError):
-        RING.read(Kind.CLICK, text)
+        RING.read_token(Kind.CLICK, text)
 
 
 def test_a_token_of_one_kind_is_nothing_in_the_place_of_another() -> None:
@@ -59,14 +59,14 @@ def test_a_token_of_one_kind_is_nothing_in_the_place_of_another() -> None:
         for read in Kind:
             if read is not made:
                 with pytest.raises(tokens.InvalidTokenError):
-                    RING.read(read, text)
+                    RING.read_token(read, text)
 
 
 def test_old_keys_still_read_and_strangers_do_not() -> None:
     text = tokens.KeyRing(KEYS[:1]).mint(Hole(Kind.OPEN), MESSAGE, 0)
-    assert RING.read(Kind.OPEN, text).message == MESSAGE
+    assert RING.read_token(Kind.OPEN, text).message == MESSAGE
     with pytest.raises(tokens.InvalidTokenError):
-        tokens.KeyRing(KEYS[1:]).read(Kind.OPEN, text)
+        tokens.KeyRing(KEYS[1:]).read_token(Kind.OPEN, text)
 
 
 @given(urls, st.integers(0, 2000), st.integers(1, 2000))
@@ -89,7 +89,7 @@ def test_keys_rotate_in_their_file_and_a_running_ring_takes_the_new_one_up(tmp_p
         tokens.rotate_keys(path)
     after = tokens.open_key_ring(path).mint(Hole(Kind.OPEN), MESSAGE, 0)
     assert after != before
-    assert ring.read(Kind.OPEN, after) == ring.read(Kind.OPEN, before)
+    assert ring.read_token(Kind.OPEN, after) == ring.read_token(Kind.OPEN, before)
 
 
 def test_a_damaged_key_file_is_named(tmp_path: Path) -> None:

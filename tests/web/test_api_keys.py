@@ -144,7 +144,7 @@ def test_keys_are_made_listed_and_revoked_on_the_command_line(tmp_path: Path) ->
 
 def test_keys_from_before_may_do_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     url = engine.database_url("", tmp_path)
-    opened = engine.open_engine(url, writes=True, creates=True)
+    opened = engine.open_engine(url, may_write=True, may_create=True)
     with opened.begin() as connection:
         migrate._migrate(connection, "0013")
         connection.execute(sa.text("INSERT INTO api_key VALUES ('old', 'digest', 0)"))

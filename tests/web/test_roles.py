@@ -214,7 +214,7 @@ def test_roles_are_said_and_changed_on_the_command_line(tmp_path: Path) -> None:
 
 
 def test_accounts_from_before_are_admins(tmp_path: Path) -> None:
-    opened = engine.open_engine(engine.database_url("", tmp_path), writes=True, creates=True)
+    opened = engine.open_engine(engine.database_url("", tmp_path), may_write=True, may_create=True)
     with opened.begin() as connection:
         migrate._migrate(connection, "0018")
         connection.execute(sa.text("INSERT INTO account (name, password_hash, created_at) VALUES ('old', 'x', 0)"))

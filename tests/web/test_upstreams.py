@@ -155,7 +155,7 @@ def test_a_step_of_the_clock_is_seen_against_one_that_goes_on() -> None:
     detector = ClockStepDetector(read, lambda: elapsed)
     assert detector.step() == timedelta()
     assert detector.step() == timedelta(hours=1, seconds=-20)
-    assert machine_view.ClockWatch().look() is None
+    assert machine_view.ClockWatch().find_last_step() is None
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,7 @@ class EventStreamApi:
                     quiet_s = clock() + _KEEP_ALIVE_S
                     yield ": still here\n\n"
         finally:
-            self._feed.leave(events)
+            self._feed.remove_listener(events)
 
     async def _missed(self, search: EventSearch, last: str) -> AsyncIterator[EventRow]:
         """The events since the last one that the client had."""

@@ -78,7 +78,9 @@ class EventApi:
         return list_response([json_objects.event_object(row) for row in page.rows], page.next)
 
 
-def read_filter(asked: EventFilter) -> EventSearch:
+def read_filter(parameters: EventFilter) -> EventSearch:
     """What the parameters look for."""
-    types = tuple(EventType(one) for one in asked.type.split(",")) if asked.type else ()
-    return EventSearch(types=types, message=asked.message, recipient=asked.recipient, verdict=asked.verdict or "")
+    types = tuple(EventType(one) for one in parameters.type.split(",")) if parameters.type else ()
+    return EventSearch(
+        types=types, message=parameters.message, recipient=parameters.recipient, verdict=parameters.verdict or ""
+    )

@@ -86,7 +86,7 @@ class MessageContentApi:
 
     async def _read(self, request: Request, number: int, *, is_live: bool) -> SentMail:
         wanted = request.path_params["message"]
-        found = await self._mails.read(wanted, number, is_live=is_live)
+        found = await self._mails.read_mail(wanted, number, is_live=is_live)
         if found is None:
             what = f"there is no message {wanted} with a recipient {number}, or its octets are not kept any more"
             raise ApiError(404, "not_found", what)

@@ -83,18 +83,18 @@ class MessageApi:
             found = await self._wait_for_page(request, work, min(asked.wait, MAX_WAIT))
         return list_response([json_objects.message_object(one) for one in found.items], found.next)
 
-    async def _wait_for_page(self, request: Request, read: "partial[_Page]", wait: timedelta) -> _Page:
+    async def _wait_for_page(self, request: Request, work: "partial[_Page]", max_wait: timedelta) -> _Page:
         """What `read` gives as soon as that is something, or after that time."""
         if self._waiting >= _MAX_WAITING:
             raise ApiError(503, "busy", f"{_MAX_WAITING} requests wait for messages already; try again")
         loop = asyncio.get_running_loop()
-        until_s, slow_s = loop.time() + wait.total_seconds(), loop.time() + _FAST_FOR_S
+        until_s, slow_s = loop.time() + max_wait.total_seconds(), loop.time() + _FAST_FOR_S
         self._waiting += 1
         try:
             while True:
                 pause_s = _POLL_S if loop.time() < slow_s else _SLOW_POLL_S
                 await asyncio.sleep(min(pause_s, max(0.0, until_s - loop.time())))
-                found = await self._store.read(read)
+                found = await self._store.read(work)
                 if found.items or loop.time() >= until_s or shutdown.is_stopping(request):
                     return found
         finally:
@@ -109,23 +109,23 @@ class MessageApi:
         return json_response(json_objects.message_object(found))
 
 
-def read_search(asked: SearchParameters) -> MessageSearch:
+def read_search(parameters: SearchParameters) -> MessageSearch:
     """What the parameters look for. Raises ApiError."""
     try:
-        found = search_query.parse_search(asked.q, datetime.now(UTC))
+        found = search_query.parse_search(parameters.q, datetime.now(UTC))
     except search_query.SearchSyntaxError as error:
         raise ApiError(400, "bad_request", f"q: {error}") from None
-    name, value = _split_metadata(asked.metadata) if asked.metadata else ("", "")
+    name, value = _split_metadata(parameters.metadata) if parameters.metadata else ("", "")
     return found.joined_with(
         MessageSearch(
-            recipients=(asked.recipient,) if asked.recipient else (),
-            tags=(asked.tag,) if asked.tag else (),
+            recipients=(parameters.recipient,) if parameters.recipient else (),
+            tags=(parameters.tag,) if parameters.tag else (),
             metadata=((name, value),) if name else (),
-            statuses=(asked.status,) if asked.status else (),
-            streams=(asked.stream,) if asked.stream else (),
-            message_ids=(asked.message_id,) if asked.message_id else (),
-            since=asked.since,
-            until=asked.until,
+            statuses=(parameters.status,) if parameters.status else (),
+            streams=(parameters.stream,) if parameters.stream else (),
+            message_ids=(parameters.message_id,) if parameters.message_id else (),
+            since=parameters.since,
+            until=parameters.until,
         )
     )
 

@@ -155,17 +155,19 @@ class StatisticApi:
         )
 
 
-def _read_selection(asked: StatisticParameters, now: datetime) -> Selection:
+def _read_selection(parameters: StatisticParameters, now: datetime) -> Selection:
     """Raises ApiError."""
-    end = asked.until or now
-    start = asked.since or end - _DEFAULT_SPAN
+    end = parameters.until or now
+    start = parameters.since or end - _DEFAULT_SPAN
     if start >= end:
         raise ApiError(400, "bad_request", "from: must be before to")
-    if asked.by in _STEPS and (end - start) / _STEPS[asked.by] > MAX_STEPS[asked.by]:
-        raise ApiError(400, "bad_request", f"from: there would be more than {MAX_STEPS[asked.by]} items by {asked.by}")
+    if parameters.by in _STEPS and (end - start) / _STEPS[parameters.by] > MAX_STEPS[parameters.by]:
+        raise ApiError(
+            400, "bad_request", f"from: there would be more than {MAX_STEPS[parameters.by]} items by {parameters.by}"
+        )
     hour = statistics.floor_hour(start)
-    selection = Selection(hour, end, asked.stream, asked.tag or None, asked.domain.lower() or None)
-    if not statistics.is_counted(selection, asked.by):
+    selection = Selection(hour, end, parameters.stream, parameters.tag or None, parameters.domain.lower() or None)
+    if not statistics.is_counted(selection, parameters.by):
         raise ApiError(
             400, "bad_request", "domain: is not counted together with a stream or a tag: ask for one of them"
         )
@@ -197,7 +199,7 @@ def _read_counts(
     groups = statistics.read_groups(connection, selection, by) if by else {}
     if by in _STEPS:
         return _Counts(totals, previous, notices, _every_step(groups, selection, by))
-    most_first = sorted(groups.items(), key=lambda one: (-_volume(one[1]), one[0]))
+    most_first = sorted(groups.items(), key=lambda one: (-_mail_volume(one[1]), one[0]))
     return _Counts(totals, previous, notices, most_first)
 
 
@@ -211,7 +213,7 @@ def _every_step(groups: dict[Any, Totals], selection: Selection, by: str) -> lis
     return found
 
 
-def _volume(totals: Totals) -> int:
+def _mail_volume(totals: Totals) -> int:
     failed = totals.deferred + totals.bounced + totals.expired + totals.suppressed
     return totals.accepted + totals.delivered + failed + totals.opens.total + totals.clicks.total
 
@@ -221,13 +223,13 @@ def _accepted_format(request: Request) -> str:
     return "csv" if "text/csv" in accept and "application/json" not in accept else "json"
 
 
-def _csv_response(by: str, found: _Counts) -> Response:
+def _csv_response(by: str, counts: _Counts) -> Response:
     text = io.StringIO()
     writer = csv.writer(text)
     plain = [name for name, value in Totals()._asdict().items() if isinstance(value, int)]
-    hits = [f"{kind}_{verdict}" for kind in ("opens", "clicks") for verdict in found.totals.opens._fields]
+    hits = [f"{kind}_{verdict}" for kind in ("opens", "clicks") for verdict in counts.totals.opens._fields]
     writer.writerow([by, *plain, *hits])
-    for name, one in found.groups or [("all", found.totals)]:
+    for name, one in counts.groups or [("all", counts.totals)]:
         cells: Sequence[object] = [*(getattr(one, field) for field in plain), *one.opens, *one.clicks]
         writer.writerow([f"'{name}" if name.startswith(_FORMULA) else name, *cells])
     headers = {"cache-control": "no-store", "content-disposition": 'attachment; filename="waypost-stats.csv"'}

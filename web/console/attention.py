@@ -167,9 +167,9 @@ def _clock_items(view: AttentionView) -> list[AttentionItem]:
     step = view.clock_step
     if step is None or view.now - step.at > _CLOCK_MEMORY:
         return []
-    minutes = abs(step.by) / timedelta(minutes=1)
-    by = f"{minutes:.0f} min" if minutes >= 1 else f"{abs(step.by).total_seconds():.0f} s"
-    title = f"The clock was set {'forward' if step.by > timedelta(0) else 'back'} by {by}"
+    minutes = abs(step.offset) / timedelta(minutes=1)
+    by = f"{minutes:.0f} min" if minutes >= 1 else f"{abs(step.offset).total_seconds():.0f} s"
+    title = f"The clock was set {'forward' if step.offset > timedelta(0) else 'back'} by {by}"
     text = "Retries and expiry follow the clock. Look at time synchronisation: timedatectl; waypost doctor."
     return [AttentionItem(False, title, step.at, text, "/queue", "Queue")]
 
@@ -203,7 +203,7 @@ class AttentionReader:
         self._last: list[AttentionItem] = []
         self._clock = ClockWatch()
 
-    async def read(self) -> list[AttentionItem]:
+    async def list_items(self) -> list[AttentionItem]:
         """The problems, at most some seconds old; the last ones known while the database does not answer."""
         if time.monotonic() - self._looked_at_s < _MAX_AGE_S:
             return self._last
@@ -212,24 +212,24 @@ class AttentionReader:
         await asyncio.wait({self._looking}, timeout=_MAX_WAIT_S)
         return self._last
 
-    def forget(self) -> None:
+    def expire(self) -> None:
         """Makes the next page read the problems again, after a change."""
         self._looked_at_s = float("-inf")
 
     async def _refresh(self) -> None:
         try:
-            self._last = await self._look()
+            self._last = await self._find_items()
             self._looked_at_s = time.monotonic()
         except Exception as error:  # noqa: BLE001  the page that waits for it is shown all the same
             errors.log_failure(error, "console")
 
-    async def _look(self) -> list[AttentionItem]:
+    async def _find_items(self) -> list[AttentionItem]:
         now = datetime.now(UTC)
         free = shutil.disk_usage(self._config.relay.data_dir).free if self._config.relay.data_dir.exists() else 1 << 62
         names = [one.name for one in self._config.upstream]
         certificates = await asyncio.to_thread(machine_view.certificate_ends, self._config)
         view = await self._store.read(lambda connection: _read_view(connection, now, names, free))
-        view = view._replace(certificates=certificates, clock_step=self._clock.look())
+        view = view._replace(certificates=certificates, clock_step=self._clock.find_last_step())
         return find_attention(view, self._config.alerts.queue_age, self._config.alerts.min_disk_free)
 
 
@@ -243,7 +243,7 @@ class AttentionStrip:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and hasattr(Request(scope).state, "account"):
             if scope["method"] == "GET":
-                Request(scope).state.attention = await self._reader.read()
+                Request(scope).state.attention = await self._reader.list_items()
             elif scope["method"] == "POST":
                 self._reader.forget()
         await self._app(scope, receive, send)

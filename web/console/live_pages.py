@@ -63,4 +63,4 @@ class LivePages:
                     yield ": still here\n\n"
                 quiet_s = clock() + _KEEP_ALIVE_S if happened or clock() >= quiet_s else quiet_s
         finally:
-            self._feed.leave(events)
+            self._feed.remove_listener(events)

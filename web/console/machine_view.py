@@ -19,7 +19,7 @@ class ClockStep(NamedTuple):
     """The clock was set by so much; `at`: when that was seen."""
 
     at: datetime
-    by: timedelta
+    offset: timedelta
 
 
 class ClockWatch:
@@ -29,7 +29,7 @@ class ClockWatch:
         self._detector = ClockStepDetector(lambda: datetime.now(UTC), _elapsed_s)
         self._last: ClockStep | None = None
 
-    def look(self) -> ClockStep | None:
+    def find_last_step(self) -> ClockStep | None:
         """The last step since this process began; None if there was none."""
         if step := self._detector.step():
             self._last = ClockStep(datetime.now(UTC), step)

@@ -160,7 +160,9 @@ class MailboxPages:
         return message_detail.add_clicks(message.links, clicks[message.id])
 
     async def _load_mail(self, request: Request, *, is_live: bool = True) -> SentMail:
-        found = await self._mails.read(request.path_params["message"], request.path_params["number"], is_live=is_live)
+        found = await self._mails.read_mail(
+            request.path_params["message"], request.path_params["number"], is_live=is_live
+        )
         if found is None:
             raise HTTPException(404)
         return found

@@ -209,8 +209,8 @@ def _describe_bulk(action: str, done: Sequence[BulkResult]) -> str:
     return " ".join(sentences if messages else sentences[1:])
 
 
-def _format_count(count: int, one: str, many: str = "") -> str:
-    return f"{count:,} {one if count == 1 else many or one + 's'}"
+def _format_count(count: int, singular: str, plural: str = "") -> str:
+    return f"{count:,} {singular if count == 1 else plural or singular + 's'}"
 
 
 def _holds_back(scope: str, stream: str, expires_at: datetime | None, of_message: str, now: datetime) -> bool:

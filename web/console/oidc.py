@@ -90,13 +90,13 @@ def find_role(claims: Claims, oidc: OidcConfig) -> AccountRole | None:
     return None
 
 
-def _is_meant(allowed: str, groups: Collection[str], email: str) -> bool:
-    if allowed == "*":
+def _is_meant(entry: str, groups: Collection[str], email: str) -> bool:
+    if entry == "*":
         return True
-    if "@" in allowed:
-        wanted = allowed.lower()
+    if "@" in entry:
+        wanted = entry.lower()
         return bool(email) and (email == wanted or (wanted.startswith("@") and email.endswith(wanted)))
-    return allowed in groups
+    return entry in groups
 
 
 def _verified_email(claims: Claims) -> str:
@@ -147,10 +147,10 @@ class _ProviderClient:
             self._client, self._read_at_s = made, time.monotonic()
         return self._client
 
-    def _auth_method(self, found: Claims) -> str:
+    def _auth_method(self, metadata: Claims) -> str:
         if not self._oidc.client_secret.get_secret_value():
             return "none"
-        offered = found.get("token_endpoint_auth_methods_supported") or ["client_secret_basic"]
+        offered = metadata.get("token_endpoint_auth_methods_supported") or ["client_secret_basic"]
         return "client_secret_basic" if "client_secret_basic" in offered else "client_secret_post"
 
     async def read_claims(self, request: Request) -> Claims:
@@ -234,7 +234,7 @@ class OidcPages:
             text = f"There is another account named {name}. An admin can remove it: waypost user remove {name}"
             return self._render_form(text, 403)
         log.signed_in(started[0])
-        return sign_in.enter(request, started[1], wanted)
+        return sign_in.start_session(request, started[1], wanted)
 
     async def _start_session(
         self, request: Request, name: str, subject: str, role: AccountRole, ip: str

@@ -32,10 +32,10 @@ class FunnelStage(NamedTuple):
 
     name: str
     reached: int
-    raw: int
-    raw_words: str  # what `raw` counts
+    event_count: int
+    event_words: str  # what `raw` counts
     href: str
-    before: int  # `reached` in the span before
+    reached_before: int  # `reached` in the span before
 
 
 class Rate(NamedTuple):
@@ -43,10 +43,10 @@ class Rate(NamedTuple):
 
     name: str
     share: float | None
-    before: float | None
+    share_before: float | None
     limit: float
     part: int
-    whole: int
+    total: int
     advice: str
     href: str
 
@@ -64,7 +64,7 @@ class Bar(NamedTuple):
 
 class _Figures(NamedTuple):
     totals: Totals
-    before: Totals
+    totals_before: Totals
     steps: Mapping[datetime, Totals]
     streams: Mapping[str, Totals]
     tags: Mapping[str, Totals]
@@ -94,9 +94,9 @@ class OverviewPage:
             range=asked,
             spans=time_range.SPANS,
             totals=found.totals,
-            before=found.before,
-            stages=funnel_stages(found.totals, found.before),
-            rates=rates(found.totals, found.before),
+            before=found.totals_before,
+            stages=funnel_stages(found.totals, found.totals_before),
+            rates=list_rates(found.totals, found.totals_before),
             bars=chart_bars(found.steps, asked),
             streams=_largest_groups(found.streams),
             tags=_largest_groups(found.tags),
@@ -105,12 +105,12 @@ class OverviewPage:
         )
 
 
-def _read_figures(connection: sa.Connection, asked: TimeRange) -> _Figures:
-    selection = Selection(asked.start, asked.end)
-    step = statistics.HOUR if asked.step == _HOUR else statistics.DAY
+def _read_figures(connection: sa.Connection, time_range: TimeRange) -> _Figures:
+    selection = Selection(time_range.start, time_range.end)
+    step = statistics.HOUR if time_range.step == _HOUR else statistics.DAY
     return _Figures(
         statistics.read_totals(connection, selection),
-        statistics.read_totals(connection, Selection(*asked.before)),
+        statistics.read_totals(connection, Selection(*time_range.previous_span)),
         statistics.read_groups(connection, selection, step),
         statistics.read_groups(connection, selection, statistics.STREAM),
         statistics.read_groups(connection, selection, statistics.TAG),
@@ -119,14 +119,14 @@ def _read_figures(connection: sa.Connection, asked: TimeRange) -> _Figures:
     )
 
 
-def funnel_stages(totals: Totals, before: Totals) -> list[FunnelStage]:
+def funnel_stages(totals: Totals, totals_before: Totals) -> list[FunnelStage]:
     """Sent, delivered, opened and clicked."""
-    sent, sent_before = _count_sent(totals), _count_sent(before)
+    sent, sent_before = _count_sent(totals), _count_sent(totals_before)
     opens, clicks = totals.opens.total, totals.clicks.total
     return [
         FunnelStage("Sent", sent, sent + totals.suppressed, "with suppressed recipients", "/messages", sent_before),
         FunnelStage(
-            "Delivered", totals.delivered, totals.delivered, "", "/messages?status=delivered", before.delivered
+            "Delivered", totals.delivered, totals.delivered, "", "/messages?status=delivered", totals_before.delivered
         ),
         FunnelStage(
             "Opened by people",
@@ -134,7 +134,7 @@ def funnel_stages(totals: Totals, before: Totals) -> list[FunnelStage]:
             opens,
             f"{'open' if opens == 1 else 'opens'}, repeated and by machines too",
             "",
-            before.opened_by,
+            totals_before.opened_by,
         ),
         FunnelStage(
             "Clicked by people",
@@ -142,7 +142,7 @@ def funnel_stages(totals: Totals, before: Totals) -> list[FunnelStage]:
             clicks,
             f"{'click' if clicks == 1 else 'clicks'}, repeated and by machines too",
             "/links",
-            before.clicked_by,
+            totals_before.clicked_by,
         ),
     ]
 
@@ -151,18 +151,18 @@ def _count_sent(totals: Totals) -> int:
     return totals.delivered + totals.bounced + totals.expired
 
 
-def rates(totals: Totals, before: Totals) -> list[Rate]:
+def list_rates(totals: Totals, totals_before: Totals) -> list[Rate]:
     """What receivers judge a sender by."""
 
-    def share(part: int, whole: int) -> float | None:
-        return part / whole if whole else None
+    def share(part: int, total: int) -> float | None:
+        return part / total if total else None
 
-    attempted, attempted_before = totals.delivered + totals.bounced, before.delivered + before.bounced
+    attempted, attempted_before = totals.delivered + totals.bounced, totals_before.delivered + totals_before.bounced
     return [
         Rate(
             "Bounce rate",
             share(totals.bounced, attempted),
-            share(before.bounced, attempted_before),
+            share(totals_before.bounced, attempted_before),
             MAX_BOUNCE_RATE,
             totals.bounced,
             attempted,
@@ -172,7 +172,7 @@ def rates(totals: Totals, before: Totals) -> list[Rate]:
         Rate(
             "Complaint rate",
             share(totals.complained, totals.delivered),
-            share(before.complained, before.delivered),
+            share(totals_before.complained, totals_before.delivered),
             MAX_COMPLAINT_RATE,
             totals.complained,
             totals.delivered,
@@ -182,13 +182,15 @@ def rates(totals: Totals, before: Totals) -> list[Rate]:
     ]
 
 
-def chart_bars(steps: Mapping[datetime, Totals], asked: TimeRange) -> list[Bar]:
+def chart_bars(steps: Mapping[datetime, Totals], time_range: TimeRange) -> list[Bar]:
     """A bar for each step of the range, also where nothing happened."""
-    bars, at = [], asked.start
-    step_of_counts = min(asked.step, _DAY)
-    while at < asked.end:
-        until = at + asked.step
-        counted = [steps[start] for start in _step_starts(at, min(until, asked.end), step_of_counts) if start in steps]
+    bars, at = [], time_range.start
+    step_of_counts = min(time_range.step, _DAY)
+    while at < time_range.end:
+        until = at + time_range.step
+        counted = [
+            steps[start] for start in _step_starts(at, min(until, time_range.end), step_of_counts) if start in steps
+        ]
         bars.append(
             Bar(
                 at,

@@ -23,17 +23,17 @@ _MAX_SHOWN = 60  # characters of what is not understood
 class PageFilters:
     """What an address asks for. `faults` grows with what is not understood."""
 
-    def __init__(self, given: QueryParams, known: Collection[str]) -> None:
-        self._parameters = given
-        unknown = [name for name in given if name not in known]
+    def __init__(self, parameters: QueryParams, names: Collection[str]) -> None:
+        self._parameters = parameters
+        unknown = [name for name in parameters if name not in names]
         self.faults = [
-            f"{name[:_MAX_SHOWN]}: there is no such filter here; there are {', '.join(known)}"
+            f"{name[:_MAX_SHOWN]}: there is no such filter here; there are {', '.join(names)}"
             for name in unknown[:_MAX_NAMED]
         ]
 
-    def text(self, name: str, most: int = MAX_TEXT) -> str:
+    def text(self, name: str, max_characters: int = MAX_TEXT) -> str:
         """A value without the spaces around it; PostgreSQL takes no NUL."""
-        return self._parameters.get(name, "").replace("\x00", "").strip()[:most]
+        return self._parameters.get(name, "").replace("\x00", "").strip()[:max_characters]
 
     def stream(self) -> str:
         """The stream's name, which is the same in any case."""
@@ -77,9 +77,9 @@ class PageFilters:
             self.add_fault(name, f"must come from the link to {leads_to}")
         return found
 
-    def add_fault(self, name: str, why: str) -> None:
+    def add_fault(self, name: str, reason: str) -> None:
         """Notes what is not understood, and why."""
-        self.faults.append(f"{name}: {why}")
+        self.faults.append(f"{name}: {reason}")
 
     def refusal(self) -> Response | None:
         """The answer where a file is asked for: else it would have everything, and nobody would see why."""

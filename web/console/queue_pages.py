@@ -97,11 +97,11 @@ class QueuePages:
         return RedirectResponse("/queue", 303)
 
 
-async def apply_action(store: Store, request: Request, action: str, chosen: Sequence[str]) -> str:
+async def apply_action(store: Store, request: Request, action: str, target_texts: Sequence[str]) -> str:
     """Applies the action to deliveries, or to all of a message's. Returns a sentence for the operator. Raises
     HTTPException 400."""
     try:
-        targets = [queue_actions.parse_target(one) for one in chosen]
+        targets = [queue_actions.parse_target(one) for one in target_texts]
     except ValueError:
         raise HTTPException(400) from None
     if not targets:
@@ -119,11 +119,13 @@ async def apply_action(store: Store, request: Request, action: str, chosen: Sequ
             audit_log.carry_out(
                 connection, actor, AuditedChange(f"queue.{action}", one), partial(change, now=now, target=target)
             )
-            for one, target in zip(chosen, targets, strict=True)
+            for one, target in zip(target_texts, targets, strict=True)
         )
 
     count = await store.write(apply_to_all)
-    audited.log_change(actor, AuditedChange(f"queue.{action}", chosen[0] if len(chosen) == 1 else ""), count)
+    audited.log_change(
+        actor, AuditedChange(f"queue.{action}", target_texts[0] if len(target_texts) == 1 else ""), count
+    )
     return f"{_deliveries(count)} {done}." if count else "None of that waits any more. Nothing was changed."
 
 

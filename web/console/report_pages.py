@@ -70,7 +70,7 @@ class ReportPages:
             "bounces",
             totals=found.totals,
             days=found.days,
-            categories=_by_category(found),
+            categories=_group_by_category(found),
             max_domains=_MAX_DOMAINS,
             faults=filters.faults,
             span=span,
@@ -136,19 +136,19 @@ def _read_bounces(connection: sa.Connection, first: datetime, count: int, stream
     )
 
 
-def _by_category(found: _Bounces) -> Sequence[CategoryReport]:
+def _group_by_category(bounces: _Bounces) -> Sequence[CategoryReport]:
     domains: dict[str, list[BounceCount]] = {}
-    for one in found.counts:
+    for one in bounces.counts:
         domains.setdefault(one.category or "", []).append(one)
     # Where addresses are not kept there are no domains: then the totals are all.
-    counts = Counter({name: count for name, count in found.totals.categories.items() if count})
+    counts = Counter({name: count for name, count in bounces.totals.categories.items() if count})
     return [
         CategoryReport(
             name,
             classify.advice_for(name),
             classify.CATEGORIES[name].kind if name in classify.CATEGORIES else "",
             count,
-            [day.totals.categories.get(name, 0) for day in found.days],
+            [day.totals.categories.get(name, 0) for day in bounces.days],
             domains.get(name, []),
         )
         for name, count in counts.most_common()

@@ -152,7 +152,7 @@ class LoginPages:
         form = await request.form(max_files=0)
         name, password, wanted = (_form_text(form, field) for field in ("name", "password", "next"))
         ip = visitors.client_address(request, self._trusted)
-        browser = self._browsers.read(cookies.read_browser_cookie(request), name)
+        browser = self._browsers.read_browser(cookies.read_browser_cookie(request), name)
         wait_s, guess = self._attempt_limits.start_attempt(ip, name[:_MAX_NAME], browser)
         if wait_s:
             return self._render_form(wanted, name, _wait_text(ip, wait_s), 429, {"retry-after": str(math.ceil(wait_s))})
@@ -170,9 +170,9 @@ class LoginPages:
         if name == accounts.FIRST_ACCOUNT:
             with contextlib.suppress(OSError):
                 self._first_password.unlink(missing_ok=True)
-        answer = enter(request, session, wanted)
+        answer = start_session(request, session, wanted)
         cookies.set_browser_cookie(
-            request, answer, cookies.read_browser_cookie(request) if browser else self._browsers.new(name)
+            request, answer, cookies.read_browser_cookie(request) if browser else self._browsers.make_cookie(name)
         )
         return answer
 
@@ -235,7 +235,7 @@ def login_middleware(
     ]
 
 
-def enter(request: Request, session: str, next_path: str) -> Response:
+def start_session(request: Request, session: str, next_path: str) -> Response:
     """Gives the browser its new session, and leads to the page that was asked for."""
     request.session.clear()
     request.session.update(id=session, csrf=secrets.token_urlsafe(24))

@@ -73,10 +73,10 @@ class BrowserCookies:
     def __init__(self, key: bytes) -> None:
         self._key = key
 
-    def new(self, account: str) -> str:
+    def make_cookie(self, account: str) -> str:
         return self._with_mac(secrets.token_urlsafe(16), account)
 
-    def read(self, cookie: str, account: str) -> str:
+    def read_browser(self, cookie: str, account: str) -> str:
         """What the browser is known by; empty if that account has never signed in with it."""
         bits, _, _ = cookie.partition(".")
         is_ours = hmac.compare_digest(self._with_mac(bits, account).encode(), cookie.encode("utf-8", "surrogatepass"))

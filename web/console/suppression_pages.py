@@ -143,5 +143,5 @@ class _SuppressionKey(NamedTuple):
     stream: str
 
     @classmethod
-    def from_values(cls, given: QueryParams | FormData) -> "_SuppressionKey":
-        return cls(*(str(given.get(name, "")) for name in cls._fields))
+    def from_values(cls, parameters: QueryParams | FormData) -> "_SuppressionKey":
+        return cls(*(str(parameters.get(name, "")) for name in cls._fields))

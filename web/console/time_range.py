@@ -25,7 +25,7 @@ class TimeRange(NamedTuple):
     days: int  # that are asked for: the span before lies so many days earlier
 
     @property
-    def before(self) -> tuple[datetime, datetime]:
+    def previous_span(self) -> tuple[datetime, datetime]:
         """The same span, as many days earlier, up to the same time of the day."""
         return self.start - self.days * _DAY, self.end - self.days * _DAY
 

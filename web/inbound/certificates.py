@@ -94,8 +94,8 @@ class CertificateCache:
         self._refused.pop(url, None)
         return found
 
-    def _refuse(self, url: str, why: Exception, for_s: int) -> None:
-        self._refused[url] = (time.monotonic() + for_s, why)
+    def _refuse(self, url: str, error: Exception, for_s: int) -> None:
+        self._refused[url] = (time.monotonic() + for_s, error)
         self._refused.move_to_end(url)
         if len(self._refused) > _MAX_REFUSED:
             self._refused.popitem(last=False)
@@ -119,14 +119,14 @@ class CertificateCache:
         return _CertifiedKey(key, first.not_valid_after_utc)
 
     def _leads_to_a_root(
-        self, first: x509.Certificate, others: Sequence[x509.Certificate], names: Sequence[str]
+        self, first: x509.Certificate, intermediates: Sequence[x509.Certificate], names: Sequence[str]
     ) -> bool:
         if not self._roots:
             return False
         builder = verification.PolicyBuilder().store(verification.Store(list(self._roots))).time(datetime.now(UTC))
         for name in names:
             try:
-                builder.build_server_verifier(x509.DNSName(name)).verify(first, list(others))
+                builder.build_server_verifier(x509.DNSName(name)).verify(first, list(intermediates))
             except (verification.VerificationError, ValueError):
                 continue
             return True

@@ -138,7 +138,7 @@ class LibraryEndpoints:
         try:
             coming = hook(fact) if hook else None
             if inspect.isawaitable(coming):
-                asyncio.run(_await(coming))
+                asyncio.run(_wait_for(coming))
         except Exception:  # noqa: BLE001  as above
             log.fault(name, ids.new())
 
@@ -146,8 +146,8 @@ class LibraryEndpoints:
         return ("on_event", self._on_event) if isinstance(fact, Event) else ("on_bad_link", self._on_bad_link)
 
 
-async def _await(coming: Awaitable[None]) -> None:
-    await coming
+async def _wait_for(awaitable: Awaitable[None]) -> None:
+    await awaitable
 
 
 def _not_found() -> Response:

@@ -74,7 +74,7 @@ class ReadyAnswers:
 
     def _read(self, kind: Kind, text: str) -> tokens.Token | None:
         try:
-            return self._ring.read(kind, text)
+            return self._ring.read_token(kind, text)
         except tokens.InvalidTokenError:
             return None
 

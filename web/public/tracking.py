@@ -107,10 +107,10 @@ class TokenReader:
         self._renderer = renderer
         self._tries = BadTokenLimit()
 
-    def read(self, kind: Kind, text: str, request: Request) -> tokens.Token | None:
+    def read_token(self, kind: Kind, text: str, request: Request) -> tokens.Token | None:
         """The token; None if it is not one of ours."""
         try:
-            return self._ring.read(kind, tokens.leading_token(text))
+            return self._ring.read_token(kind, tokens.leading_token(text))
         except tokens.InvalidTokenError:
             metrics.bad_token(kind)
             request.state.refused = not self._tries.allow(visitors.client_address(request, self._trusted))
@@ -139,7 +139,7 @@ class TrackingEndpoints:
         text = tokens.leading_token(name)
         if name.startswith((".gif", ".png"), len(text)):
             name = name[: len(text) + len(".gif")]
-            token = self._reader.read(Kind.OPEN, text, request)
+            token = self._reader.read_token(Kind.OPEN, text, request)
             if token is not None and (on_disk := self._hits.record_hit(token, request.scope)):
                 await on_disk
         metrics.pixel_sent(time.perf_counter() - started_s)
@@ -147,7 +147,7 @@ class TrackingEndpoints:
 
     async def click(self, request: Request) -> Response:
         started_s = time.perf_counter()
-        token = self._reader.read(Kind.CLICK, request.path_params["token"], request)
+        token = self._reader.read_token(Kind.CLICK, request.path_params["token"], request)
         if token is not None and token.stored_reference:
             try:
                 token = token._replace(url=await self._store.find_long_url(token.stored_reference) or b"")

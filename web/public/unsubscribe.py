@@ -68,50 +68,50 @@ class UnsubscribeEndpoint:
 
     async def answer(self, request: Request) -> Response:
         """GET and HEAD ask, POST acts."""
-        token = self._reader.read(Kind.UNSUBSCRIBE, request.path_params["token"], request)
+        token = self._reader.read_token(Kind.UNSUBSCRIBE, request.path_params["token"], request)
         if token is None:
             return self._reader.bad_token_response(request)
         if token.recipient == tokens.ANY_RECIPIENT:
             return self._renderer.render_localized(
                 request, "no_recipient.html", 400 if request.method == "POST" else 200
             )
-        known = await self._find_recipient(token)
+        state = await self._find_recipient(token)
         if request.method == "POST":
-            return await self._apply_request(token, request, known)
+            return await self._apply_request(token, request, state)
         if request.method == "GET":
             self._hits.record_observation(token, delivery_verdict.PAGE)
-        return self._expired_response(request) if known.is_expired else self._render_page(request, known)
+        return self._expired_response(request) if state.is_expired else self._render_page(request, state)
 
-    async def _apply_request(self, token: tokens.Token, request: Request, known: _RecipientState) -> Response:
+    async def _apply_request(self, token: tokens.Token, request: Request, state: _RecipientState) -> Response:
         form = await _read_form(request)
-        asked, one_click = _read_action(form)
-        if known.is_expired and asked:
+        action, one_click = _read_action(form)
+        if state.is_expired and action:
             if one_click:
                 return PlainTextResponse("Not done: the sender no longer knows to whom this mail went.\n", 410)
             return self._expired_response(request)
-        if not known.is_sure:  # the message may be gone, and then the wish has no effect: it must not look granted
+        if not state.is_sure:  # the message may be gone, and then the wish has no effect: it must not look granted
             return self._unavailable_response(request, one_click=one_click)
         try:
-            if asked == _UNSUBSCRIBE:
+            if action == _UNSUBSCRIBE:
                 await self._unsubscribe(token, request, "one_click" if one_click else "page")
-            elif asked in _TRACKING:
+            elif action in _TRACKING:
                 await self._store.record(
-                    _TRACKING[asked], TrackingRequest(datetime.now(UTC), token.message, token.recipient)
+                    _TRACKING[action], TrackingRequest(datetime.now(UTC), token.message, token.recipient)
                 )
-            elif asked:
-                await self._store.record("preferences", self._preference_change(token, request, asked, form))
+            elif action:
+                await self._store.record("preferences", self._preference_change(token, request, action, form))
             else:
-                return self._render_page(request, known, status=400)
+                return self._render_page(request, state, status=400)
         except (OSError, sa.exc.SQLAlchemyError) as error:
             # Neither database nor disk took it: the recipient's wish must not look granted.
-            log.fact_lost(asked, errors.describe_error(error))
+            log.fact_lost(action, errors.describe_error(error))
             return self._unavailable_response(request, one_click=one_click)
         if one_click:
             return PlainTextResponse("You are unsubscribed.\n", headers={"cache-control": "no-store"})
-        return self._render_page(request, await self._find_recipient(token), done=asked)
+        return self._render_page(request, await self._find_recipient(token), done=action)
 
     def _preference_change(
-        self, token: tokens.Token, request: Request, asked: str, form: Mapping[str, str]
+        self, token: tokens.Token, request: Request, action: str, form: Mapping[str, str]
     ) -> PreferenceChange:
         agent = visitors.read_visit(token.kind, request.headers).user_agent
         streams = {name[5:]: value for name, value in form.items() if name.startswith("seen-")}
@@ -123,13 +123,13 @@ class UnsubscribeEndpoint:
             token.recipient,
             keep=[stream for n, stream in streams.items() if f"keep-{n}" in form],
             leave=[stream for n, stream in streams.items() if f"keep-{n}" not in form],
-            leave_all=asked == _UNSUBSCRIBE_ALL,
-            undo=asked == _RESUBSCRIBE,
+            leave_all=action == _UNSUBSCRIBE_ALL,
+            undo=action == _RESUBSCRIBE,
             user_agent=agent[: visitors.MAX_USER_AGENT] if self._hits.has_recipient_tokens else "",
             ip=self._hits.stored_ip(request),
         )
 
-    async def _unsubscribe(self, token: tokens.Token, request: Request, way: str) -> None:
+    async def _unsubscribe(self, token: tokens.Token, request: Request, source: str) -> None:
         agent = visitors.read_visit(token.kind, request.headers).user_agent
         now = datetime.now(UTC)
         hit = Hit(
@@ -139,7 +139,7 @@ class UnsubscribeEndpoint:
             message=token.message,
             number=token.recipient,
             verdict=hit_verdict.HUMAN,  # somebody decided to POST, whichever program sent it
-            reasons=(way,),
+            reasons=(source,),
             user_agent=agent[: visitors.MAX_USER_AGENT] if self._hits.has_recipient_tokens else "",
             ip=self._hits.stored_ip(request),
         )
@@ -172,8 +172,8 @@ class UnsubscribeEndpoint:
     def _expired_response(self, request: Request) -> Response:
         return self._renderer.render_localized(request, "expired.html", 410)
 
-    def _render_page(self, request: Request, known: _RecipientState, *, status: int = 200, done: str = "") -> Response:
-        recipient, preferences = known.recipient, known.preferences
+    def _render_page(self, request: Request, state: _RecipientState, *, status: int = 200, done: str = "") -> Response:
+        recipient, preferences = state.recipient, state.preferences
         from_all = preferences.from_all or done == _UNSUBSCRIBE_ALL
         streams = [
             one for one in preferences.streams if not any(fnmatch.fnmatch(one.name, exempt) for exempt in self._exempt)

@@ -15,8 +15,8 @@ def find_records(dns: Dns, domain: str) -> list[str]:
     return [text for text in dns.texts(domain) if _VERSION.match(text)]
 
 
-def count_lookups(dns: Dns, record: str, left: int = MAX_LOOKUPS + 1) -> int:
-    """How many questions a receiver asks to evaluate the record, as far as `left`. Raises DnsUnavailableError."""
+def count_lookups(dns: Dns, record: str, max_count: int = MAX_LOOKUPS + 1) -> int:
+    """How many questions a receiver asks to evaluate the record, at most `max_count`. Raises DnsUnavailableError."""
     count = 0
     for term in record.split()[1:_MAX_TERMS]:
         cost = _COSTS.match(term)
@@ -24,10 +24,10 @@ def count_lookups(dns: Dns, record: str, left: int = MAX_LOOKUPS + 1) -> int:
             continue
         count += 1
         kind, domain = cost[1].lower(), term[cost.end() :]
-        if kind in ("include", "redirect") and "%" not in domain and domain and count < left:
+        if kind in ("include", "redirect") and "%" not in domain and domain and count < max_count:
             for inner in find_records(dns, domain)[:1]:
-                count += count_lookups(dns, inner, left - count)
-        if count >= left:
+                count += count_lookups(dns, inner, max_count - count)
+        if count >= max_count:
             break
     return count
 

@@ -40,7 +40,7 @@ def check_upstreams(config: Config) -> Iterator[Finding]:
         what = f"upstream {settings.name} at {settings.address}"
         fault = asyncio.run(_probe(settings, config.relay.hostname))
         if fault:
-            yield fail(what, f"{_shorten(fault)}; its mail waits meanwhile", _advise(fault))
+            yield fail(what, f"{_shorten(fault)}; its mail waits meanwhile", _find_advice(fault))
         else:
             yield ok(what)
             yield from _check_features(settings, config, what)
@@ -62,7 +62,7 @@ def _shorten(fault: str) -> str:
     return fault.replace(": 0 ", ": ", 1)
 
 
-def _advise(fault: str) -> str:
+def _find_advice(fault: str) -> str:
     text = fault.lower()
     return next((advice for words, advice in _ADVICE if any(one.lower() in text for one in words)), "ask who runs it")
 

@@ -63,9 +63,9 @@ class BulkStatement:
             named = [dict(zip(compiled.names, row_values, strict=True)) for row_values in values]
             connection.exec_driver_sql(compiled.text, named)
 
-    def _compile(self, dialect: sa.Dialect, given: tuple[str, ...]) -> _Compiled:
-        made = self._make(self._table, given).compile(dialect=dialect)
-        names = tuple(made.positiontup or given) if made.positional else given
+    def _compile(self, dialect: sa.Dialect, row_names: tuple[str, ...]) -> _Compiled:
+        made = self._make(self._table, row_names).compile(dialect=dialect)
+        names = tuple(made.positiontup or row_names) if made.positional else row_names
         types = [self._table.c[name.removeprefix(_WHERE)].type for name in names]
         processors = [_processor(type_, dialect) for type_ in types]
         to_process = tuple((at, process) for at, process in enumerate(processors) if process)

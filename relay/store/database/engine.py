@@ -31,9 +31,9 @@ POSTGRESQL_OPTIONS = {
 }
 
 
-def database_url(configured: str, data_dir: Path) -> str:
+def database_url(configured_url: str, data_dir: Path) -> str:
     """The database's URL: the configured one, or a file in `data_dir`."""
-    return configured or f"sqlite:///{data_dir / DATABASE_FILE}"
+    return configured_url or f"sqlite:///{data_dir / DATABASE_FILE}"
 
 
 def parse_url(database_url: str) -> sa.URL:
@@ -82,9 +82,9 @@ def is_missing(database_url: str) -> bool:
 
 
 def open_engine(
-    database_url: str, *, writes: bool, policy: identities.IdentityPolicy = DEFAULT_POLICY, creates: bool = False
+    database_url: str, *, may_write: bool, policy: identities.IdentityPolicy = DEFAULT_POLICY, may_create: bool = False
 ) -> sa.Engine:
-    """An engine whose connections know how addresses are stored. A missing file is made only if it `creates`.
+    """An engine whose connections know how addresses are stored. A missing file is made only with `may_create`.
 
     An engine that writes takes SQLite's write lock when a transaction begins, so that no transaction fails half-way for
     lack of it. An engine that only reads never waits for a writer (WAL)."""
@@ -92,7 +92,7 @@ def open_engine(
         engine = sa.create_engine(
             parse_url(database_url),
             pool_pre_ping=True,
-            pool_size=1 if writes else 5,
+            pool_size=1 if may_write else 5,
             hide_parameters=True,
             execution_options=identities.engine_options(policy),
             connect_args=POSTGRESQL_OPTIONS,
@@ -101,7 +101,7 @@ def open_engine(
         return engine
     path = sa.make_url(database_url).database or ""
     # If the file was moved away, no new one is made: the file that comes back would find a foreign log beside it.
-    name = f"file:{quote(path)}?mode={'rwc' if creates else 'rw'}"
+    name = f"file:{quote(path)}?mode={'rwc' if may_create else 'rw'}"
     engine = sa.create_engine(
         database_url,
         creator=lambda: sqlite3.connect(
@@ -109,14 +109,14 @@ def open_engine(
         ),
         hide_parameters=True,  # a traceback in the log names no addresses
         execution_options=identities.engine_options(policy),
-        **({"poolclass": NullPool} if writes else {}),
+        **({"poolclass": NullPool} if may_write else {}),
     )
 
     def prepare(connection: Any, record: Any) -> None:  # Any: sqlite3's connection behind SQLAlchemy, and its record
         record.info["file"] = _file_identity(path)
         connection.isolation_level = None  # the driver's own BEGIN comes too late and is never IMMEDIATE
         cursor = connection.cursor()
-        if creates:
+        if may_create:
             # The file of a new database can then shrink (`retention.shrink_file`). This must come before its first
             # page, and waits for the write lock.
             cursor.execute("PRAGMA auto_vacuum=INCREMENTAL")
@@ -127,7 +127,7 @@ def open_engine(
         cursor.execute("PRAGMA foreign_keys=ON")
         cursor.execute("PRAGMA temp_store=MEMORY")
         # The writer waits for the lock itself.
-        cursor.execute("PRAGMA busy_timeout=0" if writes else "PRAGMA query_only=ON")
+        cursor.execute("PRAGMA busy_timeout=0" if may_write else "PRAGMA query_only=ON")
         cursor.close()
 
     turns = WriteTurns(BUSY_TIMEOUT_S)
@@ -139,15 +139,15 @@ def open_engine(
     def begin(connection: sa.Connection) -> None:
         # The writer keeps its connection, so no checkout tests it. Commits into a file that has lost its name would be
         # lost.
-        if writes and connection.connection.info["file"] != _file_identity(path):
+        if may_write and connection.connection.info["file"] != _file_identity(path):
             gone = sqlite3.OperationalError("the database's file is gone, or is another one")
             raise sa.exc.OperationalError("BEGIN", None, gone)
         # Commits into a damaged file succeed as long as they touch no bad page; they would be lost, too.
-        if writes and _file_identity(path) in _damaged_files:
+        if may_write and _file_identity(path) in _damaged_files:
             damaged = sqlite3.OperationalError("the database's file is damaged")
             raise sa.exc.OperationalError("BEGIN", None, damaged)
-        if not (writes and turns.begin(connection)):
-            connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+        if not (may_write and turns.begin(connection)):
+            connection.exec_driver_sql("BEGIN IMMEDIATE" if may_write else "BEGIN")
 
     def look(context: sa.engine.ExceptionContext) -> None:
         found = _file_identity(path)

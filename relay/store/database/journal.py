@@ -207,9 +207,9 @@ def read_lines(path: Path) -> list[bytes]:
     return octets[: octets.rfind(b"\n") + 1].splitlines()
 
 
-def to_lines(facts: Mapping[str, Fact], many: Sequence[tuple[str, object]]) -> bytes:
+def to_lines(facts: Mapping[str, Fact], named_values: Sequence[tuple[str, object]]) -> bytes:
     """Facts as they stand in a file."""
-    return b"".join(name.encode() + b" " + facts[name].adapter.dump_json(value) + b"\n" for name, value in many)
+    return b"".join(name.encode() + b" " + facts[name].adapter.dump_json(value) + b"\n" for name, value in named_values)
 
 
 def create_locked(directory: Path, suffix: str) -> tuple[Path, int]:

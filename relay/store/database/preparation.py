@@ -12,7 +12,7 @@ def has_messages(database_url: str) -> bool:
     sqlalchemy.exc.SQLAlchemyError."""
     if engine.is_missing(database_url):
         return False
-    reading = engine.open_engine(database_url, writes=False)
+    reading = engine.open_engine(database_url, may_write=False)
     try:
         with reading.begin() as connection:
             if not sa.inspect(connection).has_table(tables.message.name):
@@ -24,14 +24,14 @@ def has_messages(database_url: str) -> bool:
 
 def prepare_database(database_url: str) -> None:
     """Makes or migrates the database. Raises migrate.DatabaseTooNewError, sqlalchemy.exc.SQLAlchemyError."""
-    reading = engine.open_engine(database_url, writes=False)
+    reading = engine.open_engine(database_url, may_write=False)
     try:
         with contextlib.suppress(sa.exc.OperationalError):  # there is none yet
             if migrate.is_current(reading):
                 return  # a command that only reads does not wait for the server's writes
     finally:
         reading.dispose()
-    writing = engine.open_engine(database_url, writes=True, creates=True)
+    writing = engine.open_engine(database_url, may_write=True, may_create=True)
     try:
         migrate.upgrade_schema(writing)
     finally:

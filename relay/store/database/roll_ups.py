@@ -217,14 +217,14 @@ def lock(connection: sa.Connection) -> bool:
 
 def _add_to_roll_ups(
     connection: sa.Connection,
-    given: Any,  # Any: columns of a table or a CTE
+    changes: Any,  # Any: columns of a table or a CTE
     names: Sequence[str],
 ) -> "postgresql.Insert | sqlite.Insert":
-    starts = {HOUR: given["start"], DAY: truncate(given["start"], DAY_US)}
+    starts = {HOUR: changes["start"], DAY: truncate(changes["start"], DAY_US)}
     selects = []
     for period, start in starts.items():
-        by = [start if name == "start" else given[name] for name in names]
-        sums = [sa.func.sum(given[name]).label(name) for name in ("count", "uniques")]
+        by = [start if name == "start" else changes[name] for name in names]
+        sums = [sa.func.sum(changes[name]).label(name) for name in ("count", "uniques")]
         selects.append(sa.select(sa.literal_column(f"'{period}'").label("period"), *by, *sums).group_by(*by))
     # Without "WHERE true" SQLite takes ON for a join's.
     rows = sa.union_all(*selects).subquery()

@@ -168,11 +168,11 @@ def find_suppressed(
     return suppressed_among(entries, stream, now, exempt=exempt)
 
 
-def find_entries(connection: sa.Connection, named: Mapping[str, str]) -> dict[str, list[SuppressionMatch]]:
+def find_entries(connection: sa.Connection, canonical_by_name: Mapping[str, str]) -> dict[str, list[SuppressionMatch]]:
     """All entries under these names, by the canonical address that each stands for."""
     found: dict[str, list[SuppressionMatch]] = {}
-    for row in _ENTRIES.find(connection, named):
-        found.setdefault(named[row[0]], []).append(SuppressionMatch(*row))
+    for row in _ENTRIES.find(connection, canonical_by_name):
+        found.setdefault(canonical_by_name[row[0]], []).append(SuppressionMatch(*row))
     return found
 
 

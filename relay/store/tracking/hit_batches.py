@@ -27,10 +27,10 @@ _HARMLESS = (hit_verdict.HUMAN, hit_verdict.PROXIED, hit_verdict.UNKNOWN)
 _Key = tuple[str, int]  # message and number
 
 
-def record_hits(connection: sa.Connection, some: Sequence[Hit]) -> None:
+def record_hits(connection: sa.Connection, batch: Sequence[Hit]) -> None:
     """Records hits in their order; those that are recorded already change nothing. Raises UnknownDeliveryError if one
     of the deliveries is not in the database yet: then each is to be recorded by itself."""
-    for is_common, group in groupby(some, key=_is_common):
+    for is_common, group in groupby(batch, key=_is_common):
         together = list(group)
         if is_common:
             for at in range(0, len(together), _MAX_TOGETHER):
@@ -46,9 +46,9 @@ def _is_common(hit: Hit) -> bool:
     return hit.type in verdicts.HIT_TYPES and has_delivery
 
 
-def _record_together(connection: sa.Connection, some: Sequence[Hit]) -> None:
-    known = events.find_recorded(connection, [hit.id for hit in some])
-    new = list({hit.id: hit for hit in some if hit.id not in known}.values())
+def _record_together(connection: sa.Connection, batch: Sequence[Hit]) -> None:
+    known = events.find_recorded(connection, [hit.id for hit in batch])
+    new = list({hit.id: hit for hit in batch if hit.id not in known}.values())
     found = _find_deliveries(connection, {_key(hit) for hit in new})
     for hit in new:
         if _key(hit) not in found:
@@ -92,24 +92,24 @@ def _find_earliest(connection: sa.Connection, keys: set[_Key]) -> dict[_Key, dat
     return {(message, number): at for message, number, at in connection.execute(_FIND_EARLIEST, named)}
 
 
-def _first_hits(row: Any, some: Sequence[Hit]) -> list[Hit]:  # Any: a row
+def _first_hits(row: Any, new_hits: Sequence[Hit]) -> list[Hit]:  # Any: a row
     """Those of a delivery's new hits that are its first open by a person, and its first click."""
     found = []
     for type_, count in (
         (EventType.OPENED, row.opens_human + row.opens_proxied),
         (EventType.CLICKED, row.clicks_human),
     ):
-        by_people = (hit for hit in some if hit.type is type_ and hit.verdict in hit_verdict.PERSON_VERDICTS)
+        by_people = (hit for hit in new_hits if hit.type is type_ and hit.verdict in hit_verdict.PERSON_VERDICTS)
         if not count and (first := next(by_people, None)):
             found.append(first)
     return found
 
 
-def _are_plain_opens(row: Any, some: Sequence[Hit]) -> bool:  # Any: a row
+def _are_plain_opens(row: Any, new_hits: Sequence[Hit]) -> bool:  # Any: a row
     """Whether nothing but opens of people has come for the delivery, so that only early ones have to be judged beside
     each other: the other rules are about clicks, observations and machines."""
     has_others = row.observations or row.opens_machine or any(row[at] for at in _CLICK_COLUMNS)
-    return not has_others and all(hit.type is EventType.OPENED and hit.verdict in _HARMLESS for hit in some)
+    return not has_others and all(hit.type is EventType.OPENED and hit.verdict in _HARMLESS for hit in new_hits)
 
 
 def _move_counters(connection: sa.Connection, by_delivery: dict[_Key, list[Hit]]) -> None:

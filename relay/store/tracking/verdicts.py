@@ -138,14 +138,14 @@ def find_changes(
 
 
 def _first_hits(
-    rows: Sequence[sa.RowMapping], found: Sequence[HitVerdict], implies: int | None
+    rows: Sequence[sa.RowMapping], verdicts: Sequence[HitVerdict], implying_click: int | None
 ) -> dict[str, int | None]:
     """Which of the hits, the latest first, is the delivery's first open by a person, and which the first click."""
     firsts: dict[str, int | None] = {"first_open": None, "first_click": None}
-    for n, (row, verdict) in enumerate(zip(rows, found, strict=True)):
+    for n, (row, verdict) in enumerate(zip(rows, verdicts, strict=True)):
         if verdict.verdict in hit_verdict.PERSON_VERDICTS:
             firsts["first_open" if row["type"] == EventType.OPENED else "first_click"] = n
-        if n == implies:
+        if n == implying_click:
             firsts["first_open"] = n
     for name in firsts if len(rows) >= _MAX_HITS else ():  # there may be earlier ones, of which one is the first
         if not any(row[name] for row in rows):
@@ -153,11 +153,11 @@ def _first_hits(
     return firsts
 
 
-def _first_of_links(rows: Sequence[sa.RowMapping], found: Sequence[HitVerdict]) -> set[int]:
+def _first_of_links(rows: Sequence[sa.RowMapping], verdicts: Sequence[HitVerdict]) -> set[int]:
     """Which of the hits, the latest first, are each the delivery's first click by a person on their link."""
     firsts: dict[tuple[int, str], int] = {}
     counted: set[tuple[int, str]] = set()
-    for n, (row, verdict) in enumerate(zip(rows, found, strict=True)):
+    for n, (row, verdict) in enumerate(zip(rows, verdicts, strict=True)):
         link = row["link"], row["url"]
         if row["type"] == EventType.CLICKED and verdict.verdict in hit_verdict.PERSON_VERDICTS:
             firsts[link] = n
@@ -233,6 +233,6 @@ def _find_evidence(connection: sa.Connection, message: str, number: int) -> sa.R
     return connection.execute(_FIND_EVIDENCE, {"message": message, "number": number}).mappings().first()
 
 
-def _add_to_counter(moved: dict[str, int], counter: str, by: int) -> None:
-    if by:
-        moved[counter] = moved.get(counter, 0) + by
+def _add_to_counter(changes: dict[str, int], counter: str, amount: int) -> None:
+    if amount:
+        changes[counter] = changes.get(counter, 0) + amount

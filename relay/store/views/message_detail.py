@@ -182,15 +182,15 @@ def add_clicks(links: list[dict[str, Any]], clicks: LinkClicks) -> list[dict[str
 
 
 def _read_deliveries(
-    connection: sa.Connection, message_ids: Sequence[str], most: int, recipients: Sequence[str]
+    connection: sa.Connection, message_ids: Sequence[str], max_deliveries: int, recipients: Sequence[str]
 ) -> dict[str, list[DeliveryDetail]]:
     table, attempt = tables.delivery, tables.attempt
     named = [message_search.matches_recipient(connection, one) for one in recipients]
-    wanted = sa.select(table).where(table.c.message.in_(message_ids), sa.or_(table.c.number < most, *named))
+    wanted = sa.select(table).where(table.c.message.in_(message_ids), sa.or_(table.c.number < max_deliveries, *named))
     rows = connection.execute(wanted.order_by(table.c.message, table.c.number)).mappings().all()
     # Numbers are counted from 0, so that the first ones are a range of the key.
-    others = [(row["message"], row["number"]) for row in rows if row["number"] >= most]
-    first = sa.and_(attempt.c.message.in_(message_ids), attempt.c.number < most)
+    others = [(row["message"], row["number"]) for row in rows if row["number"] >= max_deliveries]
+    first = sa.and_(attempt.c.message.in_(message_ids), attempt.c.number < max_deliveries)
     those = delivery_rows.is_of_delivery(attempt, others)
     found: Iterable[Any] = connection.execute(
         sa.select(attempt.c.message, attempt.c.number, *(attempt.c[name] for name in AttemptDetail._fields))

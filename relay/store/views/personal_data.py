@@ -156,7 +156,7 @@ def erase_address_records(connection: sa.Connection, mailbox: str, *, keep_suppr
     return ErasedCounts(suppressions=count, consents=consents)
 
 
-def _erase_message(connection: sa.Connection, message: str, unwanted: frozenset[str]) -> int:
+def _erase_message(connection: sa.Connection, message: str, identifying: frozenset[str]) -> int:
     """Erases from the message what is this recipient's alone, and the address from what is shared with others.
     Returns 1 if its content was deleted."""
     table, delivery = tables.message, tables.delivery
@@ -167,20 +167,20 @@ def _erase_message(connection: sa.Connection, message: str, unwanted: frozenset[
     waits = sa.select(delivery.c.number).where(delivery.c.message == message, delivery.c.next_attempt_at.is_not(None))
     is_shared, is_needed = connection.execute(others).first() is not None, connection.execute(waits).first() is not None
     change: dict[str, Any] = {  # Any: a row's values
-        "subject": redaction.redact_text(row["subject"], unwanted) if is_shared else "",
-        "author": redact(row["author"], unwanted),
-        "message_id": redact(row["message_id"], unwanted),
-        "meta": {name: redaction.redact_text(value, unwanted) for name, value in row["meta"].items()}
+        "subject": redaction.redact_text(row["subject"], identifying) if is_shared else "",
+        "author": redact(row["author"], identifying),
+        "message_id": redact(row["message_id"], identifying),
+        "meta": {name: redaction.redact_text(value, identifying) for name, value in row["meta"].items()}
         if is_shared
         else {},
-        "tags": [redaction.redact_text(tag, unwanted) for tag in row["tags"]],
+        "tags": [redaction.redact_text(tag, identifying) for tag in row["tags"]],
         "links": [
-            link | {name: redaction.redact_text(str(link.get(name, "")), unwanted) for name in ("url", "text")}
+            link | {name: redaction.redact_text(str(link.get(name, "")), identifying) for name in ("url", "text")}
             for link in row["links"]
         ],
     }
     if not is_needed:
-        change |= {"plan": "", "reverse_path": redact(row["reverse_path"], unwanted), "envid": ""}
+        change |= {"plan": "", "reverse_path": redact(row["reverse_path"], identifying), "envid": ""}
         gone = content_files.delete_with_rows(connection, [message])
     connection.execute(sa.update(table).where(table.c.id == message).values(**change))
     message_labels.replace_labels(connection, {"id": message} | change)

@@ -50,12 +50,12 @@ def without_password(url: str) -> str:
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
-def sync_from_config(connection: sa.Connection, configured: Sequence[Configured], now: datetime) -> None:
+def sync_from_config(connection: sa.Connection, webhooks: Sequence[Configured], now: datetime) -> None:
     """Brings the webhooks of config.toml into the database. Those that it no longer names get no requests, but their
     queue is kept."""
     table = webhook_tables.webhook
     known = {row.id: row for row in connection.execute(sa.select(table.c.id, table.c.state).filter_by(source=CONFIG))}
-    for one in configured:
+    for one in webhooks:
         key = configured_id(one)
         said: dict[str, Any] = {  # Any: a row's values
             "url": without_password(one.url),
@@ -73,15 +73,15 @@ def sync_from_config(connection: sa.Connection, configured: Sequence[Configured]
         connection.execute(sa.update(table).where(table.c.id.in_(sorted(known))).values(state=GONE, reason=""))
 
 
-def add_webhook(connection: sa.Connection, new: Configured, now: datetime, source: str) -> WebhookRow:
+def add_webhook(connection: sa.Connection, webhook: Configured, now: datetime, source: str) -> WebhookRow:
     """Adds one, with a secret of ours where none is given. `source`: DATABASE, or COMMAND for an operator's own."""
-    secret = new.secret.get_secret_value() or webhook_signatures.new_secret()
+    secret = webhook.secret.get_secret_value() or webhook_signatures.new_secret()
     row = WebhookRow(
         id=ids.new(now),
-        url=new.url,
-        events=list(new.events),
-        format=new.format,
-        machines=new.machines,
+        url=webhook.url,
+        events=list(webhook.events),
+        format=webhook.format,
+        machines=webhook.machines,
         secret=secret,
         source=source,
         created_at=now,

@@ -36,9 +36,9 @@ def enqueue_wanted(connection: sa.Connection, events: Sequence[Mapping[str, Any]
         )
 
 
-def wants_event(chosen: Sequence[str], type_: str) -> bool:
+def wants_event(event_types: Sequence[str], type_: str) -> bool:
     """True if a webhook that asked for those events wants that one."""
-    return ALL in chosen or type_ in chosen
+    return ALL in event_types or type_ in event_types
 
 
 def enqueue(
@@ -103,10 +103,10 @@ def drop_request(connection: sa.Connection, row: WebhookQueueRow) -> None:
     connection.execute(sa.delete(table).where(table.c.id == row.id))
 
 
-def postpone_request(connection: sa.Connection, row: WebhookQueueRow, now: datetime, again: datetime) -> None:
-    """Counts a failed attempt; the next one is due at `again`."""
+def postpone_request(connection: sa.Connection, row: WebhookQueueRow, now: datetime, next_attempt_at: datetime) -> None:
+    """Counts a failed attempt; the next one is due at `next_attempt_at`."""
     table = webhook_tables.webhook_queue
-    change = {"attempts": row.attempts + 1, "first_at": row.first_at or now, "next_attempt_at": again}
+    change = {"attempts": row.attempts + 1, "first_at": row.first_at or now, "next_attempt_at": next_attempt_at}
     connection.execute(sa.update(table).where(table.c.id == row.id).values(**change, leased_by="", leased_until=None))
 
 
