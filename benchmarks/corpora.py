@@ -97,20 +97,20 @@ def _share(part: float, whole: float) -> str:
     return f"{100 * part / whole:.2f} %" if whole else "–"
 
 
-def report(title: str, found: list[DocumentOutcome]) -> None:
-    edited = [outcome for outcome in found if not outcome.is_untouched]
+def report(title: str, outcomes: list[DocumentOutcome]) -> None:
+    edited = [outcome for outcome in outcomes if not outcome.is_untouched]
     verdicts = [outcome.verdict for outcome in edited]
     links, hits = sum(v.links for v in verdicts), sum(v.accounted_for for v in verdicts)
     hidden, hidden_hits = sum(v.conditional for v in verdicts), sum(v.conditional_found for v in verdicts)
     claimed, right = sum(v.claimed for v in verdicts), sum(v.right for v in verdicts)
-    whys = Counter(reason for outcome in found if outcome.is_untouched for reason in outcome.reasons)
-    mails = sum(outcome.document.is_mail for outcome in found)
-    print(f"\n{title}: {len(found)} documents tried, {mails} whole mails and {len(found) - mails} HTML")
-    print(f"  every octet outside the edits kept: {_share(sum(o.is_kept for o in found), len(found))}")
+    whys = Counter(reason for outcome in outcomes if outcome.is_untouched for reason in outcome.reasons)
+    mails = sum(outcome.document.is_mail for outcome in outcomes)
+    print(f"\n{title}: {len(outcomes)} documents tried, {mails} whole mails and {len(outcomes) - mails} HTML")
+    print(f"  every octet outside the edits kept: {_share(sum(o.is_kept for o in outcomes), len(outcomes))}")
     print(f"  same document to both parsers: {_share(sum(not v.differences for v in verdicts), len(edited))}")
     print(f"  links {links}, recall {_share(hits, links)}; tracked {claimed}, precision {_share(right, claimed)}")
     print(f"  links in conditional comments {hidden}, recall {_share(hidden_hits, hidden)}")
-    print(f"  untouched: {len(found) - len(edited)}, with {sum(o.passed for o in found)} links in them", end="; ")
+    print(f"  untouched: {len(outcomes) - len(edited)}, with {sum(o.passed for o in outcomes)} links in them", end="; ")
     print(", ".join(f"{reason} {count}" for reason, count in whys.most_common()) or "none")
 
 

@@ -65,15 +65,15 @@ def _look_up(store: Store) -> OldMessage:
         return OldMessage(middle.id, connection.scalar(mailbox) or "", middle.subject.split()[-1])
 
 
-def pages(found: OldMessage) -> dict[str, str]:
+def pages(message: OldMessage) -> dict[str, str]:
     """The console's pages by name."""
     listed = {
         "overview": "/",
         "messages": "/messages",
         "messages, a word that many have": "/messages?q=invoice",
-        "messages, a word that one has": f"/messages?q={found.subject_word}",
+        "messages, a word that one has": f"/messages?q={message.subject_word}",
         "messages, nobody": "/messages?q=nobodyatall",
-        "messages, an address": f"/messages?q={found.recipient}",
+        "messages, an address": f"/messages?q={message.recipient}",
         "messages, a part of an address": "/messages?q=user1234",
         "messages, a domain": "/messages?q=mail299.example",
         "messages, tag and word": "/messages?q=tag:sale%20invoice",
@@ -83,7 +83,7 @@ def pages(found: OldMessage) -> dict[str, str]:
         "messages, queued (none)": "/messages?status=queued",
         "messages, bounced, nobody": "/messages?q=nobodyatall&status=bounced",
         "messages, a stream": "/messages?stream=news",
-        "one message": f"/messages/{found.message}",
+        "one message": f"/messages/{message.message}",
         "mailbox": "/mailbox",
         "mailbox, a word": "/mailbox?q=invoice",
         "mailbox, nobody": "/mailbox?q=nobodyatall",
@@ -95,13 +95,13 @@ def pages(found: OldMessage) -> dict[str, str]:
     return {f"page: {name}": path for name, path in listed.items()}
 
 
-def calls(found: OldMessage) -> dict[str, str]:
+def calls(message: OldMessage) -> dict[str, str]:
     """The API's calls by path."""
     listed = (
         "messages", "messages?limit=500", "messages?status=expired", "messages?tag=sale", "messages?q=invoice",
-        "messages?q=nobodyatall", f"messages?recipient={found.recipient}", f"messages/{found.message}",
-        "events", "events?type=clicked", "events?type=bounced,complained", f"events?recipient={found.recipient}",
-        f"events?message={found.message}", "events?stream=news", "events?verdict=machine",
+        "messages?q=nobodyatall", f"messages?recipient={message.recipient}", f"messages/{message.message}",
+        "events", "events?type=clicked", "events?type=bounced,complained", f"events?recipient={message.recipient}",
+        f"events?message={message.message}", "events?stream=news", "events?verdict=machine",
         "stats", "stats?from=400d&by=day", "stats?from=16d&by=hour", "stats?from=30d&by=domain",
         "stats?from=30d&by=tag", "stats?from=30d&by=category", "stats?from=30d&by=stream&format=csv",
         "links", "links?from=1d", "suppressions", "queue", "health", "bounces", "bounces?by=domain,category",

@@ -99,7 +99,7 @@ class AlertBook:
 
     def __init__(self, repeat: timedelta, sent: Mapping[str, SentAlert] | None = None) -> None:
         self._repeat = repeat
-        self._seen: dict[str, Problem] = {}  # at the last look
+        self._last_problems: dict[str, Problem] = {}  # at the last look
         self.sent = dict(sent or {})
 
     def find_due(
@@ -110,14 +110,14 @@ class AlertBook:
         due = [
             Notice(key, "lasts" if key in self.sent else "new", problem)
             for key, problem in problems.items()
-            if (key in self._seen and key not in self.sent) or self._is_due_again(key, now)
+            if (key in self._last_problems and key not in self.sent) or self._is_due_again(key, now)
         ]
         due += [
             Notice(key, "over", one.problem)
             for key, one in self.sent.items()
             if key not in problems and was_looked_for(key)
         ]
-        self._seen = dict(problems)
+        self._last_problems = dict(problems)
         return due
 
     def mark_sent(self, notice: Notice, now: datetime) -> None:

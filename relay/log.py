@@ -51,7 +51,7 @@ def accepted(message: str, recipients: int, octets: int, mode: str) -> None:
 
 
 def fault(where: str, fault_id: str) -> None:
-    """An error of ours that is being handled; its traceback once a minute. `fault_id`: the id of the reply, page or item."""
+    """An error of ours that is being handled; its traceback once a minute. `fault_id` is of the reply, page or item."""
     metrics.fault(where)
     error = sys.exc_info()[1]
     name, place = type(error).__name__, log_lines.find_place(error)

@@ -46,13 +46,13 @@ def pack_reference(reference: bytes) -> bytes:
     return bytes((_STORED,)) + reference
 
 
-def unpack_url(packed: bytes) -> bytes:
+def unpack_url(payload: bytes) -> bytes:
     """The URL, or `stored:` and the reference."""
-    if packed[0] == _STORED:
-        return STORED_PREFIX + packed[1:]
-    if packed[0] == _PLAIN:
-        return packed[1:]
-    return zlib.decompressobj(-15, zdict=_DICTIONARY).decompress(packed[1:])
+    if payload[0] == _STORED:
+        return STORED_PREFIX + payload[1:]
+    if payload[0] == _PLAIN:
+        return payload[1:]
+    return zlib.decompressobj(-15, zdict=_DICTIONARY).decompress(payload[1:])
 
 
 def encode_varint(number: int) -> bytes:

@@ -109,7 +109,7 @@ def test_instrument_sends_as_the_author_unless_another_reverse_path_is_given(
 ) -> None:
     mail = f"From: {author}\r\nTo: fenn@larkhollow.example\r\nSubject: x\r\n\r\nHello.\r\n".encode()
     report = ("--report", str(tmp_path / "report.json"))
-    out = relay.cli("instrument", "-", "--to", "fenn@larkhollow.example", *options, *report, given=mail)
+    out = relay.cli("instrument", "-", "--to", "fenn@larkhollow.example", *options, *report, stdin=mail)
     assert (b"\r\nList-Unsubscribe:" in b"\r\n" + out) is has_field
     reasons = json.loads((tmp_path / "report.json").read_text())["reasons"]
     assert ("unsubscribe_needs_sender" in reasons) is not has_field

@@ -152,50 +152,26 @@ def test_no_module_of_the_tests_is_longer_than_320_lines() -> None:
     assert {module: count for module, count in lines.items() if count > 320} == {}
 
 
+def _words_in(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
 # Words of docs/glossary.md#words-that-names-do-not-use: as a part of any name, and as the whole of one.
-_UNUSED_WORDS = frozenset(
-    [
-        "told",
-        "tells",
-        "telling",
-        "said",
-        "says",
-        "heard",
-        "hears",
-        "owes",
-        "owed",
-        "owing",
-        "filing",
-        "filings",
-        "sight",
-        "sights",
-        "freight",
-        "veil",
-        "dossier",
-        "courier",
-        "surgeon",
-        "tiding",
-        "tidings",
-    ]
+_UNUSED_WORDS = _words_in(
+    "told tells telling said says heard hears owes owed owing filing filings sight sights freight veil dossier courier"
+    " surgeon tiding tidings"
 )
-_BARE_WORDS = _UNUSED_WORDS | frozenset(
-    [
-        "kept",
-        "letter",
-        "letters",
-        "mine",
-        "ours",
-        "theirs",
-        "this",
-        "those",
-        "its",
-        "named",
-        "wanted",
-        "given",
-        "shown",
-        "made",
-        "found",
-    ]
+_BARE_WORDS = _UNUSED_WORDS | _words_in(
+    "kept letter letters mine ours theirs this those its named wanted given shown made found what who which about"
+    " wishes"
+)
+# In modules that others are changing: to be renamed there. The test fails, too, for one that is renamed.
+_STILL_NAMED_SO = frozenset(
+    {
+        "relay.delivery.intake.named",
+        "relay.delivery.smtp.negotiation.what",
+        "relay.delivery.webhooks.mailgun.who",
+    }
 )
 
 
@@ -204,25 +180,39 @@ def test_names_do_not_use_words_that_mean_several_things() -> None:
         f"{_module(path)}.{name}"
         for path in [*MODULES, *TEST_MODULES]
         if "migrations" not in path.parts
-        for name in _names_seen_outside(_parse(path).body)
+        for name in _names_seen_outside(_parse(path))
         if name.strip("_").lower() in _BARE_WORDS or _UNUSED_WORDS.intersection(_words_of(name))
     }
-    assert wrong == set()
+    assert wrong == _STILL_NAMED_SO
 
 
-def _names_seen_outside(body: list[ast.stmt]) -> Iterator[str]:
-    """The names of functions, classes, fields and variables of a module; a test's name is a sentence."""
-    for node in body:
+def _names_seen_outside(module: ast.Module) -> Iterator[str]:
+    """The names of functions (a test's is a sentence), classes, parameters, attributes and fields, and of variables of
+    modules. A lambda's parameters, and the variables of a function, are its own."""
+    yield from _names_of_variables(module.body)
+    for node in ast.walk(module):
         if isinstance(node, ast.ClassDef):
             yield node.name
-            yield from _names_seen_outside(node.body)
+            yield from _names_of_variables(node.body)
         elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             if not node.name.startswith("test_"):
                 yield node.name
-        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            yield from (one.arg for one in _parameters(node.args))
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            yield node.attr
+
+
+def _names_of_variables(body: list[ast.stmt]) -> Iterator[str]:
+    for node in body:
+        if isinstance(node, ast.Assign | ast.AnnAssign):
             yield from (
                 one.id for one in ast.walk(node) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store)
             )
+
+
+def _parameters(arguments: ast.arguments) -> list[ast.arg]:
+    collected = [one for one in (arguments.vararg, arguments.kwarg) if one]
+    return [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, *collected]
 
 
 def _words_of(name: str) -> list[str]:

@@ -112,5 +112,5 @@ def test_classify_speaks_json_lines(relay: Waypost) -> None:
         "hard", "user_unknown", True, False, "5.1.1",
     )  # fmt: skip
     lines = b"452 4.2.2 mailbox full\nauth\t535 5.7.8 bad credentials\nwhat?\n"
-    out = relay.cli("classify", "--lines", given=lines).splitlines()
+    out = relay.cli("classify", "--lines", stdin=lines).splitlines()
     assert len(out) == 3 and b"mailbox_full" in out[0] and b"upstream_auth" in out[1] and b"undetermined" in out[2]

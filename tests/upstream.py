@@ -96,11 +96,11 @@ class ScriptedUpstream:
         self._loop.close()
 
     def wait_for(
-        self, wanted: Callable[[Arrival], bool], count: int = 1, timeout_s: float = MAX_WAIT_S
+        self, is_wanted: Callable[[Arrival], bool], count: int = 1, timeout_s: float = MAX_WAIT_S
     ) -> list[Arrival]:
         """The arrivals that fit, as soon as there are that many."""
         return until(
-            lambda: [arrival for arrival in self.arrivals if wanted(arrival)],
+            lambda: [arrival for arrival in self.arrivals if is_wanted(arrival)],
             lambda: f"of {count} mails, these arrived: {[(one.mail, one.rcpts) for one in self.arrivals]}",
             fits=lambda found: len(found) >= count,
             timeout_s=timeout_s,

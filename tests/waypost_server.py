@@ -220,16 +220,16 @@ class Waypost:
             code, text = client.data(octets)
             return f"{code} {text.decode()}"
 
-    def cli(self, *words: str, given: bytes = b"", status: int = 0) -> bytes:
+    def cli(self, *words: str, stdin: bytes = b"", status: int = 0) -> bytes:
         """Standard output of a command on this server's configuration; its errors, where another status is due."""
-        done, output, errors = self.command(*words, given=given)
+        done, output, errors = self.command(*words, stdin=stdin)
         assert done == status, (done, errors.decode())
         return output if status == 0 else errors
 
-    def command(self, *words: str, given: bytes = b"") -> tuple[int, bytes, bytes]:
+    def command(self, *words: str, stdin: bytes = b"") -> tuple[int, bytes, bytes]:
         """Status, output and errors of a command on this server's configuration."""
         with tempfile.TemporaryFile() as fed, tempfile.TemporaryFile() as said, tempfile.TemporaryFile() as complained:
-            fed.write(given)
+            fed.write(stdin)
             fed.seek(0)
             done = FORK_SERVER.start([*words, "--config", str(self.config)], fed, said, complained).wait(60)
             said.seek(0)

@@ -101,7 +101,7 @@ def make_tracking_app(
     names = HostNames([urlsplit(config.tracking.public_url).hostname or "", *config.tracking.aliases])
     hosts = Middleware(
         KnownHosts,
-        known=names,
+        host_names=names,
         is_exempt=lambda path: path.endswith(_HEALTH_PATHS),
         unknown_response=lambda: renderer.render("error.html", 404),
     )
@@ -123,7 +123,7 @@ def make_console_app(config: Config, store: Store, ring: tokens.KeyRing) -> Star
     guard = Middleware(SafeErrors, where="console", fault_response=render_fault)
     hosts = Middleware(
         KnownHosts,
-        known=HostNames(
+        host_names=HostNames(
             [*config.console.hosts, config.console.listen.host, config.relay.hostname, socket.gethostname()],
             any_address=True,
         ),

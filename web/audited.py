@@ -59,9 +59,9 @@ async def act_on_messages(store: Store, request: Request, action: str, messages:
     return done
 
 
-def log_change(actor: Actor, change: AuditedChange, changed: int) -> None:
+def log_change(actor: Actor, change: AuditedChange, changed_count: int) -> None:
     """The log's line; it names no address."""
-    log.changed(actor.door, actor.name, change.action, change.target, changed)
+    log.changed(actor.door, actor.name, change.action, change.target, changed_count)
 
 
 def actor_of(request: Request) -> Actor:

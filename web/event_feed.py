@@ -33,7 +33,7 @@ class EventFeed:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._listeners: set[EventQueue] = set()
-        self._seen: set[str] | None = None  # ids of the events that listeners have, or that were before them
+        self._known_ids: set[str] | None = None  # ids of the events that listeners have, or that were before them
         self._read_lock = asyncio.Lock()
         self._polling: asyncio.Task[None] | None = None
 
@@ -55,7 +55,7 @@ class EventFeed:
         self._listeners.discard(events)
         if self._polling and not self._listeners:
             self._polling.cancel()
-            self._polling = self._seen = None
+            self._polling = self._known_ids = None
 
     async def _poll(self) -> None:
         while True:
@@ -70,11 +70,11 @@ class EventFeed:
         """Reads the new events and gives them to the listeners."""
         since = datetime.now(UTC) - _LOOK_BACK
         recent = await self._store.read(partial(event_list.list_event_ids, since=since, limit=_MAX_IDS))
-        new = [] if self._seen is None else sorted(set(recent) - self._seen)
+        new = [] if self._known_ids is None else sorted(set(recent) - self._known_ids)
         for at in range(0, len(new), _MAX_READ):
             some = new[at : at + _MAX_READ]
             self._hand_out(await self._store.read(partial(event_list.read_events, event_ids=some)))
-        self._seen = set(recent)
+        self._known_ids = set(recent)
 
     def _hand_out(self, rows: Sequence[EventRow]) -> None:
         for events in list(self._listeners):

@@ -96,11 +96,11 @@ def edits_for_recipient(
     return Plan.from_json(message.plan).edits(octets, mint, tracked=tracked, sign=signer.as_of(message.accepted_at))
 
 
-def describe_edits(octets: bytes, made: list[Edit]) -> list[ShownEdit]:
+def describe_edits(octets: bytes, edits: list[Edit]) -> list[ShownEdit]:
     """The edits to look at, in order."""
     return [
         ShownEdit(edit.why, edit.start, edit.end, _edit_text(octets[edit.start : edit.end]), _edit_text(edit.new))
-        for edit in made
+        for edit in edits
     ]
 
 
@@ -128,11 +128,11 @@ def find_part(octets: bytes, number: int) -> LeafPart | None:
     return next((part for at, part in enumerate(mail_parts.walk_leaves(octets)) if at == number), None)
 
 
-def frame_policy(own: str = "", *, remote: bool = False) -> str:
+def frame_policy(picture_hosts: str = "", *, remote: bool = False) -> str:
     """The frame's policy. `own`: hosts whose pictures always load (in a sandbox, the pixel's). `remote`: pictures of
     all hosts load."""
     everywhere = "http: https:"
-    return _POLICY.format(*([everywhere] * 3 if remote else (own, "", "'none'")))
+    return _POLICY.format(*([everywhere] * 3 if remote else (picture_hosts, "", "'none'")))
 
 
 def has_remote_content(html: str) -> bool:
@@ -156,11 +156,11 @@ def _edit_text(octets: bytes) -> str:
 def _inline_pictures(html: str, pictures: dict[str, LeafPart]) -> str:
     left = _MAX_INLINE
 
-    def inline(found: re.Match[str]) -> str:
+    def inline(match: re.Match[str]) -> str:
         nonlocal left
-        part = pictures.get(found[1])
+        part = pictures.get(match[1])
         if part is None or len(part.body) > left:
-            return found[0]
+            return match[0]
         left -= len(part.body)
         octets = part.octets(len(part.body))
         return f"data:{part.type};base64,{base64.b64encode(octets).decode('ascii')}"

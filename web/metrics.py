@@ -115,24 +115,26 @@ def _counted_families(counts: Mapping[SeriesKey, list[int]]) -> Iterator[Metric]
     for metric in metrics.ALL:
         if metric is metrics.UPSTREAM_DOWN:
             continue  # shown as waypost_upstream_up
-        found = {key.labels: values for key, values in counts.items() if _is_of_metric(key, metric)}
+        values_by_labels = {key.labels: values for key, values in counts.items() if _is_of_metric(key, metric)}
         if not metric.labels:
-            found = found or {(): [0] * (len(metric.bucket_bounds_us) + 2)}
+            values_by_labels = values_by_labels or {(): [0] * (len(metric.bucket_bounds_us) + 2)}
         if metric.bucket_bounds_us:
-            yield _histogram(metric, found)
+            yield _histogram(metric, values_by_labels)
         elif metric.is_gauge:
-            yield _gauge(metric.name, metric.meaning, {key: values[0] for key, values in found.items()}, metric.labels)
+            yield _gauge(
+                metric.name, metric.meaning, {key: values[0] for key, values in values_by_labels.items()}, metric.labels
+            )
         else:
             family = CounterMetricFamily(metric.name, metric.meaning, labels=metric.labels)
-            for key, values in found.items():
+            for key, values in values_by_labels.items():
                 family.add_metric(key, values[0])
             yield family
 
 
-def _histogram(metric: metrics.Counted, found: Mapping[tuple[str, ...], list[int]]) -> HistogramMetricFamily:
+def _histogram(metric: metrics.Counted, values_by_labels: Mapping[tuple[str, ...], list[int]]) -> HistogramMetricFamily:
     family = HistogramMetricFamily(metric.name, metric.meaning, labels=metric.labels)
     bounds = [*(f"{bound / _US:g}" for bound in metric.bucket_bounds_us), "+Inf"]
-    for key, values in found.items():
+    for key, values in values_by_labels.items():
         total, buckets = 0, []
         for bound, count in zip(bounds, values, strict=False):  # after the buckets comes the sum
             total += count
@@ -157,17 +159,21 @@ def _process_families() -> Iterator[Metric]:
     yield from (cpu, memory, files)
 
 
-def _store_families(found: StoreGauges) -> Iterator[Metric]:
-    queue = {(status,): count for status, count in found.queue.items()}
+def _store_families(store_values: StoreGauges) -> Iterator[Metric]:
+    queue = {(status,): count for status, count in store_values.queue.items()}
     yield _gauge("waypost_queue", "Deliveries that wait, by status, and parked ones.", queue, ("status",))
-    yield _gauge("waypost_queue_oldest_seconds", "Age of the oldest delivery that waits.", {(): _age_s(found.oldest)})
-    untried = {(): _age_s(found.oldest_untried)}
+    yield _gauge(
+        "waypost_queue_oldest_seconds", "Age of the oldest delivery that waits.", {(): _age_s(store_values.oldest)}
+    )
+    untried = {(): _age_s(store_values.oldest_untried)}
     yield _gauge("waypost_queue_untried_seconds", "The same of those that were not attempted yet.", untried)
-    suppressed = {(reason,): count for reason, count in found.suppressions.items()}
+    suppressed = {(reason,): count for reason, count in store_values.suppressions.items()}
     yield _gauge("waypost_suppressions", "Suppressed addresses, by reason.", suppressed, ("reason",))
-    waiting = {(one.id,): one.waiting for one in found.webhooks}
+    waiting = {(one.id,): one.waiting for one in store_values.webhooks}
     yield _gauge("waypost_webhook_waiting", "Requests that wait, by webhook.", waiting, ("webhook",))
-    up = {(one.id,): int(one.state == "on" and not one.is_failing) for one in found.webhooks if one.state != "off"}
+    up = {
+        (one.id,): int(one.state == "on" and not one.is_failing) for one in store_values.webhooks if one.state != "off"
+    }
     yield _gauge("waypost_webhook_up", "1 if the webhook accepts requests.", up, ("webhook",))
 
 

@@ -100,17 +100,17 @@ class KnownHosts:
     def __init__(
         self,
         app: ASGIApp,
-        known: HostNames,
+        host_names: HostNames,
         is_exempt: Callable[[str], bool],
         unknown_response: Callable[[], Response],
     ) -> None:
         self._app = app
-        self._known = known
+        self._host_names = host_names
         self._is_exempt = is_exempt
         self._unknown_response = unknown_response
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or self._is_exempt(scope["path"]) or self._known.include(scope):
+        if scope["type"] != "http" or self._is_exempt(scope["path"]) or self._host_names.include(scope):
             await self._app(scope, receive, send)
         else:
             await self._unknown_response()(scope, receive, send)

@@ -85,9 +85,9 @@ class SteadyLoad:
         finally:
             self.longest_s = max(self.longest_s, monotonic() - begun)
 
-    def _refuse(self, said: str) -> None:
-        self.refused[said[:3] or "closed"] += 1
-        self.replies.setdefault(said[:3] or "closed", said)
+    def _refuse(self, text: str) -> None:
+        self.refused[text[:3] or "closed"] += 1
+        self.replies.setdefault(text[:3] or "closed", text)
 
 
 async def _reply(reader: asyncio.StreamReader) -> str:

@@ -79,11 +79,11 @@ def measure(
 _COLUMNS = ("server", "mails/s", "× Postfix", "CPU ms", "× Postfix", "switches", "one connection ms: p50, p99", "MiB")
 
 
-def _print(name: str, found: dict[str, list[Measured]]) -> None:
+def _print(name: str, results: dict[str, list[Measured]]) -> None:
     print(f"\n## {name}\n")
     print(f"| {' | '.join(_COLUMNS)} | lost | twice |\n|{'---|' * (len(_COLUMNS) + 2)}")
-    peers = found["Postfix"]
-    for server, mine in found.items():
+    peers = results["Postfix"]
+    for server, mine in results.items():
         pairs = list(zip(mine, peers, strict=True))
         row = (
             f"{_middle(one.load.rate for one in mine):.0f}",

@@ -47,12 +47,12 @@ class Complaint(NamedTuple):
     complainants: tuple[RecipientReport, ...]
 
 
-def read_complaint(whole: lenient_mime.LenientPart, original: lenient_mime.LenientPart | None) -> Complaint | None:
+def read_complaint(mail: lenient_mime.LenientPart, original: lenient_mime.LenientPart | None) -> Complaint | None:
     """The complaint that this mail is, or None."""
-    reports = [part for part in whole.walk() if part.type == "message/feedback-report"]
-    is_bare = (original is not None and bool(original.get(MICROSOFT_FIELD))) or bool(whole.get(MICROSOFT_FIELD))
-    if not reports and not is_bare and whole.parameters.get("report-type", "").lower() != "feedback-report":
-        return Complaint("abuse", ()) if _is_spam_report(whole) else None
+    reports = [part for part in mail.walk() if part.type == "message/feedback-report"]
+    is_bare = (original is not None and bool(original.get(MICROSOFT_FIELD))) or bool(mail.get(MICROSOFT_FIELD))
+    if not reports and not is_bare and mail.parameters.get("report-type", "").lower() != "feedback-report":
+        return Complaint("abuse", ()) if _is_spam_report(mail) else None
     report_fields: dict[str, list[str]] = {}
     for part in reports:
         for block in part.text.strip().split("\n\n"):
@@ -66,7 +66,7 @@ def read_complaint(whole: lenient_mime.LenientPart, original: lenient_mime.Lenie
         if (address := _complainant(value))
     ]
     if not addresses:
-        addresses = _original_recipients(original or whole)
+        addresses = _original_recipients(original or mail)
     return Complaint(feedback, complaint_reports(feedback, addresses))
 
 
@@ -77,12 +77,12 @@ def complaint_reports(feedback: str, addresses: Iterable[str]) -> tuple[Recipien
     return tuple(RecipientReport(a, "", "", 0, "", "", "", verdict) for a in unique.values())
 
 
-def _is_spam_report(whole: lenient_mime.LenientPart) -> bool:
+def _is_spam_report(mail: lenient_mime.LenientPart) -> bool:
     """True for a report that follows X-ARF or SpamCop's form; X-ARF knows other abuse than mail."""
-    texts = [part.text[:20_000] for part in whole.children or [whole] if part.type.startswith("text/")]
-    if "spamcop" in whole.get("from").lower():
+    texts = [part.text[:20_000] for part in mail.children or [mail] if part.type.startswith("text/")]
+    if "spamcop" in mail.get("from").lower():
         return any(_SPAMCOP.search(each) for each in texts)
-    return bool(whole.get("x-xarf")) and any(_is_xarf(each.lower()) for each in texts)
+    return bool(mail.get("x-xarf")) and any(_is_xarf(each.lower()) for each in texts)
 
 
 def _is_xarf(text: str) -> bool:

@@ -25,21 +25,21 @@ _VALUES = (
 )
 
 
-def is_auto_reply(whole: lenient_mime.LenientPart, by_subject_only: bool = False) -> bool:
+def is_auto_reply(mail: lenient_mime.LenientPart, by_subject_only: bool = False) -> bool:
     """True for a mail that a program wrote in answer to another one."""
-    subject = whole.get("subject")[:300]
+    subject = mail.get("subject")[:300]
     if word_lists.list_pattern("auto_reply", "subject", r"^(?:\W|re:|aw:|sv:|antw:|rif:)*{}").search(subject):
         return True
     if word_lists.list_pattern("auto_reply", "challenge").search(subject):
         return True
     if by_subject_only:
         return False
-    values = {name: value.lower() for name, value in reversed(whole.fields)}
+    values = {name: value.lower() for name, value in reversed(mail.fields)}
     if any(name in values for name in _FIELDS):
         return True
     if any(name in values and values[name].startswith(beginnings) for name, beginnings in _VALUES):
         return True
-    if whole.parameters.get("report-type", "").lower() == "disposition-notification":
+    if mail.parameters.get("report-type", "").lower() == "disposition-notification":
         return True
     # A machine wrote it and says that it is an answer.
     return values.get("auto-submitted", "no").startswith("auto-") and "in-reply-to" in values

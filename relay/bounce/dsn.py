@@ -35,14 +35,14 @@ _ACTIONS = {
 }  # fmt: skip
 
 
-def find_status_parts(whole: lenient_mime.LenientPart) -> list[lenient_mime.LenientPart]:
+def find_status_parts(mail: lenient_mime.LenientPart) -> list[lenient_mime.LenientPart]:
     """The parts that hold status blocks: by their type, else by what they say. Those of a returned report do not."""
-    own = list(_parts_outside_messages(whole))
+    own = list(_parts_outside_messages(mail))
     return [part for part in own if part.type in STATUS_TYPES and _STATUS_TEXT.search(part.text)] or [
         part
         for part in own
         if not part.children
-        and part is not whole
+        and part is not mail
         and _STATUS_TEXT.match(part.text.lstrip())
         and "action" in part.text.lower()
     ]

@@ -122,19 +122,19 @@ def _find_original(mail: lenient_mime.LenientPart) -> lenient_mime.LenientPart |
     return None
 
 
-def _find_message_id(whole: lenient_mime.LenientPart, original: lenient_mime.LenientPart | None, *texts: str) -> str:
+def _find_message_id(mail: lenient_mime.LenientPart, original: lenient_mime.LenientPart | None, *texts: str) -> str:
     """The returned mail's: its own field, what a text says of it, else what the report says that it answers."""
     message_id = original.get("message-id") if original else ""
     if not message_id:
-        status = (part.text[:20_000] for part in whole.walk() if part.type in _TYPES_WITH_MESSAGE_ID)
+        status = (part.text[:20_000] for part in mail.walk() if part.type in _TYPES_WITH_MESSAGE_ID)
         matches = (_MESSAGE_ID.search(each, 0, 200_000) for each in (*texts, *status))
-        message_id = next((match[1] for match in matches if match), "") or whole.get("in-reply-to")
+        message_id = next((match[1] for match in matches if match), "") or mail.get("in-reply-to")
     return message_id.strip().partition(">")[0].strip("< ")[:1000]
 
 
-def _split_texts(whole: lenient_mime.LenientPart) -> tuple[str, str]:
+def _split_texts(mail: lenient_mime.LenientPart) -> tuple[str, str]:
     """The notice, and the text from where the returned mail begins."""
-    leaves = [part for part in _own_parts(whole) if not part.children and part.type.startswith(("text/", "multipart/"))]
+    leaves = [part for part in _own_parts(mail) if not part.children and part.type.startswith(("text/", "multipart/"))]
     plain = [part for part in leaves if part.type != "text/html" and part.text.strip()]
     if not any("@" in part.text for part in plain):
         plain = leaves

@@ -30,7 +30,7 @@ def create_key(arguments: argparse.Namespace) -> int:
 def list_keys(arguments: argparse.Namespace) -> int:
     with command.open_store(command.load_config(arguments), reads=True) as store, store.connect() as connection:
         items = [dict(row) for row in api_keys.list_keys(connection)]
-    tables.print_list(arguments, items, _COLUMNS, empty="no key; waypost api-key create NAME makes one")
+    tables.print_list(arguments, items, _COLUMNS, empty_text="no key; waypost api-key create NAME makes one")
     return 0
 
 

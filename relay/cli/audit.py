@@ -22,7 +22,7 @@ def list_entries(arguments: argparse.Namespace) -> int:
     with command.open_store(command.load_config(arguments), reads=True) as store, store.connect() as connection:
         page = audit_log.list_entries(connection, wanted, arguments.limit)
     items = [json_objects.audit_object(row) for row in page.items]
-    tables.print_page(arguments, items, _COLUMNS, empty="no change like that", has_more=bool(page.next))
+    tables.print_page(arguments, items, _COLUMNS, empty_text="no change like that", has_more=bool(page.next))
     return 0
 
 

@@ -46,7 +46,7 @@ def open_store(config: "Config", *, reads: bool = False) -> Iterator["Store"]:
     from relay.node import data_directory
 
     with watch_database(config):
-        data_directory.prepare_data(config, writes=not reads)
+        data_directory.prepare_data(config, may_write=not reads)
         opened = data_directory.open_store(config)
         try:
             yield opened
@@ -96,12 +96,12 @@ def write_audited(
     return store.writer.submit(job, begins_commit=begins_commit).result()
 
 
-def add_audit_entry(config: "Config", change: "AuditedChange", changed: int = 1) -> None:
+def add_audit_entry(config: "Config", change: "AuditedChange", changed_count: int = 1) -> None:
     """Adds an entry about a change that was made outside of the database, or in many commits. The change is made, so
     that a database which does not answer is a warning."""
     try:
         with open_store(config) as store:
-            write_audited(store, change, lambda connection: changed)
+            write_audited(store, change, lambda connection: changed_count)
     except OperatorError as error:
         sys.stderr.write(f"this is not in the audit log: {error}\n")
 

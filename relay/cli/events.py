@@ -42,7 +42,7 @@ def print_events(arguments: argparse.Namespace) -> int:
             seen = {row["id"] for row in _recent_events(connection, search)} if arguments.follow else set()
         events = [json_objects.event_object(row) for row in rows]
         if not arguments.follow:
-            tables.print_list(arguments, events, _COLUMNS, empty="no event")
+            tables.print_list(arguments, events, _COLUMNS, empty_text="no event")
             return 0
         for one in events:
             _print_event(arguments, one)
@@ -115,7 +115,7 @@ def reclassify_hits(arguments: argparse.Namespace) -> int:
             with store.connect() as connection:
                 step = reclassification.review_hits(connection, arguments.since, after)
             # Each batch is a commit of its own, so that a running server can write in between.
-            for some in reclassification.batches(step.outdated):
+            for some in reclassification.batches(step.outdated_hits):
                 changed += store.writer.submit(
                     partial(reclassification.reclassify_deliveries, deliveries=some)
                 ).result()

@@ -47,7 +47,7 @@ def list_keys(arguments: argparse.Namespace) -> int:
         {"id": gone.id, "created_at": gone.created} | nothing | {"revoked_at": gone.revoked}
         for gone in tokens.revoked_keys(config.relay.data_dir / data_directory.KEYS_FILE)
     ]
-    tables.print_list(arguments, items, _COLUMNS, empty="")
+    tables.print_list(arguments, items, _COLUMNS, empty_text="")
     return 0
 
 

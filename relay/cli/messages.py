@@ -21,7 +21,7 @@ def print_messages(arguments: argparse.Namespace) -> int:
     search = _read_search(arguments)
     with command.open_store(command.load_config(arguments), reads=True) as store, store.connect() as connection:
         found = _read_messages(connection, search, arguments.limit)
-        tables.print_list(arguments, found, _COLUMNS, empty="no message")
+        tables.print_list(arguments, found, _COLUMNS, empty_text="no message")
     return 0
 
 

@@ -42,7 +42,7 @@ def list_pixels(arguments: argparse.Namespace) -> int:
         arguments,
         items,
         _COLUMNS,
-        empty="no pixel; waypost pixel create NAME makes one",
+        empty_text="no pixel; waypost pixel create NAME makes one",
         has_more=len(found) > arguments.limit,
     )
     return 0

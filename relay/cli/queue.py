@@ -33,7 +33,7 @@ def list_deliveries(arguments: argparse.Namespace) -> int:
     with command.open_store(command.load_config(arguments), reads=True) as store, store.connect() as connection:
         page = queue_list.list_queue(connection, wanted, arguments.limit, datetime.now(UTC))
         items = [json_objects.queue_object(one) for one in page.items]
-        tables.print_page(arguments, items, _COLUMNS, empty="nothing waits", has_more=bool(page.next))
+        tables.print_page(arguments, items, _COLUMNS, empty_text="nothing waits", has_more=bool(page.next))
     return 0
 
 
@@ -119,7 +119,7 @@ def release_deliveries(arguments: argparse.Namespace) -> int:
 
 
 def _change(
-    arguments: argparse.Namespace, action: Callable[[sa.Connection, datetime, QueueTarget], int], done: str
+    arguments: argparse.Namespace, action: Callable[[sa.Connection, datetime, QueueTarget], int], result_text: str
 ) -> int:
     asked = _parse_id(arguments.id)
     with command.open_store(command.load_config(arguments)) as store:
@@ -130,7 +130,7 @@ def _change(
         )
     if not count:
         raise CommandError(f"nothing of {arguments.id} {'is held' if action is queue_actions.release else 'waits'}")
-    output.print_line(f"{count} {done}")
+    output.print_line(f"{count} {result_text}")
     return 0
 
 

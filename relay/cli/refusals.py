@@ -21,7 +21,7 @@ def list_refusals(arguments: argparse.Namespace) -> int:
     with command.open_store(command.load_config(arguments), reads=True) as store, store.connect() as connection:
         page = refusals.list_refusals(connection, wanted, arguments.limit)
     items = [json_objects.refusal_object(row) for row in page.items]
-    tables.print_page(arguments, items, _COLUMNS, empty="nothing like that was refused", has_more=bool(page.next))
+    tables.print_page(arguments, items, _COLUMNS, empty_text="nothing like that was refused", has_more=bool(page.next))
     return 0
 
 

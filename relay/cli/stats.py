@@ -39,7 +39,7 @@ def print_statistics(arguments: argparse.Namespace) -> int:
                 {"group": group} | totals_object(totals, has_accepted=has_accepted) for group, totals in groups.items()
             ]
             by = Column(arguments.by.upper(), lambda one: _group_text(one["group"], arguments.by))
-            tables.print_list(arguments, items, [by, *_COLUMNS], empty="nothing happened")
+            tables.print_list(arguments, items, [by, *_COLUMNS], empty_text="nothing happened")
             return 0
         found = statistics.read_totals(connection, selection)
         notices = statistics.read_totals(connection, Selection(start, arguments.until, NOTICE_STREAM))

@@ -39,7 +39,9 @@ def list_suppressions(arguments: argparse.Namespace) -> int:
             connection, arguments.limit + 1, arguments.query or "", entry_filter=wanted
         )
     items = [json_objects.suppression_object(row) for row in rows[: arguments.limit]]
-    tables.print_page(arguments, items, _COLUMNS, empty="nobody is suppressed", has_more=len(rows) > arguments.limit)
+    tables.print_page(
+        arguments, items, _COLUMNS, empty_text="nobody is suppressed", has_more=len(rows) > arguments.limit
+    )
     return 0
 
 

@@ -33,18 +33,23 @@ class Column(NamedTuple):
 
 
 def print_page(
-    arguments: argparse.Namespace, items: Iterable[JsonObject], columns: Sequence[Column], *, empty: str, has_more: bool
+    arguments: argparse.Namespace,
+    items: Iterable[JsonObject],
+    columns: Sequence[Column],
+    *,
+    empty_text: str,
+    has_more: bool,
 ) -> None:
     """As `print_list`, with a warning where the list ended at its limit."""
-    print_list(arguments, items, columns, empty=empty)
+    print_list(arguments, items, columns, empty_text=empty_text)
     if has_more:
         sys.stderr.write(f"There is more: this ends at --limit {arguments.limit}\n")
 
 
 def print_list(
-    arguments: argparse.Namespace, items: Iterable[JsonObject], columns: Sequence[Column], *, empty: str
+    arguments: argparse.Namespace, items: Iterable[JsonObject], columns: Sequence[Column], *, empty_text: str
 ) -> None:
-    """The items, as a table with those columns or as JSON lines; on a terminal, `empty` is printed if there are
+    """The items, as a table with those columns or as JSON lines; on a terminal, `empty_text` is printed if there are
     none."""
     if not is_table(arguments):
         for item in items:
@@ -55,7 +60,7 @@ def print_list(
     if rows:
         _print_table(shown, rows)
     else:
-        output.print_line(empty)
+        output.print_line(empty_text)
 
 
 def is_table(arguments: argparse.Namespace) -> bool:

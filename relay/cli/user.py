@@ -55,7 +55,7 @@ def list_accounts(arguments: argparse.Namespace) -> int:
         ]
     items += [{"name": one.name, "of": "smtp", "senders": one.senders, "stream": one.stream or None} for one in
               config.access.user]  # fmt: skip
-    tables.print_list(arguments, items, _COLUMNS, empty="no account; waypost user add NAME makes one")
+    tables.print_list(arguments, items, _COLUMNS, empty_text="no account; waypost user add NAME makes one")
     return 0
 
 

@@ -41,7 +41,7 @@ def list_webhooks(arguments: argparse.Namespace) -> int:
         _sync_webhooks(store, config)
         with store.connect() as connection:
             items = [webhook_objects.webhook_object(one, ring) for one in endpoints.list_webhook_status(connection)]
-    tables.print_list(arguments, items, _COLUMNS, empty="no webhook; waypost webhooks add URL makes one")
+    tables.print_list(arguments, items, _COLUMNS, empty_text="no webhook; waypost webhooks add URL makes one")
     return 0
 
 
@@ -137,7 +137,7 @@ def print_log(arguments: argparse.Namespace) -> int:
         _get_webhook(connection, arguments.webhook)
         found = endpoints.list_webhook_log(connection, arguments.webhook, arguments.limit, failed=arguments.failed)
         items = [webhook_objects.webhook_log_object(one) for one in found]
-    tables.print_list(arguments, items, _LOG_COLUMNS, empty="no request yet")
+    tables.print_list(arguments, items, _LOG_COLUMNS, empty_text="no request yet")
     return 0
 
 

@@ -129,12 +129,12 @@ def _is_secret(key: str, value: str) -> bool:
     return bool(value) and key in SECRETS and key != "password_hash"
 
 
-def _is_reported(detail: Any, reported: set[tuple[int | str, ...]]) -> bool:  # Any: pydantic's own shape
+def _is_reported(detail: Any, reported_locations: set[tuple[int | str, ...]]) -> bool:  # Any: pydantic's own shape
     """True for a key that was at fault before, and for a list that has too little without its faulty items."""
     location = detail["loc"]
     if detail["type"] == "too_short":
-        return any(one[: len(location)] == location for one in reported)
-    return location in reported
+        return any(one[: len(location)] == location for one in reported_locations)
+    return location in reported_locations
 
 
 def _remove_faulty_keys(tree: Tree, locations: set[tuple[int | str, ...]]) -> bool:

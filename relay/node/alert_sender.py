@@ -117,7 +117,7 @@ class AlertSender:
     async def _take_chore(self) -> None:
         """Finds out whether this process alerts of what all nodes share."""
         lasts = max(_MISSED_TURNS * self._config.alerts.every, _MIN_LEASE)
-        take = partial(chores.take_chore, name=chores.ALERTS, worker=self._worker, lasts=lasts, extends=True)
+        take = partial(chores.take_chore, name=chores.ALERTS, worker=self._worker, duration=lasts, may_extend=True)
         try:
             if not await self._store.writer.write_with_timeout(partial(take, now=datetime.now(UTC))):
                 self._shared_book = None

@@ -103,9 +103,9 @@ def describe_database_error(error: "sa.exc.SQLAlchemyError") -> str:
     return str(getattr(error, "orig", None) or error)
 
 
-def prepare_data(config: Config, *, writes: bool = True) -> None:
-    """Makes the directory, the keys and the database, or brings them up to date. Without `writes` a directory that can
-    only be read will do, if there is nothing to do. Raises StartupError.
+def prepare_data(config: Config, *, may_write: bool = True) -> None:
+    """Makes the directory, the keys and the database, or brings them up to date. Without `may_write` a directory that
+    can only be read will do, if there is nothing to do. Raises StartupError.
 
     From here on, and in `open_key_ring`, root has become `[relay] user`: what commands write there the server can read.
     """
@@ -118,7 +118,7 @@ def prepare_data(config: Config, *, writes: bool = True) -> None:
     directory = config.relay.data_dir
     try:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if writes and not os.access(directory, os.W_OK):
+        if may_write and not os.access(directory, os.W_OK):
             raise PermissionError(13, "not writable", str(directory))
     except OSError as error:
         raise StartupError(f"[relay] data_dir {directory}: {error.strerror}") from None

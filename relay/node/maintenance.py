@@ -112,9 +112,9 @@ async def _may_delete(store: Store, chore: str, worker: str) -> bool:
     """True if the chore is due, and nobody else does it."""
     now = datetime.now(UTC)
     try:
-        if not await store.read(partial(chores.is_free, name=chore, now=now, lasts=RETENTION_EVERY)):
+        if not await store.read(partial(chores.is_free, name=chore, now=now, duration=RETENTION_EVERY)):
             return False
-        take = partial(chores.take_chore, name=chore, worker=worker, now=now, lasts=RETENTION_EVERY)
+        take = partial(chores.take_chore, name=chore, worker=worker, now=now, duration=RETENTION_EVERY)
         return await store.write(take)
     except Exception as error:  # noqa: BLE001  as in the outermost loop: the next round may succeed
         errors.log_failure(error, "retention", chore)
@@ -202,13 +202,13 @@ async def _write_in_turn(store: Store, work: Callable[[sa.Connection], int]) -> 
     return count
 
 
-async def run_refusal_log(store: Store, take: Callable[[], Sequence[Refusal]]) -> None:
+async def run_refusal_log(store: Store, take_refusals: Callable[[], Sequence[Refusal]]) -> None:
     """Stores what clients were refused. What cannot be stored is not kept: the log has it. Never returns."""
     while True:
         await asyncio.sleep(REFUSALS_EVERY_S)
         try:
-            if refused := take():
-                await store.write(partial(refusals.insert_refusals, refused=refused))
+            if refused := take_refusals():
+                await store.write(partial(refusals.insert_refusals, refusals=refused))
         except Exception as error:  # noqa: BLE001  the outermost loop
             errors.log_failure(error, "refusals")
 

@@ -21,7 +21,7 @@ def own_workers(config: Config, store: Store) -> str | None:
     return store.node_name if config.database.url.get_secret_value() else None
 
 
-def recover_dead_workers(config: Config, dead: Sequence[int] | None) -> None:
+def recover_dead_workers(config: Config, dead_pids: Sequence[int] | None) -> None:
     """Records the outcomes in the journal, then releases the leases of these processes (None: of all of this node).
 
     In that order, or delivered mail would be sent again. Without the database the leases lapse by themselves.
@@ -30,11 +30,11 @@ def recover_dead_workers(config: Config, dead: Sequence[int] | None) -> None:
     store = data_directory.open_store(config)
     try:
         asyncio.run(store.replay_journal())
-        if dead is None:
+        if dead_pids is None:
             whose = own_workers(config, store)
             store.writer.submit(lambda connection: leases.release_leases(connection, whose)).result()
             store.writer.submit(lambda connection: chores.release_chores(connection, whose)).result()
-        for pid in dead or ():
+        for pid in dead_pids or ():
             release = functools.partial(leases.release_after_crash, worker=queue_worker.worker_name(store, pid))
             # Inline mail does not wait for a database that does not answer: these leases lapse.
             for message, number in asyncio.run(store.writer.write_with_timeout(release)):

@@ -42,7 +42,7 @@ class Role(NamedTuple):
     make_loop: Callable[[], asyncio.AbstractEventLoop] | None = None  # None: asyncio's own
 
 
-def run_child(config: Config, role: Role, heartbeat_pipe: int, parent: int, dead: Sequence[int]) -> int:
+def run_child(config: Config, role: Role, heartbeat_pipe: int, parent: int, dead_pids: Sequence[int]) -> int:
     """Runs the role in a process that was just forked. Returns its exit status."""
     setproctitle.setproctitle(f"waypost: {role.name}")
     faulthandler.enable()  # SIGABRT writes the stack of each thread to standard error
@@ -66,8 +66,8 @@ def run_child(config: Config, role: Role, heartbeat_pipe: int, parent: int, dead
             beating.cancel()
 
     try:
-        if dead and role.recover:
-            role.recover(config, dead)
+        if dead_pids and role.recover:
+            role.recover(config, dead_pids)
         with asyncio.Runner(loop_factory=role.make_loop) as runner:
             runner.run(main())
     except Exception:  # noqa: BLE001  the outermost: the supervisor starts this role again

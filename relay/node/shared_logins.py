@@ -19,9 +19,9 @@ _MAX_DATAGRAM = 1 << 21  # octets of one
 class LoginChannel:
     """The channel of one process to the others. Make all of them before the fork, with `make_channels`."""
 
-    def __init__(self, inbox: socket.socket, others: Iterable[socket.socket]) -> None:
+    def __init__(self, inbox: socket.socket, other_sockets: Iterable[socket.socket]) -> None:
         self._inbox = inbox
-        self._other_processes = tuple(others)
+        self._other_processes = tuple(other_sockets)
 
     def listen(self, known_logins: Callable[[], list[Login]], add: Callable[[Login], None]) -> None:
         """Receives logins from the other processes, and asks them for those that they know."""

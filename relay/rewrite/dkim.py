@@ -75,7 +75,7 @@ class Signer:
         for key in keys:
             self._keys.setdefault(key.domain, []).append(key)
 
-    def as_of(self, when: datetime) -> Sign:
+    def as_of(self, at: datetime) -> Sign:
         """Signs as of that time: of the message, not of the attempt, so that a retry is the same.
 
         The domain's keys are today's, not those of the first attempt: the old one may have been withdrawn since.
@@ -85,12 +85,12 @@ class Signer:
         def sign(octets: bytes, domain: str) -> bytes:
             if domain not in self._keys:
                 raise NoKeyError(domain)
-            return b"".join(make_signature(octets, key, when) for key in self._keys[domain])
+            return b"".join(make_signature(octets, key, at) for key in self._keys[domain])
 
         return sign
 
 
-def make_signature(octets: bytes, key: Key, when: datetime) -> bytes:
+def make_signature(octets: bytes, key: Key, at: datetime) -> bytes:
     """The DKIM-Signature field, folded and CRLF-ended, that goes above these octets."""
     head = fields.parse_head(octets, 0, len(octets))
     is_rsa = not isinstance(key.private_key, ed25519.Ed25519PrivateKey)
@@ -101,7 +101,7 @@ def make_signature(octets: bytes, key: Key, when: datetime) -> bytes:
         b"c=relaxed/simple;",
         b"d=%s;" % key.domain.encode("ascii"),
         b"s=%s;" % key.selector.encode("ascii"),
-        b"t=%d;" % when.timestamp(),
+        b"t=%d;" % at.timestamp(),
         *_split_names(names),
         b"bh=%s;" % b64encode(_body_hash(octets, head.body)),
         b"b=",

@@ -48,7 +48,7 @@ class BodyEdits:
     """What is to be done to the body."""
 
     templates: list[EditTemplate] = field(default_factory=list)
-    edited: dict[int, EditedPart] = field(default_factory=dict)  # by the part's index
+    edited_parts: dict[int, EditedPart] = field(default_factory=dict)  # by the part's index
     decoded: dict[int, bytes] = field(default_factory=dict)  # as `edit_templates.fill_templates` wants it
     links: list[Link] = field(default_factory=list)
     pixels: int = 0
@@ -95,12 +95,12 @@ def instrument_parts(octets: bytes, parts: list[Part], rules: links.LinkRules, *
     return body
 
 
-def _add_templates(body: BodyEdits, index: int, edited: EditedPart) -> None:
-    body.edited[index] = edited
-    made = text_part.to_message_offsets(edited)
+def _add_templates(body: BodyEdits, index: int, edited_part: EditedPart) -> None:
+    body.edited_parts[index] = edited_part
+    made = text_part.to_message_offsets(edited_part)
     body.templates += made
-    if edited.leaf.coding is TransferEncoding.BASE64:
-        body.decoded[made[0].start] = edited.leaf.octets
+    if edited_part.leaf.coding is TransferEncoding.BASE64:
+        body.decoded[made[0].start] = edited_part.leaf.octets
 
 
 def _instrument_text(text: TextPart, body: BodyEdits, rules: links.LinkRules) -> EditedPart | None:

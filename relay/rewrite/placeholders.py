@@ -128,12 +128,12 @@ def _pattern(dialects: frozenset[str]) -> re.Pattern[bytes]:
     return re.compile(rb"(?:https?://)?(?:" + b"|".join(forms) + b")", re.IGNORECASE)
 
 
-def _to_template(placeholder: re.Match[bytes], text: bytes, past: int) -> EditTemplate:
+def _to_template(placeholder: re.Match[bytes], text: bytes, min_start: int) -> EditTemplate:
     start, end = placeholder.span()
     if _opts_out(placeholder):
         return EditTemplate(start, end, (), "opt_out")
     if placeholder.lastgroup == "sparkpost":
-        start = _url_start(text, start, past)
+        start = _url_start(text, start, min_start)
     return EditTemplate(start, end, (_HOLE,), "unsubscribe")
 
 
@@ -144,9 +144,9 @@ def _opts_out(placeholder: re.Match[bytes]) -> bool:
     )
 
 
-def _url_start(text: bytes, at: int, past: int) -> int:
+def _url_start(text: bytes, at: int, min_start: int) -> int:
     """Where the URL begins that ends there; `at` if there is none."""
-    before = text[max(past, at - _MAX_URL) : at]
+    before = text[max(min_start, at - _MAX_URL) : at]
     word = before[max(before.rfind(octet) for octet in b" \t\r\n<>\"'(]") + 1 :]
     places = [place for place in (word.find(b"http://"), word.find(b"https://")) if place >= 0]
     return at - len(word) + min(places) if places else at

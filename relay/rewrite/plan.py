@@ -177,7 +177,7 @@ def _instruction_values(one: Instructions) -> dict[str, Any]:  # Any: what JSON 
 
 
 def plan(octets: bytes, settings: Settings, head: fields.Head | None = None) -> Plan:
-    """The plan for these octets. Never raises: a fault of ours gives one that only adds `above`.
+    """The plan for these octets. Never raises: a fault of ours gives one that only adds the fields above the header.
 
     `head`: their header section, where it is read already."""
     faults: list[str] = []
@@ -257,7 +257,7 @@ def _is_sound(
 ) -> bool:
     """The result of `verify`; False after an error."""
     try:
-        return verify.plan_is_sound(octets, tree, templates, body.edited, settings.public_url, body.decoded)
+        return verify.plan_is_sound(octets, tree, templates, body.edited_parts, settings.public_url, body.decoded)
     except Exception as error:  # noqa: BLE001 - as in `plan`
         faults.append(_format_trace(error))
         return False

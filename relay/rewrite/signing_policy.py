@@ -39,24 +39,24 @@ def existing_signatures(head: fields.Head) -> list[fields.Field]:
     return head.fields_named(FIELD) + _arc(head)
 
 
-def choose_signer(octets: bytes, head: fields.Head, held: Collection[str], authors: Sequence[str]) -> str:
+def choose_signer(octets: bytes, head: fields.Head, signing_domains: Collection[str], authors: Sequence[str]) -> str:
     """The domain whose keys sign this mail: the author's, or the nearest above it that we hold; empty for none.
 
     A key of example.com signs for mail.example.com: under relaxed alignment, which is DMARC's default, the two are
     one. None signs where the author is in doubt, is of several domains, or is none of `authors`, the addresses that
     the client may send as: else any account could sign for all of a shared relay's customers.
     """
-    who = _authors(octets, head) if held else []
-    domains = {_to_ascii_domain(address.domain(mailbox)) for mailbox in who}
-    if len(domains) != 1 or not all(address.matches_any(mailbox, authors) for mailbox in who):
+    authors_of_mail = _authors(octets, head) if signing_domains else []
+    domains = {_to_ascii_domain(address.domain(mailbox)) for mailbox in authors_of_mail}
+    if len(domains) != 1 or not all(address.matches_any(mailbox, authors) for mailbox in authors_of_mail):
         return ""
     labels = domains.pop().split(".")
     above = (".".join(labels[n:]) for n in range(len(labels)))
-    return next((domain for domain in above if domain in held), "")
+    return next((domain for domain in above if domain in signing_domains), "")
 
 
 def signatures_to_remove(
-    octets: bytes, head: fields.Head, made: Iterable[EditTemplate], domain: str
+    octets: bytes, head: fields.Head, templates: Iterable[EditTemplate], domain: str
 ) -> list[EditTemplate] | None:
     """The templates that take out old signatures before the domain signs; None if it need not.
 
@@ -64,15 +64,15 @@ def signatures_to_remove(
     the templates break: RFC 6376 §4.2 would have broken ones stay, but to a filter they are marks of tampering, and
     we stand with the author, before the mail leaves our network. What our templates do not break stays.
     """
-    made = list(made)
-    touched = _EditedFields(octets, head, made)
+    templates = list(templates)
+    touched = _EditedFields(octets, head, templates)
     old = [_parse_signature(octets, field) for field in head.fields_named(FIELD)]
     ours = {one.field.start for one in old if one.domain == domain or one.domain.endswith(f".{domain}")}
     broken = {one.field.start for one in old if touched.breaks_signature(one)}
-    if all(template.why in ALWAYS_APPLIED for template in made) and ours - broken:
+    if all(template.why in ALWAYS_APPLIED for template in templates) and ours - broken:
         return None
     gone = [one.field for one in old if one.field.start in ours | broken]
-    if not all(template.why in ALWAYS_APPLIED for template in made):
+    if not all(template.why in ALWAYS_APPLIED for template in templates):
         gone += _arc(head)  # a broken chain counts for nothing, and for its next link it is a failure
     return [EditTemplate(field.start, field.end, (), "dkim") for field in gone]
 

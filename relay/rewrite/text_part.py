@@ -100,9 +100,9 @@ def decode_body(
     )
 
 
-def to_message_offsets(edited: EditedPart) -> list[EditTemplate]:
+def to_message_offsets(edited_part: EditedPart) -> list[EditTemplate]:
     """The part's templates in the message's offsets, in order."""
-    leaf, templates = edited.leaf, edited.templates
+    leaf, templates = edited_part.leaf, edited_part.templates
     base = leaf.part.body
     if leaf.coding is TransferEncoding.PLAIN:
         make = edit_templates.new_template

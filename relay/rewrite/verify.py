@@ -18,7 +18,7 @@ def plan_is_sound(
     octets: bytes,
     tree: list[Part],
     templates: tuple[EditTemplate, ...],
-    edited: Mapping[int, EditedPart],
+    edited_parts: Mapping[int, EditedPart],
     public_url: str,
     decoded: dict[int, bytes],
 ) -> bool:
@@ -36,7 +36,7 @@ def plan_is_sound(
             return False
         if old.parent != ROOT and octets[old.start : old.body] != result[new.start : new.body]:
             return False
-        if inner := edited.get(index):
+        if inner := edited_parts.get(index):
             if not _decodes_to(result, new, inner.longest):
                 return False
             may_be_long = inner.has_long_line or inner.leaf.coding is not TransferEncoding.PLAIN

@@ -17,19 +17,19 @@ _table = console_tables.chore
 _FORGET_AFTER = timedelta(days=1)  # chores of machines that are gone
 
 
-def is_free(connection: sa.Connection, name: str, now: datetime, lasts: timedelta) -> bool:
+def is_free(connection: sa.Connection, name: str, now: datetime, duration: timedelta) -> bool:
     """True if nobody has the chore."""
-    held = sa.select(_table.c.name).where(_table.c.name == name, ~_may_take(now, lasts))
+    held = sa.select(_table.c.name).where(_table.c.name == name, ~_may_take(now, duration))
     return connection.execute(held).first() is None
 
 
 def take_chore(
-    connection: sa.Connection, name: str, worker: str, now: datetime, lasts: timedelta, *, extends: bool = False
+    connection: sa.Connection, name: str, worker: str, now: datetime, duration: timedelta, *, may_extend: bool = False
 ) -> bool:
-    """True if the worker has the chore from now on, for as long as it `lasts`: nobody had it. With `extends`, also if
+    """True if the worker has the chore from now on, for that `duration`: nobody had it. With `may_extend`, also if
     the worker itself had it."""
-    values = {"worker": worker, "until": now + lasts}
-    may_take = sa.or_(_may_take(now, lasts), _table.c.worker == worker) if extends else _may_take(now, lasts)
+    values = {"worker": worker, "until": now + duration}
+    may_take = sa.or_(_may_take(now, duration), _table.c.worker == worker) if may_extend else _may_take(now, duration)
     taking = columns.insert_into(connection, _table).values(name=name, **values)
     connection.execute(sa.delete(_table).where(_table.c.until < now - _FORGET_AFTER))
     taking = taking.on_conflict_do_update(index_elements=["name"], set_=values, where=may_take)
@@ -43,6 +43,6 @@ def release_chores(connection: sa.Connection, worker: str | None) -> None:
     connection.execute(sa.delete(_table).where(whose))
 
 
-def _may_take(now: datetime, lasts: timedelta) -> sa.ColumnElement[bool]:
+def _may_take(now: datetime, duration: timedelta) -> sa.ColumnElement[bool]:
     # A lease that ends later than one which begins now was taken before a clock was set back.
-    return sa.or_(_table.c.until <= now, _table.c.until > now + lasts)
+    return sa.or_(_table.c.until <= now, _table.c.until > now + duration)

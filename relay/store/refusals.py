@@ -48,10 +48,10 @@ class RefusalFilter(NamedTuple):
     until: datetime | None = None  # before then
 
 
-def insert_refusals(connection: sa.Connection, refused: Sequence[Refusal]) -> None:
+def insert_refusals(connection: sa.Connection, refusals: Sequence[Refusal]) -> None:
     """Stores them."""
     policy = identities.policy_for(connection)
-    connection.execute(sa.insert(_table), [_row(policy, one) for one in refused])
+    connection.execute(sa.insert(_table), [_row(policy, one) for one in refusals])
 
 
 def _row(policy: IdentityPolicy, one: Refusal) -> dict[str, object]:

@@ -103,9 +103,9 @@ def delete_messages(connection: sa.Connection, messages: Sequence[str]) -> int:
     return len(there)
 
 
-def _delete_messages(connection: sa.Connection, expired: list[str]) -> None:
-    message_words.delete_words(connection, expired)
-    content_files.delete_with_rows(connection, expired)
+def _delete_messages(connection: sa.Connection, messages: list[str]) -> None:
+    message_words.delete_words(connection, messages)
+    content_files.delete_with_rows(connection, messages)
     hanging = (
         tables.event,
         tables.attempt,
@@ -115,8 +115,8 @@ def _delete_messages(connection: sa.Connection, expired: list[str]) -> None:
         tables.message_label,
     )
     for table in hanging:
-        connection.execute(sa.delete(table).where(table.c.message.in_(expired)))
-    connection.execute(sa.delete(tables.message).where(tables.message.c.id.in_(expired)))
+        connection.execute(sa.delete(table).where(table.c.message.in_(messages)))
+    connection.execute(sa.delete(tables.message).where(tables.message.c.id.in_(messages)))
 
 
 def drop_roll_ups(connection: sa.Connection, before: datetime) -> int:

@@ -39,8 +39,8 @@ def test_so_they_are_in_sequences_written_without_knowing_the_rules() -> None:
 @pytest.mark.parametrize("group", sorted({trace.group for trace in TRACES}))
 def test_no_person_of_any_group_is_called_a_machine(group: str) -> None:
     for trace, step, verdict in traces.judged():
-        if trace.group == group and step.who in ("person", "proxied"):
-            assert verdict.verdict == step.who.replace("person", "human"), (trace.title, verdict)
+        if trace.group == group and step.expected in ("person", "proxied"):
+            assert verdict.verdict == step.expected.replace("person", "human"), (trace.title, verdict)
 
 
 def test_the_order_in_which_hits_come_in_makes_no_difference() -> None:

@@ -23,16 +23,16 @@ class Step(NamedTuple):
     """One line of a sequence."""
 
     at: datetime
-    what: str
+    kind: str
     link: str
     is_ahead: bool
     agent: str
     address: str
-    who: str
+    expected: str
 
     @property
     def is_hit(self) -> bool:
-        return self.what in ("open", "click")
+        return self.kind in ("open", "click")
 
 
 class Trace(NamedTuple):
@@ -72,7 +72,7 @@ def read(name: str = FIRST) -> list[Trace]:
 
 def hits(trace: Trace) -> list[delivery_verdict.HitEvidence]:
     return [
-        delivery_verdict.HitEvidence(step.at, step.what == "click", step.link, step.agent, step.address, alone(step))
+        delivery_verdict.HitEvidence(step.at, step.kind == "click", step.link, step.agent, step.address, alone(step))
         for step in trace.steps
         if step.is_hit
     ]
@@ -80,12 +80,12 @@ def hits(trace: Trace) -> list[delivery_verdict.HitEvidence]:
 
 def alone(step: Step) -> request_verdict.HitVerdict:
     headers = {"sec-purpose": "prefetch"} if step.is_ahead else {}
-    return request_verdict.judge_request(step.agent, headers, step.address, is_click=step.what == "click")
+    return request_verdict.judge_request(step.agent, headers, step.address, is_click=step.kind == "click")
 
 
 def observations(trace: Trace) -> list[delivery_verdict.SideObservation]:
     return [
-        delivery_verdict.SideObservation(step.at, step.what, step.agent, step.address)
+        delivery_verdict.SideObservation(step.at, step.kind, step.agent, step.address)
         for step in trace.steps
         if not step.is_hit
     ]
@@ -103,9 +103,9 @@ def judged(name: str = FIRST) -> Iterator[tuple[Trace, Step, request_verdict.Hit
 def score(name: str = FIRST) -> dict[str, VisitorScore]:
     """Of `people` and of `machine`."""
     pairs = [
-        ("people" if step.who in ("person", "proxied") else "machine", verdict)
+        ("people" if step.expected in ("person", "proxied") else "machine", verdict)
         for _, step, verdict in judged(name)
-        if step.who != "-"
+        if step.expected != "-"
     ]
     scores = {}
     for kind, verdicts in (("people", PEOPLE), ("machine", ("machine",))):
@@ -119,10 +119,10 @@ def main() -> None:
     """Prints what is wrong, then the scores, for each set."""
     for name in (FIRST, SECOND):
         for trace, step, verdict in judged(name):
-            expected = ("machine",) if step.who == "machine" else PEOPLE
-            if step.who != "-" and verdict.verdict not in expected:
+            expected = ("machine",) if step.expected == "machine" else PEOPLE
+            if step.expected != "-" and verdict.verdict not in expected:
                 second = (step.at - DELIVERED).total_seconds()
-                print(f"{trace.group}: {trace.title}: {second:g} s {step.what} is {step.who}, not {verdict}")
+                print(f"{trace.group}: {trace.title}: {second:g} s {step.kind} is {step.expected}, not {verdict}")
         print(f"{name}: {len(read(name))} sequences, {sum(1 for _ in judged(name))} hits")
         for kind, found in score(name).items():
             print(f"{kind:<8} precision {found.precision:.3f}  recall {found.recall:.3f}")

@@ -155,9 +155,9 @@ def test_a_list_that_ends_at_its_limit_says_so(filled: Waypost) -> None:
 
 def test_smtp_users_are_listed_beside_the_console_s(tmp_path: Path) -> None:
     relay = Waypost(tmp_path)
-    table = relay.cli("user", "add", "shop", "--smtp", given=b"a long password\n").decode()
+    table = relay.cli("user", "add", "shop", "--smtp", stdin=b"a long password\n").decode()
     relay.config.write_text(relay.config.read_text() + table)
-    relay.cli("user", "add", "ann", given=b"a long password\n")
+    relay.cli("user", "add", "ann", stdin=b"a long password\n")
     assert [(row["name"], row["of"]) for row in relay.rows("user", "list")] == [("ann", "console"), ("shop", "smtp")]
     assert "password" not in relay.cli("user", "list").decode()
     relay.cli("user", "remove", "ann", "--yes")

@@ -65,7 +65,7 @@ def test_every_command_of_the_page_runs(relay: Waypost, dns: DnsServer, tmp_path
         words = [names.get(word, str(tmp_path / word) if _FILE.fullmatch(word) else word) for word in shlex.split(text)]
         command = " ".join(words[:2])
         given = (tmp_path / source).read_bytes() if source else ASKED.get(command, b"")
-        output = relay.cli(*words, given=given, status=int(line in FAILS))
+        output = relay.cli(*words, stdin=given, status=int(line in FAILS))
         if target:
             (tmp_path / target).write_bytes(output)
     assert (tmp_path / "waypost.tar.gz").stat().st_size > (300 if IS_POSTGRESQL else 1000) and b"ann@example.com" in (

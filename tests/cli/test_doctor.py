@@ -37,7 +37,7 @@ class Line(NamedTuple):
     """A finding."""
 
     level: str
-    what: str
+    subject: str
     detail: str
     remedy: str
 
@@ -68,7 +68,8 @@ def doctor(relay: Waypost, dns: DnsServer, *words: str, status: int = 0) -> list
     """The findings, whatever status it is to end with."""
     done, output, errors = relay.command("doctor", "--json", "--resolver", dns.address, *words)
     assert done == status, (output, errors)
-    return [Line(**json.loads(line)) for line in output.splitlines()]
+    objects = [json.loads(line) for line in output.splitlines()]
+    return [Line(one["level"], one["what"], one["detail"], one["remedy"]) for one in objects]
 
 
 def run(relay: Waypost, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -78,8 +79,8 @@ def run(relay: Waypost, *words: str, **environment: str) -> subprocess.Completed
     )  # fmt: skip
 
 
-def about(findings: list[Line], part: str) -> list[Line]:
-    return [line for line in findings if part in line.what]
+def findings_about(findings: list[Line], part: str) -> list[Line]:
+    return [line for line in findings if part in line.subject]
 
 
 def shop(folder: Path, tables: str = "") -> Waypost:
@@ -89,13 +90,13 @@ def shop(folder: Path, tables: str = "") -> Waypost:
 def test_what_is_published_as_it_should_be_is_fine(dns: DnsServer, tmp_path: Path) -> None:
     found = doctor(shop(tmp_path), dns)
     for part in ("hostname mx.shop.example", "MX of", "SPF of shop", "SPF of [bounces]", "DKIM s1", "DMARC of shop"):
-        assert [line.level for line in about(found, part)] == ["ok"], part
-    (aligned,) = about(found, "DMARC alignment of shop.example")
+        assert [line.level for line in findings_about(found, part)] == ["ok"], part
+    (aligned,) = findings_about(found, "DMARC alignment of shop.example")
     assert aligned.level == "ok" and "d=shop.example" in aligned.detail
 
 
 @pytest.mark.parametrize(
-    ("changed", "level", "what", "expected"),
+    ("changed", "level", "subject", "expected"),
     [
         ({(NAME, "TXT"): []}, "fail", "DKIM", "is not published"),
         ({(NAME, "TXT"): [txt("v=DKIM1; k=rsa; p=")]}, "fail", "DKIM", "revoked"),
@@ -120,10 +121,10 @@ def test_what_is_published_as_it_should_be_is_fine(dns: DnsServer, tmp_path: Pat
     ],
 )  # fmt: skip
 def test_what_is_published_otherwise_is_found_and_has_a_remedy(
-    changed: dict[tuple[str, str], list[str]], level: str, what: str, expected: str, dns: DnsServer, tmp_path: Path
+    changed: dict[tuple[str, str], list[str]], level: str, subject: str, expected: str, dns: DnsServer, tmp_path: Path
 ) -> None:
     dns.zone |= changed
-    findings = about(doctor(shop(tmp_path), dns, status=1 if level == "fail" else 0), what)
+    findings = findings_about(doctor(shop(tmp_path), dns, status=1 if level == "fail" else 0), subject)
     assert [line for line in findings if line.level == level and expected in line.detail and line.remedy], findings
 
 
@@ -134,7 +135,7 @@ def test_dmarc_wants_a_signature_or_a_return_path_of_the_author_s_domain(dns: Dn
     dns.zone["_dmarc.other.example", "TXT"] = [txt("v=DMARC1; p=none")]
 
     def alignment(domain: str) -> str:
-        (line,) = about(doctor(shop(tmp_path), dns, "--domain", domain), f"alignment of {domain}")
+        (line,) = findings_about(doctor(shop(tmp_path), dns, "--domain", domain), f"alignment of {domain}")
         return line.level
 
     assert alignment("mail.shop.example") == "ok"  # relaxed: one organisation
@@ -144,13 +145,13 @@ def test_dmarc_wants_a_signature_or_a_return_path_of_the_author_s_domain(dns: Dn
 
 def test_a_public_suffix_signs_for_nobody(dns: DnsServer, tmp_path: Path) -> None:
     relay = Waypost(tmp_path, tables=SIGNED.replace('"shop.example"', '"co.uk"'))
-    (found,) = about(doctor(relay, dns, status=1), "DKIM s1._domainkey.co.uk")
+    (found,) = findings_about(doctor(relay, dns, status=1), "DKIM s1._domainkey.co.uk")
     assert "public suffix" in found.detail
 
 
 def test_a_resolver_that_knows_nothing_is_named_once(dns: DnsServer, tmp_path: Path) -> None:
     dns.broken = {name for name, _ in dns.zone}
-    (found,) = about(doctor(shop(tmp_path), dns, status=1), "DNS")
+    (found,) = findings_about(doctor(shop(tmp_path), dns, status=1), "DNS")
     assert "SERVFAIL" in found.detail and "--resolver" in found.remedy
 
 
@@ -201,7 +202,7 @@ def test_a_listener_s_certificate_that_ends_is_named(
         f'address = "127.0.0.1:{relay.port}"\ntls = "starttls"\ncertificate = "cert.pem"\nkey = "key.pem"\n',
     )
     relay.config.write_text(text)
-    (found,) = about(doctor(relay, dns, status=1 if level == "fail" else 0), "certificate of 127.0.0.1")
+    (found,) = findings_about(doctor(relay, dns, status=1 if level == "fail" else 0), "certificate of 127.0.0.1")
     assert found.level == level and expected in found.detail
 
 
@@ -212,7 +213,7 @@ def test_a_certificate_without_its_chain_or_of_another_name_is_remarked_on(dns: 
         relay.config.read_text()
         + '[[listen]]\naddress = "127.0.0.1:0"\ntls = "implicit"\ncertificate = "cert.pem"\nkey = "key.pem"\n'
     )
-    details = " ".join(line.detail for line in about(doctor(relay, dns), "certificate of"))
+    details = " ".join(line.detail for line in findings_about(doctor(relay, dns), "certificate of"))
     assert "without the certificates above it" in details and "is of other.example" in details
 
 
@@ -239,7 +240,7 @@ def test_the_tracking_site_s_certificate_is_looked_at_as_a_mail_program_does(dns
         relay.config.write_text(
             relay.config.read_text().replace(f'public_url = "{relay.tracking}"', f'public_url = "{url}"')
         )
-        (found,) = about(doctor(relay, dns, status=1), "public_url")
+        (found,) = findings_about(doctor(relay, dns, status=1), "public_url")
         assert found.level == "fail" and "not trusted" in found.detail and "whole chain" in found.remedy
         expected = run(relay, "doctor", "--resolver", dns.address, SSL_CERT_FILE=str(cert)).stdout
         assert (
@@ -258,7 +259,7 @@ def test_the_tracking_site_s_certificate_is_looked_at_as_a_mail_program_does(dns
 def test_an_upstream_s_features_and_limits_are_shown(dns: DnsServer, tmp_path: Path) -> None:
     server = ScriptedUpstream(extensions=("SIZE 1000000", "DSN"))
     try:
-        found = about(doctor(Waypost(tmp_path, server.port), dns), "upstream scripted")
+        found = findings_about(doctor(Waypost(tmp_path, server.port), dns), "upstream scripted")
     finally:
         server.close()
     details = [line.detail for line in found]
@@ -279,7 +280,7 @@ def test_an_upstream_that_does_not_answer_has_an_advice(
     tables: str, detail: str, remedy: str, dns: DnsServer, tmp_path: Path
 ) -> None:
     table = '[[upstream]]\nname = "gone"\n' + tables + ("" if "address" in tables else 'address = "127.0.0.1:1"\n')
-    (found,) = about(doctor(Waypost(tmp_path, tables=table), dns, status=1), "upstream gone")
+    (found,) = findings_about(doctor(Waypost(tmp_path, tables=table), dns, status=1), "upstream gone")
     assert found.level == "fail" and detail in found.detail and remedy in found.remedy
 
 
@@ -287,10 +288,10 @@ def test_a_login_that_is_refused_and_a_missing_starttls_have_an_advice(dns: DnsS
     server = ScriptedUpstream(passwords={"me": "right"})
     table = '[[upstream]]\nname = "one"\naddress = "127.0.0.1:{}"\ntls = "{}"\nusername = "me"\npassword = "wrong"\n'
     try:
-        (refused,) = about(
+        (refused,) = findings_about(
             doctor(Waypost(tmp_path / "a", tables=table.format(server.port, "off")), dns, status=1), "upstream one"
         )
-        (plain,) = about(
+        (plain,) = findings_about(
             doctor(Waypost(tmp_path / "b", tables=table.format(server.port, "starttls")), dns, status=1), "upstream one"
         )
     finally:
@@ -301,10 +302,10 @@ def test_a_login_that_is_refused_and_a_missing_starttls_have_an_advice(dns: DnsS
 
 def test_disk_clock_and_database_are_looked_at(dns: DnsServer, tmp_path: Path) -> None:
     found = doctor(Waypost(tmp_path), dns)
-    assert [line.level for line in about(found, "data and database")] == ["ok"]
-    room, speed = about(found, "disk of")
+    assert [line.level for line in findings_about(found, "data and database")] == ["ok"]
+    room, speed = findings_about(found, "disk of")
     assert "GB free" in room.detail and speed.detail.startswith("forcing a file to it takes")
-    assert [line.what for line in found].count("clock") == 1
+    assert [line.subject for line in found].count("clock") == 1
     assert not list((tmp_path / "data").glob(".doctor*"))
 
 

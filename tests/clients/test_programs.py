@@ -23,9 +23,9 @@ def program(name: str, package: str = "") -> str:
     return found
 
 
-def run(*words: str | Path, given: str = "", **environment: str) -> None:
+def run(*words: str | Path, stdin: str = "", **environment: str) -> None:
     done = subprocess.run(
-        words, input=given, capture_output=True, text=True, timeout=60, env=dict(os.environ) | environment
+        words, input=stdin, capture_output=True, text=True, timeout=60, env=dict(os.environ) | environment
     )
     assert done.returncode == 0, (done.stdout, done.stderr)
 
@@ -47,7 +47,7 @@ def test_msmtp(way: Way, arrived: Callable[[str], Arrival], tmp_path: Path) -> N
     if way.has_login:
         words += ["--auth=plain", f"--user={USER}", f"--passwordeval=echo '{PASSWORD}'"]
     text = TEXT.format(to=way.recipient, subject="msmtp")
-    run(program("msmtp"), *words, way.recipient, given=text, HOME=str(tmp_path))
+    run(program("msmtp"), *words, way.recipient, stdin=text, HOME=str(tmp_path))
     assert b"\r\n.with a dot\r\n" in arrived("msmtp").octets
 
 
@@ -146,5 +146,5 @@ def satellite(shop: Shop) -> Iterator[list[str | Path]]:
 @pytest.mark.parametrize("way", ["plain", "starttls", "implicit"], indirect=True)
 def test_postfix_as_a_satellite(way: Way, arrived: Callable[[str], Arrival], satellite: list[str | Path]) -> None:
     text = TEXT.format(to=way.recipient, subject="postfix")
-    run(*satellite, "-i", "-f", "app@sender.test", way.recipient, given=text)
+    run(*satellite, "-i", "-f", "app@sender.test", way.recipient, stdin=text)
     assert b"\r\n.with a dot\r\n" in arrived("postfix").octets

@@ -19,10 +19,10 @@ def status(relay: Waypost, recipient: str) -> dict[str, Any]:
     return row
 
 
-def wait_for_status(relay: Waypost, recipient: str, wanted: str) -> None:
+def wait_for_status(relay: Waypost, recipient: str, expected: str) -> None:
     until(
         lambda: status(relay, recipient)["deliveries"],
-        fits=lambda deliveries: deliveries[0]["status"] == wanted,
+        fits=lambda deliveries: deliveries[0]["status"] == expected,
         every_s=0.1,
     )
 

@@ -124,13 +124,13 @@ def test_notify_success_gets_a_dsn_if_the_next_server_sends_none(
                 assert client.rcpt(recipient, parameters)[0] == 250
             assert client.data(html_mail())[0] == 250
 
-    def told(by: ScriptedUpstream, sender: str) -> list[tuple[str, str]]:
+    def reported_actions(by: ScriptedUpstream, sender: str) -> list[tuple[str, str]]:
         [notice] = notices(by, sender)
         return [(block["Final-Recipient"].removeprefix("rfc822; "), block["Action"]) for block in blocks(notice)[1:]]
 
     send(relay, "success@sender.test")
     failed = (f"{GONE}+glad@example.com", "failed")
-    assert told(upstream, "success@sender.test") == [("glad@example.com", "relayed"), failed]
+    assert reported_actions(upstream, "success@sender.test") == [("glad@example.com", "relayed"), failed]
     [notice] = notices(upstream, "success@sender.test")
     block = blocks(notice)[1]
     assert block["Original-Recipient"] == "rfc822; glad@old.example" and block["Status"] == "2.0.0"
@@ -140,7 +140,7 @@ def test_notify_success_gets_a_dsn_if_the_next_server_sends_none(
     try:
         with Waypost(tmp_path, second.port) as other:
             send(other, "success@sender.test")
-            assert told(second, "success@sender.test") == [failed]
+            assert reported_actions(second, "success@sender.test") == [failed]
             [arrival] = second.to("glad@example.com")
             assert "NOTIFY=SUCCESS,FAILURE" in arrival.rcpts[0]
     finally:

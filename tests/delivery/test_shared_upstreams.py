@@ -19,8 +19,8 @@ def nodes(postgresql: Callable[[], str], tmp_path: Path) -> Iterator[tuple[Waypo
     upstream = ScriptedUpstream()
     tables = f'rate = "{RATE_PER_S}/s"\noutages = 1\n[database]\nurl = "{postgresql()}"\n[delivery]\nretry = ["1h"]\n'
     first, second = (Waypost(tmp_path / name, upstream.port, tables) for name in ("first", "second"))
-    first.cli("keys", "export", str(tmp_path / "sealed"), given=b"a long passphrase\n")
-    second.cli("keys", "import", str(tmp_path / "sealed"), given=b"a long passphrase\n")
+    first.cli("keys", "export", str(tmp_path / "sealed"), stdin=b"a long passphrase\n")
+    second.cli("keys", "import", str(tmp_path / "sealed"), stdin=b"a long passphrase\n")
     with first, second:
         yield first, second, upstream
     upstream.close()

@@ -39,8 +39,8 @@ def _pem(key: PrivateKey | ec.EllipticCurvePrivateKey, form: str = "PKCS8", word
     return octets.decode("ascii")
 
 
-def _table(key: dkim.Key, given: str) -> str:
-    return f'[[dkim.key]]\ndomain = "{key.domain}"\nselector = "{key.selector}"\nprivate_key = {given}\n'
+def _table(key: dkim.Key, private_key: str) -> str:
+    return f'[[dkim.key]]\ndomain = "{key.domain}"\nselector = "{key.selector}"\nprivate_key = {private_key}\n'
 
 
 @pytest.fixture(scope="module")

@@ -60,9 +60,13 @@ def relay(servers: dict[str, ScriptedUpstream], tmp_path_factory: pytest.TempPat
     st.lists(st.tuples(st.integers(200, 599), st.lists(st.text("ab \u00e9", max_size=9), min_size=1)), max_size=5),
     st.data(),
 )
-def test_replies_are_the_same_whole_and_in_any_pieces(said: list[tuple[int, list[str]]], data: st.DataObject) -> None:
+def test_replies_are_the_same_whole_and_in_any_pieces(
+    replies: list[tuple[int, list[str]]], data: st.DataObject
+) -> None:
     octets = "".join(
-        f"{code}{' ' if n == len(lines) - 1 else '-'}{line}\r\n" for code, lines in said for n, line in enumerate(lines)
+        f"{code}{' ' if n == len(lines) - 1 else '-'}{line}\r\n"
+        for code, lines in replies
+        for n, line in enumerate(lines)
     ).encode()
     buffer, found, at = bytearray(), [], 0
     while at < len(octets):
@@ -72,7 +76,7 @@ def test_replies_are_the_same_whole_and_in_any_pieces(said: list[tuple[int, list
         while reply := protocol.take_reply(buffer):
             found.append((reply.code, reply.text))
     assert not buffer
-    assert found == [(code, "\n".join(line.strip() for line in lines).strip()) for code, lines in said]
+    assert found == [(code, "\n".join(line.strip() for line in lines).strip()) for code, lines in replies]
 
 
 @given(st.binary(max_size=300) | st.lists(st.sampled_from([b"250-", b"250 x", b"\r\n", b"\n", b"99"])).map(b"".join))

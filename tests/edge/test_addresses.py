@@ -135,8 +135,8 @@ def test_an_unsubscribe_holds_for_every_spelling_of_the_domain(
 
 def test_two_spellings_in_a_list_are_one_entry(in_front: Waypost) -> None:
     lines = "\n".join(spelling.replace("ida", "list", 1).replace("IDA", "list", 1) for spelling in SPELLINGS)
-    assert in_front.cli("suppressions", "import", "-", given=lines.encode()) == b"added 1, known 5, refused 0\n"
-    assert in_front.cli("suppressions", "import", "-", given=lines.encode()) == b"added 0, known 6, refused 0\n"
+    assert in_front.cli("suppressions", "import", "-", stdin=lines.encode()) == b"added 1, known 5, refused 0\n"
+    assert in_front.cli("suppressions", "import", "-", stdin=lines.encode()) == b"added 0, known 6, refused 0\n"
     for query in ("list@bücher.example", "list@xn--bcher-kva", "@bücher.example"):
         found = [row["address"] for row in in_front.rows("suppressions", "list", query)]
         assert "list@xn--bcher-kva.example" in found

@@ -32,8 +32,8 @@ def test_a_restart_and_a_promoted_standby_under_load_lose_and_double_nothing(
         return Waypost(tmp_path / mode, None, f'{upstream}{database}[delivery]\nmode = "{mode}"\nretry = ["1s"]\n')
 
     inline, queued = node("inline"), node("queued")
-    inline.cli("keys", "export", str(tmp_path / "sealed"), given=b"a long passphrase\n")
-    queued.cli("keys", "import", str(tmp_path / "sealed"), given=b"a long passphrase\n")
+    inline.cli("keys", "export", str(tmp_path / "sealed"), stdin=b"a long passphrase\n")
+    queued.cli("keys", "import", str(tmp_path / "sealed"), stdin=b"a long passphrase\n")
     with inline, queued:
         inline.send(html_mail(), "link@example.com")
         [link] = tracking_urls(sink.to("link@example.com")[0].octets)["c"]

@@ -59,9 +59,9 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
             for n, mode in enumerate(("queued", "queued", "inline"))
         ]
         sealed = folder / "keys.sealed"
-        nodes[0].cli("keys", "export", str(sealed), given=b"a long passphrase\n")
+        nodes[0].cli("keys", "export", str(sealed), stdin=b"a long passphrase\n")
         for node in nodes[1:]:
-            node.cli("keys", "import", str(sealed), given=b"a long passphrase\n")
+            node.cli("keys", "import", str(sealed), stdin=b"a long passphrase\n")
         for node in nodes:
             stack.enter_context(node)
         yield Cluster(nodes, stack.enter_context(balanced(lambda: [node.port for node in nodes])), upstream, receiver)

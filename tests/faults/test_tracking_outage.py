@@ -63,9 +63,9 @@ async def play(urls: list[str], seconds: float, load: TrackingLoad) -> None:
         await asyncio.gather(*(visitor(first) for first in range(AT_A_TIME)))
 
 
-def counted(relay: Waypost, who: list[str]) -> Counter[tuple[str, str]]:
+def counted(relay: Waypost, recipients: list[str]) -> Counter[tuple[str, str]]:
     rows = relay.sql("SELECT recipient, type FROM event WHERE type IN ('opened', 'clicked')")
-    return Counter((recipient, type_) for recipient, type_ in rows if recipient in who)
+    return Counter((recipient, type_) for recipient, type_ in rows if recipient in recipients)
 
 
 def ms(seconds: list[float], percent: int) -> float:

@@ -122,8 +122,8 @@ def adapter(request: pytest.FixtureRequest) -> Callable[..., Any]:
     return site
 
 
-def _headers(given: dict[str, str]) -> dict[str, str]:
-    return {"user-agent": PHONE} | {name.replace("_", "-"): value for name, value in given.items()}
+def _headers(headers: dict[str, str]) -> dict[str, str]:
+    return {"user-agent": PHONE} | {name.replace("_", "-"): value for name, value in headers.items()}
 
 
 class Recorder(list[Any]):  # Any: events and bad links

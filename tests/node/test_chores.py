@@ -68,7 +68,7 @@ def _holder(cluster: AlertingNodes, chore: str) -> Waypost | None:
 
 def test_a_chore_is_had_by_one_until_its_time_is_over(opened: Store) -> None:
     def take(worker: str, now: datetime, *, extends: bool = False) -> bool:
-        job = partial(chores.take_chore, name="sweep", worker=worker, now=now, lasts=HOUR, extends=extends)
+        job = partial(chores.take_chore, name="sweep", worker=worker, now=now, duration=HOUR, may_extend=extends)
         return opened.writer.submit(job).result(60)
 
     def is_free(now: datetime) -> bool:

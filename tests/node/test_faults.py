@@ -158,9 +158,11 @@ def test_an_event_that_cannot_be_sent_is_tried_again_and_holds_up_no_other_messa
             assert " database-unavailable " not in relay.read_log()
 
 
-def wait_for_webhook(receiver: Receiver, who: str) -> None:
+def wait_for_webhook(receiver: Receiver, recipient: str) -> None:
     """Waits until the receiver has heard of the delivery."""
     until(
-        lambda: any(one.json["type"] == "delivered" and one.json["recipient"] == who for one in receiver.at("/hook")),
+        lambda: any(
+            one.json["type"] == "delivered" and one.json["recipient"] == recipient for one in receiver.at("/hook")
+        ),
         lambda: [one.json for one in receiver.at("/hook")],
     )

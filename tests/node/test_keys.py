@@ -98,37 +98,37 @@ def test_the_key_that_signs_is_followed_by_a_new_one_with_a_new_id(tmp_path: Pat
 def test_exported_keys_let_another_machine_answer_links(tmp_path: Path) -> None:
     first, second = Waypost(tmp_path / "first"), Waypost(tmp_path / "second")
     sealed = tmp_path / "keys.sealed"
-    assert b"wrote" in first.cli("keys", "export", str(sealed), given=b"a long passphrase\n")
+    assert b"wrote" in first.cli("keys", "export", str(sealed), stdin=b"a long passphrase\n")
     assert sealed.stat().st_mode & 0o777 == 0o600
     secret = json.loads((tmp_path / "first/data/keys.json").read_text())["keys"][0]["secret"]
     assert secret not in sealed.read_text()
-    assert b"another passphrase" in second.cli("keys", "import", str(sealed), given=b"a wrong one\n", status=1)
+    assert b"another passphrase" in second.cli("keys", "import", str(sealed), stdin=b"a wrong one\n", status=1)
     assert not (tmp_path / "second/data/keys.json").exists()
-    assert b"imported 1 key" in second.cli("keys", "import", str(sealed), given=b"a long passphrase\n")
+    assert b"imported 1 key" in second.cli("keys", "import", str(sealed), stdin=b"a long passphrase\n")
     assert (tmp_path / "second/data/keys.json").read_bytes() == (tmp_path / "first/data/keys.json").read_bytes()
 
     first.cli("keys", "rotate")
-    again = first.cli("keys", "export", given=b"a long passphrase\n")
+    again = first.cli("keys", "export", stdin=b"a long passphrase\n")
     sealed.write_bytes(again)
-    assert b"imported 2 keys; key 2 signs" in second.cli("keys", "import", str(sealed), given=b"a long passphrase\n")
+    assert b"imported 2 keys; key 2 signs" in second.cli("keys", "import", str(sealed), stdin=b"a long passphrase\n")
 
 
 def test_an_import_does_not_end_links_nor_bring_back_what_was_revoked(tmp_path: Path) -> None:
     first, second = Waypost(tmp_path / "first"), Waypost(tmp_path / "second")
     sealed = tmp_path / "keys.sealed"
-    first.cli("keys", "export", str(sealed), given=b"a long passphrase\n")
+    first.cli("keys", "export", str(sealed), stdin=b"a long passphrase\n")
     second.cli("keys", "list")
     own = (tmp_path / "second/data/keys.json").read_bytes()
-    said = second.cli("keys", "import", str(sealed), given=b"a long passphrase\n", status=1)
+    said = second.cli("keys", "import", str(sealed), stdin=b"a long passphrase\n", status=1)
     assert b"is here and not in the file" in said and b"--replace" in said
     assert (tmp_path / "second/data/keys.json").read_bytes() == own
-    second.cli("keys", "import", str(sealed), "--replace", given=b"a long passphrase\n")
+    second.cli("keys", "import", str(sealed), "--replace", stdin=b"a long passphrase\n")
     (aside,) = (tmp_path / "second/data").glob("keys-replaced-*.json")
     assert aside.read_bytes() == own
     first.cli("keys", "rotate")
-    first.cli("keys", "export", str(sealed), given=b"a long passphrase\n")
+    first.cli("keys", "export", str(sealed), stdin=b"a long passphrase\n")
     first.cli("keys", "revoke", "1", "--yes")
-    said = first.cli("keys", "import", str(sealed), given=b"a long passphrase\n", status=1)
+    said = first.cli("keys", "import", str(sealed), stdin=b"a long passphrase\n", status=1)
     assert b"was revoked here" in said
 
 
@@ -136,8 +136,8 @@ def test_an_import_does_not_end_links_nor_bring_back_what_was_revoked(tmp_path: 
 def test_what_is_no_export_is_refused(octets: bytes, tmp_path: Path) -> None:
     (tmp_path / "keys.sealed").write_bytes(octets)
     relay = Waypost(tmp_path / "relay")
-    assert relay.cli("keys", "import", str(tmp_path / "keys.sealed"), given=b"a long passphrase\n", status=1)
+    assert relay.cli("keys", "import", str(tmp_path / "keys.sealed"), stdin=b"a long passphrase\n", status=1)
 
 
 def test_a_short_passphrase_is_refused(tmp_path: Path) -> None:
-    assert b"8 characters" in Waypost(tmp_path).cli("keys", "export", given=b"short\n", status=1)
+    assert b"8 characters" in Waypost(tmp_path).cli("keys", "export", stdin=b"short\n", status=1)

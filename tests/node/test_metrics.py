@@ -47,8 +47,8 @@ class Node:
             if sample.name == name and labels.items() <= sample.labels.items()
         )
 
-    def until(self, wanted: float, name: str, **labels: str) -> None:
-        until(lambda: self.value(name, **labels), fits=lambda found: found == wanted, every_s=0.1)
+    def until(self, value: float, name: str, **labels: str) -> None:
+        until(lambda: self.value(name, **labels), fits=lambda found: found == value, every_s=0.1)
 
 
 @pytest.fixture(scope="module")

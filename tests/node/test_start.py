@@ -71,7 +71,7 @@ def test_the_first_password_is_in_a_file_until_it_is_used_and_never_in_a_journal
 
 def test_a_new_password_takes_the_file_of_the_first_one_away(tmp_path: Path) -> None:
     with Waypost(tmp_path) as relay:
-        relay.cli("user", "add", "admin", given=b"another one\n")
+        relay.cli("user", "add", "admin", stdin=b"another one\n")
         assert not (tmp_path / "data" / "first-password").exists()
         assert sign_in(relay, "admin", "another one") == 303
 

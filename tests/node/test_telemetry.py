@@ -25,12 +25,12 @@ def collector() -> Iterator[Receiver]:
 class Span:
     """A span as a collector got it."""
 
-    def __init__(self, made: object) -> None:
-        self.name = str(made.name)  # type: ignore[attr-defined]
-        self.trace = made.trace_id.hex()  # type: ignore[attr-defined]
-        self.id, self.parent = made.span_id.hex(), made.parent_span_id.hex()  # type: ignore[attr-defined]
-        self.start, self.end = made.start_time_unix_nano, made.end_time_unix_nano  # type: ignore[attr-defined]
-        pairs = ((one.key, one.value) for one in made.attributes)  # type: ignore[attr-defined]
+    def __init__(self, span: object) -> None:
+        self.name = str(span.name)  # type: ignore[attr-defined]
+        self.trace = span.trace_id.hex()  # type: ignore[attr-defined]
+        self.id, self.parent = span.span_id.hex(), span.parent_span_id.hex()  # type: ignore[attr-defined]
+        self.start, self.end = span.start_time_unix_nano, span.end_time_unix_nano  # type: ignore[attr-defined]
+        pairs = ((one.key, one.value) for one in span.attributes)  # type: ignore[attr-defined]
         self.attributes = {key: value.string_value or value.int_value for key, value in pairs}
 
 

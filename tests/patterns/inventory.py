@@ -64,7 +64,7 @@ def take() -> Inventory:
         found.append(Compiled(f"{module}.{name}", pattern, frozenset(ways)))
     composed = set()
     for reading in readings.values():
-        found += reading.found
+        found += reading.patterns
         composed |= reading.composed
     for place, make in EXAMPLES.items():
         found += [Compiled(place, pattern, frozenset(ways)) for pattern, ways in make()]
@@ -91,7 +91,7 @@ class _Reading(ast.NodeVisitor):
         self.module = module
         self.ways: dict[tuple[str, str], set[str]] = defaultdict(set)  # of patterns with a name
         self.other_ways: set[str] = set()  # in which this module uses those without one
-        self.found: list[Compiled] = []
+        self.patterns: list[Compiled] = []
         self.composed: set[str] = set()
         self._functions: list[str] = []
         self.visit(ast.parse(Path(str(module.__file__)).read_text(encoding="utf-8")))
@@ -135,7 +135,7 @@ class _Reading(ast.NodeVisitor):
             if isinstance(pattern, re.Pattern):  # seen where it was made
                 return
             ways = {_WAYS[function[3:]]} if function != "re.compile" else self.other_ways
-            self.found.append(Compiled(self._place, re.compile(pattern, flags), frozenset(ways)))
+            self.patterns.append(Compiled(self._place, re.compile(pattern, flags), frozenset(ways)))
         elif isinstance(node.func, ast.Attribute) and node.func.attr == "match" and len(node.args) > 1:
             try:
                 owner = self._value(node.func.value)
@@ -150,7 +150,7 @@ class _Reading(ast.NodeVisitor):
         from relay.bounce import word_lists
 
         arguments = [ast.literal_eval(argument) for argument in node.args]
-        self.found.append(
+        self.patterns.append(
             Compiled(f"{self._place} {arguments[:2]}", word_lists.list_pattern(*arguments), frozenset({"search"}))
         )
 
@@ -242,21 +242,21 @@ EXAMPLES: dict[str, Callable[[], Examples]] = {
 # --- from one process to another
 
 
-def as_json(found: Inventory) -> dict[str, Any]:
+def as_json(inventory: Inventory) -> dict[str, Any]:
     patterns = [
         (place, pattern.pattern if is_text else pattern.pattern.decode("latin-1"), is_text, pattern.flags, sorted(ways))
-        for place, pattern, ways in found.patterns
+        for place, pattern, ways in inventory.patterns
         for is_text in [isinstance(pattern.pattern, str)]
     ]
-    return found._replace(patterns=patterns)._asdict()  # type: ignore[arg-type]
+    return inventory._replace(patterns=patterns)._asdict()  # type: ignore[arg-type]
 
 
-def from_json(found: dict[str, Any]) -> Inventory:
+def from_json(data: dict[str, Any]) -> Inventory:
     patterns = [
         Compiled(place, re.compile(source if is_text else source.encode("latin-1"), flags), frozenset(ways))
-        for place, source, is_text, flags, ways in found["patterns"]
+        for place, source, is_text, flags, ways in data["patterns"]
     ]
-    return Inventory(patterns, found["unknown"], found["stale"])
+    return Inventory(patterns, data["unknown"], data["stale"])
 
 
 if __name__ == "__main__":

@@ -186,23 +186,23 @@ class _Finder:
                     self.units.append(self.sample(inner))
             before += self.sample([(op, arg)])
 
-    def sample(self, tree: Tree, which: int = 0) -> str:
+    def sample(self, tree: Tree, choice: int = 0) -> str:
         """A short text that the tree takes, as far as that is easy."""
         text = ""
         for op, arg in tree:
             if op in (ops.LITERAL, ops.NOT_LITERAL, ops.IN, ops.ANY):
                 taken = self.characters(op, arg)
-                text += taken[which % len(taken)] if taken else ""
+                text += taken[choice % len(taken)] if taken else ""
             elif op in _REPEATS:
-                text += self.sample(arg[2], which) * min(max(arg[0], 1 if arg[1] > 1 else arg[0]), 100)
+                text += self.sample(arg[2], choice) * min(max(arg[0], 1 if arg[1] > 1 else arg[0]), 100)
             elif op is ops.BRANCH:
-                text += self.sample(arg[1][which % len(arg[1])], which)
+                text += self.sample(arg[1][choice % len(arg[1])], choice)
             elif op is ops.SUBPATTERN:
-                text += self.sample(arg[3], which)
+                text += self.sample(arg[3], choice)
             elif op is ops.ATOMIC_GROUP:
-                text += self.sample(arg, which)
+                text += self.sample(arg, choice)
             elif op is ops.GROUPREF_EXISTS:
-                text += self.sample(arg[1], which)
+                text += self.sample(arg[1], choice)
         return text
 
     def members(self, tree: Tree) -> list[str]:

@@ -54,10 +54,10 @@ class Page(NamedTuple):
     codec: str
 
 
-def compare(pages: list[Page], made: plan.Plan) -> OracleVerdict:
+def compare(pages: list[Page], planned: plan.Plan) -> OracleVerdict:
     """The verdict on a mail. The texts are read as mail readers do, with scripts off."""
     verdict = OracleVerdict()
-    skipped = {link.url for link in made.links if link.decision == "skipped"}
+    skipped = {link.url for link in planned.links if link.decision == "skipped"}
     numbers: set[int] = set()
     pixels = 0
     for page in pages:
@@ -70,10 +70,10 @@ def compare(pages: list[Page], made: plan.Plan) -> OracleVerdict:
         pixels += count
         if _lexbor(page.before) not in (seen.replace("\0", ""), _without_reopened(seen)):
             verdict.differences.append("lexbor sees another document")
-    claimed = {link.number for link in made.links if link.decision == "tracked"}
+    claimed = {link.number for link in planned.links if link.decision == "tracked"}
     verdict.claimed, verdict.right = len(claimed), len(claimed & numbers)
     verdict.differences += [f"link {number} is no link" for number in sorted(claimed - numbers)]
-    if pixels != made.pixels:
+    if pixels != planned.pixels:
         verdict.differences.append(f"{pixels} pixels")
     return verdict
 

@@ -50,22 +50,22 @@ def multipart(subtype: bytes, *parts: bytes, boundary: bytes = b"bb", close: byt
     )
 
 
-def tracked(made: plan.Plan) -> list[str]:
+def tracked(planned: plan.Plan) -> list[str]:
     """The URLs that are tracked, in order."""
-    return [link.url for link in made.links if link.decision == "tracked"]
+    return [link.url for link in planned.links if link.decision == "tracked"]
 
 
-def skipped(made: plan.Plan) -> list[str]:
+def skipped(planned: plan.Plan) -> list[str]:
     """The reasons of the links that are not, in order."""
-    return [link.reason for link in made.links if link.decision == "skipped"]
+    return [link.reason for link in planned.links if link.decision == "skipped"]
 
 
-def undone(original: bytes, made: list[edits.Edit], result: bytes) -> bytes:
+def undone(original: bytes, changes: list[edits.Edit], result: bytes) -> bytes:
     """The original again, from the result and the edits."""
     out: list[bytes] = []
     shift = 0
     past = 0
-    for edit in made:
+    for edit in changes:
         out.append(result[past + shift : edit.start + shift])
         assert result[edit.start + shift : edit.start + shift + len(edit.new)] == edit.new
         out.append(original[edit.start : edit.end])

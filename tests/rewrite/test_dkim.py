@@ -81,9 +81,9 @@ _FIELDS = st.tuples(st.sampled_from([b"To", b"SUBJECT", b"Cc", b"Date", b"List-I
 
 @given(st.lists(_FIELDS, max_size=8), st.lists(_TEXT, max_size=6), st.booleans())
 def test_whatever_the_mail_its_signature_verifies(
-    found: list[tuple[bytes, bytes]], lines: list[bytes], is_ended: bool
+    fields_of_mail: list[tuple[bytes, bytes]], lines: list[bytes], is_ended: bool
 ) -> None:
-    head = b"".join(b"%s: x%s\r\n" % field for field in found)
+    head = b"".join(b"%s: x%s\r\n" % field for field in fields_of_mail)
     octets = b"From: a@bramble.example\r\n" + head + b"\r\n" + b"\r\n".join(lines) + b"\r\n" * is_ended
     assert verdicts(_signed(octets, ED25519), ED25519) == [True]
 

@@ -12,8 +12,8 @@ from tests.rewrite.mails import PUBLIC_URL, SETTINGS, make_mail, mint, multipart
 _PAGE = b'<html><body><a href="https://a.example/">x</a></body></html>\r\n'
 
 
-def _control(*said: bytes) -> Instructions:
-    return plan.plan(make_mail(_PAGE, *said), SETTINGS).control
+def _control(*field_lines: bytes) -> Instructions:
+    return plan.plan(make_mail(_PAGE, *field_lines), SETTINGS).control
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_bcc_inside_a_part_is_the_parts_own() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "shown"),
+    ("value", "text"),
     [
         (b"plain", "plain"),
         (b"=?utf-8?B?SGVyYnN0?=", "Herbst"),
@@ -159,8 +159,8 @@ def test_bcc_inside_a_part_is_the_parts_own() -> None:
         (b"x" * 5000, "x" * 500),
     ],
 )
-def test_facts_are_decoded_for_display(value: bytes, shown: str) -> None:
-    assert display_fields.decode_header_text(value) == shown
+def test_facts_are_decoded_for_display(value: bytes, text: str) -> None:
+    assert display_fields.decode_header_text(value) == text
 
 
 def test_facts_of_a_message() -> None:

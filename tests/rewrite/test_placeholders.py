@@ -50,21 +50,21 @@ def test_placeholders_become_the_link_unless_their_provider_fills_them_in(name: 
 
 
 @pytest.mark.parametrize(
-    ("mark", "shown"),
+    ("mark", "link"),
     [
         (b"{{{ pm:unsubscribe }}}", b"Unsubscribe"),
         (b'{{{ pm:unsubscribe label="Leave &amp; go" }}}', b"Leave &amp; go"),
         (b"<%asm_group_unsubscribe_url%>", b"Unsubscribe"),
     ],
 )
-def test_what_stands_for_a_whole_link_becomes_one_where_one_may_stand(mark: bytes, shown: bytes) -> None:
+def test_what_stands_for_a_whole_link_becomes_one_where_one_may_stand(mark: bytes, link: bytes) -> None:
     def result(page: bytes) -> bytes:
         octets = make_mail(page)
         return _plan(octets).render(octets, mint, tracked=False)
 
     for before in (b"", b"<p>", b"<p>x <br> y ", b"<a href=/>x</a> ", b"<body><b>x</b> &lt; "):
         assert b"</a>" in result(before + mark).partition(b'<a href="' + _LINK)[2]
-        assert result(before + mark).endswith(b'">' + shown + b"</a>")
+        assert result(before + mark).endswith(b'">' + link + b"</a>")
     for before in (b"<a href='", b"<a href=/><b>", b"<!-- ", b"<title>", b"<style>", b"<p title='x "):
         inside = result(before + mark)
         assert _LINK in inside and b'<a href="http' not in inside

@@ -223,8 +223,8 @@ def test_a_fault_of_ours_passes_the_mail_on(monkeypatch: pytest.MonkeyPatch) -> 
 def test_an_edit_that_changes_more_than_it_should_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     real = instrument.instrument_parts
 
-    def careless(*given: object, **named: object) -> instrument.BodyEdits:
-        found = real(*given, **named)  # type: ignore[arg-type]
+    def careless(*arguments: object, **keywords: object) -> instrument.BodyEdits:
+        found = real(*arguments, **keywords)  # type: ignore[arg-type]
         found.templates = [
             draft.__class__(draft.start - 1, draft.end, draft.pieces, draft.why) for draft in found.templates
         ]

@@ -169,11 +169,11 @@ _MEMBERS: json_patch.Members = {
 }
 
 
-def _merged(there: object, wanted: object) -> object:
-    if not isinstance(wanted, dict):
-        return wanted
+def _merged(there: object, change: object) -> object:
+    if not isinstance(change, dict):
+        return change
     kept = there if isinstance(there, dict) else {}
-    return kept | {name: _merged(kept.get(name), content) for name, content in wanted.items()}
+    return kept | {name: _merged(kept.get(name), content) for name, content in change.items()}
 
 
 @given(st.dictionaries(st.sampled_from(["filters", "to", "a"]), _JSON, max_size=3), st.sampled_from([None, 1]))

@@ -89,13 +89,13 @@ def _between_lines(octets: bytes, at: int) -> int:
     st.booleans(),
 )
 def test_edits_in_quoted_printable_decode_to_the_spliced_text_in_short_lines(
-    octets: bytes, wanted: list[tuple[int, int, int]], ends_open: bool
+    octets: bytes, places: list[tuple[int, int, int]], ends_open: bool
 ) -> None:
     encoded = quopri.encodestring(octets.replace(b"\r\n", b"\n")).replace(b"\n", b"\r\n") + b"=" * ends_open
     text = transfer_encoding.from_quoted_printable(encoded)
     inner: list[EditTemplate] = []
     past = 0
-    for at, taken, length in sorted(wanted):
+    for at, taken, length in sorted(places):
         start = _between_lines(text.octets, max(at, past))
         past = _between_lines(text.octets, start + taken)
         inner.append(EditTemplate(start, past, ((b"ab=-.\xe9F" * length)[:length],), "test"))

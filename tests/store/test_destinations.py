@@ -142,7 +142,7 @@ def test_instrument_shows_such_a_link_as_tracked_once_it_is_stored_and_writes_no
 ) -> None:
     def link(url: str) -> dict[str, str]:
         report = relay.folder / "report.json"
-        relay.cli("instrument", "-", "--to", "a@example.com", "--report", str(report), given=html_mail(link=url))
+        relay.cli("instrument", "-", "--to", "a@example.com", "--report", str(report), stdin=html_mail(link=url))
         (found,) = json.loads(report.read_text())["links"]
         return dict(found)
 

@@ -61,9 +61,9 @@ def record(opened: Store, message: str, status: Status, *, number: int = 0, to: 
 
 
 def hit(
-    opened: Store, message: str, type_: EventType, *, number: int | None = 0, at: datetime = NOW, **given: Any
+    opened: Store, message: str, type_: EventType, *, number: int | None = 0, at: datetime = NOW, **values: Any
 ) -> None:
-    one = Hit(ids.new(at), type_, at, message, number, **{"verdict": "human", "user_agent": PHONE} | given)
+    one = Hit(ids.new(at), type_, at, message, number, **{"verdict": "human", "user_agent": PHONE} | values)
     opened.writer.submit(partial(hits.record_hit, hit=one)).result(60)
 
 
@@ -220,20 +220,20 @@ def test_judging_all_hits_again_moves_the_counts_with_them(opened: Store) -> Non
     before = counts(opened)
     with opened.connect() as connection:
         step = reclassification.review_hits(connection, None, None)
-    work = partial(reclassification.reclassify_deliveries, deliveries=step.outdated)
+    work = partial(reclassification.reclassify_deliveries, deliveries=step.outdated_hits)
     assert step.after is None and opened.writer.submit(work).result(60)  # by their user agent they are a phone's
     with opened.connect() as connection:
-        assert reclassification.review_hits(connection, None, None).outdated == []
+        assert reclassification.review_hits(connection, None, None).outdated_hits == []
     moved = counts(opened)
     assert moved != before and totals(opened).opens.machine == totals(opened).opens.proxied == 0
     rebuild(opened)
     assert counts(opened) == moved
 
 
-def links(opened: Store, **wanted: Any) -> list[tuple[str, int, int, int]]:  # Any: of a LinkFilter
+def links(opened: Store, **filters: Any) -> list[tuple[str, int, int, int]]:  # Any: of a LinkFilter
     """URL, clicks by people and by machines, and recipients."""
     with opened.connect() as connection:
-        found = clicked_links.list_clicked_links(connection, LinkFilter(**wanted), 50, now=NOW + timedelta(days=2))
+        found = clicked_links.list_clicked_links(connection, LinkFilter(**filters), 50, now=NOW + timedelta(days=2))
     return [(one.url, one.human, one.machine, one.unique) for one in found.items]
 
 

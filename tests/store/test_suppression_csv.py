@@ -32,9 +32,9 @@ def test_what_is_exported_can_be_imported_elsewhere(relay: Waypost, tmp_path: Pa
         'Lists@Example.com,all,,hard_bounce,"550 5.1.1 no such user\nsecond ""line""",2026-01-02T03:04:05Z,\n'
         "lists2@example.com,stream,news,unsubscribe,,2026-01-02T03:04:05Z,2099-01-01T00:00:00Z\n"
     )
-    said = relay.cli("suppressions", "import", "-", given=given_csv.encode())
+    said = relay.cli("suppressions", "import", "-", stdin=given_csv.encode())
     assert said == b"added 2, known 0, refused 0\n"
-    assert relay.cli("suppressions", "import", "-", given=given_csv.encode()) == b"added 0, known 2, refused 0\n"
+    assert relay.cli("suppressions", "import", "-", stdin=given_csv.encode()) == b"added 0, known 2, refused 0\n"
     path = tmp_path / "out.csv"
     relay.cli("suppressions", "export", str(path))
     assert path.stat().st_mode & 0o777 == 0o600
@@ -56,7 +56,7 @@ def test_bad_lines_are_named_and_the_others_taken(relay: Waypost) -> None:
         b"a b@bad.example",
         b"good3@bad.example",
     ]
-    said = relay.cli("suppressions", "import", "-", given=b"\xef\xbb\xbf" + b"\r\n".join(lines), status=1).decode()
+    said = relay.cli("suppressions", "import", "-", stdin=b"\xef\xbb\xbf" + b"\r\n".join(lines), status=1).decode()
     assert [line.partition(":")[0] for line in said.splitlines()] == ["line 2", "line 4", "line 5", "line 6"]
     taken = [row["address"] for row in relay.rows("suppressions", "list", "@bad.example")]
     assert sorted(taken) == ["good1@bad.example", "good3@bad.example"]
@@ -99,7 +99,7 @@ def test_exports_of_other_senders_are_understood(text: str, expected: tuple[str,
 def test_the_line_that_names_excels_separator_is_no_record(relay: Waypost, separator: str, encoding: str) -> None:
     who = f"excel{ord(separator)}-{encoding}@example.net"
     rows = (f"sep={separator}", separator.join(("email", "reason")), separator.join((who, "hard_bounce")))
-    said = relay.cli("suppressions", "import", "-", given="".join(f"{row}\r\n" for row in rows).encode(encoding))
+    said = relay.cli("suppressions", "import", "-", stdin="".join(f"{row}\r\n" for row in rows).encode(encoding))
     assert said == b"added 1, known 0, refused 0\n"
     [row] = relay.rows("suppressions", "list", who)
     assert (row["address"], row["reason"]) == (who, "hard_bounce")
@@ -135,7 +135,7 @@ def test_no_cell_of_an_export_is_a_formula(relay: Waypost) -> None:
     [row] = [row for row in csv.DictReader(io.StringIO(exported)) if "formula@" in row["address"]]
     assert (row["address"], row["evidence"]) == ("'+formula@cells.example", f"'{formula}")
     relay.cli("suppressions", "remove", "+formula@cells.example")
-    relay.cli("suppressions", "import", "-", given=exported.encode())
+    relay.cli("suppressions", "import", "-", stdin=exported.encode())
     [again] = relay.rows("suppressions", "list", "formula@cells.example")
     assert (again["address"], again["evidence"]) == ("+formula@cells.example", formula)
 

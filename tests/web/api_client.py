@@ -62,7 +62,7 @@ class ApiClient:
         """The message of an error."""
         return str(self.ask(method, path, status, **more)["error"]["message"])
 
-    def _check(self, method: str, path: str, status: int, found: Json) -> None:
+    def _check(self, method: str, path: str, status: int, answer: Json) -> None:
         paths = [one for one in self.document["paths"] if _fits(one, path)]
         # A path without a parameter is meant before one with.
         operation = (
@@ -71,7 +71,7 @@ class ApiClient:
         responses = operation["responses"] if operation else {}
         response = responses.get(str(status), self.document["components"]["responses"]["error"])
         schema = response["content"]["application/json"]["schema"]
-        Draft202012Validator(schema | {"components": self.document["components"]}).validate(found)
+        Draft202012Validator(schema | {"components": self.document["components"]}).validate(answer)
 
 
 def _fits(described: str, path: str) -> bool:

@@ -77,7 +77,7 @@ class OidcProvider:
         request.end_headers()
         request.wfile.write(octets)
 
-    def _find_answer(self, path: str, given: dict[str, str], authorization: str) -> tuple[int, Claims]:
+    def _find_answer(self, path: str, form: dict[str, str], authorization: str) -> tuple[int, Claims]:
         match path:
             case "/.well-known/openid-configuration":
                 found = {"issuer": self.issuer, "authorization_endpoint": f"{self.issuer}/authorize"}
@@ -89,17 +89,17 @@ class OidcProvider:
             case "/userinfo":
                 return 200, {"sub": self.user["sub"]} | self.more
             case "/token":
-                return self._redeem(given, authorization)
+                return self._redeem(form, authorization)
         return 404, {}
 
-    def _redeem(self, given: dict[str, str], authorization: str) -> tuple[int, Claims]:
+    def _redeem(self, form: dict[str, str], authorization: str) -> tuple[int, Claims]:
         basic = base64.b64encode(f"{CLIENT_ID}:{CLIENT_SECRET}".encode()).decode()
-        asked = self._codes.pop(given["code"], None)
-        digest = hashlib.sha256(given["code_verifier"].encode()).digest()
+        asked = self._codes.pop(form["code"], None)
+        digest = hashlib.sha256(form["code_verifier"].encode()).digest()
         challenge = base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
         if authorization != f"Basic {basic}" or asked is None or challenge != asked["code_challenge"]:
             return 400, {"error": "invalid_grant"}
-        if given["redirect_uri"] != asked["redirect_uri"]:
+        if form["redirect_uri"] != asked["redirect_uri"]:
             return 400, {"error": "invalid_grant"}
         now = int(time.time())
         claims = {"iss": self.issuer, "aud": CLIENT_ID, "iat": now, "exp": now + 300, "nonce": asked["nonce"]}

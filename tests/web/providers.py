@@ -130,13 +130,13 @@ def from_mailgun(
 
 
 def from_amazon(
-    scene: Scene, said: object, key: rsa.RSAPrivateKey = AMAZON, version: str = "2", **more: str
+    scene: Scene, body: object, key: rsa.RSAPrivateKey = AMAZON, version: str = "2", **more: str
 ) -> httpx.Response:
     message = {
         "Type": "Notification",
         "MessageId": f"m-{time.monotonic_ns()}",
         "TopicArn": TOPIC,
-        "Message": said if isinstance(said, str) else json.dumps(said),
+        "Message": body if isinstance(body, str) else json.dumps(body),
         "Timestamp": datetime.now(UTC).isoformat(),
         "SignatureVersion": version,
         "SigningCertURL": CERTIFICATE_URL,
@@ -156,16 +156,16 @@ def from_sparkpost(scene: Scene, *events: dict[str, Any], token: str = "token of
     return scene.http.post("/in/sparkpost", content=json.dumps(body), headers={"authorization": f"Bearer {token}"})
 
 
-def sent(scene: Scene, who: str, receipt: str = "queued as 1A2B") -> str:
+def sent(scene: Scene, recipient: str, receipt: str = "queued as 1A2B") -> str:
     tried = queue_facts.AttemptRecord("primary", "dot", 250, "2.0.0", receipt, 120)
-    return scene.file(who, message_id=f"{who}.id", attempt=tried)
+    return scene.file(recipient, message_id=f"{recipient}.id", attempt=tried)
 
 
-def bounced(who: str, **more: object) -> dict[str, Any]:
+def bounced(recipient: str, **more: object) -> dict[str, Any]:
     """As SendGrid has it."""
     return {
-        "email": who, "event": "bounce", "timestamp": int(time.time()), "sg_event_id": f"b-{who}",
-        "smtp-id": f"<{who}.id>", "status": "5.1.1", "reason": DEAD, "type": "bounce",
+        "email": recipient, "event": "bounce", "timestamp": int(time.time()), "sg_event_id": f"b-{recipient}",
+        "smtp-id": f"<{recipient}.id>", "status": "5.1.1", "reason": DEAD, "type": "bounce",
     } | more  # fmt: skip
 
 
@@ -174,6 +174,6 @@ def status(scene: Scene, message: str) -> tuple[str, str, str]:
     return row["status"], row["kind"], row["category"]
 
 
-def held(scene: Scene, who: str) -> list[tuple[str, str]]:
-    rows = scene.read(lambda connection: suppressions.list_suppressions(connection, 10, who))
+def held(scene: Scene, recipient: str) -> list[tuple[str, str]]:
+    rows = scene.read(lambda connection: suppressions.list_suppressions(connection, 10, recipient))
     return [(row["scope"], row["reason"]) for row in rows]

@@ -61,12 +61,12 @@ async def fetch_nothing(url: str) -> bytes:
 
 
 class Scene:
-    """A web side in a folder. `given` are the tables of the configuration."""
+    """A web side in a folder. `tables` are those of the configuration."""
 
     def __init__(
         self,
         folder: Path,
-        given: Mapping[str, Mapping[str, object]] | None = None,
+        tables: Mapping[str, Mapping[str, object]] | None = None,
         path: str = "",
         fetch: Fetch | None = None,
         roots: Sequence[x509.Certificate] | None = None,
@@ -77,12 +77,12 @@ class Scene:
     ) -> None:
         tracking, console = free_port(), free_port()
         self.tracking, self.console = f"http://127.0.0.1:{tracking}", f"http://127.0.0.1:{console}"
-        given = dict(given or {})
-        given["tracking"] = {"public_url": self.tracking + path, "listen": f"127.0.0.1:{tracking}"} | dict(
-            given.get("tracking", {})
+        tables = dict(tables or {})
+        tables["tracking"] = {"public_url": self.tracking + path, "listen": f"127.0.0.1:{tracking}"} | dict(
+            tables.get("tracking", {})
         )
-        given["console"] = {"listen": f"127.0.0.1:{console}"} | dict(given.get("console", {}))
-        self.config = Config.model_validate(given)
+        tables["console"] = {"listen": f"127.0.0.1:{console}"} | dict(tables.get("console", {}))
+        self.config = Config.model_validate(tables)
         if IS_POSTGRESQL:
             url = postgresql_server.make_database_with_tables()
             weakref.finalize(self, postgresql_server.drop_database, url).atexit = False

@@ -35,8 +35,8 @@ def api(scene: Scene) -> Iterator[ApiClient]:
         yield client
 
 
-def entries(scene: Scene, **wanted: Any) -> list[Entry]:  # Any: as AuditFilter has them
-    page = scene.read(lambda connection: audit_log.list_entries(connection, AuditFilter(**wanted), 500))
+def entries(scene: Scene, **filters: Any) -> list[Entry]:  # Any: as AuditFilter has them
+    page = scene.read(lambda connection: audit_log.list_entries(connection, AuditFilter(**filters), 500))
     return [dict(row) for row in page.items]
 
 
@@ -182,14 +182,14 @@ def test_an_erased_address_is_in_no_entry_and_an_export_has_what_was_done(scene:
     assert newest(scene)[0][:3] == ("suppression.add", "", "")
 
 
-@pytest.mark.parametrize(("mode", "kept"), [("pseudonymous", True), ("aggregate", False)])
-def test_an_address_is_entered_as_privacy_allows(tmp_path: Path, mode: str, kept: bool) -> None:
+@pytest.mark.parametrize(("mode", "is_stored"), [("pseudonymous", True), ("aggregate", False)])
+def test_an_address_is_entered_as_privacy_allows(tmp_path: Path, mode: str, is_stored: bool) -> None:
     with Scene(tmp_path, {"privacy": {"mode": mode}}) as scene, scene.sign_in() as client:
         change(client, "/suppressions", address="shy@example.com")
         assert scene.read(lambda connection: suppressions.list_suppressions(connection, 5))
         stored = newest(scene)[0][2]
-        assert stored.startswith("~") if kept else stored == ""
-        assert bool(entries(scene, recipient="shy@example.com")) is kept
+        assert stored.startswith("~") if is_stored else stored == ""
+        assert bool(entries(scene, recipient="shy@example.com")) is is_stored
 
 
 def test_entries_end_with_their_time(scene: Scene) -> None:
@@ -209,7 +209,7 @@ def test_entries_end_with_their_time(scene: Scene) -> None:
 def test_the_command_line_enters_what_it_changes_and_lists_it(tmp_path: Path) -> None:
     with Waypost(tmp_path) as relay:
         relay.cli("suppressions", "add", "ann@example.com", "--stream", "news")
-        relay.cli("user", "add", "eve", "--role", "viewer", given=b"a long password\n")
+        relay.cli("user", "add", "eve", "--role", "viewer", stdin=b"a long password\n")
         key = relay.cli("api-key", "create", "ci", "--scope", "read").decode().strip()
         relay.cli("keys", "rotate")
         relay.cli("queue", "retry", "--all")

@@ -155,10 +155,10 @@ def test_of_a_batch_in_which_one_event_meets_a_fault_of_ours_the_others_are_sett
     messages = [sent(scene, f"batch{n}@example.com") for n in range(3)]
     real = late_reports.apply_report
 
-    def settle(connection: sa.Connection, tiding: late_reports.LateReport) -> bool:
-        if tiding.message == messages[1]:
+    def settle(connection: sa.Connection, late_report: late_reports.LateReport) -> bool:
+        if late_report.message == messages[1]:
             raise KeyError("ours")
-        return real(connection, tiding)
+        return real(connection, late_report)
 
     monkeypatch.setattr(late_reports, "apply_report", settle)
     events = [bounced(f"batch{n}@example.com") for n in range(3)]
@@ -171,14 +171,14 @@ def test_of_a_batch_in_which_one_event_meets_a_fault_of_ours_the_others_are_sett
 # --- each provider's words
 
 
-def bounce_of_ses(who: str, message_id: str = "", receipt: str = "", **more: object) -> dict[str, Any]:
+def bounce_of_ses(recipient: str, message_id: str = "", receipt: str = "", **more: object) -> dict[str, Any]:
     return {
         "notificationType": "Bounce",
         "bounce": {
             "bounceType": "Permanent", "bounceSubType": "General", "timestamp": datetime.now(UTC).isoformat(),
-            "feedbackId": f"f-{who}", "reportingMTA": "dns; mx.ses.example",
+            "feedbackId": f"f-{recipient}", "reportingMTA": "dns; mx.ses.example",
             "bouncedRecipients": [
-                {"emailAddress": who, "action": "failed", "status": "5.1.1", "diagnosticCode": f"smtp; {DEAD}"}
+                {"emailAddress": recipient, "action": "failed", "status": "5.1.1", "diagnosticCode": f"smtp; {DEAD}"}
             ],
         },
         "mail": {"messageId": receipt, "source": "app@sender.test", "commonHeaders": {"messageId": f"<{message_id}>"}},

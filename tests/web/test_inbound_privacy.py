@@ -21,7 +21,7 @@ from tests.web.providers import (
 )
 from tests.web.scene import Scene
 
-WHO = "Alice.Liddell@rcpt.example"
+BOUNCED = "Alice.Liddell@rcpt.example"
 REPLY = "550 5.7.1 no mail for alice.liddell (a) rcpt.example, see http://x.example/?a=alice.liddell=rcpt.example"
 
 
@@ -35,7 +35,7 @@ def tell_all(running: Scene) -> list[str]:
     receipts = [f"Ok 0102018f-{name}-000000" for name in ("ses", "postmark", "sendgrid", "mailgun", "sparkpost")]
     messages = [
         running.file(
-            WHO,
+            BOUNCED,
             message_id=f"{n}@app.example",
             attempt=queue_facts.AttemptRecord("primary", "dot", 250, "2.0.0", receipt, 9),
         )
@@ -47,22 +47,34 @@ def tell_all(running: Scene) -> list[str]:
         {
             "notificationType": "Bounce",
             "bounce": {
-                "bounceType": "Permanent", "bounceSubType": f"General {WHO}", "timestamp": now.isoformat(),
-                "feedbackId": f"f-{WHO}",
-                "bouncedRecipients": [{"emailAddress": WHO, "action": "failed", "diagnosticCode": f"smtp; {REPLY}"}],
+                "bounceType": "Permanent", "bounceSubType": f"General {BOUNCED}", "timestamp": now.isoformat(),
+                "feedbackId": f"f-{BOUNCED}",
+                "bouncedRecipients": [
+                    {"emailAddress": BOUNCED, "action": "failed", "diagnosticCode": f"smtp; {REPLY}"},
+                ],
             },
-            "mail": {"messageId": ids[0], "source": "app@sender.test", "destination": [WHO]},
+            "mail": {"messageId": ids[0], "source": "app@sender.test", "destination": [BOUNCED]},
         },
     )  # fmt: skip
-    postmark = {"RecordType": "Bounce", "ID": 78, "Type": "Blocked", "Email": WHO, "BouncedAt": now.isoformat()}
+    postmark = {"RecordType": "Bounce", "ID": 78, "Type": "Blocked", "Email": BOUNCED, "BouncedAt": now.isoformat()}
     from_postmark(running, postmark | {"MessageID": ids[1], "Details": REPLY})
-    sendgrid = {"email": WHO, "event": "dropped", "timestamp": int(now.timestamp()), "sg_event_id": f"x{WHO}"}
-    from_sendgrid(running, sendgrid | {"sg_message_id": f"{ids[2]}.filter", "reason": f"Bounced Address {WHO}"})
-    mailgun = {"event": "failed", "severity": "permanent", "id": f"m {WHO}", "timestamp": now.timestamp()}
+    sendgrid = {
+        "email": BOUNCED,
+        "event": "dropped",
+        "timestamp": int(now.timestamp()),
+        "sg_event_id": f"x{BOUNCED}",
+    }
+    from_sendgrid(running, sendgrid | {"sg_message_id": f"{ids[2]}.filter", "reason": f"Bounced Address {BOUNCED}"})
+    mailgun = {"event": "failed", "severity": "permanent", "id": f"m {BOUNCED}", "timestamp": now.timestamp()}
     status = {"code": 550, "message": REPLY}
-    named = {"message": {"headers": {"message-id": "3@app.example"}}, "delivery-status": status, "reason": WHO}
-    from_mailgun(running, mailgun | {"recipient": WHO} | named)
-    sparkpost = {"type": "bounce", "event_id": f"s {WHO}", "timestamp": int(now.timestamp()), "rcpt_to": WHO}
+    named = {"message": {"headers": {"message-id": "3@app.example"}}, "delivery-status": status, "reason": BOUNCED}
+    from_mailgun(running, mailgun | {"recipient": BOUNCED} | named)
+    sparkpost = {
+        "type": "bounce",
+        "event_id": f"s {BOUNCED}",
+        "timestamp": int(now.timestamp()),
+        "rcpt_to": BOUNCED,
+    }
     from_sparkpost(running, sparkpost | {"message_id": ids[4], "raw_reason": REPLY, "reason": REPLY})
     return messages
 
@@ -90,9 +102,11 @@ def test_what_a_provider_told_is_erased_with_the_person(tmp_path: Path) -> None:
         assert {running.delivery(message)["status"] for message in messages} == {"bounced"}
         assert names_her(running)
         while running.write(
-            lambda connection: personal_data.erase_deliveries(connection, WHO, datetime.now(UTC))
+            lambda connection: personal_data.erase_deliveries(connection, BOUNCED, datetime.now(UTC))
         ).deliveries:
             pass
-        running.write(lambda connection: personal_data.erase_address_records(connection, WHO, keep_suppressions=True))
+        running.write(
+            lambda connection: personal_data.erase_address_records(connection, BOUNCED, keep_suppressions=True)
+        )
         running.store.checkpoint()
     assert not names_her(running)

@@ -15,8 +15,8 @@ from tests.web.deferred import defer
 from tests.web.scene import Scene, csrf
 
 
-def tick(browser: httpx.Client, path: str, what: str, *messages: str, back: str = "/messages") -> httpx.Response:
-    form: dict[str, Any] = {"csrf": csrf(browser.get("/settings")), "do": what, "message": messages, "back": back}
+def tick(browser: httpx.Client, path: str, action: str, *messages: str, back: str = "/messages") -> httpx.Response:
+    form: dict[str, Any] = {"csrf": csrf(browser.get("/settings")), "do": action, "message": messages, "back": back}
     return browser.post(path, data=form)
 
 

@@ -94,16 +94,16 @@ _SES_LISTS = {"bounce": "bouncedRecipients", "complaint": "complainedRecipients"
 
 
 def test_ses(scene: Scene) -> None:
-    def send(event: dict[str, Any], who: str, number: int) -> httpx.Response:
+    def send(event: dict[str, Any], recipient: str, number: int) -> httpx.Response:
         said = {key: value for key, value in event.items() if key != "one"}
         now = datetime.now(UTC).isoformat()
         for key in {*_SES_LISTS, "delivery", "subscription"} & said.keys():
             said[key] = {"timestamp": now, "feedbackId": f"f{number}"} | said[key]
             if key in _SES_LISTS:
-                said[key][_SES_LISTS[key]] = [{"emailAddress": who, **event.get("one", {})}]
+                said[key][_SES_LISTS[key]] = [{"emailAddress": recipient, **event.get("one", {})}]
             if key == "delivery":
-                said[key]["recipients"] = [who]
-        mail = {"messageId": receipt(number), "source": "app@sender.test", "timestamp": now, "destination": [who]}
+                said[key]["recipients"] = [recipient]
+        mail = {"messageId": receipt(number), "source": "app@sender.test", "timestamp": now, "destination": [recipient]}
         return from_amazon(scene, said | {"mail": mail})
 
     assert_results(scene, "ses", SES, send)
@@ -156,8 +156,13 @@ SENDGRID: list[tuple[dict[str, Any], Result]] = [
 
 
 def test_sendgrid(scene: Scene) -> None:
-    def send(event: dict[str, Any], who: str, number: int) -> httpx.Response:
-        known = {"email": who, "timestamp": int(time.time()), "sg_event_id": f"e{number}", "smtp-id": f"<{who}.id>"}
+    def send(event: dict[str, Any], recipient: str, number: int) -> httpx.Response:
+        known = {
+            "email": recipient,
+            "timestamp": int(time.time()),
+            "sg_event_id": f"e{number}",
+            "smtp-id": f"<{recipient}.id>",
+        }
         return from_sendgrid(scene, known | event)
 
     assert_results(scene, "sendgrid", SENDGRID, send)
@@ -203,9 +208,9 @@ MAILGUN: list[tuple[dict[str, Any], Result]] = [
 
 
 def test_mailgun(scene: Scene) -> None:
-    def send(event: dict[str, Any], who: str, number: int) -> httpx.Response:
-        known = {"id": f"i{number}", "timestamp": time.time(), "recipient": who}
-        return from_mailgun(scene, known | {"message": {"headers": {"message-id": f"{who}.id"}}} | event)
+    def send(event: dict[str, Any], recipient: str, number: int) -> httpx.Response:
+        known = {"id": f"i{number}", "timestamp": time.time(), "recipient": recipient}
+        return from_mailgun(scene, known | {"message": {"headers": {"message-id": f"{recipient}.id"}}} | event)
 
     assert_results(scene, "mailgun", MAILGUN, send)
 
@@ -252,9 +257,9 @@ POSTMARK: list[tuple[dict[str, Any], Result]] = [
 
 
 def test_postmark(scene: Scene) -> None:
-    def send(event: dict[str, Any], who: str, number: int) -> httpx.Response:
+    def send(event: dict[str, Any], recipient: str, number: int) -> httpx.Response:
         now = datetime.now(UTC).isoformat()
-        known = {"ID": number, "MessageID": receipt(number), "Email": who, "Recipient": who}
+        known = {"ID": number, "MessageID": receipt(number), "Email": recipient, "Recipient": recipient}
         return from_postmark(scene, known | {"BouncedAt": now, "DeliveredAt": now, "ChangedAt": now} | event)
 
     assert_results(scene, "postmark", POSTMARK, send)
@@ -293,8 +298,8 @@ SPARKPOST: list[tuple[dict[str, Any], Result]] = [
 
 
 def test_sparkpost(scene: Scene) -> None:
-    def send(event: dict[str, Any], who: str, number: int) -> httpx.Response:
-        known = {"event_id": f"s{number}", "timestamp": str(int(time.time())), "rcpt_to": who}
+    def send(event: dict[str, Any], recipient: str, number: int) -> httpx.Response:
+        known = {"event_id": f"s{number}", "timestamp": str(int(time.time())), "rcpt_to": recipient}
         return from_sparkpost(scene, known | {"message_id": receipt(number)} | event)
 
     assert_results(scene, "sparkpost", SPARKPOST, send)

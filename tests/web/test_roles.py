@@ -197,12 +197,12 @@ def test_sessions_of_others_are_an_admins(scene: Scene, browsers: dict[AccountRo
 
 def test_roles_are_said_and_changed_on_the_command_line(tmp_path: Path) -> None:
     with Waypost(tmp_path) as relay:
-        relay.cli("user", "add", "ann", "--role", "viewer", given=b"correct horse\n")
-        relay.cli("user", "add", "all", given=b"correct horse\n")
+        relay.cli("user", "add", "ann", "--role", "viewer", stdin=b"correct horse\n")
+        relay.cli("user", "add", "all", stdin=b"correct horse\n")
         roles = {row["name"]: row["role"] for row in relay.rows("user", "list")}
         assert roles == {"admin": "admin", "ann": "viewer", "all": "admin"}
         assert relay.cli("user", "role", "ann", "operator") == b"ann is now an operator\n"
-        relay.cli("user", "add", "ann", given=b"another horse\n")  # a new password, and the role stays
+        relay.cli("user", "add", "ann", stdin=b"another horse\n")  # a new password, and the role stays
         assert {row["name"]: row["role"] for row in relay.rows("user", "list")}["ann"] == "operator"
         assert b"no account named bob" in relay.cli("user", "role", "bob", "viewer", status=1)
         relay.cli("user", "role", "all", "viewer")

@@ -278,7 +278,7 @@ def test_with_the_database_away_nobody_signs_in_and_nobody_is_locked_out(
 
 def test_accounts_are_listed_and_removed_on_the_command_line(tmp_path: Path) -> None:
     with Waypost(tmp_path) as relay:
-        relay.cli("user", "add", "ann", given=b"correct horse\n")
+        relay.cli("user", "add", "ann", stdin=b"correct horse\n")
         assert [row["name"] for row in relay.rows("user", "list")] == ["admin", "ann"]
         answer = httpx.post(f"{relay.console}/login", data={"name": "ann", "password": "correct horse"})
         with httpx.Client(base_url=relay.console, cookies=answer.cookies) as client:

@@ -101,8 +101,8 @@ def test_being_left_untracked_is_apart_from_unsubscribing(scene: Scene) -> None:
 
 
 def test_do_not_track_me_can_be_undone_by_who_said_it_and_nobody_else_s_no(scene: Scene) -> None:
-    def untracked(who: str) -> bool:
-        return bool(scene.write(lambda connection: consent.find_untracked(connection, [who])))
+    def untracked(recipient: str) -> bool:
+        return bool(scene.write(lambda connection: consent.find_untracked(connection, [recipient])))
 
     path = scene.path(Kind.UNSUBSCRIBE, scene.file("again@example.com"))
     scene.http.post(path, data={"action": "dont-track"})
@@ -169,8 +169,8 @@ def test_if_it_cannot_be_kept_it_does_not_look_done(scene: Scene, monkeypatch: p
 
 
 @pytest.mark.parametrize(
-    ("recipient", "shown"),
+    ("recipient", "masked"),
     [("anna@example.com", "a***@example.com"), ('"a@b"@example.com', '"***@example.com'), ("postmaster", "***")],
 )
-def test_a_recipient_is_shown_masked(recipient: str, shown: str) -> None:
-    assert mask_recipient(recipient) == shown
+def test_a_recipient_is_shown_masked(recipient: str, masked: str) -> None:
+    assert mask_recipient(recipient) == masked

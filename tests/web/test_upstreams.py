@@ -120,7 +120,7 @@ def problems(**facts: Any) -> list[tuple[bool, str]]:  # Any: as above
 
 
 @pytest.mark.parametrize(
-    ("left", "found"),
+    ("left", "items"),
     [
         (timedelta(days=30), []),
         (timedelta(days=13, hours=1), [(False, "The certificate of 127.0.0.1:465 ends in 13 days")]),
@@ -128,8 +128,8 @@ def problems(**facts: Any) -> list[tuple[bool, str]]:  # Any: as above
         (timedelta(hours=-1), [(True, "The certificate of 127.0.0.1:465 has ended")]),
     ],
 )
-def test_a_certificate_that_ends_soon_needs_somebody(left: timedelta, found: list[tuple[bool, str]]) -> None:
-    assert problems(certificates=[("127.0.0.1:465", NOW + left)]) == found
+def test_a_certificate_that_ends_soon_needs_somebody(left: timedelta, items: list[tuple[bool, str]]) -> None:
+    assert problems(certificates=[("127.0.0.1:465", NOW + left)]) == items
 
 
 def test_a_clock_that_was_set_is_said_for_some_hours() -> None:

@@ -187,7 +187,7 @@ def test_many_deliveries_are_judged_in_steps_and_only_what_is_outdated_is_writte
             steps = hits = changed = 0
             while steps == 0 or after:
                 done = scene.read(partial(reclassification.review_hits, since=None, after=after))
-                changed += scene.write(partial(reclassification.reclassify_deliveries, deliveries=done.outdated))
+                changed += scene.write(partial(reclassification.reclassify_deliveries, deliveries=done.outdated_hits))
                 after, steps, hits = done.after, steps + 1, hits + done.hits
             assert (hits, changed) == (20, expected) and steps >= 3
         counted = sa.select(sa.func.sum(tables.delivery.c.opens_machine))

@@ -28,7 +28,7 @@ def api(sandbox: Waypost) -> Iterator[httpx.Client]:
 
 @pytest.fixture(scope="module")
 def operator(sandbox: Waypost) -> Iterator[httpx.Client]:
-    sandbox.cli("user", "add", "hooked", given=b"correct horse battery\ncorrect horse battery\n")
+    sandbox.cli("user", "add", "hooked", stdin=b"correct horse battery\ncorrect horse battery\n")
     with httpx.Client(base_url=sandbox.console, follow_redirects=True) as client:
         page = client.get("/login").text
         form = dict(re.findall(r'name="(csrf|next)" value="([^"]*)"', page))
@@ -55,7 +55,7 @@ def test_the_command_adds_tries_logs_and_removes_one(sandbox: Waypost, receiver:
 
 
 def test_a_secret_need_not_stand_on_the_command_line(sandbox: Waypost) -> None:
-    said = sandbox.cli("webhooks", "add", "https://a.example/", "--secret", "-", given=b"from standard input\n")
+    said = sandbox.cli("webhooks", "add", "https://a.example/", "--secret", "-", stdin=b"from standard input\n")
     made = json.loads(said)
     assert made["secret"] == "from standard input"
     sandbox.cli("webhooks", "remove", made["id"])

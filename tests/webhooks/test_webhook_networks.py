@@ -94,7 +94,7 @@ def test_public_is_what_the_internet_routes(address: str, is_public: bool) -> No
 
 def test_the_api_and_the_console_add_nothing_that_leads_inside(tmp_path: Path) -> None:
     with Waypost(tmp_path, upstream_port=9) as relay, program(relay) as api, httpx.Client() as browser:
-        relay.cli("user", "add", "ann", given=b"correct horse\n")
+        relay.cli("user", "add", "ann", stdin=b"correct horse\n")
         browser.post(f"{relay.console}/login", data={"name": "ann", "password": "correct horse"})
         [csrf] = set(re.findall(r'name="csrf" value="([^"]+)"', browser.get(f"{relay.console}/webhooks").text))
         for url in INSIDE:
@@ -141,11 +141,11 @@ def names(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
     answers: dict[str, list[str]] = {}
     before = socket.getaddrinfo
 
-    def look_up(host: Any, *more: Any, **named: Any) -> Any:
+    def look_up(host: Any, *more: Any, **keywords: Any) -> Any:
         host = host.decode() if isinstance(host, bytes) else str(host)
         if host in answers:
             host = answers[host].pop(0) if len(answers[host]) > 1 else answers[host][0]
-        return [found for one in host.split() for found in before(one, *more, **named)]
+        return [found for one in host.split() for found in before(one, *more, **keywords)]
 
     monkeypatch.setattr(socket, "getaddrinfo", look_up)
     return answers

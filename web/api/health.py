@@ -74,18 +74,18 @@ def _read(connection: sa.Connection, now: datetime) -> _Findings:
     )
 
 
-def _upstream_object(name: str, seen: UpstreamSummary | None) -> JsonObject:
-    if seen is None:
+def _upstream_object(name: str, summary: UpstreamSummary | None) -> JsonObject:
+    if summary is None:
         blank = {"down_since": None, "fault": None, "at": None, "connections": 0, "waiting": 0}
         return {"name": name, "state": "unknown"} | blank
     return {
         "name": name,
-        "state": "up" if seen.down_since is None else "down",
-        "down_since": format_time(seen.down_since),
-        "fault": seen.fault if seen.down_since else None,
-        "at": format_time(seen.at),
-        "connections": seen.connections,
-        "waiting": seen.waiting,
+        "state": "up" if summary.down_since is None else "down",
+        "down_since": format_time(summary.down_since),
+        "fault": summary.fault if summary.down_since else None,
+        "at": format_time(summary.at),
+        "connections": summary.connections,
+        "waiting": summary.waiting,
     }
 
 

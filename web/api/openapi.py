@@ -33,7 +33,7 @@ _PATH_SCHEMAS: dict[str, Json] = {
     },
 }
 _ANY_TEXT = {"type": "string", "minLength": 1}
-_ABOUT = """\
+_API_DESCRIPTION = """\
 What became of mail, and what to do about it.
 
 Send `Authorization: Bearer KEY`; `waypost api-key create NAME` makes a key. Times are ISO 8601 in UTC.
@@ -149,7 +149,7 @@ def openapi_document(resources: Iterable[Iterable[BaseRoute]], path: str, versio
     error = {"schema": schemas.reference(ErrorAnswer, "serialization")}
     return {
         "openapi": "3.1.0",
-        "info": {"title": "Waypost", "version": version, "description": _ABOUT},
+        "info": {"title": "Waypost", "version": version, "description": _API_DESCRIPTION},
         "servers": [{"url": path}],
         "security": [{"key": []}],
         "paths": dict(sorted(paths.items())),

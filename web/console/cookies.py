@@ -69,5 +69,5 @@ def set_browser_cookie(request: Request, answer: Response, value: str) -> None:
     )
 
 
-def _cookie_name(plain: str, is_secure: bool) -> str:
-    return f"{_HOST_PREFIX}{plain}" if is_secure else plain
+def _cookie_name(name: str, is_secure: bool) -> str:
+    return f"{_HOST_PREFIX}{name}" if is_secure else name

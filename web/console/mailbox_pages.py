@@ -151,9 +151,9 @@ class MailboxPages:
             raise HTTPException(404)
         return _mail_download(f"{message_id}-received.eml", fetched[1])
 
-    async def _read_clicked_links(self, found: SentMail) -> list[dict[str, Any]]:  # Any: as the rewriting reported them
+    async def _read_clicked_links(self, mail: SentMail) -> list[dict[str, Any]]:  # Any: as the rewriting reported them
         """The links of the mail, each with its clicks by all recipients."""
-        message = found.message
+        message = mail.message
         clicks = await self._store.read(
             lambda connection: message_detail.count_clicks_by_link(connection, [message.id])
         )

@@ -197,12 +197,12 @@ _DONE = {
 }
 
 
-def _describe_bulk(action: str, done: Sequence[BulkResult]) -> str:
+def _describe_bulk(action: str, results: Sequence[BulkResult]) -> str:
     """What was done to how many, and why nothing to the others."""
-    if not done:
+    if not results:
         return "Nothing was chosen, and nothing changed."
-    deliveries, faults = sum(one.deliveries for one in done), Counter(one.fault for one in done if one.fault)
-    messages = sum(not one.fault for one in done)
+    deliveries, faults = sum(one.deliveries for one in results), Counter(one.fault for one in results if one.fault)
+    messages = sum(not one.fault for one in results)
     of = f"{_format_count(deliveries, 'delivery', 'deliveries')} of {_format_count(messages, 'message')}"
     sentences = [f"{of}: {_DONE[action]}."]
     sentences += [f"{_format_count(count, 'message')}: {fault}." for fault, count in faults.most_common(3)]

@@ -79,9 +79,9 @@ ROUTE_ROLES: Mapping[str, AccountRole | None] = {
 class RoleRequiredError(HTTPException):
     """The account may not do that."""
 
-    def __init__(self, needed: AccountRole) -> None:
+    def __init__(self, role: AccountRole) -> None:
         super().__init__(403)
-        self.needed = needed
+        self.role = role
 
 
 def may(role: AccountRole, route: str) -> bool:
@@ -100,13 +100,13 @@ def guard_routes(routes: Sequence[BaseRoute]) -> list[BaseRoute]:
 
 
 class _RoleGate:
-    def __init__(self, app: ASGIApp, needed: Mapping[str, AccountRole | None]) -> None:
+    def __init__(self, app: ASGIApp, roles: Mapping[str, AccountRole | None]) -> None:
         self._app = app
-        self._needed = dict(needed) | ({"HEAD": needed["GET"]} if "GET" in needed else {})
+        self._roles = dict(roles) | ({"HEAD": roles["GET"]} if "GET" in roles else {})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         # Another method is answered 405 by the route itself.
-        needed = self._needed.get(scope["method"])
+        needed = self._roles.get(scope["method"])
         role = scope.get("state", {}).get("role")
         if needed is not None and not (isinstance(role, AccountRole) and role.includes(needed)):
             raise RoleRequiredError(needed)

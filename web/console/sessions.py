@@ -57,16 +57,16 @@ class SessionPages:
         form = await sign_in.read_checked_form(request)
         return await self._end_session(request, str(form.get("session", "")), "")
 
-    async def _end_session(self, request: Request, ended: str, account: str) -> Response:
+    async def _end_session(self, request: Request, session: str, account: str) -> Response:
         """Ends that session, if it is the account's where one is named."""
-        whose = await self._store.read(lambda connection: console_sessions.find_account(connection, ended))
+        whose = await self._store.read(lambda connection: console_sessions.find_account(connection, session))
         has_ended = await audited.write(
             self._store,
             request,
             AuditedChange("session.end", whose),
-            lambda connection: console_sessions.end_session(connection, ended, account),
+            lambda connection: console_sessions.end_session(connection, session, account),
         )
-        if ended == request.state.session:
+        if session == request.state.session:
             request.session.clear()
             return RedirectResponse("/login", 303)
         request.session["notice"] = "That browser is signed out." if has_ended else "That session had ended already."

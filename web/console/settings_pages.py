@@ -73,7 +73,7 @@ class SettingsPages:
         if made is None:
             request.session["notice"] = f"There is a key {name} already. Nothing was made."
             return RedirectResponse("/settings", 303)
-        return await self._render_settings(request, made=(name, made), status=201)
+        return await self._render_settings(request, new_key=(name, made), status=201)
 
     async def revoke_key(self, request: Request) -> Response:
         name = str((await sign_in.read_checked_form(request)).get("name", ""))
@@ -137,7 +137,7 @@ class SettingsPages:
         return RedirectResponse("/settings", 303)
 
     async def _render_settings(
-        self, request: Request, made: tuple[str, str] | None = None, status: int = 200
+        self, request: Request, new_key: tuple[str, str] | None = None, status: int = 200
     ) -> Response:
         now = datetime.now(UTC)
         keys, names, sessions = await self._store.read(
@@ -153,7 +153,7 @@ class SettingsPages:
             "settings",
             tables=self._tables,
             keys=keys,
-            made=made,
+            new_key=new_key,
             scopes=_SCOPES,
             accounts=names,
             roles=list(AccountRole),

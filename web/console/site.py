@@ -95,7 +95,7 @@ class Console:
         is_inside = hasattr(request.state, "account") and "csrf" in request.session
         frame = _frame(request, "") if is_inside else {"account": ""}
         values = frame | {"may_have_expired": request.url.path.startswith(_EXPIRING_PATHS)}
-        values["needed_role"] = error.needed if isinstance(error, permissions.RoleRequiredError) else ""
+        values["needed_role"] = error.role if isinstance(error, permissions.RoleRequiredError) else ""
         return self.renderer.render("error.html", error.status_code, error.headers, **values)
 
 

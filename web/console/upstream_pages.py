@@ -60,14 +60,14 @@ class UpstreamPages:
                 upstream_replies.read_replies(connection, now),
             )
         )
-        views = [_view(one, states.get(one.name), replies.get(one.name), now) for one in self._upstreams]
+        views = [_view_upstream(one, states.get(one.name), replies.get(one.name), now) for one in self._upstreams]
         return self._render_page(
             request, "upstreams.html", "upstreams", upstreams=views, max_attempts=upstream_replies.MAX_ATTEMPTS
         )
 
 
-def _view(
-    config: UpstreamConfig, seen: UpstreamSummary | None, replies: UpstreamReplies | None, now: datetime
+def _view_upstream(
+    config: UpstreamConfig, summary: UpstreamSummary | None, replies: UpstreamReplies | None, now: datetime
 ) -> UpstreamView:
     per_minute = 0.0
     if replies is not None and replies.recent:
@@ -75,7 +75,7 @@ def _view(
         span = min(upstream_replies.RATE_SPAN, max(now - replies.since, timedelta(minutes=1)))
         per_minute = replies.recent / (span / timedelta(minutes=1))
     failed = [ReplyAdvice(one, _reply_advice(one, config.name)) for one in (replies.failed if replies else ())]
-    return UpstreamView(config, seen, replies, failed, per_minute, _advice(config, seen))
+    return UpstreamView(config, summary, replies, failed, per_minute, _state_advice(config, summary))
 
 
 def _reply_advice(one: FailedReply, upstream: str) -> str:
@@ -84,17 +84,17 @@ def _reply_advice(one: FailedReply, upstream: str) -> str:
     return classify.advice_for(verdict.category)
 
 
-def _advice(config: UpstreamConfig, seen: UpstreamSummary | None) -> str:
+def _state_advice(config: UpstreamConfig, summary: UpstreamSummary | None) -> str:
     """What an operator does about its state; empty where nothing is to be done."""
-    if seen is None:
+    if summary is None:
         return "No mail process speaks of it: start waypost serve, or look at its log. Right after a start, wait."
-    if seen.down_since is not None:
+    if summary.down_since is not None:
         return (
             "Nothing is sent to it until a probe succeeds; then its mail goes on by itself. waypost check --online "
             "tries it now, and says what to do."
         )
-    if seen.waiting and seen.in_use >= config.connections * max(1, seen.workers):
+    if summary.waiting and summary.in_use >= config.connections * max(1, summary.workers):
         return f"All its connections are in use and mail waits for them: raise connections ({config.connections})."
-    if seen.waiting and config.rate:
+    if summary.waiting and config.rate:
         return "Mail waits for its rate. Raise rate if the upstream allows more."
     return ""

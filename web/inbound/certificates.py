@@ -52,7 +52,7 @@ class CertificateCache:
         self._fetch = fetch
         self._roots = roots
         self._keys: dict[str, _CertifiedKey] = {}
-        self._refused: OrderedDict[str, tuple[float, Exception]] = OrderedDict()  # until when, and why
+        self._errors_by_url: OrderedDict[str, tuple[float, Exception]] = OrderedDict()  # until when, and why
         self._fetching_url = ""
         self._waiting = 0  # tasks that wait for the fetch that is under way
         self._lock = asyncio.Lock()
@@ -80,7 +80,7 @@ class CertificateCache:
             self._waiting -= 1
 
     async def _fetch_key(self, url: str, names: Sequence[str]) -> _CertifiedKey:
-        until, why = self._refused.get(url, (0.0, None))
+        until, why = self._errors_by_url.get(url, (0.0, None))
         if why is not None and time.monotonic() < until:
             raise type(why)(*why.args)
         try:
@@ -91,14 +91,14 @@ class CertificateCache:
         except BadSignatureError as error:
             self._refuse(url, error, _REFUSED_FOR_S)
             raise
-        self._refused.pop(url, None)
+        self._errors_by_url.pop(url, None)
         return found
 
     def _refuse(self, url: str, error: Exception, for_s: int) -> None:
-        self._refused[url] = (time.monotonic() + for_s, error)
-        self._refused.move_to_end(url)
-        if len(self._refused) > _MAX_REFUSED:
-            self._refused.popitem(last=False)
+        self._errors_by_url[url] = (time.monotonic() + for_s, error)
+        self._errors_by_url.move_to_end(url)
+        if len(self._errors_by_url) > _MAX_REFUSED:
+            self._errors_by_url.popitem(last=False)
 
     async def _verify(self, octets: bytes, names: Sequence[str]) -> _CertifiedKey:
         try:

@@ -126,7 +126,7 @@ def list_items(data: object, *path: str) -> Iterator[Any]:  # Any: what JSON hol
     yield from found if isinstance(found, list) else ()
 
 
-def parse_batch(items: object, read: Callable[[object], Iterator[ProviderEvent]]) -> EventBatch:
+def parse_batch(items: object, read_item: Callable[[object], Iterator[ProviderEvent]]) -> EventBatch:
     """Reads a list of events; one bad event does not lose the others.
 
     Raises MalformedPayloadError if it is no list, or if every event is bad.
@@ -137,7 +137,7 @@ def parse_batch(items: object, read: Callable[[object], Iterator[ProviderEvent]]
     faults: list[MalformedPayloadError] = []
     for one in items:
         try:
-            events += read(one)
+            events += read_item(one)
         except MalformedPayloadError as error:
             faults.append(error)
     if faults and len(faults) == len(items):

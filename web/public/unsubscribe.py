@@ -108,7 +108,7 @@ class UnsubscribeEndpoint:
             return self._unavailable_response(request, one_click=one_click)
         if one_click:
             return PlainTextResponse("You are unsubscribed.\n", headers={"cache-control": "no-store"})
-        return self._render_page(request, await self._find_recipient(token), done=action)
+        return self._render_page(request, await self._find_recipient(token), done_action=action)
 
     def _preference_change(
         self, token: tokens.Token, request: Request, action: str, form: Mapping[str, str]
@@ -172,9 +172,11 @@ class UnsubscribeEndpoint:
     def _expired_response(self, request: Request) -> Response:
         return self._renderer.render_localized(request, "expired.html", 410)
 
-    def _render_page(self, request: Request, state: _RecipientState, *, status: int = 200, done: str = "") -> Response:
+    def _render_page(
+        self, request: Request, state: _RecipientState, *, status: int = 200, done_action: str = ""
+    ) -> Response:
         recipient, preferences = state.recipient, state.preferences
-        from_all = preferences.from_all or done == _UNSUBSCRIBE_ALL
+        from_all = preferences.from_all or done_action == _UNSUBSCRIBE_ALL
         streams = [
             one for one in preferences.streams if not any(fnmatch.fnmatch(one.name, exempt) for exempt in self._exempt)
         ]
@@ -183,12 +185,12 @@ class UnsubscribeEndpoint:
             "unsubscribe.html",
             status,
             recipient=mask_recipient(recipient.recipient) if recipient and "@" in recipient.recipient else "",
-            unsubscribed=bool(recipient and recipient.unsubscribed) or from_all or done == _UNSUBSCRIBE,
-            untracked=bool(recipient and recipient.untracked and done != _TRACK) or done == _DONT_TRACK,
-            may_track=bool(recipient and recipient.asked_not_to_be) or done == _DONT_TRACK,
+            unsubscribed=bool(recipient and recipient.unsubscribed) or from_all or done_action == _UNSUBSCRIBE,
+            untracked=bool(recipient and recipient.untracked and done_action != _TRACK) or done_action == _DONT_TRACK,
+            may_track=bool(recipient and recipient.asked_not_to_be) or done_action == _DONT_TRACK,
             from_all=from_all,
             streams=streams[:_MAX_STREAMS],
-            done=done,
+            done=done_action,
         )
 
 

@@ -115,10 +115,10 @@ def hash_password(password: str) -> str:
     return _HASHER.hash(password)
 
 
-def verify_password(stored: str | None, password: str) -> bool:
+def verify_password(password_hash: str | None, password: str) -> bool:
     """True if the password is the one of the hash; an account without one ("", of an OpenID provider) has no password
     that is right. Takes tens of milliseconds: not on an event loop."""
     try:
-        return _HASHER.verify(stored or _dummy_hash(), password) and bool(stored)
+        return _HASHER.verify(password_hash or _dummy_hash(), password) and bool(password_hash)
     except (VerificationError, InvalidHashError):
         return False

@@ -82,8 +82,8 @@ def carry_out(
     return value
 
 
-def add_entry(connection: sa.Connection, actor: Actor, change: AuditedChange, changed: int) -> None:
-    """Adds an entry. `changed`: how many things were changed; 0 where there was nothing to change."""
+def add_entry(connection: sa.Connection, actor: Actor, change: AuditedChange, changed_count: int) -> None:
+    """Adds an entry. `changed_count`: how many things were changed; 0 where there was nothing to change."""
     now = datetime.now(UTC)
     row = AuditEntry(
         id=ids.new(now),
@@ -94,7 +94,7 @@ def add_entry(connection: sa.Connection, actor: Actor, change: AuditedChange, ch
         action=change.action,
         target=_clean(change.target),
         recipient=_stored_recipient(connection, change.recipient),
-        changed=changed,
+        changed=changed_count,
         detail=_clean(change.detail),
     )
     connection.execute(sa.insert(_table), columns.row_values(row))

@@ -20,7 +20,7 @@ class AccountRole(StrEnum):
         """`a viewer`, `an admin`."""
         return f"{'a' if self is AccountRole.VIEWER else 'an'} {self}"
 
-    def includes(self, needed: "AccountRole") -> bool:
+    def includes(self, role: "AccountRole") -> bool:
         """True if this role may do what the needed one may."""
         order = list(AccountRole)
-        return order.index(self) >= order.index(needed)
+        return order.index(self) >= order.index(role)

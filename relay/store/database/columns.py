@@ -82,11 +82,11 @@ def table_of(row: type[Row], **options: Any) -> sa.Table:  # Any: what a table t
     return sa.Table(str(row.__tablename__), SQLModel.metadata, *columns, **options)
 
 
-def row_values(row: SQLModel, *, without: frozenset[str] = frozenset()) -> dict[str, Any]:  # Any: a row's values
+def row_values(row: SQLModel, *, left_out: frozenset[str] = frozenset()) -> dict[str, Any]:  # Any: a row's values
     """A row as the values of a Core statement."""
-    if not without:
+    if not left_out:
         return row.__dict__.copy()
-    return {name: value for name, value in row.__dict__.items() if name not in without}
+    return {name: value for name, value in row.__dict__.items() if name not in left_out}
 
 
 def storable_text(text: str, max_characters: int) -> str:

@@ -42,10 +42,10 @@ class NotificationListener:
         self._waking: set[str] = set()
         self.wakes: dict[str, Callable[[], None]] = {}
 
-    def poll_s(self, without: float) -> float:
-        """How long to wait before the next look; `without` is how long where there are no notifications."""
+    def poll_s(self, usual_s: float) -> float:
+        """How long to wait before the next look; `usual_s` is how long where there are no notifications."""
         is_notified = time.monotonic() - self._notified_at_s < _MAX_SILENCE_S
-        return max(without, SLOW_POLL_S) if is_notified else without
+        return max(usual_s, SLOW_POLL_S) if is_notified else usual_s
 
     async def run(self) -> None:
         """Listens. Never returns; on SQLite it waits for ever."""

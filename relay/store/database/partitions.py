@@ -48,10 +48,10 @@ ATTEMPT = PartitionedTable("attempt", "at", lambda at: str(round(at.timestamp())
 PARTITIONED = (EVENT, ATTEMPT)
 
 
-def month_of(at: datetime, later: int = 0) -> datetime:
+def month_of(at: datetime, months_later: int = 0) -> datetime:
     """The beginning of a time's month (UTC), or of one that many months later."""
     at = at.astimezone(UTC)
-    years, month = divmod(at.month - 1 + later, 12)
+    years, month = divmod(at.month - 1 + months_later, 12)
     return datetime(at.year + years, month + 1, 1, tzinfo=UTC)
 
 

@@ -46,7 +46,7 @@ def resend_message(
     chosen = _choose(deliveries.list_deliveries(connection, message_id), recipients)
     if not all(address.domain(row.recipient) for row in chosen):
         raise CannotResendError("the recipients' addresses are not kept ([privacy] mode)")
-    copied = Message(**columns.row_values(message, without=_COUNTERS) | {
+    copied = Message(**columns.row_values(message, left_out=_COUNTERS) | {
         "id": ids.new(now),
         "accepted_at": now,
         "expires_at": now + (message.expires_at - message.accepted_at),

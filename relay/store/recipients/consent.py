@@ -24,19 +24,24 @@ class ConsentChange(NamedTuple):
     source: str
 
 
-def change_consent(connection: sa.Connection, wish: ConsentChange) -> None:
+def change_consent(connection: sa.Connection, change: ConsentChange) -> None:
     """Records consent. The last one counts, except that a mail's header does not overrule the recipient or the API."""
     table, policy = tables.consent, identities.policy_for(connection)
-    for mailbox in wish.mailboxes:
+    for mailbox in change.mailboxes:
         is_this_address = table.c.address.in_(policy.possible_names(mailbox))
         before = connection.execute(sa.select(table.c.is_yes, table.c.source).where(is_this_address)).first()
-        if not mailbox or (wish.source == HEADER and before and before.source != HEADER):
+        if not mailbox or (change.source == HEADER and before and before.source != HEADER):
             continue
-        if before and (before.is_yes, before.source) == (wish.is_yes, wish.source):
+        if before and (before.is_yes, before.source) == (change.is_yes, change.source):
             continue
         connection.execute(sa.delete(table).where(is_this_address))
-        if wish.is_yes is not None:
-            row = {"address": policy.stored_name(mailbox), "is_yes": wish.is_yes, "at": wish.at, "source": wish.source}
+        if change.is_yes is not None:
+            row = {
+                "address": policy.stored_name(mailbox),
+                "is_yes": change.is_yes,
+                "at": change.at,
+                "source": change.source,
+            }
             connection.execute(sa.insert(table), row)
 
 

@@ -39,9 +39,9 @@ def is_repeated(connection: sa.Connection, mailbox: str, category: str, at: date
     return is_again
 
 
-def _was_delivered(connection: sa.Connection, mailboxes: set[str], proves: sa.ColumnElement[bool]) -> bool:
+def _was_delivered(connection: sa.Connection, mailboxes: set[str], condition: sa.ColumnElement[bool]) -> bool:
     table = tables.delivery
     found = sa.select(table.c.message).where(
-        tables.lower_recipient.in_(map(sa.func.lower, mailboxes)), table.c.status == Status.DELIVERED, proves
+        tables.lower_recipient.in_(map(sa.func.lower, mailboxes)), table.c.status == Status.DELIVERED, condition
     )
     return connection.execute(found.limit(1)).first() is not None

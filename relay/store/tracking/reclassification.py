@@ -26,7 +26,7 @@ class ReviewStep(NamedTuple):
 
     after: tuple[str, int] | None
     hits: int
-    outdated: list[tuple[str, int]]
+    outdated_hits: list[tuple[str, int]]
 
 
 def review_hits(connection: sa.Connection, since: datetime | None, after: tuple[str, int] | None) -> ReviewStep:

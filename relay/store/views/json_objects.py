@@ -65,18 +65,18 @@ def delivery_object(message_id: str, one: DeliveryDetail) -> JsonObject:
     }
 
 
-def attempt_object(tried: AttemptDetail) -> JsonObject:
+def attempt_object(attempt: AttemptDetail) -> JsonObject:
     """An attempt. Code 0: there was no reply."""
     return {
-        "at": format_time(tried.at),
-        "upstream": tried.upstream,
-        "phase": tried.phase,
-        "code": tried.code,
-        "status": tried.status,
-        "text": tried.text,
-        "ms": tried.took_ms,
-        "rule": tried.rule,
-        "uncertain": tried.uncertain,
+        "at": format_time(attempt.at),
+        "upstream": attempt.upstream,
+        "phase": attempt.phase,
+        "code": attempt.code,
+        "status": attempt.status,
+        "text": attempt.text,
+        "ms": attempt.took_ms,
+        "rule": attempt.rule,
+        "uncertain": attempt.uncertain,
     }
 
 
@@ -151,17 +151,17 @@ def event_object(row: Mapping[Any, Any]) -> JsonObject:  # Any: a row's values
     }
 
 
-def pixel_object(seen: PixelSummary, public_url: str, log: list[PixelLogLine] | None = None) -> JsonObject:
+def pixel_object(pixel: PixelSummary, public_url: str, log: list[PixelLogLine] | None = None) -> JsonObject:
     """A stand-alone pixel, with its log if that is given."""
-    address = pixel_url(public_url, seen.token)
+    address = pixel_url(public_url, pixel.token)
     shown: JsonObject = {
-        "id": seen.id,
-        "name": seen.name,
+        "id": pixel.id,
+        "name": pixel.name,
         "url": address,
         "html": f'<img src="{address}" width="1" height="1" alt="">',
-        "created_at": format_time(seen.created_at),
-        "opens": seen.opens._asdict(),
-        "last_at": format_time(seen.last_at),
+        "created_at": format_time(pixel.created_at),
+        "opens": pixel.opens._asdict(),
+        "last_at": format_time(pixel.last_at),
     }
     if log is not None:
         shown["log"] = [
