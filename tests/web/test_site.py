@@ -107,7 +107,7 @@ def test_a_fault_of_ours_shows_an_id_and_nothing_else(tmp_path: Path, monkeypatc
 
     with Scene(tmp_path) as scene:
         paths = [scene.path(kind, scene.file()) for kind in (Kind.OPEN, Kind.CLICK, Kind.UNSUBSCRIBE)]
-        monkeypatch.setattr(scene.ring, "read", broken)
+        monkeypatch.setattr(scene.ring, "read_token", broken)
         assert is_image(scene.http.get(paths[0]), "gif")
         for path in paths[1:]:
             answer = scene.http.get(path)

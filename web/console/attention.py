@@ -245,7 +245,7 @@ class AttentionStrip:
             if scope["method"] == "GET":
                 Request(scope).state.attention = await self._reader.list_items()
             elif scope["method"] == "POST":
-                self._reader.forget()
+                self._reader.expire()
         await self._app(scope, receive, send)
 
 
