@@ -92,7 +92,10 @@ def _is_xarf(text: str) -> bool:
 def _original_recipients(original: lenient_mime.LenientPart) -> list[str]:
     for name in _ORIGINAL_FIELDS:
         addresses = [
-            a for value in original.all(name) for a in recipient_report.find_addresses(value) if not _is_redacted(a)
+            a
+            for value in original.all_values(name)
+            for a in recipient_report.find_addresses(value)
+            if not _is_redacted(a)
         ]
         if addresses:
             # A To with several does not tell which of them complained.

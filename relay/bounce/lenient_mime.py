@@ -1,7 +1,8 @@
 """Read a mail as far as it can be read: fields, parts, and the text of each part.
 
-In: any octets, with CRLF, LF or CR for line ends.  Out: a Part with its children; a part that declares what it does
-not keep (boundary, charset, transfer encoding) is read as what it looks like.  RFC 5322, RFC 2045, RFC 2047.
+In: any octets, with CRLF, LF or CR for line ends.  Out: a LenientPart with its children; a part whose boundary,
+charset or transfer encoding is not the declared one is read as what it looks like.  RFC 5322, RFC 2045, RFC 2047.
+Why the fields are read here: docs/architecture.md#reading-bounce-mail.
 
 Not `email` of the standard library: a message a thousand levels deep is a RecursionError there, and takes time by its
 size times its depth. Here both are bounded.
@@ -44,9 +45,9 @@ class LenientPart:
 
     def get(self, name: str) -> str:
         """The first field of that name, its encoded words decoded; `""` if there is none."""
-        return next(self.all(name), "")
+        return next(self.all_values(name), "")
 
-    def all(self, name: str) -> Iterator[str]:
+    def all_values(self, name: str) -> Iterator[str]:
         return (encoded_words.decode_words(value.encode()) for field, value in self.fields if field == name)
 
     @cached_property

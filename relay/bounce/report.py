@@ -77,7 +77,7 @@ def read_report(octets: bytes) -> Report:
 
 def _read_mail(mail: lenient_mime.LenientPart) -> Report:
     original = _find_original(mail)
-    values = [value for name in _SENT_TO for value in mail.all(name)]
+    values = [value for name in _SENT_TO for value in mail.all_values(name)]
     sent_to = tuple(dict.fromkeys(address for value in values for address in recipient_report.find_addresses(value)))
     notice, rest = _split_texts(mail)
     texts = _MailTexts(mail, original, notice, rest, sent_to)
@@ -181,7 +181,7 @@ def _recipients_in_text(texts: _MailTexts) -> list[RecipientReport]:
     others, senders_own = (frozenset(each.lower() for each in addresses) for addresses in (texts.sent_to, senders))
     everything = f"{texts.notice}\n{_FIELDS.sub('', texts.returned_text)}"
     recipients: list[prose_report.NamedRecipient] = []
-    if failed := dict.fromkeys(recipient_report.find_addresses(" ".join(texts.mail.all("x-failed-recipients")))):
+    if failed := dict.fromkeys(recipient_report.find_addresses(" ".join(texts.mail.all_values("x-failed-recipients")))):
         by_address = {
             one.address.lower(): one
             for one in prose_report.find_recipients(texts.notice, frozenset(), prose_report.Grade.MENTIONED)
@@ -206,7 +206,7 @@ def _recipients_in_text(texts: _MailTexts) -> list[RecipientReport]:
 def _recipients_in_original(texts: _MailTexts) -> list[RecipientReport]:
     """The recipient of the returned mail, if it has but one: the last resort."""
     values = (
-        list(texts.original.all("to"))
+        list(texts.original.all_values("to"))
         if texts.original
         else [match[1] for match in _TO.finditer(texts.returned_text)][:1]
     )

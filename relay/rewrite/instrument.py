@@ -124,7 +124,7 @@ def _parse_html(text: TextPart) -> HtmlPart | str:
     anchors = find_anchors(text.octets, markup, text.codec)
     seen = [anchor.seen for anchor in anchors if not anchor.is_conditional]
     if not lxml_check.sees_links(text.masked, seen, has_foreign_content=markup.has_foreign_content):
-        return "witness_disagrees"
+        return "parsers_disagree"
     return HtmlPart(text, markup, anchors)
 
 

@@ -170,7 +170,7 @@ def test_a_short_text_has_the_tags_that_the_whole_tokenizer_sees(pieces: list[st
 
 
 @pytest.mark.parametrize("html", ["<p>a</p>" + _LINK, _LINK + "</a></body></html><p>" + _LINK, "<!-- x -->", "", "  "])
-def test_the_witness_agrees_about_plain_documents(html: str) -> None:
+def test_lxml_agrees_about_plain_documents(html: str) -> None:
     octets = html.encode()
     assert lxml_check.sees_links(octets, _live(html), has_foreign_content=False)
     assert not lxml_check.sees_links(octets, [*_live(html), "https://e.example/more"], has_foreign_content=False)
