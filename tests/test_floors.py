@@ -63,7 +63,7 @@ def test_a_module_imports_only_downwards(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", [*(path for path in MODULES if path.name == "__init__.py"), ROOT / "tests/__init__.py"], ids=_module
+    "path", [path for path in (*MODULES, *TEST_MODULES) if path.name == "__init__.py"], ids=_module
 )
 def test_every_module_is_on_the_map_of_its_package(path: Path) -> None:
     text = ast.get_docstring(_parse(path)) or ""

@@ -1,1 +1,5 @@
-"""Header sections and encoded words, as `relay/mime` reads them."""
+"""Header sections and encoded words, as `relay/mime` reads them.
+
+- `test_header` header sections of real senders, and far too large ones
+- `test_encoded_words` encoded words as programs write them
+"""

@@ -1,1 +1,31 @@
-"""Rewriting: octets in, plans and octets out, against the corpora and an oracle."""
+"""Rewriting: octets in, plans and octets out, against the corpora and an oracle.
+
+- `test_plan` any octets have a plan, which changes what it says and nothing else
+- `test_parts` the MIME tree, and doubts about it
+- `test_transfer_encoding` base64 and quoted-printable, read and written back
+- `test_html_tokenizer` the tokenizer against browsers' parsers
+- `test_links` which links are tracked, and why others are not
+- `test_pictures` inline svg
+- `test_placeholders` placeholders of providers for the unsubscribe link
+- `test_plain_text_links` URLs in text/plain
+- `test_text_links` `text_links` through SMTP and `waypost instrument`
+- `test_text_properties` properties of all texts
+- `test_line_length` edits that have no room in their line
+- `test_unsubscribe` List-Unsubscribe
+- `test_instructions` `X-Waypost-*` fields
+- `test_provider_fields` fields of other providers
+- `test_providers` mail that goes out through a provider
+- `test_dkim` DKIM signatures, verified by dkimpy
+- `test_arc` ARC seals
+- `test_seven_bit` mail for an upstream without 8BITMIME
+- `test_hostile` mail that is made to be slow
+- `test_corpora` real mail and HTML
+- `test_cases` the golden mails, with what holds for each
+- `corpora` where real mail and HTML lie
+- `document_check` what rewriting did to one document
+- `html_oracle` html5lib and lexbor on instrumented mail
+- `history` a page sent through providers
+- `keys` DKIM keys, and the DNS of a verifier
+- `mails` mails to rewrite, and the keys of their tokens
+- `text_links` settings that track links of texts, and the way back
+"""

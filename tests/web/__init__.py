@@ -1,1 +1,52 @@
-"""The web side, over real HTTP: what recipients and operators meet."""
+"""The web side, over real HTTP: what recipients and operators meet.
+
+- `test_pixel` the pixel
+- `test_click` the redirect
+- `test_unsubscribe` unsubscribing, by one click and by the page
+- `test_preferences` the rest of that page: streams, undo, languages
+- `test_visitors` the verdict on one request, and the visitor's address
+- `test_verdicts` verdicts in the store, which later hits change
+- `test_site` hosts, methods and headers of the public site
+- `test_outage` the web side while the database is away
+- `test_hostile_clients` slow, mute and too many clients
+- `test_large_bodies` bodies that are too large
+- `test_pixels` stand-alone pixels
+- `test_inbound` providers' webhooks to us
+- `test_inbound_order` their events in any order
+- `test_inbound_privacy` what is stored of them
+- `test_inbound_strangers` strangers' requests to `/in/`
+- `test_provider_classes` every class of event that a provider documents
+- `test_certificates` Amazon's certificates
+- `test_webhooks` webhooks as operators add and mend them
+- `test_api_reading` lists of the API
+- `test_api_writing` writes to messages and queue
+- `test_api_suppressions` suppressions by the API
+- `test_api_statistics` statistics by the API
+- `test_api_stream` live events
+- `test_api_keys` API keys and their scopes
+- `test_api_idempotency` Idempotency-Key
+- `test_api_schema` schemathesis against the description of the API
+- `test_api_programs` programs that use the API of a real server
+- `test_console` sign-in, pages and forms of the console
+- `test_console_messages` the list of messages, and one message
+- `test_console_pages` queue, bounces, links, settings
+- `test_many_messages` one action on many messages
+- `test_mailbox` the mailbox
+- `test_heat_map` clicks drawn over a mail
+- `test_suppression_lists` suppressions exported, imported and removed together
+- `test_upstreams` the page of upstreams, and the strip of problems
+- `test_user_agents` names of browsers
+- `test_audit` the audit log
+- `test_roles` viewer, operator and admin
+- `test_sign_in` passwords, sessions, cookies, host names
+- `test_oidc` sign-in by an OpenID provider
+- `test_proxy_auth` sign-in by a proxy
+- `test_browser` the console in Chromium
+- `scene` both web applications on real sockets, with a store
+- `conftest` a scene for each file
+- `api_client` a client that checks each answer against the description
+- `deferred` deliveries that wait for a retry
+- `oidc_provider` an OpenID provider on loopback
+- `providers` webhooks as providers sign and send them
+- `provider_results` what a provider's event made of a delivery
+"""
