@@ -1,8 +1,8 @@
 """Tracking URLs for Python programs that send mail by themselves, without relay or store.
 
 In: HTML, or a link, and metadata of the program's own.  Out: HTML and URLs that carry the metadata, encrypted and
-authenticated (AES-SIV, RFC 5297); and the content of such a URL. `web.library` answers requests for them, and makes
-an Event of each; a Webhook sends it to another program.
+authenticated (AES-SIV, RFC 5297); and the content of such a URL. `web.library` answers requests for these URLs, and
+makes an Event of each request; a Webhook sends it to another program.
 
 Keys are derived for this use alone (HKDF, RFC 5869): a token from here is invalid at a relay, and the other way
 round. The same link and metadata give the same URL.
@@ -61,7 +61,7 @@ class Event:
     metadata: dict[str, Any]  # Any: as it was given
     verdict: str  # human | proxied | machine | unknown
     reasons: tuple[str, ...]
-    ip: str  # as far as it is kept
+    ip: str  # as much of it as is stored
     user_agent: str
     at: datetime
     id: str = field(default_factory=ids.new)
@@ -79,7 +79,7 @@ class BadLink:
     kind: Kind
     token: str
     error: str  # what is wrong with it
-    ip: str  # as far as it is kept
+    ip: str  # as much of it as is stored
     user_agent: str
     at: datetime
 
@@ -89,9 +89,9 @@ class WebhookError(Exception):
 
 
 class Webhook:
-    """Sends events to a URL: its `send` is a site's `on_event`. It is a POST of the event's JSON, signed as Standard
-    Webhooks (https://www.standardwebhooks.com) says if there is a secret: `whsec_…` is base64, any other the key
-    itself. Of several secrets each signs, so that the receiver may know the old one or the new one.
+    """Sends events to a URL; pass its `send` to a site as `on_event`. A request is a POST of the event's JSON. With a
+    secret it is signed as Standard Webhooks (https://www.standardwebhooks.com) says: `whsec_…` is base64, any other
+    secret is the key itself. Of several secrets each signs, so that the receiver may know the old one or the new one.
     """
 
     def __init__(self, url: str, secret: Secret | Sequence[Secret] = (), *, timeout_s: float = 10.0) -> None:
@@ -208,7 +208,8 @@ class Tracker:
 
         The rules are the relay's: links with an opt-out (`data-no-track`), placeholders, links to ourselves and to
         hosts in `exclude` stay, and so does HTML that two parsers read differently. Octets are read as UTF-8, else
-        Windows-1252. What would get too long an address stays. Raises ValueError for metadata that JSON cannot hold.
+        Windows-1252. A link whose tracking URL would be too long stays. Raises ValueError for metadata that JSON
+        cannot hold.
         """
         octets = html.encode("utf-8", "surrogatepass") if isinstance(html, str) else html
         edits = self._edits(

@@ -70,8 +70,8 @@ def make_tracking_app(
     opens_and_clicks = TrackingEndpoints(store, reader, hits)
     unsubscribe = UnsubscribeEndpoint(config, store, reader, hits, renderer)
     routes: list[BaseRoute] = [
-        Route("/o/{name:path}", opens_and_clicks.open),
-        Route("/c/{token:path}", opens_and_clicks.click),
+        Route("/o/{name:path}", opens_and_clicks.answer_pixel),
+        Route("/c/{token:path}", opens_and_clicks.answer_click),
         Route("/u/{token:path}", unsubscribe.answer, methods=["GET", "POST"]),
         Route(
             "/in/{provider}",

@@ -1,7 +1,7 @@
-"""Templates to answers, with the headers that keep them safe.
+"""Renders templates as answers, and adds the security headers.
 
-In: a template's name and its values.  Out: an HTML answer with a content security policy (CSP3) that allows no foreign
-host, no frame around it, and no script but the console's own file. The public pages contain their style, which the
+In: a template's name and its values.  Out: an HTML answer. Its content security policy (CSP3) allows no foreign host,
+no frame around the page, and no script but the console's own file. The public pages contain their style, which the
 policy allows by its hash, so that one request is enough.
 """
 
@@ -64,7 +64,7 @@ class TemplateRenderer:
         headers: Mapping[str, str] | None = None,
         **values: object,
     ) -> Response:
-        """The same in the visitor's language."""
+        """The template as an answer in the visitor's language."""
         chosen = translations.choose_texts(request.headers.get("accept-language", ""))
         named = {"content-language": chosen["lang"], "vary": "accept-language"}
         return self.render(template, status, named | dict(headers or {}), t=chosen, **values)
@@ -101,7 +101,7 @@ def operator_renderer(shared_values: Mapping[str, object]) -> TemplateRenderer:
     return TemplateRenderer(policy, {"version": version, "shell": "console.html", **shared_values})
 
 
-# --- how values are written
+# --- values as text
 
 
 def format_moment(at: datetime | None) -> str:
@@ -110,7 +110,7 @@ def format_moment(at: datetime | None) -> str:
 
 
 def format_when(at: datetime | None) -> Markup:
-    """The same as an element, which the console's script writes in the reader's zone; UTC stays in its title."""
+    """The same as an HTML element. The console's script shows it in the reader's time zone; its title stays in UTC."""
     if at is None:
         return Markup("–")
     utc = format_moment(at)
@@ -123,7 +123,7 @@ def format_clock(at: datetime) -> str:
 
 
 def format_age(at: datetime | None, now: datetime) -> str:
-    """`4 min ago`, `in 2 h`, `1 Mar`. The exact time is shown beside it or in the title."""
+    """`4 min ago`, `in 2 h`, `1 Mar`. The page shows the exact time beside it or in its title."""
     if at is None:
         return "–"
     away = now - at

@@ -1,4 +1,4 @@
-"""A mail as it went to one recipient, made again from the original and its edits.
+"""Makes a mail again as one recipient got it, from the original and its edits.
 
 In: a message's id and the recipient's number.  Out: the octets as they came and as they were sent, and the edits
 between the two.
@@ -19,7 +19,7 @@ from relay.store.store import Store
 from web import mail_view
 
 T = TypeVar("T")
-_MAX_CONCURRENT = 2  # mails are read: links and pixels are answered in the same process
+_MAX_CONCURRENT = 2  # mails at a time, because the same process answers links and pixels
 _MAX_NUMBER = 1 << 31  # what an INTEGER column holds
 
 
@@ -34,17 +34,17 @@ class SentMail(NamedTuple):
 
 
 class SentMailReader:
-    """Makes mails again, a few at a time."""
+    """Makes sent mails again, a few at a time."""
 
     def __init__(self, config: Config, store: Store, ring: tokens.KeyRing) -> None:
         self._store = store
         self._minter = tokens.Minter(ring, config.tracking.public_url, config.privacy.has_recipient_tokens)
         self._signer = dkim.Signer(config.dkim.key)
-        self._reading = asyncio.Semaphore(_MAX_CONCURRENT)
+        self._slots = asyncio.Semaphore(_MAX_CONCURRENT)
 
     async def read_mail(self, message_id: str, number: int, *, is_live: bool = True) -> SentMail | None:
-        """The mail; None if there is no such delivery, or its octets are not kept any more. Not `is_live`: for an
-        onlooker, who must not count as the recipient."""
+        """The mail; None if there is no such delivery, or its octets were deleted. Without `is_live` its links and its
+        pixel count nothing: somebody looks at the mail who is not the recipient."""
         if number >= _MAX_NUMBER:
             return None
         fetched, delivery = await self._store.read(
@@ -66,6 +66,6 @@ class SentMailReader:
         return await self.compute(make)
 
     async def compute(self, work: Callable[[], T]) -> T:
-        """Runs what reads a mail on a thread, a few of these at a time."""
-        async with self._reading:
+        """Runs work that reads a mail on a thread; the others wait while two are running."""
+        async with self._slots:
             return await asyncio.to_thread(work)

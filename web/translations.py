@@ -1,4 +1,4 @@
-"""Texts for recipients, in the language that their browser asks for.
+"""The texts of recipients' pages, in the language that their browser asks for.
 
 In: an Accept-Language field (RFC 9110 §12.5.4).  Out: the texts of `translations.toml`, with the language's tag.
 """
@@ -27,12 +27,12 @@ ENGLISH = TEXTS["en"]
 
 
 def choose_texts(accept_language: str) -> Mapping[str, str]:
-    """The texts of the most wanted language that we have; English if we have none of them."""
+    """The texts in the language that the visitor prefers, of those that we have; English if we have none of them."""
     preferences: list[tuple[float, str]] = []
     for part in accept_language[:MAX_FIELD].split(",")[:_MAX_RANGES]:
         if found := _LANGUAGE_RANGE.fullmatch(part):
             preferences.append((float(found[2] or 1), found[1].lower()))
-    # The sort is stable: of equal ones the first comes first.
+    # The sort is stable: of equal weights the first in the field wins.
     for weight, name in sorted(preferences, key=lambda pair: -pair[0]):
         if weight > 0 and name in TEXTS:
             return TEXTS[name]

@@ -1,7 +1,7 @@
-"""Who makes a request: a person, the proxy of a mail provider, or a machine.
+"""Judges who makes a request: a person, the proxy of a mail provider, or a machine.
 
-In: a request's headers and peer.  Out: a verdict with its reasons by the rules of `relay.attribution`, and the address
-as far as it may be stored.
+In: a request's headers and peer.  Out: a verdict with its reasons by the rules of `relay.attribution`, and the
+visitor's address, as much of it as may be stored.
 """
 
 import re
@@ -52,7 +52,7 @@ def client_address(request: Request, trusted_proxies: Sequence[IpNetwork]) -> st
 
 
 def scope_address(scope: Scope, trusted_proxies: Sequence[IpNetwork]) -> str:
-    """The same, of a request's ASGI scope."""
+    """The same for an ASGI scope."""
     client = scope.get("client")
     return forwarded_address(client[0] if client else "", Headers(scope=scope), trusted_proxies)
 
@@ -93,7 +93,7 @@ def redact_ip(ip: str, mode: Literal["full", "truncated", "none"]) -> str:
     return _network_text(found)
 
 
-# A visitor makes several requests, and each asks these more than once; making text of an address takes 10 µs.
+# A visitor makes several requests, and each needs these texts more than once; str() of an address takes 10 µs.
 
 
 @lru_cache(maxsize=4096)

@@ -48,5 +48,5 @@ class Observer:
     def _serve(self, one: socket.socket, store: Store) -> tuple[protocol.Server, Listener]:
         connections = WebConnections("metrics", [], lambda: _MAX_CONNECTIONS)
         made = app.make_metrics_app(self._config, store)
-        server = protocol.Server(made, connections, accept_a_turn=descriptors.ACCEPTS_PER_TURN)
+        server = protocol.Server(made, connections, accepts_per_turn=descriptors.ACCEPTS_PER_TURN)
         return server, Listener(one, connections.count_arrival)

@@ -34,7 +34,7 @@ async def serve(
     sites = [WebConnections("tracking", trusted, _max_tracking), WebConnections("console", trusted, _max_console)]
     apps = [app.make_tracking_app(config, store, ring), app.make_console_app(config, store, ring)]
     servers = [
-        protocol.Server(one, site, accept_a_turn=descriptors.ACCEPTS_PER_TURN)
+        protocol.Server(one, site, accepts_per_turn=descriptors.ACCEPTS_PER_TURN)
         for one, site in zip(apps, sites, strict=True)
     ]
     listeners = [Listener(listener, site.count_arrival) for listener, site in zip(sockets, sites, strict=True)]

@@ -81,12 +81,12 @@ class LibraryEndpoints:
         if method not in ("GET", "HEAD"):
             return _to_response(PlainTextResponse("GET or HEAD.\n", 405, {"allow": "GET, HEAD"}), None, method)
         if folder == "o":
-            return self._open(method, name, headers, peer)
+            return self._answer_pixel(method, name, headers, peer)
         if folder == "c":
-            return self._click(method, name, headers, peer)
+            return self._answer_click(method, name, headers, peer)
         return _to_response(_not_found(), None, method)
 
-    def _open(self, method: str, name: str, headers: Headers, peer: str) -> LibraryResponse:
+    def _answer_pixel(self, method: str, name: str, headers: Headers, peer: str) -> LibraryResponse:
         token = tokens.leading_token(name)
         fact: Event | BadLink | None = None
         if name.startswith((".gif", ".png"), len(token)):
@@ -94,7 +94,7 @@ class LibraryEndpoints:
             fact = self._read_event("open", token, headers, peer)
         return _to_response(image_response(name), fact, method)
 
-    def _click(self, method: str, name: str, headers: Headers, peer: str) -> LibraryResponse:
+    def _answer_click(self, method: str, name: str, headers: Headers, peer: str) -> LibraryResponse:
         fact = self._read_event("click", tokens.leading_token(name), headers, peer)
         if isinstance(fact, BadLink):
             return _to_response(_not_found(), fact, method)

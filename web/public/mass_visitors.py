@@ -1,7 +1,7 @@
-"""One address and program at the mail of many recipients: a scanner, not a person.
+"""Finds visitors who request the mail of many recipients with one address and program: scanners, not people.
 
-In: hits as they come.  Out: the deliveries that such a visitor has requested, each once. They are kept in memory only,
-up to a limit. Private addresses (of an office, of a proxy of ours) belong to many people and are not counted.
+In: hits as they come.  Out: the deliveries whose mail such a visitor has requested, each once. Visitors are in memory
+only, up to a limit. A private address (of an office, of a proxy of ours) belongs to many people and is not counted.
 """
 
 from collections import OrderedDict, deque
@@ -15,7 +15,7 @@ _MOBILE = ("Mobile", "Android", "iPhone", "iPad")  # many of them share a carrie
 
 
 class DeliveryVisit(NamedTuple):
-    """A visitor requested something of a delivery."""
+    """A request of a visitor for a pixel or link of a delivery."""
 
     at_s: float
     message: str
@@ -23,28 +23,28 @@ class DeliveryVisit(NamedTuple):
 
 
 class MassVisitorDetector:
-    """What visitors did in the last minute."""
+    """The requests of visitors in the last minute."""
 
     def __init__(self) -> None:
         self._visitors: OrderedDict[tuple[str, str], deque[DeliveryVisit]] = OrderedDict()
         self._longest_s = max(rule.within_s for rule in rules.MASS_VISIT_RULES)
 
-    def observe(self, address: str, agent: str, step: DeliveryVisit) -> list[DeliveryVisit]:
-        """The visitor's steps of the last minute if there were too many of them for a person, else none."""
+    def observe(self, address: str, agent: str, visit: DeliveryVisit) -> list[DeliveryVisit]:
+        """The visitor's requests of the last minute, if they are too many for a person; else none."""
         if not request_verdict.visitor_network(address) or not agent:
             return []
         steps = self._visitors.pop((address, agent), None) or deque(maxlen=_MAX_VISITS)
         self._visitors[address, agent] = steps
         if len(self._visitors) > _MAX_VISITORS:
             self._visitors.popitem(last=False)
-        while steps and steps[0].at_s < step.at_s - self._longest_s:
+        while steps and steps[0].at_s < visit.at_s - self._longest_s:
             steps.popleft()
-        steps.append(step)
+        steps.append(visit)
         factor = 2 if any(word in agent for word in _MOBILE) else 1
         for rule in rules.MASS_VISIT_RULES:
-            near = [one for one in steps if one.at_s >= step.at_s - rule.within_s]
+            near = [one for one in steps if one.at_s >= visit.at_s - rule.within_s]
             recipients = {(one.message, one.number) for one in near}
             if len(recipients) >= rule.recipients * factor:
                 # The first time all of them are returned, later only the newest.
-                return near if len(recipients) == rule.recipients * factor else [step]
+                return near if len(recipients) == rule.recipients * factor else [visit]
         return []

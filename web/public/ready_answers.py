@@ -1,7 +1,7 @@
-"""Pixels and redirects that need no application: a request for a good token is answered as soon as its hit is on disk.
+"""Answers requests for pixels and links without the application, as soon as the hit is on disk.
 
-In: the scope of a request whose head has come.  Out: the whole answer, or None: then Starlette answers, with pages for
-bad tokens, other methods, other hosts and long destinations. Measured: a quarter of the processor time.
+In: the scope of a request whose head is complete.  Out: the whole answer, or None: then Starlette answers, with pages
+for bad tokens, and for other methods, other hosts and long destinations. Measured: a quarter of the processor time.
 """
 
 import time
@@ -42,15 +42,15 @@ class ReadyAnswers:
         if scope["method"] != "GET" or not path.startswith("/") or not self._hosts.include(scope):
             return None
         if kind == "o/":
-            return self._open(path[3:], scope)
-        return self._click(path[3:], scope) if kind == "c/" else None
+            return self._answer_pixel(path[3:], scope)
+        return self._answer_click(path[3:], scope) if kind == "c/" else None
 
-    def _open(self, name: str, scope: Scope) -> ReadyAnswer | None:
+    def _answer_pixel(self, name: str, scope: Scope) -> ReadyAnswer | None:
         started_s = time.perf_counter()
         text = tokens.leading_token(name)
         suffix = name[len(text) : len(text) + len(".gif")]
         fields = self._images.get(suffix)
-        token = self._read(Kind.OPEN, text)
+        token = self._read_token(Kind.OPEN, text)
         if fields is None or token is None:
             return None
         after = self._hits.record_hit(token, scope)
@@ -60,9 +60,9 @@ class ReadyAnswers:
             _count_pixel(started_s)
         return ReadyAnswer(200, fields, self._bodies[suffix], after)
 
-    def _click(self, text: str, scope: Scope) -> ReadyAnswer | None:
+    def _answer_click(self, text: str, scope: Scope) -> ReadyAnswer | None:
         started_s = time.perf_counter()
-        token = self._read(Kind.CLICK, tokens.leading_token(text))
+        token = self._read_token(Kind.CLICK, tokens.leading_token(text))
         if token is None or token.stored_reference or not can_redirect_to(token.url):
             return None
         after = self._hits.record_hit(token, scope)
@@ -72,7 +72,7 @@ class ReadyAnswers:
             _count_redirect(started_s)
         return ReadyAnswer(302, self._redirect + b"location: " + token.url + b"\r\n", b"", after)
 
-    def _read(self, kind: Kind, text: str) -> tokens.Token | None:
+    def _read_token(self, kind: Kind, text: str) -> tokens.Token | None:
         try:
             return self._ring.read_token(kind, text)
         except tokens.InvalidTokenError:
@@ -80,10 +80,10 @@ class ReadyAnswers:
 
 
 def _fields(response: Response) -> bytes:
-    """The fields of an answer as they go out, with those that every answer has."""
+    """The octets of an answer's fields, with those that every answer has."""
     present = {name for name, _ in response.raw_headers}
     missing = [field for field in SAFE_HEADERS if field[0] not in present]
-    # A destination comes last, so that it can be left out and another one put there.
+    # The destination comes last, so that it can be cut off and another one added.
     fields = sorted((*response.raw_headers, *missing), key=lambda field: field[0] == b"location")
     return b"".join(b"%s: %s\r\n" % field for field in fields)
 

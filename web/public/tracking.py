@@ -31,7 +31,7 @@ _EVENTS = {Kind.OPEN: EventType.OPENED, Kind.CLICK: EventType.CLICKED}
 
 
 class HitRecorder:
-    """Makes facts of requests, and gives them to the store."""
+    """Records hits: makes a fact of each request and gives it to the store."""
 
     def __init__(self, config: Config, store: Store) -> None:
         self._config = config
@@ -85,7 +85,7 @@ class HitRecorder:
         return on_disk
 
     def record_observation(self, visit: tokens.Token | DeliveryVisit, kind: str, agent: str = "", ip: str = "") -> None:
-        """Records a request that is not counted, but says something about the hits beside it. Where addresses are not
+        """Records a request that counts as no hit, but helps to judge the hits around it. Where addresses are not
         stored, only the unsubscribe page is recorded: without an address nothing else can be compared."""
         number = visit.recipient if isinstance(visit, tokens.Token) else visit.number
         if self._config.privacy.mode == "full" and (ip or kind == delivery_verdict.PAGE):
@@ -99,7 +99,7 @@ class HitRecorder:
 
 
 class TokenReader:
-    """Reads the token in a path, and refuses what is none."""
+    """Reads the tokens in paths, and counts those that are not ours."""
 
     def __init__(self, config: Config, ring: tokens.KeyRing, renderer: TemplateRenderer) -> None:
         self._trusted = config.tracking.trusted_proxies
@@ -133,7 +133,7 @@ class TrackingEndpoints:
         self._reader = reader
         self._hits = hits
 
-    async def open(self, request: Request) -> Response:
+    async def answer_pixel(self, request: Request) -> Response:
         started_s = time.perf_counter()
         name: str = request.path_params["name"]
         text = tokens.leading_token(name)
@@ -145,7 +145,7 @@ class TrackingEndpoints:
         metrics.pixel_sent(time.perf_counter() - started_s)
         return image_response(name)
 
-    async def click(self, request: Request) -> Response:
+    async def answer_click(self, request: Request) -> Response:
         started_s = time.perf_counter()
         token = self._reader.read_token(Kind.CLICK, request.path_params["token"], request)
         if token is not None and token.stored_reference:

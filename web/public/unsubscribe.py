@@ -67,7 +67,7 @@ class UnsubscribeEndpoint:
         self._renderer = renderer
 
     async def answer(self, request: Request) -> Response:
-        """GET and HEAD ask, POST acts."""
+        """GET and HEAD show the page that asks; POST acts."""
         token = self._reader.read_token(Kind.UNSUBSCRIBE, request.path_params["token"], request)
         if token is None:
             return self._reader.bad_token_response(request)
@@ -89,7 +89,9 @@ class UnsubscribeEndpoint:
             if one_click:
                 return PlainTextResponse("Not done: the sender no longer knows to whom this mail went.\n", 410)
             return self._expired_response(request)
-        if not state.is_sure:  # the message may be gone, and then the wish has no effect: it must not look granted
+        if (
+            not state.is_sure
+        ):  # the message may be gone: then the choice has no effect, and the page must not say that it has
             return self._unavailable_response(request, one_click=one_click)
         try:
             if action == _UNSUBSCRIBE:
@@ -103,7 +105,7 @@ class UnsubscribeEndpoint:
             else:
                 return self._render_page(request, state, status=400)
         except (OSError, sa.exc.SQLAlchemyError) as error:
-            # Neither database nor disk took it: the recipient's wish must not look granted.
+            # Neither database nor disk has it: the page must not say that it is done.
             log.fact_lost(action, errors.describe_error(error))
             return self._unavailable_response(request, one_click=one_click)
         if one_click:
@@ -146,7 +148,7 @@ class UnsubscribeEndpoint:
         await self._store.record("hit", hit)
 
     async def _find_recipient(self, token: tokens.Token) -> _RecipientState:
-        """What the database has of the recipient; nothing if it does not answer in time."""
+        """The recipient as the database has them; without a recipient if it does not answer in time."""
 
         def look(connection: sa.Connection) -> _RecipientState:
             recipient = message_list.find_recipient_preferences(connection, token.message, token.recipient)
@@ -195,7 +197,7 @@ class UnsubscribeEndpoint:
 
 
 def mask_recipient(recipient: str) -> str:
-    """`a***@example.com`: its owner recognises it, and somebody who found the link learns little."""
+    """`a***@example.com`: its owner recognises it, and anybody else who has the link learns little."""
     local, at, domain = recipient.rpartition("@")
     return f"{local[:1]}***@{domain}" if at else "***"
 
@@ -209,7 +211,7 @@ def _read_action(form: dict[str, str]) -> tuple[str, bool]:
 
 
 async def _read_form(request: Request) -> dict[str, str]:
-    """The body's fields by lower-case name, of either encoding; a body of another type is read as a form too."""
+    """The form's fields by lower-case name, in either encoding of forms; a body of another type is read as a form."""
     fields: Iterable[tuple[str, object]]
     if request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         fields = (await request.form(max_files=4, max_fields=_MAX_FIELDS)).items()

@@ -1,11 +1,11 @@
-"""Facts on their way to the store: on disk before their request is answered, in the database afterwards.
+"""Writes facts to disk before their request is answered, and to the database afterwards.
 
-In: facts; to add one takes no time.  Out: for each a future that is done when the fact is on disk, in the process's
+In: facts; `add` does not wait.  Out: for each a future that is done when the fact is on disk, in the process's
 `fact_log`. Facts that come together are forced to disk together; if no other is under way, a fact is written at once.
 Then they are committed in batches, one after the other. In the pause between two batches more facts gather, so that a
-delivery is judged once a commit. While the database does not answer, facts stay in the log and are replayed, and the
-database is tried again every few seconds. Facts that the log's disk does not take go to the database at once, or wait
-in memory, up to a limit.
+delivery is judged once a commit. While the database does not answer, facts stay in the log to be replayed, and every
+few seconds the database is tried again. Facts that the log's disk does not take go to the database at once, or wait in
+memory, up to a limit.
 """
 
 import asyncio
@@ -22,29 +22,29 @@ from relay.store.database.fact_log import LogFile
 from relay.store.store import DatabaseUnavailableError, Store
 
 MAX_WAITING = 50_000  # facts in memory, some 50 MB; beyond that, facts that are on disk are left to be replayed
-_MAX_TOGETHER = 200  # facts a commit: 20 ms, in which answers take longer
-_MAX_ANSWER_WAIT_S = 1.0  # if the disk hangs, the answer goes out without it
-_AWAY_S = 2.0  # how long the database is left alone when it did not answer
+_MAX_TOGETHER = 200  # facts a commit, which takes 20 ms; answers wait so long
+_MAX_ANSWER_WAIT_S = 1.0  # if the disk hangs, the answer goes out before the fact is on disk
+_AWAY_S = 2.0  # from a try that the database did not answer to the next one
 _NO_DISK_S = 1.0
 # Measured at 220 hits a second: commits without a pause keep one core busy, and redirects wait for it.
 _GATHER_S = 0.05
-# While many arrive, commits leave this multiple of their time to the answers: the log has what waits.
+# While many arrive, the pause is this multiple of the last commit's time, for the answers: the log has what waits.
 _MANY, _LOADED_PAUSE = 40, 4
 _LAST_TRIES_S = 5.0  # at a stop, for facts that no disk has taken yet
 
-_HINTS = ("observation",)  # not worth forcing to disk
+_HINTS = ("observation",)  # these are not forced to disk
 Fact = tuple[str, Any]  # Any: the value's type follows from the name (relay.store.facts.FACTS)
 
 
 class _Waiting(NamedTuple):
-    """A fact that is to be committed, and the file of the log that it is in; None if no disk has it."""
+    """A fact that is to be committed, and the file of the log that has it; None if no disk has it."""
 
     fact: Fact
     log_file: LogFile | None
 
 
 class _Group(NamedTuple):
-    """Facts that are forced to disk together, and who waits for each."""
+    """Facts that are forced to disk together, each with the future that waits for it."""
 
     loop: asyncio.AbstractEventLoop
     facts: list[Fact]
@@ -64,8 +64,8 @@ class FactBuffer:
         self._waiting: deque[_Waiting] = deque()
         self._committing: asyncio.Task[None] | None = None
         self._away_until = 0.0
-        self._arrived = 0  # since the last batch was begun
-        self._one_by_one = 0  # so many facts are committed singly, since one of them fails
+        self._arrived = 0  # facts since the last batch began
+        self._one_by_one = 0  # so many facts are committed one by one, because one of them fails
         self._closing_at: float | None = None
 
     def add(self, name: str, value: object) -> "asyncio.Future[None]":
@@ -94,12 +94,12 @@ class FactBuffer:
     # --- to disk
 
     def _start_logging(self) -> None:
-        """Has the thread write what has gathered. While it does, more gathers: nothing waits for a fixed time."""
+        """Has the thread write the facts that have gathered. Meanwhile more gather: no fact waits for a fixed time."""
         loop = asyncio.get_running_loop()
         self._logging = self._logging or loop.create_future()
         group = _Group(loop, self._unlogged, self._answers)
         self._unlogged, self._answers = [], []
-        self._too_slow = loop.call_later(_MAX_ANSWER_WAIT_S, _resolve, group.answers)
+        self._too_slow = loop.call_later(_MAX_ANSWER_WAIT_S, _set_done, group.answers)
         if self._thread is None:
             self._thread = threading.Thread(target=self._write_groups, name="fact-log", daemon=True)
             self._thread.start()
@@ -117,7 +117,7 @@ class FactBuffer:
 
     def _end_logging(self, group: "_Group", result: LogFile | Exception) -> None:
         self._too_slow.cancel()
-        _resolve(group.answers)
+        _set_done(group.answers)
         if isinstance(result, LogFile):
             self._enqueue(group.facts, result)
         else:
@@ -172,7 +172,7 @@ class FactBuffer:
         return _GATHER_S if len(self._waiting) < _MAX_TOGETHER else 0.0
 
     async def _is_hopeless(self, batch: list[_Waiting], error: Exception) -> bool:
-        """True if the batch is not to be tried again. If several facts fail together, each is then tried by itself."""
+        """True if the batch is not to be tried again. If several facts failed together, each is then tried alone."""
         name = batch[0].fact[0]
         if not errors.is_database_fault(error):
             if len(batch) > 1:
@@ -223,7 +223,7 @@ def _count_by_file(batch: list[_Waiting]) -> Counter[LogFile]:
     return Counter(one.log_file for one in batch if one.log_file is not None)
 
 
-def _resolve(futures: "list[asyncio.Future[None]]") -> None:
+def _set_done(futures: "list[asyncio.Future[None]]") -> None:
     for future in futures:
         if not future.done():  # a client that hung up has cancelled it
             future.set_result(None)

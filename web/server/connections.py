@@ -1,8 +1,8 @@
-"""How many connections a site has open, by a client's network and in all, and how many come in a second.
+"""Limits on a site's connections: how many are open, by a client's network and in all, and how many come in a second.
 
-In: connections as they come, change their state, and go.  Out: whether there is room for a new one. If there is none,
-the connection that has waited longest without a request is closed: an idle client can come again, and a client that
-holds many loses one of its own. The new one is turned away only if all others are being answered.
+In: connections that open, change their state, and close.  Out: whether there is room for a new one. If there is none,
+the connection that has waited longest without a request is closed: an idle client can connect again, and a client that
+holds many loses one of its own. The new one is refused only if all others are being answered.
 
 An address that many people share (private or loopback, of an office or a proxy of ours) has no limit of its own.
 Connections of trusted proxies count in all only; the others leave a quarter to them.
@@ -43,14 +43,14 @@ class WebConnections:
     def __init__(
         self,
         site: str,
-        trusted: Sequence[IpNetwork],
+        trusted_proxies: Sequence[IpNetwork],
         max_open: Callable[[], int],
         is_public: Callable[[str], bool] = _is_public,
         rate: clients.Limit = _ARRIVAL_RATE,
     ) -> None:
         """`max_open` is called for each connection, because the system's limit may change while we run."""
         self._site = site
-        self._trusted = trusted
+        self._trusted_proxies = trusted_proxies
         self._max_open = max_open
         self._is_public = is_public
         self._groups: dict[str, _ConnectionGroup] = {}
@@ -59,7 +59,7 @@ class WebConnections:
         self._arrivals = clients.EventCounter((rate,))
 
     def count_arrival(self, ip: str) -> bool:
-        """Counts a connection that wants to come in. False if its network brings too many in a second."""
+        """Counts a new connection. False if its network opens too many in a second."""
         if self._is_trusted(ip) or not self._is_public(ip):
             return True
         now = monotonic()
@@ -72,11 +72,11 @@ class WebConnections:
     def add_connection(self, connection: CountedConnection, ip: str) -> bool:
         """Counts a connection that waits for its first request. False if there is no room for it."""
         limits = self._limits(ip)
-        for key, most in limits.items():
-            while key in self._groups and len(self._groups[key].open) >= most:
+        for key, limit in limits.items():
+            while key in self._groups and len(self._groups[key].open) >= limit:
                 longest = next(iter(self._groups[key].waiting), None)
                 if longest is None:
-                    process_log.too_many_connections(self._site, key, most)
+                    process_log.too_many_connections(self._site, key, limit)
                     return False
                 self.remove_connection(longest)
                 longest.drop()
@@ -92,7 +92,7 @@ class WebConnections:
             self._groups[key].waiting[connection] = None
 
     def mark_working(self, connection: CountedConnection) -> None:
-        """The connection has a request, and is not closed for another until that is answered."""
+        """The connection has a request. Until that is answered, it is not closed to make room."""
         for key in self._groups_of.get(connection, ()):
             self._groups[key].waiting.pop(connection, None)
 
@@ -105,7 +105,7 @@ class WebConnections:
                 del self._groups[key]
 
     def _limits(self, ip: str) -> dict[str, int]:
-        """The groups of that address, the narrowest first, and how many each may have."""
+        """The groups of that address, the narrowest first, each with its limit."""
         most = self._max_open()
         if self._is_trusted(ip):
             return {"all": most}
@@ -117,4 +117,4 @@ class WebConnections:
         return {address: by_address, network: 3 * by_address} | limits
 
     def _is_trusted(self, ip: str) -> bool:
-        return ip_addresses.is_in(ip, self._trusted)
+        return ip_addresses.is_in(ip, self._trusted_proxies)

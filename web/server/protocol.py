@@ -40,7 +40,7 @@ FindReadyAnswer = Callable[[Scope], ReadyAnswer | None]
 
 
 class _LimitError(Exception):
-    """The parser passes it on as a malformed request."""
+    """Raised in a callback of the parser, which then reports a malformed request."""
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -57,11 +57,11 @@ class BoundedProtocol(HttpToolsProtocol):
         assert isinstance(config, BoundedConfig)
         self._limits = config.limits
         self._connection_limits = config.connections
-        self._part: Literal["", "head", "body"] = ""  # of a request, that is still coming
-        self._requests = 0  # that have begun
+        self._part: Literal["", "head", "body"] = ""  # of the request that is still coming in
+        self._requests = 0  # that have begun on this connection
         self._head_octets = 0  # of the parsed head
-        self._unread_octets = 0  # that came in while the head has no end
-        self._status = 400  # of the answer if the parser gives up
+        self._unread_octets = 0  # received while the head has no end
+        self._status = 400  # of the answer if the parser fails
         self._stage: tuple[Stage, int] = ("closing", -1)
         self._deadline = Deadline(self.loop, self._on_deadline)
         self._answer_deadline: asyncio.TimerHandle | None = None
@@ -173,7 +173,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self.on_response_complete()
 
     def on_response_complete(self) -> None:
-        # Instead of uvicorn's, which sets a timer for idle connections with each answer. They have one here.
+        # Replaces uvicorn's method, which sets a timer for an idle connection with each answer. Here the deadline
+        # does that.
         self.server_state.total_requests += 1
         if not self.transport.is_closing():
             self.flow.resume_reading()
@@ -181,7 +182,7 @@ class BoundedProtocol(HttpToolsProtocol):
                 self._start_asgi_task(*self.pipeline.pop())
         self._advance()
 
-    # --- what a client has to do next, and by when
+    # --- the connection's next step, and its time limit
 
     def _advance(self) -> None:
         """Notes the connection's next step, and sets the time limit for it."""
@@ -235,11 +236,11 @@ class BoundedProtocol(HttpToolsProtocol):
             self.transport.close()
 
     def _refuse(self, status: int) -> None:
-        """Closes the connection, with an answer if it is this request's turn to have one."""
+        """Closes the connection. Answers first if no earlier request still waits for its answer."""
         if self.transport.is_closing():
             return
         cycle = self.cycle
-        if self._part == "body":  # of the last request that came, which others may be before
+        if self._part == "body":  # of the last request; earlier ones may still wait
             may_answer = not self.pipeline and not cycle.response_started
         else:
             may_answer = cycle is None or cycle.response_complete
@@ -259,20 +260,20 @@ class BoundedProtocol(HttpToolsProtocol):
 
 
 class BoundedConfig(uvicorn.Config):
-    """uvicorn's configuration, which it hands to each connection, with our own part."""
+    """uvicorn's configuration with our limits; each connection gets it."""
 
-    def __init__(self, app: ASGIApp, connections: WebConnections, limits: RequestLimits, accept_a_turn: int) -> None:
-        """Where the application has a method `find_ready_answer`, it is asked first."""
+    def __init__(self, app: ASGIApp, connections: WebConnections, limits: RequestLimits, accepts_per_turn: int) -> None:
+        """If the application has a method `find_ready_answer`, that is called first for each request."""
         super().__init__(
             app,
             http=BoundedProtocol,
             ws="none",
             log_config=None,
-            log_level="error",  # its warnings are of what strangers send
+            log_level="error",  # its warnings are about what strangers send
             access_log=False,
             server_header=False,
             proxy_headers=False,
-            backlog=accept_a_turn,
+            backlog=accepts_per_turn,
             timeout_graceful_shutdown=DRAIN_S,
         )
         self.connections = connections
@@ -284,9 +285,9 @@ class Server(uvicorn.Server):
     """An application on a socket: `serve(sockets=[…])`. Signals are the node's."""
 
     def __init__(
-        self, app: ASGIApp, connections: WebConnections, limits: RequestLimits = DEFAULTS, accept_a_turn: int = 16
+        self, app: ASGIApp, connections: WebConnections, limits: RequestLimits = DEFAULTS, accepts_per_turn: int = 16
     ) -> None:
-        super().__init__(BoundedConfig(app, connections, limits, accept_a_turn))
+        super().__init__(BoundedConfig(app, connections, limits, accepts_per_turn))
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         self.lifespan.state[shutdown.STATE_KEY] = lambda: self.should_exit
@@ -295,7 +296,7 @@ class Server(uvicorn.Server):
         def make_protocol() -> BoundedProtocol:
             return BoundedProtocol(self.config, self.server_state, self.lifespan.state)
 
-        # uvicorn closes them; nothing else of asyncio's servers is asked for.
+        # uvicorn calls `close` of a server, and nothing else.
         acceptors = [Acceptor(one, make_protocol, self.config.backlog) for one in sockets or ()]
         self.servers = cast(list[asyncio.Server], acceptors)
 

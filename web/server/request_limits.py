@@ -1,10 +1,10 @@
-"""What a client may send to the HTTP server, and the time that it has for each step."""
+"""Limits on what a client sends to the HTTP server, and on the time for each step."""
 
 from typing import NamedTuple
 
 
 class RequestLimits(NamedTuple):
-    """What a client may send, and the time that it has for it."""
+    """Sizes in octets, times in seconds."""
 
     head_octets: int = 16 << 10
     head_fields: int = 100
@@ -13,9 +13,11 @@ class RequestLimits(NamedTuple):
     idle_s: float = 5.0  # between two requests
     head_s: float = 10.0  # from the first octet to the end of the head
     body_s: float = 30.0  # from there to the end of the body
-    surplus_s: float = 2.0  # for the rest of a body that has been answered: who sends may read the answer after it only
-    answer_s: float = 30.0  # to take an answer, 64 KB at a time
-    close_s: float = 5.0  # to take the last of it
+    surplus_s: float = (
+        2.0  # for the rest of a body that was answered early: some clients read only after they have sent all
+    )
+    answer_s: float = 30.0  # to take 64 KB of an answer
+    close_s: float = 5.0  # to take the last octets before the connection is closed
 
 
 DEFAULTS = RequestLimits()
