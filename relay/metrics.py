@@ -13,7 +13,7 @@ from relay.shared_counters import SeriesKey, SharedCounters
 _US = 1_000_000
 
 
-class Counted(NamedTuple):
+class CountedMetric(NamedTuple):
     """A counter, gauge or histogram that processes count, with its labels and meaning."""
 
     name: str
@@ -27,39 +27,43 @@ def _bounds(*bounds_ms: float) -> tuple[int, ...]:
     return tuple(round(bound * 1000) for bound in bounds_ms)
 
 
-ACCEPTED = Counted("waypost_messages_accepted_total", ("stream",), "Messages accepted from clients.")
-ACCEPTED_BYTES = Counted("waypost_messages_accepted_bytes_total", (), "Their octets.")
-CONNECTIONS = Counted("waypost_smtp_connections_total", (), "SMTP connections that clients opened.")
-OPEN_CONNECTIONS = Counted("waypost_smtp_connections_open", (), "SMTP connections open now.", is_gauge=True)
-REFUSED = Counted("waypost_smtp_refused_total", ("code",), "Refusals to SMTP clients, by reply code.")
-UNTOUCHED = Counted("waypost_rewrite_untouched_total", ("reason",), "Messages with parts that were left as they came.")
-DELIVERIES = Counted(
+ACCEPTED = CountedMetric("waypost_messages_accepted_total", ("stream",), "Messages accepted from clients.")
+ACCEPTED_BYTES = CountedMetric("waypost_messages_accepted_bytes_total", (), "Their octets.")
+CONNECTIONS = CountedMetric("waypost_smtp_connections_total", (), "SMTP connections that clients opened.")
+OPEN_CONNECTIONS = CountedMetric("waypost_smtp_connections_open", (), "SMTP connections open now.", is_gauge=True)
+REFUSED = CountedMetric("waypost_smtp_refused_total", ("code",), "Refusals to SMTP clients, by reply code.")
+UNTOUCHED = CountedMetric(
+    "waypost_rewrite_untouched_total", ("reason",), "Messages with parts that were left as they came."
+)
+DELIVERIES = CountedMetric(
     "waypost_deliveries_total", ("status", "category", "upstream"), "Outcomes of deliveries, one for each attempt."
 )
-DELIVERY_TIME = Counted(
+DELIVERY_TIME = CountedMetric(
     "waypost_delivery_seconds",
     ("upstream",),
     "From the start of an attempt to the upstream's reply, by upstream.",
     _bounds(5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 30_000, 60_000, 300_000),
 )
-UPSTREAM_DOWN = Counted("waypost_upstream_down", ("upstream",), "Processes for which it is down.", is_gauge=True)
-LATE_REPORTS = Counted("waypost_late_reports_total", ("source",), "Reports that came by mail or webhook.")
-HITS = Counted("waypost_hits_total", ("type", "verdict"), "Opens and clicks, by the verdict when they came.")
-REDIRECT_TIME = Counted(
+UPSTREAM_DOWN = CountedMetric("waypost_upstream_down", ("upstream",), "Processes for which it is down.", is_gauge=True)
+LATE_REPORTS = CountedMetric("waypost_late_reports_total", ("source",), "Reports that came by mail or webhook.")
+HITS = CountedMetric("waypost_hits_total", ("type", "verdict"), "Opens and clicks, by the verdict when they came.")
+REDIRECT_TIME = CountedMetric(
     "waypost_redirect_seconds",
     (),
     "From a click's request to the redirect.",
     _bounds(1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1000, 2500),
 )
-PIXEL_TIME = Counted(
+PIXEL_TIME = CountedMetric(
     "waypost_pixel_seconds", (), "From a pixel's request to the image.", REDIRECT_TIME.bucket_bounds_us
 )
-BAD_TOKENS = Counted("waypost_bad_tokens_total", ("kind",), "Requests for links that are not ours.")
-WEBHOOK_REQUESTS = Counted("waypost_webhook_requests_total", ("webhook", "result"), "Requests to webhooks.")
-LOGINS_FAILED = Counted("waypost_logins_failed_total", ("door",), "Wrong passwords and keys.")
-FAULTS = Counted("waypost_faults_total", ("where",), "Errors of Waypost itself; the log has each.")
-ROLE_DEATHS = Counted("waypost_role_deaths_total", ("role",), "Processes that ended by themselves.")
-PROCESS = Counted("waypost_process", ("role",), "The process's id.", is_gauge=True)  # not shown; /proc has the rest
+BAD_TOKENS = CountedMetric("waypost_bad_tokens_total", ("kind",), "Requests for links that are not ours.")
+WEBHOOK_REQUESTS = CountedMetric("waypost_webhook_requests_total", ("webhook", "result"), "Requests to webhooks.")
+LOGINS_FAILED = CountedMetric("waypost_logins_failed_total", ("door",), "Wrong passwords and keys.")
+FAULTS = CountedMetric("waypost_faults_total", ("where",), "Errors of Waypost itself; the log has each.")
+ROLE_DEATHS = CountedMetric("waypost_role_deaths_total", ("role",), "Processes that ended by themselves.")
+PROCESS = CountedMetric(
+    "waypost_process", ("role",), "The process's id.", is_gauge=True
+)  # not shown; /proc has the rest
 
 ALL = (
     ACCEPTED,

@@ -98,7 +98,7 @@ class _Snapshot(Collector):
             yield _gauge("waypost_database_bytes", "The SQLite database with its write-ahead log.", {(): size})
 
 
-def _is_of_metric(key: SeriesKey, metric: metrics.Counted) -> bool:
+def _is_of_metric(key: SeriesKey, metric: metrics.CountedMetric) -> bool:
     return key.name == metric.name
 
 
@@ -131,7 +131,9 @@ def _counted_families(counts: Mapping[SeriesKey, list[int]]) -> Iterator[Metric]
             yield family
 
 
-def _histogram(metric: metrics.Counted, values_by_labels: Mapping[tuple[str, ...], list[int]]) -> HistogramMetricFamily:
+def _histogram(
+    metric: metrics.CountedMetric, values_by_labels: Mapping[tuple[str, ...], list[int]]
+) -> HistogramMetricFamily:
     family = HistogramMetricFamily(metric.name, metric.meaning, labels=metric.labels)
     bounds = [*(f"{bound / _US:g}" for bound in metric.bucket_bounds_us), "+Inf"]
     for key, values in values_by_labels.items():

@@ -115,7 +115,7 @@ def reclassify_hits(arguments: argparse.Namespace) -> int:
             with store.connect() as connection:
                 step = reclassification.review_hits(connection, arguments.since, after)
             # Each batch is a commit of its own, so that a running server can write in between.
-            for some in reclassification.batches(step.outdated_hits):
+            for some in reclassification.split_into_batches(step.outdated_hits):
                 changed += store.writer.submit(
                     partial(reclassification.reclassify_deliveries, deliveries=some)
                 ).result()

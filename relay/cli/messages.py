@@ -65,7 +65,7 @@ def _statuses(message: JsonObject) -> str:
     return ", ".join(f"{status} {count}" for status, count in counts.most_common())
 
 
-def _people(counts: dict[str, int]) -> int | str:
+def _count_people(counts: dict[str, int]) -> int | str:
     return counts["human"] + counts["proxied"] or ""
 
 
@@ -74,8 +74,8 @@ _COLUMNS = (
     Column("TO", _recipients, shrinks=True),
     Column("SUBJECT", lambda one: one["subject"], shrinks=True),
     Column("STATUS", _statuses),
-    Column("OPENS", lambda one: _people(one["opens"]), is_number=True, is_wide=True),
-    Column("CLICKS", lambda one: _people(one["clicks"]), is_number=True, is_wide=True),
+    Column("OPENS", lambda one: _count_people(one["opens"]), is_number=True, is_wide=True),
+    Column("CLICKS", lambda one: _count_people(one["clicks"]), is_number=True, is_wide=True),
     Column("STREAM", lambda one: one["stream"], is_wide=True),
     Column("ID", lambda one: one["id"]),
 )

@@ -111,14 +111,14 @@ def retry_deliveries(arguments: argparse.Namespace) -> int:
 
 
 def hold_deliveries(arguments: argparse.Namespace) -> int:
-    return _change(arguments, queue_actions.hold, "held")
+    return _change_deliveries(arguments, queue_actions.hold, "held")
 
 
 def release_deliveries(arguments: argparse.Namespace) -> int:
-    return _change(arguments, queue_actions.release, "due now")
+    return _change_deliveries(arguments, queue_actions.release, "due now")
 
 
-def _change(
+def _change_deliveries(
     arguments: argparse.Namespace, action: Callable[[sa.Connection, datetime, QueueTarget], int], result_text: str
 ) -> int:
     asked = _parse_id(arguments.id)

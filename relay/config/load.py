@@ -71,7 +71,7 @@ def find_file(option: str | None, environment: Mapping[str, str] = os.environ) -
 def load(path: Path | None, environment: Mapping[str, str] = os.environ) -> Config:
     """The configuration. A relative path in it is relative to the file. Raises ConfigError."""
     name = str(path) if path else "defaults"
-    tree = _read(path) if path else {}
+    tree = _read_file(path) if path else {}
     from_environment = _apply_environment(tree, environment)
     directory = (path.parent if path else Path()).absolute()
     faults: list[str] = []
@@ -108,7 +108,7 @@ def find_readable_secrets(path: Path | None) -> list[str]:
     if path is None or not path.stat().st_mode & stat.S_IROTH:
         return []
     found: list[str] = []
-    waiting: list[tuple[list[str], Any]] = [([], _read(path))]  # Any: as TOML has it
+    waiting: list[tuple[list[str], Any]] = [([], _read_file(path))]  # Any: as TOML has it
     while waiting:
         location, value = waiting.pop()
         if isinstance(value, dict | list):
@@ -172,7 +172,7 @@ def _missing_files(config: Config) -> list[str]:
     return [f"{key}: no such file: {path}" for key, path in reported if path and not path.is_file()]
 
 
-def _read(path: Path) -> Tree:
+def _read_file(path: Path) -> Tree:
     try:
         return tomllib.loads(path.read_text("utf-8-sig"))  # editors of Windows begin a file with a byte order mark
     except OSError as error:
@@ -295,18 +295,20 @@ def _suggest_key(location: list[str]) -> str:
 
 
 def _with_absolute_paths(config: Config, directory: Path) -> Config:
-    def under(path: Path | None) -> Path | None:
+    def make_absolute(path: Path | None) -> Path | None:
         return directory / path if path else None
 
     return config.model_copy(
         update={
             "relay": config.relay.model_copy(update={"data_dir": directory / config.relay.data_dir}),
             "listen": [
-                listen.model_copy(update={"certificate": under(listen.certificate), "key": under(listen.key)})
+                listen.model_copy(
+                    update={"certificate": make_absolute(listen.certificate), "key": make_absolute(listen.key)}
+                )
                 for listen in config.listen
             ],
             "upstream": [
-                upstream.model_copy(update={"ca_file": under(upstream.ca_file)}) for upstream in config.upstream
+                upstream.model_copy(update={"ca_file": make_absolute(upstream.ca_file)}) for upstream in config.upstream
             ],
         }
     )

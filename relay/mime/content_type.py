@@ -32,12 +32,12 @@ class Media(NamedTuple):
 
 def parse_content_type(value: bytes) -> Media | None:
     """The media type and its parameters; None for a malformed value or a parameter given twice."""
-    return _read(value, _MEDIA)
+    return _parse_value(value, _MEDIA)
 
 
 def parse_disposition(value: bytes) -> Media | None:
     """The disposition and its parameters; None as above."""
-    return _read(value, _WORD)
+    return _parse_value(value, _WORD)
 
 
 def parse_transfer_encoding(value: bytes) -> str | None:
@@ -46,22 +46,22 @@ def parse_transfer_encoding(value: bytes) -> str | None:
     it, but readers show it."""
     if _PLAIN.fullmatch(value.strip()):
         return "8bit"
-    media = _read(value, _WORD)
+    media = _parse_value(value, _WORD)
     if not media or media.parameters or (b";" in value and media.name not in ("7bit", "8bit", "binary")):
         return None
     return media.name
 
 
-def _read(value: bytes, head: re.Pattern[str]) -> Media | None:
-    return _parse_cached(value, head) if len(value) <= _MAX_CACHED else _parse(value, head)
+def _parse_value(value: bytes, head: re.Pattern[str]) -> Media | None:
+    return _parse_cached(value, head) if len(value) <= _MAX_CACHED else _parse_uncached(value, head)
 
 
 @lru_cache(maxsize=256)  # mail says the same again and again
 def _parse_cached(value: bytes, head: re.Pattern[str]) -> Media | None:
-    return _parse(value, head)
+    return _parse_uncached(value, head)
 
 
-def _parse(value: bytes, head: re.Pattern[str]) -> Media | None:
+def _parse_uncached(value: bytes, head: re.Pattern[str]) -> Media | None:
     text = _without_comments(value.decode("latin-1"))
     found = head.match(text) if text is not None else None
     if text is None or found is None:

@@ -82,7 +82,7 @@ class AlertSender:
             while True:
                 await asyncio.sleep(self._every_s)
                 try:
-                    await self._look()
+                    await self._check_problems()
                 except Exception as error:  # noqa: BLE001  the outermost loop
                     errors.log_failure(error, "alerts")
 
@@ -92,12 +92,12 @@ class AlertSender:
             await self._take_chore()
             await asyncio.sleep(self._every_s)
 
-    async def release(self) -> None:
+    async def release_chore(self) -> None:
         """This process ends: another one may have the chore at once."""
         if self._shared_book is not None:
             await self._write(partial(chores.release_chores, worker=self._worker))
 
-    async def _look(self) -> None:
+    async def _check_problems(self) -> None:
         wanted = self._config.alerts
         found = await self._gauges.read()
         node = NodeView(found is None, shutil.disk_usage(self._config.relay.data_dir).free)

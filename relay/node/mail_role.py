@@ -96,7 +96,7 @@ async def serve(
         tasks.append(
             asyncio.create_task(maintenance.run_upstream_reports(store, worker.name, states, sender.apply_peer_report))
         )
-    async with observer.running(store) if observer else contextlib.nullcontext():
+    async with observer.observe(store) if observer else contextlib.nullcontext():
         ready.set()
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait({stopping, *tasks}, return_when=asyncio.FIRST_COMPLETED)

@@ -102,7 +102,7 @@ async def run_retention(store: Store, config: Config, worker: str) -> None:
             await _change_months(store, now, now - config.privacy.keep_events)  # before rows are deleted one by one
             for what, work in _retention_work(store, config, now):
                 await _delete(what, work)
-            await _delete("pages", partial(_shrink, store))
+            await _delete("pages", partial(_shrink_file, store))
         if await _may_delete(store, f"{chores.RETENTION} {store.node_name}", worker):
             await _delete("destination_files", partial(_delete_long_url_files, store, _long_urls_end(config, now)))
         await asyncio.sleep(LOOK_AT_RETENTION_EVERY_S)
@@ -162,14 +162,14 @@ def _retention_work(store: Store, config: Config, now: datetime) -> Iterator[tup
         (retention.drop_audit_entries, config.privacy.keep_audit),
         (endpoints.delete_old_log, keep_content),
     ):
-        yield drop.__name__.removeprefix("drop_"), partial(_drop, store, drop, now - keep)
-    yield "destinations", partial(_drop, store, retention.drop_long_urls, _long_urls_end(config, now))
+        yield drop.__name__.removeprefix("drop_"), partial(_drop_in_steps, store, drop, now - keep)
+    yield "destinations", partial(_drop_in_steps, store, retention.drop_long_urls, _long_urls_end(config, now))
     if not store.journal.has_pending:  # its messages have files, and no rows yet
         lost = partial(content_files.delete_unreferenced, before=now - _UNREFERENCED_FOR)
         yield "content_files", partial(store.read, lost)
 
 
-async def _drop(store: Store, drop: Callable[[sa.Connection, datetime], int], before: datetime) -> int:
+async def _drop_in_steps(store: Store, drop: Callable[[sa.Connection, datetime], int], before: datetime) -> int:
     deleted = 0
     while count := await _write_in_turn(store, lambda connection: drop(connection, before)):
         deleted += count
@@ -186,7 +186,7 @@ async def _delete_long_url_files(store: Store, before: datetime) -> int:
     return await asyncio.to_thread(store.long_url_files.delete_older, before)
 
 
-async def _shrink(store: Store) -> int:
+async def _shrink_file(store: Store) -> int:
     """Gives free pages of SQLite's file back to the disk."""
     returned = 0
     while count := await _write_in_turn(store, retention.shrink_file):

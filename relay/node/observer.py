@@ -29,7 +29,7 @@ class Observer:
         self._sockets = sockets
 
     @contextlib.asynccontextmanager
-    async def running(self, store: Store) -> AsyncIterator[None]:
+    async def observe(self, store: Store) -> AsyncIterator[None]:
         """Observes until the block ends."""
         serving = [self._serve(one, store) for one in self._sockets]
         tasks = [asyncio.create_task(server.serve([listener])) for server, listener in serving]
@@ -40,7 +40,7 @@ class Observer:
         finally:
             if sender and alerting:
                 alerting.cancel()
-                await sender.release()
+                await sender.release_chore()
             for server, _ in serving:
                 server.should_exit = True
             await asyncio.gather(*tasks, return_exceptions=True)

@@ -51,7 +51,7 @@ async def serve(
     store.listener.wakes[notifications.WEBHOOKS] = hooks.wake
     listening = asyncio.create_task(store.listener.run())
     telling = asyncio.create_task(hooks.run())
-    async with observer.running(store):
+    async with observer.observe(store):
         ready.set()
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait({stopping, *serving}, return_when=asyncio.FIRST_COMPLETED)

@@ -108,9 +108,9 @@ class Plan:
         try:
             return [Edit(0, 0, sign(splice(octets, made), self.dkim), "dkim"), *made]
         except Exception:  # noqa: BLE001 - the mail goes as it came; the signer has logged it
-            return self._harmless(octets, mint)
+            return self._always_applied_edits(octets, mint)
 
-    def _harmless(self, octets: bytes, mint: Mint) -> list[Edit]:
+    def _always_applied_edits(self, octets: bytes, mint: Mint) -> list[Edit]:
         return edit_templates.fill_templates(
             octets,
             tuple(one for one in self.templates if one.why in signing_policy.ALWAYS_APPLIED),
@@ -139,7 +139,7 @@ class Plan:
         try:
             return sign(converted, self.dkim) + converted
         except Exception:  # noqa: BLE001 - as in `edits`
-            return seven_bit_conversion.convert(splice(octets, self._harmless(octets, mint)))
+            return seven_bit_conversion.convert(splice(octets, self._always_applied_edits(octets, mint)))
 
     def to_json(self) -> str:
         """The plan as text, to be kept with the message."""

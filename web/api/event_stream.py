@@ -63,7 +63,7 @@ class EventStreamApi:
         try:
             yield "retry: 2000\n\n"
             sent: set[str] = set()
-            async for row in self._missed(search, last):
+            async for row in self._read_missed_events(search, last):
                 sent.add(row["id"])
                 yield _format(row)
             clock = asyncio.get_running_loop().time
@@ -83,7 +83,7 @@ class EventStreamApi:
         finally:
             self._feed.remove_listener(events)
 
-    async def _missed(self, search: EventSearch, last: str) -> AsyncIterator[EventRow]:
+    async def _read_missed_events(self, search: EventSearch, last: str) -> AsyncIterator[EventRow]:
         """The events since the last one that the client had."""
         while last:
             work = partial(event_list.list_events, search=search, limit=_MAX_READ, cursor=last, oldest_first=True)

@@ -47,7 +47,7 @@ class HealthApi:
     @documented("Upstreams, queue and webhooks, and what needs somebody", response=HealthAnswer)
     async def show_health(self, request: Request) -> Response:
         now = datetime.now(UTC)
-        found = await self._store.read(lambda connection: _read(connection, now))
+        found = await self._store.read(lambda connection: _read_findings(connection, now))
         upstreams = [_upstream_object(one.name, found.upstreams.get(one.name)) for one in self._config.upstream]
         queue = _queue_object(found.queue, now)
         webhooks = [_webhook_object(one) for one in found.webhooks]
@@ -66,7 +66,7 @@ class HealthApi:
         )
 
 
-def _read(connection: sa.Connection, now: datetime) -> _Findings:
+def _read_findings(connection: sa.Connection, now: datetime) -> _Findings:
     return _Findings(
         queue_list.queue_totals(connection, now),
         upstream_states.read_states(connection, now),

@@ -58,7 +58,7 @@ class MessageContentApi:
     @documented("The mail's octets", query=SourceParameters, media_type="message/rfc822")
     async def show_source(self, request: Request) -> Response:
         asked = read_query(request, SourceParameters)
-        found = await self._read(request, asked.number, is_live=True)
+        found = await self._read_mail(request, asked.number, is_live=True)
         name = f"{found.message.id}-{asked.number}-{asked.version}.eml"
         headers = {"content-disposition": f'attachment; filename="{name}"'}
         return _content(
@@ -68,7 +68,7 @@ class MessageContentApi:
     @documented("The mail's HTML, with its own pictures inside", query=HtmlParameters, media_type="text/html")
     async def show_html(self, request: Request) -> Response:
         asked = read_query(request, HtmlParameters)
-        found = await self._read(request, asked.number, is_live=self._is_sandbox)
+        found = await self._read_mail(request, asked.number, is_live=self._is_sandbox)
         html = await self._mails.compute(lambda: mail_view.view_mail(found.octets).html)
         if not html:
             raise ApiError(404, "not_found", "the mail has no HTML")
@@ -78,13 +78,13 @@ class MessageContentApi:
     @documented("The mail's text", query=ContentParameters, media_type="text/plain")
     async def show_text(self, request: Request) -> Response:
         asked = read_query(request, ContentParameters)
-        found = await self._read(request, asked.number, is_live=self._is_sandbox)
+        found = await self._read_mail(request, asked.number, is_live=self._is_sandbox)
         text = await self._mails.compute(lambda: mail_view.view_mail(found.octets).text)
         if not text:
             raise ApiError(404, "not_found", "the mail has no text")
         return _content(text.encode("utf-8", "replace"), "text/plain", _NEVER_SHOWN)
 
-    async def _read(self, request: Request, number: int, *, is_live: bool) -> SentMail:
+    async def _read_mail(self, request: Request, number: int, *, is_live: bool) -> SentMail:
         wanted = request.path_params["message"]
         found = await self._mails.read_mail(wanted, number, is_live=is_live)
         if found is None:

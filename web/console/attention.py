@@ -92,7 +92,7 @@ def _upstream_items(view: AttentionView) -> list[AttentionItem]:
                 for other in view.upstreams
             )
             does = "Mail goes to the next upstream that takes it." if others else "Mail for it waits in the queue."
-            text = f"{_sentence(seen.fault)} {does} waypost check --online tries it and says what to do."
+            text = f"{_to_sentence(seen.fault)} {does} waypost check --online tries it and says what to do."
             href = f"/upstreams#{name}"
             items.append(AttentionItem(True, f"Upstream {name} is out", seen.down_since, text, href, "The upstream"))
     if view.upstreams and not view.states:
@@ -188,7 +188,7 @@ def _stream_items(view: AttentionView) -> list[AttentionItem]:
     return items
 
 
-def _sentence(text: str) -> str:
+def _to_sentence(text: str) -> str:
     return f"{text.strip().rstrip('.')}." if text.strip() else ""
 
 
@@ -260,10 +260,10 @@ def _read_view(connection: sa.Connection, now: datetime, upstreams: list[str], f
         endpoints.list_webhook_status(connection),
         keys,
         free,
-        streams=statistics.read_groups(connection, Selection(_yesterday(now)), statistics.STREAM),
+        streams=statistics.read_groups(connection, Selection(_start_of_yesterday(now)), statistics.STREAM),
     )
 
 
-def _yesterday(now: datetime) -> datetime:
+def _start_of_yesterday(now: datetime) -> datetime:
     """The midnight at which yesterday began, UTC."""
     return now.replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=1)

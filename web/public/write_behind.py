@@ -36,7 +36,7 @@ _HINTS = ("observation",)  # these are not forced to disk
 Fact = tuple[str, Any]  # Any: the value's type follows from the name (relay.store.facts.FACTS)
 
 
-class _Waiting(NamedTuple):
+class _WaitingFact(NamedTuple):
     """A fact that is to be committed, and the file of the log that has it; None if no disk has it."""
 
     fact: Fact
@@ -61,7 +61,7 @@ class FactBuffer:
         self._groups: queue.SimpleQueue[_Group | None] = queue.SimpleQueue()  # for the thread that writes to disk
         self._thread: threading.Thread | None = None
         self._logging: asyncio.Future[None] | None = None  # done when the group that is under way is on disk
-        self._waiting: deque[_Waiting] = deque()
+        self._waiting: deque[_WaitingFact] = deque()
         self._committing: asyncio.Task[None] | None = None
         self._away_until = 0.0
         self._arrived = 0  # facts since the last batch began
@@ -143,7 +143,7 @@ class FactBuffer:
                 log.fact_lost(facts[0][0], "neither database nor journal takes anything, and the memory for it is full")
             return
         self._arrived += len(facts)
-        self._waiting.extend(_Waiting(fact, log_file) for fact in facts)
+        self._waiting.extend(_WaitingFact(fact, log_file) for fact in facts)
         if self._committing is None:
             self._committing = asyncio.create_task(self._commit())
 
@@ -171,7 +171,7 @@ class FactBuffer:
             return max(_GATHER_S, _LOADED_PAUSE * took_s)
         return _GATHER_S if len(self._waiting) < _MAX_TOGETHER else 0.0
 
-    async def _is_hopeless(self, batch: list[_Waiting], error: Exception) -> bool:
+    async def _is_hopeless(self, batch: list[_WaitingFact], error: Exception) -> bool:
         """True if the batch is not to be tried again. If several facts failed together, each is then tried alone."""
         name = batch[0].fact[0]
         if not errors.is_database_fault(error):
@@ -191,7 +191,7 @@ class FactBuffer:
         await asyncio.sleep(_NO_DISK_S)
         return False
 
-    async def _commit_batch(self, batch: list[_Waiting]) -> None:
+    async def _commit_batch(self, batch: list[_WaitingFact]) -> None:
         """Commits the facts, or leaves them on disk. Raises OSError for facts that neither database nor disk takes."""
         if time.monotonic() >= self._away_until:
             try:
@@ -205,21 +205,21 @@ class FactBuffer:
         await self._store.append_to_journal(_unlogged_facts(batch))
         self._leave_to_replay(batch)
 
-    def _leave_to_replay(self, batch: list[_Waiting]) -> None:
+    def _leave_to_replay(self, batch: list[_WaitingFact]) -> None:
         for log_file, count in _count_by_file(batch).items():
             self._store.fact_log.leave_to_replay(log_file, count)
 
-    def _mark_committed(self, batch: list[_Waiting]) -> None:
+    def _mark_committed(self, batch: list[_WaitingFact]) -> None:
         for log_file, count in _count_by_file(batch).items():
             self._store.fact_log.mark_committed(log_file, count)
 
 
-def _unlogged_facts(batch: list[_Waiting]) -> list[Fact]:
+def _unlogged_facts(batch: list[_WaitingFact]) -> list[Fact]:
     """Facts that no disk has and that must not get lost."""
     return [one.fact for one in batch if one.log_file is None and one.fact[0] not in _HINTS]
 
 
-def _count_by_file(batch: list[_Waiting]) -> Counter[LogFile]:
+def _count_by_file(batch: list[_WaitingFact]) -> Counter[LogFile]:
     return Counter(one.log_file for one in batch if one.log_file is not None)
 
 

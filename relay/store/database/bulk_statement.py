@@ -21,7 +21,7 @@ _ROWS_AT_ONCE = 16
 _WHERE = "of_"  # how the name of a column begins by which rows to be updated are found
 
 
-class _Compiled(NamedTuple):
+class _CompiledStatement(NamedTuple):
     text: str
     names: tuple[str, ...]  # of the values, in the order of the statement's parameters
     # By place in the row: what makes of a value what the driver takes.
@@ -36,7 +36,7 @@ class BulkStatement:
     def __init__(self, table: sa.Table, make: Callable[[sa.Table, tuple[str, ...]], sa.Insert | sa.Update]) -> None:
         self._table = table
         self._make = make
-        self._compiled: dict[tuple[str, tuple[str, ...]], _Compiled] = {}
+        self._compiled: dict[tuple[str, tuple[str, ...]], _CompiledStatement] = {}
 
     def run(self, connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
         """Runs it for each row. Raises sqlalchemy.exc.SQLAlchemyError."""
@@ -63,7 +63,7 @@ class BulkStatement:
             named = [dict(zip(compiled.names, row_values, strict=True)) for row_values in values]
             connection.exec_driver_sql(compiled.text, named)
 
-    def _compile(self, dialect: sa.Dialect, row_names: tuple[str, ...]) -> _Compiled:
+    def _compile(self, dialect: sa.Dialect, row_names: tuple[str, ...]) -> _CompiledStatement:
         made = self._make(self._table, row_names).compile(dialect=dialect)
         names = tuple(made.positiontup or row_names) if made.positional else row_names
         types = [self._table.c[name.removeprefix(_WHERE)].type for name in names]
@@ -72,7 +72,7 @@ class BulkStatement:
         row_text = f"({', '.join('?' * len(names))})"
         may_repeat = made.positional and str(made).endswith(f"VALUES {row_text}")
         texts = [str(made) + f", {row_text}" * more for more in range(_ROWS_AT_ONCE if may_repeat else 0)]
-        return _Compiled(str(made), names, to_process, made.positional, tuple(texts))
+        return _CompiledStatement(str(made), names, to_process, made.positional, tuple(texts))
 
 
 def _processor(type_: sa.types.TypeEngine[Any], dialect: sa.Dialect) -> Callable[[Any], Any] | None:  # Any: as above
@@ -84,13 +84,13 @@ def _processor(type_: sa.types.TypeEngine[Any], dialect: sa.Dialect) -> Callable
         return columns.to_microseconds
     if isinstance(type_, sa.Boolean):
         return int  # for a bool, or a member of a StrEnum, the driver looks for an adapter each time
-    return _shorter_json(process) if type(type_) is sa.JSON and process else process
+    return _shorten_json_writer(process) if type(type_) is sa.JSON and process else process
 
 
-def _shorter_json(process: Callable[[Any], Any]) -> Callable[[Any], Any]:  # Any: as above
+def _shorten_json_writer(process: Callable[[Any], Any]) -> Callable[[Any], Any]:  # Any: as above
     """The same for JSON. Most lists of a mail are empty, or have one word."""
 
-    def shorter(value: Any) -> Any:
+    def write_json(value: Any) -> Any:
         if value == []:
             return "[]"
         if value == {}:
@@ -99,7 +99,7 @@ def _shorter_json(process: Callable[[Any], Any]) -> Callable[[Any], Any]:  # Any
             return f"[{encode_basestring_ascii(value[0])}]"
         return process(value)
 
-    return shorter
+    return write_json
 
 
 def _execute(connection: sa.Connection, text: str, parameters: Sequence[Any]) -> None:  # Any: of any column

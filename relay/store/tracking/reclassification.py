@@ -43,7 +43,7 @@ def review_hits(connection: sa.Connection, since: datetime | None, after: tuple[
     last = groups[-1][0]
     found = {
         (row["message"], row["number"]): row
-        for row in connection.execute(_EVIDENCE_BETWEEN, _span(at, last)).mappings()
+        for row in connection.execute(_EVIDENCE_BETWEEN, _range_parameters(at, last)).mappings()
     }
     first = ids.lowest_at(since) if since is not None else ""
     hits, outdated = 0, []
@@ -62,13 +62,13 @@ def reclassify_deliveries(connection: sa.Connection, deliveries: Sequence[tuple[
     return sum(verdicts.judge_hits(connection, *key, from_scratch=True)[1] for key in deliveries)
 
 
-def batches(deliveries: Sequence[tuple[str, int]]) -> Iterator[Sequence[tuple[str, int]]]:
+def split_into_batches(deliveries: Sequence[tuple[str, int]]) -> Iterator[Sequence[tuple[str, int]]]:
     """As many as one commit takes."""
     for at in range(0, len(deliveries), verdicts.MAX_DELIVERIES_RECLASSIFIED):
         yield deliveries[at : at + verdicts.MAX_DELIVERIES_RECLASSIFIED]
 
 
-def _span(after: tuple[str, int], last: tuple[str, int]) -> dict[str, object]:
+def _range_parameters(after: tuple[str, int], last: tuple[str, int]) -> dict[str, object]:
     return {"message": after[0], "number": after[1], "last_message": last[0], "last_number": last[1]}
 
 

@@ -66,7 +66,7 @@ def list_clicked_links(
     return _read_roll_ups(connection, link_filter, limit, offset, now or datetime.now(UTC))
 
 
-class _Counted:
+class _ClickSums:
     """The clicks of one URL, as they are added up."""
 
     def __init__(self) -> None:
@@ -84,7 +84,7 @@ class _Counted:
 def _read_roll_ups(
     connection: sa.Connection, link_filter: LinkFilter, limit: int, offset: int, now: datetime
 ) -> ClickedLinks:
-    found: dict[str, _Counted] = {}
+    found: dict[str, _ClickSums] = {}
     is_cut = False
     most_clicked = (
         _select_counts(roll_up, link_filter.stream)
@@ -96,12 +96,12 @@ def _read_roll_ups(
         *_time_conditions(roll_up_change, link_filter)
     )
     rows: list[Any] = list(connection.execute(not_folded.limit(_MAX_CHANGES)))  # Any: URL, start, verdict and counts
-    for period, start in _periods(connection, link_filter, now):
+    for period, start in _read_periods(connection, link_filter, now):
         of_one = connection.execute(most_clicked, {"period": period, "start": start}).all()
         is_cut = is_cut or len(of_one) == MAX_ROWS_OF_A_PERIOD
         rows += of_one
     for url, start, verdict, count, uniques in rows:
-        found.setdefault(url, _Counted()).add(start, verdict, count, uniques)
+        found.setdefault(url, _ClickSums()).add(start, verdict, count, uniques)
     items = [
         ClickedLink(url, **one.clicks, unique=one.unique, messages=None, last_at=one.last_at)
         for url, one in found.items()
@@ -123,7 +123,7 @@ def _time_conditions(table: sa.Table, link_filter: LinkFilter) -> list[sa.Column
     return [*span, table.c.start < link_filter.until] if link_filter.until else span
 
 
-def _periods(connection: sa.Connection, link_filter: LinkFilter, now: datetime) -> list[tuple[str, datetime]]:
+def _read_periods(connection: sa.Connection, link_filter: LinkFilter, now: datetime) -> list[tuple[str, datetime]]:
     """The hours and days of the span: today, and a day of which it has a part, by hours."""
     table = roll_up.c
     earliest = connection.scalar(
