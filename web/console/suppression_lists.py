@@ -104,7 +104,7 @@ class SuppressionListPages:
             request,
             "suppression_import.html",
             "suppressions",
-            done_action=done,
+            done=done,
             faults=faults[:_MAX_FAULTS],
             more_faults=max(0, len(faults) - _MAX_FAULTS),
             reasons=suppression_reason.REASONS,
