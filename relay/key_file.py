@@ -36,7 +36,7 @@ class RevokedKey(NamedTuple):
 
 
 class KeyFile(NamedTuple):
-    """Keys, oldest first, and revoked ones; `lasting`: secrets of these, by purpose, that nothing replaces."""
+    """Keys, oldest first, and revoked ones; `lasting_secrets`: derived secrets, by purpose, that never change."""
 
     keys: tuple[MasterKey, ...]
     revoked: tuple[RevokedKey, ...] = ()

@@ -234,7 +234,7 @@ class Tracker:
             return []
         markup = html_tokenizer.tokenize_fast(octets)
         anchors = [] if markup.ambiguity else find_anchors(octets, markup, codec)
-        seen = [anchor.seen for anchor in anchors if not anchor.is_conditional]
+        seen = [anchor.latin1_url for anchor in anchors if not anchor.is_conditional]
         has_foreign = markup.has_foreign_content
         if markup.ambiguity or not lxml_check.sees_links(
             octets, seen, has_foreign_content=has_foreign, with_bare_hosts=True

@@ -77,7 +77,7 @@ def rebuild_roll_ups(arguments: argparse.Namespace) -> int:
     with command.open_store(config) as store:
         while True:
             step = _rebuild_next_hours(store, after)
-            if not step.done:
+            if not step.is_done:
                 time.sleep(_WAIT_S)
                 continue
             events, after = events + step.events, step.until
@@ -99,4 +99,4 @@ def _rebuild_next_hours(store: Store, after: datetime | None) -> RebuildStep:
     except sa.exc.DBAPIError as error:
         if not errors.is_conflict(error):
             raise
-        return RebuildStep(0, after, done=False)  # another rebuild ended between our snapshot and our lock
+        return RebuildStep(0, after, is_done=False)  # another rebuild ended between our snapshot and our lock

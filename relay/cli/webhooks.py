@@ -135,7 +135,7 @@ def rotate_secret(arguments: argparse.Namespace) -> int:
 def print_log(arguments: argparse.Namespace) -> int:
     with command.open_store(command.load_config(arguments), reads=True) as store, store.connect() as connection:
         _get_webhook(connection, arguments.webhook)
-        found = endpoints.list_webhook_log(connection, arguments.webhook, arguments.limit, failed=arguments.failed)
+        found = endpoints.list_webhook_log(connection, arguments.webhook, arguments.limit, only_failed=arguments.failed)
         items = [webhook_objects.webhook_log_object(one) for one in found]
     tables.print_list(arguments, items, _LOG_COLUMNS, empty_text="no request yet")
     return 0

@@ -46,7 +46,7 @@ class Part(NamedTuple):
 class _Split(NamedTuple):
     spans: list[tuple[int, int]]
     delimiters: list[int]  # offsets of the lines that part them
-    near: list[int]  # offsets of lines that begin like a delimiter and continue otherwise
+    near_delimiters: list[int]  # offsets of lines that begin like a delimiter and continue otherwise
     sealed: str
 
 
@@ -70,8 +70,8 @@ def walk_parts(octets: bytes, head: fields.Head | None = None) -> list[Part]:
             split = _split_parts(octets, part, depth, len(parts) + len(waiting))
             children = split.spans
             delimiters.update(split.delimiters)
-            if split.near:
-                near[index] = split.near
+            if split.near_delimiters:
+                near[index] = split.near_delimiters
             part = part._replace(sealed=split.sealed)
         parts.append(part)
         if not children and not waiting:
@@ -97,7 +97,7 @@ def _make_part(
     values = {
         name: [fields.unfold_value(octets, field) for field in by_name[name]] for name in _ONCE if name in by_name
     }
-    type_, parameters, sealed = _type(values.get(b"content-type"), above)
+    type_, parameters, sealed = _read_type(values.get(b"content-type"), above)
     encodings = values.get(b"content-transfer-encoding")
     encoding = (content_type.parse_transfer_encoding(encodings[0]) or "") if encodings else "7bit"
     if head.is_malformed:
@@ -112,19 +112,19 @@ def _make_part(
     return Part(start, head.body, end, parent, head, type_, parameters, encoding, is_file, sealed)
 
 
-def _type(values: list[bytes] | None, above: Part | None) -> tuple[str, Mapping[str, str], str]:
+def _read_type(values: list[bytes] | None, parent: Part | None) -> tuple[str, Mapping[str, str], str]:
     """Type, parameters, and why it is sealed, if it is."""
     if not values:  # RFC 2046 §5.1.5 for digests, RFC 2045 §5.2 else
-        return ("message/rfc822" if above and above.type == "multipart/digest" else "text/plain"), {}, ""
+        return ("message/rfc822" if parent and parent.type == "multipart/digest" else "text/plain"), {}, ""
     found = content_type.parse_content_type(values[0])
     if found:
         return found.name, found.parameters, _SEALED_TYPES.get(found.name, "")
     # Unquoted file names with spaces are common; only what may hold HTML is worth a word.
     might_matter = re.search(rb"html|multipart|message", values[0], re.IGNORECASE)
-    return "", {}, "content_type" if might_matter or not above else ""
+    return "", {}, "content_type" if might_matter or not parent else ""
 
 
-def _is_file(values: list[bytes] | None, parameters: Mapping[str, str], above: Part | None, is_root: bool) -> bool:
+def _is_file(values: list[bytes] | None, parameters: Mapping[str, str], parent: Part | None, is_root: bool) -> bool:
     """True for a part that mail programs offer as a file instead of showing it as text.
 
     RFC 2183 §2.8: an unknown disposition is an attachment. A name alone makes a file too, except where
@@ -133,9 +133,9 @@ def _is_file(values: list[bytes] | None, parameters: Mapping[str, str], above: P
     found = content_type.parse_disposition(values[0]) if values else None
     if values and (found is None or found.name != "inline"):
         return True
-    if above is None or above.type == "multipart/alternative":
+    if parent is None or parent.type == "multipart/alternative":
         return False
-    if above.type == "multipart/related":
+    if parent.type == "multipart/related":
         return not is_root
     return "name" in parameters or bool(found and "filename" in found.parameters)
 

@@ -153,17 +153,17 @@ def _files_below(root: Path) -> Iterator[Path]:
 
 
 class _FixedSize(io.RawIOBase):
-    """A file as long as it was when it was looked at: what it grows by is left out, and where it was cut since, zeros
-    stand in for the rest, as a journal has them at its end."""
+    """Reads a file at the size that it had when its size was read. Later octets are left out; where the file was cut
+    since, zeros take the place of the rest, as at the end of a journal."""
 
     def __init__(self, file: BinaryIO, size: int) -> None:
         self._file = file
-        self._left = size
+        self._octets_left = size
 
     def read(self, size: int = -1) -> bytes:
-        wanted = self._left if size < 0 else min(size, self._left)
+        wanted = self._octets_left if size < 0 else min(size, self._octets_left)
         found = self._file.read(wanted)
-        self._left -= wanted
+        self._octets_left -= wanted
         return found + bytes(wanted - len(found))
 
 

@@ -46,7 +46,7 @@ class Anchor(NamedTuple):
     href: html_attributes.Attribute
     is_conditional: bool  # inside `<!--[if …]>`
     url: str
-    seen: str  # the URL as a reader of Latin-1 sees it, for `lxml_check`
+    latin1_url: str  # the URL as a reader of Latin-1 sees it, for `lxml_check`
     text: str
     opts_out: bool
     unsubscribes: bool = False  # SparkPost makes it an unsubscribe link
@@ -144,20 +144,20 @@ def _label(html: bytes, markup: html_tokenizer.Markup, n: int, codec: str) -> st
     return " ".join(label.split())[:_MAX_LABEL]
 
 
-def _read_label(html: bytes, inside: html_tokenizer.Markup, at: int, stop: int, codec: str) -> str:
+def _read_label(html: bytes, markup: html_tokenizer.Markup, at: int, stop: int, codec: str) -> str:
     """The same for a span whose tags were passed over before: they are read here."""
     words: list[str] = []
     alts: list[str] = []
     is_text = True
-    for tag in inside.tags[:_MAX_TAGS_IN_LABEL]:
+    for tag in markup.tags[:_MAX_TAGS_IN_LABEL]:
         if is_text and at < tag.start:
             words.append(_text(html[at : min(tag.start, at + 8 * _MAX_LABEL)], codec))
         if tag.name == b"img":
-            alt = html_attributes.read_attributes(inside.lower, tag).get(b"alt")
+            alt = html_attributes.read_attributes(markup.lower, tag).get(b"alt")
             alts += [_text(html[alt.start : min(alt.end, alt.start + 8 * _MAX_LABEL)], codec)] if alt else []
         is_text = tag.is_closing or tag.name not in _NO_TEXT
         at = tag.end
-    if is_text and len(inside.tags) <= _MAX_TAGS_IN_LABEL:
+    if is_text and len(markup.tags) <= _MAX_TAGS_IN_LABEL:
         words.append(_text(html[at : min(stop, at + 8 * _MAX_LABEL)], codec))
     text = "".join(words)
     return " ".join(alts) if not text or text.isspace() else text

@@ -128,13 +128,13 @@ def _decode_base64(octets: bytes, start: int, end: int) -> bytes:
 
 def max_url_octets(public_url: str, hole: edits.Hole) -> int:
     """The largest length of the URL in this hole, in octets. Deflate may make it shorter."""
-    return _max_url_octets(_bare_url(public_url), hole)
+    return _max_url_octets(_base_octets(public_url), hole)
 
 
-def _max_url_octets(bare: int, hole: edits.Hole) -> int:
+def _max_url_octets(base_octets: int, hole: edits.Hole) -> int:
     url = hole.url
     size = tokens.REFERENCE_OCTETS if url.startswith(edits.STORED_PREFIX) else len(url)
-    plain = bare - (-4 * size // 3)
+    plain = base_octets - (-4 * size // 3)
     return (plain if plain < tokens.MAX_URL_OCTETS else tokens.MAX_URL_OCTETS) + 4  # ".gif"
 
 
@@ -142,14 +142,14 @@ def _max_url_octets(bare: int, hole: edits.Hole) -> int:
 def longest_urls(public_url: str) -> edits.Mint:
     """A mint that fills each hole with the longest URL that can come there."""
     urls = {kind: f"{public_url}/{kind}/".encode().ljust(tokens.MAX_URL_OCTETS + 4, b"A") for kind in edits.Kind}
-    bare = _bare_url(public_url)
+    bare = _base_octets(public_url)
     return lambda hole: urls[hole.kind][: _max_url_octets(bare, hole)]
 
 
 def fits_in_url(public_url: str, url: bytes) -> bool:
     """True if the click URL for this destination is not too long."""
     # Deflate takes its time (30 µs), and decides only about long ones.
-    is_short = _bare_url(public_url) - (-4 * len(url) // 3) <= tokens.MAX_URL_OCTETS
+    is_short = _base_octets(public_url) - (-4 * len(url) // 3) <= tokens.MAX_URL_OCTETS
     return is_short or tokens.click_url_octets(public_url, url) <= tokens.MAX_URL_OCTETS
 
 
@@ -171,7 +171,7 @@ def urls_to_store(templates: tuple[EditTemplate, ...]) -> list[bytes]:
 
 
 @lru_cache(maxsize=16)
-def _bare_url(public_url: str) -> int:
+def _base_octets(public_url: str) -> int:
     return tokens.click_url_octets(public_url, b"") + 1
 
 

@@ -122,7 +122,7 @@ def _parse_html(text: TextPart) -> HtmlPart | str:
     if len(text.masked) > len(b"href") * links.MAX_IN_PAGE and markup.lower.count(b"href") > links.MAX_IN_PAGE:
         return "too_many_links"
     anchors = find_anchors(text.octets, markup, text.codec)
-    seen = [anchor.seen for anchor in anchors if not anchor.is_conditional]
+    seen = [anchor.latin1_url for anchor in anchors if not anchor.is_conditional]
     if not lxml_check.sees_links(text.masked, seen, has_foreign_content=markup.has_foreign_content):
         return "parsers_disagree"
     return HtmlPart(text, markup, anchors)
@@ -159,7 +159,7 @@ def _instrument_html(page: HtmlPart, body: BodyEdits, rules: links.LinkRules, *,
             body.pixels = 1
     templates.sort(key=lambda template: template.start)
     edited = text_part.edit_part(page.leaf, templates, rules.public_url)
-    size = len(edited.longest)
+    size = len(edited.longest_text)
     if edited.has_long_line:
         templates, lost = _fit_into_lines(page, templates, tracked, rules.public_url)
         _report_unfit(lost, body)
@@ -200,8 +200,8 @@ class _LineStep(NamedTuple):
     """What happens in the text, and the template for it, or for a line end in its place."""
 
     event: line_length.LineEdit
-    unbroken: EditTemplate | None
-    broken: EditTemplate
+    own_template: EditTemplate | None
+    line_end: EditTemplate
     template: EditTemplate  # of which it is a part, or which gives room for it
 
 
@@ -243,7 +243,7 @@ def _fit_into_lines(
         places = [place for place in places if place[0] not in gone]
     if not chosen:
         return templates, lost
-    made = (step.broken if n in chosen else step.unbroken for n, step in enumerate(steps))
+    made = (step.line_end if n in chosen else step.own_template for n, step in enumerate(steps))
     return [template for template in made if template and template.pieces != _NOTHING], lost
 
 

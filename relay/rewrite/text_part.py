@@ -44,7 +44,7 @@ class EditedPart(NamedTuple):
 
     leaf: TextPart
     templates: tuple[EditTemplate, ...]
-    longest: bytes  # what the text becomes where each URL is as long as it can be
+    longest_text: bytes  # what the text becomes where each URL is as long as it can be
     has_long_line: bool  # whether that has a line of over 998 octets; False in an encoding that breaks lines itself
 
 

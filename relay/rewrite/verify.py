@@ -37,7 +37,7 @@ def plan_is_sound(
         if old.parent != ROOT and octets[old.start : old.body] != result[new.start : new.body]:
             return False
         if inner := edited_parts.get(index):
-            if not _decodes_to(result, new, inner.longest):
+            if not _decodes_to(result, new, inner.longest_text):
                 return False
             may_be_long = inner.has_long_line or inner.leaf.coding is not TransferEncoding.PLAIN
             if may_be_long and _has_more_long_lines(octets, old, result, new):

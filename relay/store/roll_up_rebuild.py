@@ -23,11 +23,11 @@ _MAX_HOURS, _MAX_EVENTS = 48, 10_000  # in a transaction, before it ends: meanwh
 
 class RebuildStep(NamedTuple):
     """A step of `rebuild_next_hours`: how many events were counted, and up to when; None: there are no more. A step
-    that is not `done` is to be made again: another process changed the roll-ups meanwhile."""
+    that is not done is to be made again: another process changed the roll-ups meanwhile."""
 
     events: int
     until: datetime | None
-    done: bool = True
+    is_done: bool = True
 
 
 def rebuild_next_hours(connection: sa.Connection, after: datetime | None) -> RebuildStep:
@@ -37,7 +37,7 @@ def rebuild_next_hours(connection: sa.Connection, after: datetime | None) -> Reb
         # One snapshot: what others commit meanwhile stands in their changes, and in none of the events seen here.
         connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
     if not roll_ups.lock(connection):
-        return RebuildStep(0, after, done=False)
+        return RebuildStep(0, after, is_done=False)
     start, events = after, 0
     counts: dict[RollUpKey, tuple[int, int]] = {}
     for _ in range(_MAX_HOURS):

@@ -165,7 +165,7 @@ class WebhookApi:
         await self._webhook_json(_webhook_id(request))
         found = await self._store.read(
             lambda connection: endpoints.list_webhook_log(
-                connection, _webhook_id(request), most + 1, before, failed=asked.failed
+                connection, _webhook_id(request), most + 1, before, only_failed=asked.failed
             )
         )
         shown = found[:most]

@@ -249,7 +249,7 @@ class AttentionStrip:
         await self._app(scope, receive, send)
 
 
-def _read_view(connection: sa.Connection, now: datetime, upstreams: list[str], free: int) -> AttentionView:
+def _read_view(connection: sa.Connection, now: datetime, upstreams: list[str], free_octets: int) -> AttentionView:
     keys = [(row["name"], row["expires_at"]) for row in api_keys.list_keys(connection) if row["expires_at"]]
     return AttentionView(
         now,
@@ -259,7 +259,7 @@ def _read_view(connection: sa.Connection, now: datetime, upstreams: list[str], f
         gauges.read_gauges(connection),
         endpoints.list_webhook_status(connection),
         keys,
-        free,
+        free_octets,
         streams=statistics.read_groups(connection, Selection(_start_of_yesterday(now)), statistics.STREAM),
     )
 

@@ -27,13 +27,13 @@ _HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
 
 
 class FunnelStage(NamedTuple):
-    """A stage that mail reaches. `raw` counts all events of the stage, `reached` the deliveries that came so far, by
-    people only."""
+    """A stage that mail reaches. `event_count` counts all events of the stage, `reached` the deliveries that came so
+    far, by people only."""
 
     name: str
     reached: int
     event_count: int
-    event_words: str  # what `raw` counts
+    event_words: str  # what `event_count` counts
     href: str
     reached_before: int  # `reached` in the span before
 

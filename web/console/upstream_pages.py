@@ -34,7 +34,7 @@ class UpstreamView(NamedTuple):
     """An upstream; a field is None if no process reported it, or if nothing was attempted."""
 
     config: UpstreamConfig
-    seen: UpstreamSummary | None
+    summary: UpstreamSummary | None
     replies: UpstreamReplies | None
     failed: list[ReplyAdvice]  # the latest first
     per_minute: float  # attempts, lately

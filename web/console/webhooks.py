@@ -169,7 +169,7 @@ class WebhookPages:
         found, log = await self._store.read(
             lambda connection: (
                 endpoints.list_webhook_status(connection, [webhook]),
-                endpoints.list_webhook_log(connection, webhook, _PAGE_ROWS + 1, before, failed=failed),
+                endpoints.list_webhook_log(connection, webhook, _PAGE_ROWS + 1, before, only_failed=failed),
             )
         )
         if not found:

@@ -89,13 +89,13 @@ def expiry(text: str) -> datetime:
     return at
 
 
-def words_of(known: tuple[str, ...], noun: str) -> Callable[[str], list[str]]:
+def make_word_list_type(words: tuple[str, ...], noun: str) -> Callable[[str], list[str]]:
     """A type for some of these words, joined by commas; `noun` names one in an error."""
 
     def read(text: str) -> list[str]:
-        given = text.split(",")
-        if unknown := [word for word in given if word not in known]:
-            raise argparse.ArgumentTypeError(f"there is no {noun} {unknown[0]!r}; one of {', '.join(known)}")
-        return given
+        chosen = text.split(",")
+        if unknown := [word for word in chosen if word not in words]:
+            raise argparse.ArgumentTypeError(f"there is no {noun} {unknown[0]!r}; one of {', '.join(words)}")
+        return chosen
 
     return read

@@ -44,7 +44,7 @@ opened, clicked or unsubscribed.""",
     )
     parser.add_argument(
         "--type",
-        type=argument_types.words_of(EVENT_TYPES, "type"),
+        type=argument_types.make_word_list_type(EVENT_TYPES, "type"),
         default=[],
         metavar="TYPES",
         help=f"one or several, joined by commas: {', '.join(EVENT_TYPES)}",

@@ -117,7 +117,7 @@ Without --scope a key may do everything.""",
     creating.add_argument(
         "--scope",
         action="append",
-        type=argument_types.words_of(argument_types.SCOPES, "scope"),
+        type=argument_types.make_word_list_type(argument_types.SCOPES, "scope"),
         metavar="SCOPE",
         help=f"what it may do: {', '.join(argument_types.SCOPES)}; more of them with commas, or again (default: all)",
     )

@@ -79,21 +79,21 @@ class GaugeReader:
     def __init__(self, store: Store, max_age_s: float = 10.0) -> None:
         self._store = store
         self._max_age_s = max_age_s
-        self._reading: asyncio.Task[StoreGauges] | None = None
+        self._read_task: asyncio.Task[StoreGauges] | None = None
         self._read_at_s = float("-inf")
-        self._last: StoreGauges | None = None
+        self._last_gauges: StoreGauges | None = None
 
     async def read(self) -> StoreGauges | None:
         """The gauges, at most some seconds old; None while the database does not answer."""
         if time.monotonic() - self._read_at_s < self._max_age_s:
-            return self._last
-        if self._reading is None or self._reading.done():
-            self._reading = asyncio.ensure_future(self._store.read(read_gauges))
-        await asyncio.wait({self._reading}, timeout=_MAX_WAIT_S)  # no second read beside one that hangs
-        if not self._reading.done() or self._reading.exception() is not None:
+            return self._last_gauges
+        if self._read_task is None or self._read_task.done():
+            self._read_task = asyncio.ensure_future(self._store.read(read_gauges))
+        await asyncio.wait({self._read_task}, timeout=_MAX_WAIT_S)  # no second read beside one that hangs
+        if not self._read_task.done() or self._read_task.exception() is not None:
             return None
-        self._last, self._read_at_s = self._reading.result(), time.monotonic()
-        return self._last
+        self._last_gauges, self._read_at_s = self._read_task.result(), time.monotonic()
+        return self._last_gauges
 
 
 def journal_octets(data_dir: Path) -> int:

@@ -31,11 +31,11 @@ class FoundMessages(NamedTuple):
 
 
 class _Part(NamedTuple):
-    """A condition on a message's row. `lead`: a column with messages' ids, and the condition on its rows that finds the
-    same messages by an index."""
+    """A condition on a message's row. `index_lookup`: a column with messages' ids, and the condition on its rows that
+    finds the same messages by an index."""
 
     condition: Condition
-    lead: tuple[sa.ColumnElement[str], Condition] | None = None
+    index_lookup: tuple[sa.ColumnElement[str], Condition] | None = None
 
 
 def find_messages(connection: sa.Connection, search: MessageSearch, limit: int, before: str = "") -> FoundMessages:
@@ -46,8 +46,8 @@ def find_messages(connection: sa.Connection, search: MessageSearch, limit: int, 
         found_by_words = _find_by_words(connection, search, parts, limit, before)
         if found_by_words is not None:
             return found_by_words
-    leading = next((part for part in parts if part.lead), None)
-    message, lead = (leading.lead if leading else None) or (tables.message.c.id, sa.true())
+    leading = next((part for part in parts if part.index_lookup), None)
+    message, lead = (leading.index_lookup if leading else None) or (tables.message.c.id, sa.true())
     rest = [part.condition for part in parts if part is not leading]
     span = [lead, *row_pages.time_span(message, search.since, search.until)]
     if before:

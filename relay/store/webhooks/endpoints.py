@@ -185,11 +185,11 @@ def list_webhooks(connection: sa.Connection, *, only_on: bool = False) -> list[W
     return [WebhookRow(**row) for row in connection.execute(wanted).mappings()]
 
 
-def list_webhook_status(connection: sa.Connection, only: Collection[str] | None = None) -> list[WebhookStatus]:
+def list_webhook_status(connection: sa.Connection, ids_to_list: Collection[str] | None = None) -> list[WebhookStatus]:
     """All webhooks, or those of these ids, with their state."""
     owed, found = webhook_tables.webhook_queue, []
     for row in list_webhooks(connection):
-        if only is None or row.id in only:
+        if ids_to_list is None or row.id in ids_to_list:
             waiting = connection.scalar(sa.select(sa.func.count()).where(owed.c.webhook == row.id)) or 0
             last = list_webhook_log(connection, row.id, 1)
             result = (last[0].at, last[0].code, last[0].error) if last else (None, 0, "")
@@ -198,14 +198,14 @@ def list_webhook_status(connection: sa.Connection, only: Collection[str] | None 
 
 
 def list_webhook_log(
-    connection: sa.Connection, webhook: str, limit: int, before: str = "", *, failed: bool = False
+    connection: sa.Connection, webhook: str, limit: int, before: str = "", *, only_failed: bool = False
 ) -> list[WebhookLogRow]:
-    """A webhook's logged requests before the id `before`, the newest first; `failed`: only those that failed."""
+    """A webhook's logged requests before the id `before`, the newest first; with `only_failed` those that failed."""
     table = webhook_tables.webhook_log
     wanted = sa.select(table).where(table.c.webhook == webhook).order_by(table.c.id.desc()).limit(limit)
     if before:
         wanted = wanted.where(table.c.id < before)
-    if failed:
+    if only_failed:
         wanted = wanted.where(sa.not_(table.c.code.between(200, 299)))
     return [WebhookLogRow(**row) for row in connection.execute(wanted).mappings()]
 
