@@ -98,10 +98,16 @@ def write_audited(
 
 def add_audit_entry(config: "Config", change: "AuditedChange", changed_count: int = 1) -> None:
     """Adds an entry about a change that was made outside of the database, or in many commits. The change is made, so
-    that a database which does not answer is a warning."""
+    that a database which does not answer, or is locked for five seconds, is a warning."""
+
+    def limit_wait(connection: "sa.Connection") -> int:
+        if connection.dialect.name == "postgresql":  # SQLite has a limit of its own
+            connection.exec_driver_sql("SET LOCAL lock_timeout = '5s'")
+        return changed_count
+
     try:
         with open_store(config) as store:
-            write_audited(store, change, lambda connection: changed_count)
+            write_audited(store, change, limit_wait)
     except OperatorError as error:
         sys.stderr.write(f"this is not in the audit log: {error}\n")
 

@@ -100,7 +100,9 @@ def _check_is_new(config: Config, path: Path) -> None:
 
 def describe_database_error(error: "sa.exc.SQLAlchemyError") -> str:
     """What the database says, without the statement."""
-    return str(getattr(error, "orig", None) or error)
+    cause = getattr(error, "orig", None) or error
+    diagnosis = getattr(cause, "diag", None)  # PostgreSQL's: its first line, and not the place in the statement
+    return (diagnosis and diagnosis.message_primary) or str(cause)
 
 
 def prepare_data(config: Config, *, may_write: bool = True) -> None:
@@ -125,7 +127,7 @@ def prepare_data(config: Config, *, may_write: bool = True) -> None:
     open_key_ring(config)
     try:
         preparation.prepare_database(database_url(config))
-    except migrate.DatabaseTooNewError as error:
+    except (migrate.DatabaseTooNewError, migrate.DatabaseLocaleError) as error:
         raise StartupError(str(error)) from None
     except sa.exc.SQLAlchemyError as error:
         if not config.database.url.get_secret_value() and not os.access(directory, os.W_OK):
