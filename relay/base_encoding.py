@@ -10,8 +10,8 @@ from itertools import product
 
 _URL_ALPHABET = bytes.maketrans(b"+/", b"-_")
 _STANDARD_ALPHABET = bytes.maketrans(b"-_", b"+/")
-_BASE32HEX = "0123456789abcdefghijklmnopqrstuv"
-_TWO_DIGITS = [high + low for high, low in product(_BASE32HEX, repeat=2)]
+BASE32HEX = "0123456789abcdefghijklmnopqrstuv"
+_TWO_DIGITS = [high + low for high, low in product(BASE32HEX, repeat=2)]
 
 
 def to_base64url(octets: bytes) -> bytes:

@@ -47,9 +47,9 @@ def server() -> "PostgresServer":
     return found
 
 
-def make_database() -> str:
-    """The URL of a new database without tables."""
-    return _create("")
+def make_database(options: str = "") -> str:
+    """The URL of a new database without tables; with the options of CREATE DATABASE, if any."""
+    return _create(options)
 
 
 def make_database_with_tables() -> str:

@@ -3,12 +3,14 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from relay.store.database import engine, preparation, tables
 from relay.store.store import Store
+from tests import postgresql_server
 from tests.message_factory import insert_messages, new_message
 from tests.waypost_server import Waypost
 
@@ -85,3 +87,33 @@ def test_octets_of_mail_are_stored_as_they_are(postgresql: Callable[[], str], tm
         assert connection.scalar(sa.text("SELECT pg_column_size(octets) FROM content")) == len(octets)
         assert connection.scalar(sa.select(tables.content.c.octets)) == octets
     store.close()
+
+
+@pytest.mark.parametrize(
+    ("options", "fault"),
+    [
+        ("ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C'", b"has the encoding SQL_ASCII"),
+        ("ENCODING 'UTF8' LC_COLLATE 'cs_CZ.UTF-8' LC_CTYPE 'cs_CZ.UTF-8'", b"sorts by a language"),
+        ("ENCODING 'UTF8' LC_COLLATE 'da_DK.UTF-8' LC_CTYPE 'da_DK.UTF-8'", b"sorts by a language"),
+        ("ENCODING 'UTF8' LOCALE_PROVIDER icu ICU_LOCALE 'hu'", b"sorts by a language"),
+        ("ENCODING 'UTF8' LC_COLLATE 'de_DE.UTF-8' LC_CTYPE 'de_DE.UTF-8'", b""),
+        ("ENCODING 'UTF8' LOCALE_PROVIDER icu ICU_LOCALE 'en'", b""),
+        ("ENCODING 'UTF8' LC_COLLATE 'C'", b""),
+    ],
+    ids=["octets", "Czech", "Danish", "Hungarian by ICU", "German", "English by ICU", "code points"],
+)
+def test_a_database_that_loses_characters_or_sorts_ids_by_a_language_is_refused(
+    options: str, fault: bytes, tmp_path: Path
+) -> None:
+    try:
+        url = postgresql_server.make_database(f" TEMPLATE template0 {options}")
+    except psycopg.Error as error:
+        pytest.skip(f"this PostgreSQL has no such database: {error.diag.message_primary}")
+    relay = Waypost(tmp_path, tables=f'[database]\nurl = "{url}"\n')
+    if not fault:
+        assert relay.rows("messages") == []
+        return
+    for command in ("messages", "serve"):
+        answer = relay.cli(command, status=1).splitlines()[-1]
+        assert answer.startswith(b"waypost: the database " + fault)
+        assert b"CREATE DATABASE waypost TEMPLATE template0 ENCODING 'UTF8'" in answer

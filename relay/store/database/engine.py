@@ -22,7 +22,8 @@ MAX_LOG_OCTETS = 16 << 20  # of SQLite's write-ahead log, once no reader needs m
 _damaged_files: set[tuple[int, int]] = set()  # files in which a connection of this process has met damage
 DEFAULT_POLICY = identities.IdentityPolicy()
 # Finds within a minute that a PostgreSQL server is gone without a word, also while an answer is awaited.
-POSTGRESQL_OPTIONS = {
+POSTGRESQL_OPTIONS: dict[str, str | int] = {
+    "client_encoding": "utf8",  # a database in SQL_ASCII would give octets
     "connect_timeout": round(BUSY_TIMEOUT_S),
     "tcp_user_timeout": 30_000,  # ms
     "keepalives_idle": 30,

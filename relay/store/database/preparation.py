@@ -23,7 +23,8 @@ def has_messages(database_url: str) -> bool:
 
 
 def prepare_database(database_url: str) -> None:
-    """Makes or migrates the database. Raises migrate.DatabaseTooNewError, sqlalchemy.exc.SQLAlchemyError."""
+    """Makes or migrates the database. Raises migrate.DatabaseTooNewError, migrate.DatabaseLocaleError,
+    sqlalchemy.exc.SQLAlchemyError."""
     reading = engine.open_engine(database_url, may_write=False)
     try:
         with contextlib.suppress(sa.exc.OperationalError):  # there is none yet
