@@ -4,12 +4,13 @@ WORKDIR /src
 COPY pyproject.toml constraints.txt config.toml README.md LICENSE ./
 COPY relay relay
 COPY web web
-RUN python -m venv /opt/waypost \
- && /opt/waypost/bin/pip install --no-cache-dir --constraint constraints.txt '.[alerts]'
+RUN python -m venv --without-pip /opt/waypost \
+ && pip --python /opt/waypost/bin/python install --no-cache-dir --constraint constraints.txt '.[alerts,oidc,otel]'
 
 FROM python:3.13-slim
-RUN useradd --system --uid 10001 --home-dir /data waypost \
- && mkdir /data && chown waypost: /data
+RUN groupadd --system --gid 10001 waypost \
+ && useradd --system --uid 10001 --gid 10001 --no-log-init --home-dir /data waypost \
+ && mkdir --mode 700 /data && chown waypost: /data
 COPY --from=build /opt/waypost /opt/waypost
 ENV PATH=/opt/waypost/bin:$PATH \
     PYTHONUNBUFFERED=1 \

@@ -1,5 +1,6 @@
 """Packaging: what the files for containers, Kubernetes and systemd say is what the program does."""
 
+import json
 import os
 import re
 import subprocess
@@ -38,12 +39,16 @@ def test_all_that_the_dockerfile_copies_is_there_and_its_health_check_asks_a_lis
 def test_the_services_of_the_compose_file_start_together_on_postgresql(
     postgresql: Callable[[], str], tmp_path: Path
 ) -> None:
-    services = yaml.safe_load((ROOT / "deploy/compose.yaml").read_text())["services"]
+    project = yaml.safe_load((ROOT / "deploy/compose.yaml").read_text())
+    services = project["services"]
+    [network] = project["networks"]["default"]["ipam"]["config"]
     ports = {name: free_port() for name in (SMTP, TRACKING, CONSOLE)}
     started = {}
     for name in ("mail", "web"):
         environment = image_environment() | services[name]["environment"]
         assert "@database/waypost" in environment["WAYPOST_DATABASE__URL"]
+        assert (ROOT / "deploy" / services[name]["build"] / "Dockerfile").exists()
+        assert json.loads(environment["WAYPOST_ACCESS__NETWORKS"]) == [network["subnet"]]
         environment |= {f"WAYPOST_{key}": f"127.0.0.1:{port}" for key, port in ports.items()}
         environment |= {f"WAYPOST_{METRICS}": f"127.0.0.1:{free_port()}", "WAYPOST_RELAY__DATA_DIR": str(tmp_path)}
         environment |= {"WAYPOST_TRACKING__PUBLIC_URL": f"http://127.0.0.1:{ports[TRACKING]}", "PYTHONPATH": str(ROOT)}
@@ -86,8 +91,13 @@ def test_the_configuration_of_the_kubernetes_example_is_one(tmp_path: Path) -> N
     (tmp_path / "config.toml").write_text(text.replace("/secrets/", f"{tmp_path}/"))
     config = load.load(tmp_path / "config.toml", {})
     drain_s = config.relay.drain.total_seconds()
+    image = (ROOT / "Dockerfile").read_text()
     for workload in (one for one in kubernetes() if one["kind"] == "StatefulSet"):
         pod = workload["spec"]["template"]["spec"]
+        assert f"useradd --system --uid {pod['securityContext']['runAsUser']}" in image
+        assert {pod["securityContext"][key] for key in ("runAsGroup", "fsGroup")} == set(
+            map(int, re.findall("groupadd --system --gid ([0-9]+)", image))
+        )
         [container] = pod["containers"]
         ports = {port["name"]: port["containerPort"] for port in container["ports"]}
         listeners = {config.listen[0].address.port, config.tracking.listen.port, config.console.listen.port}
