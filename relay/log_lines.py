@@ -4,6 +4,7 @@ Values with spaces are quoted. Of a traceback what looks like an address is left
 Fields that the lines of a task have in common (connection, message) are added to each of them.
 """
 
+import asyncio
 import codecs
 import json
 import logging
@@ -14,7 +15,7 @@ import traceback
 from collections.abc import Mapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from typing import IO, Literal, NamedTuple
+from typing import IO, Literal
 
 from relay import redaction
 
@@ -23,6 +24,7 @@ _AGAIN_AFTER_S = 60.0  # a failure in each round of a loop is not logged each ti
 _VALUES = re.compile(r"^(DETAIL|CONTEXT|LINE \d+):.*\n?", re.MULTILINE)  # PostgreSQL quotes rows in these
 _is_plain = re.compile(r"[!#-<>-~]++").fullmatch  # printable ASCII but for space, quote and =: nearly every value
 _written_at: dict[object, float] = {}
+_running_loop = asyncio._get_running_loop  # None where there is none, as in another thread
 _second: tuple[int, str] = (0, "")  # of the last line, and as lines begin with it
 _common: ContextVar[dict[str, object]] = ContextVar("_common", default={})  # noqa: B039  replaced, never changed
 Style = Literal["text", "json"]
@@ -47,17 +49,28 @@ def _as_json(at: str, level: str, fact: str, fields: Mapping[str, object], trace
     return json.dumps(entry, ensure_ascii=False, default=str, separators=(",", ":"))
 
 
-class _Output(NamedTuple):
+class _Output:
     """Where our lines go once the log is started: past `logging`, whose records are nine tenths of a line's cost."""
 
-    stream: IO[str]
-    is_json: bool
+    def __init__(self, stream: IO[str], style: Style) -> None:
+        self._stream = stream
+        self._format_line = _as_json if style == "json" else _as_text
+        self._waiting = ""  # lines of this turn of the event loop, which are written together at its end
 
     def write(self, level: int, fact: str, fields: Mapping[str, object], trace: str) -> None:
-        format_line = _as_json if self.is_json else _as_text
-        text = format_line(_format_time(time.time()), _LEVELS[level], fact, fields, trace)
+        line = self._format_line(_format_time(time.time()), _LEVELS[level], fact, fields, trace) + "\n"
+        loop = _running_loop()
+        if loop is None or level > logging.INFO:
+            self._flush(line)
+            return
+        if not self._waiting:
+            loop.call_soon(self._flush)
+        self._waiting += line
+
+    def _flush(self, last: str = "") -> None:
+        lines, self._waiting = self._waiting + last, ""
         try:  # noqa: SIM105  `suppress` takes half as long as the line
-            self.stream.write(text + "\n")  # one write: lines of threads do not mix
+            self._stream.write(lines)  # one write: lines of threads do not mix
         except (OSError, ValueError):
             pass  # a full disk, a closed pipe: the mail goes on
 
@@ -106,7 +119,7 @@ def start_logging(level: int = logging.INFO, style: Style = "text") -> None:
     root.setLevel(logging.WARNING)
     logging.getLogger("mail.log").setLevel(logging.CRITICAL)  # aiosmtpd's: we log the same facts ourselves
     _log.setLevel(level)
-    _output = _Output(sys.stderr, style == "json")
+    _output = _Output(sys.stderr, style)
 
 
 def add_to_lines(**fields: str) -> None:

@@ -5,6 +5,7 @@ of the canonical address under a key that is kept outside the database. An addre
 that unique counts work and an unsubscribe holds. Without the key a pseudonym does not lead to an address.
 """
 
+import functools
 import hmac
 import re
 from collections.abc import Iterable
@@ -41,8 +42,9 @@ class IdentityPolicy:
         return self._pseudonym(address.canonical(mailbox))
 
     def _pseudonym(self, canonical: str) -> str:
-        mac = hmac.digest(self.key, canonical.encode("utf-8", "surrogatepass"), "sha256")
-        return PSEUDONYM_PREFIX + base_encoding.to_base32hex(mac[:_PSEUDONYM_OCTETS])
+        mac = _keyed_hmac(self.key).copy()
+        mac.update(canonical.encode("utf-8", "surrogatepass"))
+        return PSEUDONYM_PREFIX + base_encoding.to_base32hex(mac.digest()[:_PSEUDONYM_OCTETS])
 
     def stored_name(self, mailbox: str) -> str:
         """The name under which suppressions and consent are stored."""
@@ -94,6 +96,12 @@ class IdentityPolicy:
         if not self.redacts:
             return frozenset()
         return redaction.identifying_strings(mailboxes, with_local_part=self.mode == "aggregate")
+
+
+@functools.lru_cache(4)
+def _keyed_hmac(key: bytes) -> hmac.HMAC:
+    """Nothing under that key yet. (`hmac.digest` lets other threads run meanwhile: the event loop waited for them.)"""
+    return hmac.new(key, digestmod="sha256")
 
 
 def policy_for(connection: sa.Connection) -> IdentityPolicy:
