@@ -1,4 +1,4 @@
-"""The paths that the JSON API answers: it has a gate of its own, which asks for keys."""
+"""The paths that the JSON API answers. The API has a gate of its own, which asks for keys."""
 
 PATH = "/api/v1"
 DESCRIPTION = "/api/openapi.json"

@@ -47,7 +47,7 @@ _MAX_BODY = 64 << 10  # octets; forms of ours and one-click bodies are far small
 
 
 class TrackingApp(Starlette):
-    """The application for recipients, and what answers before it where it can (`web.server.protocol`)."""
+    """The application for recipients. `find_ready_answer` is called before it (`web.server.protocol`)."""
 
     find_ready_answer: FindReadyAnswer | None = None
 
@@ -200,7 +200,7 @@ async def _answer_robots(request: Request) -> Response:
 
 
 class _Readiness:
-    """Whether the database answers. Links work without it; load balancers ask."""
+    """Answers load balancers whether the database answers. Links work without it."""
 
     def __init__(self, store: Store) -> None:
         self._store = store

@@ -60,12 +60,12 @@ async def act_on_messages(store: Store, request: Request, action: str, messages:
 
 
 def log_change(actor: Actor, change: AuditedChange, changed_count: int) -> None:
-    """The log's line; it names no address."""
+    """Writes the log's line; it names no address."""
     log.changed(actor.door, actor.name, change.action, change.target, changed_count)
 
 
 def actor_of(request: Request) -> Actor:
-    """Who asks, as the gate found out."""
+    """The actor that the gate found for this request."""
     actor = request.state.actor
     assert isinstance(actor, Actor)
     return actor

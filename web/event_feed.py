@@ -1,8 +1,8 @@
 """Events as they are committed, for the API's stream and the console's live list.
 
-In: the database, which is asked twice a second while anybody listens, once for all of them.  Out: a queue of rows for
-each listener. An event's id is older than its commit by as long as its message took, so each time the ids of some
-minutes are compared with those that were seen.
+In: the database, which one query asks twice a second for all listeners, while there are any.  Out: a queue of rows for
+each listener. An event's id is made before its commit, by as long as its message took. So each query reads the ids of
+the last minutes, and those that are not known yet are new.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from relay.store.views import event_list
 
 MAX_LISTENERS = 100
 _MAX_WAITING = 10_000  # events that wait for a slow client; with more it is disconnected
-_MAX_IDS = 50_000  # that are compared
+_MAX_IDS = 50_000  # that one query compares
 _MAX_READ = 500  # events that are read together
 _POLL_S = 0.5
 _LOOK_BACK = timedelta(minutes=2)
@@ -33,7 +33,7 @@ class EventFeed:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._listeners: set[EventQueue] = set()
-        self._known_ids: set[str] | None = None  # ids of the events that listeners have, or that were before them
+        self._known_ids: set[str] | None = None  # ids of events that listeners have got, or that are older than they
         self._read_lock = asyncio.Lock()
         self._polling: asyncio.Task[None] | None = None
 
@@ -42,9 +42,10 @@ class EventFeed:
         return len(self._listeners) >= MAX_LISTENERS
 
     async def listen(self) -> EventQueue:
-        """Yields the events from now on; None if the listener was too slow. Raises sqlalchemy.exc.SQLAlchemyError."""
+        """A queue of the events from now on; None in it: the listener was too slow, and gets no more. Raises
+        sqlalchemy.exc.SQLAlchemyError."""
         async with self._read_lock:
-            await self._read_new_events()  # what has happened by now is for those who listened before
+            await self._read_new_events()  # events up to now are for earlier listeners
             events: EventQueue = asyncio.Queue()
             self._listeners.add(events)
         if self._polling is None:

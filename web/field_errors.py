@@ -1,4 +1,4 @@
-"""What is wrong with a body's fields, or with the parameters of a query, in plain words.
+"""Describes the faults of a body's fields, or of a query's parameters, in plain words.
 
 In: pydantic's errors.  Out: a text that names each field at fault; `relay.field_faults` has the words.
 """

@@ -1,7 +1,7 @@
-"""The parts of a mail, to be looked at: what each one is called, and its octets with the transfer encoding taken off.
+"""Reads the parts of a mail for the pages that show it: names, and octets without their transfer encoding.
 
-In: any octets, CRLF-ended.  Out: its fields and its leaves in order, for any octets: what breaks RFC 2045 is read as it
-stands. Nothing that is shown goes back into the mail; what does is read by `relay.mime.parts`.
+In: any octets, CRLF-ended.  Out: the mail's fields, and its leaves in order. What breaks RFC 2045 is read as it stands,
+because a page only shows it. What is edited is read by `relay.mime.parts`.
 
 Not `email` of the standard library: a message in 1,500 messages is a RecursionError there, and takes time by its size
 times its depth. Here both are bounded, and a message within is one part.
@@ -55,7 +55,7 @@ def read_fields(octets: bytes) -> list[tuple[str, str]]:
 
 
 def walk_leaves(octets: bytes) -> Iterator[LeafPart]:
-    """The parts that have none themselves, in order. What is nested deeper than anybody nests is one part."""
+    """The parts that have no parts, in order. A part at a depth of MAX_DEPTH is not taken apart."""
     waiting, count = [(0, len(octets), 0)], 0
     while waiting and count < MAX_PARTS:
         start, end, depth = waiting.pop()
@@ -73,7 +73,7 @@ def walk_leaves(octets: bytes) -> Iterator[LeafPart]:
 
 
 def decode_readable(value: bytes) -> str:
-    """A field's value with its encoded words decoded, in what any page can be written."""
+    """A field's value with its encoded words decoded, without lone surrogates, which no page can contain."""
     return encoded_words.decode_words(value).encode("utf-8", "replace").decode()
 
 

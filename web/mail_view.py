@@ -83,9 +83,10 @@ def edits_for_recipient(
     tracked: bool,
     is_live: bool = True,
 ) -> list[Edit]:
-    """What was changed for that recipient: `splice(octets, …)` makes the very octets that their server got.
+    """The edits for that recipient: `splice(octets, …)` makes the very octets that their server got.
 
-    Not `is_live`: for an onlooker, without the pixel, with the links as they were, and with none that unsubscribes.
+    Without `is_live` the edits are for somebody else who looks at the mail: it has no pixel, its links are the
+    original ones, and none of them unsubscribes.
     """
     if not message.plan:
         return []
@@ -97,7 +98,7 @@ def edits_for_recipient(
 
 
 def describe_edits(octets: bytes, edits: list[Edit]) -> list[ShownEdit]:
-    """The edits to look at, in order."""
+    """The edits as text for a page, in order."""
     return [
         ShownEdit(edit.why, edit.start, edit.end, _edit_text(octets[edit.start : edit.end]), _edit_text(edit.new))
         for edit in edits

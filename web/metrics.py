@@ -146,7 +146,7 @@ def _histogram(
 
 
 def _process_families() -> Iterator[Metric]:
-    """What /proc knows of the roles' processes; nothing where there is none."""
+    """Processor time, memory and open files of the roles' processes; nothing where there is no /proc."""
     cpu = CounterMetricFamily("waypost_process_cpu_seconds_total", "Processor time.", labels=("role", "pid"))
     memory = GaugeMetricFamily("waypost_process_resident_memory_bytes", "Memory in use.", labels=("role", "pid"))
     files = GaugeMetricFamily("waypost_process_open_fds", "Open file descriptors.", labels=("role", "pid"))
@@ -156,7 +156,7 @@ def _process_families() -> Iterator[Metric]:
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
             cpu.add_metric((role, str(pid)), (int(fields[11]) + int(fields[12])) / _TICKS)
             memory.add_metric((role, str(pid)), int(fields[21]) * _PAGE)
-        with contextlib.suppress(OSError):  # of a process that was root's the system does not show these
+        with contextlib.suppress(OSError):  # the system does not show the files of a process that was root's
             files.add_metric((role, str(pid)), len(list(Path(f"/proc/{pid}/fd").iterdir())))
     yield from (cpu, memory, files)
 

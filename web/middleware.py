@@ -1,4 +1,4 @@
-"""The outermost layer of both applications: every answer has the security headers, and no exception gets out.
+"""The outermost layer of both applications: it adds the security headers to every answer, and catches exceptions.
 
 In: an ASGI application and the answer for a fault of ours.  Out: the same application, guarded. `KnownHosts` refuses
 requests for a site that is not ours, by `HostNames`; `BadTokenLimit` counts the bad tokens of a network.
@@ -22,10 +22,10 @@ _MAX_HOST = 300  # octets of a Host field that are looked at; a name has 253 at 
 
 
 class SafeErrors:
-    """Catches what the application raises, logs it, and shows the visitor no more than its id.
+    """Catches the application's exceptions and logs them. The visitor sees the fault's id only.
 
-    Two exceptions are no faults: the client has gone, or a layer around this application refuses the request (its body
-    is too large).
+    Two exceptions are no faults of ours: the client has disconnected, or a layer around this application refuses the
+    request (its body is too large).
     """
 
     def __init__(self, app: ASGIApp, where: str, fault_response: Callable[[Request, str], Response]) -> None:

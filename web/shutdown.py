@@ -1,4 +1,4 @@
-"""Whether the server is to stop: requests that wait end then, so that it need not wait for them."""
+"""Whether the server is to stop: then requests that wait for something end at once."""
 
 from starlette.requests import Request
 

@@ -1,4 +1,4 @@
-"""Who is told from whom, on labelled sequences.  Always: in whatever order hits come, the same in the end."""
+"""The verdicts on labelled sequences of hits.  Always: in whatever order hits come, the same in the end."""
 
 import random
 import time

@@ -1,4 +1,4 @@
-"""SMTP out: whose reply the app hears, what is kept, what is tried again, what survives a kill -9."""
+"""SMTP out: whose reply the app gets, what is stored, what is tried again, what survives a kill -9."""
 
 import os
 from email.utils import parseaddr

@@ -1,4 +1,4 @@
-"""What the reverse-path is told: a notice that people and programs read, once, and only where it is wanted."""
+"""The DSN that a reverse-path gets: people and programs can read it, and it comes once, where it is wanted."""
 
 from pathlib import Path
 from time import sleep

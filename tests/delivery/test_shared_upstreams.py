@@ -1,4 +1,4 @@
-"""Two nodes on one PostgreSQL before one upstream: they hold its rate in sum, and hear of each other's outages."""
+"""Two nodes on one PostgreSQL before one upstream: they hold its rate in sum, and learn of each other's outages."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path

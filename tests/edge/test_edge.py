@@ -1,4 +1,4 @@
-"""SMTP in: who may send, what is taken, what is said."""
+"""SMTP in: who may send, what is accepted, what is replied."""
 
 import base64
 import socket

@@ -1,4 +1,4 @@
-"""What its client was told is not kept is taken back where the database kept it, before it is sent."""
+"""Mail whose client got 451 is not sent afterwards, even if the database has it."""
 
 import threading
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""A sender that goes on whatever happens, and knows what it was told of each mail."""
+"""A sender that goes on whatever happens, and notes the reply to each mail."""
 
 import re
 import secrets

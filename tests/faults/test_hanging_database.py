@@ -1,4 +1,4 @@
-"""A database that hangs is one that is away: inline mail flows on, queued mail hears 4xx, and nothing is sent twice."""
+"""A database that hangs is one that is away: inline mail flows on, queued mail gets 4xx, and nothing is sent twice."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""The program's own site: pixels and links under ASGI, WSGI and Django, and what its hooks and webhooks are told.
+"""The program's own site: pixels and links under ASGI, WSGI and Django, and what its hooks and webhooks get.
 
 Always: the three adapters answer alike, and no hook stands between a recipient and the answer.
 """

@@ -1,4 +1,4 @@
-"""Alerts: the operator is told of what lasts, once, again after a while, and when it is over."""
+"""Alerts: one for each problem that lasts, another after a while, and one when it is over."""
 
 import subprocess
 import sys

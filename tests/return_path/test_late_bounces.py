@@ -1,5 +1,5 @@
-"""Bounces that come back to the return path: the app is told, whose own reverse-path the world never saw, and what
-a 250 seemed to prove is taken back."""
+"""Bounces that come back to the return path: the app gets a DSN at its own reverse-path, and what the 250 changed is
+undone."""
 
 from base64 import b64encode
 from datetime import datetime, timedelta

@@ -1,4 +1,4 @@
-"""Letters to rewrite, and the keys that make and read their tokens."""
+"""Mails to rewrite, and the keys that make and read their tokens."""
 
 from datetime import UTC, datetime
 

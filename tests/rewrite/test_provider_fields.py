@@ -1,4 +1,4 @@
-"""Other providers' words, from an app that came from there: heard, and removed before the mail goes on.
+"""Other providers' fields, from an app that used them before: they are read, and removed before the mail goes on.
 
 The invariant: a field that is no control field stays octet for octet, whatever stands around it.
 """

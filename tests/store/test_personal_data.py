@@ -1,4 +1,4 @@
-"""Everything about one address: told whole, and erased so that no file of the data directory has it any more."""
+"""Everything about one address: exported whole, and erased so that no file of the data directory has it any more."""
 
 import base64
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What providers tell names people; what is kept of it does so no longer than `[privacy] mode` says."""
+"""Providers' events name people; what is stored of them does so only where `[privacy] mode` allows it."""
 
 from datetime import UTC, datetime
 from pathlib import Path

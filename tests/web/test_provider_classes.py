@@ -1,4 +1,4 @@
-"""Every event and class that a provider documents, and what comes of it. A table: what it tells, and our verdict.
+"""Every event and class that a provider documents, and what comes of it: a table of words and verdicts.
 
 A reply's own words decide; the provider's class does where there are none, and is a ceiling where the provider says
 that the address is not to blame. Where nothing failed, nothing changes.

@@ -1,4 +1,4 @@
-"""People, proxies and machines, told apart by one request; and whose address it is."""
+"""One request of a person, a proxy or a machine: the verdict, and the visitor's address."""
 
 import pytest
 from starlette.requests import Request

@@ -1,4 +1,4 @@
-"""Webhooks, as a receiver meets them: told at least once, in order for each message, signed; and what failure does."""
+"""Webhooks, as a receiver meets them: sent at least once, in order for each message, signed; and what failure does."""
 
 import asyncio
 from collections.abc import Iterator
