@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from pydantic import SecretStr
 
 from relay.cli import command, output
-from relay.config import load
+from relay.config import load, variables
 from relay.config.schema import Config
 from relay.delivery.smtp import helo_name
 from relay.node import privileges
@@ -82,7 +82,7 @@ def _describe_mode(config: Config) -> str:
 def _find_file_notes(path: Path | None) -> Iterator[str]:
     if secrets := load.find_readable_secrets(path):
         yield f"{path} is readable by all users and holds {', '.join(secrets)}: chmod o-r {path}"
-    for variable in load.find_ignored_variables():
+    for variable in variables.find_ignored_variables():
         yield f"{variable} changes nothing: two underscores stand between table and key"
 
 

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from relay import log, process_log
-from relay.config import load
+from relay.config import load, variables
 from relay.node import data_directory, server
 
 
@@ -18,7 +18,7 @@ def start_server(arguments: argparse.Namespace) -> int:
         process_log.no_configuration(str(Path(load.DEFAULT_FILE).absolute()))
     else:
         process_log.configuration(str(path.absolute()))
-    for variable in load.find_ignored_variables():
+    for variable in variables.find_ignored_variables():
         process_log.variable_ignored(variable)
     if path and (secrets := load.find_readable_secrets(path)):
         process_log.secrets_readable(str(path), ", ".join(secrets))

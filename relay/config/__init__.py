@@ -1,6 +1,7 @@
 """The configuration: `config.toml`, the environment over it, defaults under it.
 
 - `load` file and environment in, a Config or all faults out
+- `variables` the environment's part of it
 - `schema` all other tables
 - `smtp` the tables of mail in and out
 - `webhook` the table of webhooks

@@ -2,7 +2,6 @@
 
 import difflib
 import os
-import re
 import stat
 import tomllib
 from collections.abc import Mapping
@@ -10,17 +9,15 @@ from pathlib import Path
 from typing import Any, get_args
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ValidationError
-from pydantic.fields import FieldInfo
+from pydantic import ValidationError
 
 from relay import field_faults
+from relay.config import variables
 from relay.config.schema import Config
 from relay.operator_error import OperatorError
 
 DEFAULT_FILE = "config.toml"
 SYSTEM_FILE = Path("/etc/waypost/config.toml")
-PREFIX = "WAYPOST_"
-_NOT_A_KEY = "WAYPOST_CONFIG"
 SECRETS = frozenset(
     {
         "secret",
@@ -40,9 +37,6 @@ SECRETS = frozenset(
 )  # keys whose values are never shown
 
 _MAX_ROUNDS = 20
-_FILE_ENDING = "_file"
-_IS_NUMBER = re.compile("[1-9][0-9]?").fullmatch  # of a table in its list
-_FLAGS = dict.fromkeys(("true", "yes", "on", "1"), True) | dict.fromkeys(("false", "no", "off", "0"), False)
 
 # Any: what TOML holds before the schema has judged it.
 Tree = dict[str, Any]
@@ -63,8 +57,8 @@ class ConfigError(OperatorError):
 def find_file(option: str | None, environment: Mapping[str, str] = os.environ) -> Path | None:
     """The file to read: `--config`, else `$WAYPOST_CONFIG`, else `./config.toml` if it is there, else
     `/etc/waypost/config.toml` if that is, else none."""
-    if option or environment.get(_NOT_A_KEY):
-        return Path(option or environment[_NOT_A_KEY])
+    if option or environment.get(variables.NOT_A_KEY):
+        return Path(option or environment[variables.NOT_A_KEY])
     return next((path for path in (Path(DEFAULT_FILE), SYSTEM_FILE) if path.exists()), None)
 
 
@@ -72,7 +66,7 @@ def load(path: Path | None, environment: Mapping[str, str] = os.environ) -> Conf
     """The configuration. A relative path in it is relative to the file. Raises ConfigError."""
     name = str(path) if path else "defaults"
     tree = _read_file(path) if path else {}
-    from_environment = _apply_environment(tree, environment)
+    from_environment = variables.apply_environment(tree, environment)
     directory = (path.parent if path else Path()).absolute()
     faults: list[str] = []
     reported: set[tuple[int | str, ...]] = set()
@@ -94,13 +88,6 @@ def load(path: Path | None, environment: Mapping[str, str] = os.environ) -> Conf
     if faults or config is None:
         raise ConfigError(list(dict.fromkeys(faults)))
     return config
-
-
-def find_ignored_variables(environment: Mapping[str, str] = os.environ) -> list[str]:
-    """Variables that begin like ours and override no key, such as WAYPOST_TRACKING_OPENS with one underscore."""
-    names = sorted(name for name in environment if name.startswith(PREFIX) and "__" not in name)
-    tables = tuple(f"{PREFIX}{table.upper()}_" for table in Config.model_fields)
-    return [name for name in names if name != _NOT_A_KEY and name.startswith(tables)]
 
 
 def find_readable_secrets(path: Path | None) -> list[str]:
@@ -181,74 +168,6 @@ def _read_file(path: Path) -> Tree:
         raise ConfigError([f"{path}: not UTF-8 text"]) from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError([f"{path}: not valid TOML: {error}"]) from None
-
-
-def _apply_environment(tree: Tree, environment: Mapping[str, str]) -> dict[tuple[str, ...], str]:
-    """Puts `WAYPOST_TABLE__KEY` into the tree. Returns which variable gave which key.
-
-    A list of tables (`[[listen]]`, `[[upstream]]`) is reached at its first table, which is made where there is none:
-    `WAYPOST_UPSTREAM__ADDRESS` is enough to turn on an upstream. `WAYPOST_UPSTREAM__2__ADDRESS` is that of the second.
-    `WAYPOST_TABLE__KEY_FILE` names the file of a secret, as containers have them.
-    """
-    variables: dict[tuple[str, ...], str] = {}
-    for variable in sorted(environment):
-        if not variable.startswith(PREFIX) or variable == _NOT_A_KEY or "__" not in variable:
-            continue
-        table, _, key = variable.removeprefix(PREFIX).lower().partition("__")
-        inner, _, key = key.rpartition("__")  # `[console.oidc]` is CONSOLE__OIDC
-        number, inner = _split_number(table, inner)
-        value = _parse_value(environment[variable])
-        field = _find_field(table, key, inner)
-        if field is None and key.endswith(_FILE_ENDING) and _find_field(table, key.removesuffix(_FILE_ENDING), inner):
-            key, value = key.removesuffix(_FILE_ENDING), {"file": environment[variable]}
-        elif field is not None and field.annotation is bool:
-            value = _FLAGS.get(environment[variable].strip().lower(), value)
-        if table not in tree:
-            variables[(table,)] = variable
-        place = tree.setdefault(table, [] if _is_list_of_tables(table) else {})
-        where: tuple[str, ...] = (table, key)
-        if isinstance(place, list):
-            place += [{} for _ in range(number - len(place))]
-            place, where = place[number - 1], (table, str(number - 1), key)
-        if inner and isinstance(place, dict):
-            place, where = place.setdefault(inner, {}), (table, inner, key)
-        if isinstance(place, dict):
-            place[key] = value
-            variables[where] = variable
-    return variables
-
-
-def _split_number(table: str, inner: str) -> tuple[int, str]:
-    """The number of a table in its list, from 1, and what is left of the tables between the list and the key."""
-    number, _, rest = inner.partition("__")
-    if _is_list_of_tables(table) and _IS_NUMBER(number):
-        return int(number), rest
-    return 1, inner
-
-
-def _find_field(table: str, key: str, inner: str = "") -> FieldInfo | None:
-    """What the schema says of that key; of a list of tables, of its tables; `inner` is a table in that one."""
-    fields: dict[str, FieldInfo] = dict(Config.model_fields)
-    for step in (table, inner) if inner else (table,):
-        annotation: Any = fields[step].annotation if step in fields else None  # Any: of many kinds
-        model = (get_args(annotation) or (annotation,))[0]
-        fields = dict(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else {}
-    return fields.get(key)
-
-
-def _is_list_of_tables(table: str) -> bool:
-    field = Config.model_fields.get(table)
-    return field is not None and str(field.annotation).startswith("list[")
-
-
-def _parse_value(text: str) -> object:
-    # Lists and inline tables are written as in TOML; everything else is taken as it is, and the schema reads it.
-    if text.lstrip().startswith(("[", "{")):
-        try:
-            return tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
-            return text
-    return text
 
 
 def _describe_fault(

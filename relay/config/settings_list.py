@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from pydantic import SecretStr
 
-from relay.config import load
+from relay.config import load, variables
 from relay.config.base import ConfigTable
 from relay.config.schema import Config
 from relay.config.values import FileSecret, without_userinfo
@@ -42,10 +42,19 @@ def list_settings(config: Config, environment: Mapping[str, str] = os.environ) -
     return [one for name in Config.model_fields for one in _tables(name, getattr(config, name), environment)]
 
 
-def _tables(name: str, value: Any, environment: Mapping[str, str]) -> Iterator[SettingsTable]:  # Any: a table or a list
+def _tables(
+    name: str,
+    value: Any,  # Any: a table or a list
+    environment: Mapping[str, str],
+    outer: tuple[str, ...] = (variables.PREFIX,),
+) -> Iterator[SettingsTable]:
+    """The table or tables, and those within. `outer`: how variables of the table around it begin."""
+    beginnings = tuple(f"{one}{name.rpartition('.')[2]}__".upper() for one in outer)
     many = value if isinstance(value, list) else [value]
     for number, table in enumerate(many, 1):
         title = f"[[{name}]] #{number}" if isinstance(value, list) else f"[{name}]"
+        numbered = tuple(f"{one}{number}__" for one in beginnings) if isinstance(value, list) else ()
+        own = numbered + (beginnings if number == 1 else ())
         inner: list[tuple[str, Any]] = []
         settings = []
         for key, field in type(table).model_fields.items():
@@ -54,13 +63,13 @@ def _tables(name: str, value: Any, environment: Mapping[str, str]) -> Iterator[S
                 inner.append((f"{name}.{key}", one))
                 continue
             is_set = key in table.model_fields_set and not _is_default_path(one, field.default)
-            variable = f"{load.PREFIX}{name.replace('.', '__')}__{key}".upper() if number == 1 else ""
-            given = next((each for each in (variable, f"{variable}_FILE") if each in environment), "")
+            names = [f"{one}{key}{ending}".upper() for one in own for ending in ("", "_FILE")]
+            given = next((each for each in names if each in environment), "")
             settings.append(Setting(key, _format_setting(key, one), given or (FILE if is_set else DEFAULT)))
         if settings:
             yield SettingsTable(title, settings)
         for inner_name, one in inner:
-            yield from _tables(inner_name, one, environment)
+            yield from _tables(inner_name, one, environment, own)
 
 
 def _is_default_path(value: object, default: object) -> bool:

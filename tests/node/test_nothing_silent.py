@@ -8,9 +8,15 @@ from pathlib import Path
 
 import httpx
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from relay.config import load
+from relay.config import load, settings_list
+from relay.store.console import accounts
+from tests.rewrite.keys import ED25519
 from tests.waypost_server import ROOT, Waypost, free_port, html_mail
+
+PRIVATE_KEY = ED25519.private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+PASSWORD_HASH = accounts.hash_password("right")
 
 
 def faults(path: Path, text: str | bytes, environment: dict[str, str] | None = None) -> list[str]:
@@ -110,6 +116,41 @@ def test_a_variable_with_a_number_is_of_that_table_of_a_list(tmp_path: Path) -> 
     found = faults(tmp_path / "c.toml", "", {"WAYPOST_UPSTREAM__2__ADRESS": "127.0.0.1:25"})
     wrong = "environment: WAYPOST_UPSTREAM__2__ADRESS: unknown key, did you mean 'address'?"
     assert found == ["[[upstream]] #1 address: is required", "[[upstream]] #2 address: is required", wrong]
+
+
+def test_accounts_and_signing_keys_are_reached_by_variables_too(tmp_path: Path) -> None:
+    (tmp_path / "key.pem").write_bytes(PRIVATE_KEY)
+    file = tmp_path / "config.toml"
+    file.write_text(f'[[access.user]]\nname = "shop"\npassword_hash = "{PASSWORD_HASH}"\n')
+    variables = {
+        "WAYPOST_ACCESS__USER__STREAM": "orders",
+        "WAYPOST_ACCESS__USER__2__NAME": "blog",
+        "WAYPOST_ACCESS__USER__2__PASSWORD_HASH": PASSWORD_HASH,
+        "WAYPOST_ACCESS__USER__2__SENDERS": '["@blog.example"]',
+        "WAYPOST_DKIM__KEY__DOMAIN": "one.example",
+        "WAYPOST_DKIM__KEY__SELECTOR": "first",
+        "WAYPOST_DKIM__KEY__PRIVATE_KEY_FILE": str(tmp_path / "key.pem"),
+        "WAYPOST_DKIM__KEY__2__DOMAIN": "two.example",
+        "WAYPOST_DKIM__KEY__2__SELECTOR": "second",
+        "WAYPOST_DKIM__KEY__2__PRIVATE_KEY": PRIVATE_KEY.decode(),
+    }
+    config = load.load(file, variables)
+    assert [(one.name, one.stream) for one in config.access.user] == [("shop", "orders"), ("blog", "")]
+    assert [str(one) for one in config.access.user[1].senders] == ["@blog.example"]
+    assert [(one.domain, one.selector) for one in config.dkim.key] == [
+        ("one.example", "first"),
+        ("two.example", "second"),
+    ]
+    origins = {
+        (table.name, one.key): one.origin
+        for table in settings_list.list_settings(config, variables)
+        for one in table.settings
+    }
+    assert origins["[[access.user]] #2", "name"] == "WAYPOST_ACCESS__USER__2__NAME"
+    assert origins["[[dkim.key]] #1", "private_key"] == "WAYPOST_DKIM__KEY__PRIVATE_KEY_FILE"
+    found = faults(tmp_path / "c.toml", "", {"WAYPOST_ACCESS__USER__2__NAMES": "x", "WAYPOST_ACCESS__USER__2": "y"})
+    assert "environment: WAYPOST_ACCESS__USER__2__NAMES: unknown key, did you mean 'name'?" in found
+    assert any(one.startswith("environment: WAYPOST_ACCESS__USER__2: unknown key") for one in found), found
 
 
 def test_a_byte_order_mark_is_no_fault(tmp_path: Path) -> None:
