@@ -2,6 +2,7 @@
 FROM python:3.13-slim AS build
 WORKDIR /src
 COPY pyproject.toml constraints.txt config.toml README.md LICENSE ./
+COPY docs/waypost.1 docs/
 COPY relay relay
 COPY web web
 RUN python -m venv --without-pip /opt/waypost \

@@ -6,5 +6,6 @@
 - `test_packaging` files for containers, Kubernetes and systemd
 - `test_site` the documents as a site
 - `config_reference` docs/keys.md, written from the models and config.toml
+- `man_page` docs/waypost.1, written from the parsers of the command line
 - `pages` which pages there are
 """

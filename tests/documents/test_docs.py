@@ -5,7 +5,10 @@ A comment cites a document of this repository by its path and heading, or none.
 
 import ast
 import io
+import os
 import re
+import shutil
+import subprocess
 import tokenize
 from collections import Counter
 from collections.abc import Iterator
@@ -13,7 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.documents import config_reference
+from relay.cli import command_table
+from tests.documents import config_reference, man_page
 from tests.documents.pages import PAGES
 from tests.floors import FLOORS
 
@@ -88,6 +92,23 @@ def test_every_document_that_the_source_cites_is_there() -> None:
 def test_the_page_of_keys_is_what_the_models_say() -> None:
     remedy = "python -m tests.documents.config_reference   writes it anew"
     assert config_reference.PAGE.read_text("utf-8") == config_reference.make_page(), remedy
+
+
+def test_the_manual_page_is_what_the_commands_say_and_man_can_show_it() -> None:
+    remedy = "python -m tests.documents.man_page   writes it anew"
+    assert man_page.PAGE.read_text("utf-8") == man_page.make_page(), remedy
+    if shutil.which("man") is None:
+        pytest.skip("no man here: apt-get install man-db")
+    done = subprocess.run(
+        ["man", "--warnings", "--local-file", man_page.PAGE],
+        env={**os.environ, "MANWIDTH": "80", "LC_ALL": "C.UTF-8"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert all(f"\n   waypost {name}" in done.stdout for name in command_table.COMMANDS)
+    assert "waypost queue drop 06gvq2rnm5t2k7i09b50 --notify\n" in done.stdout
 
 
 def test_the_table_of_floors_is_the_one_that_holds() -> None:

@@ -32,6 +32,9 @@ def test_all_that_the_dockerfile_copies_is_there_and_its_health_check_asks_a_lis
     assert len(copied) > 5 and all((ROOT / name).exists() for name in copied)
     link = ROOT / "relay/config/template.toml"
     assert link.resolve().name in copied  # else the wheel would lack it
+    data = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["data-files"]
+    assert data == {"share/man/man1": ["docs/waypost.1"]} and "docs/waypost.1" in copied
+    assert {f"!{name}" for name in copied} <= set((ROOT / ".dockerignore").read_text().split())
     asked = re.findall(r"http://127\.0\.0\.1:(\d+)/healthz", text)
     assert asked == [image_environment()[f"WAYPOST_{METRICS}"].rpartition(":")[2]]
 
