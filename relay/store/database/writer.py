@@ -21,11 +21,12 @@ T = TypeVar("T")
 
 MAX_JOBS_PER_COMMIT = 256
 MAX_WRITE_S = 5.0  # if a client waits
-# While several jobs came for a commit, the next one waits so long for more. Each time that SQLite is left or entered,
+# When more than a few jobs came for a commit, the next one waits so long for more. Each time that SQLite is left or entered,
 # Python's lock changes hands with the event loop, which is busy with just those mails: with half of the commits, made
 # while it waits for them, a mail takes two thirds of the processor time and more pass (3 to 10 connections; 2 ms was
 # no better, 4 ms worse).
 _GATHER_S = 0.0015
+_FEW_JOBS = 2  # one connection in queued mode has as many: it would only wait
 
 
 class Writer:
@@ -125,7 +126,7 @@ class Writer:
         is_last = False
         while not is_last:
             first = held or self._jobs.get()
-            if len(group) > 1 and first is not None:
+            if len(group) > _FEW_JOBS and first is not None:
                 time.sleep(_GATHER_S)
             group, held, is_last = self._take_group(first)
             self._began_at_s = time.monotonic()
