@@ -12,7 +12,7 @@ the table `floors`
 
 `conftest`, `waypost_server`, `fork_server` servers under test · `upstream`, `receiver`, `dns_server`,
 `postgresql_server`, `smtp_client` the world around them · `message_factory`, `spellings`, `user_agents`,
-`certificates` what they are given · `waiting` until something holds
+`certificates` what they are given · `waiting` until something holds · `processor_time` limits of it
 
 Here too: sleeping under a clock that is set by faketime, and compiled modules.
 

@@ -55,7 +55,7 @@ def test_the_api_does_what_its_description_says(scene: Scene, tmp_path: Path, ph
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=900,  # it measures nothing
     )
     _, _, failures = done.stdout.partition("= FAILURES =")
     assert done.returncode == 0, "\n".join(line[:300] for line in (failures or done.stdout + done.stderr).splitlines())

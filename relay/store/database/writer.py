@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 MAX_JOBS_PER_COMMIT = 256
 MAX_WRITE_S = 5.0  # if a client waits
-# When more than a few jobs came for a commit, the next one waits so long for more. Each time that SQLite is left or entered,
+# When more than a few jobs came for a commit, the next one waits so long for more. Each time SQLite is left or entered,
 # Python's lock changes hands with the event loop, which is busy with just those mails: with half of the commits, made
 # while it waits for them, a mail takes two thirds of the processor time and more pass (3 to 10 connections; 2 ms was
 # no better, 4 ms worse).
