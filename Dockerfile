@@ -21,6 +21,7 @@ ENV PATH=/opt/waypost/bin:$PATH \
     WAYPOST_CONSOLE__LISTEN=0.0.0.0:8081 \
     WAYPOST_METRICS__LISTEN=127.0.0.1:9464
 # Mount a config.toml at /data/config.toml or /etc/waypost/config.toml, or say it all with WAYPOST_TABLE__KEY.
+# The variables above win over the file: a container that is to listen elsewhere is given others.
 # WAYPOST_METRICS__LISTEN=0.0.0.0:9464 shows /metrics, without a key, to whoever reaches the container.
 WORKDIR /data
 VOLUME /data

@@ -22,7 +22,7 @@ SMTP, TRACKING, CONSOLE, METRICS = "LISTEN__ADDRESS", "TRACKING__LISTEN", "CONSO
 
 def image_environment() -> dict[str, str]:
     """The variables that the Dockerfile sets."""
-    text = (ROOT / "Dockerfile").read_text().replace("\\\n", "")
+    text = re.sub(r"^#.*", "", (ROOT / "Dockerfile").read_text(), flags=re.MULTILINE).replace("\\\n", "")
     return dict(re.findall(r"(WAYPOST_\w+)=(\S+)", text))
 
 
@@ -92,8 +92,6 @@ def test_the_configuration_of_the_kubernetes_example_is_one(tmp_path: Path) -> N
     (tmp_path / "database-url").write_text("postgresql+psycopg://a:b@c/d")
     (tmp_path / "smtp-password").write_text("secret")
     (tmp_path / "config.toml").write_text(text.replace("/secrets/", f"{tmp_path}/"))
-    config = load.load(tmp_path / "config.toml", {})
-    drain_s = config.relay.drain.total_seconds()
     image = (ROOT / "Dockerfile").read_text()
     for workload in (one for one in kubernetes() if one["kind"] == "StatefulSet"):
         pod = workload["spec"]["template"]["spec"]
@@ -102,10 +100,13 @@ def test_the_configuration_of_the_kubernetes_example_is_one(tmp_path: Path) -> N
             map(int, re.findall("groupadd --system --gid ([0-9]+)", image))
         )
         [container] = pod["containers"]
+        # The image's variables win over the file, and the container's over the image's.
+        variables = image_environment() | {one["name"]: one["value"] for one in container["env"]}
+        config = load.load(tmp_path / "config.toml", variables)
         ports = {port["name"]: port["containerPort"] for port in container["ports"]}
-        listeners = {config.listen[0].address.port, config.tracking.listen.port, config.console.listen.port}
-        assert config.metrics.listen and set(ports.values()) <= listeners | {config.metrics.listen.port}
-        assert pod["terminationGracePeriodSeconds"] > drain_s
+        listeners = [config.listen[0].address, config.tracking.listen, config.console.listen, config.metrics.listen]
+        assert set(ports.values()) <= {one.port for one in listeners if one and one.host == "0.0.0.0"}
+        assert pod["terminationGracePeriodSeconds"] > config.relay.drain.total_seconds()
         for name in ("startupProbe", "livenessProbe", "readinessProbe"):
             probe = container[name].get("httpGet") or container[name]["tcpSocket"]
             assert probe["port"] in ports, f"{workload['metadata']['name']} {name}"
