@@ -46,6 +46,7 @@ class Writer:
         self._may_have_committed = False  # the commit is under way: it may have been made even if it fails
         self._decision_lock = threading.Lock()
         self._to_undo: list[Job[Any]] = []
+        self._is_closing = threading.Event()
         self._thread.start()
 
     @property
@@ -117,6 +118,7 @@ class Writer:
     def close(self) -> None:
         """Commits what has been submitted, then ends the thread. A database that hangs is not waited for."""
         self._jobs.put(None)
+        self._is_closing.set()
         while self._thread.is_alive() and self.busy_s <= 2 * MAX_WRITE_S:
             self._thread.join(0.1)
 
@@ -127,7 +129,7 @@ class Writer:
         while not is_last:
             first = held or self._jobs.get()
             if len(group) > _FEW_JOBS and first is not None:
-                time.sleep(_GATHER_S)
+                self._is_closing.wait(_GATHER_S)
             group, held, is_last = self._take_group(first)
             self._began_at_s = time.monotonic()
             self._commit(group)
