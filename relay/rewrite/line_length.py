@@ -75,7 +75,7 @@ def _split_at_ends(lines: Iterator["_Line"], events: Sequence[LineEdit], is_end:
         first, begin = line.first, line.begin
         for n in range(line.first, line.end):
             if is_end[n]:
-                yield _Line(first, n, begin, events[n].start, 0)
+                yield _Line(first, n, begin, events[n].start + events[n].length - len(b"\r\n"), 0)
                 first, begin = n + 1, events[n].end
         yield _Line(first, line.end, begin, line.stop, 0)
 

@@ -22,7 +22,7 @@ from relay.rewrite.text_part import TextPart
 # RFC 3986 §2 and what else stands in real URLs: all printable ASCII but the delimiters of appendix C. What is
 # not ASCII ends it, and must not look like its rest.
 _RUN = re.compile(rb"https?://[!#-;=?-~]*", re.IGNORECASE)
-_LINE_END = (b"\r\n",)
+_LINE_END, _LINE_END_DELSP = (b"\r\n",), (b" \r\n",)
 _OPENS = b"<([{\"'*_|`>,;:!"
 # Those of that list that cannot be the second half of a double-byte character, and the codecs that have such.
 _SURELY_OPENS = b"<(\"'*>,;:!"
@@ -76,7 +76,7 @@ def instrument_text(leaf: TextPart, placeholders: list[EditTemplate], rules: lin
     wanted.sort(key=lambda pair: pair[0].start)
     reasons: list[str] = []
     if leaf.coding is TransferEncoding.PLAIN:
-        wanted = _add_line_ends(leaf.octets, wanted, rules.public_url)
+        wanted = _add_line_ends(leaf, wanted, rules.public_url)
         wanted, lost = _fit_into_lines(leaf.octets, wanted, rules.public_url)
         if None in lost:
             reasons.append("no_room_for_unsubscribe")
@@ -85,10 +85,11 @@ def instrument_text(leaf: TextPart, placeholders: list[EditTemplate], rules: lin
 
 
 def _add_line_ends(
-    octets: bytes, pairs: list[tuple[EditTemplate, Link | None]], public_url: str
+    leaf: TextPart, pairs: list[tuple[EditTemplate, Link | None]], public_url: str
 ) -> list[tuple[EditTemplate, Link | None]]:
     """The same, and where a placeholder would make a line too long, the spaces around it made line ends: a link to
     unsubscribe by must not stay a placeholder."""
+    octets, is_flowed, deletes_spaces = leaf.octets, _is_flowed(leaf), _deletes_spaces(leaf)
     made: list[tuple[EditTemplate, Link | None]] = []
     begin = grown = 0  # of the line that we are in
     for n, (template, link) in enumerate(pairs):
@@ -103,7 +104,7 @@ def _add_line_ends(
             continue
         space = octets.rfind(b" ", max(past, begin, template.start - MAX_LINE), template.start)
         if space > begin:
-            made.append((_line_end(space), None))
+            made.append((_line_end(space, is_flowed, deletes_spaces), None))
             begin, grown = space + 1, 0
         made.append((template, link))
         grown += growing
@@ -112,13 +113,17 @@ def _add_line_ends(
         is_long = template.end - begin + grown + len(rest) > MAX_LINE
         # No line of ours begins like a delimiter, a quotation or `From `.
         if space >= 0 and is_free and is_long and not octets.startswith((b"-", b">", b"From "), space + 1):
-            made.append((_line_end(space), None))
+            made.append((_line_end(space, is_flowed, deletes_spaces), None))
             begin, grown = space + 1, 0
     return made
 
 
-def _line_end(at: int) -> EditTemplate:
-    return EditTemplate(at, at + 1, _LINE_END, "unsubscribe")
+def _line_end(space: int, is_flowed: bool, deletes_spaces: bool) -> EditTemplate:
+    """A line end in place of the space, or behind it where the paragraph is to go on (RFC 3676 §4.2: a line that ends
+    with a space flows; with DelSp that space is deleted, so that the line needs another one)."""
+    if not is_flowed:
+        return EditTemplate(space, space + 1, _LINE_END, "unsubscribe")
+    return EditTemplate(space + 1, space + 1, _LINE_END_DELSP if deletes_spaces else _LINE_END, "unsubscribe")
 
 
 def _growth(template: EditTemplate, public_url: str) -> int:
@@ -138,7 +143,7 @@ def _fit_into_lines(
         )
         for template, _ in pairs
     ]
-    is_end = [template.pieces == _LINE_END for template, _ in pairs]
+    is_end = [template.pieces in (_LINE_END, _LINE_END_DELSP) for template, _ in pairs]
     kept = line_length.edits_that_fit(octets, events, [link is None for _, link in pairs], is_end)
     lost = {link for n, (_, link) in enumerate(pairs) if n not in kept}
     return [pair for n, pair in enumerate(pairs) if n in kept], lost
@@ -179,8 +184,11 @@ def find_urls(leaf: TextPart) -> Iterator[TextUrl]:
 
 def _deletes_spaces(leaf: TextPart) -> bool:
     """RFC 3676 §4.1: without DelSp a soft line break is a space, which ends a URL; with it, nothing."""
-    parameters = leaf.part.parameters
-    return parameters.get("format", "").lower() == "flowed" and parameters.get("delsp", "").lower() == "yes"
+    return _is_flowed(leaf) and leaf.part.parameters.get("delsp", "").lower() == "yes"
+
+
+def _is_flowed(leaf: TextPart) -> bool:
+    return leaf.part.parameters.get("format", "").lower() == "flowed"
 
 
 def _stands_apart(masked: bytes, start: int, opens: bytes, is_simple: bool) -> bool:

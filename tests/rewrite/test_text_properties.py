@@ -7,7 +7,7 @@ what it was: the same lines, the same paragraphs of format=flowed, the same quot
 import base64
 import re
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from relay.rewrite import plan
@@ -49,6 +49,8 @@ def _paragraphs(text: str, deletes_space: bool) -> list[tuple[int, str]]:
 
 @settings(max_examples=300, deadline=None)
 @given(_TEXTS, _FORMATS, st.sampled_from([b"8bit", b"quoted-printable", b"base64"]), st.integers(20, 76))
+@example("word " * 180 + "{{waypost_unsubscribe_url}} " + "word " * 12, "; format=flowed", b"8bit", 20)
+@example("word " * 180 + "{{waypost_unsubscribe_url}} " + "word " * 12, "; format=flowed; delsp=yes", b"8bit", 20)
 def test_with_its_urlsput_back_the_text_is_what_it_was(text: str, format_: str, encoding: bytes, width: int) -> None:
     type_ = f"text/plain; charset=utf-8{format_}".encode()
     octets = make_mail(_encoded(text.encode(), encoding, width), type_=type_, encoding=encoding)
@@ -60,7 +62,7 @@ def test_with_its_urlsput_back_the_text_is_what_it_was(text: str, format_: str, 
     before = text.replace("https://{{waypost", "{{waypost")
     if after.count("\r\n") > before.count("\r\n"):  # a mark finds room by a line end in a blank's place
         assert "{{waypost" in before and encoding == b"8bit"
-        assert put_back(after).replace("\r\n", " ") == before.replace("\r\n", " ")
+        assert re.sub(r" *\r\n", " ", put_back(after)) == re.sub(r" *\r\n", " ", before)
     else:
         assert put_back(after) == before
     assert len(CLICK.findall(after)) == len(tracked(made))
